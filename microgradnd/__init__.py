@@ -1,0 +1,32 @@
+"""microgradnd: reverse-mode automatic differentiation in pure Python over NumPy.
+
+Owns: the public names, nothing else.
+Must not own: any code.
+Read next: `tensor.py`.
+"""
+
+from microgradnd import rules
+from microgradnd.registry import defjvp, defvjp, primitive
+from microgradnd.tape import detect_anomaly, enable_grad, no_grad
+from microgradnd.tensor import Tensor, tensor
+from microgradnd.transforms import elementwise_grad, grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
+
+__all__ = [
+    "Tensor",
+    "defjvp",
+    "defvjp",
+    "detect_anomaly",
+    "elementwise_grad",
+    "enable_grad",
+    "grad",
+    "hessian",
+    "hvp",
+    "jacobian",
+    "jvp",
+    "no_grad",
+    "primitive",
+    "rules",
+    "tensor",
+    "value_and_grad",
+    "vjp",
+]

@@ -1,0 +1,86 @@
+"""The few operations that NumPy has no differentiable spelling for.
+
+Owns: functions of arrays that rules and Tensors need beside NumPy's own, each recorded as one operation.
+Must not own: derivatives (`rules/` holds those of these functions too), or any knowledge of `Tensor`.
+Read next: `rules/indexing.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from microgradnd.registry import primitive
+
+
+@primitive
+def identity(x: Any) -> Any:
+    """Return the array itself: the same value under a new identity on the tape."""
+    return x
+
+
+@primitive
+def astype(x: Any, dtype: Any) -> Any:
+    """Return `x` in another dtype."""
+    return x.astype(dtype)
+
+
+@primitive
+def relu(x: Any) -> Any:
+    """Return max(x, 0), as an operation of its own because its derivative at 0 is 0, where a tie of `np.maximum` is shared."""
+    return np.maximum(x, 0)
+
+
+@primitive
+def select(results: Any, index: int) -> Any:
+    """Return one of the results of a function that has several."""
+    return results[index]
+
+
+@primitive
+def concatenate(axis: int, *arrays: Any) -> Any:
+    """Return `np.concatenate(arrays, axis)`, taking the arrays as arguments of their own."""
+    return np.concatenate(arrays, axis=axis)
+
+
+@primitive
+def getitem(x: Any, index: Any) -> Any:
+    """Return `x[index]`."""
+    return x[index]
+
+
+@primitive
+def scatter(values: Any, index: Any, shape: tuple[int, ...]) -> Any:
+    """Return zeros of a shape with `values` added at an index: the transpose of `getitem`."""
+    out = np.zeros(shape, values.dtype)
+    if is_basic(index):
+        out[index] = values  # no element is named twice
+    else:
+        np.add.at(out, index, values)
+    return out
+
+
+def is_basic(index: Any) -> bool:
+    """Return whether an index is made of integers, slices, None and ... only, so that it can't repeat an element."""
+    parts = index if type(index) is tuple else (index,)
+    return all(p is None or p is Ellipsis or (isinstance(p, int | slice | np.integer) and type(p) is not bool) for p in parts)
+
+
+@primitive
+def expand(g: Any, shape: tuple[int, ...], axis: Any = None, keepdims: bool = False) -> Any:
+    """Return `g`, the result of a reduction over `axis`, repeated along that axis to the shape before the reduction.
+
+    For an array it is a read-only view with strides of 0, which takes no memory and a tenth of the time of
+    `np.broadcast_to`.
+    """
+    axes = range(len(shape)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    axes = {a % len(shape) for a in axes if shape}
+    if isinstance(g, np.ndarray | np.generic) and g.flags.forc:
+        kept = g.strides if not keepdims else [step for i, step in enumerate(g.strides) if i not in axes]
+        steps = iter(kept)
+        strides = tuple(0 if i in axes else next(steps) for i in range(len(shape)))
+        view: Any = np.ndarray(shape, g.dtype, g, 0, strides)
+        view.flags.writeable = False
+        return view
+    return np.broadcast_to(g if keepdims else np.expand_dims(g, tuple(axes)), shape)

@@ -1,0 +1,265 @@
+"""Which derivative rule belongs to which function: the one global table.
+
+Owns: the table, and the few words in which rules are entered.
+Must not own: any rule (those live in `rules/`), and any knowledge of `Tensor`.
+Read next: `rules/elementwise.py` for what the entries look like, then `tape.py`, which uses them.
+
+A rule is plain NumPy. The VJP (vector-Jacobian product) rule of one argument takes the cotangent `g` of the
+output, the output itself, and the arguments of the call, and returns the cotangent of that argument:
+
+    defvjp(np.multiply, lambda g, out, x, y: g * y, lambda g, out, x, y: g * x)
+
+The JVP (Jacobian-vector product) rule is the same with a tangent `t` of the argument going in and the tangent of
+the output coming out.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+import numpy as np
+
+Function = Callable[..., Any]
+Rule = Callable[..., Any]
+
+
+class Rules(Protocol):
+    """What the table holds for a function: one rule per position."""
+
+    def __getitem__(self, position: int, /) -> Rule: ...
+    def __len__(self) -> int: ...
+
+
+VJPS: dict[Function, Rules] = {}
+JVPS: dict[Function, Rules] = {}
+COMPOSITES: dict[Function, Function] = {}  # spelled in functions that have rules
+PLAIN: set[Function] = set()  # integer or boolean results: plain arrays, nothing to differentiate
+EXCLUDED: dict[Function, str] = {}  # why a function has no derivative here
+
+
+class Results(tuple[Any, ...]):
+    """The results of a function that has several, or their cotangents or tangents, where None stands for zero."""
+
+    shape = dtype = None
+
+    def __add__(self, other: Any) -> Results:
+        return Results(b if a is None else a if b is None else a + b for a, b in zip(self, other, strict=True))
+
+    def filled(self, out: Results) -> Results:
+        """Replace each None by zeros shaped like the result."""
+        return Results(np.zeros_like(o) if part is None else part for part, o in zip(self, out, strict=True))
+
+
+class Variadic:
+    """One rule for every position, told which one as its first argument (for `np.einsum` and its like)."""
+
+    def __init__(self, rule: Rule) -> None:
+        self.rule = rule
+
+    def __getitem__(self, position: int, /) -> Rule:
+        return functools.partial(self.rule, position)
+
+    def __len__(self) -> int:
+        return 2**31
+
+
+def defvjp(function: Function, *rules: Rule | None) -> None:
+    """Enter the reverse-mode rules of a function, one for each positional argument.
+
+    Parameters
+    ----------
+    function : callable
+        A NumPy function, or one made by `primitive`.
+    *rules : callable or None
+        `rule(g, out, *args, **kwargs)` returns the cotangent of its argument, with the argument's shape or with the
+        shape that it was broadcast to. None for an argument without derivative. For an argument that is a list of
+        arrays, the rule returns a list of cotangents.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import microgradnd as mg
+    >>> @mg.primitive
+    ... def cube(x):
+    ...     return x**3
+    >>> mg.defvjp(cube, lambda g, out, x: g * 3 * x**2)
+    >>> float(mg.grad(cube)(2.0))
+    12.0
+    """
+    VJPS[function] = tuple(rule or _no_rule(VJPS, function, i) for i, rule in enumerate(rules))
+
+
+def defjvp(function: Function, *rules: Rule | None) -> None:
+    """Enter the forward-mode rules of a function, one for each positional argument.
+
+    Parameters
+    ----------
+    function : callable
+        A NumPy function, or one made by `primitive`.
+    *rules : callable or None
+        `rule(t, out, *args, **kwargs)` returns the tangent of the output that a tangent `t` of its argument causes;
+        the contributions of all arguments are added. None for an argument without derivative.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import microgradnd as mg
+    >>> @mg.primitive
+    ... def double(x):
+    ...     return 2 * x
+    >>> mg.defjvp(double, lambda t, out, x: 2 * t)
+    >>> value, tangent = mg.jvp(double, (3.0,), (1.0,))
+    >>> float(tangent)
+    2.0
+    """
+    JVPS[function] = tuple(rule or _no_rule(JVPS, function, i) for i, rule in enumerate(rules))
+
+
+def elementwise(function: Function, *rules: Rule | None) -> None:
+    """Enter rules that serve both modes: an elementwise Jacobian is diagonal, so it is its own transpose."""
+    defvjp(function, *rules)
+    defjvp(function, *rules)
+
+
+def linear(function: Function, *rules: Rule | None) -> None:
+    """Enter the VJP rules of a function linear in each argument that has one: its JVP is the function itself."""
+
+    def apply_to_tangent(position: int) -> Rule:
+        def rule(t: Any, out: Any, *args: Any, **kwargs: Any) -> Any:
+            return function(*args[:position], t, *args[position + 1 :], **kwargs)
+
+        return rule
+
+    defvjp(function, *rules)
+    defjvp(function, *(apply_to_tangent(i) if rule else None for i, rule in enumerate(rules)))
+
+
+def variadic(function: Function, vjp: Rule, jvp: Rule | None = None) -> None:
+    """Enter rules that serve every position, which they are told as their first argument."""
+    VJPS[function] = Variadic(vjp)
+    if jvp is not None:
+        JVPS[function] = Variadic(jvp)
+
+
+def composite(function: Function) -> Callable[[Function], Function]:
+    """Spell a NumPy function in other NumPy functions, where that is simpler than a rule of its own."""
+
+    def enter(spelling: Function) -> Function:
+        COMPOSITES[function] = spelling
+        return spelling
+
+    return enter
+
+
+def plain(functions: Iterable[Function]) -> None:
+    """Enter functions whose results are integers or booleans: they are called on the arrays and give arrays."""
+    PLAIN.update(functions)
+
+
+def exclude(reason: str, functions: Iterable[Function]) -> None:
+    """Enter functions that have no derivative here, with the reason that a user will read."""
+    EXCLUDED.update(dict.fromkeys(functions, reason))
+
+
+def name_of(function: Function) -> str:
+    """Return the name under which a function is known, for messages and pictures."""
+    return getattr(function, "__name__", None) or repr(function)
+
+
+def rule_for(table: dict[Function, Rules], function: Function, position: int) -> Rule:
+    """Return one rule from a table; where there is none, one that raises and says so."""
+    rules = table.get(function, ())
+    return rules[position] if position < len(rules) else _no_rule(table, function, position)
+
+
+def _no_rule(table: dict[Function, Rules], function: Function, position: int) -> Rule:
+    def missing(*_: Any, **__: Any) -> Any:
+        word, name = "defvjp" if table is VJPS else "defjvp", name_of(function)
+        raise NotImplementedError(
+            f"{name} has no derivative with respect to its argument {position}; pass that argument as a plain array "
+            f"(t.data), or enter a rule with mg.{word}({name}, ...)"
+        )
+
+    return missing
+
+
+def without_derivative(function: Function) -> NotImplementedError:
+    """Return the error that says why a function cannot be called on a Tensor, and what to do."""
+    name = name_of(function)
+    if function in EXCLUDED:
+        return NotImplementedError(f"{name} cannot be differentiated: {EXCLUDED[function]}; pass t.data to call it anyway")
+    return NotImplementedError(
+        f"{name} has no derivative rule here; pass t.data to call it without a gradient, spell it in functions that have "
+        f"one, or enter its rule with mg.defvjp({name}, ...)"
+    )
+
+
+def primitive(function: Function) -> Function:
+    """Make a function of arrays an operation of its own, to be recorded as one step and given a rule.
+
+    Parameters
+    ----------
+    function : callable
+        Plain NumPy: it is called on the arrays of the Tensors that it is given. Array arguments are positional.
+
+    Returns
+    -------
+    callable
+        The same function, which records itself when an argument is a Tensor.
+
+    See Also
+    --------
+    defvjp, defjvp : enter its rules.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import microgradnd as mg
+    >>> @mg.primitive
+    ... def softplus(x):
+    ...     return np.logaddexp(0, x)
+    >>> mg.defvjp(softplus, lambda g, out, x: g / (1 + np.exp(-x)))
+    >>> float(mg.grad(softplus)(0.0))
+    0.5
+    """
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        for arg in args:
+            record = getattr(type(arg), "__primitive__", None)
+            if record is None and type(arg) in (list, tuple):
+                record = next((r for r in (getattr(type(a), "__primitive__", None) for a in arg) if r), None)
+            if record is not None:
+                return record(call, args, kwargs)
+        for value in kwargs.values():
+            if record := getattr(type(value), "__primitive__", None):
+                return record(call, args, kwargs)
+        return function(*args, **kwargs)
+
+    return call
+
+
+def positional(function: Function, args: tuple[Any, ...], kwargs: dict[str, Any], names: Iterable[str]) -> tuple[Any, ...]:
+    """Move the keyword arguments up to the last of `names` to their positions; `kwargs` keeps the rest.
+
+    A derivative belongs to a position. A Tensor passed by keyword would lose its gradient without a word.
+    """
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        parameters = []
+    slots = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    missing = [name for name in names if name not in slots[len(args) :]]
+    if missing:
+        raise TypeError(
+            f"{name_of(function)} was given a Tensor by the keyword {missing[0]}=, which has no position to "
+            f"differentiate; pass it by position, or as a plain array ({missing[0]}=t.data)"
+        )
+    last = max(slots.index(name) for name in names)
+    moved = list(args)
+    for parameter in parameters[len(args) : last + 1]:
+        moved.append(kwargs.pop(parameter.name, parameter.default))
+    return tuple(moved)

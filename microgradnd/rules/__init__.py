@@ -1,0 +1,10 @@
+"""The derivative table, in plain NumPy: importing this package fills it.
+
+Owns: the rules, one module for each family of functions.
+Must not own: `Tensor`; a rule that calls NumPy's functions works on Tensors without knowing them.
+Read next: `elementwise.py`, which reads like the last page of a calculus book.
+"""
+
+from microgradnd.rules import elementwise, indexing, linalg, reductions, shape
+
+__all__ = ["elementwise", "indexing", "linalg", "reductions", "shape"]

@@ -1,0 +1,453 @@
+"""The recorded program: what was computed, in order, and its two walks.
+
+Owns: the nodes of the computation graph (`Leaf`, `Operation`), their positions, and the walks over them: backwards
+with VJP rules, forwards with JVP rules.
+Must not own: `Tensor` (a walk that must itself be recorded is handed a function that makes Tensors), or any rule.
+Read next: `tensor.py`, which records; `registry.py`, where the rules are looked up.
+
+The tape is held together by references from each operation to its operands, so it is freed as soon as nothing can
+reach it. Every node takes the next number when it is made: its position. An operand is always older than its result,
+so "newest first" is a valid order for backpropagation, and a heap of positions is all the sorting that it needs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import itertools
+import threading
+import weakref
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from microgradnd.registry import JVPS, VJPS, Function, Results, name_of, rule_for
+
+next_position = itertools.count(1).__next__
+
+Lift = Callable[[Any, "Node"], Any]  # (array, node) -> something that records what is done with it
+KEPT_SIZE = 8  # outputs of up to so many elements are kept for pictures: their shape would take as much memory
+
+
+class Released(NamedTuple):
+    """What is left of an operation's output when its array has been let go of."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+
+class Leaf:
+    """A variable: an array that was not computed on the tape, and its gradient."""
+
+    __slots__ = ("data", "grad", "hooks", "name", "position", "requires_grad")
+
+    def __init__(self, data: Any, requires_grad: bool, name: str | None = None) -> None:
+        self.data = data
+        self.requires_grad = requires_grad
+        self.name = name
+        self.grad: Any = None
+        self.hooks: dict[object, Callable[[Any], Any]] | None = None
+        self.position = next_position()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.data.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.data.dtype
+
+
+class Note:
+    """What a user attached to one operation: most have none, so an operation has one slot for all of it."""
+
+    __slots__ = ("grad", "hooks", "name", "retain_grad", "where")
+
+    def __init__(self) -> None:
+        self.name: str | None = None
+        self.grad: Any = None
+        self.retain_grad = False
+        self.hooks: dict[object, Callable[[Any], Any]] | None = None
+        self.where: str | None = None
+
+
+class Operation:
+    """A value: one recorded call `out = function(*args, **kwargs)` on arrays.
+
+    `parents` mirrors `args`: the node of each argument, None for a constant. After `backward()` has let go of the
+    arrays, `args` is None, and `out` is what `release` left of it.
+    """
+
+    __slots__ = ("args", "function", "kwargs", "note", "out", "parents", "position")
+    requires_grad = True
+
+    def __init__(self, function: Function, args: tuple[Any, ...], kwargs: dict[str, Any], parents: tuple[Any, ...], out: Any) -> None:
+        self.function = function
+        self.args: tuple[Any, ...] | None = args
+        self.kwargs = kwargs
+        self.parents = parents
+        self.out = out
+        self.note: Note | None = None
+        self.position = next_position()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.out.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        return self.out.dtype
+
+    @property
+    def name(self) -> str | None:
+        return self.note and self.note.name
+
+    def annotate(self) -> Note:
+        """Return the note of this operation, a new one if it had none."""
+        if self.note is None:
+            self.note = Note()
+        return self.note
+
+
+Node = Leaf | Operation
+
+
+class _Mode(threading.local):
+    """How this thread records.
+
+    `record` makes the node of a call; it is None where nothing is recorded. `anomaly` is called with each cotangent and
+    the operation whose rule made it; it is None unless `detect_anomaly` is on.
+    """
+
+    record: Callable[..., Operation] | None = Operation
+    anomaly: Callable[[Any, Operation], None] | None = None
+
+    def __init__(self) -> None:
+        self.outer: list[tuple[Any, Any]] = []  # what the contexts that are entered now will restore
+
+
+mode = _Mode()
+
+
+class _Recording(contextlib.ContextDecorator):
+    """Sets how this thread records, and restores it; one object may be entered recursively, and by several threads."""
+
+    record: Callable[..., Operation] | None = Operation
+    anomaly: Callable[[Any, Operation], None] | None = None
+
+    def __enter__(self) -> None:
+        mode.outer.append((mode.record, mode.anomaly))
+        mode.record = self.record
+        if self.record is not None:
+            mode.anomaly = self.anomaly
+
+    def __exit__(self, *_: object) -> None:
+        mode.record, mode.anomaly = mode.outer.pop()
+
+
+class no_grad(_Recording):
+    """Record nothing, in this thread, while it is entered; under it, `w -= lr * w.grad` updates a leaf in place.
+
+    Examples
+    --------
+    >>> import microgradnd as mg
+    >>> w = mg.tensor([1.0, 2.0], requires_grad=True)
+    >>> with mg.no_grad():
+    ...     (w * w).requires_grad
+    False
+    """
+
+    record = None
+
+
+class enable_grad(_Recording):
+    """Record again, in this thread, within a `no_grad`.
+
+    Examples
+    --------
+    >>> import microgradnd as mg
+    >>> w = mg.tensor([1.0, 2.0], requires_grad=True)
+    >>> with mg.no_grad(), mg.enable_grad():
+    ...     (w * w).requires_grad
+    True
+    """
+
+
+class detect_anomaly(_Recording):
+    """Find the first NaN or Inf, in this thread, while it is entered; slow, for debugging.
+
+    Every recorded result and every cotangent is checked, and the arrays on the tape are locked until the context
+    is left, so that writing to one behind the tape's back raises NumPy's "read-only" error.
+
+    Raises
+    ------
+    FloatingPointError
+        By the operation that made the value, naming it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import microgradnd as mg
+    >>> x = mg.tensor([1.0, 0.0], requires_grad=True)
+    >>> with mg.detect_anomaly(), np.errstate(divide="ignore"):
+    ...     np.log(x)
+    Traceback (most recent call last):
+    FloatingPointError: log made a NaN or Inf of shape (2,) from finite arguments
+    """
+
+    def __init__(self) -> None:
+        self.locked: list[weakref.ref[Any]] = []
+
+    def record(self, function: Function, args: tuple[Any, ...], kwargs: dict[str, Any], parents: tuple[Any, ...], out: Any) -> Operation:  # type: ignore[override]
+        node = Operation(function, args, kwargs, parents, out)
+        if not _finite(out):
+            made = f"made a NaN or Inf of shape {node.shape} from finite" if all(map(_finite, args)) else "was given a NaN or Inf in its"
+            raise FloatingPointError(f"{name_of(function)} {made} arguments")
+        for array in (*args, out):
+            if isinstance(array, np.ndarray) and array.flags.writeable:
+                array.flags.writeable = False
+                self.locked.append(weakref.ref(array))
+        return node
+
+    def anomaly(self, g: Any, node: Operation) -> None:  # type: ignore[override]
+        if not _finite(g):
+            raise FloatingPointError(f"the derivative of {name_of(node.function)} made a NaN or Inf, for {describe(node)}")
+
+    def __exit__(self, *details: object) -> None:
+        super().__exit__(*details)
+        while self.locked:
+            if (array := self.locked.pop()()) is not None:
+                array.flags.writeable = True
+
+
+def _finite(value: Any) -> bool:
+    parts = value if isinstance(value, tuple) else (value,)
+    return all(bool(np.all(np.isfinite(p))) for p in parts if getattr(getattr(p, "dtype", None), "kind", "") in "fc")
+
+
+def describe(node: Node) -> str:
+    """Return a node's name and shape, as messages put them."""
+    what = f"'{node.name}'" if node.name else "a leaf" if isinstance(node, Leaf) else f"the result of {name_of(node.function)}"
+    return f"{what} of shape {node.shape}"
+
+
+def fit(g: Any, like: Any) -> Any:
+    """Give a cotangent the shape and dtype of its argument: this undoes broadcasting, here and nowhere else.
+
+    An argument that was broadcast was used several times, so its cotangent is the sum over the copies.
+    """
+    if g.shape != like.shape:
+        extra = g.ndim - like.ndim
+        kept = g.shape[max(extra, 0) :]
+        if extra < 0 or any(n not in (1, m) for m, n in zip(kept, like.shape, strict=True)):
+            raise ValueError(f"the rule gave a cotangent of shape {g.shape} for an argument of shape {like.shape}")
+        stretched = (i + extra for i, n in enumerate(like.shape) if n == 1 != kept[i])
+        g = np.add.reduce(g, axis=(*range(extra), *stretched), keepdims=True)
+        if extra:
+            g = np.reshape(g, like.shape)
+    return cast(g, like.dtype)
+
+
+def cast(g: Any, dtype: np.dtype[Any]) -> Any:
+    """Give a cotangent or tangent a dtype; in a real one an imaginary part has nowhere to go."""
+    if g.dtype == dtype:
+        return g
+    return (np.real(g) if g.dtype.kind == "c" != dtype.kind else g).astype(dtype)
+
+
+def run_hooks(hooks: dict[object, Callable[[Any], Any]] | None, g: Any) -> Any:
+    """Return a gradient as the user's hooks, in the order of their registration, leave it."""
+    for hook in list(hooks.values()) if hooks else ():
+        changed = hook(g)
+        g = g if changed is None else changed
+    return g
+
+
+def arrays_of(node: Operation) -> tuple[Any, ...]:
+    """Return the arguments of an operation, or raise if they have been let go of."""
+    if node.args is None:
+        raise RuntimeError(
+            f"backward() has been here before: the arrays of {describe(node)} were let go of after the first time; "
+            f"call the first with backward(retain_graph=True), or compute the value again"
+        )
+    return node.args
+
+
+def check_age(parent: Node, child: Operation) -> None:
+    """Raise if an operand is newer than its result: its array isn't the one that was used."""
+    if parent.position >= child.position:
+        raise RuntimeError(
+            f"{describe(parent)} was changed (by an optimizer step, an in-place update or an assignment to .data) after "
+            f"{name_of(child.function)} had used it, so this gradient would be wrong; compute the result again before "
+            f"backward(), or change the tensor after it"
+        )
+
+
+def release(node: Operation) -> None:
+    """Let go of the arrays of an operation; its shape, dtype and parents stay, and its value if it is small."""
+    node.args = None
+    out = node.out
+    if type(out) is np.ndarray and (out.size > KEPT_SIZE or out.base is not None):
+        node.out = Released(out.shape, out.dtype)
+    elif type(out) is Results:
+        node.out = Released(None, None)
+
+
+def lifted(node: Operation, args: tuple[Any, ...], lift: Lift) -> list[Any]:
+    """Return the arguments of an operation as Tensors on the tape, constants as they are."""
+    return [arg if parent is None else lift(arg, parent) for arg, parent in zip(args, node.parents, strict=True)]
+
+
+class Path:
+    """The part of the tape that leads from some inputs to some outputs.
+
+    Attributes
+    ----------
+    inputs, nodes : set of nodes
+        The inputs; the inputs and every operation that depends on them and is needed for the outputs.
+    operations : list of Operation
+        The same operations, oldest first.
+    reaches_outside : bool
+        Whether the outputs also depend on a variable that is older than the inputs: one of the surrounding program.
+    """
+
+    def __init__(self, outputs: Iterable[Node], inputs: Iterable[Node]) -> None:
+        self.inputs = set(inputs)
+        self.nodes: set[Node] = set(self.inputs)
+        self.operations: list[Operation] = []
+        self.reaches_outside = False
+        start = min((node.position for node in self.inputs), default=0)
+        seen, found, todo = set(self.inputs), [], list(outputs)
+        while todo:
+            node = todo.pop()
+            if node in seen or not node.requires_grad:
+                continue
+            seen.add(node)
+            if node.position < start:
+                self.reaches_outside = True
+            elif type(node) is Operation:
+                found.append(node)
+                todo.extend(parent for parent in node.parents if parent is not None)
+        for node in sorted(found, key=lambda node: node.position):
+            if any(parent in self.nodes for parent in node.parents):
+                self.nodes.add(node)
+                self.operations.append(node)
+
+
+def backward(
+    seeds: Iterable[tuple[Node, Any]], retain: bool = False, lift: Lift | None = None, path: Path | None = None
+) -> dict[Node, Any]:
+    """Walk the tape backwards from the seeds, newest operation first, by the VJP rules.
+
+    Parameters
+    ----------
+    seeds : iterable of (node, cotangent)
+        Where to start, with cotangents of the nodes' shapes and dtypes.
+    retain : bool
+        Keep the arrays of each operation for another walk.
+    lift : callable or None
+        `lift(array, node)` makes what the rules are called with, to record the walk; by default they get the arrays.
+    path : Path or None
+        Walk only along this path, to its inputs; by default walk everywhere, to the leaves.
+
+    Returns
+    -------
+    dict of node to cotangent
+        What arrived where the walk ended.
+    """
+    cotangents: dict[Node, Any] = {}
+    heap: list[tuple[int, Node]] = []  # of (-position, node): the newest comes out first
+    ends: dict[Node, Any] = {}
+    anomaly = mode.anomaly
+    for node, g in seeds:
+        if node in cotangents:
+            cotangents[node] = cotangents[node] + g
+        else:
+            cotangents[node] = g
+            heapq.heappush(heap, (-node.position, node))
+    while heap:
+        node = heapq.heappop(heap)[1]
+        g = cotangents.pop(node)
+        if type(node) is Leaf or (path is not None and node in path.inputs):
+            ends[node] = g
+            continue
+        if node.note is not None:
+            g = run_hooks(node.note.hooks, g)
+            if node.note.retain_grad:
+                node.note.grad = g
+        args = values = arrays_of(node)
+        out = node.out
+        if type(out) is Results:
+            g = g.filled(out)
+        if lift is not None:
+            values, out = lifted(node, args, lift), lift(out, node)
+        rules = VJPS[node.function]
+        try:
+            for i, parent in enumerate(node.parents):
+                if parent is None or not parent.requires_grad or (path is not None and parent not in path.nodes):
+                    continue
+                if parent.position >= node.position:
+                    check_age(parent, node)
+                try:
+                    rule = rules[i]
+                except IndexError:
+                    rule = rule_for(VJPS, node.function, i)
+                new = rule(g, out, *values, **node.kwargs)
+                arg = args[i]
+                if new.shape != arg.shape or new.dtype is not arg.dtype:
+                    new = fit(new, arg)
+                if anomaly is not None:
+                    anomaly(new, node)
+                if parent in cotangents:
+                    cotangents[parent] = cotangents[parent] + new
+                else:
+                    cotangents[parent] = new
+                    heapq.heappush(heap, (-parent.position, parent))
+        except Exception as error:
+            error.add_note(f"This was in the backward pass, at {describe(node)}.")
+            raise
+        if not retain:
+            release(node)
+    return ends
+
+
+def forward(path: Path, tangents: dict[Node, Any], lift: Lift | None = None) -> dict[Node, Any]:
+    """Walk the tape forwards along a path, oldest operation first, by the JVP rules.
+
+    Parameters
+    ----------
+    path : Path
+        The operations to walk through.
+    tangents : dict of node to tangent
+        The tangents of the path's inputs, of the nodes' shapes and dtypes.
+    lift : callable or None
+        As for `backward`.
+
+    Returns
+    -------
+    dict of node to tangent
+        The tangent of every node of the path.
+    """
+    tangents = dict(tangents)
+    for node in path.operations:
+        args = values = arrays_of(node)
+        out = node.out
+        if lift is not None:
+            values, out = lifted(node, args, lift), lift(out, node)
+        total: Any = None
+        try:
+            for i, parent in enumerate(node.parents):
+                if parent in tangents:
+                    check_age(parent, node)
+                    new = rule_for(JVPS, node.function, i)(tangents[parent], out, *values, **node.kwargs)
+                    if type(out) is not Results:
+                        if new.shape != node.out.shape:  # the argument was broadcast: so is its tangent
+                            new = np.broadcast_to(new, node.out.shape)
+                        new = cast(new, node.out.dtype)
+                    total = new if total is None else total + new
+        except Exception as error:
+            error.add_note(f"This was in the forward pass of derivatives, at {describe(node)}.")
+            raise
+        tangents[node] = total
+    return tangents

@@ -1,0 +1,711 @@
+"""Tensor: a variable over a NumPy array that speaks NumPy's protocols and records what is computed with it.
+
+Owns: the public face of a variable (operators, methods, attributes) and the one place where calls are recorded.
+Must not own: any derivative. What a call's derivative is, the table in `registry.py` knows.
+Read next: `transforms.py` for `grad` and its family, or `rules/elementwise.py` for the derivatives.
+
+A Tensor holds an array and a node of the tape. The node is what was computed, once and for all; the Tensor is a
+name for it that may later stand for another value.
+"""
+
+from __future__ import annotations
+
+import dis
+import operator
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from microgradnd import primitives, tape
+from microgradnd.registry import COMPOSITES, PLAIN, VJPS, Results, name_of, positional, without_derivative
+from microgradnd.tape import Leaf, Node, mode
+
+new_object = object.__new__
+NO_KEYWORDS: dict[str, Any] = {}
+NUMBERS = (float, int, complex, np.ndarray, np.generic)
+REDUCTIONS: dict[Any, Any] = {np.add: np.sum, np.multiply: np.prod, np.maximum: np.max, np.minimum: np.min}
+ACCUMULATIONS: dict[Any, Any] = {np.add: np.cumsum, np.multiply: np.cumprod}
+
+
+def tensor(data: Any, requires_grad: bool = False, dtype: npt.DTypeLike = None, name: str | None = None) -> Tensor:
+    """Make a Tensor from anything that `np.array` takes; the data is copied, so that updates never touch the caller's.
+
+    Parameters
+    ----------
+    data : array_like
+        Numbers of any shape. Lists of Python floats become float64.
+    requires_grad : bool
+        Whether operations on it are recorded, and `backward()` leaves a gradient in `.grad`.
+    dtype : dtype, optional
+        By default that of the data.
+    name : str, optional
+        What pictures, compiled source and error messages call it.
+
+    Returns
+    -------
+    Tensor
+        A leaf.
+
+    Raises
+    ------
+    TypeError
+        If a gradient is asked for data that aren't floating-point or complex numbers.
+
+    Examples
+    --------
+    >>> import microgradnd as mg
+    >>> w = mg.tensor([1.0, 2.0], requires_grad=True, name="w")
+    >>> loss = (w * w).sum()
+    >>> loss.backward()
+    >>> w.grad
+    array([2., 4.])
+    """
+    array = np.array(data.data if isinstance(data, Tensor) else data, dtype=dtype)
+    if array.dtype.kind not in "biufc":
+        raise TypeError(f"a tensor holds numbers, not dtype {array.dtype}; convert the data to an array of numbers first")
+    if requires_grad:
+        check_differentiable(array.dtype)
+    return wrap(array, Leaf(array, requires_grad, name) if requires_grad or name else None)
+
+
+def check_differentiable(dtype: np.dtype[Any]) -> None:
+    """Raise unless a derivative with respect to numbers of this dtype makes sense."""
+    if dtype.kind not in "fc":
+        raise TypeError(
+            f"only floating-point and complex tensors can require a gradient, not dtype {dtype}; "
+            f"convert the data (np.asarray(data, dtype=float)) or pass dtype=np.float64"
+        )
+
+
+def wrap(data: Any, node: Node | None = None) -> Tensor:
+    """Make a Tensor around an array as it is."""
+    result = new_object(Tensor)
+    result._data = data
+    result._node = node
+    return result
+
+
+def lift(data: Any, node: Node) -> Any:
+    """Make a Tensor, or the tuple of Tensors of a function with several results, from a node and its array."""
+    if type(data) is Results:
+        parts = (wrap(data, node),)
+        return Results(apply(primitives.select, (*parts, i), NO_KEYWORDS) for i in range(len(data)))
+    return wrap(data, node)
+
+
+def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Call a function on the arrays of the Tensors among its arguments, and record the call.
+
+    Everything that is computed with a Tensor comes through here, but for the binary operators, whose shorter way
+    is `_binary`.
+    """
+    if function not in VJPS:
+        if function in COMPOSITES:
+            return COMPOSITES[function](*args, **kwargs)
+        if function not in PLAIN:
+            raise without_derivative(function)
+    if kwargs:
+        if kwargs.get("out") is not None:
+            raise TypeError(f"{name_of(function)}: out= can't be recorded; use the result, or `t[...] = result`")
+        named = [name for name, value in kwargs.items() if isinstance(value, Tensor)]
+        if named:
+            kwargs = dict(kwargs)
+            args = positional(function, args, kwargs, named)
+    values: list[Any] = []
+    parents: list[Node | None] = []
+    tracked = False
+    for arg in args:
+        if isinstance(arg, Tensor):
+            node = arg._node
+            values.append(arg._data)
+            parents.append(node)
+            if node is not None and node.requires_grad:
+                tracked = True
+        else:
+            if type(arg) in (list, tuple):
+                refuse_nested(function, arg)
+            values.append(arg)
+            parents.append(None)
+    out = function(*values, **kwargs)
+    if function in PLAIN:
+        return out
+    record = mode.record
+    if type(out) in (tuple, list) or isinstance(out, tuple):
+        return several(function, tuple(values), kwargs, tuple(parents), out, tracked)
+    if not tracked or record is None or out.dtype.kind not in "fc":
+        return wrap(out)
+    return wrap(out, record(function, tuple(values), kwargs, tuple(parents), out))
+
+
+def several(function: Any, values: tuple[Any, ...], kwargs: dict[str, Any], parents: tuple[Any, ...], out: Any, tracked: bool) -> Any:
+    """Return the results of a function that has several, each a Tensor, in the container that NumPy gave them in."""
+    record = mode.record
+    if tracked and record is not None:
+        results = Results(out)
+        parts = lift(results, record(function, values, kwargs, parents, results))
+    else:
+        parts = [wrap(part) for part in out]
+    return type(out)(*parts) if hasattr(out, "_fields") else type(out)(parts)
+
+
+def refuse_nested(function: Any, arg: Any) -> None:
+    """Raise if a list holds a Tensor that the table does not know how to reach."""
+    for item in arg:
+        if isinstance(item, Tensor):
+            raise TypeError(
+                f"{name_of(function)} was given a list that holds a Tensor, which can't be recorded there; "
+                f"join them first with np.stack or np.concatenate, or pass each as an argument of its own"
+            )
+        if type(item) in (list, tuple):
+            refuse_nested(function, item)
+
+
+def _binary(function: Any, run: Callable[[Any, Any], Any], swap: bool = False) -> Any:
+    """Make the method of a binary operator: what `apply` does, without its generality.
+
+    `run` is Python's operator, which on NumPy scalars takes a tenth of the time of the ufunc.
+    """
+
+    def method(self: Tensor, other: Any) -> Any:
+        if type(other) is Tensor:
+            y, other_node = other._data, other._node
+        elif isinstance(other, NUMBERS):
+            y, other_node = other, None
+        elif isinstance(other, list | tuple):
+            refuse_nested(function, other)
+            y, other_node = np.asarray(other), None
+        else:
+            return NotImplemented
+        x, node = self._data, self._node
+        if swap:
+            x, y, node, other_node = y, x, other_node, node
+        out = run(x, y)
+        result = new_object(Tensor)
+        result._data = out
+        if (node is not None and node.requires_grad) or (other_node is not None and other_node.requires_grad):
+            record = mode.record
+            result._node = None if record is None else record(function, (x, y), NO_KEYWORDS, (node, other_node), out)
+        else:
+            result._node = None
+        return result
+
+    method.__doc__ = f"Return np.{function.__name__}({'other, self' if swap else 'self, other'})."
+    return method
+
+
+def _unary(function: Any) -> Any:
+    def method(self: Tensor) -> Any:
+        return apply(function, (self,), NO_KEYWORDS)
+
+    method.__doc__ = f"Return np.{function.__name__}(self)."
+    return method
+
+
+def _method(function: Any) -> Any:
+    def method(self: Tensor, *args: Any, **kwargs: Any) -> Any:
+        return apply(function, (self, *args), kwargs)
+
+    method.__doc__ = f"Return np.{function.__name__}(self, ...): NumPy's method of this name."
+    return method
+
+
+def _comparison(run: Callable[[Any, Any], Any]) -> Any:
+    def method(self: Tensor, other: Any) -> Any:
+        return run(self._data, other._data if isinstance(other, Tensor) else other)
+
+    method.__doc__ = f"Compare elementwise ({run.__name__}): a plain boolean array."
+    return method
+
+
+def _in_place(function: Any, run: Callable[[Any, Any], Any]) -> Any:
+    """Make the method of an augmented assignment: a new value for the same variable."""
+
+    def method(self: Tensor, other: Any) -> Tensor:
+        value = other._data if isinstance(other, Tensor) else other
+        if isinstance(self._node, Leaf) and self._node.requires_grad:
+            if mode.record is not None:
+                raise RuntimeError(
+                    f"{tape.describe(self._node)} requires a gradient, and changing it in place would lose it; "
+                    f"update it under mg.no_grad(), or write w = w ... to go on with a new value"
+                )
+            with self.updating() as array:
+                function(array, value, out=array, casting="same_kind")
+            return self
+        result = run(self, other)
+        if result is NotImplemented:
+            return result
+        if result.shape != self.shape:
+            raise ValueError(f"{name_of(function)}: the result of shape {result.shape} doesn't fit in a tensor of shape {self.shape}")
+        if result.dtype != self.dtype:
+            result = result.astype(self.dtype)
+        self._data, self._node = result._data, result._node
+        return self
+
+    method.__doc__ = f"Set self to np.{function.__name__}(self, other)."
+    return method
+
+
+class Handle:
+    """What `Tensor.register_hook` returns."""
+
+    def __init__(self, hooks: dict[object, Any]) -> None:
+        self._hooks = hooks
+
+    def remove(self) -> None:
+        """Take the hook off again."""
+        self._hooks.pop(self, None)
+
+
+class _Update:
+    """Lets an array be changed in place, and makes its tensor newer than everything that used the old value."""
+
+    __slots__ = ("leaf", "locked")
+
+    def __init__(self, leaf: Leaf) -> None:
+        self.leaf = leaf
+
+    def __enter__(self) -> Any:
+        array = self.leaf.data
+        self.locked = not array.flags.writeable  # by detect_anomaly, to catch changes that the tape isn't told of
+        if self.locked:
+            array.flags.writeable = True
+        return array
+
+    def __exit__(self, *_: object) -> None:
+        self.leaf.position = tape.next_position()
+        if self.locked:
+            self.leaf.data.flags.writeable = False
+
+
+class Tensor:
+    """A variable over a NumPy array; made by `mg.tensor`, and by every operation on one.
+
+    NumPy's functions, operators and methods work on it and are recorded when it requires a gradient;
+    `backward()` then leaves d(result)/d(leaf) in the `.grad` of each leaf.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import microgradnd as mg
+    >>> x = mg.tensor([0.0, 1.0], requires_grad=True, name="x")
+    >>> y = np.sum(np.exp(x) * 2)
+    >>> y.backward()
+    >>> x.grad.round(2)
+    array([2.  , 5.44])
+    """
+
+    __slots__ = ("__weakref__", "_data", "_node")
+    _data: Any
+    _node: Node | None
+
+    # What NumPy asks for
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        if method == "__call__":
+            return apply(ufunc, inputs, kwargs)
+        if method == "reduce" and ufunc in REDUCTIONS:
+            return apply(REDUCTIONS[ufunc], inputs, {"axis": 0, **kwargs})
+        if method == "accumulate" and ufunc in ACCUMULATIONS:
+            return apply(ACCUMULATIONS[ufunc], inputs, {"axis": 0, **kwargs})
+        raise NotImplementedError(f"np.{ufunc.__name__}.{method} has no derivative rule; pass t.data to call it without a gradient")
+
+    def __array_function__(self, function: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return apply(function, args, kwargs)
+
+    @staticmethod
+    def __primitive__(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return apply(function, args, kwargs)
+
+    def __array__(self, dtype: npt.DTypeLike = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        if self.requires_grad:
+            raise TypeError(
+                "this Tensor requires a gradient, which a plain array would lose: write np.stack([...]) for an array of "
+                "Tensors, `t[i] = value` on a Tensor for assignment, or t.data (t.detach()) to go on without a gradient"
+            )
+        return np.array(self.data, dtype=dtype, copy=copy)
+
+    # What it holds
+
+    @property
+    def data(self) -> npt.NDArray[Any]:
+        """The array itself, not a copy; assigning another of the same shape and dtype makes the tensor newer."""
+        if not isinstance(self._data, np.ndarray):
+            self._data = np.asarray(self._data)
+        return self._data
+
+    @data.setter
+    def data(self, value: npt.ArrayLike) -> None:
+        array = np.asarray(value.data if isinstance(value, Tensor) else value)
+        if array.shape != self.shape:
+            raise ValueError(f".data of shape {self.shape} was assigned an array of shape {array.shape}; make a new tensor instead")
+        if array.dtype != self.dtype:
+            array = array.astype(self.dtype, casting="same_kind")
+        self._data = array
+        if isinstance(self._node, Leaf):
+            self._node.data = array
+            self._node.position = tape.next_position()
+        elif self._node is not None:
+            raise RuntimeError(f"{tape.describe(self._node)} was computed, so its .data can't be assigned; detach() it first")
+
+    @property
+    def grad(self) -> Any:
+        """The gradient that `backward()` left here: an array of this shape and dtype, or None."""
+        if isinstance(self._node, Leaf):
+            return self._node.grad
+        return self._node.note.grad if self._node is not None and self._node.note else None
+
+    @grad.setter
+    def grad(self, value: Any) -> None:
+        if not isinstance(self._node, Leaf):
+            raise RuntimeError("only the .grad of a leaf can be assigned")
+        if value is not None and (np.shape(value) != self.shape or value.dtype != self.dtype):
+            raise ValueError(f".grad of a tensor of shape {self.shape} and dtype {self.dtype} was assigned shape {np.shape(value)}")
+        self._node.grad = value
+
+    @property
+    def name(self) -> str | None:
+        """What pictures, compiled source and messages call it."""
+        return self._node.name if self._node is not None else None
+
+    @name.setter
+    def name(self, value: str | None) -> None:
+        if self._node is None:
+            self._node = Leaf(self.data, False, value)
+        elif isinstance(self._node, Leaf):
+            self._node.name = value
+        else:
+            self._node.annotate().name = value
+
+    @property
+    def requires_grad(self) -> bool:
+        """Whether operations on it are recorded; can be set on a leaf."""
+        return self._node is not None and self._node.requires_grad
+
+    @requires_grad.setter
+    def requires_grad(self, value: bool) -> None:
+        if value:
+            check_differentiable(self.dtype)
+        if self._node is None:
+            self._node = Leaf(self.data, value)
+        elif isinstance(self._node, Leaf):
+            self._node.requires_grad = value
+        elif not value:
+            raise RuntimeError(f"{tape.describe(self._node)} was computed from tensors that require a gradient; detach() it instead")
+
+    @property
+    def is_leaf(self) -> bool:
+        """Whether it was made by the user rather than recorded."""
+        return self._node is None or isinstance(self._node, Leaf)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The lengths of its axes."""
+        return self._data.shape
+
+    @property
+    def ndim(self) -> int:
+        """The number of its axes."""
+        return self._data.ndim
+
+    @property
+    def size(self) -> int:
+        """The number of its elements."""
+        return self._data.size
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of its elements."""
+        return self._data.dtype
+
+    def item(self) -> Any:
+        """Return the one element as a Python number."""
+        return self._data.item()
+
+    def numpy(self) -> npt.NDArray[Any]:
+        """Return the array; raises where it would lose a gradient (then write `t.data`, or `t.detach().numpy()`)."""
+        return self.__array__()
+
+    def tolist(self) -> Any:
+        """Return the elements as nested lists of Python numbers."""
+        return self._data.tolist()
+
+    def detach(self) -> Tensor:
+        """Return a Tensor over the same array that is cut off from the tape."""
+        return wrap(self._data)
+
+    # Derivatives
+
+    def backward(self, gradient: Any = None, retain_graph: bool = False, create_graph: bool = False) -> None:
+        """Add d(self)/d(leaf) to the `.grad` of every leaf that this tensor was computed from.
+
+        Parameters
+        ----------
+        gradient : array_like, optional
+            The cotangent to start from, of this tensor's shape. May be left out for a single element, where it is 1.
+        retain_graph : bool
+            Keep the arrays of the recorded operations, so that `backward()` can be called again.
+        create_graph : bool
+            Record the backward pass too: the gradients are Tensors that can be differentiated in turn.
+
+        Raises
+        ------
+        RuntimeError
+            If the tensor requires no gradient or isn't a scalar, if the arrays have been let go of by an earlier call,
+            or if a tensor was changed after it had been used.
+        ValueError
+            If `gradient` doesn't have this tensor's shape.
+
+        Examples
+        --------
+        >>> import microgradnd as mg
+        >>> x = mg.tensor(3.0, requires_grad=True)
+        >>> (x * x).backward()
+        >>> x.grad
+        array(6.)
+        """
+        node = self._node
+        if node is None or not node.requires_grad:
+            raise RuntimeError(
+                "backward() on a tensor that requires no gradient: nothing it was computed from has requires_grad=True, "
+                "or it was computed under no_grad()"
+            )
+        if gradient is None:
+            if self.size != 1:
+                raise RuntimeError(
+                    f"backward() on a tensor of shape {self.shape} needs gradient=, of that shape; or reduce it, as with .sum()"
+                )
+            gradient = np.ones(self.shape, self.dtype)
+        else:
+            gradient = gradient if isinstance(gradient, Tensor) else np.asarray(gradient)
+            if gradient.shape != self.shape:
+                raise ValueError(
+                    f"backward(gradient=) of shape {gradient.shape} for a tensor of shape {self.shape}; the two must be the same"
+                )
+            gradient = tape.cast(gradient, self.dtype)
+            if isinstance(gradient, Tensor) and not create_graph:
+                gradient = gradient.data
+        if create_graph:
+            with tape.enable_grad():
+                ends = tape.backward([(node, gradient if isinstance(gradient, Tensor) else wrap(gradient))], True, lift)
+        else:
+            ends = tape.backward([(node, gradient)], retain_graph)
+            del gradient
+        while ends:
+            leaf, g = ends.popitem()
+            accumulate(leaf, g)
+            del g
+
+    def register_hook(self, hook: Callable[[Any], Any]) -> Handle:
+        """Call `hook(gradient)` whenever the gradient of this tensor is known; what it returns, if not None, takes its place.
+
+        Returns
+        -------
+        Handle
+            Its `remove()` takes the hook off again.
+        """
+        if self._node is None or not self._node.requires_grad:
+            raise RuntimeError("register_hook() on a tensor that requires no gradient: there is nothing to call it with")
+        owner = self._node if isinstance(self._node, Leaf) else self._node.annotate()
+        if owner.hooks is None:
+            owner.hooks = {}
+        handle = Handle(owner.hooks)
+        owner.hooks[handle] = hook
+        return handle
+
+    def retain_grad(self) -> None:
+        """Keep the gradient of this tensor in `.grad`, as leaves do anyway."""
+        if self._node is None or not self._node.requires_grad:
+            raise RuntimeError("retain_grad() on a tensor that requires no gradient")
+        if not isinstance(self._node, Leaf):
+            self._node.annotate().retain_grad = True
+
+    def updating(self) -> _Update:
+        """Return a context that gives a leaf's array to be changed in place, as optimizers do.
+
+        Examples
+        --------
+        >>> import microgradnd as mg
+        >>> w = mg.tensor([1.0, 2.0], requires_grad=True)
+        >>> with w.updating() as array:
+        ...     array -= 1.0
+        >>> w.data
+        array([0., 1.])
+        """
+        if self._node is None:
+            self._node = Leaf(self.data, False)
+        if not isinstance(self._node, Leaf):
+            raise RuntimeError(f"{tape.describe(self._node)} was computed; only a leaf can be updated in place")
+        return _Update(self._node)
+
+    # Operators
+
+    __add__, __radd__ = _binary(np.add, operator.add), _binary(np.add, operator.add, swap=True)
+    __sub__, __rsub__ = _binary(np.subtract, operator.sub), _binary(np.subtract, operator.sub, swap=True)
+    __mul__, __rmul__ = _binary(np.multiply, operator.mul), _binary(np.multiply, operator.mul, swap=True)
+    __truediv__, __rtruediv__ = _binary(np.divide, operator.truediv), _binary(np.divide, operator.truediv, swap=True)
+    __matmul__, __rmatmul__ = _binary(np.matmul, operator.matmul), _binary(np.matmul, operator.matmul, swap=True)
+    __mod__, __rmod__ = _binary(np.remainder, operator.mod), _binary(np.remainder, operator.mod, swap=True)
+    __floordiv__ = _binary(np.floor_divide, operator.floordiv)
+    __rfloordiv__ = _binary(np.floor_divide, operator.floordiv, swap=True)
+    _power, __rpow__ = _binary(np.power, operator.pow), _binary(np.power, operator.pow, swap=True)
+
+    def __pow__(self, exponent: Any) -> Any:
+        """Return np.power(self, exponent), the square for an exponent of 2."""
+        if type(exponent) in (int, float) and exponent == 2:
+            return apply(np.square, (self,), NO_KEYWORDS)
+        return self._power(exponent)
+
+    __neg__, __pos__, __abs__ = _unary(np.negative), _unary(np.positive), _unary(np.absolute)
+
+    __iadd__, __isub__ = _in_place(np.add, operator.add), _in_place(np.subtract, operator.sub)
+    __imul__, __itruediv__ = _in_place(np.multiply, operator.mul), _in_place(np.divide, operator.truediv)
+    __ipow__, __imatmul__ = _in_place(np.power, operator.pow), _in_place(np.matmul, operator.matmul)
+
+    __lt__, __le__ = _comparison(operator.lt), _comparison(operator.le)
+    __gt__, __ge__ = _comparison(operator.gt), _comparison(operator.ge)
+    __eq__, __ne__ = _comparison(operator.eq), _comparison(operator.ne)
+    __hash__ = object.__hash__  # a variable is itself, whatever its value
+
+    # Conversions and the container's face
+
+    def __float__(self) -> float:
+        if self.requires_grad and _is_being_stored(sys._getframe(1)):
+            self.__array__()  # raises, with advice
+        return float(self._data)
+
+    def __int__(self) -> int:
+        return int(self._data)
+
+    def __complex__(self) -> complex:
+        return complex(self._data)
+
+    def __bool__(self) -> bool:
+        return bool(self._data)
+
+    def __index__(self) -> int:
+        return operator.index(self._data)
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __iter__(self) -> Iterator[Any]:
+        if not self.ndim:
+            raise TypeError("iteration over a 0-d tensor")
+        return (self[i] for i in range(len(self)))
+
+    def __contains__(self, value: Any) -> bool:
+        return (value.data if isinstance(value, Tensor) else value) in self.data
+
+    def __getitem__(self, index: Any) -> Any:
+        return apply(primitives.getitem, (self, plain_index(index)), NO_KEYWORDS)
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        if not isinstance(self._node, Leaf) or not self._node.requires_grad or mode.record is not None:
+            raise TypeError("a Tensor can't be assigned to yet; build the value with np.where, np.concatenate or np.stack")
+        with self.updating() as array:
+            array[plain_index(index)] = value.data if isinstance(value, Tensor) else value
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if self.size == 1 and spec else format(str(self), spec)
+
+    def __str__(self) -> str:
+        return str(self.data)
+
+    def __repr__(self) -> str:
+        text = f"tensor({np.array2string(self.data, separator=', ', prefix='tensor(')}"
+        if self.dtype not in (np.float64, np.int64, np.bool_, np.complex128):
+            text += f", dtype={self.dtype}"
+        if isinstance(self._node, Leaf):
+            text += ", requires_grad=True" if self._node.requires_grad else ""
+        elif self._node is not None:
+            text += f", function={name_of(self._node.function)}"
+        return text + (f", name={self.name!r})" if self.name else ")")
+
+    def __copy__(self) -> Tensor:
+        return self.__deepcopy__({})
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        if not self.is_leaf:
+            raise RuntimeError("only a leaf can be copied as a variable of its own; write t.copy() to record a copy, or detach() it first")
+        return tensor(self.data, self.requires_grad, name=self.name)
+
+    def __reduce__(self) -> Any:
+        if not self.is_leaf:
+            raise RuntimeError("a tape can't be pickled; detach() the tensor first")
+        return tensor, (self.data, self.requires_grad, None, self.name)
+
+    # NumPy's methods
+
+    def astype(self, dtype: npt.DTypeLike) -> Tensor:
+        """Return it in another dtype, recorded; the gradient comes back in this one."""
+        return apply(primitives.astype, (self, np.dtype(dtype)), NO_KEYWORDS)
+
+    def reshape(self, *shape: Any, **kwargs: Any) -> Tensor:
+        """Return np.reshape(self, shape)."""
+        return apply(np.reshape, (self, shape[0] if len(shape) == 1 else shape), kwargs)
+
+    def transpose(self, *axes: Any) -> Tensor:
+        """Return np.transpose(self, axes)."""
+        return apply(np.transpose, (self, axes[0] if len(axes) == 1 else axes or None), NO_KEYWORDS)
+
+    @property
+    def T(self) -> Tensor:
+        """The tensor with its axes in reverse order."""
+        return apply(np.transpose, (self,), NO_KEYWORDS)
+
+    @property
+    def mT(self) -> Tensor:
+        """The tensor with its last two axes exchanged."""
+        return apply(np.matrix_transpose, (self,), NO_KEYWORDS)
+
+    @property
+    def real(self) -> Any:
+        """The real part."""
+        return apply(np.real, (self,), NO_KEYWORDS)
+
+    @property
+    def imag(self) -> Any:
+        """The imaginary part."""
+        return apply(np.imag, (self,), NO_KEYWORDS)
+
+    flatten = ravel = _method(np.ravel)
+    sum, prod, mean, std, var = _method(np.sum), _method(np.prod), _method(np.mean), _method(np.std), _method(np.var)
+    max, min, ptp = _method(np.max), _method(np.min), _method(np.ptp)
+    cumsum, cumprod = _method(np.cumsum), _method(np.cumprod)
+    argmax, argmin, argsort, nonzero = _method(np.argmax), _method(np.argmin), _method(np.argsort), _method(np.nonzero)
+    all, any = _method(np.all), _method(np.any)
+    dot, trace, diagonal = _method(np.dot), _method(np.trace), _method(np.diagonal)
+    squeeze, swapaxes, repeat, take = _method(np.squeeze), _method(np.swapaxes), _method(np.repeat), _method(np.take)
+    clip, round, conj, copy = _method(np.clip), _method(np.round), _method(np.conjugate), _method(np.copy)
+
+
+def _is_being_stored(frame: Any) -> bool:
+    """Return whether a caller is at `array[i] = value`: there NumPy asks for a float, and would drop the gradient."""
+    return dis.opname[frame.f_code.co_code[frame.f_lasti]] == "STORE_SUBSCR"
+
+
+def plain_index(index: Any) -> Any:
+    """Return an index with the arrays of the Tensors in it: an index is data, not something to differentiate."""
+    if isinstance(index, tuple):
+        return tuple(plain_index(part) for part in index)
+    if isinstance(index, list) and any(isinstance(part, Tensor) for part in index):
+        return [plain_index(part) for part in index]
+    return index.data if isinstance(index, Tensor) else index
+
+
+def accumulate(leaf: Node, g: Any) -> None:
+    """Add a gradient to a leaf's `.grad`."""
+    if not isinstance(leaf, Leaf):
+        return
+    if leaf.hooks:
+        g = tape.run_hooks(leaf.hooks, g)
+    if leaf.data.dtype.kind == "c":
+        g = np.conj(g)  # on the tape cotangents are unconjugated; a descent direction is the conjugate
+    if leaf.grad is not None:
+        g = leaf.grad + g
+    elif not isinstance(g, Tensor) and (g.base is not None or sys.getrefcount(g) > 3):
+        g = np.array(g)  # a view, or an array that something else holds too: .grad must be the leaf's own
+    leaf.grad = g if isinstance(g, Tensor) else np.asarray(g)
