@@ -64,7 +64,9 @@ def scatter(values: Any, index: Any, shape: tuple[int, ...]) -> Any:
 def is_basic(index: Any) -> bool:
     """Return whether an index is made of integers, slices, None and ... only, so that it can't repeat an element."""
     parts = index if type(index) is tuple else (index,)
-    return all(p is None or p is Ellipsis or (isinstance(p, int | slice | np.integer) and type(p) is not bool) for p in parts)
+    return all(
+        p is None or p is Ellipsis or (isinstance(p, int | slice | np.integer) and type(p) is not bool) for p in parts
+    )
 
 
 @primitive

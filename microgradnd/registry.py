@@ -190,7 +190,9 @@ def without_derivative(function: Function) -> NotImplementedError:
     """Return the error that says why a function cannot be called on a Tensor, and what to do."""
     name = name_of(function)
     if function in EXCLUDED:
-        return NotImplementedError(f"{name} cannot be differentiated: {EXCLUDED[function]}; pass t.data to call it anyway")
+        return NotImplementedError(
+            f"{name} cannot be differentiated: {EXCLUDED[function]}; pass t.data to call it anyway"
+        )
     return NotImplementedError(
         f"{name} has no derivative rule here; pass t.data to call it without a gradient, spell it in functions that have "
         f"one, or enter its rule with mg.defvjp({name}, ...)"
@@ -242,7 +244,9 @@ def primitive(function: Function) -> Function:
     return call
 
 
-def positional(function: Function, args: tuple[Any, ...], kwargs: dict[str, Any], names: Iterable[str]) -> tuple[Any, ...]:
+def positional(
+    function: Function, args: tuple[Any, ...], kwargs: dict[str, Any], names: Iterable[str]
+) -> tuple[Any, ...]:
     """Move the keyword arguments up to the last of `names` to their positions; `kwargs` keeps the rest.
 
     A derivative belongs to a position. A Tensor passed by keyword would lose its gradient without a word.
@@ -259,7 +263,4 @@ def positional(function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]
             f"differentiate; pass it by position, or as a plain array ({missing[0]}=t.data)"
         )
     last = max(slots.index(name) for name in names)
-    moved = list(args)
-    for parameter in parameters[len(args) : last + 1]:
-        moved.append(kwargs.pop(parameter.name, parameter.default))
-    return tuple(moved)
+    return (*args, *(kwargs.pop(p.name, p.default) for p in parameters[len(args) : last + 1]))

@@ -82,7 +82,9 @@ class Operation:
     __slots__ = ("args", "function", "kwargs", "note", "out", "parents", "position")
     requires_grad = True
 
-    def __init__(self, function: Function, args: tuple[Any, ...], kwargs: dict[str, Any], parents: tuple[Any, ...], out: Any) -> None:
+    def __init__(
+        self, function: Function, args: tuple[Any, ...], kwargs: dict[str, Any], parents: tuple[Any, ...], out: Any
+    ) -> None:
         self.function = function
         self.args: tuple[Any, ...] | None = args
         self.kwargs = kwargs
@@ -199,10 +201,16 @@ class detect_anomaly(_Recording):
     def __init__(self) -> None:
         self.locked: list[weakref.ref[Any]] = []
 
-    def record(self, function: Function, args: tuple[Any, ...], kwargs: dict[str, Any], parents: tuple[Any, ...], out: Any) -> Operation:  # type: ignore[override]
+    def record(
+        self, function: Function, args: tuple[Any, ...], kwargs: dict[str, Any], parents: tuple[Any, ...], out: Any
+    ) -> Operation:  # type: ignore[override]
         node = Operation(function, args, kwargs, parents, out)
         if not _finite(out):
-            made = f"made a NaN or Inf of shape {node.shape} from finite" if all(map(_finite, args)) else "was given a NaN or Inf in its"
+            made = (
+                f"made a NaN or Inf of shape {node.shape} from finite"
+                if all(map(_finite, args))
+                else "was given a NaN or Inf in its"
+            )
             raise FloatingPointError(f"{name_of(function)} {made} arguments")
         for array in (*args, out):
             if isinstance(array, np.ndarray) and array.flags.writeable:
@@ -212,7 +220,9 @@ class detect_anomaly(_Recording):
 
     def anomaly(self, g: Any, node: Operation) -> None:  # type: ignore[override]
         if not _finite(g):
-            raise FloatingPointError(f"the derivative of {name_of(node.function)} made a NaN or Inf, for {describe(node)}")
+            raise FloatingPointError(
+                f"the derivative of {name_of(node.function)} made a NaN or Inf, for {describe(node)}"
+            )
 
     def __exit__(self, *details: object) -> None:
         super().__exit__(*details)
@@ -228,7 +238,13 @@ def _finite(value: Any) -> bool:
 
 def describe(node: Node) -> str:
     """Return a node's name and shape, as messages put them."""
-    what = f"'{node.name}'" if node.name else "a leaf" if isinstance(node, Leaf) else f"the result of {name_of(node.function)}"
+    what = (
+        f"'{node.name}'"
+        if node.name
+        else "a leaf"
+        if isinstance(node, Leaf)
+        else f"the result of {name_of(node.function)}"
+    )
     return f"{what} of shape {node.shape}"
 
 

@@ -65,7 +65,9 @@ def tensor(data: Any, requires_grad: bool = False, dtype: npt.DTypeLike = None, 
     """
     array = np.array(data.data if isinstance(data, Tensor) else data, dtype=dtype)
     if array.dtype.kind not in "biufc":
-        raise TypeError(f"a tensor holds numbers, not dtype {array.dtype}; convert the data to an array of numbers first")
+        raise TypeError(
+            f"a tensor holds numbers, not dtype {array.dtype}; convert the data to an array of numbers first"
+        )
     if requires_grad:
         check_differentiable(array.dtype)
     return wrap(array, Leaf(array, requires_grad, name) if requires_grad or name else None)
@@ -140,7 +142,9 @@ def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return wrap(out, record(function, tuple(values), kwargs, tuple(parents), out))
 
 
-def several(function: Any, values: tuple[Any, ...], kwargs: dict[str, Any], parents: tuple[Any, ...], out: Any, tracked: bool) -> Any:
+def several(
+    function: Any, values: tuple[Any, ...], kwargs: dict[str, Any], parents: tuple[Any, ...], out: Any, tracked: bool
+) -> Any:
     """Return the results of a function that has several, each a Tensor, in the container that NumPy gave them in."""
     record = mode.record
     if tracked and record is not None:
@@ -238,7 +242,9 @@ def _in_place(function: Any, run: Callable[[Any, Any], Any]) -> Any:
         if result is NotImplemented:
             return result
         if result.shape != self.shape:
-            raise ValueError(f"{name_of(function)}: the result of shape {result.shape} doesn't fit in a tensor of shape {self.shape}")
+            raise ValueError(
+                f"{name_of(function)}: the result of shape {result.shape} doesn't fit in a tensor of shape {self.shape}"
+            )
         if result.dtype != self.dtype:
             result = result.astype(self.dtype)
         self._data, self._node = result._data, result._node
@@ -310,7 +316,9 @@ class Tensor:
             return apply(REDUCTIONS[ufunc], inputs, {"axis": 0, **kwargs})
         if method == "accumulate" and ufunc in ACCUMULATIONS:
             return apply(ACCUMULATIONS[ufunc], inputs, {"axis": 0, **kwargs})
-        raise NotImplementedError(f"np.{ufunc.__name__}.{method} has no derivative rule; pass t.data to call it without a gradient")
+        raise NotImplementedError(
+            f"np.{ufunc.__name__}.{method} has no derivative rule; pass t.data to call it without a gradient"
+        )
 
     def __array_function__(self, function: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return apply(function, args, kwargs)
@@ -340,7 +348,9 @@ class Tensor:
     def data(self, value: npt.ArrayLike) -> None:
         array = np.asarray(value.data if isinstance(value, Tensor) else value)
         if array.shape != self.shape:
-            raise ValueError(f".data of shape {self.shape} was assigned an array of shape {array.shape}; make a new tensor instead")
+            raise ValueError(
+                f".data of shape {self.shape} was assigned an array of shape {array.shape}; make a new tensor instead"
+            )
         if array.dtype != self.dtype:
             array = array.astype(self.dtype, casting="same_kind")
         self._data = array
@@ -348,7 +358,9 @@ class Tensor:
             self._node.data = array
             self._node.position = tape.next_position()
         elif self._node is not None:
-            raise RuntimeError(f"{tape.describe(self._node)} was computed, so its .data can't be assigned; detach() it first")
+            raise RuntimeError(
+                f"{tape.describe(self._node)} was computed, so its .data can't be assigned; detach() it first"
+            )
 
     @property
     def grad(self) -> Any:
@@ -362,7 +374,9 @@ class Tensor:
         if not isinstance(self._node, Leaf):
             raise RuntimeError("only the .grad of a leaf can be assigned")
         if value is not None and (np.shape(value) != self.shape or value.dtype != self.dtype):
-            raise ValueError(f".grad of a tensor of shape {self.shape} and dtype {self.dtype} was assigned shape {np.shape(value)}")
+            raise ValueError(
+                f".grad of a tensor of shape {self.shape} and dtype {self.dtype} was assigned shape {np.shape(value)}"
+            )
         self._node.grad = value
 
     @property
@@ -393,7 +407,9 @@ class Tensor:
         elif isinstance(self._node, Leaf):
             self._node.requires_grad = value
         elif not value:
-            raise RuntimeError(f"{tape.describe(self._node)} was computed from tensors that require a gradient; detach() it instead")
+            raise RuntimeError(
+                f"{tape.describe(self._node)} was computed from tensors that require a gradient; detach() it instead"
+            )
 
     @property
     def is_leaf(self) -> bool:
@@ -507,7 +523,9 @@ class Tensor:
             Its `remove()` takes the hook off again.
         """
         if self._node is None or not self._node.requires_grad:
-            raise RuntimeError("register_hook() on a tensor that requires no gradient: there is nothing to call it with")
+            raise RuntimeError(
+                "register_hook() on a tensor that requires no gradient: there is nothing to call it with"
+            )
         owner = self._node if isinstance(self._node, Leaf) else self._node.annotate()
         if owner.hooks is None:
             owner.hooks = {}
@@ -604,7 +622,9 @@ class Tensor:
 
     def __setitem__(self, index: Any, value: Any) -> None:
         if not isinstance(self._node, Leaf) or not self._node.requires_grad or mode.record is not None:
-            raise TypeError("a Tensor can't be assigned to yet; build the value with np.where, np.concatenate or np.stack")
+            raise TypeError(
+                "a Tensor can't be assigned to yet; build the value with np.where, np.concatenate or np.stack"
+            )
         with self.updating() as array:
             array[plain_index(index)] = value.data if isinstance(value, Tensor) else value
 
@@ -629,7 +649,9 @@ class Tensor:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         if not self.is_leaf:
-            raise RuntimeError("only a leaf can be copied as a variable of its own; write t.copy() to record a copy, or detach() it first")
+            raise RuntimeError(
+                "only a leaf can be copied as a variable of its own; write t.copy() to record a copy, or detach() it first"
+            )
         return tensor(self.data, self.requires_grad, name=self.name)
 
     def __reduce__(self) -> Any:

@@ -63,7 +63,9 @@ class Trace:
         What the walks are recorded with; None where nothing outside of this call would need that.
     """
 
-    def __init__(self, function: Function, args: Sequence[Tree], kwargs: dict[str, Any], positions: Sequence[int]) -> None:
+    def __init__(
+        self, function: Function, args: Sequence[Tree], kwargs: dict[str, Any], positions: Sequence[int]
+    ) -> None:
         self.originals: list[Any] = []
         self.inputs: list[Tensor] = []
         self.rebuilds: list[tuple[int, Callable[[Sequence[Any]], Tree]]] = []
@@ -118,10 +120,15 @@ class Trace:
         """Return the tangents of the outputs for tangents of the inputs."""
         recording = tape.enable_grad() if self.lift else tape.no_grad()
         with recording:
-            start = {node: wrap(t) if self.lift and not isinstance(t, Tensor) else t for node, t in zip(self.nodes, tangents, strict=True)}
+            start = {
+                node: wrap(t) if self.lift and not isinstance(t, Tensor) else t
+                for node, t in zip(self.nodes, tangents, strict=True)
+            }
             ends = tape.forward(self.path, start, self.lift)
         return [
-            self.finish(ends[out._node], out._data) if isinstance(out, Tensor) and out._node in ends else np.zeros_like(plain(out))
+            self.finish(ends[out._node], out._data)
+            if isinstance(out, Tensor) and out._node in ends
+            else np.zeros_like(plain(out))
             for out in self.outputs
         ]
 
@@ -165,7 +172,9 @@ def scalar_output(trace: Trace, transform: str, outputs: Sequence[Any]) -> None:
             f"reduce the result, as with np.sum, or use mg.jacobian, mg.vjp or mg.elementwise_grad"
         )
     if np.asarray(plain(outputs[0])).dtype.kind == "c":
-        raise TypeError(f"{transform} needs a real result, not a complex one; take np.real or np.abs of it, or use mg.vjp")
+        raise TypeError(
+            f"{transform} needs a real result, not a complex one; take np.real or np.abs of it, or use mg.vjp"
+        )
 
 
 def value_and_grad(f: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Function:
@@ -313,11 +322,15 @@ def jvp(f: Function, primals: Sequence[Tree], tangents: Sequence[Tree]) -> tuple
     array([ 2., 40.])
     """
     if len(primals) != len(tangents):
-        raise ValueError(f"jvp was given {len(primals)} primals and {len(tangents)} tangents; it needs one tangent for each")
+        raise ValueError(
+            f"jvp was given {len(primals)} primals and {len(tangents)} tangents; it needs one tangent for each"
+        )
     trace = Trace(f, primals, {}, range(len(primals)))
     moves = [leaf for tree in tangents for leaf in flatten(tree)[0]]
     if len(moves) != len(trace.inputs):
-        raise ValueError(f"jvp was given {len(moves)} tangent arrays for {len(trace.inputs)} arrays; their structures must be the same")
+        raise ValueError(
+            f"jvp was given {len(moves)} tangent arrays for {len(trace.inputs)} arrays; their structures must be the same"
+        )
     out = trace.push([fitting(t, x, "jvp: a tangent") for t, x in zip(moves, trace.inputs, strict=True)])
     return trace.value(), trace.rebuild_outputs(out)
 
@@ -360,14 +373,20 @@ def jacobian(f: Function, argnums: int | Sequence[int] = 0, mode: str | None = N
         if by_rows:
             rows = [[trace.pull(basis, retain=True) for basis in unit_vectors(outputs, k)] for k in range(len(outputs))]
             blocks = [
-                [joined([row[j] for row in rows[k]], 0, out.shape + t.shape, t.dtype) for j, t in enumerate(trace.inputs)]
+                [
+                    joined([row[j] for row in rows[k]], 0, out.shape + t.shape, t.dtype)
+                    for j, t in enumerate(trace.inputs)
+                ]
                 for k, out in enumerate(outputs)
             ]
         else:
             arrays = [t.data for t in trace.inputs]
             columns = [[trace.push(basis) for basis in unit_vectors(arrays, j)] for j in range(len(arrays))]
             blocks = [
-                [joined([column[k] for column in columns[j]], -1, out.shape + t.shape, out.dtype) for j, t in enumerate(trace.inputs)]
+                [
+                    joined([column[k] for column in columns[j]], -1, out.shape + t.shape, out.dtype)
+                    for j, t in enumerate(trace.inputs)
+                ]
                 for k, out in enumerate(outputs)
             ]
         return trace.rebuild_outputs([trace.arguments(block, isinstance(argnums, int)) for block in blocks])
@@ -459,7 +478,9 @@ def positions(argnums: int | Sequence[int], args: Sequence[Any], f: Function) ->
     """Return the positions of the arguments to differentiate, counted from the front."""
     wanted = [argnums] if isinstance(argnums, int) else list(argnums)
     if not wanted or any(not -len(args) <= i < len(args) for i in wanted):
-        raise ValueError(f"argnums={argnums} doesn't name positional arguments of {name_of_function(f)}, which was called with {len(args)}")
+        raise ValueError(
+            f"argnums={argnums} doesn't name positional arguments of {name_of_function(f)}, which was called with {len(args)}"
+        )
     return [i % len(args) for i in wanted]
 
 
@@ -467,7 +488,9 @@ def matched(tree: Tree, trace: Trace, what: str) -> list[tuple[Any, Any]]:
     """Pair the leaves of a tree with the outputs of a trace."""
     leaves = flatten(tree)[0]
     if len(leaves) != len(trace.outputs):
-        raise ValueError(f"{what}: {len(leaves)} arrays were given for a value of {len(trace.outputs)}; their structures must be the same")
+        raise ValueError(
+            f"{what}: {len(leaves)} arrays were given for a value of {len(trace.outputs)}; their structures must be the same"
+        )
     return list(zip(leaves, trace.outputs, strict=True))
 
 
@@ -475,7 +498,9 @@ def fitting(vector: Any, like: Any, what: str) -> Any:
     """Return a cotangent or tangent in the dtype of its value, or raise if it has another shape."""
     vector = vector if isinstance(vector, Tensor) else np.asarray(vector)
     if vector.shape != np.shape(plain(like)):
-        raise ValueError(f"{what} of shape {vector.shape} was given for a value of shape {np.shape(plain(like))}; the two must be the same")
+        raise ValueError(
+            f"{what} of shape {vector.shape} was given for a value of shape {np.shape(plain(like))}; the two must be the same"
+        )
     return tape.cast(vector, like.dtype) if isinstance(like, Tensor) else vector
 
 

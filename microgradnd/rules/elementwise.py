@@ -134,8 +134,8 @@ elementwise(primitives.astype, lambda g, out, x, dtype: g)  # the tape casts it 
 elementwise(np.copy, lambda g, out, x, **_: g)
 
 plain(
-    (np.greater, np.greater_equal, np.less, np.less_equal, np.equal, np.not_equal, np.logical_and, np.logical_or)
-    + (np.logical_not, np.logical_xor, np.isfinite, np.isinf, np.isnan, np.signbit, np.isclose, np.allclose)
-    + (np.array_equal, np.shape, np.ndim, np.size, np.array_repr, np.array_str, np.array2string)
-    + (np.zeros_like, np.ones_like, np.empty_like, np.full_like)
+    [np.greater, np.greater_equal, np.less, np.less_equal, np.equal, np.not_equal, np.isclose, np.allclose]
+    + [np.logical_and, np.logical_or, np.logical_not, np.logical_xor, np.isfinite, np.isinf, np.isnan, np.signbit]
+    + [np.array_equal, np.shape, np.ndim, np.size, np.array_repr, np.array_str, np.array2string]
+    + [np.zeros_like, np.ones_like, np.empty_like, np.full_like]
 )

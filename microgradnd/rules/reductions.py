@@ -26,7 +26,9 @@ def count(shape: tuple[int, ...], axis: Any) -> int:
 linear(np.sum, lambda g, out, x, axis=None, dtype=None, *, keepdims=False: expand(g, x.shape, axis, keepdims))
 linear(
     np.mean,
-    lambda g, out, x, axis=None, dtype=None, *, keepdims=False: expand(g / count(x.shape, axis), x.shape, axis, keepdims),
+    lambda g, out, x, axis=None, dtype=None, *, keepdims=False: expand(
+        g / count(x.shape, axis), x.shape, axis, keepdims
+    ),
 )
 
 
