@@ -28,7 +28,7 @@ def astype(x: Any, dtype: Any) -> Any:
 
 @primitive
 def relu(x: Any) -> Any:
-    """Return max(x, 0), as an operation of its own because its derivative at 0 is 0, where a tie of `np.maximum` is shared."""
+    """Return max(x, 0): an operation of its own, for its derivative at 0 is 0, where `np.maximum` shares a tie."""
     return np.maximum(x, 0)
 
 
@@ -76,8 +76,8 @@ def expand(g: Any, shape: tuple[int, ...], axis: Any = None, keepdims: bool = Fa
     For an array it is a read-only view with strides of 0, which takes no memory and a tenth of the time of
     `np.broadcast_to`.
     """
-    axes = range(len(shape)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
-    axes = {a % len(shape) for a in axes if shape}
+    reduced = range(len(shape)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    axes = {a % len(shape) for a in reduced if shape}
     if isinstance(g, np.ndarray | np.generic) and g.flags.forc:
         kept = g.strides if not keepdims else [step for i, step in enumerate(g.strides) if i not in axes]
         steps = iter(kept)

@@ -154,12 +154,12 @@ def composite(function: Function) -> Callable[[Function], Function]:
     return enter
 
 
-def plain(functions: Iterable[Function]) -> None:
+def plain(functions: Iterable[Any]) -> None:
     """Enter functions whose results are integers or booleans: they are called on the arrays and give arrays."""
     PLAIN.update(functions)
 
 
-def exclude(reason: str, functions: Iterable[Function]) -> None:
+def exclude(reason: str, functions: Iterable[Any]) -> None:
     """Enter functions that have no derivative here, with the reason that a user will read."""
     EXCLUDED.update(dict.fromkeys(functions, reason))
 
@@ -194,8 +194,8 @@ def without_derivative(function: Function) -> NotImplementedError:
             f"{name} cannot be differentiated: {EXCLUDED[function]}; pass t.data to call it anyway"
         )
     return NotImplementedError(
-        f"{name} has no derivative rule here; pass t.data to call it without a gradient, spell it in functions that have "
-        f"one, or enter its rule with mg.defvjp({name}, ...)"
+        f"{name} has no derivative rule here; pass t.data to call it without a gradient, spell it in functions that "
+        f"have one, or enter its rule with mg.defvjp({name}, ...)"
     )
 
 

@@ -17,8 +17,8 @@ import heapq
 import itertools
 import threading
 import weakref
-from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple, final
 
 import numpy as np
 
@@ -33,10 +33,11 @@ KEPT_SIZE = 8  # outputs of up to so many elements are kept for pictures: their 
 class Released(NamedTuple):
     """What is left of an operation's output when its array has been let go of."""
 
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
+    shape: tuple[int, ...] | None  # None for several results
+    dtype: np.dtype[Any] | None
 
 
+@final
 class Leaf:
     """A variable: an array that was not computed on the tape, and its gradient."""
 
@@ -72,6 +73,7 @@ class Note:
         self.where: str | None = None
 
 
+@final
 class Operation:
     """A value: one recorded call `out = function(*args, **kwargs)` on arrays.
 
@@ -103,7 +105,7 @@ class Operation:
 
     @property
     def name(self) -> str | None:
-        return self.note and self.note.name
+        return self.note.name if self.note else None
 
     def annotate(self) -> Note:
         """Return the note of this operation, a new one if it had none."""
@@ -203,7 +205,7 @@ class detect_anomaly(_Recording):
 
     def record(
         self, function: Function, args: tuple[Any, ...], kwargs: dict[str, Any], parents: tuple[Any, ...], out: Any
-    ) -> Operation:  # type: ignore[override]
+    ) -> Operation:
         node = Operation(function, args, kwargs, parents, out)
         if not _finite(out):
             made = (
@@ -218,7 +220,7 @@ class detect_anomaly(_Recording):
                 self.locked.append(weakref.ref(array))
         return node
 
-    def anomaly(self, g: Any, node: Operation) -> None:  # type: ignore[override]
+    def anomaly(self, g: Any, node: Operation) -> None:
         if not _finite(g):
             raise FloatingPointError(
                 f"the derivative of {name_of(node.function)} made a NaN or Inf, for {describe(node)}"
@@ -294,9 +296,9 @@ def check_age(parent: Node, child: Operation) -> None:
     """Raise if an operand is newer than its result: its array isn't the one that was used."""
     if parent.position >= child.position:
         raise RuntimeError(
-            f"{describe(parent)} was changed (by an optimizer step, an in-place update or an assignment to .data) after "
-            f"{name_of(child.function)} had used it, so this gradient would be wrong; compute the result again before "
-            f"backward(), or change the tensor after it"
+            f"{describe(parent)} was changed (by an optimizer step, an in-place update or an assignment to .data) "
+            f"after {name_of(child.function)} had used it, so this gradient would be wrong; compute the result again "
+            f"before backward(), or change the tensor after it"
         )
 
 
@@ -310,7 +312,7 @@ def release(node: Operation) -> None:
         node.out = Released(None, None)
 
 
-def lifted(node: Operation, args: tuple[Any, ...], lift: Lift) -> list[Any]:
+def lifted(node: Operation, args: Sequence[Any], lift: Lift) -> list[Any]:
     """Return the arguments of an operation as Tensors on the tape, constants as they are."""
     return [arg if parent is None else lift(arg, parent) for arg, parent in zip(args, node.parents, strict=True)]
 
@@ -392,7 +394,8 @@ def backward(
             g = run_hooks(node.note.hooks, g)
             if node.note.retain_grad:
                 node.note.grad = g
-        args = values = arrays_of(node)
+        args = arrays_of(node)
+        values: Sequence[Any] = args
         out = node.out
         if type(out) is Results:
             g = g.filled(out)
@@ -447,10 +450,10 @@ def forward(path: Path, tangents: dict[Node, Any], lift: Lift | None = None) -> 
     """
     tangents = dict(tangents)
     for node in path.operations:
-        args = values = arrays_of(node)
+        values: Sequence[Any] = arrays_of(node)
         out = node.out
         if lift is not None:
-            values, out = lifted(node, args, lift), lift(out, node)
+            values, out = lifted(node, values, lift), lift(out, node)
         total: Any = None
         try:
             for i, parent in enumerate(node.parents):

@@ -30,7 +30,9 @@ REDUCTIONS: dict[Any, Any] = {np.add: np.sum, np.multiply: np.prod, np.maximum: 
 ACCUMULATIONS: dict[Any, Any] = {np.add: np.cumsum, np.multiply: np.cumprod}
 
 
-def tensor(data: Any, requires_grad: bool = False, dtype: npt.DTypeLike = None, name: str | None = None) -> Tensor:
+def tensor(
+    data: Any, requires_grad: bool = False, dtype: npt.DTypeLike | None = None, name: str | None = None
+) -> Tensor:
     """Make a Tensor from anything that `np.array` takes; the data is copied, so that updates never touch the caller's.
 
     Parameters
@@ -327,11 +329,11 @@ class Tensor:
     def __primitive__(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return apply(function, args, kwargs)
 
-    def __array__(self, dtype: npt.DTypeLike = None, copy: bool | None = None) -> npt.NDArray[Any]:
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
         if self.requires_grad:
             raise TypeError(
-                "this Tensor requires a gradient, which a plain array would lose: write np.stack([...]) for an array of "
-                "Tensors, `t[i] = value` on a Tensor for assignment, or t.data (t.detach()) to go on without a gradient"
+                "this Tensor requires a gradient, which a plain array would lose: write np.stack([...]) for an array "
+                "of Tensors, `t[i] = value` on a Tensor for assignment, or t.data to go on without a gradient"
             )
         return np.array(self.data, dtype=dtype, copy=copy)
 
@@ -485,20 +487,22 @@ class Tensor:
         node = self._node
         if node is None or not node.requires_grad:
             raise RuntimeError(
-                "backward() on a tensor that requires no gradient: nothing it was computed from has requires_grad=True, "
-                "or it was computed under no_grad()"
+                "backward() on a tensor that requires no gradient: nothing it was computed from has "
+                "requires_grad=True, or it was computed under no_grad()"
             )
         if gradient is None:
             if self.size != 1:
                 raise RuntimeError(
-                    f"backward() on a tensor of shape {self.shape} needs gradient=, of that shape; or reduce it, as with .sum()"
+                    f"backward() on a tensor of shape {self.shape} needs gradient=, of that shape; "
+                    f"or reduce the tensor, as with .sum()"
                 )
             gradient = np.ones(self.shape, self.dtype)
         else:
             gradient = gradient if isinstance(gradient, Tensor) else np.asarray(gradient)
             if gradient.shape != self.shape:
                 raise ValueError(
-                    f"backward(gradient=) of shape {gradient.shape} for a tensor of shape {self.shape}; the two must be the same"
+                    f"backward(gradient=) of shape {gradient.shape} for a tensor of shape {self.shape}; "
+                    f"the two must be the same"
                 )
             gradient = tape.cast(gradient, self.dtype)
             if isinstance(gradient, Tensor) and not create_graph:
@@ -515,7 +519,12 @@ class Tensor:
             del g
 
     def register_hook(self, hook: Callable[[Any], Any]) -> Handle:
-        """Call `hook(gradient)` whenever the gradient of this tensor is known; what it returns, if not None, takes its place.
+        """Call `hook(gradient)` whenever the gradient of this tensor is known.
+
+        Parameters
+        ----------
+        hook : callable
+            Is given the gradient, an array of this tensor's shape; what it returns takes its place, unless it is None.
 
         Returns
         -------
@@ -650,7 +659,8 @@ class Tensor:
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         if not self.is_leaf:
             raise RuntimeError(
-                "only a leaf can be copied as a variable of its own; write t.copy() to record a copy, or detach() it first"
+                "only a leaf can be copied as a variable of its own; "
+                "write t.copy() to record a copy, or detach() it first"
             )
         return tensor(self.data, self.requires_grad, name=self.name)
 

@@ -81,8 +81,8 @@ class Trace:
                 fresh_args[position] = rebuild(fresh)
             self.result = function(*fresh_args, **kwargs)
         self.outputs, self.rebuild_outputs = flatten(self.result)
-        self.nodes = [t._node for t in self.inputs]
-        tracked = [t._node for t in self.outputs if isinstance(t, Tensor) and t.requires_grad]
+        self.nodes = [t._node for t in self.inputs if t._node is not None]
+        tracked = [t._node for t in self.outputs if isinstance(t, Tensor) and t._node is not None]
         self.path = Path(tracked, self.nodes)
         outside = self.path.reaches_outside or any(type(node) is not Leaf for node in self.nodes)
         self.lift = lift if nested and outside else None
@@ -329,7 +329,8 @@ def jvp(f: Function, primals: Sequence[Tree], tangents: Sequence[Tree]) -> tuple
     moves = [leaf for tree in tangents for leaf in flatten(tree)[0]]
     if len(moves) != len(trace.inputs):
         raise ValueError(
-            f"jvp was given {len(moves)} tangent arrays for {len(trace.inputs)} arrays; their structures must be the same"
+            f"jvp was given {len(moves)} tangent arrays for {len(trace.inputs)} arrays; "
+            f"their structures must be the same"
         )
     out = trace.push([fitting(t, x, "jvp: a tangent") for t, x in zip(moves, trace.inputs, strict=True)])
     return trace.value(), trace.rebuild_outputs(out)
@@ -479,7 +480,8 @@ def positions(argnums: int | Sequence[int], args: Sequence[Any], f: Function) ->
     wanted = [argnums] if isinstance(argnums, int) else list(argnums)
     if not wanted or any(not -len(args) <= i < len(args) for i in wanted):
         raise ValueError(
-            f"argnums={argnums} doesn't name positional arguments of {name_of_function(f)}, which was called with {len(args)}"
+            f"argnums={argnums} doesn't name positional arguments of {name_of_function(f)}, "
+            f"which was called with {len(args)}"
         )
     return [i % len(args) for i in wanted]
 
@@ -489,7 +491,8 @@ def matched(tree: Tree, trace: Trace, what: str) -> list[tuple[Any, Any]]:
     leaves = flatten(tree)[0]
     if len(leaves) != len(trace.outputs):
         raise ValueError(
-            f"{what}: {len(leaves)} arrays were given for a value of {len(trace.outputs)}; their structures must be the same"
+            f"{what}: {len(leaves)} arrays were given for a value of {len(trace.outputs)}; "
+            f"their structures must be the same"
         )
     return list(zip(leaves, trace.outputs, strict=True))
 
@@ -499,7 +502,8 @@ def fitting(vector: Any, like: Any, what: str) -> Any:
     vector = vector if isinstance(vector, Tensor) else np.asarray(vector)
     if vector.shape != np.shape(plain(like)):
         raise ValueError(
-            f"{what} of shape {vector.shape} was given for a value of shape {np.shape(plain(like))}; the two must be the same"
+            f"{what} of shape {vector.shape} was given for a value of shape {np.shape(plain(like))}; "
+            f"the two must be the same"
         )
     return tape.cast(vector, like.dtype) if isinstance(like, Tensor) else vector
 
