@@ -1,0 +1,101 @@
+"""One layer, one straight line: the smallest network, with nothing hidden.
+
+A layer multiplies its inputs by weights and puts the result through an activation function. With a single input, a
+column of ones beside it for the intercept, and the identity for an activation, it is a straight line. This program
+builds it from four small functions, checks the one that takes calculus (`network_gradient`) against automatic
+differentiation, and trains it.
+"""
+
+import numpy as np
+from showing import BLUE, GREY, ORANGE, figure, progress
+
+import microgradnd as mg
+
+
+def layer(inputs, weights, activation):
+    """Return the outputs of a layer: activation(inputs @ weights)."""
+    return activation(inputs @ weights)
+
+
+def loss(prediction, y):
+    """Return the squared loss, summed over the observations."""
+    return np.sum((y - prediction) ** 2)
+
+
+def gradient_step(learning_rate, weights, gradient):
+    """Return the weights a small step further down the slope of the loss."""
+    return weights - learning_rate * gradient
+
+
+def network_gradient(x, y, weights):
+    """Return the derivative of the loss with respect to the weights, by the formula -2 x' (y - x w)."""
+    return -2 * x.T @ (y - x @ weights)
+
+
+def identity(z):
+    """Return z: the activation of a layer that shall stay linear."""
+    return z
+
+
+def with_intercept(x):
+    """Return the inputs (n,) as a matrix (n, 2), with a column of ones for the intercept."""
+    return np.column_stack([np.ones(len(x)), x])
+
+
+def standardise(x):
+    """Return x with mean 0 and a sample standard deviation of 1."""
+    return (x - np.mean(x)) / np.std(x, ddof=1)
+
+
+def make_data(rng):
+    """Return 100 noisy observations of the line 2 x + 3; the standard deviation of the noise is 2."""
+    x = np.linspace(-10, 10, 100)
+    return x, rng.normal(2 * x + 3, 2.0)
+
+
+def training_loop(x, y, weights, epochs, learning_rate):
+    """Return the weights before the first epoch and after each, (epochs + 1, 2), and the loss of each epoch."""
+    inputs = with_intercept(x)
+    path, losses = [weights], []
+    for _ in progress(epochs):
+        losses.append(loss(layer(inputs, weights, identity), y))
+        weights = gradient_step(learning_rate, weights, network_gradient(inputs, y, weights))
+        path.append(weights)
+    return np.array(path), np.array(losses)
+
+
+def check_gradient(rng):
+    """Print the gradient for one random observation, by the formula and by automatic differentiation."""
+    x, y, weights = rng.normal(size=(1, 2)), rng.normal(size=1), rng.normal(size=2)
+    by_formula = network_gradient(x, y, weights)
+    by_autodiff = mg.grad(lambda w: loss(layer(x, w, identity), y))(weights)
+    print(f"gradient by formula:  {by_formula}")
+    print(f"gradient by autodiff: {by_autodiff}")
+    np.testing.assert_allclose(by_autodiff, by_formula, rtol=1e-12)
+
+
+def main():
+    rng = np.random.default_rng(1)
+    x, y = make_data(rng)
+    start = np.array([1.0, 1.0])
+    print(f"loss of the line 1 + x: {loss(layer(with_intercept(x), start, identity), y):.3f}")
+    check_gradient(rng)
+
+    sample = rng.choice(len(x), size=50, replace=False)
+    x, y = standardise(x[sample]), standardise(y[sample])
+    path, losses = training_loop(x, y, start, epochs=500, learning_rate=1e-4)
+    print("epoch       loss  intercept    slope")
+    for epoch in range(50, 501, 50):
+        print(f"{epoch:5d} {losses[epoch - 1]:10.6f} {path[epoch, 0]:10.6f} {path[epoch, 1]:8.6f}")
+
+    with figure("single_layer_loss.png", "Descending the gradient", "epoch", "sum of squared errors") as ax:
+        ax.plot(range(1, 501), losses, color=BLUE)
+    intercept, slope = path[-1]
+    with figure("single_layer_fit.png", "The line that was learned", "x, standardised", "y, standardised") as ax:
+        ax.plot(x, y, "o", color=ORANGE, label="observed")
+        ax.axline((0, start[0]), slope=start[1], color=GREY, linestyle=":", label="before training")
+        ax.axline((0, intercept), slope=slope, color=BLUE, label="after 500 epochs")
+
+
+if __name__ == "__main__":
+    main()
