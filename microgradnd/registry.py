@@ -37,6 +37,7 @@ VJPS: dict[Function, Rules] = {}
 JVPS: dict[Function, Rules] = {}
 COMPOSITES: dict[Function, Function] = {}  # spelled in functions that have rules
 PLAIN: set[Function] = set()  # integer or boolean results: plain arrays, nothing to differentiate
+ORDINARY = {np.ndarray, np.float64, np.float32, float, int, bool, type(None), tuple}  # surely no Tensor
 EXCLUDED: dict[Function, str] = {}  # why a function has no derivative here
 
 
@@ -230,14 +231,8 @@ def primitive(function: Function) -> Function:
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        for arg in args:
-            record = getattr(type(arg), "__primitive__", None)
-            if record is None and type(arg) in (list, tuple):
-                record = next((r for r in (getattr(type(a), "__primitive__", None) for a in arg) if r), None)
-            if record is not None:
-                return record(call, args, kwargs)
-        for value in kwargs.values():
-            if record := getattr(type(value), "__primitive__", None):
+        for arg in (*args, *kwargs.values()) if kwargs else args:
+            if type(arg) not in ORDINARY and (record := getattr(type(arg), "__primitive__", None)) is not None:
                 return record(call, args, kwargs)
         return function(*args, **kwargs)
 

@@ -13,12 +13,13 @@ so "newest first" is a valid order for backpropagation, and a heap of positions 
 from __future__ import annotations
 
 import contextlib
+import functools
 import heapq
 import itertools
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple, final
+from typing import Any, final
 
 import numpy as np
 
@@ -28,13 +29,6 @@ next_position = itertools.count(1).__next__
 
 Lift = Callable[[Any, "Node"], Any]  # (array, node) -> something that records what is done with it
 KEPT_SIZE = 8  # outputs of up to so many elements are kept for pictures: their shape would take as much memory
-
-
-class Released(NamedTuple):
-    """What is left of an operation's output when its array has been let go of."""
-
-    shape: tuple[int, ...] | None  # None for several results
-    dtype: np.dtype[Any] | None
 
 
 @final
@@ -78,7 +72,7 @@ class Operation:
     """A value: one recorded call `out = function(*args, **kwargs)` on arrays.
 
     `parents` mirrors `args`: the node of each argument, None for a constant. After `backward()` has let go of the
-    arrays, `args` is None, and `out` is what `release` left of it.
+    arrays, `args` is None and `out` is (shape, dtype), unless it was small.
     """
 
     __slots__ = ("args", "function", "kwargs", "note", "out", "parents", "position")
@@ -97,11 +91,13 @@ class Operation:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self.out.shape
+        """The shape of the output; None if it is several results."""
+        return self.out[0] if type(self.out) is tuple else self.out.shape
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return self.out.dtype
+        """The dtype of the output; None if it is several results."""
+        return self.out[1] if type(self.out) is tuple else self.out.dtype
 
     @property
     def name(self) -> str | None:
@@ -256,15 +252,19 @@ def fit(g: Any, like: Any) -> Any:
     An argument that was broadcast was used several times, so its cotangent is the sum over the copies.
     """
     if g.shape != like.shape:
-        extra = g.ndim - like.ndim
-        kept = g.shape[max(extra, 0) :]
-        if extra < 0 or any(n not in (1, m) for m, n in zip(kept, like.shape, strict=True)):
-            raise ValueError(f"the rule gave a cotangent of shape {g.shape} for an argument of shape {like.shape}")
-        stretched = (i + extra for i, n in enumerate(like.shape) if n == 1 != kept[i])
-        g = np.add.reduce(g, axis=(*range(extra), *stretched), keepdims=True)
-        if extra:
-            g = np.reshape(g, like.shape)
-    return cast(g, like.dtype)
+        g = np.add.reduce(g, axis=copied_axes(g.shape, like.shape), keepdims=True)
+        if g.shape != like.shape:
+            g = g.reshape(like.shape)
+    return g if g.dtype is like.dtype else cast(g, like.dtype)
+
+
+@functools.lru_cache(maxsize=4096)
+def copied_axes(shape: tuple[int, ...], original: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the axes along which broadcasting an array of shape `original` to `shape` copied it."""
+    extra = len(shape) - len(original)
+    if extra < 0 or any(n not in (1, m) for m, n in zip(shape[extra:], original, strict=True)):
+        raise ValueError(f"the rule gave a cotangent of shape {shape} for an argument of shape {original}")
+    return (*range(extra), *(i + extra for i, n in enumerate(original) if n == 1 != shape[i + extra]))
 
 
 def cast(g: Any, dtype: np.dtype[Any]) -> Any:
@@ -300,16 +300,6 @@ def check_age(parent: Node, child: Operation) -> None:
             f"after {name_of(child.function)} had used it, so this gradient would be wrong; compute the result again "
             f"before backward(), or change the tensor after it"
         )
-
-
-def release(node: Operation) -> None:
-    """Let go of the arrays of an operation; its shape, dtype and parents stay, and its value if it is small."""
-    node.args = None
-    out = node.out
-    if type(out) is np.ndarray and (out.size > KEPT_SIZE or out.base is not None):
-        node.out = Released(out.shape, out.dtype)
-    elif type(out) is Results:
-        node.out = Released(None, None)
 
 
 def lifted(node: Operation, args: Sequence[Any], lift: Lift) -> list[Any]:
@@ -388,37 +378,39 @@ def backward(
         node = heapq.heappop(heap)[1]
         g = cotangents.pop(node)
         if type(node) is Leaf or (path is not None and node in path.inputs):
-            ends[node] = g
+            ends[node] = ends[node] + g if node in ends else g
             continue
         if node.note is not None:
             g = run_hooks(node.note.hooks, g)
             if node.note.retain_grad:
                 node.note.grad = g
-        args = arrays_of(node)
-        values: Sequence[Any] = args
-        out = node.out
+        function, out, position, kwargs = node.function, node.out, node.position, node.kwargs
+        args: Any = node.args or arrays_of(node)
+        values = args
         if type(out) is Results:
             g = g.filled(out)
         if lift is not None:
             values, out = lifted(node, args, lift), lift(out, node)
-        rules = VJPS[node.function]
+        rules = VJPS[function]
         try:
             for i, parent in enumerate(node.parents):
                 if parent is None or not parent.requires_grad or (path is not None and parent not in path.nodes):
                     continue
-                if parent.position >= node.position:
+                if parent.position >= position:
                     check_age(parent, node)
                 try:
                     rule = rules[i]
                 except IndexError:
-                    rule = rule_for(VJPS, node.function, i)
-                new = rule(g, out, *values, **node.kwargs)
+                    rule = rule_for(VJPS, function, i)
+                new = rule(g, out, *values, **kwargs) if kwargs else rule(g, out, *values)
                 arg = args[i]
                 if new.shape != arg.shape or new.dtype is not arg.dtype:
                     new = fit(new, arg)
                 if anomaly is not None:
                     anomaly(new, node)
-                if parent in cotangents:
+                if type(parent) is Leaf:
+                    ends[parent] = ends[parent] + new if parent in ends else new
+                elif parent in cotangents:
                     cotangents[parent] = cotangents[parent] + new
                 else:
                     cotangents[parent] = new
@@ -427,7 +419,11 @@ def backward(
             error.add_note(f"This was in the backward pass, at {describe(node)}.")
             raise
         if not retain:
-            release(node)
+            node.args = None
+            if type(out) is np.ndarray and (out.size > KEPT_SIZE or out.base is not None):
+                node.out = (out.shape, out.dtype)
+            elif type(out) is Results:
+                node.out = (None, None)
     return ends
 
 

@@ -25,9 +25,19 @@ from microgradnd.tape import Leaf, Node, mode
 
 new_object = object.__new__
 NO_KEYWORDS: dict[str, Any] = {}
+SEQUENCES = (list, tuple)
+OWN_REFERENCES = 3  # to a gradient: the walk's result, a variable, and the argument of getrefcount
 NUMBERS = (float, int, complex, np.ndarray, np.generic)
 REDUCTIONS: dict[Any, Any] = {np.add: np.sum, np.multiply: np.prod, np.maximum: np.max, np.minimum: np.min}
 ACCUMULATIONS: dict[Any, Any] = {np.add: np.cumsum, np.multiply: np.cumprod}
+
+
+def _array_method(name: str) -> Callable[..., Any]:
+    return lambda x, *args, **kwargs: getattr(x, name)(*args, **kwargs)
+
+
+# An array's own method does the same without NumPy's Python wrapper, which takes half the time of a small sum
+METHODS = {getattr(np, name): _array_method(name) for name in ("sum", "prod", "mean", "max", "min", "reshape")}
 
 
 def tensor(
@@ -109,8 +119,9 @@ def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if function not in VJPS:
         if function in COMPOSITES:
             return COMPOSITES[function](*args, **kwargs)
-        if function not in PLAIN:
-            raise without_derivative(function)
+        if function in PLAIN:
+            return function(*(plain_index(a) for a in args), **{k: plain_index(v) for k, v in kwargs.items()})
+        raise without_derivative(function)
     if kwargs:
         if kwargs.get("out") is not None:
             raise TypeError(f"{name_of(function)}: out= can't be recorded; use the result, or `t[...] = result`")
@@ -133,15 +144,16 @@ def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
                 refuse_nested(function, arg)
             values.append(arg)
             parents.append(None)
-    out = function(*values, **kwargs)
-    if function in PLAIN:
-        return out
-    record = mode.record
-    if type(out) in (tuple, list) or isinstance(out, tuple):
+    out = METHODS.get(function, function)(*values, **kwargs)
+    if isinstance(out, SEQUENCES):
         return several(function, tuple(values), kwargs, tuple(parents), out, tracked)
-    if not tracked or record is None or out.dtype.kind not in "fc":
-        return wrap(out)
-    return wrap(out, record(function, tuple(values), kwargs, tuple(parents), out))
+    result = new_object(Tensor)
+    result._data = out
+    if tracked and (record := mode.record) is not None and out.dtype.kind in "fc":
+        result._node = record(function, tuple(values), kwargs, tuple(parents), out)
+    else:
+        result._node = None
+    return result
 
 
 def several(
@@ -180,7 +192,7 @@ def _binary(function: Any, run: Callable[[Any, Any], Any], swap: bool = False) -
             y, other_node = other._data, other._node
         elif isinstance(other, NUMBERS):
             y, other_node = other, None
-        elif isinstance(other, list | tuple):
+        elif isinstance(other, SEQUENCES):
             refuse_nested(function, other)
             y, other_node = np.asarray(other), None
         else:
@@ -203,8 +215,17 @@ def _binary(function: Any, run: Callable[[Any, Any], Any], swap: bool = False) -
 
 
 def _unary(function: Any) -> Any:
+    """Make the method of a unary operator, without the generality of `apply`."""
+
     def method(self: Tensor) -> Any:
-        return apply(function, (self,), NO_KEYWORDS)
+        result = new_object(Tensor)
+        result._data = out = function(self._data)
+        node = self._node
+        if node is not None and node.requires_grad and (record := mode.record) is not None:
+            result._node = record(function, (self._data,), NO_KEYWORDS, (node,), out)
+        else:
+            result._node = None
+        return result
 
     method.__doc__ = f"Return np.{function.__name__}(self)."
     return method
@@ -237,12 +258,15 @@ def _in_place(function: Any, run: Callable[[Any, Any], Any]) -> Any:
                     f"{tape.describe(self._node)} requires a gradient, and changing it in place would lose it; "
                     f"update it under mg.no_grad(), or write w = w ... to go on with a new value"
                 )
-            with self.updating() as array:
-                function(array, value, out=array, casting="same_kind")
+            array = self._node.data
+            if not array.flags.writeable:  # locked by detect_anomaly: an update of our own is no anomaly
+                with self.updating():
+                    run(array, value)
+                return self
+            run(array, value)
+            self._node.position = tape.next_position()
             return self
-        result = run(self, other)
-        if result is NotImplemented:
-            return result
+        result = apply(function, (self, other), NO_KEYWORDS)
         if result.shape != self.shape:
             raise ValueError(
                 f"{name_of(function)}: the result of shape {result.shape} doesn't fit in a tensor of shape {self.shape}"
@@ -313,6 +337,9 @@ class Tensor:
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         if method == "__call__":
+            if ufunc in BINARY and not kwargs:  # array + tensor, or np.add(...): the operators' short way
+                forward, swapped = BINARY[ufunc]
+                return forward(*inputs) if isinstance(inputs[0], Tensor) else swapped(inputs[1], inputs[0])
             return apply(ufunc, inputs, kwargs)
         if method == "reduce" and ufunc in REDUCTIONS:
             return apply(REDUCTIONS[ufunc], inputs, {"axis": 0, **kwargs})
@@ -325,9 +352,7 @@ class Tensor:
     def __array_function__(self, function: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return apply(function, args, kwargs)
 
-    @staticmethod
-    def __primitive__(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        return apply(function, args, kwargs)
+    __primitive__ = staticmethod(apply)
 
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
         if self.requires_grad:
@@ -496,7 +521,7 @@ class Tensor:
                     f"backward() on a tensor of shape {self.shape} needs gradient=, of that shape; "
                     f"or reduce the tensor, as with .sum()"
                 )
-            gradient = np.ones(self.shape, self.dtype)
+            gradient = np.ones(self.shape, self.dtype) if self.shape else self.dtype.type(1)
         else:
             gradient = gradient if isinstance(gradient, Tensor) else np.asarray(gradient)
             if gradient.shape != self.shape:
@@ -512,11 +537,20 @@ class Tensor:
                 ends = tape.backward([(node, gradient if isinstance(gradient, Tensor) else wrap(gradient))], True, lift)
         else:
             ends = tape.backward([(node, gradient)], retain_graph)
-            del gradient
-        while ends:
-            leaf, g = ends.popitem()
-            accumulate(leaf, g)
-            del g
+            del gradient  # so that a leaf may take it over
+        for leaf, g in ends.items():
+            assert isinstance(leaf, Leaf)  # where a walk without a path ends
+            if leaf.hooks:
+                g = tape.run_hooks(leaf.hooks, g)
+            if g.dtype.kind == "c":
+                g = np.conj(g)  # on the tape cotangents are unconjugated; a descent direction is the conjugate
+            if leaf.grad is not None:
+                g = leaf.grad + g
+            if type(g) is not np.ndarray:
+                g = g if isinstance(g, Tensor) else np.array(g)
+            elif g.base is not None or sys.getrefcount(g) > OWN_REFERENCES:
+                g = g.copy()  # a view, or held by something else too: .grad must be the leaf's own
+            leaf.grad = g
 
     def register_hook(self, hook: Callable[[Any], Any]) -> Handle:
         """Call `hook(gradient)` whenever the gradient of this tensor is known.
@@ -577,19 +611,20 @@ class Tensor:
     __mod__, __rmod__ = _binary(np.remainder, operator.mod), _binary(np.remainder, operator.mod, swap=True)
     __floordiv__ = _binary(np.floor_divide, operator.floordiv)
     __rfloordiv__ = _binary(np.floor_divide, operator.floordiv, swap=True)
+    _square = _unary(np.square)
     _power, __rpow__ = _binary(np.power, operator.pow), _binary(np.power, operator.pow, swap=True)
 
     def __pow__(self, exponent: Any) -> Any:
         """Return np.power(self, exponent), the square for an exponent of 2."""
         if type(exponent) in (int, float) and exponent == 2:
-            return apply(np.square, (self,), NO_KEYWORDS)
+            return self._square()
         return self._power(exponent)
 
     __neg__, __pos__, __abs__ = _unary(np.negative), _unary(np.positive), _unary(np.absolute)
 
-    __iadd__, __isub__ = _in_place(np.add, operator.add), _in_place(np.subtract, operator.sub)
-    __imul__, __itruediv__ = _in_place(np.multiply, operator.mul), _in_place(np.divide, operator.truediv)
-    __ipow__, __imatmul__ = _in_place(np.power, operator.pow), _in_place(np.matmul, operator.matmul)
+    __iadd__, __isub__ = _in_place(np.add, operator.iadd), _in_place(np.subtract, operator.isub)
+    __imul__, __itruediv__ = _in_place(np.multiply, operator.imul), _in_place(np.divide, operator.itruediv)
+    __ipow__, __imatmul__ = _in_place(np.power, operator.ipow), _in_place(np.matmul, operator.imatmul)
 
     __lt__, __le__ = _comparison(operator.lt), _comparison(operator.le)
     __gt__, __ge__ = _comparison(operator.gt), _comparison(operator.ge)
@@ -719,6 +754,15 @@ def _is_being_stored(frame: Any) -> bool:
     return dis.opname[frame.f_code.co_code[frame.f_lasti]] == "STORE_SUBSCR"
 
 
+BINARY: dict[Any, tuple[Any, Any]] = {
+    np.add: (Tensor.__add__, Tensor.__radd__),
+    np.subtract: (Tensor.__sub__, Tensor.__rsub__),
+    np.multiply: (Tensor.__mul__, Tensor.__rmul__),
+    np.divide: (Tensor.__truediv__, Tensor.__rtruediv__),
+    np.matmul: (Tensor.__matmul__, Tensor.__rmatmul__),
+}
+
+
 def plain_index(index: Any) -> Any:
     """Return an index with the arrays of the Tensors in it: an index is data, not something to differentiate."""
     if isinstance(index, tuple):
@@ -726,18 +770,3 @@ def plain_index(index: Any) -> Any:
     if isinstance(index, list) and any(isinstance(part, Tensor) for part in index):
         return [plain_index(part) for part in index]
     return index.data if isinstance(index, Tensor) else index
-
-
-def accumulate(leaf: Node, g: Any) -> None:
-    """Add a gradient to a leaf's `.grad`."""
-    if not isinstance(leaf, Leaf):
-        return
-    if leaf.hooks:
-        g = tape.run_hooks(leaf.hooks, g)
-    if leaf.data.dtype.kind == "c":
-        g = np.conj(g)  # on the tape cotangents are unconjugated; a descent direction is the conjugate
-    if leaf.grad is not None:
-        g = leaf.grad + g
-    elif not isinstance(g, Tensor) and (g.base is not None or sys.getrefcount(g) > 3):
-        g = np.array(g)  # a view, or an array that something else holds too: .grad must be the leaf's own
-    leaf.grad = g if isinstance(g, Tensor) else np.asarray(g)
