@@ -19,8 +19,8 @@ except ModuleNotFoundError as missing:
 
 matplotlib.use("Agg")  # pictures go to files: no window, no display
 
-import matplotlib.pyplot as plt  # noqa: E402
-from matplotlib.axes import Axes  # noqa: E402
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
 
 OUT = Path("out")
 
@@ -43,7 +43,7 @@ STYLE = {
 
 
 def progress(epochs: int) -> tqdm[int]:
-    """Return the epochs 1, 2, ..., as a loop that draws a bar on a terminal; its `write` prints a line above the bar."""
+    """Return the epochs 1, 2, ... with a bar where the output is a terminal; its `write` prints a line above the bar."""
     return tqdm(range(1, epochs + 1), unit=" epochs", disable=None, leave=False)
 
 

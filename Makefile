@@ -1,0 +1,39 @@
+# make demo    train the seed network, and write its loss curve and computation graph to out/
+# make test    run every test (PyTorch is not needed)
+#
+# Everything is installed in .venv, which `make clean` removes. PYTHON=python3.13 picks another interpreter.
+
+PYTHON ?= python3
+VENV ?= .venv
+RUN := $(VENV)/bin/python
+INSTALL := $(RUN) -m pip install -qq --disable-pip-version-check
+
+.PHONY: demo test test-thorough lint bench clean
+
+demo: $(VENV)/examples.installed
+	$(RUN) examples/two_layer.py
+
+test: $(VENV)/test.installed
+	$(RUN) -m pytest -q -n auto
+
+test-thorough: $(VENV)/test.installed
+	$(RUN) -m pytest -q -n auto --hypothesis-profile=thorough
+
+lint: $(VENV)/dev.installed
+	$(RUN) -m ruff format --check
+	$(RUN) -m ruff check
+	$(RUN) -m mypy
+
+bench: $(VENV)/test.installed
+	$(RUN) benchmarks/run.py
+
+clean:
+	rm -rf .venv out dist build *.egg-info .hypothesis .pytest_cache .mypy_cache .ruff_cache
+
+# One file for each extra that is installed; pip runs again when what it installs from changes.
+$(VENV)/%.installed: setup.cfg pyproject.toml | $(RUN)
+	$(INSTALL) -e ".[$*]"
+	touch $@
+
+$(RUN):
+	$(PYTHON) -m venv $(VENV)

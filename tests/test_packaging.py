@@ -1,0 +1,68 @@
+"""What is packaged and promised: setup.cfg, the change log, the commands and links of the documents."""
+
+from __future__ import annotations
+
+import configparser
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+
+SETUP = configparser.ConfigParser()
+SETUP.read(ROOT / "setup.cfg")
+
+
+def listed(section: str, option: str) -> list[str]:
+    """Return the lines of an option."""
+    return SETUP[section][option].split("\n")[1:]
+
+
+def required(extra: str) -> set[str]:
+    """Return the requirements of an extra, those of the extras that it asks for included."""
+    found: set[str] = set()
+    for line in listed("options.extras_require", extra):
+        other = re.fullmatch(r"microgradnd\[(\w+)\]", line)
+        found |= required(other[1]) if other else {line}
+    return found
+
+
+def test_every_package_is_listed() -> None:
+    packages = {str(path.parent.relative_to(ROOT)) for path in (ROOT / "microgradnd").rglob("__init__.py")}
+    expected = {name.replace("/", ".").replace("\\", ".") for name in packages} | {"microgradnd.viz"}
+    assert set(listed("options", "packages")) == expected
+    assert listed("options", "package_dir") == ["microgradnd.viz = viz"]
+    assert not [path for path in (ROOT / "viz").rglob("__init__.py") if path.parent != ROOT / "viz"]
+
+
+def test_numpy_is_the_only_requirement() -> None:
+    assert listed("options", "install_requires") == ["numpy>=2"]
+
+
+def test_the_extra_all_is_everything_but_pytorch() -> None:
+    extras = set(SETUP["options.extras_require"]) - {"all", "oracle"}
+    assert required("all") == set().union(*map(required, extras))
+    assert not any(requirement.startswith("torch") for requirement in required("all"))
+    assert [re.match(r"torch==\d", requirement) is not None for requirement in required("oracle")] == [True]
+
+
+def test_the_change_log_begins_with_this_version() -> None:
+    headings = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), flags=re.M)
+    assert headings[0] == SETUP["metadata"]["version"]
+
+
+def test_typed_and_licensed() -> None:
+    assert (ROOT / "microgradnd" / "py.typed").exists()
+    assert SETUP["metadata"]["license"] == "MIT"
+    assert (ROOT / "LICENSE").read_text().startswith("MIT License")
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_and_commands_of_a_document_exist(document: Path) -> None:
+    text = document.read_text()
+    links = [link.split("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link]
+    assert [link for link in links if link and not (document.parent / link).exists()] == []
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.M))
+    assert set(re.findall(r"`make ([a-z-]+)`", text)) <= targets
