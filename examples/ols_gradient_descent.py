@@ -12,9 +12,9 @@ both arrive where the normal equations point.
 """
 
 import numpy as np
-from showing import BLUE, GREEN, GREY, ORANGE, RED, figure, progress
 
 import microgradnd as mg
+from showing import BLUE, GREEN, GREY, ORANGE, RED, figure, progress
 
 
 def loss(X, y, beta):

@@ -43,7 +43,7 @@ STYLE = {
 
 
 def progress(epochs: int) -> tqdm[int]:
-    """Return the epochs 1, 2, ... with a bar where the output is a terminal; its `write` prints a line above the bar."""
+    """Return the epochs 1, 2, ... behind a bar if the output is a terminal; `write` prints a line above it."""
     return tqdm(range(1, epochs + 1), unit=" epochs", disable=None, leave=False)
 
 

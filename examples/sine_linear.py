@@ -5,6 +5,7 @@ but no straight line comes near. What is needed is a network that can bend: see 
 """
 
 import numpy as np
+
 from showing import BLUE, GREY, ORANGE, RED, figure
 from single_layer import training_loop, with_intercept
 

@@ -7,9 +7,9 @@ differentiation, and trains it.
 """
 
 import numpy as np
-from showing import BLUE, GREY, ORANGE, figure, progress
 
 import microgradnd as mg
+from showing import BLUE, GREY, ORANGE, figure, progress
 
 
 def layer(inputs, weights, activation):

@@ -13,6 +13,7 @@ line of the backward pass below undoes one line of the forward pass, last line f
 """
 
 import numpy as np
+
 from showing import BLUE, figure, progress
 
 N, D_IN, D_HIDDEN, D_OUT = 100, 3, 32, 1

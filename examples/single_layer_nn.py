@@ -1,0 +1,63 @@
+"""The straight line of `single_layer.py` as a layer of a network, held against a table that was printed long ago.
+
+`nn.Linear(1, 1)` has the weight and the bias that were handled by hand there, and the gradient comes from
+`backward()`. Jonny Law trained this model in "Neural Networks in R" (2021) and printed 20 of its losses, but neither
+the data nor the start. They can't be known, but they needn't be: on standardised data all that the losses depend on is
+the number of observations, the correlation, and where the line starts, and these can be found from the table. In
+`data/printed_table.json` are 50 observations and a start that fit, and the table, which our training must reproduce.
+"""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+import microgradnd as mg
+from microgradnd import nn
+from microgradnd.nn import functional as F
+from showing import BLUE, ORANGE, figure, progress
+
+LEARNING_RATE = 1e-4
+
+
+def train(x, y, model, epochs):
+    """Return the loss of each epoch, before its update."""
+    losses = []
+    for _ in progress(epochs):
+        loss = F.sse_loss(model(x), y)
+        losses.append(loss.item())
+        loss.backward()
+        with mg.no_grad():
+            for parameter in model.parameters():
+                parameter -= LEARNING_RATE * parameter.grad
+        model.zero_grad()
+    return np.array(losses)
+
+
+def main():
+    data = json.loads((Path(__file__).parent / "data" / "printed_table.json").read_text())
+    x, y = np.array(data["x"])[:, None], np.array(data["y"])[:, None]  # (50, 1): an observation in each row
+    model = nn.Linear(1, 1)
+    nn.init.constant_(model.weight, data["weight"])
+    nn.init.constant_(model.bias, data["bias"])
+    print(model)
+
+    losses = train(x, y, model, epochs=200)
+    ours, printed = losses[np.array(data["epochs"]) - 1], np.array(data["losses"])
+    print("epoch      printed         ours   relative difference")
+    for row in zip(data["epochs"], printed, ours, ours / printed - 1, strict=True):
+        print("{:5d} {:12.7g} {:12.7g}   {: .1e}".format(*row))
+    difference = np.max(np.abs(ours / printed - 1))
+    print(f"largest relative difference: {difference:.1e}")
+    assert difference < 1e-6
+
+    with figure("single_layer_nn_loss.png", "The printed losses, and ours", "epoch", "sum of squared errors") as ax:
+        ax.plot(range(1, 201), losses, color=BLUE, label="ours")
+        ax.plot(data["epochs"], printed, "o", color=ORANGE, label="printed")
+    with figure("single_layer_nn_fit.png", "What nn.Linear(1, 1) learned", "x, standardised", "y, standardised") as ax:
+        ax.plot(x, y, "o", color=ORANGE, label="observed")
+        ax.axline((0, model.bias.item()), slope=model.weight.item(), color=BLUE, label="after 200 epochs")
+
+
+if __name__ == "__main__":
+    main()
