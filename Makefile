@@ -17,7 +17,7 @@ test: $(VENV)/test.installed
 	$(RUN) -m pytest -q -n auto
 
 test-thorough: $(VENV)/test.installed
-	$(RUN) -m pytest -q -n auto --hypothesis-profile=thorough
+	HYPOTHESIS_PROFILE=thorough $(RUN) -m pytest -q -n auto
 
 lint: $(VENV)/dev.installed
 	$(RUN) -m ruff format --check

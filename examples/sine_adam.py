@@ -51,7 +51,7 @@ def compare_seeds():
 
 
 def main():
-    rng = np.random.default_rng(1)
+    rng = np.random.default_rng(3)
     x, y = make_data(rng)
     model, losses = train(x, y, rng, progress(EPOCHS))
     print(model)

@@ -28,6 +28,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "tape": {"registry"},
     "tensor": {"registry", "primitives", "tape"},
     "transforms": {"registry", "primitives", "tape", "tensor"},
+    "testing": set(ENGINE),
     "nn": set(ENGINE),
     "optim": set(ENGINE),
     "viz": {*ENGINE, "nn", "optim"},

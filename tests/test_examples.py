@@ -1,0 +1,134 @@
+"""Every example runs by itself, without a display or a warning, writes its figures, and shows what it promises."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+# What each example writes to out/
+FIGURES = {
+    "ols_gradient_descent": ["ols_paths.png"],
+    "two_layer_by_hand": ["two_layer_by_hand_loss.png"],
+    "two_layer": ["two_layer_graph.png", "two_layer_graph.svg", "two_layer_loss.png"],
+    "single_layer": ["single_layer_fit.png", "single_layer_loss.png"],
+    "single_layer_nn": ["single_layer_nn_fit.png", "single_layer_nn_loss.png"],
+    "sine_linear": ["sine_linear_fit.png", "sine_linear_loss.png"],
+    "sine_adam": ["sine_adam_fit.png", "sine_adam_loss.png"],
+}
+SIGNATURES = {".png": b"\x89PNG\r\n", ".svg": b"<?xml"}
+
+NUMBER = r"(-?\d+\.?\d*(?:e[-+]\d+)?)"
+
+
+def run(example: str, folder: Path) -> str:
+    """Run an example in a folder and return what it prints, with its output piped and warnings as errors."""
+    environment = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "MPLBACKEND")}
+    command = [sys.executable, "-W", "error", str(EXAMPLES / f"{example}.py")]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, encoding="utf-8")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return done.stdout
+
+
+def rows(printed: str, columns: int) -> list[list[float]]:
+    """Return the lines that are so many numbers."""
+    found = re.findall(r"^\s*" + r"\s+".join([NUMBER] * columns) + r"\s*$", printed, flags=re.M)
+    return [[float(number) for number in row] for row in found]
+
+
+@pytest.fixture(scope="module")
+def printed(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> str:
+    """Run the example that a test asks for, check its figures, and return what it prints."""
+    folder = tmp_path_factory.mktemp(request.param)
+    text = run(request.param, folder)
+    assert sorted(path.name for path in (folder / "out").iterdir()) == FIGURES[request.param]
+    for name in FIGURES[request.param]:
+        path = folder / "out" / name
+        assert path.read_bytes().startswith(SIGNATURES[path.suffix])
+        assert path.stat().st_size > 5000
+        assert f"wrote {Path('out') / name}\n" in text
+    return text
+
+
+def of(example: str) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("printed", [example], indirect=True)
+
+
+def test_every_example_is_tested() -> None:
+    programs = {path.stem for path in EXAMPLES.glob("*.py")} - {"showing"}
+    assert programs == set(FIGURES)
+    described = (EXAMPLES / "README.md").read_text()
+    assert all(f"[{name}.py]({name}.py)" in described for name in programs)
+
+
+@of("ols_gradient_descent")
+def test_both_descents_arrive_at_the_normal_equations(printed: str) -> None:
+    assert max(difference for _, _, difference in rows(printed, 3)) < 1e-12
+    names = ("normal equations", "descent, by formula", "descent, by autodiff")
+    solutions = {re.search(rf"{name}\s+(.*)$", printed, flags=re.M)[1] for name in names}  # type: ignore[index]
+    assert len(solutions) == 1
+    assert len(solutions.pop().split()) == 4
+
+
+@of("two_layer_by_hand")
+def test_the_network_by_hand_learns(printed: str) -> None:
+    losses = [loss for _, loss in rows(printed, 2)]
+    assert len(losses) == 20
+    assert losses == sorted(losses, reverse=True)
+    assert losses[-1] < 60 < 160 < losses[0]
+
+
+@of("two_layer")
+def test_the_network_on_tensors_takes_the_same_steps(printed: str) -> None:
+    table = rows(printed, 3)
+    assert [epoch for epoch, _, _ in table] == list(range(10, 201, 10))
+    assert all(ours == by_hand for _, ours, by_hand in table)
+    difference = re.search(rf"largest relative difference .* in 200 epochs: {NUMBER}", printed)
+    assert difference is not None
+    assert float(difference[1]) < 1e-12
+
+
+@of("single_layer")
+def test_the_gradient_is_checked_and_the_line_found(printed: str) -> None:
+    gradients = re.findall(r"gradient by (?:formula|autodiff): +\[(.*)\]", printed)
+    assert len(gradients) == 2
+    assert gradients[0] == gradients[1]
+    table = rows(printed, 4)
+    losses = [loss for _, loss, _, _ in table]
+    assert losses == sorted(losses, reverse=True)
+    _, _, intercept, slope = table[-1]
+    assert abs(intercept) < 0.01  # on standardised data the line goes through the origin,
+    assert 0.95 < slope < 1  # and its slope is the correlation
+
+
+@of("single_layer_nn")
+def test_the_printed_table_is_reproduced(printed: str) -> None:
+    table = rows(printed, 4)
+    assert [epoch for epoch, _, _, _ in table] == list(range(10, 201, 10))
+    assert table[0][1] == 58.6479
+    assert table[-1][1] == 3.245904
+    assert max(abs(ours / theirs - 1) for _, theirs, ours, _ in table) < 1e-6
+
+
+@of("sine_linear")
+def test_a_straight_line_fails_on_the_sine(printed: str) -> None:
+    errors = [float(error) for error in re.findall(rf"mean squared error .*: +{NUMBER}", printed)]
+    assert len(errors) == 2
+    assert all(7 < error < 9 for error in errors)
+
+
+@of("sine_adam")
+def test_the_network_follows_the_sine_with_every_seed(printed: str) -> None:
+    table = rows(printed, 3)
+    assert [seed for seed, _, _ in table] == list(range(1, 11))
+    assert max(network for _, network, _ in table) < 1.5
+    lines = [line for _, _, line in table]
+    assert min(lines) > 5
+    assert 7 < sum(lines) / len(lines) < 9
