@@ -5,7 +5,7 @@ Must not own: any code.
 Read next: `tensor.py`.
 """
 
-from microgradnd import rules
+from microgradnd import nn, optim, rules, testing
 from microgradnd.registry import defjvp, defvjp, primitive
 from microgradnd.tape import detect_anomaly, enable_grad, no_grad
 from microgradnd.tensor import Tensor, tensor
@@ -23,10 +23,13 @@ __all__ = [
     "hvp",
     "jacobian",
     "jvp",
+    "nn",
     "no_grad",
+    "optim",
     "primitive",
     "rules",
     "tensor",
+    "testing",
     "value_and_grad",
     "vjp",
 ]

@@ -116,6 +116,7 @@ def defjvp(function: Function, *rules: Rule | None) -> None:
     >>> float(tangent)
     2.0
     """
+    VJPS.setdefault(function, ())  # so that calls are recorded
     JVPS[function] = tuple(rule or _no_rule(JVPS, function, i) for i, rule in enumerate(rules))
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from microgradnd import primitives
-from microgradnd.registry import elementwise, linear, plain
+from microgradnd.registry import defjvp, defvjp, elementwise, linear, plain
 
 LOG2, LOG10 = float(np.log(2.0)), float(np.log(10.0))
 
@@ -36,8 +36,8 @@ elementwise(np.fmod, lambda g, out, x, y: g, lambda g, out, x, y: -g * np.trunc(
 
 
 def power_base(g: Any, out: Any, x: Any, y: Any) -> Any:
-    """Return g * y * x**(y - 1), which is 0 for y = 0 whatever x is, 0 included."""
-    return g * (y * x ** np.where(y == 0, 1.0, y - 1))
+    """Return g * y * x**(y - 1), which is 0 for x = y = 0."""
+    return g * (y * x ** np.where((x == 0) & (y == 0), 1.0, y - 1))
 
 
 def power_exponent(g: Any, out: Any, x: Any, y: Any) -> Any:
@@ -88,7 +88,7 @@ def share(g: Any, x: Any, y: Any, wins: Any) -> Any:
     return np.where(x == y, 0.5 * g, g * wins)
 
 
-elementwise(np.absolute, lambda g, out, x: g * np.conj(np.sign(x)))  # for complex x, sign is x / |x|
+elementwise(np.absolute, lambda g, out, x: g * (np.conj(sign(x, out)) if x.dtype.kind == "c" else np.sign(x)))
 elementwise(np.fabs, lambda g, out, x: g * np.sign(x))
 elementwise(np.maximum, lambda g, out, x, y: share(g, x, y, x > y), lambda g, out, x, y: share(g, x, y, y > x))
 elementwise(np.minimum, lambda g, out, x, y: share(g, x, y, x < y), lambda g, out, x, y: share(g, x, y, y < x))
@@ -111,10 +111,29 @@ elementwise(
 )
 elementwise(np.copysign, lambda g, out, x, y: g * (np.copysign(1.0, y) * np.sign(x)), lambda g, out, x, y: 0 * g)
 elementwise(np.heaviside, lambda g, out, x, y: 0 * g, lambda g, out, x, y: g * (x == 0))
-for step in (np.sign, np.floor, np.ceil, np.trunc, np.rint, np.fix):
+for step in (np.floor, np.ceil, np.trunc, np.rint, np.fix):
     elementwise(step, lambda g, out, x: 0 * g)  # flat between its jumps
 elementwise(np.floor_divide, lambda g, out, x, y: 0 * g, lambda g, out, x, y: 0 * g)
 elementwise(np.round, lambda g, out, x, decimals=0: 0 * g)
+
+
+def sign(x: Any, magnitude: Any) -> Any:
+    """Return x / |x|, the direction of a complex number, spelled so that it can be differentiated; 0 for 0."""
+    return x / np.where(magnitude == 0, 1, magnitude)
+
+
+def sign_tangent(t: Any, out: Any, x: Any) -> Any:
+    """Return what of t turns the direction of a complex number; a real one has no direction to turn."""
+    return (t - out * np.real(np.conj(out) * t)) / np.abs(x) if x.dtype.kind == "c" else 0 * t
+
+
+def sign_cotangent(g: Any, out: Any, x: Any) -> Any:
+    """Return the transpose of `sign_tangent`."""
+    return (g - np.conj(out) * np.real(out * g)) / np.abs(x) if x.dtype.kind == "c" else 0 * g
+
+
+defvjp(np.sign, sign_cotangent)
+defjvp(np.sign, sign_tangent)
 
 # Choice: no gradient for the condition
 

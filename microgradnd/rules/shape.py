@@ -15,11 +15,24 @@ from microgradnd import primitives
 from microgradnd.primitives import expand
 from microgradnd.registry import composite, linear, variadic
 
-linear(np.reshape, lambda g, out, x, *_, **__: np.reshape(g, x.shape))
-linear(np.ravel, lambda g, out, x: np.reshape(g, x.shape))
+
+def fixed(order: str) -> str:
+    """Return an order of elements that doesn't depend on how the array happens to lie in memory, or raise."""
+    if order not in ("C", "F"):
+        raise NotImplementedError(f"order={order!r} depends on the memory layout; use order='C' or 'F'")
+    return order
+
+
+def inverse(axes: Any, ndim: int) -> Any:
+    """Return the permutation of axes that undoes another."""
+    return None if axes is None else tuple(np.argsort([a % ndim for a in axes]))
+
+
+linear(np.reshape, lambda g, out, x, shape=None, order="C", **_: np.reshape(g, x.shape, order=fixed(order)))
+linear(np.ravel, lambda g, out, x, order="C": np.reshape(g, x.shape, order=fixed(order)))
 linear(np.squeeze, lambda g, out, x, axis=None: np.reshape(g, x.shape))
 linear(np.expand_dims, lambda g, out, x, axis: np.reshape(g, x.shape))
-linear(np.transpose, lambda g, out, x, axes=None: np.transpose(g, axes and tuple(np.argsort(np.mod(axes, x.ndim)))))
+linear(np.transpose, lambda g, out, x, axes=None: np.transpose(g, inverse(axes, x.ndim)))
 linear(np.matrix_transpose, lambda g, out, x: np.matrix_transpose(g))
 linear(np.swapaxes, lambda g, out, x, a, b: np.swapaxes(g, a, b))
 linear(np.moveaxis, lambda g, out, x, source, destination: np.moveaxis(g, destination, source))

@@ -1,0 +1,136 @@
+"""The laws that every derivative rule obeys, checked on every row.
+
+Owns: the laws.
+Must not own: the rows (`tests/rows/`).
+Read next: `tests/rows/__init__.py`.
+"""
+
+import numpy as np
+import pytest
+from hypothesis import given
+
+import microgradnd as mg
+from microgradnd import primitives, registry
+from microgradnd.tensor import plain_index
+from microgradnd.testing import check_grads
+from microgradnd.transforms import flatten, plain
+from tests.rows import elementwise, indexing, linalg, reductions, shape
+
+ROWS = [row for module in (elementwise, reductions, shape, indexing, linalg) for row in module.ROWS]
+INTERNAL = {primitives.select}  # checked through the functions with several results
+every_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+
+
+def locked(arrays):
+    """Return copies that can't be written to, in the same layout."""
+    for array in arrays:
+        array.flags.writeable = False
+    return arrays
+
+
+def numbers(tree):
+    return [np.asarray(plain(leaf)) for leaf in flatten(tree)[0]]
+
+
+def test_every_rule_has_a_row():
+    with_rows = {row.function for row in ROWS} | INTERNAL
+    table = set(registry.VJPS) | set(registry.COMPOSITES)
+    ours = {f for f in table if getattr(f, "__module__", "") != "builtins" and not is_a_users(f)}
+    assert sorted(map(registry.name_of, ours - with_rows)) == []
+
+
+def is_a_users(function):
+    """Functions of other test modules and doctests enter the table too."""
+    module = getattr(function, "__module__", None) or "numpy"
+    return not module.startswith(("numpy", "microgradnd"))
+
+
+@every_row
+def test_first_derivatives(row):
+    @given(row.inputs)
+    def law(arrays):
+        check_grads(row.call, *locked(arrays), order=1)
+
+    law()
+
+
+@every_row
+def test_second_derivatives(row):
+    @given(row.inputs)
+    def law(arrays):
+        check_grads(row.call, *locked(arrays), order=row.order)
+
+    law()
+
+
+@every_row
+def test_a_tensor_computes_what_numpy_computes(row):
+    @given(row.inputs)
+    def law(arrays):
+        expected = numbers(row.call(*arrays))
+        recorded = row.call(*(mg.tensor(a, requires_grad=True) for a in arrays))
+        for got, want in zip(numbers(recorded), expected, strict=True):
+            assert got.dtype == want.dtype
+            assert got.shape == want.shape
+            np.testing.assert_allclose(got, want, rtol=1e-13, atol=1e-13)
+
+    law()
+
+
+@every_row
+def test_vjp_and_jvp_are_transposes(row):
+    """<g, J v> = <J' g, v>, without conjugation."""
+
+    @given(row.inputs)
+    def law(arrays):
+        rng = np.random.default_rng(0)
+        tangents = [random_like(a, rng) for a in arrays]
+        value, moved = mg.jvp(row.call, arrays, tangents)
+        _, pullback = mg.vjp(row.call, *arrays)
+        leaves, rebuild = flatten(value)
+        cotangents = [random_like(np.asarray(v), rng) for v in leaves]
+        gradients = pullback(rebuild(cotangents))
+        ahead = sum(np.sum(g * t) for g, t in zip(cotangents, flatten(moved)[0], strict=True))
+        back = sum(np.sum(g * t) for g, t in zip(gradients, tangents, strict=True))
+        np.testing.assert_allclose(np.real(ahead), np.real(back), rtol=1e-9, atol=1e-9)
+
+    law()
+
+
+def random_like(array, rng):
+    v = rng.normal(size=array.shape)
+    return (v + 1j * rng.normal(size=array.shape) if array.dtype.kind == "c" else v).astype(array.dtype)
+
+
+@every_row
+def test_single_precision_stays_single(row):
+    @given(row.inputs)
+    def law(arrays):
+        arrays = [a.astype(np.complex64 if a.dtype.kind == "c" else np.float32) for a in arrays]
+        value, pullback = mg.vjp(row.call, *arrays)
+        leaves, rebuild = flatten(value)
+        widest = {np.asarray(v).dtype for v in leaves}
+        assert widest <= {np.asarray(v).dtype for v in numbers(row.call(*arrays))}
+        for gradient, array in zip(
+            pullback(rebuild([np.ones(np.shape(v), v.dtype) for v in leaves])), arrays, strict=True
+        ):
+            assert gradient.dtype == array.dtype
+            assert gradient.shape == array.shape
+
+    law()
+
+
+@pytest.mark.parametrize(
+    ("row", "point", "promised"),
+    [(row, point, gradients) for row in ROWS for point, gradients in row.kinks],
+    ids=lambda value: getattr(value, "name", None),
+)
+def test_kinks_have_the_value_promised(row, point, promised):
+    with np.errstate(invalid="ignore"):
+        gradients = mg.grad(lambda *args: np.sum(row.call(*args)), tuple(range(len(point))))(*point)
+    for got, want in zip(gradients, promised, strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-12)
+
+
+def test_an_index_may_be_a_tensor():
+    assert plain_index((mg.tensor([1]), slice(None)))[0].tolist() == [1]
