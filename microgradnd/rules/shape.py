@@ -16,7 +16,7 @@ from microgradnd.primitives import expand
 from microgradnd.registry import composite, linear, variadic
 
 
-def fixed(order: str) -> str:
+def fixed(order: Any) -> Any:
     """Return an order of elements that doesn't depend on how the array happens to lie in memory, or raise."""
     if order not in ("C", "F"):
         raise NotImplementedError(f"order={order!r} depends on the memory layout; use order='C' or 'F'")
