@@ -1,0 +1,36 @@
+"""Networks, under PyTorch's names: modules, functions, initial values.
+
+Owns: the public names of `microgradnd.nn`.
+Must not own: any code.
+Read next: `module.py`.
+"""
+
+from microgradnd.nn import functional, init
+from microgradnd.nn.layers import (
+    CrossEntropyLoss,
+    Identity,
+    Linear,
+    MSELoss,
+    ReLU,
+    Sequential,
+    Sigmoid,
+    SSELoss,
+    Tanh,
+)
+from microgradnd.nn.module import Module, Parameter
+
+__all__ = [
+    "CrossEntropyLoss",
+    "Identity",
+    "Linear",
+    "MSELoss",
+    "Module",
+    "Parameter",
+    "ReLU",
+    "SSELoss",
+    "Sequential",
+    "Sigmoid",
+    "Tanh",
+    "functional",
+    "init",
+]

@@ -1,0 +1,457 @@
+"""Layers, activations and losses as plain functions of arrays and Tensors.
+
+Owns: what the modules in `layers.py` compute, and the derivative rules of those functions that NumPy spells in many
+calls or in unstable ones.
+Must not own: parameters or any other state.
+Read next: `layers.py`.
+
+A function of one NumPy call is that call. The others are operations of their own, with their rules right below them:
+faster, exact in the tails, and one node in a picture. The rules are plain NumPy as everywhere, so these functions work
+on arrays and Tensors, in both modes and to any order. Axes are NumPy's: `axis=`, the last by default.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from microgradnd import primitives
+from microgradnd.registry import defjvp, defvjp, elementwise, primitive
+from microgradnd.tensor import Tensor
+
+__all__ = [
+    "cross_entropy",
+    "linear",
+    "log_softmax",
+    "mse_loss",
+    "relu",
+    "sigmoid",
+    "softmax",
+    "softmax_cross_entropy",
+    "sse_loss",
+    "tanh",
+]
+
+REDUCTIONS = ("mean", "sum", "none")
+
+
+def rows(x: Any) -> Any:
+    """Return an array of vectors as a matrix with a vector in each row."""
+    return x if x.ndim == 2 else np.reshape(x, (-1, x.shape[-1]))
+
+
+@primitive
+def linear(x: Any, weight: Any, bias: Any = None) -> Any:
+    """Return the affine map x W' + b of the last axis.
+
+    Parameters
+    ----------
+    x : array_like of shape (..., in_features)
+    weight : array_like of shape (out_features, in_features)
+    bias : array_like of shape (out_features,), optional
+
+    Returns
+    -------
+    array or Tensor of shape (..., out_features)
+
+    Raises
+    ------
+    ValueError
+        If the shapes don't fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd.nn import functional as F
+    >>> F.linear(np.array([[1.0, 2.0]]), np.array([[3.0, 4.0]]), np.array([0.5]))
+    array([[11.5]])
+    """
+    if weight.ndim != 2 or not x.ndim or x.shape[-1] != weight.shape[1]:
+        raise ValueError(
+            f"linear: the last axis of x, of shape {x.shape}, must be as long as the second of weight, of shape "
+            f"{weight.shape}: weight is (out_features, in_features), x is (observations, in_features)"
+        )
+    if bias is None:
+        return np.dot(x, weight.T)
+    if bias.shape != weight.shape[:1]:
+        raise ValueError(
+            f"linear: bias has shape {bias.shape} and weight {weight.shape}; bias must have shape {weight.shape[:1]}"
+        )
+    return np.dot(x, weight.T) + bias
+
+
+defvjp(
+    linear,
+    lambda g, out, x, weight, bias=None: np.dot(g, weight),
+    lambda g, out, x, weight, bias=None: np.dot(rows(g).T, rows(x)),
+    lambda g, out, x, weight, bias=None: g,
+)
+defjvp(
+    linear,
+    lambda t, out, x, weight, bias=None: np.dot(t, weight.T),
+    lambda t, out, x, weight, bias=None: np.dot(x, t.T),
+    lambda t, out, x, weight, bias=None: t,
+)
+
+# Activations
+
+
+def relu(x: Any) -> Any:
+    """Return max(x, 0), whose derivative at 0 is 0.
+
+    Parameters
+    ----------
+    x : array_like
+
+    Returns
+    -------
+    array or Tensor of the shape of x
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd.nn import functional as F
+    >>> F.relu(np.array([-1.0, 0.0, 2.0]))
+    array([0., 0., 2.])
+    """
+    return primitives.relu(x)
+
+
+def tanh(x: Any) -> Any:
+    """Return the hyperbolic tangent: `np.tanh`, under the name it has among activations.
+
+    Parameters
+    ----------
+    x : array_like
+
+    Returns
+    -------
+    array or Tensor of the shape of x
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd.nn import functional as F
+    >>> F.tanh(np.array([0.0, 100.0]))
+    array([0., 1.])
+    """
+    return np.tanh(x)
+
+
+@primitive
+def sigmoid(x: Any) -> Any:
+    """Return 1 / (1 + exp(-x)), without an overflow for any x.
+
+    Parameters
+    ----------
+    x : array_like
+
+    Returns
+    -------
+    array or Tensor of the shape of x
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd.nn import functional as F
+    >>> F.sigmoid(np.array([-1000.0, 0.0, 1000.0]))
+    array([0. , 0.5, 1. ])
+    """
+    with np.errstate(over="ignore"):  # exp(1000) is inf, and 1 / (1 + inf) is the 0 that is meant
+        return 1 / (1 + np.exp(np.negative(x)))
+
+
+elementwise(sigmoid, lambda g, out, x: g * (out * (1 - out)))
+
+
+def shifted(x: Any, axis: Any) -> Any:
+    """Return x less its largest element along an axis: exponentials of that can't overflow."""
+    return x - np.maximum.reduce(x, axis=axis, keepdims=True)
+
+
+def total(x: Any, axis: Any) -> Any:
+    """Return the sum along an axis, which is kept."""
+    return np.add.reduce(x, axis=axis, keepdims=True)
+
+
+@primitive
+def softmax(x: Any, axis: Any = -1) -> Any:
+    """Return exp(x) / sum(exp(x)), positive numbers that sum to 1 along an axis.
+
+    Parameters
+    ----------
+    x : array_like
+        Logits of any size; an infinitely negative one gets probability 0.
+    axis : int or tuple of int
+        The axis or axes over which the probabilities sum to 1.
+
+    Returns
+    -------
+    array or Tensor of the shape of x
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd.nn import functional as F
+    >>> F.softmax(np.array([1000.0, 1000.0, -np.inf]))
+    array([0.5, 0.5, 0. ])
+    """
+    e = np.exp(shifted(x, axis))
+    return e / total(e, axis)
+
+
+defvjp(softmax, lambda g, out, x, axis=-1: out * (g - total(g * out, axis)))
+defjvp(softmax, lambda t, out, x, axis=-1: out * (t - total(t * out, axis)))
+
+
+@primitive
+def log_softmax(x: Any, axis: Any = -1) -> Any:
+    """Return the logarithm of `softmax`, exact where the probability itself would round to 0 or 1.
+
+    Parameters
+    ----------
+    x : array_like
+        Logits of any size.
+    axis : int or tuple of int
+        The axis or axes over which the probabilities sum to 1.
+
+    Returns
+    -------
+    array or Tensor of the shape of x
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd.nn import functional as F
+    >>> F.log_softmax(np.array([0.0, 1000.0]))
+    array([-1000.,     0.])
+    """
+    z = shifted(x, axis)
+    return z - np.log(total(np.exp(z), axis))
+
+
+defvjp(log_softmax, lambda g, out, x, axis=-1: g - np.exp(out) * total(g, axis))
+defjvp(log_softmax, lambda t, out, x, axis=-1: t - total(np.exp(out) * t, axis))
+
+# Losses
+
+
+def check_alike(loss: str, y_pred: Any, y: Any) -> None:
+    """Raise if predictions and observations differ in shape, even where they would broadcast."""
+    if np.shape(y_pred) != np.shape(y):
+        a, b = np.shape(y_pred), np.shape(y)
+        column = f"; reshape one to the other, as with y[:, None] or y.reshape({a})" if np.prod(a) == np.prod(b) else ""
+        raise ValueError(
+            f"{loss}: the prediction has shape {a} and the target {b}; a loss compares them one to one, so the shapes "
+            f"must be the same{column}"
+        )
+
+
+def reduced(loss: str, losses: Any, reduction: str) -> Any:
+    """Return the losses of the elements of a batch as one number, or as they are."""
+    if reduction == "none":
+        return losses
+    if reduction not in REDUCTIONS:
+        raise ValueError(f"{loss}: reduction is 'mean', 'sum' or 'none', not {reduction!r}")
+    return np.sum(losses) / losses.size if reduction == "mean" else np.sum(losses)
+
+
+@primitive
+def sse_loss(y_pred: Any, y: Any) -> Any:
+    """Return the sum of squared errors, sum((y_pred - y)^2), whose gradient is 2 (y_pred - y).
+
+    Parameters
+    ----------
+    y_pred, y : array_like of the same shape
+        Predictions and observations. NaN in either makes the loss NaN.
+
+    Returns
+    -------
+    number or Tensor of shape ()
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, even where they would broadcast.
+    TypeError
+        If neither holds floating-point numbers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd.nn import functional as F
+    >>> float(F.sse_loss(np.array([1.0, 2.0]), np.array([1.0, 4.0])))
+    4.0
+    """
+    check_alike("sse_loss", y_pred, y)
+    error = np.subtract(y_pred, y)
+    if error.dtype.kind not in "fc":
+        raise TypeError(f"sse_loss: predictions are floating-point numbers, not {error.dtype}; convert them to float")
+    return np.add.reduce(error * error, axis=None)
+
+
+defvjp(
+    sse_loss,
+    lambda g, out, y_pred, y: (2 * g) * np.subtract(y_pred, y),
+    lambda g, out, y_pred, y: (2 * g) * np.subtract(y, y_pred),
+)
+defjvp(
+    sse_loss,
+    lambda t, out, y_pred, y: np.sum(2 * np.subtract(y_pred, y) * t),
+    lambda t, out, y_pred, y: np.sum(2 * np.subtract(y, y_pred) * t),
+)
+
+
+def mse_loss(y_pred: Any, y: Any, reduction: str = "mean") -> Any:
+    """Return the mean squared error, mean((y_pred - y)^2) over all elements.
+
+    Parameters
+    ----------
+    y_pred, y : array_like of the same shape
+        Predictions and observations. NaN in either makes the loss NaN.
+    reduction : {"mean", "sum", "none"}
+        Whether to average the squared errors, to add them up, or to return them.
+
+    Returns
+    -------
+    number or Tensor of shape (), or for "none" of the shape of y
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, even where they would broadcast; if the reduction is none of these.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd.nn import functional as F
+    >>> float(F.mse_loss(np.array([1.0, 2.0]), np.array([1.0, 4.0])))
+    2.0
+    """
+    check_alike("mse_loss", y_pred, y)
+    if reduction == "mean":
+        return sse_loss(y_pred, y) / np.size(y)
+    if reduction == "sum":
+        return sse_loss(y_pred, y)
+    return reduced("mse_loss", np.square(np.subtract(y_pred, y)), reduction)
+
+
+def onehot(labels: Any, like: Any) -> Any:
+    """Return a matrix shaped like another that is 1 at the label of each row and 0 elsewhere."""
+    hot = np.zeros(like.shape, like.dtype)
+    hot[np.arange(len(labels)), labels] = 1
+    return hot
+
+
+def picked(logits: Any, labels: Any) -> Any:
+    """Return the logit of each row's label."""
+    return logits[np.arange(len(labels)), labels]
+
+
+@primitive
+def softmax_cross_entropy(logits: Any, labels: Any) -> Any:
+    """Return -log softmax(logits)[label] for each row; `cross_entropy` checks its arguments and reduces its result.
+
+    Parameters
+    ----------
+    logits : array_like of shape (n, classes)
+    labels : array of int of shape (n,)
+
+    Returns
+    -------
+    array or Tensor of shape (n,)
+    """
+    z = shifted(logits, 1)
+    return np.log(np.add.reduce(np.exp(z), axis=1)) - picked(z, labels)
+
+
+def softmax_less_onehot(out: Any, logits: Any, labels: Any) -> Any:
+    """Return softmax(logits) - onehot(labels), the gradient of each row's cross-entropy.
+
+    The probabilities come from the losses: p = exp(logit - logit of the label - loss), without a second pass for the
+    largest logit and the sum.
+    """
+    return np.exp(logits - picked(logits, labels)[:, None] - out[:, None]) - onehot(labels, logits)
+
+
+defvjp(
+    softmax_cross_entropy,
+    lambda g, out, logits, labels: g[:, None] * softmax_less_onehot(out, logits, labels),
+)
+defjvp(
+    softmax_cross_entropy,
+    lambda t, out, logits, labels: np.sum(t * softmax_less_onehot(out, logits, labels), axis=1),
+)
+
+
+def cross_entropy(logits: Any, labels: Any, reduction: str = "mean") -> Any:
+    """Return the cross-entropy -log softmax(logits)[label] of integer labels, computed without overflow.
+
+    Its gradient with respect to the logits is softmax(logits) - onehot(labels), divided by n for the mean.
+
+    Parameters
+    ----------
+    logits : array_like of shape (n, classes) or (classes,)
+        Unnormalised log-probabilities: what comes before the softmax. NaN makes the loss NaN.
+    labels : array_like of int of shape (n,) or ()
+        The class of each row, from 0.
+    reduction : {"mean", "sum", "none"}
+        Whether to average over the rows, to add them up, or to return the loss of each.
+
+    Returns
+    -------
+    number or Tensor of shape (), or for "none" of the shape of the labels
+
+    Raises
+    ------
+    TypeError
+        If the labels aren't integers, or the logits aren't floating-point numbers.
+    ValueError
+        If the shapes don't fit, a label isn't the number of a class, or the reduction is none of these.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd.nn import functional as F
+    >>> logits = np.array([[2.0, 0.0, 0.0], [0.0, 1000.0, 0.0]])
+    >>> F.cross_entropy(logits, np.array([0, 1]), reduction="none").round(3)
+    array([0.24, 0.  ])
+    """
+    labels = labels.data if isinstance(labels, Tensor) else np.asarray(labels)
+    if not isinstance(logits, Tensor):
+        logits = np.asarray(logits)
+    check_labels(logits, labels)
+    if labels.ndim == 0:
+        losses = softmax_cross_entropy(logits[None, :], labels[None])
+        return reduced("cross_entropy", losses[0], "none" if reduction in REDUCTIONS else reduction)
+    return reduced("cross_entropy", softmax_cross_entropy(logits, labels), reduction)
+
+
+def check_labels(logits: Any, labels: Any) -> None:
+    """Raise unless the labels are numbers of classes, one for each row of logits."""
+    if logits.dtype.kind != "f":
+        raise TypeError(f"cross_entropy: logits are floating-point numbers, not {logits.dtype}; convert them to float")
+    if labels.dtype.kind not in "iu":
+        advice = (
+            "for one-hot rows or probabilities pass labels.argmax(axis=1)"
+            if labels.shape == logits.shape
+            else "convert them with labels.astype(int)"
+        )
+        raise TypeError(f"cross_entropy: labels are integers from 0, not {labels.dtype}; {advice}")
+    if logits.ndim not in (1, 2) or labels.shape != logits.shape[:-1]:
+        raise ValueError(
+            f"cross_entropy: logits of shape (n, classes) need labels of shape (n,), but the logits have shape "
+            f"{logits.shape} and the labels {labels.shape}; flatten the labels with labels.ravel(), and leading axes "
+            f"of the logits with logits.reshape(-1, classes)"
+        )
+    # As unsigned numbers negative labels are huge, so one comparison finds both ends.
+    if labels.size and np.maximum.reduce(labels.astype(np.uintp), axis=None) >= logits.shape[-1]:
+        raise ValueError(
+            f"cross_entropy: labels of {logits.shape[-1]} classes go from 0 to {logits.shape[-1] - 1}, "
+            f"but there are labels from {labels.min()} to {labels.max()}"
+        )
+
+
+# doctest takes a decorated function for a foreign one, so it is told of these
+__test__ = {f.__name__: f for f in (linear, sigmoid, softmax, log_softmax, sse_loss)}

@@ -1,0 +1,368 @@
+"""Initial values for parameters, in place, under PyTorch's names.
+
+Owns: the distributions that weights start from.
+Must not own: which layer starts from which (`layers.py`).
+Read next: `layers.py`.
+
+Whatever is random takes `rng=`, a `numpy.random.Generator`; without one, fresh entropy. Make one generator and pass it
+everywhere: that is what makes a run repeatable.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from microgradnd.tensor import Tensor
+
+GAINS = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2.0), "selu": 0.75}
+
+
+def generator(rng: np.random.Generator | None) -> np.random.Generator:
+    """Return a random generator, one with fresh entropy for None.
+
+    Raises
+    ------
+    TypeError
+        For a seed: each call that is given the same seed would draw the same numbers.
+    """
+    if rng is None:
+        return np.random.default_rng()
+    if not isinstance(rng, np.random.Generator):
+        raise TypeError(
+            f"rng is a numpy.random.Generator, not {type(rng).__name__}; make one with np.random.default_rng(seed) and "
+            f"pass the same one everywhere"
+        )
+    return rng
+
+
+def fill(tensor: Tensor, values: Any) -> Tensor:
+    """Set every element of a leaf in place."""
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"nn.init fills a Tensor in place, not {type(tensor).__name__}; make one with nn.Parameter")
+    with tensor.updating() as array:
+        array[...] = values
+    return tensor
+
+
+def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, rng: np.random.Generator | None = None) -> Tensor:
+    """Draw from the uniform distribution on [a, b).
+
+    Parameters
+    ----------
+    tensor : Tensor
+        A leaf, filled in place.
+    a, b : float
+        The bounds.
+    rng : numpy.random.Generator, optional
+
+    Returns
+    -------
+    Tensor
+        The same one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd import nn
+    >>> w = nn.Parameter(np.empty((2, 3)))
+    >>> nn.init.uniform_(w, -0.1, 0.1, rng=np.random.default_rng(0)).shape
+    (2, 3)
+    """
+    return fill(tensor, generator(rng).uniform(a, b, tensor.shape))
+
+
+def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, rng: np.random.Generator | None = None) -> Tensor:
+    """Draw from the normal distribution.
+
+    Parameters
+    ----------
+    tensor : Tensor
+        A leaf, filled in place.
+    mean, std : float
+        The mean and the standard deviation.
+    rng : numpy.random.Generator, optional
+
+    Returns
+    -------
+    Tensor
+        The same one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd import nn
+    >>> nn.init.normal_(nn.Parameter(np.empty(3)), std=0.0).data
+    array([0., 0., 0.])
+    """
+    return fill(tensor, generator(rng).normal(mean, std, tensor.shape))
+
+
+def constant_(tensor: Tensor, val: float) -> Tensor:
+    """Set every element to one value.
+
+    Parameters
+    ----------
+    tensor : Tensor
+        A leaf, filled in place.
+    val : float
+
+    Returns
+    -------
+    Tensor
+        The same one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd import nn
+    >>> nn.init.constant_(nn.Parameter(np.empty(2)), 0.5).data
+    array([0.5, 0.5])
+    """
+    return fill(tensor, val)
+
+
+def zeros_(tensor: Tensor) -> Tensor:
+    """Set every element to 0.
+
+    Parameters
+    ----------
+    tensor : Tensor
+        A leaf, filled in place.
+
+    Returns
+    -------
+    Tensor
+        The same one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd import nn
+    >>> nn.init.zeros_(nn.Parameter(np.empty(2))).data
+    array([0., 0.])
+    """
+    return fill(tensor, 0.0)
+
+
+def ones_(tensor: Tensor) -> Tensor:
+    """Set every element to 1.
+
+    Parameters
+    ----------
+    tensor : Tensor
+        A leaf, filled in place.
+
+    Returns
+    -------
+    Tensor
+        The same one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd import nn
+    >>> nn.init.ones_(nn.Parameter(np.empty(2))).data
+    array([1., 1.])
+    """
+    return fill(tensor, 1.0)
+
+
+def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
+    """Return the factor by which weights must grow to make up for what a nonlinearity takes away.
+
+    Parameters
+    ----------
+    nonlinearity : {"linear", "sigmoid", "tanh", "relu", "leaky_relu", "selu"}
+    param : float, optional
+        The negative slope of "leaky_relu", by default 0.01.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    ValueError
+        For another name.
+
+    Examples
+    --------
+    >>> from microgradnd import nn
+    >>> round(nn.init.calculate_gain("relu"), 4)
+    1.4142
+    """
+    if nonlinearity == "leaky_relu":
+        return math.sqrt(2 / (1 + (0.01 if param is None else param) ** 2))
+    if nonlinearity not in GAINS:
+        raise ValueError(f"no gain is known for {nonlinearity!r}, only for {', '.join(GAINS)} and leaky_relu")
+    return GAINS[nonlinearity]
+
+
+def fans(tensor: Tensor) -> tuple[int, int]:
+    """Return how many inputs each output of a weight has, and how many outputs each input."""
+    if tensor.ndim < 2:
+        raise ValueError(
+            f"a weight of shape {tensor.shape} has no fan-in and fan-out, which need axes (out_features, in_features); "
+            f"use nn.init.uniform_ or nn.init.normal_"
+        )
+    field = math.prod(tensor.shape[2:])  # of a convolution: how many places of the input each output sees
+    return tensor.shape[1] * field, tensor.shape[0] * field
+
+
+def xavier_uniform_(tensor: Tensor, gain: float = 1.0, rng: np.random.Generator | None = None) -> Tensor:
+    """Draw from U(-a, a) with a = gain * sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio, 2010).
+
+    Parameters
+    ----------
+    tensor : Tensor of shape (out_features, in_features, ...)
+        A leaf, filled in place.
+    gain : float
+        See `calculate_gain`.
+    rng : numpy.random.Generator, optional
+
+    Returns
+    -------
+    Tensor
+        The same one.
+
+    Raises
+    ------
+    ValueError
+        If the tensor has fewer than 2 axes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd import nn
+    >>> w = nn.init.xavier_uniform_(nn.Parameter(np.empty((2, 4))), rng=np.random.default_rng(0))
+    >>> bool(np.all(np.abs(w.data) <= 1.0))
+    True
+    """
+    bound = gain * math.sqrt(6 / sum(fans(tensor)))
+    return uniform_(tensor, -bound, bound, rng)
+
+
+def xavier_normal_(tensor: Tensor, gain: float = 1.0, rng: np.random.Generator | None = None) -> Tensor:
+    """Draw from N(0, s^2) with s = gain * sqrt(2 / (fan_in + fan_out)) (Glorot and Bengio, 2010).
+
+    Parameters
+    ----------
+    tensor : Tensor of shape (out_features, in_features, ...)
+        A leaf, filled in place.
+    gain : float
+        See `calculate_gain`.
+    rng : numpy.random.Generator, optional
+
+    Returns
+    -------
+    Tensor
+        The same one.
+
+    Raises
+    ------
+    ValueError
+        If the tensor has fewer than 2 axes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd import nn
+    >>> nn.init.xavier_normal_(nn.Parameter(np.empty((2, 4))), rng=np.random.default_rng(0)).shape
+    (2, 4)
+    """
+    return normal_(tensor, 0.0, gain * math.sqrt(2 / sum(fans(tensor))), rng)
+
+
+def kaiming_scale(tensor: Tensor, a: float, mode: str, nonlinearity: str) -> float:
+    """Return the standard deviation that keeps the variance of activations (or of gradients) from layer to layer."""
+    if mode not in ("fan_in", "fan_out"):
+        raise ValueError(f"mode is 'fan_in' or 'fan_out', not {mode!r}")
+    return calculate_gain(nonlinearity, a) / math.sqrt(fans(tensor)[mode == "fan_out"])
+
+
+def kaiming_uniform_(
+    tensor: Tensor,
+    a: float = 0.0,
+    mode: str = "fan_in",
+    nonlinearity: str = "leaky_relu",
+    rng: np.random.Generator | None = None,
+) -> Tensor:
+    """Draw from U(-b, b) with b = gain * sqrt(3 / fan) (He et al., 2015).
+
+    Parameters
+    ----------
+    tensor : Tensor of shape (out_features, in_features, ...)
+        A leaf, filled in place.
+    a : float
+        The negative slope, for "leaky_relu".
+    mode : {"fan_in", "fan_out"}
+        Whether to keep the variance of the activations or that of the gradients.
+    nonlinearity : str
+        What follows the layer; see `calculate_gain`.
+    rng : numpy.random.Generator, optional
+
+    Returns
+    -------
+    Tensor
+        The same one.
+
+    Raises
+    ------
+    ValueError
+        If the tensor has fewer than 2 axes, or the mode or nonlinearity is unknown.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd import nn
+    >>> w = nn.init.kaiming_uniform_(nn.Parameter(np.empty((2, 6))), rng=np.random.default_rng(0))
+    >>> bool(np.all(np.abs(w.data) <= 1.0))
+    True
+    """
+    bound = math.sqrt(3.0) * kaiming_scale(tensor, a, mode, nonlinearity)
+    return uniform_(tensor, -bound, bound, rng)
+
+
+def kaiming_normal_(
+    tensor: Tensor,
+    a: float = 0.0,
+    mode: str = "fan_in",
+    nonlinearity: str = "leaky_relu",
+    rng: np.random.Generator | None = None,
+) -> Tensor:
+    """Draw from N(0, s^2) with s = gain / sqrt(fan) (He et al., 2015).
+
+    Parameters
+    ----------
+    tensor : Tensor of shape (out_features, in_features, ...)
+        A leaf, filled in place.
+    a : float
+        The negative slope, for "leaky_relu".
+    mode : {"fan_in", "fan_out"}
+        Whether to keep the variance of the activations or that of the gradients.
+    nonlinearity : str
+        What follows the layer; see `calculate_gain`.
+    rng : numpy.random.Generator, optional
+
+    Returns
+    -------
+    Tensor
+        The same one.
+
+    Raises
+    ------
+    ValueError
+        If the tensor has fewer than 2 axes, or the mode or nonlinearity is unknown.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd import nn
+    >>> w = nn.init.kaiming_normal_(nn.Parameter(np.empty((2, 6))), nonlinearity="relu", rng=np.random.default_rng(0))
+    >>> w.shape
+    (2, 6)
+    """
+    return normal_(tensor, 0.0, kaiming_scale(tensor, a, mode, nonlinearity), rng)

@@ -1,0 +1,278 @@
+"""The layers, activations and losses of `nn`.
+
+Owns: which parameters a layer has, and what they start from.
+Must not own: formulas and derivatives (`functional.py`), registration (`module.py`).
+Read next: `../optim/optimizer.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from microgradnd.nn import functional as F
+from microgradnd.nn.init import generator
+from microgradnd.nn.module import Module, Parameter
+from microgradnd.tensor import Tensor
+
+
+class Linear(Module):
+    """The affine map x W' + b.
+
+    Parameters
+    ----------
+    in_features, out_features : int
+        The lengths of the last axes of input and output.
+    bias : bool
+        Whether there is a b.
+    dtype : dtype
+        Of the parameters, by default float64.
+    rng : numpy.random.Generator, optional
+        For the initial values, which are uniform on +-1/sqrt(in_features), as in PyTorch; fresh entropy without one.
+
+    Attributes
+    ----------
+    weight : Tensor of shape (out_features, in_features)
+    bias : Tensor of shape (out_features,), or None
+
+    Raises
+    ------
+    ValueError
+        If a number of features isn't a positive integer.
+    TypeError
+        If `rng` isn't a Generator.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd import nn
+    >>> layer = nn.Linear(3, 2, rng=np.random.default_rng(0))
+    >>> layer
+    Linear(3, 2, weight=(2, 3), bias=(2,))  # 8 parameters
+    >>> layer(np.ones((5, 3))).shape
+    (5, 2)
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        *,
+        dtype: npt.DTypeLike = np.float64,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        for name, number in (("in_features", in_features), ("out_features", out_features)):
+            if not isinstance(number, int | np.integer) or number < 1:
+                raise ValueError(f"Linear: {name} is a positive integer, not {number!r}")
+        rng = generator(rng)
+        self.in_features = in_features
+        self.out_features = out_features
+        bound = 1 / math.sqrt(in_features)
+        self.weight = Parameter(rng.uniform(-bound, bound, (out_features, in_features)), dtype)
+        self.bias = Parameter(rng.uniform(-bound, bound, out_features), dtype) if bias else None
+
+    def forward(self, x: Any) -> Any:
+        """Return x W' + b, for x of shape (..., in_features)."""
+        return F.linear(x, self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        """Return the numbers of features."""
+        return f"{self.in_features}, {self.out_features}"
+
+
+class Sequential(Module):
+    """Modules one after the other, each called with the result of the one before.
+
+    Parameters
+    ----------
+    *modules : Module
+        Registered as "0", "1", ...
+
+    Raises
+    ------
+    TypeError
+        If one isn't a module.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd import nn
+    >>> model = nn.Sequential(nn.Linear(1, 64), nn.ReLU(), nn.Linear(64, 1))
+    >>> model
+    Sequential(
+      (0): Linear(1, 64, weight=(64, 1), bias=(64,))
+      (1): ReLU()
+      (2): Linear(64, 1, weight=(1, 64), bias=(1,))
+    )  # 193 parameters
+    >>> [name for name, _ in model.named_parameters()]
+    ['0.weight', '0.bias', '2.weight', '2.bias']
+    >>> model[0].weight.name, len(model)
+    ('0.weight', 3)
+    """
+
+    def __init__(self, *modules: Module) -> None:
+        for i, module in enumerate(modules):
+            if not isinstance(module, Module):
+                what = getattr(module, "__name__", repr(module))
+                raise TypeError(
+                    f"Sequential: item {i} is {what}, not a Module; pass instances such as nn.ReLU(), unpack a list "
+                    f"with *, and put a function into the forward() of a Module"
+                )
+            setattr(self, str(i), module)
+
+    def forward(self, x: Any) -> Any:
+        """Return the result of the last module."""
+        for module in self:
+            x = module(x)
+        return x
+
+    def __len__(self) -> int:
+        return len(list(self.children()))
+
+    def __iter__(self) -> Iterator[Module]:
+        return self.children()
+
+    def __getitem__(self, index: int | slice) -> Any:
+        modules = list(self)
+        return Sequential(*modules[index]) if isinstance(index, slice) else modules[index]
+
+
+class ReLU(Module):
+    """max(x, 0), whose derivative at 0 is 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd import nn
+    >>> nn.ReLU()(np.array([-1.0, 2.0]))
+    array([0., 2.])
+    """
+
+    def forward(self, x: Any) -> Any:
+        """Return max(x, 0)."""
+        return F.relu(x)
+
+
+class Tanh(Module):
+    """The hyperbolic tangent.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd import nn
+    >>> nn.Tanh()(np.array([0.0, 100.0]))
+    array([0., 1.])
+    """
+
+    def forward(self, x: Any) -> Any:
+        """Return tanh(x)."""
+        return F.tanh(x)
+
+
+class Sigmoid(Module):
+    """1 / (1 + exp(-x)).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd import nn
+    >>> nn.Sigmoid()(np.array([0.0, 100.0]))
+    array([0.5, 1. ])
+    """
+
+    def forward(self, x: Any) -> Any:
+        """Return 1 / (1 + exp(-x))."""
+        return F.sigmoid(x)
+
+
+class Identity(Module):
+    """x itself: a layer that does nothing, where one is expected.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd import nn
+    >>> nn.Identity()(np.array([0.0, 1.0]))
+    array([0., 1.])
+    """
+
+    def forward(self, x: Any) -> Any:
+        """Return x."""
+        return x
+
+
+class SSELoss(Module):
+    """The sum of squared errors; see `functional.sse_loss`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd import nn
+    >>> float(nn.SSELoss()(np.array([1.0, 2.0]), np.array([1.0, 4.0])))
+    4.0
+    """
+
+    def forward(self, y_pred: Any, y: Any) -> Any:
+        """Return sum((y_pred - y)^2)."""
+        return F.sse_loss(y_pred, y)
+
+
+class Reduced(Module):
+    """What the losses with a reduction share: the setting."""
+
+    def __init__(self, reduction: str = "mean") -> None:
+        if reduction not in F.REDUCTIONS:
+            raise ValueError(f"{type(self).__name__}: reduction is 'mean', 'sum' or 'none', not {reduction!r}")
+        self.reduction = reduction
+
+    def extra_repr(self) -> str:
+        """Return the reduction."""
+        return f"reduction={self.reduction!r}"
+
+
+class MSELoss(Reduced):
+    """The mean squared error; see `functional.mse_loss`.
+
+    Parameters
+    ----------
+    reduction : {"mean", "sum", "none"}
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd import nn
+    >>> float(nn.MSELoss()(np.array([1.0, 2.0]), np.array([1.0, 4.0])))
+    2.0
+    """
+
+    def forward(self, y_pred: Any, y: Any) -> Any:
+        """Return mean((y_pred - y)^2)."""
+        return F.mse_loss(y_pred, y, self.reduction)
+
+
+class CrossEntropyLoss(Reduced):
+    """The cross-entropy of integer labels; see `functional.cross_entropy`.
+
+    Parameters
+    ----------
+    reduction : {"mean", "sum", "none"}
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd import nn
+    >>> round(float(nn.CrossEntropyLoss()(np.zeros((4, 10)), np.arange(4))), 3)  # log(10)
+    2.303
+    """
+
+    def forward(self, logits: Any, labels: Any) -> Any:
+        """Return mean(-log softmax(logits)[label])."""
+        return F.cross_entropy(logits, labels, self.reduction)

@@ -1,0 +1,258 @@
+"""What the optimizers share: the parameters, laid end to end.
+
+Owns: checks of the parameters, their gradients as one vector, the update in place, and the optimizers' state.
+Must not own: an update formula (`sgd.py`, `adam.py`).
+Read next: `sgd.py`.
+
+A network has many small parameters, and a NumPy call on a small array costs its overhead. So the gradients of all
+parameters are copied into one vector, the formula turns that vector into steps with a few calls, in chunks that stay in
+the processor's cache, and the steps are subtracted from the parameters, each where it is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from microgradnd.tensor import Tensor
+
+Array = npt.NDArray[Any]
+CHUNK = 2**15  # elements
+
+
+class Flat:
+    """The parameters of one dtype, with their gradients and the optimizer's state as vectors.
+
+    Complex numbers are pairs of real ones here, as in PyTorch.
+
+    Attributes
+    ----------
+    parameters : list of Tensor
+    counts : list of int
+        How many steps each parameter has taken.
+    vectors : list of array
+        The gradients, which the formula turns into steps, then the state, by the names that it was made with.
+    """
+
+    def __init__(self, parameters: list[Tensor], states: Sequence[str]) -> None:
+        dtype = parameters[0].dtype
+        ends = np.cumsum([p.size for p in parameters])
+        places = [slice(end - p.size, end) for p, end in zip(parameters, ends.tolist(), strict=True)]
+        vectors = [np.zeros(ends[-1], dtype) for _ in ("gradients", *states)]
+        views = [[v[place].reshape(p.shape) for p, place in zip(parameters, places, strict=True)] for v in vectors]
+        real = vectors[0].real.dtype
+        self.parameters = parameters
+        self.counts = [0] * len(parameters)
+        self.gradients = views[0]
+        self.states = dict(zip(states, views[1:], strict=True))
+        self.vectors = [v.view(real) for v in vectors]
+        self.width = dtype.itemsize // real.itemsize
+        self.places = places
+        self.scratch = np.empty(min(len(self.vectors[0]), CHUNK), real)
+        self.whole = self.chunks([slice(0, ends[-1])])
+
+    def chunks(self, places: Iterable[slice]) -> list[list[Array]]:
+        """Return, for each chunk of some places, that part of each vector, and scratch of the same size."""
+        parts = []
+        for place in places:
+            for start in range(place.start * self.width, place.stop * self.width, CHUNK):
+                stop = min(start + CHUNK, place.stop * self.width)
+                parts.append([v[start:stop] for v in self.vectors] + [self.scratch[: stop - start]])
+        return parts
+
+    def gather(self, weight_decay: float, factor: float = 1) -> list[int]:
+        """Put the gradients, plus decay, times a factor, into their vector, and return which parameters have one."""
+        live = []
+        for i, (parameter, view) in enumerate(zip(self.parameters, self.gradients, strict=True)):
+            g = parameter.grad
+            if g is None:
+                continue
+            if isinstance(g, Tensor):  # after backward(create_graph=True)
+                g = g.data
+            if g.shape != view.shape or g.dtype != view.dtype:
+                raise ValueError(
+                    f"the gradient of {described(parameter, i)} has shape {g.shape} and dtype {g.dtype}, where the "
+                    f"parameter has {view.shape} and {view.dtype}; a hook must keep both"
+                )
+            if weight_decay:
+                np.multiply(parameter.data, weight_decay, view)
+                view += g
+                if factor != 1:
+                    view *= factor
+            elif factor != 1:
+                np.multiply(g, factor, view)
+            else:
+                view[...] = g
+            live.append(i)
+        return live
+
+    def advance(self, live: list[int]) -> Iterator[tuple[int, list[list[Array]]]]:
+        """Count a step, and yield the number of the step and the chunks that take it: all of them, if they agree."""
+        counts = self.counts
+        for i in live:
+            counts[i] += 1
+        if len(live) == len(counts) and len(set(counts)) == 1:
+            yield counts[0], self.whole
+        else:
+            for i in live:
+                yield counts[i], self.chunks([self.places[i]])
+
+    def subtract(self, live: list[int]) -> None:
+        """Take the steps."""
+        for i in live:
+            with self.parameters[i].updating() as array:
+                np.subtract(array, self.gradients[i], array)
+
+
+class Optimizer:
+    """The base of the optimizers: parameters, `zero_grad()` and the state.
+
+    Parameters
+    ----------
+    params : iterable of Tensor
+        Leaves, such as `model.parameters()`.
+    states : sequence of str
+        The names of the arrays that the formula keeps for each parameter.
+
+    Raises
+    ------
+    ValueError
+        If there are no parameters, one occurs twice, or none requires a gradient.
+    TypeError
+        If one isn't a leaf Tensor.
+    """
+
+    def __init__(self, params: Iterable[Tensor], states: Sequence[str]) -> None:
+        self.params = checked(type(self).__name__, params)
+        by_dtype: dict[np.dtype[Any], list[Tensor]] = {}
+        for parameter in self.params:
+            by_dtype.setdefault(parameter.dtype, []).append(parameter)
+        self._flats = [Flat(parameters, states) for parameters in by_dtype.values()]
+        self._states = states
+
+    def settings(self) -> dict[str, Any]:
+        """Return the arguments of `configure` as they are now."""
+        raise NotImplementedError
+
+    def configure(self, **settings: Any) -> None:
+        """Check the settings, and take them over."""
+        raise NotImplementedError
+
+    def step(self) -> None:
+        """Update the parameters that have a gradient, in place."""
+        raise NotImplementedError
+
+    def zero_grad(self) -> None:
+        """Set the gradients of all parameters to None."""
+        for parameter in self.params:
+            parameter.grad = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the settings, and copies of the state: lists with one entry for each parameter, in their order."""
+        state = self.settings()
+        for name in ("step", *self._states):
+            entries = {
+                id(parameter): flat.counts[i] if name == "step" else np.array(flat.states[name][i])
+                for flat in self._flats
+                for i, parameter in enumerate(flat.parameters)
+            }
+            state[name] = [entries[id(parameter)] for parameter in self.params]
+        return state
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take over what `state_dict()` returned.
+
+        Raises
+        ------
+        ValueError
+            If the state belongs to another optimizer, or to other parameters; nothing is changed then.
+        """
+        own = self.state_dict()
+        kind = type(self).__name__
+        if set(state_dict) != set(own):
+            raise ValueError(
+                f"this isn't the state of {kind}, which has {', '.join(own)}; it has {', '.join(map(str, state_dict))}"
+            )
+        names = ("step", *self._states)
+        for name in names:
+            seen, needed = [np.shape(x) for x in state_dict[name]], [np.shape(x) for x in own[name]]
+            if seen != needed:
+                raise ValueError(
+                    f"this state of {kind} belongs to other parameters: the shapes in {name} are {seen}, "
+                    f"and must be {needed}"
+                )
+        self.configure(**{name: value for name, value in state_dict.items() if name not in names})
+        numbers = {id(parameter): i for i, parameter in enumerate(self.params)}
+        for flat in self._flats:
+            for j, parameter in enumerate(flat.parameters):
+                flat.counts[j] = int(state_dict["step"][numbers[id(parameter)]])
+                for name in self._states:
+                    flat.states[name][j][...] = state_dict[name][numbers[id(parameter)]]
+
+    def __repr__(self) -> str:
+        settings = ", ".join(f"{name}={value!r}" for name, value in self.settings().items())
+        return f"{type(self).__name__}({len(self.params)} parameters, {settings})"
+
+
+def described(parameter: Tensor, i: int) -> str:
+    """Return a parameter's name, or its number in the list, for messages."""
+    return f"'{parameter.name}'" if parameter.name else f"parameter {i}"
+
+
+def checked(optimizer: str, params: Iterable[Tensor]) -> list[Tensor]:
+    """Return the parameters as a list, or raise and say what is wrong with them."""
+    if isinstance(params, Tensor):
+        raise TypeError(f"{optimizer} takes a list of parameters, not one Tensor; put it into a list: [w]")
+    if not isinstance(params, Iterable) or isinstance(params, Mapping):
+        raise TypeError(
+            f"{optimizer} takes a list of parameters, not a {type(params).__name__}; pass model.parameters()"
+        )
+    parameters = list(params)
+    if not parameters:
+        raise ValueError(
+            f"{optimizer} was given no parameters: the list is empty, or a generator that has been used up; "
+            f"model.parameters() is one, which can be used once: call it again, or keep list(model.parameters())"
+        )
+    for i, parameter in enumerate(parameters):
+        if not isinstance(parameter, Tensor):
+            raise TypeError(
+                f"{optimizer}: parameter {i} is a {type(parameter).__name__}, not a Tensor; pass model.parameters(), "
+                f"or tensors made by nn.Parameter or by mg.tensor(..., requires_grad=True)"
+            )
+        if not parameter.is_leaf:
+            raise TypeError(
+                f"{optimizer}: {described(parameter, i)}, of shape {parameter.shape}, was computed from other tensors, "
+                f"and only a leaf can be updated; pass the tensors that it was computed from"
+            )
+    seen: set[int] = set()
+    for i, parameter in enumerate(parameters):
+        if id(parameter) in seen:
+            raise ValueError(
+                f"{optimizer}: {described(parameter, i)}, of shape {parameter.shape}, is in the list twice, and "
+                f"would be updated twice; pass each parameter once"
+            )
+        seen.add(id(parameter))
+    if not any(parameter.requires_grad for parameter in parameters):
+        raise ValueError(
+            f"{optimizer}: none of the {len(parameters)} parameters requires a gradient; set requires_grad"
+        )
+    return parameters
+
+
+def positive(optimizer: str, name: str, value: float) -> float:
+    """Return a setting that must be a positive number, or raise."""
+    if not 0 < value < math.inf:
+        raise ValueError(f"{optimizer}: {name} is a positive number, not {value!r}")
+    return value
+
+
+def between(optimizer: str, name: str, value: float, stop: float) -> float:
+    """Return a setting that must be a number from 0 to below `stop`, or raise."""
+    if not 0 <= value < stop:
+        limit = "a number from 0" if stop == math.inf else f"a number from 0 to below {stop}"
+        raise ValueError(f"{optimizer}: {name} is {limit}, not {value!r}")
+    return value

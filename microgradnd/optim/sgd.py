@@ -1,0 +1,102 @@
+"""Stochastic gradient descent.
+
+Owns: its formula.
+Must not own: the parameters and their layout (`optimizer.py`).
+Read next: `adam.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from microgradnd.optim.optimizer import Optimizer, between, positive
+from microgradnd.tensor import Tensor
+
+
+class SGD(Optimizer):
+    """Gradient descent, with momentum in PyTorch's convention.
+
+    With gradient g (plus `weight_decay` times the parameter), each step is
+    b <- momentum b + g (from b = 0, so that b starts as the gradient), w <- w - lr d, where d is b, or
+    g + momentum b for Nesterov's form; without momentum d is g.
+
+    Parameters
+    ----------
+    params : iterable of Tensor
+        Leaves, such as `model.parameters()`. One whose `.grad` is None is left as it is.
+    lr : float
+        The learning rate; the attribute `lr` can be changed between steps.
+    momentum : float
+        At least 0; 0 for none.
+    nesterov : bool
+        Whether to look ahead; needs a momentum.
+    weight_decay : float
+        The factor of the L2 penalty, at least 0.
+
+    Raises
+    ------
+    ValueError
+        If a setting is out of range; if there are no parameters, one occurs twice, or none requires a gradient.
+    TypeError
+        If a parameter isn't a leaf Tensor.
+
+    Examples
+    --------
+    >>> import microgradnd as mg
+    >>> from microgradnd import optim
+    >>> w = mg.tensor([1.0, 2.0], requires_grad=True)
+    >>> optimizer = optim.SGD([w], lr=0.25)
+    >>> (w * w).sum().backward()
+    >>> optimizer.step()
+    >>> w.data
+    array([0.5, 1. ])
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Tensor],
+        lr: float,
+        momentum: float = 0,
+        nesterov: bool = False,
+        weight_decay: float = 0,
+    ) -> None:
+        self.configure(lr, momentum, nesterov, weight_decay)
+        super().__init__(params, ("momentum_buffer",))
+
+    def configure(self, lr: float, momentum: float, nesterov: bool, weight_decay: float) -> None:  # type: ignore[override]
+        """Check the settings, and take them over."""
+        self.lr = positive("SGD", "lr", lr)
+        self.momentum = between("SGD", "momentum", momentum, math.inf)
+        self.weight_decay = between("SGD", "weight_decay", weight_decay, math.inf)
+        if nesterov and not momentum:
+            raise ValueError("SGD: nesterov=True needs a momentum; pass one, such as momentum=0.9")
+        self.nesterov = nesterov
+
+    def settings(self) -> dict[str, Any]:
+        """Return the arguments of `configure` as they are now."""
+        return {
+            "lr": self.lr,
+            "momentum": self.momentum,
+            "nesterov": self.nesterov,
+            "weight_decay": self.weight_decay,
+        }
+
+    def step(self) -> None:
+        """Update the parameters that have a gradient, in place."""
+        for flat in self._flats:
+            live = flat.gather(self.weight_decay, 1 if self.momentum else self.lr)
+            for _, chunks in flat.advance(live) if self.momentum else ():
+                for g, buffer, scratch in chunks:
+                    np.multiply(buffer, self.momentum, buffer)
+                    np.add(buffer, g, buffer)
+                    if self.nesterov:
+                        np.multiply(buffer, self.momentum, scratch)
+                        np.add(g, scratch, g)
+                        np.multiply(g, self.lr, g)
+                    else:
+                        np.multiply(buffer, self.lr, g)
+            flat.subtract(live)
