@@ -42,9 +42,9 @@ STYLE = {
 }
 
 
-def progress(epochs: int) -> tqdm[int]:
-    """Return the epochs 1, 2, ... behind a bar if the output is a terminal; `write` prints a line above it."""
-    return tqdm(range(1, epochs + 1), unit=" epochs", disable=None, leave=False)
+def progress(count: int, unit: str = "epochs") -> tqdm[int]:
+    """Return the numbers 1, 2, ... behind a bar if the output is a terminal; `write` prints a line above it."""
+    return tqdm(range(1, count + 1), unit=f" {unit}", disable=None, leave=False)
 
 
 @contextmanager

@@ -41,7 +41,7 @@ def predict(model, x):
 def compare_seeds():
     """Print the mean squared error of the trained network and of the best straight line, for 10 seeds."""
     print("mean squared error after training\n seed   network   best line")
-    for seed in (bar := progress(10)):
+    for seed in (bar := progress(10, "seeds")):
         rng = np.random.default_rng(seed)
         x, y = make_data(rng)
         model, _ = train(x, y, rng, range(EPOCHS))

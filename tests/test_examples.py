@@ -68,6 +68,14 @@ def test_every_example_is_tested() -> None:
     assert all(f"[{name}.py]({name}.py)" in described for name in programs)
 
 
+@pytest.mark.parametrize("missing", ["matplotlib", "tqdm"])
+def test_what_to_install_is_said(missing: str) -> None:
+    program = f"import sys; sys.modules[{missing!r}] = None; import showing"
+    done = subprocess.run([sys.executable, "-c", program], cwd=EXAMPLES, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert 'the examples need: pip install "microgradnd[examples]"' in done.stderr
+
+
 @of("ols_gradient_descent")
 def test_both_descents_arrive_at_the_normal_equations(printed: str) -> None:
     assert max(difference for _, _, difference in rows(printed, 3)) < 1e-12
