@@ -14,9 +14,9 @@ from microgradnd import primitives, registry
 from microgradnd.tensor import plain_index
 from microgradnd.testing import check_grads
 from microgradnd.transforms import flatten, plain
-from tests.rows import elementwise, indexing, linalg, reductions, shape
+from tests.rows import elementwise, functional, indexing, linalg, reductions, shape
 
-ROWS = [row for module in (elementwise, reductions, shape, indexing, linalg) for row in module.ROWS]
+ROWS = [row for module in (elementwise, reductions, shape, indexing, linalg, functional) for row in module.ROWS]
 INTERNAL = {primitives.select}  # checked through the functions with several results
 every_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 

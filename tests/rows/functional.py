@@ -1,0 +1,39 @@
+"""Rows of the operations of `nn`: see `microgradnd/nn/functional.py`.
+
+Owns: their shapes and labels.
+Must not own: what their values should be (`tests/test_functional.py`).
+Read next: `tests/test_laws.py`.
+"""
+
+import numpy as np
+
+from microgradnd.nn import functional as F
+from tests.rows import ANY, Domain, Row, case, ufunc
+
+LINEAR = {
+    "batch": ((4, 3), (2, 3), (2,)),
+    "no-bias": ((4, 3), (2, 3)),
+    "vector": ((3,), (2, 3), (2,)),
+    "stack": ((2, 4, 3), (2, 3), (2,)),
+    "one": ((1, 1), (1, 1), (1,)),
+    "empty": ((0, 3), (2, 3), (2,)),
+}
+SHAPES = {"scalar": (), "column": (4, 1), "stack": (2, 1, 3), "empty": (0, 2)}
+AXES = {"last": -1, "first": 0, "both": (0, 1)}
+LABELS = np.array([2, 0, 2, 1])
+WIDE = Domain(-30.0, 30.0)
+
+ROWS: list[Row] = [
+    *(case(F.linear, name, F.linear, *shapes) for name, shapes in LINEAR.items()),
+    *ufunc(F.sigmoid, ANY),
+    *(
+        case(function, name, lambda x, axis=axis, function=function: function(x, axis=axis), (3, 4))
+        for function in (F.softmax, F.log_softmax)
+        for name, axis in AXES.items()
+    ),
+    *(case(F.sse_loss, name, F.sse_loss, shape, shape) for name, shape in SHAPES.items()),
+    case(F.softmax_cross_entropy, "batch", lambda x: F.softmax_cross_entropy(x, LABELS), (4, 3)),
+    case(F.softmax_cross_entropy, "wide", lambda x: F.softmax_cross_entropy(x, LABELS), ((4, 3), WIDE)),
+    case(F.softmax_cross_entropy, "one-class", lambda x: F.softmax_cross_entropy(x, np.zeros(4, int)), (4, 1)),
+    case(F.softmax_cross_entropy, "empty", lambda x: F.softmax_cross_entropy(x, LABELS[:0]), (0, 3)),
+]
