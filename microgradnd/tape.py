@@ -267,6 +267,15 @@ def copied_axes(shape: tuple[int, ...], original: tuple[int, ...]) -> tuple[int,
     return (*range(extra), *(i + extra for i, n in enumerate(original) if n == 1 != shape[i + extra]))
 
 
+def spread(t: Any, shape: tuple[int, ...]) -> Any:
+    """Give a tangent the shape of the result: an argument that was broadcast has its tangent broadcast too."""
+    if t.shape == shape:
+        return t
+    if len(t.shape) > len(shape) or any(n not in (1, m) for n, m in zip(t.shape[::-1], shape[::-1], strict=False)):
+        raise ValueError(f"the rule gave a tangent of shape {t.shape} for a result of shape {shape}")
+    return np.broadcast_to(t, shape)
+
+
 def cast(g: Any, dtype: np.dtype[Any]) -> Any:
     """Give a cotangent or tangent a dtype; in a real one an imaginary part has nowhere to go."""
     if g.dtype == dtype:
@@ -457,9 +466,7 @@ def forward(path: Path, tangents: dict[Node, Any], lift: Lift | None = None) -> 
                     check_age(parent, node)
                     new = rule_for(JVPS, node.function, i)(tangents[parent], out, *values, **node.kwargs)
                     if type(out) is not Results:
-                        if new.shape != node.out.shape:  # the argument was broadcast: so is its tangent
-                            new = np.broadcast_to(new, node.out.shape)
-                        new = cast(new, node.out.dtype)
+                        new = cast(spread(new, node.out.shape), node.out.dtype)
                     total = new if total is None else total + new
         except Exception as error:
             error.add_note(f"This was in the forward pass of derivatives, at {describe(node)}.")

@@ -1,0 +1,258 @@
+"""The tape: walking back once, twice, through a million operations, and leaving nothing behind.
+
+Owns: `backward()` and its options, hooks, stale values, memory, anomalies.
+Must not own: derivatives of functions (`test_laws.py`).
+Read next: `test_transforms.py`.
+"""
+
+import gc
+import weakref
+
+import numpy as np
+import pytest
+
+import microgradnd as mg
+from microgradnd import tape
+
+
+@pytest.fixture
+def x():
+    return mg.tensor([1.0, 2.0, 3.0], requires_grad=True, name="x")
+
+
+def test_gradients_accumulate_until_cleared(x):
+    for _ in range(2):
+        (x * x).sum().backward()
+    assert x.grad.tolist() == [4.0, 8.0, 12.0]
+    x.grad = None
+    (x * x).sum().backward()
+    assert x.grad.tolist() == [2.0, 4.0, 6.0]
+
+
+def test_an_earlier_gradient_is_not_overwritten(x):
+    (x * x).sum().backward()
+    first = x.grad
+    (x * x).sum().backward()
+    assert first.tolist() == [2.0, 4.0, 6.0]
+
+
+def test_a_value_used_twice_gets_both_gradients(x):
+    y = x * 2
+    (y * y + y).sum().backward()
+    assert x.grad.tolist() == (2 * (2 * 2 * x.data + 1)).tolist()
+
+
+def test_a_leaf_is_its_own_result(x):
+    x.backward(np.array([1.0, 0.0, 2.0]))
+    assert x.grad.tolist() == [1.0, 0.0, 2.0]
+
+
+def test_the_gradient_given_is_not_kept(x):
+    g = np.ones(3)
+    x.backward(g)
+    x.grad += 1
+    assert g.tolist() == [1.0, 1.0, 1.0]
+
+
+def test_messages_of_backward(x):
+    with pytest.raises(RuntimeError, match=r"shape \(3,\) needs gradient="):
+        (x * 2).backward()
+    with pytest.raises(ValueError, match=r"gradient=\) of shape \(2,\) for a tensor of shape \(3,\)"):
+        (x * 2).backward(np.ones(2))
+    with pytest.raises(RuntimeError, match="requires no gradient"):
+        mg.tensor(1.0).backward()
+    with mg.no_grad():
+        y = x.sum()
+    with pytest.raises(RuntimeError, match="no_grad"):
+        y.backward()
+
+
+def test_a_second_backward_says_what_to_do(x):
+    loss = (x * x).sum()
+    loss.backward()
+    with pytest.raises(RuntimeError, match=r"retain_graph=True"):
+        loss.backward()
+    loss = (x * x).sum()
+    x.grad = None
+    loss.backward(retain_graph=True)
+    loss.backward()
+    assert x.grad.tolist() == [4.0, 8.0, 12.0]
+
+
+def test_arrays_are_let_go_of_and_the_structure_stays():
+    x = mg.tensor(np.ones((50, 50)), requires_grad=True)
+    y = np.exp(x)
+    alive = weakref.ref(y.data)
+    loss = (y * y).sum()
+    del y
+    assert alive() is not None
+    loss.backward()
+    assert alive() is None
+    node = loss._node
+    assert node.function is np.sum
+    assert node.parents[0].shape == (50, 50)
+    assert node.parents[0].dtype == np.float64
+    assert node.parents[0].parents[0].function is np.exp
+
+
+def test_nothing_survives_a_dropped_loss():
+    gc.collect()
+    gc.disable()
+    try:
+        x = mg.tensor(np.ones((3, 4)), requires_grad=True)
+        w = mg.tensor(np.ones((4, 2)), requires_grad=True)
+
+        def live():
+            return sum(isinstance(o, tape.Operation | mg.Tensor | tape.Leaf) for o in gc.get_objects())
+
+        before = live()
+        for options in ({}, {"retain_graph": True}):
+            loss = (np.tanh(x @ w) ** 2).sum()
+            loss.register_hook(lambda g: None)
+            loss.backward(**options)
+            del loss
+        loss = np.concatenate([np.sin(x), x]).sum()
+        del loss
+        mg.grad(mg.grad(lambda v: v**3))(2.0)
+        mg.hessian(lambda v: np.sum(v**3))(np.ones(3))
+        assert live() == before
+    finally:
+        gc.enable()
+
+
+def test_create_graph_differentiates_gradients(x):
+    (x**3).sum().backward(create_graph=True)
+    first = x.grad
+    assert isinstance(first, mg.Tensor)
+    x.grad = None
+    first.sum().backward()
+    np.testing.assert_allclose(x.grad, 6 * x.data)
+
+
+def test_a_million_operations():
+    n = 1_000_000
+    x = mg.tensor(1.0, requires_grad=True)
+    y = x
+    for _ in range(n):
+        y = y + 1e-6
+    y.backward()
+    assert x.grad == 1.0
+    del y
+
+
+def test_a_deep_graph_that_was_never_walked_is_freed():
+    x = mg.tensor(1.0, requires_grad=True)
+    y = x
+    for _ in range(200_000):
+        y = -y
+    del y
+
+
+def test_deep_transforms():
+    def deep(x):
+        y = x
+        for _ in range(20_000):
+            y = y * 1.0001
+        return y
+
+    assert mg.grad(deep)(1.0) == pytest.approx(1.0001**20_000)
+    assert mg.jvp(deep, (1.0,), (1.0,))[1] == pytest.approx(1.0001**20_000)
+
+
+def test_hooks(x):
+    seen = []
+    y = x * 2
+    y.register_hook(lambda g: seen.append(("y", g.tolist())))
+    doubled = y.register_hook(lambda g: 2 * g)
+    handle = x.register_hook(lambda g: seen.append(("x", g.tolist())))
+    loss = y.sum()
+    loss.backward(retain_graph=True)
+    assert seen == [("y", [1.0, 1.0, 1.0]), ("x", [4.0, 4.0, 4.0])]
+    handle.remove()
+    doubled.remove()
+    handle.remove()
+    x.grad = None
+    loss.backward()
+    assert x.grad.tolist() == [2.0, 2.0, 2.0]
+    assert len(seen) == 3
+    with pytest.raises(RuntimeError, match="no gradient"):
+        mg.tensor(1.0).register_hook(print)
+
+
+def test_retain_grad(x):
+    y = x * 2
+    y.retain_grad()
+    z = y * 3
+    z.sum().backward()
+    assert y.grad.tolist() == [3.0, 3.0, 3.0]
+    assert z.grad is None
+    x.retain_grad()
+    with pytest.raises(RuntimeError, match="no gradient"):
+        mg.tensor(1.0).retain_grad()
+
+
+def test_a_stale_value_deep_in_the_graph_is_named(x):
+    y = np.sin(x)
+    loss = (y * y).sum()
+    with mg.no_grad():
+        x -= 0.1
+    with pytest.raises(RuntimeError, match=r"'x' of shape \(3,\) was changed .* after sin had used it"):
+        loss.backward()
+
+
+def test_a_rule_with_a_wrong_shape_is_named():
+    @mg.primitive
+    def doubled(v):
+        return 2 * v
+
+    mg.defvjp(doubled, lambda g, out, v: np.ones((5, 2)))
+    with pytest.raises(ValueError, match=r"cotangent of shape \(5, 2\) for an argument of shape \(3,\)") as caught:
+        mg.grad(lambda v: doubled(v).sum())(np.ones(3))
+    assert any("doubled" in note for note in caught.value.__notes__)
+
+
+def test_gradients_keep_shape_and_dtype():
+    x = mg.tensor(np.ones((1, 3), np.float32), requires_grad=True)
+    (x * np.ones((4, 3))).sum().backward()
+    assert x.grad.shape == (1, 3)
+    assert x.grad.dtype == np.float32
+    z = mg.tensor(2.0, requires_grad=True)
+    (z * 3).backward()
+    assert isinstance(z.grad, np.ndarray)
+    assert z.grad.shape == ()
+
+
+def test_complex_gradients_are_conjugated_for_descent():
+    z = mg.tensor(1.0 + 2.0j, requires_grad=True)
+    (np.abs(z) ** 2).backward()
+    np.testing.assert_allclose(z.grad, 2 * (1.0 + 2.0j))
+    np.testing.assert_allclose(mg.grad(lambda z: np.abs(z) ** 2)(1.0 + 2.0j), 2 * (1.0 - 2.0j))
+
+
+def test_detect_anomaly_names_the_operation():
+    x = mg.tensor([1.0, 0.0], requires_grad=True)
+    with np.errstate(all="ignore"), mg.detect_anomaly():
+        with pytest.raises(FloatingPointError, match=r"^log made a NaN or Inf of shape \(2,\) from finite arguments"):
+            np.log(x)
+        y = np.sqrt(x)
+        with pytest.raises(FloatingPointError, match="the derivative of sqrt made"):
+            y.sum().backward()
+        bad = mg.tensor([np.nan], requires_grad=True)
+        with pytest.raises(FloatingPointError, match=r"multiply was given a NaN"):
+            bad * 2
+    np.log(mg.tensor([1.0], requires_grad=True))
+
+
+def test_detect_anomaly_locks_arrays():
+    x = mg.tensor([1.0, 2.0], requires_grad=True)
+    with mg.detect_anomaly():
+        y = x * x
+        with pytest.raises(ValueError, match="read-only"):
+            x.data[0] = 5.0
+        with pytest.raises(ValueError, match="read-only"):
+            y.data[0] = 5.0
+        y.sum().backward()
+        with mg.no_grad():
+            x -= x.grad
+    x.data[0] = 5.0
+    assert x.data.tolist() == [5.0, -2.0]

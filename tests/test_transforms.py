@@ -1,0 +1,199 @@
+"""The transforms: structures, nesting, and what they say about bad input.
+
+Owns: `grad` and its family on functions whose derivatives are known.
+Must not own: derivatives of single functions (`test_laws.py`).
+Read next: `test_testing.py`.
+"""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import microgradnd as mg
+
+number = st.floats(-2, 2, allow_subnormal=False)
+
+
+@given(number)
+def test_derivatives_of_any_order(x):
+    third = mg.grad(mg.grad(mg.grad(np.sin)))
+    assert third(x) == pytest.approx(-np.cos(x), abs=1e-12)
+
+
+def test_numbers_give_numbers_and_arrays_arrays():
+    assert isinstance(mg.grad(np.tanh)(0.5), float)
+    zero_d = mg.grad(np.tanh)(np.array(0.5))
+    assert isinstance(zero_d, np.ndarray)
+    assert zero_d.shape == ()
+    value, gradient = mg.value_and_grad(lambda x: x.sum())(np.ones(2, np.float32))
+    assert value.dtype == gradient.dtype == np.float32
+    assert isinstance(gradient, np.ndarray)
+
+
+@given(number, number)
+def test_nested_derivatives_are_not_confused(x, y):
+    """Siskind & Pearlmutter (2005), "Perturbation confusion and referential transparency"."""
+    assert mg.grad(lambda x: x * mg.grad(lambda y: x * y)(y))(x) == pytest.approx(2 * x)
+    assert mg.grad(lambda x: x * mg.grad(lambda y: x + y)(y))(x) == 1.0
+    assert mg.grad(lambda x: mg.grad(lambda y: x * x * y)(x) * y)(x) == pytest.approx(2 * x * y, abs=1e-12)
+    assert mg.jvp(lambda x: x * mg.jvp(lambda y: x * y, (y,), (1.0,))[1], (x,), (1.0,))[1] == pytest.approx(2 * x)
+    assert mg.grad(lambda x: x * mg.jvp(lambda y: x * y, (y,), (1.0,))[1])(x) == pytest.approx(2 * x)
+    assert mg.jvp(lambda x: x * mg.grad(lambda y: x * y)(y), (x,), (1.0,))[1] == pytest.approx(2 * x)
+
+
+def test_the_example_of_the_design():
+    assert mg.grad(lambda x: x * mg.grad(lambda y: x * y)(x))(3.0) == 6.0
+
+
+def test_argnums():
+    f = lambda x, y: x * y**2  # noqa: E731 -- two derivatives of one expression
+    assert mg.grad(f)(2.0, 3.0) == 9.0
+    assert mg.grad(f, 1)(2.0, 3.0) == 12.0
+    assert mg.grad(f, -1)(2.0, 3.0) == 12.0
+    assert mg.grad(f, (1, 0))(2.0, 3.0) == (12.0, 9.0)
+    with pytest.raises(ValueError, match="argnums=2"):
+        mg.grad(f, 2)(2.0, 3.0)
+    with pytest.raises(ValueError, match="argnums"):
+        mg.grad(f, ())(2.0, 3.0)
+
+
+def test_structures():
+    params = {"w": np.array([1.0, 2.0]), "b": (3.0, [np.ones(())])}
+    value, gradient = mg.value_and_grad(lambda p: np.sum(p["w"] ** 2) * p["b"][0] + p["b"][1][0])(params)
+    assert value == 16.0
+    np.testing.assert_array_equal(gradient["w"], [6.0, 12.0])
+    assert gradient["b"][0] == 5.0
+    assert gradient["b"][1][0] == 1.0
+    assert list(params["w"]) == [1.0, 2.0]
+
+
+def test_has_aux():
+    (value, aux), gradient = mg.value_and_grad(lambda x: (x**2, {"x": x}), has_aux=True)(3.0)
+    assert (value, aux["x"], gradient) == (9.0, 3.0, 6.0)
+    gradient, aux = mg.grad(lambda x: (x**2, "note"), has_aux=True)(3.0)
+    assert (gradient, aux) == (6.0, "note")
+    with pytest.raises(TypeError, match=r"\(value, aux\)"):
+        mg.grad(lambda x: x, has_aux=True)(3.0)
+
+
+def test_a_constant_has_gradient_zero():
+    assert mg.grad(lambda x: 3.0)(1.0) == 0.0
+    np.testing.assert_array_equal(mg.hessian(lambda x: np.sum(x))(np.ones(2)), np.zeros((2, 2)))
+    assert mg.jvp(lambda x: 3.0, (1.0,), (1.0,))[1] == 0.0
+
+
+def test_a_gradient_is_the_callers_own():
+    x = np.ones(3)
+    first = mg.grad(lambda v: np.sum(v))(x)
+    first += 1
+    assert mg.grad(lambda v: np.sum(v))(x).tolist() == [1.0, 1.0, 1.0]
+    assert not np.shares_memory(mg.grad(lambda v: np.sum(v * v))(x), x)
+
+
+def test_messages():
+    with pytest.raises(TypeError, match=r"one number.*shape \(3,\).*mg\.jacobian"):
+        mg.grad(lambda x: x * 2)(np.ones(3))
+    with pytest.raises(TypeError, match=r"real result"):
+        mg.grad(lambda x: x * 1j)(1.0)
+    with pytest.raises(TypeError, match="floating-point") as caught:
+        mg.grad(lambda x: np.sum(x))(np.arange(3))
+    assert "argument 0" in caught.value.__notes__[0]
+    with pytest.raises(ValueError, match=r"cotangent of shape \(2,\).*\(3,\)"):
+        mg.vjp(np.sin, np.ones(3))[1](np.ones(2))
+    with pytest.raises(ValueError, match=r"tangent of shape \(2,\).*\(3,\)"):
+        mg.jvp(np.sin, (np.ones(3),), (np.ones(2),))
+    with pytest.raises(ValueError, match="1 primals and 2 tangents"):
+        mg.jvp(np.sin, (1.0,), (1.0, 1.0))
+    with pytest.raises(ValueError, match="structures"):
+        mg.jvp(lambda p: p[0], ((1.0, 2.0),), (1.0,))
+    with pytest.raises(ValueError, match="structures"):
+        mg.vjp(lambda x: (x, x), 1.0)[1](1.0)
+    with pytest.raises(ValueError, match="mode"):
+        mg.jacobian(np.sin, mode="both")
+
+
+def test_a_pullback_can_be_called_again():
+    value, pullback = mg.vjp(lambda x, y: {"p": x * y, "s": x + y}, np.array([1.0, 2.0]), 3.0)
+    assert value["p"].tolist() == [3.0, 6.0]
+    for _ in range(2):
+        gx, gy = pullback({"p": np.array([1.0, 0.0]), "s": np.array([0.0, 1.0])})
+        assert gx.tolist() == [3.0, 1.0]
+        assert gy == 2.0
+
+
+@pytest.mark.parametrize("mode", [None, "rev", "fwd"])
+def test_jacobian(mode):
+    x = np.array([0.5, 1.5])
+    found = mg.jacobian(lambda x: {"a": np.outer(x, x) if False else x[:, None] * x, "b": x.sum()}, mode=mode)(x)
+    expected = np.einsum("ik,j->ijk", np.eye(2), x) + np.einsum("jk,i->ijk", np.eye(2), x)
+    np.testing.assert_allclose(found["a"], expected)
+    np.testing.assert_allclose(found["b"], np.ones(2))
+    first, second = mg.jacobian(lambda x, y: x * y, (0, 1), mode=mode)(x, 2.0)
+    np.testing.assert_allclose(first, 2 * np.eye(2))
+    np.testing.assert_allclose(second, x)
+    assert mg.jacobian(np.sin, mode=mode)(np.zeros(0)).shape == (0, 0)
+
+
+def rosenbrock(x):
+    return np.sum(100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2)
+
+
+def rosenbrock_hessian(x):
+    n = len(x)
+    hessian = np.diag(-400 * x[:-1], 1) + np.diag(-400 * x[:-1], -1)
+    diagonal = np.full(n, 200.0)
+    diagonal[0] = 0.0
+    diagonal[:-1] += 1200 * x[:-1] ** 2 - 400 * x[1:] + 2
+    return hessian + np.diag(diagonal)
+
+
+@given(st.lists(number, min_size=2, max_size=6), st.integers(0, 100))
+def test_hessian_and_hvp(values, seed):
+    x = np.array(values)
+    expected = rosenbrock_hessian(x)
+    np.testing.assert_allclose(mg.hessian(rosenbrock)(x), expected, atol=1e-9)
+    v = np.random.default_rng(seed).normal(size=x.shape)
+    np.testing.assert_allclose(mg.hvp(rosenbrock)(x, v), expected @ v, atol=1e-8)
+
+
+def test_elementwise_grad():
+    x = np.linspace(-2, 2, 7)
+    np.testing.assert_allclose(mg.elementwise_grad(np.tanh)(x), 1 - np.tanh(x) ** 2)
+    np.testing.assert_allclose(mg.elementwise_grad(mg.elementwise_grad(np.sin))(x), -np.sin(x))
+    np.testing.assert_allclose(mg.elementwise_grad(lambda x, y: x * y)(x, 3.0), np.full(7, 3.0))
+
+
+def test_closures_over_variables():
+    w = mg.tensor(2.0, requires_grad=True, name="w")
+    slope = mg.grad(lambda x: w * x**2)(3.0)
+    assert isinstance(slope, mg.Tensor)
+    slope.backward()
+    assert w.grad == 6.0
+    with mg.no_grad():
+        assert mg.grad(lambda x: w * x**2)(3.0) == 12.0
+    assert w.grad == 6.0
+
+
+def test_the_leaves_outside_get_no_gradient_from_a_transform():
+    w = mg.tensor(2.0, requires_grad=True)
+    mg.grad(lambda x: w * x)(3.0)
+    assert w.grad is None
+
+
+def test_transforms_record_under_no_grad():
+    with mg.no_grad():
+        assert mg.grad(np.sin)(0.0) == 1.0
+        assert mg.grad(mg.grad(np.sin))(0.5) == pytest.approx(-np.sin(0.5))
+
+
+def test_transforms_keep_the_functions_name():
+    def energy(x):
+        """Return the energy."""
+        return x**2
+
+    assert mg.grad(energy).__name__ == "energy"
+
+
+def test_keywords_are_passed_on():
+    assert mg.grad(lambda x, scale: x * scale)(1.0, scale=3.0) == 3.0
