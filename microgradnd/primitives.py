@@ -41,6 +41,14 @@ def select(results: Any, index: int) -> Any:
 
 
 @primitive
+def masked(ufunc: Any, mask: Any, *inputs: Any) -> Any:
+    """Return `ufunc(*inputs)` where the mask is true, 0 elsewhere: a ufunc's `where=` without `out=`."""
+    shape = np.broadcast_shapes(np.shape(mask), *(np.shape(x) for x in inputs))
+    dtype = np.result_type(ufunc(*(np.ones((), getattr(x, "dtype", type(x))) for x in inputs)))
+    return ufunc(*inputs, out=np.zeros(shape, dtype), where=mask)
+
+
+@primitive
 def concatenate(axis: int, *arrays: Any) -> Any:
     """Return `np.concatenate(arrays, axis)`, taking the arrays as arguments of their own."""
     return np.concatenate(arrays, axis=axis)

@@ -168,7 +168,9 @@ def exclude(reason: str, functions: Iterable[Any]) -> None:
 
 def name_of(function: Function) -> str:
     """Return the name under which a function is known, for messages and pictures."""
-    return getattr(function, "__name__", None) or repr(function)
+    owner = getattr(function, "__self__", None)
+    name = getattr(function, "__name__", None) or repr(function)
+    return f"{owner.__name__}.{name}" if isinstance(owner, np.ufunc) else name
 
 
 def rule_for(table: dict[Function, Rules], function: Function, position: int) -> Rule:

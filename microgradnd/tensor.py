@@ -28,8 +28,6 @@ NO_KEYWORDS: dict[str, Any] = {}
 SEQUENCES = (list, tuple)
 OWN_REFERENCES = 3  # to a gradient: the walk's result, a variable, and the argument of getrefcount
 NUMBERS = (float, int, complex, np.ndarray, np.generic)
-REDUCTIONS: dict[Any, Any] = {np.add: np.sum, np.multiply: np.prod, np.maximum: np.max, np.minimum: np.min}
-ACCUMULATIONS: dict[Any, Any] = {np.add: np.cumsum, np.multiply: np.cumprod}
 
 
 def _array_method(name: str) -> Callable[..., Any]:
@@ -123,8 +121,9 @@ def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             return function(*(plain_index(a) for a in args), **{k: plain_index(v) for k, v in kwargs.items()})
         raise without_derivative(function)
     if kwargs:
-        if kwargs.get("out") is not None:
-            raise TypeError(f"{name_of(function)}: out= can't be recorded; use the result, or `t[...] = result`")
+        if "out" in kwargs:
+            kwargs = dict(kwargs)
+            refuse_out(function, kwargs)
         named = [name for name, value in kwargs.items() if isinstance(value, Tensor)]
         if named:
             kwargs = dict(kwargs)
@@ -167,6 +166,25 @@ def several(
     else:
         parts = [wrap(part) for part in out]
     return type(out)(*parts) if hasattr(out, "_fields") else type(out)(parts)
+
+
+def with_options(ufunc: Any, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    """Call a ufunc with the keywords that all ufuncs take, spelled so that its own rule need not know them."""
+    options = dict(options)
+    refuse_out(ufunc, options)
+    dtype, mask = options.pop("dtype", None), options.pop("where", True)
+    if options:
+        raise TypeError(f"np.{ufunc.__name__}: {', '.join(options)}= can't be recorded; leave it out, or pass t.data")
+    if dtype is not None:
+        inputs = tuple(primitives.astype(x, dtype) if hasattr(x, "dtype") else x for x in inputs)
+    return apply(ufunc, inputs, NO_KEYWORDS) if mask is True else primitives.masked(ufunc, plain_index(mask), *inputs)
+
+
+def refuse_out(function: Any, keywords: dict[str, Any]) -> None:
+    """Raise if a result is to be written into an array, behind the tape's back."""
+    out = keywords.pop("out", None)
+    if any(array is not None for array in (out if isinstance(out, tuple) else (out,))):
+        raise TypeError(f"{name_of(function)}: out= can't be recorded; use the result, or `t[...] = result`")
 
 
 def refuse_nested(function: Any, arg: Any) -> None:
@@ -340,14 +358,14 @@ class Tensor:
             if ufunc in BINARY and not kwargs:  # array + tensor, or np.add(...): the operators' short way
                 forward, swapped = BINARY[ufunc]
                 return forward(*inputs) if isinstance(inputs[0], Tensor) else swapped(inputs[1], inputs[0])
-            return apply(ufunc, inputs, kwargs)
-        if method == "reduce" and ufunc in REDUCTIONS:
-            return apply(REDUCTIONS[ufunc], inputs, {"axis": 0, **kwargs})
-        if method == "accumulate" and ufunc in ACCUMULATIONS:
-            return apply(ACCUMULATIONS[ufunc], inputs, {"axis": 0, **kwargs})
-        raise NotImplementedError(
-            f"np.{ufunc.__name__}.{method} has no derivative rule; pass t.data to call it without a gradient"
-        )
+            return apply(ufunc, inputs, kwargs) if not kwargs or ufunc in PLAIN else with_options(ufunc, inputs, kwargs)
+        if method == "outer":
+            x, y = inputs
+            return ufunc(np.reshape(x, (*np.shape(x), *(1,) * np.ndim(y))), y, **kwargs)
+        function = getattr(ufunc, method)
+        if ufunc in PLAIN:
+            return function(*map(plain_index, inputs), **kwargs)
+        return apply(function, inputs, kwargs)
 
     def __array_function__(self, function: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return apply(function, args, kwargs)

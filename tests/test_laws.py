@@ -5,6 +5,9 @@ Must not own: the rows (`tests/rows/`).
 Read next: `tests/rows/__init__.py`.
 """
 
+import importlib
+import pkgutil
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -14,9 +17,10 @@ from microgradnd import primitives, registry
 from microgradnd.tensor import plain_index
 from microgradnd.testing import check_grads
 from microgradnd.transforms import flatten, plain
-from tests.rows import elementwise, functional, indexing, linalg, reductions, shape
+from tests import rows
 
-ROWS = [row for module in (elementwise, reductions, shape, indexing, linalg, functional) for row in module.ROWS]
+MODULES = [importlib.import_module(f"tests.rows.{module.name}") for module in pkgutil.iter_modules(rows.__path__)]
+ROWS = [row for module in MODULES for row in module.ROWS]
 INTERNAL = {primitives.select}  # checked through the functions with several results
 every_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 

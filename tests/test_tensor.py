@@ -382,3 +382,19 @@ def test_gradients_of_two_leaves_do_not_share_memory(x, y):
     assert a.grad.flags.writeable
     a.grad += 1
     assert (b.grad == 1).all()
+
+
+def test_options_of_ufuncs(t):
+    mask = np.array([True, False, True])
+    out = np.log(t, where=mask)
+    np.testing.assert_allclose(out.data, [0.0, 0.0, np.log(3.0)])
+    out.sum().backward()
+    np.testing.assert_allclose(t.grad, [1.0, 0.0, 1 / 3])
+    assert np.add(t, t, dtype=np.float32).dtype == np.float32
+    assert np.greater(t, 1, dtype=bool).dtype == bool
+    with pytest.raises(TypeError, match="casting="):
+        np.add(t, t, casting="unsafe")
+    assert np.add.outer(t, t).shape == (3, 3)
+    assert np.logical_or.reduce(t) is np.True_
+    with pytest.raises(NotImplementedError, match=r"add\.reduceat"):
+        np.add.reduceat(t, [0, 1])

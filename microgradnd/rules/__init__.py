@@ -5,6 +5,7 @@ Must not own: `Tensor`; a rule that calls NumPy's functions works on Tensors wit
 Read next: `elementwise.py`, which reads like the last page of a calculus book.
 """
 
-from microgradnd.rules import elementwise, indexing, linalg, reductions, shape
+from microgradnd.rules import elementwise, indexing, linalg, reductions, shape, ufuncs
+from microgradnd.rules import exclusions  # isort: skip -- last: it excludes what no other module has entered
 
-__all__ = ["elementwise", "indexing", "linalg", "reductions", "shape"]
+__all__ = ["elementwise", "exclusions", "indexing", "linalg", "reductions", "shape", "ufuncs"]

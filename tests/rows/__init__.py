@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
+from microgradnd.registry import name_of
 from microgradnd.testing import arrays, broadcastable_arrays, shapes
 
 
@@ -64,10 +65,6 @@ class Row:
     name: str
     kinks: Sequence[tuple[tuple[Any, ...], tuple[Any, ...]]] = ()
     order: int = 2
-
-
-def name_of(function: Any) -> str:
-    return getattr(function, "__name__", str(function))
 
 
 def ufunc(function: Any, *domains: Domain, kinks: Any = (), order: int = 2, complex_too: bool = False) -> list[Row]:
