@@ -117,7 +117,9 @@ class Module:
         elif name in self._kinds and value is not None:
             kind = self._kinds[name]
             if kind != "buffer" or isinstance(value, Tensor):
-                what = f"a {type(value).__name__}" + (" that is no parameter" if isinstance(value, Tensor) else "")
+                what = f"a value of type {type(value).__name__}"
+                if isinstance(value, Tensor):
+                    what = "a Tensor that is computed or requires no gradient"
                 advice = {
                     "parameter": f"set its value with .{name}.data = array, or update it under mg.no_grad()",
                     "buffer": "assign the array, t.data",

@@ -1,0 +1,542 @@
+"""Modules: registration, paths and names, state, layers, and modules as arguments of the transforms.
+
+Owns: the behaviour of `microgradnd/nn/module.py`, `layers.py` and `init.py`, and their error messages.
+Must not own: values and derivatives of the functions they call (`test_functional.py`).
+Read next: `test_functional.py`.
+"""
+
+import copy
+import math
+import pickle
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import microgradnd as mg
+from microgradnd import nn, optim
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(7)
+
+
+def network(rng):
+    return nn.Sequential(nn.Linear(3, 4, rng=rng), nn.Tanh(), nn.Linear(4, 1, rng=rng))
+
+
+class Tied(nn.Module):
+    """One weight in two places, and one module in two places."""
+
+    def __init__(self, rng):
+        self.encoder = nn.Linear(3, 3, bias=False, rng=rng)
+        self.decoder = nn.Linear(3, 3, bias=False, rng=rng)
+        self.decoder.weight = self.encoder.weight
+        self.again = self.encoder
+
+    def forward(self, x):
+        return self.again(self.decoder(np.tanh(self.encoder(x))))
+
+
+# Registration
+
+
+def test_what_an_attribute_becomes_depends_on_its_value():
+    class Model(nn.Module):
+        def __init__(self):
+            self.w = nn.Parameter([1.0, 2.0])
+            self.constant = mg.tensor([3.0])
+            self.computed = self.w * 2
+            self.layer = nn.Linear(2, 1)
+            self.size = 4
+
+    model = Model()
+    assert [path for path, _ in model.named_parameters()] == ["w", "layer.weight", "layer.bias"]
+    assert [path for path, _ in model.named_modules()] == ["", "layer"]
+    assert list(model.children()) == [model.layer]
+    assert dict(model.named_children()) == {"layer": model.layer}
+
+
+def test_a_module_works_with_and_without_calling_the_base_class():
+    class With(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.w = nn.Parameter(1.0)
+
+    assert len(list(With().parameters())) == 1
+
+
+def test_a_parameter_is_named_by_its_path_unless_it_has_a_name(rng):
+    model = nn.Module()
+    model.body = nn.Sequential(nn.Linear(2, 2, rng=rng), nn.Sequential(nn.Linear(2, 1, rng=rng)))
+    model.scale = nn.Parameter(1.0, name="temperature")
+    assert [p.name for p in model.parameters()] == [
+        "temperature",
+        "body.0.weight",
+        "body.0.bias",
+        "body.1.0.weight",
+        "body.1.0.bias",
+    ]
+
+
+def test_a_shared_parameter_is_listed_once_and_keeps_its_first_name(rng):
+    model = Tied(rng)
+    assert [path for path, _ in model.named_parameters()] == ["encoder.weight"]
+    assert model.decoder.weight.name == "encoder.weight"
+    assert [path for path, _ in model.named_modules()] == ["", "encoder", "decoder"]
+
+
+def test_a_module_within_itself_is_visited_once():
+    model = nn.Module()
+    model.child = nn.Linear(1, 1)
+    model.child.parent = model
+    assert len(list(model.modules())) == 2
+    assert len(list(model.parameters())) == 2
+
+
+def test_a_frozen_parameter_stays_registered(rng):
+    model = network(rng)
+    model[0].weight.requires_grad = False
+    assert len(list(model.parameters())) == 4
+    model.register_parameter("offset", mg.tensor([1.0]))
+    assert model.offset.name == "offset"
+    assert "0.weight" in model.state_dict()
+
+
+def test_none_and_del_take_a_parameter_or_module_out():
+    layer = nn.Linear(2, 1)
+    layer.bias = None
+    assert [path for path, _ in layer.named_parameters()] == ["weight"]
+    del layer.weight
+    assert not list(layer.parameters())
+    layer.register_parameter("bias", None)
+    assert layer.bias is None
+
+
+def test_a_parameter_may_take_the_place_of_another():
+    layer = nn.Linear(2, 1)
+    layer.weight = nn.Parameter(np.ones((1, 2)))
+    assert layer(np.ones(2)).shape == (1,)
+    assert layer.weight.name == "weight"
+
+
+@pytest.mark.parametrize(
+    ("assign", "message"),
+    [
+        (
+            lambda m: setattr(m, "weight", m.weight * 2),
+            r"'weight' is a parameter of Linear .* a Tensor that is computed.*\.data =",
+        ),
+        (
+            lambda m: setattr(m, "weight", np.ones((1, 2))),
+            r"'weight' is a parameter of Linear .* type ndarray; set its value",
+        ),
+        (lambda m: setattr(m, "child", 3), r"'child' is a module of Linear .* type int; take it out first, with del"),
+        (lambda m: setattr(m, "mean", mg.tensor([1.0])), r"'mean' is a buffer of Linear .* assign the array, t\.data"),
+    ],
+)
+def test_what_is_registered_is_not_replaced_by_something_else(assign, message):
+    layer = nn.Linear(2, 1)
+    layer.child = nn.ReLU()
+    layer.register_buffer("mean", [0.0])
+    with pytest.raises(TypeError, match=message):
+        assign(layer)
+
+
+@pytest.mark.parametrize(
+    "container", [list, tuple, lambda items: dict(enumerate(items))], ids=["list", "tuple", "dict"]
+)
+@pytest.mark.parametrize("item", [lambda: nn.Linear(1, 1), lambda: nn.Parameter(1.0)], ids=["module", "parameter"])
+def test_a_list_of_modules_or_parameters_is_refused(container, item):
+    model = nn.Module()
+    model.layers = container([])
+    model.layers = container([item()])
+    with pytest.raises(TypeError, match=r"Module\.layers is a \w+ that holds modules or parameters.*nn\.Sequential"):
+        list(model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("register", "error", "message"),
+    [
+        (lambda m: m.register_parameter("a.b", nn.Parameter(1.0)), ValueError, "'a.b' can't name a parameter.*no dot"),
+        (lambda m: m.register_buffer("", [1.0]), ValueError, "'' can't name a buffer: a name isn't empty"),
+        (lambda m: setattr(m, "forward", nn.ReLU()), ValueError, "'forward' can't name a module of Module, whose"),
+        (lambda m: m.register_parameter("w", nn.Parameter(1.0) * 2), TypeError, r"a leaf Tensor; .*nn\.Parameter"),
+        (lambda m: m.register_parameter("w", np.ones(2)), TypeError, r"'w': a parameter is a leaf Tensor"),
+        (lambda m: m(1.0), NotImplementedError, r"Module has no forward\(\); write one"),
+        (lambda m: nn.Parameter([1, 2]), TypeError, "only floating-point and complex tensors can require a gradient"),
+        (lambda m: nn.Sequential(nn.ReLU), TypeError, r"item 0 is ReLU, not a Module; pass instances"),
+        (lambda m: nn.Sequential([nn.ReLU()]), TypeError, r"not a Module.*unpack a list with \*"),
+        (lambda m: nn.Linear(0, 1), ValueError, "Linear: in_features is a positive integer, not 0"),
+        (lambda m: nn.Linear(1, 2.0), ValueError, "Linear: out_features is a positive integer, not 2.0"),
+        (lambda m: nn.Linear(1, 1, rng=0), TypeError, r"rng is a numpy\.random\.Generator, not int; .*default_rng"),
+        (lambda m: nn.MSELoss("avg"), ValueError, "MSELoss: reduction is 'mean', 'sum' or 'none', not 'avg'"),
+    ],
+)
+def test_bad_input_is_explained(register, error, message):
+    with pytest.raises(error, match=message):
+        register(nn.Module())
+
+
+# Done to all of it
+
+
+def test_zero_grad_sets_gradients_to_none(rng):
+    model = network(rng)
+    np.sum(model(np.ones((2, 3)))).backward()
+    assert all(p.grad is not None for p in model.parameters())
+    model.zero_grad()
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_train_and_eval_reach_every_module(rng):
+    model = network(rng)
+    assert model.training
+    assert model.eval() is model
+    assert not any(m.training for m in model.modules())
+    assert all(m.training for m in model.train().modules())
+
+
+def test_state_is_copied_out_and_in(rng):
+    model, other = network(rng), network(rng)
+    model.register_buffer("mean", np.array([1.0]))
+    other.register_buffer("mean", np.array([2.0]))
+    state = model.state_dict()
+    assert sorted(state) == ["0.bias", "0.weight", "2.bias", "2.weight", "mean"]
+    identity = other[0].weight
+    assert other.load_state_dict(state) == ([], [])
+    assert other[0].weight is identity
+    for path, array in other.state_dict().items():
+        np.testing.assert_array_equal(array, state[path])
+    state["0.weight"][:] = 0
+    assert model[0].weight.data.all()
+    assert other[0].weight.data.all()
+
+
+def test_loading_keeps_the_dtype_and_takes_tensors_and_lists():
+    layer = nn.Linear(2, 1, dtype=np.float32)
+    layer.load_state_dict({"weight": mg.tensor([[1.0, 2.0]]), "bias": [3.0]})
+    assert layer.weight.dtype == layer.bias.dtype == np.float32
+    assert layer(np.array([1, 1], np.float32)).item() == 6.0
+
+
+def test_loading_makes_tensors_newer():
+    layer = nn.Linear(2, 1)
+    loss = np.sum(layer(np.ones((1, 2))) ** 2)
+    layer.load_state_dict(layer.state_dict())
+    with pytest.raises(RuntimeError, match=r"'weight' of shape .* was changed"):
+        loss.backward()
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        ({"weight": np.ones((1, 2))}, "doesn't fit Linear, which is unchanged: missing bias; strict=False"),
+        ({"weight": np.ones((1, 2)), "bias": [0.0], "b": [0.0]}, "unexpected b; strict=False"),
+        ({"weight": np.ones((2, 1)), "bias": [0.0]}, r"weight has shape \(2, 1\) and must have \(1, 2\)$"),
+    ],
+)
+def test_a_state_that_does_not_fit_changes_nothing(state, message):
+    layer = nn.Linear(2, 1)
+    before = layer.state_dict()
+    with pytest.raises(ValueError, match=message):
+        layer.load_state_dict(state)
+    for path, array in layer.state_dict().items():
+        np.testing.assert_array_equal(array, before[path])
+
+
+def test_loading_may_pass_over_what_does_not_match():
+    layer = nn.Linear(2, 1)
+    found = layer.load_state_dict({"weight": np.ones((1, 2)), "extra": 1.0}, strict=False)
+    assert found.missing_keys == ["bias"]
+    assert found.unexpected_keys == ["extra"]
+    np.testing.assert_array_equal(layer.weight.data, np.ones((1, 2)))
+
+
+def test_a_complex_state_is_not_cut_to_its_real_part():
+    with pytest.raises(TypeError, match="complex"):
+        nn.Linear(1, 1).load_state_dict({"weight": [[1j]], "bias": [0.0]})
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))], ids=["copy", "pickle"])
+def test_copies_are_independent_and_keep_what_is_shared(duplicate, rng):
+    model = Tied(rng)
+    other = duplicate(model)
+    assert other.decoder.weight is other.encoder.weight
+    assert other.encoder.weight is not model.encoder.weight
+    assert other.encoder.weight.name == "encoder.weight"
+    np.testing.assert_array_equal(other(np.ones(3)).data, model(np.ones(3)).data)
+
+
+def test_repr_has_shapes_dtypes_and_counts(rng):
+    model = nn.Sequential(nn.Linear(3, 4, rng=rng), nn.Sequential(nn.Linear(4, 1, bias=False, dtype=np.float32)))
+    model[0].bias.requires_grad = False
+    assert repr(model) == (
+        "Sequential(\n"
+        "  (0): Linear(3, 4, weight=(4, 3), bias=(4,))\n"
+        "  (1): Sequential(\n"
+        "    (0): Linear(4, 1, weight=(1, 4) float32)\n"
+        "  )\n"
+        ")  # 20 parameters, 4 of them frozen"
+    )
+    assert repr(nn.CrossEntropyLoss("sum")) == "CrossEntropyLoss(reduction='sum')"
+    assert repr(nn.Sequential()) == "Sequential()"
+
+
+# Layers
+
+
+@given(st.integers(1, 50), st.integers(1, 20), st.integers(0, 2**32))
+def test_linear_starts_within_its_bound_and_reproducibly(n, m, seed):
+    one, two = (nn.Linear(n, m, rng=np.random.default_rng(seed)) for _ in range(2))
+    assert one.weight.shape == (m, n)
+    assert one.bias.shape == (m,)
+    for p, q in zip(one.parameters(), two.parameters(), strict=True):
+        assert p.dtype == np.float64
+        assert np.max(np.abs(p.data)) <= 1 / math.sqrt(n)
+        np.testing.assert_array_equal(p.data, q.data)
+
+
+def test_linear_without_a_generator_differs_each_time():
+    assert not np.array_equal(nn.Linear(5, 5).weight.data, nn.Linear(5, 5).weight.data)
+
+
+def test_single_precision_stays_single(rng):
+    model = nn.Sequential(nn.Linear(3, 2, dtype=np.float32, rng=rng), nn.Sigmoid(), nn.ReLU(), nn.Identity(), nn.Tanh())
+    out = model(np.ones((4, 3), np.float32))
+    assert out.dtype == np.float32
+    out.sum().backward()
+    assert all(p.grad.dtype == np.float32 for p in model.parameters())
+
+
+def test_sequential_is_a_sequence(rng):
+    model = network(rng)
+    assert len(model) == 3
+    assert list(model) == [model[0], model[1], model[2]]
+    assert model[-1] is model[2]
+    tail = model[1:]
+    assert isinstance(tail, nn.Sequential)
+    assert len(tail) == 2
+    assert tail[1].weight.name == "2.weight"
+    with pytest.raises(IndexError):
+        model[3]
+    relu = nn.ReLU()
+    assert len(nn.Sequential(relu, relu)) == 2
+    assert nn.Sequential()(3.0) == 3.0
+
+
+def test_the_loss_modules_call_their_functions(rng):
+    y_pred, y, labels = rng.normal(size=(4, 3)), rng.normal(size=(4, 3)), np.array([0, 1, 2, 0])
+    assert nn.SSELoss()(y_pred, y) == nn.functional.sse_loss(y_pred, y)
+    assert nn.MSELoss("sum")(y_pred, y) == nn.functional.mse_loss(y_pred, y, "sum")
+    assert nn.CrossEntropyLoss("sum")(y_pred, labels) == nn.functional.cross_entropy(y_pred, labels, "sum")
+
+
+# Modules as arguments of the transforms
+
+
+def loss_of(model, x, y):
+    return nn.functional.mse_loss(model(x), y)
+
+
+@pytest.fixture(params=[network, Tied], ids=["sequential", "tied"])
+def problem(request, rng):
+    model = request.param(rng)
+    x = rng.normal(size=(5, 3))
+    return model, x, np.zeros((5, model(x).shape[1]))
+
+
+def test_the_gradient_with_respect_to_a_module_is_a_module_of_arrays(problem):
+    model, x, y = problem
+    gradient = mg.grad(loss_of)(model, x, y)
+    assert type(gradient) is type(model)
+    loss_of(model, x, y).backward()
+    for (path, g), (expected_path, p) in zip(gradient.named_parameters(), model.named_parameters(), strict=True):
+        assert path == expected_path
+        assert type(g) is np.ndarray
+        np.testing.assert_allclose(g, p.grad, rtol=1e-14)
+
+
+def test_a_transform_leaves_the_module_alone(problem):
+    model, x, y = problem
+    before, tensors = model.state_dict(), list(model.parameters())
+    earlier = loss_of(model, x, y)
+    seen = []
+
+    def loss(inner, x, y):
+        seen.append(inner)
+        assert [p.name for p in inner.parameters()] == [p.name for p in tensors]
+        assert not any(p is q for p in inner.parameters() for q in tensors)
+        with mg.no_grad():
+            for p in inner.parameters():
+                assert p.is_leaf
+        inner.extra = 1
+        return loss_of(inner, x, y)
+
+    mg.value_and_grad(loss)(model, x, y)
+    assert type(seen[0]) is type(model)
+    assert not hasattr(model, "extra")
+    assert all(p is q for p, q in zip(model.parameters(), tensors, strict=True))
+    assert all(p.grad is None and p.requires_grad for p in tensors)
+    for path, array in model.state_dict().items():
+        np.testing.assert_array_equal(array, before[path])
+    earlier.backward()  # nothing was made newer
+
+
+def test_what_is_shared_stays_shared_inside(rng):
+    def loss(model, x):
+        assert model.decoder.weight is model.encoder.weight
+        assert model.again is model.encoder
+        return np.sum(model(x) ** 2)
+
+    gradient = mg.grad(loss)(Tied(rng), np.ones((2, 3)))
+    assert gradient.decoder.weight is gradient.encoder.weight
+
+
+def test_a_frozen_parameter_is_differentiated_like_any_argument(rng):
+    model = network(rng)
+    model[0].weight.requires_grad = False
+    gradient = mg.grad(loss_of)(model, np.ones((2, 3)), np.zeros((2, 1)))
+    assert np.any(gradient[0].weight)
+
+
+def test_jvp_and_vjp_of_a_module(problem):
+    model, x, _ = problem
+    value, pullback = mg.vjp(lambda m: m(x), model)
+    (gradient,) = pullback(np.ones(value.shape))
+    _, tangent = mg.jvp(lambda m: m(x), (model,), (gradient,))
+    squares = sum(np.sum(g**2) for g in gradient.parameters())
+    np.testing.assert_allclose(np.sum(tangent), squares, rtol=1e-12)
+
+
+def test_derivatives_of_derivatives_of_a_module(problem):
+    """Hessian times gradient, by nested transforms, by jvp over grad, and by differences."""
+    model, x, y = problem
+    gradient = mg.grad(loss_of)(model, x, y)
+
+    def half_square(m):
+        return 0.5 * sum(np.sum(g**2) for g in mg.grad(loss_of)(m, x, y).parameters())
+
+    nested = mg.grad(half_square)(model)
+    product = mg.hvp(lambda m: loss_of(m, x, y))(model, gradient)
+    leaves, rebuild = model.__flatten__()
+    step = 1e-6
+    ahead, behind = (
+        mg.grad(loss_of)(rebuild([p.data + s * g for p, g in zip(leaves, gradient.parameters(), strict=True)]), x, y)
+        for s in (step, -step)
+    )
+    for n, p, a, b in zip(*(m.parameters() for m in (nested, product, ahead, behind)), strict=True):
+        np.testing.assert_allclose(n, p, rtol=1e-10, atol=1e-12)
+        np.testing.assert_allclose(n, (a - b) / (2 * step), rtol=1e-6, atol=1e-8)
+
+
+def test_a_module_beside_other_arguments_and_within_trees(rng):
+    model, x = network(rng), np.ones((2, 3))
+    gradient, gx = mg.grad(lambda tree, x: np.sum(tree["model"](x) * tree["scale"]), argnums=(0, 1))(
+        {"model": model, "scale": 2.0}, x
+    )
+    assert set(gradient) == {"model", "scale"}
+    assert gradient["model"][0].weight.shape == (4, 3)
+    assert gx.shape == x.shape
+
+
+def test_gradients_of_a_module_train_it(rng):
+    """value_and_grad and an optimizer: the same steps as backward()."""
+    x, y = rng.normal(size=(10, 3)), rng.normal(size=(10, 1))
+    one, two = network(rng), network(rng)
+    two.load_state_dict(one.state_dict())
+    sgd_one, sgd_two = (optim.SGD(m.parameters(), 0.1, momentum=0.9) for m in (one, two))
+    for _ in range(5):
+        sgd_one.zero_grad()
+        loss_of(one, x, y).backward()
+        sgd_one.step()
+        _, gradient = mg.value_and_grad(loss_of)(two, x, y)
+        for p, g in zip(two.parameters(), gradient.parameters(), strict=True):
+            p.grad = g
+        sgd_two.step()
+    for p, q in zip(one.parameters(), two.parameters(), strict=True):
+        np.testing.assert_allclose(p.data, q.data, rtol=1e-13)
+
+
+# Initial values
+
+FANS = {(4, 6): (6, 4), (4, 6, 3, 2): (36, 24)}  # shape: (fan_in, fan_out)
+
+
+@pytest.mark.parametrize(
+    ("fill", "std"),
+    [
+        (lambda t, rng: nn.init.uniform_(t, -1, 3, rng=rng), 4 / math.sqrt(12)),
+        (lambda t, rng: nn.init.normal_(t, 1.0, 0.5, rng=rng), 0.5),
+        (lambda t, rng: nn.init.xavier_uniform_(t, rng=rng), math.sqrt(2 / 500)),
+        (lambda t, rng: nn.init.xavier_normal_(t, gain=2.0, rng=rng), 2 * math.sqrt(2 / 500)),
+        (lambda t, rng: nn.init.kaiming_uniform_(t, rng=rng), math.sqrt(2 / 200)),
+        (lambda t, rng: nn.init.kaiming_uniform_(t, a=math.sqrt(5), rng=rng), math.sqrt(1 / 3 / 200)),
+        (lambda t, rng: nn.init.kaiming_normal_(t, nonlinearity="relu", rng=rng), math.sqrt(2 / 200)),
+        (lambda t, rng: nn.init.kaiming_normal_(t, mode="fan_out", nonlinearity="tanh", rng=rng), 5 / math.sqrt(2700)),
+    ],
+)
+def test_random_initial_values_have_the_spread_promised(fill, std, rng):
+    tensor = nn.Parameter(np.zeros((300, 200), np.float32))
+    assert fill(tensor, rng) is tensor
+    assert tensor.dtype == np.float32
+    np.testing.assert_allclose(tensor.data.std(), std, rtol=0.02)
+    again = fill(nn.Parameter(np.zeros((300, 200), np.float32)), np.random.default_rng(7))
+    np.testing.assert_array_equal(tensor.data, again.data)
+
+
+@pytest.mark.parametrize("shape", FANS)
+def test_uniform_bounds_come_from_the_fans(shape, rng):
+    fan_in, fan_out = FANS[shape]
+    tensor = nn.Parameter(np.zeros(shape))
+    for fill, bound in (
+        (nn.init.xavier_uniform_, math.sqrt(6 / (fan_in + fan_out))),
+        (nn.init.kaiming_uniform_, math.sqrt(6 / fan_in)),
+    ):
+        largest = np.max(np.abs(fill(tensor, rng=rng).data))
+        assert 0.7 * bound < largest <= bound
+
+
+def test_constant_initial_values():
+    tensor = nn.Parameter(np.empty((2, 2)))
+    assert (nn.init.zeros_(tensor).data == 0).all()
+    assert (nn.init.ones_(tensor).data == 1).all()
+    assert (nn.init.constant_(tensor, 0.5).data == 0.5).all()
+
+
+def test_filling_makes_a_tensor_newer():
+    w = nn.Parameter([1.0, 2.0])
+    loss = np.sum(w * w)
+    nn.init.zeros_(w)
+    with pytest.raises(RuntimeError, match="changed"):
+        loss.backward()
+
+
+@pytest.mark.parametrize(
+    ("fill", "error", "message"),
+    [
+        (lambda: nn.init.zeros_(np.ones(2)), TypeError, r"fills a Tensor in place, not ndarray; .*nn\.Parameter"),
+        (lambda: nn.init.zeros_(nn.Parameter([1.0]) * 2), RuntimeError, "only a leaf can be updated in place"),
+        (lambda: nn.init.xavier_normal_(nn.Parameter([1.0])), ValueError, r"shape \(1,\) has no fan-in and fan-out"),
+        (
+            lambda: nn.init.kaiming_normal_(nn.Parameter([[1.0]]), mode="in"),
+            ValueError,
+            "mode is 'fan_in' or 'fan_out'",
+        ),
+        (lambda: nn.init.calculate_gain("gelu"), ValueError, "no gain is known for 'gelu', only for linear,"),
+        (lambda: nn.init.normal_(nn.Parameter([1.0]), rng=3), TypeError, r"rng is a numpy\.random\.Generator, not int"),
+    ],
+)
+def test_bad_initial_values_are_explained(fill, error, message):
+    with pytest.raises(error, match=message):
+        fill()
+
+
+@pytest.mark.parametrize(
+    ("nonlinearity", "param", "gain"),
+    [("linear", None, 1.0), ("relu", None, math.sqrt(2)), ("tanh", None, 5 / 3), ("leaky_relu", 1.0, 1.0)],
+)
+def test_gains(nonlinearity, param, gain):
+    assert nn.init.calculate_gain(nonlinearity, param) == pytest.approx(gain, rel=1e-15)
