@@ -12,12 +12,10 @@ so "newest first" is a valid order for backpropagation, and a heap of positions 
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import heapq
 import itertools
 import threading
-import weakref
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, final
 
@@ -128,110 +126,6 @@ class _Mode(threading.local):
 
 
 mode = _Mode()
-
-
-class _Recording(contextlib.ContextDecorator):
-    """Sets how this thread records, and restores it; one object may be entered recursively, and by several threads."""
-
-    record: Callable[..., Operation] | None = Operation
-    anomaly: Callable[[Any, Operation], None] | None = None
-
-    def __enter__(self) -> None:
-        mode.outer.append((mode.record, mode.anomaly))
-        mode.record = self.record
-        if self.record is not None:
-            mode.anomaly = self.anomaly
-
-    def __exit__(self, *_: object) -> None:
-        mode.record, mode.anomaly = mode.outer.pop()
-
-
-class no_grad(_Recording):
-    """Record nothing, in this thread, while it is entered; under it, `w -= lr * w.grad` updates a leaf in place.
-
-    Examples
-    --------
-    >>> import microgradnd as mg
-    >>> w = mg.tensor([1.0, 2.0], requires_grad=True)
-    >>> with mg.no_grad():
-    ...     (w * w).requires_grad
-    False
-    """
-
-    record = None
-
-
-class enable_grad(_Recording):
-    """Record again, in this thread, within a `no_grad`.
-
-    Examples
-    --------
-    >>> import microgradnd as mg
-    >>> w = mg.tensor([1.0, 2.0], requires_grad=True)
-    >>> with mg.no_grad(), mg.enable_grad():
-    ...     (w * w).requires_grad
-    True
-    """
-
-
-class detect_anomaly(_Recording):
-    """Find the first NaN or Inf, in this thread, while it is entered; slow, for debugging.
-
-    Every recorded result and every cotangent is checked, and the arrays on the tape are locked until the context
-    is left, so that writing to one behind the tape's back raises NumPy's "read-only" error.
-
-    Raises
-    ------
-    FloatingPointError
-        By the operation that made the value, naming it.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import microgradnd as mg
-    >>> x = mg.tensor([1.0, 0.0], requires_grad=True)
-    >>> with mg.detect_anomaly(), np.errstate(divide="ignore"):
-    ...     np.log(x)
-    Traceback (most recent call last):
-    FloatingPointError: log made a NaN or Inf of shape (2,) from finite arguments
-    """
-
-    def __init__(self) -> None:
-        self.locked: list[weakref.ref[Any]] = []
-
-    def record(
-        self, function: Function, args: tuple[Any, ...], kwargs: dict[str, Any], parents: tuple[Any, ...], out: Any
-    ) -> Operation:
-        node = Operation(function, args, kwargs, parents, out)
-        if not _finite(out):
-            made = (
-                f"made a NaN or Inf of shape {node.shape} from finite"
-                if all(map(_finite, args))
-                else "was given a NaN or Inf in its"
-            )
-            raise FloatingPointError(f"{name_of(function)} {made} arguments")
-        for array in (*args, out):
-            if isinstance(array, np.ndarray) and array.flags.writeable:
-                array.flags.writeable = False
-                self.locked.append(weakref.ref(array))
-        return node
-
-    def anomaly(self, g: Any, node: Operation) -> None:
-        if not _finite(g):
-            raise FloatingPointError(
-                f"the derivative of {name_of(node.function)} made a NaN or Inf, for {describe(node)}"
-            )
-
-    def __exit__(self, *details: object) -> None:
-        super().__exit__(*details)
-        while self.locked:
-            if (array := self.locked.pop()()) is not None:
-                array.flags.writeable = True
-
-
-def _finite(value: Any) -> bool:
-    parts = value if isinstance(value, tuple) else (value,)
-    return all(bool(np.all(np.isfinite(p))) for p in parts if getattr(getattr(p, "dtype", None), "kind", "") in "fc")
 
 
 def describe(node: Node) -> str:

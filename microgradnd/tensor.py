@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from microgradnd import primitives, tape
+from microgradnd.modes import enable_grad
 from microgradnd.registry import COMPOSITES, PLAIN, VJPS, Results, name_of, positional, without_derivative
 from microgradnd.tape import Leaf, Node, mode
 
@@ -551,7 +552,7 @@ class Tensor:
             if isinstance(gradient, Tensor) and not create_graph:
                 gradient = gradient.data
         if create_graph:
-            with tape.enable_grad():
+            with enable_grad():
                 ends = tape.backward([(node, gradient if isinstance(gradient, Tensor) else wrap(gradient))], True, lift)
         else:
             ends = tape.backward([(node, gradient)], retain_graph)

@@ -11,13 +11,15 @@ variable in this call, so an inner derivative never mistakes an outer variable f
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from microgradnd import primitives, tape
-from microgradnd.tape import Leaf, Path
+from microgradnd.modes import enable_grad, no_grad
+from microgradnd.tape import Leaf, Path, mode
 from microgradnd.tensor import Tensor, check_differentiable, lift, wrap
 
 Tree = Any  # an array, a number, a Tensor, an nn.Module, or tuples, lists and dicts of them
@@ -28,21 +30,15 @@ def flatten(tree: Tree) -> tuple[list[Any], Callable[[Sequence[Any]], Tree]]:
     """Take a tree apart: return its leaves, and a function that puts a tree of the same form together from others."""
     if hasattr(tree, "__flatten__"):  # nn.Module: its parameters
         return tree.__flatten__()
-    if isinstance(tree, dict):
-        keys, children = list(tree), list(tree.values())
-    elif isinstance(tree, tuple | list):
-        keys, children = None, list(tree)
-    else:
+    if not isinstance(tree, dict | tuple | list):
         return [tree], lambda leaves: leaves[0]
-    parts = [flatten(child) for child in children]
+    parts = [flatten(child) for child in (tree.values() if isinstance(tree, dict) else tree)]
 
     def rebuild(leaves: Sequence[Any]) -> Tree:
-        rest, built = list(leaves), []
-        for part, rebuild_part in parts:
-            built.append(rebuild_part(rest[: len(part)]))
-            del rest[: len(part)]
-        if keys is not None:
-            return type(tree)(zip(keys, built, strict=True))
+        rest = iter(leaves)
+        built = [rebuild_part(list(itertools.islice(rest, len(part)))) for part, rebuild_part in parts]
+        if isinstance(tree, dict):
+            return type(tree)(zip(tree, built, strict=True))
         return type(tree)(*built) if hasattr(tree, "_fields") else type(tree)(built)
 
     return [leaf for part, _ in parts for leaf in part], rebuild
@@ -63,29 +59,23 @@ class Trace:
         What the walks are recorded with; None where nothing outside of this call would need that.
     """
 
-    def __init__(
-        self, function: Function, args: Sequence[Tree], kwargs: dict[str, Any], positions: Sequence[int]
-    ) -> None:
-        self.originals: list[Any] = []
-        self.inputs: list[Tensor] = []
-        self.rebuilds: list[tuple[int, Callable[[Sequence[Any]], Tree]]] = []
-        fresh_args = list(args)
-        nested = tape.mode.record is not None
-        with tape.enable_grad():
-            for position in positions:
-                leaves, rebuild = flatten(args[position])
-                fresh = [fresh_input(leaf, name_of_function(function), position) for leaf in leaves]
-                self.originals += leaves
-                self.inputs += fresh
-                self.rebuilds.append((len(leaves), rebuild))
-                fresh_args[position] = rebuild(fresh)
-            self.result = function(*fresh_args, **kwargs)
+    def __init__(self, function: Function, args: Sequence[Tree], kwargs: dict[str, Any], which: Sequence[int]) -> None:
+        self.originals, self.rebuild = flatten(tuple(args[i] for i in which))
+        recording = mode.record is not None
+        with enable_grad():
+            try:
+                self.inputs = [fresh_input(leaf) for leaf in self.originals]
+            except TypeError as error:
+                where = ", ".join(map(str, which))
+                error.add_note(f"This was in argument {where} of {name_of_function(function)}, see argnums=.")
+                raise
+            fresh = dict(zip(which, self.rebuild(self.inputs), strict=True))
+            self.result = function(*(fresh.get(i, arg) for i, arg in enumerate(args)), **kwargs)
         self.outputs, self.rebuild_outputs = flatten(self.result)
         self.nodes = [t._node for t in self.inputs if t._node is not None]
-        tracked = [t._node for t in self.outputs if isinstance(t, Tensor) and t._node is not None]
-        self.path = Path(tracked, self.nodes)
+        self.path = Path((t._node for t in self.outputs if isinstance(t, Tensor) and t._node is not None), self.nodes)
         outside = self.path.reaches_outside or any(type(node) is not Leaf for node in self.nodes)
-        self.lift = lift if nested and outside else None
+        self.lift = lift if recording and outside else None
 
     def value(self) -> Tree:
         """Return the result of the call, of arrays unless something outside depends on it."""
@@ -93,64 +83,51 @@ class Trace:
 
     def arguments(self, leaves: Sequence[Any], single: bool) -> Any:
         """Return what belongs to each input in the structure of the arguments: a tuple of them, or the only one."""
-        rest, trees = list(leaves), []
-        for length, rebuild in self.rebuilds:
-            trees.append(rebuild(rest[:length]))
-            del rest[:length]
-        return trees[0] if single else tuple(trees)
+        trees = self.rebuild(leaves)
+        return trees[0] if single else trees
 
-    def pull(self, cotangents: Sequence[Any], retain: bool) -> list[Any]:
-        """Return the cotangents of the inputs for cotangents of the outputs."""
+    def pull(self, cotangents: Sequence[Any], retain: bool = True) -> list[Any]:
+        """Return the cotangents of the inputs for cotangents of the outputs, None for a zero."""
+        pairs = zip(self.outputs, cotangents, strict=True)
         seeds = [
-            (out._node, g)
-            for out, g in zip(self.outputs, cotangents, strict=True)
-            if g is not None and isinstance(out, Tensor) and out._node in self.path.nodes
+            (o._node, g) for o, g in pairs if g is not None and isinstance(o, Tensor) and o._node in self.path.nodes
         ]
-        recording = tape.enable_grad() if self.lift else tape.no_grad()
-        with recording:
-            if self.lift:
-                seeds = [(node, g if isinstance(g, Tensor) else wrap(g)) for node, g in seeds]
+        with self.recording(cotangents):
             ends = tape.backward(seeds, retain or self.lift is not None, self.lift, self.path)
         return [
-            self.finish(ends[node] if node in ends else np.zeros(t.shape, t.dtype), original)
+            own(ends[node] if node in ends else np.zeros(t.shape, t.dtype), original)
             for node, t, original in zip(self.nodes, self.inputs, self.originals, strict=True)
         ]
 
     def push(self, tangents: Sequence[Any]) -> list[Any]:
         """Return the tangents of the outputs for tangents of the inputs."""
-        recording = tape.enable_grad() if self.lift else tape.no_grad()
-        with recording:
-            start = {
-                node: wrap(t) if self.lift and not isinstance(t, Tensor) else t
-                for node, t in zip(self.nodes, tangents, strict=True)
-            }
-            ends = tape.forward(self.path, start, self.lift)
+        with self.recording(tangents):
+            ends = tape.forward(self.path, dict(zip(self.nodes, tangents, strict=True)), self.lift)
+        nodes = [out._node if isinstance(out, Tensor) else None for out in self.outputs]
         return [
-            self.finish(ends[out._node], out._data)
-            if isinstance(out, Tensor) and out._node in ends
-            else np.zeros_like(plain(out))
-            for out in self.outputs
+            own(ends[node], plain(out)) if node in ends else np.zeros_like(plain(out))
+            for node, out in zip(nodes, self.outputs, strict=True)
         ]
 
-    def finish(self, g: Any, original: Any) -> Any:
-        """Return a derivative as the caller knows its variable: a number for a number, else an array of its own."""
-        if isinstance(g, Tensor):
-            return g
-        if isinstance(original, float | complex | np.generic):
-            return g[()]
-        return np.array(g)
+    def recording(self, vectors: Sequence[Any]) -> enable_grad | no_grad:
+        """Return the mode for a walk: recorded where something outside depends on its result."""
+        needed = self.lift or any(isinstance(v, Tensor) and v.requires_grad for v in vectors)
+        return enable_grad() if needed else no_grad()
 
 
-def fresh_input(leaf: Any, function: str, position: int) -> Tensor:
+def own(g: Any, like: Any) -> Any:
+    """Return a derivative as the caller knows its variable: a number for a number, else an array of its own."""
+    if isinstance(g, Tensor):
+        return g
+    return g[()] if isinstance(like, float | complex | np.generic) else np.array(g)
+
+
+def fresh_input(leaf: Any) -> Tensor:
     """Return a Tensor with the value of an argument and an identity of its own."""
     if isinstance(leaf, Tensor) and leaf.requires_grad:
         return primitives.identity(leaf)
-    array = np.asarray(leaf.data if isinstance(leaf, Tensor) else leaf)
-    try:
-        check_differentiable(array.dtype)
-    except TypeError as error:
-        error.add_note(f"This was argument {position} of {function}, which is differentiated; see argnums=.")
-        raise
+    array = np.asarray(plain(leaf))
+    check_differentiable(array.dtype)
     return wrap(array, Leaf(array, True, leaf.name if isinstance(leaf, Tensor) else None))
 
 
@@ -163,18 +140,32 @@ def name_of_function(function: Function) -> str:
     return getattr(function, "__name__", "the function")
 
 
-def scalar_output(trace: Trace, transform: str, outputs: Sequence[Any]) -> None:
-    """Raise unless a function returned one real number, so that its gradient is defined."""
-    if len(outputs) != 1 or np.size(plain(outputs[0])) != 1:
-        shapes = ", ".join(str(np.shape(plain(out))) for out in outputs)
+def one_for(outputs: Sequence[Any]) -> Any:
+    """Return the cotangent of a function's only result, or raise unless that is one real number."""
+    arrays = [np.asarray(plain(out)) for out in outputs]
+    if len(arrays) != 1 or arrays[0].size != 1 or arrays[0].dtype.kind == "c":
+        found = ", ".join(f"shape {a.shape} and dtype {a.dtype}" for a in arrays)
         raise TypeError(
-            f"{transform} needs a function that returns one number, not {len(outputs)} result(s) of shape {shapes}; "
-            f"reduce the result, as with np.sum, or use mg.jacobian, mg.vjp or mg.elementwise_grad"
+            f"a gradient needs a function that returns one real number, not {found}; reduce the result, as with np.sum "
+            f"or np.abs, or use mg.jacobian, mg.vjp or mg.elementwise_grad"
         )
-    if np.asarray(plain(outputs[0])).dtype.kind == "c":
-        raise TypeError(
-            f"{transform} needs a real result, not a complex one; take np.real or np.abs of it, or use mg.vjp"
-        )
+    return np.ones_like(arrays[0])
+
+
+def on_trace(f: Function, argnums: int | Sequence[int], body: Callable[[Trace], Any]) -> Function:
+    """Return a function with the signature of `f` that calls it under a trace and returns what `body` makes of that."""
+
+    @functools.wraps(f, assigned=("__module__", "__name__", "__qualname__", "__doc__"))
+    def differentiated(*args: Tree, **kwargs: Any) -> Any:
+        wanted = (argnums,) if isinstance(argnums, int) else tuple(argnums)
+        if not wanted or any(not -len(args) <= i < len(args) for i in wanted):
+            raise ValueError(
+                f"argnums={argnums} doesn't name positional arguments of {name_of_function(f)}, "
+                f"which was called with {len(args)}"
+            )
+        return body(Trace(f, args, kwargs, [i % len(args) for i in wanted]))
+
+    return differentiated
 
 
 def value_and_grad(f: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Function:
@@ -209,21 +200,15 @@ def value_and_grad(f: Function, argnums: int | Sequence[int] = 0, has_aux: bool 
     (5.0, array([2., 4.]))
     """
 
-    @functools.wraps(f, assigned=("__module__", "__name__", "__qualname__", "__doc__"))
-    def differentiated(*args: Tree, **kwargs: Any) -> Any:
-        trace = Trace(f, args, kwargs, positions(argnums, args, f))
-        main = trace.outputs
-        if has_aux:
-            whole = trace.result
-            if not (isinstance(whole, tuple) and len(whole) == 2):
-                raise TypeError("value_and_grad(has_aux=True) needs a function that returns (value, aux)")
-            main = flatten(whole[0])[0]
-        scalar_output(trace, "a gradient", main)
-        one = np.ones(np.shape(plain(main[0])), getattr(main[0], "dtype", np.float64))
+    def body(trace: Trace) -> Any:
+        result = trace.result
+        if has_aux and not (isinstance(result, tuple) and len(result) == 2):
+            raise TypeError("value_and_grad(has_aux=True) needs a function that returns (value, aux)")
+        one = one_for(flatten(result[0] if has_aux else result)[0])
         gradients = trace.pull([one] + [None] * (len(trace.outputs) - 1), retain=False)
         return trace.value(), trace.arguments(gradients, isinstance(argnums, int))
 
-    return differentiated
+    return on_trace(f, argnums, body)
 
 
 def grad(f: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Function:
@@ -254,7 +239,7 @@ def grad(f: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False) -
     """
     both = value_and_grad(f, argnums, has_aux)
 
-    @functools.wraps(f, assigned=("__module__", "__name__", "__qualname__", "__doc__"))
+    @functools.wraps(both)
     def differentiated(*args: Tree, **kwargs: Any) -> Any:
         value, gradient = both(*args, **kwargs)
         return (gradient, value[1]) if has_aux else gradient
@@ -290,8 +275,7 @@ def vjp(f: Function, *primals: Tree) -> tuple[Tree, Callable[[Tree], tuple[Tree,
     trace = Trace(f, primals, {}, range(len(primals)))
 
     def pullback(g: Tree) -> tuple[Tree, ...]:
-        cotangents = [fitting(c, out, "pullback: a cotangent") for c, out in matched(g, trace, "pullback")]
-        return trace.arguments(trace.pull(cotangents, retain=True), False)
+        return trace.arguments(trace.pull(matching(g, trace.outputs, "pullback: a cotangent")), False)
 
     return trace.value(), pullback
 
@@ -322,17 +306,9 @@ def jvp(f: Function, primals: Sequence[Tree], tangents: Sequence[Tree]) -> tuple
     array([ 2., 40.])
     """
     if len(primals) != len(tangents):
-        raise ValueError(
-            f"jvp was given {len(primals)} primals and {len(tangents)} tangents; it needs one tangent for each"
-        )
+        raise ValueError(f"jvp was given {len(primals)} primals and {len(tangents)} tangents; each needs one")
     trace = Trace(f, primals, {}, range(len(primals)))
-    moves = [leaf for tree in tangents for leaf in flatten(tree)[0]]
-    if len(moves) != len(trace.inputs):
-        raise ValueError(
-            f"jvp was given {len(moves)} tangent arrays for {len(trace.inputs)} arrays; "
-            f"their structures must be the same"
-        )
-    out = trace.push([fitting(t, x, "jvp: a tangent") for t, x in zip(moves, trace.inputs, strict=True)])
+    out = trace.push(matching(tuple(tangents), trace.inputs, "jvp: a tangent"))
     return trace.value(), trace.rebuild_outputs(out)
 
 
@@ -366,33 +342,25 @@ def jacobian(f: Function, argnums: int | Sequence[int] = 0, mode: str | None = N
     if mode not in (None, "rev", "fwd"):
         raise ValueError(f"jacobian: mode is 'rev', 'fwd' or None, not {mode!r}")
 
-    @functools.wraps(f, assigned=("__module__", "__name__", "__qualname__", "__doc__"))
-    def differentiated(*args: Tree, **kwargs: Any) -> Tree:
-        trace = Trace(f, args, kwargs, positions(argnums, args, f))
-        outputs = [np.asarray(plain(out)) for out in trace.outputs]
-        by_rows = sum(o.size for o in outputs) <= sum(t.size for t in trace.inputs) if mode is None else mode == "rev"
+    def body(trace: Trace) -> Tree:
+        outputs, inputs = [np.asarray(plain(out)) for out in trace.outputs], [t.data for t in trace.inputs]
+        by_rows = mode == "rev" or (mode is None and sum(o.size for o in outputs) <= sum(x.size for x in inputs))
         if by_rows:
-            rows = [[trace.pull(basis, retain=True) for basis in unit_vectors(outputs, k)] for k in range(len(outputs))]
-            blocks = [
-                [
-                    joined([row[j] for row in rows[k]], 0, out.shape + t.shape, t.dtype)
-                    for j, t in enumerate(trace.inputs)
-                ]
-                for k, out in enumerate(outputs)
-            ]
+            rows = [[trace.pull(basis) for basis in unit_vectors(outputs, k)] for k in range(len(outputs))]
+            parts = [[[row[j] for row in rows[k]] for j in range(len(inputs))] for k in range(len(outputs))]
         else:
-            arrays = [t.data for t in trace.inputs]
-            columns = [[trace.push(basis) for basis in unit_vectors(arrays, j)] for j in range(len(arrays))]
-            blocks = [
-                [
-                    joined([column[k] for column in columns[j]], -1, out.shape + t.shape, out.dtype)
-                    for j, t in enumerate(trace.inputs)
-                ]
-                for k, out in enumerate(outputs)
+            columns = [[trace.push(basis) for basis in unit_vectors(inputs, j)] for j in range(len(inputs))]
+            parts = [[[column[k] for column in columns[j]] for j in range(len(inputs))] for k in range(len(outputs))]
+        blocks = [
+            [
+                joined(part, 0 if by_rows else -1, out.shape + x.shape, x.dtype)
+                for part, x in zip(block, inputs, strict=True)
             ]
+            for block, out in zip(parts, outputs, strict=True)
+        ]
         return trace.rebuild_outputs([trace.arguments(block, isinstance(argnums, int)) for block in blocks])
 
-    return differentiated
+    return on_trace(f, argnums, body)
 
 
 def hessian(f: Function, argnums: int = 0) -> Function:
@@ -466,46 +434,22 @@ def elementwise_grad(f: Function) -> Function:
     array([2., 4.])
     """
 
-    @functools.wraps(f, assigned=("__module__", "__name__", "__qualname__", "__doc__"))
-    def differentiated(*args: Tree, **kwargs: Any) -> Tree:
-        trace = Trace(f, args, kwargs, (0,))
-        ones = [np.ones(np.shape(plain(out)), getattr(out, "dtype", np.float64)) for out in trace.outputs]
+    def body(trace: Trace) -> Tree:
+        ones = [np.ones_like(plain(out), subok=False) for out in trace.outputs]
         return trace.arguments(trace.pull(ones, retain=False), True)
 
-    return differentiated
+    return on_trace(f, 0, body)
 
 
-def positions(argnums: int | Sequence[int], args: Sequence[Any], f: Function) -> list[int]:
-    """Return the positions of the arguments to differentiate, counted from the front."""
-    wanted = [argnums] if isinstance(argnums, int) else list(argnums)
-    if not wanted or any(not -len(args) <= i < len(args) for i in wanted):
-        raise ValueError(
-            f"argnums={argnums} doesn't name positional arguments of {name_of_function(f)}, "
-            f"which was called with {len(args)}"
-        )
-    return [i % len(args) for i in wanted]
-
-
-def matched(tree: Tree, trace: Trace, what: str) -> list[tuple[Any, Any]]:
-    """Pair the leaves of a tree with the outputs of a trace."""
-    leaves = flatten(tree)[0]
-    if len(leaves) != len(trace.outputs):
-        raise ValueError(
-            f"{what}: {len(leaves)} arrays were given for a value of {len(trace.outputs)}; "
-            f"their structures must be the same"
-        )
-    return list(zip(leaves, trace.outputs, strict=True))
-
-
-def fitting(vector: Any, like: Any, what: str) -> Any:
-    """Return a cotangent or tangent in the dtype of its value, or raise if it has another shape."""
-    vector = vector if isinstance(vector, Tensor) else np.asarray(vector)
-    if vector.shape != np.shape(plain(like)):
-        raise ValueError(
-            f"{what} of shape {vector.shape} was given for a value of shape {np.shape(plain(like))}; "
-            f"the two must be the same"
-        )
-    return tape.cast(vector, like.dtype) if isinstance(like, Tensor) else vector
+def matching(tree: Tree, values: Sequence[Any], what: str) -> list[Any]:
+    """Return the cotangents or tangents in a tree in the dtypes of their values, or raise if they don't fit."""
+    vectors = [v if isinstance(v, Tensor) else np.asarray(v) for v in flatten(tree)[0]]
+    shapes, expected = [v.shape for v in vectors], [np.shape(plain(value)) for value in values]
+    if shapes != expected:
+        raise ValueError(f"{what} must have the structure and shapes of its value, {expected}, not {shapes}")
+    return [
+        tape.cast(v, value.dtype) if isinstance(value, Tensor) else v for v, value in zip(vectors, values, strict=True)
+    ]
 
 
 def unit_vectors(arrays: Sequence[np.ndarray[Any, Any]], k: int) -> Iterator[list[np.ndarray[Any, Any]]]:

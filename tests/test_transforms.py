@@ -92,22 +92,22 @@ def test_a_gradient_is_the_callers_own():
 
 
 def test_messages():
-    with pytest.raises(TypeError, match=r"one number.*shape \(3,\).*mg\.jacobian"):
+    with pytest.raises(TypeError, match=r"one real number.*shape \(3,\).*mg\.jacobian"):
         mg.grad(lambda x: x * 2)(np.ones(3))
-    with pytest.raises(TypeError, match=r"real result"):
+    with pytest.raises(TypeError, match=r"one real number.*complex128"):
         mg.grad(lambda x: x * 1j)(1.0)
     with pytest.raises(TypeError, match="floating-point") as caught:
         mg.grad(lambda x: np.sum(x))(np.arange(3))
     assert "argument 0" in caught.value.__notes__[0]
-    with pytest.raises(ValueError, match=r"cotangent of shape \(2,\).*\(3,\)"):
+    with pytest.raises(ValueError, match=r"cotangent must.*\(3,\).*\(2,\)"):
         mg.vjp(np.sin, np.ones(3))[1](np.ones(2))
-    with pytest.raises(ValueError, match=r"tangent of shape \(2,\).*\(3,\)"):
+    with pytest.raises(ValueError, match=r"tangent must.*\(3,\).*\(2,\)"):
         mg.jvp(np.sin, (np.ones(3),), (np.ones(2),))
     with pytest.raises(ValueError, match="1 primals and 2 tangents"):
         mg.jvp(np.sin, (1.0,), (1.0, 1.0))
-    with pytest.raises(ValueError, match="structures"):
+    with pytest.raises(ValueError, match="structure"):
         mg.jvp(lambda p: p[0], ((1.0, 2.0),), (1.0,))
-    with pytest.raises(ValueError, match="structures"):
+    with pytest.raises(ValueError, match="structure"):
         mg.vjp(lambda x: (x, x), 1.0)[1](1.0)
     with pytest.raises(ValueError, match="mode"):
         mg.jacobian(np.sin, mode="both")
@@ -173,6 +173,12 @@ def test_closures_over_variables():
     with mg.no_grad():
         assert mg.grad(lambda x: w * x**2)(3.0) == 12.0
     assert w.grad == 6.0
+
+
+def test_a_pullback_is_linear_in_its_cotangent():
+    _, pullback = mg.vjp(np.sin, 0.5)
+    assert mg.grad(lambda g: pullback(g * g)[0])(3.0) == pytest.approx(6 * np.cos(0.5))
+    assert mg.grad(lambda t: mg.jvp(np.sin, (0.5,), (t,))[1])(1.0) == pytest.approx(np.cos(0.5))
 
 
 def test_the_leaves_outside_get_no_gradient_from_a_transform():
