@@ -13,10 +13,10 @@ so "newest first" is a valid order for backpropagation, and a heap of positions 
 from __future__ import annotations
 
 import functools
-import heapq
 import itertools
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from heapq import heappop, heappush
 from typing import Any, final
 
 import numpy as np
@@ -276,9 +276,9 @@ def backward(
             cotangents[node] = cotangents[node] + g
         else:
             cotangents[node] = g
-            heapq.heappush(heap, (-node.position, node))
+            heappush(heap, (-node.position, node))
     while heap:
-        node = heapq.heappop(heap)[1]
+        node = heappop(heap)[1]
         g = cotangents.pop(node)
         if type(node) is Leaf or (path is not None and node in path.inputs):
             ends[node] = ends[node] + g if node in ends else g
@@ -317,7 +317,7 @@ def backward(
                     cotangents[parent] = cotangents[parent] + new
                 else:
                     cotangents[parent] = new
-                    heapq.heappush(heap, (-parent.position, parent))
+                    heappush(heap, (-parent.position, parent))
         except Exception as error:
             error.add_note(f"This was in the backward pass, at {describe(node)}.")
             raise
