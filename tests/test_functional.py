@@ -1,0 +1,294 @@
+"""The functions of `nn.functional`: values, gradients in closed form, stability in the tails, and messages.
+
+Owns: what is particular to each function.
+Must not own: the laws that all rules obey (`test_laws.py`, with the rows in `rows/functional.py`).
+Read next: `test_optim.py`.
+"""
+
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+import microgradnd as mg
+from microgradnd.nn import functional as F
+from microgradnd.testing import arrays, check_grads, shapes
+
+often = settings(max_examples=max(40, settings.default.max_examples))  # these are quick
+pairs = shapes(max_side=4).flatmap(lambda shape: st.tuples(arrays(shape), arrays(shape)))
+
+
+@st.composite
+def classified(draw, low=-40.0, high=40.0):
+    """Draw logits and labels, and a reduction."""
+    n, classes = draw(st.integers(0, 6)), draw(st.integers(1, 6))
+    logits = draw(arrays((n, classes), low=low, high=high))
+    labels = draw(st.lists(st.integers(0, classes - 1), min_size=n, max_size=n))
+    return logits, np.array(labels, dtype=draw(st.sampled_from([np.int64, np.int8, np.uint8])))
+
+
+def probabilities(logits):
+    e = np.exp(logits - np.max(logits, axis=1, keepdims=True))
+    return e / np.sum(e, axis=1, keepdims=True)
+
+
+# The values, and the gradients in closed form
+
+
+@often
+@given(pairs)
+@example((np.array(1.5), np.array(-2.0)))
+@example((np.zeros((0, 2)), np.zeros((0, 2))))
+def test_squared_errors(pair):
+    y_pred, y = pair
+    error = y_pred - y
+    value, (g_pred, g_y) = mg.value_and_grad(F.sse_loss, (0, 1))(y_pred, y)
+    np.testing.assert_allclose(value, np.sum(error**2), rtol=1e-13)
+    np.testing.assert_allclose(g_pred, 2 * error, rtol=1e-13)
+    np.testing.assert_allclose(g_y, -2 * error, rtol=1e-13)
+    np.testing.assert_allclose(F.mse_loss(y_pred, y, reduction="none"), error**2, rtol=1e-13)
+    np.testing.assert_allclose(F.mse_loss(y_pred, y, reduction="sum"), np.sum(error**2), rtol=1e-13)
+    if y.size:
+        value, gradient = mg.value_and_grad(F.mse_loss)(y_pred, y)
+        np.testing.assert_allclose(value, np.mean(error**2), rtol=1e-13)
+        np.testing.assert_allclose(gradient, 2 * error / y.size, rtol=1e-13)
+
+
+@often
+@given(classified())
+def test_the_gradient_of_cross_entropy_is_softmax_less_onehot(batch):
+    logits, labels = batch
+    n, classes = logits.shape
+    expected = probabilities(logits) - np.eye(classes)[labels.astype(int)]
+    gradient = mg.grad(lambda x: F.cross_entropy(x, labels, "sum"))(logits)
+    np.testing.assert_allclose(gradient, expected, rtol=1e-11, atol=1e-14)
+    if n:
+        gradient = mg.grad(F.cross_entropy)(logits, labels)
+        np.testing.assert_allclose(gradient, expected / n, rtol=1e-11, atol=1e-14)
+
+
+@often
+@given(classified())
+def test_cross_entropy_is_the_negative_log_softmax_of_the_label(batch):
+    logits, labels = batch
+    each = F.cross_entropy(logits, labels, "none")
+    assert each.shape == labels.shape
+    chosen = F.log_softmax(logits)[np.arange(len(labels)), labels]
+    np.testing.assert_allclose(each, -chosen, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(F.cross_entropy(logits, labels, "sum"), np.sum(each), rtol=1e-13)
+    if len(labels):
+        np.testing.assert_allclose(F.cross_entropy(logits, labels), np.mean(each), rtol=1e-13)
+    for x, label, loss in zip(logits, labels, each, strict=True):  # one observation, without a batch
+        for reduction in F.REDUCTIONS:
+            alone = F.cross_entropy(x, label, reduction)
+            assert np.shape(alone) == ()
+            np.testing.assert_allclose(alone, loss, rtol=1e-13, atol=1e-13)
+
+
+@given(classified(-3.0, 3.0))
+def test_second_derivatives_of_the_losses(batch):
+    logits, labels = batch
+    if len(labels):
+        check_grads(lambda x: F.cross_entropy(x, labels), logits, order=2)
+        check_grads(lambda x: F.mse_loss(x, np.ones_like(logits)), logits, order=2)
+
+
+def test_the_hessian_of_cross_entropy():
+    """diag(p) - p p', for one observation."""
+    x = np.array([0.3, -1.0, 2.0])
+    p = probabilities(x[None])[0]
+    hessian = mg.hessian(lambda x: F.cross_entropy(x, 1))(x)
+    np.testing.assert_allclose(hessian, np.diag(p) - np.outer(p, p), rtol=1e-13, atol=1e-15)
+
+
+@often
+@given(arrays(low=-30, high=30))
+def test_sigmoid(x):
+    value = F.sigmoid(x)
+    np.testing.assert_allclose(value, 0.5 * (1 + np.tanh(x / 2)), rtol=1e-12, atol=1e-16)
+    np.testing.assert_allclose(mg.elementwise_grad(F.sigmoid)(x), value * (1 - value), rtol=1e-12)
+
+
+@often
+@given(arrays((3, 4), low=-30, high=30), st.sampled_from([0, 1, -1, (0, 1)]))
+def test_softmax_and_its_logarithm(x, axis):
+    p = F.softmax(x, axis)
+    np.testing.assert_allclose(np.sum(p, axis), 1.0, rtol=1e-13)
+    np.testing.assert_allclose(np.log(p), F.log_softmax(x, axis), rtol=1e-11, atol=1e-13)
+    np.testing.assert_allclose(F.softmax(x + 1e3, axis), p, rtol=1e-11)
+
+
+@given(arrays((2, 3)), arrays((4, 3)), arrays((4,)))
+def test_linear(x, weight, bias):
+    np.testing.assert_allclose(F.linear(x, weight, bias), x @ weight.T + bias, rtol=1e-13, atol=1e-13)
+    np.testing.assert_allclose(F.linear(x[0], weight), weight @ x[0], rtol=1e-13, atol=1e-13)
+
+
+def test_relu_and_tanh_are_what_they_are_called():
+    x = mg.tensor([-1.0, 0.0, 2.0], requires_grad=True)
+    y = F.relu(x)
+    y.sum().backward()
+    assert y.tolist() == [0.0, 0.0, 2.0]
+    assert x.grad.tolist() == [0.0, 0.0, 1.0]
+    assert F.tanh(x).tolist() == np.tanh(x.data).tolist()
+
+
+# In the tails
+
+
+def test_no_overflow_and_no_warning_in_the_tails():
+    big = np.array([[1e4, -1e4, 0.0], [-np.inf, 0.0, 1.0]])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert F.sigmoid(np.array([-1e4, 1e4, -np.inf, np.inf])).tolist() == [0.0, 1.0, 0.0, 1.0]
+        assert F.softmax(big[0]).tolist() == [1.0, 0.0, 0.0]
+        assert F.log_softmax(big[0]).tolist() == [0.0, -2e4, -1e4]
+        value, gradient = mg.value_and_grad(lambda x: F.cross_entropy(x, np.array([1, 2])))(big)
+    np.testing.assert_allclose(value, 0.5 * (2e4 + np.log(1 + np.exp(-1))), rtol=1e-14)
+    p = 1 / (1 + np.exp(1.0))
+    np.testing.assert_allclose(gradient, [[0.5, -0.5, 0.0], [0.0, p / 2, -p / 2]], rtol=1e-14)
+
+
+def test_a_common_offset_costs_no_precision():
+    """Differences of large logits are exact, so nothing is lost, even in single precision."""
+    x = np.array([[0.0, 1.0, 2.0]], np.float32)
+    shifted = x + np.float32(2**20)
+    loss, gradient = mg.value_and_grad(lambda x: F.cross_entropy(x, np.array([0])))(x)
+    far_loss, far_gradient = mg.value_and_grad(lambda x: F.cross_entropy(x, np.array([0])))(shifted)
+    assert far_loss == loss
+    np.testing.assert_array_equal(far_gradient, gradient)
+
+
+def test_sigmoid_is_exact_where_it_is_tiny():
+    np.testing.assert_allclose(F.sigmoid(-40.0), np.exp(-40.0), rtol=1e-15)
+    np.testing.assert_allclose(mg.grad(F.sigmoid)(-40.0), np.exp(-40.0), rtol=1e-15)
+
+
+# NaN passes through
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: F.relu(x),
+        lambda x: F.tanh(x),
+        lambda x: F.sigmoid(x),
+        lambda x: F.softmax(x),
+        lambda x: F.log_softmax(x),
+        lambda x: F.linear(x, np.ones((2, 3))),
+        lambda x: F.sse_loss(x, np.zeros((2, 3))),
+        lambda x: F.sse_loss(np.zeros((2, 3)), x),
+        lambda x: F.mse_loss(x, np.zeros((2, 3))),
+        lambda x: F.cross_entropy(x, np.array([0, 1])),
+    ],
+)
+def test_nan_is_never_hidden(f):
+    x = np.zeros((2, 3))
+    x[1, 1] = np.nan
+    out = np.asarray(f(x))
+    assert np.isnan(out).any()
+    assert np.isnan(f(mg.tensor(x, requires_grad=True)).data).any()
+
+
+# Arrays, Tensors, precision
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_arrays_give_arrays_tensors_give_tensors_and_the_precision_stays(dtype):
+    x, y = np.ones((4, 3), dtype), np.zeros((4, 3), dtype)
+    weight, bias, labels = np.ones((2, 3), dtype), np.ones(2, dtype), np.array([0, 1, 2, 0])
+    for f in (
+        lambda x: F.linear(x, weight, bias),
+        F.relu,
+        F.tanh,
+        F.sigmoid,
+        F.softmax,
+        F.log_softmax,
+        lambda x: F.sse_loss(x, y),
+        lambda x: F.mse_loss(x, y),
+        lambda x: F.mse_loss(x, y, "none"),
+        lambda x: F.cross_entropy(x, labels),
+        lambda x: F.cross_entropy(x, labels, "none"),
+    ):
+        plain = f(x)
+        assert isinstance(plain, np.ndarray | np.generic)
+        assert plain.dtype == dtype
+        t = mg.tensor(x, requires_grad=True)
+        out = f(t)
+        assert isinstance(out, mg.Tensor)
+        assert out.dtype == dtype
+        np.testing.assert_array_equal(out.data, plain)
+        np.sum(out).backward()
+        assert t.grad.dtype == dtype
+
+
+def test_labels_may_be_a_tensor_or_a_list():
+    x = mg.tensor([[0.0, 1.0], [2.0, 0.0]], requires_grad=True)
+    losses = [F.cross_entropy(x, labels).item() for labels in (np.array([0, 1]), mg.tensor([0, 1]), [0, 1])]
+    assert losses[0] == losses[1] == losses[2]
+
+
+def test_targets_can_be_differentiated_too():
+    y = mg.tensor([1.0, 2.0], requires_grad=True)
+    F.mse_loss(np.array([0.0, 0.0]), y).backward()
+    assert y.grad.tolist() == [1.0, 2.0]
+
+
+# Refusals
+
+
+@pytest.mark.parametrize("loss", [F.sse_loss, F.mse_loss], ids=["sse_loss", "mse_loss"])
+@pytest.mark.parametrize(
+    ("a", "b", "advice"),
+    [((5,), (5, 1), True), ((5, 1), (5,), True), ((5, 1), (1, 5), True), ((5, 2), (5,), False), ((3,), (4,), False)]
+    + [((1,), (5,), False), ((), (5,), False)],
+)
+@pytest.mark.parametrize("kind", [np.zeros, lambda shape: mg.tensor(np.zeros(shape), requires_grad=True)])
+def test_a_loss_refuses_shapes_that_only_broadcast(loss, a, b, advice, kind):
+    with pytest.raises(ValueError, match="a loss compares them one to one") as caught:
+        loss(kind(a), np.zeros(b))
+    message = str(caught.value)
+    assert message.startswith(f"{loss.__name__}: the prediction has shape {a} and the target {b};")
+    assert (f"y.reshape({a})" in message) == advice
+
+
+LOGITS = np.zeros((4, 3))
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: F.cross_entropy(LOGITS, np.zeros(4)), TypeError, r"labels are integers from 0, not float64; .*astype"),
+        (lambda: F.cross_entropy(LOGITS, np.zeros(4, bool)), TypeError, "labels are integers from 0, not bool"),
+        (lambda: F.cross_entropy(LOGITS, LOGITS), TypeError, r"for one-hot rows .* labels\.argmax\(axis=1\)"),
+        (lambda: F.cross_entropy(LOGITS.astype(int), np.zeros(4, int)), TypeError, "floating-point numbers, not int64"),
+        (
+            lambda: F.cross_entropy(LOGITS, np.zeros((4, 1), int)),
+            ValueError,
+            r"\(4, 3\) and the labels \(4, 1\); .*ravel",
+        ),
+        (lambda: F.cross_entropy(LOGITS, np.zeros(3, int)), ValueError, r"\(4, 3\) and the labels \(3,\)"),
+        (lambda: F.cross_entropy(LOGITS[None], np.zeros((1, 4), int)), ValueError, r"logits\.reshape\(-1, classes\)"),
+        (lambda: F.cross_entropy(np.array(0.0), np.array(0)), ValueError, r"the logits have shape \(\)"),
+        (lambda: F.cross_entropy(LOGITS, [0, 1, 2, 3]), ValueError, "3 classes go from 0 to 2, .* from 0 to 3"),
+        (lambda: F.cross_entropy(LOGITS, [0, 1, 2, -1]), ValueError, "from 0 to 2, but there are labels from -1 to 2"),
+        (lambda: F.cross_entropy(LOGITS, [0, 1, 2, 0], "avg"), ValueError, "'mean', 'sum' or 'none', not 'avg'"),
+        (lambda: F.cross_entropy(LOGITS[0], 0, "avg"), ValueError, "'mean', 'sum' or 'none', not 'avg'"),
+        (lambda: F.mse_loss(LOGITS, LOGITS, "avg"), ValueError, "mse_loss: reduction is 'mean', 'sum' or 'none'"),
+        (lambda: F.sse_loss(np.ones(2, int), np.ones(2, int)), TypeError, "floating-point numbers, not int64"),
+        (lambda: F.linear(np.ones((2, 4)), np.ones((5, 3))), ValueError, r"x, of shape \(2, 4\), .* shape \(5, 3\)"),
+        (lambda: F.linear(np.array(1.0), np.ones((5, 3))), ValueError, r"x, of shape \(\)"),
+        (lambda: F.linear(np.ones(3), np.ones(3)), ValueError, r"weight is \(out_features, in_features\)"),
+        (lambda: F.linear(np.ones(3), np.ones((5, 3)), np.ones((1, 5))), ValueError, r"bias must have shape \(5,\)"),
+    ],
+)
+def test_bad_input_is_explained(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_a_layer_names_the_shapes_that_do_not_fit():
+    with pytest.raises(ValueError, match=r"linear: the last axis of x, of shape \(5, 2\)"):
+        mg.nn.Linear(3, 1)(np.ones((5, 2)))

@@ -1,0 +1,364 @@
+"""Optimizers: their formulas for any shape and number of steps, what they skip, their state, and their messages.
+
+Owns: the behaviour of `microgradnd/optim/`.
+Must not own: runs of whole networks (`test_oracle_runs.py`), comparisons with PyTorch (`test_torch_nn.py`).
+Read next: `test_oracle_runs.py`.
+"""
+
+import copy
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import microgradnd as mg
+from microgradnd import nn, optim
+from microgradnd.optim import optimizer as shared
+from microgradnd.testing import arrays, shapes
+
+often = settings(max_examples=max(30, settings.default.max_examples))  # these are quick
+
+
+def sgd_by_hand(lr, momentum=0, nesterov=False, weight_decay=0):
+    """Return step(w, g), by the formula in the documentation of SGD."""
+    b = 0.0
+
+    def step(w, g):
+        nonlocal b
+        g = g + weight_decay * w
+        b = momentum * b + g
+        return w - lr * (g + momentum * b if nesterov else b)
+
+    return step
+
+
+def adam_by_hand(lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0):
+    """Return step(w, g), by the formula in the documentation of Adam."""
+    m = v = t = 0.0
+
+    def step(w, g):
+        nonlocal m, v, t
+        t += 1
+        g = g + weight_decay * w
+        m = m + (1 - betas[0]) * (g - m)
+        v = betas[1] * v + (1 - betas[1]) * g**2
+        return w - lr / (1 - betas[0] ** t) * m / (np.sqrt(v / (1 - betas[1] ** t)) + eps)
+
+    return step
+
+
+SGDS = [
+    {"lr": 0.1},
+    {"lr": 0.1, "momentum": 0.9},
+    {"lr": 0.1, "momentum": 0.9, "nesterov": True},
+    {"lr": 0.1, "weight_decay": 0.3},
+    {"lr": 0.1, "momentum": 0.5, "nesterov": True, "weight_decay": 0.3},
+]
+ADAMS = [{}, {"lr": 0.1}, {"lr": 0.1, "betas": (0.5, 0.9), "eps": 1e-3}, {"lr": 0.1, "weight_decay": 0.3}]
+OPTIMIZERS = [(optim.SGD, sgd_by_hand, options) for options in SGDS]
+OPTIMIZERS += [(optim.Adam, adam_by_hand, options) for options in ADAMS]
+every_optimizer = pytest.mark.parametrize(
+    ("optimizer", "by_hand", "options"),
+    OPTIMIZERS,
+    ids=lambda v: getattr(v, "__name__", None) or ",".join(map(str, v)) or "default",
+)
+
+
+@st.composite
+def problems(draw):
+    """Draw parameters of any shapes and the gradients of some steps; None where a parameter has none in a step."""
+    values = draw(st.lists(shapes().flatmap(arrays), min_size=1, max_size=4))
+    steps = draw(st.integers(1, 5))
+    here = st.booleans() if draw(st.booleans()) else st.just(True)
+    return values, [[draw(arrays(v.shape)) if draw(here) else None for v in values] for _ in range(steps)]
+
+
+@every_optimizer
+def test_steps_follow_the_formula(optimizer, by_hand, options):
+    @often
+    @given(problems())
+    def law(problem):
+        values, steps = problem
+        parameters = [mg.tensor(value, requires_grad=True) for value in values]
+        expected, formulas = list(values), [by_hand(**options) for _ in values]
+        ours = optimizer(parameters, **options)
+        for gradients in steps:
+            for i, g in enumerate(gradients):
+                parameters[i].grad = g
+                if g is not None:
+                    expected[i] = formulas[i](expected[i], g)
+            ours.step()
+        for parameter, value in zip(parameters, expected, strict=True):
+            np.testing.assert_allclose(parameter.data, value, rtol=1e-11, atol=1e-13)
+
+    law()
+
+
+@every_optimizer
+def test_many_elements_are_updated_in_chunks(optimizer, by_hand, options, monkeypatch):
+    monkeypatch.setattr(shared, "CHUNK", 7)
+    rng = np.random.default_rng(0)
+    values = [rng.normal(size=shape) for shape in ((5, 3), (2,), (), (4, 4))]
+    parameters = [mg.tensor(value, requires_grad=True) for value in values]
+    formulas, ours = [by_hand(**options) for _ in values], optimizer(parameters, **options)
+    for step in range(4):
+        for i, parameter in enumerate(parameters):
+            if (step, i) == (2, 3):  # from here on the parameters differ in their number of steps
+                parameter.grad = None
+                continue
+            parameter.grad = rng.normal(size=parameter.shape)
+            values[i] = formulas[i](values[i], parameter.grad)
+        ours.step()
+    for parameter, value in zip(parameters, values, strict=True):
+        np.testing.assert_allclose(parameter.data, value, rtol=1e-12, atol=1e-14)
+
+
+@every_optimizer
+def test_precisions_mix_and_stay(optimizer, by_hand, options):
+    rng = np.random.default_rng(0)
+    single = mg.tensor(rng.normal(size=3), requires_grad=True, dtype=np.float32)
+    double = mg.tensor(single.data.astype(float), requires_grad=True)
+    ours = optimizer([single, double], **options)
+    for _ in range(5):
+        g = rng.normal(size=3).astype(np.float32)
+        single.grad, double.grad = g, g.astype(float)
+        ours.step()
+    assert single.dtype == np.float32
+    np.testing.assert_allclose(single.data, double.data, rtol=1e-4)
+
+
+@every_optimizer
+def test_complex_parameters_are_pairs_of_real_ones(optimizer, by_hand, options):
+    rng = np.random.default_rng(0)
+    z = mg.tensor(rng.normal(size=3) + 1j * rng.normal(size=3), requires_grad=True)
+    pair = mg.tensor(np.stack([z.data.real, z.data.imag]), requires_grad=True)
+    one, two = optimizer([z], **options), optimizer([pair], **options)
+    for _ in range(3):
+        z.grad = rng.normal(size=3) + 1j * rng.normal(size=3)
+        pair.grad = np.stack([z.grad.real, z.grad.imag])
+        one.step()
+        two.step()
+    np.testing.assert_array_equal(np.stack([z.data.real, z.data.imag]), pair.data)
+
+
+@every_optimizer
+def test_updates_are_in_place_and_leave_gradients_alone(optimizer, by_hand, options):
+    w = mg.tensor(np.asfortranarray([[1.0, 2.0], [3.0, 4.0]]), requires_grad=True)
+    array, node_grad = w.data, np.ones((2, 2))
+    w.grad = node_grad
+    ours = optimizer([w], **options)
+    ours.step()
+    assert w.data is array
+    assert w.is_leaf
+    assert w.grad is node_grad
+    assert (node_grad == 1).all()
+
+
+@every_optimizer
+def test_a_parameter_without_a_gradient_is_left_as_it_is(optimizer, by_hand, options):
+    used, unused = (mg.tensor([1.0, 2.0], requires_grad=True) for _ in range(2))
+    ours = optimizer([used, unused], **options)
+    used.grad = np.ones(2)
+    loss = np.sum(unused * 2)
+    ours.step()
+    assert unused.data.tolist() == [1.0, 2.0]
+    assert used.data[0] != 1.0
+    loss.backward()  # it wasn't made newer either
+
+
+@every_optimizer
+def test_a_gradient_that_is_a_tensor_is_taken(optimizer, by_hand, options):
+    w, v = (mg.tensor([1.0, 2.0], requires_grad=True) for _ in range(2))
+    np.sum(w**2).backward(create_graph=True)
+    np.sum(v**2).backward()
+    for parameter in (w, v):
+        optimizer([parameter], **options).step()
+    np.testing.assert_array_equal(w.data, v.data)
+
+
+@every_optimizer
+def test_zero_grad_sets_gradients_to_none(optimizer, by_hand, options):
+    w = mg.tensor([1.0], requires_grad=True)
+    w.grad = np.ones(1)
+    optimizer([w], **options).zero_grad()
+    assert w.grad is None
+
+
+@every_optimizer
+def test_a_step_makes_tensors_newer(optimizer, by_hand, options):
+    w = mg.tensor([1.0, 2.0], requires_grad=True, name="w")
+    ours, loss = optimizer([w], **options), np.sum(w * w)
+    loss.backward(retain_graph=True)
+    ours.step()
+    with pytest.raises(RuntimeError, match=r"'w' of shape \(2,\) was changed \(by an optimizer step"):
+        loss.backward()
+
+
+@every_optimizer
+def test_nan_in_a_gradient_reaches_the_parameter(optimizer, by_hand, options):
+    w = mg.tensor([1.0, 2.0], requires_grad=True)
+    w.grad = np.array([np.nan, 1.0])
+    optimizer([w], **options).step()
+    assert np.isnan(w.data).tolist() == [True, False]
+
+
+@every_optimizer
+def test_the_learning_rate_can_be_changed_between_steps(optimizer, by_hand, options):
+    w = mg.tensor([1.0, 2.0], requires_grad=True)
+    ours = optimizer([w], **options)
+    w.grad = np.ones(2)
+    ours.lr = 0.0
+    ours.step()
+    assert w.data.tolist() == [1.0, 2.0]
+
+
+# State
+
+
+def trained(optimizer, options, model, steps, seed):
+    rng = np.random.default_rng(seed)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        nn.functional.mse_loss(model(rng.normal(size=(5, 3))), rng.normal(size=(5, 1))).backward()
+        optimizer.step()
+
+
+@every_optimizer
+def test_a_run_goes_on_where_its_state_was_taken(optimizer, by_hand, options):
+    model = nn.Sequential(nn.Linear(3, 2, rng=np.random.default_rng(1)), nn.Tanh(), nn.Linear(2, 1))
+    ours = optimizer(model.parameters(), **options)
+    trained(ours, options, model, 3, seed=2)
+    other = copy.deepcopy(model)
+    theirs = optimizer(other.parameters(), lr=7.0)
+    theirs.load_state_dict(copy.deepcopy(ours.state_dict()))
+    state = ours.state_dict()
+    for run, net in ((ours, model), (theirs, other)):
+        trained(run, options, net, 3, seed=3)
+    for p, q in zip(model.parameters(), other.parameters(), strict=True):
+        np.testing.assert_array_equal(p.data, q.data)
+    ours.load_state_dict(state)  # copies: the steps since then didn't change them
+    assert repr(ours.state_dict()) == repr(state)
+
+
+def test_state_is_listed_in_the_order_of_the_parameters():
+    w, b = mg.tensor([1.0, 2.0], requires_grad=True, dtype=np.float32), mg.tensor(1.0, requires_grad=True)
+    adam = optim.Adam([w, b])
+    b.grad = np.array(2.0)
+    adam.step()
+    state = adam.state_dict()
+    assert list(state) == ["lr", "betas", "eps", "weight_decay", "step", "exp_avg", "exp_avg_sq"]
+    assert state["step"] == [0, 1]
+    assert [a.shape for a in state["exp_avg"]] == [(2,), ()]
+    assert [a.dtype for a in state["exp_avg"]] == [np.float32, np.float64]
+    np.testing.assert_allclose(state["exp_avg"][1], 0.2)
+    np.testing.assert_allclose(state["exp_avg_sq"][1], 0.004)
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        (lambda: optim.Adam([nn.Parameter([1.0])]).state_dict(), "this isn't the state of SGD, which has lr, momentum"),
+        (
+            lambda: optim.SGD([nn.Parameter([1.0])], 0.1).state_dict(),
+            "belongs to other parameters: the shapes in step",
+        ),
+        (
+            lambda: optim.SGD([nn.Parameter([1.0]), nn.Parameter([1.0])], 0.1).state_dict(),
+            r"the shapes in momentum_buffer are \[\(1,\), \(1,\)\], and must be \[\(2,\), \(\)\]",
+        ),
+        (
+            lambda: optim.SGD([nn.Parameter([1.0, 2.0]), nn.Parameter(1.0)], 0.1).state_dict() | {"lr": -1},
+            "lr is a posi",
+        ),
+    ],
+)
+def test_a_state_that_does_not_fit_is_refused(state, message):
+    w, b = nn.Parameter([1.0, 2.0]), nn.Parameter(1.0)
+    sgd = optim.SGD([w, b], 0.5, momentum=0.9)
+    w.grad = np.ones(2)
+    sgd.step()
+    before = sgd.state_dict()
+    with pytest.raises(ValueError, match=message):
+        sgd.load_state_dict(state())
+    assert repr(sgd.state_dict()) == repr(before)
+
+
+def test_repr_says_what_it_is_set_to():
+    adam = optim.Adam(nn.Linear(2, 1).parameters(), lr=0.1)
+    assert repr(adam) == "Adam(2 parameters, lr=0.1, betas=(0.9, 0.999), eps=1e-08, weight_decay=0)"
+
+
+# Refusals
+
+W = mg.tensor([1.0, 2.0], requires_grad=True, name="w")
+
+
+def exhausted():
+    parameters = nn.Linear(1, 1).parameters()
+    list(parameters)
+    return parameters
+
+
+@pytest.mark.parametrize("make", [lambda p: optim.SGD(p, 0.1), optim.Adam], ids=["SGD", "Adam"])
+@pytest.mark.parametrize(
+    ("params", "error", "message"),
+    [
+        (list, ValueError, r"given no parameters: .*can be used once: call it again, or keep list\(model"),
+        (exhausted, ValueError, "given no parameters: the list is empty, or a generator that has been used up"),
+        (lambda: [W * 2], TypeError, r"parameter 0, of shape \(2,\), was computed .* only a leaf can be updated"),
+        (lambda: [W, np.ones(2)], TypeError, r"parameter 1 is a ndarray, not a Tensor; pass model\.parameters\(\)"),
+        (lambda: nn.Linear(1, 1).named_parameters(), TypeError, r"parameter 0 is a tuple, not a Tensor; pass model"),
+        (lambda: W, TypeError, r"takes a list of parameters, not one Tensor; put it into a list: \[w\]"),
+        (lambda: nn.Linear(1, 1), TypeError, r"takes a list of parameters, not a Linear; pass model\.parameters\(\)"),
+        (lambda: {"w": W}, TypeError, "takes a list of parameters, not a dict; pass"),
+        (lambda: [W, W], ValueError, r"'w', of shape \(2,\), is in the list twice"),
+        (lambda: [mg.tensor([1.0])], ValueError, "none of the 1 parameters requires a gradient"),
+    ],
+)
+def test_bad_parameters_are_explained(make, params, error, message):
+    with pytest.raises(error, match=message):
+        make(params())
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: optim.SGD([W], 0.0), "SGD: lr is a positive number, not 0.0"),
+        (lambda: optim.SGD([W], -0.1), "SGD: lr is a positive number, not -0.1"),
+        (lambda: optim.SGD([W], float("nan")), "SGD: lr is a positive number, not nan"),
+        (lambda: optim.Adam([W], float("inf")), "Adam: lr is a positive number, not inf"),
+        (lambda: optim.SGD([W], 0.1, momentum=-1), "SGD: momentum is a number from 0, not -1"),
+        (lambda: optim.SGD([W], 0.1, weight_decay=-1), "SGD: weight_decay is a number from 0, not -1"),
+        (lambda: optim.SGD([W], 0.1, nesterov=True), "SGD: nesterov=True needs a momentum"),
+        (lambda: optim.Adam([W], betas=(1.0, 0.9)), r"Adam: betas\[0\] is a number from 0 to below 1, not 1\.0"),
+        (lambda: optim.Adam([W], betas=(0.9, -0.1)), r"Adam: betas\[1\] is a number from 0 to below 1, not -0\.1"),
+        (lambda: optim.Adam([W], betas=(0.9, float("nan"))), r"Adam: betas\[1\] .* not nan"),
+        (lambda: optim.Adam([W], eps=-1e-8), "Adam: eps is a number from 0, not -1e-08"),
+        (lambda: optim.Adam([W], weight_decay=-1), "Adam: weight_decay is a number from 0, not -1"),
+    ],
+)
+def test_bad_settings_are_explained(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+@pytest.mark.parametrize("make", [lambda p: optim.SGD(p, 0.1), optim.Adam], ids=["SGD", "Adam"])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda g: g[:1], r"the gradient of 'w' has shape \(1,\) and dtype float64, where the parameter has \(2,\)"),
+        (
+            lambda g: g.astype(np.float32),
+            r"shape \(2,\) and dtype float32, .* \(2,\) and float64; a hook must keep both",
+        ),
+    ],
+    ids=["shape", "dtype"],
+)
+def test_a_gradient_that_a_hook_has_spoilt_is_refused(make, change, message):
+    w = mg.tensor([1.0, 2.0], requires_grad=True, name="w")
+    w.register_hook(change)
+    np.sum(w * w).backward()
+    with pytest.raises(ValueError, match=message):
+        make([w]).step()
+    assert w.data.tolist() == [1.0, 2.0]
