@@ -132,8 +132,8 @@ def fresh_input(leaf: Any) -> Tensor:
 
 
 def plain(value: Any) -> Any:
-    """Return a value without its Tensor."""
-    return value.data if isinstance(value, Tensor) else value
+    """Return a value without its Tensor, a number where NumPy gave one."""
+    return value._data if isinstance(value, Tensor) else value
 
 
 def name_of_function(function: Function) -> str:

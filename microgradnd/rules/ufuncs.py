@@ -64,8 +64,8 @@ for function in (np.maximum.accumulate, np.minimum.accumulate):
 
 def masked_part(position: int, g: Any, out: Any, ufunc: Any, mask: Any, *inputs: Any) -> Any:
     """Return what the ufunc's own rule gives where the mask lets it through, 0 elsewhere."""
-    safe = [np.where(mask, x, 1) for x in inputs]  # what is masked out may be no argument for the rule
-    return np.where(mask, VJPS[ufunc][position - 2](g, out, *safe), 0)
+    safe, *safe_inputs = (np.where(mask, x, 1) for x in (out, *inputs))  # what is masked out may be a pole of the rule
+    return np.where(mask, VJPS[ufunc][position - 2](g, safe, *safe_inputs), 0)
 
 
 variadic(masked, masked_part, masked_part)
