@@ -150,10 +150,24 @@ def composite(function: Function) -> Callable[[Function], Function]:
     """Spell a NumPy function in other NumPy functions, where that is simpler than a rule of its own."""
 
     def enter(spelling: Function) -> Function:
-        COMPOSITES[function] = spelling
+        takes_out = "out" in inspect.signature(spelling).parameters
+        COMPOSITES[function] = _without_out(function, spelling) if takes_out else spelling
         return spelling
 
     return enter
+
+
+def _without_out(function: Function, spelling: Function) -> Function:
+    """Refuse the `out` that a spelling takes, so that its other parameters have NumPy's positions, but cannot fill."""
+    slot = list(inspect.signature(spelling).parameters).index("out")
+
+    @functools.wraps(spelling)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if (args[slot] if len(args) > slot else kwargs.get("out")) is not None:
+            raise TypeError(f"{name_of(function)}: out= can't be recorded; use the result, or `t[...] = result`")
+        return spelling(*args, **kwargs)
+
+    return call
 
 
 def plain(functions: Iterable[Any]) -> None:
