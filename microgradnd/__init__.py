@@ -6,13 +6,15 @@ Read next: `tensor.py`.
 """
 
 from microgradnd import nn, optim, rules, testing
-from microgradnd.registry import defjvp, defvjp, primitive
 from microgradnd.modes import detect_anomaly, enable_grad, no_grad
+from microgradnd.recompute import checkpoint
+from microgradnd.registry import defjvp, defvjp, primitive
 from microgradnd.tensor import Tensor, tensor
 from microgradnd.transforms import elementwise_grad, grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 
 __all__ = [
     "Tensor",
+    "checkpoint",
     "defjvp",
     "defvjp",
     "detect_anomaly",

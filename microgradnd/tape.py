@@ -219,15 +219,15 @@ class Path:
         The inputs; the inputs and every operation that depends on them and is needed for the outputs.
     operations : list of Operation
         The same operations, oldest first.
-    reaches_outside : bool
-        Whether the outputs also depend on a variable that is older than the inputs: one of the surrounding program.
+    outside : list of Node
+        What else the outputs depend on that is older than the inputs: variables of the surrounding program.
     """
 
     def __init__(self, outputs: Iterable[Node], inputs: Iterable[Node]) -> None:
         self.inputs = set(inputs)
         self.nodes: set[Node] = set(self.inputs)
         self.operations: list[Operation] = []
-        self.reaches_outside = False
+        self.outside: list[Node] = []
         start = min((node.position for node in self.inputs), default=0)
         seen, found, todo = set(self.inputs), [], list(outputs)
         while todo:
@@ -236,7 +236,7 @@ class Path:
                 continue
             seen.add(node)
             if node.position < start:
-                self.reaches_outside = True
+                self.outside.append(node)
             elif type(node) is Operation:
                 found.append(node)
                 todo.extend(parent for parent in node.parents if parent is not None)

@@ -74,7 +74,7 @@ class Trace:
         self.outputs, self.rebuild_outputs = flatten(self.result)
         self.nodes = [t._node for t in self.inputs if t._node is not None]
         self.path = Path((t._node for t in self.outputs if isinstance(t, Tensor) and t._node is not None), self.nodes)
-        outside = self.path.reaches_outside or any(type(node) is not Leaf for node in self.nodes)
+        outside = self.path.outside or any(type(node) is not Leaf for node in self.nodes)
         self.lift = lift if recording and outside else None
 
     def value(self) -> Tree:

@@ -29,6 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "modes": {"registry", "tape"},
     "tensor": {"registry", "primitives", "tape", "modes"},
     "transforms": {"registry", "primitives", "tape", "modes", "tensor"},
+    "recompute": {*ENGINE, "modes"},
     "testing": set(ENGINE),
     "nn": set(ENGINE),
     "optim": set(ENGINE),

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 
 import microgradnd as mg
-from microgradnd import primitives, registry
+from microgradnd import primitives, recompute, registry
 from microgradnd.tensor import plain_index
 from microgradnd.testing import check_grads
 from microgradnd.transforms import flatten, plain
@@ -21,7 +21,7 @@ from tests import rows
 
 MODULES = [importlib.import_module(f"tests.rows.{module.name}") for module in pkgutil.iter_modules(rows.__path__)]
 ROWS = [row for module in MODULES for row in module.ROWS]
-INTERNAL = {primitives.select}  # checked through the functions with several results
+INTERNAL = {primitives.select, recompute.recompute}  # checked through what is made of them
 every_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 
 

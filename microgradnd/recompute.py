@@ -1,0 +1,131 @@
+"""Recompute instead of remember: less memory, for a second forward pass.
+
+Owns: `checkpoint`.
+Must not own: the walks (`tape.py`), or how a call is traced (`transforms.py`).
+Read next: `transforms.py`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from microgradnd import tape
+from microgradnd.modes import enable_grad, no_grad
+from microgradnd.registry import Results, primitive, variadic
+from microgradnd.tape import Leaf, Node, Path, mode
+from microgradnd.tensor import Tensor, lift
+from microgradnd.transforms import Trace, flatten, plain
+
+
+class Call:
+    """A function of the tracked arrays in its arguments and of variables around it, to be called again."""
+
+    def __init__(self, function: Callable[..., Any], outside: list[Node]) -> None:
+        self.function = function
+        self.outside = outside
+        self.memo: tuple[Any, dict[int, Any]] | None = None  # what the last cotangent gave, until it is all handed out
+
+    def again(self, inputs: tuple[Any, ...]) -> tuple[Trace, list[Node], Path]:
+        """Call it on arrays or Tensors; return the trace, the nodes of its inputs and what leads from them."""
+        given = inputs[: len(inputs) - len(self.outside)]
+        trace = Trace(self.function, given, {}, range(len(given)))
+        nodes = [*trace.nodes, *self.outside]
+        trace.outputs = [out for out in trace.outputs if is_tracked(out)]
+        return trace, nodes, Path([out._node for out in trace.outputs], nodes)
+
+
+@primitive
+def recompute(call: Call, *inputs: Any) -> Any:
+    """Call a function of arrays; recorded as one operation, which remembers the inputs alone."""
+    with no_grad():
+        return Results(plain(out) for out in flatten(call.function(*inputs))[0])
+
+
+def recompute_cotangent(position: int, g: Any, out: Any, call: Call, *inputs: Any) -> Any:
+    """Return the cotangent of one input: call the function again, then walk back through that call."""
+    if call.memo is None or call.memo[0] is not g:
+        recorded = any(isinstance(part, Tensor) for part in (*g, *inputs))
+        trace, nodes, path = call.again(inputs)
+        seeds = [(o._node, part) for o, part in zip(trace.outputs, g, strict=True)]
+        with enable_grad() if recorded else no_grad():
+            ends = tape.backward(seeds, recorded, lift if recorded else None, path)
+        call.memo = g, {i + 1: ends[node] for i, node in enumerate(nodes) if node in ends}
+    part = call.memo[1].pop(position, None)
+    if not call.memo[1]:
+        call.memo = None
+    return 0 * inputs[position - 1] if part is None else part
+
+
+def recompute_tangent(position: int, t: Any, out: Any, call: Call, *inputs: Any) -> Any:
+    """Return the tangents of the results: call the function again, and walk forwards through that call."""
+    recorded = any(isinstance(part, Tensor) for part in (t, *inputs))
+    trace, nodes, path = call.again(inputs)
+    with enable_grad() if recorded else no_grad():
+        moved = tape.forward(path, {nodes[position - 1]: t}, lift if recorded else None)
+    return Results(moved.get(o._node, 0 * plain(o)) for o in trace.outputs)
+
+
+variadic(recompute, recompute_cotangent, recompute_tangent)
+
+
+def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that computes what `f` does, remembers only its inputs, and computes again to walk back.
+
+    Parameters
+    ----------
+    f : callable
+        Takes and returns arrays, Tensors, or tuples, lists and dicts of them. It is called once more for each walk
+        through it, and must then do the same: no random numbers, no side effects.
+
+    Returns
+    -------
+    callable
+        The same function. On the tape a call of it is one operation, which holds its inputs, not what is between them
+        and its results. Variables that `f` uses without being given them are seen too.
+
+    Notes
+    -----
+    Chen et al. (2016), "Training deep nets with sublinear memory cost".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import microgradnd as mg
+    >>> x = mg.tensor([0.5, 1.0], requires_grad=True)
+    >>> block = mg.checkpoint(lambda v: np.tanh(np.sin(v) * 3))
+    >>> loss = block(block(x)).sum()
+    >>> loss.backward()
+    >>> bool(np.allclose(x.grad, mg.grad(lambda v: np.sum(np.tanh(np.sin(np.tanh(np.sin(v) * 3)) * 3)))(x.data)))
+    True
+    """
+
+    @functools.wraps(f)
+    def checkpointed(*args: Any, **kwargs: Any) -> Any:
+        if mode.record is None:
+            return f(*args, **kwargs)
+        leaves, rebuild = flatten(args)
+        tracked = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor) and leaf.requires_grad]
+        inputs = [leaves[i] for i in tracked]
+
+        def of_inputs(*values: Any) -> Any:
+            whole = dict(enumerate(leaves)) | dict(zip(tracked, values, strict=True))
+            return f(*rebuild([whole[i] for i in range(len(leaves))]), **kwargs)
+
+        trace = Trace(of_inputs, inputs, {}, range(len(inputs)))
+        out = Results(plain(o) for o in trace.outputs if is_tracked(o))
+        if not out:
+            return trace.result
+        call = Call(of_inputs, trace.path.outside)
+        nodes = [*(t._node for t in inputs), *call.outside]
+        values = [*(plain(t) for t in inputs), *(n.data if isinstance(n, Leaf) else n.out for n in call.outside)]
+        results = iter(lift(out, mode.record(recompute, (call, *values), {}, (None, *nodes), out)))
+        return trace.rebuild_outputs([next(results) if is_tracked(o) else o for o in trace.outputs])
+
+    return checkpointed
+
+
+def is_tracked(value: Any) -> bool:
+    """Return whether a value depends on something that requires a gradient."""
+    return isinstance(value, Tensor) and value.requires_grad

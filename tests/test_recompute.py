@@ -1,0 +1,93 @@
+"""checkpoint: the same numbers, recomputed.
+
+Owns: what `mg.checkpoint` promises.
+Must not own: the transforms themselves (`test_transforms.py`).
+Read next: `test_transforms.py`.
+"""
+
+import gc
+import weakref
+
+import numpy as np
+import pytest
+
+import microgradnd as mg
+from microgradnd.testing import check_grads
+
+
+def block(x):
+    return np.tanh(np.sin(x) * 3)
+
+
+def test_first_and_second_derivatives_in_both_modes():
+    check_grads(mg.checkpoint(block), np.array([0.3, -1.2]))
+    check_grads(lambda x, y: mg.checkpoint(lambda p: {"s": p[0] * p[1], "t": np.exp(p[0])})((x, y)), 0.3, np.ones(2))
+
+
+def test_variables_around_it_get_their_gradients():
+    w = mg.tensor([1.0, 2.0], requires_grad=True)
+    x = mg.tensor([0.5, 0.25], requires_grad=True)
+    mg.checkpoint(lambda v: np.sin(w * v) * w)(x).sum().backward()
+    got = x.grad, w.grad
+    x.grad = w.grad = None
+    (np.sin(w * x) * w).sum().backward()
+    np.testing.assert_allclose(got[0], x.grad)
+    np.testing.assert_allclose(got[1], w.grad)
+    check_grads(lambda a, b: mg.checkpoint(lambda v: np.sin(a * v) * a)(b), 0.7, np.array([0.5, 0.25]))
+
+
+def test_it_is_called_again_once_for_each_walk():
+    calls = []
+
+    @mg.checkpoint
+    def counted(x, y, *, power):
+        calls.append(1)
+        return x**power * y
+
+    x, y = mg.tensor(2.0, requires_grad=True), mg.tensor(3.0, requires_grad=True)
+    out = counted(x, y, power=3)
+    assert len(calls) == 1
+    out.backward()
+    assert len(calls) == 2
+    assert (x.grad, y.grad) == (36.0, 8.0)
+    assert counted(2.0, 3.0, power=3) == 24.0
+    with mg.no_grad():
+        assert not counted(x, y, power=3).requires_grad
+
+
+def test_what_is_between_is_not_kept():
+    between = []
+
+    def wide(x):
+        y = np.exp(x)
+        between.append(weakref.ref(y.data))
+        return y.sum()
+
+    gc.disable()
+    try:
+        x = mg.tensor(np.zeros(1000), requires_grad=True)
+        loss = mg.checkpoint(wide)(x)
+        assert between[0]() is None
+        loss.backward()
+        np.testing.assert_array_equal(x.grad, np.ones(1000))
+        assert between[1]() is None
+    finally:
+        gc.enable()
+
+
+def test_constant_results_and_structures():
+    x = mg.tensor([1.0, 2.0], requires_grad=True)
+    out = mg.checkpoint(lambda v: {"a": v * 2, "b": (np.arange(3), 5)})(x)
+    assert out["a"].requires_grad
+    assert out["b"][0].tolist() == [0, 1, 2]
+    assert out["b"][1] == 5
+    assert mg.checkpoint(lambda v: 3.0)(x) == 3.0
+
+
+def test_a_stale_variable_is_named():
+    w = mg.tensor(2.0, requires_grad=True, name="w")
+    loss = mg.checkpoint(lambda v: v * w)(mg.tensor(1.0, requires_grad=True))
+    with mg.no_grad():
+        w -= 1.0
+    with pytest.raises(RuntimeError, match="'w'"):
+        loss.backward()
