@@ -1,0 +1,12 @@
+"""Pictures of computations: the tape, drawn.
+
+Owns: the public names, nothing else.
+Must not own: any code.
+Read next: `graph.py`, the model that is made from the tape; `dot.py`, how it looks; `render.py`, which makes files.
+
+Nothing but NumPy is imported until a picture is asked for.
+"""
+
+from microgradnd.viz.render import draw, save
+
+__all__ = ["draw", "save"]

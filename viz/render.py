@@ -1,0 +1,240 @@
+"""From DOT to something to look at: `draw` and `save`.
+
+Owns: the programs that lay a graph out, where they are missing the advice, and the two functions that users call.
+Must not own: what is in a picture (`graph.py`) or how it looks (`dot.py`).
+Read next: `graph.py`.
+
+The layout is done by Graphviz: by its program `dot` where that is installed, else by the copy of Graphviz that comes
+with the package pygraphviz. Either runs as a process of its own, fed with DOT and read from: the layout of a large
+graph can be interrupted, and what the program writes to stderr becomes an error message instead of noise.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from microgradnd.tensor import Tensor
+from microgradnd.viz import dot
+from microgradnd.viz.graph import graph
+
+if TYPE_CHECKING:
+    import graphviz
+
+DIRECTIONS = ("TB", "LR", "BT", "RL")
+FORMATS = ("svg", "png", "pdf")
+INSTALL = 'pip install "microgradnd[viz]"'
+PIXELS_PER_INCH = 192  # of a PNG: sharp on a slide
+WITH_PYGRAPHVIZ = """\
+import sys, pygraphviz
+graph = pygraphviz.AGraph(sys.stdin.buffer.read().decode())
+sys.stdout.buffer.write(graph.draw(format=sys.argv[1][2:], prog="dot", args=" ".join(sys.argv[2:])))
+"""
+
+
+def draw(t: Tensor, *, rankdir: str = "TB", max_nodes: int | None = 200) -> graphviz.Digraph:
+    """Draw the computation that made a tensor.
+
+    Parameters
+    ----------
+    t : Tensor
+        Of any shape; before `backward()` or, with the gradients in the picture, after it.
+    rankdir : str
+        Which way the computation runs: "TB" (from top to bottom), "LR", "BT" or "RL".
+    max_nodes : int or None
+        Of a larger graph only so many nodes are drawn, those nearest to the result. None for all; the layout of
+        thousands takes minutes.
+
+    Returns
+    -------
+    graphviz.Digraph
+        It shows itself in Jupyter. Its `source` is the text in the DOT language.
+
+    Raises
+    ------
+    TypeError
+        If `t` isn't a Tensor.
+    ValueError
+        If `rankdir` or `max_nodes` makes no sense.
+    ImportError
+        If the package graphviz isn't installed.
+
+    Examples
+    --------
+    >>> import microgradnd as mg
+    >>> from microgradnd import viz
+    >>> w = mg.tensor([[1.0, 2.0, 3.0]], requires_grad=True, name="w")
+    >>> drawing = viz.draw((w**2).sum())
+    >>> "x²" in drawing.source and "(1, 3)" in drawing.source
+    True
+    """
+    _check_direction(rankdir)
+    model = graph(t, max_nodes)
+    drawing: graphviz.Digraph = _drawing_class()(
+        graph_attr=dot.GRAPH | {"rankdir": rankdir},
+        node_attr=dot.NODE,
+        edge_attr=dot.EDGE,
+        body=dot.body(model, rankdir),
+    )
+    return drawing
+
+
+def save(t: Any, path: str | os.PathLike[str], **options: Any) -> Path:
+    """Write the picture of a computation to a file: SVG, PNG, PDF, or text in the DOT language.
+
+    Parameters
+    ----------
+    t : Tensor or graphviz.Digraph
+        The tensor that was computed, or what `draw` returned for it.
+    path : path-like
+        Ends in `.svg`, `.png`, `.pdf` or `.dot`. Folders on the way are made.
+    **options
+        For a Tensor, those of `draw`.
+
+    Returns
+    -------
+    Path
+        Where the file is.
+
+    Raises
+    ------
+    ValueError
+        If the path ends in something else.
+    TypeError
+        If `t` is neither, or a drawing comes with options.
+    ImportError
+        If there is neither the program `dot` nor the package pygraphviz.
+    RuntimeError
+        If the layout fails.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import microgradnd as mg
+    >>> from microgradnd import viz
+    >>> x = mg.tensor(3.0, requires_grad=True, name="x")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = viz.save(x * x, folder + "/square.dot")
+    ...     path.read_text(encoding="utf-8").startswith("digraph {")
+    True
+    """
+    path = Path(path)
+    format = path.suffix.lower().lstrip(".")
+    if format not in (*FORMATS, "dot"):
+        known = ", ".join(f".{name}" for name in (*FORMATS, "dot"))
+        raise ValueError(f"a picture can't be saved as {path.name!r}: the path must end in one of {known}")
+    source = getattr(t, "source", None)
+    if not isinstance(source, str):
+        source = _source(t, **options)
+    elif options:
+        raise TypeError(
+            f"{', '.join(options)}: a drawing that is made can't be drawn otherwise; pass this to viz.draw()"
+        )
+    data = source.encode() if format == "dot" else render(source, format)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return path
+
+
+def _source(t: Tensor, *, rankdir: str = "TB", max_nodes: int | None = 200) -> str:
+    _check_direction(rankdir)
+    return dot.text(graph(t, max_nodes), rankdir)
+
+
+def _check_direction(rankdir: str) -> None:
+    if rankdir not in DIRECTIONS:
+        raise ValueError(f"rankdir={rankdir!r} is no direction; use one of {', '.join(DIRECTIONS)}")
+
+
+def render(source: str, format: str) -> bytes:
+    """Return a picture of a graph in the DOT language.
+
+    Parameters
+    ----------
+    source : str
+        In the DOT language.
+    format : str
+        "svg", "png" or "pdf", or any other that Graphviz knows.
+
+    Returns
+    -------
+    bytes
+        What a file of that format contains.
+
+    Raises
+    ------
+    ImportError
+        If there is neither the program `dot` nor the package pygraphviz.
+    RuntimeError
+        If Graphviz can't make sense of the source.
+    """
+    resolution = [f"-Gdpi={PIXELS_PER_INCH}"] if format == "png" else []
+    if program := shutil.which("dot"):
+        return _run([program, f"-T{format}", *resolution], source)
+    if importlib.util.find_spec("pygraphviz") is None:
+        raise ImportError(f"a picture needs Graphviz: {INSTALL}, or install the program dot (https://graphviz.org)")
+    with _fonts() as environment:
+        return _run([sys.executable, "-P", "-c", WITH_PYGRAPHVIZ, f"-T{format}", *resolution], source, environment)
+
+
+def _run(command: list[str], source: str, environment: dict[str, str] | None = None) -> bytes:
+    done = subprocess.run(command, input=source.encode(), capture_output=True, env=environment, check=False)
+    if done.returncode or not done.stdout:
+        reason = done.stderr.decode(errors="replace").strip()[-500:]
+        raise RuntimeError(f"Graphviz couldn't draw this graph ({Path(command[0]).name}: {reason})")
+    return done.stdout
+
+
+@contextmanager
+def _fonts() -> Iterator[dict[str, str]]:
+    """Give the environment of a process in which Graphviz finds a font: where Linux has none, matplotlib brings one.
+
+    Without any font every letter is drawn as a box. The fonts of the system, where there are some, come first.
+    """
+    environment = dict(os.environ)
+    matplotlib = importlib.util.find_spec("matplotlib")
+    if sys.platform != "linux" or "FONTCONFIG_FILE" in environment or not (matplotlib and matplotlib.origin):
+        yield environment
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        config = Path(folder, "fonts.conf")
+        config.write_text(
+            '<?xml version="1.0"?><!DOCTYPE fontconfig SYSTEM "urn:fontconfig:fonts.dtd"><fontconfig>'
+            '<include ignore_missing="yes">/etc/fonts/fonts.conf</include><dir>/usr/share/fonts</dir>'
+            f"<dir>{Path(matplotlib.origin).parent / 'mpl-data' / 'fonts' / 'ttf'}</dir>"
+            '<cachedir prefix="xdg">fontconfig</cachedir></fontconfig>',
+            encoding="utf-8",
+        )
+        yield environment | {"FONTCONFIG_FILE": str(config)}
+
+
+@functools.cache
+def _drawing_class() -> Any:
+    """Return `graphviz.Digraph` with our own way to an image, for where the program `dot` isn't installed."""
+    try:
+        import graphviz
+    except ImportError as error:
+        raise ImportError(
+            f"viz.draw() needs the package graphviz: {INSTALL}; viz.save(t, 'graph.dot') works without it"
+        ) from error
+
+    class Drawing(graphviz.Digraph):  # type: ignore[misc]  # the package has no types
+        """A `graphviz.Digraph` that is shown with or without the program `dot`."""
+
+        def pipe(self, format: str | None = None, *args: Any, encoding: str | None = None, **options: Any) -> Any:
+            """Return the picture as bytes, or as a string in an encoding."""
+            if args or options or shutil.which("dot"):
+                return super().pipe(format, *args, encoding=encoding, **options)
+            data = render(self.source, format or self.format)
+            return data if encoding is None else data.decode(encoding)
+
+    return Drawing

@@ -1,0 +1,165 @@
+"""How an operation is written: the sign that mathematics has for it, and the constants that belong to it.
+
+Owns: the table of signs.
+Must not own: anything of the picture.
+Read next: `dot.py`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import numpy as np
+
+from microgradnd import primitives
+from microgradnd.registry import name_of
+from microgradnd.tape import Operation
+
+BETWEEN = {
+    np.add: "+",
+    np.subtract: "−",
+    np.multiply: "×",
+    np.divide: "÷",
+    np.matmul: "@",
+    np.remainder: "%",
+    np.floor_divide: "//",
+}
+ALONE = {
+    np.negative: "−x",
+    np.square: "x²",
+    np.sqrt: "√x",
+    np.cbrt: "∛x",
+    np.reciprocal: "1/x",
+    np.absolute: "|x|",
+    np.exp: "eˣ",
+    np.sum: "Σ",
+    np.prod: "Π",
+    np.transpose: "xᵀ",
+    np.matrix_transpose: "xᵀ",
+}
+IN_ORDER = {"subtract", "divide", "matmul", "dot", "power", "remainder", "floor_divide"}  # x − y is not y − x
+SUPERSCRIPT = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
+FORGOTTEN = "const"  # a constant that `backward()` has let go of
+SAID_BY_THE_EDGES = {"shape", "newshape", "keepdims"}
+
+
+def is_array(arg: Any) -> bool:
+    """Return whether an argument is worth a node of its own: an array, but not of a single element."""
+    return isinstance(arg, np.ndarray) and arg.size != 1
+
+
+def number(value: Any, digits: int = 4) -> str:
+    """Return a number in a few significant digits.
+
+    Examples
+    --------
+    >>> from microgradnd.viz.signs import number
+    >>> number(2.0), number(-0.123456), number(7), number(float("nan")), number(True)
+    ('2', '-0.1235', '7', 'NaN', 'True')
+    """
+    if isinstance(value, int) and abs(value) < 10**6:
+        return str(value)
+    try:
+        text = f"{value:.{digits}g}"
+    except OverflowError:  # an integer beyond the range of floats
+        return f"{'-' if value < 0 else ''}1e{len(str(abs(value))) - 1}"
+    return text.replace("nan", "NaN").replace("inf", "Inf")
+
+
+def written(node: Operation) -> tuple[str, str]:
+    """Return an operation as text: its sign, and what else there is to say about the call.
+
+    Parameters
+    ----------
+    node : Operation
+        Its arguments may have been let go of; then a constant is only called one.
+
+    Returns
+    -------
+    sign, detail : str
+
+    Examples
+    --------
+    >>> import microgradnd as mg
+    >>> from microgradnd.viz.signs import written
+    >>> x = mg.tensor([1.0, 2.0], requires_grad=True)
+    >>> for y in (x * 2, 2 - x, x**3, x[0], abs(x), x.sum(axis=0)):
+    ...     print(*written(y._node))
+    × 2
+    2 −
+    x³
+    [0]
+    |x|
+    Σ axis=0
+    """
+    function, args = node.function, node.args
+    constants = [_constant(node, i) for i in range(len(node.parents))]
+    if function in BETWEEN and len(constants) == 2:
+        return " ".join(filter(None, (constants[0], BETWEEN[function], constants[1]))), ""
+    if function is np.power and len(constants) == 2:
+        return _power(*constants), ""
+    if function is primitives.getitem:
+        return "[…]" if args is None else f"[{_index(args[1])}]", ""
+    if function is primitives.select:
+        return "[…]" if args is None else f"[{args[1]}]", ""
+    if function is primitives.astype and args is not None:
+        return str(args[1]), ""
+    if isinstance(function, np.ufunc):
+        said = constants
+    else:
+        options = {} if args is None else _options(node, args)
+        options.update(node.kwargs)
+        said = [f"{key}={_brief(value)}" for key, value in options.items() if key not in SAID_BY_THE_EDGES]
+    return ALONE.get(function) or name_of(function), " ".join(filter(None, said))
+
+
+def _constant(node: Operation, i: int) -> str:
+    """Return the text of a constant argument; nothing for one that is a node of its own."""
+    if node.parents[i] is not None:
+        return ""
+    if node.args is None:
+        return FORGOTTEN
+    arg = node.args[i]
+    return "" if is_array(arg) else _brief(arg)
+
+
+def _power(base: str, exponent: str) -> str:
+    if exponent == FORGOTTEN:
+        return "xⁿ"
+    if exponent:
+        is_integer = exponent.lstrip("-").isdecimal()
+        return "x" + exponent.translate(SUPERSCRIPT) if is_integer else f"x^{exponent}"
+    return "xʸ" if not base else "aˣ" if base == FORGOTTEN else f"{base}ˣ"
+
+
+def _options(node: Operation, args: tuple[Any, ...]) -> dict[str, Any]:
+    """Return the arguments that are neither operands nor arrays, by name: what `axis=0` is for a sum."""
+    try:
+        names = list(inspect.signature(node.function).parameters)
+    except (TypeError, ValueError):
+        names = []
+    return {
+        names[i] if i < len(names) else str(i): arg
+        for i, (arg, parent) in enumerate(zip(args, node.parents, strict=True))
+        if parent is None and arg is not None and not isinstance(arg, np.ndarray)
+    }
+
+
+def _index(index: Any) -> str:
+    return ", ".join(_brief(part) for part in (index if isinstance(index, tuple) else (index,)))
+
+
+def _brief(value: Any) -> str:
+    if isinstance(value, np.ndarray | list) and np.size(value) != 1:
+        return "array" if isinstance(value, np.ndarray) else "list"
+    if isinstance(value, np.ndarray):
+        value = value.item()
+    if isinstance(value, slice):
+        ends = ["" if end is None else str(end) for end in (value.start, value.stop, value.step)]
+        return ":".join(ends[:2] if value.step is None else ends)
+    if value is Ellipsis:
+        return "…"
+    if isinstance(value, np.generic):
+        value = value.item()
+    return number(value) if isinstance(value, int | float | complex) else str(value)
