@@ -67,6 +67,7 @@ class Flat:
     def gather(self, weight_decay: float, factor: float = 1) -> list[int]:
         """Put the gradients, plus decay, times a factor, into their vector, and return which parameters have one."""
         live = []
+        scale = np.array(factor, self.vectors[0].dtype)  # NumPy would convert a float anew in each call
         for i, (parameter, view) in enumerate(zip(self.parameters, self.gradients, strict=True)):
             g = parameter.grad
             if g is None:
@@ -82,9 +83,9 @@ class Flat:
                 np.multiply(parameter.data, weight_decay, view)
                 view += g
                 if factor != 1:
-                    view *= factor
+                    view *= scale
             elif factor != 1:
-                np.multiply(g, factor, view)
+                np.multiply(g, scale, view)
             else:
                 view[...] = g
             live.append(i)
