@@ -6,8 +6,10 @@ Read next: `test_functional.py`.
 """
 
 import copy
+import gc
 import math
 import pickle
+import weakref
 
 import numpy as np
 import pytest
@@ -430,6 +432,22 @@ def test_derivatives_of_derivatives_of_a_module(problem):
     for n, p, a, b in zip(*(m.parameters() for m in (nested, product, ahead, behind)), strict=True):
         np.testing.assert_allclose(n, p, rtol=1e-10, atol=1e-12)
         np.testing.assert_allclose(n, (a - b) / (2 * step), rtol=1e-6, atol=1e-8)
+
+
+def test_nothing_survives_a_transform(rng):
+    """Without the garbage collector: no reference cycle holds the module that the function was given."""
+    seen = []
+
+    def loss(inner, x, y):
+        seen.append(weakref.ref(inner))
+        return loss_of(inner, x, y)
+
+    gc.disable()
+    try:
+        mg.grad(loss)(network(rng), np.ones((2, 3)), np.zeros((2, 1)))
+        assert seen[0]() is None
+    finally:
+        gc.enable()
 
 
 def test_a_module_beside_other_arguments_and_within_trees(rng):

@@ -12,6 +12,7 @@ on arrays and Tensors, in both modes and to any order. Axes are NumPy's: `axis=`
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -241,10 +242,10 @@ def check_alike(loss: str, y_pred: Any, y: Any) -> None:
     """Raise if predictions and observations differ in shape, even where they would broadcast."""
     if np.shape(y_pred) != np.shape(y):
         a, b = np.shape(y_pred), np.shape(y)
-        column = f"; reshape one to the other, as with y[:, None] or y.reshape({a})" if np.prod(a) == np.prod(b) else ""
+        advice = f"; reshape the target with y.reshape({a})" if math.prod(a) == math.prod(b) else ""
         raise ValueError(
             f"{loss}: the prediction has shape {a} and the target {b}; a loss compares them one to one, so the shapes "
-            f"must be the same{column}"
+            f"must be the same{advice}"
         )
 
 
