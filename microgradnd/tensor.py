@@ -10,6 +10,7 @@ name for it that may later stand for another value.
 
 from __future__ import annotations
 
+import contextlib
 import dis
 import operator
 import sys
@@ -20,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from microgradnd import primitives, tape
+from microgradnd.arraylike import ArrayLike
 from microgradnd.modes import enable_grad
 from microgradnd.registry import COMPOSITES, PLAIN, VJPS, Results, name_of, positional, without_derivative
 from microgradnd.tape import Leaf, Node, mode
@@ -250,22 +252,6 @@ def _unary(function: Any) -> Any:
     return method
 
 
-def _method(function: Any) -> Any:
-    def method(self: Tensor, *args: Any, **kwargs: Any) -> Any:
-        return apply(function, (self, *args), kwargs)
-
-    method.__doc__ = f"Return np.{function.__name__}(self, ...): NumPy's method of this name."
-    return method
-
-
-def _comparison(run: Callable[[Any, Any], Any]) -> Any:
-    def method(self: Tensor, other: Any) -> Any:
-        return run(self._data, other._data if isinstance(other, Tensor) else other)
-
-    method.__doc__ = f"Compare elementwise ({run.__name__}): a plain boolean array."
-    return method
-
-
 def _in_place(function: Any, run: Callable[[Any, Any], Any]) -> Any:
     """Make the method of an augmented assignment: a new value for the same variable."""
 
@@ -310,28 +296,7 @@ class Handle:
         self._hooks.pop(self, None)
 
 
-class _Update:
-    """Lets an array be changed in place, and makes its tensor newer than everything that used the old value."""
-
-    __slots__ = ("leaf", "locked")
-
-    def __init__(self, leaf: Leaf) -> None:
-        self.leaf = leaf
-
-    def __enter__(self) -> Any:
-        array = self.leaf.data
-        self.locked = not array.flags.writeable  # by detect_anomaly, to catch changes that the tape isn't told of
-        if self.locked:
-            array.flags.writeable = True
-        return array
-
-    def __exit__(self, *_: object) -> None:
-        self.leaf.position = tape.next_position()
-        if self.locked:
-            self.leaf.data.flags.writeable = False
-
-
-class Tensor:
+class Tensor(ArrayLike):
     """A variable over a NumPy array; made by `mg.tensor`, and by every operation on one.
 
     NumPy's functions, operators and methods work on it and are recorded when it requires a gradient;
@@ -349,7 +314,6 @@ class Tensor:
     """
 
     __slots__ = ("__weakref__", "_data", "_node")
-    _data: Any
     _node: Node | None
 
     # What NumPy asks for
@@ -462,37 +426,9 @@ class Tensor:
         """Whether it was made by the user rather than recorded."""
         return self._node is None or isinstance(self._node, Leaf)
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The lengths of its axes."""
-        return self._data.shape
-
-    @property
-    def ndim(self) -> int:
-        """The number of its axes."""
-        return self._data.ndim
-
-    @property
-    def size(self) -> int:
-        """The number of its elements."""
-        return self._data.size
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """The type of its elements."""
-        return self._data.dtype
-
-    def item(self) -> Any:
-        """Return the one element as a Python number."""
-        return self._data.item()
-
     def numpy(self) -> npt.NDArray[Any]:
         """Return the array; raises where it would lose a gradient (then write `t.data`, or `t.detach().numpy()`)."""
         return self.__array__()
-
-    def tolist(self) -> Any:
-        """Return the elements as nested lists of Python numbers."""
-        return self._data.tolist()
 
     def detach(self) -> Tensor:
         """Return a Tensor over the same array that is cut off from the tape."""
@@ -602,8 +538,9 @@ class Tensor:
         if not isinstance(self._node, Leaf):
             self._node.annotate().retain_grad = True
 
-    def updating(self) -> _Update:
-        """Return a context that gives a leaf's array to be changed in place, as optimizers do.
+    @contextlib.contextmanager
+    def updating(self) -> Iterator[Any]:
+        """Give a leaf's array, to be changed in place as optimizers do, and make the tensor newer than all its uses.
 
         Examples
         --------
@@ -618,7 +555,16 @@ class Tensor:
             self._node = Leaf(self.data, False)
         if not isinstance(self._node, Leaf):
             raise RuntimeError(f"{tape.describe(self._node)} was computed; only a leaf can be updated in place")
-        return _Update(self._node)
+        array = self._node.data
+        locked = not array.flags.writeable  # by detect_anomaly, to catch changes that the tape isn't told of
+        if locked:
+            array.flags.writeable = True
+        try:
+            yield array
+        finally:
+            self._node.position = tape.next_position()
+            if locked:
+                array.flags.writeable = False
 
     # Operators
 
@@ -645,43 +591,12 @@ class Tensor:
     __imul__, __itruediv__ = _in_place(np.multiply, operator.imul), _in_place(np.divide, operator.itruediv)
     __ipow__, __imatmul__ = _in_place(np.power, operator.ipow), _in_place(np.matmul, operator.imatmul)
 
-    __lt__, __le__ = _comparison(operator.lt), _comparison(operator.le)
-    __gt__, __ge__ = _comparison(operator.gt), _comparison(operator.ge)
-    __eq__, __ne__ = _comparison(operator.eq), _comparison(operator.ne)
-    __hash__ = object.__hash__  # a variable is itself, whatever its value
-
-    # Conversions and the container's face
+    # Reading, storing and showing
 
     def __float__(self) -> float:
         if self.requires_grad and _is_being_stored(sys._getframe(1)):
             self.__array__()  # raises, with advice
         return float(self._data)
-
-    def __int__(self) -> int:
-        return int(self._data)
-
-    def __complex__(self) -> complex:
-        return complex(self._data)
-
-    def __bool__(self) -> bool:
-        return bool(self._data)
-
-    def __index__(self) -> int:
-        return operator.index(self._data)
-
-    def __len__(self) -> int:
-        return len(self._data)
-
-    def __iter__(self) -> Iterator[Any]:
-        if not self.ndim:
-            raise TypeError("iteration over a 0-d tensor")
-        return (self[i] for i in range(len(self)))
-
-    def __contains__(self, value: Any) -> bool:
-        return (value.data if isinstance(value, Tensor) else value) in self.data
-
-    def __getitem__(self, index: Any) -> Any:
-        return apply(primitives.getitem, (self, plain_index(index)), NO_KEYWORDS)
 
     def __setitem__(self, index: Any, value: Any) -> None:
         if not isinstance(self._node, Leaf) or not self._node.requires_grad or mode.record is not None:
@@ -690,12 +605,6 @@ class Tensor:
             )
         with self.updating() as array:
             array[plain_index(index)] = value.data if isinstance(value, Tensor) else value
-
-    def __format__(self, spec: str) -> str:
-        return format(self.item(), spec) if self.size == 1 and spec else format(str(self), spec)
-
-    def __str__(self) -> str:
-        return str(self.data)
 
     def __repr__(self) -> str:
         text = f"tensor({np.array2string(self.data, separator=', ', prefix='tensor(')}"
@@ -722,50 +631,6 @@ class Tensor:
         if not self.is_leaf:
             raise RuntimeError("a tape can't be pickled; detach() the tensor first")
         return tensor, (self.data, self.requires_grad, None, self.name)
-
-    # NumPy's methods
-
-    def astype(self, dtype: npt.DTypeLike) -> Tensor:
-        """Return it in another dtype, recorded; the gradient comes back in this one."""
-        return apply(primitives.astype, (self, np.dtype(dtype)), NO_KEYWORDS)
-
-    def reshape(self, *shape: Any, **kwargs: Any) -> Tensor:
-        """Return np.reshape(self, shape)."""
-        return apply(np.reshape, (self, shape[0] if len(shape) == 1 else shape), kwargs)
-
-    def transpose(self, *axes: Any) -> Tensor:
-        """Return np.transpose(self, axes)."""
-        return apply(np.transpose, (self, axes[0] if len(axes) == 1 else axes or None), NO_KEYWORDS)
-
-    @property
-    def T(self) -> Tensor:
-        """The tensor with its axes in reverse order."""
-        return apply(np.transpose, (self,), NO_KEYWORDS)
-
-    @property
-    def mT(self) -> Tensor:
-        """The tensor with its last two axes exchanged."""
-        return apply(np.matrix_transpose, (self,), NO_KEYWORDS)
-
-    @property
-    def real(self) -> Any:
-        """The real part."""
-        return apply(np.real, (self,), NO_KEYWORDS)
-
-    @property
-    def imag(self) -> Any:
-        """The imaginary part."""
-        return apply(np.imag, (self,), NO_KEYWORDS)
-
-    flatten = ravel = _method(np.ravel)
-    sum, prod, mean, std, var = _method(np.sum), _method(np.prod), _method(np.mean), _method(np.std), _method(np.var)
-    max, min, ptp = _method(np.max), _method(np.min), _method(np.ptp)
-    cumsum, cumprod = _method(np.cumsum), _method(np.cumprod)
-    argmax, argmin, argsort, nonzero = _method(np.argmax), _method(np.argmin), _method(np.argsort), _method(np.nonzero)
-    all, any = _method(np.all), _method(np.any)
-    dot, trace, diagonal = _method(np.dot), _method(np.trace), _method(np.diagonal)
-    squeeze, swapaxes, repeat, take = _method(np.squeeze), _method(np.swapaxes), _method(np.repeat), _method(np.take)
-    clip, round, conj, copy = _method(np.clip), _method(np.round), _method(np.conjugate), _method(np.copy)
 
 
 def _is_being_stored(frame: Any) -> bool:

@@ -1,0 +1,136 @@
+"""What a Tensor has in common with an array: attributes, conversions, comparisons and NumPy's methods.
+
+Owns: the class that `Tensor` inherits these from. Nothing here knows of gradients.
+Must not own: operators or recording (`tensor.py`); each method hands its NumPy function on to be recorded there.
+Read next: `tensor.py`.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from microgradnd import primitives
+
+
+def _method(function: Any) -> Any:
+    def method(self: ArrayLike, *args: Any, **kwargs: Any) -> Any:
+        return self.__array_function__(function, (), (self, *args), kwargs)
+
+    method.__doc__ = f"Return np.{function.__name__}(self, ...): NumPy's method of this name."
+    return method
+
+
+def _comparison(run: Callable[[Any, Any], Any]) -> Any:
+    def method(self: ArrayLike, other: Any) -> Any:
+        return run(self._data, other._data if isinstance(other, ArrayLike) else other)
+
+    method.__doc__ = f"Compare elementwise ({run.__name__}): a plain boolean array."
+    return method
+
+
+class ArrayLike:
+    """An object with an array in `_data` that hands NumPy's functions to `__array_function__`."""
+
+    __slots__ = ()
+    _data: Any
+
+    def __array_function__(self, function: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        raise NotImplementedError
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The lengths of its axes."""
+        return self._data.shape
+
+    @property
+    def ndim(self) -> int:
+        """The number of its axes."""
+        return self._data.ndim
+
+    @property
+    def size(self) -> int:
+        """The number of its elements."""
+        return self._data.size
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of its elements."""
+        return self._data.dtype
+
+    def item(self) -> Any:
+        """Return the one element as a Python number."""
+        return self._data.item()
+
+    def tolist(self) -> Any:
+        """Return the elements as nested lists of Python numbers."""
+        return self._data.tolist()
+
+    def __int__(self) -> int:
+        return int(self._data)
+
+    def __complex__(self) -> complex:
+        return complex(self._data)
+
+    def __bool__(self) -> bool:
+        return bool(self._data)
+
+    def __index__(self) -> int:
+        return operator.index(self._data)
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __iter__(self) -> Iterator[Any]:
+        if not self.ndim:
+            raise TypeError("iteration over a 0-d tensor")
+        return (self[i] for i in range(len(self)))
+
+    def __contains__(self, value: Any) -> bool:
+        return (value._data if isinstance(value, ArrayLike) else value) in np.asarray(self._data)
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if self.size == 1 and spec else format(str(self), spec)
+
+    def __str__(self) -> str:
+        return str(self._data)
+
+    __lt__, __le__ = _comparison(operator.lt), _comparison(operator.le)
+    __gt__, __ge__ = _comparison(operator.gt), _comparison(operator.ge)
+    __eq__, __ne__ = _comparison(operator.eq), _comparison(operator.ne)
+    __hash__ = object.__hash__  # a variable is itself, whatever its value
+
+    __getitem__ = _method(primitives.getitem)
+
+    def astype(self, dtype: npt.DTypeLike) -> Self:
+        """Return it in another dtype, recorded; the gradient comes back in this one."""
+        return _astype(self, np.dtype(dtype))
+
+    def reshape(self, *shape: Any, **kwargs: Any) -> Self:
+        """Return np.reshape(self, shape)."""
+        return _reshape(self, shape[0] if len(shape) == 1 else shape, **kwargs)
+
+    def transpose(self, *axes: Any) -> Self:
+        """Return np.transpose(self, axes)."""
+        return _transpose(self, axes[0] if len(axes) == 1 else axes or None)
+
+    flatten = ravel = _method(np.ravel)
+    sum, prod, mean, std, var = _method(np.sum), _method(np.prod), _method(np.mean), _method(np.std), _method(np.var)
+    max, min, ptp = _method(np.max), _method(np.min), _method(np.ptp)
+    cumsum, cumprod = _method(np.cumsum), _method(np.cumprod)
+    argmax, argmin, argsort, nonzero = _method(np.argmax), _method(np.argmin), _method(np.argsort), _method(np.nonzero)
+    all, any = _method(np.all), _method(np.any)
+    dot, trace, diagonal = _method(np.dot), _method(np.trace), _method(np.diagonal)
+    squeeze, swapaxes, repeat, take = _method(np.squeeze), _method(np.swapaxes), _method(np.repeat), _method(np.take)
+    clip, round, conj, copy = _method(np.clip), _method(np.round), _method(np.conjugate), _method(np.copy)
+    T: Any = property(_method(np.transpose), doc="The axes in reverse order.")
+    mT: Any = property(_method(np.matrix_transpose), doc="The last two axes exchanged.")
+    real: Any = property(_method(np.real), doc="The real part.")
+    imag: Any = property(_method(np.imag), doc="The imaginary part.")
+
+
+_astype, _reshape, _transpose = _method(primitives.astype), _method(np.reshape), _method(np.transpose)
