@@ -255,6 +255,10 @@ def test_state_is_listed_in_the_order_of_the_parameters():
     np.testing.assert_allclose(state["exp_avg_sq"][1], 0.004)
 
 
+def fitting():
+    return optim.SGD([nn.Parameter([1.0, 2.0]), nn.Parameter(1.0)], 0.1).state_dict()
+
+
 @pytest.mark.parametrize(
     ("state", "message"),
     [
@@ -267,10 +271,8 @@ def test_state_is_listed_in_the_order_of_the_parameters():
             lambda: optim.SGD([nn.Parameter([1.0]), nn.Parameter([1.0])], 0.1).state_dict(),
             r"the shapes in momentum_buffer are \[\(1,\), \(1,\)\], and must be \[\(2,\), \(\)\]",
         ),
-        (
-            lambda: optim.SGD([nn.Parameter([1.0, 2.0]), nn.Parameter(1.0)], 0.1).state_dict() | {"lr": -1},
-            "lr is a posi",
-        ),
+        (lambda: fitting() | {"lr": -1}, "lr is a positive"),
+        (lambda: fitting() | {"lr": 9.0, "momentum": 0.0, "nesterov": True}, "nesterov=True needs a momentum"),
     ],
 )
 def test_a_state_that_does_not_fit_is_refused(state, message):

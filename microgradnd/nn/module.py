@@ -391,11 +391,12 @@ class Module:
         transform the module is a value there: `backward()` on what they return doesn't reach its parameters.
         """
         parameters = list(self.parameters())
+        leaves = parameters if self._is_rebuilt else [as_value(p) for p in parameters]
 
         def rebuild(new: Sequence[Any]) -> Module:
             return self._rebuilt({id(old): n for old, n in zip(parameters, new, strict=True)}, {})
 
-        return parameters if self._is_rebuilt else [as_value(p) for p in parameters], rebuild
+        return leaves, rebuild
 
     def _rebuilt(self, new: dict[int, Any], done: dict[Module, Module]) -> Module:
         if self not in done:

@@ -67,13 +67,15 @@ class Adam(Optimizer):
         self.configure(lr, betas, eps, weight_decay)
         super().__init__(params, ("exp_avg", "exp_avg_sq"))
 
-    def configure(self, lr: float, betas: tuple[float, float], eps: float, weight_decay: float) -> None:  # type: ignore[override]
+    def configure(self, lr: float, betas: tuple[float, float], eps: float, weight_decay: float) -> None:
         """Check the settings, and take them over."""
-        self.lr = positive("Adam", "lr", lr)
+        positive("Adam", "lr", lr)
+        for i, beta in enumerate(betas):
+            between("Adam", f"betas[{i}]", beta, 1)
+        between("Adam", "eps", eps, math.inf)
+        between("Adam", "weight_decay", weight_decay, math.inf)
         beta1, beta2 = betas
-        self.betas = between("Adam", "betas[0]", beta1, 1), between("Adam", "betas[1]", beta2, 1)
-        self.eps = between("Adam", "eps", eps, math.inf)
-        self.weight_decay = between("Adam", "weight_decay", weight_decay, math.inf)
+        self.lr, self.betas, self.eps, self.weight_decay = lr, (beta1, beta2), eps, weight_decay
 
     def settings(self) -> dict[str, Any]:
         """Return the arguments of `configure` as they are now."""

@@ -12,7 +12,7 @@ the processor's cache, and the steps are subtracted from the parameters, each wh
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -127,6 +127,8 @@ class Optimizer:
         If one isn't a leaf Tensor.
     """
 
+    configure: Callable[..., None]  # checks the settings, and takes them over
+
     def __init__(self, params: Iterable[Tensor], states: Sequence[str]) -> None:
         self.params = checked(type(self).__name__, params)
         by_dtype: dict[np.dtype[Any], list[Tensor]] = {}
@@ -137,10 +139,6 @@ class Optimizer:
 
     def settings(self) -> dict[str, Any]:
         """Return the arguments of `configure` as they are now."""
-        raise NotImplementedError
-
-    def configure(self, **settings: Any) -> None:
-        """Check the settings, and take them over."""
         raise NotImplementedError
 
     def step(self) -> None:
@@ -244,16 +242,14 @@ def checked(optimizer: str, params: Iterable[Tensor]) -> list[Tensor]:
     return parameters
 
 
-def positive(optimizer: str, name: str, value: float) -> float:
-    """Return a setting that must be a positive number, or raise."""
+def positive(optimizer: str, name: str, value: float) -> None:
+    """Raise unless a setting is a positive number."""
     if not 0 < value < math.inf:
         raise ValueError(f"{optimizer}: {name} is a positive number, not {value!r}")
-    return value
 
 
-def between(optimizer: str, name: str, value: float, stop: float) -> float:
-    """Return a setting that must be a number from 0 to below `stop`, or raise."""
+def between(optimizer: str, name: str, value: float, stop: float) -> None:
+    """Raise unless a setting is a number from 0 to below `stop`."""
     if not 0 <= value < stop:
         limit = "a number from 0" if stop == math.inf else f"a number from 0 to below {stop}"
         raise ValueError(f"{optimizer}: {name} is {limit}, not {value!r}")
-    return value

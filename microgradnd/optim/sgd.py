@@ -67,14 +67,14 @@ class SGD(Optimizer):
         self.configure(lr, momentum, nesterov, weight_decay)
         super().__init__(params, ("momentum_buffer",))
 
-    def configure(self, lr: float, momentum: float, nesterov: bool, weight_decay: float) -> None:  # type: ignore[override]
+    def configure(self, lr: float, momentum: float, nesterov: bool, weight_decay: float) -> None:
         """Check the settings, and take them over."""
-        self.lr = positive("SGD", "lr", lr)
-        self.momentum = between("SGD", "momentum", momentum, math.inf)
-        self.weight_decay = between("SGD", "weight_decay", weight_decay, math.inf)
+        positive("SGD", "lr", lr)
+        between("SGD", "momentum", momentum, math.inf)
+        between("SGD", "weight_decay", weight_decay, math.inf)
         if nesterov and not momentum:
             raise ValueError("SGD: nesterov=True needs a momentum; pass one, such as momentum=0.9")
-        self.nesterov = nesterov
+        self.lr, self.momentum, self.nesterov, self.weight_decay = lr, momentum, nesterov, weight_decay
 
     def settings(self) -> dict[str, Any]:
         """Return the arguments of `configure` as they are now."""
