@@ -94,8 +94,8 @@ def quoted(text: str) -> str:
     Examples
     --------
     >>> from microgradnd.viz.dot import quoted
-    >>> print(quoted('say "a\\\\b"'))
-    "say \\"a\\\\\\\\b\\""
+    >>> print(quoted('a "b"'))
+    "a \\"b\\""
     """
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
@@ -188,6 +188,8 @@ def box_label(node: Node) -> str:
     name, shape = clean(node.name or ""), shape_text(node.shape, node.dtype)
     title = "  ".join(filter(None, (name and styled(name, True), shape and styled(shape, not name, name and QUIET))))
     rows = [title] if title else []
+    if node.shape is None:
+        rows.append(styled("array", color=QUIET))  # `backward()` has let go of it
     if node.values is not None:
         text = values_text(node.values)
         if node.kind == "result" and node.values.elements is not None:
@@ -341,11 +343,12 @@ def text(graph: Graph, rankdir: str = "TB") -> str:
     >>> from microgradnd.viz import dot
     >>> from microgradnd.viz.graph import graph
     >>> x = mg.tensor(3.0, requires_grad=True, name="x")
-    >>> for line in dot.text(graph(2 * x)).splitlines():
+    >>> for line in dot.text(graph(2 * x + 1)).splitlines():
     ...     if "->" in line:
     ...         print(line.strip())
     n0 -> n1
-    n1 -> result [label=<&#160;<font color="#5a5a5a" point-size="9">6</font>&#160;>]
+    n1 -> n2 [label=<&#160;<font color="#5a5a5a" point-size="9">6</font>&#160;>]
+    n2 -> result
     """
     defaults = (statement(*both) for both in (("graph", GRAPH | {"rankdir": rankdir}), ("node", NODE), ("edge", EDGE)))
     return "".join(("digraph {\n", *defaults, *body(graph, rankdir), "}\n"))

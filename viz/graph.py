@@ -182,15 +182,16 @@ def graph(t: Tensor, max_nodes: int | None = 200) -> Graph:
             continue
         sources: list[str] = []
         for i, operand in enumerate(operands(node)):
-            if operand in kept and operand not in ids and node.args is not None:
+            if operand in kept and operand not in ids:
                 ids[operand] = f"{here}_{i}"
-                nodes.append(_leaf(ids[operand], node.args[i]))
+                nodes.append(Node(ids[operand], "input") if node.args is None else _leaf(ids[operand], node.args[i]))
             source = "" if operand is None else ids.get(operand, "older")
             if source and not (source == "older" and source in sources):  # one line is enough for all that is left out
                 sources.append(source)
                 edges.append(Edge(source, here, i))
         nodes.append(_operation(here, node))
-    nodes = _with_scopes(nodes, edges)
+    mixed = {ids[node] for node in kept if isinstance(node, Operation) and signs.has_constants(node)}
+    nodes = _with_scopes(nodes, edges, mixed)
     grad = last.note.grad if last.note else None
     nodes.append(
         Node("result", "result", t.name, "", "", None, t.shape, str(t.dtype), values_of(t.data), values_of(grad))
@@ -221,8 +222,8 @@ def topological(last: tape.Node) -> list[tape.Node]:
 
 def operands(node: Operation) -> list[Thing | None]:
     """Return what goes into an operation: nodes, arrays by their identity, None for what its own text says."""
-    if node.args is None:
-        return list(node.parents)
+    if node.args is None:  # an array that `backward()` has let go of goes by a number that no id() can be
+        return [p or (-node.position if signs.was_array(node, i) else None) for i, p in enumerate(node.parents)]
     return [
         parent if parent is not None else id(arg) if signs.is_array(arg) else None
         for parent, arg in zip(node.parents, node.args, strict=True)
@@ -292,12 +293,12 @@ def _scope_of(name: str | None) -> tuple[str, ...]:
     return tuple(".".join(parts[:depth]) for depth in range(1, min(len(parts), DEEPEST_SCOPE + 1)))
 
 
-def _with_scopes(nodes: list[Node], edges: list[Edge]) -> list[Node]:
+def _with_scopes(nodes: list[Node], edges: list[Edge], mixed: set[str]) -> list[Node]:
     """Put each operation into the module whose parameters it uses, or between whose operations it lies.
 
-    A value that was made of the parameters of one module alone (a transposed weight) counts as a parameter of it.
-    A module between whose operations lie those of another (its parameters are used in two places) is given up: no
-    frame can be drawn around it.
+    A value that was made of the parameters of one module alone (a transposed weight) counts as a parameter of it; one
+    of the operations in `mixed` isn't made of them alone. A module between whose operations lie those of another (its
+    parameters are used in two places) is given up: no frame can be drawn around it.
     """
     scopes = {node.id: node.scope for node in nodes if node.scope}
     if not scopes:
@@ -310,7 +311,7 @@ def _with_scopes(nodes: list[Node], edges: list[Edge]) -> list[Node]:
         found = {scopes[source] for source in operands[node.id] if source in owned}
         if len(found) == 1:
             scopes[node.id] = found.pop()
-            if owned.issuperset(operands[node.id]):
+            if node.id not in mixed and owned.issuperset(operands[node.id]):
                 owned.add(node.id)
     for module in sorted({module for scope in scopes.values() for module in scope}, key=lambda m: -m.count(".")):
         outer = _scope_of(module)

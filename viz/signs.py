@@ -49,6 +49,18 @@ def is_array(arg: Any) -> bool:
     return isinstance(arg, np.ndarray) and arg.size != 1
 
 
+def was_array(node: Operation, i: int) -> bool:
+    """Return whether an argument that has been let go of must have been an array: options come after the operands."""
+    if node.parents[i] is not None:
+        return False
+    return node.function is np.matmul or (i == 0 and not isinstance(node.function, np.ufunc))
+
+
+def has_constants(node: Operation) -> bool:
+    """Return whether a constant is calculated with, be it a number or an array: after `backward()` nobody can tell."""
+    return isinstance(node.function, np.ufunc) and None in node.parents
+
+
 def number(value: Any, digits: int = 4) -> str:
     """Return a number in a few significant digits.
 
@@ -119,7 +131,7 @@ def _constant(node: Operation, i: int) -> str:
     if node.parents[i] is not None:
         return ""
     if node.args is None:
-        return FORGOTTEN
+        return "" if was_array(node, i) else FORGOTTEN
     arg = node.args[i]
     return "" if is_array(arg) else _brief(arg)
 
