@@ -175,6 +175,8 @@ def with_options(ufunc: Any, inputs: tuple[Any, ...], options: dict[str, Any]) -
     """Call a ufunc with the keywords that all ufuncs take, spelled so that its own rule need not know them."""
     options = dict(options)
     refuse_out(ufunc, options)
+    if ufunc.signature is not None:  # a product of matrices or vectors: its own rule knows its axes
+        return apply(ufunc, inputs, options)
     dtype, mask = options.pop("dtype", None), options.pop("where", True)
     if options:
         raise TypeError(f"np.{ufunc.__name__}: {', '.join(options)}= can't be recorded; leave it out, or pass t.data")

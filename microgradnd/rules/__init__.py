@@ -5,7 +5,17 @@ Must not own: `Tensor`; a rule that calls NumPy's functions works on Tensors wit
 Read next: `elementwise.py`, which reads like the last page of a calculus book.
 """
 
-from microgradnd.rules import elementwise, indexing, linalg, reductions, shape, ufuncs
+from microgradnd.rules import elementwise, fft, indexing, linalg, products, reductions, shape, ufuncs
 from microgradnd.rules import exclusions  # isort: skip -- last: it excludes what no other module has entered
 
-__all__ = ["elementwise", "exclusions", "indexing", "linalg", "reductions", "shape", "ufuncs"]
+__all__ = [
+    "elementwise",
+    "exclusions",
+    "fft",
+    "indexing",
+    "linalg",
+    "products",
+    "reductions",
+    "shape",
+    "ufuncs",
+]

@@ -1,88 +1,582 @@
-"""Derivatives of products of matrices and vectors, and of linear algebra.
+"""Derivatives of linear algebra.
 
-Owns: `np.matmul`, `np.dot` and `np.linalg`.
-Must not own: elementwise products (`elementwise.py`).
+Owns: `np.linalg`, but for its products of matrices and vectors.
+Must not own: products (`products.py`).
 Read next: `../tape.py`, which uses all of these.
+
+The formulas follow M. Giles, "Collected matrix derivative results for forward and reverse mode algorithmic
+differentiation" (2008), where no other source is named; they are extended here to stacks and to complex numbers.
+A function that isn't holomorphic is easier to derive with the conjugate G = conj(g) of its cotangent, for which
+Re sum(g * d) is the inner product <G, d>, so that the transpose of d -> U d V is G -> U* G V* with adjoints U*, V*.
+
+Conventions
+- `cholesky`, `eigh`, `eigvalsh`, and `svd` and `pinv` with hermitian=True, read one triangle of a matrix that they take
+  for Hermitian. Their derivatives are those of f((a + a*) / 2), so that gradients are Hermitian too, as in PyTorch and
+  JAX.
+- Eigenvectors and singular vectors are defined up to a sign or phase, and where values repeat up to a rotation. Their
+  derivatives are those of vectors that don't turn within that freedom: they are meant for functions that don't depend
+  on it. Where values repeat exactly, what depends on the vectors has no such derivative: it is infinite or NaN, and
+  NumPy warns of the division by zero. What depends on the values alone has its derivative there as elsewhere.
+- norm'(0) = 0; entries that tie for a maximum or minimum share the gradient; singular values have derivative 0 where
+  they are 0, as |x| has.
 """
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import numpy as np
 
-from microgradnd.registry import linear
+from microgradnd import primitives
+from microgradnd.registry import Results, composite, defjvp, defvjp, variadic
+from microgradnd.rules.products import as_array, conj
+
+# Words in which the rules are written; each takes stacks of matrices
 
 
-def matmul_left(g: Any, out: Any, x: Any, y: Any) -> Any:
-    """Return the cotangent of x in x @ y: g @ y', a vector being a matrix with one row."""
-    if x.ndim == y.ndim == 2:
-        return np.dot(g, y.T)  # np.dot is several times faster than @ where one dimension is 1
-    if y.ndim == 1:
-        return np.expand_dims(g, -1) * y
-    if x.ndim == 1:
-        return (y @ np.expand_dims(g, -1))[..., 0]
-    return g @ y.mT
+def adjoint(a: Any) -> Any:
+    """Return the conjugate transpose."""
+    return conj(a).mT
 
 
-def matmul_right(g: Any, out: Any, x: Any, y: Any) -> Any:
-    """Return the cotangent of y in x @ y: x' @ g, a vector being a matrix with one column."""
-    if x.ndim == y.ndim == 2:
-        return np.dot(x.T, g)
-    if x.ndim == 1:
-        return np.expand_dims(x, -1) * np.expand_dims(g, -2) if y.ndim > 1 else x * g
-    if y.ndim == 1:
-        return (x.mT @ np.expand_dims(g, -1))[..., 0]
-    return x.mT @ g
+def hermitian_part(a: Any) -> Any:
+    """Return (a + a*) / 2."""
+    return (a + adjoint(a)) / 2
 
 
-linear(np.matmul, matmul_left, matmul_right)
+def diagonal(a: Any) -> Any:
+    """Return the diagonal of square matrices."""
+    return np.einsum("...ii->...i", a)
 
 
-def summed_axes(axes: Any, x: Any, y: Any) -> tuple[list[int], list[int]]:
-    """Return the pairs of axes that np.tensordot sums over, counted from the front."""
-    if isinstance(axes, int):
-        return list(range(x.ndim - axes, x.ndim)), list(range(axes))
-    of_x, of_y = ((a,) if isinstance(a, int) else a for a in axes)
-    return [a % x.ndim for a in of_x], [a % y.ndim for a in of_y]
+def times_diagonal(a: Any, d: Any) -> Any:
+    """Return a @ diag(d)."""
+    return a * np.expand_dims(d, -2)
 
 
-def tensordot_left(g: Any, out: Any, x: Any, y: Any, axes: Any = 2) -> Any:
-    """Return the cotangent of x: contract g with y over the axes that came from y."""
-    of_x, of_y = summed_axes(axes, x, y)
-    free_x, free_y = ([a for a in range(t.ndim) if a not in of] for t, of in ((x, of_x), (y, of_y)))
-    parts = np.tensordot(g, y, (list(range(len(free_x), g.ndim)), free_y))
-    return np.transpose(parts, np.argsort(free_x + [of_x[of_y.index(a)] for a in sorted(of_y)]))
+def as_diagonal(d: Any) -> Any:
+    """Return diag(d)."""
+    return np.expand_dims(d, -1) * np.eye(d.shape[-1], dtype=d.dtype)
 
 
-def tensordot_right(g: Any, out: Any, x: Any, y: Any, axes: Any = 2) -> Any:
-    """Return the cotangent of y: contract x with g over the axes that came from x."""
-    of_x, of_y = summed_axes(axes, x, y)
-    free_x, free_y = ([a for a in range(t.ndim) if a not in of] for t, of in ((x, of_x), (y, of_y)))
-    parts = np.tensordot(x, g, (free_x, list(range(len(free_x)))))
-    return np.transpose(parts, np.argsort([of_y[of_x.index(a)] for a in sorted(of_x)] + free_y))
+def real(a: Any) -> Any:
+    """Return the real part; real numbers as they are."""
+    return np.real(a) if a.dtype.kind == "c" else a
 
 
-linear(np.tensordot, tensordot_left, tensordot_right)
+def over(a: Any, b: Any) -> Any:
+    """Return a / b, where 0 / 0 is 0: there b doesn't matter."""
+    return a / (b + ((a == 0) & (b == 0)))
 
 
-def dot_axes(x: Any, y: Any) -> tuple[int, int]:
-    """Return the axes that np.dot sums over: the last of x and the second last of y."""
-    return x.ndim - 1, max(y.ndim - 2, 0)
+def off_diagonal(a: Any) -> Any:
+    """Return square matrices with zeros on the diagonal."""
+    return a * ~np.eye(a.shape[-1], dtype=bool)
 
 
-def dot_left(g: Any, out: Any, x: Any, y: Any) -> Any:
-    """Return the cotangent of x in np.dot(x, y); a 0-d argument multiplies."""
-    if x.ndim == 0 or y.ndim == 0:
-        return np.sum(g * y) if x.ndim == 0 else g * y
-    return np.dot(g, y.T) if x.ndim == y.ndim == 2 else tensordot_left(g, out, x, y, dot_axes(x, y))
+def differences(values: Any) -> Any:
+    """Return the matrix of values[j] - values[i]."""
+    return np.expand_dims(values, -2) - np.expand_dims(values, -1)
 
 
-def dot_right(g: Any, out: Any, x: Any, y: Any) -> Any:
-    """Return the cotangent of y in np.dot(x, y)."""
-    if x.ndim == 0 or y.ndim == 0:
-        return np.sum(g * x) if y.ndim == 0 else g * x
-    return np.dot(x.T, g) if x.ndim == y.ndim == 2 else tensordot_right(g, out, x, y, dot_axes(x, y))
+# Inverses and systems of equations
+
+defvjp(np.linalg.inv, lambda g, out, a: -(out.mT @ g @ out.mT))
+defjvp(np.linalg.inv, lambda t, out, a: -(out @ t @ out))
 
 
-linear(np.dot, dot_left, dot_right)
+def columns(x: Any, b: Any) -> Any:
+    """Return what np.linalg.solve takes and gives as matrices: where b is one vector, it is a matrix of one column."""
+    return np.expand_dims(x, -1) if b.ndim == 1 else x
+
+
+def like_right(x: Any, b: Any) -> Any:
+    """Return such a matrix in the form of b."""
+    return np.squeeze(x, -1) if b.ndim == 1 else x
+
+
+def solve_left(g: Any, out: Any, a: Any, b: Any) -> Any:
+    """Return the cotangent of a in solve(a, b): -(the cotangent of b) out'."""
+    b = as_array(b)
+    return -(np.linalg.solve(a.mT, columns(g, b)) @ columns(out, b).mT)
+
+
+def solve_right(g: Any, out: Any, a: Any, b: Any) -> Any:
+    """Return the cotangent of b: the solution x of a' x = g."""
+    return like_right(np.linalg.solve(as_array(a).mT, columns(g, b)), b)
+
+
+def solve_left_tangent(t: Any, out: Any, a: Any, b: Any) -> Any:
+    """Return -inv(a) t out."""
+    b = as_array(b)
+    return like_right(-np.linalg.solve(a, t @ columns(out, b)), b)
+
+
+defvjp(np.linalg.solve, solve_left, solve_right)
+defjvp(np.linalg.solve, solve_left_tangent, lambda t, out, a, b: np.linalg.solve(a, t))
+
+
+def pinv_cotangent(g: Any, out: Any, a: Any, rcond: Any = None, hermitian: bool = False, **_: Any) -> Any:
+    """Return the transpose of `pinv_tangent`."""
+    p, h = adjoint(out), g.mT
+    first, second = h @ out @ p, p @ out @ h
+    total = first - a @ (out @ first) + second - (second @ out) @ a - p @ conj(g) @ p
+    return conj(hermitian_part(total) if hermitian else total)
+
+
+def pinv_tangent(t: Any, out: Any, a: Any, rcond: Any = None, hermitian: bool = False, **_: Any) -> Any:
+    """Return dP = P P* dA* (I - A P) + (I - P A) dA* P* P - P dA P, for a rank that stays.
+
+    Golub & Pereyra, "The differentiation of pseudo-inverses and nonlinear least squares problems whose variables
+    separate" (1973), formula (4.12).
+    """
+    t = hermitian_part(t) if hermitian else t
+    first, second = out @ adjoint(t @ out), adjoint(out @ t) @ out
+    return first - (first @ a) @ out + second - out @ (a @ second) - out @ t @ out
+
+
+defvjp(np.linalg.pinv, pinv_cotangent)
+defjvp(np.linalg.pinv, pinv_tangent)
+
+
+@composite(np.linalg.lstsq)
+def lstsq(a: Any, b: Any, rcond: float | None = None) -> Any:
+    """Spell np.linalg.lstsq by the pseudo-inverse; the rank is a plain integer."""
+    a, b = as_array(a), as_array(b)
+    m, n = a.shape
+    eps = float(np.finfo(np.result_type(a.dtype, b.dtype)).eps)
+    rcond = eps * max(m, n) if rcond is None else eps if rcond < 0 else rcond
+    s = np.linalg.svdvals(a)
+    rank = int(np.sum(s > rcond * s[:1]))
+    x = np.linalg.pinv(a, rcond) @ b
+    rest = columns(b - a @ x, b)
+    residuals = real(np.sum(conj(rest) * rest, axis=0)) if rank == n < m else np.zeros(0, s.dtype)
+    return x, residuals, rank, s
+
+
+@composite(np.linalg.tensorinv)
+def tensorinv(a: Any, ind: int = 2) -> Any:
+    """Spell np.linalg.tensorinv: the first `ind` axes are the rows of a matrix."""
+    if ind <= 0:
+        raise ValueError(f"tensorinv: ind={ind} must be positive, the number of axes that count as rows")
+    rows, cols = a.shape[:ind], a.shape[ind:]
+    size = int(np.prod(cols, dtype=int))
+    return np.reshape(np.linalg.inv(np.reshape(a, (-1, size))), cols + rows)
+
+
+@composite(np.linalg.tensorsolve)
+def tensorsolve(a: Any, b: Any, axes: Any = None) -> Any:
+    """Spell np.linalg.tensorsolve: the last axes of `a`, after moving `axes` there, are the columns of a matrix."""
+    a, b = as_array(a), as_array(b)
+    for axis in axes or ():
+        order = [*range(a.ndim)]
+        order.append(order.pop(axis))
+        a = np.transpose(a, order)
+    shape = a.shape[b.ndim :]
+    size = int(np.prod(shape, dtype=int))
+    if a.size != size**2:
+        raise np.linalg.LinAlgError(f"tensorsolve: a of shape {a.shape} is no square matrix for b of shape {b.shape}")
+    return np.reshape(np.linalg.solve(np.reshape(a, (size, size)), np.ravel(b)), shape)
+
+
+# Determinants
+
+
+def adjugate(a: Any) -> Any:
+    """Return the transposed cofactors by the recursion of Faddeev and LeVerrier, which needs no inverse."""
+    n = a.shape[-1]
+    identity = np.eye(n, dtype=a.dtype)
+    m = identity
+    for k in range(1, n):
+        m = a @ m
+        m = m - np.expand_dims(np.sum(diagonal(m), axis=-1) / k, (-2, -1)) * identity
+    return m if n % 2 else -m
+
+
+def cofactors(det: Any, a: Any) -> Any:
+    """Return the derivative of the determinant by each element: det inv(a)', or its limit where a is singular."""
+    det = np.expand_dims(det, (-2, -1))
+    singular = det == 0
+    if not np.any(singular):
+        return det * np.linalg.inv(a).mT
+    regular = np.where(singular, np.eye(a.shape[-1], dtype=a.dtype), a)
+    return np.where(singular, adjugate(a), det * np.linalg.inv(regular)).mT
+
+
+defvjp(np.linalg.det, lambda g, out, a: np.expand_dims(g, (-2, -1)) * cofactors(out, a))
+defjvp(np.linalg.det, lambda t, out, a: np.sum(cofactors(out, a) * t, axis=(-2, -1)))
+
+
+def slogdet_cotangent(g: Any, out: Any, a: Any) -> Any:
+    """Return the transpose of `slogdet_tangent`."""
+    slope = g[1] if a.dtype.kind != "c" else g[1] + np.imag(g[0] * out[0]) * 1j
+    return np.expand_dims(slope, (-2, -1)) * np.linalg.inv(a).mT
+
+
+def slogdet_tangent(t: Any, out: Any, a: Any) -> Any:
+    """Return d sign = i sign Im(r), d logabsdet = Re(r) with r = d log det = tr(inv(a) t)."""
+    rate = np.sum(np.linalg.inv(a).mT * t, axis=(-2, -1))
+    return Results((out[0] * np.imag(rate) * 1j if a.dtype.kind == "c" else 0 * out[0], real(rate)))
+
+
+defvjp(np.linalg.slogdet, slogdet_cotangent)
+defjvp(np.linalg.slogdet, slogdet_tangent)
+
+
+# Decompositions
+
+
+def lower_half(a: Any) -> Any:
+    """Return the lower triangle of square matrices with half of the diagonal."""
+    n = a.shape[-1]
+    return a * (np.tril(np.ones((n, n), np.float32)) - np.eye(n, dtype=np.float32) / 2)
+
+
+def cholesky_cotangent(g: Any, out: Any, a: Any, *, upper: bool = False) -> Any:
+    """Return the transpose of `cholesky_tangent`."""
+    lower, g = (adjoint(out), g.mT) if upper else (out, conj(g))
+    inverse = np.linalg.inv(lower)
+    return conj(hermitian_part(adjoint(inverse) @ lower_half(adjoint(lower) @ g) @ inverse))
+
+
+def cholesky_tangent(t: Any, out: Any, a: Any, *, upper: bool = False) -> Any:
+    """Return dL = L Phi(inv(L) dA inv(L)*), where Phi takes the lower triangle and half of the diagonal."""
+    lower = adjoint(out) if upper else out
+    inverse = np.linalg.inv(lower)
+    tangent = lower @ lower_half(inverse @ hermitian_part(t) @ adjoint(inverse))
+    return adjoint(tangent) if upper else tangent
+
+
+defvjp(np.linalg.cholesky, cholesky_cotangent)
+defjvp(np.linalg.cholesky, cholesky_tangent)
+
+
+def qr_cotangent(g: Any, out: Any, a: Any) -> Any:
+    """Return the transpose of `qr_tangent`: (G_Q + Q K) inv(R)*, K Hermitian with the upper half of R G_R* - Q* G_Q."""
+    (q, r), (g_q, g_r) = out, (conj(part) for part in g)
+    half = adjoint(lower_half(adjoint(g_r @ adjoint(r) - adjoint(q) @ g_q)))
+    return conj((g_q + q @ (half + adjoint(half))) @ adjoint(np.linalg.inv(r)))
+
+
+def qr_tangent(t: Any, out: Any, a: Any) -> Any:
+    """Return dR = (C - W) R and dQ = Q W + (dA inv(R) - Q C), where C = Q* dA inv(R) and W is its skew-Hermitian part
+    that leaves C - W upper triangular with a real diagonal.
+
+    Walter & Lehmann, "Algorithmic differentiation of linear algebra functions with application in optimum
+    experimental design" (2010), section 3.
+    """
+    q, r = out
+    moved = t @ np.linalg.inv(r)
+    c = adjoint(q) @ moved
+    below = lower_half(c)
+    skew = below - adjoint(below)
+    return Results((q @ (skew - c) + moved, (c - skew) @ r))
+
+
+defvjp(primitives.tall_qr, qr_cotangent)
+defjvp(primitives.tall_qr, qr_tangent)
+
+
+@composite(np.linalg.qr)
+def qr(a: Any, mode: str = "reduced") -> Any:
+    """Spell np.linalg.qr: for a wide matrix A = [A1, A2], Q and R1 are those of A1, and R = [R1, Q* A2]."""
+    m, n = a.shape[-2:]
+    if mode not in ("reduced", "r") and not (mode == "complete" and m <= n):
+        raise NotImplementedError(
+            f"np.linalg.qr(mode={mode!r}) of a matrix of shape {(m, n)} cannot be differentiated: only mode='reduced' "
+            f"and 'r', and 'complete' where there are no more rows than columns; the projection on the rest of the "
+            f"space is I - Q Q* with the Q of mode='reduced'"
+        )
+    result = primitives.tall_qr(a if m >= n else a[..., :m])
+    if m < n:
+        result = result._replace(R=np.concatenate([result.R, adjoint(result.Q) @ a[..., m:]], axis=-1))
+    return result.R if mode == "r" else result
+
+
+def eigh_cotangent(g: Any, out: Any, a: Any, UPLO: str = "L") -> Any:
+    """Return the transpose of `eigh_tangent`."""
+    (w, v), (g_w, g_v) = out, g
+    turn = over(off_diagonal(adjoint(v) @ conj(g_v)), differences(w))
+    return conj(hermitian_part(v @ (as_diagonal(g_w) + turn) @ adjoint(v)))
+
+
+def eigh_tangent(t: Any, out: Any, a: Any, UPLO: str = "L") -> Any:
+    """Return dw = diag(P) and dV = V (F * P), where P = V* dA V and F[i, j] = 1 / (w[j] - w[i]) off the diagonal."""
+    w, v = out
+    inner = adjoint(v) @ hermitian_part(t) @ v
+    return Results((real(diagonal(inner)), v @ over(off_diagonal(inner), differences(w))))
+
+
+def eigvalsh_cotangent(g: Any, out: Any, a: Any, UPLO: str = "L") -> Any:
+    """Return V diag(g) V*, without its transpose."""
+    _, v = np.linalg.eigh(a, UPLO)
+    return conj(times_diagonal(v, g) @ adjoint(v))
+
+
+def eigvalsh_tangent(t: Any, out: Any, a: Any, UPLO: str = "L") -> Any:
+    """Return dw = diag(V* dA V)."""
+    _, v = np.linalg.eigh(a, UPLO)
+    return real(diagonal(adjoint(v) @ hermitian_part(t) @ v))
+
+
+defvjp(np.linalg.eigh, eigh_cotangent)
+defjvp(np.linalg.eigh, eigh_tangent)
+defvjp(np.linalg.eigvalsh, eigvalsh_cotangent)
+defjvp(np.linalg.eigvalsh, eigvalsh_tangent)
+
+
+def eig_cotangent(g: Any, out: Any, a: Any) -> Any:
+    """Return the transpose of `eig_tangent`."""
+    (w, v), (g_w, g_v) = out, g
+    g_v = g_v - conj(v) * real(np.sum(g_v * v, axis=-2, keepdims=True))
+    inner = as_diagonal(g_w) + over(off_diagonal(v.mT @ g_v), differences(w))
+    return np.linalg.solve(v.mT, inner) @ v.mT
+
+
+def eig_tangent(t: Any, out: Any, a: Any) -> Any:
+    """Return dw and dV as in `eigh_tangent`, with P = inv(V) dA V, and columns of V that keep their length 1."""
+    w, v = out
+    inner = np.linalg.solve(v, t @ v)
+    moved = v @ over(off_diagonal(inner), differences(w))
+    return Results((diagonal(inner), moved - v * real(np.sum(conj(v) * moved, axis=-2, keepdims=True))))
+
+
+defvjp(np.linalg.eig, eig_cotangent)
+defjvp(np.linalg.eig, eig_tangent)
+composite(np.linalg.eigvals)(lambda a: np.linalg.eig(a)[0])  # whose order might differ from that of NumPy's eigvals
+
+
+def square_differences(s: Any) -> Any:
+    """Return the matrix of s[j]**2 - s[i]**2."""
+    return differences(s) * (np.expand_dims(s, -2) + np.expand_dims(s, -1))
+
+
+def outside(g: Any, u: Any, s: Any) -> Any:
+    """Return (I - U U*) g diag(1 / s): what leads out of the space that the columns of U span."""
+    scaled = over(g, np.expand_dims(s, -2))
+    return scaled - u @ (adjoint(u) @ scaled)
+
+
+def onto_first(u: Any, g: Any, k: int) -> tuple[Any, Any]:
+    """Return the first k columns of a unitary matrix U, and a cotangent of them that stands for that of U.
+
+    The columns that complete U, U2, only turn to stay orthogonal to the first, U1: dU2 = -U1 dU1* U2.
+    """
+    if u.shape[-1] == k:
+        return u, g
+    first, rest = u[..., :k], u[..., k:]
+    return first, g[..., :k] - rest @ (adjoint(g[..., k:]) @ first)
+
+
+def with_rest(u: Any, moved: Any, k: int) -> Any:
+    """Return the tangent of a unitary matrix from that of its first k columns."""
+    if u.shape[-1] == k:
+        return moved
+    return np.concatenate([moved, -(u[..., :k] @ (adjoint(moved) @ u[..., k:]))], axis=-1)
+
+
+def svd_cotangent(
+    g: Any, out: Any, a: Any, full_matrices: bool = True, compute_uv: bool = True, hermitian: bool = False
+) -> Any:
+    """Return the transpose of `svd_tangent`."""
+    if not compute_uv:
+        u, s, vh = np.linalg.svd(a, full_matrices=False, hermitian=hermitian)
+        return conj(times_diagonal(u, g * np.sign(s)) @ vh)
+    (u, s, vh), k = out, out[1].shape[-1]
+    u, g_u = onto_first(u, conj(g[0]), k)
+    v, g_v = onto_first(adjoint(vh), g[2].mT, k)
+    spread = square_differences(s)
+    inner_u, inner_v = (adjoint(u) @ g_u, adjoint(v) @ g_v)
+    turn_u, turn_v = (over(off_diagonal(inner), spread) for inner in (inner_u, inner_v))
+    middle = times_diagonal(turn_u + adjoint(turn_u), s) + np.expand_dims(s, -1) * (turn_v + adjoint(turn_v))
+    middle = middle + as_diagonal(g[1])
+    if a.dtype.kind == "c":
+        middle = middle + as_diagonal(over(np.imag(diagonal(inner_u)), s)) * 1j
+    total = u @ middle @ adjoint(v)
+    if a.shape[-2] > k:
+        total = total + outside(g_u, u, s) @ adjoint(v)
+    if a.shape[-1] > k:
+        total = total + u @ adjoint(outside(g_v, v, s))
+    return conj(hermitian_part(total) if hermitian else total)
+
+
+def svd_tangent(
+    t: Any, out: Any, a: Any, full_matrices: bool = True, compute_uv: bool = True, hermitian: bool = False
+) -> Any:
+    """Return dS = Re diag(P), dU = U (F * (P S + S P*)) + (I - U U*) dA V inv(S), and dV, where P and S change places.
+
+    P = U* dA V and F[i, j] = 1 / (s[j]**2 - s[i]**2) off the diagonal. J. Townsend, "Differentiating the singular value
+    decomposition" (2016); for complex matrices Wan & Zhang, "Automatic differentiation for complex valued SVD" (2019):
+    of the phase that the two vectors of a pair share, all goes to U.
+    """
+    t = hermitian_part(t) if hermitian else t
+    if not compute_uv:
+        u, s, vh = np.linalg.svd(a, full_matrices=False, hermitian=hermitian)
+        return real(diagonal(adjoint(u) @ t @ adjoint(vh))) * np.sign(s)
+    (u_all, s, vh), k = out, out[1].shape[-1]
+    v_all = adjoint(vh)
+    u, v = u_all[..., :k], v_all[..., :k]
+    inner, spread = adjoint(u) @ t @ v, square_differences(s)
+    right, left = times_diagonal(inner, s), np.expand_dims(s, -1) * inner
+    turn_u, turn_v = (over(off_diagonal(half + adjoint(half)), spread) for half in (right, left))
+    if a.dtype.kind == "c":
+        turn_u = turn_u + as_diagonal(over(np.imag(diagonal(inner)), s)) * 1j
+    moved_u, moved_v = u @ turn_u, v @ turn_v
+    if a.shape[-2] > k:
+        moved_u = moved_u + outside(t @ v, u, s)
+    if a.shape[-1] > k:
+        moved_v = moved_v + outside(adjoint(t) @ u, v, s)
+    return Results((with_rest(u_all, moved_u, k), real(diagonal(inner)), adjoint(with_rest(v_all, moved_v, k))))
+
+
+defvjp(np.linalg.svd, svd_cotangent)
+defjvp(np.linalg.svd, svd_tangent)
+composite(np.linalg.svdvals)(lambda x: np.linalg.svd(x, compute_uv=False))
+
+
+# Norms
+
+
+def norm_slope(out: Any, x: Any, ord: Any, axes: tuple[int, ...]) -> Any:
+    """Return the derivative of a norm, whose axes are kept, by each element of x."""
+    if ord in (None, "fro", "f") or (ord == 2 and len(axes) == 1):
+        return conj(x) / (out + (out == 0))
+    if ord in (2, -2, "nuc"):
+        return np.moveaxis(singular_slope(np.moveaxis(x, axes, (-2, -1)), ord), (-2, -1), axes)
+    size = np.abs(x)
+    direction = conj(x) / (size + (size == 0)) if x.dtype.kind == "c" else np.sign(x)
+    if len(axes) == 2:  # the largest or smallest sum of the columns or rows
+        summed, compared = axes if abs(ord) == 1 else axes[::-1]
+        sums = np.sum(size, axis=summed, keepdims=True)
+        return direction * extreme_share(sums, ord, compared)
+    if ord in (np.inf, -np.inf):
+        return direction * extreme_share(size, ord, axes[0])
+    if ord in (0, 1):
+        return ord * direction
+    ratio = size / (out + (out == 0))
+    return direction * (out != 0) * np.where(ratio == 0, 1, ratio) ** (ord - 1)
+
+
+def extreme_share(values: Any, ord: Any, axis: int) -> Any:
+    """Return the share that each value has in the maximum, or for a negative `ord` in the minimum, along an axis."""
+    chosen = values == (np.max if ord > 0 else np.min)(values, axis=axis, keepdims=True)
+    return chosen / np.sum(chosen, axis=axis, keepdims=True)
+
+
+def singular_slope(x: Any, ord: Any) -> Any:
+    """Return the derivative of the sum, the largest or the smallest of the singular values of matrices."""
+    u, s, vh = np.linalg.svd(x, full_matrices=False)
+    return conj(times_diagonal(u, np.sign(s) * (1 if ord == "nuc" else extreme_share(s, ord, -1))) @ vh)
+
+
+def norm_axes(x: Any, axis: Any) -> tuple[int, ...]:
+    """Return the axes over which np.linalg.norm takes its norm."""
+    return tuple(range(x.ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+
+
+def norm_cotangent(g: Any, out: Any, x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
+    """Return the derivatives by each element, times the cotangent of their norm."""
+    if ord is None and axis is None:
+        return conj(x) * (g / (out + (out == 0)))
+    axes = norm_axes(x, axis)
+    if not keepdims:
+        g, out = np.expand_dims(g, axes), np.expand_dims(out, axes)
+    return g * norm_slope(out, x, ord, axes)
+
+
+def norm_tangent(t: Any, out: Any, x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
+    """Return the sum of the derivatives by each element, times their tangents."""
+    axes = norm_axes(x, axis)
+    slope = norm_slope(out if keepdims else np.expand_dims(out, axes), x, ord, axes)
+    return real(np.sum(slope * t, axis=axes, keepdims=keepdims))
+
+
+defvjp(np.linalg.norm, norm_cotangent)
+defjvp(np.linalg.norm, norm_tangent)
+
+
+@composite(np.linalg.vector_norm)
+def vector_norm(x: Any, *, axis: Any = None, keepdims: bool = False, ord: Any = 2) -> Any:
+    """Spell np.linalg.vector_norm: several axes are joined to one."""
+    axes = norm_axes(x, axis)
+    axes = tuple(a % x.ndim for a in axes)
+    rest = [a for a in range(x.ndim) if a not in axes]
+    shape = [x.shape[a] for a in rest]
+    length = int(np.prod([x.shape[a] for a in axes], dtype=int))
+    out = np.linalg.norm(np.reshape(np.transpose(x, rest + list(axes)), (*shape, length)), ord, -1)
+    return np.expand_dims(out, axes) if keepdims else out
+
+
+@composite(np.linalg.matrix_norm)
+def matrix_norm(x: Any, *, keepdims: bool = False, ord: Any = "fro") -> Any:
+    """Spell np.linalg.matrix_norm: the norm over the last two axes."""
+    return np.linalg.norm(x, ord, (-2, -1), keepdims)
+
+
+@composite(np.linalg.cond)
+def cond(x: Any, p: Any = None) -> Any:
+    """Spell np.linalg.cond; for a singular matrix it is infinite, and so is its derivative."""
+    if p in (None, 2, -2):
+        s = np.linalg.svdvals(x)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return s[..., -1] / s[..., 0] if p == -2 else s[..., 0] / s[..., -1]
+    return np.linalg.norm(x, p, (-2, -1)) * np.linalg.norm(np.linalg.inv(x), p, (-2, -1))
+
+
+# Products, powers and views
+
+
+def chain_cotangent(position: int, g: Any, out: Any, *matrices: Any) -> Any:
+    """Return the cotangent of one factor: the others transposed, around g, multiplied in the best order again."""
+    before, after = ([m.mT for m in reversed(part)] for part in (matrices[:position], matrices[position + 1 :]))
+    return primitives.multi_dot(*before, g, *after)
+
+
+def chain_tangent(position: int, t: Any, out: Any, *matrices: Any) -> Any:
+    """Return the product with one factor replaced by its tangent."""
+    return primitives.multi_dot(*matrices[:position], t, *matrices[position + 1 :])
+
+
+variadic(primitives.multi_dot, chain_cotangent, chain_tangent)
+
+
+@composite(np.linalg.multi_dot)
+def multi_dot(arrays: Any) -> Any:
+    """Spell np.linalg.multi_dot with its factors as arguments of their own; the first and the last may be vectors."""
+    first, *middle, last = (as_array(a) for a in arrays)
+    if not middle:
+        return np.dot(first, last)
+    row = np.expand_dims(first, 0) if first.ndim == 1 else first
+    column = np.expand_dims(last, 1) if last.ndim == 1 else last
+    out = primitives.multi_dot(row, *middle, column)
+    return np.reshape(out, first.shape[:-1] + last.shape[1:])
+
+
+@composite(np.linalg.matrix_power)
+def matrix_power(a: Any, n: int) -> Any:
+    """Spell np.linalg.matrix_power by squaring; the derivative of the power 0 is 0."""
+    power = operator.index(n)
+    if power == 0:
+        return np.where(False, a, np.eye(a.shape[-1], dtype=a.dtype))
+    square, out = (a if power > 0 else np.linalg.inv(a)), None
+    for i, bit in enumerate(reversed(f"{abs(power):b}")):
+        square = square if i == 0 else square @ square
+        if bit == "1":
+            out = square if out is None else out @ square
+    return out
+
+
+composite(np.linalg.matrix_transpose)(np.matrix_transpose)
+
+
+@composite(np.linalg.diagonal)
+def matrix_diagonal(x: Any, *, offset: int = 0) -> Any:
+    """Spell np.linalg.diagonal: that of the last two axes."""
+    return np.diagonal(x, offset, -2, -1)
+
+
+@composite(np.linalg.trace)
+def matrix_trace(x: Any, *, offset: int = 0, dtype: Any = None) -> Any:
+    """Spell np.linalg.trace: that of the last two axes."""
+    return np.trace(x, offset, -2, -1, dtype)

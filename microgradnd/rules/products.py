@@ -1,0 +1,312 @@
+"""Derivatives of products of matrices, vectors and arrays.
+
+Owns: `np.matmul`, `np.dot` and their relatives, `np.einsum`, and the same functions in `np.linalg`.
+Must not own: elementwise products (`elementwise.py`), linear algebra (`linalg.py`).
+Read next: `linalg.py`.
+
+A product is linear in each argument, so its JVP is the product itself with one argument replaced by its tangent. Its
+VJP is again a product: of the cotangent with everything else, over the axes that the argument doesn't have.
+"""
+
+from __future__ import annotations
+
+import functools
+import string
+from typing import Any
+
+import numpy as np
+
+from microgradnd.registry import composite, linear, plain, variadic
+
+
+def as_array(x: Any) -> Any:
+    """Return an argument that may be a number or nested lists as an array; arrays and Tensors as they are."""
+    return x if hasattr(x, "ndim") else np.asarray(x)
+
+
+def conj(x: Any) -> Any:
+    """Return the complex conjugate; real numbers as they are, without a copy."""
+    return x if hasattr(x, "dtype") and x.dtype.kind != "c" else np.conj(x)
+
+
+def refuse_axes(axes: Any) -> None:
+    """Raise if the axes of a product aren't the last ones."""
+    if axes is not None:
+        raise NotImplementedError("axes= has no derivative rule; bring the axes to the end with np.moveaxis instead")
+
+
+# Matrices and vectors, in stacks of any shape
+
+
+def matmul_left(g: Any, out: Any, x: Any, y: Any, *, axes: Any = None, **_: Any) -> Any:
+    """Return the cotangent of x in x @ y: g @ y', a vector being a matrix with one row."""
+    if x.ndim == 2 == getattr(y, "ndim", 0) and axes is None:
+        return np.dot(g, y.T)  # np.dot is several times faster than @ where one dimension is 1
+    refuse_axes(axes)
+    y = as_array(y)
+    if y.ndim == 1:
+        return np.expand_dims(g, -1) * y
+    if x.ndim == 1:
+        return (y @ np.expand_dims(g, -1))[..., 0]
+    return g @ y.mT
+
+
+def matmul_right(g: Any, out: Any, x: Any, y: Any, *, axes: Any = None, **_: Any) -> Any:
+    """Return the cotangent of y in x @ y: x' @ g, a vector being a matrix with one column."""
+    if y.ndim == 2 == getattr(x, "ndim", 0) and axes is None:
+        return np.dot(x.T, g)
+    refuse_axes(axes)
+    x = as_array(x)
+    if x.ndim == 1:
+        return np.expand_dims(x, -1) * np.expand_dims(g, -2) if y.ndim > 1 else x * g
+    if y.ndim == 1:
+        return (x.mT @ np.expand_dims(g, -1))[..., 0]
+    return x.mT @ g
+
+
+def matvec_left(g: Any, out: Any, x: Any, y: Any, *, axes: Any = None, **_: Any) -> Any:
+    """Return the cotangent of the matrix in np.matvec(x, y): the outer product g y'."""
+    refuse_axes(axes)
+    return np.expand_dims(g, -1) * np.expand_dims(y, -2)
+
+
+def matvec_right(g: Any, out: Any, x: Any, y: Any, **_: Any) -> Any:
+    """Return the cotangent of the vector in np.matvec(x, y): x' g."""
+    return np.matvec(as_array(x).mT, g)
+
+
+def vecmat_left(g: Any, out: Any, x: Any, y: Any, *, axes: Any = None, **_: Any) -> Any:
+    """Return the cotangent of the vector in np.vecmat(x, y), which is conjugated there: conj(y g)."""
+    refuse_axes(axes)
+    return conj(np.matvec(y, g))
+
+
+def vecmat_right(g: Any, out: Any, x: Any, y: Any, **_: Any) -> Any:
+    """Return the cotangent of the matrix in np.vecmat(x, y): the outer product conj(x) g'."""
+    return np.expand_dims(conj(x), -1) * np.expand_dims(g, -2)
+
+
+def vecdot_other(g: Any, x: Any, y: Any, axis: int, keepdims: bool) -> Any:
+    """Return g * y with the axis that was summed at its place in x, counted from the end so that stacks broadcast."""
+    spread = np.expand_dims(np.squeeze(g, axis) if keepdims else g, -1)
+    return np.moveaxis(spread * np.moveaxis(as_array(y), axis, -1), -1, axis % x.ndim - x.ndim)
+
+
+def vecdot_left(
+    g: Any, out: Any, x: Any, y: Any, *, axis: int = -1, keepdims: bool = False, axes: Any = None, **_: Any
+) -> Any:
+    """Return the cotangent of x in np.vecdot(x, y), where x is conjugated."""
+    refuse_axes(axes)
+    return conj(vecdot_other(g, x, y, axis, keepdims))
+
+
+def vecdot_right(
+    g: Any, out: Any, x: Any, y: Any, *, axis: int = -1, keepdims: bool = False, axes: Any = None, **_: Any
+) -> Any:
+    """Return the cotangent of y in np.vecdot(x, y)."""
+    refuse_axes(axes)
+    return vecdot_other(g, y, conj(x), axis, keepdims)
+
+
+for function in (np.matmul, np.linalg.matmul):
+    linear(function, matmul_left, matmul_right)
+for function in (np.vecdot, np.linalg.vecdot):
+    linear(function, vecdot_left, vecdot_right)
+if hasattr(np, "matvec"):  # NumPy 2.2
+    linear(np.matvec, matvec_left, matvec_right)
+    linear(np.vecmat, vecmat_left, vecmat_right)
+linear(
+    np.vdot,
+    lambda g, out, x, y: conj(g * np.reshape(y, x.shape)),
+    lambda g, out, x, y: g * np.reshape(conj(x), y.shape),
+)
+
+
+# Sums over chosen axes
+
+
+def summed_axes(axes: Any, x: Any, y: Any) -> tuple[list[int], list[int]]:
+    """Return the pairs of axes that np.tensordot sums over, counted from the front."""
+    if isinstance(axes, int):
+        return list(range(x.ndim - axes, x.ndim)), list(range(axes))
+    of_x, of_y = ((a,) if isinstance(a, int) else a for a in axes)
+    return [a % x.ndim for a in of_x], [a % y.ndim for a in of_y]
+
+
+def tensordot_left(g: Any, out: Any, x: Any, y: Any, axes: Any = 2) -> Any:
+    """Return the cotangent of x: contract g with y over the axes that came from y."""
+    y = as_array(y)
+    of_x, of_y = summed_axes(axes, x, y)
+    free_x, free_y = ([a for a in range(t.ndim) if a not in of] for t, of in ((x, of_x), (y, of_y)))
+    parts = np.tensordot(g, y, (list(range(len(free_x), g.ndim)), free_y))
+    return np.transpose(parts, np.argsort(free_x + [of_x[of_y.index(a)] for a in sorted(of_y)]))
+
+
+def tensordot_right(g: Any, out: Any, x: Any, y: Any, axes: Any = 2) -> Any:
+    """Return the cotangent of y: contract x with g over the axes that came from x."""
+    x = as_array(x)
+    of_x, of_y = summed_axes(axes, x, y)
+    free_x, free_y = ([a for a in range(t.ndim) if a not in of] for t, of in ((x, of_x), (y, of_y)))
+    parts = np.tensordot(x, g, (free_x, list(range(len(free_x)))))
+    return np.transpose(parts, np.argsort([of_y[of_x.index(a)] for a in sorted(of_x)] + free_y))
+
+
+for function in (np.tensordot, np.linalg.tensordot):
+    linear(function, tensordot_left, tensordot_right)
+
+
+def dot_left(g: Any, out: Any, x: Any, y: Any) -> Any:
+    """Return the cotangent of x in np.dot(x, y); a 0-d argument multiplies."""
+    if x.ndim == 2 == getattr(y, "ndim", 0):
+        return np.dot(g, y.T)
+    y = as_array(y)
+    if x.ndim == 0 or y.ndim == 0:
+        return np.sum(g * y) if x.ndim == 0 else g * y
+    return tensordot_left(g, out, x, y, (-1, max(y.ndim - 2, 0)))
+
+
+def dot_right(g: Any, out: Any, x: Any, y: Any) -> Any:
+    """Return the cotangent of y in np.dot(x, y)."""
+    if y.ndim == 2 == getattr(x, "ndim", 0):
+        return np.dot(x.T, g)
+    x = as_array(x)
+    if x.ndim == 0 or y.ndim == 0:
+        return np.sum(g * x) if y.ndim == 0 else g * x
+    return tensordot_right(g, out, x, y, (-1, max(y.ndim - 2, 0)))
+
+
+def inner_left(g: Any, out: Any, x: Any, y: Any) -> Any:
+    """Return the cotangent of x in np.inner(x, y), which is np.dot(x, y') over the last axes."""
+    y = as_array(y)
+    return dot_left(g, out, x, y) if x.ndim == 0 or y.ndim == 0 else tensordot_left(g, out, x, y, (-1, -1))
+
+
+def inner_right(g: Any, out: Any, x: Any, y: Any) -> Any:
+    """Return the cotangent of y in np.inner(x, y)."""
+    x = as_array(x)
+    return dot_right(g, out, x, y) if x.ndim == 0 or y.ndim == 0 else tensordot_right(g, out, x, y, (-1, -1))
+
+
+linear(np.dot, dot_left, dot_right)
+linear(np.inner, inner_left, inner_right)
+
+
+# Outer and cross products
+
+for function in (np.outer, np.linalg.outer):
+    linear(
+        function,
+        lambda g, out, x, y: np.reshape(np.dot(g, np.ravel(y)), x.shape),
+        lambda g, out, x, y: np.reshape(np.dot(np.ravel(x), g), y.shape),
+    )
+
+
+@composite(np.kron)
+def kron(a: Any, b: Any) -> Any:
+    """Spell np.kron: an outer product whose axes are joined in pairs."""
+    a, b = as_array(a), as_array(b)
+    ndim = max(a.ndim, b.ndim)
+    a, b = (np.reshape(x, (1,) * (ndim - x.ndim) + x.shape) for x in (a, b))
+    pairs = np.expand_dims(a, tuple(range(1, 2 * ndim, 2))) * np.expand_dims(b, tuple(range(0, 2 * ndim, 2)))
+    return np.reshape(pairs, tuple(m * n for m, n in zip(a.shape, b.shape, strict=True)))
+
+
+def cross_other(first: Any, second: Any, like: Any, axes: tuple[int, int, int]) -> Any:
+    """Return a cross product with its vectors along the axis that they have in `like`, counted from the end."""
+    axis_first, axis_second, axis = axes
+    if 2 in (first.shape[axis_first], second.shape[axis_second], like.shape[axis]):
+        raise NotImplementedError(
+            "np.cross of vectors with two elements has no derivative rule; write x[..., 0] * y[..., 1] - "
+            "x[..., 1] * y[..., 0], or give them a third element"
+        )
+    return np.cross(first, second, axis_first, axis_second, axis % like.ndim - like.ndim)
+
+
+def cross_left(
+    g: Any, out: Any, x: Any, y: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: int | None = None
+) -> Any:
+    """Return the cotangent of x: g . (dx x y) = dx . (y x g)."""
+    axisa, axisb, axisc = (axisa, axisb, axisc) if axis is None else (axis,) * 3
+    return cross_other(as_array(y), g, x, (axisb, axisc, axisa))
+
+
+def cross_right(
+    g: Any, out: Any, x: Any, y: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: int | None = None
+) -> Any:
+    """Return the cotangent of y: g . (x x dy) = dy . (g x x)."""
+    axisa, axisb, axisc = (axisa, axisb, axisc) if axis is None else (axis,) * 3
+    return cross_other(g, as_array(x), y, (axisc, axisa, axisb))
+
+
+for function in (np.cross, np.linalg.cross):
+    linear(function, cross_left, cross_right)
+
+
+# np.einsum
+
+
+def subscripts_of(args: tuple[Any, ...]) -> tuple[str, tuple[Any, ...]]:
+    """Return the subscripts of a call of np.einsum as a string, and its operands.
+
+    In the other form of the call lists of integers stand behind the operands: 0 is A, 26 is a, as in NumPy.
+    """
+    if isinstance(args[0], str):
+        return args[0].replace(" ", ""), args[1:]
+    letters = string.ascii_uppercase + string.ascii_lowercase
+    words = ["".join("..." if i is Ellipsis else letters[i] for i in labels) for labels in args[1::2]]
+    operands = args[: len(args) // 2 * 2 : 2]
+    result = "->" + "".join("..." if i is Ellipsis else letters[i] for i in args[-1]) if len(args) % 2 else ""
+    return ",".join(words) + result, operands
+
+
+@functools.lru_cache(maxsize=4096)
+def einsum_plan(subscripts: str, shapes: tuple[tuple[int, ...], ...], which: int) -> tuple[str, list[int], list[int]]:
+    """Return the subscripts of the cotangent of one operand, and the sizes of the arrays that it needs beside the rest.
+
+    The cotangent of an operand is the contraction of the cotangent of the result with all other operands, to the
+    operand's own indices. An index of its own that occurs in none of them was summed: it takes a vector of ones. An
+    index that it repeats took a diagonal: each repetition takes an identity matrix.
+    """
+    left, arrow, result = subscripts.partition("->")
+    words = left.split(",")
+    if not arrow:  # implicit: what occurs once, in alphabetical order
+        result = "..." * ("..." in left) + "".join(c for c in sorted({*left} - {*",."}) if left.count(c) == 1)
+    unused = [c for c in string.ascii_letters if c not in subscripts]
+    stacked = [len(s) - len(w.replace("...", "")) for w, s in zip(words, shapes, strict=True)]
+    dots, fresh = unused[: max(stacked)], iter(unused[max(stacked) :])
+    words = [w.replace("...", "".join(dots[len(dots) - n :])) for w, n in zip(words, stacked, strict=True)]
+    result = result.replace("...", "".join(dots))
+
+    others = [i for i in range(len(words)) if i != which]
+    lengths = {c for i in others for c, n in zip(words[i], shapes[i], strict=True) if n != 1}  # 1 may be a broadcast
+    target, lone, repeated = "", {}, {}
+    for c, n in zip(words[which], shapes[which], strict=True):
+        if c in target:
+            copy = next(fresh)
+            repeated[c + copy] = n
+        elif c not in result and c not in lengths:
+            lone[c] = n
+        target += copy if c in target else c
+    inputs = [result, *(words[i] for i in others), *lone, *repeated]
+    return f"{','.join(inputs)}->{target}", list(lone.values()), list(repeated.values())
+
+
+def einsum_cotangent(position: int, g: Any, out: Any, *args: Any, optimize: Any = False, **_: Any) -> Any:
+    """Return the cotangent of one operand of np.einsum, itself an einsum: see `einsum_plan`."""
+    subscripts, operands = subscripts_of(args)
+    which = position - 1 if isinstance(args[0], str) else position // 2
+    plan, ones, eyes = einsum_plan(subscripts, tuple(np.shape(x) for x in operands), which)
+    dtype = operands[which].dtype
+    masks = [np.ones(n, dtype) for n in ones] + [np.eye(n, dtype=dtype) for n in eyes]
+    others = operands[:which] + operands[which + 1 :]
+    # a contraction order that was given for the product is none for its derivative
+    return np.einsum(plan, g, *others, *masks, optimize=optimize if isinstance(optimize, bool | str) else "greedy")
+
+
+def einsum_tangent(position: int, t: Any, out: Any, *args: Any, **kwargs: Any) -> Any:
+    """Return np.einsum with one operand replaced by its tangent."""
+    return np.einsum(*args[:position], t, *args[position + 1 :], **kwargs)
+
+
+variadic(np.einsum, einsum_cotangent, einsum_tangent)
+plain([np.einsum_path])
