@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from microgradnd import primitives
+from microgradnd.tape import mode
 
 
 def _method(function: Any) -> Any:
@@ -25,8 +26,10 @@ def _method(function: Any) -> Any:
     return method
 
 
-def _comparison(run: Callable[[Any, Any], Any]) -> Any:
+def _comparison(function: Any, run: Callable[[Any, Any], Any]) -> Any:
     def method(self: ArrayLike, other: Any) -> Any:
+        if mode.trace is not None:
+            return self.__array_function__(function, (), (self, other), {})
         return run(self._data, other._data if isinstance(other, ArrayLike) else other)
 
     method.__doc__ = f"Compare elementwise ({run.__name__}): a plain boolean array."
@@ -99,9 +102,9 @@ class ArrayLike:
     def __str__(self) -> str:
         return str(self._data)
 
-    __lt__, __le__ = _comparison(operator.lt), _comparison(operator.le)
-    __gt__, __ge__ = _comparison(operator.gt), _comparison(operator.ge)
-    __eq__, __ne__ = _comparison(operator.eq), _comparison(operator.ne)
+    __lt__, __le__ = _comparison(np.less, operator.lt), _comparison(np.less_equal, operator.le)
+    __gt__, __ge__ = _comparison(np.greater, operator.gt), _comparison(np.greater_equal, operator.ge)
+    __eq__, __ne__ = _comparison(np.equal, operator.eq), _comparison(np.not_equal, operator.ne)
     __hash__ = object.__hash__  # a variable is itself, whatever its value
 
     __getitem__ = _method(primitives.getitem)

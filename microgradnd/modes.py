@@ -26,7 +26,10 @@ class _Recording(contextlib.ContextDecorator):
 
     def __enter__(self) -> None:
         mode.outer.append((mode.record, mode.anomaly))
-        mode.record = self.record
+        if mode.trace is None:
+            mode.record = self.record
+        else:  # all is recorded, also what is constant for derivatives
+            mode.record = mode.trace.record_constant if self.record is None else mode.trace.record
         if self.record is not None:
             mode.anomaly = self.anomaly
 

@@ -65,7 +65,6 @@ class Note:
         self.where: str | None = None
 
 
-@final
 class Operation:
     """A value: one recorded call `out = function(*args, **kwargs)` on arrays.
 
@@ -115,11 +114,13 @@ class _Mode(threading.local):
     """How this thread records.
 
     `record` makes the node of a call; it is None where nothing is recorded. `anomaly` is called with each cotangent and
-    the operation whose rule made it; it is None unless `detect_anomaly` is on.
+    the operation whose rule made it; it is None unless `detect_anomaly` is on. `trace` is None unless a call is being
+    traced for the compiler: then everything is recorded, what has no derivative too.
     """
 
     record: Callable[..., Operation] | None = Operation
     anomaly: Callable[[Any, Operation], None] | None = None
+    trace: Any = None
 
     def __init__(self) -> None:
         self.outer: list[tuple[Any, Any]] = []  # what the contexts that are entered now will restore
@@ -237,7 +238,7 @@ class Path:
             seen.add(node)
             if node.position < start:
                 self.outside.append(node)
-            elif type(node) is Operation:
+            elif type(node) is not Leaf:
                 found.append(node)
                 todo.extend(parent for parent in node.parents if parent is not None)
         for node in sorted(found, key=lambda node: node.position):
@@ -283,6 +284,8 @@ def backward(
         if type(node) is Leaf or (path is not None and node in path.inputs):
             ends[node] = ends[node] + g if node in ends else g
             continue
+        if lift is not None and mode.trace is not None:
+            mode.trace.arrived(node, g)
         if node.note is not None:
             g = run_hooks(node.note.hooks, g)
             if node.note.retain_grad:

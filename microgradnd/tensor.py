@@ -120,9 +120,11 @@ def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if function not in VJPS:
         if function in COMPOSITES:
             return COMPOSITES[function](*args, **kwargs)
-        if function in PLAIN:
-            return function(*(plain_index(a) for a in args), **{k: plain_index(v) for k, v in kwargs.items()})
-        raise without_derivative(function)
+        if function not in PLAIN:
+            raise without_derivative(function)
+        plain = function(*(plain_index(a) for a in args), **{k: plain_index(v) for k, v in kwargs.items()})
+        if mode.trace is None or not isinstance(plain, np.ndarray | np.generic):
+            return plain
     if kwargs:
         if "out" in kwargs:
             kwargs = dict(kwargs)
@@ -139,7 +141,7 @@ def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             node = arg._node
             values.append(arg._data)
             parents.append(node)
-            if node is not None and node.requires_grad:
+            if node is not None and (node.requires_grad or mode.trace is not None):
                 tracked = True
         else:
             if type(arg) in (list, tuple):
@@ -151,7 +153,7 @@ def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return several(function, tuple(values), kwargs, tuple(parents), out, tracked)
     result = new_object(Tensor)
     result._data = out
-    if tracked and (record := mode.record) is not None and out.dtype.kind in "fc":
+    if tracked and (record := mode.record) is not None and (out.dtype.kind in "fc" or mode.trace is not None):
         result._node = record(function, tuple(values), kwargs, tuple(parents), out)
     else:
         result._node = None
@@ -229,6 +231,8 @@ def _binary(function: Any, run: Callable[[Any, Any], Any], swap: bool = False) -
         if (node is not None and node.requires_grad) or (other_node is not None and other_node.requires_grad):
             record = mode.record
             result._node = None if record is None else record(function, (x, y), NO_KEYWORDS, (node, other_node), out)
+        elif mode.trace is not None and (node is not None or other_node is not None):
+            result._node = mode.record(function, (x, y), NO_KEYWORDS, (node, other_node), out)
         else:
             result._node = None
         return result

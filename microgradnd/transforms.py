@@ -149,7 +149,8 @@ def one_for(outputs: Sequence[Any]) -> Any:
             f"a gradient needs a function that returns one real number, not {found}; reduce the result, as with np.sum "
             f"or np.abs, or use mg.jacobian, mg.vjp or mg.elementwise_grad"
         )
-    return np.ones_like(arrays[0])
+    one = arrays[0].dtype.type(1)
+    return one if arrays[0].ndim == 0 else np.full(arrays[0].shape, one)
 
 
 def on_trace(f: Function, argnums: int | Sequence[int], body: Callable[[Trace], Any]) -> Function:

@@ -27,7 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "rules": {"registry", "primitives"},
     "tape": {"registry"},
     "modes": {"registry", "tape"},
-    "arraylike": {"primitives"},
+    "arraylike": {"primitives", "tape"},
     "tensor": {"registry", "primitives", "tape", "modes", "arraylike"},
     "transforms": {"registry", "primitives", "tape", "modes", "tensor"},
     "recompute": {*ENGINE, "modes"},
