@@ -102,7 +102,7 @@ def quoted(text: str) -> str:
 
 def styled(text: str, bold: bool = False, color: str = "", size: int = 0) -> str:
     """Return text, escaped, as part of an HTML-like label."""
-    result = html.escape(text)
+    result = html.escape(text).replace("\\", "<font>&#92;</font>")  # Graphviz takes a backslash and N for the node's id
     if bold:
         result = f"<b>{result}</b>"
     marks = (f' color="{color}"' if color else "") + (f' point-size="{size}"' if size else "")
@@ -249,7 +249,7 @@ def tag_statement(id: str, source: Node) -> str:
     words = clean(source.name or source.text) or shape_text(source.shape, source.dtype) or "…"
     if source.kind not in ("parameter", "input") and source.shape:
         words += f" {source.shape}"
-    look |= {"label": f"<{styled(words, size=SMALL)}>", "margin": "0.05,0.02", "tooltip": _tooltip(source)}
+    look |= {"margin": "0.05,0.02", "label": f"<{styled(words, size=SMALL)}>", "tooltip": _tooltip(source)}
     return statement(id, look)
 
 

@@ -369,15 +369,12 @@ def values_of(array: Any) -> Values | None:
     nan = int(np.isnan(numbers).sum())
     elements = array.item() if array.size == 1 else array.tolist() if array.size <= IN_FULL else None
     finite = numbers[~bad] if bad.any() else numbers
+    largest = float(np.max(np.abs(finite), initial=0.0)) or 1.0  # sums of quotients by it can't overflow
     lowest = mean = highest = None
     if finite.size and array.dtype.kind != "c":
         lowest, highest = float(finite.min()), float(finite.max())
-        mean = float(lowest + np.mean(finite / 2 - lowest / 2) * 2)  # the halves can't overflow
-    return Values(array.size, elements, lowest, mean, highest, _norm(numbers, nan), nan, int(bad.sum()) - nan)
-
-
-def _norm(numbers: Any, nan: int) -> float:
-    largest = float(np.max(np.abs(numbers), initial=0.0))
-    if nan or not 0 < largest < math.inf:
-        return math.nan if nan else largest
-    return largest * float(np.linalg.norm(numbers / largest))  # squares of very large or small numbers don't fit
+        mean = min(max(float(np.mean(finite / largest)) * largest, lowest), highest)
+    norm = float(np.linalg.norm(finite / largest)) * largest
+    if bad.any():
+        norm = math.nan if nan else math.inf
+    return Values(array.size, elements, lowest, mean, highest, norm, nan, int(bad.sum()) - nan)

@@ -36,8 +36,12 @@ INSTALL = 'pip install "microgradnd[viz]"'
 PIXELS_PER_INCH = 192  # of a PNG: sharp on a slide
 WITH_PYGRAPHVIZ = """\
 import sys, pygraphviz
-graph = pygraphviz.AGraph(sys.stdin.buffer.read().decode())
-sys.stdout.buffer.write(graph.draw(format=sys.argv[1][2:], prog="dot", args=" ".join(sys.argv[2:])))
+try:
+    graph = pygraphviz.AGraph(sys.stdin.buffer.read().decode())
+    picture = graph.draw(format=sys.argv[1][2:], prog="dot", args=" ".join(sys.argv[2:]))
+except Exception as error:
+    sys.exit(f"{type(error).__name__}: {error}")
+sys.stdout.buffer.write(picture)
 """
 
 

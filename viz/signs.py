@@ -163,10 +163,12 @@ def _index(index: Any) -> str:
 
 
 def _brief(value: Any) -> str:
-    if isinstance(value, np.ndarray | list) and np.size(value) != 1:
-        return "array" if isinstance(value, np.ndarray) else "list"
     if isinstance(value, np.ndarray):
+        if value.size != 1:
+            return "array"
         value = value.item()
+    if isinstance(value, list):
+        return str(value) if len(value) <= 4 else "list"
     if isinstance(value, slice):
         ends = ["" if end is None else str(end) for end in (value.start, value.stop, value.step)]
         return ":".join(ends[:2] if value.step is None else ends)

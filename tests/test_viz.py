@@ -1,0 +1,734 @@
+"""Pictures: the model made from the tape, the DOT made from the model, the files made from DOT."""
+
+from __future__ import annotations
+
+import gc
+import html
+import re
+import stat
+import sys
+import weakref
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+
+import microgradnd as mg
+from microgradnd import nn, viz
+from microgradnd.primitives import relu
+from microgradnd.tape import Operation
+from microgradnd.viz import dot, render, signs
+from microgradnd.viz.graph import Graph, Node, graph, values_of
+
+MAGIC = {"svg": b"<?xml", "png": b"\x89PNG\r\n\x1a\n", "pdf": b"%PDF", "dot": b"digraph {"}
+
+
+class Seed:
+    """The documents' two-layer network on named Tensors."""
+
+    def __init__(self, named_data: bool = True) -> None:
+        rng = np.random.default_rng(0)
+        x, y = rng.standard_normal((100, 3)), rng.standard_normal((100, 1))
+        self.x: Any = mg.tensor(x, name="x") if named_data else x
+        self.y: Any = mg.tensor(y, name="y") if named_data else y
+        shapes = {"w1": (3, 32), "b1": (1, 32), "w2": (32, 1), "b2": (1, 1)}
+        self.parameters = {
+            name: mg.tensor(rng.standard_normal(shape), requires_grad=True, name=name) for name, shape in shapes.items()
+        }
+
+    def loss(self) -> mg.Tensor:
+        w1, b1, w2, b2 = self.parameters.values()
+        h = self.x @ w1 + b1
+        h.name = "h"
+        y_pred = relu(h) @ w2 + b2
+        y_pred.name = "y_pred"
+        loss: mg.Tensor = ((y_pred - self.y) ** 2).sum()
+        loss.name = "loss"
+        return loss
+
+
+def by_name(model: Graph) -> dict[str | None, Node]:
+    return {node.name: node for node in model.nodes}
+
+
+def by_id(model: Graph) -> dict[str, Node]:
+    return {node.id: node for node in model.nodes}
+
+
+def text_of(label: str) -> str:
+    """Return the text of an HTML-like label, which must be well-formed XML."""
+    return "".join(ElementTree.fromstring(f"<label>{label}</label>").itertext())
+
+
+def labels(source: str) -> dict[str, str]:
+    """Return the text of every node's and every edge's label in a DOT program, by its subject."""
+    found = re.findall(r"^\t(\S+(?: -> \S+)?) \[.*?label=<(.*?)>(?:, tooltip=.*)?\]$", source, re.MULTILINE)
+    return {subject: text_of(label) for subject, label in found}
+
+
+@pytest.fixture
+def no_dot(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Leave no program to be found."""
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+
+
+# The model
+
+
+def test_the_model_of_the_seed_network() -> None:
+    model = graph(Seed().loss())
+    assert [(node.id, node.kind, node.name, node.text, node.shape) for node in model.nodes] == [
+        ("n0", "input", "x", "", (100, 3)),
+        ("n1", "parameter", "w1", "", (3, 32)),
+        ("n2", "operation", None, "@", (100, 32)),
+        ("n3", "parameter", "b1", "", (1, 32)),
+        ("n4", "operation", "h", "+", (100, 32)),
+        ("n5", "operation", None, "relu", (100, 32)),
+        ("n6", "parameter", "w2", "", (32, 1)),
+        ("n7", "operation", None, "@", (100, 1)),
+        ("n8", "parameter", "b2", "", (1, 1)),
+        ("n9", "operation", "y_pred", "+", (100, 1)),
+        ("n10", "input", "y", "", (100, 1)),
+        ("n11", "operation", None, "−", (100, 1)),
+        ("n12", "operation", None, "x²", (100, 1)),
+        ("n13", "operation", "loss", "Σ", ()),
+        ("result", "result", "loss", "", ()),
+    ]
+    assert [(edge.source, edge.target, edge.position) for edge in model.edges] == [
+        ("n0", "n2", 0),
+        ("n1", "n2", 1),
+        ("n2", "n4", 0),
+        ("n3", "n4", 1),
+        ("n4", "n5", 0),
+        ("n5", "n7", 0),
+        ("n6", "n7", 1),
+        ("n7", "n9", 0),
+        ("n8", "n9", 1),
+        ("n9", "n11", 0),
+        ("n10", "n11", 1),
+        ("n11", "n12", 0),
+        ("n12", "n13", 0),
+        ("n13", "result", 0),
+    ]
+    assert model.left_out == 0
+
+
+@pytest.mark.parametrize("named_data", [True, False])
+def test_after_backward_the_same_graph_has_gradients(named_data: bool) -> None:
+    seed = Seed(named_data)
+    loss = seed.loss()
+    before = graph(loss)
+    loss.backward()
+    after = graph(loss)
+    assert isinstance(loss._node, Operation)
+    assert loss._node.args is None
+    if named_data:
+        assert [(n.id, n.kind, n.name, n.text, n.shape) for n in after.nodes] == [
+            (n.id, n.kind, n.name, n.text, n.shape) for n in before.nodes
+        ]
+        assert after.edges == before.edges
+    else:  # y was let go of with the subtraction: all that is left is that there was a constant
+        assert by_id(before)["n1_0"].shape == (100, 3)
+        assert by_id(after)["n1_0"] == Node("n1_0", "input")
+        assert "− const" in [node.text for node in after.nodes]
+    nodes = by_name(after)
+    for name, parameter in seed.parameters.items():
+        values, grad = nodes[name].values, nodes[name].grad
+        assert values is not None
+        assert grad is not None
+        assert grad.norm == pytest.approx(float(np.linalg.norm(parameter.grad)), rel=1e-12)
+        assert values.mean == pytest.approx(float(parameter.data.mean()), rel=1e-9)
+        assert (values.lowest, values.highest) == (parameter.data.min(), parameter.data.max())
+    assert nodes["loss"].values is not None
+    assert nodes["loss"].values.elements == loss.item()
+
+
+def test_an_optimizer_step_changes_the_values_but_not_the_ids() -> None:
+    seed = Seed()
+    loss = seed.loss()
+    loss.backward()
+    before = graph(loss)
+    with mg.no_grad():
+        for parameter in seed.parameters.values():
+            parameter -= 0.01 * parameter.grad
+    after = graph(loss)
+    assert [(n.id, n.name, n.text) for n in after.nodes] == [(n.id, n.name, n.text) for n in before.nodes]
+    values = by_name(after)["w1"].values
+    assert values is not None
+    assert values.highest == seed.parameters["w1"].data.max()
+
+
+def test_two_drawings_of_one_computation_are_equal() -> None:
+    assert viz.draw(Seed().loss()).source == viz.draw(Seed().loss()).source
+
+
+def test_gradients_of_results_that_retain_them() -> None:
+    x = mg.tensor(3.0, requires_grad=True)
+    y = x * x
+    y.name = "y"
+    y.retain_grad()
+    z = 2 * y
+    z.retain_grad()
+    z.backward()
+    nodes = by_id(graph(z))
+    assert nodes["n1"].grad is not None
+    assert nodes["n1"].grad.elements == 2.0
+    assert nodes["result"].grad is not None
+    assert nodes["result"].grad.elements == 1.0
+    assert labels(viz.draw(z).source)["n1 -> n2"].replace("\xa0", "") == "y = 9grad 2"
+
+
+def test_gradients_that_are_tensors() -> None:
+    x = mg.tensor(3.0, requires_grad=True, name="x")
+    (x**3).backward(create_graph=True)
+    node = graph(x).nodes[0]
+    assert node.grad is not None
+    assert node.grad.elements == 27.0
+
+
+@given(
+    values=arrays(
+        np.float64,
+        array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4),
+        elements=st.floats(allow_nan=True, allow_infinity=True),
+    )
+)
+@example(values=np.array([1e308, 1e308, -1e308, 3.0, 4.0]))
+@example(values=np.array([5e-324, 0.0, 0.0, 0.0, -5e-324]))
+@example(values=np.zeros((0, 3)))
+def test_what_is_said_of_an_array_is_true(values: Any) -> None:
+    said = values_of(values)
+    assert said is not None
+    finite = values[np.isfinite(values)]
+    assert (said.size, said.nan, said.inf) == (values.size, np.isnan(values).sum(), np.isinf(values).sum())
+    if values.size <= 4:
+        np.testing.assert_array_equal(np.reshape(said.elements, values.shape), values)
+    else:
+        assert said.elements is None
+    if finite.size:
+        assert said.lowest is not None
+        assert said.mean is not None
+        assert said.highest is not None
+        assert (said.lowest, said.highest) == (finite.min(), finite.max())
+        assert said.lowest <= said.mean <= said.highest
+        exact = float(np.mean(finite.astype(np.longdouble)))
+        assert said.mean == pytest.approx(exact, rel=1e-9, abs=1e-12 * float(np.abs(finite).max()))
+    else:
+        assert (said.lowest, said.mean, said.highest) == (None, None, None)
+    if not said.nan and not said.inf:
+        exact = float(np.sqrt(np.sum(np.square(values.astype(np.longdouble)))))
+        assert said.norm == pytest.approx(exact, rel=1e-9, abs=1e-323)
+    dot.values_text(said)
+
+
+@pytest.mark.parametrize(
+    ("values", "text"),
+    [
+        (np.array(2.5), "2.5"),
+        (np.array([[1.0, -2.0], [0.125, 1e-9]]), "[[1, -2], [0.125, 1e-09]]"),
+        (np.arange(5.0), "min 0  mean 2  max 4"),
+        (np.full((3, 3), 0.1), "all 0.1"),
+        (np.zeros((0, 2)), "[]"),
+        (np.array([True, False]), "[True, False]"),
+        (np.array([1 + 2j]), "1+2j"),
+        (np.full(9, 3j), "‖·‖ 9"),
+        (np.array([np.nan, 1.0]), "[NaN, 1]"),
+        (np.array([np.nan, -np.inf, 1, 2, 3, np.inf]), "1 NaN, 2 Inf of 6"),
+        (np.array([10**18, 0]), "[1e+18, 0]"),
+        (10**400, None),
+        (np.array(["text"]), None),
+        ("text", None),
+    ],
+)
+def test_numbers_in_words(values: Any, text: str | None) -> None:
+    said = values_of(values)
+    assert (said and dot.values_text(said)) == text
+
+
+def test_the_model_keeps_no_array_alive() -> None:
+    w = mg.tensor(np.ones(1000), requires_grad=True)
+    loss = (w * np.arange(1000.0)).sum()
+    arrays_ = [weakref.ref(w.data), weakref.ref(loss._node.parents[0].out)]  # type: ignore[union-attr]
+    gc.disable()
+    try:
+        model = graph(loss)
+        drawing = viz.draw(loss)
+        del w, loss
+        assert [array() for array in arrays_] == [None, None]
+    finally:
+        gc.enable()
+    assert len(model.nodes) == 5
+    assert "(1000,)" in drawing.source
+
+
+# Operations in words
+
+
+@pytest.mark.parametrize(
+    ("compute", "before", "after"),
+    [
+        (lambda x: x + 2, "+ 2", "+ const"),
+        (lambda x: 2 - x, "2 −", "const −"),
+        (lambda x: x * np.float32(0.1), "× 0.1", "× const"),
+        (lambda x: x / np.array([4.0]), "÷ 4", "÷ const"),
+        (lambda x: x * np.ones(2), "×", "× const"),
+        (lambda x: x * x, "×", "×"),
+        (lambda x: np.ones((3, 2)) @ x, "@", "@"),
+        (lambda x: x**2, "x²", "x²"),
+        (lambda x: x**-3, "x⁻³", "xⁿ"),
+        (lambda x: x**0.5, "x^0.5", "xⁿ"),
+        (lambda x: 2**x, "2ˣ", "aˣ"),
+        (lambda x: x**x, "xʸ", "xʸ"),
+        (lambda x: -x, "−x", "−x"),
+        (lambda x: abs(x), "|x|", "|x|"),
+        (lambda x: np.exp(x), "eˣ", "eˣ"),
+        (lambda x: np.sqrt(x), "√x", "√x"),
+        (lambda x: x.T, "xᵀ", "xᵀ"),
+        (lambda x: np.tanh(x), "tanh", "tanh"),
+        (lambda x: relu(x), "relu", "relu"),
+        (lambda x: np.maximum(x, 0), "maximum 0", "maximum const"),
+        (lambda x: x.sum(), "Σ", "Σ"),
+        (lambda x: x.sum(axis=0), "Σ axis=0", "Σ axis=0"),
+        (lambda x: np.mean(x, axis=0, keepdims=True), "mean axis=0", "mean axis=0"),
+        (lambda x: x[0], "[0]", "[…]"),
+        (lambda x: x[None, ::-1], "[None, ::-1]", "[…]"),
+        (lambda x: x[..., 1:], "[…, 1:]", "[…]"),
+        (lambda x: x[np.array([0, 1])], "[array]", "[…]"),
+        (lambda x: x[[0, 1, 1]], "[[0, 1, 1]]", "[…]"),
+        (lambda x: x[[0] * 9], "[list]", "[…]"),
+        (lambda x: x.astype(np.float32), "float32", "astype"),
+        (lambda x: x.reshape(2, 1), "reshape", "reshape"),
+        (lambda x: np.where(np.array([True, False]), x, 0.0), "where y=0", "where"),
+        (lambda x: np.swapaxes(x[None], 0, 1), "swapaxes axis1=0 axis2=1", "swapaxes"),
+    ],
+)
+def test_operations_are_written_as_in_mathematics(compute: Any, before: str, after: str) -> None:
+    y = compute(mg.tensor([1.0, 2.0], requires_grad=True))
+    assert " ".join(filter(None, signs.written(y._node))) == before
+    y.backward(np.ones(y.shape))
+    assert " ".join(filter(None, signs.written(y._node))) == after
+
+
+def test_a_users_own_operation_goes_by_its_name() -> None:
+    @mg.primitive
+    def scaled(x: Any, by: float, label: str = "") -> Any:
+        return x * by
+
+    mg.defvjp(scaled, lambda g, out, x, by, label="": g * by)
+    y = scaled(mg.tensor([1.0, 2.0], requires_grad=True), 3.0, label="<b>")
+    assert signs.written(y._node) == ("scaled", "by=3 label=<b>")
+    assert labels(viz.draw(y).source)["n1"] == "scaledby=3 label=<b>"
+
+
+def test_numbers_that_no_float_can_hold() -> None:
+    assert signs.number(10**400) == "1e400"
+    assert signs.number(-(10**400)) == "-1e400"
+
+
+# What isn't a computation
+
+
+def test_a_leaf_is_drawn_alone() -> None:
+    model = graph(mg.tensor([1.0, 2.0], requires_grad=True, name="w"))
+    assert [(node.kind, node.name) for node in model.nodes] == [("parameter", "w")]
+    assert labels(viz.draw(mg.tensor([1.0, 2.0], name="x")).source) == {"n0": "x  (2,)[1, 2]"}
+
+
+def test_a_tensor_computed_under_no_grad_is_drawn_alone() -> None:
+    w = mg.tensor(2.0, requires_grad=True)
+    with mg.no_grad():
+        y = w * w
+    assert [(node.kind, node.name) for node in graph(y).nodes] == [("input", None)]
+    assert labels(viz.draw(y).source) == {"n0": "4"}
+
+
+@pytest.mark.parametrize(
+    ("thing", "what"),
+    [(np.ones((2, 3)), r"an array of shape \(2, 3\)"), (3.0, "a float"), ([1.0], "a list"), (None, "a NoneType")],
+)
+def test_only_tensors_are_drawn(thing: Any, what: str, tmp_path: Path) -> None:
+    for attempt in (lambda: viz.draw(thing), lambda: viz.save(thing, tmp_path / "a.svg")):
+        with pytest.raises(TypeError, match=rf"drawn of a Tensor.*not of {what}; compute with mg.tensor"):
+            attempt()
+
+
+@pytest.mark.parametrize("max_nodes", [0, -1])
+def test_something_must_be_left_to_draw(max_nodes: int) -> None:
+    with pytest.raises(ValueError, match=f"max_nodes={max_nodes} leaves nothing"):
+        viz.draw(Seed().loss(), max_nodes=max_nodes)
+
+
+def test_directions(tmp_path: Path) -> None:
+    loss = Seed().loss()
+    for rankdir in ("TB", "LR", "BT", "RL"):
+        assert re.search(rf'rankdir="?{rankdir}', viz.draw(loss, rankdir=rankdir).source)
+    for attempt in (lambda: viz.draw(loss, rankdir="up"), lambda: viz.save(loss, tmp_path / "a.dot", rankdir="up")):
+        with pytest.raises(ValueError, match="rankdir='up' is no direction; use one of TB, LR, BT, RL"):
+            attempt()
+
+
+# Large graphs
+
+
+def test_of_a_deep_graph_the_newest_part_is_drawn() -> None:
+    y = x = mg.tensor(1.5, requires_grad=True, name="x")
+    for _ in range(100_000):
+        y = y * 1.0
+    model = graph(y, max_nodes=10)
+    assert [node.kind for node in model.nodes] == ["older", *["operation"] * 10, "result"]
+    assert model.left_out == 99_991
+    assert [node.id for node in model.nodes[1:3]] == ["n99991", "n99992"]
+    assert (model.edges[0].source, model.edges[0].target) == ("older", "n99991")
+    assert labels(viz.draw(y, max_nodes=10).source)["older"] == "… 99,991 older nodes, not drawn"
+    assert len(graph(y).nodes) == 202
+    assert graph(x).left_out == 0
+
+
+def test_a_part_has_the_ids_of_the_whole() -> None:
+    loss = Seed().loss()
+    whole = by_id(graph(loss))
+    for max_nodes in range(1, 14):
+        part = graph(loss, max_nodes)
+        assert len(part.nodes) == max_nodes + 2
+        assert part.left_out == 14 - max_nodes
+        assert all(whole[node.id] == node for node in part.nodes if node.kind != "older")
+        assert {edge.target for edge in part.edges} <= set(by_id(part))
+    assert len(graph(loss, 14).nodes) == 15
+
+
+def test_arrays_count_among_the_nodes() -> None:
+    y = mg.tensor(np.ones(3), requires_grad=True) * np.arange(3.0)
+    assert len(graph(y, 3).nodes) == 4
+    part = graph(y, 2)
+    assert [node.kind for node in part.nodes] == ["older", "parameter", "operation", "result"]
+    assert part.left_out == 1
+
+
+def test_an_array_that_is_used_twice_is_one_node() -> None:
+    x, w = np.ones((4, 3)), mg.tensor(np.ones((3, 2)), requires_grad=True)
+    model = graph((x @ w) * (x @ w + 1))
+    assert [node.id for node in model.nodes if node.kind == "input"] == ["n1_0"]
+
+
+def test_operations_with_very_many_operands() -> None:
+    parts = [mg.tensor(np.ones(2), requires_grad=True) for _ in range(1000)]
+    model = graph(np.concatenate(parts))
+    assert len(model.nodes) == 202
+    assert model.left_out == 801
+    x: Any = [parts[0]]
+    for _ in range(60):
+        x.append(np.concatenate(x)[:2])
+    model = graph(x[-1], max_nodes=100)
+    assert len(model.edges) <= 10 * 100
+
+
+def test_far_uses_of_a_weight_start_from_a_tag() -> None:
+    w, h = mg.tensor(np.ones((2, 2)), requires_grad=True, name="w"), mg.tensor(np.ones((3, 2)), name="h")
+    for _ in range(40):
+        h = np.tanh(h @ w)
+    source = viz.draw(h).source
+    starts = re.findall(r"^\t(n1(?:_\S+)?) -> ", source, re.MULTILINE)
+    assert len(starts) == len(set(starts)) + starts.count("n1") - 1 == 40
+    assert 1 < starts.count("n1") < 10
+    assert {labels(source)[tag] for tag in starts if tag != "n1"} == {"w"}
+
+
+def test_a_residual_connection_is_one_line() -> None:
+    x = h = mg.tensor(np.ones((3, 2)), requires_grad=True, name="x")
+    for _ in range(10):
+        h = np.tanh(h)
+    assert "n0 -> n11" in viz.draw(h + x).source
+
+
+# Modules
+
+
+def test_operations_lie_in_the_modules_whose_parameters_they_use() -> None:
+    rng = np.random.default_rng(0)
+    names = ["0.weight", "0.bias", "2.weight", "2.bias"]
+    w0, b0, w2, b2 = (
+        mg.tensor(rng.standard_normal(shape), requires_grad=True, name=name)
+        for name, shape in zip(names, [(4, 3), (4,), (1, 4), (1,)], strict=True)
+    )
+    loss = ((relu(np.ones((5, 3)) @ w0.T + b0) @ w2.T + b2) ** 2).sum()
+    expected = {
+        "n0": ("0",),  # weight
+        "n1": ("0",),  # transposed
+        "n2": ("0",),  # @
+        "n3": ("0",),  # bias
+        "n4": ("0",),  # +
+        "n6": ("2",),
+        "n7": ("2",),
+        "n8": ("2",),
+        "n9": ("2",),
+        "n10": ("2",),
+    }
+    assert {node.id: node.scope for node in graph(loss).nodes if node.scope} == expected
+    source = viz.draw(loss).source
+    assert source.count("subgraph cluster_") == 2
+    assert source.count("{") == source.count("}")
+    loss.backward()
+    assert {node.id: node.scope for node in graph(loss).nodes if node.scope} == expected
+
+
+def test_modules_lie_in_modules() -> None:
+    rng = np.random.default_rng(0)
+    block = nn.Sequential(nn.Linear(2, 3, rng=rng), nn.Tanh(), nn.Linear(3, 2, rng=rng))
+    net = nn.Sequential(block, nn.Linear(2, 1, rng=rng))
+    nodes = graph(net(np.ones((4, 2))).sum()).nodes
+    assert {node.name: node.scope for node in nodes if node.kind == "parameter"} == {
+        "0.0.weight": ("0", "0.0"),
+        "0.0.bias": ("0", "0.0"),
+        "0.2.weight": ("0", "0.2"),
+        "0.2.bias": ("0", "0.2"),
+        "1.weight": ("1",),
+        "1.bias": ("1",),
+    }
+    assert next(node.scope for node in nodes if node.text == "tanh") == ("0",)  # between two operations of it
+
+
+def test_a_module_that_another_interrupts_has_no_frame() -> None:
+    tied = mg.tensor(np.ones((2, 2)), requires_grad=True, name="embedding.weight")
+    inner = mg.tensor(np.ones((2, 2)), requires_grad=True, name="body.weight")
+    nodes = graph((np.ones((3, 2)) @ tied) @ inner @ tied).nodes
+    assert {node.scope for node in nodes} == {(), ("body",)}
+
+
+@pytest.mark.parametrize("name", ["lr=0.5", "a b.c", ".", "a.", ".a", "3.5 volts"])
+def test_a_dot_in_a_name_is_no_path(name: str) -> None:
+    assert graph(mg.tensor(1.0, requires_grad=True, name=name) * 2).nodes[0].scope == ()
+
+
+# DOT
+
+
+def test_the_dot_of_the_seed_network_shows_the_numbers() -> None:
+    seed = Seed()
+    loss = seed.loss()
+    loss.backward()
+    said = labels(viz.draw(loss).source)
+    w1, b2 = seed.parameters["w1"], seed.parameters["b2"]
+    low, mean, high = (f"{value:.3g}" for value in (w1.data.min(), w1.data.mean(), w1.data.max()))
+    norm = np.sqrt(np.sum(w1.grad**2))
+    assert said["n1"] == f"w1  (3, 32)min {low}  mean {mean}  max {high}‖grad‖ {norm:.4g}"
+    assert said["n8"] == f"b2  (1, 1){b2.item():.4g}grad {b2.grad.item():.4g}"
+    assert said["result"] == f"loss{loss.item():.4g}"
+    assert said["n4 -> n5"].strip("\xa0") == "h (100, 32)"
+    assert said["n9 -> n11:nw"].strip("\xa0") == "y_pred (100, 1)"
+    assert said["n2"] == "@"
+
+
+def test_a_scalar_expression_shows_its_values() -> None:
+    a, b = (mg.tensor(value, requires_grad=True, name=name) for name, value in (("a", -4.0), ("b", 2.0)))
+    c = a * b
+    c.name = "c"
+    said = labels(viz.draw(c + b**3).source)
+    assert said["n0"] == "a-4"
+    assert said["n2 -> n4"].strip("\xa0") == "c = -8"
+    assert said["result"] == "0"
+
+
+def test_operands_of_a_difference_arrive_in_their_order() -> None:
+    a, b = (mg.tensor(1.0, requires_grad=True) for _ in "ab")
+    for rankdir, (first, second) in dot.SIDES.items():
+        source = viz.draw(a - b, rankdir=rankdir).source
+        assert f"n0 -> n2:{first}\n" in source
+        assert f"n1 -> n2:{second}\n" in source
+    assert "n0 -> n2\n" in viz.draw(a + b).source
+
+
+def test_shape_and_colour_tell_the_same() -> None:
+    assert len({look["color"] for look in dot.LOOKS.values() if "filled" in look["style"]}) == 4
+    forms = {(look["shape"], look["style"], look.get("peripheries")) for look in dot.LOOKS.values()}
+    assert len(forms) == len(dot.LOOKS)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_is_red(bad: float) -> None:
+    w = mg.tensor(np.ones(5), requires_grad=True, name="w")
+    x = mg.tensor([1.0, 2.0, 3.0, 4.0, bad], name="x")
+    h = w * x
+    loss = h.sum()
+    source = viz.draw(loss).source
+    word = "NaN" if np.isnan(bad) else "Inf"
+    lines = {line.split(" [")[0].strip(): line for line in source.splitlines()}
+    for subject in ("n1", "n2", "n3", "result", "n2 -> n3"):
+        assert f'color="{dot.ALARM}"' in lines[subject]
+    for subject in ("n1", "n2 -> n3"):
+        assert f"<b>1 {word} of 5</b>" in lines[subject]
+    assert dot.ALARM not in lines["n0"]
+    loss.backward()
+    lines = {line.split(" [")[0].strip(): line for line in viz.draw(loss).source.splitlines()}
+    assert dot.ALARM in lines["n0"]
+    assert f"grad 1 {word} of 5" in lines["n0"]
+
+
+def test_dtypes_are_named_where_they_are_not_the_default() -> None:
+    w = mg.tensor(np.ones(5), requires_grad=True, dtype=np.float32, name="w")
+    assert labels(viz.draw(w * 2).source)["n0"].startswith("w  (5,) float32")
+
+
+NASTY = [
+    'say "no"',
+    "<b>bold</b>",
+    "a & b &amp; c",
+    "two\nlines\ttab",
+    "\\N \\G \\l",
+    "🎉 日本 ∂",
+    "x" * 10_000,
+    "\x00\ud800\u202e",
+]
+
+
+@given(name=st.text(min_size=1, max_size=60), value=st.floats(allow_nan=False))
+@example(name=NASTY[0], value=1.0)
+@example(name=NASTY[1], value=1.0)
+@example(name=NASTY[2], value=1.0)
+@example(name=NASTY[3], value=1.0)
+@example(name=NASTY[4], value=1.0)
+@example(name=NASTY[5], value=1.0)
+@example(name=NASTY[6], value=1.0)
+@example(name=NASTY[7], value=1.0)
+@example(name=" ", value=1.0)
+def test_any_name_can_be_drawn(name: str, value: float) -> None:
+    w = mg.tensor([value, value], requires_grad=True, name=name)
+    y = w * 1.0
+    y.name = name
+    source = viz.draw(y + 1).source
+    shown = dot.clean(name)
+    assert len(shown) <= dot.LONGEST
+    expected = f"{shown}  (2,)" if shown else "(2,)"
+    assert labels(source)["n0"].startswith(expected)
+    assert labels(source)["n1 -> n2"].strip("\xa0").startswith(" ".join(filter(None, (shown, "(2,)"))))
+    assert source.encode()
+    assert all(line.count('"') % 2 == 0 for line in source.replace("\\\\", "").replace('\\"', "").splitlines())
+
+
+@pytest.mark.usefixtures("no_dot")
+def test_nasty_names_come_out_of_graphviz_as_they_went_in() -> None:
+    parts = [mg.tensor(np.ones(9), requires_grad=True, name=name) for name in NASTY]
+    svg = ElementTree.fromstring(render.render(viz.draw(np.concatenate(parts)).source, "svg"))
+    texts = [(text.text or "").replace("\xa0", " ").strip() for text in svg.iter("{http://www.w3.org/2000/svg}text")]
+    assert {dot.clean(name) for name in NASTY if "\\" not in name} <= set(texts)
+    assert "x" * 39 + "…" in texts
+    first = texts.index("\\")  # a backslash is a text of its own, for \\N would become the node's id
+    assert "".join(texts[first : first + 6]) == "\\N\\G\\l"
+
+
+# Files
+
+
+@pytest.mark.usefixtures("no_dot")
+@pytest.mark.parametrize("suffix", [".svg", ".png", ".pdf", ".dot", ".PNG"])
+def test_files_are_written_without_the_program_dot(suffix: str, tmp_path: Path) -> None:
+    loss = Seed().loss()
+    path = viz.save(loss, tmp_path / "new" / "folder" / f"graph{suffix}")
+    assert path.read_bytes().startswith(MAGIC[suffix[1:].lower()])
+    again = viz.save(viz.draw(loss), str(tmp_path / f"drawing{suffix}"))
+    assert again.read_bytes().startswith(MAGIC[suffix[1:].lower()])
+
+
+@pytest.mark.usefixtures("no_dot")
+def test_the_numbers_are_in_the_svg(tmp_path: Path) -> None:
+    seed = Seed()
+    loss = seed.loss()
+    loss.backward()
+    text = html.unescape(viz.save(loss, tmp_path / "graph.svg").read_text(encoding="utf-8")).replace("\xa0", " ")
+    assert f">{loss.item():.4g}</text>" in text
+    for name, parameter in seed.parameters.items():
+        assert f">{name}</text>" in text
+        norm = float(np.linalg.norm(parameter.grad))
+        assert f">‖grad‖ {norm:.4g}<" in text or f">grad {parameter.grad.item():.4g}<" in text
+
+
+@pytest.mark.usefixtures("no_dot")
+def test_letters_are_letters() -> None:
+    first, second = (render.render(f'digraph {{a [label="{letter}"]}}', "png") for letter in "bd")
+    assert first != second  # without a font both are the same box
+
+
+@pytest.mark.usefixtures("no_dot")
+def test_a_drawing_shows_itself_in_jupyter() -> None:
+    drawing = viz.draw(Seed().loss())
+    bundle = drawing._repr_mimebundle_()
+    assert "y_pred" in bundle["image/svg+xml"]
+    assert drawing.pipe(format="png").startswith(MAGIC["png"])
+    assert drawing.copy().source == drawing.source
+
+
+@pytest.mark.usefixtures("no_dot")
+def test_a_drawing_can_be_restyled() -> None:
+    drawing = viz.draw(mg.tensor(1.0, requires_grad=True) * 2)
+    drawing.attr(bgcolor="#123456")
+    assert b"#123456" in render.render(drawing.source, "svg")
+
+
+@pytest.mark.parametrize("path", ["graph.gif", "graph", "folder.svg/graph"])
+def test_an_unknown_suffix_is_refused_with_the_known_ones(path: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"must end in one of \.svg, \.png, \.pdf, \.dot"):
+        viz.save(Seed().loss(), tmp_path / path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_drawing_takes_no_options(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match=r"rankdir: a drawing that is made .* pass this to viz.draw\(\)"):
+        viz.save(viz.draw(Seed().loss()), tmp_path / "graph.svg", rankdir="LR")
+    with pytest.raises(TypeError, match="colour"):
+        viz.save(Seed().loss(), tmp_path / "graph.svg", colour="red")
+
+
+def test_the_program_dot_is_used_where_there_is_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    program = tmp_path / "dot"
+    program.write_text(f"#!{sys.executable}\nimport sys\nprint(sys.argv[1:], sys.stdin.read()[:9])\n")
+    program.chmod(program.stat().st_mode | stat.S_IEXEC)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    path = viz.save(Seed().loss(), tmp_path / "graph.png")
+    assert path.read_text() == f"['-Tpng', '-Gdpi={render.PIXELS_PER_INCH}'] digraph {{\n"
+    assert "digraph" in viz.draw(Seed().loss()).pipe(format="svg", encoding="utf-8")
+
+
+@pytest.mark.usefixtures("no_dot")
+def test_what_graphviz_cannot_draw_is_an_error() -> None:
+    with pytest.raises(RuntimeError, match=r"Graphviz couldn't draw this graph .*syntax error"):
+        render.render("digraph { a -> }", "svg")
+
+
+# Missing packages
+
+
+def test_without_graphviz_draw_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "graphviz", None)
+    render._drawing_class.cache_clear()
+    loss = Seed().loss()
+    with pytest.raises(ImportError, match=r'graphviz: pip install "microgradnd\[viz\]"'):
+        viz.draw(loss)
+    assert viz.save(loss, tmp_path / "graph.dot").read_bytes().startswith(MAGIC["dot"])
+    monkeypatch.setenv("PATH", "")
+    assert viz.save(loss, tmp_path / "graph.svg").read_bytes().startswith(MAGIC["svg"])
+
+
+@pytest.mark.usefixtures("no_dot")
+def test_without_any_layout_save_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "pygraphviz", None)
+    loss = Seed().loss()
+    with pytest.raises(ImportError, match=r'needs Graphviz: pip install "microgradnd\[viz\]", or install .* dot'):
+        viz.save(loss, tmp_path / "graph.svg")
+    assert viz.save(loss, tmp_path / "graph.dot").read_bytes().startswith(MAGIC["dot"])
+
+
+def test_without_matplotlib_the_fonts_of_the_system_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FONTCONFIG_FILE", raising=False)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with render._fonts() as environment:
+        assert "FONTCONFIG_FILE" not in environment
+
+
+def test_fonts_that_the_user_has_configured_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FONTCONFIG_FILE", "mine")
+    with render._fonts() as environment:
+        assert environment["FONTCONFIG_FILE"] == "mine"
