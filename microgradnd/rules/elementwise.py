@@ -1,8 +1,8 @@
 """Derivatives of the elementwise functions.
 
 Owns: one line per NumPy ufunc (and its elementwise relatives): the partial derivative for each argument, times `g`.
-Must not own: broadcasting, which the tape undoes for all of them.
-Read next: `reductions.py`.
+Must not own: broadcasting, which the tape undoes for all of them; choosing among arrays (`choice.py`).
+Read next: `choice.py`.
 
 `g` is the cotangent of the result, `out` the result. An elementwise Jacobian is diagonal, so each line is the JVP
 rule too. At a kink the line says which value it takes; NumPy's warnings at poles (1/0, log 0) come through.
@@ -10,12 +10,13 @@ rule too. At a kink the line says which value it takes; NumPy's warnings at pole
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from microgradnd import primitives
-from microgradnd.registry import defjvp, defvjp, elementwise, linear, plain
+from microgradnd.registry import Results, composite, defjvp, defvjp, elementwise, linear, plain, primitive
 
 LOG2, LOG10 = float(np.log(2.0)), float(np.log(10.0))
 
@@ -33,16 +34,24 @@ elementwise(np.sqrt, lambda g, out, x: g / (2 * out))
 elementwise(np.cbrt, lambda g, out, x: g / (3 * out * out))
 elementwise(np.remainder, lambda g, out, x, y: g, lambda g, out, x, y: -g * np.floor_divide(x, y))
 elementwise(np.fmod, lambda g, out, x, y: g, lambda g, out, x, y: -g * np.trunc(x / y))
+elementwise(np.ldexp, lambda g, out, x, exponent: np.ldexp(g, exponent), None)
+defvjp(np.frexp, lambda g, out, x: np.ldexp(g[0], -out[1]))  # the exponent is an integer
+defjvp(np.frexp, lambda t, out, x: Results((np.ldexp(t, -out[1]), None)))
+defvjp(np.modf, lambda g, out, x: g[0])
+defjvp(np.modf, lambda t, out, x: Results((t, 0 * t)))
+composite(np.divmod)(lambda x, y, /: (np.floor_divide(x, y), np.remainder(x, y)))
 
 
 def power_base(g: Any, out: Any, x: Any, y: Any) -> Any:
     """Return g * y * x**(y - 1), which is 0 for x = y = 0."""
+    if type(y) in (int, float):
+        return g * (y * x ** (y - 1)) if y else 0 * g
     return g * (y * x ** np.where((x == 0) & (y == 0), 1.0, y - 1))
 
 
 def power_exponent(g: Any, out: Any, x: Any, y: Any) -> Any:
-    """Return g * log(x) * x**y, which is 0 for x = 0, its limit for y > 0."""
-    return g * (np.log(np.where(x == 0, 1.0, x)) * out)
+    """Return g * log(x) * x**y, which for x = 0 and y >= 0 is 0: the limit, but for y = 0."""
+    return g * (np.log(np.where((x == 0) & (np.real(y) >= 0), 1.0, x)) * out)
 
 
 elementwise(np.power, power_base, power_exponent)
@@ -57,8 +66,24 @@ elementwise(np.log, lambda g, out, x: g / x)
 elementwise(np.log2, lambda g, out, x: g / (LOG2 * x))
 elementwise(np.log10, lambda g, out, x: g / (LOG10 * x))
 elementwise(np.log1p, lambda g, out, x: g / (x + 1))
-elementwise(np.logaddexp, lambda g, out, x, y: g * np.exp(x - out), lambda g, out, x, y: g * np.exp(y - out))
-elementwise(np.logaddexp2, lambda g, out, x, y: g * np.exp2(x - out), lambda g, out, x, y: g * np.exp2(y - out))
+
+
+def difference(x: Any, out: Any) -> Any:
+    """Return x - out, whose exponential is the share that x has in the sum: all of inf, nothing of -inf."""
+    same = x == out
+    return np.where(same, np.where(out == -np.inf, out, 0), x - np.where(same, 0, out))
+
+
+elementwise(
+    np.logaddexp,
+    lambda g, out, x, y: g * np.exp(difference(x, out)),
+    lambda g, out, x, y: g * np.exp(difference(y, out)),
+)
+elementwise(
+    np.logaddexp2,
+    lambda g, out, x, y: g * np.exp2(difference(x, out)),
+    lambda g, out, x, y: g * np.exp2(difference(y, out)),
+)
 
 # Trigonometric and hyperbolic functions
 
@@ -68,7 +93,11 @@ elementwise(np.tan, lambda g, out, x: g * (1 + out * out))
 elementwise(np.arcsin, lambda g, out, x: g / np.sqrt(1 - x * x))
 elementwise(np.arccos, lambda g, out, x: -g / np.sqrt(1 - x * x))
 elementwise(np.arctan, lambda g, out, x: g / (1 + x * x))
-elementwise(np.arctan2, lambda g, out, x, y: g * (y / (x * x + y * y)), lambda g, out, x, y: -g * (x / (x * x + y * y)))
+elementwise(
+    np.arctan2,
+    lambda g, out, x, y: g * (y / nonzero(x * x + y * y)),
+    lambda g, out, x, y: -g * (x / nonzero(x * x + y * y)),
+)
 elementwise(np.sinh, lambda g, out, x: g * np.cosh(x))
 elementwise(np.cosh, lambda g, out, x: g * np.sinh(x))
 elementwise(np.tanh, lambda g, out, x: g * (1 - out * out))
@@ -81,6 +110,11 @@ elementwise(np.rad2deg, lambda g, out, x: g * (180 / np.pi))
 elementwise(np.degrees, lambda g, out, x: g * (180 / np.pi))
 
 # Kinks: abs'(0) = 0, relu'(0) = 0; where two arguments tie for the maximum or minimum they share the gradient
+
+
+def nonzero(divisor: Any) -> Any:
+    """Return a divisor with 1 for 0, for a numerator that is 0 there too, and a quotient that shall be."""
+    return np.where(divisor == 0, 1, divisor)
 
 
 def share(g: Any, x: Any, y: Any, wins: Any) -> Any:
@@ -106,51 +140,112 @@ elementwise(primitives.relu, lambda g, out, x: g * (out > 0))
 # hypot'(0, 0) = 0, as for the norm: x and y are 0 there, so any divisor will do
 elementwise(
     np.hypot,
-    lambda g, out, x, y: g * (x / np.where(out == 0, 1, out)),
-    lambda g, out, x, y: g * (y / np.where(out == 0, 1, out)),
+    lambda g, out, x, y: g * (x / nonzero(out)),
+    lambda g, out, x, y: g * (y / nonzero(out)),
 )
 elementwise(np.copysign, lambda g, out, x, y: g * (np.copysign(1.0, y) * np.sign(x)), lambda g, out, x, y: 0 * g)
 elementwise(np.heaviside, lambda g, out, x, y: 0 * g, lambda g, out, x, y: g * (x == 0))
 for step in (np.floor, np.ceil, np.trunc, np.rint, np.fix):
     elementwise(step, lambda g, out, x: 0 * g)  # flat between its jumps
 elementwise(np.floor_divide, lambda g, out, x, y: 0 * g, lambda g, out, x, y: 0 * g)
-elementwise(np.round, lambda g, out, x, decimals=0: 0 * g)
+for rounding in (np.round, np.around):
+    elementwise(rounding, lambda g, out, x, decimals=0: 0 * g)
 
 
 def sign(x: Any, magnitude: Any) -> Any:
     """Return x / |x|, the direction of a complex number, spelled so that it can be differentiated; 0 for 0."""
-    return x / np.where(magnitude == 0, 1, magnitude)
+    return x / nonzero(magnitude)
 
 
 def sign_tangent(t: Any, out: Any, x: Any) -> Any:
-    """Return what of t turns the direction of a complex number; a real one has no direction to turn."""
-    return (t - out * np.real(np.conj(out) * t)) / np.abs(x) if x.dtype.kind == "c" else 0 * t
+    """Return what of t turns the direction of a complex number; a real one has no direction to turn, nor has 0."""
+    return (x != 0) * (t - out * np.real(np.conj(out) * t)) / nonzero(np.abs(x)) if x.dtype.kind == "c" else 0 * t
 
 
 def sign_cotangent(g: Any, out: Any, x: Any) -> Any:
     """Return the transpose of `sign_tangent`."""
-    return (g - np.conj(out) * np.real(out * g)) / np.abs(x) if x.dtype.kind == "c" else 0 * g
+    return (x != 0) * (g - np.conj(out) * np.real(out * g)) / nonzero(np.abs(x)) if x.dtype.kind == "c" else 0 * g
 
 
 defvjp(np.sign, sign_cotangent)
 defjvp(np.sign, sign_tangent)
 
-# Choice: no gradient for the condition
+# Special functions
 
-elementwise(np.where, None, lambda g, out, c, x, y: np.where(c, g, 0), lambda g, out, c, x, y: np.where(c, 0, g))
-elementwise(np.nan_to_num, lambda g, out, x, **_: g * np.isfinite(x))
+
+@primitive
+def sinc_derivative(x: Any, order: int) -> Any:
+    """Return a derivative of sinc(x) = sin(pi x) / (pi x): of the Taylor series near 0, by recursion elsewhere.
+
+    Differentiating x sinc(x) = sin(pi x) / pi n times gives x f_n + n f_(n-1) = pi**(n-1) sin(pi x + n pi / 2), which
+    loses all digits near 0.
+    """
+    near = np.abs(x) < 1
+    small, large = np.where(near, x, 0), np.where(near, 1, x)
+    series = sum(
+        (-1) ** k * math.pi ** (2 * k) / (2 * k + 1) / math.factorial(2 * k - order) * small ** (2 * k - order)
+        for k in range((order + 1) // 2, order // 2 + 16)
+    )
+    f = np.sinc(large)
+    for n in range(1, order + 1):
+        f = (math.pi ** (n - 1) * np.sin(math.pi * large + n * math.pi / 2) - n * f) / large
+    return np.where(near, series, f)
+
+
+@primitive
+def i0_derivative(x: Any, order: int) -> Any:
+    """Return a derivative of I0, the modified Bessel function: the mean of c**order * exp(x c) over c = cos(angle).
+
+    The means are taken over 128 angles (Gauss-Chebyshev quadrature), which is exact to rounding as far as I0 is finite.
+    """
+    cosines = np.cos(math.pi * (np.arange(128) + 0.5) / 128).tolist()
+    return sum(c**order * np.exp(x * c) for c in cosines) / 128
+
+
+elementwise(np.sinc, lambda g, out, x: g * sinc_derivative(x, 1))
+elementwise(sinc_derivative, lambda g, out, x, order: g * sinc_derivative(x, order + 1))
+elementwise(np.i0, lambda g, out, x: g * i0_derivative(x, 1))
+elementwise(i0_derivative, lambda g, out, x, order: g * i0_derivative(x, order + 1))
 
 # Complex numbers: cotangents are unconjugated, so holomorphic functions need nothing special
 
 linear(np.real, lambda g, out, x: g)
-linear(np.imag, lambda g, out, x: -1j * g)
+linear(np.imag, lambda g, out, x: g * -1j)
 linear(np.conjugate, lambda g, out, x: np.conj(g))
+
+
+@composite(np.angle)
+def angle(z: Any, deg: bool = False) -> Any:
+    """Spell np.angle; its derivative is 0 at 0."""
+    radians = np.arctan2(np.imag(z), np.real(z))
+    return radians * (180 / math.pi) if deg else radians
+
+
+@composite(np.real_if_close)
+def real_if_close(a: Any, tol: float = 100) -> Any:
+    """Spell np.real_if_close: the real part, where no imaginary part is larger than rounding errors are."""
+    if a.dtype.kind != "c":
+        return a
+    allowed = tol * np.finfo(a.dtype).eps if tol > 1 else tol
+    return np.real(a) if np.all(np.abs(np.imag(a)) < allowed) else a
+
 
 # The same value in another guise
 
 elementwise(primitives.identity, lambda g, out, x: g)
 elementwise(primitives.astype, lambda g, out, x, dtype: g)  # the tape casts it back
-elementwise(np.copy, lambda g, out, x, **_: g)
+elementwise(np.copy, lambda g, out, x, *_, **__: g)
+elementwise(np.unwrap, lambda g, out, p, *_, **__: g)  # it adds whole periods
+
+
+def where_finite(g: Any, out: Any, x: Any, *_: Any, **__: Any) -> Any:
+    """Return g where x is finite: what np.nan_to_num replaces is constant, in each part of a complex number."""
+    if x.dtype.kind == "c":
+        return np.real(g) * np.isfinite(np.real(x)) + 1j * (np.imag(g) * np.isfinite(np.imag(x)))
+    return g * np.isfinite(x)
+
+
+elementwise(np.nan_to_num, where_finite)
 
 plain(
     [np.greater, np.greater_equal, np.less, np.less_equal, np.equal, np.not_equal, np.isclose, np.allclose]

@@ -1,66 +1,363 @@
 """Derivatives of the functions that reduce along axes.
 
-Owns: sums, means, products, extremes, and the cumulative forms.
-Must not own: linear algebra (`linalg.py`).
-Read next: `shape.py`.
+Owns: sums, means, products, variances, extremes, their cumulative forms and those that skip NaN.
+Must not own: what sorts (`sorting.py`), statistics of several arrays (`statistics.py`), linear algebra (`linalg.py`).
+Read next: `sorting.py`.
 
-A cotangent of the result is spread over the elements that were reduced by `primitives.expand`.
+A cotangent of the result is spread over the elements that were reduced by `primitives.expand`. A rule's parameters are
+NumPy's, but for `to`, which stands where NumPy has `out`.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from microgradnd.primitives import expand
-from microgradnd.registry import composite, defjvp, defvjp, linear, plain
+from microgradnd.registry import composite, defjvp, defvjp, plain, primitive
+
+# Sums and means
+
+
+def share(x: Any, axis: Any, keepdims: Any, where: Any, ddof: float = 0, otherwise: float = 0) -> Any:
+    """Return 1 / (n - ddof) for each result of n elements, `otherwise` where they are too few."""
+    if where is True:
+        n = count(x.shape, axis) - ddof
+        return 1 / n if n > 0 else otherwise
+    n = np.sum(np.broadcast_to(where, x.shape), axis=axis, keepdims=keepdims) - ddof
+    return np.where(n > 0, 1 / np.where(n > 0, n, 1), otherwise).astype(np.finfo(x.dtype).dtype)
 
 
 def count(shape: tuple[int, ...], axis: Any) -> int:
     """Return how many elements a reduction over `axis` puts into one."""
     axes = range(len(shape)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
-    return int(np.prod([shape[a] for a in axes], dtype=int)) if shape else 1
+    return math.prod([shape[a] for a in axes]) if shape else 1
 
 
-linear(np.sum, lambda g, out, x, axis=None, dtype=None, *, keepdims=False: expand(g, x.shape, axis, keepdims))
-linear(
-    np.mean,
-    lambda g, out, x, axis=None, dtype=None, *, keepdims=False: expand(
-        g / count(x.shape, axis), x.shape, axis, keepdims
-    ),
-)
+def only(x: Any, where: Any) -> Any:
+    """Return x with 0 for the elements that a reduction leaves out."""
+    return x if where is True else np.where(where, x, 0)
 
 
-def extreme(g: Any, out: Any, x: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
-    """Share the cotangent equally among the elements that are equal to the extreme one."""
+def reduction(function: Any, factors: Any) -> None:
+    """Enter both rules of a reduction, whose derivative by an element is a factor of the result times another.
+
+    `factors` takes the result and NumPy's own parameters. It returns the factor of each result (or None for 1), that of
+    each element (or None for 1), and the `axis` and `keepdims` of the call.
+    """
+
+    def vjp(g: Any, out: Any, x: Any, *args: Any, **kwargs: Any) -> Any:
+        of_result, of_element, axis, keepdims = factors(out, x, *args, **kwargs)
+        spread = expand(g if of_result is None else g * of_result, x.shape, axis, keepdims)
+        return spread if of_element is None else spread * of_element
+
+    def jvp(t: Any, out: Any, x: Any, *args: Any, **kwargs: Any) -> Any:
+        of_result, of_element, axis, keepdims = factors(out, x, *args, **kwargs)
+        moved = np.sum(t if of_element is None else t * of_element, axis=axis, keepdims=keepdims)
+        return moved if of_result is None else moved * of_result
+
+    defvjp(function, vjp)
+    defjvp(function, jvp)
+
+
+def sum_factors(
+    out: Any,
+    x: Any,
+    axis: Any = None,
+    dtype: Any = None,
+    to: Any = None,
+    keepdims: Any = False,
+    initial: Any = 0,
+    where: Any = True,
+) -> Any:
+    """Return the factors of a sum: all are 1, but for what is left out."""
+    return None, None if where is True else where, axis, keepdims
+
+
+def mean_factors(
+    out: Any, x: Any, axis: Any = None, dtype: Any = None, to: Any = None, keepdims: Any = False, where: Any = True
+) -> Any:
+    """Return the factors of a mean: 1 / n."""
+    return share(x, axis, keepdims, where), None if where is True else where, axis, keepdims
+
+
+reduction(np.sum, sum_factors)
+reduction(np.mean, mean_factors)
+
+# Variances: the mean of |d|**2 over the deviations d from the mean. The deviations add up to 0, so how the mean itself
+# moves has no part in the derivative.
+
+var, std = primitive(np.var), primitive(np.std)
+
+
+def var_factors(
+    out: Any, x: Any, axis: Any = None, dtype: Any = None, ddof: float = 0, keepdims: Any = False, where: Any = True
+) -> Any:
+    """Return the factors of a variance: 2 conj(d) / (n - ddof)."""
+    deviation = x - np.mean(x, axis=axis, keepdims=True, where=where)
+    if x.dtype.kind == "c":
+        deviation = np.conj(deviation)
+    return 2 * share(x, axis, keepdims, where, ddof), only(deviation, where), axis, keepdims
+
+
+def std_factors(
+    out: Any, x: Any, axis: Any = None, dtype: Any = None, ddof: float = 0, keepdims: Any = False, where: Any = True
+) -> Any:
+    """Return the factors of a standard deviation: conj(d) / ((n - ddof) std); 0 where all elements are equal.
+
+    A mean is rounded, so the standard deviation of equal elements is at times as small as a rounding error and not 0.
+    """
+    of_result, of_element, *rest = var_factors(out, x, axis, dtype, ddof, keepdims, where)
+    rounding = np.finfo(out.dtype).eps * np.abs(np.mean(x, axis=axis, keepdims=keepdims, where=where))
+    equal = out <= rounding
+    return np.where(equal, 0, of_result / np.where(equal, 1, 2 * out)), of_element, *rest
+
+
+reduction(var, var_factors)
+reduction(std, std_factors)
+
+
+def var_about(mean: Any, x: Any, axis: Any, dtype: Any, ddof: float, keepdims: Any, where: Any) -> Any:
+    """Spell np.var with a mean that the caller has, which may depend on other variables."""
+    deviation = only(x - mean, where)
+    squares = np.square(np.real(deviation))
+    if deviation.dtype.kind == "c":
+        squares = squares + np.square(np.imag(deviation))
+    return np.sum(squares, axis=axis, dtype=dtype, keepdims=keepdims) * share(x, axis, keepdims, where, ddof, math.nan)
+
+
+def std_about(*args: Any) -> Any:
+    """Spell np.std with a mean that the caller has; its derivative is 0 where it is 0."""
+    squared = var_about(*args)
+    return np.where(squared == 0, 0, np.sqrt(np.where(squared == 0, 1, squared)))
+
+
+def deviating(function: Any, about: Any) -> Any:
+    """Return the spelling of np.var or np.std: the function with a rule, unless it is given the mean."""
+
+    def spelled(
+        a: Any,
+        axis: Any = None,
+        dtype: Any = None,
+        out: None = None,
+        ddof: float = 0,
+        keepdims: Any = False,
+        *,
+        where: Any = True,
+        mean: Any = None,
+        correction: Any = None,
+    ) -> Any:
+        ddof = ddof if correction is None else correction
+        if mean is not None:
+            return about(mean, a, axis, dtype, ddof, keepdims, where)
+        return function(a, axis=axis, dtype=dtype, ddof=ddof, keepdims=keepdims, where=where)
+
+    return spelled
+
+
+composite(np.var)(deviating(var, var_about))
+composite(np.std)(deviating(std, std_about))
+
+# Extremes: elements that tie share the gradient equally, the initial value among them
+
+
+def extreme_factors(
+    out: Any, x: Any, axis: Any = None, to: Any = None, keepdims: Any = False, initial: Any = None, where: Any = True
+) -> Any:
+    """Return the factors of a maximum or minimum: 1 / ties for the elements that are equal to it."""
     chosen = x == expand(out, x.shape, axis, keepdims)
-    ties = np.sum(chosen, axis=axis, keepdims=keepdims)
-    return expand(g / ties, x.shape, axis, keepdims) * chosen
+    chosen = chosen if where is True else chosen & where
+    ties = np.asarray(np.count_nonzero(chosen, axis=axis, keepdims=keepdims), out.dtype)
+    return 1 / (ties if initial is None else np.maximum(ties + (out == initial), 1)), chosen, axis, keepdims
 
 
-def extreme_tangent(t: Any, out: Any, x: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
-    """Return the mean tangent of the elements that are equal to the extreme one."""
-    chosen = x == expand(out, x.shape, axis, keepdims)
-    return np.sum(t * chosen, axis=axis, keepdims=keepdims) / np.sum(chosen, axis=axis, keepdims=keepdims)
+reduction(np.max, extreme_factors)
+reduction(np.min, extreme_factors)
+composite(np.amax)(lambda *args, **kwargs: np.max(*args, **kwargs))
+composite(np.amin)(lambda *args, **kwargs: np.min(*args, **kwargs))
 
 
-for function in (np.max, np.min):
-    defvjp(function, extreme)
-    defjvp(function, extreme_tangent)
+@composite(np.ptp)
+def ptp(a: Any, axis: Any = None, out: None = None, keepdims: bool = False) -> Any:
+    """Spell np.ptp: from the minimum to the maximum."""
+    return np.max(a, axis=axis, keepdims=keepdims) - np.min(a, axis=axis, keepdims=keepdims)
 
 
-@composite(np.var)
-def var(x: Any, axis: Any = None, *, ddof: int = 0, keepdims: bool = False) -> Any:
-    """Spell np.var: the mean squared deviation."""
-    deviation = x - np.mean(x, axis=axis, keepdims=True)
-    return np.sum(deviation * deviation, axis=axis, keepdims=keepdims) / (count(x.shape, axis) - ddof)
+# Products, without dividing by an element, which may be 0
 
 
-@composite(np.std)
-def std(x: Any, axis: Any = None, *, ddof: int = 0, keepdims: bool = False) -> Any:
-    """Spell np.std: the root of the variance."""
-    return np.sqrt(np.var(x, axis=axis, ddof=ddof, keepdims=keepdims))
+@primitive
+def recurrence(a: Any, b: Any) -> Any:
+    """Return s with s[i] = a[i] * s[i - 1] + b[i] along the first axis, from s[-1] = 0.
+
+    Cumulative products need it for their derivative, and it needs only itself for its own.
+    """
+    steps: list[Any] = []
+    for a_i, b_i in zip(a, b, strict=True):
+        steps.append(a_i * steps[-1] + b_i if steps else b_i)
+    return np.stack(steps) if steps else np.zeros(b.shape, b.dtype)
 
 
-plain((np.argmax, np.argmin, np.argsort, np.any, np.all, np.count_nonzero, np.nonzero))
+def previous(x: Any, start: float) -> Any:
+    """Return what comes before each element along the first axis: `start` before the first."""
+    return np.concatenate([np.full((1, *x.shape[1:]), start, x.dtype), x])[:-1]
+
+
+def backwards(a: Any, g: Any) -> Any:
+    """Return the transpose of `recurrence` by b: h with h[i] = a[i + 1] * h[i + 1] + g[i]."""
+    return recurrence(previous(a[::-1], 0), g[::-1])[::-1]
+
+
+defvjp(recurrence, lambda g, out, a, b: backwards(a, g) * previous(out, 0), lambda g, out, a, b: backwards(a, g))
+defjvp(recurrence, lambda t, out, a, b: recurrence(a, t * previous(out, 0)), lambda t, out, a, b: recurrence(a, t))
+
+
+def along_first(x: Any, axis: int | None) -> Any:
+    """Return x with the axis of a cumulative function in front; None is all axes, as one."""
+    return np.ravel(x) if axis is None else np.moveaxis(x, axis, 0)
+
+
+def back_in_place(x: Any, shape: tuple[int, ...], axis: int | None) -> Any:
+    """Undo `along_first`."""
+    return np.reshape(x, shape) if axis is None else np.moveaxis(x, 0, axis)
+
+
+def cumprod_vjp(g: Any, out: Any, x: Any, axis: int | None = None, dtype: Any = None, to: Any = None) -> Any:
+    """Return the cotangent of each factor: the product before it, times what follows from it."""
+    g, out = (y if axis is None else np.moveaxis(y, axis, 0) for y in (g, out))
+    return back_in_place(backwards(along_first(x, axis), g) * previous(out, 1), x.shape, axis)
+
+
+def cumprod_jvp(t: Any, out: Any, x: Any, axis: int | None = None, dtype: Any = None, to: Any = None) -> Any:
+    """Return the tangent of each product: by the product rule, from the one before."""
+    before = previous(out if axis is None else np.moveaxis(out, axis, 0), 1)
+    moved = recurrence(along_first(x, axis), along_first(t, axis) * before)
+    return back_in_place(moved, out.shape, axis)
+
+
+defvjp(np.cumprod, cumprod_vjp)
+defjvp(np.cumprod, cumprod_jvp)
+
+
+def cumsum_vjp(g: Any, out: Any, x: Any, axis: int | None = None, dtype: Any = None, to: Any = None) -> Any:
+    """Return the sum of the cotangents from each element on."""
+    g = g if axis is None else np.moveaxis(g, axis, 0)
+    return back_in_place(np.cumsum(g[::-1], axis=0)[::-1], x.shape, axis)
+
+
+defvjp(np.cumsum, cumsum_vjp)
+defjvp(np.cumsum, lambda t, out, x, axis=None, dtype=None, to=None: np.cumsum(t, axis=axis))
+
+
+def others(x: Any, axis: Any) -> Any:
+    """Return, for each element, the product of all the others that a reduction multiplies with it."""
+    reduced = range(x.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    first = tuple(range(len(reduced)))
+    front = np.moveaxis(x, tuple(reduced), first)
+    factors = np.reshape(front, (count(x.shape, axis), *front.shape[len(reduced) :]))
+    before = np.cumprod(previous(factors, 1), axis=0)
+    after = np.cumprod(previous(factors[::-1], 1), axis=0)[::-1]
+    return np.moveaxis(np.reshape(before * after, front.shape), first, tuple(reduced))
+
+
+def prod_factors(
+    out: Any,
+    x: Any,
+    axis: Any = None,
+    dtype: Any = None,
+    to: Any = None,
+    keepdims: Any = False,
+    initial: Any = 1,
+    where: Any = True,
+) -> Any:
+    """Return the factors of a product: what all the other elements give."""
+    rest = others(x if where is True else np.where(where, x, 1), axis)
+    return None if initial == 1 else initial, only(rest, where), axis, keepdims
+
+
+reduction(np.prod, prod_factors)
+
+
+def cumulative(function: Any, start: float) -> Any:
+    """Return the spelling of np.cumulative_sum or np.cumulative_prod, which may include what it starts from."""
+
+    def spelled(
+        x: Any, /, *, axis: int | None = None, dtype: Any = None, out: None = None, include_initial: bool = False
+    ) -> Any:
+        x = np.reshape(x, (1,)) if x.ndim == 0 else x
+        if axis is None and x.ndim > 1:
+            raise ValueError(f"cumulative_{function.__name__[3:]} of a tensor of shape {x.shape} needs axis=")
+        result = function(np.moveaxis(x, axis or 0, 0), axis=0, dtype=dtype)
+        if include_initial:
+            result = np.concatenate([np.full((1, *result.shape[1:]), start, result.dtype), result])
+        return np.moveaxis(result, 0, axis or 0)
+
+    return spelled
+
+
+if hasattr(np, "cumulative_sum"):  # NumPy 2.1
+    composite(np.cumulative_sum)(cumulative(np.cumsum, 0))
+    composite(np.cumulative_prod)(cumulative(np.cumprod, 1))
+
+# NaN left out: it has no gradient
+
+
+def number_where(x: Any, where: Any) -> Any:
+    """Return the mask of the elements that are neither NaN nor left out."""
+    return ~np.isnan(x) if where is True else ~np.isnan(x) & where
+
+
+def skipping(function: Any, neutral: float) -> Any:
+    """Return the spelling of a function that takes NaN for a neutral element."""
+    return lambda a, *args, **kwargs: function(np.where(np.isnan(a), neutral, a), *args, **kwargs)
+
+
+for skips_nan, function, neutral in (
+    (np.nansum, np.sum, 0),
+    (np.nanprod, np.prod, 1),
+    (np.nancumsum, np.cumsum, 0),
+    (np.nancumprod, np.cumprod, 1),
+):
+    composite(skips_nan)(skipping(function, neutral))
+
+
+@composite(np.nanmean)
+def nanmean(
+    a: Any, axis: Any = None, dtype: Any = None, out: None = None, keepdims: bool = False, *, where: Any = True
+) -> Any:
+    """Spell np.nanmean: the mean of the others."""
+    return np.mean(a, axis=axis, dtype=dtype, keepdims=keepdims, where=number_where(a, where))
+
+
+@composite(np.nanvar)
+def nanvar(a: Any, *args: Any, where: Any = True, **kwargs: Any) -> Any:
+    """Spell np.nanvar: the variance of the others."""
+    return np.var(a, *args, where=number_where(a, where), **kwargs)
+
+
+@composite(np.nanstd)
+def nanstd(a: Any, *args: Any, where: Any = True, **kwargs: Any) -> Any:
+    """Spell np.nanstd: the standard deviation of the others."""
+    return np.std(a, *args, where=number_where(a, where), **kwargs)
+
+
+def nan_extreme(function: Any, least: float) -> Any:
+    """Return the spelling of np.nanmax or np.nanmin: the extreme of the others, and NaN where there are none."""
+
+    def spelled(
+        a: Any, axis: Any = None, out: None = None, keepdims: bool = False, initial: Any = None, where: Any = True
+    ) -> Any:
+        mask = number_where(a, where)
+        start = least if initial is None else initial
+        result = function(a, axis=axis, keepdims=keepdims, initial=start, where=mask)
+        return result if initial is not None else np.where(np.any(mask, axis=axis, keepdims=keepdims), result, np.nan)
+
+    return spelled
+
+
+composite(np.nanmax)(nan_extreme(np.max, -np.inf))
+composite(np.nanmin)(nan_extreme(np.min, np.inf))
+
+plain((np.argmax, np.argmin, np.argsort, np.any, np.all, np.count_nonzero, np.nonzero, np.nanargmax, np.nanargmin))

@@ -1,0 +1,112 @@
+"""Derivatives of the functions that choose among arrays, element by element.
+
+Owns: `np.where` and what can be spelled with it, and `np.clip`.
+Must not own: maximum and minimum (`elementwise.py`), indexing (`indexing.py`).
+Read next: `reductions.py`.
+
+What was not chosen gets the gradient 0, and a condition or an index has none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from microgradnd.primitives import astype, scatter
+from microgradnd.registry import composite, elementwise, primitive
+
+elementwise(
+    np.where,
+    lambda g, out, c, x, y: 0 * g,
+    lambda g, out, c, x, y: np.where(c, g, 0),
+    lambda g, out, c, x, y: np.where(c, 0, g),
+)
+
+# Clipping. On a bound the gradient goes to the value, as in PyTorch; where the bounds cross, the upper one is taken.
+
+clip = primitive(np.clip)
+
+
+def between(x: Any, low: Any, high: Any) -> Any:
+    """Return where low <= x <= high; a bound that is None bounds nothing."""
+    above = True if low is None else np.greater_equal(x, low)
+    return above if high is None else above & np.less_equal(x, high)
+
+
+elementwise(
+    clip,
+    lambda g, out, x, low, high: g * between(x, low, high),
+    lambda g, out, x, low, high: g * (np.less(x, low) & between(low, None, high)),
+    lambda g, out, x, low, high: g * (np.greater(x, high) | ~np.asarray(between(high, low, None))),
+)
+
+
+@composite(np.clip)
+def clip_between(
+    a: Any, a_min: Any = None, a_max: Any = None, out: None = None, *, min: Any = None, max: Any = None
+) -> Any:
+    """Spell np.clip with its bounds at positions of their own, whichever of their names they came by."""
+    if (min is not None or max is not None) and (a_min is not None or a_max is not None):
+        raise TypeError("clip was given both min= or max= and a_min or a_max; pass each bound once, as min= and max=")
+    return clip(a, a_min if min is None else min, a_max if max is None else max)
+
+
+# Choices, spelled in np.where
+
+
+@composite(np.select)
+def select(condlist: Sequence[Any], choicelist: Sequence[Any], default: Any = 0) -> Any:
+    """Spell np.select: the first condition that holds chooses."""
+    if len(condlist) != len(choicelist) or not len(condlist):
+        raise ValueError(
+            f"select was given {len(condlist)} conditions and {len(choicelist)} choices; it needs one choice for each, "
+            f"and at least one"
+        )
+    result = default
+    for condition, choice in zip(reversed(condlist), reversed(choicelist), strict=True):
+        result = np.where(condition, choice, result)
+    return result
+
+
+@composite(np.choose)
+def choose(a: Any, choices: Sequence[Any], out: None = None, mode: str = "raise") -> Any:
+    """Spell np.choose: each index chooses an array; the choices have gradients, the indices none."""
+    count = len(choices)
+    if mode == "wrap":
+        a = np.remainder(a, count)
+    elif mode == "clip":
+        a = np.clip(a, 0, count - 1)
+    elif np.any(np.less(a, 0)) or np.any(np.greater_equal(a, count)):
+        raise ValueError(f"choose was given an index that is not among its {count} choices; see mode='wrap' or 'clip'")
+    result = choices[-1]
+    for i in reversed(range(count)):
+        result = np.where(np.equal(a, i), choices[i], result)
+    return result
+
+
+@composite(np.piecewise)
+def piecewise(x: Any, condlist: Any, funclist: Sequence[Any], *args: Any, **kw: Any) -> Any:
+    """Spell np.piecewise: each function is called on the elements that its condition holds for, and on no others."""
+    x = x if hasattr(x, "shape") else np.asarray(x)
+    single = np.ndim(condlist) == 0 or (x.ndim > 0 and not isinstance(condlist[0], list | np.ndarray))
+    conditions = [np.asarray(c, bool) for c in ([condlist] if single else condlist)]
+    if len(funclist) == len(conditions) + 1:
+        conditions.append(~np.any(conditions, axis=0))
+    if len(funclist) != len(conditions):
+        raise ValueError(
+            f"piecewise was given {len(conditions)} conditions and {len(funclist)} functions; "
+            f"it needs one function for each, and may have one more for the rest"
+        )
+    result = np.zeros(x.shape, x.dtype)
+    for condition, function in zip(conditions, funclist, strict=True):
+        value: Any = function
+        if callable(function):
+            if not np.any(condition):
+                continue
+            where = np.nonzero(np.broadcast_to(condition, x.shape)) if x.ndim else ()
+            found = function(x[where], *args, **kw)
+            value = scatter(np.broadcast_to(found, np.shape(x[where])), where, x.shape)
+        result = np.where(condition, value, result)
+    return result if result.dtype == x.dtype else astype(result, x.dtype)
