@@ -302,6 +302,7 @@ def test_the_model_keeps_no_array_alive() -> None:
         (lambda x: x[[0, 1, 1]], "[[0, 1, 1]]", "[…]"),
         (lambda x: x[[0] * 9], "[list]", "[…]"),
         (lambda x: x.astype(np.float32), "float32", "astype"),
+        (lambda x: x.sum(axis=None), "Σ", "Σ"),
         (lambda x: x.reshape(2, 1), "reshape", "reshape"),
         (lambda x: np.where(np.array([True, False]), x, 0.0), "where y=0", "where"),
         (lambda x: np.swapaxes(x[None], 0, 1), "swapaxes axis1=0 axis2=1", "swapaxes"),
@@ -595,6 +596,7 @@ NASTY = [
 @example(name=NASTY[6], value=1.0)
 @example(name=NASTY[7], value=1.0)
 @example(name=" ", value=1.0)
+@example(name="w", value=np.inf)
 def test_any_name_can_be_drawn(name: str, value: float) -> None:
     w = mg.tensor([value, value], requires_grad=True, name=name)
     y = w * 1.0

@@ -225,15 +225,14 @@ def node_statement(node: Node, left_out: int = 0) -> str:
             look["fontsize"] = "13"
             if not detail:
                 look |= CIRCLE
-        look["label"] = f"<{styled(text)}{detail and f'<br/>{styled(detail, color=QUIET, size=SMALL)}'}>"
+        label = f"<{styled(text)}{detail and f'<br/>{styled(detail, color=QUIET, size=SMALL)}'}>"
     elif node.kind == "older":
-        look["label"] = f"<{styled(f'… {left_out:,} older nodes, not drawn', color=QUIET)}>"
+        label = f"<{styled(f'… {left_out:,} older nodes, not drawn', color=QUIET)}>"
     else:
-        look["label"] = box_label(node)
+        label = box_label(node)
     if is_alarming(node):
         look |= {"color": ALARM, "penwidth": "2.5"}
-    look["tooltip"] = _tooltip(node)
-    return statement(node.id, look)
+    return statement(node.id, look | {"label": label, "tooltip": _tooltip(node)})
 
 
 def _tooltip(node: Node) -> str:
@@ -256,12 +255,12 @@ def tag_statement(id: str, source: Node) -> str:
 def edge_statement(start: str, edge: Edge, source: Node, labelled: bool = True, side: str = "") -> str:
     """Return the line of DOT that draws an edge, from `source` or from a tag that stands for it, to a side."""
     look: Attributes = {}
-    if labelled and source.kind == "operation" and (label := edge_label(source)):
-        look["label"] = label
-    elif source.kind == "older":
+    if source.kind == "older":
         look["style"] = "dashed"
     if alarm_text(source.values):
         look["color"] = ALARM
+    if labelled and source.kind == "operation" and (label := edge_label(source)):
+        look["label"] = label
     line = f"{start} -> {edge.target}{side and ':' + side}"
     return statement(line, look) if look else f"\t{line}\n"
 

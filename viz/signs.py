@@ -116,13 +116,17 @@ def written(node: Operation) -> tuple[str, str]:
     if function is primitives.select:
         return "[…]" if args is None else f"[{args[1]}]", ""
     if function is primitives.astype and args is not None:
-        return str(args[1]), ""
+        return str(np.dtype(args[1])), ""
     if isinstance(function, np.ufunc):
         said = constants
     else:
         options = {} if args is None else _options(node, args)
         options.update(node.kwargs)
-        said = [f"{key}={_brief(value)}" for key, value in options.items() if key not in SAID_BY_THE_EDGES]
+        said = [
+            f"{key}={_brief(value)}"
+            for key, value in options.items()
+            if key not in SAID_BY_THE_EDGES and value is not None
+        ]
     return ALONE.get(function) or name_of(function), " ".join(filter(None, said))
 
 
@@ -154,7 +158,7 @@ def _options(node: Operation, args: tuple[Any, ...]) -> dict[str, Any]:
     return {
         names[i] if i < len(names) else str(i): arg
         for i, (arg, parent) in enumerate(zip(args, node.parents, strict=True))
-        if parent is None and arg is not None and not isinstance(arg, np.ndarray)
+        if parent is None and not isinstance(arg, np.ndarray)
     }
 
 
@@ -176,4 +180,6 @@ def _brief(value: Any) -> str:
         return "…"
     if isinstance(value, np.generic):
         value = value.item()
+    if callable(value):
+        return name_of(value)
     return number(value) if isinstance(value, int | float | complex) else str(value)
