@@ -7,11 +7,12 @@ Read next: `rules/indexing.py`.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
-from microgradnd.registry import primitive
+from microgradnd.registry import ORDINARY, primitive
 
 ARRAYS = (np.ndarray, np.generic)
 
@@ -49,8 +50,8 @@ def masked(ufunc: Any, mask: Any, *inputs: Any) -> Any:
 
 
 @primitive
-def concatenate(axis: int, *arrays: Any) -> Any:
-    """Return `np.concatenate(arrays, axis)`, taking the arrays as arguments of their own."""
+def concatenate(axis: int, ends: list[int], *arrays: Any) -> Any:
+    """Return `np.concatenate(arrays, axis)`, taking the arrays as arguments of their own, which end at `ends`."""
     return np.concatenate(arrays, axis=axis)
 
 
@@ -75,12 +76,71 @@ def getitem(x: Any, index: Any) -> Any:
 @primitive
 def scatter(values: Any, index: Any, shape: tuple[int, ...]) -> Any:
     """Return zeros of a shape with `values` added at an index: the transpose of `getitem`."""
+    if not isinstance(values, ARRAYS):
+        return scatter_in_rounds(values, index, shape)
     out = np.zeros(shape, values.dtype)
-    if is_basic(index):
+    index = np.array(index, int if index == [] else None) if type(index) is list else index
+    if is_basic(index) or (type(index) is np.ndarray and index.dtype == bool):
         out[index] = values  # no element is named twice
+        return out
+    # np.add.at is ten times faster on a single axis
+    width = math.prod(shape[1:])
+    if type(index) is np.ndarray:
+        places = index if width == 1 else index[..., None] * width + np.arange(width)
+    elif out.size <= 4 * values.size:
+        places = np.arange(out.size).reshape(shape)[index]
     else:
         np.add.at(out, index, values)
+        return out
+    np.add.at(out.reshape(-1), places.reshape(-1), values.reshape(-1))
     return out
+
+
+def scatter_in_rounds(values: Any, index: Any, shape: tuple[int, ...]) -> Any:
+    """Scatter an array that can't be written to (one of Dask's): gather, once for each time that a place is named."""
+    size = math.prod(shape)
+    places = np.arange(size).reshape(shape)[index].reshape(-1)
+    pool = np.concatenate([np.reshape(values, -1), np.zeros_like(values, shape=1)])
+    total = np.zeros_like(values, shape=shape)
+    left = np.arange(places.size)
+    while left.size:
+        source = np.full(size, places.size)  # where nothing comes from: the zero at the end of the pool
+        source[places[left]] = left
+        total = total + np.reshape(pool[source], shape)
+        left = left[source[places[left]] != left]
+    return total
+
+
+@primitive
+def setitem(x: Any, index: Any, value: Any) -> Any:
+    """Return a copy of `x` in which `x[index] = value`."""
+    out = np.array(x) if isinstance(x, ARRAYS) else x.copy()
+    assign(out, index, value)
+    return out
+
+
+def assign(x: Any, index: Any, value: Any) -> None:
+    """Do `x[index] = value`, or raise if the value's shape or kind of number doesn't fit."""
+    if type(value) is not float or x.dtype.kind not in "fc":
+        value = np.asarray(value) if isinstance(value, list | tuple) else value
+        kind = np.result_type(x.dtype, value) if isinstance(value, int | float | complex) else value.dtype
+        if not np.can_cast(kind, x.dtype, "same_kind"):
+            raise TypeError(f"t[index] = value: numbers of dtype {kind} don't fit in a tensor of dtype {x.dtype}")
+    try:
+        x[index] = value
+    except ValueError as error:
+        raise ValueError(
+            f"t[index] = value: a value of shape {np.shape(value)} doesn't fit in the shape {x[index].shape} that the "
+            f"index picks from a tensor of shape {x.shape}"
+        ) from error
+
+
+def array(x: Any) -> Any:
+    """Return an array or Tensor as it is, anything else as an array, Tensors in nested lists stacked."""
+    if hasattr(x, "dtype"):
+        return x
+    nested = isinstance(x, list | tuple) and any(type(part) not in ORDINARY for part in x)
+    return np.stack([array(part) for part in x]) if nested else np.asarray(x)
 
 
 def is_basic(index: Any) -> bool:

@@ -37,6 +37,7 @@ VJPS: dict[Function, Rules] = {}
 JVPS: dict[Function, Rules] = {}
 COMPOSITES: dict[Function, Function] = {}  # spelled in functions that have rules
 PLAIN: set[Function] = set()  # integer or boolean results: plain arrays, nothing to differentiate
+CONSTANT: set[Function] = set()  # results that depend on nothing but shapes and dtypes
 ORDINARY = {np.ndarray, np.float64, np.float32, float, int, bool, type(None), tuple}  # surely no Tensor
 EXCLUDED: dict[Function, str] = {}  # why a function has no derivative here
 
@@ -173,6 +174,11 @@ def _without_out(function: Function, spelling: Function) -> Function:
 def plain(functions: Iterable[Any]) -> None:
     """Enter functions whose results are integers or booleans: they are called on the arrays and give arrays."""
     PLAIN.update(functions)
+
+
+def constant(functions: Iterable[Any]) -> None:
+    """Enter functions whose results depend on shapes and dtypes only: Tensors without history, to be assigned to."""
+    CONSTANT.update(functions)
 
 
 def exclude(reason: str, functions: Iterable[Any]) -> None:

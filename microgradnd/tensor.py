@@ -20,16 +20,26 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from microgradnd import primitives, tape
+from microgradnd import primitives, tape, views
 from microgradnd.arraylike import ArrayLike
 from microgradnd.modes import enable_grad
-from microgradnd.registry import COMPOSITES, PLAIN, VJPS, Results, name_of, positional, without_derivative
-from microgradnd.tape import Leaf, Node, mode
+from microgradnd.registry import (
+    COMPOSITES,
+    CONSTANT,
+    PLAIN,
+    VJPS,
+    Results,
+    name_of,
+    positional,
+    without_derivative,
+)
+from microgradnd.tape import Leaf, Node, Operation, mode
 
 new_object = object.__new__
 NO_KEYWORDS: dict[str, Any] = {}
 SEQUENCES = (list, tuple)
 OWN_REFERENCES = 3  # to a gradient: the walk's result, a variable, and the argument of getrefcount
+COPIED = 256  # elements: arrays that are smaller are copied by each assignment, which costs next to nothing
 NUMBERS = (float, int, complex, np.ndarray, np.generic)
 
 
@@ -119,10 +129,15 @@ def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """
     if function not in VJPS:
         if function in COMPOSITES:
+            if "out" in kwargs:
+                kwargs = dict(kwargs)
+                refuse_out(function, kwargs)
             return COMPOSITES[function](*args, **kwargs)
-        if function not in PLAIN:
+        if function not in PLAIN and function not in CONSTANT:
             raise without_derivative(function)
         plain = function(*(plain_index(a) for a in args), **{k: plain_index(v) for k, v in kwargs.items()})
+        if function in CONSTANT:
+            return wrap(plain)
         if mode.trace is None or not isinstance(plain, np.ndarray | np.generic):
             return plain
     if kwargs:
@@ -157,6 +172,8 @@ def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         result._node = record(function, tuple(values), kwargs, tuple(parents), out)
     else:
         result._node = None
+    if type(out) is np.ndarray and (out.base is not None or out is values[0]):
+        views.share(result, args)
     return result
 
 
@@ -262,20 +279,14 @@ def _in_place(function: Any, run: Callable[[Any, Any], Any]) -> Any:
     """Make the method of an augmented assignment: a new value for the same variable."""
 
     def method(self: Tensor, other: Any) -> Tensor:
-        value = other._data if isinstance(other, Tensor) else other
-        if isinstance(self._node, Leaf) and self._node.requires_grad:
-            if mode.record is not None:
-                raise RuntimeError(
-                    f"{tape.describe(self._node)} requires a gradient, and changing it in place would lose it; "
-                    f"update it under mg.no_grad(), or write w = w ... to go on with a new value"
-                )
-            array = self._node.data
-            if not array.flags.writeable:  # locked by detect_anomaly: an update of our own is no anomaly
-                with self.updating():
+        if (leaf := leaf_to_update(self)) is not None:
+            value = other._data if isinstance(other, Tensor) else other
+            if leaf.data.flags.writeable:
+                run(leaf.data, value)
+                leaf.position = tape.next_position()
+            else:  # locked by detect_anomaly: an update of our own is no anomaly
+                with self.updating() as array:
                     run(array, value)
-                return self
-            run(array, value)
-            self._node.position = tape.next_position()
             return self
         result = apply(function, (self, other), NO_KEYWORDS)
         if result.shape != self.shape:
@@ -283,12 +294,72 @@ def _in_place(function: Any, run: Callable[[Any, Any], Any]) -> Any:
                 f"{name_of(function)}: the result of shape {result.shape} doesn't fit in a tensor of shape {self.shape}"
             )
         if result.dtype != self.dtype:
+            if not np.can_cast(result.dtype, self.dtype, "same_kind"):
+                raise TypeError(
+                    f"{name_of(function)}: the result of dtype {result.dtype} doesn't fit in a tensor of dtype "
+                    f"{self.dtype}; convert the tensor with astype first"
+                )
             result = result.astype(self.dtype)
-        self._data, self._node = result._data, result._node
+        become(self, result, ...)
         return self
 
     method.__doc__ = f"Set self to np.{function.__name__}(self, other)."
     return method
+
+
+def leaf_to_update(tensor: Tensor) -> Leaf | None:
+    """Return the leaf that an assignment is to update in place, None if it makes a new value, or raise."""
+    node = tensor._node
+    if node is None or not node.requires_grad:
+        return None
+    if isinstance(node, Leaf):
+        if mode.record is None:
+            return node
+        raise RuntimeError(
+            f"{tape.describe(node)} requires a gradient, and changing it in place would lose it; update it under "
+            f"mg.no_grad(), or go on with a new value (w = w + ..., or w = w.copy() to assign to)"
+        )
+    if mode.record is not None:
+        return None
+    raise RuntimeError(
+        f"{tape.describe(node)} was computed from tensors that require a gradient, which an assignment under no_grad() "
+        f"would lose; assign outside of it, or to t.detach().copy()"
+    )
+
+
+def become(tensor: Tensor, value: Tensor, index: Any) -> None:
+    """Let a variable stand for a new value, which differs from the old one at an index."""
+    name = tensor.name
+    for other in views.replace(tensor, value._data, index):
+        other.__class__ = Outdated
+    tensor._node = value._node
+    if name is not None:
+        tensor.name = name
+
+
+def assign_in_place(tensor: Tensor, index: Any, value: Any) -> bool:
+    """Write to the array itself, if nothing else can see it: not an operation, not a view, not the user.
+
+    This makes a loop of assignments cost what they assign, not a copy of the array each. The operation recorded
+    needs no old elements: its rules, and those of the assignment before, use the shape and dtype only.
+    """
+    array, node = tensor._data, tensor._node
+    after = type(node) is Operation and node.function is primitives.setitem and node.out is array
+    del array
+    if not (node is None or after) or sys.getrefcount(tensor._data) != UNSEEN + after:
+        return False
+    array, other = tensor._data, value._node if isinstance(value, Tensor) else None
+    recorded = after or (other is not None and other.requires_grad)
+    if type(array) is not np.ndarray or array.base is not None or array.size < COPIED or not array.flags.writeable:
+        return False
+    if mode.trace is not None or (recorded and (node is None or mode.record is not Operation)):
+        return False
+    value = value._data if isinstance(value, Tensor) else value
+    primitives.assign(array, index, value)
+    if type(node) is Operation:
+        node.out = primitives.expand(np.zeros((), array.dtype), array.shape)
+        tensor._node = Operation(primitives.setitem, (node.out, index, value), NO_KEYWORDS, (node, None, other), array)
+    return True
 
 
 class Handle:
@@ -319,7 +390,7 @@ class Tensor(ArrayLike):
     array([2.  , 5.44])
     """
 
-    __slots__ = ("__weakref__", "_data", "_node")
+    __slots__ = ("__weakref__", "_data", "_family", "_node")
     _node: Node | None
 
     # What NumPy asks for
@@ -438,7 +509,10 @@ class Tensor(ArrayLike):
 
     def detach(self) -> Tensor:
         """Return a Tensor over the same array that is cut off from the tape."""
-        return wrap(self._data)
+        result = wrap(self._data)
+        if isinstance(self._data, np.ndarray):
+            views.share(result, (self,))
+        return result
 
     # Derivatives
 
@@ -604,13 +678,17 @@ class Tensor(ArrayLike):
             self.__array__()  # raises, with advice
         return float(self._data)
 
+    def __getitem__(self, index: Any) -> Any:
+        return apply(primitives.getitem, (self, plain_index(index) if type(index) is tuple else index), NO_KEYWORDS)
+
     def __setitem__(self, index: Any, value: Any) -> None:
-        if not isinstance(self._node, Leaf) or not self._node.requires_grad or mode.record is not None:
-            raise TypeError(
-                "a Tensor can't be assigned to yet; build the value with np.where, np.concatenate or np.stack"
-            )
-        with self.updating() as array:
-            array[plain_index(index)] = value.data if isinstance(value, Tensor) else value
+        index = plain_index(index) if type(index) in SEQUENCES else index
+        value = primitives.array(value) if type(value) in SEQUENCES else value
+        if leaf_to_update(self) is not None:
+            with self.updating() as array:
+                primitives.assign(array, index, value._data if isinstance(value, Tensor) else value)
+        elif not assign_in_place(self, index, value):
+            become(self, apply(primitives.setitem, (self, index, value), NO_KEYWORDS), index)
 
     def __repr__(self) -> str:
         text = f"tensor({np.array2string(self.data, separator=', ', prefix='tensor(')}"
@@ -637,6 +715,35 @@ class Tensor(ArrayLike):
         if not self.is_leaf:
             raise RuntimeError("a tape can't be pickled; detach() the tensor first")
         return tensor, (self.data, self.requires_grad, None, self.name)
+
+
+def refuse_outdated(tensor: Tensor) -> Any:
+    """Raise: the value of this tensor isn't what it would be in NumPy."""
+    raise RuntimeError(
+        "this tensor is outdated: it shares memory with another (one is a view of the other: a slice, .T, reshape, "
+        "detach) that was assigned to since; in NumPy that changes both, but it is recorded for that one only. Take "
+        "views after the assignment, or assign to a copy (t.copy())"
+    )
+
+
+class Outdated(Tensor):
+    """A Tensor whose elements were assigned to through another that shares its memory; see `views.py`."""
+
+    __slots__ = ()
+    _data = _node = property(refuse_outdated)
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        if not views.outdated_by(self, value):
+            refuse_outdated(self)
+        self.__class__ = Tensor  # type: ignore[assignment]  # t[i] += v ends here; it is view = t[i]; view += v; t[i] = view
+        self[index] = value
+
+    def __repr__(self) -> str:
+        return "tensor(<outdated>)"
+
+
+_alone = wrap(np.zeros(1))
+UNSEEN = sys.getrefcount(_alone._data)  # references to an array that a Tensor alone holds, as assign_in_place counts
 
 
 def _is_being_stored(frame: Any) -> bool:

@@ -1,6 +1,6 @@
 """Derivatives of indexing.
 
-Owns: `x[index]` and what is spelled with it.
+Owns: `x[index]`, `x[index] = value`, and what is spelled with them.
 Must not own: the operations themselves (`primitives.py`).
 Read next: `linalg.py`.
 
@@ -9,10 +9,162 @@ Picking and scattering are transposes of each other: the cotangent of what was p
 
 from __future__ import annotations
 
-from microgradnd.primitives import getitem, scatter, select
-from microgradnd.registry import Results, defjvp, defvjp, linear
+from typing import Any
+
+import numpy as np
+from numpy.lib.array_utils import normalize_axis_index
+
+from microgradnd.primitives import array, getitem, is_basic, scatter, select, setitem
+from microgradnd.registry import Results, composite, defjvp, defvjp, linear, plain
+from microgradnd.rules.shape import at_axis
 
 linear(getitem, lambda g, out, x, index: scatter(g, index, x.shape))
 linear(scatter, lambda g, out, values, index, shape: g[index])
 defvjp(select, lambda g, out, results, index: Results(g if i == index else None for i in range(len(results))))
 defjvp(select, lambda t, out, results, index: t[index])
+
+# x[index] = value: what was overwritten gets no gradient
+
+
+def remaining(index: Any, shape: tuple[int, ...]) -> Any:
+    """Return which of the elements put at an index are still there: of several put at one place, the last."""
+    if is_basic(index):
+        return None
+    places = np.zeros(shape, int)
+    order = np.arange(places[index].size).reshape(places[index].shape)
+    places[index] = order
+    left = places[index] == order
+    return None if left.all() else left
+
+
+def put_cotangent(g: Any, out: Any, x: Any, index: Any, value: Any) -> Any:
+    """Return the cotangent of the value: what arrives where it was put."""
+    picked, left = g[index], remaining(index, x.shape)
+    picked = picked if left is None else np.where(left, picked, 0)
+    return np.reshape(picked, (1,) * (value.ndim - picked.ndim) + picked.shape)  # the tape undoes broadcasting
+
+
+defvjp(setitem, lambda g, out, x, index, value: setitem(g, index, 0), None, put_cotangent)
+defjvp(
+    setitem,
+    lambda t, out, x, index, value: setitem(t, index, 0),
+    None,
+    lambda t, out, x, index, value: setitem(np.zeros(x.shape, out.dtype), index, t),
+)
+
+
+@composite(np.full_like)
+def full_like(a: Any, fill_value: Any, dtype: Any = None, **options: Any) -> Any:
+    """Spell np.full_like: a new array, filled."""
+    return setitem(np.zeros_like(a, dtype=dtype, **options), ..., fill_value)
+
+
+# Picking by number
+
+
+def numbers(index: Any, n: int, mode: str) -> Any:
+    """Return the numbers of elements along an axis of length n, where `mode` says what to do beyond its ends."""
+    index = np.asarray(index)
+    if mode not in ("raise", "wrap", "clip"):
+        raise ValueError(f"mode is 'raise', 'wrap' or 'clip', not {mode!r}")
+    if index.dtype.kind not in "iu" and index.size:
+        raise TypeError(f"the numbers of elements are integers, not {index.dtype}")
+    index = index.astype(int)
+    return index if mode == "raise" else index % n if mode == "wrap" else np.clip(index, 0, n - 1)
+
+
+@composite(np.take)
+def take(a: Any, indices: Any, axis: int | None = None, *, mode: str = "raise") -> Any:
+    """Spell np.take: index along one axis."""
+    a, axis = (np.ravel(a), 0) if axis is None else (a, normalize_axis_index(axis, a.ndim))
+    return a[at_axis(numbers(indices, a.shape[axis], mode), axis)]
+
+
+def along(indices: Any, shape: tuple[int, ...], axis: int) -> tuple[Any, ...]:
+    """Return the index with which np.take_along_axis picks: one number for each line along an axis."""
+    indices = np.asarray(indices)
+    if indices.ndim != len(shape) or indices.dtype.kind not in "iu":
+        raise ValueError(
+            f"indices of shape {indices.shape} and dtype {indices.dtype} were given for an array of shape {shape}; "
+            f"they must be integers with as many axes"
+        )
+    index: list[Any] = list(np.ogrid[tuple(slice(n) for n in shape)])
+    index[normalize_axis_index(axis, len(shape))] = indices
+    return tuple(index)
+
+
+@composite(np.take_along_axis)
+def take_along_axis(arr: Any, indices: Any, axis: int | None = -1) -> Any:
+    """Spell np.take_along_axis: index each line along an axis by numbers of its own."""
+    arr, axis = (np.ravel(arr), 0) if axis is None else (arr, axis)
+    return arr[along(indices, arr.shape, axis)]
+
+
+@composite(np.compress)
+def compress(condition: Any, a: Any, axis: int | None = None) -> Any:
+    """Spell np.compress: take what a condition, which may end early, is true for."""
+    return np.take(a, np.flatnonzero(condition), axis)
+
+
+@composite(np.extract)
+def extract(condition: Any, arr: Any) -> Any:
+    """Spell np.extract: take the elements that a condition is true for."""
+    return np.take(arr, np.flatnonzero(condition))
+
+
+plain([np.ix_, np.flatnonzero, np.argwhere])
+
+# Functions that change their first argument: they assign to it, which for a Tensor is recorded
+
+
+@composite(np.copyto)
+def copyto(dst: Any, src: Any, casting: str = "same_kind", where: Any = True) -> None:
+    """Spell np.copyto: assign where a condition is true."""
+    if casting != "same_kind":
+        raise NotImplementedError(f"copyto: casting={casting!r} isn't recorded; convert the source with astype")
+    dst[...] = src if where is True else np.where(np.not_equal(where, 0), src, dst)
+
+
+def unravelled(places: Any, shape: tuple[int, ...]) -> Any:
+    """Return the index of some places counted along the rows, from the end if they are negative."""
+    return np.unravel_index(np.where(places < 0, places + int(np.prod(shape)), places), shape)
+
+
+@composite(np.put)
+def put(a: Any, ind: Any, v: Any, mode: str = "raise") -> None:
+    """Spell np.put: assign by places counted along the rows, repeating the values as often as it takes."""
+    places = np.ravel(numbers(ind, a.size, mode))
+    if places.size:
+        a[unravelled(places, a.shape)] = np.resize(array(v), places.shape)
+
+
+@composite(np.putmask)
+def putmask(a: Any, /, mask: Any, values: Any) -> None:
+    """Spell np.putmask: assign where a mask is true, repeating the values over the whole array."""
+    mask = np.not_equal(mask, 0)
+    a[mask] = np.resize(array(values), a.shape)[mask]
+
+
+@composite(np.place)
+def place(arr: Any, mask: Any, vals: Any) -> None:
+    """Spell np.place: assign where a mask is true, repeating the values as often as it takes."""
+    mask = np.not_equal(mask, 0)
+    arr[mask] = np.resize(array(vals), np.count_nonzero(mask))
+
+
+@composite(np.put_along_axis)
+def put_along_axis(arr: Any, indices: Any, values: Any, axis: int | None = -1) -> None:
+    """Spell np.put_along_axis: assign to each line along an axis by numbers of its own."""
+    if axis is None:
+        arr[unravelled(numbers(indices, arr.size, "raise"), arr.shape)] = values
+    else:
+        arr[along(indices, arr.shape, axis)] = values
+
+
+@composite(np.fill_diagonal)
+def fill_diagonal(a: Any, val: Any, wrap: bool = False) -> None:
+    """Spell np.fill_diagonal: assign to the places that it fills in an array of their numbers."""
+    marks = np.zeros(a.shape, bool)
+    np.fill_diagonal(marks, True, wrap)
+    places = np.nonzero(marks)
+    a[places] = np.resize(array(val), places[0].shape)

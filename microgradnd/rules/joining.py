@@ -1,0 +1,200 @@
+"""Derivatives of the functions that put arrays together, or something around one.
+
+Owns: concatenating, stacking, blocks, inserting and deleting, padding.
+Must not own: taking arrays apart (`shape.py`).
+Read next: `indexing.py`.
+
+A list of arrays is no argument of an operation: what holds one is spelled in `primitives.concatenate`, which takes the
+arrays as arguments of their own.
+"""
+
+from __future__ import annotations
+
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+from numpy.lib.array_utils import normalize_axis_index
+
+from microgradnd import primitives
+from microgradnd.primitives import array
+from microgradnd.registry import Function, composite, variadic
+from microgradnd.rules.shape import at_axis
+
+
+def concatenated_part(position: int, g: Any, out: Any, axis: int, ends: list[int], *arrays: Any) -> Any:
+    """Return the slice of the cotangent that belongs to one of the arrays."""
+    return g[at_axis(slice(ends[position - 2], ends[position - 1]), axis)]
+
+
+def concatenated_tangent(position: int, t: Any, out: Any, axis: int, ends: list[int], *arrays: Any) -> Any:
+    """Return the tangent of the joined array that the tangent of one part causes: zeros everywhere else."""
+    place = at_axis(slice(ends[position - 2], ends[position - 1]), axis)
+    return primitives.scatter(t, place, out.shape)
+
+
+variadic(primitives.concatenate, concatenated_part, concatenated_tangent)
+
+
+@composite(np.concatenate)
+def concatenate(arrays: Any, /, axis: int | None = 0, *, dtype: Any = None, casting: Any = "same_kind") -> Any:
+    """Spell np.concatenate with its arrays as arguments of their own, where the tape sees them."""
+    parts = [np.ravel(a) if axis is None else array(a) for a in arrays]
+    if dtype is not None:
+        for part in parts:
+            if not np.can_cast(part.dtype, dtype, casting):
+                raise TypeError(f"concatenate: {part.dtype} can't be cast to {np.dtype(dtype)} by the rule {casting!r}")
+        parts = [primitives.astype(part, np.dtype(dtype)) for part in parts]
+    if not parts or not all(part.ndim for part in parts):
+        raise ValueError("concatenate needs arrays of one axis or more; np.stack joins numbers and 0-d tensors")
+    axis = normalize_axis_index(axis or 0, parts[0].ndim)
+    ends = [0, *accumulate(part.shape[axis] if axis < part.ndim else 0 for part in parts)]
+    return primitives.concatenate(axis, ends, *parts)
+
+
+@composite(np.stack)
+def stack(arrays: Any, axis: int = 0, **options: Any) -> Any:
+    """Spell np.stack: concatenate along a new axis."""
+    parts = [array(a) for a in arrays]
+    shapes = sorted({part.shape for part in parts})
+    if len(shapes) > 1:
+        raise ValueError(f"stack: all arrays must have the same shape, not {', '.join(map(str, shapes))}")
+    return np.concatenate([np.expand_dims(part, axis) for part in parts], axis, **options)
+
+
+@composite(np.vstack)
+def vstack(tup: Any, **options: Any) -> Any:
+    """Spell np.vstack: vectors are rows."""
+    return np.concatenate([np.atleast_2d(a) for a in tup], 0, **options)
+
+
+@composite(np.hstack)
+def hstack(tup: Any, **options: Any) -> Any:
+    """Spell np.hstack: along the second axis, but vectors along their only one."""
+    parts = [np.atleast_1d(a) for a in tup]
+    return np.concatenate(parts, 0 if parts and parts[0].ndim == 1 else 1, **options)
+
+
+@composite(np.dstack)
+def dstack(tup: Any) -> Any:
+    """Spell np.dstack: along the third axis."""
+    return np.concatenate([np.atleast_3d(a) for a in tup], 2)
+
+
+@composite(np.column_stack)
+def column_stack(tup: Any) -> Any:
+    """Spell np.column_stack: vectors are columns."""
+    return np.concatenate([a if np.ndim(a) > 1 else np.reshape(a, (-1, 1)) for a in tup], 1)
+
+
+@composite(np.block)
+def block(arrays: Any) -> Any:
+    """Spell np.block: the innermost lists are joined along the last axis, those around them along the one before."""
+
+    def depth(tree: Any) -> int:
+        if not isinstance(tree, list):
+            return 0
+        depths = {depth(branch) for branch in tree}
+        if len(depths) != 1:
+            raise ValueError("block: the lists must not be empty, and all nested equally deep")
+        return 1 + depths.pop()
+
+    def leaves(tree: Any) -> list[Any]:
+        return [leaf for branch in tree for leaf in leaves(branch)] if isinstance(tree, list) else [tree]
+
+    def join(tree: Any, axis: int) -> Any:
+        if not isinstance(tree, list):
+            return np.reshape(tree, (1,) * (ndim - np.ndim(tree)) + np.shape(tree))
+        return np.concatenate([join(branch, axis + 1) for branch in tree], axis)
+
+    nested = depth(arrays)
+    ndim = max(nested, *map(np.ndim, leaves(arrays)), 0)
+    return join(arrays, -nested) if nested else np.copy(arrays)
+
+
+@composite(np.append)
+def append(arr: Any, values: Any, axis: int | None = None) -> Any:
+    """Spell np.append: concatenate, flat unless there is an axis."""
+    return np.concatenate((arr, values), axis)
+
+
+def untracked(obj: Any) -> Any:
+    """Return where to insert or delete as NumPy takes it: a Tensor of numbers as its array."""
+    return np.asarray(obj) if hasattr(obj, "dtype") else obj
+
+
+@composite(np.insert)
+def insert(arr: Any, obj: Any, values: Any, axis: int | None = None) -> Any:
+    """Spell np.insert: it is called with the places of the elements, and the elements follow."""
+    arr, values = np.ravel(arr) if axis is None else array(arr), array(values)
+    places = np.arange(arr.size).reshape(arr.shape)
+    new = np.arange(arr.size, arr.size + values.size).reshape(values.shape)
+    moved = np.insert(places, untracked(obj), new, 0 if axis is None else axis)
+    return np.concatenate((np.ravel(arr), primitives.astype(np.ravel(values), arr.dtype)))[moved]
+
+
+@composite(np.delete)
+def delete(arr: Any, obj: Any, axis: int | None = None) -> Any:
+    """Spell np.delete: pick what is kept."""
+    arr, axis = (np.ravel(arr), 0) if axis is None else (arr, normalize_axis_index(axis, arr.ndim))
+    return arr[at_axis(np.delete(np.arange(arr.shape[axis]), untracked(obj)), axis)]
+
+
+# Padding: along one axis after the other, each treating what the former have made as given
+
+STATISTICS: dict[str, Function] = {"maximum": np.max, "minimum": np.min, "mean": np.mean, "median": np.median}
+
+
+@composite(np.pad)
+def pad(x: Any, pad_width: Any, mode: Any = "constant", **options: Any) -> Any:
+    """Spell np.pad, each mode in its own way; callable modes write into their arrays, which can't be recorded."""
+    if callable(mode):
+        raise NotImplementedError("pad: a callable mode writes into its array; join the parts with np.concatenate")
+    np.pad(np.zeros((1,) * x.ndim), 0, mode, **options)  # raises for a mode or an option that there isn't
+    widths = pairs(pad_width, x.ndim)
+    if any(not isinstance(w, int) or w < 0 for pair in widths for w in pair):
+        raise ValueError(f"pad: pad_width={pad_width!r} must be made of integers that aren't negative")
+    own = {name: pairs(value, x.ndim) for name, value in options.items() if name != "reflect_type"}
+    padded = x
+    for axis, width in enumerate(widths):
+        if any(width):
+            per_axis = {name: value[axis] for name, value in own.items()}
+            padded = pad_axis(padded, axis, width, mode, per_axis, options.get("reflect_type", "even"))
+    return np.copy(x) if padded is x else padded
+
+
+def pairs(value: Any, ndim: int) -> list[tuple[Any, Any]]:
+    """Return a (before, after) for each axis, as np.pad reads its options."""
+    if value is None:
+        return [(None, None)] * ndim
+    if isinstance(value, dict):
+        every: list[tuple[Any, Any]] = [(0, 0)] * ndim
+        for axis, pair in value.items():
+            every[axis] = tuple(np.broadcast_to(pair, 2).tolist())
+        return every
+    return [(before, after) for before, after in np.broadcast_to(np.asarray(value), (ndim, 2)).tolist()]
+
+
+def pad_axis(x: Any, axis: int, width: tuple[int, int], mode: Any, own: dict[str, Any], reflect_type: str) -> Any:
+    """Pad along one axis."""
+    n = x.shape[axis]
+    if mode in ("constant", "empty"):
+        shapes = [(*x.shape[:axis], w, *x.shape[axis + 1 :]) for w in width]
+        values = own.get("constant_values", (0, 0))
+        sides = [np.full(shape, value, x.dtype) for shape, value in zip(shapes, values, strict=True)]
+        return np.concatenate([sides[0], x, sides[1]], axis)
+    if mode in STATISTICS:
+        before, after = (n if length is None else min(length, n) for length in own.get("stat_length", (None, None)))
+        nearest = (x[at_axis(part, axis)] for part in (slice(before), slice(n - after, None)))
+        sides = [STATISTICS[mode](part, axis=axis, keepdims=True) for part in nearest]
+        return np.concatenate([np.repeat(sides[0], width[0], axis), x, np.repeat(sides[1], width[1], axis)], axis)
+    if mode != "linear_ramp" and reflect_type == "even":
+        return x[at_axis(np.pad(np.arange(n), width, mode), axis)]
+    # The rest is linear: its matrix is what becomes of the columns of the identity
+    how: Any = {"end_values": 0} if mode == "linear_ramp" else {"reflect_type": "odd"}
+    matrix = np.pad(np.eye(n, dtype=x.dtype), (width, (0, 0)), mode, **how)
+    padded = np.moveaxis(np.tensordot(matrix, x, (1, axis)), 0, axis)
+    if "end_values" not in own:
+        return padded
+    ramp = np.pad(np.zeros(n, x.dtype), width, mode, end_values=own["end_values"])
+    return padded + np.reshape(ramp, (-1,) + (1,) * (x.ndim - 1 - axis))
