@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from microgradnd import primitives
+from microgradnd.primitives import ARRAYS
 from microgradnd.registry import Results, composite, defjvp, defvjp, elementwise, linear, plain, primitive
 
 LOG2, LOG10 = float(np.log(2.0)), float(np.log(10.0))
@@ -43,10 +44,13 @@ composite(np.divmod)(lambda x, y, /: (np.floor_divide(x, y), np.remainder(x, y))
 
 
 def power_base(g: Any, out: Any, x: Any, y: Any) -> Any:
-    """Return g * y * x**(y - 1), which is 0 for x = y = 0."""
+    """Return g * y * x**(y - 1), which for y = 0 is 0, also for x = 0."""
     if type(y) in (int, float):
         return g * (y * x ** (y - 1)) if y else 0 * g
-    return g * (y * x ** np.where((x == 0) & (y == 0), 1.0, y - 1))
+    constant = y == 0
+    if not isinstance(y, ARRAYS):  # a variable: the derivative by y, at 0 too, is that of the formula
+        constant = constant & (x == 0)
+    return g * (y * x ** np.where(constant, 1.0, y - 1))
 
 
 def power_exponent(g: Any, out: Any, x: Any, y: Any) -> Any:
@@ -196,10 +200,12 @@ def sinc_derivative(x: Any, order: int) -> Any:
 def i0_derivative(x: Any, order: int) -> Any:
     """Return a derivative of I0, the modified Bessel function: the mean of c**order * exp(x c) over c = cos(angle).
 
-    The means are taken over 128 angles (Gauss-Chebyshev quadrature), which is exact to rounding as far as I0 is finite.
+    The mean is taken over 128 angles (Gauss-Chebyshev quadrature), which is exact to rounding as far as I0 is finite; c
+    and -c are taken together.
     """
-    cosines = np.cos(math.pi * (np.arange(128) + 0.5) / 128).tolist()
-    return sum(c**order * np.exp(x * c) for c in cosines) / 128
+    cosines = np.cos(math.pi * (np.arange(64) + 0.5) / 128).tolist()
+    part = np.sinh if order % 2 else np.cosh
+    return sum(c**order * part(x * c) for c in cosines) / 64
 
 
 elementwise(np.sinc, lambda g, out, x: g * sinc_derivative(x, 1))
