@@ -330,6 +330,9 @@ def backward(
                 node.out = (out.shape, out.dtype)
             elif type(out) is Results:
                 node.out = (None, None)
+    if lift is not None and mode.trace is not None:
+        for node, g in ends.items():
+            mode.trace.arrived(node, g)
     return ends
 
 
