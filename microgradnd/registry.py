@@ -259,6 +259,7 @@ def primitive(function: Function) -> Function:
                 return record(call, args, kwargs)
         return function(*args, **kwargs)
 
+    call.body = function  # type: ignore[attr-defined]  # for the compiler, which looks inside
     return call
 
 
