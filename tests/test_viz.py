@@ -148,6 +148,20 @@ def test_after_backward_the_same_graph_has_gradients(named_data: bool) -> None:
     assert nodes["loss"].values.elements == loss.item()
 
 
+def test_an_axis_that_was_let_go_of_is_no_operand() -> None:
+    x = mg.tensor([1.0, 2.0], requires_grad=True)
+    joined = np.concatenate([x, x])
+    ids = [node.id for node in graph(joined).nodes]
+    joined.backward(np.ones(4))
+    assert [node.id for node in graph(joined).nodes] == ids == ["n0", "n1", "result"]
+
+
+def test_a_constant_that_was_let_go_of_is_called_one() -> None:
+    y = np.ones((3, 2)) @ mg.tensor([1.0, 2.0], requires_grad=True)
+    y.backward(np.ones(3))
+    assert labels(viz.draw(y).source)["n1_0"] == "constant"
+
+
 def test_an_optimizer_step_changes_the_values_but_not_the_ids() -> None:
     seed = Seed()
     loss = seed.loss()

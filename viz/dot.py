@@ -189,7 +189,7 @@ def box_label(node: Node) -> str:
     title = "  ".join(filter(None, (name and styled(name, True), shape and styled(shape, not name, name and QUIET))))
     rows = [title] if title else []
     if node.shape is None:
-        rows.append(styled("array", color=QUIET))  # `backward()` has let go of it
+        rows.append(styled("constant", color=QUIET))  # `backward()` has let go of it
     if node.values is not None:
         text = values_text(node.values)
         if node.kind == "result" and node.values.elements is not None:

@@ -222,8 +222,8 @@ def topological(last: tape.Node) -> list[tape.Node]:
 
 def operands(node: Operation) -> list[Thing | None]:
     """Return what goes into an operation: nodes, arrays by their identity, None for what its own text says."""
-    if node.args is None:  # an array that `backward()` has let go of goes by a number that no id() can be
-        return [p or (-node.position if signs.was_array(node, i) else None) for i, p in enumerate(node.parents)]
+    if node.args is None:  # what `backward()` has let go of goes by a number that no id() can be
+        return [p or (-node.position if signs.was_operand(node, i) else None) for i, p in enumerate(node.parents)]
     return [
         parent if parent is not None else id(arg) if signs.is_array(arg) else None
         for parent, arg in zip(node.parents, node.args, strict=True)

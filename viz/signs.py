@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from microgradnd import primitives
-from microgradnd.registry import name_of
+from microgradnd.registry import VJPS, Variadic, name_of
 from microgradnd.tape import Operation
 
 BETWEEN = {
@@ -49,11 +49,15 @@ def is_array(arg: Any) -> bool:
     return isinstance(arg, np.ndarray) and arg.size != 1
 
 
-def was_array(node: Operation, i: int) -> bool:
-    """Return whether an argument that has been let go of must have been an array: options come after the operands."""
+def was_operand(node: Operation, i: int) -> bool:
+    """Return whether a constant that has been let go of was calculated with, and isn't part of the operation's text.
+
+    That is so for what stands first, unless the function gives every position the same meaning (an axis, then arrays).
+    """
     if node.parents[i] is not None:
         return False
-    return node.function is np.matmul or (i == 0 and not isinstance(node.function, np.ufunc))
+    is_first = i == 0 and not isinstance(node.function, np.ufunc)
+    return node.function is np.matmul or (is_first and not isinstance(VJPS.get(node.function), Variadic))
 
 
 def has_constants(node: Operation) -> bool:
@@ -135,7 +139,7 @@ def _constant(node: Operation, i: int) -> str:
     if node.parents[i] is not None:
         return ""
     if node.args is None:
-        return "" if was_array(node, i) else FORGOTTEN
+        return "" if was_operand(node, i) else FORGOTTEN
     arg = node.args[i]
     return "" if is_array(arg) else _brief(arg)
 
