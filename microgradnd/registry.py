@@ -45,7 +45,7 @@ EXCLUDED: dict[Function, str] = {}  # why a function has no derivative here
 class Results(tuple[Any, ...]):
     """The results of a function that has several, or their cotangents or tangents, where None stands for zero."""
 
-    shape = dtype = None
+    shape = dtype = base = None
 
     def __add__(self, other: Any) -> Results:
         return Results(b if a is None else a if b is None else a + b for a, b in zip(self, other, strict=True))

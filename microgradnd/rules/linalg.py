@@ -294,27 +294,27 @@ def qr(a: Any, mode: str = "reduced") -> Any:
     return result.R if mode == "r" else result
 
 
-def eigh_cotangent(g: Any, out: Any, a: Any, UPLO: str = "L") -> Any:
+def eigh_cotangent(g: Any, out: Any, a: Any, UPLO: Any = "L") -> Any:
     """Return the transpose of `eigh_tangent`."""
     (w, v), (g_w, g_v) = out, g
     turn = over(off_diagonal(adjoint(v) @ conj(g_v)), differences(w))
     return conj(hermitian_part(v @ (as_diagonal(g_w) + turn) @ adjoint(v)))
 
 
-def eigh_tangent(t: Any, out: Any, a: Any, UPLO: str = "L") -> Any:
+def eigh_tangent(t: Any, out: Any, a: Any, UPLO: Any = "L") -> Any:
     """Return dw = diag(P) and dV = V (F * P), where P = V* dA V and F[i, j] = 1 / (w[j] - w[i]) off the diagonal."""
     w, v = out
     inner = adjoint(v) @ hermitian_part(t) @ v
     return Results((real(diagonal(inner)), v @ over(off_diagonal(inner), differences(w))))
 
 
-def eigvalsh_cotangent(g: Any, out: Any, a: Any, UPLO: str = "L") -> Any:
+def eigvalsh_cotangent(g: Any, out: Any, a: Any, UPLO: Any = "L") -> Any:
     """Return V diag(g) V*, without its transpose."""
     _, v = np.linalg.eigh(a, UPLO)
     return conj(times_diagonal(v, g) @ adjoint(v))
 
 
-def eigvalsh_tangent(t: Any, out: Any, a: Any, UPLO: str = "L") -> Any:
+def eigvalsh_tangent(t: Any, out: Any, a: Any, UPLO: Any = "L") -> Any:
     """Return dw = diag(V* dA V)."""
     _, v = np.linalg.eigh(a, UPLO)
     return real(diagonal(adjoint(v) @ hermitian_part(t) @ v))

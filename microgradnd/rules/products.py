@@ -108,10 +108,10 @@ def vecdot_right(
     return vecdot_other(g, y, conj(x), axis, keepdims)
 
 
-for function in (np.matmul, np.linalg.matmul):
-    linear(function, matmul_left, matmul_right)
-for function in (np.vecdot, np.linalg.vecdot):
-    linear(function, vecdot_left, vecdot_right)
+linear(np.matmul, matmul_left, matmul_right)
+linear(np.linalg.matmul, matmul_left, matmul_right)
+linear(np.vecdot, vecdot_left, vecdot_right)
+linear(np.linalg.vecdot, vecdot_left, vecdot_right)
 if hasattr(np, "matvec"):  # NumPy 2.2
     linear(np.matvec, matvec_left, matvec_right)
     linear(np.vecmat, vecmat_left, vecmat_right)
@@ -151,8 +151,8 @@ def tensordot_right(g: Any, out: Any, x: Any, y: Any, axes: Any = 2) -> Any:
     return np.transpose(parts, np.argsort([of_y[of_x.index(a)] for a in sorted(of_x)] + free_y))
 
 
-for function in (np.tensordot, np.linalg.tensordot):
-    linear(function, tensordot_left, tensordot_right)
+linear(np.tensordot, tensordot_left, tensordot_right)
+linear(np.linalg.tensordot, tensordot_left, tensordot_right)
 
 
 def dot_left(g: Any, out: Any, x: Any, y: Any) -> Any:
@@ -193,12 +193,19 @@ linear(np.inner, inner_left, inner_right)
 
 # Outer and cross products
 
-for function in (np.outer, np.linalg.outer):
-    linear(
-        function,
-        lambda g, out, x, y: np.reshape(np.dot(g, np.ravel(y)), x.shape),
-        lambda g, out, x, y: np.reshape(np.dot(np.ravel(x), g), y.shape),
-    )
+
+def outer_left(g: Any, out: Any, x: Any, y: Any) -> Any:
+    """Return the cotangent of x in np.outer(x, y), which flattens both."""
+    return np.reshape(np.dot(g, np.ravel(y)), x.shape)
+
+
+def outer_right(g: Any, out: Any, x: Any, y: Any) -> Any:
+    """Return the cotangent of y in np.outer(x, y)."""
+    return np.reshape(np.dot(np.ravel(x), g), y.shape)
+
+
+linear(np.outer, outer_left, outer_right)
+linear(np.linalg.outer, outer_left, outer_right)
 
 
 @composite(np.kron)
@@ -211,35 +218,40 @@ def kron(a: Any, b: Any) -> Any:
     return np.reshape(pairs, tuple(m * n for m, n in zip(a.shape, b.shape, strict=True)))
 
 
-def cross_other(first: Any, second: Any, like: Any, axes: tuple[int, int, int]) -> Any:
-    """Return a cross product with its vectors along the axis that they have in `like`, counted from the end."""
-    axis_first, axis_second, axis = axes
-    if 2 in (first.shape[axis_first], second.shape[axis_second], like.shape[axis]):
+def cross_axes(x: Any, y: Any, axes: tuple[int, int, int], axis: int | None) -> tuple[int, int, int]:
+    """Return the axes of the vectors in x, y and their cross product, or raise if the vectors aren't of three elements.
+
+    Those of x and y are counted from the end, so that stacks broadcast.
+    """
+    of_x, of_y, of_out = axes if axis is None else (axis,) * 3
+    if 2 in (x.shape[of_x], y.shape[of_y]):
         raise NotImplementedError(
             "np.cross of vectors with two elements has no derivative rule; write x[..., 0] * y[..., 1] - "
             "x[..., 1] * y[..., 0], or give them a third element"
         )
-    return np.cross(first, second, axis_first, axis_second, axis % like.ndim - like.ndim)
+    return of_x % x.ndim - x.ndim, of_y % y.ndim - y.ndim, of_out
 
 
 def cross_left(
     g: Any, out: Any, x: Any, y: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: int | None = None
 ) -> Any:
     """Return the cotangent of x: g . (dx x y) = dx . (y x g)."""
-    axisa, axisb, axisc = (axisa, axisb, axisc) if axis is None else (axis,) * 3
-    return cross_other(as_array(y), g, x, (axisb, axisc, axisa))
+    y = as_array(y)
+    of_x, of_y, of_out = cross_axes(x, y, (axisa, axisb, axisc), axis)
+    return np.cross(y, g, of_y, of_out, of_x)
 
 
 def cross_right(
     g: Any, out: Any, x: Any, y: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: int | None = None
 ) -> Any:
     """Return the cotangent of y: g . (x x dy) = dy . (g x x)."""
-    axisa, axisb, axisc = (axisa, axisb, axisc) if axis is None else (axis,) * 3
-    return cross_other(g, as_array(x), y, (axisc, axisa, axisb))
+    x = as_array(x)
+    of_x, of_y, of_out = cross_axes(x, y, (axisa, axisb, axisc), axis)
+    return np.cross(g, x, of_out, of_x, of_y)
 
 
-for function in (np.cross, np.linalg.cross):
-    linear(function, cross_left, cross_right)
+linear(np.cross, cross_left, cross_right)
+linear(np.linalg.cross, cross_left, cross_right)
 
 
 # np.einsum

@@ -1,0 +1,280 @@
+"""Products, linear algebra and Fourier transforms beyond their rows: any subscripts, freedoms, corners, messages.
+
+Owns: what one call of `check_grads` on one row doesn't show.
+Must not own: rows (`tests/rows/`), comparisons with PyTorch (`tests/test_torch_linalg.py`).
+Read next: `tests/rows/linalg.py`.
+"""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import microgradnd as mg
+from microgradnd.testing import check_grads
+
+LA = np.linalg
+SYMMETRIC = np.array([[2.0, 0.5, 0.1], [0.5, 5.0, 0.3], [0.1, 0.3, 9.0]])
+
+
+def leaf(data):
+    return mg.tensor(data, requires_grad=True)
+
+
+# Products
+
+
+@st.composite
+def contractions(draw):
+    """Return subscripts for np.einsum and operands that fit: repeated, lone and broadcast indices, ellipses."""
+    sizes = {c: draw(st.integers(1, 3)) for c in "abcd"}
+    dots = tuple(draw(st.lists(st.integers(1, 2), max_size=2)))
+    words, operands = [], []
+    rng = np.random.default_rng(draw(st.integers(0, 99)))
+    for _ in range(draw(st.integers(1, 3))):
+        word = "".join(draw(st.lists(st.sampled_from("abcd"), max_size=3)))
+        ones = {c for c in word if draw(st.booleans()) and draw(st.booleans())}  # broadcast against the others
+        shape = [1 if c in ones else sizes[c] for c in word]
+        extra = dots[draw(st.integers(0, len(dots))) :] if draw(st.booleans()) else None
+        if extra is not None:
+            at = draw(st.integers(0, len(word)))
+            word, shape = word[:at] + "..." + word[at:], [*shape[:at], *extra, *shape[at:]]
+        words.append(word)
+        operands.append(rng.uniform(0.5, 1.5, shape))
+    subscripts = ",".join(words)
+    if draw(st.booleans()):
+        used = sorted({*subscripts} - {*",."})
+        kept = draw(st.permutations(used))[: draw(st.integers(0, len(used)))]
+        subscripts += "->" + "..." * ("..." in subscripts) + "".join(kept)
+    return subscripts, operands
+
+
+@given(contractions(), st.sampled_from([False, True, "optimal"]))
+def test_any_einsum(contraction, optimize):
+    subscripts, operands = contraction
+    check_grads(lambda *xs: np.einsum(subscripts, *xs, optimize=optimize), *operands, order=1)
+
+
+def test_einsum_path_is_plain():
+    path, text = np.einsum_path("ij,jk,k->i", leaf(np.ones((2, 3))), np.ones((3, 4)), np.ones(4))
+    assert path[0] == "einsum_path"
+    assert isinstance(text, str)
+
+
+@pytest.mark.parametrize("function", [np.matmul, np.vecdot], ids=lambda f: f.__name__)
+def test_axes_of_a_product_are_refused(function):
+    axes = [(0, 1), (0, 1), (0, 1)] if function is np.matmul else [0, 0, ()]
+    with pytest.raises(NotImplementedError, match=r"bring the axes to the end with np\.moveaxis"):
+        mg.grad(lambda x: np.sum(function(x, np.ones((2, 2)), axes=axes)))(np.ones((2, 2)))
+
+
+def test_cross_of_two_elements_is_refused():
+    with (
+        pytest.raises(NotImplementedError, match=r"x\[..., 0\] \* y\[..., 1\]"),
+        pytest.warns(DeprecationWarning, match="2-dimensional vectors"),
+    ):
+        mg.grad(lambda x: np.cross(x, np.array([1.0, 2.0])))(np.ones(2))
+
+
+@pytest.mark.parametrize("call", [lambda x: np.dot(x, x), lambda x: x @ x.T, lambda x: np.einsum("ij,ij", x, x)])
+def test_a_product_of_a_variable_with_itself(call):
+    check_grads(call, np.arange(1.0, 5.0).reshape(2, 2))
+
+
+def test_products_keep_single_precision_inside():
+    """No cotangent is computed in double precision on the way to a float32 gradient."""
+    seen = []
+    x = leaf(np.ones((3, 3), np.float32))
+    y = x * np.float32(2)
+    y.register_hook(lambda g: seen.append(g.dtype))
+    out = np.einsum("ii,ij->j", y, y) + LA.solve(y + np.eye(3, dtype=np.float32), y[0]) + LA.norm(y, axis=0)
+    np.sum(out).backward()
+    assert seen == [np.float32]
+
+
+# Linear algebra
+
+
+@pytest.mark.parametrize(
+    ("call", "fields"),
+    [
+        (LA.eig, ("eigenvalues", "eigenvectors")),
+        (LA.eigh, ("eigenvalues", "eigenvectors")),
+        (LA.svd, ("U", "S", "Vh")),
+        (LA.qr, ("Q", "R")),
+        (LA.slogdet, ("sign", "logabsdet")),
+    ],
+    ids=["eig", "eigh", "svd", "qr", "slogdet"],
+)
+def test_named_tuples_stay_named_tuples(call, fields):
+    result = call(leaf(SYMMETRIC))
+    assert type(result) is type(call(SYMMETRIC))
+    assert result._fields == fields
+    assert all(part.requires_grad for part in result)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda a: LA.eigh(a)[0],
+        lambda a: LA.eig(a)[0],
+        lambda a: LA.svd(a)[1],
+        lambda a: LA.qr(a)[1],
+        lambda a: LA.slogdet(a)[1],
+    ],
+    ids=["eigh", "eig", "svd", "qr", "slogdet"],
+)
+def test_one_of_several_results(call):
+    check_grads(lambda a: call((a + a.T) / 2), SYMMETRIC)
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_gradients_of_a_symmetric_matrix_are_symmetric(seed):
+    rng = np.random.default_rng(seed)
+    a = SYMMETRIC + 0.1 * rng.normal(size=(3, 3))
+    a = (a + a.T) / 2
+    for f in (LA.cholesky, LA.eigvalsh, lambda a: LA.eigh(a)[1] ** 2, lambda a: LA.pinv(a, hermitian=True)):
+        value, pullback = mg.vjp(f, a)
+        (g,) = pullback(rng.normal(size=value.shape))
+        np.testing.assert_allclose(g, g.T, atol=1e-14)
+
+
+def test_repeated_values_do_not_disturb_what_depends_on_values_alone():
+    np.testing.assert_allclose(mg.grad(lambda a: np.sum(LA.eigh(a)[0] ** 2))(np.eye(3)), 2 * np.eye(3))
+    np.testing.assert_allclose(mg.grad(lambda a: np.sum(LA.eigvalsh(a) ** 2))(np.eye(3)), 2 * np.eye(3))
+    np.testing.assert_allclose(mg.grad(lambda a: np.sum(LA.svd(a)[1] ** 2))(np.eye(3)), 2 * np.eye(3))
+    np.testing.assert_allclose(mg.grad(lambda a: np.real(np.sum(LA.eigvals(a) ** 2)))(np.eye(3)), 2 * np.eye(3))
+    np.testing.assert_allclose(mg.jvp(lambda a: np.sum(LA.eigvalsh(a)), (np.eye(3),), (SYMMETRIC,))[1], 16.0)
+
+
+def test_repeated_values_are_loud_for_what_depends_on_the_vectors():
+    with np.errstate(invalid="ignore"), pytest.warns(RuntimeWarning, match="divide by zero"):
+        g = mg.grad(lambda a: np.sum(LA.eigh(a)[1][0]))(np.eye(3))
+    assert not np.all(np.isfinite(g))
+
+
+def test_singular_vectors_of_full_matrices():
+    """What completes the singular vectors turns with them: the projection on it has the derivative of I - U U'."""
+    rng = np.random.default_rng(0)
+    a, w = rng.normal(size=(4, 2)), rng.normal(size=(4, 4))
+
+    def rest(a):
+        u = LA.svd(a)[0][:, 2:]
+        return np.sum(w * (u @ u.T))
+
+    def projection(a):
+        u = LA.svd(a, full_matrices=False)[0]
+        return np.sum(w * (np.eye(4) - u @ u.T))
+
+    np.testing.assert_allclose(mg.grad(rest)(a), mg.grad(projection)(a))
+    np.testing.assert_allclose(mg.hessian(rest)(a), mg.hessian(projection)(a))
+
+
+def test_det_has_its_second_derivative_at_singular_matrices():
+    """det [[a, b], [c, d]] = a d - b c."""
+    expected = np.array([[0, 0, 0, 1], [0, 0, -1, 0], [0, -1, 0, 0], [1, 0, 0, 0]]).reshape(2, 2, 2, 2)
+    for a in (np.zeros((2, 2)), np.array([[1.0, 2.0], [2.0, 4.0]]), SYMMETRIC[:2, :2]):
+        np.testing.assert_allclose(mg.hessian(LA.det)(a), expected, atol=1e-14)
+
+
+@given(st.integers(1, 6), st.integers(0, 2**32 - 1))
+def test_det_of_a_singular_matrix_agrees_with_its_neighbours(n, seed):
+    rng = np.random.default_rng(seed)
+    a = rng.integers(-3, 4, (n, n)).astype(float)
+    a[-1] = 0.0  # exactly singular
+    near = a.copy()
+    near[-1] = 1e-9 * rng.normal(size=n)
+    np.testing.assert_allclose(mg.grad(LA.det)(a), mg.grad(LA.det)(near), rtol=1e-5, atol=1e-5)
+
+
+def test_singular_matrices_raise():
+    for f in (lambda a: np.sum(LA.inv(a)), lambda a: LA.slogdet(a)[1], lambda a: np.sum(LA.qr(a)[1])):
+        with pytest.raises(LA.LinAlgError, match="Singular matrix"), np.errstate(divide="ignore"):
+            mg.grad(f)(np.zeros((2, 2)))
+
+
+def test_cond_of_a_singular_matrix_is_infinite():
+    assert LA.cond(leaf(np.array([[1.0, 0.0], [0.0, 0.0]]))).item() == np.inf
+
+
+def test_the_rank_is_a_plain_number():
+    x, residuals, rank, s = LA.lstsq(leaf(np.ones((3, 1))), np.ones(3))
+    assert rank == 1
+    assert type(rank) is int
+    assert (x.shape, residuals.shape, s.shape) == ((1,), (1,), (1,))
+    assert type(LA.matrix_rank(leaf(SYMMETRIC))) in (int, np.int64)
+
+
+@given(st.sampled_from([(4, 2), (2, 4), (3, 3)]), st.sampled_from([None, -1, 1e-3]), st.booleans(), st.booleans())
+def test_lstsq_gives_what_numpy_gives(shape, rcond, deficient, vector):
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=shape), rng.normal(size=shape[:1] if vector else (shape[0], 2))
+    if deficient:
+        a = a[:, :1] * np.arange(1.0, shape[1] + 1)
+    rcond = 1e-3 if deficient else rcond
+    for got, want in zip(LA.lstsq(leaf(a), b, rcond), LA.lstsq(a, b, rcond), strict=True):
+        np.testing.assert_allclose(getattr(got, "data", got), want, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize(("mode", "shape"), [("raw", (2, 2)), ("complete", (3, 2)), ("full", (2, 2))])
+def test_qr_modes_without_derivative(mode, shape):
+    with pytest.raises(NotImplementedError, match=r"the projection on the rest of the\s+space is I - Q Q\*"):
+        LA.qr(leaf(np.ones(shape)), mode=mode)
+
+
+def test_messages_of_what_does_not_fit():
+    with pytest.raises(ValueError, match="ind=0 must be positive"):
+        LA.tensorinv(leaf(np.eye(2)), ind=0)
+    with pytest.raises(LA.LinAlgError, match=r"a of shape \(2, 3\) is no square matrix for b of shape \(2,\)"):
+        LA.tensorsolve(leaf(np.ones((2, 3))), np.ones(2))
+    with pytest.raises(ValueError, match="give one length for each axis"):
+        np.fft.fft2(leaf(np.eye(2)), s=(2,))
+    with pytest.raises(TypeError, match="integer"):
+        LA.matrix_power(leaf(np.eye(2)), 0.5)
+
+
+def test_multi_dot_multiplies_in_the_best_order():
+    """The backward pass too: no matrix of 300 x 300 appears where vectors will do."""
+    rng = np.random.default_rng(0)
+    column, row, x = rng.normal(size=(300, 1)), rng.normal(size=(1, 300)), rng.normal(size=300)
+    value, gradient = mg.value_and_grad(lambda x: np.sum(LA.multi_dot([column, row, x])))(x)
+    np.testing.assert_allclose(value, np.sum(column) * np.sum(row * x))
+    np.testing.assert_allclose(gradient, np.sum(column) * row[0])
+
+
+# Fourier transforms
+
+
+@given(
+    st.sampled_from(["fft", "ifft", "rfft", "irfft", "hfft", "ihfft"]),
+    st.integers(1, 6),
+    st.one_of(st.none(), st.integers(1, 7)),
+    st.sampled_from([None, "backward", "ortho", "forward"]),
+    st.sampled_from([0, 1, -1]),
+)
+def test_any_transform(name, length, n, norm, axis):
+    if name in ("irfft", "hfft") and n is None and length == 1:
+        n = 1
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(length, 2) if axis == 0 else (2, length))
+    if name not in ("rfft", "ihfft"):
+        x = x + 1j * rng.normal(size=x.shape)
+    check_grads(lambda x: getattr(np.fft, name)(x, n, axis, norm), x, order=1)
+
+
+@given(st.sampled_from(["fftn", "ifftn", "rfftn", "irfftn"]), st.permutations(range(3)), st.integers(1, 3))
+def test_any_transform_of_several_axes(name, axes, count):
+    x = np.random.default_rng(0).normal(size=(2, 3, 4))
+    x = x if name == "rfftn" else x + 0j
+    check_grads(lambda x: getattr(np.fft, name)(x, axes=axes[:count]), x, order=1)
+
+
+@given(st.sampled_from(["fft2", "fftn", "ifft2", "ifftn", "rfft2", "rfftn", "irfft2", "irfftn"]), st.data())
+def test_transforms_of_several_axes_give_what_numpy_gives(name, data):
+    x = np.random.default_rng(0).normal(size=(4, 3, 5))
+    axes = data.draw(st.sampled_from([None, (0, 2), (-1, 0), (1, 2)]))
+    options = {} if axes is None else {"axes": axes}
+    if axes is not None and data.draw(st.booleans()):
+        options["s"] = data.draw(st.sampled_from([(2, 4), (6, -1), (3, 7)]))
+    function = getattr(np.fft, name)
+    np.testing.assert_allclose(function(leaf(x), **options).data, function(x, **options), rtol=1e-12, atol=1e-12)
