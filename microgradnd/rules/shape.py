@@ -36,8 +36,8 @@ def fixed(order: Any) -> Any:
 
 linear(np.squeeze, lambda g, out, x, axis=None: np.reshape(g, x.shape))
 linear(np.expand_dims, lambda g, out, x, axis: np.reshape(g, x.shape))
-defvjp(np.reshape, lambda g, out, x, shape, order="C", **_: np.reshape(g, x.shape, fixed(order)))
-defjvp(np.reshape, lambda t, out, x, shape, order="C", **_: np.reshape(t, out.shape, fixed(order)))
+defvjp(np.reshape, lambda g, out, x, shape, order="C", **_: np.reshape(g, x.shape, order=fixed(order)))
+defjvp(np.reshape, lambda t, out, x, shape, order="C", **_: np.reshape(t, out.shape, order=fixed(order)))
 
 
 @composite(np.ravel)
