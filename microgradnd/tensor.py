@@ -10,18 +10,17 @@ name for it that may later stand for another value.
 
 from __future__ import annotations
 
-import contextlib
 import dis
 import operator
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from microgradnd import primitives, tape, views
-from microgradnd.arraylike import ArrayLike
+from microgradnd.assignment import Assignable, plain_index, refuse_outdated
 from microgradnd.modes import enable_grad
 from microgradnd.registry import (
     COMPOSITES,
@@ -33,13 +32,12 @@ from microgradnd.registry import (
     positional,
     without_derivative,
 )
-from microgradnd.tape import Leaf, Node, Operation, mode
+from microgradnd.tape import Leaf, Node, mode
 
 new_object = object.__new__
 NO_KEYWORDS: dict[str, Any] = {}
 SEQUENCES = (list, tuple)
 OWN_REFERENCES = 3  # to a gradient: the walk's result, a variable, and the argument of getrefcount
-COPIED = 256  # elements: arrays that are smaller are copied by each assignment, which costs next to nothing
 NUMBERS = (float, int, complex, np.ndarray, np.generic)
 
 
@@ -249,6 +247,7 @@ def _binary(function: Any, run: Callable[[Any, Any], Any], swap: bool = False) -
             record = mode.record
             result._node = None if record is None else record(function, (x, y), NO_KEYWORDS, (node, other_node), out)
         elif mode.trace is not None and (node is not None or other_node is not None):
+            assert mode.record is not None
             result._node = mode.record(function, (x, y), NO_KEYWORDS, (node, other_node), out)
         else:
             result._node = None
@@ -275,93 +274,6 @@ def _unary(function: Any) -> Any:
     return method
 
 
-def _in_place(function: Any, run: Callable[[Any, Any], Any]) -> Any:
-    """Make the method of an augmented assignment: a new value for the same variable."""
-
-    def method(self: Tensor, other: Any) -> Tensor:
-        if (leaf := leaf_to_update(self)) is not None:
-            value = other._data if isinstance(other, Tensor) else other
-            if leaf.data.flags.writeable:
-                run(leaf.data, value)
-                leaf.position = tape.next_position()
-            else:  # locked by detect_anomaly: an update of our own is no anomaly
-                with self.updating() as array:
-                    run(array, value)
-            return self
-        result = apply(function, (self, other), NO_KEYWORDS)
-        if result.shape != self.shape:
-            raise ValueError(
-                f"{name_of(function)}: the result of shape {result.shape} doesn't fit in a tensor of shape {self.shape}"
-            )
-        if result.dtype != self.dtype:
-            if not np.can_cast(result.dtype, self.dtype, "same_kind"):
-                raise TypeError(
-                    f"{name_of(function)}: the result of dtype {result.dtype} doesn't fit in a tensor of dtype "
-                    f"{self.dtype}; convert the tensor with astype first"
-                )
-            result = result.astype(self.dtype)
-        become(self, result, ...)
-        return self
-
-    method.__doc__ = f"Set self to np.{function.__name__}(self, other)."
-    return method
-
-
-def leaf_to_update(tensor: Tensor) -> Leaf | None:
-    """Return the leaf that an assignment is to update in place, None if it makes a new value, or raise."""
-    node = tensor._node
-    if node is None or not node.requires_grad:
-        return None
-    if isinstance(node, Leaf):
-        if mode.record is None:
-            return node
-        raise RuntimeError(
-            f"{tape.describe(node)} requires a gradient, and changing it in place would lose it; update it under "
-            f"mg.no_grad(), or go on with a new value (w = w + ..., or w = w.copy() to assign to)"
-        )
-    if mode.record is not None:
-        return None
-    raise RuntimeError(
-        f"{tape.describe(node)} was computed from tensors that require a gradient, which an assignment under no_grad() "
-        f"would lose; assign outside of it, or to t.detach().copy()"
-    )
-
-
-def become(tensor: Tensor, value: Tensor, index: Any) -> None:
-    """Let a variable stand for a new value, which differs from the old one at an index."""
-    name = tensor.name
-    for other in views.replace(tensor, value._data, index):
-        other.__class__ = Outdated
-    tensor._node = value._node
-    if name is not None:
-        tensor.name = name
-
-
-def assign_in_place(tensor: Tensor, index: Any, value: Any) -> bool:
-    """Write to the array itself, if nothing else can see it: not an operation, not a view, not the user.
-
-    This makes a loop of assignments cost what they assign, not a copy of the array each. The operation recorded
-    needs no old elements: its rules, and those of the assignment before, use the shape and dtype only.
-    """
-    array, node = tensor._data, tensor._node
-    after = type(node) is Operation and node.function is primitives.setitem and node.out is array
-    del array
-    if not (node is None or after) or sys.getrefcount(tensor._data) != UNSEEN + after:
-        return False
-    array, other = tensor._data, value._node if isinstance(value, Tensor) else None
-    recorded = after or (other is not None and other.requires_grad)
-    if type(array) is not np.ndarray or array.base is not None or array.size < COPIED or not array.flags.writeable:
-        return False
-    if mode.trace is not None or (recorded and (node is None or mode.record is not Operation)):
-        return False
-    value = value._data if isinstance(value, Tensor) else value
-    primitives.assign(array, index, value)
-    if type(node) is Operation:
-        node.out = primitives.expand(np.zeros((), array.dtype), array.shape)
-        tensor._node = Operation(primitives.setitem, (node.out, index, value), NO_KEYWORDS, (node, None, other), array)
-    return True
-
-
 class Handle:
     """What `Tensor.register_hook` returns."""
 
@@ -373,7 +285,7 @@ class Handle:
         self._hooks.pop(self, None)
 
 
-class Tensor(ArrayLike):
+class Tensor(Assignable):
     """A variable over a NumPy array; made by `mg.tensor`, and by every operation on one.
 
     NumPy's functions, operators and methods work on it and are recorded when it requires a gradient;
@@ -390,7 +302,7 @@ class Tensor(ArrayLike):
     array([2.  , 5.44])
     """
 
-    __slots__ = ("__weakref__", "_data", "_family", "_node")
+    __slots__ = ("__weakref__", "_family")
     _node: Node | None
 
     # What NumPy asks for
@@ -618,34 +530,6 @@ class Tensor(ArrayLike):
         if not isinstance(self._node, Leaf):
             self._node.annotate().retain_grad = True
 
-    @contextlib.contextmanager
-    def updating(self) -> Iterator[Any]:
-        """Give a leaf's array, to be changed in place as optimizers do, and make the tensor newer than all its uses.
-
-        Examples
-        --------
-        >>> import microgradnd as mg
-        >>> w = mg.tensor([1.0, 2.0], requires_grad=True)
-        >>> with w.updating() as array:
-        ...     array -= 1.0
-        >>> w.data
-        array([0., 1.])
-        """
-        if self._node is None:
-            self._node = Leaf(self.data, False)
-        if not isinstance(self._node, Leaf):
-            raise RuntimeError(f"{tape.describe(self._node)} was computed; only a leaf can be updated in place")
-        array = self._node.data
-        locked = not array.flags.writeable  # by detect_anomaly, to catch changes that the tape isn't told of
-        if locked:
-            array.flags.writeable = True
-        try:
-            yield array
-        finally:
-            self._node.position = tape.next_position()
-            if locked:
-                array.flags.writeable = False
-
     # Operators
 
     __add__, __radd__ = _binary(np.add, operator.add), _binary(np.add, operator.add, swap=True)
@@ -667,10 +551,6 @@ class Tensor(ArrayLike):
 
     __neg__, __pos__, __abs__ = _unary(np.negative), _unary(np.positive), _unary(np.absolute)
 
-    __iadd__, __isub__ = _in_place(np.add, operator.iadd), _in_place(np.subtract, operator.isub)
-    __imul__, __itruediv__ = _in_place(np.multiply, operator.imul), _in_place(np.divide, operator.itruediv)
-    __ipow__, __imatmul__ = _in_place(np.power, operator.ipow), _in_place(np.matmul, operator.imatmul)
-
     # Reading, storing and showing
 
     def __float__(self) -> float:
@@ -680,15 +560,6 @@ class Tensor(ArrayLike):
 
     def __getitem__(self, index: Any) -> Any:
         return apply(primitives.getitem, (self, plain_index(index) if type(index) is tuple else index), NO_KEYWORDS)
-
-    def __setitem__(self, index: Any, value: Any) -> None:
-        index = plain_index(index) if type(index) in SEQUENCES else index
-        value = primitives.array(value) if type(value) in SEQUENCES else value
-        if leaf_to_update(self) is not None:
-            with self.updating() as array:
-                primitives.assign(array, index, value._data if isinstance(value, Tensor) else value)
-        elif not assign_in_place(self, index, value):
-            become(self, apply(primitives.setitem, (self, index, value), NO_KEYWORDS), index)
 
     def __repr__(self) -> str:
         text = f"tensor({np.array2string(self.data, separator=', ', prefix='tensor(')}"
@@ -717,35 +588,6 @@ class Tensor(ArrayLike):
         return tensor, (self.data, self.requires_grad, None, self.name)
 
 
-def refuse_outdated(tensor: Tensor) -> Any:
-    """Raise: the value of this tensor isn't what it would be in NumPy."""
-    raise RuntimeError(
-        "this tensor is outdated: it shares memory with another (one is a view of the other: a slice, .T, reshape, "
-        "detach) that was assigned to since; in NumPy that changes both, but it is recorded for that one only. Take "
-        "views after the assignment, or assign to a copy (t.copy())"
-    )
-
-
-class Outdated(Tensor):
-    """A Tensor whose elements were assigned to through another that shares its memory; see `views.py`."""
-
-    __slots__ = ()
-    _data = _node = property(refuse_outdated)
-
-    def __setitem__(self, index: Any, value: Any) -> None:
-        if not views.outdated_by(self, value):
-            refuse_outdated(self)
-        self.__class__ = Tensor  # type: ignore[assignment]  # t[i] += v ends here; it is view = t[i]; view += v; t[i] = view
-        self[index] = value
-
-    def __repr__(self) -> str:
-        return "tensor(<outdated>)"
-
-
-_alone = wrap(np.zeros(1))
-UNSEEN = sys.getrefcount(_alone._data)  # references to an array that a Tensor alone holds, as assign_in_place counts
-
-
 def _is_being_stored(frame: Any) -> bool:
     """Return whether a caller is at `array[i] = value`: there NumPy asks for a float, and would drop the gradient."""
     return dis.opname[frame.f_code.co_code[frame.f_lasti]] == "STORE_SUBSCR"
@@ -760,10 +602,20 @@ BINARY: dict[Any, tuple[Any, Any]] = {
 }
 
 
-def plain_index(index: Any) -> Any:
-    """Return an index with the arrays of the Tensors in it: an index is data, not something to differentiate."""
-    if isinstance(index, tuple):
-        return tuple(plain_index(part) for part in index)
-    if isinstance(index, list) and any(isinstance(part, Tensor) for part in index):
-        return [plain_index(part) for part in index]
-    return index.data if isinstance(index, Tensor) else index
+class Outdated(Tensor):
+    """A Tensor whose elements were assigned to through another that shares its memory; see `assignment.py`."""
+
+    __slots__ = ()
+    _data = _node = property(refuse_outdated)
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        if not views.outdated_by(self, value):
+            refuse_outdated(self)
+        self.__class__ = Tensor  # type: ignore[assignment]  # t[i] += v ends here; it is view = t[i]; view += v; t[i] = view
+        self[index] = value
+
+    def __repr__(self) -> str:
+        return "tensor(<outdated>)"
+
+
+Tensor.outdated = Outdated

@@ -14,7 +14,7 @@ from hypothesis import given
 
 import microgradnd as mg
 from microgradnd import primitives, recompute, registry
-from microgradnd.tensor import plain_index
+from microgradnd.assignment import plain_index
 from microgradnd.testing import check_grads
 from microgradnd.transforms import flatten, plain
 from tests import rows

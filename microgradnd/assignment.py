@@ -1,0 +1,201 @@
+"""Changing a Tensor: `t[i] = v`, `t += v`, and the update of a leaf in place.
+
+Owns: the class that `Tensor` inherits these from, and when an assignment may write to the array itself.
+Must not own: which Tensors see the same memory (`views.py`), or recording (`tensor.py`).
+Read next: `views.py`.
+
+A Tensor is a variable, a recorded operation is a value. So an assignment records a new value, and lets the variable
+stand for it. Only a leaf that requires a gradient is itself changed, under `no_grad()`, as optimizers do it.
+"""
+
+from __future__ import annotations
+
+import operator
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from microgradnd import primitives, tape, views
+from microgradnd.arraylike import ArrayLike
+from microgradnd.registry import name_of
+from microgradnd.tape import Leaf, Node, Operation, mode
+
+COPIED = 256  # elements: arrays that are smaller are copied by each assignment, which costs next to nothing
+
+
+def _in_place(function: Any, run: Callable[[Any, Any], Any]) -> Any:
+    """Make the method of an augmented assignment: a new value for the same variable."""
+
+    def method(self: Assignable, other: Any) -> Assignable:
+        if (leaf := leaf_to_update(self)) is not None:
+            value = other._data if isinstance(other, ArrayLike) else other
+            if leaf.data.flags.writeable:
+                run(leaf.data, value)
+                leaf.position = tape.next_position()
+            else:  # locked by detect_anomaly: an update of our own is no anomaly
+                with self.updating() as array:
+                    run(array, value)
+            return self
+        result = self.__array_function__(function, (), (self, other), {})
+        if result.shape != self.shape or not np.can_cast(result.dtype, self.dtype, "same_kind"):
+            raise (ValueError if result.shape != self.shape else TypeError)(
+                f"{name_of(function)}: the result of shape {result.shape} and dtype {result.dtype} doesn't fit in a "
+                f"tensor of shape {self.shape} and dtype {self.dtype}; go on with a new value (t = t + ...)"
+            )
+        become(self, result if result.dtype == self.dtype else result.astype(self.dtype), ...)
+        return self
+
+    method.__doc__ = f"Set self to np.{function.__name__}(self, other)."
+    return method
+
+
+class Update:
+    """Gives a leaf's array to be changed in place, and makes the leaf newer than everything that used the old value."""
+
+    __slots__ = ("leaf", "locked")
+
+    def __init__(self, leaf: Leaf) -> None:
+        self.leaf = leaf
+
+    def __enter__(self) -> Any:
+        array = self.leaf.data
+        self.locked = not array.flags.writeable  # by detect_anomaly, to catch changes that the tape isn't told of
+        if self.locked:
+            array.flags.writeable = True
+        return array
+
+    def __exit__(self, *_: object) -> None:
+        self.leaf.position = tape.next_position()
+        if self.locked:
+            self.leaf.data.flags.writeable = False
+
+
+class Assignable(ArrayLike):
+    """An array-like variable: it may stand for another value later."""
+
+    __slots__ = ("_data", "_node")
+    _node: Node | None
+    outdated: type
+
+    __iadd__, __isub__ = _in_place(np.add, operator.iadd), _in_place(np.subtract, operator.isub)
+    __imul__, __itruediv__ = _in_place(np.multiply, operator.imul), _in_place(np.divide, operator.itruediv)
+    __ipow__, __imatmul__ = _in_place(np.power, operator.ipow), _in_place(np.matmul, operator.imatmul)
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        index = plain_index(index) if type(index) in (tuple, list) else index
+        value = primitives.array(value) if type(value) in (tuple, list) else value
+        if leaf_to_update(self) is not None:
+            with self.updating() as array:
+                primitives.assign(array, index, value._data if isinstance(value, ArrayLike) else value)
+        elif not assign_in_place(self, index, value):
+            become(self, self.__array_function__(primitives.setitem, (), (self, index, value), {}), index)
+
+    def updating(self) -> Update:
+        """Return a context that gives a leaf's array, to be changed in place, and makes the tensor newer than its uses.
+
+        Returns
+        -------
+        context manager of numpy.ndarray
+
+        Raises
+        ------
+        RuntimeError
+            If the tensor was computed.
+
+        Examples
+        --------
+        >>> import microgradnd as mg
+        >>> w = mg.tensor([1.0, 2.0], requires_grad=True)
+        >>> with w.updating() as array:
+        ...     array -= 1.0
+        >>> w.data
+        array([0., 1.])
+        """
+        if self._node is None:
+            self._node = Leaf(np.asarray(self._data), False)
+        if not isinstance(self._node, Leaf):
+            raise RuntimeError(f"{tape.describe(self._node)} was computed; only a leaf can be updated in place")
+        return Update(self._node)
+
+
+def leaf_to_update(tensor: Assignable) -> Leaf | None:
+    """Return the leaf that an assignment is to update in place, None if it makes a new value, or raise."""
+    node = tensor._node
+    if node is None or not node.requires_grad or mode.trace is not None:
+        return None
+    if isinstance(node, Leaf):
+        if mode.record is None:
+            return node
+        raise RuntimeError(
+            f"{tape.describe(node)} requires a gradient, and changing it in place would lose it; update it under "
+            f"mg.no_grad(), or go on with a new value (w = w + ..., or w = w.copy() to assign to)"
+        )
+    if mode.record is not None:
+        return None
+    raise RuntimeError(
+        f"{tape.describe(node)} was computed from tensors that require a gradient, which an assignment under no_grad() "
+        f"would lose; assign outside of it, or to t.detach().copy()"
+    )
+
+
+def become(tensor: Any, value: Assignable, index: Any) -> None:
+    """Let a variable stand for a new value, which differs from the old one at an index."""
+    if mode.trace is not None:
+        mode.trace.assign(tensor, value)
+        return
+    name = tensor.name
+    for other in views.replace(tensor, value._data, index):
+        other.__class__ = tensor.outdated
+    tensor._node = value._node
+    if name is not None:
+        tensor.name = name
+
+
+def assign_in_place(tensor: Assignable, index: Any, value: Any) -> bool:
+    """Write to the array itself, if nothing else can see it: not an operation, not a view, not the user.
+
+    This makes a loop of assignments cost what they assign, not a copy of the array each. The operation recorded
+    needs no old elements: its rules, and those of the assignment before, use the shape and dtype only.
+    """
+    array, node = tensor._data, tensor._node
+    after = type(node) is Operation and node.function is primitives.setitem and node.out is array
+    del array
+    if not (node is None or after) or sys.getrefcount(tensor._data) != UNSEEN + after:
+        return False
+    array, other = tensor._data, value._node if isinstance(value, Assignable) else None
+    recorded = after or (other is not None and other.requires_grad)
+    if type(array) is not np.ndarray or array.base is not None or array.size < COPIED or not array.flags.writeable:
+        return False
+    if mode.trace is not None or (recorded and (node is None or mode.record is not Operation)):
+        return False
+    value = value._data if isinstance(value, ArrayLike) else value
+    primitives.assign(array, index, value)
+    if type(node) is Operation:
+        node.out = primitives.expand(np.zeros((), array.dtype), array.shape)
+        tensor._node = Operation(primitives.setitem, (node.out, index, value), {}, (node, None, other), array)
+    return True
+
+
+def refuse_outdated(tensor: Any) -> Any:
+    """Raise: the value of this tensor isn't what it would be in NumPy."""
+    raise RuntimeError(
+        "this tensor is outdated: it shares memory with another (one is a view of the other: a slice, .T, reshape, "
+        "detach) that was assigned to since; in NumPy that changes both, but it is recorded for that one only. Take "
+        "views after the assignment, or assign to a copy (t.copy())"
+    )
+
+
+def plain_index(index: Any) -> Any:
+    """Return an index with the arrays of the Tensors in it: an index is data, not something to differentiate."""
+    if isinstance(index, tuple):
+        return tuple(plain_index(part) for part in index)
+    if isinstance(index, list) and any(isinstance(part, ArrayLike) for part in index):
+        return [plain_index(part) for part in index]
+    return np.asarray(index._data) if isinstance(index, ArrayLike) else index
+
+
+_alone = Assignable()
+_alone._data = np.zeros(1)
+UNSEEN = sys.getrefcount(_alone._data)  # references to an array that a Tensor alone holds, as assign_in_place counts
