@@ -5,7 +5,19 @@ Must not own: `Tensor`; a rule that calls NumPy's functions works on Tensors wit
 Read next: `elementwise.py`, which reads like the last page of a calculus book.
 """
 
-from microgradnd.rules import choice, elementwise, fft, indexing, joining, linalg, products, reductions, shape, ufuncs
+from microgradnd.rules import (
+    choice,
+    elementwise,
+    fft,
+    indexing,
+    joining,
+    linalg,
+    products,
+    reductions,
+    shape,
+    sorting,
+    ufuncs,
+)
 from microgradnd.rules import exclusions  # isort: skip -- last: it excludes what no other module has entered
 
 __all__ = [
@@ -19,5 +31,6 @@ __all__ = [
     "products",
     "reductions",
     "shape",
+    "sorting",
     "ufuncs",
 ]

@@ -1,0 +1,199 @@
+"""Derivatives of the functions that put elements in order.
+
+Owns: sorting, and what interpolates between sorted elements: medians and quantiles.
+Must not own: maximum and minimum (`reductions.py`).
+Read next: `statistics.py`.
+
+A sorted array is a permutation of the original: each place hands its gradient to the element that came to stand there.
+Equal elements keep their order, so that each has one place. Indices (`np.argsort`) have no derivative.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+
+from microgradnd import primitives
+from microgradnd.registry import composite, defjvp, defvjp, elementwise, plain, primitive
+from microgradnd.rules.reductions import count
+
+plain((np.argsort, np.argpartition, np.lexsort, np.searchsorted, np.digitize))
+
+
+def along(order: Any, axis: int) -> tuple[Any, ...]:
+    """Return the index that takes the elements that `order` names along an axis."""
+    index = list(np.ogrid[tuple(slice(n) for n in order.shape)])
+    index[axis] = order
+    return tuple(index)
+
+
+def sort_jvp(t: Any, out: Any, x: Any, axis: int | None = -1, *_: Any, **__: Any) -> Any:
+    """Return the tangent in the order of the elements."""
+    if axis is None:
+        return np.ravel(t)[np.argsort(x, axis=None, kind="stable")]
+    return t[along(np.argsort(x, axis=axis, kind="stable"), axis)]
+
+
+def sort_vjp(g: Any, out: Any, x: Any, axis: int | None = -1, *_: Any, **__: Any) -> Any:
+    """Return the cotangent in the order that the elements had."""
+    places = np.argsort(np.argsort(x, axis=axis, kind="stable"), axis=axis)  # the inverse of a permutation
+    return np.reshape(g[places], x.shape) if axis is None else g[along(places, axis)]
+
+
+defvjp(np.sort, sort_vjp)
+defjvp(np.sort, sort_jvp)
+
+
+@composite(np.partition)
+def partition(a: Any, kth: Any, axis: int | None = -1, kind: str = "introselect", order: None = None) -> Any:
+    """Spell np.partition by the indices of np.argpartition."""
+    places = np.argpartition(a, kth, axis=axis, kind=kind)
+    return np.ravel(a)[places] if axis is None else a[along(places, axis)]
+
+
+@composite(np.sort_complex)
+def sort_complex(a: Any) -> Any:
+    """Spell np.sort_complex: sort, and make it complex."""
+    in_order = np.sort(a)
+    return in_order if a.dtype.kind == "c" else primitives.astype(in_order, np.dtype(np.complex128))
+
+
+# Medians and quantiles: between neighbours in the sorted array, so there is no derivative by any other element. The
+# elements of each result are sorted along the first axis, the "columns" below; NaN come last.
+
+
+def in_columns(x: Any, axis: Any) -> Any:
+    """Return x with the elements of each result, sorted, along the first axis."""
+    reduced = reduced_axes(x, axis)
+    kept = [a for a in range(x.ndim) if a not in reduced]
+    columns = np.reshape(np.transpose(x, reduced + kept), (count(x.shape, axis), *(x.shape[a] for a in kept)))
+    if not columns.shape[0]:
+        raise ValueError(f"a median or quantile of no elements: axis={axis} of shape {x.shape} is empty")
+    return np.sort(columns, axis=0)
+
+
+def reduced_axes(x: Any, axis: Any) -> list[int]:
+    """Return the axes of a reduction, counted from the front."""
+    return [a % x.ndim for a in (range(x.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,))]
+
+
+def last(columns: Any, skip_nan: bool) -> Any:
+    """Return the index of the last element of each column, or of the last that is not NaN."""
+    if not skip_nan:
+        return columns.shape[0] - 1
+    counts = np.sum(~np.isnan(columns), axis=0)
+    if np.any(counts == 0):
+        warnings.warn("All-NaN slice encountered", RuntimeWarning, stacklevel=2)
+    return np.maximum(counts, 1) - 1
+
+
+def at(columns: Any, places: Any) -> Any:
+    """Return the elements of the columns at some places; the last axes of `places` are those of the columns."""
+    return columns[(places, *np.indices(columns.shape[1:], sparse=True))]
+
+
+def back(values: Any, columns: Any, x: Any, axis: Any, keepdims: bool, skip_nan: bool) -> Any:
+    """Return results in their shape; NaN where an element is, unless those were left out."""
+    if not skip_nan and np.any(poisoned := np.isnan(columns[-1])):
+        values = np.where(poisoned, np.nan, values)
+    if not keepdims:
+        return values
+    reduced = reduced_axes(x, axis)
+    shape = tuple(1 if a in reduced else n for a, n in enumerate(x.shape))
+    return np.reshape(values, values.shape[: values.ndim - columns.ndim + 1] + shape)
+
+
+def middle(a: Any, axis: Any, keepdims: bool, skip_nan: bool) -> Any:
+    """Return the mean of the two elements in the middle, which are one if their number is odd."""
+    columns = in_columns(a, axis)
+    end = last(columns, skip_nan)
+    return back((at(columns, end // 2) + at(columns, (end + 1) // 2)) / 2, columns, a, axis, keepdims, skip_nan)
+
+
+@composite(np.median)
+def median(a: Any, axis: Any = None, out: None = None, overwrite_input: bool = False, keepdims: bool = False) -> Any:
+    """Spell np.median."""
+    return middle(a, axis, keepdims, False)
+
+
+@composite(np.nanmedian)
+def nanmedian(a: Any, axis: Any = None, out: None = None, overwrite_input: bool = False, keepdims: bool = False) -> Any:
+    """Spell np.nanmedian: the median of the others."""
+    return middle(a, axis, keepdims, True)
+
+
+@primitive
+def place(q: Any, n: int, method: str) -> Any:
+    """Return where the quantile `q` of n sorted elements is: between the elements floor(place) and floor(place) + 1.
+
+    NumPy knows: the elements of 0, 1, ..., n - 1 are their own places.
+    """
+    return np.quantile(np.arange(n, dtype=np.float64), q, method=method)
+
+
+# By how much more than n the place moves from q = 0 to q = 1; methods that aren't named choose an element
+STRETCH = {
+    "linear": -1.0,
+    "hazen": 0.0,
+    "interpolated_inverted_cdf": 0.0,
+    "median_unbiased": 1 / 3,
+    "normal_unbiased": 1 / 4,
+    "weibull": 1.0,
+}
+
+
+def place_slope(g: Any, out: Any, q: Any, n: int, method: str) -> Any:
+    """Return g times the derivative of the place by `q`, which is 0 before the first element and after the last."""
+    return g * ((out > 0) & (out < n - 1)) * (n + STRETCH.get(method, -n))
+
+
+elementwise(place, place_slope)
+
+
+def interpolated(a: Any, q: Any, axis: Any, method: str, keepdims: bool, weights: Any, skip_nan: bool) -> Any:
+    """Return quantiles: of the two elements next to their place, weighted by their nearness."""
+    if weights is not None:
+        raise NotImplementedError(
+            "quantiles with weights= have no derivative here; sort the elements and their weights (np.argsort, "
+            "np.cumsum) and interpolate with np.interp"
+        )
+    columns = in_columns(a, axis)
+    end = last(columns, skip_nan)
+    behind = tuple(range(-(columns.ndim - 1), 0))
+    where: Any = np.zeros(())
+    for end_n in np.unique(end).tolist():  # the place depends on the number of elements, which NaN make differ
+        place_n = np.expand_dims(place(q, end_n + 1, method), behind)
+        where = np.where(end == end_n, place_n, where) if skip_nan else place_n
+    before = np.floor(where).astype(int)
+    like = np.quantile(np.zeros(1, a.dtype), q if isinstance(q, int | float) else np.zeros(1, q.dtype), method=method)
+    fraction = (where - before).astype(like.dtype)
+    low, high = at(columns, before), at(columns, np.minimum(before + 1, end))
+    return back(low + (high - low) * fraction, columns, a, axis, keepdims, skip_nan)
+
+
+def quantiles(highest: float, skip_nan: bool) -> Any:
+    """Return the spelling of np.quantile and its relatives, whose quantiles go from 0 to `highest`."""
+
+    def spelled(
+        a: Any,
+        q: Any,
+        axis: Any = None,
+        out: None = None,
+        overwrite_input: bool = False,
+        method: str = "linear",
+        keepdims: bool = False,
+        *,
+        weights: Any = None,
+    ) -> Any:
+        a, q = (v if isinstance(v, int | float) or hasattr(v, "dtype") else np.asarray(v) for v in (a, q))
+        return interpolated(a, q if highest == 1 else q / highest, axis, method, keepdims, weights, skip_nan)
+
+    return spelled
+
+
+composite(np.quantile)(quantiles(1, False))
+composite(np.nanquantile)(quantiles(1, True))
+composite(np.percentile)(quantiles(100, False))
+composite(np.nanpercentile)(quantiles(100, True))
