@@ -7,7 +7,9 @@ Read next: `tensor.py`.
 
 from __future__ import annotations
 
+import dis
 import operator
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any, Self
 
@@ -34,6 +36,11 @@ def _comparison(function: Any, run: Callable[[Any, Any], Any]) -> Any:
 
     method.__doc__ = f"Compare elementwise ({run.__name__}): a plain boolean array."
     return method
+
+
+def is_being_stored(frame: Any) -> bool:
+    """Return whether a caller is at `array[i] = value`: there NumPy asks for a float, and would drop the gradient."""
+    return dis.opname[frame.f_code.co_code[frame.f_lasti]] == "STORE_SUBSCR"
 
 
 class ArrayLike:
@@ -72,6 +79,11 @@ class ArrayLike:
     def tolist(self) -> Any:
         """Return the elements as nested lists of Python numbers."""
         return self._data.tolist()
+
+    def __float__(self) -> float:
+        if is_being_stored(sys._getframe(1)):
+            np.asarray(self)  # raises with advice, if a gradient would be lost
+        return float(self._data)
 
     def __int__(self) -> int:
         return int(self._data)

@@ -10,8 +10,6 @@ name for it that may later stand for another value.
 
 from __future__ import annotations
 
-import dis
-import operator
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -20,8 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from microgradnd import primitives, tape, views
-from microgradnd.assignment import Assignable, plain_index, refuse_outdated
+from microgradnd.assignment import plain_index, refuse_outdated
 from microgradnd.modes import enable_grad
+from microgradnd.operators import NO_KEYWORDS, SEQUENCES, Operators, new_object, refuse_nested, refuse_out
 from microgradnd.registry import (
     COMPOSITES,
     CONSTANT,
@@ -34,11 +33,7 @@ from microgradnd.registry import (
 )
 from microgradnd.tape import Leaf, Node, mode
 
-new_object = object.__new__
-NO_KEYWORDS: dict[str, Any] = {}
-SEQUENCES = (list, tuple)
 OWN_REFERENCES = 3  # to a gradient: the walk's result, a variable, and the argument of getrefcount
-NUMBERS = (float, int, complex, np.ndarray, np.generic)
 
 
 def _array_method(name: str) -> Callable[..., Any]:
@@ -188,92 +183,6 @@ def several(
     return type(out)(*parts) if hasattr(out, "_fields") else type(out)(parts)
 
 
-def with_options(ufunc: Any, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
-    """Call a ufunc with the keywords that all ufuncs take, spelled so that its own rule need not know them."""
-    options = dict(options)
-    refuse_out(ufunc, options)
-    if ufunc.signature is not None:  # a product of matrices or vectors: its own rule knows its axes
-        return apply(ufunc, inputs, options)
-    dtype, mask = options.pop("dtype", None), options.pop("where", True)
-    if options:
-        raise TypeError(f"np.{ufunc.__name__}: {', '.join(options)}= can't be recorded; leave it out, or pass t.data")
-    if dtype is not None:
-        inputs = tuple(primitives.astype(x, dtype) if hasattr(x, "dtype") else x for x in inputs)
-    return apply(ufunc, inputs, NO_KEYWORDS) if mask is True else primitives.masked(ufunc, plain_index(mask), *inputs)
-
-
-def refuse_out(function: Any, keywords: dict[str, Any]) -> None:
-    """Raise if a result is to be written into an array, behind the tape's back."""
-    out = keywords.pop("out", None)
-    if any(array is not None for array in (out if isinstance(out, tuple) else (out,))):
-        raise TypeError(f"{name_of(function)}: out= can't be recorded; use the result, or `t[...] = result`")
-
-
-def refuse_nested(function: Any, arg: Any) -> None:
-    """Raise if a list holds a Tensor that the table does not know how to reach."""
-    for item in arg:
-        if isinstance(item, Tensor):
-            raise TypeError(
-                f"{name_of(function)} was given a list that holds a Tensor, which can't be recorded there; "
-                f"join them first with np.stack or np.concatenate, or pass each as an argument of its own"
-            )
-        if type(item) in (list, tuple):
-            refuse_nested(function, item)
-
-
-def _binary(function: Any, run: Callable[[Any, Any], Any], swap: bool = False) -> Any:
-    """Make the method of a binary operator: what `apply` does, without its generality.
-
-    `run` is Python's operator, which on NumPy scalars takes a tenth of the time of the ufunc.
-    """
-
-    def method(self: Tensor, other: Any) -> Any:
-        if type(other) is Tensor:
-            y, other_node = other._data, other._node
-        elif isinstance(other, NUMBERS):
-            y, other_node = other, None
-        elif isinstance(other, SEQUENCES):
-            refuse_nested(function, other)
-            y, other_node = np.asarray(other), None
-        else:
-            return NotImplemented
-        x, node = self._data, self._node
-        if swap:
-            x, y, node, other_node = y, x, other_node, node
-        out = run(x, y)
-        result = new_object(Tensor)
-        result._data = out
-        if (node is not None and node.requires_grad) or (other_node is not None and other_node.requires_grad):
-            record = mode.record
-            result._node = None if record is None else record(function, (x, y), NO_KEYWORDS, (node, other_node), out)
-        elif mode.trace is not None and (node is not None or other_node is not None):
-            assert mode.record is not None
-            result._node = mode.record(function, (x, y), NO_KEYWORDS, (node, other_node), out)
-        else:
-            result._node = None
-        return result
-
-    method.__doc__ = f"Return np.{function.__name__}({'other, self' if swap else 'self, other'})."
-    return method
-
-
-def _unary(function: Any) -> Any:
-    """Make the method of a unary operator, without the generality of `apply`."""
-
-    def method(self: Tensor) -> Any:
-        result = new_object(Tensor)
-        result._data = out = function(self._data)
-        node = self._node
-        if node is not None and node.requires_grad and (record := mode.record) is not None:
-            result._node = record(function, (self._data,), NO_KEYWORDS, (node,), out)
-        else:
-            result._node = None
-        return result
-
-    method.__doc__ = f"Return np.{function.__name__}(self)."
-    return method
-
-
 class Handle:
     """What `Tensor.register_hook` returns."""
 
@@ -285,7 +194,7 @@ class Handle:
         self._hooks.pop(self, None)
 
 
-class Tensor(Assignable):
+class Tensor(Operators):
     """A variable over a NumPy array; made by `mg.tensor`, and by every operation on one.
 
     NumPy's functions, operators and methods work on it and are recorded when it requires a gradient;
@@ -306,20 +215,6 @@ class Tensor(Assignable):
     _node: Node | None
 
     # What NumPy asks for
-
-    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        if method == "__call__":
-            if ufunc in BINARY and not kwargs:  # array + tensor, or np.add(...): the operators' short way
-                forward, swapped = BINARY[ufunc]
-                return forward(*inputs) if isinstance(inputs[0], Tensor) else swapped(inputs[1], inputs[0])
-            return apply(ufunc, inputs, kwargs) if not kwargs or ufunc in PLAIN else with_options(ufunc, inputs, kwargs)
-        if method == "outer":
-            x, y = inputs
-            return ufunc(np.reshape(x, (*np.shape(x), *(1,) * np.ndim(y))), y, **kwargs)
-        function = getattr(ufunc, method)
-        if ufunc in PLAIN:
-            return function(*map(plain_index, inputs), **kwargs)
-        return apply(function, inputs, kwargs)
 
     def __array_function__(self, function: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return apply(function, args, kwargs)
@@ -530,33 +425,7 @@ class Tensor(Assignable):
         if not isinstance(self._node, Leaf):
             self._node.annotate().retain_grad = True
 
-    # Operators
-
-    __add__, __radd__ = _binary(np.add, operator.add), _binary(np.add, operator.add, swap=True)
-    __sub__, __rsub__ = _binary(np.subtract, operator.sub), _binary(np.subtract, operator.sub, swap=True)
-    __mul__, __rmul__ = _binary(np.multiply, operator.mul), _binary(np.multiply, operator.mul, swap=True)
-    __truediv__, __rtruediv__ = _binary(np.divide, operator.truediv), _binary(np.divide, operator.truediv, swap=True)
-    __matmul__, __rmatmul__ = _binary(np.matmul, operator.matmul), _binary(np.matmul, operator.matmul, swap=True)
-    __mod__, __rmod__ = _binary(np.remainder, operator.mod), _binary(np.remainder, operator.mod, swap=True)
-    __floordiv__ = _binary(np.floor_divide, operator.floordiv)
-    __rfloordiv__ = _binary(np.floor_divide, operator.floordiv, swap=True)
-    _square = _unary(np.square)
-    _power, __rpow__ = _binary(np.power, operator.pow), _binary(np.power, operator.pow, swap=True)
-
-    def __pow__(self, exponent: Any) -> Any:
-        """Return np.power(self, exponent), the square for an exponent of 2."""
-        if type(exponent) in (int, float) and exponent == 2:
-            return self._square()
-        return self._power(exponent)
-
-    __neg__, __pos__, __abs__ = _unary(np.negative), _unary(np.positive), _unary(np.absolute)
-
     # Reading, storing and showing
-
-    def __float__(self) -> float:
-        if self.requires_grad and _is_being_stored(sys._getframe(1)):
-            self.__array__()  # raises, with advice
-        return float(self._data)
 
     def __getitem__(self, index: Any) -> Any:
         return apply(primitives.getitem, (self, plain_index(index) if type(index) is tuple else index), NO_KEYWORDS)
@@ -586,20 +455,6 @@ class Tensor(Assignable):
         if not self.is_leaf:
             raise RuntimeError("a tape can't be pickled; detach() the tensor first")
         return tensor, (self.data, self.requires_grad, None, self.name)
-
-
-def _is_being_stored(frame: Any) -> bool:
-    """Return whether a caller is at `array[i] = value`: there NumPy asks for a float, and would drop the gradient."""
-    return dis.opname[frame.f_code.co_code[frame.f_lasti]] == "STORE_SUBSCR"
-
-
-BINARY: dict[Any, tuple[Any, Any]] = {
-    np.add: (Tensor.__add__, Tensor.__radd__),
-    np.subtract: (Tensor.__sub__, Tensor.__rsub__),
-    np.multiply: (Tensor.__mul__, Tensor.__rmul__),
-    np.divide: (Tensor.__truediv__, Tensor.__rtruediv__),
-    np.matmul: (Tensor.__matmul__, Tensor.__rmatmul__),
-}
 
 
 class Outdated(Tensor):

@@ -1,0 +1,159 @@
+"""The operators of a Tensor, and NumPy's ufuncs on it: the shortest way from an expression to the tape.
+
+Owns: the class that `Tensor` inherits `+`, `@`, `**` and the rest from, and `__array_ufunc__`.
+Must not own: calls of other functions (`tensor.py`), which are recorded by the general way.
+Read next: `tensor.py`.
+
+Half of the time of a small network goes into operators, so theirs is the one path that is written for speed: it does
+what `tensor.apply` does, for one or two operands without keywords.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from microgradnd import primitives
+from microgradnd.arraylike import ArrayLike
+from microgradnd.assignment import Assignable, plain_index
+from microgradnd.registry import PLAIN, name_of
+from microgradnd.tape import mode
+
+new_object = object.__new__
+NO_KEYWORDS: dict[str, Any] = {}
+NUMBERS = (float, int, complex, np.ndarray, np.generic)
+SEQUENCES = (list, tuple)
+
+
+def _binary(function: Any, run: Callable[[Any, Any], Any], swap: bool = False) -> Any:
+    """Make the method of a binary operator.
+
+    `run` is Python's operator, which on NumPy scalars takes a tenth of the time of the ufunc.
+    """
+
+    def method(self: Operators, other: Any) -> Any:
+        if type(other) is type(self):
+            y, other_node = other._data, other._node
+        elif isinstance(other, NUMBERS):
+            y, other_node = other, None
+        elif isinstance(other, SEQUENCES):
+            refuse_nested(function, other)
+            y, other_node = np.asarray(other), None
+        else:
+            return NotImplemented
+        x, node = self._data, self._node
+        if swap:
+            x, y, node, other_node = y, x, other_node, node
+        result = new_object(type(self))
+        result._data = out = run(x, y)
+        if (node is not None and node.requires_grad) or (other_node is not None and other_node.requires_grad):
+            record = mode.record
+            result._node = None if record is None else record(function, (x, y), NO_KEYWORDS, (node, other_node), out)
+        elif mode.trace is not None and (node is not None or other_node is not None):
+            result._node = mode.trace.record(function, (x, y), NO_KEYWORDS, (node, other_node), out)
+        else:
+            result._node = None
+        return result
+
+    method.__doc__ = f"Return np.{function.__name__}({'other, self' if swap else 'self, other'})."
+    return method
+
+
+def _unary(function: Any) -> Any:
+    """Make the method of a unary operator."""
+
+    def method(self: Operators) -> Any:
+        result = new_object(type(self))
+        result._data = out = function(self._data)
+        node = self._node
+        if node is not None and (node.requires_grad or mode.trace is not None) and (record := mode.record) is not None:
+            result._node = record(function, (self._data,), NO_KEYWORDS, (node,), out)
+        else:
+            result._node = None
+        return result
+
+    method.__doc__ = f"Return np.{function.__name__}(self)."
+    return method
+
+
+class Operators(Assignable):
+    """A variable that computes."""
+
+    __slots__ = ()
+
+    __add__, __radd__ = _binary(np.add, operator.add), _binary(np.add, operator.add, swap=True)
+    __sub__, __rsub__ = _binary(np.subtract, operator.sub), _binary(np.subtract, operator.sub, swap=True)
+    __mul__, __rmul__ = _binary(np.multiply, operator.mul), _binary(np.multiply, operator.mul, swap=True)
+    __truediv__, __rtruediv__ = _binary(np.divide, operator.truediv), _binary(np.divide, operator.truediv, swap=True)
+    __matmul__, __rmatmul__ = _binary(np.matmul, operator.matmul), _binary(np.matmul, operator.matmul, swap=True)
+    __mod__, __rmod__ = _binary(np.remainder, operator.mod), _binary(np.remainder, operator.mod, swap=True)
+    __floordiv__ = _binary(np.floor_divide, operator.floordiv)
+    __rfloordiv__ = _binary(np.floor_divide, operator.floordiv, swap=True)
+    _square = _unary(np.square)
+    _power, __rpow__ = _binary(np.power, operator.pow), _binary(np.power, operator.pow, swap=True)
+
+    def __pow__(self, exponent: Any) -> Any:
+        """Return np.power(self, exponent), the square for an exponent of 2."""
+        if type(exponent) in (int, float) and exponent == 2:
+            return self._square()
+        return self._power(exponent)
+
+    __neg__, __pos__, __abs__ = _unary(np.negative), _unary(np.positive), _unary(np.absolute)
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        if method == "__call__" and not kwargs:
+            if ufunc in BINARY:  # array + tensor, or np.add(...)
+                forward, swapped = BINARY[ufunc]
+                return forward(*inputs) if isinstance(inputs[0], Operators) else swapped(inputs[1], inputs[0])
+            return self.__array_function__(ufunc, (), inputs, NO_KEYWORDS)
+        if method == "outer":
+            x, y = inputs
+            return ufunc(np.reshape(x, (*np.shape(x), *(1,) * np.ndim(y))), y, **kwargs)
+        if ufunc in PLAIN:
+            return getattr(ufunc, method)(*map(plain_index, inputs), **kwargs)
+        if method == "__call__" and ufunc.signature is None:
+            return self._with_options(ufunc, inputs, kwargs)
+        function = ufunc if method == "__call__" else getattr(ufunc, method)
+        return self.__array_function__(function, (), inputs, kwargs)
+
+    def _with_options(self, ufunc: Any, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
+        """Call a ufunc with the keywords that all ufuncs take, spelled so that its own rule need not know them."""
+        refuse_out(ufunc, options)
+        dtype, mask = options.pop("dtype", None), options.pop("where", True)
+        if options:
+            found = ", ".join(options)
+            raise TypeError(f"np.{ufunc.__name__}: {found}= can't be recorded; leave it out, or pass t.data")
+        if dtype is not None:
+            inputs = tuple(primitives.astype(x, dtype) if hasattr(x, "dtype") else x for x in inputs)
+        return ufunc(*inputs) if mask is True else primitives.masked(ufunc, plain_index(mask), *inputs)
+
+
+BINARY: dict[Any, tuple[Any, Any]] = {
+    np.add: (Operators.__add__, Operators.__radd__),
+    np.subtract: (Operators.__sub__, Operators.__rsub__),
+    np.multiply: (Operators.__mul__, Operators.__rmul__),
+    np.divide: (Operators.__truediv__, Operators.__rtruediv__),
+    np.matmul: (Operators.__matmul__, Operators.__rmatmul__),
+}
+
+
+def refuse_out(function: Any, keywords: dict[str, Any]) -> None:
+    """Raise if a result is to be written into an array, behind the tape's back."""
+    out = keywords.pop("out", None)
+    if any(array is not None for array in (out if isinstance(out, tuple) else (out,))):
+        raise TypeError(f"{name_of(function)}: out= can't be recorded; use the result, or `t[...] = result`")
+
+
+def refuse_nested(function: Any, arg: Any) -> None:
+    """Raise if a list holds a Tensor that the table does not know how to reach."""
+    for item in arg:
+        if isinstance(item, ArrayLike):
+            raise TypeError(
+                f"{name_of(function)} was given a list that holds a Tensor, which can't be recorded there; "
+                f"join them first with np.stack or np.concatenate, or pass each as an argument of its own"
+            )
+        if type(item) in (list, tuple):
+            refuse_nested(function, item)
