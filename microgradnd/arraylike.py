@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from microgradnd import primitives
-from microgradnd.tape import mode
+from microgradnd.registry import name_of
+from microgradnd.tape import Leaf, mode
 
 
 def _method(function: Any) -> Any:
@@ -48,6 +49,8 @@ class ArrayLike:
 
     __slots__ = ()
     _data: Any
+    _node: Any
+    name: Any
 
     def __array_function__(self, function: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         raise NotImplementedError
@@ -113,6 +116,16 @@ class ArrayLike:
 
     def __str__(self) -> str:
         return str(self._data)
+
+    def __repr__(self) -> str:
+        text = f"tensor({np.array2string(self._data, separator=', ', prefix='tensor(')}"
+        if self.dtype not in (np.float64, np.int64, np.bool_, np.complex128):
+            text += f", dtype={self.dtype}"
+        if isinstance(self._node, Leaf):
+            text += ", requires_grad=True" if self._node.requires_grad else ""
+        elif self._node is not None:
+            text += f", function={name_of(self._node.function)}"
+        return text + (f", name={self.name!r})" if self.name else ")")
 
     __lt__, __le__ = _comparison(np.less, operator.lt), _comparison(np.less_equal, operator.le)
     __gt__, __ge__ = _comparison(np.greater, operator.gt), _comparison(np.greater_equal, operator.ge)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import operator
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -92,6 +92,25 @@ class Assignable(ArrayLike):
         elif not assign_in_place(self, index, value):
             become(self, self.__array_function__(primitives.setitem, (), (self, index, value), {}), index)
 
+    def __copy__(self) -> Self:
+        return self.__deepcopy__({})
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        node = self._node
+        if node is not None and not isinstance(node, Leaf):
+            raise RuntimeError(
+                "only a leaf can be copied as a variable of its own; "
+                "write t.copy() to record a copy, or detach() it first"
+            )
+        return variable(type(self), np.array(self._data), node is not None and node.requires_grad, node and node.name)
+
+    def __reduce__(self) -> Any:
+        node = self._node
+        if node is not None and not isinstance(node, Leaf):
+            raise RuntimeError("a tape can't be pickled; detach() the tensor first")
+        data = np.asarray(self._data)
+        return variable, (type(self), data, node is not None and node.requires_grad, node and node.name)
+
     def updating(self) -> Update:
         """Return a context that gives a leaf's array, to be changed in place, and makes the tensor newer than its uses.
 
@@ -118,6 +137,14 @@ class Assignable(ArrayLike):
         if not isinstance(self._node, Leaf):
             raise RuntimeError(f"{tape.describe(self._node)} was computed; only a leaf can be updated in place")
         return Update(self._node)
+
+
+def variable(cls: type[Any], array: Any, requires_grad: bool, name: str | None) -> Any:
+    """Make a variable over an array as it is; a leaf if it needs one."""
+    made = object.__new__(cls)
+    made._data = array
+    made._node = Leaf(array, requires_grad, name) if requires_grad or name else None
+    return made
 
 
 def leaf_to_update(tensor: Assignable) -> Leaf | None:

@@ -19,7 +19,7 @@ import numpy as np
 from microgradnd import primitives
 from microgradnd.arraylike import ArrayLike
 from microgradnd.assignment import Assignable, plain_index
-from microgradnd.registry import PLAIN, name_of
+from microgradnd.registry import PLAIN, fills_out, name_of
 from microgradnd.tape import mode
 
 new_object = object.__new__
@@ -144,7 +144,7 @@ def refuse_out(function: Any, keywords: dict[str, Any]) -> None:
     """Raise if a result is to be written into an array, behind the tape's back."""
     out = keywords.pop("out", None)
     if any(array is not None for array in (out if isinstance(out, tuple) else (out,))):
-        raise TypeError(f"{name_of(function)}: out= can't be recorded; use the result, or `t[...] = result`")
+        raise fills_out(function)
 
 
 def refuse_nested(function: Any, arg: Any) -> None:

@@ -56,18 +56,6 @@ def concatenate(axis: int, ends: list[int], *arrays: Any) -> Any:
 
 
 @primitive
-def multi_dot(*matrices: Any) -> Any:
-    """Return `np.linalg.multi_dot(matrices)`, taking the matrices as arguments of their own."""
-    return np.linalg.multi_dot(matrices)
-
-
-@primitive
-def tall_qr(a: Any) -> Any:
-    """Return `np.linalg.qr(a)`, for no fewer rows than columns: the case that others are spelled in."""
-    return np.linalg.qr(a)
-
-
-@primitive
 def getitem(x: Any, index: Any) -> Any:
     """Return `x[index]`."""
     return x[index]

@@ -18,7 +18,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -26,12 +26,7 @@ Function = Callable[..., Any]
 Rule = Callable[..., Any]
 
 
-class Rules(Protocol):
-    """What the table holds for a function: one rule per position."""
-
-    def __getitem__(self, position: int, /) -> Rule: ...
-    def __len__(self) -> int: ...
-
+Rules = Any  # what the table holds for a function: something with one rule per position, a tuple or a Variadic
 
 VJPS: dict[Function, Rules] = {}
 JVPS: dict[Function, Rules] = {}
@@ -165,10 +160,15 @@ def _without_out(function: Function, spelling: Function) -> Function:
     @functools.wraps(spelling)
     def call(*args: Any, **kwargs: Any) -> Any:
         if (args[slot] if len(args) > slot else kwargs.get("out")) is not None:
-            raise TypeError(f"{name_of(function)}: out= can't be recorded; use the result, or `t[...] = result`")
+            raise fills_out(function)
         return spelling(*args, **kwargs)
 
     return call
+
+
+def fills_out(function: Function) -> TypeError:
+    """Return the error for a result that is to be written into an array, behind the tape's back."""
+    return TypeError(f"{name_of(function)}: out= can't be recorded; use the result, or `t[...] = result`")
 
 
 def plain(functions: Iterable[Any]) -> None:

@@ -21,16 +21,7 @@ from microgradnd import primitives, tape, views
 from microgradnd.assignment import plain_index, refuse_outdated
 from microgradnd.modes import enable_grad
 from microgradnd.operators import NO_KEYWORDS, SEQUENCES, Operators, new_object, refuse_nested, refuse_out
-from microgradnd.registry import (
-    COMPOSITES,
-    CONSTANT,
-    PLAIN,
-    VJPS,
-    Results,
-    name_of,
-    positional,
-    without_derivative,
-)
+from microgradnd.registry import COMPOSITES, CONSTANT, PLAIN, VJPS, Results, positional, without_derivative
 from microgradnd.tape import Leaf, Node, mode
 
 OWN_REFERENCES = 3  # to a gradient: the walk's result, a variable, and the argument of getrefcount
@@ -429,32 +420,6 @@ class Tensor(Operators):
 
     def __getitem__(self, index: Any) -> Any:
         return apply(primitives.getitem, (self, plain_index(index) if type(index) is tuple else index), NO_KEYWORDS)
-
-    def __repr__(self) -> str:
-        text = f"tensor({np.array2string(self.data, separator=', ', prefix='tensor(')}"
-        if self.dtype not in (np.float64, np.int64, np.bool_, np.complex128):
-            text += f", dtype={self.dtype}"
-        if isinstance(self._node, Leaf):
-            text += ", requires_grad=True" if self._node.requires_grad else ""
-        elif self._node is not None:
-            text += f", function={name_of(self._node.function)}"
-        return text + (f", name={self.name!r})" if self.name else ")")
-
-    def __copy__(self) -> Tensor:
-        return self.__deepcopy__({})
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
-        if not self.is_leaf:
-            raise RuntimeError(
-                "only a leaf can be copied as a variable of its own; "
-                "write t.copy() to record a copy, or detach() it first"
-            )
-        return tensor(self.data, self.requires_grad, name=self.name)
-
-    def __reduce__(self) -> Any:
-        if not self.is_leaf:
-            raise RuntimeError("a tape can't be pickled; detach() the tensor first")
-        return tensor, (self.data, self.requires_grad, None, self.name)
 
 
 class Outdated(Tensor):

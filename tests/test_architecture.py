@@ -28,7 +28,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "tape": {"registry"},
     "views": {"primitives", "tape"},
     "modes": {"registry", "tape"},
-    "arraylike": {"primitives", "tape"},
+    "arraylike": {"registry", "primitives", "tape"},
     "assignment": {"registry", "primitives", "tape", "views", "arraylike"},
     "operators": {"registry", "primitives", "tape", "arraylike", "assignment"},
     "tensor": {"registry", "primitives", "tape", "views", "modes", "assignment", "operators"},

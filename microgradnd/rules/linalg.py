@@ -28,8 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from microgradnd import primitives
-from microgradnd.registry import Results, composite, defjvp, defvjp, variadic
+from microgradnd.registry import Results, composite, defjvp, defvjp, primitive, variadic
 from microgradnd.rules.products import as_array, conj
 
 # Words in which the rules are written; each takes stacks of matrices
@@ -252,6 +251,12 @@ defvjp(np.linalg.cholesky, cholesky_cotangent)
 defjvp(np.linalg.cholesky, cholesky_tangent)
 
 
+@primitive
+def tall_qr(a: Any) -> Any:
+    """Return `np.linalg.qr(a)`, for no fewer rows than columns: the case that others are spelled in."""
+    return np.linalg.qr(a)
+
+
 def qr_cotangent(g: Any, out: Any, a: Any) -> Any:
     """Return the transpose of `qr_tangent`: (G_Q + Q K) inv(R)*, K Hermitian with the upper half of R G_R* - Q* G_Q."""
     (q, r), (g_q, g_r) = out, (conj(part) for part in g)
@@ -274,8 +279,8 @@ def qr_tangent(t: Any, out: Any, a: Any) -> Any:
     return Results((q @ (skew - c) + moved, (c - skew) @ r))
 
 
-defvjp(primitives.tall_qr, qr_cotangent)
-defjvp(primitives.tall_qr, qr_tangent)
+defvjp(tall_qr, qr_cotangent)
+defjvp(tall_qr, qr_tangent)
 
 
 @composite(np.linalg.qr)
@@ -288,7 +293,7 @@ def qr(a: Any, mode: str = "reduced") -> Any:
             f"and 'r', and 'complete' where there are no more rows than columns; the projection on the rest of the "
             f"space is I - Q Q* with the Q of mode='reduced'"
         )
-    result = primitives.tall_qr(a if m >= n else a[..., :m])
+    result = tall_qr(a if m >= n else a[..., :m])
     if m < n:
         result = result._replace(R=np.concatenate([result.R, adjoint(result.Q) @ a[..., m:]], axis=-1))
     return result.R if mode == "r" else result
@@ -527,18 +532,24 @@ def cond(x: Any, p: Any = None) -> Any:
 # Products, powers and views
 
 
+@primitive
+def chain_product(*matrices: Any) -> Any:
+    """Return `np.linalg.multi_dot(matrices)`, taking the matrices as arguments of their own."""
+    return np.linalg.multi_dot(matrices)
+
+
 def chain_cotangent(position: int, g: Any, out: Any, *matrices: Any) -> Any:
     """Return the cotangent of one factor: the others transposed, around g, multiplied in the best order again."""
     before, after = ([m.mT for m in reversed(part)] for part in (matrices[:position], matrices[position + 1 :]))
-    return primitives.multi_dot(*before, g, *after)
+    return chain_product(*before, g, *after)
 
 
 def chain_tangent(position: int, t: Any, out: Any, *matrices: Any) -> Any:
     """Return the product with one factor replaced by its tangent."""
-    return primitives.multi_dot(*matrices[:position], t, *matrices[position + 1 :])
+    return chain_product(*matrices[:position], t, *matrices[position + 1 :])
 
 
-variadic(primitives.multi_dot, chain_cotangent, chain_tangent)
+variadic(chain_product, chain_cotangent, chain_tangent)
 
 
 @composite(np.linalg.multi_dot)
@@ -549,7 +560,7 @@ def multi_dot(arrays: Any) -> Any:
         return np.dot(first, last)
     row = np.expand_dims(first, 0) if first.ndim == 1 else first
     column = np.expand_dims(last, 1) if last.ndim == 1 else last
-    out = primitives.multi_dot(row, *middle, column)
+    out = chain_product(row, *middle, column)
     return np.reshape(out, first.shape[:-1] + last.shape[1:])
 
 
