@@ -28,12 +28,13 @@ Family = dict["weakref.ref[Any]", "weakref.ref[Any] | None"]
 def share(view: Any, args: tuple[Any, ...]) -> None:
     """Record of which of the Tensors that a new one was made from it is a view, if of any."""
     array = view._data
-    base = array.base
+    owner = array if array.base is None else array.base
     for arg in args:
         seen = getattr(arg, "_data", None)
-        if seen is not None and (seen is array or (base is not None and (base is seen or base is seen.base))):
-            family: Family | None = getattr(arg, "_family", None)
-            if family is None:
+        if seen is owner or (seen is not None and owner is getattr(seen, "base", None)):
+            try:
+                family: Family = arg._family
+            except AttributeError:
                 family = arg._family = {}
                 family[weakref.ref(arg, family.pop)] = None  # it leaves when it goes
             family[weakref.ref(view, family.pop)] = None

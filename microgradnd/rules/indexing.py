@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
-from microgradnd.primitives import array, getitem, is_basic, scatter, select, setitem
+from microgradnd.primitives import array, astype, getitem, is_basic, scatter, select, setitem
 from microgradnd.registry import Results, composite, defjvp, defvjp, linear, plain
 from microgradnd.rules.shape import at_axis
 
@@ -74,7 +74,7 @@ def numbers(index: Any, n: int, mode: str) -> Any:
 
 
 @composite(np.take)
-def take(a: Any, indices: Any, axis: int | None = None, *, mode: str = "raise") -> Any:
+def take(a: Any, indices: Any, axis: int | None = None, out: None = None, mode: str = "raise") -> Any:
     """Spell np.take: index along one axis."""
     a, axis = (np.ravel(a), 0) if axis is None else (a, normalize_axis_index(axis, a.ndim))
     return a[at_axis(numbers(indices, a.shape[axis], mode), axis)]
@@ -101,7 +101,7 @@ def take_along_axis(arr: Any, indices: Any, axis: int | None = -1) -> Any:
 
 
 @composite(np.compress)
-def compress(condition: Any, a: Any, axis: int | None = None) -> Any:
+def compress(condition: Any, a: Any, axis: int | None = None, out: None = None) -> Any:
     """Spell np.compress: take what a condition, which may end early, is true for."""
     return np.take(a, np.flatnonzero(condition), axis)
 
@@ -121,7 +121,10 @@ plain([np.ix_, np.flatnonzero, np.argwhere])
 def copyto(dst: Any, src: Any, casting: str = "same_kind", where: Any = True) -> None:
     """Spell np.copyto: assign where a condition is true."""
     if casting != "same_kind":
-        raise NotImplementedError(f"copyto: casting={casting!r} isn't recorded; convert the source with astype")
+        src = array(src)
+        if not np.can_cast(src.dtype, dst.dtype, casting):
+            raise TypeError(f"copyto: {src.dtype} can't be cast to {dst.dtype} by the rule {casting!r}")
+        src = astype(src, dst.dtype)
     dst[...] = src if where is True else np.where(np.not_equal(where, 0), src, dst)
 
 

@@ -37,9 +37,11 @@ variadic(primitives.concatenate, concatenated_part, concatenated_tangent)
 
 
 @composite(np.concatenate)
-def concatenate(arrays: Any, /, axis: int | None = 0, *, dtype: Any = None, casting: Any = "same_kind") -> Any:
+def concatenate(
+    arrays: Any, /, axis: int | None = 0, out: None = None, *, dtype: Any = None, casting: Any = "same_kind"
+) -> Any:
     """Spell np.concatenate with its arrays as arguments of their own, where the tape sees them."""
-    parts = [np.ravel(a) if axis is None else array(a) for a in arrays]
+    parts = [np.ravel(array(a)) if axis is None else array(a) for a in arrays]
     if dtype is not None:
         for part in parts:
             if not np.can_cast(part.dtype, dtype, casting):
@@ -53,26 +55,26 @@ def concatenate(arrays: Any, /, axis: int | None = 0, *, dtype: Any = None, cast
 
 
 @composite(np.stack)
-def stack(arrays: Any, axis: int = 0, **options: Any) -> Any:
+def stack(arrays: Any, axis: int = 0, out: None = None, **options: Any) -> Any:
     """Spell np.stack: concatenate along a new axis."""
     parts = [array(a) for a in arrays]
     shapes = sorted({part.shape for part in parts})
     if len(shapes) > 1:
         raise ValueError(f"stack: all arrays must have the same shape, not {', '.join(map(str, shapes))}")
-    return np.concatenate([np.expand_dims(part, axis) for part in parts], axis, **options)
+    return np.concatenate([np.expand_dims(part, axis) for part in parts], axis=axis, **options)
 
 
 @composite(np.vstack)
 def vstack(tup: Any, **options: Any) -> Any:
     """Spell np.vstack: vectors are rows."""
-    return np.concatenate([np.atleast_2d(a) for a in tup], 0, **options)
+    return np.concatenate([np.atleast_2d(a) for a in tup], axis=0, **options)
 
 
 @composite(np.hstack)
 def hstack(tup: Any, **options: Any) -> Any:
     """Spell np.hstack: along the second axis, but vectors along their only one."""
     parts = [np.atleast_1d(a) for a in tup]
-    return np.concatenate(parts, 0 if parts and parts[0].ndim == 1 else 1, **options)
+    return np.concatenate(parts, axis=0 if parts and parts[0].ndim == 1 else 1, **options)
 
 
 @composite(np.dstack)
