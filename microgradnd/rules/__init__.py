@@ -6,6 +6,7 @@ Read next: `elementwise.py`, which reads like the last page of a calculus book.
 """
 
 from microgradnd.rules import (
+    calculus,
     choice,
     elementwise,
     fft,
@@ -16,11 +17,13 @@ from microgradnd.rules import (
     reductions,
     shape,
     sorting,
+    statistics,
     ufuncs,
 )
 from microgradnd.rules import exclusions  # isort: skip -- last: it excludes what no other module has entered
 
 __all__ = [
+    "calculus",
     "choice",
     "elementwise",
     "exclusions",
@@ -32,5 +35,6 @@ __all__ = [
     "reductions",
     "shape",
     "sorting",
+    "statistics",
     "ufuncs",
 ]

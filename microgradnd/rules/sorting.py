@@ -15,9 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from microgradnd import primitives
 from microgradnd.registry import composite, defjvp, defvjp, elementwise, plain, primitive
-from microgradnd.rules.reductions import count
+from microgradnd.rules.reductions import array, count, in_dtype
 
 plain((np.argsort, np.argpartition, np.lexsort, np.searchsorted, np.digitize))
 
@@ -56,8 +55,7 @@ def partition(a: Any, kth: Any, axis: int | None = -1, kind: str = "introselect"
 @composite(np.sort_complex)
 def sort_complex(a: Any) -> Any:
     """Spell np.sort_complex: sort, and make it complex."""
-    in_order = np.sort(a)
-    return in_order if a.dtype.kind == "c" else primitives.astype(in_order, np.dtype(np.complex128))
+    return in_dtype(np.sort(a), a.dtype if a.dtype.kind == "c" else np.complex128)
 
 
 # Medians and quantiles: between neighbours in the sorted array, so there is no derivative by any other element. The
@@ -187,8 +185,8 @@ def quantiles(highest: float, skip_nan: bool) -> Any:
         *,
         weights: Any = None,
     ) -> Any:
-        a, q = (v if isinstance(v, int | float) or hasattr(v, "dtype") else np.asarray(v) for v in (a, q))
-        return interpolated(a, q if highest == 1 else q / highest, axis, method, keepdims, weights, skip_nan)
+        q = q if isinstance(q, int | float) else array(q)
+        return interpolated(array(a), q if highest == 1 else q / highest, axis, method, keepdims, weights, skip_nan)
 
     return spelled
 

@@ -1,0 +1,141 @@
+"""Derivatives of statistics that take weights, or several variables.
+
+Owns: weighted averages, covariances, correlations, and counts with weights.
+Must not own: means, variances (`reductions.py`), medians and quantiles (`sorting.py`).
+Read next: `calculus.py`.
+
+Counting has no derivative by what is counted: which bin a number falls into jumps. By the weights it has.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from microgradnd.registry import composite, linear, plain, primitive
+from microgradnd.rules.reductions import array, in_dtype
+
+
+@composite(np.average)
+def average(a: Any, axis: Any = None, weights: Any = None, returned: bool = False, *, keepdims: bool = False) -> Any:
+    """Spell np.average: the weighted mean, and on request the sum of the weights."""
+    a = array(a)
+    if weights is None:
+        mean = np.mean(a, axis=axis, keepdims=keepdims)
+        total: Any = np.full(mean.shape, a.size // max(mean.size, 1), mean.dtype)
+    else:
+        weights = along_axes(array(weights), a, axis)
+        total = np.sum(weights, axis=axis, keepdims=keepdims)
+        if np.any(total == 0):
+            raise ZeroDivisionError(f"average: the weights add up to 0 along axis {axis}, so that there is no mean")
+        mean = np.sum(a * weights, axis=axis, keepdims=keepdims) / total
+    return (mean, np.broadcast_to(total, mean.shape)) if returned else mean
+
+
+def along_axes(weights: Any, a: Any, axis: Any) -> Any:
+    """Return the weights of the elements: they have the shape of `a`, or of the axes that are averaged over."""
+    if weights.shape == a.shape:
+        return weights
+    axes = [] if axis is None else [i % a.ndim for i in (axis if isinstance(axis, tuple) else (axis,))]
+    if weights.shape != tuple(a.shape[i] for i in axes):
+        raise ValueError(
+            f"average: weights of shape {weights.shape} for an array of shape {a.shape} and axis={axis}; they need "
+            f"the shape of the array, or of the axes that are averaged over"
+        )
+    behind = np.reshape(np.transpose(weights, np.argsort(axes)), [n if i in axes else 1 for i, n in enumerate(a.shape)])
+    return np.broadcast_to(behind, a.shape)
+
+
+@composite(np.cov)
+def covariance(
+    m: Any,
+    y: Any = None,
+    rowvar: bool = True,
+    bias: bool = False,
+    ddof: int | None = None,
+    fweights: Any = None,
+    aweights: Any = None,
+    *,
+    dtype: Any = None,
+) -> Any:
+    """Spell np.cov: products of deviations from the mean, weighted, over the degrees of freedom.
+
+    With frequencies f and weights a, w = f a and V = sum(w): the sum of w d d' over V - ddof sum(w a) / V, as NumPy
+    documents it.
+    """
+    x = variables(m, rowvar)
+    if y is not None:
+        x = np.concatenate([x, variables(y, rowvar)])
+    x = in_dtype(x, np.result_type(x.dtype, np.float64) if dtype is None else dtype)
+    ddof = (0 if bias else 1) if ddof is None else ddof
+    weights: Any = None
+    for given in (fweights, aweights):
+        if given is not None:
+            weights = array(given) if weights is None else array(given) * weights
+    if weights is None:
+        freedom: Any = x.shape[1] - ddof
+        mean = np.mean(x, axis=1, keepdims=True)
+    else:
+        total = np.sum(weights)
+        freedom = total - ddof * (1 if aweights is None else np.sum(weights * aweights) / total)
+        mean = np.sum(x * weights, axis=1, keepdims=True) / total
+    deviation = x - mean
+    weighted = deviation if weights is None else deviation * weights
+    products = np.dot(deviation, np.conj(weighted.T) if x.dtype.kind == "c" else weighted.T)
+    return np.squeeze(products / np.maximum(freedom, 0))
+
+
+def variables(m: Any, rowvar: bool) -> Any:
+    """Return observations with one variable in each row."""
+    m = array(m)
+    if m.ndim > 2:
+        raise ValueError(f"cov and corrcoef take a vector or a matrix of observations, not shape {m.shape}")
+    if m.ndim < 2:
+        return np.reshape(m, (1, -1))
+    return m if rowvar else m.T
+
+
+@composite(np.corrcoef)
+def correlations(x: Any, y: Any = None, rowvar: bool = True, *, dtype: Any = None) -> Any:
+    """Spell np.corrcoef: covariances over standard deviations, clipped to [-1, 1]."""
+    c = np.cov(x, y, rowvar, dtype=dtype)
+    if c.ndim == 0:
+        return c / c
+    diagonal = np.arange(c.shape[0])
+    deviations = np.sqrt(np.real(c[diagonal, diagonal]))
+    c = c / np.expand_dims(deviations, 1) / deviations
+    if c.dtype.kind == "c":
+        return np.clip(np.real(c), -1, 1) + 1j * np.clip(np.imag(c), -1, 1)
+    return np.clip(c, -1, 1)
+
+
+# Counts
+
+count_into = primitive(np.bincount)
+linear(count_into, None, lambda g, out, x, weights, minlength=0: g[x])
+
+
+@composite(np.bincount)
+def bincount(x: Any, /, weights: Any = None, minlength: int = 0) -> Any:
+    """Spell np.bincount: without weights it counts, with weights it adds them up."""
+    return count_into(x, weights, minlength)
+
+
+plain((np.histogram_bin_edges,))  # they are read off the data, as indices are
+
+
+@composite(np.histogram)
+def histogram(
+    a: Any, bins: Any = 10, range: Any = None, density: bool | None = None, weights: Any = None
+) -> tuple[Any, Any]:
+    """Spell np.histogram: the bins are constant, and what falls into each is added up."""
+    weights = None if weights is None else array(weights)
+    edges = np.histogram_bin_edges(a, bins, range)
+    bin_of = np.searchsorted(edges, np.ravel(a), side="right") - 1
+    bin_of = np.where(np.ravel(a) == edges[-1], len(edges) - 2, bin_of)  # the last bin includes its end
+    inside = np.nonzero((bin_of >= 0) & (bin_of < len(edges) - 1))
+    sums = np.bincount(bin_of[inside], None if weights is None else np.ravel(weights)[inside], len(edges) - 1)
+    if density:
+        return sums / np.diff(edges) / np.sum(sums), edges
+    return sums if weights is None else in_dtype(sums, weights.dtype), edges
