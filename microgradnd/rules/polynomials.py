@@ -1,0 +1,154 @@
+"""Derivatives of NumPy's functions of polynomials, as vectors of coefficients, the highest power first.
+
+Owns: `np.polyval` and its relatives; all are spelled in other functions.
+Must not own: convolution (`calculus.py`), eigenvalues and least squares (`linalg.py`).
+Read next: `shape.py`.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+
+from microgradnd.registry import composite
+from microgradnd.rules.reductions import array
+
+
+@composite(np.polyval)
+def polyval(p: Any, x: Any) -> Any:
+    """Spell np.polyval: Horner's rule."""
+    p, x = array(p), array(x)
+    y: Any = np.zeros(x.shape, x.dtype)
+    for coefficient in p:
+        y = y * x + coefficient
+    return y
+
+
+def added(a1: Any, a2: Any) -> Any:
+    """Return the sum of two polynomials, the shorter one beginning with zeros."""
+    a1, a2 = np.ravel(a1), np.ravel(a2)
+    length = max(a1.size, a2.size)
+    a1, a2 = (np.concatenate([np.zeros(length - a.size, a.dtype), a]) for a in (a1, a2))
+    return a1 + a2
+
+
+composite(np.polyadd)(lambda a1, a2: added(a1, a2))
+composite(np.polysub)(lambda a1, a2: added(a1, np.negative(a2)))
+composite(np.polymul)(lambda a1, a2: np.convolve(without_leading_zeros(a1), without_leading_zeros(a2)))
+
+
+def without_leading_zeros(p: Any) -> Any:
+    """Return a polynomial from its first coefficient that isn't 0 on; of only zeros, the last one."""
+    p = np.ravel(p)
+    return p[np.append(np.flatnonzero(p), p.size - 1)[0] :]
+
+
+@composite(np.polyder)
+def polyder(p: Any, m: int = 1) -> Any:
+    """Spell np.polyder: each coefficient times its power, m times."""
+    if m < 0:
+        raise ValueError(f"polyder: m={m}; the derivative is taken 0 or more times, see np.polyint")
+    p = array(p)
+    for _ in range(m):
+        p = p[:-1] * np.arange(p.size - 1, 0, -1)
+    return p
+
+
+@composite(np.polyint)
+def polyint(p: Any, m: int = 1, k: Any = None) -> Any:
+    """Spell np.polyint: each coefficient over its new power, m times, with constants of integration."""
+    if m < 0:
+        raise ValueError(f"polyint: m={m}; the integral is taken 0 or more times, see np.polyder")
+    p, constants = array(p), np.ravel(0.0 if k is None else k)
+    if constants.size not in (1, m) and constants.size < m:
+        raise ValueError(f"polyint: {constants.size} constants k for m={m} integrals; give one, or one for each")
+    for i in range(m):
+        j = 0 if constants.size == 1 else i
+        p = np.concatenate([p / np.arange(p.size, 0, -1), constants[j : j + 1]])
+    return p
+
+
+@composite(np.polydiv)
+def polydiv(u: Any, v: Any) -> tuple[Any, Any]:
+    """Spell np.polydiv: long division."""
+    u, v = np.ravel(u) + 0.0, np.ravel(v) + 0.0
+    excess = u.size - v.size
+    remainder, quotient = u + 0 * v[0], []
+    for k in range(excess + 1):
+        quotient.append(remainder[k] / v[0])
+        subtracted = quotient[-1] * v
+        remainder = remainder - np.concatenate([np.zeros(k, v.dtype), subtracted, np.zeros(excess - k, v.dtype)])
+    while remainder.size > 1 and np.allclose(remainder[0], 0, rtol=1e-14):
+        remainder = remainder[1:]
+    return np.stack(quotient) if quotient else np.zeros(1, remainder.dtype), remainder
+
+
+@composite(np.vander)
+def vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:
+    """Spell np.vander: the powers of each element in a row."""
+    powers = np.arange(x.size if N is None else N)
+    return np.expand_dims(x, 1) ** (powers if increasing else powers[::-1])
+
+
+@composite(np.poly)
+def poly(seq_of_zeros: Any) -> Any:
+    """Spell np.poly: the product of x - root over the roots, or over the eigenvalues of a matrix."""
+    roots = np.linalg.eigvals(seq_of_zeros) if np.ndim(seq_of_zeros) == 2 else np.ravel(seq_of_zeros)
+    product: Any = np.ones(1, roots.dtype)
+    for root in roots:
+        product = np.convolve(product, np.stack([np.ones((), roots.dtype), -root]))
+    in_pairs = roots.dtype.kind == "c" and np.all(np.sort(roots) == np.sort(np.conj(roots)))
+    return np.real(product) if in_pairs else product
+
+
+@composite(np.roots)
+def roots(p: Any) -> Any:
+    """Spell np.roots: the eigenvalues of the companion matrix, and 0 for each 0 at the end."""
+    p = np.ravel(p)
+    places = np.flatnonzero(p)
+    if not places.size:
+        return np.zeros(0)
+    at_zero = p.size - 1 - places[-1]
+    p = p[places[0] : places[-1] + 1]
+    if p.size == 1:
+        return np.zeros(at_zero)
+    first = np.expand_dims(-p[1:] / p[0], 0)
+    found = np.linalg.eigvals(np.concatenate([first, np.eye(p.size - 2, p.size - 1, dtype=p.dtype)]))
+    return np.concatenate([found, np.zeros(at_zero, found.dtype)])
+
+
+@composite(np.polyfit)
+def polyfit(
+    x: Any, y: Any, deg: int, rcond: float | None = None, full: bool = False, w: Any = None, cov: Any = False
+) -> Any:
+    """Spell np.polyfit: least squares with the powers of x, each scaled to length 1."""
+    x, y = array(x), array(y)
+    order = int(deg) + 1
+    left, right = np.vander(x, order), y
+    if w is not None:
+        left = left * np.expand_dims(w, 1)
+        right = right * (np.expand_dims(w, 1) if y.ndim == 2 else w)
+    scale = np.sqrt(np.sum(left * left, axis=0))
+    left = left / scale
+    rcond = x.size * np.finfo(x.dtype).eps if rcond is None else rcond
+    solution, residuals, rank, values = np.linalg.lstsq(left, right, rcond)
+    coefficients = (solution.T / scale).T
+    if full:
+        return coefficients, residuals, rank, values, rcond
+    if rank != order:
+        warnings.warn("Polyfit may be poorly conditioned", np.exceptions.RankWarning, stacklevel=3)
+    if not cov:
+        return coefficients
+    covariance = np.linalg.inv(np.dot(left.T, left)) / np.outer(scale, scale)
+    if not (isinstance(cov, str) and cov == "unscaled"):
+        if x.size <= order:
+            raise ValueError(
+                f"polyfit: {x.size} points for {order} coefficients; there must be more to scale the covariance"
+            )
+        factor = residuals / (x.size - order)
+        covariance = covariance * factor if y.ndim == 1 else np.expand_dims(covariance, 2) * factor
+    elif y.ndim == 2:
+        covariance = np.expand_dims(covariance, 2) * 1
+    return coefficients, covariance
