@@ -162,7 +162,7 @@ linear(
 
 
 @composite(np.correlate)
-def correlate(a: Any, v: Any, mode: str = "valid") -> Any:
+def correlate(a: Any, v: Any, mode: Any = "valid") -> Any:
     """Spell np.correlate: the convolution with the conjugate of v, backwards."""
     n, m = np.size(a), np.size(v)
     backwards = np.conj(np.ravel(v))[::-1]

@@ -46,7 +46,7 @@ defjvp(np.sort, sort_jvp)
 
 
 @composite(np.partition)
-def partition(a: Any, kth: Any, axis: int | None = -1, kind: str = "introselect", order: None = None) -> Any:
+def partition(a: Any, kth: Any, axis: int | None = -1, kind: Any = "introselect", order: None = None) -> Any:
     """Spell np.partition by the indices of np.argpartition."""
     places = np.argpartition(a, kth, axis=axis, kind=kind)
     return np.ravel(a)[places] if axis is None else a[along(places, axis)]
@@ -123,7 +123,7 @@ def nanmedian(a: Any, axis: Any = None, out: None = None, overwrite_input: bool 
 
 
 @primitive
-def place(q: Any, n: int, method: str) -> Any:
+def place(q: Any, n: int, method: Any) -> Any:
     """Return where the quantile `q` of n sorted elements is: between the elements floor(place) and floor(place) + 1.
 
     NumPy knows: the elements of 0, 1, ..., n - 1 are their own places.
@@ -142,7 +142,7 @@ STRETCH = {
 }
 
 
-def place_slope(g: Any, out: Any, q: Any, n: int, method: str) -> Any:
+def place_slope(g: Any, out: Any, q: Any, n: int, method: Any) -> Any:
     """Return g times the derivative of the place by `q`, which is 0 before the first element and after the last."""
     return g * ((out > 0) & (out < n - 1)) * (n + STRETCH.get(method, -n))
 
@@ -150,7 +150,7 @@ def place_slope(g: Any, out: Any, q: Any, n: int, method: str) -> Any:
 elementwise(place, place_slope)
 
 
-def interpolated(a: Any, q: Any, axis: Any, method: str, keepdims: bool, weights: Any, skip_nan: bool) -> Any:
+def interpolated(a: Any, q: Any, axis: Any, method: Any, keepdims: bool, weights: Any, skip_nan: bool) -> Any:
     """Return quantiles: of the two elements next to their place, weighted by their nearness."""
     if weights is not None:
         raise NotImplementedError(
@@ -180,7 +180,7 @@ def quantiles(highest: float, skip_nan: bool) -> Any:
         axis: Any = None,
         out: None = None,
         overwrite_input: bool = False,
-        method: str = "linear",
+        method: Any = "linear",
         keepdims: bool = False,
         *,
         weights: Any = None,
