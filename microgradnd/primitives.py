@@ -116,8 +116,8 @@ def assign(x: Any, index: Any, value: Any) -> None:
             raise TypeError(f"t[index] = value: numbers of dtype {kind} don't fit in a tensor of dtype {x.dtype}")
     try:
         x[index] = value
-    except ValueError as error:
-        raise ValueError(
+    except (TypeError, ValueError) as error:
+        raise type(error)(
             f"t[index] = value: a value of shape {np.shape(value)} doesn't fit in the shape {x[index].shape} that the "
             f"index picks from a tensor of shape {x.shape}"
         ) from error

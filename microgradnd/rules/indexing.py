@@ -130,7 +130,7 @@ def copyto(dst: Any, src: Any, casting: str = "same_kind", where: Any = True) ->
 
 def unravelled(places: Any, shape: tuple[int, ...]) -> Any:
     """Return the index of some places counted along the rows, from the end if they are negative."""
-    return np.unravel_index(np.where(places < 0, places + int(np.prod(shape)), places), shape)
+    return np.unravel_index(np.arange(int(np.prod(shape)))[places], shape)
 
 
 @composite(np.put)
@@ -162,6 +162,24 @@ def put_along_axis(arr: Any, indices: Any, values: Any, axis: int | None = -1) -
         arr[unravelled(numbers(indices, arr.size, "raise"), arr.shape)] = values
     else:
         arr[along(indices, arr.shape, axis)] = values
+
+
+def spread(b: Any, indices: Any, shape: tuple[int, ...]) -> Any:
+    """Return what np.add.at adds to an array of a shape: `b` at an index, as often as it names an element."""
+    picked = np.broadcast_to(False, shape)[indices]
+    return scatter(np.broadcast_to(b, picked.shape), indices, shape)
+
+
+@composite(np.add.at)
+def add_at(a: Any, indices: Any, b: Any, /) -> None:
+    """Spell np.add.at: add, also to elements that the index names several times."""
+    a += spread(b, indices, a.shape)
+
+
+@composite(np.subtract.at)
+def subtract_at(a: Any, indices: Any, b: Any, /) -> None:
+    """Spell np.subtract.at: subtract, also from elements that the index names several times."""
+    a -= spread(b, indices, a.shape)
 
 
 @composite(np.fill_diagonal)
