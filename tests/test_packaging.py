@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import importlib
 import re
 from pathlib import Path
 
@@ -66,3 +67,14 @@ def test_links_and_commands_of_a_document_exist(document: Path) -> None:
     assert [link for link in links if link and not (document.parent / link).exists()] == []
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.M))
     assert set(re.findall(r"`make ([a-z-]+)`", text)) <= targets
+
+
+def test_the_code_that_architecture_names_exists() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    modules = "|".join(path.stem for path in (ROOT / "microgradnd").glob("*.py"))
+    named = set(re.findall(rf"`({modules})\.(\w+)`", text)) - {(module, "py") for module in modules.split("|")}
+    assert len(named) > 8
+    missing = [
+        (module, name) for module, name in named if not hasattr(importlib.import_module(f"microgradnd.{module}"), name)
+    ]
+    assert missing == []
