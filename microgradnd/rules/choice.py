@@ -59,10 +59,9 @@ def clip_between(
 @composite(np.select)
 def select(condlist: Sequence[Any], choicelist: Sequence[Any], default: Any = 0) -> Any:
     """Spell np.select: the first condition that holds chooses."""
-    if len(condlist) != len(choicelist) or not len(condlist):
+    if len(condlist) != len(choicelist):
         raise ValueError(
-            f"select was given {len(condlist)} conditions and {len(choicelist)} choices; it needs one choice for each, "
-            f"and at least one"
+            f"select was given {len(condlist)} conditions and {len(choicelist)} choices; it needs one choice for each"
         )
     result = default
     for condition, choice in zip(reversed(condlist), reversed(choicelist), strict=True):

@@ -1,0 +1,213 @@
+"""What the derivative table says to bad input, and what finite differences cannot see.
+
+Owns: messages of the rules and their warnings, the parameters of composites, derivatives at special points.
+Must not own: the laws that every rule obeys (`test_laws.py`).
+Read next: `tests/rows/__init__.py`.
+"""
+
+import contextlib
+import inspect
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import microgradnd as mg
+from microgradnd.registry import COMPOSITES
+from microgradnd.rules.elementwise import i0_derivative, sinc_derivative
+from microgradnd.testing import arrays, check_grads
+
+# Composites have NumPy's parameters: a name or a place that NumPy takes must not mean anything else here
+
+POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+WITHOUT_EFFECT = {"bias", "ddof"}  # of np.corrcoef, before NumPy 2.4
+
+
+def with_signatures():
+    """Return the composites of Python functions whose parameters NumPy tells."""
+    found = []
+    for function, spelling in COMPOSITES.items():
+        if isinstance(function, np.ufunc) or isinstance(getattr(function, "__self__", None), np.ufunc):
+            continue
+        try:
+            found.append((function, inspect.signature(function), inspect.signature(spelling)))
+        except ValueError:
+            continue
+    return found
+
+
+@pytest.mark.parametrize(("function", "numpys", "ours"), with_signatures(), ids=lambda v: getattr(v, "__name__", ""))
+def test_a_composite_has_the_parameters_of_numpy(function, numpys, ours):
+    kinds = {p.kind for p in ours.parameters.values()}
+    wanted = [p.name for p in numpys.parameters.values() if p.kind in POSITIONAL]
+    if inspect.Parameter.VAR_POSITIONAL not in kinds:
+        given_ = [p.name for p in ours.parameters.values() if p.kind in POSITIONAL]
+        assert given_[1:] == wanted[1 : len(given_)]
+        if inspect.Parameter.VAR_KEYWORD not in kinds:
+            assert set(wanted[len(given_) :]) <= {"out"} | (WITHOUT_EFFECT if function is np.corrcoef else set())
+    if inspect.Parameter.VAR_KEYWORD not in kinds:
+        keywords = {p.name for p in numpys.parameters.values() if p.kind is p.KEYWORD_ONLY}
+        assert keywords - set(ours.parameters) <= {"out"}
+
+
+# Messages
+
+X, M = np.array([1.0, 2.0, 4.0]), np.arange(6.0).reshape(2, 3)
+
+WRONG = {
+    "clip twice": (lambda x: np.clip(x, 0.0, 1.0, min=0.0), TypeError, "both min= or max= and a_min or a_max"),
+    "select": (lambda x: np.select([x > 0], [x, x]), ValueError, "1 conditions and 2 choices; it needs one choice"),
+    "choose": (lambda x: np.choose([0, 1, 2], [x, x]), ValueError, "not among its 2 choices; see mode='wrap'"),
+    "piecewise": (lambda x: np.piecewise(x, [x > 0, x < 0], [1.0]), ValueError, "2 conditions and 1 functions"),
+    "out": (lambda x: np.median(x, out=np.zeros(())), TypeError, "median: out= can't be recorded"),
+    "out by position": (lambda x: np.var(x, None, None, np.zeros(())), TypeError, "var: out= can't be recorded"),
+    "median of none": (lambda x: np.median(x[:0]), ValueError, r"axis=None of shape \(0,\) is empty"),
+    "weighted quantile": (
+        lambda x: np.quantile(x, 0.5, method="inverted_cdf", weights=[1, 2, 3]),
+        NotImplementedError,
+        "weights= have no derivative here; sort the elements and their weights",
+    ),
+    "average of nothing": (lambda x: np.average(x, weights=[1, -1, 0]), ZeroDivisionError, "weights add up to 0"),
+    "average": (
+        lambda x: np.average(x, axis=0, weights=[1, 2]),
+        ValueError,
+        r"weights of shape \(2,\) for an array of",
+    ),
+    "cov": (lambda x: np.cov(np.ones((2, 2, 2)) * x[0]), ValueError, r"vector or a matrix.* not shape \(2, 2, 2\)"),
+    "diff": (lambda x: np.diff(x, -1), ValueError, "n=-1; differences are taken 0 or more times"),
+    "gradient": (lambda x: np.gradient(x, 1.0, 2.0), TypeError, "2 spacings for 1 axes"),
+    "gradient's spacing": (
+        lambda x: np.gradient(x, [1.0, 2.0]),
+        ValueError,
+        r"spacing of shape \(2,\) for axis 0 of length",
+    ),
+    "gradient's edge": (lambda x: np.gradient(x, edge_order=3), ValueError, "edge_order=3; the edges"),
+    "gradient's length": (lambda x: np.gradient(x[:1]), ValueError, "axis 0 of length 1 is too short"),
+    "interp": (lambda x: np.interp(x, [0.0, 1.0], [1.0]), ValueError, r"xp of shape \(2,\) and fp of shape \(1,\)"),
+    "interp's period": (lambda x: np.interp(x, [0.0], [1.0], period=0), ValueError, "period=0"),
+    "geomspace": (lambda x: np.geomspace(x[0], 0.0), ValueError, "an end is 0"),
+    "polyder": (lambda x: np.polyder(x, -1), ValueError, "m=-1; the derivative is taken 0 or more times"),
+    "polyint": (lambda x: np.polyint(x, -1), ValueError, "m=-1; the integral is taken 0 or more times"),
+    "polyint's constants": (lambda x: np.polyint(x, 3, [1.0, 2.0]), ValueError, "2 constants k for m=3 integrals"),
+    "polyfit": (lambda x: np.polyfit(x, x, 2, cov=True), ValueError, "3 points for 3 coefficients"),
+    "spacing": (np.spacing, NotImplementedError, "spacing cannot be differentiated: it steps through"),
+}
+if hasattr(np, "cumulative_sum"):
+    WRONG["cumulative_sum"] = (
+        lambda x: np.cumulative_sum(np.stack([x, x])),
+        ValueError,
+        r"cumulative_sum of a tensor of shape \(2, 3\) needs axis=",
+    )
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_bad_input_is_told_what_to_do(name):
+    call, error, message = WRONG[name]
+    with pytest.raises(error, match=message):
+        call(mg.tensor(X, requires_grad=True))
+
+
+def test_warnings_are_those_of_numpy():
+    x = mg.tensor([[np.nan, 1.0], [np.nan, 2.0]], requires_grad=True)
+    with pytest.warns(RuntimeWarning, match="All-NaN slice"):
+        medians = np.nanmedian(x, axis=0)
+    np.testing.assert_array_equal(medians.data, [np.nan, 1.5])
+    with pytest.warns(np.exceptions.RankWarning, match="poorly conditioned"):
+        np.polyfit(np.ones(3), mg.tensor(X, requires_grad=True), 1)
+
+
+# What is integer or boolean is plain; what is a step has gradient 0
+
+
+@pytest.mark.parametrize(
+    "call",
+    [np.argsort, np.argpartition, np.lexsort, np.searchsorted, np.digitize, np.isnan, np.argmax, np.nanargmin],
+    ids=lambda f: f.__name__,
+)
+def test_indices_are_plain_arrays(call):
+    x = mg.tensor(X, requires_grad=True)
+    arguments = {np.argpartition: (x, 1), np.searchsorted: (x, 1.5), np.digitize: (x, X), np.lexsort: ((x, x),)}
+    found = call(*arguments.get(call, (x,)))
+    assert isinstance(found, np.ndarray | np.generic)
+    assert found.dtype.kind in "ib"
+
+
+def test_counts_are_plain_and_bins_are_constant():
+    counts, edges = np.histogram(mg.tensor(X, requires_grad=True), bins=2)
+    np.testing.assert_array_equal(counts, [2, 1])
+    assert type(edges) is np.ndarray
+
+
+@given(st.lists(st.sampled_from([0.0, 0.1, 0.3, 0.5, 0.7, 1.0]) | st.floats(-1, 2), min_size=1, max_size=30))
+def test_a_weighted_histogram_counts_as_numpy_does(values):
+    x, weights = np.array(values), np.linspace(1.0, 2.0, len(values))
+    for options in ({}, {"bins": 7, "range": (0.0, 1.0)}, {"bins": [0.0, 0.3, 0.5, 1.0]}):
+        expected, edges = np.histogram(x, weights=weights, **options)
+        found, our_edges = np.histogram(x, weights=mg.tensor(weights, requires_grad=True), **options)
+        np.testing.assert_allclose(found.data, expected, rtol=1e-12, atol=1e-12)
+        np.testing.assert_array_equal(our_edges, edges)
+
+
+# Beyond second order, and where formulas divide by 0
+
+
+@given(st.floats(-30.0, 30.0))
+def test_derivatives_of_sinc_near_and_far(x):
+    """Beside 0, where the formula of each order loses digits, and on either side of where it takes over."""
+    step = 1e-5
+    for order in range(4):
+        slope = (sinc_derivative(np.array(x + step), order) - sinc_derivative(np.array(x - step), order)) / (2 * step)
+        np.testing.assert_allclose(sinc_derivative(np.array(x), order + 1), slope, rtol=1e-6, atol=1e-6 * np.pi**order)
+
+
+def test_derivatives_of_i0_are_the_bessel_functions():
+    """I0' = I1 and I0'' = I0 - I1 / x; their values are those of Abramowitz and Stegun, table 9.8."""
+    x = np.array([0.2, 1.0, 5.0])
+    np.testing.assert_allclose(
+        i0_derivative(x, 1), [0.10050083402813, 0.565159103992485, 24.335642142450528], rtol=1e-13
+    )
+    np.testing.assert_allclose(i0_derivative(x, 2), np.i0(x) - i0_derivative(x, 1) / x, rtol=1e-13)
+    assert mg.grad(mg.grad(np.i0))(0.0) == pytest.approx(0.5, rel=1e-15)
+    assert mg.grad(np.i0)(700.0) / np.i0(700.0) == pytest.approx(1 - 1 / 1400, rel=1e-6)
+
+
+def test_sinc_is_curved_at_0():
+    assert mg.grad(mg.grad(np.sinc))(0.0) == pytest.approx(-(np.pi**2) / 3, rel=1e-15)
+
+
+@given(arrays((2, 4), low=-2.0, high=2.0), st.integers(0, 255))
+def test_products_have_exact_derivatives_of_second_order_wherever_there_are_zeros(x, zeros):
+    x = np.where(np.array([zeros >> i & 1 for i in range(8)]).reshape(2, 4), 0.0, x)
+    check_grads(lambda v: np.prod(v, axis=1), x)
+    check_grads(lambda v: np.cumprod(v, axis=1), x)
+    second = mg.hessian(lambda v: np.prod(v))(x[0])
+    for i in range(4):
+        for j in range(4):
+            rest = [x[0, k] for k in range(4) if k not in (i, j)]
+            assert second[i, j] == pytest.approx(0.0 if i == j else np.prod(rest), rel=1e-12, abs=1e-300)
+
+
+@given(st.floats(1e-3, 1e6), st.integers(1, 50), st.sampled_from([np.float32, np.float64]))
+def test_the_standard_deviation_of_equal_elements_has_gradient_0(value, n, dtype):
+    np.testing.assert_array_equal(mg.grad(np.std)(np.full(n, value, dtype)), np.zeros(n, dtype))
+
+
+def test_all_nan_has_gradient_0():
+    x = np.array([[np.nan, np.nan], [1.0, 2.0]])
+    for function in (np.nanmax, np.nanmin, np.nanmean, np.nanvar, np.nansum):
+        with (
+            np.errstate(invalid="ignore"),
+            pytest.warns() if function in (np.nanmean, np.nanvar) else contextlib.nullcontext(),
+        ):
+            gradient = mg.grad(lambda v, f=function: np.sum(np.nan_to_num(f(v, axis=1))))(x)
+        np.testing.assert_array_equal(gradient[0], [0.0, 0.0])
+        assert np.all(np.isfinite(gradient))
+
+
+@given(st.integers(1, 12), st.integers(1, 12), st.sampled_from(["full", "same", "valid"]), st.integers(0, 99))
+def test_convolution_of_any_lengths(n, m, mode, seed):
+    rng = np.random.default_rng(seed)
+    a, v = rng.normal(size=n), rng.normal(size=m)
+    check_grads(lambda a, v: np.convolve(a, v, mode), a, v, order=1)
+    check_grads(lambda a, v: np.correlate(a, v, mode), a, v, order=1)
