@@ -15,6 +15,7 @@ import numpy as np
 from microgradnd.registry import ORDINARY, primitive
 
 ARRAYS = (np.ndarray, np.generic)
+BASIC = {int, slice, type(None), type(...), *(np.dtype(code).type for code in "bBhHiIlLqQ")}  # parts of an index
 
 
 @primitive
@@ -71,31 +72,33 @@ def scatter(values: Any, index: Any, shape: tuple[int, ...]) -> Any:
     if is_basic(index) or (type(index) is np.ndarray and index.dtype == bool):
         out[index] = values  # no element is named twice
         return out
-    # np.add.at is ten times faster on a single axis
-    width = math.prod(shape[1:])
-    if type(index) is np.ndarray:
-        places = index if width == 1 else index[..., None] * width + np.arange(width)
-    elif out.size <= 4 * values.size:
-        places = np.arange(out.size).reshape(shape)[index]
+    if values.size > 256 and len(shape) > 1 and (type(index) is np.ndarray or out.size <= 4 * values.size):
+        # np.add.at is ten times faster along a single axis
+        np.add.at(out.reshape(-1), places(index, shape).reshape(-1), values.reshape(-1))
     else:
         np.add.at(out, index, values)
-        return out
-    np.add.at(out.reshape(-1), places.reshape(-1), values.reshape(-1))
     return out
+
+
+def places(index: Any, shape: tuple[int, ...]) -> Any:
+    """Return which elements of an array of a shape an index names, counted along the rows."""
+    if type(index) is np.ndarray and index.dtype.kind in "iu":
+        width = math.prod(shape[1:])
+        return index.astype(np.intp)[..., None] * width + np.arange(width)
+    return np.arange(math.prod(shape)).reshape(shape)[index]
 
 
 def scatter_in_rounds(values: Any, index: Any, shape: tuple[int, ...]) -> Any:
     """Scatter an array that can't be written to (one of Dask's): gather, once for each time that a place is named."""
-    size = math.prod(shape)
-    places = np.arange(size).reshape(shape)[index].reshape(-1)
-    pool = np.concatenate([np.reshape(values, -1), np.zeros_like(values, shape=1)])
+    size, named = math.prod(shape), places(index, shape).reshape(-1)
+    pool = np.concatenate([np.reshape(values, (-1,)), np.zeros_like(values, shape=(1,))])
     total = np.zeros_like(values, shape=shape)
-    left = np.arange(places.size)
+    left = np.arange(named.size)
     while left.size:
-        source = np.full(size, places.size)  # where nothing comes from: the zero at the end of the pool
-        source[places[left]] = left
+        source = np.full(size, named.size)  # where nothing comes from: the zero at the end of the pool
+        source[named[left]] = left
         total = total + np.reshape(pool[source], shape)
-        left = left[source[places[left]] != left]
+        left = left[source[named[left]] != left]
     return total
 
 
@@ -133,10 +136,7 @@ def array(x: Any) -> Any:
 
 def is_basic(index: Any) -> bool:
     """Return whether an index is made of integers, slices, None and ... only, so that it can't repeat an element."""
-    parts = index if type(index) is tuple else (index,)
-    return all(
-        p is None or p is Ellipsis or (isinstance(p, int | slice | np.integer) and type(p) is not bool) for p in parts
-    )
+    return {type(part) for part in (index if type(index) is tuple else (index,))} <= BASIC
 
 
 @primitive

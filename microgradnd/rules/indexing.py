@@ -118,7 +118,7 @@ plain([np.ix_, np.flatnonzero, np.argwhere])
 
 
 @composite(np.copyto)
-def copyto(dst: Any, src: Any, casting: str = "same_kind", where: Any = True) -> None:
+def copyto(dst: Any, src: Any, casting: Any = "same_kind", where: Any = True) -> None:
     """Spell np.copyto: assign where a condition is true."""
     if casting != "same_kind":
         src = array(src)
