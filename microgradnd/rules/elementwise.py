@@ -241,6 +241,8 @@ def real_if_close(a: Any, tol: float = 100) -> Any:
 elementwise(primitives.identity, lambda g, out, x: g)
 elementwise(primitives.astype, lambda g, out, x, dtype: g)  # the tape casts it back
 elementwise(np.copy, lambda g, out, x, *_, **__: g)
+if hasattr(np, "astype"):  # since NumPy 2.1
+    composite(np.astype)(lambda x, dtype, /, **_: primitives.astype(x, np.dtype(dtype)))
 elementwise(np.unwrap, lambda g, out, p, *_, **__: g)  # it adds whole periods
 
 
@@ -257,5 +259,4 @@ plain(
     [np.greater, np.greater_equal, np.less, np.less_equal, np.equal, np.not_equal, np.isclose, np.allclose]
     + [np.logical_and, np.logical_or, np.logical_not, np.logical_xor, np.isfinite, np.isinf, np.isnan, np.signbit]
     + [np.array_equal, np.shape, np.ndim, np.size, np.array_repr, np.array_str, np.array2string]
-    + [np.zeros_like, np.ones_like, np.empty_like, np.full_like]
 )

@@ -146,6 +146,7 @@ ROWS: list[Row] = [
     # The same value in another guise
     *ufunc(primitives.identity, ANY),
     case(primitives.astype, "complex", lambda x: primitives.astype(x, np.dtype(np.complex128)), (2, 3)),
+    *([case(np.astype, "complex", lambda x: np.astype(x, complex), (2, 3))] if hasattr(np, "astype") else []),
     case(np.copy, "copy", np.copy, (2, 3)),
     case(np.copy, "order", lambda x: np.copy(x, "C"), (2, 3)),
     case(np.unwrap, "jumps", lambda x: np.unwrap(x + np.array([0.0, 7.0, 1.0])), ((2, 3), UNIT)),
