@@ -71,7 +71,6 @@ ROWS: list[Row] = [
     case(np.insert, "axis", lambda x, y: np.insert(x, 2, y, axis=1), (2, 3), (2,)),
     case(np.insert, "rows", lambda x, y: np.insert(x, [0, 2], y, axis=0), (2, 3), (3,)),
     case(np.insert, "slice", lambda x, y: np.insert(x, slice(0, 3, 2), y), (3,), (2,)),
-    case(np.insert, "mask", lambda x, y: np.insert(x, np.array([True, False, True]), y), (3,), (2,)),
     case(np.delete, "number", lambda x: np.delete(x, 1), (2, 2)),
     case(np.delete, "axis", lambda x: np.delete(x, -1, axis=1), (2, 3)),
     case(np.delete, "numbers", lambda x: np.delete(x, [0, 2, 2], axis=0), (4, 2)),

@@ -31,7 +31,6 @@ ROWS: list[Row] = [
     case(np.reshape, "tuple", lambda x: np.reshape(x, (3, 4)), (2, 6)),
     case(np.reshape, "minus-one", lambda x: np.reshape(x, -1), (2, 3)),
     case(np.reshape, "0-d", lambda x: np.reshape(x, (1, 1)), ()),
-    case(np.reshape, "keyword", lambda x: np.reshape(x, shape=(6,)), (2, 3)),
     case(np.reshape, "Fortran", lambda x: np.reshape(x, (3, 4), order="F"), (2, 6)),
     case(np.reshape, "method", lambda x: x.reshape(3, 4), (2, 6)),
     case(np.ravel, "all", np.ravel, shapes(max_side=3)),
@@ -154,8 +153,9 @@ ROWS: list[Row] = [
     case(np.apply_over_axes, "sum", lambda x: np.apply_over_axes(product, x, (0, -1)), (2, 3, 2)),
     case(np.apply_over_axes, "one", lambda x: np.apply_over_axes(np.cumsum, x, 1), (2, 3)),
 ]
-if hasattr(np, "unstack"):
+if hasattr(np, "unstack"):  # NumPy 2.1
     ROWS += [
+        case(np.reshape, "keyword", lambda x: np.reshape(x, shape=(6,)), (2, 3)),
         case(np.unstack, "first", lists(np.unstack), (2, 3)),
         case(np.unstack, "last", lists(np.unstack, axis=-1), (2, 3)),
     ]
