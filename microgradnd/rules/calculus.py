@@ -54,6 +54,7 @@ def gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int = 1) -> An
     nearest slope (`edge_order` 1), or the line through the two nearest slopes, taken on (2).
     """
     f = array(f)
+    f = f if f.dtype.kind in "fc" else in_dtype(f, np.float64)
     axes = range(f.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
     spacings = varargs or (1.0,)
     if len(spacings) == 1 and np.ndim(spacings[0]) == 0:

@@ -124,7 +124,7 @@ def polyfit(
     x: Any, y: Any, deg: int, rcond: float | None = None, full: bool = False, w: Any = None, cov: Any = False
 ) -> Any:
     """Spell np.polyfit: least squares with the powers of x, each scaled to length 1."""
-    x, y = array(x), array(y)
+    x, y = array(x) + 0.0, array(y) + 0.0
     order = int(deg) + 1
     left, right = np.vander(x, order), y
     if w is not None:

@@ -181,7 +181,8 @@ def extreme_factors(
     chosen = x == expand(out, x.shape, axis, keepdims)
     chosen = chosen if where is True else chosen & where
     ties = np.asarray(np.count_nonzero(chosen, axis=axis, keepdims=keepdims), out.dtype)
-    return 1 / (ties if initial is None else np.maximum(ties + (out == initial), 1)), chosen, axis, keepdims
+    ties = np.where(ties == 0, np.nan, ties) if initial is None else np.maximum(ties + (out == initial), 1)
+    return 1 / ties, chosen, axis, keepdims  # NaN is not equal to itself: nothing is chosen, and the gradient is NaN
 
 
 reduction(np.max, extreme_factors)

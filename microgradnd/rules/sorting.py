@@ -94,8 +94,8 @@ def at(columns: Any, places: Any) -> Any:
 
 def back(values: Any, columns: Any, x: Any, axis: Any, keepdims: bool, skip_nan: bool) -> Any:
     """Return results in their shape; NaN where an element is, unless those were left out."""
-    if not skip_nan and np.any(poisoned := np.isnan(columns[-1])):
-        values = np.where(poisoned, np.nan, values)
+    if not skip_nan:
+        values = np.where(np.isnan(columns[-1]), np.nan, values)
     if not keepdims:
         return values
     reduced = reduced_axes(x, axis)

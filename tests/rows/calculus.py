@@ -45,6 +45,7 @@ ROWS: list[Row] = [
     case(np.gradient, "coordinates", lambda f, x: np.gradient(f, UP + x, axis=1), (2, 4), ((4,), SMALL)),
     case(np.gradient, "second-order", lambda f, x: np.gradient(f, UP + x, edge_order=2), (4,), ((4,), SMALL)),
     case(np.gradient, "mixed", lambda f, x: np.gradient(f, 0.1, UP + x, edge_order=2), (3, 4), ((4,), SMALL)),
+    case(np.gradient, "of-integers", lambda x: np.gradient([0, 1, 4, 9], UP + x), ((4,), SMALL)),
     case(np.gradient, "even", lambda f: np.gradient(f, [0.0, 0.5, 1.0, 1.5], edge_order=2), (4,)),
     case(np.gradient, "short", np.gradient, (2,)),
     case(np.gradient, "complex", np.gradient, COMPLEX),

@@ -48,6 +48,7 @@ ROWS: list[Row] = [
     case(np.roots, "real", lambda p: np.roots(CUBIC + p), ((4,), TINY)),
     case(np.roots, "complex", lambda p: np.roots(CIRCLE + p), ((3,), TINY)),
     case(np.roots, "zeros", lambda p: np.roots(np.concatenate([[0.0], CUBIC[:2] + p, [0.0, 0.0]])), ((2,), TINY)),
+    case(np.polyfit, "integers", lambda y: np.polyfit([0, 1, 2, 3], y, 1), (4,)),
     case(np.polyfit, "y", lambda y: np.polyfit(PLACES, y, 2), (5,)),
     case(np.polyfit, "x", lambda x, y: np.polyfit(PLACES + x, y, 1), ((5,), TINY), (5, 2)),
     case(np.polyfit, "weights", lambda y, w: np.polyfit(PLACES, y, 1, w=w), (5,), ((5,), POSITIVE)),

@@ -44,7 +44,7 @@ ROWS: list[Row] = [
     *options(np.mean, mask=MASK),
     case(np.mean, "positions", lambda x: np.mean(x, (0, 1), np.float64, None, True), (2, 3)),
     case(np.mean, "complex", lambda x: np.mean(x, axis=0), COMPLEX),
-    *reduction(np.max, DISTINCT, kinks=[((TIE,), (np.array([0.0, 0.5, 0.5]),))], min_side=1),
+    *reduction(np.max, DISTINCT, kinks=[((TIE,), (np.array([0.0, 0.5, 0.5]),)), ((NAN,), (NAN * np.nan,))], min_side=1),
     *options(np.max, DISTINCT, initial=0.3),
     case(
         np.max,
