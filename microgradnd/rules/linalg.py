@@ -28,8 +28,9 @@ from typing import Any
 
 import numpy as np
 
+from microgradnd.primitives import array
 from microgradnd.registry import Results, composite, defjvp, defvjp, primitive, variadic
-from microgradnd.rules.products import as_array, conj
+from microgradnd.rules.products import column, conj, row, vector
 
 # Words in which the rules are written; each takes stacks of matrices
 
@@ -51,12 +52,12 @@ def diagonal(a: Any) -> Any:
 
 def times_diagonal(a: Any, d: Any) -> Any:
     """Return a @ diag(d)."""
-    return a * np.expand_dims(d, -2)
+    return a * row(d)
 
 
 def as_diagonal(d: Any) -> Any:
     """Return diag(d)."""
-    return np.expand_dims(d, -1) * np.eye(d.shape[-1], dtype=d.dtype)
+    return column(d) * np.eye(d.shape[-1], dtype=d.dtype)
 
 
 def real(a: Any) -> Any:
@@ -76,7 +77,7 @@ def off_diagonal(a: Any) -> Any:
 
 def differences(values: Any) -> Any:
     """Return the matrix of values[j] - values[i]."""
-    return np.expand_dims(values, -2) - np.expand_dims(values, -1)
+    return row(values) - column(values)
 
 
 # Inverses and systems of equations
@@ -87,28 +88,28 @@ defjvp(np.linalg.inv, lambda t, out, a: -(out @ t @ out))
 
 def columns(x: Any, b: Any) -> Any:
     """Return what np.linalg.solve takes and gives as matrices: where b is one vector, it is a matrix of one column."""
-    return np.expand_dims(x, -1) if b.ndim == 1 else x
+    return column(x) if b.ndim == 1 else x
 
 
 def like_right(x: Any, b: Any) -> Any:
     """Return such a matrix in the form of b."""
-    return np.squeeze(x, -1) if b.ndim == 1 else x
+    return vector(x) if b.ndim == 1 else x
 
 
 def solve_left(g: Any, out: Any, a: Any, b: Any) -> Any:
     """Return the cotangent of a in solve(a, b): -(the cotangent of b) out'."""
-    b = as_array(b)
+    b = array(b)
     return -(np.linalg.solve(a.mT, columns(g, b)) @ columns(out, b).mT)
 
 
 def solve_right(g: Any, out: Any, a: Any, b: Any) -> Any:
     """Return the cotangent of b: the solution x of a' x = g."""
-    return like_right(np.linalg.solve(as_array(a).mT, columns(g, b)), b)
+    return like_right(np.linalg.solve(array(a).mT, columns(g, b)), b)
 
 
 def solve_left_tangent(t: Any, out: Any, a: Any, b: Any) -> Any:
     """Return -inv(a) t out."""
-    b = as_array(b)
+    b = array(b)
     return like_right(-np.linalg.solve(a, t @ columns(out, b)), b)
 
 
@@ -128,7 +129,7 @@ def pinv_tangent(t: Any, out: Any, a: Any, rcond: Any = None, hermitian: bool = 
     """Return dP = P P* dA* (I - A P) + (I - P A) dA* P* P - P dA P, for a rank that stays.
 
     Golub & Pereyra, "The differentiation of pseudo-inverses and nonlinear least squares problems whose variables
-    separate" (1973), formula (4.12).
+    separate" (1973).
     """
     t = hermitian_part(t) if hermitian else t
     first, second = out @ adjoint(t @ out), adjoint(out @ t) @ out
@@ -142,7 +143,7 @@ defjvp(np.linalg.pinv, pinv_tangent)
 @composite(np.linalg.lstsq)
 def lstsq(a: Any, b: Any, rcond: float | None = None) -> Any:
     """Spell np.linalg.lstsq by the pseudo-inverse; the rank is a plain integer."""
-    a, b = as_array(a), as_array(b)
+    a, b = array(a), array(b)
     m, n = a.shape
     eps = float(np.finfo(np.result_type(a.dtype, b.dtype)).eps)
     rcond = eps * max(m, n) if rcond is None else eps if rcond < 0 else rcond
@@ -167,11 +168,9 @@ def tensorinv(a: Any, ind: int = 2) -> Any:
 @composite(np.linalg.tensorsolve)
 def tensorsolve(a: Any, b: Any, axes: Any = None) -> Any:
     """Spell np.linalg.tensorsolve: the last axes of `a`, after moving `axes` there, are the columns of a matrix."""
-    a, b = as_array(a), as_array(b)
-    for axis in axes or ():
-        order = [*range(a.ndim)]
-        order.append(order.pop(axis))
-        a = np.transpose(a, order)
+    a, b = array(a), array(b)
+    order = [axis for axis in range(a.ndim) if axis not in (axes or ())]
+    a = np.transpose(a, order + list(axes or ()))
     shape = a.shape[b.ndim :]
     size = int(np.prod(shape, dtype=int))
     if a.size != size**2:
@@ -354,12 +353,12 @@ composite(np.linalg.eigvals)(lambda a: np.linalg.eig(a)[0])  # whose order might
 
 def square_differences(s: Any) -> Any:
     """Return the matrix of s[j]**2 - s[i]**2."""
-    return differences(s) * (np.expand_dims(s, -2) + np.expand_dims(s, -1))
+    return differences(s) * (row(s) + column(s))
 
 
 def outside(g: Any, u: Any, s: Any) -> Any:
     """Return (I - U U*) g diag(1 / s): what leads out of the space that the columns of U span."""
-    scaled = over(g, np.expand_dims(s, -2))
+    scaled = over(g, row(s))
     return scaled - u @ (adjoint(u) @ scaled)
 
 
@@ -394,7 +393,7 @@ def svd_cotangent(
     spread = square_differences(s)
     inner_u, inner_v = (adjoint(u) @ g_u, adjoint(v) @ g_v)
     turn_u, turn_v = (over(off_diagonal(inner), spread) for inner in (inner_u, inner_v))
-    middle = times_diagonal(turn_u + adjoint(turn_u), s) + np.expand_dims(s, -1) * (turn_v + adjoint(turn_v))
+    middle = times_diagonal(turn_u + adjoint(turn_u), s) + column(s) * (turn_v + adjoint(turn_v))
     middle = middle + as_diagonal(g[1])
     if a.dtype.kind == "c":
         middle = middle + as_diagonal(over(np.imag(diagonal(inner_u)), s)) * 1j
@@ -423,7 +422,7 @@ def svd_tangent(
     v_all = adjoint(vh)
     u, v = u_all[..., :k], v_all[..., :k]
     inner, spread = adjoint(u) @ t @ v, square_differences(s)
-    right, left = times_diagonal(inner, s), np.expand_dims(s, -1) * inner
+    right, left = times_diagonal(inner, s), column(s) * inner
     turn_u, turn_v = (over(off_diagonal(half + adjoint(half)), spread) for half in (right, left))
     if a.dtype.kind == "c":
         turn_u = turn_u + as_diagonal(over(np.imag(diagonal(inner)), s)) * 1j
@@ -443,10 +442,13 @@ composite(np.linalg.svdvals)(lambda x: np.linalg.svd(x, compute_uv=False))
 # Norms
 
 
+def is_euclidean(ord: Any, axes: tuple[int, ...]) -> bool:
+    """Return whether a norm is the root of the sum of squares."""
+    return ord in (None, "fro", "f") or (ord == 2 and len(axes) == 1)
+
+
 def norm_slope(out: Any, x: Any, ord: Any, axes: tuple[int, ...]) -> Any:
-    """Return the derivative of a norm, whose axes are kept, by each element of x."""
-    if ord in (None, "fro", "f") or (ord == 2 and len(axes) == 1):
-        return conj(x) / (out + (out == 0))
+    """Return the derivative of any other norm, whose axes are kept, by each element of x."""
     if ord in (2, -2, "nuc"):
         return np.moveaxis(singular_slope(np.moveaxis(x, axes, (-2, -1)), ord), (-2, -1), axes)
     size = np.abs(x)
@@ -481,18 +483,22 @@ def norm_axes(x: Any, axis: Any) -> tuple[int, ...]:
 
 
 def norm_cotangent(g: Any, out: Any, x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
-    """Return the derivatives by each element, times the cotangent of their norm."""
+    """Return the derivatives by each element, times the cotangent of their norm: for the Euclidean norm g x / out."""
     if ord is None and axis is None:
         return conj(x) * (g / (out + (out == 0)))
     axes = norm_axes(x, axis)
     if not keepdims:
         g, out = np.expand_dims(g, axes), np.expand_dims(out, axes)
+    if is_euclidean(ord, axes):
+        return conj(x) * (g / (out + (out == 0)))
     return g * norm_slope(out, x, ord, axes)
 
 
 def norm_tangent(t: Any, out: Any, x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
     """Return the sum of the derivatives by each element, times their tangents."""
     axes = norm_axes(x, axis)
+    if is_euclidean(ord, axes):
+        return real(np.sum(conj(x) * t, axis=axes, keepdims=keepdims)) / (out + (out == 0))
     slope = norm_slope(out if keepdims else np.expand_dims(out, axes), x, ord, axes)
     return real(np.sum(slope * t, axis=axes, keepdims=keepdims))
 
@@ -555,12 +561,10 @@ variadic(chain_product, chain_cotangent, chain_tangent)
 @composite(np.linalg.multi_dot)
 def multi_dot(arrays: Any) -> Any:
     """Spell np.linalg.multi_dot with its factors as arguments of their own; the first and the last may be vectors."""
-    first, *middle, last = (as_array(a) for a in arrays)
+    first, *middle, last = (array(a) for a in arrays)
     if not middle:
         return np.dot(first, last)
-    row = np.expand_dims(first, 0) if first.ndim == 1 else first
-    column = np.expand_dims(last, 1) if last.ndim == 1 else last
-    out = chain_product(row, *middle, column)
+    out = chain_product(row(first) if first.ndim == 1 else first, *middle, column(last) if last.ndim == 1 else last)
     return np.reshape(out, first.shape[:-1] + last.shape[1:])
 
 
