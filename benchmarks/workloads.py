@@ -61,7 +61,24 @@ def w1() -> dict[str, Step]:
                 p.grad = None
         return loss.item()
 
-    steps = {"numpy": numpy_step, "microgradnd": our_step}
+    def loss_of(w1: Any, b1: Any, w2: Any, b2: Any, x: Any, y: Any) -> Any:
+        h = x @ w1 + b1
+        h_relu = nn.functional.relu(h)
+        y_pred = h_relu @ w2 + b2
+        return np.sum((y_pred - y) ** 2)
+
+    @mg.compile
+    def compiled(w1: Any, b1: Any, w2: Any, b2: Any, x: Any, y: Any) -> Any:
+        loss, grads = mg.value_and_grad(loss_of, (0, 1, 2, 3))(w1, b1, w2, b2, x, y)
+        return loss, [p - lr * g for p, g in zip((w1, b1, w2, b2), grads, strict=True)]
+
+    arrays = [p.copy() for p in start]
+
+    def compiled_step() -> float:
+        loss, arrays[:] = compiled(*arrays, x, y)
+        return float(loss)
+
+    steps = {"numpy": numpy_step, "microgradnd": our_step, "compiled": compiled_step}
     if HAS_TORCH:
         import torch
 

@@ -6,6 +6,7 @@ Read next: `tensor.py`.
 """
 
 from microgradnd import nn, optim, rules, testing
+from microgradnd.compiler import compile
 from microgradnd.modes import detect_anomaly, enable_grad, no_grad
 from microgradnd.recompute import checkpoint
 from microgradnd.registry import defjvp, defvjp, primitive
@@ -15,6 +16,7 @@ from microgradnd.transforms import elementwise_grad, grad, hessian, hvp, jacobia
 __all__ = [
     "Tensor",
     "checkpoint",
+    "compile",
     "defjvp",
     "defvjp",
     "detect_anomaly",

@@ -75,30 +75,36 @@ class ArrayLike:
         """The type of its elements."""
         return self._data.dtype
 
+    def _known(self, what: str) -> Any:
+        """Return the array, to be looked at; raise where it is only an example, because a call is being traced."""
+        if mode.trace is not None and self._node is not None:
+            raise mode.trace.refusal(what)
+        return self._data
+
     def item(self) -> Any:
         """Return the one element as a Python number."""
-        return self._data.item()
+        return self._known("item()").item()
 
     def tolist(self) -> Any:
         """Return the elements as nested lists of Python numbers."""
-        return self._data.tolist()
+        return self._known("tolist()").tolist()
 
     def __float__(self) -> float:
         if is_being_stored(sys._getframe(1)):
             np.asarray(self)  # raises with advice, if a gradient would be lost
-        return float(self._data)
+        return float(self._known("float()"))
 
     def __int__(self) -> int:
-        return int(self._data)
+        return int(self._known("int()"))
 
     def __complex__(self) -> complex:
-        return complex(self._data)
+        return complex(self._known("complex()"))
 
     def __bool__(self) -> bool:
-        return bool(self._data)
+        return bool(self._known("`if`, `and`, `or`, `not` or bool()"))
 
     def __index__(self) -> int:
-        return operator.index(self._data)
+        return operator.index(self._known("a Python index or range()"))
 
     def __len__(self) -> int:
         return len(self._data)
@@ -109,7 +115,7 @@ class ArrayLike:
         return (self[i] for i in range(len(self)))
 
     def __contains__(self, value: Any) -> bool:
-        return (value._data if isinstance(value, ArrayLike) else value) in np.asarray(self._data)
+        return (value._data if isinstance(value, ArrayLike) else value) in np.asarray(self._known("`in`"))
 
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if self.size == 1 and spec else format(str(self), spec)
@@ -132,7 +138,7 @@ class ArrayLike:
     __eq__, __ne__ = _comparison(np.equal, operator.eq), _comparison(np.not_equal, operator.ne)
     __hash__ = object.__hash__  # a variable is itself, whatever its value
 
-    __getitem__ = _method(primitives.getitem)
+    __getitem__: Any = _method(primitives.getitem)
 
     def astype(self, dtype: npt.DTypeLike) -> Self:
         """Return it in another dtype, recorded; the gradient comes back in this one."""

@@ -95,6 +95,10 @@ class Operators(Assignable):
     _square = _unary(np.square)
     _power, __rpow__ = _binary(np.power, operator.pow), _binary(np.power, operator.pow, swap=True)
 
+    __and__, __rand__ = _binary(np.bitwise_and, operator.and_), _binary(np.bitwise_and, operator.and_, swap=True)
+    __or__, __ror__ = _binary(np.bitwise_or, operator.or_), _binary(np.bitwise_or, operator.or_, swap=True)
+    __xor__, __rxor__ = _binary(np.bitwise_xor, operator.xor), _binary(np.bitwise_xor, operator.xor, swap=True)
+
     def __pow__(self, exponent: Any) -> Any:
         """Return np.power(self, exponent), the square for an exponent of 2."""
         if type(exponent) in (int, float) and exponent == 2:
@@ -102,6 +106,14 @@ class Operators(Assignable):
         return self._power(exponent)
 
     __neg__, __pos__, __abs__ = _unary(np.negative), _unary(np.positive), _unary(np.absolute)
+    __invert__ = _unary(np.invert)
+
+    def __getitem__(self, index: Any) -> Any:
+        if type(index) is tuple:
+            if mode.trace is not None:
+                return mode.trace.getitem(self, index)
+            index = plain_index(index)
+        return self.__array_function__(primitives.getitem, (), (self, index), NO_KEYWORDS)
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         if method == "__call__" and not kwargs:

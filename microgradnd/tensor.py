@@ -226,7 +226,7 @@ class Tensor(Operators):
     @property
     def data(self) -> npt.NDArray[Any]:
         """The array itself, not a copy; assigning another of the same shape and dtype makes the tensor newer."""
-        if not isinstance(self._data, np.ndarray):
+        if not isinstance(self._known(".data"), np.ndarray):
             self._data = np.asarray(self._data)
         return self._data
 
@@ -366,7 +366,7 @@ class Tensor(Operators):
             gradient = tape.cast(gradient, self.dtype)
             if isinstance(gradient, Tensor) and not create_graph:
                 gradient = gradient.data
-        if create_graph:
+        if create_graph or mode.trace is not None:
             with enable_grad():
                 ends = tape.backward([(node, gradient if isinstance(gradient, Tensor) else wrap(gradient))], True, lift)
         else:
@@ -416,11 +416,6 @@ class Tensor(Operators):
             raise RuntimeError("retain_grad() on a tensor that requires no gradient")
         if not isinstance(self._node, Leaf):
             self._node.annotate().retain_grad = True
-
-    # Reading, storing and showing
-
-    def __getitem__(self, index: Any) -> Any:
-        return apply(primitives.getitem, (self, plain_index(index) if type(index) is tuple else index), NO_KEYWORDS)
 
 
 class Outdated(Tensor):

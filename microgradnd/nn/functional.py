@@ -19,6 +19,7 @@ import numpy as np
 
 from microgradnd import primitives
 from microgradnd.registry import defjvp, defvjp, elementwise, primitive
+from microgradnd.tape import mode
 from microgradnd.tensor import Tensor
 
 __all__ = [
@@ -338,11 +339,15 @@ def mse_loss(y_pred: Any, y: Any, reduction: str = "mean") -> Any:
     return reduced("mse_loss", np.square(np.subtract(y_pred, y)), reduction)
 
 
-def onehot(labels: Any, like: Any) -> Any:
-    """Return a matrix shaped like another that is 1 at the label of each row and 0 elsewhere."""
-    hot = np.zeros(like.shape, like.dtype)
+@primitive
+def onehot(labels: Any, shape: tuple[int, ...], dtype: Any) -> Any:
+    """Return a matrix that is 1 at the label of each row and 0 elsewhere."""
+    hot = np.zeros(shape, dtype)
     hot[np.arange(len(labels)), labels] = 1
     return hot
+
+
+defvjp(onehot, None)
 
 
 def picked(logits: Any, labels: Any) -> Any:
@@ -373,7 +378,7 @@ def softmax_less_onehot(out: Any, logits: Any, labels: Any) -> Any:
     The probabilities come from the losses: p = exp(logit - logit of the label - loss), without a second pass for the
     largest logit and the sum.
     """
-    return np.exp(logits - picked(logits, labels)[:, None] - out[:, None]) - onehot(labels, logits)
+    return np.exp(logits - picked(logits, labels)[:, None] - out[:, None]) - onehot(labels, logits.shape, logits.dtype)
 
 
 defvjp(
@@ -419,7 +424,10 @@ def cross_entropy(logits: Any, labels: Any, reduction: str = "mean") -> Any:
     >>> F.cross_entropy(logits, np.array([0, 1]), reduction="none").round(3)
     array([0.24, 0.  ])
     """
-    labels = labels.data if isinstance(labels, Tensor) else np.asarray(labels)
+    if not isinstance(labels, Tensor):
+        labels = np.asarray(labels)
+    elif mode.trace is None:  # else it stands for all labels, which a program doesn't look at
+        labels = labels.data
     if not isinstance(logits, Tensor):
         logits = np.asarray(logits)
     check_labels(logits, labels)
@@ -447,7 +455,11 @@ def check_labels(logits: Any, labels: Any) -> None:
             f"of the logits with logits.reshape(-1, classes)"
         )
     # As unsigned numbers negative labels are huge, so one comparison finds both ends.
-    if labels.size and np.maximum.reduce(labels.astype(np.uintp), axis=None) >= logits.shape[-1]:
+    if (
+        isinstance(labels, np.ndarray)
+        and labels.size
+        and np.maximum.reduce(labels.astype(np.uintp), axis=None) >= logits.shape[-1]
+    ):
         raise ValueError(
             f"cross_entropy: labels of {logits.shape[-1]} classes go from 0 to {logits.shape[-1] - 1}, "
             f"but there are labels from {labels.min()} to {labels.max()}"

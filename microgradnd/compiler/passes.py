@@ -1,0 +1,213 @@
+"""Rewriting programs: each pass is a function from a program to an equal, better one.
+
+Owns: the passes, and their order.
+Must not own: buffers (`buffers.py`), or how a step is printed (`source.py`).
+Read next: `buffers.py`.
+
+Every pass keeps the results to the last bit, with one exception: `spell` computes matrix products of two matrices by
+`np.dot`, which may hand them to another routine of the same BLAS than `@` does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from microgradnd import primitives
+from microgradnd.compiler.program import Program, Step, Value, substituted
+
+SAME = {primitives.identity, np.positive, np.copy}  # results equal to the first argument; no program changes arrays
+VIEWS = {np.transpose, np.matrix_transpose, np.reshape, np.expand_dims, np.squeeze, np.swapaxes, np.moveaxis, np.real}
+
+
+def drop_dead(program: Program) -> Program:
+    """Leave out the steps whose values nobody uses."""
+    wanted = set(program.results())
+    kept = []
+    for step in reversed(program.steps):
+        if any(out in wanted for out in step.outs()):
+            wanted.update(step.operands())
+            kept.append(step)
+    return replace(program, steps=tuple(reversed(kept)))
+
+
+def share_equal(program: Program) -> Program:
+    """Compute what is computed twice only once (common subexpressions)."""
+    seen: dict[Any, Value] = {}
+    replacements: dict[Value, Any] = {}
+    steps = []
+    for old in program.steps:
+        step = old.substitute(replacements)
+        key = key_of((step.function, step.args, dict(step.kwargs)))
+        if isinstance(step.out, tuple) or key is None:
+            steps.append(step)
+        elif key in seen:
+            replacements[step.out] = rename(seen[key], step.out)
+        else:
+            seen[key] = step.out
+            steps.append(step)
+    return replace(program, steps=tuple(steps)).substitute(replacements)
+
+
+def rename(kept: Value, dropped: Value) -> Value:
+    """Give the value that stays a name, if only the other had one."""
+    if kept.name is None:
+        kept.name = dropped.name
+    return kept
+
+
+def key_of(tree: Any) -> Any:
+    """Return something hashable that is equal for equal calls; None where that can't be told."""
+    if isinstance(tree, tuple | list | dict):
+        parts = tree.items() if isinstance(tree, dict) else tree
+        keys = tuple(key_of(part) for part in parts)
+        return None if any(k is None for k in keys) else (type(tree), *keys)
+    if isinstance(tree, slice):
+        return key_of((slice, tree.start, tree.stop, tree.step))
+    if isinstance(tree, np.ndarray):
+        return id(tree)
+    try:
+        hash(tree)
+    except TypeError:
+        return None
+    return type(tree), tree, repr(tree)  # 0.0 and -0.0 are equal, but not the same
+
+
+def simplify(program: Program) -> Program:
+    """Replace calls that change nothing by their argument, and products with a uniform array by one with a number."""
+    replacements: dict[Value, Any] = {}
+    made: dict[Value, Step] = {}
+    steps = []
+    for old in program.steps:
+        step = old.substitute(replacements)
+        step = spread_in_place(step, made)
+        made.update(dict.fromkeys(step.outs(), step))
+        same = unchanged(step)
+        if same is None or isinstance(step.out, tuple):
+            steps.append(step)
+        else:
+            replacements[step.out] = rename(same, step.out) if isinstance(same, Value) else same
+    return replace(program, steps=tuple(steps)).substitute(replacements)
+
+
+def spread_in_place(step: Step, made: dict[Value, Step]) -> Step:
+    """Let a ufunc broadcast what would be spread out for it: numbers, and sums handed back to what they summed."""
+    if not isinstance(step.function, np.ufunc) or step.function.nin != 2 or step.kwargs or isinstance(step.out, tuple):
+        return step
+    args = list(step.args)
+    for i, arg in enumerate(args):
+        other = args[1 - i]
+        if not isinstance(other, Value) or other.shape != step.out.shape:
+            continue
+        number = uniform(arg)
+        if number is not None and other.dtype == step.out.dtype:
+            args[i] = number
+        source = made.get(arg) if isinstance(arg, Value) else None
+        if source is not None and source.function is primitives.expand and isinstance(source.args[0], Value):
+            keepdims = source.kwargs.get("keepdims", len(source.args) > 3 and source.args[3])
+            args[i] = source.args[0] if source.args[0].shape == () or keepdims else arg
+    return replace(step, args=tuple(args))
+
+
+def uniform(arg: Any) -> Any:
+    """Return the number that an array consists of, if it is one that can't change."""
+    if not isinstance(arg, np.ndarray) or arg.flags.writeable or any(arg.strides):
+        return None
+    base = arg.base
+    while isinstance(base, np.ndarray) and not base.flags.writeable:
+        base = base.base
+    return base.item() if isinstance(base, np.generic) else None
+
+
+def unchanged(step: Step) -> Any:
+    """Return what a step's result is equal to without computing, or None."""
+    first = step.args[0] if step.args else None
+    if isinstance(step.out, tuple) or not step.args:
+        return None
+    if step.function is np.multiply:
+        for x, y in (step.args, step.args[::-1]):
+            if isinstance(y, int | float) and y == 1 and alike(x, step.out):
+                return x
+    if step.function is np.divide and isinstance(step.args[1], int | float) and step.args[1] == 1:
+        return first if alike(first, step.out) else None
+    if not alike(first, step.out):
+        return None
+    if step.function in SAME or step.function is primitives.astype:
+        return first
+    if step.function in (np.reshape, np.broadcast_to, np.squeeze) and step.kwargs.get("order", "C") == "C":
+        return first
+    return None
+
+
+def alike(x: Any, out: Value) -> bool:
+    """Return whether a value has the shape and dtype of another."""
+    return isinstance(x, Value) and x.shape == out.shape and x.dtype == out.dtype
+
+
+def undo_twice(program: Program) -> Program:
+    """Replace a transpose of a transpose, and a negative of a negative, by what they were made from."""
+    made = {step.out: step for step in program.steps if not isinstance(step.out, tuple)}
+    replacements: dict[Value, Any] = {}
+    for step in program.steps:
+        inner = made.get(step.args[0]) if step.args and isinstance(step.args[0], Value) else None
+        twice = inner is not None and inner.function is step.function and len(inner.args) == len(step.args) == 1
+        if twice and step.function in (np.negative, np.transpose, np.matrix_transpose) and not step.kwargs:
+            replacements[step.out] = inner.args[0]  # type: ignore[index, union-attr]
+    return program.substitute(replacements)
+
+
+def spell(program: Program) -> Program:
+    """Choose, of the ways in which NumPy computes the same, the one with the least overhead."""
+    steps = []
+    for step in program.steps:
+        function, args, kwargs = step.function, step.args, dict(step.kwargs)
+        if function is np.square:
+            function, args = np.multiply, (args[0], args[0])
+        elif function is np.matmul and not kwargs and all(isinstance(a, Value) and len(a.shape) == 2 for a in args):
+            function = np.dot
+        elif function in (np.sum, np.max, np.min, np.prod) and set(kwargs) <= {"axis", "keepdims"} and len(args) <= 2:
+            function = REDUCERS[function]
+            kwargs = {"axis": args[1] if len(args) == 2 else kwargs.pop("axis", None), **kwargs}
+            args = args[:1]
+        steps.append(replace(step, function=function, args=args, kwargs=kwargs))
+    return replace(program, steps=tuple(steps))
+
+
+REDUCERS: dict[Any, Callable[..., Any]] = {
+    np.sum: np.add.reduce,
+    np.prod: np.multiply.reduce,
+    np.max: np.maximum.reduce,
+    np.min: np.minimum.reduce,
+}
+
+
+def late(program: Program) -> Program:
+    """Take each step as late as its first use allows, if nothing else is in between that needs it: shorter lives.
+
+    Views cost nothing and keep their arrays alive, so they go right before their use.
+    """
+    uses: dict[Value, int] = {}
+    for i, step in enumerate(program.steps):
+        for value in step.operands():
+            uses.setdefault(value, i)
+    order = []
+    for i, step in enumerate(program.steps):
+        use = uses.get(step.out) if isinstance(step.out, Value) and step.function in VIEWS else None
+        order.append((i if use is None else use - 0.5, i, step))
+    return replace(program, steps=tuple(step for _, _, step in sorted(order, key=lambda entry: entry[:2])))
+
+
+PASSES: tuple[Callable[[Program], Program], ...] = (drop_dead, simplify, undo_twice, share_equal, simplify, drop_dead)
+
+
+def optimized(program: Program, passes: tuple[Callable[[Program], Program], ...] = PASSES) -> Program:
+    """Return the program after all passes."""
+    for rewrite in passes:
+        program = rewrite(program)
+    return program
+
+
+__all__ = ["PASSES", "drop_dead", "late", "optimized", "share_equal", "simplify", "spell", "substituted", "undo_twice"]

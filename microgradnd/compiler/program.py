@@ -1,0 +1,144 @@
+"""The program that a tape is turned into: values and the steps that compute them.
+
+Owns: `Value`, `Step`, `Program`, and how a program is run step by step.
+Must not own: tracing (`trace.py`), rewriting (`passes.py`) or printing (`source.py`).
+Read next: `passes.py`.
+
+A program is a straight line of calls of NumPy functions. Every value is computed once, by one step; nothing is changed
+in place. So a rewriting may replace a value by an equal one anywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+
+class Value:
+    """An array that a program computes or is given.
+
+    Attributes
+    ----------
+    shape, dtype
+        Of the array; for several results, a tuple of Values stands in a step instead.
+    name : str or None
+        What the user calls it.
+    """
+
+    __slots__ = ("dtype", "name", "shape")
+
+    def __init__(self, shape: tuple[int, ...], dtype: Any, name: str | None = None) -> None:
+        self.shape = shape
+        self.dtype = np.dtype(dtype)
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"<{self.name or 'value'} {self.shape} {self.dtype}>"
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        return int(np.prod(self.shape, dtype=int))
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One call: `out = function(*args, **kwargs)`. An argument is a Value, a constant, or a tuple or list of them."""
+
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    out: Value | tuple[Value, ...]
+    where: tuple[str, int] | None = None  # the line of the user's code
+
+    def outs(self) -> tuple[Value, ...]:
+        """Return the value or values that it computes."""
+        return self.out if isinstance(self.out, tuple) else (self.out,)
+
+    def operands(self) -> Iterator[Value]:
+        """Yield the values that it uses, as often as it uses them."""
+        yield from values_in(self.args)
+        yield from values_in(tuple(self.kwargs.values()))
+
+    def substitute(self, replacements: Mapping[Value, Any]) -> Step:
+        """Return the same step with some of its operands replaced."""
+        if not any(v in replacements for v in self.operands()):
+            return self
+        kwargs = {key: substituted(arg, replacements) for key, arg in self.kwargs.items()}
+        return replace(self, args=substituted(self.args, replacements), kwargs=kwargs)
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """Steps from inputs to outputs.
+
+    Attributes
+    ----------
+    inputs : tuple of Value
+    steps : tuple of Step
+        In an order in which they can be taken.
+    outputs : tuple
+        Values, or constants where a result doesn't depend on the inputs.
+    updates : mapping of Value to Value
+        Inputs whose arrays are to hold another value in the end.
+    """
+
+    inputs: tuple[Value, ...]
+    steps: tuple[Step, ...]
+    outputs: tuple[Any, ...]
+    updates: Mapping[Value, Value] = field(default_factory=dict)
+
+    def results(self) -> list[Value]:
+        """Return the values that are wanted in the end."""
+        return [*values_in(self.outputs), *self.updates.values()]
+
+    def uses(self) -> dict[Value, int]:
+        """Return how often each value is used, the results of the program included."""
+        count: dict[Value, int] = {}
+        for step in self.steps:
+            for value in step.operands():
+                count[value] = count.get(value, 0) + 1
+        for value in self.results():
+            count[value] = count.get(value, 0) + 1
+        return count
+
+    def substitute(self, replacements: Mapping[Value, Any]) -> Program:
+        """Return the program with values replaced by others, or by constants."""
+        updates = {old: replacements.get(new, new) for old, new in self.updates.items()}
+        steps = tuple(step.substitute(replacements) for step in self.steps)
+        return replace(self, steps=steps, outputs=substituted(self.outputs, replacements), updates=updates)
+
+    def run(self, *arrays: Any) -> tuple[Any, ...]:
+        """Take the steps one by one, as written; slow, and the reference for what the generated source must do."""
+        known: dict[Value, Any] = dict(zip(self.inputs, arrays, strict=True))
+        for step in self.steps:
+            result = step.function(*substituted(step.args, known), **substituted(dict(step.kwargs), known))
+            known.update(zip(step.outs(), result if isinstance(step.out, tuple) else (result,), strict=True))
+        return substituted(self.outputs, known)
+
+
+def values_in(tree: Any) -> Iterator[Value]:
+    """Yield the values in an argument."""
+    if isinstance(tree, Value):
+        yield tree
+    elif isinstance(tree, tuple | list):
+        for part in tree:
+            yield from values_in(part)
+    elif isinstance(tree, dict):
+        yield from values_in(tuple(tree.values()))
+    elif isinstance(tree, slice):
+        yield from values_in((tree.start, tree.stop, tree.step))
+
+
+def substituted(tree: Any, replacements: Mapping[Value, Any]) -> Any:
+    """Return an argument with its values replaced where there is a replacement."""
+    if isinstance(tree, Value):
+        return replacements.get(tree, tree)
+    if isinstance(tree, tuple | list):
+        return type(tree)(substituted(part, replacements) for part in tree)
+    if isinstance(tree, dict):
+        return {key: substituted(part, replacements) for key, part in tree.items()}
+    return tree

@@ -1,0 +1,341 @@
+"""A program as Python source.
+
+Owns: how a step is written in NumPy, and how a program becomes a function.
+Must not own: rewriting (`passes.py`) or the plan of the buffers (`buffers.py`).
+Read next: `__init__.py`.
+
+There are two forms. The readable one is what a person would write: operators, one statement for each value that has a
+name, the rest inside of expressions. The fast one has a statement for each step, and writes into planned buffers.
+"""
+
+from __future__ import annotations
+
+import keyword
+import re
+from typing import Any
+
+import numpy as np
+
+from microgradnd import primitives
+from microgradnd.compiler.buffers import Plan, may_be_view, takes_out
+from microgradnd.compiler.passes import VIEWS
+from microgradnd.compiler.program import Program, Step, Value, values_in
+
+OPERATORS: dict[Any, tuple[str, int]] = {  # with Python's precedence
+    np.add: ("+", 5),
+    np.subtract: ("-", 5),
+    np.multiply: ("*", 6),
+    np.divide: ("/", 6),
+    np.matmul: ("@", 6),
+    np.remainder: ("%", 6),
+    np.floor_divide: ("//", 6),
+    np.power: ("**", 8),
+    np.less: ("<", 1),
+    np.less_equal: ("<=", 1),
+    np.greater: (">", 1),
+    np.greater_equal: (">=", 1),
+    np.equal: ("==", 1),
+    np.not_equal: ("!=", 1),
+}
+HELPERS: dict[Any, str] = {  # what NumPy has no expression for
+    primitives.scatter: (
+        "def scatter(values, index, shape):\n"
+        '    """Return zeros of a shape with values added at an index."""\n'
+        "    out = np.zeros(shape, values.dtype)\n"
+        "    np.add.at(out, index, values)\n"
+        "    return out\n"
+    ),
+    primitives.setitem: (
+        "def setitem(x, index, value):\n"
+        '    """Return a copy of x in which x[index] = value."""\n'
+        "    out = np.array(x)\n"
+        "    out[index] = value\n"
+        "    return out\n"
+    ),
+}
+ATOM, CALL = 10, 9
+WIDEST = 60  # characters of an expression that is put inside of another
+MODULES = (("np", np), ("np.linalg", np.linalg), ("np.fft", np.fft))
+
+
+class Names:
+    """Gives every value and constant of a program a name of its own."""
+
+    def __init__(self) -> None:
+        self.of: dict[Any, str] = {}
+        self.taken = {"np", "_allocate", "_pool", "_buffers", "scatter", "setitem", "place"}
+        self.constants: dict[str, Any] = {}
+        self.helpers: set[Any] = set()
+
+    def new(self, wish: str) -> str:
+        """Return a name that nothing has yet."""
+        name = re.sub(r"\W+", "_", wish).strip("_") or "value"
+        name = f"_{name}" if name[0].isdigit() or keyword.iskeyword(name) else name
+        unique, n = name, 2
+        while unique in self.taken:
+            unique, n = f"{name}_{n}", n + 1
+        self.taken.add(unique)
+        return unique
+
+    def value(self, value: Value, wish: str = "t") -> str:
+        """Return the name of a value."""
+        if value not in self.of:
+            self.of[value] = self.new(value.name or wish)
+        return self.of[value]
+
+    def constant(self, thing: Any, wish: str) -> str:
+        """Return a name for an object that source can't spell."""
+        for name, known in self.constants.items():
+            if known is thing:
+                return name
+        name = self.new(wish)
+        self.constants[name] = thing
+        return name
+
+    def constant_number(self, array: Any, wish: str) -> str:
+        """Return a name for a 0-d array, the same for equal ones."""
+        for name, known in self.constants.items():
+            same = isinstance(known, np.ndarray) and (known.shape, known.dtype) == (array.shape, array.dtype)
+            if same and known.tobytes() == array.tobytes():
+                return name
+        return self.constant(array, wish)
+
+
+class Writer:
+    """Writes one program."""
+
+    def __init__(self, program: Program, names: Names, inline: dict[Value, Step]) -> None:
+        self.program, self.names, self.inline = program, names, inline
+
+    def expression(self, arg: Any) -> tuple[str, int]:
+        """Return an argument as source, with the precedence of its outermost operator."""
+        if isinstance(arg, Value):
+            if arg in self.inline:
+                return self.call(self.inline[arg])
+            return self.names.value(arg), ATOM
+        if isinstance(arg, slice):
+            parts = ", ".join(self.text(part) for part in (arg.start, arg.stop, arg.step))
+            return f"slice({parts})", CALL
+        if isinstance(arg, tuple | list) and type(arg) in (tuple, list):
+            inside = ", ".join(self.text(part) for part in arg)
+            if isinstance(arg, list):
+                return f"[{inside}]", ATOM
+            return f"({inside},)" if len(arg) == 1 else f"({inside})", ATOM
+        if type(arg) is dict:
+            return f"{{{', '.join(f'{key!r}: {self.text(part)}' for key, part in arg.items())}}}", ATOM
+        if arg is None or arg is Ellipsis or type(arg) in (bool, int, str):
+            return ("..." if arg is Ellipsis else repr(arg)), ATOM if not isinstance(arg, int) or arg >= 0 else 7
+        if type(arg) in (float, complex) or isinstance(arg, np.float64 | np.float32):
+            number = arg.item() if isinstance(arg, np.generic) else arg
+            if number != number or number in (float("inf"), -float("inf")):
+                return f'float("{number}")', CALL
+            text = repr(number)
+            return (text if type(arg) is not np.float32 else f"np.float32({text})"), 7 if text.startswith("-") else ATOM
+        if isinstance(arg, np.dtype):
+            return f"np.{arg.type.__name__}", ATOM
+        if isinstance(arg, type) and issubclass(arg, np.generic):
+            return f"np.{arg.__name__}", ATOM
+        if isinstance(arg, np.ufunc):
+            return f"np.{arg.__name__}", ATOM
+        return self.names.constant(arg, "constant"), ATOM
+
+    def text(self, arg: Any, above: int = 0) -> str:
+        """Return an argument as source, in parentheses if an operator of that precedence is around it."""
+        text, precedence = self.expression(arg)
+        return f"({text})" if precedence <= above else text
+
+    def call(self, step: Step) -> tuple[str, int]:
+        """Return a step as an expression."""
+        function, args, kwargs = step.function, step.args, step.kwargs
+        if function in OPERATORS and len(args) == 2 and not kwargs:
+            sign, rank = OPERATORS[function]
+            left = self.text(args[0], rank - 1 if rank not in (8, 1) else rank)
+            return f"{left} {sign} {self.text(args[1], rank)}", rank
+        if function is np.negative and not kwargs:
+            return f"-{self.text(args[0], 7)}", 7
+        if function is np.square and not kwargs:
+            return f"{self.text(args[0], 8)} ** 2", 8
+        if function in (np.transpose, np.matrix_transpose) and len(args) == 1 and not kwargs:
+            return f"{self.text(args[0], CALL)}.{'T' if function is np.transpose else 'mT'}", CALL
+        if function is np.reshape and len(args) == 2 and not kwargs:
+            return f"{self.text(args[0], CALL - 1)}.reshape({self.text(args[1])})", CALL
+        if function is primitives.getitem:
+            return f"{self.text(args[0], CALL - 1)}[{self.index(args[1])}]", CALL
+        if function is primitives.astype:
+            return f"{self.text(args[0], CALL - 1)}.astype({self.text(args[1])})", CALL
+        if function is primitives.relu:
+            return f"np.maximum({self.text(args[0])}, 0)", CALL
+        if function is primitives.concatenate:
+            return f"np.concatenate([{', '.join(self.text(a) for a in args[2:])}], axis={args[0]})", CALL
+        if function in HELPERS:
+            self.names.helpers.add(function)
+            return f"{function.__name__}({', '.join(self.text(a) for a in args)})", CALL
+        if function is primitives.expand:
+            return self.expanded(step), CALL
+        inside = [self.text(a) for a in args] + [f"{key}={self.text(a)}" for key, a in kwargs.items()]
+        return f"{self.function(function)}({', '.join(inside)})", CALL
+
+    def index(self, index: Any) -> str:
+        """Return an index as it is written between brackets."""
+        if isinstance(index, tuple):
+            return ", ".join(self.index(part) for part in index) if index else "()"
+        if isinstance(index, slice):
+            start, stop = ("" if part is None else self.text(part) for part in (index.start, index.stop))
+            return f"{start}:{stop}" + ("" if index.step is None else f":{self.text(index.step)}")
+        return self.text(index)
+
+    def expanded(self, step: Step) -> str:
+        """Return what spreads a sum out again, as NumPy spells it."""
+        g, shape, axis, keepdims = (*step.args, *(None, False)[len(step.args) - 2 :])[:4]
+        axis, keepdims = step.kwargs.get("axis", axis), step.kwargs.get("keepdims", keepdims)
+        inside = self.text(g)
+        if not keepdims and axis is not None:
+            axes = tuple(a % len(shape) for a in (axis if isinstance(axis, tuple) else (axis,)))
+            inside = f"np.expand_dims({inside}, {axes})"
+        return f"np.broadcast_to({inside}, {shape})"
+
+    def function(self, function: Any) -> str:
+        """Return the name by which NumPy knows a function, or a name for one that it doesn't know."""
+        owner = getattr(function, "__self__", None)
+        if isinstance(owner, np.ufunc):
+            return f"np.{owner.__name__}.{function.__name__}"
+        name = getattr(function, "__name__", "")
+        for prefix, module in MODULES:
+            if getattr(module, name, None) is function:
+                return f"{prefix}.{name}"
+        return self.names.constant(function, name or "function")
+
+
+def readable(program: Program, name: str, names: Names) -> str:
+    """Return a program as the function that a person would write."""
+    inputs = [names.value(v, "x") for v in program.inputs]
+    uses = program.uses()
+    made = {out: step for step in program.steps for out in step.outs()}
+    wanted = set(program.results())
+    inline: dict[Value, Step] = {}
+    writer = Writer(program, names, inline)
+    lines = []
+    for step in program.steps:
+        out = step.out
+        if isinstance(out, Value) and out not in wanted and may_inline(step, uses, made, writer):
+            inline[out] = step
+            continue
+        lines.append(statement(step, writer))
+    return function_text(program, name, inputs, lines, writer)
+
+
+def may_inline(step: Step, uses: dict[Value, int], made: dict[Value, Step], writer: Writer) -> bool:
+    """Return whether a step is better read inside of the expression that uses it."""
+    assert isinstance(step.out, Value)
+    once = uses.get(step.out, 0) <= 1
+    small = len(writer.call(step)[0]) <= WIDEST
+    return small and (step.function in VIEWS or (once and (step.out.name is None)))
+
+
+def statement(step: Step, writer: Writer) -> str:
+    """Return a step as an assignment, with the shape of the result and the line that it comes from."""
+    text = writer.call(step)[0]
+    if isinstance(step.out, tuple):
+        return f"{', '.join(writer.names.value(v) for v in step.out)} = {text}"
+    line = f"{writer.names.value(step.out)} = {text}"
+    file = f"  {step.where[0].rsplit('/', 1)[-1]}:{step.where[1]}" if step.where else ""
+    return f"{line:<60}  # {step.out.shape}{file}"
+
+
+def function_text(program: Program, name: str, inputs: list[str], lines: list[str], writer: Writer) -> str:
+    """Return the whole function."""
+    updates = [
+        f"{writer.text(old)}[...] = {writer.text(new)}"
+        for old, new in program.updates.items()
+        if writer.names.value(old) != writer.names.of.get(new)
+    ]
+    result = writer.text(program.outputs)
+    if isinstance(program.outputs, tuple) and len(program.outputs) > 1:
+        result = result[1:-1]
+    body = "\n".join(f"    {line}" for line in [*lines, *updates, f"return {result}"])
+    return f"def {name}({', '.join(inputs)}):\n{body}\n"
+
+
+def fast(program: Program, name: str, names: Names, plan: Plan) -> str:
+    """Return a program as a function that writes into buffers."""
+    inputs = [names.value(v, "x") for v in program.inputs]
+    buffers = [names.new(f"buffer{i}") for i in range(len(plan.buffers))]
+    uses = program.uses()
+    inline: dict[Value, Step] = {}
+    writer = Writer(program, names, inline)
+    wanted = set(program.results())
+    lines = []
+    if buffers:
+        lines.append("_buffers = _pool.pop() if _pool else _allocate()")
+        lines.append(f"{', '.join(buffers)}{',' if len(buffers) == 1 else ''} = _buffers")
+    targets = written_over(program)
+    for step in program.steps:
+        out = step.out
+        if isinstance(out, Value) and out in targets:
+            names.of[out] = names.value(targets[out])
+            lines.append(into(step, writer))
+        elif isinstance(out, Value) and out in plan.buffer_of:
+            names.of[out] = buffers[plan.buffer_of[out]]
+            lines.append(f"{into(step, writer)}  # {out.name or 'a step'} {out.shape}")
+        elif isinstance(out, Value) and out not in wanted and step.function in VIEWS and uses.get(out, 0) == 1:
+            inline[out] = step
+        elif isinstance(out, Value) and out.shape:
+            lines.append(f"{names.value(out)} = {plain_call(step, writer)}")
+        else:
+            lines.append(statement(step, writer))
+    if buffers:
+        writer_lines = lines
+        writer_lines.append("_pool.append(_buffers)")
+    return function_text(program, name, inputs, lines, writer)
+
+
+def written_over(program: Program) -> dict[Value, Value]:
+    """Return the new values of inputs that can be written straight over the old ones, which nothing reads later."""
+    last: dict[Value, int] = {}
+    for i, step in enumerate(program.steps):
+        for value in step.operands():
+            last[value] = i
+    made = {out: (i, step) for i, step in enumerate(program.steps) for out in step.outs()}
+    results = list(values_in(program.outputs))
+    viewed = {value for step in program.steps if may_be_view(step) for value in step.operands()}
+    found = {}
+    for old, new in program.updates.items():
+        if new not in made:
+            continue
+        i, step = made[new]
+        alone = last.get(old, -1) <= i and old not in results and old not in viewed
+        if (
+            alone
+            and isinstance(step.function, np.ufunc)
+            and takes_out(step)
+            and (new.shape, new.dtype) == (old.shape, old.dtype)
+        ):
+            found[new] = old
+    return found
+
+
+def into(step: Step, writer: Writer) -> str:
+    """Return a step as a call that writes its result into its buffer."""
+    assert isinstance(step.out, Value)
+    return f"{plain_call(step, writer)[:-1]}, out={writer.names.of[step.out]})"
+
+
+def plain_call(step: Step, writer: Writer) -> str:
+    """Return a step as a call of its function, numbers as arrays that NumPy need not convert each time."""
+    if not isinstance(step.function, np.ufunc) or isinstance(step.out, tuple):
+        text = writer.call(step)[0]
+        if step.function not in (np.dot, np.matmul):
+            return text
+    args = [number(a, step, writer) for a in step.args]
+    inside = args + [f"{key}={writer.text(a)}" for key, a in step.kwargs.items()]
+    return f"{writer.function(step.function)}({', '.join(inside)})"
+
+
+def number(arg: Any, step: Step, writer: Writer) -> str:
+    """Return an argument of a ufunc; a Python number becomes a 0-d array of the dtype that NumPy would give it."""
+    if type(arg) in (int, float) or isinstance(arg, np.float64 | np.float32):
+        dtypes = {a.dtype for a in step.args if isinstance(a, Value)}
+        if len(dtypes) == 1 and (dtype := dtypes.pop()).kind == "f" and getattr(arg, "dtype", dtype) == dtype:
+            text = re.sub(r"\W", "_", repr(float(arg)).replace("-", "minus_"))
+            return writer.names.constant_number(np.array(arg, dtype), f"c_{text}")
+    return writer.text(arg)

@@ -1,0 +1,311 @@
+"""Tracing: one call of a function, written down as a program.
+
+Owns: what records the call, the names and lines that it finds for the values, and the translation of the tape.
+Must not own: rewriting (`passes.py`) or printing (`source.py`).
+Read next: `program.py`.
+
+A derivative rule is NumPy on Tensors, so the backward pass is on the tape like everything else. While `mode.trace` is
+set, what is otherwise plain (comparisons, integers, what happens under `no_grad`) is recorded too, and what would turn
+a traced value into a number of this one call raises.
+"""
+
+from __future__ import annotations
+
+import ast
+import linecache
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path as FilePath
+from typing import Any
+
+import numpy as np
+
+from microgradnd import primitives
+from microgradnd.compiler.passes import uniform
+from microgradnd.compiler.program import Program, Step, Value
+from microgradnd.registry import Results
+from microgradnd.tape import Leaf, Node, Operation, mode
+from microgradnd.tensor import Tensor, wrap
+from microgradnd.transforms import flatten
+
+KEPT = {  # primitives that source has a spelling of its own for
+    *(primitives.identity, primitives.astype, primitives.select, primitives.getitem),
+    *(primitives.concatenate, primitives.expand, primitives.scatter, primitives.setitem),
+}
+PACKAGE = str(FilePath(__file__).parents[1])
+
+
+class TraceError(TypeError):
+    """Something that can't be done with a value that a program is to compute."""
+
+
+class TracedOperation(Operation):
+    """An operation that also knows where in the user's code it was made, and whether a derivative can pass it."""
+
+    __slots__ = ("requires_grad", "where")
+    where: tuple[str, int] | None
+
+
+class IndexParts:
+    """Stands for an index with traced parts among the parents of an operation: no derivative passes it."""
+
+    requires_grad = False
+    name = None
+
+    def __init__(self, parts: Any) -> None:
+        self.parts = parts
+
+
+class Recorder:
+    """What `mode.trace` holds while a function is traced."""
+
+    def __init__(self) -> None:
+        self.operations: list[TracedOperation] = []
+        self.cotangents: list[tuple[Any, Node]] = []
+        self.gradients: dict[Leaf, Any] = {}
+        self.assigned: dict[int, tuple[Tensor, Node | None, Any]] = {}
+
+    def record(self, function: Any, args: Any, kwargs: Any, parents: Any, out: Any) -> TracedOperation:
+        """Record a call as `Operation` does; a derivative passes it if it can and may."""
+        node = self.record_constant(function, args, kwargs, parents, out)
+        parts = out if type(out) is Results else (out,)
+        differentiable = any(part.dtype.kind in "fc" for part in parts)
+        node.requires_grad = differentiable and any(p is not None and p.requires_grad for p in parents)
+        return node
+
+    def record_constant(self, function: Any, args: Any, kwargs: Any, parents: Any, out: Any) -> TracedOperation:
+        """Record a call that no derivative passes, as under `no_grad`."""
+        node = TracedOperation(function, args, kwargs, parents, out)
+        node.requires_grad = False
+        node.where = user_line()
+        self.operations.append(node)
+        return node
+
+    def arrived(self, node: Node, g: Any) -> None:
+        """Note that `g` is the cotangent of a node, for its name; and a leaf's gradient, to put it back in the end."""
+        if isinstance(node, Leaf):
+            self.gradients.setdefault(node, node.grad)
+        if isinstance(g, Tensor) and g._node is not None:
+            self.cotangents.append((g._node, node))
+
+    def refusal(self, what: str) -> TraceError:
+        """Return the error for looking at a value while the program that will compute it is being written."""
+        where = user_line()
+        line = f" ({where[0]}, line {where[1]}: {linecache.getline(*where).strip()})" if where else ""
+        return TraceError(
+            f"{what} of a value inside a compiled function{line}: the program is written once, for all values, so it "
+            f"can't depend on this one. Choose between arrays with np.where, compute with the Tensor itself, or give "
+            f"what decides as an argument that isn't an array (an int, a bool, a str)"
+        )
+
+    def getitem(self, x: Tensor, index: tuple[Any, ...]) -> Any:
+        """Record `x[index]`, where parts of the index may be traced."""
+        plain = tuple(part._data if isinstance(part, Tensor) else part for part in index)
+        if any(isinstance(part, np.ndarray) and part.dtype == bool for part in plain):
+            raise self.refusal("a mask as an index, which picks a number of elements that depends on the values,")
+        out = x._data[plain]
+        parents = (x._node, IndexParts(index))
+        return wrap(out, (mode.record or self.record)(primitives.getitem, (x._data, plain), {}, parents, out))
+
+    def assign(self, variable: Tensor, value: Tensor) -> None:
+        """Let a variable stand for a new value, for the rest of the trace."""
+        self.assigned.setdefault(id(variable), (variable, variable._node, variable._data))
+        variable._data, variable._node = value._data, value._node
+
+
+def user_line() -> tuple[str, int] | None:
+    """Return file and line of the user's code that is being executed; None in a backward pass, which nobody wrote."""
+    frame = sys._getframe(2)
+    while frame is not None:
+        code = frame.f_code
+        if not code.co_filename.startswith(PACKAGE):
+            return code.co_filename, frame.f_lineno
+        if code.co_name == "backward" and code.co_filename.endswith("tape.py"):
+            return None
+        frame = frame.f_back  # type: ignore[assignment]
+    return None
+
+
+class Traced:
+    """A program, and what it takes to call it.
+
+    Attributes
+    ----------
+    program : Program
+        Its inputs are the arrays among the arguments, then the captured ones.
+    captured : list
+        Arrays, and leaves of Tensors, of the surrounding program. They are looked up anew in each call.
+    rebuild : callable or None
+        Puts the outputs together as the function returned them, where source can't.
+    """
+
+    def __init__(self, function: Callable[..., Any], leaves: Sequence[Any], names: Sequence[str], call: Any) -> None:
+        recorder = Recorder()
+        inputs = [
+            wrap(np.asarray(leaf), Leaf(np.asarray(leaf), np.asarray(leaf).dtype.kind in "fc", name))
+            for leaf, name in zip(leaves, names, strict=True)
+        ]
+        before = mode.record, mode.trace
+        mode.record, mode.trace = recorder.record, recorder
+        try:
+            result = call(function, inputs)
+        finally:
+            mode.record, mode.trace = before
+            final = {id(v): (v._node, v) for v, _, _ in recorder.assigned.values()}
+            for variable, node, data in recorder.assigned.values():
+                variable._node, variable._data = node, data
+            for leaf, gradient in recorder.gradients.items():
+                leaf.grad = gradient
+        self.captured: list[Any] = []
+        self.values: dict[Any, Value] = {}
+        self.input_values = [self.value_of_leaf(t._node, name) for t, name in zip(inputs, names, strict=True)]
+        names_of = statement_names(recorder.operations)
+        steps = [step for node in recorder.operations for step in self.steps(node, names_of.get(node))]
+        for g, node in recorder.cotangents:
+            target, source = self.values.get(g), self.values.get(node)
+            if isinstance(target, Value) and target.name is None and isinstance(source, Value) and source.name:
+                target.name = f"grad_{source.name}"
+        updates = {
+            self.values[node]: self.values[final[key][0]]
+            for key, (_, node, _) in recorder.assigned.items()
+            if node in self.values and final[key][0] is not node
+        }
+        self.rebuild = None if is_plain_tree(result) else flatten(result)[1]
+        results = self.outputs(result) if self.rebuild is None else tuple(map(self.outputs, flatten(result)[0]))
+        self.program = Program((*self.input_values, *self.captured_values()), tuple(steps), results, updates)
+
+    def outputs(self, tree: Any) -> Any:
+        """Return a result with values in the place of Tensors."""
+        if isinstance(tree, Tensor):
+            return self.argument(tree._data, tree._node)
+        if isinstance(tree, dict):
+            return {key: self.outputs(part) for key, part in tree.items()}
+        return type(tree)(map(self.outputs, tree)) if isinstance(tree, tuple | list) else tree
+
+    def captured_values(self) -> list[Value]:
+        """Return the values of what was captured, in its order."""
+        return [self.values[key_of(thing)] for thing in self.captured]
+
+    def value_of_leaf(self, node: Any, name: str | None) -> Value:
+        value = self.values[node] = Value(node.data.shape, node.data.dtype, name)
+        return value
+
+    def steps(self, node: TracedOperation, name: str | None) -> list[Step]:
+        """Translate one operation: a step, or several for a primitive whose body NumPy can spell."""
+        body = getattr(node.function, "body", None)
+        if body is None or node.function in KEPT or type(node.out) is Results:
+            return [self.step(node, name)]
+        recorder = Recorder()
+        inside = [
+            arg if parent is None or isinstance(parent, IndexParts) else wrap(arg, Leaf(arg, False))
+            for arg, parent in zip(node.args or (), node.parents, strict=True)
+        ]
+        before = mode.record, mode.trace
+        mode.record, mode.trace = recorder.record_constant, recorder
+        try:
+            result = body(*inside, **node.kwargs)
+        except (TraceError, TypeError):  # it looks at values, or isn't NumPy: it stays one call
+            return [self.step(node, name)]
+        finally:
+            mode.record, mode.trace = before
+        itself = any(inner.function is node.function for inner in recorder.operations)  # a composite that ends in it
+        if itself or not isinstance(result, Tensor) or not isinstance(result._node, TracedOperation):
+            return [self.step(node, name)]
+        for tensor, arg, parent in zip(inside, node.args or (), node.parents, strict=True):
+            if isinstance(tensor, Tensor) and tensor is not arg:
+                self.values[tensor._node] = self.argument(arg, parent)
+        result._node.annotate().name = node.name or name
+        steps = []
+        for inner in recorder.operations:
+            inner.where = node.where
+            steps += self.steps(inner, None)
+        self.values[node] = self.values[result._node]
+        return steps
+
+    def step(self, node: TracedOperation, name: str | None) -> Step:
+        """Translate one operation."""
+        args = tuple(self.argument(arg, parent) for arg, parent in zip(node.args or (), node.parents, strict=True))
+        kwargs = {key: self.argument(arg, None) for key, arg in node.kwargs.items()}
+        out: Any
+        if type(node.out) is Results:
+            out = tuple(Value(part.shape, part.dtype) for part in node.out)
+        else:
+            same = args[0].name if node.function is primitives.identity and isinstance(args[0], Value) else None
+            out = Value(node.out.shape, node.out.dtype, node.name or name or same)
+        self.values[node] = out
+        if node.function is primitives.select:  # one of several values that have been computed by now
+            assert node.args is not None
+            self.values[node] = out = args[0][node.args[1]]
+            return Step(primitives.identity, (out,), {}, Value(out.shape, out.dtype), node.where)
+        return Step(node.function, args, kwargs, out, node.where)
+
+    def argument(self, arg: Any, parent: Any) -> Any:
+        """Translate an argument: a value of the program, a captured array, or a constant."""
+        if isinstance(parent, IndexParts):
+            return self.index(parent.parts)
+        if parent is None:
+            if isinstance(arg, np.ndarray) and not is_immutable(arg):
+                return self.capture(arg, arg)
+            return arg
+        if parent not in self.values:
+            assert isinstance(parent, Leaf)
+            return self.capture(parent, parent.data)
+        return self.values[parent]
+
+    def index(self, parts: Any) -> Any:
+        """Translate an index, some parts of which are Tensors."""
+        if isinstance(parts, Tensor):
+            return self.argument(parts._data, parts._node)
+        if isinstance(parts, tuple | list):
+            return type(parts)(self.index(part) for part in parts)
+        return self.argument(parts, None)
+
+    def capture(self, thing: Any, array: Any) -> Value:
+        """Make an array of the surrounding program an input of this one."""
+        key = key_of(thing)
+        if key not in self.values:
+            self.captured.append(thing)
+            self.values[key] = Value(array.shape, array.dtype, getattr(thing, "name", None))
+        return self.values[key]
+
+
+def is_plain_tree(tree: Any) -> bool:
+    """Return whether a result is made of tuples, lists and dicts alone, so that source can spell it."""
+    if isinstance(tree, dict):
+        return type(tree) is dict and all(isinstance(k, str | int) and is_plain_tree(v) for k, v in tree.items())
+    if isinstance(tree, tuple | list):
+        return type(tree) in (tuple, list) and all(map(is_plain_tree, tree))
+    return not hasattr(tree, "__flatten__")
+
+
+def key_of(thing: Any) -> Any:
+    return thing if isinstance(thing, Leaf) else id(thing)
+
+
+def is_immutable(array: Any) -> bool:
+    """Return whether an array can't change: a number spread out, as `primitives.expand` does it."""
+    return uniform(array) is not None
+
+
+def statement_names(operations: Sequence[TracedOperation]) -> dict[TracedOperation, str]:
+    """Return the names to which the user's statements assign: the last operation of a line `h = ...` is called h."""
+    runs: list[tuple[tuple[str, int], TracedOperation]] = []
+    for node in operations:
+        if node.where is not None and node.function is not primitives.identity:
+            if runs and runs[-1][0] == node.where:
+                runs[-1] = (node.where, node)
+            else:
+                runs.append((node.where, node))
+    return {node: name for where, node in runs if (name := assigned_name(*where))}
+
+
+def assigned_name(filename: str, line: int) -> str | None:
+    """Return the name that a line of code assigns to, if it is a single one."""
+    text = linecache.getline(filename, line).strip()
+    try:
+        [statement] = ast.parse(text).body
+    except (SyntaxError, ValueError):
+        return None
+    if isinstance(statement, ast.Assign) and len(statement.targets) == 1 and isinstance(statement.targets[0], ast.Name):
+        return statement.targets[0].id
+    return None

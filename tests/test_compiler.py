@@ -1,0 +1,214 @@
+"""The compiler: the same numbers from a program that one can read.
+
+Owns: that compiled functions equal the functions, the form of their source, and what tracing refuses.
+Must not own: derivatives (`test_laws.py`).
+Read next: `test_transforms.py`.
+"""
+
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given
+
+import microgradnd as mg
+from microgradnd.testing import arrays
+from microgradnd.transforms import flatten
+from tests.test_laws import ROWS
+
+LEARNING_RATE = 1e-4
+
+
+def loss_of(w1, b1, w2, b2, x, y):
+    h = x @ w1 + b1
+    h_relu = mg.nn.functional.relu(h)
+    y_pred = h_relu @ w2 + b2
+    error = y_pred - y
+    loss = np.sum(error**2)
+    return loss  # noqa: RET504 -- the names are looked for in the source
+
+
+@pytest.fixture
+def network():
+    rng = np.random.default_rng(1)
+    weights = rng.normal(size=(3, 32)), rng.normal(size=(1, 32)), rng.normal(size=(32, 1)), np.zeros((1, 1))
+    return (*weights, rng.normal(size=(100, 3)), rng.normal(size=(100, 1)))
+
+
+def equal(got, want):
+    for a, b in zip(flatten(got)[0], flatten(want)[0], strict=True):
+        assert np.shape(a) == np.shape(b)
+        assert np.asarray(a).dtype == np.asarray(b).dtype
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("optimize", [True, False])
+def test_the_seed_networks_gradients_to_the_last_bit(network, optimize):
+    f = mg.value_and_grad(loss_of, (0, 1, 2, 3))
+    compiled = mg.compile(f, optimize=optimize)
+    for _ in range(3):
+        equal(compiled(*network), f(*network))
+
+
+def test_the_source_is_the_hand_written_backward_pass(network):
+    compiled = mg.compile(mg.value_and_grad(loss_of, (0, 1, 2, 3)), optimize=False)
+    compiled(*network)
+    code = [line.split("#")[0].strip() for line in compiled.source.splitlines()]
+    assert [line for line in code if line][1:] == [
+        "def loss_of(w1, b1, w2, b2, x, y):",
+        "h = x @ w1 + b1",
+        "h_relu = np.maximum(h, 0)",
+        "y_pred = h_relu @ w2 + b2",
+        "error = y_pred - y",
+        "loss = np.sum(error ** 2)",
+        "grad_error = 2 * error",
+        "grad_b2 = np.sum(grad_error, axis=(0,), keepdims=True)",
+        "grad_h_relu = np.dot(grad_error, w2.T)",
+        "grad_w2 = np.dot(h_relu.T, grad_error)",
+        "grad_h = grad_h_relu * (h_relu > 0)",
+        "grad_b1 = np.sum(grad_h, axis=(0,), keepdims=True)",
+        "grad_w1 = np.dot(x.T, grad_h)",
+        "return loss, (grad_w1, grad_b1, grad_w2, grad_b2)",
+    ]
+
+
+@pytest.mark.parametrize("optimize", [True, False])
+def test_a_training_step_updates_its_arguments(network, optimize):
+    def step(w1, b1, w2, b2, x, y):
+        parameters = [p if isinstance(p, mg.Tensor) else mg.tensor(p, requires_grad=True) for p in (w1, b1, w2, b2)]
+        loss = loss_of(*parameters, x, y)
+        loss.backward()
+        with mg.no_grad():
+            for p in parameters:
+                p -= LEARNING_RATE * p.grad
+        return loss
+
+    mine = [p.copy() for p in network[:4]]
+    compiled = mg.compile(step, optimize=optimize)
+    theirs = [mg.tensor(p, requires_grad=True) for p in network[:4]]
+    for _ in range(3):
+        expected = step(*theirs, *network[4:])
+        for p in theirs:
+            p.grad = None
+        assert compiled(*mine, *network[4:]) == expected.item()
+        equal(mine, [p.data for p in theirs])
+
+
+def test_results_are_the_callers_own(network):
+    compiled = mg.compile(mg.value_and_grad(loss_of, (0, 1, 2, 3)))
+    _, first = compiled(*network)
+    kept = [g.copy() for g in first]
+    compiled(*(2 * a for a in network))
+    equal(first, kept)
+
+
+def test_threads_do_not_share_buffers(network):
+    f = mg.value_and_grad(loss_of, (0, 1, 2, 3))
+    compiled = mg.compile(f)
+    compiled(*network)
+    inputs = [tuple(a * scale for a in network) for scale in (1.0, 2.0, 3.0, 4.0)]
+    expected = [f(*each) for each in inputs]
+    results = [[] for _ in inputs]
+
+    def work(i):
+        results[i].extend(compiled(*inputs[i]) for _ in range(50))
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(len(inputs))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for got, want in zip(results, expected, strict=True):
+        for each in got:
+            equal(each, want)
+
+
+def test_signatures_have_programs_of_their_own():
+    compiled = mg.compile(lambda x, power: x**power, maxsize=2)
+    equal(compiled(np.arange(3.0), 3), np.arange(3.0) ** 3)
+    equal(compiled(np.arange(3.0), 3), np.arange(3.0) ** 3)
+    equal(compiled(np.arange(3.0), 2), np.arange(3.0) ** 2)
+    equal(compiled(np.arange(4.0, dtype=np.float32), 2), np.arange(4.0, dtype=np.float32) ** 2)
+    assert compiled.cache_info() == (1, 3, 2, 2)
+
+
+def test_structures_and_modules():
+    compiled = mg.compile(lambda p: {"a": p["x"] * 2, "b": [p["y"][0], 5]})
+    got = compiled({"x": np.ones(2), "y": (3.0,)})
+    equal(got["a"], np.full(2, 2.0))
+    assert got["b"] == [3.0, 5]
+    rng = np.random.default_rng(0)
+    model = mg.nn.Sequential(mg.nn.Linear(3, 4, rng=rng), mg.nn.Tanh(), mg.nn.Linear(4, 5, rng=rng))
+    x, labels = rng.normal(size=(7, 3)), rng.integers(0, 5, 7)
+    f = mg.value_and_grad(lambda m, x, labels: mg.nn.functional.cross_entropy(m(x), labels))
+    for optimize in (True, False):
+        got, want = mg.compile(f, optimize=optimize)(model, x, labels), f(model, x, labels)
+        for a, b in zip(flatten(got)[0], flatten(want)[0], strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-15)
+    assert mg.compile(f)(model, x, (labels + 1) % 5)[0] != want[0]
+
+
+def test_captured_arrays_are_seen_to_change():
+    scale, w = np.array([2.0, 3.0]), mg.tensor([1.0, 1.0], requires_grad=True)
+    compiled = mg.compile(lambda x: np.sum(x * scale * w))
+    x = np.ones(2)
+    assert compiled(x) == 5.0
+    scale[0] = 10.0
+    assert compiled(x) == 13.0
+    with mg.no_grad():
+        w *= 2
+    assert compiled(x) == 26.0
+    assert w.grad is None
+
+
+REFUSED = {
+    "if": lambda x: x if x.sum() > 0 else -x,
+    "float": lambda x: x * float(x[0]),
+    "int": lambda x: x[int(x[0])],
+    "item": lambda x: x.sum().item(),
+    "data": lambda x: x.data * 2,
+    "range": lambda x: sum(range(x[0])),
+    "mask": lambda x: x[(x > 0,)],
+}
+
+
+@pytest.mark.parametrize("f", REFUSED.values(), ids=REFUSED)
+def test_what_depends_on_values_is_refused_with_advice(f):
+    with pytest.raises(TypeError, match=r"inside a compiled function.*line.*np\.where"):
+        mg.compile(f)(np.arange(3.0))
+    assert (mg.tensor([1.0], requires_grad=True) * 2).requires_grad  # the trace has ended
+
+
+def test_source_before_the_first_call():
+    with pytest.raises(RuntimeError, match="call the compiled function once"):
+        _ = mg.compile(np.sin).source
+
+
+@given(arrays())
+def test_second_derivatives(x):
+    f = mg.hvp(lambda v: np.sum(np.sin(v) * v * v))
+    for optimize in (True, False):
+        np.testing.assert_allclose(mg.compile(f, optimize=optimize)(x, x + 1), f(x, x + 1), rtol=1e-12, atol=1e-12)
+
+
+COMPILED_ROWS = [row for row in ROWS if row.name in {"sin", "multiply", "power", "where-mask", "absolute", "sum-axis"}]
+COMPILED_ROWS += [
+    row for row in ROWS if row.name.startswith(("matmul-", "getitem-", "concatenate-", "mean-", "reshape-"))
+]
+
+
+@pytest.mark.parametrize("row", COMPILED_ROWS, ids=lambda row: row.name)
+def test_rows_compile_to_the_same_numbers(row):
+    def f(*args):
+        value, pullback = mg.vjp(row.call, *args)
+        return value, pullback(np.cos(value))
+
+    @given(row.inputs)
+    def law(args):
+        want = f(*args)
+        for optimize in (True, False):
+            got = mg.compile(f, optimize=optimize)(*args)
+            for a, b in zip(flatten(got)[0], flatten(want)[0], strict=True):
+                np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
+
+    law()
