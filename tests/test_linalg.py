@@ -229,6 +229,12 @@ def test_messages_of_what_does_not_fit():
         LA.tensorsolve(leaf(np.ones((2, 3))), np.ones(2))
     with pytest.raises(ValueError, match="give one length for each axis"):
         np.fft.fft2(leaf(np.eye(2)), s=(2,))
+    with pytest.raises(ValueError, match="multiplies two arrays or more, not 1"):
+        LA.multi_dot([leaf(np.eye(2))])
+    with pytest.raises(LA.LinAlgError, match=r"square matrices, not an array of shape \(2, 3\)"):
+        LA.matrix_power(leaf(np.ones((2, 3))), 2)
+    with pytest.raises(LA.LinAlgError, match=r"not defined for a matrix without elements, of shape \(0, 2\)"):
+        LA.cond(leaf(np.ones((3, 0, 2))))
     with pytest.raises(TypeError, match="integer"):
         LA.matrix_power(leaf(np.eye(2)), 0.5)
 

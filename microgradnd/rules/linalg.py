@@ -468,7 +468,7 @@ def norm_slope(out: Any, x: Any, ord: Any, axes: tuple[int, ...]) -> Any:
 def extreme_share(values: Any, ord: Any, axis: int) -> Any:
     """Return the share that each value has in the maximum, or for a negative `ord` in the minimum, along an axis."""
     chosen = values == (np.max if ord > 0 else np.min)(values, axis=axis, keepdims=True)
-    return chosen / np.sum(chosen, axis=axis, keepdims=True)
+    return chosen / np.sum(chosen, axis=axis, keepdims=True, dtype=values.dtype)
 
 
 def singular_slope(x: Any, ord: Any) -> Any:
@@ -528,6 +528,8 @@ def matrix_norm(x: Any, *, keepdims: bool = False, ord: Any = "fro") -> Any:
 @composite(np.linalg.cond)
 def cond(x: Any, p: Any = None) -> Any:
     """Spell np.linalg.cond; for a singular matrix it is infinite, and so is its derivative."""
+    if 0 in x.shape[-2:]:
+        raise np.linalg.LinAlgError(f"cond is not defined for a matrix without elements, of shape {x.shape[-2:]}")
     if p in (None, 2, -2):
         s = np.linalg.svdvals(x)
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -561,6 +563,8 @@ variadic(chain_product, chain_cotangent, chain_tangent)
 @composite(np.linalg.multi_dot)
 def multi_dot(arrays: Any) -> Any:
     """Spell np.linalg.multi_dot with its factors as arguments of their own; the first and the last may be vectors."""
+    if len(arrays) < 2:
+        raise ValueError(f"multi_dot multiplies two arrays or more, not {len(arrays)}; pass them as one list")
     first, *middle, last = (array(a) for a in arrays)
     if not middle:
         return np.dot(first, last)
@@ -572,6 +576,8 @@ def multi_dot(arrays: Any) -> Any:
 def matrix_power(a: Any, n: int) -> Any:
     """Spell np.linalg.matrix_power by squaring; the derivative of the power 0 is 0."""
     power = operator.index(n)
+    if a.ndim < 2 or a.shape[-1] != a.shape[-2]:
+        raise np.linalg.LinAlgError(f"matrix_power needs square matrices, not an array of shape {a.shape}")
     if power == 0:
         return np.where(False, a, np.eye(a.shape[-1], dtype=a.dtype))
     square, out = (a if power > 0 else np.linalg.inv(a)), None
