@@ -21,6 +21,7 @@ from microgradnd.rules import (
     statistics,
     ufuncs,
 )
+
 from microgradnd.rules import exclusions  # isort: skip -- last: it excludes what no other module has entered
 
 __all__ = [

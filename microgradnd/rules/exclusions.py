@@ -51,11 +51,12 @@ exclude("it works with dates", functions("busday_offset datetime_as_string datet
 exclude(
     "it describes or formats types, numbers or NumPy itself",
     functions(
-        "base_repr binary_repr broadcast_shapes einsum_path format_float_positional format_float_scientific get_include "
-        "get_printoptions getbufsize geterr geterrcall info isdtype issubdtype mintypecode printoptions promote_types "
+        "base_repr binary_repr broadcast_shapes einsum_path format_float_positional format_float_scientific "
+        "get_include get_printoptions getbufsize geterr geterrcall info isdtype issubdtype mintypecode printoptions promote_types "
         "set_printoptions setbufsize seterr seterrcall show_config show_runtime typename"
     ),
 )
+exclude("NumPy is about to remove it; write np.vstack", functions("row_stack"))
 exclude("it runs NumPy's own tests", functions("test", np, np.linalg, np.fft))
 exclude(
     "it makes or drives Python functions; call the function on the Tensor, or make it an operation with mg.primitive",
