@@ -30,12 +30,13 @@ def test_every_function_is_differentiated_or_says_why_not(name):
     assert sum(places) == 1, "in no table, or in several"
 
 
-@pytest.mark.parametrize("function", sorted(registry.EXCLUDED, key=registry.name_of), ids=registry.name_of)
-def test_excluded_functions_raise_their_reason(function):
+@pytest.mark.parametrize("name", [name for name in FUNCTIONS if FUNCTIONS[name] in registry.EXCLUDED])
+def test_excluded_functions_raise_their_reason(name):
+    function = FUNCTIONS[name]
     t = mg.tensor([1.0, 2.0], requires_grad=True)
     reason = registry.EXCLUDED[function]
     assert len(reason.split()) > 3
-    with pytest.raises(NotImplementedError, match="t.data") as caught:
+    with pytest.raises(NotImplementedError, match=r"t\.data") as caught:
         t.__array_function__(function, (), (t,), {})
     assert reason in str(caught.value)
 
