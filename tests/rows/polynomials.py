@@ -11,7 +11,7 @@ from tests.rows import ANY, DISTINCT, POSITIVE, Domain, Row, case
 
 COMPLEX = ((3,), ANY, np.complex128)
 TINY = Domain(-0.1, 0.1)
-CUBIC = np.array([1.0, -6.0, 11.0, -6.0])  # (x - 1) (x - 2) (x - 3); its coefficients move by less than 0.1
+CUBIC = np.array([1.0, -1.5, -5.5, 3.0])  # (x + 2) (x - 0.5) (x - 3); its coefficients move by less than 0.1
 CIRCLE = np.array([1.0, 0.5, 2.0])  # complex roots
 PLACES = np.array([-1.0, 0.0, 0.5, 2.0, 3.0])
 
