@@ -425,9 +425,10 @@ class Outdated(Tensor):
     _data = _node = property(refuse_outdated)
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        if not views.outdated_by(self, value):
+        self.__class__ = Tensor  # type: ignore[assignment]
+        if not views.resume(self, index, value):  # t[i] += v ends here: it is view = t[i]; view += v; t[i] = view
+            self.__class__ = Outdated
             refuse_outdated(self)
-        self.__class__ = Tensor  # type: ignore[assignment]  # t[i] += v ends here; it is view = t[i]; view += v; t[i] = view
         self[index] = value
 
     def __repr__(self) -> str:

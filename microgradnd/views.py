@@ -21,8 +21,15 @@ from microgradnd.tape import Leaf
 
 WORK: Any = 10_000  # how hard to look for an overlap of interleaved views before one is assumed
 
-# The living Tensors that share memory, each with the one whose assignment has outdated it
-Family = dict["weakref.ref[Any]", "weakref.ref[Any] | None"]
+
+class Family(list["weakref.ref[Any]"]):
+    """Tensors that share memory. Those that have gone are dropped whenever their number has doubled."""
+
+    limit = 16
+
+    def prune(self) -> None:
+        self[:] = [reference for reference in self if reference() is not None]
+        self.limit = 2 * len(self) + 16
 
 
 def share(view: Any, args: tuple[Any, ...]) -> None:
@@ -33,41 +40,65 @@ def share(view: Any, args: tuple[Any, ...]) -> None:
         seen = getattr(arg, "_data", None)
         if seen is owner or (seen is not None and owner is getattr(seen, "base", None)):
             try:
-                family: Family = arg._family
+                family = arg._family
             except AttributeError:
-                family = arg._family = {}
-                family[weakref.ref(arg, family.pop)] = None  # it leaves when it goes
-            family[weakref.ref(view, family.pop)] = None
+                family = arg._family = Family([weakref.ref(arg)])
+            family.append(weakref.ref(view))
+            if len(family) > family.limit:
+                family.prune()
             view._family = family
             return
 
 
 def replace(tensor: Any, array: Any, index: Any) -> list[Any]:
     """Give a Tensor a new array, which differs from its old one at an index; return the Tensors that this outdates."""
-    old, cls = tensor._data, type(tensor)
-    family: Family = getattr(tensor, "_family", {})
-    living: list[tuple[Any, Any]] = [(reference, reference()) for reference in family]
-    sharing = [
-        (reference, other)
-        for reference, other in living
-        if other is not tensor and type(other) is cls and overlap(old, other._data)
-    ]
+    old, family = tensor._data, getattr(tensor, "_family", ())
+    sharing = []
+    for other in [reference() for reference in family]:
+        if other is None or other is tensor:
+            continue
+        if type(other._family) is tuple:
+            other._family = family, None, None  # outdated before, and now by more than one assignment
+        elif overlap(old, other._data):
+            sharing.append(other)
     tensor._data = array
     if not sharing:
         return []
-    changed = old
-    if is_basic(index):
-        index = index if type(index) is tuple else (index,)
-        changed = old[index if ... in index else (*index, ...)]  # an array even where the index picks one element
+    changed = picked(old, index) if is_basic(index) else old
     movable = old.base is None and array.strides == old.strides
     outdated = []
-    for reference, other in sharing:
+    for other in sharing:
         if movable and not overlap(changed, other._data):  # its elements stay, but go on being those of this one
             move(other, old, array)
         else:
-            family[reference] = weakref.ref(tensor)
+            other._family = family, weakref.ref(tensor), old
             outdated.append(other)
     return outdated
+
+
+def resume(tensor: Any, index: Any, value: Any) -> bool:
+    """Make an outdated Tensor usable again if it is about to be assigned all that outdated it, where that belongs."""
+    family, cause, seen = tensor._family
+    if (
+        cause is None
+        or cause() is not value
+        or not is_basic(index)
+        or where(picked(tensor._data, index)) != where(seen)
+    ):
+        return False
+    tensor._family = family
+    return True
+
+
+def picked(array: Any, index: Any) -> Any:
+    """Return `array[index]` for a basic index as a view, even where it picks one element."""
+    index = index if type(index) is tuple else (index,)
+    return array[index if ... in index else (*index, ...)]
+
+
+def where(array: Any) -> tuple[Any, ...]:
+    """Return the place in memory that an array shows."""
+    return array.__array_interface__["data"][0], array.shape, array.strides
 
 
 def overlap(x: Any, y: Any) -> bool:
@@ -78,13 +109,7 @@ def overlap(x: Any, y: Any) -> bool:
 def move(view: Any, old: Any, new: Any) -> None:
     """Make a view of an array the same view of another of the same layout."""
     array = view._data
-    offset = array.__array_interface__["data"][0] - old.__array_interface__["data"][0]
+    offset = where(array)[0] - where(old)[0]
     view._data = np.ndarray(array.shape, array.dtype, new.ravel("K"), offset, array.strides)
     if isinstance(view._node, Leaf):
         view._node.data = view._data
-
-
-def outdated_by(tensor: Any, value: Any) -> bool:
-    """Return whether a Tensor is outdated by an assignment to another one, and by that alone."""
-    family: Family = tensor._family
-    return any(reference() is tensor and cause is not None and cause() is value for reference, cause in family.items())

@@ -36,6 +36,7 @@ VIEWS = {
     "transpose": lambda x: x.T,
     "flat": lambda x: x.reshape(-1),
     "new axis": lambda x: x[None],
+    "last": lambda x: x[-1] if x.ndim > 1 else x[-1:],
     "the same": lambda x: x[...],
 }
 INDICES = {
@@ -53,7 +54,8 @@ VALUES = {
     "constant": lambda x, index, w, other: 0.5,
     "elements": lambda x, index, w, other: np.sin(x[index]) * w[1],
     "reversed": lambda x, index, w, other: x[index][::-1] if x[index].ndim else x[index],
-    "other": lambda x, index, w, other: np.sum(other) * 0.1,
+    "other": lambda x, index, w, other: np.mean(other),
+    "other itself": lambda x, index, w, other: other,
     "view of other": lambda x, index, w, other: other[:1],
 }
 PICK = st.integers(0, 5)
@@ -77,7 +79,7 @@ def execute(step, variables, w):
     if kind == "view":
         variables.append(VIEWS[step[2]](variables[k]))
     elif kind == "compute":
-        variables.append(np.sum(np.tanh(variables[step[2] % len(variables)])) * w[0] + variables[k] * variables[k])
+        variables.append(np.mean(variables[step[2] % len(variables)]) * w[0] + np.sin(variables[k]))
     elif kind == "drop" and len(variables) > 1:
         del variables[k]
     elif kind == "assign":
@@ -351,8 +353,19 @@ def test_a_change_that_is_not_stored_stays_an_error():
     rows = [t[0], t[1]]
     rows[0] += 1.0
     rows[1] += 1.0
-    with pytest.raises(RuntimeError, match="outdated"):
+    with pytest.raises(RuntimeError, match="outdated"):  # the first row's change would be lost
         t[1] = rows[1]
+    with pytest.raises(RuntimeError, match="outdated"):  # the second row's change would be lost
+        t[0] = rows[0]
+    t = mg.tensor(np.zeros((3, 4)))
+    row = t[0]
+    row += 1.0
+    with pytest.raises(RuntimeError, match="outdated"):  # the first row's change would be lost
+        t[1] = row
+    with pytest.raises(RuntimeError, match="outdated"):
+        t[[0]] = row
+    t[0] = row
+    assert t.data.sum() == 4.0
     u = mg.tensor(np.zeros((3, 4)))
     u[0][1] = 5.0  # in NumPy this changes u
     with pytest.raises(RuntimeError, match="outdated"):
@@ -418,16 +431,16 @@ def test_the_record_of_views_holds_nothing():
     try:
         t = mg.tensor(np.zeros((30, 4)), requires_grad=True)
         kept = [t[i] for i in range(30)]
-        assert len(t._family) == 31
         gone = weakref.ref(kept[0])
         kept.clear()
         assert gone() is None
-        assert len(t._family) == 1
+        for _ in range(1000):
+            t.reshape(-1)
+        assert len(t._family) < 50
         gone = weakref.ref(t)
         view = t.reshape(-1)
         del t
         assert gone() is None
-        assert len(view._family) == 1
         gone = weakref.ref(view)
         del view
         assert gone() is None
