@@ -54,7 +54,7 @@ VALUES = {
     "constant": lambda x, index, w, other: 0.5,
     "elements": lambda x, index, w, other: np.sin(x[index]) * w[1],
     "reversed": lambda x, index, w, other: x[index][::-1] if x[index].ndim else x[index],
-    "other": lambda x, index, w, other: np.mean(other),
+    "other": lambda x, index, w, other: np.sum(other) / 12,
     "other itself": lambda x, index, w, other: other,
     "view of other": lambda x, index, w, other: other[:1],
 }
@@ -79,7 +79,7 @@ def execute(step, variables, w):
     if kind == "view":
         variables.append(VIEWS[step[2]](variables[k]))
     elif kind == "compute":
-        variables.append(np.mean(variables[step[2] % len(variables)]) * w[0] + np.sin(variables[k]))
+        variables.append(np.sum(variables[step[2] % len(variables)]) * w[0] / 12 + np.sin(variables[k]))
     elif kind == "drop" and len(variables) > 1:
         del variables[k]
     elif kind == "assign":
