@@ -205,6 +205,17 @@ def assign_in_place(tensor: Assignable, index: Any, value: Any) -> bool:
     return True
 
 
+def let_go(number: Any) -> None:
+    """Keep no array that a number was picked from: the rule needs its shape and dtype only.
+
+    So a loop that reads numbers of the array that it assigns to need not copy it.
+    """
+    node = number._node
+    if type(node) is Operation and node.args is not None and node.args[0].size >= COPIED:
+        array, index = node.args
+        node.args = (primitives.expand(np.zeros((), array.dtype), array.shape), index)
+
+
 def refuse_outdated(tensor: Any) -> Any:
     """Raise: the value of this tensor isn't what it would be in NumPy."""
     raise RuntimeError(
@@ -216,8 +227,8 @@ def refuse_outdated(tensor: Any) -> Any:
 
 def plain_index(index: Any) -> Any:
     """Return an index with the arrays of the Tensors in it: an index is data, not something to differentiate."""
-    if isinstance(index, tuple):
-        return tuple(plain_index(part) for part in index)
+    if type(index) is tuple:
+        return index if primitives.is_basic(index) else tuple(map(plain_index, index))
     if isinstance(index, list) and any(isinstance(part, ArrayLike) for part in index):
         return [plain_index(part) for part in index]
     return np.asarray(index._data) if isinstance(index, ArrayLike) else index

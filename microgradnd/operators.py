@@ -18,7 +18,7 @@ import numpy as np
 
 from microgradnd import primitives
 from microgradnd.arraylike import ArrayLike
-from microgradnd.assignment import Assignable, plain_index
+from microgradnd.assignment import Assignable, let_go, plain_index
 from microgradnd.registry import PLAIN, fills_out, name_of
 from microgradnd.tape import mode
 
@@ -113,7 +113,10 @@ class Operators(Assignable):
             if mode.trace is not None:
                 return mode.trace.getitem(self, index)
             index = plain_index(index)
-        return self.__array_function__(primitives.getitem, (), (self, index), NO_KEYWORDS)
+        picked = self.__array_function__(primitives.getitem, (), (self, index), NO_KEYWORDS)
+        if isinstance(picked._data, np.generic):
+            let_go(picked)
+        return picked
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         if method == "__call__" and not kwargs:

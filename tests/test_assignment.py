@@ -216,6 +216,28 @@ def test_transforms_of_a_loop():
     np.testing.assert_allclose(inner, 2 * hessian @ mg.grad(lambda x: accumulate(x).sum())(x), rtol=1e-12)
 
 
+def test_a_loop_that_reads_numbers_of_what_it_assigns_to_writes_in_place():
+    x = mg.tensor(np.linspace(0.0, 1.0, 600).reshape(2, 300), requires_grad=True)
+    state = np.zeros_like(x)
+    state[0, 0] = x[0, 0]
+    place = state.data.__array_interface__["data"]
+    for i in range(1, 300):
+        state[1, i] = state[0, i - 1] + state[1, i - 1] * 0.5
+        state[0, i] = state[1, i] * x[0, i]
+    assert state.data.__array_interface__["data"] == place
+    state[1, 299].backward()
+    small = mg.grad(lambda x: recur_in_rows(x)[1, 299])(x.data)
+    np.testing.assert_allclose(x.grad, small, rtol=1e-12)
+
+
+def recur_in_rows(x):
+    a, b = [x[0, 0]], [0.0]
+    for i in range(1, x.shape[1]):
+        b.append(a[-1] + b[-1] * 0.5)
+        a.append(b[-1] * x[0, i])
+    return np.stack([np.stack(a), np.stack(b)])
+
+
 def test_an_assignment_to_a_large_array_writes_in_place():
     x = mg.tensor(np.linspace(0.0, 1.0, 1000), requires_grad=True)
     out = np.zeros_like(x)

@@ -1,0 +1,109 @@
+"""Reading: `t[index]`, and the scattering of its gradients.
+
+Owns: the ways in which gradients of repeated elements are added, and arrays that can't be written to.
+Must not own: each form of index (`tests/rows/indexing.py`), assignment (`test_assignment.py`).
+Read next: `test_assignment.py`.
+"""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import microgradnd as mg
+from microgradnd.primitives import is_basic, scatter
+from tests.rows.indexing import INDICES
+
+SEEDS = st.integers(0, 2**20)
+
+
+class Frozen:
+    """An array that speaks NumPy's protocols and can't be written to, as Dask's can't."""
+
+    def __init__(self, array):
+        self.array = array
+        self.shape, self.dtype, self.ndim, self.size = array.shape, array.dtype, array.ndim, array.size
+
+    def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
+        return Frozen(getattr(ufunc, method)(*map(thawed, inputs), **kwargs))
+
+    def __array_function__(self, function, types, args, kwargs):
+        return Frozen(function(*map(thawed, args), **kwargs))
+
+    def __getitem__(self, index):
+        return Frozen(self.array[index])
+
+    def __add__(self, other):
+        return np.add(self, other)
+
+
+def thawed(x):
+    if isinstance(x, list):
+        return [thawed(part) for part in x]
+    return x.array if isinstance(x, Frozen) else x
+
+
+def added_one_by_one(values, index, shape):
+    out = np.zeros(shape, values.dtype)
+    np.add.at(out, index, values)
+    return out
+
+
+@pytest.mark.parametrize("index", INDICES.values(), ids=INDICES)
+def test_arrays_that_cannot_be_written_to_are_scattered(index):
+    values = np.random.default_rng(0).normal(size=np.zeros((3, 4))[index].shape)
+    out = scatter(Frozen(np.array(values)), index, (3, 4))
+    assert isinstance(out, Frozen)
+    np.testing.assert_allclose(out.array, added_one_by_one(values, index, (3, 4)), rtol=1e-14)
+
+
+@given(SEEDS, st.sampled_from([np.uint8, np.int16, np.int64]), st.sampled_from([np.float64, np.float32, np.complex64]))
+def test_many_rows_of_a_table(seed, kind, dtype):
+    rng = np.random.default_rng(seed)
+    rows, width, count = rng.integers(1, 200), rng.integers(1, 60), rng.integers(0, 60)
+    index = rng.integers(0 if kind == np.uint8 else -rows, rows, size=(count, 3)).astype(kind)
+    values = rng.integers(-9, 9, size=(count, 3, width)).astype(dtype)
+    out = scatter(values, index, (rows, width))
+    assert out.dtype == dtype
+    np.testing.assert_array_equal(out, added_one_by_one(values, index, (rows, width)))
+
+
+@given(SEEDS)
+def test_many_elements_at_a_mixed_index(seed):
+    rng = np.random.default_rng(seed)
+    n = rng.integers(5, 40)
+    for index in (
+        (slice(None), rng.integers(-n, n, 30)),
+        (rng.integers(0, n, 30), slice(None, None, -1)),
+        (rng.integers(0, n, (9, 1)), None, rng.integers(0, n, 9)),
+    ):
+        values = rng.integers(-9, 9, size=np.zeros((n, n))[index].shape).astype(float)
+        np.testing.assert_array_equal(scatter(values, index, (n, n)), added_one_by_one(values, index, (n, n)))
+
+
+def test_what_is_basic():
+    for index in (0, np.int16(1), slice(2), None, ..., (), (0, slice(1), None, ...)):
+        assert is_basic(index)
+    for index in (True, np.True_, [0], np.array(0), (0, [1]), (slice(None), False), 1.0):
+        assert not is_basic(index)
+
+
+def test_indices_may_be_tensors():
+    t = mg.tensor(np.arange(12.0).reshape(3, 4), requires_grad=True)
+    rows, columns = mg.tensor([2, 0, 2]), mg.tensor([1, 1, 1])
+    for index in (rows, (rows, columns), (rows, slice(None)), [mg.tensor(1), 0], t > 3, (..., mg.tensor(1))):
+        t.grad = None
+        picked = t[index]
+        picked.sum().backward()
+        assert t.grad.sum() == picked.size
+    assert t[mg.tensor(1), mg.tensor(2)].item() == 6.0
+
+
+def test_an_index_that_does_not_fit():
+    t = mg.tensor(np.zeros((3, 4)), requires_grad=True)
+    with pytest.raises(IndexError, match="out of bounds"):
+        t[3]
+    with pytest.raises(IndexError, match="too many indices"):
+        t[0, 0, 0]
+    with pytest.raises(IndexError):
+        t[1.0]
