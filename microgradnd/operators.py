@@ -99,6 +99,12 @@ class Operators(Assignable):
     __or__, __ror__ = _binary(np.bitwise_or, operator.or_), _binary(np.bitwise_or, operator.or_, swap=True)
     __xor__, __rxor__ = _binary(np.bitwise_xor, operator.xor), _binary(np.bitwise_xor, operator.xor, swap=True)
 
+    def __divmod__(self, other: Any) -> Any:
+        return self.__array_ufunc__(np.divmod, "__call__", self, other)
+
+    def __rdivmod__(self, other: Any) -> Any:
+        return self.__array_ufunc__(np.divmod, "__call__", other, self)
+
     def __pow__(self, exponent: Any) -> Any:
         """Return np.power(self, exponent), the square for an exponent of 2."""
         if type(exponent) in (int, float) and exponent == 2:
@@ -109,7 +115,7 @@ class Operators(Assignable):
     __invert__ = _unary(np.invert)
 
     def __getitem__(self, index: Any) -> Any:
-        if type(index) is tuple:
+        if type(index) in SEQUENCES:
             if mode.trace is not None:
                 return mode.trace.getitem(self, index)
             index = plain_index(index)

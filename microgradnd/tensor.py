@@ -126,12 +126,10 @@ def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if mode.trace is None or not isinstance(plain, np.ndarray | np.generic):
             return plain
     if kwargs:
-        if "out" in kwargs:
-            kwargs = dict(kwargs)
-            refuse_out(function, kwargs)
+        kwargs = {k: v if not isinstance(v, Tensor) or v.requires_grad else v._data for k, v in kwargs.items()}
+        refuse_out(function, kwargs)
         named = [name for name, value in kwargs.items() if isinstance(value, Tensor)]
         if named:
-            kwargs = dict(kwargs)
             args = positional(function, args, kwargs, named)
     values: list[Any] = []
     parents: list[Node | None] = []

@@ -384,6 +384,14 @@ def test_gradients_of_two_leaves_do_not_share_memory(x, y):
     assert (b.grad == 1).all()
 
 
+def test_tensors_without_a_gradient_may_be_keywords(t):
+    assert np.sum(t, where=mg.tensor([True, False, True])).item() == 4.0
+    assert np.mean(t, where=mg.tensor([True, False, True])).item() == 2.0
+    assert np.reshape(t, (3, 1), "C").shape == (3, 1)
+    assert [r.tolist() for r in divmod(t, 2.0)] == [[0.0, 1.0, 1.0], [1.0, 0.0, 1.0]]
+    assert [r.tolist() for r in divmod(3.0, t)] == [[3.0, 1.0, 1.0], [0.0, 1.0, 0.0]]
+
+
 def test_options_of_ufuncs(t):
     mask = np.array([True, False, True])
     out = np.log(t, where=mask)

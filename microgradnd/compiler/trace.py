@@ -98,8 +98,12 @@ class Recorder:
             f"what decides as an argument that isn't an array (an int, a bool, a str)"
         )
 
-    def getitem(self, x: Tensor, index: tuple[Any, ...]) -> Any:
+    def getitem(self, x: Tensor, index: tuple[Any, ...] | list[Any]) -> Any:
         """Record `x[index]`, where parts of the index may be traced."""
+        if isinstance(index, list):
+            if any(isinstance(part, Tensor) for part in index):
+                raise self.refusal("a list of Tensors as an index (np.stack them instead)")
+            index = (index,)
         plain = tuple(part._data if isinstance(part, Tensor) else part for part in index)
         if any(isinstance(part, np.ndarray) and part.dtype == bool for part in plain):
             raise self.refusal("a mask as an index, which picks a number of elements that depends on the values,")

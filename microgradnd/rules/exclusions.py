@@ -52,8 +52,8 @@ exclude(
     "it describes or formats types, numbers or NumPy itself",
     functions(
         "base_repr binary_repr broadcast_shapes einsum_path format_float_positional format_float_scientific "
-        "get_include get_printoptions getbufsize geterr geterrcall info isdtype issubdtype mintypecode printoptions promote_types "
-        "set_printoptions setbufsize seterr seterrcall show_config show_runtime typename"
+        "get_include get_printoptions getbufsize geterr geterrcall info isdtype issubdtype mintypecode printoptions "
+        "promote_types set_printoptions setbufsize seterr seterrcall show_config show_runtime typename"
     ),
 )
 exclude("NumPy is about to remove it; write np.vstack", functions("row_stack"))

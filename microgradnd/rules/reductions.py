@@ -180,7 +180,7 @@ def extreme_factors(
     """Return the factors of a maximum or minimum: 1 / ties for the elements that are equal to it."""
     chosen = x == expand(out, x.shape, axis, keepdims)
     chosen = chosen if where is True else chosen & where
-    ties = np.asarray(np.count_nonzero(chosen, axis=axis, keepdims=keepdims), out.dtype)
+    ties = np.sum(chosen, axis=axis, keepdims=keepdims, dtype=out.dtype)
     ties = np.where(ties == 0, np.nan, ties) if initial is None else np.maximum(ties + (out == initial), 1)
     return 1 / ties, chosen, axis, keepdims  # NaN is not equal to itself: nothing is chosen, and the gradient is NaN
 

@@ -26,24 +26,24 @@ def at_axis(index: Any, axis: int) -> tuple[Any, ...]:
 
 
 def fixed(order: Any) -> Any:
-    """Return an order of elements that doesn't depend on how the array happens to lie in memory, or raise."""
+    """Return the keyword for an order of elements, or raise if that depends on how the array lies in memory."""
     if order not in ("C", "F"):
         raise NotImplementedError(f"order={order!r} depends on the memory layout; use order='C' or 'F'")
-    return order
+    return {} if order == "C" else {"order": order}  # C's order is every array's, and not all arrays take the keyword
 
 
 # The same elements in another shape
 
 linear(np.squeeze, lambda g, out, x, axis=None: np.reshape(g, x.shape))
 linear(np.expand_dims, lambda g, out, x, axis: np.reshape(g, x.shape))
-defvjp(np.reshape, lambda g, out, x, shape, order="C", **_: np.reshape(g, x.shape, order=fixed(order)))
-defjvp(np.reshape, lambda t, out, x, shape, order="C", **_: np.reshape(t, out.shape, order=fixed(order)))
+defvjp(np.reshape, lambda g, out, x, shape, order="C", **_: np.reshape(g, x.shape, **fixed(order)))
+defjvp(np.reshape, lambda t, out, x, shape, order="C", **_: np.reshape(t, out.shape, **fixed(order)))
 
 
 @composite(np.ravel)
 def ravel(a: Any, order: Any = "C") -> Any:
     """Spell np.ravel: one axis, of any length."""
-    return np.reshape(a, -1, order=fixed(order))
+    return np.reshape(a, -1, **fixed(order))
 
 
 def at_least(ndim: int, place: Callable[[int], tuple[int, ...]]) -> Callable[..., Any]:
