@@ -82,6 +82,7 @@ class Assignable(ArrayLike):
     __iadd__, __isub__ = _in_place(np.add, operator.iadd), _in_place(np.subtract, operator.isub)
     __imul__, __itruediv__ = _in_place(np.multiply, operator.imul), _in_place(np.divide, operator.itruediv)
     __ipow__, __imatmul__ = _in_place(np.power, operator.ipow), _in_place(np.matmul, operator.imatmul)
+    __imod__, __ifloordiv__ = _in_place(np.remainder, operator.imod), _in_place(np.floor_divide, operator.ifloordiv)
 
     def __setitem__(self, index: Any, value: Any) -> None:
         index = plain_index(index) if type(index) in (tuple, list) else index
@@ -110,6 +111,10 @@ class Assignable(ArrayLike):
             raise RuntimeError("a tape can't be pickled; detach() the tensor first")
         data = np.asarray(self._data)
         return variable, (type(self), data, node is not None and node.requires_grad, node and node.name)
+
+    def fill(self, value: Any) -> None:
+        """Assign one value to every element."""
+        self[...] = value
 
     def updating(self) -> Update:
         """Return a context that gives a leaf's array, to be changed in place, and makes the tensor newer than its uses.

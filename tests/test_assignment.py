@@ -568,6 +568,37 @@ def test_new_tensors_like_a_tensor_have_no_history():
     assert np.full_like(w, w[0, 0] * 2).requires_grad
 
 
+def test_every_augmented_assignment():
+    w = mg.tensor([2.0, 3.0], requires_grad=True)
+    t, array = w * 1.0, w.data.copy()
+    same = t
+    for t_value, value in ((w, w.data), (1.5, 1.5)):
+        t += t_value
+        array += value
+        t -= 0.5 * t_value
+        array -= 0.5 * value
+        t *= t_value
+        array *= value
+        t /= 2.0
+        array /= 2.0
+        t **= 2.0
+        array **= 2.0
+        t %= 7.0
+        array %= 7.0
+    assert same is t
+    np.testing.assert_allclose(t.data, array, rtol=1e-14)
+    matrix = mg.tensor([[0.0, 1.0], [1.0, 0.0]])
+    t @= matrix
+    assert t.data.tolist() == array[::-1].tolist()
+    t //= 2.0
+    assert t.data.tolist() == (array[::-1] // 2.0).tolist()
+    t.fill(w[0])
+    assert t.data.tolist() == [2.0, 2.0]
+    assert same is t
+    t.sum().backward()
+    assert w.grad.tolist() == [2.0, 0.0]
+
+
 def test_functions_that_change_their_argument_return_nothing():
     t = np.zeros_like(mg.tensor([0.0, 0.0, 0.0]))
     assert np.put(t, 0, 1.0) is None
