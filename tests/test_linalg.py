@@ -5,6 +5,8 @@ Must not own: rows (`tests/rows/`), comparisons with PyTorch (`tests/test_torch_
 Read next: `tests/rows/linalg.py`.
 """
 
+import warnings
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -69,11 +71,10 @@ def test_axes_of_a_product_are_refused(function):
 
 
 def test_cross_of_two_elements_is_refused():
-    with (
-        pytest.raises(NotImplementedError, match=r"x\[..., 0\] \* y\[..., 1\]"),
-        pytest.warns(DeprecationWarning, match="2-dimensional vectors"),
-    ):
-        mg.grad(lambda x: np.cross(x, np.array([1.0, 2.0])))(np.ones(2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of NumPy before 2.5; since, it raises itself
+        with pytest.raises((NotImplementedError, ValueError), match=r"x\[..., 0\] \* y\[..., 1\]|3-dimensional"):
+            mg.grad(lambda x: np.cross(x, np.array([1.0, 2.0])))(np.ones(2))
 
 
 @pytest.mark.parametrize("call", [lambda x: np.dot(x, x), lambda x: x @ x.T, lambda x: np.einsum("ij,ij", x, x)])

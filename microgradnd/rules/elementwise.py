@@ -14,6 +14,7 @@ import math
 from typing import Any
 
 import numpy as np
+from numpy.lib import NumpyVersion
 
 from microgradnd import primitives
 from microgradnd.primitives import ARRAYS
@@ -149,7 +150,8 @@ elementwise(
 )
 elementwise(np.copysign, lambda g, out, x, y: g * (np.copysign(1.0, y) * np.sign(x)), lambda g, out, x, y: 0 * g)
 elementwise(np.heaviside, lambda g, out, x, y: 0 * g, lambda g, out, x, y: g * (x == 0))
-for step in (np.floor, np.ceil, np.trunc, np.rint, np.fix):
+DEPRECATED = NumpyVersion(np.__version__) >= "2.5.0"  # np.fix, in favour of np.trunc
+for step in (np.floor, np.ceil, np.trunc, np.rint, *(() if DEPRECATED else (np.fix,))):
     elementwise(step, lambda g, out, x: 0 * g)  # flat between its jumps
 elementwise(np.floor_divide, lambda g, out, x, y: 0 * g, lambda g, out, x, y: 0 * g)
 for rounding in (np.round, np.around):

@@ -57,6 +57,7 @@ exclude(
     ),
 )
 exclude("NumPy is about to remove it; write np.vstack", functions("row_stack"))
+exclude("NumPy is about to remove it; write np.trunc", functions("fix"))
 exclude("it runs NumPy's own tests", functions("test", np, np.linalg, np.fft))
 exclude(
     "it makes or drives Python functions; call the function on the Tensor, or make it an operation with mg.primitive",

@@ -116,6 +116,8 @@ def roots(p: Any) -> Any:
         return np.zeros(at_zero)
     first = np.expand_dims(-p[1:] / p[0], 0)
     found = np.linalg.eigvals(np.concatenate([first, np.eye(p.size - 2, p.size - 1, dtype=p.dtype)]))
+    if found.dtype.kind == "c" != p.dtype.kind and np.all(np.imag(found) == 0):
+        found = np.real(found)  # as np.roots does where eigenvalues are complex in any case, since NumPy 2.5
     return np.concatenate([found, np.zeros(at_zero, found.dtype)])
 
 

@@ -8,7 +8,7 @@ Read next: `choice.py`.
 import numpy as np
 
 from microgradnd import primitives
-from microgradnd.rules.elementwise import i0_derivative, sinc_derivative
+from microgradnd.rules.elementwise import DEPRECATED, i0_derivative, sinc_derivative
 from tests.rows import ANY, NONZERO, POSITIVE, UNIT, Domain, Row, case, ufunc
 
 INTEGERS = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
@@ -114,7 +114,7 @@ ROWS: list[Row] = [
     *ufunc(np.floor, SMOOTH_STEPS),
     *ufunc(np.ceil, SMOOTH_STEPS),
     *ufunc(np.trunc, SMOOTH_STEPS),
-    *ufunc(np.fix, SMOOTH_STEPS),
+    *([] if DEPRECATED else ufunc(np.fix, SMOOTH_STEPS)),
     *ufunc(np.rint, HALVES),
     case(np.round, "decimals", lambda x: np.round(x, 0), ((2, 3), HALVES)),
     case(np.round, "method", lambda x: x.round(), ((2, 3), HALVES)),
