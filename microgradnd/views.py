@@ -11,8 +11,8 @@ and using it is an error. (A plain array taken with `t.data` isn't recorded here
 
 from __future__ import annotations
 
-import weakref
 from typing import Any
+from weakref import ref
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from microgradnd.tape import Leaf
 WORK: Any = 10_000  # how hard to look for an overlap of interleaved views before one is assumed
 
 
-class Family(list["weakref.ref[Any]"]):
+class Family(list["ref[Any]"]):
     """Tensors that share memory. Those that have gone are dropped whenever their number has doubled."""
 
     limit = 16
@@ -35,18 +35,20 @@ class Family(list["weakref.ref[Any]"]):
 def share(view: Any, args: tuple[Any, ...]) -> None:
     """Record of which of the Tensors that a new one was made from it is a view, if of any."""
     array = view._data
-    owner = array if array.base is None else array.base
+    base = array.base
     for arg in args:
         seen = getattr(arg, "_data", None)
-        if seen is owner or (seen is not None and owner is getattr(seen, "base", None)):
+        if seen is not None and (
+            seen is base or seen is array or (base is not None and base is getattr(seen, "base", None))
+        ):
             try:
                 family = arg._family
             except AttributeError:
-                family = arg._family = Family([weakref.ref(arg)])
-            family.append(weakref.ref(view))
+                family = arg._family = Family([ref(arg)])
+            view._family = family
+            family.append(ref(view))
             if len(family) > family.limit:
                 family.prune()
-            view._family = family
             return
 
 
@@ -71,7 +73,7 @@ def replace(tensor: Any, array: Any, index: Any) -> list[Any]:
         if movable and not overlap(changed, other._data):  # its elements stay, but go on being those of this one
             move(other, old, array)
         else:
-            other._family = family, weakref.ref(tensor), old
+            other._family = family, ref(tensor), old
             outdated.append(other)
     return outdated
 
