@@ -122,4 +122,4 @@ class detect_anomaly(_Recording):
 
 def _finite(value: Any) -> bool:
     parts = value if isinstance(value, tuple) else (value,)
-    return all(bool(np.all(np.isfinite(p))) for p in parts if getattr(getattr(p, "dtype", None), "kind", "") in "fc")
+    return all(bool(np.all(np.isfinite(p))) for p in parts if getattr(getattr(p, "dtype", None), "kind", "-") in "fc")
