@@ -569,7 +569,7 @@ def multi_dot(arrays: Any) -> Any:
     if not middle:
         return np.dot(first, last)
     out = chain_product(row(first) if first.ndim == 1 else first, *middle, column(last) if last.ndim == 1 else last)
-    return np.reshape(out, first.shape[:-1] + last.shape[1:])
+    return out if first.ndim == last.ndim == 2 else np.reshape(out, first.shape[:-1] + last.shape[1:])
 
 
 @composite(np.linalg.matrix_power)
