@@ -48,7 +48,14 @@ def _binary(function: Any, run: Callable[[Any, Any], Any], swap: bool = False) -
         if swap:
             x, y, node, other_node = y, x, other_node, node
         result = new_object(type(self))
-        result._data = out = run(x, y)
+        try:
+            result._data = out = run(x, y)
+        except ValueError as error:
+            error.add_note(
+                f"This was np.{function.__name__} of {described(x, node)} and {described(y, other_node)}; "
+                f"reshape or transpose (.T) one of them so that the shapes fit."
+            )
+            raise
         if (node is not None and node.requires_grad) or (other_node is not None and other_node.requires_grad):
             record = mode.record
             result._node = None if record is None else record(function, (x, y), NO_KEYWORDS, (node, other_node), out)
@@ -166,6 +173,12 @@ def refuse_out(function: Any, keywords: dict[str, Any]) -> None:
     out = keywords.pop("out", None)
     if any(array is not None for array in (out if isinstance(out, tuple) else (out,))):
         raise fills_out(function)
+
+
+def described(value: Any, node: Any) -> str:
+    """Return an operand's name, if it has one, and its shape."""
+    name = f"'{node.name}'" if node is not None and node.name else "an operand"
+    return f"{name} of shape {np.shape(value)}"
 
 
 def refuse_nested(function: Any, arg: Any) -> None:
