@@ -31,10 +31,10 @@ def _in_place(function: Any, run: Callable[[Any, Any], Any]) -> Any:
     def method(self: Assignable, other: Any) -> Assignable:
         if (leaf := leaf_to_update(self)) is not None:
             value = other._data if isinstance(other, ArrayLike) else other
-            if leaf.data.flags.writeable:
+            if mode.anomaly is None:
                 run(leaf.data, value)
                 leaf.position = tape.next_position()
-            else:  # locked by detect_anomaly: an update of our own is no anomaly
+            else:  # it has locked the array, but an update of our own is no anomaly
                 with self.updating() as array:
                     run(array, value)
             return self

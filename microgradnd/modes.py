@@ -26,11 +26,13 @@ class _Recording(contextlib.ContextDecorator):
 
     def __enter__(self) -> None:
         mode.outer.append((mode.record, mode.anomaly))
-        if mode.trace is None:
-            mode.record = self.record
-        else:  # all is recorded, also what is constant for derivatives
+        if mode.trace is not None:  # all is recorded, also what is constant for derivatives
             mode.record = mode.trace.record_constant if self.record is None else mode.trace.record
-        if self.record is not None:
+        elif self.record is Operation:  # again, and as it was: checked, if it was checked
+            mode.record = next((record for record, _ in reversed(mode.outer) if record is not None), Operation)
+        else:
+            mode.record = self.record
+        if self.anomaly is not None:
             mode.anomaly = self.anomaly
 
     def __exit__(self, *_: object) -> None:

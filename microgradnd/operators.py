@@ -38,6 +38,10 @@ def _binary(function: Any, run: Callable[[Any, Any], Any], swap: bool = False) -
         if type(other) is type(self):
             y, other_node = other._data, other._node
         elif isinstance(other, NUMBERS):
+            if (
+                type(other) is complex
+            ):  # Python would multiply it with a np.float64 itself, and give a number of its own
+                return self.__array_function__(function, (), (other, self) if swap else (self, other), NO_KEYWORDS)
             y, other_node = other, None
         elif isinstance(other, SEQUENCES):
             refuse_nested(function, other)

@@ -24,7 +24,7 @@ from microgradnd.operators import NO_KEYWORDS, SEQUENCES, Operators, new_object,
 from microgradnd.registry import COMPOSITES, CONSTANT, PLAIN, VJPS, Results, positional, without_derivative
 from microgradnd.tape import Leaf, Node, mode
 
-OWN_REFERENCES = 3  # to a gradient: the walk's result, a variable, and the argument of getrefcount
+OWN_REFERENCES = 2  # to a gradient: a variable, and the argument of getrefcount
 
 
 def _array_method(name: str) -> Callable[..., Any]:
@@ -369,7 +369,8 @@ class Tensor(Operators):
         else:
             ends = tape.backward([(node, gradient)], retain_graph)
             del gradient  # so that a leaf may take it over
-        for leaf, g in ends.items():
+        while ends:
+            leaf, g = ends.popitem()
             assert isinstance(leaf, Leaf)  # where a walk without a path ends
             if leaf.hooks:
                 g = tape.run_hooks(leaf.hooks, g)

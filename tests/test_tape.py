@@ -222,6 +222,33 @@ def test_gradients_keep_shape_and_dtype():
     assert z.grad.shape == ()
 
 
+def test_a_gradient_that_nothing_else_holds_is_not_copied():
+    x = mg.tensor(np.ones(1000), requires_grad=True)
+    seen = []
+
+    @mg.primitive
+    def doubled(v):
+        return 2 * v
+
+    def rule(g, out, v):
+        made = 2 * g
+        seen.append(made.__array_interface__["data"][0])
+        return made
+
+    mg.defvjp(doubled, rule)
+    doubled(x).sum().backward()
+    assert x.grad.__array_interface__["data"][0] == seen[0]
+
+
+def test_a_python_complex_number_is_a_factor_like_any_other():
+    t = mg.tensor(2.0, requires_grad=True)
+    y = 1j * (t * 1.0)
+    np.real(y * y).backward()
+    assert t.grad == -4.0
+    assert ((t * 1.0) * 1j).dtype == np.complex128
+    assert (1j * mg.tensor(2.0, dtype=np.float32)).dtype == np.complex64
+
+
 def test_complex_gradients_are_conjugated_for_descent():
     z = mg.tensor(1.0 + 2.0j, requires_grad=True)
     (np.abs(z) ** 2).backward()
@@ -241,6 +268,15 @@ def test_detect_anomaly_names_the_operation():
         with pytest.raises(FloatingPointError, match=r"multiply was given a NaN"):
             bad * 2
     np.log(mg.tensor([1.0], requires_grad=True))
+
+
+def test_detect_anomaly_looks_into_transforms():
+    with np.errstate(all="ignore"), mg.detect_anomaly():
+        with pytest.raises(FloatingPointError, match="derivative of sqrt"):
+            mg.grad(lambda x: np.sum(np.sqrt(x)))(np.zeros(2))
+        with mg.no_grad(), mg.enable_grad(), pytest.raises(FloatingPointError, match="log made"):
+            np.log(mg.tensor([0.0], requires_grad=True))
+    assert mg.grad(np.sqrt)(4.0) == 0.25
 
 
 def test_detect_anomaly_locks_arrays():

@@ -94,7 +94,24 @@ def mean_factors(
     return share(x, axis, keepdims, where), None if where is True else where, axis, keepdims
 
 
+def sum_cotangent(
+    g: Any,
+    out: Any,
+    x: Any,
+    axis: Any = None,
+    dtype: Any = None,
+    to: Any = None,
+    keepdims: Any = False,
+    initial: Any = 0,
+    where: Any = True,
+) -> Any:
+    """Return g for each element of its sum: what `reduction` makes of the factors, by a shorter way for every loss."""
+    spread = expand(g, x.shape, axis, keepdims)
+    return spread if where is True else spread * where
+
+
 reduction(np.sum, sum_factors)
+defvjp(np.sum, sum_cotangent)
 reduction(np.mean, mean_factors)
 
 # Variances: the mean of |d|**2 over the deviations d from the mean. The deviations add up to 0, so how the mean itself
