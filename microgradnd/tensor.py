@@ -21,7 +21,7 @@ from microgradnd import primitives, tape, views
 from microgradnd.assignment import plain_index, refuse_outdated
 from microgradnd.modes import enable_grad
 from microgradnd.operators import NO_KEYWORDS, SEQUENCES, Operators, new_object, refuse_nested, refuse_out
-from microgradnd.registry import COMPOSITES, CONSTANT, PLAIN, VJPS, Results, positional, without_derivative
+from microgradnd.registry import COMPOSITES, CONSTANT, PLAIN, VJPS, Results, fills_out, positional, without_derivative
 from microgradnd.tape import Leaf, Node, mode
 
 OWN_REFERENCES = 2  # to a gradient: a variable, and the argument of getrefcount
@@ -146,6 +146,8 @@ def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             values.append(arg)
             parents.append(None)
     out = METHODS.get(function, function)(*values, **kwargs)
+    if out is values[-1] and len(values) > 1:
+        raise fills_out(function)  # given by position
     if isinstance(out, SEQUENCES):
         return several(function, tuple(values), kwargs, tuple(parents), out, tracked)
     result = new_object(Tensor)
@@ -379,7 +381,7 @@ class Tensor(Operators):
             if leaf.grad is not None:
                 g = leaf.grad + g
             if type(g) is not np.ndarray:
-                g = g if isinstance(g, Tensor) else np.array(g)
+                g = wrap(g._data, g._node) if isinstance(g, Tensor) else np.array(g)
             elif g.base is not None or sys.getrefcount(g) > OWN_REFERENCES:
                 g = g.copy()  # a view, or held by something else too: .grad must be the leaf's own
             leaf.grad = g

@@ -129,6 +129,13 @@ def test_create_graph_differentiates_gradients(x):
     np.testing.assert_allclose(x.grad, 6 * x.data)
 
 
+def test_gradients_of_two_leaves_are_variables_of_their_own():
+    a, b = mg.tensor(1.0, requires_grad=True), mg.tensor(2.0, requires_grad=True)
+    (a + b).backward(create_graph=True)
+    a.grad += 1
+    assert (a.grad.item(), b.grad.item()) == (2.0, 1.0)
+
+
 def test_a_million_operations():
     n = 1_000_000
     x = mg.tensor(1.0, requires_grad=True)

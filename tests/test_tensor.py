@@ -183,6 +183,9 @@ def test_shapes_that_do_not_fit_are_named(t):
 def test_unknown_arguments_are_refused_with_advice(t):
     with pytest.raises(TypeError, match="out="):
         np.add(t, 1.0, out=np.zeros(3))
+    for fill in (lambda: np.dot(np.eye(3), t, np.zeros(3)), lambda: np.sum(t[None], 0, None, np.zeros(3))):
+        with pytest.raises(TypeError, match="out="):
+            fill()
     with pytest.raises(TypeError, match=r"list that holds a Tensor.*np\.stack"):
         t.sum() + [t, t]
     with pytest.raises(TypeError, match="unsupported operand"):
