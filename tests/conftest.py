@@ -5,5 +5,5 @@ import os
 from hypothesis import HealthCheck, settings
 
 settings.register_profile("quick", max_examples=5, deadline=None, derandomize=True)
-settings.register_profile("thorough", max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("thorough", max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
