@@ -37,15 +37,22 @@ OPERATORS: dict[Any, tuple[str, int]] = {  # with Python's precedence
     np.equal: ("==", 1),
     np.not_equal: ("!=", 1),
 }
-HELPERS: dict[Any, str] = {  # what NumPy has no expression for
-    primitives.scatter: (
+HELPERS = {  # what NumPy has no expression for
+    "scatter": (
         "def scatter(values, index, shape):\n"
         '    """Return zeros of a shape with values added at an index."""\n'
         "    out = np.zeros(shape, values.dtype)\n"
         "    np.add.at(out, index, values)\n"
         "    return out\n"
     ),
-    primitives.setitem: (
+    "place": (
+        "def place(values, index, shape):\n"
+        '    """Return zeros of a shape with values at an index that names no element twice."""\n'
+        "    out = np.zeros(shape, values.dtype)\n"
+        "    out[index] = values\n"
+        "    return out\n"
+    ),
+    "setitem": (
         "def setitem(x, index, value):\n"
         '    """Return a copy of x in which x[index] = value."""\n'
         "    out = np.array(x)\n"
@@ -63,9 +70,9 @@ class Names:
 
     def __init__(self) -> None:
         self.of: dict[Any, str] = {}
-        self.taken = {"np", "_allocate", "_pool", "_buffers", "scatter", "setitem", "place"}
+        self.taken = {"np", "_allocate", "_pool", "_buffers", *HELPERS}
         self.constants: dict[str, Any] = {}
-        self.helpers: set[Any] = set()
+        self.helpers: set[str] = set()
 
     def new(self, wish: str) -> str:
         """Return a name that nothing has yet."""
@@ -167,9 +174,11 @@ class Writer:
             return f"np.maximum({self.text(args[0])}, 0)", CALL
         if function is primitives.concatenate:
             return f"np.concatenate([{', '.join(self.text(a) for a in args[2:])}], axis={args[0]})", CALL
-        if function in HELPERS:
-            self.names.helpers.add(function)
-            return f"{function.__name__}({', '.join(self.text(a) for a in args)})", CALL
+        if function in (primitives.scatter, primitives.setitem):
+            once = function is primitives.scatter and not any(values_in(args[1])) and primitives.is_basic(args[1])
+            helper = "place" if once else function.__name__
+            self.names.helpers.add(helper)
+            return f"{helper}({', '.join(self.text(a) for a in args)})", CALL
         if function is primitives.expand:
             return self.expanded(step), CALL
         inside = [self.text(a) for a in args] + [f"{key}={self.text(a)}" for key, a in kwargs.items()]
