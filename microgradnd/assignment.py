@@ -29,14 +29,14 @@ def _in_place(function: Any, run: Callable[[Any, Any], Any]) -> Any:
     """Make the method of an augmented assignment: a new value for the same variable."""
 
     def method(self: Assignable, other: Any) -> Assignable:
-        if (leaf := leaf_to_update(self)) is not None:
-            value = other._data if isinstance(other, ArrayLike) else other
-            if mode.anomaly is None:
-                run(leaf.data, value)
-                leaf.position = tape.next_position()
-            else:  # it has locked the array, but an update of our own is no anomaly
-                with self.updating() as array:
-                    run(array, value)
+        node = self._node
+        if type(node) is Leaf and mode.record is None and node.requires_grad and mode.anomaly is None:
+            run(node.data, other._data if isinstance(other, ArrayLike) else other)  # what optimizers written out do
+            node.position = tape.next_position()
+            return self
+        if leaf_to_update(self) is not None:
+            with self.updating() as array:
+                run(array, other._data if isinstance(other, ArrayLike) else other)
             return self
         result = self.__array_function__(function, (), (self, other), {})
         if result.shape != self.shape or not np.can_cast(result.dtype, self.dtype, "same_kind"):

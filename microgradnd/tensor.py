@@ -250,9 +250,10 @@ class Tensor(Operators):
     @property
     def grad(self) -> Any:
         """The gradient that `backward()` left here: an array of this shape and dtype, or None."""
-        if isinstance(self._node, Leaf):
-            return self._node.grad
-        return self._node.note.grad if self._node is not None and self._node.note else None
+        node = self._node
+        if type(node) is Leaf:
+            return node.grad
+        return node.note.grad if node is not None and node.note else None
 
     @grad.setter
     def grad(self, value: Any) -> None:
