@@ -73,12 +73,13 @@ def _binary(function: Any, run: Callable[[Any, Any], Any], swap: bool = False) -
     return method
 
 
-def _unary(function: Any) -> Any:
-    """Make the method of a unary operator."""
+def _unary(function: Any, run: Callable[[Any], Any] | None = None) -> Any:
+    """Make the method of a unary operator; `run` does what the function does, sooner."""
+    run = run or function
 
     def method(self: Operators) -> Any:
         result = new_object(type(self))
-        result._data = out = function(self._data)
+        result._data = out = run(self._data)
         node = self._node
         if node is not None and (node.requires_grad or mode.trace is not None) and (record := mode.record) is not None:
             result._node = record(function, (self._data,), NO_KEYWORDS, (node,), out)
@@ -124,6 +125,12 @@ class Operators(Assignable):
 
     __neg__, __pos__, __abs__ = _unary(np.negative), _unary(np.positive), _unary(np.absolute)
     __invert__ = _unary(np.invert)
+
+    _total = _unary(np.sum, operator.methodcaller("sum"))
+
+    def sum(self, *args: Any, **kwargs: Any) -> Any:
+        """Return np.sum(self, ...): NumPy's method of this name. (Nearly every loss ends in the sum of all.)"""
+        return self.__array_function__(np.sum, (), (self, *args), kwargs) if args or kwargs else self._total()
 
     def __getitem__(self, index: Any) -> Any:
         if type(index) in SEQUENCES:
