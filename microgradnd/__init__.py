@@ -1,17 +1,23 @@
 """microgradnd: reverse-mode automatic differentiation in pure Python over NumPy.
 
-Owns: the public names, nothing else.
-Must not own: any code.
+Owns: the public names, nothing else; `compile` and `testing` are loaded when they are first named.
+Must not own: any code but that.
 Read next: `tensor.py`.
 """
 
-from microgradnd import nn, optim, rules, testing
-from microgradnd.compiler import compile
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from microgradnd import nn, optim, rules
 from microgradnd.modes import detect_anomaly, enable_grad, no_grad
 from microgradnd.recompute import checkpoint
 from microgradnd.registry import defjvp, defvjp, primitive
 from microgradnd.tensor import Tensor, tensor
 from microgradnd.transforms import elementwise_grad, grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
+
+if TYPE_CHECKING:
+    from microgradnd import testing
+    from microgradnd.compiler import compile
 
 __all__ = [
     "Tensor",
@@ -37,3 +43,11 @@ __all__ = [
     "value_and_grad",
     "vjp",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "compile":
+        return importlib.import_module("microgradnd.compiler").compile
+    if name == "testing":
+        return importlib.import_module("microgradnd.testing")
+    raise AttributeError(f"module 'microgradnd' has no attribute {name!r}")
