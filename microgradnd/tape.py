@@ -55,14 +55,13 @@ class Leaf:
 class Note:
     """What a user attached to one operation: most have none, so an operation has one slot for all of it."""
 
-    __slots__ = ("grad", "hooks", "name", "retain_grad", "where")
+    __slots__ = ("grad", "hooks", "name", "retain_grad")
 
     def __init__(self) -> None:
         self.name: str | None = None
         self.grad: Any = None
         self.retain_grad = False
         self.hooks: dict[object, Callable[[Any], Any]] | None = None
-        self.where: str | None = None
 
 
 class Operation:

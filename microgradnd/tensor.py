@@ -1,7 +1,8 @@
 """Tensor: a variable over a NumPy array that speaks NumPy's protocols and records what is computed with it.
 
-Owns: the public face of a variable (operators, methods, attributes) and the one place where calls are recorded.
-Must not own: any derivative. What a call's derivative is, the table in `registry.py` knows.
+Owns: what makes a variable (data, gradient, name, `backward()`, hooks), and `apply`, where calls are recorded.
+Must not own: any derivative (the table in `registry.py` knows them), or what `Tensor` inherits: its operators
+(`operators.py`), assignments (`assignment.py`) and the methods that it shares with an array (`arraylike.py`).
 Read next: `transforms.py` for `grad` and its family, or `rules/elementwise.py` for the derivatives.
 
 A Tensor holds an array and a node of the tape. The node is what was computed, once and for all; the Tensor is a
@@ -109,7 +110,7 @@ def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Call a function on the arrays of the Tensors among its arguments, and record the call.
 
     Everything that is computed with a Tensor comes through here, but for the binary operators, whose shorter way
-    is `_binary`.
+    is in `operators.py`.
     """
     if function not in VJPS:
         if function in COMPOSITES:

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from microgradnd.compiler.passes import VIEWS
 from microgradnd.compiler.program import Program, Step, Value
 
 TAKES_OUT = {np.dot, np.matmul}
@@ -61,13 +60,11 @@ def takes_out(step: Step) -> bool:
 
 def plan(program: Program) -> Plan:
     """Return buffers for the values of a program."""
-    base: dict[Value, Value] = {}  # of a value that may be a view: the value whose memory it shares
-    owners: dict[Value, set[Value]] = {}
+    owners: dict[Value, set[Value]] = {}  # of a value that may be a view: the values whose memory it may share
     for step in program.steps:
         shared = {o for v in step.operands() for o in owners.get(v, {v})} if may_be_view(step) else set()
         for out in step.outs():
             owners[out] = shared or {out}
-    del base
     last: dict[Value, int] = {}
     for i, step in enumerate(program.steps):
         for value in step.operands():
@@ -96,6 +93,3 @@ def plan(program: Program) -> Plan:
                 if number != result.buffer_of.get(step.out if isinstance(step.out, Value) else None):  # type: ignore[arg-type]
                     free.setdefault(result.buffers[number], []).append(number)
     return result
-
-
-__all__ = ["VIEWS", "Plan", "plan", "takes_out"]

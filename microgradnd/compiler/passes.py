@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from microgradnd import primitives
-from microgradnd.compiler.program import Program, Step, Value, substituted
+from microgradnd.compiler.program import Program, Step, Value
 
 SAME = {primitives.identity, np.positive, np.copy}  # results equal to the first argument; no program changes arrays
 VIEWS = {np.transpose, np.matrix_transpose, np.reshape, np.expand_dims, np.squeeze, np.swapaxes, np.moveaxis, np.real}
@@ -208,6 +208,3 @@ def optimized(program: Program, passes: tuple[Callable[[Program], Program], ...]
     for rewrite in passes:
         program = rewrite(program)
     return program
-
-
-__all__ = ["PASSES", "drop_dead", "late", "optimized", "share_equal", "simplify", "spell", "substituted", "undo_twice"]

@@ -293,8 +293,7 @@ def fast(program: Program, name: str, names: Names, plan: Plan) -> str:
         else:
             lines.append(statement(step, writer))
     if buffers:
-        writer_lines = lines
-        writer_lines.append("_pool.append(_buffers)")
+        lines.append("_pool.append(_buffers)")
     return function_text(program, name, inputs, lines, writer)
 
 

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from microgradnd.primitives import array
 from microgradnd.registry import composite, linear
-from microgradnd.rules.reductions import array, in_dtype
+from microgradnd.rules.reductions import in_dtype
 
 # Differences
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from microgradnd.primitives import array
 from microgradnd.registry import composite
-from microgradnd.rules.reductions import array
 
 
 @composite(np.polyval)

@@ -19,11 +19,6 @@ from microgradnd.primitives import astype, expand
 from microgradnd.registry import composite, defjvp, defvjp, plain, primitive
 
 
-def array(x: Any) -> Any:
-    """Return a list or a number as an array, and an array or a Tensor as it is."""
-    return x if hasattr(x, "dtype") else np.asarray(x)
-
-
 def in_dtype(x: Any, dtype: Any) -> Any:
     """Return x in a dtype."""
     return x if x.dtype == dtype else astype(x, np.dtype(dtype))

@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from microgradnd.primitives import array
 from microgradnd.registry import composite, defjvp, defvjp, elementwise, plain, primitive
-from microgradnd.rules.reductions import array, count, in_dtype
+from microgradnd.rules.reductions import count, in_dtype
 
 plain((np.argsort, np.argpartition, np.lexsort, np.searchsorted, np.digitize))
 

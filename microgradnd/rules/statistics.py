@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from microgradnd.primitives import array
 from microgradnd.registry import composite, linear, plain, primitive
-from microgradnd.rules.reductions import array, in_dtype
+from microgradnd.rules.reductions import in_dtype
 
 
 @composite(np.average)
