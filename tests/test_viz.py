@@ -395,7 +395,7 @@ def test_of_a_deep_graph_the_newest_part_is_drawn() -> None:
     for _ in range(100_000):
         y = y * 1.0
     model = graph(y, max_nodes=10)
-    assert [node.kind for node in model.nodes] == ["older", *["operation"] * 10, "result"]
+    assert [node.kind for node in model.nodes] == ["fold", *["operation"] * 10, "result"]
     assert model.left_out == 99_991
     assert [node.id for node in model.nodes[1:3]] == ["n99991", "n99992"]
     assert (model.edges[0].source, model.edges[0].target) == ("older", "n99991")
@@ -411,7 +411,7 @@ def test_a_part_has_the_ids_of_the_whole() -> None:
         part = graph(loss, max_nodes)
         assert len(part.nodes) == max_nodes + 2
         assert part.left_out == 14 - max_nodes
-        assert all(whole[node.id] == node for node in part.nodes if node.kind != "older")
+        assert all(whole[node.id] == node for node in part.nodes if node.kind != "fold")
         assert {edge.target for edge in part.edges} <= set(by_id(part))
     assert len(graph(loss, 14).nodes) == 15
 
@@ -420,7 +420,7 @@ def test_arrays_count_among_the_nodes() -> None:
     y = mg.tensor(np.ones(3), requires_grad=True) * np.arange(3.0)
     assert len(graph(y, 3).nodes) == 4
     part = graph(y, 2)
-    assert [node.kind for node in part.nodes] == ["older", "parameter", "operation", "result"]
+    assert [node.kind for node in part.nodes] == ["fold", "parameter", "operation", "result"]
     assert part.left_out == 1
 
 

@@ -47,7 +47,8 @@ LOOKS: dict[str, Attributes] = {
         "peripheries": "2",
         "penwidth": "1.5",
     },
-    "older": {"shape": "box", "style": "dashed", "color": "#767676"},
+    "constant": {"shape": "box", "style": "filled,dashed", "color": "#767676", "fillcolor": "white"},
+    "fold": {"shape": "box", "style": "dashed", "color": "#767676"},
 }
 CIRCLE: Attributes = {"shape": "circle", "fixedsize": "true", "width": "0.36", "height": "0.36", "margin": "0"}
 CLUSTER: Attributes = {
@@ -226,7 +227,7 @@ def node_statement(node: Node, left_out: int = 0) -> str:
             if not detail:
                 look |= CIRCLE
         label = f"<{styled(text)}{detail and f'<br/>{styled(detail, color=QUIET, size=SMALL)}'}>"
-    elif node.kind == "older":
+    elif node.kind == "fold":
         label = f"<{styled(f'… {left_out:,} older nodes, not drawn', color=QUIET)}>"
     else:
         label = box_label(node)
@@ -238,7 +239,7 @@ def node_statement(node: Node, left_out: int = 0) -> str:
 def _tooltip(node: Node) -> str:
     what = node.function if node.kind == "operation" else node.kind
     words = (what or "", clean(node.name or "", 200), "" if node.shape is None else str(node.shape), node.dtype or "")
-    return " ".join(filter(None, words)) if node.kind != "older" else "older nodes"
+    return " ".join(filter(None, words)) if node.kind != "fold" else "older nodes"
 
 
 def tag_statement(id: str, source: Node) -> str:
@@ -255,7 +256,7 @@ def tag_statement(id: str, source: Node) -> str:
 def edge_statement(start: str, edge: Edge, source: Node, labelled: bool = True, side: str = "") -> str:
     """Return the line of DOT that draws an edge, from `source` or from a tag that stands for it, to a side."""
     look: Attributes = {}
-    if source.kind == "older":
+    if source.kind == "fold":
         look["style"] = "dashed"
     if alarm_text(source.values):
         look["color"] = ALARM

@@ -4,6 +4,10 @@ Owns: `Graph` and its parts, and the walk over the tape that makes one.
 Must not own: how a thing is drawn (`dot.py`), or a reference to an array or a node of the tape: a picture must not keep
 a computation alive.
 Read next: `signs.py`, which writes an operation down; `dot.py`.
+
+`graph(t, max_nodes=200, depth=None, backward=False, to=None)` returns a `Graph`: nodes, edges and scopes with what is
+written below of each, as plain data that JSON can hold. `max_nodes=None` returns the whole, nothing folded.
+`arrays(t, backward=False)` returns the arrays themselves: of each id in the whole graph its value and its gradient.
 """
 
 from __future__ import annotations
@@ -20,7 +24,8 @@ from microgradnd.tape import Leaf, Operation
 from microgradnd.tensor import Tensor
 from microgradnd.viz import signs
 
-Kind = Literal["parameter", "input", "operation", "result", "older"]
+Kind = Literal["parameter", "input", "constant", "operation", "result", "fold"]
+ScopeKind = Literal["module", "scope", "repeat", "stretch"]
 Thing = tape.Node | int  # what can become a node of the graph; an array that is no variable goes by its id()
 Numbers = Any  # a number, or nested lists of them
 
@@ -64,23 +69,34 @@ class Node:
     Attributes
     ----------
     id : str
-        The same in every drawing of the same computation: counted along its topological order.
+        The same in every drawing of the same computation, before and after `backward()`, folded or not: `n12` is the
+        thirteenth variable or operation in the order of the program, `n12_0` the array that is its first argument,
+        `result` the tensor that was asked for, and a fold has the id of the scope that it stands for.
     kind : str
-        "parameter" (a leaf that requires a gradient), "input" (any other array that was put in), "operation", "result"
-        (the tensor that was asked for), or "older" (stands for the nodes that were left out).
+        "parameter" (a leaf that requires a gradient), "input" (a leaf that doesn't), "constant" (an array that is no
+        variable), "operation", "result" (the tensor that was asked for), or "fold" (one node for a whole scope).
     name : str or None
-        What the user called it.
+        What the user called it; of a fold its scope's path.
     text, detail : str
         An operation as mathematics writes it, with the constants that belong to it: `@`, `× 2`; and the options of the
-        call: `axis=0`.
+        call: `axis=0`. Of a fold its scope's label, and what is in it.
     function : str or None
         The name of an operation's function.
     shape, dtype : tuple of int and str, or None
-        Of the array; None for a function with several results.
+        Of the array; None for a function with several results, and for a fold.
     values, grad : Values or None
-        The numbers, where the tape still has them, and those of the gradient, where there is one.
+        The numbers, where the tape still has them, and those of the gradient, where there is one. Of a fold: the
+        gradients of the parameters in it taken together, and the values only where one of them isn't finite.
     scope : tuple of str
-        The paths of the modules that it belongs to, outermost first: `("encoder", "encoder.0")`.
+        The ids of the scopes that it lies in (keys of `Graph.scopes`), outermost first.
+    line : tuple of str and int, or None
+        File and line of the user's code that made it, where that was recorded.
+    memory : int
+        How many bytes its array takes; of a fold, the arrays of its operations together.
+    members : int
+        How many operations it stands for: 1, but for a fold; 0 for what isn't computed.
+    parameters : int
+        How many numbers it holds that are trained.
     """
 
     id: str
@@ -94,15 +110,67 @@ class Node:
     values: Values | None = None
     grad: Values | None = None
     scope: tuple[str, ...] = ()
+    line: tuple[str, int] | None = None
+    memory: int = 0
+    members: int = 0
+    parameters: int = 0
 
 
 @dataclass(frozen=True)
 class Edge:
-    """A value on its way: node `source` is argument number `position` of node `target`."""
+    """A value on its way: node `source` is argument number `position` of node `target`.
+
+    Attributes
+    ----------
+    rule : str
+        The derivative that flows back along it, as the table has it: `g * np.cos(x)`. Empty where none flows.
+    summed : tuple of int
+        The axes of the target over which that derivative is summed, since the argument was broadcast along them.
+    grad : Values or None
+        The derivative itself, where the graph was made with `backward=True` and the tape still has the arrays.
+    carried : bool
+        Whether it goes from one copy of a repeated scope to the next one: in the folded picture, backwards.
+    """
 
     source: str
     target: str
     position: int = 0
+    rule: str = ""
+    summed: tuple[int, ...] = ()
+    grad: Values | None = None
+    carried: bool = False
+
+
+@dataclass(frozen=True)
+class Scope:
+    """A part of the computation that belongs together, to be framed, or folded to one node.
+
+    Attributes
+    ----------
+    id : str
+        Its key in `Graph.scopes`: the path, with `#2` behind it for the second call of the same module.
+    parent : str
+        The id of the scope that it lies in; empty for an outermost one.
+    kind : str
+        "module" (a call of an `nn.Module`), "scope" (a `with mg.scope(...)`), "repeat" (a part of a loop), or "stretch"
+        (operations that were recorded one after another, for want of anything better).
+    path : str
+        What the user knows it by: `encoder.layers.3`; empty for an outermost module.
+    label : str
+        What it is: `Linear(3, 32)`, `attention`.
+    repeat : int
+        How many copies of it in a row it stands for: what it shows is the first.
+    last : str
+        The path of the last of these copies.
+    """
+
+    id: str
+    parent: str
+    kind: ScopeKind
+    path: str
+    label: str
+    repeat: int = 1
+    last: str = ""
 
 
 @dataclass(frozen=True)
@@ -115,12 +183,19 @@ class Graph:
         In topological order: operands before their results.
     edges : list of Edge
         By target, in the order of its arguments.
-    left_out : int
-        How many nodes the one of kind "older" stands for.
+    scopes : dict of str to Scope
+        Outer ones before those within them. Folded ones are not among them: they are nodes of the same id.
+    notes : list of str
+        What a reader of the picture should know about it, in sentences: above all what was folded.
+    operations : int
+        How many there are, folded or not.
     """
 
     nodes: list[Node] = field(default_factory=list)
     edges: list[Edge] = field(default_factory=list)
+    scopes: dict[str, Scope] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    operations: int = 0
     left_out: int = 0
 
 
@@ -171,7 +246,7 @@ def graph(t: Tensor, max_nodes: int | None = 200) -> Graph:
     order = topological(last)
     kept, dropped = _newest(order, max_nodes)
     ids: dict[Thing, str] = {}
-    nodes = [Node("older", "older")] if dropped else []
+    nodes = [Node("older", "fold")] if dropped else []
     edges: list[Edge] = []
     for number, node in enumerate(order):
         if node not in kept:
