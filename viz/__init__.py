@@ -2,11 +2,22 @@
 
 Owns: the public names, nothing else.
 Must not own: any code.
-Read next: `graph.py`, the model that is made from the tape; `dot.py`, how it looks; `render.py`, which makes files.
+Read next: `graph.py`, the model that is made from the tape; `dot.py`, how it looks; `render.py`, which makes files;
+`plots.py`, pictures of training.
 
 Nothing but NumPy is imported until a picture is asked for.
 """
 
+from microgradnd.viz.plots import gradient_norms, plot_fit, plot_gradients, plot_history, plot_surface
 from microgradnd.viz.render import draw, save
 
-__all__ = ["draw", "save"]
+__all__ = [
+    "draw",
+    "gradient_norms",
+    "graph",
+    "plot_fit",
+    "plot_gradients",
+    "plot_history",
+    "plot_surface",
+    "save",
+]
