@@ -38,7 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "compiler": set(ENGINE),
     "nn": set(ENGINE),
     "optim": set(ENGINE),
-    "viz": {*ENGINE, "nn", "optim"},
+    "viz": {*ENGINE, "modes", "nn", "optim"},
 }
 
 
