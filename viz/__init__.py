@@ -14,7 +14,6 @@ from microgradnd.viz.render import draw, save
 __all__ = [
     "draw",
     "gradient_norms",
-    "graph",
     "plot_fit",
     "plot_gradients",
     "plot_history",
