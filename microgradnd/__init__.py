@@ -12,6 +12,7 @@ from microgradnd import nn, optim, rules
 from microgradnd.modes import detect_anomaly, enable_grad, no_grad
 from microgradnd.recompute import checkpoint
 from microgradnd.registry import defjvp, defvjp, primitive
+from microgradnd.scopes import scope
 from microgradnd.tensor import Tensor, tensor
 from microgradnd.transforms import elementwise_grad, grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 
@@ -38,6 +39,7 @@ __all__ = [
     "optim",
     "primitive",
     "rules",
+    "scope",
     "tensor",
     "testing",
     "value_and_grad",

@@ -8,17 +8,19 @@ Read next: `tensor.py`.
 from __future__ import annotations
 
 import contextlib
+import functools
 import weakref
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from microgradnd.lines import quoted_line, user_line
 from microgradnd.registry import Function, name_of
 from microgradnd.tape import Operation, describe, mode
 
 
-class _Recording(contextlib.ContextDecorator):
+class Recording(contextlib.ContextDecorator):
     """Sets how this thread records, and restores it; one object may be entered recursively, and by several threads."""
 
     record: Callable[..., Operation] | None = Operation
@@ -39,7 +41,7 @@ class _Recording(contextlib.ContextDecorator):
         mode.record, mode.anomaly = mode.outer.pop()
 
 
-class no_grad(_Recording):
+class no_grad(Recording):
     """Record nothing, in this thread, while it is entered; under it, `w -= lr * w.grad` updates a leaf in place.
 
     Examples
@@ -54,7 +56,7 @@ class no_grad(_Recording):
     record = None
 
 
-class enable_grad(_Recording):
+class enable_grad(Recording):
     """Record again, in this thread, within a `no_grad`.
 
     Examples
@@ -67,11 +69,12 @@ class enable_grad(_Recording):
     """
 
 
-class detect_anomaly(_Recording):
+class detect_anomaly(Recording):
     """Find the first NaN or Inf, in this thread, while it is entered; slow, for debugging.
 
     Every recorded result and every cotangent is checked, and the arrays on the tape are locked until the context
-    is left, so that writing to one behind the tape's back raises NumPy's "read-only" error.
+    is left, so that writing to one behind the tape's back raises NumPy's "read-only" error. Each operation also notes
+    which line of the user's code it comes from, for messages and pictures.
 
     Raises
     ------
@@ -86,23 +89,38 @@ class detect_anomaly(_Recording):
     >>> with mg.detect_anomaly(), np.errstate(divide="ignore"):
     ...     np.log(x)
     Traceback (most recent call last):
-    FloatingPointError: log made a NaN or Inf of shape (2,) from finite arguments
+    FloatingPointError: log made a NaN or Inf of shape (2,) from finite arguments (..., line 2: np.log(x))
     """
 
     def __init__(self) -> None:
         self.locked: list[weakref.ref[Any]] = []
 
-    def record(
-        self, function: Function, args: tuple[Any, ...], kwargs: dict[str, Any], parents: tuple[Any, ...], out: Any
+    def __enter__(self) -> None:
+        record = mode.record
+        super().__enter__()
+        if mode.trace is None:
+            mode.record = functools.partial(self.checked, record or Operation)
+
+    def checked(
+        self,
+        record: Callable[..., Operation],
+        function: Function,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        parents: tuple[Any, ...],
+        out: Any,
     ) -> Operation:
-        node = Operation(function, args, kwargs, parents, out)
+        """Record a call as without this context, and check its result."""
+        node = record(function, args, kwargs, parents, out)
+        note = node.annotate()
+        note.line = note.line or user_line()
         if not _finite(out):
             made = (
                 f"made a NaN or Inf of shape {node.shape} from finite"
                 if all(map(_finite, args))
                 else "was given a NaN or Inf in its"
             )
-            raise FloatingPointError(f"{name_of(function)} {made} arguments")
+            raise FloatingPointError(f"{name_of(function)} {made} arguments{quoted_line(note.line)}")
         for array in (*args, out):
             if isinstance(array, np.ndarray) and array.flags.writeable:
                 array.flags.writeable = False
@@ -111,8 +129,9 @@ class detect_anomaly(_Recording):
 
     def anomaly(self, g: Any, node: Operation) -> None:
         if not _finite(g):
+            line = quoted_line(node.note.line if node.note else None)
             raise FloatingPointError(
-                f"the derivative of {name_of(node.function)} made a NaN or Inf, for {describe(node)}"
+                f"the derivative of {name_of(node.function)} made a NaN or Inf, for {describe(node)}{line}"
             )
 
     def __exit__(self, *details: object) -> None:

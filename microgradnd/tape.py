@@ -53,15 +53,19 @@ class Leaf:
 
 
 class Note:
-    """What a user attached to one operation: most have none, so an operation has one slot for all of it."""
+    """What is known of one operation beside the call: most have none, so an operation has one slot for all of it.
 
-    __slots__ = ("grad", "hooks", "name", "retain_grad")
+    A mark is (position, module, name). That of a `mg.scope` has no module, and is on each operation that was recorded
+    in it. That of a module's call, a weak reference to the module and its class's name, is on what the call returned:
+    within it lies what leads there and is newer than the position.
+    """
 
-    def __init__(self) -> None:
-        self.name: str | None = None
-        self.grad: Any = None
-        self.retain_grad = False
-        self.hooks: dict[object, Callable[[Any], Any]] | None = None
+    name: str | None = None
+    grad: Any = None
+    retain_grad = False
+    hooks: dict[object, Callable[[Any], Any]] | None = None
+    marks: tuple[tuple[int, Any, str], ...] = ()
+    line: tuple[str, int] | None = None  # of the user's code, where somebody asked for it
 
 
 class Operation:
@@ -285,10 +289,10 @@ def backward(
             continue
         if lift is not None and mode.trace is not None:
             mode.trace.arrived(node, g)
-        if node.note is not None:
-            g = run_hooks(node.note.hooks, g)
-            if node.note.retain_grad:
-                node.note.grad = g
+        if (note := node.note) is not None:
+            g = run_hooks(note.hooks, g) if note.hooks else g
+            if note.retain_grad:
+                note.grad = g
         function, out, position, kwargs = node.function, node.out, node.position, node.kwargs
         args: Any = node.args or arrays_of(node)
         values = args

@@ -13,9 +13,7 @@ from __future__ import annotations
 
 import ast
 import linecache
-import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path as FilePath
 from typing import Any
 
 import numpy as np
@@ -23,6 +21,7 @@ import numpy as np
 from microgradnd import primitives
 from microgradnd.compiler.passes import uniform
 from microgradnd.compiler.program import Program, Step, Value
+from microgradnd.lines import quoted_line, user_line
 from microgradnd.registry import Results
 from microgradnd.tape import Leaf, Node, Operation, mode
 from microgradnd.tensor import Tensor, wrap
@@ -32,7 +31,6 @@ KEPT = {  # primitives that source has a spelling of its own for
     *(primitives.identity, primitives.astype, primitives.select, primitives.getitem),
     *(primitives.concatenate, primitives.expand, primitives.scatter, primitives.setitem),
 }
-PACKAGE = str(FilePath(__file__).parents[1])
 
 
 class TraceError(TypeError):
@@ -90,8 +88,7 @@ class Recorder:
 
     def refusal(self, what: str) -> TraceError:
         """Return the error for looking at a value while the program that will compute it is being written."""
-        where = user_line()
-        line = f" ({where[0]}, line {where[1]}: {linecache.getline(*where).strip()})" if where else ""
+        line = quoted_line(user_line())
         return TraceError(
             f"{what} of a value inside a compiled function{line}: the program is written once, for all values, so it "
             f"can't depend on this one. Choose between arrays with np.where, compute with the Tensor itself, or give "
@@ -115,19 +112,6 @@ class Recorder:
         """Let a variable stand for a new value, for the rest of the trace."""
         self.assigned.setdefault(id(variable), (variable, variable._node, variable._data))
         variable._data, variable._node = value._data, value._node
-
-
-def user_line() -> tuple[str, int] | None:
-    """Return file and line of the user's code that is being executed; None in a backward pass, which nobody wrote."""
-    frame = sys._getframe(2)
-    while frame is not None:
-        code = frame.f_code
-        if not code.co_filename.startswith(PACKAGE):
-            return code.co_filename, frame.f_lineno
-        if code.co_name == "backward" and code.co_filename.endswith("tape.py"):
-            return None
-        frame = frame.f_back  # type: ignore[assignment]
-    return None
 
 
 class Traced:

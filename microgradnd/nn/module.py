@@ -11,12 +11,14 @@ module. A path is the attribute names from the outermost module, joined by dots:
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from microgradnd.tape import Operation, next_position
 from microgradnd.tensor import Tensor, tensor
 
 CONTAINERS = (list, tuple, dict)
@@ -380,8 +382,24 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} has no forward(); write one, which takes what a call takes")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Return forward(*args, **kwargs)."""
-        return self.forward(*args, **kwargs)
+        """Return forward(*args, **kwargs); what was recorded in it is marked as this module's, for pictures."""
+        start = next_position()
+        out = self.forward(*args, **kwargs)
+        if type(out) is Tensor:
+            node = out._node
+            if type(node) is Operation and node.position > start:
+                note = node.note or node.annotate()
+                note.marks += ((start, weakref.ref(self), type(self).__name__),)
+        elif isinstance(out, CONTAINERS):
+            self._mark(out, start)
+        return out
+
+    def _mark(self, outputs: Any, start: int) -> None:
+        for out in outputs.values() if isinstance(outputs, dict) else outputs:
+            if isinstance(out, CONTAINERS):
+                self._mark(out, start)
+            elif isinstance(out, Tensor) and isinstance(out._node, Operation) and out._node.position > start:
+                out._node.annotate().marks += ((start, weakref.ref(self), type(self).__name__),)
 
     def __flatten__(self) -> tuple[list[Any], Callable[[Sequence[Any]], Module]]:
         """Return the parameters, and a function that makes a module like this one with others in their place.

@@ -1,0 +1,77 @@
+"""Names for parts of a computation, for pictures and tables.
+
+Owns: `scope`.
+Must not own: how scopes are drawn (`microgradnd.viz`), or the scopes of modules (`nn/module.py` marks their calls).
+Read next: `modes.py`, whose contexts this one is like.
+
+Outside of any scope nothing is recorded for them: entering one exchanges the function that records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from microgradnd.lines import user_line
+from microgradnd.modes import Recording
+from microgradnd.tape import Operation, mode, next_position
+
+
+class scope(Recording):
+    """Give what is computed while it is entered a name, under which pictures and tables show it together.
+
+    Parameters
+    ----------
+    name : str
+        What it is called. Scopes may lie in one another, and in the calls of modules.
+    lines : bool
+        Whether to note for each operation which line of the user's code it comes from, at about 1 us each.
+
+    Raises
+    ------
+    TypeError
+        If the name isn't a string.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import microgradnd as mg
+    >>> from microgradnd.viz.graph import graph
+    >>> w = mg.tensor([1.0, 2.0], requires_grad=True, name="w")
+    >>> with mg.scope("energy"):
+    ...     energy = np.sum(w**2)
+    >>> [(node.text, node.scope) for node in graph(energy).nodes if node.kind == "operation"]
+    [('x²', ('energy',)), ('Σ', ('energy',))]
+    """
+
+    def __init__(self, name: str, lines: bool = False) -> None:
+        if not isinstance(name, str):
+            raise TypeError(f"mg.scope() takes the name of a part of the computation, a str, not {name!r}")
+        self.name = name
+        self.lines = lines
+
+    def __enter__(self) -> None:
+        record = mode.record
+        super().__enter__()
+        mode.record = record  # not on again within a no_grad
+        if record is not None and mode.trace is None:
+            mode.record = Marking(record, (next_position(), None, self.name), self.lines)
+
+
+class Marking:
+    """Records as another does, and marks each operation."""
+
+    __slots__ = ("lines", "mark", "record")
+
+    def __init__(self, record: Callable[..., Operation], mark: tuple[int, Any, str], lines: bool) -> None:
+        self.record = record
+        self.mark = mark
+        self.lines = lines
+
+    def __call__(self, *call: Any) -> Operation:
+        node = self.record(*call)
+        note = node.annotate()
+        note.marks = (*note.marks, self.mark)
+        if self.lines and note.line is None:
+            note.line = user_line()
+        return node
