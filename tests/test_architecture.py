@@ -39,7 +39,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "testing": set(ENGINE),
     "compiler": {*ENGINE, "lines"},
     "nn": set(ENGINE),
-    "optim": set(ENGINE),
+    "optim": {*ENGINE, "assignment", "modes"},
     "viz": {*ENGINE, "modes", "nn", "optim"},
 }
 

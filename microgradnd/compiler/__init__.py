@@ -8,20 +8,19 @@ Read next: `trace.py`.
 from __future__ import annotations
 
 import functools
-import inspect
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from microgradnd.compiler.arguments import Arguments
 from microgradnd.compiler.buffers import plan
 from microgradnd.compiler.passes import late, optimized, spell
 from microgradnd.compiler.source import HELPERS, Names, fast, readable
 from microgradnd.compiler.trace import Traced
-from microgradnd.tape import Leaf
+from microgradnd.tape import Leaf, mode, next_position
 from microgradnd.tensor import Tensor
-from microgradnd.transforms import flatten, plain
 
 __all__ = ["CacheInfo", "Compiled", "compile"]
 
@@ -51,15 +50,30 @@ class Entry:
             text = readable(program, name, names)
         self.program = program
         self.constants = names.constants
+        numbers = {value: i for i, value in enumerate(program.inputs)}
+        self.updated = [numbers[value] for value in program.updates]
         helpers = "".join(f"{HELPERS[helper]}\n\n" for helper in HELPERS if helper in names.helpers)
         self.source = f"import numpy as np\n\n\n{helpers}{allocation(buffers)}{text}"
         namespace: dict[str, Any] = dict(names.constants)
         exec(builtins_compile(self.source, f"<compiled {name}>", "exec"), namespace)
         self.function = namespace[name]
 
-    def captured(self) -> list[Any]:
-        """Return the arrays of the surrounding program as they are now."""
-        return [thing.data if isinstance(thing, Leaf) else thing for thing in self.traced.captured]
+    def run(self, arrays: list[Any], owners: Sequence[Tensor | None]) -> Any:
+        """Run the program on arrays, and tell the Tensors that hold those it has updated."""
+        captured = self.traced.captured
+        if captured:
+            arrays = arrays + [thing.data if isinstance(thing, Leaf) else thing for thing in captured]
+        results = self.function(*arrays)
+        for i in self.updated:
+            owner = owners[i] if i < len(owners) else captured[i - len(owners)]
+            leaf = owner._node if isinstance(owner, Tensor) else owner
+            if type(leaf) is Leaf:
+                leaf.position = next_position()
+        return results if self.traced.rebuild is None else self.traced.rebuild(list(results))
+
+    def stale(self) -> bool:
+        """Return whether something that the program depends on, beside its inputs, isn't as it was."""
+        return any(thing.__form__() != form for thing, form in self.traced.depends)
 
 
 def builtins_compile(source: str, filename: str, mode: str) -> Any:
@@ -76,6 +90,53 @@ def allocation(buffers: Any) -> str:
     return f"_pool = []\n\n\ndef _allocate():\n    return (\n{rows}    )\n\n\n"
 
 
+class Binding:
+    """The arguments of the latest call, so that the next one with the same objects need not take them apart.
+
+    Arrays are told by shape and dtype, numbers by type; objects that hold variables (a Module, an optimizer), and
+    Tensors, must be the same, in the same form, and hold the same arrays.
+    """
+
+    def __init__(self, args: Sequence[Any], entry: Entry) -> None:
+        self.entry = entry
+        self.key = binding_key(args)
+        self.objects = [(i, arg, arg.__form__()) for i, arg in enumerate(args) if hasattr(arg, "__form__")]
+        self.held = {i: list(arg.__variables__()[0]) for i, arg, _ in self.objects}
+        self.held.update({i: [arg] for i, arg in enumerate(args) if isinstance(arg, Tensor)})
+        inputs = Arguments(args)
+        self.arrays = inputs.arrays()
+        self.owners = [inputs.leaves[i] if isinstance(inputs.leaves[i], Tensor) else None for i in inputs.inputs]
+        places = {i: n for n, i in enumerate(inputs.inputs)}
+        self.variables = [(n, t, t._data) for n, t in enumerate(self.owners) if t is not None]
+        leaf, self.plain = 0, []  # (place among the inputs, number of the argument)
+        for i in range(len(args)):
+            if i not in self.held:
+                if leaf in places:
+                    self.plain.append((places[leaf], i))
+                leaf += 1
+            else:
+                leaf += len(self.held[i])
+
+    def inputs(self, args: Sequence[Any]) -> list[Any] | None:
+        """Return the arrays for the program, or None if something isn't as it was."""
+        for i, thing, form in self.objects:
+            if args[i] is not thing or thing.__form__() != form:
+                return None
+        arrays = self.arrays
+        for _, tensor, array in self.variables:
+            if tensor._data is not array:
+                return None
+        arrays = arrays.copy()
+        for n, i in self.plain:
+            arrays[n] = args[i]
+        return arrays
+
+
+def binding_key(args: Sequence[Any]) -> Any:
+    """Return what tells calls apart quickly; None where only taking the arguments apart does."""
+    return tuple([(a.shape, a.dtype) if type(a) is np.ndarray else float if type(a) is float else id(a) for a in args])
+
+
 class Compiled:
     """A function that runs as NumPy programs, one for each signature of its arguments; made by `compile`."""
 
@@ -87,47 +148,47 @@ class Compiled:
         self._entries: OrderedDict[Any, Entry] = OrderedDict()
         self._hits = self._misses = 0
         self._latest: Entry | None = None
-        self._quick: dict[Any, Entry] = {}  # the latest program of arrays alone, found without taking arguments apart
+        self._binding: Binding | None = None
 
-    def __call__(self, *args: Any) -> Any:
-        quick = tuple([(a.shape, a.dtype) if type(a) is np.ndarray else None for a in args])
-        entry = self._quick.get(quick)
-        if entry is not None:
-            self._hits += 1
-            return entry.function(*args)
-        leaves, rebuild = flatten(args)
-        key = (structure(args), tuple(signature(leaf) for leaf in leaves))
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        binding = self._binding
+        if binding is not None and not kwargs and binding.key == binding_key(args):
+            arrays = binding.inputs(args)
+            if arrays is not None and mode.trace is None and not binding.entry.stale():
+                self._hits += 1
+                return binding.entry.run(arrays, binding.owners)
+        return self._find(args, kwargs)
+
+    def _find(self, args: Any, kwargs: dict[str, Any]) -> Any:
+        """Find the program for a signature, or trace it, and run it."""
+        if mode.trace is not None:  # inside of another compiled function
+            return self.function(*args, **kwargs)
+        arguments = Arguments((*args, kwargs) if kwargs else args)
+        key = arguments.signature
         entry = self._entries.get(key)
-        if entry is None:
-            entry = self._trace(args, leaves, rebuild)
-            self._entries[key] = entry
+        if entry is None or entry.stale():
+            entry = self._entries[key] = self._trace(arguments, bool(kwargs))
             self._misses += 1
             if len(self._entries) > self.maxsize:
                 self._entries.popitem(last=False)
         else:
             self._hits += 1
-            self._entries.move_to_end(key)
+        self._entries.move_to_end(key)
         self._latest = entry
-        if None not in quick and not entry.traced.captured and entry.traced.rebuild is None:
-            self._quick = {quick: entry}
-        arrays = [plain(leaf) for leaf in leaves if is_dynamic(leaf)]
-        results = entry.function(*arrays, *entry.captured())
-        return results if entry.traced.rebuild is None else entry.traced.rebuild(list(results))
+        owners = [arguments.leaves[i] if isinstance(arguments.leaves[i], Tensor) else None for i in arguments.inputs]
+        if not kwargs and all(type(a) in (np.ndarray, float, Tensor) or hasattr(a, "__form__") for a in args):
+            self._binding = Binding(args, entry)
+        return entry.run(arguments.arrays(), owners)
 
-    def _trace(self, args: Any, leaves: Sequence[Any], rebuild: Any) -> Entry:
-        dynamic = [i for i, leaf in enumerate(leaves) if is_dynamic(leaf)]
-        names = input_names(self.function, args)
-
+    def _trace(self, arguments: Arguments, keywords: bool) -> Entry:
         def call(function: Any, inputs: list[Tensor]) -> Any:
-            whole = list(leaves)
-            for i, tensor in zip(dynamic, inputs, strict=True):
-                whole[i] = tensor
-            return function(*rebuild(whole))
+            args = arguments.rebuilt(inputs)
+            return function(*args[:-1], **args[-1]) if keywords else function(*args)
 
-        traced = Traced(self.function, [plain(leaves[i]) for i in dynamic], [names[i] for i in dynamic], call)
-        return Entry(
-            traced, getattr(self.function, "__name__", "program").replace("<lambda>", "program"), self.optimize
-        )
+        leaves = [arguments.leaves[i] for i in arguments.inputs]
+        traced = Traced(self.function, leaves, arguments.names(self.function), call)
+        name = getattr(self.function, "__name__", "program").replace("<lambda>", "program")
+        return Entry(traced, name, self.optimize)
 
     @property
     def source(self) -> str:
@@ -139,55 +200,6 @@ class Compiled:
     def cache_info(self) -> CacheInfo:
         """Return hits, misses, and the largest and present number of programs."""
         return CacheInfo(self._hits, self._misses, self.maxsize, len(self._entries))
-
-
-def is_dynamic(leaf: Any) -> bool:
-    """Return whether an argument is an input of the program; integers, texts and the like are part of it."""
-    return isinstance(leaf, np.ndarray | np.generic | Tensor | float | complex)
-
-
-def signature(leaf: Any) -> Any:
-    """Return what of an argument a program depends on."""
-    if is_dynamic(leaf):
-        value = plain(leaf)
-        return (value.shape, value.dtype) if hasattr(value, "dtype") else type(value)
-    return type(leaf), leaf
-
-
-def structure(tree: Any) -> Any:
-    """Return the form of nested arguments, as something hashable."""
-    if isinstance(tree, tuple | list):
-        return (type(tree), *(structure(part) for part in tree))
-    if isinstance(tree, dict):
-        return (dict, *((key, structure(part)) for key, part in tree.items()))
-    return type(tree) if hasattr(tree, "__flatten__") else None
-
-
-def input_names(function: Callable[..., Any], args: Sequence[Any]) -> list[str]:
-    """Return a name for each leaf of the arguments: that of the parameter, with the path inside of it."""
-    try:
-        parameters = [p.name for p in inspect.signature(function).parameters.values()]
-    except (TypeError, ValueError):
-        parameters = []
-    parameters += [f"x{i}" for i in range(len(parameters), len(args))]
-    names: list[str] = []
-
-    def walk(tree: Any, name: str) -> None:
-        if isinstance(tree, dict):
-            for key, part in tree.items():
-                walk(part, str(key))
-        elif isinstance(tree, tuple | list):
-            for i, part in enumerate(tree):
-                walk(part, f"{name}_{i}")
-        elif hasattr(tree, "__flatten__"):
-            leaves = flatten(tree)[0]
-            names.extend((leaf.name if isinstance(leaf, Tensor) and leaf.name else name) for leaf in leaves)
-        else:
-            names.append(tree.name if isinstance(tree, Tensor) and tree.name else name)
-
-    for parameter, arg in zip(parameters, args, strict=False):
-        walk(arg, parameter)
-    return names
 
 
 def compile(function: Callable[..., Any], *, optimize: bool = True, maxsize: int = 32) -> Compiled:

@@ -25,7 +25,7 @@ from microgradnd.lines import quoted_line, user_line
 from microgradnd.registry import Results
 from microgradnd.tape import Leaf, Node, Operation, mode
 from microgradnd.tensor import Tensor, wrap
-from microgradnd.transforms import flatten
+from microgradnd.transforms import flatten, plain
 
 KEPT = {  # primitives that source has a spelling of its own for
     *(primitives.identity, primitives.astype, primitives.select, primitives.getitem),
@@ -62,6 +62,12 @@ class Recorder:
         self.cotangents: list[tuple[Any, Node]] = []
         self.gradients: dict[Leaf, Any] = {}
         self.assigned: dict[int, tuple[Tensor, Node | None, Any]] = {}
+        self.stands_for: dict[Leaf, Any] = {}  # a leaf made by an update: the node of the value that it was given
+        self.things: dict[int, Any] = {}
+
+    def depends(self, thing: Any) -> None:
+        """Note that the program depends on the form of an object outside."""
+        self.things[id(thing)] = thing
 
     def record(self, function: Any, args: Any, kwargs: Any, parents: Any, out: Any) -> TracedOperation:
         """Record a call as `Operation` does; a derivative passes it if it can and may."""
@@ -82,6 +88,10 @@ class Recorder:
     def arrived(self, node: Node, g: Any) -> None:
         """Note that `g` is the cotangent of a node, for its name; and a leaf's gradient, to put it back in the end."""
         if isinstance(node, Leaf):
+            if node.grad is not None and not isinstance(node.grad, Tensor):
+                raise self.refusal(
+                    f"adding to a gradient that {node.name or 'a tensor'} had before (call zero_grad() first)"
+                )
             self.gradients.setdefault(node, node.grad)
         if isinstance(g, Tensor) and g._node is not None:
             self.cotangents.append((g._node, node))
@@ -111,7 +121,11 @@ class Recorder:
     def assign(self, variable: Tensor, value: Tensor) -> None:
         """Let a variable stand for a new value, for the rest of the trace."""
         self.assigned.setdefault(id(variable), (variable, variable._node, variable._data))
-        variable._data, variable._node = value._data, value._node
+        old, node = variable._node, value._node
+        if type(old) is Leaf and old.requires_grad and not (node is not None and node.requires_grad):
+            leaf = Leaf(value._data, True, old.name)  # an optimizer's step: what was a leaf goes on being one
+            self.stands_for[leaf], node = node, leaf
+        variable._data, variable._node = value._data, node
 
 
 class Traced:
@@ -121,6 +135,8 @@ class Traced:
     ----------
     program : Program
         Its inputs are the arrays among the arguments, then the captured ones.
+    depends : list of (object, form)
+        Modules and optimizers outside, and what the program supposes of them.
     captured : list
         Arrays, and leaves of Tensors, of the surrounding program. They are looked up anew in each call.
     rebuild : callable or None
@@ -130,8 +146,9 @@ class Traced:
     def __init__(self, function: Callable[..., Any], leaves: Sequence[Any], names: Sequence[str], call: Any) -> None:
         recorder = Recorder()
         inputs = [
-            wrap(np.asarray(leaf), Leaf(np.asarray(leaf), np.asarray(leaf).dtype.kind in "fc", name))
+            wrap(array, Leaf(array, array.dtype.kind in "fc" and getattr(leaf, "requires_grad", True), name))
             for leaf, name in zip(leaves, names, strict=True)
+            for array in [np.asarray(plain(leaf))]
         ]
         before = mode.record, mode.trace
         mode.record, mode.trace = recorder.record, recorder
@@ -139,11 +156,13 @@ class Traced:
             result = call(function, inputs)
         finally:
             mode.record, mode.trace = before
-            final = {id(v): (v._node, v) for v, _, _ in recorder.assigned.values()}
+            final = {id(v): (v._node, v._data) for v, _, _ in recorder.assigned.values()}
             for variable, node, data in recorder.assigned.values():
                 variable._node, variable._data = node, data
             for leaf, gradient in recorder.gradients.items():
                 leaf.grad = gradient
+        self.depends = [(thing, thing.__form__()) for thing in recorder.things.values()]
+        self.stands_for = recorder.stands_for
         self.captured: list[Any] = []
         self.values: dict[Any, Value] = {}
         self.input_values = [self.value_of_leaf(t._node, name) for t, name in zip(inputs, names, strict=True)]
@@ -154,7 +173,7 @@ class Traced:
             if isinstance(target, Value) and target.name is None and isinstance(source, Value) and source.name:
                 target.name = f"grad_{source.name}"
         updates = {
-            self.values[node]: self.values[final[key][0]]
+            self.values[node]: self.argument(final[key][1], final[key][0])
             for key, (_, node, _) in recorder.assigned.items()
             if node in self.values and final[key][0] is not node
         }
@@ -235,6 +254,8 @@ class Traced:
             if isinstance(arg, np.ndarray) and not is_immutable(arg):
                 return self.capture(arg, arg)
             return arg
+        if parent in self.stands_for:
+            return self.argument(arg, self.stands_for[parent])
         if parent not in self.values:
             assert isinstance(parent, Leaf)
             return self.capture(parent, parent.data)

@@ -1,7 +1,7 @@
 """Module: an object that holds parameters and other modules, and knows them by their paths.
 
-Owns: registration by attribute, the walks over what is registered, and the tree protocol that lets `mg.grad` take a
-module for an argument.
+Owns: registration by attribute, the walks over what is registered, and the tree protocols that let `mg.grad` and
+`mg.compile` take a module for an argument.
 Must not own: any layer (`layers.py`), or what a layer computes (`functional.py`).
 Read next: `layers.py`.
 
@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
-from microgradnd.tape import Operation, next_position
+from microgradnd.tape import Operation, mode, next_position
 from microgradnd.tensor import Tensor, tensor
 
 CONTAINERS = (list, tuple, dict)
@@ -68,6 +68,18 @@ def as_value(parameter: Tensor) -> Tensor:
     return value
 
 
+def form_of(kind: str | None, value: Any) -> Any:
+    """Return what stands for an attribute in the form of its module."""
+    if kind == "module":
+        return value.__form__()
+    if kind == "parameter":
+        return None
+    if isinstance(value, CONTAINERS):
+        parts = value.items() if isinstance(value, dict) else enumerate(value)
+        return (type(value), *((key, form_of(None, part)) for key, part in parts))
+    return (type(value), value) if isinstance(value, int | float | str | None) else id(value)
+
+
 class Module:
     """A part of a network: subclass it, assign parameters and modules to attributes, and write `forward`.
 
@@ -100,6 +112,8 @@ class Module:
     """
 
     training = True
+    _changes = 0  # how often an attribute of any module was set
+    _formed: tuple[int, Any] = (-1, None)  # the form, and how many changes there had been when it was made
     _is_rebuilt = False  # whether a transform made it, so that its parameters belong to that transform
     _kinds: dict[str, str]  # attribute name -> "parameter", "buffer" or "module", in the order of registration
 
@@ -112,6 +126,7 @@ class Module:
     # Registration
 
     def __setattr__(self, name: str, value: Any) -> None:
+        Module._changes += 1
         if isinstance(value, Module):
             self._register(name, "module", value)
         elif is_parameter(value):
@@ -136,6 +151,7 @@ class Module:
             object.__setattr__(self, name, value)
 
     def __delattr__(self, name: str) -> None:
+        Module._changes += 1
         self._kinds.pop(name, None)
         object.__delattr__(self, name)
 
@@ -383,6 +399,8 @@ class Module:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Return forward(*args, **kwargs); what was recorded in it is marked as this module's, for pictures."""
+        if mode.trace is not None and not self._is_rebuilt:
+            mode.trace.depends(self)
         start = next_position()
         out = self.forward(*args, **kwargs)
         if type(out) is Tensor:
@@ -408,18 +426,34 @@ class Module:
         return is such a module of arrays. Buffers and everything else are shared with this one. Like any argument of a
         transform the module is a value there: `backward()` on what they return doesn't reach its parameters.
         """
+        parameters, rebuild = self.__variables__()
+        return parameters if self._is_rebuilt else [as_value(p) for p in parameters], rebuild
+
+    def __variables__(self) -> tuple[list[Any], Callable[[Sequence[Any]], Module]]:
+        """Return the parameters themselves, and a function that makes a module like this one with others."""
         parameters = list(self.parameters())
-        leaves = parameters if self._is_rebuilt else [as_value(p) for p in parameters]
 
         def rebuild(new: Sequence[Any]) -> Module:
             return self._rebuilt({id(old): n for old, n in zip(parameters, new, strict=True)}, {})
 
-        return leaves, rebuild
+        return parameters, rebuild
+
+    def __form__(self) -> Any:
+        """Return what a compiled program of this module depends on beside the parameters' values, hashable.
+
+        That is the classes and the plain attributes of all modules in it, and which objects the other attributes are.
+        """
+        changes, form = self._formed
+        if changes != Module._changes:
+            parts = [(name, self._kinds.get(name), value) for name, value in vars(self).items() if name != "_formed"]
+            form = (type(self), *((name, kind, form_of(kind, value)) for name, kind, value in parts))
+            object.__setattr__(self, "_formed", (Module._changes, form))
+        return form
 
     def _rebuilt(self, new: dict[int, Any], done: dict[Module, Module]) -> Module:
         if self not in done:
             copy = done[self] = object.__new__(type(self))
-            vars(copy).update(vars(self), _kinds=dict(self._kinds), _is_rebuilt=True)
+            vars(copy).update(vars(self), _kinds=dict(self._kinds), _is_rebuilt=True, _formed=(-1, None))
             for name, kind in self._kinds.items():
                 value = getattr(self, name)
                 if kind == "parameter":

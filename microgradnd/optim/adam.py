@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from microgradnd.optim.optimizer import Optimizer, between, positive
+from microgradnd.tape import mode
 from microgradnd.tensor import Tensor
 
 
@@ -81,8 +82,20 @@ class Adam(Optimizer):
         """Return the arguments of `configure` as they are now."""
         return {"lr": self.lr, "betas": self.betas, "eps": self.eps, "weight_decay": self.weight_decay}
 
+    def formula(self, g: Any, t: Any, exp_avg: Any, exp_avg_sq: Any) -> tuple[Any, ...]:
+        """Return the t-th step, and the new moments, in a function that is being compiled."""
+        beta1, beta2 = self.betas
+        m = exp_avg + (g - exp_avg) * (1 - beta1)
+        v = exp_avg_sq * beta2 + g * (1 - beta2) * g
+        step_size = self._rate / (1 - np.float_power(beta1, t))
+        root = np.sqrt(1 - np.float_power(beta2, t))
+        return m * step_size.astype(g.dtype) / (np.sqrt(v) / root.astype(g.dtype) + self.eps), m, v
+
     def step(self) -> None:
         """Update the parameters that have a gradient, in place."""
+        if mode.trace is not None:
+            self._record()
+            return
         beta1, beta2 = self.betas
         for flat in self._flats:
             live = flat.gather(self.weight_decay)

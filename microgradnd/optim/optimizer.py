@@ -1,6 +1,7 @@
 """What the optimizers share: the parameters, laid end to end.
 
-Owns: checks of the parameters, their gradients as one vector, the update in place, and the optimizers' state.
+Owns: checks of the parameters, their gradients as one vector, the update in place, the optimizers' state, and the step
+as it is recorded in a compiled function.
 Must not own: an update formula (`sgd.py`, `adam.py`).
 Read next: `sgd.py`.
 
@@ -13,11 +14,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from microgradnd.assignment import variable
+from microgradnd.modes import no_grad
+from microgradnd.tape import mode
 from microgradnd.tensor import Tensor
 
 Array = npt.NDArray[Any]
@@ -32,10 +36,12 @@ class Flat:
     Attributes
     ----------
     parameters : list of Tensor
-    counts : list of int
+    counts : array of int
         How many steps each parameter has taken.
     vectors : list of array
         The gradients, which the formula turns into steps, then the state, by the names that it was made with.
+    variables : list of Tensor
+        The state and the counts, as what a compiled function updates.
     """
 
     def __init__(self, parameters: list[Tensor], states: Sequence[str]) -> None:
@@ -46,7 +52,7 @@ class Flat:
         views = [[v[place].reshape(p.shape) for p, place in zip(parameters, places, strict=True)] for v in vectors]
         real = vectors[0].real.dtype
         self.parameters = parameters
-        self.counts = [0] * len(parameters)
+        self.counts = np.zeros(len(parameters), int)
         self.gradients = views[0]
         self.states = dict(zip(states, views[1:], strict=True))
         self.vectors = [v.view(real) for v in vectors]
@@ -54,6 +60,33 @@ class Flat:
         self.places = places
         self.scratch = np.empty(min(len(self.vectors[0]), CHUNK), real)
         self.whole = self.chunks([slice(0, ends[-1])])
+        arrays = {**dict(zip(states, self.vectors[1:], strict=True)), "steps": self.counts}
+        self.variables = [variable(Tensor, array, False, name) for name, array in arrays.items()]
+
+    def of(self, parameters: list[Tensor], variables: list[Tensor]) -> Flat:
+        """Return the same layout of other parameters and variables."""
+        copy = object.__new__(Flat)
+        vars(copy).update(vars(self), parameters=parameters, variables=variables)
+        return copy
+
+    def lay(self, g: Any) -> Any:
+        """Return a gradient in a compiled function as a vector of real numbers."""
+        return np.reshape(g if self.width == 1 else np.stack([np.real(g), np.imag(g)], -1), (-1,))
+
+    def shaped(self, vector: Any, shape: tuple[int, ...]) -> Any:
+        """Undo `lay`."""
+        if self.width == 1:
+            return np.reshape(vector, shape)
+        pairs = np.reshape(vector, (*shape, 2))
+        return pairs[..., 0] + 1j * pairs[..., 1]
+
+    def real_place(self, i: int) -> slice:
+        """Return where a parameter is in the vectors of real numbers."""
+        return slice(self.places[i].start * self.width, self.places[i].stop * self.width)
+
+    def agree(self) -> bool:
+        """Return whether all parameters have taken the same number of steps."""
+        return len(set(self.counts.tolist())) == 1
 
     def chunks(self, places: Iterable[slice]) -> list[list[Array]]:
         """Return, for each chunk of some places, that part of each vector, and scratch of the same size."""
@@ -93,14 +126,15 @@ class Flat:
 
     def advance(self, live: list[int]) -> Iterator[tuple[int, list[list[Array]]]]:
         """Count a step, and yield the number of the step and the chunks that take it: all of them, if they agree."""
-        counts = self.counts
-        for i in live:
-            counts[i] += 1
-        if len(live) == len(counts) and len(set(counts)) == 1:
-            yield counts[0], self.whole
+        if len(live) == len(self.counts):
+            self.counts += 1
+        else:
+            self.counts[live] += 1
+        if len(live) == len(self.counts) and self.agree():
+            yield self.counts.item(0), self.whole
         else:
             for i in live:
-                yield counts[i], self.chunks([self.places[i]])
+                yield self.counts.item(i), self.chunks([self.places[i]])
 
     def subtract(self, live: list[int]) -> None:
         """Take the steps."""
@@ -128,6 +162,14 @@ class Optimizer:
     """
 
     configure: Callable[..., None]  # checks the settings, and takes them over
+    _rate: Tensor  # the learning rate, as what a compiled function reads
+    formula: Callable[..., tuple[Any, ...]]  # the step and the new state, from a gradient, a step count and the state
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        # Here and not in __init__, so that a formula may set its learning rate before or after super().__init__().
+        optimizer = super().__new__(cls)
+        optimizer._rate = variable(Tensor, np.zeros(()), False, "lr")
+        return optimizer
 
     def __init__(self, params: Iterable[Tensor], states: Sequence[str]) -> None:
         self.params = checked(type(self).__name__, params)
@@ -136,6 +178,21 @@ class Optimizer:
             by_dtype.setdefault(parameter.dtype, []).append(parameter)
         self._flats = [Flat(parameters, states) for parameters in by_dtype.values()]
         self._states = states
+
+    @property
+    def keeps_state(self) -> bool:
+        """Whether the formula needs what it kept from the step before."""
+        return True
+
+    @property
+    def lr(self) -> float:
+        """The learning rate, which can be changed between steps."""
+        return self._lr
+
+    @lr.setter
+    def lr(self, value: float) -> None:
+        self._lr = value
+        self._rate.data[...] = value
 
     def settings(self) -> dict[str, Any]:
         """Return the arguments of `configure` as they are now."""
@@ -150,12 +207,73 @@ class Optimizer:
         for parameter in self.params:
             parameter.grad = None
 
+    # In a compiled function
+
+    def __variables__(self) -> tuple[list[Tensor], Callable[[Sequence[Any]], Optimizer]]:
+        """Return what a step reads and updates, and a function that makes an optimizer like this one of others."""
+
+        def rebuild(new: Sequence[Any]) -> Optimizer:
+            rest = iter(new)
+            of = {id(parameter): next(rest) for parameter in self.params}
+            copy = object.__new__(type(self))
+            flats = [
+                flat.of([of[id(p)] for p in flat.parameters], [next(rest) for _ in flat.variables])
+                for flat in self._flats
+            ]
+            vars(copy).update(vars(self), params=list(of.values()), _flats=flats, _rate=next(rest))
+            return copy
+
+        return [*self.params, *(v for flat in self._flats for v in flat.variables), self._rate], rebuild
+
+    def __form__(self) -> Any:
+        """Return what a compiled step depends on beside the values of the variables, hashable."""
+        settings = tuple((name, value) for name, value in self.settings().items() if name != "lr")
+        return type(self), settings, tuple(flat.agree() for flat in self._flats)
+
+    def _record(self) -> None:
+        """Take a step in a function that is being compiled: the formula on Tensors, for the same arrays."""
+        mode.trace.depends(self)
+        with no_grad():
+            for flat in self._flats:
+                live = [i for i, parameter in enumerate(flat.parameters) if parameter.grad is not None]
+                if not self.keeps_state:
+                    for i in live:
+                        parameter = flat.parameters[i]
+                        parameter -= self.formula(self._decayed(parameter), None)[0]
+                    continue
+                *states, steps = flat.variables
+                everyone = range(len(flat.parameters))
+                together = len(live) == len(everyone) and flat.agree()
+                one = 1 if len(live) == len(everyone) else np.stack([int(i in live) for i in everyone])
+                mode.trace.assign(steps, steps + one)
+                for group in [live] if together else [[i] for i in live]:
+                    g: Any = np.concatenate([flat.lay(self._decayed(flat.parameters[i])) for i in group])
+                    g.name = "gradients"
+                    place = ... if together else flat.real_place(group[0])
+                    parts = states if together else [state[place] for state in states]
+                    step, *new = self.formula(g, steps[group[0]], *parts)
+                    for state, value in zip(states, new, strict=True):
+                        if together:
+                            mode.trace.assign(state, value)
+                        else:
+                            state[place] = value
+                    start = 0
+                    for i in group:
+                        parameter, end = flat.parameters[i], start + flat.parameters[i].size * flat.width
+                        parameter -= flat.shaped(step[start:end], parameter.shape)
+                        start = end
+
+    def _decayed(self, parameter: Tensor) -> Any:
+        """Return the gradient of a parameter, with what weight decay adds."""
+        decay = self.settings()["weight_decay"]
+        return parameter * decay + parameter.grad if decay else parameter.grad
+
     def state_dict(self) -> dict[str, Any]:
         """Return the settings, and copies of the state: lists with one entry for each parameter, in their order."""
         state = self.settings()
         for name in ("step", *self._states):
             entries = {
-                id(parameter): flat.counts[i] if name == "step" else np.array(flat.states[name][i])
+                id(parameter): flat.counts.item(i) if name == "step" else np.array(flat.states[name][i])
                 for flat in self._flats
                 for i, parameter in enumerate(flat.parameters)
             }

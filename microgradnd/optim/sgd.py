@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from microgradnd.optim.optimizer import Optimizer, between, positive
+from microgradnd.tape import mode
 from microgradnd.tensor import Tensor
 
 
@@ -85,8 +86,24 @@ class SGD(Optimizer):
             "weight_decay": self.weight_decay,
         }
 
+    @property
+    def keeps_state(self) -> bool:
+        """Whether the formula needs what it kept from the step before."""
+        return self.momentum != 0
+
+    def formula(self, g: Any, t: Any, momentum_buffer: Any = None) -> tuple[Any, ...]:
+        """Return the step, and the new state, in a function that is being compiled."""
+        lr = self._rate.astype(g.dtype)
+        if momentum_buffer is None:
+            return (g * lr,)
+        buffer = momentum_buffer * self.momentum + g
+        return (g + buffer * self.momentum if self.nesterov else buffer) * lr, buffer
+
     def step(self) -> None:
         """Update the parameters that have a gradient, in place."""
+        if mode.trace is not None:
+            self._record()
+            return
         for flat in self._flats:
             live = flat.gather(self.weight_decay, 1 if self.momentum else self.lr)
             for _, chunks in flat.advance(live) if self.momentum else ():

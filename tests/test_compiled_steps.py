@@ -1,0 +1,236 @@
+"""Training steps that are compiled whole: a module, an optimizer and a batch.
+
+Owns: that a compiled step does to parameters and optimizer what the step itself does, to the last bit.
+Must not own: programs of arrays alone (`test_compiler.py`).
+Read next: `test_optim.py`.
+"""
+
+import numpy as np
+import pytest
+
+import microgradnd as mg
+from microgradnd import nn, optim
+from microgradnd.nn import functional as F
+
+OPTIMIZERS = {
+    "sgd": lambda params: optim.SGD(params, lr=1e-3),
+    "sgd, decay": lambda params: optim.SGD(params, lr=1e-3, weight_decay=0.1),
+    "momentum": lambda params: optim.SGD(params, lr=1e-3, momentum=0.9),
+    "nesterov": lambda params: optim.SGD(params, lr=1e-3, momentum=0.9, nesterov=True, weight_decay=0.1),
+    "adam": lambda params: optim.Adam(params, lr=1e-2),
+    "adam, decay": lambda params: optim.Adam(params, lr=1e-2, betas=(0.8, 0.99), eps=1e-6, weight_decay=0.1),
+}
+
+
+def made(optimizer="adam", dtype=float):
+    rng = np.random.default_rng(3)
+    layers = nn.Linear(2, 8, rng=rng, dtype=dtype), nn.ReLU(), nn.Linear(8, 1, rng=rng, dtype=dtype)
+    model = nn.Sequential(*layers)
+    return model, OPTIMIZERS[optimizer](model.parameters())
+
+
+def batch(dtype=float):
+    x = np.random.default_rng(0).normal(size=(10, 2)).astype(dtype)
+    return x, np.sin(x[:, :1])
+
+
+def train_step(model, optimizer, x, y):
+    loss = F.mse_loss(model(x), y)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss
+
+
+def alike(first, second):
+    """Compare models and optimizers, to the last bit."""
+    for p, q in zip(first[0].parameters(), second[0].parameters(), strict=True):
+        np.testing.assert_array_equal(p.data, q.data)
+        assert p.dtype == q.dtype
+    ours, theirs = first[1].state_dict(), second[1].state_dict()
+    assert ours.keys() == theirs.keys()
+    for name, value in ours.items():
+        for u, v in zip(
+            np.atleast_1d(value) if not isinstance(value, list) else value,
+            np.atleast_1d(theirs[name]) if not isinstance(value, list) else theirs[name],
+            strict=True,
+        ):
+            np.testing.assert_array_equal(u, v)
+
+
+@pytest.mark.parametrize("optimize", [True, False])
+@pytest.mark.parametrize("dtype", [float, np.float32])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_compiled_step_is_the_step(name, dtype, optimize):
+    plain, given, captured = made(name, dtype), made(name, dtype), made(name, dtype)
+    x, y = batch(dtype)
+    step = mg.compile(train_step, optimize=optimize)
+    of_batch = mg.compile(lambda x, y: train_step(*captured, x, y), optimize=optimize)
+    for i in range(6):
+        if i == 3:
+            for _, optimizer in (plain, given, captured):
+                optimizer.lr = 5e-3  # without another program
+        want = train_step(*plain, x, y)
+        assert step(*given, x, y) == want.item() == of_batch(x, y)
+    alike(plain, given)
+    alike(plain, captured)
+    assert step.cache_info()[:2] == of_batch.cache_info()[:2] == (5, 1)
+    assert all(p.grad is None for p in given[0].parameters())
+
+
+def test_models_of_one_form_share_a_program():
+    step = mg.compile(train_step)
+    for seed in range(3):
+        given, plain = made(), made()
+        for model, _ in (given, plain):
+            model.load_state_dict({k: v + seed for k, v in model.state_dict().items()})
+        for _ in range(2):
+            assert step(*given, *batch()) == train_step(*plain, *batch()).item()
+        alike(given, plain)
+    assert step.cache_info().misses == 1
+
+
+def test_what_a_module_does_is_part_of_the_program():
+    class Scaled(nn.Module):
+        factor = 1.0
+
+        def __init__(self):
+            self.w = nn.Parameter([1.0, 2.0])
+
+        def forward(self, x):
+            return np.sum(self.w * x) * (self.factor if self.training else 1.0)
+
+    model, x = Scaled(), np.ones(2)
+    given, captured = mg.compile(lambda m, x: m(x)), mg.compile(lambda x: model(x))
+    for change in (lambda: None, lambda: setattr(model, "factor", 3.0), model.eval, model.train):
+        change()
+        want = model(x).item()
+        assert given(model, x) == captured(x) == want
+        assert given(model, x) == captured(x) == want
+    other = nn.Sequential(nn.Linear(2, 1, rng=np.random.default_rng(0)), nn.Tanh())
+    relu = nn.Sequential(other[0], nn.ReLU())
+    np.testing.assert_array_equal(given(other, x[None]), other(x[None]).data)
+    np.testing.assert_array_equal(given(relu, x[None]), relu(x[None]).data)
+
+
+def test_settings_of_the_optimizer_are_part_of_the_program():
+    plain, given, captured = made(), made(), made()
+    step, of_batch = mg.compile(train_step), mg.compile(lambda x, y: train_step(*captured, x, y))
+    for betas in ((0.9, 0.999), (0.9, 0.999), (0.5, 0.9)):
+        for _, optimizer in (plain, given, captured):
+            optimizer.betas = betas
+        assert train_step(*plain, *batch()).item() == step(*given, *batch()) == of_batch(*batch())
+    alike(plain, given)
+    alike(plain, captured)
+
+
+def test_parameters_replaced_between_the_steps_are_seen():
+    plain, given, captured = made(), made(), made()
+    step, of_batch = mg.compile(train_step), mg.compile(lambda x, y: train_step(*captured, x, y))
+    for _ in range(3):
+        assert train_step(*plain, *batch()).item() == step(*given, *batch()) == of_batch(*batch())
+        for model, _ in (plain, given, captured):
+            model[0].weight.data = model[0].weight.data * 0.5
+    alike(plain, given)
+    alike(plain, captured)
+
+
+def test_parameters_without_a_gradient_are_left_as_they_are():
+    def step(model, optimizer, x, y, head):
+        loss = F.mse_loss(model[2](x) if head else model(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    plain, given = made(), made()
+    compiled = mg.compile(step)
+    x, y = batch()
+    hidden = np.random.default_rng(1).normal(size=(10, 8))
+    for head in (True, False, True, False, False):  # so the parameters take different numbers of steps
+        assert step(*plain, hidden if head else x, y, head).item() == compiled(*given, hidden if head else x, y, head)
+        alike(plain, given)
+
+
+def test_a_frozen_parameter_stays():
+    plain, given = made(), made()
+    for model, _ in (plain, given):
+        model[0].weight.requires_grad = False
+    step = mg.compile(train_step)
+    for _ in range(3):
+        assert train_step(*plain, *batch()).item() == step(*given, *batch())
+    alike(plain, given)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_complex_parameters(name):
+    def step(w, optimizer, z):
+        error = z @ w - 1j
+        loss = np.sum(np.real(error * np.conj(error)))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    class Holder(nn.Module):
+        def __init__(self):
+            self.w = nn.Parameter(np.array([1.0 + 2.0j, -0.5j]))
+
+    z = np.array([[1.0 + 1j, 2.0], [0.5j, -1.0]])
+    plain, given = (
+        ((m := Holder()), OPTIMIZERS[name](m.parameters())),
+        ((m := Holder()), OPTIMIZERS[name](m.parameters())),
+    )
+    compiled = mg.compile(lambda model, optimizer, z: step(model.w, optimizer, z))
+    for _ in range(4):
+        assert step(plain[0].w, plain[1], z).item() == compiled(*given, z)
+    np.testing.assert_allclose(plain[0].w.data, given[0].w.data, rtol=1e-14)
+
+
+def test_gradients_may_be_cleared_after_the_step_and_steps_repeated():
+    def twice(model, optimizer, x, y):
+        for _ in range(2):
+            loss = F.mse_loss(model(x), y)
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        return loss
+
+    plain, given = made(), made()
+    compiled = mg.compile(twice)
+    for _ in range(2):
+        assert twice(*plain, *batch()).item() == compiled(*given, *batch())
+    alike(plain, given)
+
+
+def test_a_compiled_step_makes_parameters_newer_than_their_uses():
+    model, optimizer = made()
+    step = mg.compile(train_step)
+    for _ in range(2):
+        loss = F.mse_loss(model(batch()[0]), batch()[1])
+        step(model, optimizer, *batch())
+        with pytest.raises(RuntimeError, match=r"weight.* was changed"):
+            loss.backward()
+
+
+def test_a_gradient_from_before_is_not_added_to_in_silence():
+    model, optimizer = made()
+    F.mse_loss(model(batch()[0]), batch()[1]).backward()
+
+    def step(x, y):
+        loss = F.mse_loss(model(x), y)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    with pytest.raises(TypeError, match=r"zero_grad\(\)"):
+        mg.compile(step)(*batch())
+    assert all(type(p.grad) is np.ndarray for p in model.parameters())
+
+
+def test_keywords():
+    compiled = mg.compile(lambda x, *, y=1.0, flag=False: x * y if flag else x + y)
+    x = np.arange(3.0)
+    np.testing.assert_array_equal(compiled(x), x + 1)
+    np.testing.assert_array_equal(compiled(x, y=2.0), x + 2)
+    np.testing.assert_array_equal(compiled(x, y=np.array(3.0), flag=True), x * 3)
