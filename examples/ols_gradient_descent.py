@@ -12,9 +12,12 @@ both arrive where the normal equations point.
 """
 
 import numpy as np
+from matplotlib.figure import Figure
 
 import microgradnd as mg
-from showing import BLUE, GREEN, GREY, ORANGE, RED, figure, progress
+from showing import progress, write
+
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00")  # of Okabe and Ito, which the colour-blind can tell apart
 
 
 def loss(X, y, beta):
@@ -58,14 +61,18 @@ def main():
     ]:
         print(f"{name:21}" + "".join(f"{b:12.7f}" for b in beta))
 
-    with figure("ols_paths.png", "Gradient descent arrives at the normal equations", "epoch", "coefficient") as ax:
-        for i, colour in enumerate((BLUE, ORANGE, GREEN, RED)):
-            ax.axhline(solution[i], color=colour, linestyle=":")
-            ax.plot(np.array(path_by_hand)[:61, i], color=colour, label=f"$\\beta_{i}$")
-            ax.plot(range(0, 61, 5), np.array(path)[:61:5, i], "o", color=colour)
-        ax.plot([], [], color=GREY, label="by formula")
-        ax.plot([], [], "o", color=GREY, label="by autodiff")
-        ax.plot([], [], ":", color=GREY, label="normal equations")
+    figure = Figure(figsize=(7.2, 4.0), dpi=150, layout="constrained")
+    ax = figure.subplots()
+    ax.set(title="Gradient descent arrives at the normal equations", xlabel="epoch", ylabel="coefficient")
+    for i, colour in enumerate(COLOURS):
+        ax.axhline(solution[i], color=colour, linestyle=":")
+        ax.plot(np.array(path_by_hand)[:61, i], color=colour, label=f"$\\beta_{i}$")
+        ax.plot(range(0, 61, 5), np.array(path)[:61:5, i], "o", color=colour)
+    ax.plot([], [], color="grey", label="by formula")
+    ax.plot([], [], "o", color="grey", label="by autodiff")
+    ax.plot([], [], ":", color="grey", label="normal equations")
+    figure.legend(loc="outside right center", frameon=False)
+    write(figure, "ols_paths.png")
 
 
 if __name__ == "__main__":

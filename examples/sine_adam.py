@@ -9,9 +9,9 @@ the best that any straight line could do.
 import numpy as np
 
 import microgradnd as mg
-from microgradnd import nn, optim
+from microgradnd import nn, optim, viz
 from microgradnd.nn import functional as F
-from showing import BLUE, GREY, ORANGE, figure, progress
+from showing import progress, write
 from sine_linear import make_data, mean_squared_error, truth
 from single_layer import with_intercept
 
@@ -60,14 +60,10 @@ def main():
         print(f"{epoch:5d} {losses[epoch - 1]:9.4f}")
     compare_seeds()
 
-    with figure("sine_adam_loss.png", "Adam learns a sine", "epoch", "mean squared error") as ax:
-        ax.plot(range(1, EPOCHS + 1), losses, color=BLUE)
-        ax.set_yscale("log")
-    with figure("sine_adam_fit.png", "A network with one hidden layer follows the sine", "x", "y") as ax:
-        grid = np.linspace(-5, 5, 400)
-        ax.plot(grid, truth(grid), color=GREY, label="truth, 4 sin x")
-        ax.plot(x, y, "o", color=ORANGE, label="observed")
-        ax.plot(grid, predict(model, grid), color=BLUE, label="fitted")
+    history = viz.plot_history(losses, log=True, title="Adam learns a sine", ylabel="mean squared error")
+    write(history, "sine_adam_loss.png")
+    fit = viz.plot_fit(x[:, None], y, model, truth=truth, title="A network with one hidden layer follows the sine")
+    write(fit, "sine_adam_fit.png")
 
 
 if __name__ == "__main__":

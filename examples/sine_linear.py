@@ -6,7 +6,8 @@ but no straight line comes near. What is needed is a network that can bend: see 
 
 import numpy as np
 
-from showing import BLUE, GREY, ORANGE, RED, figure
+from microgradnd import viz
+from showing import write
 from single_layer import training_loop, with_intercept
 
 EPOCHS, LEARNING_RATE = 200, 1e-4
@@ -40,16 +41,12 @@ def main():
     print(f"mean squared error of the trained line:  {mean_squared_error(path[-1], x, y):.3f}")
     print(f"mean squared error of the best line:     {mean_squared_error(best, x, y):.3f}")
 
-    with figure("sine_linear_loss.png", "The loss levels off, far from 0", "epoch", "sum of squared errors") as ax:
-        ax.plot(range(1, EPOCHS + 1), losses, color=BLUE)
-        ax.set_ylim(bottom=0)
-    with figure("sine_linear_fit.png", "A straight line can't follow a sine", "x", "y") as ax:
-        grid = np.linspace(-5, 5, 200)
-        intercept, slope = path[-1]
-        ax.plot(grid, truth(grid), color=GREY, label="truth, 4 sin x")
-        ax.plot(x, y, "o", color=ORANGE, label="observed")
-        ax.plot(grid, intercept + slope * grid, color=BLUE, label="learned")
-        ax.plot(grid, best[0] + best[1] * grid, color=RED, linestyle=":", label="best line")
+    history = viz.plot_history(losses, title="The loss levels off, far from 0", ylabel="sum of squared errors")
+    history.axes[0].set_ylim(bottom=0)
+    write(history, "sine_linear_loss.png")
+    lines = {"learned": with_intercept(x) @ path[-1], "best line": with_intercept(x) @ best}
+    fit = viz.plot_fit(x, y, lines, truth=truth, title="A straight line can't follow a sine")
+    write(fit, "sine_linear_fit.png")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ differentiation, and trains it.
 import numpy as np
 
 import microgradnd as mg
-from showing import BLUE, GREY, ORANGE, figure, progress
+from microgradnd import viz
+from showing import progress, write
 
 
 def layer(inputs, weights, activation):
@@ -88,13 +89,21 @@ def main():
     for epoch in range(50, 501, 50):
         print(f"{epoch:5d} {losses[epoch - 1]:10.6f} {path[epoch, 0]:10.6f} {path[epoch, 1]:8.6f}")
 
-    with figure("single_layer_loss.png", "Descending the gradient", "epoch", "sum of squared errors") as ax:
-        ax.plot(range(1, 501), losses, color=BLUE)
-    intercept, slope = path[-1]
-    with figure("single_layer_fit.png", "The line that was learned", "x, standardised", "y, standardised") as ax:
-        ax.plot(x, y, "o", color=ORANGE, label="observed")
-        ax.axline((0, start[0]), slope=start[1], color=GREY, linestyle=":", label="before training")
-        ax.axline((0, intercept), slope=slope, color=BLUE, label="after 500 epochs")
+    history = viz.plot_history(losses, title="Descending the gradient", ylabel="sum of squared errors")
+    write(history, "single_layer_loss.png")
+
+    def loss_of(weights):
+        return loss(layer(with_intercept(x), weights, identity), y)
+
+    surface = viz.plot_surface(loss_of, path, title="The way down", xlabel="intercept", ylabel="slope")
+    write(surface, "single_layer_surface.png")
+
+    def line(weights):
+        return lambda x: with_intercept(x) @ weights
+
+    lines = {"before training": line(start), "after 500 epochs": line(path[-1])}
+    labels = {"xlabel": "x, standardised", "ylabel": "y, standardised"}
+    write(viz.plot_fit(x, y, lines, title="The line that was learned", **labels), "single_layer_fit.png")
 
 
 if __name__ == "__main__":

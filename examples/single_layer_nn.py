@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 
 import microgradnd as mg
-from microgradnd import nn
+from microgradnd import nn, viz
 from microgradnd.nn import functional as F
-from showing import BLUE, ORANGE, figure, progress
+from showing import progress, write
 
 LEARNING_RATE = 1e-4
 
@@ -51,12 +51,11 @@ def main():
     print(f"largest relative difference: {difference:.1e}")
     assert difference < 1e-6
 
-    with figure("single_layer_nn_loss.png", "The printed losses, and ours", "epoch", "sum of squared errors") as ax:
-        ax.plot(range(1, 201), losses, color=BLUE, label="ours")
-        ax.plot(data["epochs"], printed, "o", color=ORANGE, label="printed")
-    with figure("single_layer_nn_fit.png", "What nn.Linear(1, 1) learned", "x, standardised", "y, standardised") as ax:
-        ax.plot(x, y, "o", color=ORANGE, label="observed")
-        ax.axline((0, model.bias.item()), slope=model.weight.item(), color=BLUE, label="after 200 epochs")
+    both = {"ours": losses, "printed": dict(zip(data["epochs"], printed, strict=True))}
+    history = viz.plot_history(both, title="The printed losses, and ours", ylabel="sum of squared errors")
+    write(history, "single_layer_nn_loss.png")
+    labels = {"title": "What nn.Linear(1, 1) learned", "xlabel": "x, standardised", "ylabel": "y, standardised"}
+    write(viz.plot_fit(x, y, {"after 200 epochs": model}, **labels), "single_layer_nn_fit.png")
 
 
 if __name__ == "__main__":

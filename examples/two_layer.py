@@ -12,7 +12,7 @@ import numpy as np
 import microgradnd as mg
 from microgradnd import viz
 from microgradnd.nn import functional as F
-from showing import BLUE, ORANGE, OUT, figure, progress
+from showing import OUT, progress, write
 from two_layer_by_hand import EPOCHS, LEARNING_RATE, make_data, make_weights
 from two_layer_by_hand import train as train_by_hand
 
@@ -56,12 +56,9 @@ def main():
     print(f"largest relative difference from the losses by hand, in {EPOCHS} epochs: {difference:.1e}")
     assert difference < 1e-12
 
-    with figure(
-        "two_layer_loss.png", "The network learns, by hand and by autodiff", "epoch", "sum of squared errors"
-    ) as ax:
-        ax.plot(range(1, EPOCHS + 1), losses_by_hand, color=BLUE, label="by hand")
-        ax.plot(range(1, EPOCHS + 1, 10), losses[::10], "o", color=ORANGE, label="Tensor")
-        ax.set_yscale("log")
+    both = {"by hand": losses_by_hand, "Tensor": {epoch: losses[epoch - 1] for epoch in range(1, EPOCHS + 1, 10)}}
+    title = "The network learns, by hand and by autodiff"
+    write(viz.plot_history(both, log=True, title=title, ylabel="sum of squared errors"), "two_layer_loss.png")
 
     loss = compute_loss(x, y, *parameters)
     loss.name = "loss"

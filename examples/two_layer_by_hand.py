@@ -14,7 +14,8 @@ line of the backward pass below undoes one line of the forward pass, last line f
 
 import numpy as np
 
-from showing import BLUE, figure, progress
+from microgradnd import viz
+from showing import progress, write
 
 N, D_IN, D_HIDDEN, D_OUT = 100, 3, 32, 1
 EPOCHS, LEARNING_RATE = 200, 1e-4
@@ -67,9 +68,8 @@ def main():
     for epoch in range(10, EPOCHS + 1, 10):
         print(f"{epoch:5d} {losses[epoch - 1]:12.6f}")
 
-    with figure("two_layer_by_hand_loss.png", "The network learns", "epoch", "sum of squared errors") as ax:
-        ax.plot(range(1, EPOCHS + 1), losses, color=BLUE)
-        ax.set_yscale("log")
+    history = viz.plot_history(losses, log=True, title="The network learns", ylabel="sum of squared errors")
+    write(history, "two_layer_by_hand_loss.png")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ FIGURES = {
     "ols_gradient_descent": ["ols_paths.png"],
     "two_layer_by_hand": ["two_layer_by_hand_loss.png"],
     "two_layer": ["two_layer_graph.png", "two_layer_graph.svg", "two_layer_loss.png"],
-    "single_layer": ["single_layer_fit.png", "single_layer_loss.png"],
+    "single_layer": ["single_layer_fit.png", "single_layer_loss.png", "single_layer_surface.png"],
     "single_layer_nn": ["single_layer_nn_fit.png", "single_layer_nn_loss.png"],
     "sine_linear": ["sine_linear_fit.png", "sine_linear_loss.png"],
     "sine_adam": ["sine_adam_fit.png", "sine_adam_loss.png"],

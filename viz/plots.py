@@ -127,7 +127,8 @@ def plot_history(
         ax.set_yscale("log")
     for i, (name, (steps, values)) in enumerate(drawn.items()):
         sparse = isinstance(series[name], Mapping) or len(steps) == 1
-        _line(ax, steps, values, log, name, xlabel, color=_colour(i), linestyle=_dash(i), marker="o" if sparse else "")
+        style = {"marker": "o", "linewidth": 0.8} if sparse else {}
+        _line(ax, steps, values, log, name, xlabel, color=_colour(i), linestyle=_dash(i), **style)
     _whole_numbers(ax, [steps for steps, _ in drawn.values()])
     _legend(figure, ax)
     return figure
