@@ -121,9 +121,12 @@ class ArrayLike:
         return format(self.item(), spec) if self.size == 1 and spec else format(str(self), spec)
 
     def __str__(self) -> str:
-        return str(self._data)
+        return str(self._data) if mode.trace is None or self._node is None else repr(self)
 
     def __repr__(self) -> str:
+        if mode.trace is not None and self._node is not None:  # no number of this one call may get out
+            name = f", name={self.name!r}" if self.name else ""
+            return f"tensor(<computed when the program runs>, shape={self.shape}, dtype={self.dtype}{name})"
         text = f"tensor({np.array2string(self._data, separator=', ', prefix='tensor(')}"
         if self.dtype not in (np.float64, np.int64, np.bool_, np.complex128):
             text += f", dtype={self.dtype}"

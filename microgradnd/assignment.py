@@ -85,7 +85,8 @@ class Assignable(ArrayLike):
     __imod__, __ifloordiv__ = _in_place(np.remainder, operator.imod), _in_place(np.floor_divide, operator.ifloordiv)
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        index = plain_index(index) if type(index) in (tuple, list) else index
+        if type(index) in (tuple, list):
+            index = plain_index(index) if mode.trace is None else mode.trace.index(index)
         value = primitives.array(value) if type(value) in (tuple, list) else value
         if leaf_to_update(self) is not None:
             with self.updating() as array:

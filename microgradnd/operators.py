@@ -134,9 +134,7 @@ class Operators(Assignable):
 
     def __getitem__(self, index: Any) -> Any:
         if type(index) in SEQUENCES:
-            if mode.trace is not None:
-                return mode.trace.getitem(self, index)
-            index = plain_index(index)
+            index = plain_index(index) if mode.trace is None else mode.trace.index(index)
         picked = self.__array_function__(primitives.getitem, (), (self, index), NO_KEYWORDS)
         if isinstance(picked._data, np.generic):
             let_go(picked)
@@ -152,7 +150,10 @@ class Operators(Assignable):
             x, y = inputs
             return ufunc(np.reshape(x, (*np.shape(x), *(1,) * np.ndim(y))), y, **kwargs)
         if ufunc in PLAIN:
-            return getattr(ufunc, method)(*map(plain_index, inputs), **kwargs)
+            function = getattr(ufunc, method) if method != "__call__" else ufunc
+            if mode.trace is not None:
+                return mode.trace.plain(function, inputs, kwargs)
+            return function(*map(plain_index, inputs), **kwargs)
         if method == "__call__" and ufunc.signature is None:
             return self._with_options(ufunc, inputs, kwargs)
         function = ufunc if method == "__call__" else getattr(ufunc, method)
@@ -167,7 +168,7 @@ class Operators(Assignable):
             raise TypeError(f"np.{ufunc.__name__}: {found}= can't be recorded; leave it out, or pass t.data")
         if dtype is not None:
             inputs = tuple(primitives.astype(x, dtype) if hasattr(x, "dtype") else x for x in inputs)
-        return ufunc(*inputs) if mask is True else primitives.masked(ufunc, plain_index(mask), *inputs)
+        return ufunc(*inputs) if mask is True else primitives.masked(ufunc, mask, *inputs)
 
 
 BINARY: dict[Any, tuple[Any, Any]] = {

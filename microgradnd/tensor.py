@@ -123,7 +123,7 @@ def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         plain = function(*(plain_index(a) for a in args), **{k: plain_index(v) for k, v in kwargs.items()})
         if function in CONSTANT:
             return wrap(plain)
-        if mode.trace is None or not isinstance(plain, np.ndarray | np.generic):
+        if mode.trace is None or not mode.trace.is_value(function, plain):
             return plain
     if kwargs:
         kwargs = {k: v if not isinstance(v, Tensor) or v.requires_grad else v._data for k, v in kwargs.items()}
@@ -214,6 +214,7 @@ class Tensor(Operators):
     __primitive__ = staticmethod(apply)
 
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
+        self._known("np.asarray(), or an index into a plain array,")
         if self.requires_grad:
             raise TypeError(
                 "this Tensor requires a gradient, which a plain array would lose: write np.stack([...]) for an array "
@@ -232,6 +233,8 @@ class Tensor(Operators):
 
     @data.setter
     def data(self, value: npt.ArrayLike) -> None:
+        if mode.trace is not None:
+            raise mode.trace.refusal("an assignment to .data")
         array = np.asarray(value.data if isinstance(value, Tensor) else value)
         if array.shape != self.shape:
             raise ValueError(

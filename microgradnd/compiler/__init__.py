@@ -73,7 +73,9 @@ class Entry:
 
     def stale(self) -> bool:
         """Return whether something that the program depends on, beside its inputs, isn't as it was."""
-        return any(thing.__form__() != form for thing, form in self.traced.depends)
+        return self.traced.surroundings.changed() or any(
+            thing.__form__() != form for thing, form in self.traced.depends
+        )
 
 
 def builtins_compile(source: str, filename: str, mode: str) -> Any:

@@ -13,17 +13,19 @@ from __future__ import annotations
 
 import ast
 import linecache
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from microgradnd import primitives
+from microgradnd.compiler.guards import INSTALLED, Surroundings
 from microgradnd.compiler.passes import uniform
 from microgradnd.compiler.program import Program, Step, Value
 from microgradnd.lines import quoted_line, user_line
 from microgradnd.registry import Results
-from microgradnd.tape import Leaf, Node, Operation, mode
+from microgradnd.tape import Leaf, Node, Operation, mode, next_position
 from microgradnd.tensor import Tensor, wrap
 from microgradnd.transforms import flatten, plain
 
@@ -31,6 +33,21 @@ KEPT = {  # primitives that source has a spelling of its own for
     *(primitives.identity, primitives.astype, primitives.select, primitives.getitem),
     *(primitives.concatenate, primitives.expand, primitives.scatter, primitives.setitem),
 }
+# Functions whose results have a shape that depends on the values of their argument
+COUNTING = (np.nonzero, np.flatnonzero, np.argwhere)
+INDEXED = (primitives.getitem, primitives.scatter)
+# Functions that are called on the arrays and give what depends on their shapes and dtypes only
+OF_SHAPES = {
+    *(np.shape, np.ndim, np.size, np.iscomplexobj, np.isrealobj, np.isscalar, np.iterable, np.can_cast, np.common_type),
+    *(np.result_type, np.isfortran, np.tril_indices_from, np.triu_indices_from, np.diag_indices_from),
+    *(np.may_share_memory, np.shares_memory),
+}
+INSTEAD = {
+    np.allclose: "Write np.all(np.isclose(x, y)), and np.where to choose by it",
+    np.array_equal: "Write np.all(x == y), and np.where to choose by it",
+    np.array_equiv: "Write np.all(x == y), and np.where to choose by it",
+}
+OWN_REFERENCES = 3  # to a variable: the record of what was assigned, a name for it, and the argument of getrefcount
 
 
 class TraceError(TypeError):
@@ -64,6 +81,8 @@ class Recorder:
         self.assigned: dict[int, tuple[Tensor, Node | None, Any]] = {}
         self.stands_for: dict[Leaf, Any] = {}  # a leaf made by an update: the node of the value that it was given
         self.things: dict[int, Any] = {}
+        self.masks: list[Any] = []  # captured, as an index: how many elements they pick is part of the program
+        self.start = next_position()
 
     def depends(self, thing: Any) -> None:
         """Note that the program depends on the form of an object outside."""
@@ -79,6 +98,7 @@ class Recorder:
 
     def record_constant(self, function: Any, args: Any, kwargs: Any, parents: Any, out: Any) -> TracedOperation:
         """Record a call that no derivative passes, as under `no_grad`."""
+        self.refuse_shapes(function, args, kwargs, parents)
         node = TracedOperation(function, args, kwargs, parents, out)
         node.requires_grad = False
         node.where = user_line()
@@ -96,27 +116,66 @@ class Recorder:
         if isinstance(g, Tensor) and g._node is not None:
             self.cotangents.append((g._node, node))
 
-    def refusal(self, what: str) -> TraceError:
+    def refusal(self, what: str, advice: str = "") -> TraceError:
         """Return the error for looking at a value while the program that will compute it is being written."""
-        line = quoted_line(user_line())
         return TraceError(
-            f"{what} of a value inside a compiled function{line}: the program is written once, for all values, so it "
-            f"can't depend on this one. Choose between arrays with np.where, compute with the Tensor itself, or give "
-            f"what decides as an argument that isn't an array (an int, a bool, a str)"
+            f"{what} of a value inside a compiled function{quoted_line(last_line())}: the program is written once, for "
+            f"all values, so it can't depend on this one. "
+            + (advice or "Choose between arrays with np.where, compute with the Tensor itself, ")
+            + ("" if advice else "or give what decides as an argument that isn't an array (an int, a bool, a str)")
+            + ("" if advice else ", or as mg.static(value)")
         )
 
-    def getitem(self, x: Tensor, index: tuple[Any, ...] | list[Any]) -> Any:
-        """Record `x[index]`, where parts of the index may be traced."""
+    def refuse_shapes(self, function: Any, args: Any, kwargs: Any, parents: Any) -> None:
+        """Raise if the shape of a result depends on values that the program is to compute."""
+        traced = [parent is not None for parent in parents]
+        if function in INDEXED:
+            for part, is_traced in index_parts(args[1], parents[1]):
+                if isinstance(part, np.ndarray) and part.dtype.kind == "b":
+                    if is_traced:
+                        raise self.refusal(
+                            "a mask as an index",
+                            "It picks a number of elements that depends on the values: keep the shape, with "
+                            "np.where(mask, x, 0) or where=mask, or pass the mask as mg.static(tuple)",
+                        )
+                    self.masks.append(part)
+        elif function in COUNTING or (function is np.where and len(args) == 1):
+            raise self.refusal(f"np.{function.__name__}()", "How many there are depends on the values: use np.where")
+        elif function is np.repeat and traced[1:2] == [True]:
+            raise self.refusal("np.repeat() with the count", "Give the counts as integers that aren't traced")
+        elif function is np.histogram_bin_edges and any(isinstance(a, str) for a in (*args, *kwargs.values())):
+            raise self.refusal("np.histogram() with a rule for the bins", "Give the number of the bins, or their edges")
+
+    def is_value(self, function: Any, result: Any) -> bool:
+        """Return whether what a function gave is to be computed by the program, or raise if it can't be."""
+        if isinstance(result, np.ndarray | np.generic):
+            return True
+        if function in OF_SHAPES or result is None:
+            return False
+        if isinstance(result, tuple) and all(isinstance(part, np.ndarray) for part in result):
+            return True
+        raise self.refusal(f"np.{function.__name__}()", INSTEAD.get(function, ""))
+
+    def plain(self, function: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        """Record a call of a function that has no derivative."""
+        if function.__name__ == "at":
+            raise self.refusal(f"np.{function.__self__.__name__}.at()", "Write x[index] = ..., or np.where")
+        values = tuple(arg._data if isinstance(arg, Tensor) else arg for arg in args)
+        parents = tuple(arg._node if isinstance(arg, Tensor) else None for arg in args)
+        out = function(*values, **kwargs)
+        return wrap(out, self.record_constant(function, values, kwargs, parents, out))
+
+    def index(self, index: Any) -> Any:
+        """Return an index, parts of which may be traced, as one argument."""
+        if not any(isinstance(part, Tensor | list | tuple) for part in index):
+            return index
         if isinstance(index, list):
             if any(isinstance(part, Tensor) for part in index):
-                raise self.refusal("a list of Tensors as an index (np.stack them instead)")
-            index = (index,)
+                raise self.refusal("a list of Tensors as an index", "Join them first, with np.stack")
+            return index
         plain = tuple(part._data if isinstance(part, Tensor) else part for part in index)
-        if any(isinstance(part, np.ndarray) and part.dtype == bool for part in plain):
-            raise self.refusal("a mask as an index, which picks a number of elements that depends on the values,")
-        out = x._data[plain]
-        parents = (x._node, IndexParts(index))
-        return wrap(out, (mode.record or self.record)(primitives.getitem, (x._data, plain), {}, parents, out))
+        parts: Any = IndexParts(index)
+        return wrap(plain, parts) if any(isinstance(part, Tensor) for part in index) else index
 
     def assign(self, variable: Tensor, value: Tensor) -> None:
         """Let a variable stand for a new value, for the rest of the trace."""
@@ -126,6 +185,56 @@ class Recorder:
             leaf = Leaf(value._data, True, old.name)  # an optimizer's step: what was a leaf goes on being one
             self.stands_for[leaf], node = node, leaf
         variable._data, variable._node = value._data, node
+
+
+def index_parts(index: Any, parent: Any) -> list[tuple[Any, bool]]:
+    """Return the parts of an index, and which of them are traced."""
+    if isinstance(parent, IndexParts):
+        return [
+            (part._data, part._node is not None) if isinstance(part, Tensor) else (part, False) for part in parent.parts
+        ]
+    return [(part, parent is not None) for part in (index if isinstance(index, tuple) else (index,))]
+
+
+def last_line() -> tuple[str, int] | None:
+    """Return the line of the user's code that is being executed, or that the backward pass was started from."""
+    frame: Any = sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename.startswith(INSTALLED):
+        frame = frame.f_back
+    return (frame.f_code.co_filename, frame.f_lineno) if frame is not None else None
+
+
+def recorded(call: Callable[[], Any]) -> tuple[Recorder, Any, dict[int, Any]]:
+    """Call a function while everything is recorded.
+
+    Returns
+    -------
+    recorder : Recorder
+    result : (list, callable)
+        The leaves of what the function returned, and what puts them together.
+    final : dict
+        The node and array of each variable that was assigned to, at the end.
+    """
+    recorder = Recorder()
+    before = mode.record, mode.trace
+    mode.record, mode.trace = recorder.record, recorder
+    try:
+        leaves, rebuild = flatten(call())
+        leaves = [wrap(leaf._data, leaf._node) if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+    finally:
+        mode.record, mode.trace = before
+        final = {id(v): (v._node, v._data) for v, _, _ in recorder.assigned.values()}
+        for variable, node, data in recorder.assigned.values():
+            variable._node, variable._data = node, data
+        for leaf, gradient in recorder.gradients.items():
+            leaf.grad = gradient
+    for variable, node, _ in recorder.assigned.values():
+        if node is None and sys.getrefcount(variable) > OWN_REFERENCES:  # not one that the function made
+            raise TraceError(
+                f"a Tensor of shape {variable.shape} from outside was assigned to inside a compiled function; make it "
+                f"a variable by a name (mg.tensor(..., name=)), or pass it as an argument"
+            )
+    return recorder, (leaves, rebuild), final
 
 
 class Traced:
@@ -143,28 +252,42 @@ class Traced:
         Puts the outputs together as the function returned them, where source can't.
     """
 
-    def __init__(self, function: Callable[..., Any], leaves: Sequence[Any], names: Sequence[str], call: Any) -> None:
-        recorder = Recorder()
-        inputs = [
-            wrap(array, Leaf(array, array.dtype.kind in "fc" and getattr(leaf, "requires_grad", True), name))
-            for leaf, name in zip(leaves, names, strict=True)
-            for array in [np.asarray(plain(leaf))]
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        leaves: Sequence[Any],
+        names: Sequence[str],
+        call: Callable[[Any, list[Tensor]], Any],
+        others: Iterable[Any] = (),
+    ) -> None:
+        # the arrays are views, so that none of them is an array that the function captures as well
+        arrays = [np.asarray(plain(leaf)).view() for leaf in leaves]
+        required = [
+            array.dtype.kind in "fc" and getattr(leaf, "requires_grad", True)
+            for array, leaf in zip(arrays, leaves, strict=True)
         ]
-        before = mode.record, mode.trace
-        mode.record, mode.trace = recorder.record, recorder
-        try:
-            result = call(function, inputs)
-        finally:
-            mode.record, mode.trace = before
-            final = {id(v): (v._node, v._data) for v, _, _ in recorder.assigned.values()}
-            for variable, node, data in recorder.assigned.values():
-                variable._node, variable._data = node, data
-            for leaf, gradient in recorder.gradients.items():
-                leaf.grad = gradient
+        self.surroundings = Surroundings(function, others)
+        made: list[Any] = []
+
+        def record() -> None:
+            inputs = [wrap(a, Leaf(a, needed, name)) for a, needed, name in zip(arrays, required, names, strict=True)]
+            made[:] = inputs, *recorded(lambda: call(function, inputs))
+
+        what, where = self.surroundings.watch(record)
+        if what is not None:
+            raise TraceError(
+                f"inside a compiled function{quoted_line(where)}, {what}. The function is called once, and its program "
+                f"from then on"
+            )
+        inputs, recorder, result, final = made
         self.depends = [(thing, thing.__form__()) for thing in recorder.things.values()]
         self.stands_for = recorder.stands_for
         self.captured: list[Any] = []
         self.values: dict[Any, Value] = {}
+        self.made: dict[int, Any] = {}  # the operation that computed an array
+        for node in recorder.operations:
+            if not isinstance(node.out, np.bool_):  # of which there are only two
+                self.made.setdefault(id(node.out), node)
         self.input_values = [self.value_of_leaf(t._node, name) for t, name in zip(inputs, names, strict=True)]
         names_of = statement_names(recorder.operations)
         steps = [step for node in recorder.operations for step in self.steps(node, names_of.get(node))]
@@ -175,10 +298,14 @@ class Traced:
         updates = {
             self.values[node]: self.argument(final[key][1], final[key][0])
             for key, (_, node, _) in recorder.assigned.items()
-            if node in self.values and final[key][0] is not node
+            if node in self.values and final[key][0] is not node and type(node) is Leaf
+            if node.position < recorder.start  # a leaf that the function made is another in each call
         }
-        self.rebuild = None if is_plain_tree(result) else flatten(result)[1]
-        results = self.outputs(result) if self.rebuild is None else tuple(map(self.outputs, flatten(result)[0]))
+        leaves, rebuild = result
+        is_plain = is_plain_tree(rebuild(leaves))
+        self.rebuild = None if is_plain else rebuild
+        results = self.outputs(rebuild(leaves)) if is_plain else tuple(map(self.outputs, leaves))
+        self.surroundings.keep(lambda array: id(array) in self.values, recorder.masks)
         self.program = Program((*self.input_values, *self.captured_values()), tuple(steps), results, updates)
 
     def outputs(self, tree: Any) -> Any:
@@ -249,11 +376,9 @@ class Traced:
     def argument(self, arg: Any, parent: Any) -> Any:
         """Translate an argument: a value of the program, a captured array, or a constant."""
         if isinstance(parent, IndexParts):
-            return self.index(parent.parts)
+            return self.constant(parent.parts)
         if parent is None:
-            if isinstance(arg, np.ndarray) and not is_immutable(arg):
-                return self.capture(arg, arg)
-            return arg
+            return self.constant(arg)
         if parent in self.stands_for:
             return self.argument(arg, self.stands_for[parent])
         if parent not in self.values:
@@ -261,13 +386,15 @@ class Traced:
             return self.capture(parent, parent.data)
         return self.values[parent]
 
-    def index(self, parts: Any) -> Any:
-        """Translate an index, some parts of which are Tensors."""
-        if isinstance(parts, Tensor):
-            return self.argument(parts._data, parts._node)
-        if isinstance(parts, tuple | list):
-            return type(parts)(self.index(part) for part in parts)
-        return self.argument(parts, None)
+    def constant(self, arg: Any) -> Any:
+        """Translate an argument that wasn't given as a Tensor; the array of one is its value all the same."""
+        if isinstance(arg, Tensor):
+            return self.argument(arg._data, arg._node)
+        if isinstance(arg, np.ndarray | np.generic) and self.made.get(id(arg)) in self.values:
+            return self.values[self.made[id(arg)]]
+        if isinstance(arg, np.ndarray) and not is_immutable(arg):
+            return self.capture(arg, arg)
+        return type(arg)(map(self.constant, arg)) if type(arg) in (tuple, list) else arg
 
     def capture(self, thing: Any, array: Any) -> Value:
         """Make an array of the surrounding program an input of this one."""
