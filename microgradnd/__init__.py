@@ -18,7 +18,7 @@ from microgradnd.transforms import elementwise_grad, grad, hessian, hvp, jacobia
 
 if TYPE_CHECKING:
     from microgradnd import testing
-    from microgradnd.compiler import compile
+    from microgradnd.compiler import compile, static
 
 __all__ = [
     "Tensor",
@@ -40,6 +40,7 @@ __all__ = [
     "primitive",
     "rules",
     "scope",
+    "static",
     "tensor",
     "testing",
     "value_and_grad",
@@ -48,8 +49,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "compile":
-        return importlib.import_module("microgradnd.compiler").compile
+    if name in ("compile", "static"):
+        return getattr(importlib.import_module("microgradnd.compiler"), name)
     if name == "testing":
         return importlib.import_module("microgradnd.testing")
     raise AttributeError(f"module 'microgradnd' has no attribute {name!r}")

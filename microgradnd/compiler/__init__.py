@@ -8,13 +8,14 @@ Read next: `trace.py`.
 from __future__ import annotations
 
 import functools
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from microgradnd.compiler.arguments import Arguments
+from microgradnd.compiler.arguments import Arguments, static
 from microgradnd.compiler.buffers import plan
 from microgradnd.compiler.passes import late, optimized, spell
 from microgradnd.compiler.source import HELPERS, Names, fast, readable
@@ -22,7 +23,9 @@ from microgradnd.compiler.trace import Traced
 from microgradnd.tape import Leaf, mode, next_position
 from microgradnd.tensor import Tensor
 
-__all__ = ["CacheInfo", "Compiled", "compile"]
+__all__ = ["CacheInfo", "Compiled", "compile", "static"]
+
+TRACING = threading.RLock()  # a trace lets captured variables stand for other values, which no other trace may see
 
 
 class CacheInfo(NamedTuple):
@@ -163,9 +166,13 @@ class Compiled:
 
     def _find(self, args: Any, kwargs: dict[str, Any]) -> Any:
         """Find the program for a signature, or trace it, and run it."""
-        if mode.trace is not None:  # inside of another compiled function
-            return self.function(*args, **kwargs)
         arguments = Arguments((*args, kwargs) if kwargs else args)
+        inside = (
+            mode.outer and mode.record is not None and any(getattr(x, "requires_grad", 0) for x in arguments.leaves)
+        )
+        if mode.trace is not None or inside:  # of another compiled function, or of a transform, which records it
+            args = arguments.rebuilt()
+            return self.function(*args[:-1], **args[-1]) if kwargs else self.function(*args)
         key = arguments.signature
         entry = self._entries.get(key)
         if entry is None or entry.stale():
@@ -188,7 +195,9 @@ class Compiled:
             return function(*args[:-1], **args[-1]) if keywords else function(*args)
 
         leaves = [arguments.leaves[i] for i in arguments.inputs]
-        traced = Traced(self.function, leaves, arguments.names(self.function), call)
+        with TRACING:
+            names, others = arguments.names(self.function), arguments.parts_of_the_program()
+            traced = Traced(self.function, leaves, names, call, others)
         name = getattr(self.function, "__name__", "program").replace("<lambda>", "program")
         return Entry(traced, name, self.optimize)
 

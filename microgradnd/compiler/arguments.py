@@ -18,8 +18,60 @@ from typing import Any
 
 import numpy as np
 
+from microgradnd.compiler.passes import key_of
 from microgradnd.tensor import Tensor
 from microgradnd.transforms import flatten, plain
+
+
+class Static:
+    """An argument that is part of the program; made by `static`."""
+
+    def __init__(self, value: Any, key: Any) -> None:
+        self.value = value
+        self.key = key
+
+
+def static(value: Any) -> Static:
+    """Mark an argument of a compiled function as a part of the program, which is written anew for each value of it.
+
+    Floats and arrays are inputs of a program, which must serve all values of them: the function can't look at them. An
+    argument that it looks at (with `if`, in a format, as a Python index) is given as `mg.static(value)`. The function
+    receives the value.
+
+    Parameters
+    ----------
+    value : hashable
+        A number, a string, a tuple of such.
+
+    Returns
+    -------
+    Static
+        For a function made by `mg.compile`.
+
+    Raises
+    ------
+    TypeError
+        If the value isn't hashable: two programs could not be told apart by it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import microgradnd as mg
+    >>> f = mg.compile(lambda x, p: np.sum(np.abs(x)) if p == 1.0 else np.sum(np.abs(x) ** p) ** (1 / p))
+    >>> float(f(np.array([3.0, -4.0]), mg.static(1.0))), float(f(np.array([3.0, -4.0]), mg.static(2.0)))
+    (7.0, 5.0)
+    >>> f.cache_info().currsize
+    2
+    """
+    try:
+        hash(value)
+    except TypeError as error:
+        shape = f" of shape {value.shape}" if hasattr(value, "shape") else ""
+        raise TypeError(
+            f"mg.static was given a {type(value).__name__}{shape}, by which two programs could not be told apart: give "
+            f"something hashable, as tuple(array.tolist()) for a vector, or pass an array as it is, as an input"
+        ) from error
+    return Static(value, key_of(value))
 
 
 class Arguments:
@@ -43,15 +95,30 @@ class Arguments:
         self.first = [first.setdefault(id(x), i) if isinstance(x, Tensor) else i for i, x in enumerate(self.leaves)]
         self.inputs = [i for i, x in enumerate(self.leaves) if self.first[i] == i and is_input(x)]
         self.signature = form, tuple(map(signature, self.leaves)), tuple(self.first)
+        for leaf, part in zip(self.leaves, self.signature[1], strict=True):
+            try:
+                hash(part)
+            except TypeError as error:
+                raise TypeError(
+                    f"a compiled function was given a {type(leaf).__name__}, by which two programs could not be told "
+                    f"apart: give arrays, numbers, texts, or tuples, lists and dicts of them"
+                ) from error
 
     def arrays(self) -> list[Any]:
         """Return the values of the inputs."""
         return [plain(self.leaves[i]) for i in self.inputs]
 
-    def rebuilt(self, tensors: Sequence[Tensor]) -> list[Any]:
-        """Return the arguments with Tensors in the place of the inputs."""
-        of = dict(zip(self.inputs, tensors, strict=True))
-        new = iter([of.get(first, leaf) for first, leaf in zip(self.first, self.leaves, strict=True)])
+    def parts_of_the_program(self) -> list[Any]:
+        """Return what isn't an input: objects, which may hold anything."""
+        inputs = set(self.inputs)
+        leaves = [leaf for i, leaf in zip(self.first, self.leaves, strict=True) if i not in inputs]
+        return [*leaves, *(arg for arg in self.args if hasattr(arg, "__form__"))]
+
+    def rebuilt(self, tensors: Sequence[Any] | None = None) -> list[Any]:
+        """Return the arguments with Tensors in the place of the inputs, and static ones as the function knows them."""
+        of = {} if tensors is None else dict(zip(self.inputs, tensors, strict=True))
+        leaves = [leaf.value if isinstance(leaf, Static) else leaf for leaf in self.leaves]
+        new = iter([of.get(first, leaf) for first, leaf in zip(self.first, leaves, strict=True)])
         return [put_together(arg, new) for arg in self.args]
 
     def names(self, function: Callable[..., Any]) -> list[str]:
@@ -105,6 +172,8 @@ def signature(leaf: Any) -> Any:
         return leaf._data.shape, leaf._data.dtype, leaf.requires_grad
     if isinstance(leaf, np.ndarray | np.generic):
         return leaf.shape, leaf.dtype
+    if isinstance(leaf, Static):
+        return Static, leaf.key
     return type(leaf) if is_input(leaf) else (type(leaf), leaf)
 
 
