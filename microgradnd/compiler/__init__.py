@@ -17,8 +17,10 @@ import numpy as np
 
 from microgradnd.compiler.arguments import Arguments, static
 from microgradnd.compiler.buffers import plan
-from microgradnd.compiler.passes import late, optimized, spell
-from microgradnd.compiler.source import HELPERS, Names, fast, readable
+from microgradnd.compiler.fast import fast
+from microgradnd.compiler.passes import drop_dead, late, optimized
+from microgradnd.compiler.source import HELPERS, Names, readable, spelled
+from microgradnd.compiler.spelling import spell
 from microgradnd.compiler.trace import Traced
 from microgradnd.tape import Leaf, mode, next_position
 from microgradnd.tensor import Tensor
@@ -45,18 +47,19 @@ class Entry:
         program = optimized(traced.program)
         names = Names()
         if optimize:
-            program = late(spell(program))
-            buffers = plan(program)
-            text = fast(program, name, names, buffers)
+            program = late(drop_dead(spell(program)))
+            allocation, text = fast(program, name, names, plan(program))
         else:
-            buffers = None
-            text = readable(program, name, names)
+            allocation, text = "", readable(program, name, names)
         self.program = program
         self.constants = names.constants
         numbers = {value: i for i, value in enumerate(program.inputs)}
         self.updated = [numbers[value] for value in program.updates]
         helpers = "".join(f"{HELPERS[helper]}\n\n" for helper in HELPERS if helper in names.helpers)
-        self.source = f"import numpy as np\n\n\n{helpers}{allocation(buffers)}{text}"
+        made = [(constant, spelled(thing)) for constant, thing in names.constants.items()]
+        constants = "".join(f"{constant} = {expression}\n" for constant, expression in made if expression)
+        constants += "\n\n" if constants else ""
+        self.source = f"import numpy as np\n\n\n{helpers}{constants}{allocation}{text}"
         namespace: dict[str, Any] = dict(names.constants)
         exec(builtins_compile(self.source, f"<compiled {name}>", "exec"), namespace)
         self.function = namespace[name]
@@ -85,14 +88,6 @@ def builtins_compile(source: str, filename: str, mode: str) -> Any:
     import builtins
 
     return builtins.compile(source, filename, mode)
-
-
-def allocation(buffers: Any) -> str:
-    """Return the source that allocates the buffers of one call; a pool of them serves calls from several threads."""
-    if buffers is None or not buffers.buffers:
-        return ""
-    rows = "".join(f"        np.empty({shape}, np.{dtype.name}),\n" for shape, dtype in buffers.buffers)
-    return f"_pool = []\n\n\ndef _allocate():\n    return (\n{rows}    )\n\n\n"
 
 
 class Binding:

@@ -5,8 +5,10 @@ Must not own: rewriting (`passes.py`) or printing (`source.py`).
 Read next: `source.py`.
 
 A value that no result needs is written into a buffer that was allocated once, by the `out=` of its step. When nothing
-will read a buffer any more, the next value of its shape and dtype takes it; a ufunc may write over its own operand. A
-view keeps the buffer of its base alive. What the caller gets is never a buffer.
+will read a buffer any more, the next value of its size and dtype takes it; a ufunc may write over its own operand. A
+view of a buffer is made once, with the buffer, and keeps it alive. What is joined to one vector is computed in its
+place there. The new value of an input that is to be updated is written over the old one, if nothing reads that any
+more. What the caller gets is never a buffer.
 """
 
 from __future__ import annotations
@@ -16,9 +18,12 @@ from typing import Any
 
 import numpy as np
 
-from microgradnd.compiler.program import Program, Step, Value
+from microgradnd import primitives
+from microgradnd.compiler.passes import VIEWS
+from microgradnd.compiler.program import Program, Step, Value, values_in
 
-TAKES_OUT = {np.dot, np.matmul}
+PRODUCTS = {np.dot, np.matmul, np.vecdot}
+COPIES = {np.copy, primitives.astype, np.argmax, np.argmin, np.where, np.concatenate, primitives.concatenate}
 
 
 @dataclass
@@ -27,19 +32,36 @@ class Plan:
 
     Attributes
     ----------
-    buffer_of : dict of Value to int
-        The number of its buffer, for each value that lives in one.
     buffers : list of (shape, dtype)
         The buffers to allocate.
+    buffer_of : dict of Value to int
+        The number of its buffer, for each value that has one for itself.
+    part_of : dict of Value to (Value, int, int)
+        The vector that a value is a part of, and from where to where.
+    over : dict of Value to Value
+        The input that a new value is written over.
+    views : list of Step
+        The views of buffers, which are made with them.
+    joined : set of Value
+        The vectors whose parts are computed in their places.
     """
 
-    buffer_of: dict[Value, int] = field(default_factory=dict)
     buffers: list[tuple[tuple[int, ...], Any]] = field(default_factory=list)
+    buffer_of: dict[Value, int] = field(default_factory=dict)
+    part_of: dict[Value, tuple[Value, int, int]] = field(default_factory=dict)
+    over: dict[Value, Value] = field(default_factory=dict)
+    views: list[Step] = field(default_factory=list)
+
+    joined: set[Value] = field(default_factory=set)
+
+    def is_joined(self, step: Step) -> bool:
+        """Return whether the parts of a vector are in their places already."""
+        return step.out in self.joined
 
 
 def may_be_view(step: Step) -> bool:
     """Return whether a result may share memory with an operand."""
-    return not isinstance(step.function, np.ufunc) and not is_reducer(step.function) and step.function not in TAKES_OUT
+    return not (isinstance(step.function, np.ufunc) or is_reducer(step.function) or step.function in PRODUCTS | COPIES)
 
 
 def is_reducer(function: Any) -> bool:
@@ -51,45 +73,162 @@ def takes_out(step: Step) -> bool:
     """Return whether a step can write its result, an array, into one that it is given."""
     if isinstance(step.out, tuple) or not step.out.shape or step.out.size == 0:
         return False
-    if step.function in TAKES_OUT:
-        return all(isinstance(a, Value) and len(a.shape) == 2 and a.dtype == step.out.dtype for a in step.args)
+    if step.function in PRODUCTS:
+        return all(len(getattr(a, "shape", ())) > 0 and a.dtype == step.out.dtype for a in step.args)
     if is_reducer(step.function):
         return True
     return isinstance(step.function, np.ufunc) and step.function.nout == 1 and step.function.signature is None
 
 
+def picks_one(step: Step) -> bool:
+    """Return whether an index gives a number, not an array without axes."""
+    index = step.args[1]
+    return all(isinstance(part, int | np.integer) for part in (index if isinstance(index, tuple) else (index,)))
+
+
+def is_elementwise(step: Step) -> bool:
+    """Return whether a step may write over an operand of the same layout."""
+    return isinstance(step.function, np.ufunc) and step.function.signature is None and not step.kwargs
+
+
+class Planner:
+    """Plans one program."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.made = {out: i for i, step in enumerate(program.steps) for out in step.outs()}
+        self.plan = Plan()
+        self.exact: dict[Value, Step] = {}  # values that are certainly views of another, if that is contiguous
+        self.owners: dict[Value, set[Value]] = {}  # of a value that may be a view: the values whose memory it may share
+        for step in program.steps:
+            self.look_at(step)
+        self.kept = {owner for value in values_in(program.outputs) for owner in self.owners_of(value)}
+        for step in program.steps:
+            if step.function is primitives.concatenate:
+                self.join(step)
+        self.last: dict[Value, int] = {}  # the last step that reads the memory of an owner
+        for i, step in enumerate(program.steps):
+            for value in step.operands():
+                for owner in self.owners_of(value):
+                    self.last[owner] = i
+        for value in program.updates.values():  # copied in the end, if they aren't written over the old ones
+            for owner in self.owners_of(value):
+                self.last[owner] = len(program.steps)
+        self.place_updates()
+        self.place_buffers()
+
+    def owners_of(self, value: Value) -> set[Value]:
+        return self.owners.get(value, {value})
+
+    def look_at(self, step: Step) -> None:
+        """Find out whether a step makes a view, and of what."""
+        operands = list(values_in(step.args))
+        out = step.out
+        view = step.function in VIEWS or (step.function is primitives.getitem and primitives.is_basic(step.args[1]))
+        if isinstance(out, Value) and out.shape and view and len(operands) == 1 and not step.kwargs:
+            base = operands[0]
+            if self.stays_view(base, step):
+                self.exact[out] = step
+        number = isinstance(out, Value) and out.shape == () and step.function is primitives.getitem and picks_one(step)
+        shared = {o for v in operands for o in self.owners_of(v)} if may_be_view(step) and not number else set()
+        for value in step.outs():
+            self.owners[value] = shared or {value}
+
+    def stays_view(self, base: Value, step: Step) -> bool:
+        """Return whether a view of what is in a buffer is one in fact: try it."""
+        root = self.root(base)
+        array: Any = np.empty(root.shape, root.dtype)
+        for inner in self.chain(base):
+            array = inner.function(array, *inner.args[1:])
+        view = step.function(array, *step.args[1:])
+        return array.size > 0 and np.may_share_memory(array, view)
+
+    def chain(self, value: Value) -> list[Step]:
+        """Return the views that lead to a value from an array that is computed."""
+        steps: list[Step] = []
+        while value in self.exact:
+            steps.append(self.exact[value])
+            value = self.exact[value].args[0]
+        return steps[::-1]
+
+    def root(self, value: Value) -> Value:
+        """Return what a value is a view of."""
+        while value in self.exact:
+            value = self.exact[value].args[0]
+        return value
+
+    def join(self, step: Step) -> None:
+        """Let the parts of a vector be computed in their places, if they can be."""
+        out = step.out
+        assert isinstance(out, Value)
+        parts = step.args[2:]
+        if len(out.shape) != 1 or out in self.kept:
+            return
+        start, found = 0, {}
+        for part in parts:
+            source = self.root(part) if isinstance(part, Value) else part
+            flat = isinstance(source, Value) and all(s.function is np.reshape for s in self.chain(part))
+            i = self.made.get(source, -1)
+            fits = flat and i >= 0 and source.dtype == out.dtype and source not in self.kept | set(found)
+            if not fits or source in self.plan.part_of or not takes_out(self.program.steps[i]):
+                return
+            found[source] = (out, start, start + source.size)
+            start += source.size
+        self.plan.part_of.update(found)
+        self.plan.joined.add(out)
+        for value, owners in self.owners.items():
+            if owners & found.keys():
+                self.owners[value] = (owners - found.keys()) | {out}
+
+    def place_updates(self) -> None:
+        """Write new values over the old ones where these are no longer read."""
+        for old, new in self.program.updates.items():
+            i = self.made.get(new, -1)
+            if i < 0 or new in self.kept or new in self.plan.over or old in self.kept or self.last.get(old, -1) > i:
+                continue
+            step = self.program.steps[i]
+            same = (new.shape, new.dtype) == (old.shape, old.dtype)
+            if same and is_elementwise(step) and takes_out(step):
+                self.plan.over[new] = old
+
+    def place_buffers(self) -> None:
+        """Give the other values buffers, in the order of the steps, and take these back after the last use."""
+        plan, free = self.plan, {}  # type: ignore[var-annotated]
+        ends: dict[int, list[Value]] = {}
+        for owner, i in self.last.items():
+            ends.setdefault(i, []).append(owner)
+        for i, step in enumerate(self.program.steps):
+            out = step.out
+            if isinstance(out, Value) and out in plan.part_of:
+                vector = plan.part_of[out][0]
+                if vector not in plan.buffer_of:
+                    plan.buffer_of[vector] = self.buffer(vector, free)
+            elif isinstance(out, Value) and takes_out(step) and out not in self.kept and out not in plan.over:
+                dying = [v for v in step.operands() if self.last.get(v) == i and v in plan.buffer_of]
+                same = [v for v in dying if is_elementwise(step) and (v.shape, v.dtype) == (out.shape, out.dtype)]
+                if same:
+                    plan.buffer_of[out] = plan.buffer_of[same[0]]
+                    ends[i].remove(same[0])
+                else:
+                    plan.buffer_of[out] = self.buffer(out, free)
+            elif isinstance(out, Value) and out in self.exact and self.in_buffer(self.root(out)):
+                plan.views.append(step)
+            for owner in ends.get(i, ()):
+                if owner in plan.buffer_of:
+                    shape, dtype = plan.buffers[plan.buffer_of[owner]]
+                    free.setdefault((int(np.prod(shape)), dtype), []).append(plan.buffer_of[owner])
+
+    def in_buffer(self, value: Value) -> bool:
+        return value in self.plan.buffer_of or value in self.plan.part_of
+
+    def buffer(self, value: Value, free: dict[Any, list[int]]) -> int:
+        """Return a buffer that is free, or a new one."""
+        if free.get((value.size, value.dtype)):
+            return free[value.size, value.dtype].pop()
+        self.plan.buffers.append((value.shape, value.dtype))
+        return len(self.plan.buffers) - 1
+
+
 def plan(program: Program) -> Plan:
     """Return buffers for the values of a program."""
-    owners: dict[Value, set[Value]] = {}  # of a value that may be a view: the values whose memory it may share
-    for step in program.steps:
-        shared = {o for v in step.operands() for o in owners.get(v, {v})} if may_be_view(step) else set()
-        for out in step.outs():
-            owners[out] = shared or {out}
-    last: dict[Value, int] = {}
-    for i, step in enumerate(program.steps):
-        for value in step.operands():
-            for owner in owners.get(value, {value}):
-                last[owner] = i
-    kept = {owner for value in program.results() for owner in owners.get(value, {value})}
-    result = Plan()
-    free: dict[tuple[tuple[int, ...], Any], list[int]] = {}
-    for i, step in enumerate(program.steps):
-        dying = [v for v in dict.fromkeys(step.operands()) if last.get(v) == i and v in result.buffer_of]
-        if takes_out(step) and isinstance(step.out, Value) and step.out not in kept:
-            key = (step.out.shape, step.out.dtype)
-            elementwise = isinstance(step.function, np.ufunc)
-            operands = [v for v in dying if elementwise and (v.shape, v.dtype) == key]
-            if operands:
-                result.buffer_of[step.out] = result.buffer_of[operands[0]]
-                dying.remove(operands[0])
-            elif free.get(key):
-                result.buffer_of[step.out] = free[key].pop()
-            else:
-                result.buffer_of[step.out] = len(result.buffers)
-                result.buffers.append(key)
-        for owner, end in last.items():
-            if end == i and owner in result.buffer_of and (owner in dying or owner not in step.operands()):
-                number = result.buffer_of[owner]
-                if number != result.buffer_of.get(step.out if isinstance(step.out, Value) else None):  # type: ignore[arg-type]
-                    free.setdefault(result.buffers[number], []).append(number)
-    return result
+    return Planner(program).plan

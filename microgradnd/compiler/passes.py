@@ -1,11 +1,10 @@
 """Rewriting programs: each pass is a function from a program to an equal, better one.
 
 Owns: the passes, and their order.
-Must not own: buffers (`buffers.py`), or how a step is printed (`source.py`).
-Read next: `buffers.py`.
+Must not own: which NumPy call is the fastest (`spelling.py`), or how a step is printed (`source.py`).
+Read next: `spelling.py`.
 
-Every pass keeps the results to the last bit, with one exception: `spell` computes matrix products of two matrices by
-`np.dot`, which may hand them to another routine of the same BLAS than `@` does.
+Every pass keeps the results to the last bit. The passes that don't are in `spelling.py`.
 """
 
 from __future__ import annotations
@@ -157,31 +156,6 @@ def undo_twice(program: Program) -> Program:
         if twice and step.function in (np.negative, np.transpose, np.matrix_transpose) and not step.kwargs:
             replacements[step.out] = inner.args[0]  # type: ignore[index, union-attr]
     return program.substitute(replacements)
-
-
-def spell(program: Program) -> Program:
-    """Choose, of the ways in which NumPy computes the same, the one with the least overhead."""
-    steps = []
-    for step in program.steps:
-        function, args, kwargs = step.function, step.args, dict(step.kwargs)
-        if function is np.square:
-            function, args = np.multiply, (args[0], args[0])
-        elif function is np.matmul and not kwargs and all(isinstance(a, Value) and len(a.shape) == 2 for a in args):
-            function = np.dot
-        elif function in (np.sum, np.max, np.min, np.prod) and set(kwargs) <= {"axis", "keepdims"} and len(args) <= 2:
-            function = REDUCERS[function]
-            kwargs = {"axis": args[1] if len(args) == 2 else kwargs.pop("axis", None), **kwargs}
-            args = args[:1]
-        steps.append(replace(step, function=function, args=args, kwargs=kwargs))
-    return replace(program, steps=tuple(steps))
-
-
-REDUCERS: dict[Any, Callable[..., Any]] = {
-    np.sum: np.add.reduce,
-    np.prod: np.multiply.reduce,
-    np.max: np.maximum.reduce,
-    np.min: np.minimum.reduce,
-}
 
 
 def late(program: Program) -> Program:

@@ -1,6 +1,6 @@
 """The program that a tape is turned into: values and the steps that compute them.
 
-Owns: `Value`, `Step`, `Program`, and how a program is run step by step.
+Owns: `Value`, `Constant`, `Step`, `Program`, and how a program is run step by step.
 Must not own: tracing (`trace.py`), rewriting (`passes.py`) or printing (`source.py`).
 Read next: `passes.py`.
 
@@ -42,6 +42,35 @@ class Value:
     def size(self) -> int:
         """The number of elements."""
         return int(np.prod(self.shape, dtype=int))
+
+
+@dataclass(frozen=True)
+class Constant:
+    """An array that a program makes once and only reads, by the expression that makes it."""
+
+    text: str
+    array: Any = field(compare=False)
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        return self.array
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the array."""
+        return self.array.shape
+
+    @property
+    def dtype(self) -> Any:
+        """Of the array."""
+        return self.array.dtype
+
+
+def filled(shape: tuple[int, ...], number: int, dtype: Any) -> Constant:
+    """Return an array of zeros or ones."""
+    array = np.full(shape, number, dtype)
+    array.flags.writeable = False
+    kind = "" if dtype == np.float64 else f", np.{dtype.name}"
+    return Constant(f"np.{('zeros', 'ones')[number]}({shape}{kind})", array)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,11 +1,9 @@
 """A program as Python source.
 
-Owns: how a step is written in NumPy, and how a program becomes a function.
-Must not own: rewriting (`passes.py`) or the plan of the buffers (`buffers.py`).
-Read next: `__init__.py`.
-
-There are two forms. The readable one is what a person would write: operators, one statement for each value that has a
-name, the rest inside of expressions. The fast one has a statement for each step, and writes into planned buffers.
+Owns: how a step is written in NumPy, and the readable form of a program: what a person would write, with operators, a
+statement for each value that has a name, and the rest inside of expressions.
+Must not own: rewriting (`passes.py`), or the form that writes into buffers (`fast.py`).
+Read next: `fast.py`.
 """
 
 from __future__ import annotations
@@ -17,9 +15,8 @@ from typing import Any
 import numpy as np
 
 from microgradnd import primitives
-from microgradnd.compiler.buffers import Plan, may_be_view, takes_out
 from microgradnd.compiler.passes import VIEWS
-from microgradnd.compiler.program import Program, Step, Value, values_in
+from microgradnd.compiler.program import Constant, Program, Step, Value, values_in
 
 OPERATORS: dict[Any, tuple[str, int]] = {  # with Python's precedence
     np.add: ("+", 5),
@@ -93,7 +90,7 @@ class Names:
     def constant(self, thing: Any, wish: str) -> str:
         """Return a name for an object that source can't spell."""
         for name, known in self.constants.items():
-            if known is thing:
+            if known is thing or (type(known) is type(thing) is Constant and known == thing):
                 return name
         name = self.new(wish)
         self.constants[name] = thing
@@ -106,6 +103,16 @@ class Names:
             if same and known.tobytes() == array.tobytes():
                 return name
         return self.constant(array, wish)
+
+
+def spelled(thing: Any) -> str | None:
+    """Return the expression that makes a constant; None for an object that has none."""
+    if isinstance(thing, Constant):
+        return thing.text
+    if isinstance(thing, np.ndarray) and thing.shape == () and thing.dtype.kind in "fiub" and np.isfinite(thing):
+        dtype = "" if thing.dtype in (np.float64, np.bool, np.int64) else f", np.{thing.dtype.name}"
+        return f"np.array({thing.item()!r}{dtype})"
+    return None
 
 
 class Writer:
@@ -144,6 +151,8 @@ class Writer:
             return f"np.{arg.__name__}", ATOM
         if isinstance(arg, np.ufunc):
             return f"np.{arg.__name__}", ATOM
+        if isinstance(arg, Constant):
+            return self.names.constant(arg, re.sub(r"\W+", "_", arg.text.removeprefix("np."))), ATOM
         return self.names.constant(arg, "constant"), ATOM
 
     def text(self, arg: Any, above: int = 0) -> str:
@@ -263,87 +272,3 @@ def function_text(program: Program, name: str, inputs: list[str], lines: list[st
         result = result[1:-1]
     body = "\n".join(f"    {line}" for line in [*lines, *updates, f"return {result}"])
     return f"def {name}({', '.join(inputs)}):\n{body}\n"
-
-
-def fast(program: Program, name: str, names: Names, plan: Plan) -> str:
-    """Return a program as a function that writes into buffers."""
-    inputs = [names.value(v, "x") for v in program.inputs]
-    buffers = [names.new(f"buffer{i}") for i in range(len(plan.buffers))]
-    uses = program.uses()
-    inline: dict[Value, Step] = {}
-    writer = Writer(program, names, inline)
-    wanted = set(program.results())
-    lines = []
-    if buffers:
-        lines.append("_buffers = _pool.pop() if _pool else _allocate()")
-        lines.append(f"{', '.join(buffers)}{',' if len(buffers) == 1 else ''} = _buffers")
-    targets = written_over(program)
-    for step in program.steps:
-        out = step.out
-        if isinstance(out, Value) and out in targets:
-            names.of[out] = names.value(targets[out])
-            lines.append(into(step, writer))
-        elif isinstance(out, Value) and out in plan.buffer_of:
-            names.of[out] = buffers[plan.buffer_of[out]]
-            lines.append(f"{into(step, writer)}  # {out.name or 'a step'} {out.shape}")
-        elif isinstance(out, Value) and out not in wanted and step.function in VIEWS and uses.get(out, 0) == 1:
-            inline[out] = step
-        elif isinstance(out, Value) and out.shape:
-            lines.append(f"{names.value(out)} = {plain_call(step, writer)}")
-        else:
-            lines.append(statement(step, writer))
-    if buffers:
-        lines.append("_pool.append(_buffers)")
-    return function_text(program, name, inputs, lines, writer)
-
-
-def written_over(program: Program) -> dict[Value, Value]:
-    """Return the new values of inputs that can be written straight over the old ones, which nothing reads later."""
-    last: dict[Value, int] = {}
-    for i, step in enumerate(program.steps):
-        for value in step.operands():
-            last[value] = i
-    made = {out: (i, step) for i, step in enumerate(program.steps) for out in step.outs()}
-    results = list(values_in(program.outputs))
-    viewed = {value for step in program.steps if may_be_view(step) for value in step.operands()}
-    found = {}
-    for old, new in program.updates.items():
-        if new not in made:
-            continue
-        i, step = made[new]
-        alone = last.get(old, -1) <= i and old not in results and old not in viewed
-        if (
-            alone
-            and isinstance(step.function, np.ufunc)
-            and takes_out(step)
-            and (new.shape, new.dtype) == (old.shape, old.dtype)
-        ):
-            found[new] = old
-    return found
-
-
-def into(step: Step, writer: Writer) -> str:
-    """Return a step as a call that writes its result into its buffer."""
-    assert isinstance(step.out, Value)
-    return f"{plain_call(step, writer)[:-1]}, out={writer.names.of[step.out]})"
-
-
-def plain_call(step: Step, writer: Writer) -> str:
-    """Return a step as a call of its function, numbers as arrays that NumPy need not convert each time."""
-    if not isinstance(step.function, np.ufunc) or isinstance(step.out, tuple):
-        text = writer.call(step)[0]
-        if step.function not in (np.dot, np.matmul):
-            return text
-    args = [number(a, step, writer) for a in step.args]
-    inside = args + [f"{key}={writer.text(a)}" for key, a in step.kwargs.items()]
-    return f"{writer.function(step.function)}({', '.join(inside)})"
-
-
-def number(arg: Any, step: Step, writer: Writer) -> str:
-    """Return an argument of a ufunc; a Python number becomes a 0-d array of the dtype that NumPy would give it."""
-    if type(arg) in (int, float) or isinstance(arg, np.float64 | np.float32):
-        dtypes = {a.dtype for a in step.args if isinstance(a, Value)}
-        if len(dtypes) == 1 and (dtype := dtypes.pop()).kind == "f" and getattr(arg, "dtype", dtype) == dtype:
-            text = re.sub(r"\W", "_", repr(float(arg)).replace("-", "minus_"))
-            return writer.names.constant_number(np.array(arg, dtype), f"c_{text}")
-    return writer.text(arg)

@@ -1,0 +1,163 @@
+"""Choosing, of the ways in which NumPy computes the same, the one that takes the least time.
+
+Owns: the table of the faster spellings.
+Must not own: rewriting that is right in exact arithmetic whatever NumPy's speed (`passes.py`).
+Read next: `buffers.py`.
+
+Measured on NumPy 2.4 and its OpenBLAS: a sum along an axis is a product with ones, in a third to a tenth of the time; a
+sum of products is one dot product; `np.maximum` of an array and a number isn't vectorised, of two arrays it is; the
+maximum of each row is found faster by its place.
+
+Two of these add up in another order than the reductions do, so their results differ from the eager ones by rounding:
+sums that become products with ones or dot products, and `@` between matrices, which `np.dot` may hand to another
+routine of the same BLAS. Everything else is equal to the last bit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from microgradnd.compiler.program import Constant, Program, Step, Value, filled
+
+FULL = 2**16  # elements up to which a constant is spread out to an array of its own
+ROWS = 2**14  # elements from which the maximum of each row is found by its place
+
+Made = dict[Value, Step]
+
+
+def spell(program: Program) -> Program:
+    """Write each step in the fastest way that is known for it."""
+    uses, made = program.uses(), {out: step for step in program.steps for out in step.outs()}
+    steps: list[Step] = []
+    for step in program.steps:
+        rule = SPELLINGS.get(step.function)
+        new = rule(step, made, uses) if rule and isinstance(step.out, Value) else None
+        steps += new or [step]
+    return replace(program, steps=tuple(steps))
+
+
+def call(
+    function: Callable[..., Any], *args: Any, like: Step, shape: tuple[int, ...], dtype: Any = None, **kwargs: Any
+) -> Step:
+    """Return a step that computes a new value, for the line of code of another step."""
+    assert isinstance(like.out, Value)
+    return Step(function, args, kwargs, Value(shape, like.out.dtype if dtype is None else dtype), like.where)
+
+
+def ending(steps: list[Step], like: Step) -> list[Step]:
+    """Return steps of which the last computes what another step did, in its shape."""
+    out = like.out
+    assert isinstance(out, Value)
+    last = steps[-1]
+    if last.out.shape == out.shape:  # type: ignore[union-attr]
+        return [*steps[:-1], replace(last, out=out)]
+    return [*steps, Step(np.reshape, (last.out, out.shape), {}, out, like.where)]
+
+
+def square(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
+    return [replace(step, function=np.multiply, args=(step.args[0], step.args[0]))] if not step.kwargs else None
+
+
+def matmul(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
+    matrices = all(isinstance(a, Value) and len(a.shape) == 2 for a in step.args)
+    return [replace(step, function=np.dot)] if matrices and not step.kwargs else None
+
+
+def maximum(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
+    """Spread a number out."""
+    x, number = step.args
+    if type(number) not in (int, float) or not is_real(x) or x.shape != step.out.shape or not 0 < x.size <= FULL:  # type: ignore[union-attr]
+        return None
+    if number != 0:
+        return None
+    return [replace(step, args=(x, filled(x.shape, 0, x.dtype)))]
+
+
+def axes_of(step: Step) -> tuple[int, ...] | None:
+    """Return the axes of a reduction, if it has no other arguments than these and keepdims."""
+    x = step.args[0]
+    if len(step.args) > 2 or set(step.kwargs) - {"axis", "keepdims"} or not isinstance(x, Value):
+        return None
+    axis = step.args[1] if len(step.args) == 2 else step.kwargs.get("axis")
+    axes = range(len(x.shape)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    return tuple(sorted(a % len(x.shape) for a in axes)) if x.shape else None
+
+
+def reduced(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
+    """Call the ufunc's own reduction: the same with less overhead."""
+    if len(step.args) > 2 or set(step.kwargs) - {"axis", "keepdims"}:
+        return None
+    kwargs = {"axis": step.args[1] if len(step.args) == 2 else None, **step.kwargs}
+    return [replace(step, function=REDUCERS[step.function], args=step.args[:1], kwargs=kwargs)]
+
+
+def sums(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
+    """Add up by a product, where the axes are the first or the last ones."""
+    x, axes = step.args[0], axes_of(step)
+    if axes is None or not is_real(x) or not x.size or x.dtype != step.out.dtype:  # type: ignore[union-attr]
+        return reduced(step, made, uses)
+    n = len(x.shape)
+    count = math.prod(x.shape[a] for a in axes)
+    rest = x.size // count
+    factor = made.get(x)
+    product = factor is not None and factor.function is np.multiply and uses[x] == 1 and not factor.kwargs
+    if product and all(is_real(a) and a.shape == x.shape and a.dtype == x.dtype for a in factor.args):  # type: ignore[union-attr]
+        a, b = factor.args  # type: ignore[union-attr]
+        if len(axes) == n:
+            return ending([call(np.vdot, a, b, like=step, shape=())], step)
+        if axes == (n - 1,):
+            return ending([call(np.vecdot, a, b, like=step, shape=x.shape[:-1])], step)
+    if len(axes) == n or count == 1:
+        return reduced(step, made, uses)
+    if axes == tuple(range(len(axes))):
+        matrix, order = (count, rest), 0
+    elif axes == tuple(range(n - len(axes), n)):
+        matrix, order = (rest, count), 1
+    else:
+        return reduced(step, made, uses)
+    steps = [] if x.shape == matrix else [call(np.reshape, x, matrix, like=step, shape=matrix)]
+    flat, ones = steps[0].out if steps else x, filled((count,), 1, x.dtype)
+    args = (flat, ones) if order else (ones, flat)
+    return ending([*steps, call(np.dot, *args, like=step, shape=(rest,))], step)
+
+
+def maxima(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
+    """Find the maximum of each row by its place."""
+    x, axes = step.args[0], axes_of(step)
+    if axes is None or axes != (len(x.shape) - 1,) or not is_real(x) or x.size < ROWS or x.shape[-1] < 8:
+        return reduced(step, made, uses)
+    count, width = x.size // x.shape[-1], x.shape[-1]
+    starts = Constant(f"np.arange(0, {x.size}, {width})", np.arange(0, x.size, width))
+    steps = [call(np.reshape, x, (count, width), like=step, shape=(count, width))]
+    steps.append(call(np.argmax, steps[0].out, 1, like=step, shape=(count,), dtype=np.intp))
+    steps.append(call(np.add, steps[1].out, starts, like=step, shape=(count,), dtype=np.intp))
+    steps.append(call(np.reshape, x, (x.size,), like=step, shape=(x.size,)))
+    steps.append(call(np.take, steps[3].out, steps[2].out, like=step, shape=(count,)))
+    return ending(steps, step)
+
+
+def is_real(x: Any) -> bool:
+    """Return whether an argument is an array of the numbers that BLAS knows."""
+    return isinstance(x, Value) and x.dtype in (np.float32, np.float64) and x.shape != ()
+
+
+REDUCERS: dict[Any, Callable[..., Any]] = {
+    np.sum: np.add.reduce,
+    np.prod: np.multiply.reduce,
+    np.max: np.maximum.reduce,
+    np.min: np.minimum.reduce,
+}
+SPELLINGS: dict[Any, Callable[[Step, Made, dict[Value, int]], list[Step] | None]] = {
+    np.square: square,
+    np.matmul: matmul,
+    np.maximum: maximum,
+    np.sum: sums,
+    np.max: maxima,
+    np.min: reduced,
+    np.prod: reduced,
+}
