@@ -1,0 +1,443 @@
+"""The workloads in NumPy by hand: as one writes it, and with `out=` everywhere, as an expert does.
+
+Owns: the programs "numpy" and "numpy out=".
+Must not own: the data (`workloads.py`).
+Read next: `ours.py`.
+
+`idiomatic` is what every ratio is taken to. `planned` allocates every array once, before the first step, keeps all
+parameters in one flat array (and their gradients, and Adam's moments, in others of the same layout) so that the update
+is a few calls, and picks the quicker spelling of each step as measured. Its results are overwritten by the next step.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from workloads import Array, Candidate, Work
+
+BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
+
+
+def idiomatic(name: str, work: Work) -> Candidate:
+    """Return the program that a person would write."""
+    return learned(work, IDIOMATIC[name])
+
+
+def learned(work: Work, gradients: Any) -> Candidate:
+    """Return the workload with gradients from anywhere and, if there are parameters, their update in plain NumPy.
+
+    `gradients(*start, *data)` returns the loss and a sequence of gradients, or just what the workload asks for.
+    """
+    if work.learning is None:
+        return Candidate(lambda: gradients(*work.start, *work.data))
+    rule, lr = work.learning
+    params = [p.copy() for p in work.start]
+    if rule == "sgd":
+
+        def step() -> Any:
+            loss, grads = gradients(*params, *work.data)
+            params[:] = [p - lr * g for p, g in zip(params, grads, strict=True)]
+            return loss
+
+        return Candidate(step, lambda: params)
+
+    moments = [(np.zeros_like(p), np.zeros_like(p)) for p in params]
+    count = 0
+
+    def adam_step() -> Any:
+        nonlocal count
+        loss, grads = gradients(*params, *work.data)
+        count += 1
+        for i, (p, g) in enumerate(zip(params, grads, strict=True)):
+            m, v = moments[i]
+            m = BETA1 * m + (1 - BETA1) * g
+            v = BETA2 * v + (1 - BETA2) * g * g
+            moments[i] = m, v
+            m_hat, v_hat = m / (1 - BETA1**count), v / (1 - BETA2**count)
+            params[i] = p - lr * m_hat / (np.sqrt(v_hat) + EPS)
+        return loss
+
+    return Candidate(adam_step, lambda: params)
+
+
+def w1(w1: Array, b1: Array, w2: Array, b2: Array, x: Array, y: Array) -> Any:
+    h = x @ w1 + b1
+    h_relu = np.maximum(h, 0)
+    y_pred = h_relu @ w2 + b2
+    loss = np.sum((y_pred - y) ** 2)
+    grad_y_pred = 2 * (y_pred - y)
+    grad_w2 = h_relu.T @ grad_y_pred
+    grad_b2 = np.sum(grad_y_pred, axis=0, keepdims=True)
+    grad_h_relu = grad_y_pred @ w2.T
+    grad_h = np.where(h > 0, grad_h_relu, 0)
+    grad_w1 = x.T @ grad_h
+    grad_b1 = np.sum(grad_h, axis=0, keepdims=True)
+    return loss, (grad_w1, grad_b1, grad_w2, grad_b2)
+
+
+def w2(w1: Array, b1: Array, w2: Array, b2: Array, x: Array, y: Array) -> Any:
+    h = x @ w1.T + b1
+    h_relu = np.maximum(h, 0)
+    error = h_relu @ w2.T + b2 - y
+    loss = np.mean(error**2)
+    grad_pred = 2 / error.size * error
+    grad_h = np.where(h > 0, grad_pred @ w2, 0)
+    return loss, (grad_h.T @ x, grad_h.sum(axis=0), grad_pred.T @ h_relu, grad_pred.sum(axis=0))
+
+
+def w3(w1: Array, b1: Array, w2: Array, b2: Array, w3: Array, b3: Array, x: Array, y: Array) -> Any:
+    h1 = x @ w1.T + b1
+    a1 = np.maximum(h1, 0)
+    h2 = a1 @ w2.T + b2
+    a2 = np.maximum(h2, 0)
+    logits = a2 @ w3.T + b3
+    n = np.arange(len(y))
+    z = logits - logits.max(axis=1, keepdims=True)
+    e = np.exp(z)
+    s = e.sum(axis=1, keepdims=True)
+    loss = np.mean(np.log(s[:, 0]) - z[n, y])
+    g = e / s
+    g[n, y] -= 1
+    g /= len(y)
+    grad_w3, grad_b3 = g.T @ a2, g.sum(axis=0)
+    g = np.where(h2 > 0, g @ w3, 0)
+    grad_w2, grad_b2 = g.T @ a1, g.sum(axis=0)
+    g = np.where(h1 > 0, g @ w2, 0)
+    grad_w1, grad_b1 = g.T @ x, g.sum(axis=0)
+    return loss, (grad_w1, grad_b1, grad_w2, grad_b2, grad_w3, grad_b3)
+
+
+def w4(w1: Array, w2: Array, w3: Array, x: Array, y: Array) -> Any:
+    h1 = x @ w1
+    a1 = np.maximum(h1, 0)
+    h2 = a1 @ w2
+    a2 = np.maximum(h2, 0)
+    error = a2 @ w3 - y
+    loss = np.sum(error**2) / 1024
+    g = error * np.float32(2 / 1024)
+    grad_w3 = a2.T @ g
+    g = np.where(h2 > 0, g @ w3.T, 0)
+    grad_w2 = a1.T @ g
+    g = np.where(h1 > 0, g @ w2.T, 0)
+    grad_w1 = x.T @ g
+    return loss, (grad_w1, grad_w2, grad_w3)
+
+
+def w5(x: Array) -> Any:
+    return np.exp(-(x**2)) * (np.cos(x) - 2 * x * np.sin(x)) + 1 - np.tanh(x) ** 2
+
+
+def w8(x: Array, v: Array) -> Any:
+    head, tail = x[:-1], x[1:]
+    out = np.zeros_like(x)
+    out[:-1] = (1200 * head**2 - 400 * tail + 2) * v[:-1] - 400 * head * v[1:]
+    out[1:] += 200 * v[1:] - 400 * head * v[:-1]
+    return out
+
+
+def w9(q: Array, k: Array, v: Array, y: Array) -> Any:
+    scale = 32**-0.5
+    scores = q @ k.mT * scale
+    e = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    p = e / e.sum(axis=-1, keepdims=True)
+    error = p @ v - y
+    loss = np.sum(error**2)
+    g = 2 * error
+    grad_v = p.mT @ g
+    grad_p = g @ v.mT
+    grad_scores = p * (grad_p - np.sum(grad_p * p, axis=-1, keepdims=True)) * scale
+    return loss, grad_scores @ k, grad_scores.mT @ q, grad_v
+
+
+IDIOMATIC = {"W1": w1, "W2": w2, "W3": w3, "W4": w4, "W5": w5, "W8": w8, "W9": w9}
+
+
+def flat(arrays: list[Array]) -> tuple[Array, list[Array]]:
+    """Return one array with the values of several, and views of it in their shapes."""
+    whole = np.concatenate([a.ravel() for a in arrays])
+    ends = np.cumsum([a.size for a in arrays])
+    parts = np.split(whole, ends[:-1])
+    return whole, [part.reshape(a.shape) for part, a in zip(parts, arrays, strict=True)]
+
+
+def planned(name: str, work: Work) -> Candidate:
+    """Return the program that writes every result into an array that was allocated before."""
+    if work.learning is None:
+        return Candidate(PLANNED[name](*work.start, *work.data))
+    rule, lr = work.learning
+    p, params = flat(work.start)
+    g, grads = flat(work.start)
+    gradients = PLANNED[name](*params, *work.data, *grads)
+    if rule == "sgd":
+        rate = np.array(lr, p.dtype)
+
+        def step() -> Any:
+            loss = gradients()
+            np.multiply(g, rate, out=g)
+            np.subtract(p, g, out=p)
+            return loss
+
+        return Candidate(step, lambda: params)
+
+    m, v, scratch = np.zeros_like(p), np.zeros_like(p), np.empty_like(p)
+    beta1, beta2, one1, one2, eps = (np.array(c, p.dtype) for c in (BETA1, BETA2, 1 - BETA1, 1 - BETA2, EPS))
+    size, root = np.empty((), p.dtype), np.empty((), p.dtype)
+    count = 0
+
+    def adam_step() -> Any:
+        nonlocal count
+        loss = gradients()
+        count += 1
+        size[()], root[()] = lr / (1 - BETA1**count), math.sqrt(1 - BETA2**count)
+        np.multiply(g, one1, out=scratch)
+        np.multiply(m, beta1, out=m)
+        np.add(m, scratch, out=m)
+        np.multiply(g, g, out=g)
+        np.multiply(g, one2, out=g)
+        np.multiply(v, beta2, out=v)
+        np.add(v, g, out=v)
+        np.sqrt(v, out=g)
+        np.divide(g, root, out=g)
+        np.add(g, eps, out=g)
+        np.divide(m, g, out=g)
+        np.multiply(g, size, out=g)
+        np.subtract(p, g, out=p)
+        return loss
+
+    return Candidate(adam_step, lambda: params)
+
+
+def planned_w1(w1: Any, b1: Any, w2: Any, b2: Any, x: Any, y: Any, gw1: Any, gb1: Any, gw2: Any, gb2: Any) -> Any:
+    h, grad_h, error, square = np.empty((100, 32)), np.empty((100, 32)), np.empty((100, 1)), np.empty((100, 1))
+    positive, zeros, ones = np.empty((100, 32), bool), np.zeros((100, 32)), np.ones((1, 100))
+    zero, two = np.array(0.0), np.array(2.0)
+
+    def gradients() -> Any:
+        np.dot(x, w1, out=h)
+        np.add(h, b1, out=h)
+        np.maximum(h, zeros, out=h)
+        np.dot(h, w2, out=error)
+        np.add(error, b2, out=error)
+        np.subtract(error, y, out=error)
+        np.multiply(error, error, out=square)
+        loss = np.add.reduce(square, axis=None)
+        np.multiply(error, two, out=error)
+        np.dot(h.T, error, out=gw2)
+        np.dot(ones, error, out=gb2)
+        np.dot(error, w2.T, out=grad_h)
+        np.greater(h, zero, out=positive)
+        np.multiply(grad_h, positive, out=grad_h)
+        np.dot(x.T, grad_h, out=gw1)
+        np.dot(ones, grad_h, out=gb1)
+        return loss
+
+    return gradients
+
+
+def planned_w2(w1: Any, b1: Any, w2: Any, b2: Any, x: Any, y: Any, gw1: Any, gb1: Any, gw2: Any, gb2: Any) -> Any:
+    h, grad_h, error, square = np.empty((20, 64)), np.empty((20, 64)), np.empty((20, 1)), np.empty((20, 1))
+    positive, zeros, ones = np.empty((20, 64), bool), np.zeros((20, 64)), np.ones(20)
+    zero, factor, size = np.array(0.0), np.array(2 / 20), np.array(20.0)
+
+    def gradients() -> Any:
+        np.dot(x, w1.T, out=h)
+        np.add(h, b1, out=h)
+        np.maximum(h, zeros, out=h)
+        np.dot(h, w2.T, out=error)
+        np.add(error, b2, out=error)
+        np.subtract(error, y, out=error)
+        np.multiply(error, error, out=square)
+        loss = np.add.reduce(square, axis=None) / size
+        np.multiply(error, factor, out=error)
+        np.dot(error.T, h, out=gw2)
+        np.dot(ones, error, out=gb2)
+        np.dot(error, w2, out=grad_h)
+        np.greater(h, zero, out=positive)
+        np.multiply(grad_h, positive, out=grad_h)
+        np.dot(grad_h.T, x, out=gw1)
+        np.dot(ones, grad_h, out=gb1)
+        return loss
+
+    return gradients
+
+
+def planned_w3(
+    w1: Any, b1: Any, w2: Any, b2: Any, w3: Any, b3: Any, x: Any, y: Any,
+    gw1: Any, gb1: Any, gw2: Any, gb2: Any, gw3: Any, gb3: Any,
+) -> Any:  # fmt: skip
+    a1, a2, ga1, ga2 = (np.empty((128, 128), np.float32) for _ in range(4))
+    positive, zeros, ones = np.empty((128, 128), bool), np.zeros((128, 128), np.float32), np.ones(128, np.float32)
+    z, e = np.empty((128, 10), np.float32), np.empty((128, 10), np.float32)
+    column = np.empty((128, 1), np.float32)
+    line = column[:, 0]
+    zero, one, size = np.array(0, np.float32), np.array(1, np.float32), np.array(128, np.float32)
+    where = np.arange(128) * 10 + y  # the labels' places in a flat array
+    z_flat, e_flat, picked = z.reshape(-1), e.reshape(-1), np.empty(128, np.float32)
+
+    def gradients() -> Any:
+        np.dot(x, w1.T, out=a1)
+        np.add(a1, b1, out=a1)
+        np.maximum(a1, zeros, out=a1)
+        np.dot(a1, w2.T, out=a2)
+        np.add(a2, b2, out=a2)
+        np.maximum(a2, zeros, out=a2)
+        np.dot(a2, w3.T, out=z)
+        np.add(z, b3, out=z)
+        np.maximum.reduce(z, axis=1, keepdims=True, out=column)
+        np.subtract(z, column, out=z)
+        np.exp(z, out=e)
+        np.add.reduce(e, axis=1, keepdims=True, out=column)
+        np.divide(e, column, out=e)
+        np.log(column, out=column)
+        z_flat.take(where, out=picked, mode="clip")
+        np.subtract(line, picked, out=line)
+        loss = np.add.reduce(line) / size
+        e_flat[where] -= one
+        np.divide(e, size, out=e)
+        np.dot(e.T, a2, out=gw3)
+        np.dot(ones, e, out=gb3)
+        np.dot(e, w3, out=ga2)
+        np.greater(a2, zero, out=positive)
+        np.multiply(ga2, positive, out=ga2)
+        np.dot(ga2.T, a1, out=gw2)
+        np.dot(ones, ga2, out=gb2)
+        np.dot(ga2, w2, out=ga1)
+        np.greater(a1, zero, out=positive)
+        np.multiply(ga1, positive, out=ga1)
+        np.dot(ga1.T, x, out=gw1)
+        np.dot(ones, ga1, out=gb1)
+        return loss
+
+    return gradients
+
+
+def planned_w4(w1: Any, w2: Any, w3: Any, x: Any, y: Any, gw1: Any, gw2: Any, gw3: Any) -> Any:
+    a1, a2, g = (np.empty((1024, 1024), np.float32) for _ in range(3))
+    error, square = np.empty((1024, 10), np.float32), np.empty((1024, 10), np.float32)
+    positive, zeros = np.empty((1024, 1024), bool), np.zeros(1024, np.float32)
+    zero, factor, size = (np.array(c, np.float32) for c in (0, 2 / 1024, 1024))
+
+    def gradients() -> Any:
+        np.dot(x, w1, out=a1)
+        np.maximum(a1, zeros, out=a1)
+        np.dot(a1, w2, out=a2)
+        np.maximum(a2, zeros, out=a2)
+        np.dot(a2, w3, out=error)
+        np.subtract(error, y, out=error)
+        np.multiply(error, error, out=square)
+        loss = np.add.reduce(square, axis=None) / size
+        np.multiply(error, factor, out=error)
+        np.dot(a2.T, error, out=gw3)
+        np.dot(error, w3.T, out=g)
+        np.greater(a2, zero, out=positive)
+        np.multiply(g, positive, out=g)
+        np.dot(a1.T, g, out=gw2)
+        np.dot(g, w2.T, out=a2)
+        np.greater(a1, zero, out=positive)
+        np.multiply(a2, positive, out=a2)
+        np.dot(x.T, a2, out=gw1)
+        return loss
+
+    return gradients
+
+
+def planned_w5(x: Any) -> Any:
+    block = 8192  # elements that fit in the cache with what is computed from them
+    a, b, out = np.empty(block), np.empty(block), np.empty_like(x)
+    one, two = np.array(1.0), np.array(2.0)
+
+    def gradient() -> Any:
+        for start in range(0, x.size, block):
+            part, result = x[start : start + block], out[start : start + block]
+            u, v = a[: part.size], b[: part.size]
+            np.sin(part, out=u)
+            np.multiply(u, part, out=u)
+            np.multiply(u, two, out=u)
+            np.cos(part, out=v)
+            np.subtract(v, u, out=v)
+            np.multiply(part, part, out=u)
+            np.negative(u, out=u)
+            np.exp(u, out=u)
+            np.multiply(u, v, out=u)
+            np.tanh(part, out=v)
+            np.multiply(v, v, out=v)
+            np.subtract(one, v, out=v)
+            np.add(u, v, out=result)
+        return out
+
+    return gradient
+
+
+def planned_w8(x: Any, v: Any) -> Any:
+    out, a, b = np.empty_like(x), np.empty(x.size - 1), np.empty(x.size - 1)
+    head, tail, v_head, v_tail, out_head, out_tail = x[:-1], x[1:], v[:-1], v[1:], out[:-1], out[1:]
+    two, c200, c400, c1200 = np.array(2.0), np.array(200.0), np.array(400.0), np.array(1200.0)
+
+    def product() -> Any:
+        np.multiply(head, head, out=a)
+        np.multiply(a, c1200, out=a)
+        np.multiply(tail, c400, out=b)
+        np.subtract(a, b, out=a)
+        np.add(a, two, out=a)
+        np.multiply(a, v_head, out=a)
+        np.multiply(head, c400, out=b)
+        out[-1] = 0.0
+        np.multiply(b, v_tail, out=out_head)
+        np.subtract(a, out_head, out=out_head)
+        np.multiply(b, v_head, out=b)
+        np.multiply(v_tail, c200, out=a)
+        np.subtract(a, b, out=a)
+        np.add(out_tail, a, out=out_tail)
+        return out
+
+    return product
+
+
+def planned_w9(q: Any, k: Any, v: Any, y: Any) -> Any:
+    p, g = np.empty((8, 4, 64, 64), np.float32), np.empty((8, 4, 64, 64), np.float32)
+    row, ones = np.empty((8, 4, 64, 1), np.float32), np.ones((64, 1), np.float32)
+    p_flat, largest, first = p.reshape(-1), np.empty(2048, np.intp), np.arange(0, p.size, 64)
+    row_flat, rows = row.reshape(-1), p.reshape(-1, 64)
+    error, grad_q, grad_k, grad_v = (np.empty_like(q) for _ in range(4))
+    scale, two = np.array(32**-0.5, np.float32), np.array(2, np.float32)
+
+    def gradients() -> Any:
+        np.matmul(q, k.mT, out=p)
+        np.multiply(p, scale, out=p)
+        np.argmax(rows, axis=1, out=largest)  # six times as quick as the maximum
+        np.add(largest, first, out=largest)
+        np.take(p_flat, largest, out=row_flat, mode="clip")
+        np.subtract(p, row, out=p)
+        np.exp(p, out=p)
+        np.matmul(p, ones, out=row)
+        np.divide(p, row, out=p)
+        np.matmul(p, v, out=error)
+        np.subtract(error, y, out=error)
+        np.multiply(error, error, out=grad_q)
+        loss = np.add.reduce(grad_q, axis=None)
+        np.multiply(error, two, out=error)
+        np.matmul(p.mT, error, out=grad_v)
+        np.matmul(error, v.mT, out=g)
+        np.vecdot(g, p, out=row[..., 0])
+        np.subtract(g, row, out=g)
+        np.multiply(g, p, out=g)
+        np.multiply(g, scale, out=g)
+        np.matmul(g, k, out=grad_q)
+        np.matmul(g.mT, q, out=grad_k)
+        return loss, grad_q, grad_k, grad_v
+
+    return gradients
+
+
+PLANNED = {
+    "W1": planned_w1,
+    "W2": planned_w2,
+    "W3": planned_w3,
+    "W4": planned_w4,
+    "W5": planned_w5,
+    "W8": planned_w8,
+    "W9": planned_w9,
+}
