@@ -9,11 +9,12 @@ Nothing but NumPy is imported until a picture is asked for.
 """
 
 from microgradnd.viz.plots import gradient_norms, plot_fit, plot_gradients, plot_history, plot_surface
-from microgradnd.viz.render import draw, save
+from microgradnd.viz.render import draw, path, save
 
 __all__ = [
     "draw",
     "gradient_norms",
+    "path",
     "plot_fit",
     "plot_gradients",
     "plot_history",

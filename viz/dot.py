@@ -1,36 +1,65 @@
 """How a graph looks: the model as text in the DOT language.
 
-Owns: shapes, colours, words and numbers in the picture, and the escaping of whatever users call their tensors.
-Must not own: the walk over the tape (`graph.py`), or how DOT becomes an image (`render.py`). Needs no other package.
+Owns: shapes, colours, lines, and what stands where in the picture.
+Must not own: the walk over the tape (`graph.py`), the words (`labels.py`), or how DOT becomes an image (`render.py`).
+Needs no other package.
 Read next: `render.py`.
 
 The colours are Okabe and Ito's, which the colour-blind can tell apart, and a shape goes with each, so that a print in
-black and white says the same: parameters are rounded and blue, inputs have corners, operations are circles, the result
-is framed twice, in orange. What isn't finite is red, bold and thick.
+black and white says the same: parameters are rounded and blue, inputs have corners, constants have dots around them,
+operations are circles, a fold is a box with depth, the result is framed twice, in orange. What isn't finite is red,
+bold and thick. What a gradient does is brown; it goes backwards.
 """
 
 from __future__ import annotations
 
 import html
-import unicodedata
+import textwrap
 from collections import Counter
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Collection, Iterator
+from dataclasses import replace
+from typing import Literal
 
 from microgradnd.viz import signs
-from microgradnd.viz.graph import Edge, Graph, Node, Values
+from microgradnd.viz.graph import Edge, Graph, Node, Scope
+from microgradnd.viz.labels import (
+    active_text,
+    alarm_text,
+    clean,
+    grad_text,
+    scope_text,
+    shape_text,
+    summed_text,
+    values_text,
+)
 from microgradnd.viz.signs import number
+from microgradnd.viz.values import Values
 
 Attributes = dict[str, str]
+View = Literal["forward", "backward", "both"]
 
+DETAILS = ("shapes", "dtypes", "values", "gradients", "rules", "lines", "memory")
+SHOWN = ("shapes", "values", "gradients", "rules")
 FONT = "Helvetica,Arial,sans-serif"
-INK, QUIET, GRADIENT, ALARM = "#1a1a1a", "#5a5a5a", "#a84a00", "#d00000"
-GRAPH: Attributes = {"bgcolor": "white", "fontname": FONT, "nodesep": "0.3", "ranksep": "0.35", "pad": "0.15"}
+CODE = "DejaVu Sans Mono,Menlo,Consolas,monospace"
+INK, QUIET, GRADIENT, ALARM, LINE = "#1a1a1a", "#5a5a5a", "#a84a00", "#d00000", "#8a8a8a"
+GRAPH: Attributes = {
+    "bgcolor": "white",
+    "fontname": FONT,
+    "fontsize": "9",
+    "fontcolor": QUIET,
+    "nodesep": "0.3",
+    "ranksep": "0.35",
+    "pad": "0.15",
+    "labelloc": "b",
+    "labeljust": "l",
+}
 NODE: Attributes = {"fontname": FONT, "fontsize": "11", "fontcolor": INK, "margin": "0.1,0.05", "height": "0.3"}
-EDGE: Attributes = {"color": "#8a8a8a", "arrowsize": "0.6", "fontname": FONT, "fontsize": "9", "fontcolor": QUIET}
+EDGE: Attributes = {"color": LINE, "arrowsize": "0.6", "fontname": FONT, "fontsize": "9", "fontcolor": QUIET}
 LOOKS: dict[str, Attributes] = {
     "parameter": {"shape": "box", "style": "rounded,filled", "color": "#0072B2", "fillcolor": "#eaf3fa"},
     "input": {"shape": "box", "style": "filled", "color": "#767676", "fillcolor": "white"},
+    "constant": {"shape": "box", "style": "filled,dotted", "color": "#777777", "fillcolor": "white"},
     "operation": {
         "shape": "ellipse",
         "style": "filled",
@@ -47,8 +76,21 @@ LOOKS: dict[str, Attributes] = {
         "peripheries": "2",
         "penwidth": "1.5",
     },
-    "constant": {"shape": "box", "style": "filled,dashed", "color": "#767676", "fillcolor": "white"},
-    "fold": {"shape": "box", "style": "dashed", "color": "#767676"},
+    "fold": {"shape": "box3d", "style": "filled", "color": "#5b7f6f", "fillcolor": "#edf5f1"},
+}
+DARK = {  # what the colours above become where a page is dark
+    "white": "#17191c",
+    INK: "#f0f0f0",
+    QUIET: "#b4b4b4",
+    GRADIENT: "#ff9d57",
+    ALARM: "#ff6b6b",
+    "#eaf3fa": "#12303f",
+    "#f2f2f2": "#2c2f33",
+    "#fdf3dd": "#3b2d0d",
+    "#edf5f1": "#1d332a",
+    "#fafafa": "#1d2024",
+    "#0072b2": "#56b4e9",
+    "#d9d9d9": "#4a4d52",
 }
 CIRCLE: Attributes = {"shape": "circle", "fixedsize": "true", "width": "0.36", "height": "0.36", "margin": "0"}
 CLUSTER: Attributes = {
@@ -67,26 +109,8 @@ SIDES = {
 }  # where x and y in x - y arrive
 SMALL = 9
 REACH, LEAF_REACH = 40, 12  # rows: a residual connection is worth seeing, the tenth use of a weight is not
-LONGEST = 40  # characters of a name that are shown
-
-
-def clean(text: str, longest: int = LONGEST) -> str:
-    """Return a user's text on one line, of a bearable length, without characters that XML or a reader can't take.
-
-    Examples
-    --------
-    >>> from microgradnd.viz.dot import clean
-    >>> clean("two\\nlines \\x00"), clean("w" * 10_000, longest=10)
-    ('two lines \ufffd', 'wwwwwwwww…')
-    """
-    text = " ".join(text[: 8 * longest].split())
-    text = "".join(c if _is_printable(c) else "\ufffd" for c in text)
-    return text if len(text) <= longest else text[: longest - 1] + "…"
-
-
-def _is_printable(c: str) -> bool:
-    # Format characters (Cf) can turn the direction of the text round; only the joiner within emoji is harmless
-    return c == "\u200d" or (unicodedata.category(c) not in ("Cc", "Cf", "Cs") and ord(c) & 0xFFFE != 0xFFFE)
+LONGEST_RULE = 56
+LINE_WIDTH = 100  # characters of the sentences below a picture
 
 
 def quoted(text: str) -> str:
@@ -116,67 +140,14 @@ def statement(subject: str, attributes: Attributes) -> str:
     return f"\t{subject} [{', '.join(parts)}]\n"
 
 
-def shape_text(shape: tuple[int, ...] | None, dtype: str | None) -> str:
-    """Return a shape, and the dtype where it isn't NumPy's default: `(100, 3)`, `(5,) float32`.
-
-    Examples
-    --------
-    >>> from microgradnd.viz.dot import shape_text
-    >>> shape_text((100, 3), "float64"), shape_text((5,), "float32"), shape_text((), "float64")
-    ('(100, 3)', '(5,) float32', '')
-    """
-    parts = (str(shape) if shape else "", "" if dtype == "float64" else dtype or "")
-    return " ".join(filter(None, parts))
-
-
-def elements_text(elements: Any) -> str:
-    """Return numbers in nested brackets, in four digits each."""
-    if isinstance(elements, list):
-        return f"[{', '.join(map(elements_text, elements))}]"
-    return number(elements)
-
-
-def values_text(values: Values) -> str:
-    """Return the numbers of an array in a few words: in full, or their range and mean.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from microgradnd.viz.dot import values_text
-    >>> from microgradnd.viz.graph import values_of
-    >>> values_text(values_of(np.array([1.0, 0.5]))), values_text(values_of(np.arange(9.0)))
-    ('[1, 0.5]', 'min 0  mean 4  max 8')
-    """
-    if values.elements is not None:
-        return elements_text(values.elements)
-    if alarm := alarm_text(values):
-        return alarm
-    if values.lowest is None or values.highest is None or values.mean is None:
-        return f"‖·‖ {number(values.norm)}" if values.size else "empty"
-    if values.lowest == values.highest:
-        return f"all {number(values.lowest)}"
-    low, mean, high = (number(value, 3) for value in (values.lowest, values.mean, values.highest))
-    return f"min {low}  mean {mean}  max {high}"
-
-
-def grad_text(grad: Values) -> str:
-    """Return a gradient in a few words: in full, or its norm."""
-    if grad.elements is not None:
-        return f"grad {elements_text(grad.elements)}"
-    return f"grad {alarm_text(grad)}" if alarm_text(grad) else f"‖grad‖ {number(grad.norm)}"
-
-
-def alarm_text(values: Values | None) -> str:
-    """Return how many numbers aren't finite; nothing where all are."""
-    if values is None or not (values.nan or values.inf):
-        return ""
-    counts = [f"{count} {word}" for count, word in ((values.nan, "NaN"), (values.inf, "Inf")) if count]
-    return f"{', '.join(counts)} of {values.size}"
-
-
 def is_alarming(node: Node) -> bool:
     """Return whether there is a NaN or Inf among a node's numbers, or those of its gradient."""
     return bool(alarm_text(node.values) or alarm_text(node.grad))
+
+
+def joined(rows: list[str]) -> str:
+    """Return an HTML-like label of some rows."""
+    return f"<{'<br/>'.join(rows)}>"
 
 
 def _small(text: str, values: Values, color: str) -> str:
@@ -184,62 +155,152 @@ def _small(text: str, values: Values, color: str) -> str:
     return styled(text, alarming, ALARM if alarming else color, SMALL)
 
 
-def box_label(node: Node) -> str:
+def shape_of(node: Node, show: Collection[str]) -> str:
+    """Return a node's shape and dtype, as far as they are to be shown."""
+    if "dtypes" in show:
+        return shape_text(node.shape if "shapes" in show else (), node.dtype, always=True)
+    return shape_text(node.shape, node.dtype) if "shapes" in show else ""
+
+
+def extra_rows(node: Node, show: Collection[str]) -> list[str]:
+    """Return what is shown of a node on demand only: memory, and the line of code."""
+    rows = []
+    if "memory" in show and node.memory:
+        rows.append(styled(f"{node.memory:,} bytes", color=QUIET, size=SMALL))
+    if "lines" in show and node.line:
+        rows.append(styled(f"{clean(node.line[0].rpartition('/')[2])}:{node.line[1]}", color=QUIET, size=SMALL))
+    return rows
+
+
+def box_label(node: Node, show: Collection[str] = SHOWN) -> str:
     """Return the label of a leaf or a result: name and shape, numbers, gradient, one below the other."""
-    name, shape = clean(node.name or ""), shape_text(node.shape, node.dtype)
+    name, shape = clean(node.name or ""), shape_of(node, show)
     title = "  ".join(filter(None, (name and styled(name, True), shape and styled(shape, not name, name and QUIET))))
     rows = [title] if title else []
     if node.shape is None:
         rows.append(styled("constant", color=QUIET))  # `backward()` has let go of it
-    if node.values is not None:
+    if node.values is not None and ("values" in show or alarm_text(node.values) or not rows):
         text = values_text(node.values)
         if node.kind == "result" and node.values.elements is not None:
             rows.append(styled(text, True, ALARM if alarm_text(node.values) else ""))
         else:
             rows.append(_small(text, node.values, QUIET if title else INK))
-    if node.grad is not None:
+    if node.grad is not None and "gradients" in show:
         rows.append(_small(grad_text(node.grad), node.grad, GRADIENT))
-    return f"<{'<br/>'.join(rows)}>"
+    return joined(rows + extra_rows(node, show))
 
 
-def edge_label(source: Node) -> str:
-    """Return the label of the edges that leave an operation: the name, shape, and small values of what it made."""
-    name, shape = clean(source.name or ""), shape_text(source.shape, source.dtype)
+def fold_label(node: Node, show: Collection[str] = SHOWN) -> str:
+    """Return the label of a folded scope: its path, what it is, how much is in it."""
+    name, text, detail = clean(node.name or "", 60), clean(node.text), clean(node.detail, 60)
+    rows = [styled(name, True)] if name and name != text else []
+    rows += [styled(text, not rows)] if text else []
+    rows += [styled(detail, color=QUIET, size=SMALL)] if detail else []
+    if alarm := alarm_text(node.values):
+        rows.append(styled(alarm, True, ALARM, SMALL))
+    if node.grad is not None and "gradients" in show:
+        rows.append(_small(grad_text(node.grad), node.grad, GRADIENT))
+    return joined(rows + extra_rows(node, show))
+
+
+def backward_label(node: Node, show: Collection[str] = SHOWN) -> str:
+    """Return the label of a node in the backward view: whose gradient it is, its shape, and the gradient."""
+    shape = shape_of(node, show)
+    if node.kind == "fold":
+        return fold_label(node, show)
+    if node.kind == "result":
+        name = clean(node.name or "", 16)
+        whole = f"∂{name}/∂{name}" if name else "gradient of the result"
+        rows = [styled(whole, True) + (styled(" = 1", True) if not node.shape else "")]
+        return joined(rows + ([styled(shape, color=QUIET, size=SMALL)] if node.shape and shape else []))
+    if node.kind == "operation":
+        title = styled(clean(node.text))
+        rows = [title] + ([styled(shape, color=QUIET, size=SMALL)] if shape else [])
+    else:
+        rows = [f"{styled('grad')} {styled(clean(node.name or ''), True)}  {styled(shape, color=QUIET)}".strip()]
+    if node.grad is not None and "gradients" in show:
+        bare = grad_text(node.grad).removeprefix("grad ").replace("‖grad‖", "‖g‖")
+        rows.append(_small(bare, node.grad, GRADIENT))
+    return joined(rows + extra_rows(node, show))
+
+
+def edge_rows(source: Node, show: Collection[str] = SHOWN) -> list[str]:
+    """Return what is written on the edge that leaves an operation: name, shape, and small values of what it made."""
+    name, shape = clean(source.name or ""), shape_of(source, show)
     parts = [styled(name, True, INK)] if name else []
     if shape:
         parts.append(styled(shape))
-    if source.values is not None and (source.values.elements is not None or alarm_text(source.values)):
-        parts.append(("= " if name and not shape else "") + _small(values_text(source.values), source.values, QUIET))
+    values = source.values
+    if values is not None:
+        if alarm_text(values) or (values.elements is not None and "values" in show):
+            parts.append(("= " if name and not shape else "") + _small(values_text(values), values, QUIET))
+        elif source.function == "relu" and "values" in show:
+            parts.append(_small(active_text(values), values, QUIET))
     rows = [" ".join(parts)] if parts else []
-    if source.grad is not None:
+    if source.grad is not None and "gradients" in show:
         rows.append(_small(grad_text(source.grad), source.grad, GRADIENT))
-    space = "&#160;"  # the text would touch the edge
-    return f"<{'<br/>'.join(space + row + space for row in rows)}>" if rows else ""
+    return rows
 
 
-def node_statement(node: Node, left_out: int = 0) -> str:
+def rule_rows(edge: Edge, several: bool, show: Collection[str] = SHOWN) -> list[str]:
+    """Return what is written on an edge on its way back: the rule, the axes summed over, and a part's norm.
+
+    Parameters
+    ----------
+    edge : Edge
+    several : bool
+        Whether more arrives at the same place by other edges.
+    show : collection of str
+    """
+    rows = []
+    if edge.rule and "rules" in show:
+        rule = styled(clean(edge.rule, LONGEST_RULE), color=GRADIENT, size=SMALL)
+        rows.append(f'<font face="{CODE}">{rule}</font>')
+    if text := summed_text(edge.summed):
+        rows.append(styled(text, color=GRADIENT, size=SMALL))
+    if edge.grad is not None and "gradients" in show and (several or alarm_text(edge.grad)):
+        rows.append(_small(f"‖·‖ {alarm_text(edge.grad) or number(edge.grad.norm)}", edge.grad, GRADIENT))
+    return rows
+
+
+def spaced(rows: list[str]) -> str:
+    """Return the label of an edge, which doesn't touch it."""
+    space = "&#160;"
+    return joined([space + row + space for row in rows])
+
+
+def node_statement(node: Node, view: str = "forward", show: Collection[str] = SHOWN) -> str:
     """Return the line of DOT that draws a node."""
     look = dict(LOOKS[node.kind])
-    if node.kind == "operation":
+    if view == "backward":
+        label = backward_label(node, show)
+        if node.kind == "operation":
+            look |= {"shape": "box", "style": "rounded,filled", "margin": "0.1,0.03"}
+    elif node.kind == "operation":
         text, detail = clean(node.text), clean(node.detail)
+        rows = [styled(detail, color=QUIET, size=SMALL)] if detail else []
+        rows += extra_rows(node, show)
         if len(text) <= 2:
             look["fontsize"] = "13"
-            if not detail:
+            if not rows:
                 look |= CIRCLE
-        label = f"<{styled(text)}{detail and f'<br/>{styled(detail, color=QUIET, size=SMALL)}'}>"
+        label = joined([styled(text), *rows])
     elif node.kind == "fold":
-        label = f"<{styled(f'… {left_out:,} older nodes, not drawn', color=QUIET)}>"
+        label = fold_label(node, show)
     else:
-        label = box_label(node)
+        label = box_label(node, show)
     if is_alarming(node):
         look |= {"color": ALARM, "penwidth": "2.5"}
-    return statement(node.id, look | {"label": label, "tooltip": _tooltip(node)})
+    return statement(quoted_id(node.id), look | {"label": label, "tooltip": _tooltip(node)})
 
 
 def _tooltip(node: Node) -> str:
     what = node.function if node.kind == "operation" else node.kind
-    words = (what or "", clean(node.name or "", 200), "" if node.shape is None else str(node.shape), node.dtype or "")
-    return " ".join(filter(None, words)) if node.kind != "fold" else "older nodes"
+    where = f"{node.line[0]}:{node.line[1]}" if node.line else ""
+    scope = node.scope[-1] if node.scope else ""
+    shape = "" if node.shape is None else str(node.shape)
+    words = (what or "", clean(node.name or "", 200), shape, node.dtype or "", scope, where)
+    return clean(" ".join(filter(None, words)), 400)
 
 
 def tag_statement(id: str, source: Node) -> str:
@@ -253,17 +314,23 @@ def tag_statement(id: str, source: Node) -> str:
     return statement(id, look)
 
 
-def edge_statement(start: str, edge: Edge, source: Node, labelled: bool = True, side: str = "") -> str:
-    """Return the line of DOT that draws an edge, from `source` or from a tag that stands for it, to a side."""
+def edge_look(edge: Edge, source: Node, rows: list[str], view: View) -> Attributes:
+    """Return what an edge looks like."""
     look: Attributes = {}
-    if source.kind == "fold":
-        look["style"] = "dashed"
-    if alarm_text(source.values):
+    if view == "backward":
+        look["color"] = GRADIENT
+        if edge.summed:
+            look["style"] = "dashed"
+    elif view == "both" and edge.flows:
+        look |= {"color": f"{LINE}:{GRADIENT}", "dir": "both"}
+    if edge.carried:
+        look |= {"style": "dashed", "constraint": "false"}
+        rows = ["next", *rows] if view != "backward" else rows
+    if alarm_text(edge.grad if view == "backward" else source.values):
         look["color"] = ALARM
-    if labelled and source.kind == "operation" and (label := edge_label(source)):
-        look["label"] = label
-    line = f"{start} -> {edge.target}{side and ':' + side}"
-    return statement(line, look) if look else f"\t{line}\n"
+    if rows:
+        look["label"] = spaced(rows)
+    return look
 
 
 def tagged(graph: Graph) -> set[tuple[str, str]]:
@@ -274,7 +341,8 @@ def tagged(graph: Graph) -> set[tuple[str, str]]:
     """
     targets: dict[str, set[str]] = {node.id: set() for node in graph.nodes}
     for edge in graph.edges:
-        targets[edge.source].add(edge.target)
+        if not edge.carried:
+            targets[edge.source].add(edge.target)
     row: dict[str, int] = {}  # counted upwards from the result
     for node in reversed(graph.nodes):
         row[node.id] = 1 + max((row[target] for target in targets[node.id]), default=0)
@@ -288,50 +356,97 @@ def tagged(graph: Graph) -> set[tuple[str, str]]:
     return far
 
 
-def body(graph: Graph, rankdir: str = "TB") -> Iterator[str]:
-    """Return the lines of DOT between the braces: the nodes, module by module, and the edges."""
+def turned(graph: Graph) -> Graph:
+    """Return the backward pass as a graph: what a derivative flows along, from the result to the variables."""
+    flowing = [edge for edge in graph.edges if edge.flows]
+    ids = {edge.source for edge in flowing} | {edge.target for edge in flowing}
+    nodes = [node for node in reversed(graph.nodes) if node.id in ids]
+    edges = [replace(edge, source=edge.target, target=edge.source) for edge in reversed(flowing)]
+    return replace(graph, nodes=nodes, edges=edges)
+
+
+def body(graph: Graph, rankdir: str = "TB", view: View = "forward", show: Collection[str] = SHOWN) -> Iterator[str]:
+    """Return the lines of DOT between the braces: the nodes, scope by scope, and the edges."""
+    if graph.notes:
+        yield statement("graph", {"label": "".join(f"{line}\\l" for line in below(graph.notes))})
+    arriving = Counter(edge.source for edge in graph.edges if edge.flows)  # at a node, in the backward pass
+    if view == "backward":
+        graph = turned(graph)
     by_id = {node.id: node for node in graph.nodes}
     tags = {(source, target): f"{source}_for_{target}" for source, target in tagged(graph)}
-    modules: dict[tuple[str, ...], list[str]] = {}
+    scopes: dict[tuple[str, ...], list[str]] = {}
     for node in graph.nodes:
         for depth in range(len(node.scope) + 1):
-            modules.setdefault(node.scope[:depth], [])
-        modules[node.scope].append(node_statement(node, graph.left_out))
+            scopes.setdefault(node.scope[:depth], [])
+        scopes[node.scope].append(node_statement(node, view, show))
     for edge in graph.edges:
         if tag := tags.get((edge.source, edge.target)):
-            line = tag_statement(tag, by_id[edge.source])
-            if line not in (members := modules[by_id[edge.target].scope]):
+            line = tag_statement(quoted_id(tag), by_id[edge.source])
+            if line not in (members := scopes[by_id[edge.target].scope]):
                 members.append(line)
+    yield from clusters(scopes, graph.scopes)
+    said: set[str] = set()
+    lines = Counter(edge.target for edge in graph.edges)
+    for edge in graph.edges:
+        source = by_id[edge.source]
+        rows: list[str] = []
+        if view == "backward":
+            rows = rule_rows(edge, arriving[edge.target] > 1, show)
+        else:
+            if source.kind == "operation" and edge.target != "result" and edge.source not in said:
+                rows = edge_rows(source, show)
+                said.add(edge.source)
+            if view == "both" and edge.flows:
+                rows = rows + rule_rows(edge, arriving[edge.source] > 1, show)
+        has_order = view != "backward" and by_id[edge.target].function in signs.IN_ORDER and lines[edge.target] == 2
+        side = f":{SIDES[rankdir][edge.position > 0]}" if has_order else ""
+        start = tags.get((edge.source, edge.target), edge.source)
+        line = f"{quoted_id(start)} -> {quoted_id(edge.target)}{side}"
+        look = edge_look(edge, source, rows, view)
+        yield statement(line, look) if look else f"\t{line}\n"
+
+
+def clusters(scopes: dict[tuple[str, ...], list[str]], known: dict[str, Scope]) -> Iterator[str]:
+    """Return the lines of DOT that draw the nodes of each scope with a frame around them, frames within frames."""
+    order = {id: number for number, id in enumerate(known)}
     open_: tuple[str, ...] = ()
-    for count, scope in enumerate(sorted(modules)):  # an outer module comes before the modules within it
+    ranked = sorted(scopes, key=lambda scope: [order.get(id, -1) for id in scope])  # an outer scope comes first
+    for count, scope in enumerate(ranked):
         while open_ != scope[: len(open_)]:
             open_ = open_[:-1]
             yield "\t}\n"
         if scope:
             open_ = scope
+            label = styled(scope_text(known[scope[-1]]), known[scope[-1]].repeat > 1)
             yield f"\tsubgraph cluster_{count} {{\n"
-            yield statement("graph", {"label": f"<{styled(clean(scope[-1]))}>", **CLUSTER})
-        yield from modules[scope]
+            yield statement("graph", {"label": f"<{label}>", **CLUSTER})
+        yield from scopes[scope]
     yield "\t}\n" * len(open_)
-    said: set[tuple[str, str]] = set()
-    lines = Counter(edge.target for edge in graph.edges)
-    for edge in graph.edges:
-        ends = (edge.source, edge.target)
-        labelled = ends not in said and edge.target != "result"  # x * x has two edges; the result says it in its box
-        has_order = by_id[edge.target].function in signs.IN_ORDER and lines[edge.target] == 2
-        side = SIDES[rankdir][edge.position > 0] if has_order else ""
-        yield edge_statement(tags.get(ends, edge.source), edge, by_id[edge.source], labelled, side)
-        said.add(ends)
 
 
-def text(graph: Graph, rankdir: str = "TB") -> str:
+def below(notes: list[str]) -> list[str]:
+    """Return the sentences that stand below a picture, in lines."""
+    return [line for note in notes for line in textwrap.wrap(clean(note, 4 * LINE_WIDTH), LINE_WIDTH)]
+
+
+def quoted_id(id: str) -> str:
+    """Return the id of a node, in quotes if it has to be."""
+    return id if id.isidentifier() and id.isascii() else quoted(id)
+
+
+def text(graph: Graph, rankdir: str = "TB", view: View = "forward", show: Collection[str] = SHOWN) -> str:
     """Return a graph as a program in the DOT language.
 
     Parameters
     ----------
     graph : Graph
+        For the views "backward" and "both" made with `backward=True`.
     rankdir : str
         Which way the computation runs: "TB" (from top to bottom), "LR", "BT" or "RL".
+    view : str
+        "forward", "backward" or "both".
+    show : collection of str
+        Which of `DETAILS` are shown.
 
     Returns
     -------
@@ -351,4 +466,4 @@ def text(graph: Graph, rankdir: str = "TB") -> str:
     n2 -> result
     """
     defaults = (statement(*both) for both in (("graph", GRAPH | {"rankdir": rankdir}), ("node", NODE), ("edge", EDGE)))
-    return "".join(("digraph {\n", *defaults, *body(graph, rankdir), "}\n"))
+    return "".join(("digraph {\n", *defaults, *body(graph, rankdir, view, show), "}\n"))

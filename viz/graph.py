@@ -1,9 +1,10 @@
 """The graph of a computation as plain data: what a picture shows, before anybody decides how it looks.
 
-Owns: `Graph` and its parts, and the walk over the tape that makes one.
+Owns: `Graph` and its parts, and how they are made from the tape.
 Must not own: how a thing is drawn (`dot.py`), or a reference to an array or a node of the tape: a picture must not keep
 a computation alive.
-Read next: `signs.py`, which writes an operation down; `dot.py`.
+Read next: `record.py`, the tape as a list; `fold.py`, what of it is shown; `signs.py` and `rules.py`, which write an
+operation and its derivative down; `dot.py`.
 
 `graph(t, max_nodes=200, depth=None, backward=False, to=None)` returns a `Graph`: nodes, edges and scopes with what is
 written below of each, as plain data that JSON can hold. `max_nodes=None` returns the whole, nothing folded.
@@ -18,48 +19,23 @@ from typing import Any, Literal
 
 import numpy as np
 
-from microgradnd import tape
-from microgradnd.registry import name_of
+from microgradnd.registry import Results, name_of
 from microgradnd.tape import Leaf, Operation
 from microgradnd.tensor import Tensor
 from microgradnd.viz import signs
+from microgradnd.viz.flow import can_flow, flow
+from microgradnd.viz.fold import fold, operations_of, shown, shown_parts
+from microgradnd.viz.record import Part, Record, ScopeKind, Thing, tree
+from microgradnd.viz.rules import rule_text, summed_axes
+from microgradnd.viz.values import Values, together, values_of
 
 Kind = Literal["parameter", "input", "constant", "operation", "result", "fold"]
-ScopeKind = Literal["module", "scope", "repeat", "stretch"]
-Thing = tape.Node | int  # what can become a node of the graph; an array that is no variable goes by its id()
-Numbers = Any  # a number, or nested lists of them
 
-IN_FULL = 4  # arrays of up to so many elements are shown element by element
-MOST_LINES = 5  # per node
-DEEPEST_SCOPE = 8
-
-
-@dataclass(frozen=True)
-class Values:
-    """What a picture says of the numbers in an array.
-
-    Attributes
-    ----------
-    size : int
-        How many there are.
-    elements : number or nested list, or None
-        All of them, if there are at most `IN_FULL`; a plain number for a single one.
-    lowest, mean, highest : float or None
-        Of the finite ones; None where there are none, and for complex numbers, which have no order.
-    norm : float
-        The root of the sum of the squared magnitudes; NaN or Inf if one of them is.
-    nan, inf : int
-        How many are NaN, and how many infinite.
-    """
-
-    size: int
-    elements: Numbers
-    lowest: float | None
-    mean: float | None
-    highest: float | None
-    norm: float
-    nan: int
-    inf: int
+FEWEST = 3  # nodes: a fold, an operation and the result
+MOST_CONSTANTS = 2  # that are shown beside a fold that nothing else leads to
+NO_GRADIENTS = (
+    "backward() has let go of the gradients between: draw before it, or call backward(retain_graph=True), to see them."
+)
 
 
 @dataclass(frozen=True)
@@ -122,8 +98,10 @@ class Edge:
 
     Attributes
     ----------
+    flows : bool
+        Whether a derivative flows back along it.
     rule : str
-        The derivative that flows back along it, as the table has it: `g * np.cos(x)`. Empty where none flows.
+        That derivative, as the table has it: `g * np.cos(x)`. Empty where none flows, and into a fold.
     summed : tuple of int
         The axes of the target over which that derivative is summed, since the argument was broadcast along them.
     grad : Values or None
@@ -135,6 +113,7 @@ class Edge:
     source: str
     target: str
     position: int = 0
+    flows: bool = False
     rule: str = ""
     summed: tuple[int, ...] = ()
     grad: Values | None = None
@@ -196,10 +175,11 @@ class Graph:
     scopes: dict[str, Scope] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     operations: int = 0
-    left_out: int = 0
 
 
-def graph(t: Tensor, max_nodes: int | None = 200) -> Graph:
+def graph(
+    t: Tensor, max_nodes: int | None = 200, depth: int | None = None, backward: bool = False, to: Tensor | None = None
+) -> Graph:
     """Return the graph of the computation that made a tensor.
 
     Parameters
@@ -207,7 +187,15 @@ def graph(t: Tensor, max_nodes: int | None = 200) -> Graph:
     t : Tensor
         Of any shape. If it wasn't computed, it is the graph's only node.
     max_nodes : int or None
-        How many nodes to keep, beside the result: the newest operations, and what goes into them. None for all.
+        How many nodes there may be. Above it, what repeats is folded to its first copy, then scopes to single nodes,
+        the deepest first, then a stretch of the outermost level. What repeats is folded in a graph of more than 40
+        nodes anyway. None for all, nothing folded.
+    depth : int or None
+        Scopes that lie in so many others are folded.
+    backward : bool
+        Whether to compute what flows back along each edge, where the tape still has the arrays.
+    to : Tensor or None
+        Only what connects the result to this one.
 
     Returns
     -------
@@ -216,9 +204,9 @@ def graph(t: Tensor, max_nodes: int | None = 200) -> Graph:
     Raises
     ------
     TypeError
-        If `t` isn't a Tensor.
+        If `t` or `to` isn't a Tensor.
     ValueError
-        If `max_nodes` is less than 1.
+        If `max_nodes` or `depth` is too small, or `to` isn't part of the computation.
 
     Examples
     --------
@@ -231,225 +219,447 @@ def graph(t: Tensor, max_nodes: int | None = 200) -> Graph:
     n1 operation 2 × 6.0
     n2 operation + 1 7.0
     result result  7.0
+    >>> [(edge.source, edge.target, edge.rule) for edge in graph(2 * x + 1).edges]
+    [('n0', 'n1', 'g * x'), ('n1', 'n2', 'g'), ('n2', 'result', '')]
     """
+    _check(t, max_nodes, depth)
+    last = t._node
+    if not isinstance(last, Operation):
+        if to is not None and to is not t:
+            raise _unconnected(to)
+        kind: Kind = "parameter" if t.requires_grad else "input"
+        return Graph([_variable("n0", kind, t.data, t.name, t.grad)])
+    return _Builder(t, last, max_nodes, depth, backward, to).graph()
+
+
+def arrays(t: Tensor, backward: bool = False) -> dict[str, tuple[Any, Any]]:
+    """Return the arrays of a computation: the value and the gradient of each node of the whole graph.
+
+    Parameters
+    ----------
+    t : Tensor
+    backward : bool
+        Whether to compute the gradients that the tape doesn't hold, where it still has the arrays for that.
+
+    Returns
+    -------
+    dict of str to (array or None, array or None)
+        By the ids of `graph(t, max_nodes=None)`. The arrays are those of the computation, not copies: don't write to
+        them. None for what isn't there, or not any more.
+
+    Examples
+    --------
+    >>> import microgradnd as mg
+    >>> from microgradnd.viz.graph import arrays
+    >>> x = mg.tensor([1.0, 2.0], requires_grad=True, name="x")
+    >>> arrays(np.sum(x * x), backward=True)["n0"]
+    (array([1., 2.]), array([2., 4.]))
+    """
+    _check(t, None, None)
+    last = t._node
+    if not isinstance(last, Operation):
+        return {"n0": (t.data, _plain(t.grad))}
+    record = Record(last)
+    ends: dict[Leaf, Any] = {}
+    arrived = {}
+    if backward and can_flow(record.operations):
+        arrived = {node: g for node, g, _ in flow(record.operations, ends)}
+    found: dict[str, tuple[Any, Any]] = {}
+    for leaf, id in record.leaf_ids.items():
+        found[id] = leaf.data, _plain(leaf.grad) if leaf.grad is not None else ends.get(leaf)
+    seen: set[Thing] = set()
+    for i, node in enumerate(record.operations):
+        for k, operand in enumerate(record.operands(i)):
+            if isinstance(operand, int) and operand not in seen:
+                seen.add(operand)
+                found[f"{record.ids[i]}_{k}"] = (None if node.args is None else node.args[k]), None
+        g = node.note.grad if node.note and node.note.grad is not None else arrived.get(node)
+        found[record.ids[i]] = _array(node.out), _array(_plain(g))
+    found["result"] = t.data, found[record.ids[-1]][1]
+    return found
+
+
+def _plain(g: Any) -> Any:
+    return g.data if isinstance(g, Tensor) else g
+
+
+def _array(out: Any) -> Any:
+    return None if isinstance(out, tuple) else out
+
+
+def _check(t: Any, max_nodes: int | None, depth: int | None) -> None:
     if not isinstance(t, Tensor):
         what = f"an array of shape {t.shape}" if isinstance(t, np.ndarray) else f"a {type(t).__name__}"
         raise TypeError(
             f"a picture is drawn of a Tensor, which knows how it was computed, not of {what}; compute with "
             f"mg.tensor(..., requires_grad=True) and draw the result (of a module or a function: what it returns)"
         )
-    if max_nodes is not None and max_nodes < 1:
-        raise ValueError(f"max_nodes={max_nodes} leaves nothing to draw; give at least 1, or None for all")
-    last = t._node
-    if not isinstance(last, Operation):
-        return Graph([_leaf("n0", t.data, t.requires_grad, t.name, t.grad)])
-    order = topological(last)
-    kept, dropped = _newest(order, max_nodes)
-    ids: dict[Thing, str] = {}
-    nodes = [Node("older", "fold")] if dropped else []
-    edges: list[Edge] = []
-    for number, node in enumerate(order):
-        if node not in kept:
-            continue
-        here = ids[node] = f"n{number}"
-        if isinstance(node, Leaf):
-            nodes.append(_leaf(here, node.data, node.requires_grad, node.name, node.grad))
-            continue
-        sources: list[str] = []
-        for i, operand in enumerate(operands(node)):
-            if operand in kept and operand not in ids:
-                ids[operand] = f"{here}_{i}"
-                nodes.append(Node(ids[operand], "input") if node.args is None else _leaf(ids[operand], node.args[i]))
-            source = "" if operand is None else ids.get(operand, "older")
-            if source and not (source == "older" and source in sources):  # one line is enough for all that is left out
-                sources.append(source)
-                edges.append(Edge(source, here, i))
-        nodes.append(_operation(here, node))
-    mixed = {ids[node] for node in kept if isinstance(node, Operation) and signs.has_constants(node)}
-    nodes = _with_scopes(nodes, edges, mixed)
-    grad = last.note.grad if last.note else None
-    nodes.append(
-        Node("result", "result", t.name, "", "", None, t.shape, str(t.dtype), values_of(t.data), values_of(grad))
+    if max_nodes is not None and max_nodes < FEWEST:
+        raise ValueError(f"max_nodes={max_nodes} leaves nothing to draw; give at least {FEWEST}, or None for all")
+    if depth is not None and depth < 0:
+        raise ValueError(f"depth={depth}: scopes are counted from 0, which folds all of them; None folds none")
+
+
+def _unconnected(to: Any) -> ValueError:
+    return ValueError(
+        f"{repr(to.name) if to.name else 'the tensor'} of shape {to.shape} isn't part of the computation of this "
+        f"result: pass a tensor that it was computed from, or draw the whole with viz.draw(t)"
     )
-    edges.append(Edge(ids[last], "result"))
-    return Graph(nodes, edges, dropped)
 
 
-def topological(last: tape.Node) -> list[tape.Node]:
-    """Return the nodes that lead to one, operands first, in the order in which a reader would compute it.
+@dataclass
+class _Outside:
+    """What isn't computed, with the things that it goes into."""
 
-    Not by their positions: an optimizer's step makes a parameter newer than the results that were computed from it.
+    id: str
+    kind: Kind
+    data: Any
+    targets: list[int | Part]
+    edges: list[tuple[int | Part, int]]
+    leaf: Leaf | None
+
+
+class _Builder:
+    """Puts a graph together.
+
+    Attributes
+    ----------
+    things : list of int or Part
+        What is drawn, in order: operations by their indices, and folded scopes.
+    stands_for : list of int or Part
+        For each operation what is drawn in its place: itself, that of the first copy, or a fold.
+    copies : dict of int to tuple
+        In which copies of which repeated scopes an operation lies.
+    home : dict of int to Part
+        The innermost scope of each operation that is drawn.
     """
-    order: list[tape.Node] = []
-    seen: set[tape.Node] = set()
-    todo: list[tuple[tape.Node, bool]] = [(last, False)]
-    while todo:
-        node, operands_done = todo.pop()
-        if operands_done:
-            order.append(node)
-        elif node not in seen:
-            seen.add(node)
-            todo.append((node, True))
-            if isinstance(node, Operation):
-                todo.extend((p, False) for p in reversed(node.parents) if p is not None and p not in seen)
-    return order
 
+    def __init__(
+        self, t: Tensor, last: Operation, max_nodes: int | None, depth: int | None, backward: bool, to: Any
+    ) -> None:
+        self.t = t
+        self.record = Record(last)
+        self.among: set[int] | None = None
+        self.start: Any = None
+        if to is not None:
+            self.only_from(to)
+        self.root = tree(self.record, self.among)
+        self.notes = fold(self.record, self.root, max_nodes, depth)
+        self.most = math.inf if max_nodes is None else max_nodes
+        self.things = list(shown(self.root))
+        self.ends: dict[Leaf, Any] = {}
+        self.arrived: dict[int, Values | None] = {}
+        self.parts: dict[Any, Any] = {}  # what flows along an edge, by (operation, position) or (operation, fold)
+        self.rules: dict[Any, str] = {}
+        self.locate()
+        if backward:
+            self.let_flow()
 
-def operands(node: Operation) -> list[Thing | None]:
-    """Return what goes into an operation: nodes, arrays by their identity, None for what its own text says."""
-    if node.args is None:  # what `backward()` has let go of goes by a number that no id() can be
-        return [p or (-node.position if signs.was_operand(node, i) else None) for i, p in enumerate(node.parents)]
-    return [
-        parent if parent is not None else id(arg) if signs.is_array(arg) else None
-        for parent, arg in zip(node.parents, node.args, strict=True)
-    ]
+    def only_from(self, to: Any) -> None:
+        """Leave only what connects the result to another tensor."""
+        if not isinstance(to, Tensor):
+            raise TypeError(f"to= takes a Tensor that the result was computed from, not a {type(to).__name__}")
+        self.start = to._node
+        if to._node not in self.record.index and to._node not in self.record.leaf_ids:
+            raise _unconnected(to)
+        self.among = self.record.between(to._node)  # type: ignore[arg-type]  # None isn't in there
 
+    def locate(self) -> None:
+        """Find out for each operation what stands for it, and in which copies it lies."""
+        self.stands_for: list[Any] = list(range(len(self.record.operations)))
+        self.copies: dict[int, tuple[Any, ...]] = {}
+        self.home: dict[int, Part] = {}
+        for part in [self.root, *shown_parts(self.root)]:
+            self.home.update((child, part) for child in part.children if isinstance(child, int))
+            if part.is_folded:
+                for i in part.operations():
+                    self.stands_for[i] = part
+            elif part.hidden:
+                first = [i for child in part.children for i in operations_of(child)]
+                for number, copy in enumerate([first, *part.hidden]):
+                    place = ((part, number),)
+                    for i, original in zip(copy, first, strict=True):
+                        self.copies[i] = self.copies[i] + place if i in self.copies else place
+                        if number:
+                            self.stands_for[i] = original
+        for i, thing in enumerate(self.stands_for):  # an original is older than its copies, so it has been dealt with
+            if isinstance(thing, int) and thing != i:
+                self.stands_for[i] = self.stands_for[thing]
 
-def _newest(order: list[tape.Node], max_nodes: int | None) -> tuple[set[Thing], int]:
-    """Return the newest operations, with the leaves and arrays among their operands, and how many others there are.
+    def is_copy(self, i: int) -> bool:
+        """Return whether an operation isn't drawn, nor within a fold, but another in its place."""
+        return isinstance(self.stands_for[i], int) and self.stands_for[i] != i
 
-    At most `max_nodes` are kept, of all together.
-    """
-    limit = math.inf if max_nodes is None else max_nodes
-    lines = 0
-    kept: set[Thing] = set()
-    refused: set[int] = set()
-    operations = [node for node in order if isinstance(node, Operation)]
-    for node in sorted(operations, key=lambda node: -node.position):
-        if len(kept) >= limit or lines > MOST_LINES * limit:
-            break
-        kept.add(node)
-        lines += len(node.parents)
-        for operand in operands(node):
-            if operand is None or isinstance(operand, Operation):
+    def carries(self, p: int, q: int) -> bool:
+        """Return whether two operations lie in different copies of the same scope."""
+        ours, theirs = self.copies.get(q), self.copies.get(p)
+        if ours is None or theirs is None or ours is theirs:
+            return False
+        numbers = dict(theirs)
+        return any(numbers.get(part, number) != number for part, number in ours)
+
+    def let_flow(self) -> None:
+        """Walk back, and note what arrives at what is drawn."""
+        record = self.record
+        if not can_flow(record.operations):
+            self.notes.append(NO_GRADIENTS)
+            return
+        if record.operations[-1].shape != ():
+            self.notes.append("The gradients are those of the sum of the result's elements.")
+        drawn = {thing for thing in self.things if isinstance(thing, int)}
+        for node, g, parts in flow(record.operations, self.ends):
+            q = record.index[node]
+            if q in drawn:
+                self.arrived[q] = values_of(g)
+            target = self.stands_for[q]
+            for k, new in parts:
+                parent = node.parents[k]
+                if isinstance(target, Part):
+                    if parent in self.ends or self.stands_for[record.index[parent]] is not target:
+                        key = parent, target
+                        self.parts[key] = self.parts[key] + new if key in self.parts else new
+                elif target == q:
+                    self.parts[q, k] = values_of(new)
+        self.parts = {k: v if isinstance(v, Values | None) else values_of(v) for k, v in self.parts.items()}
+
+    def graph(self) -> Graph:
+        """Return the graph."""
+        record = self.record
+        lines = self.lines()
+        outside = self.outside({target for _, target, _, _ in lines})
+        grouped = self.grouped(outside)
+        starts: dict[Any, list[_Outside]] = {}
+        order = {thing: number for number, thing in enumerate(self.things)}
+        for thing in outside:
+            thing.targets.sort(key=lambda target: order[target])
+            starts.setdefault(thing.targets[0], []).append(thing)
+        nodes, into = [], dict[Any, list[Edge]]()
+        for (source, target, k, carried), p in lines.items():
+            into.setdefault(target, []).append(self.edge(self.id_of(source), record.operations[p], target, k, carried))
+        for thing in outside:
+            for target, k in thing.edges:
+                into.setdefault(target, []).append(self.edge(thing.id, thing.leaf, target, k))
+        for thing in self.things:
+            nodes += [self.outside_node(leaf) for leaf in starts.get(thing, ())]
+            if thing in grouped:
+                id = f"{self.id_of(thing)}_more"
+                nodes.append(replace(grouped[thing], id=id, scope=self.scope_of(thing)))
+                into.setdefault(thing, []).append(Edge(id, self.id_of(thing), 2**31))
+            nodes.append(self.fold_node(thing) if isinstance(thing, Part) else self.operation_node(thing))
+        edges = [edge for thing in self.things for edge in sorted(into.get(thing, ()), key=lambda edge: edge.position)]
+        last = self.stands_for[-1]
+        nodes.append(self.result_node())
+        edges.append(Edge(self.id_of(last), "result", 0, True))
+        return Graph(nodes, edges, self.scopes(), self.said(), len(record.operations))
+
+    def lines(self) -> dict[tuple[Any, Any, int, bool], int]:
+        """Return what lies between what is drawn: source, target, position and whether it is carried."""
+        record, found = self.record, dict[tuple[Any, Any, int, bool], int]()
+        for q in range(len(record.operations)) if self.among is None else sorted(self.among):
+            target = self.stands_for[q]
+            for k, parent in enumerate(record.operations[q].parents):
+                if not isinstance(parent, Operation):
+                    continue
+                p = record.index[parent]
+                if self.among is not None and p not in self.among:
+                    continue
+                source = self.stands_for[p]
+                if source is target and isinstance(target, Part):
+                    continue
+                carried = self.carries(p, q)
+                if not carried and p in self.copies and self.is_copy(q) and self.is_copy(p):
+                    continue  # the first copy has this one too
+                found.setdefault((source, target, 0 if isinstance(target, Part) else k, carried), p)
+        return found
+
+    def outside(self, reached: set[Any]) -> list[_Outside]:
+        """Return the leaves and arrays that are drawn, and note what the others add to the folds that they lie in.
+
+        What goes into one fold only lies in it, but for an input; and for arrays where nothing else leads there.
+        """
+        found: dict[Thing, _Outside] = {}
+        for q in range(len(self.record.operations)):
+            if (self.among is not None and q not in self.among) or self.is_copy(q):
                 continue
-            if len(kept) < limit:
-                kept.add(operand)
-            elif isinstance(operand, int) and operand not in kept:
-                refused.add(operand)
-    return kept, len(order) - sum(not isinstance(thing, int) for thing in kept) + len(refused)
+            target = self.stands_for[q]
+            for k, operand in enumerate(self.record.operands(q)):
+                if operand is None or isinstance(operand, Operation):
+                    continue
+                if self.among is not None and operand is not self.start:
+                    continue
+                if operand not in found:
+                    found[operand] = self.outsider(operand, q, k)
+                thing = found[operand]
+                if target not in thing.targets:
+                    thing.targets.append(target)
+                    thing.edges.append((target, 0 if isinstance(target, Part) else k))
+                elif isinstance(target, int):
+                    thing.edges.append((target, k))
+        drawn = []
+        self.inside: dict[Part, list[_Outside]] = {}
+        for thing in found.values():
+            fold_ = thing.targets[0]
+            if len(thing.targets) == 1 and isinstance(fold_, Part) and thing.kind != "input":
+                self.inside.setdefault(fold_, []).append(thing)
+            else:
+                drawn.append(thing)
+        reached = reached.union(*(thing.targets for thing in drawn))
+        for fold_, things in self.inside.items():
+            if fold_ not in reached:
+                drawn += [thing for thing in things if thing.kind == "constant"][:MOST_CONSTANTS]
+        return drawn
+
+    def outsider(self, operand: Any, q: int, k: int) -> _Outside:
+        node = self.record.operations[q]
+        if isinstance(operand, Leaf):
+            kind: Kind = "parameter" if operand.requires_grad else "input"
+            return _Outside(self.record.leaf_ids[operand], kind, operand.data, [], [], operand)
+        return _Outside(f"{self.record.ids[q]}_{k}", "constant", node.args and node.args[k], [], [], None)
+
+    def grouped(self, outside: list[_Outside]) -> dict[Any, Node]:
+        """Put leaves together that would be too many, those of the operations first that have the most; return them."""
+        groups: dict[Any, Node] = {}
+        own: dict[Any, list[_Outside]] = {}
+        for thing in outside:
+            if len(thing.targets) == 1:
+                own.setdefault(thing.targets[0], []).append(thing)
+        away: set[int] = set()
+        for target, things in sorted(own.items(), key=lambda item: -len(item[1])):
+            excess = len(self.things) + len(outside) - len(away) + len(groups) + 1 - self.most
+            if excess <= 0:
+                break
+            rest = things[max(len(things) - int(excess) - 1, 0) :]
+            away.update(map(id, rest))
+            word = "parameters" if all(thing.kind == "parameter" for thing in rest) else "inputs"
+            numbers = sum(np.size(thing.data) for thing in rest if thing.kind == "parameter")
+            groups[target] = Node("", "fold", text=f"{len(rest):,} more {word}", parameters=numbers)
+        outside[:] = [thing for thing in outside if id(thing) not in away]
+        return groups
+
+    def edge(self, source: str, parent: Any, target: Any, k: int, carried: bool = False) -> Edge:
+        flows = parent is not None and parent.requires_grad
+        if isinstance(target, Part):
+            return Edge(source, target.id, k, flows, grad=self.parts.get((parent, target)), carried=carried)
+        node = self.record.operations[target]
+        rule, summed = "", ()
+        if flows:
+            shapes = tuple(p and p.shape for p in node.parents)
+            key = node.function, k, node.shape, shapes, node.args is None
+            if key not in self.rules:
+                self.rules[key] = rule_text(node, k)
+            rule, summed = self.rules[key], summed_axes(node, k)
+        grad = self.parts.get((target, k)) if flows else None
+        return Edge(source, self.record.ids[target], k, flows, rule, summed, grad, carried)
+
+    # What is said of each thing
+
+    def id_of(self, thing: int | Part) -> str:
+        return thing.id if isinstance(thing, Part) else self.record.ids[thing]
+
+    def scope_of(self, thing: int | Part) -> tuple[str, ...]:
+        """Return the ids of the scopes around a thing that is drawn."""
+        part = thing.parent if isinstance(thing, Part) else self.home[thing]
+        return part.chain() if part is not None else ()
+
+    def scopes(self) -> dict[str, Scope]:
+        """Return the scopes that are drawn as such."""
+        parts = [part for part in shown_parts(self.root) if not part.is_folded]
+        return {
+            part.id: Scope(part.id, _parent(part), part.kind, part.path, part.label, part.repeat, part.last)
+            for part in parts
+        }
+
+    def outside_node(self, thing: _Outside) -> Node:
+        scopes = [self.scope_of(target) for target in thing.targets]
+        common = tuple(ids[0] for ids in zip(*scopes, strict=False) if len(set(ids)) == 1)
+        if thing.leaf is None:
+            return _variable(thing.id, thing.kind, thing.data, None, None, common)
+        grad = self.ends.get(thing.leaf) if thing.leaf.grad is None else thing.leaf.grad
+        return _variable(thing.id, thing.kind, thing.data, thing.leaf.name, grad, common)
+
+    def operation_node(self, i: int) -> Node:
+        node = self.record.operations[i]
+        text, detail = signs.written(node)
+        note = node.note
+        kept = values_of(note.grad) if note and note.grad is not None else None
+        return Node(
+            self.record.ids[i],
+            "operation",
+            node.name,
+            text=text,
+            detail=detail,
+            function=name_of(node.function),
+            shape=node.shape,
+            dtype=None if node.dtype is None else str(node.dtype),
+            values=values_of(node.out),
+            grad=kept or self.arrived.get(i),
+            scope=self.scope_of(i),
+            line=note.line if note else None,
+            memory=_memory(node),
+            members=1,
+        )
+
+    def fold_node(self, part: Part) -> Node:
+        """Return the node for a whole scope: how much is in it, its parameters' gradients, and what isn't finite."""
+        operations = [self.record.operations[i] for i in part.operations()]
+        parameters = [thing for thing in self.inside.get(part, ()) if thing.kind == "parameter"]
+        grads = [self.ends.get(thing.leaf) if thing.leaf.grad is None else thing.leaf.grad for thing in parameters]
+        numbers = sum(thing.data.size for thing in parameters)
+        said = [f"{len(operations):,} operation{'s' if len(operations) > 1 else ''}"]
+        if numbers:
+            said.append(f"{numbers:,} parameter{'s' if numbers > 1 else ''}")
+        return Node(
+            part.id,
+            "fold",
+            part.path if part.last == part.path else f"{part.path} … {part.last}",
+            text=part.label + (f" ×{part.repeat:,}" if part.repeat > 1 else ""),
+            detail=", ".join(said),
+            values=together([_array(node.out) for node in operations], only_bad=True),
+            grad=together(grads),
+            scope=self.scope_of(part),
+            memory=sum(map(_memory, operations)),
+            members=len(operations),
+            parameters=numbers,
+        )
+
+    def result_node(self) -> Node:
+        t, last = self.t, self.record.operations[-1]
+        kept = values_of(last.note.grad) if last.note and last.note.grad is not None else None
+        grad = kept or self.arrived.get(len(self.record.operations) - 1)
+        values = values_of(t.data)
+        return Node("result", "result", t.name, shape=t.shape, dtype=str(t.dtype), values=values, grad=grad)
+
+    def said(self) -> list[str]:
+        """Return what a reader of the picture should know."""
+        drawn = sum(1 if isinstance(thing, int) else 0 for thing in self.things)
+        count = len(self.record.operations) if self.among is None else len(self.among)
+        total = [] if drawn == count else [f"{count:,} operations, of which {drawn:,} are drawn."]
+        return total + self.notes
 
 
-def _leaf(id: str, data: Any, requires_grad: bool = False, name: str | None = None, grad: Any = None) -> Node:
+def _parent(part: Part) -> str:
+    return part.parent.id if part.parent is not None else ""
+
+
+def _memory(node: Operation) -> int:
+    if type(node.out) is Results:
+        return sum(part.nbytes for part in node.out)
+    return 0 if node.shape is None else math.prod(node.shape) * node.dtype.itemsize
+
+
+def _variable(id: str, kind: Kind, data: Any, name: str | None, grad: Any, scope: tuple[str, ...] = ()) -> Node:
+    if data is None:  # `backward()` has let go of it
+        return Node(id, kind, scope=scope)
+    size = int(np.size(data))
     return Node(
         id,
-        "parameter" if requires_grad else "input",
+        kind,
         name,
         shape=np.shape(data),
         dtype=str(data.dtype),
         values=values_of(data),
         grad=values_of(grad),
-        scope=_scope_of(name) if requires_grad else (),
+        scope=scope,
+        memory=size * data.dtype.itemsize,
+        parameters=size if kind == "parameter" else 0,
     )
-
-
-def _operation(id: str, node: Operation) -> Node:
-    text, detail = signs.written(node)
-    dtype = node.dtype
-    return Node(
-        id,
-        "operation",
-        node.name,
-        text=text,
-        detail=detail,
-        function=name_of(node.function),
-        shape=node.shape,
-        dtype=None if dtype is None else str(dtype),
-        values=values_of(node.out),
-        grad=values_of(node.note.grad) if node.note else None,
-    )
-
-
-def _scope_of(name: str | None) -> tuple[str, ...]:
-    """Return the modules of a parameter whose name is a path: `("encoder", "encoder.0")` for `encoder.0.weight`."""
-    parts = (name or "").split(".")
-    if not all(part.isidentifier() or part.isdecimal() for part in parts):
-        return ()
-    return tuple(".".join(parts[:depth]) for depth in range(1, min(len(parts), DEEPEST_SCOPE + 1)))
-
-
-def _with_scopes(nodes: list[Node], edges: list[Edge], mixed: set[str]) -> list[Node]:
-    """Put each operation into the module whose parameters it uses, or between whose operations it lies.
-
-    A value that was made of the parameters of one module alone (a transposed weight) counts as a parameter of it; one
-    of the operations in `mixed` isn't made of them alone. A module between whose operations lie those of another (its
-    parameters are used in two places) is given up: no frame can be drawn around it.
-    """
-    scopes = {node.id: node.scope for node in nodes if node.scope}
-    if not scopes:
-        return nodes
-    operands: dict[str, list[str]] = {node.id: [] for node in nodes}
-    for edge in edges:
-        operands[edge.target].append(edge.source)
-    owned = set(scopes)  # what only the parameters of one module went into
-    for node in nodes:
-        found = {scopes[source] for source in operands[node.id] if source in owned}
-        if len(found) == 1:
-            scopes[node.id] = found.pop()
-            if node.id not in mixed and owned.issuperset(operands[node.id]):
-                owned.add(node.id)
-    for module in sorted({module for scope in scopes.values() for module in scope}, key=lambda m: -m.count(".")):
-        outer = _scope_of(module)
-        for id in (between := _between(module, scopes, operands)):
-            if scopes.get(id, ()) != outer[: len(scopes.get(id, ()))]:
-                scopes = {id: tuple(m for m in scope if m != module) for id, scope in scopes.items()}
-                break
-        else:
-            scopes |= dict.fromkeys(between, (*outer, module))
-    return [replace(node, scope=scopes.get(node.id, ())) for node in nodes]
-
-
-def _between(module: str, scopes: dict[str, tuple[str, ...]], operands: dict[str, list[str]]) -> list[str]:
-    """Return the ids of what isn't part of a module, but depends on it and is needed for it."""
-    members = {id for id, scope in scopes.items() if module in scope}
-    depend: set[str] = set()
-    for id, sources in operands.items():
-        if any(source in members or source in depend for source in sources):
-            depend.add(id)
-    needed: set[str] = set()
-    for id in reversed(operands):
-        if id in members or id in needed:
-            needed.update(operands[id])
-    return [id for id in operands if id in depend and id in needed and id not in members]
-
-
-def values_of(array: Any) -> Values | None:
-    """Return what to say of an array's numbers; None if it isn't there any more, or doesn't hold numbers.
-
-    Parameters
-    ----------
-    array : array, Tensor, number, or what is left of one
-
-    Returns
-    -------
-    Values or None
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from microgradnd.viz.graph import values_of
-    >>> values = values_of(np.array([3.0, 4.0, np.nan, 0.0, 5.0]))
-    >>> values.elements, values.lowest, values.mean, values.highest, values.nan
-    (None, 0.0, 3.0, 5.0, 1)
-    """
-    if isinstance(array, Tensor):
-        array = array.data
-    if not isinstance(array, np.ndarray | np.generic | int | float | complex):
-        return None
-    array = np.asarray(array)
-    if array.dtype.kind not in "biufc":
-        return None
-    numbers = array.astype(np.complex128 if array.dtype.kind == "c" else np.float64)
-    bad = ~np.isfinite(numbers)
-    nan = int(np.isnan(numbers).sum())
-    elements = array.item() if array.size == 1 else array.tolist() if array.size <= IN_FULL else None
-    finite = numbers[~bad] if bad.any() else numbers
-    largest = float(np.max(np.abs(finite), initial=0.0)) or 1.0  # sums of quotients by it can't overflow
-    lowest = mean = highest = None
-    if finite.size and array.dtype.kind != "c":
-        lowest, highest = float(finite.min()), float(finite.max())
-        mean = min(max(float(np.mean(finite / largest)) * largest, lowest), highest)
-    norm = float(np.linalg.norm(finite / largest)) * largest
-    if bad.any():
-        norm = math.nan if nan else math.inf
-    return Values(array.size, elements, lowest, mean, highest, norm, nan, int(bad.sum()) - nan)

@@ -18,19 +18,20 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from microgradnd.tensor import Tensor
 from microgradnd.viz import dot
-from microgradnd.viz.graph import graph
+from microgradnd.viz.graph import Graph, graph
 
 if TYPE_CHECKING:
     import graphviz
 
 DIRECTIONS = ("TB", "LR", "BT", "RL")
+VIEWS = ("forward", "backward", "both")
 FORMATS = ("svg", "png", "pdf")
 INSTALL = 'pip install "microgradnd[viz]"'
 PIXELS_PER_INCH = 192  # of a PNG: sharp on a slide
@@ -45,18 +46,36 @@ sys.stdout.buffer.write(picture)
 """
 
 
-def draw(t: Tensor, *, rankdir: str = "TB", max_nodes: int | None = 200) -> graphviz.Digraph:
+def draw(
+    t: Tensor,
+    view: str = "forward",
+    *,
+    show: Collection[str] = dot.SHOWN,
+    depth: int | None = None,
+    max_nodes: int | None = 200,
+    rankdir: str = "TB",
+) -> graphviz.Digraph:
     """Draw the computation that made a tensor.
 
     Parameters
     ----------
     t : Tensor
         Of any shape; before `backward()` or, with the gradients in the picture, after it.
+    view : str
+        "forward" (from the variables to the result), "backward" (from the result back to the variables: what each
+        derivative rule makes of the gradient that arrives) or "both" in one picture.
+    show : collection of str
+        What is written into it: any of "shapes", "dtypes", "values", "gradients", "rules" (of derivatives, in the
+        views that have them), "lines" (of the user's code, where they were recorded) and "memory". NaN and Inf are
+        marked in any case.
+    depth : int or None
+        Scopes (modules and what is computed in a `mg.scope`) that lie in so many others are folded to one node each.
+    max_nodes : int or None
+        A larger graph is folded until it has no more nodes: first what repeats to its first copy, then scopes to one
+        node each, the deepest first, then what is left in the middle; what was folded is said below the picture. None
+        to draw everything; the layout of thousands of nodes takes minutes.
     rankdir : str
         Which way the computation runs: "TB" (from top to bottom), "LR", "BT" or "RL".
-    max_nodes : int or None
-        Of a larger graph only so many nodes are drawn, those nearest to the result. None for all; the layout of
-        thousands takes minutes.
 
     Returns
     -------
@@ -68,7 +87,7 @@ def draw(t: Tensor, *, rankdir: str = "TB", max_nodes: int | None = 200) -> grap
     TypeError
         If `t` isn't a Tensor.
     ValueError
-        If `rankdir` or `max_nodes` makes no sense.
+        If an option makes no sense.
     ImportError
         If the package graphviz isn't installed.
 
@@ -81,15 +100,75 @@ def draw(t: Tensor, *, rankdir: str = "TB", max_nodes: int | None = 200) -> grap
     >>> "x²" in drawing.source and "(1, 3)" in drawing.source
     True
     """
-    _check_direction(rankdir)
-    model = graph(t, max_nodes)
-    drawing: graphviz.Digraph = _drawing_class()(
+    return _drawing(t, None, view, show=show, depth=depth, max_nodes=max_nodes, rankdir=rankdir)
+
+
+def path(t: Tensor, to: Tensor, view: str = "forward", **options: Any) -> graphviz.Digraph:
+    """Draw only what connects a result to one of the tensors that it was computed from.
+
+    Parameters
+    ----------
+    t, to : Tensor
+        The result, and a leaf or a value on the way to it.
+    view : str
+        As for `draw`.
+    **options
+        The others of `draw`.
+
+    Returns
+    -------
+    graphviz.Digraph
+
+    Raises
+    ------
+    ValueError
+        If the result doesn't depend on `to`, or an option makes no sense.
+    TypeError, ImportError
+        As for `draw`.
+
+    Examples
+    --------
+    >>> import microgradnd as mg
+    >>> from microgradnd import viz
+    >>> x = mg.tensor(3.0, requires_grad=True, name="x")
+    >>> y = mg.tensor(4.0, requires_grad=True, name="y")
+    >>> "y" in viz.path((x * 2 + y) ** 2, to=x).source
+    False
+    """
+    return _drawing(t, to, view, **options)
+
+
+def _drawing(t: Tensor, to: Tensor | None, view: str, **options: Any) -> graphviz.Digraph:
+    class_ = _drawing_class()
+    model, rankdir, show = _model(t, to=to, view=view, **options)
+    drawing: graphviz.Digraph = class_(
         graph_attr=dot.GRAPH | {"rankdir": rankdir},
         node_attr=dot.NODE,
         edge_attr=dot.EDGE,
-        body=dot.body(model, rankdir),
+        body=dot.body(model, rankdir, cast(dot.View, view), show),
     )
     return drawing
+
+
+def _model(
+    t: Tensor,
+    *,
+    to: Tensor | None = None,
+    view: str = "forward",
+    show: Collection[str] = dot.SHOWN,
+    depth: int | None = None,
+    max_nodes: int | None = 200,
+    rankdir: str = "TB",
+) -> tuple[Graph, str, Collection[str]]:
+    """Return the graph that is to be drawn, its direction and details, or raise if an option makes no sense."""
+    if rankdir not in DIRECTIONS:
+        raise ValueError(f"rankdir={rankdir!r} is no direction; use one of {', '.join(DIRECTIONS)}")
+    if view not in VIEWS:
+        raise ValueError(f"view={view!r} is none; use one of {', '.join(VIEWS)}")
+    show = (show,) if isinstance(show, str) else tuple(show)
+    if unknown := [detail for detail in show if detail not in dot.DETAILS]:
+        raise ValueError(f"show={unknown[0]!r} is nothing that can be shown; use any of {', '.join(dot.DETAILS)}")
+    return graph(t, max_nodes, depth, view != "forward", to), rankdir, show
 
 
 def save(t: Any, path: str | os.PathLike[str], **options: Any) -> Path:
@@ -149,14 +228,9 @@ def save(t: Any, path: str | os.PathLike[str], **options: Any) -> Path:
     return path
 
 
-def _source(t: Tensor, *, rankdir: str = "TB", max_nodes: int | None = 200) -> str:
-    _check_direction(rankdir)
-    return dot.text(graph(t, max_nodes), rankdir)
-
-
-def _check_direction(rankdir: str) -> None:
-    if rankdir not in DIRECTIONS:
-        raise ValueError(f"rankdir={rankdir!r} is no direction; use one of {', '.join(DIRECTIONS)}")
+def _source(t: Tensor, **options: Any) -> str:
+    model, rankdir, show = _model(t, **options)
+    return dot.text(model, rankdir, cast(dot.View, options.get("view", "forward")), show)
 
 
 def render(source: str, format: str) -> bytes:

@@ -1,0 +1,269 @@
+"""What of a large computation is shown: repeated parts once, deep scopes and long stretches as one node.
+
+Owns: finding what repeats, and the order in which parts are folded until a picture is small enough.
+Must not own: the scopes themselves (`record.py`), or what is said of a node (`graph.py`).
+Read next: `graph.py`.
+
+Layout takes 10 s for 1,000 nodes and over a minute for 3,000, and nobody can read so many. A loop of 4,000 steps is
+its body and a number.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from microgradnd.viz.record import Part, Record
+
+READABLE = 40  # nodes: up to so many, what repeats is shown in full
+COPIES = 3  # from so many on, copies are folded to one
+WORTH = 10  # how many nodes folding a loop must save
+LONGEST_BODY = (
+    64  # operations of a loop's body that is looked for as such; a longer one must have an operation of its own
+)
+MOST_LOOPS = 20  # that are folded in one scope
+MOST_LINES = 5  # per node
+
+
+def fold(record: Record, root: Part, max_nodes: int | None, depth: int | None) -> list[str]:
+    """Fold a tree of scopes until what is shown has at most so many nodes, and say in sentences what was folded.
+
+    Parameters
+    ----------
+    record : Record
+    root : Part
+        Is changed.
+    max_nodes : int or None
+        None for any number: nothing is folded then, but for `depth`.
+    depth : int or None
+        Scopes within so many others are folded in any case.
+
+    Returns
+    -------
+    list of str
+    """
+    notes = []
+    most = float("inf") if max_nodes is None else max_nodes
+    if max_nodes is not None and size(record, root, READABLE) > READABLE:
+        kinds: dict[Any, int] = {}
+        kind_of = signatures(record, root, kinds)
+        for part in [*reversed(list(root.parts())), root]:
+            if any(isinstance(child, Part) for child in part.children):
+                fold_repeats(part, kind_of, 1, of_scopes=True)
+        if depth is not None:
+            fold_deeper(root, depth)
+        if size(record, root, most) > most:
+            todo = [root, *root.parts()]
+            while todo and size(record, root, most) > most:
+                todo += fold_repeats(todo.pop(0), kind_of, WORTH)
+    if depth is not None:
+        fold_deeper(root, depth)
+        notes.append(f"Scopes within {depth} others are folded." if depth else "All scopes are folded.")
+    if size(record, root, most) > most:
+        deepest = max((part.depth() for part in shown_parts(root)), default=-1)
+        for level in range(deepest - 1, -2, -1):
+            fold_deeper(root, level + 1)
+            if size(record, root, most) <= most:
+                break
+        if deepest >= 0:
+            notes.append(f"Scopes within {level + 1} others are folded." if level >= 0 else "All scopes are folded.")
+    if size(record, root, most) > most:
+        assert max_nodes is not None
+        fold_stretch(record, root, max_nodes)
+    return notes + [note for part in shown_parts(root) if (note := said(part))]
+
+
+def said(part: Part) -> str:
+    """Return what there is to say of a part that stands for more than it shows."""
+    if part.kind == "stretch":
+        return ""
+    if part.repeat > 1:
+        name = part.path or "This part" if part.kind != "repeat" else "A part"
+        until = f" to {part.last}" if part.last != part.path else ""
+        return f"{name}{until}: {part.repeat:,} alike in a row, of which the first is shown."
+    return ""
+
+
+def shown(root: Part) -> Iterator[int | Part]:
+    """Yield what is to be a node: the operations that no fold hides, and the folded scopes, in order."""
+    todo: list[int | Part] = list(reversed(root.children))
+    while todo:
+        thing = todo.pop()
+        if isinstance(thing, int) or thing.is_folded:
+            yield thing
+        else:
+            todo += reversed(thing.children)
+
+
+def shown_parts(root: Part) -> list[Part]:
+    """Return the scopes that no fold hides, folded ones too, outer ones before inner ones."""
+    found = []
+    todo = [child for child in reversed(root.children) if isinstance(child, Part)]
+    while todo:
+        part = todo.pop()
+        found.append(part)
+        if not part.is_folded:
+            todo += [child for child in reversed(part.children) if isinstance(child, Part)]
+    return found
+
+
+def size(record: Record, root: Part, enough: float) -> int:
+    """Return how many nodes there would be in a picture, and one for the result; not exactly, if more than enough."""
+    things = list(shown(root))
+    if len(things) >= enough:
+        return len(things) + 1
+    around: set[Any] = set()
+    for thing in things:
+        if isinstance(thing, int):
+            around.update(o for o in record.operands(thing) if o is not None and o not in record.index)
+    return len(things) + len(around) + 1
+
+
+def signatures(record: Record, root: Part, kinds: dict[Any, int]) -> Any:
+    """Return a function that gives equal numbers to operations and scopes that do the same."""
+    of_operation = [
+        kinds.setdefault((node.function, node.shape, node.dtype, len(node.parents)), len(kinds))
+        for node in record.operations
+    ]
+    of_part: dict[Part, int] = {}
+    for part in reversed(list(root.parts())):
+        inside = tuple(of_operation[c] if isinstance(c, int) else of_part[c] for c in part.children)
+        of_part[part] = kinds.setdefault((part.kind, re.sub(r"\d+", "#", part.label), inside), len(kinds))
+
+    def kind_of(child: int | Part) -> int:
+        if isinstance(child, int):
+            return of_operation[child]
+        return of_part.get(child, -1 - id(child) % 2**60)  # one made by folding is like no other
+
+    return kind_of
+
+
+def fold_repeats(part: Part, kind_of: Any, worth: int, of_scopes: bool = False) -> list[Part]:
+    """Fold what repeats among the children of a scope, most first; return the bodies that have become scopes."""
+    made = []
+    for _ in range(MOST_LOOPS):
+        kinds = np.array([kind_of(child) for child in part.children], dtype=np.int64)
+        has_scope = np.array([isinstance(child, Part) for child in part.children]) if of_scopes else None
+        start, period, copies = longest_run(kinds, has_scope)
+        if (copies - 1) * period < worth:
+            break
+        body = part.children[start : start + period]
+        others = [part.children[start + i * period : start + (i + 1) * period] for i in range(1, copies)]
+        first = body[0]
+        if period == 1 and isinstance(first, Part) and first.repeat == 1:
+            loop, last = first, others[-1][0]
+            assert isinstance(last, Part)
+            loop.last = last.path
+        else:
+            loop = Part("repeat", "", "repeated", part)
+            loop.id = f"{part.id}{'/' if part.id else ''}repeat{start}"
+            loop.children = body
+            for child in body:
+                if isinstance(child, Part):
+                    child.parent = loop
+            inner = [child for child in body if isinstance(child, Part)]
+            if len(inner) == 1:
+                last = others[-1][body.index(inner[0])]
+                loop.path, loop.last = inner[0].path, last.path if isinstance(last, Part) else ""
+            made.append(loop)
+        loop.repeat = copies
+        loop.hidden += [[i for child in copy for i in operations_of(child)] for copy in others]
+        part.children[start : start + copies * period] = [loop]
+    return made
+
+
+def operations_of(child: int | Part) -> list[int]:
+    """Return the operations of a child."""
+    return [child] if isinstance(child, int) else child.operations()
+
+
+def longest_run(kinds: Any, wanted: Any = None) -> tuple[int, int, int]:
+    """Return where a sequence repeats itself, in what period and how often: what it is most worth to fold.
+
+    Parameters
+    ----------
+    kinds : array of int
+        The sequence.
+    wanted : array of bool, optional
+        One of the elements in the period must be so.
+
+    Returns
+    -------
+    start, period, copies : int
+        (0, 0, 0) if nothing occurs `COPIES` times in a row.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd.viz.fold import longest_run
+    >>> longest_run(np.array([7, 1, 2, 3, 1, 2, 3, 1, 2, 3, 1, 9]))
+    (1, 3, 3)
+    """
+    best, saved = (0, 0, 0), 0
+    for period in sorted(periods(kinds)):
+        equal = np.concatenate([[False], kinds[:-period] == kinds[period:], [False]])
+        edges = np.flatnonzero(equal[1:] != equal[:-1])
+        starts, lengths = edges[::2], edges[1::2] - edges[::2]
+        copies = lengths // period + 1
+        worth = np.where(copies >= COPIES, (copies - 1) * period, 0)
+        for run in np.argsort(-worth, kind="stable")[:COPIES]:
+            start = int(starts[run])
+            if worth[run] > saved and (wanted is None or wanted[start : start + period].any()):
+                best, saved = (start, period, int(copies[run])), int(worth[run])
+                break
+    return best
+
+
+def periods(kinds: Any) -> set[int]:
+    """Return the periods that are worth trying: the short ones, and the distances between equal elements."""
+    longest = len(kinds) // COPIES
+    found = set(range(1, min(longest, LONGEST_BODY) + 1))
+    order = np.argsort(kinds, kind="stable")
+    same = kinds[order[1:]] == kinds[order[:-1]]
+    gaps = (order[1:] - order[:-1])[same]
+    gaps = gaps[(gaps > LONGEST_BODY) & (gaps <= longest)]
+    distances, counts = np.unique(gaps, return_counts=True)
+    found.update(distances[np.argsort(-counts * distances, kind="stable")[:LONGEST_BODY]].tolist())
+    return found
+
+
+def fold_deeper(root: Part, depth: int) -> None:
+    """Fold the scopes that lie in `depth` others."""
+    for part in root.parts():
+        if part.depth() >= depth:
+            part.is_folded = True
+
+
+def fold_stretch(record: Record, root: Part, max_nodes: int) -> None:
+    """Fold the middle of the outermost level to one node: a few things of its beginning stay, and more of its end."""
+    lines, end = 0, len(root.children)
+    around: set[Any] = set()
+    begin, first = 0, set[Any]()
+    while begin < end and begin + len(first) < max_nodes // 4:
+        first |= _around(record, root.children[begin])
+        begin += 1
+    begin = max(begin - 1, 0)
+    left = max_nodes - 2 - begin - len(first)  # but for the fold and the result
+    while end > begin:
+        child = root.children[end - 1]
+        around |= _around(record, child)
+        lines += 1 if isinstance(child, Part) else len(record.operands(child))
+        count = len(root.children) - end + 1
+        if count > 1 and (count + len(around) > left or lines > MOST_LINES * max_nodes):
+            break
+        end -= 1
+    if end > begin:
+        stretch = Part("stretch", "", "stretch", root)
+        stretch.id = "stretch"
+        stretch.children = root.children[begin:end]
+        stretch.is_folded = True
+        root.children[begin:end] = [stretch]
+
+
+def _around(record: Record, child: int | Part) -> set[Any]:
+    if isinstance(child, Part):
+        return set()
+    return {o for o in record.operands(child) if o is not None and o not in record.index}

@@ -1,0 +1,313 @@
+"""The tape behind a tensor as a list: operations in the order of the program, with ids, and the scopes they lie in.
+
+Owns: the walk over the tape, the ids, and the tree of scopes that marks and names give.
+Must not own: what is folded (`fold.py`), or what is said of a node (`graph.py`).
+Read next: `fold.py`.
+
+Nothing here recurses, and nothing takes more than a few steps for each operation: a tape may have a million of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Literal
+
+from microgradnd.tape import Leaf, Node, Operation
+from microgradnd.viz import signs
+
+ScopeKind = Literal["module", "scope", "repeat", "stretch"]
+Thing = Node | int  # what can become a node of the graph; an array that is no variable goes by its id()
+
+DEEPEST_SCOPE = 8  # of those that are made from the names of parameters
+MOST_STEPS = 2_000_000  # for scopes from names
+
+
+class Record:
+    """The operations that lead to a result, oldest first.
+
+    Attributes
+    ----------
+    operations : list of Operation
+        By position: the order in which the program called them.
+    index : dict of Operation to int
+        Where each is in that list.
+    ids : list of str
+        Of the operations. They count the variables too, each just before its first use.
+    leaf_ids : dict of Leaf to str
+    """
+
+    def __init__(self, last: Operation) -> None:
+        seen = {last}
+        todo = [last]
+        operations = []
+        while todo:
+            node = todo.pop()
+            operations.append(node)
+            for parent in node.parents:
+                if isinstance(parent, Operation) and parent not in seen:
+                    seen.add(parent)
+                    todo.append(parent)
+        operations.sort(key=lambda node: node.position)
+        self.operations = operations
+        self.index = {node: i for i, node in enumerate(operations)}
+        self.leaf_ids: dict[Leaf, str] = {}
+        self.ids: list[str] = []
+        count = 0
+        for node in operations:
+            for parent in node.parents:
+                if isinstance(parent, Leaf) and parent not in self.leaf_ids:
+                    self.leaf_ids[parent] = f"n{count}"
+                    count += 1
+            self.ids.append(f"n{count}")
+            count += 1
+
+    def operands(self, i: int) -> list[Thing | None]:
+        """Return what goes into an operation: nodes, arrays by their identity, None for what its own text says."""
+        node = self.operations[i]
+        if node.args is None:  # what `backward()` has let go of goes by a number that no id() can be
+            return [p or (-node.position if signs.was_operand(node, k) else None) for k, p in enumerate(node.parents)]
+        return [
+            parent if parent is not None else id(arg) if signs.is_array(arg) else None
+            for parent, arg in zip(node.parents, node.args, strict=True)
+        ]
+
+    def between(self, start: Node) -> set[int]:
+        """Return which operations depend on a node, itself included."""
+        found: set[int] = set()
+        for i, node in enumerate(self.operations):
+            if node is start or any(
+                p is start or (isinstance(p, Operation) and self.index[p] in found) for p in node.parents
+            ):
+                found.add(i)
+        return found
+
+
+class Part:
+    """A scope, with the operations and scopes within it.
+
+    Attributes
+    ----------
+    children : list of int or Part
+        In the order of the program; an operation by its index.
+    repeat, last : int and str
+        How many copies of it in a row it stands for, and the path of the last.
+    hidden : list of list of int
+        The operations of each of these copies, but for the first.
+    is_folded : bool
+        Whether it is to be one node.
+    """
+
+    def __init__(self, kind: ScopeKind, path: str = "", label: str = "", parent: Part | None = None) -> None:
+        self.kind = kind
+        self.path = path
+        self.label = label
+        self.parent = parent
+        self.id = ""
+        self.children: list[int | Part] = []
+        self.repeat = 1
+        self.last = path
+        self.hidden: list[list[int]] = []
+        self.is_folded = False
+        self.module: Any = None  # a weak reference
+
+    def operations(self) -> list[int]:
+        """Return the indices of all operations within it, at any depth, copies after what they are copies of."""
+        found: list[int] = []
+        todo: list[int | Part | list[list[int]]] = [self]
+        while todo:
+            thing = todo.pop()
+            if isinstance(thing, int):
+                found.append(thing)
+            elif isinstance(thing, list):
+                for copy in thing:
+                    found += copy
+            else:
+                todo.append(thing.hidden)
+                todo += reversed(thing.children)
+        return found
+
+    def parts(self) -> Iterator[Part]:
+        """Yield the scopes within it, outer ones before inner ones, in order."""
+        todo = [child for child in reversed(self.children) if isinstance(child, Part)]
+        while todo:
+            part = todo.pop()
+            yield part
+            todo += [child for child in reversed(part.children) if isinstance(child, Part)]
+
+    def depth(self) -> int:
+        """Return how many scopes it lies in; -1 for what holds the outermost ones."""
+        count, part = -1, self.parent
+        while part is not None:
+            count, part = count + 1, part.parent
+        return count
+
+    def chain(self) -> tuple[str, ...]:
+        """Return the ids of the scopes from the outermost to this one."""
+        ids: list[str] = []
+        part: Part | None = self
+        while part is not None and part.parent is not None:
+            ids.append(part.id)
+            part = part.parent
+        return tuple(reversed(ids))
+
+
+def tree(record: Record, among: Iterable[int] | None = None) -> Part:
+    """Return the scopes of a record, with its operations in them, under a root that stands for the whole.
+
+    Parameters
+    ----------
+    record : Record
+    among : iterable of int, optional
+        The operations to take; all by default.
+    """
+    root = Part("scope")
+    chains, marks = chains_of_marks(record)
+    order = range(len(record.operations)) if among is None else sorted(among)
+    if not chains:
+        paths = chains_of_names(record)
+        parts: dict[Any, Part] = {}
+        for i in order:
+            part = root
+            for path in paths.get(i, ()):
+                if path not in parts:
+                    parts[path] = Part("module", path, "", part)
+                    part.children.append(parts[path])
+                part = parts[path]
+            part.children.append(i)
+    else:
+        parts = {}
+        for i in order:
+            part = root
+            for start in chains.get(i, ()):
+                if (start, part) not in parts:
+                    module, name = marks[start]
+                    inner = parts[start, part] = Part("scope" if module is None else "module", "", name, part)
+                    inner.module = module
+                    part.children.append(inner)
+                part = parts[start, part]
+            part.children.append(i)
+        _name(root)
+    _identify(root)
+    return root
+
+
+def chains_of_marks(record: Record) -> tuple[dict[int, list[int]], dict[int, tuple[Any, str]]]:
+    """Return for each operation in a scope the positions at which its scopes were entered, and what these are.
+
+    What is entered later and isn't left yet lies within: the positions, in their order, lead from outside to inside.
+    """
+    chains: dict[int, list[int]] = {}
+    marks: dict[int, tuple[Any, str]] = {}
+    returned: dict[int, list[Operation]] = {}
+    for i, node in enumerate(record.operations):
+        for start, module, name in node.note.marks if node.note else ():
+            marks[start] = module, name
+            if module is None:
+                chains.setdefault(i, []).append(start)
+            else:
+                returned.setdefault(start, []).append(node)
+    for start, todo in returned.items():
+        seen = set(todo)
+        while todo:
+            node = todo.pop()
+            chains.setdefault(record.index[node], []).append(start)
+            for parent in node.parents:
+                if isinstance(parent, Operation) and parent.position > start and parent not in seen:
+                    seen.add(parent)
+                    todo.append(parent)
+    for chain in chains.values():
+        chain.sort()
+    return chains, marks
+
+
+def _name(root: Part) -> None:
+    """Give modules the paths that they have in the outermost module around them, and labels with their settings."""
+    paths: dict[int, dict[int, str]] = {}
+    for part in root.parts():
+        if part.kind == "scope":
+            part.path = part.last = part.label
+            continue
+        module = part.module()
+        if module is None:
+            continue
+        settings = str(module.extra_repr())
+        part.label += f"({settings})" if settings else ""
+        outer = part.parent
+        while outer is not None:
+            owner = outer.module() if outer.module is not None else None
+            if owner is not None:
+                if id(owner) not in paths:
+                    paths[id(owner)] = {id(inner): path for path, inner in owner.named_modules()}
+                part.path = paths[id(owner)].get(id(module), part.path)
+            outer = outer.parent
+        part.last = part.path
+
+
+def _identify(root: Part) -> None:
+    """Give each scope an id of its own: its path, and where that is taken, a number behind it."""
+    taken: dict[str, int] = {}
+    for part in root.parts():
+        name = part.path or part.label
+        if part.kind == "scope" and part.parent is not root and part.parent is not None:
+            name = f"{part.parent.id}/{name}"
+        taken[name] = taken.get(name, 0) + 1
+        part.id = name if taken[name] == 1 else f"{name}#{taken[name]}"
+
+
+# Scopes from names: of a graph whose parameters are named by paths, though no module was called
+
+
+def scope_of(name: str | None) -> tuple[str, ...]:
+    """Return the modules of a parameter whose name is a path: `("encoder", "encoder.0")` for `encoder.0.weight`."""
+    parts = (name or "").split(".")
+    if not all(part.isidentifier() or part.isdecimal() for part in parts):
+        return ()
+    return tuple(".".join(parts[:depth]) for depth in range(1, min(len(parts), DEEPEST_SCOPE + 1)))
+
+
+def chains_of_names(record: Record) -> dict[int, tuple[str, ...]]:
+    """Put each operation into the module whose parameters it uses, or between whose operations it lies.
+
+    A value that was made of the parameters of one module alone (a transposed weight) counts as a parameter of it; what
+    was calculated with constants isn't made of them alone. A module between whose operations lie those of another (its
+    parameters are used in two places) is given up: no frame can be drawn around it.
+    """
+    scopes: dict[Thing, tuple[str, ...]] = {}
+    for leaf in record.leaf_ids:
+        if leaf.requires_grad and (scope := scope_of(leaf.name)):
+            scopes[leaf] = scope
+    modules = {module for scope in scopes.values() for module in scope}
+    if not scopes or len(modules) * len(record.operations) > MOST_STEPS:
+        return {}
+    owned = set(scopes)  # what only the parameters of one module went into
+    operands = {node: [o for o in record.operands(i) if o is not None] for i, node in enumerate(record.operations)}
+    for node, sources in operands.items():
+        found = {scopes[source] for source in sources if source in owned}
+        if len(found) == 1:
+            scopes[node] = found.pop()
+            if not signs.has_constants(node) and owned.issuperset(sources):
+                owned.add(node)
+    for module in sorted(modules, key=lambda m: -m.count(".")):
+        outer = scope_of(module)
+        between = _between(module, scopes, operands)
+        if any(scopes.get(node, ()) != outer[: len(scopes.get(node, ()))] for node in between):
+            scopes = {thing: tuple(m for m in scope if m != module) for thing, scope in scopes.items()}
+        else:
+            scopes.update(dict.fromkeys(between, (*outer, module)))
+    return {record.index[n]: scope for n, scope in scopes.items() if isinstance(n, Operation)}
+
+
+def _between(
+    module: str, scopes: dict[Thing, tuple[str, ...]], operands: dict[Operation, list[Thing]]
+) -> list[Operation]:
+    """Return the operations that aren't part of a module, but depend on it and are needed for it."""
+    members = {thing for thing, scope in scopes.items() if module in scope}
+    depend: set[Thing] = set()
+    for node, sources in operands.items():
+        if any(source in members or source in depend for source in sources):
+            depend.add(node)
+    needed: set[Thing] = set()
+    for node in reversed(operands):
+        if node in members or node in needed:
+            needed.update(operands[node])
+    return [node for node in operands if node in depend and node in needed and node not in members]
