@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 import io
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,7 +63,7 @@ PIXELS = 96  # per inch, in a notebook
 
 MOST_POINTS = 4000  # of one line; more can't be seen
 MOST_LINES = 8  # more gradients than these are a map
-MOST_COLUMNS = 500  # of a map
+MOST_COLUMNS, MOST_ROWS = 500, 100  # of a map; of more rows, only some have their names beside them
 GRID = 400  # points of a curve that is drawn from a function
 LONGEST_NAME = 60
 LARGEST = 1e300  # matplotlib's own arithmetic overflows beyond
@@ -668,7 +668,7 @@ def _table_of_norms(norms: Any) -> dict[str, np.ma.MaskedArray[Any, Any]]:
 
 
 def _norm_map(figure: Figure, ax: Axes, table: dict[str, np.ma.MaskedArray[Any, Any]], label: str) -> None:
-    from matplotlib import colors, patches
+    from matplotlib import collections, colors, patches
 
     norms = np.ma.stack(list(table.values()))
     count = norms.shape[1]
@@ -679,28 +679,38 @@ def _norm_map(figure: Figure, ax: Axes, table: dict[str, np.ma.MaskedArray[Any, 
     good = np.ma.masked_where(bad | zero | missing, cells)
     ax.grid(False)
     ax.set_ylabel("")  # it is said at the scale of colours
-    ax.set_yticks(range(len(table)), [_plain(name) for name in table], fontsize=8 if len(table) <= 24 else 5)
+    names = [_plain(name) for name in table]
+    every = -(-len(names) // MOST_ROWS)
+    ax.set_yticks(range(0, len(names), every), names[::every], fontsize=8 if len(names) <= 24 else 6)
+    if figure.axes == [ax]:  # it is ours, and may grow
+        figure.set_figheight(max(figure.get_figheight(), 0.11 * min(len(names), MOST_ROWS) + 1.2))
     place = (0.5, count + 0.5, len(table) - 0.5, -0.5)
     if good.count():
         scale = colors.LogNorm(float(good.min()), max(float(good.max()), float(good.min()) * (1 + 1e-9)))
         image = ax.imshow(good, aspect="auto", interpolation="none", extent=place, norm=scale, cmap=SURFACE)
         figure.colorbar(image, ax=ax, label=label)
-    marks = [(zero, "white", "0"), (bad, RED, "NaN or Inf")]
-    ax.patch.set(hatch="////", edgecolor=GREY)  # which shows where there is no gradient
-    for where, colour, _ in marks:
+    handles: list[Artist] = []
+    for where, colour, hatch, text in (
+        (zero, GREY, None, "0"),
+        (bad, RED, "xxxxx", "NaN or Inf"),
+        (missing, GREY, "////", "no gradient"),
+    ):
+        look: dict[str, Any] = {"facecolor": "white", "edgecolor": colour, "hatch": hatch, "linewidth": 0.8}
         if where.any():
-            only = np.ma.masked_where(~where, where)
-            ax.imshow(
-                only, aspect="auto", interpolation="none", extent=place, cmap=colors.ListedColormap([colour]), alpha=1.0
-            )
-    handles = [
-        patches.Patch(facecolor=colour, edgecolor="black", label=text) for where, colour, text in marks if where.any()
-    ]
-    if missing.any():
-        handles.append(patches.Patch(facecolor="white", edgecolor=GREY, hatch="////", label="no gradient"))
+            boxes = [patches.Rectangle((x0, row - 0.5), x1 - x0, 1) for row, x0, x1 in _runs(where, edges, count)]
+            ax.add_collection(collections.PatchCollection(boxes, label=text, **look))
+            handles.append(patches.Patch(label=text, **look))
     ax.set(xlim=place[:2], ylim=place[2:])
     _whole_numbers(ax, [np.arange(count)])
     _legend(figure, ax, handles)
+
+
+def _runs(where: Array, edges: Array, count: int) -> Iterator[tuple[int, float, float]]:
+    """Yield the stretches of a map that are True: the row, and from where to where."""
+    ends = np.append(edges, count) + 0.5
+    for row, line in enumerate(where):
+        starts = np.flatnonzero(np.diff(line, prepend=False, append=False)).reshape(-1, 2)
+        yield from ((row, float(ends[i]), float(ends[j])) for i, j in starts)
 
 
 # What the plots share
