@@ -214,7 +214,7 @@ class Tensor(Operators):
     __primitive__ = staticmethod(apply)
 
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
-        self._known("np.asarray(), or an index into a plain array,")
+        self._known("np.asarray() (or an index into a plain array)")
         if self.requires_grad:
             raise TypeError(
                 "this Tensor requires a gradient, which a plain array would lose: write np.stack([...]) for an array "

@@ -24,9 +24,9 @@ from microgradnd.compiler.guards import INSTALLED, Surroundings
 from microgradnd.compiler.passes import uniform
 from microgradnd.compiler.program import Program, Step, Value
 from microgradnd.lines import quoted_line, user_line
-from microgradnd.registry import Results
+from microgradnd.registry import COMPOSITES, Results
 from microgradnd.tape import Leaf, Node, Operation, mode, next_position
-from microgradnd.tensor import Tensor, wrap
+from microgradnd.tensor import Tensor, apply, wrap
 from microgradnd.transforms import flatten, plain
 
 KEPT = {  # primitives that source has a spelling of its own for
@@ -42,6 +42,10 @@ OF_SHAPES = {
     *(np.result_type, np.isfortran, np.tril_indices_from, np.triu_indices_from, np.diag_indices_from),
     *(np.may_share_memory, np.shares_memory),
 }
+ADVICE = (
+    "Choose between arrays with np.where, compute with the Tensor itself, pick from a plain array with np.take, or "
+    "give what decides as an argument that isn't an array (an int, a bool, a str) or as mg.static(value)"
+)
 INSTEAD = {
     np.allclose: "Write np.all(np.isclose(x, y)), and np.where to choose by it",
     np.array_equal: "Write np.all(x == y), and np.where to choose by it",
@@ -98,7 +102,7 @@ class Recorder:
 
     def record_constant(self, function: Any, args: Any, kwargs: Any, parents: Any, out: Any) -> TracedOperation:
         """Record a call that no derivative passes, as under `no_grad`."""
-        self.refuse_shapes(function, args, kwargs, parents)
+        self.refuse_shapes(function, args, kwargs, parents, out)
         node = TracedOperation(function, args, kwargs, parents, out)
         node.requires_grad = False
         node.where = user_line()
@@ -119,14 +123,11 @@ class Recorder:
     def refusal(self, what: str, advice: str = "") -> TraceError:
         """Return the error for looking at a value while the program that will compute it is being written."""
         return TraceError(
-            f"{what} of a value inside a compiled function{quoted_line(last_line())}: the program is written once, for "
-            f"all values, so it can't depend on this one. "
-            + (advice or "Choose between arrays with np.where, compute with the Tensor itself, ")
-            + ("" if advice else "or give what decides as an argument that isn't an array (an int, a bool, a str)")
-            + ("" if advice else ", or as mg.static(value)")
+            f"{what}{needed_by()} of a value inside a compiled function{quoted_line(last_line())}: the program is "
+            f"written once, for all values, so it can't depend on this one. {advice or ADVICE}"
         )
 
-    def refuse_shapes(self, function: Any, args: Any, kwargs: Any, parents: Any) -> None:
+    def refuse_shapes(self, function: Any, args: Any, kwargs: Any, parents: Any, out: Any) -> None:
         """Raise if the shape of a result depends on values that the program is to compute."""
         traced = [parent is not None for parent in parents]
         if function in INDEXED:
@@ -143,6 +144,9 @@ class Recorder:
             raise self.refusal(f"np.{function.__name__}()", "How many there are depends on the values: use np.where")
         elif function is np.repeat and traced[1:2] == [True]:
             raise self.refusal("np.repeat() with the count", "Give the counts as integers that aren't traced")
+        elif getattr(function, "__name__", "") == "bincount" and traced[0]:
+            if out.size > (kwargs.get("minlength") or (*args, 0, 0)[2]):
+                raise self.refusal("np.bincount()", "How many bins there are depends on the values: give minlength=")
         elif function is np.histogram_bin_edges and any(isinstance(a, str) for a in (*args, *kwargs.values())):
             raise self.refusal("np.histogram() with a rule for the bins", "Give the number of the bins, or their edges")
 
@@ -194,6 +198,17 @@ def index_parts(index: Any, parent: Any) -> list[tuple[Any, bool]]:
             (part._data, part._node is not None) if isinstance(part, Tensor) else (part, False) for part in parent.parts
         ]
     return [(part, parent is not None) for part in (index if isinstance(index, tuple) else (index,))]
+
+
+def needed_by() -> str:
+    """Return which function of NumPy it is that needs to look at a value, if one that is spelled in others."""
+    frame: Any = sys._getframe(1)
+    name = ""
+    while frame is not None and frame.f_code.co_filename.startswith(INSTALLED):
+        function = frame.f_locals.get("function") if frame.f_code is apply.__code__ else None
+        name = f", as np.{function.__name__} does it," if function in COMPOSITES else name
+        frame = frame.f_back
+    return name
 
 
 def last_line() -> tuple[str, int] | None:

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from microgradnd.primitives import array
+from microgradnd.primitives import array, getitem
 from microgradnd.registry import composite, linear
-from microgradnd.rules.reductions import in_dtype
+from microgradnd.rules.reductions import in_dtype, surely
 
 # Differences
 
@@ -121,21 +121,22 @@ def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period
             f"interp: points xp of shape {xp.shape} and fp of shape {fp.shape}; they are vectors of a length"
         )
     if period is not None:
-        if np.any(np.equal(period, 0)):
+        if surely(np.any(np.equal(period, 0))):
             raise ValueError("interp: period=0; it is the distance after which the function repeats itself")
         period, left, right = np.abs(period), None, None
         x, xp = np.remainder(x, period), np.remainder(xp, period)
         order = np.argsort(xp)
-        xp, fp = xp[order], fp[order]
+        xp, fp = getitem(xp, order), getitem(fp, order)
         xp = np.concatenate([xp[-1:] - period, xp, xp[:1] + period])
         fp = np.concatenate([fp[-1:], fp, fp[:1]])
     last = xp.size - 1
     i = np.clip(np.searchsorted(xp, x, side="right") - 1, 0, max(last - 1, 0))
     j = np.minimum(i + 1, last)
-    width = xp[j] - xp[i]
+    x_i, x_j, f_i, f_j = getitem(xp, i), getitem(xp, j), getitem(fp, i), getitem(fp, j)
+    width = x_j - x_i
     inside = np.clip(x, xp[0], xp[-1])  # so that infinity stays out of the products
-    line = fp[i] + (fp[j] - fp[i]) / np.where(width == 0, 1, width) * (inside - xp[i])
-    result = np.where(width == 0, fp[j], line)
+    line = f_i + (f_j - f_i) / np.where(width == 0, 1, width) * (inside - x_i)
+    result = np.where(width == 0, f_j, line)
     result = np.where(x < xp[0], fp[0] if left is None else left, result)
     result = np.where(x > xp[-1], fp[-1] if right is None else right, result)
     return in_dtype(result, np.complex128 if result.dtype.kind == "c" else np.float64)
@@ -221,7 +222,7 @@ def logspace(
 def geomspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, dtype: Any = None, axis: int = 0) -> Any:
     """Spell np.geomspace: from the start, a power of the ratio to the stop."""
     start, stop = array(start), array(stop)
-    if np.any(np.equal(start, 0)) or np.any(np.equal(stop, 0)):
+    if surely(np.any(np.equal(start, 0))) or surely(np.any(np.equal(stop, 0))):
         raise ValueError("geomspace: an end is 0; no factor leads there")
     inner = np.result_type(start.dtype, stop.dtype, np.zeros((), dtype).dtype)
     start, stop = in_dtype(start, inner), in_dtype(stop, inner)

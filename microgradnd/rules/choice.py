@@ -39,7 +39,7 @@ elementwise(
     clip,
     lambda g, out, x, low, high: g * between(x, low, high),
     lambda g, out, x, low, high: g * (np.less(x, low) & between(low, None, high)),
-    lambda g, out, x, low, high: g * (np.greater(x, high) | ~np.asarray(between(high, low, None))),
+    lambda g, out, x, low, high: g * (np.greater(x, high) | np.logical_not(between(high, low, None))),
 )
 
 

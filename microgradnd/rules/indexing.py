@@ -64,7 +64,7 @@ def full_like(a: Any, fill_value: Any, dtype: Any = None, **options: Any) -> Any
 
 def numbers(index: Any, n: int, mode: str) -> Any:
     """Return the numbers of elements along an axis of length n, where `mode` says what to do beyond its ends."""
-    index = np.asarray(index)
+    index = array(index)
     if mode not in ("raise", "wrap", "clip"):
         raise ValueError(f"mode is 'raise', 'wrap' or 'clip', not {mode!r}")
     if index.dtype.kind not in "iu" and index.size:
@@ -77,12 +77,16 @@ def numbers(index: Any, n: int, mode: str) -> Any:
 def take(a: Any, indices: Any, axis: int | None = None, out: None = None, mode: str = "raise") -> Any:
     """Spell np.take: index along one axis."""
     a, axis = (np.ravel(a), 0) if axis is None else (a, normalize_axis_index(axis, a.ndim))
-    return a[at_axis(numbers(indices, a.shape[axis], mode), axis)]
+    index = numbers(indices, a.shape[axis], mode)
+    if hasattr(a, "__primitive__"):
+        return a[at_axis(index, axis)]
+    picked = getitem(np.moveaxis(a, axis, 0), index)  # a plain array, which knows no index that is a Tensor
+    return np.moveaxis(picked, range(index.ndim), range(axis, axis + index.ndim))
 
 
 def along(indices: Any, shape: tuple[int, ...], axis: int) -> tuple[Any, ...]:
     """Return the index with which np.take_along_axis picks: one number for each line along an axis."""
-    indices = np.asarray(indices)
+    indices = array(indices)
     if indices.ndim != len(shape) or indices.dtype.kind not in "iu":
         raise ValueError(
             f"indices of shape {indices.shape} and dtype {indices.dtype} were given for an array of shape {shape}; "

@@ -31,6 +31,7 @@ import numpy as np
 from microgradnd.primitives import array
 from microgradnd.registry import Results, composite, defjvp, defvjp, primitive, variadic
 from microgradnd.rules.products import column, conj, row, vector
+from microgradnd.rules.reductions import surely
 
 # Words in which the rules are written; each takes stacks of matrices
 
@@ -142,16 +143,23 @@ defjvp(np.linalg.pinv, pinv_tangent)
 
 @composite(np.linalg.lstsq)
 def lstsq(a: Any, b: Any, rcond: float | None = None) -> Any:
-    """Spell np.linalg.lstsq by the pseudo-inverse; the rank is a plain integer."""
+    """Spell np.linalg.lstsq by the pseudo-inverse; the rank is a plain integer.
+
+    A compiled program can't leave the residuals out where the rank isn't full: there they are NaN.
+    """
     a, b = array(a), array(b)
     m, n = a.shape
     eps = float(np.finfo(np.result_type(a.dtype, b.dtype)).eps)
     rcond = eps * max(m, n) if rcond is None else eps if rcond < 0 else rcond
     s = np.linalg.svdvals(a)
-    rank = int(np.sum(s > rcond * s[:1]))
+    rank: Any = np.sum(s > rcond * s[:1])
+    rank = rank if hasattr(rank, "__primitive__") else int(rank)
     x = np.linalg.pinv(a, rcond) @ b
     rest = columns(b - a @ x, b)
-    residuals = real(np.sum(conj(rest) * rest, axis=0)) if rank == n < m else np.zeros(0, s.dtype)
+    residuals = np.zeros(0, s.dtype)
+    if n < m and not surely(rank != n):
+        residuals = real(np.sum(conj(rest) * rest, axis=0))
+        residuals = residuals if surely(rank == n) else np.where(rank == n, residuals, np.nan)
     return x, residuals, rank, s
 
 
@@ -196,7 +204,7 @@ def cofactors(det: Any, a: Any) -> Any:
     """Return the derivative of the determinant by each element: det inv(a)', or its limit where a is singular."""
     det = np.expand_dims(det, (-2, -1))
     singular = det == 0
-    if not np.any(singular):
+    if surely(~np.any(singular)):
         return det * np.linalg.inv(a).mT
     regular = np.where(singular, np.eye(a.shape[-1], dtype=a.dtype), a)
     return np.where(singular, adjugate(a), det * np.linalg.inv(regular)).mT

@@ -14,6 +14,7 @@ import numpy as np
 
 from microgradnd.primitives import array
 from microgradnd.registry import composite
+from microgradnd.rules.reductions import surely
 
 
 @composite(np.polyval)
@@ -139,7 +140,7 @@ def polyfit(
     coefficients = (solution.T / scale).T
     if full:
         return coefficients, residuals, rank, values, rcond
-    if rank != order:
+    if surely(rank != order):
         warnings.warn("Polyfit may be poorly conditioned", np.exceptions.RankWarning, stacklevel=3)
     if not cov:
         return coefficients

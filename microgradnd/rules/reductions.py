@@ -24,6 +24,11 @@ def in_dtype(x: Any, dtype: Any) -> Any:
     return x if x.dtype == dtype else astype(x, np.dtype(dtype))
 
 
+def surely(condition: Any) -> bool:
+    """Return whether a condition holds; no, where a program that is being compiled will compute it."""
+    return not hasattr(condition, "__primitive__") and bool(condition)
+
+
 # Sums and means
 
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from microgradnd.primitives import array
 from microgradnd.registry import composite, defjvp, defvjp, elementwise, plain, primitive
-from microgradnd.rules.reductions import count, in_dtype
+from microgradnd.rules.reductions import count, in_dtype, surely
 
 plain((np.argsort, np.argpartition, np.lexsort, np.searchsorted, np.digitize))
 
@@ -83,7 +83,7 @@ def last(columns: Any, skip_nan: bool) -> Any:
     if not skip_nan:
         return columns.shape[0] - 1
     counts = np.sum(~np.isnan(columns), axis=0)
-    if np.any(counts == 0):
+    if surely(np.any(counts == 0)):
         warnings.warn("All-NaN slice encountered", RuntimeWarning, stacklevel=2)
     return np.maximum(counts, 1) - 1
 
@@ -162,7 +162,8 @@ def interpolated(a: Any, q: Any, axis: Any, method: Any, keepdims: bool, weights
     end = last(columns, skip_nan)
     behind = tuple(range(-(columns.ndim - 1), 0))
     where: Any = np.zeros(())
-    for end_n in np.unique(end).tolist():  # the place depends on the number of elements, which NaN make differ
+    ends = range(columns.shape[0]) if hasattr(end, "__primitive__") else np.unique(end).tolist()
+    for end_n in ends:  # the place depends on the number of elements, which NaN make differ
         place_n = np.expand_dims(place(q, end_n + 1, method), behind)
         where = np.where(end == end_n, place_n, where) if skip_nan else place_n
     before = np.floor(where).astype(int)

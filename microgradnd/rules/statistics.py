@@ -15,7 +15,7 @@ import numpy as np
 
 from microgradnd.primitives import array
 from microgradnd.registry import composite, linear, plain, primitive
-from microgradnd.rules.reductions import in_dtype
+from microgradnd.rules.reductions import in_dtype, surely
 
 
 @composite(np.average)
@@ -28,7 +28,7 @@ def average(a: Any, axis: Any = None, weights: Any = None, returned: bool = Fals
     else:
         weights = along_axes(array(weights), a, axis)
         total = np.sum(weights, axis=axis, keepdims=keepdims)
-        if np.any(total == 0):
+        if surely(np.any(total == 0)):
             raise ZeroDivisionError(f"average: the weights add up to 0 along axis {axis}, so that there is no mean")
         mean = np.sum(a * weights, axis=axis, keepdims=keepdims) / total
     return (mean, np.broadcast_to(total, mean.shape)) if returned else mean
@@ -135,8 +135,8 @@ def histogram(
     edges = np.histogram_bin_edges(a, bins, range)
     bin_of = np.searchsorted(edges, np.ravel(a), side="right") - 1
     bin_of = np.where(np.ravel(a) == edges[-1], len(edges) - 2, bin_of)  # the last bin includes its end
-    inside = np.nonzero((bin_of >= 0) & (bin_of < len(edges) - 1))
-    sums = np.bincount(bin_of[inside], None if weights is None else np.ravel(weights)[inside], len(edges) - 1)
+    bin_of = np.where((bin_of >= 0) & (bin_of < len(edges) - 1), bin_of, len(edges) - 1)  # what is outside: left out
+    sums = np.bincount(bin_of, None if weights is None else np.ravel(weights), len(edges))[:-1]
     if density:
         return sums / np.diff(edges) / np.sum(sums), edges
     return sums if weights is None else in_dtype(sums, weights.dtype), edges

@@ -7,6 +7,7 @@ Read next: `exclusions.py`.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -41,15 +42,15 @@ def log_sum_exp(x: Any, axis: Any = 0, *, keepdims: bool = False) -> Any:
     return total if keepdims else np.squeeze(total, axis=axis)
 
 
-def winners(out: Any, x: Any, axis: int) -> tuple[Any, ...]:
-    """Return the index of the element that each running extreme comes from: the first one to reach it."""
+def winners(out: Any, x: Any, axis: int) -> Any:
+    """Return which element each running extreme comes from: the first one to reach it, counted along the rows."""
     axis %= x.ndim
     places = np.arange(x.shape[axis]).reshape([-1 if i == axis else 1 for i in range(x.ndim)])
     rest, before = ((slice(None),) * axis + (s,) for s in (slice(1, None), slice(None, -1)))
     is_record = np.concatenate([np.ones(first(x.shape, axis), bool), x[rest] != out[before]], axis) & (x == out)
-    index = list(np.ogrid[tuple(slice(n) for n in x.shape)])
-    index[axis] = np.maximum.accumulate(np.where(is_record, places, 0), axis=axis)
-    return tuple(index)
+    step = math.prod(x.shape[axis + 1 :])
+    rows = np.arange(x.size).reshape(x.shape) - places * step
+    return rows + np.maximum.accumulate(np.where(is_record, places, 0), axis=axis) * step
 
 
 def first(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
@@ -57,9 +58,14 @@ def first(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
     return (*shape[:axis], min(1, shape[axis]), *shape[axis + 1 :])
 
 
+def extreme_cotangent(g: Any, out: Any, x: Any, axis: int = 0) -> Any:
+    """Return the cotangents where the extremes came from, added up."""
+    return np.reshape(scatter(np.ravel(g), np.ravel(winners(out, x, axis)), (x.size,)), x.shape)
+
+
 for function in (np.maximum.accumulate, np.minimum.accumulate):
-    defvjp(function, lambda g, out, x, axis=0: scatter(g, winners(out, x, axis), x.shape))
-    defjvp(function, lambda t, out, x, axis=0: t[winners(out, x, axis)])
+    defvjp(function, extreme_cotangent)
+    defjvp(function, lambda t, out, x, axis=0: np.take(t, winners(out, x, axis)))
 
 
 def masked_part(position: int, g: Any, out: Any, ufunc: Any, mask: Any, *inputs: Any) -> Any:
