@@ -7,17 +7,18 @@ Read next: `trace.py`.
 
 from __future__ import annotations
 
+import builtins
 import functools
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from microgradnd.compiler.arguments import Arguments, static
 from microgradnd.compiler.buffers import plan
+from microgradnd.compiler.dispatch import MISS, dispatcher
 from microgradnd.compiler.fast import fast
+from microgradnd.compiler.loops import Loops
 from microgradnd.compiler.passes import drop_dead, late, optimized
 from microgradnd.compiler.source import HELPERS, Names, readable, spelled
 from microgradnd.compiler.spelling import spell
@@ -42,10 +43,11 @@ class CacheInfo(NamedTuple):
 class Entry:
     """One program: what was traced, and the function that its source defines."""
 
-    def __init__(self, traced: Traced, name: str, optimize: bool) -> None:
+    def __init__(self, traced: Traced, name: str, optimize: bool, backend: str = "numpy") -> None:
         self.traced = traced
         program = optimized(traced.program)
         names = Names()
+        self.report, self.seconds = f"{name}: every step is a call of NumPy", 0.0
         if optimize:
             program = late(drop_dead(spell(program)))
             allocation, text = fast(program, name, names, plan(program))
@@ -61,8 +63,15 @@ class Entry:
         constants += "\n\n" if constants else ""
         self.source = f"import numpy as np\n\n\n{helpers}{constants}{allocation}{text}"
         namespace: dict[str, Any] = dict(names.constants)
-        exec(builtins_compile(self.source, f"<compiled {name}>", "exec"), namespace)
+        exec(builtins.compile(self.source, f"<compiled {name}>", "exec"), namespace)
         self.function = namespace[name]
+        if backend != "numpy":
+            self.use_loops(Loops(optimized(traced.program), name))
+
+    def use_loops(self, loops: Loops) -> None:
+        """Run a program's loops instead of NumPy's."""
+        self.program, self.constants, self.source = loops.program, loops.constants, loops.source
+        self.function, self.report, self.seconds = loops.function, loops.report, loops.seconds
 
     def run(self, arrays: list[Any], owners: Sequence[Tensor | None]) -> Any:
         """Run the program on arrays, and tell the Tensors that hold those it has updated."""
@@ -84,79 +93,26 @@ class Entry:
         )
 
 
-def builtins_compile(source: str, filename: str, mode: str) -> Any:
-    import builtins
-
-    return builtins.compile(source, filename, mode)
-
-
-class Binding:
-    """The arguments of the latest call, so that the next one with the same objects need not take them apart.
-
-    Arrays are told by shape and dtype, numbers by type; objects that hold variables (a Module, an optimizer), and
-    Tensors, must be the same, in the same form, and hold the same arrays.
-    """
-
-    def __init__(self, args: Sequence[Any], entry: Entry) -> None:
-        self.entry = entry
-        self.key = binding_key(args)
-        self.objects = [(i, arg, arg.__form__()) for i, arg in enumerate(args) if hasattr(arg, "__form__")]
-        self.held = {i: list(arg.__variables__()[0]) for i, arg, _ in self.objects}
-        self.held.update({i: [arg] for i, arg in enumerate(args) if isinstance(arg, Tensor)})
-        inputs = Arguments(args)
-        self.arrays = inputs.arrays()
-        self.owners = [inputs.leaves[i] if isinstance(inputs.leaves[i], Tensor) else None for i in inputs.inputs]
-        places = {i: n for n, i in enumerate(inputs.inputs)}
-        self.variables = [(n, t, t._data) for n, t in enumerate(self.owners) if t is not None]
-        leaf, self.plain = 0, []  # (place among the inputs, number of the argument)
-        for i in range(len(args)):
-            if i not in self.held:
-                if leaf in places:
-                    self.plain.append((places[leaf], i))
-                leaf += 1
-            else:
-                leaf += len(self.held[i])
-
-    def inputs(self, args: Sequence[Any]) -> list[Any] | None:
-        """Return the arrays for the program, or None if something isn't as it was."""
-        for i, thing, form in self.objects:
-            if args[i] is not thing or thing.__form__() != form:
-                return None
-        arrays = self.arrays
-        for _, tensor, array in self.variables:
-            if tensor._data is not array:
-                return None
-        arrays = arrays.copy()
-        for n, i in self.plain:
-            arrays[n] = args[i]
-        return arrays
-
-
-def binding_key(args: Sequence[Any]) -> Any:
-    """Return what tells calls apart quickly; None where only taking the arguments apart does."""
-    return tuple([(a.shape, a.dtype) if type(a) is np.ndarray else float if type(a) is float else id(a) for a in args])
-
-
 class Compiled:
     """A function that runs as NumPy programs, one for each signature of its arguments; made by `compile`."""
 
-    def __init__(self, function: Callable[..., Any], optimize: bool, maxsize: int) -> None:
+    def __init__(self, function: Callable[..., Any], optimize: bool, maxsize: int, backend: str = "numpy") -> None:
         functools.update_wrapper(self, function, updated=())
         self.function = function
         self.optimize = optimize
+        self.backend = backend
         self.maxsize = maxsize
         self._entries: OrderedDict[Any, Entry] = OrderedDict()
         self._hits = self._misses = 0
         self._latest: Entry | None = None
-        self._binding: Binding | None = None
+        self._dispatch: Callable[[Any], Any] | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        binding = self._binding
-        if binding is not None and not kwargs and binding.key == binding_key(args):
-            arrays = binding.inputs(args)
-            if arrays is not None and mode.trace is None and not binding.entry.stale():
+        if self._dispatch is not None and not kwargs:
+            result = self._dispatch(args)
+            if result is not MISS:
                 self._hits += 1
-                return binding.entry.run(arrays, binding.owners)
+                return result
         return self._find(args, kwargs)
 
     def _find(self, args: Any, kwargs: dict[str, Any]) -> Any:
@@ -180,8 +136,8 @@ class Compiled:
         self._entries.move_to_end(key)
         self._latest = entry
         owners = [arguments.leaves[i] if isinstance(arguments.leaves[i], Tensor) else None for i in arguments.inputs]
-        if not kwargs and all(type(a) in (np.ndarray, float, Tensor) or hasattr(a, "__form__") for a in args):
-            self._binding = Binding(args, entry)
+        if not kwargs:
+            self._dispatch = dispatcher(args, entry.traced, entry.function, entry.updated)
         return entry.run(arguments.arrays(), owners)
 
     def _trace(self, arguments: Arguments, keywords: bool) -> Entry:
@@ -194,7 +150,7 @@ class Compiled:
             names, others = arguments.names(self.function), arguments.parts_of_the_program()
             traced = Traced(self.function, leaves, names, call, others)
         name = getattr(self.function, "__name__", "program").replace("<lambda>", "program")
-        return Entry(traced, name, self.optimize)
+        return Entry(traced, name, self.optimize, self.backend)
 
     @property
     def source(self) -> str:
@@ -203,12 +159,25 @@ class Compiled:
             raise RuntimeError("nothing has been traced yet: call the compiled function once, then read .source")
         return self._latest.source
 
+    @property
+    def compile_seconds(self) -> float:
+        """How long compiling the loops of the program that ran last took, beside the tracing."""
+        return 0.0 if self._latest is None else self._latest.seconds
+
+    def report(self) -> str:
+        """Return which parts of the program that ran last are loops, which are calls of NumPy, and why."""
+        if self._latest is None:
+            raise RuntimeError("nothing has been traced yet: call the compiled function once, then read .report()")
+        return self._latest.report
+
     def cache_info(self) -> CacheInfo:
         """Return hits, misses, and the largest and present number of programs."""
         return CacheInfo(self._hits, self._misses, self.maxsize, len(self._entries))
 
 
-def compile(function: Callable[..., Any], *, optimize: bool = True, maxsize: int = 32) -> Compiled:
+def compile(
+    function: Callable[..., Any], *, optimize: bool = True, maxsize: int = 32, backend: str = "numpy"
+) -> Compiled:
     """Turn a function of arrays into NumPy programs that run without this library.
 
     Parameters
@@ -219,6 +188,8 @@ def compile(function: Callable[..., Any], *, optimize: bool = True, maxsize: int
         Whether to write into planned buffers; otherwise the source is what a person would write.
     maxsize : int
         How many programs, one for each signature of the arguments, are kept.
+    backend : {"numpy", "numba"}
+        Whether the program is calls of NumPy, or loops that numba compiles, with calls of NumPy where there are none.
 
     Returns
     -------
@@ -233,4 +204,4 @@ def compile(function: Callable[..., Any], *, optimize: bool = True, maxsize: int
     >>> float(step(np.array([3.0, 4.0])))
     25.0
     """
-    return Compiled(function, optimize, maxsize)
+    return Compiled(function, optimize, maxsize, backend)

@@ -164,7 +164,7 @@ class Planner:
         parts = step.args[2:]
         if len(out.shape) != 1 or out in self.kept:
             return
-        start, found = 0, {}
+        start, found = 0, dict[Value, tuple[Value, int, int]]()
         for part in parts:
             source = self.root(part) if isinstance(part, Value) else part
             flat = isinstance(source, Value) and all(s.function is np.reshape for s in self.chain(part))

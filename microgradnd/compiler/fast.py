@@ -76,8 +76,8 @@ def allocation(program: Program, names: Names, plan: Plan, writer: Writer) -> li
         names.of[value] = shaped[i, value.shape]
     for value, (vector, start, stop) in plan.part_of.items():
         part = f"{names.of[vector]}[{start}:{stop}]"
-        shape = "" if len(value.shape) == 1 else f".reshape({value.shape})"
-        lines.append(f"{names.value(value, 'part')} = {part}{shape}")
+        reshaped = "" if len(value.shape) == 1 else f".reshape({value.shape})"
+        lines.append(f"{names.value(value, 'part')} = {part}{reshaped}")
     known: dict[str, str] = {}
     for step in plan.views:
         assert isinstance(step.out, Value)

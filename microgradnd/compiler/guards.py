@@ -202,10 +202,14 @@ class Surroundings:
             now = read()
             if now is not value and not same(value, now):
                 return True
-        for array, shape, dtype, saved in self.kept:
-            if array.shape != shape or array.dtype != dtype or (saved is not None and array.tobytes() != saved):
-                return True
-        return False
+        return self.arrays_changed()
+
+    def arrays_changed(self) -> bool:
+        """Return whether an array isn't as it was when the function was traced."""
+        return any(
+            array.shape != shape or array.dtype != dtype or (saved is not None and array.tobytes() != saved)
+            for array, shape, dtype, saved in self.kept
+        )
 
 
 def names_in(code: CodeType | None) -> Iterator[str]:
