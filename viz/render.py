@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from microgradnd.tensor import Tensor
 from microgradnd.viz import dot
+from microgradnd.viz.exchange import mermaid, to_json
 from microgradnd.viz.graph import Graph, graph
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 DIRECTIONS = ("TB", "LR", "BT", "RL")
 VIEWS = ("forward", "backward", "both")
 FORMATS = ("svg", "png", "pdf")
+OTHERS = {"mmd": mermaid, "json": to_json}
 INSTALL = 'pip install "microgradnd[viz]"'
 PIXELS_PER_INCH = 192  # of a PNG: sharp on a slide
 WITH_PYGRAPHVIZ = """\
@@ -172,16 +174,17 @@ def _model(
 
 
 def save(t: Any, path: str | os.PathLike[str], **options: Any) -> Path:
-    """Write the picture of a computation to a file: SVG, PNG, PDF, or text in the DOT language.
+    """Write the picture of a computation to a file, in the format that the file's name ends in.
 
     Parameters
     ----------
     t : Tensor or graphviz.Digraph
         The tensor that was computed, or what `draw` returned for it.
     path : path-like
-        Ends in `.svg`, `.png`, `.pdf` or `.dot`. Folders on the way are made.
+        Ends in `.svg`, `.png`, `.pdf`, `.dot` (the DOT language), `.mmd` (Mermaid), `.json`, or `.html` (the page of
+        `explore`). Folders on the way are made.
     **options
-        For a Tensor, those of `draw`.
+        For a Tensor, those of `draw`, `mermaid`, `to_json` or `explore`.
 
     Returns
     -------
@@ -212,9 +215,11 @@ def save(t: Any, path: str | os.PathLike[str], **options: Any) -> Path:
     """
     path = Path(path)
     format = path.suffix.lower().lstrip(".")
-    if format not in (*FORMATS, "dot"):
-        known = ", ".join(f".{name}" for name in (*FORMATS, "dot"))
+    if format not in (*FORMATS, "dot", *OTHERS, "html"):
+        known = ", ".join(f".{name}" for name in (*FORMATS, "dot", *OTHERS, "html"))
         raise ValueError(f"a picture can't be saved as {path.name!r}: the path must end in one of {known}")
+    if format in (*OTHERS, "html"):
+        return _save_other(t, path, format, options)
     source = getattr(t, "source", None)
     if not isinstance(source, str):
         source = _source(t, **options)
@@ -225,6 +230,19 @@ def save(t: Any, path: str | os.PathLike[str], **options: Any) -> Path:
     data = source.encode() if format == "dot" else render(source, format)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
+    return path
+
+
+def _save_other(t: Any, path: Path, format: str, options: dict[str, Any]) -> Path:
+    """Write what isn't laid out by Graphviz."""
+    if isinstance(getattr(t, "source", None), str):
+        raise TypeError(f".{format} is written of a Tensor, not of a drawing that is made: pass the tensor itself")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if format == "html":
+        from microgradnd.viz.explore import explore
+
+        return explore(t, path, **options)
+    path.write_text(OTHERS[format](t, **options), encoding="utf-8")
     return path
 
 

@@ -1,0 +1,201 @@
+"""From the shell: `python -m microgradnd draw train.py -o graph.svg` runs a program and draws what it computed.
+
+Owns: the command line.
+Must not own: what is drawn, or how (`viz/render.py`).
+Read next: `viz/render.py`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import sys
+import traceback
+import types
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from microgradnd.tape import Operation
+from microgradnd.tensor import Tensor
+
+EPILOG = """\
+FILE.py:name draws what the function of that name returns, called without arguments, or the Tensor
+of that name. The file is imported: what stands under `if __name__ == "__main__"` isn't run.
+
+FILE.py alone is run as a program. Drawn is its variable `loss`, if that is a Tensor, else the
+Tensor among its variables that was computed last.
+
+The end of the output's name says what is written: .svg, .png, .pdf, .dot (Graphviz),
+.mmd (Mermaid), .json, or .html, a page to step through the computation in a browser.
+"""
+
+
+class Refused(Exception):
+    """What was asked for can't be drawn, and why."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Do what the command line says, and return the exit status.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        The arguments; by default those of the process.
+
+    Returns
+    -------
+    int
+        0, or 1 where there is nothing to draw or the program failed.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> from microgradnd.__main__ import main
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     program = pathlib.Path(folder, "square.py")
+    ...     lines = ["import microgradnd as mg", "x = mg.tensor(3.0, requires_grad=True)", "loss = x**2"]
+    ...     written = program.write_text("\\n".join(lines))
+    ...     main(["draw", str(program), "-o", folder + "/graph.mmd"])
+    wrote .../graph.mmd
+    0
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m microgradnd", description="Automatic differentiation that one can look into."
+    )
+    commands = parser.add_subparsers(metavar="command", required=True)
+    draw = commands.add_parser(
+        "draw",
+        help="draw what a program computes",
+        description="Draw what a program computes.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    draw.add_argument("program", metavar="FILE.py[:name]", help="the program, and what in it to draw")
+    draw.add_argument("-o", "--output", type=Path, help="the file to write; without it, a table is printed")
+    draw.add_argument("--backward", action="store_true", help="call backward() before, for the gradients")
+    draw.add_argument("--view", choices=("forward", "backward", "both"), help="what to draw; forward by default")
+    draw.add_argument("--depth", type=int, help="how deep scopes are unfolded")
+    draw.add_argument("--max-nodes", type=int, help="how many nodes to draw at most; scopes fold until it fits")
+    draw.add_argument("--rankdir", choices=("TB", "LR", "BT", "RL"), help="which way the computation runs")
+    given = parser.parse_args(argv)
+    options = {name: getattr(given, name) for name in ("view", "depth", "max_nodes", "rankdir")}
+    try:
+        write(given.program, given.output, given.backward, {k: v for k, v in options.items() if v is not None})
+    except Refused as refusal:
+        print(f"python -m microgradnd draw: {refusal}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def write(program: str, output: Path | None, backward: bool, options: dict[str, Any]) -> None:
+    """Run a program and draw what it computed, to a file or as a table on the terminal."""
+    from microgradnd import viz
+
+    t = result(program)
+    try:
+        if backward:
+            t.backward()
+        if output is None:
+            print(viz.table(t))
+            return
+        print(f"wrote {viz.save(t, output, **options)}")
+    except (ImportError, OSError, RuntimeError, TypeError, ValueError) as error:
+        raise Refused(str(error)) from error
+
+
+def result(program: str) -> Tensor:
+    """Return the Tensor that is meant by `FILE.py` or `FILE.py:name`."""
+    file, colon, name = program.rpartition(":")
+    if not colon or not name.isidentifier():
+        file, name = program, ""
+    path = Path(file)
+    if not path.is_file():
+        raise Refused(f"there is no file {file}")
+    with running(path, path.stem if name else "__main__") as variables:
+        return named(variables, name, file) if name else last(variables, file)
+
+
+@contextmanager
+def running(path: Path, name: str) -> Iterator[dict[str, Any]]:
+    """Run a file as the module of a name and give its variables; its folder is the first where imports are looked for.
+
+    What fails meanwhile, in the file or in what is called of it, is shown as the program alone would show it.
+    """
+    module = types.ModuleType(name)
+    module.__file__ = str(path)
+    before = sys.modules.get(name), sys.argv, sys.path
+    sys.modules[name], sys.argv, sys.path = module, [str(path)], [str(path.resolve().parent), *sys.path]
+    try:
+        try:
+            exec(compile(path.read_bytes(), str(path), "exec", dont_inherit=True), vars(module))
+        except SystemExit as leaving:
+            if leaving.code not in (None, 0):
+                raise
+        yield vars(module)
+    except Refused:
+        raise
+    except SystemExit as leaving:
+        raise Refused(f"{path} ended with sys.exit({leaving.code!r})") from leaving
+    except Exception as error:
+        shown = error.__traceback__
+        while shown is not None and shown.tb_frame.f_code.co_filename != str(path):
+            shown = shown.tb_next  # the frames before are ours
+        if shown is None and not isinstance(error, SyntaxError):
+            raise
+        traceback.print_exception(type(error), error, shown)
+        raise Refused(f"{path} failed, so there is nothing to draw") from error
+    finally:
+        sys.argv, sys.path = before[1:]
+        if before[0] is None:
+            del sys.modules[name]
+        else:
+            sys.modules[name] = before[0]
+
+
+def named(variables: dict[str, Any], name: str, file: str) -> Tensor:
+    """Return the Tensor of a name, or the one that the function of this name returns."""
+    if name not in variables:
+        possible = [key for key, value in variables.items() if isinstance(value, Tensor) or inspect.isfunction(value)]
+        advice = f"; there are {', '.join(possible)}" if possible else ""
+        raise Refused(f"{file} has no {name!r}{advice}")
+    value, what = variables[name], f"{file}:{name}"
+    if not isinstance(value, Tensor) and callable(value):
+        if not _takes_nothing(value):
+            raise Refused(f"{what} takes arguments; name a function that needs none and returns the Tensor to draw")
+        value, what = value(), f"what {what} returned"
+    if not isinstance(value, Tensor):
+        raise Refused(f"{what} is a {type(value).__name__}, not a Tensor")
+    return value
+
+
+def _takes_nothing(value: Any) -> bool:
+    """Return whether a value can be called without arguments."""
+    try:
+        parameters = inspect.signature(value).parameters.values()
+    except (TypeError, ValueError):  # it can't be called, or nobody knows how
+        return False
+    optional = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return all(p.default is not inspect.Parameter.empty or p.kind in optional for p in parameters)
+
+
+def last(variables: dict[str, Any], file: str) -> Tensor:
+    """Return the Tensor `loss`, or the one that was computed last."""
+    loss = variables.get("loss")
+    if isinstance(loss, Tensor):
+        return loss
+    computed = {
+        value._node.position: value
+        for value in variables.values()
+        if isinstance(value, Tensor) and isinstance(value._node, Operation)
+    }
+    if not computed:
+        raise Refused(
+            f"{file} left no computed Tensor among its variables; if a function returns one, write {file}:function"
+        )
+    return computed[max(computed)]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

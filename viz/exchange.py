@@ -1,0 +1,324 @@
+"""A graph for other programs: as Mermaid, which READMEs show as a picture, and as JSON.
+
+Owns: the two formats, and the escaping of whatever users call their tensors in them.
+Must not own: the walk over the tape (`graph.py`), or the words in a picture (`labels.py`). Needs no other package.
+Read next: `render.py`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from microgradnd.tensor import Tensor
+from microgradnd.viz import dot
+from microgradnd.viz.graph import Edge, Graph, Node, Scope, graph
+from microgradnd.viz.labels import alarm_text, clean, grad_text, scope_text, shape_text, summed_text, values_text
+from microgradnd.viz.signs import number
+from microgradnd.viz.values import Values
+
+VERSION = 1  # of the JSON: it grows when a key changes its meaning or goes, not when one is added
+DIRECTIONS = ("TB", "LR", "BT", "RL")
+VIEWS = ("forward", "backward", "both")
+
+# Around the label of each kind of node, and how it is filled and framed; the colours are those of `dot.py`
+BRACKETS = {
+    "parameter": ("([", "])"),
+    "input": ("[/", "/]"),
+    "constant": ("[", "]"),
+    "operation": ("(", ")"),
+    "result": ("[[", "]]"),
+    "fold": ("{{", "}}"),
+}
+CLASSES = {kind: (look["fillcolor"], look["color"]) for kind, look in dot.LOOKS.items()}
+LONGEST = 100  # characters of a line
+SURROGATES = re.compile(r"[\ud800-\udfff]")  # halves of characters, which no file can hold
+LIST = re.compile(r"(\s*\d+)([.)])|(\s*)([-+*#>=])")  # how a list, a heading or a quotation starts in Markdown
+
+
+# Mermaid
+
+
+def mermaid(
+    t: Tensor,
+    view: str = "forward",
+    *,
+    depth: int | None = None,
+    max_nodes: int | None = 200,
+    to: Tensor | None = None,
+    rankdir: str = "TB",
+) -> str:
+    """Return the computation that made a tensor as a flow chart in the Mermaid language.
+
+    GitHub, GitLab and many editors show it as a picture, where it stands in Markdown behind three backticks and the
+    word mermaid. They refuse charts of more than 500 edges or 50,000 characters.
+
+    Parameters
+    ----------
+    t : Tensor
+        Of any shape; before `backward()` or, with the gradients in the picture, after it.
+    view : str
+        "forward", "backward" or "both", as for `draw`.
+    depth, max_nodes : int or None
+        How deep, and down to how many nodes, scopes are folded, as for `draw`.
+    to : Tensor, optional
+        Only what connects the result to this one.
+    rankdir : str
+        Which way the computation runs: "TB" (from top to bottom), "LR", "BT" or "RL".
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    TypeError
+        If `t` isn't a Tensor.
+    ValueError
+        If an option makes no sense.
+
+    Examples
+    --------
+    >>> import microgradnd as mg
+    >>> from microgradnd import viz
+    >>> x = mg.tensor(3.0, requires_grad=True, name="x")
+    >>> for line in viz.mermaid(2 * x + 1).splitlines()[:7]:
+    ...     print(line)
+    flowchart TB
+      n0(["x<br>3"]):::parameter
+      n1("2 ×"):::operation
+      n2("#43; 1"):::operation
+      result[["7"]]:::result
+      n0 --> n1
+      n1 -->|"6"| n2
+    """
+    if rankdir not in DIRECTIONS:
+        raise ValueError(f"rankdir={rankdir!r} is no direction; use one of {', '.join(DIRECTIONS)}")
+    model = graph(t, max_nodes, depth, _goes_back(view), to)
+    return "\n".join(_mermaid_lines(model, view, rankdir)) + "\n"
+
+
+def _goes_back(view: str) -> bool:
+    if view not in VIEWS:
+        raise ValueError(f"view={view!r} is none; use one of {', '.join(VIEWS)}")
+    return view != "forward"
+
+
+def _mermaid_lines(model: Graph, view: str = "forward", rankdir: str = "TB") -> Iterator[str]:
+    arriving = Counter(edge.source for edge in model.edges if edge.flows)  # at a node, in the backward pass
+    if view == "backward":
+        model = dot.turned(model)
+    ids = _plain_ids(model)
+    used = {id for node in model.nodes for id in node.scope}
+    scopes = [scope for scope in model.scopes.values() if scope.id in used]
+    members: dict[str, list[Node | Scope]] = {"": []} | {scope.id: [] for scope in scopes}
+    for scope in scopes:
+        members[scope.parent].append(scope)
+    for node in model.nodes:
+        members[node.scope[-1] if node.scope else ""].append(node)
+
+    yield f"flowchart {rankdir}"
+    todo: list[tuple[int, Node | Scope | None]] = [(1, member) for member in reversed(members[""])]
+    while todo:
+        depth, thing = todo.pop()
+        space = "  " * depth
+        if thing is None:
+            yield f"{space}end"
+        elif isinstance(thing, Scope):
+            yield f"{space}subgraph {ids[thing.id]}[{_label([scope_text(thing)])}]"
+            todo.append((depth, None))
+            todo.extend((depth + 1, member) for member in reversed(members[thing.id]))
+        else:
+            left, right = BRACKETS[thing.kind]
+            rows = _backward_rows(thing) if view == "backward" else _node_rows(thing)
+            yield f"{space}{ids[thing.id]}{left}{_label(rows)}{right}:::{_class(thing)}"
+    if model.notes:
+        yield f"  notes>{_label(model.notes)}]"
+
+    by_id = {node.id: node for node in model.nodes}
+    said: set[str] = set()
+    for edge in model.edges:
+        rows = []
+        if view != "backward" and edge.target != "result" and edge.source not in said:
+            rows = _edge_rows(by_id[edge.source])
+            said.add(edge.source)
+        if view != "forward" and edge.flows:
+            rows += _rule_rows(edge, arriving[edge.target if view == "backward" else edge.source] > 1)
+        dotted, both = edge.carried or (view == "backward" and edge.summed), view == "both" and edge.flows
+        arrow = ("<" if both else "") + ("-.->" if dotted else "-->")
+        yield f"  {ids[edge.source]} {arrow}{'|' + _label(rows) + '|' if rows else ''} {ids[edge.target]}"
+
+    if scopes:
+        yield f"  class {','.join(ids[scope.id] for scope in scopes)} scope"
+        yield f"  classDef scope fill:{dot.CLUSTER['fillcolor']},stroke:{dot.CLUSTER['color']},color:{dot.QUIET}"
+    for name in dict.fromkeys(map(_class, model.nodes)):
+        if name == "alarm":
+            yield f"  classDef alarm fill:#fff0f0,stroke:{dot.ALARM},color:{dot.ALARM},stroke-width:3px"
+        else:
+            fill, stroke = CLASSES[name]
+            yield f"  classDef {name} fill:{fill},stroke:{stroke},color:{dot.INK}"
+
+
+def _class(node: Node) -> str:
+    return "alarm" if dot.is_alarming(node) else node.kind
+
+
+def _node_rows(node: Node) -> list[str]:
+    """Return what is written in a node, line by line."""
+    if node.kind == "operation":
+        return [node.text, node.detail]
+    if node.kind == "fold":
+        rows = [node.name or "", node.text if node.text != node.name else "", node.detail, alarm_text(node.values)]
+    else:
+        title = " ".join(filter(None, (node.name, shape_text(node.shape, node.dtype))))
+        rows = [title or ("constant" if node.shape is None else ""), values_text(node.values) if node.values else ""]
+    return [*rows, grad_text(node.grad) if node.grad else ""]
+
+
+def _backward_rows(node: Node) -> list[str]:
+    """Return what is written in a node of the backward view: whose gradient it is, its shape, and the gradient."""
+    if node.kind == "fold":
+        return _node_rows(node)
+    shape = shape_text(node.shape, node.dtype)
+    if node.kind == "result":
+        return [f"gradient of {node.name or 'the result'}", shape or "= 1"]
+    title = node.text if node.kind == "operation" else f"grad {node.name or ''}"
+    return [f"{title} {shape}", grad_text(node.grad) if node.grad else ""]
+
+
+def _edge_rows(source: Node) -> list[str]:
+    """Return what is written on the edge that leaves an operation: name, shape, and small values of what it made."""
+    if source.kind != "operation":
+        return []
+    parts = [source.name, shape_text(source.shape, source.dtype)]
+    if source.values is not None and (source.values.elements is not None or alarm_text(source.values)):
+        parts.append(("= " if source.name and not source.shape else "") + values_text(source.values))
+    return _said([" ".join(filter(None, parts)), grad_text(source.grad) if source.grad else ""])
+
+
+def _rule_rows(edge: Edge, several: bool) -> list[str]:
+    """Return what is written on an edge on its way back: the rule, the axes summed over, and a part's norm."""
+    norm = ""
+    if edge.grad is not None and (several or alarm_text(edge.grad)):
+        norm = f"‖·‖ {alarm_text(edge.grad) or number(edge.grad.norm)}"
+    return _said([edge.rule, summed_text(edge.summed), norm])
+
+
+def _said(rows: list[str]) -> list[str]:
+    return [row for row in rows if row]
+
+
+def _label(rows: list[str]) -> str:
+    """Return lines as a label in quotation marks, which mustn't be empty."""
+    lines = filter(None, (_escaped(clean(row, LONGEST)) for row in rows))
+    return '"' + ("<br>".join(lines) or " ") + '"'
+
+
+def _escaped(text: str) -> str:
+    """Return text as it is shown letter by letter: what Mermaid, HTML or Markdown would take for a sign is a number."""
+    start = LIST.match(text)
+    text = re.sub(r"[#;&<>\"`*_~\\$|\[\]{}]|:(?=fa-)", lambda found: f"#{ord(found[0])};", text)
+    if start:
+        i = start.end() - 1
+        if text[i] != "#":  # which is escaped already
+            text = f"{text[:i]}#{ord(text[i])};{text[i + 1 :]}"
+    return text
+
+
+def _plain_ids(model: Graph) -> dict[str, str]:
+    """Return the ids of nodes and scopes as words, which is what Mermaid allows, each a different one."""
+    ids: dict[str, str] = {}
+    taken: set[str] = {"notes"}
+    for id in [*(node.id for node in model.nodes), *model.scopes]:
+        plain = id if re.fullmatch(r"n\d+(_\d+)?|result", id) else "s_" + re.sub(r"\W", "_", id, flags=re.ASCII)
+        while plain in taken:
+            plain += "_"
+        taken.add(plain)
+        ids[id] = plain
+    return ids
+
+
+# JSON
+
+
+def to_json(
+    t: Tensor,
+    view: str = "forward",
+    *,
+    depth: int | None = None,
+    max_nodes: int | None = 200,
+    to: Tensor | None = None,
+    indent: int | None = None,
+) -> str:
+    """Return the computation that made a tensor as JSON; `docs/how-to/graph-json.md` describes it key by key.
+
+    JSON has no numbers for NaN and the infinities: they are the strings "NaN", "Infinity" and "-Infinity".
+
+    Parameters
+    ----------
+    t : Tensor
+        Of any shape; before `backward()` or, with the gradients, after it.
+    view : str
+        With "backward" or "both" the gradients that flow along the edges are computed, if the tape still has the
+        arrays.
+    depth, max_nodes : int or None
+        How deep, and down to how many nodes, scopes are folded, as for `draw`.
+    to : Tensor, optional
+        Only what connects the result to this one.
+    indent : int, optional
+        By how many spaces to indent; by default all is on one line.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    TypeError
+        If `t` isn't a Tensor.
+    ValueError
+        If an option makes no sense.
+
+    Examples
+    --------
+    >>> import json
+    >>> import microgradnd as mg
+    >>> from microgradnd import viz
+    >>> x = mg.tensor(3.0, requires_grad=True, name="x")
+    >>> model = json.loads(viz.to_json(2 * x + 1))
+    >>> [(node["id"], node["kind"], node["name"] or node["text"]) for node in model["nodes"]]
+    [('n0', 'parameter', 'x'), ('n1', 'operation', '2 ×'), ('n2', 'operation', '+ 1'), ('result', 'result', '')]
+    """
+    model = graph(t, max_nodes, depth, _goes_back(view), to)
+    return json.dumps(as_json(model), indent=indent, ensure_ascii=False, allow_nan=False)
+
+
+def as_json(model: Graph) -> dict[str, Any]:
+    """Return a graph as what JSON knows: dicts, lists, strings, finite numbers, None."""
+    plain: dict[str, Any] = {"format": "microgradnd.graph", "version": VERSION}
+    plain |= {field.name: _plain(getattr(model, field.name)) for field in dataclasses.fields(model)}
+    return plain | {"scopes": [_plain(scope) for scope in model.scopes.values()]}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Node | Edge | Scope | Values):
+        named = {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        if isinstance(value, Node) and value.line is not None:
+            named["line"] = {"file": value.line[0], "line": value.line[1]}
+        return named
+    if isinstance(value, dict):
+        return {key: _plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    if isinstance(value, complex):
+        return {"real": _plain(value.real), "imag": _plain(value.imag)}
+    if isinstance(value, str):
+        return SURROGATES.sub("\ufffd", value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value
