@@ -1,0 +1,329 @@
+/* The page: what is selected, which step it is, and what keys, buttons and the slider do.
+
+Owns: the state, and everything that a user can do.
+Must not own: how anything looks.
+*/
+
+const data = JSON.parse(document.getElementById("data").textContent);
+const $ = (id) => document.getElementById(id);
+const tree = treeOf(data);
+const state = { folded: foldedFor(tree, FEW), step: 0, selected: null, opened: [], timer: 0 };
+const SECOND = 1000;
+
+const on = {
+  select: (item) => {
+    uncover(item);
+    select(item, true);
+  },
+  toggle: (scope) => toggle(scope),
+  goTo: (step) => goTo(step),
+  isFolded: (scope) => state.folded.has(scope.id),
+};
+const picture = new Picture($("graph"), { select: (box) => select(box), toggle: on.toggle });
+const panel = new Panel($("panel-content"), data, tree, on);
+
+/** Lay out what is visible; the step stays at the same place of the computation. */
+function rebuild(anchor = null) {
+  const before = state.steps?.[state.step];
+  state.view = visibleGraph(tree, state.folded);
+  state.steps = stepsOf(state.view);
+  if (before) state.step = stepNear(before);
+  picture.show(state.view, anchor);
+  const slider = $("slider");
+  slider.max = state.steps.length - 1;
+  const forward = state.steps.filter((step) => step.phase === "forward").length;
+  slider.style.setProperty("--half", `${(100 * (forward + 0.5)) / Math.max(state.steps.length - 1, 1)}%`);
+  update();
+}
+
+function stepNear({ phase, box }) {
+  if (!box || phase === "overview") return 0;
+  const stand = state.view.boxes.includes(box) ? box : standIn(box.isScope ? lastComputed(box) : box, state.folded);
+  const found = state.steps.findIndex((step) => step.phase === phase && step.box === stand);
+  return Math.max(found, 0);
+}
+
+function lastComputed(scope) {
+  const computed = nodesIn(scope).filter((node) => node.totals.operations);
+  return computed[computed.length - 1] ?? nodesIn(scope)[0];
+}
+
+function update() {
+  const step = state.steps[state.step];
+  picture.progress(progressAt(state.view, state.steps, state.step), step, state.selected);
+  panel.show(state.selected, state.steps, state.step);
+  const words = stepText(state.step);
+  const slider = $("slider");
+  slider.value = state.step;
+  slider.setAttribute("aria-valuetext", words);
+  $("where").textContent = words;
+  document.body.dataset.phase = step.phase;
+  $("back").disabled = state.step === 0;
+  $("next").disabled = state.step === state.steps.length - 1;
+}
+
+function stepText(number) {
+  const { phase, box } = state.steps[number];
+  if (phase === "overview") return state.steps.length > 1 ? "Overview: press → to walk" : "Nothing was computed";
+  const all = state.steps.filter((step) => step.phase === "forward").length;
+  const what = shorten(box.isScope ? scopeWords(box).title : nameOf(box), 30);
+  if (phase === "seed") return `Backward begins at ${what}`;
+  return phase === "forward" ? `Forward ${number} of ${all}: ${what}` : `Backward ${number - all - 1} of ${all}: ${what}`;
+}
+
+function goTo(step) {
+  state.step = Math.min(Math.max(step, 0), state.steps.length - 1);
+  const { box } = state.steps[state.step];
+  state.selected = box;
+  update();
+  if (box) picture.reveal(box);
+  announce(stepText(state.step));
+}
+
+function announce(words) {
+  $("said").textContent = words;
+}
+
+function select(item, reveal = false) {
+  state.selected = item;
+  update();
+  if (item) {
+    document.body.classList.remove("panel-closed");
+    if (reveal) picture.reveal(item, true);
+    picture.focus(item);
+  }
+}
+
+/** Unfold what hides a thing. */
+function uncover(item) {
+  const hidden = scopesAbove(item).filter((scope) => state.folded.has(scope.id));
+  if (hidden.length) unfold(hidden, item);
+  else if (item.isScope && !state.folded.has(item.id)) return;
+}
+
+function unfold(scopes, keep) {
+  for (const scope of scopes) {
+    state.folded.delete(scope.id);
+    state.opened.push(scope);
+  }
+  const above = new Set(scopesAbove(keep));
+  if (keep.isScope) above.add(keep);
+  let folded = 0;
+  while (visibleGraph(tree, state.folded).boxes.length > MANY) {
+    const other = state.opened.find((scope) => !above.has(scope) && !state.folded.has(scope.id)) ?? largestOpen(above);
+    if (!other) break;
+    state.folded.add(other.id);
+    folded += 1;
+  }
+  state.opened = state.opened.filter((scope) => !state.folded.has(scope.id));
+  if (folded) announce(`${countText(folded, "other scope")} folded, to keep the picture readable`);
+  rebuild(keep);
+}
+
+function largestOpen(above) {
+  const open = [...tree.scopes.values()].filter((scope) => scope.id && !state.folded.has(scope.id) && !above.has(scope));
+  return open.sort((a, b) => b.children.length - a.children.length)[0];
+}
+
+function toggle(scope) {
+  if (state.folded.has(scope.id)) {
+    announce(`${scopeWords(scope).title} unfolded`);
+    state.selected = scope;
+    unfold([scope], scope);
+  } else {
+    state.folded.add(scope.id);
+    state.selected = scope;
+    announce(`${scopeWords(scope).title} folded`);
+    rebuild(scope);
+    picture.focus(scope);
+  }
+}
+
+function foldAll(fold) {
+  state.folded = fold ? new Set([...tree.scopes.keys()].filter((id) => id)) : foldedFor(tree, MANY);
+  state.opened = [];
+  if (state.selected && !state.view.boxes.includes(state.selected)) state.selected = null;
+  rebuild();
+  picture.fit();
+  announce(fold ? "All scopes folded" : "Scopes unfolded");
+}
+
+function play() {
+  const playing = Boolean(state.timer);
+  clearInterval(state.timer);
+  state.timer = 0;
+  if (!playing) {
+    if (state.step >= state.steps.length - 1) goTo(1);
+    else goTo(state.step + 1);
+    state.timer = setInterval(() => {
+      if (state.step >= state.steps.length - 1) play();
+      else goTo(state.step + 1);
+    }, SECOND);
+  }
+  $("play").setAttribute("aria-pressed", String(!playing));
+  $("play").setAttribute("aria-label", playing ? "Play" : "Pause");
+}
+
+function turn() {
+  picture.direction = picture.direction === "TB" ? "LR" : "TB";
+  rebuild();
+  picture.fit();
+}
+
+function changeTheme() {
+  document.documentElement.dataset.theme = isDark() ? "light" : "dark";
+  repaint();
+}
+
+function repaint() {
+  picture.refresh();
+  update();
+}
+
+/* Search: a list of what was found, to be walked with the arrow keys. */
+
+function showFound() {
+  const found = search(tree, $("search").value);
+  const list = $("found");
+  list.replaceChildren(
+    ...found.slice(0, 40).map((item, i) => {
+      const words = item.isScope ? scopeWords(item).title : nameOf(item);
+      const where = item.isScope ? item.path : scopesAbove(item).map((s) => s.path || scopeWords(s).title).slice(-1)[0];
+      const entry = make(
+        "li",
+        { role: "option", id: `found-${i}`, "aria-selected": "false", onclick: () => pick(item) },
+        make("span", { class: `badge ${item.kind}` }, item.isScope ? "scope" : KINDS[item.kind]),
+        ` ${shorten(words, 50)} `,
+        make("span", { class: "quiet" }, [shapeText(item.shape, item.dtype), shorten(where ?? "", 40)].filter(Boolean).join(" ")),
+      );
+      entry.pick = () => pick(item);
+      return entry;
+    }),
+  );
+  if (!found.length && $("search").value.trim()) list.append(make("li", { class: "quiet" }, "Nothing found"));
+  if (found.length > 40) list.append(make("li", { class: "quiet" }, `and ${found.length - 40} more`));
+  list.hidden = !list.children.length;
+  $("search").setAttribute("aria-expanded", String(!list.hidden));
+  $("search").removeAttribute("aria-activedescendant");
+}
+
+function pick(item) {
+  closeFound();
+  on.select(item);
+  announce(`${item.isScope ? scopeWords(item).title : nameOf(item)} selected`);
+}
+
+function closeFound() {
+  $("found").hidden = true;
+  $("search").setAttribute("aria-expanded", "false");
+}
+
+function moveFound(by) {
+  const options = [...$("found").querySelectorAll('[role="option"]')];
+  if (!options.length) return;
+  const now = options.findIndex((option) => option.getAttribute("aria-selected") === "true");
+  const next = (now + by + options.length) % options.length;
+  options.forEach((option, i) => option.setAttribute("aria-selected", String(i === next)));
+  options[next].scrollIntoView({ block: "nearest" });
+  $("search").setAttribute("aria-activedescendant", options[next].id);
+}
+
+$("search").addEventListener("input", showFound);
+$("search").addEventListener("focus", () => $("search").value && showFound());
+$("search").addEventListener("blur", () => setTimeout(closeFound, 200));
+$("search").addEventListener("keydown", (event) => {
+  if (event.key === "ArrowDown" || event.key === "ArrowUp") moveFound(event.key === "ArrowDown" ? 1 : -1);
+  else if (event.key === "Enter") {
+    const option = $("found").querySelector('[aria-selected="true"]') ?? $("found").querySelector('[role="option"]');
+    option?.pick();
+  } else if (event.key === "Escape") {
+    closeFound();
+    $("search").value = "";
+    $("graph").focus();
+  } else return;
+  event.preventDefault();
+  event.stopPropagation();
+});
+
+/* Keys. Left and right are steps; within the picture, up and down follow the lines. */
+
+function follow(up) {
+  const active = document.activeElement?.closest?.("[data-id]");
+  const now = active && state.view.boxes.find((box) => box.id === active.dataset.id);
+  const from = now ?? state.selected;
+  if (!from || !state.view.boxes.includes(from)) return select(state.view.boxes[0], true);
+  const lines = state.view.lines.filter((line) => (up ? line.target : line.source) === from);
+  const next = lines.map((line) => (up ? line.source : line.target));
+  if (next.length) select(next[0], true);
+}
+
+function sideways(by) {
+  const boxes = state.view.boxes;
+  const now = boxes.indexOf(state.selected);
+  select(boxes[(now + by + boxes.length) % boxes.length], true);
+}
+
+const KEYS = {
+  ArrowRight: () => goTo(state.step + 1),
+  ArrowLeft: () => goTo(state.step - 1),
+  Home: () => goTo(0),
+  End: () => goTo(state.steps.length - 1),
+  " ": play,
+  ArrowUp: () => follow(true),
+  ArrowDown: () => follow(false),
+  n: () => sideways(1),
+  p: () => sideways(-1),
+  Enter: () => state.selected?.isScope && toggle(state.selected),
+  f: () => foldAll(true),
+  u: () => foldAll(false),
+  r: turn,
+  t: changeTheme,
+  0: () => picture.fit(0.05),
+  "+": () => picture.zoomBy(1.3),
+  "=": () => picture.zoomBy(1.3),
+  "-": () => picture.zoomBy(1 / 1.3),
+  "/": () => $("search").focus(),
+  "?": () => $("help").showModal(),
+  Escape: () => select(null),
+};
+
+document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || $("help").open) return;
+  const at = event.target;
+  const isSlider = at === $("slider");
+  if (at.matches("input") && !isSlider) return;
+  if (at.matches("button, summary, a") && (event.key === " " || event.key === "Enter")) return;
+  const isReading = $("panel").contains(at) && ["ArrowUp", "ArrowDown", "Home", "End"].includes(event.key);
+  const action = KEYS[event.key.length === 1 ? event.key.toLowerCase() : event.key];
+  if (!action || isReading) return;
+  event.preventDefault();
+  action();
+});
+
+$("slider").addEventListener("input", () => goTo(Number($("slider").value)));
+const CLICKS = {
+  back: () => goTo(state.step - 1),
+  next: () => goTo(state.step + 1),
+  play,
+  fold: () => foldAll(true),
+  unfold: () => foldAll(false),
+  fit: () => picture.fit(0.05),
+  "zoom-in": () => picture.zoomBy(1.3),
+  "zoom-out": () => picture.zoomBy(1 / 1.3),
+  turn,
+  theme: changeTheme,
+  "help-open": () => $("help").showModal(),
+  "help-close": () => $("help").close(),
+  "panel-close": () => document.body.classList.toggle("panel-closed"),
+};
+for (const [id, action] of Object.entries(CLICKS)) $(id).addEventListener("click", action);
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);
+$("graph").addEventListener("click", (event) => event.target === $("graph") && select(null));
+$("graph").addEventListener("focus", () => $("graph").matches(":focus-visible") && !state.selected && follow(true));
+
+for (const id of ["fold", "unfold"]) $(id).hidden = tree.scopes.size === 1;
+document.title = `${data.title} – explored`;
+$("title").textContent = shorten(data.title, 60);
+rebuild();
+picture.chooseDirection();
+document.body.dataset.ready = "true";

@@ -1,0 +1,317 @@
+/* The panel: all that is known of one node, one scope, or the whole.
+
+Owns: what is said, and in which order.
+Must not own: what is selected.
+Read next: `page.js`.
+*/
+
+const KINDS = {
+  parameter: "parameter",
+  input: "input",
+  constant: "constant",
+  operation: "operation",
+  result: "result",
+  fold: "folded scope",
+};
+
+class Panel {
+  /** @param on what to call: `select(item)`, `toggle(scope)`, `goTo(step)` */
+  constructor(element, data, tree, on) {
+    Object.assign(this, { element, data, tree, on });
+  }
+
+  show(item, steps, step) {
+    const now = steps[step];
+    const content = !item ? this.overview() : item.isScope ? this.scope(item, now) : this.node(item, now, steps);
+    this.element.replaceChildren(...content.filter(Boolean));
+    this.element.scrollTop = 0;
+  }
+
+  /** A button with the name of a node or scope. */
+  link(item, text = "") {
+    const words = text || (item.isScope ? scopeWords(item).title : nameOf(item));
+    const click = () => this.on.select(item);
+    return make("button", { type: "button", class: `link ${item.kind}`, onclick: click }, shorten(words, 44));
+  }
+
+  section(title, note, ...children) {
+    const heading = make("h3", {}, title, note ? make("small", {}, ` ${note}`) : null);
+    return make("section", {}, heading, ...children);
+  }
+
+  heading(item, title, kind) {
+    const crumbs = scopesAbove(item).flatMap((scope) => [this.link(scope, scope.path || scopeWords(scope).title), " › "]);
+    return make(
+      "header",
+      {},
+      crumbs.length ? make("nav", { "aria-label": "Scopes", class: "crumbs" }, crumbs.slice(0, -1)) : null,
+      make("h2", {}, make("span", { class: `badge ${item.kind}` }, kind), " ", make("span", { class: "name" }, title)),
+    );
+  }
+
+  node(item, now, steps) {
+    const shown = [this.heading(item, nameOf(item), KINDS[item.kind])];
+    const mine = { forward: -1, backward: -1 };
+    steps.forEach(({ phase, box }, i) => {
+      if (box === item) mine[phase === "seed" ? "backward" : phase] = i;
+    });
+    const jumps = Object.entries(mine).filter(([phase, i]) => i > 0 && steps[i] !== now && phase);
+    if (jumps.length) {
+      const jump = ([phase, i]) =>
+        make("button", { type: "button", class: "small", onclick: () => this.on.goTo(i) }, `Go to its ${phase} step`);
+      shown.push(make("p", { class: "jumps" }, jumps.map(jump)));
+    }
+    const isBack = now.phase === "backward" || now.phase === "seed";
+    const parts = item.kind === "fold" ? [] : [this.forward(item), this.backward(item)];
+    if (isBack) parts.reverse();
+    return [...shown, ...parts, this.facts(item)];
+  }
+
+  forward(item) {
+    const children = [];
+    if (item.kind === "operation") {
+      children.push(make("p", { class: "formula" }, make("code", {}, item.formula || item.function || item.text)));
+      const operands = item.inputs.map((edge) =>
+        make(
+          "li",
+          {},
+          make("code", {}, edge.letter || "x"),
+          " = ",
+          this.link(edge.source),
+          make("span", { class: "quiet" }, ` ${this.brief(edge.source)}`),
+        ),
+      );
+      if (operands.length) children.push(make("ul", { class: "operands" }, operands));
+    }
+    const absent = this.data.freed
+      ? "backward() has let go of this array. Call viz.explore before backward(), or backward(retain_graph=True)."
+      : "Its numbers aren't recorded.";
+    children.push(arrayView(item.values, item.shape, item.dtype, absent));
+    return this.section(item.kind === "operation" ? "Value" : "Value", "", ...children);
+  }
+
+  backward(item) {
+    const isOperation = item.kind === "operation";
+    const name = item.name || "result";
+    const absent =
+      item.kind === "input" || item.kind === "constant"
+        ? "No gradient flows to it: it doesn't require one."
+        : this.data.freed
+          ? "The gradients between weren't kept. Call viz.explore before backward()."
+          : "No gradient has reached it.";
+    const seed =
+      item.kind === "result"
+        ? make("p", {}, "Here the backward pass begins: ", make("code", {}, `∂${name}/∂${name} = 1`), item.shape?.length ? ", element by element." : ".")
+        : null;
+    const shown = item.kind === "result" && !item.grad ? null : arrayView(item.grad, item.shape, item.dtype, absent);
+    const title = isOperation ? "Incoming gradient" : "Gradient";
+    const sections = [this.section(title, isOperation ? "g" : "", seed, shown)];
+    for (const edge of item.inputs.filter((input) => input.flows)) sections.push(this.passed(edge, item));
+    const parts = item.outputs.filter((edge) => edge.flows);
+    if (parts.length) {
+      const arrived = (edge) =>
+        make(
+          "li",
+          {},
+          edge.rule ? make("code", {}, edge.rule) : null,
+          summedText(edge),
+          " from ",
+          this.link(edge.target),
+          make("span", { class: "quiet" }, ` ${briefText(edge.grad)}`),
+        );
+      const more = parts.length > 12 ? make("li", { class: "quiet" }, `and ${parts.length - 12} more`) : null;
+      const list = make("ul", { class: "operands" }, parts.slice(0, 12).map(arrived), more);
+      const heading = parts.length > 1 ? `Where the gradient comes from: a sum of ${parts.length}` : "Where the gradient comes from";
+      const section = this.section(heading, "", list);
+      if (isOperation) sections.push(section);
+      else sections.splice(1, 0, section);
+    }
+    return make("div", { class: "backward" }, sections);
+  }
+
+  /** What an operation hands to one of its operands: the rule, what its letters are, and the product. */
+  passed(edge, item) {
+    const only = item.outputs.length && edge.source.outputs.filter((output) => output.flows).length === 1;
+    const product = only ? (edge.source.grad ?? edge.grad) : edge.grad; // of all gradients the page knows more
+    const used = edge.rule === "g" ? [] : lettersIn(edge.rule, item);
+    const letters = used.flatMap(([letter, what, values]) => [
+      ", ",
+      make("code", {}, letter),
+      " = ",
+      what === item ? "the value" : what ? this.link(what) : "the incoming gradient",
+      values && values.size <= 4 ? ` = ${briefText(values)}` : "",
+    ]);
+    return make(
+      "section",
+      { class: "passed" },
+      make("h3", {}, "Passed on to ", this.link(edge.source)),
+      edge.rule ? make("p", { class: "formula back" }, make("code", {}, edge.rule), summedText(edge)) : null,
+      letters.length ? make("p", { class: "quiet where" }, "with ", letters.slice(1)) : null,
+      product ? arrayView(product, edge.source.shape, edge.source.dtype) : null,
+    );
+  }
+
+  facts(item) {
+    const rows = [
+      ["Function", item.function && make("code", {}, item.function)],
+      ["Options", item.detail && make("code", {}, item.detail)],
+      ["Shape", item.shape && (shapeText(item.shape, "") || "() a single number")],
+      ["Dtype", item.dtype],
+      ["Memory", item.memory ? `${bytesText(item.memory)}${item.values || !this.data.freed ? "" : ", let go of"}` : null],
+      ["Trained", item.parameters ? countText(item.parameters, "number") : null],
+      ["Node", make("code", {}, item.id)],
+    ].filter(([, value]) => value);
+    const code = item.place
+      ? [make("h3", {}, "Your code"), make("p", { class: "quiet" }, item.place), item.code ? make("pre", {}, make("code", {}, item.code)) : null]
+      : [];
+    return make(
+      "section",
+      { class: "facts" },
+      ...code.filter(Boolean),
+      make("h3", {}, "Facts"),
+      make("dl", {}, rows.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value)))),
+    );
+  }
+
+  brief(item) {
+    return [shapeText(item.shape, item.dtype), item.values && item.values.size <= 4 ? briefText(item.values) : ""]
+      .filter(Boolean)
+      .join(" ");
+  }
+
+  scope(scope, now) {
+    const { title, path } = scopeWords(scope);
+    const { operations, trained, bytes } = scope.totals;
+    const members = nodesIn(scope);
+    const inside = new Set(members);
+    const kinds = new Map();
+    for (const node of members) if (node.kind === "operation") kinds.set(node.text, (kinds.get(node.text) ?? 0) + 1);
+    const common = [...kinds].sort((a, b) => b[1] - a[1]).slice(0, 12);
+    const incoming = unique(members.flatMap((node) => node.inputs.map((edge) => edge.source)).filter((n) => !inside.has(n)));
+    const outgoing = unique(members.filter((node) => node.outputs.some((edge) => !inside.has(edge.target))));
+    const list = (items, brief) =>
+      make(
+        "ul",
+        { class: "operands" },
+        items.slice(0, 12).map((item) => make("li", {}, this.link(item), make("span", { class: "quiet" }, ` ${brief(item)}`))),
+        items.length > 12 ? make("li", { class: "quiet" }, `and ${items.length - 12} more`) : null,
+      );
+    const bad = members.find(isAlarming);
+    const isBack = now.phase === "backward" || now.phase === "seed";
+    const flows = [
+      incoming.length ? this.section("Goes in", "", list(incoming, (item) => this.brief(item))) : null,
+      outgoing.length
+        ? this.section(isBack ? "Gradient that comes in" : "Comes out", "", list(outgoing, (item) => (isBack ? briefText(item.grad, "grad ") : this.brief(item))))
+        : null,
+    ];
+    if (isBack) flows.reverse();
+    return [
+      this.heading(scope, title, { module: "module", scope: "scope", repeat: "repeated", stretch: "stretch" }[scope.kind] ?? "scope"),
+      path && path !== title ? make("p", { class: "quiet" }, path) : null,
+      make("p", {}, [countText(operations, "operation"), trained ? `${countText(trained, "weight")}` : "", bytesText(bytes)].filter(Boolean).join(" · ")),
+      make("p", {}, make("button", { type: "button", class: "small", onclick: () => this.on.toggle(scope) }, this.on.isFolded(scope) ? "Unfold" : "Fold")),
+      bad ? make("p", { class: "alarm" }, "Not finite: ", this.link(bad)) : null,
+      ...flows,
+      this.parameters(members),
+      common.length
+        ? this.section("Operations", "", make("p", { class: "chips" }, common.map(([text, count]) => make("span", {}, `${shorten(text, 20)} × ${count}`))))
+        : null,
+    ];
+  }
+
+  /** The parameters with the norms of their gradients, which is what one looks at when a network doesn't learn. */
+  parameters(nodes) {
+    const found = nodes.filter((node) => node.kind === "parameter");
+    if (!found.length) return null;
+    const norms = found.map((node) => (node.grad && typeof node.grad.norm === "number" ? node.grad.norm : 0));
+    const logs = norms.filter((norm) => norm > 0).map(Math.log10);
+    const [low, high] = [Math.min(...logs) - 0.5, Math.max(...logs)];
+    const bar = (norm) => (norm > 0 ? Math.max(((Math.log10(norm) - low) / (high - low || 1)) * 100, 4) : 0);
+    const rows = found.slice(0, 60).map((node, i) =>
+      make(
+        "tr",
+        {},
+        make("th", { scope: "row" }, this.link(node, shorten(nameOf(node), 28))),
+        make("td", {}, shapeText(node.shape, node.dtype) || "()"),
+        make("td", { class: alarmText(node.grad) ? "alarm" : "" }, node.grad ? alarmText(node.grad) || numberText(norms[i], 3) : "none"),
+        make("td", { class: "bars", "aria-hidden": "true" }, make("span", { style: `width: ${bar(norms[i])}%` })),
+      ),
+    );
+    const head = make("tr", {}, ["Name", "Shape", "‖grad‖", ""].map((name) => make("th", name ? { scope: "col" } : {}, name)));
+    const more = found.length > 60 ? make("p", { class: "quiet" }, `and ${found.length - 60} more`) : null;
+    return this.section("Parameters", "bars: logarithm of the gradient's norm", make("div", { class: "scroll" }, make("table", { class: "parameters" }, make("thead", {}, head), make("tbody", {}, rows))), more);
+  }
+
+  overview() {
+    const nodes = [...this.tree.nodes.values()];
+    const { trained, bytes } = this.tree.root.totals;
+    const { operations } = this.data;
+    const bad = nodes.filter(isAlarming);
+    const first = bad.find((node) => alarmText(node.values));
+    const result = nodes.find((node) => node.kind === "result");
+    const legend = [
+      ["parameter", "Parameter", "it is trained: a gradient arrives here"],
+      ["input", "Input", "data that was put in, or a constant"],
+      ["operation", "Operation", "one call of a NumPy function"],
+      ["fold", "Folded scope", "click it to unfold"],
+      ["result", "Result", "what viz.explore was given"],
+    ];
+    return [
+      make("header", {}, make("h2", {}, make("span", { class: "name" }, "Overview"))),
+      make("p", {}, [countText(operations, "operation"), trained ? `${countText(trained, "weight")}` : "", `${bytesText(bytes)} of results`].filter(Boolean).join(" · ")),
+      ...this.data.notes.map((note) => make("p", { class: "quiet" }, note)),
+      bad.length
+        ? make(
+            "p",
+            { class: "alarm" },
+            `${countText(bad.length, "node")} with NaN or Inf; first: `,
+            this.link(first ?? bad[0]),
+            first ? "" : " (in its gradient)",
+          )
+        : null,
+      result ? this.section("Result", "", make("p", {}, this.link(result)), arrayView(result.values, result.shape, result.dtype)) : null,
+      make("p", { class: "hint" }, "Click a box to see its numbers. Press ", make("kbd", {}, "→"), " to walk through the computation, first forward, then backward."),
+      this.parameters(nodes),
+      this.section(
+        "Legend",
+        "",
+        make("ul", { class: "legend" }, legend.map(([kind, word, what]) => make("li", {}, make("span", { class: `swatch ${kind}` }), make("b", {}, word), make("span", { class: "quiet" }, ` ${what}`)))),
+        make("p", { class: "quiet" }, "Heat maps: blue is below zero, orange above. In a box, the left one is the value, the right one, framed in orange, the gradient. A dashed line: the gradient is summed over the axes along which the value was broadcast."),
+      ),
+    ];
+  }
+}
+
+function unique(items) {
+  return [...new Set(items)];
+}
+
+function nameOf(item) {
+  return item.name || (item.kind === "operation" ? [item.text, item.detail].filter(Boolean).join(" ") : item.text || item.kind);
+}
+
+function nodesIn(scope) {
+  const found = [];
+  const todo = [scope];
+  while (todo.length) {
+    const item = todo.pop();
+    if (item.isScope) todo.push(...item.children);
+    else found.push(item);
+  }
+  return found.sort((a, b) => a.order - b.order);
+}
+
+function summedText(edge) {
+  if (!edge.summed.length) return "";
+  return `, summed over ${edge.summed.length === 1 ? "axis" : "axes"} ${edge.summed.join(", ")}, as it was broadcast`;
+}
+
+/** What the letters in a rule stand for: `[letter, node, its values]`; `g` is nobody's. */
+function lettersIn(rule, item) {
+  const has = (word) => new RegExp(`(^|[^\\w.])${word}([^\\w(]|$)`).test(rule);
+  const operands = item.inputs.filter((edge) => edge.letter && has(edge.letter));
+  const found = operands.map((edge) => [edge.letter, edge.source, edge.source.values]);
+  if (has("out")) found.push(["out", item, item.values]);
+  if (has("g")) found.unshift(["g", null, item.grad]);
+  return found;
+}

@@ -1,0 +1,386 @@
+/* The picture: boxes, lines and frames as SVG, moved about by d3-zoom.
+
+Owns: the drawing, zoom and pan.
+Must not own: where things go (`layout.js`), or what a click does (`page.js` is told of it).
+Read next: `panel.js`.
+*/
+
+const FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif";
+const CODE = "ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace";
+const THUMB = { width: 44, height: 26, gap: 4 };
+const ROW = 15;
+
+const widths = new Map();
+const pen = document.createElement("canvas").getContext("2d");
+
+function widthOf(text, size, weight = 400, font = FONT) {
+  const key = `${size} ${weight} ${font} ${text}`;
+  if (!widths.has(key)) {
+    pen.font = `${weight} ${size}px ${font}`;
+    widths.set(key, pen.measureText(text).width);
+  }
+  return widths.get(key);
+}
+
+function shorten(text, longest = 26) {
+  const characters = Array.from(text.slice(0, 4 * longest));
+  return characters.length > longest || text.length > 4 * longest
+    ? `${characters.slice(0, longest - 1).join("")}…`
+    : text;
+}
+
+/** The words in a box: a title, what goes with it, its value, and its gradient. */
+function wordsOf(box) {
+  if (box.isScope || box.kind === "fold") {
+    const { title, path } = scopeWords(box);
+    const { operations, trained } = box.totals;
+    return {
+      title: `▸ ${shorten(title, 30)}`,
+      detail: path && path !== title ? shorten(path, 34) : "",
+      value: countText(operations, "operation"),
+      grad: trained ? countText(trained, "weight") : "",
+    };
+  }
+  const alarm = alarmText(box.values);
+  const small = box.values && box.values.size <= 4 && box.values.elements !== null;
+  const value = alarm || (small ? shorten(briefText(box.values), 30) : "");
+  const shape = shapeText(box.shape, box.dtype);
+  return {
+    title: shorten(box.kind === "operation" ? box.text : box.name || (box.kind === "result" ? "result" : box.kind)),
+    detail: [box.kind === "operation" && box.name ? shorten(box.name, 20) : "", shorten(box.detail, 30)]
+      .filter(Boolean)
+      .join("  "),
+    value: [shape, value].filter(Boolean).join("  "),
+    grad: box.grad ? shorten(briefText(box.grad, "grad "), 32) : "",
+  };
+}
+
+function scopeWords(box) {
+  if (box.isScope && box.kind === "stretch" && !box.label) {
+    if (box.isLoop) {
+      const signs = box.children.map((child) => (child.isScope ? child.label : isData(child) ? "" : child.text));
+      return { title: `part ${box.number}`, path: shorten(signs.filter(Boolean).join("  "), 40) };
+    }
+    const [first, last] = [firstPart(box, 0), firstPart(box, 1)];
+    const range = first.number ? `parts ${first.number} to ${last.number}` : `${nameOf(first)} … ${nameOf(last)}`;
+    return { title: range, path: "" };
+  }
+  const repeated = box.repeat > 1 ? ` × ${box.repeat}` : "";
+  return { title: (box.label || box.path || box.text || box.name || box.id) + repeated, path: box.path || "" };
+}
+
+/** The first or last thing in stretches of stretches. */
+function firstPart(box, last) {
+  let item = box;
+  while (item.isScope && item.kind === "stretch" && !item.isLoop) item = item.children[last ? item.children.length - 1 : 0];
+  return item;
+}
+
+function isAlarming(box) {
+  if (!box.isScope) return Boolean(alarmText(box.values) || alarmText(box.grad));
+  box.alarming ??= box.children.some(isAlarming);
+  return box.alarming;
+}
+
+function thumbsOf(box) {
+  return box.isScope ? [] : [["values", box.values], ["grad", box.grad]].filter(([, values]) => isSeen(values));
+}
+
+function sizeOf(box, isCopy) {
+  if (isCopy) {
+    const { title } = wordsOf(box);
+    return { words: { title }, width: widthOf(title, 11, 500) + 16, height: 20, thumbs: [] };
+  }
+  const words = wordsOf(box);
+  const thumbs = thumbsOf(box);
+  const isSign = box.kind === "operation" && words.title.length <= 3;
+  const titleSize = isSign ? 17 : 13;
+  const wide = Math.max(
+    widthOf(words.title, titleSize, 600),
+    widthOf(words.detail, 11),
+    widthOf(words.value, 11),
+    widthOf(words.grad, 11, 600),
+    thumbs.length * (THUMB.width + THUMB.gap) - THUMB.gap,
+    22,
+  );
+  const rows = [words.detail, words.value, words.grad].filter(Boolean).length;
+  const height = 12 + (isSign ? 19 : 16) + rows * ROW + (thumbs.length ? THUMB.height + 6 : 0);
+  return { words, thumbs, titleSize, isSign, width: Math.ceil(wide) + 24, height };
+}
+
+/** The derivative that flows back along a line, as the table of rules has it. */
+function ruleLabel(line) {
+  const rules = [...new Set(line.edges.map((edge) => edge.rule).filter(Boolean))];
+  if (line.source.isScope || line.target.isScope || !rules.length) return "";
+  const summed = line.edges.some((edge) => edge.summed.length) ? ", summed" : "";
+  return shorten(rules.length > 2 ? `${rules.length} rules` : rules.join(" + "), 30) + summed;
+}
+
+const ruleWidth = (label) => widthOf(label, 10.5, 700, CODE) + 8;
+
+function pathThrough(points) {
+  const [first, ...rest] = points;
+  let path = `M${first.x},${first.y}`;
+  for (let i = 0; i < rest.length - 1; i++) {
+    const middle = { x: (rest[i].x + rest[i + 1].x) / 2, y: (rest[i].y + rest[i + 1].y) / 2 };
+    path += i ? `Q${rest[i].x},${rest[i].y} ${middle.x},${middle.y}` : `Q${rest[0].x},${rest[0].y} ${middle.x},${middle.y}`;
+  }
+  const last = rest[rest.length - 1];
+  return `${path}L${last.x},${last.y}`;
+}
+
+function ariaLabel(box) {
+  if (box.isScope) {
+    return `${scopeWords(box).title}, folded scope, ${countText(box.totals.operations, "operation")}; press Enter to unfold`;
+  }
+  const parts = [
+    box.kind === "operation" ? `${box.function ?? box.text} ${box.detail}` : box.kind,
+    box.name,
+    shapeText(box.shape, box.dtype),
+    briefText(box.values, "value "),
+    briefText(box.grad, "gradient "),
+  ];
+  return parts.filter(Boolean).join(", ").slice(0, 300);
+}
+
+class Picture {
+  /** @param on what to call: `select(box)`, `toggle(scope)` */
+  constructor(svg, on) {
+    this.svg = svg;
+    this.on = on;
+    this.direction = "TB";
+    this.still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    svg.replaceChildren(this.markers(), (this.stage = makeSvg("g", {})));
+    this.zoom = d3
+      .zoom()
+      .scaleExtent([0.05, 4])
+      .on("zoom", (event) => this.stage.setAttribute("transform", event.transform));
+    this.canvas = d3.select(svg);
+    this.canvas.call(this.zoom).on("dblclick.zoom", null);
+    this.parts = new Map();
+  }
+
+  markers() {
+    const arrow = (id) =>
+      makeSvg(
+        "marker",
+        { id, viewBox: "0 0 10 10", refX: 9, refY: 5, markerWidth: 7, markerHeight: 7, orient: "auto-start-reverse" },
+        makeSvg("path", { d: "M0,0.5L10,5L0,9.5z", class: id }),
+      );
+    return makeSvg("defs", {}, arrow("arrow"), arrow("arrow-now"), arrow("arrow-back"));
+  }
+
+  layOut(direction) {
+    const arrows = direction === "TB" ? 4 : 16;
+    return layOut(this.view, direction, sizeOf, (line) => {
+      const label = ruleLabel(line);
+      return label ? { width: ruleWidth(label) + arrows, height: 16 } : {};
+    });
+  }
+
+  /** Draw anew; what is at `anchor` stays where it is on the screen. */
+  show(view, anchor = null) {
+    const before = anchor && this.placeOf(anchor);
+    this.view = view;
+    this.layout = this.layOut(this.direction);
+    this.parts = new Map();
+    const frames = makeSvg("g", {});
+    const lines = makeSvg("g", {});
+    const boxes = makeSvg("g", {});
+    this.stage.replaceChildren(frames, lines, boxes);
+    for (const outline of this.layout.outlines) frames.append(this.frame(outline));
+    for (const line of this.layout.lines) lines.append(this.line(line));
+    for (const part of this.layout.drawn) boxes.append(this.box(part));
+    const after = anchor && this.placeOf(anchor);
+    if (before && after) this.canvas.call(this.zoom.translateBy, before.x - after.x, before.y - after.y);
+  }
+
+  frame({ frame, x, y, width, height }) {
+    const { title, path } = scopeWords(frame);
+    const words = `▾ ${shorten(path && path !== title ? `${path}  ${title}` : title, Math.max(Math.floor(width / 7), 6))}`;
+    const head = makeSvg(
+      "g",
+      { class: "head", role: "button", tabindex: -1, "aria-expanded": "true", "aria-label": `Fold ${title}` },
+      makeSvg("rect", { x: x + 3, y: y + 3, width: widthOf(words, 11, 600) + 14, height: 18, rx: 5 }),
+      makeSvg("text", { x: x + 10, y: y + 16 }, words),
+    );
+    head.addEventListener("click", () => this.on.toggle(frame));
+    const group = makeSvg("g", { class: "frame", "data-id": frame.id });
+    group.append(makeSvg("rect", { class: "outline", x, y, width, height, rx: 10 }), head);
+    this.parts.set(`frame ${frame.id}`, { element: group, x: x + 10, y, head });
+    return group;
+  }
+
+  line(line) {
+    const group = makeSvg("g", { class: "line" });
+    if (line.edges.every((edge) => edge.summed.length)) group.classList.add("summed");
+    group.append(makeSvg("path", { d: pathThrough(line.points), class: "hit" }));
+    group.append(makeSvg("path", { d: pathThrough(line.points), class: "stroke", "marker-end": "url(#arrow)" }));
+    const words = ruleLabel(line);
+    if (words) {
+      const middle = line.points[Math.floor(line.points.length / 2)];
+      const [x, y] = [line.x ?? middle.x, line.y ?? middle.y];
+      const width = ruleWidth(words);
+      const label = makeSvg("g", { class: "rule" });
+      label.append(makeSvg("rect", { x: x - width / 2, y: y - 9, width, height: 17, rx: 4 }));
+      label.append(makeSvg("text", { x, y: y + 3.5, "text-anchor": "middle" }, words));
+      group.append(label);
+    }
+    line.element = group;
+    return group;
+  }
+
+  box(part) {
+    const { box, copy, x, y, width, height, words, thumbs } = part;
+    const kind = box.isScope || box.kind === "fold" ? "fold" : box.kind;
+    const group = makeSvg("g", {
+      class: `box ${kind}${copy ? " copy" : ""}${isAlarming(box) ? " alarming" : ""}`,
+      transform: `translate(${x - width / 2},${y - height / 2})`,
+      "data-id": box.id,
+      role: "button",
+      tabindex: -1,
+      "aria-label": ariaLabel(box),
+    });
+    if (kind === "fold") {
+      group.append(makeSvg("rect", { class: "shadow", x: 4, y: 4, width, height, rx: 9 }));
+      if (box.isScope) group.setAttribute("aria-expanded", "false");
+    }
+    const round = { operation: height / 2 > 24 ? 16 : height / 2, parameter: 10, fold: 9, result: 10 }[kind] ?? 0;
+    group.append(makeSvg("rect", { class: "body", width, height, rx: round }));
+    if (kind === "result" && !copy) {
+      group.append(makeSvg("rect", { class: "inner", x: 3.5, y: 3.5, width: width - 7, height: height - 7, rx: 7 }));
+    }
+    const middle = width / 2;
+    let row = copy ? 14 : part.isSign ? 21 : 19;
+    const write = (text, style) => {
+      if (!text) return;
+      group.append(makeSvg("text", { x: middle, y: row, "text-anchor": "middle", class: style }, text));
+      row += ROW;
+    };
+    write(words.title, part.isSign ? "title sign" : "title");
+    write(words.detail, "detail");
+    write(words.value, alarmText(box.values) ? "value alarm" : "value");
+    thumbs.forEach(([what, values], i) => {
+      const left = middle - (thumbs.length * (THUMB.width + THUMB.gap) - THUMB.gap) / 2;
+      const place = { x: left + i * (THUMB.width + THUMB.gap), y: row - 9, width: THUMB.width, height: THUMB.height };
+      const image = makeSvg("image", { ...place, href: heatUrl(values), preserveAspectRatio: "none" });
+      group.append(makeSvg("g", { class: `thumb ${what}` }, image, makeSvg("rect", place)));
+    });
+    if (thumbs.length) row += THUMB.height + 6;
+    write(words.grad, box.isScope ? "value" : alarmText(box.grad) ? "grad alarm" : "grad");
+    group.addEventListener("click", () => (box.isScope ? this.on.toggle(box) : this.on.select(box)));
+    if (!copy) this.parts.set(box.id, { element: group, x, y, width, height });
+    part.element = group;
+    return group;
+  }
+
+  /** Show how far the walk has come. */
+  progress(progress, step, selected) {
+    const { computed, reached, touched, behind, back } = progress;
+    for (const { box, element } of this.layout.drawn) {
+      const marks = element.classList;
+      marks.toggle("pending", !computed.has(box));
+      marks.toggle("reached", reached.has(box));
+      marks.toggle("touched", back && touched.has(box) && !reached.has(box));
+      marks.toggle("faded", back && !reached.has(box) && !touched.has(box));
+      marks.toggle("now", step.box === box);
+      marks.toggle("selected", selected === box);
+      element.setAttribute("aria-pressed", String(selected === box));
+    }
+    for (const { source, target, element, edges } of this.layout.lines) {
+      const flows = edges.some((edge) => edge.flows) || source.isScope || target.isScope || target.kind === "result";
+      const isBack = back && behind.has(target) && flows;
+      const isNow = (step.phase !== "seed" && step.box === target) || (step.phase === "seed" && step.box === target);
+      const marks = element.classList;
+      marks.toggle("pending", !computed.has(source) || !computed.has(target));
+      marks.toggle("back", isBack);
+      marks.toggle("faded", back && !isBack);
+      marks.toggle("now", isNow && (!back || isBack));
+      marks.toggle("said", isBack && (this.layout.labelled || isNow));
+      const path = element.querySelector(".stroke");
+      path.setAttribute("marker-end", isBack ? "" : `url(#${isNow ? "arrow-now" : "arrow"})`);
+      path.setAttribute("marker-start", isBack ? "url(#arrow-back)" : "");
+    }
+  }
+
+  refresh() {
+    for (const { element, thumbs } of this.layout.drawn) {
+      element.querySelectorAll("image").forEach((image, i) => image.setAttribute("href", heatUrl(thumbs[i][1])));
+    }
+  }
+
+  placeOf(item) {
+    const part = this.parts.get(item.id) ?? this.parts.get(`frame ${item.id}`);
+    return part && { x: part.x, y: part.y };
+  }
+
+  size() {
+    const { width, height } = this.svg.getBoundingClientRect();
+    return { width: Math.max(width, 1), height: Math.max(height, 1) };
+  }
+
+  /** Show the whole picture, or its beginning where the whole would be too small to read. */
+  fit(least = 0.45) {
+    const { width, height } = this.size();
+    const box = this.stage.getBBox();
+    if (!box.width) return;
+    const whole = Math.min((width - 24) / box.width, (height - 24) / box.height, 1.4);
+    const scale = Math.max(whole, least);
+    const first = this.parts.get((this.view.boxes.find((b) => b.totals.operations) ?? this.view.boxes[0]).id);
+    const along = (room, start, size, at, isFlow) => {
+      if (scale * size <= room) return room / 2 - scale * (start + size / 2);
+      if (isFlow) return 16 - scale * start;
+      return Math.min(16 - scale * start, Math.max(room - 16 - scale * (start + size), room / 2 - scale * at));
+    };
+    const x = along(width, box.x, box.width, first.x, this.direction === "LR");
+    const y = along(height, box.y, box.height, first.y, this.direction === "TB");
+    this.moveTo(d3.zoomIdentity.translate(x, y).scale(scale));
+  }
+
+  /** Let it run from top to bottom or from left to right, whichever shows more. */
+  chooseDirection() {
+    const { width, height } = this.size();
+    const shape = (direction) => {
+      const { width: wide, height: tall } = this.layOut(direction).extent;
+      return Math.min(width / wide, height / tall);
+    };
+    if (this.view.boxes.length < 60 && shape("LR") > 1.1 * shape("TB")) {
+      this.direction = "LR";
+      this.show(this.view);
+      update();
+    }
+    this.fit();
+  }
+
+  moveTo(transform) {
+    if (this.still) this.canvas.call(this.zoom.transform, transform);
+    else this.canvas.transition().duration(220).call(this.zoom.transform, transform);
+  }
+
+  zoomBy(factor) {
+    if (this.still) this.canvas.call(this.zoom.scaleBy, factor);
+    else this.canvas.transition().duration(150).call(this.zoom.scaleBy, factor);
+  }
+
+  /** Move a box into view, if it isn't. */
+  reveal(item, always = false) {
+    const part = this.parts.get(item.id);
+    if (!part || part.width === undefined) return;
+    const now = d3.zoomTransform(this.svg);
+    const [x, y] = now.apply([part.x, part.y]);
+    const { width, height } = this.size();
+    const [roomX, roomY] = [Math.min(70, width / 4), Math.min(60, height / 4)];
+    const isInside = x > roomX && x < width - roomX && y > roomY && y < height - roomY;
+    if (isInside && !always) return;
+    const scale = Math.max(now.k, 0.7);
+    this.moveTo(d3.zoomIdentity.translate(width / 2 - scale * part.x, height / 2 - scale * part.y).scale(scale));
+  }
+
+  focus(item) {
+    for (const element of this.stage.querySelectorAll('[tabindex="0"]')) element.setAttribute("tabindex", -1);
+    const part = this.parts.get(item.id);
+    if (!part) return;
+    part.element.setAttribute("tabindex", 0);
+    part.element.focus({ preventScroll: true });
+  }
+}
