@@ -3,11 +3,12 @@
 Owns: the public names, nothing else.
 Must not own: any code.
 Read next: `graph.py`, the model that is made from the tape; `dot.py`, how it looks; `render.py`, which makes files;
-`explore.py`, pages to walk through; `plots.py`, pictures of training.
+`exchange.py`, other formats; `explore.py`, pages to walk through; `plots.py`, pictures of training.
 
 Nothing but NumPy is imported until a picture is asked for.
 """
 
+from microgradnd.viz.exchange import mermaid, to_json
 from microgradnd.viz.explore import explore
 from microgradnd.viz.plots import gradient_norms, plot_fit, plot_gradients, plot_history, plot_surface
 from microgradnd.viz.render import draw, path, save
@@ -16,10 +17,12 @@ __all__ = [
     "draw",
     "explore",
     "gradient_norms",
+    "mermaid",
     "path",
     "plot_fit",
     "plot_gradients",
     "plot_history",
     "plot_surface",
     "save",
+    "to_json",
 ]
