@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from workloads import Array, Candidate, Work
+from workloads import Array, Candidate, Work, overwritten
 
 BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
 
@@ -35,14 +35,18 @@ def learned(work: Work, gradients: Any) -> Candidate:
         return Candidate(lambda: gradients(*work.start, *work.data))
     rule, lr = work.learning
     params = [p.copy() for p in work.start]
-    if rule == "sgd":
+
+    def restart() -> None:
+        params[:] = [p.copy() for p in work.start]
+
+    if rule != "adam":
 
         def step() -> Any:
             loss, grads = gradients(*params, *work.data)
             params[:] = [p - lr * g for p, g in zip(params, grads, strict=True)]
             return loss
 
-        return Candidate(step, lambda: params)
+        return Candidate(step, lambda: params, restart)
 
     moments = [(np.zeros_like(p), np.zeros_like(p)) for p in params]
     count = 0
@@ -60,7 +64,7 @@ def learned(work: Work, gradients: Any) -> Candidate:
             params[i] = p - lr * m_hat / (np.sqrt(v_hat) + EPS)
         return loss
 
-    return Candidate(adam_step, lambda: params)
+    return Candidate(adam_step, lambda: params, restart)
 
 
 def w1(w1: Array, b1: Array, w2: Array, b2: Array, x: Array, y: Array) -> Any:
@@ -171,7 +175,8 @@ def planned(name: str, work: Work) -> Candidate:
     p, params = flat(work.start)
     g, grads = flat(work.start)
     gradients = PLANNED[name](*params, *work.data, *grads)
-    if rule == "sgd":
+    restart = overwritten(params, work.start)
+    if rule != "adam":
         rate = np.array(lr, p.dtype)
 
         def step() -> Any:
@@ -180,7 +185,7 @@ def planned(name: str, work: Work) -> Candidate:
             np.subtract(p, g, out=p)
             return loss
 
-        return Candidate(step, lambda: params)
+        return Candidate(step, lambda: params, restart)
 
     m, v, scratch = np.zeros_like(p), np.zeros_like(p), np.empty_like(p)
     beta1, beta2, one1, one2, eps = (np.array(c, p.dtype) for c in (BETA1, BETA2, 1 - BETA1, 1 - BETA2, EPS))
@@ -207,7 +212,7 @@ def planned(name: str, work: Work) -> Candidate:
         np.subtract(p, g, out=p)
         return loss
 
-    return Candidate(adam_step, lambda: params)
+    return Candidate(adam_step, lambda: params, restart)
 
 
 def planned_w1(w1: Any, b1: Any, w2: Any, b2: Any, x: Any, y: Any, gw1: Any, gb1: Any, gw2: Any, gb2: Any) -> Any:

@@ -6,14 +6,17 @@ Read next: `run.py`.
 
     python benchmarks/lines.py W2 [--top 12]
 
-A program is Python source, so a copy of it with a clock read after each line is a profile. Each line's share is of the
-sum; the clock's own cost has been taken off.
+A program is Python source, so Python's own tracing of lines is a profile of it. Each line's share is of the sum; what
+the tracing costs has been taken off.
 """
 
 import argparse
-import re
 import statistics
+import sys
 import time
+from collections import defaultdict
+from collections.abc import Callable
+from types import FrameType
 from typing import Any
 
 from pinned import pin
@@ -28,63 +31,48 @@ RUNS = 300
 SECONDS = 1.0
 
 
-def timed(source: str, name: str) -> tuple[str, list[str]]:
-    """Return the source with a clock read after each line of the function, and those lines."""
-    head, body = source.split(f"def {name}(")
-    signature, *lines = body.split("\n")
-    out, shown = [signature, "    _clock(-1)"], []
-    for line in filter(str.strip, lines):
-        if line.startswith("    return"):
-            out.append("    return " + line.removeprefix("    return "))
-        else:
-            out += [line, f"    _clock({len(shown)})"]
-            shown.append(line.strip())
-    return f"{head}def {name}(" + "\n".join(out), shown
+def line_times(step: Callable[[], Any], filename: str) -> dict[int, float]:
+    """Return the seconds that each line of the code of a file takes in one step."""
+    times: dict[int, float] = defaultdict(float)
+    line, last = 0, 0.0
+
+    def on_line(frame: FrameType, event: str, arg: Any) -> Any:
+        nonlocal line, last
+        if line:
+            times[line] += time.perf_counter() - last
+        line = frame.f_lineno if event == "line" else 0
+        last = time.perf_counter()
+        return on_line
+
+    def on_call(frame: FrameType, event: str, arg: Any) -> Any:
+        return on_line if frame.f_code.co_filename.startswith(filename) else None
+
+    sys.settrace(on_call)
+    step()
+    sys.settrace(None)
+    return times
 
 
-def profile(name: str) -> tuple[list[str], list[float]]:
-    """Return the lines of a compiled workload and the median seconds of each."""
-    programs: list[Any] = []
-    compile_ = ours.mg.compile
+def overhead() -> float:
+    """Return the seconds that tracing adds to a line."""
+    code = compile("def f():\n" + "    pass\n" * 200, "<nothing>", "exec")
+    namespace: dict[str, Any] = {}
+    exec(code, namespace)
+    return statistics.median(line_times(namespace["f"], "<nothing>").values())
 
-    def catch(f: Any, **options: Any) -> Any:
-        programs.append(compile_(f, **options))
-        return programs[-1]
 
-    ours.mg.compile = catch
+def profile(name: str) -> list[tuple[float, str]]:
+    """Return the lines of a compiled workload with their shares of its time, the largest first."""
     candidate = ours.compiled(name, workloads.WORKLOADS[name]())
+    candidate.step()
     start = time.perf_counter()
     candidate.step()
-    candidate.step()
     runs = max(5, min(RUNS, int(SECONDS / (time.perf_counter() - start))))
-    entry = programs[0]._latest
-    function = re.search(r"\ndef (\w+)\([^\n]*\n(?!.*\ndef )", entry.source, re.S)
-    assert function is not None
-    source, lines = timed(entry.source, function[1])
-    times: list[list[float]] = [[] for _ in lines]
-    last = 0.0
-
-    def clock(i: int) -> None:
-        nonlocal last
-        now = time.perf_counter()
-        if i >= 0:
-            times[i].append(now - last)
-        last = time.perf_counter()
-
-    namespace = dict(entry.constants, _clock=clock)
-    exec(source, namespace)
-    entry.function = namespace[function[1]]
-    programs[0]._quick = {}
-    for _ in range(runs):
-        candidate.step()
-    clock(-1)
-    empty = [0.0] * 100
-    for i in range(100):
-        times.append([])
-        clock(len(times) - 1)
-        empty[i] = times.pop()[0]
-    overhead = statistics.median(empty)
-    return lines, [max(0.0, statistics.median(line) - overhead) for line in times]
+    measured = [line_times(candidate.step, "<compiled ") for _ in range(runs)]
+    source, cost = candidate.source().splitlines(), overhead()
+    medians = {line: statistics.median(times.get(line, 0.0) for times in measured) - cost for line in measured[0]}
+    total = sum(max(0.0, t) for t in medians.values())
+    return sorted(((max(0.0, t) / total, source[line - 1].strip()) for line, t in medians.items()), reverse=True)
 
 
 def main() -> None:
@@ -93,11 +81,10 @@ def main() -> None:
     parser.add_argument("--top", type=int, default=12)
     options = parser.parse_args()
     for name in options.names:
-        lines, seconds = profile(name)
-        total = sum(seconds)
+        lines = profile(name)
         print(f"{name}: {len(lines)} lines")
-        for i in sorted(range(len(lines)), key=lambda i: -seconds[i])[: options.top]:
-            print(f"  {seconds[i] / total:6.1%}  {lines[i][:110]}")
+        for share, line in lines[: options.top]:
+            print(f"  {share:6.1%}  {line[:110]}")
 
 
 if __name__ == "__main__":

@@ -7,13 +7,15 @@ Read next: `peers.py`.
 
 from __future__ import annotations
 
+import functools
+import inspect
 from typing import Any
 
 import numpy as np
 
 import microgradnd as mg
 from microgradnd import nn, optim
-from workloads import Candidate, Words, Work
+from workloads import Candidate, Words, Work, overwritten
 
 F = nn.functional
 WORDS = Words(
@@ -33,56 +35,78 @@ WORDS = Words(
 def eager(name: str, work: Work) -> Candidate:
     """Return the program with Tensors, modules and optimizers."""
     if work.learning is None:
-        return Candidate(derivative(work))
+        program, args = derivative(work)
+        return Candidate(lambda: program(*args))
     rule, lr = work.learning
-    if work.layers is not None:
-        model = work.layers(nn, work.start[0].dtype)
-        params = list(model.parameters())
-        for p, value in zip(params, work.start, strict=True):
-            p.data = value.copy()
-        criterion = getattr(F, work.criterion)
-        x, y = work.data
-
-        def loss_of() -> Any:
-            return criterion(model(x), y)
-    else:
+    if rule == "loop":
         params = [mg.tensor(p.copy(), requires_grad=True) for p in work.start]
 
-        def loss_of() -> Any:
-            return work.loss(WORDS, *params, *work.data)
+        def loop_step() -> Any:
+            loss = work.loss(WORDS, *params, *work.data)
+            loss.backward()
+            with mg.no_grad():
+                for p in params:
+                    p -= lr * p.grad
+                    p.grad = None
+            return loss.item()
 
-    optimizer = optim.Adam(params, lr=lr) if rule == "adam" else optim.SGD(params, lr=lr)
+        arrays = [p.data for p in params]
+        return Candidate(loop_step, lambda: arrays, overwritten(arrays, work.start))
+    model, optimizer, train = training(work)
+    arrays = [p.data for p in parameters(model)]
+    restart = overwritten(arrays, work.start)
+    return Candidate(lambda: train(model, optimizer, *work.data).item(), lambda: arrays, restart)
 
-    def step() -> Any:
-        loss = loss_of()
+
+def training(work: Work) -> tuple[Any, Any, Any]:
+    """Return the network (a list of parameters if it has no layers), the optimizer, and the step that trains it."""
+    rule, lr = work.learning or ("", 0.0)
+    if work.layers is None:
+        model: Any = [mg.tensor(p.copy(), requires_grad=True) for p in work.start]
+
+        def loss_of(model: Any, x: Any, y: Any) -> Any:
+            return work.loss(WORDS, *model, x, y)
+    else:
+        model = work.layers(nn, work.start[0].dtype)
+        for p, value in zip(model.parameters(), work.start, strict=True):
+            p.data = value.copy()
+        criterion = getattr(F, work.criterion)
+
+        def loss_of(model: Any, x: Any, y: Any) -> Any:
+            return criterion(model(x), y)
+
+    def train(model: Any, optimizer: Any, x: Any, y: Any) -> Any:
+        loss = loss_of(model, x, y)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        return loss.item()
+        return loss
 
-    return Candidate(step, lambda: [p.data for p in params])
+    kind = optim.Adam if rule == "adam" else optim.SGD
+    return model, kind(parameters(model), lr=lr), train
 
 
-def derivative(work: Work, transform: Any = lambda f: f) -> Any:
-    """Return a function without arguments that computes what the workload asks for."""
+def parameters(model: Any) -> list[Any]:
+    """Return the parameters of a network, or of a list of them."""
+    return model if isinstance(model, list) else list(model.parameters())
 
-    def loss(*args: Any) -> Any:
-        return work.loss(WORDS, *args)
 
+def derivative(work: Work, transform: Any = lambda f: f) -> tuple[Any, Any]:
+    """Return a function that computes what the workload asks for, and its arguments."""
+
+    loss = functools.partial(work.loss, WORDS)
     if work.result == "hvp":
-        program = transform(mg.hvp(loss))
-        return lambda: program(*work.start, *work.data)
+        return transform(mg.hvp(loss)), (*work.start, *work.data)
     if work.result == "gradient":
-        program = transform(mg.grad(loss))
-        return lambda: program(*work.start)
+        return transform(mg.grad(loss)), work.start
     both = mg.value_and_grad(loss, tuple(range(len(work.start))))
 
     def value_and_gradients(*args: Any) -> Any:
         value, gradients = both(*args)
         return value, *gradients
 
-    program = transform(value_and_gradients)
-    return lambda: program(*work.start, *work.data)
+    value_and_gradients.__signature__ = inspect.signature(loss)
+    return transform(value_and_gradients), (*work.start, *work.data)
 
 
 def compiled(name: str, work: Work, **options: Any) -> Candidate:
@@ -92,40 +116,30 @@ def compiled(name: str, work: Work, **options: Any) -> Candidate:
         return mg.compile(f, **options)
 
     if work.learning is None:
-        return Candidate(derivative(work, transform))
+        program, args = derivative(work, transform)
+        return Candidate(lambda: program(*args), source=lambda: program.source)
     rule, lr = work.learning
+    if rule != "loop":
+        model, optimizer, train = training(work)
+        program = transform(train)
+        arrays = [p.data for p in parameters(model)]
+        restart = overwritten(arrays, work.start)
+        step = functools.partial(program, model, optimizer, *work.data)
+        return Candidate(step, lambda: arrays, restart, lambda: program.source)
     params = [p.copy() for p in work.start]
     n = len(params)
-    loss_and_grads = mg.value_and_grad(lambda *args: work.loss(WORDS, *args), tuple(range(n)))
-    if rule == "sgd":
+    loss_and_grads = mg.value_and_grad(functools.partial(work.loss, WORDS), tuple(range(n)))
 
-        @transform
-        def train(*args: Any) -> Any:
-            loss, grads = loss_and_grads(*args)
-            for p, g in zip(args[:n], grads, strict=True):
-                p -= lr * g
-            return loss
-
-        return Candidate(lambda: train(*params, *work.data), lambda: params)
-
-    beta1, beta2, eps = 0.9, 0.999, 1e-8
-    moments = [np.zeros_like(p) for p in params + params]
-    count = np.zeros((), params[0].dtype)
-
-    @transform
-    def train_adam(count: Any, *args: Any) -> Any:
-        params, first, second, data = args[:n], args[n : 2 * n], args[2 * n : 3 * n], args[3 * n :]
-        loss, grads = loss_and_grads(*params, *data)
-        count += 1
-        step_size = lr / (1 - beta1**count)
-        root = np.sqrt(1 - beta2**count)
-        for p, m, v, g in zip(params, first, second, grads, strict=True):
-            m += (1 - beta1) * (g - m)
-            v += (1 - beta2) * (g * g - v)
-            p -= step_size * m / (np.sqrt(v) / root + eps)
+    def descend(*args: Any) -> Any:
+        loss, grads = loss_and_grads(*args)
+        for p, g in zip(args[:n], grads, strict=True):
+            p -= lr * g
         return loss
 
-    return Candidate(lambda: train_adam(count, *params, *moments, *work.data), lambda: params)
+    descend.__signature__ = inspect.signature(functools.partial(work.loss, WORDS))  # for the names in the source
+    program = transform(descend)
+    restart = overwritten(params, work.start)
+    return Candidate(lambda: program(*params, *work.data), lambda: params, restart, lambda: program.source)
 
 
 def numba(name: str, work: Work) -> Candidate:

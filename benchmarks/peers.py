@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from by_hand import BETA1, BETA2, EPS, learned
-from workloads import Candidate, Words, Work
+from workloads import Candidate, Words, Work, overwritten
 
 UNABLE = {
     ("mygrad", "W8"): "it has no second derivatives",
@@ -69,6 +69,20 @@ def torch_eager(name: str, work: Work) -> Candidate:
             return criterion(model(x), y)
 
     rule, lr = work.learning
+    arrays = [p.detach().numpy() for p in params]  # the same memory
+    if rule == "loop":
+
+        def loop_step() -> Any:
+            loss = loss_of()
+            loss.backward()
+            with torch.no_grad():
+                for p in params:
+                    p -= lr * p.grad
+                    p.grad = None
+            return loss.item()
+
+        return Candidate(loop_step, lambda: arrays, overwritten(arrays, work.start))
+
     kind = torch.optim.Adam if rule == "adam" else torch.optim.SGD
     optimizer = kind(params, lr=lr, fused=True)
 
@@ -79,7 +93,7 @@ def torch_eager(name: str, work: Work) -> Candidate:
         optimizer.step()
         return loss.item()
 
-    return Candidate(step, lambda: [p.detach().numpy() for p in params])
+    return Candidate(step, lambda: arrays, overwritten(arrays, work.start))
 
 
 def torch_derivative(work: Work, words: Words, params: list[Any], data: list[Any]) -> Any:
@@ -128,7 +142,9 @@ def torch_compiled(name: str, work: Work) -> Candidate:
         return Candidate(value_and_gradients)
     assert work.learning is not None
     rule, lr = work.learning
-    if rule == "sgd":
+    arrays = [p.numpy() for p in params]
+    restart = overwritten(arrays, work.start)
+    if rule != "adam":
 
         def train(*args: Any) -> Any:
             grads, loss = both(*args)
@@ -137,7 +153,7 @@ def torch_compiled(name: str, work: Work) -> Candidate:
             return loss
 
         program = torch.compile(train)
-        return Candidate(lambda: program(*params, *data).item(), lambda: [p.numpy() for p in params])
+        return Candidate(lambda: program(*params, *data).item(), lambda: arrays, restart)
 
     moments = [torch.zeros_like(p) for p in params + params]
     count = torch.zeros((), dtype=params[0].dtype)
@@ -153,7 +169,7 @@ def torch_compiled(name: str, work: Work) -> Candidate:
         return loss
 
     program = torch.compile(train_adam)
-    return Candidate(lambda: program(count, *params, *moments, *data).item(), lambda: [p.numpy() for p in params])
+    return Candidate(lambda: program(count, *params, *moments, *data).item(), lambda: arrays, restart)
 
 
 @functools.cache
@@ -209,7 +225,7 @@ def jax_jit(name: str, work: Work) -> Candidate:
     assert work.learning is not None
     rule, lr = work.learning
     state: Any = params, None
-    if rule == "sgd":
+    if rule != "adam":
 
         def train(state: Any, data: Any) -> Any:
             params, _ = state
@@ -239,7 +255,11 @@ def jax_jit(name: str, work: Work) -> Candidate:
         loss, state = program(state, data)
         return float(loss)
 
-    return Candidate(step, lambda: [np.asarray(p) for p in state[0]])
+    def restart() -> None:
+        nonlocal state
+        state = [jax.numpy.array(p) for p in work.start], state[1]
+
+    return Candidate(step, lambda: [np.asarray(p) for p in state[0]], restart)
 
 
 def numpy_words(xp: Any, logsumexp: Any = None) -> Words:

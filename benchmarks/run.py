@@ -50,6 +50,7 @@ import numpy as np
 
 import by_hand
 import chains
+import lines
 import ours
 import peers
 from workloads import WORKLOADS, Candidate
@@ -161,6 +162,7 @@ def compare(candidates: dict[str, Candidate], rounds: int) -> dict[str, dict[str
         gc.collect()
         for program in order:
             step = steps[program]
+            candidates[program].restart()
             step()  # a first one, to have its arrays in the cache
             time_, busy = seconds(step, repeats[program])
             times[program].append(time_)
@@ -247,7 +249,7 @@ def show(name: str, report: dict[str, dict[str, float]], failed: dict[str, str])
 
 
 def main(options: argparse.Namespace) -> int:
-    names = options.names or [*WORKLOADS, "W6", "W7", "memory"]
+    names = options.names or [*WORKLOADS, "W6", "W7", "memory", "lines"]
     found = environment(options.threads)
     missing = sorted({module for module, _ in PROGRAMS.values() if not installed(module)})
     if missing:
@@ -259,6 +261,8 @@ def main(options: argparse.Namespace) -> int:
             out["memory"] = memory()
             for program, row in out["memory"].items():
                 print(f"W4 memory {program:12} {row['steady'] / 2**20:6.1f} MiB, peak {row['peak'] / 2**20:6.1f} MiB")
+        elif name == "lines":
+            out["lines"] = {name: lines.profile(name) for name in WORKLOADS}
         elif name == "W7":
             programs = [p for p, module in CHAINS.items() if wanted(p, module, options.only)]
             out["titles"]["W7"] = TITLES["W7"]

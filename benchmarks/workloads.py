@@ -36,8 +36,9 @@ class Work:
         What else the loss takes.
     loss : callable
         `loss(words, *start, *data)`, a number.
-    learning : ("sgd" or "adam", float), optional
-        How the parameters follow from the gradients, and the learning rate. None: the gradient is the result.
+    learning : ("loop", "sgd" or "adam", float), optional
+        How the parameters follow from the gradients, and the learning rate; "loop" is gradient descent without an
+        optimizer, written out as in the seed document. None: the gradient is the result.
     layers : callable, optional
         The network as modules, given the library's `nn` and dtype; `start` is in their order. The loss is then
         `criterion`.
@@ -71,7 +72,7 @@ def w1() -> Work:
     def loss(words: Words, w1: Any, b1: Any, w2: Any, b2: Any, x: Any, y: Any) -> Any:
         return words.sum((words.relu(x @ w1 + b1) @ w2 + b2 - y) ** 2)
 
-    return Work("the seed network's step: n = 100, 3-32-1, SSE, SGD, float64", start, (x, y), loss, ("sgd", 1e-4))
+    return Work("the seed network's step: n = 100, 3-32-1, SSE, SGD, float64", start, (x, y), loss, ("loop", 1e-4))
 
 
 def w2() -> Work:
@@ -171,7 +172,23 @@ class Candidate:
         Does one unit of work and returns its result: the loss, the gradient, or the loss and the gradients.
     state : callable
         Returns the parameters as they are now; nothing if nothing is learned.
+    restart : callable
+        Gives the parameters their first values again, so that every round trains from there.
+    source : callable
+        Returns the program's source, if it is a compiled one.
     """
 
     step: Callable[[], Any]
     state: Callable[[], Sequence[Any]] = lambda: ()
+    restart: Callable[[], Any] = lambda: None
+    source: Callable[[], str] = lambda: ""
+
+
+def overwritten(arrays: Sequence[Any], values: Sequence[Any]) -> Callable[[], None]:
+    """Return a function that writes values over arrays."""
+
+    def restart() -> None:
+        for array, value in zip(arrays, values, strict=True):
+            array[...] = value
+
+    return restart

@@ -1,0 +1,302 @@
+"""Writes the tables of docs/performance.md, and its picture, from what `run.py` has measured.
+
+Owns: how results are shown.
+Must not own: measuring (`run.py`).
+Read next: `../docs/performance.md`.
+
+    python benchmarks/report.py out/benchmarks.json [more.json ...] [--page docs/performance.md] [--image FILE]
+
+Several files are joined: a program that the first file doesn't have is taken from a later one of the same threads and
+the same BLAS kernels, and other threads or kernels get a table of their own. What stands in the page between
+`<!-- name -->` and `<!-- end -->` is replaced by the table of that name.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+OURS = ("eager", "compiled", "numba")
+ORDER = (
+    "numpy out=",
+    *OURS,
+    "jax",
+    "torch.compile",
+    "torch",
+    "mygrad",
+    "autograd",
+    "advect staged",
+    "advect",
+    "micrograd",
+)
+NAMES = {
+    "numpy": "NumPy",
+    "numpy out=": "NumPy with `out=`",
+    "eager": "**eager**",
+    "compiled": "**compiled**",
+    "numba": "**compiled, numba**",
+    "jax": "JAX jit",
+    "torch": "PyTorch",
+    "torch.compile": "torch.compile",
+    "mygrad": "MyGrad",
+    "autograd": "autograd",
+}
+SHOWN_LINES = 6
+MIB = 2**20
+
+
+def number(value: float) -> str:
+    """Return a ratio with about two digits."""
+    return f"{value:.2f}" if value < 9.95 else f"{value:.0f}"
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """Return a table in Markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def joined(files: list[dict[str, Any]], section: str) -> dict[str, dict[str, Any]]:
+    """Return the rows of several files, each program from the first file that has it."""
+    whole: dict[str, dict[str, Any]] = {}
+    for file in files:
+        for name, programs in file.get(section, {}).items():
+            for program, row in programs.items():
+                whole.setdefault(name, {}).setdefault(program, row)
+    return whole
+
+
+def setting(file: dict[str, Any]) -> tuple[int, str]:
+    """Return what tables can't be joined across."""
+    return file["environment"]["threads"], file["environment"]["OPENBLAS_CORETYPE"]
+
+
+def ratios(files: list[dict[str, Any]]) -> str:
+    """Return the table of the workloads' ratios to NumPy by hand."""
+    results = joined(files, "results")
+    names = [name for name in results if name != "W6"]
+    programs = [p for p in ORDER if any(p in results[name] for name in names)]
+    rows = []
+    for program in programs:
+        cells = [number(results[n][program]["ratio"]) if program in results[n] else "-" for n in names]
+        rows.append([NAMES.get(program, program), *cells])
+    return table(["", *names], rows)
+
+
+def absent(files: list[dict[str, Any]]) -> str:
+    """Return why programs are missing in a table."""
+    results, lines = joined(files, "results"), []
+    for name, programs in joined(files, "failed").items():
+        for program, why in programs.items():
+            if program not in results.get(name, {}):
+                lines.append(f"- {NAMES.get(program, program)}, {name}: {why}")
+    return "\n".join(lines) or "Nothing is missing."
+
+
+def titles(files: list[dict[str, Any]]) -> str:
+    """Return what each workload is."""
+    found: dict[str, str] = {}
+    for file in files:
+        found = {**file["titles"], **found}
+    return table(["", "one unit of work"], [[name, found[name]] for name in sorted(found)])
+
+
+def of_torch(files: list[dict[str, Any]]) -> str:
+    """Return W6: the time of an operation as a share of PyTorch's."""
+    results = joined(files, "results").get("W6", {})
+    if "torch" not in results:
+        return "Not measured."
+    programs = [p for p in ORDER if p in results]
+    cells = [[NAMES.get(p, p), number(results[p]["ratio"] / results["torch"]["ratio"])] for p in programs]
+    return table(["W6", "time, of PyTorch's"], cells)
+
+
+def depths(files: list[dict[str, Any]]) -> str:
+    """Return W7: memory and time of an operation against the length of the chain, time as a share of PyTorch's."""
+    found: dict[str, dict[str, Any]] = {}
+    for file in files:
+        unit = file.get("depths", {}).get("numpy", {}).get("1000", {}).get("seconds")
+        for program, rows in file.get("depths", {}).items():
+            if program != "numpy" and program not in found:
+                found[program] = {n: dict(row, units=row.get("seconds", 0) / unit) for n, row in rows.items()}
+    if "torch" not in found:
+        return "Not measured."
+    base = found["torch"]["1000"]["units"]
+    lengths = list(found["torch"])
+    rows = []
+    for program in [p for p in ORDER if p in found]:
+        measured = found[program]
+        last = [row for row in measured.values() if "failed" not in row][-1]
+        held = last.get("bytes recorded")
+        cells = []
+        for length in lengths:
+            row = measured.get(length, {"failed": ""})
+            cells.append(number(row["units"] / base) if "failed" not in row else row["failed"] or "-")
+        recorded = f"{held:.0f}" if held else "-"
+        rows.append([NAMES.get(program, program), recorded, f"{last['bytes at the peak']:.0f}", *cells])
+    head = ["W7", "bytes recorded", "bytes at the peak", *(f"{int(n):,}" for n in lengths)]
+    return table(head, rows)
+
+
+def collector(files: list[dict[str, Any]]) -> str:
+    """Return how much of W7's growth is Python's garbage collector: the time at each length, of that at the first."""
+    measured = files[0].get("depths", {}).get("eager", {})
+    if not measured:
+        return "Not measured."
+    first = measured["1000"]
+    rows = []
+    for title, key in (("as it is", "seconds"), ("with `gc.disable()`", "seconds without the collector")):
+        rows.append([title, *(number(row[key] / first[key]) for row in measured.values() if key in row)])
+    return table(["time an operation, eager", *(f"{int(n):,}" for n in measured)], rows)
+
+
+def memory(files: list[dict[str, Any]]) -> str:
+    """Return the memory of a training step of W4."""
+    found = next((file["memory"] for file in files if "memory" in file), {})
+    rows = []
+    for program in ["numpy", *ORDER]:
+        if program in found:
+            row = found[program]
+            share = number(row["peak"] / found["numpy out="]["peak"])
+            rows.append([NAMES.get(program, program), f"{row['steady'] / MIB:.1f}", f"{row['peak'] / MIB:.1f}", share])
+    return table(["W4", "MiB between steps", "MiB at the peak", "peak, of `out=`"], rows) if rows else "Not measured."
+
+
+def profiles(files: list[dict[str, Any]]) -> str:
+    """Return the lines of compiled programs that cost most."""
+    found = next((file["lines"] for file in files if "lines" in file), {})
+    parts = []
+    for name, lines in found.items():
+        shown = [f"{share:6.1%}  {line}" for share, line in lines[:SHOWN_LINES]]
+        parts.append(f"{name}\n" + "\n".join(shown))
+    return "```\n" + "\n".join(parts) + "\n```" if parts else "Not measured."
+
+
+def settings(files: list[dict[str, Any]]) -> str:
+    """Return the tables of other numbers of threads and of other BLAS kernels."""
+    parts = []
+    main = setting(files[0])
+    for other in dict.fromkeys(setting(file) for file in files):
+        if other == main:
+            continue
+        threads, kernels = other
+        what = [f"{threads} threads on as many cores"] if threads != main[0] else []
+        what += [f"`OPENBLAS_CORETYPE={kernels}`"] if kernels != main[1] else []
+        parts.append(f"With {' and '.join(what)}:\n\n" + ratios([f for f in files if setting(f) == other]))
+    return "\n\n".join(parts) or "Not measured."
+
+
+def versions(files: list[dict[str, Any]]) -> str:
+    """Return what the figures were measured with."""
+    lines = []
+    for file in files:
+        found = file["environment"]
+        libraries = [f"{name} {v}" for name, v in found.items() if name in LIBRARIES and v]
+        kernels = f", OPENBLAS_CORETYPE={found['OPENBLAS_CORETYPE']}" if found["OPENBLAS_CORETYPE"] else ""
+        lines.append(
+            f"- {found['system']} on {found['processor'] or found['machine']}, threads: {found['threads']}{kernels}; "
+            f"Python {found['python']}, {', '.join(libraries)}; {file['rounds']} rounds"
+        )
+    return "\n".join(lines)
+
+
+LIBRARIES = ("numpy", "numba", "torch", "jax", "autograd", "mygrad", "advect", "micrograd")
+TABLES = {
+    "titles": titles,
+    "ratios": ratios,
+    "absent": absent,
+    "chain": of_torch,
+    "depths": depths,
+    "collector": collector,
+    "memory": memory,
+    "profiles": profiles,
+    "settings": settings,
+    "versions": versions,
+}
+ACROSS = ("settings", "versions")  # these show all files, the others those of the first one's setting
+
+
+def plot(files: list[dict[str, Any]], path: Path) -> None:
+    """Draw the ratios: a panel for each workload, programs in order, those left of the line faster than by hand."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    matplotlib.rcParams.update({"font.size": 9, "svg.hashsalt": "benchmarks", "svg.fonttype": "none"})
+    results = {name: rows for name, rows in joined(files, "results").items() if name != "W6"}
+    columns = 4
+    lines = -(-len(results) // columns)
+    most = max(len(rows) for rows in results.values())
+    size = (12, lines * (0.19 * most + 0.55))
+    figure, panels = pyplot.subplots(lines, columns, figsize=size, layout="constrained")
+    for panel in panels.flat[len(results) :]:
+        panel.axis("off")
+    colours = {**dict.fromkeys(OURS, "#c2410c"), "numpy out=": "#1f2937"}
+    for panel, (name, rows) in zip(panels.flat, results.items(), strict=False):
+        programs = sorted((p for p in rows if p != "numpy"), key=lambda p: -rows[p]["ratio"])
+        for i, program in enumerate(programs):
+            ratio, colour = rows[program]["ratio"], colours.get(program, "#94a3b8")
+            panel.barh(i, ratio - 1, left=1, height=0.7, color=colour)
+            left = ratio < 1
+            panel.annotate(
+                number(ratio),
+                (ratio, i),
+                (-3 if left else 3, 0),
+                textcoords="offset points",
+                ha="right" if left else "left",
+                va="center",
+                size=8,
+            )
+        panel.set_xscale("log")
+        panel.set_xlim(
+            min(0.3, *(r["ratio"] for r in rows.values())) / 1.9, 1.9 * max(r["ratio"] for r in rows.values())
+        )
+        panel.axvline(1, color="#1f2937", linewidth=0.8)
+        panel.set_yticks(range(len(programs)), [plain(p) for p in programs])
+        for label, program in zip(panel.get_yticklabels(), programs, strict=True):
+            label.set_fontweight("bold" if program in OURS else "normal")
+        panel.tick_params(axis="y", length=0)
+        panel.set_xticks([])
+        panel.minorticks_off()
+        panel.spines[["top", "right", "left", "bottom"]].set_visible(False)
+        panel.set_title(name, loc="left", weight="bold", size=10)
+    figure.suptitle(
+        "time of a step, as a ratio to NumPy written by hand (log scale; left of the line is faster)", size=10
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None, dpi=130)
+
+
+def plain(program: str) -> str:
+    """Return a program's name without markup."""
+    return NAMES.get(program, program).replace("*", "").replace("`", "")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("files", nargs="+", type=Path)
+    parser.add_argument("--page", type=Path, default=ROOT / "docs/performance.md")
+    parser.add_argument("--image", type=Path, default=ROOT / "docs/images/performance.svg")
+    options = parser.parse_args()
+    files = [json.loads(path.read_text()) for path in options.files]
+    alike = [file for file in files if setting(file) == setting(files[0])]
+    page = options.page.read_text()
+    for name, make in TABLES.items():
+        text = make(files if name in ACROSS else alike)
+        block = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.S)
+        if not block.search(page):
+            sys.exit(f"{options.page} has no place for the table {name!r}: <!-- {name} --> ... <!-- end -->")
+        page = block.sub(lambda found, text=text: f"{found[1]}\n{text}\n\n{found[2]}", page)
+    options.page.write_text(page)
+    plot(alike, options.image)
+    print(f"written: {options.page}, {options.image}")
+
+
+if __name__ == "__main__":
+    main()
