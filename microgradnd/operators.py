@@ -197,6 +197,8 @@ def refuse_nested(function: Any, arg: Any) -> None:
     """Raise if a list holds a Tensor that the table does not know how to reach."""
     for item in arg:
         if isinstance(item, ArrayLike):
+            if mode.trace is not None and item._node is not None:
+                raise mode.trace.refusal(f"a list or tuple that holds a Tensor, as an argument of {name_of(function)},")
             raise TypeError(
                 f"{name_of(function)} was given a list that holds a Tensor, which can't be recorded there; "
                 f"join them first with np.stack or np.concatenate, or pass each as an argument of its own"

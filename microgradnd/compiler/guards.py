@@ -77,6 +77,7 @@ class Surroundings:
         elif isinstance(thing, Tensor):
             if thing._node is None:
                 thing._node = Leaf(np.asarray(thing._data), False)  # so that what is assigned to it is seen
+            self.bind(name, functools.partial(getattr, thing, "_node"))
         elif isinstance(thing, np.random.Generator):
             self.generators.append(
                 (name, lambda: thing.bit_generator.state, functools.partial(setattr, thing.bit_generator, "state"))
@@ -123,7 +124,7 @@ class Surroundings:
 
     def visit_object(self, name: str, thing: Any, names: frozenset[str]) -> None:
         """Look up the names among the attributes of a module, a class or an object."""
-        if isinstance(thing, ModuleType) and (getattr(thing, "__file__", None) or OURS).startswith(INSTALLED):
+        if isinstance(thing, ModuleType) and is_installed(thing):
             return
         own, kind = getattr(thing, "__dict__", {}), type(thing)
         for attribute in sorted(names & own.keys()):
@@ -210,6 +211,12 @@ class Surroundings:
             array.shape != shape or array.dtype != dtype or (saved is not None and array.tobytes() != saved)
             for array, shape, dtype, saved in self.kept
         )
+
+
+def is_installed(module: ModuleType) -> bool:
+    """Return whether a module is NumPy, this library, a part of Python or of an installed package."""
+    file = getattr(module, "__file__", None)
+    return file.startswith(INSTALLED) if file else module.__name__.split(".")[0] in sys.stdlib_module_names
 
 
 def names_in(code: CodeType | None) -> Iterator[str]:

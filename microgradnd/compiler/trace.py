@@ -236,6 +236,11 @@ def recorded(call: Callable[[], Any]) -> tuple[Recorder, Any, dict[int, Any]]:
     try:
         leaves, rebuild = flatten(call())
         leaves = [wrap(leaf._data, leaf._node) if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+        leaves, rebuild = flatten(rebuild(leaves))  # so that nothing holds on to the Tensors of the function
+    except ValueError as error:  # NumPy's, of an assignment to a part of a plain array
+        if isinstance(error.__cause__, TraceError):
+            raise error.__cause__ from None
+        raise
     finally:
         mode.record, mode.trace = before
         final = {id(v): (v._node, v._data) for v, _, _ in recorder.assigned.values()}

@@ -1,0 +1,568 @@
+"""What a compiled function may not look at, and what it takes from around it.
+
+Owns: the refusals, each with the user's line and advice; what is seen to change between calls; `mg.static`.
+Must not own: that the numbers are right (`test_compiled_laws.py`).
+Read next: `test_compiler.py`.
+"""
+
+import functools
+import math
+import random
+import re
+import types
+
+import numpy as np
+import pytest
+
+import microgradnd as mg
+from microgradnd import nn
+from microgradnd.transforms import flatten, plain
+
+X = np.arange(1.0, 4.0)
+ADVICE = r"np\.where|mg\.static|np\.take|np\.stack|np\.all|minlength|pass|integers|edges|x\[index\]"
+
+
+def refused(f, *args, match=""):
+    """Check that tracing raises, with the line of the function that does it, and leaves nothing behind."""
+    with pytest.raises(
+        TypeError, match=rf"(?s)inside a compiled function \(.*{__name__.split('.')[-1]}\.py, line"
+    ) as e:
+        mg.compile(f)(*args)
+    assert type(e.value).__name__ == "TraceError"
+    assert re.search(match or ADVICE, str(e.value))
+    assert (mg.tensor([1.0], requires_grad=True) * 2).requires_grad  # the trace has ended
+    return str(e.value)
+
+
+def until_small(x):
+    while x.sum() > 1:
+        x = x / 2
+    return x
+
+
+def stored(x):
+    plain = np.zeros(3)
+    plain[0] = x[0]
+    return plain
+
+
+def listed(x):
+    return np.array([x[0], x[1]])
+
+
+def assigned_data(x):
+    w = mg.tensor([1.0, 1.0, 1.0], requires_grad=True)
+    w.data = np.zeros(3)
+    return w * x
+
+
+def at(x):
+    mask = x > 0
+    np.logical_or.at(mask, [0], True)
+    return mask
+
+
+# What depends on a value of a traced array
+LOOKS = {
+    "if": lambda x: x if x.sum() > 0 else -x,
+    "while": until_small,
+    "and": lambda x: x[0] > 0 and x[1] > 0,
+    "not": lambda x: not x[0],
+    "bool": lambda x: bool(x[0]),
+    "float": lambda x: x * float(x[0]),
+    "int": lambda x: x[int(x[0])],
+    "complex": lambda x: x * complex(x[0]),
+    "item": lambda x: x.sum().item(),
+    "tolist": lambda x: x.tolist(),
+    "data": lambda x: x.data * 2,
+    "numpy": lambda x: x.numpy(),
+    "assignment to data": assigned_data,
+    "np.array": lambda x: np.array(x) * 2,
+    "np.asarray": lambda x: np.asarray(x) * 2,
+    "np.asarray of integers": lambda x: np.asarray(x > 0) * x,
+    "a list in np.array": listed,
+    "into a plain array": stored,
+    "a plain array's index": lambda x: X[np.argmax(x)] * x,
+    "math": lambda x: math.sin(x[0]),
+    "format": lambda x: f"{x[0]:.3f}",
+    "in": lambda x: x * (1.0 in x),
+    "max": lambda x: max(x.sum(), 0),
+    "sorted": lambda x: sorted(x),
+    "range": lambda x: sum(range(np.argmax(x))),
+    "slice": lambda x: x[: np.argmax(x)],
+    "reshape": lambda x: np.reshape(x, (np.argmax(x), -1)),
+    "round": lambda x: math.floor(x[0]),
+    "mask": lambda x: x[x > 0],
+    "mask in a tuple": lambda x: x[(x > 0,)],
+    "list of Tensors": lambda x: x[[np.argmax(x), np.argmin(x)]],
+    "assignment of what a mask picks": lambda x: mg.grad(lambda v: np.sum(place(v)))(x),
+    "nonzero": lambda x: x[np.nonzero(x)],
+    "flatnonzero": lambda x: np.flatnonzero(x),
+    "argwhere": lambda x: np.argwhere(x),
+    "where": lambda x: np.where(x > 0),
+    "compress": lambda x: np.compress(x > 0, x),
+    "extract": lambda x: np.extract(x > 0, x),
+    "trim_zeros": lambda x: np.trim_zeros(x),
+    "repeat": lambda x: np.repeat(x, np.argsort(x)),
+    "bincount": lambda x: np.bincount(np.argsort(x)),
+    "histogram": lambda x: np.histogram(x, "auto"),
+    "choose": lambda x: np.choose(np.argsort(x), [x, x, x]),
+    "piecewise": lambda x: np.piecewise(x, [x > 0], [np.sqrt]),
+    "polymul": lambda x: np.polymul(x, x),
+    "polydiv": lambda x: np.polydiv(x, x),
+    "roots": lambda x: np.roots(x),
+    "poly": lambda x: np.poly(x + 1j),
+    "real_if_close": lambda x: np.real_if_close(x + 0j),
+    "allclose": lambda x: x if np.allclose(x, 1) else -x,
+    "array_equal": lambda x: np.array_equal(x, x),
+    "array_equiv": lambda x: np.array_equiv(x, x),
+    "array_str": lambda x: np.array_str(x),
+    "min_scalar_type": lambda x: np.min_scalar_type(x),
+    "ufunc.at": at,
+}
+
+
+def place(v):
+    out = np.zeros_like(v)
+    out[v > 0] = v[0]
+    return out
+
+
+@pytest.mark.parametrize("name", LOOKS)
+def test_what_depends_on_a_value_is_refused_at_the_line_of_the_user(name):
+    f = LOOKS[name]
+    message = refused(f, X)
+    line = int(message.split("line ")[1].split(":")[0])
+    first = min(g.__code__.co_firstlineno for g in (f, place))
+    assert first <= line <= max(g.__code__.co_firstlineno for g in (f, place)) + 4
+
+
+def test_the_function_that_needs_a_value_is_named():
+    assert "as np.polymul does it" in refused(LOOKS["polymul"], X)
+    assert "as np.piecewise does it" in refused(LOOKS["piecewise"], X)
+
+
+def test_what_depends_on_shapes_is_allowed():
+    def f(x):
+        total = 0.0
+        for row in x:
+            total = total + row.sum() / len(row)
+        first, *_ = x
+        return total * x.ndim + np.shape(x)[0] + np.size(x) + sum(v for v in first), isinstance(x, mg.Tensor)
+
+    got, _ = mg.compile(f)(np.ones((3, 4)))
+    assert got == 3 * 2 + 3 + 12 + 4
+
+
+def test_printing_says_what_will_be_computed(capsys):
+    def f(x):
+        y = x * 2
+        print(y, f"{x}", repr(y.sum()))
+        return y
+
+    mg.compile(f)(X)
+    printed = capsys.readouterr().out
+    assert "tensor(<computed when the program runs>, shape=(3,), dtype=float64" in printed
+    assert "2." not in printed
+
+
+# Random numbers
+
+
+class Noisy(nn.Module):
+    def __init__(self, rng):
+        self.rng = rng
+
+    def forward(self, x):
+        return x + self.rng.normal(size=x.shape)
+
+
+RNG = np.random.default_rng(0)
+HIDDEN = types.SimpleNamespace(rng=np.random.default_rng(0), old=np.random.RandomState(0))
+NOISY = Noisy(np.random.default_rng(0))
+PYTHON = random.Random(0)
+
+
+def two_lines(x):
+    y = x * 2
+    noise = np.random.normal(size=3)  # noqa: NPY002
+    return y + noise
+
+
+RANDOM = {
+    "np.random": lambda x: x + np.random.rand(3),  # noqa: NPY002
+    "two lines": two_lines,
+    "a global generator": lambda x: x + RNG.normal(size=3),
+    "an attribute": lambda x: x + HIDDEN.rng.normal(size=3),
+    "a RandomState": lambda x: x + HIDDEN.old.normal(size=3),
+    "in a module": lambda x: NOISY(x),
+    "random": lambda x: x + random.random(),
+    "random.Random": lambda x: x + PYTHON.gauss(0, 1),
+    "a default": lambda x, rng=RNG: x + rng.normal(size=3),
+    "a partial": functools.partial(lambda rng, x: x + rng.normal(size=3), np.random.default_rng(0)),
+}
+
+
+@pytest.mark.parametrize("f", RANDOM.values(), ids=RANDOM)
+def test_random_numbers_are_refused_and_none_are_used_up(f):
+    np.random.seed(0)  # noqa: NPY002
+    random.seed(0)
+    before = np.random.get_state()[1].copy(), random.getstate(), RNG.bit_generator.state  # noqa: NPY002
+    message = refused(f, X, match="draw them outside, and pass them as an argument")
+    if f is two_lines:
+        assert f"line {two_lines.__code__.co_firstlineno + 2}: noise = " in message
+    assert np.array_equal(np.random.get_state()[1], before[0])  # noqa: NPY002
+    assert random.getstate() == before[1]
+    assert RNG.bit_generator.state == before[2]
+
+
+def test_a_generator_as_an_argument():
+    rng = np.random.default_rng(0)
+    refused(lambda x, rng: x + rng.normal(size=3), X, rng, match="random numbers were drawn")
+    refused(lambda model, x: model(x), Noisy(rng), X, match="random numbers were drawn")
+    assert rng.bit_generator.state == np.random.default_rng(0).bit_generator.state
+    noisy = mg.compile(lambda x, noise: x + noise)
+    assert np.array_equal(noisy(X, np.ones(3)), X + 1)
+
+
+def test_a_seeded_generator_made_inside_draws_constants():
+    compiled = mg.compile(lambda x: x + np.random.default_rng(0).normal(size=3))
+    assert np.array_equal(compiled(2 * X), 2 * X + np.random.default_rng(0).normal(size=3))
+
+
+# What is around the function: seen to change, or refused, never stale
+
+
+def namespaces():
+    """Return ways of holding something outside of a function, each with how to replace it."""
+    box = types.SimpleNamespace(value=None)
+    module = types.ModuleType("settings")
+    listed, keyed = [None], {"value": None}
+
+    class Config:
+        value = None
+
+    class Model:
+        def __init__(self):
+            self.value = None
+
+        def scaled(self, x):
+            return x * self.value
+
+    model = Model()
+
+    def closure():
+        held = None
+
+        def assign(value):
+            nonlocal held
+            held = value
+
+        return assign, lambda x: x * held
+
+    def set_global(value):
+        globals()["SCALE"] = value
+
+    assign, of_closure = closure()
+    return {
+        "closure": (assign, of_closure),
+        "global": (set_global, lambda x: x * SCALE),  # noqa: F821
+        "in a function called": (set_global, lambda x: times_scale(x) + 0),
+        "attribute": (lambda v: setattr(box, "value", v), lambda x: x * box.value),
+        "module": (lambda v: setattr(module, "value", v), lambda x: x * module.value),
+        "class": (lambda v: setattr(Config, "value", v), lambda x: x * Config.value),
+        "object": (lambda v: setattr(model, "value", v), lambda x: model.scaled(x)),
+        "method": (lambda v: setattr(model, "value", v), model.scaled),
+        "list": (lambda v: listed.__setitem__(0, v), lambda x: x * listed[0]),
+        "dict": (lambda v: keyed.__setitem__("value", v), lambda x: x * keyed["value"]),
+    }
+
+
+def times_scale(x):
+    return x * SCALE  # noqa: F821
+
+
+VALUES = {
+    "float": (2.0, 3.0),
+    "int": (2, 3),
+    "bool": (True, False),
+    "array": (X.copy(), X + 1),
+    "another shape": (X.copy(), np.ones((2, 1))),
+    "another dtype": (X.copy(), np.array([1, 2, 3])),
+    "number for array": (X.copy(), 2.0),
+    "minus zero": (0.0, -0.0),
+    "tensor": (mg.tensor([1.0, 2.0, 3.0], requires_grad=True), mg.tensor([3.0, 2.0, 1.0])),
+}
+
+
+@pytest.mark.parametrize("values", VALUES.values(), ids=VALUES)
+@pytest.mark.parametrize("where", namespaces())
+@pytest.mark.parametrize("transform", [False, True])
+def test_what_a_name_stands_for_is_looked_up_in_each_call(where, values, transform):
+    assign, f = namespaces()[where]
+    if transform:
+        f = mg.value_and_grad(functools.partial(lambda g, x: np.sum(g(x)), f))
+    compiled = mg.compile(f)
+    for value in (*values, values[0], values[0]):
+        assign(value)
+        for got, want in zip(flatten(compiled(X))[0], flatten(f(X))[0], strict=True):
+            np.testing.assert_array_equal(got, plain(want))
+            np.testing.assert_array_equal(np.signbit(got), np.signbit(plain(want)))
+
+
+def test_an_equal_number_needs_no_new_program():
+    settings = types.SimpleNamespace(rate=0.1)
+    compiled = mg.compile(lambda x: x * settings.rate)
+    compiled(X)
+    settings.rate = float("0.1")
+    compiled(X)
+    assert compiled.cache_info().misses == 1
+    settings.rate = 0.2
+    compiled(X)
+    compiled(X)
+    assert compiled.cache_info()[:2] == (2, 2)
+
+
+def test_a_function_that_is_defined_again_is_seen():
+    namespace = {}
+    exec("def inner(x): return x * 2\ndef outer(x): return inner(x)", namespace)
+    compiled = mg.compile(namespace["outer"])
+    assert np.array_equal(compiled(X), 2 * X)
+    exec("def inner(x): return x * 3", namespace)
+    assert np.array_equal(compiled(X), 3 * X)
+
+
+USES = {
+    "as it is": lambda x, a: x * a,
+    "by NumPy": lambda x, a: x * np.exp(a),
+    "as a number": lambda x, a: x * float(a[0]),
+    "in a slice": lambda x, a: x * a[1:2],
+    "both ways": lambda x, a: x * a + np.sum(a),
+    "in if": lambda x, a: x if a[0] > 5 else -x,
+    "as a shape": lambda x, a: np.broadcast_to(x, (int(a[0]), 3)),
+    "as an index": lambda x, a: x[a.astype(int) % 3],
+    "as a mask": lambda x, a: x[a > 5],
+    "as a Tensor": lambda x, a: x * mg.tensor(a),
+}
+
+
+@pytest.mark.parametrize("use", USES.values(), ids=USES)
+def test_captured_arrays_are_seen_to_change_in_place(use):
+    a = np.array([2.0, 7.0, 1.0])
+    compiled = mg.compile(lambda x: use(x, a))
+    for change in (a.copy(), [8.0, 6.0, 6.0], [1.0, 1.0, 9.0], [3.0, 1.0, 9.0]):
+        a[...] = change
+        np.testing.assert_array_equal(compiled(X), plain(use(mg.tensor(X), a)))
+
+
+def test_a_captured_mask_decides_how_many_there_are():
+    mask = np.array([True, False, True])
+    compiled = mg.compile(mg.grad(lambda x: np.mean(x[mask] ** 2)))
+    assert np.array_equal(compiled(X), [1.0, 0.0, 3.0])
+    mask[...] = [True, True, True]
+    assert np.array_equal(compiled(X), 2 * X / 3)
+
+
+def test_a_large_array_is_given_to_the_program_and_not_compared():
+    large = np.ones(2**18)
+    compiled = mg.compile(lambda x: np.sum(large * x))
+    assert compiled(2.0) == 2.0**19
+    large[0] = 0.0
+    assert compiled(2.0) == 2.0**19 - 2.0
+    assert compiled.cache_info().misses == 1
+    summed = mg.compile(lambda x: large.sum() * x)  # by NumPy alone: a number in the program
+    assert summed(1.0) == 2.0**18 - 1
+    large[1] = 0.0
+    assert summed(1.0) == 2.0**18 - 2
+
+
+def test_captured_tensors_are_variables():
+    w, plain_tensor = mg.tensor([1.0, 1.0, 1.0], requires_grad=True), mg.tensor([1.0, 1.0, 1.0])
+    compiled = mg.compile(lambda x: np.sum(x * w * plain_tensor))
+    assert compiled(X) == 6.0
+    w.data = 2 * w.data
+    assert compiled(X) == 12.0
+    plain_tensor[0] = 5.0
+    assert compiled(X) == 2 * 10.0
+    with mg.no_grad():
+        w *= 2
+    assert compiled(X) == 4 * 10.0
+    assert w.grad is None
+
+
+def test_the_state_of_a_captured_tensor_without_gradient_is_updated():
+    count = mg.tensor([0.0])
+
+    def f(x):
+        nonlocal count
+        count += 1
+        return x * count
+
+    compiled = mg.compile(f)
+    for n in (1.0, 2.0, 3.0):
+        assert np.array_equal(compiled(X), n * X)
+    assert count.item() == 3.0
+
+
+def test_variables_of_a_call_begin_anew_in_each():
+    def g(x):
+        y = np.zeros_like(x)
+        y[1] = x[0]
+        y[(np.argmax(x), ...)] = 7.0
+        y += 1
+        return y
+
+    compiled = mg.compile(g)
+    for x in (X, X[::-1].copy(), X):
+        np.testing.assert_array_equal(compiled(x), plain(g(mg.tensor(x))))
+    compiled = mg.compile(steps)
+    for x in (X, 2 * X, X):
+        total, w = compiled(x)
+        np.testing.assert_array_equal(total, 2 * x)
+        np.testing.assert_array_equal(w, 1 - 0.5 * 2 * x)
+
+
+def steps(x):
+    total, w = mg.tensor([0.0, 0.0, 0.0]), mg.tensor([1.0, 1.0, 1.0], requires_grad=True)
+    total += x
+    total += x
+    np.sum(w * total).backward()
+    with mg.no_grad():
+        w -= 0.5 * w.grad
+    return total, w
+
+
+# Changing what is around the function, inside of it
+
+HISTORY = np.zeros(3)
+LOG: list[object] = []
+COUNTS = {"calls": 0}
+STATE = types.SimpleNamespace(calls=0)
+CALLS = 0
+
+
+def writes_to_an_array(x):
+    y = x * 2
+    HISTORY[0] = 5.0
+    return y
+
+
+def appends(x):
+    y = x * 2
+    LOG.append(y)
+    return y
+
+
+def counts(x):
+    global CALLS
+    CALLS += 1
+    return x * 2
+
+
+def counts_in_a_dict(x):
+    y = x * 2
+    COUNTS["calls"] += 1
+    return y
+
+
+def counts_in_an_attribute(x):
+    STATE.calls += 1
+    return x * 2
+
+
+CHANGES = {
+    writes_to_an_array: (2, r"array 'HISTORY' was changed; pass it as an argument"),
+    appends: (2, r"captured 'LOG' was changed"),
+    counts: (2, r"captured 'CALLS' was changed"),
+    counts_in_a_dict: (2, r"captured 'COUNTS' was changed"),
+    counts_in_an_attribute: (1, r"captured 'STATE.calls' was changed"),
+}
+
+
+@pytest.mark.parametrize("f", CHANGES, ids=lambda f: f.__name__)
+def test_changes_that_would_happen_only_once_are_refused(f):
+    line, match = CHANGES[f]
+    message = refused(f, X, match=match)
+    assert f"line {f.__code__.co_firstlineno + line}:" in message
+    assert not HISTORY.any()
+
+
+def test_a_tensor_hidden_deep_is_refused_when_it_is_assigned_to():
+    class Hidden:
+        def __init__(self):
+            self.parts = {"state": types.SimpleNamespace(deep=[mg.tensor([0.0])])}
+
+        def __getitem__(self, _):
+            return self.parts["state"].deep
+
+    hidden = Hidden()
+
+    def f(x):
+        state = next(iter(hidden[0]))
+        state += x[0]
+        return state
+
+    with pytest.raises(TypeError, match=r"from outside was assigned to .* name=.*, or pass it as an argument"):
+        mg.compile(lambda x: hide(f)(x))(X)
+
+
+def hide(f):
+    return functools.lru_cache(maxsize=None)(lambda: f).__wrapped__()
+
+
+# mg.static
+
+
+def test_static_arguments_are_part_of_the_program():
+    def f(x, options):
+        return x * 2 if options["rate"] > 0.5 else -x
+
+    compiled = mg.compile(f)
+    assert np.array_equal(compiled(X, {"rate": mg.static(1.0)}), 2 * X)
+    assert np.array_equal(compiled(X, {"rate": mg.static(0.1)}), -X)
+    assert np.array_equal(compiled(X, {"rate": mg.static(1.0)}), 2 * X)
+    assert compiled.cache_info()[:2] == (1, 2)
+    refused(f, X, {"rate": 1.0}, match=r"mg\.static")
+
+
+@pytest.mark.parametrize(
+    "values", [(0.0, -0.0), (1, True), (1, 1.0), ((0.0,), (-0.0,)), ("a", "b"), (None, 0)], ids=repr
+)
+def test_static_values_are_told_apart(values):
+    compiled = mg.compile(lambda x, s: x * len(repr(s)))
+    for value in values:
+        compiled(X, mg.static(value))
+    assert compiled.cache_info().misses == 2
+    assert np.array_equal(compiled(X, s=mg.static(values[0])), X * len(repr(values[0])))
+
+
+def test_static_needs_something_hashable():
+    with pytest.raises(TypeError, match=r"given a ndarray of shape \(3,\).*tuple\(array.tolist\(\)\)"):
+        mg.static(X)
+    with pytest.raises(TypeError, match=r"given a list, by which"):
+        mg.static([1, 2])
+    with pytest.raises(
+        TypeError, match=r"a compiled function was given a set, by which two programs could not be told"
+    ):
+        mg.compile(lambda x, s: x)(X, {1, 2})
+
+
+def test_static_in_a_function_that_isnt_traced():
+    inner = mg.compile(lambda x, p: x**p if p > 1 else x)
+    outer = mg.compile(lambda x: inner(x, mg.static(3.0)) + inner(x, mg.static(1.0)))
+    assert np.array_equal(outer(X), X**3.0 + X)
+    assert np.array_equal(outer(2 * X), (2 * X) ** 3.0 + 2 * X)
+    assert np.array_equal(mg.grad(lambda x: np.sum(inner(x, mg.static(2.0))))(X), 2 * X)
+
+
+# One compiled function inside of another, and of transforms
+
+
+def test_compiled_functions_are_recorded_by_transforms():
+    f = mg.compile(lambda x: np.sum(np.sin(x) * x))
+    f(X)
+    for transform in (mg.grad, mg.value_and_grad, mg.hessian):
+        for got, want in zip(flatten(transform(f)(X))[0], flatten(transform(f.function)(X))[0], strict=True):
+            np.testing.assert_array_equal(got, want)
+    np.testing.assert_array_equal(mg.jvp(f, (X,), (X,))[1], mg.jvp(f.function, (X,), (X,))[1])
+    np.testing.assert_array_equal(mg.compile(mg.grad(f))(X), mg.grad(f)(X))
