@@ -49,7 +49,7 @@ def strict(text: str) -> Any:
 ID = r"[A-Za-z_]\w*"
 LABEL = r'"[^"\n`<>]*(?:<br>[^"\n`<>]*)*"'
 LINE = re.compile(
-    rf"flowchart (TB|LR|BT|RL)|\s*subgraph {ID}\[{LABEL}\]|\s*end|  notes>{LABEL}\]"
+    rf"flowchart (TB|LR|BT|RL)|\s*subgraph {ID}\[{LABEL}\]|\s*end|  notes>{LABEL}\]|  style notes [\w#:,]+"
     rf"|\s*(?P<id>{ID})(\(\[|\[/|\[\[|\[|\(|{{{{)(?P<label>{LABEL})(\]\)|/\]|\]\]|\]|\)|}}}}):::(?P<kind>\w+)"
     rf"|  (?P<source>{ID}) (<?-->|<?-\.->)(\|{LABEL}\|)? (?P<target>{ID})"
     rf"|  class {ID}(,{ID})* scope|  classDef \w+ [\w#:,\- ]+",
@@ -81,7 +81,7 @@ def test_a_network_in_mermaid() -> None:
     lines = parsed(text)
     assert text.startswith("flowchart LR\n")
     labels = {shown(line["label"]).split("\n")[0] for line in lines if line["label"]}
-    assert {"0.weight (3, 4)", "2.bias (1,)", "@", "tanh", "x²"} <= labels
+    assert {"0.weight (4, 3)", "2.bias (1,)", "linear", "tanh", "x²"} <= labels
     assert text.count("subgraph") == len(re.findall(r"^ *end$", text, re.M)) > 0
     ids = [line["id"] for line in lines if line["id"]]
     assert len(ids) == len(set(ids))
@@ -89,6 +89,24 @@ def test_a_network_in_mermaid() -> None:
     assert {line["kind"] for line in lines if line["id"]} == {
         kind for kind in exchange.BRACKETS if f"classDef {kind} " in text
     }
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("view", ["forward", "backward", "both"])
+def test_views(view: str, after: bool) -> None:
+    _, loss = network()
+    if after:
+        loss.backward()
+    lines = parsed(viz.mermaid(loss, view))
+    labels = {shown(line["label"]).split("\n")[0]: line["id"] for line in lines if line["id"]}
+    sign, result = labels["Σ"], "result"
+    ends = {(line["source"], line["target"]) for line in lines if line["source"]}
+    assert ((result, sign) if view == "backward" else (sign, result)) in ends
+    assert ("gradient of the result" in labels) == (view == "backward")
+    text = "\n".join(line[0] for line in lines)
+    assert ("g #42; (1 - out #42; out)" in text) == (view != "forward")
+    assert ("<-->" in text) == (view == "both")
+    assert ("grad 0.weight (4, 3)" in text) == (view == "backward")
 
 
 @given(st.sampled_from(NASTY) | st.text(max_size=200), st.sampled_from(list(exchange.BRACKETS)))
@@ -115,15 +133,15 @@ def test_nothing_nasty_gets_into_ids_or_scopes() -> None:
     assert [line["id"] for line in lines if line["id"]] == ["n1_0", "s_a_2_b", "n2"]
     assert [(line["source"], line["target"]) for line in lines if line["source"]] == [("n1_0", "s_a_2_b")]
     text = "\n".join(line[0] for line in lines)
-    assert 'subgraph s_a_2["1#46; #60;b#62; ×3"]' in text
-    assert 'subgraph s_a_2_["end ×3"]' in text
+    assert 'subgraph s_a_2["1#46; #60;b#62; … ×3"]' in text
+    assert 'subgraph s_a_2_["end … ×3"]' in text
     assert 'notes>"folded: all"]' in text
 
 
 def test_what_isnt_finite_stands_out() -> None:
     w = mg.tensor([1.0, np.nan], requires_grad=True, name="w")
     text = viz.mermaid(w * 2)
-    assert re.search(r'n0\(\["w \(2,\)<br>#91;1, NaN#93;"\]\):::alarm', text)
+    assert re.search(r'n0\(\["w \(2,\)<br>\[1, NaN\]"\]\):::alarm', text)
     assert "classDef alarm" in text
     assert "alarm" not in viz.mermaid(mg.tensor(1.0, requires_grad=True) * 2)
 
@@ -230,6 +248,22 @@ def test_only_tensors(write: Any) -> None:
         write(np.ones(3))
     with pytest.raises(ValueError, match="max_nodes=0"):
         write(mg.tensor(1.0, requires_grad=True) * 2, max_nodes=0)
+
+
+@pytest.mark.parametrize("write", [viz.mermaid, viz.to_json])
+def test_only_a_path_or_a_view(write: Any) -> None:
+    x, y = (mg.tensor(2.0, requires_grad=True, name=name) for name in ("first", "second"))
+    assert "second" not in write(x * 2 + y, to=x)
+    with pytest.raises(ValueError, match="view='sideways' is none; use one of forward, backward, both"):
+        write(x * y, "sideways")
+
+
+def test_gradients_on_the_edges_in_json() -> None:
+    _, loss = network()
+    flowing = [edge for edge in strict(viz.to_json(loss, "both"))["edges"] if edge["flows"]]
+    assert len(flowing) > 5
+    assert all(edge["grad"]["norm"] > 0 for edge in flowing if edge["target"] != "result")
+    assert all(edge["grad"] is None for edge in strict(viz.to_json(loss))["edges"])
 
 
 def test_directions() -> None:

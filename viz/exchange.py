@@ -38,7 +38,9 @@ BRACKETS = {
 CLASSES = {kind: (look["fillcolor"], look["color"]) for kind, look in dot.LOOKS.items()}
 LONGEST = 100  # characters of a line
 SURROGATES = re.compile(r"[\ud800-\udfff]")  # halves of characters, which no file can hold
-LIST = re.compile(r"(\s*\d+)([.)])|(\s*)([-+*#>=])")  # how a list, a heading or a quotation starts in Markdown
+# What starts a list or a rule in Markdown, and what is a sign anywhere, in Mermaid, HTML or Markdown
+START = re.compile(r"\s*(?:\d+([.)])|([-+]))(?=\s|$)|\s*([-=])\3\3")
+SIGNS = re.compile(r"[#;&<>\"`*~\\$|]|(?<!\w)_|_(?!\w)|\](?=\()|:(?=fa-)|(?<=\w)://(?=\w)")
 
 
 # Mermaid
@@ -139,6 +141,7 @@ def _mermaid_lines(model: Graph, view: str = "forward", rankdir: str = "TB") -> 
             yield f"{space}{ids[thing.id]}{left}{_label(rows)}{right}:::{_class(thing)}"
     if model.notes:
         yield f"  notes>{_label(model.notes)}]"
+        yield f"  style notes fill:white,stroke:{dot.LINE},color:{dot.QUIET}"
 
     by_id = {node.id: node for node in model.nodes}
     said: set[str] = set()
@@ -147,6 +150,8 @@ def _mermaid_lines(model: Graph, view: str = "forward", rankdir: str = "TB") -> 
         if view != "backward" and edge.target != "result" and edge.source not in said:
             rows = _edge_rows(by_id[edge.source])
             said.add(edge.source)
+        if edge.carried and view != "backward":
+            rows = ["next", *rows]
         if view != "forward" and edge.flows:
             rows += _rule_rows(edge, arriving[edge.target if view == "backward" else edge.source] > 1)
         dotted, both = edge.carried or (view == "backward" and edge.summed), view == "both" and edge.flows
@@ -188,7 +193,8 @@ def _backward_rows(node: Node) -> list[str]:
     if node.kind == "result":
         return [f"gradient of {node.name or 'the result'}", shape or "= 1"]
     title = node.text if node.kind == "operation" else f"grad {node.name or ''}"
-    return [f"{title} {shape}", grad_text(node.grad) if node.grad else ""]
+    gradient = grad_text(node.grad).removeprefix("grad ").replace("‖grad‖", "‖g‖") if node.grad else ""
+    return [f"{title} {shape}", gradient]
 
 
 def _edge_rows(source: Node) -> list[str]:
@@ -221,13 +227,10 @@ def _label(rows: list[str]) -> str:
 
 def _escaped(text: str) -> str:
     """Return text as it is shown letter by letter: what Mermaid, HTML or Markdown would take for a sign is a number."""
-    start = LIST.match(text)
-    text = re.sub(r"[#;&<>\"`*_~\\$|\[\]{}]|:(?=fa-)", lambda found: f"#{ord(found[0])};", text)
-    if start:
-        i = start.end() - 1
-        if text[i] != "#":  # which is escaped already
-            text = f"{text[:i]}#{ord(text[i])};{text[i + 1 :]}"
-    return text
+    if start := START.match(text):
+        i = start.start(start.lastindex or 0)
+        return f"{_escaped(text[:i])}#{ord(text[i])};{_escaped(text[i + 1 :])}"
+    return SIGNS.sub(lambda found: "".join(f"#{ord(c)};" for c in found[0]), text)
 
 
 def _plain_ids(model: Graph) -> dict[str, str]:
