@@ -41,7 +41,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "nn": set(ENGINE),
     "optim": {*ENGINE, "assignment", "modes"},
     "viz": {*ENGINE, "modes", "nn", "optim"},
-    "__main__": {"tape", "tensor", "viz"},
+    "__main__": {"lines", "modes", "tape", "tensor", "viz"},
 }
 
 
