@@ -17,7 +17,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from microgradnd.tape import Operation
+from microgradnd.lines import user_line
+from microgradnd.modes import Recording
+from microgradnd.tape import Operation, mode
 from microgradnd.tensor import Tensor
 
 EPILOG = """\
@@ -113,8 +115,24 @@ def result(program: str) -> Tensor:
     path = Path(file)
     if not path.is_file():
         raise Refused(f"there is no file {file}")
-    with running(path, path.stem if name else "__main__") as variables:
+    with Noting(), running(path, path.stem if name else "__main__") as variables:
         return named(variables, name, file) if name else last(variables, file)
+
+
+class Noting(Recording):
+    """Notes for each operation which line of the program it comes from, for the pictures that show it."""
+
+    def __enter__(self) -> None:
+        record = mode.record or Operation
+        super().__enter__()
+
+        def noted(*call: Any) -> Operation:
+            node = record(*call)
+            note = node.annotate()
+            note.line = note.line or user_line()
+            return node
+
+        mode.record = noted
 
 
 @contextmanager

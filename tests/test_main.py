@@ -106,6 +106,13 @@ def test_backward_and_the_options_of_draw(run: Run) -> None:
     assert 'rankdir="LR"' in Path("graph.dot").read_text()
 
 
+def test_lines_of_code_are_noted(run: Run) -> None:
+    assert run("train.py:late", "-o", "graph.json")[0] == 0
+    found = [node["line"] for node in json.loads(Path("graph.json").read_text())["nodes"] if node["line"]]
+    lines = Path("train.py").read_text().splitlines()
+    assert [(line["file"], lines[line["line"] - 1]) for line in found] == [("train.py", "late = (w**2).sum()")] * 2
+
+
 def test_the_program_runs_in_its_own_world(run: Run) -> None:
     before = dict(sys.modules), list(sys.argv), list(sys.path)
     Path("sub").mkdir()
