@@ -61,7 +61,8 @@ class Entry:
         made = [(constant, spelled(thing)) for constant, thing in names.constants.items()]
         constants = "".join(f"{constant} = {expression}\n" for constant, expression in made if expression)
         constants += "\n\n" if constants else ""
-        self.source = f"import numpy as np\n\n\n{helpers}{constants}{allocation}{text}"
+        head = "import math\n\n" if "math." in text else ""
+        self.source = f"{head}import numpy as np\n\n\n{helpers}{constants}{allocation}{text}"
         namespace: dict[str, Any] = dict(names.constants)
         exec(builtins.compile(self.source, f"<compiled {name}>", "exec"), namespace)
         self.function = namespace[name]

@@ -77,6 +77,8 @@ def takes_out(step: Step) -> bool:
         return all(len(getattr(a, "shape", ())) > 0 and a.dtype == step.out.dtype for a in step.args)
     if is_reducer(step.function):
         return True
+    if step.function is primitives.astype:
+        return np.can_cast(step.args[0].dtype, step.out.dtype, "same_kind")
     return isinstance(step.function, np.ufunc) and step.function.nout == 1 and step.function.signature is None
 
 

@@ -63,7 +63,7 @@ class Dispatcher:
         result = f"function({', '.join(given)})"
         if traced.rebuild is not None:
             result = f"{self.name(traced.rebuild)}(list({result}))"
-        newer = [f"    {owner}.position = next_position()" for i in updated if (owner := owners[i])]
+        newer = [owner for i in updated if (owner := owners[i])]
         arguments = "".join(f"a{i}, " for i in range(len(args)))
         lines = [
             "def dispatch(args):",
@@ -74,7 +74,7 @@ class Dispatcher:
             "    except (AttributeError, TypeError, ValueError):",
             "        return MISS",
             f"    result = {result}",
-            *newer,
+            *([f"    {' = '.join(f'{owner}.position' for owner in newer)} = next_position()"] if newer else []),
             "    return result",
         ]
         self.source = "\n".join(lines)

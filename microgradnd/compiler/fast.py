@@ -12,10 +12,12 @@ left to Python's operators, which NumPy's scalars have.
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import numpy as np
 
-from microgradnd.compiler.buffers import Plan, is_reducer
+from microgradnd import primitives
+from microgradnd.compiler.buffers import Plan, is_reducer, picks_one
 from microgradnd.compiler.passes import VIEWS
 from microgradnd.compiler.program import Program, Step, Value
 from microgradnd.compiler.source import OPERATORS, Names, Writer, function_text, statement
@@ -29,11 +31,9 @@ def fast(program: Program, name: str, names: Names, plan: Plan) -> tuple[str, st
     inline: dict[Value, Step] = {}
     writer = Writer(program, names, inline)
     allocated = allocation(program, names, plan, writer)
-    lines = []
-    if allocated:
-        held = ", ".join(line.split(" = ")[0].strip() for line in allocated)
-        lines.append("_buffers = _pool.pop() if _pool else _allocate()")
-        lines.append(f"({held},) = _buffers")
+    lines: list[str] = []
+    scalars = Scalars(program, names)
+    lines += scalars.lines
     uses, wanted = program.uses(), set(program.results())
     views = {step.out for step in plan.views}
     for step in program.steps:
@@ -46,6 +46,8 @@ def fast(program: Program, name: str, names: Names, plan: Plan) -> tuple[str, st
                 lines.append(f"{into(step, writer)}  # {out.name or 'a step'} {out.shape}")
         elif out in views:
             continue
+        elif line := scalars.computes(step, writer):
+            lines.append(line)
         elif isinstance(out, Value) and out not in wanted and step.function in VIEWS and uses.get(out, 0) == 1:
             inline[out] = step
         elif isinstance(out, Value):
@@ -53,12 +55,15 @@ def fast(program: Program, name: str, names: Names, plan: Plan) -> tuple[str, st
         else:
             lines.append(statement(step, writer))
     if allocated:
-        lines.append("_pool.append(_buffers)")
+        used = set(re.findall(r"\w+", "\n".join(lines)))
+        held = "".join(f"{buffer}, " for buffer in (line.split(" = ")[0] for line in allocated) if buffer in used)
+        first = ["_buffers = _pool.pop() if _pool else _allocate()", f"({held.strip()}) = _buffers"]
+        lines = [*first, *lines, "_pool.append(_buffers)"]
     text = function_text(program, name, inputs, lines, writer)
     if not allocated:
         return "", text
     body = "\n".join(f"    {line}" for line in allocated)
-    return f"_pool = []\n\n\ndef _allocate():\n{body}\n    return ({held},)\n\n\n", text
+    return f"_pool = []\n\n\ndef _allocate():\n{body}\n    return ({held.strip()})\n\n\n", text
 
 
 def allocation(program: Program, names: Names, plan: Plan, writer: Writer) -> list[str]:
@@ -90,21 +95,23 @@ def allocation(program: Program, names: Names, plan: Plan, writer: Writer) -> li
 
 
 def into(step: Step, writer: Writer) -> str:
-    """Return a step as a call that writes its result into its place."""
+    """Return a step as a call that writes its result into its place; by position, which is quicker than by name."""
     assert isinstance(step.out, Value)
-    return f"{plain_call(step, writer)[:-1]}, out={writer.names.of[step.out]})"
+    out = writer.names.of[step.out]
+    if step.function is primitives.astype:
+        return f"np.copyto({out}, {writer.text(step.args[0])})"
+    text = plain_call(step, writer)[:-1]
+    third = isinstance(step.function, np.ufunc) and step.function not in (np.maximum, np.minimum)  # NumPy 2.4 warns
+    return f"{text}, {'' if (third or step.function is np.dot) and not step.kwargs else 'out='}{out})"
 
 
 def plain_call(step: Step, writer: Writer) -> str:
     """Return a step as a call of its function."""
-    function, out = step.function, step.out
-    if not isinstance(function, np.ufunc) or not isinstance(out, Value):
+    function = step.function
+    if not isinstance(function, np.ufunc) or not isinstance(step.out, Value):
         return writer.call(step)[0] if not is_reducer(function) and function not in OPERATORS else called(step, writer)
-    if is_scalar(step) and not step.kwargs:
-        if function in ARITHMETIC:
-            return writer.call(step)[0]
-        if function is np.float_power:
-            return f"{writer.text(step.args[0], 8)} ** {writer.text(step.args[1], 8)}"
+    if is_scalar(step) and function in ARITHMETIC:
+        return writer.call(step)[0]
     return called(step, writer)
 
 
@@ -117,16 +124,78 @@ def called(step: Step, writer: Writer) -> str:
 
 def is_scalar(step: Step) -> bool:
     """Return whether a step computes a floating-point number from numbers."""
-    values = [a for a in step.args if isinstance(a, Value)]
-    plain = all(isinstance(a, Value | int | float) for a in step.args)
-    return plain and step.out.shape == () and step.out.dtype.kind in "fc" and all(v.shape == () for v in values)  # type: ignore[union-attr]
+    out = step.out
+    if not isinstance(out, Value) or out.shape or out.dtype.kind not in "fc" or step.kwargs:
+        return False
+    return all(not a.shape if isinstance(a, Value) else type(a) in (int, float) for a in step.args)
 
 
-def number(arg: object, step: Step, writer: Writer) -> str:
+def number(arg: Any, step: Step, writer: Writer) -> str:
     """Return an argument of a ufunc; a Python number becomes a 0-d array of the dtype that NumPy would give it."""
-    if type(arg) in (int, float) or isinstance(arg, np.float64 | np.float32):
-        dtypes = {a.dtype for a in step.args if isinstance(a, Value)}
-        if len(dtypes) == 1 and (dtype := dtypes.pop()).kind == "f" and getattr(arg, "dtype", dtype) == dtype:
-            text = re.sub(r"\W", "_", repr(float(arg)).replace("-", "minus_"))  # type: ignore[arg-type]
-            return writer.names.constant_number(np.array(arg, dtype), f"c_{text}")
+    dtypes = {a.dtype for a in step.args if isinstance(a, Value)}
+    if len(dtypes) != 1:
+        return writer.text(arg)
+    dtype = dtypes.pop()
+    if isinstance(arg, Value) and arg in writer.names.numbers and dtype == np.float64:
+        return writer.names.numbers[arg]
+    kinds = (int, float) if dtype.kind == "f" else (int,) if dtype.kind in "iu" else ()
+    if type(arg) in kinds or (isinstance(arg, np.float64 | np.float32) and arg.dtype == dtype):
+        text = re.sub(r"\W", "_", repr(arg if dtype.kind in "iu" else float(arg)).replace("-", "minus_"))
+        return writer.names.constant_number(np.array(arg, dtype), f"c_{text}")
     return writer.text(arg)
+
+
+class Scalars:
+    """Arithmetic between single numbers, as Python's own numbers do it, at a tenth of the time of NumPy's.
+
+    The two agree to the last bit, but where Python raises: so a division looks at its denominator first.
+    """
+
+    def __init__(self, program: Program, names: Names) -> None:
+        self.names = names
+        self.lines: list[str] = []
+        updated = {*program.updates, *program.updates.values()}
+        for value in program.inputs:
+            used = any(is_scalar(step) and value in step.args for step in program.steps)
+            if used and value.dtype == np.float64 and not value.shape and value not in updated:
+                self.take(value, f"float({names.value(value)})")
+
+    def take(self, value: Value, text: str) -> str:
+        """Let a value be a Python number; where it isn't used as one, it is NumPy's."""
+        name = self.names.new(value.name or "n")
+        self.names.numbers[value] = name
+        self.names.of[value] = f"np.{value.dtype.name}({name})"
+        self.lines.append(f"{name} = {text}")
+        return name
+
+    def computes(self, step: Step, writer: Writer) -> str | None:
+        """Return the statement for a step that Python's numbers can do, or None."""
+        out, function, args = step.out, step.function, step.args
+        if not isinstance(out, Value) or out.shape:
+            return None
+        text = None
+        if function is primitives.getitem and out.dtype in (np.float64, np.int64) and picks_one(step):
+            index = args[1] if isinstance(args[1], tuple) else (args[1],)
+            if len(index) == len(args[0].shape):
+                text = f"{writer.text(args[0])}.item({', '.join(map(str, index))})"
+        elif out.dtype == np.float64 and all(a in self.names.numbers for a in args if isinstance(a, Value)):
+            x, y = ([self.names.numbers.get(a, repr(a)) if isinstance(a, Value) else repr(a) for a in args] * 2)[:2]
+            if function in ARITHMETIC and is_scalar(step):
+                text = SIGNS[function].format(x=x, y=y)
+            elif function is np.float_power and type(args[0]) is float and 0 < args[0] <= 1 and is_scalar(step):
+                text = f"{x} ** {y}"
+            elif function is np.sqrt and is_scalar(step):
+                text = f"math.sqrt({x}) if {x} >= 0 else np.sqrt({x})"
+        if text is None:
+            return None
+        self.take(out, text)
+        return self.lines.pop()
+
+
+SIGNS = {
+    np.add: "{x} + {y}",
+    np.subtract: "{x} - {y}",
+    np.multiply: "{x} * {y}",
+    np.divide: "{x} / {y} if {y} else np.divide({x}, {y})",
+    np.negative: "-{x}",
+}

@@ -67,9 +67,10 @@ class Names:
 
     def __init__(self) -> None:
         self.of: dict[Any, str] = {}
-        self.taken = {"np", "_allocate", "_pool", "_buffers", *HELPERS}
+        self.taken = {"np", "math", "_allocate", "_pool", "_buffers", *HELPERS}
         self.constants: dict[str, Any] = {}
         self.helpers: set[str] = set()
+        self.numbers: dict[Value, str] = {}  # values that are Python's own numbers in the fast form
 
     def new(self, wish: str) -> str:
         """Return a name that nothing has yet."""

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from microgradnd import primitives
 from microgradnd.compiler.program import Constant, Program, Step, Value, filled
 
 FULL = 2**16  # elements up to which a constant is spread out to an array of its own
@@ -76,6 +77,18 @@ def maximum(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None
     if number != 0:
         return None
     return [replace(step, args=(x, filled(x.shape, 0, x.dtype)))]
+
+
+def masked(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
+    """Turn a mask into numbers first: NumPy would do that in small pieces."""
+    args = list(step.args)
+    for i, mask in enumerate(args):
+        g = args[1 - i]
+        if isinstance(mask, Value) and mask.dtype == bool and is_real(g) and mask.shape == g.shape and g.size <= FULL:
+            numbers = call(primitives.astype, mask, g.dtype, like=step, shape=mask.shape)
+            args[i] = numbers.out
+            return [numbers, replace(step, args=tuple(args))]
+    return None
 
 
 def axes_of(step: Step) -> tuple[int, ...] | None:
@@ -154,6 +167,7 @@ REDUCERS: dict[Any, Callable[..., Any]] = {
 }
 SPELLINGS: dict[Any, Callable[[Step, Made, dict[Value, int]], list[Step] | None]] = {
     np.square: square,
+    np.multiply: masked,
     np.matmul: matmul,
     np.maximum: maximum,
     np.sum: sums,

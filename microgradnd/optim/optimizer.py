@@ -86,7 +86,7 @@ class Flat:
 
     def agree(self) -> bool:
         """Return whether all parameters have taken the same number of steps."""
-        return len(set(self.counts.tolist())) == 1
+        return len(set(self.counts.tolist())) <= 1
 
     def chunks(self, places: Iterable[slice]) -> list[list[Array]]:
         """Return, for each chunk of some places, that part of each vector, and scratch of the same size."""
@@ -162,6 +162,8 @@ class Optimizer:
     """
 
     configure: Callable[..., None]  # checks the settings, and takes them over
+    _is_rebuilt = False  # whether it stands for another one while a function is traced
+    _form: Any  # the settings as a compiled function sees them, None where they may have changed
     _rate: Tensor  # the learning rate, as what a compiled function reads
     formula: Callable[..., tuple[Any, ...]]  # the step and the new state, from a gradient, a step count and the state
 
@@ -220,19 +222,26 @@ class Optimizer:
                 flat.of([of[id(p)] for p in flat.parameters], [next(rest) for _ in flat.variables])
                 for flat in self._flats
             ]
-            vars(copy).update(vars(self), params=list(of.values()), _flats=flats, _rate=next(rest))
+            vars(copy).update(vars(self), params=list(of.values()), _flats=flats, _rate=next(rest), _is_rebuilt=True)
             return copy
 
         return [*self.params, *(v for flat in self._flats for v in flat.variables), self._rate], rebuild
 
     def __form__(self) -> Any:
         """Return what a compiled step depends on beside the values of the variables, hashable."""
-        settings = tuple((name, value) for name, value in self.settings().items() if name != "lr")
-        return type(self), settings, tuple(flat.agree() for flat in self._flats)
+        if self._form is None:
+            settings = [(name, value) for name, value in self.settings().items() if name != "lr"]
+            object.__setattr__(self, "_form", (type(self), *settings))
+        return self._form, *[flat.agree() for flat in self._flats]
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        object.__setattr__(self, "_form", None)
+        object.__setattr__(self, name, value)
 
     def _record(self) -> None:
         """Take a step in a function that is being compiled: the formula on Tensors, for the same arrays."""
-        mode.trace.depends(self)
+        if not self._is_rebuilt:
+            mode.trace.depends(self)
         with no_grad():
             for flat in self._flats:
                 live = [i for i, parameter in enumerate(flat.parameters) if parameter.grad is not None]
