@@ -59,15 +59,14 @@ OPERATORS = {
     np.bitwise_xor: "{0} ^ {1}",
     np.maximum: "maximum({0}, {1})",
     np.minimum: "minimum({0}, {1})",
-    np.sign: "sign({0})",
-    np.reciprocal: "1 / {0}",
+    np.sign: "sign({0}, {1})",
 }
 OURS = {np.exp, np.log, np.sin, np.cos, np.tanh}  # `elementary.py` has them as arithmetic, which vectorises
 C_LIBRARY = {
     *(np.expm1, np.log1p, np.log2, np.log10, np.tan, np.sinh, np.cosh, np.power, np.hypot, np.arctan2, np.copysign),
     *(np.arcsin, np.arccos, np.arctan, np.arcsinh, np.arccosh, np.arctanh),
 }
-FLOATS_ONLY = {*OURS, *C_LIBRARY, np.sqrt, np.reciprocal, np.divide, np.isnan, np.fabs}
+FLOATS_ONLY = {*OURS, *C_LIBRARY, np.sqrt, np.divide, np.isnan, np.fabs}
 FLOATS_ONLY |= {np.floor, np.ceil, np.trunc, np.rint, np.sign}  # which NumPy has for integers too: rare enough
 BOOLS_ONLY = {np.logical_and, np.logical_or, np.logical_not}
 NOT_BOOLS = {np.negative, np.absolute, np.maximum, np.minimum, np.add, np.multiply, np.subtract}
@@ -442,6 +441,8 @@ class Lowering:
         if dtypes is None or any(d not in DTYPES for d in dtypes):
             return "its numbers are left to NumPy"
         kind = dtypes[0].kind
+        if function is np.reciprocal:
+            function, args, dtypes = np.divide, (1, args[0]), (dtypes[0], *dtypes)
         if function is np.power and args[1] == 2 and kind == "f":
             function, args, dtypes = np.multiply, (args[0], args[0]), (dtypes[0], dtypes[0], dtypes[2])
         if function in FLOATS_ONLY and kind != "f":
@@ -450,9 +451,13 @@ class Lowering:
             return f"{function.__name__} of dtype {dtypes[0]} is left to NumPy"
         if function in C_LIBRARY and out.size >= LIBRARY:
             return "NumPy's is vectorised, the C library's isn't"
+        if function is np.sign:  # helpers are told what 1 is in their dtype
+            args, dtypes = (args[0], 1), (dtypes[0], dtypes[0], dtypes[1])
         text = OPERATORS.get(function)
         if text is None and function in OURS:
             text = f"{function.__name__}({{0}})"
+            if dtypes[0] == np.float32:
+                text = "exp32({0})" if function is np.exp else f"np.float32({function.__name__}(np.float64({{0}})))"
         elif text is None and function in C_LIBRARY:
             text = f"np.{function.__name__}({', '.join(f'{{{i}}}' for i in range(function.nin))})"
         if text is None:

@@ -14,8 +14,10 @@ from __future__ import annotations
 import builtins
 import hashlib
 import importlib.util
+import inspect
 import math
 import os
+import re
 import sys
 import tempfile
 import threading
@@ -27,42 +29,43 @@ from typing import Any
 import numpy as np
 
 from microgradnd import primitives
+from microgradnd.compiler import elementary
 from microgradnd.compiler.fusion import Access, Axis, Loop, Lowering, Op, Operand, arrange
 from microgradnd.compiler.passes import SAME
 from microgradnd.compiler.program import Program, Step, Value, values_in
 from microgradnd.compiler.source import Names, Writer
 
-PRIVATE = {"np", "njit", "range", "abs"}
+PRIVATE = {"np", "math", "njit", "range", "abs", "ROUND", "ROUND32"}
 HELPERS = {
-    "add": """@njit(fastmath={"reassoc"}, error_model="numpy")
+    "add": """@njit(fastmath={"reassoc"}, forceinline=True)
 def add(total, x):  # the sum may be taken in any order, so that several parts of it are at the same time
     return total + x
 """,
-    "multiply": """@njit(fastmath={"reassoc"}, error_model="numpy")
+    "multiply": """@njit(fastmath={"reassoc"}, forceinline=True)
 def multiply(total, x):  # in any order
     return total * x
 """,
-    "add_product": """@njit(fastmath={"reassoc", "contract"}, error_model="numpy")
+    "add_product": """@njit(fastmath={"reassoc", "contract"}, forceinline=True)
 def add_product(total, x, y):  # in any order, and without rounding the product
     return total + x * y
 """,
-    "maximum": """@njit
+    "maximum": """@njit(forceinline=True)
 def maximum(x, y):
     return x if x > y or x != x else y
 """,
-    "minimum": """@njit
+    "minimum": """@njit(forceinline=True)
 def minimum(x, y):
     return x if x < y or x != x else y
 """,
-    "where": """@njit
+    "where": """@njit(forceinline=True)
 def where(condition, x, y):
     return x if condition else y
 """,
-    "sign": """@njit
-def sign(x):
-    return x if x != x else type(x)(x > 0) - type(x)(x < 0)
+    "sign": """@njit(forceinline=True)
+def sign(x, one):
+    return one if x > 0 else (-one if x < 0 else x * x)
 """,
-    "place": """@njit
+    "place": """@njit(forceinline=True)
 def place(i, n):
     if i < -n or i >= n:
         raise IndexError("an index is out of bounds")
@@ -79,6 +82,8 @@ def {_name}(context, x, y):  # LLVM's own, which it can vectorise in a reduction
 
     return x(x, x), code
 """
+QUARTERS = "FIRST, SECOND, THIRD, FOURTH, FIFTH, SIXTH"
+ELEMENTARY = {name for name, thing in vars(elementary).items() if inspect.isfunction(thing)} - {"quarters"}
 RANKS = {"+": 5, "-": 5, "*": 6, "/": 6, "&": 4, "|": 2, "^": 3}
 NEGATIVE, ATOM, COMPARISON = 7, 10, 1
 LETTERS = "ijklmnopqrstuvwxyz"
@@ -186,7 +191,7 @@ class Part:
     def __init__(self, layout: Layout, loops: Sequence[Loop], name: str, helpers: set[str]) -> None:
         self.layout, self.loops, self.name, self.helpers = layout, loops, name, helpers
         self.names = Names()
-        self.names.taken |= PRIVATE | HELPERS.keys()
+        self.names.taken |= PRIVATE | HELPERS.keys() | ELEMENTARY | set(QUARTERS.split(", "))
         self.ops = list(in_order(loops))
         self.lines: list[str] = []
         self.parameters: dict[Value, str] = {}
@@ -421,9 +426,7 @@ class Part:
             rank = rank_of(template)
             if rank == ATOM:
                 texts = [text for text, _ in parts]
-                for helper in HELPERS:
-                    if f"{helper}(" in template:
-                        self.helpers.add(helper)
+                self.helpers.update(called(template))
             else:
                 texts = [
                     text if r > rank or (r == rank and i == 0 and rank != COMPARISON) else f"({text})"
@@ -671,17 +674,35 @@ class Loops:
         self.seconds = time.perf_counter() - start
 
 
+def called(text: str) -> set[str]:
+    """Return the names of our own functions that a piece of source calls."""
+    return set(re.findall(r"(?<![\w.])(\w+)\(", text)) & (HELPERS.keys() | ELEMENTARY)
+
+
 def module_text(helpers: set[str], parts: Sequence[Part]) -> str:
     """Return the source of a module with the compiled functions."""
-    lines = ["import numpy as np", "from numba import njit"]
+    lines = ["import math", "", "import numpy as np"]
     if helpers & {"largest", "smallest"}:
-        lines = [
-            "import numpy as np",
-            "from llvmlite import ir",
-            "from numba import njit",
-            "from numba.extending import intrinsic",
+        lines += ["from llvmlite import ir", "from numba import njit", "from numba.extending import intrinsic"]
+    else:
+        lines += ["from numba import njit"]
+    texts = [HELPERS[name] for name in HELPERS if name in helpers]
+    if helpers & ELEMENTARY:
+        lines += [
+            "",
+            *(f"{name} = {number!r}" for name, number in vars(elementary).items() if name.startswith("ROUND")),
         ]
-    texts = [HELPERS[name] for name in HELPERS if name in helpers] + [part.text() for part in parts]
+        needed: set[str] = set()
+        while helpers - needed:
+            needed |= helpers
+            helpers = needed.union(
+                *(called(inspect.getsource(getattr(elementary, name))) for name in needed & ELEMENTARY)
+            )
+        if "quarter_turns" in needed:
+            texts.append(f"{inspect.getsource(elementary.quarters)}\n\n{QUARTERS} = quarters()\n")
+        functions = [getattr(elementary, name) for name in vars(elementary) if name in needed & ELEMENTARY]
+        texts += [f'@njit(forceinline=True, error_model="numpy")\n{inspect.getsource(f)}' for f in functions]
+    texts += [part.text() for part in parts]
     return "\n".join(lines) + "\n" + "".join(f"\n\n{text}" for text in texts)
 
 
@@ -714,8 +735,7 @@ def compiled(text: str, name: str) -> Any:
     note.daemon = True
     note.start()
     try:
-        spec = importlib.util.spec_from_file_location(spec_name, path)
-        assert spec is not None and spec.loader is not None
+        spec: Any = importlib.util.spec_from_file_location(spec_name, path)
         module = importlib.util.module_from_spec(spec)
         sys.modules[spec_name] = module
         try:

@@ -1,0 +1,175 @@
+"""exp, log, sin, cos and tanh as plain arithmetic, which a compiler turns into vector instructions.
+
+Owns: these functions of one number, whose text goes into the loops that use them.
+Must not own: anything of loops or programs (`loops.py`).
+Read next: `loops.py`.
+
+The C library's functions take one number at a time, some 10 ns each; NumPy's sin and cos of float64 do as well. Without
+a branch or a call, eight numbers take the time of one. Each reduces its argument to a small one in exact or nearly exact
+steps and sums a series there; the results are within 2 units in the last place, NaN, infinities, signed zeros, subnormal
+numbers and huge arguments included. Adding and subtracting 1.5 * 2**52 rounds to an integer, which is then in the low
+bits. Everything is computed in float64, but the exponential of a float32.
+"""
+
+import math
+
+import numpy as np
+
+ROUND, ROUND32 = 6755399441055744.0, np.float32(12582912.0)  # 1.5 * 2**52, 1.5 * 2**23
+
+
+def exp(x):
+    """Return e**x = 2**n * e**r with |r| <= log(2) / 2."""
+    x = 800.0 if x > 800.0 else x
+    x = -800.0 if x < -800.0 else x
+    shifted = x * 1.4426950408889634 + ROUND
+    n = np.float64(shifted).view(np.int64) - np.float64(ROUND).view(np.int64)
+    k = shifted - ROUND
+    r = (x - k * 0.6931471803691238) - k * 1.9082149292705877e-10
+    p = 1 / 479001600 + r / 6227020800
+    p = 1 / 3628800 + r * (1 / 39916800 + r * p)
+    p = 1 / 40320 + r * (1 / 362880 + r * p)
+    p = 1 / 720 + r * (1 / 5040 + r * p)
+    p = 1 / 24 + r * (1 / 120 + r * p)
+    p = 1.0 + r * (1.0 + r * (1 / 2 + r * (1 / 6 + r * p)))
+    half = n >> 1  # in two factors, so that neither overflows before the result does
+    return p * np.int64((half + 1023) << 52).view(np.float64) * np.int64((n - half + 1023) << 52).view(np.float64)
+
+
+def exp32(x):
+    """Return e**x of a float32."""
+    x = np.float32(120.0) if x > np.float32(120.0) else x
+    x = np.float32(-120.0) if x < np.float32(-120.0) else x
+    shifted = np.float32(x * np.float32(1.4426950408889634) + ROUND32)
+    n = np.int32(np.float32(shifted).view(np.int32) - np.float32(ROUND32).view(np.int32))
+    k = shifted - ROUND32
+    r = (x - k * np.float32(0.693359375)) - k * np.float32(-2.12194440e-4)
+    p = np.float32(1 / 720) + r * np.float32(1 / 5040)
+    p = np.float32(1 / 24) + r * (np.float32(1 / 120) + r * p)
+    p = np.float32(1.0) + r * (np.float32(1.0) + r * (np.float32(1 / 2) + r * (np.float32(1 / 6) + r * p)))
+    half = np.int32(n >> 1)
+    return p * np.int32((half + 127) << 23).view(np.float32) * np.int32((n - half + 127) << 23).view(np.float32)
+
+
+def log(x):
+    """Return log(x) = n log(2) + log(1 + f) with 1 + f between the roots of 1/2 and 2, by 2 artanh(f / (2 + f))."""
+    tiny = x < 2.2250738585072014e-308
+    bits = np.float64(x * 18014398509481984.0 if tiny else x).view(np.int64)  # 2**54
+    n = (bits - 4604544271217802188) >> 52  # the bits of the root of 1/2
+    f = np.int64(bits - (n << 52)).view(np.float64) - 1.0
+    k = np.float64(n - 54 if tiny else n)
+    s = f / (2.0 + f)
+    z = s * s
+    p = 2 / 19 + z * (2 / 21)
+    p = 2 / 15 + z * (2 / 17 + z * p)
+    p = 2 / 11 + z * (2 / 13 + z * p)
+    p = 2 / 7 + z * (2 / 9 + z * p)
+    p = z * (2 / 3 + z * (2 / 5 + z * p))
+    h = 0.5 * f * f
+    y = k * 0.6931471803691238 - ((h - (s * (h + p) + k * 1.9082149292705877e-10)) - f)
+    y = x if x == np.inf or x != x else y
+    return y if x > 0.0 or x != x else (-np.inf if x == 0.0 else np.nan)
+
+
+def tanh(x):
+    """Return tanh(x) = y / (y + 2) with y = e**(2 |x|) - 1, without cancellation near 0."""
+    a = abs(x)
+    a = 40.0 if a > 20.0 else 2.0 * a
+    shifted = a * 1.4426950408889634 + ROUND
+    n = np.float64(shifted).view(np.int64) - np.float64(ROUND).view(np.int64)
+    k = shifted - ROUND
+    r = (a - k * 0.6931471803691238) - k * 1.9082149292705877e-10
+    p = 1 / 479001600 + r / 6227020800
+    p = 1 / 3628800 + r * (1 / 39916800 + r * p)
+    p = 1 / 40320 + r * (1 / 362880 + r * p)
+    p = 1 / 720 + r * (1 / 5040 + r * p)
+    p = 1 / 24 + r * (1 / 120 + r * p)
+    p = r + r * r * (1 / 2 + r * (1 / 6 + r * p))
+    scale = np.int64((n + 1023) << 52).view(np.float64)
+    y = scale * p + (scale - 1.0)
+    return math.copysign(y / (y + 2.0), x)
+
+
+def two_sum(x, y):
+    """Return x + y and what rounding took from it."""
+    total = x + y
+    z = total - x
+    return total, (x - (total - z)) + (y - z)
+
+
+def modulo_4(x):
+    """Return the number closest to 0 that differs from x by a multiple of 4."""
+    return x - 4.0 * ((0.25 * x + ROUND) - ROUND)
+
+
+def quarter_turns(x):
+    """Return how often pi/2 goes into x, modulo 4 in the low bits, and the rest in radians.
+
+    x is m * 2**e with a whole m of 53 bits if x is large, and 2**e * 2/pi is in a table, without multiples of 4, in
+    pieces of 25 bits: their products with either half of m are exact. There are enough of them for the double that comes
+    closest to a multiple of pi/2.
+    """
+    e = ((np.float64(x).view(np.int64) >> 52) & 2047) - 1023
+    e = 0 if e < 0 else e
+    m = x * np.int64((1075 - e) << 52).view(np.float64)
+    high = np.int64(np.float64(m).view(np.int64) & -134217728).view(np.float64)  # without the low 27 bits
+    low = m - high
+    a, b, c, d, f = FIRST[e], SECOND[e], THIRD[e], FOURTH[e], FIFTH[e]
+    r = (modulo_4(low * a) + modulo_4(high * b)) + (modulo_4(low * b) + modulo_4(high * c))  # exact
+    shifted = r + ROUND
+    r = r - (shifted - ROUND)  # exact
+    second, e1 = two_sum(low * c, high * d)
+    third, e2 = two_sum(low * d, high * f)
+    r, e3 = two_sum(r, second)
+    r, e4 = two_sum(r, third)
+    rest = ((e1 + e2) + (e3 + e4)) + (low * f + m * SIXTH[e])
+    n = np.float64(shifted).view(np.int64)
+    return n, r * 1.5707963267948966 + (r * 6.123233995736766e-17 + rest * 1.5707963267948966)
+
+
+def wave(n, y):
+    """Return the sine of n quarter turns and y, |y| <= pi/4."""
+    z = y * y
+    s = 1 / 6227020800 + z * (-1 / 1307674368000 + z * (1 / 355687428096000))
+    s = -1 / 5040 + z * (1 / 362880 + z * (-1 / 39916800 + z * s))
+    s = y + y * z * (-1 / 6 + z * (1 / 120 + z * s))
+    c = 1 / 479001600 + z * (-1 / 87178291200 + z * (1 / 20922789888000))
+    c = -1 / 720 + z * (1 / 40320 + z * (-1 / 3628800 + z * c))
+    c = 1.0 - z * (0.5 - z * (1 / 24 + z * c))
+    value = c if n & 1 else s
+    return -value if n & 2 else value
+
+
+def sin(x):
+    """Return sin(x)."""
+    n, y = quarter_turns(x)
+    return x if abs(x) < 1e-8 else wave(n, y)
+
+
+def cos(x):
+    """Return cos(x)."""
+    n, y = quarter_turns(x)
+    return wave(n + 1, y)
+
+
+def quarters():
+    """Return 2**(e - 52) * 2/pi modulo 4, e = 0, 1, ..., 1024, as sums of five numbers of 25 bits and the rest."""
+    digits = 1300
+
+    def arctan_of_inverse(n):
+        term = total = (1 << digits) // n
+        for k in range(1, digits):
+            term //= -n * n
+            total += term // (2 * k + 1)
+        return total
+
+    pi = 16 * arctan_of_inverse(5) - 4 * arctan_of_inverse(239)  # Machin's formula
+    table = np.empty((6, 1025))
+    for e in range(1025):
+        left = ((2 << (2 * digits + e - 52)) // pi) % (4 << digits)
+        for piece, unit in enumerate((23, 48, 73, 98, 123)):
+            number = left >> (digits - unit)
+            left -= number << (digits - unit)
+            table[piece, e] = math.ldexp(number, -unit)
+        table[5, e] = math.ldexp(left >> (digits - 176), -176)
+    return table
