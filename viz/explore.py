@@ -188,7 +188,7 @@ def document(t: Tensor, title: str | None = None, max_nodes: int = 30_000) -> di
     >>> [node["formula"] for node in told["nodes"] if "formula" in node]
     ['x²', 'Σ(x)']
     """
-    is_whole = not isinstance(last := t._node, Operation) or len(Record(last).operations) <= max_nodes
+    is_whole = not isinstance(last := getattr(t, "_node", None), Operation) or len(Record(last).operations) <= max_nodes
     model = graph(t, max_nodes=None if is_whole else min(max_nodes, FOLDED), backward=is_whole)
     of = arrays(t, backward=is_whole)
     count = len(model.nodes)

@@ -105,15 +105,19 @@ function isSeen(values) {
   return Boolean(values && (values.heat || (values.elements !== null && values.size > 4 && values.lowest !== null)));
 }
 
+/** The number that lies so far between the lowest and the highest; their difference could overflow. */
+function between({ lowest, highest }, share) {
+  return lowest * (1 - share) + highest * share;
+}
+
 /** The numbers behind a heat map, row by row; null where one isn't finite. */
 function heatOf(values) {
   if (values.cells) return values.cells;
   if (values.heat) {
     const { rows, columns, levels, shape } = values.heat;
-    const step = (values.highest - values.lowest) / 254;
     const numbers = Array.from(atob(levels), (byte) => {
       const level = byte.charCodeAt(0);
-      return level === 255 ? null : values.lowest + level * step;
+      return level === 255 ? null : between(values, level / 254);
     });
     values.cells = { rows, columns, shape, numbers };
   } else {
@@ -216,7 +220,7 @@ function histogram(values) {
   const bar = width / counts.length;
   const svg = makeSvg("svg", { viewBox: `0 0 ${width} ${height + 14}`, class: "histogram", role: "img" });
   const peak = counts.indexOf(most);
-  const middle = values.lowest + ((values.highest - values.lowest) * (peak + 0.5)) / counts.length;
+  const middle = between(values, (peak + 0.5) / counts.length);
   const range = `${numberText(values.lowest)} to ${numberText(values.highest)}`;
   svg.append(makeSvg("title", {}, `Histogram from ${range}; most numbers are near ${numberText(middle, 3)}`));
   counts.forEach((count, i) => {
@@ -224,7 +228,7 @@ function histogram(values) {
     svg.append(makeSvg("rect", { x: i * bar + 0.5, y: height - tall, width: bar - 1, height: tall, class: "bar" }));
   });
   if (values.lowest < 0 && values.highest > 0) {
-    const x = (-values.lowest / (values.highest - values.lowest)) * width;
+    const x = width / (1 - values.highest / values.lowest);
     svg.append(makeSvg("line", { x1: x, x2: x, y1: 0, y2: height, class: "zero" }));
     if (x > 40 && x < width - 40) svg.append(makeSvg("text", { x, y: height + 11, "text-anchor": "middle" }, "0"));
   }

@@ -1,0 +1,344 @@
+"""What the page to walk through is told, and that it is one file that is safe to open.
+
+Owns: `viz/explore.py` and the files that a page is made of.
+Must not own: what the page does in a browser (`test_browser.py`).
+Read next: `test_browser.py`.
+"""
+
+from __future__ import annotations
+
+import base64
+import html.parser
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+import microgradnd as mg
+from microgradnd import nn, viz
+from microgradnd.nn import functional as F
+from microgradnd.viz.explore import BINS, NOT_FINITE, PAGE, PARTS, SCRIPTS, USUAL, described, document, formula, page
+from microgradnd.viz.graph import Node
+from microgradnd.viz.values import values_of
+
+HOSTILE = "</script><script>alert(1)</script><!-- \"quoted\" 'single' \n\t\u2028 🎉 ${x} @@data@@ " + "w" * 10_000
+
+
+def network() -> mg.Tensor:
+    """Return the loss of a small network, with names."""
+    rng = np.random.default_rng(0)
+    x, y = mg.tensor(rng.normal(size=(10, 3)), name="x"), mg.tensor(rng.normal(size=(10, 1)), name="y")
+    w1 = mg.tensor(rng.normal(size=(3, 8)), requires_grad=True, name="w1")
+    b1 = mg.tensor(np.zeros(8), requires_grad=True, name="b1")
+    w2 = mg.tensor(rng.normal(size=(8, 1)), requires_grad=True, name="w2")
+    return np.sum((F.relu(x @ w1 + b1) @ w2 - y) ** 2)
+
+
+def by_name(told: dict[str, Any]) -> dict[str, Any]:
+    return {node["name"]: node for node in told["nodes"] if "name" in node}
+
+
+def numbers_of(told: dict[str, Any]) -> np.ndarray:
+    """Return the numbers of a heat map, NaN where they aren't finite."""
+    heat = told["heat"]
+    levels = np.frombuffer(base64.b64decode(heat["levels"]), np.uint8).reshape(heat["rows"], heat["columns"])
+    numbers = told["lowest"] * (1 - levels / 254) + told["highest"] * (levels / 254)
+    return np.where(levels == NOT_FINITE, np.nan, numbers)
+
+
+def test_what_a_page_is_told_of_a_network() -> None:
+    told = document(network())
+    assert [node.get("formula") for node in told["nodes"] if "formula" in node] == [
+        "x @ y",
+        "x + y",
+        "relu(x)",
+        "x @ y",
+        "x − y",
+        "x²",
+        "Σ(x)",
+    ]
+    assert told["operations"] == 7
+    assert not told["freed"]
+    named = by_name(told)
+    assert {name: node["kind"] for name, node in named.items()} == {
+        "x": "input",
+        "y": "input",
+        "w1": "parameter",
+        "b1": "parameter",
+        "w2": "parameter",
+    }
+    into = {edge["source"]: edge for edge in told["edges"]}
+    assert into[named["b1"]["id"]]["summed"] == (0,)
+    assert into[named["b1"]["id"]]["letter"] == "y"
+    assert "flows" not in into[named["x"]["id"]]
+    assert told["nodes"][-1]["kind"] == "result"
+
+
+def test_gradients_are_computed_for_the_page_and_nothing_changes() -> None:
+    rng = np.random.default_rng(1)
+    w = mg.tensor(rng.normal(size=(2, 2)), requires_grad=True, name="w")
+    loss = np.sum(np.tanh(w @ w) * w)
+    told = by_name(document(loss))["w"]
+    assert w.grad is None
+    loss.backward()  # the arrays are still there
+    assert np.allclose(told["grad"]["elements"], w.grad, rtol=1e-5)
+    assert np.allclose(told["values"]["elements"], w.data, rtol=1e-5)
+
+
+def test_a_gradient_that_is_a_sum_comes_with_its_parts() -> None:
+    x = mg.tensor(3.0, requires_grad=True, name="x")
+    told = document(x * x + x)
+    parts = [edge["grad"]["elements"] for edge in told["edges"] if edge["source"] == by_name(told)["x"]["id"]]
+    assert sorted(parts) == [1.0, 3.0, 3.0]
+    assert by_name(told)["x"]["grad"]["elements"] == 7.0
+
+
+def test_after_backward_a_page_says_what_is_gone() -> None:
+    loss = network()
+    loss.backward()
+    told = document(loss)
+    assert told["freed"]
+    assert "grad" in by_name(told)["w1"]
+    kept = network()
+    kept.backward(retain_graph=True)
+    assert not document(kept)["freed"]
+
+
+def test_a_result_of_several_elements_and_a_leaf() -> None:
+    w = mg.tensor(np.arange(3.0), requires_grad=True, name="w")
+    assert by_name(document(w * w))["w"]["grad"]["elements"] == [0.0, 2.0, 4.0]
+    told = document(w)
+    assert [node["kind"] for node in told["nodes"]] == ["parameter"]
+    assert told["edges"] == []
+
+
+def test_modules_are_scopes_and_lines_are_told() -> None:
+    rng = np.random.default_rng(0)
+    net = nn.Sequential(nn.Linear(3, 4, rng=rng), nn.Tanh(), nn.Linear(4, 1, rng=rng))
+    with mg.scope("loss", lines=True):
+        loss = np.sum(net(np.ones((2, 3))) ** 2)
+    told = document(loss)
+    assert {scope["kind"] for scope in told["scopes"].values()} == {"module", "scope"}
+    assert all(id in told["scopes"] for node in told["nodes"] for id in node.get("scope", ()))
+    power = next(node for node in told["nodes"] if node.get("text") == "x²")
+    assert re.fullmatch(r"test_explore\.py, line \d+", power["place"])
+    assert power["code"] == "loss = np.sum(net(np.ones((2, 3))) ** 2)"
+
+
+@pytest.mark.parametrize(
+    ("text", "detail", "letters", "written"),
+    [
+        ("@", "", "xy", "x @ y"),
+        ("× 2", "", "x", "x × 2"),
+        ("2 −", "", "x", "2 − x"),
+        ("[0, :]", "", "x", "x[0, :]"),
+        ("tanh", "", "x", "tanh(x)"),
+        ("Σ", "axis=0", "x", "Σ(x, axis=0)"),
+        ("|x|", "", "x", "|x|"),
+        ("x³", "", "x", "x³"),
+        ("concatenate", "", "xyz", "concatenate(x, y, z)"),
+        ("×", "", "x", "×(x)"),
+    ],
+)
+def test_how_a_call_is_written(text: str, detail: str, letters: str, written: str) -> None:
+    assert formula(Node("n1", "operation", text=text, detail=detail), list(letters)) == written
+
+
+def test_a_letter_is_what_the_rule_calls_it() -> None:
+    w, b = (mg.tensor(np.ones(shape), requires_grad=True) for shape in ((2, 3), (2,)))
+    told = document(F.linear(np.ones((4, 3)), w, b))
+    letters = [edge["letter"] for edge in told["edges"] if edge["target"] != "result" and "letter" in edge]
+    assert letters == ["weight", "bias"]
+    stacked = document(np.einsum("ij,kj->ik", w, w))
+    assert [edge["source"] for edge in stacked["edges"]][:2] == ["n0", "n0"]
+
+
+FLOATS = hnp.arrays(
+    st.sampled_from([np.float32, np.float64]),
+    hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=9),
+    elements=st.floats(width=32),
+)
+
+
+@given(FLOATS, st.integers(1, 12), st.integers(0, 20))
+@example(np.array([np.nan, np.inf, 1e308, -1e308, 0.0]), 8, 0)
+@example(np.full((3, 3), 5e-324), 8, 0)
+@example(np.full((2, 4), np.nan), 2, 0)
+def test_what_is_seen_of_an_array(array: np.ndarray, side: int, in_full: int) -> None:
+    values = values_of(array)
+    assert values is not None
+    told = json.loads(json.dumps(described(values, array, side, in_full), allow_nan=False))
+    assert told["size"] == array.size
+    if "heat" not in told:
+        assert array.size <= max(in_full, 4) or not np.isfinite(array).any()
+        return
+    heat = told["heat"]
+    assert heat["shape"] == [array.size // array.shape[-1], array.shape[-1]]
+    assert (heat["rows"], heat["columns"]) == tuple(min(n, side) for n in heat["shape"])
+    finite = np.isfinite(array)
+    assert sum(told["histogram"]) == finite.sum()
+    assert len(told["histogram"]) == BINS
+    shown = numbers_of(told)
+    assert np.isnan(shown).any() == (~finite).any()
+    if max(heat["shape"]) <= side:
+        with np.errstate(over="ignore", invalid="ignore"):
+            step = told["highest"] / 254 - told["lowest"] / 254
+            wrong = np.abs(shown - array.reshape(shown.shape).astype(float))
+        assert not (wrong > step * 0.51 + 1e-5 * np.abs(shown)).any()
+
+
+@pytest.mark.parametrize(
+    "array",
+    [np.arange(8), np.arange(8) > 3, np.arange(8) + 1j, np.zeros((0, 3)), np.array(2 + 1j), np.array([2**62, 1, 2, 3])],
+    ids=str,
+)
+def test_arrays_of_other_kinds(array: np.ndarray) -> None:
+    values = values_of(array)
+    assert values is not None
+    json.dumps(described(values, array, 4, 2), allow_nan=False)
+
+
+def test_a_large_array_is_seen_in_the_small() -> None:
+    array = np.zeros((500, 700))
+    array[250:, :] = 1.0
+    array[0, 0] = np.nan
+    values = values_of(array)
+    assert values is not None
+    shown = numbers_of(described(values, array, 48, 64))
+    assert shown.shape == (48, 48)
+    assert np.isnan(shown[0, 0])
+    assert np.isnan(shown).sum() == 1
+    assert np.array_equal(shown[24:], np.ones((24, 48)))
+
+
+def test_a_larger_graph_says_less_of_each_array() -> None:
+    y = mg.tensor(np.ones(50), requires_grad=True)
+    for _ in range(3_100):
+        y = y * 1.0
+    told = document(y)
+    assert len(told["nodes"]) == 3_102
+    assert "heat" in told["nodes"][1]["values"]
+    assert told["nodes"][1]["values"]["heat"]["columns"] == 8
+    assert "grad" in told["nodes"][1]
+
+
+def test_of_too_large_a_graph_a_part_is_told() -> None:
+    y = mg.tensor(np.ones(3), requires_grad=True)
+    for _ in range(5_000):
+        y = y * 1.0
+    told = document(y, max_nodes=100)
+    assert len(told["nodes"]) <= 100
+    assert told["operations"] == 5_000
+    assert told["notes"]
+
+
+class Scripts(html.parser.HTMLParser):
+    """Collects what is in the elements of a page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = [("", {})]
+        self.texts: dict[str, str] = {}
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        tag, attributes = self.tags[-1]
+        key = f"{tag}#{attributes.get('id', '')}"
+        self.texts[key] = self.texts.get(key, "") + data
+
+
+def test_whatever_a_label_holds_the_page_is_the_same() -> None:
+    w = mg.tensor(np.ones(3), requires_grad=True, name=HOSTILE)
+    with mg.scope(HOSTILE):
+        loss = np.sum(w * w)
+    hostile = Scripts(page(document(loss, title=HOSTILE)))
+    tame = Scripts(page(document(np.sum(mg.tensor(np.ones(3), requires_grad=True) ** 2))))
+    assert hostile.tags == tame.tags
+    assert hostile.texts["script#"] == tame.texts["script#"]
+    told = json.loads(hostile.texts["script#data"])
+    name = next(node["name"] for node in told["nodes"] if node.get("kind") == "parameter")
+    assert name.startswith("</script><script>alert(1)</script><!-- \"quoted\" 'single'")
+    assert "🎉" in name
+    assert len(name) <= 400
+
+
+def test_what_no_file_can_hold_is_spelled_in_json() -> None:
+    text = page(document(mg.tensor(1.0, name="half of an emoji \ud83c"), title="\ud83c"))
+    assert text.encode()
+
+
+def test_a_page_is_one_file_that_loads_nothing() -> None:
+    text = page(document(network()))
+    own = "".join((PAGE / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS)
+    found = Scripts(text)
+    assert not [attributes for _, attributes in found.tags if {"src", "href"} & set(attributes)]
+    assert "default-src 'none'" in str(found.tags)
+    assert not re.search(r"@import|url\((?!#)", (PAGE / "page.css").read_text(encoding="utf-8"))
+    assert not re.search(r"\bfetch\(|XMLHttpRequest|innerHTML|\beval\(|import\(|localStorage", own)
+    assert len(text) < 400_000
+    assert "@@" not in re.sub(r"<script.*?</script>", "", text, flags=re.DOTALL)
+
+
+def test_the_parts_are_those_that_the_licences_name() -> None:
+    licences = (PAGE / "parts" / "LICENCES.txt").read_text(encoding="utf-8")
+    for name in PARTS:
+        first = (PAGE / "parts" / f"d3-{name}.min.js").read_text(encoding="utf-8").split("\n")[0]
+        version = re.search(rf"d3-{name}/ v([\d.]+) Copyright", first)
+        assert version is not None
+        assert f"d3-{name} {version[1]}" in licences
+    dagre = re.search(r"@dagrejs/dagre ([\d.]+)", licences)
+    assert dagre is not None
+    assert f'"{dagre[1]}"' in (PAGE / "parts" / "dagre.min.js").read_text(encoding="utf-8")
+    used = {"LICENCES.txt", "dagre.min.js", *(f"d3-{name}.min.js" for name in PARTS)}
+    assert {path.name for path in (PAGE / "parts").iterdir()} == used
+    assert "d3-ease" in Scripts(page(document(network()))).texts["pre#licences"]
+
+
+def test_each_file_of_the_page_says_what_it_owns() -> None:
+    for name in SCRIPTS:
+        head = (PAGE / f"{name}.js").read_text(encoding="utf-8").split("*/")[0]
+        assert "Owns:" in head, name
+        assert "Must not own:" in head, name
+
+
+def test_the_page_knows_what_goes_without_saying() -> None:
+    source = (PAGE / "graph.js").read_text(encoding="utf-8")
+    known: dict[str, Any] = {}
+    for lines in re.findall(r"^const USUAL(?:_VALUES)? = \{(.*?)\};", source, flags=re.MULTILINE | re.DOTALL):
+        known |= json.loads("{" + re.sub(r"(\w+):", r'"\1":', lines.strip().rstrip(",")) + "}")
+    told = {key: list(value) if isinstance(value, tuple) else value for key, value in USUAL.items()}
+    assert {key: value for key, value in known.items() if key in told} == {
+        key: value for key, value in told.items() if key != "line"
+    }
+
+
+def test_a_page_is_written(tmp_path: Path) -> None:
+    path = viz.explore(network(), tmp_path / "a" / "b" / "graph.html", title="Two <layers>")
+    assert path == tmp_path / "a" / "b" / "graph.html"
+    text = path.read_text(encoding="utf-8")
+    assert "<title>Two &lt;layers&gt;</title>" in text
+
+
+@pytest.mark.parametrize("name", ["graph.svg", "graph", "graph.html.gz"])
+def test_a_path_that_is_no_page_is_refused(name: str, tmp_path: Path) -> None:
+    with pytest.raises(
+        ValueError, match=rf"a page can't be written to '{re.escape(name)}': the path must end in .html"
+    ):
+        viz.explore(network(), tmp_path / name)
+
+
+def test_what_is_no_tensor_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match=r"a picture is drawn of a Tensor, .* not of an array of shape \(2,\)"):
+        viz.explore(np.ones(2), tmp_path / "graph.html")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="max_nodes=0 leaves nothing to draw"):
+        viz.explore(network(), tmp_path / "graph.html", max_nodes=0)
+    assert not list(tmp_path.iterdir())
