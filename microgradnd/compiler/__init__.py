@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from microgradnd.compiler.arguments import Arguments, static
+from microgradnd.compiler.blocks import blocks
 from microgradnd.compiler.buffers import plan
 from microgradnd.compiler.dispatch import MISS, dispatcher
 from microgradnd.compiler.fast import fast
@@ -49,7 +50,7 @@ class Entry:
         names = Names()
         self.report, self.seconds = f"{name}: every step is a call of NumPy", 0.0
         if optimize:
-            program = late(drop_dead(spell(program)))
+            program = late(blocks(drop_dead(spell(program))))
             allocation, text = fast(program, name, names, plan(program))
         else:
             allocation, text = "", readable(program, name, names)

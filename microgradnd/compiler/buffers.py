@@ -13,17 +13,23 @@ more. What the caller gets is never a buffer.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from microgradnd import primitives
+from microgradnd.compiler.blocks import Chain
 from microgradnd.compiler.passes import VIEWS
 from microgradnd.compiler.program import Program, Step, Value, values_in
 
 PRODUCTS = {np.dot, np.matmul, np.vecdot}
-COPIES = {np.copy, primitives.astype, np.argmax, np.argmin, np.where, np.concatenate, primitives.concatenate}
+COPIES = {  # functions whose results never share memory with their arguments
+    *(np.copy, primitives.astype, np.argmax, np.argmin, np.where, np.concatenate, primitives.concatenate, np.take),
+    *(np.vdot, np.inner, np.outer, np.cumsum, np.cumprod, np.sort, np.argsort, np.stack, np.tile, np.repeat),
+    *(primitives.scatter, primitives.setitem),
+}
 
 
 @dataclass
@@ -36,6 +42,8 @@ class Plan:
         The buffers to allocate.
     buffer_of : dict of Value to int
         The number of its buffer, for each value that has one for itself.
+    block_of : dict of Value to int
+        The same for the values inside of chains, of which there is a block at a time.
     part_of : dict of Value to (Value, int, int)
         The vector that a value is a part of, and from where to where.
     over : dict of Value to Value
@@ -48,6 +56,7 @@ class Plan:
 
     buffers: list[tuple[tuple[int, ...], Any]] = field(default_factory=list)
     buffer_of: dict[Value, int] = field(default_factory=dict)
+    block_of: dict[Value, int] = field(default_factory=dict)
     part_of: dict[Value, tuple[Value, int, int]] = field(default_factory=dict)
     over: dict[Value, Value] = field(default_factory=dict)
     views: list[Step] = field(default_factory=list)
@@ -61,7 +70,8 @@ class Plan:
 
 def may_be_view(step: Step) -> bool:
     """Return whether a result may share memory with an operand."""
-    return not (isinstance(step.function, np.ufunc) or is_reducer(step.function) or step.function in PRODUCTS | COPIES)
+    computes = isinstance(step.function, np.ufunc | Chain) or is_reducer(step.function)
+    return not (computes or step.function in PRODUCTS | COPIES)
 
 
 def is_reducer(function: Any) -> bool:
@@ -188,46 +198,79 @@ class Planner:
             i = self.made.get(new, -1)
             if i < 0 or new in self.kept or new in self.plan.over or old in self.kept or self.last.get(old, -1) > i:
                 continue
-            step = self.program.steps[i]
-            same = (new.shape, new.dtype) == (old.shape, old.dtype)
-            if same and is_elementwise(step) and takes_out(step):
+            if (new.shape, new.dtype) == (old.shape, old.dtype) and self.may_cover(self.program.steps[i], new, old):
                 self.plan.over[new] = old
+
+    def may_cover(self, step: Step, new: Value, old: Value) -> bool:
+        """Return whether a step may write a value over one that it reads, and that nothing reads later."""
+        if not isinstance(step.function, Chain):
+            return is_elementwise(step) and takes_out(step)
+        chain = step.function
+        seen_otherwise = any(v is not old and old in self.owners_of(v) for v in step.operands())
+        return not seen_otherwise and chain.is_sliced(old) and chain.last_use(old) <= chain.index(new)
 
     def place_buffers(self) -> None:
         """Give the other values buffers, in the order of the steps, and take these back after the last use."""
-        plan, free = self.plan, {}  # type: ignore[var-annotated]
+        plan, free = self.plan, dict[Any, list[int]]()
         ends: dict[int, list[Value]] = {}
         for owner, i in self.last.items():
             ends.setdefault(i, []).append(owner)
         for i, step in enumerate(self.program.steps):
-            out = step.out
-            if isinstance(out, Value) and out in plan.part_of:
-                vector = plan.part_of[out][0]
-                if vector not in plan.buffer_of:
-                    plan.buffer_of[vector] = self.buffer(vector, free)
-            elif isinstance(out, Value) and takes_out(step) and out not in self.kept and out not in plan.over:
-                dying = [v for v in step.operands() if self.last.get(v) == i and v in plan.buffer_of]
-                same = [v for v in dying if is_elementwise(step) and (v.shape, v.dtype) == (out.shape, out.dtype)]
-                if same:
-                    plan.buffer_of[out] = plan.buffer_of[same[0]]
-                    ends[i].remove(same[0])
-                else:
-                    plan.buffer_of[out] = self.buffer(out, free)
-            elif isinstance(out, Value) and out in self.exact and self.in_buffer(self.root(out)):
-                plan.views.append(step)
+            chain = step.function if isinstance(step.function, Chain) else None
+            for out in step.outs():
+                if out in plan.part_of:
+                    vector = plan.part_of[out][0]
+                    if vector not in plan.buffer_of:
+                        plan.buffer_of[vector] = self.buffer(vector.shape, vector.dtype, free)
+                elif (chain or takes_out(step)) and out not in self.kept and out not in plan.over:
+                    dying = [v for v in step.operands() if self.last.get(v) == i and v in plan.buffer_of]
+                    same = [v for v in dying if (v.shape, v.dtype) == (out.shape, out.dtype)]
+                    covered = next((v for v in same if v in ends[i] and self.may_cover(step, out, v)), None)
+                    if covered is not None:
+                        plan.buffer_of[out] = plan.buffer_of[covered]
+                        ends[i].remove(covered)
+                    else:
+                        plan.buffer_of[out] = self.buffer(out.shape, out.dtype, free)
+                elif out in self.exact and self.in_buffer(self.root(out)):
+                    plan.views.append(step)
+            if chain:
+                self.place_blocks(chain, free)
             for owner in ends.get(i, ()):
                 if owner in plan.buffer_of:
                     shape, dtype = plan.buffers[plan.buffer_of[owner]]
-                    free.setdefault((int(np.prod(shape)), dtype), []).append(plan.buffer_of[owner])
+                    free.setdefault((math.prod(shape), dtype), []).append(plan.buffer_of[owner])
+
+    def place_blocks(self, chain: Chain, free: dict[Any, list[int]]) -> None:
+        """Give the values inside of a chain buffers of a block's size, for the time of the chain."""
+        steps, outputs = chain.program.steps, chain.program.outputs
+        used: list[int] = []
+        idle: dict[Any, list[int]] = {}
+        for i, step in enumerate(steps):
+            out = step.out
+            assert isinstance(out, Value)
+            if out not in outputs:
+                dying = [
+                    v for v in dict.fromkeys(step.operands()) if chain.last_use(v) == i and v in self.plan.block_of
+                ]
+                for value in dying:
+                    idle.setdefault(value.dtype, []).append(self.plan.block_of[value])
+                if idle.get(out.dtype):
+                    self.plan.block_of[out] = idle[out.dtype].pop()
+                else:
+                    self.plan.block_of[out] = self.buffer((chain.rows, *chain.shape[1:]), out.dtype, free)
+                    used.append(self.plan.block_of[out])
+        for number in used:
+            shape, dtype = self.plan.buffers[number]
+            free.setdefault((math.prod(shape), dtype), []).append(number)
 
     def in_buffer(self, value: Value) -> bool:
         return value in self.plan.buffer_of or value in self.plan.part_of
 
-    def buffer(self, value: Value, free: dict[Any, list[int]]) -> int:
+    def buffer(self, shape: tuple[int, ...], dtype: Any, free: dict[Any, list[int]]) -> int:
         """Return a buffer that is free, or a new one."""
-        if free.get((value.size, value.dtype)):
-            return free[value.size, value.dtype].pop()
-        self.plan.buffers.append((value.shape, value.dtype))
+        if free.get((math.prod(shape), dtype)):
+            return free[math.prod(shape), dtype].pop()
+        self.plan.buffers.append((shape, dtype))
         return len(self.plan.buffers) - 1
 
 

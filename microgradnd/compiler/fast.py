@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 
 from microgradnd import primitives
+from microgradnd.compiler.blocks import Chain, is_slow
 from microgradnd.compiler.buffers import Plan, is_reducer, picks_one
 from microgradnd.compiler.passes import VIEWS
-from microgradnd.compiler.program import Program, Step, Value
+from microgradnd.compiler.program import Program, Step, Value, filled
 from microgradnd.compiler.source import OPERATORS, Names, Writer, function_text, statement
 
 ARITHMETIC = {np.add, np.subtract, np.multiply, np.divide, np.negative}
@@ -38,7 +39,9 @@ def fast(program: Program, name: str, names: Names, plan: Plan) -> tuple[str, st
     views = {step.out for step in plan.views}
     for step in program.steps:
         out = step.out
-        if isinstance(out, Value) and out in plan.over:
+        if isinstance(step.function, Chain):
+            lines += loop(step.function, writer, plan)
+        elif isinstance(out, Value) and out in plan.over:
             names.of[out] = names.value(plan.over[out])
             lines.append(into(step, writer))
         elif isinstance(out, Value) and (out in plan.buffer_of or out in plan.part_of):
@@ -83,6 +86,8 @@ def allocation(program: Program, names: Names, plan: Plan, writer: Writer) -> li
         part = f"{names.of[vector]}[{start}:{stop}]"
         reshaped = "" if len(value.shape) == 1 else f".reshape({value.shape})"
         lines.append(f"{names.value(value, 'part')} = {part}{reshaped}")
+    for value, i in plan.block_of.items():
+        names.of[value] = buffers[i]
     known: dict[str, str] = {}
     for step in plan.views:
         assert isinstance(step.out, Value)
@@ -92,6 +97,48 @@ def allocation(program: Program, names: Names, plan: Plan, writer: Writer) -> li
             lines.append(f"{known[text]} = {text}")
         names.of[step.out] = known[text]
     return lines
+
+
+def loop(chain: Chain, writer: Writer, plan: Plan) -> list[str]:
+    """Return the statements that take the steps of a chain block by block."""
+    names, program = writer.names, chain.program
+    before, slices = [], []
+    count = chain.shape[0]
+    for value in (*program.inputs, *program.outputs):
+        if value in plan.over:
+            names.of[value] = names.value(plan.over[value])
+        elif value in program.outputs and value not in plan.buffer_of and value not in plan.part_of:
+            before.append(f"{names.value(value)} = np.empty({value.shape}, np.{value.dtype.name})")
+    outside = dict(names.of)
+    block = {}
+    for value in (*program.inputs, *program.outputs):
+        if chain.is_sliced(value):
+            whole = writer.text(value)
+            if whole not in block:
+                block[whole] = names.new(f"{whole if whole.isidentifier() else 'rows'}_i")
+                slices.append(f"{block[whole]} = {whole}[i : i + {chain.rows}]")
+            names.of[value] = block[whole]
+    if not chain.is_even:  # the last block has fewer rows
+        first = next(iter(block.values()))
+        for value in plan.block_of:
+            if any(step.out is value for step in program.steps):
+                whole = names.of[value]
+                if whole not in block:
+                    block[whole] = names.new(f"{whole}_i")
+                    slices.append(f"{block[whole]} = {whole}[: len({first})]")
+                names.of[value] = block[whole]
+    body = []
+    for step in program.steps:
+        if is_slow(step):
+            assert isinstance(step.out, Value)
+            zeros = writer.text(filled((chain.rows, *chain.shape[1:]), 0, step.out.dtype))
+            zeros += "" if chain.is_even else f"[: len({first})]"
+            x = next(a for a in step.args if isinstance(a, Value))
+            body.append(f"np.maximum({writer.text(x)}, {zeros}, out={names.of[step.out]})")
+        else:
+            body.append(into(step, writer))
+    names.of.update({v: outside[v] for v in (*program.inputs, *program.outputs) if v in outside})
+    return [*before, f"for i in range(0, {count}, {chain.rows}):", *(f"    {line}" for line in [*slices, *body])]
 
 
 def into(step: Step, writer: Writer) -> str:
