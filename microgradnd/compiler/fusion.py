@@ -15,7 +15,7 @@ softmax or a layer of a network needs, comes out by itself.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -63,7 +63,8 @@ OPERATORS = {
 }
 OURS = {np.exp, np.log, np.sin, np.cos, np.tanh}  # `elementary.py` has them as arithmetic, which vectorises
 C_LIBRARY = {
-    *(np.expm1, np.log1p, np.log2, np.log10, np.tan, np.sinh, np.cosh, np.power, np.hypot, np.arctan2, np.copysign),
+    *(np.expm1, np.log1p, np.log2, np.log10, np.tan, np.sinh, np.cosh, np.power, np.float_power, np.hypot, np.arctan2),
+    np.copysign,
     *(np.arcsin, np.arccos, np.arctan, np.arcsinh, np.arccosh, np.arctanh),
 }
 FLOATS_ONLY = {*OURS, *C_LIBRARY, np.sqrt, np.divide, np.isnan, np.fabs}
@@ -170,7 +171,7 @@ class Op:
         accesses = self.touches()
 
         def rank(dim: int) -> tuple[bool, int, int]:
-            inside = self.reduced(dim) and self.extents[dim] <= SMALL and len(self.left) > 1
+            inside = self.reduced(dim) and self.extents[dim] <= SMALL and not all(map(self.reduced, self.left))
             contiguous = sum(1 for a in accesses if a.axes and abs(dict(a.axes[-1].terms).get(dim, 0)) == 1)
             return inside, contiguous, dim
 
@@ -222,11 +223,12 @@ class Loop:
             self.touched[access.base] = key, written
 
 
-def arrange(ops: Sequence[Op]) -> list[Loop]:
+def arrange(ops: Sequence[Op], arrays: Set[Value] = frozenset()) -> list[Loop]:
     """Return the operations in loops, each with as many as can share it.
 
-    An operation goes to the first loop, from that of its latest operand on, which it can share. Elementwise operations
-    on nothing but inputs wait until the first use of their result, and go where that goes.
+    An operation goes to the first loop, from that of its latest operand on, which it can share. An elementwise operation
+    on nothing but `arrays`, which are in memory anyway, waits until the first use of its result, and goes where that
+    goes: rather than write an array that is cheap to compute, compute it where it is needed.
     """
     groups: list[Loop] = []
     home: dict[Op, int] = {}
@@ -253,7 +255,8 @@ def arrange(ops: Sequence[Op]) -> list[Loop]:
         home[op] = number
 
     for op in ops:
-        if op.kind == "map" and all(p in waiting for p in needs[op]):
+        ready = all(p in waiting or written(p) <= arrays for p in needs[op])
+        if op.kind == "map" and ready and not written(op) & arrays:
             waiting.add(op)
         else:
             place(op, max((home[p] for p in needs[op] if p in home), default=0))
@@ -267,17 +270,21 @@ def arrange(ops: Sequence[Op]) -> list[Loop]:
     return groups
 
 
+def written(op: Op) -> set[Value]:
+    """Return what an operation writes."""
+    return {op.out.base} if op.out is not None else set(op.step.outs())
+
+
 def dependencies(ops: Sequence[Op]) -> dict[Op, list[Op]]:
     """Return, for each operation, those that have to come before it: they write what it touches, or read what it writes."""
     writers: dict[Value, list[Op]] = {}
     readers: dict[Value, list[Op]] = {}
     needs = {}
     for op in ops:
-        written = [op.out.base] if op.out is not None else [*op.step.outs()]
         before = [w for access in op.reads() for w in writers.get(access.base, ())]
-        before += [other for base in written for other in (*writers.get(base, ()), *readers.get(base, ()))]
+        before += [other for base in written(op) for other in (*writers.get(base, ()), *readers.get(base, ()))]
         needs[op] = list(dict.fromkeys(before))
-        for base in written:
+        for base in written(op):
             writers.setdefault(base, []).append(op)
         for access in op.reads():
             readers.setdefault(access.base, []).append(op)
@@ -459,7 +466,8 @@ class Lowering:
             if dtypes[0] == np.float32:
                 text = "exp32({0})" if function is np.exp else f"np.float32({function.__name__}(np.float64({{0}})))"
         elif text is None and function in C_LIBRARY:
-            text = f"np.{function.__name__}({', '.join(f'{{{i}}}' for i in range(function.nin))})"
+            name = "power" if function is np.float_power else function.__name__
+            text = f"np.{name}({', '.join(f'{{{i}}}' for i in range(function.nin))})"
         if text is None:
             return "there are no loops for it"
         cast = [self.cast(arg, dtype, step) for arg, dtype in zip(args, dtypes[:-1], strict=True)]

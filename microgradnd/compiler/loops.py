@@ -86,6 +86,7 @@ QUARTERS = "FIRST, SECOND, THIRD, FOURTH, FIFTH, SIXTH"
 ELEMENTARY = {name for name, thing in vars(elementary).items() if inspect.isfunction(thing)} - {"quarters"}
 RANKS = {"+": 5, "-": 5, "*": 6, "/": 6, "&": 4, "|": 2, "^": 3}
 NEGATIVE, ATOM, COMPARISON = 7, 10, 1
+LONG = 1024  # from so many numbers on, the error of a sum in float32 is worth avoiding
 LETTERS = "ijklmnopqrstuvwxyz"
 
 
@@ -107,7 +108,12 @@ class Layout:
         self.lowering = Lowering(program)
         self.base = self.lowering.base
         self.parts: list[Any] = []
-        for group in arrange(self.lowering.ops):
+        self.results = {self.base[v] for v in values_in(program.outputs)}
+        calls = [op for op in self.lowering.ops if op.kind == "call"]
+        called = {access.base for op in calls for access in op.reads()} | {v for op in calls for v in op.step.outs()}
+        self.arrays = {*program.inputs, *self.lowering.constants, *self.results, *called}
+        self.arrays |= {self.base[v] for v in program.updates.values()}
+        for group in arrange(self.lowering.ops, self.arrays):
             if group.ops[0].kind == "call":
                 self.parts.append(group.ops[0])
             elif self.parts and isinstance(self.parts[-1], list):
@@ -117,17 +123,12 @@ class Layout:
         self.part_of: dict[Op, int] = {}
         self.order: dict[Op, int] = {}
         self.touching: dict[Value, list[tuple[Op, Access]]] = {}
-        self.results = {self.base[v] for v in values_in(program.outputs)}
         for number, part in enumerate(self.parts):
             for op in [part] if isinstance(part, Op) else in_order(part):
                 self.part_of[op] = number
                 self.order[op] = len(self.order)
                 for access in op.touches():
                     self.touching.setdefault(access.base, []).append((op, access))
-        calls = [op for op in self.part_of if op.kind == "call"]
-        called = {access.base for op in calls for access in op.reads()} | {v for op in calls for v in op.step.outs()}
-        self.arrays = {*program.inputs, *self.lowering.constants, *self.results, *called}
-        self.arrays |= {self.base[v] for v in program.updates.values()}
         self.arrays |= {v for v, ops in self.touching.items() if len({self.part_of[op] for op, _ in ops}) > 1}
         self.over = {new: old for old, new in program.updates.items() if self.goes_over(old, new, called)}
 
@@ -285,6 +286,11 @@ class Part:
                 return False
         return True
 
+    def is_long(self, op: Op) -> bool:
+        """Return whether so many float32 are added that it is done in float64; NumPy adds them in pairs of pairs."""
+        count = math.prod(n for dim, n in op.extents.items() if op.reduced(dim))
+        return op.fold == "add" and op.dtype == np.float32 and count > LONG
+
     def local(self, op: Op) -> str:
         """Return the name of the variable in which a sum is taken."""
         assert op.out is not None
@@ -300,7 +306,7 @@ class Part:
         assert op.out is not None
         start = literal(op.start, op.dtype)[0]
         if self.is_local(op):
-            self.line(depth, f"{self.local(op)} = {start}")
+            self.line(depth, f"{self.local(op)} = {'0.0' if self.is_long(op) else start}")
             return
         outer = [dim for other, dim in op.path[: [other for other, _ in op.path].index(loop)]]
         axes = []
@@ -321,6 +327,8 @@ class Part:
         """Print where a sum goes, if it isn't a local variable or where it belongs already."""
         assert op.out is not None
         if self.is_local(op):
+            if self.is_long(op):
+                self.line(depth, f"{self.local(op)} = np.float32({self.local(op)})")
             if not self.is_scalar(op.out.base):
                 self.line(depth, f"{self.reference(op, op.out)} = {self.local(op)}")
             self.texts[self.reference(op, op.out)] = self.local(op), ATOM
@@ -333,7 +341,9 @@ class Part:
             target = self.local(op) if self.is_local(op) else where
             helper = FOLDED.get((op.fold, op.dtype.kind), op.fold)
             self.helpers.add(helper)
-            self.line(depth, f"{target} = {helper}({target}, {self.expression(op)[0]})")
+            text = self.expression(op)[0]
+            text = f"np.float64({text})" if self.is_local(op) and self.is_long(op) else text
+            self.line(depth, f"{target} = {helper}({target}, {text})")
         elif op.kind in ("fold", "add"):
             self.line(depth, f"{where} += {self.expression(op)[0]}")
             self.texts.pop(where, None)
