@@ -214,10 +214,7 @@ def save(t: Any, path: str | os.PathLike[str], **options: Any) -> Path:
     True
     """
     path = Path(path)
-    format = path.suffix.lower().lstrip(".")
-    if format not in (*FORMATS, "dot", *OTHERS, "html"):
-        known = ", ".join(f".{name}" for name in (*FORMATS, "dot", *OTHERS, "html"))
-        raise ValueError(f"a picture can't be saved as {path.name!r}: the path must end in one of {known}")
+    format = format_of(path)
     if format in (*OTHERS, "html"):
         return _save_other(t, path, format, options)
     source = getattr(t, "source", None)
@@ -231,6 +228,15 @@ def save(t: Any, path: str | os.PathLike[str], **options: Any) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
     return path
+
+
+def format_of(path: Path) -> str:
+    """Return the format that a path ends in, or raise if it is none that `save` writes."""
+    format = path.suffix.lower().lstrip(".")
+    if format not in (*FORMATS, "dot", *OTHERS, "html"):
+        known = ", ".join(f".{name}" for name in (*FORMATS, "dot", *OTHERS, "html"))
+        raise ValueError(f"a picture can't be saved as {path.name!r}: the path must end in one of {known}")
+    return format
 
 
 def _save_other(t: Any, path: Path, format: str, options: dict[str, Any]) -> Path:
