@@ -94,9 +94,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def write(program: str, output: Path | None, backward: bool, options: dict[str, Any]) -> None:
     """Run a program and draw what it computed, to a file or as a table on the terminal."""
     from microgradnd import viz
+    from microgradnd.viz.render import format_of
 
-    t = result(program)
     try:
+        if output is not None:
+            format_of(output)  # a typing error is better found before the program runs
+        t = result(program)
         if backward:
             t.backward()
         if output is None:

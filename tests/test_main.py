@@ -131,6 +131,12 @@ def test_the_program_runs_in_its_own_world(run: Run) -> None:
     assert (sys.argv, sys.path) == before[1:]
 
 
+def test_the_output_is_looked_at_before_the_program_runs(run: Run) -> None:
+    status, out, err = run("train.py", "-o", "graph.gif", program="print('hours later')\n")
+    assert (status, out) == (1, "")
+    assert "must end in one of" in err
+
+
 def test_programs_may_leave(run: Run) -> None:
     end = "import sys, microgradnd as mg\nloss = mg.tensor(1.0, requires_grad=True) * 2\nsys.exit({})\n"
     assert run("train.py", "-o", "a.json", program=end.format(""))[0] == 0

@@ -512,7 +512,9 @@ def _contours(figure: Figure, ax: Axes, across: Array, up: Array, heights: Array
     filled = ax.contourf(across, up, shown, levels=levels, norm=norm, cmap=SURFACE)
     ax.contour(across, up, shown, levels=levels, colors="white", linewidths=0.6, linestyles="solid", alpha=0.6)
     bar = figure.colorbar(filled, ax=ax, label="loss", ticks=levels[::2])
-    bar.ax.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:.3g}".replace("-", "−")))
+    bar.ax.yaxis.set_major_formatter(
+        ticker.FuncFormatter(lambda value, _: f"{value:.{3 if abs(value) < 1000 else 4}g}".replace("-", "−"))
+    )
     bar.ax.minorticks_off()
 
 
