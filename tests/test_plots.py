@@ -108,6 +108,9 @@ def test_plots_on_axes_of_ones_own() -> None:
     assert viz.plot_surface(bowl, [np.ones(2), np.zeros(2)], steps=5, ax=axes[1]) is figure
     assert [text.get_text() for text in axes[0].get_legend().get_texts()] == ["a", "b"]
     assert not figure.legends
+    part = figure.subfigures(2, 1)[0].subplots()
+    assert viz.plot_fit([0.0, 1.0], [0.0, 1.0], np.sin, ax=part) is figure
+    assert not figure.legends
 
 
 def test_titles_and_labels() -> None:

@@ -747,7 +747,7 @@ def _canvas(ax: Axes | None, title: str | None, xlabel: str, ylabel: str) -> tup
         with style.context(["default", STYLE]):
             ax = make().subplots()
     ax.set(title=_plain(title or ""), xlabel=_plain(xlabel), ylabel=_plain(ylabel))
-    figure: Any = ax.get_figure(root=True)
+    figure: Any = ax.figure.canvas.figure  # the whole one, if these are in a part of it
     return figure, ax
 
 
