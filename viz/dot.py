@@ -100,6 +100,7 @@ CLUSTER: Attributes = {
     "fontsize": "10",
     "fontcolor": QUIET,
     "labeljust": "l",
+    "labelloc": "t",
 }
 SIDES = {
     "TB": ("nw", "ne"),
@@ -172,9 +173,22 @@ def extra_rows(node: Node, show: Collection[str]) -> list[str]:
     return rows
 
 
+def short_name(node: Node) -> str:
+    """Return a node's name, without the path of the scope that it is in."""
+    name = node.name or ""
+    if node.kind == "fold":
+        name = name.replace("… " + outer_path(node), "… ")
+    return clean(name.removeprefix(outer_path(node)))
+
+
+def outer_path(node: Node) -> str:
+    """Return the path of the scope that a node is in, with a dot behind it."""
+    return node.scope[-1].partition("#")[0] + "." if node.scope else "."
+
+
 def box_label(node: Node, show: Collection[str] = SHOWN) -> str:
     """Return the label of a leaf or a result: name and shape, numbers, gradient, one below the other."""
-    name, shape = clean(node.name or ""), shape_of(node, show)
+    name, shape = short_name(node), shape_of(node, show)
     title = "  ".join(filter(None, (name and styled(name, True), shape and styled(shape, not name, name and QUIET))))
     rows = [title] if title else []
     if node.shape is None:
@@ -192,7 +206,7 @@ def box_label(node: Node, show: Collection[str] = SHOWN) -> str:
 
 def fold_label(node: Node, show: Collection[str] = SHOWN) -> str:
     """Return the label of a folded scope: its path, what it is, how much is in it."""
-    name, text, detail = clean(node.name or "", 60), clean(node.text), clean(node.detail, 60)
+    name, text, detail = short_name(node), clean(node.text), clean(node.detail, 60)
     rows = [styled(name, True)] if name and name != text else []
     rows += [styled(text, not rows)] if text else []
     rows += [styled(detail, color=QUIET, size=SMALL)] if detail else []
@@ -217,9 +231,9 @@ def backward_label(node: Node, show: Collection[str] = SHOWN) -> str:
         title = styled(clean(node.text))
         rows = [title] + ([styled(shape, color=QUIET, size=SMALL)] if shape else [])
     else:
-        rows = [f"{styled('grad')} {styled(clean(node.name or ''), True)}  {styled(shape, color=QUIET)}".strip()]
+        rows = [f"{styled('grad')} {styled(short_name(node), True)}  {styled(shape, color=QUIET)}".strip()]
     if node.grad is not None and "gradients" in show:
-        bare = grad_text(node.grad).removeprefix("grad ").replace("‖grad‖", "‖g‖")
+        bare = grad_text(node.grad, node.last_norm).removeprefix("grad ").replace("‖grad‖", "‖g‖")
         rows.append(_small(bare, node.grad, GRADIENT))
     return joined(rows + extra_rows(node, show))
 
@@ -238,7 +252,7 @@ def edge_rows(source: Node, show: Collection[str] = SHOWN) -> list[str]:
             parts.append(_small(active_text(values), values, QUIET))
     rows = [" ".join(parts)] if parts else []
     if source.grad is not None and "gradients" in show:
-        rows.append(_small(grad_text(source.grad), source.grad, GRADIENT))
+        rows.append(_small(grad_text(source.grad, source.last_norm), source.grad, GRADIENT))
     return rows
 
 
@@ -310,7 +324,12 @@ def tag_statement(id: str, source: Node) -> str:
     words = clean(source.name or source.text) or shape_text(source.shape, source.dtype) or "…"
     if source.kind not in ("parameter", "input") and source.shape:
         words += f" {source.shape}"
-    look |= {"margin": "0.05,0.02", "label": f"<{styled(words, size=SMALL)}>", "tooltip": _tooltip(source)}
+    look |= {
+        "margin": "0.05,0.02",
+        "width": "0.3",
+        "label": f"<{styled(words, size=SMALL)}>",
+        "tooltip": _tooltip(source),
+    }
     return statement(id, look)
 
 
@@ -368,12 +387,15 @@ def turned(graph: Graph) -> Graph:
 def body(graph: Graph, rankdir: str = "TB", view: View = "forward", show: Collection[str] = SHOWN) -> Iterator[str]:
     """Return the lines of DOT between the braces: the nodes, scope by scope, and the edges."""
     if graph.notes:
-        yield statement("graph", {"label": "".join(f"{line}\\l" for line in below(graph.notes))})
+        yield statement(
+            "graph", {"label": "<" + "".join(f'{styled(n)}<br align="left"/>' for n in below(graph.notes)) + ">"}
+        )
     arriving = Counter(edge.source for edge in graph.edges if edge.flows)  # at a node, in the backward pass
+    tags = {(source, target): f"{source}_for_{target}" for source, target in tagged(graph)}
     if view == "backward":
         graph = turned(graph)
+        tags = {(source, target): tag for (target, source), tag in tags.items()}
     by_id = {node.id: node for node in graph.nodes}
-    tags = {(source, target): f"{source}_for_{target}" for source, target in tagged(graph)}
     scopes: dict[tuple[str, ...], list[str]] = {}
     for node in graph.nodes:
         for depth in range(len(node.scope) + 1):
@@ -381,15 +403,22 @@ def body(graph: Graph, rankdir: str = "TB", view: View = "forward", show: Collec
         scopes[node.scope].append(node_statement(node, view, show))
     for edge in graph.edges:
         if tag := tags.get((edge.source, edge.target)):
-            line = tag_statement(quoted_id(tag), by_id[edge.source])
-            if line not in (members := scopes[by_id[edge.target].scope]):
+            far, near = (edge.target, edge.source) if view == "backward" else (edge.source, edge.target)
+            line = tag_statement(quoted_id(tag), by_id[far])
+            if line not in (members := scopes[by_id[near].scope]):
                 members.append(line)
     yield from clusters(scopes, graph.scopes)
     said: set[str] = set()
+    carried: set[str] = set()
     lines = Counter(edge.target for edge in graph.edges)
     for edge in graph.edges:
         source = by_id[edge.source]
         rows: list[str] = []
+        if edge.carried:
+            end = edge.target if view == "backward" else edge.source
+            if end in carried:  # one line is enough to say that it goes on to the next copy
+                continue
+            carried.add(end)
         if view == "backward":
             rows = rule_rows(edge, arriving[edge.target] > 1, show)
         else:
@@ -397,11 +426,13 @@ def body(graph: Graph, rankdir: str = "TB", view: View = "forward", show: Collec
                 rows = edge_rows(source, show)
                 said.add(edge.source)
             if view == "both" and edge.flows:
-                rows = rows + rule_rows(edge, arriving[edge.source] > 1, show)
+                rows[1:1] = rule_rows(edge, arriving[edge.source] > 1, show)
         has_order = view != "backward" and by_id[edge.target].function in signs.IN_ORDER and lines[edge.target] == 2
         side = f":{SIDES[rankdir][edge.position > 0]}" if has_order else ""
-        start = tags.get((edge.source, edge.target), edge.source)
-        line = f"{quoted_id(start)} -> {quoted_id(edge.target)}{side}"
+        start, end = edge.source, edge.target
+        if tag := tags.get((start, end)):
+            start, end = (start, tag) if view == "backward" else (tag, end)
+        line = f"{quoted_id(start)} -> {quoted_id(end)}{side}"
         look = edge_look(edge, source, rows, view)
         yield statement(line, look) if look else f"\t{line}\n"
 
@@ -417,7 +448,8 @@ def clusters(scopes: dict[tuple[str, ...], list[str]], known: dict[str, Scope]) 
             yield "\t}\n"
         if scope:
             open_ = scope
-            label = styled(scope_text(known[scope[-1]]), known[scope[-1]].repeat > 1)
+            outer = known[scope[-2]].path if len(scope) > 1 else ""
+            label = styled(scope_text(known[scope[-1]], outer), known[scope[-1]].repeat > 1)
             yield f"\tsubgraph cluster_{count} {{\n"
             yield statement("graph", {"label": f"<{label}>", **CLUSTER})
         yield from scopes[scope]

@@ -52,13 +52,16 @@ def fold(record: Record, root: Part, max_nodes: int | None, depth: int | None) -
         kind_of = signatures(record, root, kinds)
         for part in [*reversed(list(root.parts())), root]:
             if any(isinstance(child, Part) for child in part.children):
-                fold_repeats(part, kind_of, 1, of_scopes=True)
+                fold_repeats(record, part, kind_of, 1, chains_of_scopes=True)
         if depth is not None:
             fold_deeper(root, depth)
         if size(record, root, most) > most:
-            todo = [root, *root.parts()]
-            while todo and size(record, root, most) > most:
-                todo += fold_repeats(todo.pop(0), kind_of, WORTH)
+            todo, is_large = [root, *root.parts()], True
+            while todo and is_large:
+                part = todo.pop(0)
+                before = len(part.children)
+                todo += fold_repeats(record, part, kind_of, WORTH)
+                is_large = len(part.children) == before or size(record, root, most) > most
     if depth is not None:
         fold_deeper(root, depth)
         notes.append(f"Scopes within {depth} others are folded." if depth else "All scopes are folded.")
@@ -68,7 +71,7 @@ def fold(record: Record, root: Part, max_nodes: int | None, depth: int | None) -
             fold_deeper(root, level + 1)
             if size(record, root, most) <= most:
                 break
-        if deepest >= 0:
+        if any(part.is_folded and part.kind in ("module", "scope") for part in root.parts()):
             notes.append(f"Scopes within {level + 1} others are folded." if level >= 0 else "All scopes are folded.")
     if size(record, root, most) > most:
         assert max_nodes is not None
@@ -78,13 +81,15 @@ def fold(record: Record, root: Part, max_nodes: int | None, depth: int | None) -
 
 def said(part: Part) -> str:
     """Return what there is to say of a part that stands for more than it shows."""
-    if part.kind == "stretch":
+    if part.repeat == 1 or part.is_folded:
         return ""
-    if part.repeat > 1:
-        name = part.path or "This part" if part.kind != "repeat" else "A part"
-        until = f" to {part.last}" if part.last != part.path else ""
-        return f"{name}{until}: {part.repeat:,} alike in a row, of which the first is shown."
-    return ""
+    if part.kind == "repeat" and not part.path:
+        count = len(operations_of(part)) // part.repeat
+        what = "1 operation is" if count == 1 else f"{count:,} operations are"
+        return f"{what} repeated {part.repeat:,} times in a row; the first time is shown."
+    if part.last == part.path:
+        return f"{part.path or part.label} is repeated {part.repeat:,} times in a row; the first time is shown."
+    return f"{part.path} to {part.last} are alike, {part.repeat:,} in a row; the first is shown."
 
 
 def shown(root: Part) -> Iterator[int | Part]:
@@ -141,15 +146,27 @@ def signatures(record: Record, root: Part, kinds: dict[Any, int]) -> Any:
     return kind_of
 
 
-def fold_repeats(part: Part, kind_of: Any, worth: int, of_scopes: bool = False) -> list[Part]:
-    """Fold what repeats among the children of a scope, most first; return the bodies that have become scopes."""
-    made = []
+def fold_repeats(record: Record, part: Part, kind_of: Any, worth: int, chains_of_scopes: bool = False) -> list[Part]:
+    """Fold what repeats among the children of a scope, most first; return the bodies that have become scopes.
+
+    With `chains_of_scopes` only what contains a scope, and of which each copy goes into the next: three branches side
+    by side (the query, key and value of an attention) mean different things, though they do the same.
+    """
+    made: list[Part] = []
+    if len(part.children) < COPIES:
+        return made
+    refused: set[int | Part] = set()
     for _ in range(MOST_LOOPS):
         kinds = np.array([kind_of(child) for child in part.children], dtype=np.int64)
-        has_scope = np.array([isinstance(child, Part) for child in part.children]) if of_scopes else None
-        start, period, copies = longest_run(kinds, has_scope)
+        wanted = None
+        if chains_of_scopes:
+            wanted = np.array([isinstance(child, Part) and child not in refused for child in part.children], dtype=bool)
+        start, period, copies = longest_run(kinds, wanted)
         if (copies - 1) * period < worth:
             break
+        if chains_of_scopes and not is_chain(record, part.children[start : start + 2 * period]):
+            refused.update(part.children[start : start + copies * period])
+            continue
         body = part.children[start : start + period]
         others = [part.children[start + i * period : start + (i + 1) * period] for i in range(1, copies)]
         first = body[0]
@@ -173,6 +190,14 @@ def fold_repeats(part: Part, kind_of: Any, worth: int, of_scopes: bool = False) 
         loop.hidden += [[i for child in copy for i in operations_of(child)] for copy in others]
         part.children[start : start + copies * period] = [loop]
     return made
+
+
+def is_chain(record: Record, children: list[int | Part]) -> bool:
+    """Return whether the second half of some children needs a result of the first half."""
+    half = len(children) // 2
+    first, second = ([i for c in part for i in operations_of(c)] for part in (children[:half], children[half:]))
+    results = {record.operations[i] for i in first}
+    return any(parent in results for i in second for parent in record.operations[i].parents)
 
 
 def operations_of(child: int | Part) -> list[int]:
@@ -256,7 +281,7 @@ def fold_stretch(record: Record, root: Part, max_nodes: int) -> None:
             break
         end -= 1
     if end > begin:
-        stretch = Part("stretch", "", "stretch", root)
+        stretch = Part("stretch", "", "…", root)
         stretch.id = "stretch"
         stretch.children = root.children[begin:end]
         stretch.is_folded = True

@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from microgradnd.registry import Results, name_of
+from microgradnd.registry import VJPS, Results, Variadic, name_of
 from microgradnd.tape import Leaf, Operation
 from microgradnd.tensor import Tensor
 from microgradnd.viz import signs
@@ -73,6 +73,8 @@ class Node:
         How many operations it stands for: 1, but for a fold; 0 for what isn't computed.
     parameters : int
         How many numbers it holds that are trained.
+    last_norm : float or None
+        Of an operation in a repeated scope: the norm of the gradient of its last copy; `grad` is that of the first.
     """
 
     id: str
@@ -90,6 +92,7 @@ class Node:
     memory: int = 0
     members: int = 0
     parameters: int = 0
+    last_norm: float | None = None
 
 
 @dataclass(frozen=True)
@@ -347,8 +350,10 @@ class _Builder:
         self.notes = fold(self.record, self.root, max_nodes, depth)
         self.most = math.inf if max_nodes is None else max_nodes
         self.things = list(shown(self.root))
+        self.repeated = {part.id for part in shown_parts(self.root) if part.repeat > 1}
         self.ends: dict[Leaf, Any] = {}
         self.arrived: dict[int, Values | None] = {}
+        self.last_norms: dict[int, float | None] = {}
         self.parts: dict[Any, Any] = {}  # what flows along an edge, by (operation, position) or (operation, fold)
         self.rules: dict[Any, str] = {}
         self.locate()
@@ -409,9 +414,12 @@ class _Builder:
         drawn = {thing for thing in self.things if isinstance(thing, int)}
         for node, g, parts in flow(record.operations, self.ends):
             q = record.index[node]
+            target = self.stands_for[q]
             if q in drawn:
                 self.arrived[q] = values_of(g)
-            target = self.stands_for[q]
+            elif target in drawn and all(number == part.repeat - 1 for part, number in self.copies[q]):
+                said = values_of(g)
+                self.last_norms[target] = said and said.norm
             for k, new in parts:
                 parent = node.parents[k]
                 if isinstance(target, Part):
@@ -455,6 +463,7 @@ class _Builder:
     def lines(self) -> dict[tuple[Any, Any, int, bool], int]:
         """Return what lies between what is drawn: source, target, position and whether it is carried."""
         record, found = self.record, dict[tuple[Any, Any, int, bool], int]()
+        pairs: set[tuple[Any, Any]] = set()
         for q in range(len(record.operations)) if self.among is None else sorted(self.among):
             target = self.stands_for[q]
             for k, parent in enumerate(record.operations[q].parents):
@@ -469,6 +478,9 @@ class _Builder:
                 carried = self.carries(p, q)
                 if not carried and p in self.copies and self.is_copy(q) and self.is_copy(p):
                     continue  # the first copy has this one too
+                if self.is_copy(p) and (source, target) in pairs:
+                    continue  # the results of all copies, say in one np.concatenate
+                pairs.add((source, target))
                 found.setdefault((source, target, 0 if isinstance(target, Part) else k, carried), p)
         return found
 
@@ -543,8 +555,9 @@ class _Builder:
         node = self.record.operations[target]
         rule, summed = "", ()
         if flows:
-            shapes = tuple(p and p.shape for p in node.parents)
-            key = node.function, k, node.shape, shapes, node.args is None
+            is_variadic = isinstance(VJPS.get(node.function), Variadic)
+            shapes = None if is_variadic else tuple(p and p.shape for p in node.parents)
+            key = node.function, None if is_variadic else k, node.shape, shapes, node.args is None
             if key not in self.rules:
                 self.rules[key] = rule_text(node, k)
             rule, summed = self.rules[key], summed_axes(node, k)
@@ -572,6 +585,11 @@ class _Builder:
     def outside_node(self, thing: _Outside) -> Node:
         scopes = [self.scope_of(target) for target in thing.targets]
         common = tuple(ids[0] for ids in zip(*scopes, strict=False) if len(set(ids)) == 1)
+        if (
+            thing.kind != "parameter"
+        ):  # it comes from outside, but for what each copy of a repeated scope has of its own
+            repeated = [depth for depth, id in enumerate(common) if thing.kind == "constant" and id in self.repeated]
+            common = common[: repeated[-1] + 1] if repeated else ()
         if thing.leaf is None:
             return _variable(thing.id, thing.kind, thing.data, None, None, common)
         grad = self.ends.get(thing.leaf) if thing.leaf.grad is None else thing.leaf.grad
@@ -597,6 +615,7 @@ class _Builder:
             line=note.line if note else None,
             memory=_memory(node),
             members=1,
+            last_norm=self.last_norms.get(i),
         )
 
     def fold_node(self, part: Part) -> Node:
@@ -606,6 +625,8 @@ class _Builder:
         grads = [self.ends.get(thing.leaf) if thing.leaf.grad is None else thing.leaf.grad for thing in parameters]
         numbers = sum(thing.data.size for thing in parameters)
         said = [f"{len(operations):,} operation{'s' if len(operations) > 1 else ''}"]
+        if part.kind == "stretch":
+            said[0] += " between"
         if numbers:
             said.append(f"{numbers:,} parameter{'s' if numbers > 1 else ''}")
         return Node(
@@ -633,7 +654,11 @@ class _Builder:
         """Return what a reader of the picture should know."""
         drawn = sum(1 if isinstance(thing, int) else 0 for thing in self.things)
         count = len(self.record.operations) if self.among is None else len(self.among)
-        total = [] if drawn == count else [f"{count:,} operations, of which {drawn:,} are drawn."]
+        total = (
+            []
+            if drawn == count
+            else [f"{count:,} operations, of which {drawn:,} {'is' if drawn == 1 else 'are'} drawn."]
+        )
         return total + self.notes
 
 

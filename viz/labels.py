@@ -79,8 +79,10 @@ def values_text(values: Values) -> str:
     return f"min {low}  mean {mean}  max {high}"
 
 
-def grad_text(grad: Values) -> str:
-    """Return a gradient in a few words: in full, or its norm."""
+def grad_text(grad: Values, last_norm: float | None = None) -> str:
+    """Return a gradient in a few words: in full, or its norm; its norms in the first and the last of several copies."""
+    if last_norm is not None:
+        return f"‖grad‖ {number(grad.norm)} … {number(last_norm)}"
     if grad.elements is not None:
         return f"grad {elements_text(grad.elements)}"
     return f"grad {alarm_text(grad)}" if alarm_text(grad) else f"‖grad‖ {number(grad.norm)}"
@@ -110,8 +112,8 @@ def active_text(values: Values | None) -> str:
     return f"{100 * (1 - values.zeros / values.size):.0f}% active"
 
 
-def scope_text(scope: Scope) -> str:
-    """Return what stands above a scope: path, label, and how many copies it stands for.
+def scope_text(scope: Scope, outer: str = "") -> str:
+    """Return what stands above a scope: its path within the outer one, label, and how many copies it stands for.
 
     Examples
     --------
@@ -120,7 +122,8 @@ def scope_text(scope: Scope) -> str:
     >>> scope_text(Scope("blocks.0", "", "module", "blocks.0", "Block", 6, "blocks.5"))
     'blocks.0 … blocks.5 · Block ×6'
     """
-    path = clean(scope.path) if scope.last == scope.path else f"{clean(scope.path)} … {clean(scope.last)}"
+    first, last = (clean(path.removeprefix(f"{outer}.")) for path in (scope.path, scope.last))
+    path = first if last == first else f"{first} … {last}"
     label = "" if scope.label == scope.path else clean(scope.label)
     times = f" ×{scope.repeat:,}" if scope.repeat > 1 else ""
     return " · ".join(filter(None, (path, label))) + times

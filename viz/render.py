@@ -37,6 +37,8 @@ FORMATS = ("svg", "png", "pdf")
 OTHERS = {"mmd": mermaid, "json": to_json}
 INSTALL = 'pip install "microgradnd[viz]"'
 PIXELS_PER_INCH = 192  # of a PNG: sharp on a slide
+CLASS = "microgradnd"  # of an SVG, so that its colours are those of no other picture on the page
+LONGEST = 80  # inches, of a PNG: painting a longer one takes many times as long as its layout
 WITH_PYGRAPHVIZ = """\
 import sys, pygraphviz
 try:
@@ -134,8 +136,8 @@ def path(t: Tensor, to: Tensor, view: str = "forward", **options: Any) -> graphv
     >>> from microgradnd import viz
     >>> x = mg.tensor(3.0, requires_grad=True, name="x")
     >>> y = mg.tensor(4.0, requires_grad=True, name="y")
-    >>> "y" in viz.path((x * 2 + y) ** 2, to=x).source
-    False
+    >>> "<b>x</b>" in viz.path((x * 2 + y) ** 2, to=x).source, "<b>y</b>" in viz.path((x * 2 + y) ** 2, to=x).source
+    (True, False)
     """
     return _drawing(t, to, view, **options)
 
@@ -279,13 +281,27 @@ def render(source: str, format: str) -> bytes:
     RuntimeError
         If Graphviz can't make sense of the source.
     """
-    resolution = [f"-Gdpi={PIXELS_PER_INCH}"] if format == "png" else []
+    resolution = [f"-Gdpi={PIXELS_PER_INCH}", f"-Gsize={LONGEST},{LONGEST}"] if format == "png" else []
     if program := shutil.which("dot"):
-        return _run([program, f"-T{format}", *resolution], source)
+        return _adaptive(_run([program, f"-T{format}", *resolution], source), format)
     if importlib.util.find_spec("pygraphviz") is None:
         raise ImportError(f"a picture needs Graphviz: {INSTALL}, or install the program dot (https://graphviz.org)")
     with _fonts() as environment:
-        return _run([sys.executable, "-P", "-c", WITH_PYGRAPHVIZ, f"-T{format}", *resolution], source, environment)
+        command = [sys.executable, "-P", "-c", WITH_PYGRAPHVIZ, f"-T{format}", *resolution]
+        return _adaptive(_run(command, source, environment), format)
+
+
+def _adaptive(picture: bytes, format: str) -> bytes:
+    """Give an SVG the colours that it has where the reader prefers dark pages; other formats stay as they are."""
+    if format != "svg":
+        return picture
+    rules = "".join(
+        f'.{CLASS} [{part}="{c}"]{{{part}:{d}}}' for c, d in dot.DARK.items() for part in ("fill", "stroke")
+    )
+    style = f"<style>@media (prefers-color-scheme: dark){{{rules}}}</style>"
+    start, tag, rest = picture.decode().partition("<svg ")
+    inside, end, rest = rest.partition(">")
+    return f'{start}{tag}class="{CLASS}" {inside}{end}\n{style}{rest}'.encode()
 
 
 def _run(command: list[str], source: str, environment: dict[str, str] | None = None) -> bytes:
@@ -334,7 +350,7 @@ def _drawing_class() -> Any:
 
         def pipe(self, format: str | None = None, *args: Any, encoding: str | None = None, **options: Any) -> Any:
             """Return the picture as bytes, or as a string in an encoding."""
-            if args or options or shutil.which("dot"):
+            if args or options or (shutil.which("dot") and (format or self.format) != "svg"):
                 return super().pipe(format, *args, encoding=encoding, **options)
             data = render(self.source, format or self.format)
             return data if encoding is None else data.decode(encoding)

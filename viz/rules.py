@@ -219,7 +219,7 @@ class _Reading:
                 self.generic_visit(node)
                 while len(node.args) > 1 and reading.is_default(node.args[-1]):
                     node.args.pop()
-                node.keywords = [k for k in node.keywords if not (k.arg and reading.is_default(k.value))]
+                node.keywords = [k for k in node.keywords if not reading.adds_nothing(k)]
                 return node
 
             def visit_Name(self, node: ast.Name) -> Any:
@@ -235,6 +235,15 @@ class _Reading:
                 return node
 
         return Simpler().visit(ast.parse(ast.unparse(expression), mode="eval").body)
+
+    def adds_nothing(self, keyword: ast.keyword) -> bool:
+        """Return whether a keyword is at its default, or stands for none (`**options`)."""
+        if keyword.arg is not None:
+            return self.is_default(keyword.value)
+        try:
+            return self.value(keyword.value) == {}
+        except Exception:  # it is shown
+            return False
 
     def is_default(self, argument: ast.expr) -> bool:
         """Return whether an argument is a parameter that this call leaves at None or False."""

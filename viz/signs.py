@@ -41,7 +41,7 @@ ALONE = {
 IN_ORDER = {"subtract", "divide", "matmul", "dot", "power", "remainder", "floor_divide"}  # x − y is not y − x
 SUPERSCRIPT = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 FORGOTTEN = "const"  # a constant that `backward()` has let go of
-SAID_BY_THE_EDGES = {"shape", "newshape", "keepdims"}
+SAID_BY_THE_EDGES = {"shape", "newshape", "keepdims", "ends"}
 
 
 def is_array(arg: Any) -> bool:
