@@ -104,13 +104,18 @@ class Assignable(ArrayLike):
                 "only a leaf can be copied as a variable of its own; "
                 "write t.copy() to record a copy, or detach() it first"
             )
-        return variable(type(self), np.array(self._data), node is not None and node.requires_grad, node and node.name)
+        return variable(
+            type(self),
+            np.array(self._known("copy.copy() (t.copy() is recorded)")),
+            node is not None and node.requires_grad,
+            node and node.name,
+        )
 
     def __reduce__(self) -> Any:
         node = self._node
         if node is not None and not isinstance(node, Leaf):
             raise RuntimeError("a tape can't be pickled; detach() the tensor first")
-        data = np.asarray(self._data)
+        data = np.asarray(self._known("pickling"))
         return variable, (type(self), data, node is not None and node.requires_grad, node and node.name)
 
     def fill(self, value: Any) -> None:
@@ -138,6 +143,8 @@ class Assignable(ArrayLike):
         >>> w.data
         array([0., 1.])
         """
+        if mode.trace is not None:
+            raise mode.trace.refusal("updating()", "Write t[...] = value, or t += value under mg.no_grad()")
         if self._node is None:
             self._node = Leaf(np.asarray(self._data), False)
         if not isinstance(self._node, Leaf):
@@ -237,7 +244,9 @@ def plain_index(index: Any) -> Any:
         return index if primitives.is_basic(index) else tuple(map(plain_index, index))
     if isinstance(index, list) and any(isinstance(part, ArrayLike) for part in index):
         return [plain_index(part) for part in index]
-    return np.asarray(index._data) if isinstance(index, ArrayLike) else index
+    if not isinstance(index, ArrayLike):
+        return index
+    return np.asarray(index._data) if mode.trace is None else mode.trace.array(index)
 
 
 _alone = Assignable()

@@ -103,7 +103,7 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(f)
     def checkpointed(*args: Any, **kwargs: Any) -> Any:
-        if mode.record is None:
+        if mode.record is None or mode.trace is not None:  # a compiled program remembers what it needs
             return f(*args, **kwargs)
         leaves, rebuild = flatten(args)
         tracked = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor) and leaf.requires_grad]

@@ -126,7 +126,7 @@ def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if mode.trace is None or not mode.trace.is_value(function, plain):
             return plain
     if kwargs:
-        kwargs = {k: v if not isinstance(v, Tensor) or v.requires_grad else v._data for k, v in kwargs.items()}
+        kwargs = {k: v if not isinstance(v, Tensor) or v.requires_grad else plain_index(v) for k, v in kwargs.items()}
         refuse_out(function, kwargs)
         named = [name for name, value in kwargs.items() if isinstance(value, Tensor)]
         if named:
@@ -312,7 +312,7 @@ class Tensor(Operators):
 
     def detach(self) -> Tensor:
         """Return a Tensor over the same array that is cut off from the tape."""
-        result = wrap(self._data)
+        result = wrap(self._data) if mode.trace is None else mode.trace.detached(self)
         if isinstance(self._data, np.ndarray):
             views.share(result, (self,))
         return result

@@ -74,7 +74,7 @@ class Trace:
         self.outputs, self.rebuild_outputs = flatten(self.result)
         self.nodes = [t._node for t in self.inputs if t._node is not None]
         self.path = Path((t._node for t in self.outputs if isinstance(t, Tensor) and t._node is not None), self.nodes)
-        outside = self.path.outside or any(type(node) is not Leaf for node in self.nodes)
+        outside = self.path.outside or mode.trace or any(type(node) is not Leaf for node in self.nodes)
         self.lift = lift if recording and outside else None
 
     def value(self) -> Tree:
@@ -124,7 +124,7 @@ def own(g: Any, like: Any) -> Any:
 
 def fresh_input(leaf: Any) -> Tensor:
     """Return a Tensor with the value of an argument and an identity of its own."""
-    if isinstance(leaf, Tensor) and leaf.requires_grad:
+    if isinstance(leaf, Tensor) and (leaf.requires_grad or (mode.trace is not None and leaf.dtype.kind in "fc")):
         return primitives.identity(leaf)
     array = np.asarray(plain(leaf))
     check_differentiable(array.dtype)
@@ -344,7 +344,7 @@ def jacobian(f: Function, argnums: int | Sequence[int] = 0, mode: str | None = N
         raise ValueError(f"jacobian: mode is 'rev', 'fwd' or None, not {mode!r}")
 
     def body(trace: Trace) -> Tree:
-        outputs, inputs = [np.asarray(plain(out)) for out in trace.outputs], [t.data for t in trace.inputs]
+        outputs, inputs = [np.asarray(plain(out)) for out in trace.outputs], [t._data for t in trace.inputs]
         by_rows = mode == "rev" or (mode is None and sum(o.size for o in outputs) <= sum(x.size for x in inputs))
         if by_rows:
             rows = [[trace.pull(basis) for basis in unit_vectors(outputs, k)] for k in range(len(outputs))]

@@ -5,8 +5,10 @@ Must not own: that the numbers are right (`test_compiled_laws.py`).
 Read next: `test_compiler.py`.
 """
 
+import copy
 import functools
 import math
+import pickle
 import random
 import re
 import types
@@ -19,7 +21,7 @@ from microgradnd import nn
 from microgradnd.transforms import flatten, plain
 
 X = np.arange(1.0, 4.0)
-ADVICE = r"np\.where|mg\.static|np\.take|np\.stack|np\.all|minlength|pass|integers|edges|x\[index\]"
+ADVICE = r"np\.where|mg\.static|np\.take|np\.stack|np\.all|minlength|pass|integers|edges|x\[index\]|t\["
 
 
 def refused(f, *args, match=""):
@@ -73,6 +75,10 @@ LOOKS = {
     "int": lambda x: x[int(x[0])],
     "complex": lambda x: x * complex(x[0]),
     "item": lambda x: x.sum().item(),
+    "copy": lambda x: copy.copy(x),
+    "pickle": lambda x: pickle.dumps(x),
+    "updating": lambda x: x.updating(),
+    "reshape by a Tensor": lambda x: np.sum(x, axis=(np.argmax(x), 0)),
     "tolist": lambda x: x.tolist(),
     "data": lambda x: x.data * 2,
     "numpy": lambda x: x.numpy(),

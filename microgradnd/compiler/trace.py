@@ -85,6 +85,7 @@ class Recorder:
         self.assigned: dict[int, tuple[Tensor, Node | None, Any]] = {}
         self.stands_for: dict[Leaf, Any] = {}  # a leaf made by an update: the node of the value that it was given
         self.things: dict[int, Any] = {}
+        self.arrays: list[tuple[Any, Node]] = []  # given to a function as they are, and what they stand for
         self.masks: list[Any] = []  # captured, as an index: how many elements they pick is part of the program
         self.start = next_position()
 
@@ -97,7 +98,8 @@ class Recorder:
         node = self.record_constant(function, args, kwargs, parents, out)
         parts = out if type(out) is Results else (out,)
         differentiable = any(part.dtype.kind in "fc" for part in parts)
-        node.requires_grad = differentiable and any(p is not None and p.requires_grad for p in parents)
+        fresh = function is primitives.identity  # a new variable, as a transform makes them of its arguments
+        node.requires_grad = differentiable and (fresh or any(p is not None and p.requires_grad for p in parents))
         return node
 
     def record_constant(self, function: Any, args: Any, kwargs: Any, parents: Any, out: Any) -> TracedOperation:
@@ -168,6 +170,18 @@ class Recorder:
         parents = tuple(arg._node if isinstance(arg, Tensor) else None for arg in args)
         out = function(*values, **kwargs)
         return wrap(out, self.record_constant(function, values, kwargs, parents, out))
+
+    def array(self, tensor: Any) -> Any:
+        """Return the array of a Tensor for an argument that is plain, by which the Tensor will be known again."""
+        array = np.asarray(tensor._data)
+        array = array.view() if array is tensor._data else array
+        if tensor._node is not None:
+            self.arrays.append((array, tensor._node))
+        return array
+
+    def detached(self, tensor: Tensor) -> Tensor:
+        """Return the same value, through which no derivative passes."""
+        return wrap(tensor._data) if tensor._node is None else self.plain(primitives.identity, (tensor,), {})
 
     def index(self, index: Any) -> Any:
         """Return an index, parts of which may be traced, as one argument."""
@@ -304,10 +318,7 @@ class Traced:
         self.stands_for = recorder.stands_for
         self.captured: list[Any] = []
         self.values: dict[Any, Value] = {}
-        self.made: dict[int, Any] = {}  # the operation that computed an array
-        for node in recorder.operations:
-            if not isinstance(node.out, np.bool_):  # of which there are only two
-                self.made.setdefault(id(node.out), node)
+        self.given = {id(pair[0]): pair for pair in recorder.arrays}
         self.input_values = [self.value_of_leaf(t._node, name) for t, name in zip(inputs, names, strict=True)]
         names_of = statement_names(recorder.operations)
         steps = [step for node in recorder.operations for step in self.steps(node, names_of.get(node))]
@@ -369,6 +380,7 @@ class Traced:
             if isinstance(tensor, Tensor) and tensor is not arg:
                 self.values[tensor._node] = self.argument(arg, parent)
         result._node.annotate().name = node.name or name
+        self.given.update((id(pair[0]), pair) for pair in recorder.arrays)
         steps = []
         for inner in recorder.operations:
             inner.where = node.where
@@ -410,8 +422,8 @@ class Traced:
         """Translate an argument that wasn't given as a Tensor; the array of one is its value all the same."""
         if isinstance(arg, Tensor):
             return self.argument(arg._data, arg._node)
-        if isinstance(arg, np.ndarray | np.generic) and self.made.get(id(arg)) in self.values:
-            return self.values[self.made[id(arg)]]
+        if isinstance(arg, np.ndarray) and id(arg) in self.given:
+            return self.argument(*self.given[id(arg)])
         if isinstance(arg, np.ndarray) and not is_immutable(arg):
             return self.capture(arg, arg)
         return type(arg)(map(self.constant, arg)) if type(arg) in (tuple, list) else arg

@@ -1,0 +1,183 @@
+"""Random programs: functions of a few arrays, made of many small steps that fit any shapes.
+
+Owns: the steps, the strategy that puts programs together of them, and how results are compared.
+Must not own: what is checked on them (`test_compiled_laws.py`, `test_passes.py`).
+Read next: `test_compiled_laws.py`.
+"""
+
+import numpy as np
+from hypothesis import strategies as st
+
+import microgradnd as mg
+from microgradnd.transforms import flatten, plain
+
+SHAPES = ((), (1,), (3,), (2, 3), (3, 1), (1, 3), (3, 3), (2, 1, 3))
+LARGEST = 60  # elements that a value may have before it is cut down
+
+
+def agree(x, y):
+    """Return the two, the second as a number if their shapes don't broadcast."""
+    try:
+        np.broadcast_shapes(np.shape(x), np.shape(y))
+    except ValueError:
+        return x, np.mean(y)
+    return x, y
+
+
+def axis_of(x, k):
+    return None if k % 3 == 0 or not np.ndim(x) else k % np.ndim(x)
+
+
+def matrix(x):
+    return np.reshape(x, (-1, x.shape[-1] if np.ndim(x) else 1))
+
+
+def binary(function):
+    return lambda x, y, k: function(*agree(x, y))
+
+
+def unary(function):
+    return lambda x, y, k: function(x)
+
+
+def reduction(function):
+    return lambda x, y, k: function(x, axis=axis_of(x, k), keepdims=k % 2 == 1)
+
+
+def assigned(x, y, k):
+    z = x.copy() if np.ndim(x) else np.reshape(x, (1,)) * 1
+    z[k % z.shape[0]] = np.mean(y)
+    z *= 0.5
+    return z
+
+
+def picked(x, y, k):
+    x = np.reshape(x, (-1,))
+    return x[np.array([k % x.shape[0], 0, k % x.shape[0]])]
+
+
+def where_largest(x, y, k):
+    return np.take(np.ravel(x), np.argmax(x)) * y
+
+
+STEPS = {
+    # elementwise
+    **{
+        f.__name__: unary(f)
+        for f in (np.sin, np.cos, np.tanh, np.square, np.negative, np.absolute, np.positive, np.copy)
+    },
+    "relu": unary(mg.nn.functional.relu),
+    "exp": unary(lambda x: np.exp(-np.abs(x))),
+    "sqrt": unary(lambda x: np.sqrt(1 + x * x)),
+    "log": unary(lambda x: np.log1p(np.abs(x))),
+    "reciprocal": unary(lambda x: 1 / (2 + np.cos(x))),
+    "power": unary(lambda x: x**3),
+    "square": unary(lambda x: x**2),
+    "times one": unary(lambda x: 1 * x * 1.0 / 1),
+    "plus zero": unary(lambda x: x + 0),
+    "twice negative": unary(lambda x: np.negative(-x)),
+    "ones": unary(lambda x: x * np.ones_like(x)),
+    "numbers": unary(lambda x: 0.5 * x - 1.5),
+    "clip": unary(lambda x: np.clip(x, -0.7, 0.9)),
+    "where": unary(lambda x: np.where(x > 0, x, 0.1 * x)),
+    "sigmoid": unary(mg.nn.functional.sigmoid),
+    "astype": unary(lambda x: x.astype(np.float32) * 2),
+    "add": binary(np.add),
+    "subtract": binary(np.subtract),
+    "multiply": binary(np.multiply),
+    "divide": binary(lambda x, y: x / (2 + np.sin(y))),
+    "maximum": binary(np.maximum),
+    "minimum": binary(np.minimum),
+    "hypot": binary(lambda x, y: np.hypot(x, 1 + y * y)),
+    "choose": binary(lambda x, y: np.where(x > y, x, y * y)),
+    "twice": binary(lambda x, y: np.sin(x) * y + np.sin(x) * y),
+    # reductions
+    **{f.__name__: reduction(f) for f in (np.sum, np.mean, np.max, np.min, np.var)},
+    "masked": unary(lambda x: np.sum(x, where=x > 0)),
+    "logsumexp": lambda x, y, k: np.log(np.sum(np.exp(x - np.max(x)))),
+    "softmax": lambda x, y, k: mg.nn.functional.softmax(x, axis=-1) if np.ndim(x) else x,
+    "cumsum": lambda x, y, k: np.cumsum(x, axis=axis_of(x, k)),
+    "sum of a broadcast": lambda x, y, k: np.sum(np.broadcast_to(x, (2, *np.shape(x))), axis=0),
+    # products
+    "matmul": lambda x, y, k: matrix(x) @ np.reshape(np.ravel(y)[[0] * matrix(x).shape[1]], (-1, 1)),
+    "dot of a transpose": lambda x, y, k: matrix(x).T @ matrix(x),
+    "outer": lambda x, y, k: np.outer(np.ravel(x)[:4], np.ravel(y)[:3]),
+    "einsum": lambda x, y, k: np.einsum("ij,kj->ik", matrix(x), matrix(x)),
+    "inner": lambda x, y, k: np.sum(np.ravel(x) * np.ravel(x)),
+    # shapes
+    "ravel": unary(np.ravel),
+    "transpose": unary(np.transpose),
+    "twice transposed": unary(lambda x: x.T.T),
+    "reshape": lambda x, y, k: np.reshape(x, (-1, 1) if k % 2 else (1, -1)),
+    "expand_dims": lambda x, y, k: np.expand_dims(x, 0),
+    "squeeze": unary(np.squeeze),
+    "flip": unary(np.flip),
+    "slice": lambda x, y, k: x[: 1 + k] if np.ndim(x) else x,
+    "strided": lambda x, y, k: x[..., ::2] if np.ndim(x) else x,
+    "first": lambda x, y, k: x[0] if np.ndim(x) else x,
+    "picked": picked,
+    "where largest": lambda x, y, k: where_largest(x, np.mean(y), k),
+    "sort": lambda x, y, k: np.sort(np.ravel(x)),
+    "concatenate": lambda x, y, k: np.concatenate([np.ravel(x), np.ravel(y)]),
+    "stack": lambda x, y, k: np.stack([x, 2 * x]),
+    "broadcast_to": lambda x, y, k: np.broadcast_to(x, (2, *np.shape(x))),
+    "moveaxis": lambda x, y, k: np.moveaxis(x, 0, -1) if np.ndim(x) else x,
+    "assigned": assigned,
+    "detached": lambda x, y, k: x * y.detach().sum() if isinstance(y, mg.Tensor) else x * np.sum(y),
+    "no_grad": lambda x, y, k: under_no_grad(x),
+}
+
+
+def under_no_grad(x):
+    with mg.no_grad():
+        scale = np.mean(x * x)
+    return x / (1 + scale)
+
+
+class RandomProgram:
+    """A function of arrays: each step takes two of the values so far, and makes one."""
+
+    def __init__(self, steps):
+        self.steps = steps
+
+    def __call__(self, *arrays):
+        values = list(arrays)
+        for name, i, j, k in self.steps:
+            value = STEPS[name](values[-1 - i % len(values)], values[-1 - j % len(values)], k)
+            value = np.ravel(value)[: LARGEST // 2] if np.size(value) > LARGEST else value
+            values.append(np.tanh(value) if k > 6 else value)
+        return sum(np.sum(np.sin(v)) for v in values[-3:])
+
+    def __repr__(self):
+        return f"RandomProgram({self.steps!r})"
+
+
+numbers = st.integers(0, 9)
+programs = st.builds(
+    RandomProgram,
+    st.lists(st.tuples(st.sampled_from(sorted(STEPS)), numbers, numbers, numbers), min_size=1, max_size=10),
+)
+
+
+@st.composite
+def inputs(draw):
+    """Draw two lists of arrays of the same shapes and dtypes."""
+    rng = np.random.default_rng(draw(st.integers(0, 999)))
+    shapes = draw(st.lists(st.sampled_from(SHAPES), min_size=1, max_size=3))
+    dtype = draw(st.sampled_from([np.float64, np.float64, np.float32]))
+    return [[rng.normal(size=shape).astype(dtype) for shape in shapes] for _ in range(2)]
+
+
+def compare(got, want, exact):
+    """Check that results are equal: to the last bit, or but for rounding."""
+    got, want = flatten(got)[0], flatten(want)[0]
+    assert len(got) == len(want)
+    for a, b in zip(got, want, strict=True):
+        a, b = np.asarray(plain(a)), np.asarray(plain(b))
+        assert (a.shape, a.dtype) == (b.shape, b.dtype)
+        if exact or a.dtype.kind not in "fc":
+            np.testing.assert_array_equal(a, b)
+        else:
+            few = 1e-9 if a.dtype in (np.float64, np.complex128) else 2e-3
+            size = np.max(np.abs(b[np.isfinite(b)]), initial=1.0)
+            np.testing.assert_allclose(a, b, rtol=few, atol=few * size)
