@@ -219,7 +219,7 @@ def test_backward_shows_the_gradient_the_rule_and_the_product(open_page: Open) -
     assert "out = the value = 0.7616" in page.panel
     slope = 1 - np.tanh(1.0) ** 2
     assert f"{slope:.6g}" in page.panel
-    assert page.text(".line.now .rule text") == "g * (1 - out * out)"
+    assert page.text(".line.now .rule text") == "g * (1 - out * out) = 0.42"
     assert page.titles(".box.touched") == ["a"]  # a part of its gradient is there
     page.press(Keys.ARROW_RIGHT)
     assert page.titles(".box.touched") == []
@@ -344,7 +344,7 @@ def test_up_and_down_follow_the_lines(open_page: Open) -> None:
     page.press(Keys.ARROW_UP, Keys.ARROW_UP)
     assert page.text(".box.selected .title") == "×"
     focused = page.script("return document.activeElement.getAttribute('aria-label')")
-    assert focused.startswith("multiply")
+    assert focused == "× 1 grad 0.42, operation multiply"
     page.press("n")
     assert page.text(".box.selected .title") != "×"
 

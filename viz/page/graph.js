@@ -72,6 +72,7 @@ function treeOf(data) {
   measure(root);
   for (const scope of [...scopes.values()]) gatherRepeats(scope, scopes);
   for (const scope of [...scopes.values()]) gatherStretches(scope, scopes);
+  for (const scope of scopes.values()) scope.nodes = undefined; // seams were sought among them
   measure(root);
   return { root, scopes, nodes, edges };
 }
@@ -138,15 +139,17 @@ function gatherStretches(parent, scopes) {
   const apart = parent.children.filter(isApart);
   let rest = parent.children.filter((item) => !isApart(item));
   const loop = periodOf(rest.map((item) => (item.isScope ? item.label : item.text || item.kind)));
+  const begin = loop ? seamOf(rest, loop) : 0;
   for (let level = 0; rest.length > CROWD / 2; level++) {
     const levels = Math.ceil(Math.log(rest.length) / Math.log(CROWD / 2));
     const size = level === 0 && loop ? loop : Math.ceil(rest.length ** (1 / levels));
     const groups = [];
-    for (let start = 0; start < rest.length; start += size) {
-      const members = rest.slice(start, start + size);
+    for (let start = level ? 0 : begin - size; start < rest.length; start += size) {
+      const members = rest.slice(Math.max(start, 0), start + size);
+      if (!members.length) continue;
       const id = `${parent.id}/${level}/${start}`;
       const group = { id, kind: "stretch", label: "", path: "", parent, isScope: true, children: members };
-      group.number = start / size + 1;
+      group.number = groups.length + 1;
       group.isLoop = level === 0 && Boolean(loop);
       for (const member of members) member.parent = group;
       scopes.set(id, group);
@@ -167,6 +170,52 @@ function periodOf(sequence) {
     if (same > 0.95 * (sequence.length - period)) return period;
   }
   return 0;
+}
+
+/** Where in a loop one round ends and the next begins: where the fewest lines cross; if undecided, as the first began. */
+function seamOf(sequence, period) {
+  const place = new Map(sequence.map((item, i) => [item, i]));
+  const crossing = new Array(period).fill(0);
+  sequence.slice(0, 5 * period).forEach((item, i) => {
+    const parts = item.isScope ? nodesIn(item) : [item];
+    for (const { source } of parts.flatMap((part) => part.inputs)) {
+      const from = place.get(source);
+      for (let cut = (from ?? i) + 1; cut <= i; cut++) if (cut >= period && cut < 3 * period) crossing[cut % period] += 1;
+    }
+  });
+  const first = Math.max(sequence.findIndex((item) => !isData(item)), 0) % period;
+  return crossing[first] === Math.min(...crossing) ? first : crossing.indexOf(Math.min(...crossing));
+}
+
+/** What flows back along an edge; where that is all of a gradient, the page is told it once. */
+function productOf(edge) {
+  const isAll = edge.source.outputs.filter((output) => output.flows).length === 1;
+  return edge.flows ? ((isAll && edge.source.grad) || edge.grad) : null;
+}
+
+/** The nodes in a scope, in the order of the program. */
+function nodesIn(scope) {
+  if (scope.nodes) return scope.nodes;
+  const found = [];
+  const todo = [scope];
+  while (todo.length) {
+    const item = todo.pop();
+    if (item.isScope) todo.push(...item.children);
+    else found.push(item);
+  }
+  scope.nodes = found.sort((a, b) => a.order - b.order);
+  return scope.nodes;
+}
+
+/** What a scope hands on, if it is one thing. */
+function outputOf(scope) {
+  if (scope.output === undefined) {
+    const nodes = nodesIn(scope);
+    const inside = new Set(nodes);
+    const out = nodes.filter((node) => node.outputs.some((edge) => !inside.has(edge.target)));
+    scope.output = out.length === 1 ? out[0] : null;
+  }
+  return scope.output;
 }
 
 function scopesAbove(item) {

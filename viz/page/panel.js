@@ -117,7 +117,7 @@ class Panel {
           summedText(edge),
           " from ",
           this.link(edge.target),
-          make("span", { class: "quiet" }, ` ${briefText(edge.grad)}`),
+          make("span", { class: "quiet" }, ` ${briefText(productOf(edge))}`),
         );
       const more = parts.length > 12 ? make("li", { class: "quiet" }, `and ${parts.length - 12} more`) : null;
       const list = make("ul", { class: "operands" }, parts.slice(0, 12).map(arrived), more);
@@ -131,8 +131,7 @@ class Panel {
 
   /** What an operation hands to one of its operands: the rule, what its letters are, and the product. */
   passed(edge, item) {
-    const only = item.outputs.length && edge.source.outputs.filter((output) => output.flows).length === 1;
-    const product = only ? (edge.source.grad ?? edge.grad) : edge.grad; // of all gradients the page knows more
+    const product = productOf(edge);
     const used = edge.rule === "g" ? [] : lettersIn(edge.rule, item);
     const letters = used.flatMap(([letter, what, values]) => [
       ", ",
@@ -237,7 +236,7 @@ class Panel {
         make("td", { class: "bars", "aria-hidden": "true" }, make("span", { style: `width: ${bar(norms[i])}%` })),
       ),
     );
-    const head = make("tr", {}, ["Name", "Shape", "‖grad‖", ""].map((name) => make("th", name ? { scope: "col" } : {}, name)));
+    const head = make("tr", {}, ["Name", "Shape", "‖grad‖"].map((name) => make("th", { scope: "col" }, name)), make("td"));
     const more = found.length > 60 ? make("p", { class: "quiet" }, `and ${found.length - 60} more`) : null;
     return this.section("Parameters", "bars: logarithm of the gradient's norm", make("div", { class: "scroll" }, make("table", { class: "parameters" }, make("thead", {}, head), make("tbody", {}, rows))), more);
   }
@@ -288,17 +287,6 @@ function unique(items) {
 
 function nameOf(item) {
   return item.name || (item.kind === "operation" ? [item.text, item.detail].filter(Boolean).join(" ") : item.text || item.kind);
-}
-
-function nodesIn(scope) {
-  const found = [];
-  const todo = [scope];
-  while (todo.length) {
-    const item = todo.pop();
-    if (item.isScope) todo.push(...item.children);
-    else found.push(item);
-  }
-  return found.sort((a, b) => a.order - b.order);
 }
 
 function summedText(edge) {

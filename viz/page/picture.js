@@ -62,8 +62,8 @@ function scopeWords(box) {
       return { title: `part ${box.number}`, path: shorten(signs.filter(Boolean).join("  "), 40) };
     }
     const [first, last] = [firstPart(box, 0), firstPart(box, 1)];
-    const range = first.number ? `parts ${first.number} to ${last.number}` : `${nameOf(first)} … ${nameOf(last)}`;
-    return { title: range, path: "" };
+    if (first.isLoop) return { title: `parts ${first.number} to ${last.number}`, path: scopeWords(last).path };
+    return { title: `${nameOf(first)} … ${nameOf(last)}`, path: "" };
   }
   const repeated = box.repeat > 1 ? ` × ${box.repeat}` : "";
   return { title: (box.label || box.path || box.text || box.name || box.id) + repeated, path: box.path || "" };
@@ -83,7 +83,8 @@ function isAlarming(box) {
 }
 
 function thumbsOf(box) {
-  return box.isScope ? [] : [["values", box.values], ["grad", box.grad]].filter(([, values]) => isSeen(values));
+  const { values, grad } = (box.isScope ? outputOf(box) : box) ?? {};
+  return [["values", values], ["grad", grad]].filter(([, array]) => isSeen(array));
 }
 
 function sizeOf(box, isCopy) {
@@ -113,7 +114,9 @@ function ruleLabel(line) {
   const rules = [...new Set(line.edges.map((edge) => edge.rule).filter(Boolean))];
   if (line.source.isScope || line.target.isScope || !rules.length) return "";
   const summed = line.edges.some((edge) => edge.summed.length) ? ", summed" : "";
-  return shorten(rules.length > 2 ? `${rules.length} rules` : rules.join(" + "), 30) + summed;
+  const product = line.edges.length === 1 && productOf(line.edges[0]);
+  const number = product && product.size === 1 ? ` = ${briefText(product)}` : "";
+  return shorten(rules.length > 2 ? `${rules.length} rules` : rules.join(" + "), 30) + summed + number;
 }
 
 const ruleWidth = (label) => widthOf(label, 10.5, 700, CODE) + 8;
@@ -129,18 +132,14 @@ function pathThrough(points) {
   return `${path}L${last.x},${last.y}`;
 }
 
-function ariaLabel(box) {
-  if (box.isScope) {
-    return `${scopeWords(box).title}, folded scope, ${countText(box.totals.operations, "operation")}; press Enter to unfold`;
-  }
-  const parts = [
-    box.kind === "operation" ? `${box.function ?? box.text} ${box.detail}` : box.kind,
-    box.name,
-    shapeText(box.shape, box.dtype),
-    briefText(box.values, "value "),
-    briefText(box.grad, "gradient "),
-  ];
-  return parts.filter(Boolean).join(", ").slice(0, 300);
+/** The name of a box for those who hear it: the words that it shows, and what it is. */
+function ariaLabel(box, words) {
+  const what = box.isScope
+    ? "folded scope, press Enter to unfold"
+    : box.kind === "operation"
+      ? `operation ${box.function ?? ""} ${box.name}`
+      : box.kind;
+  return `${[words.title, words.detail, words.value, words.grad].filter(Boolean).join(" ")}, ${what}`.trim();
 }
 
 class Picture {
@@ -161,10 +160,11 @@ class Picture {
   }
 
   markers() {
+    const size = { markerWidth: 10, markerHeight: 10, markerUnits: "userSpaceOnUse" };
     const arrow = (id) =>
       makeSvg(
         "marker",
-        { id, viewBox: "0 0 10 10", refX: 9, refY: 5, markerWidth: 7, markerHeight: 7, orient: "auto-start-reverse" },
+        { id, viewBox: "0 0 10 10", refX: 9, refY: 5, orient: "auto-start-reverse", ...size },
         makeSvg("path", { d: "M0,0.5L10,5L0,9.5z", class: id }),
       );
     return makeSvg("defs", {}, arrow("arrow"), arrow("arrow-now"), arrow("arrow-back"));
@@ -239,7 +239,7 @@ class Picture {
       "data-id": box.id,
       role: "button",
       tabindex: -1,
-      "aria-label": ariaLabel(box),
+      "aria-label": ariaLabel(box, words),
     });
     if (kind === "fold") {
       group.append(makeSvg("rect", { class: "shadow", x: 4, y: 4, width, height, rx: 9 }));
@@ -254,7 +254,7 @@ class Picture {
     let row = copy ? 14 : part.isSign ? 21 : 19;
     const write = (text, style) => {
       if (!text) return;
-      group.append(makeSvg("text", { x: middle, y: row, "text-anchor": "middle", class: style }, text));
+      group.append(makeSvg("text", { x: middle, y: row, "text-anchor": "middle", class: style }, text), " ");
       row += ROW;
     };
     write(words.title, part.isSign ? "title sign" : "title");
