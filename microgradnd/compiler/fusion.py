@@ -146,6 +146,7 @@ class Op:
     dtype: Any = None
     fold: str = ""
     start: Any = None
+    summed: frozenset[int] = frozenset()
     why: str = ""
     left: list[int] = field(default_factory=list)
     path: list[tuple[Loop, int]] = field(default_factory=list)
@@ -164,7 +165,7 @@ class Op:
 
     def reduced(self, dim: int) -> bool:
         """Return whether it sums over a dimension."""
-        return self.kind == "fold" and self.out is not None and not any(dim in dict(a.terms) for a in self.out.axes)
+        return dim in self.summed
 
     def preference(self) -> list[int]:
         """Return the dimensions from the one best left to an outer loop to the best for the innermost."""
@@ -533,7 +534,7 @@ class Lowering:
             product = "{0} * {1}" if helper == "add_product" else text
             self.ops.append(Op("map", step, extents, product, operands, access, out.dtype))
         else:
-            self.ops.append(Op("fold", step, extents, text, operands, access, out.dtype, helper, start))
+            self.ops.append(Op("fold", step, extents, text, operands, access, out.dtype, helper, start, frozenset(reduced)))
 
     def product(self, step: Step, out: Value) -> str:
         """Translate a product of matrices or vectors."""
@@ -548,7 +549,7 @@ class Lowering:
         if size >= BLAS:
             return f"{size} multiplications are left to BLAS"
         batch = out.shape[: len(out.shape) - (len(a.shape) > 1) - (len(b.shape) > 1)]
-        rows, columns = (a.shape[-2],) * (len(a.shape) > 1), (b.shape[-1],) * (len(b.shape) > 1)
+        rows, columns = a.shape[-2:-1], b.shape[-1:] if len(b.shape) > 1 else ()
         n, row, column = len(batch), len(batch), len(batch) + len(rows)
         k = n + len(rows) + len(columns)
         leading = list(range(n))

@@ -308,6 +308,8 @@ class Part:
         if self.is_local(op):
             self.line(depth, f"{self.local(op)} = {'0.0' if self.is_long(op) else start}")
             return
+        if not op.out.base.size:
+            return
         outer = [dim for other, dim in op.path[: [other for other, _ in op.path].index(loop)]]
         axes = []
         for n, axis in enumerate(op.out.axes):
