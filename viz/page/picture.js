@@ -320,7 +320,7 @@ class Picture {
   }
 
   /** Show the whole picture, or its beginning where the whole would be too small to read. */
-  fit(least = 0.45) {
+  fit(least = 0.45, atOnce = false) {
     const { width, height } = this.size();
     const box = this.stage.getBBox();
     if (!box.width) return;
@@ -334,7 +334,7 @@ class Picture {
     };
     const x = along(width, box.x, box.width, first.x, this.direction === "LR");
     const y = along(height, box.y, box.height, first.y, this.direction === "TB");
-    this.moveTo(d3.zoomIdentity.translate(x, y).scale(scale));
+    this.moveTo(d3.zoomIdentity.translate(x, y).scale(scale), atOnce);
   }
 
   /** Let it run from top to bottom or from left to right, whichever shows more. */
@@ -349,11 +349,11 @@ class Picture {
       this.show(this.view);
       update();
     }
-    this.fit();
+    this.fit(0.45, true);
   }
 
-  moveTo(transform) {
-    if (this.still) this.canvas.call(this.zoom.transform, transform);
+  moveTo(transform, atOnce = false) {
+    if (this.still || atOnce) this.canvas.call(this.zoom.transform, transform);
     else this.canvas.transition().duration(220).call(this.zoom.transform, transform);
   }
 
