@@ -12,6 +12,7 @@ from microgradnd.viz.exchange import mermaid, to_json
 from microgradnd.viz.explore import explore
 from microgradnd.viz.plots import gradient_norms, plot_fit, plot_gradients, plot_history, plot_surface
 from microgradnd.viz.render import draw, path, save
+from microgradnd.viz.table import table
 
 __all__ = [
     "draw",
@@ -24,5 +25,6 @@ __all__ = [
     "plot_history",
     "plot_surface",
     "save",
+    "table",
     "to_json",
 ]

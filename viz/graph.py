@@ -144,6 +144,11 @@ class Scope:
         How many copies of it in a row it stands for: what it shows is the first.
     last : str
         The path of the last of these copies.
+    operations, parameters, memory : int
+        How many operations are in it, how many numbers that are trained and go into nothing else, and how many bytes
+        the operations' results take: of all its copies together, but of the first copy of those that it lies in.
+    grad : Values or None
+        The gradients of these parameters taken together.
     """
 
     id: str
@@ -153,6 +158,10 @@ class Scope:
     label: str
     repeat: int = 1
     last: str = ""
+    operations: int = 0
+    parameters: int = 0
+    memory: int = 0
+    grad: Values | None = None
 
 
 @dataclass(frozen=True)
@@ -169,8 +178,11 @@ class Graph:
         Outer ones before those within them. Folded ones are not among them: they are nodes of the same id.
     notes : list of str
         What a reader of the picture should know about it, in sentences: above all what was folded.
-    operations : int
-        How many there are, folded or not.
+    operations, parameters, memory : int
+        How many operations there are, how many numbers that are trained, and how many bytes the operations' results
+        take: of the whole, folded or not.
+    grad : Values or None
+        The gradients of all parameters taken together.
     """
 
     nodes: list[Node] = field(default_factory=list)
@@ -178,6 +190,9 @@ class Graph:
     scopes: dict[str, Scope] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     operations: int = 0
+    parameters: int = 0
+    memory: int = 0
+    grad: Values | None = None
 
 
 def graph(
@@ -322,6 +337,19 @@ class _Outside:
     leaf: Leaf | None
 
 
+@dataclass
+class _Total:
+    """What is in a scope."""
+
+    operations: int = 0
+    parameters: int = 0
+    memory: int = 0
+    grads: list[Any] = field(default_factory=list)
+
+    def grad(self) -> Values | None:
+        return together(self.grads)
+
+
 class _Builder:
     """Puts a graph together.
 
@@ -367,7 +395,7 @@ class _Builder:
         self.start = to._node
         if to._node not in self.record.index and to._node not in self.record.leaf_ids:
             raise _unconnected(to)
-        self.among = self.record.between(to._node)  # type: ignore[arg-type]  # None isn't in there
+        self.among = self.record.between(to._node)
 
     def locate(self) -> None:
         """Find out for each operation what stands for it, and in which copies it lies."""
@@ -433,6 +461,7 @@ class _Builder:
     def graph(self) -> Graph:
         """Return the graph."""
         record = self.record
+        self.add_up()
         lines = self.lines()
         outside = self.outside({target for _, target, _, _ in lines})
         grouped = self.grouped(outside)
@@ -458,7 +487,37 @@ class _Builder:
         last = self.stands_for[-1]
         nodes.append(self.result_node())
         edges.append(Edge(self.id_of(last), "result", 0, True))
-        return Graph(nodes, edges, self.scopes(), self.said(), len(record.operations))
+        whole = self.totals[self.root]
+        count = len(record.operations)
+        return Graph(nodes, edges, self.scopes(), self.said(), count, whole.parameters, whole.memory, whole.grad())
+
+    def add_up(self) -> None:
+        """Add up what is in each scope that is drawn, of a repeated one in all copies, and in the whole.
+
+        Of what lies within a repeated scope the first copy counts, for that is what is drawn.
+        """
+        self.totals = {part: _Total() for part in [self.root, *shown_parts(self.root)]}
+        chains: dict[Any, list[Part]] = {}
+        users: dict[Leaf, list[Part]] = {}
+        for i, node in enumerate(self.record.operations):
+            thing = next((part for part, number in self.copies.get(i, ()) if number), self.stands_for[i])
+            place = thing if isinstance(thing, Part) else self.home.get(thing, self.root)
+            if place not in chains:
+                chains[place] = place.ancestors()
+            memory = _memory(node)
+            for part in chains[place]:
+                self.totals[part].operations += 1
+                self.totals[part].memory += memory
+            for parent in node.parents:
+                if isinstance(parent, Leaf) and parent.requires_grad:
+                    known = users.setdefault(parent, chains[place])
+                    if known is not chains[place]:
+                        users[parent] = [a for a, b in zip(known, chains[place], strict=False) if a is b]
+        for leaf, parts in users.items():
+            grad = self.ends.get(leaf) if leaf.grad is None else leaf.grad
+            for part in parts:
+                self.totals[part].parameters += leaf.data.size
+                self.totals[part].grads.append(grad)
 
     def lines(self) -> dict[tuple[Any, Any, int, bool], int]:
         """Return what lies between what is drawn: source, target, position and whether it is carried."""
@@ -576,11 +635,16 @@ class _Builder:
 
     def scopes(self) -> dict[str, Scope]:
         """Return the scopes that are drawn as such."""
-        parts = [part for part in shown_parts(self.root) if not part.is_folded]
-        return {
-            part.id: Scope(part.id, _parent(part), part.kind, part.path, part.label, part.repeat, part.last)
-            for part in parts
-        }
+        found = {}
+        for part in shown_parts(self.root):
+            if not part.is_folded:
+                total = self.totals[part]
+                outer = part.parent.id if part.parent is not None else ""
+                counts = total.operations, total.parameters, total.memory, total.grad()
+                found[part.id] = Scope(
+                    part.id, outer, part.kind, part.path, part.label, part.repeat, part.last, *counts
+                )
+        return found
 
     def outside_node(self, thing: _Outside) -> Node:
         scopes = [self.scope_of(target) for target in thing.targets]
@@ -620,27 +684,25 @@ class _Builder:
 
     def fold_node(self, part: Part) -> Node:
         """Return the node for a whole scope: how much is in it, its parameters' gradients, and what isn't finite."""
-        operations = [self.record.operations[i] for i in part.operations()]
-        parameters = [thing for thing in self.inside.get(part, ()) if thing.kind == "parameter"]
-        grads = [self.ends.get(thing.leaf) if thing.leaf.grad is None else thing.leaf.grad for thing in parameters]
-        numbers = sum(thing.data.size for thing in parameters)
-        said = [f"{len(operations):,} operation{'s' if len(operations) > 1 else ''}"]
+        total = self.totals[part]
+        said = [f"{total.operations:,} operation{'s' if total.operations > 1 else ''}"]
         if part.kind == "stretch":
             said[0] += " between"
-        if numbers:
-            said.append(f"{numbers:,} parameter{'s' if numbers > 1 else ''}")
+        if total.parameters:
+            said.append(f"{total.parameters:,} parameter{'s' if total.parameters > 1 else ''}")
+        outs = (_array(self.record.operations[i].out) for i in part.operations())
         return Node(
             part.id,
             "fold",
             part.path if part.last == part.path else f"{part.path} … {part.last}",
             text=part.label + (f" ×{part.repeat:,}" if part.repeat > 1 else ""),
             detail=", ".join(said),
-            values=together([_array(node.out) for node in operations], only_bad=True),
-            grad=together(grads),
+            values=together(outs, only_bad=True),
+            grad=total.grad(),
             scope=self.scope_of(part),
-            memory=sum(map(_memory, operations)),
-            members=len(operations),
-            parameters=numbers,
+            memory=total.memory,
+            members=total.operations,
+            parameters=total.parameters,
         )
 
     def result_node(self) -> Node:
@@ -660,10 +722,6 @@ class _Builder:
             else [f"{count:,} operations, of which {drawn:,} {'is' if drawn == 1 else 'are'} drawn."]
         )
         return total + self.notes
-
-
-def _parent(part: Part) -> str:
-    return part.parent.id if part.parent is not None else ""
 
 
 def _memory(node: Operation) -> int:

@@ -134,21 +134,21 @@ class Part:
             yield part
             todo += [child for child in reversed(part.children) if isinstance(child, Part)]
 
+    def ancestors(self) -> list[Part]:
+        """Return the scopes that it lies in, from what holds the outermost ones to itself."""
+        found, part = [self], self.parent
+        while part is not None:
+            found.append(part)
+            part = part.parent
+        return found[::-1]
+
     def depth(self) -> int:
         """Return how many scopes it lies in; -1 for what holds the outermost ones."""
-        count, part = -1, self.parent
-        while part is not None:
-            count, part = count + 1, part.parent
-        return count
+        return len(self.ancestors()) - 2
 
     def chain(self) -> tuple[str, ...]:
         """Return the ids of the scopes from the outermost to this one."""
-        ids: list[str] = []
-        part: Part | None = self
-        while part is not None and part.parent is not None:
-            ids.append(part.id)
-            part = part.parent
-        return tuple(reversed(ids))
+        return tuple(part.id for part in self.ancestors()[1:])
 
 
 def tree(record: Record, among: Iterable[int] | None = None) -> Part:

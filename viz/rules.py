@@ -88,42 +88,43 @@ def _text(rule: Any, node: Operation) -> str:
         given = [*rule.args, *given]
         rule = rule.func
     found = _source_of(rule.__code__)
-    if isinstance(found, ast.Lambda) and not any(isinstance(part, ast.IfExp) for part in ast.walk(found.body)):
+    if isinstance(found, ast.Lambda) and not any(map(_is_open, ast.walk(found.body))):
         return ast.unparse(found.body)
     names = _bound(rule, [*given, *_stand_ins(node)], node.kwargs)
     body = [ast.Return(found.body)] if isinstance(found, ast.Lambda) else found.body
     return ast.unparse(_Reading(rule, names).returned(body))
 
 
+def _is_open(part: ast.AST) -> bool:
+    """Return whether what a part of an expression says depends on the call."""
+    return isinstance(part, ast.IfExp) or (isinstance(part, ast.keyword) and part.arg is None)
+
+
 def _source_of(code: Any) -> Any:
     """Return the syntax tree of the lambda or function that a code object was compiled from."""
-    wanted = (ast.Lambda,) if code.co_name == "<lambda>" else (ast.FunctionDef,)
-    places = [(line, column) for line, _, column, _ in code.co_positions() if line is not None and column is not None]
-    if code.co_name != "<lambda>":
-        first = code.co_firstlineno
-        found = [n for n in _nodes(code.co_filename) if isinstance(n, wanted) and n.name == code.co_name]
-        found = [n for n in found if min([n.lineno, *(d.lineno for d in n.decorator_list)]) == first]
-    else:
+    nodes = _parsed(code.co_filename, "".join(linecache.getlines(code.co_filename)))
+    found: list[Any]
+    if code.co_name == "<lambda>":
+        places = [(line, column) for line, _, column, _ in code.co_positions() if line and column is not None]
         place = max(places)  # the last instruction, that which returns, is in the body and in no argument's default
-        found = [
-            n
-            for n in _nodes(code.co_filename)
-            if isinstance(n, wanted)
-            and (n.body.lineno, n.body.col_offset) <= place <= (n.body.end_lineno, n.body.end_col_offset)
-        ]
-        found.sort(key=lambda n: (n.lineno, n.col_offset))  # the innermost is last
+        found = [node for node in nodes if isinstance(node, ast.Lambda) and _holds(node.body, place)]
+        found.sort(key=lambda node: (node.lineno, node.col_offset))  # the innermost is last
+    else:
+        found = [node for node in nodes if isinstance(node, ast.FunctionDef) and node.name == code.co_name]
+        first = code.co_firstlineno
+        found = [n for n in found if min([n.lineno, *(d.lineno for d in n.decorator_list)]) == first]
     if not found:
         raise UnknownError
     return found[-1]
 
 
+def _holds(body: Any, place: tuple[int, int]) -> bool:
+    return (body.lineno, body.col_offset) <= place <= (body.end_lineno, body.end_col_offset)
+
+
 @functools.lru_cache(maxsize=64)
 def _parsed(filename: str, source: str) -> list[Any]:
     return [n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Lambda | ast.FunctionDef)]
-
-
-def _nodes(filename: str) -> list[Any]:
-    return _parsed(filename, "".join(linecache.getlines(filename)))
 
 
 def _stand_ins(node: Operation) -> list[Any]:
@@ -135,7 +136,7 @@ def _stand_ins(node: Operation) -> list[Any]:
     if node.shape is None:
         raise UnknownError
     out = zeros(node.shape, node.dtype)
-    args = [None] * len(node.parents) if node.args is None else list(node.args)
+    args: list[Any] = [None] * len(node.parents) if node.args is None else list(node.args)
     for i, parent in enumerate(node.parents):
         if isinstance(args[i], np.ndarray):
             args[i] = zeros(args[i].shape, args[i].dtype)

@@ -1,0 +1,137 @@
+"""A computation as text, for a terminal.
+
+Owns: `table`.
+Must not own: the graph (`graph.py`), or how single numbers are written (`labels.py`).
+Read next: `graph.py`.
+"""
+
+from __future__ import annotations
+
+from microgradnd.tensor import Tensor
+from microgradnd.viz.graph import Graph, Node, graph
+from microgradnd.viz.labels import alarm_text, clean, scope_text, shape_text
+from microgradnd.viz.signs import number
+from microgradnd.viz.values import Values
+
+HEADINGS = ("operation", "shape", "memory", "‖grad‖")
+INDENT = "  "
+UNITS = ("B", "kB", "MB", "GB", "TB")
+Row = tuple[str, str, str, str]
+
+
+class Text(str):
+    """Text that a prompt shows as it is."""
+
+    __slots__ = ()
+    __repr__ = str.__str__
+
+
+def table(t: Tensor, *, depth: int | None = None, max_nodes: int | None = 200, backward: bool = True) -> str:
+    """Return the computation that made a tensor as a table: operations, shapes, memory and gradients, scope by scope.
+
+    Parameters
+    ----------
+    t : Tensor
+        Of any shape.
+    depth, max_nodes : int or None
+        What is folded, as for `draw`.
+    backward : bool
+        Whether to compute the gradients of the operations, where the tape still has the arrays for that; those of the
+        variables are `.grad` where it isn't None.
+
+    Returns
+    -------
+    str
+        A line for each variable, operation and scope, and one for the whole. Memory is that of the arrays, in steps of
+        1000 bytes; that of a scope is the sum over its operations, and its gradient is that of its parameters together.
+
+    Raises
+    ------
+    TypeError
+        If `t` isn't a Tensor.
+    ValueError
+        If `depth` or `max_nodes` is too small.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import microgradnd as mg
+    >>> from microgradnd import viz
+    >>> w = mg.tensor(np.ones((3, 2)), requires_grad=True, name="w")
+    >>> with mg.scope("model"):
+    ...     y = np.tanh(np.ones((4, 3)) @ w)
+    >>> viz.table(y.sum())
+    operation                          shape   memory   ‖grad‖
+    constant                           (4, 3)    96 B
+    model                                       128 B  0.09667
+      w                                (3, 2)    48 B  0.09667
+      @                                (4, 2)    64 B  0.02791
+      tanh                             (4, 2)    64 B    2.828
+    Σ                                             8 B        1
+    total: 3 operations, 6 parameters           136 B  0.09667
+    """
+    model = graph(t, max_nodes, depth, backward)
+    rows = [HEADINGS, *_rows(model)]
+    rows.append((_total(model), "", _bytes(model.memory), _norm(model.grad)))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
+    lines = []
+    for name, shape, memory, grad in rows:
+        cells = (name.ljust(widths[0]), shape.ljust(widths[1]), memory.rjust(widths[2]), grad.rjust(widths[3]))
+        lines.append("  ".join(cells).rstrip())
+    return Text("\n".join([*lines, *model.notes]))
+
+
+def _rows(model: Graph) -> list[Row]:
+    """Return a row for each node, below those of the scopes that it is in."""
+    inside: dict[tuple[str, ...], list[Node | tuple[str, ...]]] = {(): []}
+    for node in model.nodes:
+        if node.kind == "result":
+            continue
+        for depth in range(len(node.scope)):
+            scope = node.scope[: depth + 1]
+            if scope not in inside:
+                inside[scope] = []
+                inside[scope[:-1]].append(scope)
+        inside[node.scope].append(node)
+    rows: list[Row] = []
+    todo: list[Node | tuple[str, ...]] = list(reversed(inside[()]))
+    while todo:
+        thing = todo.pop()
+        if isinstance(thing, Node):
+            rows.append(_row(thing))
+            continue
+        scope, outer = model.scopes[thing[-1]], model.scopes[thing[-2]].path if len(thing) > 1 else ""
+        name = INDENT * (len(thing) - 1) + scope_text(scope, outer)
+        rows.append((name, "", _bytes(scope.memory), _norm(scope.grad)))
+        todo += reversed(inside[thing])
+    return rows
+
+
+def _row(node: Node) -> Row:
+    path = node.scope[-1].partition("#")[0] + "." if node.scope else "."
+    name = clean((node.name or "").removeprefix(path))
+    words = [name] if node.kind in ("parameter", "input") else [clean(node.text), clean(node.detail), name]
+    if node.kind == "fold":
+        words = [name if name != node.text else "", clean(node.text), clean(node.detail, 60)]
+    text = INDENT * len(node.scope) + (" ".join(filter(None, words)) or node.kind)
+    if alarm := alarm_text(node.values):
+        text += f"  ! {alarm}"
+    memory = _bytes(node.memory) if node.shape is not None or node.members else ""
+    return text, shape_text(node.shape, node.dtype), memory, _norm(node.grad)
+
+
+def _norm(grad: Values | None) -> str:
+    return "" if grad is None else alarm_text(grad) or number(grad.norm)
+
+
+def _bytes(count: int) -> str:
+    """Return a number of bytes in the largest unit of which there is one."""
+    value, unit = float(count), 0
+    while value >= 1000 and unit < len(UNITS) - 1:
+        value, unit = value / 1000, unit + 1
+    return f"{value:.3g} {UNITS[unit]}"
+
+
+def _total(model: Graph) -> str:
+    counts = ((model.operations, "operation"), (model.parameters, "parameter"))
+    return "total: " + ", ".join(f"{count:,} {word}{'' if count == 1 else 's'}" for count, word in counts)
