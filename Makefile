@@ -8,7 +8,7 @@ VENV ?= .venv
 RUN := $(VENV)/bin/python
 INSTALL := $(RUN) -m pip install -qq --disable-pip-version-check
 
-.PHONY: demo test test-thorough lint bench clean
+.PHONY: demo test test-thorough lint bench bench-peers clean
 
 demo: $(VENV)/examples.installed
 	$(RUN) examples/two_layer.py
@@ -25,6 +25,9 @@ lint: $(VENV)/dev.installed
 	$(RUN) -m mypy
 
 bench: $(VENV)/test.installed
+	$(RUN) benchmarks/run.py
+
+bench-peers: $(VENV)/peers.installed
 	$(RUN) benchmarks/run.py
 
 clean:

@@ -16,7 +16,6 @@ from __future__ import annotations
 import gc
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -34,7 +33,6 @@ LENGTHS = (1_000, 10_000, 100_000, 1_000_000)
 DEEPEST = 100_000  # Python's recursion limit where a library recurses
 LONGEST = 90  # seconds of one measurement, after which it counts as failed
 QUICK = 10  # seconds of a chain that is measured again with the garbage collector off
-PAGE = 4096
 
 
 def chain(x: Any, operations: int) -> Any:
@@ -134,14 +132,10 @@ def candidate(library: str) -> Candidate:
     return Candidate(step)
 
 
-def resident() -> int:
-    """Return the bytes of memory that this process has now (Linux)."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * PAGE
-
-
-def peak() -> int:
-    """Return the most bytes of memory that this process has had."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def resident(which: str = "VmRSS") -> int:
+    """Return the bytes of memory that this process has now; "VmHWM": has had at most (Linux)."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(which))
 
 
 def measure(library: str, operations: int) -> dict[str, float]:
@@ -166,7 +160,7 @@ def measure(library: str, operations: int) -> dict[str, float]:
     gc.collect()
     before = resident()
     seconds, held, got = run(operations)
-    result = {"bytes at the peak": (peak() - before) / operations}
+    result = {"bytes at the peak": (resident("VmHWM") - before) / operations}
     if held:
         result["bytes recorded"] = (held - before) / operations
     repeats = min(20, 100_000 // operations)  # the first, if it is the only one, includes getting memory
@@ -182,8 +176,10 @@ def measure(library: str, operations: int) -> dict[str, float]:
 
 
 def depths(libraries: list[str]) -> dict[str, dict[str, Any]]:
-    """Return what `measure` finds for each library and length, or how it failed."""
+    """Return what `measure` finds for each library and length, or how it failed; nothing without Linux's /proc."""
     found: dict[str, dict[str, Any]] = {}
+    if not Path("/proc/self/status").exists():
+        return found
     for library in libraries:
         found[library] = {}
         for operations in LENGTHS:

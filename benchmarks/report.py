@@ -48,6 +48,7 @@ NAMES = {
 }
 SHOWN_LINES = 6
 MIB = 2**20
+LONGEST = 10  # the ratio at which a bar ends
 
 
 def number(value: float) -> str:
@@ -73,7 +74,7 @@ def joined(files: list[dict[str, Any]], section: str) -> dict[str, dict[str, Any
 
 def setting(file: dict[str, Any]) -> tuple[int, str]:
     """Return what tables can't be joined across."""
-    return file["environment"]["threads"], file["environment"]["OPENBLAS_CORETYPE"]
+    return file["environment"]["threads"], file["environment"]["kernels"]
 
 
 def ratios(files: list[dict[str, Any]]) -> str:
@@ -177,6 +178,18 @@ def profiles(files: list[dict[str, Any]]) -> str:
     return "```\n" + "\n".join(parts) + "\n```" if parts else "Not measured."
 
 
+def spellings(files: list[dict[str, Any]]) -> str:
+    """Return the times of NumPy's spellings of the same thing."""
+    found = next((file["spellings"] for file in files if "spellings" in file), None)
+    if found is None:
+        return "Not measured."
+    rows = []
+    for group in found["groups"]:
+        rows.append([f"*{group['title']}*", *[""] * len(found["shapes"])])
+        rows += [[f"`{spelling}`", *map(number, ratios)] for spelling, ratios in group["rows"]]
+    return table(["", *found["shapes"]], rows)
+
+
 def settings(files: list[dict[str, Any]]) -> str:
     """Return the tables of other numbers of threads and of other BLAS kernels."""
     parts = []
@@ -186,7 +199,7 @@ def settings(files: list[dict[str, Any]]) -> str:
             continue
         threads, kernels = other
         what = [f"{threads} threads on as many cores"] if threads != main[0] else []
-        what += [f"`OPENBLAS_CORETYPE={kernels}`"] if kernels != main[1] else []
+        what += [f"OpenBLAS's kernels for {kernels}"] if kernels != main[1] else []
         parts.append(f"With {' and '.join(what)}:\n\n" + ratios([f for f in files if setting(f) == other]))
     return "\n\n".join(parts) or "Not measured."
 
@@ -197,7 +210,7 @@ def versions(files: list[dict[str, Any]]) -> str:
     for file in files:
         found = file["environment"]
         libraries = [f"{name} {v}" for name, v in found.items() if name in LIBRARIES and v]
-        kernels = f", OPENBLAS_CORETYPE={found['OPENBLAS_CORETYPE']}" if found["OPENBLAS_CORETYPE"] else ""
+        kernels = f", OpenBLAS's kernels: {found['kernels']}" if found["kernels"] else ""
         lines.append(
             f"- {found['system']} on {found['processor'] or found['machine']}, threads: {found['threads']}{kernels}; "
             f"Python {found['python']}, {', '.join(libraries)}; {file['rounds']} rounds"
@@ -215,6 +228,7 @@ TABLES = {
     "collector": collector,
     "memory": memory,
     "profiles": profiles,
+    "spellings": spellings,
     "settings": settings,
     "versions": versions,
 }
@@ -237,16 +251,19 @@ def plot(files: list[dict[str, Any]], path: Path) -> None:
     figure, panels = pyplot.subplots(lines, columns, figsize=size, layout="constrained")
     for panel in panels.flat[len(results) :]:
         panel.axis("off")
+    every = [row["ratio"] for rows in results.values() for row in rows.values()]
+    span = min(every), min(max(every), LONGEST)
     colours = {**dict.fromkeys(OURS, "#c2410c"), "numpy out=": "#1f2937"}
     for panel, (name, rows) in zip(panels.flat, results.items(), strict=False):
         programs = sorted((p for p in rows if p != "numpy"), key=lambda p: -rows[p]["ratio"])
         for i, program in enumerate(programs):
             ratio, colour = rows[program]["ratio"], colours.get(program, "#94a3b8")
-            panel.barh(i, ratio - 1, left=1, height=0.7, color=colour)
+            end = min(ratio, span[1])
+            panel.barh(i, end - 1, left=1, height=0.7, color=colour)
             left = ratio < 1
             panel.annotate(
                 number(ratio),
-                (ratio, i),
+                (end, i),
                 (-3 if left else 3, 0),
                 textcoords="offset points",
                 ha="right" if left else "left",
@@ -254,9 +271,7 @@ def plot(files: list[dict[str, Any]], path: Path) -> None:
                 size=8,
             )
         panel.set_xscale("log")
-        panel.set_xlim(
-            min(0.3, *(r["ratio"] for r in rows.values())) / 1.9, 1.9 * max(r["ratio"] for r in rows.values())
-        )
+        panel.set_xlim(span[0] / 2.6, span[1] * 2)  # room for the figures on both sides
         panel.axvline(1, color="#1f2937", linewidth=0.8)
         panel.set_yticks(range(len(programs)), [plain(p) for p in programs])
         for label, program in zip(panel.get_yticklabels(), programs, strict=True):
@@ -266,9 +281,10 @@ def plot(files: list[dict[str, Any]], path: Path) -> None:
         panel.minorticks_off()
         panel.spines[["top", "right", "left", "bottom"]].set_visible(False)
         panel.set_title(name, loc="left", weight="bold", size=10)
-    figure.suptitle(
-        "time of a step, as a ratio to NumPy written by hand (log scale; left of the line is faster)", size=10
+    title = (
+        "time of a step, as a ratio to NumPy written by hand (left of the line is faster; log scale, bars end at 10)"
     )
+    figure.suptitle(title, size=10)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None, dpi=130)
 

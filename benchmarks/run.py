@@ -4,7 +4,7 @@ Owns: the method (one process, one thread, interleaved rounds, medians), checkin
 Must not own: the programs (`by_hand.py`, `ours.py`, `peers.py`, `chains.py`), tables and plots (`report.py`).
 Read next: `workloads.py`.
 
-    python benchmarks/run.py [W1 W2 ...] [--only eager torch ...] [--rounds 15] [--threads 1] [--json FILE]
+    python benchmarks/run.py [W1 W2 ...] [--only eager torch ...] [--rounds 11] [--threads 1] [--json FILE]
 
 Every program's numbers are compared with those of NumPy by hand, step by step, before its time counts. Within a round
 the programs take turns, in an order that changes, so that a busy machine slows all of them; the ratio is taken within
@@ -20,22 +20,22 @@ def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", help="workloads, by default all")
     parser.add_argument("--only", nargs="+", help="programs beside NumPy by hand, by default all that can run")
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--threads", type=int, default=1, help="threads and cores that are used")
+    parser.add_argument("--kernels", default="", help="OpenBLAS's kernels, such as Haswell; by default its own choice")
     parser.add_argument("--json", default="out/benchmarks.json", help="where the results go")
     return parser.parse_args()
 
 
 if __name__ == "__main__":
     OPTIONS = options()
-    pin(OPTIONS.threads)
+    pin(OPTIONS.threads, OPTIONS.kernels)
 
 import gc
 import importlib.metadata
 import importlib.util
 import inspect
 import json
-import os
 import platform
 import random
 import statistics
@@ -53,6 +53,7 @@ import chains
 import lines
 import ours
 import peers
+import spellings
 from workloads import WORKLOADS, Candidate
 
 CHECKED_STEPS = 3
@@ -214,13 +215,13 @@ def memory() -> dict[str, Any]:
     return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
-def environment(threads: int) -> dict[str, Any]:
+def environment(options: argparse.Namespace) -> dict[str, Any]:
     """Return what the ratios depend on."""
     found = {"python": platform.python_version(), "system": platform.system(), "machine": platform.machine()}
     found |= {
-        "threads": threads,
+        "threads": options.threads,
         "processor": processor(),
-        "OPENBLAS_CORETYPE": os.environ.get("OPENBLAS_CORETYPE", ""),
+        "kernels": options.kernels,
     }
     for library in LIBRARIES:
         try:
@@ -249,8 +250,8 @@ def show(name: str, report: dict[str, dict[str, float]], failed: dict[str, str])
 
 
 def main(options: argparse.Namespace) -> int:
-    names = options.names or [*WORKLOADS, "W6", "W7", "memory", "lines"]
-    found = environment(options.threads)
+    names = options.names or [*WORKLOADS, "W6", "W7", "memory", "lines", "spellings"]
+    found = environment(options)
     missing = sorted({module for module, _ in PROGRAMS.values() if not installed(module)})
     if missing:
         print(f"not installed, and so left out: {', '.join(missing)}")
@@ -263,6 +264,8 @@ def main(options: argparse.Namespace) -> int:
                 print(f"W4 memory {program:12} {row['steady'] / 2**20:6.1f} MiB, peak {row['peak'] / 2**20:6.1f} MiB")
         elif name == "lines":
             out["lines"] = {name: lines.profile(name) for name in WORKLOADS}
+        elif name == "spellings":
+            out["spellings"] = spellings.measure()
         elif name == "W7":
             programs = [p for p, module in CHAINS.items() if wanted(p, module, options.only)]
             out["titles"]["W7"] = TITLES["W7"]

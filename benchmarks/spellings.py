@@ -106,24 +106,21 @@ def compare(spellings: tuple[str, ...], names: dict[str, Any]) -> list[float]:
     return [statistics.median(column) for column in zip(*rounds, strict=True)]
 
 
-def measure() -> list[dict[str, Any]]:
-    """Return each group's spellings with their ratios, one for each shape."""
+def measure() -> dict[str, Any]:
+    """Return the shapes, and each group's spellings with their ratios, one for each shape."""
     found = []
     for title, spellings in GROUPS.items():
         columns = [compare(spellings, arrays(*shape)) for shape in SHAPES]
         rows = [[column[i] for column in columns] for i in range(len(spellings))]
         found.append({"title": title, "rows": list(zip(spellings, rows, strict=True))})
-    return found
-
-
-def heads() -> list[str]:
-    """Return the shapes as text."""
-    return [f"{rows} × {columns} {np.dtype(dtype).name}" for (rows, columns), dtype in SHAPES]
+    shapes = [f"{rows} × {columns} {np.dtype(dtype).name}" for (rows, columns), dtype in SHAPES]
+    return {"shapes": shapes, "groups": found}
 
 
 def main() -> None:
-    print(f"{'':114} {'  '.join(heads())}")
-    for group in measure():
+    found = measure()
+    print(f"{'':114} {'  '.join(found['shapes'])}")
+    for group in found["groups"]:
         print(group["title"])
         for spelling, row in group["rows"]:
             print(f"    {spelling:112} {'  '.join(f'{r:14.2f}' for r in row)}")
