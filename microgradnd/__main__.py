@@ -96,14 +96,16 @@ def write(program: str, output: Path | None, backward: bool, options: dict[str, 
     from microgradnd import viz
     from microgradnd.viz.render import format_of
 
+    if output is None and (wrong := {"view", "rankdir"} & set(options)):
+        raise Refused(f"--{min(wrong)} is for pictures: say where to, with -o graph.svg")
     try:
         if output is not None:
             format_of(output)  # a typing error is better found before the program runs
         t = result(program)
         if backward:
-            t.backward()
+            t.backward(retain_graph=True)
         if output is None:
-            print(viz.table(t))
+            print(viz.table(t, **options))
             return
         print(f"wrote {viz.save(t, output, **options)}")
     except (ImportError, OSError, RuntimeError, TypeError, ValueError) as error:

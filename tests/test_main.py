@@ -95,7 +95,12 @@ def test_a_table_without_an_output(run: Run) -> None:
     status, out, _ = run("train.py:late")
     assert status == 0
     assert "wrote" not in out
-    assert len(out.splitlines()) > 3
+    assert len(out.splitlines()) == 5
+    lines = run("train.py:late", "--backward")[1].splitlines()
+    assert [line.split()[-1] for line in lines[1:]] == ["4.472", "1.414", "1", "4.472"]
+    status, out, err = run("train.py:late", "--view", "backward")
+    assert (status, out) == (1, "")
+    assert err == "python -m microgradnd draw: --view is for pictures: say where to, with -o graph.svg\n"
 
 
 def test_backward_and_the_options_of_draw(run: Run) -> None:
