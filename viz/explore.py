@@ -28,7 +28,7 @@ from microgradnd.tape import Operation
 from microgradnd.tensor import Tensor
 from microgradnd.viz import signs
 from microgradnd.viz.dot import clean
-from microgradnd.viz.graph import Graph, Node, arrays, graph
+from microgradnd.viz.graph import Edge, Graph, Node, Scope, arrays, graph
 from microgradnd.viz.record import Record
 from microgradnd.viz.values import Values
 
@@ -47,7 +47,6 @@ WRITTEN_OUT = {text for text in signs.ALONE.values() if "x" in text}  # as x² a
 SUPERSCRIPTS = set("⁰¹²³⁴⁵⁶⁷⁸⁹⁻ʸⁿˣ")
 USUAL: dict[str, Any] = {  # what goes without saying; page/graph.js has the same list
     "kind": "operation",
-    "line": None,
     "name": "",
     "text": "",
     "detail": "",
@@ -75,6 +74,7 @@ USUAL: dict[str, Any] = {  # what goes without saying; page/graph.js has the sam
     "inf": 0,
     "zeros": 0,
 }
+TOLD = {*USUAL, "id", "source", "target", "parent", "path", "label", "repeat", "operations"}
 
 Json = Any
 
@@ -166,9 +166,9 @@ def document(t: Tensor, title: str | None = None, max_nodes: int = 30_000) -> di
     Returns
     -------
     dict
-        `title`; `notes`, sentences for the reader; `operations`, how many there are; `freed`, whether `backward()` has
-        let go of arrays; `nodes`, `edges` and `scopes` with the attributes of `Node`, `Edge` and `Scope`, but for those
-        that are `USUAL`, where
+        `title`; `freed`, whether `backward()` has let go of arrays; `notes`, `operations`, `parameters`, `memory`,
+        `nodes`, `edges` and `scopes` with the attributes of `Graph`, `Node`, `Edge` and `Scope`, but for those that are
+        `USUAL`, where
 
         - a node has a `formula` (how the call is written), the `place` and the `code` of the user's line;
         - an edge has the `letter` that stands for its value in the formula and in the rule; its `grad` is left out
@@ -207,22 +207,28 @@ def document(t: Tensor, title: str | None = None, max_nodes: int = 30_000) -> di
     for edge, letter in zip(model.edges, letters, strict=True):
         operands[edge.target].append(letter)
         grad = shown(edge.grad) if gradients[edge.source] > 1 else None
-        edges.append(_unusual(vars(edge) | {"grad": grad, "letter": letter}))
+        edges.append(_told(edge, grad=grad, letter=letter))
     nodes = []
     for node in model.nodes:
         array, grad = of.get(node.id, (None, None))
-        told = {key: _finite(value, digits) for key, value in vars(node).items()}
-        told |= {"values": shown(node.values, array), "grad": shown(node.grad, grad)}
-        told |= {key: clean(told[key] or "", LONGEST) for key in ("name", "text", "detail")}
-        told |= {"formula": formula(node, operands[node.id])} | _place(node)
-        told |= {"line": None, "members": node.members if node.kind == "fold" else 0}
-        nodes.append(_unusual(told))
-    scopes = {id: _unusual(vars(scope) | {"label": clean(scope.label, LONGEST)}) for id, scope in model.scopes.items()}
+        words = {key: clean(getattr(node, key) or "", LONGEST) for key in ("name", "text", "detail")}
+        seen = {"values": shown(node.values, array), "grad": shown(node.grad, grad)}
+        known = {"formula": formula(node, operands[node.id]), "last_norm": _finite(node.last_norm, digits)}
+        members = node.members if node.kind == "fold" else 0
+        nodes.append(_told(node, **words, **seen, **known, **_place(node), members=members))
+    scopes = {
+        scope.id: _told(
+            scope, label=clean(scope.label, LONGEST), path=clean(scope.path, LONGEST), grad=shown(scope.grad)
+        )
+        for scope in model.scopes.values()
+    }
     name = title or t.name or "computation"
     return {
         "title": clean(name, LONGEST),
         "notes": list(model.notes),
         "operations": model.operations,
+        "parameters": model.parameters,
+        "memory": model.memory,
         "freed": any(
             node.kind == "operation" and node.shape is not None and node.values is None for node in model.nodes
         ),
@@ -232,8 +238,12 @@ def document(t: Tensor, title: str | None = None, max_nodes: int = 30_000) -> di
     }
 
 
+def _told(thing: Node | Edge | Scope, **others: Json) -> dict[str, Json]:
+    """Return the attributes of a part of the graph, some of them otherwise, without what goes without saying."""
+    return _unusual({key: value for key, value in vars(thing).items() if key in TOLD} | others)
+
+
 def _unusual(told: dict[str, Json]) -> dict[str, Json]:
-    """Leave out what is as usual: of a large graph, that is most of it."""
     return {key: value for key, value in told.items() if key not in USUAL or value != USUAL[key]}
 
 

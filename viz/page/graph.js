@@ -54,7 +54,7 @@ function treeOf(data) {
     for (const id of node.scope) {
       let scope = scopes.get(id);
       if (!scope) {
-        scope = { ...data.scopes[id], id, children: [], parent, isScope: true };
+        scope = { ...filled(data.scopes[id]), children: [], parent, isScope: true };
         scopes.set(id, scope);
         parent.children.push(scope);
       }
@@ -102,6 +102,10 @@ function measure(scope) {
         if (child.totals.signature) signs.push(child.totals.signature);
       }
       item.totals.signature = `(${signs.join(" ").slice(0, 2000)})`;
+      if (item.operations) {
+        // of a scope that stands for several copies, the page is told one, and counts for all
+        Object.assign(item.totals, { operations: item.operations, trained: item.parameters, bytes: item.memory });
+      }
     }
   }
 }

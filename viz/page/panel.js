@@ -243,8 +243,7 @@ class Panel {
 
   overview() {
     const nodes = [...this.tree.nodes.values()];
-    const { trained, bytes } = this.tree.root.totals;
-    const { operations } = this.data;
+    const { operations, parameters: trained, memory: bytes } = this.data;
     const bad = nodes.filter(isAlarming);
     const first = bad.find((node) => alarmText(node.values));
     const result = nodes.find((node) => node.kind === "result");
