@@ -21,8 +21,34 @@ FIGURES = {
     "single_layer_nn": ["single_layer_nn_fit.png", "single_layer_nn_loss.png"],
     "sine_linear": ["sine_linear_fit.png", "sine_linear_loss.png"],
     "sine_adam": ["sine_adam_fit.png", "sine_adam_loss.png"],
+    "gallery": [
+        "gallery/backward.svg",
+        "gallery/both.svg",
+        "gallery/explore.html",
+        "gallery/fit.png",
+        "gallery/forward.svg",
+        "gallery/gone_wrong.svg",
+        "gallery/gradients.png",
+        "gallery/graph.dot",
+        "gallery/graph.json",
+        "gallery/graph.mmd",
+        "gallery/history.png",
+        "gallery/index.html",
+        "gallery/path.svg",
+        "gallery/recurrent.svg",
+        "gallery/surface.png",
+        "gallery/table.txt",
+        "gallery/too_fast.png",
+        "gallery/trained.pdf",
+        "gallery/trained.png",
+        "gallery/transformer.html",
+        "gallery/transformer.svg",
+        "gallery/transformer_depth.svg",
+        "gallery/two_weights.png",
+        "gallery/vanishing.png",
+    ],
 }
-SIGNATURES = {".png": b"\x89PNG\r\n", ".svg": b"<?xml"}
+SIGNATURES = {".png": b"\x89PNG\r\n", ".svg": b"<?xml", ".pdf": b"%PDF", ".html": b"<!", ".json": b"{"}
 
 NUMBER = r"(-?\d+\.?\d*(?:e[-+]\d+)?)"
 
@@ -48,11 +74,12 @@ def printed(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReq
     """Run the example that a test asks for, check its figures, and return what it prints."""
     folder = tmp_path_factory.mktemp(request.param)
     text = run(request.param, folder)
-    assert sorted(path.name for path in (folder / "out").iterdir()) == FIGURES[request.param]
+    out = folder / "out"
+    assert sorted(path.relative_to(out).as_posix() for path in out.rglob("*.*")) == FIGURES[request.param]
     for name in FIGURES[request.param]:
-        path = folder / "out" / name
-        assert path.read_bytes().startswith(SIGNATURES[path.suffix])
-        assert path.stat().st_size > 5000
+        path = out / name
+        assert path.read_bytes().startswith(SIGNATURES.get(path.suffix, b""))
+        assert path.stat().st_size > (5000 if path.suffix in SIGNATURES else 50)
         assert f"wrote {Path('out') / name}\n" in text
     return text
 
@@ -140,3 +167,13 @@ def test_the_network_follows_the_sine_with_every_seed(printed: str) -> None:
     lines = [line for _, _, line in table]
     assert min(lines) > 5
     assert 7 < sum(lines) / len(lines) < 9
+
+
+@of("gallery")
+def test_the_gallery_shows_every_picture(printed: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    (index,) = {path.resolve() for path in tmp_path_factory.getbasetemp().glob("gallery*/out/gallery/index.html")}
+    page = index.read_text(encoding="utf-8")
+    shown = re.findall(r'<figcaption><a href="(.*?)">', page)
+    assert sorted(f"gallery/{name}" for name in [*shown, "index.html"]) == FIGURES["gallery"]
+    assert len(re.findall(r"<(?:img|pre|iframe) ", page)) == len(shown)
+    assert printed.count("wrote") == len(shown) + 1

@@ -1,0 +1,274 @@
+"""Every kind of picture that the library draws, in `out/gallery/`, with a page to leaf through: `index.html`.
+
+There are pictures of computations: of the network of `two_layer.py` forwards and backwards, of transformers and of a
+recurrent network with 20,000 operations, which fold until they can be read, and of a network in which something goes
+wrong. And there are pictures of training: losses, fits, the surface of a loss, the norms of gradients.
+"""
+
+import html
+
+import numpy as np
+from matplotlib.figure import Figure
+
+import microgradnd as mg
+import sine_adam
+import sine_linear
+import single_layer
+import two_layer
+import two_layer_by_hand
+from microgradnd import nn, optim, viz
+from microgradnd.nn import functional as F
+from showing import OUT
+
+GALLERY = OUT / "gallery"
+
+PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>microgradnd: every kind of picture</title>
+<style>
+  :root {{ color-scheme: light dark; }}
+  body {{ font: 1rem/1.5 system-ui, sans-serif; max-width: 90rem; margin: auto; padding: 1rem; }}
+  main {{ display: grid; gap: 2rem; grid-template-columns: repeat(auto-fill, minmax(min(26rem, 100%), 1fr)); }}
+  h2 {{ grid-column: 1 / -1; margin: 1rem 0 0; }}
+  figure {{ margin: 0; }}
+  img, pre, iframe {{ display: block; box-sizing: border-box; width: 100%; height: 24rem; border: 1px solid #8888; }}
+  img {{ object-fit: contain; background: white; }}
+  pre {{ margin: 0; padding: 0.5rem; overflow: auto; font-size: 0.75rem; line-height: 1.3; }}
+  code {{ overflow-wrap: anywhere; }}
+</style>
+<h1>Every kind of picture</h1>
+<p>Each is made by the line of code below it, which leads to it whole.</p>
+<main>
+{figures}
+</main>
+</html>
+"""
+
+
+class Gallery:
+    """Writes pictures to a folder, and at the end a page that shows them."""
+
+    def __init__(self):
+        GALLERY.mkdir(parents=True, exist_ok=True)
+        self.figures = []
+
+    def heading(self, text):
+        """Begin a new part of the page."""
+        self.figures.append(f"<h2>{html.escape(text)}</h2>")
+
+    def add(self, name, code, caption, picture, **options):
+        """Write a picture in the format that the name ends in: of a Tensor or a drawing of one, a figure, or a text."""
+        path = GALLERY / name
+        if isinstance(picture, str):
+            path.write_text(picture, encoding="utf-8")
+        elif isinstance(picture, Figure):
+            picture.savefig(path)
+        else:
+            viz.save(picture, path, **options)
+        if path.suffix in (".svg", ".png"):
+            face = f'<a href="{name}"><img src="{name}" alt="{html.escape(caption)}" loading="lazy"></a>'
+        elif path.suffix in (".html", ".pdf"):
+            face = f'<iframe src="{name}" title="{html.escape(caption)}" loading="lazy"></iframe>'
+        else:
+            face = f"<pre tabindex=0>{html.escape(path.read_text(encoding='utf-8'))}</pre>"
+        self.figures.append(
+            f'<figure>{face}<figcaption><a href="{name}"><code>{html.escape(code)}</code></a><br>'
+            f"{html.escape(caption)}</figcaption></figure>"
+        )
+        print(f"wrote {path}")
+
+    def close(self):
+        """Write the page."""
+        path = GALLERY / "index.html"
+        path.write_text(PAGE.format(figures="\n".join(self.figures)), encoding="utf-8")
+        print(f"wrote {path}")
+
+
+# Computations
+
+
+def seed_network(rng):
+    """Return the loss of the network of `two_layer.py`, and its first weights."""
+    x, y = two_layer_by_hand.make_data(rng)
+    start = two_layer_by_hand.make_weights(rng)
+    names = ("w1", "b1", "w2", "b2")
+    parameters = [mg.tensor(p, requires_grad=True, name=name) for p, name in zip(start, names, strict=True)]
+    loss = two_layer.compute_loss(mg.tensor(x, name="x"), mg.tensor(y, name="y"), *parameters)
+    loss.name = "loss"
+    return loss, parameters[0]
+
+
+class Block(nn.Module):
+    """A block of a transformer: each position looks at the others, then a small network sees each by itself."""
+
+    def __init__(self, d, rng):
+        self.qkv = nn.Linear(d, 3 * d, rng=rng)
+        self.out = nn.Linear(d, d, rng=rng)
+        self.mlp = nn.Sequential(nn.Linear(d, 4 * d, rng=rng), nn.ReLU(), nn.Linear(4 * d, d, rng=rng))
+
+    def forward(self, x):
+        with mg.scope("attention"):
+            query, key, value = np.split(self.qkv(x), 3, axis=-1)
+            weights = F.softmax(query @ np.swapaxes(key, -1, -2) / np.sqrt(x.shape[-1]))
+            x = x + self.out(weights @ value)
+        return x + self.mlp(x)
+
+
+def transformer(rng, blocks=6, d=8):
+    """Return the loss of a stack of blocks, for a batch of 2 sequences of 5 positions."""
+    model = nn.Sequential(*(Block(d, rng) for _ in range(blocks)), nn.Linear(d, 3, rng=rng))
+    x, labels = rng.normal(size=(2, 5, d)), rng.integers(3, size=(2, 5))
+    return F.cross_entropy(model(mg.tensor(x, name="x")).reshape(-1, 3), labels.reshape(-1))
+
+
+def recurrent(rng, steps=4_000, d=8):
+    """Return the loss of a recurrent network after so many steps, of 5 operations each."""
+    w, u, b = (
+        mg.tensor(rng.normal(size=shape) / 4, requires_grad=True, name=name)
+        for name, shape in (("w", (d, d)), ("u", (2, d)), ("b", (d,)))
+    )
+    h, x = mg.tensor(np.zeros(d), name="h"), rng.normal(size=(steps, 2))
+    for t in range(steps):
+        h = np.tanh(h @ w + x[t] @ u + b)
+    return (h**2).sum()
+
+
+def gone_wrong():
+    """Return a loss that is NaN: the logarithm of what ReLU has turned to 0, times 0."""
+    w = mg.tensor([[0.5, -2.0, 1.0], [1.0, -1.0, 0.2]], requires_grad=True, name="w")
+    with np.errstate(all="ignore"):
+        scores = F.relu(mg.tensor([[1.0, 2.0], [0.5, 1.0]], name="x") @ w)
+        loss = -np.sum(scores * np.log(scores))
+        loss.name = "entropy"
+        loss.backward()
+    return loss
+
+
+def draw_computations(gallery, rng):
+    """Add the pictures of computations."""
+    add = gallery.add
+    gallery.heading("A network with a hidden layer")
+    loss, w1 = seed_network(rng)
+    add("forward.svg", "viz.draw(loss)", "The computation of the loss.", loss)
+    add("both.svg", 'viz.draw(loss, "both")', "Forwards and backwards in one picture.", loss, view="both")
+    add("path.svg", 'viz.path(loss, w1, "backward")', "The way back to one weight.", viz.path(loss, w1, "backward"))
+    add("graph.mmd", "viz.mermaid(loss)", "In Mermaid, which a README shows as a picture.", loss)
+    add("graph.dot", 'viz.save(loss, "graph.dot")', "In the language of Graphviz.", loss)
+    add("graph.json", "viz.to_json(loss, indent=1)", "For other programs.", loss, indent=1)
+    add("explore.html", 'viz.explore(loss, "explore.html")', "A page to walk through it, step by step.", loss)
+    loss.backward(retain_graph=True)
+    add("backward.svg", 'viz.draw(loss, "backward")', "What backward() does, rule by rule.", loss, view="backward")
+    add("trained.png", 'viz.draw(loss, rankdir="LR")', "After backward(), from left to right.", loss, rankdir="LR")
+    add("trained.pdf", 'viz.save(loss, "trained.pdf")', "On paper.", loss)
+    add("table.txt", "viz.table(loss)", "For a terminal.", str(viz.table(loss)))
+
+    gallery.heading("Networks that are too large to draw whole")
+    loss = transformer(rng)
+    add("transformer.svg", "viz.draw(loss)", "Six blocks that are alike are drawn once.", loss)
+    add("transformer_depth.svg", "viz.draw(loss, depth=3)", "The same, deeper parts folded.", loss, depth=3)
+    add("transformer.html", 'viz.explore(loss, "transformer.html")', "Fold and unfold it as you like.", loss)
+    loss = recurrent(rng)
+    add("recurrent.svg", "viz.draw(loss)", "A recurrent network of 20,002 operations.", loss)
+
+    gallery.heading("A network in which something goes wrong")
+    loss = gone_wrong()
+    add("gone_wrong.svg", "viz.draw(loss)", "What isn't finite is red.", loss)
+
+
+# Training
+
+
+def train(rng, epochs=100):
+    """Return the network and the data of `sine_adam.py`, and losses, norms of gradients and states on the way."""
+    x, y = sine_linear.make_data(rng)
+    model = nn.Sequential(nn.Linear(1, 64, rng=rng), nn.ReLU(), nn.Linear(64, 1, rng=rng))
+    optimizer = optim.Adam(model.parameters(), lr=sine_adam.LEARNING_RATE)
+    losses, norms, states = [], [], [model.state_dict()]
+    for _ in range(epochs):
+        loss = F.mse_loss(model(x[:, None]), y[:, None])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+        norms.append(viz.gradient_norms(model))
+        states.append(model.state_dict())
+    return model, x[:, None], y[:, None], losses, norms, states
+
+
+def descend(loss, start, learning_rate, steps=60):
+    """Return the weights before gradient descent and after each step, and the losses before each step."""
+    path, losses = [start], []
+    with np.errstate(all="ignore"):
+        for _ in range(steps):
+            value, gradient = mg.value_and_grad(loss)(path[-1])
+            losses.append(value)
+            path.append(path[-1] - learning_rate * gradient)
+    return path, losses
+
+
+def vanishing_norms(rng, steps=60, layers=8):
+    """Return the norms of the gradients in a network so deep that its first layers hardly learn."""
+    hidden = (part for _ in range(layers) for part in (nn.Linear(16, 16, rng=rng), nn.Sigmoid()))
+    model = nn.Sequential(*hidden, nn.Linear(16, 1, rng=rng))
+    optimizer = optim.SGD(model.parameters(), lr=0.01)
+    norms = []
+    for _ in range(steps):
+        x = rng.normal(size=(32, 16))
+        optimizer.zero_grad()
+        F.mse_loss(model(x), x[:, :1]).backward()
+        norms.append({name: norm for name, norm in viz.gradient_norms(model).items() if "weight" in name})
+        optimizer.step()
+    return norms
+
+
+def draw_training(gallery, rng):
+    """Add the pictures of training."""
+    add = gallery.add
+    gallery.heading("Training")
+    model, x, y, losses, norms, states = train(rng)
+    add("history.png", "viz.plot_history(losses, log=True)", "Losses.", viz.plot_history(losses, log=True))
+    add(
+        "fit.png",
+        "viz.plot_fit(x, y, model, truth=truth)",
+        "What was learned, and from what.",
+        viz.plot_fit(x, y, model, truth=sine_linear.truth),
+    )
+    add(
+        "surface.png",
+        "viz.plot_surface(loss, states, at=model)",
+        "The surface of the loss, in the plane of the path that training took.",
+        viz.plot_surface(lambda model: F.mse_loss(model(x), y), states, at=model, log=True),
+    )
+    add("gradients.png", "viz.plot_gradients(norms)", "Norms of the gradients.", viz.plot_gradients(norms))
+
+    inputs = single_layer.with_intercept(rng.uniform(0, 3, size=50)).astype(np.float32)
+    y = rng.normal(inputs @ [1.0, 2.0], 0.5).astype(np.float32)
+    start = np.array([6.0, -1.0], np.float32)
+
+    def sse(weights):
+        return np.sum((inputs @ weights - y) ** 2)
+
+    path, losses = descend(sse, start, 2e-3)
+    surface = viz.plot_surface(sse, path, xlabel="intercept", ylabel="slope")
+    add(
+        "two_weights.png", "viz.plot_surface(loss, path)", "A straight line has two weights: it is seen whole.", surface
+    )
+    histories = {"learning rate 0.002": losses, "learning rate 0.01": descend(sse, start, 1e-2)[1]}
+    too_fast = viz.plot_history(histories, log=True)
+    add("too_fast.png", "viz.plot_history(histories, log=True)", "Losses that are no numbers are marked.", too_fast)
+    vanishing = viz.plot_gradients(vanishing_norms(rng))
+    add("vanishing.png", "viz.plot_gradients(norms)", "Of many layers: the gradient fades on its way back.", vanishing)
+
+
+def main():
+    rng = np.random.default_rng(1)
+    gallery = Gallery()
+    draw_computations(gallery, rng)
+    draw_training(gallery, rng)
+    gallery.close()
+
+
+if __name__ == "__main__":
+    main()
