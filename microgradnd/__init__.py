@@ -1,6 +1,6 @@
 """microgradnd: reverse-mode automatic differentiation in pure Python over NumPy.
 
-Owns: the public names, nothing else; `compile` and `testing` are loaded when they are first named.
+Owns: the public names, nothing else; `compile`, `explain` and `testing` are loaded when they are first named.
 Must not own: any code but that.
 Read next: `tensor.py`.
 """
@@ -19,6 +19,7 @@ from microgradnd.transforms import elementwise_grad, grad, hessian, hvp, jacobia
 if TYPE_CHECKING:
     from microgradnd import testing
     from microgradnd.compiler import compile, static
+    from microgradnd.reasons import explain
 
 __all__ = [
     "Tensor",
@@ -29,6 +30,7 @@ __all__ = [
     "detect_anomaly",
     "elementwise_grad",
     "enable_grad",
+    "explain",
     "grad",
     "hessian",
     "hvp",
@@ -51,6 +53,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name in ("compile", "static"):
         return getattr(importlib.import_module("microgradnd.compiler"), name)
+    if name == "explain":
+        return importlib.import_module("microgradnd.reasons").explain
     if name == "testing":
         return importlib.import_module("microgradnd.testing")
     raise AttributeError(f"module 'microgradnd' has no attribute {name!r}")

@@ -41,6 +41,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "nn": set(ENGINE),
     "optim": {*ENGINE, "assignment", "modes"},
     "viz": {*ENGINE, "modes", "nn", "optim"},
+    "reasons": {*ENGINE, "lines", "nn", "viz"},
     "__main__": {"lines", "modes", "tape", "tensor", "viz"},
 }
 

@@ -1,0 +1,299 @@
+"""Why a gradient is None, zero or not a number: in sentences.
+
+Owns: `explain`.
+Must not own: the backward pass that it looks at (`viz/flow.py`), or pictures.
+Read next: `../viz/record.py`, the tape as a list; `../viz/flow.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from microgradnd import primitives
+from microgradnd.lines import quoted_line
+from microgradnd.nn import Module
+from microgradnd.registry import Results, name_of
+from microgradnd.tape import Leaf, Node, Operation, describe
+from microgradnd.tensor import Tensor
+from microgradnd.viz.flow import flow
+from microgradnd.viz.record import Part, Record, tree
+
+MOST_NAMED = 5  # variables of which the same is said
+BEFORE = "before backward(), or after backward(retain_graph=True)"
+
+
+def explain(t: Any, result: Tensor | None = None) -> list[str]:
+    """Say why the gradient of a tensor is None, zero or not finite.
+
+    Parameters
+    ----------
+    t : Tensor or Module
+        A variable, a value that was computed, or a module: all of its parameters. For a result (a loss) it is said what
+        is wrong with any of the variables that it was computed from.
+    result : Tensor, optional
+        What was or shall be differentiated. Without it, it can't be known how far a variable is from having a gradient.
+
+    Returns
+    -------
+    list of str
+        Sentences, what comes first in the computation first. They say most before `backward()`, or after
+        `backward(retain_graph=True)`, when the arrays are still there.
+
+    Raises
+    ------
+    TypeError
+        If `t` is neither, or `result` isn't a Tensor.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import microgradnd as mg
+    >>> w = mg.tensor([1.0, 2.0], requires_grad=True, name="w")
+    >>> unused = mg.tensor(3.0, requires_grad=True, name="unused")
+    >>> with np.errstate(divide="ignore"):
+    ...     loss = np.sum(np.log(w - 1))
+    >>> for sentence in mg.explain(loss):
+    ...     print(sentence)
+    The first value that isn't finite: log made 1 Inf of finite arguments.
+    'w' has a gradient of which not all is finite (1 Inf of 2).
+    >>> mg.explain(unused, np.sum(w))
+    ["'unused' has no gradient: the result wasn't computed from it."]
+    """
+    if result is not None and not isinstance(result, Tensor):
+        raise TypeError(f"explain(t, result): the result is a Tensor, not a {type(result).__name__}")
+    if isinstance(t, Module):
+        if result is None:
+            return [sentence for parameter in t.parameters() for sentence in _of_variable(parameter)]
+        return _Story(result).of_variables([p._node for p in t.parameters() if isinstance(p, Tensor)])
+    if not isinstance(t, Tensor):
+        raise TypeError(f"explain() takes a Tensor or a Module, not a {type(t).__name__}")
+    node = t._node
+    if node is None or not node.requires_grad:
+        return [_requires_none(t)]
+    if result is not None and result is not t:
+        if result._node is None or not result._node.requires_grad:
+            return [_requires_none(result)]
+        story = _Story(result)
+        return story.of_value(t) if isinstance(node, Operation) else story.of_variables([node])
+    if isinstance(node, Leaf):
+        return _of_variable(t)
+    story = _Story(t)
+    return story.of_variables([leaf for leaf in story.record.leaf_ids if leaf.requires_grad])
+
+
+def _requires_none(t: Tensor) -> str:
+    """Say why nothing flows to a tensor that requires no gradient."""
+    what = f"{t.name!r} of shape {t.shape}" if t.name else f"this tensor of shape {t.shape}"
+    if t.dtype.kind not in "fc":
+        return (
+            f"{what} has no gradient: its dtype is {t.dtype}, and only floating-point and complex numbers have "
+            f"derivatives; convert it with .astype(float), or make it with dtype=float."
+        )
+    return (
+        f"{what} has no gradient: it requires none. It was made without requires_grad=True, computed under no_grad(), "
+        f"cut off by detach() or .data, or computed from such tensors alone."
+    )
+
+
+def _of_variable(t: Any) -> list[str]:
+    """Say what can be said of a variable when it isn't known what was computed from it."""
+    node = t._node
+    if node is None or not node.requires_grad:
+        return [_requires_none(t)]
+    if node.grad is None:
+        return [
+            f"{describe(node)} has no gradient: no backward() has reached it since it was made or zero_grad() was "
+            f"called. Pass the result too, explain(t, loss), to hear why."
+        ]
+    state = _state(node.grad)
+    return [f"{describe(node)} has a gradient {state or 'that is finite and not zero'}."] + (
+        ["Pass the result too, explain(t, loss), to hear why."] if state else []
+    )
+
+
+def _state(g: Any) -> str:
+    """Return what is remarkable about a gradient: that it isn't finite, or zero; nothing if nothing is."""
+    g = np.asarray(g.data if isinstance(g, Tensor) else g)
+    counts = [(int(np.isnan(g).sum()), "NaN"), (int(np.isinf(g).sum()), "Inf")]
+    if said := ", ".join(f"{count} {word}" for count, word in counts if count):
+        return f"of which not all is finite ({said} of {g.size})"
+    return "that is zero everywhere" if g.size and not g.any() else ""
+
+
+def _bad(array: Any) -> str:
+    """Return how many numbers aren't finite; nothing where all are, or it isn't there any more."""
+    results = array if isinstance(array, Results) else (array,)
+    parts = [p for p in results if getattr(getattr(p, "dtype", None), "kind", "") in "fc" and hasattr(p, "shape")]
+    nan, inf = (sum(int(test(p).sum()) for p in parts) for test in (np.isnan, np.isinf))
+    return ", ".join(f"{count} {word}" for count, word in ((nan, "NaN"), (inf, "Inf")) if count)
+
+
+def _called(leaf: Leaf) -> str:
+    return repr(leaf.name) if leaf.name else describe(leaf)
+
+
+class _Story:
+    """What happens between the variables and a result, forwards and backwards.
+
+    Attributes
+    ----------
+    arrived, sent : dict
+        What arrives at an operation, and what its rules make of that for each argument, where the arrays are there.
+    broken : bool
+        Whether arrays have been let go of, so that the walk back isn't possible any more.
+    """
+
+    def __init__(self, result: Tensor) -> None:
+        assert isinstance(result._node, Operation)
+        self.result = result
+        self.record = Record(result._node)
+        self.is_over = any(node.args is None for node in self.record.operations)
+        self.ends: dict[Leaf, Any] = {}
+        self.first_bad: tuple[Operation, str] | None = None  # in the walk back
+        self.stops: list[Operation] = []  # where something arrives, but nothing goes on
+        self.given_none: dict[Node, Operation] = {}  # variables, and where something arrives, but nothing for them
+        if not self.is_over:
+            for node, g, parts in flow(self.record.operations, self.ends):
+                self.look_at(node, g, parts)
+        root = tree(self.record)
+        self.scopes: dict[int, Part] = {}
+        for part in root.parts():
+            self.scopes.update((child, part) for child in part.children if isinstance(child, int))
+
+    def look_at(self, node: Operation, g: Any, parts: list[tuple[int, Any]]) -> None:
+        """Note what is remarkable about one step back."""
+        if self.first_bad is None and not _bad(g) and (said := next(filter(None, (_bad(p) for _, p in parts)), "")):
+            self.first_bad = node, said
+        if isinstance(g, Results) or not np.any(g):
+            return
+        nothing = [i for i, part in parts if not np.any(part)]
+        if parts and len(nothing) == len(parts):
+            self.stops.append(node)
+        for i in nothing:
+            if isinstance(parent := node.parents[i], Leaf):
+                self.given_none[parent] = node
+
+    def where(self, node: Operation) -> str:
+        """Return an operation's name, scope and line of code, as a sentence puts them."""
+        scope = self.scopes.get(self.record.index[node])
+        name = f"{name_of(node.function)} ({node.name!r})" if node.name else name_of(node.function)
+        inside = ""
+        if scope is not None:
+            is_named = scope.path and scope.path != scope.label
+            inside = f" in {scope.path} ({scope.label})" if is_named else f" in {scope.label or scope.path}"
+        return name + inside + quoted_line(node.note.line if node.note else None)
+
+    def of_variables(self, leaves: list[Any]) -> list[str]:
+        """Say what is wrong with some variables, or that nothing is."""
+        sentences = [*self.of_values(), *self.of_rectifiers()]
+        kinds: dict[str, list[str]] = {}
+        for leaf in leaves:
+            if why := self.of_leaf(leaf):
+                kinds.setdefault(why, []).append(_called(leaf))
+        for why, names in kinds.items():
+            more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+            has = "has" if len(names) == 1 else "have"
+            sentences.append(f"{', '.join(names[:MOST_NAMED])}{more} {has} {why}")
+        if not sentences:
+            s = f"the gradient{'s' if len(leaves) > 1 else ''} of {', '.join(map(_called, leaves[:MOST_NAMED]))}"
+            more = f" and {len(leaves) - MOST_NAMED} more" if len(leaves) > MOST_NAMED else ""
+            sentences.append(f"Nothing is wrong: {s}{more} {'are' if len(leaves) > 1 else 'is'} finite and not zero.")
+        return sentences
+
+    def of_values(self) -> Iterator[str]:
+        """Say where the first value that isn't finite comes from."""
+        for leaf in self.record.leaf_ids:
+            if said := _bad(leaf.data):
+                yield f"{describe(leaf)} isn't finite itself: {said} of {leaf.data.size}."
+        for node in self.record.operations:
+            said = _bad(node.out)
+            if said and not any(map(_bad, node.args or ())):
+                of = " of finite arguments" if node.args is not None else ""
+                yield f"The first value that isn't finite: {self.where(node)} made {said}{of}."
+                return
+            if said:
+                yield f"{self.where(node)} was given an array that isn't finite, and made {said}."
+                return
+        if self.first_bad is not None:
+            node, said = self.first_bad
+            yield f"The first gradient that isn't finite: the derivative of {self.where(node)} made {said}."
+
+    def of_rectifiers(self) -> Iterator[str]:
+        """Say which ReLUs let nothing through, for any of the observations."""
+        for node in self.record.operations:
+            if node.function is not primitives.relu or not isinstance(node.out, np.ndarray) or not node.out.size:
+                continue
+            active = node.out.reshape(-1, node.out.shape[-1]).any(axis=0) if node.out.ndim else node.out.reshape(1) > 0
+            dead = int(active.size - active.sum())
+            if dead:
+                share = "all" if dead == active.size else f"{dead} of"
+                count = node.out.size // active.size
+                yield (
+                    f"{self.where(node)}: {share} {active.size} units are dead, 0 for "
+                    f"{'the only observation' if count == 1 else f'all {count} observations'}; no gradient passes them."
+                )
+
+    def of_leaf(self, leaf: Leaf) -> str:
+        """Return what is wrong with a variable's gradient and why, as the end of a sentence; nothing if nothing is."""
+        if not leaf.requires_grad:
+            return "no gradient: requires_grad is False."
+        if leaf not in self.record.leaf_ids:
+            return f"no gradient: the result wasn't computed from it{self.cut(leaf)}."
+        if leaf.grad is None and self.is_over:
+            return "no gradient any more: it was set to None (as by zero_grad()) after backward()."
+        g = self.ends.get(leaf) if leaf.grad is None else leaf.grad
+        if g is None:
+            return "no gradient: nothing arrives at it."
+        state = _state(g)
+        if not state:
+            return "" if leaf.grad is not None else "no gradient yet: backward() of the result hasn't been called."
+        if "zero" not in state:
+            return f"a gradient {state}."
+        return f"a gradient {state}{self.why_zero(leaf)}"
+
+    def why_zero(self, leaf: Leaf) -> str:
+        """Return where the gradient of a variable got lost, as the end of a sentence."""
+        if self.is_over:
+            return f"; to hear where it got lost, call explain() {BEFORE}."
+        if node := self.given_none.get(leaf):
+            others = [a for a, p in zip(node.args or (), node.parents, strict=False) if p is not leaf]
+            is_zero = any(isinstance(a, np.ndarray) and a.size and not a.any() for a in others)
+            why = "what it goes together with there is 0 everywhere" if is_zero else "whose derivative is 0 there"
+            return f": it gets none from {self.where(node)}{': ' if is_zero else ', '}{why}."
+        after = {self.record.operations[i] for i in self.record.between(leaf)}
+        lost = [node for node in self.stops if node in after]
+        if lost:
+            what = f"{self.where(lost[0])}, whose derivative is 0 there"
+            return f": it stops at {what}" + (f", and at {len(lost) - 1} more." if len(lost) > 1 else ".")
+        return ": nothing of it is left on the way back, by products of small factors or terms that cancel."
+
+    def cut(self, leaf: Leaf) -> str:
+        """Return where a variable's array goes into the computation as a constant, as the end of a sentence."""
+        for node in self.record.operations:
+            for arg, parent in zip(node.args or (), node.parents, strict=False):
+                if parent is None and isinstance(arg, np.ndarray) and np.may_share_memory(arg, leaf.data):
+                    return (
+                        f", though {self.where(node)} used its array: without its history, which .data, detach() or "
+                        f"no_grad() cuts off"
+                    )
+        return ""
+
+    def of_value(self, t: Tensor) -> list[str]:
+        """Say what is wrong with the gradient of a value that was computed on the way to the result."""
+        node: Node | None = t._node
+        assert isinstance(node, Operation)
+        if node not in self.record.index:
+            return [f"{describe(node)} has no gradient: the result wasn't computed from it."]
+        note = node.note
+        if note is None or not note.retain_grad:
+            return [
+                f"{describe(node)} has no gradient: it was computed, and only variables keep theirs; call its "
+                f"retain_grad() before backward()."
+            ]
+        if note.grad is None:
+            return [f"{describe(node)} has no gradient yet: backward() of the result hasn't been called."]
+        state = _state(note.grad)
+        return [f"{describe(node)} has a gradient {state or 'that is finite and not zero'}."]
