@@ -20,6 +20,7 @@ from microgradnd.compiler.buffers import plan
 from microgradnd.compiler.dispatch import MISS, dispatcher
 from microgradnd.compiler.fast import fast
 from microgradnd.compiler.loops import Loops
+from microgradnd.compiler.ownership import check_apart, own_results
 from microgradnd.compiler.passes import drop_dead, late, optimized
 from microgradnd.compiler.source import HELPERS, Names, readable, spelled
 from microgradnd.compiler.spelling import spell
@@ -46,7 +47,7 @@ class Entry:
 
     def __init__(self, traced: Traced, name: str, optimize: bool, backend: str = "numpy") -> None:
         self.traced = traced
-        program = optimized(traced.program)
+        program = own_results(optimized(traced.program))
         names = Names()
         self.report, self.seconds = f"{name}: every step is a call of NumPy", 0.0
         if optimize:
@@ -68,7 +69,7 @@ class Entry:
         exec(builtins.compile(self.source, f"<compiled {name}>", "exec"), namespace)
         self.function = namespace[name]
         if backend != "numpy":
-            self.use_loops(Loops(optimized(traced.program), name))
+            self.use_loops(Loops(own_results(optimized(traced.program)), name))
 
     def use_loops(self, loops: Loops) -> None:
         """Run a program's loops instead of NumPy's."""
@@ -80,6 +81,8 @@ class Entry:
         captured = self.traced.captured
         if captured:
             arrays = arrays + [thing.data if isinstance(thing, Leaf) else thing for thing in captured]
+        if self.updated:
+            check_apart([value.name or "an argument" for value in self.traced.program.inputs], arrays, self.updated)
         results = self.function(*arrays)
         for i in self.updated:
             owner = owners[i] if i < len(owners) else captured[i - len(owners)]

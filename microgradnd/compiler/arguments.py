@@ -106,7 +106,8 @@ class Arguments:
 
     def arrays(self) -> list[Any]:
         """Return the values of the inputs."""
-        return [plain(self.leaves[i]) for i in self.inputs]
+        found = [plain(self.leaves[i]) for i in self.inputs]
+        return [np.asarray(x) if isinstance(x, np.ndarray) and type(x) is not np.ndarray else x for x in found]
 
     def parts_of_the_program(self) -> list[Any]:
         """Return what isn't an input: objects, which may hold anything."""
@@ -171,6 +172,9 @@ def signature(leaf: Any) -> Any:
     if isinstance(leaf, Tensor):
         return leaf._data.shape, leaf._data.dtype, leaf.requires_grad
     if isinstance(leaf, np.ndarray | np.generic):
+        if leaf.dtype.kind not in "biufc" or isinstance(leaf, np.ma.MaskedArray):
+            what = "a masked array" if isinstance(leaf, np.ma.MaskedArray) else f"an array of dtype {leaf.dtype}"
+            raise TypeError(f"a compiled function was given {what}: its programs compute with plain arrays of numbers")
         return leaf.shape, leaf.dtype
     if isinstance(leaf, Static):
         return Static, leaf.key

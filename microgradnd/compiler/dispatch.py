@@ -20,6 +20,7 @@ import numpy as np
 
 from microgradnd.compiler.arguments import Arguments
 from microgradnd.compiler.guards import contents, same
+from microgradnd.compiler.ownership import apart
 from microgradnd.compiler.trace import Traced
 from microgradnd.tape import Leaf, mode, next_position
 from microgradnd.tensor import Tensor
@@ -60,6 +61,7 @@ class Dispatcher:
             self.checks.append(f"not {self.name(traced.surroundings.arrays_changed)}()")
         for thing, form in traced.depends:
             self.checks.append(f"{self.name(thing)}.__form__() == {self.name(form)}")
+        self.apart(args, given, updated)
         result = f"function({', '.join(given)})"
         if traced.rebuild is not None:
             result = f"{self.name(traced.rebuild)}(list({result}))"
@@ -78,6 +80,19 @@ class Dispatcher:
             "    return result",
         ]
         self.source = "\n".join(lines)
+
+    def apart(self, args: Sequence[Any], given: Sequence[str], updated: Sequence[int]) -> None:
+        """Check that the arguments that the program updates share memory with no other; quickly, if none are views."""
+        numbers = {f"a{i}" for i, arg in enumerate(args) if type(arg) not in (np.ndarray, Tensor)}
+        arrays = [expression for expression in given if expression not in numbers]
+        for i in updated:
+            array = given[i]
+            if array not in [f"a{j}" for j in range(len(args))]:
+                continue  # of a Tensor, which was looked at the first time
+            others = [other for other in arrays if other != array]
+            distinct = "".join(f" and {x} is not {array} is not {x}.base" for x in others)
+            slowly = f"{self.name(apart)}({array}, ({''.join(f'{x}, ' for x in others)}))"
+            self.checks.append(f"({array}.base is None{distinct} or {slowly})")
 
     def name(self, thing: Any) -> str:
         """Return a name for an object."""

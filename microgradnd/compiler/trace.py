@@ -345,6 +345,8 @@ class Traced:
             return self.argument(tree._data, tree._node)
         if isinstance(tree, dict):
             return {key: self.outputs(part) for key, part in tree.items()}
+        if isinstance(tree, np.ndarray):
+            return self.constant(tree)
         return type(tree)(map(self.outputs, tree)) if isinstance(tree, tuple | list) else tree
 
     def captured_values(self) -> list[Value]:

@@ -1,0 +1,88 @@
+"""Whose the results are: the caller's.
+
+Owns: which results are copied, because they would share memory with something else; the check that what a program
+updates shares memory with nothing else.
+Must not own: the plan of the buffers (`buffers.py`), which no result is in.
+Read next: `buffers.py`.
+
+What a call returns must not change by the next call, nor by a change to an argument, and the caller may write to it. So
+a result is copied if it is an input, a view of one, a constant, or a view that repeats elements. Results of one call
+may be views of one another, as they are in the function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from microgradnd import primitives
+from microgradnd.compiler.buffers import may_be_view, picks_one
+from microgradnd.compiler.passes import VIEWS
+from microgradnd.compiler.program import Constant, Program, Step, Value
+from microgradnd.views import WORK
+
+REPEATING = {np.broadcast_to, np.broadcast_arrays, primitives.expand}  # read-only: elements share memory
+REDUCTIONS = {np.sum, np.prod, np.mean, np.max, np.min, np.var, np.std, np.any, np.all}
+VIEWS_OF_MATRICES = {np.linalg.diagonal, np.linalg.matrix_transpose}
+
+
+def own_results(program: Program) -> Program:
+    """Return a program that copies the results that would share memory with anything outside, or within themselves."""
+    borrowed: set[Value] = set(program.inputs)
+    for step in program.steps:
+        first = step.args[0] if step.args else None
+        outside = any(v in borrowed for v in step.operands()) or isinstance(first, np.ndarray | Constant)
+        if step.function in REPEATING or (outside and may_share(step)):
+            borrowed.update(step.outs())
+    copies: list[Step] = []
+    made: dict[int, Value] = {}
+
+    def owned(result: Any) -> Any:
+        if isinstance(result, tuple | list):
+            return type(result)(owned(part) for part in result)
+        if isinstance(result, dict):
+            return {key: owned(part) for key, part in result.items()}
+        if result not in borrowed if isinstance(result, Value) else not isinstance(result, np.ndarray | Constant):
+            return result
+        if id(result) not in made:
+            copy = Value(result.shape, result.dtype, getattr(result, "name", None))
+            copies.append(Step(np.copy, (result,), {}, copy))
+            if result.shape == ():  # a number, as every other result without axes is
+                copy = Value((), result.dtype)
+                copies.append(Step(primitives.getitem, (copies[-1].out, ()), {}, copy))
+            made[id(result)] = copy
+        return made[id(result)]
+
+    outputs = owned(program.outputs)
+    return replace(program, steps=(*program.steps, *copies), outputs=outputs)
+
+
+def may_share(step: Step) -> bool:
+    """Return whether what a step makes may share memory with its arguments."""
+    function, outs = step.function, step.outs()
+    if not may_be_view(step) or function in REDUCTIONS:
+        return False
+    if getattr(function, "__module__", "") in ("numpy.linalg", "numpy.fft"):
+        return function in VIEWS_OF_MATRICES
+    if all(out.shape == () for out in outs):
+        return not picks_one(step) if function is primitives.getitem else function in VIEWS
+    return True
+
+
+def apart(array: Any, others: Iterable[Any]) -> bool:
+    """Return whether an array shares memory with none of the others."""
+    return not any(np.may_share_memory(array, other, WORK) for other in others)
+
+
+def check_apart(names: Sequence[str], arrays: Sequence[Any], updated: Iterable[int]) -> None:
+    """Raise if an array that a program updates shares memory with another that it is given."""
+    for i in updated:
+        for j, other in enumerate(arrays):
+            if i != j and isinstance(other, np.ndarray) and not apart(arrays[i], [other]):
+                raise ValueError(
+                    f"a compiled function that updates {names[i]!r} in place was given an array for it that shares "
+                    f"memory with {names[j]!r}, so that the update would change that too; pass a copy of one of them"
+                )

@@ -1,0 +1,272 @@
+"""What compiled functions give and take: arrays of any kind, results that are the caller's own, calls from threads.
+
+Owns: who may write to which memory, and which inputs a compiled function accepts.
+Must not own: that the numbers are right (`test_compiled_laws.py`).
+Read next: `test_compiled_laws.py`.
+"""
+
+import threading
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+import microgradnd as mg
+from microgradnd.compiler.ownership import own_results
+from microgradnd.compiler.passes import optimized
+from microgradnd.testing import LAYOUTS
+from microgradnd.transforms import flatten, plain
+from tests.programs import compare, inputs, programs
+
+both_forms = pytest.mark.parametrize("optimize", [True, False])
+CAPTURED = np.arange(3.0)
+
+RESULTS = {
+    "an argument": lambda x: x,
+    "an argument twice": lambda x: (x, x),
+    "a slice": lambda x: x[1:],
+    "a transpose": lambda x: np.reshape(x, (3, 1)).T,
+    "a row": lambda x: np.reshape(x, (1, 3))[0],
+    "the real part": np.real,
+    "a number of it": lambda x: (x[0], x[0, ...], np.reshape(x[:1], ())),
+    "an identity": lambda x: np.positive(1 * np.copy(x)),
+    "a spread argument": lambda x: np.broadcast_to(x, (2, 3)),
+    "a spread value": lambda x: np.broadcast_to(np.exp(x), (2, 3)),
+    "a diagonal": lambda x: np.diagonal(np.reshape(x[:1], (1, 1))),
+    "parts": lambda x: np.split(x, 3),
+    "broadcast arrays": lambda x: np.broadcast_arrays(x, x[:, None]),
+    "a constant gradient": mg.grad(lambda x: np.sum(x)),
+    "constants": lambda x: (np.zeros(3), np.ones_like(x), x * 2),
+    "a captured array": lambda x: (CAPTURED, CAPTURED[1:], x * 2),
+    "a value and its view": lambda x: (np.exp(x), np.exp(x)[1:]),
+    "in a dict": lambda x: {"x": x, "list": [x.T, np.sin(x)]},
+    "a matrix": lambda x: np.linalg.inv(np.eye(3) + np.outer(x, x)),
+}
+
+
+@both_forms
+@pytest.mark.parametrize("f", RESULTS.values(), ids=RESULTS)
+def test_results_are_the_callers_own(f, optimize):
+    compiled = mg.compile(f, optimize=optimize)
+    x = np.array([1.0, 2.0, 3.0])
+    captured = CAPTURED.copy()
+    first, again, want = compiled(x), compiled(x), f(x)
+    kept = [np.array(leaf) for leaf in flatten(first)[0]]
+    compare(first, want, exact=True)
+    for leaf, other in zip(flatten(first)[0], flatten(again)[0], strict=True):
+        for array in (x, CAPTURED, other):
+            assert not np.shares_memory(leaf, array)
+        if isinstance(leaf, np.ndarray):
+            assert leaf.flags.writeable
+    compiled(x + 1)
+    x[...] = -1.0
+    compare(first, kept, exact=True)
+    for leaf in flatten(first)[0]:
+        if isinstance(leaf, np.ndarray):
+            leaf[...] = 77.0
+    compare(again, kept, exact=True)
+    assert np.array_equal(CAPTURED, captured)
+    compare(compiled(np.array([1.0, 2.0, 3.0])), kept, exact=True)
+
+
+@given(programs, inputs())
+def test_random_results_are_the_callers_own(program, arrays):
+    def f(*xs):
+        values = program(*xs)
+        return values, xs[0], xs[-1].T, np.ravel(xs[0])
+
+    for optimize in (True, False):
+        compiled = mg.compile(f, optimize=optimize)
+        args, more = arrays
+        first = compiled(*args)
+        kept = [np.array(leaf) for leaf in flatten(first)[0]]
+        second = compiled(*more)
+        compare(first, kept, exact=True)
+        assert not any(np.shares_memory(a, b) for a in flatten(first)[0] for b in (*args, *more, *flatten(second)[0]))
+
+
+@both_forms
+def test_the_new_value_of_an_argument_is_another_array(optimize):
+    def step(w, x):
+        old = w * 1.0
+        w -= 0.5 * x
+        return old, w, w[1:]
+
+    compiled = mg.compile(step, optimize=optimize)
+    w, x = np.ones(3), np.ones(3)
+    results = [compiled(w, x) for _ in range(3)]
+    for i, (old, new, part) in enumerate(results):
+        np.testing.assert_array_equal(old, 1 - 0.5 * i)
+        np.testing.assert_array_equal(new, 0.5 - 0.5 * i)
+        np.testing.assert_array_equal(part, 0.5 - 0.5 * i)
+        assert not np.shares_memory(new, w)
+    np.testing.assert_array_equal(w, -0.5)
+
+
+def test_numbers_are_not_copied():
+    compiled = mg.compile(lambda x: (np.sum(x), x[0], np.linalg.det(np.outer(x, x))))
+    compiled(np.arange(3.0))
+    assert "copy" not in compiled.source
+
+
+@given(programs, inputs())
+def test_owning_results_changes_nothing_else(program, arrays):
+    compiled = mg.compile(lambda *xs: (program(*xs), xs[0], xs[0].T))
+    compiled(*arrays[0])
+    before = optimized(compiled._latest.traced.program)
+    after = own_results(before)
+    given_arrays = [*arrays[1], *(getattr(x, "data", x) for x in compiled._latest.traced.captured)]
+    compare(after.run(*given_arrays), before.run(*given_arrays), exact=True)
+
+
+# Threads
+
+
+@given(programs, inputs())
+@settings(max_examples=max(3, settings.default.max_examples // 10))
+def test_calls_from_several_threads(program, arrays):
+    f = mg.value_and_grad(program, range(len(arrays[0])))
+    compiled = mg.compile(f)
+    work = [[x * scale for x in each] for scale in (1, 2) for each in arrays]
+    results = in_threads(lambda args: [compiled(*args) for _ in range(5)], work)
+    for found, args in zip(results, work, strict=True):
+        for got in found:
+            compare(got, f(*args), exact=False)
+
+
+def test_threads_that_trace_at_the_same_time():
+    w = mg.tensor([1.0, 2.0], requires_grad=True)
+
+    def f(x):
+        with mg.no_grad():
+            np.multiply(w, x)
+        return mg.grad(lambda x: np.sum(x * w * w))(x)
+
+    compiled = mg.compile(f)
+    sizes = [(n, 2) for n in range(1, 9)]
+    for got, shape in zip(in_threads(lambda shape: compiled(np.ones(shape)), sizes), sizes, strict=True):
+        np.testing.assert_array_equal(got, np.broadcast_to([1.0, 4.0], shape))
+    assert compiled.cache_info().currsize == 8
+
+
+def test_threads_with_a_small_cache():
+    compiled = mg.compile(lambda x: x * 2, maxsize=2)
+    sizes = [n % 4 for n in range(40)]
+    for got, n in zip(in_threads(lambda n: compiled(np.ones(n)), sizes), sizes, strict=True):
+        np.testing.assert_array_equal(got, np.full(n, 2.0))
+    assert compiled.cache_info().currsize <= 2
+
+
+def in_threads(function, work):
+    """Call a function on each piece of work, in a thread for each; return the results, or raise."""
+    results, errors = [None] * len(work), []
+
+    def run(i):
+        try:
+            results[i] = function(work[i])
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(len(work))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+    return results
+
+
+# Arrays of any kind
+
+
+def energy(x, y):
+    z = np.tanh(x) * y + x
+    z = z - np.mean(z) if z.size else z
+    return np.sum(z * z), z.T
+
+
+DTYPES = [np.float64, np.float32, np.float16, np.int64, np.int32, np.uint8, np.bool_, np.complex128, np.complex64]
+
+
+@given(
+    st.sampled_from([(), (0,), (1,), (2, 3), (0, 3), (2, 1, 3)]),
+    st.sampled_from(DTYPES),
+    st.sampled_from(DTYPES),
+    st.sampled_from(sorted(LAYOUTS)),
+    st.booleans(),
+    st.data(),
+)
+@settings(max_examples=10 * settings.default.max_examples)
+def test_arrays_of_any_shape_dtype_and_layout(shape, dtype, other, layout, locked, data):
+    x, y = (
+        data.draw(hnp.arrays(d, shape, elements=st.integers(0, 3).map(lambda v, d=d: np.dtype(d).type(v))))
+        for d in (dtype, other)
+    )
+    x = LAYOUTS[layout](x) if x.ndim else x
+    x.flags.writeable = not locked
+    want = energy(*(mg.tensor(a) for a in (x, y)))
+    for optimize in (True, False):
+        compiled = mg.compile(energy, optimize=optimize)
+        for _ in range(2):
+            got = compiled(x, y)
+            for a, b in zip(got, want, strict=True):
+                b = plain(b)
+                assert (np.shape(a), np.asarray(a).dtype) == (np.shape(b), np.asarray(b).dtype)
+                few = {2: 1e-2, 4: 1e-4}.get(np.asarray(b).real.itemsize, 1e-12)
+                np.testing.assert_allclose(a, b, rtol=few, atol=few * (1 + x.size))
+
+
+@both_forms
+def test_a_locked_array_cannot_be_updated(optimize):
+    def step(w, x):
+        w -= x
+        return w
+
+    compiled = mg.compile(step, optimize=optimize)
+    w = np.ones(3)
+    compiled(w, w.copy())
+    w.flags.writeable = False
+    with pytest.raises(ValueError, match="read-only"):
+        compiled(w, np.ones(3))
+    np.testing.assert_array_equal(w, 0.0)
+
+
+def test_updated_arrays_that_share_memory_are_refused():
+    def step(w, v):
+        w -= 0.5 * v
+        v -= 0.25 * w
+        return np.sum(w * v)
+
+    compiled = mg.compile(step)
+    both = np.arange(6.0)
+    for _ in range(3):
+        compiled(np.arange(3.0), np.arange(3.0))
+        for w, v in ((both[:3], both[:3]), (both[:3], both[1:4]), (both[:3], both[2::-1]), (both[::2], both[:3])):
+            with pytest.raises(ValueError, match=r"updates 'w' .*shares memory with 'v'.*copy"):
+                compiled(w, v)
+    np.testing.assert_array_equal(both, np.arange(6.0))
+    compiled(both[::2], both[1::2])  # between one another, but no element is both's
+    reads = mg.compile(lambda w, v: w * v)
+    np.testing.assert_array_equal(reads(both[:3], both[:3]), both[:3] ** 2)
+
+
+def test_arrays_of_texts_and_objects_are_refused():
+    for array in (np.array(["a"]), np.array([None]), np.array(["2020-01-01"], "datetime64[D]")):
+        with pytest.raises(
+            TypeError, match=r"a compiled function was given an array of dtype .*plain arrays of numbers"
+        ):
+            mg.compile(lambda x: x)(array)
+
+
+def test_masked_arrays_are_refused():
+    with pytest.raises(TypeError, match=r"a compiled function was given a masked array"):
+        mg.compile(lambda x: x)(np.ma.masked_less(np.arange(3.0), 1))
+
+
+def test_subclasses_of_arrays_are_arrays():
+    masked = np.arange(3.0).view(type("Mine", (np.ndarray,), {}))
+    got = mg.compile(lambda x: x * 2)(masked)
+    np.testing.assert_array_equal(got, [0.0, 2.0, 4.0])
