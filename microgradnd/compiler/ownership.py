@@ -22,10 +22,10 @@ from microgradnd import primitives
 from microgradnd.compiler.buffers import may_be_view, picks_one
 from microgradnd.compiler.passes import VIEWS
 from microgradnd.compiler.program import Constant, Program, Step, Value
-from microgradnd.views import WORK
 
 REPEATING = {np.broadcast_to, np.broadcast_arrays, primitives.expand}  # read-only: elements share memory
 REDUCTIONS = {np.sum, np.prod, np.mean, np.max, np.min, np.var, np.std, np.any, np.all}
+WORK: Any = 10_000  # how hard to look for an overlap of interleaved views before one is assumed
 VIEWS_OF_MATRICES = {np.linalg.diagonal, np.linalg.matrix_transpose}
 
 
