@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import builtins
 import functools
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from microgradnd.compiler.arguments import Arguments, static
@@ -22,7 +24,8 @@ from microgradnd.compiler.fast import fast
 from microgradnd.compiler.loops import Loops
 from microgradnd.compiler.ownership import check_apart, own_results
 from microgradnd.compiler.passes import drop_dead, late, optimized
-from microgradnd.compiler.source import HELPERS, Names, readable, spelled
+from microgradnd.compiler.saving import Written, write
+from microgradnd.compiler.source import HELPERS, Names, readable
 from microgradnd.compiler.spelling import spell
 from microgradnd.compiler.trace import Traced
 from microgradnd.tape import Leaf, mode, next_position
@@ -48,7 +51,8 @@ class Entry:
     def __init__(self, traced: Traced, name: str, optimize: bool, backend: str = "numpy") -> None:
         self.traced = traced
         program = own_results(optimized(traced.program))
-        names = Names()
+        names = Names(name)
+        inputs = [(value, names.value(value, "x")) for value in program.inputs]
         self.report, self.seconds = f"{name}: every step is a call of NumPy", 0.0
         if optimize:
             program = late(blocks(drop_dead(spell(program))))
@@ -60,11 +64,8 @@ class Entry:
         numbers = {value: i for i, value in enumerate(program.inputs)}
         self.updated = [numbers[value] for value in program.updates]
         helpers = "".join(f"{HELPERS[helper]}\n\n" for helper in HELPERS if helper in names.helpers)
-        made = [(constant, spelled(thing)) for constant, thing in names.constants.items()]
-        constants = "".join(f"{constant} = {expression}\n" for constant, expression in made if expression)
-        constants += "\n\n" if constants else ""
-        head = "import math\n\n" if "math." in text else ""
-        self.source = f"{head}import numpy as np\n\n\n{helpers}{constants}{allocation}{text}"
+        self.written = Written(name, inputs, names.constants, helpers, allocation + text)
+        self.source = self.written.source()
         namespace: dict[str, Any] = dict(names.constants)
         exec(builtins.compile(self.source, f"<compiled {name}>", "exec"), namespace)
         self.function = namespace[name]
@@ -76,11 +77,14 @@ class Entry:
         self.program, self.constants, self.source = loops.program, loops.constants, loops.source
         self.function, self.report, self.seconds = loops.function, loops.report, loops.seconds
 
+    def captured(self) -> list[Any]:
+        """Return the arrays of the surrounding program as they are now."""
+        return [thing.data if isinstance(thing, Leaf) else thing for thing in self.traced.captured]
+
     def run(self, arrays: list[Any], owners: Sequence[Tensor | None]) -> Any:
         """Run the program on arrays, and tell the Tensors that hold those it has updated."""
         captured = self.traced.captured
-        if captured:
-            arrays = arrays + [thing.data if isinstance(thing, Leaf) else thing for thing in captured]
+        arrays = [*arrays, *self.captured()]
         if self.updated:
             check_apart([value.name or "an argument" for value in self.traced.program.inputs], arrays, self.updated)
         results = self.function(*arrays)
@@ -160,9 +164,7 @@ class Compiled:
     @property
     def source(self) -> str:
         """The source of the program that ran last."""
-        if self._latest is None:
-            raise RuntimeError("nothing has been traced yet: call the compiled function once, then read .source")
-        return self._latest.source
+        return self._ran().source
 
     @property
     def compile_seconds(self) -> float:
@@ -174,6 +176,47 @@ class Compiled:
         if self._latest is None:
             raise RuntimeError("nothing has been traced yet: call the compiled function once, then read .report()")
         return self._latest.report
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the program that ran last to a Python file, which runs with NumPy alone.
+
+        Its function takes arrays: for a Module or an optimizer those that it holds, in their order. It is for the
+        shapes and dtypes of that call. Arrays that the compiled function took from around it are saved in a file of
+        the same name that ends in `.npz`.
+
+        Parameters
+        ----------
+        path : str or path
+            Ends in `.py`.
+
+        Raises
+        ------
+        RuntimeError
+            If the function hasn't been called.
+        TypeError
+            If the program calls a function that can't be written to a file.
+
+        Examples
+        --------
+        >>> import tempfile, pathlib
+        >>> import numpy as np
+        >>> import microgradnd as mg
+        >>> gradient = mg.compile(mg.grad(lambda x: np.sum(np.sin(x))))
+        >>> _ = gradient(np.zeros(3))
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "gradient.py"
+        >>> gradient.save(path)
+        >>> "import microgradnd" in path.read_text()
+        False
+        """
+        path = Path(path)
+        if path.suffix != ".py":
+            raise ValueError(f"a program is saved as a Python file; write the name as '{path.name}.py'")
+        write(path, self._ran().written, self._ran().captured())
+
+    def _ran(self) -> Entry:
+        if self._latest is None:
+            raise RuntimeError("nothing has been traced yet: call the compiled function once")
+        return self._latest
 
     def cache_info(self) -> CacheInfo:
         """Return hits, misses, and the largest and present number of programs."""

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from microgradnd import primitives
-from microgradnd.compiler.passes import VIEWS
+from microgradnd.compiler.passes import VIEWS, uniform
 from microgradnd.compiler.program import Constant, Program, Step, Value, values_in
 
 OPERATORS: dict[Any, tuple[str, int]] = {  # with Python's precedence
@@ -58,22 +58,24 @@ HELPERS = {  # what NumPy has no expression for
     ),
 }
 ATOM, CALL = 10, 9
+SHORT = 16  # elements of an array that is written out
 WIDEST = 60  # characters of an expression that is put inside of another
 MODULES = (("np", np), ("np.linalg", np.linalg), ("np.fft", np.fft))
 
 
 class Names:
-    """Gives every value and constant of a program a name of its own."""
+    """Gives every value and constant of a program a name of its own, other than those that are taken."""
 
-    def __init__(self) -> None:
+    def __init__(self, *taken: str) -> None:
         self.of: dict[Any, str] = {}
-        self.taken = {"np", "math", "_allocate", "_pool", "_buffers", *HELPERS}
+        self.taken = {"np", "math", "_allocate", "_pool", "_buffers", *HELPERS, *taken}
         self.constants: dict[str, Any] = {}
         self.helpers: set[str] = set()
         self.numbers: dict[Value, str] = {}  # values that are Python's own numbers in the fast form
 
     def new(self, wish: str) -> str:
         """Return a name that nothing has yet."""
+        wish = re.sub(r"^(grad_)?(\d+)\.(.+)$", r"\1\3_\2", wish)  # 0.weight is weight_0
         name = re.sub(r"\W+", "_", wish).strip("_") or "value"
         name = f"_{name}" if name[0].isdigit() or keyword.iskeyword(name) else name
         unique, n = name, 2
@@ -110,9 +112,13 @@ def spelled(thing: Any) -> str | None:
     """Return the expression that makes a constant; None for an object that has none."""
     if isinstance(thing, Constant):
         return thing.text
-    if isinstance(thing, np.ndarray) and thing.shape == () and thing.dtype.kind in "fiub" and np.isfinite(thing):
-        dtype = "" if thing.dtype in (np.float64, np.bool, np.int64) else f", np.{thing.dtype.name}"
-        return f"np.array({thing.item()!r}{dtype})"
+    if not isinstance(thing, np.ndarray) or thing.dtype.kind not in "fiub" or not np.isfinite(thing).all():
+        return None
+    known = (np.float64, np.bool, np.int64)
+    if (number := uniform(thing)) is not None and thing.shape:
+        return f"np.full({thing.shape}, {number!r}, np.{thing.dtype.name})"
+    if thing.size <= SHORT:
+        return f"np.array({thing.tolist()!r}{'' if thing.dtype in known else f', np.{thing.dtype.name}'})"
     return None
 
 

@@ -22,7 +22,7 @@ import numpy as np
 from microgradnd import primitives
 from microgradnd.compiler.guards import INSTALLED, Surroundings
 from microgradnd.compiler.passes import uniform
-from microgradnd.compiler.program import Program, Step, Value
+from microgradnd.compiler.program import Constant, Program, Step, Value
 from microgradnd.lines import quoted_line, user_line
 from microgradnd.registry import COMPOSITES, Results
 from microgradnd.tape import Leaf, Node, Operation, mode, next_position
@@ -317,6 +317,7 @@ class Traced:
         self.depends = [(thing, thing.__form__()) for thing in recorder.things.values()]
         self.stands_for = recorder.stands_for
         self.captured: list[Any] = []
+        self.owned: set[int] = set()  # the arrays that nothing but the step being translated refers to
         self.values: dict[Any, Value] = {}
         self.given = {id(pair[0]): pair for pair in recorder.arrays}
         self.input_values = [self.value_of_leaf(t._node, name) for t, name in zip(inputs, names, strict=True)]
@@ -334,10 +335,13 @@ class Traced:
         }
         leaves, rebuild = result
         is_plain = is_plain_tree(rebuild(leaves))
-        self.rebuild = None if is_plain else rebuild
+        hollow = rebuild([np.zeros(()) for _ in leaves])  # which holds nothing of what was computed
+        self.rebuild = None if is_plain else flatten(hollow)[1]
         results = self.outputs(rebuild(leaves)) if is_plain else tuple(map(self.outputs, leaves))
         self.surroundings.keep(lambda array: id(array) in self.values, recorder.masks)
         self.program = Program((*self.input_values, *self.captured_values()), tuple(steps), results, updates)
+        for table in (self.values, self.stands_for):  # which hold every array that was computed
+            table.clear()
 
     def outputs(self, tree: Any) -> Any:
         """Return a result with values in the place of Tensors."""
@@ -392,6 +396,7 @@ class Traced:
 
     def step(self, node: TracedOperation, name: str | None) -> Step:
         """Translate one operation."""
+        self.owned = owned_arrays(node)
         args = tuple(self.argument(arg, parent) for arg, parent in zip(node.args or (), node.parents, strict=True))
         kwargs = {key: self.argument(arg, None) for key, arg in node.kwargs.items()}
         out: Any
@@ -427,7 +432,7 @@ class Traced:
         if isinstance(arg, np.ndarray) and id(arg) in self.given:
             return self.argument(*self.given[id(arg)])
         if isinstance(arg, np.ndarray) and not is_immutable(arg):
-            return self.capture(arg, arg)
+            return constant_of(arg) if id(arg) in self.owned else self.capture(arg, arg)
         return type(arg)(map(self.constant, arg)) if type(arg) in (tuple, list) else arg
 
     def capture(self, thing: Any, array: Any) -> Value:
@@ -446,6 +451,41 @@ def is_plain_tree(tree: Any) -> bool:
     if isinstance(tree, tuple | list):
         return type(tree) in (tuple, list) and all(map(is_plain_tree, tree))
     return not hasattr(tree, "__flatten__")
+
+
+def owned_arrays(node: TracedOperation) -> set[int]:
+    """Return which arrays nothing but this operation refers to: rules made them, so that they can never change."""
+    seen: list[Any] = []
+
+    def walk(container: Any) -> None:
+        for part in container:
+            if type(part) in (tuple, list):
+                walk(part)
+        if all(container is not other for other in seen):
+            seen.append(container)
+
+    walk(node.args or ())
+    walk([part.parts for part in node.parents if isinstance(part, IndexParts) and type(part.parts) in (tuple, list)])
+    counts: dict[int, int] = {}
+    for container in seen:
+        for i in range(len(container)):
+            counts[id(container[i])] = counts.get(id(container[i]), 0) + 1
+    return {
+        id(container[i])
+        for container in seen
+        for i in range(len(container))
+        if type(container[i]) is np.ndarray and container[i].base is None
+        if sys.getrefcount(container[i]) == counts[id(container[i])] + 1
+    }
+
+
+def constant_of(array: Any) -> Any:
+    """Return an array that can't change as a constant: a number spread out, a range, or the array."""
+    if array.dtype.kind in "fiu" and array.size > 1 and np.isfinite(array).all() and (array == array.flat[0]).all():
+        return primitives.expand(array.flat[0], array.shape)
+    if array.ndim == 1 and array.dtype == np.arange(0).dtype and np.array_equal(array, np.arange(array.size)):
+        return Constant(f"np.arange({array.size})", array)
+    return array
 
 
 def key_of(thing: Any) -> Any:

@@ -1,0 +1,133 @@
+"""A program as a file that runs with NumPy alone.
+
+Owns: the text of such a file, and the arrays that belong to it.
+Must not own: the program itself (`source.py`, `fast.py`).
+Read next: `__init__.py`.
+
+The file is a module with one function. Arrays that the program takes from its surroundings, such as the parameters of a
+model, are stored beside it. The function checks the shapes and dtypes of its arguments, since it is right for these
+only.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import textwrap
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from microgradnd.compiler.program import Value
+from microgradnd.compiler.source import spelled
+
+EXPECTED = '''def _expected(name, array, shape, dtype):
+    """Return an argument as an array, of the shape and dtype that this program is for."""
+    array = np.asarray(array)
+    if array.shape != shape or array.dtype != dtype:
+        raise ValueError(f"{name} must have shape {shape} and dtype {dtype}, not {array.shape} and {array.dtype}")
+    return array
+
+
+'''
+
+
+class Written(NamedTuple):
+    """What a program is written with.
+
+    Attributes
+    ----------
+    name : str
+        Of the function.
+    inputs : list of (Value, str)
+        The inputs and their names, the captured ones last.
+    constants : dict of str to object
+        What the text needs to know by name.
+    helpers : str
+        Functions that it calls.
+    text : str
+        The function, and the allocation of its buffers.
+    """
+
+    name: str
+    inputs: list[tuple[Value, str]]
+    constants: dict[str, Any]
+    helpers: str
+    text: str
+
+    def source(self, rest: str = "", required: bool = False) -> str:
+        """Return the text of a module; if required, raise if a function that it calls can't be written."""
+        functions = ""
+        for name, thing in self.constants.items():
+            if callable(thing) and (text := function_text(name, thing, required)):
+                functions += f"{text}\n\n"
+        made = [(name, spelled(thing)) for name, thing in self.constants.items()]
+        constants = "".join(f"{name} = {text}\n" for name, text in made if text)
+        gap = "\n\n" if constants else ""
+        head = "import math\n\n" if "math." in self.text else ""
+        return f"{head}import numpy as np\n\n\n{rest}{functions}{self.helpers}{constants}{gap}{self.text}"
+
+
+def write(path: Path, written: Written, captured: list[Any]) -> None:
+    """Write a program to a file, and the arrays that it needs beside it."""
+    given = written.inputs[: len(written.inputs) - len(captured)]
+    arrays = {name: array for (_, name), array in zip(written.inputs[len(given) :], captured, strict=True)}
+    for name, thing in written.constants.items():
+        if spelled(thing) is None and not callable(thing):
+            if not isinstance(thing, np.ndarray) or thing.dtype.hasobject:
+                raise TypeError(f"the program needs {name}, a {type(thing).__name__}, which can't be written to a file")
+            arrays[name] = thing
+    names = [name for _, name in given]
+    checks = "".join(
+        f'    {name} = _expected("{name}", {name}, {value.shape}, np.{value.dtype.name})\n' for value, name in given
+    )
+    text = written.source(EXPECTED, required=True)
+    head = re.compile(rf"^def {written.name}\(.*\):\n", re.M)
+    text = head.sub(lambda _: f"def {written.name}({', '.join(names)}):\n{checks}", text)
+    shapes = "".join(f"    {name}: {value.dtype.name} {value.shape}\n" for value, name in given)
+    beside = path.with_suffix(".npz")
+    docstring = (
+        f'"""{written.name}, a program over NumPy that was compiled by microgradnd.\n\n'
+        f"Arguments, and their dtypes and shapes:\n\n{shapes}"
+        + (f"\nThe arrays in {beside.name} belong to it.\n" if arrays else "")
+        + '"""\n\n'
+    )
+    if arrays:
+        np.savez(beside, **arrays)
+        text = text.replace("import numpy as np\n", "from pathlib import Path\n\nimport numpy as np\n", 1)
+        lines = "".join(f'    {name} = _arrays["{name}"]\n' for name in arrays)
+        loading = f'\nwith np.load(Path(__file__).with_name("{beside.name}")) as _arrays:\n{lines}'
+        text = text.replace("import numpy as np\n", f"import numpy as np\n{loading}", 1)
+        text = text.replace("import math\n\nfrom pathlib", "import math\nfrom pathlib")
+    examples = [f"np.{'ones' if v.dtype.kind in 'fc' else 'zeros'}({v.shape}, np.{v.dtype.name})" for v, _ in given]
+    call = ",\n        ".join(examples)
+    main = (
+        f'\n\nif __name__ == "__main__":  # an example of a call\n    print({written.name}(\n        {call},\n    ))\n'
+    )
+    path.write_text(f"{docstring}{text.rstrip()}\n{main}", encoding="utf-8")
+
+
+def function_text(name: str, thing: Any, required: bool) -> str | None:
+    """Return the source of a function under the name by which a program calls it; None or raise if it has none."""
+    body = getattr(thing, "body", thing)
+    try:
+        [definition] = ast.parse(textwrap.dedent(inspect.getsource(body))).body
+        outside = inspect.getclosurevars(body)
+        others = sorted({*outside.globals, *outside.nonlocals} - {"np"})
+    except (TypeError, OSError, SyntaxError):
+        definition, others = ast.Pass(), []
+    if isinstance(definition, ast.FunctionDef) and not others:
+        definition.name, definition.decorator_list, definition.returns = name, [], None
+        arguments = definition.args
+        for argument in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs):
+            argument.annotation = None
+        return f"{ast.unparse(definition)}\n"
+    if required:
+        reason = f"which uses {', '.join(others)}" if others else "whose source is unknown"
+        raise TypeError(
+            f"the program calls {getattr(thing, '__name__', name)}, {reason}; "
+            f"to save it, write that function with a def that uses nothing but np and its arguments"
+        )
+    return None
