@@ -20,14 +20,15 @@ from typing import Any
 from microgradnd.lines import user_line
 from microgradnd.modes import Recording
 from microgradnd.tape import Operation, mode
-from microgradnd.tensor import Tensor
+from microgradnd.tensor import Tensor, wrap
 
 EPILOG = """\
 FILE.py:name draws what the function of that name returns, called without arguments, or the Tensor
 of that name. The file is imported: what stands under `if __name__ == "__main__"` isn't run.
 
 FILE.py alone is run as a program. Drawn is its variable `loss`, if that is a Tensor, else the
-Tensor among its variables that was computed last.
+Tensor among its variables that was computed last, else, of what its functions have computed, the
+last single number: in most programs the loss of the last step.
 
 The end of the output's name says what is written: .svg, .png, .pdf, .dot (Graphviz),
 .mmd (Mermaid), .json, or .html, a page to step through the computation in a browser.
@@ -120,12 +121,15 @@ def result(program: str) -> Tensor:
     path = Path(file)
     if not path.is_file():
         raise Refused(f"there is no file {file}")
-    with Noting(), running(path, path.stem if name else "__main__") as variables:
-        return named(variables, name, file) if name else last(variables, file)
+    noting = Noting()
+    with noting, running(path, path.stem if name else "__main__") as variables:
+        return named(variables, name, file) if name else last(variables, noting, file)
 
 
 class Noting(Recording):
-    """Notes for each operation which line of the program it comes from, for the pictures that show it."""
+    """Notes for each operation which line of the program it comes from, and which was the last to make one number."""
+
+    last: Operation | None = None
 
     def __enter__(self) -> None:
         record = mode.record or Operation
@@ -135,6 +139,8 @@ class Noting(Recording):
             node = record(*call)
             note = node.annotate()
             note.line = note.line or user_line()
+            if node.shape == () and note.line is not None:
+                self.last = node
             return node
 
         mode.record = noted
@@ -203,8 +209,8 @@ def _takes_nothing(value: Any) -> bool:
     return all(p.default is not inspect.Parameter.empty or p.kind in optional for p in parameters)
 
 
-def last(variables: dict[str, Any], file: str) -> Tensor:
-    """Return the Tensor `loss`, or the one that was computed last."""
+def last(variables: dict[str, Any], noting: Noting, file: str) -> Tensor:
+    """Return the Tensor `loss`, or the one that was computed last, or the last number."""
     loss = variables.get("loss")
     if isinstance(loss, Tensor):
         return loss
@@ -213,11 +219,11 @@ def last(variables: dict[str, Any], file: str) -> Tensor:
         for value in variables.values()
         if isinstance(value, Tensor) and isinstance(value._node, Operation)
     }
-    if not computed:
-        raise Refused(
-            f"{file} left no computed Tensor among its variables; if a function returns one, write {file}:function"
-        )
-    return computed[max(computed)]
+    if computed:
+        return computed[max(computed)]
+    if noting.last is None:
+        raise Refused(f"{file} computed no number from a Tensor that requires a gradient; there is nothing to draw")
+    return wrap(noting.last.out, noting.last)
 
 
 if __name__ == "__main__":

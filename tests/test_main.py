@@ -174,10 +174,37 @@ def test_what_cant_be_drawn(run: Run, arguments: list[str], message: str) -> Non
     assert len(err.splitlines()) == 1
 
 
+FUNCTIONS = """
+import numpy as np
+import microgradnd as mg
+from microgradnd import nn, optim
+
+def main():
+    model = nn.Linear(2, 1)
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+    for _ in range(3):
+        loss = (model(np.ones((1, 2))) ** 2).sum()
+        loss.name = "loss of the step"
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+if __name__ == "__main__":
+    main()
+"""
+
+
+def test_of_a_program_with_functions_alone_the_last_number_is_drawn(run: Run) -> None:
+    assert run("train.py", "-o", "graph.json", program=FUNCTIONS)[0] == 0
+    drawn = [text for text in texts("graph.json") if text]
+    assert drawn == ["weight", "bias", "linear", "x²", "loss of the step", "loss of the step"]
+
+
 def test_a_program_without_tensors(run: Run) -> None:
-    status, _, err = run("train.py", program="x = 3\n")
-    assert status == 1
-    assert "train.py left no computed Tensor among its variables; if a function returns one, write train.py:func" in err
+    for program in ("x = 3", "import microgradnd as mg\nx = mg.tensor(3.0, requires_grad=True)"):
+        status, _, err = run("train.py", program=program)
+        assert status == 1
+        assert "train.py computed no number from a Tensor that requires a gradient; there is nothing to draw" in err
 
 
 def test_failures_are_shown_as_the_program_would_show_them(run: Run) -> None:
