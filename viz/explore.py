@@ -166,9 +166,9 @@ def document(t: Tensor, title: str | None = None, max_nodes: int = 30_000) -> di
     Returns
     -------
     dict
-        `title`; `freed`, whether `backward()` has let go of arrays; `notes`, `operations`, `parameters`, `memory`,
-        `nodes`, `edges` and `scopes` with the attributes of `Graph`, `Node`, `Edge` and `Scope`, but for those that are
-        `USUAL`, where
+        `title`; `freed`, whether `backward()` has let go of arrays; `cut`, whether the graph was too large; `notes`,
+        `operations`, `parameters`, `memory`, `nodes`, `edges` and `scopes` with the attributes of `Graph`, `Node`,
+        `Edge` and `Scope`, but for those that are `USUAL`, where
 
         - a node has a `formula` (how the call is written), the `place` and the `code` of the user's line;
         - an edge has the `letter` that stands for its value in the formula and in the rule; its `grad` is left out
@@ -225,6 +225,7 @@ def document(t: Tensor, title: str | None = None, max_nodes: int = 30_000) -> di
     name = title or t.name or "computation"
     return {
         "title": clean(name, LONGEST),
+        "cut": not is_whole,
         "notes": list(model.notes),
         "operations": model.operations,
         "parameters": model.parameters,

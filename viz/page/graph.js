@@ -320,6 +320,7 @@ function progressAt(view, steps, step) {
     for (const { box } of steps.slice(finished, step + 1)) behind.add(box);
     const open = new Map();
     for (const line of view.lines) {
+      if (line.edges.every((edge) => edge.carried)) continue; // to the next round of a loop, which isn't shown
       if (behind.has(line.target)) touched.add(line.source);
       else open.set(line.source, true);
     }

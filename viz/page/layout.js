@@ -8,7 +8,7 @@ Frame by frame, the innermost first: what is in a frame is laid out on its own, 
 it. So each part stays compact, and looks the same wherever it is. A line that crosses a frame does so at a port.
 */
 
-const COPIES = 4; // an input with more lines than that is drawn beside each of its uses
+const COPIES = 4; // an input with more lines than that is drawn at its first use, and as a copy at each other
 const LABELLED = 70; // lines; in a larger picture only the current ones say their rule
 const FRAME = { side: 12, above: 26, below: 12 };
 const ALIGNMENTS = [undefined, "UL", "UR", "DL", "DR"];
@@ -36,17 +36,19 @@ function layOut(view, direction, size, room) {
     levels.get(level).parts.set(key, part);
     drawn.push(part);
   };
-  for (const box of view.boxes) if (!isCopied(box)) add(box.id, box, around(box)[0], false);
+  for (const box of view.boxes) add(box.id, box, around(box)[0], false);
+  const seen = new Set();
   const labelled = view.lines.length <= LABELLED;
   const lines = view.lines.map((line) => {
     const inner = around(line.target);
     let from = line.source.id;
     let outer = around(line.source);
-    if (isCopied(line.source)) {
+    if (isCopied(line.source) && seen.has(line.source)) {
       from = `${line.source.id} for ${line.target.id}`;
       outer = inner;
       add(from, line.source, inner[0], true);
     }
+    seen.add(line.source);
     return { ...line, from, ...hops(levels, line, from, outer, inner, labelled ? room(line) : {}) };
   });
   const deepest = [...view.frames].sort((a, b) => around(b).length - around(a).length);

@@ -204,7 +204,7 @@ function numberTable(values) {
     const rgb = colourOf(value, range, SCALES[theme]);
     const bright = (0.299 * rgb[0] + 0.587 * rgb[1] + 0.114 * rgb[2]) / 255;
     const style = `background: ${cssColour(rgb)}; color: ${bright > 0.55 ? "#111" : "#fff"}`;
-    return make("td", { style }, numberText(value));
+    return make("td", { style }, numberText(value, rows[0].length > 4 ? 3 : 4));
   };
   return make(
     "div",

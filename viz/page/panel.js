@@ -62,9 +62,20 @@ class Panel {
       shown.push(make("p", { class: "jumps" }, jumps.map(jump)));
     }
     const isBack = now.phase === "backward" || now.phase === "seed";
-    const parts = item.kind === "fold" ? [] : [this.forward(item), this.backward(item)];
+    const parts = item.kind === "fold" ? [this.folded(item)] : [this.forward(item), this.backward(item)];
     if (isBack) parts.reverse();
     return [...shown, ...parts, this.facts(item)];
+  }
+
+  /** What the page wasn't told: it was folded before. */
+  folded(item) {
+    return make(
+      "section",
+      {},
+      make("p", {}, [countText(item.members, "operation"), item.detail].filter(Boolean).join(" · ")),
+      make("p", { class: "quiet" }, "It is folded since the whole is too large. viz.explore(t, path, max_nodes=…) takes more."),
+      item.grad ? this.section("Gradients of its parameters", "", arrayView(item.grad, null, null)) : null,
+    );
   }
 
   forward(item) {
@@ -98,7 +109,9 @@ class Panel {
         ? "No gradient flows to it: it doesn't require one."
         : this.data.freed
           ? "The gradients between weren't kept. Call viz.explore before backward()."
-          : "No gradient has reached it.";
+          : this.data.cut
+            ? "Of so large a computation, the page isn't told the gradients between."
+            : "No gradient has reached it.";
     const seed =
       item.kind === "result"
         ? make("p", {}, "Here the backward pass begins: ", make("code", {}, `∂${name}/∂${name} = 1`), item.shape?.length ? ", element by element." : ".")

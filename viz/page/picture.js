@@ -197,7 +197,8 @@ class Picture {
 
   frame({ frame, x, y, width, height }) {
     const { title, path } = scopeWords(frame);
-    const words = `▾ ${shorten(path && path !== title ? `${path}  ${title}` : title, Math.max(Math.floor(width / 7), 6))}`;
+    const isNamed = path && path !== title && frame.kind !== "stretch";
+    const words = `▾ ${shorten(isNamed ? `${path}  ${title}` : title, Math.max(Math.floor(width / 7), 6))}`;
     const head = makeSvg(
       "g",
       { class: "head", role: "button", tabindex: -1, "aria-expanded": "true", "aria-label": `Fold ${title}` },
@@ -214,7 +215,7 @@ class Picture {
   line(line) {
     const group = makeSvg("g", { class: "line" });
     if (line.edges.every((edge) => edge.summed.length)) group.classList.add("summed");
-    group.append(makeSvg("path", { d: pathThrough(line.points), class: "hit" }));
+    if (line.edges.every((edge) => edge.carried)) group.classList.add("carried");
     group.append(makeSvg("path", { d: pathThrough(line.points), class: "stroke", "marker-end": "url(#arrow)" }));
     const words = ruleLabel(line);
     if (words) {
@@ -267,7 +268,7 @@ class Picture {
       group.append(makeSvg("g", { class: `thumb ${what}` }, image, makeSvg("rect", place)));
     });
     if (thumbs.length) row += THUMB.height + 6;
-    write(words.grad, box.isScope ? "value" : alarmText(box.grad) ? "grad alarm" : "grad");
+    write(words.grad, kind === "fold" ? "value" : alarmText(box.grad) ? "grad alarm" : "grad");
     group.addEventListener("click", () => (box.isScope ? this.on.toggle(box) : this.on.select(box)));
     if (!copy) this.parts.set(box.id, { element: group, x, y, width, height });
     part.element = group;
@@ -289,7 +290,7 @@ class Picture {
     }
     for (const { source, target, element, edges } of this.layout.lines) {
       const flows = edges.some((edge) => edge.flows) || source.isScope || target.isScope || target.kind === "result";
-      const isBack = back && behind.has(target) && flows;
+      const isBack = back && behind.has(target) && flows && !element.classList.contains("carried");
       const isNow = (step.phase !== "seed" && step.box === target) || (step.phase === "seed" && step.box === target);
       const marks = element.classList;
       marks.toggle("pending", !computed.has(source) || !computed.has(target));
