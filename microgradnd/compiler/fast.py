@@ -109,7 +109,7 @@ def loop(chain: Chain, writer: Writer, plan: Plan) -> list[str]:
             names.of[value] = names.value(plan.over[value])
         elif value in program.outputs and value not in plan.buffer_of and value not in plan.part_of:
             before.append(f"{names.value(value)} = np.empty({value.shape}, np.{value.dtype.name})")
-    outside = dict(names.of)
+    outside, inlined = dict(names.of), dict(writer.inline)
     block = {}
     for value in (*program.inputs, *program.outputs):
         if chain.is_sliced(value):
@@ -118,6 +118,7 @@ def loop(chain: Chain, writer: Writer, plan: Plan) -> list[str]:
                 block[whole] = names.new(f"{whole if whole.isidentifier() else 'rows'}_i")
                 slices.append(f"{block[whole]} = {whole}[i : i + {chain.rows}]")
             names.of[value] = block[whole]
+            writer.inline.pop(value, None)  # inside of the loop it is the block that has a name
     if not chain.is_even:  # the last block has fewer rows
         first = next(iter(block.values()))
         for value in plan.block_of:
@@ -138,6 +139,7 @@ def loop(chain: Chain, writer: Writer, plan: Plan) -> list[str]:
         else:
             body.append(into(step, writer))
     names.of.update({v: outside[v] for v in (*program.inputs, *program.outputs) if v in outside})
+    writer.inline.update(inlined)
     return [*before, f"for i in range(0, {count}, {chain.rows}):", *(f"    {line}" for line in [*slices, *body])]
 
 
