@@ -392,6 +392,8 @@ def test_random_directions_are_as_long_as_the_parameters() -> None:
         assert np.linalg.norm(step) == pytest.approx(np.linalg.norm(at[name]))
     zero = viz.plot_surface(np.sum, at=np.zeros(5), rng=np.random.default_rng(0), steps=3)
     assert png(zero)
+    nothing = {"w": np.ones(3), "v": np.zeros((0, 2))}
+    assert png(viz.plot_surface(lambda p: np.sum(p["w"]), at=nothing, rng=np.random.default_rng(0), steps=3))
     again: list[Any] = []
     viz.plot_surface(lambda p: again.append(p) or 1.0, at=at, rng=np.random.default_rng(0), steps=3)
     np.testing.assert_array_equal(again[0]["w"], seen[0]["w"])
@@ -411,6 +413,8 @@ def test_a_path_that_got_lost() -> None:
     figure = viz.plot_surface(bowl, path, steps=3)
     assert legend(figure)[0] == "path of descent, lost after step 1: not finite"
     assert png(figure)
+    beyond = [np.ones(3), np.eye(3)[0], np.eye(3)[1], np.full(3, np.inf)]
+    assert "lost after step 2" in legend(viz.plot_surface(np.sum, beyond, steps=3))[0]
     everywhere = viz.plot_surface(bowl, [np.full(2, np.nan)], at=np.ones(2), steps=3)
     assert legend(everywhere) == []
 
@@ -429,7 +433,8 @@ def test_odd_surfaces_are_drawn(loss: Any, log: bool) -> None:
         ({"path": [np.ones(2), np.ones(3)]}, r"the path must hold arrays of the shapes .* \[\(3,\)\], not \[\(2,\)\]"),
         ({"at": np.ones(1)}, "needs two parameters or more, not 1"),
         ({"at": np.ones(3)}, "no plane is given by a path that moves in fewer than two directions; pass directions"),
-        ({"at": np.ones(3), "path": [np.ones(3)] * 3}, "no plane is given"),
+        ({"at": np.ones(3), "path": [np.ones(3), np.zeros(3)]}, "no plane is given"),
+        ({"path": [np.ones(3)] * 3}, r"the path doesn't move; append copies to it, such as model\.state_dict\(\)"),
         ({"at": np.ones(3), "directions": (np.ones(3),)}, "directions must be two, not 1"),
         ({"at": np.ones(3), "directions": (np.ones(3), np.ones(3))}, "the two directions are the same line"),
         ({"at": np.ones(3), "directions": (np.ones(3), np.ones(4))}, "a direction must hold arrays of the shapes"),

@@ -371,7 +371,8 @@ def plot_surface(
     else:
         plane, default = _plane(middle, track, directions, shapes, at, rng)
     onto = np.linalg.pinv(plane)
-    coordinates, here = (track - middle) @ onto, (_vector(at, shapes, at, "at") - middle) @ onto
+    with np.errstate(invalid="ignore"):  # a path may end at infinity
+        coordinates, here = (track - middle) @ onto, (_vector(at, shapes, at, "at") - middle) @ onto
     (x0, x1), (y0, y1) = _extent(coordinates, here) if extent is None else extent
     across, up = np.linspace(x0, x1, steps), np.linspace(y0, y1, steps)
 
@@ -451,6 +452,8 @@ def _plane(
             raise ValueError("plot_surface: the two directions are the same line, or one of them is zero")
         return plane, ["direction 0", "direction 1"]
     moved = track[np.all(np.isfinite(track), axis=1)] - middle
+    if len(moved) > 1 and not np.any(moved):
+        raise ValueError("plot_surface: the path doesn't move; append copies to it, such as model.state_dict()")
     if len(moved) and np.linalg.matrix_rank(moved) >= 2:
         _, spread, axes = np.linalg.svd(moved, full_matrices=False)
         share = spread**2 / np.sum(spread**2)
@@ -466,7 +469,10 @@ def _plane(
         sizes = np.split(middle, np.cumsum([part.size for part in parts])[:-1])
         rows.append(
             np.concatenate(
-                [part * (np.linalg.norm(size) / np.linalg.norm(part)) for part, size in zip(parts, sizes, strict=True)]
+                [
+                    part * (np.linalg.norm(size) / (np.linalg.norm(part) or 1))
+                    for part, size in zip(parts, sizes, strict=True)
+                ]
             )
         )
     plane = np.array(rows)
