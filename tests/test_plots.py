@@ -158,6 +158,8 @@ def test_lines_differ_without_colour() -> None:
     assert len(set(styles)) == 28
     assert RED not in [colour for colour, _ in styles]
     assert len({dash for _, dash in styles[:4]}) == 4
+    assert figure.axes[0].get_position().width > 0.3
+    assert png(figure)
 
 
 def test_losses_that_are_not_finite_are_marked() -> None:
@@ -171,6 +173,15 @@ def test_losses_that_are_not_finite_are_marked() -> None:
     assert low < 1
     assert high > 8
     png(figure)
+
+
+def test_very_many_losses_that_are_not_finite() -> None:
+    losses = np.ones(100_000)
+    losses[::2] = np.nan
+    figure = viz.plot_history({"x" * 100: losses})
+    assert marks(figure) == ["x" * 59 + "…: NaN (50,000 times, epoch 1 to 99999)"]
+    assert len(figure.axes[0].lines) == 3
+    assert png(figure)
 
 
 def test_losses_without_a_logarithm_are_marked() -> None:
@@ -485,7 +496,14 @@ def test_gradients_over_steps() -> None:
 def test_gradients_that_are_zero_missing_or_not_finite() -> None:
     norms = [{"w": 1.0, "b": None, "c": 0.0}, {"w": np.nan, "b": None, "c": 1.0}, {"w": 1.0, "b": None}]
     figure = viz.plot_gradients(norms)
-    assert list(lines(figure)) == ["w", "w: NaN (step 2)", "b: no gradient", "c", "c: 0 (step 1)"]
+    assert list(lines(figure)) == [
+        "w",
+        "w: NaN (step 2)",
+        "b: no gradient (3 of 3 times)",
+        "c",
+        "c: 0 (step 1)",
+        "c: no gradient (1 of 3 times)",
+    ]
     np.testing.assert_array_equal(lines(figure)["c"].get_xdata(), [1, 2])
     assert png(figure)
     assert png(viz.plot_gradients([{"w": None}]))

@@ -65,7 +65,7 @@ MOST_POINTS = 4000  # of one line; more can't be seen
 MOST_LINES = 8  # more gradients than these are a map
 MOST_COLUMNS, MOST_ROWS = 500, 100  # of a map; of more rows, only some have their names beside them
 GRID = 400  # points of a curve that is drawn from a function
-LONGEST_NAME = 60
+LONGEST_NAME, MOST_LABELS = 60, 16  # characters; names below one another
 LARGEST = 1e300  # matplotlib's own arithmetic overflows beyond
 
 
@@ -633,13 +633,11 @@ def plot_gradients(
     ax.set_yscale("log")
     for i, (name, norm) in enumerate(table.items()):
         there = ~np.ma.getmaskarray(norm)
+        style: dict[str, Any] = {"color": _colour(i), "linestyle": _dash(i), "marker": "o" if there.sum() == 1 else ""}
         if there.any():
-            dot = "o" if there.sum() == 1 else ""
-            _line(
-                ax, steps[there], norm.data[there], True, name, xlabel, color=_colour(i), linestyle=_dash(i), marker=dot
-            )
-        else:
-            ax.plot([], [], color=_colour(i), linestyle=_dash(i), label=_plain(f"{name}: no gradient"))
+            _line(ax, steps[there], norm.data[there], True, name, xlabel, **style)
+        if not there.all():
+            ax.plot([], [], label=f"{_plain(name)}: no gradient ({(~there).sum():,} of {there.size:,} times)", **style)
     _whole_numbers(ax, [steps])
     _legend(figure, ax)
     return figure
@@ -777,13 +775,13 @@ def _line(ax: Axes, x: Array, y: Array, log: bool, name: str, steps: str, **styl
         at = np.flatnonzero(where)
         first, last = x[at[0]], x[at[-1]]
         told = f"{steps} {first:.4g}" if at.size == 1 else f"{at.size:,} times, {steps} {first:.6g} to {last:.6g}"
-        label = f"{name}: {what} ({told})" if name else f"{what} ({told})"
-        runs = np.split(at, np.flatnonzero(np.diff(at) > 1) + 1)
-        edge: dict[str, Any] = {"transform": ax.get_xaxis_transform(), "color": RED, "clip_on": False}
-        ends = [x[run[[0, -1]]] for run in runs]
-        ax.plot([x0 for x0, _ in ends], [height] * len(ends), linestyle="", marker=marker, label=_plain(label), **edge)
-        for x0, x1 in ends:
-            ax.plot([x0, x1], [height] * 2, linewidth=3, label="_", **edge)
+        label = f"{_plain(name)}: {what} ({told})" if name else f"{what} ({told})"
+        breaks = np.diff(at) > 1
+        starts, ends = x[at[np.append(True, breaks)]], x[at[np.append(breaks, True)]]
+        look: dict[str, Any] = {"transform": ax.get_xaxis_transform(), "color": RED, "clip_on": False}
+        ax.plot(starts, np.full(starts.size, height), linestyle="", marker=marker, label=label, **look)
+        stretches = np.column_stack([starts, ends, np.full(starts.size, np.nan)]).reshape(-1)
+        ax.plot(stretches, np.full(stretches.size, height), linewidth=3, label="_", **look)
 
 
 def _outline(values: Array) -> Array:
@@ -807,7 +805,8 @@ def _legend(figure: Figure, ax: Axes, handles: Sequence[Artist] = ()) -> None:
     if figure.axes[0] is not ax or not isinstance(figure, _figure_class()):
         ax.legend(handles, labels)
     elif max(map(len, labels)) <= 20 and len(figure.axes) == 1:
-        figure.legend(handles, labels, loc="outside right upper", frameon=False)
+        columns = -(-len(labels) // MOST_LABELS)
+        figure.legend(handles, labels, loc="outside right upper", ncols=columns, frameon=False)
     else:
         columns = max(1, min(len(labels), 100 // (max(map(len, labels)) + 6)))
         figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
