@@ -59,19 +59,23 @@ class scope(Recording):
 
 
 class Marking:
-    """Records as another does, and marks each operation."""
+    """Records as another does, and marks each operation; of scopes in one another the innermost does it for all."""
 
-    __slots__ = ("lines", "mark", "record")
+    __slots__ = ("lines", "marks", "record")
 
     def __init__(self, record: Callable[..., Operation], mark: tuple[int, Any, str], lines: bool) -> None:
+        self.marks: tuple[tuple[int, Any, str], ...] = (mark,)
         self.record = record
-        self.mark = mark
         self.lines = lines
+        if isinstance(record, Marking):
+            self.marks = (*record.marks, mark)
+            self.record = record.record
+            self.lines = lines or record.lines
 
     def __call__(self, *call: Any) -> Operation:
         node = self.record(*call)
         note = node.annotate()
-        note.marks = (*note.marks, self.mark)
+        note.marks += self.marks
         if self.lines and note.line is None:
             note.line = user_line()
         return node

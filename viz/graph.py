@@ -31,8 +31,8 @@ from microgradnd.viz.values import Values, together, values_of
 
 Kind = Literal["parameter", "input", "constant", "operation", "result", "fold"]
 
-FEWEST = 3  # nodes: a fold, an operation and the result
-MOST_CONSTANTS = 2  # that are shown beside a fold that nothing else leads to
+FEWEST = 4  # nodes: a fold, an operation and what goes into it, and the result
+MOST_BESIDE = 2  # arrays or parameters that are shown beside a fold to which nothing else leads
 NO_GRADIENTS = (
     "backward() has let go of the gradients between: draw before it, or call backward(retain_graph=True), to see them."
 )
@@ -481,7 +481,8 @@ class _Builder:
             if thing in grouped:
                 id = f"{self.id_of(thing)}_more"
                 nodes.append(replace(grouped[thing], id=id, scope=self.scope_of(thing)))
-                into.setdefault(thing, []).append(Edge(id, self.id_of(thing), 2**31))
+                count = len(record.operations[thing].parents)
+                into.setdefault(thing, []).append(Edge(id, self.id_of(thing), count, grouped[thing].parameters > 0))
             nodes.append(self.fold_node(thing) if isinstance(thing, Part) else self.operation_node(thing))
         edges = [edge for thing in self.things for edge in sorted(into.get(thing, ()), key=lambda edge: edge.position)]
         last = self.stands_for[-1]
@@ -546,7 +547,7 @@ class _Builder:
     def outside(self, reached: set[Any]) -> list[_Outside]:
         """Return the leaves and arrays that are drawn, and note what the others add to the folds that they lie in.
 
-        What goes into one fold only lies in it, but for an input; and for arrays where nothing else leads there.
+        What goes into one fold only lies in it, but for an input; and for what it begins with, if nothing leads there.
         """
         found: dict[Thing, _Outside] = {}
         for q in range(len(self.record.operations)):
@@ -577,7 +578,8 @@ class _Builder:
         reached = reached.union(*(thing.targets for thing in drawn))
         for fold_, things in self.inside.items():
             if fold_ not in reached:
-                drawn += [thing for thing in things if thing.kind == "constant"][:MOST_CONSTANTS]
+                constants = [thing for thing in things if thing.kind == "constant"]
+                drawn += (constants or things)[:MOST_BESIDE]
         return drawn
 
     def outsider(self, operand: Any, q: int, k: int) -> _Outside:
@@ -599,7 +601,12 @@ class _Builder:
             excess = len(self.things) + len(outside) - len(away) + len(groups) + 1 - self.most
             if excess <= 0:
                 break
+            if isinstance(target, Part):  # they are in there
+                away.update(map(id, things))
+                continue
             rest = things[max(len(things) - int(excess) - 1, 0) :]
+            if len(rest) == 1:
+                continue
             away.update(map(id, rest))
             word = "parameters" if all(thing.kind == "parameter" for thing in rest) else "inputs"
             numbers = sum(np.size(thing.data) for thing in rest if thing.kind == "parameter")
