@@ -246,7 +246,8 @@ def graph(
         if to is not None and to is not t:
             raise _unconnected(to)
         kind: Kind = "parameter" if t.requires_grad else "input"
-        return Graph([_variable("n0", kind, t.data, t.name, t.grad)])
+        node = _variable("n0", kind, t.data, t.name, t.grad)
+        return Graph([node], parameters=node.parameters, grad=node.grad)
     return _Builder(t, last, max_nodes, depth, backward, to).graph()
 
 
