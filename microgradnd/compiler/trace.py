@@ -340,7 +340,7 @@ class Traced:
         results = self.outputs(rebuild(leaves)) if is_plain else tuple(map(self.outputs, leaves))
         self.surroundings.keep(lambda array: id(array) in self.values, recorder.masks)
         self.program = Program((*self.input_values, *self.captured_values()), tuple(steps), results, updates)
-        for table in (self.values, self.stands_for):  # which hold every array that was computed
+        for table in (self.values, self.given, self.stands_for):  # which hold every array that was computed
             table.clear()
 
     def outputs(self, tree: Any) -> Any:

@@ -12,6 +12,8 @@ the processor's cache, and the steps are subtracted from the parameters, each wh
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self
@@ -45,23 +47,57 @@ class Flat:
     """
 
     def __init__(self, parameters: list[Tensor], states: Sequence[str]) -> None:
-        dtype = parameters[0].dtype
         ends = np.cumsum([p.size for p in parameters])
-        places = [slice(end - p.size, end) for p, end in zip(parameters, ends.tolist(), strict=True)]
-        vectors = [np.zeros(ends[-1], dtype) for _ in ("gradients", *states)]
-        views = [[v[place].reshape(p.shape) for p, place in zip(parameters, places, strict=True)] for v in vectors]
-        real = vectors[0].real.dtype
         self.parameters = parameters
+        self.names = states
+        self.dtype = parameters[0].dtype
+        self.size = int(ends[-1])
+        self.real = np.zeros(0, self.dtype).real.dtype
+        self.width = self.dtype.itemsize // self.real.itemsize
+        self.places = [slice(end - p.size, end) for p, end in zip(parameters, ends.tolist(), strict=True)]
         self.counts = np.zeros(len(parameters), int)
-        self.gradients = views[0]
-        self.states = dict(zip(states, views[1:], strict=True))
-        self.vectors = [v.view(real) for v in vectors]
-        self.width = dtype.itemsize // real.itemsize
-        self.places = places
-        self.scratch = np.empty(min(len(self.vectors[0]), CHUNK), real)
-        self.whole = self.chunks([slice(0, ends[-1])])
-        arrays = {**dict(zip(states, self.vectors[1:], strict=True)), "steps": self.counts}
-        self.variables = [variable(Tensor, array, False, name) for name, array in arrays.items()]
+
+    # Made when they are needed first: a step without momentum keeps nothing, and a compiled one gathers no gradients
+
+    @functools.cached_property
+    def gathered(self) -> Array:
+        return np.zeros(self.size, self.dtype)
+
+    @functools.cached_property
+    def kept(self) -> list[Array]:
+        return [np.zeros(self.size, self.dtype) for _ in self.names]
+
+    @functools.cached_property
+    def vectors(self) -> list[Array]:
+        return [vector.view(self.real) for vector in (self.gathered, *self.kept)]
+
+    @functools.cached_property
+    def gradients(self) -> list[Array]:
+        return self.parts(self.gathered)
+
+    @functools.cached_property
+    def states(self) -> dict[str, list[Array]]:
+        return {name: self.parts(vector) for name, vector in zip(self.names, self.kept, strict=True)}
+
+    @functools.cached_property
+    def scratch(self) -> Array:
+        return np.empty(min(self.size * self.width, CHUNK), self.real)
+
+    @functools.cached_property
+    def whole(self) -> list[list[Array]]:
+        return self.chunks([slice(0, self.size)])
+
+    @functools.cached_property
+    def variables(self) -> list[Tensor]:
+        arrays = {**dict(zip(self.names, [v.view(self.real) for v in self.kept], strict=True)), "steps": self.counts}
+        tensors = [variable(Tensor, array, False, name) for name, array in arrays.items()]
+        for tensor in tensors:
+            tensor._node.position = 0  # older than the trace that may need them first
+        return tensors
+
+    def parts(self, vector: Array) -> list[Array]:
+        """Return the part of each parameter in a vector, in its shape."""
+        return [vector[place].reshape(p.shape) for p, place in zip(self.parameters, self.places, strict=True)]
 
     def of(self, parameters: list[Tensor], variables: list[Tensor]) -> Flat:
         """Return the same layout of other parameters and variables."""
@@ -100,7 +136,7 @@ class Flat:
     def gather(self, weight_decay: float, factor: float = 1) -> list[int]:
         """Put the gradients, plus decay, times a factor, into their vector, and return which parameters have one."""
         live = []
-        scale = np.array(factor, self.vectors[0].dtype)  # NumPy would convert a float anew in each call
+        scale = np.array(factor, self.real)  # NumPy would convert a float anew in each call
         for i, (parameter, view) in enumerate(zip(self.parameters, self.gradients, strict=True)):
             g = parameter.grad
             if g is None:
@@ -213,19 +249,20 @@ class Optimizer:
 
     def __variables__(self) -> tuple[list[Tensor], Callable[[Sequence[Any]], Optimizer]]:
         """Return what a step reads and updates, and a function that makes an optimizer like this one of others."""
+        held = [flat.variables if self.keeps_state else [] for flat in self._flats]
 
         def rebuild(new: Sequence[Any]) -> Optimizer:
             rest = iter(new)
             of = {id(parameter): next(rest) for parameter in self.params}
             copy = object.__new__(type(self))
             flats = [
-                flat.of([of[id(p)] for p in flat.parameters], [next(rest) for _ in flat.variables])
-                for flat in self._flats
+                flat.of([of[id(p)] for p in flat.parameters], list(itertools.islice(rest, len(kept))))
+                for flat, kept in zip(self._flats, held, strict=True)
             ]
             vars(copy).update(vars(self), params=list(of.values()), _flats=flats, _rate=next(rest), _is_rebuilt=True)
             return copy
 
-        return [*self.params, *(v for flat in self._flats for v in flat.variables), self._rate], rebuild
+        return [*self.params, *itertools.chain(*held), self._rate], rebuild
 
     def __form__(self) -> Any:
         """Return what a compiled step depends on beside the values of the variables, hashable."""
