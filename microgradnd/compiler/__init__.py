@@ -21,7 +21,7 @@ from microgradnd.compiler.blocks import blocks
 from microgradnd.compiler.buffers import plan
 from microgradnd.compiler.dispatch import MISS, dispatcher
 from microgradnd.compiler.fast import fast
-from microgradnd.compiler.loops import Loops
+from microgradnd.compiler.loops import Loops, race
 from microgradnd.compiler.ownership import check_apart, own_results
 from microgradnd.compiler.passes import drop_dead, late, optimized
 from microgradnd.compiler.saving import Written, write
@@ -48,7 +48,7 @@ class CacheInfo(NamedTuple):
 class Entry:
     """One program: what was traced, and the function that its source defines."""
 
-    def __init__(self, traced: Traced, name: str, optimize: bool, backend: str = "numpy") -> None:
+    def __init__(self, traced: Traced, name: str, optimize: bool) -> None:
         self.traced = traced
         program = own_results(optimized(traced.program))
         names = Names(name)
@@ -69,11 +69,23 @@ class Entry:
         namespace: dict[str, Any] = dict(names.constants)
         exec(builtins.compile(self.source, f"<compiled {name}>", "exec"), namespace)
         self.function = namespace[name]
-        if backend != "numpy":
-            self.use_loops(Loops(own_results(optimized(traced.program)), name))
 
-    def use_loops(self, loops: Loops) -> None:
-        """Run a program's loops instead of NumPy's."""
+    def use_loops(self, name: str, backend: str, arrays: Sequence[Any]) -> None:
+        """Run a program's loops instead of NumPy's; with `backend="auto"` if they are faster on these arrays."""
+        try:
+            loops = Loops(own_results(optimized(self.traced.program)), name)
+        except ImportError as error:
+            if backend != "auto":
+                raise
+            self.report += f"; {error}"
+            return
+        if backend == "auto":
+            takes_numpy, takes_loops = race((self.function, loops.function), [*arrays, *self.captured()])
+            measured = f"loops take {takes_loops:.3g} us, NumPy {takes_numpy:.3g} us"
+            if takes_numpy <= takes_loops:
+                self.report += f": {measured}"
+                return
+            loops.report = f"{measured}: loops\n{loops.report}"
         self.program, self.constants, self.source = loops.program, loops.constants, loops.source
         self.function, self.report, self.seconds = loops.function, loops.report, loops.seconds
 
@@ -159,7 +171,10 @@ class Compiled:
             names, others = arguments.names(self.function), arguments.parts_of_the_program()
             traced = Traced(self.function, leaves, names, call, others)
         name = getattr(self.function, "__name__", "program").replace("<lambda>", "program")
-        return Entry(traced, name, self.optimize, self.backend)
+        entry = Entry(traced, name, self.optimize)
+        if self.backend != "numpy":
+            entry.use_loops(name, self.backend, arguments.arrays())
+        return entry
 
     @property
     def source(self) -> str:
@@ -236,8 +251,9 @@ def compile(
         Whether to write into planned buffers; otherwise the source is what a person would write.
     maxsize : int
         How many programs, one for each signature of the arguments, are kept.
-    backend : {"numpy", "numba"}
-        Whether the program is calls of NumPy, or loops that numba compiles, with calls of NumPy where there are none.
+    backend : {"numpy", "numba", "auto"}
+        Whether the program is calls of NumPy, or loops that numba compiles, with calls of NumPy where there are none;
+        "auto" times both on the first arguments of each signature, and keeps the faster. `.report()` tells.
 
     Returns
     -------

@@ -534,7 +534,9 @@ class Lowering:
             product = "{0} * {1}" if helper == "add_product" else text
             self.ops.append(Op("map", step, extents, product, operands, access, out.dtype))
         else:
-            self.ops.append(Op("fold", step, extents, text, operands, access, out.dtype, helper, start, frozenset(reduced)))
+            self.ops.append(
+                Op("fold", step, extents, text, operands, access, out.dtype, helper, start, frozenset(reduced))
+            )
 
     def product(self, step: Step, out: Value) -> str:
         """Translate a product of matrices or vectors."""

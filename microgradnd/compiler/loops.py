@@ -22,7 +22,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from microgradnd.compiler.passes import SAME
 from microgradnd.compiler.program import Program, Step, Value, values_in
 from microgradnd.compiler.source import Names, Writer
 
-PRIVATE = {"np", "math", "njit", "range", "abs", "ROUND", "ROUND32"}
+PRIVATE = {"start", "stop", "np", "math", "njit", "range", "abs", "ROUND", "ROUND32"}
 HELPERS = {
     "add": """@njit(fastmath={"reassoc"}, forceinline=True)
 def add(total, x):  # the sum may be taken in any order, so that several parts of it are at the same time
@@ -86,6 +87,8 @@ QUARTERS = "FIRST, SECOND, THIRD, FOURTH, FIFTH, SIXTH"
 ELEMENTARY = {name for name, thing in vars(elementary).items() if inspect.isfunction(thing)} - {"quarters"}
 RANKS = {"+": 5, "-": 5, "*": 6, "/": 6, "&": 4, "|": 2, "^": 3}
 NEGATIVE, ATOM, COMPARISON = 7, 10, 1
+RACE_SECONDS = 0.02
+WIDE = 2**17  # elements from which on two threads are faster than one
 LONG = 1024  # from so many numbers on, the error of a sum in float32 is worth avoiding
 LETTERS = "ijklmnopqrstuvwxyz"
 
@@ -116,7 +119,7 @@ class Layout:
         for group in arrange(self.lowering.ops, self.arrays):
             if group.ops[0].kind == "call":
                 self.parts.append(group.ops[0])
-            elif self.parts and isinstance(self.parts[-1], list):
+            elif self.parts and isinstance(self.parts[-1], list) and not is_wide(group) and not is_wide(self.parts[-1][0]):
                 self.parts[-1].append(group)
             else:
                 self.parts.append([group])
@@ -186,6 +189,12 @@ def in_order(loops: Sequence[Loop]) -> Iterable[Op]:
             yield from in_order(loop.body)
 
 
+def is_wide(loop: Loop) -> bool:
+    """Return whether threads can share a loop, and it is long enough for that."""
+    maps = all(op.kind == "map" and all(a.place is None for r in op.touches() for a in r.axes) for op in loop.ops)
+    return maps and loop.extent is not None and max(math.prod(op.extents.values()) for op in loop.ops) >= WIDE
+
+
 class Part:
     """Prints the loops that are compiled as one function."""
 
@@ -207,6 +216,7 @@ class Part:
                 self.readers.setdefault(access.base, []).append(op)
             for access in op.touches():
                 self.parameter(access.base)
+        self.wide = loops[0].extent if is_wide(loops[0]) and not self.scratch else None
         self.emit(loops, 1)
 
     def parameter(self, base: Value) -> None:
@@ -229,11 +239,12 @@ class Part:
 
     def text(self) -> str:
         """Return the function."""
-        types = ", ".join(self.type_of(v) for v in self.parameters)
+        types = ", ".join(["int64"] * 2 * (self.wide is not None) + [self.type_of(v) for v in self.parameters])
+        names = ["start", "stop"] * (self.wide is not None) + [*self.parameters.values()]
         flat = [f"    {name} = {self.parameters[v]}.reshape(-1)" for v, name in self.flat.items()]
         body = "\n".join(flat + self.lines)
         head = f'@njit("void({types})", cache=True, nogil=True, error_model="numpy")'
-        return f"{head}\ndef {self.name}({', '.join(self.parameters.values())}):\n{body}\n"
+        return f"{head}\ndef {self.name}({', '.join(names)}):\n{body}\n"
 
     def type_of(self, base: Value) -> str:
         """Return numba's name for the type of a parameter."""
@@ -260,7 +271,8 @@ class Part:
                 self.begin(op, loop, depth)
             before = dict(self.texts)
             self.variable[loop] = self.fresh(depth)
-            self.line(depth, f"for {self.variable[loop]} in range({loop.extent}):")
+            whole = self.wide is None or depth > 1
+            self.line(depth, f"for {self.variable[loop]} in range({loop.extent if whole else 'start, stop'}):")
             self.emit(loop.body, depth + 1)
             for key in set(self.texts) - set(before):
                 del self.texts[key]
@@ -504,6 +516,7 @@ class Driver:
         self.layout, self.name = layout, name
         self.program = layout.program
         self.names = Names()
+        self.names.taken |= {"in_threads"}
         self.writer = Writer(self.program, self.names, {})
         self.helpers: set[str] = set()
         self.array: dict[Value, str] = {}
@@ -536,10 +549,10 @@ class Driver:
             if base.shape or part.is_made_here(base):
                 args.append(self.array[base])
             else:
-                args.append(
-                    f"{'float' if base.dtype.kind == 'f' else 'bool' if base.dtype.kind == 'b' else 'int'}({self.array[base]})"
-                )
-        self.lines.append(f"{part.name}({', '.join(args)})")
+                convert = {"float64": "float", "int64": "int", "bool": "bool"}.get(base.dtype.name, f"np.{base.dtype.name}")
+                args.append(f"{convert}({self.array[base]})")
+        called = f"{part.name}(" if part.wide is None else f"in_threads({part.name}, {part.wide}, "
+        self.lines.append(f"{called}{', '.join(args)})")
 
     def allocate(self, base: Value, scratch: bool) -> None:
         """Find memory for an array: the caller's own, or a buffer."""
@@ -675,7 +688,7 @@ class Loops:
         text = driver.text()
         self.program, self.constants = program, driver.names.constants
         self.report = report(layout, driver)
-        namespace: dict[str, Any] = {"np": np, **self.constants}
+        namespace: dict[str, Any] = {"np": np, "in_threads": in_threads, **self.constants}
         loops = module_text(driver.helpers, driver.parts)
         if driver.parts:
             module = compiled(loops, name)
@@ -758,6 +771,35 @@ def compiled(text: str, name: str) -> Any:
         return module
     finally:
         note.cancel()
+
+
+def race(programs: Sequence[Callable[..., Any]], arrays: Sequence[Any]) -> list[float]:
+    """Return the time in microseconds that each program takes on copies of some arrays: the best of a few calls."""
+    times = []
+    for program in programs:
+        copies = [np.array(a) if isinstance(a, np.ndarray) else a for a in arrays]
+        program(*copies)
+        start = time.perf_counter()
+        best = math.inf
+        while time.perf_counter() - start < RACE_SECONDS:
+            begun = time.perf_counter()
+            program(*copies)
+            best = min(best, time.perf_counter() - begun)
+        times.append(1e6 * best if best < math.inf else 1e6 * (time.perf_counter() - start))
+    return times
+
+
+def in_threads(loops: Callable[..., None], extent: int, *args: Any) -> None:
+    """Run a loop from 0 to `extent`, divided among as many threads as numba and OpenMP may use."""
+    limit = load_numba().config.NUMBA_NUM_THREADS
+    count = min(limit, int(os.environ.get("OMP_NUM_THREADS", "").split(",")[0] or limit), extent)
+    bounds = [extent * i // max(count, 1) for i in range(count + 1)]
+    threads = [threading.Thread(target=loops, args=(*pair, *args)) for pair in pairwise(bounds[1:])]
+    for thread in threads:
+        thread.start()
+    loops(*bounds[:2], *args)
+    for thread in threads:
+        thread.join()
 
 
 def load_numba() -> Any:
