@@ -120,7 +120,9 @@ def transformer(rng, blocks=6, d=8):
     """Return the loss of a stack of blocks, for a batch of 2 sequences of 5 positions."""
     model = nn.Sequential(*(Block(d, rng) for _ in range(blocks)), nn.Linear(d, 3, rng=rng))
     x, labels = rng.normal(size=(2, 5, d)), rng.integers(3, size=(2, 5))
-    return F.cross_entropy(model(mg.tensor(x, name="x")).reshape(-1, 3), labels.reshape(-1))
+    loss = F.cross_entropy(model(mg.tensor(x, name="x")).reshape(-1, 3), labels.reshape(-1))
+    loss.name = "loss"
+    return loss
 
 
 def recurrent(rng, steps=4_000, d=8):
@@ -142,7 +144,7 @@ def gone_wrong():
         scores = F.relu(mg.tensor([[1.0, 2.0], [0.5, 1.0]], name="x") @ w)
         loss = -np.sum(scores * np.log(scores))
         loss.name = "entropy"
-        loss.backward()
+        loss.backward(retain_graph=True)
     return loss
 
 
@@ -175,6 +177,7 @@ def draw_computations(gallery, rng):
     gallery.heading("A network in which something goes wrong")
     loss = gone_wrong()
     add("gone_wrong.svg", "viz.draw(loss)", "What isn't finite is red.", loss)
+    add("explain.txt", "mg.explain(loss)", "Why, in words.", "\n".join(mg.explain(loss)))
 
 
 # Training

@@ -24,6 +24,7 @@ FIGURES = {
     "gallery": [
         "gallery/backward.svg",
         "gallery/both.svg",
+        "gallery/explain.txt",
         "gallery/explore.html",
         "gallery/fit.png",
         "gallery/forward.svg",
