@@ -32,7 +32,6 @@ from microgradnd.viz.labels import (
     summed_text,
     values_text,
 )
-from microgradnd.viz.signs import number
 from microgradnd.viz.values import Values
 
 Attributes = dict[str, str]
@@ -273,7 +272,8 @@ def rule_rows(edge: Edge, several: bool, show: Collection[str] = SHOWN) -> list[
     if text := summed_text(edge.summed):
         rows.append(styled(text, color=GRADIENT, size=SMALL))
     if edge.grad is not None and "gradients" in show and (several or alarm_text(edge.grad)):
-        rows.append(_small(f"‖·‖ {alarm_text(edge.grad) or number(edge.grad.norm)}", edge.grad, GRADIENT))
+        text = grad_text(edge.grad).replace("grad", "part" if edge.grad.elements is not None else "·")
+        rows.append(_small(text, edge.grad, GRADIENT))
     return rows
 
 
@@ -384,6 +384,12 @@ def turned(graph: Graph) -> Graph:
     return replace(graph, nodes=nodes, edges=edges)
 
 
+def framed(node: Node, graph: Graph) -> tuple[str, ...]:
+    """Return the scopes of a node that have a frame: not the call of a module that is one operation and no parameters."""
+    scopes = ((id, graph.scopes[id]) for id in node.scope)
+    return tuple(id for id, s in scopes if s.kind != "module" or s.parameters or s.operations > 1 or s.repeat > 1)
+
+
 def body(graph: Graph, rankdir: str = "TB", view: View = "forward", show: Collection[str] = SHOWN) -> Iterator[str]:
     """Return the lines of DOT between the braces: the nodes, scope by scope, and the edges."""
     if graph.notes:
@@ -397,15 +403,17 @@ def body(graph: Graph, rankdir: str = "TB", view: View = "forward", show: Collec
         tags = {(source, target): tag for (target, source), tag in tags.items()}
     by_id = {node.id: node for node in graph.nodes}
     scopes: dict[tuple[str, ...], list[str]] = {}
+    frames = {node.id: framed(node, graph) for node in graph.nodes}
     for node in graph.nodes:
-        for depth in range(len(node.scope) + 1):
-            scopes.setdefault(node.scope[:depth], [])
-        scopes[node.scope].append(node_statement(node, view, show))
+        frame = frames[node.id]
+        for depth in range(len(frame) + 1):
+            scopes.setdefault(frame[:depth], [])
+        scopes[frame].append(node_statement(node, view, show))
     for edge in graph.edges:
         if tag := tags.get((edge.source, edge.target)):
             far, near = (edge.target, edge.source) if view == "backward" else (edge.source, edge.target)
             line = tag_statement(quoted_id(tag), by_id[far])
-            if line not in (members := scopes[by_id[near].scope]):
+            if line not in (members := scopes[frames[near]]):
                 members.append(line)
     yield from clusters(scopes, graph.scopes)
     said: set[str] = set()
@@ -439,7 +447,7 @@ def body(graph: Graph, rankdir: str = "TB", view: View = "forward", show: Collec
 
 def clusters(scopes: dict[tuple[str, ...], list[str]], known: dict[str, Scope]) -> Iterator[str]:
     """Return the lines of DOT that draw the nodes of each scope with a frame around them, frames within frames."""
-    order = {id: number for number, id in enumerate(known)}
+    order = {id: place for place, id in enumerate(known)}
     open_: tuple[str, ...] = ()
     ranked = sorted(scopes, key=lambda scope: [order.get(id, -1) for id in scope])  # an outer scope comes first
     for count, scope in enumerate(ranked):
