@@ -236,16 +236,16 @@ class Path:
         seen, found, todo = set(self.inputs), [], list(outputs)
         while todo:
             node = todo.pop()
-            if node in seen or not node.requires_grad:
+            if node is None or node in seen or not node.requires_grad:
                 continue
             seen.add(node)
             if node.position < start:
                 self.outside.append(node)
             elif type(node) is not Leaf:
                 found.append(node)
-                todo.extend(parent for parent in node.parents if parent is not None)
+                todo += node.parents
         for node in sorted(found, key=lambda node: node.position):
-            if any(parent in self.nodes for parent in node.parents):
+            if not self.nodes.isdisjoint(node.parents):
                 self.nodes.add(node)
                 self.operations.append(node)
 
@@ -368,8 +368,8 @@ def forward(path: Path, tangents: dict[Node, Any], lift: Lift | None = None) -> 
                 if parent in tangents:
                     check_age(parent, node)
                     new = rule_for(JVPS, node.function, i)(tangents[parent], out, *values, **node.kwargs)
-                    if type(out) is not Results:
-                        new = cast(spread(new, node.out.shape), node.out.dtype)
+                    if type(out) is not Results and (new.shape != out.shape or new.dtype is not out.dtype):
+                        new = cast(spread(new, out.shape), out.dtype)
                     total = new if total is None else total + new
         except Exception as error:
             error.add_note(f"This was in the forward pass of derivatives, at {describe(node)}.")
