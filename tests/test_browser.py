@@ -120,6 +120,7 @@ Open = Callable[..., Page]
 @pytest.fixture
 def open_page(driver: Any, tmp_path: Path) -> Iterator[Open]:
     driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    driver.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": False})
     set_media(driver, "light")
 
     def open_(t: mg.Tensor, **options: Any) -> Page:
@@ -516,6 +517,38 @@ def test_a_phone(open_page: Open) -> None:
     assert page.find("#stage").rect["height"] > stage["height"] + 100
     page.click(page.find("#panel-close"))
     assert page.find("#panel-content").is_displayed()
+
+
+def test_fingers(open_page: Open) -> None:
+    page = open_page(stack())
+    page.driver.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": True})
+    page.driver.refresh()
+    page.press("f")
+
+    def touch(kind: str, *points: tuple[float, float]) -> None:
+        places = [{"x": x, "y": y, "id": i} for i, (x, y) in enumerate(points)]
+        page.driver.execute_cdp_cmd("Input.dispatchTouchEvent", {"type": kind, "touchPoints": places})
+
+    def transform() -> list[float]:
+        return [float(n) for n in re.findall(r"-?[\d.]+", page.find("#graph > g").get_attribute("transform"))]
+
+    box = page.all(".box.fold")[0].rect
+    touch("touchStart", (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2))
+    touch("touchEnd")
+    page.wait(lambda: page.all(".frame"))
+    x, y, scale = transform()
+    touch("touchStart", (300, 300), (400, 300))
+    for i in range(5):
+        touch("touchMove", (300 - 10 * i, 300), (400 + 10 * i, 300))
+    touch("touchEnd")
+    page.wait(lambda: transform()[2] > 1.2 * scale)
+    x, y, scale = transform()
+    touch("touchStart", (300, 300))
+    for i in range(5):
+        touch("touchMove", (300 + 10 * i, 300))
+    touch("touchEnd")
+    page.wait(lambda: transform()[0] > x + 20)
+    assert transform()[1:] == [y, scale]
 
 
 def test_everything_has_a_name_and_is_reached_by_keys(open_page: Open) -> None:

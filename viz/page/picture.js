@@ -153,6 +153,7 @@ class Picture {
     this.zoom = d3
       .zoom()
       .scaleExtent([0.05, 4])
+      .clickDistance(4) // a hand that trembles clicks all the same
       .on("zoom", (event) => this.stage.setAttribute("transform", event.transform));
     this.canvas = d3.select(svg);
     this.canvas.call(this.zoom).on("dblclick.zoom", null);
