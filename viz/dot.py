@@ -385,7 +385,7 @@ def turned(graph: Graph) -> Graph:
 
 
 def framed(node: Node, graph: Graph) -> tuple[str, ...]:
-    """Return the scopes of a node that have a frame: not the call of a module that is one operation and no parameters."""
+    """Return the scopes of a node that have a frame: not the call of a module that is one operation, an activation."""
     scopes = ((id, graph.scopes[id]) for id in node.scope)
     return tuple(id for id, s in scopes if s.kind != "module" or s.parameters or s.operations > 1 or s.repeat > 1)
 
