@@ -1,249 +1,243 @@
-"""Programs as loops: equal to the functions, three ways.
+"""Programs as loops that numba has compiled.
 
-Owns: that fused loops compute what NumPy computes, what becomes a loop, and how compiled loops are kept and reported.
-Must not own: tracing and the NumPy programs (`test_compiler.py`).
-Read next: `test_compiler.py`.
-
-The generated loops are Python. Run as Python, on small arrays, they are checked in hundreds of random programs; a few
-of them numba compiles as well.
+Owns: that compiled loops compute what NumPy computes, at the edges too; how they are kept, reported and chosen.
+Must not own: which loops there are, and what they compute on ordinary numbers (`test_loops.py`).
+Read next: `test_loops.py`.
 """
+
+import math
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given
 
 import microgradnd as mg
-from microgradnd.compiler import elementary, loops
-from microgradnd.compiler.passes import optimized
+from microgradnd.compiler import loops
 from microgradnd.transforms import flatten
+from tests.test_loops import equal, programs
 
-DIMS = st.sampled_from([0, 1, 2, 3, 3, 9])
-DTYPES = (np.float64, np.float64, np.float32, np.int64, np.int8, np.bool_)
-SPECIAL = (0.0, -0.0, np.inf, -np.inf, np.nan, 1.0, -2.5, 1e300)
-
-
-def interpreted(program, name="program"):
-    """Return the function that numba would compile, as Python runs it."""
-    driver = loops.Driver(loops.Layout(program), name)
-    text = driver.text().replace("float(", "np.float64(")  # Python's float raises where NumPy's gives inf
-    module = loops.module_text(driver.helpers, driver.parts)
-    lines = [line for line in module.splitlines() if not line.startswith(("from numba", "from llvmlite", "@njit", "@intrinsic"))]
-    namespace = {"np": np, **driver.names.constants}
-    exec("\n".join(lines), namespace)
-    namespace.update(largest=np.maximum, smallest=np.minimum)
-    exec(text, namespace)
-    return namespace[name], module + text
+pytest.importorskip("numba", reason='loops need numba: pip install -e ".[numba]"')
 
 
-def equal(got, want, program):
-    single = any(v.dtype == np.float32 for step in program.steps for v in (*step.operands(), *step.outs()))
-    scale = 1e-3 if single else 1e-11
+@pytest.fixture(autouse=True, scope="module")
+def cache(tmp_path_factory):
+    patch = pytest.MonkeyPatch()
+    patch.setenv("MICROGRADND_CACHE", str(tmp_path_factory.mktemp("loops")))
+    yield
+    patch.undo()
+
+
+def same(got, want, ulps=0):
     for a, b in zip(flatten(got)[0], flatten(want)[0], strict=True):
         a, b = np.asarray(a), np.asarray(b)
-        assert a.shape == b.shape
-        assert a.dtype == b.dtype
-        np.testing.assert_allclose(a, b, rtol=scale, atol=scale)
+        assert (a.shape, a.dtype) == (b.shape, b.dtype)
+        if ulps:
+            np.testing.assert_array_max_ulp(a, b, ulps)
+        else:
+            np.testing.assert_array_equal(a, b)
+        if a.dtype.kind == "f":
+            number = ~np.isnan(a)
+            np.testing.assert_array_equal(np.signbit(a)[number], np.signbit(b)[number])
 
 
-class Instructions:
-    """A random program: each instruction takes arrays made before, by number."""
-
-    def __init__(self, draw):
-        self.draw = draw
-        self.steps = []
-
-    def pick(self, arrays, fits=lambda x: True):
-        found = [i for i, x in enumerate(arrays) if fits(x)]
-        return self.draw(st.sampled_from(found)) if found else None
-
-    def number(self, low, high):
-        return self.draw(st.integers(low, high))
+EDGES = np.array(
+    [0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan, 5e-324, -5e-324, 1e308, -1e308, 709.0, -745.0, 0.5, 3.0]
+)
 
 
-def floats(x):
-    return x.dtype.kind == "f"
-
-
-UNARY = [np.negative, np.square, np.abs, np.tanh, np.sin, np.cos, np.exp, np.sqrt, np.sign, np.log, np.floor, np.expm1]
-BINARY = [np.add, np.subtract, np.multiply, np.divide, np.maximum, np.minimum]
-COMPARE = [np.less, np.greater_equal, np.equal]
-REDUCE = [np.sum, np.mean, np.max, np.min, np.prod]
-
-
-def unary(d, arrays):
-    i, f = d.pick(arrays, floats), d.draw(st.sampled_from(UNARY))
-    return None if i is None else lambda a: f(a[i])
-
-
-def binary(d, arrays):
-    i = d.pick(arrays)
-    f = d.draw(st.sampled_from(BINARY + COMPARE))
-
-    def fits(x):
-        try:
-            np.broadcast_shapes(x.shape, arrays[i].shape)
-        except ValueError:
-            return False
-        return x.dtype.kind != "b" and arrays[i].dtype.kind != "b"
-
-    j = d.pick(arrays, fits)
-    if d.draw(st.booleans()) and arrays[i].dtype.kind == "f":
-        number = d.draw(st.sampled_from([2, 0.5, -1.5, 0, 1]))
-        return lambda a: f(a[i], number)
-    return None if j is None else lambda a: f(a[i], a[j])
-
-
-def reduce(d, arrays):
-    i = d.pick(arrays, lambda x: x.dtype.kind == "f" and x.size)
-    if i is None:
-        return None
-    f, keepdims = d.draw(st.sampled_from(REDUCE)), d.draw(st.booleans())
-    n = arrays[i].ndim
-    axis = d.draw(st.sampled_from([None, *range(-n, n), *([(0, n - 1)] if n > 1 else [])]))
-    return lambda a: f(a[i], axis=axis, keepdims=keepdims)
-
-
-def product(d, arrays):
-    i = d.pick(arrays, lambda x: floats(x) and x.ndim > 0)
-    if i is None:
-        return None
-
-    def fits(y):
-        x = arrays[i]
-        if y.ndim == 0 or y.dtype != x.dtype or y.shape[-2 if y.ndim > 1 else 0] != x.shape[-1]:
-            return False
-        try:
-            np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
-        except ValueError:
-            return False
-        return True
-
-    j = d.pick(arrays, fits)
-    return None if j is None else lambda a: a[i] @ a[j]
-
-
-def view(d, arrays):
-    i = d.pick(arrays, lambda x: x.ndim > 0)
-    if i is None:
-        return None
-    x = arrays[i]
-    kind = d.number(0, 6)
-    if kind == 0:
-        axes = tuple(d.draw(st.permutations(range(x.ndim))))
-        return lambda a: np.transpose(a[i], axes)
-    if kind == 1:
-        shape = d.draw(st.sampled_from([(-1,), (1, x.size), (x.size, 1), (*x.shape, 1), x.shape[::-1]]))
-        return None if x.size == 0 else lambda a: np.reshape(a[i], shape)
-    if kind == 2:
-        start, stop = sorted((d.number(0, x.shape[0]), d.number(0, x.shape[0])))
-        return lambda a: a[i][start:stop]
-    if kind == 3:
-        return lambda a: a[i][..., ::-1]
-    if kind == 4:
-        return lambda a: a[i][..., ::2, None]
-    if kind == 5 and x.shape[0]:
-        k = d.number(-x.shape[0], x.shape[0] - 1)
-        return lambda a: a[i][k]
-    return lambda a: np.broadcast_to(a[i], (2, *x.shape))
-
-
-def join(d, arrays):
-    i = d.pick(arrays, lambda x: x.ndim > 0)
-    if i is None:
-        return None
-    j = d.pick(arrays, lambda y: y.shape[1:] == arrays[i].shape[1:] and y.ndim == arrays[i].ndim and y.dtype == arrays[i].dtype)
-    return lambda a: np.concatenate([a[i], a[j]])
-
-
-def choose(d, arrays):
-    i = d.pick(arrays, lambda x: x.dtype.kind == "b")
-    j = d.pick(arrays, lambda x: i is not None and x.shape == arrays[i].shape and floats(x))
-    number = d.draw(st.sampled_from([0, 0.5]))
-    return None if i is None or j is None else lambda a: np.where(a[i], a[j], number)
-
-
-def gather(d, arrays):
-    i = d.pick(arrays, lambda x: x.ndim > 0 and x.shape[0] > 0 and floats(x))
-    if i is None:
-        return None
-    n = arrays[i].shape[0]
-    index = np.array(d.draw(st.lists(st.integers(-n, n - 1), min_size=1, max_size=4)))
-    return lambda a: a[i][index]
-
-
-def assign(d, arrays):
-    i = d.pick(arrays, lambda x: x.ndim > 0 and x.shape[0] > 0 and floats(x))
-    if i is None:
-        return None
-
-    def step(a):
-        x = a[i] * 1.0
-        x[0] = 0.5
-        return x
-
-    return step
-
-
-def convert(d, arrays):
-    i = d.pick(arrays, lambda x: x.dtype.kind in "fb")
-    return None if i is None else lambda a: a[i].astype(np.float32 if arrays[i].dtype.kind == "b" else np.float64)
-
-
-KINDS = [unary, unary, binary, binary, binary, reduce, reduce, product, view, view, join, choose, gather, assign, convert]
-
-
-@st.composite
-def programs(draw, size=10):
-    """Return a function of arrays, arguments for it, and how to spoil them with special numbers."""
-    d = Instructions(draw)
-    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    dims = draw(st.lists(DIMS, min_size=1, max_size=3))
-    args = []
-    for _ in range(draw(st.integers(1, 3))):
-        shape = tuple(draw(st.lists(st.sampled_from(dims), max_size=3)))
-        dtype = draw(st.sampled_from(DTYPES))
-        x = rng.normal(size=shape) * 2
-        if draw(st.booleans()) and x.size:
-            x.flat[draw(st.integers(0, x.size - 1))] = draw(st.sampled_from(SPECIAL))
-        with np.errstate(all="ignore"):
-            x = np.asarray(x if dtype in (np.float64, np.float32) else np.nan_to_num(x, posinf=3, neginf=-3) % 5).astype(dtype)
-        args.append(x.T if draw(st.booleans()) else x)
-    steps, arrays = [], list(args)
-    with np.errstate(all="ignore"):
-        for _ in range(draw(st.integers(1, size))):
-            step = draw(st.sampled_from(KINDS))(d, arrays)
-            if step is not None:
-                made = np.asarray(step(arrays))
-                if made.size < 1000:
-                    steps.append(step)
-                    arrays.append(made)
-    wanted = draw(st.lists(st.integers(0, len(arrays) - 1), min_size=1, max_size=3)) + [len(arrays) - 1]
-
-    def function(*inputs):
-        known = list(inputs)
-        for step in steps:
-            known.append(step(known))
-        return tuple(known[i] for i in wanted)
-
-    return function, args
-
-
-def traced(function, args):
-    """Return the optimised program of a function, and what its NumPy program computes."""
-    compiled = mg.compile(function)
-    want = compiled(*args)
-    return optimized(compiled._latest.traced.program), compiled._latest.traced, want
-
-
-@settings(deadline=None)
-@given(programs())
-def test_random_programs_as_loops_in_python(case):
+@given(programs(size=8))
+def test_random_programs(case):
     function, args = case
     with np.errstate(all="ignore"):
-        program, trace, want = traced(function, args)
-        run, _ = interpreted(program)
-        captured = [thing.data if hasattr(thing, "data") and not isinstance(thing, np.ndarray) else thing for thing in trace.captured]
-        got = run(*args, *captured)
-        equal(got, want, program)
-        equal(got, function(*args), program)
+        compiled = mg.compile(function, backend="numba")
+        equal(compiled(*args), function(*args), compiled._latest.program)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_arithmetic_is_equal_to_the_last_bit_at_the_edges(dtype):
+    def f(x, y):
+        both = x + y, x - y, x * y, x / y, np.maximum(x, y), x < y, np.where(x > y, x, y)
+        return *both, -x, abs(x), np.sqrt(x), np.sign(x), np.floor(x), np.minimum(x, 0.5), x.astype(np.float32)
+
+    with np.errstate(all="ignore"):
+        x = EDGES.astype(dtype)
+        args = np.repeat(x, x.size), np.tile(x, x.size)
+        same(mg.compile(f, backend="numba")(*args), f(*args))
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("f", [np.exp, np.log, np.sin, np.cos, np.tanh], ids=lambda f: f.__name__)
+def test_elementary_functions_are_within_a_few_ulps(f, dtype):
+    rng = np.random.default_rng(0)
+    x = np.concatenate(
+        [EDGES, rng.normal(size=500) * 5, 10 ** rng.uniform(-300, 300, 500), np.arange(-99, 99) * np.pi / 2]
+    )
+    with np.errstate(all="ignore"):
+        x = x.astype(dtype)
+        same(mg.compile(lambda x: f(x), backend="numba")(x), f(x), ulps=4)
+
+
+def test_the_double_closest_to_a_multiple_of_a_quarter_turn():
+    x = np.array([6381956970095103 * 2.0**797])
+    cosine = mg.compile(lambda x: np.cos(x), backend="numba")(x)[0]
+    assert math.isclose(cosine, -4.68716592425462761112e-19, rel_tol=1e-15)
+
+
+def test_integers_wrap_and_keep_their_dtypes():
+    def f(x, y):
+        return x + y, x * y, -x, x < y, np.maximum(x, y), np.sum(x), x / y, x.astype(np.float64)
+
+    compiled = mg.compile(f, backend="numba")
+    for code in "bhilqBHILQ":
+        dtype = np.dtype(code)
+        x = np.array([np.iinfo(dtype).max, np.iinfo(dtype).min, 3, 0], dtype)
+        with np.errstate(all="ignore"):
+            same(compiled(x, x[::-1].copy()), f(x, x[::-1].copy()))
+
+
+def test_what_is_not_contiguous_or_not_writeable_or_of_another_byte_order():
+    def f(x, y):
+        return x * 2 + y, np.sum(x, axis=0)
+
+    compiled = mg.compile(f, backend="numba")
+    x = np.arange(24.0).reshape(4, 6)
+    locked = x.copy()
+    locked.flags.writeable = False
+    for a in (x, x.T.copy().T, np.repeat(x, 2, axis=1)[:, ::2], locked, x.astype(">f8")):
+        same([np.asarray(r, float) for r in compiled(a, x)], [np.asarray(r, float) for r in f(a, x)])
+
+
+def test_empty_and_0d():
+    def f(x, s):
+        return x * s, np.sum(x), np.sum(x, axis=0), x @ x.T, s * 2
+
+    compiled = mg.compile(f, backend="numba")
+    for shape in ((0, 3), (3, 0), (0, 0), (1, 1)):
+        args = np.ones(shape), np.array(2.5)
+        same(compiled(*args), f(*args))
+
+
+def test_updates_reach_arrays_of_any_layout():
+    def step(w, g):
+        w -= 0.5 * g
+        return np.sum(w)
+
+    compiled = mg.compile(step, backend="numba")
+    for w in (np.ones((2, 3)), np.ones((3, 2)).T, np.ones((2, 6))[:, ::2]):
+        assert compiled(w, np.ones((2, 3))) == 3.0
+        assert (w == 0.5).all()
+
+
+def test_an_index_out_of_bounds():
+    compiled = mg.compile(lambda x, i: x[i], backend="numba")
+    assert compiled(np.arange(3.0), np.array([0, -1])).tolist() == [0.0, 2.0]
+    with pytest.raises(IndexError, match="out of bounds"):
+        compiled(np.arange(3.0), np.array([0, 3]))
+
+
+def test_results_are_the_callers_own_and_threads_do_not_meet():
+    def f(x):
+        e = np.exp(x - np.max(x, axis=1, keepdims=True))
+        return e / np.sum(e, axis=1, keepdims=True)
+
+    compiled = mg.compile(f, backend="numba")
+    inputs = [np.random.default_rng(i).normal(size=(20, 30)) for i in range(4)]
+    expected = [compiled(x) for x in inputs]
+    kept = [e.copy() for e in expected]
+    results = [[] for _ in inputs]
+    threads = [
+        threading.Thread(target=lambda i: results[i].extend(compiled(inputs[i]) for _ in range(50)), args=(i,))
+        for i in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    same(expected, kept)
+    for each, want in zip(results, expected, strict=True):
+        same(each, [want] * 50)
+
+
+@pytest.mark.parametrize("count", ["1", "3"])
+def test_wide_loops_are_shared_by_threads(monkeypatch, count):
+    import numba
+
+    monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", 3)
+    monkeypatch.setenv("OMP_NUM_THREADS", count)
+    x = np.linspace(-3, 3, loops.WIDE + 1)
+    compiled = mg.compile(lambda x: x * x + 1, backend="numba")
+    same(compiled(x), x * x + 1)
+    assert "in_threads(" in compiled.source
+
+
+def test_long_sums_in_float32_are_as_accurate_as_numpys():
+    x = np.full(200_000, 0.1, np.float32)
+    exact = 200_000 * float(np.float32(0.1))
+    assert abs(mg.compile(lambda x: np.sum(x), backend="numba")(x) - exact) / exact < 1e-7
+
+
+def test_the_report_says_what_is_left_to_numpy_and_why():
+    compiled = mg.compile(lambda x: np.sum(np.sort(np.tanh(x)) * 2), backend="numba")
+    with pytest.raises(RuntimeError, match="call the compiled function once"):
+        compiled.report()
+    x = np.array([3.0, 1.0, 2.0])
+    assert math.isclose(compiled(x), 2 * np.tanh(x).sum())
+    first, middle, last = compiled.report().splitlines()
+    assert first.startswith("loops: program_loops_1: ")
+    assert middle.startswith("NumPy: sort of (3,): there are no loops for it")
+    assert last.startswith("loops: program_loops_2: ")
+    assert compiled.compile_seconds > 0
+
+
+def test_auto_says_what_it_measured():
+    compiled = mg.compile(lambda x: np.sum(np.tanh(x) * x), backend="auto")
+    x = np.linspace(0, 1, 10)
+    assert math.isclose(compiled(x), np.sum(np.tanh(x) * x))
+    assert "loops take" in compiled.report()
+    assert "NumPy" in compiled.report()
+
+
+@pytest.mark.parametrize("backend", ["numba", "auto"])
+def test_where_numba_is_missing(monkeypatch, backend):
+    monkeypatch.setitem(sys.modules, "numba", None)
+    compiled = mg.compile(lambda x: x * 123.0, backend=backend)
+    if backend == "numba":
+        with pytest.raises(ImportError, match=r'pip install "microgradnd\[numba\]"'):
+            compiled(np.ones(2))
+    else:
+        assert compiled(np.ones(2)).tolist() == [123.0, 123.0]
+        assert "microgradnd[numba]" in compiled.report()
+
+
+def test_an_unknown_backend():
+    with pytest.raises(ValueError, match="backend='cuda'.*numpy.*numba.*auto"):
+        mg.compile(np.sin, backend="cuda")
+
+
+PROGRAM = """
+import numpy as np, microgradnd as mg
+f = mg.compile(lambda x: x * 3 + 1, backend="numba")
+assert f(np.ones(4)).tolist() == [4.0] * 4
+import sys
+[module] = [m for name, m in sys.modules.items() if name.startswith("microgradnd_loops_")]
+print(len(module.program_loops.stats.cache_hits))
+"""
+
+
+def test_machine_code_is_kept_between_processes(tmp_path):
+    environment = os.environ | {"MICROGRADND_CACHE": str(tmp_path), "PYTHONPATH": str(Path(mg.__file__).parents[1])}
+    for hits in ("0", "1"):
+        command = [sys.executable, "-c", PROGRAM]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == hits
+
+
+def test_a_cache_that_cannot_be_written(monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("MICROGRADND_CACHE", str(tmp_path / "file" / "folder"))
+    assert mg.compile(lambda x: x * 7 + 5, backend="numba")(np.ones(1)).tolist() == [12.0]

@@ -1,0 +1,337 @@
+"""Programs as loops, in Python.
+
+Owns: that fused loops compute what NumPy computes, what becomes a loop, and how loops read.
+Must not own: what numba makes of them (`test_numba.py`), tracing and the NumPy programs (`test_compiler.py`).
+Read next: `test_numba.py`.
+
+The generated loops are Python, slow and free of numba: run as such, on small arrays, they are checked in many random
+programs.
+"""
+
+import itertools
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import microgradnd as mg
+from microgradnd.compiler import loops
+from microgradnd.compiler.ownership import own_results
+from microgradnd.compiler.passes import optimized
+from microgradnd.transforms import flatten
+
+DIMS = st.sampled_from([0, 1, 2, 3, 3, 9])
+DTYPES = (np.float64, np.float64, np.float32, np.int64, np.int8, np.bool_)
+SPECIAL = (0.0, -0.0, np.inf, -np.inf, np.nan, 1.0, -2.5, 1e300)
+
+
+def interpreted(program, name="program"):
+    """Return the function that numba would compile, as Python runs it."""
+    driver = loops.Driver(loops.Layout(program), name)
+    text = driver.text().replace("float(", "np.float64(")  # Python's float raises where NumPy's gives inf
+    module = loops.module_text(driver.helpers, driver.parts)
+    of_numba = ("from numba", "from llvmlite", "@njit", "@intrinsic")
+    lines = [line for line in module.splitlines() if not line.startswith(of_numba)]
+    namespace = {"np": np, **driver.names.constants}
+    exec("\n".join(lines), namespace)
+    namespace.update(largest=np.maximum, smallest=np.minimum)
+    exec(text, namespace)
+    return namespace[name], module + text
+
+
+def equal(got, want, program):
+    single = any(v.dtype == np.float32 for step in program.steps for v in (*step.operands(), *step.outs()))
+    scale = 1e-3 if single else 1e-11
+    for a, b in zip(flatten(got)[0], flatten(want)[0], strict=True):
+        a, b = np.asarray(a), np.asarray(b)
+        assert a.shape == b.shape
+        assert a.dtype == b.dtype
+        np.testing.assert_allclose(a, b, rtol=scale, atol=scale)
+
+
+class Instructions:
+    """A random program: each instruction takes arrays made before, by number."""
+
+    def __init__(self, draw):
+        self.draw = draw
+        self.steps = []
+
+    def pick(self, arrays, fits=lambda x: True):
+        found = [i for i, x in enumerate(arrays) if fits(x)]
+        return self.draw(st.sampled_from(found)) if found else None
+
+    def number(self, low, high):
+        return self.draw(st.integers(low, high))
+
+
+def floats(x):
+    return x.dtype.kind == "f"
+
+
+UNARY = [np.negative, np.square, np.abs, np.tanh, np.sin, np.cos, np.exp, np.sqrt, np.sign, np.log, np.floor, np.expm1]
+BINARY = [np.add, np.subtract, np.multiply, np.divide, np.maximum, np.minimum]
+COMPARE = [np.less, np.greater_equal, np.equal]
+REDUCE = [np.sum, np.mean, np.max, np.min, np.prod]
+
+
+def unary(d, arrays):
+    i, f = d.pick(arrays, floats), d.draw(st.sampled_from(UNARY))
+    return None if i is None else lambda a: f(a[i])
+
+
+def binary(d, arrays):
+    i = d.pick(arrays)
+    f = d.draw(st.sampled_from(BINARY + COMPARE))
+
+    def fits(x):
+        try:
+            np.broadcast_shapes(x.shape, arrays[i].shape)
+        except ValueError:
+            return False
+        return x.dtype.kind != "b" and arrays[i].dtype.kind != "b"
+
+    j = d.pick(arrays, fits)
+    if d.draw(st.booleans()) and arrays[i].dtype.kind == "f":
+        number = d.draw(st.sampled_from([2, 0.5, -1.5, 0, 1]))
+        return lambda a: f(a[i], number)
+    return None if j is None else lambda a: f(a[i], a[j])
+
+
+def reduce(d, arrays):
+    i = d.pick(arrays, lambda x: x.dtype.kind == "f" and x.size)
+    if i is None:
+        return None
+    f, keepdims = d.draw(st.sampled_from(REDUCE)), d.draw(st.booleans())
+    n = arrays[i].ndim
+    axis = d.draw(st.sampled_from([None, *range(-n, n), *([(0, n - 1)] if n > 1 else [])]))
+    return lambda a: f(a[i], axis=axis, keepdims=keepdims)
+
+
+def product(d, arrays):
+    i = d.pick(arrays, lambda x: floats(x) and x.ndim > 0)
+    if i is None:
+        return None
+
+    def fits(y):
+        x = arrays[i]
+        if y.ndim == 0 or y.dtype != x.dtype or y.shape[-2 if y.ndim > 1 else 0] != x.shape[-1]:
+            return False
+        try:
+            np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+        except ValueError:
+            return False
+        return True
+
+    j = d.pick(arrays, fits)
+    return None if j is None else lambda a: a[i] @ a[j]
+
+
+def view(d, arrays):
+    i = d.pick(arrays, lambda x: x.ndim > 0)
+    if i is None:
+        return None
+    x = arrays[i]
+    kind = d.number(0, 6)
+    if kind == 0:
+        axes = tuple(d.draw(st.permutations(range(x.ndim))))
+        return lambda a: np.transpose(a[i], axes)
+    if kind == 1:
+        shape = d.draw(st.sampled_from([(-1,), (1, x.size), (x.size, 1), (*x.shape, 1), x.shape[::-1]]))
+        return None if x.size == 0 else lambda a: np.reshape(a[i], shape)
+    if kind == 2:
+        start, stop = sorted((d.number(0, x.shape[0]), d.number(0, x.shape[0])))
+        return lambda a: a[i][start:stop]
+    if kind == 3:
+        return lambda a: a[i][..., ::-1]
+    if kind == 4:
+        return lambda a: a[i][..., ::2, None]
+    if kind == 5 and x.shape[0]:
+        k = d.number(-x.shape[0], x.shape[0] - 1)
+        return lambda a: a[i][k]
+    return lambda a: np.broadcast_to(a[i], (2, *x.shape))
+
+
+def join(d, arrays):
+    i = d.pick(arrays, lambda x: x.ndim > 0)
+    if i is None:
+        return None
+    x = arrays[i]
+    j = d.pick(arrays, lambda y: (y.ndim, y.shape[1:], y.dtype) == (x.ndim, x.shape[1:], x.dtype))
+    return lambda a: np.concatenate([a[i], a[j]])
+
+
+def choose(d, arrays):
+    i = d.pick(arrays, lambda x: x.dtype.kind == "b")
+    j = d.pick(arrays, lambda x: i is not None and x.shape == arrays[i].shape and floats(x))
+    number = d.draw(st.sampled_from([0, 0.5]))
+    return None if i is None or j is None else lambda a: np.where(a[i], a[j], number)
+
+
+def gather(d, arrays):
+    i = d.pick(arrays, lambda x: x.ndim > 0 and x.shape[0] > 0 and floats(x))
+    if i is None:
+        return None
+    n = arrays[i].shape[0]
+    index = np.array(d.draw(st.lists(st.integers(-n, n - 1), min_size=1, max_size=4)))
+    return lambda a: a[i][index]
+
+
+def assign(d, arrays):
+    i = d.pick(arrays, lambda x: x.ndim > 0 and x.shape[0] > 0 and floats(x))
+    if i is None:
+        return None
+
+    def step(a):
+        x = a[i] * 1.0
+        x[0] = 0.5
+        return x
+
+    return step
+
+
+def convert(d, arrays):
+    i = d.pick(arrays, lambda x: x.dtype.kind in "fb")
+    return None if i is None else lambda a: a[i].astype(np.float32 if arrays[i].dtype.kind == "b" else np.float64)
+
+
+KINDS = [unary, binary, reduce, view] * 2 + [binary, product, join, choose, gather, assign, convert]
+
+
+@st.composite
+def programs(draw, size=10):
+    """Return a function of arrays, arguments for it, and how to spoil them with special numbers."""
+    d = Instructions(draw)
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    dims = draw(st.lists(DIMS, min_size=1, max_size=3))
+    args = []
+    for _ in range(draw(st.integers(1, 3))):
+        shape = tuple(draw(st.lists(st.sampled_from(dims), max_size=3)))
+        dtype = draw(st.sampled_from(DTYPES))
+        x = rng.normal(size=shape) * 2
+        if draw(st.booleans()) and x.size:
+            x.flat[draw(st.integers(0, x.size - 1))] = draw(st.sampled_from(SPECIAL))
+        with np.errstate(all="ignore"):
+            x = x if dtype in (np.float64, np.float32) else np.nan_to_num(x, posinf=3, neginf=-3) % 5
+            x = np.asarray(x).astype(dtype)
+        args.append(x.T if draw(st.booleans()) else x)
+    steps, arrays = [], list(args)
+    with np.errstate(all="ignore"):
+        for _ in range(draw(st.integers(1, size))):
+            step = draw(st.sampled_from(KINDS))(d, arrays)
+            if step is not None:
+                made = np.asarray(step(arrays))
+                if made.size < 1000:
+                    steps.append(step)
+                    arrays.append(made)
+    wanted = draw(st.lists(st.integers(0, len(arrays) - 1), min_size=1, max_size=3)) + [len(arrays) - 1]
+
+    def function(*inputs):
+        known = list(inputs)
+        for step in steps:
+            known.append(step(known))
+        return tuple(known[i] for i in wanted)
+
+    return function, args
+
+
+def traced(function, args):
+    """Return the optimised program of a function, the arrays to run it on, and what its NumPy program computes."""
+    compiled = mg.compile(function)
+    want = compiled(*args)
+    entry = compiled._latest
+    return own_results(optimized(entry.traced.program)), [*args, *entry.captured()], want
+
+
+@settings(max_examples=4 * settings.default.max_examples)
+@given(programs())
+def test_random_programs(case):
+    function, args = case
+    with np.errstate(all="ignore"):
+        program, arrays, want = traced(function, args)
+        run, _ = interpreted(program)
+        got = run(*arrays)
+        equal(got, want, program)
+        equal(got, function(*args), program)
+
+
+def loops_of(function, *args):
+    """Return the lines of the loops of a function, without declarations."""
+    program, arrays, want = traced(function, args)
+    run, text = interpreted(program, "f")
+    equal(run(*arrays), want, program)
+    first, *lines = text[text.index("def f_loops") :].splitlines()
+    return [first, *itertools.takewhile(lambda line: line.startswith("    "), lines)]
+
+
+def test_softmax_is_one_loop_over_rows():
+    x = np.random.default_rng(0).normal(size=(5, 7))
+
+    def softmax(x):
+        e = np.exp(x - np.max(x, axis=1, keepdims=True))
+        return e / np.sum(e, axis=1, keepdims=True)
+
+    assert loops_of(softmax, x) == [
+        "def f_loops(x, e, t):",
+        "    for i in range(5):",
+        "        t_2 = -np.inf",
+        "        for j in range(7):",
+        "            t_2 = largest(t_2, x[i, j])",
+        "        t_3 = 0.0",
+        "        for j in range(7):",
+        "            e_ij = exp(x[i, j] - t_2)",
+        "            e[j] = e_ij",
+        "            t_3 = add(t_3, e_ij)",
+        "        for j in range(7):",
+        "            t[i, j] = e[j] / t_3",
+    ]
+
+
+def test_views_are_ways_to_index():
+    x = np.arange(12.0).reshape(3, 4)
+    assert loops_of(lambda x: x.T[1:, ::-1] + 1, x) == [
+        "def f_loops(x, t):",
+        "    for i in range(3):",
+        "        for j in range(3):",
+        "            t[i, j] = x[2 - j, i + 1] + 1.0",
+    ]
+
+
+def test_the_network_of_the_seed_is_one_loop_over_observations():
+    rng = np.random.default_rng(1)
+    weights = rng.normal(size=(3, 32)), rng.normal(size=(1, 32)), rng.normal(size=(32, 1)), np.zeros((1, 1))
+
+    def loss_of(w1, b1, w2, b2, x, y):
+        h = x @ w1 + b1
+        h_relu = mg.nn.functional.relu(h)
+        y_pred = h_relu @ w2 + b2
+        return np.sum((y_pred - y) ** 2)
+
+    f = mg.value_and_grad(loss_of, (0, 1, 2, 3))
+    lines = loops_of(f, *weights, rng.normal(size=(100, 3)), rng.normal(size=(100, 1)))
+    assert [line for line in lines if line.startswith("    for") and "100" in line] == ["    for i in range(100):"]
+    assert any(line.startswith("            h = ") and line.endswith(" + b1[0, j]") for line in lines)
+
+
+def test_updates_go_straight_over_what_they_update():
+    def step(w, g, lr):
+        w -= lr * g
+
+    w, g = np.ones(3), np.array([1.0, 2.0, 3.0])
+    program, arrays, _ = traced(step, (w.copy(), g, 0.5))
+    run, text = interpreted(program)
+    run(w, g, 0.5)
+    assert w.tolist() == [0.5, 0.0, -0.5]
+    assert "w[i] = w[i] - lr * g[i]" in text
+
+
+def test_updates_that_read_each_other_wait():
+    def swap(a, b):
+        old = a * 1.0
+        a[...] = b
+        b[...] = old[::-1]
+
+    a, b = np.arange(3.0), np.arange(3.0, 6.0)
+    program, _, _ = traced(swap, (a.copy(), b.copy()))
+    run, _ = interpreted(program)
+    run(a, b)
+    assert (a.tolist(), b.tolist()) == ([3.0, 4.0, 5.0], [2.0, 1.0, 0.0])
