@@ -65,11 +65,11 @@ def test_the_source_is_the_hand_written_backward_pass(network):
         "error = y_pred - y",
         "loss = np.sum(error ** 2)",
         "grad_error = 2 * error",
-        "grad_b2 = np.sum(grad_error, axis=(0,), keepdims=True)",
+        "grad_b2 = np.sum(grad_error, axis=0, keepdims=True)",
         "grad_h_relu = np.dot(grad_error, w2.T)",
         "grad_w2 = np.dot(h_relu.T, grad_error)",
         "grad_h = grad_h_relu * (h_relu > 0)",
-        "grad_b1 = np.sum(grad_h, axis=(0,), keepdims=True)",
+        "grad_b1 = np.sum(grad_h, axis=0, keepdims=True)",
         "grad_w1 = np.dot(x.T, grad_h)",
         "return loss, (grad_w1, grad_b1, grad_w2, grad_b2)",
     ]

@@ -17,6 +17,7 @@ FIGURES = {
     "ols_gradient_descent": ["ols_paths.png"],
     "two_layer_by_hand": ["two_layer_by_hand_loss.png"],
     "two_layer": ["two_layer_graph.png", "two_layer_graph.svg", "two_layer_loss.png"],
+    "compile_seed": ["seed_step.py"],
     "single_layer": ["single_layer_fit.png", "single_layer_loss.png", "single_layer_surface.png"],
     "single_layer_nn": ["single_layer_nn_fit.png", "single_layer_nn_loss.png"],
     "sine_linear": ["sine_linear_fit.png", "sine_linear_loss.png"],
@@ -126,6 +127,26 @@ def test_the_network_on_tensors_takes_the_same_steps(printed: str) -> None:
     table = rows(printed, 3)
     assert [epoch for epoch, _, _ in table] == list(range(10, 201, 10))
     assert all(ours == by_hand for _, ours, by_hand in table)
+    difference = re.search(rf"largest relative difference .* in 200 epochs: {NUMBER}", printed)
+    assert difference is not None
+    assert float(difference[1]) < 1e-12
+
+
+@of("compile_seed")
+def test_the_compiled_step_is_the_one_by_hand(printed: str) -> None:
+    lines = [line for line in printed.splitlines() if " = " in line]
+    pairs = [(line[:52].strip(), line[52:].strip()) for line in lines]
+    assert [ours for hand, ours in pairs if not hand] == ["t = y_pred - y", "loss = np.sum(t ** 2)"]
+    spelled = {
+        "2 * (y_pred - y)": "2 * t",
+        "np.where(h > 0, grad_h_relu, 0)": "grad_h_relu * (h_relu > 0)",
+        "LEARNING_RATE": "0.0001",
+    }
+    assert len(pairs) == 16
+    for hand, ours in pairs:
+        for by_hand, compiled in spelled.items():
+            hand = hand.replace(by_hand, compiled)
+        assert not hand or hand == re.sub(r"np\.dot\(([\w.]+), ([\w.]+)\)", r"\1 @ \2", ours)
     difference = re.search(rf"largest relative difference .* in 200 epochs: {NUMBER}", printed)
     assert difference is not None
     assert float(difference[1]) < 1e-12

@@ -197,6 +197,12 @@ class Writer:
             return f"{helper}({', '.join(self.text(a) for a in args)})", CALL
         if function is primitives.expand:
             return self.expanded(step), CALL
+        if "axis" in kwargs:  # None is the default of NumPy's functions, and one axis needs no tuple
+            axis = kwargs["axis"]
+            axis = axis[0] if type(axis) is tuple and len(axis) == 1 else axis
+            kwargs = {
+                key: axis if key == "axis" else a for key, a in kwargs.items() if key != "axis" or axis is not None
+            }
         inside = [self.text(a) for a in args] + [f"{key}={self.text(a)}" for key, a in kwargs.items()]
         return f"{self.function(function)}({', '.join(inside)})", CALL
 
@@ -240,13 +246,45 @@ def readable(program: Program, name: str, names: Names) -> str:
     inline: dict[Value, Step] = {}
     writer = Writer(program, names, inline)
     lines = []
-    for step in program.steps:
+    ends = last_readings(program, uses)
+    olds = {new: old for old, new in program.updates.items()}
+    for i, step in enumerate(program.steps):
         out = step.out
         if isinstance(out, Value) and out not in wanted and may_inline(step, uses, made, writer):
             inline[out] = step
             continue
+        old = olds.get(out) if isinstance(out, Value) else None
+        if old is not None and uses[out] == 1 and ends.get(old, -1) <= i and is_augmented(step, old):  # type: ignore[index]
+            sign, _ = OPERATORS[step.function]
+            names.of[out] = names.value(old)
+            lines.append(commented(f"{names.value(old)} {sign}= {writer.text(step.args[1])}", step))
+            continue
+        for value in program.inputs:  # w = w - ... is what a person would write
+            dead = value.name is not None and value not in program.updates and ends.get(value, -1) <= i
+            if isinstance(out, Value) and dead and value not in wanted and value.name == out.name:
+                names.of.setdefault(out, names.value(value))
         lines.append(statement(step, writer))
     return function_text(program, name, inputs, lines, writer)
+
+
+def last_readings(program: Program, uses: dict[Value, int]) -> dict[Value, int]:
+    """Return the last statement that may read a value; one that is used once may be read where its result is."""
+    ends: dict[Value, int] = {}
+    for i, step in reversed(list(enumerate(program.steps))):
+        end = i
+        if isinstance(step.out, Value) and (uses.get(step.out, 0) <= 1 or step.function in VIEWS):
+            end = max(i, ends.get(step.out, i))
+        for value in step.operands():
+            ends[value] = max(end, ends.get(value, -1))
+    return ends
+
+
+def is_augmented(step: Step, old: Value) -> bool:
+    """Return whether a step changes an array by an operator, as `w -= ...` does in place."""
+    signs = (np.add, np.subtract, np.multiply, np.divide)
+    x, *others = step.args
+    alike = isinstance(step.out, Value) and (step.out.shape, step.out.dtype) == (old.shape, old.dtype)
+    return step.function in signs and not step.kwargs and x is old and old not in others and alike
 
 
 def may_inline(step: Step, uses: dict[Value, int], made: dict[Value, Step], writer: Writer) -> bool:
@@ -258,11 +296,16 @@ def may_inline(step: Step, uses: dict[Value, int], made: dict[Value, Step], writ
 
 
 def statement(step: Step, writer: Writer) -> str:
-    """Return a step as an assignment, with the shape of the result and the line that it comes from."""
+    """Return a step as an assignment."""
     text = writer.call(step)[0]
     if isinstance(step.out, tuple):
         return f"{', '.join(writer.names.value(v) for v in step.out)} = {text}"
-    line = f"{writer.names.value(step.out)} = {text}"
+    return commented(f"{writer.names.value(step.out)} = {text}", step)
+
+
+def commented(line: str, step: Step) -> str:
+    """Return a statement with the shape of the result and the line that it comes from."""
+    assert isinstance(step.out, Value)
     file = f"  {step.where[0].rsplit('/', 1)[-1]}:{step.where[1]}" if step.where else ""
     return f"{line:<60}  # {step.out.shape}{file}"
 
