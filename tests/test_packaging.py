@@ -43,7 +43,7 @@ def test_numpy_is_the_only_requirement() -> None:
 
 
 def test_the_extra_all_is_everything_but_pytorch_and_its_like() -> None:
-    extras = set(SETUP["options.extras_require"]) - {"all", "oracle", "peers"}
+    extras = set(SETUP["options.extras_require"]) - {"all", "numba", "oracle", "peers"}
     assert required("all") == set().union(*map(required, extras))
     assert not any(requirement.startswith("torch") for requirement in required("all"))
     assert [re.match(r"torch==\d", requirement) is not None for requirement in required("oracle")] == [True]

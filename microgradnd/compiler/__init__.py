@@ -268,4 +268,6 @@ def compile(
     >>> float(step(np.array([3.0, 4.0])))
     25.0
     """
+    if backend not in ("numpy", "numba", "auto"):
+        raise ValueError(f"mg.compile: backend={backend!r} isn't one of 'numpy', 'numba', 'auto'")
     return Compiled(function, optimize, maxsize, backend)
