@@ -64,7 +64,11 @@ function treeOf(data) {
     nodes.set(node.id, item);
     parent.children.push(item);
   }
-  const edges = data.edges.map((edge) => ({ ...filled(edge), source: nodes.get(edge.source), target: nodes.get(edge.target) }));
+  const edges = data.edges.map((edge) => ({
+    ...filled(edge),
+    source: nodes.get(edge.source),
+    target: nodes.get(edge.target),
+  }));
   for (const edge of edges) {
     edge.source.outputs.push(edge);
     edge.target.inputs.push(edge);
@@ -161,7 +165,11 @@ function gatherStretches(parent, scopes) {
     }
     rest = groups;
   }
-  parent.children = [...apart.filter((item) => item.kind !== "result"), ...rest, ...apart.filter((item) => item.kind === "result")];
+  parent.children = [
+    ...apart.filter((item) => item.kind !== "result"),
+    ...rest,
+    ...apart.filter((item) => item.kind === "result"),
+  ];
 }
 
 const isData = (item) => !item.isScope && item.kind !== "operation" && item.kind !== "fold";
@@ -176,7 +184,7 @@ function periodOf(sequence) {
   return 0;
 }
 
-/** Where in a loop one round ends and the next begins: where the fewest lines cross; if undecided, as the first began. */
+/** Where in a loop one round ends and the next begins: where the fewest lines cross; as the first began, if it may. */
 function seamOf(sequence, period) {
   const place = new Map(sequence.map((item, i) => [item, i]));
   const crossing = new Array(period).fill(0);
@@ -184,17 +192,22 @@ function seamOf(sequence, period) {
     const parts = item.isScope ? nodesIn(item) : [item];
     for (const { source } of parts.flatMap((part) => part.inputs)) {
       const from = place.get(source);
-      for (let cut = (from ?? i) + 1; cut <= i; cut++) if (cut >= period && cut < 3 * period) crossing[cut % period] += 1;
+      for (let cut = (from ?? i) + 1; cut <= i; cut++)
+        if (cut >= period && cut < 3 * period) crossing[cut % period] += 1;
     }
   });
-  const first = Math.max(sequence.findIndex((item) => !isData(item)), 0) % period;
+  const first =
+    Math.max(
+      sequence.findIndex((item) => !isData(item)),
+      0,
+    ) % period;
   return crossing[first] === Math.min(...crossing) ? first : crossing.indexOf(Math.min(...crossing));
 }
 
 /** What flows back along an edge; where that is all of a gradient, the page is told it once. */
 function productOf(edge) {
   const isAll = edge.source.outputs.filter((output) => output.flows).length === 1;
-  return edge.flows ? ((isAll && edge.source.grad) || edge.grad) : null;
+  return edge.flows ? (isAll && edge.source.grad) || edge.grad : null;
 }
 
 /** The nodes in a scope, in the order of the program. */
@@ -307,7 +320,12 @@ function progressAt(view, steps, step) {
   if (phase === "overview") {
     return { computed: new Set(view.boxes), reached: new Set(view.boxes), touched, behind: new Set(view.boxes), back };
   }
-  const done = new Set(steps.slice(1, step + 1).filter((s) => s.phase === "forward").map((s) => s.box));
+  const done = new Set(
+    steps
+      .slice(1, step + 1)
+      .filter((s) => s.phase === "forward")
+      .map((s) => s.box),
+  );
   for (const box of view.boxes) {
     const given = !box.totals.operations && box.kind !== "result";
     if (given || done.has(box) || back) computed.add(box);

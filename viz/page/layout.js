@@ -145,7 +145,10 @@ function cropped(level, direction, extent) {
   for (const edge of level.edges) {
     edge.points = edge.points.map(shift);
     if (edge.x !== undefined) edge[along] -= low;
-    for (const [key, end] of [[edge.source, 0], [edge.target, edge.points.length - 1]]) {
+    for (const [key, end] of [
+      [edge.source, 0],
+      [edge.target, edge.points.length - 1],
+    ]) {
       if (!level.ports.has(key)) continue;
       const place = edge.points[end];
       const isInside = place[along] > 0 && place[along] < high - low;
@@ -172,7 +175,8 @@ function arranged(level, direction, align) {
     graph.setEdge(source, target, { ...label, weight }, name);
   }
   const isUsed = (isOut) => [...level.ports.values()].includes(isOut);
-  for (const isOut of [false, true]) if (isUsed(isOut)) graph.setNode(isOut ? "below" : "above", { width: 0, height: 0 });
+  for (const isOut of [false, true])
+    if (isUsed(isOut)) graph.setNode(isOut ? "below" : "above", { width: 0, height: 0 });
   for (const [key, isOut] of level.ports) {
     graph.setEdge(isOut ? key : "above", isOut ? "below" : key, { weight: 50 }, "port"); // holds it at the frame's edge
   }

@@ -163,7 +163,7 @@ function heatMap(values) {
   const image = make("img", {
     class: "heat",
     src: heatUrl(values),
-    alt: `Heat map of ${shape[0]} by ${shape[1]} numbers, from ${numberText(values.lowest)} to ${numberText(values.highest)}`,
+    alt: `Heat map of ${shape.join(" by ")} numbers, from ${values.lowest} to ${values.highest}`,
     style: `aspect-ratio: ${Math.min(Math.max(columns / rows, 0.6), 12)}`,
     onpointermove: (event) => {
       const box = image.getBoundingClientRect();
@@ -209,7 +209,15 @@ function numberTable(values) {
   return make(
     "div",
     { class: "scroll", tabindex: 0, role: "group", "aria-label": "Numbers" },
-    make("table", { class: "numbers" }, make("tbody", {}, rows.map((row) => make("tr", {}, row.map(cell))))),
+    make(
+      "table",
+      { class: "numbers" },
+      make(
+        "tbody",
+        {},
+        rows.map((row) => make("tr", {}, row.map(cell))),
+      ),
+    ),
   );
 }
 
@@ -261,7 +269,12 @@ function arrayView(values, shape, dtype, absent = "") {
     if (seen.length) view.append(make("div", { class: "seen" }, seen));
   }
   if (values.size > 1) {
-    const rows = [["lowest", values.lowest], ["mean", values.mean], ["highest", values.highest], ["norm", values.norm]];
+    const rows = [
+      ["lowest", values.lowest],
+      ["mean", values.mean],
+      ["highest", values.highest],
+      ["norm", values.norm],
+    ];
     if (values.zeros) rows.push(["zeros", `${numberText((100 * values.zeros) / values.size, 3)} %`]);
     view.append(
       make(

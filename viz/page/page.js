@@ -68,7 +68,9 @@ function stepText(number) {
   const all = state.steps.filter((step) => step.phase === "forward").length;
   const what = shorten(box.isScope ? scopeWords(box).title : nameOf(box), 30);
   if (phase === "seed") return `Backward begins at ${what}`;
-  return phase === "forward" ? `Forward ${number} of ${all}: ${what}` : `Backward ${number - all - 1} of ${all}: ${what}`;
+  return phase === "forward"
+    ? `Forward ${number} of ${all}: ${what}`
+    : `Backward ${number - all - 1} of ${all}: ${what}`;
 }
 
 function goTo(step) {
@@ -121,7 +123,9 @@ function unfold(scopes, keep) {
 }
 
 function largestOpen(above) {
-  const open = [...tree.scopes.values()].filter((scope) => scope.id && !state.folded.has(scope.id) && !above.has(scope));
+  const open = [...tree.scopes.values()].filter(
+    (scope) => scope.id && !state.folded.has(scope.id) && !above.has(scope),
+  );
   return open.sort((a, b) => b.children.length - a.children.length)[0];
 }
 
@@ -188,13 +192,21 @@ function showFound() {
   list.replaceChildren(
     ...found.slice(0, 40).map((item, i) => {
       const words = item.isScope ? scopeWords(item).title : nameOf(item);
-      const where = item.isScope ? item.path : scopesAbove(item).map((s) => s.path || scopeWords(s).title).slice(-1)[0];
+      const where = item.isScope
+        ? item.path
+        : scopesAbove(item)
+            .map((s) => s.path || scopeWords(s).title)
+            .slice(-1)[0];
       const entry = make(
         "li",
         { role: "option", id: `found-${i}`, "aria-selected": "false", onclick: () => pick(item) },
         make("span", { class: `badge ${item.kind}` }, item.isScope ? "scope" : KINDS[item.kind]),
         ` ${shorten(words, 50)} `,
-        make("span", { class: "quiet" }, [shapeText(item.shape, item.dtype), shorten(where ?? "", 40)].filter(Boolean).join(" ")),
+        make(
+          "span",
+          { class: "quiet" },
+          [shapeText(item.shape, item.dtype), shorten(where ?? "", 40)].filter(Boolean).join(" "),
+        ),
       );
       entry.pick = () => pick(item);
       return entry;

@@ -40,7 +40,10 @@ class Panel {
   }
 
   heading(item, title, kind) {
-    const crumbs = scopesAbove(item).flatMap((scope) => [this.link(scope, scope.path || scopeWords(scope).title), " › "]);
+    const crumbs = scopesAbove(item).flatMap((scope) => [
+      this.link(scope, scope.path || scopeWords(scope).title),
+      " › ",
+    ]);
     return make(
       "header",
       {},
@@ -73,7 +76,11 @@ class Panel {
       "section",
       {},
       make("p", {}, [countText(item.members, "operation"), item.detail].filter(Boolean).join(" · ")),
-      make("p", { class: "quiet" }, "It is folded since the whole is too large. viz.explore(t, path, max_nodes=…) takes more."),
+      make(
+        "p",
+        { class: "quiet" },
+        "It is folded since the whole is too large. viz.explore(t, path, max_nodes=…) takes more.",
+      ),
       item.grad ? this.section("Gradients of its parameters", "", arrayView(item.grad, null, null)) : null,
     );
   }
@@ -114,7 +121,13 @@ class Panel {
             : "No gradient has reached it.";
     const seed =
       item.kind === "result"
-        ? make("p", {}, "Here the backward pass begins: ", make("code", {}, `∂${name}/∂${name} = 1`), item.shape?.length ? ", element by element." : ".")
+        ? make(
+            "p",
+            {},
+            "Here the backward pass begins: ",
+            make("code", {}, `∂${name}/∂${name} = 1`),
+            item.shape?.length ? ", element by element." : ".",
+          )
         : null;
     const shown = item.kind === "result" && !item.grad ? null : arrayView(item.grad, item.shape, item.dtype, absent);
     const title = isOperation ? "Incoming gradient" : "Gradient";
@@ -134,7 +147,8 @@ class Panel {
         );
       const more = parts.length > 12 ? make("li", { class: "quiet" }, `and ${parts.length - 12} more`) : null;
       const list = make("ul", { class: "operands" }, parts.slice(0, 12).map(arrived), more);
-      const heading = parts.length > 1 ? `Where the gradient comes from: a sum of ${parts.length}` : "Where the gradient comes from";
+      const heading =
+        parts.length > 1 ? `Where the gradient comes from: a sum of ${parts.length}` : "Where the gradient comes from";
       const section = this.section(heading, "", list);
       if (isOperation) sections.push(section);
       else sections.splice(1, 0, section);
@@ -169,19 +183,30 @@ class Panel {
       ["Options", item.detail && make("code", {}, item.detail)],
       ["Shape", item.shape && (shapeText(item.shape, "") || "() a single number")],
       ["Dtype", item.dtype],
-      ["Memory", item.memory ? `${bytesText(item.memory)}${item.values || !this.data.freed ? "" : ", let go of"}` : null],
+      [
+        "Memory",
+        item.memory ? `${bytesText(item.memory)}${item.values || !this.data.freed ? "" : ", let go of"}` : null,
+      ],
       ["Trained", item.parameters ? countText(item.parameters, "number") : null],
       ["Node", make("code", {}, item.id)],
     ].filter(([, value]) => value);
     const code = item.place
-      ? [make("h3", {}, "Your code"), make("p", { class: "quiet" }, item.place), item.code ? make("pre", {}, make("code", {}, item.code)) : null]
+      ? [
+          make("h3", {}, "Your code"),
+          make("p", { class: "quiet" }, item.place),
+          item.code ? make("pre", {}, make("code", {}, item.code)) : null,
+        ]
       : [];
     return make(
       "section",
       { class: "facts" },
       ...code.filter(Boolean),
       make("h3", {}, "Facts"),
-      make("dl", {}, rows.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value)))),
+      make(
+        "dl",
+        {},
+        rows.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value))),
+      ),
     );
   }
 
@@ -199,34 +224,74 @@ class Panel {
     const kinds = new Map();
     for (const node of members) if (node.kind === "operation") kinds.set(node.text, (kinds.get(node.text) ?? 0) + 1);
     const common = [...kinds].sort((a, b) => b[1] - a[1]).slice(0, 12);
-    const incoming = unique(members.flatMap((node) => node.inputs.map((edge) => edge.source)).filter((n) => !inside.has(n)));
+    const incoming = unique(
+      members.flatMap((node) => node.inputs.map((edge) => edge.source)).filter((n) => !inside.has(n)),
+    );
     const outgoing = unique(members.filter((node) => node.outputs.some((edge) => !inside.has(edge.target))));
     const list = (items, brief) =>
       make(
         "ul",
         { class: "operands" },
-        items.slice(0, 12).map((item) => make("li", {}, this.link(item), make("span", { class: "quiet" }, ` ${brief(item)}`))),
+        items
+          .slice(0, 12)
+          .map((item) => make("li", {}, this.link(item), make("span", { class: "quiet" }, ` ${brief(item)}`))),
         items.length > 12 ? make("li", { class: "quiet" }, `and ${items.length - 12} more`) : null,
       );
     const bad = members.find(isAlarming);
     const isBack = now.phase === "backward" || now.phase === "seed";
     const flows = [
-      incoming.length ? this.section("Goes in", "", list(incoming, (item) => this.brief(item))) : null,
+      incoming.length
+        ? this.section(
+            "Goes in",
+            "",
+            list(incoming, (item) => this.brief(item)),
+          )
+        : null,
       outgoing.length
-        ? this.section(isBack ? "Gradient that comes in" : "Comes out", "", list(outgoing, (item) => (isBack ? briefText(item.grad, "grad ") : this.brief(item))))
+        ? this.section(
+            isBack ? "Gradient that comes in" : "Comes out",
+            "",
+            list(outgoing, (item) => (isBack ? briefText(item.grad, "grad ") : this.brief(item))),
+          )
         : null,
     ];
     if (isBack) flows.reverse();
     return [
-      this.heading(scope, title, { module: "module", scope: "scope", repeat: "repeated", stretch: "stretch" }[scope.kind] ?? "scope"),
+      this.heading(
+        scope,
+        title,
+        { module: "module", scope: "scope", repeat: "repeated", stretch: "stretch" }[scope.kind] ?? "scope",
+      ),
       path && path !== title ? make("p", { class: "quiet" }, path) : null,
-      make("p", {}, [countText(operations, "operation"), trained ? `${countText(trained, "weight")}` : "", bytesText(bytes)].filter(Boolean).join(" · ")),
-      make("p", {}, make("button", { type: "button", class: "small", onclick: () => this.on.toggle(scope) }, this.on.isFolded(scope) ? "Unfold" : "Fold")),
+      make(
+        "p",
+        {},
+        [countText(operations, "operation"), trained ? `${countText(trained, "weight")}` : "", bytesText(bytes)]
+          .filter(Boolean)
+          .join(" · "),
+      ),
+      make(
+        "p",
+        {},
+        make(
+          "button",
+          { type: "button", class: "small", onclick: () => this.on.toggle(scope) },
+          this.on.isFolded(scope) ? "Unfold" : "Fold",
+        ),
+      ),
       bad ? make("p", { class: "alarm" }, "Not finite: ", this.link(bad)) : null,
       ...flows,
       this.parameters(members),
       common.length
-        ? this.section("Operations", "", make("p", { class: "chips" }, common.map(([text, count]) => make("span", {}, `${shorten(text, 20)} × ${count}`))))
+        ? this.section(
+            "Operations",
+            "",
+            make(
+              "p",
+              { class: "chips" },
+              common.map(([text, count]) => make("span", {}, `${shorten(text, 20)} × ${count}`)),
+            ),
+          )
         : null,
     ];
   }
@@ -239,19 +304,39 @@ class Panel {
     const logs = norms.filter((norm) => norm > 0).map(Math.log10);
     const [low, high] = [Math.min(...logs) - 0.5, Math.max(...logs)];
     const bar = (norm) => (norm > 0 ? Math.max(((Math.log10(norm) - low) / (high - low || 1)) * 100, 4) : 0);
-    const rows = found.slice(0, 60).map((node, i) =>
-      make(
-        "tr",
-        {},
-        make("th", { scope: "row" }, this.link(node, shorten(nameOf(node), 28))),
-        make("td", {}, shapeText(node.shape, node.dtype) || "()"),
-        make("td", { class: alarmText(node.grad) ? "alarm" : "" }, node.grad ? alarmText(node.grad) || numberText(norms[i], 3) : "none"),
-        make("td", { class: "bars", "aria-hidden": "true" }, make("span", { style: `width: ${bar(norms[i])}%` })),
-      ),
+    const rows = found
+      .slice(0, 60)
+      .map((node, i) =>
+        make(
+          "tr",
+          {},
+          make("th", { scope: "row" }, this.link(node, shorten(nameOf(node), 28))),
+          make("td", {}, shapeText(node.shape, node.dtype) || "()"),
+          make(
+            "td",
+            { class: alarmText(node.grad) ? "alarm" : "" },
+            node.grad ? alarmText(node.grad) || numberText(norms[i], 3) : "none",
+          ),
+          make("td", { class: "bars", "aria-hidden": "true" }, make("span", { style: `width: ${bar(norms[i])}%` })),
+        ),
+      );
+    const head = make(
+      "tr",
+      {},
+      ["Name", "Shape", "‖grad‖"].map((name) => make("th", { scope: "col" }, name)),
+      make("td"),
     );
-    const head = make("tr", {}, ["Name", "Shape", "‖grad‖"].map((name) => make("th", { scope: "col" }, name)), make("td"));
     const more = found.length > 60 ? make("p", { class: "quiet" }, `and ${found.length - 60} more`) : null;
-    return this.section("Parameters", "bars: logarithm of the gradient's norm", make("div", { class: "scroll" }, make("table", { class: "parameters" }, make("thead", {}, head), make("tbody", {}, rows))), more);
+    return this.section(
+      "Parameters",
+      "bars: logarithm of the gradient's norm",
+      make(
+        "div",
+        { class: "scroll" },
+        make("table", { class: "parameters" }, make("thead", {}, head), make("tbody", {}, rows)),
+      ),
+      more,
+    );
   }
 
   overview() {
@@ -269,7 +354,17 @@ class Panel {
     ];
     return [
       make("header", {}, make("h2", {}, make("span", { class: "name" }, "Overview"))),
-      make("p", {}, [countText(operations, "operation"), trained ? `${countText(trained, "weight")}` : "", `${bytesText(bytes)} of results`].filter(Boolean).join(" · ")),
+      make(
+        "p",
+        {},
+        [
+          countText(operations, "operation"),
+          trained ? `${countText(trained, "weight")}` : "",
+          `${bytesText(bytes)} of results`,
+        ]
+          .filter(Boolean)
+          .join(" · "),
+      ),
       ...this.data.notes.map((note) => make("p", { class: "quiet" }, note)),
       bad.length
         ? make(
@@ -280,14 +375,45 @@ class Panel {
             first ? "" : " (in its gradient)",
           )
         : null,
-      result ? this.section("Result", "", make("p", {}, this.link(result)), arrayView(result.values, result.shape, result.dtype)) : null,
-      make("p", { class: "hint" }, "Click a box to see its numbers. Press ", make("kbd", {}, "→"), " to walk through the computation, first forward, then backward."),
+      result
+        ? this.section(
+            "Result",
+            "",
+            make("p", {}, this.link(result)),
+            arrayView(result.values, result.shape, result.dtype),
+          )
+        : null,
+      make(
+        "p",
+        { class: "hint" },
+        "Click a box to see its numbers. Press ",
+        make("kbd", {}, "→"),
+        " to walk through the computation, first forward, then backward.",
+      ),
       this.parameters(nodes),
       this.section(
         "Legend",
         "",
-        make("ul", { class: "legend" }, legend.map(([kind, word, what]) => make("li", {}, make("span", { class: `swatch ${kind}` }), make("b", {}, word), make("span", { class: "quiet" }, ` ${what}`)))),
-        make("p", { class: "quiet" }, "Heat maps: blue is below zero, orange above. In a box, the left one is the value, the right one, framed in orange, the gradient. A dashed line: the gradient is summed over the axes along which the value was broadcast."),
+        make(
+          "ul",
+          { class: "legend" },
+          legend.map(([kind, word, what]) =>
+            make(
+              "li",
+              {},
+              make("span", { class: `swatch ${kind}` }),
+              make("b", {}, word),
+              make("span", { class: "quiet" }, ` ${what}`),
+            ),
+          ),
+        ),
+        make(
+          "p",
+          { class: "quiet" },
+          "Heat maps: blue is below zero, orange above, red is NaN or Inf. In a box, the left one is the value, ",
+          "the right one, framed in orange, the gradient. A dashed line: the gradient is summed over the axes ",
+          "along which the value was broadcast.",
+        ),
       ),
     ];
   }
@@ -298,7 +424,10 @@ function unique(items) {
 }
 
 function nameOf(item) {
-  return item.name || (item.kind === "operation" ? [item.text, item.detail].filter(Boolean).join(" ") : item.text || item.kind);
+  return (
+    item.name ||
+    (item.kind === "operation" ? [item.text, item.detail].filter(Boolean).join(" ") : item.text || item.kind)
+  );
 }
 
 function summedText(edge) {

@@ -72,7 +72,8 @@ function scopeWords(box) {
 /** The first or last thing in stretches of stretches. */
 function firstPart(box, last) {
   let item = box;
-  while (item.isScope && item.kind === "stretch" && !item.isLoop) item = item.children[last ? item.children.length - 1 : 0];
+  while (item.isScope && item.kind === "stretch" && !item.isLoop)
+    item = item.children[last ? item.children.length - 1 : 0];
   return item;
 }
 
@@ -84,7 +85,10 @@ function isAlarming(box) {
 
 function thumbsOf(box) {
   const { values, grad } = (box.isScope ? outputOf(box) : box) ?? {};
-  return [["values", values], ["grad", grad]].filter(([, array]) => isSeen(array));
+  return [
+    ["values", values],
+    ["grad", grad],
+  ].filter(([, array]) => isSeen(array));
 }
 
 function sizeOf(box, isCopy) {
@@ -126,7 +130,9 @@ function pathThrough(points) {
   let path = `M${first.x},${first.y}`;
   for (let i = 0; i < rest.length - 1; i++) {
     const middle = { x: (rest[i].x + rest[i + 1].x) / 2, y: (rest[i].y + rest[i + 1].y) / 2 };
-    path += i ? `Q${rest[i].x},${rest[i].y} ${middle.x},${middle.y}` : `Q${rest[0].x},${rest[0].y} ${middle.x},${middle.y}`;
+    path += i
+      ? `Q${rest[i].x},${rest[i].y} ${middle.x},${middle.y}`
+      : `Q${rest[0].x},${rest[0].y} ${middle.x},${middle.y}`;
   }
   const last = rest[rest.length - 1];
   return `${path}L${last.x},${last.y}`;
@@ -329,9 +335,9 @@ class Picture {
     const whole = Math.min((width - 24) / box.width, (height - 24) / box.height, 1.4);
     const scale = Math.max(whole, least);
     const first = this.parts.get((this.view.boxes.find((b) => b.totals.operations) ?? this.view.boxes[0]).id);
-    const along = (room, start, size, at, isFlow) => {
+    const along = (room, start, size, at, isFlowing) => {
       if (scale * size <= room) return room / 2 - scale * (start + size / 2);
-      if (isFlow) return 16 - scale * start;
+      if (isFlowing) return 16 - scale * start;
       return Math.min(16 - scale * start, Math.max(room - 16 - scale * (start + size), room / 2 - scale * at));
     };
     const x = along(width, box.x, box.width, first.x, this.direction === "LR");
