@@ -603,6 +603,35 @@ def test_the_numbers_are_in_the_svg(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("no_dot")
+def test_an_svg_is_dark_on_dark_pages(tmp_path: Path) -> None:
+    text = viz.save(Seed().loss(), tmp_path / "graph.svg").read_text(encoding="utf-8")
+    svg = ElementTree.fromstring(text)
+    assert svg.attrib["class"] == "microgradnd"
+    style = svg.find("{http://www.w3.org/2000/svg}style")
+    assert style is not None
+    rules = (style.text or "").removeprefix("@media (prefers-color-scheme: dark){")
+    assert all(rule.startswith(".microgradnd [") for rule in rules.split("}") if rule)  # no other picture changes
+    used = set(re.findall(r'(?:fill|stroke)="([^"]+)"', text)) - {"none", "transparent"}
+    unchanged = used - {c.lower() for c in dot.DARK}
+    assert unchanged <= {dot.LINE, "#767676", "#9a9a9a", "#e69f00"}  # lines, which can be seen on both
+
+
+def test_what_a_relu_lets_through_is_shown_in_percent() -> None:
+    x = mg.tensor([1.0, -1.0, -2.0, 0.0, 3.0], requires_grad=True)
+    assert "(5,) 40% active" in labels(viz.draw(relu(x) * 2).source)["n1 -> n2"]
+
+
+def test_inputs_lie_outside_of_scopes_and_names_are_short_within() -> None:
+    model = nn.Sequential(nn.Linear(2, 2, rng=np.random.default_rng(0)))
+    x = mg.tensor(np.ones((3, 2)), name="x")
+    source = viz.draw(model(x)).source
+    inside = source[source.index("subgraph") : source.rindex("\t}")]
+    assert "<b>weight</b>" in inside
+    assert "<b>x</b>" not in inside
+    assert "0 · Linear(2, 2)" in inside
+
+
+@pytest.mark.usefixtures("no_dot")
 def test_letters_are_letters() -> None:
     first, second = (render.render(f'digraph {{a [label="{letter}"]}}', "png") for letter in "bd")
     assert first != second  # without a font both are the same box

@@ -89,6 +89,11 @@ def test_what_has_no_source_goes_by_its_name() -> None:
     assert written(shifted(X)) == "rule(g, …)"
 
 
+def test_a_choice_that_is_not_of_this_call_is_shown_as_it_stands() -> None:
+    values, _ = np.linalg.eigh(variable(2, 2))
+    assert written(values) == "Results((g if i == index else None for i in range(len(results))))"
+
+
 def test_an_argument_without_a_rule_has_no_text() -> None:
     y = X.astype(np.float32)
     assert written(y, 1) == ""

@@ -90,9 +90,16 @@ def _text(rule: Any, node: Operation) -> str:
     found = _source_of(rule.__code__)
     if isinstance(found, ast.Lambda) and not any(map(_is_open, ast.walk(found.body))):
         return ast.unparse(found.body)
-    names = _bound(rule, [*given, *_stand_ins(node)], node.kwargs)
-    body = [ast.Return(found.body)] if isinstance(found, ast.Lambda) else found.body
-    return ast.unparse(_Reading(rule, names).returned(body))
+    if isinstance(found, ast.Lambda):
+        try:
+            return ast.unparse(_reading(rule, given, node).simplified(found.body))
+        except Exception:  # a choice within a comprehension, say: it is shown with all branches
+            return ast.unparse(found.body)
+    return ast.unparse(_reading(rule, given, node).returned(found.body))
+
+
+def _reading(rule: Any, given: list[Any], node: Operation) -> _Reading:
+    return _Reading(rule, _bound(rule, [*given, *_stand_ins(node)], node.kwargs))
 
 
 def _is_open(part: ast.AST) -> bool:
