@@ -67,6 +67,9 @@ class Panel {
     const isBack = now.phase === "backward" || now.phase === "seed";
     const parts = item.kind === "fold" ? [this.folded(item)] : [this.forward(item), this.backward(item)];
     if (isBack) parts.reverse();
+    else if (now.phase === "forward" && parts.length > 1) {
+      parts[1] = make("details", {}, make("summary", {}, "What comes back to it"), parts[1]); // not to be given away
+    }
     return [...shown, ...parts, this.facts(item)];
   }
 

@@ -9,6 +9,7 @@ const FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-
 const CODE = "ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace";
 const THUMB = { width: 44, height: 26, gap: 4 };
 const ROW = 15;
+const READABLE = 0.66; // the scale below which nobody can read a box
 
 const widths = new Map();
 const pen = document.createElement("canvas").getContext("2d");
@@ -328,7 +329,7 @@ class Picture {
   }
 
   /** Show the whole picture, or its beginning where the whole would be too small to read. */
-  fit(least = 0.45, atOnce = false) {
+  fit(least = READABLE, atOnce = false) {
     const { width, height } = this.size();
     const box = this.stage.getBBox();
     if (!box.width) return;
@@ -357,7 +358,7 @@ class Picture {
       this.show(this.view);
       update();
     }
-    this.fit(0.45, true);
+    this.fit(READABLE, true);
   }
 
   moveTo(transform, atOnce = false) {
