@@ -23,6 +23,7 @@ from microgradnd import primitives
 from microgradnd.compiler.blocks import Chain
 from microgradnd.compiler.passes import VIEWS
 from microgradnd.compiler.program import Program, Step, Value, values_in
+from microgradnd.compiler.spelling import added_at
 
 PRODUCTS = {np.dot, np.matmul, np.vecdot}
 COPIES = {  # functions whose results never share memory with their arguments
@@ -134,7 +135,7 @@ class Planner:
 
     def look_at(self, step: Step) -> None:
         """Find out whether a step makes a view, and of what."""
-        operands = list(values_in(step.args))
+        operands = list(values_in(step.args[:1] if step.function is added_at else step.args))
         out = step.out
         view = step.function in VIEWS or (step.function is primitives.getitem and primitives.is_basic(step.args[1]))
         if isinstance(out, Value) and out.shape and view and len(operands) == 1 and not step.kwargs:

@@ -22,6 +22,7 @@ from microgradnd.compiler.buffers import Plan, is_reducer, picks_one
 from microgradnd.compiler.passes import VIEWS
 from microgradnd.compiler.program import Program, Step, Value, filled
 from microgradnd.compiler.source import OPERATORS, Names, Writer, function_text, statement
+from microgradnd.compiler.spelling import added_at
 
 ARITHMETIC = {np.add, np.subtract, np.multiply, np.divide, np.negative}
 
@@ -49,6 +50,9 @@ def fast(program: Program, name: str, names: Names, plan: Plan) -> tuple[str, st
                 lines.append(f"{into(step, writer)}  # {out.name or 'a step'} {out.shape}")
         elif out in views:
             continue
+        elif step.function is added_at and isinstance(out, Value):
+            names.of[out] = names.of[step.args[0]]
+            lines.append(f"{names.of[out]}[{writer.index(step.args[1])}] += {writer.text(step.args[2])}")
         elif line := scalars.computes(step, writer):
             lines.append(line)
         elif isinstance(out, Value) and out not in wanted and step.function in VIEWS and uses.get(out, 0) == 1:

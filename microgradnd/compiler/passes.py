@@ -9,6 +9,7 @@ Every pass keeps the results to the last bit. The passes that don't are in `spel
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -158,6 +159,86 @@ def undo_twice(program: Program) -> Program:
     return program.substitute(replacements)
 
 
+def fold_signs(program: Program) -> Program:
+    """Let signs go into constants, sums and differences, and factors that are powers of two into other constants."""
+    uses = program.uses()
+    made: dict[Value, Step] = {}
+    steps = []
+    for old in program.steps:
+        step = old
+        while (new := folded(step, made, uses)) is not None:
+            step = new
+        made.update(dict.fromkeys(step.outs(), step))
+        steps.append(step)
+    return replace(program, steps=tuple(steps))
+
+
+def folded(step: Step, made: dict[Value, Step], uses: dict[Value, int]) -> Step | None:
+    """Return a step that computes the same from what its operands were computed from; None if there is none."""
+    if not isinstance(step.out, Value) or step.out.dtype.kind != "f" or step.kwargs:
+        return None
+
+    def operand(arg: Any, function: Any) -> Any:
+        """Return the arguments of the step that computed an operand by a function, in the same dtype."""
+        inner = made.get(arg) if isinstance(arg, Value) and arg.dtype == step.out.dtype else None  # type: ignore[union-attr]
+        return inner.args if inner is not None and inner.function is function and not inner.kwargs else None
+
+    def scaled(arg: Any) -> Any:
+        """Return x and c of a product of a value with a number that is used here alone."""
+        x, c = operand(arg, np.multiply) or (None, None)
+        if not isinstance(arg, Value) or uses.get(arg, 0) != 1:
+            return None, None
+        return (x, c) if type(c) in (int, float) else (c, x) if type(x) in (int, float) else (None, None)
+
+    if step.function is np.negative:
+        x, c = scaled(step.args[0])
+        return None if x is None else replace(step, function=np.multiply, args=(x, -c))
+    if step.function is np.multiply:
+        for x, y in (step.args, step.args[::-1]):
+            inner = operand(x, np.negative)
+            if inner and type(y) in (int, float):
+                return replace(step, args=(inner[0], -y))
+            z, c = scaled(x)
+            if z is not None and type(y) in (int, float) and (is_power_of_two(c) or is_power_of_two(y)):
+                return replace(step, args=(z, c * y))
+    if step.function in (np.add, np.subtract):
+        x, y = step.args
+        inner = operand(y, np.negative)
+        if inner and inner[0].shape == y.shape:
+            return replace(step, function=np.subtract if step.function is np.add else np.add, args=(x, inner[0]))
+        inner = operand(x, np.negative) if step.function is np.add else None
+        if inner:
+            return replace(step, function=np.subtract, args=(y, inner[0]))
+    return None
+
+
+def is_power_of_two(c: float) -> bool:
+    """Return whether the product of a number with any other is exact, unless it is too large or small."""
+    return c != 0 and math.isfinite(c) and abs(math.frexp(c)[0]) == 0.5 and abs(math.frexp(c)[1]) < 64
+
+
+def pull_signs(program: Program) -> Program:
+    """Take the sign of a factor out of the product, to where `fold_signs` may find a place for it."""
+    uses = program.uses()
+    made: dict[Value, Step] = {}
+    steps: list[Step] = []
+    for step in program.steps:
+        out, args = step.out, list(step.args)
+        signs = 0
+        if step.function is np.multiply and isinstance(out, Value) and out.dtype.kind == "f" and not step.kwargs:
+            for i, arg in enumerate(args):
+                inner = made.get(arg) if isinstance(arg, Value) and uses[arg] == 1 else None
+                if inner is not None and inner.function is np.negative and not inner.kwargs:
+                    args[i], signs = inner.args[0], signs + 1
+        if signs == 1 and isinstance(out, Value):
+            product = Step(np.multiply, tuple(args), {}, Value(out.shape, out.dtype), step.where)
+            steps += [product, Step(np.negative, (product.out,), {}, out, step.where)]
+        else:
+            steps.append(replace(step, args=tuple(args)) if signs else step)
+        made.update(dict.fromkeys(step.outs(), steps[-1]))
+    return replace(program, steps=tuple(steps))
+
+
 def late(program: Program) -> Program:
     """Take each step as late as its first use allows, if nothing else is in between that needs it: shorter lives.
 
@@ -174,7 +255,10 @@ def late(program: Program) -> Program:
     return replace(program, steps=tuple(step for _, _, step in sorted(order, key=lambda entry: entry[:2])))
 
 
-PASSES: tuple[Callable[[Program], Program], ...] = (drop_dead, simplify, undo_twice, share_equal, simplify, drop_dead)
+PASSES: tuple[Callable[[Program], Program], ...] = (
+    *(drop_dead, simplify, undo_twice, share_equal, simplify, drop_dead),
+    *(pull_signs, fold_signs, drop_dead),
+)
 
 
 def optimized(program: Program, passes: tuple[Callable[[Program], Program], ...] = PASSES) -> Program:

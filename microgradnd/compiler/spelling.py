@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from microgradnd import primitives
-from microgradnd.compiler.program import Constant, Program, Step, Value, filled
+from microgradnd.compiler.program import Constant, Program, Step, Value, filled, values_in
 
 FULL = 2**16  # elements up to which a constant is spread out to an array of its own
 ROWS = 2**14  # elements from which the maximum of each row is found by its place
@@ -38,6 +38,7 @@ def spell(program: Program) -> Program:
     for step in program.steps:
         rule = SPELLINGS.get(step.function)
         new = rule(step, made, uses) if rule and isinstance(step.out, Value) else None
+        made.update((out, last) for last in new or () for out in last.outs())
         steps += new or [step]
     return replace(program, steps=tuple(steps))
 
@@ -88,6 +89,29 @@ def masked(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
             numbers = call(primitives.astype, mask, g.dtype, like=step, shape=mask.shape)
             args[i] = numbers.out
             return [numbers, replace(step, args=tuple(args))]
+    return None
+
+
+def added_at(x: Any, index: Any, values: Any) -> Any:
+    """Return an array with values added at an index that names no element twice; programs do it in place."""
+    out = np.array(x)
+    out[index] += values
+    return out
+
+
+def scattered(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
+    """Add what is scattered into zeros to another such array instead, in place."""
+    x, y = step.args
+    if not isinstance(x, Value) or not isinstance(y, Value):
+        return None
+    for base, other in ((x, y), (y, x)):
+        first, second = made.get(base), made.get(other)
+        fresh = first is not None and first.function in (primitives.scatter, added_at) and uses[base] == 1
+        if fresh and second is not None and second.function is primitives.scatter and uses[other] == 1:
+            values, index, shape = second.args
+            plain = primitives.is_basic(index) and not any(values_in(index))
+            if plain and shape == step.out.shape and base.dtype == values.dtype == step.out.dtype:  # type: ignore[union-attr]
+                return [replace(step, function=added_at, args=(base, index, values))]
     return None
 
 
@@ -168,6 +192,7 @@ REDUCERS: dict[Any, Callable[..., Any]] = {
 SPELLINGS: dict[Any, Callable[[Step, Made, dict[Value, int]], list[Step] | None]] = {
     np.square: square,
     np.multiply: masked,
+    np.add: scattered,
     np.matmul: matmul,
     np.maximum: maximum,
     np.sum: sums,

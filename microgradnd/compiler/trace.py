@@ -317,7 +317,7 @@ class Traced:
         self.depends = [(thing, thing.__form__()) for thing in recorder.things.values()]
         self.stands_for = recorder.stands_for
         self.captured: list[Any] = []
-        self.owned: set[int] = set()  # the arrays that nothing but the step being translated refers to
+        self.owned = owned_arrays(recorder.operations)
         self.values: dict[Any, Value] = {}
         self.given = {id(pair[0]): pair for pair in recorder.arrays}
         self.input_values = [self.value_of_leaf(t._node, name) for t, name in zip(inputs, names, strict=True)]
@@ -388,6 +388,7 @@ class Traced:
         result._node.annotate().name = node.name or name
         self.given.update((id(pair[0]), pair) for pair in recorder.arrays)
         steps = []
+        self.owned |= owned_arrays(recorder.operations)
         for inner in recorder.operations:
             inner.where = node.where
             steps += self.steps(inner, None)
@@ -396,7 +397,6 @@ class Traced:
 
     def step(self, node: TracedOperation, name: str | None) -> Step:
         """Translate one operation."""
-        self.owned = owned_arrays(node)
         args = tuple(self.argument(arg, parent) for arg, parent in zip(node.args or (), node.parents, strict=True))
         kwargs = {key: self.argument(arg, None) for key, arg in node.kwargs.items()}
         out: Any
@@ -453,26 +453,27 @@ def is_plain_tree(tree: Any) -> bool:
     return not hasattr(tree, "__flatten__")
 
 
-def owned_arrays(node: TracedOperation) -> set[int]:
-    """Return which arrays nothing but this operation refers to: rules made them, so that they can never change."""
-    seen: list[Any] = []
+def owned_arrays(operations: Sequence[TracedOperation]) -> set[int]:
+    """Return which arrays nothing but these operations refers to: rules made them, so that they can never change."""
+    seen: dict[int, Any] = {}
 
     def walk(container: Any) -> None:
         for part in container:
             if type(part) in (tuple, list):
                 walk(part)
-        if all(container is not other for other in seen):
-            seen.append(container)
+        seen.setdefault(id(container), container)
 
-    walk(node.args or ())
-    walk([part.parts for part in node.parents if isinstance(part, IndexParts) and type(part.parts) in (tuple, list)])
+    for node in operations:
+        walk(node.args or ())
+        walk([p.parts for p in node.parents if isinstance(p, IndexParts) and type(p.parts) in (tuple, list)])
+    containers = list(seen.values())
     counts: dict[int, int] = {}
-    for container in seen:
+    for container in containers:
         for i in range(len(container)):
             counts[id(container[i])] = counts.get(id(container[i]), 0) + 1
     return {
         id(container[i])
-        for container in seen
+        for container in containers
         for i in range(len(container))
         if type(container[i]) is np.ndarray and container[i].base is None
         if sys.getrefcount(container[i]) == counts[id(container[i])] + 1
