@@ -384,10 +384,11 @@ def turned(graph: Graph) -> Graph:
     return replace(graph, nodes=nodes, edges=edges)
 
 
-def framed(node: Node, graph: Graph) -> tuple[str, ...]:
-    """Return the scopes of a node that have a frame: not the call of a module that is one operation, an activation."""
-    scopes = ((id, graph.scopes[id]) for id in node.scope)
-    return tuple(id for id, s in scopes if s.kind != "module" or s.parameters or s.operations > 1 or s.repeat > 1)
+def frames_of(graph: Graph) -> dict[str, tuple[str, ...]]:
+    """Return the scopes of each node that have a frame: not a call of a module that is one operation, an activation."""
+    holding = {id for node in graph.nodes if node.kind == "parameter" for id in node.scope}
+    holding.update(id for id, s in graph.scopes.items() if s.kind != "module" or s.operations > 1 or s.repeat > 1)
+    return {node.id: tuple(id for id in node.scope if id in holding) for node in graph.nodes}
 
 
 def body(graph: Graph, rankdir: str = "TB", view: View = "forward", show: Collection[str] = SHOWN) -> Iterator[str]:
@@ -403,7 +404,7 @@ def body(graph: Graph, rankdir: str = "TB", view: View = "forward", show: Collec
         tags = {(source, target): tag for (target, source), tag in tags.items()}
     by_id = {node.id: node for node in graph.nodes}
     scopes: dict[tuple[str, ...], list[str]] = {}
-    frames = {node.id: framed(node, graph) for node in graph.nodes}
+    frames = frames_of(graph)
     for node in graph.nodes:
         frame = frames[node.id]
         for depth in range(len(frame) + 1):
