@@ -62,17 +62,18 @@ def fold(record: Record, root: Part, max_nodes: int | None, depth: int | None) -
                 before = len(part.children)
                 todo += fold_repeats(record, part, kind_of, WORTH)
                 is_large = len(part.children) == before or size(record, root, most) > most
+    if size(record, root, most) > most:  # the more levels are left, the more nodes: the most that fit are searched for
+        fits, deepest = 0, max(depths(root).values(), default=0) if depth is None else depth
+        while fits < deepest:
+            middle = (fits + deepest + 1) // 2
+            fold_deeper(root, middle)
+            fits, deepest = (middle, deepest) if size(record, root, most) <= most else (fits, middle - 1)
+        depth = fits
     if depth is not None:
         fold_deeper(root, depth)
-        notes.append(f"Scopes within {depth} others are folded." if depth else "All scopes are folded.")
-    if size(record, root, most) > most:
-        deepest = max((part.depth() for part in shown_parts(root)), default=-1)
-        for level in range(deepest - 1, -2, -1):
-            fold_deeper(root, level + 1)
-            if size(record, root, most) <= most:
-                break
         if any(part.is_folded and part.kind in ("module", "scope") for part in root.parts()):
-            notes.append(f"Scopes within {level + 1} others are folded." if level >= 0 else "All scopes are folded.")
+            others = f"{depth} others" if depth > 1 else "another"
+            notes.append(f"Scopes within {others} are folded." if depth else "All scopes are folded.")
     if size(record, root, most) > most:
         assert max_nodes is not None
         fold_stretch(record, root, max_nodes)
@@ -255,11 +256,20 @@ def periods(kinds: Any) -> set[int]:
     return found
 
 
-def fold_deeper(root: Part, depth: int) -> None:
-    """Fold the scopes that lie in `depth` others."""
+def depths(root: Part) -> dict[Part, int]:
+    """Return in how many others each scope lies."""
+    found = {root: -1}
     for part in root.parts():
-        if part.depth() >= depth:
-            part.is_folded = True
+        assert part.parent is not None
+        found[part] = found[part.parent] + 1
+    del found[root]
+    return found
+
+
+def fold_deeper(root: Part, depth: int) -> None:
+    """Fold the scopes that lie in `depth` others or more, and no others."""
+    for part, level in depths(root).items():
+        part.is_folded = level >= depth
 
 
 def fold_stretch(record: Record, root: Part, max_nodes: int) -> None:

@@ -142,10 +142,6 @@ class Part:
             part = part.parent
         return found[::-1]
 
-    def depth(self) -> int:
-        """Return how many scopes it lies in; -1 for what holds the outermost ones."""
-        return len(self.ancestors()) - 2
-
     def chain(self) -> tuple[str, ...]:
         """Return the ids of the scopes from the outermost to this one."""
         return tuple(part.id for part in self.ancestors()[1:])
