@@ -258,7 +258,7 @@ class Planner:
                 if idle.get(out.dtype):
                     self.plan.block_of[out] = idle[out.dtype].pop()
                 else:
-                    self.plan.block_of[out] = self.buffer((chain.rows, *chain.shape[1:]), out.dtype, free)
+                    self.plan.block_of[out] = self.block((chain.rows, *chain.shape[1:]), out.dtype, free)
                     used.append(self.plan.block_of[out])
         for number in used:
             shape, dtype = self.plan.buffers[number]
@@ -266,6 +266,15 @@ class Planner:
 
     def in_buffer(self, value: Value) -> bool:
         return value in self.plan.buffer_of or value in self.plan.part_of
+
+    def block(self, shape: tuple[int, ...], dtype: Any, free: dict[Any, list[int]]) -> int:
+        """Return a buffer of just this shape that is free, or a new one."""
+        numbers = free.get((math.prod(shape), dtype), [])
+        for number in numbers:
+            if self.plan.buffers[number][0] == shape:
+                numbers.remove(number)
+                return number
+        return self.buffer(shape, dtype, {})
 
     def buffer(self, shape: tuple[int, ...], dtype: Any, free: dict[Any, list[int]]) -> int:
         """Return a buffer that is free, or a new one."""

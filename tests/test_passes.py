@@ -1,0 +1,464 @@
+"""The passes, one by one: on programs of a few steps, before and after, and as laws on random programs.
+
+Owns: what each pass does to a program, and that it changes no result.
+Must not own: what compiled functions give as a whole (`test_compiled_laws.py`).
+Read next: `programs.py`.
+
+Small programs are written as lists of `(name of the value, function, arguments)`, where a text names a value.
+"""
+
+import importlib
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+import microgradnd as mg
+from microgradnd import primitives
+from microgradnd.compiler import buffers, passes, spelling
+from microgradnd.compiler.ownership import own_results
+from microgradnd.compiler.program import Constant, Program, Step, Value, filled
+from tests.programs import compare, inputs, is_single, programs
+
+blocks = importlib.import_module("microgradnd.compiler.blocks")  # the package knows the function by this name
+SHAPES = {"x": (2, 3), "y": (2, 3), "v": (3,), "s": (), "a": (3, 2), "i": (2,)}
+
+
+def arrays_of(program):
+    rng = np.random.default_rng(0)
+    return [
+        rng.normal(size=v.shape).astype(v.dtype) if v.dtype.kind == "f" else np.ones(v.shape, v.dtype)
+        for v in program.inputs
+    ]
+
+
+def build(given_names, lines, outputs, updates=None):
+    """Return a program; the shapes of its values are found by running it."""
+    values = {n: Value(SHAPES[n], np.int64 if n == "i" else np.float64, n) for n in given_names.split()}
+    known = dict(zip(values, arrays_of(Program(tuple(values.values()), (), ())), strict=True))
+    steps = []
+    for name, function, *args in lines:
+        kwargs = args.pop() if args and isinstance(args[-1], dict) else {}
+        result = function(*(known[a] if isinstance(a, str) else a for a in args), **kwargs)
+        known[name] = result
+        values[name] = Value(np.shape(result), np.asarray(result).dtype, name)
+        steps.append(Step(function, tuple(values[a] if isinstance(a, str) else a for a in args), kwargs, values[name]))
+    inputs = tuple(values[n] for n in given_names.split())
+    wanted = tuple(values[n] for n in outputs.split())
+    return Program(inputs, tuple(steps), wanted, {values[a]: values[b] for a, b in (updates or {}).items()})
+
+
+def written(program):
+    """Return a program as it is built, for comparison."""
+
+    def text(arg):
+        if isinstance(arg, Value):
+            return arg.name
+        return arg.text if isinstance(arg, Constant) else arg
+
+    lines = [
+        (step.out.name, step.function, *map(text, step.args), *([dict(step.kwargs)] if step.kwargs else []))
+        for step in program.steps
+    ]
+    return lines, " ".join(str(text(out)) for out in program.outputs)
+
+
+def check(rewrite, given_names, before, after, outputs, left=None):
+    """Check what a pass makes of a program, and that the results are equal."""
+    program = build(given_names, before, outputs)
+    new = rewrite(program)
+    assert written(new) == (after, left or outputs)
+    compare(new.run(*arrays_of(program)), program.run(*arrays_of(program)), exact=True)
+    assert written(program) == (before, outputs)  # a program is never changed
+
+
+T, R, E = np.transpose, np.reshape, primitives.expand
+NUMBER = E(np.float64(2.0), (2, 3))  # a number spread out
+ONES = E(np.float64(1.0), (2, 3))
+
+DROPPED = {
+    "nothing": ([("t", np.sin, "x")], [("t", np.sin, "x")], "t"),
+    "unused": ([("t", np.sin, "x"), ("u", np.cos, "x")], [("t", np.sin, "x")], "t"),
+    "a chain": ([("t", np.sin, "x"), ("u", np.cos, "t"), ("w", np.exp, "x")], [("w", np.exp, "x")], "w"),
+    "all": ([("t", np.sin, "x")], [], "x"),
+    "not what is used twice": (
+        [("t", np.sin, "x"), ("u", np.cos, "t"), ("w", np.add, "t", "t")],
+        [("t", np.sin, "x"), ("w", np.add, "t", "t")],
+        "w",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", DROPPED.values(), ids=DROPPED)
+def test_drop_dead(case):
+    check(passes.drop_dead, "x", case[0], case[1], case[2])
+
+
+def test_what_an_update_needs_is_not_dead():
+    program = build("x y", [("t", np.add, "x", "y"), ("u", np.sin, "x")], "y", {"x": "t"})
+    assert written(passes.drop_dead(program))[0] == [("t", np.add, "x", "y")]
+
+
+SHARED = {
+    "equal calls": (
+        [("t", np.sin, "x"), ("u", np.sin, "x"), ("w", np.add, "t", "u")],
+        [("t", np.sin, "x"), ("w", np.add, "t", "t")],
+    ),
+    "of equal calls": (
+        [("t", np.sin, "x"), ("u", np.cos, "t"), ("r", np.sin, "x"), ("q", np.cos, "r"), ("w", np.add, "u", "q")],
+        [("t", np.sin, "x"), ("u", np.cos, "t"), ("w", np.add, "u", "u")],
+    ),
+    "with options": (
+        [("t", np.sum, "x", {"axis": 0}), ("u", np.sum, "x", {"axis": 0}), ("w", np.add, "t", "u")],
+        [("t", np.sum, "x", {"axis": 0}), ("w", np.add, "t", "t")],
+    ),
+    "not with other options": (
+        [
+            ("t", np.sum, "x", {"axis": (0,)}),
+            ("u", np.sum, "x", {"axis": (1,)}),
+            ("w", np.sum, "t"),
+            ("r", np.add, "w", "u"),
+        ],
+        None,
+    ),
+    "not in another order": (
+        [("t", np.subtract, "x", "y"), ("u", np.subtract, "y", "x"), ("w", np.add, "t", "u")],
+        None,
+    ),
+    "not 0 and -0": ([("t", np.copysign, "x", 0.0), ("u", np.copysign, "x", -0.0), ("w", np.add, "t", "u")], None),
+    "not 1 and 1.0": ([("t", np.multiply, "x", 1), ("u", np.multiply, "x", 1.0), ("w", np.add, "t", "u")], None),
+    "not 1 and True": ([("t", np.multiply, "x", 1), ("u", np.multiply, "x", True), ("w", np.add, "t", "u")], None),
+    "slices": (
+        [
+            ("t", primitives.getitem, "x", slice(0, 1)),
+            ("u", primitives.getitem, "x", slice(0, 1)),
+            ("w", np.add, "t", "u"),
+        ],
+        [("t", primitives.getitem, "x", slice(0, 1)), ("w", np.add, "t", "t")],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SHARED.values(), ids=SHARED)
+def test_share_equal(case):
+    before, after = case
+    check(passes.share_equal, "x y", before, after or before, before[-1][0])
+
+
+def test_results_that_are_equal_are_one_value():
+    check(passes.share_equal, "x", [("t", np.sin, "x"), ("u", np.sin, "x")], [("t", np.sin, "x")], "t u", "t t")
+
+
+SIMPLE = {
+    "times 1": ([("t", np.multiply, "x", 1.0)], [], "x"),
+    "1 times": ([("t", np.multiply, 1, "x")], [], "x"),
+    "over 1": ([("t", np.divide, "x", 1.0)], [], "x"),
+    "not 1 over": ([("t", np.divide, 1.0, "x")], None, "t"),
+    "not an integer over 1": ([("t", np.divide, "i", 1)], None, "t"),
+    "not plus 0, which makes 0 of -0": ([("t", np.add, "x", 0.0)], None, "t"),
+    "not times 1 of another dtype": ([("t", np.multiply, "i", 1.0)], None, "t"),
+    "positive": ([("t", np.positive, "x")], [], "x"),
+    "identity": ([("t", primitives.identity, "x"), ("u", np.sin, "t")], [("u", np.sin, "x")], "u"),
+    "copy": ([("t", np.copy, "x")], [], "x"),
+    "the same dtype": ([("t", primitives.astype, "x", np.dtype(np.float64))], [], "x"),
+    "not another dtype": ([("t", primitives.astype, "x", np.dtype(np.float32))], None, "t"),
+    "the same shape": ([("t", R, "x", (2, 3))], [], "x"),
+    "not another shape": ([("t", R, "x", (3, 2))], None, "t"),
+    "broadcast to the same shape": ([("t", np.broadcast_to, "x", (2, 3))], [], "x"),
+    "times ones": ([("t", np.multiply, "x", ONES)], [], "x"),
+    "a number spread out": ([("t", np.multiply, NUMBER, "x")], [("t", np.multiply, 2.0, "x")], "t"),
+    "not alone": ([("t", np.multiply, NUMBER, "v")], None, "t"),
+    "a sum handed back": (
+        [("t", np.sum, "x"), ("u", E, "t", (2, 3), None, False), ("w", np.multiply, "u", "x")],
+        [("t", np.sum, "x"), ("u", E, "t", (2, 3), None, False), ("w", np.multiply, "t", "x")],
+        "w",
+    ),
+    "a sum handed back along an axis": (
+        [("t", np.sum, "x", {"axis": 0, "keepdims": True}), ("u", E, "t", (2, 3), 0, True), ("w", np.add, "x", "u")],
+        [("t", np.sum, "x", {"axis": 0, "keepdims": True}), ("u", E, "t", (2, 3), 0, True), ("w", np.add, "x", "t")],
+        "w",
+    ),
+    "not where an axis is missing": (
+        [("t", np.sum, "x", {"axis": 1}), ("u", E, "t", (2, 3), 1, False), ("w", np.add, "x", "u")],
+        None,
+        "w",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SIMPLE.values(), ids=SIMPLE)
+def test_simplify(case):
+    before, after, left = case
+    named = {part for line in before for part in line[2:] if isinstance(part, str)}
+    names = " ".join(n for n in SHAPES if n in named or n == "x")
+    program = build(names, before, before[-1][0])
+    new = passes.simplify(program)
+    lines, outputs = written(new)
+    expected = before if after is None else after
+    assert [tuple(map(repr, line)) for line in lines] == [tuple(map(repr, line)) for line in expected]
+    assert outputs == left
+    compare(new.run(*arrays_of(program)), program.run(*arrays_of(program)), exact=True)
+
+
+UNDONE = {
+    "transposed twice": (
+        [("t", T, "x"), ("u", T, "t"), ("w", np.sin, "u")],
+        [("t", T, "x"), ("u", T, "t"), ("w", np.sin, "x")],
+    ),
+    "negative twice": (
+        [("t", np.negative, "x"), ("u", np.negative, "t"), ("w", np.sin, "u")],
+        [("t", np.negative, "x"), ("u", np.negative, "t"), ("w", np.sin, "x")],
+    ),
+    "not with axes": ([("t", T, "x", (1, 0)), ("u", T, "t", (1, 0)), ("w", np.sin, "u")], None),
+    "not one after the other": ([("t", np.negative, "x"), ("u", T, "t"), ("w", np.negative, "u")], None),
+    "not reciprocals, which round": ([("t", np.reciprocal, "x"), ("u", np.reciprocal, "t"), ("w", np.sin, "u")], None),
+}
+
+
+@pytest.mark.parametrize("case", UNDONE.values(), ids=UNDONE)
+def test_undo_twice(case):
+    check(passes.undo_twice, "x", case[0], case[1] or case[0], "w")
+
+
+def test_views_are_taken_late():
+    before = [("t", T, "x"), ("u", np.sin, "y"), ("r", np.cos, "u"), ("w", np.dot, "r", "t")]
+    after = [("u", np.sin, "y"), ("r", np.cos, "u"), ("t", T, "x"), ("w", np.dot, "r", "t")]
+    check(passes.late, "x y", before, after, "w")
+    kept = [("u", np.sin, "y"), ("t", T, "x")]
+    check(passes.late, "x y", kept, kept, "u t")
+
+
+# Faster spellings
+
+M, D = np.multiply, np.dot
+SPELLED = {
+    "squares": ([("t", np.square, "x")], [M]),
+    "products of matrices": ([("t", np.matmul, "x", "a")], [D]),
+    "not of a matrix and a vector": ([("t", np.matmul, "x", "v")], [np.matmul]),
+    "sum of all": ([("t", np.sum, "x")], [np.add.reduce]),
+    "sum of rows": ([("t", np.sum, "x", {"axis": 0})], [D]),
+    "sum of columns": ([("t", np.sum, "x", {"axis": 1, "keepdims": True})], [D, R]),
+    "sum along no axis": ([("t", np.sum, "x", {"axis": ()})], None),
+    "sum of a product": ([("u", M, "x", "y"), ("t", np.sum, "u")], [M, np.vdot]),
+    "sums of a product": ([("u", M, "x", "y"), ("t", np.sum, "u", {"axis": 1})], [M, np.vecdot]),
+    "not of a product that broadcasts": ([("u", M, "x", "v"), ("t", np.sum, "u")], [M, np.add.reduce]),
+    "sum with an initial value": ([("t", np.sum, "x", {"initial": 1.0})], [np.sum]),
+    "sum of integers": ([("t", np.sum, "i")], [np.add.reduce]),
+    "largest": ([("t", np.max, "x", {"axis": 1})], [np.maximum.reduce]),
+    "smallest": ([("t", np.min, "x", 0)], [np.minimum.reduce]),
+    "product": ([("t", np.prod, "x", {"keepdims": True})], [np.multiply.reduce]),
+    "a mask": ([("m", np.greater, "x", 0), ("t", M, "x", "m")], [np.greater, primitives.astype, M]),
+}
+
+
+@pytest.mark.parametrize("case", SPELLED.values(), ids=SPELLED)
+def test_spell(case):
+    before, functions = case
+    names = " ".join(n for n in SHAPES if any(n in line[2:] for line in before))
+    program = build(names, before, before[-1][0])
+    new = spelling.spell(program)
+    if functions is not None:
+        assert [step.function for step in new.steps] == functions
+    compare(new.run(*arrays_of(program)), program.run(*arrays_of(program)), exact=False)
+
+
+def test_the_largest_of_each_row_by_its_place(monkeypatch):
+    monkeypatch.setattr(spelling, "ROWS", 1)
+    x = Value((4, 9), np.float64, "x")
+    for keepdims in (True, False):
+        out = Value((4, 1) if keepdims else (4,), np.float64)
+        program = Program((x,), (Step(np.max, (x,), {"axis": -1, "keepdims": keepdims}, out),), (out,))
+        new = spelling.spell(program)
+        assert np.argmax in [step.function for step in new.steps]
+        array = np.random.default_rng(0).normal(size=(4, 9))
+        array[1, 3] = np.nan
+        array[2] = -np.inf
+        compare(new.run(array), program.run(array), exact=True)
+
+
+def test_what_is_spread_out_is_smaller_than_what_is_taken_in_blocks():
+    assert spelling.FULL < blocks.LARGE  # a block of rows has no part of it
+
+
+def test_a_constant_is_told_by_its_expression():
+    assert filled((2,), 1, np.dtype(np.float64)) == filled((2,), 1, np.dtype(np.float64))
+    assert filled((2,), 1, np.dtype(np.float32)).text == "np.ones((2,), np.float32)"
+
+
+# Ownership
+
+OWNED = {
+    "an input": ([], "x", [np.copy]),
+    "a number": ([], "s", [np.copy, primitives.getitem]),
+    "a view": ([("t", T, "x")], "t", [T, np.copy]),
+    "a view of a view": ([("t", T, "x"), ("u", R, "t", (6,))], "u", [T, R, np.copy]),
+    "not what is computed": ([("t", np.sin, "x"), ("u", T, "t")], "t u", [np.sin, T]),
+    "once": ([("t", T, "x")], "t t", [T, np.copy]),
+    "not a number that is picked": ([("t", primitives.getitem, "x", (0, 1))], "t", [primitives.getitem]),
+}
+
+
+@pytest.mark.parametrize("case", OWNED.values(), ids=OWNED)
+def test_own_results(case):
+    lines, outputs, functions = case
+    program = build("x s", lines, outputs)
+    new = own_results(program)
+    assert [step.function for step in new.steps] == functions
+    given_arrays = arrays_of(program)
+    got = new.run(*given_arrays)
+    compare(got, program.run(*given_arrays), exact=True)
+    assert not any(np.shares_memory(a, b) for a in got for b in given_arrays)
+
+
+# Blocks
+
+
+def test_blocks_take_chains_together(monkeypatch):
+    monkeypatch.setattr(blocks, "LARGE", 6)
+    before = [
+        ("t", np.sin, "x"),
+        ("u", np.multiply, "t", "v"),
+        ("r", np.sum, "y"),
+        ("w", np.add, "u", "r"),
+        ("q", np.dot, "w", "a"),
+    ]
+    program = build("x y v a", before, "q t")
+    new = blocks.blocks(program)
+    assert [getattr(step.function, "__name__", "chain") for step in new.steps] == ["sum", "chain", "dot"]
+    chain = new.steps[1]
+    assert [step.function for step in chain.function.program.steps] == [np.sin, np.multiply, np.add]
+    assert [v.name for v in chain.out] == ["t", "w"]
+    compare(new.run(*arrays_of(program)), program.run(*arrays_of(program)), exact=True)
+
+
+# Buffers
+
+
+def test_an_operand_that_dies_is_written_over():
+    program = build(
+        "x y a", [("t", np.add, "x", "y"), ("u", np.sin, "t"), ("r", np.cos, "u"), ("w", np.dot, "r", "a")], "w"
+    )
+    plan = buffers.plan(program)
+    assert len(plan.buffers) == 1
+    assert {v.name for v in plan.buffer_of} == {"t", "u", "r"}
+
+
+def test_what_is_read_later_keeps_its_buffer():
+    program = build("x", [("t", np.sin, "x"), ("u", np.cos, "t"), ("r", np.add, "t", "u"), ("w", np.sum, "r")], "w")
+    plan = buffers.plan(program)
+    t, u = (step.out for step in program.steps[:2])
+    assert plan.buffer_of[t] != plan.buffer_of[u]
+
+
+def test_a_view_keeps_its_buffer():
+    lines = [("t", np.sin, "x"), ("p", T, "t"), ("u", np.cos, "y"), ("r", np.dot, "u", "p"), ("w", np.sum, "r")]
+    plan = buffers.plan(build("x y", lines, "w"))
+    named = {v.name: i for v, i in plan.buffer_of.items()}
+    assert named["t"] != named["u"]
+
+
+def test_results_are_in_no_buffer():
+    program = build("x", [("t", np.sin, "x"), ("u", T, "t"), ("w", np.cos, "t")], "u")
+    named = {v.name for v in buffers.plan(program).buffer_of}
+    assert "t" not in named
+
+
+def test_updates_are_written_over_what_nothing_reads_any_more():
+    lines = [("t", np.multiply, "x", 0.5), ("u", np.subtract, "y", "t")]
+    covered = buffers.plan(build("x y", lines, "", {"y": "u"})).over
+    assert [(new.name, old.name) for new, old in covered.items()] == [("u", "y")]
+    read_later = [*lines, ("w", np.sum, "y")]
+    assert not buffers.plan(build("x y", read_later, "w", {"y": "u"})).over
+    returned = buffers.plan(build("x y", lines, "u", {"y": "u"})).over
+    assert not returned
+
+
+# Laws
+
+
+def traced(program, arrays):
+    """Return the program of the value and gradients of a random one, and arrays to run it on."""
+    compiled = mg.compile(mg.value_and_grad(program, range(len(arrays[0]))))
+    compiled(*arrays[0])
+    entry = compiled._latest.traced
+    given_arrays = [*arrays[1], *(getattr(thing, "data", thing) for thing in entry.captured)]
+    return entry.program, given_arrays
+
+
+REWRITINGS = [*dict.fromkeys(passes.PASSES), passes.optimized, passes.late, own_results, blocks.blocks, spelling.spell]
+
+
+@pytest.mark.parametrize("rewrite", REWRITINGS, ids=lambda f: f.__name__)
+def test_a_pass_changes_no_result(rewrite, monkeypatch):
+    monkeypatch.setattr(blocks, "LARGE", 4)
+    monkeypatch.setattr(spelling, "ROWS", 8)
+    monkeypatch.setattr(spelling, "FULL", 3)
+
+    @settings(max_examples=4 * settings.default.max_examples)
+    @given(programs, inputs())
+    def law(program, arrays):
+        before, given_arrays = traced(program, arrays)
+        before = before if rewrite in passes.PASSES else passes.drop_dead(before)
+        count = len(before.steps)
+        after = rewrite(before)
+        assert len(before.steps) == count
+        exact, single = rewrite is not spelling.spell, is_single(program, arrays)
+        compare(after.run(*given_arrays), before.run(*given_arrays), exact, single)
+        if rewrite is not blocks.blocks:
+            compare(rewrite(after).run(*given_arrays), after.run(*given_arrays), exact, single)
+
+    law()
+
+
+@given(programs, inputs())
+def test_what_is_simple_stays_as_it_is(program, arrays):
+    before, _ = traced(program, arrays)
+    once = passes.optimized(before)
+    twice = passes.optimized(passes.optimized(once))
+    assert len(passes.optimized(twice).steps) == len(twice.steps)
+    assert len(twice.steps) <= len(once.steps) <= len(before.steps)
+
+
+@settings(max_examples=8 * settings.default.max_examples)
+@given(programs, inputs())
+def test_blocks_of_a_few_rows(program, arrays):
+    """The loops over blocks, and the buffers of a block, with arrays of a few elements."""
+    sizes = blocks.LARGE, blocks.BLOCK, spelling.ROWS, spelling.FULL
+    blocks.LARGE, blocks.BLOCK, spelling.ROWS, spelling.FULL = 4, 32, 8, 3
+    try:
+        f = mg.value_and_grad(program, range(len(arrays[0])))
+        compiled = mg.compile(f)
+        for args in (*arrays, arrays[0]):
+            compare(compiled(*args), f(*args), exact=False, single=is_single(program, arrays))
+    finally:
+        blocks.LARGE, blocks.BLOCK, spelling.ROWS, spelling.FULL = sizes
+
+
+@given(programs, inputs())
+def test_updates_in_place(program, arrays):
+    """A step of gradient descent on the arguments, in both forms, beside the same by hand."""
+    gradient = mg.grad(program, range(len(arrays[0])))
+
+    def step(*xs):
+        for x, g in zip(xs, gradient(*xs), strict=True):
+            x -= 0.1 * g
+        return program(*xs)
+
+    for optimize in (True, False):
+        compiled = mg.compile(step, optimize=optimize)
+        mine, theirs = ([x.copy() for x in arrays[0]] for _ in range(2))
+        for _ in range(3):
+            got = compiled(*mine)
+            for x, g in zip(theirs, gradient(*theirs), strict=True):
+                x -= (0.1 * g).astype(x.dtype)
+            compare((got, *mine), (program(*theirs), *theirs), exact=False, single=is_single(program, arrays))
+
+
+def test_programs_are_never_changed_by_rewriting():
+    x = Value((2,), np.float64, "x")
+    t = Value((2,), np.float64)
+    program = Program((x,), (Step(np.sin, (x,), {}, t),), (t,))
+    assert replace(program, outputs=(x,)).steps is program.steps
+    with pytest.raises(AttributeError):
+        program.outputs = ()
