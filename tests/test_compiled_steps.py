@@ -246,3 +246,25 @@ def test_keywords():
     np.testing.assert_array_equal(compiled(x), x + 1)
     np.testing.assert_array_equal(compiled(x, y=2.0), x + 2)
     np.testing.assert_array_equal(compiled(x, y=np.array(3.0), flag=True), x * 3)
+
+
+def test_methods_and_modules_are_functions_too():
+    class Line(nn.Module):
+        def __init__(self):
+            self.slope = nn.Parameter([2.0, 3.0])
+
+        @mg.compile
+        def predict(self, x):
+            return x @ self.slope
+
+        def forward(self, x):
+            return x @ self.slope + 1
+
+    line, x = Line(), np.eye(2)
+    np.testing.assert_array_equal(line.predict(x), [2.0, 3.0])
+    compiled = mg.compile(line)
+    np.testing.assert_array_equal(compiled(x), [3.0, 4.0])
+    line.slope.data = np.array([0.0, 1.0])
+    np.testing.assert_array_equal(line.predict(x), [0.0, 1.0])
+    np.testing.assert_array_equal(compiled(x), [1.0, 2.0])
+    assert Line.predict.cache_info().misses == 1

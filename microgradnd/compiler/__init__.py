@@ -11,6 +11,7 @@ import builtins
 import functools
 import os
 import threading
+import types
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -135,6 +136,9 @@ class Compiled:
                 self._hits += 1
                 return result
         return self._find(args, kwargs)
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        return self if instance is None else types.MethodType(self, instance)
 
     def _find(self, args: Any, kwargs: dict[str, Any]) -> Any:
         """Find the program for a signature, or trace it, and run it."""
