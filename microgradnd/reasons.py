@@ -189,6 +189,9 @@ class _Story:
     def of_variables(self, leaves: list[Any]) -> list[str]:
         """Say what is wrong with some variables, or that nothing is."""
         sentences = [*self.of_values(), *self.of_rectifiers()]
+        if not self.is_over and (changed := self.record.changed()):
+            said = ", ".join(map(_called, changed[:MOST_NAMED])) + (" and others" if len(changed) > MOST_NAMED else "")
+            sentences.append(f"{said} changed after the result was computed; explain() before the optimizer's step.")
         kinds: dict[str, list[str]] = {}
         for leaf in leaves:
             if why := self.of_leaf(leaf):

@@ -166,6 +166,14 @@ def test_many_variables_of_one_kind_are_counted() -> None:
     assert "'w0', 'w1', 'w2', 'w3', 'w4' and 4 more have no gradient yet" in told(np.concatenate(parts).sum())
 
 
+def test_a_step_since_then_is_told() -> None:
+    w = variable([1.0, 2.0], "w")
+    loss = (w * w).sum()
+    with mg.no_grad():
+        w -= 0.1
+    assert "'w' changed after the result was computed" in told(loss)
+
+
 def test_explaining_changes_nothing() -> None:
     w = variable([1.0, 2.0], "w")
     called = []

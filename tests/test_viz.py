@@ -24,6 +24,7 @@ from microgradnd.primitives import relu
 from microgradnd.tape import Operation
 from microgradnd.viz import dot, render, signs
 from microgradnd.viz import labels as labels_
+from microgradnd.viz import values as values_module
 from microgradnd.viz.graph import Graph, Node, graph, values_of
 
 MAGIC = {"svg": b"<?xml", "png": b"\x89PNG\r\n\x1a\n", "pdf": b"%PDF", "dot": b"digraph {"}
@@ -239,6 +240,25 @@ def test_what_is_said_of_an_array_is_true(values: Any) -> None:
         exact = float(np.sqrt(np.sum(np.square(values.astype(np.longdouble)))))
         assert said.norm == pytest.approx(exact, rel=1e-9, abs=1e-323)
     dot.values_text(said)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int64, np.complex128])
+def test_a_large_array_is_looked_at_in_parts(dtype: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    values: Any = np.arange(-30, 30).reshape(5, 12).T[::-1].astype(dtype)
+    whole = values_of(values)
+    monkeypatch.setattr(values_module, "BLOCK", 7)
+    parts = values_of(values)
+    assert whole is not None
+    assert parts is not None
+    assert (whole.size, whole.lowest, whole.highest, whole.zeros) == (60, parts.lowest and -30, parts.highest and 29, 1)
+    assert (parts.size, parts.zeros, parts.nan) == (60, 1, 0)
+    assert parts.norm == pytest.approx(whole.norm)
+    assert parts.mean == pytest.approx(whole.mean)
+    if dtype is np.float32:
+        values[3, 3], values[4, 4] = np.nan, -np.inf
+        said = values_of(values)
+        assert said is not None
+        assert (said.nan, said.inf, np.isnan(said.norm)) == (1, 1, True)
 
 
 @pytest.mark.parametrize(
@@ -658,6 +678,13 @@ def test_an_unknown_suffix_is_refused_with_the_known_ones(path: str, tmp_path: P
     with pytest.raises(ValueError, match=r"must end in one of \.svg, \.png, \.pdf, \.dot"):
         viz.save(Seed().loss(), tmp_path / path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_options_of_draw_are_those_of_save(tmp_path: Path) -> None:
+    loss = Seed().loss()
+    for options in ({"view": "backward"}, {"depth": 0, "show": ("shapes",)}, {"view": "both", "max_nodes": 5}):
+        text = viz.save(loss, tmp_path / "graph.dot", **options).read_text(encoding="utf-8")
+        assert text.splitlines()[4:] == viz.draw(loss, **options).source.splitlines()[4:]  # type: ignore[arg-type]
 
 
 def test_a_drawing_takes_no_options(tmp_path: Path) -> None:

@@ -423,6 +423,18 @@ def test_of_a_result_with_several_elements_the_sum_is_differentiated() -> None:
     assert "The gradients are those of the sum of the result's elements." in model.notes
 
 
+def test_a_step_after_the_computation_is_told() -> None:
+    net, loss = net_loss(3)
+    assert not any("Changed" in note for note in graph(loss, backward=True).notes)
+    with mg.no_grad():
+        for parameter in net.parameters():
+            parameter -= 0.1
+    [note] = [note for note in graph(loss, backward=True).notes if "Changed" in note]
+    assert note.startswith(
+        "Changed since they were used: 'first.weight', 'first.bias', 'blocks.0.linear.weight' and 7 more;"
+    )
+
+
 def test_functions_of_several_results_flow() -> None:
     x = mg.tensor(np.array([[2.0, 1.0], [1.0, 3.0]]), requires_grad=True, name="x")
     values, _ = np.linalg.eigh(x)

@@ -438,6 +438,14 @@ class _Builder:
         if not can_flow(record.operations):
             self.notes.append(NO_GRADIENTS)
             return
+        if changed := record.changed():
+            names = ", ".join(
+                repr(leaf.name) if leaf.name else f"a parameter of shape {leaf.shape}" for leaf in changed[:3]
+            )
+            more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+            self.notes.append(
+                f"Changed since they were used: {names}{more}; the gradients between are of the new values."
+            )
         if record.operations[-1].shape != ():
             self.notes.append("The gradients are those of the sum of the result's elements.")
         drawn = {thing for thing in self.things if isinstance(thing, int)}

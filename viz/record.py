@@ -71,6 +71,16 @@ class Record:
             for parent, arg in zip(node.parents, node.args, strict=True)
         ]
 
+    def changed(self) -> list[Leaf]:
+        """Return the variables that were given other values after they had been used."""
+        found = {
+            p: None
+            for node in self.operations
+            for p in node.parents
+            if isinstance(p, Leaf) and p.position > node.position
+        }
+        return [leaf for leaf in found if leaf.requires_grad]
+
     def between(self, start: Node) -> set[int]:
         """Return which operations depend on a node, itself included."""
         found: set[int] = set()

@@ -18,6 +18,8 @@ from microgradnd.tensor import Tensor
 
 Numbers = Any  # a number, or nested lists of them
 
+SMALLEST = 1e-200  # sum of squares that hasn't lost digits
+BLOCK = 2**18  # elements: a larger array is looked at in parts, so that no picture takes as much memory as the program
 IN_FULL = 4  # arrays of up to so many elements are shown element by element
 
 
@@ -76,30 +78,46 @@ def values_of(array: Any) -> Values | None:
     array = np.asarray(array)
     if array.dtype.kind not in "biufc":
         return None
-    numbers = array.astype(np.complex128 if array.dtype.kind == "c" else np.float64)
-    bad = ~np.isfinite(numbers)
-    nan = int(np.isnan(numbers).sum())
+    if array.size > BLOCK:
+        flags = ["external_loop", "buffered"]
+        return _joined([_said(block) for block in np.nditer(array, flags, buffersize=BLOCK)])  # type: ignore[arg-type]
+    return _said(array)
+
+
+def _joined(parts: list[Values]) -> Values:
+    """Return what to say of an array from what is said of its parts."""
+    size, nan, inf, zeros = (sum(getattr(p, name) for p in parts) for name in ("size", "nan", "inf", "zeros"))
+    ordered = [(p.lowest, p.mean, p.highest, p.size - p.nan - p.inf) for p in parts if p.mean is not None]
+    lowest = min((low for low, *_ in ordered if low is not None), default=None)
+    highest = max((high for _, _, high, _ in ordered if high is not None), default=None)
+    count = sum(n for *_, n in ordered)
+    mean = math.fsum(m * (n / count) for _, m, _, n in ordered if m is not None) if ordered else None
+    norm = math.nan if nan else math.inf if inf else math.hypot(*(p.norm for p in parts))
+    return Values(size, None, lowest, mean, highest, norm, nan, inf, zeros)
+
+
+def _said(array: Any) -> Values:
+    numbers = np.ravel(np.asarray(array, np.complex128 if array.dtype.kind == "c" else np.float64))
     elements = array.item() if array.size == 1 else array.tolist() if array.size <= IN_FULL else None
-    finite = numbers[~bad] if bad.any() else numbers
-    largest = float(np.max(np.abs(finite), initial=0.0)) or 1.0  # sums of quotients by it can't overflow
+    zeros = int(array.size - np.count_nonzero(array))
+    with np.errstate(all="ignore"):
+        total, square = np.sum(numbers), float(np.vdot(numbers, numbers).real)
+    nan = inf = 0
+    if np.isfinite(total) and SMALLEST < square < math.inf:  # nothing is infinite, or so small or large as to be lost
+        finite, mean_of, norm = numbers, total / array.size, math.sqrt(square)
+    else:
+        bad = ~np.isfinite(numbers)
+        nan = int(np.isnan(numbers).sum())
+        inf = int(bad.sum()) - nan
+        finite = numbers[~bad]
+        largest = float(np.max(np.abs(finite), initial=0.0)) or 1.0  # sums of quotients by it can't overflow
+        mean_of = np.mean(finite / largest) * largest if finite.size else 0.0
+        norm = math.nan if nan else math.inf if inf else float(np.linalg.norm(finite / largest)) * largest
     lowest = mean = highest = None
     if finite.size and array.dtype.kind != "c":
         lowest, highest = float(finite.min()), float(finite.max())
-        mean = min(max(float(np.mean(finite / largest)) * largest, lowest), highest)
-    norm = float(np.linalg.norm(finite / largest)) * largest
-    if bad.any():
-        norm = math.nan if nan else math.inf
-    return Values(
-        array.size,
-        elements,
-        lowest,
-        mean,
-        highest,
-        norm,
-        nan,
-        int(bad.sum()) - nan,
-        int(array.size - np.count_nonzero(array)),
-    )
+        mean = min(max(float(mean_of), lowest), highest)
+    return Values(array.size, elements, lowest, mean, highest, norm, nan, inf, zeros)
 
 
 def together(arrays: Iterable[Any], only_bad: bool = False) -> Values | None:
