@@ -117,12 +117,12 @@ class Block(nn.Module):
 
 
 def transformer(rng, blocks=6, d=8):
-    """Return the loss of a stack of blocks, for a batch of 2 sequences of 5 positions."""
+    """Return a stack of blocks, and its loss for a batch of 2 sequences of 5 positions."""
     model = nn.Sequential(*(Block(d, rng) for _ in range(blocks)), nn.Linear(d, 3, rng=rng))
     x, labels = rng.normal(size=(2, 5, d)), rng.integers(3, size=(2, 5))
     loss = F.cross_entropy(model(mg.tensor(x, name="x")).reshape(-1, 3), labels.reshape(-1))
     loss.name = "loss"
-    return loss
+    return model, loss
 
 
 def recurrent(rng, steps=4_000, d=8):
@@ -167,7 +167,7 @@ def draw_computations(gallery, rng):
     add("table.txt", "viz.table(loss)", "For a terminal.", str(viz.table(loss)))
 
     gallery.heading("Networks that are too large to draw whole")
-    loss = transformer(rng)
+    _model, loss = transformer(rng)  # its parts are named by their paths as long as there is a model
     add("transformer.svg", "viz.draw(loss)", "Six blocks that are alike are drawn once.", loss)
     add("transformer_depth.svg", "viz.draw(loss, depth=3)", "The same, deeper parts folded.", loss, depth=3)
     add("transformer.html", 'viz.explore(loss, "transformer.html")', "Fold and unfold it as you like.", loss)
