@@ -9,13 +9,16 @@ programs.
 """
 
 import itertools
+import re
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import microgradnd as mg
-from microgradnd.compiler import loops
+from microgradnd.compiler.driver import Driver
+from microgradnd.compiler.loops import Layout
+from microgradnd.compiler.machine import module_text
 from microgradnd.compiler.ownership import own_results
 from microgradnd.compiler.passes import optimized
 from microgradnd.transforms import flatten
@@ -27,16 +30,18 @@ SPECIAL = (0.0, -0.0, np.inf, -np.inf, np.nan, 1.0, -2.5, 1e300)
 
 def interpreted(program, name="program"):
     """Return the function that numba would compile, as Python runs it."""
-    driver = loops.Driver(loops.Layout(program), name)
-    text = driver.text().replace("float(", "np.float64(")  # Python's float raises where NumPy's gives inf
-    module = loops.module_text(driver.helpers, driver.parts)
+    driver = Driver(Layout(program), name)
+    text = driver.text.replace("float(", "np.float64(")  # Python's floats raise where NumPy's give inf
+    module = module_text(driver)
     of_numba = ("from numba", "from llvmlite", "@njit", "@intrinsic")
+    helpers, start, parts = module.partition('@njit("void')
+    module = helpers + start + re.sub(r"(?<![\w.])(\d+\.\d*(e[+-]?\d+)?)", r"np.float64(\1)", parts)
     lines = [line for line in module.splitlines() if not line.startswith(of_numba)]
     namespace = {"np": np, **driver.names.constants}
     exec("\n".join(lines), namespace)
     namespace.update(largest=np.maximum, smallest=np.minimum)
     exec(text, namespace)
-    return namespace[name], module + text
+    return namespace[name], module_text(driver) + text
 
 
 def equal(got, want, program):

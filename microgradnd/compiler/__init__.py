@@ -22,7 +22,7 @@ from microgradnd.compiler.blocks import blocks
 from microgradnd.compiler.buffers import plan
 from microgradnd.compiler.dispatch import MISS, dispatcher
 from microgradnd.compiler.fast import fast
-from microgradnd.compiler.loops import Loops, race
+from microgradnd.compiler.machine import Loops, race
 from microgradnd.compiler.ownership import check_apart, own_results
 from microgradnd.compiler.passes import drop_dead, late, optimized
 from microgradnd.compiler.saving import Written, write

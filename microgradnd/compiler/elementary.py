@@ -18,6 +18,48 @@ import numpy as np
 ROUND, ROUND32 = 6755399441055744.0, np.float32(12582912.0)  # 1.5 * 2**52, 1.5 * 2**23
 
 
+def add(total, x):
+    """Return a sum with one more number; numbers may be added in any order, so that several are at the same time."""
+    return total + x
+
+
+def multiply(total, x):
+    """Return a product with one more number, taken in any order."""
+    return total * x
+
+
+def add_product(total, x, y):
+    """Return a sum with one more product, in any order, and without rounding the product."""
+    return total + x * y
+
+
+def maximum(x, y):
+    """Return the larger number, NaN if one of them is."""
+    return x if x > y or x != x else y
+
+
+def minimum(x, y):
+    """Return the smaller number, NaN if one of them is."""
+    return x if x < y or x != x else y
+
+
+def where(condition, x, y):
+    """Return x or y; both have been computed."""
+    return x if condition else y
+
+
+def sign(x, one):
+    """Return the sign of a number; NaN has none."""
+    return one if x > 0 else (-one if x < 0 else x * x)
+
+
+def place(i, n):
+    """Return an index counted from the front."""
+    if i < -n or i >= n:
+        raise IndexError("an index is out of bounds")
+    return i + n if i < 0 else i
+
+
 def exp(x):
     """Return e**x = 2**n * e**r with |r| <= log(2) / 2."""
     x = 800.0 if x > 800.0 else x

@@ -1,0 +1,138 @@
+"""The function around a program's loops, as source.
+
+Owns: how compiled functions and NumPy are called in turn, and the memory that they write to.
+Must not own: loops (`loops.py`), or how they are compiled (`machine.py`).
+Read next: `machine.py`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from microgradnd.compiler.fusion import Op
+from microgradnd.compiler.loops import TAKEN, Layout, Part
+from microgradnd.compiler.passes import SAME
+from microgradnd.compiler.program import Step, Value, values_in
+from microgradnd.compiler.source import Names, Writer
+
+
+class Driver:
+    """Prints the plain function that calls the loops, and NumPy where a step has no loops."""
+
+    def __init__(self, layout: Layout, name: str) -> None:
+        self.layout, self.name, self.program = layout, name, layout.program
+        self.names = Names()
+        self.names.taken |= TAKEN
+        self.writer = Writer(self.program, self.names, {})
+        self.inputs = [self.names.value(v, "x") for v in self.program.inputs]
+        for value, array in layout.lowering.constants.items():
+            self.names.of[value] = self.names.constant(np.ascontiguousarray(array), "constant")
+        self.array = {v: self.names.of[v] for v in (*self.program.inputs, *layout.lowering.constants)}
+        self.pooled: list[tuple[str, str]] = []
+        self.lines: list[str] = []
+        self.parts: list[Part] = []
+        several = sum(isinstance(part, list) for part in layout.parts) > 1
+        for part in layout.parts:
+            if isinstance(part, Op):
+                self.call(part.step)
+            else:
+                suffix = f"_{len(self.parts) + 1}" if several else ""
+                self.parts.append(Part(layout, part, self.names.new(f"{name}_loops{suffix}")))
+                self.loops(self.parts[-1])
+        self.text = self.whole()
+
+    def loops(self, part: Part) -> None:
+        """Print the call of a compiled function."""
+        args = [part.name] if part.wide is None else [part.name, str(part.wide)]
+        for base in part.parameters:
+            if base not in self.array:
+                shape = tuple(base.shape[i] for i in part.kept[base]) or (1,)
+                self.allocate(base, shape)
+            computed = base.shape or self.layout.writers(base)
+            convert = base.dtype.name if base.dtype.name == "bool" else f"np.{base.dtype.name}"
+            convert = {"np.float64": "float", "np.int64": "int"}.get(convert, convert)
+            args.append(self.array[base] if computed else f"{convert}({self.array[base]})")
+        function = part.name if part.wide is None else "in_threads"
+        self.lines.append(f"{function}({', '.join(args[part.wide is None :])})")
+
+    def allocate(self, base: Value, shape: tuple[int, ...]) -> None:
+        """Find memory for an array: the caller's own, or a buffer."""
+        name = self.array[base] = self.names.new(base.name or "t")
+        self.names.of[base] = name if base.shape else f"{name}[0]"
+        array = f"np.empty({shape}{'' if base.dtype == np.float64 else f', np.{base.dtype.name}'})"
+        if base in self.layout.results:
+            self.lines.append(f"{name} = {array}")
+        else:
+            self.pooled.append((name, array))
+
+    def value(self, value: Value) -> None:
+        """See to it that a value has a name, if it is a view of what is there, or written over an input."""
+        if value in self.layout.over:
+            self.names.of[value] = self.names.of[self.layout.over[value]]
+        if value in self.names.of:
+            return
+        step = self.layout.lowering.made[value]
+        for operand in step.operands():
+            self.value(operand)
+        if step.function in SAME:
+            self.names.of[value] = self.names.of[step.args[0]]
+        else:
+            text = self.writer.call(step)[0]
+            self.lines.append(f"{self.names.value(value)} = {text}")
+
+    def call(self, step: Step) -> None:
+        """Print a call of NumPy."""
+        for operand in step.operands():
+            self.value(operand)
+        out, text = step.out, self.writer.call(step)[0]
+        if isinstance(out, Value) and out.shape and out not in self.layout.results and not step.kwargs:
+            if step.function in (np.dot, np.matmul) and all(isinstance(a, Value) for a in step.args):
+                self.allocate(out, out.shape)
+                function = "dot" if all(len(v.shape) == 2 for v in step.operands()) else "matmul"
+                args = ", ".join(self.names.of[v] for v in step.args)
+                self.lines.append(f"np.{function}({args}, out={self.array[out]})")
+                return
+        if (
+            isinstance(out, Value)
+            and out.shape
+            and any(op.kind != "call" for op, _ in self.layout.touching.get(out, ()))
+        ):
+            text = f"np.ascontiguousarray({text})"
+        self.lines.append(f"{', '.join(self.names.value(v) for v in step.outs())} = {text}")
+        self.array.update((v, self.names.of[v]) for v in step.outs())
+
+    def whole(self) -> str:
+        """Return the function; a pool of buffers serves calls from several threads, one set for each."""
+        for value in (*values_in(self.program.outputs), *self.program.updates.values()):
+            self.value(value)
+        head, lines = self.contiguous(), self.lines
+        updates = [(old, new) for old, new in self.program.updates.items() if new not in self.layout.over]
+        new = [self.writer.text(new) for _, new in updates]
+        if len(updates) > 1 and any(self.layout.base[new] in self.program.inputs for _, new in updates):
+            new = [f"{text}.copy()" for text in new]  # of an input that may change first
+        if updates:
+            lines.append(f"{', '.join(f'{self.names.of[old]}[...]' for old, _ in updates)} = {', '.join(new)}")
+        allocation = ""
+        if self.pooled:
+            names = "".join(f"{name}, " for name, _ in self.pooled)
+            head += ["buffers = _pool.pop() if _pool else _allocate()", f"({names.strip()}) = buffers"]
+            lines.append("_pool.append(buffers)")
+            rows = "".join(f"        {array},\n" for _, array in self.pooled)
+            allocation = f"_pool = []\n\n\ndef _allocate():\n    return (\n{rows}    )\n\n\n"
+        result = self.writer.text(self.program.outputs)
+        if isinstance(self.program.outputs, tuple) and len(self.program.outputs) > 1:
+            result = result[1:-1]
+        body = "\n".join(f"    {line}" for line in [*head, *lines, f"return {result}"])
+        return f"{allocation}def {self.name}({', '.join(self.inputs)}):\n{body}\n"
+
+    def contiguous(self) -> list[str]:
+        """Return how arrays of another layout are dealt with: by copies."""
+        used = {base for part in self.parts for base in part.parameters}
+        inputs = list(zip(self.program.inputs, self.inputs, strict=True))
+        checks = [f"{name}.flags.carray" for value, name in inputs if value.shape and value in used]
+        if not checks:
+            return []
+        back = [f"    {n}[...] = copies[{i}]" for i, (v, n) in enumerate(inputs) if v in self.program.updates]
+        copies = f"    copies = [np.array(x, order='C') for x in ({', '.join(self.inputs)},)]"
+        called = f"    result = {self.name}(*copies)"
+        return [f"if not ({' and '.join(checks)}):", copies, called, *back, "    return result"]
