@@ -25,6 +25,8 @@ from microgradnd.compiler.trace import Traced
 from microgradnd.tape import Leaf, mode, next_position
 from microgradnd.tensor import Tensor
 
+NUMBERS = (float, np.float64, np.float32)  # inputs that are told by their types
+CONSTANTS = (bool, int, str, type(None))  # parts of the program
 MISS = object()  # what a dispatcher returns for a call that it doesn't know
 
 
@@ -46,7 +48,9 @@ class Dispatcher:
     def __init__(self, args: Sequence[Any], traced: Traced, function: Callable[..., Any], updated: list[int]) -> None:
         self.names: dict[str, Any] = {"MISS": MISS, "function": function, "mode": mode, "next_position": next_position}
         self.checks = ["mode.trace is None"]
-        inputs, leaves = self.inputs(args), Arguments(args)
+        self.arrays: list[str] = []  # the names of arrays among the arguments, and in them
+        self.parts: list[str] = []
+        inputs, leaves = [leaf for i, arg in enumerate(args) for leaf in self.look(f"a{i}", arg)], Arguments(args)
         given = [inputs[i] for i in leaves.inputs]
         owners = [
             self.name(x._node) if isinstance(x, Tensor) else None for x in (leaves.leaves[i] for i in leaves.inputs)
@@ -61,7 +65,7 @@ class Dispatcher:
             self.checks.append(f"not {self.name(traced.surroundings.arrays_changed)}()")
         for thing, form in traced.depends:
             self.checks.append(f"{self.name(thing)}.__form__() == {self.name(form)}")
-        self.apart(args, given, updated)
+        self.apart(given, updated)
         result = f"function({', '.join(given)})"
         if traced.rebuild is not None:
             result = f"{self.name(traced.rebuild)}(list({result}))"
@@ -71,9 +75,10 @@ class Dispatcher:
             "def dispatch(args):",
             "    try:",
             f"        ({arguments}) = args",
+            *(f"        {line}" for line in self.parts),
             f"        if not ({' and '.join(self.checks)}):",
             "            return MISS",
-            "    except (AttributeError, TypeError, ValueError):",
+            "    except (AttributeError, LookupError, TypeError, ValueError):",
             "        return MISS",
             f"    result = {result}",
             *([f"    {' = '.join(f'{owner}.position' for owner in newer)} = next_position()"] if newer else []),
@@ -81,13 +86,12 @@ class Dispatcher:
         ]
         self.source = "\n".join(lines)
 
-    def apart(self, args: Sequence[Any], given: Sequence[str], updated: Sequence[int]) -> None:
+    def apart(self, given: Sequence[str], updated: Sequence[int]) -> None:
         """Check that the arguments that the program updates share memory with no other; quickly, if none are views."""
-        numbers = {f"a{i}" for i, arg in enumerate(args) if type(arg) not in (np.ndarray, Tensor)}
-        arrays = [expression for expression in given if expression not in numbers]
+        arrays = [expression for expression in given if not expression.startswith("a") or expression in self.arrays]
         for i in updated:
             array = given[i]
-            if array not in [f"a{j}" for j in range(len(args))]:
+            if array not in self.arrays:
                 continue  # of a Tensor, which was looked at the first time
             others = [other for other in arrays if other != array]
             distinct = "".join(f" and {x} is not {array} is not {x}.base" for x in others)
@@ -100,27 +104,31 @@ class Dispatcher:
         self.names[name] = thing
         return name
 
-    def inputs(self, args: Sequence[Any]) -> list[str]:
-        """Check the arguments, and return an expression for the array of each leaf."""
-        expressions = []
-        for i, arg in enumerate(args):
-            if type(arg) is np.ndarray:
-                shape, dtype = self.name(arg.shape), self.name(arg.dtype)
-                self.checks.append(f"type(a{i}) is {self.name(np.ndarray)}")
-                self.checks.append(f"a{i}.shape == {shape} and a{i}.dtype is {dtype}")
-                expressions.append(f"a{i}")
-            elif type(arg) in (float, np.float64):
-                self.checks.append(f"type(a{i}) is {self.name(type(arg))}")
-                expressions.append(f"a{i}")
-            else:
-                self.checks.append(f"a{i} is {self.name(arg)}")
-                if isinstance(arg, Tensor):
-                    self.checks.append("not mode.outer")  # a transform may want it recorded
-                else:
-                    self.checks.append(f"a{i}.__form__() == {self.name(arg.__form__())}")
-                held = [arg] if isinstance(arg, Tensor) else arg.__variables__()[0]
-                expressions += [self.variable(tensor) for tensor in held]
-        return expressions
+    def look(self, name: str, arg: Any) -> list[str]:
+        """Check an argument, or a part of one, and return an expression for the array of each leaf."""
+        kind = type(arg)
+        if kind is np.ndarray:
+            self.checks.append(f"type({name}) is {self.name(kind)}")
+            self.checks.append(f"{name}.shape == {self.name(arg.shape)} and {name}.dtype is {self.name(arg.dtype)}")
+            self.arrays.append(name)
+        elif kind in NUMBERS:
+            self.checks.append(f"type({name}) is {self.name(kind)}")
+        elif kind in CONSTANTS:
+            self.checks.append(f"type({name}) is {self.name(kind)} and {name} == {self.name(arg)}")
+        elif kind is dict or isinstance(arg, list | tuple):
+            same = f"list({name}) == {self.name(list(arg))}" if kind is dict else f"len({name}) == {len(arg)}"
+            self.checks.append(f"type({name}) is {self.name(kind)} and {same}")
+            parts = list(arg.items() if kind is dict else enumerate(arg))
+            self.parts += [f"{name}_{i} = {name}[{key!r}]" for i, (key, _) in enumerate(parts)]
+            return [leaf for i, (_, part) in enumerate(parts) for leaf in self.look(f"{name}_{i}", part)]
+        else:
+            self.checks.append(f"{name} is {self.name(arg)}")
+            if isinstance(arg, Tensor):
+                self.checks.append("not mode.outer")  # a transform may want it recorded
+                return [self.variable(arg)]
+            self.checks.append(f"{name}.__form__() == {self.name(arg.__form__())}")
+            return [self.variable(tensor) for tensor in arg.__variables__()[0]]
+        return [name]
 
     def variable(self, tensor: Tensor) -> str:
         """Check that a Tensor stands for the same array and node, and return an expression for the array."""
@@ -154,8 +162,17 @@ def is_mutable(tree: Any) -> bool:
     return isinstance(tree, list | dict) or (isinstance(tree, tuple) and any(map(is_mutable, tree)))
 
 
+def is_quick(arg: Any) -> bool:
+    """Return whether an argument can be checked by an expression."""
+    if type(arg) is dict:
+        return all(type(key) in (str, int) for key in arg) and all(map(is_quick, arg.values()))
+    if isinstance(arg, list | tuple):
+        return all(map(is_quick, arg))
+    return type(arg) in {np.ndarray, Tensor, *NUMBERS, *CONSTANTS} or hasattr(arg, "__form__")
+
+
 def dispatcher(args: Sequence[Any], traced: Traced, function: Any, updated: list[int]) -> Callable[[Any], Any] | None:
     """Return the quick way for calls like this one, None where there is none."""
-    quick = all(type(a) in (np.ndarray, np.float64, float, Tensor) or hasattr(a, "__form__") for a in args)
+    quick = all(map(is_quick, args))
     reads = all(isinstance(read, functools.partial) for _, read, _ in traced.surroundings.bindings)
     return Dispatcher(args, traced, function, updated).compiled() if quick and reads else None
