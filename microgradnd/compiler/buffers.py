@@ -22,7 +22,7 @@ import numpy as np
 from microgradnd import primitives
 from microgradnd.compiler.blocks import Chain
 from microgradnd.compiler.passes import VIEWS
-from microgradnd.compiler.program import Program, Step, Value, values_in
+from microgradnd.compiler.program import Program, Step, Value, as_arrays, values_in
 from microgradnd.compiler.spelling import added_at
 
 PRODUCTS = {np.dot, np.matmul, np.vecdot}
@@ -152,8 +152,8 @@ class Planner:
         root = self.root(base)
         array: Any = np.empty(root.shape, root.dtype)
         for inner in self.chain(base):
-            array = inner.function(array, *inner.args[1:])
-        view = step.function(array, *step.args[1:])
+            array = inner.function(array, *as_arrays(inner.args[1:]))
+        view = step.function(array, *as_arrays(step.args[1:]))
         return array.size > 0 and np.may_share_memory(array, view)
 
     def chain(self, value: Value) -> list[Step]:
@@ -181,7 +181,7 @@ class Planner:
         for part in parts:
             source = self.root(part) if isinstance(part, Value) else part
             flat = isinstance(source, Value) and all(s.function is np.reshape for s in self.chain(part))
-            i = self.made.get(source, -1)
+            i = self.made.get(source, -1) if isinstance(source, Value) else -1
             fits = flat and i >= 0 and source.dtype == out.dtype and source not in self.kept | set(found)
             if not fits or source in self.plan.part_of or not takes_out(self.program.steps[i]):
                 return

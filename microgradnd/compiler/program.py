@@ -144,9 +144,19 @@ class Program:
         """Take the steps one by one, as written; slow, and the reference for what the generated source must do."""
         known: dict[Value, Any] = dict(zip(self.inputs, arrays, strict=True))
         for step in self.steps:
-            result = step.function(*substituted(step.args, known), **substituted(dict(step.kwargs), known))
+            args, kwargs = substituted((step.args, dict(step.kwargs)), known)
+            result = step.function(*as_arrays(args), **as_arrays(kwargs))
             known.update(zip(step.outs(), result if isinstance(step.out, tuple) else (result,), strict=True))
         return substituted(self.outputs, known)
+
+
+def as_arrays(tree: Any) -> Any:
+    """Return an argument with the arrays of its constants."""
+    if isinstance(tree, Constant):
+        return tree.array
+    if isinstance(tree, tuple | list):
+        return type(tree)(map(as_arrays, tree))
+    return {key: as_arrays(part) for key, part in tree.items()} if isinstance(tree, dict) else tree
 
 
 def values_in(tree: Any) -> Iterator[Value]:
