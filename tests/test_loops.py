@@ -322,7 +322,7 @@ def test_updates_go_straight_over_what_they_update():
         w -= lr * g
 
     w, g = np.ones(3), np.array([1.0, 2.0, 3.0])
-    program, arrays, _ = traced(step, (w.copy(), g, 0.5))
+    program, _, _ = traced(step, (w.copy(), g, 0.5))
     run, text = interpreted(program)
     run(w, g, 0.5)
     assert w.tolist() == [0.5, 0.0, -0.5]

@@ -85,18 +85,16 @@ class Driver:
         for operand in step.operands():
             self.value(operand)
         out, text = step.out, self.writer.call(step)[0]
-        if isinstance(out, Value) and out.shape and out not in self.layout.results and not step.kwargs:
-            if step.function in (np.dot, np.matmul) and all(isinstance(a, Value) for a in step.args):
-                self.allocate(out, out.shape)
-                function = "dot" if all(len(v.shape) == 2 for v in step.operands()) else "matmul"
-                args = ", ".join(self.names.of[v] for v in step.args)
-                self.lines.append(f"np.{function}({args}, out={self.array[out]})")
-                return
-        if (
-            isinstance(out, Value)
-            and out.shape
-            and any(op.kind != "call" for op, _ in self.layout.touching.get(out, ()))
-        ):
+        array = isinstance(out, Value) and bool(out.shape)
+        product = step.function in (np.dot, np.matmul) and all(isinstance(a, Value) for a in step.args)
+        if isinstance(out, Value) and array and product and not step.kwargs and out not in self.layout.results:
+            self.allocate(out, out.shape)
+            function = "dot" if all(len(v.shape) == 2 for v in step.operands()) else "matmul"
+            args = ", ".join(self.names.of[v] for v in step.args)
+            self.lines.append(f"np.{function}({args}, out={self.array[out]})")
+            return
+        in_loops = [op for value in step.outs() for op, _ in self.layout.touching.get(value, ()) if op.kind != "call"]
+        if array and in_loops:
             text = f"np.ascontiguousarray({text})"
         self.lines.append(f"{', '.join(self.names.value(v) for v in step.outs())} = {text}")
         self.array.update((v, self.names.of[v]) for v in step.outs())

@@ -4,63 +4,65 @@ Owns: these functions of one number, whose text goes into the loops that use the
 Must not own: anything of loops or programs (`loops.py`).
 Read next: `loops.py`.
 
-The C library's functions take one number at a time, some 10 ns each; NumPy's sin and cos of float64 do as well. Without
-a branch or a call, eight numbers take the time of one. Each reduces its argument to a small one in exact or nearly exact
-steps and sums a series there; the results are within 2 units in the last place, NaN, infinities, signed zeros, subnormal
-numbers and huge arguments included. Adding and subtracting 1.5 * 2**52 rounds to an integer, which is then in the low
-bits. Everything is computed in float64, but the exponential of a float32.
+The C library's functions take one number at a time, some 10 ns each; NumPy's sin and cos of float64 do as well. With
+neither a branch nor a call, eight numbers take the time of one. Each reduces its argument to a small one in exact or
+nearly exact steps and sums a series there; the results are within 3 units in the last place, NaN, infinities, signed
+zeros, subnormal numbers and huge arguments included. Adding and subtracting 1.5 * 2**52 rounds to an integer, which is
+then in the low bits. Everything is computed in float64, but the exponential of a float32.
 """
 
 import math
+from typing import Any
 
 import numpy as np
 
 ROUND, ROUND32 = 6755399441055744.0, np.float32(12582912.0)  # 1.5 * 2**52, 1.5 * 2**23
+QUARTERS: Any = None  # what `quarters` returns, where it is needed
 
 
-def add(total, x):
+def add(total: Any, x: Any) -> Any:
     """Return a sum with one more number; numbers may be added in any order, so that several are at the same time."""
     return total + x
 
 
-def multiply(total, x):
+def multiply(total: Any, x: Any) -> Any:
     """Return a product with one more number, taken in any order."""
     return total * x
 
 
-def add_product(total, x, y):
+def add_product(total: Any, x: Any, y: Any) -> Any:
     """Return a sum with one more product, in any order, and without rounding the product."""
     return total + x * y
 
 
-def maximum(x, y):
+def maximum(x: Any, y: Any) -> Any:
     """Return the larger number, NaN if one of them is."""
     return x if x > y or x != x else y
 
 
-def minimum(x, y):
+def minimum(x: Any, y: Any) -> Any:
     """Return the smaller number, NaN if one of them is."""
     return x if x < y or x != x else y
 
 
-def where(condition, x, y):
+def where(condition: Any, x: Any, y: Any) -> Any:
     """Return x or y; both have been computed."""
     return x if condition else y
 
 
-def sign(x, one):
+def sign(x: Any, one: Any) -> Any:
     """Return the sign of a number; NaN has none."""
     return one if x > 0 else (-one if x < 0 else x * x)
 
 
-def place(i, n):
+def place(i: Any, n: Any) -> Any:
     """Return an index counted from the front."""
     if i < -n or i >= n:
         raise IndexError("an index is out of bounds")
     return i + n if i < 0 else i
 
 
-def exp(x):
+def exp(x: Any) -> Any:
     """Return e**x = 2**n * e**r with |r| <= log(2) / 2."""
     x = 800.0 if x > 800.0 else x
     x = -800.0 if x < -800.0 else x
@@ -78,7 +80,7 @@ def exp(x):
     return p * np.int64((half + 1023) << 52).view(np.float64) * np.int64((n - half + 1023) << 52).view(np.float64)
 
 
-def exp32(x):
+def exp32(x: Any) -> Any:
     """Return e**x of a float32."""
     x = np.float32(120.0) if x > np.float32(120.0) else x
     x = np.float32(-120.0) if x < np.float32(-120.0) else x
@@ -93,7 +95,7 @@ def exp32(x):
     return p * np.int32((half + 127) << 23).view(np.float32) * np.int32((n - half + 127) << 23).view(np.float32)
 
 
-def log(x):
+def log(x: Any) -> Any:
     """Return log(x) = n log(2) + log(1 + f) with 1 + f between the roots of 1/2 and 2, by 2 artanh(f / (2 + f))."""
     tiny = x < 2.2250738585072014e-308
     bits = np.float64(x * 18014398509481984.0 if tiny else x).view(np.int64)  # 2**54
@@ -113,7 +115,7 @@ def log(x):
     return y if x > 0.0 or x != x else (-np.inf if x == 0.0 else np.nan)
 
 
-def tanh(x):
+def tanh(x: Any) -> Any:
     """Return tanh(x) = y / (y + 2) with y = e**(2 |x|) - 1, without cancellation near 0."""
     a = abs(x)
     a = 40.0 if a > 20.0 else 2.0 * a
@@ -132,31 +134,31 @@ def tanh(x):
     return math.copysign(y / (y + 2.0), x)
 
 
-def two_sum(x, y):
+def two_sum(x: Any, y: Any) -> Any:
     """Return x + y and what rounding took from it."""
     total = x + y
     z = total - x
     return total, (x - (total - z)) + (y - z)
 
 
-def modulo_4(x):
+def modulo_4(x: Any) -> Any:
     """Return the number closest to 0 that differs from x by a multiple of 4."""
     return x - 4.0 * ((0.25 * x + ROUND) - ROUND)
 
 
-def quarter_turns(x):
+def quarter_turns(x: Any) -> Any:
     """Return how often pi/2 goes into x, modulo 4 in the low bits, and the rest in radians.
 
     x is m * 2**e with a whole m of 53 bits if x is large, and 2**e * 2/pi is in a table, without multiples of 4, in
-    pieces of 25 bits: their products with either half of m are exact. There are enough of them for the double that comes
-    closest to a multiple of pi/2.
+    pieces of 25 bits: their products with either half of m are exact. There are enough of them for the double that
+    comes closest to a multiple of pi/2.
     """
-    e = ((np.float64(x).view(np.int64) >> 52) & 2047) - 1023
-    e = 0 if e < 0 else e
+    exponent = ((np.float64(x).view(np.int64) >> 52) & 2047) - 1023
+    e = 0 if exponent < 0 else exponent
     m = x * np.int64((1075 - e) << 52).view(np.float64)
     high = np.int64(np.float64(m).view(np.int64) & -134217728).view(np.float64)  # without the low 27 bits
     low = m - high
-    a, b, c, d, f = FIRST[e], SECOND[e], THIRD[e], FOURTH[e], FIFTH[e]
+    a, b, c, d, f = QUARTERS[0, e], QUARTERS[1, e], QUARTERS[2, e], QUARTERS[3, e], QUARTERS[4, e]
     r = (modulo_4(low * a) + modulo_4(high * b)) + (modulo_4(low * b) + modulo_4(high * c))  # exact
     shifted = r + ROUND
     r = r - (shifted - ROUND)  # exact
@@ -164,12 +166,12 @@ def quarter_turns(x):
     third, e2 = two_sum(low * d, high * f)
     r, e3 = two_sum(r, second)
     r, e4 = two_sum(r, third)
-    rest = ((e1 + e2) + (e3 + e4)) + (low * f + m * SIXTH[e])
+    rest = ((e1 + e2) + (e3 + e4)) + (low * f + m * QUARTERS[5, e])
     n = np.float64(shifted).view(np.int64)
     return n, r * 1.5707963267948966 + (r * 6.123233995736766e-17 + rest * 1.5707963267948966)
 
 
-def wave(n, y):
+def wave(n: Any, y: Any) -> Any:
     """Return the sine of n quarter turns and y, |y| <= pi/4."""
     z = y * y
     s = 1 / 6227020800 + z * (-1 / 1307674368000 + z * (1 / 355687428096000))
@@ -182,23 +184,23 @@ def wave(n, y):
     return -value if n & 2 else value
 
 
-def sin(x):
+def sin(x: Any) -> Any:
     """Return sin(x)."""
     n, y = quarter_turns(x)
     return x if abs(x) < 1e-8 else wave(n, y)
 
 
-def cos(x):
+def cos(x: Any) -> Any:
     """Return cos(x)."""
     n, y = quarter_turns(x)
     return wave(n + 1, y)
 
 
-def quarters():
+def quarters() -> Any:
     """Return 2**(e - 52) * 2/pi modulo 4, e = 0, 1, ..., 1024, as sums of five numbers of 25 bits and the rest."""
     digits = 1300
 
-    def arctan_of_inverse(n):
+    def arctan_of_inverse(n: Any) -> Any:
         term = total = (1 << digits) // n
         for k in range(1, digits):
             term //= -n * n

@@ -35,7 +35,7 @@ SIGNS: dict[Any, str] = dict(
     zip(
         (np.add, np.subtract, np.multiply, np.divide, np.less, np.less_equal, np.greater, np.greater_equal, np.equal,
          np.not_equal, np.logical_and, np.logical_or, np.bitwise_and, np.bitwise_or, np.bitwise_xor),
-        "+ - * / < <= > >= == != & | & | ^".split(),
+        ("+", "-", "*", "/", "<", "<=", ">", ">=", "==", "!=", "&", "|", "&", "|", "^"),
         strict=True,
     )
 )  # fmt: skip
@@ -152,7 +152,7 @@ class Op:
         """Return the dimensions from the one best left to an outer loop to the best for the innermost."""
 
         def rank(dim: int) -> tuple[bool, int, int]:
-            inside = dim in self.summed and self.extents[dim] <= SMALL and not self.summed.issuperset(self.left)
+            inside = dim in self.summed and self.extents[dim] <= SMALL and not set(self.left) <= self.summed
             contiguous = sum(abs(dict(a.axes[-1].terms).get(dim, 0)) == 1 for a in self.touches if a.axes)
             return inside, contiguous, dim
 
@@ -199,9 +199,9 @@ class Loop:
 def arrange(ops: Sequence[Op], arrays: Set[Value] = frozenset()) -> list[Loop]:
     """Return the operations in loops, each with as many as can share it.
 
-    An operation goes to the first loop, from that of its latest operand on, which it can share. An elementwise operation
-    on nothing but `arrays`, which are in memory anyway, waits until the first use of its result, and goes where that
-    goes: rather than write an array that is cheap to compute, compute it where it is needed.
+    An operation goes to the first loop, from that of its latest operand on, which it can share. An elementwise
+    operation on nothing but `arrays`, which are in memory anyway, waits until the first use of its result, and goes
+    where that goes: rather than write an array that is cheap to compute, compute it where it is needed.
     """
     groups: list[Loop] = []
     home: dict[Op, int] = {}
@@ -452,7 +452,7 @@ class Lowering:
         return ""
 
     def where(self, step: Step, out: Value) -> str:
-        if step.kwargs or len(step.args) != 3 or getattr(step.args[0], "dtype", None) != bool:
+        if step.kwargs or len(step.args) != 3 or getattr(step.args[0], "dtype", None) != np.dtype(bool):
             return NO_LOOPS
         return self.map(step, "where({0}, {1}, {2})", step.args, out, [np.dtype(bool), out.dtype, out.dtype])
 
@@ -469,7 +469,7 @@ class Lowering:
 
     def gather(self, step: Step, out: Value) -> str:
         """Translate indexing by arrays of integers."""
-        access = self.places(*step.args, out.shape)
+        access = self.places(step.args[0], step.args[1], out.shape)
         if access is None:
             return "there are no loops for such an index"
         self.map(step, "{0}", [], out)

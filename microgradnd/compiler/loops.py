@@ -5,8 +5,9 @@ Must not own: what a step does element by element, and which loops are fused (`f
 (`driver.py`).
 Read next: `driver.py`.
 
-What can be loops becomes one function, or several with calls of NumPy between them. A value that only one loop needs is a local variable there, or a row if inner loops share it; what outlives the
-loops is an array: a result, which is the caller's own, or a buffer from a pool, so that threads can't meet.
+What can be loops becomes one function, or several with calls of NumPy between them. A value that only one loop needs is
+a local variable there, or a row if inner loops share it; what outlives the loops is an array: a result, which is the
+caller's own, or a buffer from a pool, so that threads can't meet.
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ class Layout:
         """Return the axes of an array that are in memory: not those that all of its loops take one by one together."""
         if base in self.arrays:
             return list(range(len(base.shape)))
-        gone, touching = set(), self.touching[base]
+        touching, gone = self.touching[base], set[int]()
         for level in zip(*(op.path for op, _ in touching), strict=False):
             keys = {access.key(dim) for (_, access), (_, dim) in zip(touching, level, strict=True)}
             if len({loop for loop, _ in level}) > 1 or len(keys) > 1 or None in keys:

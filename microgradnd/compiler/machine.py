@@ -33,7 +33,6 @@ from microgradnd.compiler.program import Program
 
 RACE_SECONDS = 0.02
 OURS = {name: thing for name, thing in vars(elementary).items() if inspect.isfunction(thing)}
-TABLE = "FIRST, SECOND, THIRD, FOURTH, FIFTH, SIXTH = quarters()\n"
 OPTIONS = {"add": "reassoc", "multiply": "reassoc", "add_product": "reassoc contract"}
 INTRINSICS = {"largest": "maximum", "smallest": "minimum"}
 INTRINSIC = '''@intrinsic
@@ -106,7 +105,7 @@ def module_text(driver: Driver) -> str:
     if not parts:
         return "import numpy as np\n"
     names = called("\n".join(parts))
-    while more := called("".join(inspect.getsource(OURS[name]) for name in names & OURS.keys())) - names:
+    while more := called("".join(text_of(OURS[name]) for name in names & OURS.keys())) - names:
         names |= more
     lines = ["import math", "", "import numpy as np"] + ["from llvmlite import ir"] * bool(names & INTRINSICS.keys())
     lines += ["from numba import njit"] + ["from numba.extending import intrinsic"] * bool(names & INTRINSICS.keys())
@@ -116,11 +115,16 @@ def module_text(driver: Driver) -> str:
         ]
     texts = [INTRINSIC.format(name=name, llvm=llvm) for name, llvm in INTRINSICS.items() if name in names]
     if "quarter_turns" in names:
-        texts.append(f"{inspect.getsource(elementary.quarters)}\n\n{TABLE}")
+        texts.append(f"{text_of(elementary.quarters)}\n\nQUARTERS = quarters()\n")
     for name in [name for name in OURS if name in names]:
         flags = f", fastmath={set(OPTIONS[name].split())}" if name in OPTIONS else ""
-        texts.append(f'@njit(forceinline=True, error_model="numpy"{flags})\n{inspect.getsource(OURS[name])}')
+        texts.append(f'@njit(forceinline=True, error_model="numpy"{flags})\n{text_of(OURS[name])}')
     return "\n".join(lines) + "\n" + "".join(f"\n\n{text}" for text in [*texts, *parts])
+
+
+def text_of(function: Callable[..., Any]) -> str:
+    """Return the source of a function, without types."""
+    return re.sub(r": Any| -> Any", "", inspect.getsource(function))
 
 
 def called(text: str) -> set[str]:
