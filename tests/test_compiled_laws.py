@@ -7,10 +7,10 @@ Read next: `programs.py`.
 A program is traced with one list of arrays and run with another of the same shapes, so that a number of the traced call
 that got into the program would show.
 
-Results are equal to the last bit where nothing is added up, and in what a person would write (`optimize=False`) also
-where no product of BLAS is. Else they differ by rounding: planned buffers may have another memory order than the arrays
-of the eager call, and NumPy adds up in memory order; products with ones take the place of sums; a product of BLAS on a
-view isn't that on a copy; and NumPy rounds products of complex numbers otherwise in numbers than in arrays.
+Results are equal to the last bit where nothing is added up. Else they differ by rounding: what is written into a buffer
+or over an operand may have another memory order than the array of the eager call, and NumPy adds up in memory order;
+products with ones take the place of sums; a product of BLAS on a view isn't that on a copy. And NumPy rounds products
+of complex numbers otherwise in numbers than in arrays.
 """
 
 import numpy as np
@@ -73,7 +73,7 @@ def is_exact(compiled):
     steps = compiled._latest.program.steps
     names = {getattr(step.function, "__name__", "") for step in steps}
     modules = {getattr(step.function, "__module__", "") for step in steps}
-    adds = names & (PRODUCTS | SUMS if compiled.optimize else PRODUCTS) or "numpy.linalg" in modules
+    adds = names & (PRODUCTS | SUMS) or "numpy.linalg" in modules
     return not adds and all(v.dtype.kind != "c" for step in steps for v in (*step.outs(), *step.operands()))
 
 

@@ -60,6 +60,7 @@ HELPERS = {  # what NumPy has no expression for
 ATOM, CALL = 10, 9
 SHORT = 16  # elements of an array that is written out
 WIDEST = 60  # characters of an expression that is put inside of another
+OVER_ALL = {np.sum, np.prod, np.mean, np.var, np.std, np.max, np.min, np.any, np.all, np.argmax, np.argmin}
 MODULES = (("np", np), ("np.linalg", np.linalg), ("np.fft", np.fft))
 
 
@@ -117,6 +118,8 @@ def spelled(thing: Any) -> str | None:
     known = (np.float64, np.bool, np.int64)
     if (number := uniform(thing)) is not None and thing.shape:
         return f"np.full({thing.shape}, {number!r}, np.{thing.dtype.name})"
+    if not thing.size:
+        return f"np.zeros({thing.shape}, np.{thing.dtype.name})"
     if thing.size <= SHORT:
         return f"np.array({thing.tolist()!r}{'' if thing.dtype in known else f', np.{thing.dtype.name}'})"
     return None
@@ -197,11 +200,13 @@ class Writer:
             return f"{helper}({', '.join(self.text(a) for a in args)})", CALL
         if function is primitives.expand:
             return self.expanded(step), CALL
-        if "axis" in kwargs:  # None is the default of NumPy's functions, and one axis needs no tuple
+        if "axis" in kwargs:  # None is the default of most, and one axis needs no tuple
             axis = kwargs["axis"]
             axis = axis[0] if type(axis) is tuple and len(axis) == 1 else axis
             kwargs = {
-                key: axis if key == "axis" else a for key, a in kwargs.items() if key != "axis" or axis is not None
+                key: axis if key == "axis" else a
+                for key, a in kwargs.items()
+                if key != "axis" or axis is not None or function not in OVER_ALL
             }
         inside = [self.text(a) for a in args] + [f"{key}={self.text(a)}" for key, a in kwargs.items()]
         return f"{self.function(function)}({', '.join(inside)})", CALL
