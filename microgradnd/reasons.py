@@ -126,13 +126,18 @@ def _state(g: Any) -> str:
 def _bad(array: Any) -> str:
     """Return how many numbers aren't finite; nothing where all are, or it isn't there any more."""
     results = array if isinstance(array, Results) else (array,)
-    parts = [p for p in results if getattr(getattr(p, "dtype", None), "kind", "") in "fc" and hasattr(p, "shape")]
+    parts = [p for p in results if getattr(getattr(p, "dtype", None), "kind", "-") in "fc" and hasattr(p, "shape")]
     nan, inf = (sum(int(test(p).sum()) for p in parts) for test in (np.isnan, np.isinf))
     return ", ".join(f"{count} {word}" for count, word in ((nan, "NaN"), (inf, "Inf")) if count)
 
 
 def _called(leaf: Leaf) -> str:
     return repr(leaf.name) if leaf.name else describe(leaf)
+
+
+def _is_fine(array: Any) -> bool:
+    """Return whether nothing is wrong with the numbers of an array, or it can't be said; a quick look."""
+    return getattr(getattr(array, "dtype", None), "kind", "-") in "fc" and bool(np.isfinite(array).all())
 
 
 class _Story:
@@ -165,11 +170,12 @@ class _Story:
 
     def look_at(self, node: Operation, g: Any, parts: list[tuple[int, Any]]) -> None:
         """Note what is remarkable about one step back."""
-        if self.first_bad is None and not _bad(g) and (said := next(filter(None, (_bad(p) for _, p in parts)), "")):
-            self.first_bad = node, said
-        if isinstance(g, Results) or not np.any(g):
-            return
+        if self.first_bad is None and not all(_is_fine(part) for _, part in parts) and not _bad(g):
+            said = next(filter(None, (_bad(part) for _, part in parts)), "")
+            self.first_bad = (node, said) if said else None
         nothing = [i for i, part in parts if not np.any(part)]
+        if not nothing or isinstance(g, Results) or not np.any(g):
+            return
         if parts and len(nothing) == len(parts):
             self.stops.append(node)
         for i in nothing:
@@ -212,6 +218,8 @@ class _Story:
             if said := _bad(leaf.data):
                 yield f"{describe(leaf)} isn't finite itself: {said} of {leaf.data.size}."
         for node in self.record.operations:
+            if _is_fine(node.out):
+                continue
             said = _bad(node.out)
             if said and not any(map(_bad, node.args or ())):
                 of = " of finite arguments" if node.args is not None else ""

@@ -146,7 +146,7 @@ def together(arrays: Iterable[Any], only_bad: bool = False) -> Values | None:
             array = array.data
         if (
             array is None
-            or getattr(getattr(array, "dtype", None), "kind", "") not in "fc"
+            or getattr(getattr(array, "dtype", None), "kind", "-") not in "fc"
             or not hasattr(array, "size")
         ):
             continue
