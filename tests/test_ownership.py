@@ -220,6 +220,30 @@ def test_arrays_of_any_shape_dtype_and_layout(shape, dtype, other, layout, locke
 
 
 @both_forms
+def test_numbers_of_python_are_as_precise_as_the_arrays(optimize):
+    """Beside an array a float of Python is a number of its dtype, for NumPy and for a program that is given it."""
+
+    def step(w, x, rate):
+        w -= rate * mg.grad(lambda w: np.sum(np.tanh(w * x)) * (1 + rate))(w)
+        return x * rate, rate * 0.5 * x
+
+    for dtype in (np.float32, np.float64):
+        compiled = mg.compile(step, optimize=optimize)
+        w, x = np.ones(3, dtype), np.arange(3, dtype=dtype)
+        mine = w.copy()
+        for rate in (0.1, 0.3):
+            got, want = compiled(mine, x, rate), step(w, x, rate)
+            compare(got, want, exact=dtype == np.float64)
+            compare(mine, w, exact=dtype == np.float64)
+            np.testing.assert_array_equal(got[0], want[0])
+        assert compiled.cache_info().misses == 1
+    mixed = mg.compile(lambda x, y, rate: (x * rate, y * rate), optimize=optimize)
+    assert mixed(np.ones(2), np.ones(2, np.float32), 0.1)[0].dtype == np.float64
+    z = np.ones(2, np.complex64)
+    assert mg.compile(lambda z, c: z * c, optimize=optimize)(z, 2j).dtype == np.complex64
+
+
+@both_forms
 def test_a_locked_array_cannot_be_updated(optimize):
     def step(w, x):
         w -= x

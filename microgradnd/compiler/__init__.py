@@ -170,7 +170,7 @@ class Compiled:
             args = arguments.rebuilt(inputs)
             return function(*args[:-1], **args[-1]) if keywords else function(*args)
 
-        leaves = [arguments.leaves[i] for i in arguments.inputs]
+        leaves = [arguments.number(arguments.leaves[i]) for i in arguments.inputs]
         with TRACING:
             names, others = arguments.names(self.function), arguments.parts_of_the_program()
             traced = Traced(self.function, leaves, names, call, others)

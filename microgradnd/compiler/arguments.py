@@ -85,6 +85,9 @@ class Arguments:
         Which of the leaves are inputs of the program. A Tensor that occurs twice is one input.
     signature : hashable
         Equal for calls that the same program serves.
+    numbers : dict of type to type
+        What Python's numbers are made to: of the precision of all the arrays, where these have one and the same, as
+        NumPy makes them beside an array.
     """
 
     def __init__(self, args: Sequence[Any]) -> None:
@@ -104,10 +107,18 @@ class Arguments:
                     f"apart: give arrays, numbers, texts, or tuples, lists and dicts of them"
                 ) from error
 
+        kinds = {x.dtype.type for x in map(plain, self.leaves) if isinstance(x, np.ndarray) and x.dtype.kind in "fc"}
+        single = kinds and kinds <= {np.float32, np.complex64}
+        self.numbers: dict[type, Any] = {float: np.float32, complex: np.complex64} if single else {}
+
     def arrays(self) -> list[Any]:
         """Return the values of the inputs."""
-        found = [plain(self.leaves[i]) for i in self.inputs]
+        found = [plain(self.number(self.leaves[i])) for i in self.inputs]
         return [np.asarray(x) if isinstance(x, np.ndarray) and type(x) is not np.ndarray else x for x in found]
+
+    def number(self, leaf: Any) -> Any:
+        """Return a leaf, a number of Python in the precision of the arrays."""
+        return self.numbers[type(leaf)](leaf) if type(leaf) in self.numbers else leaf
 
     def parts_of_the_program(self) -> list[Any]:
         """Return what isn't an input: objects, which may hold anything."""

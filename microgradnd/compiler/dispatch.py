@@ -52,6 +52,9 @@ class Dispatcher:
         self.parts: list[str] = []
         inputs, leaves = [leaf for i, arg in enumerate(args) for leaf in self.look(f"a{i}", arg)], Arguments(args)
         given = [inputs[i] for i in leaves.inputs]
+        for n, i in enumerate(leaves.inputs):
+            if type(leaves.leaves[i]) in leaves.numbers:
+                given[n] = f"{self.name(leaves.numbers[type(leaves.leaves[i])])}({given[n]})"
         owners = [
             self.name(x._node) if isinstance(x, Tensor) else None for x in (leaves.leaves[i] for i in leaves.inputs)
         ]
