@@ -214,9 +214,11 @@ class _Story:
 
     def of_values(self) -> Iterator[str]:
         """Say where the first value that isn't finite comes from."""
-        for leaf in self.record.leaf_ids:
-            if said := _bad(leaf.data):
-                yield f"{describe(leaf)} isn't finite itself: {said} of {leaf.data.size}."
+        bad = [(leaf, said) for leaf in self.record.leaf_ids if (said := _bad(leaf.data))]
+        for leaf, said in bad[:MOST_NAMED]:
+            yield f"{describe(leaf)} isn't finite itself: {said} of {leaf.data.size}."
+        if len(bad) > MOST_NAMED:
+            yield f"{len(bad) - MOST_NAMED} more variables aren't finite themselves."
         for node in self.record.operations:
             if _is_fine(node.out):
                 continue
@@ -234,18 +236,24 @@ class _Story:
 
     def of_rectifiers(self) -> Iterator[str]:
         """Say which ReLUs let nothing through, for any of the observations."""
+        told, more = 0, 0
         for node in self.record.operations:
             if node.function is not primitives.relu or not isinstance(node.out, np.ndarray) or not node.out.size:
                 continue
             active = node.out.reshape(-1, node.out.shape[-1]).any(axis=0) if node.out.ndim else node.out.reshape(1) > 0
             dead = int(active.size - active.sum())
-            if dead:
+            if dead and told == MOST_NAMED:
+                more += 1
+            elif dead:
+                told += 1
                 share = "all" if dead == active.size else f"{dead} of"
                 count = node.out.size // active.size
                 yield (
                     f"{self.where(node)}: {share} {active.size} units are dead, 0 for "
                     f"{'the only observation' if count == 1 else f'all {count} observations'}; no gradient passes them."
                 )
+        if more:
+            yield f"{more} more calls of relu have dead units."
 
     def of_leaf(self, leaf: Leaf) -> str:
         """Return what is wrong with a variable's gradient and why, as the end of a sentence; nothing if nothing is."""

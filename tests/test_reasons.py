@@ -107,6 +107,16 @@ def test_dead_rectifiers() -> None:
     assert "relu in 1 (ReLU): 2 of 4 units are dead" in told(loss)
 
 
+def test_very_many_dead_units_are_counted() -> None:
+    x = variable([-1.0, 1.0], "x")
+    loss = sum(nn.functional.relu(x * i).sum() for i in range(1, 20))
+    sentences = mg.explain(loss)
+    assert sum("1 of 2 units are dead" in sentence for sentence in sentences) == 5
+    assert "14 more calls of relu have dead units." in sentences
+    bad = [variable([np.nan], f"w{i}") for i in range(9)]
+    assert "4 more variables aren't finite themselves." in mg.explain(np.concatenate(bad).sum())
+
+
 def test_where_it_got_lost_is_known_before_backward_only() -> None:
     model, loss = rectifier([-100.0, -100.0])
     loss.backward()

@@ -361,6 +361,23 @@ def test_a_users_own_operation_goes_by_its_name() -> None:
     assert labels(viz.draw(y).source)["n1"] == "scaledby=3 label=<b>"
 
 
+def test_options_are_brief() -> None:
+    x = mg.tensor([[1.0, 2.0]], requires_grad=True)
+    assert signs.written(np.einsum("ij,ij->i", x, x)._node) == ("einsum", "ij,ij->i")
+    [part] = [node for node in graph(mg.checkpoint(np.sin)(x)).nodes if node.function == "recompute"]
+    assert (part.text, part.detail) == ("recompute", "")
+
+    class Setting:
+        pass
+
+    @mg.primitive
+    def by(x: Any, setting: Any) -> Any:
+        return x * 1
+
+    mg.defvjp(by, lambda g, out, x, setting: g)
+    assert signs.written(by(x, Setting())._node) == ("by", "setting=Setting")
+
+
 def test_numbers_that_no_float_can_hold() -> None:
     assert signs.number(10**400) == "1e400"
     assert signs.number(-(10**400)) == "-1e400"

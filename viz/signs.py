@@ -41,7 +41,7 @@ ALONE = {
 IN_ORDER = {"subtract", "divide", "matmul", "dot", "power", "remainder", "floor_divide"}  # x − y is not y − x
 SUPERSCRIPT = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 FORGOTTEN = "const"  # a constant that `backward()` has let go of
-SAID_BY_THE_EDGES = {"shape", "newshape", "keepdims", "ends"}
+SAID_BY_THE_EDGES = {"shape", "newshape", "keepdims", "ends", "call"}
 
 
 def is_array(arg: Any) -> bool:
@@ -127,7 +127,7 @@ def written(node: Operation) -> tuple[str, str]:
         options = {} if args is None else _options(node, args)
         options.update(node.kwargs)
         said = [
-            f"{key}={_brief(value)}"
+            _brief(value) if key.startswith("*") else f"{key}={_brief(value)}"
             for key, value in options.items()
             if key not in SAID_BY_THE_EDGES and value is not None
         ]
@@ -156,11 +156,12 @@ def _power(base: str, exponent: str) -> str:
 def _options(node: Operation, args: tuple[Any, ...]) -> dict[str, Any]:
     """Return the arguments that are neither operands nor arrays, by name: what `axis=0` is for a sum."""
     try:
-        names = list(inspect.signature(node.function).parameters)
+        parameters = list(inspect.signature(node.function).parameters.values())
     except (TypeError, ValueError):
-        names = []
+        parameters = []
+    names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     return {
-        names[i] if i < len(names) else str(i): arg
+        names[i] if i < len(names) else f"*{i}": arg
         for i, (arg, parent) in enumerate(zip(args, node.parents, strict=True))
         if parent is None and not isinstance(arg, np.ndarray)
     }
@@ -186,4 +187,7 @@ def _brief(value: Any) -> str:
         value = value.item()
     if callable(value):
         return name_of(value)
-    return number(value) if isinstance(value, int | float | complex) else str(value)
+    if isinstance(value, int | float | complex):
+        return number(value)
+    says_nothing = getattr(type(value), "__repr__", None) is object.__repr__  # but where in memory it is
+    return type(value).__name__ if says_nothing else str(value)
