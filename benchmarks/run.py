@@ -58,6 +58,7 @@ from workloads import WORKLOADS, Candidate
 
 CHECKED_STEPS = 3
 ROUND_SECONDS = 0.05
+SLICES = 5  # of a round, of whose times the median counts: another process may have had the core during one
 PROGRAMS: dict[str, tuple[str, Callable[..., Candidate]]] = {  # what must be installed, and what makes the program
     "numpy": ("numpy", by_hand.idiomatic),
     "numpy out=": ("numpy", by_hand.planned),
@@ -154,7 +155,7 @@ def compare(candidates: dict[str, Candidate], rounds: int) -> dict[str, dict[str
     repeats = {}
     for program, step in steps.items():
         seconds(step, 2)
-        repeats[program] = max(1, round(ROUND_SECONDS / seconds(step, 2)[0]))
+        repeats[program] = ROUND_SECONDS / seconds(step, 2)[0]
     times: dict[str, list[float]] = {program: [] for program in steps}
     cores: dict[str, list[float]] = {program: [] for program in steps}
     order, shuffle = list(steps), random.Random(0).shuffle
@@ -165,19 +166,20 @@ def compare(candidates: dict[str, Candidate], rounds: int) -> dict[str, dict[str
             step = steps[program]
             candidates[program].restart()
             step()  # a first one, to have its arrays in the cache
-            time_, busy = seconds(step, repeats[program])
-            times[program].append(time_)
-            cores[program].append(busy)
+            slices = max(1, min(SLICES, round(repeats[program])))
+            measured = [seconds(step, max(1, round(repeats[program] / slices))) for _ in range(slices)]
+            times[program].append(statistics.median(time_ for time_, _ in measured))
+            cores[program].append(statistics.median(busy for _, busy in measured))
     gc.unfreeze()
     report = {}
-    for program, measured in times.items():
-        ratios = [t / n for t, n in zip(measured, times["numpy"], strict=True)]
+    for program, of_rounds in times.items():
+        ratios = [t / n for t, n in zip(of_rounds, times["numpy"], strict=True)]
         low, _, high = statistics.quantiles(ratios, n=4)
         report[program] = {
             "ratio": statistics.median(ratios),
             "low": low,
             "high": high,
-            "seconds": statistics.median(measured),
+            "seconds": statistics.median(of_rounds),
             "cores": statistics.median(cores[program]),
         }
     return report
