@@ -116,9 +116,16 @@ def in_order(loops: Sequence[Loop]) -> Iterator[Op]:
 
 
 def is_wide(loop: Loop) -> bool:
-    """Return whether threads can share a loop, and it is long enough for that."""
-    maps = all(op.kind == "map" and all(a.place is None for r in op.touches for a in r.axes) for op in loop.ops)
-    return maps and loop.extent is not None and max(math.prod(op.extents.values()) for op in loop.ops) >= WIDE
+    """Return whether threads can share a loop, which is long enough for that.
+
+    The bounds of each thread's share are unsigned, or numba would look at each index for a minus; so an index can't be
+    more than the variable.
+    """
+    if loop.extent is None or max(math.prod(op.extents.values()) for op in loop.ops) < WIDE:
+        return False
+    axes = [(axis, op.path[0][1]) for op in loop.ops for access in op.touches for axis in access.axes]
+    plain = all(axis == Axis(0, ((dim, 1),)) or dim not in dict(axis.terms) for axis, dim in axes)
+    return plain and all(op.kind == "map" for op in loop.ops) and all(axis.place is None for axis, _ in axes)
 
 
 class Part:
@@ -140,7 +147,7 @@ class Part:
         self.scratch = [base for base in self.parameters if base not in layout.arrays]
         self.wide = loops[0].extent if is_wide(loops[0]) and not self.scratch else None
         self.emit(loops, 1)
-        types = ["int64"] * 2 * (self.wide is not None) + [self.type_of(base) for base in self.parameters]
+        types = ["uint64"] * 2 * (self.wide is not None) + [self.type_of(base) for base in self.parameters]
         names = ["start", "stop"] * (self.wide is not None) + list(self.parameters.values())
         flat = [f"    {flat} = {self.parameters[base]}.reshape(-1)" for base, flat in self.flat.items()]
         head = f'@njit("void({", ".join(types)})", cache=True, nogil=True, error_model="numpy")'

@@ -33,7 +33,11 @@ from microgradnd.compiler.program import Program
 
 RACE_SECONDS = 0.02
 OURS = {name: thing for name, thing in vars(elementary).items() if inspect.isfunction(thing)}
-OPTIONS = {"add": "reassoc", "multiply": "reassoc", "add_product": "reassoc contract"}
+FREEDOM = {  # what rounding may be left out or moved in our own functions; everywhere else the program is kept to
+    **{name: {"reassoc"} for name in ("add", "multiply")},
+    "add_product": {"reassoc", "contract"},
+    **{name: {"contract"} for name in ("exp", "exp32", "log", "tanh", "wave")},
+}
 INTRINSICS = {"largest": "maximum", "smallest": "minimum"}
 INTRINSIC = '''@intrinsic
 def {name}(context, x, y):
@@ -117,7 +121,7 @@ def module_text(driver: Driver) -> str:
     if "quarter_turns" in names:
         texts.append(f"{text_of(elementary.quarters)}\n\nQUARTERS = quarters()\n")
     for name in [name for name in OURS if name in names]:
-        flags = f", fastmath={set(OPTIONS[name].split())}" if name in OPTIONS else ""
+        flags = f", fastmath={{{', '.join(map(repr, sorted(FREEDOM[name])))}}}" if name in FREEDOM else ""
         texts.append(f'@njit(forceinline=True, error_model="numpy"{flags})\n{text_of(OURS[name])}')
     return "\n".join(lines) + "\n" + "".join(f"\n\n{text}" for text in [*texts, *parts])
 
