@@ -107,6 +107,7 @@ LOOKS = {
     "argwhere": lambda x: np.argwhere(x),
     "where": lambda x: np.where(x > 0),
     "compress": lambda x: np.compress(x > 0, x),
+    "place": lambda x: np.place(x.copy(), x > 0, [1.0]),
     "extract": lambda x: np.extract(x > 0, x),
     "trim_zeros": lambda x: np.trim_zeros(x),
     "repeat": lambda x: np.repeat(x, np.argsort(x)),
@@ -158,6 +159,21 @@ def test_what_depends_on_shapes_is_allowed():
 
     got, _ = mg.compile(f)(np.ones((3, 4)))
     assert got == 3 * 2 + 3 + 12 + 4
+
+
+def test_assignments_by_a_computed_mask():
+    def f(x, y):
+        z = x * 1
+        z[z < 0] = 0.0
+        z[(y > 1, ...)] = 5.0
+        np.putmask(z, x > 2, y * y)
+        np.copyto(z, -x, where=y > 2)
+        return np.sum(z * z * x)
+
+    compiled = mg.compile(mg.value_and_grad(f, (0, 1)))
+    for x, y in ((X, X[::-1]), (-X, X), (X - 2, X - 1)):
+        for got, want in zip(flatten(compiled(x, y))[0], flatten(mg.value_and_grad(f, (0, 1))(x, y))[0], strict=True):
+            np.testing.assert_array_equal(got, want)
 
 
 def test_printing_says_what_will_be_computed(capsys):

@@ -148,15 +148,14 @@ def put(a: Any, ind: Any, v: Any, mode: str = "raise") -> None:
 @composite(np.putmask)
 def putmask(a: Any, /, mask: Any, values: Any) -> None:
     """Spell np.putmask: assign where a mask is true, repeating the values over the whole array."""
-    mask = np.not_equal(mask, 0)
-    a[mask] = np.resize(array(values), a.shape)[mask]
+    a[...] = np.where(np.not_equal(mask, 0), np.resize(array(values), a.shape), a)
 
 
 @composite(np.place)
 def place(arr: Any, mask: Any, vals: Any) -> None:
     """Spell np.place: assign where a mask is true, repeating the values as often as it takes."""
     mask = np.not_equal(mask, 0)
-    arr[mask] = np.resize(array(vals), np.count_nonzero(mask))
+    arr[mask] = np.resize(array(vals), int(np.count_nonzero(mask)))
 
 
 @composite(np.put_along_axis)
