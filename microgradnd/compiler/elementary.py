@@ -63,7 +63,7 @@ def place(i: Any, n: Any) -> Any:
 
 
 def exp(x: Any) -> Any:
-    """Return e**x = 2**n * e**r with |r| <= log(2) / 2."""
+    """Return e**x = 2**n * e**r with |r| at most half the logarithm of 2."""
     x = 800.0 if x > 800.0 else x
     x = -800.0 if x < -800.0 else x
     shifted = x * 1.4426950408889634 + ROUND
