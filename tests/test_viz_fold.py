@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import re
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 import microgradnd as mg
 from microgradnd import nn, viz
 from microgradnd.tape import Operation
-from microgradnd.viz import dot
+from microgradnd.viz import dot, render
 from microgradnd.viz.fold import longest_run
 from microgradnd.viz.graph import Graph, Node, arrays, graph
 from microgradnd.viz.record import Record
@@ -145,6 +146,37 @@ def test_a_module_that_is_called_twice_is_two_scopes() -> None:
     layer = nn.Linear(2, 2, rng=np.random.default_rng(0))
     model = graph(layer(layer(np.ones((3, 2)))))
     assert list(model.scopes) == ["Linear(2, 2)", "Linear(2, 2)#2"]
+
+
+def test_any_name_of_a_scope_can_be_drawn() -> None:
+    names = [
+        "",
+        "n1",
+        "result",
+        "stretch",
+        "a",
+        "a#2",
+        'say "no"',
+        "<b>",
+        "two\nlines",
+        "🎉 \x00 \\N",
+        "x" * 10_000,
+        "a",
+        "{}[]|",
+    ]
+    y: Any = mg.tensor([1.0, 2.0], requires_grad=True, name="x")
+    for name in names:
+        with mg.scope(name), mg.scope(name):
+            y = np.sin(y)
+    for depth in (None, 0, 1):
+        model = graph(y.sum(), depth=depth)
+        assert_sound(model)
+        source = viz.draw(y.sum(), depth=depth).source
+        svg = ElementTree.fromstring(render.render(source, "svg"))
+        shown = " ".join(text.text or "" for text in svg.iter("{http://www.w3.org/2000/svg}text"))
+        for text in ('say "no"', "<b>", "two lines", "{}[]|", "x" * 39 + "…"):
+            assert text in shown
+    assert len(graph(y.sum()).scopes) == 2 * len(names)
 
 
 def test_scopes_outlive_their_module() -> None:

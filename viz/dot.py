@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import html
 import textwrap
+import zlib
 from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import replace
@@ -110,6 +111,7 @@ SIDES = {
 SMALL = 9
 REACH, LEAF_REACH = 40, 12  # rows: a residual connection is worth seeing, the tenth use of a weight is not
 LONGEST_RULE = 56
+LONGEST_ID = 80
 LINE_WIDTH = 100  # characters of the sentences below a picture
 
 
@@ -471,8 +473,18 @@ def below(notes: list[str]) -> list[str]:
 
 
 def quoted_id(id: str) -> str:
-    """Return the id of a node, in quotes if it has to be."""
-    return id if id.isidentifier() and id.isascii() else quoted(id)
+    """Return the id of a node, in quotes if it has to be; one that DOT can't take is cut, with a sum of it behind.
+
+    Examples
+    --------
+    >>> from microgradnd.viz.dot import quoted_id
+    >>> quoted_id("n1"), quoted_id("blocks.0"), len(quoted_id("x" * 10_000))
+    ('n1', '"blocks.0"', 91)
+    """
+    if id.isidentifier() and id.isascii() and len(id) <= LONGEST_ID:
+        return id
+    name = clean(id, LONGEST_ID)
+    return quoted(name if name == id else f"{name} {zlib.crc32(id.encode(errors='surrogatepass')):08x}")
 
 
 def text(graph: Graph, rankdir: str = "TB", view: View = "forward", show: Collection[str] = SHOWN) -> str:

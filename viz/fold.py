@@ -177,7 +177,8 @@ def fold_repeats(record: Record, part: Part, kind_of: Any, worth: int, chains_of
             loop.last = last.path
         else:
             loop = Part("repeat", "", "repeated", part)
-            loop.id = f"{part.id}{'/' if part.id else ''}repeat{start}"
+            inside = [i for child in body for i in operations_of(child)]
+            loop.id = f"repeat_{record.ids[inside[0]]}_{len(inside)}"
             loop.children = body
             for child in body:
                 if isinstance(child, Part):

@@ -9,6 +9,7 @@ Nothing here recurses, and nothing takes more than a few steps for each operatio
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
@@ -18,6 +19,7 @@ from microgradnd.viz import signs
 ScopeKind = Literal["module", "scope", "repeat", "stretch"]
 Thing = Node | int  # what can become a node of the graph; an array that is no variable goes by its id()
 
+RESERVED = re.compile(r"n\d+(_\w+)?|result|stretch|repeat_\w+|.*_more")  # ids of what isn't a scope of the user's
 DEEPEST_SCOPE = 8  # of those that are made from the names of parameters
 MOST_STEPS = 2_000_000  # for scopes from names
 
@@ -251,13 +253,19 @@ def _name(root: Part) -> None:
 
 def _identify(root: Part) -> None:
     """Give each scope an id of its own: its path, and where that is taken, a number behind it."""
-    taken: dict[str, int] = {}
+    counts: dict[str, int] = {}
+    taken: set[str] = set()
     for part in root.parts():
-        name = part.path or part.label
-        if part.kind == "scope" and part.parent is not root and part.parent is not None:
+        name = part.path or part.label or "scope"
+        if part.kind == "scope" and part.parent is not None and part.parent is not root:
             name = f"{part.parent.id}/{name}"
-        taken[name] = taken.get(name, 0) + 1
-        part.id = name if taken[name] == 1 else f"{name}#{taken[name]}"
+        if RESERVED.fullmatch(name):
+            name = f"scope {name}"
+        part.id = name
+        while part.id in taken:
+            counts[name] = counts.get(name, 1) + 1
+            part.id = f"{name}#{counts[name]}"
+        taken.add(part.id)
 
 
 # Scopes from names: of a graph whose parameters are named by paths, though no module was called
