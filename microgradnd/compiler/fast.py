@@ -2,7 +2,7 @@
 
 Owns: the fast form: a statement for each step, with `out=` where a value has its place.
 Must not own: the plan (`buffers.py`), or how a step is written in NumPy (`source.py`).
-Read next: `__init__.py`.
+Read next: `saving.py`.
 
 The buffers of a call come from a pool, so that calls from several threads never share them. Views of buffers are made
 with the buffers. Numbers that a ufunc would convert in each call are arrays made once; arithmetic between numbers is

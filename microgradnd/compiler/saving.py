@@ -2,7 +2,7 @@
 
 Owns: the text of such a file, and the arrays that belong to it.
 Must not own: the program itself (`source.py`, `fast.py`).
-Read next: `__init__.py`.
+Read next: `dispatch.py`.
 
 The file is a module with one function. Arrays that the program takes from its surroundings, such as the parameters of a
 model, are stored beside it. The function checks the shapes and dtypes of its arguments, since it is right for these

@@ -2,7 +2,7 @@
 
 Owns: the table of the faster spellings.
 Must not own: rewriting that is right in exact arithmetic whatever NumPy's speed (`passes.py`).
-Read next: `buffers.py`.
+Read next: `blocks.py`.
 
 Measured on NumPy 2.4 and its OpenBLAS: a sum along an axis is a product with ones, in a third to a tenth of the time; a
 sum of products is one dot product; `np.maximum` of an array and a number isn't vectorised, of two arrays it is; the
