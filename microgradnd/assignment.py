@@ -183,7 +183,12 @@ def leaf_to_update(tensor: Assignable) -> Leaf | None:
 def become(tensor: Any, value: Assignable, index: Any) -> None:
     """Let a variable stand for a new value, which differs from the old one at an index."""
     if mode.trace is not None:
+        before = tensor._data
+        outdated = [] if type(tensor._node) is Leaf else views.replace(tensor, value._data, index)
+        tensor._data = before
         mode.trace.assign(tensor, value)
+        for other in outdated:
+            other.__class__ = tensor.outdated
         return
     name = tensor.name
     for other in views.replace(tensor, value._data, index):

@@ -454,6 +454,39 @@ def steps(x):
     return total, w
 
 
+def test_a_view_of_a_value_that_was_assigned_to_is_outdated_as_without_compiling():
+    def f(x):
+        y = x * 2
+        view, other = y[:2], y[2:]
+        y[0] = 7.0
+        return view * 1 if x.shape == (3,) else other * 1
+
+    with pytest.raises(RuntimeError, match="outdated"):
+        f(mg.tensor(X))
+    with pytest.raises(RuntimeError, match="outdated"):
+        mg.compile(f)(X)
+    np.testing.assert_array_equal(mg.compile(f)(np.ones(4)), [2.0, 2.0])
+
+
+def test_a_compiled_method():
+    class Scaled:
+        def __init__(self, scale):
+            self.scale = scale
+
+        @mg.compile
+        def apply(self, x):
+            return x * self.scale
+
+    first, second = Scaled(2.0), Scaled(3.0)
+    for _ in range(2):
+        np.testing.assert_array_equal(first.apply(X), 2 * X)
+        np.testing.assert_array_equal(second.apply(X), 3 * X)
+    first.scale = 5.0
+    np.testing.assert_array_equal(first.apply(X), 5 * X)
+    np.testing.assert_array_equal(second.apply(X), 3 * X)
+    assert "3.0" in Scaled.apply.source
+
+
 # Changing what is around the function, inside of it
 
 HISTORY = np.zeros(3)
