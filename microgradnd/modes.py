@@ -99,7 +99,7 @@ class detect_anomaly(Recording):
         record = mode.record
         super().__enter__()
         if mode.trace is None:
-            mode.record = functools.partial(self.checked, record or Operation)
+            mode.record = None if record is None else functools.partial(self.checked, record)
 
     def checked(
         self,

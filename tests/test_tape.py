@@ -286,6 +286,16 @@ def test_detect_anomaly_looks_into_transforms():
     assert mg.grad(np.sqrt)(4.0) == 0.25
 
 
+def test_detect_anomaly_records_only_where_recording_is_on():
+    w = mg.tensor([1.0, 2.0], requires_grad=True)
+    with mg.no_grad(), mg.detect_anomaly():
+        assert not (w * 2).requires_grad
+    with mg.detect_anomaly(), mg.no_grad():
+        assert not (w * 2).requires_grad
+    with mg.detect_anomaly(), mg.no_grad(), mg.enable_grad(), pytest.raises(FloatingPointError, match="multiply"):
+        w * np.array([1.0, np.inf])
+
+
 def test_detect_anomaly_locks_arrays():
     x = mg.tensor([1.0, 2.0], requires_grad=True)
     with mg.detect_anomaly():
