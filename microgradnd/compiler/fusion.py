@@ -31,14 +31,11 @@ BLAS = 50_000  # multiplications from which on a call of BLAS, with a call's ove
 LIBRARY = 1_000  # elements from which on NumPy's vectorised functions beat one call of the C library for each element
 
 VIEWLIKE = VIEWS | {primitives.expand, np.broadcast_to, np.ravel, np.flip, np.diagonal, np.atleast_1d, np.atleast_2d}
-SIGNS: dict[Any, str] = dict(
-    zip(
-        (np.add, np.subtract, np.multiply, np.divide, np.less, np.less_equal, np.greater, np.greater_equal, np.equal,
-         np.not_equal, np.logical_and, np.logical_or, np.bitwise_and, np.bitwise_or, np.bitwise_xor),
-        ("+", "-", "*", "/", "<", "<=", ">", ">=", "==", "!=", "&", "|", "&", "|", "^"),
-        strict=True,
-    )
-)  # fmt: skip
+ARITHMETIC = {np.add: "+", np.subtract: "-", np.multiply: "*", np.divide: "/"}
+COMPARISONS = {np.less: "<", np.less_equal: "<=", np.greater: ">", np.greater_equal: ">="}
+COMPARISONS |= {np.equal: "==", np.not_equal: "!="}
+BITS = {np.logical_and: "&", np.logical_or: "|", np.bitwise_and: "&", np.bitwise_or: "|", np.bitwise_xor: "^"}
+SIGNS: dict[Any, str] = {**ARITHMETIC, **COMPARISONS, **BITS}
 TEMPLATES: dict[Any, str] = {ufunc: f"{{0}} {sign} {{1}}" for ufunc, sign in SIGNS.items()}
 TEMPLATES |= {np.negative: "-{0}", np.logical_not: "not {0}", np.isnan: "{0} != {0}", np.sign: "sign({0}, {1})"}
 TEMPLATES |= {np.absolute: "abs({0})", np.fabs: "abs({0})"}
@@ -206,13 +203,9 @@ def arrange(ops: Sequence[Op], arrays: Set[Value] = frozenset()) -> list[Loop]:
     groups: list[Loop] = []
     home: dict[Op, int] = {}
     needs = dependencies(ops)
-    waiting: set[Op] = set()
+    waiting: dict[Op, None] = {}
 
     def place(op: Op, first: int) -> None:
-        for producer in needs[op]:
-            if producer in waiting:
-                waiting.discard(producer)
-                place(producer, first)
         first = max([first, *(home[p] for p in needs[op])])
         for number in range(first, len(groups)):
             group = groups[number]
@@ -229,13 +222,20 @@ def arrange(ops: Sequence[Op], arrays: Set[Value] = frozenset()) -> list[Loop]:
     for op in ops:
         ready = all(p in waiting or p.written <= arrays for p in needs[op])
         if op.kind == "map" and ready and not op.written & arrays:
-            waiting.add(op)
+            waiting[op] = None
         else:
-            place(op, max((home[p] for p in needs[op] if p in home), default=0))
-    for op in ops:
-        if op in waiting:
-            waiting.discard(op)
-            place(op, 0)
+            first = max((home[p] for p in needs[op] if p in home), default=0)
+            called, todo = {op}, [op]
+            while todo:
+                found = [p for p in needs[todo.pop()] if p in waiting and p not in called]
+                called.update(found)
+                todo += found
+            for producer in [p for p in waiting if p in called]:
+                del waiting[producer]
+                place(producer, first)
+            place(op, first)
+    for op in waiting:
+        place(op, 0)
     for group in groups:
         if group.extent is not None:
             group.body = arrange(group.ops)
@@ -340,6 +340,8 @@ class Lowering:
     def operand(self, step: Step, arg: Any, dims: Sequence[int], dtype: Any) -> Operand:
         """Return an argument as an operand of some dtype."""
         arg = getattr(arg, "array", arg)  # of a Constant
+        if isinstance(arg, Operand):
+            return arg
         if isinstance(arg, np.ndarray) and uniform(arg) is not None:
             arg = uniform(arg)
         elif isinstance(arg, np.ndarray):
@@ -410,8 +412,8 @@ class Lowering:
             a = Value(a.shape, out.dtype)
             self.map(step, "{0}", [args["a"]], a, [args["a"].dtype])
         total = out if step.function is not np.mean else Value(out.shape, out.dtype)
-        operand = Operand(self.access(a, range(len(a.shape))), out.dtype)
-        self.fold(step, "{0}", (operand,), a.shape, summed, total, helper)
+        operands = (Operand(self.access(a, range(len(a.shape))), out.dtype),)
+        self.fold(step, "{0}", operands, a.shape, summed, total, helper)
         if step.function is np.mean:
             self.map(step, "{0} / {1}", [total, math.prod(a.shape[i] for i in summed)], out)
         return ""
@@ -472,10 +474,7 @@ class Lowering:
         access = self.places(step.args[0], step.args[1], out.shape)
         if access is None:
             return "there are no loops for such an index"
-        self.map(step, "{0}", [], out)
-        old = self.ops.pop()
-        self.ops.append(Op("map", step, "{0}", (Operand(access, out.dtype),), old.out, out.dtype, old.extents))
-        return ""
+        return self.map(step, "{0}", [Operand(access, out.dtype)], out)
 
     def places(self, x: Value, index: Any, shape: tuple[int, ...]) -> Access | None:
         """Return the element of x that an index of arrays in its first axes names, for each element of a shape."""

@@ -142,8 +142,11 @@ class Part:
         self.variable: dict[Loop, str] = {}
         self.texts: dict[str, tuple[str, int]] = {}  # what stands for an element: a local variable, or an expression
         self.kept: dict[Value, list[int]] = {}
-        for base in dict.fromkeys(access.base for op in self.ops for access in op.touches):
-            self.parameter(base)
+        self.readers: dict[Value, list[Op]] = {}
+        for op in self.ops:
+            for base in dict.fromkeys(access.base for access in op.touches):
+                self.readers.setdefault(base, []).extend([op] * (base not in op.written))
+                self.parameter(base)
         self.scratch = [base for base in self.parameters if base not in layout.arrays]
         self.wide = loops[0].extent if is_wide(loops[0]) and not self.scratch else None
         self.emit(loops, 1)
@@ -155,6 +158,8 @@ class Part:
 
     def parameter(self, base: Value) -> None:
         """Make an array a parameter, if it isn't a local variable."""
+        if base in self.kept:
+            return
         self.kept[base] = self.layout.kept_axes(base)
         over = self.layout.over.get(base)
         if over is not None:
@@ -248,7 +253,7 @@ class Part:
             self.line(depth, f"{self.accumulator(op)} = {helper}({self.accumulator(op)}, {text})")
         else:
             target = self.reference(op, op.out)
-            readers = [r for r in self.ops if any(a.base is op.out.base for a in r.reads)]
+            readers = self.readers.get(op.out.base, [])
             close = [r for r in readers if [loop for loop, _ in r.path] == [loop for loop, _ in op.path]]
             self.texts.pop(target, None)
             if self.is_scalar(op.out.base) and len(readers) == len(close) == 1 and self.may_inline(op, close[0], text):

@@ -32,6 +32,7 @@ from microgradnd.compiler.loops import Layout
 from microgradnd.compiler.program import Program
 
 RACE_SECONDS = 0.02
+COMPILING = threading.Lock()
 OURS = {name: thing for name, thing in vars(elementary).items() if inspect.isfunction(thing)}
 FREEDOM = {  # what rounding may be left out or moved in our own functions; everywhere else the program is kept to
     **{name: {"reassoc"} for name in ("add", "multiply")},
@@ -142,9 +143,8 @@ def compiled(versions: str, text: str, name: str) -> Any:
     The module is written to a folder, in which numba keeps the machine code too: `MICROGRADND_CACHE` names it, or else
     it is `microgradnd` in the user's cache. After a second, a note says what takes so long.
     """
+    what = f"{text.count('@njit')} functions, {len(text.splitlines())} lines"
     module_name = f"microgradnd_loops_{hashlib.sha256(f'{versions} {text}'.encode()).hexdigest()[:24]}"
-    if module_name in sys.modules:
-        return sys.modules[module_name]
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     path = Path(os.environ.get("MICROGRADND_CACHE") or Path(home) / "microgradnd") / f"{module_name}.py"
     try:
@@ -157,19 +157,19 @@ def compiled(versions: str, text: str, name: str) -> Any:
     except OSError:  # nowhere to keep it: it is compiled in each process
         path = Path(tempfile.mkdtemp()) / path.name
         path.write_text(text)
-    note = threading.Timer(1.0, lambda: print(f"microgradnd: numba is compiling {name} ...", file=sys.stderr))
+    said = f"microgradnd: numba is compiling {name}, {what} ..."
+    note = threading.Timer(1.0, lambda: print(said, file=sys.stderr))
     note.daemon = True
     note.start()
-    try:
-        spec: Any = importlib.util.spec_from_file_location(module_name, path)
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[module_name] = module  # numba looks for it there
-        spec.loader.exec_module(module)
-    except BaseException:
-        sys.modules.pop(module_name, None)
-        raise
-    finally:
-        note.cancel()
+    with COMPILING:
+        try:
+            spec: Any = importlib.util.spec_from_file_location(module_name, path)
+            module = importlib.util.module_from_spec(spec)
+            sys.modules[module_name] = module  # numba looks for it there
+            spec.loader.exec_module(module)
+        finally:
+            note.cancel()
+            sys.modules.pop(module_name, None)  # it lives as long as the program
     return module
 
 
