@@ -176,6 +176,40 @@ def test_assignments_by_a_computed_mask():
             np.testing.assert_array_equal(got, want)
 
 
+MASKED = {
+    "mean": lambda x: np.mean(x, where=x > 0),
+    "var": lambda x: np.var(x, where=x > 0),
+    "std": lambda x: np.std(x, where=x > 0),
+    "max": lambda x: np.max(x, where=x > 0, initial=0.0),
+    "sum by a number": lambda x: np.sum(x * x, where=np.sum(x) > 0),
+    "multiply": lambda x: np.sum(np.multiply(x, x, where=x > 0)),
+    "nanmean": lambda x: np.nanmean(np.where(x > 0, x, np.nan)),
+    "a plain array": lambda x: np.sum(mg.tensor(X)[np.argsort(x)] * x),
+    "add.at": lambda x: np.sum(added_at(x * 1, np.argsort(x) // 2)),
+    "where's largest": lambda x: np.reshape(x, (1, -1))[np.unravel_index(np.argmax(x), (1, 3))],
+}
+
+
+def added_at(x, index):
+    np.add.at(x, index, x * x)
+    return x * x
+
+
+@pytest.mark.parametrize("f", MASKED.values(), ids=MASKED)
+def test_masks_and_indices_are_computed_by_the_program(f):
+    forms = (
+        mg.value_and_grad(f),
+        lambda x: mg.hvp(f)(x, np.cos(x)),
+        lambda x: mg.jvp(f, (x,), (np.cos(x),)),
+        lambda x: mg.grad(lambda x: mg.jvp(f, (x,), (x,))[1])(x),
+    )
+    for form in forms:
+        compiled = mg.compile(form)
+        for x in (X - 1.5, 2 - X, X, np.array([0.5, -1.0, 2.0])):
+            for got, want in zip(flatten(compiled(x))[0], flatten(form(x))[0], strict=True):
+                np.testing.assert_allclose(got, want, rtol=1e-12)
+
+
 def test_printing_says_what_will_be_computed(capsys):
     def f(x):
         y = x * 2

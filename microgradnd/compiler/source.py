@@ -38,14 +38,14 @@ HELPERS = {  # what NumPy has no expression for
     "scatter": (
         "def scatter(values, index, shape):\n"
         '    """Return zeros of a shape with values added at an index."""\n'
-        "    out = np.zeros(shape, values.dtype)\n"
+        "    out = np.zeros(shape, np.result_type(values))\n"
         "    np.add.at(out, index, values)\n"
         "    return out\n"
     ),
     "place": (
         "def place(values, index, shape):\n"
         '    """Return zeros of a shape with values at an index that names no element twice."""\n'
-        "    out = np.zeros(shape, values.dtype)\n"
+        "    out = np.zeros(shape, np.result_type(values))\n"
         "    out[index] = values\n"
         "    return out\n"
     ),

@@ -24,7 +24,7 @@ from microgradnd.compiler.guards import INSTALLED, Surroundings
 from microgradnd.compiler.passes import uniform
 from microgradnd.compiler.program import Constant, Program, Step, Value
 from microgradnd.lines import quoted_line, user_line
-from microgradnd.registry import COMPOSITES, Results
+from microgradnd.registry import COMPOSITES, Results, name_of
 from microgradnd.tape import Leaf, Node, Operation, mode, next_position
 from microgradnd.tensor import Tensor, apply, wrap
 from microgradnd.transforms import flatten, plain
@@ -43,7 +43,8 @@ OF_SHAPES = {
     *(np.may_share_memory, np.shares_memory),
 }
 ADVICE = (
-    "Choose between arrays with np.where, compute with the Tensor itself, pick from a plain array with np.take, or "
+    "Choose between arrays with np.where, compute with the Tensor itself, pick from a plain array as a Tensor "
+    "(mg.tensor(array)[index]), or "
     "give what decides as an argument that isn't an array (an int, a bool, a str) or as mg.static(value)"
 )
 INSTEAD = {
@@ -85,7 +86,7 @@ class Recorder:
         self.assigned: dict[int, tuple[Tensor, Node | None, Any]] = {}
         self.stands_for: dict[Leaf, Any] = {}  # a leaf made by an update: the node of the value that it was given
         self.things: dict[int, Any] = {}
-        self.arrays: list[tuple[Any, Node]] = []  # given to a function as they are, and what they stand for
+        self.arrays: dict[int, tuple[Any, Node]] = {}  # given to a function as they are, and what they stand for
         self.masks: list[Any] = []  # captured, as an index: how many elements they pick is part of the program
         self.start = next_position()
 
@@ -105,6 +106,8 @@ class Recorder:
     def record_constant(self, function: Any, args: Any, kwargs: Any, parents: Any, out: Any) -> TracedOperation:
         """Record a call that no derivative passes, as under `no_grad`."""
         self.refuse_shapes(function, args, kwargs, parents, out)
+        if kwargs:  # as Tensors, so that rules don't compute with the arrays of this one call
+            kwargs = {k: wrap(*self.arrays[id(v)]) if id(v) in self.arrays else v for k, v in kwargs.items()}
         node = TracedOperation(function, args, kwargs, parents, out)
         node.requires_grad = False
         node.where = user_line()
@@ -158,7 +161,7 @@ class Recorder:
             return True
         if function in OF_SHAPES or result is None:
             return False
-        if isinstance(result, tuple) and all(isinstance(part, np.ndarray) for part in result):
+        if isinstance(result, tuple) and all(isinstance(part, np.ndarray | np.generic) for part in result):
             return True
         raise self.refusal(f"np.{function.__name__}()", INSTEAD.get(function, ""))
 
@@ -176,7 +179,7 @@ class Recorder:
         array = np.asarray(tensor._data)
         array = array.view() if array is tensor._data else array
         if tensor._node is not None:
-            self.arrays.append((array, tensor._node))
+            self.arrays[id(array)] = array, tensor._node
         return array
 
     def detached(self, tensor: Tensor) -> Tensor:
@@ -220,7 +223,7 @@ def needed_by() -> str:
     name = ""
     while frame is not None and frame.f_code.co_filename.startswith(INSTALLED):
         function = frame.f_locals.get("function") if frame.f_code is apply.__code__ else None
-        name = f", as np.{function.__name__} does it," if function in COMPOSITES else name
+        name = f", as np.{name_of(function)} does it," if function in COMPOSITES else name
         frame = frame.f_back
     return name
 
@@ -319,7 +322,7 @@ class Traced:
         self.captured: list[Any] = []
         self.owned = owned_arrays(recorder.operations)
         self.values: dict[Any, Value] = {}
-        self.given = {id(pair[0]): pair for pair in recorder.arrays}
+        self.given = dict(recorder.arrays)
         self.input_values = [self.value_of_leaf(t._node, name) for t, name in zip(inputs, names, strict=True)]
         names_of = statement_names(recorder.operations)
         steps = [step for node in recorder.operations for step in self.steps(node, names_of.get(node))]
@@ -386,7 +389,7 @@ class Traced:
             if isinstance(tensor, Tensor) and tensor is not arg:
                 self.values[tensor._node] = self.argument(arg, parent)
         result._node.annotate().name = node.name or name
-        self.given.update((id(pair[0]), pair) for pair in recorder.arrays)
+        self.given.update(recorder.arrays)
         steps = []
         self.owned |= owned_arrays(recorder.operations)
         for inner in recorder.operations:

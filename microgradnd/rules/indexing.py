@@ -77,11 +77,7 @@ def numbers(index: Any, n: int, mode: str) -> Any:
 def take(a: Any, indices: Any, axis: int | None = None, out: None = None, mode: str = "raise") -> Any:
     """Spell np.take: index along one axis."""
     a, axis = (np.ravel(a), 0) if axis is None else (a, normalize_axis_index(axis, a.ndim))
-    index = numbers(indices, a.shape[axis], mode)
-    if hasattr(a, "__primitive__"):
-        return a[at_axis(index, axis)]
-    picked = getitem(np.moveaxis(a, axis, 0), index)  # a plain array, which knows no index that is a Tensor
-    return np.moveaxis(picked, range(index.ndim), range(axis, axis + index.ndim))
+    return a[at_axis(numbers(indices, a.shape[axis], mode), axis)]
 
 
 def along(indices: Any, shape: tuple[int, ...], axis: int) -> tuple[Any, ...]:
@@ -169,7 +165,7 @@ def put_along_axis(arr: Any, indices: Any, values: Any, axis: int | None = -1) -
 
 def spread(b: Any, indices: Any, shape: tuple[int, ...]) -> Any:
     """Return what np.add.at adds to an array of a shape: `b` at an index, as often as it names an element."""
-    picked = np.broadcast_to(False, shape)[indices]
+    picked = getitem(np.broadcast_to(False, shape), indices)
     return scatter(np.broadcast_to(b, picked.shape), indices, shape)
 
 
