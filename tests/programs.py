@@ -51,6 +51,12 @@ def assigned(x, y, k):
     return z
 
 
+def assigned_by_mask(x, y, k):
+    z = x * 1
+    z[z < 0] = 0.25
+    return np.where(z > 0.5, z, y if np.shape(y) == np.shape(x) else x)
+
+
 def picked(x, y, k):
     x = np.reshape(x, (-1,))
     return x[np.array([k % x.shape[0], 0, k % x.shape[0]])]
@@ -93,6 +99,13 @@ STEPS = {
     "twice": binary(lambda x, y: np.sin(x) * y + np.sin(x) * y),
     # reductions
     **{f.__name__: reduction(f) for f in (np.sum, np.mean, np.max, np.min, np.var)},
+    "masked mean": unary(lambda x: np.mean(x, where=(x > 0) | (x == np.max(x)))),
+    "masked variance": unary(lambda x: np.var(x, where=(x > 0) | (x == np.max(x)))),
+    "masked product": unary(lambda x: np.multiply(x, x, where=x > 0)),
+    "masked maximum": lambda x, y, k: np.max(x, axis=axis_of(x, k), where=x > 0, initial=0.5),
+    "assigned by a mask": assigned_by_mask,
+    "in order": lambda x, y, k: np.ravel(x)[np.argsort(np.ravel(y))[:1]] * x,
+    "median": lambda x, y, k: np.median(x, axis=axis_of(x, k)),
     "masked": unary(lambda x: np.sum(x, where=x > 0)),
     "logsumexp": lambda x, y, k: np.log(np.sum(np.exp(x - np.max(x)))),
     "softmax": lambda x, y, k: mg.nn.functional.softmax(x, axis=-1) if np.ndim(x) else x,
