@@ -11,6 +11,7 @@ workload, `UNABLE` says why.
 from __future__ import annotations
 
 import functools
+import os
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ UNABLE = {
 def torch_words() -> Words:
     import torch
 
-    torch.set_num_threads(1)
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     F = torch.nn.functional
     return Words(
         sum=torch.sum,
