@@ -104,7 +104,7 @@ STEPS = {
     "masked product": unary(lambda x: np.multiply(x, x, where=x > 0)),
     "masked maximum": lambda x, y, k: np.max(x, axis=axis_of(x, k), where=x > 0, initial=0.5),
     "assigned by a mask": assigned_by_mask,
-    "in order": lambda x, y, k: np.ravel(x)[np.argsort(np.ravel(y))[:1]] * x,
+    "in order": lambda x, y, k: np.ravel(x)[np.argsort(np.ravel(x))[:1]] * y,
     "median": lambda x, y, k: np.median(x, axis=axis_of(x, k)),
     "masked": unary(lambda x: np.sum(x, where=x > 0)),
     "logsumexp": lambda x, y, k: np.log(np.sum(np.exp(x - np.max(x)))),
