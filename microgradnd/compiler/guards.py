@@ -141,8 +141,10 @@ class Surroundings:
                 self.bind(f"{name}.{attribute}", functools.partial(getattr, thing, attribute, MISSING))
 
     def bind(self, name: str, read: Callable[[], Any]) -> None:
-        """Note what a name stands for."""
-        self.bindings.append((name, read, read()))
+        """Note what a name stands for; an installed module stays what it is."""
+        value = read()
+        if not (isinstance(value, ModuleType) and is_installed(value)):
+            self.bindings.append((name, read, value))
 
     # While the function is traced
 
