@@ -45,7 +45,7 @@ def reduction(function):
 
 
 def assigned(x, y, k):
-    z = x.copy() if np.ndim(x) else np.reshape(x, (1,)) * 1
+    z = (x.copy() if np.ndim(x) else np.reshape(x, (1,))) + 0 * np.mean(y)  # a Tensor if either is
     z[k % z.shape[0]] = np.mean(y)
     z *= 0.5
     return z
