@@ -13,7 +13,7 @@ from microgradnd.compiler.fusion import Op
 from microgradnd.compiler.loops import TAKEN, Layout, Part
 from microgradnd.compiler.passes import SAME
 from microgradnd.compiler.program import Step, Value, values_in
-from microgradnd.compiler.source import Names, Writer
+from microgradnd.compiler.source import HELPERS, Names, Writer
 
 
 class Driver:
@@ -121,7 +121,8 @@ class Driver:
         if isinstance(self.program.outputs, tuple) and len(self.program.outputs) > 1:
             result = result[1:-1]
         body = "\n".join(f"    {line}" for line in [*head, *lines, f"return {result}"])
-        return f"{allocation}def {self.name}({', '.join(self.inputs)}):\n{body}\n"
+        helpers = "".join(f"{HELPERS[helper]}\n\n" for helper in HELPERS if helper in self.names.helpers)
+        return f"{helpers}{allocation}def {self.name}({', '.join(self.inputs)}):\n{body}\n"
 
     def contiguous(self) -> list[str]:
         """Return how arrays of another layout are dealt with: by copies."""

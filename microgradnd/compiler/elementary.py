@@ -55,7 +55,7 @@ def sign(x: Any, one: Any) -> Any:
     return one if x > 0 else (-one if x < 0 else x * x)
 
 
-def place(i: Any, n: Any) -> Any:
+def at(i: Any, n: Any) -> Any:
     """Return an index counted from the front."""
     if i < -n or i >= n:
         raise IndexError("an index is out of bounds")

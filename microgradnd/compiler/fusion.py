@@ -379,7 +379,7 @@ class Lowering:
         except TypeError:
             return NO_LOOPS
         kind = dtypes[0].kind
-        if function is np.square or (function is np.power and args[1] == 2 and kind == "f"):
+        if function is np.square or (function is np.power and type(args[1]) is int and args[1] == 2 and kind == "f"):
             function, args, dtypes = np.multiply, (args[0], args[0]), dtypes[:1] * 2
         elif function is np.reciprocal:
             function, args, dtypes = np.divide, (1, args[0]), dtypes * 2
@@ -408,12 +408,9 @@ class Lowering:
         axis = args.get("axis", 0 if hasattr(step.function, "__self__") else None)
         axes = range(len(a.shape)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
         summed = {i % len(a.shape) for i in axes}
-        if a.dtype != out.dtype:
-            a = Value(a.shape, out.dtype)
-            self.map(step, "{0}", [args["a"]], a, [args["a"].dtype])
         total = out if step.function is not np.mean else Value(out.shape, out.dtype)
-        operands = (Operand(self.access(a, range(len(a.shape))), out.dtype),)
-        self.fold(step, "{0}", operands, a.shape, summed, total, helper)
+        operand = self.operand(step, a, range(len(a.shape)), out.dtype)
+        self.fold(step, "{0}", (operand,), a.shape, summed, total, helper)
         if step.function is np.mean:
             self.map(step, "{0} / {1}", [total, math.prod(a.shape[i] for i in summed)], out)
         return ""
@@ -426,13 +423,10 @@ class Lowering:
         kept = [d for d in range(len(shape)) if d not in summed]
         access = self.access(out, kept, self.view[out].reshape([shape[d] for d in kept]))
         extents = {d: n for d, n in enumerate(shape) if n != 1}
-        if summed.isdisjoint(extents):
-            text = text.replace(", ", " * ")
-            self.ops.append(Op("map", step, text, operands, access, out.dtype, extents))
-        else:
-            self.ops.append(
-                Op("fold", step, text, operands, access, out.dtype, extents, helper, summed & extents.keys())
-            )
+        op = Op("fold", step, text, operands, access, out.dtype, extents, helper, summed & extents.keys())
+        if not op.summed:  # a single number
+            op.kind, op.fold, op.text = "map", "", text.replace(", ", " * ")
+        self.ops.append(op)
 
     def product(self, step: Step, out: Value) -> str:
         """Translate a product of matrices or vectors."""

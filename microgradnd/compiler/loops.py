@@ -274,7 +274,7 @@ class Part:
         places = [i for i, o in enumerate(reader.operands) if isinstance(o.what, Access) and o.what.base is op.out.base]
         once = len(places) == 1 and reader.text.count(f"{{{places[0]}}}") == 1
         changing = {*self.layout.over.values(), *self.layout.over}
-        steady = not any(a.base in changing or len(self.layout.writers(a.base)) > 1 for a in op.reads)
+        steady = not any(a.base in changing or len(self.layout.writers(a.base)) > 1 for a in op.touches)
         return once and steady and op.out.base.name is None and len(text) <= 60
 
     def reference(self, op: Op, access: Access) -> str:
@@ -293,7 +293,7 @@ class Part:
         """Return an index along one axis."""
         if axis.place is not None:
             place = self.read(op, Operand(axis.place, axis.place.base.dtype))[0]
-            return f"place({place}, {axis.extent})"
+            return f"at({place}, {axis.extent})"
         names = {dim: self.variable[loop] for loop, dim in op.path if dims is None or dim in dims}
         terms = [(factor, names.get(dim, "")) for dim, factor in axis.terms]
         texts = [
