@@ -111,6 +111,26 @@ def test_sigmoid(x):
     np.testing.assert_allclose(mg.elementwise_grad(F.sigmoid)(x), value * (1 - value), rtol=1e-12)
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("shape", [(F.MANY_ROWS, 5), (2, F.MANY_ROWS, 3), (F.MANY_ROWS - 1, 4)])
+def test_many_rows_take_a_shorter_way_to_the_same(shape, dtype):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=shape).astype(dtype) * 50
+    x[..., 0, :] = np.nan
+    x[..., 1, 1] = -np.inf
+    x[..., 2, :] = 1000
+    g = rng.normal(size=shape).astype(dtype)
+    close = 1e-5 if dtype == np.float32 else 1e-12
+    for function in (F.softmax, F.log_softmax):
+        out, pullback = mg.vjp(function, x)
+        (grad,) = pullback(g)
+        assert out.dtype == grad.dtype == dtype
+        for i in np.ndindex(shape[:-1]):  # a row alone, with its axis in a tuple, takes the other way
+            row, pullback_row = mg.vjp(lambda row, f=function: f(row, axis=(0,)), x[i])
+            np.testing.assert_allclose(out[i], row, rtol=close, atol=close)
+            np.testing.assert_allclose(grad[i], pullback_row(g[i])[0], rtol=close, atol=close * 10)
+
+
 @often
 @given(arrays((3, 4), low=-30, high=30), st.sampled_from([0, 1, -1, (0, 1)]))
 def test_softmax_and_its_logarithm(x, axis):

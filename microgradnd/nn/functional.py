@@ -36,6 +36,7 @@ __all__ = [
 ]
 
 REDUCTIONS = ("mean", "sum", "none")
+MANY_ROWS = 128  # from which on the way to the largest element of each by its place is the shorter one
 
 
 def rows(x: Any) -> Any:
@@ -169,12 +170,22 @@ elementwise(sigmoid, lambda g, out, x: g * (out * (1 - out)))
 
 def shifted(x: Any, axis: Any) -> Any:
     """Return x less its largest element along an axis: exponentials of that can't overflow."""
+    if type(x) is np.ndarray and axis in (-1, x.ndim - 1) and x.size >= MANY_ROWS * x.shape[-1] > 0:
+        where = np.argmax(x, axis=-1, keepdims=True)  # several times as quick as the maximum, NaN included
+        return x - np.take_along_axis(x, where, axis=-1)
     return x - np.maximum.reduce(x, axis=axis, keepdims=True)
 
 
 def total(x: Any, axis: Any) -> Any:
     """Return the sum along an axis, which is kept."""
     return np.add.reduce(x, axis=axis, keepdims=True)
+
+
+def product_total(x: Any, y: Any, axis: Any) -> Any:
+    """Return the sum of x * y along an axis, which is kept."""
+    if type(x) is type(y) is np.ndarray and axis in (-1, x.ndim - 1) and x.dtype.kind == "f":
+        return np.vecdot(x, y)[..., None]
+    return total(x * y, axis)
 
 
 @primitive
@@ -203,8 +214,8 @@ def softmax(x: Any, axis: Any = -1) -> Any:
     return e / total(e, axis)
 
 
-defvjp(softmax, lambda g, out, x, axis=-1: out * (g - total(g * out, axis)))
-defjvp(softmax, lambda t, out, x, axis=-1: out * (t - total(t * out, axis)))
+defvjp(softmax, lambda g, out, x, axis=-1: out * (g - product_total(g, out, axis)))
+defjvp(softmax, lambda t, out, x, axis=-1: out * (t - product_total(t, out, axis)))
 
 
 @primitive
