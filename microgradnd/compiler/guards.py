@@ -59,12 +59,13 @@ class Surroundings:
             ("np.random", functools.partial(np.random.get_state, legacy=False), np.random.set_state),
             ("random", random.getstate, random.setstate),
         ]
-        self.visited: dict[Any, Any] = {}  # also keeps alive what was visited, so that no id is used twice
+        self.visited: dict[Any, Any] = {}  # keeps alive what was visited, so that no id is used twice
         self.kept: list[tuple[Any, Any, Any, bytes | None]] = []
         names = frozenset(names_in(getattr(function, "__code__", None)))
         self.visit(getattr(function, "__name__", "function"), function, names)
         for thing in others:
             self.visit("an argument", thing, names)
+        self.visited.clear()
 
     def visit(self, name: str, thing: Any, names: frozenset[str]) -> None:
         """Note a thing, and go on to what code that uses these names can reach through it."""
