@@ -250,7 +250,8 @@ def readable(program: Program, name: str, names: Names) -> str:
     wanted = set(program.results())
     inline: dict[Value, Step] = {}
     writer = Writer(program, names, inline)
-    lines = []
+    lines: list[str] = []
+    backward = False
     ends = last_readings(program, uses)
     olds = {new: old for old, new in program.updates.items()}
     for i, step in enumerate(program.steps):
@@ -258,6 +259,9 @@ def readable(program: Program, name: str, names: Names) -> str:
         if isinstance(out, Value) and out not in wanted and may_inline(step, uses, made, writer):
             inline[out] = step
             continue
+        if lines and step.where is None and not backward:
+            lines.append("# backward")
+        backward = step.where is None  # which no line of the user's code wrote
         old = olds.get(out) if isinstance(out, Value) else None
         if old is not None and uses[out] == 1 and ends.get(old, -1) <= i and is_augmented(step, old):  # type: ignore[index]
             sign, _ = OPERATORS[step.function]
