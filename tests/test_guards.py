@@ -379,6 +379,32 @@ def test_an_equal_number_needs_no_new_program():
     assert compiled.cache_info()[:2] == (2, 2)
 
 
+def test_the_parts_of_a_captured_module_are_looked_up():
+    rng = np.random.default_rng(0)
+    model = nn.Sequential(nn.Linear(3, 3, rng=rng), nn.Tanh(), nn.Linear(3, 2, rng=rng))
+    compiled = mg.compile(lambda x: model(x))
+    x = np.ones((1, 3))
+
+    def agrees():
+        np.testing.assert_allclose(compiled(x), model(x).data, rtol=1e-12)
+
+    agrees()
+    first = getattr(model, "0")
+    first.weight = nn.Parameter(np.zeros((3, 3)))
+    agrees()
+    first.weight.data = np.ones((3, 3))
+    agrees()
+    first.bias = None
+    agrees()
+    setattr(model, "1", nn.ReLU())
+    agrees()
+    misses = compiled.cache_info().misses
+    with mg.no_grad():
+        first.weight *= 2
+    agrees()
+    assert compiled.cache_info().misses == misses
+
+
 def test_a_function_that_is_defined_again_is_seen():
     namespace = {}
     exec("def inner(x): return x * 2\ndef outer(x): return inner(x)", namespace)

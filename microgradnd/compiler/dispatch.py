@@ -149,10 +149,10 @@ class Dispatcher:
             if is_mutable(tree):
                 inside = f"{self.name(contents)}({self.name(tree)})"
                 self.checks.append(f"{self.name(same)}({self.name(value)}, {inside})")
-        elif read.func is getattr:
+        elif read.func is getattr and read.args[1].isidentifier():
             self.checks.append(f"{self.name(read.args[0])}.{read.args[1]} is {self.name(value)}")
         else:
-            self.checks.append(f"{self.name(read.func)}({read.args[0]!r}) is {self.name(value)}")
+            self.checks.append(f"{self.name(read)}() is {self.name(value)}")
 
     def compiled(self) -> Callable[[tuple[Any, ...]], Any]:
         """Return the function, which returns MISS for a call that is unlike the first."""

@@ -128,7 +128,10 @@ class Surroundings:
         if isinstance(thing, ModuleType) and is_installed(thing):
             return
         own, kind = getattr(thing, "__dict__", {}), type(thing)
-        for attribute in sorted(names & own.keys()):
+        held = set()
+        if hasattr(kind, "__form__") and not name.startswith("an argument"):  # a Module: its code is in a package
+            held = {key for key, value in own.items() if isinstance(value, Tensor) or hasattr(type(value), "__form__")}
+        for attribute in sorted((names & own.keys()) | held):
             self.bind(f"{name}.{attribute}", functools.partial(getattr, thing, attribute, MISSING))
             self.visit(f"{name}.{attribute}", getattr(thing, attribute, None), names)
         if isinstance(thing, ModuleType | type):
