@@ -12,6 +12,7 @@ import pickle
 import random
 import re
 import types
+from collections import deque
 
 import numpy as np
 import pytest
@@ -293,10 +294,26 @@ def namespaces():
     """Return ways of holding something outside of a function, each with how to replace it."""
     box = types.SimpleNamespace(value=None)
     module = types.ModuleType("settings")
-    listed, keyed = [None], {"value": None}
+    listed, keyed, queue = [None], {"value": None}, deque([None])
 
     class Config:
         value = None
+
+    class Slots:
+        __slots__ = ("value",)
+
+    class Methods:
+        value = None
+
+        @classmethod
+        def scaled(cls, x):
+            return x * cls.value
+
+        @staticmethod
+        def same(x):
+            return x
+
+    slots = Slots()
 
     class Model:
         def __init__(self):
@@ -329,6 +346,9 @@ def namespaces():
         "class": (lambda v: setattr(Config, "value", v), lambda x: x * Config.value),
         "object": (lambda v: setattr(model, "value", v), lambda x: model.scaled(x)),
         "method": (lambda v: setattr(model, "value", v), model.scaled),
+        "slot": (lambda v: setattr(slots, "value", v), lambda x: x * slots.value),
+        "class method": (lambda v: setattr(Methods, "value", v), lambda x: Methods.same(Methods.scaled(x))),
+        "deque": (lambda v: queue.__setitem__(0, v), lambda x: x * queue[0]),
         "list": (lambda v: listed.__setitem__(0, v), lambda x: x * listed[0]),
         "dict": (lambda v: keyed.__setitem__("value", v), lambda x: x * keyed["value"]),
     }
@@ -403,6 +423,14 @@ def test_the_parts_of_a_captured_module_are_looked_up():
         first.weight *= 2
     agrees()
     assert compiled.cache_info().misses == misses
+
+
+def test_a_set_is_seen_to_change():
+    names = {"a", "b"}
+    compiled = mg.compile(lambda x: x * len(names))
+    np.testing.assert_array_equal(compiled(X), 2 * X)
+    names.add("c")
+    np.testing.assert_array_equal(compiled(X), 3 * X)
 
 
 def test_a_function_that_is_defined_again_is_seen():

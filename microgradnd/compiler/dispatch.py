@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from microgradnd.compiler.arguments import Arguments
-from microgradnd.compiler.guards import contents, same
+from microgradnd.compiler.guards import MUTABLE, contents, same
 from microgradnd.compiler.ownership import apart
 from microgradnd.compiler.trace import Traced
 from microgradnd.tape import Leaf, mode, next_position
@@ -162,7 +162,7 @@ class Dispatcher:
 
 def is_mutable(tree: Any) -> bool:
     """Return whether something in a tree can be replaced by something else."""
-    return isinstance(tree, list | dict) or (isinstance(tree, tuple) and any(map(is_mutable, tree)))
+    return isinstance(tree, MUTABLE) or (isinstance(tree, tuple | frozenset) and any(map(is_mutable, tree)))
 
 
 def is_quick(arg: Any) -> bool:

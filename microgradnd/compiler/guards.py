@@ -18,9 +18,10 @@ import pickle
 import random
 import sys
 import sysconfig
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from types import CodeType, FunctionType, MethodType, ModuleType
+from types import CodeType, FunctionType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,8 @@ LARGE = 2**20  # bytes: arrays of more, which the program is given anyway, are n
 OURS = f"{Path(__file__).parents[1]}{os.sep}"
 INSTALLED = tuple({*(sysconfig.get_paths()[key] for key in ("stdlib", "platstdlib", "purelib", "platlib")), OURS})
 PLAIN = (int, float, complex, str, bytes, np.generic, np.dtype)
-CONTAINERS = (list, tuple, dict)
+CONTAINERS = (list, tuple, dict, set, frozenset, deque)
+MUTABLE = (list, dict, set, deque)
 
 
 class Surroundings:
@@ -132,7 +134,10 @@ class Surroundings:
         if hasattr(kind, "__form__") and not name.startswith("an argument"):  # a Module: its code is in a package
             held = {key for key, value in own.items() if isinstance(value, Tensor) or hasattr(type(value), "__form__")}
         for attribute in sorted((names & own.keys()) | held):
-            self.bind(f"{name}.{attribute}", functools.partial(getattr, thing, attribute, MISSING))
+            read: Any = functools.partial(getattr, thing, attribute, MISSING)
+            if isinstance(thing, type):  # whose methods are made anew by each look
+                read = functools.partial(own.get, attribute, MISSING)
+            self.bind(f"{name}.{attribute}", read)
             self.visit(f"{name}.{attribute}", getattr(thing, attribute, None), names)
         if isinstance(thing, ModuleType | type):
             return
@@ -141,8 +146,9 @@ class Surroundings:
             found = found.fget if isinstance(found, property) else found
             if isinstance(found, FunctionType) and not found.__code__.co_filename.startswith(INSTALLED):
                 self.visit(f"{name}.{attribute}", MethodType(found, thing), names)
-            elif attribute in vars(kind) and isinstance(found, PLAIN):
+            elif isinstance(found, MemberDescriptorType) or (attribute in vars(kind) and isinstance(found, PLAIN)):
                 self.bind(f"{name}.{attribute}", functools.partial(getattr, thing, attribute, MISSING))
+                self.visit(f"{name}.{attribute}", getattr(thing, attribute, None), names)
 
     def bind(self, name: str, read: Callable[[], Any]) -> None:
         """Note what a name stands for; an installed module stays what it is."""
@@ -238,7 +244,7 @@ def contents(tree: Any) -> tuple[Any, ...]:
     """Return what is in nested lists, tuples and dicts, in a row."""
     if isinstance(tree, dict):
         return ("{", *(part for key, value in tree.items() for part in (key, *contents(value))), "}")
-    if isinstance(tree, list | tuple):
+    if isinstance(tree, CONTAINERS):
         return ("[", *(part for value in tree for part in contents(value)), "]")
     return (tree,)
 
