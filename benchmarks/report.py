@@ -80,7 +80,7 @@ def setting(file: dict[str, Any]) -> tuple[int, str]:
 def ratios(files: list[dict[str, Any]]) -> str:
     """Return the table of the workloads' ratios to NumPy by hand."""
     results = joined(files, "results")
-    names = [name for name in results if name != "W6"]
+    names = sorted(name for name in results if name != "W6")
     programs = [p for p in ORDER if any(p in results[name] for name in names)]
     rows = []
     for program in programs:
@@ -243,7 +243,7 @@ def plot(files: list[dict[str, Any]], path: Path) -> None:
     from matplotlib import pyplot
 
     matplotlib.rcParams.update({"font.size": 9, "svg.hashsalt": "benchmarks", "svg.fonttype": "none"})
-    results = {name: rows for name, rows in joined(files, "results").items() if name != "W6"}
+    results = {name: rows for name, rows in sorted(joined(files, "results").items()) if name != "W6"}
     columns = 4
     lines = -(-len(results) // columns)
     most = max(len(rows) for rows in results.values())
