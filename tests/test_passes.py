@@ -12,14 +12,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 
 import microgradnd as mg
 from microgradnd import primitives
 from microgradnd.compiler import buffers, passes, spelling
 from microgradnd.compiler.ownership import own_results
 from microgradnd.compiler.program import Constant, Program, Step, Value, filled
-from tests.programs import compare, inputs, is_single, programs
+from tests.programs import compare, inputs, is_single, is_tame, programs
 
 blocks = importlib.import_module("microgradnd.compiler.blocks")  # the package knows the function by this name
 SHAPES = {"x": (2, 3), "y": (2, 3), "v": (3,), "s": (), "a": (3, 2), "i": (2,)}
@@ -398,6 +398,7 @@ def test_a_pass_changes_no_result(rewrite, monkeypatch):
     @settings(max_examples=4 * settings.default.max_examples)
     @given(programs, inputs())
     def law(program, arrays):
+        assume(is_tame(program, arrays))
         before, given_arrays = traced(program, arrays)
         before = before if rewrite in passes.PASSES else passes.drop_dead(before)
         count = len(before.steps)
@@ -424,6 +425,7 @@ def test_what_is_simple_stays_as_it_is(program, arrays):
 @given(programs, inputs())
 def test_blocks_of_a_few_rows(program, arrays):
     """The loops over blocks, and the buffers of a block, with arrays of a few elements."""
+    assume(is_tame(program, arrays))
     sizes = blocks.LARGE, blocks.BLOCK, spelling.ROWS, spelling.FULL
     blocks.LARGE, blocks.BLOCK, spelling.ROWS, spelling.FULL = 4, 32, 8, 3
     try:
@@ -438,11 +440,12 @@ def test_blocks_of_a_few_rows(program, arrays):
 @given(programs, inputs())
 def test_updates_in_place(program, arrays):
     """A step of gradient descent on the arguments, in both forms, beside the same by hand."""
+    assume(is_tame(program, arrays))
     gradient = mg.grad(program, range(len(arrays[0])))
 
     def step(*xs):
         for x, g in zip(xs, gradient(*xs), strict=True):
-            x -= 0.1 * g
+            x -= 0.001 * g
         return program(*xs)
 
     for optimize in (True, False):
@@ -451,7 +454,7 @@ def test_updates_in_place(program, arrays):
         for _ in range(3):
             got = compiled(*mine)
             for x, g in zip(theirs, gradient(*theirs), strict=True):
-                x -= (0.1 * g).astype(x.dtype)
+                x -= (0.001 * g).astype(x.dtype)
             compare((got, *mine), (program(*theirs), *theirs), exact=False, single=is_single(program, arrays))
 
 
