@@ -12,7 +12,8 @@ import itertools
 import re
 
 import numpy as np
-from hypothesis import given, settings
+import pytest
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import microgradnd as mg
@@ -22,6 +23,8 @@ from microgradnd.compiler.machine import module_text
 from microgradnd.compiler.ownership import own_results
 from microgradnd.compiler.passes import optimized
 from microgradnd.transforms import flatten
+from tests.test_architecture import LIBRARY, code_lines
+from tests.test_laws import ROWS
 
 DIMS = st.sampled_from([0, 1, 2, 3, 3, 9])
 DTYPES = (np.float64, np.float64, np.float32, np.int64, np.int8, np.bool_)
@@ -37,7 +40,7 @@ def interpreted(program, name="program"):
     helpers, start, parts = module.partition('@njit("void')
     module = helpers + start + re.sub(r"(?<![\w.])(\d+\.\d*(e[+-]?\d+)?)", r"np.float64(\1)", parts)
     lines = [line for line in module.splitlines() if not line.startswith(of_numba)]
-    namespace = {"np": np, **driver.names.constants}
+    namespace = {"np": np, **driver.constants}
     exec("\n".join(lines), namespace)
     namespace.update(largest=np.maximum, smallest=np.minimum)
     exec(text, namespace)
@@ -259,6 +262,30 @@ def test_random_programs(case):
         equal(got, function(*args), program)
 
 
+ROW_STEP = 1 if settings.default.max_examples > 5 else 20  # every row takes a minute
+
+
+@pytest.mark.parametrize("row", ROWS[::ROW_STEP], ids=lambda row: row.name)
+def test_rows(row):
+    def f(*args):
+        value, pullback = mg.vjp(row.call, *args)
+        return value, pullback(np.cos(value))
+
+    @settings(max_examples=1, suppress_health_check=list(HealthCheck))
+    @given(row.inputs)
+    def law(args):
+        try:
+            program, arrays, want = traced(f, args)
+        except TypeError as error:
+            assert "inside a compiled function" in str(error)  # noqa: PT017 -- most rows can be traced
+            return
+        run, _ = interpreted(program)
+        for a, b in zip(flatten(run(*arrays))[0], flatten(want)[0], strict=True):
+            np.testing.assert_allclose(np.asarray(a, np.asarray(b).dtype), b, rtol=1e-9, atol=1e-9)
+
+    law()
+
+
 def loops_of(function, *args):
     """Return the lines of the loops of a function, without declarations."""
     program, arrays, want = traced(function, args)
@@ -340,3 +367,8 @@ def test_updates_that_read_each_other_wait():
     run, _ = interpreted(program)
     run(a, b)
     assert (a.tolist(), b.tolist()) == ([3.0, 4.0, 5.0], [2.0, 1.0, 0.0])
+
+
+def test_the_lowering_is_short():
+    files = [LIBRARY[f"microgradnd.compiler.{name}"].read_text() for name in ("fusion", "loops")]
+    assert sum(map(code_lines, files)) < 700

@@ -40,6 +40,7 @@ class Driver:
                 self.parts.append(Part(layout, part, self.names.new(f"{name}_loops{suffix}")))
                 self.loops(self.parts[-1])
         self.text = self.whole()
+        self.constants = {name: getattr(thing, "array", thing) for name, thing in self.names.constants.items()}
 
     def loops(self, part: Part) -> None:
         """Print the call of a compiled function."""

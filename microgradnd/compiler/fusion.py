@@ -35,8 +35,7 @@ ARITHMETIC = {np.add: "+", np.subtract: "-", np.multiply: "*", np.divide: "/"}
 COMPARISONS = {np.less: "<", np.less_equal: "<=", np.greater: ">", np.greater_equal: ">="}
 COMPARISONS |= {np.equal: "==", np.not_equal: "!="}
 BITS = {np.logical_and: "&", np.logical_or: "|", np.bitwise_and: "&", np.bitwise_or: "|", np.bitwise_xor: "^"}
-SIGNS: dict[Any, str] = {**ARITHMETIC, **COMPARISONS, **BITS}
-TEMPLATES: dict[Any, str] = {ufunc: f"{{0}} {sign} {{1}}" for ufunc, sign in SIGNS.items()}
+TEMPLATES: dict[Any, str] = {f: f"{{0}} {sign} {{1}}" for f, sign in {**ARITHMETIC, **COMPARISONS, **BITS}.items()}
 TEMPLATES |= {np.negative: "-{0}", np.logical_not: "not {0}", np.isnan: "{0} != {0}", np.sign: "sign({0}, {1})"}
 TEMPLATES |= {np.absolute: "abs({0})", np.fabs: "abs({0})"}
 TEMPLATES |= {f: f"np.{f.__name__}({{0}})" for f in (np.sqrt, np.floor, np.ceil, np.trunc, np.rint)}
@@ -131,7 +130,7 @@ class Op:
     step: Step
     text: str
     operands: tuple[Operand, ...]
-    out: Access | None = None
+    out: Any = None  # an Access, but for a call
     dtype: Any = None
     extents: dict[int, int] = field(default_factory=dict)
     fold: str = ""
@@ -316,17 +315,23 @@ class Lowering:
 
     def viewed(self, step: Step, out: Value) -> str:
         """Translate a function that returns a view of its argument if it can, and a copy if it must."""
-        arg, *others = step.args
+        arg, *others = (getattr(a, "array", a) for a in step.args)  # of a Constant
+        if len(list(step.operands())) > 1 or not isinstance(arg, Value):
+            return NO_LOOPS
         view = step.function(self.view[arg], *others, **step.kwargs)
         if not view.size or np.may_share_memory(view, self.view[self.base[arg]]):
             return self.alias(step, out, view)
-        self.map(step, "{0}", [arg], copy := Value(arg.shape, arg.dtype, arg.name))
+        copy = Value(arg.shape, arg.dtype, arg.name)
+        if not np.may_share_memory(step.function(self.view[self.own(copy)], *others, **step.kwargs), self.view[copy]):
+            return NO_LOOPS
+        self.map(step, "{0}", [arg], copy)
         return self.viewed(Step(step.function, (copy, *others), step.kwargs, out), out)
 
     def access(self, value: Value, dims: Sequence[int], view: Any = None) -> Access:
         """Return the element of a value, or of a view of it, at dimensions: one for each axis, from the right."""
         base, view = self.base[value], self.view[value] if view is None else view
         home = self.view[base]
+        view = view[(0,) * (view.ndim - len(dims)) + (...,)]  # of more axes, the first are 1 long
         if not view.size:
             return Access(base, (Axis(0),) * len(base.shape))
         offset = (view.__array_interface__["data"][0] - home.__array_interface__["data"][0]) // home.itemsize
@@ -342,11 +347,11 @@ class Lowering:
         arg = getattr(arg, "array", arg)  # of a Constant
         if isinstance(arg, Operand):
             return arg
-        if isinstance(arg, np.ndarray) and uniform(arg) is not None:
-            arg = uniform(arg)
+        if isinstance(arg, np.ndarray) and (not arg.ndim or uniform(arg) is not None):
+            arg = uniform(arg) if arg.ndim else arg[()]
         elif isinstance(arg, np.ndarray):
-            constant = next((v for v, known in self.constants.items() if known is arg), None)
-            constant = constant or self.own(Value(arg.shape, arg.dtype, "constant"))
+            known = next((v for v, array in self.constants.items() if array is arg), None)
+            constant = known or self.own(Value(arg.shape, arg.dtype, "constant"))
             self.constants[constant], arg = arg, constant
         if not isinstance(arg, Value):
             return Operand(arg.item() if isinstance(arg, np.generic) else arg, np.dtype(dtype))

@@ -92,7 +92,7 @@ class Layout:
             for (loop, dim), (other, place) in zip(writer.path, reader.path, strict=False):
                 if loop is not other:
                     break
-                if writer.out is None or writer.out.key(dim) is None or writer.out.key(dim) != access.key(place):
+                if writer.out.key(dim) is None or writer.out.key(dim) != access.key(place):
                     return False
         return True
 
@@ -206,7 +206,6 @@ class Part:
 
     def begin(self, op: Op, depth: int) -> None:
         """Print how a sum starts: in a local variable, or in memory."""
-        assert op.out is not None
         base, outside = op.out.base, {dim for _, dim in op.path[: turn(op)]}
         start = literal(START[op.fold](op.dtype), np.dtype(float) if is_long(op) else op.dtype)[0]
         if is_local(op):
@@ -223,7 +222,6 @@ class Part:
 
     def accumulator(self, op: Op) -> str:
         """Return where a sum is taken."""
-        assert op.out is not None
         if not is_local(op) or self.is_scalar(op.out.base):
             return self.reference(op, op.out)
         if op not in self.names.of:
@@ -232,7 +230,6 @@ class Part:
 
     def end(self, op: Op, depth: int) -> None:
         """Print where a sum goes that was taken in a local variable."""
-        assert op.out is not None
         if is_local(op):
             name, target = self.accumulator(op), self.reference(op, op.out)
             if is_long(op):
@@ -243,7 +240,6 @@ class Part:
 
     def statement(self, op: Op, depth: int) -> None:
         """Print one operation."""
-        assert op.out is not None
         text, rank = self.expression(op)
         if op.kind == "add" or (op.fold == "add" and not is_local(op)):
             self.line(depth, f"{self.reference(op, op.out)} += {text}")
@@ -270,7 +266,6 @@ class Part:
 
     def may_inline(self, op: Op, reader: Op, text: str) -> bool:
         """Return whether an expression is better read inside of the one that uses it."""
-        assert op.out is not None
         places = [i for i, o in enumerate(reader.operands) if isinstance(o.what, Access) and o.what.base is op.out.base]
         once = len(places) == 1 and reader.text.count(f"{{{places[0]}}}") == 1
         changing = {*self.layout.over.values(), *self.layout.over}

@@ -73,7 +73,7 @@ class Loops:
         numba = load_numba()
         layout = Layout(program)
         driver = Driver(layout, name)
-        self.program, self.constants = program, driver.names.constants
+        self.program, self.constants = program, driver.constants
         self.report = report(layout, driver)
         loops = module_text(driver)
         namespace: dict[str, Any] = {"np": np, "in_threads": in_threads, **self.constants}
