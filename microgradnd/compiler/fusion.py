@@ -31,11 +31,17 @@ BLAS = 50_000  # multiplications from which on a call of BLAS, with a call's ove
 LIBRARY = 1_000  # elements from which on NumPy's vectorised functions beat one call of the C library for each element
 
 VIEWLIKE = VIEWS | {primitives.expand, np.broadcast_to, np.ravel, np.flip, np.diagonal, np.atleast_1d, np.atleast_2d}
-ARITHMETIC = {np.add: "+", np.subtract: "-", np.multiply: "*", np.divide: "/"}
-COMPARISONS = {np.less: "<", np.less_equal: "<=", np.greater: ">", np.greater_equal: ">="}
+ARITHMETIC: dict[Any, str] = {np.add: "+", np.subtract: "-", np.multiply: "*", np.divide: "/"}
+COMPARISONS: dict[Any, str] = {np.less: "<", np.less_equal: "<=", np.greater: ">", np.greater_equal: ">="}
 COMPARISONS |= {np.equal: "==", np.not_equal: "!="}
-BITS = {np.logical_and: "&", np.logical_or: "|", np.bitwise_and: "&", np.bitwise_or: "|", np.bitwise_xor: "^"}
-TEMPLATES: dict[Any, str] = {f: f"{{0}} {sign} {{1}}" for f, sign in {**ARITHMETIC, **COMPARISONS, **BITS}.items()}
+BITS: dict[Any, str] = {
+    np.logical_and: "&",
+    np.logical_or: "|",
+    np.bitwise_and: "&",
+    np.bitwise_or: "|",
+    np.bitwise_xor: "^",
+}
+TEMPLATES: dict[Any, str] = {f: f"{{0}} {sign} {{1}}" for f, sign in (ARITHMETIC | COMPARISONS | BITS).items()}
 TEMPLATES |= {np.negative: "-{0}", np.logical_not: "not {0}", np.isnan: "{0} != {0}", np.sign: "sign({0}, {1})"}
 TEMPLATES |= {np.absolute: "abs({0})", np.fabs: "abs({0})"}
 TEMPLATES |= {f: f"np.{f.__name__}({{0}})" for f in (np.sqrt, np.floor, np.ceil, np.trunc, np.rint)}
