@@ -34,17 +34,13 @@ VIEWLIKE = VIEWS | {primitives.expand, np.broadcast_to, np.ravel, np.flip, np.di
 ARITHMETIC: dict[Any, str] = {np.add: "+", np.subtract: "-", np.multiply: "*", np.divide: "/"}
 COMPARISONS: dict[Any, str] = {np.less: "<", np.less_equal: "<=", np.greater: ">", np.greater_equal: ">="}
 COMPARISONS |= {np.equal: "==", np.not_equal: "!="}
-BITS: dict[Any, str] = {
-    np.logical_and: "&",
-    np.logical_or: "|",
-    np.bitwise_and: "&",
-    np.bitwise_or: "|",
-    np.bitwise_xor: "^",
-}
+BITS: dict[Any, str] = {np.logical_and: "&", np.logical_or: "|", np.bitwise_and: "&", np.bitwise_or: "|"}
+BITS |= {np.bitwise_xor: "^"}
 TEMPLATES: dict[Any, str] = {f: f"{{0}} {sign} {{1}}" for f, sign in (ARITHMETIC | COMPARISONS | BITS).items()}
 TEMPLATES |= {np.negative: "-{0}", np.logical_not: "not {0}", np.isnan: "{0} != {0}", np.sign: "sign({0}, {1})"}
+ROUNDING = {np.floor, np.ceil, np.trunc, np.rint}
 TEMPLATES |= {np.absolute: "abs({0})", np.fabs: "abs({0})"}
-TEMPLATES |= {f: f"np.{f.__name__}({{0}})" for f in (np.sqrt, np.floor, np.ceil, np.trunc, np.rint)}
+TEMPLATES |= {f: f"np.{f.__name__}({{0}})" for f in (np.sqrt, *ROUNDING)}
 TEMPLATES |= {f: f"{f.__name__}({{0}}, {{1}})" for f in (np.maximum, np.minimum)}
 ELEMENTARY = {np.exp, np.log, np.sin, np.cos, np.tanh}  # `elementary.py` has them as arithmetic, which vectorises
 C_LIBRARY = {np.expm1, np.log1p, np.log2, np.log10, np.tan, np.sinh, np.cosh, np.power, np.float_power, np.hypot}
@@ -52,19 +48,7 @@ C_LIBRARY |= {np.arctan2, np.copysign, np.arcsin, np.arccos, np.arctan, np.arcsi
 TEMPLATES |= {f: f"{f.__name__}({{0}})" for f in ELEMENTARY}
 TEMPLATES |= {f: f"np.{f.__name__}({', '.join(['{0}', '{1}'][: f.nin])})" for f in C_LIBRARY}
 TEMPLATES[np.float_power] = TEMPLATES[np.power]
-FLOATS_ONLY = {
-    *ELEMENTARY,
-    *C_LIBRARY,
-    np.sqrt,
-    np.divide,
-    np.isnan,
-    np.fabs,
-    np.floor,
-    np.ceil,
-    np.trunc,
-    np.rint,
-    np.sign,
-}
+FLOATS_ONLY = ELEMENTARY | C_LIBRARY | ROUNDING | {np.sqrt, np.divide, np.isnan, np.fabs, np.sign}
 BOOLS_ONLY = {np.logical_and, np.logical_or, np.logical_not}
 NOT_BOOLS = {np.negative, np.absolute, np.maximum, np.minimum, np.add, np.multiply, np.subtract}
 FOLDS = {  # a reduction: the helper that takes an element in
