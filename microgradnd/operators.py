@@ -10,6 +10,7 @@ what `tensor.apply` does, for one or two operands without keywords.
 
 from __future__ import annotations
 
+import functools
 import operator
 from collections.abc import Callable
 from typing import Any
@@ -87,8 +88,22 @@ def _unary(function: Any, run: Callable[[Any], Any] | None = None) -> Any:
             result._node = None
         return result
 
-    method.__doc__ = f"Return np.{function.__name__}(self)."
+    method.__doc__ = f"Return {name_of(function)}(self)."
     return method
+
+
+@functools.lru_cache(16)
+def zeros(shape: tuple[int, ...], dtype: Any) -> Any:
+    """Return an array of zeros that nobody may write to."""
+    array = np.zeros(shape, dtype)
+    array.flags.writeable = False
+    return array
+
+
+def positive_part(x: Any) -> Any:
+    """Return `np.maximum(x, 0)`: NumPy's loop for two arrays is vectorised, that for an array and a number isn't."""
+    small = type(x) is np.ndarray and 64 <= x.size <= 2**14 and x.dtype.kind == "f"
+    return np.maximum(x, zeros(x.shape, x.dtype) if small else 0)
 
 
 class Operators(Assignable):
@@ -127,6 +142,7 @@ class Operators(Assignable):
     __invert__ = _unary(np.invert)
 
     _total = _unary(np.sum, operator.methodcaller("sum"))
+    relu = _unary(primitives.relu, positive_part)
 
     def sum(self, *args: Any, **kwargs: Any) -> Any:
         """Return np.sum(self, ...): NumPy's method of this name. (Nearly every loss ends in the sum of all.)"""

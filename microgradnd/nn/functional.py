@@ -118,7 +118,7 @@ def relu(x: Any) -> Any:
     >>> F.relu(np.array([-1.0, 0.0, 2.0]))
     array([0., 0., 2.])
     """
-    return primitives.relu(x)
+    return x.relu() if isinstance(x, Tensor) else primitives.relu(x)
 
 
 def tanh(x: Any) -> Any:
