@@ -36,12 +36,11 @@ def interpreted(program, name="program"):
     driver = Driver(Layout(program), name)
     text = driver.text.replace("float(", "np.float64(")  # Python's floats raise where NumPy's give inf
     module = module_text(driver)
-    of_numba = ("from numba", "from llvmlite", "@njit", "@intrinsic")
     helpers, start, parts = module.partition('@njit("void')
     module = helpers + start + re.sub(r"(?<![\w.])(\d+\.\d*(e[+-]?\d+)?)", r"np.float64(\1)", parts)
-    lines = [line for line in module.splitlines() if not line.startswith(of_numba)]
+    module = re.sub(r"^(@njit\(.*?\)$|@intrinsic|from numba.*?|from llvmlite.*?)$", "", module, flags=re.M | re.S)
     namespace = {"np": np, **driver.constants}
-    exec("\n".join(lines), namespace)
+    exec(module, namespace)
     namespace.update(largest=np.maximum, smallest=np.minimum)
     exec(text, namespace)
     return namespace[name], module_text(driver) + text

@@ -153,8 +153,10 @@ class Part:
         types = ["uint64"] * 2 * (self.wide is not None) + [self.type_of(base) for base in self.parameters]
         names = ["start", "stop"] * (self.wide is not None) + list(self.parameters.values())
         flat = [f"    {flat} = {self.parameters[base]}.reshape(-1)" for base, flat in self.flat.items()]
-        head = f'@njit("void({", ".join(types)})", cache=True, nogil=True, error_model="numpy")'
-        self.text = "\n".join([head, f"def {name}({', '.join(names)}):", *flat, *self.lines, ""])
+        signature = '"\n      "'.join(wrapped(f"void({', '.join(types)})"))
+        head = f'@njit("{signature}", cache=True, nogil=True, error_model="numpy")'
+        define = "\n    ".join(line.rstrip() for line in wrapped(f"def {name}({', '.join(names)}):"))
+        self.text = "\n".join([head, define, *flat, *self.lines, ""])
 
     def parameter(self, base: Value) -> None:
         """Make an array a parameter, if it isn't a local variable."""
@@ -327,6 +329,11 @@ START: dict[str, Any] = {
     "largest": lambda dtype: -math.inf if dtype.kind == "f" else np.iinfo(dtype).min,
     "smallest": lambda dtype: math.inf if dtype.kind == "f" else np.iinfo(dtype).max,
 }
+
+
+def wrapped(text: str) -> list[str]:
+    """Return a list of arguments in lines that can be read."""
+    return re.findall(r".{1,110}(?<=, )|.+$", text) if len(text) > 110 else [text]
 
 
 def turn(op: Op) -> int:
