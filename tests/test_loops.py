@@ -13,7 +13,7 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 import microgradnd as mg
@@ -23,6 +23,8 @@ from microgradnd.compiler.machine import module_text
 from microgradnd.compiler.ownership import own_results
 from microgradnd.compiler.passes import optimized
 from microgradnd.transforms import flatten
+from tests.programs import compare, inputs, is_single, is_tame
+from tests.programs import programs as random_programs
 from tests.test_architecture import LIBRARY, code_lines
 from tests.test_laws import ROWS
 
@@ -259,6 +261,20 @@ def test_random_programs(case):
         got = run(*arrays)
         equal(got, want, program)
         equal(got, function(*args), program)
+
+
+@settings(max_examples=2 * settings.default.max_examples)
+@given(programs=random_programs, arrays=inputs())
+def test_gradients_of_random_programs(programs, arrays):
+    assume(is_tame(programs, arrays))
+    with np.errstate(all="ignore"):
+        gradient = mg.value_and_grad(programs, tuple(range(len(arrays[0]))))
+        program, args, want = traced(gradient, arrays[0])
+        run, _ = interpreted(program)
+        single = is_single(programs, arrays)
+        compare(run(*args), want, exact=False, single=single)
+        more = [*arrays[1], *args[len(arrays[0]) :]]
+        compare(run(*more), gradient(*arrays[1]), exact=False, single=single)
 
 
 ROW_STEP = 1 if settings.default.max_examples > 5 else 20  # every row takes a minute
