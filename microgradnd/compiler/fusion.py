@@ -406,9 +406,7 @@ class Lowering:
         total = out if step.function is not np.mean else Value(out.shape, out.dtype)
         operand = self.operand(step, a, range(len(a.shape)), out.dtype)
         self.fold(step, "{0}", (operand,), a.shape, summed, total, helper)
-        if step.function is np.mean:
-            self.map(step, "{0} / {1}", [total, math.prod(a.shape[i] for i in summed)], out)
-        return ""
+        return "" if total is out else self.map(step, "{0} / {1}", [total, math.prod(a.shape[i] for i in summed)], out)
 
     def fold(
         self, step: Step, text: str, operands: Any, shape: Sequence[int], summed: set[int], out: Value, helper: str
@@ -434,12 +432,20 @@ class Lowering:
             return f"products of dtype {out.dtype} are left to NumPy"
         if out.size * a.shape[-1] >= BLAS:
             return f"{out.size * a.shape[-1]} multiplications are left to BLAS"
-        rows, columns = len(a.shape) > 1, len(b.shape) > 1
-        n, k = len(out.shape) - rows - columns, len(out.shape)
-        left = self.access(a, [*range(n), *[n] * rows, k])
-        right = self.access(b, [*range(n), k, *[k - 1] * columns])
-        pair = Operand(left, out.dtype), Operand(right, out.dtype)
-        self.fold(step, "{0}, {1}", pair, (*out.shape, a.shape[-1]), {k}, out, "add_product")
+        rows, columns, inner = len(a.shape) > 1, len(b.shape) > 1, a.shape[-1]
+        left, right, shape = self.view[a], self.view[b], (*out.shape, inner)
+        n, k = len(out.shape) - rows - columns, [len(out.shape)]
+        unrolled = max((d for d in range(1, SMALL) if inner % (d + 1) == 0), default=0) + 1
+        contiguous = right.strides[-1] == left.strides[-1] == out.dtype.itemsize
+        if contiguous and columns and b.shape[-1] > 1 and inner > SMALL and unrolled > 2:
+            # a few terms at a time, so that each element of the result is read and written less often
+            left = left.reshape(*a.shape[:-1], inner // unrolled, unrolled)
+            right = right.reshape(*b.shape[:-2], inner // unrolled, unrolled, b.shape[-1])
+            shape, k = (*out.shape, inner // unrolled, unrolled), [k[0], k[0] + 1]
+        x = self.access(a, [*range(n), *[n] * rows, *k], left)
+        y = self.access(b, [*range(n), *k, *[k[0] - 1] * columns], right)
+        pair = Operand(x, out.dtype), Operand(y, out.dtype)
+        self.fold(step, "{0}, {1}", pair, shape, set(k), out, "add_product")
         return ""
 
     def where(self, step: Step, out: Value) -> str:
