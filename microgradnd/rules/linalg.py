@@ -480,9 +480,17 @@ def extreme_share(values: Any, ord: Any, axis: int) -> Any:
 
 
 def singular_slope(x: Any, ord: Any) -> Any:
-    """Return the derivative of the sum, the largest or the smallest of the singular values of matrices."""
+    """Return the derivative of the sum, the largest or the smallest of the singular values of matrices.
+
+    In the sum, a singular value counts as 0 where `np.linalg.matrix_rank` would count it so: its vectors are arbitrary.
+    """
     u, s, vh = np.linalg.svd(x, full_matrices=False)
-    return conj(times_diagonal(u, np.sign(s) * (1 if ord == "nuc" else extreme_share(s, ord, -1))) @ vh)
+    if ord == "nuc":
+        rounding = max(x.shape[-2:]) * float(np.finfo(s.dtype).eps)
+        share = s > np.max(s, axis=-1, keepdims=True, initial=0) * rounding
+    else:
+        share = np.sign(s) * extreme_share(s, ord, -1)
+    return conj(times_diagonal(u, share * np.ones_like(s)) @ vh)
 
 
 def norm_axes(x: Any, axis: Any) -> tuple[int, ...]:
