@@ -1,4 +1,4 @@
-"""What is recorded for pictures: the scopes of modules and of `mg.scope`, and lines of code. Outside of them nothing."""
+"""What is recorded for pictures: scopes of modules and of `mg.scope`, and lines of code. Outside of them, nothing."""
 
 from __future__ import annotations
 
@@ -96,12 +96,12 @@ def test_anomalies_name_the_line_and_keep_scopes() -> None:
     assert y._node.note.line[0] == __file__  # type: ignore[union-attr]
     with mg.detect_anomaly(), mg.scope("loss"):
         assert marks(x * 2) == ["loss"]
-        with pytest.raises(FloatingPointError, match=r"log made .* \(.*test_scopes.py, line \d+: np.log\(x\)\)"):
-            with np.errstate(all="ignore"):
-                np.log(x)
-    with np.errstate(all="ignore"), pytest.raises(FloatingPointError, match=r"of sqrt made .*line \d+: y = np.sqrt"):
-        with mg.detect_anomaly():
-            y.sum().backward()
+        message = r"log made .* \(.*test_scopes.py, line \d+: np.log\(x\)\)"
+        with np.errstate(all="ignore"), pytest.raises(FloatingPointError, match=message):
+            np.log(x)
+    message = r"of sqrt made .*line \d+: y = np.sqrt"
+    with np.errstate(all="ignore"), pytest.raises(FloatingPointError, match=message), mg.detect_anomaly():
+        y.sum().backward()
 
 
 class Pair(nn.Module):
