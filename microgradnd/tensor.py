@@ -11,7 +11,6 @@ name for it that may later stand for another value.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -24,8 +23,6 @@ from microgradnd.modes import enable_grad
 from microgradnd.operators import NO_KEYWORDS, SEQUENCES, Operators, new_object, refuse_nested, refuse_out
 from microgradnd.registry import COMPOSITES, CONSTANT, PLAIN, VJPS, Results, fills_out, positional, without_derivative
 from microgradnd.tape import Leaf, Node, mode
-
-OWN_REFERENCES = 2  # to a gradient: a variable, and the argument of getrefcount
 
 
 def _array_method(name: str) -> Callable[..., Any]:
@@ -387,7 +384,7 @@ class Tensor(Operators):
                 g = leaf.grad + g
             if type(g) is not np.ndarray:
                 g = wrap(g._data, g._node) if isinstance(g, Tensor) else np.array(g)
-            elif g.base is not None or sys.getrefcount(g) > OWN_REFERENCES:
+            elif not views.is_alone(g):
                 g = g.copy()  # a view, or held by something else too: .grad must be the leaf's own
             leaf.grad = g
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from microgradnd import primitives, tape
+from microgradnd import primitives, tape, views
 from microgradnd.modes import enable_grad, no_grad
 from microgradnd.tape import Leaf, Path, mode
 from microgradnd.tensor import Tensor, check_differentiable, lift, wrap
@@ -95,7 +95,7 @@ class Trace:
         with self.recording(cotangents):
             ends = tape.backward(seeds, retain or self.lift is not None, self.lift, self.path)
         return [
-            own(ends[node] if node in ends else np.zeros(t.shape, t.dtype), original)
+            own(ends.pop(node) if node in ends else np.zeros(t.shape, t.dtype), original)
             for node, t, original in zip(self.nodes, self.inputs, self.originals, strict=True)
         ]
 
@@ -119,7 +119,7 @@ def own(g: Any, like: Any) -> Any:
     """Return a derivative as the caller knows its variable: a number for a number, else an array of its own."""
     if isinstance(g, Tensor):
         return g
-    return g[()] if isinstance(like, float | complex | np.generic) else np.array(g)
+    return g[()] if isinstance(like, float | complex | np.generic) else g if views.is_alone(g) else np.array(g)
 
 
 def fresh_input(leaf: Any) -> Tensor:

@@ -1,6 +1,7 @@
 """Which Tensors see the same memory, as NumPy's views do, and what an assignment to one of them does to the others.
 
-Owns: the weak record of Tensors that are views of one another, and which of them an assignment leaves behind.
+Owns: the weak record of Tensors that are views of one another, and which of them an assignment leaves behind; whether
+an array is seen by anything else.
 Must not own: what is recorded (`tensor.py`).
 Read next: `tensor.py`.
 
@@ -11,6 +12,7 @@ and using it is an error. (A plain array taken with `t.data` isn't recorded here
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 from weakref import ref
 
@@ -20,6 +22,15 @@ from microgradnd.primitives import is_basic
 from microgradnd.tape import Leaf
 
 WORK: Any = 10_000  # how hard to look for an overlap of interleaved views before one is assumed
+
+
+HELD = 3  # references to an array that only its user has: a variable, the parameter here, and that of getrefcount
+
+
+def is_alone(array: Any) -> bool:
+    """Return whether nothing but one variable of the caller refers to an array, or to its memory."""
+    owner = type(array) is np.ndarray and array.base is None and array.flags.writeable
+    return owner and sys.getrefcount(array) <= HELD
 
 
 class Family(list["ref[Any]"]):

@@ -34,7 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "assignment": {"registry", "primitives", "tape", "views", "arraylike"},
     "operators": {"registry", "primitives", "tape", "arraylike", "assignment"},
     "tensor": {"registry", "primitives", "tape", "views", "modes", "assignment", "operators"},
-    "transforms": {"registry", "primitives", "tape", "modes", "tensor"},
+    "transforms": {"registry", "primitives", "tape", "views", "modes", "tensor"},
     "recompute": {*ENGINE, "modes"},
     "testing": set(ENGINE),
     "compiler": {*ENGINE, "lines"},
