@@ -6,6 +6,9 @@ Must not own: programs of arrays alone (`test_compiler.py`).
 Read next: `test_optim.py`.
 """
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
@@ -162,6 +165,22 @@ def test_parameters_without_a_gradient_are_left_as_they_are():
     for head in (True, False, True, False, False):  # so the parameters take different numbers of steps
         assert step(*plain, hidden if head else x, y, head).item() == compiled(*given, hidden if head else x, y, head)
         alike(plain, given, exact=True)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda pair: pickle.loads(pickle.dumps(pair))])
+@pytest.mark.parametrize("name", ["momentum", "adam"])
+def test_a_copy_of_model_and_optimizer_goes_on_by_itself(name, copied):
+    plain = made(name)
+    step = mg.compile(train_step, optimize=False)
+    for _ in range(2):
+        train_step(*plain, *batch())
+    plain[1].zero_grad()
+    eager, compiled = copied(plain), copied(plain)
+    for _ in range(3):
+        want = train_step(*plain, *batch()).item()
+        assert train_step(*eager, *batch()).item() == want == step(*compiled, *batch())
+    assert train_step(*compiled, *batch()).item() == train_step(*plain, *batch()).item()
+    alike(plain, compiled, exact=True)
 
 
 def test_a_frozen_parameter_stays():

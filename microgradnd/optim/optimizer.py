@@ -57,6 +57,11 @@ class Flat:
         self.places = [slice(end - p.size, end) for p, end in zip(parameters, ends.tolist(), strict=True)]
         self.counts = np.zeros(len(parameters), int)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy needs; the rest are views, which must be views of the copy's own arrays."""
+        views = ("vectors", "gradients", "states", "scratch", "whole", "variables")
+        return {name: value for name, value in vars(self).items() if name not in views}
+
     # Made when they are needed first: a step without momentum keeps nothing, and a compiled one gathers no gradients
 
     @functools.cached_property
