@@ -33,7 +33,7 @@ def _comparison(function: Any, run: Callable[[Any, Any], Any]) -> Any:
     def method(self: ArrayLike, other: Any) -> Any:
         if mode.trace is not None:
             return self.__array_function__(function, (), (self, other), {})
-        return run(self._data, other._data if isinstance(other, ArrayLike) else other)
+        return run(self._array, other._array if isinstance(other, ArrayLike) else other)
 
     method.__doc__ = f"Compare elementwise ({run.__name__}): a plain boolean array."
     return method
@@ -45,10 +45,10 @@ def is_being_stored(frame: Any) -> bool:
 
 
 class ArrayLike:
-    """An object with an array in `_data` that hands NumPy's functions to `__array_function__`."""
+    """An object with an array in `_array` that hands NumPy's functions to `__array_function__`."""
 
     __slots__ = ()
-    _data: Any
+    _array: Any
     _node: Any
     name: Any
 
@@ -58,28 +58,28 @@ class ArrayLike:
     @property
     def shape(self) -> tuple[int, ...]:
         """The lengths of its axes."""
-        return self._data.shape
+        return self._array.shape
 
     @property
     def ndim(self) -> int:
         """The number of its axes."""
-        return self._data.ndim
+        return self._array.ndim
 
     @property
     def size(self) -> int:
         """The number of its elements."""
-        return self._data.size
+        return self._array.size
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """The type of its elements."""
-        return self._data.dtype
+        return self._array.dtype
 
     def _known(self, what: str) -> Any:
         """Return the array, to be looked at; raise where it is only an example, because a call is being traced."""
         if mode.trace is not None and self._node is not None:
             raise mode.trace.refusal(what)
-        return self._data
+        return self._array
 
     def item(self) -> Any:
         """Return the one element as a Python number."""
@@ -107,7 +107,7 @@ class ArrayLike:
         return operator.index(self._known("a Python index or range()"))
 
     def __len__(self) -> int:
-        return len(self._data)
+        return len(self._array)
 
     def __iter__(self) -> Iterator[Any]:
         if not self.ndim:
@@ -115,19 +115,19 @@ class ArrayLike:
         return (self[i] for i in range(len(self)))
 
     def __contains__(self, value: Any) -> bool:
-        return (value._data if isinstance(value, ArrayLike) else value) in np.asarray(self._known("`in`"))
+        return (value._array if isinstance(value, ArrayLike) else value) in np.asarray(self._known("`in`"))
 
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if self.size == 1 and spec else format(str(self), spec)
 
     def __str__(self) -> str:
-        return str(self._data) if mode.trace is None or self._node is None else repr(self)
+        return str(self._array) if mode.trace is None or self._node is None else repr(self)
 
     def __repr__(self) -> str:
         if mode.trace is not None and self._node is not None:  # no number of this one call may get out
             name = f", name={self.name!r}" if self.name else ""
             return f"tensor(<computed when the program runs>, shape={self.shape}, dtype={self.dtype}{name})"
-        text = f"tensor({np.array2string(self._data, separator=', ', prefix='tensor(')}"
+        text = f"tensor({np.array2string(self._array, separator=', ', prefix='tensor(')}"
         if self.dtype not in (np.float64, np.int64, np.bool_, np.complex128):
             text += f", dtype={self.dtype}"
         if isinstance(self._node, Leaf):

@@ -31,12 +31,12 @@ def _in_place(function: Any, run: Callable[[Any, Any], Any]) -> Any:
     def method(self: Assignable, other: Any) -> Assignable:
         node = self._node
         if type(node) is Leaf and mode.record is None and node.requires_grad and mode.anomaly is None:
-            run(node.data, other._data if isinstance(other, ArrayLike) else other)  # what optimizers written out do
+            run(node.data, other._array if isinstance(other, ArrayLike) else other)  # what optimizers written out do
             node.position = tape.next_position()
             return self
         if leaf_to_update(self) is not None:
             with self.updating() as array:
-                run(array, other._data if isinstance(other, ArrayLike) else other)
+                run(array, other._array if isinstance(other, ArrayLike) else other)
             return self
         result = self.__array_function__(function, (), (self, other), {})
         if result.shape != self.shape or not np.can_cast(result.dtype, self.dtype, "same_kind"):
@@ -75,7 +75,7 @@ class Update:
 class Assignable(ArrayLike):
     """An array-like variable: it may stand for another value later."""
 
-    __slots__ = ("_data", "_node")
+    __slots__ = ("_array", "_node")
     _node: Node | None
     outdated: type
 
@@ -90,7 +90,7 @@ class Assignable(ArrayLike):
         value = primitives.array(value) if type(value) in (tuple, list) else value
         if leaf_to_update(self) is not None:
             with self.updating() as array:
-                primitives.assign(array, index, value._data if isinstance(value, ArrayLike) else value)
+                primitives.assign(array, index, value._array if isinstance(value, ArrayLike) else value)
         elif not assign_in_place(self, index, value):
             become(self, self.__array_function__(primitives.setitem, (), (self, index, value), {}), index)
 
@@ -146,7 +146,7 @@ class Assignable(ArrayLike):
         if mode.trace is not None:
             raise mode.trace.refusal("updating()", "Write t[...] = value, or t += value under mg.no_grad()")
         if self._node is None:
-            self._node = Leaf(np.asarray(self._data), False)
+            self._node = Leaf(np.asarray(self._array), False)
         if not isinstance(self._node, Leaf):
             raise RuntimeError(f"{tape.describe(self._node)} was computed; only a leaf can be updated in place")
         return Update(self._node)
@@ -155,7 +155,7 @@ class Assignable(ArrayLike):
 def variable(cls: type[Any], array: Any, requires_grad: bool, name: str | None) -> Any:
     """Make a variable over an array as it is; a leaf if it needs one."""
     made = object.__new__(cls)
-    made._data = array
+    made._array = array
     made._node = Leaf(array, requires_grad, name) if requires_grad or name else None
     return made
 
@@ -183,15 +183,15 @@ def leaf_to_update(tensor: Assignable) -> Leaf | None:
 def become(tensor: Any, value: Assignable, index: Any) -> None:
     """Let a variable stand for a new value, which differs from the old one at an index."""
     if mode.trace is not None:
-        before = tensor._data
-        outdated = [] if type(tensor._node) is Leaf else views.replace(tensor, value._data, index)
-        tensor._data = before
+        before = tensor._array
+        outdated = [] if type(tensor._node) is Leaf else views.replace(tensor, value._array, index)
+        tensor._array = before
         mode.trace.assign(tensor, value)
         for other in outdated:
             other.__class__ = tensor.outdated
         return
     name = tensor.name
-    for other in views.replace(tensor, value._data, index):
+    for other in views.replace(tensor, value._array, index):
         other.__class__ = tensor.outdated
     tensor._node = value._node
     if name is not None:
@@ -204,18 +204,18 @@ def assign_in_place(tensor: Assignable, index: Any, value: Any) -> bool:
     This makes a loop of assignments cost what they assign, not a copy of the array each. The operation recorded
     needs no old elements: its rules, and those of the assignment before, use the shape and dtype only.
     """
-    array, node = tensor._data, tensor._node
+    array, node = tensor._array, tensor._node
     after = type(node) is Operation and node.function is primitives.setitem and node.out is array
     del array
-    if not (node is None or after) or sys.getrefcount(tensor._data) != UNSEEN + after:
+    if not (node is None or after) or sys.getrefcount(tensor._array) != UNSEEN + after:
         return False
-    array, other = tensor._data, value._node if isinstance(value, Assignable) else None
+    array, other = tensor._array, value._node if isinstance(value, Assignable) else None
     recorded = after or (other is not None and other.requires_grad)
     if type(array) is not np.ndarray or array.base is not None or array.size < COPIED or not array.flags.writeable:
         return False
     if mode.trace is not None or (recorded and (node is None or mode.record is not Operation)):
         return False
-    value = value._data if isinstance(value, ArrayLike) else value
+    value = value._array if isinstance(value, ArrayLike) else value
     primitives.assign(array, index, value)
     if type(node) is Operation:
         node.out = primitives.expand(np.zeros((), array.dtype), array.shape)
@@ -251,9 +251,9 @@ def plain_index(index: Any) -> Any:
         return [plain_index(part) for part in index]
     if not isinstance(index, ArrayLike):
         return index
-    return np.asarray(index._data) if mode.trace is None else mode.trace.array(index)
+    return np.asarray(index._array) if mode.trace is None else mode.trace.array(index)
 
 
 _alone = Assignable()
-_alone._data = np.zeros(1)
-UNSEEN = sys.getrefcount(_alone._data)  # references to an array that a Tensor alone holds, as assign_in_place counts
+_alone._array = np.zeros(1)
+UNSEEN = sys.getrefcount(_alone._array)  # references to an array that a Tensor alone holds, as assign_in_place counts

@@ -37,7 +37,7 @@ def _binary(function: Any, run: Callable[[Any, Any], Any], swap: bool = False) -
 
     def method(self: Operators, other: Any) -> Any:
         if type(other) is type(self):
-            y, other_node = other._data, other._node
+            y, other_node = other._array, other._node
         elif isinstance(other, NUMBERS):
             if (
                 type(other) is complex
@@ -49,12 +49,12 @@ def _binary(function: Any, run: Callable[[Any, Any], Any], swap: bool = False) -
             y, other_node = np.asarray(other), None
         else:
             return NotImplemented
-        x, node = self._data, self._node
+        x, node = self._array, self._node
         if swap:
             x, y, node, other_node = y, x, other_node, node
         result = new_object(type(self))
         try:
-            result._data = out = run(x, y)
+            result._array = out = run(x, y)
         except ValueError as error:
             error.add_note(
                 f"This was np.{function.__name__} of {described(x, node)} and {described(y, other_node)}; "
@@ -80,10 +80,10 @@ def _unary(function: Any, run: Callable[[Any], Any] | None = None) -> Any:
 
     def method(self: Operators) -> Any:
         result = new_object(type(self))
-        result._data = out = run(self._data)
+        result._array = out = run(self._array)
         node = self._node
         if node is not None and (node.requires_grad or mode.trace is not None) and (record := mode.record) is not None:
-            result._node = record(function, (self._data,), NO_KEYWORDS, (node,), out)
+            result._node = record(function, (self._array,), NO_KEYWORDS, (node,), out)
         else:
             result._node = None
         return result
@@ -152,7 +152,7 @@ class Operators(Assignable):
         if type(index) in SEQUENCES:
             index = plain_index(index) if mode.trace is None else mode.trace.index(index)
         picked = self.__array_function__(primitives.getitem, (), (self, index), NO_KEYWORDS)
-        if isinstance(picked._data, np.generic):
+        if isinstance(picked._array, np.generic):
             let_go(picked)
         return picked
 

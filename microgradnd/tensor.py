@@ -90,7 +90,7 @@ def check_differentiable(dtype: np.dtype[Any]) -> None:
 def wrap(data: Any, node: Node | None = None) -> Tensor:
     """Make a Tensor around an array as it is."""
     result = new_object(Tensor)
-    result._data = data
+    result._array = data
     result._node = node
     return result
 
@@ -134,7 +134,7 @@ def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     for arg in args:
         if isinstance(arg, Tensor):
             node = arg._node
-            values.append(arg._data)
+            values.append(arg._array)
             parents.append(node)
             if node is not None and (node.requires_grad or mode.trace is not None):
                 tracked = True
@@ -149,7 +149,7 @@ def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if isinstance(out, SEQUENCES):
         return several(function, tuple(values), kwargs, tuple(parents), out, tracked)
     result = new_object(Tensor)
-    result._data = out
+    result._array = out
     if tracked and (record := mode.record) is not None and (out.dtype.kind in "fc" or mode.trace is not None):
         result._node = record(function, tuple(values), kwargs, tuple(parents), out)
     else:
@@ -225,8 +225,8 @@ class Tensor(Operators):
     def data(self) -> npt.NDArray[Any]:
         """The array itself, not a copy; assigning another of the same shape and dtype makes the tensor newer."""
         if not isinstance(self._known(".data"), np.ndarray):
-            self._data = np.asarray(self._data)
-        return self._data
+            self._array = np.asarray(self._array)
+        return self._array
 
     @data.setter
     def data(self, value: npt.ArrayLike) -> None:
@@ -239,7 +239,7 @@ class Tensor(Operators):
             )
         if array.dtype != self.dtype:
             array = array.astype(self.dtype, casting="same_kind")
-        self._data = array
+        self._array = array
         if isinstance(self._node, Leaf):
             self._node.data = array
             self._node.position = tape.next_position()
@@ -309,8 +309,8 @@ class Tensor(Operators):
 
     def detach(self) -> Tensor:
         """Return a Tensor over the same array that is cut off from the tape."""
-        result = wrap(self._data) if mode.trace is None else mode.trace.detached(self)
-        if isinstance(self._data, np.ndarray):
+        result = wrap(self._array) if mode.trace is None else mode.trace.detached(self)
+        if isinstance(self._array, np.ndarray):
             views.share(result, (self,))
         return result
 
@@ -383,7 +383,7 @@ class Tensor(Operators):
             if leaf.grad is not None:
                 g = leaf.grad + g
             if type(g) is not np.ndarray:
-                g = wrap(g._data, g._node) if isinstance(g, Tensor) else np.array(g)
+                g = wrap(g._array, g._node) if isinstance(g, Tensor) else np.array(g)
             elif not views.is_alone(g):
                 g = g.copy()  # a view, or held by something else too: .grad must be the leaf's own
             leaf.grad = g
@@ -424,7 +424,7 @@ class Outdated(Tensor):
     """A Tensor whose elements were assigned to through another that shares its memory; see `assignment.py`."""
 
     __slots__ = ()
-    _data = _node = property(refuse_outdated)
+    _array = _node = property(refuse_outdated)
 
     def __setitem__(self, index: Any, value: Any) -> None:
         self.__class__ = Tensor  # type: ignore[assignment]

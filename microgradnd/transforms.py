@@ -133,7 +133,7 @@ def fresh_input(leaf: Any) -> Tensor:
 
 def plain(value: Any) -> Any:
     """Return a value without its Tensor, a number where NumPy gave one."""
-    return value._data if isinstance(value, Tensor) else value
+    return value._array if isinstance(value, Tensor) else value
 
 
 def name_of_function(function: Function) -> str:
@@ -344,7 +344,7 @@ def jacobian(f: Function, argnums: int | Sequence[int] = 0, mode: str | None = N
         raise ValueError(f"jacobian: mode is 'rev', 'fwd' or None, not {mode!r}")
 
     def body(trace: Trace) -> Tree:
-        outputs, inputs = [np.asarray(plain(out)) for out in trace.outputs], [t._data for t in trace.inputs]
+        outputs, inputs = [np.asarray(plain(out)) for out in trace.outputs], [t._array for t in trace.inputs]
         by_rows = mode == "rev" or (mode is None and sum(o.size for o in outputs) <= sum(x.size for x in inputs))
         if by_rows:
             rows = [[trace.pull(basis) for basis in unit_vectors(outputs, k)] for k in range(len(outputs))]

@@ -45,10 +45,10 @@ class Family(list["ref[Any]"]):
 
 def share(view: Any, args: tuple[Any, ...]) -> None:
     """Record of which of the Tensors that a new one was made from it is a view, if of any."""
-    array = view._data
+    array = view._array
     base = array.base
     for arg in args:
-        seen = getattr(arg, "_data", None)
+        seen = getattr(arg, "_array", None)
         if seen is not None and (
             seen is base or seen is array or (base is not None and base is getattr(seen, "base", None))
         ):
@@ -65,23 +65,23 @@ def share(view: Any, args: tuple[Any, ...]) -> None:
 
 def replace(tensor: Any, array: Any, index: Any) -> list[Any]:
     """Give a Tensor a new array, which differs from its old one at an index; return the Tensors that this outdates."""
-    old, family = tensor._data, getattr(tensor, "_family", ())
+    old, family = tensor._array, getattr(tensor, "_family", ())
     sharing = []
     for other in [reference() for reference in family]:
         if other is None or other is tensor:
             continue
         if type(other._family) is tuple:
             other._family = family, None, None  # outdated before, and now by more than one assignment
-        elif overlap(old, other._data):
+        elif overlap(old, other._array):
             sharing.append(other)
-    tensor._data = array
+    tensor._array = array
     if not sharing:
         return []
     changed = picked(old, index) if is_basic(index) else old
     movable = old.base is None and array.strides == old.strides
     outdated = []
     for other in sharing:
-        if movable and not overlap(changed, other._data):  # its elements stay, but go on being those of this one
+        if movable and not overlap(changed, other._array):  # its elements stay, but go on being those of this one
             move(other, old, array)
         else:
             other._family = family, ref(tensor), old
@@ -96,7 +96,7 @@ def resume(tensor: Any, index: Any, value: Any) -> bool:
         cause is None
         or cause() is not value
         or not is_basic(index)
-        or where(picked(tensor._data, index)) != where(seen)
+        or where(picked(tensor._array, index)) != where(seen)
     ):
         return False
     tensor._family = family
@@ -121,8 +121,8 @@ def overlap(x: Any, y: Any) -> bool:
 
 def move(view: Any, old: Any, new: Any) -> None:
     """Make a view of an array the same view of another of the same layout."""
-    array = view._data
+    array = view._array
     offset = where(array)[0] - where(old)[0]
-    view._data = np.ndarray(array.shape, array.dtype, new.ravel("K"), offset, array.strides)
+    view._array = np.ndarray(array.shape, array.dtype, new.ravel("K"), offset, array.strides)
     if isinstance(view._node, Leaf):
-        view._node.data = view._data
+        view._node.data = view._array

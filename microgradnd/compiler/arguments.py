@@ -181,7 +181,7 @@ def is_input(leaf: Any) -> bool:
 def signature(leaf: Any) -> Any:
     """Return what of a leaf a program depends on."""
     if isinstance(leaf, Tensor):
-        return leaf._data.shape, leaf._data.dtype, leaf.requires_grad
+        return leaf._array.shape, leaf._array.dtype, leaf.requires_grad
     if isinstance(leaf, np.ndarray | np.generic):
         if leaf.dtype.kind not in "biufc" or isinstance(leaf, np.ma.MaskedArray):
             what = "a masked array" if isinstance(leaf, np.ma.MaskedArray) else f"an array of dtype {leaf.dtype}"

@@ -136,8 +136,8 @@ class Dispatcher:
     def variable(self, tensor: Tensor) -> str:
         """Check that a Tensor stands for the same array and node, and return an expression for the array."""
         name, node = self.name(tensor), self.name(tensor._node)
-        array = self.name(tensor._data)
-        self.checks.append(f"{name}._data is {array} and {name}._node is {node}")
+        array = self.name(tensor._array)
+        self.checks.append(f"{name}._array is {array} and {name}._node is {node}")
         if tensor._node is not None:
             self.checks.append(f"{node}.requires_grad is {tensor._node.requires_grad}")
         return array

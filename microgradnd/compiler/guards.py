@@ -79,7 +79,7 @@ class Surroundings:
             self.arrays.append((name, thing))
         elif isinstance(thing, Tensor):
             if thing._node is None:
-                thing._node = Leaf(np.asarray(thing._data), False)  # so that what is assigned to it is seen
+                thing._node = Leaf(np.asarray(thing._array), False)  # so that what is assigned to it is seen
             self.bind(name, functools.partial(getattr, thing, "_node"))
         elif isinstance(thing, np.random.Generator):
             self.generators.append(

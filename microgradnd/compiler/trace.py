@@ -169,22 +169,22 @@ class Recorder:
         """Record a call of a function that has no derivative."""
         if function.__name__ == "at":
             raise self.refusal(f"np.{function.__self__.__name__}.at()", "Write x[index] = ..., or np.where")
-        values = tuple(arg._data if isinstance(arg, Tensor) else arg for arg in args)
+        values = tuple(arg._array if isinstance(arg, Tensor) else arg for arg in args)
         parents = tuple(arg._node if isinstance(arg, Tensor) else None for arg in args)
         out = function(*values, **kwargs)
         return wrap(out, self.record_constant(function, values, kwargs, parents, out))
 
     def array(self, tensor: Any) -> Any:
         """Return the array of a Tensor for an argument that is plain, by which the Tensor will be known again."""
-        array = np.asarray(tensor._data)
-        array = array.view() if array is tensor._data else array
+        array = np.asarray(tensor._array)
+        array = array.view() if array is tensor._array else array
         if tensor._node is not None:
             self.arrays[id(array)] = array, tensor._node
         return array
 
     def detached(self, tensor: Tensor) -> Tensor:
         """Return the same value, through which no derivative passes."""
-        return wrap(tensor._data) if tensor._node is None else self.plain(primitives.identity, (tensor,), {})
+        return wrap(tensor._array) if tensor._node is None else self.plain(primitives.identity, (tensor,), {})
 
     def index(self, index: Any) -> Any:
         """Return an index, parts of which may be traced, as one argument."""
@@ -194,25 +194,26 @@ class Recorder:
             if any(isinstance(part, Tensor) for part in index):
                 raise self.refusal("a list of Tensors as an index", "Join them first, with np.stack")
             return index
-        plain = tuple(part._data if isinstance(part, Tensor) else part for part in index)
+        plain = tuple(part._array if isinstance(part, Tensor) else part for part in index)
         parts: Any = IndexParts(index)
         return wrap(plain, parts) if any(isinstance(part, Tensor) for part in index) else index
 
     def assign(self, variable: Tensor, value: Tensor) -> None:
         """Let a variable stand for a new value, for the rest of the trace."""
-        self.assigned.setdefault(id(variable), (variable, variable._node, variable._data))
+        self.assigned.setdefault(id(variable), (variable, variable._node, variable._array))
         old, node = variable._node, value._node
         if type(old) is Leaf and old.requires_grad and not (node is not None and node.requires_grad):
-            leaf = Leaf(value._data, True, old.name)  # an optimizer's step: what was a leaf goes on being one
+            leaf = Leaf(value._array, True, old.name)  # an optimizer's step: what was a leaf goes on being one
             self.stands_for[leaf], node = node, leaf
-        variable._data, variable._node = value._data, node
+        variable._array, variable._node = value._array, node
 
 
 def index_parts(index: Any, parent: Any) -> list[tuple[Any, bool]]:
     """Return the parts of an index, and which of them are traced."""
     if isinstance(parent, IndexParts):
         return [
-            (part._data, part._node is not None) if isinstance(part, Tensor) else (part, False) for part in parent.parts
+            (part._array, part._node is not None) if isinstance(part, Tensor) else (part, False)
+            for part in parent.parts
         ]
     return [(part, parent is not None) for part in (index if isinstance(index, tuple) else (index,))]
 
@@ -252,7 +253,7 @@ def recorded(call: Callable[[], Any]) -> tuple[Recorder, Any, dict[int, Any]]:
     mode.record, mode.trace = recorder.record, recorder
     try:
         leaves, rebuild = flatten(call())
-        leaves = [wrap(leaf._data, leaf._node) if isinstance(leaf, Tensor) else leaf for leaf in leaves]
+        leaves = [wrap(leaf._array, leaf._node) if isinstance(leaf, Tensor) else leaf for leaf in leaves]
         leaves, rebuild = flatten(rebuild(leaves))  # so that nothing holds on to the Tensors of the function
     except ValueError as error:  # NumPy's, of an assignment to a part of a plain array
         if isinstance(error.__cause__, TraceError):
@@ -260,9 +261,9 @@ def recorded(call: Callable[[], Any]) -> tuple[Recorder, Any, dict[int, Any]]:
         raise
     finally:
         mode.record, mode.trace = before
-        final = {id(v): (v._node, v._data) for v, _, _ in recorder.assigned.values()}
+        final = {id(v): (v._node, v._array) for v, _, _ in recorder.assigned.values()}
         for variable, node, data in recorder.assigned.values():
-            variable._node, variable._data = node, data
+            variable._node, variable._array = node, data
         for leaf, gradient in recorder.gradients.items():
             leaf.grad = gradient
     for variable, node, _ in recorder.assigned.values():
@@ -349,7 +350,7 @@ class Traced:
     def outputs(self, tree: Any) -> Any:
         """Return a result with values in the place of Tensors."""
         if isinstance(tree, Tensor):
-            return self.argument(tree._data, tree._node)
+            return self.argument(tree._array, tree._node)
         if isinstance(tree, dict):
             return {key: self.outputs(part) for key, part in tree.items()}
         if isinstance(tree, np.ndarray):
@@ -431,7 +432,7 @@ class Traced:
     def constant(self, arg: Any) -> Any:
         """Translate an argument that wasn't given as a Tensor; the array of one is its value all the same."""
         if isinstance(arg, Tensor):
-            return self.argument(arg._data, arg._node)
+            return self.argument(arg._array, arg._node)
         if isinstance(arg, np.ndarray) and id(arg) in self.given:
             return self.argument(*self.given[id(arg)])
         if isinstance(arg, np.ndarray) and not is_immutable(arg):
