@@ -19,7 +19,7 @@ from typing import Any
 
 from microgradnd.lines import user_line
 from microgradnd.modes import Recording
-from microgradnd.tape import Operation, mode
+from microgradnd.tape import Mode, Operation
 from microgradnd.tensor import Tensor, wrap
 
 EPILOG = """\
@@ -131,9 +131,8 @@ class Noting(Recording):
 
     last: Operation | None = None
 
-    def __enter__(self) -> None:
+    def changed(self, mode: Mode) -> Mode:
         record = mode.record or Operation
-        super().__enter__()
 
         def noted(*call: Any) -> Operation:
             node = record(*call)
@@ -143,7 +142,7 @@ class Noting(Recording):
                 self.last = node
             return node
 
-        mode.record = noted
+        return mode._replace(record=noted)
 
 
 @contextmanager

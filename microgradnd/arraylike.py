@@ -10,15 +10,16 @@ from __future__ import annotations
 import dis
 import operator
 import sys
+import warnings
 from collections.abc import Callable, Iterator
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from microgradnd import primitives
 from microgradnd.registry import name_of
-from microgradnd.tape import Leaf, mode
+from microgradnd.tape import Leaf, Operation, current
 
 
 def _method(function: Any) -> Any:
@@ -31,7 +32,7 @@ def _method(function: Any) -> Any:
 
 def _comparison(function: Any, run: Callable[[Any, Any], Any]) -> Any:
     def method(self: ArrayLike, other: Any) -> Any:
-        if mode.trace is not None:
+        if current().trace is not None:
             return self.__array_function__(function, (), (self, other), {})
         return run(self._array, other._array if isinstance(other, ArrayLike) else other)
 
@@ -41,7 +42,34 @@ def _comparison(function: Any, run: Callable[[Any, Any], Any]) -> Any:
 
 def is_being_stored(frame: Any) -> bool:
     """Return whether a caller is at `array[i] = value`: there NumPy asks for a float, and would drop the gradient."""
-    return dis.opname[frame.f_code.co_code[frame.f_lasti]] == "STORE_SUBSCR"
+    code = frame.f_code
+    return dis.opname[code.co_code[frame.f_lasti]] == "STORE_SUBSCR" or "__setitem__" in code.co_names
+
+
+def raise_through(frame: Any, error: Exception) -> NoReturn:
+    """Raise an error in a conversion, so that it also reaches the frame that asked for it.
+
+    NumPy puts an error of its own in the place of ours, and says of whatever can't be an element that it is a sequence.
+    A trace function sees that one arrive in the frame, and may replace it.
+    """
+
+    def event(frame: Any, kind: str, arg: Any) -> None:
+        sys.settrace(None)
+        frame.f_trace = None
+        if kind == "exception" and arg[1] is not error:
+            raise error.with_traceback(None) from None
+
+    if sys.gettrace() is None:
+        frame.f_trace = event
+        sys.settrace(event)
+    raise error
+
+
+class Count(int):
+    """The number of elements, which in PyTorch is a method."""
+
+    def __call__(self, *_: Any) -> NoReturn:
+        raise TypeError("t.size is the number of elements, not a method; write t.shape[axis], or t.shape for all axes")
 
 
 class ArrayLike:
@@ -68,7 +96,7 @@ class ArrayLike:
     @property
     def size(self) -> int:
         """The number of its elements."""
-        return self._array.size
+        return Count(self._array.size)
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -77,8 +105,8 @@ class ArrayLike:
 
     def _known(self, what: str) -> Any:
         """Return the array, to be looked at; raise where it is only an example, because a call is being traced."""
-        if mode.trace is not None and self._node is not None:
-            raise mode.trace.refusal(what)
+        if current().trace is not None and self._node is not None:
+            raise current().trace.refusal(what)
         return self._array
 
     def item(self) -> Any:
@@ -89,16 +117,43 @@ class ArrayLike:
         """Return the elements as nested lists of Python numbers."""
         return self._known("tolist()").tolist()
 
+    def _left(self, what: str) -> Any:
+        """Return the array for a conversion to a Python number, which the derivative doesn't follow."""
+        node = self._node
+        if node is None or not node.requires_grad or current().record is None or current().trace is not None:
+            return self._known(what)
+        frame = sys._getframe(2)
+        if is_being_stored(frame):
+            error = TypeError(
+                "an element of a plain array was assigned a Tensor that requires a gradient, which the array would "
+                "lose: write np.stack([...]) for an array of Tensors, assign to a Tensor (t[i] = value), or write "
+                "t.data to go on without a gradient"
+            )
+            raise_through(frame, error)
+        if current().is_transformed:
+            error = TypeError(
+                f"{what} of a Tensor inside a function that is being differentiated: the number would leave the tape, "
+                f"and its derivative be lost; compute with the Tensor itself and NumPy's functions (np.sin(t), not "
+                f"math.sin(t)), or say that no derivative is wanted with t.item()"
+            )
+            raise_through(frame, error)
+        is_over = type(node) is Operation and (node.args is None or (node.note is not None and node.note.is_walked))
+        if not is_over:
+            warnings.warn(
+                f"{what} of a Tensor that requires a gradient gives a number without one; write t.item() if that is "
+                f"meant, or compute with the Tensor itself",
+                stacklevel=3,
+            )
+        return self._array
+
     def __float__(self) -> float:
-        if is_being_stored(sys._getframe(1)):
-            np.asarray(self)  # raises with advice, if a gradient would be lost
-        return float(self._known("float()"))
+        return float(self._left("float()"))
 
     def __int__(self) -> int:
-        return int(self._known("int()"))
+        return int(self._left("int()"))
 
     def __complex__(self) -> complex:
-        return complex(self._known("complex()"))
+        return complex(self._left("complex()"))
 
     def __bool__(self) -> bool:
         return bool(self._known("`if`, `and`, `or`, `not` or bool()"))
@@ -121,10 +176,10 @@ class ArrayLike:
         return format(self.item(), spec) if self.size == 1 and spec else format(str(self), spec)
 
     def __str__(self) -> str:
-        return str(self._array) if mode.trace is None or self._node is None else repr(self)
+        return str(self._array) if current().trace is None or self._node is None else repr(self)
 
     def __repr__(self) -> str:
-        if mode.trace is not None and self._node is not None:  # no number of this one call may get out
+        if current().trace is not None and self._node is not None:  # no number of this one call may get out
             name = f", name={self.name!r}" if self.name else ""
             return f"tensor(<computed when the program runs>, shape={self.shape}, dtype={self.dtype}{name})"
         text = f"tensor({np.array2string(self._array, separator=', ', prefix='tensor(')}"

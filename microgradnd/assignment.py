@@ -19,8 +19,9 @@ import numpy as np
 
 from microgradnd import primitives, tape, views
 from microgradnd.arraylike import ArrayLike
+from microgradnd.operands import LOCKED
 from microgradnd.registry import name_of
-from microgradnd.tape import Leaf, Node, Operation, mode
+from microgradnd.tape import Leaf, Node, Operation, current
 
 COPIED = 256  # elements: arrays that are smaller are copied by each assignment, which costs next to nothing
 
@@ -30,9 +31,15 @@ def _in_place(function: Any, run: Callable[[Any, Any], Any]) -> Any:
 
     def method(self: Assignable, other: Any) -> Assignable:
         node = self._node
+        mode = current()
         if type(node) is Leaf and mode.record is None and node.requires_grad and mode.anomaly is None:
-            run(node.data, other._array if isinstance(other, ArrayLike) else other)  # what optimizers written out do
+            try:  # what optimizers written out do
+                run(node.data, other._array if isinstance(other, ArrayLike) else other)
+            except ValueError as error:
+                raise (protected(node) if not node.data.flags.writeable else error) from None
             node.position = tape.next_position()
+            if node.aliases is not None:
+                tape.touch(node)
             return self
         if leaf_to_update(self) is not None:
             with self.updating() as array:
@@ -61,15 +68,25 @@ class Update:
 
     def __enter__(self) -> Any:
         array = self.leaf.data
-        self.locked = not array.flags.writeable  # by detect_anomaly, to catch changes that the tape isn't told of
+        self.locked = not array.flags.writeable
         if self.locked:
-            array.flags.writeable = True
+            if LOCKED.get(id(array)) is not array:
+                raise protected(self.leaf)
+            array.flags.writeable = True  # of detect_anomaly, which catches changes that the tape isn't told of
         return array
 
     def __exit__(self, *_: object) -> None:
-        self.leaf.position = tape.next_position()
+        tape.touch(self.leaf)
         if self.locked:
             self.leaf.data.flags.writeable = False
+
+
+def protected(leaf: Leaf) -> ValueError:
+    """Return the error for an update of an array that is read-only."""
+    return ValueError(
+        f"{tape.describe(leaf)} can't be updated in place, its array is read-only: an argument of a transform is a "
+        f"value (go on with w = w - ...), and an array that you protected needs .data = array.copy() first"
+    )
 
 
 class Assignable(ArrayLike):
@@ -86,7 +103,7 @@ class Assignable(ArrayLike):
 
     def __setitem__(self, index: Any, value: Any) -> None:
         if type(index) in (tuple, list):
-            index = plain_index(index) if mode.trace is None else mode.trace.index(index)
+            index = plain_index(index) if current().trace is None else current().trace.index(index)
         value = primitives.array(value) if type(value) in (tuple, list) else value
         if leaf_to_update(self) is not None:
             with self.updating() as array:
@@ -99,6 +116,8 @@ class Assignable(ArrayLike):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         node = self._node
+        if node is not None and node.requires_grad and current().is_transformed:
+            return self.__array_function__(np.copy, (), (self,), {})  # a leaf of its own would lose the derivative
         if node is not None and not isinstance(node, Leaf):
             raise RuntimeError(
                 "only a leaf can be copied as a variable of its own; "
@@ -113,8 +132,8 @@ class Assignable(ArrayLike):
 
     def __reduce__(self) -> Any:
         node = self._node
-        if node is not None and not isinstance(node, Leaf):
-            raise RuntimeError("a tape can't be pickled; detach() the tensor first")
+        if node is not None and (type(node) is not Leaf or (node.requires_grad and current().is_transformed)):
+            raise RuntimeError("a tape can't be pickled, and a derivative would be lost; detach() the tensor first")
         data = np.asarray(self._known("pickling"))
         return variable, (type(self), data, node is not None and node.requires_grad, node and node.name)
 
@@ -143,10 +162,11 @@ class Assignable(ArrayLike):
         >>> w.data
         array([0., 1.])
         """
-        if mode.trace is not None:
-            raise mode.trace.refusal("updating()", "Write t[...] = value, or t += value under mg.no_grad()")
+        if current().trace is not None:
+            raise current().trace.refusal("updating()", "Write t[...] = value, or t += value under mg.no_grad()")
         if self._node is None:
-            self._node = Leaf(np.asarray(self._array), False)
+            become(self, self.__array_function__(np.copy, (), (self,), {}), ...)  # operations may hold the old array
+            views.make_leaf(self, False)
         if not isinstance(self._node, Leaf):
             raise RuntimeError(f"{tape.describe(self._node)} was computed; only a leaf can be updated in place")
         return Update(self._node)
@@ -163,16 +183,16 @@ def variable(cls: type[Any], array: Any, requires_grad: bool, name: str | None) 
 def leaf_to_update(tensor: Assignable) -> Leaf | None:
     """Return the leaf that an assignment is to update in place, None if it makes a new value, or raise."""
     node = tensor._node
-    if node is None or not node.requires_grad or mode.trace is not None:
+    if node is None or not node.requires_grad or current().trace is not None:
         return None
     if isinstance(node, Leaf):
-        if mode.record is None:
+        if current().record is None:
             return node
         raise RuntimeError(
             f"{tape.describe(node)} requires a gradient, and changing it in place would lose it; update it under "
             f"mg.no_grad(), or go on with a new value (w = w + ..., or w = w.copy() to assign to)"
         )
-    if mode.record is not None:
+    if current().record is not None:
         return None
     raise RuntimeError(
         f"{tape.describe(node)} was computed from tensors that require a gradient, which an assignment under no_grad() "
@@ -182,18 +202,20 @@ def leaf_to_update(tensor: Assignable) -> Leaf | None:
 
 def become(tensor: Any, value: Assignable, index: Any) -> None:
     """Let a variable stand for a new value, which differs from the old one at an index."""
-    if mode.trace is not None:
+    if current().trace is not None:
         before = tensor._array
-        outdated = [] if type(tensor._node) is Leaf else views.replace(tensor, value._array, index)
+        outdated = [] if type(tensor._node) is Leaf else views.replace(tensor, value._array, index)[1]
         tensor._array = before
-        mode.trace.assign(tensor, value)
+        current().trace.assign(tensor, value)
         for other in outdated:
             other.__class__ = tensor.outdated
         return
     name = tensor.name
-    for other in views.replace(tensor, value._array, index):
+    moved, outdated = views.replace(tensor, value._array, index)
+    for other in outdated:
         other.__class__ = tensor.outdated
     tensor._node = value._node
+    views.regroup(tensor, moved)
     if name is not None:
         tensor.name = name
 
@@ -213,7 +235,7 @@ def assign_in_place(tensor: Assignable, index: Any, value: Any) -> bool:
     recorded = after or (other is not None and other.requires_grad)
     if type(array) is not np.ndarray or array.base is not None or array.size < COPIED or not array.flags.writeable:
         return False
-    if mode.trace is not None or (recorded and (node is None or mode.record is not Operation)):
+    if current().trace is not None or (recorded and (node is None or current().record is not Operation)):
         return False
     value = value._array if isinstance(value, ArrayLike) else value
     primitives.assign(array, index, value)
@@ -251,7 +273,7 @@ def plain_index(index: Any) -> Any:
         return [plain_index(part) for part in index]
     if not isinstance(index, ArrayLike):
         return index
-    return np.asarray(index._array) if mode.trace is None else mode.trace.array(index)
+    return np.asarray(index._array) if current().trace is None else current().trace.array(index)
 
 
 _alone = Assignable()

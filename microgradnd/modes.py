@@ -1,44 +1,103 @@
-"""How this thread records: not at all, again, or with every value checked.
+"""How calls are recorded: not at all, again, or with every value checked.
 
-Owns: `no_grad`, `enable_grad` and `detect_anomaly`, which set what `tape.mode` holds and restore it.
+Owns: `no_grad`, `enable_grad` and `detect_anomaly`, and what they share: contexts that change the mode and restore it.
 Must not own: the recording itself (`tape.py`, `tensor.py`).
 Read next: `tensor.py`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
+import inspect
+import types
 import weakref
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Generator
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
+from microgradnd import operands
 from microgradnd.lines import quoted_line, user_line
 from microgradnd.registry import Function, name_of
-from microgradnd.tape import Operation, describe, mode
+from microgradnd.tape import MODE, Mode, Operation, current, describe
+
+P, R = ParamSpec("P"), TypeVar("R")
 
 
-class Recording(contextlib.ContextDecorator):
-    """Sets how this thread records, and restores it; one object may be entered recursively, and by several threads."""
+class Recording:
+    """A context that changes the mode, of this thread or asyncio task, and restores it; also a decorator.
 
-    record: Callable[..., Operation] | None = Operation
-    anomaly: Callable[[Any, Operation], None] | None = None
+    A decorated generator or coroutine runs its own steps in the mode, and leaves it while it is suspended. One object
+    may be entered recursively, and by several threads.
+    """
 
-    def __enter__(self) -> None:
-        mode.outer.append((mode.record, mode.anomaly))
-        if mode.trace is not None:  # all is recorded, also what is constant for derivatives
-            mode.record = mode.trace.record_constant if self.record is None else mode.trace.record
-        elif self.record is Operation:  # again, and as it was: checked, if it was checked
-            mode.record = next((record for record, _ in reversed(mode.outer) if record is not None), Operation)
-        else:
-            mode.record = self.record
-        if self.anomaly is not None:
-            mode.anomaly = self.anomaly
+    def __init__(self, *wrong: Any) -> None:
+        if wrong:
+            name = type(self).__name__
+            raise TypeError(
+                f"mg.{name}() takes no arguments, got {wrong[0]!r}; write `with mg.{name}():`, or @mg.{name}() with "
+                f"parentheses above a function"
+            )
+
+    def changed(self, mode: Mode) -> Mode:
+        """Return the mode within, given that around it."""
+        return mode
+
+    def __enter__(self) -> Any:
+        mode = current()
+        MODE.set(self.changed(mode)._replace(entered=(*mode.entered, (self, mode))))
 
     def __exit__(self, *_: object) -> None:
-        mode.record, mode.anomaly = mode.outer.pop()
+        entered = current().entered
+        last = max(i for i, (context, _) in enumerate(entered) if context is self)
+        mode = entered[last][1]
+        for context, _ in entered[last + 1 :]:  # entered since and still open: suspended generators end in any order
+            mode = context.changed(mode)._replace(entered=(*mode.entered, (context, mode)))
+        MODE.set(mode)
+
+    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
+        if inspect.isgeneratorfunction(function):
+
+            def wrapped(*args: Any, **kwargs: Any) -> Any:
+                return (yield from self.stepwise(function(*args, **kwargs)))
+        elif inspect.iscoroutinefunction(function):
+
+            async def wrapped(*args: Any, **kwargs: Any) -> Any:
+                return await types.coroutine(self.stepwise)(function(*args, **kwargs))
+        elif inspect.isasyncgenfunction(function):
+
+            async def wrapped(*args: Any, **kwargs: Any) -> Any:
+                steps = function(*args, **kwargs)
+                while True:
+                    try:
+                        yield await types.coroutine(self.stepwise)(anext(steps))
+                    except StopAsyncIteration:
+                        return
+        else:
+
+            def wrapped(*args: Any, **kwargs: Any) -> Any:
+                with self:
+                    return function(*args, **kwargs)
+
+        return functools.wraps(function)(wrapped)
+
+    def stepwise(self, steps: Any) -> Generator[Any, Any, Any]:
+        """Run a generator or coroutine, each of its steps in this mode."""
+        resume, value = steps.send, None
+        while True:
+            try:
+                with self:
+                    out = resume(value)
+            except StopIteration as stop:
+                return stop.value
+            try:
+                resume, value = steps.send, (yield out)
+            except GeneratorExit:
+                with self:
+                    steps.close()
+                raise
+            except BaseException as error:
+                resume, value = steps.throw, error
 
 
 class no_grad(Recording):
@@ -53,7 +112,8 @@ class no_grad(Recording):
     False
     """
 
-    record = None
+    def changed(self, mode: Mode) -> Mode:
+        return mode._replace(record=None if mode.trace is None else mode.trace.record_constant)
 
 
 class enable_grad(Recording):
@@ -67,6 +127,19 @@ class enable_grad(Recording):
     ...     (w * w).requires_grad
     True
     """
+
+    def changed(self, mode: Mode) -> Mode:
+        if mode.trace is not None:
+            return mode._replace(record=mode.trace.record)
+        outer = (before.record for _, before in reversed(mode.entered) if before.record is not None)
+        return mode._replace(record=mode.record or next(outer, Operation))  # as it was: checked, if it was checked
+
+
+class transformed(enable_grad):
+    """Record a function that is being transformed, in which a number that leaves the tape loses its derivative."""
+
+    def changed(self, mode: Mode) -> Mode:
+        return super().changed(mode)._replace(is_transformed=mode.trace is None)
 
 
 class detect_anomaly(Recording):
@@ -92,14 +165,14 @@ class detect_anomaly(Recording):
     FloatingPointError: log made a NaN or Inf of shape (2,) from finite arguments (..., line 2: np.log(x))
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *wrong: Any) -> None:
+        super().__init__(*wrong)
         self.locked: list[weakref.ref[Any]] = []
 
-    def __enter__(self) -> None:
-        record = mode.record
-        super().__enter__()
-        if mode.trace is None:
-            mode.record = None if record is None else functools.partial(self.checked, record)
+    def changed(self, mode: Mode) -> Mode:
+        is_checked = mode.record is not None and mode.trace is None
+        record = functools.partial(self.checked, mode.record) if is_checked else mode.record
+        return mode._replace(record=record, anomaly=self.anomaly)
 
     def checked(
         self,
@@ -110,7 +183,7 @@ class detect_anomaly(Recording):
         parents: tuple[Any, ...],
         out: Any,
     ) -> Operation:
-        """Record a call as without this context, and check its result."""
+        """Record a call as without this context, check its result, and lock and remember all arrays that it used."""
         node = record(function, args, kwargs, parents, out)
         note = node.annotate()
         note.line = note.line or user_line()
@@ -121,8 +194,11 @@ class detect_anomaly(Recording):
                 else "was given a NaN or Inf in its"
             )
             raise FloatingPointError(f"{name_of(function)} {made} arguments{quoted_line(note.line)}")
-        for array in (*args, out):
-            if isinstance(array, np.ndarray) and array.flags.writeable:
+        arrays = [array for array in operands.arrays_in((*args, kwargs, out)) if array.size]
+        operands.watch(node, arrays, np.ndarray.tobytes)
+        for array in arrays:
+            if array.flags.writeable:
+                operands.LOCKED[id(array)] = array
                 array.flags.writeable = False
                 self.locked.append(weakref.ref(array))
         return node
@@ -139,6 +215,7 @@ class detect_anomaly(Recording):
         while self.locked:
             if (array := self.locked.pop()()) is not None:
                 array.flags.writeable = True
+                operands.LOCKED.pop(id(array), None)
 
 
 def _finite(value: Any) -> bool:

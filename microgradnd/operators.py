@@ -17,16 +17,18 @@ from typing import Any
 
 import numpy as np
 
-from microgradnd import primitives
+from microgradnd import primitives, registry
 from microgradnd.arraylike import ArrayLike
 from microgradnd.assignment import Assignable, let_go, plain_index
-from microgradnd.registry import PLAIN, fills_out, name_of
-from microgradnd.tape import mode
+from microgradnd.operands import KINDS, PLAIN, admitted, check_kind, fail, operand, record_kept
+from microgradnd.registry import fills_out, name_of
+from microgradnd.tape import current
 
 new_object = object.__new__
 NO_KEYWORDS: dict[str, Any] = {}
 NUMBERS = (float, int, complex, np.ndarray, np.generic)
 SEQUENCES = (list, tuple)
+TEXTS = (str, bytes)
 
 
 def _binary(function: Any, run: Callable[[Any, Any], Any], swap: bool = False) -> Any:
@@ -35,19 +37,25 @@ def _binary(function: Any, run: Callable[[Any, Any], Any], swap: bool = False) -
     `run` is Python's operator, which on NumPy scalars takes a tenth of the time of the ufunc.
     """
 
+    reflected = "" if swap else f"__r{run.__name__.strip('_')}__"  # what the other operand may want to do itself
+
     def method(self: Operators, other: Any) -> Any:
         if type(other) is type(self):
             y, other_node = other._array, other._node
-        elif isinstance(other, NUMBERS):
-            if (
-                type(other) is complex
-            ):  # Python would multiply it with a np.float64 itself, and give a number of its own
+        elif type(other) in PLAIN:
+            if type(other) is np.ndarray:
+                if other.dtype.kind in KINDS:
+                    check_kind(function, other)
+            elif type(other) is complex:
+                # Python would multiply it with a np.float64 itself, and give a number of its own
                 return self.__array_function__(function, (), (other, self) if swap else (self, other), NO_KEYWORDS)
             y, other_node = other, None
-        elif isinstance(other, SEQUENCES):
-            refuse_nested(function, other)
-            y, other_node = np.asarray(other), None
+        elif isinstance(other, NUMBERS) or not hasattr(type(other), reflected) or isinstance(other, SEQUENCES + TEXTS):
+            if isinstance(other, SEQUENCES):
+                refuse_nested(function, other)
+            y, other_node = operand(function, other), None
         else:
+            admitted(function, other)  # or refused, before it is asked for its own operator
             return NotImplemented
         x, node = self._array, self._node
         if swap:
@@ -55,17 +63,17 @@ def _binary(function: Any, run: Callable[[Any, Any], Any], swap: bool = False) -
         result = new_object(type(self))
         try:
             result._array = out = run(x, y)
-        except ValueError as error:
-            error.add_note(
-                f"This was np.{function.__name__} of {described(x, node)} and {described(y, other_node)}; "
-                f"reshape or transpose (.T) one of them so that the shapes fit."
-            )
-            raise
+        except Exception as error:
+            fail(function, (other, self) if swap else (self, other), NO_KEYWORDS, error)
         if (node is not None and node.requires_grad) or (other_node is not None and other_node.requires_grad):
-            record = mode.record
-            result._node = None if record is None else record(function, (x, y), NO_KEYWORDS, (node, other_node), out)
-        elif mode.trace is not None and (node is not None or other_node is not None):
-            result._node = mode.trace.record(function, (x, y), NO_KEYWORDS, (node, other_node), out)
+            if (record := current().record) is None:
+                result._node = None
+            elif (node is None and type(x) is np.ndarray) or (other_node is None and type(y) is np.ndarray):
+                result._node = record_kept(record, function, (x, y), NO_KEYWORDS, (node, other_node), out)
+            else:
+                result._node = record(function, (x, y), NO_KEYWORDS, (node, other_node), out)
+        elif (node is not None or other_node is not None) and (trace := current().trace) is not None:
+            result._node = trace.record(function, (x, y), NO_KEYWORDS, (node, other_node), out)
         else:
             result._node = None
         return result
@@ -82,7 +90,9 @@ def _unary(function: Any, run: Callable[[Any], Any] | None = None) -> Any:
         result = new_object(type(self))
         result._array = out = run(self._array)
         node = self._node
-        if node is not None and (node.requires_grad or mode.trace is not None) and (record := mode.record) is not None:
+        if node is None:
+            result._node = None
+        elif (node.requires_grad or current().trace is not None) and (record := current().record) is not None:
             result._node = record(function, (self._array,), NO_KEYWORDS, (node,), out)
         else:
             result._node = None
@@ -150,7 +160,7 @@ class Operators(Assignable):
 
     def __getitem__(self, index: Any) -> Any:
         if type(index) in SEQUENCES:
-            index = plain_index(index) if mode.trace is None else mode.trace.index(index)
+            index = plain_index(index) if current().trace is None else current().trace.index(index)
         picked = self.__array_function__(primitives.getitem, (), (self, index), NO_KEYWORDS)
         if isinstance(picked._array, np.generic):
             let_go(picked)
@@ -165,10 +175,10 @@ class Operators(Assignable):
         if method == "outer":
             x, y = inputs
             return ufunc(np.reshape(x, (*np.shape(x), *(1,) * np.ndim(y))), y, **kwargs)
-        if ufunc in PLAIN:
+        if ufunc in registry.PLAIN:
             function = getattr(ufunc, method) if method != "__call__" else ufunc
-            if mode.trace is not None:
-                return mode.trace.plain(function, inputs, kwargs)
+            if current().trace is not None:
+                return current().trace.plain(function, inputs, kwargs)
             return function(*map(plain_index, inputs), **kwargs)
         if method == "__call__" and ufunc.signature is None:
             return self._with_options(ufunc, inputs, kwargs)
@@ -203,18 +213,14 @@ def refuse_out(function: Any, keywords: dict[str, Any]) -> None:
         raise fills_out(function)
 
 
-def described(value: Any, node: Any) -> str:
-    """Return an operand's name, if it has one, and its shape."""
-    name = f"'{node.name}'" if node is not None and node.name else "an operand"
-    return f"{name} of shape {np.shape(value)}"
-
-
 def refuse_nested(function: Any, arg: Any) -> None:
     """Raise if a list holds a Tensor that the table does not know how to reach."""
     for item in arg:
         if isinstance(item, ArrayLike):
-            if mode.trace is not None and item._node is not None:
-                raise mode.trace.refusal(f"a list or tuple that holds a Tensor, as an argument of {name_of(function)},")
+            if current().trace is not None and item._node is not None:
+                raise current().trace.refusal(
+                    f"a list or tuple that holds a Tensor, as an argument of {name_of(function)},"
+                )
             raise TypeError(
                 f"{name_of(function)} was given a list that holds a Tensor, which can't be recorded there; "
                 f"join them first with np.stack or np.concatenate, or pass each as an argument of its own"

@@ -13,10 +13,10 @@ from typing import Any
 
 from microgradnd import tape
 from microgradnd.modes import enable_grad, no_grad
-from microgradnd.registry import Results, primitive, variadic
-from microgradnd.tape import Leaf, Node, Path, mode
+from microgradnd.registry import JVPS, VJPS, Joint, Results, Variadic, primitive
+from microgradnd.tape import Leaf, Node, Path, current
 from microgradnd.tensor import Tensor, lift
-from microgradnd.transforms import Trace, flatten, plain
+from microgradnd.transforms import Trace, flatten, name_of_function, plain
 
 
 class Call:
@@ -27,13 +27,27 @@ class Call:
         self.outside = outside
         self.memo: tuple[Any, dict[int, Any]] | None = None  # what the last cotangent gave, until it is all handed out
 
-    def again(self, inputs: tuple[Any, ...]) -> tuple[Trace, list[Node], Path]:
+    def again(self, inputs: tuple[Any, ...], out: Any) -> tuple[Trace, list[Node], Path]:
         """Call it on arrays or Tensors; return the trace, the nodes of its inputs and what leads from them."""
         given = inputs[: len(inputs) - len(self.outside)]
         trace = Trace(self.function, given, {}, range(len(given)))
         nodes = [*trace.nodes, *self.outside]
         trace.outputs = [out for out in trace.outputs if is_tracked(out)]
-        return trace, nodes, Path([out._node for out in trace.outputs], nodes)
+        path = Path([out._node for out in trace.outputs], nodes, trace.start)
+        is_same = len(out) == len(trace.outputs) and not path.outside
+        if not is_same or not all(map(same, trace.outputs, out)):
+            raise RuntimeError(
+                f"checkpoint: {name_of_function(self.function)} gave another result when it was called again for the "
+                f"walk over the tape, so this derivative would be wrong: something that it captures has changed, or it "
+                f"draws random numbers; pass what changes as an argument"
+            )
+        return trace, nodes, path
+
+
+def same(a: Any, b: Any) -> bool:
+    """Return whether two results are equal to the bit."""
+    a, b = plain(a), plain(b)
+    return a.shape == b.shape and a.dtype == b.dtype and a.tobytes() == b.tobytes()
 
 
 @primitive
@@ -47,7 +61,7 @@ def recompute_cotangent(position: int, g: Any, out: Any, call: Call, *inputs: An
     """Return the cotangent of one input: call the function again, then walk back through that call."""
     if call.memo is None or call.memo[0] is not g:
         recorded = any(isinstance(part, Tensor) for part in (*g, *inputs))
-        trace, nodes, path = call.again(inputs)
+        trace, nodes, path = call.again(inputs, out)
         seeds = [(o._node, part) for o, part in zip(trace.outputs, g, strict=True)]
         with enable_grad() if recorded else no_grad():
             ends = tape.backward(seeds, recorded, lift if recorded else None, path)
@@ -58,16 +72,17 @@ def recompute_cotangent(position: int, g: Any, out: Any, call: Call, *inputs: An
     return 0 * inputs[position - 1] if part is None else part
 
 
-def recompute_tangent(position: int, t: Any, out: Any, call: Call, *inputs: Any) -> Any:
+def recompute_tangent(tangents: list[Any], out: Any, call: Call, *inputs: Any) -> Any:
     """Return the tangents of the results: call the function again, and walk forwards through that call."""
-    recorded = any(isinstance(part, Tensor) for part in (t, *inputs))
-    trace, nodes, path = call.again(inputs)
+    recorded = any(isinstance(part, Tensor) for part in (*tangents, *inputs))
+    trace, nodes, path = call.again(inputs, out)
+    moving = {node: t for node, t in zip(nodes, tangents[1:], strict=True) if t is not None}
     with enable_grad() if recorded else no_grad():
-        moved = tape.forward(path, {nodes[position - 1]: t}, lift if recorded else None)
+        moved = tape.forward(path, moving, lift if recorded else None)
     return Results(moved.get(o._node, 0 * plain(o)) for o in trace.outputs)
 
 
-variadic(recompute, recompute_cotangent, recompute_tangent)
+VJPS[recompute], JVPS[recompute] = Variadic(recompute_cotangent), Joint(recompute_tangent)
 
 
 def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
@@ -103,7 +118,7 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(f)
     def checkpointed(*args: Any, **kwargs: Any) -> Any:
-        if mode.record is None or mode.trace is not None:  # a compiled program remembers what it needs
+        if current().record is None or current().trace is not None:  # a compiled program remembers what it needs
             return f(*args, **kwargs)
         leaves, rebuild = flatten(args)
         tracked = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor) and leaf.requires_grad]
@@ -120,7 +135,7 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
         call = Call(of_inputs, trace.path.outside)
         nodes = [*(t._node for t in inputs), *call.outside]
         values = [*(plain(t) for t in inputs), *(n.data if isinstance(n, Leaf) else n.out for n in call.outside)]
-        results = iter(lift(out, mode.record(recompute, (call, *values), {}, (None, *nodes), out)))
+        results = iter(lift(out, current().record(recompute, (call, *values), {}, (None, *nodes), out)))
         return trace.rebuild_outputs([next(results) if is_tracked(o) else o for o in trace.outputs])
 
     return checkpointed

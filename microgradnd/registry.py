@@ -33,7 +33,8 @@ JVPS: dict[Function, Rules] = {}
 COMPOSITES: dict[Function, Function] = {}  # spelled in functions that have rules
 PLAIN: set[Function] = set()  # integer or boolean results: plain arrays, nothing to differentiate
 CONSTANT: set[Function] = set()  # results that depend on nothing but shapes and dtypes
-ORDINARY = {np.ndarray, np.float64, np.float32, float, int, bool, type(None), tuple}  # surely no Tensor
+UNREAD: dict[Function, tuple[int, ...]] = {}  # positions of arguments of which the rules read shape and dtype only
+ORDINARY = {np.ndarray, np.float64, np.float32, float, int, bool, type(None)}  # types that can't be Tensors
 EXCLUDED: dict[Function, str] = {}  # why a function has no derivative here
 
 
@@ -63,6 +64,23 @@ class Variadic:
         return 2**31
 
 
+class Joint:
+    """One rule for all positions, called once: what takes n arrays would else take n calls with n arguments each.
+
+    The VJP rule returns a sequence with the cotangent of each argument, None for one without; the JVP rule is given a
+    list with the tangent of each argument, None for one without.
+    """
+
+    def __init__(self, rule: Rule) -> None:
+        self.rule = rule
+
+    def __getitem__(self, position: int, /) -> Rule:
+        return lambda *call, **kwargs: self.rule(*call, **kwargs)[position]  # for pictures, which ask for one
+
+    def __len__(self) -> int:
+        return 2**31
+
+
 def defvjp(function: Function, *rules: Rule | None) -> None:
     """Enter the reverse-mode rules of a function, one for each positional argument.
 
@@ -86,6 +104,7 @@ def defvjp(function: Function, *rules: Rule | None) -> None:
     >>> float(mg.grad(cube)(2.0))
     12.0
     """
+    check_recordable("defvjp", function)
     VJPS[function] = tuple(rule or _no_rule(VJPS, function, i) for i, rule in enumerate(rules))
 
 
@@ -112,8 +131,20 @@ def defjvp(function: Function, *rules: Rule | None) -> None:
     >>> float(tangent)
     2.0
     """
+    check_recordable("defjvp", function)
     VJPS.setdefault(function, ())  # so that calls are recorded
     JVPS[function] = tuple(rule or _no_rule(JVPS, function, i) for i, rule in enumerate(rules))
+
+
+def check_recordable(word: str, function: Any) -> None:
+    """Raise unless calls of a function reach the tape: a NumPy function, a ufunc, or one made by `primitive`."""
+    owner = getattr(function, "__self__", function)  # np.add, for np.add.reduce
+    of_numpy = (getattr(function, "__module__", None) or "").partition(".")[0] == "numpy"
+    if not callable(function) or not (isinstance(owner, np.ufunc) or of_numpy or hasattr(function, "body")):
+        raise TypeError(
+            f"mg.{word}: calls of {name_of(function)} aren't recorded, so it would never use a rule; decorate it with "
+            f"@mg.primitive first, or give the NumPy function itself (np.sin, not 'sin')"
+        )
 
 
 def elementwise(function: Function, *rules: Rule | None) -> None:
@@ -199,6 +230,12 @@ def rule_for(table: dict[Function, Rules], function: Function, position: int) ->
     return rules[position] if position < len(rules) else _no_rule(table, function, position)
 
 
+def has_rule(function: Function, position: int) -> bool:
+    """Return whether an argument can be differentiated: then it is an array, not an option."""
+    rules = VJPS.get(function, ())
+    return type(rules) is tuple and position < len(rules) and rules[position].__name__ != "missing"
+
+
 def _no_rule(table: dict[Function, Rules], function: Function, position: int) -> Rule:
     def missing(*_: Any, **__: Any) -> Any:
         word, name = "defvjp" if table is VJPS else "defjvp", name_of(function)
@@ -263,6 +300,15 @@ def primitive(function: Function) -> Function:
     return call
 
 
+@functools.lru_cache(1024)
+def parameters_of(function: Function) -> list[inspect.Parameter]:
+    """Return the parameters of a function, none if it doesn't tell."""
+    try:
+        return list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        return []
+
+
 def positional(
     function: Function, args: tuple[Any, ...], kwargs: dict[str, Any], names: Iterable[str]
 ) -> tuple[Any, ...]:
@@ -270,10 +316,7 @@ def positional(
 
     A derivative belongs to a position. A Tensor passed by keyword would lose its gradient without a word.
     """
-    try:
-        parameters = list(inspect.signature(function).parameters.values())
-    except (TypeError, ValueError):
-        parameters = []
+    parameters = parameters_of(function)
     slots = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     missing = [name for name in names if name not in slots[len(args) :]]
     if missing:
@@ -283,3 +326,23 @@ def positional(
         )
     last = max(slots.index(name) for name in names)
     return (*args, *(kwargs.pop(p.name, p.default) for p in parameters[len(args) : last + 1]))
+
+
+def by_position(function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
+    """Move keyword arguments that have no default to their positions: a spelling may give them other names."""
+    needed = [p.name for p in parameters_of(function)[len(args) :] if p.default is p.empty and p.name in kwargs]
+    return positional(function, args, kwargs, needed) if needed else args
+
+
+@functools.lru_cache(4096)
+def out_slot(function: Function) -> int:
+    """Return the position at which a function takes an array for its result; a large number if at none."""
+    names = [p.name for p in parameters_of(function) if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return names.index("out") if "out" in names else 2**31
+
+
+def without_out(function: Function, args: tuple[Any, ...], slot: int) -> tuple[Any, ...]:
+    """Leave out an `out` of None that comes last, as rules don't take it, or raise if it is an array."""
+    if args[slot] is not None:
+        raise fills_out(function)
+    return args[:slot] if len(args) == slot + 1 else args

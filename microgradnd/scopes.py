@@ -14,7 +14,7 @@ from typing import Any
 
 from microgradnd.lines import user_line
 from microgradnd.modes import Recording
-from microgradnd.tape import Operation, mode, next_position
+from microgradnd.tape import Mode, Operation, next_position
 
 
 class scope(Recording):
@@ -50,12 +50,10 @@ class scope(Recording):
         self.name = name
         self.lines = lines
 
-    def __enter__(self) -> None:
-        record = mode.record
-        super().__enter__()
-        mode.record = record  # not on again within a no_grad
-        if record is not None and mode.trace is None:
-            mode.record = Marking(record, (next_position(), None, self.name), self.lines)
+    def changed(self, mode: Mode) -> Mode:
+        if mode.record is None or mode.trace is not None:
+            return mode
+        return mode._replace(record=Marking(mode.record, (next_position(), None, self.name), self.lines))
 
 
 class Marking:

@@ -1,46 +1,55 @@
 """The recorded program: what was computed, in order, and its two walks.
 
-Owns: the nodes of the computation graph (`Leaf`, `Operation`), their positions, and the walks over them: backwards
-with VJP rules, forwards with JVP rules.
+Owns: the nodes of the computation graph (`Leaf`, `Operation`), their positions, the walks over them (backwards with
+VJP rules, forwards with JVP rules), and the mode in which calls are recorded.
 Must not own: `Tensor` (a walk that must itself be recorded is handed a function that makes Tensors), or any rule.
 Read next: `tensor.py`, which records; `registry.py`, where the rules are looked up.
 
 The tape is held together by references from each operation to its operands, so it is freed as soon as nothing can
 reach it. Every node takes the next number when it is made: its position. An operand is always older than its result,
 so "newest first" is a valid order for backpropagation, and a heap of positions is all the sorting that it needs.
+A variable that is updated in place takes a new position, and so does every node that shares its memory: an operation
+that is older than its operand used another value, which both walks refuse.
 """
 
 from __future__ import annotations
 
 import functools
 import itertools
-import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextvars import ContextVar
 from heapq import heappop, heappush
-from typing import Any, final
+from typing import Any, NamedTuple, final
+from weakref import ref
 
 import numpy as np
 
-from microgradnd.registry import JVPS, VJPS, Function, Results, name_of, rule_for
+from microgradnd.registry import JVPS, VJPS, Function, Joint, Results, name_of, rule_for
 
 next_position = itertools.count(1).__next__
 
 Lift = Callable[[Any, "Node"], Any]  # (array, node) -> something that records what is done with it
-KEPT_SIZE = 8  # outputs of up to so many elements are kept for pictures: their shape would take as much memory
+KEPT_SIZE = 8  # outputs this small are kept for pictures; their shape alone would take as much memory
+WORK: Any = 10_000  # how hard to look for an overlap of interleaved views before one is assumed
 
 
 @final
 class Leaf:
-    """A variable: an array that was not computed on the tape, and its gradient."""
+    """A variable: an array that was not computed on the tape, and its gradient.
 
-    __slots__ = ("data", "grad", "hooks", "name", "position", "requires_grad")
+    `aliases` are weak references to the nodes whose arrays share memory with this one's, itself included; None where
+    no view of it was ever taken.
+    """
+
+    __slots__ = ("__weakref__", "aliases", "data", "grad", "hooks", "name", "position", "requires_grad")
 
     def __init__(self, data: Any, requires_grad: bool, name: str | None = None) -> None:
         self.data = data
         self.requires_grad = requires_grad
         self.name = name
         self.grad: Any = None
-        self.hooks: dict[object, Callable[[Any], Any]] | None = None
+        self.hooks: dict[int, Callable[[Any], Any]] | None = None
+        self.aliases: list[ref[Node]] | None = None
         self.position = next_position()
 
     @property
@@ -53,7 +62,7 @@ class Leaf:
 
 
 class Note:
-    """What is known of one operation beside the call: most have none, so an operation has one slot for all of it.
+    """Extra data about an operation. Few operations have any, so it shares one slot.
 
     A mark is (position, module, name). That of a `mg.scope` has no module, and is on each operation that was recorded
     in it. That of a module's call, a weak reference to the module and its class's name, is on what the call returned:
@@ -63,9 +72,12 @@ class Note:
     name: str | None = None
     grad: Any = None
     retain_grad = False
-    hooks: dict[object, Callable[[Any], Any]] | None = None
+    hooks: dict[int, Callable[[Any], Any]] | None = None
     marks: tuple[tuple[int, Any, str], ...] = ()
     line: tuple[str, int] | None = None  # of the user's code, where somebody asked for it
+    recorded: int | None = None  # the position it was recorded at, where a change of its memory gave it a newer one
+    check: Callable[[Operation], None] | None = None  # raises if an array that it used was changed
+    is_walked = False  # whether backward() was called on it
 
 
 class Operation:
@@ -75,7 +87,7 @@ class Operation:
     arrays, `args` is None and `out` is (shape, dtype), unless it was small.
     """
 
-    __slots__ = ("args", "function", "kwargs", "note", "out", "parents", "position")
+    __slots__ = ("__weakref__", "args", "function", "kwargs", "note", "out", "parents", "position")
     requires_grad = True
 
     def __init__(
@@ -103,6 +115,11 @@ class Operation:
     def name(self) -> str | None:
         return self.note.name if self.note else None
 
+    @property
+    def recorded(self) -> int:
+        """The position at which it was recorded: the order of the program."""
+        return self.position if self.note is None or self.note.recorded is None else self.note.recorded
+
     def annotate(self) -> Note:
         """Return the note of this operation, a new one if it had none."""
         if self.note is None:
@@ -113,23 +130,52 @@ class Operation:
 Node = Leaf | Operation
 
 
-class _Mode(threading.local):
-    """How this thread records.
+def touch(leaf: Leaf) -> None:
+    """Note that a variable's array was changed in place: it and all that shares memory with it are new values."""
+    leaf.position = next_position()
+    for reference in leaf.aliases or ():
+        node = reference()
+        array = None if node is None else node.data if type(node) is Leaf else node.out  # type: ignore[union-attr]
+        if node is leaf or not isinstance(array, np.ndarray) or not np.may_share_memory(array, leaf.data, WORK):
+            continue
+        if isinstance(node, Operation):
+            node.annotate().recorded = node.recorded
+        node.position = leaf.position  # type: ignore[union-attr]
+
+
+class Mode(NamedTuple):
+    """How calls are recorded.
 
     `record` makes the node of a call; it is None where nothing is recorded. `anomaly` is called with each cotangent and
     the operation whose rule made it; it is None unless `detect_anomaly` is on. `trace` is None unless a call is being
-    traced for the compiler: then everything is recorded, what has no derivative too.
+    traced for the compiler: then everything is recorded, what has no derivative too. `is_transformed` says whether a
+    function runs under a transform, where a number that leaves the tape loses its derivative. `entered` are the
+    contexts that led here, each with the mode before it.
     """
 
     record: Callable[..., Operation] | None = Operation
     anomaly: Callable[[Any, Operation], None] | None = None
     trace: Any = None
+    is_transformed: bool = False
+    entered: tuple[tuple[Any, Any], ...] = ()
 
-    def __init__(self) -> None:
-        self.outer: list[tuple[Any, Any]] = []  # what the contexts that are entered now will restore
+
+MODE: ContextVar[Mode] = ContextVar("mode", default=Mode())  # noqa: B039 -- a NamedTuple is immutable
+current = MODE.get  # the mode of this thread or asyncio task
 
 
-mode = _Mode()
+def _attribute(name: str) -> Any:
+    return property(lambda _: getattr(current(), name), lambda _, value: MODE.set(current()._replace(**{name: value})))
+
+
+class _Current:
+    """The attributes of the current mode, to be read and set."""
+
+    record, anomaly, trace = _attribute("record"), _attribute("anomaly"), _attribute("trace")
+    entered = _attribute("entered")
+
+
+mode = _Current()
 
 
 def describe(node: Node) -> str:
@@ -150,7 +196,8 @@ def fit(g: Any, like: Any) -> Any:
     An argument that was broadcast was used several times, so its cotangent is the sum over the copies.
     """
     if g.shape != like.shape:
-        g = np.add.reduce(g, axis=copied_axes(g.shape, like.shape), keepdims=True)
+        wide = g.astype(np.float32) if g.dtype == np.float16 else g  # whose sums stop growing at 2048
+        g = np.add.reduce(wide, axis=copied_axes(g.shape, like.shape), keepdims=True)
         if g.shape != like.shape:
             g = g.reshape(like.shape)
     return g if g.dtype is like.dtype else cast(g, like.dtype)
@@ -181,20 +228,30 @@ def cast(g: Any, dtype: np.dtype[Any]) -> Any:
     return (np.real(g) if g.dtype.kind == "c" != dtype.kind else g).astype(dtype)
 
 
-def run_hooks(hooks: dict[object, Callable[[Any], Any]] | None, g: Any) -> Any:
-    """Return a gradient as the user's hooks, in the order of their registration, leave it."""
-    for hook in list(hooks.values()) if hooks else ():
-        changed = hook(g)
-        g = g if changed is None else changed
+def run_hooks(node: Node, hooks: dict[int, Callable[[Any], Any]], g: Any) -> Any:
+    """Return a gradient as the user's hooks, in the order of their registration, leave it; each gets its own array."""
+    for hook in list(hooks.values()):
+        given = g.copy() if isinstance(g, np.ndarray) else g
+        changed = hook(given)
+        if changed is None:
+            continue
+        shape, dtype = getattr(changed, "shape", None), getattr(changed, "dtype", None)
+        if shape != g.shape or dtype != g.dtype:
+            came = f"shape {shape} and dtype {dtype}" if shape is not None else f"{type(changed).__name__} {changed!r}"
+            raise ValueError(
+                f"a hook of {describe(node)} must return None or a gradient of shape {g.shape} and dtype {g.dtype}, "
+                f"got {came}"
+            )
+        g = changed
     return g
 
 
 def arrays_of(node: Operation) -> tuple[Any, ...]:
-    """Return the arguments of an operation, or raise if they have been let go of."""
+    """Return the arguments of an operation, or raise if they have been freed."""
     if node.args is None:
         raise RuntimeError(
-            f"backward() has been here before: the arrays of {describe(node)} were let go of after the first time; "
-            f"call the first with backward(retain_graph=True), or compute the value again"
+            f"backward() has already run through {describe(node)}, and freed its arrays; call it the first time with "
+            f"backward(retain_graph=True), or compute the value again"
         )
     return node.args
 
@@ -203,9 +260,9 @@ def check_age(parent: Node, child: Operation) -> None:
     """Raise if an operand is newer than its result: its array isn't the one that was used."""
     if parent.position >= child.position:
         raise RuntimeError(
-            f"{describe(parent)} was changed (by an optimizer step, an in-place update or an assignment to .data) "
-            f"after {name_of(child.function)} had used it, so this gradient would be wrong; compute the result again "
-            f"before backward(), or change the tensor after it"
+            f"{describe(parent)} was changed (by an optimizer step, an in-place update or an assignment to .data, of "
+            f"it or of a tensor that shares its memory) after {name_of(child.function)} had used it, so this "
+            f"gradient would be wrong; compute the result again before backward(), or change the tensor after it"
         )
 
 
@@ -224,24 +281,23 @@ class Path:
     operations : list of Operation
         The same operations, oldest first.
     outside : list of Node
-        What else the outputs depend on that is older than the inputs: variables of the surrounding program.
+        What else the outputs depend on, of the surrounding program: leaves, and what is older than `start`.
     """
 
-    def __init__(self, outputs: Iterable[Node], inputs: Iterable[Node]) -> None:
+    def __init__(self, outputs: Iterable[Node], inputs: Iterable[Node], start: int = 0) -> None:
         self.inputs = set(inputs)
         self.nodes: set[Node] = set(self.inputs)
         self.operations: list[Operation] = []
         self.outside: list[Node] = []
-        start = min((node.position for node in self.inputs), default=0)
         seen, found, todo = set(self.inputs), [], list(outputs)
         while todo:
             node = todo.pop()
             if node is None or node in seen or not node.requires_grad:
                 continue
             seen.add(node)
-            if node.position < start:
+            if type(node) is Leaf or node.position < start:
                 self.outside.append(node)
-            elif type(node) is not Leaf:
+            else:
                 found.append(node)
                 todo += node.parents
         for node in sorted(found, key=lambda node: node.position):
@@ -250,31 +306,38 @@ class Path:
                 self.operations.append(node)
 
 
-def backward(
-    seeds: Iterable[tuple[Node, Any]], retain: bool = False, lift: Lift | None = None, path: Path | None = None
-) -> dict[Node, Any]:
+def walk(
+    seeds: Iterable[tuple[Node, Any]],
+    ends: dict[Node, Any],
+    lift: Lift | None = None,
+    path: Path | None = None,
+    arrive: Callable[[Operation, Any], Any] | None = None,
+) -> Iterator[tuple[Operation, Any, list[tuple[int, Any]]]]:
     """Walk the tape backwards from the seeds, newest operation first, by the VJP rules.
 
     Parameters
     ----------
     seeds : iterable of (node, cotangent)
         Where to start, with cotangents of the nodes' shapes and dtypes.
-    retain : bool
-        Keep the arrays of each operation for another walk.
+    ends : dict of node to cotangent
+        Takes what arrives where the walk ends: at leaves, or at the inputs of the path.
     lift : callable or None
         `lift(array, node)` makes what the rules are called with, to record the walk; by default they get the arrays.
     path : Path or None
         Walk only along this path, to its inputs; by default walk everywhere, to the leaves.
+    arrive : callable or None
+        `arrive(node, g)` is called at each operation that has a note, and returns the cotangent to go on with.
 
-    Returns
-    -------
-    dict of node to cotangent
-        What arrived where the walk ended.
+    Yields
+    ------
+    node : Operation
+    g : array
+        What arrived at it.
+    parts : list of (int, array)
+        What its rules made of that, for the argument at each position that has a derivative.
     """
     cotangents: dict[Node, Any] = {}
     heap: list[tuple[int, Node]] = []  # of (-position, node): the newest comes out first
-    ends: dict[Node, Any] = {}
-    anomaly = mode.anomaly
     for node, g in seeds:
         if node in cotangents:
             cotangents[node] = cotangents[node] + g
@@ -287,12 +350,10 @@ def backward(
         if type(node) is Leaf or (path is not None and node in path.inputs):
             ends[node] = ends[node] + g if node in ends else g
             continue
-        if lift is not None and mode.trace is not None:
-            mode.trace.arrived(node, g)
-        if (note := node.note) is not None:
-            g = run_hooks(note.hooks, g) if note.hooks else g
-            if note.retain_grad:
-                note.grad = g
+        if node.note is not None:
+            g = g if arrive is None else arrive(node, g)
+            if node.note.check is not None:
+                node.note.check(node)
         function, out, position, kwargs = node.function, node.out, node.position, node.kwargs
         args: Any = node.args or arrays_of(node)
         values = args
@@ -301,22 +362,27 @@ def backward(
         if lift is not None:
             values, out = lifted(node, args, lift), lift(out, node)
         rules = VJPS[function]
+        parts: list[tuple[int, Any]] = []
+        for parent in node.parents:
+            if parent is not None and parent.position >= position:
+                check_age(parent, node)
         try:
+            joint = rules.rule(g, out, *values, **kwargs) if type(rules) is Joint else None
             for i, parent in enumerate(node.parents):
                 if parent is None or not parent.requires_grad or (path is not None and parent not in path.nodes):
                     continue
-                if parent.position >= position:
-                    check_age(parent, node)
-                try:
-                    rule = rules[i]
-                except IndexError:
-                    rule = rule_for(VJPS, function, i)
-                new = rule(g, out, *values, **kwargs) if kwargs else rule(g, out, *values)
+                if joint is not None:
+                    new = joint[i]
+                else:
+                    try:
+                        rule = rules[i]
+                    except IndexError:
+                        rule = rule_for(VJPS, function, i)
+                    new = rule(g, out, *values, **kwargs) if kwargs else rule(g, out, *values)
                 arg = args[i]
                 if new.shape != arg.shape or new.dtype is not arg.dtype:
                     new = fit(new, arg)
-                if anomaly is not None:
-                    anomaly(new, node)
+                parts.append((i, new))
                 if type(parent) is Leaf:
                     ends[parent] = ends[parent] + new if parent in ends else new
                 elif parent in cotangents:
@@ -327,15 +393,52 @@ def backward(
         except Exception as error:
             error.add_note(f"This was in the backward pass, at {describe(node)}.")
             raise
+        yield node, g, parts
+
+
+def backward(
+    seeds: Iterable[tuple[Node, Any]], retain: bool = False, lift: Lift | None = None, path: Path | None = None
+) -> dict[Node, Any]:
+    """Walk the tape backwards, run the hooks on the way, and free the arrays of each operation once they are used.
+
+    Parameters
+    ----------
+    seeds, lift, path
+        As for `walk`.
+    retain : bool
+        Keep the arrays of each operation for another walk.
+
+    Returns
+    -------
+    dict of node to cotangent
+        What arrived where the walk ended.
+    """
+    anomaly, trace = current().anomaly, current().trace if lift is not None else None
+    ends: dict[Node, Any] = {}
+
+    def arrive(node: Operation, g: Any) -> Any:
+        note = node.note
+        assert note is not None
+        if trace is not None:
+            trace.arrived(node, g)
+        if note.hooks:
+            g = run_hooks(node, note.hooks, g)
+        if note.retain_grad:
+            note.grad = g.copy() if isinstance(g, np.ndarray) else g
+        return g
+
+    for node, _, parts in walk(seeds, ends, lift, path, arrive):
+        if anomaly is not None:
+            for _, new in parts:
+                anomaly(new, node)
         if not retain:
-            node.args = None
+            out, node.args = node.out, None
             if type(out) is np.ndarray and (out.size > KEPT_SIZE or out.base is not None):
                 node.out = (out.shape, out.dtype)
             elif type(out) is Results:
                 node.out = (None, None)
-    if lift is not None and mode.trace is not None:
-        for node, g in ends.items():
-            mode.trace.arrived(node, g)
+    for node, g in ends.items() if trace is not None else ():
+        trace.arrived(node, g)
     return ends
 
 
@@ -360,17 +463,29 @@ def forward(path: Path, tangents: dict[Node, Any], lift: Lift | None = None) -> 
     for node in path.operations:
         values: Sequence[Any] = arrays_of(node)
         out = node.out
+        if node.note is not None and node.note.check is not None:
+            node.note.check(node)
         if lift is not None:
             values, out = lifted(node, values, lift), lift(out, node)
         total: Any = None
         try:
-            for i, parent in enumerate(node.parents):
-                if parent in tangents:
+            for parent in node.parents:
+                if parent is not None:
                     check_age(parent, node)
-                    new = rule_for(JVPS, node.function, i)(tangents[parent], out, *values, **node.kwargs)
-                    if type(out) is not Results and (new.shape != out.shape or new.dtype is not out.dtype):
-                        new = cast(spread(new, out.shape), out.dtype)
-                    total = new if total is None else total + new
+            rules = JVPS.get(node.function)
+            if type(rules) is Joint:
+                given = [tangents.get(parent) for parent in node.parents]
+                new = [rules.rule(given, out, *values, **node.kwargs)]
+            else:
+                new = [
+                    rule_for(JVPS, node.function, i)(tangents[parent], out, *values, **node.kwargs)
+                    for i, parent in enumerate(node.parents)
+                    if parent in tangents
+                ]
+            for part in new:
+                if type(out) is not Results and (part.shape != out.shape or part.dtype is not out.dtype):
+                    part = cast(spread(part, out.shape), out.dtype)
+                total = part if total is None else total + part
         except Exception as error:
             error.add_note(f"This was in the forward pass of derivatives, at {describe(node)}.")
             raise

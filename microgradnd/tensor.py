@@ -11,6 +11,7 @@ name for it that may later stand for another value.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -20,14 +21,30 @@ import numpy.typing as npt
 from microgradnd import primitives, tape, views
 from microgradnd.assignment import plain_index, refuse_outdated
 from microgradnd.modes import enable_grad
+from microgradnd.operands import admitted, check_kind, fail, operand, record_kept
 from microgradnd.operators import NO_KEYWORDS, SEQUENCES, Operators, new_object, refuse_nested, refuse_out
-from microgradnd.registry import COMPOSITES, CONSTANT, PLAIN, VJPS, Results, fills_out, positional, without_derivative
-from microgradnd.tape import Leaf, Node, mode
+from microgradnd.registry import (
+    COMPOSITES,
+    CONSTANT,
+    ORDINARY,
+    PLAIN,
+    VJPS,
+    Results,
+    by_position,
+    has_rule,
+    out_slot,
+    positional,
+    without_derivative,
+    without_out,
+)
+from microgradnd.tape import Leaf, Node, current
 
 
 def _array_method(name: str) -> Callable[..., Any]:
     return lambda x, *args, **kwargs: getattr(x, name)(*args, **kwargs)
 
+
+ACCUMULATING = threading.Lock()
 
 # An array's own method does the same without NumPy's Python wrapper, which takes half the time of a small sum
 METHODS = {getattr(np, name): _array_method(name) for name in ("sum", "prod", "mean", "max", "min")}
@@ -68,11 +85,7 @@ def tensor(
     >>> w.grad
     array([2., 4.])
     """
-    array = np.array(data.data if isinstance(data, Tensor) else data, dtype=dtype)
-    if array.dtype.kind not in "biufc":
-        raise TypeError(
-            f"a tensor holds numbers, not dtype {array.dtype}; convert the data to an array of numbers first"
-        )
+    array = np.array(data.data if isinstance(data, Tensor) else operand("mg.tensor", data), dtype=dtype)
     if requires_grad:
         check_differentiable(array.dtype)
     return wrap(array, Leaf(array, requires_grad, name) if requires_grad or name else None)
@@ -111,16 +124,20 @@ def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """
     if function not in VJPS:
         if function in COMPOSITES:
-            if "out" in kwargs:
+            if kwargs:
                 kwargs = dict(kwargs)
                 refuse_out(function, kwargs)
-            return COMPOSITES[function](*args, **kwargs)
+                args = by_position(function, args, kwargs)
+            try:
+                return COMPOSITES[function](*args, **kwargs)
+            except Exception as error:
+                fail(function, args, kwargs, error)
         if function not in PLAIN and function not in CONSTANT:
             raise without_derivative(function)
         plain = function(*(plain_index(a) for a in args), **{k: plain_index(v) for k, v in kwargs.items()})
         if function in CONSTANT:
             return wrap(plain)
-        if mode.trace is None or not mode.trace.is_value(function, plain):
+        if current().trace is None or not current().trace.is_value(function, plain):
             return plain
     if kwargs:
         kwargs = {k: v if not isinstance(v, Tensor) or v.requires_grad else plain_index(v) for k, v in kwargs.items()}
@@ -130,28 +147,45 @@ def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             args = positional(function, args, kwargs, named)
     values: list[Any] = []
     parents: list[Node | None] = []
-    tracked = False
+    tracked = has_plain = False
+    if len(args) > 1 and len(args) > (slot := out_slot(function)):
+        args = without_out(function, args, slot)
     for arg in args:
-        if isinstance(arg, Tensor):
+        kind = type(arg)
+        if kind in ORDINARY and kind is not tuple:
+            if kind is np.ndarray:
+                check_kind(function, arg)
+                has_plain = True
+        elif isinstance(arg, Tensor):
             node = arg._node
             values.append(arg._array)
             parents.append(node)
-            if node is not None and (node.requires_grad or mode.trace is not None):
+            if node is None:
+                has_plain = True
+            elif node.requires_grad or current().trace is not None:
                 tracked = True
+            continue
         else:
-            if type(arg) in (list, tuple):
+            if kind in SEQUENCES:
                 refuse_nested(function, arg)
-            values.append(arg)
-            parents.append(None)
-    out = METHODS.get(function, function)(*values, **kwargs)
-    if out is values[-1] and len(values) > 1:
-        raise fills_out(function)  # given by position
+            if isinstance(function, np.ufunc) or (kind is list and has_rule(function, len(values))):
+                arg = operand(function, arg)
+            else:
+                arg = admitted(function, arg)
+            has_plain = True
+        values.append(arg)
+        parents.append(None)
+    try:
+        out = METHODS.get(function, function)(*values, **kwargs)
+    except Exception as error:
+        fail(function, args, kwargs, error)
     if isinstance(out, SEQUENCES):
         return several(function, tuple(values), kwargs, tuple(parents), out, tracked)
     result = new_object(Tensor)
     result._array = out
-    if tracked and (record := mode.record) is not None and (out.dtype.kind in "fc" or mode.trace is not None):
-        result._node = record(function, tuple(values), kwargs, tuple(parents), out)
+    if tracked and (record := current().record) is not None and (out.dtype.kind in "fc" or current().trace is not None):
+        call = function, tuple(values), kwargs, tuple(parents), out
+        result._node = record_kept(record, *call) if has_plain or kwargs else record(*call)
     else:
         result._node = None
     if type(out) is np.ndarray and (out.base is not None or out is values[0]):
@@ -163,10 +197,10 @@ def several(
     function: Any, values: tuple[Any, ...], kwargs: dict[str, Any], parents: tuple[Any, ...], out: Any, tracked: bool
 ) -> Any:
     """Return the results of a function that has several, each a Tensor, in the container that NumPy gave them in."""
-    record = mode.record
+    record = current().record
     if tracked and record is not None:
         results = Results(out)
-        parts = lift(results, record(function, values, kwargs, parents, results))
+        parts = lift(results, record_kept(record, function, values, kwargs, parents, results))
     else:
         parts = [wrap(part) for part in out]
     return type(out)(*parts) if hasattr(out, "_fields") else type(out)(parts)
@@ -175,12 +209,13 @@ def several(
 class Handle:
     """What `Tensor.register_hook` returns."""
 
-    def __init__(self, hooks: dict[object, Any]) -> None:
+    def __init__(self, hooks: dict[int, Any], key: int) -> None:
         self._hooks = hooks
+        self._key = key
 
     def remove(self) -> None:
         """Take the hook off again."""
-        self._hooks.pop(self, None)
+        self._hooks.pop(self._key, None)
 
 
 class Tensor(Operators):
@@ -203,6 +238,9 @@ class Tensor(Operators):
     __slots__ = ("__weakref__", "_family")
     _node: Node | None
 
+    def __new__(cls, *wrong: Any, **options: Any) -> Tensor:
+        raise TypeError("mg.Tensor is the class; make a tensor with mg.tensor(data, requires_grad=True)")
+
     # What NumPy asks for
 
     def __array_function__(self, function: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -215,38 +253,54 @@ class Tensor(Operators):
         if self.requires_grad:
             raise TypeError(
                 "this Tensor requires a gradient, which a plain array would lose: write np.stack([...]) for an array "
-                "of Tensors, `t[i] = value` on a Tensor for assignment, or t.data to go on without a gradient"
+                "of Tensors, `t[i] = value` on a Tensor for assignment, x.filled(0) with a weight for a masked array, "
+                "or t.data to go on without a gradient"
             )
         return np.array(self.data, dtype=dtype, copy=copy)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # of NumPy's and Python's protocols
+            raise AttributeError(name)
+        from microgradnd.advice import missing_attribute
+
+        raise AttributeError(missing_attribute("Tensor", name, dir(Tensor)))
 
     # What it holds
 
     @property
     def data(self) -> npt.NDArray[Any]:
-        """The array itself, not a copy; assigning another of the same shape and dtype makes the tensor newer."""
+        """The array itself, not a copy; what is assigned to it is copied, and makes the tensor newer."""
         if not isinstance(self._known(".data"), np.ndarray):
             self._array = np.asarray(self._array)
         return self._array
 
     @data.setter
     def data(self, value: npt.ArrayLike) -> None:
-        if mode.trace is not None:
-            raise mode.trace.refusal("an assignment to .data")
-        array = np.asarray(value.data if isinstance(value, Tensor) else value)
+        if current().trace is not None:
+            raise current().trace.refusal("an assignment to .data")
+        node = self._node
+        if node is not None and not isinstance(node, Leaf):
+            raise RuntimeError(f"{tape.describe(node)} was computed, so its .data can't be assigned; detach() it first")
+        if value is self._array:  # t.data += v: it was changed in place
+            array = value
+        else:
+            array = np.array(operand(".data =", value.data if isinstance(value, Tensor) else value))
         if array.shape != self.shape:
             raise ValueError(
                 f".data of shape {self.shape} was assigned an array of shape {array.shape}; make a new tensor instead"
             )
         if array.dtype != self.dtype:
-            array = array.astype(self.dtype, casting="same_kind")
+            if not np.can_cast(array.dtype, self.dtype, "same_kind"):
+                raise TypeError(
+                    f".data of dtype {self.dtype} was assigned an array of dtype {array.dtype}, which can't be cast to "
+                    f"it; convert it first, with .astype({self.dtype})"
+                )
+            array = array.astype(self.dtype)
         self._array = array
-        if isinstance(self._node, Leaf):
-            self._node.data = array
-            self._node.position = tape.next_position()
-        elif self._node is not None:
-            raise RuntimeError(
-                f"{tape.describe(self._node)} was computed, so its .data can't be assigned; detach() it first"
-            )
+        if isinstance(node, Leaf):
+            if node.data is array:
+                tape.touch(node)
+            node.data, node.position = array, tape.next_position()
 
     @property
     def grad(self) -> Any:
@@ -260,10 +314,13 @@ class Tensor(Operators):
     def grad(self, value: Any) -> None:
         if not isinstance(self._node, Leaf):
             raise RuntimeError("only the .grad of a leaf can be assigned")
-        if value is not None and (np.shape(value) != self.shape or value.dtype != self.dtype):
-            raise ValueError(
-                f".grad of a tensor of shape {self.shape} and dtype {self.dtype} was assigned shape {np.shape(value)}"
-            )
+        if value is not None:
+            shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
+            if shape != self.shape or dtype != self.dtype:
+                came = f"a {type(value).__name__}" if shape is None else f"one of shape {shape} and dtype {dtype}"
+                raise (TypeError if shape is None else ValueError)(
+                    f".grad must be None or an array of shape {self.shape} and dtype {self.dtype}, got {came}"
+                )
         self._node.grad = value
 
     @property
@@ -274,7 +331,7 @@ class Tensor(Operators):
     @name.setter
     def name(self, value: str | None) -> None:
         if self._node is None:
-            self._node = Leaf(self.data, False, value)
+            views.make_leaf(self, False, value)
         elif isinstance(self._node, Leaf):
             self._node.name = value
         else:
@@ -290,7 +347,7 @@ class Tensor(Operators):
         if value:
             check_differentiable(self.dtype)
         if self._node is None:
-            self._node = Leaf(self.data, value)
+            views.make_leaf(self, value)
         elif isinstance(self._node, Leaf):
             self._node.requires_grad = value
         elif not value:
@@ -309,7 +366,7 @@ class Tensor(Operators):
 
     def detach(self) -> Tensor:
         """Return a Tensor over the same array that is cut off from the tape."""
-        result = wrap(self._array) if mode.trace is None else mode.trace.detached(self)
+        result = wrap(self._array) if current().trace is None else current().trace.detached(self)
         if isinstance(self._array, np.ndarray):
             views.share(result, (self,))
         return result
@@ -351,10 +408,11 @@ class Tensor(Operators):
                 "requires_grad=True, or it was computed under no_grad()"
             )
         if gradient is None:
-            if self.size != 1:
+            if self._array.size != 1 or self.dtype.kind == "c":
+                dtype = f" and dtype {self.dtype}" if self.dtype.kind == "c" else ""
                 raise RuntimeError(
-                    f"backward() on a tensor of shape {self.shape} needs gradient=, of that shape; "
-                    f"or reduce the tensor, as with .sum()"
+                    f"backward() on a tensor of shape {self.shape}{dtype} needs gradient=, of that shape; or reduce it "
+                    f"to one real number, as with .sum(), .real or abs()"
                 )
             gradient = np.ones(self.shape, self.dtype) if self.shape else self.dtype.type(1)
         else:
@@ -367,26 +425,34 @@ class Tensor(Operators):
             gradient = tape.cast(gradient, self.dtype)
             if isinstance(gradient, Tensor) and not create_graph:
                 gradient = gradient.data
-        if create_graph or mode.trace is not None:
+        if create_graph or current().trace is not None:
             with enable_grad():
                 ends = tape.backward([(node, gradient if isinstance(gradient, Tensor) else wrap(gradient))], True, lift)
         else:
             ends = tape.backward([(node, gradient)], retain_graph)
             del gradient  # so that a leaf may take it over
+        if type(node) is tape.Operation and retain_graph:
+            node.annotate().is_walked = True
+        gradients = []
         while ends:
             leaf, g = ends.popitem()
             assert isinstance(leaf, Leaf)  # where a walk without a path ends
-            if leaf.hooks:
-                g = tape.run_hooks(leaf.hooks, g)
             if g.dtype.kind == "c":
                 g = np.conj(g)  # on the tape cotangents are unconjugated; a descent direction is the conjugate
-            if leaf.grad is not None:
-                g = leaf.grad + g
-            if type(g) is not np.ndarray:
-                g = wrap(g._array, g._node) if isinstance(g, Tensor) else np.array(g)
-            elif not views.is_alone(g):
-                g = g.copy()  # a view, or held by something else too: .grad must be the leaf's own
-            leaf.grad = g
+            if leaf.hooks:
+                g = tape.run_hooks(leaf, leaf.hooks, g)
+            gradients.append((leaf, g))
+            del g
+        with ACCUMULATING:  # all or, after an error in a hook, none; and each of several threads its own
+            while gradients:
+                leaf, g = gradients.pop()
+                if leaf.grad is not None:
+                    g = leaf.grad + g
+                if type(g) is not np.ndarray:
+                    g = wrap(g._array, g._node) if isinstance(g, Tensor) else np.array(g)
+                elif not views.is_alone(g):
+                    g = g.copy()  # a view, or held by something else too: .grad must be the leaf's own
+                leaf.grad = g
 
     def register_hook(self, hook: Callable[[Any], Any]) -> Handle:
         """Call `hook(gradient)` whenever the gradient of this tensor is known.
@@ -408,8 +474,8 @@ class Tensor(Operators):
         owner = self._node if isinstance(self._node, Leaf) else self._node.annotate()
         if owner.hooks is None:
             owner.hooks = {}
-        handle = Handle(owner.hooks)
-        owner.hooks[handle] = hook
+        handle = Handle(owner.hooks, tape.next_position())
+        owner.hooks[handle._key] = hook
         return handle
 
     def retain_grad(self) -> None:

@@ -17,9 +17,9 @@ from typing import Any
 
 import numpy as np
 
-from microgradnd import primitives, tape, views
-from microgradnd.modes import enable_grad, no_grad
-from microgradnd.tape import Leaf, Path, mode
+from microgradnd import operands, primitives, tape, views
+from microgradnd.modes import enable_grad, no_grad, transformed
+from microgradnd.tape import Leaf, Path, current
 from microgradnd.tensor import Tensor, check_differentiable, lift, wrap
 
 Tree = Any  # an array, a number, a Tensor, an nn.Module, or tuples, lists and dicts of them
@@ -60,26 +60,40 @@ class Trace:
     """
 
     def __init__(self, function: Function, args: Sequence[Tree], kwargs: dict[str, Any], which: Sequence[int]) -> None:
+        self.function = function
         self.originals, self.rebuild = flatten(tuple(args[i] for i in which))
-        recording = mode.record is not None
-        with enable_grad():
+        recording = current().record is not None
+        self.start = tape.next_position()  # what is older belongs to the program around it
+        self.watched: list[Any] = []
+        with transformed():
             try:
-                self.inputs = [fresh_input(leaf) for leaf in self.originals]
+                self.inputs = [fresh_input(leaf, self.watched) for leaf in self.originals]
             except TypeError as error:
                 where = ", ".join(map(str, which))
                 error.add_note(f"This was in argument {where} of {name_of_function(function)}, see argnums=.")
                 raise
             fresh = dict(zip(which, self.rebuild(self.inputs), strict=True))
             self.result = function(*(fresh.get(i, arg) for i, arg in enumerate(args)), **kwargs)
+        self.seen = [operands.sample(array) for array in self.watched]
         self.outputs, self.rebuild_outputs = flatten(self.result)
         self.nodes = [t._node for t in self.inputs if t._node is not None]
-        self.path = Path((t._node for t in self.outputs if isinstance(t, Tensor) and t._node is not None), self.nodes)
-        outside = self.path.outside or mode.trace or any(type(node) is not Leaf for node in self.nodes)
+        ends = (t._node for t in self.outputs if isinstance(t, Tensor) and t._node is not None)
+        self.path = Path(ends, self.nodes, self.start)
+        outside = self.path.outside or current().trace or any(type(node) is not Leaf for node in self.nodes)
         self.lift = lift if recording and outside else None
 
     def value(self) -> Tree:
-        """Return the result of the call, of arrays unless something outside depends on it."""
-        return self.rebuild_outputs([out if self.lift else plain(out) for out in self.outputs])
+        """Return the result of the call, of arrays of its own unless something outside depends on it."""
+        return self.rebuild_outputs([out if self.lift else alone(plain(out)) for out in self.outputs])
+
+    def check(self) -> None:
+        """Raise if a large array among the arguments has changed since the call."""
+        for array, seen in zip(self.watched, self.seen, strict=True):
+            if operands.sample(array) != seen:
+                raise RuntimeError(
+                    f"an argument of {name_of_function(self.function)}, of shape {array.shape}, was changed after the "
+                    f"function had used it, so this derivative would be wrong; pass a copy of it (x.copy())"
+                )
 
     def arguments(self, leaves: Sequence[Any], single: bool) -> Any:
         """Return what belongs to each input in the structure of the arguments: a tuple of them, or the only one."""
@@ -92,6 +106,7 @@ class Trace:
         seeds = [
             (o._node, g) for o, g in pairs if g is not None and isinstance(o, Tensor) and o._node in self.path.nodes
         ]
+        self.check()
         with self.recording(cotangents):
             ends = tape.backward(seeds, retain or self.lift is not None, self.lift, self.path)
         return [
@@ -101,6 +116,7 @@ class Trace:
 
     def push(self, tangents: Sequence[Any]) -> list[Any]:
         """Return the tangents of the outputs for tangents of the inputs."""
+        self.check()
         with self.recording(tangents):
             ends = tape.forward(self.path, dict(zip(self.nodes, tangents, strict=True)), self.lift)
         nodes = [out._node if isinstance(out, Tensor) else None for out in self.outputs]
@@ -108,6 +124,29 @@ class Trace:
             own(ends[node], plain(out)) if node in ends else np.zeros_like(plain(out))
             for node, out in zip(nodes, self.outputs, strict=True)
         ]
+
+    def row(self, basis: list[Any], out: Any) -> list[Any]:
+        """Return the derivatives of one element of a result by all inputs.
+
+        What arrives at a real input is a real part; the cotangent -i gives the imaginary part of a complex element.
+        """
+        row = self.pull(basis)
+        if out.dtype.kind != "c" or all(t.dtype.kind == "c" for t in self.inputs):
+            return row
+        turned = self.pull([-1j * b if b.dtype.kind == "c" else b for b in basis])
+        return [g if t.dtype.kind == "c" else g + 1j * h for t, g, h in zip(self.inputs, row, turned, strict=True)]
+
+    def column(self, basis: list[Any], x: Any) -> list[Any]:
+        """Return the derivatives of all results by one element of an input.
+
+        By a complex one it is d/dx - i d/dy of the real part, which is what arrives there backwards, and for
+        holomorphic functions the derivative.
+        """
+        column = self.push(basis)
+        if x.dtype.kind != "c":
+            return column
+        turned = self.push([1j * b if b.dtype.kind == "c" else b for b in basis])
+        return [np.real(t) - 1j * np.real(u) for t, u in zip(column, turned, strict=True)]
 
     def recording(self, vectors: Sequence[Any]) -> enable_grad | no_grad:
         """Return the mode for a walk: recorded where something outside depends on its result."""
@@ -119,15 +158,30 @@ def own(g: Any, like: Any) -> Any:
     """Return a derivative as the caller knows its variable: a number for a number, else an array of its own."""
     if isinstance(g, Tensor):
         return g
-    return g[()] if isinstance(like, float | complex | np.generic) else g if views.is_alone(g) else np.array(g)
+    return g[()] if isinstance(like, float | complex | np.generic) else alone(np.asarray(g))
 
 
-def fresh_input(leaf: Any) -> Tensor:
-    """Return a Tensor with the value of an argument and an identity of its own."""
-    if isinstance(leaf, Tensor) and (leaf.requires_grad or (mode.trace is not None and leaf.dtype.kind in "fc")):
+def alone(value: Any) -> Any:
+    """Return an array that shares no memory with any other; what isn't NumPy's as it is."""
+    return value if not isinstance(value, np.ndarray) or views.is_alone(value) else np.array(value)
+
+
+def fresh_input(leaf: Any, watched: list[Any]) -> Tensor:
+    """Return a Tensor with the value of an argument and an identity of its own.
+
+    Its array can't be written to: a small one is a copy, a large one a view of the caller's, which `watched` takes.
+    """
+    if isinstance(leaf, Tensor) and (leaf.requires_grad or (current().trace is not None and leaf.dtype.kind in "fc")):
         return primitives.identity(leaf)
-    array = np.asarray(plain(leaf))
+    array = np.asarray(operands.operand("a transform", plain(leaf)))
     check_differentiable(array.dtype)
+    if current().trace is None:
+        if array.nbytes <= operands.COPIED:
+            array = array.copy("K")
+        else:
+            watched.append(array)
+            array = array.view()
+        array.flags.writeable = False
     return wrap(array, Leaf(array, True, leaf.name if isinstance(leaf, Tensor) else None))
 
 
@@ -140,14 +194,26 @@ def name_of_function(function: Function) -> str:
     return getattr(function, "__name__", "the function")
 
 
-def one_for(outputs: Sequence[Any]) -> Any:
+def check_numbers(function: Function, outputs: Sequence[Any]) -> None:
+    """Raise unless the results of a function are numbers and arrays of numbers."""
+    for out in outputs:
+        if out is None or not (isinstance(out, Tensor) or np.asarray(out).dtype.kind in "biufc"):
+            asked = "; did you forget to return?" if out is None else ""
+            raise TypeError(
+                f"{name_of_function(function)} returned {out!r}{asked} To be differentiated it must return numbers or "
+                f"arrays; pass anything else on as aux, with has_aux=True"
+            )
+
+
+def one_for(function: Function, outputs: Sequence[Any]) -> Any:
     """Return the cotangent of a function's only result, or raise unless that is one real number."""
+    check_numbers(function, outputs)
     arrays = [np.asarray(plain(out)) for out in outputs]
     if len(arrays) != 1 or arrays[0].size != 1 or arrays[0].dtype.kind == "c":
-        found = ", ".join(f"shape {a.shape} and dtype {a.dtype}" for a in arrays)
+        found = ", ".join(f"shape {a.shape} and dtype {a.dtype}" for a in arrays) or "nothing"
         raise TypeError(
-            f"a gradient needs a function that returns one real number, not {found}; reduce the result, as with np.sum "
-            f"or np.abs, or use mg.jacobian, mg.vjp or mg.elementwise_grad"
+            f"a gradient needs a function that returns one real number, got {found} from {name_of_function(function)}; "
+            f"reduce the result, as with np.sum or np.abs, or use mg.jacobian, mg.vjp or mg.elementwise_grad"
         )
     one = arrays[0].dtype.type(1)
     return one if arrays[0].ndim == 0 else np.full(arrays[0].shape, one)
@@ -158,12 +224,14 @@ def on_trace(f: Function, argnums: int | Sequence[int], body: Callable[[Trace], 
 
     @functools.wraps(f, assigned=("__module__", "__name__", "__qualname__", "__doc__"))
     def differentiated(*args: Tree, **kwargs: Any) -> Any:
-        wanted = (argnums,) if isinstance(argnums, int) else tuple(argnums)
-        if not wanted or any(not -len(args) <= i < len(args) for i in wanted):
-            raise ValueError(
-                f"argnums={argnums} doesn't name positional arguments of {name_of_function(f)}, "
-                f"which was called with {len(args)}"
+        wanted = tuple(argnums) if isinstance(argnums, tuple | list) else (argnums,)
+        if not wanted or not all(isinstance(i, int | np.integer) and -len(args) <= i < len(args) for i in wanted):
+            raise (TypeError if isinstance(argnums, str | float | None) else ValueError)(
+                f"argnums={argnums!r}: must be a position, or a tuple of positions, of arguments of "
+                f"{name_of_function(f)}, which was called with {len(args)} by position"
             )
+        if len({i % len(args) for i in wanted}) < len(wanted):
+            raise ValueError(f"argnums must name each argument once, got {argnums!r}")
         return body(Trace(f, args, kwargs, [i % len(args) for i in wanted]))
 
     return differentiated
@@ -205,7 +273,7 @@ def value_and_grad(f: Function, argnums: int | Sequence[int] = 0, has_aux: bool 
         result = trace.result
         if has_aux and not (isinstance(result, tuple) and len(result) == 2):
             raise TypeError("value_and_grad(has_aux=True) needs a function that returns (value, aux)")
-        one = one_for(flatten(result[0] if has_aux else result)[0])
+        one = one_for(f, flatten(result[0] if has_aux else result)[0])
         gradients = trace.pull([one] + [None] * (len(trace.outputs) - 1), retain=False)
         return trace.value(), trace.arguments(gradients, isinstance(argnums, int))
 
@@ -274,6 +342,7 @@ def vjp(f: Function, *primals: Tree) -> tuple[Tree, Callable[[Tree], tuple[Tree,
     (array([ 3., 40.]), array([ 1., 20.]))
     """
     trace = Trace(f, primals, {}, range(len(primals)))
+    check_numbers(f, trace.outputs)
 
     def pullback(g: Tree) -> tuple[Tree, ...]:
         return trace.arguments(trace.pull(matching(g, trace.outputs, "pullback: a cotangent")), False)
@@ -306,9 +375,13 @@ def jvp(f: Function, primals: Sequence[Tree], tangents: Sequence[Tree]) -> tuple
     >>> tangent
     array([ 2., 40.])
     """
+    for what, given in (("primals", primals), ("tangents", tangents)):
+        if not isinstance(given, tuple | list):
+            raise TypeError(f"jvp: {what} must be a tuple with one entry for each argument, got {type(given).__name__}")
     if len(primals) != len(tangents):
         raise ValueError(f"jvp was given {len(primals)} primals and {len(tangents)} tangents; each needs one")
     trace = Trace(f, primals, {}, range(len(primals)))
+    check_numbers(f, trace.outputs)
     out = trace.push(matching(tuple(tangents), trace.inputs, "jvp: a tangent"))
     return trace.value(), trace.rebuild_outputs(out)
 
@@ -344,13 +417,14 @@ def jacobian(f: Function, argnums: int | Sequence[int] = 0, mode: str | None = N
         raise ValueError(f"jacobian: mode is 'rev', 'fwd' or None, not {mode!r}")
 
     def body(trace: Trace) -> Tree:
+        check_numbers(f, trace.outputs)
         outputs, inputs = [np.asarray(plain(out)) for out in trace.outputs], [t._array for t in trace.inputs]
         by_rows = mode == "rev" or (mode is None and sum(o.size for o in outputs) <= sum(x.size for x in inputs))
         if by_rows:
-            rows = [[trace.pull(basis) for basis in unit_vectors(outputs, k)] for k in range(len(outputs))]
+            rows = [[trace.row(basis, out) for basis in unit_vectors(outputs, k)] for k, out in enumerate(outputs)]
             parts = [[[row[j] for row in rows[k]] for j in range(len(inputs))] for k in range(len(outputs))]
         else:
-            columns = [[trace.push(basis) for basis in unit_vectors(inputs, j)] for j in range(len(inputs))]
+            columns = [[trace.column(basis, x) for basis in unit_vectors(inputs, j)] for j, x in enumerate(inputs)]
             parts = [[[column[k] for column in columns[j]] for j in range(len(inputs))] for k in range(len(outputs))]
         blocks = [
             [
@@ -436,8 +510,10 @@ def elementwise_grad(f: Function) -> Function:
     """
 
     def body(trace: Trace) -> Tree:
-        ones = [np.ones_like(plain(out), subok=False) for out in trace.outputs]
-        return trace.arguments(trace.pull(ones, retain=False), True)
+        check_numbers(f, trace.outputs)
+        outputs = [np.asarray(plain(out)) for out in trace.outputs]
+        ones = [np.ones(out.shape, out.dtype) for out in outputs]
+        return trace.arguments(trace.row(ones, np.asarray(sum(np.zeros((), out.dtype) for out in outputs))), True)
 
     return on_trace(f, 0, body)
 

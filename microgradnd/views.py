@@ -19,10 +19,7 @@ from weakref import ref
 import numpy as np
 
 from microgradnd.primitives import is_basic
-from microgradnd.tape import Leaf
-
-WORK: Any = 10_000  # how hard to look for an overlap of interleaved views before one is assumed
-
+from microgradnd.tape import WORK, Leaf, Node, current
 
 HELD = 3  # references to an array that only its user has: a variable, the parameter here, and that of getrefcount
 
@@ -33,14 +30,29 @@ def is_alone(array: Any) -> bool:
     return owner and sys.getrefcount(array) <= HELD
 
 
-class Family(list["ref[Any]"]):
-    """Tensors that share memory. Those that have gone are dropped whenever their number has doubled."""
+class Family:
+    """Tensors that share memory, and their nodes, which may outlive them; weakly, so that none is kept alive."""
 
     limit = 16
 
-    def prune(self) -> None:
-        self[:] = [reference for reference in self if reference() is not None]
-        self.limit = 2 * len(self) + 16
+    def __init__(self) -> None:
+        self.tensors: list[ref[Any]] = []
+        self.nodes: list[ref[Node]] = []
+
+    def join(self, tensor: Any) -> None:
+        """Take in a Tensor; one without a node gets one where others have, for a change of the memory to reach it."""
+        tensor._family = self
+        self.tensors.append(ref(tensor))
+        if tensor._node is None and self.nodes and current().trace is None:
+            tensor._node = Leaf(tensor._array, False)
+        if (node := tensor._node) is not None:
+            self.nodes.append(ref(node))
+            if type(node) is Leaf:
+                node.aliases = self.nodes
+        if len(self.nodes) + len(self.tensors) > self.limit:
+            self.tensors[:] = [reference for reference in self.tensors if reference() is not None]
+            self.nodes[:] = [reference for reference in self.nodes if reference() is not None]
+            self.limit = 2 * (len(self.nodes) + len(self.tensors)) + 16
 
 
 def share(view: Any, args: tuple[Any, ...]) -> None:
@@ -52,22 +64,34 @@ def share(view: Any, args: tuple[Any, ...]) -> None:
         if seen is not None and (
             seen is base or seen is array or (base is not None and base is getattr(seen, "base", None))
         ):
-            try:
-                family = arg._family
-            except AttributeError:
-                family = arg._family = Family([ref(arg)])
-            view._family = family
-            family.append(ref(view))
-            if len(family) > family.limit:
-                family.prune()
+            family = getattr(arg, "_family", None)
+            if family is None:
+                family = Family()
+                family.join(arg)
+            family.join(view)
             return
 
 
-def replace(tensor: Any, array: Any, index: Any) -> list[Any]:
-    """Give a Tensor a new array, which differs from its old one at an index; return the Tensors that this outdates."""
-    old, family = tensor._array, getattr(tensor, "_family", ())
+def make_leaf(tensor: Any, requires_grad: bool, name: str | None = None) -> Leaf:
+    """Give a Tensor that was neither made a variable nor recorded the node of a variable."""
+    tensor._node = leaf = Leaf(np.asarray(tensor._array), requires_grad, name)
+    family = getattr(tensor, "_family", None)
+    if type(family) is Family:
+        family.join(tensor)
+    return leaf
+
+
+def replace(tensor: Any, array: Any, index: Any) -> tuple[list[Any], list[Any]]:
+    """Give a Tensor a new array, which differs from its old one at an index.
+
+    Returns
+    -------
+    moved, outdated : list of Tensor
+        Those that are views of the new array now, and those that this outdates.
+    """
+    old, family = tensor._array, getattr(tensor, "_family", None)
     sharing = []
-    for other in [reference() for reference in family]:
+    for other in [reference() for reference in family.tensors] if family is not None else ():
         if other is None or other is tensor:
             continue
         if type(other._family) is tuple:
@@ -75,18 +99,26 @@ def replace(tensor: Any, array: Any, index: Any) -> list[Any]:
         elif overlap(old, other._array):
             sharing.append(other)
     tensor._array = array
-    if not sharing:
-        return []
-    changed = picked(old, index) if is_basic(index) else old
+    changed = picked(old, index) if sharing and is_basic(index) else old
     movable = old.base is None and array.strides == old.strides
-    outdated = []
+    moved, outdated = [], []
     for other in sharing:
         if movable and not overlap(changed, other._array):  # its elements stay, but go on being those of this one
             move(other, old, array)
+            moved.append(other)
         else:
             other._family = family, ref(tensor), old
             outdated.append(other)
-    return outdated
+    return moved, outdated
+
+
+def regroup(tensor: Any, moved: list[Any]) -> None:
+    """Let a Tensor with a new array and node leave its family, together with the views that it has taken along."""
+    if getattr(tensor, "_family", None) is not None:
+        tensor._family = None
+        family = Family()
+        for member in (tensor, *moved) if moved else ():
+            family.join(member)
 
 
 def resume(tensor: Any, index: Any, value: Any) -> bool:

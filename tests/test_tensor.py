@@ -108,12 +108,13 @@ def test_without_a_gradient_it_is_its_array():
 
 def test_numbers_of_a_recorded_tensor_can_be_read(t):
     loss = t.sum()
-    assert float(loss) == 6.0
-    assert int(loss) == 6
-    assert complex(loss) == 6
+    for convert in (float, int, complex, math.sqrt, np.float64):
+        with pytest.warns(UserWarning, match=r"write t\.item\(\)"):
+            assert convert(loss) == convert(6.0)
     assert bool(loss)
-    assert math.sqrt(t[0]) == 1.0
     assert loss.item() == 6.0
+    with mg.no_grad():
+        assert float(loss) == 6.0
     assert f"{loss:.3f}" == "6.000"
     assert f"{loss}" == "6.0"
     assert t.tolist() == [1.0, 2.0, 3.0]
@@ -127,7 +128,7 @@ def test_attributes(t):
     assert t.is_leaf
     assert not (t * 2).is_leaf
     assert len(t) == 3
-    assert [float(v) for v in t] == [1.0, 2.0, 3.0]
+    assert [v.item() for v in t] == [1.0, 2.0, 3.0]
     assert 2.0 in t
     assert t.detach().requires_grad is False
     assert np.shares_memory(t.detach().data, t.data)
@@ -175,7 +176,7 @@ def test_only_numbers_make_a_tensor():
 def test_shapes_that_do_not_fit_are_named(t):
     with pytest.raises(ValueError, match="matmul") as caught:
         t @ np.ones((2, 2))
-    assert "np.matmul of 't' of shape (3,) and an operand of shape (2, 2); reshape" in caught.value.__notes__[0]
+    assert "'t' (shape (3,), float64) and an array (shape (2, 2), float64)" in str(caught.value)
     with pytest.raises(ValueError, match=r"\(3,\)"):
         t + np.ones(2)
 
@@ -188,7 +189,7 @@ def test_unknown_arguments_are_refused_with_advice(t):
             fill()
     with pytest.raises(TypeError, match=r"list that holds a Tensor.*np\.stack"):
         t.sum() + [t, t]
-    with pytest.raises(TypeError, match="unsupported operand"):
+    with pytest.raises(TypeError, match="pass a number, an array or a Tensor"):
         t + "1"
 
     @mg.primitive

@@ -29,7 +29,7 @@ from microgradnd.compiler.saving import Written, write
 from microgradnd.compiler.source import HELPERS, Names, readable
 from microgradnd.compiler.spelling import spell
 from microgradnd.compiler.trace import Traced
-from microgradnd.tape import Leaf, mode, next_position
+from microgradnd.tape import Leaf, mode, touch
 from microgradnd.tensor import Tensor
 
 __all__ = ["CacheInfo", "Compiled", "compile", "static"]
@@ -105,7 +105,7 @@ class Entry:
             owner = owners[i] if i < len(owners) else captured[i - len(owners)]
             leaf = owner._node if isinstance(owner, Tensor) else owner
             if type(leaf) is Leaf:
-                leaf.position = next_position()
+                touch(leaf)
         return results if self.traced.rebuild is None else self.traced.rebuild(list(results))
 
     def stale(self) -> bool:
@@ -144,7 +144,7 @@ class Compiled:
         """Find the program for a signature, or trace it, and run it."""
         arguments = Arguments((*args, kwargs) if kwargs else args)
         inside = (
-            mode.outer and mode.record is not None and any(getattr(x, "requires_grad", 0) for x in arguments.leaves)
+            mode.entered and mode.record is not None and any(getattr(x, "requires_grad", 0) for x in arguments.leaves)
         )
         if mode.trace is not None or inside:  # of another compiled function, or of a transform, which records it
             args = arguments.rebuilt()

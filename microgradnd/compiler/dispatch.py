@@ -127,7 +127,7 @@ class Dispatcher:
         else:
             self.checks.append(f"{name} is {self.name(arg)}")
             if isinstance(arg, Tensor):
-                self.checks.append("not mode.outer")  # a transform may want it recorded
+                self.checks.append("not mode.entered")  # a transform may want it recorded
                 return [self.variable(arg)]
             self.checks.append(f"{name}.__form__() == {self.name(arg.__form__())}")
             return [self.variable(tensor) for tensor in arg.__variables__()[0]]

@@ -10,7 +10,7 @@ arrays as arguments of their own.
 
 from __future__ import annotations
 
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -18,22 +18,22 @@ from numpy.lib.array_utils import normalize_axis_index
 
 from microgradnd import primitives
 from microgradnd.primitives import array
-from microgradnd.registry import Function, composite, variadic
+from microgradnd.registry import JVPS, VJPS, Function, Joint, composite
 from microgradnd.rules.shape import at_axis
 
 
-def concatenated_part(position: int, g: Any, out: Any, axis: int, ends: list[int], *arrays: Any) -> Any:
-    """Return the slice of the cotangent that belongs to one of the arrays."""
-    return g[at_axis(slice(ends[position - 2], ends[position - 1]), axis)]
+def concatenated_parts(g: Any, out: Any, axis: int, ends: list[int], *arrays: Any) -> list[Any]:
+    """Return the slices of the cotangent that belong to the arrays."""
+    return [None, None, *(g[at_axis(slice(*place), axis)] for place in pairwise(ends))]
 
 
-def concatenated_tangent(position: int, t: Any, out: Any, axis: int, ends: list[int], *arrays: Any) -> Any:
-    """Return the tangent of the joined array that the tangent of one part causes: zeros everywhere else."""
-    place = at_axis(slice(ends[position - 2], ends[position - 1]), axis)
-    return primitives.scatter(t, place, out.shape)
+def concatenated_tangent(tangents: list[Any], out: Any, axis: int, ends: list[int], *arrays: Any) -> Any:
+    """Return the tangent of the joined array: zeros for a part that has none."""
+    parts = zip(tangents[2:], arrays, strict=True)
+    return primitives.concatenate(axis, ends, *(np.zeros_like(a) if t is None else t for t, a in parts))
 
 
-variadic(primitives.concatenate, concatenated_part, concatenated_tangent)
+VJPS[primitives.concatenate], JVPS[primitives.concatenate] = Joint(concatenated_parts), Joint(concatenated_tangent)
 
 
 @composite(np.concatenate)

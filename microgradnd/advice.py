@@ -1,0 +1,638 @@
+"""What an error tells the user to do: the knowledge behind messages, loaded when something has gone wrong.
+
+Owns: which name or keyword of other libraries is which here, and what NumPy's messages mean for the caller.
+Must not own: the decision that something is an error (each operation checks what it is given itself).
+Read next: `registry.py`, `lines.py`.
+
+NumPy's messages say what is wrong with a call, but neither which one nor with what to replace it. Here they get the
+operation, its operands, the line of the user's code and the remedy; those that only speak of the inside of a function
+("_sum() got an unexpected keyword argument") are said anew.
+"""
+
+from __future__ import annotations
+
+import difflib
+import dis
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from types import FrameType, TracebackType
+from typing import Any
+
+import numpy as np
+
+from microgradnd import primitives
+from microgradnd.lines import PACKAGE, quoted_line, user_line
+from microgradnd.registry import JVPS, VJPS, name_of
+
+NUMPY = np.__file__.rpartition("__init__")[0]
+PLACES = ("nn.functional", "nn", "optim", "viz")  # where the public names are, apart from `mg` itself
+NUMPY_PLACES = (("np", np), ("np.linalg", np.linalg), ("np.fft", np.fft))
+IN_PLACE = "under mg.no_grad(), or write t = ... for a new Tensor"
+
+# What users of PyTorch, JAX and NumPy type, and what it is here; "t" stands for the Tensor
+OF_TENSOR = {
+    "add": "t + other",
+    "add_": f"t += other {IN_PLACE}",
+    "adjoint": "np.conj(t.mT)",
+    "at": "t = t.copy(); t[index] = value, which is recorded",
+    "bmm": "t @ other",
+    "bool": "t.astype(bool)",
+    "byte": "t.astype(np.uint8)",
+    "cat": "np.concatenate([t, other])",
+    "chunk": "np.array_split(t, n)",
+    "clamp": "np.clip(t, low, high)",
+    "clamp_": "np.clip(t, low, high)",
+    "clone": "t.copy()",
+    "contiguous": "leave it out: NumPy takes care of the memory layout",
+    "copy_": "t[...] = other",
+    "cpu": "leave it out: every Tensor is in main memory (t.data is its array)",
+    "cuda": "leave it out: every Tensor is in main memory, and computed on the CPU",
+    "detach_": "t = t.detach()",
+    "device": "leave it out: every Tensor is in main memory, and computed on the CPU",
+    "dim": "t.ndim",
+    "div": "t / other",
+    "div_": f"t /= other {IN_PLACE}",
+    "double": "t.astype(np.float64)",
+    "eq": "t == other",
+    "expand": "np.broadcast_to(t, shape)",
+    "expand_as": "np.broadcast_to(t, other.shape)",
+    "fill": "t[...] = value",
+    "fill_": "t[...] = value",
+    "flat": "t.ravel()",
+    "float": "t.astype(np.float32)",
+    "gather": "np.take_along_axis(t, index, axis)",
+    "ge": "t >= other",
+    "grad_fn": "mg.viz.draw(t) to see what t was computed from; t.is_leaf says whether it was computed",
+    "gt": "t > other",
+    "half": "t.astype(np.float16)",
+    "index_select": "np.take(t, index, axis)",
+    "int": "t.astype(np.int32)",
+    "itemsize": "t.dtype.itemsize",
+    "le": "t <= other",
+    "long": "t.astype(np.int64)",
+    "lt": "t < other",
+    "masked_fill": "np.where(mask, value, t)",
+    "masked_fill_": "t[mask] = value",
+    "masked_select": "t[mask]",
+    "mm": "t @ other",
+    "mul": "t * other",
+    "mul_": f"t *= other {IN_PLACE}",
+    "mv": "t @ vector",
+    "nbytes": "t.data.nbytes",
+    "ne": "t != other",
+    "neg": "-t",
+    "nelement": "t.size",
+    "new_ones": "np.ones(shape, t.dtype)",
+    "new_zeros": "np.zeros(shape, t.dtype)",
+    "norm": "np.linalg.norm(t)",
+    "numel": "t.size",
+    "permute": "np.transpose(t, axes)",
+    "pow": "t ** exponent",
+    "put": "t[index] = value",
+    "requires_grad_": "t.requires_grad = True",
+    "rsub": "other - t",
+    "scatter_": "t[index] = value",
+    "set": "t = t.copy(); t[index] = value, which is recorded",
+    "size": "t.shape, or t.shape[0] for the length of the first axis; t.size is the number of elements",
+    "sort": "np.sort(t)",
+    "sub": "t - other",
+    "sub_": f"t -= other {IN_PLACE}",
+    "t": "t.T",
+    "to": "t.astype(dtype); every Tensor is in main memory, and computed on the CPU",
+    "topk": "np.sort(t)[..., -k:]",
+    "tobytes": "t.data.tobytes()",
+    "type": "t.astype(dtype)",
+    "unbind": "list(t)",
+    "unflatten": "t.reshape(shape)",
+    "unsqueeze": "np.expand_dims(t, axis), or t[:, None]",
+    "view": "t.reshape(shape)",
+    "view_as": "t.reshape(other.shape)",
+    "zero_": "t[...] = 0, or t.grad = None for a gradient",
+    "zero_grad": "t.grad = None, or optimizer.zero_grad()",
+}
+OF_MODULE = {
+    "AdamW": "optim.Adam(parameters, weight_decay=...), which adds the decay to the gradient",
+    "Function": "mg.primitive for the function, and mg.defvjp for its derivative",
+    "Dropout": "x * (rng.random(x.shape) >= p) / (1 - p) in forward(), with the rng as an attribute",
+    "GradientTape": "mg.grad(f), or t.backward()",
+    "Variable": "mg.tensor(data, requires_grad=True)",
+    "as_tensor": "mg.tensor(data)",
+    "autograd": "mg.grad(f), or t.backward()",
+    "backward": "t.backward()",
+    "cat": "np.concatenate(arrays)",
+    "clip_grad_norm_": "p.grad *= factor for each parameter, between backward() and step()",
+    "cuda": "leave it out: every Tensor is in main memory, and computed on the CPU",
+    "custom_jvp": "mg.primitive for the function, and mg.defjvp for its derivative",
+    "custom_vjp": "mg.primitive for the function, and mg.defvjp for its derivative",
+    "device": "leave it out: every Tensor is in main memory, and computed on the CPU",
+    "from_numpy": "mg.tensor(array)",
+    "dropout": "x * (rng.random(x.shape) >= p) / (1 - p)",
+    "graph": "viz.draw(t)",
+    "inference_mode": "mg.no_grad()",
+    "jacfwd": 'mg.jacobian(f, mode="fwd")',
+    "jacrev": 'mg.jacobian(f, mode="rev")',
+    "jit": "mg.compile(f)",
+    "linearize": "mg.jvp(f, primals, tangents)",
+    "load": "np.load(path), and module.load_state_dict() with what it gives",
+    "lr_scheduler": "optimizer.lr = ... in the training loop",
+    "make_dot": "viz.draw(t)",
+    "make_jaxpr": "mg.compile(f), and its .source()",
+    "manual_seed": "rng = np.random.default_rng(seed), and pass rng= to the layers",
+    "ModuleList": "nn.Sequential(*modules), and loop over it in forward()",
+    "ModuleDict": "an attribute for each module",
+    "normal": "np.random.default_rng().normal(mean, deviation, shape)",
+    "numpy": "import numpy as np, whose own functions work on Tensors",
+    "permute": "np.transpose(t, axes)",
+    "plot": "viz.draw(t), or viz.plot_history(losses)",
+    "rand": "np.random.default_rng().random(shape)",
+    "randint": "np.random.default_rng().integers(low, high, shape)",
+    "randn": "np.random.default_rng().standard_normal(shape)",
+    "random": "np.random.default_rng()",
+    "remat": "mg.checkpoint(f)",
+    "render": "viz.save(t, 'graph.svg')",
+    "save": "np.savez(path, **module.state_dict())",
+    "set_grad_enabled": "mg.no_grad() or mg.enable_grad()",
+    "show": "viz.draw(t)",
+    "stop_gradient": "t.detach()",
+    "unsqueeze": "np.expand_dims(t, axis)",
+    "vmap": "f with a batch axis: NumPy's functions take axis=, and broadcast",
+}
+KEYWORDS = {
+    "axes": ("axis",),
+    "axis": ("axes",),
+    "beta1": ("betas",),
+    "beta2": ("betas",),
+    "beta_1": ("betas",),
+    "beta_2": ("betas",),
+    "correction": ("ddof",),
+    "dim": ("axis", "axes"),
+    "dims": ("axes", "axis"),
+    "dim0": ("axis1",),
+    "dim1": ("axis2",),
+    "epsilon": ("eps",),
+    "forward_mode": ("mode",),
+    "inputs": ("params",),
+    "keepdim": ("keepdims",),
+    "keep_dims": ("keepdims",),
+    "learning_rate": ("lr",),
+    "min_": ("min",),
+    "max_": ("max",),
+    "other": (),
+    "p": ("ord",),
+    "parameters": ("params",),
+    "rate": ("lr",),
+    "seed": ("rng",),
+    "size": ("shape",),
+    "size_average": ("reduction",),
+    "unbiased": ("ddof",),
+    "use_bias": ("bias",),
+}
+
+# What NumPy says, and what to do then
+REMEDIES = (
+    (
+        r"not aligned|core dimension|shape-mismatch for sum|incompatible dimensions for cross",
+        "the axes that are multiplied must have the same length; transpose (.T) or reshape an operand",
+    ),
+    (
+        r"does not have enough dimensions",
+        "the operands must be vectors or matrices; use * to multiply by a number, or add an axis with x[None]",
+    ),
+    (
+        r"subscripts|remapped shapes \[original->remapped\]: .*newaxis",
+        "give each operand one letter per axis, and axes with the same letter the same length",
+    ),
+    (r"requested shape|broadcast_to", "an axis can be repeated only if its length is 1; add one with x[:, None]"),
+    (
+        r"boolean index did not match",
+        "a boolean index must have the shape of the axes that it picks from",
+    ),
+    (r"indexing arrays could not be broadcast", "index arrays must broadcast; np.ix_(rows, columns) picks a block"),
+    (
+        r"could not be broadcast|shape mismatch",
+        "shapes must agree from the last axis on, or be 1 there; reshape one operand, add an axis (x[:, None]), or "
+        "transpose it (.T)",
+    ),
+    (
+        r"must have same number of dimensions",
+        "np.stack joins along a new axis; give a smaller array the missing axis with x[None], or reshape it",
+    ),
+    (r"concatenation axis must match", "choose another axis=, or cut or transpose the arrays to the same lengths"),
+    (r"cannot reshape", "the new shape must have as many elements; -1 for one length fits that length to the rest"),
+    (r"one unknown dimension", "only one length can be -1, which is then worked out from the others"),
+    (r"too many indices", "give at most one index per axis (.shape shows them), or add an axis with [..., None]"),
+    (r"only integers, slices", "index with integers, slices, ..., None, or arrays of integers or booleans"),
+    (r"index \S+ is out of bounds", "indices run from 0 to the length less 1, or from -1 downwards from the end"),
+    (
+        r"[Ss]ingular matrix",
+        "this matrix has no inverse; use np.linalg.lstsq or pinv, or add a small multiple of np.eye",
+    ),
+    (r"must be square|square matri", "pass matrices with as many rows as columns, or use np.linalg.pinv or lstsq"),
+    (r"at least two-dimensional", "pass a matrix: reshape the vector, or give it an axis with x[:, None]"),
+    (
+        r"positive definite",
+        "pass a symmetric matrix whose eigenvalues are positive, perhaps with a small multiple of np.eye added",
+    ),
+    (r"did not converge", "look for NaN, Inf or very large numbers in the matrix"),
+    (r"axis\d?:? .*out of bounds|axis \S+ is out of bounds", "axes run from 0 to ndim - 1, or from -1 downwards"),
+    (r"duplicate value|repeated axis|axes don't match", "name each axis of the array once"),
+    (r"to squeeze", "only axes of length 1 can be taken away; use indexing or reshape for the others"),
+    (r"equal division", "np.array_split makes parts of nearly the same length"),
+    (r"no identity|empty sequence|zero-size", "there must be an element: check that the array isn't empty"),
+    (r"negative integer powers", "convert the base or the exponent to float first, as with 2.0 ** x"),
+    (r"data type .* not understood|not a valid dtype", "pass a NumPy dtype, such as np.float32"),
+)
+NO_ARRAY = re.compile(
+    r"NoneType|unsupported operand|bad operand|not supported for the input types|did not contain a loop|inhomogeneous"
+    r"|array element with a sequence|could not convert|no callable|must be (a )?real number|can't multiply sequence"
+    r"|can only concatenate|not supported between|cannot perform|object arrays|invalid literal"
+)
+OBSCURE = re.compile(r"has no attribute|object is not|cannot be interpreted|truth value|<lambda>|unhashable|_\w+\(\)")
+KEYWORD = re.compile(r"unexpected keyword argument '(\w+)'|'(\w+)' is an invalid keyword")
+COUNT = re.compile(
+    r"missing (\d+ )?required|takes .*positional argument|takes (at|no|exactly)|expected .* argument"
+    r"|missing a required|too many positional|missing required"
+)
+
+
+def missing_attribute(owner: str, name: str, candidates: Iterable[str] = ()) -> str:
+    """Return the message for a name that isn't there, with the one that was meant.
+
+    Parameters
+    ----------
+    owner : str
+        Where it was looked for: "Tensor", "microgradnd", "nn", "nn.functional", "optim", "viz".
+    name : str
+        What was looked for.
+    candidates : iterable of str
+        What there is.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> from microgradnd.advice import missing_attribute
+    >>> missing_attribute("Tensor", "clone")
+    "a Tensor has no 'clone', since its methods are those of NumPy's arrays; write t.copy()"
+    >>> missing_attribute("microgradnd", "sin")
+    "microgradnd has no 'sin'; write np.sin(...), for NumPy's own functions work on Tensors"
+    """
+    if name.startswith("__"):  # some library asks what this object can do
+        return f"{owner} has no {name}"
+    known = sorted(c for c in candidates if not c.startswith("_"))
+    if owner == "Tensor":
+        meant = OF_TENSOR.get(name) or _elsewhere(name, "t")
+        text = f"a Tensor has no {name!r}, since its methods are those of NumPy's arrays"
+    else:
+        meant = OF_MODULE.get(name) or _elsewhere(name, "...") or _loosely(owner, name, known) or OF_TENSOR.get(name)
+        text = f"{owner if owner.startswith('microgradnd') else 'microgradnd.' + owner} has no {name!r}"
+    if not meant and (near := _near(name, known)):
+        meant = f"{'t' if owner == 'Tensor' else _short(owner)}.{near}"
+    if meant:
+        return f"{text}; {meant if meant.startswith('leave it out') else 'write ' + meant}"
+    if owner in ("nn", "nn.functional"):
+        return f"{text}; write it in NumPy, as a function or as an nn.Module with a forward(): there is {_all(known)}"
+    return f"{text}; there is {_all(known)}"
+
+
+def _near(name: str, known: list[str]) -> str | None:
+    """Return the name that was meant, if one is as good as certain: a misspelling, or a part of it."""
+    near = difflib.get_close_matches(name, known, 1, 0.8)
+    longer = [c for c in known if len(name) > 2 and name.lower() in c.lower()]
+    return near[0] if near else longer[0] if len(longer) == 1 else None
+
+
+def _short(owner: str) -> str:
+    return {"microgradnd": "mg", "nn.functional": "F"}.get(owner, owner)
+
+
+def _all(names: list[str]) -> str:
+    return ", ".join(names[:40]) + (", ..." if len(names) > 40 else "")
+
+
+def _loosely(owner: str, name: str, known: Iterable[str]) -> str | None:
+    """Return the name there that differs in capitals and underscores only."""
+    wanted = name.replace("_", "").lower()
+    return next((f"{_short(owner)}.{c}" for c in known if c.replace("_", "").lower() == wanted), None)
+
+
+def _elsewhere(name: str, operand: str) -> str | None:
+    """Return where a name is: in another part of the library, or in NumPy."""
+    there = {place: getattr(sys.modules.get(f"microgradnd.{place}"), "__all__", ()) for place in PLACES}
+    for place, names in there.items():
+        if name in names:
+            return f"{place}.{name}({operand})"
+    for place, home in NUMPY_PLACES:
+        value = getattr(home, name, None)
+        if isinstance(value, type) or (value is not None and not callable(value)):
+            return f"{place}.{name}"
+        if value is not None:
+            given = f"{operand}, ..." if getattr(value, "nin", 1) > 1 and operand != "..." else operand
+            return f"{place}.{name}({given}), for NumPy's own functions work on Tensors"
+    return next((found for place, names in there.items() if (found := _loosely(place, name, names))), None)
+
+
+def failed_call(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], error: Exception
+) -> Exception | None:
+    """Return the error to raise instead of the one that a call raised, or add a note to that and return None.
+
+    Parameters
+    ----------
+    function : callable
+        A function of NumPy, one of the library, or a primitive of the user's.
+    args, kwargs
+        What it was given: Tensors, arrays, anything.
+    error : Exception
+        What it raised.
+
+    Returns
+    -------
+    Exception or None
+        An error of the same class, to be raised `from error`. None for what isn't about the call (a warning that is an
+        error, say), what the library has raised with a message of its own, and what a user's function raised.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd.advice import failed_call
+    >>> print(failed_call(np.dot, (np.ones(3), 2), {"dim": 0}, TypeError("got an unexpected keyword argument 'dim'")))
+    np.dot takes no keyword 'dim'... (..., line 1: print(failed_call(...
+    """
+    if isinstance(error, Warning) or not isinstance(error, TypeError | ValueError | LookupError | AttributeError):
+        return None
+    inner = getattr(error, "_failed_call", None)
+    if _through_others(error.__traceback__):
+        if inner is None:
+            error.add_note(f"This was in {_called(function, args, kwargs)}{quoted_line(user_line())}.")
+        return None
+    if inner is None and _deliberate(error.__traceback__):
+        return None
+    original, name = inner or error, display(function)
+    if args and next((p.name for p in parameters(function)), "") == "self":
+        name = type(args[0]).__name__ if getattr(function, "__name__", "") == "__init__" else name
+        args = args[1:]
+    text = f"{_explained(name, function, args, kwargs, original)}{quoted_line(user_line())}"
+    better = _public_class(original)(text)
+    better._failed_call = original  # type: ignore[attr-defined]
+    return better
+
+
+def _explained(name: str, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], error: Exception) -> str:
+    """Return what went wrong with a call and what to do."""
+    said = " ".join(str(error).split()).rstrip(".")
+    call = _called(function, args, kwargs)
+    if found := KEYWORD.search(said):
+        return wrong_keyword(name, found[1] or found[2], parameters(function))
+    if COUNT.search(said):
+        return _wrong_count(name, function, args)
+    if (NO_ARRAY.search(said) or OBSCURE.search(said)) and (bad := next(_no_arrays(args), None)):
+        return f"{call}: {bad}"
+    if (axis := kwargs.get("axis")) is not None and not _is_axis(axis):
+        return f"{call}: axis must be an integer, or a tuple of integers for several axes, got {_short_repr(axis)}"
+    for pattern, remedy in REMEDIES:
+        if re.search(pattern, said):
+            return f"{call}: {said}; {remedy}"
+    if OBSCURE.search(said) or NO_ARRAY.search(said) or len(said) < 4:
+        return f"{call}: NumPy can't compute this with arguments of these types and shapes; its documentation has more"
+    return f"{call}: {said}"
+
+
+def display(function: Any) -> str:
+    """Return the name by which the user calls a function."""
+    shown = {
+        primitives.getitem: "t[index]",
+        primitives.astype: "t.astype",
+        primitives.concatenate: "np.concatenate",
+        primitives.setitem: "t[index] = value",
+        primitives.relu: "relu",
+    }
+    try:
+        if function in shown:
+            return shown[function]
+    except TypeError:  # unhashable: a callable object of the user's
+        pass
+    name, module = name_of(function), getattr(function, "__module__", None) or ""
+    if "." in (path := getattr(function, "__qualname__", name)) and "<locals>" not in path:
+        name = path.removesuffix(".__init__")
+    if isinstance(function, np.ufunc) or isinstance(getattr(function, "__self__", None), np.ufunc):
+        return f"np.{name}"
+    if module.startswith("numpy"):
+        return f"np{module[len('numpy') :]}.{name}" if module in ("numpy.linalg", "numpy.fft") else f"np.{name}"
+    if module == "microgradnd.nn.functional":
+        return f"F.{name}"
+    return "a function that has no name" if name == "<lambda>" else name
+
+
+def _called(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    """Return an operation with its operands: np.dot of 'w' (shape (3,), float64) and a number."""
+    given = [described(arg) for arg in args[:6]]
+    if len(args) > 6:
+        given.append(f"{len(args) - 6} more")
+    given += [f"{key}={described(value)}" for key, value in kwargs.items()]
+    if not given:
+        return display(function)
+    return f"{display(function)} of {' and '.join([', '.join(given[:-1])] * (len(given) > 1) + given[-1:])}"
+
+
+def array_of(value: Any) -> Any:
+    """Return the array of a Tensor, and anything else as it is."""
+    return value._array if hasattr(type(value), "__primitive__") else value
+
+
+def described(value: Any) -> str:
+    """Return an operand as messages put it: its name, if it has one, its shape and dtype."""
+    array = array_of(value)
+    if array is not value or isinstance(value, np.ndarray):
+        node = getattr(value, "_node", None)
+        what = f"'{node.name}'" if node is not None and node.name else "a Tensor" if array is not value else "an array"
+        return f"{what} (shape {np.shape(array)}, {getattr(array, 'dtype', type(array).__name__)})"
+    if isinstance(value, list | tuple) and any(isinstance(array_of(v), np.ndarray) for v in value):
+        parts = [described(v) for v in value[:4]] + [f"{len(value) - 4} more"] * (len(value) > 4)
+        return f"[{', '.join(parts)}]"
+    return _short_repr(value)
+
+
+def _short_repr(value: Any) -> str:
+    if callable(value):
+        return name_of(value)
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 40 else f"{text[:37]}..."
+
+
+def _no_arrays(values: Iterable[Any]) -> Iterator[str]:
+    """Yield what is wrong with each value that isn't an array of numbers, and what to do."""
+    for i, value in enumerate(values):
+        array = array_of(value)
+        place = f"operand {i}"
+        if array is None:
+            yield f"{place} is None; did a function forget to return, or has backward() not run yet for a .grad?"
+        elif isinstance(array, str | bytes):
+            yield f"{place} is text; convert it to a number first, as with float({_short_repr(array)})"
+        elif isinstance(array, np.ndarray) and array.dtype.kind not in "biufc":
+            yield f"{place} is an array of dtype {array.dtype}; convert it to numbers first, as with .astype(float)"
+        elif isinstance(array, list | tuple):
+            try:
+                inside = np.asarray([array_of(v) for v in array])
+            except (TypeError, ValueError):
+                yield f"{place} is a list whose parts have different lengths; make them equally long, or loop over it"
+            else:
+                if inside.dtype.kind not in "biufc":
+                    yield f"{place} is a list that holds more than numbers ({_short_repr(array)}); convert its parts"
+        elif not isinstance(array, np.ndarray | np.generic | int | float | complex):
+            yield (
+                f"{place} is of type {type(value).__name__}, which isn't an array of numbers; "
+                f"convert it with np.asarray, or pass the array it holds"
+            )
+
+
+def _is_axis(axis: Any) -> bool:
+    parts = axis if isinstance(axis, list | tuple) else (axis,)
+    return all(isinstance(a, int | np.integer) for a in parts)
+
+
+def parameters(function: Any) -> list[inspect.Parameter]:
+    """Return the parameters of a function, as far as they are known."""
+    try:
+        return list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        return []
+
+
+def wrong_keyword(name: str, keyword: str, known: list[inspect.Parameter]) -> str:
+    """Return the message for a keyword that a function doesn't take, with the one that was meant.
+
+    Examples
+    --------
+    >>> import inspect
+    >>> import numpy as np
+    >>> from microgradnd.advice import wrong_keyword
+    >>> wrong_keyword("np.sum", "keepdim", list(inspect.signature(np.sum).parameters.values()))
+    "np.sum takes no keyword 'keepdim'; write keepdims= instead"
+    """
+    names = [p.name for p in known if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name != "self"]
+    text = f"{name} takes no keyword {keyword!r}"
+    if keyword in ("device", "out", "inplace"):
+        why = {"device": "arrays are in main memory", "out": "use its result", "inplace": "it always returns a result"}
+        return f"{text}; leave it out: {why[keyword]}"
+    if keyword in ("input", "tensor") and names:
+        return f"{text}; pass the array by position, as the first argument, or as {names[0]}="
+    if keyword == "other" and len(names) > 1:
+        return f"{text}; pass it by position, as the second argument, or as {names[1]}="
+    meant = next((m for m in KEYWORDS.get(keyword, ()) if m in names), None) or next(
+        iter(difflib.get_close_matches(keyword, names, 1)), None
+    )
+    if meant:
+        return f"{text}; write {meant}= instead"
+    return f"{text}; its parameters are {_all(names)}" if names else f"{text}; pass it by position, or leave it out"
+
+
+def _wrong_count(name: str, function: Any, args: tuple[Any, ...]) -> str:
+    """Return the message for a call with too few or too many arguments."""
+    known = [p for p in parameters(function) if p.name != "self"]
+    needed = [p.name for p in known if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    text = f"{name} was called with {len(args)} argument{'s' * (len(args) != 1)} by position"
+    if isinstance(function, np.ufunc):
+        return f"{text}, but it takes {function.nin}; pass the others by keyword, or leave them out"
+    if not known:
+        return f"{text}, which are too many or too few; its documentation lists its parameters"
+    if len(args) < len(needed):
+        return f"{text}; it also needs {', '.join(needed[len(args) :])} (its parameters: {_signature(known)})"
+    if getattr(function, "__name__", "") == "__init__" and any(hasattr(arg, "dtype") for arg in args):
+        return f"{text}, which are its settings ({_signature(known)}); make it first, then call it: {name}()(...)"
+    return f"{text}; its parameters are {_signature(known)}"
+
+
+def _signature(known: list[inspect.Parameter]) -> str:
+    stars: dict[Any, str] = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
+    return ", ".join(f"{stars.get(p.kind, '')}{p.name}{'' if p.default is p.empty else '='}" for p in known)
+
+
+def _frames(traceback: TracebackType | None) -> Iterator[tuple[FrameType, int]]:
+    while traceback is not None:
+        yield traceback.tb_frame, traceback.tb_lasti
+        traceback = traceback.tb_next
+
+
+def _through_others(traceback: TracebackType | None) -> bool:
+    """Return whether an error passed through a function of the user's: a primitive's body, a callback."""
+    files = [frame.f_code.co_filename for frame, _ in _frames(traceback)]
+    return any(not file.startswith((PACKAGE, NUMPY, "<__array_function__")) for file in files)
+
+
+def _deliberate(traceback: TracebackType | None) -> bool:
+    """Return whether the library raised an error itself, with a message of its own."""
+    last = list(_frames(traceback))[-1:]
+    return any(
+        frame.f_code.co_filename.startswith(PACKAGE) and dis.opname[frame.f_code.co_code[at]] == "RAISE_VARARGS"
+        for frame, at in last
+    )
+
+
+def _public_class(error: Exception) -> type[Exception]:
+    """Return the nearest class of an error that takes a message: NumPy's own take parts of one."""
+    public = (
+        TypeError,
+        ValueError,
+        IndexError,
+        KeyError,
+        AttributeError,
+        np.linalg.LinAlgError,
+        np.exceptions.AxisError,
+    )
+    found = next(cls for cls in type(error).__mro__ if cls in public or cls is LookupError)
+    return TypeError if found is AttributeError else found
+
+
+def of_rule(function: Callable[..., Any], position: int, mode: str, error: Exception) -> str:
+    """Return the message for a derivative rule that failed, or returned something else than a derivative.
+
+    Parameters
+    ----------
+    function : callable
+        Whose rule it is.
+    position : int
+        Of the argument that the rule belongs to.
+    mode : {"vjp", "jvp"}
+        Which rule.
+    error : Exception
+        What the rule, or the use of its result, raised.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd.advice import of_rule
+    >>> of_rule(np.sin, 0, "vjp", TypeError("'NoneType' object has no attribute 'shape'"))
+    'the VJP rule of np.sin for argument 0 returned None; it must return the cotangent of that argument, an array...'
+    """
+    table, word, first = (JVPS, "JVP", "t") if mode == "jvp" else (VJPS, "VJP", "g")
+    what = f"the {word} rule of {display(function)} for argument {position}"
+    wanted = (
+        "the tangent of the result, an array of its shape"
+        if mode == "jvp"
+        else "the cotangent of that argument, an array of its shape"
+    )
+    said = " ".join(str(error).split())
+    inside = _through_others(error.__traceback__)
+    if not inside and (found := re.search(r"'(\w+)' object has no attribute '(shape|dtype|size|ndim)'", said)):
+        came = "None" if found[1] == "NoneType" else f"a {found[1]}"
+        return (
+            f"{what} returned {came}; it must return {wanted} (np.broadcast_to or np.full makes one of a number), or "
+            f"enter None in its place, if there is no derivative"
+        )
+    if not inside and COUNT.search(said):
+        rules: Any = table.get(function, ())
+        own = _signature(parameters(rules[position])) if position < len(rules) else ""
+        expected = [first, "out", *(p.name for p in parameters(function))]
+        return f"{what} takes ({own}), but is called with ({', '.join(expected)}): {first}, the result, every argument"
+    if isinstance(error, ValueError) and said.startswith("the rule gave"):
+        return f"{what} gave {said[len('the rule gave ') :]}; it must return {wanted}"
+    return f"{what} raised {type(error).__name__}: {said}; correct the rule, which mg.def{mode} entered"

@@ -1,0 +1,216 @@
+"""What may enter an operation, and how what has entered stays what it was.
+
+Owns: the gate (arrays of other libraries and kinds, refused with what to pass instead), and what protects plain arrays
+between their use and the walk over the tape: copies of small ones, samples of large ones.
+Must not own: recording (`tensor.py`), or the ages of Tensors (`tape.py`).
+Read next: `tensor.py`.
+
+A plain array belongs to the user, who may fill it again for the next step. A rule that used it then would see another
+array. So what a rule reads is copied if it is small. Of a large array some elements are noted, and compared before the
+rule is called: a change of an element between them is missed. `detect_anomaly` compares them all.
+"""
+
+from __future__ import annotations
+
+import functools
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
+
+import numpy as np
+
+from microgradnd.lines import quoted_line, user_line
+from microgradnd.registry import UNREAD, Function, name_of
+from microgradnd.tape import Operation, current
+
+COPIED = 2**15  # bytes: a copy of so little takes less time than the operation
+SHARED = 2**10  # bytes: from here on, equal arrays in a row share one copy
+SAMPLED = 1024  # elements of a larger array that are compared, about
+PLAIN = {np.ndarray, float, int, np.float64, np.float32, bool, complex, np.complex128, np.int64, np.bool_}
+INSTEAD = {  # by package: what to pass
+    "scipy": "pass x.toarray() of a sparse array",
+    "torch": "pass x.detach().numpy()",
+    "jax": "pass np.asarray(x)",
+    "jaxlib": "pass np.asarray(x)",
+    "tensorflow": "pass x.numpy()",
+    "pandas": "pass x.to_numpy()",
+    "polars": "pass x.to_numpy()",
+    "xarray": "pass x.to_numpy()",
+    "numpy.ma": "pass x.filled(0), and multiply by a weight that is 0 where the mask is set: ~np.ma.getmaskarray(x)",
+    "numpy": "pass np.asarray(x); products of a np.matrix are matrix products, which would be recorded as others",
+}
+KINDS = {
+    "O": "an array of objects; convert it to numbers with np.asarray(x, dtype=float), or put Tensors together with "
+    "np.stack([...])",
+    "M": "an array of dates; subtract one of them, and divide by a unit: (x - x[0]) / np.timedelta64(1, 'D')",
+    "m": "an array of times; divide it by a unit first: x / np.timedelta64(1, 's')",
+    "U": "text; convert it to numbers with np.asarray(x, dtype=float)",
+    "S": "text; convert it to numbers with np.asarray(x, dtype=float)",
+    "V": "an array of records; take the fields out first: x['name']",
+}
+
+
+def refused(taker: Function | str, what: str) -> TypeError:
+    """Return the error for an operand that can't be computed with; `taker` is the operation or its name."""
+    return TypeError(f"{taker if isinstance(taker, str) else name_of(taker)} was given {what}")
+
+
+def check_kind(taker: Function | str, array: Any) -> None:
+    """Raise unless an array holds numbers or booleans."""
+    if (kind := array.dtype.kind) in KINDS:
+        raise refused(taker, f"{KINDS[kind]} (shape {array.shape}, dtype {array.dtype})")
+
+
+def admitted(taker: Function | str, value: Any) -> Any:
+    """Return an argument that is no Tensor as it may enter an operation, or raise and say what to pass instead.
+
+    Plain arrays and numbers, and arrays that speak NumPy's protocols, go in as they are; what offers its memory as an
+    array goes in as one; what is no array at all (an axis, a text, a function) isn't looked at.
+    """
+    kind = type(value)
+    package = kind.__module__.partition(".")[0]
+    if isinstance(value, np.ndarray):
+        check_kind(taker, value)
+        if kind is np.ndarray or kind is np.memmap:
+            return np.asarray(value)
+        module = "numpy.ma" if isinstance(value, np.ma.MaskedArray) else "numpy"
+        raise refused(taker, f"a {kind.__name__} of shape {value.shape}: {INSTEAD[module]}")
+    if package in INSTEAD and hasattr(value, "shape") and not isinstance(value, np.generic | np.dtype):
+        raise refused(taker, f"a {package} {kind.__name__} of shape {tuple(value.shape)}: {INSTEAD[package]}")
+    if isinstance(value, np.generic):
+        if value.dtype.kind in "mM":
+            check_kind(taker, value)
+        return value
+    if hasattr(kind, "__array_ufunc__") or hasattr(kind, "__array_function__"):
+        return value
+    is_array = hasattr(kind, "__array__") or isinstance(value, memoryview) or kind.__module__ == "array"
+    return admitted(taker, np.asarray(value)) if is_array else value
+
+
+def operand(taker: Function | str, value: Any) -> Any:
+    """Return what stands where an array must stand, as an array or number, or raise."""
+    value = np.asarray(value) if isinstance(value, list | tuple | range) else admitted(taker, value)
+    if isinstance(value, np.ndarray):
+        check_kind(taker, value)
+        return value
+    if isinstance(value, int | float | complex | np.number | np.bool_) or hasattr(type(value), "__array_ufunc__"):
+        return value
+    raise refused(taker, f"{value!r} of type {type(value).__name__}; pass a number, an array or a Tensor")
+
+
+def fail(function: Function, args: tuple[Any, ...], kwargs: dict[str, Any], error: Exception) -> NoReturn:
+    """Raise the error of a call again, with the operands, the line, and what to do about it."""
+    from microgradnd.advice import failed_call  # it isn't needed until something fails
+
+    if (better := failed_call(function, args, kwargs, error)) is None:
+        raise error
+    raise better from error
+
+
+# Between use and walk
+
+LOCKED: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()  # arrays that detect_anomaly protects
+recent: dict[int, tuple[bytes, Any]] = {}  # by id(): the contents of arrays that were copied lately, and the copies
+MOST_RECENT = 64
+
+
+def copied(array: Any) -> Any:
+    """Return a copy of a small array; for the same contents in the same array, the copy that was made before."""
+    if array.nbytes < SHARED:
+        return array.copy("K")
+    contents = array.tobytes("A")
+    found = recent.get(id(array))
+    if found is not None and found[0] == contents:
+        copy = found[1]
+        if copy.shape == array.shape and copy.strides == array.strides and copy.dtype == array.dtype:
+            return copy
+    if len(recent) >= MOST_RECENT:
+        recent.clear()
+    copy = array.copy("K")
+    recent[id(array)] = contents, copy
+    return copy
+
+
+def sample(array: Any) -> bytes:
+    """Return some elements of a large array, in even steps along each axis."""
+    most = SAMPLED ** (1 / array.ndim)
+    return array[tuple(slice(None, None, max(1, int(n / most))) for n in array.shape)].tobytes()
+
+
+def record_kept(
+    record: Callable[..., Operation],
+    function: Function,
+    values: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    parents: tuple[Any, ...],
+    out: Any,
+) -> Operation:
+    """Record a call that was given plain arrays, which may change until the tape is walked."""
+    mode = current()
+    if mode.trace is not None or mode.anomaly is not None:  # nothing may change there, or all is watched
+        return record(function, values, kwargs, parents, out)
+    watched: list[Any] = []
+    values = kept(function, values, parents, watched)
+    node = record(function, values, keep(kwargs, watched) if kwargs else kwargs, parents, out)
+    if watched:
+        watch(node, watched, sample)
+    return node
+
+
+def kept(function: Function, values: tuple[Any, ...], parents: tuple[Any, ...], watched: list[Any]) -> tuple[Any, ...]:
+    """Return the arguments of a call as the tape is to hold them.
+
+    Parameters
+    ----------
+    function : callable
+    values, parents : tuple
+        The arguments, and the node of each; those without a node are the user's.
+    watched : list
+        Takes the arrays that are too large to be copied.
+    """
+    unread = UNREAD.get(function, ())
+    return tuple(
+        value if parent is not None or i in unread else keep(value, watched)
+        for i, (value, parent) in enumerate(zip(values, parents, strict=True))
+    )
+
+
+def keep(value: Any, watched: list[Any]) -> Any:
+    """Return one argument as the tape is to hold it: copied if it is small, also in a list, a tuple or a dict."""
+    if type(value) is np.ndarray:
+        if value.nbytes <= COPIED:
+            return copied(value)
+        watched.append(value)
+    elif type(value) in (list, tuple):
+        return type(value)([keep(part, watched) for part in value])
+    elif type(value) is dict:
+        return {key: keep(part, watched) for key, part in value.items()}
+    return value
+
+
+def arrays_in(tree: Any) -> Iterator[Any]:
+    """Yield the arrays in nested tuples, lists and dicts."""
+    if isinstance(tree, np.ndarray):
+        yield tree
+    elif isinstance(tree, tuple | list | dict):
+        for part in tree.values() if isinstance(tree, dict) else tree:
+            yield from arrays_in(part)
+
+
+def watch(node: Operation, arrays: list[Any], look: Callable[[Any], bytes]) -> None:
+    """Note what arrays of an operation look like now, for its rules to be called only if they still do."""
+    note = node.annotate()
+    note.line = note.line or user_line()
+    note.check = functools.partial(check_unchanged, [(array, look(array)) for array in arrays], look)
+
+
+def check_unchanged(seen: list[tuple[Any, bytes]], look: Callable[[Any], bytes], node: Operation) -> None:
+    """Raise if an array isn't what it was when an operation used it."""
+    for array, before in seen:
+        if look(array) != before:
+            line = quoted_line(node.note.line if node.note else None)
+            raise RuntimeError(
+                f"an array of shape {array.shape} and dtype {array.dtype} was changed after {name_of(node.function)} "
+                f"had used it{line}, so this gradient would be wrong; give the operation a copy (x.copy()), or change "
+                f"the array after the backward pass"
+            )
