@@ -35,8 +35,10 @@ def _in_place(function: Any, run: Callable[[Any, Any], Any]) -> Any:
         if type(node) is Leaf and mode.record is None and node.requires_grad and mode.anomaly is None:
             try:  # what optimizers written out do
                 run(node.data, other._array if isinstance(other, ArrayLike) else other)
-            except ValueError as error:
-                raise (protected(node) if not node.data.flags.writeable else error) from None
+            except ValueError:
+                if node.data.flags.writeable:
+                    raise
+                raise protected(node) from None
             node.position = tape.next_position()
             if node.aliases is not None:
                 tape.touch(node)
@@ -67,7 +69,7 @@ class Update:
         self.leaf = leaf
 
     def __enter__(self) -> Any:
-        array = self.leaf.data
+        array: Any = self.leaf.data
         self.locked = not array.flags.writeable
         if self.locked:
             if LOCKED.get(id(array)) is not array:
@@ -78,7 +80,8 @@ class Update:
     def __exit__(self, *_: object) -> None:
         tape.touch(self.leaf)
         if self.locked:
-            self.leaf.data.flags.writeable = False
+            locked: Any = self.leaf.data
+            locked.flags.writeable = False
 
 
 def protected(leaf: Leaf) -> ValueError:
@@ -164,12 +167,13 @@ class Assignable(ArrayLike):
         """
         if current().trace is not None:
             raise current().trace.refusal("updating()", "Write t[...] = value, or t += value under mg.no_grad()")
-        if self._node is None:
+        node = self._node
+        if node is None:
             become(self, self.__array_function__(np.copy, (), (self,), {}), ...)  # operations may hold the old array
-            views.make_leaf(self, False)
-        if not isinstance(self._node, Leaf):
-            raise RuntimeError(f"{tape.describe(self._node)} was computed; only a leaf can be updated in place")
-        return Update(self._node)
+            node = views.make_leaf(self, False)
+        if not isinstance(node, Leaf):
+            raise RuntimeError(f"{tape.describe(node)} was computed; only a leaf can be updated in place")
+        return Update(node)
 
 
 def variable(cls: type[Any], array: Any, requires_grad: bool, name: str | None) -> Any:
@@ -211,7 +215,9 @@ def become(tensor: Any, value: Assignable, index: Any) -> None:
             other.__class__ = tensor.outdated
         return
     name = tensor.name
-    moved, outdated = views.replace(tensor, value._array, index)
+    array = value._array
+    array = np.asarray(array) if isinstance(array, np.generic) else array  # of which views can be taken
+    moved, outdated = views.replace(tensor, array, index)
     for other in outdated:
         other.__class__ = tensor.outdated
     tensor._node = value._node

@@ -1,17 +1,34 @@
 """Where in the user's code something happens.
 
-Owns: the walk up the stack to the first line that isn't the library's.
-Must not own: what is done with it (`modes.py`, `compiler/trace.py`).
+Owns: which code is the user's, and the walk up the stack to its first line.
+Must not own: what is done with it (`modes.py`, `advice.py`, `compiler/trace.py`).
 Read next: `modes.py`.
 """
 
 from __future__ import annotations
 
+import functools
 import linecache
+import os
 import sys
-from pathlib import Path
+from types import CodeType
 
-PACKAGE = str(Path(__file__).parent)
+PACKAGE = os.path.join(os.path.dirname(__file__), "")
+
+
+@functools.cache
+def installed() -> tuple[str, ...]:
+    """Return the folders, each with a separator at its end, whose code isn't the user's: Python's, packages', ours."""
+    import sysconfig  # which takes a while, and only messages need it
+
+    paths = sysconfig.get_paths()
+    theirs = {os.path.join(paths[key], "") for key in ("stdlib", "platstdlib", "purelib", "platlib")}
+    return (*theirs, PACKAGE, os.path.join(os.path.dirname(PACKAGE[:-1]), "viz", ""))
+
+
+def is_users(code: CodeType) -> bool:
+    """Return whether code is the user's own."""
+    return not code.co_filename.startswith(installed())
 
 
 def user_line() -> tuple[str, int] | None:
@@ -26,9 +43,9 @@ def user_line() -> tuple[str, int] | None:
     frame = sys._getframe(1)
     while frame is not None:
         code = frame.f_code
-        if not code.co_filename.startswith(PACKAGE):
+        if is_users(code):
             return code.co_filename, frame.f_lineno
-        if code.co_name == "backward" and code.co_filename.endswith("tape.py"):
+        if code.co_name == "walk" and code.co_filename == f"{PACKAGE}tape.py":
             return None
         frame = frame.f_back  # type: ignore[assignment]
     return None

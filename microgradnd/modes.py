@@ -21,7 +21,8 @@ from microgradnd.lines import quoted_line, user_line
 from microgradnd.registry import Function, name_of
 from microgradnd.tape import MODE, Mode, Operation, current, describe
 
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Recording:
@@ -56,30 +57,36 @@ class Recording:
         MODE.set(mode)
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
-        if inspect.isgeneratorfunction(function):
+        decorated: Any = function
 
-            def wrapped(*args: Any, **kwargs: Any) -> Any:
-                return (yield from self.stepwise(function(*args, **kwargs)))
-        elif inspect.iscoroutinefunction(function):
+        def call(*args: Any, **kwargs: Any) -> Any:
+            with self:
+                return decorated(*args, **kwargs)
 
-            async def wrapped(*args: Any, **kwargs: Any) -> Any:
-                return await types.coroutine(self.stepwise)(function(*args, **kwargs))
-        elif inspect.isasyncgenfunction(function):
+        def generator(*args: Any, **kwargs: Any) -> Any:
+            return (yield from self.stepwise(decorated(*args, **kwargs)))
 
-            async def wrapped(*args: Any, **kwargs: Any) -> Any:
-                steps = function(*args, **kwargs)
-                while True:
-                    try:
-                        yield await types.coroutine(self.stepwise)(anext(steps))
-                    except StopAsyncIteration:
-                        return
-        else:
+        async def coroutine(*args: Any, **kwargs: Any) -> Any:
+            return await types.coroutine(self.stepwise)(decorated(*args, **kwargs))
 
-            def wrapped(*args: Any, **kwargs: Any) -> Any:
-                with self:
-                    return function(*args, **kwargs)
+        async def async_generator(*args: Any, **kwargs: Any) -> Any:
+            steps = decorated(*args, **kwargs)
+            while True:
+                try:
+                    yield await types.coroutine(self.stepwise)(anext(steps))
+                except StopAsyncIteration:
+                    return
 
-        return functools.wraps(function)(wrapped)
+        wrapper: Any = (
+            generator
+            if inspect.isgeneratorfunction(function)
+            else coroutine
+            if inspect.iscoroutinefunction(function)
+            else async_generator
+            if inspect.isasyncgenfunction(function)
+            else call
+        )
+        return functools.wraps(function)(wrapper)
 
     def stepwise(self, steps: Any) -> Generator[Any, Any, Any]:
         """Run a generator or coroutine, each of its steps in this mode."""
@@ -170,8 +177,9 @@ class detect_anomaly(Recording):
         self.locked: list[weakref.ref[Any]] = []
 
     def changed(self, mode: Mode) -> Mode:
-        is_checked = mode.record is not None and mode.trace is None
-        record = functools.partial(self.checked, mode.record) if is_checked else mode.record
+        record = mode.record
+        if record is not None and mode.trace is None:
+            record = functools.partial(self.checked, record)
         return mode._replace(record=record, anomaly=self.anomaly)
 
     def checked(
@@ -212,10 +220,11 @@ class detect_anomaly(Recording):
 
     def __exit__(self, *details: object) -> None:
         super().__exit__(*details)
-        while self.locked:
-            if (array := self.locked.pop()()) is not None:
-                array.flags.writeable = True
-                operands.LOCKED.pop(id(array), None)
+        arrays = [array for reference in self.locked if (array := reference()) is not None]
+        self.locked.clear()
+        for array in sorted(arrays, key=lambda array: array.base is not None):  # a view after what it is a view of
+            array.flags.writeable = True
+            operands.LOCKED.pop(id(array), None)
 
 
 def _finite(value: Any) -> bool:

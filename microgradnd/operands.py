@@ -24,7 +24,6 @@ from microgradnd.registry import UNREAD, Function, name_of
 from microgradnd.tape import Operation, current
 
 COPIED = 2**15  # bytes: a copy of so little takes less time than the operation
-SHARED = 2**10  # bytes: from here on, equal arrays in a row share one copy
 SAMPLED = 1024  # elements of a larger array that are compared, about
 PLAIN = {np.ndarray, float, int, np.float64, np.float32, bool, complex, np.complex128, np.int64, np.bool_}
 INSTEAD = {  # by package: what to pass
@@ -104,20 +103,18 @@ def fail(function: Function, args: tuple[Any, ...], kwargs: dict[str, Any], erro
 
     if (better := failed_call(function, args, kwargs, error)) is None:
         raise error
-    raise better from error
+    raise better from None  # it says what NumPy's said
 
 
 # Between use and walk
 
 LOCKED: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()  # arrays that detect_anomaly protects
 recent: dict[int, tuple[bytes, Any]] = {}  # by id(): the contents of arrays that were copied lately, and the copies
-MOST_RECENT = 64
+MOST_RECENT = 128
 
 
 def copied(array: Any) -> Any:
     """Return a copy of a small array; for the same contents in the same array, the copy that was made before."""
-    if array.nbytes < SHARED:
-        return array.copy("K")
     contents = array.tobytes("A")
     found = recent.get(id(array))
     if found is not None and found[0] == contents:

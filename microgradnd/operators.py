@@ -50,6 +50,8 @@ def _binary(function: Any, run: Callable[[Any, Any], Any], swap: bool = False) -
                 # Python would multiply it with a np.float64 itself, and give a number of its own
                 return self.__array_function__(function, (), (other, self) if swap else (self, other), NO_KEYWORDS)
             y, other_node = other, None
+        elif isinstance(other, Operators):  # an outdated one, or to an outdated one
+            y, other_node = other._array, other._node
         elif isinstance(other, NUMBERS) or not hasattr(type(other), reflected) or isinstance(other, SEQUENCES + TEXTS):
             if isinstance(other, SEQUENCES):
                 refuse_nested(function, other)

@@ -18,7 +18,7 @@ from microgradnd.nn import Module
 from microgradnd.registry import Results, name_of
 from microgradnd.tape import Leaf, Node, Operation, describe
 from microgradnd.tensor import Tensor
-from microgradnd.viz.flow import flow
+from microgradnd.viz.flow import can_flow, flow
 from microgradnd.viz.record import Part, Record, tree
 
 MOST_NAMED = 5  # variables of which the same is said
@@ -140,6 +140,14 @@ def _is_fine(array: Any) -> bool:
     return getattr(getattr(array, "dtype", None), "kind", "-") in "fc" and bool(np.isfinite(array).all())
 
 
+def is_of(arg: Any, leaf: Leaf) -> bool:
+    """Return whether an array that an operation used is a variable's, or the copy that was made of it."""
+    if not isinstance(arg, np.ndarray):
+        return False
+    is_copy = arg.dtype == leaf.dtype and np.array_equal(arg, leaf.data) and np.ptp(arg) > 0
+    return bool(is_copy or np.may_share_memory(arg, leaf.data))
+
+
 class _Story:
     """What happens between the variables and a result, forwards and backwards.
 
@@ -160,7 +168,7 @@ class _Story:
         self.first_bad: tuple[Operation, str] | None = None  # in the walk back
         self.stops: list[Operation] = []  # where something arrives, but nothing goes on
         self.given_none: dict[Node, Operation] = {}  # variables, and where something arrives, but nothing for them
-        if not self.is_over:
+        if can_flow(self.record.operations):
             for node, g, parts in flow(self.record.operations, self.ends):
                 self.look_at(node, g, parts)
         root = tree(self.record)
@@ -293,7 +301,7 @@ class _Story:
         """Return where a variable's array goes into the computation as a constant, as the end of a sentence."""
         for node in self.record.operations:
             for arg, parent in zip(node.args or (), node.parents, strict=False):
-                if parent is None and isinstance(arg, np.ndarray) and np.may_share_memory(arg, leaf.data):
+                if (parent is None or not parent.requires_grad) and is_of(arg, leaf):
                     return (
                         f", though {self.where(node)} used its array: without its history, which .data, detach() or "
                         f"no_grad() cuts off"

@@ -14,7 +14,7 @@ from typing import Any
 from microgradnd import tape
 from microgradnd.modes import enable_grad, no_grad
 from microgradnd.registry import JVPS, VJPS, Joint, Results, Variadic, primitive
-from microgradnd.tape import Leaf, Node, Path, current
+from microgradnd.tape import Leaf, Node, Operation, Path, current
 from microgradnd.tensor import Tensor, lift
 from microgradnd.transforms import Trace, flatten, name_of_function, plain
 
@@ -135,7 +135,8 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
         call = Call(of_inputs, trace.path.outside)
         nodes = [*(t._node for t in inputs), *call.outside]
         values = [*(plain(t) for t in inputs), *(n.data if isinstance(n, Leaf) else n.out for n in call.outside)]
-        results = iter(lift(out, current().record(recompute, (call, *values), {}, (None, *nodes), out)))
+        node = (current().record or Operation)(recompute, (call, *values), {}, (None, *nodes), out)
+        results = iter(lift(out, node))
         return trace.rebuild_outputs([next(results) if is_tracked(o) else o for o in trace.outputs])
 
     return checkpointed

@@ -135,12 +135,13 @@ def touch(leaf: Leaf) -> None:
     leaf.position = next_position()
     for reference in leaf.aliases or ():
         node = reference()
-        array = None if node is None else node.data if type(node) is Leaf else node.out  # type: ignore[union-attr]
-        if node is leaf or not isinstance(array, np.ndarray) or not np.may_share_memory(array, leaf.data, WORK):
+        if node is None or node is leaf:
             continue
-        if isinstance(node, Operation):
-            node.annotate().recorded = node.recorded
-        node.position = leaf.position  # type: ignore[union-attr]
+        array = node.data if isinstance(node, Leaf) else node.out
+        if isinstance(array, np.ndarray) and np.may_share_memory(array, leaf.data, WORK):
+            if isinstance(node, Operation):
+                node.annotate().recorded = node.recorded
+            node.position = leaf.position
 
 
 class Mode(NamedTuple):
@@ -165,7 +166,10 @@ current = MODE.get  # the mode of this thread or asyncio task
 
 
 def _attribute(name: str) -> Any:
-    return property(lambda _: getattr(current(), name), lambda _, value: MODE.set(current()._replace(**{name: value})))
+    def change(_: Any, value: Any) -> None:
+        MODE.set(current()._replace(**{name: value}))
+
+    return property(lambda _: getattr(current(), name), change)
 
 
 class _Current:
@@ -226,6 +230,11 @@ def cast(g: Any, dtype: np.dtype[Any]) -> Any:
     if g.dtype == dtype:
         return g
     return (np.real(g) if g.dtype.kind == "c" != dtype.kind else g).astype(dtype)
+
+
+def conjugate(g: Any) -> Any:
+    """Turn a cotangent, unconjugated on the tape, into a direction to step against, or that back into a cotangent."""
+    return np.conj(g) if g.dtype is not None and g.dtype.kind == "c" else g
 
 
 def run_hooks(node: Node, hooks: dict[int, Callable[[Any], Any]], g: Any) -> Any:
@@ -326,7 +335,8 @@ def walk(
     path : Path or None
         Walk only along this path, to its inputs; by default walk everywhere, to the leaves.
     arrive : callable or None
-        `arrive(node, g)` is called at each operation that has a note, and returns the cotangent to go on with.
+        `arrive(node, g)` is called at operations that have a note, and at all if the walk is recorded; it returns the
+        cotangent to go on with.
 
     Yields
     ------
@@ -350,10 +360,10 @@ def walk(
         if type(node) is Leaf or (path is not None and node in path.inputs):
             ends[node] = ends[node] + g if node in ends else g
             continue
-        if node.note is not None:
-            g = g if arrive is None else arrive(node, g)
-            if node.note.check is not None:
-                node.note.check(node)
+        if arrive is not None and (node.note is not None or lift is not None):
+            g = arrive(node, g)
+        if node.note is not None and node.note.check is not None:
+            node.note.check(node)
         function, out, position, kwargs = node.function, node.out, node.position, node.kwargs
         args: Any = node.args or arrays_of(node)
         values = args
@@ -417,14 +427,16 @@ def backward(
     ends: dict[Node, Any] = {}
 
     def arrive(node: Operation, g: Any) -> Any:
-        note = node.note
-        assert note is not None
         if trace is not None:
             trace.arrived(node, g)
-        if note.hooks:
-            g = run_hooks(node, note.hooks, g)
-        if note.retain_grad:
-            note.grad = g.copy() if isinstance(g, np.ndarray) else g
+        note = node.note
+        if note is not None and (note.hooks or note.retain_grad):
+            shown = conjugate(g)  # as in .grad
+            shown = run_hooks(node, note.hooks, shown) if note.hooks else shown
+            if note.retain_grad:
+                kept = shown.copy() if isinstance(shown, np.ndarray) else shown
+                note.grad = kept if note.grad is None else note.grad + kept
+            g = conjugate(shown)
         return g
 
     for node, _, parts in walk(seeds, ends, lift, path, arrive):
@@ -437,8 +449,9 @@ def backward(
                 node.out = (out.shape, out.dtype)
             elif type(out) is Results:
                 node.out = (None, None)
-    for node, g in ends.items() if trace is not None else ():
-        trace.arrived(node, g)
+    if trace is not None:
+        for end, g in ends.items():
+            trace.arrived(end, g)
     return ends
 
 

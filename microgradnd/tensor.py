@@ -313,7 +313,10 @@ class Tensor(Operators):
     @grad.setter
     def grad(self, value: Any) -> None:
         if not isinstance(self._node, Leaf):
-            raise RuntimeError("only the .grad of a leaf can be assigned")
+            if value is None and self._node is not None:
+                self._node.annotate().grad = None
+                return
+            raise RuntimeError("only the .grad of a leaf can be assigned (or None, after retain_grad())")
         if value is not None:
             shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
             if shape != self.shape or dtype != self.dtype:
@@ -437,8 +440,7 @@ class Tensor(Operators):
         while ends:
             leaf, g = ends.popitem()
             assert isinstance(leaf, Leaf)  # where a walk without a path ends
-            if g.dtype.kind == "c":
-                g = np.conj(g)  # on the tape cotangents are unconjugated; a descent direction is the conjugate
+            g = tape.conjugate(g)
             if leaf.hooks:
                 g = tape.run_hooks(leaf, leaf.hooks, g)
             gradients.append((leaf, g))

@@ -18,7 +18,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FOLDERS = {"microgradnd": ROOT / "microgradnd", "microgradnd.viz": ROOT / "viz"}
 ENGINE = ("registry", "primitives", "tape", "tensor", "transforms")
-ENGINE_LINES = 900
+# Everything that a recorded operation passes through, and how many lines of code it may have together
+PASSED = (*ENGINE, "operators", "assignment", "arraylike", "views", "modes")
+PASSED_LINES = 1500
 
 # What the modules and packages directly under `microgradnd` may import from one another: imports run one way.
 MAY_IMPORT: dict[str, set[str]] = {
@@ -28,13 +30,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "tape": {"registry"},
     "views": {"primitives", "tape"},
     "lines": set(),
-    "modes": {"registry", "tape", "lines"},
+    "advice": {"registry", "primitives", "tape", "lines"},
+    "operands": {"registry", "tape", "lines", "advice"},
+    "modes": {"registry", "tape", "lines", "operands"},
     "scopes": {"tape", "lines", "modes"},
     "arraylike": {"registry", "primitives", "tape"},
-    "assignment": {"registry", "primitives", "tape", "views", "arraylike"},
-    "operators": {"registry", "primitives", "tape", "arraylike", "assignment"},
-    "tensor": {"registry", "primitives", "tape", "views", "modes", "assignment", "operators"},
-    "transforms": {"registry", "primitives", "tape", "views", "modes", "tensor"},
+    "assignment": {"registry", "primitives", "tape", "operands", "views", "arraylike"},
+    "operators": {"registry", "primitives", "tape", "operands", "arraylike", "assignment"},
+    "tensor": {"registry", "primitives", "tape", "operands", "views", "modes", "assignment", "operators", "advice"},
+    "transforms": {"registry", "primitives", "tape", "operands", "views", "modes", "tensor"},
     "recompute": {*ENGINE, "modes"},
     "testing": set(ENGINE),
     "compiler": {*ENGINE, "lines"},
@@ -169,9 +173,9 @@ def test_code_lines_are_counted() -> None:
     assert code_lines(source) == 6
 
 
-def test_a_newcomer_reads_the_engine_in_half_an_hour() -> None:
-    lengths = {name: code_lines(LIBRARY[f"microgradnd.{name}"].read_text()) for name in ENGINE}
-    assert sum(lengths.values()) < ENGINE_LINES, lengths
+def test_what_an_operation_passes_through_stays_short() -> None:
+    lengths = {name: code_lines(LIBRARY[f"microgradnd.{name}"].read_text()) for name in PASSED}
+    assert sum(lengths.values()) <= PASSED_LINES, lengths
 
 
 @pytest.mark.parametrize("statement", ["import microgradnd", "from microgradnd import nn, optim, viz"])

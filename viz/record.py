@@ -49,7 +49,7 @@ class Record:
                 if isinstance(parent, Operation) and parent not in seen:
                     seen.add(parent)
                     todo.append(parent)
-        operations.sort(key=lambda node: node.position)
+        operations.sort(key=lambda node: node.recorded)
         self.operations = operations
         self.index = {node: i for i, node in enumerate(operations)}
         self.leaf_ids: dict[Leaf, str] = {}

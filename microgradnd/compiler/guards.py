@@ -13,27 +13,24 @@ and no generator may draw: that would happen once, and not in the calls that fol
 from __future__ import annotations
 
 import functools
-import os
 import pickle
 import random
 import sys
-import sysconfig
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from types import CodeType, FunctionType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
 
+from microgradnd.lines import installed
 from microgradnd.registry import JVPS, VJPS
 from microgradnd.tape import Leaf
 from microgradnd.tensor import Tensor
 
 MISSING = object()
 LARGE = 2**20  # bytes: arrays of more, which the program is given anyway, are not compared in each call
-OURS = f"{Path(__file__).parents[1]}{os.sep}"
-INSTALLED = tuple({*(sysconfig.get_paths()[key] for key in ("stdlib", "platstdlib", "purelib", "platlib")), OURS})
+INSTALLED = installed()
 PLAIN = (int, float, complex, str, bytes, np.generic, np.dtype)
 CONTAINERS = (list, tuple, dict, set, frozenset, deque)
 MUTABLE = (list, dict, set, deque)

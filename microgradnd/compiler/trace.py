@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 
 from microgradnd import primitives
-from microgradnd.compiler.guards import INSTALLED, Surroundings
+from microgradnd.compiler.guards import Surroundings
 from microgradnd.compiler.passes import uniform
 from microgradnd.compiler.program import Constant, Program, Step, Value
-from microgradnd.lines import quoted_line, user_line
+from microgradnd.lines import is_users, quoted_line, user_line
 from microgradnd.registry import COMPOSITES, Results, name_of
 from microgradnd.tape import Leaf, Node, Operation, mode, next_position
 from microgradnd.tensor import Tensor, apply, wrap
@@ -71,6 +71,7 @@ class IndexParts:
 
     requires_grad = False
     name = None
+    position = 0  # what it stands for can't change while a call is traced
 
     def __init__(self, parts: Any) -> None:
         self.parts = parts
@@ -222,7 +223,7 @@ def needed_by() -> str:
     """Return which function of NumPy it is that needs to look at a value, if one that is spelled in others."""
     frame: Any = sys._getframe(1)
     name = ""
-    while frame is not None and frame.f_code.co_filename.startswith(INSTALLED):
+    while frame is not None and not is_users(frame.f_code):
         function = frame.f_locals.get("function") if frame.f_code is apply.__code__ else None
         name = f", as np.{name_of(function)} does it," if function in COMPOSITES else name
         frame = frame.f_back
@@ -232,7 +233,7 @@ def needed_by() -> str:
 def last_line() -> tuple[str, int] | None:
     """Return the line of the user's code that is being executed, or that the backward pass was started from."""
     frame: Any = sys._getframe(1)
-    while frame is not None and frame.f_code.co_filename.startswith(INSTALLED):
+    while frame is not None and not is_users(frame.f_code):
         frame = frame.f_back
     return (frame.f_code.co_filename, frame.f_lineno) if frame is not None else None
 
