@@ -8,7 +8,7 @@ VENV ?= .venv
 RUN := $(VENV)/bin/python
 INSTALL := $(RUN) -m pip install -qq --disable-pip-version-check
 
-.PHONY: demo test test-thorough lint bench bench-peers clean
+.PHONY: demo test test-thorough lint bench bench-peers fuzz clean
 
 demo: $(VENV)/examples.installed
 	$(RUN) examples/two_layer.py
@@ -29,6 +29,9 @@ bench: $(VENV)/test.installed
 
 bench-peers: $(VENV)/peers.installed
 	$(RUN) benchmarks/run.py
+
+fuzz: $(VENV)/test.installed
+	$(RUN) -m tests.fuzz --minutes $(or $(MINUTES),1) $(if $(SEED),--seed $(SEED))
 
 clean:
 	rm -rf .venv out dist build *.egg-info .hypothesis .pytest_cache .mypy_cache .ruff_cache
