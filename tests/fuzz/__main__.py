@@ -21,7 +21,7 @@ from tests.fuzz.check import Verdict, check
 from tests.fuzz.draw import draw_program
 from tests.fuzz.operations import OPERATIONS
 from tests.fuzz.programs import Operation, Program
-from tests.fuzz.questions import torch_text
+from tests.fuzz.questions import QUESTIONS, torch_text
 from tests.fuzz.shrink import kind_of, script, shrink
 
 MOST_REFUSALS = 20  # that the summary lists
@@ -49,7 +49,7 @@ class Session:
         self.questions: Counter[str] = Counter()
         self.oracles: Counter[str] = Counter()
         self.refusals: Counter[str] = Counter()
-        self.failures: dict[tuple[Any, ...], tuple[int, Program, Verdict]] = {}
+        self.failures: dict[str, tuple[int, Program, Verdict]] = {}
         self.again = 0
 
     def run(self, n: int, mutations: bool) -> None:
@@ -73,8 +73,7 @@ class Session:
             self.refusals[kind_of(verdict)] += 1
         if verdict.failed and len(self.failures) < DISTINCT:
             small, verdict = shrink(p, verdict, 20.0, self.names)
-            crashed = verdict.kind == "crashed"
-            key = ("crashed", kind_of(verdict)) if crashed else (small.question, *sorted(set(small.operations())))
+            key = kind_of_failure(small, verdict)
             if key in self.failures:
                 self.again += 1
             else:
@@ -100,6 +99,13 @@ class Session:
         ]
         lines += [f"  refused {n} times: {message}" for message, n in self.refusals.most_common(MOST_REFUSALS)]
         return "\n".join(lines)
+
+
+def kind_of_failure(p: Program, verdict: Verdict) -> str:
+    """Return the same for programs that fail for the same reason, as far as can be told."""
+    if verdict.kind == "crashed" or "retained" in verdict.reason:
+        return kind_of(verdict)
+    return f"{QUESTIONS[p.question].order}: {' '.join(sorted(set(p.operations())))}"
 
 
 def main(arguments: list[str] | None = None) -> int:

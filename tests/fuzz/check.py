@@ -268,13 +268,21 @@ def size(arrays: list[Any]) -> float:
     return 1 + max((float(np.max(np.abs(a), initial=0)) for a in arrays), default=0.0)
 
 
+def what(p: Program, i: int) -> str:
+    """Return what a result is, for a message."""
+    leaves = QUESTIONS[p.question].leaves(p)
+    if not leaves:
+        return "the tangent"
+    return f"the derivative by {leaves[i]}" if i < len(leaves) else f"a retained gradient{' (complex)' * p.is_complex}"
+
+
 def by_torch(p: Program, results: list[Any], theirs: Any, plain: Plain) -> tuple[str | None, dict[str, Any]]:
     ours = expected_form(p, results)
     theirs = [np.zeros(g.shape) if r is None else r for g, r in zip(ours, theirs, strict=True)]
     allowed = tolerance(p, BY_TORCH) * size(theirs)
     for i, (g, r) in enumerate(zip(ours, theirs, strict=True)):
         if g.shape != r.shape or not np.all(np.abs(g - r) <= allowed):
-            return f"result {i} differs", {"ours": ours, "PyTorch": theirs}
+            return f"{what(p, i)} differs", {"ours": ours, "PyTorch": theirs}
     return "", {}
 
 
@@ -299,7 +307,7 @@ def by_differences(p: Program, results: list[Any], theirs: Any, plain: Plain) ->
             continue
         compared = compared or ""
         if not abs(got - want) <= allowed:
-            return f"result {i} differs", {"ours": [got], "finite differences": [want]}
+            return f"{what(p, i)} differs", {"ours": [got], "finite differences": [want]}
     return compared, {}
 
 

@@ -290,7 +290,7 @@ OPERATIONS: list[Operation] = [
     # Elementwise, of one value
     *(elementwise(f, f"np.{f}({{0}})") for f in ("sin", "cos", "exp", "square", "negative", "sinh", "cosh")),
     elementwise("tanh", "np.tanh({0})", distance="np.abs(np.cosh({0}))"),
-    *(elementwise(f, f"np.{f}({{0}})", draw=real) for f in ("arctan", "arcsinh", "expm1", "exp2", "positive")),
+    *(elementwise(f, f"np.{f}({{0}})", draw=real) for f in ("arctan", "arcsinh", "expm1", "exp2")),
     *(elementwise(f, f"np.{f}({{0}})", distance=CUT) for f in ("sqrt", "log")),
     *(elementwise(f, f"np.{f}({{0}})", distance="{0}", draw=real) for f in ("log2", "log10")),
     *(elementwise(f, f"np.{f}({{0}})", distance="1 - np.abs({0})", draw=real) for f in ("arcsin", "arccos", "arctanh")),
@@ -310,6 +310,7 @@ OPERATIONS: list[Operation] = [
     elementwise("clip", "np.clip({0}, -0.7, 0.9)", "torch.clip({0}, -0.7, 0.9)", "clear({0}, -0.7, 0.9)", real),
     elementwise("where", "np.where({0} > {k}, {0}, 0.1 * {0})", "", "clear({0}, {k})", real_number),
     elementwise("degrees", "np.radians(np.degrees({0}))", "{0} * 1", draw=real),
+    elementwise("positive", "np.positive({0})", "{0} * 1"),
     elementwise("unary minus", "-{0}"),
     elementwise("copy", "{0}.copy()", "{0}.clone()"),
     elementwise("times number", "{0} * {k}", draw=number),
@@ -455,7 +456,7 @@ OPERATIONS: list[Operation] = [
     # Complex
     Operation("real", "np.real({0})", "torch.real({0})", complex_one),
     Operation("imag", "{0}.imag", "torch.imag({0})", complex_one),
-    Operation("conj", "np.conj({0})", "torch.conj({0})", one),
+    Operation("conj", "np.conj({0})", "torch.conj({0}) * 1", one),
     Operation("angle", "np.angle({0})", "torch.angle({0})", complex_one, distance=CUT),
     Operation("to complex", "{0} + 1j * {1}", "{0} + 1j * {1}", complex_pair),
     Operation("fft", "np.fft.fft({0}, axis={axis})", "torch.fft.fft({0}, dim={axis})", lambda d: one_axis(d, "c")),

@@ -55,7 +55,7 @@ def reduced(function: Any, x: Any, axis: Any, keepdims: bool) -> Any:
 def product(x: Any, axis: Any, keepdims: bool) -> Any:
     for a in sorted((a % x.ndim for a in axes(x, axis)), reverse=True) if x.ndim else ():
         x = torch().prod(x, a, keepdim=keepdims)
-    return x
+    return x * 1
 
 
 def variance(x: Any, axis: Any, keepdims: bool) -> Any:
