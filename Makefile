@@ -8,7 +8,7 @@ VENV ?= .venv
 RUN := $(VENV)/bin/python
 INSTALL := $(RUN) -m pip install -qq --disable-pip-version-check
 
-.PHONY: demo test test-thorough lint bench bench-peers fuzz clean
+.PHONY: demo test test-thorough lint bench bench-peers fuzz leaks clean
 
 demo: $(VENV)/examples.installed
 	$(RUN) examples/two_layer.py
@@ -32,6 +32,9 @@ bench-peers: $(VENV)/peers.installed
 
 fuzz: $(VENV)/test.installed
 	$(RUN) -m tests.fuzz --minutes $(or $(MINUTES),1) $(if $(SEED),--seed $(SEED))
+
+leaks: $(VENV)/test.installed
+	$(RUN) benchmarks/leaks.py
 
 clean:
 	rm -rf .venv out dist build *.egg-info .hypothesis .pytest_cache .mypy_cache .ruff_cache
