@@ -1,4 +1,8 @@
-"""Hypothesis profiles: `quick` for `make test`, `thorough` for `make test-thorough`."""
+"""Hypothesis profiles: `quick` for `make test`, `thorough` for `make test-thorough`, `fresh` for other examples each time.
+
+`quick` draws the same examples in each run, so that a change is judged by the change. In CI a run with `fresh` follows,
+with a seed that it prints: `HYPOTHESIS_PROFILE=fresh pytest --hypothesis-seed=17` repeats it.
+"""
 
 import os
 
@@ -6,4 +10,5 @@ from hypothesis import HealthCheck, settings
 
 settings.register_profile("quick", max_examples=5, deadline=None, derandomize=True)
 settings.register_profile("thorough", max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("fresh", max_examples=5, deadline=None, database=None, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))

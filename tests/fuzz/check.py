@@ -254,7 +254,7 @@ def expected_form(p: Program, results: list[Any]) -> list[Any]:
     """Return our results as `.grad` holds them, zeros for None, and without the question's factor."""
     question = QUESTIONS[p.question]
     likes = [p.leaves[n] for n in question.leaves(p)] if question.order else [np.zeros(())]
-    kept = [r for r in results[len(likes) :]]
+    kept = list(results[len(likes) :])
     filled = [np.zeros_like(x) if r is None else r for r, x in zip(results, likes, strict=False)] + kept
     filled = [r / question.factor if r is not None else np.zeros(()) for r in filled]
     return filled if question.conjugate else [np.conj(r) for r in filled]

@@ -118,7 +118,7 @@ class Draw:
                     return False
             if alike_but_along is not None:
                 other, axis = self.shape(alike_but_along[0]), alike_but_along[1]
-                return len(s) == len(other) and all(m == n or i == axis for i, (m, n) in enumerate(zip(s, other)))
+                return len(s) == len(other) and all(m == n or i == axis for i, (m, n) in enumerate(zip(s, other, strict=True)))
             return True
 
         found = [name for name in (self.tensors if among is None else among) if fits(name)]
@@ -218,7 +218,7 @@ class Draw:
         step = Step(
             operation,
             tuple(operands),
-            result if not operation.group == "mutation" else f"m{len(self.steps)}",
+            result if operation.group != "mutation" else f"m{len(self.steps)}",
             parameters,
             no_grad,
             hook if hook is not None and self.chance(0.1) else None,

@@ -53,6 +53,7 @@ SIMPLEST = next(operation for operation in OPERATIONS if operation.name == "sin"
 def kind_of(verdict: Verdict) -> str:
     """Return the message of a verdict without its numbers, names and shapes."""
     text = re.sub(r"\([^()]*\)|'[^']*'|\[[^\]]*\]|-?\d+(\.\d+)?", "..", verdict.reason)
+    text = re.sub(r" for \S+( or pow..)?: ..(?= and|$)|<ufunc .*", " ..", text)  # whichever operator it was
     return re.sub(r"(result of|tensor of|leaf of|after) \S+|^RuntimeError: \.\. of shape", r"\1 ..", text)[:110]
 
 
@@ -81,7 +82,7 @@ def smaller(p: Program) -> Iterator[Program]:
                     yield with_step(p, i, replace(step, operands=(*step.operands[:j], other, *step.operands[j + 1 :])))
     for i, (kind, name) in enumerate(p.terms):
         if kind not in ("sum", "parts"):
-            simplest = "sum" if "sum" != kind and not p.is_complex else "parts"
+            simplest = "parts" if p.is_complex else "sum"
             yield p.replace(terms=(*p.terms[:i], (simplest, name), *p.terms[i + 1 :]))
     yield from with_simpler_numbers(p)
 
@@ -122,7 +123,7 @@ def without_unused(p: Program) -> Program:
     kept = {part: {n: a for n, a in getattr(p, part).items() if n in named} for part in ("leaves", "fixed", "arrays")}
     if not kept["leaves"]:
         return p
-    if QUESTIONS[p.question].first_only and list(kept["leaves"])[0] != list(p.leaves)[0]:
+    if QUESTIONS[p.question].first_only and next(iter(kept["leaves"])) != next(iter(p.leaves)):
         return p
     return p.replace(steps=tuple(steps), **kept)
 
