@@ -1,4 +1,4 @@
-"""Hypothesis profiles: `quick` for `make test`, `thorough` for `make test-thorough`, `fresh` for other examples each time.
+"""Hypothesis profiles: `quick` for `make test`, `thorough` for `make test-thorough`, `fresh` for new ones each time.
 
 `quick` draws the same examples in each run, so that a change is judged by the change. In CI a run with `fresh` follows,
 with a seed that it prints: `HYPOTHESIS_PROFILE=fresh pytest --hypothesis-seed=17` repeats it.

@@ -84,7 +84,8 @@ class Session:
 
     def report(self, n: int, p: Program, verdict: Verdict) -> str:
         """Return a failure as text: what it is, and a program to paste."""
-        return f"\n# {verdict.kind}: {verdict.reason}\n# (program {n} of seed {self.seed})\n{script(p, verdict)}\n"
+        text = script(p, verdict, self.names)
+        return f"\n# {verdict.kind}: {verdict.reason}\n# (program {n} of seed {self.seed})\n{text}\n"
 
     def summary(self, seconds: float) -> str:
         """Return what was done, in a few lines."""

@@ -118,7 +118,9 @@ class Draw:
                     return False
             if alike_but_along is not None:
                 other, axis = self.shape(alike_but_along[0]), alike_but_along[1]
-                return len(s) == len(other) and all(m == n or i == axis for i, (m, n) in enumerate(zip(s, other, strict=True)))
+                return len(s) == len(other) and all(
+                    m == n or i == axis for i, (m, n) in enumerate(zip(s, other, strict=True))
+                )
             return True
 
         found = [name for name in (self.tensors if among is None else among) if fits(name)]

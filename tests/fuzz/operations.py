@@ -373,7 +373,8 @@ OPERATIONS: list[Operation] = [
         real_axis,
         distance="np.std({0}, axis={axis}) - 0.1",
     ),
-    Operation("sum where=", "np.sum({0}, axis={axis}, where={mask})", "torch.sum({0} * torch.tensor({mask}), {axis})", masked_axis),
+    Operation("sum where=", "np.sum({0}, axis={axis}, where={mask})", "torch.sum({0} * torch.tensor({mask}), {axis})",
+              masked_axis),
     Operation("cumsum", "np.cumsum({0}, axis={axis})", "torch.cumsum({0}, {axis})", one_axis),
     Operation("cumprod", "np.cumprod({0}, axis={axis})", "torch.cumprod({0}, {axis})", one_axis),
     Operation("diff", "np.diff({0}, axis={axis})", "torch.diff({0}, dim={axis})", one_axis),
@@ -423,13 +424,16 @@ OPERATIONS: list[Operation] = [
     Operation("ravelled", "np.append({0}, {1})", "torch.cat([{0}.reshape(-1), {1}.reshape(-1)])", two),
     # Indexing
     Operation("getitem", "{0}[{index}]", "take({0}, np.s_[{index}])", indexed),
-    Operation("take", "np.take({0}, {index}, axis={axis})", "torch.index_select({0}, {axis}, torch.tensor({index}) % {0}.shape[{axis}])",
-              picked),
+    Operation("take", "np.take({0}, {index}, axis={axis})",
+              "torch.index_select({0}, {axis}, torch.tensor({index}) % {0}.shape[{axis}])", picked),
     Operation("take_along_axis", "np.take_along_axis({0}, {index}, axis={axis})",
               "torch.take_along_dim({0}, torch.tensor({index}), {axis})", gathered),
     Operation("where positive", "{0}[{0} > {k}]", "{0}[{0} > {k}]", real_number, distance="clear({0}, {k})"),
     # Linear algebra
-    *(Operation(f, "{0} @ {1}", "torch.matmul(*alike({0}, {1}))", two_matrices) for f in ("matmul", "product", "matrices")),
+    *(
+        Operation(f, "{0} @ {1}", "torch.matmul(*alike({0}, {1}))", two_matrices)
+        for f in ("matmul", "product", "matrices")
+    ),
     Operation("dot", "np.dot({0}, {1})", "dot({0}, {1})", two_matrices),
     Operation("outer", "np.outer({0}, {1})", "torch.outer(*alike({0}, {1}))", vectors),
     Operation("gram", "np.einsum('ij,kj->ik', {0}, {0})", "{0} @ {0}.T", any_matrix),

@@ -145,16 +145,11 @@ def with_simpler_numbers(p: Program) -> Iterator[Program]:
                 yield changed
 
 
-MODULES = """\
-class Holder(mg.nn.Module):
-    def __init__(self, t):
-        if t.requires_grad:
-            self.held = t
-        else:
-            self.register_buffer("held", t)
-
+HOLDER = """\
 def holder(t):
-    return Holder(t)
+    module = mg.nn.Module()
+    module.register_parameter("held", t)
+    return module
 """
 STEP = """\
 def step(t, by):
@@ -164,11 +159,11 @@ def step(t, by):
 """
 
 
-def script(p: Program, verdict: Verdict) -> str:
+def script(p: Program, verdict: Verdict, names: dict[str, Any] | None = None) -> str:
     """Return a program to paste: it needs NumPy and this library, and prints our numbers beside the other's."""
     text = QUESTIONS[p.question].ours(p)
     lines = ["import numpy as np", "import microgradnd as mg", ""]
-    lines += [MODULES] if "holder(" in text else []
+    lines += [HOLDER] if "holder(" in text else []
     lines += [STEP] if "step(" in text else []
     lines += [f"{n}0 = {literal(a)}" for n, a in p.inputs.items()]
     lines += [f"{n}d = {literal(p.directions[n])}" for n in p.leaves if re.search(rf"\b{n}d\b", text)]
@@ -179,16 +174,16 @@ def script(p: Program, verdict: Verdict) -> str:
         if other == "NumPy":
             lines += [f'print("the value:", loss, "NumPy\'s:", {literal(np.asarray(numbers[0]))})']
         else:
-            expected = answers(p, other, numbers)
+            expected = answers(p, other, numbers, names)
             lines += [f"expected = [{', '.join(literal(e) for e in expected)}]  # {other}"]
             lines += ["for got, want in zip(results, expected):", f'    print("ours:", got, " {other}:", want)']
     return "\n".join(lines)
 
 
-def answers(p: Program, other: str, numbers: list[Any]) -> list[Any]:
+def answers(p: Program, other: str, numbers: list[Any], names: dict[str, Any] | None) -> list[Any]:
     """Return what another side says in the form of our results."""
     question = QUESTIONS[p.question]
     if other == "finite differences":
-        numbers = Plain(p, None).answers()
+        numbers = Plain(p, names).answers()
     numbers = [np.round(np.asarray(n) * question.factor, 8) for n in numbers]
     return numbers if question.conjugate else [np.conj(n) for n in numbers]
