@@ -77,7 +77,8 @@ def check(p: Program, names: dict[str, Any] | None = None) -> Verdict:
         ours = run_ours(p, names)
     except REFUSALS as error:
         text = " ".join([str(error), *getattr(error, "__notes__", ())])
-        clear = len(text) > 40 and not INSIDE.search(text)
+        locked = "read-only" in text  # as detect_anomaly promises
+        clear = locked or (len(text) > 40 and not INSIDE.search(text))
         return Verdict("refused" if clear else "crashed", f"{type(error).__name__}: {text}")
     except Exception as error:  # whatever else comes out is no refusal
         return Verdict("crashed", f"{type(error).__name__}: {error}")
@@ -86,7 +87,7 @@ def check(p: Program, names: dict[str, Any] | None = None) -> Verdict:
     verdict = Verdict("agrees")
     theirs = run_torch(p, plain.value) if torch_side.torch() is not None else None
     for oracle, compare in (("PyTorch", by_torch), ("finite differences", by_differences)):
-        if oracle == "PyTorch" and theirs is None:
+        if (oracle == "PyTorch" and theirs is None) or (oracle != "PyTorch" and p.assigns_to_frozen):
             continue
         found, numbers = compare(p, ours["results"], theirs, plain)
         if found is None:
@@ -168,16 +169,12 @@ def run_torch(p: Program, value: Any) -> list[Any] | None:
         except RuntimeError as error:
             if "does not require grad" in str(error):
                 return [None] * (len(QUESTIONS[p.question].leaves(p) or [0]) + len(p.retained))
-            if p_mutates(p) or any(words in str(error) for words in TORCH_CANNOT):
+            if p.mutates or any(words in str(error) for words in TORCH_CANNOT):
                 return None
             raise
     if not np.allclose(space["value"].detach().numpy(), value, rtol=1e-4 if p.dtype.name == "float32" else 1e-9):
         return None
     return [None if r is None else r.detach().resolve_conj().numpy() for r in space["results"]]
-
-
-def p_mutates(p: Program) -> bool:
-    return any(step.operation.group == "mutation" for step in p.steps)
 
 
 class Plain:

@@ -24,13 +24,33 @@ class Memory:
 
     def __init__(self) -> None:
         self.values: dict[str, Any] = {}
+        self.later: list[dict[str, Any]] = []  # the values after each change in place
         self.recording = True
+        self.start()
+
+    def start(self) -> None:
+        """Begin a run."""
+        self.live: dict[str, Any] = {}
+        self.changes = 0
 
     def frozen(self, value: Any, key: str) -> Any:
         if self.recording:
+            self.live[key] = value
             self.values[key] = np.copy(value) if isinstance(value, np.ndarray) else value
             return value
-        return np.copy(self.values[key]) if isinstance(value, np.ndarray) else self.values[key]
+        kept = self.values[key]
+        self.live[key] = np.copy(kept) if isinstance(value, np.ndarray) else kept
+        return self.live[key]
+
+    def sync(self) -> None:
+        """Give values what they have by now with unmoved inputs, with which they may share memory."""
+        arrays = {key: v for key, v in self.live.items() if isinstance(v, np.ndarray)}
+        if self.recording:
+            self.later.append({key: np.copy(v) for key, v in arrays.items()})
+            return
+        for key, array in arrays.items():
+            array[...] = self.later[self.changes][key]
+        self.changes += 1
 
     def scaled(self, value: Any, factor: float, key: str) -> Any:
         """Return the value with its derivative scaled: what a hook does."""
@@ -77,6 +97,7 @@ def names(memory: Memory) -> dict[str, Any]:
         "frozen": memory.frozen,
         "scaled": memory.scaled,
         "moved": memory.moved,
+        "sync": memory.sync,
         "clear": clear,
         "gaps": gaps,
         "conditioned": conditioned,

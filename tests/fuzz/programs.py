@@ -9,7 +9,8 @@ A program is text, so what is run is what is printed. The text differs by who ru
 - "ours": NumPy's functions on Tensors of this library;
 - "torch": an independent spelling of each operation, with values instead of variables that change;
 - "plain": the text of "ours" on plain arrays, for values and finite differences. Where the gradient stops there
-  (`detach`, `no_grad`), `frozen(...)` returns the value of the unmoved inputs.
+  (`detach`, `no_grad`), `frozen(...)` returns the value of the unmoved inputs; after a change in place `sync()` gives
+  such values what the unmoved inputs have by then, as they may share memory.
 """
 
 from __future__ import annotations
@@ -77,7 +78,7 @@ class Step:
         parameters = {name: literal(value) for name, value in self.parameters.items()}
         text = self.operation.text(side).format(*self.operands, result=self.result, **parameters)
         if self.operation.statement:
-            return text
+            return f"{text}\nsync()" if side == "plain" else text
         if not self.no_grad:
             lines = [f"{self.result} = {text}"]
         elif side == "ours":
@@ -161,6 +162,17 @@ class Program:
 
     def operations(self) -> list[str]:
         return [step.operation.name for step in self.steps]
+
+    @property
+    def mutates(self) -> bool:
+        """Whether inputs change between their use and the derivative."""
+        return any(step.operation.group == "mutation" for step in self.steps)
+
+    @property
+    def assigns_to_frozen(self) -> bool:
+        """Whether a value at which the gradient stops may be assigned to, and with it what shares its memory."""
+        stops = any(step.no_grad or not step.operation.follows for step in self.steps)
+        return stops and any(step.operation.group == "assignment" for step in self.steps)
 
     def replace(self, **changes: Any) -> Program:
         return replace(self, **changes)
