@@ -202,9 +202,12 @@ class Plain:
     def along(self, directions: dict[int, Any]) -> Callable[[float], Any]:
         """Return the loss as a function of how far the inputs are moved; directions are named by position."""
         start = [*self.leaves, *self.retained]
-        return lambda t: self.space["f"](
-            *(x + t * directions[i] if i in directions else x for i, x in enumerate(start))
-        )
+
+        def loss(t: float) -> Any:
+            self.memory.start()
+            return self.space["f"](*(x + t * directions[i] if i in directions else x for i, x in enumerate(start)))
+
+        return loss
 
     def slope(self, directions: dict[int, Any]) -> tuple[float, float]:
         """Return the derivative along directions, by central differences and extrapolation, and an error."""
