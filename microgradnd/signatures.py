@@ -22,31 +22,42 @@ def signature_of(cls: type[Any]) -> inspect.Signature:
     )
 
 
-def check_call(cls: type[Any], args: tuple[Any, ...], kwargs: dict[str, Any], advice: str = "") -> None:
+def check_call(
+    cls: type[Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    advice: str = "",
+    signature: inspect.Signature | None = None,
+) -> None:
     """Raise unless a class can be made with these arguments.
 
     Parameters
     ----------
     cls : type
-        Its `__init__` is asked.
+        The class.
     args, kwargs : tuple, dict
         What it was called with.
     advice : str
         What to do instead, for the message.
+    signature : inspect.Signature, optional
+        What it takes, by default what its `__init__` takes.
 
     Raises
     ------
     TypeError
         If they don't fit.
     """
-    signature = signature_of(cls)
+    signature = signature or signature_of(cls)
     try:
         signature.bind(*args, **kwargs)
     except TypeError as error:
         own = signature.parameters
         stray = [f"{name}={value!r}" for name, value in kwargs.items() if name not in own]
-        what = f"got {', '.join(stray)}" if stray else f"got {len(args)} positional arguments" if args else "got none"
-        if "missing" in str(error) and not stray:
+        if stray:
+            what = f"got {', '.join(stray)}"
+        elif "missing" in str(error):
             what = str(error).replace("missing a required argument", "which lacks")
+        else:
+            what = f"got {len(args)} positional argument{'s' * (len(args) > 1)}"
         takes = f"takes {signature}" if own else "takes no arguments"
         raise TypeError(f"{cls.__name__} {takes}, {what}{advice}") from None

@@ -39,7 +39,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "recompute": {*ENGINE, "modes"},
     "testing": set(ENGINE),
     "compiler": {*ENGINE, "lines"},
-    "nn": {*ENGINE, "signatures"},
+    "nn": {*ENGINE, "operators", "signatures"},
     "optim": {*ENGINE, "assignment", "modes", "signatures"},
     "viz": {*ENGINE, "modes", "nn", "optim"},
     "reasons": {*ENGINE, "lines", "nn", "viz"},

@@ -261,12 +261,17 @@ def check_alike(loss: str, y_pred: Any, y: Any) -> None:
         )
 
 
+def check_reduction(loss: str, reduction: Any) -> None:
+    """Raise unless a loss has a reduction of this name."""
+    if reduction not in REDUCTIONS:
+        raise ValueError(f"{loss}: reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
+
+
 def reduced(loss: str, losses: Any, reduction: str) -> Any:
     """Return the losses of the elements of a batch as one number, or as they are."""
     if reduction == "none":
         return losses
-    if reduction not in REDUCTIONS:
-        raise ValueError(f"{loss}: reduction is 'mean', 'sum' or 'none', not {reduction!r}")
+    check_reduction(loss, reduction)
     return np.sum(losses) / losses.size if reduction == "mean" else np.sum(losses)
 
 

@@ -395,7 +395,10 @@ class Optimizer:
                     f"this state of {kind} belongs to other parameters: the shapes in {name} are {seen}, "
                     f"and must be {needed}"
                 )
-        new = {name: [converted(kind, name, *pair) for pair in zip(state_dict[name], own[name])] for name in names}
+        new = {
+            name: [converted(kind, name, x, like) for x, like in zip(state_dict[name], own[name], strict=True)]
+            for name in names
+        }
         self.configure(**{name: value for name, value in state_dict.items() if name not in names})
         numbers = {id(parameter): i for i, parameter in enumerate(self.params)}
         for flat in self._flats:
