@@ -84,6 +84,8 @@ class Linear(Module):
     def forward(self, x: Any) -> Any:
         """Return x W' + b, for x of shape (..., in_features)."""
         weight = self.weight
+        if not hasattr(x, "dtype"):
+            x = F.operand("Linear", x)
         if type(weight) is Tensor:  # as F.linear does, once it has looked for a Tensor among its arguments
             return apply(F.linear, (x, weight, self.bias), NO_KEYWORDS)
         return F.linear(x, weight, self.bias)

@@ -269,10 +269,14 @@ class Module:
         else:
             self._kinds.pop(name, None)
             object.__setattr__(self, name, value)
-        if self._original is not None or self._views:
+            self._tell(name)
+
+    def _tell(self, name: str) -> None:
+        """Give an attribute to all that have their attributes in common with this module."""
+        attributes = vars(self)
+        if (self._original is not None or self._views) and name in attributes:  # else it is a property
             for other in self._others():
-                if name in attributes:  # else it is a property
-                    vars(other)[name] = attributes[name]
+                vars(other)[name] = attributes[name]
 
     def _replace(self, name: str, kind: str, value: Any) -> None:
         """Assign to what is registered: an array to a buffer, or raise."""
@@ -295,6 +299,7 @@ class Module:
             }[kind]
             raise TypeError(f"{name!r} is a {kind} of {type(self).__name__} and can't be replaced by {what}; {advice}")
         object.__setattr__(self, name, value)
+        self._tell(name)
 
     def _check_inside(self, name: str, value: Any) -> None:
         """Raise if an assignment in a function under a transform, or one that is being compiled, would be lost."""
@@ -361,6 +366,7 @@ class Module:
         Module._changes += 1
         self._kinds[name] = kind
         object.__setattr__(self, name, value)
+        self._tell(name)
         if kind == "parameter" and value.name is None:
             value.name = name
         elif kind == "module":
@@ -400,6 +406,8 @@ class Module:
         elif not isinstance(param, Tensor) or not param.is_leaf:
             raise TypeError(f"{name!r}: a parameter is a leaf Tensor; make one with nn.Parameter(data)")
         else:
+            if self._role != "module":
+                self._check_inside(name, param)
             self._register(name, "parameter", param)
 
     def register_buffer(self, name: str, array: npt.ArrayLike) -> None:
@@ -673,7 +681,8 @@ class Module:
         parameters = list(self.parameters())
 
         def rebuild(new: Sequence[Any]) -> Module:
-            return self._rebuilt({id(old): n for old, n in zip(parameters, new, strict=True)}, {}, "traced", set())
+            role = "view" if mode.trace is None else "traced"
+            return self._rebuilt({id(old): n for old, n in zip(parameters, new, strict=True)}, {}, role, set())
 
         return parameters, rebuild
 
