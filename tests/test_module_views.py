@@ -341,8 +341,14 @@ def test_a_frozen_tensor_is_updated_by_programs(optimize):
     ("change", "message"),
     [
         (lambda m: setattr(m, "mean", np.ones(2)), r"'mean' is a buffer of Norm and was assigned to inside a compiled"),
-        (lambda m: setattr(m, "calls", m.calls + 1), r"Norm\.calls was changed inside a compiled function.*\[\.\.\.\] ="),
-        (lambda m: mg.grad(lambda v: (setattr(v, "calls", 5), 0.0)[1])(m), r"Norm\.calls was changed inside a compiled"),
+        (
+            lambda m: setattr(m, "calls", m.calls + 1),
+            r"Norm\.calls was changed inside a compiled function.*\[\.\.\.\] =",
+        ),
+        (
+            lambda m: mg.grad(lambda v: (setattr(v, "calls", 5), 0.0)[1])(m),
+            r"Norm\.calls was changed inside a compiled",
+        ),
     ],
 )
 def test_a_program_that_would_not_set_something_again_is_refused(change, message):

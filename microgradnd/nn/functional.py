@@ -52,9 +52,10 @@ def operand(function: str, x: Any, name: str = "x", kinds: str = "biufc") -> Any
     x = x if hasattr(x, "dtype") else np.asarray(x)
     if x.dtype.kind not in kinds:
         numbers = "numbers" if "c" in kinds else "real numbers"
+        found = "None" if x.ndim == 0 and x[()] is None else x.dtype
         raise TypeError(
-            f"{function}: {name} must be an array or Tensor of {numbers}, got {'None' if x.ndim == 0 and x[()] is None else x.dtype}; "
-            f"convert it with np.asarray(..., dtype=float)"
+            f"{function}: {name} must be an array or Tensor of {numbers}, got {found}; convert it with "
+            f"np.asarray(..., dtype=float)"
         )
     return x
 

@@ -84,7 +84,7 @@ class Linear(Module):
     def forward(self, x: Any) -> Any:
         """Return x W' + b, for x of shape (..., in_features)."""
         weight = self.weight
-        if not hasattr(x, "dtype"):
+        if type(x) is not Tensor and not hasattr(x, "dtype"):
             x = F.operand("Linear", x)
         if type(weight) is Tensor:  # as F.linear does, once it has looked for a Tensor among its arguments
             return apply(F.linear, (x, weight, self.bias), NO_KEYWORDS)
@@ -194,15 +194,15 @@ class Sequential(Module):
         children = list(self.named_children())
         if not all(name.isdigit() for name, _ in children):
             return
+        for name, _ in children:
+            delattr(self, name)
         for new, (old, module) in enumerate(children):
-            if old != str(new):
-                delattr(self, old)
-                setattr(self, str(new), module)
-                for path, parameter in module.named_parameters():
-                    before = parameter.name or ""
-                    end = f"{old}.{path}"
-                    if before == end or before.endswith(f".{end}"):
-                        parameter.name = f"{before.removesuffix(end)}{new}.{path}"
+            setattr(self, str(new), module)
+            for path, parameter in module.named_parameters():
+                before = parameter.name or ""
+                end = f"{old}.{path}"
+                if before == end or before.endswith(f".{end}"):
+                    parameter.name = f"{before.removesuffix(end)}{new}.{path}"
 
 
 class ReLU(Module):
