@@ -536,21 +536,25 @@ def test_a_shallow_copy_has_settings_of_its_own(kind):
 
 
 @pytest.mark.parametrize("make", [lambda p: optim.SGD(p, 0.1), optim.Adam], ids=["SGD", "Adam"])
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda g: g[:1], r"the gradient of 'w' has shape \(1,\) and dtype float64, where the parameter has \(2,\)"),
-        (
-            lambda g: g.astype(np.float32),
-            r"shape \(2,\) and dtype float32, .* \(2,\) and float64; a hook must keep both",
-        ),
-    ],
-    ids=["shape", "dtype"],
-)
-def test_a_gradient_that_a_hook_has_spoilt_is_refused(make, change, message):
+@pytest.mark.parametrize("change", [lambda g: g[:1], lambda g: g.astype(np.float32)], ids=["shape", "dtype"])
+def test_a_gradient_that_a_hook_has_spoilt_is_refused(make, change):
     w = mg.tensor([1.0, 2.0], requires_grad=True, name="w")
+    optimizer = make([w])
     w.register_hook(change)
-    np.sum(w * w).backward()
+    with pytest.raises(
+        ValueError, match=r"a hook of 'w' of shape \(2,\) must return None or a gradient of shape \(2,\)"
+    ):
+        np.sum(w * w).backward()
+    optimizer.step()
+    assert w.data.tolist() == [1.0, 2.0]
+
+
+@pytest.mark.parametrize("make", [lambda p: optim.SGD(p, 0.1), optim.Adam], ids=["SGD", "Adam"])
+def test_a_gradient_that_was_reshaped_is_refused(make):
+    w = mg.tensor([1.0, 2.0], requires_grad=True, name="w")
+    w.grad = np.array([1.0, 2.0])
+    w.grad.resize((1, 2), refcheck=False)
+    message = r"the gradient of 'w' has shape \(1, 2\) and dtype float64, where the parameter has \(2,\) and float64"
     with pytest.raises(ValueError, match=message):
         make([w]).step()
     assert w.data.tolist() == [1.0, 2.0]

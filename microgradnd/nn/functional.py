@@ -60,15 +60,6 @@ def operand(function: str, x: Any, name: str = "x", kinds: str = "biufc") -> Any
     return x
 
 
-def unconverted(name: str, **operands: Any) -> TypeError:
-    """Return the error for operands that aren't arrays, where a Tensor is among them."""
-    key, x = next((key, x) for key, x in operands.items() if not hasattr(x, "ndim"))
-    return TypeError(
-        f"{name}: {key} must be an array or Tensor, got {x if x is None else f'a {type(x).__name__}'}; convert it with "
-        f"np.asarray({key}, dtype=float)"
-    )
-
-
 @primitive
 def linear(x: Any, weight: Any, bias: Any = None) -> Any:
     """Return the affine map x W' + b of the last axis.
@@ -95,8 +86,7 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Any:
     >>> F.linear(np.array([[1.0, 2.0]]), np.array([[3.0, 4.0]]), np.array([0.5]))
     array([[11.5]])
     """
-    if not (hasattr(x, "ndim") and hasattr(weight, "ndim") and (bias is None or hasattr(bias, "ndim"))):
-        raise unconverted("linear", x=x, weight=weight, bias=np.zeros(1) if bias is None else bias)
+    x, weight = operand("linear", x), operand("linear", weight, "weight")
     if weight.ndim != 2 or not x.ndim or x.shape[-1] != weight.shape[1]:
         raise ValueError(
             f"linear: the last axis of x, of shape {x.shape}, must be as long as the second of weight, of shape "
@@ -104,6 +94,7 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Any:
         )
     if bias is None:
         return np.dot(x, weight.T)
+    bias = operand("linear", bias, "bias")
     if bias.shape != weight.shape[:1]:
         raise ValueError(
             f"linear: bias has shape {bias.shape} and weight {weight.shape}; bias must have shape {weight.shape[:1]}"

@@ -126,7 +126,7 @@ def cut_off(value: Any, since: int) -> Any:
     if isinstance(value, Tensor):
         node = value._node
         if type(node) is Operation and node.position > since:
-            return named(value.name, wrap(np.asarray(value._data)))
+            return named(value.name, wrap(np.asarray(value._array)))
     elif isinstance(value, list | deque | dict):
         for key, part in list(value.items() if isinstance(value, dict) else enumerate(value)):
             if (new := cut_off(part, since)) is not part:

@@ -155,7 +155,7 @@ class Flat:
             if g.shape != view.shape or g.dtype != dtype:
                 raise ValueError(
                     f"the gradient of {described(parameter, i)} has shape {g.shape} and dtype {g.dtype}, where the "
-                    f"parameter has {view.shape} and {dtype}; a hook must keep both"
+                    f"parameter has {view.shape} and {dtype}; give it both again"
                 )
             if weight_decay:
                 np.multiply(parameter.data, weight_decay, view, dtype=view.dtype)
