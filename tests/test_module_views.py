@@ -111,8 +111,13 @@ def test_a_checkpointed_module_is_called_again_and_so_is_what_it_sets():
     x = mg.tensor([1.0, 2.0], requires_grad=True)
     mg.checkpoint(block)(module, x).backward()
     assert (module.count, module.latest.tolist()) == (2, [2])
-    right = mg.grad(lambda x: np.sum(np.tanh(module.w.data * x) * x))(x.data)
-    np.testing.assert_allclose(x.grad, right)
+    right = mg.grad(lambda w, x: np.sum(np.tanh(w * x) * x), argnums=(0, 1))(module.w.data, x.data)
+    np.testing.assert_allclose(x.grad, right[1])
+    np.testing.assert_allclose(module.w.grad, right[0])
+    for checkpointed in (mg.checkpoint(block), lambda m, x: mg.checkpoint(lambda t: block(t["m"][0], x))({"m": [m]})):
+        gradient = mg.grad(checkpointed)(module, x.data)
+        np.testing.assert_allclose(gradient.w, right[0])
+    assert module.count == 6
 
 
 def test_what_a_function_itself_sets_on_a_module_reaches_it():
