@@ -1,6 +1,6 @@
 """The workloads in microgradnd: eager, compiled to NumPy, compiled to fused loops.
 
-Owns: the programs "eager", "compiled" and "numba".
+Owns: the programs "eager", "eager nn", "compiled" and "numba".
 Must not own: the data (`workloads.py`).
 Read next: `peers.py`.
 """
@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import functools
 import inspect
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 import microgradnd as mg
 from microgradnd import nn, optim
-from workloads import Candidate, Words, Work, overwritten
+from workloads import Candidate, Words, Work, overwritten, w1_of_layers
 
 F = nn.functional
 WORDS = Words(
@@ -56,6 +57,13 @@ def eager(name: str, work: Work) -> Candidate:
     arrays = [p.data for p in parameters(model)]
     restart = overwritten(arrays, work.start)
     return Candidate(lambda: train(model, optimizer, *work.data).item(), lambda: arrays, restart)
+
+
+def eager_nn(name: str, work: Work) -> Candidate:
+    """Return W1 with `nn.Sequential` and `optim.SGD`, where "eager" is the loop written out."""
+    candidate = eager(name, w1_of_layers())
+    arrays = [p.T if p.ndim == 2 else p[None] for p in candidate.state()]
+    return replace(candidate, state=lambda: arrays)
 
 
 def training(work: Work) -> tuple[Any, Any, Any]:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-OURS = ("eager", "compiled", "numba")
+OURS = ("eager", "eager nn", "compiled", "numba")
 ORDER = (
     "numpy out=",
     *OURS,
@@ -38,6 +38,7 @@ NAMES = {
     "numpy": "NumPy",
     "numpy out=": "NumPy with `out=`",
     "eager": "**eager**",
+    "eager nn": "**eager, nn and optim**",
     "compiled": "**compiled**",
     "numba": "**compiled, numba**",
     "jax": "JAX jit",

@@ -63,6 +63,7 @@ PROGRAMS: dict[str, tuple[str, Callable[..., Candidate]]] = {  # what must be in
     "numpy": ("numpy", by_hand.idiomatic),
     "numpy out=": ("numpy", by_hand.planned),
     "eager": ("numpy", ours.eager),
+    "eager nn": ("numpy", ours.eager_nn),
     "compiled": ("numpy", ours.compiled),
     "numba": ("numba", ours.numba),
     "torch": ("torch", peers.torch_eager),
@@ -195,8 +196,8 @@ def makers(name: str, only: list[str] | None) -> tuple[dict[str, Callable[[], Ca
         return {p: m for p, m in make.items() if wanted(p, CHAINS[p], only)}, left_out, 1e-9
     work = WORKLOADS[name]()
     for program, (module, maker) in PROGRAMS.items():
-        if not wanted(program, module, only):
-            continue
+        if not wanted(program, module, only) or (program == "eager nn" and name != "W1"):
+            continue  # the eager programs of the other networks have modules anyway
         if (program, name) in peers.UNABLE:
             left_out[program] = peers.UNABLE[program, name]
         elif program == "numba" and "backend" not in inspect.signature(ours.mg.compile).parameters:

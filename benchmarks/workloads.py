@@ -11,7 +11,7 @@ is PyTorch's fused operation in PyTorch, and a product and a sum where there is 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from types import SimpleNamespace
 from typing import Any
@@ -73,6 +73,17 @@ def w1() -> Work:
         return words.sum((words.relu(x @ w1 + b1) @ w2 + b2 - y) ** 2)
 
     return Work("the seed network's step: n = 100, 3-32-1, SSE, SGD, float64", start, (x, y), loss, ("loop", 1e-4))
+
+
+def w1_of_layers() -> Work:
+    """Return W1 with modules and an optimizer; a layer keeps its weights as (outputs, inputs), its bias as a vector."""
+    work = w1()
+    start = [p.T.copy() if p.shape[0] > 1 else p.reshape(-1) for p in work.start]
+
+    def layers(nn: Any, dtype: Any) -> Any:
+        return nn.Sequential(nn.Linear(3, 32, dtype=dtype), nn.ReLU(), nn.Linear(32, 1, dtype=dtype))
+
+    return replace(work, start=start, learning=("sgd", 1e-4), layers=layers, criterion="sse_loss")
 
 
 def w2() -> Work:

@@ -120,7 +120,7 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
     def checkpointed(*args: Any, **kwargs: Any) -> Any:
         if current().record is None or current().trace is not None:  # a compiled program remembers what it needs
             return f(*args, **kwargs)
-        leaves, rebuild = flatten(args)
+        leaves, rebuild = flatten(args, modules=False)  # whose parameters are variables around the function
         tracked = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor) and leaf.requires_grad]
         inputs = [leaves[i] for i in tracked]
 

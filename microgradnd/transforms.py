@@ -26,13 +26,16 @@ Tree = Any  # an array, a number, a Tensor, an nn.Module, or tuples, lists and d
 Function = Callable[..., Any]
 
 
-def flatten(tree: Tree) -> tuple[list[Any], Callable[[Sequence[Any]], Tree]]:
-    """Take a tree apart: return its leaves, and a function that puts a tree of the same form together from others."""
-    if hasattr(tree, "__flatten__"):  # nn.Module: its parameters
+def flatten(tree: Tree, modules: bool = True) -> tuple[list[Any], Callable[[Sequence[Any]], Tree]]:
+    """Take a tree apart: return its leaves, and a function that puts a tree of the same form together from others.
+
+    An `nn.Module` is its parameters, or with `modules=False` a leaf itself.
+    """
+    if modules and hasattr(tree, "__flatten__"):
         return tree.__flatten__()
     if not isinstance(tree, dict | tuple | list):
         return [tree], lambda leaves: leaves[0]
-    parts = [flatten(child) for child in (tree.values() if isinstance(tree, dict) else tree)]
+    parts = [flatten(child, modules) for child in (tree.values() if isinstance(tree, dict) else tree)]
 
     def rebuild(leaves: Sequence[Any]) -> Tree:
         rest = iter(leaves)

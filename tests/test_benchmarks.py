@@ -44,6 +44,19 @@ def test_programs_by_hand_and_ours_agree(load: Any, name: str) -> None:
     assert set(candidates) == set(make)
 
 
+def test_the_loop_and_the_modules_agree(load: Any) -> None:
+    run = load("run")
+    make, _, tolerance = run.makers("W1", ["eager nn"])
+    assert set(make) == {"numpy", "eager nn"}
+    candidates, failed = run.check(make, tolerance)
+    assert (set(candidates), failed) == ({"numpy", "eager nn"}, {})
+    candidate = candidates["eager nn"]
+    candidate.restart()
+    for now, start in zip(candidate.state(), load("workloads").w1().start, strict=True):
+        np.testing.assert_array_equal(now, start)
+    assert "eager nn" not in run.makers("W2", None)[0]
+
+
 @pytest.mark.parametrize("name", ["W1", "W2", "W3"])
 def test_a_restart_gives_the_first_parameters_again(load: Any, name: str) -> None:
     run = load("run")

@@ -13,6 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import microgradnd as mg
+from microgradnd import nn
 from microgradnd.nn import functional as F
 from microgradnd.testing import arrays, check_grads, shapes
 
@@ -138,6 +139,57 @@ def test_softmax_and_its_logarithm(x, axis):
     np.testing.assert_allclose(np.sum(p, axis), 1.0, rtol=1e-13)
     np.testing.assert_allclose(np.log(p), F.log_softmax(x, axis), rtol=1e-11, atol=1e-13)
     np.testing.assert_allclose(F.softmax(x + 1e3, axis), p, rtol=1e-11)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2, -1, -2, -3])
+@pytest.mark.parametrize("function", [F.softmax, F.log_softmax], ids=["softmax", "log_softmax"])
+def test_softmax_of_many_rows_along_any_axis(function, axis):
+    """200 rows, from which on another way leads to the largest element: value, VJP and JVP against the definition."""
+    rng = np.random.default_rng(0)
+    x, g, t = (rng.normal(size=(200, 3, 4)) for _ in range(3))
+    e = np.exp(x)
+    p = e / np.sum(e, axis=axis, keepdims=True)
+    if function is F.softmax:
+        value, along = p, p * (t - np.sum(p * t, axis=axis, keepdims=True))
+        back = p * (g - np.sum(p * g, axis=axis, keepdims=True))
+    else:
+        value, along = np.log(p), t - np.sum(p * t, axis=axis, keepdims=True)
+        back = g - p * np.sum(g, axis=axis, keepdims=True)
+    np.testing.assert_allclose(function(x, axis), value, rtol=1e-10)
+    np.testing.assert_allclose(mg.jvp(lambda x: function(x, axis), (x,), (t,))[1], along, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(mg.vjp(lambda x: function(x, axis), x)[1](g)[0], back, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("wrong", [None, "a", ["a", "b"], np.array([1.0, None], object), {}], ids=repr)
+@pytest.mark.parametrize(
+    ("function", "name"),
+    [
+        (F.relu, "relu: x"),
+        (F.tanh, "tanh: x"),
+        (F.sigmoid, "sigmoid: x"),
+        (F.softmax, "softmax: x"),
+        (F.log_softmax, "log_softmax: x"),
+        (lambda x: F.mse_loss(x, [1.0, 2.0]), "mse_loss: the prediction"),
+        (lambda x: F.mse_loss([1.0, 2.0], x), "mse_loss: the target"),
+        (lambda x: F.sse_loss(x, [1.0, 2.0]), "sse_loss: the prediction"),
+        (lambda x: F.linear(x, np.ones((1, 2))), "linear: x"),
+        (lambda x: F.linear(np.ones((1, 2)), x), "linear: weight"),
+        (lambda x: F.linear(np.ones((1, 2)), np.ones((1, 2)), "a" if x is None else x), "linear: bias"),
+        (nn.ReLU(), "relu: x"),
+        (nn.Tanh(), "tanh: x"),
+    ],
+)
+def test_what_is_no_array_of_numbers_is_named(function, name, wrong):
+    with pytest.raises(TypeError, match=rf"^({name}) must be an array or Tensor of (real )?numbers, got .*np.asarray"):
+        function(wrong)
+
+
+def test_lists_of_numbers_are_arrays_of_plain_functions():
+    for function in (F.relu, F.tanh, F.sigmoid, F.softmax, F.log_softmax):
+        np.testing.assert_array_equal(function([1.0, -2.0]), function(np.array([1.0, -2.0])))
+    layer = nn.Linear(2, 1)
+    np.testing.assert_array_equal(layer([[1.0, 2.0]]).data, layer(np.array([[1.0, 2.0]])).data)
+    np.testing.assert_array_equal(F.linear([[1.0, 2.0]], [[3.0, 4.0]], [5.0]), [[16.0]])
 
 
 @given(arrays((2, 3)), arrays((4, 3)), arrays((4,)))
@@ -294,9 +346,9 @@ LOGITS = np.zeros((4, 3))
         (lambda: F.cross_entropy(np.array(0.0), np.array(0)), ValueError, r"the logits have shape \(\)"),
         (lambda: F.cross_entropy(LOGITS, [0, 1, 2, 3]), ValueError, "3 classes go from 0 to 2, .* from 0 to 3"),
         (lambda: F.cross_entropy(LOGITS, [0, 1, 2, -1]), ValueError, "from 0 to 2, but there are labels from -1 to 2"),
-        (lambda: F.cross_entropy(LOGITS, [0, 1, 2, 0], "avg"), ValueError, "'mean', 'sum' or 'none', not 'avg'"),
-        (lambda: F.cross_entropy(LOGITS[0], 0, "avg"), ValueError, "'mean', 'sum' or 'none', not 'avg'"),
-        (lambda: F.mse_loss(LOGITS, LOGITS, "avg"), ValueError, "mse_loss: reduction is 'mean', 'sum' or 'none'"),
+        (lambda: F.cross_entropy(LOGITS, [0, 1, 2, 0], "avg"), ValueError, "'mean', 'sum' or 'none', got 'avg'"),
+        (lambda: F.cross_entropy(LOGITS[0], 0, "avg"), ValueError, "'mean', 'sum' or 'none', got 'avg'"),
+        (lambda: F.mse_loss(LOGITS, LOGITS, "avg"), ValueError, "mse_loss: reduction must be 'mean', 'sum' or 'none'"),
         (lambda: F.sse_loss(np.ones(2, int), np.ones(2, int)), TypeError, "floating-point numbers, not int64"),
         (lambda: F.linear(np.ones((2, 4)), np.ones((5, 3))), ValueError, r"x, of shape \(2, 4\), .* shape \(5, 3\)"),
         (lambda: F.linear(np.array(1.0), np.ones((5, 3))), ValueError, r"x, of shape \(\)"),

@@ -44,6 +44,22 @@ def rows(x: Any) -> Any:
     return x if x.ndim == 2 else np.reshape(x, (-1, x.shape[-1]))
 
 
+def operand(function: str, x: Any, name: str = "x", kinds: str = "biufc") -> Any:
+    """Return an array or Tensor as it is, lists and numbers as an array; raise unless they are numbers of these kinds.
+
+    `function` and `name` say in the message what x is.
+    """
+    x = x if hasattr(x, "dtype") else np.asarray(x)
+    if x.dtype.kind not in kinds:
+        numbers = "numbers" if "c" in kinds else "real numbers"
+        found = "None" if x.ndim == 0 and x[()] is None else x.dtype
+        raise TypeError(
+            f"{function}: {name} must be an array or Tensor of {numbers}, got {found}; convert it with "
+            f"np.asarray(..., dtype=float)"
+        )
+    return x
+
+
 @primitive
 def linear(x: Any, weight: Any, bias: Any = None) -> Any:
     """Return the affine map x W' + b of the last axis.
@@ -70,6 +86,7 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Any:
     >>> F.linear(np.array([[1.0, 2.0]]), np.array([[3.0, 4.0]]), np.array([0.5]))
     array([[11.5]])
     """
+    x, weight = operand("linear", x), operand("linear", weight, "weight")
     if weight.ndim != 2 or not x.ndim or x.shape[-1] != weight.shape[1]:
         raise ValueError(
             f"linear: the last axis of x, of shape {x.shape}, must be as long as the second of weight, of shape "
@@ -77,6 +94,7 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Any:
         )
     if bias is None:
         return np.dot(x, weight.T)
+    bias = operand("linear", bias, "bias")
     if bias.shape != weight.shape[:1]:
         raise ValueError(
             f"linear: bias has shape {bias.shape} and weight {weight.shape}; bias must have shape {weight.shape[:1]}"
@@ -118,7 +136,7 @@ def relu(x: Any) -> Any:
     >>> F.relu(np.array([-1.0, 0.0, 2.0]))
     array([0., 0., 2.])
     """
-    return x.relu() if isinstance(x, Tensor) else primitives.relu(x)
+    return x.relu() if isinstance(x, Tensor) else primitives.relu(operand("relu", x, kinds="biuf"))
 
 
 def tanh(x: Any) -> Any:
@@ -139,7 +157,7 @@ def tanh(x: Any) -> Any:
     >>> F.tanh(np.array([0.0, 100.0]))
     array([0., 1.])
     """
-    return np.tanh(x)
+    return np.tanh(operand("tanh", x))
 
 
 @primitive
@@ -161,6 +179,7 @@ def sigmoid(x: Any) -> Any:
     >>> F.sigmoid(np.array([-1000.0, 0.0, 1000.0]))
     array([0. , 0.5, 1. ])
     """
+    x = operand("sigmoid", x)
     with np.errstate(over="ignore"):  # exp(1000) is inf, and 1 / (1 + inf) is the 0 that is meant
         return 1 / (1 + np.exp(np.negative(x)))
 
@@ -210,7 +229,7 @@ def softmax(x: Any, axis: Any = -1) -> Any:
     >>> F.softmax(np.array([1000.0, 1000.0, -np.inf]))
     array([0.5, 0.5, 0. ])
     """
-    e = np.exp(shifted(x, axis))
+    e = np.exp(shifted(operand("softmax", x), axis))
     return e / total(e, axis)
 
 
@@ -240,7 +259,7 @@ def log_softmax(x: Any, axis: Any = -1) -> Any:
     >>> F.log_softmax(np.array([0.0, 1000.0]))
     array([-1000.,     0.])
     """
-    z = shifted(x, axis)
+    z = shifted(operand("log_softmax", x), axis)
     return z - np.log(total(np.exp(z), axis))
 
 
@@ -252,8 +271,8 @@ defjvp(log_softmax, lambda t, out, x, axis=-1: t - total(np.exp(out) * t, axis))
 
 def check_alike(loss: str, y_pred: Any, y: Any) -> None:
     """Raise if predictions and observations differ in shape, even where they would broadcast."""
-    if np.shape(y_pred) != np.shape(y):
-        a, b = np.shape(y_pred), np.shape(y)
+    a, b = operand(loss, y_pred, "the prediction").shape, operand(loss, y, "the target").shape
+    if a != b:
         advice = f"; reshape the target with y.reshape({a})" if math.prod(a) == math.prod(b) else ""
         raise ValueError(
             f"{loss}: the prediction has shape {a} and the target {b}; a loss compares them one to one, so the shapes "
@@ -261,12 +280,17 @@ def check_alike(loss: str, y_pred: Any, y: Any) -> None:
         )
 
 
+def check_reduction(loss: str, reduction: Any) -> None:
+    """Raise unless a loss has a reduction of this name."""
+    if reduction not in REDUCTIONS:
+        raise ValueError(f"{loss}: reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
+
+
 def reduced(loss: str, losses: Any, reduction: str) -> Any:
     """Return the losses of the elements of a batch as one number, or as they are."""
     if reduction == "none":
         return losses
-    if reduction not in REDUCTIONS:
-        raise ValueError(f"{loss}: reduction is 'mean', 'sum' or 'none', not {reduction!r}")
+    check_reduction(loss, reduction)
     return np.sum(losses) / losses.size if reduction == "mean" else np.sum(losses)
 
 

@@ -8,7 +8,8 @@ Read next: `../optim/optimizer.py`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+import operator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,8 @@ import numpy.typing as npt
 from microgradnd.nn import functional as F
 from microgradnd.nn.init import generator
 from microgradnd.nn.module import Module, Parameter
-from microgradnd.tensor import Tensor
+from microgradnd.operators import NO_KEYWORDS
+from microgradnd.tensor import Tensor, apply
 
 
 class Linear(Module):
@@ -71,7 +73,7 @@ class Linear(Module):
     ) -> None:
         for name, number in (("in_features", in_features), ("out_features", out_features)):
             if not isinstance(number, int | np.integer) or number < 1:
-                raise ValueError(f"Linear: {name} is a positive integer, not {number!r}")
+                raise ValueError(f"Linear: {name} must be a positive integer, got {number!r}")
         rng = generator(rng)
         self.in_features = in_features
         self.out_features = out_features
@@ -81,7 +83,10 @@ class Linear(Module):
 
     def forward(self, x: Any) -> Any:
         """Return x W' + b, for x of shape (..., in_features)."""
-        return F.linear(x, self.weight, self.bias)
+        weight = self.weight
+        if type(weight) is Tensor:  # as F.linear does, once it has looked for a Tensor among its arguments
+            return apply(F.linear, (x, weight, self.bias), NO_KEYWORDS)
+        return F.linear(x, weight, self.bias)
 
     def extra_repr(self) -> str:
         """Return the numbers of features."""
@@ -91,10 +96,13 @@ class Linear(Module):
 class Sequential(Module):
     """Modules one after the other, each called with the result of the one before.
 
+    A sequence of them: `len`, iteration, `model[-1]`, `model[1:]` (which shares the modules), `model[0] = module` and
+    `del model[0]`, after which the others are numbered anew.
+
     Parameters
     ----------
     *modules : Module
-        Registered as "0", "1", ...
+        Registered as "0", "1", ...; or a single dict, which names them.
 
     Raises
     ------
@@ -116,33 +124,83 @@ class Sequential(Module):
     ['0.weight', '0.bias', '2.weight', '2.bias']
     >>> model[0].weight.name, len(model)
     ('0.weight', 3)
+    >>> nn.Sequential({"hidden": nn.Linear(2, 3), "out": nn.Linear(3, 1)})[-1].weight.name
+    'out.weight'
     """
 
-    def __init__(self, *modules: Module) -> None:
-        for i, module in enumerate(modules):
-            if not isinstance(module, Module):
-                what = getattr(module, "__name__", repr(module))
-                raise TypeError(
-                    f"Sequential: item {i} is {what}, not a Module; pass instances such as nn.ReLU(), unpack a list "
-                    f"with *, and put a function into the forward() of a Module"
-                )
-            setattr(self, str(i), module)
+    def __init__(self, *modules: Module | Mapping[str, Module]) -> None:
+        if len(modules) == 1 and isinstance(modules[0], Mapping):
+            items: list[tuple[str, Any]] = list(modules[0].items())
+        else:
+            items = [(str(i), module) for i, module in enumerate(modules)]
+        for name, module in items:
+            setattr(self, name, self._checked(name, module))
 
     def forward(self, x: Any) -> Any:
         """Return the result of the last module."""
-        for module in self:
-            x = module(x)
+        attributes = vars(self)
+        for name, kind in self._kinds.items():
+            if kind == "module":
+                x = attributes[name](x)
         return x
 
     def __len__(self) -> int:
-        return len(list(self.children()))
+        return sum(kind == "module" for kind in self._kinds.values())
 
     def __iter__(self) -> Iterator[Module]:
         return self.children()
 
     def __getitem__(self, index: int | slice) -> Any:
-        modules = list(self)
-        return Sequential(*modules[index]) if isinstance(index, slice) else modules[index]
+        if isinstance(index, slice):
+            return Sequential(dict(list(self.named_children())[index]))
+        return getattr(self, self._name(index))
+
+    def __setitem__(self, index: int, module: Module) -> None:
+        if isinstance(index, slice):
+            raise TypeError("Sequential: a slice can't be assigned to; assign the modules one by one")
+        name = self._name(index)
+        setattr(self, name, self._checked(name, module))
+
+    def __delitem__(self, index: int | slice) -> None:
+        names = [name for name, _ in self.named_children()]
+        for name in names[index] if isinstance(index, slice) else [self._name(index)]:
+            delattr(self, name)
+        self._number()
+
+    def _name(self, index: int) -> str:
+        """Return the name of the module at a place."""
+        names = [name for name, _ in self.named_children()]
+        try:
+            return names[operator.index(index)]
+        except TypeError:
+            raise TypeError(f"Sequential: an index must be an integer or a slice, got {index!r}") from None
+        except IndexError:
+            raise IndexError(f"Sequential: index {index} is out of range for {len(names)} modules") from None
+
+    def _checked(self, name: str, module: Any) -> Module:
+        """Return a module, or raise if it isn't one."""
+        if not isinstance(module, Module):
+            what = getattr(module, "__name__", repr(module))
+            raise TypeError(
+                f"Sequential: item {name} is {what}, not a Module; pass instances such as nn.ReLU(), unpack a list "
+                f"with *, and put a function into the forward() of a Module"
+            )
+        return module
+
+    def _number(self) -> None:
+        """Close the gaps in the numbers of the modules, which then say their places again; names stay."""
+        children = list(self.named_children())
+        if not all(name.isdigit() for name, _ in children):
+            return
+        for name, _ in children:
+            delattr(self, name)
+        for new, (old, module) in enumerate(children):
+            setattr(self, str(new), module)
+            for path, parameter in module.named_parameters():
+                before = parameter.name or ""
+                end = f"{old}.{path}"
+                if before == end or before.endswith(f".{end}"):
+                    parameter.name = f"{before.removesuffix(end)}{new}.{path}"
 
 
 class ReLU(Module):
@@ -229,8 +287,13 @@ class Reduced(Module):
     """What the losses with a reduction share: the setting."""
 
     def __init__(self, reduction: str = "mean") -> None:
-        if reduction not in F.REDUCTIONS:
-            raise ValueError(f"{type(self).__name__}: reduction is 'mean', 'sum' or 'none', not {reduction!r}")
+        if not isinstance(reduction, str):
+            kind = type(self).__name__
+            raise TypeError(
+                f"{kind}: reduction must be 'mean', 'sum' or 'none', got {type(reduction).__name__}; make the loss "
+                f"first, then call it: nn.{kind}()(prediction, target)"
+            )
+        F.check_reduction(type(self).__name__, reduction)
         self.reduction = reduction
 
     def extra_repr(self) -> str:

@@ -7,25 +7,41 @@ Read next: `layers.py`.
 
 What is registered is an ordinary attribute; a module only notes under its name what it is: a parameter, a buffer or a
 module. A path is the attribute names from the outermost module, joined by dots: `0.weight`.
+
+A transform calls the user's function with a *view* of a module: an object with fresh Tensors in the place of the
+trained parameters, and everything else in common with the module, whatever either sets later. The gradient is a
+*result*: a module of arrays, with nothing in common. A compiled function gets a *traced* module, which it keeps.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
+import types
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from microgradnd import primitives
+from microgradnd.signatures import check_call
 from microgradnd.tape import Operation, mode, next_position
-from microgradnd.tensor import Tensor, tensor
+from microgradnd.tensor import Tensor, tensor, wrap
 
 CONTAINERS = (list, tuple, dict)
+LISTED = (list, tuple, set, frozenset, deque)
+NUMBERS = (float, int, bool, complex, str, type(None))  # what long lists hold
+PLAIN = (int, float, str, np.generic, np.ndarray)
+INTERNAL = frozenset({"_kinds", "_formed", "_walked", "_role", "_original", "_views", "_since", "_absent"})
+
+TIES = frozenset({"_formed", "_walked", "_views", "_original"})  # what a copy of a module does without
 
 
 class Mismatch(NamedTuple):
-    """What `load_state_dict(strict=False)` passed over."""
+    """What `load_state_dict(strict=False)` ignored."""
 
     missing_keys: list[str]
     unexpected_keys: list[str]
@@ -65,6 +81,67 @@ def as_value(parameter: Tensor) -> Tensor:
     """Return a Tensor over the same array and with the same name that requires no gradient."""
     value = parameter.detach()
     value.name = parameter.name
+    return value
+
+
+def is_variable(value: Any) -> bool:
+    """Return whether a value is a variable, as the inputs of a transform are, and not what was computed from one."""
+    node = value._node if isinstance(value, Tensor) else None
+    return node is not None and (not isinstance(node, Operation) or node.function is primitives.identity)
+
+
+def held(value: Any, path: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
+    """Yield each parameter and module in a container, at any depth, with its path."""
+    parts: Iterator[tuple[str, Any]]
+    if isinstance(value, Mapping):
+        parts = ((f"{path}[{key!r}]", part) for key, part in value.items())
+    elif isinstance(value, LISTED):
+        parts = ((f"{path}[{i}]", part) for i, part in enumerate(value))
+    elif isinstance(value, np.ndarray) and value.dtype == object:
+        parts = ((f"{path}.flat[{i}]", part) for i, part in enumerate(value.flat))
+    elif isinstance(value, types.SimpleNamespace) or is_record(value):
+        parts = ((f"{path}.{key}", part) for key, part in getattr(value, "__dict__", {}).items())
+    else:
+        return
+    if id(value) in seen:  # it holds itself
+        return
+    seen.add(id(value))
+    for where, part in parts:
+        if isinstance(part, Module) or is_parameter(part):
+            yield where, part
+        elif type(part) not in NUMBERS:
+            yield from held(part, where, seen)
+
+
+def is_record(value: Any) -> bool:
+    """Return whether a value is an instance of a dataclass that isn't a module."""
+    return dataclasses.is_dataclass(value) and not isinstance(value, type | Module)
+
+
+def cut_off(value: Any, since: int) -> Any:
+    """Return a value in which the Tensors that were computed since a position have left the tape.
+
+    Lists, dicts and deques are changed in place: they are the user's own.
+    """
+    if isinstance(value, Tensor):
+        node = value._node
+        if type(node) is Operation and node.position > since:
+            return named(value.name, wrap(np.asarray(value._array)))
+    elif isinstance(value, list | deque | dict):
+        for key, part in list(value.items() if isinstance(value, dict) else enumerate(value)):
+            if (new := cut_off(part, since)) is not part:
+                value[key] = new
+    elif isinstance(value, tuple):
+        parts = [cut_off(part, since) for part in value]
+        if any(new is not part for new, part in zip(parts, value, strict=True)):
+            return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+    return value
+
+
+def named(name: str | None, value: Tensor) -> Tensor:
+    """Return a Tensor under a name."""
+    if name is not None:
+        value.name = name
     return value
 
 
@@ -112,48 +189,172 @@ class Module:
     """
 
     training = True
-    _changes = 0  # how often an attribute of any module was set
+    _changes: ClassVar[int] = 0  # how often an attribute of any module was set
     _formed: tuple[int, Any] = (-1, None)  # the form, and how many changes there had been when it was made
-    _is_rebuilt = False  # whether a transform made it, so that its parameters belong to that transform
+    _walked: tuple[int, list[Tensor]] = (-1, [])  # the parameters, and how many changes there had been
+    _role: str = "module"  # or what a transform made of one: "view", "result", or for a compiled function "traced"
+    _original: Module | None = None  # the module that this one is a view of
+    _views: tuple[weakref.ref[Module], ...] = ()  # of a module that has no original: its views, and those of its views
+    _since: int = 0  # of a view: what is newer was computed in the call that it was made for
+    _absent: frozenset[str] = frozenset()  # of a result: the parameters that it has no gradient of
     _kinds: dict[str, str]  # attribute name -> "parameter", "buffer" or "module", in the order of registration
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        own = vars(cls)
+        if own.get("__slots__"):
+            raise TypeError(
+                f"{cls.__name__} has __slots__, where no attribute can be registered; leave them out (and slots=True "
+                f"of a dataclass)"
+            )
+        if "__eq__" not in own and "__hash__" not in own:
+            # A module is equal to itself alone, also where @dataclass would compare fields. It leaves these two alone.
+            cls.__eq__, cls.__hash__ = Module.__eq__, Module.__hash__  # type: ignore[method-assign]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         # Here and not in __init__, so that a subclass may do without super().__init__().
+        if args or kwargs:
+            data = any(isinstance(arg, np.ndarray | Tensor) for arg in args)
+            advice = f"; make the module first, then call it: {cls.__name__}(...)(x)" if data else ""
+            check_call(cls, args, kwargs, advice, inspect.Signature() if is_without_init(cls) else None)
+        for base in cls.__mro__[: cls.__mro__.index(Module)]:
+            for name, value in vars(base).items():
+                if not name.startswith("__"):
+                    refuse_in_class(base, name, value)
         module = super().__new__(cls)
         object.__setattr__(module, "_kinds", {})
         return module
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        if (args or kwargs) and is_last(type(self)):
+            check_call(type(self), args, kwargs, signature=inspect.Signature())
+        super().__init__(*args, **kwargs)
+
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy consists of: the attributes, without what ties this module to a transform."""
+        state = {name: value for name, value in vars(self).items() if name not in TIES}
+        return state | ({"_role": "module"} if self._role == "view" else {})
+
+    def __copy__(self) -> Self:
+        # Its own registrations; the parameters, buffers and modules themselves are shared, as in PyTorch.
+        copy = object.__new__(type(self))
+        vars(copy).update(Module.__getstate__(self), _kinds=dict(self._kinds))
+        return copy
+
+    def __del__(self) -> None:
+        # The call that a view was made for is over, and so is its tape: nothing of it stays behind on the module.
+        if self._role == "view" and self._original is not None:
+            self._root()._drop(self)
+            if self._original._role == "module":
+                self._original._leave_tape(self._since)
 
     # Registration
 
     def __setattr__(self, name: str, value: Any) -> None:
         Module._changes += 1
+        attributes = vars(self)
+        if attributes.get(name) is value and name in attributes:  # as `self.running *= 0.9` ends
+            return
+        if self._role != "module":
+            self._check_inside(name, value)
         if isinstance(value, Module):
             self._register(name, "module", value)
         elif is_parameter(value):
             self._register(name, "parameter", value)
         elif name in self._kinds and value is not None:
-            kind = self._kinds[name]
-            if kind != "buffer" or isinstance(value, Tensor):
-                what = f"a value of type {type(value).__name__}"
-                if isinstance(value, Tensor):
-                    what = "a Tensor that is computed or requires no gradient"
-                advice = {
-                    "parameter": f"set its value with .{name}.data = array, or update it under mg.no_grad()",
-                    "buffer": "assign the array, t.data",
-                    "module": f"take it out first, with del module.{name}",
-                }[kind]
-                raise TypeError(
-                    f"{name!r} is a {kind} of {type(self).__name__} and can't be replaced by {what}; {advice}"
-                )
-            object.__setattr__(self, name, np.asarray(value))
+            self._replace(name, self._kinds[name], value)
         else:
             self._kinds.pop(name, None)
             object.__setattr__(self, name, value)
+            self._tell(name)
+
+    def _tell(self, name: str) -> None:
+        """Give an attribute to all that have their attributes in common with this module."""
+        attributes = vars(self)
+        if (self._original is not None or self._views) and name in attributes:  # else it is a property
+            for other in self._others():
+                vars(other)[name] = attributes[name]
+
+    def _replace(self, name: str, kind: str, value: Any) -> None:
+        """Assign to what is registered: an array to a buffer, or raise."""
+        if kind == "buffer" and not (isinstance(value, Tensor) and value.requires_grad):
+            if mode.trace is not None:
+                raise TypeError(
+                    f"{name!r} is a buffer of {type(self).__name__} and was assigned to inside a compiled function, "
+                    f"whose program would not do that in each call; register it as a Tensor, with "
+                    f"register_parameter({name!r}, mg.tensor(array)), and write self.{name}[...] = value"
+                )
+            value = np.array(value.data) if isinstance(value, Tensor) else np.asarray(value)
+        elif kind != "parameter" or self._role != "result":
+            what = f"a value of type {type(value).__name__}"
+            if isinstance(value, Tensor):
+                what = "a Tensor that is computed or requires no gradient"
+            advice = {
+                "parameter": f"set its value with .{name}.data = array, or update it under mg.no_grad()",
+                "buffer": "assign the array, t.data",
+                "module": f"take it out first, with del module.{name}",
+            }[kind]
+            raise TypeError(f"{name!r} is a {kind} of {type(self).__name__} and can't be replaced by {what}; {advice}")
+        object.__setattr__(self, name, value)
+        self._tell(name)
+
+    def _check_inside(self, name: str, value: Any) -> None:
+        """Raise if an assignment in a function under a transform, or one that is being compiled, would be lost."""
+        what = "module" if isinstance(value, Module) else "parameter" if is_parameter(value) else None
+        if self._role == "view" and what is not None:
+            raise RuntimeError(
+                f"{type(self).__name__}.{name} was assigned a {what} inside a transform, whose gradient has no place "
+                f"for it; make it in __init__ or call the module once before, and store a value as t.data"
+            )
+        if self._role == "result" or self._root()._role != "traced" or name == "training" or name in self._kinds:
+            return
+        old = vars(self).get(name, value)
+        if isinstance(value, PLAIN) and not (type(old) is type(value) and np.array_equal(old, value)):
+            raise TypeError(
+                f"{type(self).__name__}.{name} was changed inside a compiled function, whose program would not do that "
+                f"in each call; return the new value and set it outside, or keep it in a Tensor, registered with "
+                f"register_parameter({name!r}, mg.tensor(value)), and write self.{name}[...] = value"
+            )
 
     def __delattr__(self, name: str) -> None:
         Module._changes += 1
         self._kinds.pop(name, None)
         object.__delattr__(self, name)
+        for other in self._others():
+            vars(other).pop(name, None)
+
+    # A module and its views
+
+    def _root(self) -> Module:
+        module = self
+        while module._original is not None:
+            module = module._original
+        return module
+
+    def _others(self) -> list[Module]:
+        """Return the module that this one is a view of, or its views: all that have their attributes in common."""
+        root = self._root()
+        family = [root, *(view for reference in root._views if (view := reference()) is not None)]
+        return [module for module in family if module is not self]
+
+    def _drop(self, view: Module) -> None:
+        left = tuple(reference for reference in self._views if reference() is not None and reference() is not view)
+        if left:
+            vars(self)["_views"] = left
+        else:
+            vars(self).pop("_views", None)
+
+    def _leave_tape(self, since: int) -> None:
+        """Take the Tensors that a call under a transform has left here off its tape."""
+        attributes = vars(self)
+        for name, value in list(attributes.items()):
+            if isinstance(value, Tensor | list | dict | tuple | deque) and name not in INTERNAL:
+                new = cut_off(value, since)
+                if new is not value and attributes.get(name) is value:
+                    attributes[name] = new
 
     def _register(self, name: str, kind: str, value: Any) -> None:
         if not name or "." in name:
@@ -162,8 +363,10 @@ class Module:
             raise ValueError(
                 f"{name!r} can't name a {kind} of {type(self).__name__}, whose class has an attribute of that name"
             )
+        Module._changes += 1
         self._kinds[name] = kind
         object.__setattr__(self, name, value)
+        self._tell(name)
         if kind == "parameter" and value.name is None:
             value.name = name
         elif kind == "module":
@@ -203,6 +406,8 @@ class Module:
         elif not isinstance(param, Tensor) or not param.is_leaf:
             raise TypeError(f"{name!r}: a parameter is a leaf Tensor; make one with nn.Parameter(data)")
         else:
+            if self._role != "module":
+                self._check_inside(name, param)
             self._register(name, "parameter", param)
 
     def register_buffer(self, name: str, array: npt.ArrayLike) -> None:
@@ -233,13 +438,20 @@ class Module:
     # Walks
 
     def named_modules(self) -> Iterator[tuple[str, Module]]:
-        """Yield each module with its path, this one first, under the path ""; a shared one once."""
-        seen: set[Module] = set()
+        """Yield each module with its path, this one first, under the path ""; a shared one once.
+
+        Raises
+        ------
+        TypeError
+            If a list, tuple, dict or set holds parameters or modules, where they would be missed.
+        """
+        seen: set[int] = set()
         todo: list[tuple[str, Module]] = [("", self)]
         while todo:
             path, module = todo.pop()
-            if module not in seen:
-                seen.add(module)
+            if id(module) not in seen:
+                seen.add(id(module))
+                module._refuse_hidden()
                 yield path, module
                 dot = f"{path}." if path else ""
                 todo += [(dot + name, child) for name, child in reversed(list(module.named_children()))]
@@ -275,33 +487,45 @@ class Module:
         return self._named("buffer")
 
     def _named(self, wanted: str) -> Iterator[tuple[str, Any]]:
+        return ((path, value) for path, _, _, value in self._places(wanted))
+
+    def _places(self, wanted: str) -> Iterator[tuple[str, Module, str, Any]]:
+        """Yield the path, module, attribute and value of each parameter or buffer, a shared one once."""
         seen: set[int] = set()
         for path, module in self.named_modules():
-            module._refuse_containers()
             dot = f"{path}." if path else ""
-            for name, kind in module._kinds.items():
-                value = getattr(module, name)
-                if kind == wanted and id(value) not in seen:
-                    seen.add(id(value))
-                    yield dot + name, value
+            for name, kind in list(module._kinds.items()):
+                if kind == wanted:
+                    value = getattr(module, name)
+                    if name in module._absent if value is None else id(value) not in seen:
+                        seen.add(id(value))
+                        yield dot + name, module, name, value
 
-    def _refuse_containers(self) -> None:
-        """Raise if parameters or modules sit in a list, where no walk would find them."""
-        for name, value in vars(self).items():
-            if isinstance(value, CONTAINERS) and any(
-                isinstance(v, Module) or is_parameter(v) for v in (value.values() if isinstance(value, dict) else value)
-            ):
+    def _refuse_hidden(self) -> None:
+        """Raise if parameters or modules are where no walk would find them."""
+        for name, value in list(vars(self).items()):
+            if type(value) in NUMBERS or name in INTERNAL or name in self._kinds:
+                continue
+            if is_parameter(value) or (isinstance(value, Module) and name in getattr(self, "__dataclass_fields__", ())):
+                kind = "parameter" if isinstance(value, Tensor) else "module"
+                self._register(name, kind, value)  # assigned by object.__setattr__, or before it required a gradient
+            for where, part in held(value, f"{type(self).__name__}.{name}", set()):
+                kind = "module" if isinstance(part, Module) else "parameter"
                 raise TypeError(
-                    f"{type(self).__name__}.{name} is a {type(value).__name__} that holds modules or parameters, which "
-                    f"can't be found there: put modules into nn.Sequential(*modules), and assign each parameter to an "
-                    f"attribute of its own"
+                    f"{where} is a {kind} in a container, where it can't be found: put modules into "
+                    f"nn.Sequential(*modules), and assign each parameter to an attribute of its own, as with "
+                    f"setattr(self, f'w{{i}}', parameter)"
                 )
 
     # What is done to all of it
 
     def zero_grad(self) -> None:
         """Set the gradients of all parameters to None."""
-        for parameter in self.parameters():
+        changes, parameters = self._walked
+        if changes != Module._changes:
+            parameters = list(self.parameters())
+            vars(self)["_walked"] = Module._changes, parameters
+        for parameter in parameters:
             parameter.grad = None
 
     def train(self, mode: bool = True) -> Self:
@@ -345,7 +569,7 @@ class Module:
         ValueError
             If a path is missing or unexpected, or a shape differs; nothing is changed then.
         TypeError
-            If complex values would lose their imaginary parts.
+            If it isn't a dict of arrays of numbers, or complex values would lose their imaginary parts.
 
         Examples
         --------
@@ -357,33 +581,39 @@ class Module:
         >>> bool((other.weight.data == best.weight.data).all())
         True
         """
+        if not isinstance(state_dict, Mapping):
+            raise TypeError(
+                f"{type(self).__name__}.load_state_dict must be given a dict of arrays, as state_dict() returns it, "
+                f"got {state_dict!r}; read a file first, as with dict(np.load(path))"
+            )
+        places = {path: (module, name) for path, module, name, _ in self._places("parameter")}
+        places |= {path: (module, name) for path, module, name, _ in self._places("buffer")}
         own = self._state()
         missing = [path for path in own if path not in state_dict]
         unexpected = [path for path in state_dict if path not in own]
         wrong = (
             [f"missing {path}" for path in missing] + [f"unexpected {path}" for path in unexpected] if strict else []
         )
-        new = {path: np.asarray(state_dict[path]) for path in own if path in state_dict}
+        given = {path: state_dict[path] for path in own if path in state_dict}
+        new = {path: value.data if isinstance(value, Tensor) else np.asarray(value) for path, value in given.items()}
         wrong += [
             f"{path} has shape {array.shape} and must have {own[path].shape}"
             for path, array in new.items()
             if array.shape != own[path].shape
         ]
         if wrong:
-            advice = (
-                "; strict=False passes over what is missing or unexpected" if strict and missing + unexpected else ""
-            )
+            advice = "; strict=False ignores what is missing or unexpected" if strict and missing + unexpected else ""
             raise ValueError(
                 f"this state doesn't fit {type(self).__name__}, which is unchanged: {', '.join(wrong)}{advice}"
             )
-        new = {path: array.astype(own[path].dtype, casting="same_kind") for path, array in new.items()}
-        parameters = dict(self.named_parameters())
         for path, array in new.items():
-            if path in parameters:
-                with parameters[path].updating() as target:
-                    target[...] = array
-            else:
-                own[path][...] = array
+            if not np.can_cast(array.dtype, own[path].dtype, "same_kind"):
+                raise TypeError(
+                    f"this state doesn't fit {type(self).__name__}, which is unchanged: {path} holds numbers of dtype "
+                    f"{array.dtype}, which the dtype {own[path].dtype} has no room for; convert it with .astype"
+                )
+        for path, array in new.items():
+            write(*places[path], array.astype(own[path].dtype))
         return Mismatch(missing, unexpected)
 
     def _state(self) -> dict[str, Any]:
@@ -399,8 +629,10 @@ class Module:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Return forward(*args, **kwargs); what was recorded in it is marked as this module's, for pictures."""
-        if mode.trace is not None and not self._is_rebuilt:
-            mode.trace.depends(self)
+        if mode.trace is not None:
+            root = self if self._original is None else self._root()
+            if root._role == "module":
+                mode.trace.depends(root)
         start = next_position()
         out = self.forward(*args, **kwargs)
         if type(out) is Tensor:
@@ -420,21 +652,37 @@ class Module:
                 out._node.annotate().marks += ((start, weakref.ref(self), type(self).__name__),)
 
     def __flatten__(self) -> tuple[list[Any], Callable[[Sequence[Any]], Module]]:
-        """Return the parameters, and a function that makes a module like this one with others in their place.
+        """Return the trained parameters, and a function that makes a module like this one with others in their place.
 
-        The transforms call it: inside, the function gets such a module of fresh Tensors, and the gradient that they
-        return is such a module of arrays. Buffers and everything else are shared with this one. Like any argument of a
-        transform the module is a value there: `backward()` on what they return doesn't reach its parameters.
+        The transforms call it. Of the Tensors that it is to compute with, the function makes a view of this module, of
+        gradients a result. Parameters that are frozen (require no gradient) aren't differentiated: a view has them in
+        common with the module, as it has buffers and everything else, and a result has None there.
+        Like any argument of a transform the module is a value there: `backward()` on what they return doesn't reach
+        its parameters.
         """
-        parameters, rebuild = self.__variables__()
-        return parameters if self._is_rebuilt else [as_value(p) for p in parameters], rebuild
+        trained, frozen, first = [], {}, set()
+        for _, module, name, p in self._places("parameter"):
+            if p is None or (isinstance(p, Tensor) and not p.requires_grad and self._role != "result"):
+                frozen[id(p)] = p
+                first.add((id(module), name))
+            else:
+                trained.append(p)
+
+        def rebuild(new: Sequence[Any]) -> Module:
+            values = {id(old): n for old, n in zip(trained, new, strict=True)}
+            is_view = all(map(is_variable, new))
+            values |= frozen if is_view else dict.fromkeys(frozen)
+            return self._rebuilt(values, {}, "view" if is_view else "result", first)
+
+        return trained if self._role != "module" else [as_value(p) for p in trained], rebuild
 
     def __variables__(self) -> tuple[list[Any], Callable[[Sequence[Any]], Module]]:
-        """Return the parameters themselves, and a function that makes a module like this one with others."""
+        """Return all parameters themselves, and a function that makes a module like this one with others."""
         parameters = list(self.parameters())
 
         def rebuild(new: Sequence[Any]) -> Module:
-            return self._rebuilt({id(old): n for old, n in zip(parameters, new, strict=True)}, {})
+            role = "view" if mode.trace is None else "traced"
+            return self._rebuilt({id(old): n for old, n in zip(parameters, new, strict=True)}, {}, role, set())
 
         return parameters, rebuild
 
@@ -445,24 +693,36 @@ class Module:
         """
         changes, form = self._formed
         if changes != Module._changes:
-            parts = [(name, self._kinds.get(name), value) for name, value in vars(self).items() if name != "_formed"]
+            parts = [(name, self._kinds.get(name), value) for name, value in vars(self).items() if name not in INTERNAL]
             form = (type(self), *((name, kind, form_of(kind, value)) for name, kind, value in parts))
             object.__setattr__(self, "_formed", (Module._changes, form))
         return form
 
-    def _rebuilt(self, new: dict[int, Any], done: dict[Module, Module]) -> Module:
-        if self not in done:
-            copy = done[self] = object.__new__(type(self))
-            vars(copy).update(vars(self), _kinds=dict(self._kinds), _is_rebuilt=True, _formed=(-1, None))
+    def _rebuilt(self, new: dict[int, Any], done: dict[int, Module], role: str, first: set[tuple[int, str]]) -> Module:
+        if id(self) not in done:
+            copy = done[id(self)] = object.__new__(type(self))
+            attributes = vars(copy)
+            attributes.update((name, value) for name, value in vars(self).items() if name not in INTERNAL)
+            attributes["_role"] = role
+            if role == "view":
+                root = self._root()
+                attributes.update(_original=self, _since=next_position(), _kinds=self._kinds)
+                vars(root)["_views"] = (*root._views, weakref.ref(copy))
+            else:
+                attributes["_kinds"] = dict(self._kinds)
+            if role == "result":
+                attributes["_absent"] = frozenset(name for number, name in first if number == id(self))
+            elif self._absent:
+                attributes["_absent"] = self._absent
             for name, kind in self._kinds.items():
-                value = getattr(self, name)
+                value = attributes[name]
                 if kind == "parameter":
-                    vars(copy)[name] = new[id(value)]
+                    attributes[name] = new.get(id(value), value)
                 elif kind == "module":
-                    vars(copy)[name] = value._rebuilt(new, done)
-        return done[self]
+                    attributes[name] = value._rebuilt(new, done, role, first)
+        return done[id(self)]
 
-    # Its face
+    # How it is shown
 
     def extra_repr(self) -> str:
         """Return what `repr` puts before the parameters: the settings of a layer."""
@@ -470,6 +730,8 @@ class Module:
 
     def _described(self, indent: str) -> str:
         def shape(value: Any) -> str:
+            if value is None:
+                return "None"
             dtype = getattr(value, "dtype", np.float64)
             return f"{np.shape(value)}" if dtype == np.float64 else f"{np.shape(value)} {dtype}"
 
@@ -481,10 +743,48 @@ class Module:
         return f"{type(self).__name__}({text})"
 
     def __repr__(self) -> str:
-        parameters = list(self.parameters())
+        parameters = [p for p in self.parameters() if p is not None]
         count = sum(np.size(p) for p in parameters)
         frozen = sum(p.size for p in parameters if isinstance(p, Tensor) and not p.requires_grad)
         text = self._described("")
         if parameters:
             text += f"  # {count:,} parameter{'' if count == 1 else 's'}"
         return text + (f", {frozen:,} of them frozen" if frozen else "")
+
+
+def is_without_init(cls: type[Module]) -> bool:
+    """Return whether nothing takes the arguments of a class."""
+    return cls.__init__ is Module.__init__ and is_last(cls)
+
+
+def is_last(cls: type[Module]) -> bool:
+    """Return whether no other base class follows after Module."""
+    return cls.__mro__[cls.__mro__.index(Module) + 1] is object
+
+
+def refuse_in_class(cls: type[Module], name: str, value: Any) -> None:
+    """Raise if a class attribute is or holds a parameter, which no walk would find, and all instances would share."""
+    path = f"{cls.__name__}.{name}"
+    own = [(path, value)] if isinstance(value, Module) or is_parameter(value) else held(value, path, set())
+    for where, part in own:
+        if not isinstance(part, Module) or [*part.named_parameters(), *part.named_buffers()]:
+            kind = "module with parameters" if isinstance(part, Module) else "parameter"
+            raise TypeError(
+                f"{where} is a {kind} in the class, where it can't be found, and which all instances would share; make "
+                f"it in __init__, as self.{name} = ... (in a dataclass with field(default_factory=...))"
+            )
+
+
+def write(module: Module, name: str, array: Any) -> None:
+    """Set the value of a parameter or buffer: in place, or where the user has protected its array, by another."""
+    value = getattr(module, name)
+    if not isinstance(value, Tensor):
+        if value.flags.writeable:
+            value[...] = array
+        else:
+            setattr(module, name, array)
+    elif value.data.flags.writeable or mode.anomaly is not None:  # which has locked it, and lets updating() write to it
+        with value.updating() as target:
+            target[...] = array
+    else:
+        value.data = array

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from microgradnd.optim.optimizer import Optimizer, between, positive
+from microgradnd.optim.optimizer import Optimizer
+from microgradnd.optim.settings import Check, not_negative, two_fractions
 from microgradnd.tape import mode
 from microgradnd.tensor import Tensor
 
@@ -30,7 +31,7 @@ class Adam(Optimizer):
     params : iterable of Tensor
         Leaves, such as `model.parameters()`. One whose `.grad` is None is left as it is, its step count too.
     lr : float
-        The learning rate; the attribute `lr` can be changed between steps.
+        The learning rate, at least 0; the attribute `lr` can be changed between steps.
     betas : (float, float)
         How much of the mean gradient and of the mean squared gradient is kept each step, from 0 to below 1.
     eps : float
@@ -57,6 +58,16 @@ class Adam(Optimizer):
     array([0.9, 1.9])
     """
 
+    checks: ClassVar[dict[str, Check]] = {
+        "lr": not_negative,
+        "betas": two_fractions,
+        "eps": not_negative,
+        "weight_decay": not_negative,
+    }
+    betas: tuple[float, float]
+    eps: float
+    weight_decay: float
+
     def __init__(
         self,
         params: Iterable[Tensor],
@@ -65,22 +76,8 @@ class Adam(Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0,
     ) -> None:
-        self.configure(lr, betas, eps, weight_decay)
+        self.configure(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
         super().__init__(params, ("exp_avg", "exp_avg_sq"))
-
-    def configure(self, lr: float, betas: tuple[float, float], eps: float, weight_decay: float) -> None:
-        """Check the settings, and take them over."""
-        positive("Adam", "lr", lr)
-        for i, beta in enumerate(betas):
-            between("Adam", f"betas[{i}]", beta, 1)
-        between("Adam", "eps", eps, math.inf)
-        between("Adam", "weight_decay", weight_decay, math.inf)
-        beta1, beta2 = betas
-        self.lr, self.betas, self.eps, self.weight_decay = lr, (beta1, beta2), eps, weight_decay
-
-    def settings(self) -> dict[str, Any]:
-        """Return the arguments of `configure` as they are now."""
-        return {"lr": self.lr, "betas": self.betas, "eps": self.eps, "weight_decay": self.weight_decay}
 
     def formula(self, g: Any, t: Any, exp_avg: Any, exp_avg_sq: Any) -> tuple[Any, ...]:
         """Return the t-th step, and the new moments, in a function that is being compiled."""

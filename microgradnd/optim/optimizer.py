@@ -14,16 +14,17 @@ from __future__ import annotations
 
 import functools
 import itertools
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from microgradnd.assignment import variable
 from microgradnd.modes import no_grad
-from microgradnd.tape import mode
+from microgradnd.optim.settings import Check, not_negative
+from microgradnd.signatures import check_call
+from microgradnd.tape import Leaf, mode, next_position
 from microgradnd.tensor import Tensor
 
 Array = npt.NDArray[Any]
@@ -33,7 +34,8 @@ CHUNK = 2**15  # elements
 class Flat:
     """The parameters of one dtype, with their gradients and the optimizer's state as vectors.
 
-    Complex numbers are pairs of real ones here, as in PyTorch.
+    Complex numbers are pairs of real ones here, as in PyTorch. The vectors of parameters in half precision are in
+    single precision: squares of small gradients, and an eps of 1e-8, would be 0 in half precision.
 
     Attributes
     ----------
@@ -51,9 +53,10 @@ class Flat:
         self.parameters = parameters
         self.names = states
         self.dtype = parameters[0].dtype
+        self.kept_dtype = np.dtype(np.float32) if self.dtype == np.float16 else self.dtype
         self.size = int(ends[-1])
-        self.real = np.zeros(0, self.dtype).real.dtype
-        self.width = self.dtype.itemsize // self.real.itemsize
+        self.real = np.zeros(0, self.kept_dtype).real.dtype
+        self.width = self.kept_dtype.itemsize // self.real.itemsize
         self.places = [slice(end - p.size, end) for p, end in zip(parameters, ends.tolist(), strict=True)]
         self.counts = np.zeros(len(parameters), int)
 
@@ -66,11 +69,11 @@ class Flat:
 
     @functools.cached_property
     def gathered(self) -> Array:
-        return np.zeros(self.size, self.dtype)
+        return np.zeros(self.size, self.kept_dtype)
 
     @functools.cached_property
     def kept(self) -> list[Array]:
-        return [np.zeros(self.size, self.dtype) for _ in self.names]
+        return [np.zeros(self.size, self.kept_dtype) for _ in self.names]
 
     @functools.cached_property
     def vectors(self) -> list[Array]:
@@ -142,19 +145,20 @@ class Flat:
         """Put the gradients, plus decay, times a factor, into their vector, and return which parameters have one."""
         live = []
         scale = np.array(factor, self.real)  # NumPy would convert a float anew in each call
+        dtype = self.dtype
         for i, (parameter, view) in enumerate(zip(self.parameters, self.gradients, strict=True)):
             g = parameter.grad
             if g is None:
                 continue
-            if isinstance(g, Tensor):  # after backward(create_graph=True)
-                g = g.data
-            if g.shape != view.shape or g.dtype != view.dtype:
+            if type(g) is not np.ndarray:
+                g = g.data if isinstance(g, Tensor) else np.asarray(g)  # a Tensor after backward(create_graph=True)
+            if g.shape != view.shape or g.dtype != dtype:
                 raise ValueError(
                     f"the gradient of {described(parameter, i)} has shape {g.shape} and dtype {g.dtype}, where the "
-                    f"parameter has {view.shape} and {view.dtype}; a hook must keep both"
+                    f"parameter has {view.shape} and {dtype}; give it both again"
                 )
             if weight_decay:
-                np.multiply(parameter.data, weight_decay, view)
+                np.multiply(parameter.data, weight_decay, view, dtype=view.dtype)
                 view += g
                 if factor != 1:
                     view *= scale
@@ -180,8 +184,16 @@ class Flat:
     def subtract(self, live: list[int]) -> None:
         """Take the steps."""
         for i in live:
-            with self.parameters[i].updating() as array:
-                np.subtract(array, self.gradients[i], array)
+            parameter, step = self.parameters[i], self.gradients[i]
+            leaf = parameter._node
+            if type(leaf) is Leaf and leaf.data.flags.writeable:  # updating(), without its overhead
+                np.subtract(leaf.data, step, leaf.data)
+                leaf.position = next_position()
+            elif mode.anomaly is not None:  # which has locked the array, and lets updating() write to it
+                with parameter.updating() as array:
+                    np.subtract(array, step, array)
+            else:  # the user has protected the array: the parameter gets another
+                parameter.data = np.subtract(parameter.data, step).astype(self.dtype)
 
 
 class Optimizer:
@@ -202,7 +214,8 @@ class Optimizer:
         If one isn't a leaf Tensor.
     """
 
-    configure: Callable[..., None]  # checks the settings, and takes them over
+    checks: ClassVar[dict[str, Check]] = {"lr": not_negative}  # of each setting, in the order in which they are shown
+    lr: float
     _is_rebuilt = False  # whether it stands for another one while a function is traced
     _form: Any  # the settings as a compiled function sees them, None where they may have changed
     _rate: Tensor  # the learning rate, as what a compiled function reads
@@ -210,6 +223,8 @@ class Optimizer:
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         # Here and not in __init__, so that a formula may set its learning rate before or after super().__init__().
+        if args or kwargs:
+            check_call(cls, args, kwargs)
         optimizer = super().__new__(cls)
         optimizer._rate = variable(Tensor, np.zeros(()), False, "lr")
         return optimizer
@@ -222,24 +237,37 @@ class Optimizer:
         self._flats = [Flat(parameters, states) for parameters in by_dtype.values()]
         self._states = states
 
+    def __copy__(self) -> Self:
+        # A learning rate of its own; the parameters and their state are shared, as in PyTorch.
+        copy = type(self).__new__(type(self))
+        vars(copy).update(vars(self), _rate=variable(Tensor, np.array(self.lr, float), False, "lr"))
+        return copy
+
     @property
     def keeps_state(self) -> bool:
         """Whether the formula needs what it kept from the step before."""
         return True
 
-    @property
-    def lr(self) -> float:
-        """The learning rate, which can be changed between steps."""
-        return self._lr
+    # Settings
 
-    @lr.setter
-    def lr(self, value: float) -> None:
-        self._lr = value
-        self._rate.data[...] = value
+    def configure(self, **settings: Any) -> None:
+        """Check settings, and take all of them over, or none."""
+        kind = type(self).__name__
+        found = {name: self.checks[name](f"{kind}: {name}", value) for name, value in settings.items()}
+        self.check_together({**self.settings(), **found})
+        for name, value in found.items():
+            object.__setattr__(self, name, value)
+        object.__setattr__(self, "_form", None)
+        if "lr" in found:
+            self._rate.data[...] = found["lr"]
+
+    def check_together(self, settings: Mapping[str, Any]) -> None:
+        """Raise if settings that are right one by one don't go together."""
 
     def settings(self) -> dict[str, Any]:
-        """Return the arguments of `configure` as they are now."""
-        raise NotImplementedError
+        """Return the settings as they are now."""
+        own = vars(self)
+        return {name: own[name] for name in self.checks if name in own}
 
     def step(self) -> None:
         """Update the parameters that have a gradient, in place."""
@@ -277,6 +305,9 @@ class Optimizer:
         return self._form, *[flat.agree() for flat in self._flats]
 
     def __setattr__(self, name: str, value: Any) -> None:
+        if name in self.checks:
+            self.configure(**{name: value})
+            return
         object.__setattr__(self, "_form", None)
         object.__setattr__(self, name, value)
 
@@ -290,7 +321,7 @@ class Optimizer:
                 if not self.keeps_state:
                     for i in live:
                         parameter = flat.parameters[i]
-                        parameter -= self.formula(self._decayed(parameter), None)[0]
+                        parameter -= self.formula(self._decayed(flat, parameter), None)[0]
                     continue
                 *states, steps = flat.variables
                 everyone = range(len(flat.parameters))
@@ -298,7 +329,7 @@ class Optimizer:
                 one = 1 if len(live) == len(everyone) else np.stack([int(i in live) for i in everyone])
                 mode.trace.assign(steps, steps + one)
                 for group in [live] if together else [[i] for i in live]:
-                    g: Any = np.concatenate([flat.lay(self._decayed(flat.parameters[i])) for i in group])
+                    g: Any = np.concatenate([flat.lay(self._decayed(flat, flat.parameters[i])) for i in group])
                     g.name = "gradients"
                     place = ... if together else flat.real_place(group[0])
                     parts = states if together else [state[place] for state in states]
@@ -314,10 +345,12 @@ class Optimizer:
                         parameter -= flat.shaped(step[start:end], parameter.shape)
                         start = end
 
-    def _decayed(self, parameter: Tensor) -> Any:
-        """Return the gradient of a parameter, with what weight decay adds."""
-        decay = self.settings()["weight_decay"]
-        return parameter * decay + parameter.grad if decay else parameter.grad
+    def _decayed(self, flat: Flat, parameter: Tensor) -> Any:
+        """Return the gradient of a parameter, with what weight decay adds, in the precision of the state."""
+        decay, value, g = self.settings()["weight_decay"], parameter, parameter.grad
+        if flat.kept_dtype != flat.dtype:
+            value, g = value.astype(flat.kept_dtype), g.astype(flat.kept_dtype)
+        return value * decay + g if decay else g
 
     def state_dict(self) -> dict[str, Any]:
         """Return the settings, and copies of the state: lists with one entry for each parameter, in their order."""
@@ -336,30 +369,44 @@ class Optimizer:
 
         Raises
         ------
+        TypeError
+            If it isn't a dict, or holds something that isn't a number.
         ValueError
             If the state belongs to another optimizer, or to other parameters; nothing is changed then.
         """
         own = self.state_dict()
         kind = type(self).__name__
+        if not isinstance(state_dict, Mapping):
+            raise TypeError(
+                f"{kind}.load_state_dict must be given the dict that state_dict() returned, got {state_dict!r}; read a "
+                f"file first, as with pickle.load"
+            )
         if set(state_dict) != set(own):
             raise ValueError(
                 f"this isn't the state of {kind}, which has {', '.join(own)}; it has {', '.join(map(str, state_dict))}"
             )
         names = ("step", *self._states)
         for name in names:
-            seen, needed = [np.shape(x) for x in state_dict[name]], [np.shape(x) for x in own[name]]
+            listed = isinstance(state_dict[name], Sequence | np.ndarray) and not isinstance(state_dict[name], str)
+            seen = [np.shape(x) for x in state_dict[name]] if listed else type(state_dict[name]).__name__
+            needed = [np.shape(x) for x in own[name]]
             if seen != needed:
                 raise ValueError(
                     f"this state of {kind} belongs to other parameters: the shapes in {name} are {seen}, "
                     f"and must be {needed}"
                 )
+        new = {
+            name: [converted(kind, name, x, like) for x, like in zip(state_dict[name], own[name], strict=True)]
+            for name in names
+        }
         self.configure(**{name: value for name, value in state_dict.items() if name not in names})
         numbers = {id(parameter): i for i, parameter in enumerate(self.params)}
         for flat in self._flats:
             for j, parameter in enumerate(flat.parameters):
-                flat.counts[j] = int(state_dict["step"][numbers[id(parameter)]])
+                i = numbers[id(parameter)]
+                flat.counts[j] = new["step"][i]
                 for name in self._states:
-                    flat.states[name][j][...] = state_dict[name][numbers[id(parameter)]]
+                    flat.states[name][j][...] = new[name][i]
 
     def __repr__(self) -> str:
         settings = ", ".join(f"{name}={value!r}" for name, value in self.settings().items())
@@ -411,14 +458,9 @@ def checked(optimizer: str, params: Iterable[Tensor]) -> list[Tensor]:
     return parameters
 
 
-def positive(optimizer: str, name: str, value: float) -> None:
-    """Raise unless a setting is a positive number."""
-    if not 0 < value < math.inf:
-        raise ValueError(f"{optimizer}: {name} is a positive number, not {value!r}")
-
-
-def between(optimizer: str, name: str, value: float, stop: float) -> None:
-    """Raise unless a setting is a number from 0 to below `stop`."""
-    if not 0 <= value < stop:
-        limit = "a number from 0" if stop == math.inf else f"a number from 0 to below {stop}"
-        raise ValueError(f"{optimizer}: {name} is {limit}, not {value!r}")
+def converted(optimizer: str, name: str, value: Any, own: Any) -> Any:
+    """Return an entry of a state in the dtype of an optimizer's own, or raise."""
+    array, dtype = np.asarray(value), np.asarray(own).dtype
+    if not np.can_cast(array.dtype, dtype, "same_kind"):
+        raise TypeError(f"{optimizer}.load_state_dict: {name} must hold numbers of dtype {dtype}, got {array.dtype}")
+    return array.astype(dtype)

@@ -7,13 +7,13 @@ Read next: `adam.py`.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 
-from microgradnd.optim.optimizer import Optimizer, between, positive
+from microgradnd.optim.optimizer import Optimizer
+from microgradnd.optim.settings import Check, not_negative, switch
 from microgradnd.tape import mode
 from microgradnd.tensor import Tensor
 
@@ -30,7 +30,7 @@ class SGD(Optimizer):
     params : iterable of Tensor
         Leaves, such as `model.parameters()`. One whose `.grad` is None is left as it is.
     lr : float
-        The learning rate; the attribute `lr` can be changed between steps.
+        The learning rate, at least 0; the attribute `lr` can be changed between steps.
     momentum : float
         At least 0; 0 for none.
     nesterov : bool
@@ -57,6 +57,16 @@ class SGD(Optimizer):
     array([0.5, 1. ])
     """
 
+    checks: ClassVar[dict[str, Check]] = {
+        "lr": not_negative,
+        "momentum": not_negative,
+        "nesterov": switch,
+        "weight_decay": not_negative,
+    }
+    momentum: float
+    nesterov: bool
+    weight_decay: float
+
     def __init__(
         self,
         params: Iterable[Tensor],
@@ -65,26 +75,13 @@ class SGD(Optimizer):
         nesterov: bool = False,
         weight_decay: float = 0,
     ) -> None:
-        self.configure(lr, momentum, nesterov, weight_decay)
+        self.configure(lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay)
         super().__init__(params, ("momentum_buffer",))
 
-    def configure(self, lr: float, momentum: float, nesterov: bool, weight_decay: float) -> None:
-        """Check the settings, and take them over."""
-        positive("SGD", "lr", lr)
-        between("SGD", "momentum", momentum, math.inf)
-        between("SGD", "weight_decay", weight_decay, math.inf)
-        if nesterov and not momentum:
+    def check_together(self, settings: Mapping[str, Any]) -> None:
+        """Raise for Nesterov's form without a momentum."""
+        if settings.get("nesterov") and not settings.get("momentum"):
             raise ValueError("SGD: nesterov=True needs a momentum; pass one, such as momentum=0.9")
-        self.lr, self.momentum, self.nesterov, self.weight_decay = lr, momentum, nesterov, weight_decay
-
-    def settings(self) -> dict[str, Any]:
-        """Return the arguments of `configure` as they are now."""
-        return {
-            "lr": self.lr,
-            "momentum": self.momentum,
-            "nesterov": self.nesterov,
-            "weight_decay": self.weight_decay,
-        }
 
     @property
     def keeps_state(self) -> bool:
@@ -104,14 +101,15 @@ class SGD(Optimizer):
         if mode.trace is not None:
             self._record()
             return
+        momentum = self.momentum
         for flat in self._flats:
-            live = flat.gather(self.weight_decay, 1 if self.momentum else self.lr)
-            for _, chunks in flat.advance(live) if self.momentum else ():
+            live = flat.gather(self.weight_decay, 1 if momentum else self.lr)
+            for _, chunks in flat.advance(live) if momentum else ():
                 for g, buffer, scratch in chunks:
-                    np.multiply(buffer, self.momentum, buffer)
+                    np.multiply(buffer, momentum, buffer)
                     np.add(buffer, g, buffer)
                     if self.nesterov:
-                        np.multiply(buffer, self.momentum, scratch)
+                        np.multiply(buffer, momentum, scratch)
                         np.add(g, scratch, g)
                         np.multiply(g, self.lr, g)
                     else:
