@@ -13,7 +13,7 @@ import numpy as np
 
 from microgradnd.primitives import array, getitem
 from microgradnd.registry import composite, linear
-from microgradnd.rules.reductions import in_dtype, surely
+from microgradnd.rules.values import in_dtype, surely
 
 # Differences
 

@@ -16,7 +16,7 @@ from numpy.lib.array_utils import normalize_axis_index
 
 from microgradnd.primitives import array, astype, getitem, is_basic, scatter, select, setitem
 from microgradnd.registry import Results, composite, defjvp, defvjp, linear, plain
-from microgradnd.rules.shape import at_axis
+from microgradnd.rules.axes import at_axis
 
 linear(getitem, lambda g, out, x, index: scatter(g, index, x.shape))
 linear(scatter, lambda g, out, values, index, shape: g[index])

@@ -19,7 +19,7 @@ from numpy.lib.array_utils import normalize_axis_index
 from microgradnd import primitives
 from microgradnd.primitives import array
 from microgradnd.registry import Function, composite, variadic
-from microgradnd.rules.shape import at_axis
+from microgradnd.rules.axes import at_axis
 
 
 def concatenated_part(position: int, g: Any, out: Any, axis: int, ends: list[int], *arrays: Any) -> Any:

@@ -30,15 +30,10 @@ import numpy as np
 
 from microgradnd.primitives import array
 from microgradnd.registry import Results, composite, defjvp, defvjp, primitive, variadic
-from microgradnd.rules.products import column, conj, row, vector
-from microgradnd.rules.reductions import surely
+from microgradnd.rules.matrices import adjoint, column, row, vector
+from microgradnd.rules.values import conj, is_recorded, real, surely
 
 # Words in which the rules are written; each takes stacks of matrices
-
-
-def adjoint(a: Any) -> Any:
-    """Return the conjugate transpose."""
-    return conj(a).mT
 
 
 def hermitian_part(a: Any) -> Any:
@@ -59,11 +54,6 @@ def times_diagonal(a: Any, d: Any) -> Any:
 def as_diagonal(d: Any) -> Any:
     """Return diag(d)."""
     return column(d) * np.eye(d.shape[-1], dtype=d.dtype)
-
-
-def real(a: Any) -> Any:
-    """Return the real part; real numbers as they are."""
-    return np.real(a) if a.dtype.kind == "c" else a
 
 
 def over(a: Any, b: Any) -> Any:
@@ -153,7 +143,7 @@ def lstsq(a: Any, b: Any, rcond: float | None = None) -> Any:
     rcond = eps * max(m, n) if rcond is None else eps if rcond < 0 else rcond
     s = np.linalg.svdvals(a)
     rank: Any = np.sum(s > rcond * s[:1])
-    rank = rank if hasattr(rank, "__primitive__") else int(rank)
+    rank = rank if is_recorded(rank) else int(rank)
     x = np.linalg.pinv(a, rcond) @ b
     rest = columns(b - a @ x, b)
     residuals = np.zeros(0, s.dtype)

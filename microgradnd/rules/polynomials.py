@@ -14,7 +14,7 @@ import numpy as np
 
 from microgradnd.primitives import array
 from microgradnd.registry import composite
-from microgradnd.rules.reductions import surely
+from microgradnd.rules.values import surely
 
 
 @composite(np.polyval)

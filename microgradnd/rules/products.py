@@ -18,26 +18,8 @@ import numpy as np
 
 from microgradnd.primitives import array
 from microgradnd.registry import composite, linear, plain, variadic
-
-
-def conj(x: Any) -> Any:
-    """Return the complex conjugate; real numbers as they are, without a copy."""
-    return x if hasattr(x, "dtype") and x.dtype.kind != "c" else np.conj(x)
-
-
-def column(x: Any) -> Any:
-    """Return vectors as matrices of one column."""
-    return x.reshape((*x.shape, 1))  # several times faster than np.expand_dims
-
-
-def row(x: Any) -> Any:
-    """Return vectors as matrices of one row."""
-    return x.reshape((*x.shape[:-1], 1, *x.shape[-1:]))
-
-
-def vector(x: Any) -> Any:
-    """Return matrices of one column as vectors."""
-    return x.reshape(x.shape[:-1])
+from microgradnd.rules.matrices import column, row, vector
+from microgradnd.rules.values import conj
 
 
 def refuse_axes(axes: Any) -> None:

@@ -15,19 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from microgradnd.primitives import astype, expand
-from microgradnd.registry import composite, defjvp, defvjp, plain, primitive
-
-
-def in_dtype(x: Any, dtype: Any) -> Any:
-    """Return x in a dtype."""
-    return x if x.dtype == dtype else astype(x, np.dtype(dtype))
-
-
-def surely(condition: Any) -> bool:
-    """Return whether a condition holds; no, where a program that is being compiled will compute it."""
-    return not hasattr(condition, "__primitive__") and bool(condition)
-
+from microgradnd.primitives import expand
+from microgradnd.registry import composite, defjvp, defvjp, elementwise, plain, primitive
+from microgradnd.rules.axes import axes_of, count
+from microgradnd.rules.values import in_dtype, ratio, total
 
 # Sums and means
 
@@ -39,12 +30,6 @@ def share(x: Any, axis: Any, keepdims: Any, where: Any, ddof: float = 0, otherwi
         return 1 / n if n > 0 else otherwise
     n = np.sum(np.broadcast_to(where, x.shape), axis=axis, keepdims=keepdims) - ddof
     return np.where(n > 0, 1 / np.where(n > 0, n, 1), otherwise).astype(np.finfo(x.dtype).dtype)
-
-
-def count(shape: tuple[int, ...], axis: Any) -> int:
-    """Return how many elements a reduction over `axis` puts into one."""
-    axes = range(len(shape)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
-    return math.prod([shape[a] for a in axes]) if shape else 1
 
 
 def only(x: Any, where: Any) -> Any:
@@ -66,7 +51,7 @@ def reduction(function: Any, factors: Any) -> None:
 
     def jvp(t: Any, out: Any, x: Any, *args: Any, **kwargs: Any) -> Any:
         of_result, of_element, axis, keepdims = factors(out, x, *args, **kwargs)
-        moved = np.sum(t if of_element is None else t * of_element, axis=axis, keepdims=keepdims)
+        moved = total(t if of_element is None else t * of_element, axis, keepdims)
         return moved if of_result is None else moved * of_result
 
     defvjp(function, vjp)
@@ -139,8 +124,7 @@ def std_factors(
     """
     of_result, of_element, *rest = var_factors(out, x, axis, dtype, ddof, keepdims, where)
     rounding = np.finfo(out.dtype).eps * np.abs(np.mean(x, axis=axis, keepdims=keepdims, where=where))
-    equal = out <= rounding
-    return np.where(equal, 0, of_result / np.where(equal, 1, 2 * out)), of_element, *rest
+    return ratio(of_result, 2 * out, out <= rounding), of_element, *rest
 
 
 reduction(var, var_factors)
@@ -158,8 +142,16 @@ def var_about(mean: Any, x: Any, axis: Any, dtype: Any, ddof: float, keepdims: A
 
 def std_about(*args: Any) -> Any:
     """Spell np.std with a mean that the caller has; its derivative is 0 where it is 0."""
-    squared = var_about(*args)
-    return np.where(squared == 0, 0, np.sqrt(np.where(squared == 0, 1, squared)))
+    return root(var_about(*args))
+
+
+@primitive
+def root(x: Any) -> Any:
+    """Return the square root, an operation of its own because its derivative at 0 is 0 here."""
+    return np.sqrt(x)
+
+
+elementwise(root, lambda g, out, x: g * ratio(0.5, out, out == 0))
 
 
 def deviating(function: Any, about: Any) -> Any:
@@ -197,9 +189,9 @@ def extreme_factors(
     """Return the factors of a maximum or minimum: 1 / ties for the elements that are equal to it."""
     chosen = x == expand(out, x.shape, axis, keepdims)
     chosen = chosen if where is True else chosen & where
-    ties = np.sum(chosen, axis=axis, keepdims=keepdims, dtype=out.dtype)
+    ties = np.sum(chosen, axis=axis, keepdims=keepdims, dtype=np.result_type(out.dtype, np.float32))
     ties = np.where(ties == 0, np.nan, ties) if initial is None else np.maximum(ties + (out == initial), 1)
-    return 1 / ties, chosen, axis, keepdims  # NaN is not equal to itself: nothing is chosen, and the gradient is NaN
+    return in_dtype(1 / ties, out.dtype), chosen, axis, keepdims  # NaN is not equal to itself: nothing is chosen, and the gradient is NaN
 
 
 reduction(np.max, extreme_factors)
@@ -282,13 +274,13 @@ defjvp(np.cumsum, lambda t, out, x, axis=None, dtype=None, to=None: np.cumsum(t,
 
 def others(x: Any, axis: Any) -> Any:
     """Return, for each element, the product of all the others that a reduction multiplies with it."""
-    reduced = range(x.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    reduced = axes_of(axis, x.ndim)
     first = tuple(range(len(reduced)))
-    front = np.moveaxis(x, tuple(reduced), first)
+    front = np.moveaxis(x, reduced, first)
     factors = np.reshape(front, (count(x.shape, axis), *front.shape[len(reduced) :]))
     before = np.cumprod(previous(factors, 1), axis=0)
     after = np.cumprod(previous(factors[::-1], 1), axis=0)[::-1]
-    return np.moveaxis(np.reshape(before * after, front.shape), first, tuple(reduced))
+    return np.moveaxis(np.reshape(before * after, front.shape), first, reduced)
 
 
 def prod_factors(

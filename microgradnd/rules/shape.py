@@ -16,14 +16,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from microgradnd.primitives import expand, scatter
 from microgradnd.registry import Rule, composite, constant, defjvp, defvjp, linear
-
-WHOLE = slice(None)
-
-
-def at_axis(index: Any, axis: int) -> tuple[Any, ...]:
-    """Return the index that picks `index` along one axis and everything along those before it."""
-    return (WHOLE,) * axis + (index,)
-
+from microgradnd.rules.axes import WHOLE, at_axis
 
 def fixed(order: Any) -> Any:
     """Return the keyword for an order of elements, or raise if that depends on how the array lies in memory."""

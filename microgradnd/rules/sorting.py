@@ -17,7 +17,8 @@ import numpy as np
 
 from microgradnd.primitives import array
 from microgradnd.registry import composite, defjvp, defvjp, elementwise, plain, primitive
-from microgradnd.rules.reductions import count, in_dtype, surely
+from microgradnd.rules.axes import count
+from microgradnd.rules.values import in_dtype, is_recorded, surely
 
 plain((np.argsort, np.argpartition, np.lexsort, np.searchsorted, np.digitize))
 
@@ -162,7 +163,7 @@ def interpolated(a: Any, q: Any, axis: Any, method: Any, keepdims: bool, weights
     end = last(columns, skip_nan)
     behind = tuple(range(-(columns.ndim - 1), 0))
     where: Any = np.zeros(())
-    ends = range(columns.shape[0]) if hasattr(end, "__primitive__") else np.unique(end).tolist()
+    ends = range(columns.shape[0]) if is_recorded(end) else np.unique(end).tolist()
     for end_n in ends:  # the place depends on the number of elements, which NaN make differ
         place_n = np.expand_dims(place(q, end_n + 1, method), behind)
         where = np.where(end == end_n, place_n, where) if skip_nan else place_n

@@ -15,7 +15,7 @@ import numpy as np
 
 from microgradnd.primitives import array
 from microgradnd.registry import composite, linear, plain, primitive
-from microgradnd.rules.reductions import in_dtype, surely
+from microgradnd.rules.values import in_dtype, surely
 
 
 @composite(np.average)
