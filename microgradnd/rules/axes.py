@@ -17,7 +17,7 @@ WHOLE = slice(None)
 
 
 def axes_of(axis: Any, ndim: int) -> tuple[int, ...]:
-    """Return the axes that `axis=` names, counted from the front: a Python or NumPy integer, a tuple, a list or None."""
+    """Return the axes that an integer, a tuple, a list or None names, counted from the front."""
     if axis is None:
         return tuple(range(ndim))
     if isinstance(axis, tuple | list):

@@ -44,9 +44,7 @@ elementwise(
     clip,
     lambda g, out, x, low, high: unless_nan(out, g * between(x, low, high)),
     lambda g, out, x, low, high: unless_nan(out, g * (np.less(x, low) & between(low, None, high))),
-    lambda g, out, x, low, high: unless_nan(
-        out, g * (np.greater(x, high) | np.logical_not(between(high, low, None)))
-    ),
+    lambda g, out, x, low, high: unless_nan(out, g * (np.greater(x, high) | np.logical_not(between(high, low, None)))),
 )
 
 

@@ -32,7 +32,7 @@ from microgradnd.primitives import array
 from microgradnd.registry import Results, composite, defjvp, defvjp, elementwise, primitive, variadic
 from microgradnd.rules.axes import axes_of
 from microgradnd.rules.matrices import adjoint, column, row, vector
-from microgradnd.rules.values import conj, in_dtype, is_recorded, ratio, real, surely, total
+from microgradnd.rules.values import conj, in_dtype, instead, is_recorded, on_arrays, ratio, real, surely, total
 
 # Words in which the rules are written; each takes stacks of matrices
 
@@ -132,6 +132,9 @@ defvjp(np.linalg.pinv, pinv_cotangent)
 defjvp(np.linalg.pinv, pinv_tangent)
 
 
+numpys_lstsq, numpys_qr = on_arrays(np.linalg.lstsq), on_arrays(np.linalg.qr)
+
+
 @composite(np.linalg.lstsq)
 def lstsq(a: Any, b: Any, rcond: float | None = None) -> Any:
     """Spell np.linalg.lstsq by the pseudo-inverse; the rank is a plain integer.
@@ -151,7 +154,10 @@ def lstsq(a: Any, b: Any, rcond: float | None = None) -> Any:
     if n < m and not surely(rank != n):
         residuals = real(np.sum(conj(rest) * rest, axis=0))
         residuals = residuals if surely(rank == n) else np.where(rank == n, residuals, np.nan)
-    return x, residuals, rank, s
+    values = numpys_lstsq(a, b, rcond)
+    if not is_recorded(rank):
+        residuals = instead(values[1], residuals) if residuals.size else residuals
+    return instead(values[0], x), residuals, rank, instead(values[3], s)
 
 
 @composite(np.linalg.tensorinv)
@@ -247,7 +253,7 @@ defjvp(np.linalg.det, lambda t, out, a: np.sum(cofactors(out, a) * t, axis=(-2, 
 
 
 def log_slope(sign: Any, a: Any) -> Any:
-    """Return the derivative of log det(a) by each element: inv(a)', NaN for a singular matrix, whose logarithm is -inf."""
+    """Return the derivative of log det(a) by each element, inv(a)'; NaN for a singular matrix, where it is -inf."""
     singular = np.expand_dims(sign == 0, (-2, -1))
     if surely(~np.any(singular)):
         return np.linalg.inv(a).mT
@@ -342,7 +348,9 @@ def qr(a: Any, mode: str = "reduced") -> Any:
         )
     result = tall_qr(a if m >= n else a[..., :m])
     if m < n:
-        result = result._replace(R=np.concatenate([result.R, adjoint(result.Q) @ a[..., m:]], axis=-1))
+        wide = np.concatenate([result.R, adjoint(result.Q) @ a[..., m:]], axis=-1)
+        values = numpys_qr(a)
+        result = result._replace(Q=instead(values[0], result.Q), R=instead(values[1], wide))
     return result.R if mode == "r" else result
 
 
@@ -553,7 +561,10 @@ def direction(x: Any, length: Any, axes: Any) -> Any:
     infinite = np.isinf(length)
     if np.any(infinite):
         far = np.where(np.isinf(x), np.sign(x), 0)
-        x, length = np.where(infinite, far, x), np.where(infinite, np.sqrt(np.sum(np.abs(far), axes, keepdims=True)), length)
+        x, length = (
+            np.where(infinite, far, x),
+            np.where(infinite, np.sqrt(np.sum(np.abs(far), axes, keepdims=True)), length),
+        )
     return x / np.where(length == 0, 1, length)
 
 
@@ -669,6 +680,8 @@ def matrix_power(a: Any, n: int) -> Any:
     if power == 0:
         return np.where(False, a, np.eye(a.shape[-1], dtype=a.dtype))
     square, out = (a if power > 0 else np.linalg.inv(a)), None
+    if abs(power) == 3:
+        return (square @ square) @ square
     for i, bit in enumerate(reversed(f"{abs(power):b}")):
         square = square if i == 0 else square @ square
         if bit == "1":

@@ -10,7 +10,6 @@ NumPy's, but for `to`, which stands where NumPy has `out`.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -23,13 +22,13 @@ from microgradnd.rules.values import in_dtype, ratio, total
 # Sums and means
 
 
-def share(x: Any, axis: Any, keepdims: Any, where: Any, ddof: float = 0, otherwise: float = 0) -> Any:
-    """Return 1 / (n - ddof) for each result of n elements, `otherwise` where they are too few."""
+def share(x: Any, axis: Any, keepdims: Any, where: Any, ddof: float = 0) -> Any:
+    """Return 1 / (n - ddof) for each result of n elements, 0 where they are too few."""
     if where is True:
         n = count(x.shape, axis) - ddof
-        return 1 / n if n > 0 else otherwise
+        return 1 / n if n > 0 else 0
     n = np.sum(np.broadcast_to(where, x.shape), axis=axis, keepdims=keepdims) - ddof
-    return np.where(n > 0, 1 / np.where(n > 0, n, 1), otherwise).astype(np.finfo(x.dtype).dtype)
+    return np.where(n > 0, 1 / np.where(n > 0, n, 1), 0).astype(np.finfo(x.dtype).dtype)
 
 
 def only(x: Any, where: Any) -> Any:
@@ -137,7 +136,10 @@ def var_about(mean: Any, x: Any, axis: Any, dtype: Any, ddof: float, keepdims: A
     squares = np.square(np.real(deviation))
     if deviation.dtype.kind == "c":
         squares = squares + np.square(np.imag(deviation))
-    return np.sum(squares, axis=axis, dtype=dtype, keepdims=keepdims) * share(x, axis, keepdims, where, ddof, math.nan)
+    n: Any = count(x.shape, axis)
+    if where is not True:
+        n = np.sum(np.broadcast_to(where, x.shape), axis=axis, keepdims=keepdims)
+    return np.sum(squares, axis=axis, dtype=dtype, keepdims=keepdims) / np.maximum(n - ddof, 0)
 
 
 def std_about(*args: Any) -> Any:
@@ -191,7 +193,12 @@ def extreme_factors(
     chosen = chosen if where is True else chosen & where
     ties = np.sum(chosen, axis=axis, keepdims=keepdims, dtype=np.result_type(out.dtype, np.float32))
     ties = np.where(ties == 0, np.nan, ties) if initial is None else np.maximum(ties + (out == initial), 1)
-    return in_dtype(1 / ties, out.dtype), chosen, axis, keepdims  # NaN is not equal to itself: nothing is chosen, and the gradient is NaN
+    return (
+        in_dtype(1 / ties, out.dtype),
+        chosen,
+        axis,
+        keepdims,
+    )  # NaN is not equal to itself: nothing is chosen, and the gradient is NaN
 
 
 reduction(np.max, extreme_factors)

@@ -18,6 +18,7 @@ from microgradnd.primitives import expand, scatter
 from microgradnd.registry import Rule, composite, constant, defjvp, defvjp, linear
 from microgradnd.rules.axes import WHOLE, at_axis
 
+
 def fixed(order: Any) -> Any:
     """Return the keyword for an order of elements, or raise if that depends on how the array lies in memory."""
     if order not in ("C", "F"):

@@ -9,7 +9,7 @@ import numpy as np
 
 from microgradnd import primitives
 from microgradnd.rules.elementwise import DEPRECATED, i0_derivative, leg, share_of, sinc_derivative
-from microgradnd.rules.values import ratio
+from microgradnd.rules.values import instead, ratio
 from tests.rows import ANY, NONZERO, POSITIVE, UNIT, Domain, Row, case, ufunc
 
 INTEGERS = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
@@ -153,7 +153,13 @@ ROWS: list[Row] = [
     *ufunc(np.heaviside, NONZERO, ANY, kinks=[((0.0, 0.5), (0.0, 1.0))]),
     # Flat between jumps
     *ufunc(np.sign, NONZERO, kinks=[((0.0,), (0.0,))]),
-    case(np.sign, "complex", lambda x: np.real(np.sign(x)), ((2, 3), POSITIVE, np.complex128), kinks=[((0j,), (np.nan * 1j,))]),
+    case(
+        np.sign,
+        "complex",
+        lambda x: np.real(np.sign(x)),
+        ((2, 3), POSITIVE, np.complex128),
+        kinks=[((0j,), (np.nan * 1j,))],
+    ),
     *ufunc(np.floor, SMOOTH_STEPS),
     *ufunc(np.ceil, SMOOTH_STEPS),
     *ufunc(np.trunc, SMOOTH_STEPS),
@@ -190,6 +196,7 @@ ROWS: list[Row] = [
     *ufunc(primitives.identity, ANY),
     case(primitives.astype, "complex", lambda x: primitives.astype(x, np.dtype(np.complex128)), (2, 3)),
     *([case(np.astype, "complex", lambda x: np.astype(x, complex), (2, 3))] if hasattr(np, "astype") else []),
+    case(instead, "value", lambda x: instead(np.ones((2, 3)), x) * x, ((2, 3), Domain(1.0, 1.0))),
     case(np.copy, "copy", np.copy, (2, 3)),
     case(np.copy, "order", lambda x: np.copy(x, "C"), (2, 3)),
     case(np.unwrap, "jumps", lambda x: np.unwrap(x + np.array([0.0, 7.0, 1.0])), ((2, 3), UNIT)),
