@@ -126,6 +126,8 @@ def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period
         raise ValueError(
             f"interp: points xp of shape {xp.shape} and fp of shape {fp.shape}; they are vectors of a length"
         )
+    x, xp = in_dtype(x, np.float64), in_dtype(xp, np.float64)  # as NumPy does
+    fp = in_dtype(fp, np.complex128 if fp.dtype.kind == "c" else np.float64)
     if period is not None:
         if surely(np.any(np.equal(period, 0))):
             raise ValueError("interp: period=0; it is the distance after which the function repeats itself")
@@ -225,7 +227,7 @@ def linspace(
     device: str | None = None,
 ) -> Any:
     """Spell np.linspace: points that both ends move."""
-    start, stop = array(start), array(stop)
+    start, stop = (array(end) if isinstance(end, list | tuple) else end for end in (start, stop))
     points = np.moveaxis(between(start, stop, num, endpoint), 0, axis)
     if dtype is not None:
         points = in_dtype(np.floor(points) if np.issubdtype(dtype, np.integer) else points, dtype)

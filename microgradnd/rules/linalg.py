@@ -633,7 +633,9 @@ def cond(x: Any, p: Any = None) -> Any:
         s = np.linalg.svdvals(x)
         with np.errstate(divide="ignore", invalid="ignore"):
             return s[..., -1] / s[..., 0] if p == -2 else s[..., 0] / s[..., -1]
-    return np.linalg.norm(x, p, (-2, -1)) * np.linalg.norm(np.linalg.inv(x), p, (-2, -1))
+    inverse = np.linalg.inv(in_dtype(x, np.result_type(x.dtype, np.float64)))  # as NumPy does
+    out = np.linalg.norm(x, p, (-2, -1)) * np.linalg.norm(inverse, p, (-2, -1))
+    return in_dtype(out, np.finfo(x.dtype).dtype)
 
 
 # Products, powers and views

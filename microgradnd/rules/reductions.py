@@ -17,7 +17,7 @@ import numpy as np
 from microgradnd.primitives import expand
 from microgradnd.registry import composite, defjvp, defvjp, elementwise, plain, primitive
 from microgradnd.rules.axes import axes_of, count
-from microgradnd.rules.values import in_dtype, ratio, total
+from microgradnd.rules.values import in_dtype, instead, on_arrays, ratio, total
 
 # Sums and means
 
@@ -139,7 +139,8 @@ def var_about(mean: Any, x: Any, axis: Any, dtype: Any, ddof: float, keepdims: A
     n: Any = count(x.shape, axis)
     if where is not True:
         n = np.sum(np.broadcast_to(where, x.shape), axis=axis, keepdims=keepdims)
-    return np.sum(squares, axis=axis, dtype=dtype, keepdims=keepdims) / np.maximum(n - ddof, 0)
+    found = np.sum(squares, axis=axis, dtype=dtype, keepdims=keepdims)
+    return in_dtype(found / np.maximum(n - ddof, 0), found.dtype)
 
 
 def std_about(*args: Any) -> Any:
@@ -359,16 +360,21 @@ def nanmean(
     return np.mean(a, axis=axis, dtype=dtype, keepdims=keepdims, where=number_where(a, where))
 
 
+numpys_nanvar, numpys_nanstd = on_arrays(np.nanvar), on_arrays(np.nanstd)
+
+
 @composite(np.nanvar)
 def nanvar(a: Any, *args: Any, where: Any = True, **kwargs: Any) -> Any:
     """Spell np.nanvar: the variance of the others."""
-    return np.var(a, *args, where=number_where(a, where), **kwargs)
+    found = np.var(a, *args, where=number_where(a, where), **kwargs)
+    return instead(numpys_nanvar(a, *args, where=where, **kwargs), found)
 
 
 @composite(np.nanstd)
 def nanstd(a: Any, *args: Any, where: Any = True, **kwargs: Any) -> Any:
     """Spell np.nanstd: the standard deviation of the others."""
-    return np.std(a, *args, where=number_where(a, where), **kwargs)
+    found = np.std(a, *args, where=number_where(a, where), **kwargs)
+    return instead(numpys_nanstd(a, *args, where=where, **kwargs), found)
 
 
 def nan_extreme(function: Any, least: float) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 
 from microgradnd import primitives
 from microgradnd.rules.elementwise import DEPRECATED, i0_derivative, leg, share_of, sinc_derivative
-from microgradnd.rules.values import instead, ratio
+from microgradnd.rules.values import ratio
 from tests.rows import ANY, NONZERO, POSITIVE, UNIT, Domain, Row, case, ufunc
 
 INTEGERS = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
@@ -196,7 +196,6 @@ ROWS: list[Row] = [
     *ufunc(primitives.identity, ANY),
     case(primitives.astype, "complex", lambda x: primitives.astype(x, np.dtype(np.complex128)), (2, 3)),
     *([case(np.astype, "complex", lambda x: np.astype(x, complex), (2, 3))] if hasattr(np, "astype") else []),
-    case(instead, "value", lambda x: instead(np.ones((2, 3)), x) * x, ((2, 3), Domain(1.0, 1.0))),
     case(np.copy, "copy", np.copy, (2, 3)),
     case(np.copy, "order", lambda x: np.copy(x, "C"), (2, 3)),
     case(np.unwrap, "jumps", lambda x: np.unwrap(x + np.array([0.0, 7.0, 1.0])), ((2, 3), UNIT)),
