@@ -198,7 +198,7 @@ def test_det_of_a_singular_matrix_agrees_with_its_neighbours(n, seed):
 
 
 def test_singular_matrices_raise():
-    for f in (lambda a: np.sum(LA.inv(a)), lambda a: LA.slogdet(a)[1], lambda a: np.sum(LA.qr(a)[1])):
+    for f in (lambda a: np.sum(LA.inv(a)), lambda a: np.sum(LA.qr(a)[1])):
         with pytest.raises(LA.LinAlgError, match="Singular matrix"), np.errstate(divide="ignore"):
             mg.grad(f)(np.zeros((2, 2)))
 

@@ -24,7 +24,7 @@ from microgradnd.compiler.guards import Surroundings
 from microgradnd.compiler.passes import uniform
 from microgradnd.compiler.program import Constant, Program, Step, Value
 from microgradnd.lines import is_users, quoted_line, user_line
-from microgradnd.registry import COMPOSITES, Results, name_of
+from microgradnd.registry import COMPOSITES, PLAIN, Results, name_of
 from microgradnd.tape import Leaf, Node, Operation, mode, next_position
 from microgradnd.tensor import Tensor, apply, wrap
 from microgradnd.transforms import flatten, plain
@@ -99,7 +99,7 @@ class Recorder:
         """Record a call as `Operation` does; a derivative passes it if it can and may."""
         node = self.record_constant(function, args, kwargs, parents, out)
         parts = out if type(out) is Results else (out,)
-        differentiable = any(part.dtype.kind in "fc" for part in parts)
+        differentiable = function not in PLAIN and any(part.dtype.kind in "fc" for part in parts)
         fresh = function is primitives.identity  # a new variable, as a transform makes them of its arguments
         node.requires_grad = differentiable and (fresh or any(p is not None and p.requires_grad for p in parents))
         return node

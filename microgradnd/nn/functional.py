@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from microgradnd import primitives
-from microgradnd.registry import defjvp, defvjp, elementwise, primitive
+from microgradnd.registry import defjvp, defvjp, elementwise, plain, primitive
 from microgradnd.tape import mode
 from microgradnd.tensor import Tensor
 
@@ -102,11 +102,16 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Any:
     return np.dot(x, weight.T) + bias
 
 
+def summed(x: Any, **axes: Any) -> Any:
+    """Return the sum along axes, of half-precision numbers in single precision: they stop growing at 2048 ones."""
+    return np.add.reduce(x, dtype=np.float32, **axes) if x.dtype == np.float16 else np.add.reduce(x, **axes)
+
+
 defvjp(
     linear,
     lambda g, out, x, weight, bias=None: np.dot(g, weight),
     lambda g, out, x, weight, bias=None: np.dot(rows(g).T, rows(x)),
-    lambda g, out, x, weight, bias=None: np.add.reduce(rows(g), axis=0),
+    lambda g, out, x, weight, bias=None: summed(rows(g), axis=0),
 )
 defjvp(
     linear,
@@ -187,17 +192,28 @@ def sigmoid(x: Any) -> Any:
 elementwise(sigmoid, lambda g, out, x: g * (out * (1 - out)))
 
 
+def largest(x: Any, axis: Any) -> Any:
+    """Return the largest element along an axis, which is kept."""
+    if type(x) is np.ndarray and axis in (-1, x.ndim - 1) and x.size >= MANY_ROWS * x.shape[-1] > 0:
+        flat = rows(x)
+        where = np.argmax(flat, axis=1)  # several times as quick as the maximum, NaN included
+        return flat[np.arange(len(flat)), where].reshape((*x.shape[:-1], 1))
+    return np.maximum.reduce(x, axis=axis, keepdims=True)
+
+
 def shifted(x: Any, axis: Any) -> Any:
     """Return x less its largest element along an axis: exponentials of that can't overflow."""
-    if type(x) is np.ndarray and axis in (-1, x.ndim - 1) and x.size >= MANY_ROWS * x.shape[-1] > 0:
-        where = np.argmax(x, axis=-1, keepdims=True)  # several times as quick as the maximum, NaN included
-        return x - np.take_along_axis(x, where, axis=-1)
-    return x - np.maximum.reduce(x, axis=axis, keepdims=True)
+    return x - largest(x, axis)
 
 
 def total(x: Any, axis: Any) -> Any:
     """Return the sum along an axis, which is kept."""
-    return np.add.reduce(x, axis=axis, keepdims=True)
+    return summed(x, axis=axis, keepdims=True)
+
+
+def like(x: Any, original: Any) -> Any:
+    """Return x in the dtype of the argument that it was computed from: in half precision, sums are wider."""
+    return x if x.dtype == original.dtype else x.astype(original.dtype)
 
 
 def product_total(x: Any, y: Any, axis: Any) -> Any:
@@ -230,7 +246,7 @@ def softmax(x: Any, axis: Any = -1) -> Any:
     array([0.5, 0.5, 0. ])
     """
     e = np.exp(shifted(operand("softmax", x), axis))
-    return e / total(e, axis)
+    return like(e / total(e, axis), x)
 
 
 defvjp(softmax, lambda g, out, x, axis=-1: out * (g - product_total(g, out, axis)))
@@ -260,7 +276,7 @@ def log_softmax(x: Any, axis: Any = -1) -> Any:
     array([-1000.,     0.])
     """
     z = shifted(operand("log_softmax", x), axis)
-    return z - np.log(total(np.exp(z), axis))
+    return like(z - np.log(total(np.exp(z), axis)), x)
 
 
 defvjp(log_softmax, lambda g, out, x, axis=-1: g - np.exp(out) * total(g, axis))
@@ -291,7 +307,9 @@ def reduced(loss: str, losses: Any, reduction: str) -> Any:
     if reduction == "none":
         return losses
     check_reduction(loss, reduction)
-    return np.sum(losses) / losses.size if reduction == "mean" else np.sum(losses)
+    if reduction == "mean":  # in half precision NumPy adds up wider numbers for a mean, not for a sum
+        return np.mean(losses) if losses.dtype == np.float16 else np.sum(losses) / losses.size
+    return np.sum(losses)
 
 
 @primitive
@@ -368,6 +386,9 @@ def mse_loss(y_pred: Any, y: Any, reduction: str = "mean") -> Any:
     """
     check_alike("mse_loss", y_pred, y)
     if reduction == "mean":
+        if np.result_type(y_pred, y) == np.float16:  # the sum overflows long before the mean does
+            wide = (primitives.astype(primitives.array(v), np.dtype(np.float32)) for v in (y_pred, y))
+            return primitives.astype(mse_loss(*wide), np.dtype(np.float16))
         return sse_loss(y_pred, y) / np.size(y)
     if reduction == "sum":
         return sse_loss(y_pred, y)
@@ -391,38 +412,46 @@ def picked(logits: Any, labels: Any) -> Any:
 
 
 @primitive
-def softmax_cross_entropy(logits: Any, labels: Any) -> Any:
+def highest(logits: Any) -> Any:
+    """Return the largest logit of each row, as a plain column: what is shifted by it doesn't depend on it."""
+    return largest(logits, 1)
+
+
+plain([highest])
+
+
+@primitive
+def softmax_cross_entropy(logits: Any, labels: Any, highest: Any) -> Any:
     """Return -log softmax(logits)[label] for each row; `cross_entropy` checks its arguments and reduces its result.
 
     Parameters
     ----------
     logits : array_like of shape (n, classes)
     labels : array of int of shape (n,)
+    highest : array of shape (n, 1)
+        The largest logit of each row, by which all are shifted, here and in the derivative.
 
     Returns
     -------
     array or Tensor of shape (n,)
     """
-    z = shifted(logits, 1)
-    return np.log(np.add.reduce(np.exp(z), axis=1)) - picked(z, labels)
+    z = logits - highest
+    return like(np.log(summed(np.exp(z), axis=1)) - picked(z, labels), logits)
 
 
-def softmax_less_onehot(out: Any, logits: Any, labels: Any) -> Any:
-    """Return softmax(logits) - onehot(labels), the gradient of each row's cross-entropy.
-
-    The probabilities come from the losses: p = exp(logit - logit of the label - loss), without a second pass for the
-    largest logit and the sum.
-    """
-    return np.exp(logits - picked(logits, labels)[:, None] - out[:, None]) - onehot(labels, logits.shape, logits.dtype)
+def softmax_less_onehot(logits: Any, labels: Any, highest: Any) -> Any:
+    """Return softmax(logits) - onehot(labels), the gradient of each row's cross-entropy."""
+    e = np.exp(logits - highest)
+    return e / total(e, 1) - onehot(labels, logits.shape, logits.dtype)
 
 
 defvjp(
     softmax_cross_entropy,
-    lambda g, out, logits, labels: g[:, None] * softmax_less_onehot(out, logits, labels),
+    lambda g, out, logits, labels, highest: g[:, None] * softmax_less_onehot(logits, labels, highest),
 )
 defjvp(
     softmax_cross_entropy,
-    lambda t, out, logits, labels: np.sum(t * softmax_less_onehot(out, logits, labels), axis=1),
+    lambda t, out, logits, labels, highest: np.sum(t * softmax_less_onehot(logits, labels, highest), axis=1),
 )
 
 
@@ -467,9 +496,10 @@ def cross_entropy(logits: Any, labels: Any, reduction: str = "mean") -> Any:
         logits = np.asarray(logits)
     check_labels(logits, labels)
     if labels.ndim == 0:
-        losses = softmax_cross_entropy(logits[None, :], labels[None])
+        logits = logits[None, :]
+        losses = softmax_cross_entropy(logits, labels[None], highest(logits))
         return reduced("cross_entropy", losses[0], "none" if reduction in REDUCTIONS else reduction)
-    return reduced("cross_entropy", softmax_cross_entropy(logits, labels), reduction)
+    return reduced("cross_entropy", softmax_cross_entropy(logits, labels, highest(logits)), reduction)
 
 
 def check_labels(logits: Any, labels: Any) -> None:

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from microgradnd.primitives import array, getitem
-from microgradnd.registry import composite, linear
-from microgradnd.rules.reductions import in_dtype, surely
+from microgradnd.registry import composite, defjvp, defvjp, linear, primitive
+from microgradnd.rules.axes import axes_of
+from microgradnd.rules.values import in_dtype, instead, on_arrays, surely
 
 # Differences
 
@@ -47,6 +48,9 @@ def ediff1d(ary: Any, to_end: Any = None, to_begin: Any = None) -> Any:
     return in_dtype(np.concatenate(parts), ary.dtype)
 
 
+numpys_gradient = on_arrays(np.gradient)
+
+
 @composite(np.gradient)
 def gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int = 1) -> Any:
     """Spell np.gradient: second-order differences, one array for each axis.
@@ -56,8 +60,7 @@ def gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int = 1) -> An
     """
     f = array(f)
     f = f if f.dtype.kind in "fc" else in_dtype(f, np.float64)
-    axes = range(f.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
-    spacings = varargs or (1.0,)
+    axes, spacings = axes_of(axis, f.ndim), varargs or (1.0,)
     if len(spacings) == 1 and np.ndim(spacings[0]) == 0:
         spacings = spacings * len(axes)
     if len(spacings) != len(axes):
@@ -66,8 +69,11 @@ def gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int = 1) -> An
         )
     if edge_order not in (1, 2):
         raise ValueError(f"gradient: edge_order={edge_order}; the edges are taken to order 1 or 2")
-    results = tuple(gradient_along(f, i % f.ndim, h, edge_order) for i, h in zip(axes, spacings, strict=True))
-    return results[0] if len(results) == 1 else results
+    results = tuple(gradient_along(f, i, h, edge_order) for i, h in zip(axes, spacings, strict=True))
+    values = numpys_gradient(f, *varargs, axis=axes, edge_order=edge_order)
+    if len(results) == 1:
+        return instead(values, results[0])
+    return tuple(instead(value, result) for value, result in zip(values, results, strict=True))
 
 
 def gradient_along(f: Any, axis: int, spacing: Any, edge_order: int) -> Any:
@@ -120,6 +126,8 @@ def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period
         raise ValueError(
             f"interp: points xp of shape {xp.shape} and fp of shape {fp.shape}; they are vectors of a length"
         )
+    x, xp = in_dtype(x, np.float64), in_dtype(xp, np.float64)  # as NumPy does
+    fp = in_dtype(fp, np.complex128 if fp.dtype.kind == "c" else np.float64)
     if period is not None:
         if surely(np.any(np.equal(period, 0))):
             raise ValueError("interp: period=0; it is the distance after which the function repeats itself")
@@ -164,23 +172,46 @@ linear(
 )
 
 
+numpys_correlate = on_arrays(np.correlate)
+
+
 @composite(np.correlate)
 def correlate(a: Any, v: Any, mode: Any = "valid") -> Any:
     """Spell np.correlate: the convolution with the conjugate of v, backwards."""
     n, m = np.size(a), np.size(v)
     backwards = np.conj(np.ravel(v))[::-1]
     if mode == "same" and n < m:  # the middle of an even number of elements is the other one, seen backwards
-        return np.convolve(a, backwards)[n // 2 : n // 2 + m]
-    return np.convolve(a, backwards, mode)
+        spelled = np.convolve(a, backwards)[n // 2 : n // 2 + m]
+    else:
+        spelled = np.convolve(a, backwards, mode)
+    return instead(numpys_correlate(a, v, mode), spelled)
 
 
 # Grids between two ends, both of which move the points
 
 
-def grid(num: int, endpoint: bool, ends: Any) -> Any:
-    """Return how far along each point is, from 0 to 1, in front of the axes of the ends."""
-    steps = np.linspace(0.0, 1.0, num, endpoint=endpoint, dtype=np.finfo(ends.dtype).dtype)
-    return np.reshape(steps, (-1,) + (1,) * ends.ndim)
+@primitive
+def between(start: Any, stop: Any, num: int, endpoint: bool) -> Any:
+    """Return np.linspace(start, stop, num, endpoint), the points in front of the axes of the ends."""
+    return np.linspace(start, stop, num, endpoint)
+
+
+def way(out: Any, num: int, endpoint: bool) -> Any:
+    """Return how far along each point is, from 0 to 1."""
+    steps = np.linspace(0.0, 1.0, num, endpoint=endpoint, dtype=np.finfo(out.dtype).dtype)
+    return np.reshape(steps, (-1,) + (1,) * (out.ndim - 1))
+
+
+defvjp(
+    between,
+    lambda g, out, start, stop, num, endpoint: np.sum(g * (1 - way(out, num, endpoint)), axis=0),
+    lambda g, out, start, stop, num, endpoint: np.sum(g * way(out, num, endpoint), axis=0),
+)
+defjvp(
+    between,
+    lambda t, out, start, stop, num, endpoint: t * (1 - way(out, num, endpoint)),
+    lambda t, out, start, stop, num, endpoint: t * way(out, num, endpoint),
+)
 
 
 @composite(np.linspace)
@@ -195,14 +226,13 @@ def linspace(
     *,
     device: str | None = None,
 ) -> Any:
-    """Spell np.linspace: from the start, a part of the distance to the stop."""
-    start, stop = (np.asarray(end) if isinstance(end, list | tuple) else end for end in (start, stop))
-    distance = 1.0 * (stop - start)
-    points = np.moveaxis(start + distance * grid(num, endpoint, distance), 0, axis)
+    """Spell np.linspace: points that both ends move."""
+    start, stop = (array(end) if isinstance(end, list | tuple) else end for end in (start, stop))
+    points = np.moveaxis(between(start, stop, num, endpoint), 0, axis)
     if dtype is not None:
         points = in_dtype(np.floor(points) if np.issubdtype(dtype, np.integer) else points, dtype)
     gaps = num - 1 if endpoint else num
-    return (points, distance / gaps if gaps > 0 else np.nan) if retstep else points
+    return (points, (1.0 * stop - 1.0 * start) / gaps if gaps > 0 else np.nan) if retstep else points
 
 
 @composite(np.logspace)
@@ -224,8 +254,13 @@ def geomspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, dtype
     start, stop = array(start), array(stop)
     if surely(np.any(np.equal(start, 0))) or surely(np.any(np.equal(stop, 0))):
         raise ValueError("geomspace: an end is 0; no factor leads there")
-    inner = np.result_type(start.dtype, stop.dtype, np.zeros((), dtype).dtype)
+    inner = np.result_type(start.dtype, stop.dtype, float(num), np.zeros((), dtype).dtype)
     start, stop = in_dtype(start, inner), in_dtype(stop, inner)
-    rate = np.log(stop / start)
-    points = np.moveaxis(start * np.exp(rate * grid(num, endpoint, rate)), 0, axis)
+    sign = np.sign(start)
+    start, stop = start / sign, stop / sign
+    points = np.logspace(np.log10(start), np.log10(stop), num, endpoint)
+    if num > 0:  # the ends as they are, not by their logarithms
+        first, last = (np.broadcast_to(end, points.shape[1:])[None] for end in (start, stop))
+        points = np.concatenate([first, points[1:-1], last] if endpoint and num > 1 else [first, points[1:]])
+    points = np.moveaxis(points * sign, 0, axis)
     return points if dtype is None else in_dtype(points, dtype)

@@ -35,11 +35,16 @@ def between(x: Any, low: Any, high: Any) -> Any:
     return above if high is None else above & np.less_equal(x, high)
 
 
+def unless_nan(out: Any, g: Any) -> Any:
+    """Return a gradient, NaN where the result is NaN: none of the three was chosen."""
+    return np.where(np.isnan(out), np.nan, g)
+
+
 elementwise(
     clip,
-    lambda g, out, x, low, high: g * between(x, low, high),
-    lambda g, out, x, low, high: g * (np.less(x, low) & between(low, None, high)),
-    lambda g, out, x, low, high: g * (np.greater(x, high) | np.logical_not(between(high, low, None))),
+    lambda g, out, x, low, high: unless_nan(out, g * between(x, low, high)),
+    lambda g, out, x, low, high: unless_nan(out, g * (np.less(x, low) & between(low, None, high))),
+    lambda g, out, x, low, high: unless_nan(out, g * (np.greater(x, high) | np.logical_not(between(high, low, None)))),
 )
 
 

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.lib import NumpyVersion
 
 from microgradnd import primitives
-from microgradnd.primitives import ARRAYS
 from microgradnd.registry import Results, composite, defjvp, defvjp, elementwise, linear, plain, primitive
+from microgradnd.rules.values import in_dtype, is_recorded, ratio
 
 LOG2, LOG10 = float(np.log(2.0)), float(np.log(10.0))
 
@@ -49,14 +49,17 @@ def power_base(g: Any, out: Any, x: Any, y: Any) -> Any:
     if type(y) in (int, float):
         return g * (y * x ** (y - 1)) if y else 0 * g
     constant = y == 0
-    if not isinstance(y, ARRAYS):  # a variable: the derivative by y, at 0 too, is that of the formula
+    if is_recorded(y):  # a variable: the derivative by y, at 0 too, is that of the formula
         constant = constant & (x == 0)
     return g * (y * x ** np.where(constant, 1.0, y - 1))
 
 
 def power_exponent(g: Any, out: Any, x: Any, y: Any) -> Any:
-    """Return g * log(x) * x**y, which for x = 0 and y >= 0 is 0: the limit, but for y = 0."""
-    return g * (np.log(np.where((x == 0) & (np.real(y) >= 0), 1.0, x)) * out)
+    """Return g * log(x) * x**y, which for x = 0 and y >= 0 is 0: the limit, but for y = 0.
+
+    The logarithm is that of a complex number where the power is one: a negative base has it too.
+    """
+    return g * (np.log(in_dtype(np.where((x == 0) & (np.real(y) >= 0), 1.0, x), out.dtype)) * out)
 
 
 elementwise(np.power, power_base, power_exponent)
@@ -66,88 +69,128 @@ elementwise(np.float_power, power_base, power_exponent)
 
 elementwise(np.exp, lambda g, out, x: g * out)
 elementwise(np.exp2, lambda g, out, x: g * (LOG2 * out))
-elementwise(np.expm1, lambda g, out, x: g * (out + 1))
+elementwise(np.expm1, lambda g, out, x: g * np.exp(x))
 elementwise(np.log, lambda g, out, x: g / x)
-elementwise(np.log2, lambda g, out, x: g / (LOG2 * x))
-elementwise(np.log10, lambda g, out, x: g / (LOG10 * x))
+elementwise(np.log2, lambda g, out, x: g * (1 / LOG2) / x)  # in this order, so that no product overflows
+elementwise(np.log10, lambda g, out, x: g * (1 / LOG10) / x)
 elementwise(np.log1p, lambda g, out, x: g / (x + 1))
 
 
-def difference(x: Any, out: Any) -> Any:
-    """Return x - out, whose exponential is the share that x has in the sum: all of inf, nothing of -inf."""
-    same = x == out
-    return np.where(same, np.where(out == -np.inf, out, 0), x - np.where(same, 0, out))
+@primitive
+def share_of(x: Any, y: Any, unit: float) -> Any:
+    """Return 1 / (1 + exp(unit * (y - x))), the share that exp(unit * x) has in exp(unit * x) + exp(unit * y).
+
+    It comes from the difference of the two, not from their sum, which is rounded. Infinities that are equal share
+    equally, but nothing is the share of -inf.
+    """
+    with np.errstate(invalid="ignore"):
+        d = np.where(x == y, 0, np.subtract(x, y))
+    e = np.exp(-unit * np.abs(d))
+    return np.where((x == y) & (x == -np.inf), 0, np.where(d >= 0, 1, e) / (1 + e))
 
 
 elementwise(
-    np.logaddexp,
-    lambda g, out, x, y: g * np.exp(difference(x, out)),
-    lambda g, out, x, y: g * np.exp(difference(y, out)),
+    share_of,
+    lambda g, out, x, y, unit: g * (unit * out * share_of(y, x, unit)),
+    lambda g, out, x, y, unit: -g * (unit * out * share_of(y, x, unit)),
+    None,
 )
-elementwise(
-    np.logaddexp2,
-    lambda g, out, x, y: g * np.exp2(difference(x, out)),
-    lambda g, out, x, y: g * np.exp2(difference(y, out)),
-)
+for function, unit in ((np.logaddexp, 1.0), (np.logaddexp2, LOG2)):
+    elementwise(
+        function,
+        lambda g, out, x, y, unit=unit: g * share_of(x, y, unit),
+        lambda g, out, x, y, unit=unit: g * share_of(y, x, unit),
+    )
 
 # Trigonometric and hyperbolic functions
 
 elementwise(np.sin, lambda g, out, x: g * np.cos(x))
 elementwise(np.cos, lambda g, out, x: -g * np.sin(x))
 elementwise(np.tan, lambda g, out, x: g * (1 + out * out))
-elementwise(np.arcsin, lambda g, out, x: g / np.sqrt(1 - x * x))
-elementwise(np.arccos, lambda g, out, x: -g / np.sqrt(1 - x * x))
-elementwise(np.arctan, lambda g, out, x: g / (1 + x * x))
+elementwise(np.arcsin, lambda g, out, x: g / (np.sqrt(1 - x) * np.sqrt(1 + x)))
+elementwise(np.arccos, lambda g, out, x: -g / (np.sqrt(1 - x) * np.sqrt(1 + x)))
 elementwise(
-    np.arctan2,
-    lambda g, out, x, y: g * (y / nonzero(x * x + y * y)),
-    lambda g, out, x, y: -g * (x / nonzero(x * x + y * y)),
+    np.arctan,
+    lambda g, out, x: g / (1 + 1j * x) / (1 - 1j * x) if x.dtype.kind == "c" else g / np.hypot(1, x) / np.hypot(1, x),
 )
+
+
+@primitive
+def leg(x: Any, y: Any) -> Any:
+    """Return x / hypot(x, y), the sine of the angle that x is opposite to; 0 where both are 0.
+
+    An infinite leg has all of the hypotenuse, two have equal parts: the angle between them is that of np.arctan2.
+    """
+    x, y = 0.5 * x, 0.5 * y  # so that the hypotenuse of finite legs is finite
+    length = np.hypot(x, y)
+    infinite = length == np.inf
+    x, y = (np.where(infinite, np.where(np.isinf(v), np.copysign(1, v), 0), v) for v in (x, y))
+    length = np.where(infinite, np.hypot(x, y), length)
+    return x / np.where(length == 0, 1, length)
+
+
+# At (0, 0) the derivative of a leg is 0 / 0, NaN
+elementwise(
+    leg,
+    lambda g, out, x, y: g * leg(y, x) * (leg(y, x) / np.hypot(x, y)),
+    lambda g, out, x, y: -g * out * (leg(y, x) / np.hypot(x, y)),
+)
+
+
+def turn(x: Any, y: Any) -> Any:
+    """Return x / (x * x + y * y), by which np.arctan2 turns when y changes; 0 where both are 0."""
+    length = np.hypot(0.5 * x, 0.5 * y)  # half of it, which doesn't overflow
+    return ratio(0.5 * leg(x, y), length, length == 0)
+
+
+elementwise(np.arctan2, lambda g, out, x, y: g * turn(y, x), lambda g, out, x, y: -g * turn(x, y))
 elementwise(np.sinh, lambda g, out, x: g * np.cosh(x))
 elementwise(np.cosh, lambda g, out, x: g * np.sinh(x))
 elementwise(np.tanh, lambda g, out, x: g * (1 - out * out))
-elementwise(np.arcsinh, lambda g, out, x: g / np.sqrt(x * x + 1))
+elementwise(
+    np.arcsinh,
+    lambda g, out, x: g / (np.sqrt(1 + 1j * x) * np.sqrt(1 - 1j * x) if x.dtype.kind == "c" else np.hypot(1, x)),
+)
 elementwise(np.arccosh, lambda g, out, x: g / (np.sqrt(x - 1) * np.sqrt(x + 1)))
-elementwise(np.arctanh, lambda g, out, x: g / (1 - x * x))
+elementwise(np.arctanh, lambda g, out, x: g / (1 - x) / (1 + x))
 elementwise(np.deg2rad, lambda g, out, x: g * (np.pi / 180))
 elementwise(np.radians, lambda g, out, x: g * (np.pi / 180))
 elementwise(np.rad2deg, lambda g, out, x: g * (180 / np.pi))
 elementwise(np.degrees, lambda g, out, x: g * (180 / np.pi))
 
-# Kinks: abs'(0) = 0, relu'(0) = 0; where two arguments tie for the maximum or minimum they share the gradient
+# Kinks: abs'(0) = 0, relu'(0) = 0; where two arguments tie for the maximum or minimum they share the gradient. A result
+# that is NaN hands on NaN.
 
 
-def nonzero(divisor: Any) -> Any:
-    """Return a divisor with 1 for 0, for a numerator that is 0 there too, and a quotient that shall be."""
-    return np.where(divisor == 0, 1, divisor)
+def share(g: Any, out: Any, tie: Any, wins: Any) -> Any:
+    """Return g where an argument wins over the other, half of it where they tie, NaN where the result is."""
+    return np.where(np.isnan(out), np.nan, np.where(tie, 0.5 * g, g * wins))
 
 
-def share(g: Any, x: Any, y: Any, wins: Any) -> Any:
-    """Return g where x wins over y, half of it where they tie."""
-    return np.where(x == y, 0.5 * g, g * wins)
-
-
-elementwise(np.absolute, lambda g, out, x: g * (np.conj(sign(x, out)) if x.dtype.kind == "c" else np.sign(x)))
+elementwise(np.absolute, lambda g, out, x: g * (np.conj(np.sign(x)) if x.dtype.kind == "c" else np.sign(x)))
 elementwise(np.fabs, lambda g, out, x: g * np.sign(x))
-elementwise(np.maximum, lambda g, out, x, y: share(g, x, y, x > y), lambda g, out, x, y: share(g, x, y, y > x))
-elementwise(np.minimum, lambda g, out, x, y: share(g, x, y, x < y), lambda g, out, x, y: share(g, x, y, y < x))
+elementwise(
+    np.maximum,
+    lambda g, out, x, y: share(g, out, x == y, x > y),
+    lambda g, out, x, y: share(g, out, x == y, y > x),
+)
+elementwise(
+    np.minimum,
+    lambda g, out, x, y: share(g, out, x == y, x < y),
+    lambda g, out, x, y: share(g, out, x == y, y < x),
+)
 elementwise(
     np.fmax,
-    lambda g, out, x, y: share(g, x, y, (x > y) | np.isnan(y)),
-    lambda g, out, x, y: share(g, x, y, (y > x) | np.isnan(x)),
+    lambda g, out, x, y: share(g, out, x == y, (x > y) | np.isnan(y)),
+    lambda g, out, x, y: share(g, out, x == y, (y > x) | np.isnan(x)),
 )
 elementwise(
     np.fmin,
-    lambda g, out, x, y: share(g, x, y, (x < y) | np.isnan(y)),
-    lambda g, out, x, y: share(g, x, y, (y < x) | np.isnan(x)),
+    lambda g, out, x, y: share(g, out, x == y, (x < y) | np.isnan(y)),
+    lambda g, out, x, y: share(g, out, x == y, (y < x) | np.isnan(x)),
 )
 elementwise(primitives.relu, lambda g, out, x: g * (out > 0))
-# hypot'(0, 0) = 0, as for the norm: x and y are 0 there, so any divisor will do
-elementwise(
-    np.hypot,
-    lambda g, out, x, y: g * (x / nonzero(out)),
-    lambda g, out, x, y: g * (y / nonzero(out)),
-)
+elementwise(np.hypot, lambda g, out, x, y: g * leg(x, y), lambda g, out, x, y: g * leg(y, x))  # 0 at (0, 0)
 elementwise(np.copysign, lambda g, out, x, y: g * (np.copysign(1.0, y) * np.sign(x)), lambda g, out, x, y: 0 * g)
 elementwise(np.heaviside, lambda g, out, x, y: 0 * g, lambda g, out, x, y: g * (x == 0))
 DEPRECATED = NumpyVersion(np.__version__) >= "2.5.0"  # np.fix, in favour of np.trunc
@@ -158,19 +201,20 @@ for rounding in (np.round, np.around):
     elementwise(rounding, lambda g, out, x, decimals=0: 0 * g)
 
 
-def sign(x: Any, magnitude: Any) -> Any:
-    """Return x / |x|, the direction of a complex number, spelled so that it can be differentiated; 0 for 0."""
-    return x / nonzero(magnitude)
-
-
 def sign_tangent(t: Any, out: Any, x: Any) -> Any:
-    """Return what of t turns the direction of a complex number; a real one has no direction to turn, nor has 0."""
-    return (x != 0) * (t - out * np.real(np.conj(out) * t)) / nonzero(np.abs(x)) if x.dtype.kind == "c" else 0 * t
+    """Return what of t turns the direction of a complex number: 0 / 0 has none; a real number has none to turn."""
+    return (t - out * np.real(np.conj(out) * t)) / length_of(x) if x.dtype.kind == "c" else 0 * t
 
 
 def sign_cotangent(g: Any, out: Any, x: Any) -> Any:
     """Return the transpose of `sign_tangent`."""
-    return (x != 0) * (g - np.conj(out) * np.real(out * g)) / nonzero(np.abs(x)) if x.dtype.kind == "c" else 0 * g
+    return (g - np.conj(out) * np.real(out * g)) / length_of(x) if x.dtype.kind == "c" else 0 * g
+
+
+def length_of(x: Any) -> Any:
+    """Return |x| of complex numbers, NaN for 0: how a direction changes there has no value."""
+    length = np.abs(x)
+    return np.where(length == 0, np.nan, length)
 
 
 defvjp(np.sign, sign_cotangent)

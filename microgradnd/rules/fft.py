@@ -129,7 +129,7 @@ def to_real_arrays(default: Any) -> Callable[..., Any]:
 
     def spelled(a: Any, s: Any = None, axes: Any = default, norm: Any = None) -> Any:
         lengths, axes = lengths_and_axes(a, s, axes)
-        inner = over_axes(a, lengths[:-1], axes[:-1], np.fft.ifft, norm)
+        inner = over_axes(a, lengths[-2::-1], axes[-2::-1], np.fft.ifft, norm)  # here NumPy takes the first one first
         return np.fft.irfft(inner, lengths[-1], axes[-1], norm)
 
     return spelled

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
 from microgradnd.primitives import array, astype, getitem, is_basic, scatter, select, setitem
-from microgradnd.registry import Results, composite, defjvp, defvjp, linear, plain
-from microgradnd.rules.shape import at_axis
+from microgradnd.registry import Results, composite, defjvp, defvjp, linear, plain, primitive
+from microgradnd.rules.axes import at_axis
 
 linear(getitem, lambda g, out, x, index: scatter(g, index, x.shape))
 linear(scatter, lambda g, out, values, index, shape: g[index])
@@ -163,22 +163,44 @@ def put_along_axis(arr: Any, indices: Any, values: Any, axis: int | None = -1) -
         arr[along(indices, arr.shape, axis)] = values
 
 
-def spread(b: Any, indices: Any, shape: tuple[int, ...]) -> Any:
-    """Return what np.add.at adds to an array of a shape: `b` at an index, as often as it names an element."""
-    picked = getitem(np.broadcast_to(False, shape), indices)
-    return scatter(np.broadcast_to(b, picked.shape), indices, shape)
+def accumulating(ufunc: Any) -> Any:
+    """Make an operation of np.add.at or np.subtract.at on a copy, linear in the array and in what is added to it."""
+
+    @primitive
+    def at(x: Any, index: Any, b: Any) -> Any:
+        """Return a copy of x to which b is added at an index, or subtracted, as often as it names an element."""
+        out = np.array(x)
+        ufunc.at(out, index, b)
+        return out
+
+    at.__name__ = f"{ufunc.__name__}_at"
+    sign = ufunc(0, 1)
+
+    def picked(g: Any, out: Any, x: Any, index: Any, b: Any) -> Any:
+        return sign * g[index]
+
+    def spread(t: Any, out: Any, x: Any, index: Any, b: Any) -> Any:
+        named = getitem(np.broadcast_to(False, x.shape), index).shape
+        return scatter(sign * np.broadcast_to(t, named), index, x.shape)
+
+    defvjp(at, lambda g, out, x, index, b: g, None, picked)
+    defjvp(at, lambda t, out, x, index, b: t, None, spread)
+    return at
+
+
+added_at, subtracted_at = accumulating(np.add), accumulating(np.subtract)
 
 
 @composite(np.add.at)
 def add_at(a: Any, indices: Any, b: Any, /) -> None:
     """Spell np.add.at: add, also to elements that the index names several times."""
-    a += spread(b, indices, a.shape)
+    a[...] = added_at(a, indices, b)
 
 
 @composite(np.subtract.at)
 def subtract_at(a: Any, indices: Any, b: Any, /) -> None:
     """Spell np.subtract.at: subtract, also from elements that the index names several times."""
-    a -= spread(b, indices, a.shape)
+    a[...] = subtracted_at(a, indices, b)
 
 
 @composite(np.fill_diagonal)

@@ -19,7 +19,8 @@ from numpy.lib.array_utils import normalize_axis_index
 from microgradnd import primitives
 from microgradnd.primitives import array
 from microgradnd.registry import JVPS, VJPS, Function, Joint, composite
-from microgradnd.rules.shape import at_axis
+from microgradnd.rules.axes import at_axis
+from microgradnd.rules.values import instead, on_arrays
 
 
 def concatenated_parts(g: Any, out: Any, axis: int, ends: list[int], *arrays: Any) -> list[Any]:
@@ -147,6 +148,9 @@ def delete(arr: Any, obj: Any, axis: int | None = None) -> Any:
 STATISTICS: dict[str, Function] = {"maximum": np.max, "minimum": np.min, "mean": np.mean, "median": np.median}
 
 
+numpys_pad = on_arrays(np.pad)
+
+
 @composite(np.pad)
 def pad(x: Any, pad_width: Any, mode: Any = "constant", **options: Any) -> Any:
     """Spell np.pad, each mode in its own way; callable modes write into their arrays, which can't be recorded."""
@@ -162,7 +166,9 @@ def pad(x: Any, pad_width: Any, mode: Any = "constant", **options: Any) -> Any:
         if any(width):
             per_axis = {name: value[axis] for name, value in own.items()}
             padded = pad_axis(padded, axis, width, mode, per_axis, options.get("reflect_type", "even"))
-    return np.copy(x) if padded is x else padded
+    if padded is x:
+        return np.copy(x)
+    return padded if mode in ("constant", "empty") else instead(numpys_pad(x, pad_width, mode, **options), padded)
 
 
 def pairs(value: Any, ndim: int) -> list[tuple[Any, Any]]:

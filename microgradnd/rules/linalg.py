@@ -29,16 +29,12 @@ from typing import Any
 import numpy as np
 
 from microgradnd.primitives import array
-from microgradnd.registry import Results, composite, defjvp, defvjp, primitive, variadic
-from microgradnd.rules.products import column, conj, row, vector
-from microgradnd.rules.reductions import surely
+from microgradnd.registry import Results, composite, defjvp, defvjp, elementwise, primitive, variadic
+from microgradnd.rules.axes import axes_of
+from microgradnd.rules.matrices import adjoint, column, row, vector
+from microgradnd.rules.values import conj, in_dtype, instead, is_recorded, on_arrays, ratio, real, surely, total
 
 # Words in which the rules are written; each takes stacks of matrices
-
-
-def adjoint(a: Any) -> Any:
-    """Return the conjugate transpose."""
-    return conj(a).mT
 
 
 def hermitian_part(a: Any) -> Any:
@@ -59,11 +55,6 @@ def times_diagonal(a: Any, d: Any) -> Any:
 def as_diagonal(d: Any) -> Any:
     """Return diag(d)."""
     return column(d) * np.eye(d.shape[-1], dtype=d.dtype)
-
-
-def real(a: Any) -> Any:
-    """Return the real part; real numbers as they are."""
-    return np.real(a) if a.dtype.kind == "c" else a
 
 
 def over(a: Any, b: Any) -> Any:
@@ -141,6 +132,9 @@ defvjp(np.linalg.pinv, pinv_cotangent)
 defjvp(np.linalg.pinv, pinv_tangent)
 
 
+numpys_lstsq, numpys_qr = on_arrays(np.linalg.lstsq), on_arrays(np.linalg.qr)
+
+
 @composite(np.linalg.lstsq)
 def lstsq(a: Any, b: Any, rcond: float | None = None) -> Any:
     """Spell np.linalg.lstsq by the pseudo-inverse; the rank is a plain integer.
@@ -153,14 +147,17 @@ def lstsq(a: Any, b: Any, rcond: float | None = None) -> Any:
     rcond = eps * max(m, n) if rcond is None else eps if rcond < 0 else rcond
     s = np.linalg.svdvals(a)
     rank: Any = np.sum(s > rcond * s[:1])
-    rank = rank if hasattr(rank, "__primitive__") else int(rank)
+    rank = rank if is_recorded(rank) else int(rank)
     x = np.linalg.pinv(a, rcond) @ b
     rest = columns(b - a @ x, b)
     residuals = np.zeros(0, s.dtype)
     if n < m and not surely(rank != n):
         residuals = real(np.sum(conj(rest) * rest, axis=0))
         residuals = residuals if surely(rank == n) else np.where(rank == n, residuals, np.nan)
-    return x, residuals, rank, s
+    values = numpys_lstsq(a, b, rcond)
+    if not is_recorded(rank):
+        residuals = instead(values[1], residuals) if residuals.size else residuals
+    return instead(values[0], x), residuals, rank, instead(values[3], s)
 
 
 @composite(np.linalg.tensorinv)
@@ -189,40 +186,89 @@ def tensorsolve(a: Any, b: Any, axes: Any = None) -> Any:
 # Determinants
 
 
-def adjugate(a: Any) -> Any:
-    """Return the transposed cofactors by the recursion of Faddeev and LeVerrier, which needs no inverse."""
-    n = a.shape[-1]
-    identity = np.eye(n, dtype=a.dtype)
-    m = identity
-    for k in range(1, n):
-        m = a @ m
-        m = m - np.expand_dims(np.sum(diagonal(m), axis=-1) / k, (-2, -1)) * identity
-    return m if n % 2 else -m
+def others(values: Any) -> Any:
+    """Return, for each singular value, the product of all others; by logarithms, so that none overflows on the way."""
+    with np.errstate(divide="ignore"):
+        logs = np.log(values.astype(np.float64))
+    rest = np.where(np.eye(values.shape[-1], dtype=bool), 0, row(logs))
+    return np.exp(np.sum(rest, axis=-1)).astype(values.dtype)
+
+
+@primitive
+def minors(a: Any) -> Any:
+    """Return the derivative of the determinant by each element, its cofactor, by singular values, of any matrix.
+
+    For A = U S V* it is det(U) det(V*) conj(U) P V', where P is diagonal and holds for each singular value the product
+    of the others: no inverse is needed, and nothing is lost where the matrix is singular.
+    """
+    u, s, vh = np.linalg.svd(a)
+    unit = np.expand_dims(np.linalg.det(u) * np.linalg.det(vh), (-2, -1))
+    return unit * (times_diagonal(conj(u), others(s)) @ conj(vh))
+
+
+def minors_moved(t: Any, a: Any) -> Any:
+    """Return how the cofactors change with a matrix: they are linear in any two of its rows and columns.
+
+    Between the singular vectors, where T is t, it is on the diagonal sum over j of q[i, j] T[j, j], and off it
+    -q[i, j] T[j, i], where q[i, j] is the product of all singular values but those two.
+    """
+    u, s, vh = np.linalg.svd(a)
+    unit = np.expand_dims(np.linalg.det(u) * np.linalg.det(vh), (-2, -1))
+    inner = adjoint(u) @ t @ adjoint(vh)
+    q = off_diagonal(others(np.where(np.eye(s.shape[-1], dtype=bool), 1, row(s))))
+    moved = as_diagonal(np.sum(q * row(diagonal(inner)), axis=-1)) - q * inner.mT
+    return unit * (conj(u) @ moved @ conj(vh))
+
+
+# The second derivative of the determinant is symmetric, so this serves both modes
+elementwise(minors, lambda g, out, a: minors_moved(g, a))
+
+
+def regular_part(a: Any, singular: Any) -> Any:
+    """Return matrices with the identity for those that are singular."""
+    return np.where(singular, np.eye(a.shape[-1], dtype=a.dtype), a)
 
 
 def cofactors(det: Any, a: Any) -> Any:
-    """Return the derivative of the determinant by each element: det inv(a)', or its limit where a is singular."""
+    """Return the derivative of the determinant by each element: det inv(a)'.
+
+    Where the matrix is close to a singular one, or the determinant beyond the range of its dtype, it comes from the
+    singular values. Close is a determinant far below the product of the lengths of the rows, its bound by Hadamard:
+    the inverse would lose digits, in a second derivative twice as many.
+    """
+    size, limits = np.abs(det), np.finfo(a.dtype)
+    bound = np.prod(np.linalg.norm(a, axis=-1), axis=-1)
+    regular = (size >= limits.tiny) & (size <= limits.max) & (size > float(limits.eps) ** 0.5 * bound)
+    singular = np.expand_dims(~regular, (-2, -1))
     det = np.expand_dims(det, (-2, -1))
-    singular = det == 0
     if surely(~np.any(singular)):
         return det * np.linalg.inv(a).mT
-    regular = np.where(singular, np.eye(a.shape[-1], dtype=a.dtype), a)
-    return np.where(singular, adjugate(a), det * np.linalg.inv(regular)).mT
+    if surely(np.all(singular)):
+        return minors(a)
+    return np.where(singular, minors(a), det * np.linalg.inv(regular_part(a, singular)).mT)
 
 
 defvjp(np.linalg.det, lambda g, out, a: np.expand_dims(g, (-2, -1)) * cofactors(out, a))
 defjvp(np.linalg.det, lambda t, out, a: np.sum(cofactors(out, a) * t, axis=(-2, -1)))
 
 
+def log_slope(sign: Any, a: Any) -> Any:
+    """Return the derivative of log det(a) by each element, inv(a)'; NaN for a singular matrix, where it is -inf."""
+    singular = np.expand_dims(sign == 0, (-2, -1))
+    if surely(~np.any(singular)):
+        return np.linalg.inv(a).mT
+    return np.where(singular, np.nan, np.linalg.inv(regular_part(a, singular)).mT)
+
+
 def slogdet_cotangent(g: Any, out: Any, a: Any) -> Any:
     """Return the transpose of `slogdet_tangent`."""
     slope = g[1] if a.dtype.kind != "c" else g[1] + np.imag(g[0] * out[0]) * 1j
-    return np.expand_dims(slope, (-2, -1)) * np.linalg.inv(a).mT
+    return np.expand_dims(slope, (-2, -1)) * log_slope(out[0], a)
 
 
 def slogdet_tangent(t: Any, out: Any, a: Any) -> Any:
     """Return d sign = i sign Im(r), d logabsdet = Re(r) with r = d log det = tr(inv(a) t)."""
-    rate = np.sum(np.linalg.inv(a).mT * t, axis=(-2, -1))
+    rate = np.sum(log_slope(out[0], a) * t, axis=(-2, -1))
     return Results((out[0] * np.imag(rate) * 1j if a.dtype.kind == "c" else 0 * out[0], real(rate)))
 
 
@@ -302,7 +348,9 @@ def qr(a: Any, mode: str = "reduced") -> Any:
         )
     result = tall_qr(a if m >= n else a[..., :m])
     if m < n:
-        result = result._replace(R=np.concatenate([result.R, adjoint(result.Q) @ a[..., m:]], axis=-1))
+        wide = np.concatenate([result.R, adjoint(result.Q) @ a[..., m:]], axis=-1)
+        values = numpys_qr(a)
+        result = result._replace(Q=instead(values[0], result.Q), R=instead(values[1], wide))
     return result.R if mode == "r" else result
 
 
@@ -364,6 +412,11 @@ def square_differences(s: Any) -> Any:
     return differences(s) * (row(s) + column(s))
 
 
+def positive(s: Any) -> Any:
+    """Return 1 for a positive singular value and 0 for 0, where it has a kink as |x| has."""
+    return ratio(s, s, s == 0)
+
+
 def outside(g: Any, u: Any, s: Any) -> Any:
     """Return (I - U U*) g diag(1 / s): what leads out of the space that the columns of U span."""
     scaled = over(g, row(s))
@@ -394,7 +447,7 @@ def svd_cotangent(
     """Return the transpose of `svd_tangent`."""
     if not compute_uv:
         u, s, vh = np.linalg.svd(a, full_matrices=False, hermitian=hermitian)
-        return conj(times_diagonal(u, g * np.sign(s)) @ vh)
+        return conj(times_diagonal(u, g * positive(s)) @ vh)
     (u, s, vh), k = out, out[1].shape[-1]
     u, g_u = onto_first(u, conj(g[0]), k)
     v, g_v = onto_first(adjoint(vh), g[2].mT, k)
@@ -425,7 +478,7 @@ def svd_tangent(
     t = hermitian_part(t) if hermitian else t
     if not compute_uv:
         u, s, vh = np.linalg.svd(a, full_matrices=False, hermitian=hermitian)
-        return real(diagonal(adjoint(u) @ t @ adjoint(vh))) * np.sign(s)
+        return real(diagonal(adjoint(u) @ t @ adjoint(vh))) * positive(s)
     (u_all, s, vh), k = out, out[1].shape[-1]
     v_all = adjoint(vh)
     u, v = u_all[..., :k], v_all[..., :k]
@@ -457,10 +510,10 @@ def is_euclidean(ord: Any, axes: tuple[int, ...]) -> bool:
 
 def norm_slope(out: Any, x: Any, ord: Any, axes: tuple[int, ...]) -> Any:
     """Return the derivative of any other norm, whose axes are kept, by each element of x."""
-    if ord in (2, -2, "nuc"):
+    if len(axes) == 2 and ord in (2, -2, "nuc"):
         return np.moveaxis(singular_slope(np.moveaxis(x, axes, (-2, -1)), ord), (-2, -1), axes)
     size = np.abs(x)
-    direction = conj(x) / (size + (size == 0)) if x.dtype.kind == "c" else np.sign(x)
+    direction = np.conj(np.sign(x)) if x.dtype.kind == "c" else np.sign(x)
     if len(axes) == 2:  # the largest or smallest sum of the columns or rows
         summed, compared = axes if abs(ord) == 1 else axes[::-1]
         sums = np.sum(size, axis=summed, keepdims=True)
@@ -469,14 +522,20 @@ def norm_slope(out: Any, x: Any, ord: Any, axes: tuple[int, ...]) -> Any:
         return direction * extreme_share(size, ord, axes[0])
     if ord in (0, 1):
         return ord * direction
-    ratio = size / (out + (out == 0))
-    return direction * (out != 0) * np.where(ratio == 0, 1, ratio) ** (ord - 1)
+    if ord > 2:  # smooth where an element is 0
+        return direction * ratio(size, out, out == 0) ** (ord - 1)
+    kink = (size == 0) | (out == 0)
+    return direction * ratio(size, out, kink) ** np.where(kink, 1, ord - 1)
 
 
 def extreme_share(values: Any, ord: Any, axis: int) -> Any:
-    """Return the share that each value has in the maximum, or for a negative `ord` in the minimum, along an axis."""
+    """Return the share that each value has in the maximum, or for a negative `ord` in the minimum, along an axis.
+
+    No number is equal to NaN, which leaves 0 / 0.
+    """
     chosen = values == (np.max if ord > 0 else np.min)(values, axis=axis, keepdims=True)
-    return chosen / np.sum(chosen, axis=axis, keepdims=True, dtype=values.dtype)
+    ties = np.sum(chosen, axis=axis, keepdims=True, dtype=np.result_type(values.dtype, np.float32))
+    return chosen / in_dtype(np.where(ties == 0, np.nan, ties), values.dtype)
 
 
 def singular_slope(x: Any, ord: Any) -> Any:
@@ -489,34 +548,59 @@ def singular_slope(x: Any, ord: Any) -> Any:
         rounding = max(x.shape[-2:]) * float(np.finfo(s.dtype).eps)
         share = s > np.max(s, axis=-1, keepdims=True, initial=0) * rounding
     else:
-        share = np.sign(s) * extreme_share(s, ord, -1)
+        share = positive(s) * extreme_share(s, ord, -1)
     return conj(times_diagonal(u, share * np.ones_like(s)) @ vh)
 
 
-def norm_axes(x: Any, axis: Any) -> tuple[int, ...]:
-    """Return the axes over which np.linalg.norm takes its norm."""
-    return tuple(range(x.ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+@primitive
+def direction(x: Any, length: Any, axes: Any) -> Any:
+    """Return x / length, the direction of vectors along some axes, which `length` keeps; 0 for a vector of length 0.
+
+    Of an infinite vector only the infinite elements count, all alike.
+    """
+    infinite = np.isinf(length)
+    if np.any(infinite):
+        far = np.where(np.isinf(x), np.sign(x), 0)
+        x, length = (
+            np.where(infinite, far, x),
+            np.where(infinite, np.sqrt(np.sum(np.abs(far), axes, keepdims=True)), length),
+        )
+    return x / np.where(length == 0, 1, length)
+
+
+defvjp(
+    direction,
+    lambda g, out, x, length, axes: g / unless_zero(length),
+    lambda g, out, x, length, axes: -np.sum(g * out, axes, keepdims=True) / unless_zero(length),
+)
+defjvp(
+    direction,
+    lambda t, out, x, length, axes: t / unless_zero(length),
+    lambda t, out, x, length, axes: -t * out / unless_zero(length),
+)
+
+
+def unless_zero(length: Any) -> Any:
+    """Return a length, NaN for 0: how the direction of a vector changes there has no value."""
+    return np.where(length == 0, np.nan, length)
 
 
 def norm_cotangent(g: Any, out: Any, x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
     """Return the derivatives by each element, times the cotangent of their norm: for the Euclidean norm g x / out."""
-    if ord is None and axis is None:
-        return conj(x) * (g / (out + (out == 0)))
-    axes = norm_axes(x, axis)
+    axes = axes_of(axis, x.ndim)
     if not keepdims:
         g, out = np.expand_dims(g, axes), np.expand_dims(out, axes)
     if is_euclidean(ord, axes):
-        return conj(x) * (g / (out + (out == 0)))
+        return conj(direction(x, out, axes)) * g
     return g * norm_slope(out, x, ord, axes)
 
 
 def norm_tangent(t: Any, out: Any, x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
     """Return the sum of the derivatives by each element, times their tangents."""
-    axes = norm_axes(x, axis)
-    if is_euclidean(ord, axes):
-        return real(np.sum(conj(x) * t, axis=axes, keepdims=keepdims)) / (out + (out == 0))
-    slope = norm_slope(out if keepdims else np.expand_dims(out, axes), x, ord, axes)
-    return real(np.sum(slope * t, axis=axes, keepdims=keepdims))
+    axes = axes_of(axis, x.ndim)
+    length = out if keepdims else np.expand_dims(out, axes)
+    slope = conj(direction(x, length, axes)) if is_euclidean(ord, axes) else norm_slope(length, x, ord, axes)
+    return real(total(slope * t, axes, keepdims))
 
 
 defvjp(np.linalg.norm, norm_cotangent)
@@ -526,8 +610,7 @@ defjvp(np.linalg.norm, norm_tangent)
 @composite(np.linalg.vector_norm)
 def vector_norm(x: Any, *, axis: Any = None, keepdims: bool = False, ord: Any = 2) -> Any:
     """Spell np.linalg.vector_norm: several axes are joined to one."""
-    axes = norm_axes(x, axis)
-    axes = tuple(a % x.ndim for a in axes)
+    axes = axes_of(axis, x.ndim)
     rest = [a for a in range(x.ndim) if a not in axes]
     shape = [x.shape[a] for a in rest]
     length = int(np.prod([x.shape[a] for a in axes], dtype=int))
@@ -550,7 +633,9 @@ def cond(x: Any, p: Any = None) -> Any:
         s = np.linalg.svdvals(x)
         with np.errstate(divide="ignore", invalid="ignore"):
             return s[..., -1] / s[..., 0] if p == -2 else s[..., 0] / s[..., -1]
-    return np.linalg.norm(x, p, (-2, -1)) * np.linalg.norm(np.linalg.inv(x), p, (-2, -1))
+    inverse = np.linalg.inv(in_dtype(x, np.result_type(x.dtype, np.float64)))  # as NumPy does
+    out = np.linalg.norm(x, p, (-2, -1)) * np.linalg.norm(inverse, p, (-2, -1))
+    return in_dtype(out, np.finfo(x.dtype).dtype)
 
 
 # Products, powers and views
@@ -597,6 +682,8 @@ def matrix_power(a: Any, n: int) -> Any:
     if power == 0:
         return np.where(False, a, np.eye(a.shape[-1], dtype=a.dtype))
     square, out = (a if power > 0 else np.linalg.inv(a)), None
+    if abs(power) == 3:
+        return (square @ square) @ square
     for i, bit in enumerate(reversed(f"{abs(power):b}")):
         square = square if i == 0 else square @ square
         if bit == "1":

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from microgradnd.primitives import array
-from microgradnd.registry import composite
-from microgradnd.rules.reductions import surely
+from microgradnd.registry import composite, defjvp, defvjp, primitive
+from microgradnd.rules.values import surely
 
 
 @composite(np.polyval)
@@ -75,10 +75,10 @@ def polyint(p: Any, m: int = 1, k: Any = None) -> Any:
 def polydiv(u: Any, v: Any) -> tuple[Any, Any]:
     """Spell np.polydiv: long division."""
     u, v = np.ravel(u) + 0.0, np.ravel(v) + 0.0
-    excess = u.size - v.size
+    excess, scale = u.size - v.size, 1.0 / v[0]
     remainder, quotient = u + 0 * v[0], []
     for k in range(excess + 1):
-        quotient.append(remainder[k] / v[0])
+        quotient.append(scale * remainder[k])
         subtracted = quotient[-1] * v
         remainder = remainder - np.concatenate([np.zeros(k, v.dtype), subtracted, np.zeros(excess - k, v.dtype)])
     while remainder.size > 1 and np.allclose(remainder[0], 0, rtol=1e-14):
@@ -86,11 +86,26 @@ def polydiv(u: Any, v: Any) -> tuple[Any, Any]:
     return np.stack(quotient) if quotient else np.zeros(1, remainder.dtype), remainder
 
 
+@primitive
+def powers(x: Any, n: int) -> Any:
+    """Return np.vander(x, n, increasing=True): 1, x, x**2, ... of each element in a row."""
+    return np.vander(x, n, increasing=True)
+
+
+def slopes(out: Any) -> Any:
+    """Return the derivatives of increasing powers by their base: each power times the next exponent, after a 0."""
+    return np.concatenate([np.zeros_like(out[:, :1]), out[:, :-1] * np.arange(1, out.shape[1])], axis=1)
+
+
+defvjp(powers, lambda g, out, x, n: np.sum(g * slopes(out), axis=1) if n else np.zeros_like(x))
+defjvp(powers, lambda t, out, x, n: np.expand_dims(t, 1) * slopes(out) if n else out)
+
+
 @composite(np.vander)
 def vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:
     """Spell np.vander: the powers of each element in a row."""
-    powers = np.arange(x.size if N is None else N)
-    return np.expand_dims(x, 1) ** (powers if increasing else powers[::-1])
+    found = powers(x, x.size if N is None else N)
+    return found if increasing else found[:, ::-1]
 
 
 @composite(np.poly)

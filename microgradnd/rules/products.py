@@ -11,6 +11,7 @@ VJP is again a product: of the cotangent with everything else, over the axes tha
 from __future__ import annotations
 
 import functools
+import operator
 import string
 from typing import Any
 
@@ -18,26 +19,9 @@ import numpy as np
 
 from microgradnd.primitives import array
 from microgradnd.registry import composite, linear, plain, variadic
-
-
-def conj(x: Any) -> Any:
-    """Return the complex conjugate; real numbers as they are, without a copy."""
-    return x if hasattr(x, "dtype") and x.dtype.kind != "c" else np.conj(x)
-
-
-def column(x: Any) -> Any:
-    """Return vectors as matrices of one column."""
-    return x.reshape((*x.shape, 1))  # several times faster than np.expand_dims
-
-
-def row(x: Any) -> Any:
-    """Return vectors as matrices of one row."""
-    return x.reshape((*x.shape[:-1], 1, *x.shape[-1:]))
-
-
-def vector(x: Any) -> Any:
-    """Return matrices of one column as vectors."""
-    return x.reshape(x.shape[:-1])
+from microgradnd.rules.axes import axes_of
+from microgradnd.rules.matrices import column, row, vector
+from microgradnd.rules.values import conj
 
 
 def refuse_axes(axes: Any) -> None:
@@ -138,10 +122,11 @@ linear(
 
 def summed_axes(axes: Any, x: Any, y: Any) -> tuple[list[int], list[int]]:
     """Return the pairs of axes that np.tensordot sums over, counted from the front."""
-    if isinstance(axes, int):
-        return list(range(x.ndim - axes, x.ndim)), list(range(axes))
-    of_x, of_y = ((a,) if isinstance(a, int) else a for a in axes)
-    return [a % x.ndim for a in of_x], [a % y.ndim for a in of_y]
+    if isinstance(axes, int | np.integer):
+        n = operator.index(axes)
+        return list(range(x.ndim - n, x.ndim)), list(range(n))
+    of_x, of_y = axes
+    return list(axes_of(of_x, x.ndim)), list(axes_of(of_y, y.ndim))
 
 
 def tensordot_left(g: Any, out: Any, x: Any, y: Any, axes: Any = 2) -> Any:

@@ -10,41 +10,25 @@ NumPy's, but for `to`, which stands where NumPy has `out`.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
-from microgradnd.primitives import astype, expand
-from microgradnd.registry import composite, defjvp, defvjp, plain, primitive
-
-
-def in_dtype(x: Any, dtype: Any) -> Any:
-    """Return x in a dtype."""
-    return x if x.dtype == dtype else astype(x, np.dtype(dtype))
-
-
-def surely(condition: Any) -> bool:
-    """Return whether a condition holds; no, where a program that is being compiled will compute it."""
-    return not hasattr(condition, "__primitive__") and bool(condition)
-
+from microgradnd.primitives import expand
+from microgradnd.registry import composite, defjvp, defvjp, elementwise, plain, primitive
+from microgradnd.rules.axes import axes_of, count
+from microgradnd.rules.values import in_dtype, instead, on_arrays, ratio, total
 
 # Sums and means
 
 
-def share(x: Any, axis: Any, keepdims: Any, where: Any, ddof: float = 0, otherwise: float = 0) -> Any:
-    """Return 1 / (n - ddof) for each result of n elements, `otherwise` where they are too few."""
+def share(x: Any, axis: Any, keepdims: Any, where: Any, ddof: float = 0) -> Any:
+    """Return 1 / (n - ddof) for each result of n elements, 0 where they are too few."""
     if where is True:
         n = count(x.shape, axis) - ddof
-        return 1 / n if n > 0 else otherwise
+        return 1 / n if n > 0 else 0
     n = np.sum(np.broadcast_to(where, x.shape), axis=axis, keepdims=keepdims) - ddof
-    return np.where(n > 0, 1 / np.where(n > 0, n, 1), otherwise).astype(np.finfo(x.dtype).dtype)
-
-
-def count(shape: tuple[int, ...], axis: Any) -> int:
-    """Return how many elements a reduction over `axis` puts into one."""
-    axes = range(len(shape)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
-    return math.prod([shape[a] for a in axes]) if shape else 1
+    return np.where(n > 0, 1 / np.where(n > 0, n, 1), 0).astype(np.finfo(x.dtype).dtype)
 
 
 def only(x: Any, where: Any) -> Any:
@@ -66,7 +50,7 @@ def reduction(function: Any, factors: Any) -> None:
 
     def jvp(t: Any, out: Any, x: Any, *args: Any, **kwargs: Any) -> Any:
         of_result, of_element, axis, keepdims = factors(out, x, *args, **kwargs)
-        moved = np.sum(t if of_element is None else t * of_element, axis=axis, keepdims=keepdims)
+        moved = total(t if of_element is None else t * of_element, axis, keepdims)
         return moved if of_result is None else moved * of_result
 
     defvjp(function, vjp)
@@ -139,8 +123,7 @@ def std_factors(
     """
     of_result, of_element, *rest = var_factors(out, x, axis, dtype, ddof, keepdims, where)
     rounding = np.finfo(out.dtype).eps * np.abs(np.mean(x, axis=axis, keepdims=keepdims, where=where))
-    equal = out <= rounding
-    return np.where(equal, 0, of_result / np.where(equal, 1, 2 * out)), of_element, *rest
+    return ratio(of_result, 2 * out, out <= rounding), of_element, *rest
 
 
 reduction(var, var_factors)
@@ -153,13 +136,25 @@ def var_about(mean: Any, x: Any, axis: Any, dtype: Any, ddof: float, keepdims: A
     squares = np.square(np.real(deviation))
     if deviation.dtype.kind == "c":
         squares = squares + np.square(np.imag(deviation))
-    return np.sum(squares, axis=axis, dtype=dtype, keepdims=keepdims) * share(x, axis, keepdims, where, ddof, math.nan)
+    n: Any = count(x.shape, axis)
+    if where is not True:
+        n = np.sum(np.broadcast_to(where, x.shape), axis=axis, keepdims=keepdims)
+    found = np.sum(squares, axis=axis, dtype=dtype, keepdims=keepdims)
+    return in_dtype(found / np.maximum(n - ddof, 0), found.dtype)
 
 
 def std_about(*args: Any) -> Any:
     """Spell np.std with a mean that the caller has; its derivative is 0 where it is 0."""
-    squared = var_about(*args)
-    return np.where(squared == 0, 0, np.sqrt(np.where(squared == 0, 1, squared)))
+    return root(var_about(*args))
+
+
+@primitive
+def root(x: Any) -> Any:
+    """Return the square root, an operation of its own because its derivative at 0 is 0 here."""
+    return np.sqrt(x)
+
+
+elementwise(root, lambda g, out, x: g * ratio(0.5, out, out == 0))
 
 
 def deviating(function: Any, about: Any) -> Any:
@@ -197,9 +192,14 @@ def extreme_factors(
     """Return the factors of a maximum or minimum: 1 / ties for the elements that are equal to it."""
     chosen = x == expand(out, x.shape, axis, keepdims)
     chosen = chosen if where is True else chosen & where
-    ties = np.sum(chosen, axis=axis, keepdims=keepdims, dtype=out.dtype)
+    ties = np.sum(chosen, axis=axis, keepdims=keepdims, dtype=np.result_type(out.dtype, np.float32))
     ties = np.where(ties == 0, np.nan, ties) if initial is None else np.maximum(ties + (out == initial), 1)
-    return 1 / ties, chosen, axis, keepdims  # NaN is not equal to itself: nothing is chosen, and the gradient is NaN
+    return (
+        in_dtype(1 / ties, out.dtype),
+        chosen,
+        axis,
+        keepdims,
+    )  # NaN is not equal to itself: nothing is chosen, and the gradient is NaN
 
 
 reduction(np.max, extreme_factors)
@@ -282,13 +282,13 @@ defjvp(np.cumsum, lambda t, out, x, axis=None, dtype=None, to=None: np.cumsum(t,
 
 def others(x: Any, axis: Any) -> Any:
     """Return, for each element, the product of all the others that a reduction multiplies with it."""
-    reduced = range(x.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    reduced = axes_of(axis, x.ndim)
     first = tuple(range(len(reduced)))
-    front = np.moveaxis(x, tuple(reduced), first)
+    front = np.moveaxis(x, reduced, first)
     factors = np.reshape(front, (count(x.shape, axis), *front.shape[len(reduced) :]))
     before = np.cumprod(previous(factors, 1), axis=0)
     after = np.cumprod(previous(factors[::-1], 1), axis=0)[::-1]
-    return np.moveaxis(np.reshape(before * after, front.shape), first, tuple(reduced))
+    return np.moveaxis(np.reshape(before * after, front.shape), first, reduced)
 
 
 def prod_factors(
@@ -360,16 +360,21 @@ def nanmean(
     return np.mean(a, axis=axis, dtype=dtype, keepdims=keepdims, where=number_where(a, where))
 
 
+numpys_nanvar, numpys_nanstd = on_arrays(np.nanvar), on_arrays(np.nanstd)
+
+
 @composite(np.nanvar)
 def nanvar(a: Any, *args: Any, where: Any = True, **kwargs: Any) -> Any:
     """Spell np.nanvar: the variance of the others."""
-    return np.var(a, *args, where=number_where(a, where), **kwargs)
+    found = np.var(a, *args, where=number_where(a, where), **kwargs)
+    return instead(numpys_nanvar(a, *args, where=where, **kwargs), found)
 
 
 @composite(np.nanstd)
 def nanstd(a: Any, *args: Any, where: Any = True, **kwargs: Any) -> Any:
     """Spell np.nanstd: the standard deviation of the others."""
-    return np.std(a, *args, where=number_where(a, where), **kwargs)
+    found = np.std(a, *args, where=number_where(a, where), **kwargs)
+    return instead(numpys_nanstd(a, *args, where=where, **kwargs), found)
 
 
 def nan_extreme(function: Any, least: float) -> Any:

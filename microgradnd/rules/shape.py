@@ -16,13 +16,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from microgradnd.primitives import expand, scatter
 from microgradnd.registry import Rule, composite, constant, defjvp, defvjp, linear
-
-WHOLE = slice(None)
-
-
-def at_axis(index: Any, axis: int) -> tuple[Any, ...]:
-    """Return the index that picks `index` along one axis and everything along those before it."""
-    return (WHOLE,) * axis + (index,)
+from microgradnd.rules.axes import WHOLE, at_axis, axes_of
 
 
 def fixed(order: Any) -> Any:
@@ -192,7 +186,7 @@ def trim_zeros(filt: Any, trim: str = "fb", axis: Any = None) -> Any:
     if set(trim.lower()) - {"f", "b"}:
         raise ValueError(f"trim_zeros: trim is made of 'f' and 'b', not {trim!r}")
     kept = [(n.min(), n.max() + 1) if n.size else (0, 0) for n in np.nonzero(filt)]
-    axes = range(filt.ndim) if axis is None else (axis,) if isinstance(axis, int) else axis
+    axes = axes_of(axis, filt.ndim)
     index = [WHOLE] * filt.ndim
     for a in axes:
         first, end = kept[a]

@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 
 from microgradnd.primitives import array
-from microgradnd.registry import composite, defjvp, defvjp, elementwise, plain, primitive
-from microgradnd.rules.reductions import count, in_dtype, surely
+from microgradnd.registry import Function, composite, defjvp, defvjp, elementwise, plain, primitive
+from microgradnd.rules.axes import axes_of, count
+from microgradnd.rules.values import in_dtype, instead, is_recorded, on_arrays, surely
 
 plain((np.argsort, np.argpartition, np.lexsort, np.searchsorted, np.digitize))
 
@@ -65,7 +66,7 @@ def sort_complex(a: Any) -> Any:
 
 def in_columns(x: Any, axis: Any) -> Any:
     """Return x with the elements of each result, sorted, along the first axis."""
-    reduced = reduced_axes(x, axis)
+    reduced = list(axes_of(axis, x.ndim))
     kept = [a for a in range(x.ndim) if a not in reduced]
     columns = np.reshape(np.transpose(x, reduced + kept), (count(x.shape, axis), *(x.shape[a] for a in kept)))
     if not columns.shape[0]:
@@ -73,19 +74,11 @@ def in_columns(x: Any, axis: Any) -> Any:
     return np.sort(columns, axis=0)
 
 
-def reduced_axes(x: Any, axis: Any) -> list[int]:
-    """Return the axes of a reduction, counted from the front."""
-    return [a % x.ndim for a in (range(x.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,))]
-
-
 def last(columns: Any, skip_nan: bool) -> Any:
     """Return the index of the last element of each column, or of the last that is not NaN."""
     if not skip_nan:
         return columns.shape[0] - 1
-    counts = np.sum(~np.isnan(columns), axis=0)
-    if surely(np.any(counts == 0)):
-        warnings.warn("All-NaN slice encountered", RuntimeWarning, stacklevel=2)
-    return np.maximum(counts, 1) - 1
+    return np.maximum(np.sum(~np.isnan(columns), axis=0), 1) - 1
 
 
 def at(columns: Any, places: Any) -> Any:
@@ -96,10 +89,10 @@ def at(columns: Any, places: Any) -> Any:
 def back(values: Any, columns: Any, x: Any, axis: Any, keepdims: bool, skip_nan: bool) -> Any:
     """Return results in their shape; NaN where an element is, unless those were left out."""
     if not skip_nan:
-        values = np.where(np.isnan(columns[-1]), np.nan, values)
+        values = values * in_dtype(np.where(np.isnan(columns[-1]), np.nan, 1), values.dtype)  # and the derivative too
     if not keepdims:
         return values
-    reduced = reduced_axes(x, axis)
+    reduced = axes_of(axis, x.ndim)
     shape = tuple(1 if a in reduced else n for a, n in enumerate(x.shape))
     return np.reshape(values, values.shape[: values.ndim - columns.ndim + 1] + shape)
 
@@ -107,6 +100,8 @@ def back(values: Any, columns: Any, x: Any, axis: Any, keepdims: bool, skip_nan:
 def middle(a: Any, axis: Any, keepdims: bool, skip_nan: bool) -> Any:
     """Return the mean of the two elements in the middle, which are one if their number is odd."""
     columns = in_columns(a, axis)
+    if skip_nan and surely(np.any(np.all(np.isnan(columns), axis=0))):
+        warnings.warn("All-NaN slice encountered", RuntimeWarning, stacklevel=2)
     end = last(columns, skip_nan)
     return back((at(columns, end // 2) + at(columns, (end + 1) // 2)) / 2, columns, a, axis, keepdims, skip_nan)
 
@@ -162,7 +157,7 @@ def interpolated(a: Any, q: Any, axis: Any, method: Any, keepdims: bool, weights
     end = last(columns, skip_nan)
     behind = tuple(range(-(columns.ndim - 1), 0))
     where: Any = np.zeros(())
-    ends = range(columns.shape[0]) if hasattr(end, "__primitive__") else np.unique(end).tolist()
+    ends = range(columns.shape[0]) if is_recorded(end) else np.unique(end).tolist()
     for end_n in ends:  # the place depends on the number of elements, which NaN make differ
         place_n = np.expand_dims(place(q, end_n + 1, method), behind)
         where = np.where(end == end_n, place_n, where) if skip_nan else place_n
@@ -173,9 +168,11 @@ def interpolated(a: Any, q: Any, axis: Any, method: Any, keepdims: bool, weights
     return back(low + (high - low) * fraction, columns, a, axis, keepdims, skip_nan)
 
 
-def quantiles(highest: float, skip_nan: bool) -> Any:
-    """Return the spelling of np.quantile and its relatives, whose quantiles go from 0 to `highest`."""
+def quantiles(function: Function, highest: float, skip_nan: bool) -> None:
+    """Spell np.quantile or one of its relatives, whose quantiles go from 0 to `highest`."""
+    numpys = on_arrays(function)
 
+    @composite(function)
     def spelled(
         a: Any,
         q: Any,
@@ -187,13 +184,12 @@ def quantiles(highest: float, skip_nan: bool) -> Any:
         *,
         weights: Any = None,
     ) -> Any:
-        q = q if isinstance(q, int | float) else array(q)
-        return interpolated(array(a), q if highest == 1 else q / highest, axis, method, keepdims, weights, skip_nan)
+        a, q = array(a), q if isinstance(q, int | float) else array(q)
+        found = interpolated(a, q if highest == 1 else q / highest, axis, method, keepdims, weights, skip_nan)
+        return instead(numpys(a, q, axis=axis, method=method, keepdims=keepdims), found)
 
-    return spelled
 
-
-composite(np.quantile)(quantiles(1, False))
-composite(np.nanquantile)(quantiles(1, True))
-composite(np.percentile)(quantiles(100, False))
-composite(np.nanpercentile)(quantiles(100, True))
+quantiles(np.quantile, 1, False)
+quantiles(np.nanquantile, 1, True)
+quantiles(np.percentile, 100, False)
+quantiles(np.nanpercentile, 100, True)

@@ -15,37 +15,41 @@ import numpy as np
 
 from microgradnd.primitives import array
 from microgradnd.registry import composite, linear, plain, primitive
-from microgradnd.rules.reductions import in_dtype, surely
+from microgradnd.rules.axes import axes_of
+from microgradnd.rules.values import in_dtype, instead, on_arrays, surely
 
 
 @composite(np.average)
 def average(a: Any, axis: Any = None, weights: Any = None, returned: bool = False, *, keepdims: bool = False) -> Any:
     """Spell np.average: the weighted mean, and on request the sum of the weights."""
     a = array(a)
+    axes = None if axis is None else axes_of(axis, a.ndim)
     if weights is None:
-        mean = np.mean(a, axis=axis, keepdims=keepdims)
+        mean = np.mean(a, axis=axes, keepdims=keepdims)
         total: Any = np.full(mean.shape, a.size // max(mean.size, 1), mean.dtype)
     else:
-        weights = along_axes(array(weights), a, axis)
-        total = np.sum(weights, axis=axis, keepdims=keepdims)
+        weights = beside(array(weights), a, axis)
+        dtype = np.result_type(a.dtype, weights.dtype, *([] if a.dtype.kind in "fc" else [np.float64]))
+        weights = in_dtype(weights, dtype)
+        total = np.sum(weights, axis=axes, keepdims=keepdims)
         if surely(np.any(total == 0)):
             raise ZeroDivisionError(f"average: the weights add up to 0 along axis {axis}, so that there is no mean")
-        mean = np.sum(a * weights, axis=axis, keepdims=keepdims) / total
+        mean = np.sum(a * weights, axis=axes, keepdims=keepdims) / total
     return (mean, np.broadcast_to(total, mean.shape)) if returned else mean
 
 
-def along_axes(weights: Any, a: Any, axis: Any) -> Any:
+def beside(weights: Any, a: Any, axis: Any) -> Any:
     """Return the weights of the elements: they have the shape of `a`, or of the axes that are averaged over."""
     if weights.shape == a.shape:
         return weights
-    axes = [] if axis is None else [i % a.ndim for i in (axis if isinstance(axis, tuple) else (axis,))]
+    axes = () if axis is None else axes_of(axis, a.ndim)
     if weights.shape != tuple(a.shape[i] for i in axes):
         raise ValueError(
             f"average: weights of shape {weights.shape} for an array of shape {a.shape} and axis={axis}; they need "
             f"the shape of the array, or of the axes that are averaged over"
         )
-    behind = np.reshape(np.transpose(weights, np.argsort(axes)), [n if i in axes else 1 for i, n in enumerate(a.shape)])
-    return np.broadcast_to(behind, a.shape)
+    shape = [n if i in axes else 1 for i, n in enumerate(a.shape)]
+    return np.reshape(np.transpose(weights, np.argsort(axes)), shape)
 
 
 @composite(np.cov)
@@ -73,18 +77,19 @@ def covariance(
     weights: Any = None
     for given in (fweights, aweights):
         if given is not None:
-            weights = array(given) if weights is None else array(given) * weights
+            given = in_dtype(array(given), np.float64)
+            weights = given if weights is None else weights * given
+    mean, total = np.average(x, axis=1, weights=weights, returned=True)
     if weights is None:
         freedom: Any = x.shape[1] - ddof
-        mean = np.mean(x, axis=1, keepdims=True)
+    elif aweights is None or ddof == 0:
+        freedom = total[0] - ddof
     else:
-        total = np.sum(weights)
-        freedom = total - ddof * (1 if aweights is None else np.sum(weights * aweights) / total)
-        mean = np.sum(x * weights, axis=1, keepdims=True) / total
-    deviation = x - mean
+        freedom = total[0] - ddof * np.sum(weights * aweights) / total[0]
+    deviation = x - np.expand_dims(mean, 1)
     weighted = deviation if weights is None else deviation * weights
-    products = np.dot(deviation, np.conj(weighted.T) if x.dtype.kind == "c" else weighted.T)
-    return np.squeeze(products / np.maximum(freedom, 0))
+    products = np.dot(deviation, np.conj(weighted.T))
+    return np.squeeze(products * np.true_divide(1, np.maximum(freedom, 0)))
 
 
 def variables(m: Any, rowvar: bool) -> Any:
@@ -126,6 +131,9 @@ def bincount(x: Any, /, weights: Any = None, minlength: int = 0) -> Any:
 plain((np.histogram_bin_edges,))  # they are read off the data, as indices are
 
 
+numpys_histogram = on_arrays(np.histogram)
+
+
 @composite(np.histogram)
 def histogram(
     a: Any, bins: Any = 10, range: Any = None, density: bool | None = None, weights: Any = None
@@ -138,5 +146,7 @@ def histogram(
     bin_of = np.where((bin_of >= 0) & (bin_of < len(edges) - 1), bin_of, len(edges) - 1)  # what is outside: left out
     sums = np.bincount(bin_of, None if weights is None else np.ravel(weights), len(edges))[:-1]
     if density:
-        return sums / np.diff(edges) / np.sum(sums), edges
-    return sums if weights is None else in_dtype(sums, weights.dtype), edges
+        sums = sums / np.diff(edges) / np.sum(sums)
+    elif weights is not None:
+        sums = in_dtype(sums, weights.dtype)
+    return instead(numpys_histogram(a, bins, range, density, weights)[0], sums), edges

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from microgradnd.primitives import masked, scatter
-from microgradnd.registry import VJPS, composite, defjvp, defvjp, variadic
+from microgradnd.primitives import expand, masked, scatter
+from microgradnd.registry import VJPS, composite, defjvp, defvjp, primitive, variadic
+from microgradnd.rules.values import in_dtype
 
 
 def with_default_axis(function: Any) -> Any:
@@ -33,13 +34,44 @@ for ufunc, accumulation in ((np.add, np.cumsum), (np.multiply, np.cumprod)):
     composite(ufunc.accumulate)(with_default_axis(accumulation))
 
 
-@composite(np.logaddexp.reduce)
-def log_sum_exp(x: Any, axis: Any = 0, *, keepdims: bool = False) -> Any:
-    """Spell np.logaddexp.reduce: m + log(sum(exp(x - m))) with the maximum m, so that nothing overflows."""
+@primitive
+def shares(x: Any, axis: Any) -> Any:
+    """Return the share that the exponential of each element has in their sum; nothing of -inf, all of inf."""
     highest = np.max(x, axis=axis, keepdims=True)
-    highest = np.where(np.isfinite(highest), highest, 0)
-    total = np.log(np.sum(np.exp(x - highest), axis=axis, keepdims=True)) + highest
-    return total if keepdims else np.squeeze(total, axis=axis)
+    with np.errstate(invalid="ignore"):
+        e = np.exp(np.where(x == highest, 0, x - highest))
+    return np.where(x == -np.inf, 0, e) / np.sum(e, axis=axis, keepdims=True)
+
+
+def shares_moved(t: Any, out: Any, x: Any, axis: Any) -> Any:
+    """Return how the shares change, as those of a softmax do; the change is its own transpose."""
+    return out * (t - np.sum(out * t, axis=axis, keepdims=True))
+
+
+defvjp(shares, shares_moved)
+defjvp(shares, shares_moved)
+log_sum_exp = primitive(np.logaddexp.reduce)
+
+
+def log_sum_exp_cotangent(g: Any, out: Any, x: Any, axis: Any = 0, keepdims: bool = False) -> Any:
+    """Return the cotangent times the share of each element."""
+    return expand(g, x.shape, axis, keepdims) * shares(x, axis)
+
+
+def log_sum_exp_tangent(t: Any, out: Any, x: Any, axis: Any = 0, keepdims: bool = False) -> Any:
+    """Return the mean of the tangents by the shares of the elements."""
+    return np.sum(t * shares(x, axis), axis=axis, keepdims=keepdims)
+
+
+defvjp(log_sum_exp, log_sum_exp_cotangent)
+defjvp(log_sum_exp, log_sum_exp_tangent)
+
+
+@composite(np.logaddexp.reduce)
+def reduce_logaddexp(x: Any, axis: Any = 0, dtype: Any = None, out: Any = None, keepdims: bool = False) -> Any:
+    """Spell np.logaddexp.reduce: log(sum(exp(x))), and nothing overflows."""
+    result = log_sum_exp(x, axis=axis, keepdims=keepdims)
+    return result if dtype is None else in_dtype(result, dtype)
 
 
 def winners(out: Any, x: Any, axis: int) -> Any:

@@ -53,7 +53,9 @@ SIMPLEST = next(operation for operation in OPERATIONS if operation.name == "sin"
 def kind_of(verdict: Verdict) -> str:
     """Return the message of a verdict without its numbers, names and shapes."""
     text = re.sub(r"\([^()]*\)|'[^']*'|\[[^\]]*\]|-?\d+(\.\d+)?", "..", verdict.reason)
-    text = re.sub(r" for \S+( or pow..)?: ..(?= and|$)|<ufunc .*", " ..", text, flags=re.DOTALL)  # whichever operator it was
+    text = re.sub(
+        r" for \S+( or pow..)?: ..(?= and|$)|<ufunc .*", " ..", text, flags=re.DOTALL
+    )  # whichever operator it was
     return re.sub(r"(result of|tensor of|leaf of|after) \S+|^RuntimeError: \.\. of shape", r"\1 ..", text)[:110]
 
 

@@ -7,6 +7,7 @@ Read next: `polynomials.py`.
 
 import numpy as np
 
+from microgradnd.rules.calculus import between
 from tests.rows import ANY, POSITIVE, Domain, Row, case
 
 COMPLEX = ((4,), ANY, np.complex128)
@@ -114,6 +115,7 @@ ROWS: list[Row] = [
     case(np.correlate, "complex", lambda a, v: np.correlate(a, v, "full"), COMPLEX, ((2,), ANY, np.complex128)),
     case(np.correlate, "complex-same", lambda a, v: np.correlate(a, v, "same"), ((2,), ANY, np.complex128), COMPLEX),
     # Grids
+    case(between, "vectors", lambda a, b: between(a, b, 4, False), (2, 1), (3,)),
     case(np.linspace, "numbers", lambda a, b: np.linspace(a, b, 5), (), ()),
     case(np.linspace, "one", lambda a: np.linspace(a, 2.0), ()),
     case(np.linspace, "vectors", lambda a, b: np.linspace(a, b, 4, False, axis=-1), (2, 1), (3,)),

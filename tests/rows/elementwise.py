@@ -8,17 +8,52 @@ Read next: `choice.py`.
 import numpy as np
 
 from microgradnd import primitives
-from microgradnd.rules.elementwise import DEPRECATED, i0_derivative, sinc_derivative
+from microgradnd.rules.elementwise import DEPRECATED, i0_derivative, leg, share_of, sinc_derivative
+from microgradnd.rules.values import ratio
 from tests.rows import ANY, NONZERO, POSITIVE, UNIT, Domain, Row, case, ufunc
 
 INTEGERS = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
 SMOOTH_STEPS = Domain(avoid=INTEGERS)
 HALVES = Domain(avoid=(-2.5, -1.5, -0.5, 0.5, 1.5, 2.5))
-# nothing of -inf, not even if both are; all of inf
+# nothing of -inf, not even if both are; all of inf, which two share
 LOGADDEXP_ENDS = [
     ((-np.inf, 1.0), (0.0, 1.0)),
     ((-np.inf, -np.inf), (0.0, 0.0)),
     ((np.inf, 1.0), (1.0, 0.0)),
+    ((1.0, np.inf), (0.0, 1.0)),
+    ((np.inf, np.inf), (0.5, 0.5)),
+    ((np.nan, 1.0), (np.nan, np.nan)),
+]
+# an infinite leg is all of the hypotenuse, two have equal parts
+HALF = np.sqrt(0.5)
+HYPOT_ENDS = [
+    ((0.0, 0.0), (0.0, 0.0)),
+    ((np.inf, 1.0), (1.0, 0.0)),
+    ((2.0, -np.inf), (0.0, -1.0)),
+    ((-np.inf, np.inf), (-HALF, HALF)),
+    ((np.nan, 1.0), (np.nan, np.nan)),
+    ((np.inf, np.nan), (1.0, 0.0)),
+]
+ARCTAN2_ENDS = [
+    ((0.0, 0.0), (0.0, 0.0)),
+    ((np.inf, 1.0), (0.0, 0.0)),
+    ((1.0, np.inf), (0.0, 0.0)),
+    ((1.0, -np.inf), (0.0, 0.0)),
+    ((np.nan, 1.0), (np.nan, np.nan)),
+]
+# the number where the other is NaN; NaN where the result is
+FMAX_ENDS = [
+    ((1.0, 1.0), (0.5, 0.5)),
+    ((1.0, np.nan), (1.0, 0.0)),
+    ((np.nan, 1.0), (0.0, 1.0)),
+    ((np.nan, np.nan), (np.nan, np.nan)),
+    ((np.inf, np.inf), (0.5, 0.5)),
+]
+MAXIMUM_ENDS = [
+    ((1.0, 1.0), (0.5, 0.5)),
+    ((np.inf, np.inf), (0.5, 0.5)),
+    ((np.nan, 1.0), (np.nan, np.nan)),
+    ((1.0, np.nan), (np.nan, np.nan)),
 ]
 
 ROWS: list[Row] = [
@@ -81,7 +116,7 @@ ROWS: list[Row] = [
     *ufunc(np.arcsin, UNIT, complex_too=True),
     *ufunc(np.arccos, UNIT, complex_too=True),
     *ufunc(np.arctan, Domain(-0.8, 0.8), complex_too=True),
-    *ufunc(np.arctan2, POSITIVE, NONZERO, kinks=[((0.0, 0.0), (0.0, 0.0))]),
+    *ufunc(np.arctan2, POSITIVE, NONZERO, kinks=ARCTAN2_ENDS),
     *ufunc(np.sinh, ANY, complex_too=True),
     *ufunc(np.cosh, ANY, complex_too=True),
     *ufunc(np.tanh, Domain(-1.2, 1.2), complex_too=True),
@@ -97,20 +132,34 @@ ROWS: list[Row] = [
     case(np.absolute, "complex", np.absolute, ((2, 3), POSITIVE, np.complex128), kinks=[((0j,), (0j,))]),
     *ufunc(np.fabs, NONZERO, kinks=[((0.0,), (0.0,))]),
     *ufunc(primitives.relu, NONZERO, kinks=[((0.0,), (0.0,)), ((-0.0,), (0.0,))]),
-    *ufunc(np.maximum, Domain(-3.0, -0.1), Domain(0.1, 3.0), kinks=[((1.0, 1.0), (0.5, 0.5))]),
-    *ufunc(np.minimum, Domain(-3.0, -0.1), Domain(0.1, 3.0), kinks=[((1.0, 1.0), (0.5, 0.5))]),
-    *ufunc(
-        np.fmax, Domain(-3.0, -0.1), Domain(0.1, 3.0), kinks=[((1.0, 1.0), (0.5, 0.5)), ((1.0, np.nan), (1.0, 0.0))]
+    *ufunc(np.maximum, Domain(-3.0, -0.1), Domain(0.1, 3.0), kinks=MAXIMUM_ENDS),
+    *ufunc(np.maximum, Domain(0.1, 3.0), Domain(-3.0, -0.1)),
+    *ufunc(np.minimum, Domain(-3.0, -0.1), Domain(0.1, 3.0), kinks=MAXIMUM_ENDS),
+    *ufunc(np.minimum, Domain(0.1, 3.0), Domain(-3.0, -0.1)),
+    *ufunc(np.fmax, Domain(-3.0, -0.1), Domain(0.1, 3.0), kinks=FMAX_ENDS),
+    *ufunc(np.fmin, Domain(0.1, 3.0), Domain(-3.0, -0.1), kinks=FMAX_ENDS),
+    *ufunc(np.hypot, POSITIVE, ANY, kinks=HYPOT_ENDS),
+    *ufunc(leg, POSITIVE, ANY, kinks=[((0.0, 0.0), (np.nan, np.nan))]),
+    case(share_of, "equal", lambda x, y: share_of(x, y, 1.0), (2, 3), (3,), kinks=[((1.0, 1.0), (0.25, -0.25))]),
+    case(
+        ratio,
+        "defined",
+        lambda x, y: ratio(x, y, y == 0),
+        (2, 3),
+        ((3,), NONZERO),
+        kinks=[((1.0, 0.0), (np.nan, np.nan))],
     ),
-    *ufunc(
-        np.fmin, Domain(0.1, 3.0), Domain(-3.0, -0.1), kinks=[((1.0, 1.0), (0.5, 0.5)), ((np.nan, 1.0), (0.0, 1.0))]
-    ),
-    *ufunc(np.hypot, POSITIVE, ANY, kinks=[((0.0, 0.0), (0.0, 0.0))]),
     *ufunc(np.copysign, NONZERO, NONZERO, kinks=[((0.0, 1.0), (0.0, 0.0))]),
     *ufunc(np.heaviside, NONZERO, ANY, kinks=[((0.0, 0.5), (0.0, 1.0))]),
     # Flat between jumps
     *ufunc(np.sign, NONZERO, kinks=[((0.0,), (0.0,))]),
-    case(np.sign, "complex", lambda x: np.real(np.sign(x)), ((2, 3), POSITIVE, np.complex128), kinks=[((0j,), (0j,))]),
+    case(
+        np.sign,
+        "complex",
+        lambda x: np.real(np.sign(x)),
+        ((2, 3), POSITIVE, np.complex128),
+        kinks=[((0j,), (np.nan * 1j,))],
+    ),
     *ufunc(np.floor, SMOOTH_STEPS),
     *ufunc(np.ceil, SMOOTH_STEPS),
     *ufunc(np.trunc, SMOOTH_STEPS),

@@ -32,8 +32,13 @@ ROWS: list[Row] = [
         for name, axis in AXES.items()
     ),
     *(case(F.sse_loss, name, F.sse_loss, shape, shape) for name, shape in SHAPES.items()),
-    case(F.softmax_cross_entropy, "batch", lambda x: F.softmax_cross_entropy(x, LABELS), (4, 3)),
-    case(F.softmax_cross_entropy, "wide", lambda x: F.softmax_cross_entropy(x, LABELS), ((4, 3), WIDE)),
-    case(F.softmax_cross_entropy, "one-class", lambda x: F.softmax_cross_entropy(x, np.zeros(4, int)), (4, 1)),
-    case(F.softmax_cross_entropy, "empty", lambda x: F.softmax_cross_entropy(x, LABELS[:0]), (0, 3)),
+    case(F.softmax_cross_entropy, "batch", lambda x: F.softmax_cross_entropy(x, LABELS, F.highest(x)), (4, 3)),
+    case(F.softmax_cross_entropy, "wide", lambda x: F.softmax_cross_entropy(x, LABELS, F.highest(x)), ((4, 3), WIDE)),
+    case(
+        F.softmax_cross_entropy,
+        "one-class",
+        lambda x: F.softmax_cross_entropy(x, np.zeros(4, int), F.highest(x)),
+        (4, 1),
+    ),
+    case(F.softmax_cross_entropy, "empty", lambda x: F.softmax_cross_entropy(x, LABELS[:0], F.highest(x)), (0, 3)),
 ]

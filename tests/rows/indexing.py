@@ -8,6 +8,7 @@ Read next: `linalg.py`.
 import numpy as np
 
 from microgradnd import primitives
+from microgradnd.rules.indexing import added_at, subtracted_at
 from tests.rows import ANY, Row, case
 
 MASK = np.arange(12).reshape(3, 4) % 3 == 0
@@ -138,6 +139,8 @@ ROWS: list[Row] = [
         (2, 2),
     ),
     mutation(np.put_along_axis, "flat", lambda x, v: np.put_along_axis(x, np.array([0, 4]), v, None), (2, 3), (2,)),
+    case(added_at, "repeated", lambda x, v: added_at(x, [0, 0, 1], v), (2, 3), (3, 3)),
+    case(subtracted_at, "mask", lambda x, v: subtracted_at(x, MASK, v), (3, 4), ()),
     mutation(np.add.at, "repeated", lambda x, v: np.add.at(x, [0, 0, 1], v), (2, 3), (3, 3)),
     mutation(np.add.at, "number", lambda x, v: np.add.at(x, (slice(None), [0, 0]), v), (2, 3), ()),
     mutation(np.subtract.at, "mask", lambda x, v: np.subtract.at(x, MASK, v), (3, 4), (4,)),

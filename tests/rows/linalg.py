@@ -98,21 +98,26 @@ def at(*points):
 
 
 RANK_1, COFACTORS = np.array([[1.0, 2.0], [2.0, 4.0]]), np.array([[4.0, -2.0], [-2.0, 1.0]])
-RANK_2 = np.ones((3, 3)) + np.diag([0.0, 0.0, 1.0])
-COFACTORS_3 = np.array([[1.0, -1.0, 0.0], [-1.0, 1.0, 0.0], [0.0, 0.0, 0.0]])
 ONES, ZERO, EYE = np.ones((2, 2)), np.zeros((2, 2)), np.eye(2)
 ROTATION = np.array([[0.0, -2.0], [2.0, 0.0]])
 
-VECTOR_ORDS = (None, 1, 2, 3, 0.5, 0, -1, np.inf, -np.inf)
+VECTOR_ORDS = (None, 1, 2, 3, 1.5, 0.5, 0, -1, -2, np.inf, -np.inf)
 MATRIX_ORDS = (None, "fro", "nuc", 2, -2, 1, -1, np.inf, -np.inf)
 NO_VECTOR = ((ZERO[0],), (ZERO[0],))
 ONE_ZERO = ((np.array([0.0, -2.0]),), (np.array([0.0, -1.0]),))
 TIE = ((np.array([2.0, -2.0]),), (np.array([0.5, -0.5]),))
+INFINITE = [
+    ((np.array([1.0, -np.inf]),), (np.array([0.0, -1.0]),)),
+    ((np.array([np.inf, np.inf]),), (np.sqrt(ONES[0] / 2),)),
+    ((np.array([1.0, np.nan]),), (ZERO[0] * np.nan,)),
+]
+UNDERFLOW = ((np.array([1e-300, 1e100]),), (np.array([0.0, 1.0]),))
 VECTOR_KINKS = {
-    None: [NO_VECTOR],
+    None: [NO_VECTOR, *INFINITE],
     1: [NO_VECTOR, ONE_ZERO],
-    2: [NO_VECTOR, ONE_ZERO],
-    3: [NO_VECTOR, ONE_ZERO],
+    2: [NO_VECTOR, ONE_ZERO, *INFINITE],
+    3: [NO_VECTOR, ONE_ZERO, UNDERFLOW],
+    1.5: [NO_VECTOR, ONE_ZERO],
     0.5: [NO_VECTOR, ONE_ZERO],
     np.inf: [NO_VECTOR, TIE],
     -np.inf: [NO_VECTOR, TIE],
@@ -171,11 +176,11 @@ ROWS: list[Row] = [
         (2, 2),
         kinks=at(
             (RANK_1, COFACTORS),
-            (RANK_2, COFACTORS_3),
             (ZERO, ZERO),
             (np.stack([RANK_1, EYE]), np.stack([COFACTORS, EYE])),
         ),
     ),
+    *forms(rules.minors, near(rules.minors), SQUARE, STACK),
     *forms(LA.slogdet, near(LA.slogdet), SQUARE, STACK),
     # Decompositions
     *forms(LA.cholesky, hermitian(LA.cholesky), SQUARE, STACK),
@@ -214,6 +219,14 @@ ROWS: list[Row] = [
     ),
     case(LA.norm, "stack", LA.norm, ((2, 2, 2), OFF_ZERO), kinks=[((np.zeros((1, 2, 1)),), (np.zeros((1, 2, 1)),))]),
     case(LA.norm, "keepdims", lambda x: LA.norm(x, keepdims=True), ((2, 2), OFF_ZERO)),
+    case(
+        rules.direction,
+        "columns",
+        lambda x, length: rules.direction(x, length, (0,)),
+        (3, 2),
+        ((1, 2), AWAY),
+        kinks=[((np.array([1.0, np.inf]), np.array([np.inf])), (np.zeros(2), np.zeros(1)))],
+    ),
     case(LA.norm, "empty", LA.norm, (0,)),
     *(
         case(

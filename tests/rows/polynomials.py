@@ -7,6 +7,7 @@ Read next: `shape.py`.
 
 import numpy as np
 
+from microgradnd.rules.polynomials import powers
 from tests.rows import ANY, DISTINCT, POSITIVE, Domain, Row, case
 
 COMPLEX = ((3,), ANY, np.complex128)
@@ -37,6 +38,7 @@ ROWS: list[Row] = [
     case(np.polydiv, "both", np.polydiv, (4,), ((2,), POSITIVE)),
     case(np.polydiv, "short", np.polydiv, ((1,), POSITIVE), ((2,), POSITIVE)),
     case(np.polydiv, "exact", lambda p: np.polydiv(np.polymul(p, [1.0, 2.0]), [1.0, 2.0]), ((2,), POSITIVE)),
+    case(powers, "cubic", lambda x: powers(x, 4), (3,)),
     case(np.vander, "square", np.vander, (3,)),
     case(np.vander, "increasing", lambda x: np.vander(x, 4, increasing=True), (2,)),
     case(np.vander, "none", lambda x: np.vander(x, 0), (2,)),

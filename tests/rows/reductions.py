@@ -7,7 +7,7 @@ Read next: `sorting.py`.
 
 import numpy as np
 
-from microgradnd.rules.reductions import recurrence, std, var
+from microgradnd.rules.reductions import recurrence, root, std, var
 from tests.rows import ANY, DISTINCT, POSITIVE, Domain, Row, case, reduction
 
 TIE = np.array([1.0, 3.0, 3.0])
@@ -91,6 +91,7 @@ ROWS: list[Row] = [
         ((2, 3), DISTINCT),
         kinks=[((np.ones((2, 3)),), (np.zeros((2, 3)),))],
     ),
+    case(root, "of-0", root, ((2, 3), POSITIVE), kinks=[((0.0,), (0.0,))]),
     case(std, "primitive", lambda x: std(x, axis=0), ((3, 2), DISTINCT)),
     # Products: exact with zeros, one or two
     *reduction(np.prod, NEAR_1),

@@ -46,7 +46,7 @@ ROWS: list[Row] = [
     case(np.partition, "axis", lambda x: np.partition(x, [0, 2], axis=0), ((3, 2), DISTINCT)),
     case(np.partition, "flat", lambda x: np.partition(x, (5, 6), axis=None)[5:7], MATRIX),
     # Medians: an even number of elements has two in the middle
-    *reduction(np.median, DISTINCT, min_side=1, kinks=[((np.array([1.0, np.nan]),), (np.zeros(2),))]),
+    *reduction(np.median, DISTINCT, min_side=1, kinks=[((np.array([1.0, np.nan]),), (np.full(2, np.nan),))]),
     case(np.median, "odd", lambda x: np.median(x, axis=0), ((3, 2), DISTINCT)),
     case(np.median, "positions", lambda x: np.median(x, 1, None, False, True), MATRIX),
     case(np.median, "infinite", lambda x: np.median(np.concatenate([x, [np.inf, np.inf]])), ((3,), DISTINCT)),

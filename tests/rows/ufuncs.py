@@ -8,6 +8,7 @@ Read next: `tests/test_laws.py`.
 import numpy as np
 
 from microgradnd import primitives
+from microgradnd.rules.ufuncs import log_sum_exp, shares
 from tests.rows import DISTINCT, POSITIVE, Domain, Row, case
 
 MASK = np.array([[True, False, True], [False, True, True]])
@@ -25,8 +26,17 @@ ROWS: list[Row] = [
         "all",
         lambda x: np.logaddexp.reduce(x, axis=None),
         (2, 3),
-        kinks=[((np.array([-np.inf, 0.0]),), (np.array([0.0, 1.0]),))],
+        kinks=[
+            ((np.array([-np.inf, 0.0]),), (np.array([0.0, 1.0]),)),
+            ((np.array([-np.inf, -np.inf]),), (np.zeros(2),)),
+            ((np.array([np.inf, 1.0]),), (np.array([1.0, 0.0]),)),
+            ((np.array([np.inf, 1.0, np.inf]),), (np.array([0.5, 0.0, 0.5]),)),
+            ((np.array([np.nan, 1.0]),), (np.full(2, np.nan),)),
+            ((np.array([1e16, 1e16]),), (np.array([0.5, 0.5]),)),
+        ],
     ),
+    case(shares, "axis", lambda x: shares(x, 1), (2, 3), kinks=[((np.zeros((2, 3)),), (np.zeros((2, 3)),))]),
+    case(log_sum_exp, "middle", lambda x: log_sum_exp(x, axis=1), (2, 3, 2)),
     case(np.add.accumulate, "default", np.add.accumulate, (3, 2)),
     case(np.multiply.accumulate, "axis", lambda x: np.multiply.accumulate(x, axis=-1), (2, 3)),
     case(

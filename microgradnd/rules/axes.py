@@ -1,0 +1,35 @@
+"""Axes as NumPy's functions take them: an integer, several, or None for all.
+
+Owns: reading `axis=`, and indexing along one axis.
+Must not own: any rule.
+Read next: `values.py`.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from typing import Any
+
+from numpy.lib.array_utils import normalize_axis_index
+
+WHOLE = slice(None)
+
+
+def axes_of(axis: Any, ndim: int) -> tuple[int, ...]:
+    """Return the axes that an integer, a tuple, a list or None names, counted from the front."""
+    if axis is None:
+        return tuple(range(ndim))
+    if isinstance(axis, tuple | list):
+        return tuple(normalize_axis_index(operator.index(a), ndim) for a in axis)
+    return (normalize_axis_index(operator.index(axis), ndim),)
+
+
+def count(shape: tuple[int, ...], axis: Any) -> int:
+    """Return how many elements a reduction over `axis` puts into one."""
+    return math.prod([shape[a] for a in axes_of(axis, len(shape))]) if shape else 1
+
+
+def at_axis(index: Any, axis: int) -> tuple[Any, ...]:
+    """Return the index that picks `index` along one axis and everything along those before it."""
+    return (WHOLE,) * axis + (index,)
