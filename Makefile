@@ -8,7 +8,9 @@ VENV ?= .venv
 RUN := $(VENV)/bin/python
 INSTALL := $(RUN) -m pip install -qq --disable-pip-version-check
 
-.PHONY: demo test test-thorough lint bench bench-peers clean
+MUTANTS ?=
+
+.PHONY: demo test test-thorough mutants lint bench bench-peers clean
 
 demo: $(VENV)/examples.installed
 	$(RUN) examples/two_layer.py
@@ -18,6 +20,9 @@ test: $(VENV)/test.installed
 
 test-thorough: $(VENV)/test.installed
 	HYPOTHESIS_PROFILE=thorough $(RUN) -m pytest -q -n auto
+
+mutants: $(VENV)/test.installed
+	$(RUN) -m tests.mutants $(MUTANTS)
 
 lint: $(VENV)/dev.installed
 	$(RUN) -m ruff format --check
