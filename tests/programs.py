@@ -174,11 +174,90 @@ class RandomProgram:
         return f"RandomProgram({self.steps!r})"
 
 
+def sign_of_a_broadcast(x, v):
+    return x + -v, -v + x, x - -v, -v * x, x * -(v * 0.1)
+
+
+def joined(x, y):
+    parts = np.concatenate([np.ravel(np.sin(x)), np.ravel(np.cos(y)), np.ravel(x * y)])
+    return np.sum(parts * parts), np.sum(np.cumsum(parts))
+
+
+def long_lived(x):
+    """A view that is read after another value could have taken its array."""
+    sine = np.sin(x)
+    turned = sine.T
+    cosine = np.cos(x) * 2
+    return np.sum(turned @ cosine), np.sum(cosine)
+
+
+# Small programs, each with a trap for a compiler, and shapes for their arguments
+TRAPS = {
+    "slices that differ in their steps": (lambda x: x[::-1] * 10 + x[::1], [(5,)]),
+    "slices that differ in their ends": (lambda x: x[1:3] * 10 + x[1:4][:2] + x[:2], [(5,)]),
+    "a transpose after one with axes": (lambda x: np.transpose(np.transpose(x, (1, 2, 0))) + 0.5, [(2, 3, 4)]),
+    "a transpose with axes after one": (lambda x: np.transpose(np.transpose(x), (1, 2, 0)) + 0.5, [(2, 3, 4)]),
+    "constants whose product is rounded": (lambda x: (x * 0.1 * 0.3, -(x * 0.1), 3.0 * (0.1 * x)), [(50,)]),
+    "constants whose product overflows": (lambda x: (x * 2.0**-600 * 2.0**-600, x * 1e300 * 0.5), [(3,)]),
+    "signs": (lambda x, y: (x + -y, -x + y, x - -y, -x - y, -x * y, -x * -y, -(-x)), [(3,), (3,)]),
+    "signs of what is broadcast": (sign_of_a_broadcast, [(2, 3), (3,)]),
+    "equal products of other dtypes": (lambda x: (x * 1, x.astype(np.float32) * 1, x * 1.0), [(4,)]),
+    "joined parts": (joined, [(2, 3), (3,)]),
+    "a view that outlives its array's turn": (long_lived, [(3, 3)]),
+    "a view that has to be a copy": (lambda x: np.reshape((x * 2).T, (-1,)) + 1, [(2, 3)]),
+    "a product whose terms are taken eight by eight": (lambda x, y: x @ y, [(16, 16), (16, 16)]),
+    "a product whose terms are taken three by three": (lambda x, y: x @ y + 1, [(4, 9), (9, 5)]),
+    "a column minus a row": (lambda x: x[:, None] - x[None, :], [(4,)]),
+    "means of two axes": (lambda x: (np.mean(x, axis=(0, 2)), np.sum(x, axis=-2, keepdims=True)), [(2, 3, 4)]),
+    "the largest and the smallest": (lambda x: (np.max(x, axis=0), np.min(x, axis=1), np.max(x)), [(3, 4)]),
+    "numbers": (lambda x: (x[0] / x[1], np.sqrt(abs(x[2])), -x[0] * x[1], x[-1] - 1), [(3,)]),
+    "several rows that are picked": (lambda x: mg.grad(lambda v: np.sum(v[[0, 2, 0, -1]] ** 2))(x), [(4, 2)]),
+    "parts that are added up": (lambda x: mg.grad(lambda v: np.sum(v[1:] * v[:-1]) + np.sum(v[::2] ** 3))(x), [(6,)]),
+    "an assignment": (lambda x: assigned(x, x, 1), [(3, 2)]),
+    "clipped": (lambda x: np.clip(x, -0.5, 0.25), [(7,)]),
+    "a chosen one": (lambda x, y: np.where(x > y, x, y * 2), [(3,), (2, 3)]),
+    "a number beside a 0-d array": (lambda x: (x * 2 + 1, x / 3, x**2), [()]),
+    "an empty array": (lambda x: (x * 2, np.sum(x), np.sum(x, axis=0)), [(0, 3)]),
+}
+
+
+def copied_before(w, x):
+    old = w.copy()
+    w -= x
+    return np.sum(old * np.sum(w))
+
+
+def multiplied(w, x):
+    w @= x
+    return np.sum(np.sin(w) * (np.cos(w) @ x))
+
+
+def swapped(w, x):
+    old = w * 1.0
+    w[...] = x
+    x[...] = old[::-1]
+    return np.sum(w * x)
+
+
+def returned(w, x):
+    w += np.sin(w) * x
+    return w, w[0]
+
+
+# Functions that update their arguments, all of shape (3, 3)
+UPDATES = [copied_before, multiplied, swapped, returned]
+
 numbers = st.integers(0, 9)
 programs = st.builds(
     RandomProgram,
     st.lists(st.tuples(st.sampled_from(sorted(STEPS)), numbers, numbers, numbers), min_size=1, max_size=10),
 )
+
+
+def arguments(shapes, seed=0, dtype=np.float64):
+    """Return arrays of these shapes."""
+    rng = np.random.default_rng(seed)
+    return [np.asarray(rng.normal(size=shape), dtype) for shape in shapes]
 
 
 @st.composite

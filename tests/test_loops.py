@@ -23,7 +23,7 @@ from microgradnd.compiler.machine import module_text
 from microgradnd.compiler.ownership import own_results
 from microgradnd.compiler.passes import optimized
 from microgradnd.transforms import flatten
-from tests.programs import compare, inputs, is_single, is_tame
+from tests.programs import TRAPS, UPDATES, arguments, compare, inputs, is_single, is_tame
 from tests.programs import programs as random_programs
 from tests.test_architecture import LIBRARY, code_lines
 from tests.test_laws import ROWS
@@ -299,6 +299,29 @@ def test_rows(row):
             np.testing.assert_allclose(np.asarray(a, np.asarray(b).dtype), b, rtol=1e-9, atol=1e-9)
 
     law()
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("name", TRAPS)
+def test_programs_with_traps(name, dtype):
+    f, shapes = TRAPS[name]
+    args = arguments(shapes, dtype=dtype)
+    with np.errstate(all="ignore"):
+        program, arrays, _ = traced(f, args)
+        run, _ = interpreted(program)
+        for seed in (0, 1, 0):
+            args = arguments(shapes, seed, dtype)
+            equal(run(*args, *arrays[len(args) :]), f(*args), program)
+
+
+@pytest.mark.parametrize("f", UPDATES, ids=lambda f: f.__name__)
+def test_updates_and_what_is_read_around_them(f):
+    mine, theirs = arguments([(3, 3)] * 2), arguments([(3, 3)] * 2)
+    program, _, _ = traced(f, arguments([(3, 3)] * 2))
+    run, _ = interpreted(program)
+    for _ in range(3):
+        equal(run(*mine), f(*theirs), program)
+        equal(mine, theirs, program)
 
 
 def loops_of(function, *args):

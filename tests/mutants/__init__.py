@@ -43,7 +43,5 @@ class Fault(NamedTuple):
 
 
 FAULTS: list[Fault] = [
-    Fault(*entry)
-    for table in (rules, engine, networks, compiler, checks, pictures, programs)
-    for entry in table.FAULTS
+    Fault(*entry) for table in (rules, engine, networks, compiler, checks, pictures, programs) for entry in table.FAULTS
 ]
