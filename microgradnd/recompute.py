@@ -61,7 +61,8 @@ def recompute_cotangent(position: int, g: Any, out: Any, call: Call, *inputs: An
 def recompute_tangent(position: int, t: Any, out: Any, call: Call, *inputs: Any) -> Any:
     """Return the tangents of the results: call the function again, and walk forwards through that call."""
     recorded = any(isinstance(part, Tensor) for part in (t, *inputs))
-    trace, nodes, path = call.again(inputs)
+    trace, nodes, _ = call.again(inputs)
+    path = Path([o._node for o in trace.outputs], [nodes[position - 1]])  # the other inputs don't move
     with enable_grad() if recorded else no_grad():
         moved = tape.forward(path, {nodes[position - 1]: t}, lift if recorded else None)
     return Results(moved.get(o._node, 0 * plain(o)) for o in trace.outputs)
