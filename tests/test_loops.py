@@ -320,8 +320,13 @@ def test_updates_and_what_is_read_around_them(f):
     program, _, _ = traced(f, arguments([(3, 3)] * 2))
     run, _ = interpreted(program)
     for _ in range(3):
-        equal(run(*mine), f(*theirs), program)
+        got = flatten(run(*mine))[0]
+        kept = [np.array(leaf) for leaf in got]
+        equal(got, f(*theirs), program)
         equal(mine, theirs, program)
+        run(*[1.5 * x for x in mine])
+        assert not any(np.shares_memory(a, b) for a in got for b in mine)
+        equal(got, kept, program)
 
 
 def loops_of(function, *args):
@@ -353,6 +358,14 @@ def test_softmax_is_one_loop_over_rows():
         "            t_3 = add(t_3, e_ij)",
         "        for j in range(7):",
         "            t[i, j] = e[j] / t_3",
+    ]
+
+
+def test_numpys_clip_is_in_the_loop():
+    assert loops_of(lambda x: np.clip(x * 2, -0.5, 0.5) + 1, np.linspace(-1, 1, 5)) == [
+        "def f_loops(x, t):",
+        "    for i in range(5):",
+        "        t[i] = minimum(maximum(x[i] * 2.0, -0.5), 0.5) + 1.0",
     ]
 
 

@@ -113,6 +113,28 @@ def test_what_is_not_contiguous_or_not_writeable_or_of_another_byte_order():
         same([np.asarray(r, float) for r in compiled(a, x)], [np.asarray(r, float) for r in f(a, x)])
 
 
+def test_what_numpy_returns_between_loops_may_have_another_layout():
+    def f(x):
+        return np.sort(np.sin(x).T, axis=0) * 2, np.sum(np.sort(x.T, axis=1) + 1, axis=0)
+
+    x = np.random.default_rng(0).normal(size=(3, 5))
+    got, want = mg.compile(f, backend="numba")(x), f(x)
+    for a, b in zip(got, want, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_the_largest_and_the_smallest_of_numbers_with_nan(dtype):
+    def f(x):
+        return np.max(x, axis=1), np.min(x, axis=1), np.max(x, axis=0), np.min(x), np.max(x[:1]), np.prod(x[2:], axis=1)
+
+    x = np.random.default_rng(0).normal(size=(5, 40)).astype(dtype)
+    x[1, 7], x[3, 0], x[2, 39] = np.nan, np.inf, -np.inf
+    compiled = mg.compile(f, backend="numba")
+    for a, b in zip(compiled(x), f(x), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5)
+
+
 def test_empty_and_0d():
     def f(x, s):
         return x * s, np.sum(x), np.sum(x, axis=0), x @ x.T, s * 2
@@ -147,7 +169,7 @@ def test_results_are_the_callers_own_and_threads_do_not_meet():
         return e / np.sum(e, axis=1, keepdims=True)
 
     compiled = mg.compile(f, backend="numba")
-    inputs = [np.random.default_rng(i).normal(size=(20, 30)) for i in range(4)]
+    inputs = [np.random.default_rng(i).normal(size=(200, 500)) for i in range(4)]
     expected = [compiled(x) for x in inputs]
     kept = [e.copy() for e in expected]
     results = [[] for _ in inputs]

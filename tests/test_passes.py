@@ -74,7 +74,7 @@ def check(rewrite, given_names, before, after, outputs, left=None):
     assert written(program) == (before, outputs)  # a program is never changed
 
 
-M, D = np.multiply, np.dot
+M, D, S = np.multiply, np.dot, primitives.scatter
 T, R, E = np.transpose, np.reshape, primitives.expand
 NUMBER = E(np.float64(2.0), (2, 3))  # a number spread out
 ONES = E(np.float64(1.0), (2, 3))
@@ -295,6 +295,40 @@ SPELLED = {
     "largest": ([("t", np.max, "x", {"axis": 1})], [np.maximum.reduce]),
     "smallest": ([("t", np.min, "x", 0)], [np.minimum.reduce]),
     "product": ([("t", np.prod, "x", {"keepdims": True})], [np.multiply.reduce]),
+    "scattered parts": (
+        [("t", S, "v", slice(1, 4), (5,)), ("u", S, "v", slice(0, 3), (5,)), ("w", np.add, "t", "u")],
+        [S, S, spelling.added_at],
+    ),
+    "scattered parts, one after the other": (
+        [
+            ("t", S, "v", slice(1, 4), (5,)),
+            ("u", S, "v", slice(0, 3), (5,)),
+            ("w", np.add, "t", "u"),
+            ("p", S, "v", slice(2, 5), (5,)),
+            ("q", np.add, "p", "w"),
+        ],
+        [S, S, spelling.added_at, S, spelling.added_at],
+    ),
+    "not into one that is used again": (
+        [
+            ("t", S, "v", slice(1, 4), (5,)),
+            ("u", S, "v", slice(0, 3), (5,)),
+            ("w", np.add, "t", "u"),
+            ("q", M, "w", "t"),
+            ("r", M, "q", "u"),
+        ],
+        [S, S, np.add, M, M],
+    ),
+    "not at places that are named twice": (
+        [("t", S, "v", slice(1, 4), (5,)), ("u", S, "v", np.array([0, 1, 1]), (5,)), ("w", np.add, "u", "t")],
+        None,
+    ),
+    "not at places named twice in both": (
+        [("t", S, "v", np.array([4, 1, 1]), (5,)), ("u", S, "v", np.array([0, 1, 1]), (5,)), ("w", np.add, "u", "t")],
+        [S, S, np.add],
+    ),
+    "the maximum with 0": ([("t", np.maximum, "x", 0)], [np.maximum]),
+    "the maximum with another number": ([("t", np.maximum, "x", 0.5)], [np.maximum]),
     "a mask": ([("m", np.greater, "x", 0), ("t", M, "x", "m")], [np.greater, primitives.astype, M]),
 }
 
@@ -302,8 +336,8 @@ SPELLED = {
 @pytest.mark.parametrize("case", SPELLED.values(), ids=SPELLED)
 def test_spell(case):
     before, functions = case
-    names = " ".join(n for n in SHAPES if any(n in line[2:] for line in before))
-    program = build(names, before, before[-1][0])
+    named = {part for line in before for part in line[2:] if isinstance(part, str)}
+    program = build(" ".join(n for n in SHAPES if n in named), before, before[-1][0])
     new = spelling.spell(program)
     if functions is not None:
         assert [step.function for step in new.steps] == functions
@@ -322,6 +356,10 @@ def test_the_largest_of_each_row_by_its_place(monkeypatch):
         array[1, 3] = np.nan
         array[2] = -np.inf
         compare(new.run(array), program.run(array), exact=True)
+    for axis in (0, None, (0, 1)):
+        out = Value(np.shape(np.max(array, axis)), np.float64)
+        new = spelling.spell(Program((x,), (Step(np.max, (x, axis), {}, out),), (out,)))
+        assert [step.function for step in new.steps] == [np.maximum.reduce]
 
 
 def test_what_is_spread_out_is_smaller_than_what_is_taken_in_blocks():
@@ -335,12 +373,14 @@ def test_a_constant_is_told_by_its_expression():
 
 # Ownership
 
+CONSTANT = np.arange(6.0).reshape(2, 3)
 OWNED = {
     "an input": ([], "x", [np.copy]),
     "a number": ([], "s", [np.copy, primitives.getitem]),
     "a view": ([("t", T, "x")], "t", [T, np.copy]),
     "a view of a view": ([("t", T, "x"), ("u", R, "t", (6,))], "u", [T, R, np.copy]),
     "not what is computed": ([("t", np.sin, "x"), ("u", T, "t")], "t u", [np.sin, T]),
+    "a view of a constant": ([("t", T, CONSTANT)], "t", [T, np.copy]),
     "once": ([("t", T, "x")], "t t", [T, np.copy]),
     "not a number that is picked": ([("t", primitives.getitem, "x", (0, 1))], "t", [primitives.getitem]),
 }
@@ -355,7 +395,7 @@ def test_own_results(case):
     given_arrays = arrays_of(program)
     got = new.run(*given_arrays)
     compare(got, program.run(*given_arrays), exact=True)
-    assert not any(np.shares_memory(a, b) for a in got for b in given_arrays)
+    assert not any(np.shares_memory(a, b) for a in got for b in (*given_arrays, CONSTANT))
 
 
 # Blocks
@@ -410,6 +450,13 @@ def test_an_update_that_is_not_written_over_keeps_its_buffer_to_the_end():
     program = build("x y a", lines, "w", {"y": "u"})
     named = {v.name: i for v, i in buffers.plan(program).buffer_of.items()}
     assert named["u"] not in {named["r"], named["q"]}
+
+
+def test_a_buffer_that_nothing_reads_any_more_is_taken_again():
+    lines = [("t", np.sin, "x"), ("u", D, "t", "a"), ("r", D, "u", "y"), ("p", np.cos, "v"), ("w", D, "r", "p")]
+    named = {v.name: i for v, i in buffers.plan(build("x y a v", lines, "w")).buffer_of.items()}
+    assert named["r"] == named["t"]
+    assert named["u"] != named["t"]
 
 
 def test_results_are_in_no_buffer():

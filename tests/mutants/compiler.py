@@ -30,19 +30,12 @@ ENTRIES: list[tuple[str, ...]] = [
     ),
     ("passes.py", "(slice, tree.start, tree.stop, tree.step)", "(slice, tree.start, tree.stop)", PASSES + " " + TRAPS),
     ("passes.py", "return type(tree), tree, repr(tree)", "return type(tree), tree", PASSES),
-    ("passes.py", "return type(tree), tree, repr(tree)", "return tree, repr(tree)", PASSES),
     ("passes.py", "if number is not None and other.dtype == step.out.dtype:", "if number is not None:", PASSES),
     (
         "passes.py",
         "if not isinstance(other, Value) or other.shape != step.out.shape:",
         "if not isinstance(other, Value):",
         PASSES,
-    ),
-    (
-        "passes.py",
-        "arg.flags.writeable or any(arg.strides)",
-        "any(arg.strides)",
-        "tests/test_passes.py tests/test_guards.py tests/test_compiler.py",
     ),
     ("passes.py", "if source.args[0].shape == () or keepdims else arg", "if True or keepdims else arg", PASSES),
     (
@@ -56,12 +49,6 @@ ENTRIES: list[tuple[str, ...]] = [
         "return isinstance(x, Value) and x.shape == out.shape and x.dtype == out.dtype",
         "return isinstance(x, Value) and x.shape == out.shape",
         PASSES,
-    ),
-    (
-        "passes.py",
-        'step.kwargs.get("order", "C") == "C"',
-        "True",
-        "tests/test_passes.py tests/test_compiled_laws.py::test_rows",
     ),
     ("passes.py", "len(inner.args) == len(step.args) == 1", "len(step.args) == 1", PASSES + " " + TRAPS),
     ("passes.py", "(is_power_of_two(c) or is_power_of_two(y))", "True", PASSES + " " + TRAPS),
@@ -100,12 +87,6 @@ ENTRIES: list[tuple[str, ...]] = [
     ("spelling.py", "if number != 0:\n        return None\n", "", "tests/test_compiler.py " + PASSES),
     (
         "spelling.py",
-        "and mask.shape == g.shape and g.size <= FULL",
-        "and g.size <= FULL",
-        PASSES + " tests/test_compiler.py",
-    ),
-    (
-        "spelling.py",
         "first.function in (primitives.scatter, added_at) and uses[base] == 1",
         "first.function in (primitives.scatter, added_at)",
         "tests/test_passes.py tests/test_compiler.py",
@@ -118,13 +99,6 @@ ENTRIES: list[tuple[str, ...]] = [
     ),
     ("spelling.py", "out[index] += values", "out[index] = values", "tests/test_passes.py tests/test_compiler.py"),
     ("spelling.py", "if axes == (n - 1,):", "if True:", PASSES + " tests/test_compiler.py"),
-    ("spelling.py", "uses[x] == 1 and not factor.kwargs", "not factor.kwargs", PASSES),
-    (
-        "spelling.py",
-        "x.dtype != step.out.dtype:  # type: ignore[union-attr]\n        return reduced",
-        "False:\n        return reduced",
-        PASSES,
-    ),
     ("spelling.py", "np.max: np.maximum.reduce,", "np.max: np.minimum.reduce,", PASSES),
     ("spelling.py", "x.size < ROWS or x.shape[-1] < 8", "x.shape[-1] < 0", PASSES),
     ("spelling.py", "axes != (len(x.shape) - 1,) or not is_real(x)", "not is_real(x)", PASSES),
@@ -148,17 +122,10 @@ ENTRIES: list[tuple[str, ...]] = [
         "or new in self.plan.over",
         PASSES + " " + UPDATES + " " + OWNED,
     ),
-    ("buffers.py", "or old in self.kept or", "or", PASSES + " " + UPDATES + " " + OWNED),
     (
         "buffers.py",
-        "return not seen_otherwise and chain.is_sliced(old)",
-        "return chain.is_sliced(old)",
-        PASSES + " tests/test_compiler.py",
-    ),
-    (
-        "buffers.py",
-        "return not seen_otherwise and chain.is_sliced(old) and",
-        "return not seen_otherwise and",
+        "return not seen_otherwise and chain.last_use(old)",
+        "return chain.last_use(old)",
         PASSES + " tests/test_compiler.py",
     ),
     ("buffers.py", "and chain.last_use(old) <= chain.index(new)", "", PASSES + " tests/test_compiler.py"),
@@ -204,17 +171,10 @@ ENTRIES: list[tuple[str, ...]] = [
     ),
     # blocks.py
     ("blocks.py", "len(value.shape) == len(self.shape) and value.shape[0]", "value.shape and value.shape[0]", BLOCKS),
-    ("blocks.py", "== self.shape[0] != 1", "!= 1", BLOCKS + " " + PASSES),
     ("blocks.py", "self.shape[0] % self.rows == 0", "True", BLOCKS),
     ("blocks.py", "uses[step.out] > inner.get(step.out, 0)", "step.out not in inner", PASSES + " " + BLOCKS),
     ("blocks.py", "if group and group[0].out.shape != step.out.shape:", "if False:", PASSES + " " + BLOCKS),
     ("blocks.py", "elif any(v in inside for v in step.operands()):", "elif False:", PASSES + " " + BLOCKS),
-    (
-        "blocks.py",
-        "return any(isinstance(a, Value) and a.shape == out.shape for a in step.args)",
-        "return True",
-        PASSES + " " + BLOCKS,
-    ),
     # ownership.py
     ("ownership.py", "borrowed: set[Value] = set(program.inputs)", "borrowed: set[Value] = set()", OWNED),
     (
@@ -255,7 +215,6 @@ ENTRIES: list[tuple[str, ...]] = [
         "and not value.shape:",
         "tests/test_compiler.py tests/test_compiled_steps.py " + OWNED,
     ),
-    ("fast.py", "if len(index) == len(args[0].shape):", "if True:", "tests/test_compiler.py " + OWNED + " " + PASSES),
     ("fast.py", 'zeros += "" if chain.is_even else', 'zeros += "" if True else', BLOCKS),
     ("fast.py", "writer.inline.pop(value, None)", "None", BLOCKS + " " + PASSES),
     # dispatch.py
@@ -381,12 +340,6 @@ ENTRIES: list[tuple[str, ...]] = [
         "if array.dtype != dtype:",
         "tests/test_saving.py",
     ),
-    (
-        "saving.py",
-        "definition, others = ast.Pass(), []",
-        "definition, others = ast.Pass(), ['np']",
-        "tests/test_saving.py",
-    ),
     # __init__.py
     ("__init__.py", "if entry is None or entry.stale():", "if entry is None:", GUARDS),
     ("__init__.py", "leaf.position = next_position()", "pass", "tests/test_compiled_steps.py tests/test_guards.py"),
@@ -413,15 +366,7 @@ ENTRIES: list[tuple[str, ...]] = [
         LOOPS,
     ),
     ("fusion.py", "return found[0][0], found[0][1].start", "return found[0][0], 0", LOOPS),
-    ("fusion.py", "(written or (access is op.out and written is not None))", "written", LOOPS),
     ("fusion.py", "op.extents[dim] == self.extent and self.is_legal(op, dim)", "op.extents[dim] == self.extent", LOOPS),
-    (
-        "fusion.py",
-        "for other in (*writers.get(base, ()), *readers.get(base, ()))]",
-        "for other in writers.get(base, ())]",
-        LOOPS,
-    ),
-    ("fusion.py", "and not op.written & arrays:", ":", LOOPS),
     ("fusion.py", "inside = min(lows, default=0) >= 0 and", "inside =", LOOPS),
     ("fusion.py", "all(high < n for high, n in zip(highs, shape, strict=True))", "True", LOOPS),
     ("fusion.py", "start, end = end, end + array.shape[axis]", "start, end = 0, array.shape[axis]", LOOPS),
@@ -446,16 +391,9 @@ ENTRIES: list[tuple[str, ...]] = [
         LOOPS,
     ),
     # loops.py
-    ("loops.py", "if self.order[reader] > self.order[writer]:\n                return False\n", "", LOOPS),
+    ("loops.py", "if self.order[reader] > self.order[writer]:", "if False:", LOOPS),
     ("loops.py", "or {old, new} & wanted or", "or", LOOPS),
     ("loops.py", "if writer.out.key(dim) is None or writer.out.key(dim) != access.key(place):", "if False:", LOOPS),
-    (
-        "loops.py",
-        "if len({loop for loop, _ in level}) > 1 or len(keys) > 1 or None in keys:",
-        "if len({loop for loop, _ in level}) > 1 or None in keys:",
-        LOOPS,
-    ),
-    ("loops.py", "once = len(places) == 1 and", "once = True or", LOOPS),
     ("loops.py", "steady = not any(", "steady = True or not any(", LOOPS),
     (
         "loops.py",
@@ -478,9 +416,9 @@ ENTRIES: list[tuple[str, ...]] = [
         "pass",
         LOOPS,
     ),
-    ("loops.py", "self.texts.pop(target, None)", "None", LOOPS),
+    ("loops.py", "self.texts.pop(target, None)  # it isn't what", "# it isn't what", LOOPS),
+    ("fusion.py", 'if (body := getattr(function, "body", None)) in RULES:', "if body := None:", LOOPS),
     # driver.py
-    ("driver.py", '"_pool.append(buffers)"', '"None"', LOOPS),
     ("driver.py", "if len(updates) > 1 and any(", "if False and any(", LOOPS),
     ("driver.py", "if v in self.program.updates]", "if False]", LOOPS + " " + NUMBA, "numba"),
     ("driver.py", "np.array(x, order='C')", "x", NUMBA, "numba"),
@@ -533,7 +471,6 @@ ENTRIES: list[tuple[str, ...]] = [
         "numba",
     ),
     ("elementary.py", "if i < -n or i >= n:", "if i < -n or i > n:", NUMBA, "numba"),
-    ("elementary.py", "return i + n if i < 0 else i", "return i", LOOPS + " " + NUMBA, "numba"),
     ("elementary.py", "k = np.float64(n - 54 if tiny else n)", "k = np.float64(n)", NUMBA, "numba"),
     ("elementary.py", "return math.copysign(y / (y + 2.0), x)", "return y / (y + 2.0)", LOOPS + " " + NUMBA, "numba"),
 ]
