@@ -268,6 +268,11 @@ def test_compiled_functions_in_compiled_functions_and_transforms():
     square = mg.compile(lambda v: v * v)
     for _ in range(2):
         square(w)
+    outer = mg.compile(lambda x: x * square(w))
+    for factor in (1.0, 2.0, 0.5):
+        with mg.no_grad():
+            w *= factor
+        np.testing.assert_array_equal(outer(np.ones(2)), w.data**2)
     with_it, without = (mg.grad(lambda x, f=f: np.sum(f(w) * x))(np.ones(2)) for f in (square, lambda v: v * v))
     assert type(with_it) is type(without)
     np.testing.assert_array_equal(plain(with_it), [9.0, 16.0])

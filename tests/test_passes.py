@@ -315,9 +315,8 @@ SPELLED = {
             ("u", S, "v", slice(0, 3), (5,)),
             ("w", np.add, "t", "u"),
             ("q", M, "w", "t"),
-            ("r", M, "q", "u"),
         ],
-        [S, S, np.add, M, M],
+        [S, S, np.add, M],
     ),
     "not at places that are named twice": (
         [("t", S, "v", slice(1, 4), (5,)), ("u", S, "v", np.array([0, 1, 1]), (5,)), ("w", np.add, "u", "t")],
