@@ -188,6 +188,12 @@ def neighbours(x):
     return (t[1:] - t[:-1]) ** 2, t + t[::-1], t[::2] * t[1::2], np.sum(t[2:] * t[:-2])
 
 
+def shifted(x):
+    z = np.sin(x)
+    z[1:] = x[1:] * 2
+    return z[:-1] + 1, z[:-1] * z[1:], z[::-1] - z
+
+
 def assigned_twice(x):
     z = np.sin(x)
     z[1:] = z[:-1] * 2
@@ -265,7 +271,15 @@ TRAPS = {
         lambda x: ((g := mg.grad(lambda v: np.sum(np.sin(v[np.arange(5)])))(x)), g * 2, g - g[::-1]),
         [(5,)],
     ),
-    "a product of more axes": (lambda x, y: (np.dot(x, y), x @ y, np.dot(y.T, y)), [(2, 3, 4), (4, 2)]),
+    "a product of more axes": (
+        lambda x, y, z: (np.dot(x, y), x @ y, np.dot(y.T, y), np.dot(x, z)),
+        [(2, 3, 4), (4, 2), (2, 4, 3)],
+    ),
+    "an assignment beside what is read next": (shifted, [(6,)]),
+    "every second element of a joined array": (
+        lambda x: (t := np.concatenate([np.sin(x), np.cos(x)]))[::2] * 2 + t[1::2] - t[:3] * t[3:],
+        [(3,)],
+    ),
     "an assignment that is used twice": (assigned_twice, [(4, 3)]),
     "a chosen one": (lambda x, y: np.where(x > y, x, y * 2), [(3,), (2, 3)]),
     "a number beside a 0-d array": (lambda x: (x * 2 + 1, x / 3, x**2), [()]),
@@ -300,8 +314,12 @@ def exchanged(w, x):
 
 def through_a_view(w, x):
     w -= np.sin(w.T) * x
-    w *= 1 + w[::-1]
     return np.sum(w, axis=0)
+
+
+def through_rows_backwards(w, x):
+    w *= x + w[::-1]
+    return np.sum(w, axis=1)
 
 
 def returned(w, x):
@@ -310,7 +328,7 @@ def returned(w, x):
 
 
 # Functions that update their arguments, all of shape (3, 3)
-UPDATES = [copied_before, multiplied, swapped, exchanged, through_a_view, returned]
+UPDATES = [copied_before, multiplied, swapped, exchanged, through_a_view, through_rows_backwards, returned]
 
 numbers = st.integers(0, 9)
 programs = st.builds(

@@ -424,7 +424,6 @@ ENTRIES: list[tuple[str, ...]] = [
     ("loops.py", "self.texts.pop(target, None)  # it isn't what", "# it isn't what", LOOPS),
     ("fusion.py", 'if (body := getattr(function, "body", None)) in RULES:', "if body := None:", LOOPS),
     # driver.py
-    ("driver.py", "if len(updates) > 1 and any(", "if False and any(", LOOPS),
     ("driver.py", "if v in self.program.updates]", "if False]", LOOPS + " " + NUMBA, "numba"),
     ("driver.py", "np.array(x, order='C')", "x", NUMBA, "numba"),
     ("driver.py", "if array and in_loops:", "if False:", LOOPS + " " + NUMBA, "numba"),
