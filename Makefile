@@ -1,5 +1,6 @@
 # make demo    train the seed network, and write its loss curve and computation graph to out/
 # make test    run every test (PyTorch is not needed)
+# make mutants plant faults, and print those that the tests don't notice; MUTANTS="--sample 20" plants some
 #
 # Everything is installed in .venv, which `make clean` removes. PYTHON=python3.13 picks another interpreter.
 

@@ -191,7 +191,11 @@ def neighbours(x):
 def shifted(x):
     z = np.sin(x)
     z[1:] = x[1:] * 2
-    return z[:-1] + 1, z[:-1] * z[1:], z[::-1] - z
+    y = np.cos(x)
+    y[:-1] = x[:-1] * 2
+    w = np.sin(x)
+    w[:3] = x[3:] * 2
+    return z[:-1] + 1, z[:-1] * z[1:], z[::-1] - z, y[1:] + 1, w[::2] + 1
 
 
 def assigned_twice(x):

@@ -75,6 +75,8 @@ def test_a_value_keeps_its_gradient_on_demand() -> None:
     h = w * 2
     loss = (h**2).sum()
     assert "call its retain_grad() before backward()" in told(h, loss)
+    h.register_hook(lambda g: g)  # a note of its own
+    assert "call its retain_grad() before backward()" in told(h, loss)
     h.retain_grad()
     assert "no gradient yet" in told(h, loss)
     loss.backward()
@@ -272,6 +274,13 @@ def test_the_table_marks_what_is_not_finite() -> None:
         table = viz.table(np.log(w - 1).sum())
     assert "log  ! 1 Inf of 5" in table
     assert "1 Inf of 1" in table
+
+
+def test_the_table_marks_gradients_that_are_not_finite() -> None:
+    w = variable([1.0, 2.0, 3.0, 4.0, 0.0], "w")
+    table = viz.table(np.sqrt(w).sum()).splitlines()
+    assert [line for line in table if line.startswith("w")][0].endswith("1 Inf of 5")
+    assert table[-1].endswith("1 Inf of 5")
 
 
 def test_the_table_of_a_large_graph_is_short() -> None:

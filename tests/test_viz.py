@@ -276,6 +276,13 @@ def test_the_mean_of_a_large_array_with_holes() -> None:
     assert (nothing.lowest, nothing.mean, nothing.highest) == (None, None, None)
 
 
+def test_a_mean_lies_between_the_lowest_and_the_highest() -> None:
+    for count in range(3, 60):
+        said = values_of(np.full(count, 0.1))
+        assert said is not None
+        assert said.lowest == said.mean == said.highest == 0.1
+
+
 def test_norms_of_numbers_whose_squares_are_lost() -> None:
     for values, norm in (([3e-170, 4e-170], 5e-170), ([3e170, 4e170], 5e170), ([3e-320] * 2, 4.2e-320)):
         said = values_of(np.array(values))
@@ -623,7 +630,8 @@ def test_what_is_not_finite_is_red(bad: float) -> None:
     assert dot.ALARM not in lines["n0"]
     loss.backward()
     lines = {line.split(" [")[0].strip(): line for line in viz.draw(loss).source.splitlines()}
-    assert dot.ALARM in lines["n0"]
+    assert f'color="{dot.ALARM}", fillcolor' in lines["n0"]
+    assert 'penwidth="2.5"' in lines["n0"]
     assert f"grad 1 {word} of 5" in lines["n0"]
 
 
