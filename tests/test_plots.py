@@ -280,7 +280,7 @@ def test_truth_observations_and_fits() -> None:
 
 def test_a_fit_is_told_from_the_truth_and_from_what_was_observed() -> None:
     x = np.linspace(0.0, 3.0, 4)
-    fits = {name: np.square for name in "abcdef"}
+    fits = dict.fromkeys("abcdef", np.square)
     figure = viz.plot_fit(x, x**2, fits, truth=np.sin)
     drawn = lines(figure)
     assert (drawn["truth"].get_color(), drawn["truth"].get_linestyle()) == (plots.GREY, "--")

@@ -279,7 +279,7 @@ def test_the_table_marks_what_is_not_finite() -> None:
 def test_the_table_marks_gradients_that_are_not_finite() -> None:
     w = variable([1.0, 2.0, 3.0, 4.0, 0.0], "w")
     table = viz.table(np.sqrt(w).sum()).splitlines()
-    assert [line for line in table if line.startswith("w")][0].endswith("1 Inf of 5")
+    assert next(line for line in table if line.startswith("w")).endswith("1 Inf of 5")
     assert table[-1].endswith("1 Inf of 5")
 
 

@@ -291,7 +291,8 @@ class Lowering:
         unfit = [v.dtype for v in (*step.operands(), out) if v.dtype not in DTYPES]
         if unfit:
             return f"numbers of dtype {unfit[0]} are left to NumPy"
-        if (body := getattr(function, "body", None)) in RULES:  # a primitive that is NumPy's function, as for np.clip
+        body: Any = getattr(function, "body", None)
+        if body in RULES:  # a primitive that is NumPy's function, as that of np.clip is
             step, function = replace(step, function=body), body
         rule = RULES.get(function, Lowering.ufunc if isinstance(function, np.ufunc) else None)
         return rule(self, step, out) if rule is not None else NO_LOOPS

@@ -17,9 +17,15 @@ FAULTS: list[tuple[str, ...]] = [
             ("allowed = relative * (1 + np.abs(want))", "allowed = relative * (1 + np.max(np.abs(want)))"),
             ("allowed = relative * (1 + np.abs(want))", "allowed = relative * (10 + np.abs(want))"),
             ('for unit in (1.0, 1j) if array.dtype.kind == "c" else (1.0,):', "for unit in (1.0,):"),
-            ("np.real(unit * complex(plain(gradient)[index]))", "np.real(np.conj(unit) * complex(plain(gradient)[index]))"),
+            (
+                "np.real(unit * complex(plain(gradient)[index]))",
+                "np.real(np.conj(unit) * complex(plain(gradient)[index]))",
+            ),
             ("            if order > 1:", '            if order > 1 and mode == "rev":'),
-            ("self.run(derivative, order - 1, modes, (*path, mode))", "self.run(derivative, order - 1, (mode,), (*path, mode))"),
+            (
+                "self.run(derivative, order - 1, modes, (*path, mode))",
+                "self.run(derivative, order - 1, (mode,), (*path, mode))",
+            ),
             ("self.run(derivative, order - 1, modes, (*path, mode))", "self.run(f, order - 1, modes, (*path, mode))"),
             ("COARSE = 1e-3", "COARSE = 1e-1"),
             ("TOLERANCE.get(np.dtype(dtype), COARSE)", "COARSE"),
@@ -40,7 +46,10 @@ FAULTS: list[tuple[str, ...]] = [
             ("if call.memo is None or call.memo[0] is not g:", "if call.memo is None:"),
             ("tape.forward(path, {nodes[position - 1]: t}", "tape.forward(path, {nodes[0]: t}"),
             ("moved.get(o._node, 0 * plain(o))", "moved.get(o._node, 1 + 0 * plain(o))"),
-            ("return 0 * inputs[position - 1] if part is None else part", "return inputs[position - 1] if part is None else part"),
+            (
+                "return 0 * inputs[position - 1] if part is None else part",
+                "return inputs[position - 1] if part is None else part",
+            ),
         )
     ),
     *(
@@ -51,7 +60,10 @@ FAULTS: list[tuple[str, ...]] = [
             ("is_zero = any(isinstance(a, np.ndarray) and a.size and not a.any() for a in others)", "is_zero = True"),
             ("if p is not leaf]", "]"),
             ("at {len(lost) - 1} more", "at {len(lost)} more"),
-            ('counts = [(int(np.isnan(g).sum()), "NaN"), (int(np.isinf(g).sum()), "Inf")]', 'counts = [(int(np.isnan(g).sum()), "NaN"), (int(np.isnan(g).sum()), "Inf")]'),
+            (
+                'counts = [(int(np.isnan(g).sum()), "NaN"), (int(np.isinf(g).sum()), "Inf")]',
+                'counts = [(int(np.isnan(g).sum()), "NaN"), (int(np.isnan(g).sum()), "Inf")]',
+            ),
             ("if g.size and not g.any() else", "if g.size and not g.all() else"),
             ("if said and not any(map(_bad, node.args or ())):", "if said:"),
             ("np.may_share_memory(arg, leaf.data)", "False"),
@@ -79,10 +91,15 @@ FAULTS: list[tuple[str, ...]] = [
             ("if not _takes_nothing(value):", "if False:"),
             ("p.default is not inspect.Parameter.empty or", "False or"),
             ("return 1\n    return 0", "return 0\n    return 0"),
-            ("value, what = value(), f\"what {what} returned\"", "value = value()"),
+            ('value, what = value(), f"what {what} returned"', "value = value()"),
         )
     ),
-    ("microgradnd/scopes.py", "self.marks = (*record.marks, mark)", "self.marks = (mark,)", SCOPES + " tests/test_viz_fold.py"),
+    (
+        "microgradnd/scopes.py",
+        "self.marks = (*record.marks, mark)",
+        "self.marks = (mark,)",
+        SCOPES + " tests/test_viz_fold.py",
+    ),
     ("microgradnd/scopes.py", "self.lines = lines or record.lines", "self.lines = lines", SCOPES),
     ("microgradnd/scopes.py", "mode.record = record  # not on again within a no_grad", "pass", SCOPES),
-]  # fmt: skip
+]

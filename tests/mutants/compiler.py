@@ -9,7 +9,10 @@ HERE = "microgradnd/compiler/"
 PASSES = "tests/test_passes.py"
 TRAPS = "tests/test_compiler.py::test_programs_with_traps"
 UPDATES = "tests/test_compiler.py::test_updates_and_what_is_read_around_them"
-BLOCKS = "tests/test_compiler.py::test_blocks_of_large_arrays tests/test_compiler.py::test_a_row_beside_a_square_is_not_taken_in_blocks"
+BLOCKS = (
+    "tests/test_compiler.py::test_blocks_of_large_arrays "
+    "tests/test_compiler.py::test_a_row_beside_a_square_is_not_taken_in_blocks"
+)
 LOOPS = "tests/test_loops.py"
 NUMBA = "tests/test_numba.py"
 OWNED = "tests/test_ownership.py"
@@ -422,7 +425,7 @@ ENTRIES: list[tuple[str, ...]] = [
         LOOPS,
     ),
     ("loops.py", "self.texts.pop(target, None)  # it isn't what", "# it isn't what", LOOPS),
-    ("fusion.py", 'if (body := getattr(function, "body", None)) in RULES:', "if body := None:", LOOPS),
+    ("fusion.py", "        if body in RULES:", "        if False:", LOOPS),
     # driver.py
     ("driver.py", "if v in self.program.updates]", "if False]", LOOPS + " " + NUMBA, "numba"),
     ("driver.py", "np.array(x, order='C')", "x", NUMBA, "numba"),
