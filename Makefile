@@ -1,5 +1,6 @@
 # make demo    train the seed network, and write its loss curve and computation graph to out/
 # make test    run every test (PyTorch is not needed)
+# make mutants plant faults, and print those that the tests don't notice; MUTANTS="--sample 20" plants some
 #
 # Everything is installed in .venv, which `make clean` removes. PYTHON=python3.13 picks another interpreter.
 
@@ -8,7 +9,9 @@ VENV ?= .venv
 RUN := $(VENV)/bin/python
 INSTALL := $(RUN) -m pip install -qq --disable-pip-version-check
 
-.PHONY: demo test test-thorough lint bench bench-peers fuzz leaks clean
+MUTANTS ?=
+
+.PHONY: demo test test-thorough mutants lint bench bench-peers fuzz leaks clean
 
 demo: $(VENV)/examples.installed
 	$(RUN) examples/two_layer.py
@@ -18,6 +21,9 @@ test: $(VENV)/test.installed
 
 test-thorough: $(VENV)/test.installed
 	HYPOTHESIS_PROFILE=thorough $(RUN) -m pytest -q -n auto
+
+mutants: $(VENV)/test.installed
+	$(RUN) -m tests.mutants $(MUTANTS)
 
 lint: $(VENV)/dev.installed
 	$(RUN) -m ruff format --check

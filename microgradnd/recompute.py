@@ -75,8 +75,9 @@ def recompute_cotangent(position: int, g: Any, out: Any, call: Call, *inputs: An
 def recompute_tangent(tangents: list[Any], out: Any, call: Call, *inputs: Any) -> Any:
     """Return the tangents of the results: call the function again, and walk forwards through that call."""
     recorded = any(isinstance(part, Tensor) for part in (*tangents, *inputs))
-    trace, nodes, path = call.again(inputs, out)
+    trace, nodes, _ = call.again(inputs, out)
     moving = {node: t for node, t in zip(nodes, tangents[1:], strict=True) if t is not None}
+    path = Path([o._node for o in trace.outputs], moving, trace.start)  # the other inputs don't move
     with enable_grad() if recorded else no_grad():
         moved = tape.forward(path, moving, lift if recorded else None)
     return Results(moved.get(o._node, 0 * plain(o)) for o in trace.outputs)

@@ -174,11 +174,177 @@ class RandomProgram:
         return f"RandomProgram({self.steps!r})"
 
 
+def sign_of_a_broadcast(x, v):
+    return x + -v, -v + x, x - -v, -v * x, x * -(v * 0.1)
+
+
+def joined(x, y):
+    parts = np.concatenate([np.ravel(np.sin(x)), np.ravel(np.cos(y)), np.ravel(x * y)])
+    return np.sum(parts * parts), np.sum(np.cumsum(parts))
+
+
+def neighbours(x):
+    t = np.sin(x) * 2
+    return (t[1:] - t[:-1]) ** 2, t + t[::-1], t[::2] * t[1::2], np.sum(t[2:] * t[:-2])
+
+
+def shifted(x):
+    z = np.sin(x)
+    z[1:] = x[1:] * 2
+    y = np.cos(x)
+    y[:-1] = x[:-1] * 2
+    w = np.sin(x)
+    w[:3] = x[3:] * 2
+    return z[:-1] + 1, z[:-1] * z[1:], z[::-1] - z, y[1:] + 1, w[::2] + 1
+
+
+def assigned_twice(x):
+    z = np.sin(x)
+    z[1:] = z[:-1] * 2
+    z[0] = 7.0
+    z[:, 1] += z[:, 0]
+    return z, z * z, np.sum(z, axis=0)
+
+
+def joined_precisions(x, y):
+    single = x.astype(np.float32)
+    parts = np.concatenate([single @ single[0], np.sum(single, axis=0), np.sin(y)])
+    return np.sum(parts * parts)
+
+
+def long_lived(x):
+    """A view that is read after another value could have taken its array."""
+    sine = np.sin(x)
+    turned = sine.T
+    cosine = np.cos(x) * 2
+    return np.sum(turned @ cosine), np.sum(cosine)
+
+
+# Small programs, each with a trap for a compiler, and shapes for their arguments
+TRAPS = {
+    "slices that differ in their steps": (lambda x: x[::-1] * 10 + x[::1], [(5,)]),
+    "slices that differ in their ends": (lambda x: x[1:3] * 10 + x[1:4][:2] + x[:2], [(5,)]),
+    "a transpose after one with axes": (lambda x: np.transpose(np.transpose(x, (1, 2, 0))) + 0.5, [(2, 3, 4)]),
+    "a transpose with axes after one": (lambda x: np.transpose(np.transpose(x), (1, 2, 0)) + 0.5, [(2, 3, 4)]),
+    "constants whose product is rounded": (lambda x: (x * 0.1 * 0.3, -(x * 0.1), 3.0 * (0.1 * x)), [(50,)]),
+    "constants whose product overflows": (lambda x: (x * 2.0**-600 * 2.0**-600, x * 1e300 * 0.5), [(3,)]),
+    "signs": (lambda x, y: (x + -y, -x + y, x - -y, -x - y, -x * y, -x * -y, np.negative(-x)), [(3,), (3,)]),
+    "signs of what is broadcast": (sign_of_a_broadcast, [(2, 3), (3,)]),
+    "equal products of other dtypes": (lambda x: (x * 1, x.astype(np.float32) * 1, x * 1.0), [(4,)]),
+    "joined parts": (joined, [(2, 3), (3,)]),
+    "joined parts that are turned": (
+        lambda x: np.sum(np.concatenate([np.sin(x)[::-1], np.cos(x)[1:], np.sin(x)[:2] * 2]) * np.arange(11.0)),
+        [(5,)],
+    ),
+    "joined parts of two precisions": (joined_precisions, [(3, 3), (3,)]),
+    "the larger of an array and a number": (
+        lambda x: (np.maximum(x, 0), np.maximum(x, 0.5), np.maximum(-0.25, x), np.minimum(x, 0)),
+        [(3, 4)],
+    ),
+    "masks": (lambda x, v: ((x > 0) * x, (v > 0) * x, x * (x > v)), [(2, 3), (3,)]),
+    "a view that outlives its array's turn": (long_lived, [(3, 3)]),
+    "a view that has to be a copy": (lambda x: np.reshape((x * 2).T, (-1,)) + 1, [(2, 3)]),
+    "a product whose terms are taken eight by eight": (lambda x, y: x @ y, [(16, 16), (16, 16)]),
+    "a product whose terms are taken three by three": (lambda x, y: x @ y + 1, [(4, 9), (9, 5)]),
+    "a column minus a row": (lambda x: x[:, None] - x[None, :], [(4,)]),
+    "means of two axes": (lambda x: (np.mean(x, axis=(0, 2)), np.sum(x, axis=-2, keepdims=True)), [(2, 3, 4)]),
+    "the largest and the smallest": (lambda x: (np.max(x, axis=0), np.min(x, axis=1), np.max(x)), [(3, 4)]),
+    "numbers": (lambda x: (x[0] / x[1], np.sqrt(abs(x[2])), -x[0] * x[1], x[-1] - 1), [(3,)]),
+    "several rows that are picked": (lambda x: mg.grad(lambda v: np.sum(v[[0, 2, 0, -1]] ** 2))(x), [(4, 2)]),
+    "parts that are added up": (lambda x: mg.grad(lambda v: np.sum(v[1:] * v[:-1]) + np.sum(v[::2] ** 3))(x), [(6,)]),
+    "an assignment": (lambda x: assigned(x, x, 1), [(3, 2)]),
+    "clipped": (
+        lambda x: (np.clip(x, -0.5, 0.25), np.clip(x, None, 0.1), np.clip(x, 0.1, None), np.clip(x, 0.5, -0.5)),
+        [(7,)],
+    ),
+    "products": (lambda x: (np.prod(x, axis=0), np.prod(x), np.prod(x[:, :1], axis=1)), [(3, 4)]),
+    "differences of differences": (
+        lambda x, y: (x - (y - 0.5), (x - y) - 0.5, x - (y + 0.5), -(x - y), -(x + 1) * 2, 0.5 - (1 - x)),
+        [(3,), (3,)],
+    ),
+    "quotients of quotients": (lambda x, y: (x / (y / 3), (x / y) / 3, x / (y * 3), x / -y, 2 / (1 + x)), [(3,), (3,)]),
+    "comparisons of comparisons": (
+        lambda x, y: ((x < y) == (y < 0.1), (x < y) != (x > 0), np.logical_not(x < y), (x < y) & (y < 0), x + (x < y)),
+        [(9,), (9,)],
+    ),
+    "a value and its neighbours": (neighbours, [(6,)]),
+    "rows and columns of a value": (lambda x: (t := np.sin(x)) + t.T + t[::-1] + t[0], [(4, 4)]),
+    "a flat array backwards": (lambda x: (np.ravel(x)[::-1] + 1, np.ravel(x)[1:9:2] * 2), [(3, 4)]),
+    "flat arrays over edges": (lambda x: np.ravel(np.sin(x))[2:8] + np.ravel(x)[4:10], [(3, 4)]),
+    "what was picked once and used twice": (
+        lambda x: ((g := mg.grad(lambda v: np.sum(np.sin(v[np.arange(5)])))(x)), g * 2, g - g[::-1]),
+        [(5,)],
+    ),
+    "a product of more axes": (
+        lambda x, y, z: (np.dot(x, y), x @ y, np.dot(y.T, y), np.dot(x, z)),
+        [(2, 3, 4), (4, 2), (2, 4, 3)],
+    ),
+    "an assignment beside what is read next": (shifted, [(6,)]),
+    "every second element of a joined array": (
+        lambda x: (t := np.concatenate([np.sin(x), np.cos(x)]))[::2] * 2 + t[1::2] - t[:3] * t[3:],
+        [(3,)],
+    ),
+    "an assignment that is used twice": (assigned_twice, [(4, 3)]),
+    "a chosen one": (lambda x, y: np.where(x > y, x, y * 2), [(3,), (2, 3)]),
+    "a number beside a 0-d array": (lambda x: (x * 2 + 1, x / 3, x**2), [()]),
+    "an empty array": (lambda x: (x * 2, np.sum(x), np.sum(x, axis=0)), [(0, 3)]),
+}
+
+
+def copied_before(w, x):
+    old = w.copy()
+    w -= x
+    return np.sum(old * np.sum(w))
+
+
+def multiplied(w, x):
+    w @= x
+    return np.sum(np.sin(w) * (np.cos(w) @ x))
+
+
+def swapped(w, x):
+    old = w * 1.0
+    w[...] = x
+    x[...] = old[::-1]
+    return np.sum(w * x)
+
+
+def exchanged(w, x):
+    old = w.copy()
+    w[...] = x
+    x[...] = old
+    return np.sum(w * w * x)
+
+
+def through_a_view(w, x):
+    w -= np.sin(w.T) * x
+    return np.sum(w, axis=0)
+
+
+def through_rows_backwards(w, x):
+    w *= x + w[::-1]
+    return np.sum(w, axis=1)
+
+
+def returned(w, x):
+    w += np.sin(w) * x
+    return w, w[0]
+
+
+# Functions that update their arguments, all of shape (3, 3)
+UPDATES = [copied_before, multiplied, swapped, exchanged, through_a_view, through_rows_backwards, returned]
+
 numbers = st.integers(0, 9)
 programs = st.builds(
     RandomProgram,
     st.lists(st.tuples(st.sampled_from(sorted(STEPS)), numbers, numbers, numbers), min_size=1, max_size=10),
 )
+
+
+def arguments(shapes, seed=0, dtype=np.float64):
+    """Return arrays of these shapes."""
+    rng = np.random.default_rng(seed)
+    return [np.asarray(rng.normal(size=shape), dtype) for shape in shapes]
 
 
 @st.composite

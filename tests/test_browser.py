@@ -317,24 +317,46 @@ def test_a_folded_scope_is_one_step(open_page: Open) -> None:
 
 def test_search_finds_what_is_folded(open_page: Open) -> None:
     page = open_page(stack())
-    page.press("f", "/")
-    page.press(*"layer2.w")
-    options = page.all("#found [role=option]")
-    assert [option.text.split()[:2] for option in options] == [["parameter", "layer2.w"]]
+
+    def look_for(words: str) -> list[str]:
+        """Type into the search, and return what is found."""
+        page.press("/")
+        page.wait(lambda: page.script("return document.activeElement.id") == "search")
+        page.script("document.getElementById('search').value = ''")
+        page.press(*words)
+        page.wait(lambda: page.script("return document.getElementById('search').value") == words)
+        page.wait(lambda: not page.script("return document.getElementById('found').hidden"))
+        return page.script("return [...document.querySelectorAll('#found li')].map((item) => item.textContent)")
+
+    def is_selected(title: str) -> bool:
+        return page.titles(".box.selected") == [title]
+
+    page.press("f")
+    [found] = look_for("layer2.w")
+    assert "parameter" in found
+    assert "layer2.w" in found
     page.press(Keys.ENTER)
-    assert page.text(".box.selected .title") == "layer2.w"
+    page.wait(lambda: is_selected("layer2.w"))
     assert page.all(".frame")
     assert "layer2.w" in page.panel
-    page.press("/")
-    page.script("document.getElementById('search').value = ''")
-    page.press(*"tanh", Keys.ARROW_DOWN, Keys.ARROW_DOWN, Keys.ENTER)
-    assert page.text(".box.selected .title") == "tanh"
-    page.press("/")
-    page.script("document.getElementById('search').value = ''")
-    page.press(*"nowhere")
-    assert page.find("#found").text == "Nothing found"
+    assert len(look_for("tanh")) > 2
+    page.press(Keys.ARROW_DOWN, Keys.ARROW_DOWN, Keys.ENTER)
+    page.wait(lambda: is_selected("tanh"))
+    assert look_for("nowhere") == ["Nothing found"]
     page.press(Keys.ESCAPE)
-    assert not page.find("#found").is_displayed()
+    page.wait(lambda: not page.find("#found").is_displayed())
+
+
+def test_the_list_of_a_search_stays_open_when_it_is_gone_back_to_at_once(open_page: Open) -> None:
+    """It closes a moment after the search is left, so that a click into it is still one: not if that is over."""
+    page = open_page(stack())
+    code = """
+        const [done] = [arguments[arguments.length - 1]], field = document.getElementById("search");
+        field.focus(); field.blur(); field.focus();
+        field.value = "tanh"; field.dispatchEvent(new Event("input"));
+        setTimeout(() => done(document.getElementById("found").hidden), 300);
+    """
+    assert page.driver.execute_async_script(code) is False
 
 
 def test_up_and_down_follow_the_lines(open_page: Open) -> None:

@@ -6,6 +6,7 @@ Read next: `test_transforms.py`.
 """
 
 import threading
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from hypothesis import given
 
 import microgradnd as mg
 from microgradnd.testing import arrays
-from microgradnd.transforms import flatten
+from microgradnd.transforms import flatten, plain
+from tests.programs import TRAPS, UPDATES, arguments, compare
 from tests.test_laws import ROWS
 
 LEARNING_RATE = 1e-4
@@ -124,6 +126,239 @@ def test_threads_do_not_share_buffers(network):
     for got, want in zip(results, expected, strict=True):
         for each in got:
             equal(each, want, ROUNDING[True])
+
+
+@pytest.mark.parametrize("optimize", [True, False])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("name", TRAPS)
+def test_programs_with_traps(name, dtype, optimize):
+    f, shapes = TRAPS[name]
+    compiled = mg.compile(f, optimize=optimize)
+    for seed in (0, 1, 0):
+        args = arguments(shapes, seed, dtype)
+        with np.errstate(all="ignore"):
+            compare(compiled(*args), f(*args), exact=not optimize)
+
+
+def test_products_with_constants_are_rounded_as_they_are_written():
+    f = TRAPS["constants whose product is rounded"][0]
+    (x,) = arguments([(500,)])
+    compare(mg.compile(f)(x), f(x), exact=True)
+
+
+@pytest.mark.parametrize("optimize", [True, False])
+@pytest.mark.parametrize("f", UPDATES, ids=lambda f: f.__name__)
+def test_updates_and_what_is_read_around_them(f, optimize):
+    compiled = mg.compile(f, optimize=optimize)
+    mine, theirs = arguments([(3, 3)] * 2), arguments([(3, 3)] * 2)
+    for _ in range(3):
+        compare(compiled(*mine), f(*theirs), exact=False)
+        compare(mine, theirs, exact=False)
+
+
+def test_a_gradient_between_two_precisions():
+    def f(x, z):
+        return np.real(np.sum(x * z * 2))
+
+    x, z = np.array([1.0, 2.0], np.float32), np.array([1 + 2j, 3 - 1j], np.complex64)
+    for optimize in (True, False):
+        got = mg.compile(mg.grad(f, (0, 1)), optimize=optimize)(x, z)
+        compare(got, mg.grad(f, (0, 1))(x, z), exact=False)
+        np.testing.assert_allclose(got[0], 2 * z.real)
+        np.testing.assert_allclose(got[1], 2 * x)
+
+
+def test_a_row_beside_a_square_is_not_taken_in_blocks():
+    """Blocks take rows: a vector that is as long as there are rows stands for the columns all the same."""
+    x, v = arguments([(512, 512), (512,)])
+    f = lambda x, v: np.exp((x + v) * v) - v  # noqa: E731
+    np.testing.assert_array_equal(mg.compile(f)(x, v), f(x, v))
+
+
+LARGE_UPDATES = {
+    "of itself": lambda w, x: np.sin(w) * x,
+    "of a view of it": lambda w, x: np.sin(w.T) * x,
+    "of its rows backwards": lambda w, x: np.sin(w[::-1]) * x + w,
+    "of a row of it": lambda w, x: np.sin(w) * w[3] * x,
+    "of a product with it": lambda w, x: np.sin(w) * np.sum(w, axis=0) * x,
+}
+
+
+@pytest.mark.parametrize("name", LARGE_UPDATES)
+def test_updates_of_large_arrays_in_blocks(name):
+    def step(w, x):
+        w -= 0.1 * LARGE_UPDATES[name](w, x)
+        return np.sum(w)
+
+    compiled = mg.compile(step)
+    mine, theirs = arguments([(400, 400)] * 2), arguments([(400, 400)] * 2)
+    for _ in range(3):
+        compare((compiled(*mine), mine), (step(*theirs), theirs), exact=False)
+
+
+def test_numbers_that_python_cannot_compute_with():
+    """Where Python's floats raise, NumPy's give infinities and NaN, and so do programs."""
+
+    def f(x, y):
+        return x / y, y / x, np.sqrt(x), np.sqrt(y), x - y, -x * y
+
+    compiled = mg.compile(f)
+    with np.errstate(all="ignore"):
+        for x, y in ((1.0, 2.0), (1.0, 0.0), (0.0, 0.0), (-1.0, -0.0), (-4.0, np.inf)):
+            numbers = np.float64(x), np.float64(y)
+            compare(compiled(*numbers), f(*numbers), exact=True)
+        assert compiled.cache_info().misses == 1
+        warned = mg.compile(f)
+    with pytest.warns(RuntimeWarning, match="divide by zero"):
+        warned(np.float64(1.0), np.float64(0.0))
+
+
+def test_a_number_that_is_updated():
+    def step(s, x):
+        s *= 2.0
+        total = s * x[0] + s
+        s += 1.0
+        return total, s * 3.0
+
+    for optimize in (True, False):
+        compiled = mg.compile(step, optimize=optimize)
+        mine, theirs, x = np.array(0.5), np.array(0.5), np.array([3.0, 4.0])
+        for _ in range(3):
+            compare(compiled(mine, x), step(theirs, x), exact=True)
+            assert mine == theirs
+
+
+def test_a_variable_that_is_given_twice_is_one():
+    def step(a, b):
+        with mg.no_grad():
+            a -= 1.0
+        return a + b
+
+    compiled = mg.compile(step)
+    w, v = mg.tensor([1.0, 2.0], requires_grad=True), mg.tensor([5.0, 7.0], requires_grad=True)
+    for _ in range(2):
+        before = w.data.copy()
+        np.testing.assert_array_equal(compiled(w, w), 2 * (before - 1))
+        np.testing.assert_array_equal(compiled(v, w), v.data + w.data)
+
+
+class Pair(NamedTuple):
+    x: Any
+    y: Any
+
+
+def test_named_tuples():
+    compiled = mg.compile(lambda p: Pair(p.y * 2, p.x + 1))
+    for scale in (1.0, 2.0, 3.0):
+        got = compiled(Pair(scale * np.ones(2), np.float64(scale)))
+        assert type(got) is Pair
+        compare(got, Pair(np.float64(2 * scale), scale * np.ones(2) + 1), exact=True)
+
+
+def test_compiled_functions_in_compiled_functions_and_transforms():
+    """Called by another's trace, or by a transform, a function is part of that program, whatever it did before."""
+    scale, w = np.array([1.0, 2.0]), mg.tensor([3.0, 4.0], requires_grad=True)
+    inner = mg.compile(lambda v: v * v)
+    for _ in range(2):
+        inner(scale)
+    outer = mg.compile(lambda x: x * inner(scale))
+    np.testing.assert_array_equal(outer(np.ones(2)), [1.0, 4.0])
+    scale[:] = 5.0
+    np.testing.assert_array_equal(outer(np.ones(2)), [25.0, 25.0])
+    square = mg.compile(lambda v: v * v)
+    for _ in range(2):
+        square(w)
+    outer = mg.compile(lambda x: x * square(w))
+    for factor in (1.0, 2.0, 0.5):
+        with mg.no_grad():
+            w *= factor
+        np.testing.assert_array_equal(outer(np.ones(2)), w.data**2)
+    with_it, without = (mg.grad(lambda x, f=f: np.sum(f(w) * x))(np.ones(2)) for f in (square, lambda v: v * v))
+    assert type(with_it) is type(without)
+    np.testing.assert_array_equal(plain(with_it), [9.0, 16.0])
+
+
+@pytest.mark.parametrize("rows", [512, 521, 1000])  # blocks of equal sizes, and a last one that is smaller
+def test_blocks_of_large_arrays(rows):
+    x, y = arguments([(rows, 300), (rows, 1)])
+
+    def f(x, y):
+        h = np.maximum(x * y + 1.0, 0)
+        return np.tanh(h) * y, np.sum(h, axis=0)
+
+    for scale in (1.0, -2.0):
+        compare(mg.compile(f)(scale * x, y), f(scale * x, y), exact=False)
+
+
+def test_large_arrays_of_several_threads():
+    """NumPy lets other threads run during long calls, so that buffers they shared would meet."""
+
+    def f(x):
+        y = x @ x
+        return np.sum(np.tanh(y) @ y)
+
+    compiled = mg.compile(f)
+    work = [x / 20 for x in (arguments([(400, 400)], seed)[0] for seed in range(4))]
+    compiled(work[0])
+    expected = [f(x) for x in work]
+    found = [[] for _ in work]
+    threads = [
+        threading.Thread(target=lambda i: found[i].extend(compiled(work[i]) for _ in range(4)), args=(i,))
+        for i in range(len(work))
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for got, want in zip(found, expected, strict=True):
+        np.testing.assert_allclose(got, [want] * 4, rtol=1e-9)
+
+
+def test_what_a_tensor_is_decides_between_programs_in_each_call():
+    """Where a call is told at a glance, everything must be looked at that the program depends on."""
+    compiled = mg.compile(lambda w: w * 2 if w.requires_grad else w * 3)
+    w = mg.tensor([1.0, 2.0], requires_grad=True)
+    for requires_grad in (True, True, False, False, True):
+        w.requires_grad = requires_grad
+        np.testing.assert_array_equal(compiled(w), w.data * (2 if requires_grad else 3))
+    with mg.no_grad():
+        w *= 10
+    np.testing.assert_array_equal(compiled(w), [20.0, 40.0])
+
+
+@pytest.mark.parametrize("same_shape", [True, False])
+def test_what_an_array_is_decides_between_programs_in_each_call(same_shape):
+    compiled = mg.compile(lambda x: (x * 3, np.mean(x), len(x)))
+    for dtype in (np.float64, np.float64, np.float32, np.float32, np.int64, np.float64):
+        for n in (3,) if same_shape else (3, 3, 4, 1):
+            x = np.arange(n, dtype=dtype)
+            compare(compiled(x), (x * 3, np.mean(x), n), exact=True)
+
+
+def test_numbers_and_texts_decide_between_programs_in_each_call():
+    compiled = mg.compile(lambda x, how, scale: (x * scale if how == "times" else x + scale, {"n": scale}))
+    x = np.arange(3.0)
+    for how, scale in [
+        ("times", 2),
+        ("times", 2),
+        ("plus", 2),
+        ("times", 2.0),
+        ("times", 3.0),
+        ("times", 1),
+        ("times", True),
+        ("times", 1),
+    ]:
+        got, want = compiled(x, how, scale), (x * scale if how == "times" else x + scale)
+        np.testing.assert_array_equal(got[0], want)
+        assert got[1]["n"] == scale
+        assert isinstance(got[1]["n"], bool) == isinstance(scale, bool)
+
+    def f(parts):
+        return sum(part * (2 if key == "a" else 3) for key, part in parts.items())
+
+    nested = mg.compile(f)
+    for parts in ({"a": 1.0}, {"a": 1.0}, {"b": 1.0}, {"a": 1.0, "b": 2.0}, {"a": 2.0, "b": x}, {"b": x}, {"a": x}):
+        np.testing.assert_array_equal(nested(parts), f(parts))
 
 
 def test_signatures_have_programs_of_their_own():

@@ -217,6 +217,39 @@ def test_a_large_array_is_seen_in_the_small() -> None:
     assert np.array_equal(shown[24:], np.ones((24, 48)))
 
 
+def test_ranges_and_shares_of_a_heat_map() -> None:
+    """The levels are between the lowest and the highest number, and the histogram counts in equal steps between."""
+    array = np.linspace(-2.0, 6.0, 100).reshape(10, 10)
+    told = described(values_of(array), array, 48, 8)  # type: ignore[arg-type]
+    assert (told["lowest"], told["highest"]) == (-2.0, 6.0)
+    levels = np.frombuffer(base64.b64decode(told["heat"]["levels"]), np.uint8)
+    np.testing.assert_array_equal(levels, np.rint(np.linspace(0, 254, 100)))
+    assert told["histogram"] == np.histogram(np.rint(np.linspace(0, 254, 100)), BINS, (0, 255))[0].tolist()
+    array[3, 4] = np.inf
+    told = described(values_of(array), array, 48, 8)  # type: ignore[arg-type]
+    levels = np.frombuffer(base64.b64decode(told["heat"]["levels"]), np.uint8)
+    assert levels[34] == NOT_FINITE
+    assert sum(told["histogram"]) == 99
+    small = described(values_of(array), array, 5, 8)["heat"]  # type: ignore[arg-type]
+    shown = np.frombuffer(base64.b64decode(small["levels"]), np.uint8).reshape(5, 5)
+    assert shown[1, 2] == NOT_FINITE
+    assert (shown == NOT_FINITE).sum() == 1
+    np.testing.assert_allclose(shown[4, 4], np.rint(np.linspace(0, 254, 100)).reshape(10, 10)[8:, 8:].mean(), atol=2)
+
+
+def test_both_products_of_a_value_with_itself_are_told() -> None:
+    x = mg.tensor([1.0, 2.0, 3.0, 4.0], requires_grad=True, name="x")
+    y = np.sin(x)
+    told = document(np.sum(y * y))
+    edges = [edge for edge in told["edges"] if edge["source"] == "n1"]
+    assert [edge["rule"] for edge in edges] == ["g * y", "g * x"]
+    for edge in edges:
+        np.testing.assert_allclose(edge["grad"]["elements"], y.data, rtol=1e-5)
+    (before,) = [edge for edge in told["edges"] if edge["source"] == "n0"]
+    assert "grad" not in before  # it is all of the gradient of its source
+    np.testing.assert_allclose(by_name(told)["x"]["grad"]["elements"], 2 * y.data * np.cos(x.data), rtol=1e-5)
+
+
 def test_a_larger_graph_says_less_of_each_array() -> None:
     y = mg.tensor(np.ones(50), requires_grad=True)
     for _ in range(3_100):

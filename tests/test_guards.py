@@ -709,3 +709,72 @@ def test_compiled_functions_are_recorded_by_transforms():
             np.testing.assert_array_equal(got, want)
     np.testing.assert_array_equal(mg.jvp(f, (X,), (X,))[1], mg.jvp(f.function, (X,), (X,))[1])
     np.testing.assert_array_equal(mg.compile(mg.grad(f))(X), mg.grad(f)(X))
+
+
+PLACES = (0, 1)
+FACTOR = 2.0
+
+
+def test_a_tuple_that_becomes_a_list_is_another_index(monkeypatch):
+    compiled = mg.compile(lambda x: x[PLACES] * 2)
+    x = np.arange(4.0).reshape(2, 2)
+    for _ in range(2):
+        np.testing.assert_array_equal(compiled(x), 2.0)
+    monkeypatch.setitem(globals(), "PLACES", [0, 1])
+    np.testing.assert_array_equal(compiled(x), 2 * x)
+
+
+def test_numbers_that_print_alike_are_told_apart(monkeypatch):
+    compiled = mg.compile(lambda x: x * FACTOR)
+    for factor in (2.0, -2.0, 0.0, -0.0, np.float32(2.0), 2, True):
+        monkeypatch.setitem(globals(), "FACTOR", factor)
+        got, want = compiled(np.ones(2, np.float32)), np.ones(2, np.float32) * factor
+        assert got.dtype == want.dtype
+        assert np.signbit(got).tolist() == np.signbit(want).tolist()
+        np.testing.assert_array_equal(got, want)
+
+
+class Scaled:
+    """An object whose property takes something from around it."""
+
+    @property
+    def scale(self):
+        return FACTOR * 10
+
+    def __call__(self, x):
+        return x * self.scale
+
+
+def test_what_a_property_reads_is_seen_to_change(monkeypatch):
+    scaled = Scaled()
+    compiled = mg.compile(lambda x: scaled(x))
+    for factor in (1.0, 3.0, 3.0, 0.5):
+        monkeypatch.setitem(globals(), "FACTOR", factor)
+        np.testing.assert_array_equal(compiled(np.ones(2)), np.full(2, 10 * factor))
+
+
+def test_a_captured_mask_too_large_to_be_compared_is_compared_all_the_same(monkeypatch):
+    """How many elements it picks is part of the program."""
+    monkeypatch.setattr("microgradnd.compiler.guards.LARGE", 0)
+    mask = np.array([True, False, True, False])
+    compiled = mg.compile(lambda x: (x[mask] * 2, np.sum(np.sin(x[mask]) * x[mask])))
+    x = np.arange(4.0)
+    for picked in ([True, False, True, False], [True, True, True, False], [False, False, False, True]):
+        mask[:] = picked
+        first, total = compiled(x)
+        np.testing.assert_array_equal(first, 2 * x[mask])
+        np.testing.assert_allclose(total, np.sum(np.sin(x[mask]) * x[mask]))
+
+
+def test_gradients_of_captured_variables_are_left_as_they_were():
+    w = mg.tensor([1.0, 2.0], requires_grad=True)
+
+    def loss(x):
+        out = np.sum(w * w * x)
+        out.backward()
+        return w.grad * 1.0
+
+    compiled = mg.compile(loss)
+    for scale in (1.0, 3.0):
+        np.testing.assert_array_equal(compiled(np.full(2, scale)), 2 * scale * w.data)
+        assert w.grad is None

@@ -23,7 +23,7 @@ from microgradnd.compiler.machine import module_text
 from microgradnd.compiler.ownership import own_results
 from microgradnd.compiler.passes import optimized
 from microgradnd.transforms import flatten
-from tests.programs import compare, inputs, is_single, is_tame
+from tests.programs import TRAPS, UPDATES, arguments, compare, inputs, is_single, is_tame
 from tests.programs import programs as random_programs
 from tests.test_architecture import LIBRARY, code_lines
 from tests.test_laws import ROWS
@@ -301,6 +301,34 @@ def test_rows(row):
     law()
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("name", TRAPS)
+def test_programs_with_traps(name, dtype):
+    f, shapes = TRAPS[name]
+    args = arguments(shapes, dtype=dtype)
+    with np.errstate(all="ignore"):
+        program, arrays, _ = traced(f, args)
+        run, _ = interpreted(program)
+        for seed in (0, 1, 0):
+            args = arguments(shapes, seed, dtype)
+            equal(run(*args, *arrays[len(args) :]), f(*args), program)
+
+
+@pytest.mark.parametrize("f", UPDATES, ids=lambda f: f.__name__)
+def test_updates_and_what_is_read_around_them(f):
+    mine, theirs = arguments([(3, 3)] * 2), arguments([(3, 3)] * 2)
+    program, _, _ = traced(f, arguments([(3, 3)] * 2))
+    run, _ = interpreted(program)
+    for _ in range(3):
+        got = flatten(run(*mine))[0]
+        kept = [np.array(leaf) for leaf in got]
+        equal(got, f(*theirs), program)
+        equal(mine, theirs, program)
+        run(*[1.5 * x for x in mine])
+        assert not any(np.shares_memory(a, b) for a in got for b in mine)
+        equal(got, kept, program)
+
+
 def loops_of(function, *args):
     """Return the lines of the loops of a function, without declarations."""
     program, arrays, want = traced(function, args)
@@ -330,6 +358,14 @@ def test_softmax_is_one_loop_over_rows():
         "            t_3 = add(t_3, e_ij)",
         "        for j in range(7):",
         "            t[i, j] = e[j] / t_3",
+    ]
+
+
+def test_numpys_clip_is_in_the_loop():
+    assert loops_of(lambda x: np.clip(x * 2, -0.5, 0.5) + 1, np.linspace(-1, 1, 5)) == [
+        "def f_loops(x, t):",
+        "    for i in range(5):",
+        "        t[i] = minimum(maximum(x[i] * 2.0, -0.5), 0.5) + 1.0",
     ]
 
 

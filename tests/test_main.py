@@ -200,6 +200,14 @@ def test_of_a_program_with_functions_alone_the_last_number_is_drawn(run: Run) ->
     assert drawn == ["weight", "bias", "linear", "x²", "loss of the step", "loss of the step"]
 
 
+def test_the_last_number_is_one_number(run: Run) -> None:
+    program = FUNCTIONS.replace(
+        "        optimizer.zero_grad()", "        weights = model.weight * 2\n        optimizer.zero_grad()"
+    )
+    assert run("train.py", "-o", "graph.json", program=program)[0] == 0
+    assert texts("graph.json")[-1] == "loss of the step"
+
+
 def test_a_program_without_tensors(run: Run) -> None:
     for program in ("x = 3", "import microgradnd as mg\nx = mg.tensor(3.0, requires_grad=True)"):
         status, _, err = run("train.py", program=program)

@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ import pytest
 from hypothesis import given
 
 import microgradnd as mg
-from microgradnd.compiler import loops
+from microgradnd.compiler import loops, machine
 from microgradnd.transforms import flatten
 from tests.test_loops import equal, programs
 
@@ -112,6 +113,28 @@ def test_what_is_not_contiguous_or_not_writeable_or_of_another_byte_order():
         same([np.asarray(r, float) for r in compiled(a, x)], [np.asarray(r, float) for r in f(a, x)])
 
 
+def test_what_numpy_returns_between_loops_may_have_another_layout():
+    def f(x):
+        return np.sort(np.sin(x).T, axis=0) * 2, np.sum(np.sort(x.T, axis=1) + 1, axis=0)
+
+    x = np.random.default_rng(0).normal(size=(3, 5))
+    got, want = mg.compile(f, backend="numba")(x), f(x)
+    for a, b in zip(got, want, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_the_largest_and_the_smallest_of_numbers_with_nan(dtype):
+    def f(x):
+        return np.max(x, axis=1), np.min(x, axis=1), np.max(x, axis=0), np.min(x), np.max(x[:1]), np.prod(x[2:], axis=1)
+
+    x = np.random.default_rng(0).normal(size=(5, 40)).astype(dtype)
+    x[1, 7], x[3, 0], x[2, 39] = np.nan, np.inf, -np.inf
+    compiled = mg.compile(f, backend="numba")
+    for a, b in zip(compiled(x), f(x), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5)
+
+
 def test_empty_and_0d():
     def f(x, s):
         return x * s, np.sum(x), np.sum(x, axis=0), x @ x.T, s * 2
@@ -146,7 +169,7 @@ def test_results_are_the_callers_own_and_threads_do_not_meet():
         return e / np.sum(e, axis=1, keepdims=True)
 
     compiled = mg.compile(f, backend="numba")
-    inputs = [np.random.default_rng(i).normal(size=(20, 30)) for i in range(4)]
+    inputs = [np.random.default_rng(i).normal(size=(200, 500)) for i in range(4)]
     expected = [compiled(x) for x in inputs]
     kept = [e.copy() for e in expected]
     results = [[] for _ in inputs]
@@ -169,10 +192,55 @@ def test_wide_loops_are_shared_by_threads(monkeypatch, count):
 
     monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", 3)
     monkeypatch.setenv("OMP_NUM_THREADS", count)
-    x = np.linspace(-3, 3, loops.WIDE + 1)
     compiled = mg.compile(lambda x: x * x + 1, backend="numba")
-    same(compiled(x), x * x + 1)
+    for size in (loops.WIDE, loops.WIDE + 1, loops.WIDE + 2):  # three threads divide one of these
+        x = np.linspace(-3, 3, size)
+        same(compiled(x), x * x + 1)
     assert "in_threads(" in compiled.source
+
+
+@pytest.mark.parametrize(("extent", "count"), [(0, 1), (1, 1), (2, 2), (7, 3), (9, 3), (10, 3)])
+def test_threads_share_all_of_a_loop(monkeypatch, extent, count):
+    import numba
+
+    monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", 3)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    shares = []
+    machine.in_threads(lambda start, stop, last: shares.append((start, stop, last)), extent, "last")
+    assert sorted(i for start, stop, _ in shares for i in range(start, stop)) == list(range(extent))
+    assert len(shares) == count
+    assert {last for *_, last in shares} == {"last"}
+
+
+def test_machine_code_is_of_one_version_of_numba_and_numpy(monkeypatch, tmp_path):
+    monkeypatch.setenv("MICROGRADND_CACHE", str(tmp_path))
+    text = "def f():\n    return 1\n"
+    for versions in ("0.61 2.2", "0.61 2.3", "0.61 2.3"):
+        assert machine.compiled(versions, text, "f").f() == 1
+    assert len(list(tmp_path.glob("*.py"))) == 2
+
+
+def test_the_faster_program_is_kept(monkeypatch):
+    """The race runs on copies, each program at least twice, and the answer is in microseconds."""
+    calls = []
+
+    def slow(x):
+        calls.append(x)
+        x += 1
+        time.sleep(0.03)
+
+    x = np.zeros(2)
+    fast, taken = machine.race((lambda x: None, slow), [x])
+    assert fast < 30_000 <= taken < 10**6
+    assert len(calls) >= 2
+    assert x.tolist() == [0.0, 0.0]
+    assert not any(np.shares_memory(x, other) for other in calls)
+    for times, words in (([1.0, 2.0], ": loops take 2 us, NumPy 1 us"), ([2.0, 1.0], "loops take 1 us, NumPy 2 us: ")):
+        monkeypatch.setattr("microgradnd.compiler.race", lambda *_, times=times: times)
+        compiled = mg.compile(lambda x: x * 3, backend="auto")
+        compiled(np.ones(3))
+        assert words in compiled.report()
+        assert ("_loops" in compiled.source) == (times == [2.0, 1.0])
 
 
 def test_long_sums_in_float32_are_as_accurate_as_numpys():

@@ -239,7 +239,7 @@ def test_numbers_of_python_are_as_precise_as_the_arrays(optimize):
             np.testing.assert_array_equal(got[0], want[0])
         assert compiled.cache_info().misses == 1
     mixed = mg.compile(lambda x, y, rate: (x * rate, y * rate), optimize=optimize)
-    assert mixed(np.ones(2), np.ones(2, np.float32), 0.1)[0].dtype == np.float64
+    compare(mixed(np.ones(2), np.ones(2, np.float32), 0.1)[0], np.full(2, 0.1), exact=True)
     z = np.ones(2, np.complex64)
     assert mg.compile(lambda z, c: z * c, optimize=optimize)(z, 2j).dtype == np.complex64
 
@@ -259,6 +259,11 @@ def test_a_locked_array_cannot_be_updated(optimize):
     np.testing.assert_array_equal(w, 0.0)
 
 
+def update(w, v):
+    w -= 0.5 * v
+    return np.sum(w * v)
+
+
 def test_updated_arrays_that_share_memory_are_refused():
     def step(w, v):
         w -= 0.5 * v
@@ -273,6 +278,9 @@ def test_updated_arrays_that_share_memory_are_refused():
             with pytest.raises(ValueError, match=r"updates 'w' .*shares memory with 'v'.*copy"):
                 compiled(w, v)
     np.testing.assert_array_equal(both, np.arange(6.0))
+    last = mg.compile(lambda v, w: update(w, v))
+    with pytest.raises(ValueError, match=r"updates 'w' .*shares memory with 'v'"):
+        last(both[:3], both[1:4])
     compiled(both[::2], both[1::2])  # between one another, but no element is both's
     reads = mg.compile(lambda w, v: w * v)
     np.testing.assert_array_equal(reads(both[:3], both[:3]), both[:3] ** 2)

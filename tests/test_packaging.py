@@ -5,6 +5,8 @@ from __future__ import annotations
 import configparser
 import importlib
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -78,3 +80,10 @@ def test_the_code_that_architecture_names_exists() -> None:
         (module, name) for module, name in named if not hasattr(importlib.import_module(f"microgradnd.{module}"), name)
     ]
     assert missing == []
+
+
+def test_the_examples_of_one_file_run_alone() -> None:
+    """`microgradnd.tensor` is a function and a module; pytest imports each file that it is given by its path."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "microgradnd/tensor.py"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout

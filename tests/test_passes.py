@@ -22,7 +22,8 @@ from microgradnd.compiler.program import Constant, Program, Step, Value, filled
 from tests.programs import compare, inputs, is_single, is_tame, programs
 
 blocks = importlib.import_module("microgradnd.compiler.blocks")  # the package knows the function by this name
-SHAPES = {"x": (2, 3), "y": (2, 3), "v": (3,), "s": (), "a": (3, 2), "i": (2,)}
+SHAPES = {"x": (2, 3), "y": (2, 3), "v": (3,), "s": (), "a": (3, 2), "i": (2,), "f": (2, 3), "c": (2, 3, 4)}
+DTYPES = {"i": np.int64, "f": np.float32}
 
 
 def arrays_of(program):
@@ -35,7 +36,7 @@ def arrays_of(program):
 
 def build(given_names, lines, outputs, updates=None):
     """Return a program; the shapes of its values are found by running it."""
-    values = {n: Value(SHAPES[n], np.int64 if n == "i" else np.float64, n) for n in given_names.split()}
+    values = {n: Value(SHAPES[n], DTYPES.get(n, np.float64), n) for n in given_names.split()}
     known = dict(zip(values, arrays_of(Program(tuple(values.values()), (), ())), strict=True))
     steps = []
     for name, function, *args in lines:
@@ -73,6 +74,7 @@ def check(rewrite, given_names, before, after, outputs, left=None):
     assert written(program) == (before, outputs)  # a program is never changed
 
 
+M, D, S = np.multiply, np.dot, primitives.scatter
 T, R, E = np.transpose, np.reshape, primitives.expand
 NUMBER = E(np.float64(2.0), (2, 3))  # a number spread out
 ONES = E(np.float64(1.0), (2, 3))
@@ -129,6 +131,14 @@ SHARED = {
     "not 0 and -0": ([("t", np.copysign, "x", 0.0), ("u", np.copysign, "x", -0.0), ("w", np.add, "t", "u")], None),
     "not 1 and 1.0": ([("t", np.multiply, "x", 1), ("u", np.multiply, "x", 1.0), ("w", np.add, "t", "u")], None),
     "not 1 and True": ([("t", np.multiply, "x", 1), ("u", np.multiply, "x", True), ("w", np.add, "t", "u")], None),
+    "not slices of other steps": (
+        [
+            ("t", primitives.getitem, "x", slice(None, None, -1)),
+            ("u", primitives.getitem, "x", slice(None, None, 1)),
+            ("w", np.add, "t", "u"),
+        ],
+        None,
+    ),
     "slices": (
         [
             ("t", primitives.getitem, "x", slice(0, 1)),
@@ -169,6 +179,8 @@ SIMPLE = {
     "times ones": ([("t", np.multiply, "x", ONES)], [], "x"),
     "a number spread out": ([("t", np.multiply, NUMBER, "x")], [("t", np.multiply, 2.0, "x")], "t"),
     "not alone": ([("t", np.multiply, NUMBER, "v")], None, "t"),
+    "not a number of another dtype": ([("t", np.multiply, NUMBER, "f")], None, "t"),
+    "not an array that can change": ([("t", np.multiply, np.ones((2, 3)), "x")], None, "t"),
     "a sum handed back": (
         [("t", np.sum, "x"), ("u", E, "t", (2, 3), None, False), ("w", np.multiply, "u", "x")],
         [("t", np.sum, "x"), ("u", E, "t", (2, 3), None, False), ("w", np.multiply, "t", "x")],
@@ -211,6 +223,8 @@ UNDONE = {
         [("t", np.negative, "x"), ("u", np.negative, "t"), ("w", np.sin, "x")],
     ),
     "not with axes": ([("t", T, "x", (1, 0)), ("u", T, "t", (1, 0)), ("w", np.sin, "u")], None),
+    "not with axes outside": ([("t", T, "c"), ("u", T, "t", (1, 2, 0)), ("w", np.sin, "u")], None),
+    "not with axes inside": ([("t", T, "c", (1, 2, 0)), ("u", T, "t"), ("w", np.sin, "u")], None),
     "not one after the other": ([("t", np.negative, "x"), ("u", T, "t"), ("w", np.negative, "u")], None),
     "not reciprocals, which round": ([("t", np.reciprocal, "x"), ("u", np.reciprocal, "t"), ("w", np.sin, "u")], None),
 }
@@ -218,7 +232,41 @@ UNDONE = {
 
 @pytest.mark.parametrize("case", UNDONE.values(), ids=UNDONE)
 def test_undo_twice(case):
-    check(passes.undo_twice, "x", case[0], case[1] or case[0], "w")
+    check(passes.undo_twice, case[0][0][2], case[0], case[1] or case[0], "w")
+
+
+N = np.negative
+SIGNED = {
+    "a sign and a number": ([("t", M, "x", 0.1), ("w", N, "t")], [("w", M, "x", -0.1)]),
+    "a sign before a number": ([("t", N, "x"), ("w", M, "t", 0.1)], [("w", M, "x", -0.1)]),
+    "powers of two": ([("t", M, "x", 0.1), ("w", M, "t", 4)], [("w", M, "x", 0.4)]),
+    "not numbers whose product is rounded": ([("t", M, "x", 0.1), ("w", M, "t", 0.3)], None),
+    "not a huge power of two": ([("t", M, "x", 0.1), ("w", M, "t", 2.0**200)], None),
+    "not a product that is used again": ([("t", M, "x", 0.5), ("u", M, "t", 0.5), ("w", np.add, "t", "u")], None),
+    "plus a negative": ([("t", N, "y"), ("w", np.add, "x", "t")], [("w", np.subtract, "x", "y")]),
+    "minus a negative": ([("t", N, "y"), ("w", np.subtract, "x", "t")], [("w", np.add, "x", "y")]),
+    "a negative plus": ([("t", N, "x"), ("w", np.add, "t", "y")], [("w", np.subtract, "y", "x")]),
+    "not a negative minus": ([("t", N, "x"), ("w", np.subtract, "t", "y")], None),
+    "not a negative integer": ([("t", N, "i"), ("w", np.add, "i", "t")], None),
+}
+
+
+@pytest.mark.parametrize("case", SIGNED.values(), ids=SIGNED)
+def test_signs_and_factors(case):
+    before, after = case
+    names = " ".join(n for n in SHAPES if any(n in line[2:] for line in before))
+    rewrite = lambda program: passes.drop_dead(passes.fold_signs(program))  # noqa: E731
+    check(rewrite, names, before, after or before, "w")
+
+
+def test_signs_of_factors_are_pulled_out():
+    before = [("t", N, "x"), ("w", M, "t", "y")]
+    program = build("x y", before, "w")
+    assert [step.function for step in passes.drop_dead(passes.pull_signs(program)).steps] == [M, N]
+    both = build("x y", [("t", N, "x"), ("u", N, "y"), ("w", M, "t", "u")], "w")
+    assert [step.function for step in passes.drop_dead(passes.pull_signs(both)).steps] == [M]
+    kept = build("x y", [*before, ("r", np.add, "t", "w")], "r")
+    assert [step.function for step in passes.pull_signs(kept).steps] == [N, M, np.add]
 
 
 def test_views_are_taken_late():
@@ -231,7 +279,6 @@ def test_views_are_taken_late():
 
 # Faster spellings
 
-M, D = np.multiply, np.dot
 SPELLED = {
     "squares": ([("t", np.square, "x")], [M]),
     "products of matrices": ([("t", np.matmul, "x", "a")], [D]),
@@ -248,6 +295,39 @@ SPELLED = {
     "largest": ([("t", np.max, "x", {"axis": 1})], [np.maximum.reduce]),
     "smallest": ([("t", np.min, "x", 0)], [np.minimum.reduce]),
     "product": ([("t", np.prod, "x", {"keepdims": True})], [np.multiply.reduce]),
+    "scattered parts": (
+        [("t", S, "v", slice(1, 4), (5,)), ("u", S, "v", slice(0, 3), (5,)), ("w", np.add, "t", "u")],
+        [S, S, spelling.added_at],
+    ),
+    "scattered parts, one after the other": (
+        [
+            ("t", S, "v", slice(1, 4), (5,)),
+            ("u", S, "v", slice(0, 3), (5,)),
+            ("w", np.add, "t", "u"),
+            ("p", S, "v", slice(2, 5), (5,)),
+            ("q", np.add, "p", "w"),
+        ],
+        [S, S, spelling.added_at, S, spelling.added_at],
+    ),
+    "not into one that is used again": (
+        [
+            ("t", S, "v", slice(1, 4), (5,)),
+            ("u", S, "v", slice(0, 3), (5,)),
+            ("w", np.add, "t", "u"),
+            ("q", M, "w", "t"),
+        ],
+        [S, S, np.add, M],
+    ),
+    "not at places that are named twice": (
+        [("t", S, "v", slice(1, 4), (5,)), ("u", S, "v", np.array([0, 1, 1]), (5,)), ("w", np.add, "u", "t")],
+        None,
+    ),
+    "not at places named twice in both": (
+        [("t", S, "v", np.array([4, 1, 1]), (5,)), ("u", S, "v", np.array([0, 1, 1]), (5,)), ("w", np.add, "u", "t")],
+        [S, S, np.add],
+    ),
+    "the maximum with 0": ([("t", np.maximum, "x", 0)], [np.maximum]),
+    "the maximum with another number": ([("t", np.maximum, "x", 0.5)], [np.maximum]),
     "a mask": ([("m", np.greater, "x", 0), ("t", M, "x", "m")], [np.greater, primitives.astype, M]),
 }
 
@@ -255,8 +335,8 @@ SPELLED = {
 @pytest.mark.parametrize("case", SPELLED.values(), ids=SPELLED)
 def test_spell(case):
     before, functions = case
-    names = " ".join(n for n in SHAPES if any(n in line[2:] for line in before))
-    program = build(names, before, before[-1][0])
+    named = {part for line in before for part in line[2:] if isinstance(part, str)}
+    program = build(" ".join(n for n in SHAPES if n in named), before, before[-1][0])
     new = spelling.spell(program)
     if functions is not None:
         assert [step.function for step in new.steps] == functions
@@ -275,6 +355,10 @@ def test_the_largest_of_each_row_by_its_place(monkeypatch):
         array[1, 3] = np.nan
         array[2] = -np.inf
         compare(new.run(array), program.run(array), exact=True)
+    for axis in (0, None, (0, 1)):
+        out = Value(np.shape(np.max(array, axis)), np.float64)
+        new = spelling.spell(Program((x,), (Step(np.max, (x, axis), {}, out),), (out,)))
+        assert [step.function for step in new.steps] == [np.maximum.reduce]
 
 
 def test_what_is_spread_out_is_smaller_than_what_is_taken_in_blocks():
@@ -288,12 +372,14 @@ def test_a_constant_is_told_by_its_expression():
 
 # Ownership
 
+CONSTANT = np.arange(6.0).reshape(2, 3)
 OWNED = {
     "an input": ([], "x", [np.copy]),
     "a number": ([], "s", [np.copy, primitives.getitem]),
     "a view": ([("t", T, "x")], "t", [T, np.copy]),
     "a view of a view": ([("t", T, "x"), ("u", R, "t", (6,))], "u", [T, R, np.copy]),
     "not what is computed": ([("t", np.sin, "x"), ("u", T, "t")], "t u", [np.sin, T]),
+    "a view of a constant": ([("t", T, CONSTANT)], "t", [T, np.copy]),
     "once": ([("t", T, "x")], "t t", [T, np.copy]),
     "not a number that is picked": ([("t", primitives.getitem, "x", (0, 1))], "t", [primitives.getitem]),
 }
@@ -308,7 +394,7 @@ def test_own_results(case):
     given_arrays = arrays_of(program)
     got = new.run(*given_arrays)
     compare(got, program.run(*given_arrays), exact=True)
-    assert not any(np.shares_memory(a, b) for a in got for b in given_arrays)
+    assert not any(np.shares_memory(a, b) for a in got for b in (*given_arrays, CONSTANT))
 
 
 # Blocks
@@ -356,6 +442,20 @@ def test_a_view_keeps_its_buffer():
     plan = buffers.plan(build("x y", lines, "w"))
     named = {v.name: i for v, i in plan.buffer_of.items()}
     assert named["t"] != named["u"]
+
+
+def test_an_update_that_is_not_written_over_keeps_its_buffer_to_the_end():
+    lines = [("t", D, "x", "a"), ("u", D, "t", "y"), ("r", np.sin, "u"), ("q", np.cos, "r"), ("w", D, "q", "a")]
+    program = build("x y a", lines, "w", {"y": "u"})
+    named = {v.name: i for v, i in buffers.plan(program).buffer_of.items()}
+    assert named["u"] not in {named["r"], named["q"]}
+
+
+def test_a_buffer_that_nothing_reads_any_more_is_taken_again():
+    lines = [("t", np.sin, "x"), ("u", D, "t", "a"), ("r", D, "u", "y"), ("p", np.cos, "v"), ("w", D, "r", "p")]
+    named = {v.name: i for v, i in buffers.plan(build("x y a v", lines, "w")).buffer_of.items()}
+    assert named["r"] == named["t"]
+    assert named["u"] != named["t"]
 
 
 def test_results_are_in_no_buffer():

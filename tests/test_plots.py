@@ -16,6 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 import microgradnd as mg
@@ -53,6 +55,31 @@ def legend(figure: Figure) -> list[str]:
 def marks(figure: Figure) -> list[str]:
     """Return what the red marks at the edge stand for."""
     return [name for name, line in lines(figure).items() if line.get_color() == RED]
+
+
+def pixels(figure: Figure) -> Any:
+    """Return what is seen, shape (height, width, 3), the top row first."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3]
+
+
+def colour_at(figure: Figure, x: float, y: float, reach: int = 4) -> tuple[int, ...]:
+    """Return the colour that is seen at a place of the picture, in its own coordinates, but for thin bright lines."""
+    seen = pixels(figure)
+    column, row = (round(place) for place in figure.axes[0].transData.transform((x, y)))
+    row = len(seen) - 1 - row
+    around = seen[row - reach : row + reach + 1, column - reach : column + reach + 1].reshape(-1, 3)
+    return tuple(int(part) for part in around[np.argmin(around.sum(axis=1))])
+
+
+def rgb(colour: Any) -> tuple[int, ...]:
+    return tuple(round(255 * part) for part in to_rgb(colour))
+
+
+def shows(figure: Figure, colour: str) -> bool:
+    """Return whether some of the picture has just this colour."""
+    return bool(np.any(np.all(pixels(figure) == rgb(colour), axis=-1)))
 
 
 def png(figure: Figure) -> bytes:
@@ -251,6 +278,27 @@ def test_truth_observations_and_fits() -> None:
     assert len({(line.get_color(), line.get_linestyle()) for line in drawn.values()}) == 4
 
 
+def test_a_fit_is_told_from_the_truth_and_from_what_was_observed() -> None:
+    x = np.linspace(0.0, 3.0, 4)
+    fits = dict.fromkeys("abcdef", np.square)
+    figure = viz.plot_fit(x, x**2, fits, truth=np.sin)
+    drawn = lines(figure)
+    assert (drawn["truth"].get_color(), drawn["truth"].get_linestyle()) == (plots.GREY, "--")
+    assert (drawn["observed"].get_color(), drawn["observed"].get_marker()) == (plots.ORANGE, "o")
+    assert drawn["observed"].get_linestyle() == "None"
+    looks = [
+        (drawn[name].get_color(), drawn[name].get_linestyle(), drawn[name]._unscaled_dash_pattern) for name in fits
+    ]
+    assert len({str(look) for look in looks}) == len(fits)
+    assert not {colour for colour, *_ in looks} & {plots.GREY, plots.ORANGE, RED}
+    assert drawn["a"].get_color() == plots.BLUE
+    alone = viz.plot_fit(x, x**2, np.square)
+    assert shows(alone, plots.BLUE)
+    assert shows(alone, plots.ORANGE)
+    assert not shows(alone, RED)
+    assert not shows(viz.plot_fit(x, truth=np.square), plots.BLUE)
+
+
 def test_a_module_is_called_with_a_column_and_records_nothing() -> None:
     seen = []
 
@@ -430,6 +478,35 @@ def test_a_path_that_got_lost() -> None:
     assert legend(everywhere) == []
 
 
+def test_where_a_path_starts_and_ends() -> None:
+    whole = [np.array([1.0, 1.0]), np.array([0.5, -0.25]), np.array([-1.0, 0.25])]
+    for path, last in (
+        (whole, 2),
+        ([*whole, np.full(2, np.nan), np.array([np.inf, 0.0])], 2),
+        ([whole[0], np.full(2, np.nan), whole[2]], 2),
+        ([whole[0], whole[1], np.full(2, np.nan)], 1),
+    ):
+        drawn = lines(viz.plot_surface(bowl, path, at=whole[0], steps=3))
+        np.testing.assert_allclose(drawn["start"].get_xydata(), [whole[0]])
+        np.testing.assert_allclose(drawn["end"].get_xydata(), [whole[last]])
+        assert (drawn["start"].get_marker(), drawn["end"].get_marker()) == ("s", "*")
+    assert colour_at(viz.plot_surface(bowl, whole, steps=9), *whole[2], reach=0) == (255, 255, 255)
+
+
+def test_colours_of_a_surface_follow_the_loss() -> None:
+    """From dark, where the loss is low, to light; the lowest and the highest of the scale are those of the loss."""
+    for log, loss in ((False, bowl), (True, lambda w: bowl(w) + 0.01)):
+        figure = viz.plot_surface(loss, at=np.zeros(2), extent=((-1, 1), (-1, 1)), steps=41, log=log)
+        bar = figure.axes[1]
+        low, high = loss(np.zeros(2)), loss(np.ones(2))
+        np.testing.assert_allclose(bar.get_ylim(), (low, high))
+        light = [sum(colour_at(figure, 0.02 + r, 0.9 * r)) for r in (0.0, 0.5, 0.9)]
+        assert light == sorted(light)
+        assert light[0] < 200 < 400 < light[2]
+        across, up = (sum(colour_at(figure, *place)) for place in ((0.9, 0.03), (0.03, 0.9)))
+        assert across < up  # three times as steep upwards
+
+
 @pytest.mark.parametrize("log", [False, True])
 @pytest.mark.parametrize("loss", [lambda w: 1.0, lambda w: 1e300 * bowl(w) + 1, lambda w: mg.tensor([bowl(w) + 1e-9])])
 def test_odd_surfaces_are_drawn(loss: Any, log: bool) -> None:
@@ -542,6 +619,23 @@ def test_many_gradients_are_a_map() -> None:
         "no gradient": [(3, 0.5, 20.5)],
     }
     assert png(figure)
+
+
+def test_colours_of_a_map_follow_the_norms() -> None:
+    norms: Any = {str(i): [10.0**-i, 10.0 ** (i - 9), 1e-3] for i in range(9)}
+    norms["4"] = [0.0, np.nan, 5.0]
+    norms["8"][2] = 30.0
+    figure = viz.plot_gradients(norms)
+    (image,) = figure.axes[0].images
+    assert (image.norm.vmin, image.norm.vmax) == (1e-9, 30.0)
+    np.testing.assert_allclose(figure.axes[1].get_ylim(), (1e-9, 30.0))
+    colours = matplotlib.colormaps[plots.SURFACE]
+    for row, column in ((0, 0), (8, 0), (0, 1), (8, 2), (3, 2), (4, 2)):
+        share = np.log(norms[str(row)][column] / 1e-9) / np.log(30.0 / 1e-9)
+        seen, wanted = colour_at(figure, column + 1, row), rgb(colours(share))
+        assert np.abs(np.subtract(seen, wanted)).max() <= 3, (row, column)
+    same = viz.plot_gradients({str(i): [2.0, 2.0] for i in range(9)})
+    assert png(same)
 
 
 def test_a_map_of_very_many_steps_loses_no_nan() -> None:

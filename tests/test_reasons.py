@@ -75,6 +75,8 @@ def test_a_value_keeps_its_gradient_on_demand() -> None:
     h = w * 2
     loss = (h**2).sum()
     assert "call its retain_grad() before backward()" in told(h, loss)
+    h.register_hook(lambda g: g)  # a note of its own
+    assert "call its retain_grad() before backward()" in told(h, loss)
     h.retain_grad()
     assert "no gradient yet" in told(h, loss)
     loss.backward()
@@ -105,6 +107,46 @@ def test_dead_rectifiers() -> None:
         assert "what it goes together with there is 0 everywhere" in sentences
     model, loss = rectifier([-100.0, 1.0, -100.0, 2.0])
     assert "relu in 1 (ReLU): 2 of 4 units are dead" in told(loss)
+
+
+def test_a_unit_is_dead_if_it_is_active_nowhere() -> None:
+    x = variable([[-1.0, 1.0, -1.0], [-1.0, -1.0, 1.0]], "x")
+    assert "relu: 1 of 3 units are dead, 0 for all 2 observations" in told(nn.functional.relu(x).sum())
+    active = variable([[-1.0, 1.0], [1.0, -1.0]], "x")
+    assert "dead" not in told(nn.functional.relu(active).sum())
+    row = variable([-1.0, 1.0], "x")
+    assert "1 of 2 units are dead, 0 for the only observation;" in told(nn.functional.relu(row).sum())
+    image = variable(np.where(np.arange(12).reshape(2, 2, 3) % 3 == 1, -1.0, 1.0), "x")
+    assert "1 of 3 units are dead, 0 for all 4 observations" in told(nn.functional.relu(image).sum())
+
+
+def test_a_square_at_zero() -> None:
+    w = variable([0.0, 0.0], "w")
+    assert told((w * w).sum()) == (
+        "'w' has a gradient that is zero everywhere: it gets none from multiply, whose derivative is 0 there."
+    )
+    v = variable([1.0, 2.0], "v")
+    assert told((v * np.zeros(2)).sum()).endswith("multiply: what it goes together with there is 0 everywhere.")
+    assert "'v' has a gradient that is zero everywhere: it gets none from multiply: what" in told((w * v).sum())
+
+
+def test_where_it_stops_is_named() -> None:
+    w = variable([1.5, 2.5], "w")
+    with mg.scope("rounding"):
+        loss = np.sum(np.floor(w * 2)) + np.sum(np.ceil(w * 3))
+    sentence = told(loss)
+    assert (
+        "it stops at ceil in rounding, whose derivative is 0 there, and at 1 more." in sentence
+    )  # back from the result
+
+
+def test_a_gradient_and_the_numbers_in_it() -> None:
+    w = variable([1.0, 2.0, 3.0, 4.0], "w")
+    (w * np.array([np.nan, np.inf, -np.inf, 0.0])).sum().backward(retain_graph=True)
+    assert "of which not all is finite (1 NaN, 2 Inf of 4)" in told(w)
+    assert "Pass the result too" in told(w)
+    w.grad = np.array([0.0, 0.0, 1.0, 0.0])
+    assert told(w) == "'w' of shape (4,) has a gradient that is finite and not zero."
 
 
 def test_very_many_dead_units_are_counted() -> None:
@@ -232,6 +274,13 @@ def test_the_table_marks_what_is_not_finite() -> None:
         table = viz.table(np.log(w - 1).sum())
     assert "log  ! 1 Inf of 5" in table
     assert "1 Inf of 1" in table
+
+
+def test_the_table_marks_gradients_that_are_not_finite() -> None:
+    w = variable([1.0, 2.0, 3.0, 4.0, 0.0], "w")
+    table = viz.table(np.sqrt(w).sum()).splitlines()
+    assert next(line for line in table if line.startswith("w")).endswith("1 Inf of 5")
+    assert table[-1].endswith("1 Inf of 5")
 
 
 def test_the_table_of_a_large_graph_is_short() -> None:

@@ -13,6 +13,7 @@ import pytest
 
 import microgradnd as mg
 from microgradnd.testing import check_grads
+from microgradnd.transforms import plain
 
 
 def block(x):
@@ -91,3 +92,34 @@ def test_a_stale_variable_is_named():
         w -= 1.0
     with pytest.raises(RuntimeError, match="'w'"):
         loss.backward()
+
+
+def test_a_pullback_may_be_called_again():
+    """What one walk leaves behind must not answer the next: not with other cotangents, not with the same ones."""
+    w = mg.tensor([2.0, 3.0], requires_grad=True)
+    x = np.array([0.5, 1.0])
+    _, pullback = mg.vjp(mg.checkpoint(lambda v: v * v * w), x)
+    for g in (np.array([1.0, 10.0]), np.array([100.0, -1.0]), np.array([1.0, 10.0])):
+        np.testing.assert_allclose(plain(pullback(g)[0]), g * 2 * x * w.data)
+    _, pullback = mg.vjp(mg.checkpoint(lambda p, q: (p * q, p + q)), 3.0, 5.0)
+    for g in ((1.0, 10.0), (2.0, -1.0)):
+        assert pullback(g) == (5 * g[0] + g[1], 3 * g[0] + g[1])
+
+
+def test_two_walks_through_one_tape():
+    x = mg.tensor([1.0, 2.0], requires_grad=True)
+    out = mg.checkpoint(lambda v: v**3)(x)
+    for g in ([1.0, 10.0], [2.0, 0.0]):
+        x.grad = None
+        out.backward(np.array(g), retain_graph=True)
+        np.testing.assert_allclose(x.grad, np.array(g) * 3 * x.data**2)
+
+
+def test_an_input_that_is_not_used_and_one_that_is_used_twice():
+    block = mg.checkpoint(lambda a, b, c: a * np.sin(c))
+    grads = mg.grad(block, (0, 1, 2))(2.0, 3.0, 0.5)
+    np.testing.assert_allclose(grads, (np.sin(0.5), 0.0, 2 * np.cos(0.5)))
+    np.testing.assert_allclose(mg.grad(lambda a: block(a, a, a))(0.5), np.sin(0.5) + 0.5 * np.cos(0.5))
+    np.testing.assert_allclose(mg.jvp(block, (2.0, 3.0, 0.5), (1.0, 7.0, 0.0))[1], np.sin(0.5))
+    value, tangent = mg.jvp(mg.checkpoint(lambda a, b: (a * b, 2 * b)), (2.0, 3.0), (0.0, 1.0))
+    assert (value, tangent) == ((6.0, 6.0), (2.0, 2.0))

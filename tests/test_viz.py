@@ -261,6 +261,38 @@ def test_a_large_array_is_looked_at_in_parts(dtype: Any, monkeypatch: pytest.Mon
         assert (said.nan, said.inf, np.isnan(said.norm)) == (1, 1, True)
 
 
+def test_the_mean_of_a_large_array_with_holes() -> None:
+    """What isn't finite counts for nothing, wherever it lies."""
+    block = values_module.BLOCK
+    values = np.concatenate([np.full(block // 2, np.nan), np.full(block // 2, 2.0), np.full(block, 8.0), [np.inf]])
+    said = values_of(values)
+    assert said is not None
+    assert said.mean == pytest.approx((2.0 * (block // 2) + 8.0 * block) / (1.5 * block))
+    assert (said.size, said.nan, said.inf, said.zeros) == (values.size, block // 2, 1, 0)
+    assert (said.lowest, said.highest) == (2.0, 8.0)
+    assert np.isnan(said.norm)
+    nothing = values_of(np.full(block + 1, np.nan))
+    assert nothing is not None
+    assert (nothing.lowest, nothing.mean, nothing.highest) == (None, None, None)
+
+
+def test_a_mean_lies_between_the_lowest_and_the_highest() -> None:
+    for count in range(3, 60):
+        said = values_of(np.full(count, 0.1))
+        assert said is not None
+        assert said.lowest == said.mean == said.highest == 0.1
+
+
+def test_norms_of_numbers_whose_squares_are_lost() -> None:
+    for values, norm in (([3e-170, 4e-170], 5e-170), ([3e170, 4e170], 5e170), ([3e-320] * 2, 4.2e-320)):
+        said = values_of(np.array(values))
+        assert said is not None
+        assert said.norm == pytest.approx(norm, rel=1e-2)
+    parts = values_module.together([np.array([3e170]), np.array([4e170])])
+    assert parts is not None
+    assert parts.norm == pytest.approx(5e170)
+
+
 @pytest.mark.parametrize(
     ("values", "text"),
     [
@@ -525,6 +557,48 @@ def test_a_scalar_expression_shows_its_values() -> None:
     assert said["result"] == "0"
 
 
+def test_both_parts_of_a_product_of_a_value_with_itself_are_shown() -> None:
+    x = mg.tensor([1.0, 2.0], requires_grad=True, name="x")
+    y = np.sin(x)
+    z = y * y
+    for view in ("backward", "both"):
+        source = viz.draw(z.sum(), view).source
+        edges = [text_of(label) for label in re.findall(r"label=<(&#160;.*?)>\]", source)]
+        parts = f"part {labels_.elements_text(y.data.tolist())}"
+        products = [edge.replace("\xa0", " ") for edge in edges if "g * x" in edge or "g * y" in edge]
+        assert [parts in edge for edge in products] == [True, True]
+        assert not any("part" in edge for edge in edges if "cos" in edge)
+    table = viz.table(z.sum()).splitlines()
+    assert [line.split()[0] for line in table[1:5]] == ["x", "sin", "×", "Σ"]
+    gradient = np.linalg.norm(2 * y.data)
+    assert table[2].endswith(f"{gradient:.4g}")
+    assert table[1].endswith(f"{np.linalg.norm(2 * y.data * np.cos(x.data)):.4g}")
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(1, "8 B"), (124, "992 B"), (125, "1 kB"), (1250, "10 kB"), (124_999, "1e+03 kB"), (125_000, "1 MB"),
+     (312_500, "2.5 MB")],
+)  # fmt: skip
+def test_memory_in_a_table_is_in_steps_of_1000(count: int, text: str) -> None:
+    line = viz.table(mg.tensor(np.zeros(count), requires_grad=True, name="w")).splitlines()[1]
+    assert re.split(r"\s{2,}", line.strip()) == ["w", f"({count},)", text]
+
+
+def test_memory_of_a_table_adds_up() -> None:
+    w = mg.tensor(np.ones((50, 25)), requires_grad=True, name="w")
+    with mg.scope("inner"):
+        y = np.tanh(np.ones((4, 50), np.float32) @ w)
+    table = [re.split(r"\s{2,}", line.strip()) for line in viz.table(y.sum(), backward=False).splitlines()]
+    assert table[0] == ["operation", "shape", "memory", "‖grad‖"]
+    rows = {row[0]: row[1:] for row in table[1:]}
+    assert rows["inner"] == ["1.6 kB"]  # of its operations, not of its parameters
+    assert rows["w"] == ["(50, 25)", "10 kB"]
+    assert rows["@"] == rows["tanh"] == ["(4, 25)", "800 B"]
+    assert rows["constant"] == ["(4, 50) float32", "800 B"]
+    assert rows["total: 3 operations, 1,250 parameters"] == ["1.61 kB"]
+
+
 def test_operands_of_a_difference_arrive_in_their_order() -> None:
     a, b = (mg.tensor(1.0, requires_grad=True) for _ in "ab")
     for rankdir, (first, second) in dot.SIDES.items():
@@ -556,7 +630,8 @@ def test_what_is_not_finite_is_red(bad: float) -> None:
     assert dot.ALARM not in lines["n0"]
     loss.backward()
     lines = {line.split(" [")[0].strip(): line for line in viz.draw(loss).source.splitlines()}
-    assert dot.ALARM in lines["n0"]
+    assert f'color="{dot.ALARM}", fillcolor' in lines["n0"]
+    assert 'penwidth="2.5"' in lines["n0"]
     assert f"grad 1 {word} of 5" in lines["n0"]
 
 

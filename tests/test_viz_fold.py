@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import re
 from typing import Any
 from xml.etree import ElementTree
@@ -160,6 +161,8 @@ def test_any_name_of_a_scope_can_be_drawn() -> None:
         "<b>",
         "two\nlines",
         "🎉 \x00 \\N",
+        "a\\",
+        "\\",
         "x" * 10_000,
         "a",
         "{}[]|",
@@ -177,6 +180,18 @@ def test_any_name_of_a_scope_can_be_drawn() -> None:
         for text in ('say "no"', "<b>", "two lines", "{}[]|", "x" * 39 + "…"):
             assert text in shown
     assert len(graph(y.sum()).scopes) == 2 * len(names)
+
+
+@pytest.mark.parametrize("name", ["a\\", "\\", "a\\n", '"\\"', "\\\\"])
+def test_a_backslash_in_the_name_of_a_scope_is_seen(name: str) -> None:
+    with mg.scope(name):
+        y = np.sin(mg.tensor([1.0, 2.0], requires_grad=True, name="x")) * 2
+    for depth in (None, 0):
+        svg = ElementTree.fromstring(render.render(viz.draw(y.sum(), depth=depth).source, "svg"))
+        texts = [text.text or "" for text in svg.iter("{http://www.w3.org/2000/svg}text")]
+        assert name in "".join(texts)
+    assert name in viz.table(y.sum())
+    assert name in json.loads(viz.to_json(y.sum()))["scopes"][0]["path"]
 
 
 def test_scopes_outlive_their_module() -> None:

@@ -197,7 +197,7 @@ class Planner:
         """Write new values over the old ones where these are no longer read."""
         for old, new in self.program.updates.items():
             i = self.made.get(new, -1)
-            if i < 0 or new in self.kept or new in self.plan.over or old in self.kept or self.last.get(old, -1) > i:
+            if i < 0 or new in self.kept or new in self.plan.over or self.last.get(old, -1) > i:
                 continue
             if (new.shape, new.dtype) == (old.shape, old.dtype) and self.may_cover(self.program.steps[i], new, old):
                 self.plan.over[new] = old
@@ -208,7 +208,7 @@ class Planner:
             return is_elementwise(step) and takes_out(step)
         chain = step.function
         seen_otherwise = any(v is not old and old in self.owners_of(v) for v in step.operands())
-        return not seen_otherwise and chain.is_sliced(old) and chain.last_use(old) <= chain.index(new)
+        return not seen_otherwise and chain.last_use(old) <= chain.index(new)
 
     def place_buffers(self) -> None:
         """Give the other values buffers, in the order of the steps, and take these back after the last use."""

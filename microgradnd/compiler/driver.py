@@ -107,8 +107,6 @@ class Driver:
         head, lines = self.contiguous(), self.lines
         updates = [(old, new) for old, new in self.program.updates.items() if new not in self.layout.over]
         new = [self.writer.text(new) for _, new in updates]
-        if len(updates) > 1 and any(self.layout.base[new] in self.program.inputs for _, new in updates):
-            new = [f"{text}.copy()" for text in new]  # of an input that may change first
         if updates:
             lines.append(f"{', '.join(f'{self.names.of[old]}[...]' for old, _ in updates)} = {', '.join(new)}")
         allocation = ""

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence, Set
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -167,7 +167,7 @@ class Loop:
         """Return whether an iteration over `dim` would need nothing from another iteration of this loop."""
         for access in op.touches:
             key, written = self.touched.get(access.base, (None, None))
-            if (written or (access is op.out and written is not None)) and (key is None or key != access.key(dim)):
+            if written and (key is None or key != access.key(dim)):
                 return False
         return True
 
@@ -232,18 +232,14 @@ def arrange(ops: Sequence[Op], arrays: Set[Value] = frozenset()) -> list[Loop]:
 
 
 def dependencies(ops: Sequence[Op]) -> dict[Op, list[Op]]:
-    """Return, for each operation, those before it that write what it touches, or read what it writes."""
+    """Return, for each operation, those before it that write what it touches."""
     writers: dict[Value, list[Op]] = {}
-    readers: dict[Value, list[Op]] = {}
     needs = {}
     for op in ops:
-        before = [w for access in op.reads for w in writers.get(access.base, ())]
-        before += [other for base in op.written for other in (*writers.get(base, ()), *readers.get(base, ()))]
-        needs[op] = list(dict.fromkeys(before))
+        bases = [*(access.base for access in op.reads), *op.written]  # nothing is read before all of it is written
+        needs[op] = list(dict.fromkeys(w for base in bases for w in writers.get(base, ())))
         for base in op.written:
             writers.setdefault(base, []).append(op)
-        for access in op.reads:
-            readers.setdefault(access.base, []).append(op)
     return needs
 
 
@@ -295,6 +291,9 @@ class Lowering:
         unfit = [v.dtype for v in (*step.operands(), out) if v.dtype not in DTYPES]
         if unfit:
             return f"numbers of dtype {unfit[0]} are left to NumPy"
+        body: Any = getattr(function, "body", None)
+        if body in RULES:  # a primitive that is NumPy's function, as that of np.clip is
+            step, function = replace(step, function=body), body
         rule = RULES.get(function, Lowering.ufunc if isinstance(function, np.ufunc) else None)
         return rule(self, step, out) if rule is not None else NO_LOOPS
 

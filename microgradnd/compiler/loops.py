@@ -244,7 +244,9 @@ class Part:
         """Print one operation."""
         text, rank = self.expression(op)
         if op.kind == "add" or (op.fold == "add" and not is_local(op)):
-            self.line(depth, f"{self.reference(op, op.out)} += {text}")
+            target = self.reference(op, op.out)
+            self.texts.pop(target, None)  # it isn't what was written there before
+            self.line(depth, f"{target} += {text}")
         elif op.kind == "fold":
             helper = op.fold if op.dtype.kind == "f" else ON_INTEGERS.get(op.fold, op.fold)
             text = f"np.float64({text})" if is_long(op) else text

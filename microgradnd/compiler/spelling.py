@@ -136,7 +136,7 @@ def reduced(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None
 def sums(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
     """Add up by a product, where the axes are the first or the last ones."""
     x, axes = step.args[0], axes_of(step)
-    if axes is None or not is_real(x) or not x.size or x.dtype != step.out.dtype:  # type: ignore[union-attr]
+    if axes is None or not is_real(x) or not x.size:
         return reduced(step, made, uses)
     n = len(x.shape)
     count = math.prod(x.shape[a] for a in axes)

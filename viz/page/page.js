@@ -241,8 +241,14 @@ function moveFound(by) {
 }
 
 $("search").addEventListener("input", showFound);
-$("search").addEventListener("focus", () => $("search").value && showFound());
-$("search").addEventListener("blur", () => setTimeout(closeFound, 200));
+let closing = null; // by a click into the list too, which must find it open
+$("search").addEventListener("focus", () => {
+  clearTimeout(closing);
+  if ($("search").value) showFound();
+});
+$("search").addEventListener("blur", () => {
+  closing = setTimeout(closeFound, 200);
+});
 $("search").addEventListener("keydown", (event) => {
   if (event.key === "ArrowDown" || event.key === "ArrowUp") moveFound(event.key === "ArrowDown" ? 1 : -1);
   else if (event.key === "Enter") {

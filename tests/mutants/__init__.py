@@ -1,0 +1,47 @@
+"""Planted faults: small wrong edits of the library, each with the tests that must fail because of it.
+
+Owns: `Fault`, and the whole table `FAULTS`, put together of the tables of the packages.
+Must not own: how faults are planted and tests are run (`__main__.py`).
+Read next: `__main__.py`.
+
+A fault is a short piece of text that occurs exactly once in its file, and what takes its place. So the table survives
+edits elsewhere in the file; where the piece itself has changed, the entry is stale, and `tests/test_mutants.py` says
+so. An edit that changes nothing that anyone can observe doesn't belong here.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from tests.mutants import checks, compiler, engine, networks, pictures, programs, rules
+
+
+class Fault(NamedTuple):
+    """A wrong edit, and the tests that must notice it.
+
+    Attributes
+    ----------
+    file : str
+        The path in the repository.
+    old, new : str
+        A piece of text that occurs once in that file, and what takes its place.
+    tests : str
+        Test files or test ids, separated by spaces: at least one test among them must fail.
+    needs : str
+        A module or a program without which these tests are skipped.
+    """
+
+    file: str
+    old: str
+    new: str
+    tests: str
+    needs: str = ""
+
+    def __str__(self) -> str:
+        old, new = (" ".join(text.split()) for text in (self.old, self.new))
+        return f"{self.file}: {old!r} -> {new!r}"
+
+
+FAULTS: list[Fault] = [
+    Fault(*entry) for table in (rules, engine, networks, compiler, checks, pictures, programs) for entry in table.FAULTS
+]
