@@ -1,12 +1,9 @@
-<<<<<<< HEAD
 """Hypothesis profiles: `quick` for `make test`, `thorough` for `make test-thorough`, `fresh` for new ones each time.
 
 `quick` draws the same examples in each run, so that a change is judged by the change. In CI a run with `fresh` follows,
-with a seed that it prints: `HYPOTHESIS_PROFILE=fresh pytest --hypothesis-seed=17` repeats it.
+with a seed that it prints: `HYPOTHESIS_PROFILE=fresh pytest --hypothesis-seed=17` repeats it. `unshrunk` is for
+`make mutants`, which needs a failure, not the smallest one.
 """
-=======
-"""Hypothesis profiles: `quick` for `make test`, `thorough` for `make test-thorough`, `unshrunk` for `make mutants`."""
->>>>>>> mutants
 
 import os
 
@@ -14,9 +11,6 @@ from hypothesis import HealthCheck, Phase, settings
 
 settings.register_profile("quick", max_examples=5, deadline=None, derandomize=True)
 settings.register_profile("thorough", max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-<<<<<<< HEAD
 settings.register_profile("fresh", max_examples=5, deadline=None, database=None, print_blob=True)
-=======
 settings.register_profile("unshrunk", settings.get_profile("quick"), phases=(Phase.explicit, Phase.generate))
->>>>>>> mutants
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
