@@ -64,14 +64,15 @@ class Update:
     """Gives a leaf's array to be changed in place, and makes the leaf newer than everything that used the old value."""
 
     __slots__ = ("leaf", "locked")
+    locked: Any
 
     def __init__(self, leaf: Leaf) -> None:
         self.leaf = leaf
 
     def __enter__(self) -> Any:
         array: Any = self.leaf.data
-        self.locked = not array.flags.writeable
-        if self.locked:
+        self.locked = None if array.flags.writeable else array
+        if self.locked is not None:
             if LOCKED.get(id(array)) is not array:
                 raise protected(self.leaf)
             array.flags.writeable = True  # of detect_anomaly, which catches changes that the tape isn't told of
@@ -79,9 +80,8 @@ class Update:
 
     def __exit__(self, *_: object) -> None:
         tape.touch(self.leaf)
-        if self.locked:
-            locked: Any = self.leaf.data
-            locked.flags.writeable = False
+        if self.locked is not None:
+            self.locked.flags.writeable = False
 
 
 def protected(leaf: Leaf) -> ValueError:

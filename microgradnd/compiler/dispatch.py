@@ -22,7 +22,7 @@ from microgradnd.compiler.arguments import Arguments
 from microgradnd.compiler.guards import MUTABLE, contents, same
 from microgradnd.compiler.ownership import apart
 from microgradnd.compiler.trace import Traced
-from microgradnd.tape import Leaf, mode, next_position
+from microgradnd.tape import Leaf, mode, next_position, touch
 from microgradnd.tensor import Tensor
 
 NUMBERS = (float, np.float64, np.float32)  # inputs that are told by their types
@@ -46,7 +46,8 @@ class Dispatcher:
     """
 
     def __init__(self, args: Sequence[Any], traced: Traced, function: Callable[..., Any], updated: list[int]) -> None:
-        self.names: dict[str, Any] = {"MISS": MISS, "function": function, "mode": mode, "next_position": next_position}
+        self.names: dict[str, Any] = {"MISS": MISS, "function": function, "mode": mode, "touch": touch}
+        self.names["next_position"] = next_position
         self.checks = ["mode.trace is None"]
         self.arrays: list[str] = []  # the names of arrays among the arguments, and in them
         self.parts: list[str] = []
@@ -85,6 +86,7 @@ class Dispatcher:
             "        return MISS",
             f"    result = {result}",
             *([f"    {' = '.join(f'{owner}.position' for owner in newer)} = next_position()"] if newer else []),
+            *(f"    if {owner}.aliases is not None: touch({owner})" for owner in newer),
             "    return result",
         ]
         self.source = "\n".join(lines)

@@ -24,7 +24,7 @@ from microgradnd.assignment import variable
 from microgradnd.modes import no_grad
 from microgradnd.optim.settings import Check, not_negative
 from microgradnd.signatures import check_call
-from microgradnd.tape import Leaf, mode, next_position
+from microgradnd.tape import Leaf, mode, touch
 from microgradnd.tensor import Tensor
 
 Array = npt.NDArray[Any]
@@ -188,7 +188,7 @@ class Flat:
             leaf = parameter._node
             if type(leaf) is Leaf and leaf.data.flags.writeable:  # updating(), without its overhead
                 np.subtract(leaf.data, step, leaf.data)
-                leaf.position = next_position()
+                touch(leaf)
             elif mode.anomaly is not None:  # which has locked the array, and lets updating() write to it
                 with parameter.updating() as array:
                     np.subtract(array, step, array)

@@ -144,7 +144,7 @@ def histogram(
     bin_of = np.searchsorted(edges, np.ravel(a), side="right") - 1
     bin_of = np.where(np.ravel(a) == edges[-1], len(edges) - 2, bin_of)  # the last bin includes its end
     bin_of = np.where((bin_of >= 0) & (bin_of < len(edges) - 1), bin_of, len(edges) - 1)  # what is outside: left out
-    sums = np.bincount(bin_of, None if weights is None else np.ravel(weights), len(edges))[:-1]
+    sums: Any = np.bincount(bin_of, None if weights is None else np.ravel(weights), len(edges))[:-1]
     if density:
         sums = sums / np.diff(edges) / np.sum(sums)
     elif weights is not None:
