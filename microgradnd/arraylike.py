@@ -66,10 +66,16 @@ def raise_through(frame: Any, error: Exception) -> NoReturn:
 
 
 class Count(int):
-    """The number of elements, which in PyTorch is a method."""
+    """The number of elements, which in PyTorch is a method. NumPy would take it for an array of int64."""
 
     def __call__(self, *_: Any) -> NoReturn:
         raise TypeError("t.size is the number of elements, not a method; write t.shape[axis], or t.shape for all axes")
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        return getattr(ufunc, method)(*(int(x) if type(x) is Count else x for x in inputs), **kwargs)
+
+    def __reduce__(self) -> Any:
+        return int, (int(self),)
 
 
 class ArrayLike:

@@ -71,9 +71,10 @@ class Update:
 
     def __enter__(self) -> Any:
         array: Any = self.leaf.data
-        self.locked = None if array.flags.writeable else array
-        if self.locked is not None:
-            if LOCKED.get(id(array)) is not array:
+        self.locked = None
+        if not array.flags.writeable:
+            self.locked = array
+            if LOCKED.get(id(array), self) is not array:
                 raise protected(self.leaf)
             array.flags.writeable = True  # of detect_anomaly, which catches changes that the tape isn't told of
         return array

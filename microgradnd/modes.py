@@ -44,16 +44,27 @@ class Recording:
         """Return the mode within, given that around it."""
         return mode
 
+    @property
+    def key(self) -> Any:
+        """What it is known by among the contexts that are entered."""
+        return self
+
+    def within(self, mode: Mode) -> Mode:
+        """Return the mode within, which remembers that around it."""
+        record, anomaly, trace, is_transformed, entered = self.changed(mode)
+        return Mode(record, anomaly, trace, is_transformed, (*entered, (self.key, mode)))
+
     def __enter__(self) -> Any:
-        mode = current()
-        MODE.set(self.changed(mode)._replace(entered=(*mode.entered, (self, mode))))
+        MODE.set(self.within(current()))
 
     def __exit__(self, *_: object) -> None:
         entered = current().entered
-        last = max(i for i, (context, _) in enumerate(entered) if context is self)
-        mode = entered[last][1]
-        for context, _ in entered[last + 1 :]:  # entered since and still open: suspended generators end in any order
-            mode = context.changed(mode)._replace(entered=(*mode.entered, (context, mode)))
+        context, mode = entered[-1]
+        if context is not self.key:  # entered since and still open: suspended generators end in any order
+            last = max(i for i, (context, _) in enumerate(entered) if context is self.key)
+            mode = entered[last][1]
+            for context, _ in entered[last + 1 :]:
+                mode = context.within(mode)
         MODE.set(mode)
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
@@ -119,8 +130,21 @@ class no_grad(Recording):
     False
     """
 
+    key: Any = None  # set below: all contexts of this kind are equal
+    latest: tuple[Any, Any] = (None, None)  # a mode, and that within it, as every step of a training needs them
+
     def changed(self, mode: Mode) -> Mode:
         return mode._replace(record=None if mode.trace is None else mode.trace.record_constant)
+
+    def __enter__(self) -> None:
+        mode, (around, within) = current(), no_grad.latest
+        if around is not mode:
+            within = self.within(mode)
+            no_grad.latest = mode, within
+        MODE.set(within)
+
+
+no_grad.key = no_grad()
 
 
 class enable_grad(Recording):

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import functools
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
@@ -25,7 +25,7 @@ from microgradnd.tape import Operation, current
 
 COPIED = 2**15  # bytes: a copy of so little takes less time than the operation
 SAMPLED = 1024  # elements of a larger array that are compared, about
-PLAIN = {np.ndarray, float, int, np.float64, np.float32, bool, complex, np.complex128, np.int64, np.bool_}
+KEPT = {np.ndarray, list, tuple, dict}  # what the user may change
 INSTEAD = {  # by package: what to pass
     "scipy": "pass x.toarray() of a sparse array",
     "torch": "pass x.detach().numpy()",
@@ -80,6 +80,8 @@ def admitted(taker: Function | str, value: Any) -> Any:
         if value.dtype.kind in "mM":
             check_kind(taker, value)
         return value
+    if isinstance(value, int):
+        return value if kind is bool else int(value)  # NumPy takes a subclass for an array of int64
     if hasattr(kind, "__array_ufunc__") or hasattr(kind, "__array_function__"):
         return value
     is_array = hasattr(kind, "__array__") or isinstance(value, memoryview) or kind.__module__ == "array"
@@ -109,22 +111,21 @@ def fail(function: Function, args: tuple[Any, ...], kwargs: dict[str, Any], erro
 # Between use and walk
 
 LOCKED: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()  # arrays that detect_anomaly protects
-recent: dict[int, tuple[bytes, Any]] = {}  # by id(): the contents of arrays that were copied lately, and the copies
+recent: dict[int, tuple[Any, ...]] = {}  # by id(): contents and form of arrays that were copied lately, and the copies
+NOT_RECENT = (None,) * 5
 MOST_RECENT = 128
 
 
 def copied(array: Any) -> Any:
     """Return a copy of a small array; for the same contents in the same array, the copy that was made before."""
-    contents = array.tobytes("A")
-    found = recent.get(id(array))
-    if found is not None and found[0] == contents:
-        copy = found[1]
-        if copy.shape == array.shape and copy.strides == array.strides and copy.dtype == array.dtype:
-            return copy
+    contents, key = array.tobytes("A"), id(array)
+    before, shape, dtype, strides, copy = recent.get(key, NOT_RECENT)
+    if before == contents and shape == array.shape and dtype is array.dtype and strides == array.strides:
+        return copy
     if len(recent) >= MOST_RECENT:
         recent.clear()
     copy = array.copy("K")
-    recent[id(array)] = contents, copy
+    recent[key] = contents, array.shape, array.dtype, array.strides, copy
     return copy
 
 
@@ -137,43 +138,33 @@ def sample(array: Any) -> bytes:
 def record_kept(
     record: Callable[..., Operation],
     function: Function,
-    values: tuple[Any, ...],
+    values: Sequence[Any],
     kwargs: dict[str, Any],
     parents: tuple[Any, ...],
     out: Any,
 ) -> Operation:
     """Record a call that was given plain arrays, which may change until the tape is walked."""
-    mode = current()
-    if mode.trace is not None or mode.anomaly is not None:  # nothing may change there, or all is watched
-        return record(function, values, kwargs, parents, out)
+    _, anomaly, trace, _, _ = current()
+    if trace is not None or anomaly is not None:  # nothing may change there, or all is watched
+        return record(function, tuple(values), kwargs, parents, out)
     watched: list[Any] = []
-    values = kept(function, values, parents, watched)
-    node = record(function, values, keep(kwargs, watched) if kwargs else kwargs, parents, out)
+    unread = UNREAD.get(function, ())
+    held = list(values)
+    for i, value in enumerate(held):
+        if type(value) in KEPT and parents[i] is None and i not in unread:
+            small = type(value) is np.ndarray and value.nbytes <= COPIED
+            held[i] = copied(value) if small else keep(value, watched)
+    node = record(function, tuple(held), keep(kwargs, watched) if kwargs else kwargs, parents, out)
     if watched:
         watch(node, watched, sample)
     return node
 
 
-def kept(function: Function, values: tuple[Any, ...], parents: tuple[Any, ...], watched: list[Any]) -> tuple[Any, ...]:
-    """Return the arguments of a call as the tape is to hold them.
-
-    Parameters
-    ----------
-    function : callable
-    values, parents : tuple
-        The arguments, and the node of each; those without a node are the user's.
-    watched : list
-        Takes the arrays that are too large to be copied.
-    """
-    unread = UNREAD.get(function, ())
-    return tuple(
-        value if parent is not None or i in unread else keep(value, watched)
-        for i, (value, parent) in enumerate(zip(values, parents, strict=True))
-    )
-
-
 def keep(value: Any, watched: list[Any]) -> Any:
-    """Return one argument as the tape is to hold it: copied if it is small, also in a list, a tuple or a dict."""
+    """Return an argument as the tape is to hold it: a copy of a small array, also in a list, a tuple or a dict.
+
+    `watched` takes the arrays that are too large to be copied.
+    """
     if type(value) is np.ndarray:
         if value.nbytes <= COPIED:
             return copied(value)

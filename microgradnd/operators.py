@@ -20,11 +20,12 @@ import numpy as np
 from microgradnd import primitives, registry
 from microgradnd.arraylike import ArrayLike
 from microgradnd.assignment import Assignable, let_go, plain_index
-from microgradnd.operands import KINDS, PLAIN, admitted, check_kind, fail, operand, record_kept
+from microgradnd.operands import COPIED, KINDS, admitted, check_kind, copied, fail, operand, record_kept
 from microgradnd.registry import fills_out, name_of
-from microgradnd.tape import current
+from microgradnd.tape import Operation, current
 
 new_object = object.__new__
+ndarray = np.ndarray
 NO_KEYWORDS: dict[str, Any] = {}
 NUMBERS = (float, int, complex, np.ndarray, np.generic)
 SEQUENCES = (list, tuple)
@@ -36,23 +37,25 @@ def _binary(function: Any, run: Callable[[Any, Any], Any], swap: bool = False) -
 
     `run` is Python's operator, which on NumPy scalars takes a tenth of the time of the ufunc.
     """
-
     reflected = "" if swap else f"__r{run.__name__.strip('_')}__"  # what the other operand may want to do itself
+    reads = function not in (np.add, np.subtract)  # whether a rule reads what is in the operands
 
     def method(self: Operators, other: Any) -> Any:
-        if type(other) is type(self):
+        kind = type(other)
+        if kind is type(self):
             y, other_node = other._array, other._node
-        elif type(other) in PLAIN:
-            if type(other) is np.ndarray:
-                if other.dtype.kind in KINDS:
-                    check_kind(function, other)
-            elif type(other) is complex:
-                # Python would multiply it with a np.float64 itself, and give a number of its own
-                return self.__array_function__(function, (), (other, self) if swap else (self, other), NO_KEYWORDS)
+        elif kind is float or kind is int:
             y, other_node = other, None
+        elif kind is ndarray:
+            if other.dtype.kind in KINDS:
+                check_kind(function, other)
+            y, other_node = other, None
+        elif kind is complex:
+            # Python would multiply it with a np.float64 itself, and give a number of its own
+            return self.__array_function__(function, (), (other, self) if swap else (self, other), NO_KEYWORDS)
         elif isinstance(other, Operators):  # an outdated one, or to an outdated one
             y, other_node = other._array, other._node
-        elif isinstance(other, NUMBERS) or not hasattr(type(other), reflected) or isinstance(other, SEQUENCES + TEXTS):
+        elif isinstance(other, NUMBERS + SEQUENCES + TEXTS) or not hasattr(kind, reflected):
             if isinstance(other, SEQUENCES):
                 refuse_nested(function, other)
             y, other_node = operand(function, other), None
@@ -70,8 +73,12 @@ def _binary(function: Any, run: Callable[[Any, Any], Any], swap: bool = False) -
         if (node is not None and node.requires_grad) or (other_node is not None and other_node.requires_grad):
             if (record := current().record) is None:
                 result._node = None
-            elif (node is None and type(x) is np.ndarray) or (other_node is None and type(y) is np.ndarray):
-                result._node = record_kept(record, function, (x, y), NO_KEYWORDS, (node, other_node), out)
+            elif reads and type(plain := y if other_node is None else x if node is None else None) is ndarray:
+                if record is not Operation or plain.nbytes > COPIED:
+                    result._node = record_kept(record, function, (x, y), NO_KEYWORDS, (node, other_node), out)
+                else:
+                    pair = (x, copied(y)) if other_node is None else (copied(x), y)
+                    result._node = Operation(function, pair, NO_KEYWORDS, (node, other_node), out)
             else:
                 result._node = record(function, (x, y), NO_KEYWORDS, (node, other_node), out)
         elif (node is not None or other_node is not None) and (trace := current().trace) is not None:

@@ -34,7 +34,7 @@ COMPOSITES: dict[Function, Function] = {}  # spelled in functions that have rule
 PLAIN: set[Function] = set()  # integer or boolean results: plain arrays, nothing to differentiate
 CONSTANT: set[Function] = set()  # results that depend on nothing but shapes and dtypes
 UNREAD: dict[Function, tuple[int, ...]] = {}  # positions of arguments of which the rules read shape and dtype only
-ORDINARY = {np.ndarray, np.float64, np.float32, float, int, bool, type(None)}  # types that can't be Tensors
+ORDINARY = {np.ndarray, np.float64, np.float32, float, int, bool, type(None), tuple}  # types that can't be Tensors
 EXCLUDED: dict[Function, str] = {}  # why a function has no derivative here
 
 

@@ -200,7 +200,7 @@ def fit(g: Any, like: Any) -> Any:
     An argument that was broadcast was used several times, so its cotangent is the sum over the copies.
     """
     if g.shape != like.shape:
-        wide = g.astype(np.float32) if g.dtype == np.float16 else g  # whose sums stop growing at 2048
+        wide = g.astype(np.float32) if g.dtype.char == "e" else g  # whose sums stop growing at 2048
         g = np.add.reduce(wide, axis=copied_axes(g.shape, like.shape), keepdims=True)
         if g.shape != like.shape:
             g = g.reshape(like.shape)
@@ -321,6 +321,7 @@ def walk(
     lift: Lift | None = None,
     path: Path | None = None,
     arrive: Callable[[Operation, Any], Any] | None = None,
+    parted: bool = True,
 ) -> Iterator[tuple[Operation, Any, list[tuple[int, Any]]]]:
     """Walk the tape backwards from the seeds, newest operation first, by the VJP rules.
 
@@ -337,6 +338,8 @@ def walk(
     arrive : callable or None
         `arrive(node, g)` is called at operations that have a note, and at all if the walk is recorded; it returns the
         cotangent to go on with.
+    parted : bool
+        Whether to yield the parts, which are empty otherwise.
 
     Yields
     ------
@@ -360,10 +363,10 @@ def walk(
         if type(node) is Leaf or (path is not None and node in path.inputs):
             ends[node] = ends[node] + g if node in ends else g
             continue
-        if arrive is not None and (node.note is not None or lift is not None):
-            g = arrive(node, g)
-        if node.note is not None and node.note.check is not None:
-            node.note.check(node)
+        if (note := node.note) is not None or lift is not None:
+            g = g if arrive is None else arrive(node, g)
+            if note is not None and note.check is not None:
+                note.check(node)
         function, out, position, kwargs = node.function, node.out, node.position, node.kwargs
         args: Any = node.args or arrays_of(node)
         values = args
@@ -373,26 +376,31 @@ def walk(
             values, out = lifted(node, args, lift), lift(out, node)
         rules = VJPS[function]
         parts: list[tuple[int, Any]] = []
-        for parent in node.parents:
-            if parent is not None and parent.position >= position:
-                check_age(parent, node)
         try:
-            joint = rules.rule(g, out, *values, **kwargs) if type(rules) is Joint else None
+            if type(rules) is not tuple:  # one rule for all arguments: none may have changed
+                for parent in node.parents:
+                    if parent is not None:
+                        check_age(parent, node)
+                if type(rules) is Joint:
+                    made = rules.rule(g, out, *values, **kwargs)
+                    rules, values, kwargs = [lambda g, out, part=part: part for part in made], (), {}
             for i, parent in enumerate(node.parents):
-                if parent is None or not parent.requires_grad or (path is not None and parent not in path.nodes):
+                if parent is None:
                     continue
-                if joint is not None:
-                    new = joint[i]
-                else:
-                    try:
-                        rule = rules[i]
-                    except IndexError:
-                        rule = rule_for(VJPS, function, i)
-                    new = rule(g, out, *values, **kwargs) if kwargs else rule(g, out, *values)
+                if parent.position >= position:
+                    check_age(parent, node)
+                if not parent.requires_grad or (path is not None and parent not in path.nodes):
+                    continue
+                try:
+                    rule = rules[i]
+                except IndexError:
+                    rule = rule_for(VJPS, function, i)
+                new = rule(g, out, *values, **kwargs) if kwargs else rule(g, out, *values)
                 arg = args[i]
                 if new.shape != arg.shape or new.dtype is not arg.dtype:
                     new = fit(new, arg)
-                parts.append((i, new))
+                if parted:
+                    parts.append((i, new))
                 if type(parent) is Leaf:
                     ends[parent] = ends[parent] + new if parent in ends else new
                 elif parent in cotangents:
@@ -439,7 +447,7 @@ def backward(
             g = conjugate(shown)
         return g
 
-    for node, _, parts in walk(seeds, ends, lift, path, arrive):
+    for node, _, parts in walk(seeds, ends, lift, path, arrive, anomaly is not None):
         if anomaly is not None:
             for _, new in parts:
                 anomaly(new, node)

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from microgradnd import primitives, tape, views
 from microgradnd.assignment import plain_index, refuse_outdated
 from microgradnd.modes import enable_grad
-from microgradnd.operands import admitted, check_kind, fail, operand, record_kept
+from microgradnd.operands import KINDS, admitted, check_kind, fail, operand, record_kept
 from microgradnd.operators import NO_KEYWORDS, SEQUENCES, Operators, new_object, refuse_nested, refuse_out
 from microgradnd.registry import (
     COMPOSITES,
@@ -154,7 +154,8 @@ def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         kind = type(arg)
         if kind in ORDINARY and kind is not tuple:
             if kind is np.ndarray:
-                check_kind(function, arg)
+                if arg.dtype.kind in KINDS:
+                    check_kind(function, arg)
                 has_plain = True
         elif isinstance(arg, Tensor):
             node = arg._node
@@ -184,8 +185,10 @@ def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     result = new_object(Tensor)
     result._array = out
     if tracked and (record := current().record) is not None and (out.dtype.kind in "fc" or current().trace is not None):
-        call = function, tuple(values), kwargs, tuple(parents), out
-        result._node = record_kept(record, *call) if has_plain or kwargs else record(*call)
+        if has_plain or kwargs:
+            result._node = record_kept(record, function, values, kwargs, tuple(parents), out)
+        else:
+            result._node = record(function, tuple(values), kwargs, tuple(parents), out)
     else:
         result._node = None
     if type(out) is np.ndarray and (out.base is not None or out is values[0]):
@@ -430,24 +433,21 @@ class Tensor(Operators):
                 gradient = gradient.data
         if create_graph or current().trace is not None:
             with enable_grad():
-                ends = tape.backward([(node, gradient if isinstance(gradient, Tensor) else wrap(gradient))], True, lift)
+                seed = gradient if isinstance(gradient, Tensor) else wrap(gradient)
+                ends: dict[Any, Any] = tape.backward([(node, seed)], True, lift)  # at leaves, as there is no path
         else:
             ends = tape.backward([(node, gradient)], retain_graph)
             del gradient  # so that a leaf may take it over
         if type(node) is tape.Operation and retain_graph:
             node.annotate().is_walked = True
-        gradients = []
-        while ends:
-            leaf, g = ends.popitem()
-            assert isinstance(leaf, Leaf)  # where a walk without a path ends
-            g = tape.conjugate(g)
-            if leaf.hooks:
-                g = tape.run_hooks(leaf, leaf.hooks, g)
-            gradients.append((leaf, g))
+        for leaf, g in ends.items():
+            if g.dtype.kind == "c" or leaf.hooks:
+                g = tape.conjugate(g)
+                ends[leaf] = tape.run_hooks(leaf, leaf.hooks, g) if leaf.hooks else g
             del g
-        with ACCUMULATING:  # all or, after an error in a hook, none; and each of several threads its own
-            while gradients:
-                leaf, g = gradients.pop()
+        with ACCUMULATING:  # all, or none after an error in a hook; and each of several threads its own
+            while ends:
+                leaf, g = ends.popitem()
                 if leaf.grad is not None:
                     g = leaf.grad + g
                 if type(g) is not np.ndarray:
