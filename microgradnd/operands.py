@@ -25,6 +25,7 @@ from microgradnd.tape import Operation, current
 
 COPIED = 2**15  # bytes: a copy of so little takes less time than the operation
 SAMPLED = 1024  # elements of a larger array that are compared, about
+SCALARS = {bool, np.float64, np.float32, np.int64, np.bool_}  # go into an operator as they are
 KEPT = {np.ndarray, list, tuple, dict}  # what the user may change
 INSTEAD = {  # by package: what to pass
     "scipy": "pass x.toarray() of a sparse array",
@@ -103,9 +104,13 @@ def fail(function: Function, args: tuple[Any, ...], kwargs: dict[str, Any], erro
     """Raise the error of a call again, with the operands, the line, and what to do about it."""
     from microgradnd.advice import failed_call  # it isn't needed until something fails
 
-    if (better := failed_call(function, args, kwargs, error)) is None:
-        raise error
-    raise better from None  # it says what NumPy's said
+    better = failed_call(function, args, kwargs, error)
+    try:
+        if better is None:
+            raise error
+        raise better from None  # it says what NumPy's said
+    finally:
+        del better, error  # or they would hold this frame, and it them
 
 
 # Between use and walk
@@ -144,9 +149,8 @@ def record_kept(
     out: Any,
 ) -> Operation:
     """Record a call that was given plain arrays, which may change until the tape is walked."""
-    _, anomaly, trace, _, _ = current()
-    if trace is not None or anomaly is not None:  # nothing may change there, or all is watched
-        return record(function, tuple(values), kwargs, parents, out)
+    if record is not Operation and (current().trace is not None or current().anomaly is not None):
+        return record(function, tuple(values), kwargs, parents, out)  # nothing may change there, or all is watched
     watched: list[Any] = []
     unread = UNREAD.get(function, ())
     held = list(values)

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from microgradnd import primitives, registry
-from microgradnd.arraylike import ArrayLike
+from microgradnd.arraylike import ArrayLike, Count
 from microgradnd.assignment import Assignable, let_go, plain_index
-from microgradnd.operands import COPIED, KINDS, admitted, check_kind, copied, fail, operand, record_kept
+from microgradnd.operands import COPIED, KINDS, SCALARS, admitted, check_kind, copied, fail, operand, record_kept
 from microgradnd.registry import fills_out, name_of
 from microgradnd.tape import Operation, current
 
@@ -44,12 +44,14 @@ def _binary(function: Any, run: Callable[[Any, Any], Any], swap: bool = False) -
         kind = type(other)
         if kind is type(self):
             y, other_node = other._array, other._node
-        elif kind is float or kind is int:
+        elif kind is float or kind is int or kind in SCALARS:
             y, other_node = other, None
         elif kind is ndarray:
             if other.dtype.kind in KINDS:
                 check_kind(function, other)
             y, other_node = other, None
+        elif kind is Count:
+            y, other_node = int(other), None
         elif kind is complex:
             # Python would multiply it with a np.float64 itself, and give a number of its own
             return self.__array_function__(function, (), (other, self) if swap else (self, other), NO_KEYWORDS)

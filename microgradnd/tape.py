@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
 from heapq import heappop, heappush
 from typing import Any, NamedTuple, final
@@ -131,7 +131,10 @@ Node = Leaf | Operation
 
 
 def touch(leaf: Leaf) -> None:
-    """Note that a variable's array was changed in place: it and all that shares memory with it are new values."""
+    """Note that a variable's array was changed in place: it and all that shares memory with it are new values.
+
+    A view is as old as its base plus one: what is computed with it from now on has the new value.
+    """
     leaf.position = next_position()
     for reference in leaf.aliases or ():
         node = reference()
@@ -141,7 +144,7 @@ def touch(leaf: Leaf) -> None:
         if isinstance(array, np.ndarray) and np.may_share_memory(array, leaf.data, WORK):
             if isinstance(node, Operation):
                 node.annotate().recorded = node.recorded
-            node.position = leaf.position
+            node.position = next_position()
 
 
 class Mode(NamedTuple):
@@ -317,20 +320,20 @@ class Path:
 
 def walk(
     seeds: Iterable[tuple[Node, Any]],
-    ends: dict[Node, Any],
+    retain: bool = True,
     lift: Lift | None = None,
     path: Path | None = None,
     arrive: Callable[[Operation, Any], Any] | None = None,
-    parted: bool = True,
-) -> Iterator[tuple[Operation, Any, list[tuple[int, Any]]]]:
+    done: Callable[[Operation, Any, list[tuple[int, Any]]], None] | None = None,
+) -> dict[Node, Any]:
     """Walk the tape backwards from the seeds, newest operation first, by the VJP rules.
 
     Parameters
     ----------
     seeds : iterable of (node, cotangent)
         Where to start, with cotangents of the nodes' shapes and dtypes.
-    ends : dict of node to cotangent
-        Takes what arrives where the walk ends: at leaves, or at the inputs of the path.
+    retain : bool
+        Keep the arrays of each operation for another walk, rather than free them once they are used.
     lift : callable or None
         `lift(array, node)` makes what the rules are called with, to record the walk; by default they get the arrays.
     path : Path or None
@@ -338,17 +341,16 @@ def walk(
     arrive : callable or None
         `arrive(node, g)` is called at operations that have a note, and at all if the walk is recorded; it returns the
         cotangent to go on with.
-    parted : bool
-        Whether to yield the parts, which are empty otherwise.
+    done : callable or None
+        `done(node, g, parts)` is called after each operation, with what its rules made of g for the argument at each
+        position that has a derivative, as a list of (position, cotangent).
 
-    Yields
-    ------
-    node : Operation
-    g : array
-        What arrived at it.
-    parts : list of (int, array)
-        What its rules made of that, for the argument at each position that has a derivative.
+    Returns
+    -------
+    dict of node to cotangent
+        What arrived where the walk ended.
     """
+    ends: dict[Node, Any] = {}
     cotangents: dict[Node, Any] = {}
     heap: list[tuple[int, Node]] = []  # of (-position, node): the newest comes out first
     for node, g in seeds:
@@ -399,7 +401,7 @@ def walk(
                 arg = args[i]
                 if new.shape != arg.shape or new.dtype is not arg.dtype:
                     new = fit(new, arg)
-                if parted:
+                if done is not None:
                     parts.append((i, new))
                 if type(parent) is Leaf:
                     ends[parent] = ends[parent] + new if parent in ends else new
@@ -411,56 +413,55 @@ def walk(
         except Exception as error:
             error.add_note(f"This was in the backward pass, at {describe(node)}.")
             raise
-        yield node, g, parts
+        if done is not None:
+            done(node, g, parts)
+        if not retain:
+            node.args = None
+            if type(out) is np.ndarray and (out.size > KEPT_SIZE or out.base is not None):
+                node.out = (out.shape, out.dtype)
+            elif type(out) is Results:
+                node.out = (None, None)
+    return ends
 
 
 def backward(
     seeds: Iterable[tuple[Node, Any]], retain: bool = False, lift: Lift | None = None, path: Path | None = None
 ) -> dict[Node, Any]:
-    """Walk the tape backwards, run the hooks on the way, and free the arrays of each operation once they are used.
+    """Walk the tape backwards as `backward()` does it: with the users' hooks, and checks for anomalies.
 
-    Parameters
-    ----------
-    seeds, lift, path
-        As for `walk`.
-    retain : bool
-        Keep the arrays of each operation for another walk.
-
-    Returns
-    -------
-    dict of node to cotangent
-        What arrived where the walk ended.
+    The parameters and the result are those of `walk`.
     """
-    anomaly, trace = current().anomaly, current().trace if lift is not None else None
-    ends: dict[Node, Any] = {}
+    _, anomaly, trace, _, _ = current()
+    if anomaly is None and (trace is None or lift is None):
+        return walk(seeds, retain, lift, path, run_note)
 
     def arrive(node: Operation, g: Any) -> Any:
-        if trace is not None:
+        if trace is not None and lift is not None:
             trace.arrived(node, g)
-        note = node.note
-        if note is not None and (note.hooks or note.retain_grad):
-            shown = conjugate(g)  # as in .grad
-            shown = run_hooks(node, note.hooks, shown) if note.hooks else shown
-            if note.retain_grad:
-                kept = shown.copy() if isinstance(shown, np.ndarray) else shown
-                note.grad = kept if note.grad is None else note.grad + kept
-            g = conjugate(shown)
-        return g
+        return run_note(node, g)
 
-    for node, _, parts in walk(seeds, ends, lift, path, arrive, anomaly is not None):
-        if anomaly is not None:
-            for _, new in parts:
-                anomaly(new, node)
-        if not retain:
-            out, node.args = node.out, None
-            if type(out) is np.ndarray and (out.size > KEPT_SIZE or out.base is not None):
-                node.out = (out.shape, out.dtype)
-            elif type(out) is Results:
-                node.out = (None, None)
-    if trace is not None:
+    def check(node: Operation, g: Any, parts: list[tuple[int, Any]]) -> None:
+        for _, new in parts:
+            anomaly(new, node)  # type: ignore[misc]
+
+    ends = walk(seeds, retain, lift, path, arrive, check if anomaly is not None else None)
+    if trace is not None and lift is not None:
         for end, g in ends.items():
             trace.arrived(end, g)
     return ends
+
+
+def run_note(node: Operation, g: Any) -> Any:
+    """Run the hooks of an operation, and keep its gradient if that is wanted; return what to go on with."""
+    note = node.note
+    if note is None or not (note.hooks or note.retain_grad):
+        return g
+    shown = conjugate(g)  # as in .grad
+    shown = run_hooks(node, note.hooks, shown) if note.hooks else shown
+    if note.retain_grad:
+        kept = shown.copy() if isinstance(shown, np.ndarray) else shown
+        note.grad = kept if note.grad is None else note.grad + kept
+    return conjugate(shown)
 
 
 def forward(path: Path, tangents: dict[Node, Any], lift: Lift | None = None) -> dict[Node, Any]:

@@ -45,6 +45,7 @@ def _array_method(name: str) -> Callable[..., Any]:
 
 
 ACCUMULATING = threading.Lock()
+ndarray = np.ndarray
 
 # An array's own method does the same without NumPy's Python wrapper, which takes half the time of a small sum
 METHODS = {getattr(np, name): _array_method(name) for name in ("sum", "prod", "mean", "max", "min")}
@@ -152,12 +153,7 @@ def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         args = without_out(function, args, slot)
     for arg in args:
         kind = type(arg)
-        if kind in ORDINARY and kind is not tuple:
-            if kind is np.ndarray:
-                if arg.dtype.kind in KINDS:
-                    check_kind(function, arg)
-                has_plain = True
-        elif isinstance(arg, Tensor):
+        if kind is Tensor:
             node = arg._node
             values.append(arg._array)
             parents.append(node)
@@ -166,13 +162,17 @@ def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             elif node.requires_grad or current().trace is not None:
                 tracked = True
             continue
-        else:
+        if kind is ndarray:
+            if arg.dtype.kind in KINDS:
+                check_kind(function, arg)
+            has_plain = True
+        elif kind not in ORDINARY or kind is tuple:
             if kind in SEQUENCES:
                 refuse_nested(function, arg)
-            if isinstance(function, np.ufunc) or (kind is list and has_rule(function, len(values))):
-                arg = operand(function, arg)
-            else:
-                arg = admitted(function, arg)
+            if isinstance(arg, Tensor):
+                refuse_outdated(arg)
+            is_array = isinstance(function, np.ufunc) or (kind is list and has_rule(function, len(values)))
+            arg = operand(function, arg) if is_array else admitted(function, arg)
             has_plain = True
         values.append(arg)
         parents.append(None)
@@ -414,13 +414,14 @@ class Tensor(Operators):
                 "requires_grad=True, or it was computed under no_grad()"
             )
         if gradient is None:
-            if self._array.size != 1 or self.dtype.kind == "c":
+            out = self._array
+            if out.size != 1 or out.dtype.kind == "c":
                 dtype = f" and dtype {self.dtype}" if self.dtype.kind == "c" else ""
                 raise RuntimeError(
                     f"backward() on a tensor of shape {self.shape}{dtype} needs gradient=, of that shape; or reduce it "
                     f"to one real number, as with .sum(), .real or abs()"
                 )
-            gradient = np.ones(self.shape, self.dtype) if self.shape else self.dtype.type(1)
+            gradient = np.ones(out.shape, out.dtype) if out.shape else out.dtype.type(1)
         else:
             gradient = gradient if isinstance(gradient, Tensor) else np.asarray(gradient)
             if gradient.shape != self.shape:
@@ -438,7 +439,7 @@ class Tensor(Operators):
         else:
             ends = tape.backward([(node, gradient)], retain_graph)
             del gradient  # so that a leaf may take it over
-        if type(node) is tape.Operation and retain_graph:
+        if retain_graph and type(node) is tape.Operation:
             node.annotate().is_walked = True
         for leaf, g in ends.items():
             if g.dtype.kind == "c" or leaf.hooks:

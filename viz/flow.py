@@ -10,7 +10,6 @@ is freed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -30,7 +29,7 @@ def can_flow(operations: list[Operation]) -> bool:
     )
 
 
-def flow(operations: list[Operation], ends: dict[Node, Any]) -> Iterator[Arrival]:
+def flow(operations: list[Operation], ends: dict[Node, Any]) -> list[Arrival]:
     """Walk from the last operation back to the leaves, the derivative of the last with respect to itself being 1.
 
     Parameters
@@ -40,21 +39,14 @@ def flow(operations: list[Operation], ends: dict[Node, Any]) -> Iterator[Arrival
     ends : dict of Node to array
         Is filled with what has arrived at the leaves in the end.
 
-    Yields
-    ------
-    node : Operation
-    g : array
-        What arrived at it.
-    parts : list of (int, array)
-        What its rules make of that, for the argument at each position that has a derivative.
+    Returns
+    -------
+    list of (Operation, array, list)
+        Each operation that the walk came through, what arrived at it, and what its rules made of that: a list of
+        (position, array), for the argument at each position that has a derivative.
     """
-    last = operations[-1]
-    if type(last.out) is Results:
-        return
-    steps = tape.walk([(last, np.ones_like(last.out))], ends)
-    while True:
+    last, steps = operations[-1], []
+    if type(last.out) is not Results:
         with np.errstate(all="ignore"):
-            step = next(steps, None)
-        if step is None:
-            return
-        yield step
+            ends.update(tape.walk([(last, np.ones_like(last.out))], done=lambda *step: steps.append(step)))
+    return steps
