@@ -29,8 +29,8 @@ import microgradnd as mg
 from microgradnd import nn, optim, viz
 from microgradnd.nn import functional as F
 
-N = 50
-X = np.random.default_rng(0).normal(size=(N, N))  # 20 kB: to leave one behind is seen
+N = 70
+X = np.random.default_rng(0).normal(size=(N, N))  # 39 kB: to leave one behind is seen
 FREE = 10_000  # bytes that a series of runs may hold: the noise of Python's own tables
 SCENARIOS: dict[str, Callable[[], Any]] = {}
 
