@@ -28,8 +28,9 @@ class NoValue(Exception):
 class Draw:
     """A program that is being drawn: its values so far, and choices from them."""
 
-    def __init__(self, rng: np.random.Generator, dtype: str) -> None:
+    def __init__(self, rng: np.random.Generator, dtype: str, in_transform: bool) -> None:
         self.rng = rng
+        self.in_transform = in_transform
         self.complex = dtype == "complex128"
         self.dtype = np.dtype(DTYPES[dtype])
         self.leaves = {n: self.fresh(self.choice(SHAPES)) for n in "abc"[: self.integer(1, 3)]}
@@ -140,6 +141,8 @@ class Draw:
         return self.value(min_ndim=min_ndim, among=list(self.arrays))
 
     def input_tensor(self, leaf: bool = False) -> str:
+        if self.in_transform and not self.chance(0.15):  # there leaves are refused, in nearly every way
+            return self.value(among=[] if leaf else list(self.fixed))
         return self.value(among=[*self.leaves, *({} if leaf else self.fixed)])
 
     # Parameters
@@ -267,8 +270,8 @@ def draw_program(
         Whether inputs change between their use and the derivative.
     """
     dtype = str(rng.choice(["float64", "float64", "float64", "float32", "complex128"]))
-    d = Draw(rng, dtype)
-    question = str(rng.choice([q for q in QUESTIONS if QUESTIONS[q].allows(dtype, mutations)]))
+    question = str(rng.choice([q for q in QUESTIONS if QUESTIONS[q].complex_too or dtype != "complex128"]))
+    d = Draw(rng, dtype, QUESTIONS[question].in_transform)
     values = [o for o in operations if o.group == "values"]
     changes = [o for o in operations if o.group == "assignment"]
     mutating = [o for o in operations if o.group == "mutation"]

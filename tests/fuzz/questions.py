@@ -89,6 +89,8 @@ class Question:
         Whether only the first leaf is differentiated.
     hooks, complex_too : bool
         Whether hooks, and complex numbers, make sense in it.
+    in_transform : bool
+        Whether the leaves are the arguments of a transform.
     """
 
     ours: Callable[[Program], str]
@@ -98,9 +100,7 @@ class Question:
     first_only: bool = False
     hooks: bool = False
     complex_too: bool = True
-
-    def allows(self, dtype: str, mutations: bool) -> bool:
-        return self.complex_too or dtype != "complex128"
+    in_transform: bool = True
 
     def leaves(self, p: Program) -> list[str]:
         return list(p.leaves)[: 1 if self.first_only else None] if self.order else []
@@ -112,12 +112,18 @@ AGAIN = (
 )
 SECOND = {"order": 2, "conjugate": False, "first_only": True, "complex_too": False}
 QUESTIONS = {
-    "backward": Question(on_tape("loss.backward()"), hooks=True),
-    "backward twice": Question(on_tape("loss.backward(retain_graph=True)\nloss.backward()"), factor=2.0, hooks=True),
-    "backward of each term": Question(on_tape("{terms}"), hooks=True),
-    "backward of a factor": Question(on_tape("loss.backward(gradient=np.array(1.5))"), factor=1.5, hooks=True),
-    "backward under detect_anomaly": Question(within("mg.detect_anomaly()", on_tape("loss.backward()"))),
-    "create_graph": Question(on_tape("loss.backward(create_graph=True)\n" + AGAIN), order=2),
+    "backward": Question(on_tape("loss.backward()"), hooks=True, in_transform=False),
+    "backward twice": Question(
+        on_tape("loss.backward(retain_graph=True)\nloss.backward()"), factor=2.0, hooks=True, in_transform=False
+    ),
+    "backward of each term": Question(on_tape("{terms}"), hooks=True, in_transform=False),
+    "backward of a factor": Question(
+        on_tape("loss.backward(gradient=np.array(1.5))"), factor=1.5, hooks=True, in_transform=False
+    ),
+    "backward under detect_anomaly": Question(
+        within("mg.detect_anomaly()", on_tape("loss.backward()")), in_transform=False
+    ),
+    "create_graph": Question(on_tape("loss.backward(create_graph=True)\n" + AGAIN), order=2, in_transform=False),
     "grad": Question(of_function("results = list(mg.grad(f, {which})({all}))"), conjugate=False),
     "value_and_grad": Question(
         of_function("value, gradients = mg.value_and_grad(f, {which})({all})\nresults = list(gradients)"),
