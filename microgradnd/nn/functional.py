@@ -86,7 +86,8 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Any:
     >>> F.linear(np.array([[1.0, 2.0]]), np.array([[3.0, 4.0]]), np.array([0.5]))
     array([[11.5]])
     """
-    x, weight = operand("linear", x), operand("linear", weight, "weight")
+    if not (type(x) is type(weight) is np.ndarray and x.dtype.kind == weight.dtype.kind == "f"):
+        x, weight = operand("linear", x), operand("linear", weight, "weight")
     if weight.ndim != 2 or not x.ndim or x.shape[-1] != weight.shape[1]:
         raise ValueError(
             f"linear: the last axis of x, of shape {x.shape}, must be as long as the second of weight, of shape "
@@ -94,7 +95,8 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Any:
         )
     if bias is None:
         return np.dot(x, weight.T)
-    bias = operand("linear", bias, "bias")
+    if type(bias) is not np.ndarray or bias.dtype.kind != "f":
+        bias = operand("linear", bias, "bias")
     if bias.shape != weight.shape[:1]:
         raise ValueError(
             f"linear: bias has shape {bias.shape} and weight {weight.shape}; bias must have shape {weight.shape[:1]}"
