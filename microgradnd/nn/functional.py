@@ -215,7 +215,7 @@ def total(x: Any, axis: Any) -> Any:
 
 def like(x: Any, original: Any) -> Any:
     """Return x in the dtype of the argument that it was computed from: in half precision, sums are wider."""
-    return x if x.dtype == original.dtype else x.astype(original.dtype)
+    return x.astype(original.dtype) if original.dtype == np.float16 != x.dtype else x
 
 
 def product_total(x: Any, y: Any, axis: Any) -> Any:
@@ -247,7 +247,8 @@ def softmax(x: Any, axis: Any = -1) -> Any:
     >>> F.softmax(np.array([1000.0, 1000.0, -np.inf]))
     array([0.5, 0.5, 0. ])
     """
-    e = np.exp(shifted(operand("softmax", x), axis))
+    x = operand("softmax", x)
+    e = np.exp(shifted(x, axis))
     return like(e / total(e, axis), x)
 
 
@@ -277,7 +278,8 @@ def log_softmax(x: Any, axis: Any = -1) -> Any:
     >>> F.log_softmax(np.array([0.0, 1000.0]))
     array([-1000.,     0.])
     """
-    z = shifted(operand("log_softmax", x), axis)
+    x = operand("log_softmax", x)
+    z = shifted(x, axis)
     return like(z - np.log(total(np.exp(z), axis)), x)
 
 
