@@ -187,6 +187,7 @@ def test_what_is_no_array_of_numbers_is_named(function, name, wrong):
 def test_lists_of_numbers_are_arrays_of_plain_functions():
     for function in (F.relu, F.tanh, F.sigmoid, F.softmax, F.log_softmax):
         np.testing.assert_array_equal(function([1.0, -2.0]), function(np.array([1.0, -2.0])))
+        np.testing.assert_array_equal(function(np.array([1, -2])), function(np.array([1.0, -2.0])))
     layer = nn.Linear(2, 1)
     np.testing.assert_array_equal(layer([[1.0, 2.0]]).data, layer(np.array([[1.0, 2.0]])).data)
     np.testing.assert_array_equal(F.linear([[1.0, 2.0]], [[3.0, 4.0]], [5.0]), [[16.0]])

@@ -86,7 +86,8 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Any:
     >>> F.linear(np.array([[1.0, 2.0]]), np.array([[3.0, 4.0]]), np.array([0.5]))
     array([[11.5]])
     """
-    x, weight = operand("linear", x), operand("linear", weight, "weight")
+    if not (type(x) is type(weight) is np.ndarray and x.dtype.kind == weight.dtype.kind == "f"):
+        x, weight = operand("linear", x), operand("linear", weight, "weight")
     if weight.ndim != 2 or not x.ndim or x.shape[-1] != weight.shape[1]:
         raise ValueError(
             f"linear: the last axis of x, of shape {x.shape}, must be as long as the second of weight, of shape "
@@ -94,7 +95,8 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Any:
         )
     if bias is None:
         return np.dot(x, weight.T)
-    bias = operand("linear", bias, "bias")
+    if type(bias) is not np.ndarray or bias.dtype.kind != "f":
+        bias = operand("linear", bias, "bias")
     if bias.shape != weight.shape[:1]:
         raise ValueError(
             f"linear: bias has shape {bias.shape} and weight {weight.shape}; bias must have shape {weight.shape[:1]}"
@@ -213,7 +215,7 @@ def total(x: Any, axis: Any) -> Any:
 
 def like(x: Any, original: Any) -> Any:
     """Return x in the dtype of the argument that it was computed from: in half precision, sums are wider."""
-    return x if x.dtype == original.dtype else x.astype(original.dtype)
+    return x.astype(original.dtype) if original.dtype == np.float16 != x.dtype else x
 
 
 def product_total(x: Any, y: Any, axis: Any) -> Any:
@@ -245,7 +247,8 @@ def softmax(x: Any, axis: Any = -1) -> Any:
     >>> F.softmax(np.array([1000.0, 1000.0, -np.inf]))
     array([0.5, 0.5, 0. ])
     """
-    e = np.exp(shifted(operand("softmax", x), axis))
+    x = operand("softmax", x)
+    e = np.exp(shifted(x, axis))
     return like(e / total(e, axis), x)
 
 
@@ -275,7 +278,8 @@ def log_softmax(x: Any, axis: Any = -1) -> Any:
     >>> F.log_softmax(np.array([0.0, 1000.0]))
     array([-1000.,     0.])
     """
-    z = shifted(operand("log_softmax", x), axis)
+    x = operand("log_softmax", x)
+    z = shifted(x, axis)
     return like(z - np.log(total(np.exp(z), axis)), x)
 
 
