@@ -212,8 +212,8 @@ def total(x: Any, axis: Any) -> Any:
 
 
 def like(x: Any, original: Any) -> Any:
-    """Return x in the dtype of the argument that it was computed from: in half precision, sums are wider."""
-    return x if x.dtype == original.dtype else x.astype(original.dtype)
+    """Return x in half precision if the argument that it was computed from is: its sums are wider."""
+    return x.astype(np.float16) if getattr(original, "dtype", None) == np.float16 else x
 
 
 def product_total(x: Any, y: Any, axis: Any) -> Any:
