@@ -365,3 +365,62 @@ def test_bad_input_is_explained(call, error, message):
 def test_a_layer_names_the_shapes_that_do_not_fit():
     with pytest.raises(ValueError, match=r"linear: the last axis of x, of shape \(5, 2\)"):
         mg.nn.Linear(3, 1)(np.ones((5, 2)))
+
+
+@pytest.mark.parametrize("shape", [(200, 3, 4), (3, 200, 4), (200, 200)])
+@pytest.mark.parametrize("axis", [0, 1, -1, (0, 1)])
+def test_softmax_along_any_axis_of_many_rows(shape, axis):
+    x = np.random.default_rng(0).normal(size=shape)
+    e = np.exp(x)
+    p = e / np.sum(e, axis=axis, keepdims=True)
+    np.testing.assert_allclose(F.softmax(x, axis), p, rtol=1e-12)
+    np.testing.assert_allclose(F.log_softmax(x, axis), np.log(p), rtol=1e-11)
+    g = np.cos(x)
+    right = p * (g - np.sum(g * p, axis=axis, keepdims=True))
+    np.testing.assert_allclose(mg.vjp(lambda x: F.softmax(x, axis), x)[1](g)[0], right, rtol=1e-9, atol=1e-14)
+
+
+# Logits far from 0, and labels that can't be
+
+
+@pytest.mark.parametrize(("dtype", "far"), [(np.float32, 1e7), (np.float64, 1e15), (np.float16, 1000.0)])
+def test_cross_entropy_of_logits_far_from_0(dtype, far):
+    """The top two differ by 1, whatever the label's logit is."""
+    x = np.array([[far, far + 1, 0.0], [0.0, -far, 0.0]], dtype)
+    p = 1 / (1 + np.exp(-1.0))
+    gradient = mg.grad(lambda x: F.cross_entropy(x, np.array([2, 1]), "sum"))(x)
+    right = np.array([[1 - p, p, -1.0], [0.5, -1.0, 0.5]])
+    np.testing.assert_allclose(gradient.astype(float), right, rtol=4 * float(np.finfo(dtype).eps))
+    tangent = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]], dtype)
+    moved = mg.jvp(lambda x: F.cross_entropy(x, np.array([2, 1]), "sum"), (x,), (tangent,))[1]
+    np.testing.assert_allclose(float(moved), 1 - p + 0.5, rtol=4 * float(np.finfo(dtype).eps))
+
+
+def test_cross_entropy_of_an_impossible_label():
+    x = np.array([[-np.inf, 0.0, 0.0], [0.0, -np.inf, 1.0]])
+    value, gradient = mg.value_and_grad(lambda x: F.cross_entropy(x, np.array([0, 0]), "sum"))(x)
+    assert value == np.inf
+    p = 1 / (1 + np.e)
+    np.testing.assert_allclose(gradient, [[-1.0, 0.5, 0.5], [p - 1, 0.0, 1 - p]], rtol=1e-12)
+
+
+# Half precision: sums are wider than their terms
+
+
+def test_losses_and_layers_in_half_precision():
+    n = 70_000
+    y, target = np.full(n, 30.0, np.float16), np.zeros(n, np.float16)
+    value, gradient = mg.value_and_grad(F.mse_loss)(y, target)
+    assert (value.dtype, gradient.dtype) == (np.float16, np.float16)
+    assert float(value) == 900.0
+    np.testing.assert_allclose(gradient.astype(float), 60 / n, rtol=1e-3)
+    assert float(mg.jvp(lambda y: F.mse_loss(y, target), (y,), (np.ones_like(y),))[1]) == 60.0
+    logits = np.zeros((n, 2), np.float16)
+    value, gradient = mg.value_and_grad(lambda x: F.cross_entropy(x, np.zeros(n, int)))(logits)
+    np.testing.assert_allclose(float(value), np.log(2), rtol=1e-3)
+    np.testing.assert_allclose(gradient[0].astype(float), [-0.5 / n, 0.5 / n], rtol=2e-2)
+    x, weight, bias = np.ones((5000, 2), np.float16), np.ones((3, 2), np.float16), np.zeros(3, np.float16)
+    np.testing.assert_array_equal(mg.grad(lambda b: F.linear(x, weight, b).sum())(bias), np.float16([5000.0] * 3))
+    many = np.zeros(n, np.float16)
+    np.testing.assert_allclose(F.softmax(many).astype(float), 1 / n, rtol=2e-2)
+    np.testing.assert_allclose(F.log_softmax(many).astype(float), -np.log(n), rtol=1e-3)

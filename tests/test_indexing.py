@@ -107,3 +107,19 @@ def test_an_index_that_does_not_fit():
         t[0, 0, 0]
     with pytest.raises(IndexError):
         t[1.0]
+
+
+@given(SEEDS, st.sampled_from([(5, 6, 7), (3, 4, 5, 2)]), st.sampled_from([1, 20]))
+def test_large_gradients_of_several_axes_are_scattered(seed, shape, repeats):
+    """Past 256 values an index along the first axes takes another way."""
+    rng = np.random.default_rng(seed)
+    for index in (
+        rng.integers(0, shape[0], 9 * repeats),
+        rng.integers(-shape[0], shape[0], (3, 5 * repeats)),
+        (rng.integers(0, shape[0], 60 * repeats), rng.integers(0, shape[1], 60 * repeats)),
+        (slice(None), rng.integers(0, shape[1], 9 * repeats)),
+    ):
+        values = rng.normal(size=np.zeros(shape)[index].shape)
+        np.testing.assert_allclose(scatter(values, index, shape), added_one_by_one(values, index, shape), atol=1e-12)
+        gradient = mg.vjp(lambda x, index=index: x[index], np.ones(shape))[1](values)[0]
+        np.testing.assert_allclose(gradient, added_one_by_one(values, index, shape), atol=1e-12)

@@ -294,3 +294,113 @@ def test_transforms_of_several_axes_give_what_numpy_gives(name, data):
         options["s"] = data.draw(st.sampled_from([(2, 4), (6, -1), (3, 7)]))
     function = getattr(np.fft, name)
     np.testing.assert_allclose(function(leaf(x), **options).data, function(x, **options), rtol=1e-12, atol=1e-12)
+
+
+# The determinant and its derivatives, by minors: right for any matrix
+
+
+def minors_of(a):
+    """Return the cofactors of a matrix by their definition."""
+    n = a.shape[0]
+    return np.array(
+        [[(-1) ** (i + j) * LA.det(np.delete(np.delete(a, i, 0), j, 1)) for j in range(n)] for i in range(n)]
+    )
+
+
+@given(st.integers(2, 5), st.integers(0, 3), st.integers(0, 2**32 - 1), st.booleans())
+def test_det_of_any_rank(n, missing, seed, is_complex):
+    """A matrix of rank n - `missing`, in a stack with a regular one, in both modes and to second order."""
+    rng = np.random.default_rng(seed)
+    rank = max(n - missing, 0)
+    a = rng.normal(size=(n, rank)) @ rng.normal(size=(rank, n))
+    t = rng.normal(size=(n, n))
+    if is_complex:
+        a, t = a * (1 - 0.5j), t + 1j * rng.normal(size=(n, n))
+    scale = 1 + np.abs(a).max() ** (n - 1)
+    stack = np.stack([a, np.eye(n)])
+    gradient = mg.vjp(lambda x: np.sum(LA.det(x)), stack)[1](np.ones((), stack.dtype))[0]
+    np.testing.assert_allclose(gradient[0], minors_of(a), atol=1e-11 * scale)
+    np.testing.assert_allclose(gradient[1], np.eye(n), atol=1e-12)
+    moved = mg.jvp(LA.det, (a,), (t.astype(a.dtype),))[1]
+    np.testing.assert_allclose(moved, np.sum(minors_of(a) * t), atol=1e-10 * scale)
+    if not is_complex:
+        h = 1e-5
+        by_differences = (minors_of(a + h * t) - minors_of(a - h * t)) / (2 * h)
+        np.testing.assert_allclose(mg.hvp(LA.det)(a, t), by_differences, atol=1e-6 * scale)
+
+
+def test_det_beyond_the_range_of_its_dtype():
+    with np.errstate(over="ignore"):
+        np.testing.assert_allclose(mg.grad(LA.det)(1e200 * np.eye(2)), 1e200 * np.eye(2), rtol=1e-12)
+        single = 1e30 * np.eye(2, dtype=np.float32)
+        np.testing.assert_allclose(mg.grad(LA.det)(single), single, rtol=1e-5)
+    np.testing.assert_allclose(mg.grad(LA.det)(1e-160 * np.eye(2)), 1e-160 * np.eye(2), rtol=1e-12)
+    large = np.diag(np.r_[0.0, np.linspace(0.5, 2.0, 49)])
+    np.testing.assert_allclose(mg.grad(LA.det)(large)[0, 0], np.prod(np.linspace(0.5, 2.0, 49)), rtol=1e-10)
+
+
+def test_slogdet_of_a_stack_with_a_singular_matrix():
+    """The logarithm of 0 has no slope; the other matrix has its own."""
+    stack = np.stack([np.eye(2) * 2, np.ones((2, 2))])
+    gradient = mg.grad(lambda a: np.sum(LA.slogdet(a)[1]))(stack)
+    np.testing.assert_allclose(gradient[0], np.eye(2) / 2)
+    assert np.isnan(gradient[1]).all()
+    with np.errstate(invalid="ignore"):
+        moved = mg.jvp(lambda a: LA.slogdet(a)[1], (stack,), (stack,))[1]
+    assert moved[0] == pytest.approx(2.0)
+    assert np.isnan(moved[1])
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_tangents_that_are_not_symmetric(seed):
+    """What reads one triangle of a matrix is a function of its symmetric part."""
+    rng = np.random.default_rng(seed)
+    t = rng.normal(size=(3, 3))
+    for f in (
+        LA.cholesky,
+        LA.eigvalsh,
+        lambda a: LA.eigh(a)[0],
+        lambda a: LA.eigh(a)[1] ** 2,
+        lambda a: LA.pinv(a, hermitian=True),
+        lambda a: LA.svd(a, compute_uv=False, hermitian=True),
+    ):
+        moved, symmetric = (mg.jvp(f, (SYMMETRIC,), (d,))[1] for d in (t, (t + t.T) / 2))
+        np.testing.assert_allclose(moved, symmetric, rtol=1e-10, atol=1e-12)
+
+
+# Second derivatives where a length is 0: that of its square is finite, which can't be known from the length
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: LA.norm(x) ** 2,
+        lambda x: LA.norm(x, axis=0) ** 2,
+        lambda x: LA.norm(x, 3) ** 2,
+        lambda x: LA.norm(x, 1.5) ** 2,
+        lambda x: LA.vector_norm(x) ** 2,
+        lambda x: np.hypot(x[0], x[1]) ** 2,
+        lambda x: np.abs(x[0] + 1j * x[1]) ** 2,
+        lambda x: np.std(x) ** 2,
+        lambda x: np.std(x, mean=np.mean(x, keepdims=True)) ** 2,
+        lambda x: LA.norm(x * np.eye(2), 2) ** 2,
+        lambda x: LA.norm(x * np.eye(2), "nuc") ** 2,
+        lambda x: x[0] * np.arctan2(x[0], x[1]),
+    ],
+)
+def test_second_derivatives_at_a_kink_are_nan(f):
+    x = np.zeros(2)
+    with np.errstate(all="ignore"):
+        np.testing.assert_array_equal(mg.grad(f)(x), x)
+        assert np.isnan(mg.hessian(f)(x)).any()
+        assert np.isnan(mg.jacobian(mg.grad(f), mode="rev")(x)).any()
+    near = np.array([0.3, 0.4])
+    assert np.isfinite(mg.hessian(f)(near)).all()
+
+
+def test_smooth_norms_have_second_derivatives_where_an_element_is_0():
+    x = np.array([0.0, 2.0, -1.0])
+    for p in (3, 4, 2.5):
+        right = np.diag((p - 1) * np.abs(x) ** (p - 2))  # of sum(|x|^p) / p
+        h = mg.hessian(lambda x, p=p: LA.norm(x, p) ** p / p)(x)
+        np.testing.assert_allclose(h, right, rtol=1e-10, atol=1e-12)

@@ -91,7 +91,7 @@ def test_derivatives_of_numbers_of_every_size(function, dtype):
         args = [np.array(c, dtype) for c in columns[: len(formulas)]]
         with np.errstate(all="ignore"):
             out = function(*args)
-            gradients = mg.grad(lambda *xs: np.sum(function(*xs)), range(len(args)))(*args)
+            gradients = mg.grad(lambda *xs: np.sum(function(*xs)), tuple(range(len(args))))(*args)
             for got, formula in zip(gradients, formulas, strict=True):
                 right = formula(*(x.astype(WIDE) for x in args))
                 error = np.abs(got.astype(WIDE) - right)

@@ -211,3 +211,113 @@ def test_convolution_of_any_lengths(n, m, mode, seed):
     a, v = rng.normal(size=n), rng.normal(size=m)
     check_grads(lambda a, v: np.convolve(a, v, mode), a, v, order=1)
     check_grads(lambda a, v: np.correlate(a, v, mode), a, v, order=1)
+
+
+# Ties: whichever element a result comes from, both modes agree on it
+
+
+ORDERED = {
+    "max": np.max,
+    "min": np.min,
+    "max-where": lambda x: np.max(x, where=np.arange(x.size) % 3 > 0, initial=-9.0),
+    "ptp": np.ptp,
+    "sort": np.sort,
+    "partition": lambda x: np.partition(x, x.size // 2),
+    "median": np.median,
+    "quantile": lambda x: np.quantile(x, [0.1, 0.35, 0.9]),
+    "percentile": lambda x: np.percentile(x, 40, method="hazen"),
+    "maximum": lambda x: np.maximum(x, x[::-1]),
+    "minimum": lambda x: np.minimum(x, 1.0),
+    "clip": lambda x: np.clip(x, 0.0, 1.0),
+    "maximum.accumulate": np.maximum.accumulate,
+    "minimum.accumulate": np.minimum.accumulate,
+    "norm-inf": lambda x: np.linalg.norm(x, np.inf),
+    "logaddexp.reduce": np.logaddexp.reduce,
+    "nanmax": np.nanmax,
+    "interp": lambda x: np.interp(x, [-1.0, 0.0, 1.0, 2.0], [2.0, 0.0, 1.0, 5.0]),
+    "where": lambda x: np.where(x > 0, x, 2 * x),
+    "abs": np.abs,
+    "argsort": lambda x: x[np.argsort(x, kind="stable")],
+}
+
+
+@pytest.mark.parametrize("name", ORDERED)
+def test_modes_agree_where_elements_tie(name):
+    f = ORDERED[name]
+
+    @given(st.lists(st.sampled_from([-1.0, 0.0, 1.0, 2.0]), min_size=1, max_size=70), st.integers(0, 2**20))
+    def law(values, seed):
+        x, rng = np.array(values), np.random.default_rng(seed)
+        t = rng.normal(size=x.shape)
+        value, pullback = mg.vjp(f, x)
+        g = rng.normal(size=np.shape(value))
+        moved = mg.jvp(f, (x,), (t,))[1]
+        assert np.sum(moved * g) == pytest.approx(np.sum(pullback(g)[0] * t), rel=1e-9, abs=1e-9)
+
+    law()
+
+
+@given(st.lists(st.sampled_from([0.0, 1.0]), min_size=1, max_size=100))
+def test_equal_elements_keep_their_order(values):
+    x = np.array(values)
+    g = np.arange(1.0, x.size + 1)
+    right = np.empty(x.size)
+    right[np.argsort(x, kind="stable")] = g
+    np.testing.assert_array_equal(mg.vjp(np.sort, x)[1](g)[0], right)
+    np.testing.assert_array_equal(mg.vjp(lambda v: np.sort(v.reshape(-1, 1), axis=0)[:, 0], x)[1](g)[0], right)
+
+
+# NaN: a result that is NaN hands on NaN
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        np.max,
+        np.min,
+        np.ptp,
+        np.median,
+        np.std,
+        np.linalg.norm,
+        lambda x: np.linalg.norm(x, np.inf),
+        lambda x: np.quantile(x, 0.5),
+        lambda x: np.sum(np.maximum(x, 0.0)),
+        lambda x: np.sum(np.clip(x, -1.0, 1.0)),
+        lambda x: np.sum(np.hypot(x, 1.0)),
+        lambda x: np.sum(np.abs(x)),
+        np.logaddexp.reduce,
+    ],
+)
+def test_nan_is_handed_on(f):
+    x = np.array([np.nan, 1.0])
+    with np.errstate(invalid="ignore"):
+        assert np.isnan(f(x))
+        assert np.isnan(mg.grad(f)(x)).any()
+        assert np.isnan(mg.jvp(f, (x,), (np.ones(2),))[1])
+
+
+# Half precision: counts and sums of many elements
+
+
+def test_many_elements_in_half_precision():
+    n = 70_000
+    x = np.ones(n, np.float16)
+    for f, right in ((np.max, 1 / n), (np.mean, 1 / n), (lambda x: np.linalg.norm(x, np.inf), 1 / n)):
+        gradient = mg.grad(f)(x)
+        assert gradient.dtype == np.float16
+        np.testing.assert_allclose(gradient.astype(float), right, rtol=5e-2)
+        assert float(mg.jvp(f, (x,), (x,))[1]) == pytest.approx(1.0, rel=5e-2)
+
+
+# A negative base has a complex logarithm
+
+
+@given(st.floats(-3.0, -0.2), st.floats(-2.0, 2.0), st.floats(-2.0, 2.0))
+def test_a_negative_base_with_a_complex_exponent(base, real, imaginary):
+    z = complex(real, imaginary)
+    logarithm = np.log(complex(base))
+    power = np.exp(z * logarithm)
+    slope = mg.vjp(lambda z: np.power(np.array(base), z), np.array(z))[1](np.array(1 + 0j))[0]
+    np.testing.assert_allclose(slope, logarithm * power, rtol=1e-10)
+    moved = mg.jvp(lambda x: np.power(x, z), (np.array(base),), (np.array(1.0),))[1]
+    np.testing.assert_allclose(moved, z * power / base, rtol=1e-10)

@@ -214,8 +214,9 @@ def total(x: Any, axis: Any) -> Any:
 
 
 def like(x: Any, original: Any) -> Any:
-    """Return x in the dtype of the argument that it was computed from: in half precision, sums are wider."""
-    return x.astype(original.dtype) if original.dtype == np.float16 != x.dtype else x
+    """Return x in half precision if the argument that it was computed from is: its sums are wider."""
+    dtype = getattr(original, "dtype", None)
+    return x.astype(np.float16) if dtype is not None and dtype.char == "e" != x.dtype.char else x
 
 
 def product_total(x: Any, y: Any, axis: Any) -> Any:

@@ -30,7 +30,7 @@ import numpy as np
 
 from microgradnd.primitives import array
 from microgradnd.registry import Results, composite, defjvp, defvjp, elementwise, primitive, variadic
-from microgradnd.rules.axes import axes_of
+from microgradnd.rules.axes import axes_of, count
 from microgradnd.rules.matrices import adjoint, column, row, vector
 from microgradnd.rules.values import conj, in_dtype, instead, is_recorded, on_arrays, ratio, real, surely, total
 
@@ -535,7 +535,7 @@ def extreme_share(values: Any, ord: Any, axis: int) -> Any:
     """
     chosen = values == (np.max if ord > 0 else np.min)(values, axis=axis, keepdims=True)
     ties = np.sum(chosen, axis=axis, keepdims=True, dtype=np.result_type(values.dtype, np.float32))
-    return chosen / in_dtype(np.where(ties == 0, np.nan, ties), values.dtype)
+    return chosen * in_dtype(1 / np.where(ties == 0, np.nan, ties), values.dtype)
 
 
 def singular_slope(x: Any, ord: Any) -> Any:
@@ -546,10 +546,10 @@ def singular_slope(x: Any, ord: Any) -> Any:
     u, s, vh = np.linalg.svd(x, full_matrices=False)
     if ord == "nuc":
         rounding = max(x.shape[-2:]) * float(np.finfo(s.dtype).eps)
-        share = s > np.max(s, axis=-1, keepdims=True, initial=0) * rounding
+        share = ratio(s, s, ~(s > np.max(s, axis=-1, keepdims=True, initial=0) * rounding))
     else:
         share = positive(s) * extreme_share(s, ord, -1)
-    return conj(times_diagonal(u, share * np.ones_like(s)) @ vh)
+    return conj(times_diagonal(u, share) @ vh)
 
 
 @primitive
@@ -611,10 +611,11 @@ defjvp(np.linalg.norm, norm_tangent)
 def vector_norm(x: Any, *, axis: Any = None, keepdims: bool = False, ord: Any = 2) -> Any:
     """Spell np.linalg.vector_norm: several axes are joined to one."""
     axes = axes_of(axis, x.ndim)
+    if len(axes) == 1:
+        return np.linalg.norm(x, ord, axes[0], keepdims)
     rest = [a for a in range(x.ndim) if a not in axes]
-    shape = [x.shape[a] for a in rest]
-    length = int(np.prod([x.shape[a] for a in axes], dtype=int))
-    out = np.linalg.norm(np.reshape(np.transpose(x, rest + list(axes)), (*shape, length)), ord, -1)
+    joined = np.reshape(np.transpose(x, [*axes, *rest]), (count(x.shape, axes), *(x.shape[a] for a in rest)))
+    out = np.linalg.norm(joined, ord, 0)
     return np.expand_dims(out, axes) if keepdims else out
 
 

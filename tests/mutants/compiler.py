@@ -317,7 +317,7 @@ ENTRIES: list[tuple[str, ...]] = [
     # trace.py
     (
         "trace.py",
-        'differentiable = any(part.dtype.kind in "fc" for part in parts)',
+        'differentiable = function not in PLAIN and any(part.dtype.kind in "fc" for part in parts)',
         "differentiable = True",
         "tests/test_guards.py tests/test_compiler.py",
     ),

@@ -65,6 +65,13 @@ ROWS: list[Row] = [
         ((2, 3), POINTS),
         kinks=[((np.array([0.0, 1.0, 3.0, np.inf, -np.inf]),), (np.array([3.0, -2.0, -2.0, 0.0, 0.0]),))],
     ),
+    case(
+        np.interp,
+        "values",
+        lambda fp: np.interp(np.array([0.5, np.inf, -np.inf, 3.5]), XP, fp),
+        (3,),
+        kinks=[((FP,), (np.array([1.5, 0.5, 2.0]),))],
+    ),
     case(np.interp, "0-d", lambda x: np.interp(x, [0, 1, 3], [2, 5, 1]), ((), Domain(0.1, 0.9))),
     case(
         np.interp,

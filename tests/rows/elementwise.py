@@ -122,6 +122,20 @@ ROWS: list[Row] = [
     *ufunc(np.tanh, Domain(-1.2, 1.2), complex_too=True),
     *ufunc(np.arcsinh, Domain(-0.8, 0.8), complex_too=True),
     *ufunc(np.arccosh, Domain(1.3, 3.0), complex_too=True),
+    case(np.arccosh, "complex-left", np.arccosh, ((2, 3), Domain(-3.0, -1.3), np.complex128)),
+    case(np.arcsin, "complex-far", np.arcsin, ((2, 3), Domain(1.3, 3.0), np.complex128)),
+    case(np.arctan, "complex-left", np.arctan, ((2, 3), Domain(-3.0, -1.3), np.complex128)),
+    case(np.arcsinh, "complex-left", np.arcsinh, ((2, 3), Domain(-3.0, -1.3), np.complex128)),
+    case(np.arctanh, "complex-left", np.arctanh, ((2, 3), Domain(-3.0, -1.3), np.complex128)),
+    case(
+        np.power,
+        "complex-exponent",
+        lambda z: np.power(np.array([-2.0, 0.0, 3.0]), z + 4),
+        ((3,), POSITIVE, np.complex128),
+    ),
+    case(
+        np.power, "negative-base", lambda x, z: np.power(x, z), ((3,), Domain(-3.0, -0.3)), ((3,), ANY, np.complex128)
+    ),
     *ufunc(np.arctanh, Domain(-0.8, 0.8), complex_too=True),
     *ufunc(np.deg2rad, ANY),
     *ufunc(np.radians, ANY),

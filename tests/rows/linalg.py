@@ -238,6 +238,7 @@ ROWS: list[Row] = [
         )
         for ord in (None, 1, 3)
     ),
+    *(case(LA.norm, f"complex-axis-{ord}", norm(ord, axis=1), ((2, 2), AWAY, COMPLEX)) for ord in (None, 2, 1, 3)),
     case(LA.norm, "complex-inf", lambda x: LA.norm(x * np.array([1, 9]), np.inf), ((2,), AWAY, COMPLEX)),
     *(small(LA.norm, f"complex-matrix-{ord}", near(norm(ord)), (2, 2), COMPLEX) for ord in ("nuc", 2, 1)),
     case(LA.vector_norm, "all", LA.vector_norm, ((2, 2), OFF_ZERO), kinks=[((ZERO,), (ZERO,))]),

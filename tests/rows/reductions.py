@@ -60,6 +60,21 @@ ROWS: list[Row] = [
     case(np.amax, "axis", lambda x: np.amax(x, axis=1), ((2, 3), DISTINCT)),
     case(np.amin, "axis", lambda x: np.amin(x, 1, keepdims=True), ((2, 3), DISTINCT)),
     case(np.ptp, "all", np.ptp, ((2, 3), DISTINCT), kinks=[((TIE,), (np.array([-1.0, 0.5, 0.5]),))]),
+    case(np.ptp, "rows", lambda x: np.ptp(x, axis=1), ((2, 3), DISTINCT)),
+    case(
+        np.max,
+        "where-tie",
+        lambda x: np.max(x, axis=1, where=MASK, initial=-9.0),
+        ((2, 3), DISTINCT),
+        kinks=[((np.ones((2, 3)),), (np.array([[0.5, 0.0, 0.5], [1 / 3, 1 / 3, 1 / 3]]),))],
+    ),
+    case(
+        np.min,
+        "where-tie",
+        lambda x: np.min(x, axis=1, where=MASK, initial=9.0),
+        ((2, 3), DISTINCT),
+        kinks=[((np.ones((2, 3)),), (np.array([[0.5, 0.0, 0.5], [1 / 3, 1 / 3, 1 / 3]]),))],
+    ),
     case(np.ptp, "axis", lambda x: np.ptp(x, axis=0, keepdims=True), ((2, 3), DISTINCT)),
     # Variances
     *reduction(np.var, min_side=1),
