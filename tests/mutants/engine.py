@@ -1,1 +1,66 @@
-FAULTS: list[tuple[str, ...]] = []
+"""Faults in the engine: the tape and its walks, variables, assignment, views, modes, transforms.
+
+Owns: the entries for the files that a recorded operation passes through.
+Must not own: the form of an entry (`__init__.py`).
+Read next: `../test_tape.py`.
+"""
+
+TAPE = "tests/test_tape.py"
+TENSOR = "tests/test_tensor.py"
+TRANSFORMS = "tests/test_transforms.py"
+ASSIGNMENT = "tests/test_assignment.py"
+FAULTS: list[tuple[str, ...]] = [
+    ("microgradnd/tape.py", "if parent.position >= child.position:", "if False:", TAPE + " " + ASSIGNMENT),
+    ("microgradnd/tape.py", "g = g if changed is None else changed", "pass", TAPE),
+    (
+        "microgradnd/tape.py",
+        "(*range(extra), *(i + extra for i, n in enumerate(original) if n == 1 != shape[i + extra]))",
+        "(*range(extra),)",
+        TENSOR + " " + TAPE,
+    ),
+    (
+        "microgradnd/tape.py",
+        'np.real(g) if g.dtype.kind == "c" != dtype.kind else g',
+        "g",
+        TAPE + " " + TENSOR + " tests/test_transforms.py",
+    ),
+    ("microgradnd/tape.py", "ends[parent] = ends[parent] + new if parent in ends else new", "ends[parent] = new", TAPE),
+    ("microgradnd/tape.py", "total = new if total is None else total + new", "total = new", TRANSFORMS),
+    ("microgradnd/tape.py", "start = min((node.position for node in self.inputs), default=0)", "start = 0", TRANSFORMS),
+    (
+        "microgradnd/assignment.py",
+        "self.leaf.position = tape.next_position()",
+        "pass",
+        ASSIGNMENT + " " + TAPE + " tests/test_optim.py",
+    ),
+    ("microgradnd/assignment.py", "array.base is not None or array.size < COPIED", "array.size < COPIED", ASSIGNMENT),
+    (
+        "microgradnd/assignment.py",
+        "if mode.record is None:\n            return node",
+        "if True:\n            return node",
+        ASSIGNMENT,
+    ),
+    ("microgradnd/views.py", "if movable and not overlap(changed, other._array):", "if movable:", ASSIGNMENT),
+    ("microgradnd/views.py", "or where(picked(tensor._array, index)) != where(seen)", "", ASSIGNMENT),
+    ("microgradnd/modes.py", "array.flags.writeable = True\n\n\ndef", "pass\n\n\ndef", TAPE),
+    ("microgradnd/modes.py", "mode.record = None if record is None else functools", "mode.record = functools", TAPE),
+    ("microgradnd/modes.py", "if all(map(_finite, args))", "if True", TAPE),
+    (
+        "microgradnd/transforms.py",
+        'jacobian(grad(f, argnums), argnums, mode="fwd")',
+        'jacobian(grad(f, 0), argnums, mode="fwd")',
+        TRANSFORMS,
+    ),
+    (
+        "microgradnd/transforms.py",
+        "if node in ends else np.zeros(t.shape, t.dtype)",
+        "if node in ends else np.ones(t.shape, t.dtype)",
+        TRANSFORMS,
+    ),
+    (
+        "microgradnd/tensor.py",
+        "gradient = tape.cast(gradient, self.dtype)",
+        "pass",
+        TAPE + " " + TENSOR + " tests/test_outputs.py",
+    ),
+]

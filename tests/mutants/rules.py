@@ -1,1 +1,172 @@
-FAULTS: list[tuple[str, ...]] = []
+"""Faults in the derivative rules.
+
+Owns: the entries for `microgradnd/rules/` and the primitives.
+Must not own: the form of an entry (`__init__.py`).
+Read next: `../test_laws.py`.
+"""
+
+RULES = "tests/test_rules.py"
+LINALG = "tests/test_linalg.py"
+
+
+def laws(*rows: str, more: str = RULES) -> str:
+    """Return the laws of some rows, and other tests."""
+    names = ("test_first_and_second_derivatives", "test_vjp_and_jvp_are_transposes")
+    return " ".join([*(f"tests/test_laws.py::{name}[{row}]" for row in rows for name in names), more])
+
+
+ENTRIES: list[tuple[str, ...]] = [
+    # elementwise.py
+    (
+        "elementwise.py",
+        "elementwise(np.sin, lambda g, out, x: g * np.cos(x))",
+        "elementwise(np.sin, lambda g, out, x: -g * np.cos(x))",
+        laws("sin"),
+    ),
+    ("elementwise.py", "lambda g, out, x, y: -g * out / y)", "lambda g, out, x, y: -g * x / y)", laws("divide")),
+    (
+        "elementwise.py",
+        "elementwise(np.cbrt, lambda g, out, x: g / (3 * out * out))",
+        "elementwise(np.cbrt, lambda g, out, x: g / (3 * out))",
+        laws("cbrt"),
+    ),
+    (
+        "elementwise.py",
+        "np.where((x == 0) & (np.real(y) >= 0), 1.0, x)",
+        "x",
+        laws("power") + " tests/test_laws.py::test_kinks_have_the_value_promised",
+    ),
+    ("elementwise.py", "constant = constant & (x == 0)", "pass", laws("power", "power-exponents", "power-to-0")),
+    ("elementwise.py", "g / (np.sqrt(x - 1) * np.sqrt(x + 1))", "g / np.sqrt(x * x - 1)", laws("arccosh-complex")),
+    ("elementwise.py", "share(g, x, y, (x > y) | np.isnan(y)),", "share(g, x, y, x > y),", laws("fmax")),
+    (
+        "elementwise.py",
+        "np.where(x == y, 0.5 * g, g * wins)",
+        "np.where(x == y, g, g * wins)",
+        laws("maximum") + " tests/test_laws.py::test_kinks_have_the_value_promised",
+    ),
+    ("elementwise.py", "np.conj(sign(x, out)) if x.dtype", "sign(x, out) if x.dtype", laws("absolute-complex")),
+    (
+        "elementwise.py",
+        "linear(np.imag, lambda g, out, x: g * -1j)",
+        "linear(np.imag, lambda g, out, x: g * 1j)",
+        laws("imag-complex"),
+    ),
+    ("elementwise.py", "-g * np.floor_divide(x, y))", "-g * np.trunc(x / y))", laws("remainder")),
+    (
+        "elementwise.py",
+        "LOG2, LOG10 = float(np.log(2.0)), float(np.log(10.0))",
+        "LOG2, LOG10 = float(np.log(10.0)), float(np.log(2.0))",
+        laws("log2", "log10"),
+    ),
+    # reductions.py, sorting.py
+    (
+        "reductions.py",
+        "return x if where is True else np.where(where, x, 0)",
+        "return x",
+        laws("var-where", "std-where-axis", "max-where"),
+    ),
+    ("reductions.py", "n = count(x.shape, axis) - ddof", "n = count(x.shape, axis)", laws("var-ddof", "std-ddof")),
+    ("reductions.py", "deviation = np.conj(deviation)", "pass", laws("var-complex")),
+    (
+        "sorting.py",
+        'return t[along(np.argsort(x, axis=axis, kind="stable"), axis)]',
+        'return t[along(np.argsort(-x, axis=axis, kind="stable"), axis)]',
+        laws("sort-axis", "sort-default"),
+    ),
+    (
+        "sorting.py",
+        'places = np.argsort(np.argsort(x, axis=axis, kind="stable"), axis=axis)',
+        'places = np.argsort(x, axis=axis, kind="stable")',
+        laws("sort-axis", "sort-default", "sort-flat"),
+    ),
+    # calculus.py, linalg.py
+    (
+        "calculus.py",
+        "inside = np.clip(x, xp[0], xp[-1])",
+        "inside = x",
+        laws("interp-outside") + " tests/test_shape.py",
+    ),
+    (
+        "calculus.py",
+        'before = min(n, m) - 1 if mode == "valid" else (min(n, m) - 1) // 2',
+        "before = min(n, m) - 1",
+        laws("convolve-shorter-same", "convolve-longer-even-same"),
+    ),
+    (
+        "linalg.py",
+        "inner = adjoint(v) @ hermitian_part(t) @ v\n    return Results",
+        "inner = adjoint(v) @ t @ v\n    return Results",
+        laws("eigh-matrix-3x3", more=LINALG),
+    ),
+    (
+        "linalg.py",
+        "conj(times_diagonal(v, g) @ adjoint(v))",
+        "times_diagonal(v, g) @ adjoint(v)",
+        laws("eigvalsh-complex", more=LINALG),
+    ),
+    (
+        "linalg.py",
+        "return differences(s) * (row(s) + column(s))",
+        "return differences(s) * (row(s) - column(s))",
+        laws("svd-matrix-3x2", more=LINALG),
+    ),
+    # choice.py, indexing.py, joining.py, products.py, shape.py, ufuncs.py, fft.py, polynomials.py, statistics.py
+    (
+        "choice.py",
+        "lambda g, out, c, x, y: np.where(c, 0, g),",
+        "lambda g, out, c, x, y: np.where(c, g, 0),",
+        laws("where-mask"),
+    ),
+    (
+        "choice.py",
+        "np.less_equal(x, high)",
+        "np.less(x, high)",
+        laws("clip-numbers") + " tests/test_laws.py::test_kinks_have_the_value_promised",
+    ),
+    (
+        "indexing.py",
+        "places[index] == order",
+        "places[index] >= 0",
+        laws("setitem-array-whole", "setitem-nested-list-whole"),
+    ),
+    (
+        "indexing.py",
+        "linear(scatter, lambda g, out, values, index, shape: g[index])",
+        "linear(scatter, lambda g, out, values, index, shape: -g[index])",
+        laws("scatter-array"),
+    ),
+    (
+        "ufuncs.py",
+        "np.where(np.isfinite(highest), highest, 0)",
+        "highest",
+        laws("logaddexp.reduce-default") + " tests/test_functional.py",
+    ),
+    (
+        "ufuncs.py",
+        "return np.where(mask, VJPS[ufunc][position - 2](g, safe, *safe_inputs), 0)",
+        "return VJPS[ufunc][position - 2](g, safe, *safe_inputs)",
+        laws("masked-multiply", "masked-log"),
+    ),
+]
+FAULTS: list[tuple[str, ...]] = [
+    *((f"microgradnd/rules/{file}", *rest) for file, *rest in ENTRIES),
+    (
+        "microgradnd/primitives.py",
+        "np.add.at(out, index, values)",
+        "out[index] += values",
+        laws("getitem-array", "getitem-nested-list", more="tests/test_indexing.py"),
+    ),
+    (
+        "microgradnd/primitives.py",
+        "width = math.prod(shape[1:])",
+        "width = shape[1]",
+        "tests/test_indexing.py " + RULES,
+    ),
+    (
+        "microgradnd/primitives.py",
+        "axes = {a % len(shape) for a in reduced if shape}",
+        "axes = set(reduced)",
+        laws("sum-negative-axis", "expand-axis"),
+    ),
+]
