@@ -241,7 +241,7 @@ ENTRIES: list[tuple[str, ...]] = [
         'self.checks = ["True"]',
         "tests/test_compiler.py tests/test_guards.py tests/test_transforms.py",
     ),
-    ("dispatch.py", 'self.checks.append("not mode.outer")', "pass", "tests/test_compiler.py tests/test_guards.py"),
+    ("dispatch.py", 'self.checks.append("not mode.entered")', "pass", "tests/test_compiler.py tests/test_guards.py"),
     (
         "dispatch.py",
         'self.checks.append(f"type({name}) is {self.name(kind)} and {same}")',
@@ -255,6 +255,12 @@ ENTRIES: list[tuple[str, ...]] = [
         "for thing, form in traced.depends:",
         "for thing, form in []:",
         "tests/test_compiled_steps.py tests/test_guards.py",
+    ),
+    (
+        "dispatch.py",
+        '*(f"    if {owner}.aliases is not None: touch({owner})" for owner in newer),',
+        "",
+        "tests/test_compiled_steps.py",
     ),
     ("dispatch.py", "if newer else []", "if False else []", "tests/test_compiled_steps.py tests/test_guards.py"),
     ("dispatch.py", "if is_mutable(tree):", "if False:", GUARDS),
@@ -317,7 +323,7 @@ ENTRIES: list[tuple[str, ...]] = [
     # trace.py
     (
         "trace.py",
-        'differentiable = any(part.dtype.kind in "fc" for part in parts)',
+        'differentiable = function not in PLAIN and any(part.dtype.kind in "fc" for part in parts)',
         "differentiable = True",
         "tests/test_guards.py tests/test_compiler.py",
     ),
@@ -350,7 +356,7 @@ ENTRIES: list[tuple[str, ...]] = [
     ),
     # __init__.py
     ("__init__.py", "if entry is None or entry.stale():", "if entry is None:", GUARDS),
-    ("__init__.py", "leaf.position = next_position()", "pass", "tests/test_compiled_steps.py tests/test_guards.py"),
+    ("__init__.py", "touch(leaf)", "pass", "tests/test_compiled_steps.py tests/test_guards.py"),
     (
         "__init__.py",
         "if len(self._entries) > self.maxsize:",

@@ -12,7 +12,7 @@ STEPS = "tests/test_compiled_steps.py"
 FAULTS: list[tuple[str, ...]] = [
     (
         "microgradnd/nn/functional.py",
-        "return x - np.maximum.reduce(x, axis=axis, keepdims=True)",
+        "return x - largest(x, axis)",
         "return x",
         FUNCTIONAL,
     ),
@@ -36,8 +36,8 @@ FAULTS: list[tuple[str, ...]] = [
     ),
     (
         "microgradnd/nn/functional.py",
-        "if np.shape(y_pred) != np.shape(y):",
-        "if np.size(y_pred) != np.size(y):",
+        "    if a != b:\n        advice",
+        "    if math.prod(a) != math.prod(b):\n        advice",
         FUNCTIONAL + " " + NN,
     ),
     (
@@ -48,8 +48,8 @@ FAULTS: list[tuple[str, ...]] = [
     ),
     (
         "microgradnd/nn/functional.py",
-        'losses.size if reduction == "mean"',
-        'losses.size if reduction != "mean"',
+        "else np.sum(losses) / losses.size",
+        "else np.sum(losses) / len(losses)",
         FUNCTIONAL,
     ),
     (
@@ -58,7 +58,7 @@ FAULTS: list[tuple[str, ...]] = [
         "object.__delattr__",
         NN + " " + STEPS,
     ),
-    ("microgradnd/nn/module.py", "if module not in seen:", "if True:", NN),
+    ("microgradnd/nn/module.py", "if id(module) not in seen:", "if True:", NN),
     ("microgradnd/nn/module.py", "module.training = mode", "self.training = mode", NN),
     ("microgradnd/nn/module.py", "if array.shape != own[path].shape", "if array.size != own[path].size", NN),
     ("microgradnd/nn/init.py", "math.sqrt(3.0)", "math.sqrt(2.0)", NN + " tests/test_nn.py"),
@@ -72,7 +72,7 @@ FAULTS: list[tuple[str, ...]] = [
     ),
     (
         "microgradnd/optim/sgd.py",
-        "np.multiply(buffer, self.momentum, scratch)",
+        "np.multiply(buffer, momentum, scratch)",
         "np.multiply(buffer, self.lr, scratch)",
         OPTIM,
     ),
@@ -91,9 +91,9 @@ FAULTS: list[tuple[str, ...]] = [
     ("microgradnd/optim/optimizer.py", "self.counts[live] += 1", "self.counts += 1", OPTIM),
     (
         "microgradnd/optim/optimizer.py",
-        "np.multiply(parameter.data, weight_decay, view)",
-        "np.multiply(parameter.data, 0, view)",
+        "np.multiply(parameter.data, weight_decay, view,",
+        "np.multiply(parameter.data, 0, view,",
         OPTIM,
     ),
-    ("microgradnd/optim/optimizer.py", "flat.counts[j] = int(", "flat.counts[0] = int(", OPTIM),
+    ("microgradnd/optim/optimizer.py", 'flat.counts[j] = new["step"][i]', 'flat.counts[j] = new["step"][0]', OPTIM),
 ]

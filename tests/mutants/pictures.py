@@ -121,8 +121,8 @@ ENTRIES: list[tuple[str, ...]] = [
     ),
     (
         "record.py",
-        "operations.sort(key=lambda node: node.position)",
-        "operations.sort(key=lambda node: -node.position)",
+        "operations.sort(key=lambda node: node.recorded)",
+        "operations.sort(key=lambda node: -node.recorded)",
         VIZ,
     ),
     (

@@ -38,14 +38,14 @@ ENTRIES: list[tuple[str, ...]] = [
     ),
     ("elementwise.py", "constant = constant & (x == 0)", "pass", laws("power", "power-exponents", "power-to-0")),
     ("elementwise.py", "g / (np.sqrt(x - 1) * np.sqrt(x + 1))", "g / np.sqrt(x * x - 1)", laws("arccosh-complex")),
-    ("elementwise.py", "share(g, x, y, (x > y) | np.isnan(y)),", "share(g, x, y, x > y),", laws("fmax")),
+    ("elementwise.py", "share(g, out, x == y, (x > y) | np.isnan(y)),", "share(g, out, x == y, x > y),", laws("fmax")),
     (
         "elementwise.py",
-        "np.where(x == y, 0.5 * g, g * wins)",
-        "np.where(x == y, g, g * wins)",
+        "np.where(tie, 0.5 * g, g * wins)",
+        "np.where(tie, g, g * wins)",
         laws("maximum") + " tests/test_laws.py::test_kinks_have_the_value_promised",
     ),
-    ("elementwise.py", "np.conj(sign(x, out)) if x.dtype", "sign(x, out) if x.dtype", laws("absolute-complex")),
+    ("elementwise.py", "np.conj(np.sign(x)) if x.dtype", "np.sign(x) if x.dtype", laws("absolute-complex")),
     (
         "elementwise.py",
         "linear(np.imag, lambda g, out, x: g * -1j)",
@@ -138,8 +138,8 @@ ENTRIES: list[tuple[str, ...]] = [
     ),
     (
         "ufuncs.py",
-        "np.where(np.isfinite(highest), highest, 0)",
-        "highest",
+        "expand(g, x.shape, axis, keepdims) * shares(x, axis)",
+        "expand(g, x.shape, axis, keepdims) / x.size",
         laws("logaddexp.reduce-default") + " tests/test_functional.py",
     ),
     (
