@@ -43,7 +43,7 @@ ENTRIES: list[tuple[str, ...]] = [
         "elementwise.py",
         "np.where(tie, 0.5 * g, g * wins)",
         "np.where(tie, g, g * wins)",
-        laws("maximum") + " tests/test_laws.py::test_kinks_have_the_value_promised",
+        laws("fmax") + " tests/test_laws.py::test_kinks_have_the_value_promised",
     ),
     ("elementwise.py", "np.conj(np.sign(x)) if x.dtype", "np.sign(x) if x.dtype", laws("absolute-complex")),
     (
