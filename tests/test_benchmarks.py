@@ -172,6 +172,12 @@ def test_the_tables_of_chains(load: Any) -> None:
         "| as it is | 1.00 | 1.50 |",
         "| with `gc.disable()` | 1.00 |",
     ]
+    slower = measured(compiled=0.5)  # on a machine of half the speed
+    slower["depths"] = {
+        "numpy": {"1000": {"seconds": 4e-7, "bytes at the peak": 0.0}},
+        "mygrad": {"1000": {"seconds": 8e-6, "bytes at the peak": 3050.0}},
+    }
+    assert "| MyGrad | - | 3050 | 1.00 | - |" in report.depths([file, slower])
     other = measured(compiled=0.5)
     assert report.depths([other]) == report.collector([other]) == report.of_torch([other]) == "Not measured."
     assert report.depths([other, file]) == report.depths([file])

@@ -287,3 +287,21 @@ def test_methods_and_modules_are_functions_too():
     np.testing.assert_array_equal(line.predict(x), [0.0, 1.0])
     np.testing.assert_array_equal(compiled(x), [1.0, 2.0])
     assert Line.predict.cache_info().misses == 1
+
+
+def test_a_compiled_update_makes_everything_newer_that_shares_memory_with_the_variable():
+    """In the first call, which is traced, and in those that follow, which are told at a glance."""
+
+    def step(w, x):
+        with mg.no_grad():
+            w -= x
+        return np.sum(w)
+
+    compiled = mg.compile(step)
+    w = mg.tensor([1.0, 2.0], requires_grad=True, name="w")
+    for _ in range(3):
+        a, same = mg.tensor([1.0, 1.0], requires_grad=True), w.detach()
+        loss = np.sum(a * same)
+        compiled(w, np.ones(2))
+        with pytest.raises(RuntimeError, match="changed"):
+            loss.backward()

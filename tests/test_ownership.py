@@ -35,6 +35,10 @@ RESULTS = {
     "a spread argument": lambda x: np.broadcast_to(x, (2, 3)),
     "a spread value": lambda x: np.broadcast_to(np.exp(x), (2, 3)),
     "a diagonal": lambda x: np.diagonal(np.reshape(x[:1], (1, 1))),
+    "views of numpy.linalg": lambda x: (
+        np.linalg.diagonal(np.reshape(x[:1], (1, 1))),
+        np.linalg.matrix_transpose(np.reshape(x, (1, 3))),
+    ),
     "parts": lambda x: np.split(x, 3),
     "broadcast arrays": lambda x: np.broadcast_arrays(x, x[:, None]),
     "a constant gradient": mg.grad(lambda x: np.sum(x)),

@@ -211,6 +211,12 @@ def test_very_many_losses_that_are_not_finite() -> None:
     assert png(figure)
 
 
+def test_marks_are_at_the_edge_that_they_lie_beyond() -> None:
+    drawn = lines(viz.plot_history([1.0, -np.inf, np.inf, np.nan, 2.0]))
+    heights = {name.split()[0]: line.get_ydata()[0] for name, line in drawn.items() if line.get_color() == RED}
+    assert heights == {"−Inf": 0.03, "Inf": 0.97, "NaN": 0.97}
+
+
 def test_losses_without_a_logarithm_are_marked() -> None:
     assert marks(viz.plot_history([1.0, 0.0, 0.1], log=True)) == ["0 (epoch 2)"]
     assert marks(viz.plot_history({"a": [1.0, -1.0, 0.0]}, log=True)) == ["a: 0 or less (2 times, epoch 2 to 3)"]
@@ -432,6 +438,13 @@ def test_the_plane_holds_the_path_where_it_can() -> None:
     )
 
 
+def test_the_share_of_the_paths_variation_is_told() -> None:
+    path = [np.array([2.0, 0.0, 0.0]), np.array([0.0, 1.0, 0.0]), np.zeros(3)]
+    ax = viz.plot_surface(lambda w: np.sum(w**2), path, steps=3).axes[0]
+    assert ax.get_xlabel() == "direction 0: 80% of the path's variation"
+    assert ax.get_ylabel() == "direction 1: 20% of the path's variation"
+
+
 def test_directions_of_ones_own() -> None:
     middle, a, b = np.ones(3), np.array([1.0, 0, 0]), np.array([0, 0, 2.0])
     seen = []
@@ -651,6 +664,14 @@ def test_a_map_of_very_many_steps_loses_no_nan() -> None:
     tall = viz.plot_gradients({str(i): [1.0, 2.0] for i in range(250)})
     assert [text.get_text() for text in tall.axes[0].get_yticklabels()][:3] == ["0", "3", "6"]
     assert tall.get_figheight() > 2 * figure.get_figheight()
+
+
+def test_a_stretch_of_a_map_has_a_gradient_if_one_of_its_steps_has() -> None:
+    norms: Any = many(1000)
+    norms["3.weight"] = [None if i % 2 else 1.0 for i in range(1000)]
+    norms["4.weight"] = [None if i < 500 else 1.0 for i in range(1000)]
+    figure = viz.plot_gradients(norms)
+    assert boxes(figure) == {"no gradient": [(4, 0.5, 500.5)]}
 
 
 @pytest.mark.parametrize(

@@ -321,3 +321,26 @@ def test_a_negative_base_with_a_complex_exponent(base, real, imaginary):
     np.testing.assert_allclose(slope, logarithm * power, rtol=1e-10)
     moved = mg.jvp(lambda x: np.power(x, z), (np.array(base),), (np.array(1.0),))[1]
     np.testing.assert_allclose(moved, z * power / base, rtol=1e-10)
+
+
+# Where a wrong rule looks right on ordinary numbers
+
+
+def test_arccosh_on_all_its_branches():
+    z = np.array([-0.5 + 1j, -2 - 0.5j, 1.5 - 2j, -3 + 0.1j, 0.25 + 0.5j])
+    check_grads(np.arccosh, z, order=1)
+
+
+def test_remainders_of_negative_numbers():
+    x, y = np.array([-0.5, 3.7, -4.2, 0.3]), np.array([2.0, 1.5, 1.3, -0.7])
+    check_grads(np.remainder, x, y, order=1)
+    check_grads(np.fmod, x, y, order=1)
+
+
+@pytest.mark.parametrize("function", [np.fmax, np.fmin])
+def test_the_one_of_two_that_is_a_number_gets_the_gradient(function):
+    x, y = np.array([np.nan, 1.0, 2.0, 2.0]), np.array([1.0, np.nan, 3.0, 2.0])
+    gradients = mg.grad(lambda x, y: np.sum(function(x, y)), (0, 1))(x, y)
+    larger = function is np.fmin
+    np.testing.assert_array_equal(gradients[0], [0.0, 1.0, float(larger), 0.5])
+    np.testing.assert_array_equal(gradients[1], [1.0, 0.0, float(not larger), 0.5])

@@ -231,6 +231,33 @@ def test_all_is_drawn_on_demand() -> None:
     assert model.notes == []
 
 
+def test_different_operations_in_a_row_are_no_repetition() -> None:
+    functions = [(np.sin, np.cos, np.tanh)[i] for i in np.random.default_rng(0).integers(0, 3, 60)]
+    y: Any = mg.tensor([1.0, 2.0], requires_grad=True, name="x")
+    for function in functions:
+        y = function(y)
+    model = graph(y.sum(), max_nodes=30)
+    assert not any("repeated" in note for note in model.notes)
+    assert not any(scope.repeat > 8 for scope in model.scopes.values())
+
+
+def test_what_goes_on_within_a_copy_is_not_carried() -> None:
+    """Copies in copies: only what goes from one copy to the next is drawn as carried on."""
+    y: Any = mg.tensor([1.0, 2.0], requires_grad=True, name="x")
+    for i in range(4):
+        with mg.scope(f"outer{i}"):
+            for j in range(4):
+                with mg.scope(f"inner{j}"):
+                    y = np.tanh(np.sin(y) * 2)
+            y = np.exp(-y)
+    model = graph(y.sum())
+    texts = {node.id: node.text for node in model.nodes}
+    carried = {(texts[edge.source], texts[edge.target]) for edge in model.edges if edge.carried}
+    assert carried == {("tanh", "sin"), ("eˣ", "sin")}
+    together = {(texts[edge.source], texts[edge.target]) for edge in model.edges if not edge.carried}
+    assert {("sin", "× 2"), ("× 2", "tanh"), ("−x", "eˣ")} <= together
+
+
 def test_branches_side_by_side_are_not_folded() -> None:
     """A query, a key and a value are computed alike, but they aren't alike."""
     rng = np.random.default_rng(0)

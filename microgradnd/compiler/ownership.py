@@ -26,7 +26,6 @@ from microgradnd.compiler.program import Constant, Program, Step, Value
 REPEATING = {np.broadcast_to, np.broadcast_arrays, primitives.expand}  # read-only: elements share memory
 REDUCTIONS = {np.sum, np.prod, np.mean, np.max, np.min, np.var, np.std, np.any, np.all}
 WORK: Any = 10_000  # how hard to look for an overlap of interleaved views before one is assumed
-VIEWS_OF_MATRICES = {np.linalg.diagonal, np.linalg.matrix_transpose}
 
 
 def own_results(program: Program) -> Program:
@@ -66,7 +65,7 @@ def may_share(step: Step) -> bool:
     if not may_be_view(step) or function in REDUCTIONS:
         return False
     if getattr(function, "__module__", "") in ("numpy.linalg", "numpy.fft"):
-        return function in VIEWS_OF_MATRICES
+        return False  # its views, diagonal and matrix_transpose, are recorded as those of numpy
     if all(out.shape == () for out in outs):
         return not picks_one(step) if function is primitives.getitem else function in VIEWS
     return True

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from tests.mutants import checks, compiler, engine, networks, pictures, programs, rules
+from tests.mutants import checks, compiler, engine, networks, numerics, pictures, programs, rules
 
 
 class Fault(NamedTuple):
@@ -43,5 +43,7 @@ class Fault(NamedTuple):
 
 
 FAULTS: list[Fault] = [
-    Fault(*entry) for table in (rules, engine, networks, compiler, checks, pictures, programs) for entry in table.FAULTS
+    Fault(*entry)
+    for table in (rules, numerics, engine, networks, compiler, checks, pictures, programs)
+    for entry in table.FAULTS
 ]

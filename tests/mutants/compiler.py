@@ -241,7 +241,7 @@ ENTRIES: list[tuple[str, ...]] = [
         'self.checks = ["True"]',
         "tests/test_compiler.py tests/test_guards.py tests/test_transforms.py",
     ),
-    ("dispatch.py", 'self.checks.append("not mode.outer")', "pass", "tests/test_compiler.py tests/test_guards.py"),
+    ("dispatch.py", 'self.checks.append("not mode.entered")', "pass", "tests/test_compiler.py tests/test_guards.py"),
     (
         "dispatch.py",
         'self.checks.append(f"type({name}) is {self.name(kind)} and {same}")',
@@ -256,13 +256,19 @@ ENTRIES: list[tuple[str, ...]] = [
         "for thing, form in []:",
         "tests/test_compiled_steps.py tests/test_guards.py",
     ),
+    (
+        "dispatch.py",
+        '*(f"    if {owner}.aliases is not None: touch({owner})" for owner in newer),',
+        "",
+        "tests/test_compiled_steps.py",
+    ),
     ("dispatch.py", "if newer else []", "if False else []", "tests/test_compiled_steps.py tests/test_guards.py"),
     ("dispatch.py", "if is_mutable(tree):", "if False:", GUARDS),
     # arguments.py
     (
         "arguments.py",
-        "return leaf._data.shape, leaf._data.dtype, leaf.requires_grad",
-        "return leaf._data.shape, leaf._data.dtype",
+        "dtype, leaf.requires_grad",
+        "dtype",
         "tests/test_compiler.py",
     ),
     ("arguments.py", "return leaf.shape, leaf.dtype\n", "return (leaf.shape,)\n", "tests/test_compiler.py"),
@@ -350,7 +356,7 @@ ENTRIES: list[tuple[str, ...]] = [
     ),
     # __init__.py
     ("__init__.py", "if entry is None or entry.stale():", "if entry is None:", GUARDS),
-    ("__init__.py", "leaf.position = next_position()", "pass", "tests/test_compiled_steps.py tests/test_guards.py"),
+    ("__init__.py", "touch(leaf)", "pass", "tests/test_compiled_steps.py tests/test_guards.py"),
     (
         "__init__.py",
         "if len(self._entries) > self.maxsize:",

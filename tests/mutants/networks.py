@@ -1,1 +1,99 @@
-FAULTS: list[tuple[str, ...]] = []
+"""Faults in networks and optimizers.
+
+Owns: the entries for `microgradnd/nn/` and `microgradnd/optim/`.
+Must not own: the form of an entry (`__init__.py`).
+Read next: `../test_nn.py`.
+"""
+
+NN = "tests/test_nn.py"
+FUNCTIONAL = "tests/test_functional.py"
+OPTIM = "tests/test_optim.py"
+STEPS = "tests/test_compiled_steps.py"
+FAULTS: list[tuple[str, ...]] = [
+    (
+        "microgradnd/nn/functional.py",
+        "return x - largest(x, axis)",
+        "return x",
+        FUNCTIONAL,
+    ),
+    (
+        "microgradnd/nn/functional.py",
+        "out * (g - product_total(g, out, axis))",
+        "out * (g - total(g, axis))",
+        FUNCTIONAL + " tests/test_laws.py::test_first_and_second_derivatives[softmax-last]",
+    ),
+    (
+        "microgradnd/nn/functional.py",
+        "axis in (-1, x.ndim - 1) and x.size >= MANY_ROWS",
+        "axis in (-1, 1) and x.size >= MANY_ROWS",
+        FUNCTIONAL,
+    ),
+    (
+        "microgradnd/nn/functional.py",
+        "elementwise(sigmoid, lambda g, out, x: g * (out * (1 - out)))",
+        "elementwise(sigmoid, lambda g, out, x: g * (out * (1 + out)))",
+        FUNCTIONAL + " tests/test_laws.py::test_first_and_second_derivatives[sigmoid]",
+    ),
+    (
+        "microgradnd/nn/functional.py",
+        "    if a != b:\n        advice",
+        "    if math.prod(a) != math.prod(b):\n        advice",
+        FUNCTIONAL + " " + NN,
+    ),
+    (
+        "microgradnd/nn/functional.py",
+        "return sse_loss(y_pred, y) / np.size(y)",
+        "return sse_loss(y_pred, y) / len(y)",
+        FUNCTIONAL,
+    ),
+    (
+        "microgradnd/nn/functional.py",
+        "else np.sum(losses) / losses.size",
+        "else np.sum(losses) / len(losses)",
+        FUNCTIONAL,
+    ),
+    (
+        "microgradnd/nn/module.py",
+        "Module._changes += 1\n        self._kinds.pop(name, None)\n        object.__delattr__",
+        "object.__delattr__",
+        NN + " " + STEPS,
+    ),
+    ("microgradnd/nn/module.py", "if id(module) not in seen:", "if True:", NN),
+    ("microgradnd/nn/module.py", "module.training = mode", "self.training = mode", NN),
+    ("microgradnd/nn/module.py", "if array.shape != own[path].shape", "if array.size != own[path].size", NN),
+    ("microgradnd/nn/init.py", "math.sqrt(3.0)", "math.sqrt(2.0)", NN + " tests/test_nn.py"),
+    ("microgradnd/optim/adam.py", "step_size = self.lr / (1 - beta1**t)", "step_size = self.lr", OPTIM),
+    ("microgradnd/optim/adam.py", "np.divide(scratch, root, scratch)", "pass", OPTIM),
+    (
+        "microgradnd/optim/adam.py",
+        "v = exp_avg_sq * beta2 + g * (1 - beta2) * g",
+        "v = exp_avg_sq * beta2 + g * (1 - beta2)",
+        STEPS,
+    ),
+    (
+        "microgradnd/optim/sgd.py",
+        "np.multiply(buffer, momentum, scratch)",
+        "np.multiply(buffer, self.lr, scratch)",
+        OPTIM,
+    ),
+    (
+        "microgradnd/optim/sgd.py",
+        "(g + buffer * self.momentum if self.nesterov else buffer) * lr",
+        "buffer * lr",
+        STEPS,
+    ),
+    (
+        "microgradnd/optim/optimizer.py",
+        "return len(set(self.counts.tolist())) <= 1",
+        "return True",
+        OPTIM + " " + STEPS,
+    ),
+    ("microgradnd/optim/optimizer.py", "self.counts[live] += 1", "self.counts += 1", OPTIM),
+    (
+        "microgradnd/optim/optimizer.py",
+        "np.multiply(parameter.data, weight_decay, view,",
+        "np.multiply(parameter.data, 0, view,",
+        OPTIM,
+    ),
+    ("microgradnd/optim/optimizer.py", 'flat.counts[j] = new["step"][i]', 'flat.counts[j] = new["step"][0]', OPTIM),
+]

@@ -102,18 +102,16 @@ ENTRIES: list[tuple[str, ...]] = [
         "self.totals[part].parameters += 1",
         FOLD + " " + VIZ,
     ),
-    (
-        "graph.py",
-        'if part.repeat > 1 else ""),\n            detail',
-        'if part.repeat > 2 else ""),\n            detail',
-        FOLD + " " + REASONS,
-    ),
     ("graph.py", "if changed := record.changed():", "if changed := []:", FOLD),
     ("graph.py", "grad=kept or self.arrived.get(i),", "grad=kept,", FOLD + " " + VIZ),
     ("graph.py", "return any(numbers.get(part, number) != number for part, number in ours)", "return True", FOLD),
     ("fold.py", "COPIES = 3  # from so many", "COPIES = 4  # from so many", FOLD),
-    ("fold.py", "if (copies - 1) * period < worth:", "if copies * period < worth:", FOLD + " " + VIZ),
-    ("fold.py", "middle = (fits + deepest + 1) // 2", "middle = (fits + deepest) // 2 + 0 * fits or 1", FOLD),
+    (
+        "fold.py",
+        "(middle, deepest) if size(record, root, most) <= most",
+        "(middle, deepest) if size(record, root, most) > most",
+        FOLD,
+    ),
     ("fold.py", "if chains_of_scopes and not is_chain(", "if False and not is_chain(", FOLD),
     (
         "fold.py",
@@ -123,8 +121,8 @@ ENTRIES: list[tuple[str, ...]] = [
     ),
     (
         "record.py",
-        "operations.sort(key=lambda node: node.position)",
-        "operations.sort(key=lambda node: -node.position)",
+        "operations.sort(key=lambda node: node.recorded)",
+        "operations.sort(key=lambda node: -node.recorded)",
         VIZ,
     ),
     (

@@ -1,160 +1,172 @@
-"""Faults planted in the derivative rules and in the functions of `nn.functional`.
+"""Faults in the derivative rules.
 
-Owns: their table.
-Must not own: how they are planted (`__main__.py`).
-Read next: `engine.py`.
+Owns: the entries for `microgradnd/rules/` and the primitives.
+Must not own: the form of an entry (`__init__.py`).
+Read next: `../test_laws.py`.
 """
 
-from __future__ import annotations
-
-R = "microgradnd/rules/"
-ELEMENTWISE, REDUCTIONS, LINALG = f"{R}elementwise.py", f"{R}reductions.py", f"{R}linalg.py"
-FUNCTIONAL = "microgradnd/nn/functional.py"
-KINKS = "tests/test_laws.py::test_kinks_have_the_value_promised"
-SIZES = "tests/test_magnitudes.py"
-RULES, LINEAR_ALGEBRA, LOSSES = "tests/test_rules.py", "tests/test_linalg.py", "tests/test_functional.py"
+RULES = "tests/test_rules.py"
+LINALG = "tests/test_linalg.py"
 
 
-def first(*rows: str) -> str:
-    """Return the law of first and second derivatives for some rows."""
-    return " ".join(f"tests/test_laws.py::test_first_and_second_derivatives[{row}]" for row in rows)
+def laws(*rows: str, more: str = RULES) -> str:
+    """Return the laws of some rows, and other tests."""
+    names = ("test_first_and_second_derivatives", "test_vjp_and_jvp_are_transposes")
+    return " ".join([*(f"tests/test_laws.py::{name}[{row}]" for row in rows for name in names), more])
 
 
-def value(*rows: str) -> str:
-    """Return the law that a Tensor computes what NumPy computes, for some rows."""
-    return " ".join(f"tests/test_laws.py::test_a_tensor_computes_what_numpy_computes[{row}]" for row in rows)
-
-
-FAULTS: list[tuple[str, ...]] = [
-    # Numbers of every size
-    (ELEMENTWISE, "x, y = 0.5 * x, 0.5 * y", "x, y = 1.0 * x, 1.0 * y", SIZES),
-    (ELEMENTWISE, "g * (1 / LOG10) / x", "g / (LOG10 * x)", SIZES),
-    (ELEMENTWISE, "g / np.hypot(1, x) / np.hypot(1, x)", "g / (1 + x * x)", SIZES),
-    (ELEMENTWISE, "lambda g, out, x: g / (1 - x) / (1 + x)", "lambda g, out, x: g / (1 - x * x)", SIZES),
+ENTRIES: list[tuple[str, ...]] = [
+    # elementwise.py
     (
-        ELEMENTWISE,
-        "elementwise(np.expm1, lambda g, out, x: g * np.exp(x))",
-        "elementwise(np.expm1, lambda g, out, x: g * (out + 1))",
-        SIZES,
+        "elementwise.py",
+        "elementwise(np.sin, lambda g, out, x: g * np.cos(x))",
+        "elementwise(np.sin, lambda g, out, x: -g * np.cos(x))",
+        laws("sin"),
     ),
-    (ELEMENTWISE, "length = np.hypot(0.5 * x, 0.5 * y)", "length = 0.5 * np.sqrt(x * x + y * y)", SIZES),
+    ("elementwise.py", "lambda g, out, x, y: -g * out / y)", "lambda g, out, x, y: -g * x / y)", laws("divide")),
     (
-        ELEMENTWISE,
-        "d = np.where(x == y, 0, np.subtract(x, y))",
-        "d = np.where(x == y, 0, np.logaddexp(x, y) - y)",
-        SIZES,
-    ),
-    # Kinks, infinities, NaN
-    (ELEMENTWISE, "np.where((x == y) & (x == -np.inf), 0,", "np.where((x == y) & (x == np.inf), 0,", KINKS),
-    (ELEMENTWISE, "np.where(np.isinf(v), np.copysign(1, v), 0)", "np.where(np.isinf(v), np.copysign(1, v), v)", KINKS),
-    (
-        ELEMENTWISE,
-        "return np.where(np.isnan(out), np.nan, np.where(tie, 0.5 * g, g * wins))",
-        "return np.where(tie, 0.5 * g, g * wins)",
-        f"{KINKS} {RULES}",
+        "elementwise.py",
+        "elementwise(np.cbrt, lambda g, out, x: g / (3 * out * out))",
+        "elementwise(np.cbrt, lambda g, out, x: g / (3 * out))",
+        laws("cbrt"),
     ),
     (
-        ELEMENTWISE,
-        "share(g, out, x == y, (y > x) | np.isnan(x)),\n)\nelementwise(\n    np.fmin",
-        "share(g, out, x == y, y > x),\n)\nelementwise(\n    np.fmin",
-        KINKS,
-    ),
-    (ELEMENTWISE, "(np.sqrt(x - 1) * np.sqrt(x + 1))", "np.sqrt(x * x - 1)", first("arccosh-complex-left")),
-    (
-        ELEMENTWISE,
-        "in_dtype(np.where((x == 0) & (np.real(y) >= 0), 1.0, x), out.dtype)",
+        "elementwise.py",
         "np.where((x == 0) & (np.real(y) >= 0), 1.0, x)",
-        RULES,
+        "x",
+        laws("power") + " tests/test_laws.py::test_kinks_have_the_value_promised",
+    ),
+    ("elementwise.py", "constant = constant & (x == 0)", "pass", laws("power", "power-exponents", "power-to-0")),
+    ("elementwise.py", "g / (np.sqrt(x - 1) * np.sqrt(x + 1))", "g / np.sqrt(x * x - 1)", laws("arccosh-complex")),
+    ("elementwise.py", "share(g, out, x == y, (x > y) | np.isnan(y)),", "share(g, out, x == y, x > y),", laws("fmax")),
+    (
+        "elementwise.py",
+        "np.where(tie, 0.5 * g, g * wins)",
+        "np.where(tie, g, g * wins)",
+        laws("fmax") + " tests/test_laws.py::test_kinks_have_the_value_promised",
+    ),
+    ("elementwise.py", "np.conj(np.sign(x)) if x.dtype", "np.sign(x) if x.dtype", laws("absolute-complex")),
+    (
+        "elementwise.py",
+        "linear(np.imag, lambda g, out, x: g * -1j)",
+        "linear(np.imag, lambda g, out, x: g * 1j)",
+        laws("imag-complex"),
+    ),
+    ("elementwise.py", "-g * np.floor_divide(x, y))", "-g * np.trunc(x / y))", laws("remainder")),
+    (
+        "elementwise.py",
+        "LOG2, LOG10 = float(np.log(2.0)), float(np.log(10.0))",
+        "LOG2, LOG10 = float(np.log(10.0)), float(np.log(2.0))",
+        laws("log2", "log10"),
+    ),
+    # reductions.py, sorting.py
+    (
+        "reductions.py",
+        "return x if where is True else np.where(where, x, 0)",
+        "return x",
+        laws("var-where", "std-where-axis", "max-where"),
+    ),
+    ("reductions.py", "n = count(x.shape, axis) - ddof", "n = count(x.shape, axis)", laws("var-ddof", "std-ddof")),
+    ("reductions.py", "deviation = np.conj(deviation)", "pass", laws("var-complex")),
+    (
+        "sorting.py",
+        'return t[along(np.argsort(x, axis=axis, kind="stable"), axis)]',
+        'return t[along(np.argsort(-x, axis=axis, kind="stable"), axis)]',
+        laws("sort-axis", "sort-default"),
     ),
     (
-        ELEMENTWISE,
-        "return np.where(length == 0, np.nan, length)",
-        "return np.where(length == 0, 1, length)",
-        f"{KINKS} {LINEAR_ALGEBRA}",
+        "sorting.py",
+        'places = np.argsort(np.argsort(x, axis=axis, kind="stable"), axis=axis)',
+        'places = np.argsort(x, axis=axis, kind="stable")',
+        laws("sort-axis", "sort-default", "sort-flat"),
     ),
-    (ELEMENTWISE, "(t - out * np.real(np.conj(out) * t))", "(t - out * np.real(out * t))", first("sign-complex")),
-    (f"{R}choice.py", "return np.where(np.isnan(out), np.nan, g)", "return g", f"{KINKS} {RULES}"),
+    # calculus.py, linalg.py
     (
-        f"{R}values.py",
-        "lambda g, out, x, y, undefined: g / np.where(undefined, np.nan, y)",
-        "lambda g, out, x, y, undefined: g / np.where(undefined, 1, y)",
-        LINEAR_ALGEBRA,
-    ),
-    (f"{R}calculus.py", "inside = np.clip(x, xp[0], xp[-1])", "inside = x", KINKS),
-    (f"{R}ufuncs.py", "e = np.exp(np.where(x == highest, 0, x - highest))", "e = np.exp(x - highest)", KINKS),
-    (f"{R}ufuncs.py", "np.where(x == -np.inf, 0, e)", "e", KINKS),
-    (f"{R}sorting.py", "np.where(np.isnan(columns[-1]), np.nan, 1)", "np.where(np.isnan(columns[-1]), 1, 1)", KINKS),
-    # Ties
-    (
-        f"{R}sorting.py",
-        'np.argsort(np.argsort(x, axis=axis, kind="stable"), axis=axis)',
-        "np.argsort(np.argsort(x, axis=axis), axis=axis)",
-        RULES,
-    ),
-    (REDUCTIONS, "chosen = chosen if where is True else chosen & where", "chosen = chosen", f"{KINKS} {RULES}"),
-    (REDUCTIONS, "np.maximum(ties + (out == initial), 1)", "np.maximum(ties, 1)", KINKS),
-    (
-        REDUCTIONS,
-        "np.max(a, axis=axis, keepdims=keepdims) - np.min(",
-        "np.max(a, axis=axis, keepdims=True) - np.min(",
-        value("ptp-rows"),
-    ),
-    # Half precision
-    (REDUCTIONS, "dtype=np.result_type(out.dtype, np.float32))\n    ties", "dtype=out.dtype)\n    ties", RULES),
-    (f"{R}values.py", "if x.dtype == np.float16:", "if x.dtype == np.float128:", RULES),
-    (
-        FUNCTIONAL,
-        "return np.add.reduce(x, dtype=np.float32, **axes) if x.dtype == np.float16 else np.add.reduce(x, **axes)",
-        "return np.add.reduce(x, **axes)",
-        LOSSES,
-    ),
-    (FUNCTIONAL, "if np.result_type(y_pred, y) == np.float16:", "if False:", LOSSES),
-    # Linear algebra
-    (LINALG, "& (size > float(limits.eps) ** 0.5 * bound)", "", LINEAR_ALGEBRA),
-    (LINALG, "(size >= limits.tiny) & (size <= limits.max)", "(size >= limits.tiny)", LINEAR_ALGEBRA),
-    (LINALG, "- q * inner.mT", "- q * inner", LINEAR_ALGEBRA),
-    (
-        LINALG,
-        "np.expand_dims(np.linalg.det(u) * np.linalg.det(vh), (-2, -1))\n    return unit",
-        "np.expand_dims(np.linalg.det(u), (-2, -1))\n    return unit",
-        LINEAR_ALGEBRA,
+        "calculus.py",
+        "inside = np.clip(x, xp[0], xp[-1])",
+        "inside = x",
+        laws("interp-outside") + " tests/test_shape.py",
     ),
     (
-        LINALG,
-        "return np.where(singular, np.nan, np.linalg.inv",
-        "return np.where(singular, 0, np.linalg.inv",
-        LINEAR_ALGEBRA,
+        "calculus.py",
+        'before = min(n, m) - 1 if mode == "valid" else (min(n, m) - 1) // 2',
+        "before = min(n, m) - 1",
+        laws("convolve-shorter-same", "convolve-longer-even-same"),
     ),
     (
-        LINALG,
-        "inner = adjoint(v) @ hermitian_part(t) @ v\n    return Results((real",
-        "inner = adjoint(v) @ t @ v\n    return Results((real",
-        LINEAR_ALGEBRA,
+        "linalg.py",
+        "inner = adjoint(v) @ hermitian_part(t) @ v\n    return Results",
+        "inner = adjoint(v) @ t @ v\n    return Results",
+        laws("eigh-matrix-3x3", more=LINALG),
     ),
     (
-        LINALG,
-        "return conj(direction(x, out, axes)) * g",
-        "return direction(x, out, axes) * g",
-        first("norm-complex-axis-None"),
+        "linalg.py",
+        "conj(times_diagonal(v, g) @ adjoint(v))",
+        "times_diagonal(v, g) @ adjoint(v)",
+        laws("eigvalsh-complex", more=LINALG),
     ),
-    (LINALG, 'if len(axes) == 2 and ord in (2, -2, "nuc"):', 'if ord in (2, -2, "nuc"):', first("norm-vector--2")),
-    (LINALG, "return ratio(s, s, s == 0)", "return np.sign(s)", LINEAR_ALGEBRA),
-    (LINALG, "if ord > 2:  # smooth where an element is 0", "if ord > 4:", LINEAR_ALGEBRA),
-    # Values, forms
-    (f"{R}polynomials.py", "scale * remainder[k]", "remainder[k] / v[0]", value("polydiv-both")),
-    (LINALG, "return (square @ square) @ square", "return square @ (square @ square)", value("matrix_power-3")),
-    (f"{R}axes.py", "if isinstance(axis, tuple | list):", "if isinstance(axis, tuple):", "tests/test_forms.py"),
-    (f"{R}products.py", "if isinstance(axes, int | np.integer):", "if isinstance(axes, int):", "tests/test_forms.py"),
     (
-        f"{R}fft.py",
-        "axes[-2::-1], np.fft.ifft",
-        "axes[:-1], np.fft.ifft",
-        f"{value('irfftn-default')} {LINEAR_ALGEBRA}",
+        "linalg.py",
+        "return differences(s) * (row(s) + column(s))",
+        "return differences(s) * (row(s) - column(s))",
+        laws("svd-matrix-3x2", more=LINALG),
     ),
-    (f"{R}calculus.py", "t * (1 - way(out, num, endpoint))", "t * way(out, num, endpoint)", first("linspace-numbers")),
-    ("microgradnd/primitives.py", "width = math.prod(shape[1:])", "width = shape[1]", "tests/test_indexing.py"),
-    # Losses
-    (FUNCTIONAL, "return e / total(e, 1) - onehot", "return e / np.add.reduce(e, axis=None) - onehot", LOSSES),
-    (FUNCTIONAL, "axis in (-1, x.ndim - 1) and x.size >=", "x.size >=", LOSSES),
-    (FUNCTIONAL, "return flat[np.arange(len(flat)), where]", "return flat[np.arange(len(flat)), where * 0]", LOSSES),
+    # choice.py, indexing.py, joining.py, products.py, shape.py, ufuncs.py, fft.py, polynomials.py, statistics.py
+    (
+        "choice.py",
+        "lambda g, out, c, x, y: np.where(c, 0, g),",
+        "lambda g, out, c, x, y: np.where(c, g, 0),",
+        laws("where-mask"),
+    ),
+    (
+        "choice.py",
+        "np.less_equal(x, high)",
+        "np.less(x, high)",
+        laws("clip-numbers") + " tests/test_laws.py::test_kinks_have_the_value_promised",
+    ),
+    (
+        "indexing.py",
+        "places[index] == order",
+        "places[index] >= 0",
+        laws("setitem-array-whole", "setitem-nested-list-whole"),
+    ),
+    (
+        "indexing.py",
+        "linear(scatter, lambda g, out, values, index, shape: g[index])",
+        "linear(scatter, lambda g, out, values, index, shape: -g[index])",
+        laws("scatter-array"),
+    ),
+    (
+        "ufuncs.py",
+        "expand(g, x.shape, axis, keepdims) * shares(x, axis)",
+        "expand(g, x.shape, axis, keepdims) / x.size",
+        laws("logaddexp.reduce-default") + " tests/test_functional.py",
+    ),
+    (
+        "ufuncs.py",
+        "return np.where(mask, VJPS[ufunc][position - 2](g, safe, *safe_inputs), 0)",
+        "return VJPS[ufunc][position - 2](g, safe, *safe_inputs)",
+        laws("masked-multiply", "masked-log"),
+    ),
+]
+FAULTS: list[tuple[str, ...]] = [
+    *((f"microgradnd/rules/{file}", *rest) for file, *rest in ENTRIES),
+    (
+        "microgradnd/primitives.py",
+        "np.add.at(out, index, values)",
+        "out[index] += values",
+        laws("getitem-array", "getitem-nested-list", more="tests/test_indexing.py"),
+    ),
+    (
+        "microgradnd/primitives.py",
+        "width = math.prod(shape[1:])",
+        "width = shape[1]",
+        "tests/test_indexing.py " + RULES,
+    ),
+    (
+        "microgradnd/primitives.py",
+        "axes = {a % len(shape) for a in reduced if shape}",
+        "axes = set(reduced)",
+        laws("sum-negative-axis", "expand-axis"),
+    ),
 ]

@@ -1,0 +1,158 @@
+"""Faults planted where numbers are huge, tiny, NaN or tied, in the derivative rules and in `nn.functional`.
+
+Owns: their table.
+Must not own: how they are planted (`__main__.py`).
+Read next: `engine.py`.
+"""
+
+from __future__ import annotations
+
+R = "microgradnd/rules/"
+ELEMENTWISE, REDUCTIONS, LINALG = f"{R}elementwise.py", f"{R}reductions.py", f"{R}linalg.py"
+FUNCTIONAL = "microgradnd/nn/functional.py"
+KINKS = "tests/test_laws.py::test_kinks_have_the_value_promised"
+SIZES = "tests/test_magnitudes.py"
+RULES, LINEAR_ALGEBRA, LOSSES = "tests/test_rules.py", "tests/test_linalg.py", "tests/test_functional.py"
+
+
+def first(*rows: str) -> str:
+    """Return the law of first and second derivatives for some rows."""
+    return " ".join(f"tests/test_laws.py::test_first_and_second_derivatives[{row}]" for row in rows)
+
+
+def value(*rows: str) -> str:
+    """Return the law that a Tensor computes what NumPy computes, for some rows."""
+    return " ".join(f"tests/test_laws.py::test_a_tensor_computes_what_numpy_computes[{row}]" for row in rows)
+
+
+FAULTS: list[tuple[str, ...]] = [
+    # Numbers of every size
+    (ELEMENTWISE, "x, y = 0.5 * x, 0.5 * y", "x, y = 1.0 * x, 1.0 * y", SIZES),
+    (ELEMENTWISE, "g * (1 / LOG10) / x", "g / (LOG10 * x)", SIZES),
+    (ELEMENTWISE, "g / np.hypot(1, x) / np.hypot(1, x)", "g / (1 + x * x)", SIZES),
+    (ELEMENTWISE, "lambda g, out, x: g / (1 - x) / (1 + x)", "lambda g, out, x: g / (1 - x * x)", SIZES),
+    (
+        ELEMENTWISE,
+        "elementwise(np.expm1, lambda g, out, x: g * np.exp(x))",
+        "elementwise(np.expm1, lambda g, out, x: g * (out + 1))",
+        SIZES,
+    ),
+    (ELEMENTWISE, "length = np.hypot(0.5 * x, 0.5 * y)", "length = 0.5 * np.sqrt(x * x + y * y)", SIZES),
+    (
+        ELEMENTWISE,
+        "d = np.where(x == y, 0, np.subtract(x, y))",
+        "d = np.where(x == y, 0, np.logaddexp(x, y) - y)",
+        SIZES,
+    ),
+    # Kinks, infinities, NaN
+    (ELEMENTWISE, "np.where((x == y) & (x == -np.inf), 0,", "np.where((x == y) & (x == np.inf), 0,", KINKS),
+    (ELEMENTWISE, "np.where(np.isinf(v), np.copysign(1, v), 0)", "np.where(np.isinf(v), np.copysign(1, v), v)", KINKS),
+    (
+        ELEMENTWISE,
+        "return np.where(np.isnan(out), np.nan, np.where(tie, 0.5 * g, g * wins))",
+        "return np.where(tie, 0.5 * g, g * wins)",
+        f"{KINKS} {RULES}",
+    ),
+    (
+        ELEMENTWISE,
+        "share(g, out, x == y, (y > x) | np.isnan(x)),\n)\nelementwise(\n    np.fmin",
+        "share(g, out, x == y, y > x),\n)\nelementwise(\n    np.fmin",
+        KINKS,
+    ),
+    (ELEMENTWISE, "(np.sqrt(x - 1) * np.sqrt(x + 1))", "np.sqrt(x * x - 1)", first("arccosh-complex-left")),
+    (
+        ELEMENTWISE,
+        "in_dtype(np.where((x == 0) & (np.real(y) >= 0), 1.0, x), out.dtype)",
+        "np.where((x == 0) & (np.real(y) >= 0), 1.0, x)",
+        RULES,
+    ),
+    (
+        ELEMENTWISE,
+        "return np.where(length == 0, np.nan, length)",
+        "return np.where(length == 0, 1, length)",
+        f"{KINKS} {LINEAR_ALGEBRA}",
+    ),
+    (ELEMENTWISE, "(t - out * np.real(np.conj(out) * t))", "(t - out * np.real(out * t))", first("sign-complex")),
+    (f"{R}choice.py", "return np.where(np.isnan(out), np.nan, g)", "return g", f"{KINKS} {RULES}"),
+    (
+        f"{R}values.py",
+        "lambda g, out, x, y, undefined: g / np.where(undefined, np.nan, y)",
+        "lambda g, out, x, y, undefined: g / np.where(undefined, 1, y)",
+        LINEAR_ALGEBRA,
+    ),
+    (f"{R}ufuncs.py", "e = np.exp(np.where(x == highest, 0, x - highest))", "e = np.exp(x - highest)", KINKS),
+    (f"{R}ufuncs.py", "np.where(x == -np.inf, 0, e)", "e", KINKS),
+    (f"{R}sorting.py", "np.where(np.isnan(columns[-1]), np.nan, 1)", "np.where(np.isnan(columns[-1]), 1, 1)", KINKS),
+    # Ties
+    (
+        f"{R}sorting.py",
+        'np.argsort(np.argsort(x, axis=axis, kind="stable"), axis=axis)',
+        "np.argsort(np.argsort(x, axis=axis), axis=axis)",
+        RULES,
+    ),
+    (REDUCTIONS, "chosen = chosen if where is True else chosen & where", "chosen = chosen", f"{KINKS} {RULES}"),
+    (REDUCTIONS, "np.maximum(ties + (out == initial), 1)", "np.maximum(ties, 1)", KINKS),
+    (
+        REDUCTIONS,
+        "np.max(a, axis=axis, keepdims=keepdims) - np.min(",
+        "np.max(a, axis=axis, keepdims=True) - np.min(",
+        value("ptp-rows"),
+    ),
+    # Half precision
+    (REDUCTIONS, "dtype=np.result_type(out.dtype, np.float32))\n    ties", "dtype=out.dtype)\n    ties", RULES),
+    (f"{R}values.py", "if x.dtype == np.float16:", "if x.dtype == np.float128:", RULES),
+    (
+        FUNCTIONAL,
+        "return np.add.reduce(x, dtype=np.float32, **axes) if x.dtype == np.float16 else np.add.reduce(x, **axes)",
+        "return np.add.reduce(x, **axes)",
+        LOSSES,
+    ),
+    (FUNCTIONAL, "if np.result_type(y_pred, y) == np.float16:", "if False:", LOSSES),
+    # Linear algebra
+    (LINALG, "& (size > float(limits.eps) ** 0.5 * bound)", "", LINEAR_ALGEBRA),
+    (LINALG, "(size >= limits.tiny) & (size <= limits.max)", "(size >= limits.tiny)", LINEAR_ALGEBRA),
+    (LINALG, "- q * inner.mT", "- q * inner", LINEAR_ALGEBRA),
+    (
+        LINALG,
+        "np.expand_dims(np.linalg.det(u) * np.linalg.det(vh), (-2, -1))\n    return unit",
+        "np.expand_dims(np.linalg.det(u), (-2, -1))\n    return unit",
+        LINEAR_ALGEBRA,
+    ),
+    (
+        LINALG,
+        "return np.where(singular, np.nan, np.linalg.inv",
+        "return np.where(singular, 0, np.linalg.inv",
+        LINEAR_ALGEBRA,
+    ),
+    (
+        LINALG,
+        "inner = adjoint(v) @ hermitian_part(t) @ v\n    return Results((real",
+        "inner = adjoint(v) @ t @ v\n    return Results((real",
+        LINEAR_ALGEBRA,
+    ),
+    (
+        LINALG,
+        "return conj(direction(x, out, axes)) * g",
+        "return direction(x, out, axes) * g",
+        first("norm-complex-axis-None"),
+    ),
+    (LINALG, 'if len(axes) == 2 and ord in (2, -2, "nuc"):', 'if ord in (2, -2, "nuc"):', first("norm-vector--2")),
+    (LINALG, "return ratio(s, s, s == 0)", "return np.sign(s)", LINEAR_ALGEBRA),
+    (LINALG, "if ord > 2:  # smooth where an element is 0", "if ord > 4:", LINEAR_ALGEBRA),
+    # Values, forms
+    (f"{R}polynomials.py", "scale * remainder[k]", "remainder[k] / v[0]", value("polydiv-both")),
+    (LINALG, "return (square @ square) @ square", "return square @ (square @ square)", value("matrix_power-3")),
+    (f"{R}axes.py", "if isinstance(axis, tuple | list):", "if isinstance(axis, tuple):", "tests/test_forms.py"),
+    (f"{R}products.py", "if isinstance(axes, int | np.integer):", "if isinstance(axes, int):", "tests/test_forms.py"),
+    (
+        f"{R}fft.py",
+        "axes[-2::-1], np.fft.ifft",
+        "axes[:-1], np.fft.ifft",
+        f"{value('irfftn-default')} {LINEAR_ALGEBRA}",
+    ),
+    (f"{R}calculus.py", "t * (1 - way(out, num, endpoint))", "t * way(out, num, endpoint)", first("linspace-numbers")),
+    # Losses
+    (FUNCTIONAL, "return e / total(e, 1) - onehot", "return e / np.add.reduce(e, axis=None) - onehot", LOSSES),
+    (FUNCTIONAL, "axis in (-1, x.ndim - 1) and x.size >=", "x.size >=", LOSSES),
+    (FUNCTIONAL, "return flat[np.arange(len(flat)), where]", "return flat[np.arange(len(flat)), where * 0]", LOSSES),
+]
