@@ -20,7 +20,6 @@ RUNS, STEPS = 6, 300
 # What leaves reference cycles, for the garbage collector to free
 CYCLES = {
     "a recorded gradient that stays": "a leaf whose gradient was recorded holds the graph that holds the leaf",
-    "shapes that do not fit": "the function that raises the error holds it",
     "functions compiled and dropped": "functions that walk recursively hold themselves",
     "a compiled step": "functions that walk recursively hold themselves",
     "pictures": "functions that walk recursively hold themselves",

@@ -206,7 +206,7 @@ def judged(walk, call, arrays, i, make, way):
     with np.errstate(all="ignore"):
         try:
             right = walk(call, arrays, i, make, None)
-        except TypeError:  # refused unchanged: a plain array that a Tensor is assigned to, `period=` of np.interp
+        except (TypeError, UserWarning):  # refused unchanged: a Tensor stored in a plain array, or made a number
             return None
         try:
             found = walk(call, arrays, i, make, way)

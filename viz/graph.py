@@ -435,17 +435,20 @@ class _Builder:
     def let_flow(self) -> None:
         """Walk back, and note what arrives at what is drawn."""
         record = self.record
-        if not can_flow(record.operations):
+        is_over = any(node.args is None for node in record.operations)
+        changed = [] if is_over else record.changed()
+        if not changed and not can_flow(record.operations):
             self.notes.append(NO_GRADIENTS)
             return
-        if changed := record.changed():
+        if changed:
             names = ", ".join(
                 repr(leaf.name) if leaf.name else f"a parameter of shape {leaf.shape}" for leaf in changed[:3]
             )
             more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
             self.notes.append(
-                f"Changed since they were used: {names}{more}; the gradients between are of the new values."
+                f"Changed since they were used: {names}{more}; gradients of the values that were used can't be computed."
             )
+            return
         if record.operations[-1].shape != ():
             self.notes.append("The gradients are those of the sum of the result's elements.")
         drawn = {thing for thing in self.things if isinstance(thing, int)}
