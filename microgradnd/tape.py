@@ -133,9 +133,8 @@ Node = Leaf | Operation
 def touch(leaf: Leaf) -> None:
     """Note that a variable's array was changed in place: it and all that shares memory with it are new values.
 
-    A view is as old as its base plus one: what is computed with it from now on has the new value.
+    A view that was recorded becomes older than the variable that it was taken from, so that no walk passes it any more.
     """
-    leaf.position = next_position()
     for reference in leaf.aliases or ():
         node = reference()
         if node is None or node is leaf:
@@ -145,6 +144,7 @@ def touch(leaf: Leaf) -> None:
             if isinstance(node, Operation):
                 node.annotate().recorded = node.recorded
             node.position = next_position()
+    leaf.position = next_position()
 
 
 class Mode(NamedTuple):
