@@ -1,33 +1,33 @@
 """microgradnd: reverse-mode automatic differentiation in pure Python over NumPy.
 
-Owns: the public names, nothing else; `compile`, `explain` and `testing` are loaded when they are first named.
-Must not own: any code but that.
+Owns: the public names and the version; what a first program rarely needs is loaded when it is named.
+Must not own: what the names stand for.
 Read next: `tensor.py`.
 """
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from microgradnd import nn, optim, rules
+from microgradnd.failures import explained
 from microgradnd.modes import detect_anomaly, enable_grad, no_grad
 from microgradnd.recompute import checkpoint
-from microgradnd.registry import defjvp, defvjp, primitive
+from microgradnd.registry import defjvp, defvjp, elementwise, linear, primitive
 from microgradnd.scopes import scope
 from microgradnd.tensor import Tensor, tensor
 from microgradnd.transforms import elementwise_grad, grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
 
-if TYPE_CHECKING:
-    from microgradnd import testing
-    from microgradnd.compiler import compile, static
-    from microgradnd.reasons import explain
+__version__ = "0.1.0"
 
 __all__ = [
     "Tensor",
+    "__version__",
     "checkpoint",
     "compile",
     "defjvp",
     "defvjp",
     "detect_anomaly",
+    "elementwise",
     "elementwise_grad",
     "enable_grad",
     "explain",
@@ -36,6 +36,7 @@ __all__ = [
     "hvp",
     "jacobian",
     "jvp",
+    "linear",
     "nn",
     "no_grad",
     "optim",
@@ -46,15 +47,27 @@ __all__ = [
     "tensor",
     "testing",
     "value_and_grad",
+    "viz",
     "vjp",
 ]
 
+if TYPE_CHECKING:  # a type checker sees names, and no __getattr__, which would allow any other
+    from microgradnd import testing, viz
+    from microgradnd.compiler import compile, static
+    from microgradnd.reasons import explain
+else:
+    for made in (tensor, primitive, grad, value_and_grad, vjp, jvp, jacobian, hessian, hvp, elementwise_grad):
+        globals()[made.__name__] = explained(made)  # here, since calls from within have the right arguments
+        globals()[made.__name__].__module__ = __name__  # where pickle finds it
+    del made
+    LATER = {"compile": "compiler", "explain": "reasons", "static": "compiler", "testing": "testing", "viz": "viz"}
 
-def __getattr__(name: str) -> Any:
-    if name in ("compile", "static"):
-        return getattr(importlib.import_module("microgradnd.compiler"), name)
-    if name == "explain":
-        return importlib.import_module("microgradnd.reasons").explain
-    if name == "testing":
-        return importlib.import_module("microgradnd.testing")
-    raise AttributeError(f"module 'microgradnd' has no attribute {name!r}")
+    def __getattr__(name):
+        if name not in LATER:
+            advice = importlib.import_module("microgradnd.advice")
+            raise AttributeError(advice.missing_attribute("microgradnd", name, __all__))
+        module = importlib.import_module(f"microgradnd.{LATER[name]}")
+        return module if name == LATER[name] else getattr(module, name)
+
+    def __dir__():
+        return sorted(__all__)

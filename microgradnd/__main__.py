@@ -120,7 +120,7 @@ def result(program: str) -> Tensor:
         file, name = program, ""
     path = Path(file)
     if not path.is_file():
-        raise Refused(f"there is no file {file}")
+        raise Refused(f"there is no file {file}; give a Python program, as FILE.py or FILE.py:name")
     noting = Noting()
     with noting, running(path, path.stem if name else "__main__") as variables:
         return named(variables, name, file) if name else last(variables, noting, file)
@@ -172,7 +172,8 @@ def running(path: Path, name: str) -> Iterator[dict[str, Any]]:
             shown = shown.tb_next  # the frames before are ours
         if shown is None and not isinstance(error, SyntaxError):
             raise
-        traceback.print_exception(type(error), error, shown)
+        chain = not hasattr(error, "_failed_call")  # whose cause lies inside of the library
+        traceback.print_exception(type(error), error, shown, chain=chain)
         raise Refused(f"{path} failed, so there is nothing to draw") from error
     finally:
         sys.argv, sys.path = before[1:]
@@ -186,15 +187,15 @@ def named(variables: dict[str, Any], name: str, file: str) -> Tensor:
     """Return the Tensor of a name, or the one that the function of this name returns."""
     if name not in variables:
         possible = [key for key, value in variables.items() if isinstance(value, Tensor) or inspect.isfunction(value)]
-        advice = f"; there are {', '.join(possible)}" if possible else ""
-        raise Refused(f"{file} has no {name!r}{advice}")
+        advice = f"there are {', '.join(possible)}" if possible else "assign the result to it"
+        raise Refused(f"{file} has no variable {name!r}; {advice}")
     value, what = variables[name], f"{file}:{name}"
     if not isinstance(value, Tensor) and callable(value):
         if not _takes_nothing(value):
             raise Refused(f"{what} takes arguments; name a function that needs none and returns the Tensor to draw")
         value, what = value(), f"what {what} returned"
     if not isinstance(value, Tensor):
-        raise Refused(f"{what} is a {type(value).__name__}, not a Tensor")
+        raise Refused(f"{what} must be a Tensor, got a {type(value).__name__}")
     return value
 
 

@@ -25,6 +25,7 @@ import numpy as np
 from microgradnd import primitives
 from microgradnd.lines import PACKAGE, quoted_line, user_line
 from microgradnd.registry import JVPS, VJPS, name_of
+from microgradnd.tape import Operation, describe
 
 NUMPY = np.__file__.rpartition("__init__")[0]
 PLACES = ("nn.functional", "nn", "optim", "viz")  # where the public names are, apart from `mg` itself
@@ -279,7 +280,7 @@ def missing_attribute(owner: str, name: str, candidates: Iterable[str] = ()) -> 
     >>> missing_attribute("Tensor", "clone")
     "a Tensor has no 'clone', since its methods are those of NumPy's arrays; write t.copy()"
     >>> missing_attribute("microgradnd", "sin")
-    "microgradnd has no 'sin'; write np.sin(...), for NumPy's own functions work on Tensors"
+    "the module microgradnd has no 'sin'; write np.sin(...), for NumPy's own functions work on Tensors"
     """
     if name.startswith("__"):  # some library asks what this object can do
         return f"{owner} has no {name}"
@@ -289,7 +290,7 @@ def missing_attribute(owner: str, name: str, candidates: Iterable[str] = ()) -> 
         text = f"a Tensor has no {name!r}, since its methods are those of NumPy's arrays"
     else:
         meant = OF_MODULE.get(name) or _elsewhere(name, "...") or _loosely(owner, name, known) or OF_TENSOR.get(name)
-        text = f"{owner if owner.startswith('microgradnd') else 'microgradnd.' + owner} has no {name!r}"
+        text = f"the module {'microgradnd' if owner == 'microgradnd' else f'microgradnd.{owner}'} has no {name!r}"
     if not meant and (near := _near(name, known)):
         meant = f"{'t' if owner == 'Tensor' else _short(owner)}.{near}"
     if meant:
@@ -515,20 +516,25 @@ def wrong_keyword(name: str, keyword: str, known: list[inspect.Parameter]) -> st
     "np.sum takes no keyword 'keepdim'; write keepdims= instead"
     """
     names = [p.name for p in known if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name != "self"]
-    text = f"{name} takes no keyword {keyword!r}"
+    remedy = instead_of(keyword, names)
+    if not remedy:
+        remedy = f"its parameters are {_all(names)}" if names else "pass it by position, or leave it out"
+    return f"{name} takes no keyword {keyword!r}; {remedy}"
+
+
+def instead_of(keyword: str, names: list[str]) -> str:
+    """Return what to do instead of giving a keyword that isn't among the names of the parameters, if that is known."""
     if keyword in ("device", "out", "inplace"):
         why = {"device": "arrays are in main memory", "out": "use its result", "inplace": "it always returns a result"}
-        return f"{text}; leave it out: {why[keyword]}"
+        return f"leave it out: {why[keyword]}"
     if keyword in ("input", "tensor") and names:
-        return f"{text}; pass the array by position, as the first argument, or as {names[0]}="
+        return f"pass the array by position, as the first argument, or as {names[0]}="
     if keyword == "other" and len(names) > 1:
-        return f"{text}; pass it by position, as the second argument, or as {names[1]}="
+        return f"pass it by position, as the second argument, or as {names[1]}="
     meant = next((m for m in KEYWORDS.get(keyword, ()) if m in names), None) or next(
         iter(difflib.get_close_matches(keyword, names, 1)), None
     )
-    if meant:
-        return f"{text}; write {meant}= instead"
-    return f"{text}; its parameters are {_all(names)}" if names else f"{text}; pass it by position, or leave it out"
+    return f"write {meant}= instead" if meant else ""
 
 
 def _wrong_count(name: str, function: Any, args: tuple[Any, ...]) -> str:
@@ -588,15 +594,15 @@ def _public_class(error: Exception) -> type[Exception]:
     return TypeError if found is AttributeError else found
 
 
-def of_rule(function: Callable[..., Any], position: int, mode: str, error: Exception) -> str:
-    """Return the message for a derivative rule that failed, or returned something else than a derivative.
+def failed_rule(node: Operation, position: int, mode: str, error: Exception) -> Exception | None:
+    """Return the error to raise instead of the one that a derivative rule caused, or add a note and return None.
 
     Parameters
     ----------
-    function : callable
-        Whose rule it is.
+    node : Operation
+        At which the walk over the tape was.
     position : int
-        Of the argument that the rule belongs to.
+        Of the argument that the rule belongs to; negative if that isn't known.
     mode : {"vjp", "jvp"}
         Which rule.
     error : Exception
@@ -604,7 +610,38 @@ def of_rule(function: Callable[..., Any], position: int, mode: str, error: Excep
 
     Returns
     -------
-    str
+    Exception or None
+        An error to be raised `from error` where the rule returned no derivative, or has the wrong parameters.
+    """
+    is_users = _through_others(error.__traceback__)
+    if not is_users and isinstance(error, TypeError | AttributeError | ValueError):
+        said = of_rule(node.function, position, mode, error)
+        if said is not None:
+            better = ValueError(said) if isinstance(error, ValueError) else TypeError(said)
+            better.add_note(_walk(node, mode))
+            return better
+    error.add_note(_walk(node, mode))
+    return None
+
+
+def _walk(node: Operation, mode: str) -> str:
+    words = "forward pass of derivatives" if mode == "jvp" else "backward pass"
+    line = quoted_line(node.note.line) if node.note and node.note.line else ""
+    return f"This was in the {words}, at {describe(node)}{line}."
+
+
+def of_rule(function: Callable[..., Any], position: int, mode: str, error: Exception) -> str | None:
+    """Return the message for a rule that returned something else than a derivative or has the wrong parameters.
+
+    Parameters
+    ----------
+    function, position, mode, error
+        As for `failed_rule`; the function is that whose rule it is.
+
+    Returns
+    -------
+    str or None
+        None for any other error.
 
     Examples
     --------
@@ -614,25 +651,25 @@ def of_rule(function: Callable[..., Any], position: int, mode: str, error: Excep
     'the VJP rule of np.sin for argument 0 returned None; it must return the cotangent of that argument, an array...'
     """
     table, word, first = (JVPS, "JVP", "t") if mode == "jvp" else (VJPS, "VJP", "g")
-    what = f"the {word} rule of {display(function)} for argument {position}"
+    what = f"the {word} rule of {display(function)}" + (f" for argument {position}" if position >= 0 else "")
     wanted = (
         "the tangent of the result, an array of its shape"
         if mode == "jvp"
         else "the cotangent of that argument, an array of its shape"
     )
     said = " ".join(str(error).split())
-    inside = _through_others(error.__traceback__)
-    if not inside and (found := re.search(r"'(\w+)' object has no attribute '(shape|dtype|size|ndim)'", said)):
+    if found := re.search(r"'(\w+)' object (has no attribute '(shape|dtype|size|ndim)'|is not subscript)", said):
         came = "None" if found[1] == "NoneType" else f"a {found[1]}"
         return (
-            f"{what} returned {came}; it must return {wanted} (np.broadcast_to or np.full makes one of a number), or "
-            f"enter None in its place, if there is no derivative"
+            f"{what} returned {came}; it must return {wanted} (np.full makes one of a number); an argument without a "
+            f"derivative has None in the place of its rule"
         )
-    if not inside and COUNT.search(said):
+    if COUNT.search(said):
         rules: Any = table.get(function, ())
-        own = _signature(parameters(rules[position])) if position < len(rules) else ""
-        expected = [first, "out", *(p.name for p in parameters(function))]
-        return f"{what} takes ({own}), but is called with ({', '.join(expected)}): {first}, the result, every argument"
-    if isinstance(error, ValueError) and said.startswith("the rule gave"):
+        known = position >= 0 and isinstance(rules, tuple) and position < len(rules)
+        own = f" ({_signature(parameters(rules[position]))})" if known else " other parameters"
+        expected = ", ".join([first, "out", *(p.name for p in parameters(function))])
+        return f"{what} takes{own}, but is called with ({expected}): {first}, the result, and every argument"
+    if said.startswith("the rule gave"):
         return f"{what} gave {said[len('the rule gave ') :]}; it must return {wanted}"
-    return f"{what} raised {type(error).__name__}: {said}; correct the rule, which mg.def{mode} entered"
+    return None

@@ -18,20 +18,24 @@ import numpy as np
 import numpy.typing as npt
 
 from microgradnd import primitives
+from microgradnd.annotations import Like, Method
 from microgradnd.registry import name_of
 from microgradnd.tape import Leaf, Operation, current
 
 
-def _method(function: Any) -> Any:
-    def method(self: ArrayLike, *args: Any, **kwargs: Any) -> Any:
+def _method(function: Any) -> Method:
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
         return self.__array_function__(function, (), (self, *args), kwargs)
 
     method.__doc__ = f"Return np.{function.__name__}(self, ...): NumPy's method of this name."
-    return method
+    return method  # type: ignore[return-value]  # of the Tensor that it is called on
 
 
-def _comparison(function: Any, run: Callable[[Any, Any], Any]) -> Any:
-    def method(self: ArrayLike, other: Any) -> Any:
+_plain: Callable[[Any], Callable[..., npt.NDArray[Any]]] = _method  # for what gives arrays
+
+
+def _comparison(function: Any, run: Callable[[Any, Any], Any]) -> Callable[[Like, Any], npt.NDArray[Any]]:
+    def method(self: Any, other: Any) -> Any:
         if current().trace is not None:
             return self.__array_function__(function, (), (self, other), {})
         return run(self._array, other._array if isinstance(other, ArrayLike) else other)
@@ -170,9 +174,9 @@ class ArrayLike:
     def __len__(self) -> int:
         return len(self._array)
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Self]:
         if not self.ndim:
-            raise TypeError("iteration over a 0-d tensor")
+            raise TypeError("iteration over a 0-d tensor, which holds one number; use it as it is, or t.reshape(-1)")
         return (self[i] for i in range(len(self)))
 
     def __contains__(self, value: Any) -> bool:
@@ -199,10 +203,11 @@ class ArrayLike:
 
     __lt__, __le__ = _comparison(np.less, operator.lt), _comparison(np.less_equal, operator.le)
     __gt__, __ge__ = _comparison(np.greater, operator.gt), _comparison(np.greater_equal, operator.ge)
-    __eq__, __ne__ = _comparison(np.equal, operator.eq), _comparison(np.not_equal, operator.ne)
+    __eq__ = _comparison(np.equal, operator.eq)  # type: ignore[assignment]  # Python's gives a bool
+    __ne__ = _comparison(np.not_equal, operator.ne)  # type: ignore[assignment]
     __hash__ = object.__hash__  # a variable is itself, whatever its value
 
-    __getitem__: Any = _method(primitives.getitem)
+    __getitem__ = _method(primitives.getitem)
 
     def astype(self, dtype: npt.DTypeLike) -> Self:
         """Return it in another dtype, recorded; the gradient comes back in this one."""
@@ -220,15 +225,15 @@ class ArrayLike:
     sum, prod, mean, std, var = _method(np.sum), _method(np.prod), _method(np.mean), _method(np.std), _method(np.var)
     max, min, ptp = _method(np.max), _method(np.min), _method(np.ptp)
     cumsum, cumprod = _method(np.cumsum), _method(np.cumprod)
-    argmax, argmin, argsort, nonzero = _method(np.argmax), _method(np.argmin), _method(np.argsort), _method(np.nonzero)
-    all, any = _method(np.all), _method(np.any)
+    argmax, argmin, argsort, all, any = map(_plain, (np.argmax, np.argmin, np.argsort, np.all, np.any))
+    nonzero: Callable[..., tuple[npt.NDArray[Any], ...]] = _plain(np.nonzero)  # type: ignore[assignment]
     dot, trace, diagonal = _method(np.dot), _method(np.trace), _method(np.diagonal)
     squeeze, swapaxes, repeat, take = _method(np.squeeze), _method(np.swapaxes), _method(np.repeat), _method(np.take)
     clip, round, conj, copy = _method(np.clip), _method(np.round), _method(np.conjugate), _method(np.copy)
-    T: Any = property(_method(np.transpose), doc="The axes in reverse order.")
-    mT: Any = property(_method(np.matrix_transpose), doc="The last two axes exchanged.")
-    real: Any = property(_method(np.real), doc="The real part.")
-    imag: Any = property(_method(np.imag), doc="The imaginary part.")
+    T: Self = property(_method(np.transpose), doc="The axes in reverse order.")  # type: ignore[assignment]
+    mT: Self = property(_method(np.matrix_transpose), doc="The last two axes exchanged.")  # type: ignore[assignment]
+    real: Self = property(_method(np.real), doc="The real part.")  # type: ignore[assignment]
+    imag: Self = property(_method(np.imag), doc="The imaginary part.")  # type: ignore[assignment]
 
 
 _astype, _reshape, _transpose = _method(primitives.astype), _method(np.reshape), _method(np.transpose)

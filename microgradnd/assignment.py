@@ -19,6 +19,7 @@ import numpy as np
 
 from microgradnd import primitives, tape, views
 from microgradnd.arraylike import ArrayLike
+from microgradnd.failures import fail
 from microgradnd.operands import LOCKED
 from microgradnd.registry import name_of
 from microgradnd.tape import Leaf, Node, Operation, current
@@ -35,9 +36,9 @@ def _in_place(function: Any, run: Callable[[Any, Any], Any]) -> Any:
         if type(node) is Leaf and mode.record is None and node.requires_grad and mode.anomaly is None:
             try:  # what optimizers written out do
                 run(node.data, other._array if isinstance(other, ArrayLike) else other)
-            except ValueError:
+            except ValueError as error:
                 if node.data.flags.writeable:
-                    raise
+                    fail(function, (self, other), {}, error)
                 raise protected(node) from None
             node.position = tape.next_position()
             if node.aliases is not None:

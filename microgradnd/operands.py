@@ -15,7 +15,7 @@ from __future__ import annotations
 import functools
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
@@ -98,19 +98,6 @@ def operand(taker: Function | str, value: Any) -> Any:
     if isinstance(value, int | float | complex | np.number | np.bool_) or hasattr(type(value), "__array_ufunc__"):
         return value
     raise refused(taker, f"{value!r} of type {type(value).__name__}; pass a number, an array or a Tensor")
-
-
-def fail(function: Function, args: tuple[Any, ...], kwargs: dict[str, Any], error: Exception) -> NoReturn:
-    """Raise the error of a call again, with the operands, the line, and what to do about it."""
-    from microgradnd.advice import failed_call  # it isn't needed until something fails
-
-    better = failed_call(function, args, kwargs, error)
-    try:
-        if better is None:
-            raise error
-        raise better from None  # it says what NumPy's said
-    finally:
-        del better, error  # or they would hold this frame, and it them
 
 
 # Between use and walk

@@ -13,14 +13,16 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from microgradnd import primitives, registry
+from microgradnd.annotations import Like
 from microgradnd.arraylike import ArrayLike, Count
 from microgradnd.assignment import Assignable, let_go, plain_index
-from microgradnd.operands import COPIED, KINDS, SCALARS, admitted, check_kind, copied, fail, operand, record_kept
+from microgradnd.failures import fail
+from microgradnd.operands import COPIED, KINDS, SCALARS, admitted, check_kind, copied, operand, record_kept
 from microgradnd.registry import fills_out, name_of
 from microgradnd.tape import Operation, current
 
@@ -32,7 +34,7 @@ SEQUENCES = (list, tuple)
 TEXTS = (str, bytes)
 
 
-def _binary(function: Any, run: Callable[[Any, Any], Any], swap: bool = False) -> Any:
+def _binary(function: Any, run: Callable[[Any, Any], Any], swap: bool = False) -> Callable[[Like, Any], Like]:
     """Make the method of a binary operator.
 
     `run` is Python's operator, which on NumPy scalars takes a tenth of the time of the ufunc.
@@ -40,7 +42,7 @@ def _binary(function: Any, run: Callable[[Any, Any], Any], swap: bool = False) -
     reflected = "" if swap else f"__r{run.__name__.strip('_')}__"  # what the other operand may want to do itself
     reads = function not in (np.add, np.subtract)  # whether a rule reads what is in the operands
 
-    def method(self: Operators, other: Any) -> Any:
+    def method(self: Any, other: Any) -> Any:
         kind = type(other)
         if kind is type(self):
             y, other_node = other._array, other._node
@@ -93,11 +95,11 @@ def _binary(function: Any, run: Callable[[Any, Any], Any], swap: bool = False) -
     return method
 
 
-def _unary(function: Any, run: Callable[[Any], Any] | None = None) -> Any:
+def _unary(function: Any, run: Callable[[Any], Any] | None = None) -> Callable[[Like], Like]:
     """Make the method of a unary operator; `run` does what the function does, sooner."""
     run = run or function
 
-    def method(self: Operators) -> Any:
+    def method(self: Any) -> Any:
         result = new_object(type(self))
         result._array = out = run(self._array)
         node = self._node
@@ -153,7 +155,7 @@ class Operators(Assignable):
     def __rdivmod__(self, other: Any) -> Any:
         return self.__array_ufunc__(np.divmod, "__call__", other, self)
 
-    def __pow__(self, exponent: Any) -> Any:
+    def __pow__(self, exponent: Any) -> Self:
         """Return np.power(self, exponent), the square for an exponent of 2."""
         if type(exponent) in (int, float) and exponent == 2:
             return self._square()
@@ -165,11 +167,11 @@ class Operators(Assignable):
     _total = _unary(np.sum, operator.methodcaller("sum"))
     relu = _unary(primitives.relu, positive_part)
 
-    def sum(self, *args: Any, **kwargs: Any) -> Any:
+    def sum(self, *args: Any, **kwargs: Any) -> Self:
         """Return np.sum(self, ...): NumPy's method of this name. (Nearly every loss ends in the sum of all.)"""
         return self.__array_function__(np.sum, (), (self, *args), kwargs) if args or kwargs else self._total()
 
-    def __getitem__(self, index: Any) -> Any:
+    def __getitem__(self, index: Any) -> Self:
         if type(index) in SEQUENCES:
             index = plain_index(index) if current().trace is None else current().trace.index(index)
         picked = self.__array_function__(primitives.getitem, (), (self, index), NO_KEYWORDS)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from microgradnd import primitives
+from microgradnd.failures import explained
 from microgradnd.lines import quoted_line
 from microgradnd.nn import Module
 from microgradnd.registry import Results, name_of
@@ -25,6 +26,7 @@ MOST_NAMED = 5  # variables of which the same is said
 BEFORE = "before backward(), or after backward(retain_graph=True)"
 
 
+@explained
 def explain(t: Any, result: Tensor | None = None) -> list[str]:
     """Say why the gradient of a tensor is None, zero or not finite.
 
@@ -63,13 +65,13 @@ def explain(t: Any, result: Tensor | None = None) -> list[str]:
     ["'unused' has no gradient: the result wasn't computed from it."]
     """
     if result is not None and not isinstance(result, Tensor):
-        raise TypeError(f"explain(t, result): the result is a Tensor, not a {type(result).__name__}")
+        raise TypeError(f"explain(t, result): result must be a Tensor, got a {type(result).__name__}")
     if isinstance(t, Module):
         if result is None:
             return [sentence for parameter in t.parameters() for sentence in _of_variable(parameter)]
         return _Story(result).of_variables([p._node for p in t.parameters() if isinstance(p, Tensor)])
     if not isinstance(t, Tensor):
-        raise TypeError(f"explain() takes a Tensor or a Module, not a {type(t).__name__}")
+        raise TypeError(f"explain() takes a Tensor or a Module, got a {type(t).__name__}")
     node = t._node
     if node is None or not node.requires_grad:
         return [_requires_none(t)]

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from typing import Any
 
 from microgradnd import tape
+from microgradnd.annotations import P, R
+from microgradnd.failures import explained
 from microgradnd.modes import enable_grad, no_grad
 from microgradnd.registry import JVPS, VJPS, Joint, Results, Variadic, primitive
 from microgradnd.tape import Leaf, Node, Operation, Path, current
@@ -86,7 +88,8 @@ def recompute_tangent(tangents: list[Any], out: Any, call: Call, *inputs: Any) -
 VJPS[recompute], JVPS[recompute] = Variadic(recompute_cotangent), Joint(recompute_tangent)
 
 
-def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
+@explained
+def checkpoint(f: Callable[P, R]) -> Callable[P, R]:
     """Return a function that computes what `f` does, remembers only its inputs, and computes again to walk back.
 
     Parameters
@@ -118,7 +121,7 @@ def checkpoint(f: Callable[..., Any]) -> Callable[..., Any]:
     """
 
     @functools.wraps(f)
-    def checkpointed(*args: Any, **kwargs: Any) -> Any:
+    def checkpointed(*args: P.args, **kwargs: P.kwargs) -> Any:
         if current().record is None or current().trace is not None:  # a compiled program remembers what it needs
             return f(*args, **kwargs)
         leaves, rebuild = flatten(args, modules=False)  # whose parameters are variables around the function

@@ -22,9 +22,11 @@ from typing import Any
 
 import numpy as np
 
+from microgradnd.annotations import P, R
+from microgradnd.failures import fail
+
 Function = Callable[..., Any]
 Rule = Callable[..., Any]
-
 
 Rules = Any  # what the table holds for a function: something with one rule per position, a tuple or a Variadic
 
@@ -260,7 +262,7 @@ def without_derivative(function: Function) -> NotImplementedError:
     )
 
 
-def primitive(function: Function) -> Function:
+def primitive(function: Callable[P, R]) -> Callable[P, R]:
     """Make a function of arrays an operation of its own, to be recorded as one step and given a rule.
 
     Parameters
@@ -290,11 +292,14 @@ def primitive(function: Function) -> Function:
     """
 
     @functools.wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Any:
+    def call(*args: P.args, **kwargs: P.kwargs) -> Any:
         for arg in (*args, *kwargs.values()) if kwargs else args:
             if type(arg) not in ORDINARY and (record := getattr(type(arg), "__primitive__", None)) is not None:
                 return record(call, args, kwargs)
-        return function(*args, **kwargs)
+        try:
+            return function(*args, **kwargs)
+        except TypeError as error:
+            fail(call, args, kwargs, error)
 
     call.body = function  # type: ignore[attr-defined]  # for the compiler, which looks inside
     return call

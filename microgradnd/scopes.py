@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from microgradnd.failures import explained
 from microgradnd.lines import user_line
 from microgradnd.modes import Recording
 from microgradnd.tape import Mode, Operation, next_position
@@ -44,9 +45,10 @@ class scope(Recording):
     [('x²', ('energy',)), ('Σ', ('energy',))]
     """
 
+    @explained
     def __init__(self, name: str, lines: bool = False) -> None:
         if not isinstance(name, str):
-            raise TypeError(f"mg.scope() takes the name of a part of the computation, a str, not {name!r}")
+            raise TypeError(f"mg.scope: name must be a str, which names a part of the computation, got {name!r}")
         self.name = name
         self.lines = lines
 
@@ -61,6 +63,7 @@ class Marking:
 
     __slots__ = ("lines", "marks", "record")
 
+    @explained
     def __init__(self, record: Callable[..., Operation], mark: tuple[int, Any, str], lines: bool) -> None:
         self.marks: tuple[tuple[int, Any, str], ...] = (mark,)
         self.record = record

@@ -52,9 +52,12 @@ def check_call(
         signature.bind(*args, **kwargs)
     except TypeError as error:
         own = signature.parameters
-        stray = [f"{name}={value!r}" for name, value in kwargs.items() if name not in own]
+        stray = {name: f"{name}={value!r}" for name, value in kwargs.items() if name not in own}
         if stray:
-            what = f"got {', '.join(stray)}"
+            from microgradnd.advice import instead_of  # it isn't needed until something is wrong
+
+            remedy = instead_of(next(iter(stray)), list(own))
+            what = f"got {', '.join(stray.values())}{remedy and f'; {remedy}'}"
         elif "missing" in str(error):
             what = str(error).replace("missing a required argument", "which lacks")
         else:

@@ -24,6 +24,7 @@ from weakref import ref
 
 import numpy as np
 
+from microgradnd.failures import fail_rule
 from microgradnd.registry import JVPS, VJPS, Function, Joint, Results, name_of, rule_for
 
 next_position = itertools.count(1).__next__
@@ -378,6 +379,7 @@ def walk(
             values, out = lifted(node, args, lift), lift(out, node)
         rules = VJPS[function]
         parts: list[tuple[int, Any]] = []
+        i = -1
         try:
             if type(rules) is not tuple:  # one rule for all arguments: none may have changed
                 for parent in node.parents:
@@ -411,8 +413,7 @@ def walk(
                     cotangents[parent] = new
                     heappush(heap, (-parent.position, parent))
         except Exception as error:
-            error.add_note(f"This was in the backward pass, at {describe(node)}.")
-            raise
+            fail_rule(node, i, "vjp", error)
         if done is not None:
             done(node, g, parts)
         if not retain:
@@ -509,7 +510,6 @@ def forward(path: Path, tangents: dict[Node, Any], lift: Lift | None = None) -> 
                     part = cast(spread(part, out.shape), out.dtype)
                 total = part if total is None else total + part
         except Exception as error:
-            error.add_note(f"This was in the forward pass of derivatives, at {describe(node)}.")
-            raise
+            fail_rule(node, -1, "jvp", error)
         tangents[node] = total
     return tangents

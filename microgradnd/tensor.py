@@ -13,15 +13,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from microgradnd import primitives, tape, views
+from microgradnd.annotations import Numbers
 from microgradnd.assignment import plain_index, refuse_outdated
+from microgradnd.failures import explained, fail
 from microgradnd.modes import enable_grad
-from microgradnd.operands import KINDS, admitted, check_kind, fail, operand, record_kept
+from microgradnd.operands import KINDS, admitted, check_kind, operand, record_kept
 from microgradnd.operators import NO_KEYWORDS, SEQUENCES, Operators, new_object, refuse_nested, refuse_out
 from microgradnd.registry import (
     COMPOSITES,
@@ -221,7 +223,7 @@ class Handle:
         self._hooks.pop(self._key, None)
 
 
-class Tensor(Operators):
+class Tensor(Operators, Generic[Numbers]):
     """A variable over a NumPy array; made by `mg.tensor`, and by every operation on one.
 
     NumPy's functions, operators and methods work on it and are recorded when it requires a gradient;
@@ -241,7 +243,7 @@ class Tensor(Operators):
     __slots__ = ("__weakref__", "_family")
     _node: Node | None
 
-    def __new__(cls, *wrong: Any, **options: Any) -> Tensor:
+    def __new__(cls, *wrong: Any, **options: Any) -> Self:
         raise TypeError("mg.Tensor is the class; make a tensor with mg.tensor(data, requires_grad=True)")
 
     # What NumPy asks for
@@ -261,12 +263,14 @@ class Tensor(Operators):
             )
         return np.array(self.data, dtype=dtype, copy=copy)
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):  # of NumPy's and Python's protocols
-            raise AttributeError(name)
-        from microgradnd.advice import missing_attribute
+    if not TYPE_CHECKING:  # to which it would say that there is any attribute
 
-        raise AttributeError(missing_attribute("Tensor", name, dir(Tensor)))
+        def __getattr__(self, name):
+            if name.startswith("_"):  # of NumPy's and Python's protocols
+                raise AttributeError(name)
+            from microgradnd.advice import missing_attribute
+
+            raise AttributeError(missing_attribute("Tensor", name, dir(Tensor)))
 
     # What it holds
 
@@ -306,7 +310,7 @@ class Tensor(Operators):
             node.data, node.position = array, tape.next_position()
 
     @property
-    def grad(self) -> Any:
+    def grad(self) -> npt.NDArray[Any] | Any:
         """The gradient that `backward()` left here: an array of this shape and dtype, or None."""
         node = self._node
         if type(node) is Leaf:
@@ -379,6 +383,7 @@ class Tensor(Operators):
 
     # Derivatives
 
+    @explained
     def backward(self, gradient: Any = None, retain_graph: bool = False, create_graph: bool = False) -> None:
         """Add d(self)/d(leaf) to the `.grad` of every leaf that this tensor was computed from.
 

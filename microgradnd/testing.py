@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from microgradnd.failures import explained
 from microgradnd.tape import cast
 from microgradnd.transforms import flatten, jvp, name_of_function, plain, vjp
 
@@ -28,6 +29,7 @@ class GradientError(AssertionError):
     """A derivative disagrees with finite differences."""
 
 
+@explained
 def check_grads(
     f: Callable[..., Any],
     *args: Any,
@@ -72,7 +74,7 @@ def check_grads(
     """
     unknown = set(modes) - {"rev", "fwd"}
     if unknown or order < 1:
-        raise ValueError(f"check_grads: modes are 'rev' and 'fwd' and order is at least 1, not {modes!r} and {order}")
+        raise ValueError(f"check_grads: modes must be 'rev' or 'fwd', and order at least 1, got {modes!r} and {order}")
     arrays = [np.asarray(arg) for arg in args]
     for i, array in enumerate(arrays):
         if array.dtype.kind not in "fc":

@@ -13,11 +13,12 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from microgradnd import operands, primitives, tape, views
+from microgradnd.annotations import P, R
 from microgradnd.modes import enable_grad, no_grad, transformed
 from microgradnd.tape import Leaf, Path, current
 from microgradnd.tensor import Tensor, check_differentiable, lift, wrap
@@ -222,11 +223,11 @@ def one_for(function: Function, outputs: Sequence[Any]) -> Any:
     return one if arrays[0].ndim == 0 else np.full(arrays[0].shape, one)
 
 
-def on_trace(f: Function, argnums: int | Sequence[int], body: Callable[[Trace], Any]) -> Function:
+def on_trace(f: Callable[P, Any], argnums: int | Sequence[int], body: Callable[[Trace], R]) -> Callable[P, R]:
     """Return a function with the signature of `f` that calls it under a trace and returns what `body` makes of that."""
 
     @functools.wraps(f, assigned=("__module__", "__name__", "__qualname__", "__doc__"))
-    def differentiated(*args: Tree, **kwargs: Any) -> Any:
+    def differentiated(*args: P.args, **kwargs: P.kwargs) -> R:
         wanted = tuple(argnums) if isinstance(argnums, tuple | list) else (argnums,)
         if not wanted or not all(isinstance(i, int | np.integer) and -len(args) <= i < len(args) for i in wanted):
             raise (TypeError if isinstance(argnums, str | float | None) else ValueError)(
@@ -240,7 +241,9 @@ def on_trace(f: Function, argnums: int | Sequence[int], body: Callable[[Trace], 
     return differentiated
 
 
-def value_and_grad(f: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Function:
+def value_and_grad(
+    f: Callable[P, R], argnums: int | Sequence[int] = 0, has_aux: bool = False
+) -> Callable[P, tuple[R, Any]]:
     """Return a function that returns both the value of `f` and its gradient.
 
     Parameters
@@ -283,7 +286,7 @@ def value_and_grad(f: Function, argnums: int | Sequence[int] = 0, has_aux: bool 
     return on_trace(f, argnums, body)
 
 
-def grad(f: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Function:
+def grad(f: Callable[P, Any], argnums: int | Sequence[int] = 0, has_aux: bool = False) -> Callable[P, Any]:
     """Return a function that returns the gradient of `f`.
 
     Parameters
@@ -312,14 +315,14 @@ def grad(f: Function, argnums: int | Sequence[int] = 0, has_aux: bool = False) -
     both = value_and_grad(f, argnums, has_aux)
 
     @functools.wraps(both)
-    def differentiated(*args: Tree, **kwargs: Any) -> Any:
+    def differentiated(*args: P.args, **kwargs: P.kwargs) -> Any:
         value, gradient = both(*args, **kwargs)
         return (gradient, value[1]) if has_aux else gradient
 
     return differentiated
 
 
-def vjp(f: Function, *primals: Tree) -> tuple[Tree, Callable[[Tree], tuple[Tree, ...]]]:
+def vjp(f: Callable[..., R], *primals: Tree) -> tuple[R, Callable[[Tree], tuple[Tree, ...]]]:
     """Call a function, and return with its value a function for products of vectors with its Jacobian.
 
     Parameters
@@ -353,7 +356,7 @@ def vjp(f: Function, *primals: Tree) -> tuple[Tree, Callable[[Tree], tuple[Tree,
     return trace.value(), pullback
 
 
-def jvp(f: Function, primals: Sequence[Tree], tangents: Sequence[Tree]) -> tuple[Tree, Tree]:
+def jvp(f: Callable[..., R], primals: Sequence[Tree], tangents: Sequence[Tree]) -> tuple[R, R]:
     """Call a function, and return with its value the product of its Jacobian with a vector.
 
     Parameters
@@ -389,7 +392,7 @@ def jvp(f: Function, primals: Sequence[Tree], tangents: Sequence[Tree]) -> tuple
     return trace.value(), trace.rebuild_outputs(out)
 
 
-def jacobian(f: Function, argnums: int | Sequence[int] = 0, mode: str | None = None) -> Function:
+def jacobian(f: Function, argnums: int | Sequence[int] = 0, mode: Literal["rev", "fwd"] | None = None) -> Function:
     """Return a function that returns the Jacobian of `f`: the derivative of every output by every input.
 
     Parameters
@@ -441,7 +444,7 @@ def jacobian(f: Function, argnums: int | Sequence[int] = 0, mode: str | None = N
     return on_trace(f, argnums, body)
 
 
-def hessian(f: Function, argnums: int = 0) -> Function:
+def hessian(f: Callable[P, Any], argnums: int = 0) -> Callable[P, Any]:
     """Return a function that returns the Hessian of `f`: forward mode over reverse mode, one walk per input element.
 
     Parameters

@@ -156,14 +156,14 @@ def test_programs_may_leave(run: Run) -> None:
     [
         (["nowhere.py"], "there is no file nowhere.py"),
         (["nowhere.py:build"], "there is no file nowhere.py"),
-        (["train.py:missing"], "train.py has no 'missing'; there are w, early, late, build, needs"),
+        (["train.py:missing"], "train.py has no variable 'missing'; there are w, early, late, build, needs"),
         (["train.py:needs"], "train.py:needs takes arguments; name a function that needs none"),
-        (["train.py:number"], "train.py:number is a float, not a Tensor"),
-        (["train.py:returns_a_float"], "what train.py:returns_a_float returned is a float, not a Tensor"),
-        (["train.py:nn"], "train.py:nn is a module, not a Tensor"),
+        (["train.py:number"], "train.py:number must be a Tensor, got a float"),
+        (["train.py:returns_a_float"], "what train.py:returns_a_float returned must be a Tensor, got a float"),
+        (["train.py:nn"], "train.py:nn must be a Tensor, got a module"),
         (["train.py:late", "-o", "graph.gif"], "must end in one of"),
         (["train.py:w", "--backward"], "backward"),
-        (["train.py:late", "--max-nodes", "0", "-o", "graph.json"], "max_nodes=0"),
+        (["train.py:late", "--max-nodes", "0", "-o", "graph.json"], "for all nodes, got 0"),
     ],
 )  # fmt: skip
 def test_what_cant_be_drawn(run: Run, arguments: list[str], message: str) -> None:

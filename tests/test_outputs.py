@@ -244,9 +244,9 @@ def test_of_a_deep_graph_only_so_much(write: Any) -> None:
 
 @pytest.mark.parametrize("write", [viz.mermaid, viz.to_json])
 def test_only_tensors(write: Any) -> None:
-    with pytest.raises(TypeError, match=r"of a Tensor.*not of an array"):
+    with pytest.raises(TypeError, match=r"of Tensors.*got an array"):
         write(np.ones(3))
-    with pytest.raises(ValueError, match="max_nodes=0"):
+    with pytest.raises(ValueError, match=r"max_nodes must be at least 4, .* got 0"):
         write(mg.tensor(1.0, requires_grad=True) * 2, max_nodes=0)
 
 
@@ -254,7 +254,7 @@ def test_only_tensors(write: Any) -> None:
 def test_only_a_path_or_a_view(write: Any) -> None:
     x, y = (mg.tensor(2.0, requires_grad=True, name=name) for name in ("first", "second"))
     assert "second" not in write(x * 2 + y, to=x)
-    with pytest.raises(ValueError, match="view='sideways' is none; use one of forward, backward, both"):
+    with pytest.raises(ValueError, match="view must be one of forward, backward, both, got 'sideways'"):
         write(x * y, "sideways")
 
 
@@ -267,7 +267,7 @@ def test_gradients_on_the_edges_in_json() -> None:
 
 
 def test_directions() -> None:
-    with pytest.raises(ValueError, match="rankdir='up' is no direction; use one of TB, LR, BT, RL"):
+    with pytest.raises(ValueError, match="rankdir must be one of TB, LR, BT, RL, got 'up'"):
         viz.mermaid(mg.tensor(1.0), rankdir="up")
 
 
@@ -297,7 +297,7 @@ def test_other_names_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", ["mmd", "json", "html"])
 def test_a_drawing_that_is_made_is_dot(suffix: str, tmp_path: Path) -> None:
-    with pytest.raises(TypeError, match=rf"\.{suffix} is written of a Tensor"):
+    with pytest.raises(TypeError, match=rf"\.{suffix} files are made from a Tensor"):
         viz.save(viz.draw(network()[1]), tmp_path / f"graph.{suffix}")
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import configparser
-import importlib
+import importlib.metadata
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+import microgradnd as mg
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
@@ -53,7 +55,8 @@ def test_the_extra_all_is_everything_but_pytorch_and_its_like() -> None:
 
 def test_the_change_log_begins_with_this_version() -> None:
     headings = re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), flags=re.M)
-    assert headings[0] == SETUP["metadata"]["version"]
+    assert headings[0] == mg.__version__ == importlib.metadata.version("microgradnd")
+    assert SETUP["metadata"]["version"] == "attr: microgradnd.__version__"
 
 
 def test_typed_and_licensed() -> None:

@@ -253,11 +253,11 @@ def test_of_many_losses_the_extremes_are_drawn(count: int, seed: int) -> None:
 @pytest.mark.parametrize(
     ("losses", "message"),
     [
-        ([], "the losses are empty: there is nothing to plot"),
-        ({}, "there are no losses to plot: the mapping is empty"),
+        ([], "the losses are empty; there must be at least one number"),
+        ({}, "the mapping is empty; it must hold the losses"),
         ({"training": []}, "the losses 'training' are empty"),
-        ([[1.0, 2.0]], r"must be one number for each step, shape \(n,\), not \(1, 2\)"),
-        (3.0, r"must be one number for each step, shape \(n,\), not \(\)"),
+        ([[1.0, 2.0]], r"must be one number for each step, of shape \(n,\), got shape \(1, 2\)"),
+        (3.0, r"must be one number for each step, of shape \(n,\), got shape \(\)"),
         (["low"], "must be real numbers, one for each step"),
         ([1j], "must be real numbers, one for each step"),
         ([[1.0], [1.0, 2.0]], "must be real numbers, one for each step"),
@@ -335,11 +335,11 @@ def test_gaps_in_a_fit_are_marked() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((np.zeros((4, 2)), np.zeros(4)), r"x has shape \(4, 2\); a fit is drawn over one variable"),
-        ((np.zeros(4), np.zeros(3)), "y must be 4 numbers, as many as x has, not 3"),
-        ((np.zeros(4), np.zeros(4), np.zeros(5)), "fitted must be 4 numbers, as many as x has, not 5"),
-        ((np.zeros(4), np.zeros(4), {"net": np.sum}), r"the result of net has shape \(\)"),
-        ((np.zeros(4), np.zeros(4), lambda x: x[:7]), "the result of fitted must be 400 numbers, .* not 7"),
+        ((np.zeros((4, 2)), np.zeros(4)), r"x must have shape \(n,\) or \(n, 1\), one variable, got shape \(4, 2\)"),
+        ((np.zeros(4), np.zeros(3)), "y must be 4 numbers, as many as x has, got 3"),
+        ((np.zeros(4), np.zeros(4), np.zeros(5)), "fitted must be 4 numbers, as many as x has, got 5"),
+        ((np.zeros(4), np.zeros(4), {"net": np.sum}), r"the result of net must have shape .* got shape \(\)"),
+        ((np.zeros(4), np.zeros(4), lambda x: x[:7]), "the result of fitted must be 400 numbers, .* got 7"),
         ((np.array(["a"]), None), "x must be real numbers"),
         ((np.array([np.nan]), None), "x must be finite numbers"),
         (([], []), "x must be finite numbers, at least one"),
@@ -529,21 +529,21 @@ def test_odd_surfaces_are_drawn(loss: Any, log: bool) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({}, "needs a path, or the parameters in the middle"),
-        ({"path": []}, "needs a path, or the parameters in the middle"),
-        ({"path": [np.ones(2), np.ones(3)]}, r"the path must hold arrays of the shapes .* \[\(3,\)\], not \[\(2,\)\]"),
-        ({"at": np.ones(1)}, "needs two parameters or more, not 1"),
-        ({"at": np.ones(3)}, "no plane is given by a path that moves in fewer than two directions; pass directions"),
-        ({"at": np.ones(3), "path": [np.ones(3), np.zeros(3)]}, "no plane is given"),
+        ({}, "needs a path, or at=, the parameters in the middle"),
+        ({"path": []}, "needs a path, or at=, the parameters in the middle"),
+        ({"path": [np.ones(2), np.ones(3)]}, r"the path must hold arrays of the shapes .* \[\(3,\)\], got \[\(2,\)\]"),
+        ({"at": np.ones(1)}, "needs at least two parameters, got 1"),
+        ({"at": np.ones(3)}, "the path moves in fewer than two directions, which span no plane; pass directions"),
+        ({"at": np.ones(3), "path": [np.ones(3), np.zeros(3)]}, "which span no plane"),
         ({"path": [np.ones(3)] * 3}, r"the path doesn't move; append copies to it, such as model\.state_dict\(\)"),
-        ({"at": np.ones(3), "directions": (np.ones(3),)}, "directions must be two, not 1"),
-        ({"at": np.ones(3), "directions": (np.ones(3), np.ones(3))}, "the two directions are the same line"),
+        ({"at": np.ones(3), "directions": (np.ones(3),)}, "directions must be two sets of parameters, got 1"),
+        ({"at": np.ones(3), "directions": (np.ones(3), np.ones(3))}, "the two directions span no plane"),
         ({"at": np.ones(3), "directions": (np.ones(3), np.ones(4))}, "a direction must hold arrays of the shapes"),
-        ({"at": np.ones(2), "steps": 1}, "steps=1 makes no surface; give at least 2"),
+        ({"at": np.ones(2), "steps": 1}, "steps must be at least 2 .* got 1"),
         ({"at": np.ones(2), "log": True}, r"a loss of -\S+ has no logarithm; use log=False"),
-        ({"at": np.array([1j, 2])}, r"at must hold real numbers, not \['complex128'\]"),
-        ({"at": np.ones(2), "loss": lambda w: w}, r"the loss must be one real number, not float64 of shape \(2,\)"),
-        ({"at": nn.Linear(1, 1), "path": [{"weight": np.ones((1, 1))}]}, "the path has parameters without bias"),
+        ({"at": np.array([1j, 2])}, r"at must hold real numbers, got \['complex128'\]"),
+        ({"at": np.ones(2), "loss": lambda w: w}, r"the loss must be one real number, got float64 of shape \(2,\)"),
+        ({"at": nn.Linear(1, 1), "path": [{"weight": np.ones((1, 1))}]}, "the path lacks the parameters bias"),
     ],
 )
 def test_what_isnt_a_surface(arguments: dict[str, Any], message: str) -> None:
@@ -570,7 +570,7 @@ def test_norms_of_gradients() -> None:
     (x**2).sum().backward(create_graph=True)
     assert list(viz.gradient_norms(x)) == ["w"]
     with pytest.raises(
-        TypeError, match=r"takes a module or its parameters, not float: pass model, or model\.parameters"
+        TypeError, match=r"takes a module or its parameters, got a float; pass model, or model\.parameters"
     ):
         viz.gradient_norms([1.0])
 
@@ -680,7 +680,10 @@ def test_a_stretch_of_a_map_has_a_gradient_if_one_of_its_steps_has() -> None:
         ([], "there are no norms to plot"),
         ({}, "there are no norms to plot"),
         ({"w": []}, "there are no norms to plot"),
-        ([1.0, 2.0], r"takes what viz.gradient_norms\(model\) returned after each step, a list of dicts, not of float"),
+        (
+            [1.0, 2.0],
+            r"takes a list of the dicts that viz.gradient_norms\(model\) returned after each step, got one of float",
+        ),
         ({"w": [1.0, 2.0], "b": [1.0]}, "'b' has 1 norms where another parameter has 2"),
         ({"w": [-1.0]}, r"a norm of 'w' is negative \(-1\)"),
         ({"w": [[1.0, 2.0]]}, "the norms of 'w' must be one number for each step"),

@@ -86,7 +86,7 @@ WRONG = {
     "gradient's length": (lambda x: np.gradient(x[:1]), ValueError, "axis 0 of length 1 is too short"),
     "interp": (lambda x: np.interp(x, [0.0, 1.0], [1.0]), ValueError, r"xp of shape \(2,\) and fp of shape \(1,\)"),
     "interp's period": (lambda x: np.interp(x, [0.0], [1.0], period=0), ValueError, "period=0"),
-    "geomspace": (lambda x: np.geomspace(x[0], 0.0), ValueError, "an end is 0"),
+    "geomspace": (lambda x: np.geomspace(x[0], 0.0), ValueError, "must not be 0"),
     "polyder": (lambda x: np.polyder(x, -1), ValueError, "m=-1; the derivative is taken 0 or more times"),
     "polyint": (lambda x: np.polyint(x, -1), ValueError, "m=-1; the integral is taken 0 or more times"),
     "polyint's constants": (lambda x: np.polyint(x, 3, [1.0, 2.0]), ValueError, "2 constants k for m=3 integrals"),

@@ -71,7 +71,7 @@ def test_a_compiled_function_may_have_scopes() -> None:
 
 
 def test_a_scope_has_a_name() -> None:
-    with pytest.raises(TypeError, match="takes the name of a part of the computation, a str, not 3"):
+    with pytest.raises(TypeError, match="name must be a str, which names a part of the computation, got 3"):
         mg.scope(3)  # type: ignore[arg-type]
 
 

@@ -550,11 +550,11 @@ def test_details_are_shown_on_demand() -> None:
     for text in ("(5,)", "all 1", "np.cos"):
         assert text not in bare
     assert "(5,)" in viz.draw(loss, show="shapes").source
-    with pytest.raises(ValueError, match="show='colours' is nothing that can be shown; use any of shapes, dtypes"):
+    with pytest.raises(ValueError, match="show must be made of shapes, dtypes"):
         viz.draw(loss, show=["colours"])
-    with pytest.raises(ValueError, match="view='sideways' is none; use one of forward, backward, both"):
+    with pytest.raises(ValueError, match="view must be one of forward, backward, both, got 'sideways'"):
         viz.draw(loss, "sideways")
-    with pytest.raises(ValueError, match="depth=-1: scopes are counted from 0"):
+    with pytest.raises(ValueError, match=r"depth must be 0 .* got -1"):
         viz.draw(loss, depth=-1)
 
 
@@ -590,7 +590,7 @@ def test_a_path_needs_a_connection() -> None:
             viz.path(x * 2, to)
     with pytest.raises(ValueError, match="'other' of shape"):
         viz.path(x, other)
-    with pytest.raises(TypeError, match="to= takes a Tensor that the result was computed from, not a float"):
+    with pytest.raises(TypeError, match="to= must be a Tensor that the result was computed from, got a float"):
         viz.path(x * 2, 3.0)  # type: ignore[arg-type]
 
 

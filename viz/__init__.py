@@ -8,6 +8,8 @@ Read next: `graph.py`, the model that is made from the tape; `dot.py`, how it lo
 Nothing but NumPy is imported until a picture is asked for.
 """
 
+from typing import TYPE_CHECKING
+
 from microgradnd.viz.exchange import mermaid, to_json
 from microgradnd.viz.explore import explore
 from microgradnd.viz.plots import gradient_norms, plot_fit, plot_gradients, plot_history, plot_surface
@@ -28,3 +30,10 @@ __all__ = [
     "table",
     "to_json",
 ]
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name):
+        from microgradnd.advice import missing_attribute
+
+        raise AttributeError(missing_attribute("viz", name, __all__))

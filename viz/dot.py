@@ -19,10 +19,10 @@ import zlib
 from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, get_args
 
 from microgradnd.viz import signs
-from microgradnd.viz.graph import Edge, Graph, Node, Scope
+from microgradnd.viz.graph import Direction, Edge, Graph, Node, Scope, View
 from microgradnd.viz.labels import (
     active_text,
     alarm_text,
@@ -36,10 +36,10 @@ from microgradnd.viz.labels import (
 from microgradnd.viz.values import Values
 
 Attributes = dict[str, str]
-View = Literal["forward", "backward", "both"]
+Detail = Literal["shapes", "dtypes", "values", "gradients", "rules", "lines", "memory"]
 
-DETAILS = ("shapes", "dtypes", "values", "gradients", "rules", "lines", "memory")
-SHOWN = ("shapes", "values", "gradients", "rules")
+DETAILS: tuple[Detail, ...] = get_args(Detail)
+SHOWN: tuple[Detail, ...] = ("shapes", "values", "gradients", "rules")
 FONT = "Helvetica,Arial,sans-serif"
 CODE = "DejaVu Sans Mono,Menlo,Consolas,monospace"
 INK, QUIET, GRADIENT, ALARM, LINE = "#1a1a1a", "#5a5a5a", "#a84a00", "#d00000", "#8a8a8a"
@@ -187,7 +187,7 @@ def outer_path(node: Node) -> str:
     return node.scope[-1].partition("#")[0] + "." if node.scope else "."
 
 
-def box_label(node: Node, show: Collection[str] = SHOWN) -> str:
+def box_label(node: Node, show: Collection[Detail] = SHOWN) -> str:
     """Return the label of a leaf or a result: name and shape, numbers, gradient, one below the other."""
     name, shape = short_name(node), shape_of(node, show)
     title = "  ".join(filter(None, (name and styled(name, True), shape and styled(shape, not name, name and QUIET))))
@@ -205,7 +205,7 @@ def box_label(node: Node, show: Collection[str] = SHOWN) -> str:
     return joined(rows + extra_rows(node, show))
 
 
-def fold_label(node: Node, show: Collection[str] = SHOWN) -> str:
+def fold_label(node: Node, show: Collection[Detail] = SHOWN) -> str:
     """Return the label of a folded scope: its path, what it is, how much is in it."""
     name, text, detail = short_name(node), clean(node.text), clean(node.detail, 60)
     rows = [styled(name, True)] if name and name != text else []
@@ -218,7 +218,7 @@ def fold_label(node: Node, show: Collection[str] = SHOWN) -> str:
     return joined(rows + extra_rows(node, show))
 
 
-def backward_label(node: Node, show: Collection[str] = SHOWN) -> str:
+def backward_label(node: Node, show: Collection[Detail] = SHOWN) -> str:
     """Return the label of a node in the backward view: whose gradient it is, its shape, and the gradient."""
     shape = shape_of(node, show)
     if node.kind == "fold":
@@ -239,7 +239,7 @@ def backward_label(node: Node, show: Collection[str] = SHOWN) -> str:
     return joined(rows + extra_rows(node, show))
 
 
-def edge_rows(source: Node, show: Collection[str] = SHOWN) -> list[str]:
+def edge_rows(source: Node, show: Collection[Detail] = SHOWN) -> list[str]:
     """Return what is written on the edge that leaves an operation: name, shape, and small values of what it made."""
     name, shape = clean(source.name or ""), shape_of(source, show)
     parts = [styled(name, True, INK)] if name else []
@@ -257,7 +257,7 @@ def edge_rows(source: Node, show: Collection[str] = SHOWN) -> list[str]:
     return rows
 
 
-def rule_rows(edge: Edge, several: bool, show: Collection[str] = SHOWN) -> list[str]:
+def rule_rows(edge: Edge, several: bool, show: Collection[Detail] = SHOWN) -> list[str]:
     """Return what is written on an edge on its way back: the rule, the axes summed over, and a part's norm.
 
     Parameters
@@ -285,7 +285,7 @@ def spaced(rows: list[str]) -> str:
     return joined([space + row + space for row in rows])
 
 
-def node_statement(node: Node, view: str = "forward", show: Collection[str] = SHOWN) -> str:
+def node_statement(node: Node, view: View = "forward", show: Collection[Detail] = SHOWN) -> str:
     """Return the line of DOT that draws a node."""
     look = dict(LOOKS[node.kind])
     if view == "backward":
@@ -393,7 +393,9 @@ def frames_of(graph: Graph) -> dict[str, tuple[str, ...]]:
     return {node.id: tuple(id for id in node.scope if id in holding) for node in graph.nodes}
 
 
-def body(graph: Graph, rankdir: str = "TB", view: View = "forward", show: Collection[str] = SHOWN) -> Iterator[str]:
+def body(
+    graph: Graph, rankdir: Direction = "TB", view: View = "forward", show: Collection[Detail] = SHOWN
+) -> Iterator[str]:
     """Return the lines of DOT between the braces: the nodes, scope by scope, and the edges."""
     if graph.notes:
         yield statement(
@@ -487,7 +489,7 @@ def quoted_id(id: str) -> str:
     return quoted(name if name == id else f"{name} {zlib.crc32(id.encode(errors='surrogatepass')):08x}")
 
 
-def text(graph: Graph, rankdir: str = "TB", view: View = "forward", show: Collection[str] = SHOWN) -> str:
+def text(graph: Graph, rankdir: Direction = "TB", view: View = "forward", show: Collection[Detail] = SHOWN) -> str:
     """Return a graph as a program in the DOT language.
 
     Parameters

@@ -15,16 +15,15 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from microgradnd.failures import explained
 from microgradnd.tensor import Tensor
 from microgradnd.viz import dot
-from microgradnd.viz.graph import Edge, Graph, Node, Scope, graph
+from microgradnd.viz.graph import DIRECTIONS, VIEWS, Direction, Edge, Graph, Node, Scope, View, graph
 from microgradnd.viz.labels import alarm_text, clean, grad_text, scope_text, shape_text, summed_text, values_text
 from microgradnd.viz.signs import number
 from microgradnd.viz.values import Values
 
 VERSION = 1  # of the JSON: it grows when a key changes its meaning or goes, not when one is added
-DIRECTIONS = ("TB", "LR", "BT", "RL")
-VIEWS = ("forward", "backward", "both")
 
 # Around the label of each kind of node, and how it is filled and framed; the colours are those of `dot.py`
 BRACKETS = {
@@ -46,14 +45,15 @@ SIGNS = re.compile(r"[#;&<>\"`*~\\$|]|(?<!\w)_|_(?!\w)|\](?=\()|:(?=fa-)|(?<=\w)
 # Mermaid
 
 
+@explained
 def mermaid(
     t: Tensor,
-    view: str = "forward",
+    view: View = "forward",
     *,
     depth: int | None = None,
     max_nodes: int | None = 200,
     to: Tensor | None = None,
-    rankdir: str = "TB",
+    rankdir: Direction = "TB",
 ) -> str:
     """Return the computation that made a tensor as a flow chart in the Mermaid language.
 
@@ -100,18 +100,18 @@ def mermaid(
       n1 -->|"6"| n2
     """
     if rankdir not in DIRECTIONS:
-        raise ValueError(f"rankdir={rankdir!r} is no direction; use one of {', '.join(DIRECTIONS)}")
+        raise ValueError(f"rankdir must be one of {', '.join(DIRECTIONS)}, got {rankdir!r}")
     model = graph(t, max_nodes, depth, _goes_back(view), to)
     return "\n".join(_mermaid_lines(model, view, rankdir)) + "\n"
 
 
-def _goes_back(view: str) -> bool:
+def _goes_back(view: View) -> bool:
     if view not in VIEWS:
-        raise ValueError(f"view={view!r} is none; use one of {', '.join(VIEWS)}")
+        raise ValueError(f"view must be one of {', '.join(VIEWS)}, got {view!r}")
     return view != "forward"
 
 
-def _mermaid_lines(model: Graph, view: str = "forward", rankdir: str = "TB") -> Iterator[str]:
+def _mermaid_lines(model: Graph, view: View = "forward", rankdir: Direction = "TB") -> Iterator[str]:
     arriving = Counter(edge.source for edge in model.edges if edge.flows)  # at a node, in the backward pass
     if view == "backward":
         model = dot.turned(model)
@@ -249,9 +249,10 @@ def _plain_ids(model: Graph) -> dict[str, str]:
 # JSON
 
 
+@explained
 def to_json(
     t: Tensor,
-    view: str = "forward",
+    view: View = "forward",
     *,
     depth: int | None = None,
     max_nodes: int | None = 200,

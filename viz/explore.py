@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from microgradnd.failures import explained
 from microgradnd.registry import VJPS, name_of, rule_for
 from microgradnd.tape import Operation
 from microgradnd.tensor import Tensor
@@ -79,6 +80,7 @@ TOLD = {*USUAL, "id", "source", "target", "parent", "path", "label", "repeat", "
 Json = Any
 
 
+@explained
 def explore(
     t: Tensor, path: str | os.PathLike[str] = "graph.html", *, title: str | None = None, max_nodes: int = 30_000
 ) -> Path:

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -30,6 +30,11 @@ from microgradnd.viz.rules import rule_text, summed_axes
 from microgradnd.viz.values import Values, together, values_of
 
 Kind = Literal["parameter", "input", "constant", "operation", "result", "fold"]
+View = Literal["forward", "backward", "both"]
+Direction = Literal["TB", "LR", "BT", "RL"]
+
+VIEWS: tuple[View, ...] = get_args(View)
+DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 
 FEWEST = 4  # nodes: a fold, an operation and what goes into it, and the result
 MOST_BESIDE = 2  # arrays or parameters that are shown beside a fold to which nothing else leads
@@ -310,13 +315,13 @@ def _check(t: Any, max_nodes: int | None, depth: int | None) -> None:
     if not isinstance(t, Tensor):
         what = f"an array of shape {t.shape}" if isinstance(t, np.ndarray) else f"a {type(t).__name__}"
         raise TypeError(
-            f"a picture is drawn of a Tensor, which knows how it was computed, not of {what}; compute with "
+            f"pictures are drawn of Tensors, which know how they were computed, got {what}; compute with "
             f"mg.tensor(..., requires_grad=True) and draw the result (of a module or a function: what it returns)"
         )
     if max_nodes is not None and max_nodes < FEWEST:
-        raise ValueError(f"max_nodes={max_nodes} leaves nothing to draw; give at least {FEWEST}, or None for all")
+        raise ValueError(f"max_nodes must be at least {FEWEST}, or None for all nodes, got {max_nodes}")
     if depth is not None and depth < 0:
-        raise ValueError(f"depth={depth}: scopes are counted from 0, which folds all of them; None folds none")
+        raise ValueError(f"depth must be 0 (fold every scope) or more, or None (fold none), got {depth}")
 
 
 def _unconnected(to: Any) -> ValueError:
@@ -392,7 +397,7 @@ class _Builder:
     def only_from(self, to: Any) -> None:
         """Leave only what connects the result to another tensor."""
         if not isinstance(to, Tensor):
-            raise TypeError(f"to= takes a Tensor that the result was computed from, not a {type(to).__name__}")
+            raise TypeError(f"to= must be a Tensor that the result was computed from, got a {type(to).__name__}")
         self.start = to._node
         if to._node not in self.record.index and to._node not in self.record.leaf_ids:
             raise _unconnected(to)

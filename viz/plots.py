@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from microgradnd.failures import explained
 from microgradnd.modes import no_grad
 from microgradnd.nn import Module
 from microgradnd.tensor import Tensor, tensor
@@ -72,6 +73,7 @@ LARGEST = 1e300  # matplotlib's own arithmetic overflows beyond
 # Losses
 
 
+@explained
 def plot_history(
     losses: Any,
     *,
@@ -139,7 +141,7 @@ def _by_name(losses: Any) -> dict[str, Any]:
     if not isinstance(losses, Mapping):
         return {"": losses}
     if not losses:
-        raise ValueError("there are no losses to plot: the mapping is empty")
+        raise ValueError("plot_history: the mapping is empty; it must hold the losses of at least one step")
     if all(isinstance(key, str) for key in losses):
         return dict(losses)
     return {"": losses}
@@ -157,17 +159,18 @@ def _series(values: Any, what: str) -> tuple[Array, Array]:
         numbers = np.asarray(values, dtype=np.float64)
         steps = np.arange(1.0, numbers.size + 1) if steps is None else np.asarray(steps, dtype=np.float64)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{what} must be real numbers, one for each step: {error}") from error
+        raise ValueError(f"{what} must be real numbers, one for each step, got {values!r:.40}") from error
     if numbers.ndim != 1 or steps.shape != numbers.shape:
-        raise ValueError(f"{what} must be one number for each step, shape (n,), not {numbers.shape}")
+        raise ValueError(f"{what} must be one number for each step, of shape (n,), got shape {numbers.shape}")
     if not numbers.size:
-        raise ValueError(f"{what} are empty: there is nothing to plot")
+        raise ValueError(f"{what} are empty; there must be at least one number to plot")
     return steps, numbers
 
 
 # Fits
 
 
+@explained
 def plot_fit(
     x: Any,
     y: Any = None,
@@ -223,7 +226,7 @@ def plot_fit(
     places = _column(x, "x")
     if not places.size or not np.all(np.isfinite(places)):
         raise ValueError(
-            f"plot_fit: x must be finite numbers, at least one, not {places.size} numbers, some not finite"
+            f"plot_fit: x must be finite numbers, at least one, got {places.size} numbers, some not finite"
         )
     low, high = float(places.min()), float(places.max())
     margin = 0.0 if high > low else 0.5
@@ -263,21 +266,22 @@ def _column(values: Any, what: str) -> Array:
     """Return numbers of shape (n,) or (n, 1) with shape (n,)."""
     array = np.asarray(values.data if isinstance(values, Tensor) else values)
     if array.dtype.kind not in "biuf":
-        raise ValueError(f"plot_fit: {what} must be real numbers, not {array.dtype}")
+        raise ValueError(f"plot_fit: {what} must be real numbers, got dtype {array.dtype}")
     if array.ndim == 0 or array.ndim > 2 or (array.ndim == 2 and array.shape[1] != 1):
-        raise ValueError(f"plot_fit: {what} has shape {array.shape}; a fit is drawn over one variable: (n,) or (n, 1)")
+        raise ValueError(f"plot_fit: {what} must have shape (n,) or (n, 1), one variable, got shape {array.shape}")
     return array.astype(np.float64).reshape(-1)
 
 
 def _as_many(values: Array, places: Array, what: str) -> Array:
     if values.shape != places.shape:
-        raise ValueError(f"plot_fit: {what} must be {places.size} numbers, as many as x has, not {values.size}")
+        raise ValueError(f"plot_fit: {what} must be {places.size} numbers, as many as x has, got {values.size}")
     return values
 
 
 # The surface of a loss
 
 
+@explained
 def plot_surface(
     loss: Callable[[Any], Any],
     path: Any = None,
@@ -354,11 +358,11 @@ def plot_surface(
     ('parameter 0', 'loss')
     """
     if steps < 2:
-        raise ValueError(f"plot_surface: steps={steps} makes no surface; give at least 2")
+        raise ValueError(f"plot_surface: steps must be at least 2 to make a surface, got {steps}")
     points = [] if path is None else list(path)
     if at is None:
         if not points:
-            raise ValueError("plot_surface needs a path, or the parameters in the middle of the picture: at=...")
+            raise ValueError("plot_surface needs a path, or at=, the parameters in the middle of the picture")
         at = next((point for point in reversed(points) if _is_finite(point)), points[-1])
     leaves, rebuild = flatten(at)
     shapes = [np.shape(leaf.data if isinstance(leaf, Tensor) else leaf) for leaf in leaves]
@@ -402,16 +406,16 @@ def _vector(tree: Any, shapes: Sequence[tuple[int, ...]], like: Any, what: str) 
     if isinstance(tree, Mapping) and isinstance(like, Module | Mapping):  # by name: the order may differ
         names = [name for name, _ in like.named_parameters()] if isinstance(like, Module) else list(like)
         if missing := [str(name) for name in names if name not in tree]:
-            raise ValueError(f"plot_surface: {what} has parameters without {', '.join(missing)}")
+            raise ValueError(f"plot_surface: {what} lacks the parameters {', '.join(missing)}")
         tree = [tree[name] for name in names]
     found = [np.asarray(leaf.data if isinstance(leaf, Tensor) else leaf) for leaf in flatten(tree)[0]]
     if [array.shape for array in found] != list(shapes):
         raise ValueError(
             f"plot_surface: {what} must hold arrays of the shapes of the parameters, {list(shapes)}, "
-            f"not {[array.shape for array in found]}"
+            f"got {[array.shape for array in found]}"
         )
     if any(array.dtype.kind not in "biuf" for array in found):
-        raise ValueError(f"plot_surface: {what} must hold real numbers, not {[str(array.dtype) for array in found]}")
+        raise ValueError(f"plot_surface: {what} must hold real numbers, got {[str(array.dtype) for array in found]}")
     return np.concatenate([np.zeros(0), *(array.astype(np.float64).reshape(-1) for array in found)])
 
 
@@ -429,7 +433,7 @@ def _parts(vector: Array, leaves: Sequence[Any], shapes: Sequence[tuple[int, ...
 def _number(value: Any) -> float:
     array = np.asarray(value.data if isinstance(value, Tensor) else value)
     if array.size != 1 or array.dtype.kind not in "biuf":
-        raise ValueError(f"plot_surface: the loss must be one real number, not {array.dtype} of shape {array.shape}")
+        raise ValueError(f"plot_surface: the loss must be one real number, got {array.dtype} of shape {array.shape}")
     return float(array.reshape(()))
 
 
@@ -443,13 +447,13 @@ def _plane(
 ) -> tuple[Array, list[str]]:
     """Return two directions in the space of the parameters, shape (2, d), and what to call them."""
     if middle.size < 2:
-        raise ValueError(f"plot_surface needs two parameters or more, not {middle.size}")
+        raise ValueError(f"plot_surface needs at least two parameters, got {middle.size}")
     if directions is not None:
         if len(directions) != 2:
-            raise ValueError(f"plot_surface: directions must be two, not {len(directions)}")
+            raise ValueError(f"plot_surface: directions must be two sets of parameters, got {len(directions)}")
         plane = np.array([_vector(direction, shapes, like, "a direction") for direction in directions])
         if np.linalg.matrix_rank(plane) < 2:
-            raise ValueError("plot_surface: the two directions are the same line, or one of them is zero")
+            raise ValueError("plot_surface: the two directions span no plane: they are parallel, or one is zero")
         return plane, ["direction 0", "direction 1"]
     moved = track[np.all(np.isfinite(track), axis=1)] - middle
     if len(moved) > 1 and not np.any(moved):
@@ -460,7 +464,7 @@ def _plane(
         return axes[:2], [f"direction {i}: {share[i]:.0%} of the path's variation" for i in range(2)]
     if rng is None:
         raise ValueError(
-            "plot_surface: no plane is given by a path that moves in fewer than two directions; pass "
+            "plot_surface: the path moves in fewer than two directions, which span no plane; pass "
             "directions=(a, b), or rng=np.random.default_rng(0) for two random ones"
         )
     rows = []
@@ -543,6 +547,7 @@ def _path(ax: Axes, coordinates: Array) -> None:
 # Gradients
 
 
+@explained
 def gradient_norms(parameters: Any) -> dict[str, float | None]:
     """Return the norm of each parameter's gradient, to be collected step by step for `plot_gradients`.
 
@@ -570,7 +575,7 @@ def gradient_norms(parameters: Any) -> dict[str, float | None]:
         tensors = [parameters] if isinstance(parameters, Tensor) else list(parameters)
         if wrong := [p for p in tensors if not isinstance(p, Tensor)]:
             raise TypeError(
-                f"gradient_norms takes a module or its parameters, not {type(wrong[0]).__name__}: pass model, or "
+                f"gradient_norms takes a module or its parameters, got a {type(wrong[0]).__name__}; pass model, or "
                 f"model.parameters()"
             )
         names = [t.name or f"parameter {i}" for i, t in enumerate(tensors)]
@@ -582,6 +587,7 @@ def gradient_norms(parameters: Any) -> dict[str, float | None]:
     return {name: None if values is None else values.norm for name, values in said.items()}
 
 
+@explained
 def plot_gradients(
     norms: Any,
     *,
@@ -651,13 +657,13 @@ def _table_of_norms(norms: Any) -> dict[str, np.ma.MaskedArray[Any, Any]]:
         rows = list(norms)
         if wrong := [row for row in rows if not isinstance(row, Mapping)]:
             raise ValueError(
-                f"plot_gradients takes what viz.gradient_norms(model) returned after each step, a list of dicts, not "
-                f"of {type(wrong[0]).__name__}"
+                f"plot_gradients takes a list of the dicts that viz.gradient_norms(model) returned after each step, "
+                f"got one of {type(wrong[0]).__name__}"
             )
         columns = {str(name): [row.get(name) for row in rows] for name in dict.fromkeys(n for row in rows for n in row)}
     longest = max((len(values) for values in columns.values()), default=0)
     if not longest:
-        raise ValueError("plot_gradients: there are no norms to plot")
+        raise ValueError("plot_gradients: there are no norms to plot; pass viz.gradient_norms(model) of each step")
     table = {}
     for name, values in columns.items():
         if len(values) != longest:

@@ -21,18 +21,17 @@ import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
+from microgradnd.failures import explained
 from microgradnd.tensor import Tensor
 from microgradnd.viz import dot
 from microgradnd.viz.exchange import mermaid, to_json
-from microgradnd.viz.graph import Graph, graph
+from microgradnd.viz.graph import DIRECTIONS, VIEWS, Direction, Graph, View, graph
 
 if TYPE_CHECKING:
     import graphviz
 
-DIRECTIONS = ("TB", "LR", "BT", "RL")
-VIEWS = ("forward", "backward", "both")
 FORMATS = ("svg", "png", "pdf")
 OTHERS = {"mmd": mermaid, "json": to_json}
 INSTALL = 'pip install "microgradnd[viz]"'
@@ -50,14 +49,15 @@ sys.stdout.buffer.write(picture)
 """
 
 
+@explained
 def draw(
     t: Tensor,
-    view: str = "forward",
+    view: View = "forward",
     *,
-    show: Collection[str] = dot.SHOWN,
+    show: Collection[dot.Detail] = dot.SHOWN,
     depth: int | None = None,
     max_nodes: int | None = 200,
-    rankdir: str = "TB",
+    rankdir: Direction = "TB",
 ) -> graphviz.Digraph:
     """Draw the computation that made a tensor.
 
@@ -107,7 +107,8 @@ def draw(
     return _drawing(t, None, view, show=show, depth=depth, max_nodes=max_nodes, rankdir=rankdir)
 
 
-def path(t: Tensor, to: Tensor, view: str = "forward", **options: Any) -> graphviz.Digraph:
+@explained
+def path(t: Tensor, to: Tensor, view: View = "forward", **options: Any) -> graphviz.Digraph:
     """Draw only what connects a result to one of the tensors that it was computed from.
 
     Parameters
@@ -142,14 +143,14 @@ def path(t: Tensor, to: Tensor, view: str = "forward", **options: Any) -> graphv
     return _drawing(t, to, view, **options)
 
 
-def _drawing(t: Tensor, to: Tensor | None, view: str, **options: Any) -> graphviz.Digraph:
+def _drawing(t: Tensor, to: Tensor | None, view: View, **options: Any) -> graphviz.Digraph:
     class_ = _drawing_class()
     model, rankdir, show = _model(t, to=to, view=view, **options)
     drawing: graphviz.Digraph = class_(
         graph_attr=dot.GRAPH | {"rankdir": rankdir},
         node_attr=dot.NODE,
         edge_attr=dot.EDGE,
-        body=dot.body(model, rankdir, cast(dot.View, view), show),
+        body=dot.body(model, rankdir, view, show),
     )
     return drawing
 
@@ -158,23 +159,24 @@ def _model(
     t: Tensor,
     *,
     to: Tensor | None = None,
-    view: str = "forward",
-    show: Collection[str] = dot.SHOWN,
+    view: View = "forward",
+    show: Collection[dot.Detail] = dot.SHOWN,
     depth: int | None = None,
     max_nodes: int | None = 200,
-    rankdir: str = "TB",
+    rankdir: Direction = "TB",
 ) -> tuple[Graph, str, Collection[str]]:
     """Return the graph that is to be drawn, its direction and details, or raise if an option makes no sense."""
     if rankdir not in DIRECTIONS:
-        raise ValueError(f"rankdir={rankdir!r} is no direction; use one of {', '.join(DIRECTIONS)}")
+        raise ValueError(f"rankdir must be one of {', '.join(DIRECTIONS)}, got {rankdir!r}")
     if view not in VIEWS:
-        raise ValueError(f"view={view!r} is none; use one of {', '.join(VIEWS)}")
+        raise ValueError(f"view must be one of {', '.join(VIEWS)}, got {view!r}")
     show = (show,) if isinstance(show, str) else tuple(show)
     if unknown := [detail for detail in show if detail not in dot.DETAILS]:
-        raise ValueError(f"show={unknown[0]!r} is nothing that can be shown; use any of {', '.join(dot.DETAILS)}")
+        raise ValueError(f"show must be made of {', '.join(dot.DETAILS)}, got {unknown[0]!r}")
     return graph(t, max_nodes, depth, view != "forward", to), rankdir, show
 
 
+@explained
 def save(t: Any, path: str | os.PathLike[str], **options: Any) -> Path:
     """Write the picture of a computation to a file, in the format that the file's name ends in.
 
@@ -223,9 +225,7 @@ def save(t: Any, path: str | os.PathLike[str], **options: Any) -> Path:
     if not isinstance(source, str):
         source = _source(t, **options)
     elif options:
-        raise TypeError(
-            f"{', '.join(options)}: a drawing that is made can't be drawn otherwise; pass this to viz.draw()"
-        )
+        raise TypeError(f"{', '.join(options)}: a finished drawing can't be changed; pass such options to viz.draw()")
     data = source.encode() if format == "dot" else render(source, format)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
@@ -244,7 +244,7 @@ def format_of(path: Path) -> str:
 def _save_other(t: Any, path: Path, format: str, options: dict[str, Any]) -> Path:
     """Write what isn't laid out by Graphviz."""
     if isinstance(getattr(t, "source", None), str):
-        raise TypeError(f".{format} is written of a Tensor, not of a drawing that is made: pass the tensor itself")
+        raise TypeError(f".{format} files are made from a Tensor, not from a finished drawing; pass the Tensor itself")
     path.parent.mkdir(parents=True, exist_ok=True)
     if format == "html":
         from microgradnd.viz.explore import explore
@@ -256,7 +256,7 @@ def _save_other(t: Any, path: Path, format: str, options: dict[str, Any]) -> Pat
 
 def _source(t: Tensor, **options: Any) -> str:
     model, rankdir, show = _model(t, **options)
-    return dot.text(model, rankdir, cast(dot.View, options.get("view", "forward")), show)
+    return dot.text(model, rankdir, options.get("view", "forward"), show)
 
 
 def render(source: str, format: str) -> bytes:

@@ -7,6 +7,7 @@ Read next: `graph.py`.
 
 from __future__ import annotations
 
+from microgradnd.failures import explained
 from microgradnd.tensor import Tensor
 from microgradnd.viz.graph import Graph, Node, graph
 from microgradnd.viz.labels import alarm_text, clean, scope_text, shape_text
@@ -26,6 +27,7 @@ class Text(str):
     __repr__ = str.__str__
 
 
+@explained
 def table(t: Tensor, *, depth: int | None = None, max_nodes: int | None = 200, backward: bool = True) -> str:
     """Return the computation that made a tensor as a table: operations, shapes, memory and gradients, scope by scope.
 

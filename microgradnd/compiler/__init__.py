@@ -15,8 +15,9 @@ import types
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Generic, Literal, NamedTuple
 
+from microgradnd.annotations import P, R
 from microgradnd.compiler.arguments import Arguments, static
 from microgradnd.compiler.blocks import blocks
 from microgradnd.compiler.buffers import plan
@@ -29,10 +30,13 @@ from microgradnd.compiler.saving import Written, write
 from microgradnd.compiler.source import HELPERS, Names, readable
 from microgradnd.compiler.spelling import spell
 from microgradnd.compiler.trace import Traced
+from microgradnd.failures import explained
 from microgradnd.tape import Leaf, mode, touch
 from microgradnd.tensor import Tensor
 
 __all__ = ["CacheInfo", "Compiled", "compile", "static"]
+
+Backend = Literal["numpy", "numba", "auto"]
 
 TRACING = threading.RLock()  # a trace lets captured variables stand for other values, which no other trace may see
 
@@ -71,7 +75,7 @@ class Entry:
         exec(builtins.compile(self.source, f"<compiled {name}>", "exec"), namespace)
         self.function = namespace[name]
 
-    def use_loops(self, name: str, backend: str, arrays: Sequence[Any]) -> None:
+    def use_loops(self, name: str, backend: Backend, arrays: Sequence[Any]) -> None:
         """Run a program's loops instead of NumPy's; with `backend="auto"` if they are faster on these arrays."""
         try:
             loops = Loops(own_results(optimized(self.traced.program)), name)
@@ -115,12 +119,12 @@ class Entry:
         )
 
 
-class Compiled:
+class Compiled(Generic[P, R]):
     """A function that runs as NumPy programs, one for each signature of its arguments; made by `compile`."""
 
-    def __init__(self, function: Callable[..., Any], optimize: bool, maxsize: int, backend: str = "numpy") -> None:
+    def __init__(self, function: Callable[P, R], optimize: bool, maxsize: int, backend: Backend = "numpy") -> None:
         functools.update_wrapper(self, function, updated=())
-        self.function = function
+        self.function: Callable[..., Any] = function
         self.optimize = optimize
         self.backend = backend
         self.maxsize = maxsize
@@ -129,7 +133,7 @@ class Compiled:
         self._latest: Entry | None = None
         self._dispatch: Callable[[Any], Any] | None = None
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         if self._dispatch is not None and not kwargs:
             result = self._dispatch(args)
             if result is not MISS:
@@ -234,7 +238,9 @@ class Compiled:
 
     def _ran(self) -> Entry:
         if self._latest is None:
-            raise RuntimeError("nothing has been traced yet: call the compiled function once")
+            raise RuntimeError(
+                "nothing has been traced yet: call the compiled function once, then read .source or save it"
+            )
         return self._latest
 
     def cache_info(self) -> CacheInfo:
@@ -242,9 +248,10 @@ class Compiled:
         return CacheInfo(self._hits, self._misses, self.maxsize, len(self._entries))
 
 
+@explained
 def compile(
-    function: Callable[..., Any], *, optimize: bool = True, maxsize: int = 32, backend: str = "numpy"
-) -> Compiled:
+    function: Callable[P, R], *, optimize: bool = True, maxsize: int = 32, backend: Backend = "numpy"
+) -> Compiled[P, R]:
     """Turn a function of arrays into NumPy programs that run without this library.
 
     Parameters
@@ -264,6 +271,13 @@ def compile(
     Compiled
         Called like the function; `.source` is the program that ran last.
 
+    Raises
+    ------
+    TypeError
+        If it isn't given a function.
+    ValueError
+        If `maxsize` isn't a positive integer, or `backend` is none of these.
+
     Examples
     --------
     >>> import numpy as np
@@ -272,6 +286,12 @@ def compile(
     >>> float(step(np.array([3.0, 4.0])))
     25.0
     """
+    if not callable(function):
+        raise TypeError(
+            f"mg.compile takes a function of arrays, got {function!r}; write a def or a lambda, and compile that"
+        )
+    if not isinstance(maxsize, int) or maxsize < 1:
+        raise ValueError(f"mg.compile: maxsize must be a positive integer, got {maxsize!r}: it counts programs to keep")
     if backend not in ("numpy", "numba", "auto"):
-        raise ValueError(f"mg.compile: backend={backend!r} isn't one of 'numpy', 'numba', 'auto'")
+        raise ValueError(f"mg.compile: backend must be 'numpy', 'numba' or 'auto', got {backend!r}")
     return Compiled(function, optimize, maxsize, backend)

@@ -68,8 +68,8 @@ def static(value: Any) -> Static:
     except TypeError as error:
         shape = f" of shape {value.shape}" if hasattr(value, "shape") else ""
         raise TypeError(
-            f"mg.static was given a {type(value).__name__}{shape}, by which two programs could not be told apart: give "
-            f"something hashable, as tuple(array.tolist()) for a vector, or pass an array as it is, as an input"
+            f"mg.static needs something hashable, which tells programs apart, got a {type(value).__name__}{shape}; "
+            f"pass tuple(array.tolist()) for a vector, or the array itself as an input of the program"
         ) from error
     return Static(value, key_of(value))
 
@@ -103,8 +103,8 @@ class Arguments:
                 hash(part)
             except TypeError as error:
                 raise TypeError(
-                    f"a compiled function was given a {type(leaf).__name__}, by which two programs could not be told "
-                    f"apart: give arrays, numbers, texts, or tuples, lists and dicts of them"
+                    f"a compiled function got a {type(leaf).__name__}, which can't be hashed, so that no program can "
+                    f"be found for it; pass arrays, numbers, strings, or tuples, lists and dicts of them"
                 ) from error
 
         kinds = {x.dtype.type for x in map(plain, self.leaves) if isinstance(x, np.ndarray) and x.dtype.kind in "fc"}
@@ -185,7 +185,10 @@ def signature(leaf: Any) -> Any:
     if isinstance(leaf, np.ndarray | np.generic):
         if leaf.dtype.kind not in "biufc" or isinstance(leaf, np.ma.MaskedArray):
             what = "a masked array" if isinstance(leaf, np.ma.MaskedArray) else f"an array of dtype {leaf.dtype}"
-            raise TypeError(f"a compiled function was given {what}: its programs compute with plain arrays of numbers")
+            raise TypeError(
+                f"a compiled function got {what}, but its programs compute with plain arrays of numbers; pass one made "
+                f"by np.asarray(..., dtype=float), or for a masked array by .filled(0)"
+            )
         return leaf.shape, leaf.dtype
     if isinstance(leaf, Static):
         return Static, leaf.key

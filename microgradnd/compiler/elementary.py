@@ -58,7 +58,7 @@ def sign(x: Any, one: Any) -> Any:
 def at(i: Any, n: Any) -> Any:
     """Return an index counted from the front."""
     if i < -n or i >= n:
-        raise IndexError("an index is out of bounds")
+        raise IndexError("an index is out of bounds: it must lie between -n and n - 1 for an axis of length n")
     return i + n if i < 0 else i
 
 

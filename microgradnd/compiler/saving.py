@@ -77,7 +77,10 @@ def write(path: Path, written: Written, captured: list[Any]) -> None:
     for name, thing in written.constants.items():
         if spelled(thing) is None and not callable(thing):
             if not isinstance(thing, np.ndarray) or thing.dtype.hasobject:
-                raise TypeError(f"the program needs {name}, a {type(thing).__name__}, which can't be written to a file")
+                raise TypeError(
+                    f"the program needs {name}, a {type(thing).__name__}, which can't be written to a file; make it an "
+                    f"array of numbers, or an argument of the compiled function"
+                )
             arrays[name] = thing
     names = [name for _, name in given]
     checks = "".join(

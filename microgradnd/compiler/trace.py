@@ -315,8 +315,8 @@ class Traced:
         what, where = self.surroundings.watch(record)
         if what is not None:
             raise TraceError(
-                f"inside a compiled function{quoted_line(where)}, {what}. The function is called once, and its program "
-                f"from then on"
+                f"inside a compiled function{quoted_line(where)}, {what}. The function itself runs once; afterwards "
+                f"its program runs"
             )
         inputs, recorder, result, final = made
         self.depends = [(thing, thing.__form__()) for thing in recorder.things.values()]

@@ -5,6 +5,8 @@ Must not own: any code.
 Read next: `module.py`.
 """
 
+from typing import TYPE_CHECKING
+
 from microgradnd.nn import functional, init
 from microgradnd.nn.layers import (
     CrossEntropyLoss,
@@ -34,3 +36,10 @@ __all__ = [
     "functional",
     "init",
 ]
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name):
+        from microgradnd.advice import missing_attribute
+
+        raise AttributeError(missing_attribute("nn", name, __all__))

@@ -13,12 +13,16 @@ on arrays and Tensors, in both modes and to any order. Axes are NumPy's: `axis=`
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, Protocol, overload
 
 import numpy as np
+import numpy.typing as npt
 
 from microgradnd import primitives
-from microgradnd.registry import defjvp, defvjp, elementwise, plain, primitive
+from microgradnd.annotations import P
+from microgradnd.failures import explained
+from microgradnd.registry import defjvp, defvjp, elementwise, name_of, plain, primitive
 from microgradnd.tape import mode
 from microgradnd.tensor import Tensor
 
@@ -34,6 +38,46 @@ __all__ = [
     "sse_loss",
     "tanh",
 ]
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name):
+        from microgradnd.advice import missing_attribute
+
+        raise AttributeError(missing_attribute("nn.functional", name, __all__))
+
+
+Plain = npt.NDArray[Any] | Sequence[Any] | complex
+Reduction = Literal["mean", "sum", "none"]
+
+
+class OfOne(Protocol[P]):
+    """What type checkers know of a function of one array: it gives a Tensor for a Tensor, else an array."""
+
+    @overload
+    def __call__(self, x: Tensor, /, *args: P.args, **kwargs: P.kwargs) -> Tensor: ...
+    @overload
+    def __call__(self, x: Plain, /, *args: P.args, **kwargs: P.kwargs) -> npt.NDArray[Any]: ...
+
+
+class OfSeveral(Protocol[P]):
+    """What type checkers know of a function of several arrays: it gives a Tensor if the first is one."""
+
+    @overload
+    def __call__(self, x: Tensor, /, *args: P.args, **kwargs: P.kwargs) -> Tensor: ...
+    @overload
+    def __call__(self, x: Plain, /, *args: P.args, **kwargs: P.kwargs) -> Any: ...
+
+
+def of_one(function: Callable[Concatenate[Any, P], Any]) -> OfOne[P]:
+    """Declare the types of an activation."""
+    return function
+
+
+def of_several(function: Callable[Concatenate[Any, P], Any]) -> OfSeveral[P]:
+    """Declare the types of a layer or a loss."""
+    return function
+
 
 REDUCTIONS = ("mean", "sum", "none")
 MANY_ROWS = 128  # from which on the way to the largest element of each by its place is the shorter one
@@ -60,6 +104,7 @@ def operand(function: str, x: Any, name: str = "x", kinds: str = "biufc") -> Any
     return x
 
 
+@of_several
 @primitive
 def linear(x: Any, weight: Any, bias: Any = None) -> Any:
     """Return the affine map x W' + b of the last axis.
@@ -125,6 +170,8 @@ defjvp(
 # Activations
 
 
+@of_one
+@explained
 def relu(x: Any) -> Any:
     """Return max(x, 0), whose derivative at 0 is 0.
 
@@ -146,6 +193,8 @@ def relu(x: Any) -> Any:
     return x.relu() if isinstance(x, Tensor) else primitives.relu(operand("relu", x, kinds="biuf"))
 
 
+@of_one
+@explained
 def tanh(x: Any) -> Any:
     """Return the hyperbolic tangent: `np.tanh`, under the name it has among activations.
 
@@ -167,6 +216,7 @@ def tanh(x: Any) -> Any:
     return np.tanh(operand("tanh", x))
 
 
+@of_one
 @primitive
 def sigmoid(x: Any) -> Any:
     """Return 1 / (1 + exp(-x)), without an overflow for any x.
@@ -226,6 +276,7 @@ def product_total(x: Any, y: Any, axis: Any) -> Any:
     return total(x * y, axis)
 
 
+@of_one
 @primitive
 def softmax(x: Any, axis: Any = -1) -> Any:
     """Return exp(x) / sum(exp(x)), positive numbers that sum to 1 along an axis.
@@ -257,6 +308,7 @@ defvjp(softmax, lambda g, out, x, axis=-1: out * (g - product_total(g, out, axis
 defjvp(softmax, lambda t, out, x, axis=-1: out * (t - product_total(t, out, axis)))
 
 
+@of_one
 @primitive
 def log_softmax(x: Any, axis: Any = -1) -> Any:
     """Return the logarithm of `softmax`, exact where the probability itself would round to 0 or 1.
@@ -307,7 +359,7 @@ def check_reduction(loss: str, reduction: Any) -> None:
         raise ValueError(f"{loss}: reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
 
 
-def reduced(loss: str, losses: Any, reduction: str) -> Any:
+def reduced(loss: str, losses: Any, reduction: Reduction) -> Any:
     """Return the losses of the elements of a batch as one number, or as they are."""
     if reduction == "none":
         return losses
@@ -317,6 +369,7 @@ def reduced(loss: str, losses: Any, reduction: str) -> Any:
     return np.sum(losses)
 
 
+@of_several
 @primitive
 def sse_loss(y_pred: Any, y: Any) -> Any:
     """Return the sum of squared errors, sum((y_pred - y)^2), whose gradient is 2 (y_pred - y).
@@ -363,7 +416,9 @@ defjvp(
 )
 
 
-def mse_loss(y_pred: Any, y: Any, reduction: str = "mean") -> Any:
+@of_several
+@explained
+def mse_loss(y_pred: Any, y: Any, reduction: Reduction = "mean") -> Any:
     """Return the mean squared error, mean((y_pred - y)^2) over all elements.
 
     Parameters
@@ -425,6 +480,7 @@ def highest(logits: Any) -> Any:
 plain([highest])
 
 
+@of_several
 @primitive
 def softmax_cross_entropy(logits: Any, labels: Any, highest: Any) -> Any:
     """Return -log softmax(logits)[label] for each row; `cross_entropy` checks its arguments and reduces its result.
@@ -460,7 +516,9 @@ defjvp(
 )
 
 
-def cross_entropy(logits: Any, labels: Any, reduction: str = "mean") -> Any:
+@of_several
+@explained
+def cross_entropy(logits: Any, labels: Any, reduction: Reduction = "mean") -> Any:
     """Return the cross-entropy -log softmax(logits)[label] of integer labels, computed without overflow.
 
     Its gradient with respect to the logits is softmax(logits) - onehot(labels), divided by n for the mean.
@@ -537,4 +595,4 @@ def check_labels(logits: Any, labels: Any) -> None:
 
 
 # doctest takes a decorated function for a foreign one, so it is told of these
-__test__ = {f.__name__: f for f in (linear, sigmoid, softmax, log_softmax, sse_loss)}
+__test__ = {name_of(f): f for f in (linear, sigmoid, softmax, log_softmax, sse_loss)}

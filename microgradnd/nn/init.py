@@ -11,13 +11,17 @@ everywhere: that is what makes a run repeatable.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
+from microgradnd.failures import explained
 from microgradnd.tensor import Tensor
 
 GAINS = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2.0), "selu": 0.75}
+
+Fan = Literal["fan_in", "fan_out"]
+Nonlinearity = Literal["linear", "sigmoid", "tanh", "relu", "leaky_relu", "selu"]
 
 
 def generator(rng: np.random.Generator | None) -> np.random.Generator:
@@ -47,6 +51,7 @@ def fill(tensor: Tensor, values: Any) -> Tensor:
     return tensor
 
 
+@explained
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, rng: np.random.Generator | None = None) -> Tensor:
     """Draw from the uniform distribution on [a, b).
 
@@ -74,6 +79,7 @@ def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, rng: np.random.Gene
     return fill(tensor, generator(rng).uniform(a, b, tensor.shape))
 
 
+@explained
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, rng: np.random.Generator | None = None) -> Tensor:
     """Draw from the normal distribution.
 
@@ -100,6 +106,7 @@ def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, rng: np.random.
     return fill(tensor, generator(rng).normal(mean, std, tensor.shape))
 
 
+@explained
 def constant_(tensor: Tensor, val: float) -> Tensor:
     """Set every element to one value.
 
@@ -124,6 +131,7 @@ def constant_(tensor: Tensor, val: float) -> Tensor:
     return fill(tensor, val)
 
 
+@explained
 def zeros_(tensor: Tensor) -> Tensor:
     """Set every element to 0.
 
@@ -147,6 +155,7 @@ def zeros_(tensor: Tensor) -> Tensor:
     return fill(tensor, 0.0)
 
 
+@explained
 def ones_(tensor: Tensor) -> Tensor:
     """Set every element to 1.
 
@@ -170,7 +179,8 @@ def ones_(tensor: Tensor) -> Tensor:
     return fill(tensor, 1.0)
 
 
-def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
+@explained
+def calculate_gain(nonlinearity: Nonlinearity, param: float | None = None) -> float:
     """Return the factor by which weights must grow to make up for what a nonlinearity takes away.
 
     Parameters
@@ -212,6 +222,7 @@ def fans(tensor: Tensor) -> tuple[int, int]:
     return tensor.shape[1] * field, tensor.shape[0] * field
 
 
+@explained
 def xavier_uniform_(tensor: Tensor, gain: float = 1.0, rng: np.random.Generator | None = None) -> Tensor:
     """Draw from U(-a, a) with a = gain * sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio, 2010).
 
@@ -245,6 +256,7 @@ def xavier_uniform_(tensor: Tensor, gain: float = 1.0, rng: np.random.Generator 
     return uniform_(tensor, -bound, bound, rng)
 
 
+@explained
 def xavier_normal_(tensor: Tensor, gain: float = 1.0, rng: np.random.Generator | None = None) -> Tensor:
     """Draw from N(0, s^2) with s = gain * sqrt(2 / (fan_in + fan_out)) (Glorot and Bengio, 2010).
 
@@ -276,18 +288,19 @@ def xavier_normal_(tensor: Tensor, gain: float = 1.0, rng: np.random.Generator |
     return normal_(tensor, 0.0, gain * math.sqrt(2 / sum(fans(tensor))), rng)
 
 
-def kaiming_scale(tensor: Tensor, a: float, mode: str, nonlinearity: str) -> float:
+def kaiming_scale(tensor: Tensor, a: float, mode: Fan, nonlinearity: Nonlinearity) -> float:
     """Return the standard deviation that keeps the variance of activations (or of gradients) from layer to layer."""
     if mode not in ("fan_in", "fan_out"):
-        raise ValueError(f"mode is 'fan_in' or 'fan_out', not {mode!r}")
+        raise ValueError(f"nn.init: mode must be 'fan_in' or 'fan_out', got {mode!r}")
     return calculate_gain(nonlinearity, a) / math.sqrt(fans(tensor)[mode == "fan_out"])
 
 
+@explained
 def kaiming_uniform_(
     tensor: Tensor,
     a: float = 0.0,
-    mode: str = "fan_in",
-    nonlinearity: str = "leaky_relu",
+    mode: Fan = "fan_in",
+    nonlinearity: Nonlinearity = "leaky_relu",
     rng: np.random.Generator | None = None,
 ) -> Tensor:
     """Draw from U(-b, b) with b = gain * sqrt(3 / fan) (He et al., 2015).
@@ -326,11 +339,12 @@ def kaiming_uniform_(
     return uniform_(tensor, -bound, bound, rng)
 
 
+@explained
 def kaiming_normal_(
     tensor: Tensor,
     a: float = 0.0,
-    mode: str = "fan_in",
-    nonlinearity: str = "leaky_relu",
+    mode: Fan = "fan_in",
+    nonlinearity: Nonlinearity = "leaky_relu",
     rng: np.random.Generator | None = None,
 ) -> Tensor:
     """Draw from N(0, s^2) with s = gain / sqrt(fan) (He et al., 2015).

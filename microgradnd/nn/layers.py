@@ -10,16 +10,19 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from microgradnd.failures import explained
 from microgradnd.nn import functional as F
 from microgradnd.nn.init import generator
 from microgradnd.nn.module import Module, Parameter
 from microgradnd.operators import NO_KEYWORDS
 from microgradnd.tensor import Tensor, apply
+
+X = TypeVar("X", Tensor, npt.NDArray[Any])
 
 
 class Linear(Module):
@@ -62,6 +65,7 @@ class Linear(Module):
     weight: Tensor
     bias: Tensor | None
 
+    @explained
     def __init__(
         self,
         in_features: int,
@@ -81,7 +85,7 @@ class Linear(Module):
         self.weight = Parameter(rng.uniform(-bound, bound, (out_features, in_features)), dtype)
         self.bias = Parameter(rng.uniform(-bound, bound, out_features), dtype) if bias else None
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Any) -> Tensor:
         """Return x W' + b, for x of shape (..., in_features)."""
         weight = self.weight
         if type(weight) is Tensor:  # as F.linear does, once it has looked for a Tensor among its arguments
@@ -136,7 +140,7 @@ class Sequential(Module):
         for name, module in items:
             setattr(self, name, self._checked(name, module))
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: Any) -> Tensor | Any:
         """Return the result of the last module."""
         attributes = vars(self)
         for name, kind in self._kinds.items():
@@ -214,7 +218,7 @@ class ReLU(Module):
     array([0., 2.])
     """
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: X) -> X:
         """Return max(x, 0)."""
         return F.relu(x)
 
@@ -230,7 +234,7 @@ class Tanh(Module):
     array([0., 1.])
     """
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: X) -> X:
         """Return tanh(x)."""
         return F.tanh(x)
 
@@ -246,7 +250,7 @@ class Sigmoid(Module):
     array([0.5, 1. ])
     """
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: X) -> X:
         """Return 1 / (1 + exp(-x))."""
         return F.sigmoid(x)
 
@@ -262,7 +266,7 @@ class Identity(Module):
     array([0., 1.])
     """
 
-    def forward(self, x: Any) -> Any:
+    def forward(self, x: X) -> X:
         """Return x."""
         return x
 
@@ -278,7 +282,7 @@ class SSELoss(Module):
     4.0
     """
 
-    def forward(self, y_pred: Any, y: Any) -> Any:
+    def forward(self, y_pred: Any, y: Any) -> Tensor | Any:
         """Return sum((y_pred - y)^2)."""
         return F.sse_loss(y_pred, y)
 
@@ -286,7 +290,7 @@ class SSELoss(Module):
 class Reduced(Module):
     """What the losses with a reduction share: the setting."""
 
-    def __init__(self, reduction: str = "mean") -> None:
+    def __init__(self, reduction: F.Reduction = "mean") -> None:
         if not isinstance(reduction, str):
             kind = type(self).__name__
             raise TypeError(
@@ -316,7 +320,7 @@ class MSELoss(Reduced):
     2.0
     """
 
-    def forward(self, y_pred: Any, y: Any) -> Any:
+    def forward(self, y_pred: Any, y: Any) -> Tensor | Any:
         """Return mean((y_pred - y)^2)."""
         return F.mse_loss(y_pred, y, self.reduction)
 
@@ -336,6 +340,6 @@ class CrossEntropyLoss(Reduced):
     2.303
     """
 
-    def forward(self, logits: Any, labels: Any) -> Any:
+    def forward(self, logits: Any, labels: Any) -> Tensor | Any:
         """Return mean(-log softmax(logits)[label])."""
         return F.cross_entropy(logits, labels, self.reduction)

@@ -21,12 +21,14 @@ import types
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from microgradnd import primitives
+from microgradnd.annotations import Call
+from microgradnd.failures import explained
 from microgradnd.signatures import check_call
 from microgradnd.tape import Operation, mode, next_position
 from microgradnd.tensor import Tensor, tensor, wrap
@@ -47,6 +49,7 @@ class Mismatch(NamedTuple):
     unexpected_keys: list[str]
 
 
+@explained
 def Parameter(data: Any, dtype: npt.DTypeLike | None = None, name: str | None = None) -> Tensor:
     """Make a parameter: a leaf Tensor that requires a gradient, which a module registers when it becomes an attribute.
 
@@ -627,7 +630,7 @@ class Module:
         """Compute the output: what a subclass writes."""
         raise NotImplementedError(f"{type(self).__name__} has no forward(); write one, which takes what a call takes")
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def _call(self, *args: Any, **kwargs: Any) -> Any:
         """Return forward(*args, **kwargs); what was recorded in it is marked as this module's, for pictures."""
         if mode.trace is not None:
             root = self if self._original is None else self._root()
@@ -643,6 +646,11 @@ class Module:
         elif isinstance(out, CONTAINERS):
             self._mark(out, start)
         return out
+
+    if TYPE_CHECKING:
+        __call__ = Call()
+    else:
+        __call__ = _call
 
     def _mark(self, outputs: Any, start: int) -> None:
         for out in outputs.values() if isinstance(outputs, dict) else outputs:

@@ -5,8 +5,19 @@ Must not own: any code.
 Read next: `optimizer.py`.
 """
 
+from typing import TYPE_CHECKING
+
 from microgradnd.optim.adam import Adam
 from microgradnd.optim.optimizer import Optimizer
 from microgradnd.optim.sgd import SGD
 
+del adam, sgd  # type: ignore[name-defined]  # noqa: F821  # modules: who writes optim.adam means optim.Adam
+
 __all__ = ["SGD", "Adam", "Optimizer"]
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name):
+        from microgradnd.advice import missing_attribute
+
+        raise AttributeError(missing_attribute("optim", name, __all__))

@@ -71,5 +71,5 @@ def two_fractions(name: str, value: Any) -> tuple[int | float, int | float]:
 def switch(name: str, value: Any) -> bool:
     """Return a truth value."""
     if not isinstance(value, bool | np.bool_):
-        raise TypeError(f"{name} must be True or False, got {shown(value)}")
+        raise TypeError(f"{name} must be one of True and False, got {shown(value)}")
     return bool(value)

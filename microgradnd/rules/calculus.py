@@ -253,7 +253,7 @@ def geomspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, dtype
     """Spell np.geomspace: from the start, a power of the ratio to the stop."""
     start, stop = array(start), array(stop)
     if surely(np.any(np.equal(start, 0))) or surely(np.any(np.equal(stop, 0))):
-        raise ValueError("geomspace: an end is 0; no factor leads there")
+        raise ValueError("geomspace: start and stop must not be 0, which no factor leads to or from")
     inner = np.result_type(start.dtype, stop.dtype, float(num), np.zeros((), dtype).dtype)
     start, stop = in_dtype(start, inner), in_dtype(stop, inner)
     sign = np.sign(start)

@@ -66,9 +66,9 @@ def numbers(index: Any, n: int, mode: str) -> Any:
     """Return the numbers of elements along an axis of length n, where `mode` says what to do beyond its ends."""
     index = array(index)
     if mode not in ("raise", "wrap", "clip"):
-        raise ValueError(f"mode is 'raise', 'wrap' or 'clip', not {mode!r}")
+        raise ValueError(f"mode= must be one of 'raise', 'wrap' and 'clip', got {mode!r}")
     if index.dtype.kind not in "iu" and index.size:
-        raise TypeError(f"the numbers of elements are integers, not {index.dtype}")
+        raise TypeError(f"an index must hold integers, the numbers of elements, got dtype {index.dtype}")
     index = index.astype(int)
     return index if mode == "raise" else index % n if mode == "wrap" else np.clip(index, 0, n - 1)
 

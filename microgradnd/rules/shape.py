@@ -170,7 +170,7 @@ def broadcast_arrays(*args: Any, subok: bool = False) -> Any:
 def meshgrid(*xi: Any, copy: bool = True, sparse: bool = False, indexing: str = "xy") -> Any:
     """Spell np.meshgrid: each vector along an axis of its own."""
     if indexing not in ("xy", "ij"):
-        raise ValueError(f"meshgrid: indexing is 'xy' or 'ij', not {indexing!r}")
+        raise ValueError(f"meshgrid: indexing must be 'xy' or 'ij', got {indexing!r}")
     axes = list(range(len(xi)))
     if indexing == "xy":
         axes[:2] = reversed(axes[:2])
@@ -184,7 +184,7 @@ def meshgrid(*xi: Any, copy: bool = True, sparse: bool = False, indexing: str = 
 def trim_zeros(filt: Any, trim: str = "fb", axis: Any = None) -> Any:
     """Spell np.trim_zeros: the slices that reach from the first to the last element that isn't 0."""
     if set(trim.lower()) - {"f", "b"}:
-        raise ValueError(f"trim_zeros: trim is made of 'f' and 'b', not {trim!r}")
+        raise ValueError(f"trim_zeros: trim must be made of 'f' and 'b', got {trim!r}")
     kept = [(n.min(), n.max() + 1) if n.size else (0, 0) for n in np.nonzero(filt)]
     axes = axes_of(axis, filt.ndim)
     index = [WHOLE] * filt.ndim

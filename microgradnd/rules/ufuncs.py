@@ -50,7 +50,7 @@ def shares_moved(t: Any, out: Any, x: Any, axis: Any) -> Any:
 
 defvjp(shares, shares_moved)
 defjvp(shares, shares_moved)
-log_sum_exp = primitive(np.logaddexp.reduce)
+log_sum_exp: Any = primitive(np.logaddexp.reduce)
 
 
 def log_sum_exp_cotangent(g: Any, out: Any, x: Any, axis: Any = 0, keepdims: bool = False) -> Any:

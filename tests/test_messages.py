@@ -1,0 +1,1016 @@
+"""Every message that the library raises for a user's mistake: one table, and a test that the table is complete.
+
+A row is a name, a call, the class of its error and words that the message must hold. All messages are judged by the
+same rules: they say what to do, and none comes from inside of Python or NumPy. Every `raise` of the library is reached
+by a row, or its place is in `UNREACHED` with the reason.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import copy
+import io
+import math
+import re
+import sys
+import tempfile
+import traceback
+import types
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+from unittest import mock
+
+import numpy as np
+import pytest
+
+import microgradnd as mg
+from microgradnd import nn, optim, viz
+from microgradnd.__main__ import Refused, write
+from microgradnd.compiler.elementary import at
+from microgradnd.compiler.machine import load_numba
+from microgradnd.compiler.trace import TraceError
+from microgradnd.nn import functional as F
+from microgradnd.viz import plots, render
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = (ROOT / "microgradnd", ROOT / "viz")
+INSIDE = re.compile(
+    r"has no attribute|object is not (iterable|callable|subscriptable)|unsupported operand|unexpected keyword argument"
+    r"|missing \d+ (required|positional)|takes \d+ positional|cannot be interpreted as an integer|setting an array elem"
+    r"|truth value|not supported between|_NoValueType|unhashable type|could not convert|must be a real number, not None"
+    r"|is none$|got an unexpected|same number of elements|<lambda>\(\)|not a proper array|\b_\w+\(\)"
+)
+SHORTEST = 46  # characters in which an error can say what happened and what to do
+
+
+class Row(NamedTuple):
+    """A mistake, and what the message must say."""
+
+    call: Callable[[], Any]
+    error: type[BaseException]
+    words: str  # separated by |
+
+
+def P(*values: float) -> mg.Tensor:
+    """Return a vector that requires a gradient."""
+    return mg.tensor(np.array(values, float), requires_grad=True)
+
+
+def named_tensor(shape: tuple[int, ...] = (3,), name: str = "w", fill: float = 1.0) -> mg.Tensor:
+    return mg.tensor(np.full(shape, fill), requires_grad=True, name=name)
+
+
+class Empty(nn.Module):
+    """A module whose forward() was forgotten."""
+
+
+class Hidden(nn.Module):
+    """A module that keeps others in a list."""
+
+    def __init__(self) -> None:
+        self.layers = [nn.Linear(1, 1)]
+
+    def forward(self, x: Any) -> Any:
+        return x
+
+
+def assigned(thing: Any, name: str, value: Any) -> Callable[[], None]:
+    """Return a function that assigns an attribute."""
+    return lambda: setattr(thing, name, value)
+
+
+def stepped(gradient: Any, make: Any = optim.SGD) -> Callable[[], None]:
+    """Return a step of an optimizer after a hook, or somebody else, has changed the gradient."""
+    w = P(1, 2)
+    w._node.grad = gradient  # type: ignore[union-attr]
+    return make([w], lr=0.1).step  # type: ignore[no-any-return]
+
+
+def compiled(function: Callable[..., Any], *args: Any) -> Callable[[], Any]:
+    """Return a call of a compiled function."""
+    return lambda: mg.compile(function)(*args)
+
+
+def saved(function: Callable[..., Any], *args: Any) -> Callable[[], Any]:
+    """Return a function that compiles another, runs it and saves the program."""
+
+    def save() -> None:
+        program = mg.compile(function)
+        program(*args)
+        with tempfile.TemporaryDirectory() as folder:
+            program.save(Path(folder, "program.py"))
+
+    return save
+
+
+def unhashable() -> Any:
+    class Settings:
+        __hash__ = None  # type: ignore[assignment]
+
+    return Settings()
+
+
+@mg.primitive
+def doubled(x: Any) -> Any:
+    """Return 2 x: a primitive without a rule."""
+    return 2 * x
+
+
+def with_rule(rule: Any, mode: str = "vjp") -> Callable[[Any], Any]:
+    """Return a function of a primitive with a rule."""
+
+    @mg.primitive
+    def own(x: Any) -> Any:
+        return x * 2
+
+    (mg.defvjp if mode == "vjp" else mg.defjvp)(own, rule)
+    return lambda x: np.sum(own(x))
+
+
+def changed_after_use() -> None:
+    w = named_tensor()
+    loss = (w * w).sum()
+    with mg.no_grad():
+        w -= 1.0
+    loss.backward()
+
+
+def twice_backward() -> None:
+    loss = (named_tensor((3,)) ** 2).sum()
+    loss.backward()
+    loss.backward()
+
+
+def anomaly(backward: bool = False) -> None:
+    x = P(1, 0)
+    with mg.detect_anomaly(), np.errstate(all="ignore"):
+        if backward:
+            np.sum(np.sqrt(x)).backward()
+        np.log(x)
+
+
+def outdated() -> mg.Tensor:
+    t = mg.tensor(np.ones((2, 3)), requires_grad=True) * 1.0
+    row = t[0]
+    t[0] = 5.0
+    return row
+
+
+def picture(**options: Any) -> Any:
+    return viz.draw((named_tensor() ** 2).sum(), **options)
+
+
+def plane(**options: Any) -> Any:
+    """Return a picture of a loss over two parameters."""
+    options = {"at": np.array([1.0, 2.0]), "rng": np.random.default_rng(0), "steps": 3} | options
+    return viz.plot_surface(options.pop("loss", lambda w: np.sum(w**2)), options.pop("path", None), **options)
+
+
+def without(module: str, call: Callable[[], Any]) -> Callable[[], Any]:
+    """Return a call where a package isn't installed."""
+
+    def run() -> Any:
+        names = [name for name in sys.modules if name.partition(".")[0] == module]
+        before = {name: sys.modules.pop(name) for name in names}
+        sys.modules[module] = None  # type: ignore[assignment]
+        for cached in (render._drawing_class, plots._figure_class):
+            cached.cache_clear()
+        try:
+            return call()
+        finally:
+            del sys.modules[module]
+            sys.modules.update(before)
+
+    return run
+
+
+def without_graphviz() -> Any:
+    with mock.patch("shutil.which", return_value=None), mock.patch("importlib.util.find_spec", return_value=None):
+        return render.render("digraph {}", "svg")
+
+
+def drawn(text: str, name: str = "", output: Path | None = None, **options: Any) -> Callable[[], Any]:
+    """Return what `python -m microgradnd draw` does with a program."""
+
+    def draw() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "program.py")
+            path.write_text(text)
+            with contextlib.redirect_stderr(io.StringIO()):
+                write(f"{path}{name}", output, False, options)
+
+    return draw
+
+
+def within(function: Callable[[Any], Any]) -> Callable[[], Any]:
+    """Return a call of a function in `mg.grad`."""
+    return lambda: mg.grad(function)(np.array([1.0, 2.0]))
+
+
+def hooked(result: Any) -> None:
+    x = P(1, 2)
+    x.register_hook(lambda g: result)
+    np.sum(x * x).backward()
+
+
+def constant_changed(size: int) -> None:
+    x, array = mg.tensor(np.ones(size), requires_grad=True), np.ones(size)
+    loss = np.sum(x * array)
+    array[:] = 2.0
+    loss.backward()
+
+
+def argument_changed() -> None:
+    x = np.ones(100_000)
+    _, pullback = mg.vjp(lambda x: x * x, x)
+    x[:] = 2.0
+    pullback(np.ones(100_000))
+
+
+def recomputed_otherwise() -> None:
+    rng = np.random.default_rng(0)
+    mg.checkpoint(lambda x: np.sum(x * rng.random(2)))(P(1, 2)).backward()
+
+
+def updated_twice_over() -> Any:
+    w = P(1, 2)
+
+    @mg.compile
+    def step(w: Any, x: Any) -> Any:
+        with mg.no_grad():
+            w -= 0.1 * x
+        return w.sum()
+
+    return step(w, w.data)
+
+
+def accumulated() -> Any:
+    w = named_tensor()
+    w.grad = np.ones(3)
+
+    @mg.compile
+    def step() -> None:
+        (w * w).sum().backward()
+
+    return step()
+
+
+def outside_assigned() -> Any:
+    class Hides:
+        def __getitem__(self, _: int) -> Any:
+            return hidden.deep
+
+    hidden = types.SimpleNamespace(deep=[mg.tensor([0.0])])
+    hides = Hides()
+
+    @mg.compile
+    def step(x: Any) -> Any:
+        state = next(iter(hides[0]))
+        state += x[0]
+        return state
+
+    return step(np.ones(3))
+
+
+def counted() -> Any:
+    calls: list[int] = []
+
+    @mg.compile
+    def step(x: Any) -> Any:
+        calls.append(1)
+        return x * len(calls)
+
+    return step(np.ones(3))
+
+
+def assigned_under_no_grad() -> None:
+    y = P(1, 2) * 2
+    with mg.no_grad():
+        y[0] = 5.0
+
+
+def read_only() -> None:
+    w = P(1, 2)
+    w.data.flags.writeable = False
+    updated_by_hand(w)
+
+
+class Counts(nn.Module):
+    """A module that changes in its forward()."""
+
+    def __init__(self) -> None:
+        self.w = nn.Parameter(np.ones(1))
+        self.register_buffer("mean", np.zeros(1))
+        self.calls = 0
+
+    def forward(self, x: Any) -> Any:
+        self.calls += 1
+        return self.w * x
+
+
+COUNTS = Counts()
+
+
+def makes(module: Any) -> Any:
+    module.late = nn.Parameter(np.ones(1))
+    return module.w
+
+
+def averaged(module: Any, x: Any) -> Any:
+    module.mean = np.ones(1)
+    return module.w * x
+
+
+def loaded_otherwise(optimizer: Any) -> None:
+    state = optimizer.state_dict()
+    optimizer.load_state_dict(state | {"exp_avg": [np.ones(1, complex)]})
+
+
+def shortened(value: Any, protect: bool = False) -> None:
+    w = named_tensor()
+    w.data.flags.writeable = not protect
+    with mg.no_grad():
+        w -= value
+
+
+def updated_by_hand(w: Any) -> None:
+    with w.updating() as array:
+        array[...] = 0.0
+
+
+def matrix() -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return np.matrix([1.0, 2.0, 3.0])
+
+
+def crossed() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        np.cross(P(1, 2), P(1, 2)).backward()
+
+
+def captured_elsewhere() -> float:
+    return float(OFFSET[0])
+
+
+OFFSET = [1.0]
+
+
+class Foreign:
+    """What a tensor of another library looks like from outside."""
+
+    __module__ = "torch"
+    shape = (3,)
+
+
+@mg.primitive
+def shifted(x: Any) -> Any:
+    """Return x + 1: a primitive that looks at its argument, and uses something around it."""
+    return x + captured_elsewhere() if float(np.sum(x)) > 0 else x
+
+
+mg.defvjp(shifted, lambda g, out, x: g)
+
+
+t, m = P(1, 2, 3), nn.Linear(3, 2)
+square = mg.tensor(np.eye(2), requires_grad=True)
+
+LIBRARY = {
+    # Attributes and names of other libraries
+    "t.clone()": Row(lambda: t.clone(), AttributeError, "clone|t.copy()"),
+    "t.view()": Row(lambda: t.view(3), AttributeError, "view|t.reshape"),
+    "t.unsqueeze()": Row(lambda: t.unsqueeze(1), AttributeError, "unsqueeze|np.expand_dims"),
+    "t.cpu()": Row(lambda: t.cpu(), AttributeError, "cpu|leave it out"),
+    "t.cuda()": Row(lambda: t.cuda(), AttributeError, "cuda|CPU"),
+    "t.to()": Row(lambda: t.to("cpu"), AttributeError, "'to'|t.astype"),
+    "t.float()": Row(lambda: t.float(), AttributeError, "float|t.astype(np.float32)"),
+    "t.double()": Row(lambda: t.double(), AttributeError, "double|t.astype(np.float64)"),
+    "t.permute()": Row(lambda: t.permute(0), AttributeError, "permute|np.transpose"),
+    "t.pow()": Row(lambda: t.pow(2), AttributeError, "pow|t ** exponent"),
+    "t.exp()": Row(lambda: t.exp(), AttributeError, "exp|np.exp(t)"),
+    "t.softmax()": Row(lambda: t.softmax(), AttributeError, "softmax|nn.functional.softmax(t)"),
+    "t.matmul()": Row(lambda: t.matmul(t), AttributeError, "matmul|np.matmul(t, ...)"),
+    "t.numel()": Row(lambda: t.numel(), AttributeError, "numel|t.size"),
+    "t.zero_()": Row(lambda: t.zero_(), AttributeError, "zero_|t.grad = None"),
+    "t.require_grad": Row(lambda: t.require_grad, AttributeError, "require_grad|t.requires_grad"),
+    "t.foo": Row(lambda: t.foo, AttributeError, "foo|there is|backward"),
+    "mg.sin": Row(lambda: mg.sin(t), AttributeError, "microgradnd|sin|np.sin(...)"),
+    "mg.inv": Row(lambda: mg.inv(t), AttributeError, "inv|np.linalg.inv(...)"),
+    "mg.pi": Row(lambda: mg.pi, AttributeError, "pi|np.pi"),
+    "mg.Adam": Row(lambda: mg.Adam, AttributeError, "Adam|optim.Adam"),
+    "mg.relu": Row(lambda: mg.relu, AttributeError, "relu|nn.functional.relu"),
+    "mg.Linear": Row(lambda: mg.Linear, AttributeError, "Linear|nn.Linear"),
+    "mg.draw": Row(lambda: mg.draw, AttributeError, "draw|viz.draw"),
+    "mg.jit": Row(lambda: mg.jit, AttributeError, "jit|mg.compile"),
+    "mg.vmap": Row(lambda: mg.vmap, AttributeError, "vmap|batch axis"),
+    "mg.gradd": Row(lambda: mg.gradd, AttributeError, "gradd|mg.grad"),
+    "mg.foo": Row(lambda: mg.foo, AttributeError, "foo|there is|value_and_grad"),
+    "nn.Conv2D": Row(lambda: nn.Conv2D, AttributeError, "Conv2D|nn.Module with a forward()"),
+    "nn.relu": Row(lambda: nn.relu, AttributeError, "relu|nn.functional.relu"),
+    "nn.Dropout": Row(lambda: nn.Dropout, AttributeError, "Dropout|rng.random"),
+    "nn.MSE": Row(lambda: nn.MSE, AttributeError, "MSE|nn.MSELoss"),
+    "optim.adam": Row(lambda: optim.adam, AttributeError, "adam|optim.Adam"),
+    "optim.RMSprop": Row(lambda: optim.RMSprop, AttributeError, "RMSprop|Adam, Optimizer, SGD"),
+    "F.mse": Row(lambda: F.mse, AttributeError, "mse|F.mse_loss"),
+    "F.exp": Row(lambda: F.exp, AttributeError, "exp|np.exp"),
+    "viz.show": Row(lambda: viz.show, AttributeError, "show|viz.draw"),
+    "viz.plot_hist": Row(lambda: viz.plot_hist, AttributeError, "plot_hist|viz.plot_history"),
+    # Wrong keywords and numbers of arguments
+    "t.sum(keepdim=)": Row(lambda: t.sum(keepdim=True), TypeError, "np.sum|keepdim|keepdims="),
+    "t.mean(dim=)": Row(lambda: t.mean(dim=0), TypeError, "np.mean|dim|axis="),
+    "t.var(unbiased=)": Row(lambda: t.var(unbiased=True), TypeError, "np.var|unbiased|ddof="),
+    "t.repeat()": Row(lambda: t.repeat(), TypeError, "np.repeat|repeats"),
+    "t.sum(1, 2, ...)": Row(lambda: t.sum(0, None, None, 1, 2, 3, 4, 5), TypeError, "np.sum|axis"),
+    "F.softmax(dim=)": Row(lambda: F.softmax(t, dim=0), TypeError, "F.softmax|dim|axis="),
+    "F.softmax(array, dim=)": Row(lambda: F.softmax(np.ones(3), dim=0), TypeError, "F.softmax|dim|axis="),
+    "F.mse_loss(p)": Row(lambda: F.mse_loss(t), TypeError, "F.mse_loss|it also needs y"),
+    "F.mse_loss(size_average=)": Row(
+        lambda: F.mse_loss(t, t, size_average=False), TypeError, "F.mse_loss|size_average|reduction="
+    ),
+    "F.relu(inplace=)": Row(lambda: F.relu(t, inplace=True), TypeError, "F.relu|inplace|leave it out"),
+    "F.sigmoid(input=)": Row(lambda: F.sigmoid(input=t), TypeError, "sigmoid|input|by position"),
+    "nn.Linear(1)": Row(lambda: nn.Linear(1), TypeError, "Linear takes|lacks|out_features"),
+    "nn.Linear(use_bias=)": Row(lambda: nn.Linear(1, 1, use_bias=False), TypeError, "Linear|use_bias|bias="),
+    "nn.Linear(device=)": Row(lambda: nn.Linear(1, 1, device="cpu"), TypeError, "Linear|device|leave it out"),
+    "MSELoss(p, y)": Row(lambda: nn.MSELoss(np.ones(3), np.ones(3)), TypeError, "MSELoss|reduction|call it: MSELoss("),
+    "SGD(learning_rate=)": Row(lambda: optim.SGD([t], learning_rate=0.1), TypeError, "SGD|learning_rate|lr="),
+    "Adam(beta1=)": Row(lambda: optim.Adam([t], beta1=0.9), TypeError, "Adam|beta1|betas="),
+    "mg.grad(argnum=)": Row(lambda: mg.grad(np.sin, argnum=1), TypeError, "grad|argnum|argnums="),
+    "mg.grad()": Row(lambda: mg.grad(), TypeError, "grad|it also needs f"),
+    "mg.value_and_grad(aux=)": Row(lambda: mg.value_and_grad(np.sin, aux=True), TypeError, "aux|has_aux="),
+    "mg.jacobian(modes=)": Row(lambda: mg.jacobian(np.sin, modes="rev"), TypeError, "jacobian|modes|mode="),
+    "mg.jvp(f)": Row(lambda: mg.jvp(np.sin), TypeError, "jvp|it also needs primals, tangents"),
+    "mg.vjp()": Row(lambda: mg.vjp(), TypeError, "vjp|it also needs f"),
+    "mg.hessian(argnum=)": Row(lambda: mg.hessian(np.sin, argnum=1), TypeError, "hessian|argnum|argnums="),
+    "mg.hvp(f, x)": Row(lambda: mg.hvp(np.sin, 1.0), TypeError, "hvp|2 arguments|f"),
+    "mg.elementwise_grad(argnums=)": Row(
+        lambda: mg.elementwise_grad(np.sin, argnums=1), TypeError, "elementwise_grad|argnums|f"
+    ),
+    "mg.tensor(require_grad=)": Row(lambda: mg.tensor(1.0, require_grad=True), TypeError, "tensor|requires_grad="),
+    "mg.tensor(device=)": Row(lambda: mg.tensor(1.0, device="cpu"), TypeError, "tensor|device|leave it out"),
+    "mg.primitive()": Row(lambda: mg.primitive(), TypeError, "primitive|it also needs function"),
+    "mg.checkpoint(f, x)": Row(lambda: mg.checkpoint(np.sin, 1.0), TypeError, "checkpoint|2 arguments|f"),
+    "t.backward(retain=)": Row(lambda: t.backward(retain=True), TypeError, "backward|retain|retain_graph="),
+    "mg.compile()": Row(lambda: mg.compile(), TypeError, "compile|function"),
+    "mg.compile(optimise=)": Row(lambda: mg.compile(abs, optimise=True), TypeError, "compile|optimise|optimize="),
+    "viz.draw(colour=)": Row(lambda: viz.draw(t, colour="red"), TypeError, "draw|colour|its parameters are"),
+    "viz.draw(max_node=)": Row(lambda: viz.draw(t, max_node=3), TypeError, "draw|max_node|max_nodes="),
+    "viz.table(t, 3)": Row(lambda: viz.table(t, 3), TypeError, "table|2 arguments|depth="),
+    "plot_history()": Row(lambda: viz.plot_history(), TypeError, "plot_history|it also needs losses"),
+    "mg.explain()": Row(lambda: mg.explain(), TypeError, "explain|it also needs t"),
+    "check_grads(mode=)": Row(lambda: mg.testing.check_grads(np.sin, 1.0, mode="rev"), TypeError, "mode|modes="),
+    "mg.scope()": Row(lambda: mg.scope(), TypeError, "scope|it also needs name"),
+    "nn.init.normal_(mu=)": Row(lambda: nn.init.normal_(t, means=1.0), TypeError, "normal_|means|mean="),
+    # Shapes and operands of NumPy's functions
+    "t + shape": Row(lambda: named_tensor() + np.ones(4), ValueError, "np.add|'w' (shape (3,), float64)|(4,)|reshape"),
+    "shape - t": Row(lambda: np.ones(4) - named_tensor(), ValueError, "np.subtract|'w'|(4,)|reshape"),
+    "t @ shape": Row(lambda: named_tensor() @ np.ones((4, 2)), ValueError, "np.matmul|'w'|(4, 2)|transpose"),
+    "np.matmul of a number": Row(lambda: np.matmul(named_tensor(), 2.0), ValueError, "np.matmul|'w'|use *"),
+    "np.dot": Row(lambda: np.dot(named_tensor(), np.ones((4, 2))), ValueError, "np.dot|'w'|(4, 2)|transpose"),
+    "np.inner": Row(lambda: np.inner(named_tensor(), np.ones(4)), ValueError, "np.inner|'w'|same length"),
+    "np.tensordot": Row(lambda: np.tensordot(named_tensor(), np.ones((4, 2)), 1), ValueError, "'w'|same length"),
+    "np.einsum": Row(lambda: np.einsum("ij,jk", np.ones((2, 3)), named_tensor()), ValueError, "np.einsum|'w'|letter"),
+    "np.where": Row(lambda: np.where(np.ones(4, bool), named_tensor(), 0.0), ValueError, "np.where|'w'|(4,)|reshape"),
+    "np.maximum": Row(lambda: np.maximum(named_tensor(), np.ones(4)), ValueError, "np.maximum|'w'|(4,)|reshape"),
+    "np.hypot": Row(lambda: np.hypot(named_tensor(), np.ones(4)), ValueError, "np.hypot|'w'|(4,)|reshape"),
+    "np.concatenate of axes": Row(
+        lambda: np.concatenate([named_tensor(), np.ones((2, 2))]), ValueError, "np.concatenate|'w'|(2, 2)|np.stack"
+    ),
+    "np.concatenate of lengths": Row(
+        lambda: np.concatenate([named_tensor((2, 3)), np.ones((2, 2))]), ValueError, "np.concatenate|'w'|axis="
+    ),
+    "np.stack": Row(lambda: np.stack([t, np.ones(2) * t[0]]), ValueError, "stack|(2,)|(3,)|same shape"),
+    "t.reshape": Row(lambda: named_tensor().reshape(2, 2), ValueError, "np.reshape|'w'|(2, 2)|-1"),
+    "np.broadcast_to": Row(lambda: np.broadcast_to(named_tensor(), (4,)), ValueError, "np.broadcast_to|'w'|(4,)"),
+    "np.squeeze": Row(lambda: np.squeeze(named_tensor(), 0), ValueError, "np.squeeze|'w'|length 1"),
+    "np.split": Row(lambda: np.split(named_tensor(), 2), ValueError, "'w'|np.array_split"),
+    "np.transpose": Row(lambda: np.transpose(named_tensor(), (0, 1)), ValueError, "np.transpose|'w'|each axis"),
+    "axis out of range": Row(lambda: np.sum(named_tensor(), axis=3), np.exceptions.AxisError, "np.sum|'w'|axis|ndim"),
+    "axis of a method": Row(lambda: t.mean(axis=1), np.exceptions.AxisError, "np.mean|axis|ndim"),
+    "axis of a text": Row(lambda: np.sum(t, axis="rows"), TypeError, "np.sum|axis must be an integer|'rows'"),
+    "axis twice": Row(lambda: np.sum(square, axis=(0, 0)), ValueError, "np.sum|each axis"),
+    "t[7]": Row(lambda: named_tensor()[7], IndexError, "t[index]|'w'|7|from 0"),
+    "t[0, 0]": Row(lambda: named_tensor()[0, 0], IndexError, "'w'|too many indices|one index per axis"),
+    "t['x']": Row(lambda: named_tensor()["x"], IndexError, "'w'|integers, slices"),
+    "t[mask]": Row(lambda: named_tensor()[np.ones(4, bool)], IndexError, "'w'|boolean index|shape"),
+    "np.linalg.inv": Row(
+        lambda: np.linalg.inv(named_tensor((2, 2), fill=0.0)), np.linalg.LinAlgError, "np.linalg.inv|'w'|Singular|lstsq"
+    ),
+    "np.linalg.solve": Row(
+        lambda: np.linalg.solve(named_tensor((2, 2), fill=0.0), np.ones(2)), np.linalg.LinAlgError, "solve|'w'|lstsq"
+    ),
+    "np.linalg.inv of no square": Row(
+        lambda: np.linalg.inv(named_tensor((2, 3))), np.linalg.LinAlgError, "np.linalg.inv|'w'|square|pinv"
+    ),
+    "np.linalg.det of a vector": Row(
+        lambda: np.linalg.det(named_tensor()), np.linalg.LinAlgError, "np.linalg.det|'w'|pass a matrix"
+    ),
+    "np.linalg.cholesky": Row(
+        lambda: np.linalg.cholesky(-named_tensor((2, 2))), np.linalg.LinAlgError, "cholesky|eigenvalues are positive"
+    ),
+    "np.max of nothing": Row(lambda: np.max(mg.tensor(np.ones(0), requires_grad=True)), ValueError, "np.max|empty"),
+    "t * None": Row(lambda: t * None, TypeError, "multiply|None|pass a number"),
+    "t * text": Row(lambda: t * "x", TypeError, "multiply|'x'|pass a number"),
+    "t * objects": Row(lambda: t * np.array([1.0, "a", None], object), TypeError, "multiply|object|np.asarray"),
+    "np.exp(None) of F": Row(lambda: F.sigmoid(None), TypeError, "sigmoid|None|numbers|np.asarray"),
+    "F.relu(None)": Row(lambda: F.relu(None), TypeError, "relu|None|numbers|np.asarray"),
+    "F.linear of a list": Row(lambda: F.linear([[1.0, "a"]], m.weight), TypeError, "linear|text|np.asarray"),
+    "t.sum(dtype=text)": Row(lambda: t.sum(dtype="numbers"), TypeError, "np.sum|numbers|np.float32"),
+    # Compiled functions
+    "compile(3)": Row(lambda: mg.compile(3), TypeError, "mg.compile|function|got 3"),
+    "compile(maxsize=)": Row(lambda: mg.compile(abs, maxsize=0), ValueError, "maxsize|positive|got 0"),
+    "compile(backend=)": Row(lambda: mg.compile(abs, backend="cuda"), ValueError, "backend|'numba'|got 'cuda'"),
+    "report before a call": Row(lambda: mg.compile(abs).report(), RuntimeError, "call the compiled function once"),
+    "source before a call": Row(lambda: mg.compile(abs).source, RuntimeError, "call the compiled function once"),
+    "save elsewhere": Row(lambda: mg.compile(abs).save("f.txt"), ValueError, "f.txt.py"),
+    "static(array)": Row(lambda: mg.static(np.ones(3)), TypeError, "mg.static|hashable|shape (3,)|tolist"),
+    "compiled of objects": Row(compiled(np.sum, np.array([None])), TypeError, "dtype object|np.asarray"),
+    "compiled of a masked array": Row(compiled(np.sum, np.ma.ones(3)), TypeError, "a masked array|filled"),
+    "compiled of settings": Row(compiled(lambda x, s: x, np.ones(3), unhashable()), TypeError, "Settings|hashed"),
+    "compiled float()": Row(
+        compiled(lambda x: float(x.sum()), np.ones(3)), TraceError, "float()|compiled function|value"
+    ),
+    "compiled mask": Row(compiled(lambda x: x[x > 0].sum(), np.ones(3)), TraceError, "a mask as an index|np.where"),
+    "compiled nonzero": Row(compiled(lambda x: np.nonzero(x)[0], np.ones(3)), TraceError, "nonzero|np.where"),
+    "compiled repeat": Row(
+        compiled(lambda x, n: np.repeat(x, n), np.ones(2), np.array([1, 2])), TraceError, "np.repeat|counts"
+    ),
+    "compiled bincount": Row(compiled(lambda i: np.bincount(i), np.array([0, 1])), TraceError, "bincount|minlength="),
+    "compiled histogram": Row(
+        compiled(lambda x: np.histogram_bin_edges(x, "auto"), np.ones(3)), TraceError, "histogram|number of the bins"
+    ),
+    "compiled add.at": Row(
+        compiled(lambda x: np.logical_or.at(x, [0], 1.0), np.ones(3)), TraceError, "np.logical_or.at()|x[index] = ..."
+    ),
+    "compiled list of Tensors": Row(
+        compiled(lambda x, i: x[[i[0], i[1]]], np.ones(3), np.array([0, 1])), TraceError, "a list of Tensors|np.stack"
+    ),
+    "loops out of bounds": Row(lambda: at(5, 3), IndexError, "out of bounds|n - 1"),
+    # Names of parts, explanations, checks
+    "scope(3)": Row(lambda: mg.scope(3), TypeError, "mg.scope|str|got 3"),
+    "explain(3)": Row(lambda: mg.explain(3), TypeError, "explain|Tensor or a Module|got a int"),
+    "explain(t, 3)": Row(lambda: mg.explain(t, 3), TypeError, "explain|result|got a int"),
+    "check_grads(modes)": Row(
+        lambda: mg.testing.check_grads(np.sin, 1.0, modes=("back",)), ValueError, "check_grads|'rev'|got ('back',)"
+    ),
+    "check_grads(1)": Row(lambda: mg.testing.check_grads(np.sin, 1), TypeError, "check_grads|argument 0|int64|float"),
+    "check_grads of a wrong rule": Row(
+        lambda: mg.testing.check_grads(with_rule(lambda g, out, x: 5 * g), np.ones(2), modes=("rev",)),
+        AssertionError,
+        "check_grads|finite differences|argument 0",
+    ),
+    # Losses and layers
+    "linear of shapes": Row(lambda: F.linear(np.ones((2, 4)), m.weight), ValueError, "linear|(2, 4)|(2, 3)"),
+    "linear of a bias": Row(lambda: F.linear(np.ones(3), m.weight, np.ones(3)), ValueError, "linear|bias|(2,)"),
+    "mse_loss of shapes": Row(lambda: F.mse_loss(t, np.ones((3, 1))), ValueError, "mse_loss|(3,)|(3, 1)|reshape"),
+    "mse_loss(reduction)": Row(lambda: F.mse_loss(t, t, "average"), ValueError, "mse_loss|reduction|'mean'|'average'"),
+    "MSELoss(reduction)": Row(lambda: nn.MSELoss("average"), ValueError, "MSELoss|reduction|'mean'|'average'"),
+    "sse_loss of integers": Row(lambda: F.sse_loss(np.ones(3, int), np.ones(3, int)), TypeError, "sse_loss|int64"),
+    "cross_entropy of integers": Row(
+        lambda: F.cross_entropy(np.ones((2, 3), int), np.zeros(2, int)), TypeError, "cross_entropy|logits|int64"
+    ),
+    "cross_entropy of floats": Row(
+        lambda: F.cross_entropy(np.ones((2, 3)), np.zeros(2)), TypeError, "cross_entropy|labels|integers|float64|astype"
+    ),
+    "cross_entropy of one-hot rows": Row(
+        lambda: F.cross_entropy(np.ones((2, 3)), np.eye(2, 3)), TypeError, "cross_entropy|argmax(axis=1)"
+    ),
+    "cross_entropy of shapes": Row(
+        lambda: F.cross_entropy(np.ones((2, 3)), np.zeros(3, int)), ValueError, "cross_entropy|(2, 3)|(3,)|ravel"
+    ),
+    "cross_entropy of classes": Row(
+        lambda: F.cross_entropy(np.ones((2, 3)), np.array([0, 3])), ValueError, "cross_entropy|from 0 to 2|3"
+    ),
+    "init of an rng": Row(lambda: nn.Linear(1, 1, rng=3), TypeError, "rng|Generator|default_rng"),
+    "init of an array": Row(lambda: nn.init.zeros_(np.ones(3)), TypeError, "nn.init|Tensor|nn.Parameter"),
+    "init of a gain": Row(lambda: nn.init.calculate_gain("gelu"), ValueError, "gelu|leaky_relu"),
+    "init of a vector": Row(lambda: nn.init.xavier_uniform_(P(1, 2)), ValueError, "(2,)|fan|nn.init.uniform_"),
+    "init of a mode": Row(lambda: nn.init.kaiming_normal_(square, mode="fan"), ValueError, "mode|'fan_in'|'fan'"),
+    "Linear(0, 1)": Row(lambda: nn.Linear(0, 1), ValueError, "Linear|in_features|positive|0"),
+    "Sequential of a class": Row(lambda: nn.Sequential(nn.ReLU), TypeError, "Sequential|ReLU|nn.ReLU()"),
+    "a forgotten forward": Row(lambda: Empty()(1.0), NotImplementedError, "Empty|forward()"),
+    "a name with a dot": Row(lambda: setattr(Empty(), "a.b", nn.Parameter(1.0)), ValueError, "a.b|dot"),
+    "a name of the class": Row(
+        lambda: Empty().register_buffer("forward", np.ones(1)), ValueError, "forward|Empty|attribute of that name"
+    ),
+    "a parameter that is an array": Row(
+        lambda: Empty().register_parameter("w", np.ones(1)), TypeError, "'w'|leaf Tensor|nn.Parameter"
+    ),
+    "a state that doesn't fit": Row(
+        lambda: m.load_state_dict({"weight": np.ones((3, 3))}), ValueError, "Linear|unchanged|weight|bias"
+    ),
+    "a parameter replaced": Row(assigned(nn.Linear(3, 2), "weight", t * 1.0), TypeError, "weight|parameter|.data = "),
+    # Optimizers
+    "SGD(t)": Row(lambda: optim.SGD(t, lr=0.1), TypeError, "SGD|[w]"),
+    "SGD(3)": Row(lambda: optim.SGD(3, lr=0.1), TypeError, "SGD|model.parameters()"),
+    "SGD([])": Row(lambda: optim.SGD([], lr=0.1), ValueError, "SGD|no parameters"),
+    "SGD of arrays": Row(lambda: optim.SGD([np.ones(3)], lr=0.1), TypeError, "SGD|parameter 0|ndarray|nn.Parameter"),
+    "SGD of a result": Row(lambda: optim.SGD([t * 2], lr=0.1), TypeError, "SGD|(3,)|leaf"),
+    "SGD of constants": Row(lambda: optim.SGD([mg.tensor(1.0)], lr=0.1), ValueError, "SGD|requires_grad"),
+    "SGD of one twice": Row(lambda: optim.SGD([t, t], lr=0.1), ValueError, "SGD|twice"),
+    "SGD(lr=-1)": Row(lambda: optim.SGD([t], lr=-1), ValueError, "lr|-1"),
+    "SGD(momentum=)": Row(lambda: optim.SGD([t], lr=0.1, momentum=-1), ValueError, "momentum|-1"),
+    "SGD(nesterov=)": Row(lambda: optim.SGD([t], lr=0.1, nesterov=True), ValueError, "nesterov|momentum=0.9"),
+    "a step of a wrong gradient": Row(stepped(np.ones(3)), ValueError, "gradient of parameter 0|(3,)|(2,)"),
+    "a state of another optimizer": Row(
+        lambda: optim.SGD([t], lr=0.1).load_state_dict(optim.Adam([t]).state_dict()), ValueError, "SGD|exp_avg"
+    ),
+    "a state of other parameters": Row(
+        lambda: optim.Adam([t]).load_state_dict(optim.Adam([P(1, 2)]).state_dict()), ValueError, "(2,)|(3,)"
+    ),
+    # Pictures
+    "draw(array)": Row(lambda: viz.draw(np.ones(3)), TypeError, "Tensor|an array of shape (3,)|requires_grad"),
+    "draw(view=)": Row(lambda: picture(view="up"), ValueError, "view|forward, backward, both|'up'"),
+    "draw(rankdir=)": Row(lambda: picture(rankdir="up"), ValueError, "rankdir|TB, LR|'up'"),
+    "draw(show=)": Row(lambda: picture(show=["colours"]), ValueError, "show|shapes|'colours'"),
+    "draw(max_nodes=)": Row(lambda: picture(max_nodes=1), ValueError, "max_nodes|got 1"),
+    "draw(depth=)": Row(lambda: picture(depth=-1), ValueError, "depth|got -1"),
+    "mermaid(rankdir=)": Row(lambda: viz.mermaid(t, rankdir="up"), ValueError, "rankdir|TB, LR|'up'"),
+    "to_json(view=)": Row(lambda: viz.to_json(t, view="up"), ValueError, "view|forward|'up'"),
+    "path(to=3)": Row(lambda: viz.path(t * 2, to=3), TypeError, "to=|Tensor|int"),
+    "path(to=another)": Row(lambda: viz.path((t * 2).sum(), to=P(1)), ValueError, "(1,)|computed from"),
+    "path of a leaf": Row(lambda: viz.path(P(1, 2), to=P(1)), ValueError, "(1,)|computed from"),
+    "save to a text": Row(lambda: viz.save(t, "graph.txt"), ValueError, "graph.txt|.svg"),
+    "save a drawing as JSON": Row(lambda: viz.save(picture(), "graph.json"), TypeError, ".json|Tensor itself"),
+    "save a drawing otherwise": Row(
+        lambda: viz.save(picture(), "graph.svg", view="both"), TypeError, "view|finished drawing|viz.draw()"
+    ),
+    "explore to a text": Row(lambda: viz.explore(t, "page.txt"), ValueError, "page.txt|.html"),
+    # Plots
+    "plot_history({})": Row(lambda: viz.plot_history({}), ValueError, "plot_history|empty|losses"),
+    "plot_history([])": Row(lambda: viz.plot_history([]), ValueError, "empty|at least one"),
+    "plot_history(matrix)": Row(lambda: viz.plot_history(np.ones((2, 2))), ValueError, "each step|(2, 2)"),
+    "plot_history(text)": Row(lambda: viz.plot_history(["a"]), ValueError, "real numbers|each step"),
+    "plot_fit of NaN": Row(lambda: viz.plot_fit([math.nan], [1.0], [1.0]), ValueError, "plot_fit|finite"),
+    "plot_fit of text": Row(lambda: viz.plot_fit(["a"], [1.0], [1.0]), ValueError, "plot_fit|real numbers"),
+    "plot_fit of two variables": Row(lambda: viz.plot_fit(np.ones((3, 2)), t, t), ValueError, "plot_fit|(3, 2)"),
+    "plot_fit of lengths": Row(lambda: viz.plot_fit([1.0, 2.0], [1.0], [1.0]), ValueError, "plot_fit|2 numbers|got 1"),
+    "plot_surface(steps=)": Row(lambda: plane(steps=1), ValueError, "plot_surface|steps|got 1"),
+    "plot_surface()": Row(lambda: plane(at=None), ValueError, "plot_surface|path|at="),
+    "plot_surface of shapes": Row(
+        lambda: plane(directions=(np.ones(3), np.ones(2))), ValueError, "plot_surface|shapes|(3,)"
+    ),
+    "plot_surface of names": Row(
+        lambda: plane(at={"a": np.ones(2)}, directions=({"b": np.ones(2)},) * 2, loss=lambda w: np.sum(w["a"])),
+        ValueError,
+        "plot_surface|lacks|a",
+    ),
+    "plot_surface of text": Row(
+        lambda: plane(directions=(np.array(["a", "b"]), np.ones(2))), ValueError, "plot_surface|real numbers"
+    ),
+    "plot_surface of a vector": Row(lambda: plane(loss=lambda w: w), ValueError, "plot_surface|one real number|(2,)"),
+    "plot_surface of one number": Row(lambda: plane(at=np.ones(1)), ValueError, "plot_surface|two parameters|1"),
+    "plot_surface(directions=)": Row(lambda: plane(directions=(np.ones(2),)), ValueError, "directions|two|1"),
+    "plot_surface of a line": Row(lambda: plane(directions=(np.ones(2),) * 2), ValueError, "directions|no plane"),
+    "plot_surface of a point": Row(
+        lambda: plane(path=[np.ones(3), np.ones(3)], at=None), ValueError, "path doesn't move|state_dict()"
+    ),
+    "plot_surface of a straight path": Row(
+        lambda: plane(path=[np.zeros(3), np.ones(3)], at=None, rng=None), ValueError, "directions=|rng="
+    ),
+    "plot_surface(log=)": Row(lambda: plane(loss=lambda w: -np.sum(w**2), log=True), ValueError, "log=False"),
+    "gradient_norms(3)": Row(lambda: viz.gradient_norms([3]), TypeError, "gradient_norms|int|model"),
+    "plot_gradients(3)": Row(lambda: viz.plot_gradients([3]), ValueError, "viz.gradient_norms|int"),
+    "plot_gradients([])": Row(lambda: viz.plot_gradients([]), ValueError, "no norms|viz.gradient_norms"),
+    "plot_gradients of lengths": Row(
+        lambda: viz.plot_gradients({"a": [1.0], "b": [1.0, 2.0]}), ValueError, "'a'|1 norms|2"
+    ),
+    "plot_gradients of a negative norm": Row(lambda: viz.plot_gradients({"a": [-1.0]}), ValueError, "'a'|negative"),
+    "plot_gradients of text": Row(lambda: viz.plot_gradients({"a": ["b"]}), ValueError, "'a'|one number"),
+}
+
+RULES = {
+    "np.diff(n=)": Row(lambda: np.diff(t, n=-1), ValueError, "diff|n=-1"),
+    "np.gradient of spacings": Row(lambda: np.gradient(t, 1.0, 2.0), TypeError, "gradient|2 spacings|1 axes"),
+    "np.gradient(edge_order=)": Row(lambda: np.gradient(t, edge_order=3), ValueError, "gradient|edge_order=3|1 or 2"),
+    "np.gradient of one": Row(lambda: np.gradient(P(1)), ValueError, "gradient|axis 0|length 1|edge_order + 1"),
+    "np.gradient of a spacing": Row(lambda: np.gradient(t, np.ones(2)), ValueError, "gradient|(2,)|length 3"),
+    "np.interp of lengths": Row(lambda: np.interp(t, np.arange(3.0), P(1, 2)), ValueError, "interp|(3,)|(2,)"),
+    "np.interp(period=)": Row(lambda: np.interp(t, [0.0, 1.0], [0.0, 1.0], period=0), ValueError, "interp|period=0"),
+    "np.geomspace of 0": Row(lambda: np.geomspace(t * 0, 1.0), ValueError, "geomspace|0"),
+    "np.clip of both": Row(lambda: np.clip(t, 0.0, min=1.0), TypeError, "clip|min=|a_min"),
+    "np.select of lengths": Row(lambda: np.select([t.data > 0], [t, t]), ValueError, "select|1 conditions|2 choices"),
+    "np.piecewise of lengths": Row(
+        lambda: np.piecewise(t, [t.data > 0], [1.0, 2.0, 3.0]), ValueError, "piecewise|1 conditions|3 functions"
+    ),
+    "np.choose of an index": Row(lambda: np.choose(np.array([2, 0, 0]), [t, t]), ValueError, "choose|2 choices|wrap"),
+    "np.fft.fftn of lengths": Row(lambda: np.fft.fftn(square, s=(2,), axes=(0, 1)), ValueError, "s=(2,)|axes=(0, 1)"),
+    "np.take(mode=)": Row(lambda: np.take(t, [0], mode="no"), ValueError, "mode|'raise'|'no'"),
+    "np.take of floats": Row(lambda: np.take(t, [0.5]), TypeError, "integers|float64"),
+    "np.take_along_axis": Row(lambda: np.take_along_axis(t, np.eye(2), 0), ValueError, "(2, 2)|float64|(3,)|integers"),
+    "np.copyto of a kind": Row(
+        lambda: np.copyto(t * 1.0, np.ones(3, complex), "safe"), TypeError, "copyto|complex128|'safe'"
+    ),
+    "np.concatenate of numbers": Row(lambda: np.concatenate([t[0], t[1]]), ValueError, "concatenate|np.stack"),
+    "np.concatenate(casting=)": Row(
+        lambda: np.concatenate([t, t], dtype=int, casting="safe"), TypeError, "concatenate|float64|int64|'safe'"
+    ),
+    "np.pad of a function": Row(lambda: np.pad(t, 1, max), NotImplementedError, "pad|np.concatenate"),
+    "np.pad of a width": Row(lambda: np.pad(t, -1), ValueError, "pad|-1|integers"),
+    "np.block of depths": Row(lambda: np.block([[t], t]), ValueError, "block|equally deep"),
+    "np.linalg.tensorinv": Row(lambda: np.linalg.tensorinv(square, ind=0), ValueError, "tensorinv|ind=0|positive"),
+    "np.linalg.tensorsolve": Row(
+        lambda: np.linalg.tensorsolve(mg.tensor(np.ones((2, 3)), requires_grad=True), np.ones(2)),
+        np.linalg.LinAlgError,
+        "tensorsolve|(2, 3)|(2,)",
+    ),
+    "np.linalg.qr(mode=)": Row(
+        lambda: np.linalg.qr(named_tensor((3, 2)), mode="complete"), NotImplementedError, "qr|'complete'|'reduced'"
+    ),
+    "np.linalg.cond of nothing": Row(
+        lambda: np.linalg.cond(named_tensor((0, 0))), np.linalg.LinAlgError, "cond|without elements"
+    ),
+    "np.linalg.multi_dot of one": Row(lambda: np.linalg.multi_dot([square]), ValueError, "multi_dot|two arrays|1"),
+    "np.linalg.matrix_power": Row(
+        lambda: np.linalg.matrix_power(named_tensor((2, 3)), 2), np.linalg.LinAlgError, "matrix_power|square|(2, 3)"
+    ),
+    "np.polyder(m=)": Row(lambda: np.polyder(t, -1), ValueError, "polyder|m=-1|np.polyint"),
+    "np.polyint(m=)": Row(lambda: np.polyint(t, -1), ValueError, "polyint|m=-1|np.polyder"),
+    "np.polyint(k=)": Row(lambda: np.polyint(t, 3, k=[1.0, 2.0]), ValueError, "polyint|2 constants|m=3"),
+    "np.polyfit(cov=)": Row(lambda: np.polyfit([0.0, 1.0, 2.0], t, 2, cov=True), ValueError, "polyfit|3 points"),
+    "np.matmul(axes=)": Row(
+        lambda: np.matmul(square, square, axes=[(1, 0), (0, 1), (0, 1)]).sum().backward(),
+        NotImplementedError,
+        "axes=|np.moveaxis",
+    ),
+    "np.cross of two": Row(lambda: crossed(), NotImplementedError, "np.cross|two elements|third"),
+    "np.cumulative_sum of a matrix": Row(
+        lambda: np.cumulative_sum(square), ValueError, "cumulative_sum|(2, 2)|needs axis="
+    ),
+    "np.reshape(order=)": Row(
+        lambda: np.reshape(t, (3, 1), order="A").sum().backward(), NotImplementedError, "order='A'|'C' or 'F'"
+    ),
+    "np.resize": Row(lambda: np.resize(t, (-1, 2)), ValueError, "resize|(-1, 2)|non-negative"),
+    "np.meshgrid(indexing=)": Row(lambda: np.meshgrid(t, t, indexing="yx"), ValueError, "meshgrid|'xy'|'yx'"),
+    "np.trim_zeros(trim=)": Row(lambda: np.trim_zeros(t, "x"), ValueError, "trim_zeros|'f'|'x'"),
+    "np.apply_along_axis": Row(
+        lambda: np.apply_along_axis(np.sum, 0, named_tensor((3, 0))), ValueError, "apply_along_axis|axis 0|(3, 0)"
+    ),
+    "np.vsplit of a vector": Row(lambda: np.vsplit(t, 3), ValueError, "vsplit|2 or more axes|(3,)"),
+    "np.apply_over_axes": Row(
+        lambda: np.apply_over_axes(lambda a, axis: np.sum(a), square, [0]), ValueError, "apply_over_axes|()|(2, 2)"
+    ),
+    "np.median of nothing": Row(lambda: np.median(named_tensor((0,))), ValueError, "median|no elements|(0,)"),
+    "np.quantile(weights=)": Row(
+        lambda: np.quantile(t, 0.5, weights=np.ones(3), method="inverted_cdf"),
+        NotImplementedError,
+        "weights=|np.interp",
+    ),
+    "np.average of shapes": Row(lambda: np.average(t, weights=np.ones(2)), ValueError, "average|(2,)|(3,)"),
+    "np.average of no weight": Row(lambda: np.average(t, weights=np.zeros(3)), ZeroDivisionError, "average|weights|0"),
+    "np.cov of axes": Row(lambda: np.cov(named_tensor((2, 2, 2))), ValueError, "cov|(2, 2, 2)"),
+}
+
+ENGINE = {
+    "tensor of texts": Row(lambda: mg.tensor(["a"]), TypeError, "numbers|<U1"),
+    "tensor of integers": Row(lambda: mg.tensor([1, 2], requires_grad=True), TypeError, "int64|dtype=np.float64"),
+    "a function without a rule": Row(lambda: doubled(t), NotImplementedError, "doubled|mg.defvjp"),
+    "an excluded function": Row(lambda: np.nextafter(t, t), NotImplementedError, "nextafter|t.data"),
+    "out= by position": Row(lambda: np.exp(t, np.ones(3)), TypeError, "exp|out="),
+    "out= by keyword": Row(lambda: np.sum(t, out=np.ones(())), TypeError, "sum|out="),
+    "out= of a ufunc": Row(lambda: np.add(t, t, out=np.ones(3)), TypeError, "add|out="),
+    "out= of a composite": Row(lambda: np.std(t, out=np.ones(())), TypeError, "std|out="),
+    "casting= of a ufunc": Row(lambda: np.add(t, t, casting="safe"), TypeError, "np.add|casting="),
+    "np.asarray(t)": Row(lambda: np.asarray(t), TypeError, "np.stack|t.data"),
+    "np.array of a list": Row(lambda: np.array([t[0], t[1]]), TypeError, "np.stack|t.data"),
+    ".data of another shape": Row(assigned(P(1, 2), "data", np.ones(3)), ValueError, ".data|(2,)|(3,)"),
+    ".data of a result": Row(assigned(t * 2, "data", np.ones(3)), RuntimeError, "multiply|.data|detach()"),
+    ".grad of a result": Row(assigned(t * 2, "grad", np.ones(3)), RuntimeError, ".grad|leaf"),
+    ".grad of another shape": Row(assigned(P(1, 2), "grad", np.ones(3)), ValueError, ".grad|(2,)|(3,)"),
+    "requires_grad of a result": Row(assigned(t * 2, "requires_grad", False), RuntimeError, "multiply|detach()"),
+    "backward of a constant": Row(lambda: mg.tensor(1.0).backward(), RuntimeError, "backward()|requires_grad=True"),
+    "backward of a vector": Row(lambda: (t * 2).backward(), RuntimeError, "backward()|(3,)|gradient=|.sum()"),
+    "backward of a shape": Row(lambda: (t * 2).backward(np.ones(2)), ValueError, "backward(gradient=)|(2,)|(3,)"),
+    "backward twice": Row(twice_backward, RuntimeError, "backward()|retain_graph=True"),
+    "backward after a change": Row(changed_after_use, RuntimeError, "'w'|changed|multiply|again"),
+    "register_hook of a constant": Row(
+        lambda: mg.tensor(1.0).register_hook(print), RuntimeError, "register_hook()|gradient"
+    ),
+    "retain_grad of a constant": Row(lambda: mg.tensor(1.0).retain_grad(), RuntimeError, "retain_grad()|gradient"),
+    "t[0] = text": Row(lambda: (t * 1.0).__setitem__(0, "x"), TypeError, "text|float('x')"),
+    "t[index] = another kind": Row(
+        lambda: mg.tensor([1, 2]).__setitem__(0, np.array(1.5j)), TypeError, "complex128|int64"
+    ),
+    "t[index] = another shape": Row(lambda: (t * 1.0).__setitem__(0, np.ones(2)), ValueError, "(2,)"),
+    "leaf[index] = value": Row(lambda: P(1, 2).__setitem__(0, 1.0), RuntimeError, "leaf|mg.no_grad()"),
+    "leaf += value": Row(lambda: P(1, 2).__iadd__(1.0), RuntimeError, "leaf|mg.no_grad()"),
+    "t += another shape": Row(lambda: (t * 1.0).__iadd__(np.ones((2, 3))), ValueError, "(2, 3)|(3,)"),
+    "use after a change of its memory": Row(lambda: np.sin(outdated()), RuntimeError, "assign"),
+    "a pickled result": Row(lambda: (t * 2).__reduce_ex__(2), RuntimeError, "pickled|detach()"),
+    "a list that holds a Tensor": Row(lambda: np.add([t[0], 1.0, 2.0], t), TypeError, "add|list|np.stack"),
+    "a Tensor by keyword": Row(within(lambda x: np.sum(np.ones(2), initial=x[0])), TypeError, "float()|t.item()"),
+    "iteration over a number": Row(lambda: list(t[0]), TypeError, "0-d|iter"),
+    "NaN under detect_anomaly": Row(lambda: anomaly(), FloatingPointError, "log|NaN or Inf|(2,)"),
+    "NaN in a derivative": Row(lambda: anomaly(backward=True), FloatingPointError, "sqrt|NaN or Inf|derivative"),
+    # Rules of the user's
+    "a rule that returns None": Row(lambda: mg.grad(with_rule(lambda g, out, x: None))(1.0), TypeError, "own|None"),
+    "a rule that returns a number": Row(
+        lambda: mg.grad(with_rule(lambda g, out, x: 2.0))(np.ones(2)), TypeError, "own|float|shape"
+    ),
+    "a rule of another shape": Row(
+        lambda: mg.grad(with_rule(lambda g, out, x: np.ones(3)))(np.ones(2)), ValueError, "own|(3,)|(2,)"
+    ),
+    "a JVP rule of another shape": Row(
+        lambda: mg.jvp(with_rule(lambda t, out, x: np.ones(3), "jvp"), (np.ones(2),), (np.ones(2),)),
+        ValueError,
+        "own|(3,)|(2,)",
+    ),
+    "a rule of too few parameters": Row(lambda: mg.grad(with_rule(lambda g: g))(1.0), TypeError, "own|(g)|out"),
+    "an argument without a rule": Row(
+        lambda: mg.grad(with_rule(None))(1.0), NotImplementedError, "own|argument 0|t.data|mg.defvjp"
+    ),
+    # Transforms
+    "grad of a vector": Row(lambda: mg.grad(np.sin)(np.ones(3)), TypeError, "one real number|(3,)|mg.jacobian"),
+    "grad of an integer": Row(lambda: mg.grad(np.sin)(1), TypeError, "int64|float"),
+    "grad(argnums=)": Row(lambda: mg.grad(np.sin, 1)(1.0), ValueError, "argnums=1|sin|called with 1"),
+    "value_and_grad(has_aux=)": Row(
+        lambda: mg.value_and_grad(np.sin, has_aux=True)(1.0), TypeError, "has_aux=True|(value, aux)"
+    ),
+    "jvp of lengths": Row(lambda: mg.jvp(np.sin, (1.0,), ()), ValueError, "jvp|1 primals|0 tangents"),
+    "jvp of shapes": Row(lambda: mg.jvp(np.sin, (1.0,), (np.ones(2),)), ValueError, "jvp|tangent|(2,)"),
+    "vjp of shapes": Row(lambda: mg.vjp(np.sin, np.ones(3))[1](np.ones(2)), ValueError, "cotangent|(3,)|(2,)"),
+    "jacobian(mode=)": Row(lambda: mg.jacobian(np.sin, mode="back"), ValueError, "mode|'rev'|'back'"),
+    "hidden parameters": Row(lambda: list(Hidden().parameters()), TypeError, "Hidden.layers[0]|nn.Sequential"),
+}
+
+MORE = {
+    # What is missing
+    "no matplotlib": Row(without("matplotlib", lambda: viz.plot_history([1.0])), ImportError, "matplotlib|pip install"),
+    "no graphviz": Row(without("graphviz", picture), ImportError, "graphviz|pip install|graph.dot"),
+    "no Graphviz": Row(without_graphviz, ImportError, "Graphviz|pip install|https://graphviz.org"),
+    "a source that isn't DOT": Row(lambda: render.render("digraph {", "svg"), RuntimeError, "Graphviz couldn't draw"),
+    "no numba": Row(without("numba", load_numba), ImportError, "numba|pip install"),
+    "no hypothesis": Row(without("hypothesis", lambda: mg.testing.arrays()), ImportError, "hypothesis|pip install"),
+    # python -m microgradnd draw
+    "draw a view on the terminal": Row(drawn("", view="both"), Refused, "--view|-o graph.svg"),
+    "draw to a text": Row(drawn("", output=Path("graph.txt")), Refused, "graph.txt|.svg"),
+    "draw no file": Row(lambda: write("nowhere.py", None, False, {}), Refused, "no file|nowhere.py"),
+    "draw what exits": Row(drawn("import sys; sys.exit(3)"), Refused, "program.py|sys.exit(3)"),
+    "draw what fails": Row(drawn("1 / 0"), Refused, "program.py|failed|nothing to draw"),
+    "draw no such name": Row(drawn("loss = 1", ":los"), Refused, "program.py|'los'"),
+    "draw a function of arguments": Row(drawn("def f(x): pass", ":f"), Refused, "f takes arguments|Tensor to draw"),
+    "draw a number": Row(drawn("loss = 1", ":loss"), Refused, "loss must be a Tensor|int"),
+    "draw nothing": Row(drawn("x = 1"), Refused, "computed no number|nothing to draw"),
+    # Compiled programs
+    "compiled update of shared memory": Row(updated_twice_over, ValueError, "in place|shares memory|copy"),
+    "compiled accumulation": Row(accumulated, TraceError, "w had before|zero_grad()"),
+    "compiled assignment outside": Row(outside_assigned, TraceError, "(1,)|outside|name="),
+    "compiled counting": Row(counted, TraceError, "runs once|calls"),
+    "compiled .data": Row(
+        compiled(lambda x: setattr(x, "data", 1.0), np.ones(3)), TraceError, "an assignment to .data"
+    ),
+    "compiled list as an operand": Row(compiled(lambda x: np.add([x[0], x[1]], x), np.ones(2)), TraceError, "list|add"),
+    "compiled array_equal": Row(
+        compiled(lambda x: np.array_equal(x, x), np.ones(2)), TraceError, "array_equal|np.all(x == y)"
+    ),
+    "compiled updating()": Row(compiled(updated_by_hand, np.ones(2)), TraceError, "updating()|t[...] = value"),
+    "saved with a function": Row(saved(lambda x: shifted(x), np.ones(2)), TypeError, "shifted|np and its arguments"),
+    # What changed
+    "a constant that changed": Row(lambda: constant_changed(100_000), RuntimeError, "(100000,)|multiply|x.copy()"),
+    "an argument that changed": Row(argument_changed, RuntimeError, "(100000,)|changed|x.copy()"),
+    "a function that isn't the same again": Row(recomputed_otherwise, RuntimeError, "checkpoint|random numbers"),
+    "a hook of another shape": Row(lambda: hooked(np.ones(3)), ValueError, "hook|(2,)|(3,)"),
+    "a hook of another kind": Row(lambda: hooked("x"), ValueError, "hook|(2,)|None"),
+    "an assignment under no_grad": Row(assigned_under_no_grad, RuntimeError, "multiply|no_grad()|detach()"),
+    "an update of a protected array": Row(read_only, ValueError, "read-only|copy"),
+    "updating() of a result": Row(lambda: (t * 2).updating(), RuntimeError, "multiply|leaf|in place"),
+    "copy of a result": Row(lambda: copy.copy(t * 2), RuntimeError, "leaf|t.copy()|detach()"),
+    # What isn't an array here, or isn't one any more
+    "t.size()": Row(lambda: t.size(0), TypeError, "t.size|t.shape[axis]"),
+    "mg.Tensor(list)": Row(lambda: mg.Tensor([1.0]), TypeError, "mg.Tensor|mg.tensor(data"),
+    "no_grad without parentheses": Row(lambda: mg.no_grad(lambda x: x), TypeError, "mg.no_grad()|parentheses"),
+    ".data of another kind": Row(assigned(P(1, 2), "data", np.ones(2, complex)), TypeError, ".data|complex128|float64"),
+    ".data = text": Row(assigned(P(1, 2), "data", "x"), TypeError, "x|number"),
+    "a masked array": Row(lambda: t * np.ma.ones(3), TypeError, "multiply|MaskedArray|filled(0)"),
+    "a tensor of PyTorch": Row(lambda: t * Foreign(), TypeError, "multiply|torch|(3,)|detach().numpy()"),
+    "a matrix": Row(lambda: t * matrix(), TypeError, "multiply|matrix|np.asarray"),
+    "a rule of an ordinary function": Row(lambda: mg.defvjp(captured_elsewhere, None), TypeError, "@mg.primitive"),
+    "plain[0] = t[0]": Row(lambda: np.zeros(3).__setitem__(0, t[0]), TypeError, "np.stack|t.data"),
+    # Modules and optimizers
+    "a slice of a Sequential": Row(
+        lambda: nn.Sequential(m).__setitem__(slice(1), m), TypeError, "Sequential|slice|one by one"
+    ),
+    "a name in a Sequential": Row(lambda: nn.Sequential(m)["a"], TypeError, "Sequential|integer or a slice|'a'"),
+    "a place in a Sequential": Row(lambda: nn.Sequential(m)[1], IndexError, "Sequential|index 1|1 modules"),
+    "MSELoss(p)": Row(lambda: nn.MSELoss(np.ones(3)), TypeError, "MSELoss|reduction|ndarray|nn.MSELoss()("),
+    "MSELoss(3)": Row(lambda: nn.MSELoss(reduction=3), TypeError, "MSELoss|reduction|int"),
+    "a module with slots": Row(
+        lambda: type("Slim", (nn.Module,), {"__slots__": ("a",)}), TypeError, "Slim|__slots__|leave them out"
+    ),
+    "a parameter of the class": Row(
+        lambda: type("Shared", (nn.Module,), {"w": nn.Parameter(1.0)})(), TypeError, "Shared.w|__init__"
+    ),
+    "a parameter made under grad": Row(
+        lambda: mg.grad(lambda m: makes(m).sum())(Counts()), RuntimeError, "Counts.late|transform|__init__"
+    ),
+    "an attribute changed while compiled": Row(
+        compiled(lambda m, x: m(x), Counts(), np.ones(1)), TypeError, "Counts.calls|register_parameter"
+    ),
+    "a buffer assigned while compiled": Row(
+        compiled(lambda x: averaged(COUNTS, x), np.ones(1)), TypeError, "'mean'|Counts|register_parameter"
+    ),
+    "load_state_dict of a path": Row(
+        lambda: m.load_state_dict("model.npz"), TypeError, "Linear.load_state_dict|np.load(path)"
+    ),
+    "load_state_dict of None": Row(lambda: m.load_state_dict(None), TypeError, "Linear.load_state_dict|None"),
+    "load_state_dict of complex numbers": Row(
+        lambda: m.load_state_dict({"weight": np.ones((2, 3), complex), "bias": np.ones(2)}), TypeError, "complex128"
+    ),
+    "an optimizer's load_state_dict of a path": Row(
+        lambda: optim.Adam([t]).load_state_dict("adam.pkl"), TypeError, "Adam.load_state_dict|pickle.load"
+    ),
+    "an optimizer's load_state_dict of complex numbers": Row(
+        lambda: loaded_otherwise(optim.Adam([P(1)])), TypeError, "Adam.load_state_dict|exp_avg|complex128"
+    ),
+    "SGD(lr=text)": Row(lambda: optim.SGD([t], lr="fast"), TypeError, "lr|'fast'|number"),
+    "SGD(lr=Tensor)": Row(lambda: optim.SGD([t], lr=P(1)[0]), TypeError, "lr|Tensor|t.item()"),
+    "lr = NaN": Row(assigned(optim.SGD([t], lr=0.1), "lr", math.nan), ValueError, "lr|nan|finite"),
+    "Adam(betas=0.9)": Row(lambda: optim.Adam([t], betas=0.9), TypeError, "betas|(0.9, 0.999)|0.9"),
+    "Adam(betas=(1, 1))": Row(lambda: optim.Adam([t], betas=(1, 1)), ValueError, "betas[0]|below 1|1"),
+    "SGD(nesterov=1)": Row(lambda: optim.SGD([t], lr=0.1, nesterov=1), TypeError, "nesterov|one of True and False|1"),
+    "w -= another shape": Row(lambda: shortened(np.ones(4)), ValueError, "np.subtract|'w'|(4,)|reshape"),
+    "w -= a protected array": Row(lambda: shortened(1.0, protect=True), ValueError, "'w'|read-only|copy"),
+    # Numbers that leave the tape
+    "float() in grad": Row(within(lambda x: float(np.sum(x))), TypeError, "float()|t.item()"),
+    "math.sin in grad": Row(within(lambda x: math.sin(x[0])), TypeError, "np.sin"),
+    "a forgotten return": Row(within(lambda x: None), TypeError, "None|forget to return"),
+    "a text returned": Row(within(lambda x: "loss"), TypeError, "'loss'|has_aux=True"),
+    "argnums twice": Row(lambda: mg.grad(np.add, (0, 0))(1.0, 1.0), ValueError, "argnums|(0, 0)|once"),
+    "argnums of a text": Row(lambda: mg.grad(np.sin, "x")(1.0), TypeError, "argnums|'x'|position"),
+    "jvp without tuples": Row(lambda: mg.jvp(np.sin, np.ones(3), np.ones(3)), TypeError, "jvp|primals|tuple"),
+}
+
+
+def message(error: BaseException) -> str:
+    """Return what the user reads: the message, and the notes below it."""
+    return " ".join([str(error), *getattr(error, "__notes__", ())])
+
+
+def raises() -> dict[tuple[str, int], str]:
+    """Return the place of every `raise` of the library that makes an error: file, line and what it says."""
+    found = {}
+    for path in sorted(file for folder in FOLDERS for file in folder.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+                for line in range(node.lineno, (node.end_lineno or node.lineno) + 1):
+                    found[str(path), line] = ast.unparse(node.exc)
+    return found
+
+
+def places(error: BaseException | None) -> Iterator[tuple[str, int]]:
+    """Yield where an error, and those that it was raised from, came by: file and line."""
+    while error is not None:
+        for frame, line in traceback.walk_tb(error.__traceback__):
+            yield frame.f_code.co_filename, line
+        error = error.__cause__ or error.__context__
+
+
+def judged(row: Row, reached: set[tuple[str, int]] | None = None) -> list[str]:
+    """Return what is wrong with the message of a row; note where its error came by."""
+    try:
+        value = row.call()
+    except Exception as error:
+        if reached is not None:
+            reached.update(places(error))
+        text = message(error)
+        wrong = [f"{word!r} isn't in it" for word in row.words.split("|") if word.lower() not in text.lower()]
+        if not isinstance(error, row.error):
+            wrong.append(f"it is a {type(error).__name__}")
+        if len(text) < SHORTEST:
+            wrong.append("it is too short to say what to do")
+        if inside := INSIDE.search(text):
+            wrong.append(f"{inside[0]!r} comes from inside")
+        return [*wrong, text] if wrong else []
+    return [f"nothing was raised; the result was {value!r}"]
+
+
+ROWS = LIBRARY | RULES | ENGINE | MORE
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_message_says_what_to_do(name: str) -> None:
+    assert judged(ROWS[name]) == []
+
+
+UNREACHED = {  # what `raise` makes, and why no call of a user's gets there
+    "AttributeError(name)": "names with an underscore: protocols of Python and NumPy, which ask whether there is one",
+    'GradientError(f"{self.where(path)}: the gradient of argument {i}': "the walk over the tape makes the shape fit",
+    'GradientError(f"{self.where(path)}: the tangent of result {k}': "the walk over the tape makes the shape fit",
+    'TypeError(f"the program needs {name}': "constants of programs are numbers, arrays and functions so far",
+}
+
+
+def test_every_message_has_a_row() -> None:
+    reached: set[tuple[str, int]] = set()
+    for row in ROWS.values():
+        judged(row, reached)
+    made = raises()
+    seen = {made[place] for place in reached if place in made} | {
+        text for text in made.values() if text.startswith(tuple(UNREACHED))
+    }
+    missing = {f"{Path(file).name}:{line} {text}" for (file, line), text in made.items() if text not in seen}
+    assert missing == set()
