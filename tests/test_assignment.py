@@ -656,3 +656,13 @@ def test_a_recorded_tensor_stored_in_a_plain_array_raises():
             mutate(np.zeros(2))
     with pytest.raises(RuntimeError, match="only a leaf can be copied"):
         copy.copy(number)
+
+
+def test_a_large_view_of_another_tensor_is_not_written_to_behind_its_back():
+    w = mg.tensor(3.0, requires_grad=True)
+    whole = mg.tensor(np.zeros(40_000))
+    row = np.reshape(whole, (2, -1))[0]
+    row[0] = w
+    assert row.requires_grad
+    with pytest.raises(RuntimeError, match="outdated"):
+        np.sum(whole)

@@ -558,3 +558,17 @@ def test_a_gradient_that_was_reshaped_is_refused(make):
     with pytest.raises(ValueError, match=message):
         make([w]).step()
     assert w.data.tolist() == [1.0, 2.0]
+
+
+def test_each_parameter_comes_back_to_its_own_number_of_steps():
+    first, second = mg.tensor([1.0, 2.0], requires_grad=True), mg.tensor([3.0], requires_grad=True)
+    optimizer = optim.Adam([first, second], lr=0.1)
+    for loss in (lambda: (first**2).sum(), lambda: (first**2).sum() + (second**2).sum()):
+        optimizer.zero_grad()
+        loss().backward()
+        optimizer.step()
+    state = optimizer.state_dict()
+    assert state["step"] == [2, 1]
+    other = optim.Adam([first, second], lr=0.1)
+    other.load_state_dict(state)
+    assert other.state_dict()["step"] == [2, 1]

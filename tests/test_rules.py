@@ -344,3 +344,31 @@ def test_the_one_of_two_that_is_a_number_gets_the_gradient(function):
     larger = function is np.fmin
     np.testing.assert_array_equal(gradients[0], [0.0, 1.0, float(larger), 0.5])
     np.testing.assert_array_equal(gradients[1], [1.0, 0.0, float(not larger), 0.5])
+
+
+def test_interpolation_beyond_all_points():
+    xp, fp = np.array([0.0, 1.0, 3.0]), np.array([1.0, 2.0, -1.0])
+    for x, weights in ((np.inf, [0.0, 0.0, 1.0]), (-np.inf, [1.0, 0.0, 0.0])):
+        slope, by_fp = mg.grad(lambda x, fp: np.interp(x, xp, fp), (0, 1))(x, fp)
+        assert slope == 0.0
+        np.testing.assert_array_equal(by_fp, weights)
+
+
+def test_eigh_goes_forwards_along_the_symmetric_part_of_a_tangent():
+    rng = np.random.default_rng(0)
+    a, t = rng.normal(size=(3, 3)), rng.normal(size=(3, 3))
+    a = a + a.T
+    (w, v), (dw, dv) = mg.jvp(np.linalg.eigh, (a,), (t,))
+    np.testing.assert_allclose(dw, np.diag(v.T @ (t + t.T) @ v) / 2)
+    _, (same_w, same_v) = mg.jvp(np.linalg.eigh, (a,), ((t + t.T) / 2,))
+    np.testing.assert_allclose(dw, same_w)
+    np.testing.assert_allclose(dv, same_v)
+    assert w.shape == (3,)
+
+
+def test_rows_of_three_axes_that_are_picked_often():
+    rng = np.random.default_rng(0)
+    x, index, c = rng.normal(size=(10, 3, 4)), rng.integers(0, 10, 60), rng.normal(size=(60, 3, 4))
+    expected = np.zeros_like(x)
+    np.add.at(expected, index, c)
+    np.testing.assert_allclose(mg.grad(lambda x: np.sum(x[index] * c))(x), expected)

@@ -203,3 +203,10 @@ def test_transforms_keep_the_functions_name():
 
 def test_keywords_are_passed_on():
     assert mg.grad(lambda x, scale: x * scale)(1.0, scale=3.0) == 3.0
+
+
+def test_the_hessian_by_another_argument():
+    f = lambda x, y: np.sum(x**2) * np.sum(y**3)  # noqa: E731
+    x, y = np.array([1.0, 2.0]), np.array([0.5, -1.0])
+    np.testing.assert_allclose(mg.hessian(f, 1)(x, y), np.diag(6 * y) * 5.0)
+    np.testing.assert_allclose(mg.hessian(f, 0)(x, y), 2 * np.eye(2) * np.sum(y**3))

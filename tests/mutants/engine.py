@@ -26,7 +26,6 @@ FAULTS: list[tuple[str, ...]] = [
     ),
     ("microgradnd/tape.py", "ends[parent] = ends[parent] + new if parent in ends else new", "ends[parent] = new", TAPE),
     ("microgradnd/tape.py", "total = part if total is None else total + part", "total = part", TRANSFORMS),
-    ("microgradnd/tape.py", "if type(node) is Leaf or node.position < start:", "if type(node) is Leaf:", TRANSFORMS),
     (
         "microgradnd/assignment.py",
         "            node.position = tape.next_position()\n",
@@ -57,10 +56,5 @@ FAULTS: list[tuple[str, ...]] = [
         "if node in ends else np.ones(t.shape, t.dtype)",
         TRANSFORMS,
     ),
-    (
-        "microgradnd/tensor.py",
-        "gradient = tape.cast(gradient, self.dtype)",
-        "pass",
-        TAPE + " " + TENSOR + " tests/test_outputs.py",
-    ),
+    ("microgradnd/tensor.py", "if gradient.shape != self.shape:", "if False:", TAPE + " " + TENSOR),
 ]

@@ -47,12 +47,6 @@ FAULTS: list[tuple[str, ...]] = [
         FUNCTIONAL,
     ),
     (
-        "microgradnd/nn/functional.py",
-        "else np.sum(losses) / losses.size",
-        "else np.sum(losses) / len(losses)",
-        FUNCTIONAL,
-    ),
-    (
         "microgradnd/nn/module.py",
         "Module._changes += 1\n        self._kinds.pop(name, None)\n        object.__delattr__",
         "object.__delattr__",

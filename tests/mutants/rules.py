@@ -97,7 +97,7 @@ ENTRIES: list[tuple[str, ...]] = [
         "linalg.py",
         "inner = adjoint(v) @ hermitian_part(t) @ v\n    return Results",
         "inner = adjoint(v) @ t @ v\n    return Results",
-        laws("eigh-matrix-3x3", more=LINALG),
+        laws("eigh-matrix-3x3", more=LINALG + " " + RULES),
     ),
     (
         "linalg.py",
