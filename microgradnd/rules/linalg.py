@@ -677,6 +677,8 @@ def multi_dot(arrays: Any) -> Any:
 @composite(np.linalg.matrix_power)
 def matrix_power(a: Any, n: int) -> Any:
     """Spell np.linalg.matrix_power by squaring; the derivative of the power 0 is 0."""
+    if not isinstance(n, int | np.integer):
+        raise TypeError(f"matrix_power: the power must be an integer, got {n!r}; powers between need np.linalg.eigh")
     power = operator.index(n)
     if a.ndim < 2 or a.shape[-1] != a.shape[-2]:
         raise np.linalg.LinAlgError(f"matrix_power needs square matrices, not an array of shape {a.shape}")
