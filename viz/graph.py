@@ -451,7 +451,7 @@ class _Builder:
             )
             more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
             self.notes.append(
-                f"Changed since they were used: {names}{more}; gradients of the values that were used can't be computed."
+                f"Changed since they were used: {names}{more}; their gradients can no longer be computed."
             )
             return
         if record.operations[-1].shape != ():
