@@ -35,6 +35,7 @@ JVPS: dict[Function, Rules] = {}
 COMPOSITES: dict[Function, Function] = {}  # spelled in functions that have rules
 PLAIN: set[Function] = set()  # integer or boolean results: plain arrays, nothing to differentiate
 CONSTANT: set[Function] = set()  # results that depend on nothing but shapes and dtypes
+BODIES: dict[Function, Function] = {}  # what to call on arrays for a function, where that is quicker than itself
 UNREAD: dict[Function, tuple[int, ...]] = {}  # positions of arguments of which the rules read shape and dtype only
 ORDINARY = {np.ndarray, np.float64, np.float32, float, int, bool, type(None), tuple}  # types that can't be Tensors
 EXCLUDED: dict[Function, str] = {}  # why a function has no derivative here
@@ -107,6 +108,8 @@ def defvjp(function: Function, *rules: Rule | None) -> None:
     12.0
     """
     check_recordable("defvjp", function)
+    if hasattr(function, "body"):
+        BODIES[function] = function.body
     VJPS[function] = tuple(rule or _no_rule(VJPS, function, i) for i, rule in enumerate(rules))
 
 
@@ -134,6 +137,8 @@ def defjvp(function: Function, *rules: Rule | None) -> None:
     2.0
     """
     check_recordable("defjvp", function)
+    if hasattr(function, "body"):
+        BODIES[function] = function.body
     VJPS.setdefault(function, ())  # so that calls are recorded
     JVPS[function] = tuple(rule or _no_rule(JVPS, function, i) for i, rule in enumerate(rules))
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Generic, Self
+from typing import TYPE_CHECKING, Any, Generic, Never, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -21,11 +21,12 @@ import numpy.typing as npt
 from microgradnd import primitives, tape, views
 from microgradnd.annotations import Numbers
 from microgradnd.assignment import plain_index, refuse_outdated
-from microgradnd.failures import explained, fail
+from microgradnd.failures import fail
 from microgradnd.modes import enable_grad
 from microgradnd.operands import KINDS, admitted, check_kind, operand, record_kept
 from microgradnd.operators import NO_KEYWORDS, SEQUENCES, Operators, new_object, refuse_nested, refuse_out
 from microgradnd.registry import (
+    BODIES,
     COMPOSITES,
     CONSTANT,
     ORDINARY,
@@ -50,7 +51,7 @@ ACCUMULATING = threading.Lock()
 ndarray = np.ndarray
 
 # An array's own method does the same without NumPy's Python wrapper, which takes half the time of a small sum
-METHODS = {getattr(np, name): _array_method(name) for name in ("sum", "prod", "mean", "max", "min")}
+BODIES.update({getattr(np, name): _array_method(name) for name in ("sum", "prod", "mean", "max", "min")})
 
 
 def tensor(
@@ -179,7 +180,7 @@ def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         values.append(arg)
         parents.append(None)
     try:
-        out = METHODS.get(function, function)(*values, **kwargs)
+        out = BODIES.get(function, function)(*values, **kwargs)
     except Exception as error:
         fail(function, args, kwargs, error)
     if isinstance(out, SEQUENCES):
@@ -193,7 +194,7 @@ def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             result._node = record(function, tuple(values), kwargs, tuple(parents), out)
     else:
         result._node = None
-    if type(out) is np.ndarray and (out.base is not None or out is values[0]):
+    if type(out) is ndarray and (out.base is not None or out is values[0]):
         views.share(result, args)
     return result
 
@@ -383,8 +384,9 @@ class Tensor(Operators, Generic[Numbers]):
 
     # Derivatives
 
-    @explained
-    def backward(self, gradient: Any = None, retain_graph: bool = False, create_graph: bool = False) -> None:
+    def backward(
+        self, gradient: Any = None, retain_graph: bool = False, create_graph: bool = False, **wrong: Never
+    ) -> None:
         """Add d(self)/d(leaf) to the `.grad` of every leaf that this tensor was computed from.
 
         Parameters
@@ -412,6 +414,9 @@ class Tensor(Operators, Generic[Numbers]):
         >>> x.grad
         array(6.)
         """
+        if wrong:
+            error = TypeError(f"backward() got an unexpected keyword argument {next(iter(wrong))!r}")
+            fail(Tensor.backward, (), wrong, error)
         node = self._node
         if node is None or not node.requires_grad:
             raise RuntimeError(

@@ -263,10 +263,15 @@ def total(x: Any, axis: Any) -> Any:
     return summed(x, axis=axis, keepdims=True)
 
 
+def is_half(x: Any) -> bool:
+    """Return whether an array or Tensor is in half precision."""
+    dtype = getattr(x, "dtype", None)
+    return dtype is not None and dtype.char == "e"
+
+
 def like(x: Any, original: Any) -> Any:
     """Return x in half precision if the argument that it was computed from is: its sums are wider."""
-    dtype = getattr(original, "dtype", None)
-    return x.astype(np.float16) if dtype is not None and dtype.char == "e" != x.dtype.char else x
+    return x.astype(np.float16) if is_half(original) and not is_half(x) else x
 
 
 def product_total(x: Any, y: Any, axis: Any) -> Any:
@@ -446,7 +451,7 @@ def mse_loss(y_pred: Any, y: Any, reduction: Reduction = "mean") -> Any:
     """
     check_alike("mse_loss", y_pred, y)
     if reduction == "mean":
-        if np.result_type(y_pred, y) == np.float16:  # the sum overflows long before the mean does
+        if is_half(y_pred) and is_half(y):  # the sum overflows long before the mean does
             wide = (primitives.astype(primitives.array(v), np.dtype(np.float32)) for v in (y_pred, y))
             return primitives.astype(mse_loss(*wide), np.dtype(np.float16))
         return sse_loss(y_pred, y) / np.size(y)

@@ -220,7 +220,7 @@ class ReLU(Module):
 
     def forward(self, x: X) -> X:
         """Return max(x, 0)."""
-        return F.relu(x)
+        return x.relu() if type(x) is Tensor else F.relu(x)
 
 
 class Tanh(Module):
