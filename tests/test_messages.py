@@ -500,6 +500,11 @@ LIBRARY = {
     "np.linalg.inv": Row(
         lambda: np.linalg.inv(named_tensor((2, 2), fill=0.0)), np.linalg.LinAlgError, "np.linalg.inv|'w'|Singular|lstsq"
     ),
+    "np.linalg.matrix_power": Row(
+        lambda: np.linalg.matrix_power(mg.tensor(np.eye(2), requires_grad=True), 0.5),
+        TypeError,
+        "matrix_power|integer|0.5|eigh",
+    ),
     "np.linalg.solve": Row(
         lambda: np.linalg.solve(named_tensor((2, 2), fill=0.0), np.ones(2)), np.linalg.LinAlgError, "solve|'w'|lstsq"
     ),
