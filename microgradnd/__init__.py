@@ -9,13 +9,15 @@ import importlib
 from typing import TYPE_CHECKING
 
 from microgradnd import nn, optim, rules
+from microgradnd.anomaly import detect_anomaly
 from microgradnd.failures import explained
-from microgradnd.modes import detect_anomaly, enable_grad, no_grad
+from microgradnd.jacobians import elementwise_grad, hessian, jacobian
+from microgradnd.modes import enable_grad, no_grad
 from microgradnd.recompute import checkpoint
 from microgradnd.registry import defjvp, defvjp, elementwise, linear, primitive
 from microgradnd.scopes import scope
 from microgradnd.tensor import Tensor, tensor
-from microgradnd.transforms import elementwise_grad, grad, hessian, hvp, jacobian, jvp, value_and_grad, vjp
+from microgradnd.transforms import grad, hvp, jvp, value_and_grad, vjp
 
 __version__ = "0.1.0"
 

@@ -1,28 +1,18 @@
-"""How calls are recorded: not at all, again, or with every value checked.
+"""How calls are recorded: not at all, or again.
 
-Owns: `no_grad`, `enable_grad` and `detect_anomaly`, and what they share: contexts that change the mode and restore it.
-Must not own: the recording itself (`tape.py`, `tensor.py`).
+Owns: `no_grad`, `enable_grad`, and what all modes share: contexts that change the mode and restore it.
+Must not own: the recording itself (`tape.py`, `tensor.py`), or the checks of `detect_anomaly` (`anomaly.py`).
 Read next: `tensor.py`.
 """
 
 from __future__ import annotations
 
-import functools
-import inspect
-import types
-import weakref
-from collections.abc import Callable, Generator
-from typing import Any, ParamSpec, TypeVar
+from collections.abc import Callable
+from typing import Any
 
-import numpy as np
-
-from microgradnd import operands
-from microgradnd.lines import quoted_line, user_line
-from microgradnd.registry import Function, name_of
-from microgradnd.tape import MODE, Mode, Operation, current, describe
-
-P = ParamSpec("P")
-R = TypeVar("R")
+from microgradnd.annotations import P, R
+from microgradnd.decorators import decorated
+from microgradnd.tape import MODE, Mode, Operation, current
 
 
 class Recording:
@@ -68,54 +58,7 @@ class Recording:
         MODE.set(mode)
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
-        decorated: Any = function
-
-        def call(*args: Any, **kwargs: Any) -> Any:
-            with self:
-                return decorated(*args, **kwargs)
-
-        def generator(*args: Any, **kwargs: Any) -> Any:
-            return (yield from self.stepwise(decorated(*args, **kwargs)))
-
-        async def coroutine(*args: Any, **kwargs: Any) -> Any:
-            return await types.coroutine(self.stepwise)(decorated(*args, **kwargs))
-
-        async def async_generator(*args: Any, **kwargs: Any) -> Any:
-            steps = decorated(*args, **kwargs)
-            while True:
-                try:
-                    yield await types.coroutine(self.stepwise)(anext(steps))
-                except StopAsyncIteration:
-                    return
-
-        wrapper: Any = (
-            generator
-            if inspect.isgeneratorfunction(function)
-            else coroutine
-            if inspect.iscoroutinefunction(function)
-            else async_generator
-            if inspect.isasyncgenfunction(function)
-            else call
-        )
-        return functools.wraps(function)(wrapper)
-
-    def stepwise(self, steps: Any) -> Generator[Any, Any, Any]:
-        """Run a generator or coroutine, each of its steps in this mode."""
-        resume, value = steps.send, None
-        while True:
-            try:
-                with self:
-                    out = resume(value)
-            except StopIteration as stop:
-                return stop.value
-            try:
-                resume, value = steps.send, (yield out)
-            except GeneratorExit:
-                with self:
-                    steps.close()
-                raise
-            except BaseException as error:
-                resume, value = steps.throw, error
+        return decorated(self, function)
 
 
 class no_grad(Recording):
@@ -171,86 +114,3 @@ class transformed(enable_grad):
 
     def changed(self, mode: Mode) -> Mode:
         return super().changed(mode)._replace(is_transformed=mode.trace is None)
-
-
-class detect_anomaly(Recording):
-    """Find the first NaN or Inf, in this thread, while it is entered; slow, for debugging.
-
-    Every recorded result and every cotangent is checked, and the arrays on the tape are locked until the context
-    is left, so that writing to one behind the tape's back raises NumPy's "read-only" error. Each operation also notes
-    which line of the user's code it comes from, for messages and pictures.
-
-    Raises
-    ------
-    FloatingPointError
-        By the operation that made the value, naming it.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import microgradnd as mg
-    >>> x = mg.tensor([1.0, 0.0], requires_grad=True)
-    >>> with mg.detect_anomaly(), np.errstate(divide="ignore"):
-    ...     np.log(x)
-    Traceback (most recent call last):
-    FloatingPointError: log made a NaN or Inf of shape (2,) from finite arguments (..., line 2: np.log(x))
-    """
-
-    def __init__(self, *wrong: Any) -> None:
-        super().__init__(*wrong)
-        self.locked: list[weakref.ref[Any]] = []
-
-    def changed(self, mode: Mode) -> Mode:
-        record = mode.record
-        if record is not None and mode.trace is None:
-            record = functools.partial(self.checked, record)
-        return mode._replace(record=record, anomaly=self.anomaly)
-
-    def checked(
-        self,
-        record: Callable[..., Operation],
-        function: Function,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        parents: tuple[Any, ...],
-        out: Any,
-    ) -> Operation:
-        """Record a call as without this context, check its result, and lock and remember all arrays that it used."""
-        node = record(function, args, kwargs, parents, out)
-        note = node.annotate()
-        note.line = note.line or user_line()
-        if not _finite(out):
-            made = (
-                f"made a NaN or Inf of shape {node.shape} from finite"
-                if all(map(_finite, args))
-                else "was given a NaN or Inf in its"
-            )
-            raise FloatingPointError(f"{name_of(function)} {made} arguments{quoted_line(note.line)}")
-        arrays = [array for array in operands.arrays_in((*args, kwargs, out)) if array.size]
-        operands.watch(node, arrays, np.ndarray.tobytes)
-        for array in arrays:
-            if array.flags.writeable:
-                operands.LOCKED[id(array)] = array
-                array.flags.writeable = False
-                self.locked.append(weakref.ref(array))
-        return node
-
-    def anomaly(self, g: Any, node: Operation) -> None:
-        if not _finite(g):
-            line = quoted_line(node.note.line if node.note else None)
-            raise FloatingPointError(
-                f"the derivative of {name_of(node.function)} made a NaN or Inf, for {describe(node)}{line}"
-            )
-
-    def __exit__(self, *details: object) -> None:
-        super().__exit__(*details)
-        arrays = [array for reference in self.locked if (array := reference()) is not None]
-        self.locked.clear()
-        for array in sorted(arrays, key=lambda array: array.base is not None):  # a view after what it is a view of
-            array.flags.writeable = True
-            operands.LOCKED.pop(id(array), None)
-
-
-def _finite(value: Any) -> bool:
-    parts = value if isinstance(value, tuple) else (value,)
-    return all(bool(np.all(np.isfinite(p))) for p in parts if getattr(getattr(p, "dtype", None), "kind", "-") in "fc")

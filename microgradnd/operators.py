@@ -19,8 +19,9 @@ import numpy as np
 
 from microgradnd import primitives, registry
 from microgradnd.annotations import Like
-from microgradnd.arraylike import ArrayLike, Count
+from microgradnd.arraylike import ArrayLike
 from microgradnd.assignment import Assignable, let_go, plain_index
+from microgradnd.conversions import Count
 from microgradnd.failures import fail
 from microgradnd.operands import COPIED, KINDS, SCALARS, admitted, check_kind, copied, operand, record_kept
 from microgradnd.registry import fills_out, name_of

@@ -18,7 +18,8 @@ from microgradnd.modes import enable_grad, no_grad
 from microgradnd.registry import JVPS, VJPS, Joint, Results, Variadic, primitive
 from microgradnd.tape import Leaf, Node, Operation, Path, current
 from microgradnd.tensor import Tensor, lift
-from microgradnd.transforms import Trace, flatten, name_of_function, plain
+from microgradnd.transforms import Trace, name_of_function, plain
+from microgradnd.trees import flatten
 
 
 class Call:

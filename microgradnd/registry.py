@@ -16,7 +16,6 @@ the output coming out.
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -308,51 +307,3 @@ def primitive(function: Callable[P, R]) -> Callable[P, R]:
 
     call.body = function  # type: ignore[attr-defined]  # for the compiler, which looks inside
     return call
-
-
-@functools.lru_cache(1024)
-def parameters_of(function: Function) -> list[inspect.Parameter]:
-    """Return the parameters of a function, none if it doesn't tell."""
-    try:
-        return list(inspect.signature(function).parameters.values())
-    except (TypeError, ValueError):
-        return []
-
-
-def positional(
-    function: Function, args: tuple[Any, ...], kwargs: dict[str, Any], names: Iterable[str]
-) -> tuple[Any, ...]:
-    """Move the keyword arguments up to the last of `names` to their positions; `kwargs` keeps the rest.
-
-    A derivative belongs to a position. A Tensor passed by keyword would lose its gradient without a word.
-    """
-    parameters = parameters_of(function)
-    slots = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    missing = [name for name in names if name not in slots[len(args) :]]
-    if missing:
-        raise TypeError(
-            f"{name_of(function)} was given a Tensor by the keyword {missing[0]}=, which has no position to "
-            f"differentiate; pass it by position, or as a plain array ({missing[0]}=t.data)"
-        )
-    last = max(slots.index(name) for name in names)
-    return (*args, *(kwargs.pop(p.name, p.default) for p in parameters[len(args) : last + 1]))
-
-
-def by_position(function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
-    """Move keyword arguments that have no default to their positions: a spelling may give them other names."""
-    needed = [p.name for p in parameters_of(function)[len(args) :] if p.default is p.empty and p.name in kwargs]
-    return positional(function, args, kwargs, needed) if needed else args
-
-
-@functools.lru_cache(4096)
-def out_slot(function: Function) -> int:
-    """Return the position at which a function takes an array for its result; a large number if at none."""
-    names = [p.name for p in parameters_of(function) if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    return names.index("out") if "out" in names else 2**31
-
-
-def without_out(function: Function, args: tuple[Any, ...], slot: int) -> tuple[Any, ...]:
-    """Leave out an `out` of None that comes last, as rules don't take it, or raise if it is an array."""
-    if args[slot] is not None:
-        raise fills_out(function)
-    return args[:slot] if len(args) == slot + 1 else args

@@ -21,7 +21,9 @@ import numpy.typing as npt
 from microgradnd import primitives, tape, views
 from microgradnd.annotations import Numbers
 from microgradnd.assignment import plain_index, refuse_outdated
+from microgradnd.broadcasting import cast
 from microgradnd.failures import fail
+from microgradnd.forms import by_position, out_slot, positional, without_out
 from microgradnd.modes import enable_grad
 from microgradnd.operands import KINDS, admitted, check_kind, operand, record_kept
 from microgradnd.operators import NO_KEYWORDS, SEQUENCES, Operators, new_object, refuse_nested, refuse_out
@@ -33,12 +35,8 @@ from microgradnd.registry import (
     PLAIN,
     VJPS,
     Results,
-    by_position,
     has_rule,
-    out_slot,
-    positional,
     without_derivative,
-    without_out,
 )
 from microgradnd.tape import Leaf, Node, current
 
@@ -439,7 +437,7 @@ class Tensor(Operators, Generic[Numbers]):
                     f"backward(gradient=) of shape {gradient.shape} for a tensor of shape {self.shape}; "
                     f"the two must be the same"
                 )
-            gradient = tape.cast(gradient, self.dtype)
+            gradient = cast(gradient, self.dtype)
             if isinstance(gradient, Tensor) and not create_graph:
                 gradient = gradient.data
         if create_graph or current().trace is not None:

@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from microgradnd.broadcasting import cast
 from microgradnd.failures import explained
-from microgradnd.tape import cast
-from microgradnd.transforms import flatten, jvp, name_of_function, plain, vjp
+from microgradnd.transforms import jvp, name_of_function, plain, vjp
+from microgradnd.trees import flatten
 
 STEP = float(np.finfo(np.float64).eps ** (1 / 3))  # balances truncation, ~step**2, against rounding, ~eps/step
 TOLERANCE = {np.dtype(np.float64): 1e-6, np.dtype(np.complex128): 1e-6}  # of finite differences in float64

@@ -9,7 +9,8 @@ import numpy as np
 from hypothesis import strategies as st
 
 import microgradnd as mg
-from microgradnd.transforms import flatten, plain
+from microgradnd.transforms import plain
+from microgradnd.trees import flatten
 
 SHAPES = ((), (1,), (3,), (2, 3), (3, 1), (1, 3), (3, 3), (2, 1, 3))
 LARGE = 100.0  # numbers, from which on programs aren't looked at

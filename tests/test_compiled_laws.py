@@ -19,7 +19,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import microgradnd as mg
-from microgradnd.transforms import flatten
+from microgradnd.trees import flatten
 from tests.programs import compare, inputs, is_single, is_tame, programs
 from tests.test_laws import ROWS
 

@@ -14,7 +14,8 @@ from hypothesis import given
 
 import microgradnd as mg
 from microgradnd.testing import arrays
-from microgradnd.transforms import flatten, plain
+from microgradnd.transforms import plain
+from microgradnd.trees import flatten
 from tests.programs import TRAPS, UPDATES, arguments, compare
 from tests.test_laws import ROWS
 

@@ -19,7 +19,8 @@ import pytest
 
 import microgradnd as mg
 from microgradnd import nn
-from microgradnd.transforms import flatten, plain
+from microgradnd.transforms import plain
+from microgradnd.trees import flatten
 
 X = np.arange(1.0, 4.0)
 ADVICE = r"np\.where|mg\.static|np\.take|np\.stack|np\.all|minlength|pass|integers|edges|x\[index\]|t\["

@@ -18,7 +18,8 @@ from microgradnd.assignment import plain_index
 from microgradnd.nn import functional
 from microgradnd.rules import values
 from microgradnd.testing import check_grads
-from microgradnd.transforms import flatten, plain
+from microgradnd.transforms import plain
+from microgradnd.trees import flatten
 from tests import rows
 
 MODULES = [importlib.import_module(f"tests.rows.{module.name}") for module in pkgutil.iter_modules(rows.__path__)]

@@ -22,7 +22,7 @@ from microgradnd.compiler.loops import Layout
 from microgradnd.compiler.machine import module_text
 from microgradnd.compiler.ownership import own_results
 from microgradnd.compiler.passes import optimized
-from microgradnd.transforms import flatten
+from microgradnd.trees import flatten
 from tests.programs import TRAPS, UPDATES, arguments, compare, inputs, is_single, is_tame
 from tests.programs import programs as random_programs
 from tests.test_architecture import LIBRARY, code_lines

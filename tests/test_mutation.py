@@ -19,7 +19,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 
 import microgradnd as mg
 from microgradnd import nn, optim
-from microgradnd.transforms import flatten, plain
+from microgradnd.transforms import plain
+from microgradnd.trees import flatten
 from tests.test_laws import ROWS, random_like
 
 THOROUGH = settings.default.max_examples > 5

@@ -19,7 +19,7 @@ from hypothesis import given
 
 import microgradnd as mg
 from microgradnd.compiler import loops, machine
-from microgradnd.transforms import flatten
+from microgradnd.trees import flatten
 from tests.test_loops import equal, programs
 
 pytest.importorskip("numba", reason='loops need numba: pip install -e ".[numba]"')

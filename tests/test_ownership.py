@@ -17,7 +17,8 @@ import microgradnd as mg
 from microgradnd.compiler.ownership import own_results
 from microgradnd.compiler.passes import optimized
 from microgradnd.testing import LAYOUTS
-from microgradnd.transforms import flatten, plain
+from microgradnd.transforms import plain
+from microgradnd.trees import flatten
 from tests.programs import compare, inputs, is_single, is_tame, programs
 
 both_forms = pytest.mark.parametrize("optimize", [True, False])

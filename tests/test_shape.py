@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from numpy.lib.stride_tricks import sliding_window_view
 
 import microgradnd as mg
-from microgradnd.transforms import flatten
+from microgradnd.trees import flatten
 
 MANY = settings(max_examples=max(25, settings.default.max_examples))
 SHAPES = st.lists(st.integers(1, 4), min_size=1, max_size=3).map(tuple)

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import microgradnd as mg
-from microgradnd.transforms import flatten
+from microgradnd.trees import flatten
 
 torch = pytest.importorskip("torch", reason='PyTorch is a second oracle: pip install "microgradnd[oracle]"')
 

@@ -23,7 +23,7 @@ from microgradnd.failures import explained
 from microgradnd.modes import no_grad
 from microgradnd.nn import Module
 from microgradnd.tensor import Tensor, tensor
-from microgradnd.transforms import flatten
+from microgradnd.trees import flatten
 from microgradnd.viz.values import values_of
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from microgradnd import tape
+from microgradnd import broadcasting
 from microgradnd.registry import VJPS, rule_for
 from microgradnd.tape import Operation
 
@@ -77,7 +77,7 @@ def summed_axes(node: Operation, position: int) -> tuple[int, ...]:
         return ()
     shape = np.shape(node.args[position]) if node.args is not None else parent.shape
     try:
-        return tape.copied_axes(node.shape, shape)
+        return broadcasting.copied_axes(node.shape, shape)
     except ValueError:  # a leaf that has got another array since
         return ()
 

@@ -20,7 +20,8 @@ import numpy as np
 
 from microgradnd.compiler.passes import key_of
 from microgradnd.tensor import Tensor
-from microgradnd.transforms import flatten, plain
+from microgradnd.transforms import plain
+from microgradnd.trees import flatten
 
 
 class Static:

@@ -27,7 +27,8 @@ from microgradnd.lines import is_users, quoted_line, user_line
 from microgradnd.registry import COMPOSITES, PLAIN, Results, name_of
 from microgradnd.tape import Leaf, Node, Operation, mode, next_position
 from microgradnd.tensor import Tensor, apply, wrap
-from microgradnd.transforms import flatten, plain
+from microgradnd.transforms import plain
+from microgradnd.trees import flatten
 
 KEPT = {  # primitives that source has a spelling of its own for
     *(primitives.identity, primitives.astype, primitives.select, primitives.getitem),

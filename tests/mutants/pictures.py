@@ -146,7 +146,7 @@ ENTRIES: list[tuple[str, ...]] = [
         "node.orelse if reading.value(node.test) else node.body",
         RULES,
     ),
-    ("rules.py", "return tape.copied_axes(node.shape, shape)", "return ()", RULES),
+    ("rules.py", "return broadcasting.copied_axes(node.shape, shape)", "return ()", RULES),
     ("rules.py", "<= INLINED:", "<= 0:", RULES),
     (
         "exchange.py",

@@ -1,0 +1,67 @@
+"""A context as a decorator of any kind of function.
+
+Owns: how a function, a generator or a coroutine runs in a context: each of its steps by itself, so that a suspended one
+doesn't leave the context to whoever goes on meanwhile.
+Must not own: any context (`modes.py`).
+Read next: `modes.py`.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import types
+from collections.abc import Callable, Generator
+from typing import Any
+
+from microgradnd.annotations import P, R
+
+
+def decorated(context: Any, function: Callable[P, R]) -> Callable[P, R]:
+    """Return a function of the same kind that runs in a context."""
+    inner: Any = function
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with context:
+            return inner(*args, **kwargs)
+
+    def generator(*args: Any, **kwargs: Any) -> Any:
+        return (yield from stepwise(context, inner(*args, **kwargs)))
+
+    async def coroutine(*args: Any, **kwargs: Any) -> Any:
+        return await types.coroutine(stepwise)(context, inner(*args, **kwargs))
+
+    async def async_generator(*args: Any, **kwargs: Any) -> Any:
+        steps = inner(*args, **kwargs)
+        while True:
+            try:
+                yield await types.coroutine(stepwise)(context, anext(steps))
+            except StopAsyncIteration:
+                return
+
+    kinds: dict[Callable[[Any], bool], Any] = {
+        inspect.isgeneratorfunction: generator,
+        inspect.iscoroutinefunction: coroutine,
+        inspect.isasyncgenfunction: async_generator,
+    }
+    wrapper: Any = next((wrapper for is_kind, wrapper in kinds.items() if is_kind(function)), call)
+    return functools.wraps(function)(wrapper)
+
+
+def stepwise(context: Any, steps: Any) -> Generator[Any, Any, Any]:
+    """Run a generator or coroutine, each of its steps in a context."""
+    resume, value = steps.send, None
+    while True:
+        try:
+            with context:
+                out = resume(value)
+        except StopIteration as stop:
+            return stop.value
+        try:
+            resume, value = steps.send, (yield out)
+        except GeneratorExit:
+            with context:
+                steps.close()
+            raise
+        except BaseException as error:
+            resume, value = steps.throw, error
