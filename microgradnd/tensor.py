@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from microgradnd import primitives, tape, views
 from microgradnd.annotations import Numbers
-from microgradnd.assignment import plain_index, refuse_outdated
+from microgradnd.assignment import plain_index, protected, refuse_outdated
 from microgradnd.broadcasting import cast
 from microgradnd.failures import fail
 from microgradnd.forms import by_position, out_slot, positional, without_out
@@ -287,6 +287,8 @@ class Tensor(Operators, Generic[Numbers]):
         node = self._node
         if node is not None and not isinstance(node, Leaf):
             raise RuntimeError(f"{tape.describe(node)} was computed, so its .data can't be assigned; detach() it first")
+        if node is not None and current().is_transformed and not node.data.flags.writeable:
+            raise protected(node)
         if value is self._array:  # t.data += v: it was changed in place
             array = value
         else:

@@ -19,7 +19,7 @@ mg.viz.show(t)  # error: attr-defined
 t.clone()  # error: attr-defined
 t.require_grad = True  # error: attr-defined
 mg.tensor([1.0], require_grad=True)  # error: call-arg
-t.backward(retain=True)  # error: call-arg
+t.backward(retain=True)  # error: arg-type
 viz.draw(t, view="backwards")  # error: arg-type
 viz.table(t, max_node=3)  # error: call-arg
 
