@@ -1,6 +1,7 @@
 """What a Tensor has in common with an array: attributes, conversions, comparisons and NumPy's methods.
 
-Owns: the class that `Tensor` inherits these from. Nothing here knows of gradients.
+Owns: the first of the four files of one class (then `assignment.py`, `operators.py`, `tensor.py`): what it has in
+common with an array. Nothing here knows of derivatives.
 Must not own: operators or recording (`tensor.py`); each method hands its NumPy function on to be recorded there.
 Read next: `tensor.py`.
 """
@@ -43,15 +44,14 @@ def _comparison(function: Any, run: Callable[[Any, Any], Any]) -> Callable[[Like
 
 
 class ArrayLike:
-    """An object with an array in `_array` that hands NumPy's functions to `__array_function__`."""
+    """What a Tensor has in common with an array: it holds one in `_array`, and hands functions on to be recorded."""
 
     __slots__ = ()
     _array: Any
     _node: Any
     name: Any
 
-    def __array_function__(self, function: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        raise NotImplementedError
+    __array_function__: Any  # where calls are recorded: `tensor.py` has it
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -1,6 +1,6 @@
 """Changing a Tensor: `t[i] = v`, `t += v`, and the update of a leaf in place.
 
-Owns: the class that `Tensor` inherits these from, and when an assignment may write to the array itself.
+Owns: the second of the four files of the class `Tensor`, and when an assignment may write to the array itself.
 Must not own: which Tensors see the same memory (`views.py`), or recording (`tensor.py`).
 Read next: `views.py`.
 

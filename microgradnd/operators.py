@@ -1,6 +1,6 @@
 """The operators of a Tensor, and NumPy's ufuncs on it: the shortest way from an expression to the tape.
 
-Owns: the class that `Tensor` inherits `+`, `@`, `**` and the rest from, and `__array_ufunc__`.
+Owns: the third of the four files of the class `Tensor`: `+`, `@`, `**` and the rest, and `__array_ufunc__`.
 Must not own: calls of other functions (`tensor.py`), which are recorded by the general way.
 Read next: `tensor.py`.
 

@@ -158,7 +158,7 @@ def check_numbers(function: Function, outputs: Sequence[Any]) -> None:
     """Raise unless the results of a function are numbers and arrays of numbers."""
     for out in outputs:
         if out is None or not (isinstance(out, Tensor) or np.asarray(out).dtype.kind in "biufc"):
-            asked = "; did you forget to return?" if out is None else ""
+            asked = "; did you forget to return?" if out is None else "."
             raise TypeError(
                 f"{name_of_function(function)} returned {out!r}{asked} To be differentiated it must return numbers or "
                 f"arrays; pass anything else on as aux, with has_aux=True"
