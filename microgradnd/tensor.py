@@ -9,8 +9,8 @@ A Tensor holds an array and a node of the tape. The node is what was computed, o
 name for it that may later stand for another value.
 
 It is one class in four files, each of which inherits from the one before: `arraylike.py`, `assignment.py`,
-`operators.py`, and this one. Other files of the library read two things of a Tensor, its internal protocol: `_array`, the
-array, and `_node`, a `Leaf`, an `Operation`, or None for a value without history.
+`operators.py`, and this one. Other files of the library read two things of a Tensor, its internal protocol: `_array`,
+the array, and `_node`, a `Leaf`, an `Operation`, or None for a value without history.
 """
 
 from __future__ import annotations

@@ -691,7 +691,7 @@ def matrix_power(a: Any, n: int) -> Any:
         square = square if i == 0 else square @ square
         if bit == "1":
             out = square if out is None else out @ square
-    return np.copy(a) if out is a else out
+    return np.copy(array(a)) if out is a else out
 
 
 composite(np.linalg.matrix_transpose)(np.matrix_transpose)
