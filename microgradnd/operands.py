@@ -108,6 +108,11 @@ NOT_RECENT = (None,) * 5
 MOST_RECENT = 128
 
 
+def is_small(function: Function, value: Any) -> bool:
+    """Return whether a rule reads an argument of a function that is an array of the user's, and a small one."""
+    return type(value) is np.ndarray and value.nbytes <= COPIED and function not in UNREAD
+
+
 def copied(array: Any) -> Any:
     """Return a copy of a small array; for the same contents in the same array, the copy that was made before."""
     contents, key = array.tobytes("A"), id(array)

@@ -29,7 +29,7 @@ from microgradnd.broadcasting import cast
 from microgradnd.failures import fail
 from microgradnd.forms import by_position, out_slot, positional, without_out
 from microgradnd.modes import enable_grad
-from microgradnd.operands import KINDS, admitted, check_kind, operand, record_kept
+from microgradnd.operands import KINDS, admitted, check_kind, copied, is_small, operand, record_kept
 from microgradnd.operators import NO_KEYWORDS, SEQUENCES, Operators, new_object, refuse_nested, refuse_out
 from microgradnd.registry import (
     BODIES,
@@ -42,7 +42,7 @@ from microgradnd.registry import (
     has_rule,
     without_derivative,
 )
-from microgradnd.tape import Leaf, Node, current
+from microgradnd.tape import Leaf, Node, Operation, current
 
 
 def _array_method(name: str) -> Callable[..., Any]:
@@ -153,7 +153,7 @@ def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             args = positional(function, args, kwargs, named)
     values: list[Any] = []
     parents: list[Node | None] = []
-    tracked = has_plain = False
+    tracked, plain, place = False, 0, 0  # how many arguments are the user's arrays, and where the last of them is
     if len(args) > 1 and len(args) > (slot := out_slot(function)):
         args = without_out(function, args, slot)
     for arg in args:
@@ -163,14 +163,16 @@ def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             values.append(arg._array)
             parents.append(node)
             if node is None:
-                has_plain = True
+                plain += 1
+                place = len(values) - 1
             elif node.requires_grad or current().trace is not None:
                 tracked = True
             continue
         if kind is ndarray:
             if arg.dtype.kind in KINDS:
                 check_kind(function, arg)
-            has_plain = True
+            plain += 1
+            place = len(values)
         elif kind not in ORDINARY or kind is tuple:
             if kind in SEQUENCES:
                 refuse_nested(function, arg)
@@ -178,7 +180,7 @@ def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
                 refuse_outdated(arg)
             is_array = isinstance(function, np.ufunc) or (kind is list and has_rule(function, len(values)))
             arg = operand(function, arg) if is_array else admitted(function, arg)
-            has_plain = True
+            plain += 2  # which are not all of them arrays
         values.append(arg)
         parents.append(None)
     try:
@@ -190,7 +192,10 @@ def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     result = new_object(Tensor)
     result._array = out
     if tracked and (record := current().record) is not None and (out.dtype.kind in "fc" or current().trace is not None):
-        if has_plain or kwargs:
+        if plain == 1 and record is Operation and not kwargs and is_small(function, values[place]):
+            values[place] = copied(values[place])
+            result._node = Operation(function, tuple(values), kwargs, tuple(parents), out)
+        elif plain or kwargs:
             result._node = record_kept(record, function, values, kwargs, tuple(parents), out)
         else:
             result._node = record(function, tuple(values), kwargs, tuple(parents), out)
@@ -453,7 +458,7 @@ class Tensor(Operators, Generic[Numbers]):
         else:
             ends = tape.backward([(node, gradient)], retain_graph)
             del gradient  # so that a leaf may take it over
-        if retain_graph and type(node) is tape.Operation:
+        if retain_graph and type(node) is Operation:
             node.annotate().is_walked = True
         for leaf, g in ends.items():
             if g.dtype.kind == "c" or leaf.hooks:
