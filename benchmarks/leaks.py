@@ -201,6 +201,12 @@ def a_wide_stack() -> None:
 
 
 @scenario
+def nested_blocks() -> None:
+    x = leaf()
+    np.block([[x, x], [x, x]]).sum().backward()
+
+
+@scenario
 def recording_switched_on_and_off() -> None:
     x = leaf()
     with mg.no_grad():
@@ -405,6 +411,23 @@ def functions_compiled_and_dropped() -> None:
 def a_function_that_cannot_be_compiled() -> None:
     with contextlib.suppress(Exception):
         mg.compile(lambda x: x if float(x.sum()) > 0 else -x)(X)
+
+
+@scenario
+def a_function_that_changes_what_is_outside() -> None:
+    outside = np.zeros(3)
+
+    def f(x: Any) -> Any:
+        outside[0] += 1.0
+        return x * outside[0]
+
+    with contextlib.suppress(TypeError):
+        mg.compile(f)(X)
+
+
+@scenario
+def helpers_of_a_program() -> None:
+    mg.compile(mg.grad(lambda x: np.sum(x[np.array([0, 0, 1])] ** 2)))(X)
 
 
 @scenario

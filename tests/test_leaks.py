@@ -20,17 +20,13 @@ RUNS, STEPS = 6, 300
 # What leaves reference cycles, for the garbage collector to free
 CYCLES = {
     "a recorded gradient that stays": "a leaf whose gradient was recorded holds the graph that holds the leaf",
-    "functions compiled and dropped": "functions that walk recursively hold themselves",
-    "a compiled step": "functions that walk recursively hold themselves",
-    "pictures": "functions that walk recursively hold themselves",
-    "a page to explore": "functions that walk recursively hold themselves",
 }
 
 
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=pytest.mark.xfail(reason=CYCLES[name])) if name in CYCLES else name
+        pytest.param(name, marks=pytest.mark.xfail(reason=CYCLES[name], strict=True)) if name in CYCLES else name
         for name in leaks.SCENARIOS
     ],
 )

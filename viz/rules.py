@@ -217,32 +217,7 @@ class _Reading:
 
         That are the branches that it doesn't take, and options at their defaults.
         """
-        reading = self
-
-        class Simpler(ast.NodeTransformer):
-            def visit_IfExp(self, node: ast.IfExp) -> Any:
-                return self.visit(node.body if reading.value(node.test) else node.orelse)
-
-            def visit_Call(self, node: ast.Call) -> Any:
-                self.generic_visit(node)
-                while len(node.args) > 1 and reading.is_default(node.args[-1]):
-                    node.args.pop()
-                node.keywords = [k for k in node.keywords if not reading.adds_nothing(k)]
-                return node
-
-            def visit_Name(self, node: ast.Name) -> Any:
-                if node.id in reading.texts and len(ast.unparse(reading.texts[node.id])) <= INLINED:
-                    return reading.texts[node.id]
-                if node.id not in reading.parameters:
-                    try:
-                        number = reading.value(node)
-                    except Exception:  # it stays a name
-                        return node
-                    if type(number) is float and node.id not in reading.globals:
-                        return ast.Constant(float(f"{number:.4g}"))
-                return node
-
-        return Simpler().visit(ast.parse(ast.unparse(expression), mode="eval").body)
+        return _Simpler(self).visit(ast.parse(ast.unparse(expression), mode="eval").body)
 
     def adds_nothing(self, keyword: ast.keyword) -> bool:
         """Return whether a keyword is at its default, or stands for none (`**options`)."""
@@ -259,3 +234,32 @@ class _Reading:
             return False
         value = self.known[argument.id]
         return value is None or value is False
+
+
+class _Simpler(ast.NodeTransformer):
+    """Puts into an expression what one call knows."""
+
+    def __init__(self, reading: _Reading) -> None:
+        self.reading = reading
+
+    def visit_IfExp(self, node: ast.IfExp) -> Any:
+        return self.visit(node.body if self.reading.value(node.test) else node.orelse)
+
+    def visit_Call(self, node: ast.Call) -> Any:
+        self.generic_visit(node)
+        while len(node.args) > 1 and self.reading.is_default(node.args[-1]):
+            node.args.pop()
+        node.keywords = [k for k in node.keywords if not self.reading.adds_nothing(k)]
+        return node
+
+    def visit_Name(self, node: ast.Name) -> Any:
+        if node.id in self.reading.texts and len(ast.unparse(self.reading.texts[node.id])) <= INLINED:
+            return self.reading.texts[node.id]
+        if node.id not in self.reading.parameters:
+            try:
+                number = self.reading.value(node)
+            except Exception:  # it stays a name
+                return node
+            if type(number) is float and node.id not in self.reading.globals:
+                return ast.Constant(float(f"{number:.4g}"))
+        return node

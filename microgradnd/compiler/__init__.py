@@ -7,7 +7,6 @@ Read next: `trace.py`.
 
 from __future__ import annotations
 
-import builtins
 import functools
 import os
 import threading
@@ -27,7 +26,7 @@ from microgradnd.compiler.machine import Loops, race
 from microgradnd.compiler.ownership import check_apart, own_results
 from microgradnd.compiler.passes import drop_dead, late, optimized
 from microgradnd.compiler.saving import Written, write
-from microgradnd.compiler.source import HELPERS, Names, readable
+from microgradnd.compiler.source import HELPERS, Names, loaded, readable
 from microgradnd.compiler.spelling import spell
 from microgradnd.compiler.trace import Traced
 from microgradnd.failures import explained
@@ -71,9 +70,7 @@ class Entry:
         helpers = "".join(f"{HELPERS[helper]}\n\n" for helper in HELPERS if helper in names.helpers)
         self.written = Written(name, inputs, names.constants, helpers, allocation + text)
         self.source = self.written.source()
-        namespace: dict[str, Any] = dict(names.constants)
-        exec(builtins.compile(self.source, f"<compiled {name}>", "exec"), namespace)
-        self.function = namespace[name]
+        self.function = loaded(self.source, name, names.constants)
 
     def use_loops(self, name: str, backend: Backend, arrays: Sequence[Any]) -> None:
         """Run a program's loops instead of NumPy's; with `backend="auto"` if they are faster on these arrays."""

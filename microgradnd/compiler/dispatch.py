@@ -159,7 +159,8 @@ class Dispatcher:
     def compiled(self) -> Callable[[tuple[Any, ...]], Any]:
         """Return the function, which returns MISS for a call that is unlike the first."""
         exec(compile(self.source, "<dispatch>", "exec"), self.names)
-        return self.names["dispatch"]
+        function: Callable[[tuple[Any, ...]], Any] = self.names.pop("dispatch")  # not to hold itself
+        return function
 
 
 def is_mutable(tree: Any) -> bool:

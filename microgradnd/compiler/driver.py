@@ -104,7 +104,7 @@ class Driver:
         """Return the function; a pool of buffers serves calls from several threads, one set for each."""
         for value in (*values_in(self.program.outputs), *self.program.updates.values()):
             self.value(value)
-        head, lines = self.contiguous(), self.lines
+        (head, back), lines = self.contiguous(), self.lines
         updates = [(old, new) for old, new in self.program.updates.items() if new not in self.layout.over]
         new = [self.writer.text(new) for _, new in updates]
         if updates:
@@ -112,10 +112,12 @@ class Driver:
         allocation = ""
         if self.pooled:
             names = "".join(f"{name}, " for name, _ in self.pooled)
-            head += ["buffers = _pool.pop() if _pool else _allocate()", f"({names.strip()}) = buffers"]
-            lines.append("_pool.append(buffers)")
+            held = self.names.new("buffers")
+            head += [f"{held} = _pool.pop() if _pool else _allocate()", f"({names.strip()}) = {held}"]
+            lines.append(f"_pool.append({held})")
             rows = "".join(f"        {array},\n" for _, array in self.pooled)
             allocation = f"_pool = []\n\n\ndef _allocate():\n    return (\n{rows}    )\n\n\n"
+        lines.extend(back)
         result = self.writer.text(self.program.outputs)
         if isinstance(self.program.outputs, tuple) and len(self.program.outputs) > 1:
             result = result[1:-1]
@@ -123,14 +125,18 @@ class Driver:
         helpers = "".join(f"{HELPERS[helper]}\n\n" for helper in HELPERS if helper in self.names.helpers)
         return f"{helpers}{allocation}def {self.name}({', '.join(self.inputs)}):\n{body}\n"
 
-    def contiguous(self) -> list[str]:
-        """Return how arrays of another layout are dealt with: by copies."""
+    def contiguous(self) -> tuple[list[str], list[str]]:
+        """Return how arrays of another layout are dealt with: by copies, from which updates are written back."""
         used = {base for part in self.parts for base in part.parameters}
         inputs = list(zip(self.program.inputs, self.inputs, strict=True))
         checks = [f"{name}.flags.carray" for value, name in inputs if value.shape and value in used]
         if not checks:
-            return []
-        back = [f"    {n}[...] = copies[{i}]" for i, (v, n) in enumerate(inputs) if v in self.program.updates]
-        copies = f"    copies = [np.array(x, order='C') for x in ({', '.join(self.inputs)},)]"
-        called = f"    result = {self.name}(*copies)"
-        return [f"if not ({' and '.join(checks)}):", copies, called, *back, "    return result"]
+            return [], []
+        names, given = f"({''.join(f'{name}, ' for name in self.inputs).strip()})", self.names.new("given")
+        copied = [f"if not ({' and '.join(checks)}):", f"    {names} = [np.array(x, order='C') for x in {names}]"]
+        updated = [(i, name) for i, (value, name) in enumerate(inputs) if value in self.program.updates]
+        if not updated:
+            return copied, []
+        copied[1:1] = [f"    {given} = {names}"]
+        back = [f"    {given}[{i}][...] = {name}" for i, name in updated]
+        return [f"{given} = None", *copied], [f"if {given} is not None:", *back]

@@ -257,26 +257,34 @@ def same(old: Any, new: Any) -> bool:
     return isinstance(old, PLAIN) and repr(old) == repr(new)  # 0.0 and -0.0 are equal, but not the same
 
 
-def line_of_change(call: Callable[[], Any], changed: Callable[[], bool]) -> tuple[str, int] | None:
-    """Call a function again, and return the line after which something has changed."""
-    found: list[tuple[str, int]] = []
-    latest: list[Any] = [None]
+class Watch:
+    """Follows a program line by line until something has changed."""
 
-    def trace(frame: Any, event: str, _: Any) -> Any:
-        if found or frame.f_code.co_filename.startswith(INSTALLED):
+    def __init__(self, changed: Callable[[], bool]) -> None:
+        self.changed = changed
+        self.found: tuple[str, int] | None = None
+        self.latest: tuple[str, int] | None = None
+
+    def trace(self, frame: Any, event: str, _: Any) -> Any:
+        """Take note of a line; called by Python, which calls what this returns for the next one of the frame."""
+        if self.found or frame.f_code.co_filename.startswith(INSTALLED):
             return None
-        if latest[0] is not None and event in ("line", "return") and changed():
-            found.append(latest[0])
+        if self.latest is not None and event in ("line", "return") and self.changed():
+            self.found = self.latest
             return None
         if event == "return":
             frame = frame.f_back
-        latest[0] = None if frame is None else (frame.f_code.co_filename, frame.f_lineno)
-        return trace
+        self.latest = None if frame is None else (frame.f_code.co_filename, frame.f_lineno)
+        return self.trace
 
+
+def line_of_change(call: Callable[[], Any], changed: Callable[[], bool]) -> tuple[str, int] | None:
+    """Call a function again, and return the line after which something has changed."""
+    watch = Watch(changed)
     before = sys.gettrace()
-    sys.settrace(trace)
+    sys.settrace(watch.trace)
     try:
         call()
     finally:
         sys.settrace(before)
-    return found[0] if found else None
+    return watch.found

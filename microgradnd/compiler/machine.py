@@ -7,7 +7,6 @@ Read next: `elementary.py`.
 
 from __future__ import annotations
 
-import builtins
 import hashlib
 import importlib.util
 import inspect
@@ -30,6 +29,7 @@ from microgradnd.compiler.driver import Driver
 from microgradnd.compiler.fusion import Op
 from microgradnd.compiler.loops import Layout
 from microgradnd.compiler.program import Program
+from microgradnd.compiler.source import loaded
 
 RACE_SECONDS = 0.02
 COMPILING = threading.Lock()
@@ -81,8 +81,7 @@ class Loops:
             module = compiled(f"{numba.__version__} {np.__version__}", loops, name)
             namespace.update((part.name, getattr(module, part.name)) for part in driver.parts)
         self.source = f"{loops}\n\n{driver.text}"
-        exec(builtins.compile(driver.text, f"<compiled {name}>", "exec"), namespace)
-        self.function = namespace[name]
+        self.function = loaded(driver.text, name, namespace)
         self.seconds = time.perf_counter() - start
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -36,27 +37,26 @@ def own_results(program: Program) -> Program:
         outside = any(v in borrowed for v in step.operands()) or isinstance(first, np.ndarray | Constant)
         if step.function in REPEATING or (outside and may_share(step)):
             borrowed.update(step.outs())
-    copies: list[Step] = []
-    made: dict[int, Value] = {}
+    copies: dict[int, tuple[Step, ...]] = {}
+    outputs = owned(program.outputs, borrowed, copies)
+    return replace(program, steps=(*program.steps, *chain.from_iterable(copies.values())), outputs=outputs)
 
-    def owned(result: Any) -> Any:
-        if isinstance(result, tuple | list):
-            return type(result)(owned(part) for part in result)
-        if isinstance(result, dict):
-            return {key: owned(part) for key, part in result.items()}
-        if result not in borrowed if isinstance(result, Value) else not isinstance(result, np.ndarray | Constant):
-            return result
-        if id(result) not in made:
-            copy = Value(result.shape, result.dtype, getattr(result, "name", None))
-            copies.append(Step(np.copy, (result,), {}, copy))
-            if result.shape == ():  # a number, as every other result without axes is
-                copy = Value((), result.dtype)
-                copies.append(Step(primitives.getitem, (copies[-1].out, ()), {}, copy))
-            made[id(result)] = copy
-        return made[id(result)]
 
-    outputs = owned(program.outputs)
-    return replace(program, steps=(*program.steps, *copies), outputs=outputs)
+def owned(result: Any, borrowed: set[Value], copies: dict[int, tuple[Step, ...]]) -> Any:
+    """Return results with copies in place of borrowed values, and enter the steps that copy each, once."""
+    if isinstance(result, tuple | list):
+        return type(result)(owned(part, borrowed, copies) for part in result)
+    if isinstance(result, dict):
+        return {key: owned(part, borrowed, copies) for key, part in result.items()}
+    if result not in borrowed if isinstance(result, Value) else not isinstance(result, np.ndarray | Constant):
+        return result
+    if id(result) not in copies:
+        copy = Value(result.shape, result.dtype, getattr(result, "name", None))
+        copies[id(result)] = (Step(np.copy, (result,), {}, copy),)
+        if result.shape == ():  # a number, as every other result without axes is
+            number = Value((), result.dtype)
+            copies[id(result)] += (Step(primitives.getitem, (copy, ()), {}, number),)
+    return copies[id(result)][-1].out
 
 
 def may_share(step: Step) -> bool:

@@ -1,15 +1,18 @@
 """A program as Python source.
 
 Owns: how a step is written in NumPy, and the readable form of a program: what a person would write, with operators, a
-statement for each value that has a name, and the rest inside of expressions.
+statement for each value that has a name, and the rest inside of expressions; how source becomes a function.
 Must not own: rewriting (`passes.py`), or the form that writes into buffers (`fast.py`).
 Read next: `fast.py`.
 """
 
 from __future__ import annotations
 
+import builtins
 import keyword
 import re
+from collections.abc import Callable, Mapping
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -331,3 +334,20 @@ def function_text(program: Program, name: str, inputs: list[str], lines: list[st
         result = result[1:-1]
     body = "\n".join(f"    {line}" for line in [*lines, *updates, f"return {result}"])
     return f"def {name}({', '.join(inputs)}):\n{body}\n"
+
+
+def loaded(source: str, name: str, names: Mapping[str, Any]) -> Callable[..., Any]:
+    """Run source in which some names stand for objects, and return the function of a name that it defines.
+
+    A function holds its globals. Here it isn't among them itself, only what was defined before it: so a program that is
+    dropped is freed at once, with its constants and buffers, and not when the garbage collector runs.
+    """
+    scope = dict(names)
+    exec(builtins.compile(source, f"<compiled {name}>", "exec"), scope)
+    defined = {k: thing for k, thing in scope.items() if type(thing) is FunctionType and thing.__globals__ is scope}
+    known = {k: thing for k, thing in scope.items() if k not in defined}
+    scope.clear()
+    for k, thing in defined.items():
+        known = {**known, k: FunctionType(thing.__code__, known, k, thing.__defaults__)}
+    found: Callable[..., Any] = known[name]
+    return found

@@ -461,17 +461,16 @@ def is_plain_tree(tree: Any) -> bool:
 
 def owned_arrays(operations: Sequence[TracedOperation]) -> set[int]:
     """Return which arrays nothing but these operations refers to: rules made them, so that they can never change."""
-    seen: dict[int, Any] = {}
-
-    def walk(container: Any) -> None:
-        for part in container:
-            if type(part) in (tuple, list):
-                walk(part)
-        seen.setdefault(id(container), container)
-
+    todo: list[Any] = []
     for node in operations:
-        walk(node.args or ())
-        walk([p.parts for p in node.parents if isinstance(p, IndexParts) and type(p.parts) in (tuple, list)])
+        todo.append(node.args or ())
+        todo.extend(p.parts for p in node.parents if isinstance(p, IndexParts) and type(p.parts) in (tuple, list))
+    seen: dict[int, Any] = {}
+    while todo:
+        container = todo.pop()
+        if id(container) not in seen:
+            seen[id(container)] = container
+            todo.extend(part for part in container if type(part) in (tuple, list))
     containers = list(seen.values())
     counts: dict[int, int] = {}
     for container in containers:

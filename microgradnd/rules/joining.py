@@ -93,26 +93,31 @@ def column_stack(tup: Any) -> Any:
 @composite(np.block)
 def block(arrays: Any) -> Any:
     """Spell np.block: the innermost lists are joined along the last axis, those around them along the one before."""
-
-    def depth(tree: Any) -> int:
-        if not isinstance(tree, list):
-            return 0
-        depths = {depth(branch) for branch in tree}
-        if len(depths) != 1:
-            raise ValueError("block: the lists must not be empty, and all nested equally deep")
-        return 1 + depths.pop()
-
-    def leaves(tree: Any) -> list[Any]:
-        return [leaf for branch in tree for leaf in leaves(branch)] if isinstance(tree, list) else [tree]
-
-    def join(tree: Any, axis: int) -> Any:
-        if not isinstance(tree, list):
-            return np.reshape(tree, (1,) * (ndim - np.ndim(tree)) + np.shape(tree))
-        return np.concatenate([join(branch, axis + 1) for branch in tree], axis)
-
     nested = depth(arrays)
     ndim = max(nested, *map(np.ndim, leaves(arrays)), 0)
-    return join(arrays, -nested) if nested else np.copy(arrays)
+    return join(arrays, -nested, ndim) if nested else np.copy(arrays)
+
+
+def depth(tree: Any) -> int:
+    """Return how deep lists are nested in one another, the same everywhere."""
+    if not isinstance(tree, list):
+        return 0
+    depths = {depth(branch) for branch in tree}
+    if len(depths) != 1:
+        raise ValueError("block: the lists must not be empty, and all nested equally deep")
+    return 1 + depths.pop()
+
+
+def leaves(tree: Any) -> list[Any]:
+    """Return what is in nested lists, in a row."""
+    return [leaf for branch in tree for leaf in leaves(branch)] if isinstance(tree, list) else [tree]
+
+
+def join(tree: Any, axis: int, ndim: int) -> Any:
+    """Join what is in nested lists along `axis`, what is in inner lists along the axes after it."""
+    if not isinstance(tree, list):
+        return np.reshape(tree, (1,) * (ndim - np.ndim(tree)) + np.shape(tree))
+    return np.concatenate([join(branch, axis + 1, ndim) for branch in tree], axis)
 
 
 @composite(np.append)

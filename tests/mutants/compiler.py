@@ -193,7 +193,7 @@ ENTRIES: list[tuple[str, ...]] = [
         OWNED + " " + PASSES,
     ),
     ("ownership.py", "if result.shape == ():", "if False:", OWNED + " " + PASSES),
-    ("ownership.py", "if id(result) not in made:", "if True:", PASSES),
+    ("ownership.py", "if id(result) not in copies:", "if True:", PASSES),
     ("ownership.py", "WORK: Any = 10_000", "WORK: Any = 0", OWNED),
     (
         "ownership.py",

@@ -102,7 +102,7 @@ ENTRIES: list[tuple[str, ...]] = [
         "self.totals[part].parameters += 1",
         FOLD + " " + VIZ,
     ),
-    ("graph.py", "if changed := record.changed():", "if changed := []:", FOLD),
+    ("graph.py", "[] if is_over else record.changed()", "[]", FOLD),
     ("graph.py", "grad=kept or self.arrived.get(i),", "grad=kept,", FOLD + " " + VIZ),
     ("graph.py", "return any(numbers.get(part, number) != number for part, number in ours)", "return True", FOLD),
     ("fold.py", "COPIES = 3  # from so many", "COPIES = 4  # from so many", FOLD),
@@ -142,8 +142,8 @@ ENTRIES: list[tuple[str, ...]] = [
     ),
     (
         "rules.py",
-        "node.body if reading.value(node.test) else node.orelse",
-        "node.orelse if reading.value(node.test) else node.body",
+        "node.body if self.reading.value(node.test) else node.orelse",
+        "node.orelse if self.reading.value(node.test) else node.body",
         RULES,
     ),
     ("rules.py", "return broadcasting.copied_axes(node.shape, shape)", "return ()", RULES),
@@ -192,12 +192,7 @@ ENTRIES: list[tuple[str, ...]] = [
     ("explore.py", '.replace("<", "\\\\u003c")', "", EXPLORE),
     ("explore.py", '"title": html.escape(told["title"]),', '"title": told["title"],', EXPLORE),
     ("explore.py", 'return f"{text} {letters[0]}"', 'return f"{letters[0]} {text}"', EXPLORE + " viz/explore.py"),
-    (
-        "render.py",
-        'raise ValueError(f"rankdir={rankdir!r} is no direction',
-        'print(f"rankdir={rankdir!r} is no direction',
-        VIZ,
-    ),
+    ("render.py", "if rankdir not in DIRECTIONS:", "if False:", VIZ),
     ("plots.py", "if colour not in (ORANGE, GREY)]", "]", PLOTS),
     ("plots.py", "low - margin, high + margin, GRID", "low, high, GRID", PLOTS),
     (
