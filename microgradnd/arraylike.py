@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from microgradnd import primitives
 from microgradnd.annotations import Like, Method
+from microgradnd.failures import fail
 from microgradnd.registry import name_of
 from microgradnd.tape import Leaf, Operation, current
 
@@ -38,7 +39,10 @@ def _comparison(function: Any, run: Callable[[Any, Any], Any]) -> Callable[[Like
     def method(self: Any, other: Any) -> Any:
         if current().trace is not None:
             return self.__array_function__(function, (), (self, other), {})
-        return run(self._array, other._array if isinstance(other, ArrayLike) else other)
+        try:
+            return run(self._array, other._array if isinstance(other, ArrayLike) else other)
+        except Exception as error:
+            fail(function, (self, other), {}, error)
 
     method.__doc__ = f"Compare elementwise ({run.__name__}): a plain boolean array."
     return method

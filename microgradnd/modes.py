@@ -81,12 +81,20 @@ class Recording:
             return await types.coroutine(self.stepwise)(decorated(*args, **kwargs))
 
         async def async_generator(*args: Any, **kwargs: Any) -> Any:
-            steps = decorated(*args, **kwargs)
+            steps, step = decorated(*args, **kwargs), types.coroutine(self.stepwise)
+            following = steps.asend(None)
             while True:
                 try:
-                    yield await types.coroutine(self.stepwise)(anext(steps))
+                    out = await step(following)
                 except StopAsyncIteration:
                     return
+                try:
+                    following = steps.asend((yield out))
+                except GeneratorExit:
+                    await step(steps.aclose())
+                    raise
+                except BaseException as error:
+                    following = steps.athrow(error)
 
         wrapper: Any = (
             generator

@@ -138,7 +138,10 @@ def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
                 fail(function, args, kwargs, error)
         if function not in PLAIN and function not in CONSTANT:
             raise without_derivative(function)
-        plain = function(*(plain_index(a) for a in args), **{k: plain_index(v) for k, v in kwargs.items()})
+        try:
+            plain = function(*(plain_index(a) for a in args), **{k: plain_index(v) for k, v in kwargs.items()})
+        except Exception as error:
+            fail(function, args, kwargs, error)
         if function in CONSTANT:
             return wrap(plain)
         if current().trace is None or not current().trace.is_value(function, plain):
@@ -193,6 +196,8 @@ def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         else:
             result._node = record(function, tuple(values), kwargs, tuple(parents), out)
     else:
+        if tracked:
+            check_kind(function, out)  # objects come of None, and of numbers that are neither Python's nor NumPy's
         result._node = None
     if type(out) is ndarray and (out.base is not None or out is values[0]):
         views.share(result, args)
@@ -484,6 +489,8 @@ class Tensor(Operators, Generic[Numbers]):
             raise RuntimeError(
                 "register_hook() on a tensor that requires no gradient: there is nothing to call it with"
             )
+        if not callable(hook):
+            raise TypeError(f"register_hook: hook must be a function of the gradient, got {hook!r}")
         owner = self._node if isinstance(self._node, Leaf) else self._node.annotate()
         if owner.hooks is None:
             owner.hooks = {}

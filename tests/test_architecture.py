@@ -45,7 +45,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "recompute": {*ENGINE, "modes"},
     "testing": set(ENGINE),
     "compiler": {*ENGINE, "lines"},
-    "nn": {*ENGINE, "operators", "signatures"},
+    "nn": {*ENGINE, "operands", "operators", "signatures"},
     "optim": {*ENGINE, "assignment", "modes", "signatures"},
     "viz": {*ENGINE, "modes", "nn", "optim"},
     "reasons": {*ENGINE, "lines", "nn", "viz"},
