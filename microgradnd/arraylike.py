@@ -8,6 +8,7 @@ Read next: `tensor.py`.
 from __future__ import annotations
 
 import dis
+import math
 import operator
 import sys
 import warnings
@@ -61,7 +62,9 @@ def raise_through(frame: Any, error: Exception) -> NoReturn:
     A trace function sees that one arrive in the frame, and may replace it.
     """
 
-    def event(frame: Any, kind: str, arg: Any) -> None:
+    def event(at: Any, kind: str, arg: Any) -> None:
+        if at is not frame:  # of a generator, which is closed on the way
+            return
         sys.settrace(None)
         frame.f_trace = None
         if kind == "exception" and arg[1] is not error:
@@ -160,6 +163,16 @@ class ArrayLike:
             )
         return self._array
 
+    def _copied(self, what: str) -> Any:
+        """Return the array for a variable of its own, which a derivative doesn't follow either."""
+        if self._node is not None and self._node.requires_grad and current().is_transformed and current().record:
+            raise TypeError(
+                f"{what} of a Tensor inside a function that is being differentiated: the copy would be a variable of "
+                f"its own, and the derivative be lost; go on with the Tensor itself (t.copy() is recorded), or say "
+                f"that no derivative is wanted with t.detach()"
+            )
+        return self._known(what)
+
     def __float__(self) -> float:
         return float(self._left("float()"))
 
@@ -172,8 +185,20 @@ class ArrayLike:
     def __bool__(self) -> bool:
         return bool(self._known("`if`, `and`, `or`, `not` or bool()"))
 
+    def __trunc__(self) -> int:
+        return math.trunc(self._left("math.trunc()"))
+
+    def __round__(self, digits: int | None = None) -> Any:
+        return round(float(self._left("round()"))) if digits is None else _round(self, digits)
+
     def __index__(self) -> int:
-        return operator.index(self._known("a Python index or range()"))
+        array = self._known("a Python index or range()")
+        if array.size != 1 or array.dtype.kind not in "iu":
+            raise TypeError(
+                f"a Python index or range() needs an integer, got a Tensor of shape {self.shape} and dtype "
+                f"{self.dtype}; write int(t.item())"
+            )
+        return operator.index(array)
 
     def __len__(self) -> int:
         return len(self._array)
@@ -241,3 +266,4 @@ class ArrayLike:
 
 
 _astype, _reshape, _transpose = _method(primitives.astype), _method(np.reshape), _method(np.transpose)
+_round = _method(np.round)

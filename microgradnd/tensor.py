@@ -89,7 +89,7 @@ def tensor(
     >>> w.grad
     array([2., 4.])
     """
-    array = np.array(data.data if isinstance(data, Tensor) else operand("mg.tensor", data), dtype=dtype)
+    array = np.array(data._copied("mg.tensor()") if isinstance(data, Tensor) else operand("mg.tensor", data), dtype=dtype)
     if requires_grad:
         check_differentiable(array.dtype)
     return wrap(array, Leaf(array, requires_grad, name) if requires_grad or name else None)
@@ -297,7 +297,8 @@ class Tensor(Operators, Generic[Numbers]):
         if value is self._array:  # t.data += v: it was changed in place
             array = value
         else:
-            array = np.array(operand(".data =", value.data if isinstance(value, Tensor) else value))
+            given = value._copied("an assignment to .data") if isinstance(value, Tensor) else value
+            array = np.array(operand(".data =", given))
         if array.shape != self.shape:
             raise ValueError(
                 f".data of shape {self.shape} was assigned an array of shape {array.shape}; make a new tensor instead"

@@ -598,7 +598,10 @@ class Module:
             [f"missing {path}" for path in missing] + [f"unexpected {path}" for path in unexpected] if strict else []
         )
         given = {path: state_dict[path] for path in own if path in state_dict}
-        new = {path: value.data if isinstance(value, Tensor) else np.asarray(value) for path, value in given.items()}
+        new = {
+            path: np.asarray(value._copied("load_state_dict()") if isinstance(value, Tensor) else value)
+            for path, value in given.items()
+        }
         wrong += [
             f"{path} has shape {array.shape} and must have {own[path].shape}"
             for path, array in new.items()
