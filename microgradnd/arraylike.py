@@ -8,7 +8,6 @@ Read next: `tensor.py`.
 from __future__ import annotations
 
 import dis
-import math
 import operator
 import sys
 import warnings
@@ -186,10 +185,10 @@ class ArrayLike:
         return bool(self._known("`if`, `and`, `or`, `not` or bool()"))
 
     def __trunc__(self) -> int:
-        return math.trunc(self._left("math.trunc()"))
+        return int(self._left("math.trunc()"))
 
     def __round__(self, digits: int | None = None) -> Any:
-        return round(float(self._left("round()"))) if digits is None else _round(self, digits)
+        return round(self._left("round()").item()) if digits is None else _round(self, digits)
 
     def __index__(self) -> int:
         array = self._known("a Python index or range()")

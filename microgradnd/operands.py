@@ -100,8 +100,8 @@ def operand(taker: Function | str, value: Any) -> Any:
         return value
     if hasattr(type(value), "__array_ufunc__") and hasattr(value, "shape"):
         return value
-    instead = f"a number, as float({value!r})" if isinstance(value, str) else "a number, an array or a Tensor"
-    raise refused(taker, f"{value!r} of type {type(value).__name__}; pass {instead}")
+    as_number = f", as float({value!r})" if isinstance(value, str) else ""
+    raise refused(taker, f"{value!r} of type {type(value).__name__}; pass a number, an array or a Tensor{as_number}")
 
 
 # Between use and walk

@@ -89,7 +89,9 @@ def tensor(
     >>> w.grad
     array([2., 4.])
     """
-    array = np.array(data._copied("mg.tensor()") if isinstance(data, Tensor) else operand("mg.tensor", data), dtype=dtype)
+    array = np.array(
+        data._copied("mg.tensor()") if isinstance(data, Tensor) else operand("mg.tensor", data), dtype=dtype
+    )
     if requires_grad:
         check_differentiable(array.dtype)
     return wrap(array, Leaf(array, requires_grad, name) if requires_grad or name else None)
