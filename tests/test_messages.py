@@ -794,6 +794,8 @@ ENGINE = {
     "matrix_power of a fraction": Row(
         lambda: np.linalg.matrix_power(mg.tensor(np.eye(2), requires_grad=True), 0.5), TypeError, "integer|0.5|eigh"
     ),
+    "m.wieght": Row(lambda: m.wieght, AttributeError, "Linear|wieght|.weight"),
+    "optimizer.zerograd": Row(lambda: optim.SGD([t], lr=0.1).zerograd(), AttributeError, "SGD|zerograd|.zero_grad"),
     "an index of floats": Row(lambda: range(t), TypeError, "range()|(3,)|float64|int(t.item())"),
     "register_hook of a constant": Row(
         lambda: mg.tensor(1.0).register_hook(print), RuntimeError, "register_hook()|gradient"

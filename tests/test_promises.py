@@ -15,6 +15,7 @@ import math
 import pickle
 import re
 import warnings
+from collections import UserList
 from collections.abc import Callable
 from typing import Any
 
@@ -372,6 +373,43 @@ def test_results_share_no_memory(f: Callable[[Any], Any], size: int) -> None:
     w = mg.tensor(x, requires_grad=True)
     f(w).backward(g)
     assert not np.shares_memory(w.grad, g)
+
+
+# Modules and optimizers
+
+
+@pytest.mark.parametrize("put", [UserList, lambda parts: dict(enumerate(parts)).values(), set, lambda parts: [parts]])
+def test_parameters_in_a_container_are_refused(put: Callable[[list[Any]], Any]) -> None:
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            self.parts = put([nn.Linear(2, 1), nn.Parameter(1.0)])
+
+        def forward(self, x: Any) -> Any:
+            return x
+
+    refused(lambda: list(Model().parameters()))
+
+
+def test_a_misspelt_attribute_names_the_right_one() -> None:
+    with pytest.raises(AttributeError, match=r"Linear .*'wieght'.*\.weight"):
+        _ = nn.Linear(2, 1).wieght
+    with pytest.raises(AttributeError, match=r"Adam .*'zero_gradd'.*\.zero_grad"):
+        optim.Adam([variable(1)], lr=0.1).zero_gradd()
+
+    class Model(nn.Module):
+        @property
+        def scale(self) -> Any:
+            return self.log_scal
+
+        def forward(self, x: Any) -> Any:
+            return x * self.scale
+
+    model = Model()
+    model.log_scale = nn.Parameter(0.0)
+    with pytest.raises(AttributeError, match=r"'log_scal'.*\.log_scale"):
+        model(np.ones(2))
+    assert not hasattr(model, "shape")
+    assert copy.deepcopy(model).log_scale is not model.log_scale
 
 
 def test_steps_after_an_update_by_a_number_of_numpy() -> None:
