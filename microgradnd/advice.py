@@ -300,6 +300,23 @@ def missing_attribute(owner: str, name: str, candidates: Iterable[str] = ()) -> 
     return f"{text}; there is {_all(known)}"
 
 
+def missing_member(value: object, name: str) -> AttributeError:
+    """Return the error for an attribute that an object hasn't, with the one that was meant.
+
+    Examples
+    --------
+    >>> from microgradnd import nn
+    >>> from microgradnd.advice import missing_member
+    >>> print(missing_member(nn.Linear(2, 1), "wieght"))
+    Linear has no attribute of the name 'wieght'; write .weight
+    """
+    owner, known = type(value).__name__, [c for c in dir(value) if not c.startswith("_")]
+    near = _near(name, known)
+    return AttributeError(
+        f"{owner} has no attribute of the name {name!r}; {f'write .{near}' if near else f'there is {_all(known)}'}"
+    )
+
+
 def _near(name: str, known: list[str]) -> str | None:
     """Return the name that was meant, if one is as good as certain: a misspelling, or a part of it."""
     near = difflib.get_close_matches(name, known, 1, 0.8)

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from microgradnd import primitives
 from microgradnd.annotations import Like, Method
 from microgradnd.conversions import Count, number_of
+from microgradnd.failures import fail
 from microgradnd.registry import name_of
 from microgradnd.tape import Leaf, current
 
@@ -37,7 +38,10 @@ def _comparison(function: Any, run: Callable[[Any, Any], Any]) -> Callable[[Like
     def method(self: Any, other: Any) -> Any:
         if current().trace is not None:
             return self.__array_function__(function, (), (self, other), {})
-        return run(self._array, other._array if isinstance(other, ArrayLike) else other)
+        try:
+            return run(self._array, other._array if isinstance(other, ArrayLike) else other)
+        except Exception as error:
+            fail(function, (self, other), {}, error)
 
     method.__doc__ = f"Compare elementwise ({run.__name__}): a plain boolean array."
     return method
@@ -99,8 +103,20 @@ class ArrayLike:
     def __bool__(self) -> bool:
         return bool(self._known("`if`, `and`, `or`, `not` or bool()"))
 
+    def __trunc__(self) -> int:
+        return int(number_of(self, "math.trunc()"))
+
+    def __round__(self, digits: int | None = None) -> Any:
+        return round(number_of(self, "round()").item()) if digits is None else _round(self, digits)
+
     def __index__(self) -> int:
-        return operator.index(self._known("a Python index or range()"))
+        array = self._known("a Python index or range()")
+        if array.size != 1 or array.dtype.kind not in "iu":
+            raise TypeError(
+                f"a Python index or range() needs an integer, got a Tensor of shape {self.shape} and dtype "
+                f"{self.dtype}; write int(t.item())"
+            )
+        return operator.index(array)
 
     def __len__(self) -> int:
         return len(self._array)
@@ -168,3 +184,4 @@ class ArrayLike:
 
 
 _astype, _reshape, _transpose = _method(primitives.astype), _method(np.reshape), _method(np.transpose)
+_round = _method(np.round)

@@ -20,7 +20,7 @@ import numpy as np
 from microgradnd import primitives, tape, views
 from microgradnd.arraylike import ArrayLike
 from microgradnd.failures import fail
-from microgradnd.operands import LOCKED
+from microgradnd.operands import LOCKED, operand
 from microgradnd.registry import name_of
 from microgradnd.tape import Leaf, Node, Operation, current
 
@@ -35,7 +35,7 @@ def _in_place(function: Any, run: Callable[[Any, Any], Any]) -> Any:
         mode = current()
         if type(node) is Leaf and mode.record is None and node.requires_grad and mode.anomaly is None:
             try:  # what optimizers written out do
-                run(node.data, other._array if isinstance(other, ArrayLike) else other)
+                run(node.data, entering(function, other))
             except ValueError as error:
                 if node.data.flags.writeable:
                     fail(function, (self, other), {}, error)
@@ -46,7 +46,7 @@ def _in_place(function: Any, run: Callable[[Any, Any], Any]) -> Any:
             return self
         if leaf_to_update(self) is not None:
             with self.updating() as array:
-                run(array, other._array if isinstance(other, ArrayLike) else other)
+                run(array, entering(function, other))
             return self
         result = self.__array_function__(function, (), (self, other), {})
         if result.shape != self.shape or not np.can_cast(result.dtype, self.dtype, "same_kind"):
@@ -110,6 +110,7 @@ class Assignable(ArrayLike):
         if type(index) in (tuple, list):
             index = plain_index(index) if current().trace is None else current().trace.index(index)
         value = primitives.array(value) if type(value) in (tuple, list) else value
+        value = value if isinstance(value, ArrayLike) else entering("an assignment t[i] = value", value)
         if leaf_to_update(self) is not None:
             with self.updating() as array:
                 primitives.assign(array, index, value._array if isinstance(value, ArrayLike) else value)
@@ -176,6 +177,13 @@ class Assignable(ArrayLike):
         if not isinstance(node, Leaf):
             raise RuntimeError(f"{tape.describe(node)} was computed; only a leaf can be updated in place")
         return Update(node)
+
+
+def entering(function: Any, value: Any) -> Any:
+    """Return the array or number of what an array is changed by; an array of another kind would take it over."""
+    if type(value) is np.ndarray or type(value) is float:
+        return value
+    return value._array if isinstance(value, ArrayLike) else operand(function, value)
 
 
 def variable(cls: type[Any], array: Any, requires_grad: bool, name: str | None) -> Any:

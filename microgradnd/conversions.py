@@ -29,7 +29,9 @@ def raise_through(frame: Any, error: Exception) -> NoReturn:
     A trace function sees that one arrive in the frame, and may replace it.
     """
 
-    def event(frame: Any, kind: str, arg: Any) -> None:
+    def event(at: Any, kind: str, arg: Any) -> None:
+        if at is not frame:  # of a generator, which is closed on the way
+            return
         sys.settrace(None)
         frame.f_trace = None
         if kind == "exception" and arg[1] is not error:
@@ -82,3 +84,14 @@ def number_of(tensor: Any, what: str) -> Any:
             stacklevel=3,
         )
     return tensor._array
+
+
+def copy_of(tensor: Any, what: str) -> Any:
+    """Return the array of a Tensor for a variable of its own, which a derivative doesn't follow either."""
+    if tensor._node is not None and tensor._node.requires_grad and current().is_transformed and current().record:
+        raise TypeError(
+            f"{what} of a Tensor inside a function that is being differentiated: the copy would be a variable of its "
+            f"own, and the derivative be lost; go on with the Tensor itself (t.copy() is recorded), or say that no "
+            f"derivative is wanted with t.detach()"
+        )
+    return tensor._known(what)

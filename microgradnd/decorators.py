@@ -32,12 +32,20 @@ def decorated(context: Any, function: Callable[P, R]) -> Callable[P, R]:
         return await types.coroutine(stepwise)(context, inner(*args, **kwargs))
 
     async def async_generator(*args: Any, **kwargs: Any) -> Any:
-        steps = inner(*args, **kwargs)
+        steps, step = inner(*args, **kwargs), types.coroutine(stepwise)
+        following = steps.asend(None)
         while True:
             try:
-                yield await types.coroutine(stepwise)(context, anext(steps))
+                out = await step(context, following)
             except StopAsyncIteration:
                 return
+            try:
+                following = steps.asend((yield out))
+            except GeneratorExit:
+                await step(context, steps.aclose())
+                raise
+            except BaseException as error:
+                following = steps.athrow(error)
 
     kinds: dict[Callable[[Any], bool], Any] = {
         inspect.isgeneratorfunction: generator,

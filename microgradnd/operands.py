@@ -85,7 +85,8 @@ def admitted(taker: Function | str, value: Any) -> Any:
         return value if kind is bool else int(value)  # NumPy takes a subclass for an array of int64
     if hasattr(kind, "__array_ufunc__") or hasattr(kind, "__array_function__"):
         return value
-    is_array = hasattr(kind, "__array__") or isinstance(value, memoryview) or kind.__module__ == "array"
+    offers = any(hasattr(kind, name) for name in ("__array__", "__array_interface__", "__array_struct__"))
+    is_array = offers or isinstance(value, memoryview | bytearray) or kind.__module__ == "array"
     return admitted(taker, np.asarray(value)) if is_array else value
 
 
@@ -95,9 +96,12 @@ def operand(taker: Function | str, value: Any) -> Any:
     if isinstance(value, np.ndarray):
         check_kind(taker, value)
         return value
-    if isinstance(value, int | float | complex | np.number | np.bool_) or hasattr(type(value), "__array_ufunc__"):
+    if isinstance(value, int | float | complex | np.number | np.bool_):
         return value
-    raise refused(taker, f"{value!r} of type {type(value).__name__}; pass a number, an array or a Tensor")
+    if hasattr(type(value), "__array_ufunc__") and hasattr(value, "shape"):
+        return value
+    as_number = f", as float({value!r})" if isinstance(value, str) else ""
+    raise refused(taker, f"{value!r} of type {type(value).__name__}; pass a number, an array or a Tensor{as_number}")
 
 
 # Between use and walk

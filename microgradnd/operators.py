@@ -11,6 +11,7 @@ what `tensor.apply` does, for one or two operands without keywords.
 from __future__ import annotations
 
 import functools
+import numbers
 import operator
 from collections.abc import Callable
 from typing import Any, Self
@@ -30,7 +31,7 @@ from microgradnd.tape import Operation, current
 new_object = object.__new__
 ndarray = np.ndarray
 NO_KEYWORDS: dict[str, Any] = {}
-NUMBERS = (float, int, complex, np.ndarray, np.generic)
+NUMBERS = (np.ndarray, np.generic, numbers.Number)
 SEQUENCES = (list, tuple)
 TEXTS = (str, bytes)
 

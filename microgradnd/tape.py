@@ -211,11 +211,12 @@ def run_hooks(node: Node, hooks: dict[int, Callable[[Any], Any]], g: Any) -> Any
         if changed is None:
             continue
         shape, dtype = getattr(changed, "shape", None), getattr(changed, "dtype", None)
-        if shape != g.shape or dtype != g.dtype:
-            came = f"shape {shape} and dtype {dtype}" if shape is not None else f"{type(changed).__name__} {changed!r}"
+        is_other = isinstance(changed, np.ndarray) and type(changed) is not np.ndarray  # np.matrix, masked arrays
+        if shape != g.shape or dtype != g.dtype or is_other:
+            came = repr(changed) if shape is None else f"of shape {shape} and dtype {dtype}"
             raise ValueError(
                 f"a hook of {describe(node)} must return None or a gradient of shape {g.shape} and dtype {g.dtype}, "
-                f"got {came}"
+                f"got {type(changed).__name__} {came}"
             )
         g = changed
     return g

@@ -26,6 +26,7 @@ from microgradnd import primitives, tape, views
 from microgradnd.annotations import Numbers
 from microgradnd.assignment import plain_index, protected, refuse_outdated
 from microgradnd.broadcasting import cast
+from microgradnd.conversions import copy_of
 from microgradnd.failures import fail
 from microgradnd.forms import by_position, out_slot, positional, without_out
 from microgradnd.modes import enable_grad
@@ -91,7 +92,9 @@ def tensor(
     >>> w.grad
     array([2., 4.])
     """
-    array = np.array(data.data if isinstance(data, Tensor) else operand("mg.tensor", data), dtype=dtype)
+    array = np.array(
+        copy_of(data, "mg.tensor()") if isinstance(data, Tensor) else operand("mg.tensor", data), dtype=dtype
+    )
     if requires_grad:
         check_differentiable(array.dtype)
     return wrap(array, Leaf(array, requires_grad, name) if requires_grad or name else None)
@@ -140,7 +143,10 @@ def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
                 fail(function, args, kwargs, error)
         if function not in PLAIN and function not in CONSTANT:
             raise without_derivative(function)
-        plain = function(*(plain_index(a) for a in args), **{k: plain_index(v) for k, v in kwargs.items()})
+        try:
+            plain = function(*(plain_index(a) for a in args), **{k: plain_index(v) for k, v in kwargs.items()})
+        except Exception as error:
+            fail(function, args, kwargs, error)
         if function in CONSTANT:
             return wrap(plain)
         if current().trace is None or not current().trace.is_value(function, plain):
@@ -200,6 +206,8 @@ def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         else:
             result._node = record(function, tuple(values), kwargs, tuple(parents), out)
     else:
+        if tracked:
+            check_kind(function, out)  # objects come of None, and of numbers that are neither Python's nor NumPy's
         result._node = None
     if type(out) is ndarray and (out.base is not None or out is values[0]):
         views.share(result, args)
@@ -301,7 +309,8 @@ class Tensor(Operators, Generic[Numbers]):
         if value is self._array:  # t.data += v: it was changed in place
             array = value
         else:
-            array = np.array(operand(".data =", value.data if isinstance(value, Tensor) else value))
+            given = copy_of(value, "an assignment to .data") if isinstance(value, Tensor) else value
+            array = np.array(operand(".data =", given))
         if array.shape != self.shape:
             raise ValueError(
                 f".data of shape {self.shape} was assigned an array of shape {array.shape}; make a new tensor instead"
@@ -493,6 +502,8 @@ class Tensor(Operators, Generic[Numbers]):
             raise RuntimeError(
                 "register_hook() on a tensor that requires no gradient: there is nothing to call it with"
             )
+        if not callable(hook):
+            raise TypeError(f"register_hook: hook must be a function of the gradient, got {hook!r}")
         owner = self._node if isinstance(self._node, Leaf) else self._node.annotate()
         if owner.hooks is None:
             owner.hooks = {}

@@ -52,7 +52,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "recompute": {*ENGINE, "trees", "modes"},
     "testing": {*ENGINE, "trees", "broadcasting"},
     "compiler": {*ENGINE, "trees", "lines"},
-    "nn": {*ENGINE, "trees", "operators", "signatures"},
+    "nn": {*ENGINE, "trees", "operands", "operators", "conversions", "signatures"},
     "optim": {*ENGINE, "assignment", "modes", "signatures"},
     "viz": {*ENGINE, "broadcasting", "trees", "modes", "nn", "optim"},
     "reasons": {*ENGINE, "lines", "nn", "viz"},

@@ -792,11 +792,21 @@ ENGINE = {
     "backward of a shape": Row(lambda: (t * 2).backward(np.ones(2)), ValueError, "backward(gradient=)|(2,)|(3,)"),
     "backward twice": Row(twice_backward, RuntimeError, "backward()|retain_graph=True"),
     "backward after a change": Row(changed_after_use, RuntimeError, "'w'|changed|multiply|again"),
+    "register_hook of no function": Row(lambda: t.register_hook(3), TypeError, "register_hook|function|3"),
+    "a tensor of a Tensor in a transform": Row(
+        lambda: mg.grad(lambda x: np.sum(mg.tensor(x) ** 2))(np.ones(2)), TypeError, "mg.tensor()|t.copy()|t.detach()"
+    ),
+    "matrix_power of a fraction": Row(
+        lambda: np.linalg.matrix_power(mg.tensor(np.eye(2), requires_grad=True), 0.5), TypeError, "integer|0.5|eigh"
+    ),
+    "m.wieght": Row(lambda: m.wieght, AttributeError, "Linear|wieght|.weight"),
+    "optimizer.zerograd": Row(lambda: optim.SGD([t], lr=0.1).zerograd(), AttributeError, "SGD|zerograd|.zero_grad"),
+    "an index of floats": Row(lambda: range(t), TypeError, "range()|(3,)|float64|int(t.item())"),
     "register_hook of a constant": Row(
         lambda: mg.tensor(1.0).register_hook(print), RuntimeError, "register_hook()|gradient"
     ),
     "retain_grad of a constant": Row(lambda: mg.tensor(1.0).retain_grad(), RuntimeError, "retain_grad()|gradient"),
-    "t[0] = text": Row(lambda: (t * 1.0).__setitem__(0, "x"), TypeError, "text|float('x')"),
+    "t[0] = text": Row(lambda: (t * 1.0).__setitem__(0, "x"), TypeError, "float('x')"),
     "t[index] = another kind": Row(
         lambda: mg.tensor([1, 2]).__setitem__(0, np.array(1.5j)), TypeError, "complex128|int64"
     ),

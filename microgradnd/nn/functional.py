@@ -22,6 +22,7 @@ import numpy.typing as npt
 from microgradnd import primitives
 from microgradnd.annotations import P
 from microgradnd.failures import explained
+from microgradnd.operands import admitted
 from microgradnd.registry import defjvp, defvjp, elementwise, name_of, plain, primitive
 from microgradnd.tape import mode
 from microgradnd.tensor import Tensor
@@ -93,6 +94,7 @@ def operand(function: str, x: Any, name: str = "x", kinds: str = "biufc") -> Any
 
     `function` and `name` say in the message what x is.
     """
+    x = x if type(x) is np.ndarray else admitted(function, x)
     x = x if hasattr(x, "dtype") else np.asarray(x)
     if x.dtype.kind not in kinds:
         numbers = "numbers" if "c" in kinds else "real numbers"

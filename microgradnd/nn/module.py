@@ -20,7 +20,7 @@ import inspect
 import types
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set, ValuesView
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import numpy as np
@@ -28,13 +28,14 @@ import numpy.typing as npt
 
 from microgradnd import primitives
 from microgradnd.annotations import Call
+from microgradnd.conversions import copy_of
 from microgradnd.failures import explained
 from microgradnd.signatures import check_call
 from microgradnd.tape import Operation, mode, next_position
 from microgradnd.tensor import Tensor, tensor, wrap
 
 CONTAINERS = (list, tuple, dict)
-LISTED = (list, tuple, set, frozenset, deque)
+LISTED = (Sequence, Set, ValuesView, deque)
 NUMBERS = (float, int, bool, complex, str, type(None))  # what long lists hold
 PLAIN = (int, float, str, np.generic, np.ndarray)
 INTERNAL = frozenset({"_kinds", "_formed", "_walked", "_role", "_original", "_views", "_since", "_absent"})
@@ -98,7 +99,7 @@ def held(value: Any, path: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
     parts: Iterator[tuple[str, Any]]
     if isinstance(value, Mapping):
         parts = ((f"{path}[{key!r}]", part) for key, part in value.items())
-    elif isinstance(value, LISTED):
+    elif isinstance(value, LISTED) and not isinstance(value, str | bytes | range):
         parts = ((f"{path}[{i}]", part) for i, part in enumerate(value))
     elif isinstance(value, np.ndarray) and value.dtype == object:
         parts = ((f"{path}.flat[{i}]", part) for i, part in enumerate(value.flat))
@@ -201,6 +202,17 @@ class Module:
     _since: int = 0  # of a view: what is newer was computed in the call that it was made for
     _absent: frozenset[str] = frozenset()  # of a result: the parameters that it has no gradient of
     _kinds: dict[str, str]  # attribute name -> "parameter", "buffer" or "module", in the order of registration
+
+    if not TYPE_CHECKING:  # to which it would say that there is any attribute
+
+        def __getattr__(self, name):
+            if hasattr(type(self), name):  # a property, whose own error it is
+                return object.__getattribute__(self, name)
+            if name.startswith("_"):  # of Python's and NumPy's protocols
+                raise AttributeError(name)
+            from microgradnd.advice import missing_member
+
+            raise missing_member(self, name)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -598,7 +610,10 @@ class Module:
             [f"missing {path}" for path in missing] + [f"unexpected {path}" for path in unexpected] if strict else []
         )
         given = {path: state_dict[path] for path in own if path in state_dict}
-        new = {path: value.data if isinstance(value, Tensor) else np.asarray(value) for path, value in given.items()}
+        new = {
+            path: np.asarray(copy_of(value, "load_state_dict()") if isinstance(value, Tensor) else value)
+            for path, value in given.items()
+        }
         wrong += [
             f"{path} has shape {array.shape} and must have {own[path].shape}"
             for path, array in new.items()

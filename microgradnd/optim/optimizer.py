@@ -15,7 +15,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -272,6 +272,17 @@ class Optimizer:
     def step(self) -> None:
         """Update the parameters that have a gradient, in place."""
         raise NotImplementedError
+
+    if not TYPE_CHECKING:  # to which it would say that there is any attribute
+
+        def __getattr__(self, name):
+            if hasattr(type(self), name):  # a property, whose own error it is
+                return object.__getattribute__(self, name)
+            if name.startswith("_"):  # of Python's and NumPy's protocols
+                raise AttributeError(name)
+            from microgradnd.advice import missing_member
+
+            raise missing_member(self, name)
 
     def zero_grad(self) -> None:
         """Set the gradients of all parameters to None."""

@@ -23,6 +23,8 @@ def with_default_axis(function: Any) -> Any:
     def reduce(x: Any, axis: Any = 0, dtype: Any = None, out: Any = None, **options: Any) -> Any:
         if dtype is not None:
             options["dtype"] = dtype
+        if "where" in options and not hasattr(x, "__primitive__"):  # NumPy's own function would ask us again
+            options["where"] = np.asarray(options["where"])
         return function(x, axis=axis, **options)
 
     return reduce
