@@ -20,7 +20,7 @@ import numpy as np
 from microgradnd import primitives, tape, views
 from microgradnd.arraylike import ArrayLike
 from microgradnd.failures import fail
-from microgradnd.operands import LOCKED, operand
+from microgradnd.operands import LOCKED, operand, protected
 from microgradnd.registry import name_of
 from microgradnd.tape import Leaf, Node, Operation, current
 
@@ -84,14 +84,6 @@ class Update:
         tape.touch(self.leaf)
         if self.locked is not None:
             self.locked.flags.writeable = False
-
-
-def protected(leaf: Leaf) -> ValueError:
-    """Return the error for an update of an array that is read-only."""
-    return ValueError(
-        f"{tape.describe(leaf)} can't be updated in place, its array is read-only: an argument of a transform is a "
-        f"value (go on with w = w - ...), and an array that you protected needs .data = array.copy() first"
-    )
 
 
 class Assignable(ArrayLike):

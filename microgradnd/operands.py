@@ -1,7 +1,7 @@
 """What may enter an operation, and how what has entered stays what it was.
 
-Owns: the gate (arrays of other libraries and kinds, refused with what to pass instead), and what protects plain arrays
-between their use and the walk over the tape: copies of small ones, samples of large ones.
+Owns: the gate (arrays of other libraries and kinds, refused with what to pass instead), what may be assigned to a
+variable, and what protects plain arrays between their use and the walk: copies of small ones, samples of large ones.
 Must not own: recording (`tensor.py`), or the ages of Tensors (`tape.py`).
 Read next: `tensor.py`.
 
@@ -21,7 +21,7 @@ import numpy as np
 
 from microgradnd.lines import quoted_line, user_line
 from microgradnd.registry import UNREAD, Function, name_of
-from microgradnd.tape import Operation, current
+from microgradnd.tape import Leaf, Operation, current, describe
 
 COPIED = 2**15  # bytes: a copy of so little takes less time than the operation
 SAMPLED = 1024  # elements of a larger array that are compared, about
@@ -102,6 +102,67 @@ def operand(taker: Function | str, value: Any) -> Any:
         return value
     as_number = f", as float({value!r})" if isinstance(value, str) else ""
     raise refused(taker, f"{value!r} of type {type(value).__name__}; pass a number, an array or a Tensor{as_number}")
+
+
+def refuse_nested(function: Any, arg: Any) -> None:
+    """Raise if a list holds a Tensor that the table does not know how to reach."""
+    for item in arg:
+        if hasattr(type(item), "__primitive__"):
+            if current().trace is not None and item._node is not None:
+                raise current().trace.refusal(
+                    f"a list or tuple that holds a Tensor, as an argument of {name_of(function)},"
+                )
+            raise TypeError(
+                f"{name_of(function)} was given a list that holds a Tensor, which can't be recorded there; "
+                f"join them first with np.stack or np.concatenate, or pass each as an argument of its own"
+            )
+        if type(item) in (list, tuple):
+            refuse_nested(function, item)
+
+
+# What a variable is given
+
+
+def check_differentiable(dtype: np.dtype[Any]) -> None:
+    """Raise unless a derivative with respect to numbers of this dtype makes sense."""
+    if dtype.kind not in "fc":
+        raise TypeError(
+            f"only floating-point and complex tensors can require a gradient, not dtype {dtype}; "
+            f"convert the data (np.asarray(data, dtype=float)) or pass dtype=np.float64"
+        )
+
+
+def new_data(value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
+    """Return a copy of what is assigned to `.data`, in the dtype of the variable, or raise if it doesn't fit."""
+    array = np.array(operand(".data =", value))
+    if array.shape != shape:
+        raise ValueError(
+            f".data of shape {shape} was assigned an array of shape {array.shape}; make a new tensor instead"
+        )
+    if not np.can_cast(array.dtype, dtype, "same_kind"):
+        raise TypeError(
+            f".data of dtype {dtype} was assigned an array of dtype {array.dtype}, which can't be cast to it; convert "
+            f"it first, with .astype({dtype})"
+        )
+    return array if array.dtype == dtype else array.astype(dtype)
+
+
+def check_gradient(value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """Raise unless a value may be assigned to the `.grad` of a variable of this shape and dtype."""
+    given = getattr(value, "shape", None), getattr(value, "dtype", None)
+    if value is not None and given != (shape, dtype):
+        came = f"a {type(value).__name__}" if given[0] is None else f"one of shape {given[0]} and dtype {given[1]}"
+        raise (TypeError if given[0] is None else ValueError)(
+            f".grad must be None or an array of shape {shape} and dtype {dtype}, got {came}"
+        )
+
+
+def protected(leaf: Leaf) -> ValueError:
+    """Return the error for an update of an array that is read-only."""
+    return ValueError(
+        f"{describe(leaf)} can't be updated in place, its array is read-only: an argument of a transform is a "
+        f"value (go on with w = w - ...), and an array that you protected needs .data = array.copy() first"
+    )
 
 
 # Between use and walk

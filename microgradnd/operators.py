@@ -20,11 +20,20 @@ import numpy as np
 
 from microgradnd import primitives, registry
 from microgradnd.annotations import Like
-from microgradnd.arraylike import ArrayLike
 from microgradnd.assignment import Assignable, let_go, plain_index
 from microgradnd.conversions import Count
 from microgradnd.failures import fail
-from microgradnd.operands import COPIED, KINDS, SCALARS, admitted, check_kind, copied, operand, record_kept
+from microgradnd.operands import (
+    COPIED,
+    KINDS,
+    SCALARS,
+    admitted,
+    check_kind,
+    copied,
+    operand,
+    record_kept,
+    refuse_nested,
+)
 from microgradnd.registry import fills_out, name_of
 from microgradnd.tape import Operation, current
 
@@ -226,19 +235,3 @@ def refuse_out(function: Any, keywords: dict[str, Any]) -> None:
     out = keywords.pop("out", None)
     if any(array is not None for array in (out if isinstance(out, tuple) else (out,))):
         raise fills_out(function)
-
-
-def refuse_nested(function: Any, arg: Any) -> None:
-    """Raise if a list holds a Tensor that the table does not know how to reach."""
-    for item in arg:
-        if isinstance(item, ArrayLike):
-            if current().trace is not None and item._node is not None:
-                raise current().trace.refusal(
-                    f"a list or tuple that holds a Tensor, as an argument of {name_of(function)},"
-                )
-            raise TypeError(
-                f"{name_of(function)} was given a list that holds a Tensor, which can't be recorded there; "
-                f"join them first with np.stack or np.concatenate, or pass each as an argument of its own"
-            )
-        if type(item) in (list, tuple):
-            refuse_nested(function, item)

@@ -24,14 +24,27 @@ import numpy.typing as npt
 
 from microgradnd import primitives, tape, views
 from microgradnd.annotations import Numbers
-from microgradnd.assignment import plain_index, protected, refuse_outdated
+from microgradnd.assignment import plain_index, refuse_outdated
 from microgradnd.broadcasting import cast
 from microgradnd.conversions import copy_of
 from microgradnd.failures import fail
 from microgradnd.forms import by_position, out_slot, positional, without_out
 from microgradnd.modes import enable_grad
-from microgradnd.operands import KINDS, admitted, check_kind, copied, is_small, operand, record_kept
-from microgradnd.operators import NO_KEYWORDS, SEQUENCES, Operators, new_object, refuse_nested, refuse_out
+from microgradnd.operands import (
+    KINDS,
+    admitted,
+    check_differentiable,
+    check_gradient,
+    check_kind,
+    copied,
+    is_small,
+    new_data,
+    operand,
+    protected,
+    record_kept,
+    refuse_nested,
+)
+from microgradnd.operators import NO_KEYWORDS, SEQUENCES, Operators, new_object, refuse_out
 from microgradnd.registry import (
     BODIES,
     COMPOSITES,
@@ -98,15 +111,6 @@ def tensor(
     if requires_grad:
         check_differentiable(array.dtype)
     return wrap(array, Leaf(array, requires_grad, name) if requires_grad or name else None)
-
-
-def check_differentiable(dtype: np.dtype[Any]) -> None:
-    """Raise unless a derivative with respect to numbers of this dtype makes sense."""
-    if dtype.kind not in "fc":
-        raise TypeError(
-            f"only floating-point and complex tensors can require a gradient, not dtype {dtype}; "
-            f"convert the data (np.asarray(data, dtype=float)) or pass dtype=np.float64"
-        )
 
 
 def wrap(data: Any, node: Node | None = None) -> Tensor:
@@ -306,23 +310,9 @@ class Tensor(Operators, Generic[Numbers]):
             raise RuntimeError(f"{tape.describe(node)} was computed, so its .data can't be assigned; detach() it first")
         if node is not None and current().is_transformed and not node.data.flags.writeable:
             raise protected(node)
-        if value is self._array:  # t.data += v: it was changed in place
-            array = value
-        else:
-            given = copy_of(value, "an assignment to .data") if isinstance(value, Tensor) else value
-            array = np.array(operand(".data =", given))
-        if array.shape != self.shape:
-            raise ValueError(
-                f".data of shape {self.shape} was assigned an array of shape {array.shape}; make a new tensor instead"
-            )
-        if array.dtype != self.dtype:
-            if not np.can_cast(array.dtype, self.dtype, "same_kind"):
-                raise TypeError(
-                    f".data of dtype {self.dtype} was assigned an array of dtype {array.dtype}, which can't be cast to "
-                    f"it; convert it first, with .astype({self.dtype})"
-                )
-            array = array.astype(self.dtype)
-        self._array = array
+        given = copy_of(value, "an assignment to .data") if isinstance(value, Tensor) else value
+        # t.data += v assigns the array itself, changed in place
+        self._array = array = value if value is self._array else new_data(given, self.shape, self.dtype)
         if isinstance(node, Leaf):
             if node.data is array:
                 tape.touch(node)
@@ -343,13 +333,7 @@ class Tensor(Operators, Generic[Numbers]):
                 self._node.annotate().grad = None
                 return
             raise RuntimeError("only the .grad of a leaf can be assigned (or None, after retain_grad())")
-        if value is not None:
-            shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
-            if shape != self.shape or dtype != self.dtype:
-                came = f"a {type(value).__name__}" if shape is None else f"one of shape {shape} and dtype {dtype}"
-                raise (TypeError if shape is None else ValueError)(
-                    f".grad must be None or an array of shape {self.shape} and dtype {self.dtype}, got {came}"
-                )
+        check_gradient(value, self.shape, self.dtype)
         self._node.grad = value
 
     @property

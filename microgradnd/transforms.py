@@ -21,7 +21,7 @@ from microgradnd.annotations import P, R
 from microgradnd.broadcasting import cast
 from microgradnd.modes import enable_grad, no_grad, transformed
 from microgradnd.tape import Leaf, Path, current
-from microgradnd.tensor import Tensor, check_differentiable, lift, wrap
+from microgradnd.tensor import Tensor, lift, wrap
 from microgradnd.trees import Tree, flatten
 
 Function = Callable[..., Any]
@@ -134,7 +134,7 @@ def fresh_input(leaf: Any, watched: list[Any]) -> Tensor:
     if isinstance(leaf, Tensor) and (leaf.requires_grad or (current().trace is not None and leaf.dtype.kind in "fc")):
         return primitives.identity(leaf)
     array = np.asarray(operands.operand("a transform", plain(leaf)))
-    check_differentiable(array.dtype)
+    operands.check_differentiable(array.dtype)
     if current().trace is None:
         if array.nbytes <= operands.COPIED:
             array = array.copy("K")
