@@ -9,7 +9,6 @@ Read next: `arraylike.py`.
 from __future__ import annotations
 
 import dis
-import operator
 import sys
 import warnings
 from typing import Any, NoReturn
