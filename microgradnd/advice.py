@@ -308,12 +308,12 @@ def missing_member(value: object, name: str) -> AttributeError:
     >>> from microgradnd import nn
     >>> from microgradnd.advice import missing_member
     >>> print(missing_member(nn.Linear(2, 1), "wieght"))
-    Linear has no attribute of the name 'wieght'; write .weight
+    Linear has neither attribute nor method 'wieght'; write .weight
     """
     owner, known = type(value).__name__, [c for c in dir(value) if not c.startswith("_")]
     near = _near(name, known)
     return AttributeError(
-        f"{owner} has no attribute of the name {name!r}; {f'write .{near}' if near else f'there is {_all(known)}'}"
+        f"{owner} has neither attribute nor method {name!r}; {f'write .{near}' if near else f'there is {_all(known)}'}"
     )
 
 

@@ -35,7 +35,7 @@ def _in_place(function: Any, run: Callable[[Any, Any], Any]) -> Any:
         mode = current()
         if type(node) is Leaf and mode.record is None and node.requires_grad and mode.anomaly is None:
             try:  # what optimizers written out do
-                run(node.data, entering(function, other))
+                run(node.data, other if type(other) is np.ndarray else entering(function, other))
             except ValueError as error:
                 if node.data.flags.writeable:
                     fail(function, (self, other), {}, error)

@@ -92,7 +92,14 @@ def admitted(taker: Function | str, value: Any) -> Any:
 
 def operand(taker: Function | str, value: Any) -> Any:
     """Return what stands where an array must stand, as an array or number, or raise."""
-    value = np.asarray(value) if isinstance(value, list | tuple | range) else admitted(taker, value)
+    if isinstance(value, list | tuple | range):
+        try:
+            value = np.asarray(value)
+        except ValueError:
+            what = "lists of different lengths or kinds; give each the same length, or make a Tensor of each"
+            raise refused(taker, what) from None
+    else:
+        value = admitted(taker, value)
     if isinstance(value, np.ndarray):
         check_kind(taker, value)
         return value

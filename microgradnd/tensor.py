@@ -156,7 +156,7 @@ def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if current().trace is None or not current().trace.is_value(function, plain):
             return plain
     if kwargs:
-        kwargs = {k: v if not isinstance(v, Tensor) or v.requires_grad else plain_index(v) for k, v in kwargs.items()}
+        kwargs = {k: v if type(v) in ORDINARY else named_argument(function, v) for k, v in kwargs.items()}
         refuse_out(function, kwargs)
         named = [name for name, value in kwargs.items() if isinstance(value, Tensor)]
         if named:
@@ -216,6 +216,13 @@ def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     if type(out) is ndarray and (out.base is not None or out is values[0]):
         views.share(result, args)
     return result
+
+
+def named_argument(function: Any, value: Any) -> Any:
+    """Return a keyword argument: a Tensor that requires a gradient as it is, other arrays as they may enter."""
+    if isinstance(value, Tensor):
+        return value if value.requires_grad else plain_index(value)
+    return admitted(function, value)
 
 
 def several(
@@ -333,6 +340,7 @@ class Tensor(Operators, Generic[Numbers]):
                 self._node.annotate().grad = None
                 return
             raise RuntimeError("only the .grad of a leaf can be assigned (or None, after retain_grad())")
+        value = value if isinstance(value, Tensor) else admitted(".grad =", value)
         check_gradient(value, self.shape, self.dtype)
         self._node.grad = value
 
@@ -435,7 +443,8 @@ class Tensor(Operators, Generic[Numbers]):
                 )
             gradient = np.ones(out.shape, out.dtype) if out.shape else out.dtype.type(1)
         else:
-            gradient = gradient if isinstance(gradient, Tensor) else np.asarray(gradient)
+            if not isinstance(gradient, Tensor):
+                gradient = np.asarray(operand("backward(gradient=)", gradient))
             if gradient.shape != self.shape:
                 raise ValueError(
                     f"backward(gradient=) of shape {gradient.shape} for a tensor of shape {self.shape}; "

@@ -373,7 +373,7 @@ def hvp(f: Function) -> Function:
 
 def matching(tree: Tree, values: Sequence[Any], what: str) -> list[Any]:
     """Return the cotangents or tangents in a tree in the dtypes of their values, or raise if they don't fit."""
-    vectors = [v if isinstance(v, Tensor) else np.asarray(v) for v in flatten(tree)[0]]
+    vectors = [v if isinstance(v, Tensor) else np.asarray(operands.operand(what, v)) for v in flatten(tree)[0]]
     shapes, expected = [v.shape for v in vectors], [np.shape(plain(value)) for value in values]
     if shapes != expected:
         raise ValueError(f"{what} must have the structure and shapes of its value, {expected}, not {shapes}")

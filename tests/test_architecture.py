@@ -20,7 +20,7 @@ FOLDERS = {"microgradnd": ROOT / "microgradnd", "microgradnd.viz": ROOT / "viz"}
 ENGINE = ("registry", "primitives", "tape", "tensor", "transforms")
 # Everything that a recorded operation passes through, and how many lines of code it may have together
 PASSED = (*ENGINE, "operators", "assignment", "arraylike", "views", "modes")
-PASSED_LINES = 1700
+PASSED_LINES = 1720
 
 # What the modules and packages directly under `microgradnd` may import from one another: imports run one way.
 MAY_IMPORT: dict[str, set[str]] = {
@@ -46,7 +46,18 @@ MAY_IMPORT: dict[str, set[str]] = {
     "arraylike": {"registry", "primitives", "tape", "conversions"},
     "assignment": {"registry", "primitives", "tape", "operands", "views", "arraylike"},
     "operators": {"registry", "primitives", "tape", "operands", "arraylike", "conversions", "assignment"},
-    "tensor": {"broadcasting", "forms", "operands", "views", "modes", "arraylike", "assignment", "operators", *ENGINE},
+    "tensor": {
+        "broadcasting",
+        "conversions",
+        "forms",
+        "operands",
+        "views",
+        "modes",
+        "arraylike",
+        "assignment",
+        "operators",
+        *ENGINE,
+    },
     "transforms": {"registry", "primitives", "tape", "broadcasting", "trees", "operands", "views", "modes", "tensor"},
     "jacobians": {"transforms", "trees"},
     "recompute": {*ENGINE, "trees", "modes"},

@@ -801,6 +801,9 @@ ENGINE = {
     ),
     "m.wieght": Row(lambda: m.wieght, AttributeError, "Linear|wieght|.weight"),
     "optimizer.zerograd": Row(lambda: optim.SGD([t], lr=0.1).zerograd(), AttributeError, "SGD|zerograd|.zero_grad"),
+    "a tensor of lists of different lengths": Row(
+        lambda: mg.tensor([[1.0, 2.0], [3.0]]), TypeError, "mg.tensor|different lengths|the same length"
+    ),
     "an index of floats": Row(lambda: range(t), TypeError, "range()|(3,)|float64|int(t.item())"),
     "register_hook of a constant": Row(
         lambda: mg.tensor(1.0).register_hook(print), RuntimeError, "register_hook()|gradient"

@@ -158,6 +158,25 @@ def test_a_mask_that_is_a_tensor(requires_grad: bool) -> None:
     right_or_refused(lambda: np.add.reduce(variable(3, 4), where=mask), 3.0)
 
 
+@pytest.mark.parametrize("kind", ["masked", "objects", "text", "dates", "times", "None", "a decimal"])
+def test_a_cotangent_or_tangent_of_another_kind_is_refused(kind: str) -> None:
+    given = KINDS[kind]
+    refused(lambda: mg.vjp(lambda x: x * 2, np.ones(2))[1](given))
+    refused(lambda: mg.jvp(lambda x: x * 2, (np.ones(2),), (given,)))
+    if given is not None:
+        x = variable(1, 2)
+        refused(lambda: (x * 1.0).backward(given))
+        refused(lambda: setattr(x, "grad", given))
+        assert x.grad is None
+
+
+def test_a_keyword_of_another_kind_is_refused() -> None:
+    pandas = pytest.importorskip("pandas")
+    for mask in (np.ma.array([True, False], mask=[False, True]), pandas.Series([True, False])):
+        refused(lambda mask=mask: np.sum(variable(1, 2), where=mask))
+    refused(lambda: mg.tensor([[1.0, 2.0], [3.0]]))
+
+
 # What leaves the tape
 
 EXITS: dict[str, tuple[Callable[[Any], Any], float]] = {  # with the derivative at 1.3
