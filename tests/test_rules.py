@@ -374,3 +374,12 @@ def test_rows_of_three_axes_that_are_picked_often():
     expected = np.zeros_like(x)
     np.add.at(expected, index, c)
     np.testing.assert_allclose(mg.grad(lambda x: np.sum(x[index] * c))(x), expected)
+
+
+@given(st.lists(st.tuples(st.floats(-3, 3), st.floats(0.5, 3), st.booleans()), min_size=1))
+def test_a_value_chosen_at_a_kink_has_no_derivative(drawn):
+    x, y, undefined = map(np.array, zip(*drawn, strict=True))
+    np.testing.assert_array_equal(ratio(x, y, undefined), np.where(undefined, 0, x / y))
+    by_x, by_y = mg.grad(lambda x, y: np.sum(ratio(x, y, undefined)), (0, 1))(x, y)
+    np.testing.assert_allclose(by_x, np.where(undefined, np.nan, 1 / y))
+    np.testing.assert_allclose(by_y, np.where(undefined, np.nan, -x / y**2))

@@ -107,7 +107,7 @@ FAULTS: list[tuple[str, ...]] = [
         "return np.add.reduce(x, **axes)",
         LOSSES,
     ),
-    (FUNCTIONAL, "if np.result_type(y_pred, y) == np.float16:", "if False:", LOSSES),
+    (FUNCTIONAL, "if is_half(y_pred) and is_half(y):", "if False:", LOSSES),
     # Linear algebra
     (LINALG, "& (size > float(limits.eps) ** 0.5 * bound)", "", LINEAR_ALGEBRA),
     (LINALG, "(size >= limits.tiny) & ", "", LINEAR_ALGEBRA),
