@@ -184,7 +184,7 @@ def on_trace(f: Callable[P, Any], argnums: int | Sequence[int], body: Callable[[
 
     @functools.wraps(f, assigned=("__module__", "__name__", "__qualname__", "__doc__"))
     def differentiated(*args: P.args, **kwargs: P.kwargs) -> R:
-        wanted = tuple(argnums) if isinstance(argnums, tuple | list) else (argnums,)
+        wanted = tuple(argnums) if isinstance(argnums, tuple | list | range) else (argnums,)
         if not wanted or not all(isinstance(i, int | np.integer) and -len(args) <= i < len(args) for i in wanted):
             raise (TypeError if isinstance(argnums, str | float | None) else ValueError)(
                 f"argnums={argnums!r}: must be a position, or a tuple of positions, of arguments of "

@@ -329,6 +329,16 @@ def test_det_of_any_rank(n, missing, seed, is_complex):
         np.testing.assert_allclose(mg.hvp(LA.det)(a, t), by_differences, atol=1e-6 * scale)
 
 
+@given(st.floats(0, 20), st.integers(0, 2**32 - 1))
+def test_det_of_nearly_singular_matrices(digits, seed):
+    """The minors of a 3 by 3 matrix are quadratic, so that their central difference is exact for any step."""
+    rng = np.random.default_rng(seed)
+    u, v = (LA.qr(rng.normal(size=(3, 3)))[0] for _ in range(2))
+    a, t = u @ np.diag([1, 0.5, 10**-digits]) @ v, rng.normal(size=(3, 3))
+    np.testing.assert_allclose(mg.grad(LA.det)(a), minors_of(a), atol=1e-7)
+    np.testing.assert_allclose(mg.hvp(LA.det)(a, t), (minors_of(a + t) - minors_of(a - t)) / 2, atol=1e-7)
+
+
 def test_det_beyond_the_range_of_its_dtype():
     with np.errstate(over="ignore"):
         np.testing.assert_allclose(mg.grad(LA.det)(1e200 * np.eye(2)), 1e200 * np.eye(2), rtol=1e-12)

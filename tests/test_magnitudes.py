@@ -69,7 +69,8 @@ FORMULAS = {
     np.remainder: (positive, lambda x, y: 1 + 0 * x, lambda x, y: -np.floor(x / y)),
     np.fmod: (all_numbers, lambda x, y: 1 + 0 * x, lambda x, y: -np.trunc(x / y)),
 }
-exponents = st.one_of(st.floats(-1, 1), st.floats(-0.01, 0.01))  # as parts of what the dtype has; the second near 1
+# As parts of what the dtype has: any, near 1, and at the end of the range
+exponents = st.one_of(st.floats(-1, 1), st.floats(-0.01, 0.01), st.sampled_from([-1.0, 1.0]))
 signs = st.sampled_from([1, -1])
 
 
@@ -83,7 +84,8 @@ def test_derivatives_of_numbers_of_every_size(function, dtype):
     def law(drawn):
         columns = []
         for exponent, sign in ((0, 2), (1, 3)):
-            sizes = [2.0 ** (d[exponent] * (limits.maxexp - 2)) for d in drawn]
+            most = np.log2(WIDE(limits.max))
+            sizes = [WIDE(2) ** (d[exponent] * (most if d[exponent] > 0 else limits.maxexp - 2)) for d in drawn]
             columns.append([domain(dtype(s), d[sign]) for s, d in zip(sizes, drawn, strict=True)])
         for i, d in enumerate(drawn):
             if d[4]:  # of a size with the other

@@ -47,6 +47,13 @@ def test_detached(cut: Any) -> None:
     assert "though multiply used its array: without its history" in told(w, (cut(w) * v).sum())
 
 
+@pytest.mark.parametrize("cut", [lambda w: w.detach(), lambda w: w.data, lambda w: w.detach()[1:]])
+def test_a_large_array_is_known_by_its_memory(cut: Any) -> None:
+    """No copy is made of it; its numbers, all equal, say nothing."""
+    w, v = variable(np.zeros(5000), "w"), variable(1.0, "v")
+    assert "though multiply used its array: without its history" in told(w, (cut(w) * v).sum())
+
+
 def test_of_what_was_computed_under_no_grad() -> None:
     w = variable([1.0, 2.0], "w")
     with mg.no_grad():

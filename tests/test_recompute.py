@@ -123,3 +123,11 @@ def test_an_input_that_is_not_used_and_one_that_is_used_twice():
     np.testing.assert_allclose(mg.jvp(block, (2.0, 3.0, 0.5), (1.0, 7.0, 0.0))[1], np.sin(0.5))
     value, tangent = mg.jvp(mg.checkpoint(lambda a, b: (a * b, 2 * b)), (2.0, 3.0), (0.0, 1.0))
     assert (value, tangent) == ((6.0, 6.0), (2.0, 2.0))
+
+
+def test_a_result_that_does_not_move_has_the_tangent_0():
+    b = mg.tensor(3.0, requires_grad=True)
+    for block in (mg.checkpoint(lambda a: (a * b, 2 * b)), lambda a: mg.checkpoint(lambda a, b: (a * b, 2 * b))(a, b)):
+        _, tangent = mg.jvp(block, (2.0,), (1.0,))
+        assert tuple(map(float, map(mg.Tensor.item, map(mg.tensor, tangent)))) == (3.0, 0.0)
+        np.testing.assert_allclose(mg.jacobian(lambda a, f=block: np.stack(f(a)), mode="fwd")(2.0).data, [3.0, 0.0])

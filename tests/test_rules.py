@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 import microgradnd as mg
 from microgradnd.registry import COMPOSITES
 from microgradnd.rules.elementwise import i0_derivative, sinc_derivative
+from microgradnd.rules.values import ratio
 from microgradnd.testing import arrays, check_grads
 
 # Composites have NumPy's parameters: a name or a place that NumPy takes must not mean anything else here
@@ -257,9 +258,10 @@ def test_modes_agree_where_elements_tie(name):
     law()
 
 
-@given(st.lists(st.sampled_from([0.0, 1.0]), min_size=1, max_size=100))
-def test_equal_elements_keep_their_order(values):
-    x = np.array(values)
+@given(st.lists(st.sampled_from([0.0, 1.0]), min_size=1, max_size=100), st.integers(1, 9))
+def test_equal_elements_keep_their_order(values, times):
+    """Few numbers are sorted by insertion, which keeps their order anyway."""
+    x = np.tile(values, times)
     g = np.arange(1.0, x.size + 1)
     right = np.empty(x.size)
     right[np.argsort(x, kind="stable")] = g
@@ -372,3 +374,12 @@ def test_rows_of_three_axes_that_are_picked_often():
     expected = np.zeros_like(x)
     np.add.at(expected, index, c)
     np.testing.assert_allclose(mg.grad(lambda x: np.sum(x[index] * c))(x), expected)
+
+
+@given(st.lists(st.tuples(st.floats(-3, 3), st.floats(0.5, 3), st.booleans()), min_size=1))
+def test_a_value_chosen_at_a_kink_has_no_derivative(drawn):
+    x, y, undefined = map(np.array, zip(*drawn, strict=True))
+    np.testing.assert_array_equal(ratio(x, y, undefined), np.where(undefined, 0, x / y))
+    by_x, by_y = mg.grad(lambda x, y: np.sum(ratio(x, y, undefined)), (0, 1))(x, y)
+    np.testing.assert_allclose(by_x, np.where(undefined, np.nan, 1 / y))
+    np.testing.assert_allclose(by_y, np.where(undefined, np.nan, -x / y**2))

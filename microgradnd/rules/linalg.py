@@ -234,11 +234,11 @@ def cofactors(det: Any, a: Any) -> Any:
 
     Where the matrix is close to a singular one, or the determinant beyond the range of its dtype, it comes from the
     singular values. Close is a determinant far below the product of the lengths of the rows, its bound by Hadamard:
-    the inverse would lose digits, in a second derivative twice as many.
+    the inverse would lose digits, in a second derivative twice as many. The bound of one that overflows is infinite.
     """
     size, limits = np.abs(det), np.finfo(a.dtype)
     bound = np.prod(np.linalg.norm(a, axis=-1), axis=-1)
-    regular = (size >= limits.tiny) & (size <= limits.max) & (size > float(limits.eps) ** 0.5 * bound)
+    regular = (size >= limits.tiny) & (size > float(limits.eps) ** 0.5 * bound)
     singular = np.expand_dims(~regular, (-2, -1))
     det = np.expand_dims(det, (-2, -1))
     if surely(~np.any(singular)):

@@ -32,7 +32,7 @@ ROOT = Path(__file__).parents[2]
 LEFT_OUT = (".git", ".venv*", ".hypothesis", ".*_cache", "__pycache__", "out", "dist", "build", "*.egg-info", "shared")
 LEAST = 0.95  # of the faults must be noticed
 SECONDS = 300  # after which the tests of one fault are taken to hang, which is noticed too
-PASSED, FAILED, INTERRUPTED = 0, 1, 2  # exit statuses of pytest; of the others, no test has run
+PASSED, FAILED, INTERRUPTED, NOTHING = 0, 1, 2, 5  # exit statuses of pytest; of the others, no test has run
 
 
 class Tree:
@@ -85,8 +85,10 @@ class Tree:
             self.write(path, text)
         if status is None:
             return "caught", "the tests hang"
-        if status == PASSED:
-            return ("survived" if " passed" in output else "skipped"), output
+        if status == PASSED and " passed" in output:
+            return "survived", output
+        if status in (PASSED, NOTHING) and " skipped" in output:
+            return "skipped", output
         return ("caught" if status in (FAILED, INTERRUPTED) else "broken"), output
 
 
@@ -117,7 +119,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="draw the sample that an earlier run has drawn")
     parser.add_argument("--start", type=int, default=0, help="leave out the first so many")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="how many at a time")
-    parser.add_argument("--verbose", action="store_true", help="print what the tests of survivors print")
+    parser.add_argument(
+        "--verbose", action="store_true", help="print how long each takes, and what the tests of survivors print"
+    )
     given = parser.parse_args()
     faults = chosen(given)
     if not faults:
@@ -143,8 +147,11 @@ def main() -> int:
                     fault = todo.get_nowait()
                 except queue.Empty:
                     return
+                start = time.perf_counter()
                 outcome, output = tree.outcome(fault)
                 found[outcome] += 1
+                if given.verbose:
+                    print(f"{time.perf_counter() - start:6.1f} s  {outcome:8}  {fault}", flush=True)
                 if outcome != "caught":
                     print(f"{outcome.upper()}: {fault}\n    {fault.tests}", flush=True)
                     if given.verbose or outcome == "broken":

@@ -433,13 +433,13 @@ ENTRIES: list[tuple[str, ...]] = [
     ("loops.py", "self.texts.pop(target, None)  # it isn't what", "# it isn't what", LOOPS),
     ("fusion.py", "        if body in RULES:", "        if False:", LOOPS),
     # driver.py
-    ("driver.py", "if v in self.program.updates]", "if False]", LOOPS + " " + NUMBA, "numba"),
+    ("driver.py", "if value in self.program.updates]", "if False]", LOOPS + " " + NUMBA, "numba"),
     ("driver.py", "np.array(x, order='C')", "x", NUMBA, "numba"),
     ("driver.py", "if array and in_loops:", "if False:", LOOPS + " " + NUMBA, "numba"),
     (
         "driver.py",
-        '"buffers = _pool.pop() if _pool else _allocate()"',
-        '"buffers = _pool[-1] if _pool else _allocate()"',
+        "{held} = _pool.pop() if",
+        "{held} = _pool[-1] if",
         NUMBA,
         "numba",
     ),
