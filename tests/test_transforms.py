@@ -210,3 +210,29 @@ def test_the_hessian_by_another_argument():
     x, y = np.array([1.0, 2.0]), np.array([0.5, -1.0])
     np.testing.assert_allclose(mg.hessian(f, 1)(x, y), np.diag(6 * y) * 5.0)
     np.testing.assert_allclose(mg.hessian(f, 0)(x, y), 2 * np.eye(2) * np.sum(y**3))
+
+
+@given(st.lists(st.floats(-3, 3), min_size=5, max_size=5), st.booleans())
+def test_results_that_are_the_same_add_their_cotangents(g, outside):
+    """Also those that are an argument, which other results depend on."""
+    w = mg.tensor(2.0, requires_grad=outside)
+
+    def f(x):
+        y = x * w
+        return x, y, x, y, y * y
+
+    _, pullback = mg.vjp(f, 3.0)
+    (by_x,) = pullback(tuple(map(np.asarray, g)))
+    np.testing.assert_allclose(float(mg.tensor(by_x).item()), g[0] + g[2] + 2 * (g[1] + g[3]) + 24 * g[4], atol=1e-9)
+
+
+def test_a_tangent_has_the_dtype_and_shape_of_its_value():
+    @mg.primitive
+    def double(x, y):
+        return 2 * x + 0 * y
+
+    mg.defjvp(double, lambda t, out, x, y: t * np.float64(2.0), lambda t, out, x, y: 0 * t)
+    x, y = np.ones(3, np.float32), np.ones((2, 1), np.float32)
+    value, tangent = mg.jvp(double, (x, y), (x, y))
+    assert (tangent.shape, tangent.dtype) == (value.shape, value.dtype) == ((2, 3), np.float32)
+    np.testing.assert_array_equal(tangent, np.full((2, 3), 2.0))
