@@ -355,3 +355,12 @@ def test_the_hook_of_a_computed_complex_number_sees_what_grad_would_hold():
     np.testing.assert_allclose(seen[0], 2 * y.data)
     np.testing.assert_allclose(y.grad, 2 * y.data)
     np.testing.assert_allclose(z.grad, 2 * y.data * np.conj(2 * z.data))
+
+
+@pytest.mark.parametrize("rows", [2000, 5000, 60_000])
+def test_copies_in_half_precision_are_all_counted(rows):
+    """In half precision 2048 + 1 is 2048."""
+    x = mg.tensor(np.ones((1, 2), np.float16), requires_grad=True)
+    y = x + np.zeros((rows, 2), np.float16)
+    y.backward(np.ones((rows, 2), np.float16))
+    np.testing.assert_array_equal(x.grad, np.full((1, 2), rows, np.float16))
