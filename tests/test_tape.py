@@ -364,3 +364,20 @@ def test_copies_in_half_precision_are_all_counted(rows):
     y = x + np.zeros((rows, 2), np.float16)
     y.backward(np.ones((rows, 2), np.float16))
     np.testing.assert_array_equal(x.grad, np.full((1, 2), rows, np.float16))
+
+
+def test_modes_of_suspended_generators_end_in_any_order():
+    def within(context):
+        with context:
+            yield
+
+    def records():
+        return (mg.tensor(1.0, requires_grad=True) * 2).requires_grad
+
+    recording, other = within(mg.enable_grad()), within(mg.no_grad())
+    next(recording)
+    next(other)
+    recording.close()
+    assert not records()
+    other.close()
+    assert records()

@@ -236,3 +236,25 @@ def test_a_tangent_has_the_dtype_and_shape_of_its_value():
     value, tangent = mg.jvp(double, (x, y), (x, y))
     assert (tangent.shape, tangent.dtype) == (value.shape, value.dtype) == ((2, 3), np.float32)
     np.testing.assert_array_equal(tangent, np.full((2, 3), 2.0))
+
+
+def test_an_argument_is_named_once():
+    for argnums in ((0, 0), (0, -2), [1, 1]):
+        with pytest.raises(ValueError, match="argnums must name each argument once"):
+            mg.grad(lambda x, y: x * y, argnums)(1.0, 2.0)
+
+
+def test_a_small_argument_may_be_changed_after_the_call():
+    x = np.array([1.0, 2.0])
+    _, pullback = mg.vjp(lambda x: x * x, x)
+    x[:] = 0.0
+    np.testing.assert_array_equal(pullback(np.ones(2))[0], [2.0, 4.0])
+
+
+def test_a_large_argument_that_has_changed_is_refused():
+    x = np.ones(10_000)
+    _, pullback = mg.vjp(lambda x: x * x, x)
+    np.testing.assert_array_equal(pullback(x)[0], 2 * x)
+    x[:] = 0.0
+    with pytest.raises(RuntimeError, match=r"shape \(10000,\), was changed after"):
+        pullback(np.ones(10_000))

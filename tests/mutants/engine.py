@@ -142,7 +142,6 @@ FAULTS: list[tuple[str, ...]] = [
     ),
     ("microgradnd/tensor.py", "views.share(result, args)", "pass", ASSIGNMENT),
     ("microgradnd/views.py", "node.aliases = self.nodes", "pass", ASSIGNMENT + " " + MUTATION),
-    ("microgradnd/views.py", "and array.strides == old.strides", "", ASSIGNMENT),
     ("microgradnd/modes.py", "mode = context.within(mode)", "pass", TAPE),
     ("microgradnd/modes.py", "mode.record or next(outer, Operation)", "Operation", TAPE),
     (
