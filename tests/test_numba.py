@@ -212,6 +212,25 @@ def test_threads_share_all_of_a_loop(monkeypatch, extent, count):
     assert {last for *_, last in shares} == {"last"}
 
 
+def test_a_shared_loop_is_over_when_every_thread_is(monkeypatch):
+    import numba
+
+    monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", 3)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    first_is_over, done = threading.Event(), []
+
+    def loops(start, stop):
+        if start == 0:
+            first_is_over.set()
+            return
+        first_is_over.wait()
+        sum(range(10**6))
+        done.append(start)
+
+    machine.in_threads(loops, 3)
+    assert sorted(done) == [1, 2]
+
+
 def test_machine_code_is_of_one_version_of_numba_and_numpy(monkeypatch, tmp_path):
     monkeypatch.setenv("MICROGRADND_CACHE", str(tmp_path))
     text = "def f():\n    return 1\n"

@@ -309,3 +309,75 @@ def test_detect_anomaly_locks_arrays():
             x -= x.grad
     x.data[0] = 5.0
     assert x.data.tolist() == [5.0, -2.0]
+
+
+def test_a_hook_may_write_to_its_gradient():
+    """It is a copy: what the hook returns goes on, or the gradient as it was."""
+
+    def clear(g):
+        g[...] = 0.0
+
+    x = mg.tensor([1.0, 2.0], requires_grad=True)
+    y = x * 2
+    z = y + 0
+    for t in (x, y, z):
+        t.register_hook(clear)
+    (z * [3.0, 5.0]).sum().backward()
+    np.testing.assert_array_equal(x.grad, [6.0, 10.0])
+
+
+def test_retained_gradients_add_up_in_arrays_of_their_own():
+    x = mg.tensor([1.0, 2.0], requires_grad=True)
+    y = x + 0
+    z = y + 0
+    y.retain_grad()
+    z.retain_grad()
+    out = (z * [3.0, 5.0]).sum()
+    for times in (1, 2, 3):
+        out.backward(retain_graph=True)
+        for t in (x, y, z):
+            np.testing.assert_array_equal(t.grad, [3.0 * times, 5.0 * times])
+    x.grad = y.grad = z.grad = None
+    out.backward()
+    for t in (z, y, x):
+        np.testing.assert_array_equal(t.grad, [3.0, 5.0])
+        t.grad[...] = 0.0
+
+
+def test_the_hook_of_a_computed_complex_number_sees_what_grad_would_hold():
+    """|y|^2 has the gradient 2 y: a step against it descends."""
+    z = mg.tensor([1 + 2j, -0.5j], requires_grad=True)
+    y = z * z
+    seen = []
+    y.register_hook(lambda g: seen.append(g))
+    y.retain_grad()
+    (np.abs(y) ** 2).sum().backward()
+    np.testing.assert_allclose(seen[0], 2 * y.data)
+    np.testing.assert_allclose(y.grad, 2 * y.data)
+    np.testing.assert_allclose(z.grad, 2 * y.data * np.conj(2 * z.data))
+
+
+@pytest.mark.parametrize("rows", [2000, 5000, 60_000])
+def test_copies_in_half_precision_are_all_counted(rows):
+    """In half precision 2048 + 1 is 2048."""
+    x = mg.tensor(np.ones((1, 2), np.float16), requires_grad=True)
+    y = x + np.zeros((rows, 2), np.float16)
+    y.backward(np.ones((rows, 2), np.float16))
+    np.testing.assert_array_equal(x.grad, np.full((1, 2), rows, np.float16))
+
+
+def test_modes_of_suspended_generators_end_in_any_order():
+    def within(context):
+        with context:
+            yield
+
+    def records():
+        return (mg.tensor(1.0, requires_grad=True) * 2).requires_grad
+
+    recording, other = within(mg.enable_grad()), within(mg.no_grad())
+    next(recording)
+    next(other)
+    recording.close()
+    assert not records()
+    other.close()
+    assert records()

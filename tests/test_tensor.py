@@ -7,6 +7,7 @@ Read next: `test_tape.py`.
 
 import copy
 import math
+import operator
 import pickle
 import threading
 
@@ -411,3 +412,36 @@ def test_options_of_ufuncs(t):
     assert np.logical_or.reduce(t) is np.True_
     with pytest.raises(NotImplementedError, match=r"add\.reduceat"):
         np.add.reduceat(t, [0, 1])
+
+
+@pytest.mark.parametrize("requires_grad", [False, True])
+def test_data_is_assigned_as_a_copy(requires_grad):
+    t, array = mg.tensor(np.zeros(3), requires_grad=requires_grad), np.ones(3)
+    t.data = array
+    array[0] = 5.0
+    np.testing.assert_array_equal(t.data, np.ones(3))
+
+
+@given(st.floats(0.5, 3), st.floats(0.5, 3))
+def test_operators_of_a_number_on_the_left(c, x):
+    expected = {
+        operator.add: 1.0,
+        operator.sub: -1.0,
+        operator.mul: c,
+        operator.truediv: -c / x**2,
+        operator.pow: np.log(c) * c**x,
+    }
+    for number in (c, np.array(c), np.array([c])):
+        for run, slope in expected.items():
+            t = mg.tensor([x], requires_grad=True)
+            run(number, t).sum().backward()
+            np.testing.assert_allclose(t.grad, [slope], rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("wrong", [np.ones(3) * 1j, np.ones(3) + 0.5])
+def test_data_is_cast_to_the_same_kind_only(wrong):
+    t = mg.tensor(np.zeros(3, np.int64 if wrong.dtype.kind == "f" else np.float32))
+    with pytest.raises(TypeError, match=rf"\.data of dtype {t.dtype} was assigned .* dtype {wrong.dtype}"):
+        t.data = wrong
+    t.data = np.ones(3, np.float64 if t.dtype.kind == "f" else np.int32)
+    assert t.data.dtype == t.dtype

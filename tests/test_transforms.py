@@ -210,3 +210,51 @@ def test_the_hessian_by_another_argument():
     x, y = np.array([1.0, 2.0]), np.array([0.5, -1.0])
     np.testing.assert_allclose(mg.hessian(f, 1)(x, y), np.diag(6 * y) * 5.0)
     np.testing.assert_allclose(mg.hessian(f, 0)(x, y), 2 * np.eye(2) * np.sum(y**3))
+
+
+@given(st.lists(st.floats(-3, 3), min_size=5, max_size=5), st.booleans())
+def test_results_that_are_the_same_add_their_cotangents(g, outside):
+    """Also those that are an argument, which other results depend on."""
+    w = mg.tensor(2.0, requires_grad=outside)
+
+    def f(x):
+        y = x * w
+        return x, y, x, y, y * y
+
+    _, pullback = mg.vjp(f, 3.0)
+    (by_x,) = pullback(tuple(map(np.asarray, g)))
+    np.testing.assert_allclose(float(mg.tensor(by_x).item()), g[0] + g[2] + 2 * (g[1] + g[3]) + 24 * g[4], atol=1e-9)
+
+
+def test_a_tangent_has_the_dtype_and_shape_of_its_value():
+    @mg.primitive
+    def double(x, y):
+        return 2 * x + 0 * y
+
+    mg.defjvp(double, lambda t, out, x, y: t * np.float64(2.0), lambda t, out, x, y: 0 * t)
+    x, y = np.ones(3, np.float32), np.ones((2, 1), np.float32)
+    value, tangent = mg.jvp(double, (x, y), (x, y))
+    assert (tangent.shape, tangent.dtype) == (value.shape, value.dtype) == ((2, 3), np.float32)
+    np.testing.assert_array_equal(tangent, np.full((2, 3), 2.0))
+
+
+def test_an_argument_is_named_once():
+    for argnums in ((0, 0), (0, -2), [1, 1]):
+        with pytest.raises(ValueError, match="argnums must name each argument once"):
+            mg.grad(lambda x, y: x * y, argnums)(1.0, 2.0)
+
+
+def test_a_small_argument_may_be_changed_after_the_call():
+    x = np.array([1.0, 2.0])
+    _, pullback = mg.vjp(lambda x: x * x, x)
+    x[:] = 0.0
+    np.testing.assert_array_equal(pullback(np.ones(2))[0], [2.0, 4.0])
+
+
+def test_a_large_argument_that_has_changed_is_refused():
+    x = np.ones(10_000)
+    _, pullback = mg.vjp(lambda x: x * x, x)
+    np.testing.assert_array_equal(pullback(x)[0], 2 * x)
+    x[:] = 0.0
+    with pytest.raises(RuntimeError, match=r"shape \(10000,\), was changed after"):
+        pullback(np.ones(10_000))

@@ -78,7 +78,7 @@ FAULTS: list[tuple[str, ...]] = [
         "microgradnd/tape.py",
         "            node.position = next_position()\n",
         "            pass\n",
-        ASSIGNMENT + " " + TAPE,
+        MUTATION,
     ),
     (
         "microgradnd/tape.py",
@@ -104,7 +104,9 @@ FAULTS: list[tuple[str, ...]] = [
         "microgradnd/registry.py",
         "b if a is None else a if b is None else a + b",
         "b if a is None else a",
-        "tests/test_linalg.py",
+        " ".join(
+            f"tests/test_laws.py::test_first_and_second_derivatives[{row}]" for row in ("eigh-complex", "svd-complex")
+        ),
     ),
     ("microgradnd/operands.py", "            return copied(value)\n", "            return value\n", MUTATION),
     ("microgradnd/operands.py", "if before == contents and shape", "if before and shape", MUTATION),
@@ -113,7 +115,7 @@ FAULTS: list[tuple[str, ...]] = [
         "microgradnd/operands.py",
         "if (kind := array.dtype.kind) in KINDS:",
         "if (kind := array.dtype.kind) in ():",
-        TENSOR + " tests/test_messages.py",
+        TENSOR + " " + PROMISES,
     ),
     ("microgradnd/operators.py", "pair = (x, copied(y)) if", "pair = (x, y) if", MUTATION),
     ("microgradnd/operators.py", "x, y, node, other_node = y, x, other_node, node", "x, y = y, x", TENSOR),
@@ -128,19 +130,18 @@ FAULTS: list[tuple[str, ...]] = [
     ),
     (
         "microgradnd/operands.py",
-        'np.array(operand(".data =", value))',
-        'np.asarray(operand(".data =", value))',
+        "array = np.array(operand(",
+        "array = np.asarray(operand(",
         TENSOR + " " + TAPE,
     ),
     (
         "microgradnd/operands.py",
         'if not np.can_cast(array.dtype, dtype, "same_kind"):',
         "if False:",
-        TENSOR + " tests/test_messages.py",
+        TENSOR + " " + PROMISES,
     ),
     ("microgradnd/tensor.py", "views.share(result, args)", "pass", ASSIGNMENT),
     ("microgradnd/views.py", "node.aliases = self.nodes", "pass", ASSIGNMENT + " " + MUTATION),
-    ("microgradnd/views.py", "and array.strides == old.strides", "", ASSIGNMENT),
     ("microgradnd/modes.py", "mode = context.within(mode)", "pass", TAPE),
     ("microgradnd/modes.py", "mode.record or next(outer, Operation)", "Operation", TAPE),
     (
