@@ -53,6 +53,7 @@ PRODUCTS = {
     "vecmat",
     "multi_dot",
     "convolve",
+    "chain_product",
 }
 SUMS = {
     "sum",
@@ -85,9 +86,14 @@ def pulled(f):
     def value_and_gradients(*args):
         value, pullback = mg.vjp(f, *args)
         leaves, rebuild = flatten(value)
-        return value, pullback(rebuild([np.cos(v) if v.dtype.kind in "fc" else v for v in leaves]))
+        return value, pullback(rebuild([bounded(v) for v in leaves]))
 
     return value_and_gradients
+
+
+def bounded(v):
+    """Return a cotangent for a result, which neither overflows nor is the same everywhere."""
+    return np.cos(v) if v.dtype.kind == "f" else np.exp(1j * np.real(v)) if v.dtype.kind == "c" else v
 
 
 def others(args, more):
