@@ -356,7 +356,7 @@ OPERATIONS: list[Operation] = [
         "np.multiply({0}, {1}, where={mask})",
         "torch.where(torch.tensor({mask}), {0} * {1}, 0.0)",
         masked_pair,
-        plain="np.where({mask}, {0} * {1}, 0.0)",
+        plain="np.where({mask}, {0} * {1}, 0.0)[()]",  # of no axes a number, as a ufunc gives it
     ),
     # Reductions
     *(Operation(f, f"np.{f}({{0}}, {AXIS})", f"reduced(torch.{f}, {{0}}, {AXIS})", axis_of) for f in ("sum", "mean")),
