@@ -183,7 +183,6 @@ COMPLEX = {
 KINKS = {
     "abs": (np.abs, torch.abs, (0.0,)),
     "abs of complex": (np.abs, torch.abs, (0j,)),
-    "sign of complex": (lambda z: np.real(np.sign(z)), lambda z: torch.real(torch.sgn(z)), (0j,)),
     "maximum": (np.maximum, torch.maximum, (1.0, 1.0)),
     "clip": (lambda x: np.clip(x, -1, 1), lambda x: torch.clip(x, -1, 1), (np.array([-1.0, 1.0]),)),
     "clip with crossed bounds": (np.clip, torch.clip, (0.0, 2.0, 1.0)),
