@@ -340,8 +340,9 @@ class Tensor(Operators, Generic[Numbers]):
                 self._node.annotate().grad = None
                 return
             raise RuntimeError("only the .grad of a leaf can be assigned (or None, after retain_grad())")
-        value = value if isinstance(value, Tensor) else admitted(".grad =", value)
-        check_gradient(value, self.shape, self.dtype)
+        if value is not None:
+            value = value if isinstance(value, Tensor) else admitted(".grad =", value)
+            check_gradient(value, self.shape, self.dtype)
         self._node.grad = value
 
     @property
