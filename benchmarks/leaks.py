@@ -31,7 +31,7 @@ from microgradnd.nn import functional as F
 
 N = 70
 X = np.random.default_rng(0).normal(size=(N, N))  # 39 kB: to leave one behind is seen
-FREE = 20_000  # bytes that a series of runs may hold: the noise of Python's own tables
+FREE = 20_000  # bytes that a series of runs may hold: noise from Python's own tables
 SCENARIOS: dict[str, Callable[[], Any]] = {}
 
 
@@ -541,7 +541,7 @@ def left_by(run: Callable[[], Any], runs: int, warm: int = 3) -> tuple[float, fl
 
     The memory is looked at after a collection, since Python keeps freed tuples and frames for later until then, and
     without the copies of small arrays that are kept for the next call, of which there are at most 128. What grows once
-    (tables of Python, other caches that are bounded) shows in one of two series of runs, a leak in both.
+    (Python's tables, other bounded caches) shows in one of two series of runs, a leak in both.
     """
     with without_collector():
         for _ in range(warm):

@@ -1,7 +1,7 @@
 """What type checkers know of the library beyond its signatures.
 
 Owns: type variables, and the types of methods and calls that are made by functions.
-Must not own: anything that runs, or options of one function (their `Literal`s are beside it).
+Must not own: anything that runs, or options of one function (their `Literal`s stand next to it).
 Read next: `arraylike.py`, whose methods have these types.
 
 To a type checker a Tensor holds `Numbers` of an unknown kind. NumPy's own stubs decide what its functions return, and

@@ -132,7 +132,7 @@ def lift(data: Any, node: Node) -> Any:
 def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Call a function on the arrays of the Tensors among its arguments, and record the call.
 
-    Everything that is computed with a Tensor comes through here, but for the binary operators, whose shorter way
+    Everything that is computed with a Tensor comes through here, except for the binary operators, whose shorter way
     is in `operators.py`.
     """
     if function not in VJPS:

@@ -208,7 +208,7 @@ class Module:
         def __getattr__(self, name):
             if hasattr(type(self), name):  # a property, whose own error it is
                 return object.__getattribute__(self, name)
-            if name.startswith("_"):  # of Python's and NumPy's protocols
+            if name.startswith("_"):  # Python and NumPy probe for their protocols
                 raise AttributeError(name)
             from microgradnd.advice import missing_member
 

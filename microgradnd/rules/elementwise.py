@@ -55,7 +55,7 @@ def power_base(g: Any, out: Any, x: Any, y: Any) -> Any:
 
 
 def power_exponent(g: Any, out: Any, x: Any, y: Any) -> Any:
-    """Return g * log(x) * x**y, which for x = 0 and y >= 0 is 0: the limit, but for y = 0.
+    """Return g * log(x) * x**y, which for x = 0 and y >= 0 is 0: the limit, except at y = 0.
 
     The logarithm is that of a complex number where the power is one: a negative base has it too.
     """
