@@ -18,6 +18,7 @@ from microgradnd.registry import defjvp, defvjp, elementwise, linear, primitive
 from microgradnd.scopes import scope
 from microgradnd.tensor import Tensor, tensor
 from microgradnd.transforms import grad, hvp, jvp, value_and_grad, vjp
+from microgradnd.trees import register_tree
 
 __version__ = "0.1.0"
 
@@ -43,6 +44,7 @@ __all__ = [
     "no_grad",
     "optim",
     "primitive",
+    "register_tree",
     "rules",
     "scope",
     "static",

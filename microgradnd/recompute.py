@@ -19,7 +19,7 @@ from microgradnd.registry import JVPS, VJPS, Joint, Results, Variadic, primitive
 from microgradnd.tape import Leaf, Node, Operation, Path, current
 from microgradnd.tensor import Tensor, lift
 from microgradnd.transforms import Trace, name_of_function, plain
-from microgradnd.trees import flatten
+from microgradnd.trees import flatten, is_module
 
 
 class Call:
@@ -125,13 +125,13 @@ def checkpoint(f: Callable[P, R]) -> Callable[P, R]:
     def checkpointed(*args: P.args, **kwargs: P.kwargs) -> Any:
         if current().record is None or current().trace is not None:  # a compiled program remembers what it needs
             return f(*args, **kwargs)
-        leaves, rebuild = flatten(args, modules=False)  # whose parameters are variables around the function
+        leaves, form = flatten(args, is_module)  # whose parameters are variables around the function
         tracked = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor) and leaf.requires_grad]
         inputs = [leaves[i] for i in tracked]
 
         def of_inputs(*values: Any) -> Any:
             whole = dict(enumerate(leaves)) | dict(zip(tracked, values, strict=True))
-            return f(*rebuild([whole[i] for i in range(len(leaves))]), **kwargs)
+            return f(*form.rebuild([whole[i] for i in range(len(leaves))]), **kwargs)
 
         trace = Trace(of_inputs, inputs, {}, range(len(inputs)))
         out = Results(plain(o) for o in trace.outputs if is_tracked(o))
@@ -142,7 +142,7 @@ def checkpoint(f: Callable[P, R]) -> Callable[P, R]:
         values = [*(plain(t) for t in inputs), *(n.data if isinstance(n, Leaf) else n.out for n in call.outside)]
         node = (current().record or Operation)(recompute, (call, *values), {}, (None, *nodes), out)
         results = iter(lift(out, node))
-        return trace.rebuild_outputs([next(results) if is_tracked(o) else o for o in trace.outputs])
+        return trace.form_of_outputs.rebuild([next(results) if is_tracked(o) else o for o in trace.outputs])
 
     return checkpointed
 

@@ -104,9 +104,9 @@ class _Check:
     def reverse(self, f: Callable[..., Any], path: tuple[str, ...]) -> Callable[..., Any]:
         """Compare a VJP, element by element; return the VJP as a function of the arguments."""
         value, pullback = vjp(f, *self.args)
-        leaves, rebuild = flatten(value)
+        leaves, form = flatten(value)
         cotangents = [self.vector(np.asarray(plain(leaf))) for leaf in leaves]
-        gradients = pullback(rebuild([in_dtype_of(v, c) for c, v in zip(cotangents, leaves, strict=True)]))
+        gradients = pullback(form.rebuild([in_dtype_of(v, c) for c, v in zip(cotangents, leaves, strict=True)]))
 
         def product(direction: list[Any]) -> float:
             slopes = self.slope(f, direction)
@@ -127,8 +127,8 @@ class _Check:
 
         def gradients_of(*args: Any) -> Any:
             value, pullback = vjp(f, *args)
-            leaves, rebuild = flatten(value)
-            return pullback(rebuild([in_dtype_of(v, c) for c, v in zip(cotangents, leaves, strict=True)]))
+            leaves, form = flatten(value)
+            return pullback(form.rebuild([in_dtype_of(v, c) for c, v in zip(cotangents, leaves, strict=True)]))
 
         return gradients_of
 

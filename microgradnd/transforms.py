@@ -44,7 +44,7 @@ class Trace:
 
     def __init__(self, function: Function, args: Sequence[Tree], kwargs: dict[str, Any], which: Sequence[int]) -> None:
         self.function = function
-        self.originals, self.rebuild = flatten(tuple(args[i] for i in which))
+        self.originals, self.form = flatten(tuple(args[i] for i in which))
         recording = current().record is not None
         self.start = tape.next_position()  # what is older belongs to the program around it
         self.watched: list[Any] = []
@@ -55,10 +55,10 @@ class Trace:
                 where = ", ".join(map(str, which))
                 error.add_note(f"This was in argument {where} of {name_of_function(function)}, see argnums=.")
                 raise
-            fresh = dict(zip(which, self.rebuild(self.inputs), strict=True))
+            fresh = dict(zip(which, self.form.rebuild(self.inputs), strict=True))
             self.result = function(*(fresh.get(i, arg) for i, arg in enumerate(args)), **kwargs)
         self.seen = [operands.sample(array) for array in self.watched]
-        self.outputs, self.rebuild_outputs = flatten(self.result)
+        self.outputs, self.form_of_outputs = flatten(self.result)
         self.nodes = [t._node for t in self.inputs if t._node is not None]
         ends = (t._node for t in self.outputs if isinstance(t, Tensor) and t._node is not None)
         self.path = Path(ends, self.nodes, self.start)
@@ -67,7 +67,7 @@ class Trace:
 
     def value(self) -> Tree:
         """Return the result of the call, of arrays of its own unless something outside depends on it."""
-        return self.rebuild_outputs([out if self.lift else alone(plain(out)) for out in self.outputs])
+        return self.form_of_outputs.rebuild([out if self.lift else alone(plain(out)) for out in self.outputs])
 
     def check(self) -> None:
         """Raise if a large array among the arguments has changed since the call."""
@@ -80,7 +80,7 @@ class Trace:
 
     def arguments(self, leaves: Sequence[Any], single: bool) -> Any:
         """Return what belongs to each input in the structure of the arguments: a tuple of them, or the only one."""
-        trees = self.rebuild(leaves)
+        trees = self.form.rebuild(leaves)
         return trees[0] if single else trees
 
     def pull(self, cotangents: Sequence[Any], retain: bool = True) -> list[Any]:
@@ -345,7 +345,7 @@ def jvp(f: Callable[..., R], primals: Sequence[Tree], tangents: Sequence[Tree]) 
     trace = Trace(f, primals, {}, range(len(primals)))
     check_numbers(f, trace.outputs)
     out = trace.push(matching(tuple(tangents), trace.inputs, "jvp: a tangent"))
-    return trace.value(), trace.rebuild_outputs(out)
+    return trace.value(), trace.form_of_outputs.rebuild(out)
 
 
 def hvp(f: Function) -> Function:

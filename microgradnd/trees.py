@@ -1,35 +1,351 @@
-"""Nested arguments and results: tuples, lists, dicts and modules of arrays.
+"""Nested arguments and results: tuples, lists, dicts, dataclasses, modules and a user's own classes, of arrays.
 
-Owns: taking them apart, and putting them together again from other leaves.
+Owns: taking them apart, what two of the same form have in common, putting them together from other leaves, and names
+for the leaves.
 Must not own: what a leaf may be (`operands.py`), or how a module is taken apart (`nn/module.py`).
 Read next: `transforms.py`.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Sequence
-from typing import Any
+import dataclasses
+import functools
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
-Tree = Any  # an array, a number, a Tensor, an nn.Module, or tuples, lists and dicts of them
+import numpy as np
+
+Tree = Any  # a leaf (an array, a number, a Tensor, anything else), or a container of trees
 
 
-def flatten(tree: Tree, modules: bool = True) -> tuple[list[Any], Callable[[Sequence[Any]], Tree]]:
-    """Take a tree apart: return its leaves, and a function that puts a tree of the same form together from others.
+class Kind(NamedTuple):
+    """How the trees of a class are taken apart and put together.
 
-    An `nn.Module` is its parameters, or with `modules=False` a leaf itself.
+    Attributes
+    ----------
+    split : callable
+        Takes a tree; returns its children and `aux`, which is everything else about it.
+    join : callable
+        Takes a class, `aux` and children; returns a tree.
+    names : callable
+        Takes a tree, the name that it has itself, and how many children; returns a name for each.
     """
-    if modules and hasattr(tree, "__flatten__"):
-        return tree.__flatten__()
-    if not isinstance(tree, dict | tuple | list):
-        return [tree], lambda leaves: leaves[0]
-    parts = [flatten(child, modules) for child in (tree.values() if isinstance(tree, dict) else tree)]
 
-    def rebuild(leaves: Sequence[Any]) -> Tree:
+    split: Callable[[Any], tuple[Sequence[Any], Any]]
+    join: Callable[[Any, Any, list[Any]], Any]
+    names: Callable[[Any, str, int], Sequence[str]]
+
+
+class Form:
+    """The form of a tree: everything about it except for its leaves.
+
+    Forms are equal if their trees have the same structure and classes, and the same keys in the same order, by type and
+    value. Of a module only its class and its number of leaves count. A form can be hashed and compared if everything in
+    a tree that isn't a leaf can be hashed.
+
+    Attributes
+    ----------
+    steps : list
+        How a tree is put together, in the order in which a stack machine does it: None takes the next leaf, and
+        `(join, class, aux, count)` replaces the last trees, so many of them, by one that holds them.
+    """
+
+    __slots__ = ("_key", "steps")
+
+    def __init__(self, steps: list[tuple[Callable[..., Any], type, Any, int] | None]) -> None:
+        self.steps = steps
+        self._key: Any = None
+
+    def rebuild(self, leaves: Sequence[Any]) -> Tree:
+        """Return a tree of this form with other leaves."""
+        if len(leaves) != self.steps.count(None):
+            raise ValueError(f"a tree of {self.steps.count(None)} leaves can't be rebuilt from {len(leaves)}")
         rest = iter(leaves)
-        built = [rebuild_part(list(itertools.islice(rest, len(part)))) for part, rebuild_part in parts]
-        if isinstance(tree, dict):
-            return type(tree)(zip(tree, built, strict=True))
-        return type(tree)(*built) if hasattr(tree, "_fields") else type(tree)(built)
+        built: list[Any] = []
+        for step in self.steps:
+            if step is None:
+                built.append(next(rest))
+            else:
+                join, cls, aux, count = step
+                start = len(built) - count
+                built[start:] = [join(cls, aux, built[start:])]
+        return built[0]
 
-    return [leaf for part, _ in parts for leaf in part], rebuild
+    def key(self) -> Any:
+        """Return a tuple that equals that of another form if the forms are equal."""
+        if self._key is None:
+            key = tuple([step and (step[1], typed(step[2]), step[3]) for step in self.steps])
+            for step, part in zip(self.steps, key, strict=True):
+                try:
+                    hash(part)
+                except TypeError as error:
+                    name = step[1].__name__ if step else ""
+                    raise TypeError(
+                        f"the form of a {name} can't be compared with others, since it holds more than its leaves, and "
+                        f"that can't be hashed ({error}); hold tuples instead of lists there, or make it a leaf"
+                    ) from error
+            self._key = key
+        return self._key
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (isinstance(other, Form) and self.key() == other.key())
+
+    def __hash__(self) -> int:
+        return hash(self.key())
+
+    def __repr__(self) -> str:
+        containers = ", ".join(step[1].__name__ for step in self.steps if step)
+        return f"<Form of {self.steps.count(None)} leaves in {containers or 'no container'}>"
+
+
+def flatten(tree: Tree, is_leaf: Callable[[Any], bool] | None = None) -> tuple[list[Any], Form]:
+    """Take a tree apart: return its leaves and its form. Where `is_leaf` returns true, a subtree is a leaf itself."""
+    leaves: list[Any] = []
+    form = Form([])
+    try:
+        take_apart(tree, leaves, form.steps, is_leaf)
+    except RecursionError as error:
+        raise RecursionError(f"a {type(tree).__name__} of arrays holds itself, or is nested too deeply") from error
+    return leaves, form
+
+
+def take_apart(tree: Tree, leaves: list[Any], steps: list[Any], is_leaf: Callable[[Any], bool] | None) -> None:
+    """Append the leaves of a tree and the steps that put it together to lists."""
+    cls: Any = type(tree)
+    kind = kind_of(cls)
+    if kind is None or (is_leaf is not None and is_leaf(tree)):
+        leaves.append(tree)
+        steps.append(None)
+    elif kind is MODULE:
+        own, rebuild = tree.__flatten__()
+        leaves += own
+        steps += [None] * len(own)
+        steps.append((lambda cls, aux, children: rebuild(children), cls, None, len(own)))
+    else:
+        children, aux = kind.split(tree)
+        for child in children:
+            take_apart(child, leaves, steps, is_leaf)
+        steps.append((kind.join, cls, aux, len(children)))
+
+
+def is_module(tree: Tree) -> bool:
+    """Return whether a tree takes itself apart, by a method `__flatten__`, as a module does."""
+    return hasattr(type(tree), "__flatten__")
+
+
+def paths(tree: Tree, name: str, is_leaf: Callable[[Any], bool] | None = None) -> list[str]:
+    """Return a name for each leaf of a tree: its own, or the innermost key, field or attribute, or `name_0` in a list.
+
+    Examples
+    --------
+    >>> from microgradnd.trees import paths
+    >>> paths({"weights": [1.0, 2.0], "bias": 3.0}, "parameters")
+    ['weights_0', 'weights_1', 'bias']
+    """
+    found: list[str] = []
+    name_leaves(tree, name, is_leaf, found)
+    return found
+
+
+def name_leaves(tree: Tree, name: str, is_leaf: Callable[[Any], bool] | None, found: list[str]) -> None:
+    """Append the names of the leaves of a tree to a list."""
+    cls: Any = type(tree)
+    kind = kind_of(cls)
+    if kind is None or (is_leaf is not None and is_leaf(tree)):
+        own = getattr(tree, "name", None) if hasattr(cls, "__array_function__") else None
+        found.append(own or name)
+    else:
+        children, _ = kind.split(tree)
+        for child, child_name in zip(children, kind.names(tree, name, len(children)), strict=True):
+            name_leaves(child, child_name, is_leaf, found)
+
+
+def typed(aux: Any) -> Any:
+    """Return something that is equal for equal parts of a form: 1, 1.0 and True are three, and NaN is itself."""
+    if type(aux) is str or aux is None:
+        return aux
+    if isinstance(aux, tuple):
+        return (type(aux), *[typed(part) for part in aux])
+    return type(aux), repr(aux) if isinstance(aux, float | complex | np.generic) else aux
+
+
+# The kinds of trees
+
+
+def attributes(tree: Any) -> dict[str, Any]:
+    """Return the attributes of an object, in its dict and its slots, except for those that are cached properties."""
+    state = object.__getstate__(tree)  # not of a class's own __getstate__
+    own, slots = state if isinstance(state, tuple) else (state, None)
+    cls = type(tree)
+    found = {**(own or {}), **(slots or {})}
+    return {k: v for k, v in found.items() if not isinstance(getattr(cls, k, None), functools.cached_property)}
+
+
+def with_attributes(tree: Any, items: Iterable[tuple[str, Any]]) -> Any:
+    """Set attributes of a new object, even of one that refuses to be changed, and return the object."""
+    for name, value in items:
+        object.__setattr__(tree, name, value)
+    return tree
+
+
+def numbered(tree: Any, name: str, count: int) -> list[str]:
+    return [f"{name}_{i}" for i in range(count)]
+
+
+def split_sequence(tree: Any) -> tuple[Sequence[Any], Any]:
+    return tuple(tree), tuple(attributes(tree).items())
+
+
+def join_list(cls: Any, aux: Any, children: list[Any]) -> Any:
+    new = cls.__new__(cls)
+    list.extend(new, children)
+    return with_attributes(new, aux)
+
+
+def join_tuple(cls: Any, aux: Any, children: list[Any]) -> Any:
+    new = tuple.__new__(cls, children)
+    return with_attributes(new, aux)
+
+
+def split_mapping(tree: Any) -> tuple[Sequence[Any], Any]:
+    state = attributes(tree)
+    if isinstance(tree, defaultdict):
+        state["default_factory"] = tree.default_factory
+    return tuple(tree.values()), (tuple(tree), tuple(state.items()))
+
+
+def join_mapping(cls: Any, aux: Any, children: list[Any]) -> Any:
+    keys, state = aux
+    new = cls.__new__(cls)
+    base: Any = OrderedDict if issubclass(cls, OrderedDict) else dict
+    for key, child in zip(keys, children, strict=True):
+        base.__setitem__(new, key, child)  # a class's own may do more
+    return with_attributes(new, state)
+
+
+def key_names(tree: Any, name: str, count: int) -> list[str]:
+    return [str(key) for key in tree]
+
+
+def split_dataclass(tree: Any) -> tuple[Sequence[Any], Any]:
+    """Take a dataclass apart into the fields that are set, except for those whose metadata says `static`."""
+    rest = attributes(tree)
+    children = {}
+    for field in dataclasses.fields(tree):
+        if hasattr(tree, field.name) and not field.metadata.get("static"):
+            children[field.name] = getattr(tree, field.name)
+            rest.pop(field.name, None)
+    return tuple(children.values()), (tuple(children), tuple(rest.items()))
+
+
+def join_attributes(cls: Any, aux: Any, children: list[Any]) -> Any:
+    names, rest = aux
+    return with_attributes(cls.__new__(cls), (*zip(names, children, strict=True), *rest))
+
+
+def split_namespace(tree: Any) -> tuple[Sequence[Any], Any]:
+    return tuple(vars(tree).values()), (tuple(vars(tree)), ())
+
+
+def parameter_names(tree: Any, name: str, count: int) -> list[str]:
+    return [name] * count  # unless a parameter has one itself
+
+
+LIST = Kind(split_sequence, join_list, numbered)
+TUPLE = Kind(split_sequence, join_tuple, numbered)
+NAMEDTUPLE = Kind(split_sequence, join_tuple, lambda tree, name, count: tree._fields)
+DICT = Kind(split_mapping, join_mapping, key_names)
+DATACLASS = Kind(split_dataclass, join_attributes, lambda tree, name, count: split_dataclass(tree)[1][0])
+NAMESPACE = Kind(split_namespace, join_attributes, lambda tree, name, count: tuple(vars(tree)))
+MODULE = Kind(lambda tree: (tree.__flatten__()[0], None), lambda cls, aux, children: None, parameter_names)
+
+# By the class itself, not by its bases: subclasses of these may hold more than they do
+KINDS: dict[type, Kind] = {
+    list: Kind(lambda tree: (tree, None), lambda cls, aux, children: children, numbered),
+    tuple: Kind(lambda tree: (tree, None), lambda cls, aux, children: tuple(children), numbered),
+    dict: Kind(
+        lambda tree: (tuple(tree.values()), tuple(tree)),
+        lambda cls, aux, children: dict(zip(aux, children, strict=True)),
+        key_names,
+    ),
+}
+
+
+@functools.lru_cache(maxsize=256)
+def kind_of(cls: type) -> Kind | None:
+    """Return how a class is taken apart, or None for leaves."""
+    if cls in KINDS:
+        return KINDS[cls]
+    if hasattr(cls, "__flatten__"):
+        return MODULE
+    if issubclass(cls, tuple):
+        if hasattr(cls, "n_sequence_fields"):  # as os.stat returns, which only its own module can make
+            return None
+        return NAMEDTUPLE if hasattr(cls, "_fields") else TUPLE
+    for base, kind in ((list, LIST), (dict, DICT), (SimpleNamespace, NAMESPACE)):
+        if issubclass(cls, base):
+            return kind
+    return DATACLASS if dataclasses.is_dataclass(cls) else None
+
+
+def register_tree(
+    cls: type,
+    flatten: Callable[[Any], tuple[Iterable[Any], Any]],
+    unflatten: Callable[[Any, tuple[Any, ...]], Any],
+) -> None:
+    """Have objects of a class taken apart into their arrays, wherever a function takes tuples, lists and dicts of them.
+
+    Dataclasses, namedtuples and modules need no registration. Subclasses need one of their own.
+
+    Parameters
+    ----------
+    cls : type
+        The class.
+    flatten : callable
+        Takes an object; returns `(children, aux)`: what is differentiated, an iterable of arrays or containers of them,
+        and everything else about the object, something hashable.
+    unflatten : callable
+        Takes `aux` and a tuple of children; returns an object. The children may be arrays, gradients, or anything else
+        in their place: it mustn't check them.
+
+    Raises
+    ------
+    TypeError
+        If `cls` isn't a class, or is a module, or the others can't be called.
+    ValueError
+        If the class is registered already.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import microgradnd as mg
+    >>> class Line:
+    ...     def __init__(self, slope, unit):
+    ...         self.slope, self.unit = slope, unit
+    >>> mg.register_tree(Line, lambda line: ((line.slope,), line.unit), lambda unit, slopes: Line(*slopes, unit))
+    >>> gradient = mg.grad(lambda line: np.sum(line.slope**2))(Line(np.array([1.0, 2.0]), "m"))
+    >>> gradient.slope, gradient.unit
+    (array([2., 4.]), 'm')
+    """
+    if not isinstance(cls, type):
+        raise TypeError(f"register_tree: cls must be a class, got {cls!r}, a {type(cls).__name__}")
+    if hasattr(cls, "__flatten__"):
+        raise TypeError(f"register_tree: {cls.__name__} is a module, and is taken apart into its parameters already")
+    for what, given in (("flatten", flatten), ("unflatten", unflatten)):
+        if not callable(given):
+            raise TypeError(f"register_tree: {what} must be a function, got {given!r}, a {type(given).__name__}")
+    if cls in KINDS:
+        raise ValueError(f"register_tree: {cls.__name__} is registered already; a class is registered once")
+
+    def split(tree: Any) -> tuple[Sequence[Any], Any]:
+        parts = flatten(tree)
+        if not isinstance(parts, tuple) or len(parts) != 2:
+            raise TypeError(
+                f"flatten of {cls.__name__}, which register_tree was given, must return (children, aux), got {parts!r}"
+            )
+        return tuple(parts[0]), parts[1]
+
+    KINDS[cls] = Kind(split, lambda cls, aux, children: unflatten(aux, tuple(children)), numbered)
+    kind_of.cache_clear()

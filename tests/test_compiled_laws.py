@@ -85,8 +85,8 @@ def pulled(f):
 
     def value_and_gradients(*args):
         value, pullback = mg.vjp(f, *args)
-        leaves, rebuild = flatten(value)
-        return value, pullback(rebuild([bounded(v) for v in leaves]))
+        leaves, form = flatten(value)
+        return value, pullback(form.rebuild([bounded(v) for v in leaves]))
 
     return value_and_gradients
 

@@ -87,9 +87,9 @@ def test_vjp_and_jvp_are_transposes(row):
         tangents = [random_like(a, rng) for a in arrays]
         value, moved = mg.jvp(row.call, arrays, tangents)
         _, pullback = mg.vjp(row.call, *arrays)
-        leaves, rebuild = flatten(value)
+        leaves, form = flatten(value)
         cotangents = [random_like(np.asarray(v), rng) for v in leaves]
-        gradients = pullback(rebuild(cotangents))
+        gradients = pullback(form.rebuild(cotangents))
         ahead = sum(np.sum(g * t) for g, t in zip(cotangents, flatten(moved)[0], strict=True))
         back = sum(np.sum(g * t) for g, t in zip(gradients, tangents, strict=True))
         np.testing.assert_allclose(np.real(ahead), np.real(back), rtol=1e-9, atol=1e-9)
@@ -108,11 +108,11 @@ def test_single_precision_stays_single(row):
     def law(arrays):
         arrays = [a.astype(np.complex64 if a.dtype.kind == "c" else np.float32) for a in arrays]
         value, pullback = mg.vjp(row.call, *arrays)
-        leaves, rebuild = flatten(value)
+        leaves, form = flatten(value)
         widest = {np.asarray(v).dtype for v in leaves}
         assert widest <= {np.asarray(v).dtype for v in numbers(row.call(*arrays))}
         for gradient, array in zip(
-            pullback(rebuild([np.ones(np.shape(v), v.dtype) for v in leaves])), arrays, strict=True
+            pullback(form.rebuild([np.ones(np.shape(v), v.dtype) for v in leaves])), arrays, strict=True
         ):
             assert gradient.dtype == array.dtype
             assert gradient.shape == array.shape

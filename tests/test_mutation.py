@@ -178,8 +178,8 @@ def by_pullback(call, arrays, i, make, way):
     if way is not None:
         way(target)
     rng = np.random.default_rng(1)
-    leaves, rebuild = flatten(value)
-    return list(pullback(rebuild([random_like(np.asarray(plain(leaf)), rng) for leaf in leaves])))
+    leaves, form = flatten(value)
+    return list(pullback(form.rebuild([random_like(np.asarray(plain(leaf)), rng) for leaf in leaves])))
 
 
 def by_jvp(call, arrays, i, make, way):
@@ -266,15 +266,15 @@ def test_what_is_given_to_vjp_and_what_it_gives_are_the_users(number):
     row, arrays = ROWS[number], [a.copy() for a in example(number)]
     with np.errstate(all="ignore"):
         value, pullback = mg.vjp(row.call, *arrays)
-        leaves, rebuild = flatten(value)
+        leaves, form = flatten(value)
         rng = np.random.default_rng(1)
         cotangents = [random_like(np.asarray(leaf), rng) for leaf in leaves]
-        right = [np.array(g) for g in pullback(rebuild(cotangents))]
+        right = [np.array(g) for g in pullback(form.rebuild(cotangents))]
         for array in (*arrays, *leaves):
             if isinstance(array, np.ndarray) and array.flags.writeable and array.dtype.kind in "fc":
                 in_place(array)
         try:
-            found = pullback(rebuild(cotangents))
+            found = pullback(form.rebuild(cotangents))
         except RuntimeError as error:
             assert "chang" in str(error)  # noqa: PT017 -- right, or this
             return

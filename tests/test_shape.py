@@ -199,13 +199,13 @@ def test_any_arguments(calls):
         expected = flatten(call(x))[0]
         value, tangent = mg.jvp(call, (x,), (t,))
         _, pullback = mg.vjp(call, x)
-        leaves, rebuild = flatten(value)
+        leaves, form = flatten(value)
         g = [rng.normal(size=v.shape) for v in leaves]
         ahead = [a - b for a, b in zip(flatten(call(x + t))[0], expected, strict=True)]
         for got, want in zip((*leaves, *flatten(tangent)[0]), (*expected, *ahead), strict=True):
             np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-12)
         moved = sum(np.sum(a * b) for a, b in zip(g, ahead, strict=True))
-        np.testing.assert_allclose(np.sum(pullback(rebuild(g))[0] * t), moved, rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(np.sum(pullback(form.rebuild(g))[0] * t), moved, rtol=1e-9, atol=1e-9)
 
     law()
 

@@ -199,12 +199,12 @@ def test_agrees_with_pytorch(is_complex, call, shapes):
         tensors = [torch.tensor(a, requires_grad=True) for a in arrays]
         value, pullback = mg.vjp(lambda *args: call(Numpy(), *args), *arrays)
         expected = call(Spelled, *tensors)
-        leaves, rebuild = flatten(value)
+        leaves, form = flatten(value)
         expected = expected if isinstance(expected, tuple) else (expected,)
         for ours, theirs in zip(leaves, expected, strict=True):
             close(ours, theirs, "the value")
         cotangents = [random_like(v, rng) for v in leaves]
-        gradients = pullback(rebuild(cotangents))
+        gradients = pullback(form.rebuild(cotangents))
         conjugated = [torch.tensor(np.conj(c)).to(t.dtype) for c, t in zip(cotangents, expected, strict=True)]
         needed = [(t, c) for t, c in zip(expected, conjugated, strict=True) if t.requires_grad]
         theirs = torch.autograd.grad([t for t, _ in needed], tensors, [c for _, c in needed], create_graph=True)
@@ -214,7 +214,7 @@ def test_agrees_with_pytorch(is_complex, call, shapes):
 
         def along(*args):
             """Return the gradient in some directions, a number."""
-            moved = mg.vjp(lambda *xs: call(Numpy(), *xs), *args)[1](rebuild(cotangents))
+            moved = mg.vjp(lambda *xs: call(Numpy(), *xs), *args)[1](form.rebuild(cotangents))
             return sum(np.sum(np.real(d * g)) for d, g in zip(directions, moved, strict=True))
 
         number = sum((torch.tensor(d) * g.conj()).real.sum() for d, g in zip(directions, theirs, strict=True))

@@ -364,7 +364,7 @@ def plot_surface(
         if not points:
             raise ValueError("plot_surface needs a path, or at=, the parameters in the middle of the picture")
         at = next((point for point in reversed(points) if _is_finite(point)), points[-1])
-    leaves, rebuild = flatten(at)
+    leaves, form = flatten(at)
     shapes = [np.shape(leaf.data if isinstance(leaf, Tensor) else leaf) for leaf in leaves]
     middle = _vector(at, shapes, at, "at")
     track = np.array([_vector(point, shapes, at, "the path") for point in points]).reshape(len(points), middle.size)
@@ -382,7 +382,7 @@ def plot_surface(
 
     def value(a: float, b: float) -> float:
         vector = middle + a * plane[0] + b * plane[1]
-        return _number(loss(rebuild(_parts(vector, leaves, shapes))))
+        return _number(loss(form.rebuild(_parts(vector, leaves, shapes))))
 
     with no_grad(), np.errstate(all="ignore"):  # what overflows out there is hatched
         heights = np.array([[value(a, b) for a in across] for b in up])

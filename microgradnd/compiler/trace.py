@@ -254,9 +254,9 @@ def recorded(call: Callable[[], Any]) -> tuple[Recorder, Any, dict[int, Any]]:
     before = mode.record, mode.trace
     mode.record, mode.trace = recorder.record, recorder
     try:
-        leaves, rebuild = flatten(call())
+        leaves, form = flatten(call())
         leaves = [wrap(leaf._array, leaf._node) if isinstance(leaf, Tensor) else leaf for leaf in leaves]
-        leaves, rebuild = flatten(rebuild(leaves))  # so that nothing holds on to the Tensors of the function
+        leaves, form = flatten(form.rebuild(leaves))  # so that nothing holds on to the Tensors of the function
     except ValueError as error:  # NumPy's, of an assignment to a part of a plain array
         if isinstance(error.__cause__, TraceError):
             raise error.__cause__ from None
@@ -274,7 +274,7 @@ def recorded(call: Callable[[], Any]) -> tuple[Recorder, Any, dict[int, Any]]:
                 f"a Tensor of shape {variable.shape} from outside was assigned to inside a compiled function; make it "
                 f"a variable by a name (mg.tensor(..., name=)), or pass it as an argument"
             )
-    return recorder, (leaves, rebuild), final
+    return recorder, (leaves, form.rebuild), final
 
 
 class Traced:
@@ -342,7 +342,7 @@ class Traced:
         leaves, rebuild = result
         is_plain = is_plain_tree(rebuild(leaves))
         hollow = rebuild([np.zeros(()) for _ in leaves])  # which holds nothing of what was computed
-        self.rebuild = None if is_plain else flatten(hollow)[1]
+        self.rebuild = None if is_plain else flatten(hollow)[1].rebuild
         results = self.outputs(rebuild(leaves)) if is_plain else tuple(map(self.outputs, leaves))
         self.surroundings.keep(lambda array: id(array) in self.values, recorder.masks)
         self.program = Program((*self.input_values, *self.captured_values()), tuple(steps), results, updates)

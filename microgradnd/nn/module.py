@@ -33,6 +33,7 @@ from microgradnd.failures import explained
 from microgradnd.signatures import check_call
 from microgradnd.tape import Operation, mode, next_position
 from microgradnd.tensor import Tensor, tensor, wrap
+from microgradnd.trees import flatten, is_module
 
 CONTAINERS = (list, tuple, dict)
 LISTED = (Sequence, Set, ValuesView, deque)
@@ -658,8 +659,8 @@ class Module:
             if type(node) is Operation and node.position > start:
                 note = node.note or node.annotate()
                 note.marks += ((start, weakref.ref(self), type(self).__name__),)
-        elif isinstance(out, CONTAINERS):
-            self._mark(out, start)
+        elif type(out) is not np.ndarray:
+            self._mark(flatten(out, is_module)[0], start)
         return out
 
     if TYPE_CHECKING:
@@ -667,11 +668,9 @@ class Module:
     else:
         __call__ = _call
 
-    def _mark(self, outputs: Any, start: int) -> None:
-        for out in outputs.values() if isinstance(outputs, dict) else outputs:
-            if isinstance(out, CONTAINERS):
-                self._mark(out, start)
-            elif isinstance(out, Tensor) and isinstance(out._node, Operation) and out._node.position > start:
+    def _mark(self, outputs: list[Any], start: int) -> None:
+        for out in outputs:
+            if isinstance(out, Tensor) and isinstance(out._node, Operation) and out._node.position > start:
                 out._node.annotate().marks += ((start, weakref.ref(self), type(self).__name__),)
 
     def __flatten__(self) -> tuple[list[Any], Callable[[Sequence[Any]], Module]]:
