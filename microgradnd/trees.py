@@ -61,7 +61,7 @@ class Form:
     def rebuild(self, leaves: Sequence[Any]) -> Tree:
         """Return a tree of this form with other leaves."""
         if len(leaves) != self.steps.count(None):
-            raise ValueError(f"a tree of {self.steps.count(None)} leaves can't be rebuilt from {len(leaves)}")
+            raise ValueError(f"rebuild must be given the {self.steps.count(None)} leaves of a tree, got {len(leaves)}")
         rest = iter(leaves)
         built: list[Any] = []
         for step in self.steps:
@@ -83,8 +83,8 @@ class Form:
                 except TypeError as error:
                     name = step[1].__name__ if step else ""
                     raise TypeError(
-                        f"the form of a {name} can't be compared with others, since it holds more than its leaves, and "
-                        f"that can't be hashed ({error}); hold tuples instead of lists there, or make it a leaf"
+                        f"the form of a {name} can't be compared with others: besides its leaves it holds something "
+                        f"that can't be hashed, {step and step[2]!r:.80}; hold tuples instead of lists there"
                     ) from error
             self._key = key
         return self._key
@@ -107,7 +107,9 @@ def flatten(tree: Tree, is_leaf: Callable[[Any], bool] | None = None) -> tuple[l
     try:
         take_apart(tree, leaves, form.steps, is_leaf)
     except RecursionError as error:
-        raise RecursionError(f"a {type(tree).__name__} of arrays holds itself, or is nested too deeply") from error
+        raise RecursionError(
+            "a container of arrays holds itself, or is nested too deeply; pass each array once, in fewer levels"
+        ) from error
     return leaves, form
 
 
@@ -343,7 +345,7 @@ def register_tree(
         parts = flatten(tree)
         if not isinstance(parts, tuple) or len(parts) != 2:
             raise TypeError(
-                f"flatten of {cls.__name__}, which register_tree was given, must return (children, aux), got {parts!r}"
+                f"register_tree: the flatten of {cls.__name__} must return a tuple (children, aux), got {parts!r:.80}"
             )
         return tuple(parts[0]), parts[1]
 

@@ -33,6 +33,7 @@ from microgradnd.compiler.elementary import at
 from microgradnd.compiler.machine import load_numba
 from microgradnd.compiler.trace import TraceError
 from microgradnd.nn import functional as F
+from microgradnd.trees import flatten
 from microgradnd.viz import plots, render
 
 ROOT = Path(__file__).parents[1]
@@ -52,6 +53,30 @@ class Row(NamedTuple):
     call: Callable[[], Any]
     error: type[BaseException]
     words: str  # separated by |
+
+
+def cyclic() -> list[Any]:
+    """Return a list that holds itself."""
+    parts: list[Any] = [1.0]
+    parts.append(parts)
+    return parts
+
+
+class Noted(list[Any]):
+    """A list that holds something besides its elements."""
+
+    notes: list[str]
+
+    def __init__(self, parts: list[Any]) -> None:
+        super().__init__(parts)
+        self.notes = ["a note"]
+
+
+class Unpaired:
+    """A class that is registered with a wrong function."""
+
+
+mg.register_tree(Unpaired, lambda tree: 3.0, lambda aux, children: Unpaired())  # type: ignore[arg-type, return-value]
 
 
 def P(*values: float) -> mg.Tensor:
@@ -856,6 +881,21 @@ ENGINE = {
 }
 
 MORE = {
+    # Containers of arrays
+    "a list in itself": Row(lambda: mg.grad(lambda p: p[0])(cyclic()), RecursionError, "container|holds itself|nested"),
+    "a registered class's flatten": Row(lambda: mg.grad(id)(Unpaired()), TypeError, "Unpaired|(children, aux)|3.0"),
+    "register a number": Row(lambda: mg.register_tree(3, tuple, list), TypeError, "register_tree|must be a class|3"),
+    "register a module": Row(
+        lambda: mg.register_tree(nn.Linear, tuple, list), TypeError, "register_tree|Linear|module"
+    ),
+    "register without unflatten": Row(
+        lambda: mg.register_tree(Row, tuple, None), TypeError, "register_tree|unflatten|a function|None"
+    ),
+    "register twice": Row(lambda: mg.register_tree(Unpaired, id, id), ValueError, "register_tree|Unpaired|already"),
+    "rebuild from too few": Row(lambda: flatten((1.0, 2.0))[1].rebuild([1.0]), ValueError, "rebuild|2 leaves|got 1"),
+    "a form that can't be hashed": Row(
+        lambda: hash(flatten(Noted([1.0]))[1]), TypeError, "Noted|can't be hashed|['a note']|tuples instead of lists"
+    ),
     # What is missing
     "no matplotlib": Row(without("matplotlib", lambda: viz.plot_history([1.0])), ImportError, "matplotlib|pip install"),
     "no graphviz": Row(without("graphviz", picture), ImportError, "graphviz|pip install|graph.dot"),

@@ -273,18 +273,18 @@ def test_wide_and_deep_trees():
 def test_a_tree_that_holds_itself():
     tree: list[Any] = [1.0]
     tree.append(tree)
-    with pytest.raises(RecursionError, match="a list of arrays holds itself"):
+    with pytest.raises(RecursionError, match="a container of arrays holds itself"):
         flatten(tree)
 
 
 def test_errors_of_forms():
     form = flatten(Circle(0.0, 0.0, "a"))[1]
-    with pytest.raises(ValueError, match="a tree of 2 leaves can't be rebuilt from 3"):
+    with pytest.raises(ValueError, match="must be given the 2 leaves of a tree, got 3"):
         form.rebuild([1.0, 2.0, 3.0])
     stack = flatten({"a": Stack(["not hashable"], 0.0)})[1]
     assert stack.rebuild([1.0])["a"].label == ["not hashable"]  # which needs no comparison
     for use in (hash, lambda form: form == flatten(0.0)[1]):
-        with pytest.raises(TypeError, match=r"the form of a Stack can't be compared.*unhashable type: 'list'"):
+        with pytest.raises(TypeError, match=r"the form of a Stack can't be compared.*not hashable"):
             use(stack)
     assert repr(form) == "<Form of 2 leaves in Circle>"
     assert form != "another thing"
@@ -326,7 +326,7 @@ def test_registration_errors():
             mg.register_tree(cls, one, one)
     assert flatten(Other())[0] != []  # a leaf, until
     mg.register_tree(Other, lambda tree: [1.0], one)
-    with pytest.raises(TypeError, match=r"flatten of Other.*must return \(children, aux\), got \[1.0\]"):
+    with pytest.raises(TypeError, match=r"flatten of Other must return a tuple \(children, aux\), got \[1.0\]"):
         flatten(Other())
 
 
