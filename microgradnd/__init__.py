@@ -25,6 +25,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Tensor",
     "__version__",
+    "anew",
     "checkpoint",
     "compile",
     "defjvp",
@@ -57,14 +58,14 @@ __all__ = [
 
 if TYPE_CHECKING:  # a type checker sees names, and no __getattr__, which would allow any other
     from microgradnd import testing, viz
-    from microgradnd.compiler import compile, static
+    from microgradnd.compiler import anew, compile, static
     from microgradnd.reasons import explain
 else:
     for made in (tensor, primitive, grad, value_and_grad, vjp, jvp, jacobian, hessian, hvp, elementwise_grad):
         globals()[made.__name__] = explained(made)  # here, since calls from within have the right arguments
         globals()[made.__name__].__module__ = __name__  # where pickle finds it
     del made
-    LATER = {"compile": "compiler", "explain": "reasons", "static": "compiler", "testing": "testing", "viz": "viz"}
+    LATER = {"anew": "compiler", "compile": "compiler", "explain": "reasons", "static": "compiler", "testing": "testing", "viz": "viz"}
 
     def __getattr__(name):
         if name not in LATER:

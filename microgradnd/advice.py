@@ -25,7 +25,7 @@ import numpy as np
 from microgradnd import primitives
 from microgradnd.lines import PACKAGE, quoted_line, user_line
 from microgradnd.registry import JVPS, VJPS, name_of
-from microgradnd.tape import Operation, describe
+from microgradnd.tape import Operation, current, describe
 
 NUMPY = np.__file__.rpartition("__init__")[0]
 PLACES = ("nn.functional", "nn", "optim", "viz")  # where the public names are, apart from `mg` itself
@@ -381,6 +381,8 @@ def failed_call(
     >>> print(failed_call(np.dot, (np.ones(3), 2), {"dim": 0}, TypeError("got an unexpected keyword argument 'dim'")))
     np.dot takes no keyword 'dim'... (..., line 1: print(failed_call(...
     """
+    if (trace := current().trace) is not None:
+        trace.failed(error)
     if isinstance(error, Warning) or not isinstance(error, TypeError | ValueError | LookupError | AttributeError):
         return None
     inner = getattr(error, "_failed_call", None)

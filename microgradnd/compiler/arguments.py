@@ -1,27 +1,30 @@
-"""The arguments of a compiled function: taken apart into arrays, and put together again.
+"""The arguments of a compiled function: taken apart into what a program is given and what it is written for.
 
 Owns: which leaves of the arguments are inputs of a program and which are part of it, their names, and the signature.
-Must not own: tracing (`trace.py`), or which program belongs to a signature (`__init__.py`).
+Must not own: tracing (`trace.py`), or which program belongs to a signature (`compiled.py`).
 Read next: `trace.py`.
 
-Arguments are trees: tuples, lists and dicts, and objects that hold arrays. Such an object (a Module, an optimizer)
-has a method `__variables__` that returns the Tensors it holds, with a function that makes an object like it of others,
-and `__form__`, which returns what else a program of it depends on.
+Arrays, floats and Tensors are inputs. Everything else is part of the program: numbers and texts by type and value,
+objects (a Module, an optimizer, a function) by what they are: each has programs of its own, which know its variables as
+they know those that the function captures.
 """
 
 from __future__ import annotations
 
+import enum
 import inspect
-import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from microgradnd.compiler.passes import key_of
+from microgradnd.tape import Leaf
 from microgradnd.tensor import Tensor
 from microgradnd.transforms import plain
-from microgradnd.trees import flatten
+from microgradnd.trees import flatten, is_module, paths
+
+BY_VALUE = (int, str, bytes, type(None), type(Ellipsis), np.dtype, enum.Enum, slice, range, type)
 
 
 class Static:
@@ -81,97 +84,56 @@ class Arguments:
     Attributes
     ----------
     leaves : list
-        Everything that isn't a container.
+        Everything that isn't a container. A Module is a leaf.
     inputs : list of int
         Which of the leaves are inputs of the program. A Tensor that occurs twice is one input.
     signature : hashable
-        Equal for calls that the same program serves.
-    numbers : dict of type to type
-        What Python's numbers are made to: of the precision of all the arrays, where these have one and the same, as
-        NumPy makes them beside an array.
+        Equal for calls that the same program may serve.
     """
 
-    def __init__(self, args: Sequence[Any]) -> None:
-        self.args = args
-        self.leaves: list[Any] = []
-        form = tuple([take_apart(arg, self.leaves) for arg in args])
+    def __init__(self, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
+        self.args, self.kwargs = args, kwargs
+        self.leaves, self.form = flatten((args, kwargs) if kwargs else (args,), is_module)
         first: dict[int, int] = {}
         self.first = [first.setdefault(id(x), i) if isinstance(x, Tensor) else i for i, x in enumerate(self.leaves)]
         self.inputs = [i for i, x in enumerate(self.leaves) if self.first[i] == i and is_input(x)]
-        self.signature = form, tuple(map(signature, self.leaves)), tuple(self.first)
-        for leaf, part in zip(self.leaves, self.signature[1], strict=True):
-            try:
-                hash(part)
-            except TypeError as error:
-                raise TypeError(
-                    f"a compiled function got a {type(leaf).__name__}, which can't be hashed, so that no program can "
-                    f"be found for it; pass arrays, numbers, strings, or tuples, lists and dicts of them"
-                ) from error
+        self.signature = self.form.key(), tuple(map(signature, self.leaves)), tuple(self.first)
 
-        kinds = {x.dtype.type for x in map(plain, self.leaves) if isinstance(x, np.ndarray) and x.dtype.kind in "fc"}
-        single = kinds and kinds <= {np.float32, np.complex64}
-        self.numbers: dict[type, Any] = {float: np.float32, complex: np.complex64} if single else {}
+    def arrays(self, inputs: Sequence[int], numbers: dict[type, Any]) -> list[Any]:
+        """Return the values of some of the leaves, Python's numbers in the precision of a program."""
+        return [value_of(self.leaves[i], numbers) for i in inputs]
 
-    def arrays(self) -> list[Any]:
-        """Return the values of the inputs."""
-        found = [plain(self.number(self.leaves[i])) for i in self.inputs]
-        return [np.asarray(x) if isinstance(x, np.ndarray) and type(x) is not np.ndarray else x for x in found]
-
-    def number(self, leaf: Any) -> Any:
-        """Return a leaf, a number of Python in the precision of the arrays."""
-        return self.numbers[type(leaf)](leaf) if type(leaf) in self.numbers else leaf
-
-    def parts_of_the_program(self) -> list[Any]:
+    def objects(self) -> list[Any]:
         """Return what isn't an input: objects, which may hold anything."""
-        inputs = set(self.inputs)
-        leaves = [leaf for i, leaf in zip(self.first, self.leaves, strict=True) if i not in inputs]
-        return [*leaves, *(arg for arg in self.args if hasattr(arg, "__form__"))]
+        return [x.value if isinstance(x, Static) else x for x in self.leaves if not is_input(x)]
 
-    def rebuilt(self, tensors: Sequence[Any] | None = None) -> list[Any]:
-        """Return the arguments with Tensors in the place of the inputs, and static ones as the function knows them."""
-        of = {} if tensors is None else dict(zip(self.inputs, tensors, strict=True))
+    def rebuilt(self, instead: dict[int, Any]) -> tuple[Sequence[Any], dict[str, Any]]:
+        """Return the arguments with others in the place of some leaves, and static ones as the function knows them."""
         leaves = [leaf.value if isinstance(leaf, Static) else leaf for leaf in self.leaves]
-        new = iter([of.get(first, leaf) for first, leaf in zip(self.first, leaves, strict=True)])
-        return [put_together(arg, new) for arg in self.args]
+        args, *kwargs = self.form.rebuild([instead.get(i, leaf) for i, leaf in zip(self.first, leaves, strict=True)])
+        return args, kwargs[0] if kwargs else {}
 
     def names(self, function: Callable[..., Any]) -> list[str]:
-        """Return names for the inputs: that of the parameter of the function, with the path inside of it."""
+        """Return names for the leaves: that of the parameter of the function, or of the path inside of it."""
         try:
             parameters = [p.name for p in inspect.signature(function).parameters.values()]
         except (TypeError, ValueError):
             parameters = []
         parameters += [f"x{i}" for i in range(len(parameters), len(self.args))]
-        names = [name for p, arg in zip(parameters, self.args, strict=False) for name in names_in(arg, p)]
-        return [names[i] for i in self.inputs]
+        given = [*zip(parameters, self.args, strict=False), *self.kwargs.items()]
+        return [name for parameter, arg in given for name in paths(arg, parameter, is_module)]
+
+    def path(self, i: int, function: Callable[..., Any]) -> str:
+        """Return what a leaf is called in messages."""
+        return f"argument {self.names(function)[i]}"
 
 
-def take_apart(tree: Any, leaves: list[Any]) -> Any:
-    """Append the leaves of a tree to a list, and return its form, something hashable."""
-    if isinstance(tree, tuple | list):
-        return (type(tree), *[take_apart(part, leaves) for part in tree])
-    if isinstance(tree, dict):
-        return (dict, *[(key, take_apart(part, leaves)) for key, part in tree.items()])
-    if hasattr(tree, "__variables__"):
-        leaves += tree.__variables__()[0]
-        return tree.__form__()
-    if hasattr(tree, "__flatten__"):
-        leaves += tree.__flatten__()[0]
-        return type(tree)
-    leaves.append(tree)
-    return None
-
-
-def put_together(tree: Any, new: Iterator[Any]) -> Any:
-    """Return a tree of the same form as another, of new leaves."""
-    if isinstance(tree, tuple | list):
-        built = [put_together(part, new) for part in tree]
-        return type(tree)(*built) if hasattr(tree, "_fields") else type(tree)(built)
-    if isinstance(tree, dict):
-        return type(tree)((key, put_together(part, new)) for key, part in tree.items())
-    if hasattr(tree, "__variables__") or hasattr(tree, "__flatten__"):
-        old, rebuild = tree.__variables__() if hasattr(tree, "__variables__") else tree.__flatten__()
-        return rebuild(list(itertools.islice(new, len(old))))
-    return next(new)
+def value_of(leaf: Any, numbers: dict[type, Any]) -> Any:
+    """Return what a program is given for a leaf."""
+    value = plain(leaf)
+    if type(value) in numbers:
+        return numbers[type(value)](value)
+    return np.asarray(value) if isinstance(value, np.ndarray) and type(value) is not np.ndarray else value
 
 
 def is_input(leaf: Any) -> bool:
@@ -182,30 +144,38 @@ def is_input(leaf: Any) -> bool:
 def signature(leaf: Any) -> Any:
     """Return what of a leaf a program depends on."""
     if isinstance(leaf, Tensor):
-        return leaf._array.shape, leaf._array.dtype, leaf.requires_grad
+        hooks = leaf._node.hooks if type(leaf._node) is Leaf else None
+        return Tensor, leaf._array.shape, leaf._array.dtype, leaf.requires_grad, tuple(map(id, (hooks or {}).values()))
     if isinstance(leaf, np.ndarray | np.generic):
-        if leaf.dtype.kind not in "biufc" or isinstance(leaf, np.ma.MaskedArray):
-            what = "a masked array" if isinstance(leaf, np.ma.MaskedArray) else f"an array of dtype {leaf.dtype}"
+        if leaf.dtype.kind not in "biufc" or isinstance(leaf, np.ma.MaskedArray | np.matrix):
+            named = {np.ma.MaskedArray: "a masked array", np.matrix: "a np.matrix"}
+            what = next((name for k, name in named.items() if isinstance(leaf, k)), f"an array of dtype {leaf.dtype}")
             raise TypeError(
                 f"a compiled function got {what}, but its programs compute with plain arrays of numbers; pass one made "
                 f"by np.asarray(..., dtype=float), or for a masked array by .filled(0)"
             )
-        return leaf.shape, leaf.dtype
+        return isinstance(leaf, np.generic), leaf.shape, leaf.dtype
     if isinstance(leaf, Static):
-        return Static, leaf.key
-    return type(leaf) if is_input(leaf) else (type(leaf), leaf)
+        return Static, leaf.key, None if is_by_value(leaf.value) else id(leaf.value)
+    if is_input(leaf):
+        return type(leaf)
+    return (type(leaf), key_of(leaf)) if is_by_value(leaf) else (type(leaf), id(leaf))
 
 
-def names_in(tree: Any, name: str) -> Iterator[str]:
-    """Yield a name for each leaf of a tree that is called by a name."""
-    if isinstance(tree, dict):
-        for key, part in tree.items():
-            yield from names_in(part, str(key))
-    elif isinstance(tree, tuple | list):
-        for i, part in enumerate(tree):
-            yield from names_in(part, f"{name}_{i}")
-    elif hasattr(tree, "__variables__") or hasattr(tree, "__flatten__"):
-        leaves = tree.__variables__()[0] if hasattr(tree, "__variables__") else flatten(tree)[0]
-        yield from (getattr(leaf, "name", None) or name for leaf in leaves)
-    else:
-        yield (tree.name if isinstance(tree, Tensor) and tree.name else name)
+def is_by_value(leaf: Any) -> bool:
+    """Return whether a program may be known by the value of a leaf, which nobody can change."""
+    if isinstance(leaf, tuple | frozenset):
+        return all(map(is_by_value, leaf))
+    return isinstance(leaf, (*BY_VALUE, float, complex, np.generic))
+
+
+def precision(dtypes: set[Any]) -> dict[type, Any] | None:
+    """Return what Python's numbers are made to beside arrays of some dtypes, or None where that isn't one and the same.
+
+    Beside an array NumPy gives a number of Python the precision of the array.
+    """
+    reals = {np.zeros(0, dtype).real.dtype.type for dtype in dtypes if dtype.kind in "fc"}
+    if not reals <= {np.float64}:
+        real = reals.pop()
+        return {float: real, complex: np.result_type(real, np.complex64).type} if not reals else None
+    return {}

@@ -1,95 +1,115 @@
 """The quick way from a call to its program.
 
 Owns: the function that checks whether a call is like the one before, and if so runs the same program.
-Must not own: the checks that take arguments apart (`arguments.py`), or what surroundings are (`guards.py`).
-Read next: `__init__.py`.
+Must not own: the checks that take arguments apart (`arguments.py`), or what surroundings are (`watch.py`).
+Read next: `compiled.py`.
 
 A small step takes a few microseconds, and a loop over its arguments would be a good part of that. So the checks are
-written out as one expression, like the program itself. Arrays are told by shape and dtype, numbers by type; objects
-that hold variables (a Module, an optimizer), and Tensors, must be the same, in the same form, and hold the same arrays.
-Whatever fails a check here is looked at again slowly.
+written out as one expression, like the program itself. Arrays are told by shape and dtype, numbers by type; objects and
+Tensors must be the same; what is around the function must be what it was. Whatever fails a check here is looked at
+again slowly.
 """
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from microgradnd.compiler.arguments import Arguments
-from microgradnd.compiler.guards import MUTABLE, contents, same
 from microgradnd.compiler.ownership import apart
-from microgradnd.compiler.trace import Traced
-from microgradnd.tape import Leaf, mode, next_position, touch
+from microgradnd.compiler.programs import Entry, finish
+from microgradnd.compiler.recorder import Buffer, Gradient
+from microgradnd.compiler.watch import MISSING, Place, same
+from microgradnd.tape import Leaf, current, next_position, touch
 from microgradnd.tensor import Tensor
 
-NUMBERS = (float, np.float64, np.float32)  # inputs that are told by their types
+NUMBERS = (float, complex, np.float64, np.float32)  # inputs that are told by their types
 CONSTANTS = (bool, int, str, type(None))  # parts of the program
 MISS = object()  # what a dispatcher returns for a call that it doesn't know
 
 
 class Dispatcher:
-    """Writes the quick way for calls like one that was made.
+    """Writes the quick way for calls like one that was made."""
 
-    Parameters
-    ----------
-    args : sequence
-        The arguments of that call.
-    traced : Traced
-        What was traced for it.
-    function : callable
-        The program.
-    updated : list of int
-        Which of the program's inputs it updates.
-    """
-
-    def __init__(self, args: Sequence[Any], traced: Traced, function: Callable[..., Any], updated: list[int]) -> None:
-        self.names: dict[str, Any] = {"MISS": MISS, "function": function, "mode": mode, "touch": touch}
-        self.names["next_position"] = next_position
-        self.checks = ["mode.trace is None"]
+    def __init__(self, function: Callable[..., Any], args: Sequence[Any], arguments: Arguments, entry: Entry) -> None:
+        traced = entry.traced
+        self.names: dict[str, Any] = {"MISS": MISS, "MISSING": MISSING, "function": entry.function, "touch": touch}
+        self.names |= {"next_position": next_position, "current": current, "asarray": np.asarray}
+        self.checks = [f"current() is {self.name(entry.mode)}"]
         self.arrays: list[str] = []  # the names of arrays among the arguments, and in them
         self.parts: list[str] = []
-        inputs, leaves = [leaf for i, arg in enumerate(args) for leaf in self.look(f"a{i}", arg)], Arguments(args)
-        given = [inputs[i] for i in leaves.inputs]
-        for n, i in enumerate(leaves.inputs):
-            if type(leaves.leaves[i]) in leaves.numbers:
-                given[n] = f"{self.name(leaves.numbers[type(leaves.leaves[i])])}({given[n]})"
-        owners = [
-            self.name(x._node) if isinstance(x, Tensor) else None for x in (leaves.leaves[i] for i in leaves.inputs)
-        ]
-        for thing in traced.captured:
+        inputs = [leaf for i, arg in enumerate(args) for leaf in self.look(f"a{i}", arg)]
+        given, owners = [], []
+        for i in traced.inputs:
+            leaf = arguments.leaves[i]
+            number = traced.numbers.get(type(leaf))
+            given.append(inputs[i] if number is None else f"{self.name(number)}({inputs[i]})")
+            owners.append(self.name(leaf._node) if isinstance(leaf, Tensor) else None)
+        for i, value in traced.fixed.items():
+            if not isinstance(value, Tensor):
+                self.checks.append(f"{inputs[i]} == {self.name(value)}")
+        for value, thing in zip(entry.traced.program.inputs[len(given) :], traced.captured, strict=True):
             name = self.name(thing)
-            given.append(f"{name}.data" if isinstance(thing, Leaf) else name)
-            owners.append(name if isinstance(thing, Leaf) else None)
-        for _, read, value in traced.surroundings.bindings:
-            self.guard(read, value)
-        if traced.surroundings.kept:
-            self.checks.append(f"not {self.name(traced.surroundings.arrays_changed)}()")
-        for thing, form in traced.depends:
-            self.checks.append(f"{self.name(thing)}.__form__() == {self.name(form)}")
-        self.apart(given, updated)
-        result = f"function({', '.join(given)})"
-        if traced.rebuild is not None:
-            result = f"{self.name(traced.rebuild)}(list({result}))"
-        newer = [owner for i in updated if (owner := owners[i])]
-        arguments = "".join(f"a{i}, " for i in range(len(args)))
-        lines = [
-            "def dispatch(args):",
-            "    try:",
-            f"        ({arguments}) = args",
-            *(f"        {line}" for line in self.parts),
-            f"        if not ({' and '.join(self.checks)}):",
-            "            return MISS",
-            "    except (AttributeError, LookupError, TypeError, ValueError):",
-            "        return MISS",
-            f"    result = {result}",
-            *([f"    {' = '.join(f'{owner}.position' for owner in newer)} = next_position()"] if newer else []),
-            *(f"    if {owner}.aliases is not None: touch({owner})" for owner in newer),
-            "    return result",
-        ]
-        self.source = "\n".join(lines)
+            given.append(name if isinstance(thing, np.ndarray) else f"{name}.data")
+            owners.append(name if type(thing) is Leaf else None)
+            if isinstance(thing, Gradient | Buffer):
+                self.checks.append(f"type({name}.data) is {self.name(np.ndarray)} and {name}.data.shape == {value.shape}")
+                self.checks.append(f"{name}.data.dtype is {self.name(value.dtype)}")
+        self.surroundings(entry)
+        self.apart(given, entry.updated)
+        self.source = self.text(function, arguments, entry, f"function({', '.join(given)})", owners, len(args))
+
+    def text(
+        self,
+        function: Callable[..., Any],
+        arguments: Arguments,
+        entry: Entry,
+        call: str,
+        owners: Sequence[str | None],
+        count: int,
+    ) -> str:
+        """Return the function that makes the checks, runs the program, and does what is to be done afterwards."""
+        traced = entry.traced
+        after: list[str] = []
+        newer = [owner for i in entry.updated if (owner := owners[i])]
+        if newer:
+            after.append(f"{' = '.join(f'{owner}.position' for owner in newer)} = next_position()")
+            after += [f"if {owner}.aliases is not None: touch({owner})" for owner in newer]
+        if traced.left:
+            values = [f"g{i}" for i, (_, is_array) in enumerate(traced.left) if is_array]
+            call = f"{call}\n    result, ({''.join(f'{value}, ' for value in values)}) = result"
+            after += [self.leaving(x, f"g{i}", is_array, arguments) for i, (x, is_array) in enumerate(traced.left)]
+        if traced.sources:
+            rest = f"{self.name(entry)}, result, {self.name(function)}, {self.name(Arguments)}(args, {{}})"
+            after.append(f"result = {self.name(finish)}({rest})")
+        elif traced.form is not None:
+            after.append(f"result = {self.name(traced.form.rebuild)}(result)")
+        names = "".join(f"a{i}, " for i in range(count))
+        return "\n".join(
+            [
+                "def dispatch(args):",
+                "    try:",
+                f"        ({names}) = args",
+                *(f"        {line}" for line in self.parts),
+                f"        if not ({' and '.join(self.checks)}):",
+                "            return MISS",
+                "    except (AttributeError, LookupError, TypeError, ValueError):",
+                "        return MISS",
+                f"    result = {call}",
+                *(f"    {line}" for line in after),
+                "    return result",
+            ]
+        )
+
+    def leaving(self, thing: Any, value: str, is_array: bool, arguments: Arguments) -> str:
+        """Return the statement that leaves a gradient or a buffer."""
+        value = f"asarray({value})" if is_array else "None"
+        if isinstance(thing, Buffer):
+            return f"{self.name(vars(thing.owner))}[{thing.attribute!r}] = {value}"
+        leaf = thing.leaf if isinstance(thing, Gradient) else arguments.leaves[thing]._node
+        return f"{self.name(leaf)}.grad = {value}"
 
     def apart(self, given: Sequence[str], updated: Sequence[int]) -> None:
         """Check that the arguments that the program updates share memory with no other; quickly, if none are views."""
@@ -110,7 +130,7 @@ class Dispatcher:
         return name
 
     def look(self, name: str, arg: Any) -> list[str]:
-        """Check an argument, or a part of one, and return an expression for the array of each leaf."""
+        """Check an argument, or a part of one, and return an expression for each leaf."""
         kind = type(arg)
         if kind is np.ndarray:
             self.checks.append(f"type({name}) is {self.name(kind)}")
@@ -120,41 +140,55 @@ class Dispatcher:
             self.checks.append(f"type({name}) is {self.name(kind)}")
         elif kind in CONSTANTS:
             self.checks.append(f"type({name}) is {self.name(kind)} and {name} == {self.name(arg)}")
-        elif kind is dict or isinstance(arg, list | tuple):
-            same = f"list({name}) == {self.name(list(arg))}" if kind is dict else f"len({name}) == {len(arg)}"
-            self.checks.append(f"type({name}) is {self.name(kind)} and {same}")
+        elif kind is dict or kind is list or kind is tuple:
+            alike = f"list({name}) == {self.name(list(arg))}" if kind is dict else f"len({name}) == {len(arg)}"
+            self.checks.append(f"type({name}) is {self.name(kind)} and {alike}")
             parts = list(arg.items() if kind is dict else enumerate(arg))
             self.parts += [f"{name}_{i} = {name}[{key!r}]" for i, (key, _) in enumerate(parts)]
             return [leaf for i, (_, part) in enumerate(parts) for leaf in self.look(f"{name}_{i}", part)]
         else:
             self.checks.append(f"{name} is {self.name(arg)}")
             if isinstance(arg, Tensor):
-                self.checks.append("not mode.entered")  # a transform may want it recorded
-                return [self.variable(arg)]
-            self.checks.append(f"{name}.__form__() == {self.name(arg.__form__())}")
-            return [self.variable(tensor) for tensor in arg.__variables__()[0]]
+                return [self.variable(name, arg)]
         return [name]
 
-    def variable(self, tensor: Tensor) -> str:
+    def variable(self, name: str, tensor: Tensor) -> str:
         """Check that a Tensor stands for the same array and node, and return an expression for the array."""
-        name, node = self.name(tensor), self.name(tensor._node)
-        array = self.name(tensor._array)
+        node, array = self.name(tensor._node), self.name(tensor._array)
         self.checks.append(f"{name}._array is {array} and {name}._node is {node}")
         if tensor._node is not None:
             self.checks.append(f"{node}.requires_grad is {tensor._node.requires_grad}")
+        if type(tensor._node) is Leaf:
+            self.checks.append(f"{node}.hooks is {self.name(tensor._node.hooks)}")
         return array
 
-    def guard(self, read: Any, value: Any) -> None:
-        """Check that a name outside stands for what it did."""
-        if read.func is contents:
-            tree = read.args[0]
-            if is_mutable(tree):
-                inside = f"{self.name(contents)}({self.name(tree)})"
-                self.checks.append(f"{self.name(same)}({self.name(value)}, {inside})")
-        elif read.func is getattr and read.args[1].isidentifier():
-            self.checks.append(f"{self.name(read.args[0])}.{read.args[1]} is {self.name(value)}")
-        else:
-            self.checks.append(f"{self.name(read)}() is {self.name(value)}")
+    def surroundings(self, entry: Entry) -> None:
+        """Check that everything around the function is as it was."""
+        counted: dict[Any, list[Place]] = {}
+        for place in entry.traced.surroundings.places:
+            changes = getattr(type(place.owner), "__changes__", None)
+            if changes is not None:
+                counted.setdefault(changes, []).append(place)
+            else:
+                self.checks.append(self.there(place))
+        for changes, places in counted.items():  # whose classes tell whether anything was set at all
+            known = Counted(changes, places)
+            self.checks.append(f"({self.name(changes)}() == {self.name(known)}.count or {self.name(known)}.are_same())")
+        if entry.traced.surroundings.arrays:
+            self.checks.append(f"not {self.name(entry.traced.surroundings.arrays_changed)}()")
+        for thing, form in entry.traced.depends:
+            self.checks.append(f"{self.name(thing)}.__form__() == {self.name(form)}")
+
+    def there(self, place: Place) -> str:
+        """Return the expression that tells whether a place holds what it did."""
+        value = self.name(place.value)
+        if isinstance(place.owner, dict):
+            return f"{self.name(place.owner)}.get({place.key!r}, MISSING) is {value}"
+        if place.owner is not None and place.key is not None and place.key.isidentifier() and place.value is not MISSING:
+            return f"{self.name(place.owner)}.{place.key} is {value}"
+        if isinstance(place.value, tuple):
+            return f"{self.name(same)}({value}, {self.name(place.read)}())"
+        return f"{self.name(place.read)}() is {value}"
 
     def compiled(self) -> Callable[[tuple[Any, ...]], Any]:
         """Return the function, which returns MISS for a call that is unlike the first."""
@@ -163,22 +197,33 @@ class Dispatcher:
         return function
 
 
-def is_mutable(tree: Any) -> bool:
-    """Return whether something in a tree can be replaced by something else."""
-    return isinstance(tree, MUTABLE) or (isinstance(tree, tuple | frozenset) and any(map(is_mutable, tree)))
+class Counted:
+    """Places in objects whose class counts how often an attribute of any of them is set."""
+
+    def __init__(self, changes: Callable[[], int], places: list[Place]) -> None:
+        self.changes, self.places, self.count = changes, places, changes()
+
+    def are_same(self) -> bool:
+        """Look at the places, and remember the count if they are what they were."""
+        count = self.changes()
+        if any(place.changed() for place in self.places):
+            return False
+        self.count = count
+        return True
 
 
 def is_quick(arg: Any) -> bool:
     """Return whether an argument can be checked by an expression."""
-    if type(arg) is dict:
+    kind = type(arg)
+    if kind is dict:
         return all(type(key) in (str, int) for key in arg) and all(map(is_quick, arg.values()))
-    if isinstance(arg, list | tuple):
+    if kind in (list, tuple):
         return all(map(is_quick, arg))
-    return type(arg) in {np.ndarray, Tensor, *NUMBERS, *CONSTANTS} or hasattr(arg, "__form__")
+    return kind in {np.ndarray, Tensor, *NUMBERS, *CONSTANTS} or hasattr(kind, "__changes__") or hasattr(kind, "__form__")
 
 
-def dispatcher(args: Sequence[Any], traced: Traced, function: Any, updated: list[int]) -> Callable[[Any], Any] | None:
+def dispatcher(
+    function: Callable[..., Any], args: Sequence[Any], arguments: Arguments, entry: Entry
+) -> Callable[[Any], Any] | None:
     """Return the quick way for calls like this one, None where there is none."""
-    quick = all(map(is_quick, args))
-    reads = all(isinstance(read, functools.partial) for _, read, _ in traced.surroundings.bindings)
-    return Dispatcher(args, traced, function, updated).compiled() if quick and reads else None
+    return Dispatcher(function, args, arguments, entry).compiled() if all(map(is_quick, args)) else None

@@ -10,7 +10,7 @@ module. A path is the attribute names from the outermost module, joined by dots:
 
 A transform calls the user's function with a *view* of a module: an object with fresh Tensors in the place of the
 trained parameters, and everything else in common with the module, whatever either sets later. The gradient is a
-*result*: a module of arrays, with nothing in common. A compiled function gets a *traced* module, which it keeps.
+*result*: a module of arrays, with nothing in common. A compiled function is called with the module itself.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ CONTAINERS = (list, tuple, dict)
 LISTED = (Sequence, Set, ValuesView, deque)
 NUMBERS = (float, int, bool, complex, str, type(None))  # what long lists hold
 PLAIN = (int, float, str, np.generic, np.ndarray)
-INTERNAL = frozenset({"_kinds", "_formed", "_walked", "_role", "_original", "_views", "_since", "_absent"})
+INTERNAL = frozenset({"_kinds", "_walked", "_role", "_original", "_views", "_since", "_absent"})
 
-TIES = frozenset({"_formed", "_walked", "_views", "_original"})  # what a copy of a module does without
+TIES = frozenset({"_walked", "_views", "_original"})  # what a copy of a module does without
 
 
 class Mismatch(NamedTuple):
@@ -150,18 +150,6 @@ def named(name: str | None, value: Tensor) -> Tensor:
     return value
 
 
-def form_of(kind: str | None, value: Any) -> Any:
-    """Return what stands for an attribute in the form of its module."""
-    if kind == "module":
-        return value.__form__()
-    if kind == "parameter":
-        return None
-    if isinstance(value, CONTAINERS):
-        parts = value.items() if isinstance(value, dict) else enumerate(value)
-        return (type(value), *((key, form_of(None, part)) for key, part in parts))
-    return (type(value), value) if isinstance(value, int | float | str | None) else id(value)
-
-
 class Module:
     """A part of a network: subclass it, assign parameters and modules to attributes, and write `forward`.
 
@@ -195,9 +183,8 @@ class Module:
 
     training = True
     _changes: ClassVar[int] = 0  # how often an attribute of any module was set
-    _formed: tuple[int, Any] = (-1, None)  # the form, and how many changes there had been when it was made
     _walked: tuple[int, list[Tensor]] = (-1, [])  # the parameters, and how many changes there had been
-    _role: str = "module"  # or what a transform made of one: "view", "result", or for a compiled function "traced"
+    _role: str = "module"  # or what a transform made of one: "view" or "result"
     _original: Module | None = None  # the module that this one is a view of
     _views: tuple[weakref.ref[Module], ...] = ()  # of a module that has no original: its views, and those of its views
     _since: int = 0  # of a view: what is newer was computed in the call that it was made for
@@ -264,7 +251,7 @@ class Module:
         # The call that a view was made for is over, and so is its tape: nothing of it stays behind on the module.
         if self._role == "view" and self._original is not None:
             self._root()._drop(self)
-            if self._original._role == "module":
+            if self._original._role == "module" and mode.trace is None:
                 self._original._leave_tape(self._since)
 
     # Registration
@@ -297,13 +284,8 @@ class Module:
     def _replace(self, name: str, kind: str, value: Any) -> None:
         """Assign to what is registered: an array to a buffer, or raise."""
         if kind == "buffer" and not (isinstance(value, Tensor) and value.requires_grad):
-            if mode.trace is not None:
-                raise TypeError(
-                    f"{name!r} is a buffer of {type(self).__name__} and was assigned to inside a compiled function, "
-                    f"whose program would not do that in each call; register it as a Tensor, with "
-                    f"register_parameter({name!r}, mg.tensor(array)), and write self.{name}[...] = value"
-                )
-            value = np.array(value.data) if isinstance(value, Tensor) else np.asarray(value)
+            if mode.trace is None or not isinstance(value, Tensor):  # else the program assigns it in each call
+                value = np.array(value.data) if isinstance(value, Tensor) else np.asarray(value)
         elif kind != "parameter" or self._role != "result":
             what = f"a value of type {type(value).__name__}"
             if isinstance(value, Tensor):
@@ -318,21 +300,12 @@ class Module:
         self._tell(name)
 
     def _check_inside(self, name: str, value: Any) -> None:
-        """Raise if an assignment in a function under a transform, or one that is being compiled, would be lost."""
+        """Raise if an assignment in a function under a transform would be lost."""
         what = "module" if isinstance(value, Module) else "parameter" if is_parameter(value) else None
         if self._role == "view" and what is not None:
             raise RuntimeError(
                 f"{type(self).__name__}.{name} was assigned a {what} inside a transform, whose gradient has no place "
                 f"for it; make it in __init__ or call the module once before, and store a value as t.data"
-            )
-        if self._role == "result" or self._root()._role != "traced" or name == "training" or name in self._kinds:
-            return
-        old = vars(self).get(name, value)
-        if isinstance(value, PLAIN) and not (type(old) is type(value) and np.array_equal(old, value)):
-            raise TypeError(
-                f"{type(self).__name__}.{name} was changed inside a compiled function, whose program would not do that "
-                f"in each call; return the new value and set it outside, or keep it in a Tensor, registered with "
-                f"register_parameter({name!r}, mg.tensor(value)), and write self.{name}[...] = value"
             )
 
     def __delattr__(self, name: str) -> None:
@@ -349,6 +322,15 @@ class Module:
         while module._original is not None:
             module = module._original
         return module
+
+    def __original__(self) -> Module:
+        """Return the module that has the attributes, for a compiler that watches them."""
+        return self._root()
+
+    @staticmethod
+    def __changes__() -> int:
+        """Return how often an attribute of any module was set, for a compiler that watches them."""
+        return Module._changes
 
     def _others(self) -> list[Module]:
         """Return the module that this one is a view of, or its views: all that have their attributes in common."""
@@ -648,10 +630,6 @@ class Module:
 
     def _call(self, *args: Any, **kwargs: Any) -> Any:
         """Return forward(*args, **kwargs); what was recorded in it is marked as this module's, for pictures."""
-        if mode.trace is not None:
-            root = self if self._original is None else self._root()
-            if root._role == "module":
-                mode.trace.depends(root)
         start = next_position()
         out = self.forward(*args, **kwargs)
         if type(out) is Tensor:
@@ -697,28 +675,6 @@ class Module:
             return self._rebuilt(values, {}, "view" if is_view else "result", first)
 
         return trained if self._role != "module" else [as_value(p) for p in trained], rebuild
-
-    def __variables__(self) -> tuple[list[Any], Callable[[Sequence[Any]], Module]]:
-        """Return all parameters themselves, and a function that makes a module like this one with others."""
-        parameters = list(self.parameters())
-
-        def rebuild(new: Sequence[Any]) -> Module:
-            role = "view" if mode.trace is None else "traced"
-            return self._rebuilt({id(old): n for old, n in zip(parameters, new, strict=True)}, {}, role, set())
-
-        return parameters, rebuild
-
-    def __form__(self) -> Any:
-        """Return what a compiled program of this module depends on beside the parameters' values, hashable.
-
-        That is the classes and the plain attributes of all modules in it, and which objects the other attributes are.
-        """
-        changes, form = self._formed
-        if changes != Module._changes:
-            parts = [(name, self._kinds.get(name), value) for name, value in vars(self).items() if name not in INTERNAL]
-            form = (type(self), *((name, kind, form_of(kind, value)) for name, kind, value in parts))
-            object.__setattr__(self, "_formed", (Module._changes, form))
-        return form
 
     def _rebuilt(self, new: dict[int, Any], done: dict[int, Module], role: str, first: set[tuple[int, str]]) -> Module:
         if id(self) not in done:

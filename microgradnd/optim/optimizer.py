@@ -13,7 +13,6 @@ the processor's cache, and the steps are subtracted from the parameters, each wh
 from __future__ import annotations
 
 import functools
-import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -24,7 +23,7 @@ from microgradnd.assignment import variable
 from microgradnd.modes import no_grad
 from microgradnd.optim.settings import Check, not_negative
 from microgradnd.signatures import check_call
-from microgradnd.tape import Leaf, mode, touch
+from microgradnd.tape import Leaf, current, mode, touch
 from microgradnd.tensor import Tensor
 
 Array = npt.NDArray[Any]
@@ -106,12 +105,6 @@ class Flat:
     def parts(self, vector: Array) -> list[Array]:
         """Return the part of each parameter in a vector, in its shape."""
         return [vector[place].reshape(p.shape) for p, place in zip(self.parameters, self.places, strict=True)]
-
-    def of(self, parameters: list[Tensor], variables: list[Tensor]) -> Flat:
-        """Return the same layout of other parameters and variables."""
-        copy = object.__new__(Flat)
-        vars(copy).update(vars(self), parameters=parameters, variables=variables)
-        return copy
 
     def lay(self, g: Any) -> Any:
         """Return a gradient in a compiled function as a vector of real numbers."""
@@ -215,8 +208,7 @@ class Optimizer:
     """
 
     checks: ClassVar[dict[str, Check]] = {"lr": not_negative}  # of each setting, in the order in which they are shown
-    lr: float
-    _is_rebuilt = False  # whether it stands for another one while a function is traced
+    _lr: float
     _form: Any  # the settings as a compiled function sees them, None where they may have changed
     _rate: Tensor  # the learning rate, as what a compiled function reads
     formula: Callable[..., tuple[Any, ...]]  # the step and the new state, from a gradient, a step count and the state
@@ -244,6 +236,18 @@ class Optimizer:
         return copy
 
     @property
+    def lr(self) -> float:
+        """The learning rate; in a compiled function what stands for it."""
+        if current().trace is not None:
+            return self._rate  # type: ignore[return-value]
+        rate = self._rate._array.item()  # which a compiled function may have changed
+        return self._lr if self._lr == rate else rate  # type: ignore[no-any-return]
+
+    @lr.setter
+    def lr(self, value: float) -> None:
+        self.configure(lr=value)
+
+    @property
     def keeps_state(self) -> bool:
         """Whether the formula needs what it kept from the step before."""
         return True
@@ -256,7 +260,7 @@ class Optimizer:
         found = {name: self.checks[name](f"{kind}: {name}", value) for name, value in settings.items()}
         self.check_together({**self.settings(), **found})
         for name, value in found.items():
-            object.__setattr__(self, name, value)
+            object.__setattr__(self, "_lr" if name == "lr" else name, value)
         object.__setattr__(self, "_form", None)
         if "lr" in found:
             self._rate.data[...] = found["lr"]
@@ -267,7 +271,8 @@ class Optimizer:
     def settings(self) -> dict[str, Any]:
         """Return the settings as they are now."""
         own = vars(self)
-        return {name: own[name] for name in self.checks if name in own}
+        found = {name: own["_lr" if name == "lr" else name] for name in self.checks if ("_lr" if name == "lr" else name) in own}
+        return {**found, "lr": self.lr} if "lr" in found else found
 
     def step(self) -> None:
         """Update the parameters that have a gradient, in place."""
@@ -291,23 +296,6 @@ class Optimizer:
 
     # In a compiled function
 
-    def __variables__(self) -> tuple[list[Tensor], Callable[[Sequence[Any]], Optimizer]]:
-        """Return what a step reads and updates, and a function that makes an optimizer like this one of others."""
-        held = [flat.variables if self.keeps_state else [] for flat in self._flats]
-
-        def rebuild(new: Sequence[Any]) -> Optimizer:
-            rest = iter(new)
-            of = {id(parameter): next(rest) for parameter in self.params}
-            copy = object.__new__(type(self))
-            flats = [
-                flat.of([of[id(p)] for p in flat.parameters], list(itertools.islice(rest, len(kept))))
-                for flat, kept in zip(self._flats, held, strict=True)
-            ]
-            vars(copy).update(vars(self), params=list(of.values()), _flats=flats, _rate=next(rest), _is_rebuilt=True)
-            return copy
-
-        return [*self.params, *itertools.chain(*held), self._rate], rebuild
-
     def __form__(self) -> Any:
         """Return what a compiled step depends on beside the values of the variables, hashable."""
         if self._form is None:
@@ -316,6 +304,9 @@ class Optimizer:
         return self._form, *[flat.agree() for flat in self._flats]
 
     def __setattr__(self, name: str, value: Any) -> None:
+        if name == "lr" and isinstance(value, Tensor) and current().trace is not None:
+            current().trace.assign(self._rate, value.astype(self._rate.dtype))
+            return
         if name in self.checks:
             self.configure(**{name: value})
             return
@@ -324,8 +315,7 @@ class Optimizer:
 
     def _record(self) -> None:
         """Take a step in a function that is being compiled: the formula on Tensors, for the same arrays."""
-        if not self._is_rebuilt:
-            mode.trace.depends(self)
+        mode.trace.depends(self)
         with no_grad():
             for flat in self._flats:
                 live = [i for i, parameter in enumerate(flat.parameters) if parameter.grad is not None]
@@ -365,6 +355,8 @@ class Optimizer:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the settings, and copies of the state: lists with one entry for each parameter, in their order."""
+        if current().trace is not None:
+            raise current().trace.refusal("state_dict()", "Save it outside, between the steps")
         state = self.settings()
         for name in ("step", *self._states):
             entries = {

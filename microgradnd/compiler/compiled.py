@@ -1,0 +1,274 @@
+"""`mg.compile`: a function and its derivative as one NumPy program.
+
+Owns: `compile`, the programs of a function, and which of them a call needs.
+Must not own: tracing (`trace.py`), or how a program is made and called (`programs.py`).
+Read next: `trace.py`.
+
+A signature may have several programs, for different states of what is around the function: a layer that trains or
+doesn't, a setting that goes back and forth. A call takes the latest that fits.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import threading
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Generic, Literal, NamedTuple, overload
+
+from microgradnd.annotations import P, R
+from microgradnd.compiler.arguments import Arguments
+from microgradnd.compiler.dispatch import MISS, dispatcher
+from microgradnd.compiler.programs import Entry, entry_of
+from microgradnd.compiler.saving import write
+from microgradnd.compiler.trace import traced
+from microgradnd.failures import explained
+from microgradnd.tape import current
+
+Backend = Literal["numpy", "numba", "auto"]
+
+RETRACES = 8  # calls in a row that find the same thing changed, after which it is an error
+TRACING = threading.RLock()  # a trace lets captured variables stand for other values, which no other trace may see
+
+
+class CacheInfo(NamedTuple):
+    """How often programs were found, and made."""
+
+    hits: int
+    misses: int
+    maxsize: int
+    currsize: int
+
+
+class Compiled(Generic[P, R]):
+    """A function that runs as NumPy programs, one for each signature of its arguments; made by `compile`."""
+
+    def __init__(self, function: Callable[P, R], optimize: bool, maxsize: int, backend: Backend = "numpy") -> None:
+        functools.update_wrapper(self, function, updated=())
+        self.function: Callable[..., Any] = function
+        self.optimize = optimize
+        self.backend = backend
+        self.maxsize = maxsize
+        self.cache_clear()
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        if self._dispatch is not None and not kwargs:
+            result = self._dispatch(args)
+            if result is not MISS:
+                self._hits += 1
+                return result
+        return self._find(args, kwargs)
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        return self if instance is None else types.MethodType(self, instance)
+
+    def __reduce__(self) -> Any:
+        """Pickle it as its function is: by its name, or as what it was made of."""
+        found: Any = __import__("sys").modules.get(getattr(self, "__module__", ""))
+        for name in getattr(self, "__qualname__", "").split("."):
+            found = getattr(found, name, None)
+        if found is self:
+            return self.__qualname__
+        return _rebuilt, (self.function, self.optimize, self.maxsize, self.backend)
+
+    def _find(self, args: Any, kwargs: dict[str, Any]) -> Any:
+        """Find the program for a call, or trace it, and run it."""
+        arguments = Arguments(args, kwargs)
+        mode = current()
+        if mode.trace is not None or mode.is_transformed:  # of another compiled function, or a transform: they record it
+            args, kwargs = arguments.rebuilt({})
+            return self.function(*args, **kwargs)
+        key = arguments.signature, mode.record is None
+        with self._lock:
+            entry, changes = None, []
+            for candidate in reversed(self._entries):
+                if candidate[0] == key and candidate[1].fits(arguments):
+                    if not (changed := candidate[1].changes()):
+                        entry = candidate[1]
+                        self._hits += 1
+                        break
+                    changes = changes or changed
+        if entry is None:
+            entry = self._trace(arguments, key, changes)
+        self._latest = entry
+        self._dispatch = None if kwargs else dispatcher(self.function, args, arguments, entry)
+        return entry.run(self.function, arguments)
+
+    def _trace(self, arguments: Arguments, key: Any, changes: list[str]) -> Entry:
+        self._check_streak(changes)
+        name = identifier_of(self.function)
+        with TRACING:
+            entry = entry_of(traced(self.function, arguments), name, self.optimize, self.backend, arguments)
+        with self._lock:
+            self._misses += 1
+            self._entries.append((key, entry))
+            del self._entries[: -self.maxsize]
+        return entry
+
+    def _check_streak(self, changes: list[str]) -> None:
+        """Raise if the same thing had changed in many calls in a row."""
+        hits, streak = self._streak
+        self._streak = self._hits, {name: (streak.get(name, 0) if hits == self._hits else 0) + 1 for name in changes}
+        often = [name for name, times in self._streak[1].items() if times >= RETRACES]
+        if often:
+            self._streak = self._hits, {}
+            raise RuntimeError(
+                f"{identifier_of(self.function)} is compiled, and {often[0]!r}, which it takes from around it, had "
+                f"changed in {RETRACES} calls in a row, so that it was traced anew in each; pass it as an argument (a "
+                f"float or an array), keep it in a Tensor (mg.tensor) and assign to that, or for what a function gives "
+                f"in each call write mg.anew(function, shape)"
+            )
+
+    @property
+    def source(self) -> str:
+        """The source of the program that ran last."""
+        return self._ran("read .source").source
+
+    @property
+    def compile_seconds(self) -> float:
+        """How long compiling the loops of the program that ran last took, beside the tracing."""
+        return 0.0 if self._latest is None else self._latest.seconds
+
+    def report(self) -> str:
+        """Return which parts of the program that ran last are loops, which are calls of NumPy, and why."""
+        return self._ran("read .report()").report
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the program that ran last to a Python file, which runs with NumPy alone.
+
+        Its function takes the arrays among the arguments. It is for the shapes and dtypes of that call. Arrays that the
+        compiled function took from around it, such as the parameters of a model, are saved in a file of the same name
+        that ends in `.npz`.
+
+        Parameters
+        ----------
+        path : str or path
+            Ends in `.py`.
+
+        Raises
+        ------
+        RuntimeError
+            If the function hasn't been called.
+        TypeError
+            If the program calls a function that can't be written to a file.
+
+        Examples
+        --------
+        >>> import tempfile, pathlib
+        >>> import numpy as np
+        >>> import microgradnd as mg
+        >>> gradient = mg.compile(mg.grad(lambda x: np.sum(np.sin(x))))
+        >>> _ = gradient(np.zeros(3))
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "gradient.py"
+        >>> gradient.save(path)
+        >>> "import microgradnd" in path.read_text()
+        False
+        """
+        path = Path(path)
+        if path.suffix != ".py":
+            raise ValueError(f"a program is saved as a Python file; write the name as '{path.name}.py'")
+        entry = self._ran("save it")
+        write(path, entry.written, entry.captured())
+
+    def _ran(self, what: str) -> Entry:
+        if self._latest is None:
+            raise RuntimeError(f"nothing has been traced yet: call the compiled function once, then {what}")
+        return self._latest
+
+    def cache_info(self) -> CacheInfo:
+        """Return hits, misses, and the largest and present number of programs."""
+        return CacheInfo(self._hits, self._misses, self.maxsize, len(self._entries))
+
+    def cache_clear(self) -> None:
+        """Forget all programs."""
+        self._lock = threading.RLock()
+        self._entries: list[tuple[Any, Entry]] = []
+        self._hits = self._misses = 0
+        self._latest: Entry | None = None
+        self._dispatch: Callable[[Any], Any] | None = None
+        self._streak: tuple[int, dict[str, int]] = 0, {}
+
+
+def _rebuilt(function: Any, optimize: bool, maxsize: int, backend: Backend) -> Compiled[Any, Any]:
+    return Compiled(function, optimize, maxsize, backend)
+
+
+def identifier_of(function: Callable[..., Any]) -> str:
+    """Return a name for the programs of a function."""
+    return str(getattr(function, "__name__", "program")).replace("<lambda>", "program")
+
+
+@overload
+def compile(
+    function: Callable[P, R], *, optimize: bool = True, maxsize: int = 32, backend: Backend = "numpy"
+) -> Compiled[P, R]: ...
+@overload
+def compile(
+    *, optimize: bool = True, maxsize: int = 32, backend: Backend = "numpy"
+) -> Callable[[Callable[P, R]], Compiled[P, R]]: ...
+@explained
+def compile(
+    function: Callable[..., Any] | None = None,
+    *,
+    optimize: bool = True,
+    maxsize: int = 32,
+    backend: Backend = "numpy",
+) -> Any:
+    """Turn a function of arrays into NumPy programs that do what it does, without this library in the loop.
+
+    Parameters
+    ----------
+    function : callable
+        Takes and returns arrays, numbers, or tuples, lists and dicts of them. Without it, with options alone, what is
+        returned takes the function: a decorator.
+    optimize : bool
+        Whether to write into planned buffers; otherwise the source is what a person would write.
+    maxsize : int
+        How many programs, one for each signature of the arguments and state of what is around, are kept.
+    backend : {"numpy", "numba", "auto"}
+        Whether the program is calls of NumPy, or loops that numba compiles, with calls of NumPy where there are none;
+        "auto" times both on the first arguments of each signature, and keeps the faster. `.report()` tells.
+
+    Returns
+    -------
+    Compiled
+        Called like the function; `.source` is the program that ran last.
+
+    Raises
+    ------
+    TypeError
+        If it isn't given a function; when called, for what a program can't do.
+    ValueError
+        If `maxsize` isn't a positive integer, or `backend` is none of these.
+
+    See Also
+    --------
+    static : an argument that is part of the program.
+    anew : what is another in each call.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import microgradnd as mg
+    >>> step = mg.compile(lambda x: np.sum(x * x))
+    >>> float(step(np.array([3.0, 4.0])))
+    25.0
+    >>> @mg.compile(optimize=False)
+    ... def double(x):
+    ...     return 2 * x
+    >>> double(np.array([3.0, 4.0]))
+    array([6., 8.])
+    """
+    if not isinstance(maxsize, int) or maxsize < 1:
+        raise ValueError(f"mg.compile: maxsize must be a positive integer, got {maxsize!r}: it counts programs to keep")
+    if backend not in ("numpy", "numba", "auto"):
+        raise ValueError(f"mg.compile: backend must be 'numpy', 'numba' or 'auto', got {backend!r}")
+    if function is None:
+        return lambda function: compile(function, optimize=optimize, maxsize=maxsize, backend=backend)
+    if not callable(function):
+        raise TypeError(
+            f"mg.compile takes a function of arrays, got {function!r}; write a def or a lambda, and compile that"
+        )
+    return Compiled(function, optimize, maxsize, backend)

@@ -1,0 +1,180 @@
+"""Random numbers, and whatever else is another in each call.
+
+Owns: `anew`, by which a program draws; noticing draws that would happen only once, while a function is traced.
+Must not own: the layers that draw (`../nn/functional.py`).
+Read next: `watch.py`.
+
+Whether a generator was drawn from shows in its state. But another thread may have done that; whose draw it was, the
+generator doesn't tell. So the code of the function is asked whether it names a function that draws. Where that isn't
+clear, the function is traced once more: if something random is in its program, the second isn't like the first.
+"""
+
+from __future__ import annotations
+
+import functools
+import pickle
+import random
+from collections.abc import Callable
+from types import CodeType
+from typing import Any
+
+import numpy as np
+import numpy.random.bit_generator as bit_generator
+import numpy.typing as npt
+
+from microgradnd.compiler.bytecode import lines_of
+from microgradnd.compiler.recorder import Recorder, TraceError
+from microgradnd.lines import quoted_line
+from microgradnd.tape import current
+from microgradnd.tensor import wrap
+
+KINDS = (np.random.Generator, np.random.RandomState, random.Random)
+METHODS = {name for kind in KINDS for name in dir(kind) if not name.startswith("_")}
+# What draws from the generators that everybody shares, less what other functions are called too
+SHARED = METHODS - {"power", "beta", "gamma", "f", "bytes", "seed", "get_state", "set_state", "getstate", "setstate"}
+DRAW = "draw them with mg.anew(function, shape) or a function that takes rng=, or outside, and pass them as an argument"
+
+
+class Draws:
+    """The generators that a function can come by, and their states when they were found."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self.recorder = recorder
+        self.found: dict[int, tuple[str, Callable[[], Any], bytes]] = {}
+        self.entropy: Any = None  # asked for by an unseeded generator that was made: the error that says so
+        self.is_doubtful = False
+        self.before: list[tuple[Any, str, Any]] = []
+        self.add("np.random", functools.partial(np.random.get_state, legacy=False))
+        self.add("random", random.getstate)
+
+    def add(self, name: str, read: Callable[[], Any]) -> None:
+        self.found.setdefault(len(self.found), (name, read, pickle.dumps(read())))
+
+    def note(self, name: str, thing: Any) -> bool:
+        """Note a thing if it is a generator; return whether it is one."""
+        if isinstance(thing, np.random.Generator):
+            self.add(name, lambda: thing.bit_generator.state)
+        elif isinstance(thing, np.random.BitGenerator):
+            self.add(name, lambda: thing.state)
+        elif isinstance(thing, np.random.RandomState):
+            self.add(name, functools.partial(thing.get_state, legacy=False))
+        elif isinstance(thing, random.Random) and not isinstance(thing, random.SystemRandom):
+            self.add(name, thing.getstate)
+        else:
+            return isinstance(thing, random.SystemRandom)
+        return True
+
+    def __enter__(self) -> Draws:
+        """Notice that a generator without a seed is made."""
+        self.replace(bit_generator, "randbits", self.noticed(bit_generator.randbits))
+        seed = random.Random.seed
+
+        def seeded(generator: Any, a: Any = None, version: int = 2) -> None:
+            (self.noticed(seed) if a is None else seed)(generator, a, version)
+
+        self.replace(random.Random, "seed", seeded)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for owner, name, value in self.before:
+            setattr(owner, name, value)
+
+    def replace(self, owner: Any, name: str, value: Any) -> None:
+        self.before.append((owner, name, getattr(owner, name)))
+        setattr(owner, name, value)
+
+    def noticed(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any) -> Any:
+            if current().trace is self.recorder and self.entropy is None:
+                self.entropy = self.recorder.refusal("a generator without a seed", f"Give it one, or {DRAW}")
+            return function(*args)
+
+        return call
+
+    def check(self, codes: dict[CodeType, None], names: set[str]) -> None:
+        """Raise if the function has drawn random numbers; note where it is doubtful whether it was the function."""
+        for i, (name, read, before) in self.found.items():
+            if pickle.dumps(read()) == before:
+                continue
+            suspects = SHARED if i < 2 else METHODS
+            if names.isdisjoint(suspects):
+                self.is_doubtful = True
+                continue
+            where = next((line for line, words in lines_of(codes) if words & suspects), None)
+            source = "" if name == "an argument" else f" from {name}"
+            raise TraceError(
+                f"inside a compiled function{quoted_line(where)}, random numbers were drawn{source}; {DRAW}. The "
+                f"function itself runs once; afterwards its program runs"
+            )
+
+
+class Anew:
+    """A function that is called anew in each run of a program; two of them are never the same step."""
+
+    def __init__(self, function: Callable[..., Any], shape: tuple[int, ...], dtype: Any) -> None:
+        self.function, self.shape, self.dtype = function, shape, np.dtype(dtype)
+        self.__name__ = getattr(function, "__name__", "function")
+
+    def __call__(self) -> Any:
+        made = np.asarray(self.function())
+        if made.shape != self.shape or made.dtype != self.dtype:
+            raise ValueError(
+                f"mg.anew: {self.__name__} gave an array of shape {made.shape} and dtype {made.dtype}, where shape "
+                f"{self.shape} and dtype {self.dtype} were announced; say what it gives, or convert it"
+            )
+        return made
+
+
+def anew(function: Callable[[], npt.ArrayLike], shape: int | tuple[int, ...] = (), dtype: npt.DTypeLike = float) -> Any:
+    """Call a function, in a compiled function anew in each call: for random numbers, data, the time.
+
+    A program is written once, so what a compiled function gets from elsewhere would be the same in all calls. What this
+    function gets, each call gets anew. No derivative passes through it.
+
+    Parameters
+    ----------
+    function : callable
+        Takes nothing, and returns an array or a number.
+    shape : int or tuple of int
+        Of what it returns.
+    dtype : dtype
+        Of what it returns.
+
+    Returns
+    -------
+    array
+        What the function returned; in a compiled function a Tensor that stands for it.
+
+    Raises
+    ------
+    ValueError
+        If what it returned has another shape or dtype.
+    TypeError
+        If it isn't given a function.
+
+    See Also
+    --------
+    compile : what calls it anew.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import microgradnd as mg
+    >>> rng = np.random.default_rng(0)
+    >>> noisy = mg.compile(lambda x: x + mg.anew(lambda: rng.normal(size=2), 2))
+    >>> first, second = noisy(np.zeros(2)), noisy(np.zeros(2))
+    >>> bool(np.any(first == second))
+    False
+    """
+    if not callable(function):
+        raise TypeError(
+            f"mg.anew takes a function without arguments, got {function!r}; write lambda: rng.normal(size=3)"
+        )
+    call = Anew(function, (shape,) if isinstance(shape, int) else tuple(shape), dtype)
+    trace = current().trace
+    if trace is None:
+        return call()
+    example = np.ones(call.shape, call.dtype)  # the function itself is called by the program alone
+    return wrap(example, trace.record_constant(call, (), {}, (), example))
+
+

@@ -1,0 +1,174 @@
+"""A program that can be called: its text, its function, and what a call does around it.
+
+Owns: how a traced function becomes a program, and one call of it: what it is given, and where its results go.
+Must not own: which program a call needs (`compiled.py`), or the quick way to it (`dispatch.py`).
+Read next: `dispatch.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from microgradnd.compiler.arguments import Arguments
+from microgradnd.compiler.blocks import blocks
+from microgradnd.compiler.buffers import plan
+from microgradnd.compiler.fast import fast
+from microgradnd.compiler.machine import Loops, race
+from microgradnd.compiler.ownership import check_apart, own_results
+from microgradnd.compiler.passes import drop_dead, late, optimized
+from microgradnd.compiler.program import Program
+from microgradnd.compiler.recorder import Gradient
+from microgradnd.compiler.replay import recorded
+from microgradnd.compiler.saving import Written
+from microgradnd.compiler.source import HELPERS, Names, loaded, readable
+from microgradnd.compiler.spelling import spell
+from microgradnd.compiler.trace import Traced
+from microgradnd.compiler.watch import same
+from microgradnd.tape import Leaf, current, touch
+from microgradnd.tensor import Tensor
+
+
+class Entry(NamedTuple):
+    """One program.
+
+    Attributes
+    ----------
+    traced : Traced
+    mode
+        How calls were recorded when it was traced.
+    program : Program
+        As it is printed.
+    function : callable
+        Takes the arrays of the inputs.
+    updated : list of int
+        Which inputs it writes to.
+    written : Written
+        As calls of NumPy, to be saved.
+    source, report : str
+    seconds : float
+        How long compiling loops took.
+    """
+
+    traced: Traced
+    mode: Any
+    program: Program
+    function: Callable[..., Any]
+    updated: list[int]
+    written: Written
+    source: str
+    report: str
+    seconds: float
+
+    def captured(self) -> list[Any]:
+        """Return the arrays of the surrounding program as they are now."""
+        return [x if isinstance(x, np.ndarray) else x.data for x in self.traced.captured]
+
+    def fits(self, arguments: Arguments) -> bool:
+        """Return whether arguments of its signature are those that it was written for."""
+        for i, value in self.traced.fixed.items():
+            given = arguments.leaves[i]
+            if given is not value and (isinstance(value, Tensor) or not same(value, given)):
+                return False
+        nodes = {x for x in self.traced.captured if type(x) is Leaf}
+        tensors = (arguments.leaves[i] for i in self.traced.inputs if i not in self.traced.fixed)
+        return not any(isinstance(x, Tensor) and x._node in nodes for x in tensors)
+
+    def changes(self) -> list[str]:
+        """Return the names of what isn't as it was when the function was traced."""
+        forms = [f"the settings of {type(x).__name__}" for x, form in self.traced.depends if x.__form__() != form]
+        wrong = [x for x in self.traced.captured if isinstance(x, Gradient) and type(x.data) is not np.ndarray]
+        return self.traced.surroundings.changes() + forms + ["a gradient"] * len(wrong) + self.reshaped()
+
+    def reshaped(self) -> list[str]:
+        """Return the names of captured variables that have another shape or dtype now."""
+        values = self.traced.program.inputs[len(self.traced.inputs) :]
+        return [
+            value.name or "a variable"
+            for value, x in zip(values, self.captured(), strict=True)
+            if x is not None and (np.shape(x), x.dtype) != (value.shape, value.dtype)
+        ]
+
+    def run(self, function: Callable[..., Any], arguments: Arguments) -> Any:
+        """Run the program for arguments, and do with variables and results what the function does."""
+        traced = self.traced
+        arrays = [*arguments.arrays(traced.inputs, traced.numbers), *self.captured()]
+        owners = [*(arguments.leaves[i] for i in traced.inputs), *traced.captured]
+        if self.updated:
+            check_apart([value.name or "an argument" for value in traced.program.inputs], arrays, self.updated)
+        results = self.function(*arrays)
+        for i in self.updated:
+            leaf = owners[i]._node if isinstance(owners[i], Tensor) else owners[i]
+            if type(leaf) is Leaf:
+                touch(leaf)
+        if traced.left:
+            results, left = results
+            leave([Gradient(arguments.leaves[x]._node) if type(x) is int else x for x, _ in traced.left], traced, left)
+        return finish(self, results, function, arguments)
+
+
+def leave(things: Sequence[Any], traced: Traced, values: Sequence[Any]) -> None:
+    """Leave gradients and buffers where the function leaves them."""
+    rest = iter(values)
+    for thing, (_, is_array) in zip(things, traced.left, strict=True):
+        thing.set(np.asarray(next(rest)) if is_array else None)
+
+
+def finish(entry: Entry, results: Any, function: Callable[..., Any], arguments: Arguments) -> Any:
+    """Return results as the function returns them: in their containers, and on the tape where that goes on."""
+    traced = entry.traced
+    if traced.sources and current().record is not None:
+        return recorded(results, traced, function, arguments)
+    return results if traced.form is None else traced.form.rebuild(results)
+
+
+def entry_of(traced: Traced, name: str, optimize: bool, backend: str, arguments: Arguments) -> Entry:
+    """Return the program of a traced function, printed and loaded."""
+    program = own_results(optimized(traced.program))
+    names = Names(name)
+    inputs = [(value, names.value(value, "x")) for value in program.inputs]
+    report = f"{name}: every step is a call of NumPy"
+    if optimize:
+        program = late(blocks(drop_dead(spell(program))))
+        allocation, text = fast(program, name, names, plan(program))
+    else:
+        allocation, text = "", readable(program, name, names)
+    numbers = {value: i for i, value in enumerate(program.inputs)}
+    helpers = "".join(f"{HELPERS[helper]}\n\n" for helper in HELPERS if helper in names.helpers)
+    written = Written(name, inputs, names.constants, helpers, allocation + text)
+    source = written.source()
+    entry = Entry(
+        traced=traced,
+        mode=current(),
+        program=program,
+        function=loaded(source, name, names.constants),
+        updated=[numbers[value] for value in program.updates],
+        written=written,
+        source=source,
+        report=report,
+        seconds=0.0,
+    )
+    return entry if backend == "numpy" else with_loops(entry, name, backend, arguments)
+
+
+def with_loops(entry: Entry, name: str, backend: str, arguments: Arguments) -> Entry:
+    """Return a program that runs loops instead of NumPy's; with `backend="auto"` if they are faster on these arrays."""
+    try:
+        loops = Loops(own_results(optimized(entry.traced.program)), name)
+    except ImportError as error:
+        if backend != "auto":
+            raise
+        return entry._replace(report=f"{entry.report}; {error}")
+    report = loops.report
+    if backend == "auto":
+        arrays = [*arguments.arrays(entry.traced.inputs, entry.traced.numbers), *entry.captured()]
+        takes_numpy, takes_loops = race((entry.function, loops.function), arrays)
+        measured = f"loops take {takes_loops:.3g} us, NumPy {takes_numpy:.3g} us"
+        if takes_numpy <= takes_loops:
+            return entry._replace(report=f"{entry.report}: {measured}")
+        report = f"{measured}: loops\n{report}"
+    return entry._replace(
+        program=loops.program, function=loops.function, source=loops.source, report=report, seconds=loops.seconds
+    )

@@ -1,0 +1,381 @@
+"""What happens to traced values: recorded, or refused.
+
+Owns: `Recorder`, which `mode.trace` holds while a function is traced, and what can't be done with a traced value.
+Must not own: what the function reads from around it (`watch.py`), or the translation of what was recorded
+(`translation.py`).
+Read next: `trace.py`.
+
+While `mode.trace` is set, what is otherwise plain (comparisons, integers, what happens under `no_grad`) is recorded
+too, and what would turn a traced value into a number of this one call raises. A variable is what it is elsewhere: the
+same `Leaf`, however the function came by it. What the function assigns to it, and to its gradient, it has for the rest
+of the trace; then it is put back, and the program does the same in each call.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from microgradnd import primitives
+from microgradnd.lines import is_users, quoted_line, user_line
+from microgradnd.registry import COMPOSITES, PLAIN, Results, name_of
+from microgradnd.tape import Leaf, Node, Operation, current, next_position
+from microgradnd.tensor import Tensor, apply, wrap
+
+# Functions whose results have a shape that depends on the values of their argument
+COUNTING = (np.nonzero, np.flatnonzero, np.argwhere)
+INDEXED = (primitives.getitem, primitives.scatter)
+# Functions that are called on the arrays and give what depends on their shapes and dtypes only
+OF_SHAPES = {
+    *(np.shape, np.ndim, np.size, np.iscomplexobj, np.isrealobj, np.isscalar, np.iterable, np.can_cast, np.common_type),
+    *(np.result_type, np.isfortran, np.tril_indices_from, np.triu_indices_from, np.diag_indices_from),
+    *(np.may_share_memory, np.shares_memory),
+}
+ADVICE = (
+    "Choose between arrays with np.where, compute with the Tensor itself, pick from a plain array as a Tensor "
+    "(mg.tensor(array)[index]), or "
+    "give what decides as an argument that isn't an array (an int, a bool, a str) or as mg.static(value)"
+)
+INSTEAD = {
+    np.allclose: "Write np.all(np.isclose(x, y)), and np.where to choose by it",
+    np.array_equal: "Write np.all(x == y), and np.where to choose by it",
+    np.array_equiv: "Write np.all(x == y), and np.where to choose by it",
+}
+
+
+class TraceError(TypeError):
+    """Something that can't be done in a function whose program is being written."""
+
+
+class TracedOperation(Operation):
+    """An operation that also knows where in the user's code it was made, and whether a derivative can pass it."""
+
+    __slots__ = ("requires_grad", "where")
+    where: tuple[str, int] | None
+
+
+class IndexParts:
+    """Stands for an index with traced parts among the parents of an operation: no derivative passes it."""
+
+    requires_grad = False
+    name = None
+    position = 0  # what it stands for can't change while a call is traced
+
+    def __init__(self, parts: Any) -> None:
+        self.parts = parts
+
+
+class Gradient:
+    """The `.grad` of a variable, as an input of a program."""
+
+    def __init__(self, leaf: Leaf) -> None:
+        self.leaf = leaf
+
+    @property
+    def data(self) -> Any:
+        return self.leaf.grad
+
+    def set(self, value: Any) -> None:
+        """Leave an array, or None, in its place."""
+        self.leaf.grad = value
+
+
+class Buffer:
+    """An array that is an attribute of a Module, as an input of a program."""
+
+    def __init__(self, owner: Any, attribute: str) -> None:
+        self.owner, self.attribute = owner, attribute
+
+    @property
+    def data(self) -> Any:
+        return vars(self.owner)[self.attribute]
+
+    def set(self, value: Any) -> None:
+        """Leave an array in its place."""
+        vars(self.owner)[self.attribute] = value
+
+
+class Recorder:
+    """What `mode.trace` holds while a function is traced.
+
+    Attributes
+    ----------
+    operations : list of TracedOperation
+        What was recorded, in order.
+    assigned : dict
+        The Tensors that were assigned to, by their id: each with the node and array that it had before.
+    gradients : dict of Leaf to array or None
+        The gradients that were looked at or set, as they were before.
+    read : set of Leaf
+        Those of them that were looked at before they were set.
+    stand_ins : dict of Leaf to Gradient or Buffer
+        Leaves that were made for arrays which aren't Tensors: what they stand for.
+    walked : set of Node
+        What a backward pass has gone through, and let go of.
+    refused, caught : TraceError or None
+        What was raised in the function because a program can't do it; what to raise if an error that an operation
+        raised doesn't get out of the function.
+    """
+
+    def __init__(self) -> None:
+        self.operations: list[TracedOperation] = []
+        self.cotangents: list[tuple[Any, Node]] = []
+        self.assigned: dict[int, tuple[Tensor, Node | None, Any]] = {}
+        self.stands_for: dict[Leaf, Any] = {}  # a leaf made by an update: the node of the value that it was given
+        self.before: dict[Leaf, Leaf] = {}  # the leaf that such a one took the place of
+        self.gradients: dict[Leaf, Any] = {}
+        self.read: set[Leaf] = set()
+        self.stand_ins: dict[Leaf, Gradient | Buffer] = {}
+        self.walked: set[Any] = set()
+        self.things: dict[int, Any] = {}
+        self.arrays: dict[int, tuple[Any, Node]] = {}  # given to a function as they are, and what they stand for
+        self.masks: list[Any] = []  # captured, as an index: how many elements they pick is part of the program
+        self.refused: TraceError | None = None
+        self.caught: TraceError | None = None
+        self.start = next_position()
+        self.outside = np.geterr(), warnings.filters, warnings.showwarning
+
+    # Operations
+
+    def record(self, function: Any, args: Any, kwargs: Any, parents: Any, out: Any) -> TracedOperation:
+        """Record a call as `Operation` does; a derivative passes it if it can and may."""
+        node = self.record_constant(function, args, kwargs, parents, out)
+        parts = out if type(out) is Results else (out,)
+        differentiable = function not in PLAIN and any(part.dtype.kind in "fc" for part in parts)
+        fresh = function is primitives.identity  # a new variable, as a transform makes them of its arguments
+        node.requires_grad = differentiable and (fresh or any(p is not None and p.requires_grad for p in parents))
+        return node
+
+    def record_constant(self, function: Any, args: Any, kwargs: Any, parents: Any, out: Any) -> TracedOperation:
+        """Record a call that no derivative passes, as under `no_grad`."""
+        self.refuse_shapes(function, args, kwargs, parents, out)
+        self.refuse_handlers()
+        if kwargs:  # as Tensors, so that rules don't compute with the arrays of this one call
+            kwargs = {k: wrap(*self.arrays[id(v)]) if id(v) in self.arrays else v for k, v in kwargs.items()}
+        node = TracedOperation(function, args, kwargs, parents, out)
+        node.requires_grad = False
+        node.where = user_line()
+        self.operations.append(node)
+        return node
+
+    def plain(self, function: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        """Record a call of a function that has no derivative."""
+        if function.__name__ == "at":
+            raise self.refusal(f"np.{function.__self__.__name__}.at()", "Write x[index] = ..., or np.where")
+        values = tuple(arg._array if isinstance(arg, Tensor) else arg for arg in args)
+        parents = tuple(arg._node if isinstance(arg, Tensor) else None for arg in args)
+        out = function(*values, **kwargs)
+        return wrap(out, self.record_constant(function, values, kwargs, parents, out))
+
+    def array(self, tensor: Any) -> Any:
+        """Return the array of a Tensor for an argument that is plain, by which the Tensor will be known again."""
+        array = np.asarray(tensor._array)
+        array = array.view() if array is tensor._array else array
+        if tensor._node is not None:
+            self.arrays[id(array)] = array, tensor._node
+        return array
+
+    def detached(self, tensor: Tensor) -> Tensor:
+        """Return the same value, through which no derivative passes."""
+        return wrap(tensor._array) if tensor._node is None else self.plain(primitives.identity, (tensor,), {})
+
+    def index(self, index: Any) -> Any:
+        """Return an index, parts of which may be traced, as one argument."""
+        if not any(isinstance(part, Tensor | list | tuple) for part in index):
+            return index
+        if isinstance(index, list):
+            if any(isinstance(part, Tensor) for part in index):
+                raise self.refusal("a list of Tensors as an index", "Join them first, with np.stack")
+            return index
+        plain = tuple(part._array if isinstance(part, Tensor) else part for part in index)
+        parts: Any = IndexParts(index)
+        return wrap(plain, parts) if any(isinstance(part, Tensor) for part in index) else index
+
+    # Variables
+
+    def assign(self, variable: Tensor, value: Tensor) -> None:
+        """Let a variable stand for a new value, for the rest of the trace."""
+        self.assigned.setdefault(id(variable), (variable, variable._node, variable._array))
+        old, node = variable._node, value._node
+        if type(old) is Leaf and old.requires_grad and not (node is not None and node.requires_grad):
+            leaf = Leaf(value._array, True, old.name)  # an optimizer's step: what was a leaf goes on being one
+            leaf.grad, leaf.hooks = old.grad, old.hooks
+            self.stands_for[leaf], self.before[leaf], node = node, old, leaf
+        variable._array, variable._node = value._array, node
+
+    def gradient(self, leaf: Leaf) -> Any:
+        """Return the gradient of a variable; one from before the trace is an input of the program."""
+        if leaf not in self.gradients:
+            self.gradients[leaf] = leaf.grad
+            self.read.add(leaf)
+            if leaf.grad is not None and leaf.position < self.start:
+                leaf.grad = self.stand_in(Gradient(leaf), np.asarray(getattr(leaf.grad, "_array", leaf.grad)))
+        return leaf.grad
+
+    def stand_in(self, thing: Gradient | Buffer, array: Any) -> Tensor:
+        """Return a Tensor for an array around the function that isn't the array of one."""
+        leaf = Leaf(array, False)
+        leaf.position = 0  # it is older than the trace
+        self.stand_ins[leaf] = thing
+        return wrap(array, leaf)
+
+    def arrived(self, node: Node, g: Any) -> None:
+        """Note that `g` is the cotangent of a node: for its name, and because a leaf's gradient will be changed."""
+        if isinstance(node, Leaf):
+            self.gradient(node)
+        else:
+            self.walked.add(node)
+        if isinstance(g, Tensor) and g._node is not None:
+            self.cotangents.append((g._node, node))
+
+    def depends(self, thing: Any) -> None:
+        """Note that the program depends on what an object's `__form__` returns."""
+        self.things[id(thing)] = thing
+
+    def gradients_left(self) -> dict[Leaf, Any]:
+        """Return the gradients that variables from before the trace have now, where they were changed."""
+        latest: dict[Leaf, Leaf] = {}
+        for leaf in self.before:
+            latest[self.first(leaf)] = leaf
+        found = {}
+        for leaf in [*self.gradients, *latest]:
+            first = self.first(leaf)
+            if first.position < self.start:
+                now, before = latest.get(first, first).grad, self.gradients.get(first, first.grad)
+                stand_in = self.stand_ins.get(now._node) if isinstance(now, Tensor) else None
+                if now is not before and not (isinstance(stand_in, Gradient) and stand_in.leaf is first):
+                    found[first] = now
+                elif first in self.gradients and first not in self.read and now is None:
+                    found[first] = now  # set to None whatever it was
+        return found
+
+    def first(self, leaf: Leaf) -> Leaf:
+        """Return the leaf that a variable had before the trace."""
+        while leaf in self.before:
+            leaf = self.before[leaf]
+        return leaf
+
+    def restore(self) -> None:
+        """Put the variables and their gradients back to what they were."""
+        for variable, node, array in self.assigned.values():
+            variable._node, variable._array = node, array
+        for leaf, gradient in self.gradients.items():
+            leaf.grad = gradient
+
+    # What can't be done
+
+    def refusal(self, what: str, advice: str = "") -> TraceError:
+        """Return the error for looking at a value while the program that will compute it is being written."""
+        self.refused = TraceError(
+            f"{what}{needed_by()} of a value inside a compiled function{quoted_line(last_line())}: the program is "
+            f"written once, for all values, so it can't depend on this one. {advice or ADVICE}"
+        )
+        return self.refused
+
+    def failed(self, error: Exception) -> None:
+        """Note what a call raised: whether it does may depend on values, so nobody may catch it."""
+        if not isinstance(error, TraceError):
+            self.caught = TraceError(
+                f"{type(error).__name__} was raised and caught inside a compiled function{quoted_line(last_line())} "
+                f"({error}): whether it is raised depends on values, which the program is written once for all of. "
+                f"Choose with np.where, or catch it outside, around the call of the compiled function"
+            )
+
+    def refuse_handlers(self) -> None:
+        """Raise if floating-point errors or warnings are handled by the function itself."""
+        errors, filters, show = self.outside
+        if warnings.showwarning is not show or (
+            warnings.filters is not filters and any(f[0] == "error" and f not in filters for f in warnings.filters)
+        ):
+            raise self.refusal("warnings.catch_warnings()", "Put it around the call of the compiled function")
+        if any(how in ("raise", "call", "log") and errors[kind] != how for kind, how in np.geterr().items()):
+            raise self.refusal("np.errstate()", "Put it around the call of the compiled function")
+
+    def refuse_shapes(self, function: Any, args: Any, kwargs: Any, parents: Any, out: Any) -> None:
+        """Raise if the shape of a result depends on values that the program is to compute."""
+        traced = [parent is not None for parent in parents]
+        if function in INDEXED:
+            for part, is_traced in index_parts(args[1], parents[1]):
+                if isinstance(part, np.ndarray) and part.dtype.kind == "b":
+                    if is_traced:
+                        raise self.refusal(
+                            "a mask as an index",
+                            "It picks a number of elements that depends on the values: keep the shape, with "
+                            "np.where(mask, x, 0) or where=mask, or pass the mask as mg.static(tuple)",
+                        )
+                    self.masks.append(part)
+        elif function in COUNTING or (function is np.where and len(args) == 1):
+            raise self.refusal(f"np.{function.__name__}()", "How many there are depends on the values: use np.where")
+        elif function is np.repeat and traced[1:2] == [True]:
+            raise self.refusal("np.repeat() with the count", "Give the counts as integers that aren't traced")
+        elif getattr(function, "__name__", "") == "bincount" and traced[0]:
+            if out.size > (kwargs.get("minlength") or (*args, 0, 0)[2]):
+                raise self.refusal("np.bincount()", "How many bins there are depends on the values: give minlength=")
+        elif function is np.histogram_bin_edges and any(isinstance(a, str) for a in (*args, *kwargs.values())):
+            raise self.refusal("np.histogram() with a rule for the bins", "Give the number of the bins, or their edges")
+
+    def is_value(self, function: Any, result: Any) -> bool:
+        """Return whether what a function gave is to be computed by the program, or raise if it can't be."""
+        if isinstance(result, np.ndarray | np.generic):
+            return True
+        if function in OF_SHAPES or result is None:
+            return False
+        if isinstance(result, tuple) and all(isinstance(part, np.ndarray | np.generic) for part in result):
+            return True
+        raise self.refusal(f"np.{function.__name__}()", INSTEAD.get(function, ""))
+
+
+def index_parts(index: Any, parent: Any) -> list[tuple[Any, bool]]:
+    """Return the parts of an index, and which of them are traced."""
+    if isinstance(parent, IndexParts):
+        return [
+            (part._array, part._node is not None) if isinstance(part, Tensor) else (part, False)
+            for part in parent.parts
+        ]
+    return [(part, parent is not None) for part in (index if isinstance(index, tuple) else (index,))]
+
+
+def needed_by() -> str:
+    """Return which function of NumPy it is that needs to look at a value, if one that is spelled in others."""
+    frame: Any = sys._getframe(1)
+    name = ""
+    while frame is not None and not is_users(frame.f_code):
+        function = frame.f_locals.get("function") if frame.f_code is apply.__code__ else None
+        name = f", as np.{name_of(function)} does it," if function in COMPOSITES else name
+        frame = frame.f_back
+    return name
+
+
+def last_line() -> tuple[str, int] | None:
+    """Return the line of the user's code that is being executed, or that the backward pass was started from."""
+    frame: Any = sys._getframe(1)
+    while frame is not None and not is_users(frame.f_code):
+        frame = frame.f_back
+    return (frame.f_code.co_filename, frame.f_lineno) if frame is not None else None
+
+
+@contextmanager
+def gradients_observed(recorder: Recorder) -> Iterator[None]:
+    """Have the recorder know which gradients this thread reads and sets."""
+    before = Tensor.__dict__["grad"]
+
+    def read(tensor: Any) -> Any:
+        node = tensor._node
+        return recorder.gradient(node) if type(node) is Leaf and current().trace is recorder else before.fget(tensor)
+
+    def write(tensor: Any, value: Any) -> None:
+        node = tensor._node
+        if type(node) is Leaf and current().trace is recorder:
+            recorder.gradients.setdefault(node, node.grad)
+        before.fset(tensor, value)
+
+    Tensor.grad = property(read, write)  # type: ignore[assignment, method-assign]
+    try:
+        yield
+    finally:
+        Tensor.grad = before  # type: ignore[method-assign]

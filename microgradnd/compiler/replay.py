@@ -1,0 +1,66 @@
+"""Results of a compiled function that are on the tape.
+
+Owns: the operation that stands for a whole call of a compiled function, where its results depend on variables that
+require a gradient.
+Must not own: how a function is called again to walk through it (`../recompute.py`).
+Read next: `../recompute.py`.
+
+Without `mg.compile`, such a result could be differentiated. So it can be here: its operation remembers the arguments,
+and to walk through it the function is called once more, as for `mg.checkpoint`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from microgradnd.compiler.arguments import Arguments
+from microgradnd.compiler.trace import Traced
+from microgradnd.operands import COPIED, sample
+from microgradnd.recompute import Call, recompute
+from microgradnd.registry import Results
+from microgradnd.tape import Leaf, current
+from microgradnd.tensor import Tensor, lift
+from microgradnd.trees import flatten
+
+
+def recorded(results: Any, traced: Traced, function: Callable[..., Any], arguments: Arguments) -> Any:
+    """Return the results of a call with those that depend on variables as Tensors on the tape."""
+    leaves, form = flatten(results)
+    nodes = [arguments.leaves[x]._node if type(x) is int else x for x in traced.sources]
+    values = [node.data if isinstance(node, Leaf) else node.out for node in nodes]
+    call = Call(again(traced, function, arguments), nodes, exact=False)
+    out = Results(x for x, is_tracked in zip(leaves, traced.differentiable, strict=True) if is_tracked)
+    record: Any = current().record
+    parts = iter(lift(out, record(recompute, (call, *values), {}, (None, *nodes), out)))
+    leaves = [next(parts) if is_tracked else x for x, is_tracked in zip(leaves, traced.differentiable, strict=True)]
+    return (traced.form or form).rebuild(leaves)
+
+
+def again(traced: Traced, function: Callable[..., Any], arguments: Arguments) -> Callable[[], Any]:
+    """Return a function that calls a function once more on the arguments as they are now, and returns what tracks."""
+    kept = {
+        i: x.copy() if x.nbytes <= COPIED else x
+        for i, x in enumerate(arguments.leaves)
+        if isinstance(x, np.ndarray)
+    }
+    seen = {i: sample(x) for i, x in kept.items()}
+
+    def call() -> Any:
+        name = getattr(function, "__name__", "function")
+        if traced.left or traced.program.updates:
+            raise RuntimeError(
+                f"a result of the compiled {name} can't be differentiated afterwards, since {name} changes variables, "
+                f"and would do so again; take the gradient inside of it, or return .detach()"
+            )
+        if any(sample(kept[i]) != before for i, before in seen.items()):
+            raise RuntimeError(
+                f"an argument of the compiled {name} was changed after the call, so this gradient would be wrong; pass "
+                f"a copy of it (x.copy())"
+            )
+        args, kwargs = arguments.rebuilt(kept)
+        return [x for x in flatten(function(*args, **kwargs))[0] if isinstance(x, Tensor) and x.requires_grad]
+
+    return call

@@ -1,0 +1,565 @@
+"""What a traced function takes from around it: seen object by object while it runs, and looked at before each call.
+
+Owns: finding what the function can read, noticing what it does read and change, and telling whether that is as it was.
+Must not own: the arguments (`arguments.py`), random numbers (`draws.py`), or what is recorded (`recorder.py`).
+Read next: `draws.py`.
+
+A program is written once. What the function reads, but isn't given as an array, is in it as it was then. So everything
+that it can come by is looked up: what its code and that of the functions it calls name, what containers hold. Of an
+object it matters which attributes are read. These are noticed while the function runs: the classes of the objects get a
+`__getattribute__` that notes who reads what, so that it makes no difference by whom, or how, an attribute is read.
+Objects whose class can't be changed (of Python's own types) are watched whole. What is noticed is a `Place`, and before
+each call every place must hold what it held. While the function is traced, nothing there may change.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+import sys
+import types
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import CodeType, FunctionType, MethodType, ModuleType
+from typing import Any
+
+import numpy as np
+
+from microgradnd.compiler.bytecode import lines_of, names_in
+from microgradnd.compiler.draws import Draws
+from microgradnd.compiler.recorder import Buffer, Recorder, TraceError, last_line
+from microgradnd.lines import installed, is_users, quoted_line
+from microgradnd.operands import sample
+from microgradnd.registry import JVPS, VJPS
+from microgradnd.tape import Leaf, current
+from microgradnd.tensor import Tensor
+
+MISSING = object()
+LARGE = 2**20  # bytes: arrays of more, which the program is given anyway, are not compared in each call
+INSTALLED = installed()
+PLAIN = (int, float, complex, str, bytes, np.generic, np.dtype, type(None), type(Ellipsis), slice, range)
+CONTAINERS = (list, tuple, dict, set, frozenset, deque, types.MappingProxyType)
+WRAPPERS = ("__wrapped__", "__func__", "fget", "fset", "func", "function")  # what holds a function in a class
+HOOKS = ("__getattribute__", "__setattr__", "__delattr__")
+HEAP, IMMUTABLE = 1 << 9, 1 << 8  # flags of classes
+# What a line says that writes to an array, and what it says that changes a container or an object
+WRITES = {"STORE_SUBSCR", "DELETE_SUBSCR", "STORE_SLICE", "BINARY_OP=", "fill", "sort", "put", "copyto", "out", "place"}
+WRITES |= {"putmask", "at", "partition", "resize", "shuffle", "flat", "put_along_axis", "fill_diagonal", "setfield"}
+CHANGES = {"STORE_SUBSCR", "DELETE_SUBSCR", "STORE_SLICE", "BINARY_OP=", "STORE_ATTR", "CALL"}
+
+
+class Place:
+    """Somewhere around a function that it has read from: an attribute, a name, a container.
+
+    Attributes
+    ----------
+    name : str
+        What the user calls it.
+    owner, key
+        The object and attribute, or the dict and key, where `read` looks; None for what needs more.
+    value
+        What was there.
+    """
+
+    __slots__ = ("key", "name", "owner", "read", "value")
+
+    def __init__(self, name: str, read: Callable[[], Any], owner: Any = None, key: str | None = None) -> None:
+        self.name, self.read, self.owner, self.key = name, read, owner, key
+        self.value = read()
+
+    def changed(self) -> bool:
+        """Return whether something else is there now; an equal number is not."""
+        now = self.read()
+        if now is self.value:
+            return False
+        if same(self.value, now):
+            self.value = now
+            return False
+        return True
+
+
+class Watch:
+    """What a function reads from around it, during one trace and before each later call.
+
+    Attributes
+    ----------
+    places : dict of key to Place
+    arrays : dict of int to (name, array, copy or sample)
+    codes : dict of code
+        Of the functions that it can call, but for those of installed packages.
+    names : set of str
+        The names and texts in that code.
+    buffers : dict of (int, str) to Tensor
+        What stands for the buffers of modules.
+    written : dict of (int, str) to (owner, name, value before, line)
+        The attributes that were set.
+    """
+
+    def __init__(self, recorder: Recorder) -> None:
+        self.recorder = recorder
+        self.places: dict[Any, Place] = {}
+        self.arrays: dict[int, tuple[str, Any, Any]] = {}
+        self.draws = Draws(recorder)
+        self.codes: dict[CodeType, None] = {}
+        self.names: set[str] = set()
+        self.known: dict[int, tuple[str, Any]] = {}  # which keeps alive what was visited, so that no id is used twice
+        self.classes: dict[type, str] = {}
+        self.looked: set[tuple[type, str]] = set()
+        self.tensors: list[Tensor] = []
+        self.buffers: dict[tuple[int, str], Tensor] = {}
+        self.written: dict[tuple[int, str], tuple[Any, str, Any, Any]] = {}
+        self.hooked: list[tuple[Any, dict[str, Any]]] = []
+        self.todo: list[tuple[str, Any]] = []
+        self.is_looking = False
+
+    # Finding
+
+    def visit(self, name: str, thing: Any) -> None:
+        """Look at a thing, and at everything that a function can come by through it."""
+        self.todo.append((name, thing))
+        with self.looking():
+            self.look_at_all()
+
+    def look_at_all(self) -> None:
+        while self.todo:
+            while self.todo:
+                self.look(*self.todo.pop())
+            self.look_into_classes()
+
+    def look(self, name: str, thing: Any) -> None:
+        """Note one thing."""
+        if isinstance(thing, PLAIN) or id(thing) in self.known:
+            return
+        self.known[id(thing)] = name, thing
+        if hasattr(type(thing), "function") and hasattr(thing, "cache_info"):
+            self.todo.append((name, thing.function))
+        if isinstance(thing, np.ndarray):
+            self.arrays[id(thing)] = name, thing, thing.copy() if thing.nbytes <= LARGE else sample(thing)
+            if thing.dtype == object:
+                self.todo += [(name, part) for part in thing.flat]
+        elif isinstance(thing, Tensor):
+            self.look_at_tensor(name, thing)
+        elif self.draws.note(name, thing):
+            pass
+        elif isinstance(thing, FunctionType):
+            self.look_at_function(name, thing)
+        elif isinstance(thing, MethodType):
+            self.todo += [(name, thing.__func__), (name, thing.__self__)]
+        elif isinstance(thing, types.BuiltinFunctionType | types.MethodWrapperType):
+            self.todo.append((name, thing.__self__))
+        elif isinstance(thing, functools.partial):
+            self.todo += [(name, part) for part in (thing.func, thing.args, thing.keywords)]
+        elif isinstance(thing, type):
+            self.classes.setdefault(thing, name)
+        elif isinstance(thing, ModuleType):
+            self.look_at_module(name, thing)
+        else:
+            self.look_at_object(name, thing)
+
+    def look_at_tensor(self, name: str, tensor: Tensor) -> None:
+        if tensor._node is None:
+            tensor._node = Leaf(np.asarray(tensor._array), False)  # so that what is assigned to it is seen
+            tensor._node.position = 0
+        self.tensors.append(tensor)
+        self.attribute(name, tensor, "_node")
+        node = tensor._node
+        if isinstance(node, Leaf):
+            self.attribute(f"{name}.requires_grad", node, "requires_grad")
+            self.attribute(f"the hooks of {name}", node, "hooks")
+            if node.hooks is not None:
+                self.todo.append((f"the hooks of {name}", node.hooks))
+
+    def look_at_function(self, name: str, function: FunctionType) -> None:
+        """Look up the names in the code of a function: globals, and variables of the functions around it."""
+        code = function.__code__
+        theirs = not is_users(code)
+        for variable, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
+            content = getattr(cell, "cell_contents", MISSING)
+            if not theirs:
+                self.attribute(variable, cell, "cell_contents")
+            self.todo.append((variable, content))
+        if theirs:
+            return
+        self.codes[code] = None
+        self.attribute(name, function, "__code__")
+        self.attribute(name, function, "__defaults__")
+        self.todo += [(name, function.__defaults__), (name, function.__kwdefaults__), (name, vars(function) or None)]
+        for table in (VJPS, JVPS):
+            rules = table.get(function, ())
+            self.todo += [(name, rule) for rule in rules] if isinstance(rules, tuple) else []
+        found = set(names_in(code))
+        self.names |= found
+        scope = function.__globals__
+        for key in sorted(found & scope.keys()):
+            value = scope[key]
+            if not (isinstance(value, ModuleType) and is_installed(value)):
+                self.place((id(scope), key), Place(key, functools.partial(scope.get, key, MISSING), scope, key))
+                self.todo.append((key, value))
+
+    def look_at_module(self, name: str, module: ModuleType) -> None:
+        """Watch the attributes of a module that are read, unless it is one that is installed."""
+        if not is_installed(module) and type(module) is ModuleType:
+            watched = type("module", (ModuleType,), {})
+            module.__class__ = watched
+            self.hook(watched)
+            self.hooked.append((module, {"__class__": ModuleType}))
+
+    def look_at_object(self, name: str, thing: Any) -> None:
+        """Watch an object: the attributes that are read, or all of it, and what is in it."""
+        kind = type(thing)
+        if isinstance(thing, CONTAINERS):
+            self.whole(name, thing)
+            self.todo += [(name, part) for part in contents(thing)]
+        elif isinstance(thing, ContextVar):
+            self.place((id(thing), ""), Place(name, functools.partial(thing.get, MISSING)))
+            self.todo.append((name, thing.get(None)))
+        elif isinstance(thing, weakref.ref):
+            self.place((id(thing), ""), Place(name, thing))
+            self.todo.append((name, thing()))
+        elif isinstance(thing, Iterator):
+            self.place((id(thing), ""), Place(name, functools.partial(state_of, thing)))
+        for attribute in WRAPPERS:
+            self.todo += [(name, getattr(thing, attribute))] if attribute in dir(kind) + list(attributes(thing)) else []
+        if kind.__flags__ & HEAP and not isinstance(thing, enum.Enum):
+            self.classes.setdefault(kind, kind.__name__)
+            if self.hook(kind):
+                return
+        if attributes(thing):
+            self.whole(name, thing.__dict__)
+            self.todo += [(f"{name}.{key}", value) for key, value in attributes(thing).items()]
+
+    def look_into_classes(self) -> None:
+        """Look up in the classes that were found what the code names, and what Python calls by itself."""
+        for cls, name in list(self.classes.items()):
+            for base in cls.__mro__:
+                if base.__module__ in ("builtins", "abc") or is_installed_class(base):
+                    continue
+                if type(cls) is not type and type(cls).__flags__ & HEAP:
+                    self.classes.setdefault(type(cls), type(cls).__name__)
+                for key, value in list(vars(base).items()):
+                    dunder = key.startswith("__") and isinstance(value, FunctionType)
+                    if (cls, key) not in self.looked and (dunder or key in self.names):
+                        self.looked.add((cls, key))
+                        self.in_class(name, cls, key)
+
+    def in_class(self, name: str, cls: type, key: str) -> None:
+        """Watch an attribute of a class, wherever in its bases it is."""
+        value = lookup(cls, key)
+        read = functools.partial(lookup, cls, key)
+        direct = isinstance(value, FunctionType) or not hasattr(type(value), "__get__")
+        self.place((id(cls), key), Place(f"{name}.{key}", read, *((cls, key) if direct else ())))
+        self.todo.append((f"{name}.{key}", value))
+
+    # Places
+
+    def place(self, key: Any, place: Place) -> None:
+        self.places.setdefault(key, place)
+
+    def attribute(self, name: str, owner: Any, key: str) -> None:
+        if (id(owner), key) not in self.places:
+            self.known.setdefault(id(owner), (name, owner))
+            read = functools.partial(getattr, owner, key, MISSING)
+            self.places[id(owner), key] = Place(name, read, owner, key)
+
+    def whole(self, name: str, container: Any) -> None:
+        self.known.setdefault(id(container), (name, container))
+        if not isinstance(container, tuple | frozenset):
+            self.place((id(container), ""), Place(name, functools.partial(contents, container)))
+
+    # While the function runs
+
+    def hook(self, cls: type) -> bool:
+        """Have a class tell which attributes of its objects are read and set; return whether that can be done."""
+        if any(known is cls for known, _ in self.hooked):
+            return True
+        if not cls.__flags__ & HEAP or cls.__flags__ & IMMUTABLE or issubclass(cls, Tensor | type | Recorder | Watch):
+            return False
+        before = {name: vars(cls)[name] for name in HOOKS if name in vars(cls)}
+        read, write, delete = cls.__getattribute__, cls.__setattr__, cls.__delattr__
+        recorder = self.recorder
+
+        def is_noted() -> bool:
+            return current().trace is recorder and not self.is_looking
+
+        def getattribute(thing: Any, name: str) -> Any:
+            return self.reads(thing, name, read) if is_noted() else read(thing, name)
+
+        def setattr_(thing: Any, name: str, value: Any) -> None:
+            if is_noted():
+                self.writes(thing, name)
+            write(thing, name, value)
+
+        def delattr_(thing: Any, name: str) -> None:
+            if is_noted():
+                self.writes(thing, name)
+            delete(thing, name)
+
+        try:
+            for name, method in zip(HOOKS, (getattribute, setattr_, delattr_), strict=True):
+                setattr(cls, name, method)
+        except (TypeError, AttributeError):
+            return False
+        self.hooked.append((cls, before))
+        return True
+
+    def unhook(self) -> None:
+        """Give the classes back what they had."""
+        for cls, before in reversed(self.hooked):
+            for name in HOOKS if isinstance(cls, type) else ():
+                if name in before:
+                    setattr(cls, name, before[name])
+                else:
+                    delattr(cls, name)
+            if "__class__" in before:
+                cls.__class__ = before["__class__"]
+        self.hooked.clear()
+
+    def reads(self, thing: Any, name: str, read: Callable[[Any, str], Any]) -> Any:
+        """Read an attribute, and note that it was."""
+        try:
+            value = read(thing, name)
+        except AttributeError:
+            value = MISSING
+            raise
+        finally:
+            ours = is_ours()
+            with self.looking():
+                value = self.noted(thing, name, value, ours)
+        return value
+
+    @contextmanager
+    def looking(self) -> Iterator[None]:
+        """Read what isn't to be noted."""
+        before, self.is_looking = self.is_looking, True
+        try:
+            yield
+        finally:
+            self.is_looking = before
+
+    def noted(self, thing: Any, name: str, value: Any, ours: bool) -> Any:
+        """Note that an attribute was read, and return what the function gets."""
+        owner = original(thing)
+        if id(owner) not in self.known or self.known[id(owner)][1] is not owner:
+            return value  # an object that the function has made
+        if name == "__dict__" and not ours:
+            self.whole(self.known[id(owner)][0], value)
+            self.todo += [(self.known[id(owner)][0], part) for part in value.values()]
+        elif name.startswith("__") or (name.startswith("_") and name != "_kinds" and ours):
+            return value
+        elif isinstance(value, np.ndarray) and value.dtype.kind in "biufc" and is_buffer(owner, name):
+            return self.buffer(owner, name, value)
+        elif (id(owner), name) not in self.places and (id(owner), name) not in self.written:
+            self.note(owner, name, value)
+        self.look_at_all()
+        return value
+
+    def note(self, owner: Any, name: str, value: Any) -> None:
+        path = f"{self.known[id(owner)][0]}.{name}"
+        found = lookup(type(owner), name)
+        if name in attributes(owner) or isinstance(found, types.MemberDescriptorType):
+            self.attribute(path, owner, name)
+        else:
+            self.names.add(name)  # which the class has, or hasn't
+            self.absent(owner, name)
+        if value is not MISSING:
+            self.todo.append((path, value))
+
+    def absent(self, thing: Any, name: str) -> None:
+        """Note that an object has no attribute of a name of its own."""
+        own = attributes(thing)
+        if name not in own and (id(thing), name) not in self.places and hasattr(type(thing), "__dict__"):
+            path = f"{self.known[id(thing)][0]}.{name}" if id(thing) in self.known else name
+            self.places[id(thing), name] = Place(path, functools.partial(own_attribute, thing, name))
+
+    def buffer(self, owner: Any, name: str, array: Any) -> Tensor:
+        """Return what stands for a buffer of a module."""
+        key = id(owner), name
+        if key not in self.buffers:
+            self.buffers[key] = self.recorder.stand_in(Buffer(owner, name), array)
+            self.buffers[key]._node.name = name  # type: ignore[union-attr]
+        return self.buffers[key]
+
+    def writes(self, thing: Any, name: str) -> None:
+        """Note what an attribute was before it is set."""
+        ours = is_ours()
+        with self.looking():
+            owner = original(thing)
+            if id(owner) in self.known and (id(owner), name) not in self.written and not (name[0] == "_" and ours):
+                before = attributes(owner).get(name, MISSING)
+                if before is MISSING and isinstance(lookup(type(owner), name), types.MemberDescriptorType):
+                    before = getattr(owner, name, MISSING)
+                self.written[id(owner), name] = owner, name, before, last_line()
+
+    # Afterwards
+
+    def put_back(self) -> tuple[list[tuple[Any, str, Any]], TraceError | None]:
+        """Put back what the function has set: return the buffers among it with their new values, and what is wrong."""
+        buffers, wrong = [], None
+        for key, (owner, name, before, where) in self.written.items():
+            own = attributes(owner)
+            now = own.get(name, MISSING) if name in own else getattr(owner, name, MISSING)
+            if now is before or same(before, now) or now is self.buffers.get(key, MISSING):
+                continue
+            if before is MISSING:
+                own.pop(name, None)
+            elif name in own:
+                own[name] = before
+            else:
+                object.__setattr__(owner, name, before)
+            if isinstance(now, Tensor) and is_buffer(owner, name) and now.shape == np.shape(before):
+                buffers.append((owner, name, now))
+            elif wrong is None:
+                path = f"{self.known[id(owner)][0]}.{name}"
+                wrong = self.side_effect(f"the captured {path!r} was changed; {KEEP}", where)
+        return buffers, wrong
+
+    def check(self) -> None:
+        """Raise if something has changed while the function ran."""
+        for place in self.places.values():
+            if place.changed():
+                raise self.side_effect(f"the captured {place.name!r} was changed; {KEEP}", self.line_of(place.name, CHANGES))
+        for name, array, before in self.arrays.values():
+            where = self.line_of(name, WRITES)
+            if where is not None and not (sample(array) == before if array.nbytes > LARGE else equal(array, before)):
+                raise self.side_effect(  # without such a line it was another thread
+                    f"the captured array {name!r} was changed; pass it as an argument, or return the new value", where
+                )
+        self.draws.check(self.codes, self.names)
+
+    def side_effect(self, what: str, where: tuple[str, int] | None) -> TraceError:
+        return TraceError(
+            f"inside a compiled function{quoted_line(where)}, {what}. The function itself runs once; afterwards its "
+            f"program runs"
+        )
+
+    def line_of(self, name: str, changes: set[str]) -> tuple[str, int] | None:
+        """Return the line that most likely changed what is called by a name, None if none changes anything."""
+        name = name.rpartition(".")[2]
+        stores = {f"STORE_{kind} {name}" for kind in ("GLOBAL", "DEREF", "ATTR")}
+        lines = [(line, words) for line, words in lines_of(self.codes) if words & (changes | stores)]
+        likely = [line for line, words in lines if words & stores or (name in words and words & changes)]
+        return next(iter([*likely, *(line for line, _ in lines)]), None)
+
+    def surroundings(self, given: Callable[[Any], bool], must: list[Any], without: set[Any]) -> Surroundings:
+        """Return what is to be looked at before each call.
+
+        An array is compared in whole unless the program is given it, a large one, in each call; what `must` be compared
+        are arrays whose values decided what the program does. The places in `without` are the program's own.
+        """
+        places = [place for key, place in self.places.items() if key not in without]
+        arrays = {id(array): ("a mask", array, True) for array in must}
+        for name, array, _ in self.arrays.values():
+            arrays.setdefault(id(array), (name, array, array.nbytes <= LARGE or not given(array)))
+        kept = [
+            (name, array, array.shape, array.dtype, array.tobytes() if whole else None)
+            for name, array, whole in arrays.values()
+        ]
+        return Surroundings(places, kept)
+
+
+class Surroundings:
+    """What a program depends on beside its inputs."""
+
+    def __init__(self, places: list[Place], arrays: list[tuple[str, Any, Any, Any, bytes | None]]) -> None:
+        self.places, self.arrays = places, arrays
+
+    def changes(self) -> list[str]:
+        """Return the names of what isn't as it was when the function was traced."""
+        names = [place.name for place in self.places if place.changed()]
+        return names + [name for name, *kept in self.arrays if array_changed(*kept)]
+
+    def arrays_changed(self) -> bool:
+        """Return whether an array isn't as it was when the function was traced."""
+        return any(array_changed(*kept) for _, *kept in self.arrays)
+
+
+KEEP = "pass it as an argument and return the new value, or keep it in a Tensor (mg.tensor) and assign to that"
+
+
+def array_changed(array: Any, shape: Any, dtype: Any, saved: bytes | None) -> bool:
+    """Return whether an array isn't what it was."""
+    return array.shape != shape or array.dtype != dtype or (saved is not None and array.tobytes() != saved)
+
+
+def equal(array: Any, before: Any) -> bool:
+    """Return whether an array is a copy of another to the bit."""
+    return array.shape == before.shape and array.dtype == before.dtype and array.tobytes() == before.tobytes()
+
+
+def attributes(thing: Any) -> dict[str, Any]:
+    """Return the attributes of an object itself, without asking its class."""
+    try:
+        found = object.__getattribute__(thing, "__dict__")
+    except AttributeError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def own_attribute(thing: Any, name: str) -> Any:
+    """Return an attribute of an object itself."""
+    return attributes(thing).get(name, MISSING)
+
+
+def lookup(cls: type, name: str) -> Any:
+    """Return what a class or one of its bases has under a name, as it is there."""
+    return next((vars(base)[name] for base in cls.__mro__ if name in vars(base)), MISSING)
+
+
+def original(thing: Any) -> Any:
+    """Return the module that a view of it stands for; other objects as they are."""
+    find = getattr(type(thing), "__original__", None)
+    return thing if find is None else find(thing)
+
+
+def is_buffer(owner: Any, name: str) -> bool:
+    """Return whether an attribute of a module is a buffer, which is a variable of the program."""
+    return attributes(owner).get("_kinds", {}).get(name) == "buffer"
+
+
+def is_ours() -> bool:
+    """Return whether this library reads or sets an attribute, and not the code of the user."""
+    return sys._getframe(3).f_code.co_filename.startswith(INSTALLED[-2:])
+
+
+def state_of(iterator: Any) -> Any:
+    """Return how far an iterator has come."""
+    if isinstance(iterator, types.GeneratorType):
+        return None if iterator.gi_frame is None else iterator.gi_frame.f_lasti
+    try:
+        return repr(iterator.__reduce__()[1:])
+    except TypeError:
+        return None
+
+
+def is_installed(module: ModuleType) -> bool:
+    """Return whether a module is NumPy, this library, a part of Python or of an installed package."""
+    file = getattr(module, "__file__", None)
+    return file.startswith(INSTALLED) if file else module.__name__.split(".")[0] in sys.stdlib_module_names
+
+
+@functools.cache
+def is_installed_class(cls: type) -> bool:
+    """Return whether a class belongs to an installed package."""
+    module = sys.modules.get(cls.__module__)
+    return module is not None and is_installed(module)
+
+
+def contents(container: Any) -> tuple[Any, ...]:
+    """Return what is in a container, in a row."""
+    return (*container, *container.values()) if isinstance(container, Mapping) else (*container,)
+
+
+def same(old: Any, new: Any) -> bool:
+    """Return whether a name stands for what it stood for: the same object, or an equal number or text."""
+    if old is new:
+        return True
+    if type(old) is not type(new):
+        return False
+    if isinstance(old, tuple):
+        return len(old) == len(new) and all(map(same, old, new))
+    if isinstance(old, MethodType):  # which each look makes anew
+        return old.__self__ is new.__self__ and old.__func__ is new.__func__
+    return isinstance(old, PLAIN) and repr(old) == repr(new)  # 0.0 and -0.0 are equal, but not the same
