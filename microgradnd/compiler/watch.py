@@ -223,6 +223,9 @@ class Watch:
             self.place((id(thing), ""), Place(name, functools.partial(state_of, thing)))
         for attribute in WRAPPERS:
             self.todo += [(name, getattr(thing, attribute))] if attribute in dir(kind) + list(attributes(thing)) else []
+        for key, what in attributes(thing).get("_kinds", {}).items() if hasattr(kind, "__changes__") else ():
+            if what != "buffer":  # a part of a module, which the library may read by another way
+                self.note(thing, key, attributes(thing).get(key, MISSING))
         if kind.__flags__ & HEAP and not isinstance(thing, enum.Enum):
             self.classes.setdefault(kind, kind.__name__)
             if self.hook(kind):
@@ -240,7 +243,7 @@ class Watch:
                 if type(cls) is not type and type(cls).__flags__ & HEAP:
                     self.classes.setdefault(type(cls), type(cls).__name__)
                 for key, value in list(vars(base).items()):
-                    dunder = key.startswith("__") and isinstance(value, FunctionType)
+                    dunder = key.startswith("__") and isinstance(value, FunctionType) and is_users(value.__code__)
                     if (cls, key) not in self.looked and (dunder or key in self.names):
                         self.looked.add((cls, key))
                         self.in_class(name, cls, key)
