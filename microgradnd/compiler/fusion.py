@@ -15,13 +15,14 @@ softmax or a layer of a network needs, comes out by itself.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from microgradnd import primitives
+from microgradnd.compiler.ownership import may_share
 from microgradnd.compiler.passes import SAME, VIEWS, uniform
 from microgradnd.compiler.program import Program, Step, Value
 
@@ -278,13 +279,21 @@ class Lowering:
         self.base[value], self.view[value] = value, np.empty(value.shape, value.dtype)
         return value
 
+    def memory(self, values: Iterable[Value]) -> set[Value]:
+        """Return the arrays in whose memory values may lie; NumPy may return views, too."""
+        found = {self.base[v] for v in values}
+        for op in reversed(self.ops):
+            if op.kind == "call" and found & op.written and may_share(op.step):
+                found.update(access.base for access in op.reads)
+        return found
+
     def lower(self, step: Step) -> str:
         """Translate a step, or say why not."""
         function, args, out = step.function, step.args, step.out
         if isinstance(out, tuple):
             return "it has several results"
         first = args[0] if args and isinstance(args[0], Value) else None
-        if first is not None and function in SAME and (first.shape, first.dtype) == (out.shape, out.dtype):
+        if first is not None and function in SAME - {np.copy} and (first.shape, first.dtype) == (out.shape, out.dtype):
             return self.alias(step, out, self.view[first])
         if first is not None and function is primitives.getitem and primitives.is_basic(args[1]):
             return self.alias(step, out, self.view[first][with_ellipsis(args[1])])
@@ -532,6 +541,7 @@ RULES: dict[Any, Callable[[Lowering, Step, Value], str]] = {
     **dict.fromkeys((np.matmul, np.dot), Lowering.product),
     np.where: Lowering.where,
     np.clip: Lowering.clip,
+    np.copy: lambda self, step, out: self.map(step, "{0}", step.args, out),  # where a result must be a copy
     primitives.astype: Lowering.astype,
     primitives.getitem: Lowering.gather,
     primitives.scatter: Lowering.scatter,

@@ -48,7 +48,7 @@ class Layout:
     def __init__(self, program: Program) -> None:
         self.program, self.lowering = program, Lowering(program)
         self.base = self.lowering.base
-        self.results = {self.base[v] for v in values_in(program.outputs)}
+        self.results = self.lowering.memory(values_in(program.outputs))
         calls = [op for op in self.lowering.ops if op.kind == "call"]
         called = {v for op in calls for v in (*op.step.outs(), *(access.base for access in op.reads))}
         self.arrays = {*program.inputs, *self.lowering.constants, *self.results, *called}

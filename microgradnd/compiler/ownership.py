@@ -6,7 +6,7 @@ Must not own: the plan of the buffers (`buffers.py`), which no result is in.
 Read next: `buffers.py`.
 
 What a call returns must not change by the next call, nor by a change to an argument, and the caller may write to it. So
-a result is copied if it is an input, a view of one, a constant, or a view that repeats elements. Results of one call
+a result is copied if it is an input, a view of one, a constant, or a view that NumPy locks (of which some repeat elements). Results of one call
 may be views of one another, as they are in the function.
 """
 
@@ -24,7 +24,7 @@ from microgradnd.compiler.buffers import may_be_view, picks_one
 from microgradnd.compiler.passes import VIEWS
 from microgradnd.compiler.program import Constant, Program, Step, Value
 
-REPEATING = {np.broadcast_to, np.broadcast_arrays, primitives.expand}  # read-only: elements share memory
+READ_ONLY = {np.broadcast_to, np.broadcast_arrays, primitives.expand, np.diagonal}  # views that can't be written to
 REDUCTIONS = {np.sum, np.prod, np.mean, np.max, np.min, np.var, np.std, np.any, np.all}
 WORK: Any = 10_000  # how hard to look for an overlap of interleaved views before one is assumed
 
@@ -35,7 +35,7 @@ def own_results(program: Program) -> Program:
     for step in program.steps:
         first = step.args[0] if step.args else None
         outside = any(v in borrowed for v in step.operands()) or isinstance(first, np.ndarray | Constant)
-        if step.function in REPEATING or (outside and may_share(step)):
+        if step.function in READ_ONLY or (outside and may_share(step)):
             borrowed.update(step.outs())
     copies: dict[int, tuple[Step, ...]] = {}
     outputs = owned(program.outputs, borrowed, copies)
