@@ -21,8 +21,7 @@ class Driver:
 
     def __init__(self, layout: Layout, name: str) -> None:
         self.layout, self.name, self.program = layout, name, layout.program
-        self.names = Names()
-        self.names.taken |= TAKEN
+        self.names = Names(name, *TAKEN)
         self.writer = Writer(self.program, self.names, {})
         self.inputs = [self.names.value(v, "x") for v in self.program.inputs]
         for value, array in layout.lowering.constants.items():
@@ -112,9 +111,8 @@ class Driver:
         allocation = ""
         if self.pooled:
             names = "".join(f"{name}, " for name, _ in self.pooled)
-            held = self.names.new("buffers")
-            head += [f"{held} = _pool.pop() if _pool else _allocate()", f"({names.strip()}) = {held}"]
-            lines.append(f"_pool.append({held})")
+            head += ["_buffers = _pool.pop() if _pool else _allocate()", f"({names.strip()}) = _buffers"]
+            lines.append("_pool.append(_buffers)")
             rows = "".join(f"        {array},\n" for _, array in self.pooled)
             allocation = f"_pool = []\n\n\ndef _allocate():\n    return (\n{rows}    )\n\n\n"
         lines.extend(back)

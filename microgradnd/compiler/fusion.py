@@ -15,14 +15,13 @@ softmax or a layer of a network needs, comes out by itself.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from microgradnd import primitives
-from microgradnd.compiler.ownership import may_share
 from microgradnd.compiler.passes import SAME, VIEWS, uniform
 from microgradnd.compiler.program import Program, Step, Value
 
@@ -278,14 +277,6 @@ class Lowering:
         """Give a value memory of its own."""
         self.base[value], self.view[value] = value, np.empty(value.shape, value.dtype)
         return value
-
-    def memory(self, values: Iterable[Value]) -> set[Value]:
-        """Return the arrays in whose memory values may lie; NumPy may return views, too."""
-        found = {self.base[v] for v in values}
-        for op in reversed(self.ops):
-            if op.kind == "call" and found & op.written and may_share(op.step):
-                found.update(access.base for access in op.reads)
-        return found
 
     def lower(self, step: Step) -> str:
         """Translate a step, or say why not."""

@@ -1,7 +1,7 @@
 """Whose the results are: the caller's.
 
-Owns: which results are copied, because they would share memory with something else; the check that what a program
-updates shares memory with nothing else.
+Owns: which results are copied, because they would share memory with something else; which arrays lie below results;
+the check that what a program updates shares memory with nothing else.
 Must not own: the plan of the buffers (`buffers.py`), which no result is in.
 Read next: `buffers.py`.
 
@@ -12,7 +12,7 @@ may be views of one another, as they are in the function.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import Any
@@ -57,6 +57,15 @@ def owned(result: Any, borrowed: set[Value], copies: dict[int, tuple[Step, ...]]
             number = Value((), result.dtype)
             copies[id(result)] += (Step(primitives.getitem, (copy, ()), {}, number),)
     return copies[id(result)][-1].out
+
+
+def lenders(values: Iterable[Value], base: Mapping[Value, Value], calls: Sequence[Step]) -> set[Value]:
+    """Return the arrays in whose memory values may lie, if NumPy has taken some steps, which may give views."""
+    found = {base[value] for value in values}
+    for step in reversed(calls):
+        if not found.isdisjoint(step.outs()) and may_share(step):
+            found.update(base[value] for value in step.operands())
+    return found
 
 
 def may_share(step: Step) -> bool:
