@@ -6,8 +6,8 @@ Must not own: the plan of the buffers (`buffers.py`), which no result is in.
 Read next: `buffers.py`.
 
 What a call returns must not change by the next call, nor by a change to an argument, and the caller may write to it. So
-a result is copied if it is an input, a view of one, a constant, or a view that NumPy locks (of which some repeat elements). Results of one call
-may be views of one another, as they are in the function.
+a result is copied if it is an input, a view of one, a constant, or a view that NumPy locks, as it does those that
+repeat elements. Results of one call may be views of one another, as they are in the function.
 """
 
 from __future__ import annotations
