@@ -262,6 +262,17 @@ def test_the_faster_program_is_kept(monkeypatch):
         assert ("_loops" in compiled.source) == (times == [2.0, 1.0])
 
 
+def test_the_race_warns_of_nothing():
+    def grow(w):
+        w *= 1e3
+        return np.sum(w)
+
+    compiled, w = mg.compile(grow, backend="auto"), np.ones(3)
+    with np.errstate(all="raise"):
+        assert compiled(w) == 3000.0
+    assert w.tolist() == [1000.0] * 3
+
+
 def test_long_sums_in_float32_are_as_accurate_as_numpys():
     x = np.full(200_000, 0.1, np.float32)
     exact = 200_000 * float(np.float32(0.1))

@@ -93,11 +93,12 @@ class Driver:
             args = ", ".join(self.names.of[v] for v in step.args)
             self.lines.append(f"np.{function}({args}, out={self.array[out]})")
             return
-        in_loops = [op for value in step.outs() for op, _ in self.layout.touching.get(value, ()) if op.kind != "call"]
-        if array and in_loops:
-            text = f"np.ascontiguousarray({text})"
         self.lines.append(f"{', '.join(self.names.value(v) for v in step.outs())} = {text}")
         self.array.update((v, self.names.of[v]) for v in step.outs())
+        for value in step.outs():
+            if value.shape and any(op.kind != "call" for op, _ in self.layout.touching.get(value, ())):
+                name = self.names.of[value]
+                self.lines += [f"if not {name}.flags.carray:", f"    {name} = np.array({name}, order='C')"]
 
     def whole(self) -> str:
         """Return the function; a pool of buffers serves calls from several threads, one set for each."""

@@ -21,7 +21,7 @@ from microgradnd.compiler.blocks import Chain, is_slow
 from microgradnd.compiler.buffers import Plan, is_reducer, picks_one
 from microgradnd.compiler.passes import VIEWS
 from microgradnd.compiler.program import Program, Step, Value, filled
-from microgradnd.compiler.source import OPERATORS, Names, Writer, function_text, printable, statement
+from microgradnd.compiler.source import OPERATORS, Names, Writer, function_text, printable, statement, updates
 from microgradnd.compiler.spelling import added_at
 
 ARITHMETIC = {np.add, np.subtract, np.multiply, np.divide, np.negative}
@@ -61,6 +61,7 @@ def fast(program: Program, name: str, names: Names, plan: Plan) -> tuple[str, st
             lines.append(f"{names.value(out)} = {plain_call(step, writer)}")
         else:
             lines.append(statement(step, writer))
+    lines += updates(program, writer)
     if allocated:
         used = set(re.findall(r"\w+", "\n".join(lines)))
         held = "".join(f"{buffer}, " for buffer in (line.split(" = ")[0] for line in allocated) if buffer in used)

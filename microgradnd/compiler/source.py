@@ -306,7 +306,7 @@ def readable(program: Program, name: str, names: Names) -> str:
             if isinstance(out, Value) and dead and value not in wanted and value.name == out.name:
                 names.of.setdefault(out, names.value(value))
         lines.append(statement(step, writer))
-    return function_text(program, name, inputs, lines, writer)
+    return function_text(program, name, inputs, [*lines, *updates(program, writer)], writer)
 
 
 def last_readings(program: Program, uses: dict[Value, int]) -> dict[Value, int]:
@@ -352,17 +352,21 @@ def commented(line: str, step: Step) -> str:
     return f"{line:<60}  # {step.out.shape}{file}"
 
 
-def function_text(program: Program, name: str, inputs: list[str], lines: list[str], writer: Writer) -> str:
-    """Return the whole function."""
-    updates = [
+def updates(program: Program, writer: Writer) -> list[str]:
+    """Return the statements that give inputs their new values, where these aren't written over the old ones."""
+    return [
         f"{writer.text(old)}[...] = {writer.text(new)}"
         for old, new in program.updates.items()
         if writer.names.value(old) != writer.names.of.get(new)
     ]
+
+
+def function_text(program: Program, name: str, inputs: list[str], lines: list[str], writer: Writer) -> str:
+    """Return the whole function."""
     result = writer.text(program.outputs)
     if isinstance(program.outputs, tuple) and len(program.outputs) > 1:
         result = result[1:-1]
-    body = "\n".join(f"    {line}" for line in [*lines, *updates, f"return {result}"])
+    body = "\n".join(f"    {line}" for line in [*lines, f"return {result}"])
     return f"def {name}({', '.join(inputs)}):\n{body}\n"
 
 

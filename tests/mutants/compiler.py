@@ -182,7 +182,7 @@ ENTRIES: list[tuple[str, ...]] = [
     ("ownership.py", "borrowed: set[Value] = set(program.inputs)", "borrowed: set[Value] = set()", OWNED),
     (
         "ownership.py",
-        "if step.function in REPEATING or (outside and may_share(step)):",
+        "if step.function in READ_ONLY or (outside and may_share(step)):",
         "if outside and may_share(step):",
         OWNED,
     ),
@@ -435,14 +435,8 @@ ENTRIES: list[tuple[str, ...]] = [
     # driver.py
     ("driver.py", "if value in self.program.updates]", "if False]", LOOPS + " " + NUMBA, "numba"),
     ("driver.py", "np.array(x, order='C')", "x", NUMBA, "numba"),
-    ("driver.py", "if array and in_loops:", "if False:", LOOPS + " " + NUMBA, "numba"),
-    (
-        "driver.py",
-        "{held} = _pool.pop() if",
-        "{held} = _pool[-1] if",
-        NUMBA,
-        "numba",
-    ),
+    ("driver.py", "if value.shape and any(op.kind", "if False and any(op.kind", LOOPS + " " + NUMBA, "numba"),
+    ("driver.py", "_buffers = _pool.pop() if", "_buffers = _pool[-1] if", NUMBA, "numba"),
     # machine.py
     (
         "machine.py",
@@ -451,7 +445,7 @@ ENTRIES: list[tuple[str, ...]] = [
         NUMBA + "::test_threads_share_all_of_a_loop",
         "numba",
     ),
-    ("machine.py", "sha256(f'{versions} {text}'.encode())", "sha256(f'{text}'.encode())", NUMBA, "numba"),
+    ("machine.py", 'f"{platform} {text}".encode()', 'f"{text}".encode()', NUMBA, "numba"),
     ("machine.py", "for thread in threads:\n        thread.join()", "pass", NUMBA, "numba"),
     (
         "machine.py",
