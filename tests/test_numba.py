@@ -83,6 +83,19 @@ def test_elementary_functions_are_within_a_few_ulps(f, dtype):
         same(mg.compile(lambda x: f(x), backend="numba")(x), f(x), ulps=4)
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_signs_and_infinities_are_numpys(dtype):
+    def f(x):
+        clipped = np.clip(x, 0.0, 1.0), np.clip(x, -1, -0.0), np.clip(x, -0.0, 0.0), np.clip(x, np.nan, 1.0)
+        powers = x**0.5, x**2, x**-1, x**0, np.sqrt(x), np.reciprocal(x), np.square(x)
+        signs = 0 * x, 0 - x, -0.0 + x, x * -1, -0.0 / x, np.where(x > 0, x, -0.0), np.copysign(x, -x), np.fabs(x)
+        return *clipped, *powers, *signs, np.ceil(x), np.trunc(x), np.rint(x), np.copy(x), np.isnan(x), x != x
+
+    with np.errstate(all="ignore"):
+        x = EDGES.astype(dtype)
+        same(mg.compile(f, backend="numba")(x), f(x))
+
+
 def test_the_double_closest_to_a_multiple_of_a_quarter_turn():
     x = np.array([6381956970095103 * 2.0**797])
     cosine = mg.compile(lambda x: np.cos(x), backend="numba")(x)[0]

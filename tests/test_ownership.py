@@ -50,6 +50,12 @@ def turned(x):
     return [x[::-1], x[1:]][0]
 
 
+@mg.primitive
+def kept(x):
+    return CAPTURED
+
+
+mg.defvjp(kept, lambda g, out, x: np.zeros_like(x))
 mg.defvjp(itself, lambda g, out, x: g)
 mg.defvjp(turned, lambda g, out, x: g[::-1])
 
@@ -79,6 +85,7 @@ RESULTS = {
     "a matrix": lambda x: np.linalg.inv(np.eye(3) + np.outer(x, x)),
     "functions of the user": lambda x: (itself(x), itself(np.exp(x)), turned(x), turned(np.exp(x)), itself(CAPTURED)),
     "functions of what they return": lambda x: (itself(turned(x * 2)), itself(np.rot90(np.outer(x, x)))[1:]),
+    "what functions of the user keep": lambda x: (kept(x), kept(x * 2)[1:], itself(kept(np.exp(x)))),
     "views of a value": lambda x: [
         view(np.exp(x)) for view in (np.flip, np.ravel, np.atleast_2d, np.real, np.squeeze, lambda x: np.split(x, 3))
     ],

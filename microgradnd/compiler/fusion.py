@@ -57,6 +57,7 @@ FOLDS = {  # a reduction: the helper that takes an element in
     **dict.fromkeys((np.max, np.amax, np.maximum.reduce), "largest"),
     **dict.fromkeys((np.min, np.amin, np.minimum.reduce), "smallest"),
 }
+CLIPS = "minimum(maximum({0}, {1}), {2})", "clip({0}, {1}, {2})"  # for arrays, for numbers: as NumPy, at signed zeros
 NO_LOOPS = "there are no loops for it"
 
 
@@ -375,6 +376,8 @@ class Lowering:
         kind = dtypes[0].kind
         if function is np.square or (function is np.power and type(args[1]) is int and args[1] == 2 and kind == "f"):
             function, args, dtypes = np.multiply, (args[0], args[0]), dtypes[:1] * 2
+        elif function is np.power and isinstance(args[1], float) and args[1] == 0.5:  # as NumPy does
+            function, args, dtypes = np.sqrt, args[:1], dtypes[:1]
         elif function is np.reciprocal:
             function, args, dtypes = np.divide, (1, args[0]), dtypes * 2
         elif function is np.sign:  # it is told what 1 is in its dtype
@@ -461,7 +464,7 @@ class Lowering:
     def clip(self, step: Step, out: Value) -> str:
         if step.kwargs or len(step.args) != 3 or out.dtype.kind != "f" or None in step.args[1:]:
             return NO_LOOPS
-        return self.map(step, "minimum(maximum({0}, {1}), {2})", step.args, out)
+        return self.map(step, CLIPS[all(isinstance(a, int | float) for a in step.args[1:])], step.args, out)
 
     def gather(self, step: Step, out: Value) -> str:
         """Translate indexing by arrays of integers."""

@@ -193,17 +193,13 @@ class Part:
             for op in folds:
                 self.begin(op, depth)
             known = set(self.texts)
-            self.variable[loop] = self.index_name(depth)
+            self.variable[loop] = self.names.own(LETTERS[depth - 1])
             bounds = loop.extent if self.wide is None or depth > 1 else "start, stop"
             self.line(depth, f"for {self.variable[loop]} in range({bounds}):")
             self.emit(loop.body, depth + 1)
             self.texts = {key: text for key, text in self.texts.items() if key in known}
             for op in folds:
                 self.end(op, depth)
-
-    def index_name(self, depth: int) -> str:
-        """Return a name for the variable of a loop."""
-        return self.names.own(LETTERS[depth - 1])
 
     def begin(self, op: Op, depth: int) -> None:
         """Print how a sum starts: in a local variable, or in memory."""
@@ -216,7 +212,7 @@ class Part:
             for n in self.kept[base]:
                 axes.append(self.axis(op, op.out.axes[n], outside))
                 if any(dim not in outside for dim, _ in op.out.axes[n].terms):
-                    axes[-1] = self.index_name(depth)
+                    axes[-1] = self.names.own(LETTERS[depth - 1])
                     self.line(depth, f"for {axes[-1]} in range({base.shape[n]}):")
                     depth += 1
             self.line(depth, f"{self.names.value(base)}[{', '.join(axes)}] = {start}")
@@ -258,9 +254,8 @@ class Part:
             if self.is_scalar(op.out.base) and len(readers) == len(close) == 1 and self.may_inline(op, close[0], text):
                 self.texts[target] = text, rank
             elif close and not self.is_scalar(op.out.base):
-                name = self.names.new(
-                    f"{op.out.base.name or 't'}_{''.join(self.variable[loop] for loop, _ in op.path)}"
-                )
+                place = "".join(self.variable[loop] for loop, _ in op.path)
+                name = self.names.new(f"{op.out.base.name or 't'}_{place}")
                 self.line(depth, f"{name} = {text}")
                 self.line(depth, f"{target} = {name}")
                 self.texts[target] = name, ATOM

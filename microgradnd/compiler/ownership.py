@@ -35,6 +35,7 @@ def own_results(program: Program) -> Program:
     for step in program.steps:
         first = step.args[0] if step.args else None
         outside = any(v in borrowed for v in step.operands()) or isinstance(first, np.ndarray | Constant)
+        outside = outside or is_users(step.function)  # which may keep what it returns
         if step.function in READ_ONLY or (outside and may_share(step)):
             borrowed.update(step.outs())
     copies: dict[int, tuple[Step, ...]] = {}
@@ -78,6 +79,11 @@ def may_share(step: Step) -> bool:
     if all(out.shape == () for out in outs):
         return not picks_one(step) if function is primitives.getitem else function in VIEWS
     return True
+
+
+def is_users(function: Any) -> bool:
+    """Return whether a function is neither NumPy's nor ours."""
+    return str(getattr(function, "__module__", "")).partition(".")[0] not in ("numpy", "microgradnd")
 
 
 def apart(array: Any, others: Iterable[Any]) -> bool:
