@@ -19,7 +19,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import microgradnd as mg
-from microgradnd.compiler.source import identifier
+from microgradnd.compiler.program import Program, Step, Value
+from microgradnd.compiler.source import Names, identifier, readable
+from microgradnd.compiler.source import loaded as defined
 from tests.test_ownership import FORMS, every_form, needs_numba
 from tests.test_saving import loaded
 
@@ -297,30 +299,34 @@ def test_names_of_source_files(form, filename):
     check_source(compiled.source)
 
 
-@every_form
-def test_keywords_that_are_no_identifiers(form):
-    def body(x, **options):
-        return x * sum(options.values())
-
-    scaled = mg.primitive(body)
-    mg.defvjp(scaled, lambda g, out, x, **options: g * sum(options.values()))
-    options = {"a b": 2, "class": 3, "ﬁ": 4, "fi": 5, 'q"': 6, "np": 7}
-    f = mg.compile(lambda x: scaled(x, **options), **form)
-    np.testing.assert_array_equal(f(np.ones(2)), 27.0)
-
-
-@every_form
-def test_ufuncs_and_types_that_only_look_like_numpys(form):
+def test_a_step_may_have_any_keywords_and_functions():
     ufunc = np.frompyfunc(lambda x, y: x + y, 2, 1)
     half = type("float64", (np.float32,), {})
 
-    def body(x, function, kind):
-        return x * float(function(1, 2)) * (kind is half)
+    def body(x, function, kind, **options):
+        assert kind is half
+        return x * float(function(1, 2)) * sum(options.values())
 
     body.__name__ = "sin"
-    f = mg.primitive(body)
-    mg.defvjp(f, lambda g, out, x, function, kind: g)
-    np.testing.assert_array_equal(mg.compile(lambda x: f(x, ufunc, half), **form)(np.ones(2)), 3.0)
+    x, out = Value((2,), float), Value((2,), float)
+    options = {"a b": 2, "class": 3, "\ufb01": 4, "fi": 5, 'q"': 6, "np": 7}
+    step = Step(body, (x, ufunc, half), options, out)
+    names = Names("f")
+    text = readable(Program((x,), (step,), (out,)), "f", names)
+    result = defined(text, "f", {"np": np, **names.constants})(np.ones(2))
+    np.testing.assert_array_equal(result, 81.0)
+
+
+@every_form
+def test_names_of_values_inside(form):
+    def f(x):
+        y = np.tanh(x * 2)
+        y.name = "y\nINJECTED()"
+        return np.sum(y @ y)
+
+    compiled = mg.compile(mg.grad(f), **form)
+    np.testing.assert_allclose(compiled(np.ones((3, 3))), mg.grad(f)(np.ones((3, 3))), rtol=1e-9)
+    check_source(compiled.source)
 
 
 @pytest.mark.parametrize("name", [3, None, 1.5, b"x", ("a",)])

@@ -495,19 +495,19 @@ ENTRIES: list[tuple[str, ...]] = [
         "source.py",
         "if vars(module).get(name) is function:",
         "if name in vars(module):",
-        "tests/test_names.py::test_ufuncs_and_types_that_only_look_like_numpys",
+        "tests/test_names.py::test_a_step_may_have_any_keywords_and_functions",
     ),
     (
         "source.py",
         "key.isascii() and key.isidentifier()",
         "key.isidentifier()",
-        "tests/test_names.py::test_keywords_that_are_no_identifiers",
+        "tests/test_names.py::test_a_step_may_have_any_keywords_and_functions",
     ),
     (
         "source.py",
         " and not keyword.iskeyword(key)",
         "",
-        "tests/test_names.py::test_keywords_that_are_no_identifiers",
+        "tests/test_names.py::test_a_step_may_have_any_keywords_and_functions",
     ),
     (
         "source.py",
@@ -515,7 +515,12 @@ ENTRIES: list[tuple[str, ...]] = [
         "self.of[wish] = wish",
         "tests/test_names.py::test_names_beside_the_loops_over_blocks",
     ),
-    ("fast.py", "{printable(out.name or 'a step')}", "{out.name or 'a step'}", NAMES),
+    (
+        "fast.py",
+        "{printable(out.name or 'a step')}",
+        "{out.name or 'a step'}",
+        "tests/test_names.py::test_names_of_values_inside",
+    ),
     (
         "fast.py",
         'lines = [*first, *lines, "_pool.append(_buffers)"]',
