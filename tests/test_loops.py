@@ -365,7 +365,7 @@ def test_numpys_clip_is_in_the_loop():
     assert loops_of(lambda x: np.clip(x * 2, -0.5, 0.5) + 1, np.linspace(-1, 1, 5)) == [
         "def f_loops(x, t):",
         "    for i in range(5):",
-        "        t[i] = minimum(maximum(x[i] * 2.0, -0.5), 0.5) + 1.0",
+        "        t[i] = clip(x[i] * 2.0, -0.5, 0.5) + 1.0",
     ]
 
 

@@ -83,6 +83,19 @@ def test_elementary_functions_are_within_a_few_ulps(f, dtype):
         same(mg.compile(lambda x: f(x), backend="numba")(x), f(x), ulps=4)
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_signs_and_infinities_are_numpys(dtype):
+    def f(x):
+        clipped = np.clip(x, 0.0, 1.0), np.clip(x, -1, -0.0), np.clip(x, -0.0, 0.0), np.clip(x, np.nan, 1.0)
+        powers = x**0.5, x**2, x**-1, x**0, np.sqrt(x), np.reciprocal(x), np.square(x)
+        signs = 0 * x, 0 - x, -0.0 + x, x * -1, -0.0 / x, np.where(x > 0, x, -0.0), np.copysign(x, -x), np.fabs(x)
+        return *clipped, *powers, *signs, np.ceil(x), np.trunc(x), np.rint(x), np.copy(x), np.isnan(x), x != x
+
+    with np.errstate(all="ignore"):
+        x = EDGES.astype(dtype)
+        same(mg.compile(f, backend="numba")(x), f(x))
+
+
 def test_the_double_closest_to_a_multiple_of_a_quarter_turn():
     x = np.array([6381956970095103 * 2.0**797])
     cosine = mg.compile(lambda x: np.cos(x), backend="numba")(x)[0]
@@ -236,7 +249,7 @@ def test_machine_code_is_of_one_version_of_numba_and_numpy(monkeypatch, tmp_path
     text = "def f():\n    return 1\n"
     for versions in ("0.61 2.2", "0.61 2.3", "0.61 2.3"):
         assert machine.compiled(versions, text, "f").f() == 1
-    assert len(list(tmp_path.glob("*.py"))) == 2
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_the_faster_program_is_kept(monkeypatch):
@@ -260,6 +273,17 @@ def test_the_faster_program_is_kept(monkeypatch):
         compiled(np.ones(3))
         assert words in compiled.report()
         assert ("_loops" in compiled.source) == (times == [2.0, 1.0])
+
+
+def test_the_race_warns_of_nothing():
+    def grow(w):
+        w *= 1e3
+        return np.sum(w)
+
+    compiled, w = mg.compile(grow, backend="auto"), np.ones(3)
+    with np.errstate(all="raise"):
+        assert compiled(w) == 3000.0
+    assert w.tolist() == [1000.0] * 3
 
 
 def test_long_sums_in_float32_are_as_accurate_as_numpys():
@@ -322,7 +346,92 @@ def test_machine_code_is_kept_between_processes(tmp_path):
         assert done.stdout.strip() == hits
 
 
+def damaged(path, how):
+    """Change a file as a full disk, another program or another version might."""
+    content = path.read_bytes()
+    if how == "truncated":
+        path.write_bytes(content[: len(content) // 2])
+    elif how == "foreign":
+        path.write_bytes(b"raise SystemExit('INJECTED')\n")
+    elif how == "flipped":
+        path.write_bytes(content[:-9] + bytes([content[-9] ^ 1]) + content[-8:])
+    elif how == "folder":
+        path.unlink()
+        path.mkdir()
+    else:
+        path.unlink()
+
+
+@pytest.mark.parametrize("how", ["truncated", "foreign", "flipped", "folder", "missing"])
+def test_a_damaged_cache_is_made_anew(monkeypatch, tmp_path, how):
+    monkeypatch.setenv("MICROGRADND_CACHE", str(tmp_path))
+    x = np.arange(4.0)
+
+    def hits():
+        compiled = mg.compile(lambda x: x * 3 + 2, backend="numba")
+        np.testing.assert_array_equal(compiled(x), x * 3 + 2)
+        return len(compiled._latest.function.__globals__["program_loops"].stats.cache_hits)
+
+    assert [hits(), hits()] == [0, 1]
+    [entry] = tmp_path.iterdir()
+    files = sorted(path.relative_to(entry) for path in entry.rglob("*") if path.is_file())
+    assert {path.suffix for path in files} == {"", ".py", ".nbi", ".nbc"}
+    for file in files:
+        damaged(entry / file, how)
+        assert [hits(), hits()] == [0, 1]
+        assert list(tmp_path.iterdir()) == [entry]
+    damaged(entry / "seal", how)
+    damaged(entry / "loops.py", how)
+    assert [hits(), hits()] == [0, 1]
+
+
+def test_code_that_numba_cannot_read_is_compiled_anew(monkeypatch, tmp_path):
+    """Even where an entry is as it was written: numba may have learned since to read it otherwise."""
+    text = machine.module_text(machine.Driver(loops.Layout(compiled_program()), "f"))
+    first = machine.made(text, tmp_path / "key")
+    for file in (tmp_path / "key").rglob("*.nbi"):
+        file.write_bytes(b"nonsense")
+    (tmp_path / "key" / "seal").write_text(machine.seal(tmp_path / "key"))
+    assert machine.kept(text, tmp_path / "key") is None
+    assert machine.made(text, tmp_path / "key").f_loops.signatures == first.f_loops.signatures
+    assert len(machine.kept(text, tmp_path / "key").f_loops.stats.cache_hits) == 1
+
+
+def compiled_program():
+    compiled = mg.compile(lambda x: x * 2 + 7)
+    compiled(np.ones(3))
+    return compiled._latest.traced.program
+
+
+def test_an_entry_is_for_its_own_text(tmp_path):
+    for name, number in (("a", 1), ("b", 2)):
+        assert machine.made(f"def f():\n    return {number}\n", tmp_path / name).f() == number
+    (tmp_path / "a").rename(tmp_path / "c")
+    assert machine.kept("def f():\n    return 2\n", tmp_path / "b").f() == 2
+    assert machine.kept("def f():\n    return 1\n", tmp_path / "c") is None
+
+
+def test_machine_code_is_of_one_platform(monkeypatch):
+    from llvmlite import binding
+
+    before = machine.platform()
+    for thing, attribute in ((np, "__version__"), (sys, "version"), (sys.modules["numba"], "__version__")):
+        with monkeypatch.context() as patch:
+            patch.setattr(thing, attribute, "0.1")
+            assert machine.platform() != before
+    monkeypatch.setattr(binding, "get_host_cpu_name", lambda: "generic")
+    assert machine.platform() != before
+
+
+def test_no_home(monkeypatch, tmp_path):
+    monkeypatch.delenv("MICROGRADND_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert mg.compile(lambda x: x * 7 + 6, backend="numba")(np.ones(1)).tolist() == [13.0]
+    assert len(list((tmp_path / "microgradnd").iterdir())) == 1
+
+
 def test_a_cache_that_cannot_be_written(monkeypatch, tmp_path):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("MICROGRADND_CACHE", str(tmp_path / "file" / "folder"))
     assert mg.compile(lambda x: x * 7 + 5, backend="numba")(np.ones(1)).tolist() == [12.0]
+    assert not (tmp_path / "file").is_dir()

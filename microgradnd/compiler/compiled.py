@@ -23,6 +23,7 @@ from microgradnd.compiler.arguments import Arguments
 from microgradnd.compiler.dispatch import MISS, dispatcher
 from microgradnd.compiler.programs import Entry, entry_of
 from microgradnd.compiler.saving import write
+from microgradnd.compiler.source import identifier
 from microgradnd.compiler.trace import traced
 from microgradnd.failures import explained
 from microgradnd.tape import current
@@ -197,7 +198,7 @@ def _rebuilt(function: Any, optimize: bool, maxsize: int, backend: Backend) -> C
 
 def identifier_of(function: Callable[..., Any]) -> str:
     """Return a name for the programs of a function."""
-    return str(getattr(function, "__name__", "program")).replace("<lambda>", "program")
+    return identifier(str(getattr(function, "__name__", "program")).replace("<lambda>", "program"))
 
 
 @overload

@@ -116,7 +116,7 @@ class Anew:
         self.__name__ = getattr(function, "__name__", "function")
 
     def __call__(self) -> Any:
-        made = np.asarray(self.function())
+        made = np.array(self.function())  # the function may keep what it gives
         if made.shape != self.shape or made.dtype != self.dtype:
             raise ValueError(
                 f"mg.anew: {self.__name__} gave an array of shape {made.shape} and dtype {made.dtype}, where shape "

@@ -21,8 +21,7 @@ class Driver:
 
     def __init__(self, layout: Layout, name: str) -> None:
         self.layout, self.name, self.program = layout, name, layout.program
-        self.names = Names()
-        self.names.taken |= TAKEN
+        self.names = Names(name, *TAKEN)
         self.writer = Writer(self.program, self.names, {})
         self.inputs = [self.names.value(v, "x") for v in self.program.inputs]
         for value, array in layout.lowering.constants.items():
@@ -94,11 +93,12 @@ class Driver:
             args = ", ".join(self.names.of[v] for v in step.args)
             self.lines.append(f"np.{function}({args}, out={self.array[out]})")
             return
-        in_loops = [op for value in step.outs() for op, _ in self.layout.touching.get(value, ()) if op.kind != "call"]
-        if array and in_loops:
-            text = f"np.ascontiguousarray({text})"
         self.lines.append(f"{', '.join(self.names.value(v) for v in step.outs())} = {text}")
         self.array.update((v, self.names.of[v]) for v in step.outs())
+        for value in step.outs():
+            if value.shape and any(op.kind != "call" for op, _ in self.layout.touching.get(value, ())):
+                name = self.names.of[value]
+                self.lines += [f"if not {name}.flags.carray:", f"    {name} = np.array({name}, order='C')"]
 
     def whole(self) -> str:
         """Return the function; a pool of buffers serves calls from several threads, one set for each."""
@@ -112,9 +112,8 @@ class Driver:
         allocation = ""
         if self.pooled:
             names = "".join(f"{name}, " for name, _ in self.pooled)
-            held = self.names.new("buffers")
-            head += [f"{held} = _pool.pop() if _pool else _allocate()", f"({names.strip()}) = {held}"]
-            lines.append(f"_pool.append({held})")
+            head += ["_buffers = _pool.pop() if _pool else _allocate()", f"({names.strip()}) = _buffers"]
+            lines.append("_pool.append(_buffers)")
             rows = "".join(f"        {array},\n" for _, array in self.pooled)
             allocation = f"_pool = []\n\n\ndef _allocate():\n    return (\n{rows}    )\n\n\n"
         lines.extend(back)

@@ -50,6 +50,12 @@ def where(condition: Any, x: Any, y: Any) -> Any:
     return x if condition else y
 
 
+def clip(x: Any, low: Any, high: Any) -> Any:
+    """Return x, or the bound that it passes, NaN if one of them is; what is equal to a bound keeps its sign."""
+    x = x if x >= low or x != x else low
+    return x if x <= high or x != x else high
+
+
 def sign(x: Any, one: Any) -> Any:
     """Return the sign of a number; NaN has none."""
     return one if x > 0 else (-one if x < 0 else x * x)

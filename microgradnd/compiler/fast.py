@@ -21,7 +21,7 @@ from microgradnd.compiler.blocks import Chain, is_slow
 from microgradnd.compiler.buffers import Plan, is_reducer, picks_one
 from microgradnd.compiler.passes import VIEWS
 from microgradnd.compiler.program import Program, Step, Value, filled
-from microgradnd.compiler.source import OPERATORS, Names, Writer, function_text, statement
+from microgradnd.compiler.source import OPERATORS, Names, Writer, function_text, printable, statement, updates
 from microgradnd.compiler.spelling import added_at
 
 ARITHMETIC = {np.add, np.subtract, np.multiply, np.divide, np.negative}
@@ -47,7 +47,7 @@ def fast(program: Program, name: str, names: Names, plan: Plan) -> tuple[str, st
             lines.append(into(step, writer))
         elif isinstance(out, Value) and (out in plan.buffer_of or out in plan.part_of):
             if not plan.is_joined(step):
-                lines.append(f"{into(step, writer)}  # {out.name or 'a step'} {out.shape}")
+                lines.append(f"{into(step, writer)}  # {printable(out.name or 'a step')} {out.shape}")
         elif out in views:
             continue
         elif step.function is added_at and isinstance(out, Value):
@@ -61,6 +61,7 @@ def fast(program: Program, name: str, names: Names, plan: Plan) -> tuple[str, st
             lines.append(f"{names.value(out)} = {plain_call(step, writer)}")
         else:
             lines.append(statement(step, writer))
+    lines += updates(program, writer)
     if allocated:
         used = set(re.findall(r"\w+", "\n".join(lines)))
         held = "".join(f"{buffer}, " for buffer in (line.split(" = ")[0] for line in allocated) if buffer in used)
@@ -107,7 +108,7 @@ def loop(chain: Chain, writer: Writer, plan: Plan) -> list[str]:
     """Return the statements that take the steps of a chain block by block."""
     names, program = writer.names, chain.program
     before, slices = [], []
-    count = chain.shape[0]
+    count, i = chain.shape[0], names.own("i")
     for value in (*program.inputs, *program.outputs):
         if value in plan.over:
             names.of[value] = names.value(plan.over[value])
@@ -120,7 +121,7 @@ def loop(chain: Chain, writer: Writer, plan: Plan) -> list[str]:
             whole = writer.text(value)
             if whole not in block:
                 block[whole] = names.new(f"{whole if whole.isidentifier() else 'rows'}_i")
-                slices.append(f"{block[whole]} = {whole}[i : i + {chain.rows}]")
+                slices.append(f"{block[whole]} = {whole}[{i} : {i} + {chain.rows}]")
             names.of[value] = block[whole]
             writer.inline.pop(value, None)  # inside of the loop it is the block that has a name
     if not chain.is_even:  # the last block has fewer rows
@@ -144,7 +145,7 @@ def loop(chain: Chain, writer: Writer, plan: Plan) -> list[str]:
             body.append(into(step, writer))
     names.of.update({v: outside[v] for v in (*program.inputs, *program.outputs) if v in outside})
     writer.inline.update(inlined)
-    return [*before, f"for i in range(0, {count}, {chain.rows}):", *(f"    {line}" for line in [*slices, *body])]
+    return [*before, f"for {i} in range(0, {count}, {chain.rows}):", *(f"    {line}" for line in [*slices, *body])]
 
 
 def into(step: Step, writer: Writer) -> str:
@@ -171,8 +172,7 @@ def plain_call(step: Step, writer: Writer) -> str:
 def called(step: Step, writer: Writer) -> str:
     """Return a step as a call, whatever its operator."""
     args = [number(a, step, writer) if isinstance(step.function, np.ufunc) else writer.text(a) for a in step.args]
-    inside = args + [f"{key}={writer.text(a)}" for key, a in step.kwargs.items()]
-    return f"{writer.function(step.function)}({', '.join(inside)})"
+    return f"{writer.function(step.function)}({', '.join([*args, *writer.keywords(step.kwargs)])})"
 
 
 def is_scalar(step: Step) -> bool:
@@ -193,7 +193,7 @@ def number(arg: Any, step: Step, writer: Writer) -> str:
         return writer.names.numbers[arg]
     kinds = (int, float) if dtype.kind == "f" else (int,) if dtype.kind in "iu" else ()
     if type(arg) in kinds or (isinstance(arg, np.float64 | np.float32) and arg.dtype == dtype):
-        text = re.sub(r"\W", "_", repr(arg if dtype.kind in "iu" else float(arg)).replace("-", "minus_"))
+        text = repr(arg if dtype.kind in "iu" else float(arg)).replace("-", "minus_")
         return writer.names.constant_number(np.array(arg, dtype), f"c_{text}")
     return writer.text(arg)
 

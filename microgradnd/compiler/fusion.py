@@ -57,6 +57,7 @@ FOLDS = {  # a reduction: the helper that takes an element in
     **dict.fromkeys((np.max, np.amax, np.maximum.reduce), "largest"),
     **dict.fromkeys((np.min, np.amin, np.minimum.reduce), "smallest"),
 }
+CLIPS = "minimum(maximum({0}, {1}), {2})", "clip({0}, {1}, {2})"  # for arrays, for numbers: as NumPy, at signed zeros
 NO_LOOPS = "there are no loops for it"
 
 
@@ -284,7 +285,7 @@ class Lowering:
         if isinstance(out, tuple):
             return "it has several results"
         first = args[0] if args and isinstance(args[0], Value) else None
-        if first is not None and function in SAME and (first.shape, first.dtype) == (out.shape, out.dtype):
+        if first is not None and function in SAME - {np.copy} and (first.shape, first.dtype) == (out.shape, out.dtype):
             return self.alias(step, out, self.view[first])
         if first is not None and function is primitives.getitem and primitives.is_basic(args[1]):
             return self.alias(step, out, self.view[first][with_ellipsis(args[1])])
@@ -375,6 +376,8 @@ class Lowering:
         kind = dtypes[0].kind
         if function is np.square or (function is np.power and type(args[1]) is int and args[1] == 2 and kind == "f"):
             function, args, dtypes = np.multiply, (args[0], args[0]), dtypes[:1] * 2
+        elif function is np.power and isinstance(args[1], float) and args[1] == 0.5:  # as NumPy does
+            function, args, dtypes = np.sqrt, args[:1], dtypes[:1]
         elif function is np.reciprocal:
             function, args, dtypes = np.divide, (1, args[0]), dtypes * 2
         elif function is np.sign:  # it is told what 1 is in its dtype
@@ -461,7 +464,7 @@ class Lowering:
     def clip(self, step: Step, out: Value) -> str:
         if step.kwargs or len(step.args) != 3 or out.dtype.kind != "f" or None in step.args[1:]:
             return NO_LOOPS
-        return self.map(step, "minimum(maximum({0}, {1}), {2})", step.args, out)
+        return self.map(step, CLIPS[all(isinstance(a, int | float) for a in step.args[1:])], step.args, out)
 
     def gather(self, step: Step, out: Value) -> str:
         """Translate indexing by arrays of integers."""
@@ -532,6 +535,7 @@ RULES: dict[Any, Callable[[Lowering, Step, Value], str]] = {
     **dict.fromkeys((np.matmul, np.dot), Lowering.product),
     np.where: Lowering.where,
     np.clip: Lowering.clip,
+    np.copy: lambda self, step, out: self.map(step, "{0}", step.args, out),  # where a result must be a copy
     primitives.astype: Lowering.astype,
     primitives.getitem: Lowering.gather,
     primitives.scatter: Lowering.scatter,

@@ -21,6 +21,7 @@ import numpy as np
 
 from microgradnd.compiler import elementary
 from microgradnd.compiler.fusion import Access, Axis, Loop, Lowering, Op, Operand, arrange
+from microgradnd.compiler.ownership import lenders
 from microgradnd.compiler.program import Program, Value, values_in
 from microgradnd.compiler.source import Names
 
@@ -29,7 +30,7 @@ LONG = 1024  # from so many numbers on, the error of a sum in float32 is worth a
 RANKS = {"+": 5, "-": 5, "*": 6, "/": 6, "&": 4, "|": 2, "^": 3}  # of operators; comparisons have 1
 COMPARISON, NEGATIVE, ATOM = 1, 7, 10
 LETTERS = "ijklmnopqrstuvwxyz"
-TAKEN = {"np", "math", "njit", "range", "abs", "start", "stop", "in_threads", "buffers", "copies", *vars(elementary)}
+TAKEN = {"start", "stop", "in_threads", "largest", "smallest", *vars(elementary)}
 
 
 class Layout:
@@ -48,8 +49,8 @@ class Layout:
     def __init__(self, program: Program) -> None:
         self.program, self.lowering = program, Lowering(program)
         self.base = self.lowering.base
-        self.results = {self.base[v] for v in values_in(program.outputs)}
         calls = [op for op in self.lowering.ops if op.kind == "call"]
+        self.results = lenders(values_in(program.outputs), self.base, [op.step for op in calls])
         called = {v for op in calls for v in (*op.step.outs(), *(access.base for access in op.reads))}
         self.arrays = {*program.inputs, *self.lowering.constants, *self.results, *called}
         self.arrays |= {self.base[v] for v in program.updates.values()}
@@ -133,8 +134,7 @@ class Part:
 
     def __init__(self, layout: Layout, loops: Sequence[Loop], name: str) -> None:
         self.layout, self.name = layout, name
-        self.names = Names()
-        self.names.taken |= TAKEN
+        self.names = Names(*TAKEN)
         self.ops = list(in_order(loops))
         self.lines: list[str] = []
         self.parameters: dict[Value, str] = {}
@@ -193,18 +193,13 @@ class Part:
             for op in folds:
                 self.begin(op, depth)
             known = set(self.texts)
-            self.variable[loop] = self.index_name(depth)
+            self.variable[loop] = self.names.own(LETTERS[depth - 1])
             bounds = loop.extent if self.wide is None or depth > 1 else "start, stop"
             self.line(depth, f"for {self.variable[loop]} in range({bounds}):")
             self.emit(loop.body, depth + 1)
             self.texts = {key: text for key, text in self.texts.items() if key in known}
             for op in folds:
                 self.end(op, depth)
-
-    def index_name(self, depth: int) -> str:
-        """Return a name for the variable of a loop."""
-        wish = LETTERS[depth - 1]
-        return self.names.new(f"index_{wish}") if wish in self.names.taken else wish
 
     def begin(self, op: Op, depth: int) -> None:
         """Print how a sum starts: in a local variable, or in memory."""
@@ -217,7 +212,7 @@ class Part:
             for n in self.kept[base]:
                 axes.append(self.axis(op, op.out.axes[n], outside))
                 if any(dim not in outside for dim, _ in op.out.axes[n].terms):
-                    axes[-1] = self.index_name(depth)
+                    axes[-1] = self.names.own(LETTERS[depth - 1])
                     self.line(depth, f"for {axes[-1]} in range({base.shape[n]}):")
                     depth += 1
             self.line(depth, f"{self.names.value(base)}[{', '.join(axes)}] = {start}")
@@ -259,9 +254,8 @@ class Part:
             if self.is_scalar(op.out.base) and len(readers) == len(close) == 1 and self.may_inline(op, close[0], text):
                 self.texts[target] = text, rank
             elif close and not self.is_scalar(op.out.base):
-                name = self.names.new(
-                    f"{op.out.base.name or 't'}_{''.join(self.variable[loop] for loop, _ in op.path)}"
-                )
+                place = "".join(self.variable[loop] for loop, _ in op.path)
+                name = self.names.new(f"{op.out.base.name or 't'}_{place}")
                 self.line(depth, f"{name} = {text}")
                 self.line(depth, f"{target} = {name}")
                 self.texts[target] = name, ATOM

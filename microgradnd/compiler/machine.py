@@ -7,8 +7,9 @@ Read next: `elementary.py`.
 
 from __future__ import annotations
 
+import builtins
+import contextlib
 import hashlib
-import importlib.util
 import inspect
 import math
 import os
@@ -17,6 +18,7 @@ import sys
 import tempfile
 import threading
 import time
+import types
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -33,6 +35,7 @@ from microgradnd.compiler.source import loaded
 
 RACE_SECONDS = 0.02
 COMPILING = threading.Lock()
+LOOPS, SEAL = "loops.py", "seal"  # the files of an entry of the cache, besides numba's own
 OURS = {name: thing for name, thing in vars(elementary).items() if inspect.isfunction(thing)}
 FREEDOM = {  # what rounding may be left out or moved in our own functions; everywhere else the program is kept to
     **{name: {"reassoc"} for name in ("add", "multiply")},
@@ -70,7 +73,7 @@ class Loops:
 
     def __init__(self, program: Program, name: str) -> None:
         start = time.perf_counter()
-        numba = load_numba()
+        load_numba()
         layout = Layout(program)
         driver = Driver(layout, name)
         self.program, self.constants = program, driver.constants
@@ -78,7 +81,7 @@ class Loops:
         loops = module_text(driver)
         namespace: dict[str, Any] = {"np": np, "in_threads": in_threads, **self.constants}
         if driver.parts:
-            module = compiled(f"{numba.__version__} {np.__version__}", loops, name)
+            module = compiled(platform(), loops, name)
             namespace.update((part.name, getattr(module, part.name)) for part in driver.parts)
         self.source = f"{loops}\n\n{driver.text}"
         self.function = loaded(driver.text, name, namespace)
@@ -136,40 +139,82 @@ def called(text: str) -> set[str]:
     return set(re.findall(r"(?<![\w.])(\w+)\(", text)) & (OURS.keys() | INTRINSICS.keys())
 
 
-def compiled(versions: str, text: str, name: str) -> Any:
+def compiled(platform: str, text: str, name: str) -> types.ModuleType:
     """Return a module whose functions numba has compiled, now or in an earlier process.
 
-    The module is written to a folder, in which numba keeps the machine code too: `MICROGRADND_CACHE` names it, or else
-    it is `microgradnd` in the user's cache. After a second, a note says what takes so long.
+    The text is kept with its machine code in a folder: `MICROGRADND_CACHE` names where, or else it is in `microgradnd`
+    in the user's cache. One that was made elsewhere has another name; one that isn't whole any more is made anew. After
+    a second, a note says what takes so long.
     """
     what = f"{text.count('@njit')} functions, {len(text.splitlines())} lines"
-    module_name = f"microgradnd_loops_{hashlib.sha256(f'{versions} {text}'.encode()).hexdigest()[:24]}"
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    path = Path(os.environ.get("MICROGRADND_CACHE") or Path(home) / "microgradnd") / f"{module_name}.py"
-    try:
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(dir=path.parent)
-            with open(handle, "w") as file:
-                file.write(text)
-            Path(temporary).replace(path)
-    except OSError:  # nowhere to keep it: it is compiled in each process
-        path = Path(tempfile.mkdtemp()) / path.name
-        path.write_text(text)
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    cache = Path(os.environ.get("MICROGRADND_CACHE") or Path(home, "microgradnd"))
+    entry = cache / hashlib.sha256(f"{platform} {text}".encode()).hexdigest()[:24]
     said = f"microgradnd: numba is compiling {name}, {what} ..."
     note = threading.Timer(1.0, lambda: print(said, file=sys.stderr))
     note.daemon = True
     note.start()
     with COMPILING:
         try:
-            spec: Any = importlib.util.spec_from_file_location(module_name, path)
-            module = importlib.util.module_from_spec(spec)
-            sys.modules[module_name] = module  # numba looks for it there
-            spec.loader.exec_module(module)
+            return kept(text, entry) or made(text, entry)
         finally:
             note.cancel()
-            sys.modules.pop(module_name, None)  # it lives as long as the program
+
+
+def kept(text: str, entry: Path) -> types.ModuleType | None:
+    """Return the module of a folder of the cache, None where that isn't as it was written."""
+    try:
+        return executed(text, entry) if (entry / SEAL).read_text(encoding="utf-8") == seal(entry) else None
+    except Exception:  # numba trusts the files that it finds, and may raise anything
+        return None
+
+
+def made(text: str, entry: Path) -> types.ModuleType:
+    """Return a module that is compiled now, and keep it in a folder of the cache."""
+    try:
+        entry.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=entry.parent, ignore_cleanup_errors=True) as scratch:
+            folder = Path(scratch, entry.name)
+            folder.mkdir()
+            (folder / LOOPS).write_text(text, encoding="utf-8")
+            module = executed(text, folder)
+            (folder / SEAL).write_text(seal(folder), encoding="utf-8")
+            with contextlib.suppress(OSError):  # another process may do the same
+                if entry.exists():
+                    entry.rename(Path(scratch, "old"))
+                folder.rename(entry)
+            return module
+    except OSError:  # nowhere to keep it: it is compiled in each process
+        return executed(text.replace(", cache=True", ""), entry)
+
+
+def executed(text: str, folder: Path) -> types.ModuleType:
+    """Run the text of a module in a folder, where numba keeps the machine code too."""
+    module = types.ModuleType(f"microgradnd_loops_{folder.name}")
+    sys.modules[module.__name__] = module  # numba looks for it there
+    try:
+        exec(builtins.compile(text, str(folder / LOOPS), "exec"), vars(module))
+    finally:
+        sys.modules.pop(module.__name__, None)  # it lives as long as the program
     return module
+
+
+def seal(folder: Path) -> str:
+    """Return a digest of the files in a folder: it tells whether they are as they were written."""
+    digest = hashlib.sha256(folder.name.encode())
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.name != SEAL:
+            digest.update(f"{path.relative_to(folder)} {path.stat().st_size} ".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def platform() -> str:
+    """Return what machine code depends on apart from its source: versions, and the processor."""
+    from llvmlite import binding
+
+    versions = sys.version, np.__version__, load_numba().__version__, binding.llvm_version_info
+    processor = binding.get_process_triple(), binding.get_host_cpu_name(), binding.get_host_cpu_features().flatten()
+    return repr((versions, processor))
 
 
 def race(programs: Sequence[Callable[..., Any]], arrays: Sequence[Any]) -> list[float]:
@@ -177,12 +222,13 @@ def race(programs: Sequence[Callable[..., Any]], arrays: Sequence[Any]) -> list[
     times = []
     for program in programs:
         copies = [np.array(a) if isinstance(a, np.ndarray) else a for a in arrays]
-        program(*copies)
-        end, best = time.perf_counter() + RACE_SECONDS, math.inf
-        while best == math.inf or time.perf_counter() < end:
-            begun = time.perf_counter()
+        with np.errstate(all="ignore"):  # updates that are repeated may well overflow
             program(*copies)
-            best = min(best, time.perf_counter() - begun)
+            end, best = time.perf_counter() + RACE_SECONDS, math.inf
+            while best == math.inf or time.perf_counter() < end:
+                begun = time.perf_counter()
+                program(*copies)
+                best = min(best, time.perf_counter() - begun)
         times.append(1e6 * best)
     return times
 

@@ -1,18 +1,18 @@
 """Whose the results are: the caller's.
 
-Owns: which results are copied, because they would share memory with something else; the check that what a program
-updates shares memory with nothing else.
+Owns: which results are copied, because they would share memory with something else; which arrays lie below results;
+the check that what a program updates shares memory with nothing else.
 Must not own: the plan of the buffers (`buffers.py`), which no result is in.
 Read next: `buffers.py`.
 
 What a call returns must not change by the next call, nor by a change to an argument, and the caller may write to it. So
-a result is copied if it is an input, a view of one, a constant, or a view that repeats elements. Results of one call
-may be views of one another, as they are in the function.
+a result is copied if it is an input, a view of one, a constant, or a view that NumPy locks, as it does those that
+repeat elements. Results of one call may be views of one another, as they are in the function.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import Any
@@ -24,7 +24,7 @@ from microgradnd.compiler.buffers import may_be_view, picks_one
 from microgradnd.compiler.passes import VIEWS
 from microgradnd.compiler.program import Constant, Program, Step, Value
 
-REPEATING = {np.broadcast_to, np.broadcast_arrays, primitives.expand}  # read-only: elements share memory
+READ_ONLY = {np.broadcast_to, np.broadcast_arrays, primitives.expand, np.diagonal}  # views that can't be written to
 REDUCTIONS = {np.sum, np.prod, np.mean, np.max, np.min, np.var, np.std, np.any, np.all}
 WORK: Any = 10_000  # how hard to look for an overlap of interleaved views before one is assumed
 
@@ -35,7 +35,8 @@ def own_results(program: Program) -> Program:
     for step in program.steps:
         first = step.args[0] if step.args else None
         outside = any(v in borrowed for v in step.operands()) or isinstance(first, np.ndarray | Constant)
-        if step.function in REPEATING or (outside and may_share(step)):
+        outside = outside or is_users(step.function)  # which may keep what it returns
+        if step.function in READ_ONLY or (outside and may_share(step)):
             borrowed.update(step.outs())
     copies: dict[int, tuple[Step, ...]] = {}
     outputs = owned(program.outputs, borrowed, copies)
@@ -59,6 +60,15 @@ def owned(result: Any, borrowed: set[Value], copies: dict[int, tuple[Step, ...]]
     return copies[id(result)][-1].out
 
 
+def lenders(values: Iterable[Value], base: Mapping[Value, Value], calls: Sequence[Step]) -> set[Value]:
+    """Return the arrays in whose memory values may lie, if NumPy has taken some steps, which may give views."""
+    found = {base[value] for value in values}
+    for step in reversed(calls):
+        if not found.isdisjoint(step.outs()) and may_share(step):
+            found.update(base[value] for value in step.operands())
+    return found
+
+
 def may_share(step: Step) -> bool:
     """Return whether what a step makes may share memory with its arguments."""
     function, outs = step.function, step.outs()
@@ -69,6 +79,11 @@ def may_share(step: Step) -> bool:
     if all(out.shape == () for out in outs):
         return not picks_one(step) if function is primitives.getitem else function in VIEWS
     return True
+
+
+def is_users(function: Any) -> bool:
+    """Return whether a function is neither NumPy's nor ours."""
+    return str(getattr(function, "__module__", "")).partition(".")[0] not in ("numpy", "microgradnd")
 
 
 def apart(array: Any, others: Iterable[Any]) -> bool:

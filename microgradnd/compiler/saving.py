@@ -86,22 +86,21 @@ def write(path: Path, written: Written, captured: list[Any]) -> None:
     checks = "".join(
         f'    {name} = _expected("{name}", {name}, {value.shape}, np.{value.dtype.name})\n' for value, name in given
     )
-    text = written.source(EXPECTED, required=True)
     head = re.compile(rf"^def {written.name}\(.*\):\n", re.M)
-    text = head.sub(lambda _: f"def {written.name}({', '.join(names)}):\n{checks}", text)
+    text = head.sub(lambda _: f"def {written.name}({', '.join(names)}):\n{checks}", written.text)
+    text = written._replace(text=text).source(EXPECTED, required=True)
     shapes = "".join(f"    {name}: {value.dtype.name} {value.shape}\n" for value, name in given)
-    beside = path.with_suffix(".npz")
     docstring = (
         f'"""{written.name}, a program over NumPy that was compiled by microgradnd.\n\n'
         f"Arguments, and their dtypes and shapes:\n\n{shapes}"
-        + (f"\nThe arrays in {beside.name} belong to it.\n" if arrays else "")
+        + ("\nThe arrays in the file of the same name that ends in .npz belong to it.\n" if arrays else "")
         + '"""\n\n'
     )
     if arrays:
-        np.savez(beside, **arrays)
+        np.savez(path.with_suffix(".npz"), *arrays.values())  # by position: a name may be that of a parameter
         text = text.replace("import numpy as np\n", "from pathlib import Path\n\nimport numpy as np\n", 1)
-        lines = "".join(f'    {name} = _arrays["{name}"]\n' for name in arrays)
-        loading = f'\nwith np.load(Path(__file__).with_name("{beside.name}")) as _arrays:\n{lines}'
+        lines = "".join(f'    {name} = _arrays["arr_{i}"]\n' for i, name in enumerate(arrays))
+        loading = f'\nwith np.load(Path(__file__).with_suffix(".npz")) as _arrays:\n{lines}'
         text = text.replace("import numpy as np\n", f"import numpy as np\n{loading}", 1)
         text = text.replace("import math\n\nfrom pathlib", "import math\nfrom pathlib")
     examples = [f"np.{'ones' if v.dtype.kind in 'fc' else 'zeros'}({v.shape}, np.{v.dtype.name})" for v, _ in given]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import builtins
 import keyword
 import re
+import unicodedata
 from collections.abc import Callable, Mapping
 from types import FunctionType
 from typing import Any
@@ -64,7 +65,27 @@ ATOM, CALL = 10, 9
 SHORT = 16  # elements of an array that is written out
 WIDEST = 60  # characters of an expression that is put inside of another
 OVER_ALL = {np.sum, np.prod, np.mean, np.var, np.std, np.max, np.min, np.any, np.all, np.argmax, np.argmin}
+RESERVED = {*dir(builtins), *keyword.kwlist, *keyword.softkwlist, *HELPERS, "np", "math", "Path"}
+LONGEST = 40  # characters of a name
 MODULES = (("np", np), ("np.linalg", np.linalg), ("np.fft", np.fft))
+
+
+def identifier(wish: str) -> str:
+    """Return a name for a variable that is as close to a wish as Python and what programs use themselves allow.
+
+    It begins with a letter: names that begin with an underscore, such as `_pool`, are a program's own.
+    """
+    wish = unicodedata.normalize("NFKC", wish)  # as Python reads names
+    wish = re.sub(r"^(grad_)?(\d+)\.(.+)$", r"\1\3_\2", wish)  # 0.weight is weight_0
+    fit = "".join(c if f"a{c}".isidentifier() else " " for c in wish[:LONGEST])
+    name = "_".join(fit.split()).strip("_") or "value"
+    name = name if name.isidentifier() else f"n_{name}"
+    return f"{name}_" if name in RESERVED else name
+
+
+def printable(text: str) -> str:
+    """Return a text that stays in its line, as comments must."""
+    return "".join(c if c.isprintable() else " " for c in text)
 
 
 class Names:
@@ -72,21 +93,25 @@ class Names:
 
     def __init__(self, *taken: str) -> None:
         self.of: dict[Any, str] = {}
-        self.taken = {"np", "math", "_allocate", "_pool", "_buffers", *HELPERS, *taken}
+        self.taken = set(taken)
         self.constants: dict[str, Any] = {}
         self.helpers: set[str] = set()
         self.numbers: dict[Value, str] = {}  # values that are Python's own numbers in the fast form
 
     def new(self, wish: str) -> str:
         """Return a name that nothing has yet."""
-        wish = re.sub(r"^(grad_)?(\d+)\.(.+)$", r"\1\3_\2", wish)  # 0.weight is weight_0
-        name = re.sub(r"\W+", "_", wish).strip("_") or "value"
-        name = f"_{name}" if name[0].isdigit() or keyword.iskeyword(name) else name
-        unique, n = name, 2
+        name = unique = identifier(wish)
+        n = 2
         while unique in self.taken:
             unique, n = f"{name}_{n}", n + 1
         self.taken.add(unique)
         return unique
+
+    def own(self, wish: str) -> str:
+        """Return the name for a variable of the program's own, the same each time."""
+        if wish not in self.of:
+            self.of[wish] = self.new(wish)
+        return self.of[wish]
 
     def value(self, value: Value, wish: str = "t") -> str:
         """Return the name of a value."""
@@ -149,7 +174,7 @@ class Writer:
                 return f"[{inside}]", ATOM
             return f"({inside},)" if len(arg) == 1 else f"({inside})", ATOM
         if type(arg) is dict:
-            return f"{{{', '.join(f'{key!r}: {self.text(part)}' for key, part in arg.items())}}}", ATOM
+            return f"{{{', '.join(f'{self.text(key)}: {self.text(part)}' for key, part in arg.items())}}}", ATOM
         if arg is None or arg is Ellipsis or type(arg) in (bool, int, str):
             return ("..." if arg is Ellipsis else repr(arg)), ATOM if not isinstance(arg, int) or arg >= 0 else 7
         if type(arg) in (float, complex) or isinstance(arg, np.float64 | np.float32):
@@ -159,13 +184,11 @@ class Writer:
             text = repr(number)
             return (text if type(arg) is not np.float32 else f"np.float32({text})"), 7 if text.startswith("-") else ATOM
         if isinstance(arg, np.dtype):
-            return f"np.{arg.type.__name__}", ATOM
-        if isinstance(arg, type) and issubclass(arg, np.generic):
-            return f"np.{arg.__name__}", ATOM
-        if isinstance(arg, np.ufunc):
-            return f"np.{arg.__name__}", ATOM
+            return self.function(arg.type), ATOM
+        if isinstance(arg, np.ufunc) or (isinstance(arg, type) and issubclass(arg, np.generic)):
+            return self.function(arg), ATOM
         if isinstance(arg, Constant):
-            return self.names.constant(arg, re.sub(r"\W+", "_", arg.text.removeprefix("np."))), ATOM
+            return self.names.constant(arg, arg.text.removeprefix("np.")), ATOM
         return self.names.constant(arg, "constant"), ATOM
 
     def text(self, arg: Any, above: int = 0) -> str:
@@ -211,8 +234,15 @@ class Writer:
                 for key, a in kwargs.items()
                 if key != "axis" or axis is not None or function not in OVER_ALL
             }
-        inside = [self.text(a) for a in args] + [f"{key}={self.text(a)}" for key, a in kwargs.items()]
-        return f"{self.function(function)}({', '.join(inside)})", CALL
+        inside = ", ".join([*(self.text(a) for a in args), *self.keywords(kwargs)])
+        return f"{self.function(function)}({inside})", CALL
+
+    def keywords(self, kwargs: Mapping[str, Any]) -> list[str]:
+        """Return arguments by keyword, which need not be names that Python's grammar knows."""
+        plain = {key: key.isascii() and key.isidentifier() and not keyword.iskeyword(key) for key in kwargs}
+        return [
+            f"{key}={self.text(a)}" if plain[key] else f"**{{{key!r}: {self.text(a)}}}" for key, a in kwargs.items()
+        ]
 
     def index(self, index: Any) -> str:
         """Return an index as it is written between brackets."""
@@ -237,10 +267,10 @@ class Writer:
         """Return the name by which NumPy knows a function, or a name for one that it doesn't know."""
         owner = getattr(function, "__self__", None)
         if isinstance(owner, np.ufunc):
-            return f"np.{owner.__name__}.{function.__name__}"
-        name = getattr(function, "__name__", "")
+            return f"{self.function(owner)}.{function.__name__}"
+        name = str(getattr(function, "__name__", ""))
         for prefix, module in MODULES:
-            if getattr(module, name, None) is function:
+            if vars(module).get(name) is function:
                 return f"{prefix}.{name}"
         return self.names.constant(function, name or "function")
 
@@ -276,7 +306,7 @@ def readable(program: Program, name: str, names: Names) -> str:
             if isinstance(out, Value) and dead and value not in wanted and value.name == out.name:
                 names.of.setdefault(out, names.value(value))
         lines.append(statement(step, writer))
-    return function_text(program, name, inputs, lines, writer)
+    return function_text(program, name, inputs, [*lines, *updates(program, writer)], writer)
 
 
 def last_readings(program: Program, uses: dict[Value, int]) -> dict[Value, int]:
@@ -318,21 +348,25 @@ def statement(step: Step, writer: Writer) -> str:
 def commented(line: str, step: Step) -> str:
     """Return a statement with the shape of the result and the line that it comes from."""
     assert isinstance(step.out, Value)
-    file = f"  {step.where[0].rsplit('/', 1)[-1]}:{step.where[1]}" if step.where else ""
+    file = f"  {printable(step.where[0].rsplit('/', 1)[-1])}:{step.where[1]}" if step.where else ""
     return f"{line:<60}  # {step.out.shape}{file}"
 
 
-def function_text(program: Program, name: str, inputs: list[str], lines: list[str], writer: Writer) -> str:
-    """Return the whole function."""
-    updates = [
+def updates(program: Program, writer: Writer) -> list[str]:
+    """Return the statements that give inputs their new values, where these aren't written over the old ones."""
+    return [
         f"{writer.text(old)}[...] = {writer.text(new)}"
         for old, new in program.updates.items()
         if writer.names.value(old) != writer.names.of.get(new)
     ]
+
+
+def function_text(program: Program, name: str, inputs: list[str], lines: list[str], writer: Writer) -> str:
+    """Return the whole function."""
     result = writer.text(program.outputs)
     if isinstance(program.outputs, tuple) and len(program.outputs) > 1:
         result = result[1:-1]
-    body = "\n".join(f"    {line}" for line in [*lines, *updates, f"return {result}"])
+    body = "\n".join(f"    {line}" for line in [*lines, f"return {result}"])
     return f"def {name}({', '.join(inputs)}):\n{body}\n"
 
 

@@ -17,6 +17,10 @@ LOOPS = "tests/test_loops.py"
 NUMBA = "tests/test_numba.py"
 OWNED = "tests/test_ownership.py"
 GUARDS = "tests/test_guards.py"
+OWN = "tests/test_ownership.py::test_results_are_the_callers_own"
+NAMES = "tests/test_names.py::test_names_like_those_of_programs"
+IDENTIFIERS = "tests/test_names.py::test_identifiers tests/test_names.py::test_every_character_of_a_name"
+KEPT = NUMBA + "::test_a_damaged_cache_is_made_anew"
 ENTRIES: list[tuple[str, ...]] = [
     # passes.py
     (
@@ -182,14 +186,14 @@ ENTRIES: list[tuple[str, ...]] = [
     ("ownership.py", "borrowed: set[Value] = set(program.inputs)", "borrowed: set[Value] = set()", OWNED),
     (
         "ownership.py",
-        "if step.function in REPEATING or (outside and may_share(step)):",
+        "if step.function in READ_ONLY or (outside and may_share(step)):",
         "if outside and may_share(step):",
         OWNED,
     ),
     (
         "ownership.py",
-        "isinstance(first, np.ndarray | Constant)\n        if step",
-        "False\n        if step",
+        "isinstance(first, np.ndarray | Constant)\n        outside",
+        "False\n        outside",
         OWNED + " " + PASSES,
     ),
     ("ownership.py", "if result.shape == ():", "if False:", OWNED + " " + PASSES),
@@ -435,14 +439,8 @@ ENTRIES: list[tuple[str, ...]] = [
     # driver.py
     ("driver.py", "if value in self.program.updates]", "if False]", LOOPS + " " + NUMBA, "numba"),
     ("driver.py", "np.array(x, order='C')", "x", NUMBA, "numba"),
-    ("driver.py", "if array and in_loops:", "if False:", LOOPS + " " + NUMBA, "numba"),
-    (
-        "driver.py",
-        "{held} = _pool.pop() if",
-        "{held} = _pool[-1] if",
-        NUMBA,
-        "numba",
-    ),
+    ("driver.py", "if value.shape and any(op.kind", "if False and any(op.kind", LOOPS + " " + NUMBA, "numba"),
+    ("driver.py", "_buffers = _pool.pop() if", "_buffers = _pool[-1] if", NUMBA, "numba"),
     # machine.py
     (
         "machine.py",
@@ -451,7 +449,7 @@ ENTRIES: list[tuple[str, ...]] = [
         NUMBA + "::test_threads_share_all_of_a_loop",
         "numba",
     ),
-    ("machine.py", "sha256(f'{versions} {text}'.encode())", "sha256(f'{text}'.encode())", NUMBA, "numba"),
+    ("machine.py", 'f"{platform} {text}".encode()', 'f"{text}".encode()', NUMBA, "numba"),
     ("machine.py", "for thread in threads:\n        thread.join()", "pass", NUMBA, "numba"),
     (
         "machine.py",
@@ -486,5 +484,99 @@ ENTRIES: list[tuple[str, ...]] = [
     ("elementary.py", "if i < -n or i >= n:", "if i < -n or i > n:", NUMBA, "numba"),
     ("elementary.py", "k = np.float64(n - 54 if tiny else n)", "k = np.float64(n)", NUMBA, "numba"),
     ("elementary.py", "return math.copysign(y / (y + 2.0), x)", "return y / (y + 2.0)", LOOPS + " " + NUMBA, "numba"),
+    # names, and whose the results are
+    ("source.py", 'unicodedata.normalize("NFKC", wish)', "wish", IDENTIFIERS),
+    ("source.py", 'return f"{name}_" if name in RESERVED else name', "return name", NAMES + " " + IDENTIFIERS),
+    ("source.py", "self.taken.add(unique)", "pass", NAMES),
+    ("source.py", 'else f"n_{name}"', 'else f"n{name}"', IDENTIFIERS),
+    ("source.py", '.strip("_") or "value"', ' or "value"', NAMES + " " + IDENTIFIERS),
+    ("source.py", 'c if c.isprintable() else " "', "c", "tests/test_names.py::test_names_of_source_files"),
+    (
+        "source.py",
+        "if vars(module).get(name) is function:",
+        "if name in vars(module):",
+        "tests/test_names.py::test_a_step_may_have_any_keywords_and_functions",
+    ),
+    (
+        "source.py",
+        "key.isascii() and key.isidentifier()",
+        "key.isidentifier()",
+        "tests/test_names.py::test_a_step_may_have_any_keywords_and_functions",
+    ),
+    (
+        "source.py",
+        " and not keyword.iskeyword(key)",
+        "",
+        "tests/test_names.py::test_a_step_may_have_any_keywords_and_functions",
+    ),
+    (
+        "source.py",
+        "self.of[wish] = self.new(wish)",
+        "self.of[wish] = wish",
+        "tests/test_names.py::test_names_beside_the_loops_over_blocks",
+    ),
+    (
+        "fast.py",
+        "{printable(out.name or 'a step')}",
+        "{out.name or 'a step'}",
+        "tests/test_names.py::test_names_of_values_inside",
+    ),
+    (
+        "fast.py",
+        'lines = [*first, *lines, "_pool.append(_buffers)"]',
+        'lines = [*first, "_pool.append(_buffers)", *lines]',
+        "tests/test_ownership.py::test_buffers_are_given_back_when_nothing_reads_them",
+    ),
+    (
+        "saving.py",
+        'Path(__file__).with_suffix(".npz")',
+        'Path(__file__).with_name("{path.with_suffix(".npz").name}")',
+        "tests/test_names.py::test_names_of_saved_files",
+    ),
+    ("saving.py", "*arrays.values())", "**arrays)", "tests/test_names.py::test_names_in_saved_files"),
+    ("ownership.py", "primitives.expand, np.diagonal}", "primitives.expand}", OWN),
+    ("ownership.py", "outside = outside or is_users(step.function)", "pass", OWN),
+    ("ownership.py", "found.update(base[value] for value in step.operands())", "pass", OWN, "numba"),
+    ("ownership.py", "if not may_be_view(step) or function in REDUCTIONS:", "if True:", OWN),
+    ("ownership.py", "is primitives.getitem else function in VIEWS", "is primitives.getitem else False", OWN),
+    ("fusion.py", "function in SAME - {np.copy}", "function in SAME", OWN, "numba"),
+    ("fusion.py", "CLIPS[all(", "CLIPS[0 * all(", NUMBA + "::test_signs_and_infinities_are_numpys", "numba"),
+    ("fusion.py", "args[1] == 0.5:", "args[1] == 0.25:", NUMBA + "::test_signs_and_infinities_are_numpys", "numba"),
+    ("driver.py", "if base in self.layout.results:", "if False:", OWN, "numba"),
+    ("driver.py", 'f"if not {name}.flags.carray:"', 'f"if not {name}.flags.c_contiguous:"', OWN, "numba"),
+    ("loops.py", "self.names = Names(*TAKEN)", "self.names = Names()", NAMES, "numba"),
+    ("elementary.py", "x if x >= low", "x if x > low", NUMBA + "::test_signs_and_infinities_are_numpys", "numba"),
+    ("machine.py", '.read_text(encoding="utf-8") == seal(entry)', ".exists()", KEPT, "numba"),
+    ("machine.py", ".encode() + path.read_bytes())", ".encode())", KEPT, "numba"),
+    ("machine.py", 'entry.rename(Path(scratch, "old"))', "pass", KEPT, "numba"),
+    (
+        "machine.py",
+        "hashlib.sha256(folder.name.encode())",
+        "hashlib.sha256()",
+        NUMBA + "::test_an_entry_is_for_its_own_text",
+        "numba",
+    ),
+    (
+        "machine.py",
+        "except OSError:  # nowhere",
+        "except KeyError:  # nowhere",
+        NUMBA + "::test_a_cache_that_cannot_be_written",
+        "numba",
+    ),
+    (
+        "machine.py",
+        "except Exception:  # numba",
+        "except OSError:  # numba",
+        NUMBA + "::test_code_that_numba_cannot_read_is_compiled_anew",
+        "numba",
+    ),
+    (
+        "machine.py",
+        "versions = sys.version, np.__version__",
+        "versions = np.__version__",
+        NUMBA + "::test_machine_code_is_of_one_platform",
+        "numba",
+    ),
+    ("machine.py", 'np.errstate(all="ignore")', "np.errstate()", NUMBA + "::test_the_race_warns_of_nothing", "numba"),
 ]
 FAULTS = [(HERE + file, *rest) for file, *rest in ENTRIES]
