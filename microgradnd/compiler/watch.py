@@ -42,7 +42,19 @@ LARGE = 2**20  # bytes: arrays of more, which the program is given anyway, are n
 INSTALLED = installed()
 PLAIN = (int, float, complex, str, bytes, np.generic, np.dtype, type(None), type(Ellipsis), slice, range)
 CONTAINERS = (list, tuple, dict, set, frozenset, deque, types.MappingProxyType)
-WRAPPERS = ("__wrapped__", "__func__", "fget", "fset", "func", "function")  # what holds a function in a class
+# What holds functions, and the attributes that it has them in
+WRAPPERS: dict[Any, tuple[str, ...]] = {
+    property: ("fget", "fset"),
+    classmethod: ("__func__",),
+    staticmethod: ("__func__",),
+    functools.cached_property: ("func",),
+    functools.partialmethod: ("func",),
+    functools._lru_cache_wrapper: ("__wrapped__",),
+    functools.partial: ("func", "args", "keywords"),
+    MethodType: ("__func__", "__self__"),
+    types.BuiltinFunctionType: ("__self__",),
+    types.MethodWrapperType: ("__self__",),
+}
 HOOKS = ("__getattribute__", "__setattr__", "__delattr__")
 HEAP, IMMUTABLE = 1 << 9, 1 << 8  # flags of classes
 # What a line says that writes to an array, and what it says that changes a container or an object
@@ -146,12 +158,8 @@ class Watch:
             pass
         elif isinstance(thing, FunctionType):
             self.look_at_function(name, thing)
-        elif isinstance(thing, MethodType):
-            self.todo += [(name, thing.__func__), (name, thing.__self__)]
-        elif isinstance(thing, types.BuiltinFunctionType | types.MethodWrapperType):
-            self.todo.append((name, thing.__self__))
-        elif isinstance(thing, functools.partial):
-            self.todo += [(name, part) for part in (thing.func, thing.args, thing.keywords)]
+        elif type(thing) in WRAPPERS:
+            self.todo += [(name, getattr(thing, attribute)) for attribute in WRAPPERS[type(thing)]]
         elif isinstance(thing, type):
             self.classes.setdefault(thing, name)
         elif isinstance(thing, ModuleType):
@@ -221,8 +229,6 @@ class Watch:
             self.todo.append((name, thing()))
         elif isinstance(thing, Iterator):
             self.place((id(thing), ""), Place(name, functools.partial(state_of, thing)))
-        for attribute in WRAPPERS:
-            self.todo += [(name, getattr(thing, attribute))] if attribute in dir(kind) + list(attributes(thing)) else []
         for key, what in attributes(thing).get("_kinds", {}).items() if hasattr(kind, "__changes__") else ():
             if what != "buffer":  # a part of a module, which the library may read by another way
                 self.note(thing, key, attributes(thing).get(key, MISSING))
@@ -243,8 +249,8 @@ class Watch:
                 if type(cls) is not type and type(cls).__flags__ & HEAP:
                     self.classes.setdefault(type(cls), type(cls).__name__)
                 for key, value in list(vars(base).items()):
-                    dunder = key.startswith("__") and isinstance(value, FunctionType) and is_users(value.__code__)
-                    if (cls, key) not in self.looked and (dunder or key in self.names):
+                    dunder = key.startswith("__") and isinstance(value, FunctionType)
+                    if (cls, key) not in self.looked and key not in HOOKS and (dunder or key in self.names):
                         self.looked.add((cls, key))
                         self.in_class(name, cls, key)
 
@@ -306,6 +312,7 @@ class Watch:
         except (TypeError, AttributeError):
             return False
         self.hooked.append((cls, before))
+        self.todo += [(f"{cls.__name__}.{name}", method) for name, method in before.items()]
         return True
 
     def unhook(self) -> None:
