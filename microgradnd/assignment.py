@@ -22,7 +22,7 @@ from microgradnd.arraylike import ArrayLike
 from microgradnd.failures import fail
 from microgradnd.operands import LOCKED, operand, protected
 from microgradnd.registry import name_of
-from microgradnd.tape import Leaf, Node, Operation, current
+from microgradnd.tape import Leaf, Node, Operation, current, traceable
 
 COPIED = 256  # elements: arrays that are smaller are copied by each assignment, which costs next to nothing
 
@@ -44,21 +44,28 @@ def _in_place(function: Any, run: Callable[[Any, Any], Any]) -> Any:
             if node.aliases is not None:
                 tape.touch(node)
             return self
+        if mode.trace is not None:
+            return mode.trace.variable._changed(self, function, other)
         if leaf_to_update(self) is not None:
             with self.updating() as array:
                 run(array, entering(function, other))
             return self
-        result = self.__array_function__(function, (), (self, other), {})
-        if result.shape != self.shape or not np.can_cast(result.dtype, self.dtype, "same_kind"):
-            raise (ValueError if result.shape != self.shape else TypeError)(
-                f"{name_of(function)}: the result of shape {result.shape} and dtype {result.dtype} doesn't fit in a "
-                f"tensor of shape {self.shape} and dtype {self.dtype}; go on with a new value (t = t + ...)"
-            )
-        become(self, result if result.dtype == self.dtype else result.astype(self.dtype), ...)
+        become(self, fitting(self, function, other), ...)
         return self
 
     method.__doc__ = f"Set self to np.{function.__name__}(self, other)."
     return method
+
+
+def fitting(tensor: Assignable, function: Any, other: Any) -> Assignable:
+    """Return the new value of an augmented assignment, or raise if it doesn't fit in the variable."""
+    result = tensor.__array_function__(function, (), (tensor, other), {})
+    if result.shape != tensor.shape or not np.can_cast(result.dtype, tensor.dtype, "same_kind"):
+        raise (ValueError if result.shape != tensor.shape else TypeError)(
+            f"{name_of(function)}: the result of shape {result.shape} and dtype {result.dtype} doesn't fit in a "
+            f"tensor of shape {tensor.shape} and dtype {tensor.dtype}; go on with a new value (t = t + ...)"
+        )
+    return result if result.dtype == tensor.dtype else result.astype(tensor.dtype)
 
 
 class Update:
@@ -99,8 +106,10 @@ class Assignable(ArrayLike):
     __imod__, __ifloordiv__ = _in_place(np.remainder, operator.imod), _in_place(np.floor_divide, operator.ifloordiv)
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        if type(index) in (tuple, list):
-            index = plain_index(index) if current().trace is None else current().trace.index(index)
+        if (trace := current().trace) is not None:
+            trace.variable.__setitem__(self, index, value)
+            return
+        index = plain_index(index) if type(index) in (tuple, list) else index
         value = primitives.array(value) if type(value) in (tuple, list) else value
         value = value if isinstance(value, ArrayLike) else entering("an assignment t[i] = value", value)
         if leaf_to_update(self) is not None:
@@ -108,6 +117,11 @@ class Assignable(ArrayLike):
                 primitives.assign(array, index, value._array if isinstance(value, ArrayLike) else value)
         elif not assign_in_place(self, index, value):
             become(self, self.__array_function__(primitives.setitem, (), (self, index, value), {}), index)
+
+    @traceable
+    def _one_argument(self, index: Any) -> Any:
+        """Return an index of several parts as one argument."""
+        return plain_index(index)
 
     def __copy__(self) -> Self:
         return self.__deepcopy__({})
@@ -139,6 +153,7 @@ class Assignable(ArrayLike):
         """Assign one value to every element."""
         self[...] = value
 
+    @traceable
     def updating(self) -> Update:
         """Return a context that gives a leaf's array, to be changed in place, and makes the tensor newer than its uses.
 
@@ -160,8 +175,6 @@ class Assignable(ArrayLike):
         >>> w.data
         array([0., 1.])
         """
-        if current().trace is not None:
-            raise current().trace.refusal("updating()", "Write t[...] = value, or t += value under mg.no_grad()")
         node = self._node
         if node is None:
             become(self, self.__array_function__(np.copy, (), (self,), {}), ...)  # operations may hold the old array
@@ -189,7 +202,7 @@ def variable(cls: type[Any], array: Any, requires_grad: bool, name: str | None) 
 def leaf_to_update(tensor: Assignable) -> Leaf | None:
     """Return the leaf that an assignment is to update in place, None if it makes a new value, or raise."""
     node = tensor._node
-    if node is None or not node.requires_grad or current().trace is not None:
+    if node is None or not node.requires_grad:
         return None
     if isinstance(node, Leaf):
         if current().record is None:
@@ -208,14 +221,6 @@ def leaf_to_update(tensor: Assignable) -> Leaf | None:
 
 def become(tensor: Any, value: Assignable, index: Any) -> None:
     """Let a variable stand for a new value, which differs from the old one at an index."""
-    if current().trace is not None:
-        before = tensor._array
-        outdated = [] if type(tensor._node) is Leaf else views.replace(tensor, value._array, index)[1]
-        tensor._array = before
-        current().trace.assign(tensor, value)
-        for other in outdated:
-            other.__class__ = tensor.outdated
-        return
     name = tensor.name
     array = value._array
     array = np.asarray(array) if isinstance(array, np.generic) else array  # of which views can be taken
@@ -243,7 +248,7 @@ def assign_in_place(tensor: Assignable, index: Any, value: Any) -> bool:
     recorded = after or (other is not None and other.requires_grad)
     if type(array) is not np.ndarray or array.base is not None or array.size < COPIED or not array.flags.writeable:
         return False
-    if current().trace is not None or (recorded and (node is None or current().record is not Operation)):
+    if recorded and (node is None or current().record is not Operation):
         return False
     value = value._array if isinstance(value, ArrayLike) else value
     primitives.assign(array, index, value)
@@ -281,7 +286,7 @@ def plain_index(index: Any) -> Any:
         return [plain_index(part) for part in index]
     if not isinstance(index, ArrayLike):
         return index
-    return np.asarray(index._array) if current().trace is None else current().trace.array(index)
+    return np.asarray(index._array) if (trace := current().trace) is None else trace.array(index)
 
 
 _alone = Assignable()

@@ -113,4 +113,4 @@ class transformed(enable_grad):
     """Record a function that is being transformed, in which a number that leaves the tape loses its derivative."""
 
     def changed(self, mode: Mode) -> Mode:
-        return super().changed(mode)._replace(is_transformed=mode.trace is None)
+        return super().changed(mode)._replace(is_transformed=True)

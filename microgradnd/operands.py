@@ -115,10 +115,7 @@ def refuse_nested(function: Any, arg: Any) -> None:
     """Raise if a list holds a Tensor that the table does not know how to reach."""
     for item in arg:
         if hasattr(type(item), "__primitive__"):
-            if current().trace is not None and item._node is not None:
-                raise current().trace.refusal(
-                    f"a list or tuple that holds a Tensor, as an argument of {name_of(function)},"
-                )
+            item._known(f"a list or tuple that holds a Tensor, as an argument of {name_of(function)},")
             raise TypeError(
                 f"{name_of(function)} was given a list that holds a Tensor, which can't be recorded there; "
                 f"join them first with np.stack or np.concatenate, or pass each as an argument of its own"
@@ -213,8 +210,8 @@ def record_kept(
     out: Any,
 ) -> Operation:
     """Record a call that was given plain arrays, which may change until the tape is walked."""
-    if record is not Operation and (current().trace is not None or current().anomaly is not None):
-        return record(function, tuple(values), kwargs, parents, out)  # nothing may change there, or all is watched
+    if record is not Operation and current().anomaly is not None:
+        return record(function, tuple(values), kwargs, parents, out)  # all is watched there
     watched: list[Any] = []
     unread = UNREAD.get(function, ())
     held = list(values)

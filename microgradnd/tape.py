@@ -14,15 +14,17 @@ that is older than its operand used another value, which both walks refuse.
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
 from heapq import heappop, heappush
-from typing import Any, NamedTuple, final
+from typing import Any, Concatenate, NamedTuple, Protocol, final
 from weakref import ref
 
 import numpy as np
 
+from microgradnd.annotations import P, R
 from microgradnd.broadcasting import cast, fit, spread
 from microgradnd.failures import fail_rule
 from microgradnd.registry import JVPS, VJPS, Function, Joint, Results, name_of, rule_for
@@ -148,19 +150,48 @@ def touch(leaf: Leaf) -> None:
     leaf.position = next_position()
 
 
+class Tracer(Protocol):
+    """What the engine asks of whoever has a call traced, to write it down as a program (`compiler/`).
+
+    In a trace everything is recorded, also calls that no derivative passes, and nothing may look at a value, as the
+    program is for all values. What a Tensor does otherwise there is written in the class `variable`.
+    """
+
+    @property
+    def variable(self) -> Any:
+        """The subclass of Tensor that computed values belong to; its methods take variables from outside as well."""
+
+    def record(self, function: Any, args: Any, kwargs: Any, parents: Any, out: Any) -> Operation:
+        """Return the node of a call, as `Operation` does."""
+
+    def record_constant(self, function: Any, args: Any, kwargs: Any, parents: Any, out: Any) -> Operation:
+        """Return the node of a call that no derivative passes, as under `no_grad`."""
+
+    def arrived(self, node: Node, g: Any) -> None:
+        """Note that a cotangent is complete: `g`, a Tensor, belongs to this node."""
+
+    def is_value(self, function: Any, result: Any) -> bool:
+        """Return whether the program computes the result of a function without derivative; if not, it is known now."""
+
+    def array(self, tensor: Any) -> Any:
+        """Return the array of a Tensor for an argument that is plain, by which the Tensor will be known again."""
+
+    def refusal(self, what: str, advice: str = "") -> Exception:
+        """Return the error for something that would look at a value."""
+
+
 class Mode(NamedTuple):
     """How calls are recorded.
 
     `record` makes the node of a call; it is None where nothing is recorded. `anomaly` is called with each cotangent and
     the operation whose rule made it; it is None unless `detect_anomaly` is on. `trace` is None unless a call is being
-    traced for the compiler: then everything is recorded, what has no derivative too. `is_transformed` says whether a
-    function runs under a transform, where a number that leaves the tape loses its derivative. `entered` are the
-    contexts that led here, each with the mode before it.
+    traced. `is_transformed` says whether a function runs under a transform, where a number that leaves the tape loses
+    its derivative. `entered` are the contexts that led here, each with the mode before it.
     """
 
     record: Callable[..., Operation] | None = Operation
     anomaly: Callable[[Any, Operation], None] | None = None
-    trace: Any = None
+    trace: Tracer | None = None
     is_transformed: bool = False
     entered: tuple[tuple[Any, Any], ...] = ()
 
@@ -184,6 +215,22 @@ class _Current:
 
 
 mode = _Current()
+
+
+def traceable(method: Callable[Concatenate[Any, P], R]) -> Callable[Concatenate[Any, P], R]:
+    """Have the tracer's class of Tensor do what a method does, while a call is traced.
+
+    Values of the trace belong to that class anyway: this is for variables from outside.
+    """
+    name = method.__name__
+
+    @functools.wraps(method)
+    def call(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        if (trace := current().trace) is None:
+            return method(self, *args, **kwargs)
+        return getattr(trace.variable, name)(self, *args, **kwargs)
+
+    return call
 
 
 def describe(node: Node) -> str:

@@ -15,6 +15,7 @@ the array, and `_node`, a `Leaf`, an `Operation`, or None for a value without hi
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, Never, Self
@@ -56,7 +57,7 @@ from microgradnd.registry import (
     has_rule,
     without_derivative,
 )
-from microgradnd.tape import Leaf, Node, Operation, current
+from microgradnd.tape import Leaf, Node, Operation, current, traceable
 
 
 def _array_method(name: str) -> Callable[..., Any]:
@@ -153,7 +154,7 @@ def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             fail(function, args, kwargs, error)
         if function in CONSTANT:
             return wrap(plain)
-        if current().trace is None or not current().trace.is_value(function, plain):
+        if (trace := current().trace) is None or not trace.is_value(function, plain):
             return plain
     if kwargs:
         kwargs = {k: v if type(v) in ORDINARY else named_argument(function, v) for k, v in kwargs.items()}
@@ -163,7 +164,8 @@ def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             args = positional(function, args, kwargs, named)
     values: list[Any] = []
     parents: list[Node | None] = []
-    tracked, plain, place = False, 0, 0  # how many arguments are the user's arrays, and where the last of them is
+    tracked = constant = False  # whether a variable is among them that requires a gradient, and one that doesn't
+    plain, place = 0, 0  # how many are the user's arrays, and where the last of these is
     if len(args) > 1 and len(args) > (slot := out_slot(function)):
         args = without_out(function, args, slot)
     for arg in args:
@@ -175,8 +177,10 @@ def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             if node is None:
                 plain += 1
                 place = len(values) - 1
-            elif node.requires_grad or current().trace is not None:
+            elif node.requires_grad:
                 tracked = True
+            else:
+                constant = True
             continue
         if kind is ndarray:
             if arg.dtype.kind in KINDS:
@@ -186,8 +190,11 @@ def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         elif kind not in ORDINARY or kind is tuple:
             if kind in SEQUENCES:
                 refuse_nested(function, arg)
-            if isinstance(arg, Tensor):
-                refuse_outdated(arg)
+            if isinstance(arg, Tensor):  # of a trace; an outdated one raises
+                values.append(arg._array)
+                parents.append(arg._node)
+                constant = True
+                continue
             is_array = isinstance(function, np.ufunc) or (kind is list and has_rule(function, len(values)))
             arg = operand(function, arg) if is_array else admitted(function, arg)
             plain += 2  # which are not all of them arrays
@@ -197,11 +204,15 @@ def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         out = BODIES.get(function, function)(*values, **kwargs)
     except Exception as error:
         fail(function, args, kwargs, error)
+    record = current().record if tracked else None
+    if record is not Operation and (tracked or constant) and (trace := current().trace) is not None:
+        return trace.variable._computed(function, tuple(values), kwargs, tuple(parents), out, args)
     if isinstance(out, SEQUENCES):
-        return several(function, tuple(values), kwargs, tuple(parents), out, tracked)
+        keep = record and functools.partial(record_kept, record)
+        return several(function, tuple(values), kwargs, tuple(parents), out, keep)
     result = new_object(Tensor)
     result._array = out
-    if tracked and (record := current().record) is not None and (out.dtype.kind in "fc" or current().trace is not None):
+    if record is not None and out.dtype.kind in "fc":
         if plain == 1 and record is Operation and not kwargs and is_small(function, values[place]):
             values[place] = copied(values[place])
             result._node = Operation(function, tuple(values), kwargs, tuple(parents), out)
@@ -226,13 +237,12 @@ def named_argument(function: Any, value: Any) -> Any:
 
 
 def several(
-    function: Any, values: tuple[Any, ...], kwargs: dict[str, Any], parents: tuple[Any, ...], out: Any, tracked: bool
+    function: Any, values: tuple[Any, ...], kwargs: dict[str, Any], parents: tuple[Any, ...], out: Any, record: Any
 ) -> Any:
     """Return the results of a function that has several, each a Tensor, in the container that NumPy gave them in."""
-    record = current().record
-    if tracked and record is not None:
+    if record is not None:
         results = Results(out)
-        parts = lift(results, record_kept(record, function, values, kwargs, parents, results))
+        parts = lift(results, record(function, values, kwargs, parents, results))
     else:
         parts = [wrap(part) for part in out]
     return type(out)(*parts) if hasattr(out, "_fields") else type(out)(parts)
@@ -310,8 +320,10 @@ class Tensor(Operators, Generic[Numbers]):
 
     @data.setter
     def data(self, value: npt.ArrayLike) -> None:
-        if current().trace is not None:
-            raise current().trace.refusal("an assignment to .data")
+        self._set_data(value)
+
+    @traceable
+    def _set_data(self, value: npt.ArrayLike) -> None:
         node = self._node
         if node is not None and not isinstance(node, Leaf):
             raise RuntimeError(f"{tape.describe(node)} was computed, so its .data can't be assigned; detach() it first")
@@ -388,7 +400,9 @@ class Tensor(Operators, Generic[Numbers]):
 
     def detach(self) -> Tensor:
         """Return a Tensor over the same array that is cut off from the tape."""
-        result = wrap(self._array) if current().trace is None else current().trace.detached(self)
+        if (trace := current().trace) is not None:
+            return trace.variable.detach(self)
+        result = wrap(self._array)
         if isinstance(self._array, np.ndarray):
             views.share(result, (self,))
         return result

@@ -131,11 +131,12 @@ def fresh_input(leaf: Any, watched: list[Any]) -> Tensor:
 
     Its array can't be written to: a small one is a copy, a large one a view of the caller's, which `watched` takes.
     """
-    if isinstance(leaf, Tensor) and (leaf.requires_grad or (current().trace is not None and leaf.dtype.kind in "fc")):
+    is_traced = current().trace is not None
+    if isinstance(leaf, Tensor) and (leaf.requires_grad or (is_traced and leaf.dtype.kind in "fc")):
         return primitives.identity(leaf)
     array = np.asarray(operands.operand("a transform", plain(leaf)))
     operands.check_differentiable(array.dtype)
-    if current().trace is None:
+    if not is_traced:
         if array.nbytes <= operands.COPIED:
             array = array.copy("K")
         else:

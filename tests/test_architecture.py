@@ -20,7 +20,7 @@ FOLDERS = {"microgradnd": ROOT / "microgradnd", "microgradnd.viz": ROOT / "viz"}
 ENGINE = ("registry", "primitives", "tape", "tensor", "transforms")
 # Everything that a recorded operation passes through, and how many lines of code it may have together
 PASSED = (*ENGINE, "operators", "assignment", "arraylike", "views", "modes")
-PASSED_LINES = 1720
+PASSED_LINES = 1760
 
 # What the modules and packages directly under `microgradnd` may import from one another: imports run one way.
 MAY_IMPORT: dict[str, set[str]] = {
@@ -62,7 +62,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "jacobians": {"transforms", "trees"},
     "recompute": {*ENGINE, "trees", "modes"},
     "testing": {*ENGINE, "trees", "broadcasting"},
-    "compiler": {*ENGINE, "trees", "lines"},
+    "compiler": {*ENGINE, "assignment", "modes", "views", "trees", "lines"},
     "nn": {*ENGINE, "trees", "operands", "operators", "conversions", "signatures"},
     "optim": {*ENGINE, "assignment", "modes", "signatures"},
     "viz": {*ENGINE, "broadcasting", "trees", "modes", "nn", "optim"},
