@@ -1,8 +1,8 @@
 """A value that a program will compute: what a Tensor does otherwise while a call is traced.
 
 Owns: the class of the values that are computed in a trace.
-Must not own: how a call is recorded, or what is refused and why (`trace.py`).
-Read next: `trace.py`.
+Must not own: how a call is recorded, or what is refused and why (`recorder.py`).
+Read next: `recorder.py`.
 
 The array of such a value is an example: that of the call that is traced. Variables from outside keep their class, as
 other threads may be using them. Where one of them meets a method of this class, the engine calls the method with that
