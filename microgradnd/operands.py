@@ -151,16 +151,6 @@ def new_data(value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
     return array if array.dtype == dtype else array.astype(dtype)
 
 
-def check_gradient(value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-    """Raise unless a value may be assigned to the `.grad` of a variable of this shape and dtype."""
-    given = getattr(value, "shape", None), getattr(value, "dtype", None)
-    if value is not None and given != (shape, dtype):
-        came = f"a {type(value).__name__}" if given[0] is None else f"one of shape {given[0]} and dtype {given[1]}"
-        raise (TypeError if given[0] is None else ValueError)(
-            f".grad must be None or an array of shape {shape} and dtype {dtype}, got {came}"
-        )
-
-
 def protected(leaf: Leaf) -> ValueError:
     """Return the error for an update of an array that is read-only."""
     return ValueError(

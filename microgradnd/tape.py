@@ -245,30 +245,6 @@ def describe(node: Node) -> str:
     return f"{what} of shape {node.shape}"
 
 
-def conjugate(g: Any) -> Any:
-    """Turn a cotangent, unconjugated on the tape, into a direction to step against, or that back into a cotangent."""
-    return np.conj(g) if g.dtype is not None and g.dtype.kind == "c" else g
-
-
-def run_hooks(node: Node, hooks: dict[int, Callable[[Any], Any]], g: Any) -> Any:
-    """Return a gradient as the user's hooks, in the order of their registration, leave it; each gets its own array."""
-    for hook in list(hooks.values()):
-        given = g.copy() if isinstance(g, np.ndarray) else g
-        changed = hook(given)
-        if changed is None:
-            continue
-        shape, dtype = getattr(changed, "shape", None), getattr(changed, "dtype", None)
-        is_other = isinstance(changed, np.ndarray) and type(changed) is not np.ndarray  # np.matrix, masked arrays
-        if shape != g.shape or dtype != g.dtype or is_other:
-            came = repr(changed) if shape is None else f"of shape {shape} and dtype {dtype}"
-            raise ValueError(
-                f"a hook of {describe(node)} must return None or a gradient of shape {g.shape} and dtype {g.dtype}, "
-                f"got {type(changed).__name__} {came}"
-            )
-        g = changed
-    return g
-
-
 def arrays_of(node: Operation) -> tuple[Any, ...]:
     """Return the arguments of an operation, or raise if they have been freed."""
     if node.args is None:
@@ -433,46 +409,6 @@ def walk(
             elif type(out) is Results:
                 node.out = (None, None)
     return ends
-
-
-def backward(
-    seeds: Iterable[tuple[Node, Any]], retain: bool = False, lift: Lift | None = None, path: Path | None = None
-) -> dict[Node, Any]:
-    """Walk the tape backwards as `backward()` does it: with the users' hooks, and checks for anomalies.
-
-    The parameters and the result are those of `walk`.
-    """
-    _, anomaly, trace, _, _ = current()
-    if anomaly is None and (trace is None or lift is None):
-        return walk(seeds, retain, lift, path, run_note)
-
-    def arrive(node: Operation, g: Any) -> Any:
-        if trace is not None and lift is not None:
-            trace.arrived(node, g)
-        return run_note(node, g)
-
-    def check(node: Operation, g: Any, parts: list[tuple[int, Any]]) -> None:
-        for _, new in parts:
-            anomaly(new, node)  # type: ignore[misc]
-
-    ends = walk(seeds, retain, lift, path, arrive, check if anomaly is not None else None)
-    if trace is not None and lift is not None:
-        for end, g in ends.items():
-            trace.arrived(end, g)
-    return ends
-
-
-def run_note(node: Operation, g: Any) -> Any:
-    """Run the hooks of an operation, and keep its gradient if that is wanted; return what to go on with."""
-    note = node.note
-    if note is None or not (note.hooks or note.retain_grad):
-        return g
-    shown = conjugate(g)  # as in .grad
-    shown = run_hooks(node, note.hooks, shown) if note.hooks else shown
-    if note.retain_grad:
-        kept = shown.copy() if isinstance(shown, np.ndarray) else shown
-        note.grad = kept if note.grad is None else note.grad + kept
-    return conjugate(shown)
 
 
 def forward(path: Path, tangents: dict[Node, Any], lift: Lift | None = None) -> dict[Node, Any]:

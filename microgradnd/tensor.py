@@ -16,26 +16,24 @@ the array, and `_node`, a `Leaf`, an `Operation`, or None for a value without hi
 from __future__ import annotations
 
 import functools
-import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, Never, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from microgradnd import primitives, tape, views
+from microgradnd import gradients, primitives, tape, views
 from microgradnd.annotations import Numbers
 from microgradnd.assignment import plain_index, refuse_outdated
-from microgradnd.broadcasting import cast
 from microgradnd.conversions import copy_of
 from microgradnd.failures import fail
 from microgradnd.forms import by_position, out_slot, positional, without_out
+from microgradnd.gradients import Handle, check_gradient
 from microgradnd.modes import enable_grad
 from microgradnd.operands import (
     KINDS,
     admitted,
     check_differentiable,
-    check_gradient,
     check_kind,
     copied,
     is_small,
@@ -64,7 +62,6 @@ def _array_method(name: str) -> Callable[..., Any]:
     return lambda x, *args, **kwargs: getattr(x, name)(*args, **kwargs)
 
 
-ACCUMULATING = threading.Lock()
 ndarray = np.ndarray
 
 # An array's own method does the same without NumPy's Python wrapper, which takes half the time of a small sum
@@ -246,18 +243,6 @@ def several(
     else:
         parts = [wrap(part) for part in out]
     return type(out)(*parts) if hasattr(out, "_fields") else type(out)(parts)
-
-
-class Handle:
-    """What `Tensor.register_hook` returns."""
-
-    def __init__(self, hooks: dict[int, Any], key: int) -> None:
-        self._hooks = hooks
-        self._key = key
-
-    def remove(self) -> None:
-        """Take the hook off again."""
-        self._hooks.pop(self._key, None)
 
 
 class Tensor(Operators, Generic[Numbers]):
@@ -448,50 +433,17 @@ class Tensor(Operators, Generic[Numbers]):
                 "backward() on a tensor that requires no gradient: nothing it was computed from has "
                 "requires_grad=True, or it was computed under no_grad()"
             )
-        if gradient is None:
-            out = self._array
-            if out.size != 1 or out.dtype.kind == "c":
-                dtype = f" and dtype {self.dtype}" if self.dtype.kind == "c" else ""
-                raise RuntimeError(
-                    f"backward() on a tensor of shape {self.shape}{dtype} needs gradient=, of that shape; or reduce it "
-                    f"to one real number, as with .sum(), .real or abs()"
-                )
-            gradient = np.ones(out.shape, out.dtype) if out.shape else out.dtype.type(1)
-        else:
-            if not isinstance(gradient, Tensor):
-                gradient = np.asarray(operand("backward(gradient=)", gradient))
-            if gradient.shape != self.shape:
-                raise ValueError(
-                    f"backward(gradient=) of shape {gradient.shape} for a tensor of shape {self.shape}; "
-                    f"the two must be the same"
-                )
-            gradient = cast(gradient, self.dtype)
-            if isinstance(gradient, Tensor) and not create_graph:
-                gradient = gradient.data
+        g = gradients.seed(self, gradient)
         if create_graph or current().trace is not None:
             with enable_grad():
-                seed = gradient if isinstance(gradient, Tensor) else wrap(gradient)
-                ends: dict[Any, Any] = tape.backward([(node, seed)], True, lift)  # at leaves, as there is no path
+                seed = g if isinstance(g, Tensor) else wrap(g)
+                ends = gradients.backward([(node, seed)], True, lift)  # at leaves, as there is no path
         else:
-            ends = tape.backward([(node, gradient)], retain_graph)
-            del gradient  # so that a leaf may take it over
+            ends = gradients.backward([(node, g.data if isinstance(g, Tensor) else g)], retain_graph)
+            del g  # so that a leaf may take it over
         if retain_graph and type(node) is Operation:
             node.annotate().is_walked = True
-        for leaf, g in ends.items():
-            if g.dtype.kind == "c" or leaf.hooks:
-                g = tape.conjugate(g)
-                ends[leaf] = tape.run_hooks(leaf, leaf.hooks, g) if leaf.hooks else g
-            del g
-        with ACCUMULATING:  # all, or none after an error in a hook; and each of several threads its own
-            while ends:
-                leaf, g = ends.popitem()
-                if leaf.grad is not None:
-                    g = leaf.grad + g
-                if type(g) is not np.ndarray:
-                    g = wrap(g._array, g._node) if isinstance(g, Tensor) else np.array(g)
-                elif not views.is_alone(g):
-                    g = g.copy()  # a view, or held by something else too: .grad must be the leaf's own
-                leaf.grad = g
+        gradients.accumulate(ends)
 
     def register_hook(self, hook: Callable[[Any], Any]) -> Handle:
         """Call `hook(gradient)` whenever the gradient of this tensor is known.
@@ -510,14 +462,7 @@ class Tensor(Operators, Generic[Numbers]):
             raise RuntimeError(
                 "register_hook() on a tensor that requires no gradient: there is nothing to call it with"
             )
-        if not callable(hook):
-            raise TypeError(f"register_hook: hook must be a function of the gradient, got {hook!r}")
-        owner = self._node if isinstance(self._node, Leaf) else self._node.annotate()
-        if owner.hooks is None:
-            owner.hooks = {}
-        handle = Handle(owner.hooks, tape.next_position())
-        owner.hooks[handle._key] = hook
-        return handle
+        return Handle(self._node, hook)
 
     def retain_grad(self) -> None:
         """Keep the gradient of this tensor in `.grad`, as leaves do anyway."""

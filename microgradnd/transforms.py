@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from microgradnd import operands, primitives, tape, views
+from microgradnd import gradients, operands, primitives, tape, views
 from microgradnd.annotations import P, R
 from microgradnd.broadcasting import cast
 from microgradnd.modes import enable_grad, no_grad, transformed
@@ -91,7 +91,7 @@ class Trace:
         ]
         self.check()
         with self.recording(cotangents):
-            ends = tape.backward(seeds, retain or self.lift is not None, self.lift, self.path)
+            ends = gradients.backward(seeds, retain or self.lift is not None, self.lift, self.path)
         return [
             own(ends.pop(node) if node in ends else np.zeros(t.shape, t.dtype), original)
             for node, t, original in zip(self.nodes, self.inputs, self.originals, strict=True)

@@ -19,7 +19,7 @@ MUTATION = " ".join(
 PROMISES = "tests/test_promises.py"
 FAULTS: list[tuple[str, ...]] = [
     ("microgradnd/tape.py", "if parent.position >= child.position:", "if False:", TAPE + " " + ASSIGNMENT),
-    ("microgradnd/tape.py", "        g = changed\n    return g", "        pass\n    return g", TAPE),
+    ("microgradnd/gradients.py", "        g = changed\n    return g", "        pass\n    return g", TAPE),
     (
         "microgradnd/broadcasting.py",
         "if n == 1 != shape[i + extra]",
@@ -64,16 +64,31 @@ FAULTS: list[tuple[str, ...]] = [
         "if node in ends else np.ones(t.shape, t.dtype)",
         TRANSFORMS,
     ),
-    ("microgradnd/tensor.py", "if gradient.shape != self.shape:", "if False:", TAPE + " " + TENSOR),
+    ("microgradnd/gradients.py", "if gradient.shape != tensor.shape:", "if False:", TAPE + " " + TENSOR),
     ("microgradnd/tape.py", "cotangents[node] = cotangents[node] + g", "cotangents[node] = g", TRANSFORMS),
     ("microgradnd/tape.py", "cotangents[parent] = cotangents[parent] + new", "cotangents[parent] = new", TAPE),
     ("microgradnd/tape.py", "ends[node] + g if node in ends else g", "g", TRANSFORMS + " " + TAPE),
     ("microgradnd/tape.py", "        if not retain:\n", "        if False:\n", TAPE),
-    ("microgradnd/tape.py", "given = g.copy() if isinstance(g, np.ndarray) else g", "given = g", TAPE + " " + PROMISES),
-    ("microgradnd/tape.py", "or dtype != g.dtype or is_other:", "or is_other:", TAPE + " " + PROMISES),
-    ("microgradnd/tape.py", "kept = shown.copy() if isinstance(shown, np.ndarray) else shown", "kept = shown", TAPE),
-    ("microgradnd/tape.py", "note.grad = kept if note.grad is None else note.grad + kept", "note.grad = kept", TAPE),
-    ("microgradnd/tape.py", "shown = conjugate(g)  # as", "shown = g  # as", TAPE),
+    (
+        "microgradnd/gradients.py",
+        "given = g.copy() if isinstance(g, np.ndarray) else g",
+        "given = g",
+        TAPE + " " + PROMISES,
+    ),
+    ("microgradnd/gradients.py", "or dtype != g.dtype or is_other:", "or is_other:", TAPE + " " + PROMISES),
+    (
+        "microgradnd/gradients.py",
+        "kept = shown.copy() if isinstance(shown, np.ndarray) else shown",
+        "kept = shown",
+        TAPE,
+    ),
+    (
+        "microgradnd/gradients.py",
+        "note.grad = kept if note.grad is None else note.grad + kept",
+        "note.grad = kept",
+        TAPE,
+    ),
+    ("microgradnd/gradients.py", "shown = conjugate(g)  # as", "shown = g  # as", TAPE),
     (
         "microgradnd/tape.py",
         "            node.position = next_position()\n",
