@@ -1,7 +1,8 @@
 """Changing a Tensor: `t[i] = v`, `t += v`, and the update of a leaf in place.
 
-Owns: the second of the four files of the class `Tensor`, and when an assignment may write to the array itself.
-Must not own: which Tensors see the same memory (`views.py`), or recording (`tensor.py`).
+Owns: the second of the four files of the class `Tensor`.
+Must not own: when an assignment may write to the array itself (`inplace.py`), which Tensors see the same memory
+(`views.py`), or recording (`tensor.py`).
 Read next: `views.py`.
 
 A Tensor is a variable, a recorded operation is a value. So an assignment records a new value, and lets the variable
@@ -11,7 +12,6 @@ stand for it. Only a leaf that requires a gradient is itself changed, under `no_
 from __future__ import annotations
 
 import operator
-import sys
 from collections.abc import Callable
 from typing import Any, Self
 
@@ -20,11 +20,10 @@ import numpy as np
 from microgradnd import primitives, tape, views
 from microgradnd.arraylike import ArrayLike
 from microgradnd.failures import fail
-from microgradnd.operands import LOCKED, operand, protected
+from microgradnd.inplace import Update, assign_in_place, leaf_to_update
+from microgradnd.operands import operand, protected
 from microgradnd.registry import name_of
-from microgradnd.tape import Leaf, Node, Operation, current, traceable
-
-COPIED = 256  # elements: arrays that are smaller are copied by each assignment, which costs next to nothing
+from microgradnd.tape import Leaf, Node, current, traceable
 
 
 def _in_place(function: Any, run: Callable[[Any, Any], Any]) -> Any:
@@ -66,31 +65,6 @@ def fitting(tensor: Assignable, function: Any, other: Any) -> Assignable:
             f"tensor of shape {tensor.shape} and dtype {tensor.dtype}; go on with a new value (t = t + ...)"
         )
     return result if result.dtype == tensor.dtype else result.astype(tensor.dtype)
-
-
-class Update:
-    """Gives a leaf's array to be changed in place, and makes the leaf newer than everything that used the old value."""
-
-    __slots__ = ("leaf", "locked")
-    locked: Any
-
-    def __init__(self, leaf: Leaf) -> None:
-        self.leaf = leaf
-
-    def __enter__(self) -> Any:
-        array: Any = self.leaf.data
-        self.locked = None
-        if not array.flags.writeable:
-            self.locked = array
-            if LOCKED.get(id(array), self) is not array:
-                raise protected(self.leaf)
-            array.flags.writeable = True  # of detect_anomaly, which catches changes that the tape isn't told of
-        return array
-
-    def __exit__(self, *_: object) -> None:
-        tape.touch(self.leaf)
-        if self.locked is not None:
-            self.locked.flags.writeable = False
 
 
 class Assignable(ArrayLike):
@@ -199,26 +173,6 @@ def variable(cls: type[Any], array: Any, requires_grad: bool, name: str | None) 
     return made
 
 
-def leaf_to_update(tensor: Assignable) -> Leaf | None:
-    """Return the leaf that an assignment is to update in place, None if it makes a new value, or raise."""
-    node = tensor._node
-    if node is None or not node.requires_grad:
-        return None
-    if isinstance(node, Leaf):
-        if current().record is None:
-            return node
-        raise RuntimeError(
-            f"{tape.describe(node)} requires a gradient, and changing it in place would lose it; update it under "
-            f"mg.no_grad(), or go on with a new value (w = w + ..., or w = w.copy() to assign to)"
-        )
-    if current().record is not None:
-        return None
-    raise RuntimeError(
-        f"{tape.describe(node)} was computed from tensors that require a gradient, which an assignment under no_grad() "
-        f"would lose; assign outside of it, or to t.detach().copy()"
-    )
-
-
 def become(tensor: Any, value: Assignable, index: Any) -> None:
     """Let a variable stand for a new value, which differs from the old one at an index."""
     name = tensor.name
@@ -233,51 +187,6 @@ def become(tensor: Any, value: Assignable, index: Any) -> None:
         tensor.name = name
 
 
-def assign_in_place(tensor: Assignable, index: Any, value: Any) -> bool:
-    """Write to the array itself, if nothing else can see it: not an operation, not a view, not the user.
-
-    This makes a loop of assignments cost what they assign, not a copy of the array each. The operation recorded
-    needs no old elements: its rules, and those of the assignment before, use the shape and dtype only.
-    """
-    array, node = tensor._array, tensor._node
-    after = type(node) is Operation and node.function is primitives.setitem and node.out is array
-    del array
-    if not (node is None or after) or sys.getrefcount(tensor._array) != UNSEEN + after:
-        return False
-    array, other = tensor._array, value._node if isinstance(value, Assignable) else None
-    recorded = after or (other is not None and other.requires_grad)
-    if type(array) is not np.ndarray or array.base is not None or array.size < COPIED or not array.flags.writeable:
-        return False
-    if recorded and (node is None or current().record is not Operation):
-        return False
-    value = value._array if isinstance(value, ArrayLike) else value
-    primitives.assign(array, index, value)
-    if type(node) is Operation:
-        node.out = primitives.expand(np.zeros((), array.dtype), array.shape)
-        tensor._node = Operation(primitives.setitem, (node.out, index, value), {}, (node, None, other), array)
-    return True
-
-
-def let_go(number: Any) -> None:
-    """Keep no array that a number was picked from: the rule needs its shape and dtype only.
-
-    So a loop that reads numbers of the array that it assigns to need not copy it.
-    """
-    node = number._node
-    if type(node) is Operation and node.args is not None and node.args[0].size >= COPIED:
-        array, index = node.args
-        node.args = (primitives.expand(np.zeros((), array.dtype), array.shape), index)
-
-
-def refuse_outdated(tensor: Any) -> Any:
-    """Raise: the value of this tensor isn't what it would be in NumPy."""
-    raise RuntimeError(
-        "this tensor is outdated: it shares memory with another (one is a view of the other: a slice, .T, reshape, "
-        "detach) that was assigned to since; in NumPy that changes both, but it is recorded for that one only. Take "
-        "views after the assignment, or assign to a copy (t.copy())"
-    )
-
-
 def plain_index(index: Any) -> Any:
     """Return an index with the arrays of the Tensors in it: an index is data, not something to differentiate."""
     if type(index) is tuple:
@@ -287,8 +196,3 @@ def plain_index(index: Any) -> Any:
     if not isinstance(index, ArrayLike):
         return index
     return np.asarray(index._array) if (trace := current().trace) is None else trace.array(index)
-
-
-_alone = Assignable()
-_alone._array = np.zeros(1)
-UNSEEN = sys.getrefcount(_alone._array)  # references to an array that a Tensor alone holds, as assign_in_place counts

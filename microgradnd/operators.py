@@ -20,9 +20,10 @@ import numpy as np
 
 from microgradnd import primitives, registry
 from microgradnd.annotations import Like
-from microgradnd.assignment import Assignable, let_go, plain_index
+from microgradnd.assignment import Assignable, plain_index
 from microgradnd.conversions import Count
 from microgradnd.failures import fail
+from microgradnd.inplace import let_go
 from microgradnd.operands import (
     COPIED,
     KINDS,

@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from microgradnd import gradients, primitives, tape, views
 from microgradnd.annotations import Numbers
-from microgradnd.assignment import plain_index, refuse_outdated
+from microgradnd.assignment import plain_index
 from microgradnd.conversions import copy_of
 from microgradnd.failures import fail
 from microgradnd.forms import by_position, out_slot, positional, without_out
@@ -470,23 +470,3 @@ class Tensor(Operators, Generic[Numbers]):
             raise RuntimeError("retain_grad() on a tensor that requires no gradient")
         if not isinstance(self._node, Leaf):
             self._node.annotate().retain_grad = True
-
-
-class Outdated(Tensor):
-    """A Tensor whose elements were assigned to through another that shares its memory; see `assignment.py`."""
-
-    __slots__ = ()
-    _array = _node = property(refuse_outdated)
-
-    def __setitem__(self, index: Any, value: Any) -> None:
-        self.__class__ = Tensor  # type: ignore[assignment]
-        if not views.resume(self, index, value):  # t[i] += v ends here: it is view = t[i]; view += v; t[i] = view
-            self.__class__ = Outdated
-            refuse_outdated(self)
-        self[index] = value
-
-    def __repr__(self) -> str:
-        return "tensor(<outdated>)"
-
-
-Tensor.outdated = Outdated

@@ -44,8 +44,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "signatures": set(),
     "scopes": {"tape", "lines", "modes"},
     "arraylike": {"registry", "primitives", "tape", "conversions"},
-    "assignment": {"registry", "primitives", "tape", "operands", "views", "arraylike"},
-    "operators": {"registry", "primitives", "tape", "operands", "arraylike", "conversions", "assignment"},
+    "inplace": {"primitives", "tape", "operands", "arraylike"},
+    "outdated": {"primitives", "views", "tensor"},
+    "assignment": {"registry", "primitives", "tape", "operands", "views", "arraylike", "inplace"},
+    "operators": {"registry", "primitives", "tape", "operands", "arraylike", "conversions", "assignment", "inplace"},
     "gradients": {"tape", "broadcasting", "operands", "views", "arraylike"},
     "tensor": {
         "broadcasting",
