@@ -15,7 +15,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from microgradnd import primitives
+from microgradnd import primitives, refusals
 from microgradnd.annotations import Like, Method
 from microgradnd.conversions import Count, number_of
 from microgradnd.failures import fail
@@ -112,10 +112,7 @@ class ArrayLike:
     def __index__(self) -> int:
         array = self._known("a Python index or range()")
         if array.size != 1 or array.dtype.kind not in "iu":
-            raise TypeError(
-                f"a Python index or range() needs an integer, got a Tensor of shape {self.shape} and dtype "
-                f"{self.dtype}; write int(t.item())"
-            )
+            raise refusals.no_integer(self.shape, self.dtype)
         return operator.index(array)
 
     def __len__(self) -> int:

@@ -17,7 +17,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from microgradnd import primitives, tape, views
+from microgradnd import primitives, refusals, tape, views
 from microgradnd.arraylike import ArrayLike
 from microgradnd.failures import fail
 from microgradnd.inplace import Update, assign_in_place, leaf_to_update
@@ -60,10 +60,7 @@ def fitting(tensor: Assignable, function: Any, other: Any) -> Assignable:
     """Return the new value of an augmented assignment, or raise if it doesn't fit in the variable."""
     result = tensor.__array_function__(function, (), (tensor, other), {})
     if result.shape != tensor.shape or not np.can_cast(result.dtype, tensor.dtype, "same_kind"):
-        raise (ValueError if result.shape != tensor.shape else TypeError)(
-            f"{name_of(function)}: the result of shape {result.shape} and dtype {result.dtype} doesn't fit in a "
-            f"tensor of shape {tensor.shape} and dtype {tensor.dtype}; go on with a new value (t = t + ...)"
-        )
+        raise refusals.unfit_result(name_of(function), result, tensor)
     return result if result.dtype == tensor.dtype else result.astype(tensor.dtype)
 
 
@@ -105,10 +102,7 @@ class Assignable(ArrayLike):
         if node is not None and node.requires_grad and current().is_transformed:
             return self.__array_function__(np.copy, (), (self,), {})  # a leaf of its own would lose the derivative
         if node is not None and not isinstance(node, Leaf):
-            raise RuntimeError(
-                "only a leaf can be copied as a variable of its own; "
-                "write t.copy() to record a copy, or detach() it first"
-            )
+            raise refusals.not_a_variable()
         return variable(
             type(self),
             np.array(self._known("copy.copy() (t.copy() is recorded)")),

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from microgradnd.lines import quoted_line, user_line
-from microgradnd.registry import UNREAD, Function, name_of
+from microgradnd.registry import Function, name_of
 from microgradnd.tape import Leaf, Operation, current, describe
 
 COPIED = 2**15  # bytes: a copy of so little takes less time than the operation
@@ -167,9 +167,9 @@ NOT_RECENT = (None,) * 5
 MOST_RECENT = 128
 
 
-def is_small(function: Function, value: Any) -> bool:
-    """Return whether a rule reads an argument of a function that is an array of the user's, and a small one."""
-    return type(value) is np.ndarray and value.nbytes <= COPIED and function not in UNREAD
+def is_small(value: Any) -> bool:
+    """Return whether an argument is an array of the user's, and a small one."""
+    return type(value) is np.ndarray and value.nbytes <= COPIED
 
 
 def copied(array: Any) -> Any:
@@ -203,10 +203,9 @@ def record_kept(
     if record is not Operation and current().anomaly is not None:
         return record(function, tuple(values), kwargs, parents, out)  # all is watched there
     watched: list[Any] = []
-    unread = UNREAD.get(function, ())
     held = list(values)
     for i, value in enumerate(held):
-        if type(value) in KEPT and parents[i] is None and i not in unread:
+        if type(value) in KEPT and parents[i] is None:
             small = type(value) is np.ndarray and value.nbytes <= COPIED
             held[i] = copied(value) if small else keep(value, watched)
     node = record(function, tuple(held), keep(kwargs, watched) if kwargs else kwargs, parents, out)

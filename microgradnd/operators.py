@@ -23,6 +23,7 @@ from microgradnd.annotations import Like
 from microgradnd.assignment import Assignable, plain_index
 from microgradnd.conversions import Count
 from microgradnd.failures import fail
+from microgradnd.forms import with_options
 from microgradnd.inplace import let_go
 from microgradnd.operands import (
     COPIED,
@@ -35,7 +36,7 @@ from microgradnd.operands import (
     record_kept,
     refuse_nested,
 )
-from microgradnd.registry import fills_out, name_of
+from microgradnd.registry import name_of
 from microgradnd.tape import Operation, current, traceable
 
 new_object = object.__new__
@@ -217,24 +218,13 @@ class Operators(Assignable):
         if ufunc in registry.PLAIN:
             return self._call_plain(function, inputs, kwargs)
         if method == "__call__" and ufunc.signature is None:
-            return self._with_options(ufunc, inputs, kwargs)
+            return with_options(ufunc, inputs, kwargs)
         return self.__array_function__(function, (), inputs, kwargs)
 
     @traceable
     def _call_plain(self, function: Any, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call a function without derivative on the arrays."""
         return function(*map(plain_index, inputs), **kwargs)
-
-    def _with_options(self, ufunc: Any, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        """Call a ufunc with the keywords that all ufuncs take, spelled so that its own rule need not know them."""
-        refuse_out(ufunc, options)
-        dtype, mask = options.pop("dtype", None), options.pop("where", True)
-        if options:
-            found = ", ".join(options)
-            raise TypeError(f"np.{ufunc.__name__}: {found}= can't be recorded; leave it out, or pass t.data")
-        if dtype is not None:
-            inputs = tuple(primitives.astype(x, dtype) if hasattr(x, "dtype") else x for x in inputs)
-        return ufunc(*inputs) if mask is True else primitives.masked(ufunc, mask, *inputs)
 
 
 BINARY: dict[Any, tuple[Any, Any]] = {
@@ -244,10 +234,3 @@ BINARY: dict[Any, tuple[Any, Any]] = {
     np.divide: (Operators.__truediv__, Operators.__rtruediv__),
     np.matmul: (Operators.__matmul__, Operators.__rmatmul__),
 }
-
-
-def refuse_out(function: Any, keywords: dict[str, Any]) -> None:
-    """Raise if a result is to be written into an array, behind the tape's back."""
-    out = keywords.pop("out", None)
-    if any(array is not None for array in (out if isinstance(out, tuple) else (out,))):
-        raise fills_out(function)

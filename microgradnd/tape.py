@@ -24,6 +24,7 @@ from weakref import ref
 
 import numpy as np
 
+from microgradnd import refusals
 from microgradnd.annotations import P, R
 from microgradnd.broadcasting import cast, fit, spread
 from microgradnd.failures import fail_rule
@@ -173,6 +174,15 @@ class Tracer(Protocol):
     def is_value(self, function: Any, result: Any) -> bool:
         """Return whether the program computes the result of a function without derivative; if not, it is known now."""
 
+    def failed(self, error: Exception) -> None:
+        """Note what a call has raised: nothing may catch it, for whether it is raised depends on values."""
+
+    def assign(self, variable: Any, value: Any) -> None:
+        """Let a variable stand for a new value, for the rest of the trace."""
+
+    def depends(self, thing: Any) -> None:
+        """Note that the program depends on what an object's `__form__` returns."""
+
     def array(self, tensor: Any) -> Any:
         """Return the array of a Tensor for an argument that is plain, by which the Tensor will be known again."""
 
@@ -235,34 +245,22 @@ def traceable(method: Callable[Concatenate[Any, P], R]) -> Callable[Concatenate[
 
 def describe(node: Node) -> str:
     """Return a node's name and shape, as messages put them."""
-    what = (
-        f"'{node.name}'"
-        if node.name
-        else "a leaf"
-        if isinstance(node, Leaf)
-        else f"the result of {name_of(node.function)}"
-    )
+    unnamed = "a leaf" if isinstance(node, Leaf) else f"the result of {name_of(node.function)}"
+    what = f"'{node.name}'" if node.name else unnamed
     return f"{what} of shape {node.shape}"
 
 
 def arrays_of(node: Operation) -> tuple[Any, ...]:
     """Return the arguments of an operation, or raise if they have been freed."""
     if node.args is None:
-        raise RuntimeError(
-            f"backward() has already run through {describe(node)}, and freed its arrays; call it the first time with "
-            f"backward(retain_graph=True), or compute the value again"
-        )
+        raise refusals.freed(describe(node))
     return node.args
 
 
 def check_age(parent: Node, child: Operation) -> None:
     """Raise if an operand is newer than its result: its array isn't the one that was used."""
     if parent.position >= child.position:
-        raise RuntimeError(
-            f"{describe(parent)} was changed (by an optimizer step, an in-place update or an assignment to .data, of "
-            f"it or of a tensor that shares its memory) after {name_of(child.function)} had used it, so this "
-            f"gradient would be wrong; compute the result again before backward(), or change the tensor after it"
-        )
+        raise refusals.changed(describe(parent), name_of(child.function))
 
 
 def lifted(node: Operation, args: Sequence[Any], lift: Lift) -> list[Any]:

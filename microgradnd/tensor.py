@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING, Any, Generic, Never, Self
 import numpy as np
 import numpy.typing as npt
 
-from microgradnd import gradients, primitives, tape, views
+from microgradnd import gradients, primitives, refusals, tape, views
 from microgradnd.annotations import Numbers
 from microgradnd.assignment import plain_index
 from microgradnd.conversions import copy_of
 from microgradnd.failures import fail
-from microgradnd.forms import by_position, out_slot, positional, without_out
+from microgradnd.forms import by_position, out_slot, positional, refuse_out, without_out
 from microgradnd.gradients import Handle, check_gradient
 from microgradnd.modes import enable_grad
 from microgradnd.operands import (
@@ -43,7 +43,7 @@ from microgradnd.operands import (
     record_kept,
     refuse_nested,
 )
-from microgradnd.operators import NO_KEYWORDS, SEQUENCES, Operators, new_object, refuse_out
+from microgradnd.operators import NO_KEYWORDS, SEQUENCES, Operators, new_object
 from microgradnd.registry import (
     BODIES,
     COMPOSITES,
@@ -210,7 +210,7 @@ def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     result = new_object(Tensor)
     result._array = out
     if record is not None and out.dtype.kind in "fc":
-        if plain == 1 and record is Operation and not kwargs and is_small(function, values[place]):
+        if plain == 1 and record is Operation and not kwargs and is_small(values[place]):
             values[place] = copied(values[place])
             result._node = Operation(function, tuple(values), kwargs, tuple(parents), out)
         elif plain or kwargs:
@@ -278,11 +278,7 @@ class Tensor(Operators, Generic[Numbers]):
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
         self._known("np.asarray() (or an index into a plain array)")
         if self.requires_grad:
-            raise TypeError(
-                "this Tensor requires a gradient, which a plain array would lose: write np.stack([...]) for an array "
-                "of Tensors, `t[i] = value` on a Tensor for assignment, x.filled(0) with a weight for a masked array, "
-                "or t.data to go on without a gradient"
-            )
+            raise refusals.plain_array()
         return np.array(self.data, dtype=dtype, copy=copy)
 
     if not TYPE_CHECKING:  # to which it would say that there is any attribute
@@ -370,9 +366,7 @@ class Tensor(Operators, Generic[Numbers]):
         elif isinstance(self._node, Leaf):
             self._node.requires_grad = value
         elif not value:
-            raise RuntimeError(
-                f"{tape.describe(self._node)} was computed from tensors that require a gradient; detach() it instead"
-            )
+            raise refusals.frozen(tape.describe(self._node))
 
     @property
     def is_leaf(self) -> bool:
@@ -429,10 +423,7 @@ class Tensor(Operators, Generic[Numbers]):
             fail(Tensor.backward, (), wrong, error)
         node = self._node
         if node is None or not node.requires_grad:
-            raise RuntimeError(
-                "backward() on a tensor that requires no gradient: nothing it was computed from has "
-                "requires_grad=True, or it was computed under no_grad()"
-            )
+            raise refusals.nothing_to_differentiate()
         g = gradients.seed(self, gradient)
         if create_graph or current().trace is not None:
             with enable_grad():
@@ -459,9 +450,7 @@ class Tensor(Operators, Generic[Numbers]):
             Its `remove()` takes the hook off again.
         """
         if self._node is None or not self._node.requires_grad:
-            raise RuntimeError(
-                "register_hook() on a tensor that requires no gradient: there is nothing to call it with"
-            )
+            raise refusals.nothing_to_hook()
         return Handle(self._node, hook)
 
     def retain_grad(self) -> None:
