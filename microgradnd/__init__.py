@@ -13,6 +13,7 @@ from microgradnd.anomaly import detect_anomaly
 from microgradnd.failures import explained
 from microgradnd.jacobians import elementwise_grad, hessian, jacobian
 from microgradnd.modes import enable_grad, no_grad
+from microgradnd.outdated import Outdated
 from microgradnd.recompute import checkpoint
 from microgradnd.registry import defjvp, defvjp, elementwise, linear, primitive
 from microgradnd.scopes import scope
@@ -21,6 +22,8 @@ from microgradnd.transforms import grad, hvp, jvp, value_and_grad, vjp
 from microgradnd.trees import register_tree
 
 __version__ = "0.1.0"
+
+Tensor.outdated = Outdated  # here, since each of the two files would need the other
 
 __all__ = [
     "Tensor",

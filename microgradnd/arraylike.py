@@ -15,12 +15,12 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from microgradnd import primitives
+from microgradnd import primitives, refusals
 from microgradnd.annotations import Like, Method
 from microgradnd.conversions import Count, number_of
 from microgradnd.failures import fail
 from microgradnd.registry import name_of
-from microgradnd.tape import Leaf, current
+from microgradnd.tape import Leaf, current, traceable
 
 
 def _method(function: Any) -> Method:
@@ -79,8 +79,8 @@ class ArrayLike:
 
     def _known(self, what: str) -> Any:
         """Return the array, to be looked at; raise where it is only an example, because a call is being traced."""
-        if current().trace is not None and self._node is not None:
-            raise current().trace.refusal(what)
+        if (trace := current().trace) is not None and self._node is not None:
+            raise trace.refusal(what)
         return self._array
 
     def item(self) -> Any:
@@ -112,10 +112,7 @@ class ArrayLike:
     def __index__(self) -> int:
         array = self._known("a Python index or range()")
         if array.size != 1 or array.dtype.kind not in "iu":
-            raise TypeError(
-                f"a Python index or range() needs an integer, got a Tensor of shape {self.shape} and dtype "
-                f"{self.dtype}; write int(t.item())"
-            )
+            raise refusals.no_integer(self.shape, self.dtype)
         return operator.index(array)
 
     def __len__(self) -> int:
@@ -132,13 +129,12 @@ class ArrayLike:
     def __format__(self, spec: str) -> str:
         return format(self.item(), spec) if self.size == 1 and spec else format(str(self), spec)
 
+    @traceable
     def __str__(self) -> str:
-        return str(self._array) if current().trace is None or self._node is None else repr(self)
+        return str(self._array)
 
+    @traceable
     def __repr__(self) -> str:
-        if current().trace is not None and self._node is not None:  # no number of this one call may get out
-            name = f", name={self.name!r}" if self.name else ""
-            return f"tensor(<computed when the program runs>, shape={self.shape}, dtype={self.dtype}{name})"
         text = f"tensor({np.array2string(self._array, separator=', ', prefix='tensor(')}"
         if self.dtype not in (np.float64, np.int64, np.bool_, np.complex128):
             text += f", dtype={self.dtype}"

@@ -58,9 +58,9 @@ class Count(int):
 
 def number_of(tensor: Any, what: str) -> Any:
     """Return the array of a Tensor for a conversion to a Python number, which the derivative doesn't follow."""
-    node = tensor._node
-    if node is None or not node.requires_grad or current().record is None or current().trace is not None:
-        return tensor._known(what)
+    array, node = tensor._known(what), tensor._node
+    if node is None or not node.requires_grad or current().record is None:
+        return array
     frame = sys._getframe(2)
     if is_being_stored(frame):
         error = TypeError(
@@ -83,15 +83,16 @@ def number_of(tensor: Any, what: str) -> Any:
             f"meant, or compute with the Tensor itself",
             stacklevel=3,
         )
-    return tensor._array
+    return array
 
 
 def copy_of(tensor: Any, what: str) -> Any:
     """Return the array of a Tensor for a variable of its own, which a derivative doesn't follow either."""
+    array = tensor._known(what)
     if tensor._node is not None and tensor._node.requires_grad and current().is_transformed and current().record:
         raise TypeError(
             f"{what} of a Tensor inside a function that is being differentiated: the copy would be a variable of its "
             f"own, and the derivative be lost; go on with the Tensor itself (t.copy() is recorded), or say that no "
             f"derivative is wanted with t.detach()"
         )
-    return tensor._known(what)
+    return array

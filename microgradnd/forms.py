@@ -14,6 +14,7 @@ import inspect
 from collections.abc import Iterable
 from typing import Any
 
+from microgradnd import primitives
 from microgradnd.registry import Function, fills_out, name_of
 
 
@@ -63,3 +64,22 @@ def without_out(function: Function, args: tuple[Any, ...], slot: int) -> tuple[A
     if args[slot] is not None:
         raise fills_out(function)
     return args[:slot] if len(args) == slot + 1 else args
+
+
+def with_options(ufunc: Any, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    """Call a ufunc with the keywords that all ufuncs take, spelled so that its own rule need not know them."""
+    refuse_out(ufunc, options)
+    dtype, mask = options.pop("dtype", None), options.pop("where", True)
+    if options:
+        found = ", ".join(options)
+        raise TypeError(f"np.{ufunc.__name__}: {found}= can't be recorded; leave it out, or pass t.data")
+    if dtype is not None:
+        inputs = tuple(primitives.astype(x, dtype) if hasattr(x, "dtype") else x for x in inputs)
+    return ufunc(*inputs) if mask is True else primitives.masked(ufunc, mask, *inputs)
+
+
+def refuse_out(function: Any, keywords: dict[str, Any]) -> None:
+    """Raise if a result is to be written into an array, behind the tape's back."""
+    out = keywords.pop("out", None)
+    if any(array is not None for array in (out if isinstance(out, tuple) else (out,))):
+        raise fills_out(function)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from microgradnd import refusals
 from microgradnd.annotations import P, R
 from microgradnd.decorators import decorated
 from microgradnd.tape import MODE, Mode, Operation, current
@@ -24,11 +25,7 @@ class Recording:
 
     def __init__(self, *wrong: Any) -> None:
         if wrong:
-            name = type(self).__name__
-            raise TypeError(
-                f"mg.{name}() takes no arguments, got {wrong[0]!r}; write `with mg.{name}():`, or @mg.{name}() with "
-                f"parentheses above a function"
-            )
+            raise refusals.takes_nothing(type(self).__name__, wrong[0])
 
     def changed(self, mode: Mode) -> Mode:
         """Return the mode within, given that around it."""
@@ -113,4 +110,4 @@ class transformed(enable_grad):
     """Record a function that is being transformed, in which a number that leaves the tape loses its derivative."""
 
     def changed(self, mode: Mode) -> Mode:
-        return super().changed(mode)._replace(is_transformed=mode.trace is None)
+        return super().changed(mode)._replace(is_transformed=True)

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from microgradnd.lines import quoted_line, user_line
-from microgradnd.registry import UNREAD, Function, name_of
+from microgradnd.registry import Function, name_of
 from microgradnd.tape import Leaf, Operation, current, describe
 
 COPIED = 2**15  # bytes: a copy of so little takes less time than the operation
@@ -115,10 +115,7 @@ def refuse_nested(function: Any, arg: Any) -> None:
     """Raise if a list holds a Tensor that the table does not know how to reach."""
     for item in arg:
         if hasattr(type(item), "__primitive__"):
-            if current().trace is not None and item._node is not None:
-                raise current().trace.refusal(
-                    f"a list or tuple that holds a Tensor, as an argument of {name_of(function)},"
-                )
+            item._known(f"a list or tuple that holds a Tensor, as an argument of {name_of(function)},")
             raise TypeError(
                 f"{name_of(function)} was given a list that holds a Tensor, which can't be recorded there; "
                 f"join them first with np.stack or np.concatenate, or pass each as an argument of its own"
@@ -154,16 +151,6 @@ def new_data(value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
     return array if array.dtype == dtype else array.astype(dtype)
 
 
-def check_gradient(value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-    """Raise unless a value may be assigned to the `.grad` of a variable of this shape and dtype."""
-    given = getattr(value, "shape", None), getattr(value, "dtype", None)
-    if value is not None and given != (shape, dtype):
-        came = f"a {type(value).__name__}" if given[0] is None else f"one of shape {given[0]} and dtype {given[1]}"
-        raise (TypeError if given[0] is None else ValueError)(
-            f".grad must be None or an array of shape {shape} and dtype {dtype}, got {came}"
-        )
-
-
 def protected(leaf: Leaf) -> ValueError:
     """Return the error for an update of an array that is read-only."""
     return ValueError(
@@ -180,9 +167,9 @@ NOT_RECENT = (None,) * 5
 MOST_RECENT = 128
 
 
-def is_small(function: Function, value: Any) -> bool:
-    """Return whether a rule reads an argument of a function that is an array of the user's, and a small one."""
-    return type(value) is np.ndarray and value.nbytes <= COPIED and function not in UNREAD
+def is_small(value: Any) -> bool:
+    """Return whether an argument is an array of the user's, and a small one."""
+    return type(value) is np.ndarray and value.nbytes <= COPIED
 
 
 def copied(array: Any) -> Any:
@@ -213,13 +200,12 @@ def record_kept(
     out: Any,
 ) -> Operation:
     """Record a call that was given plain arrays, which may change until the tape is walked."""
-    if record is not Operation and (current().trace is not None or current().anomaly is not None):
-        return record(function, tuple(values), kwargs, parents, out)  # nothing may change there, or all is watched
+    if record is not Operation and current().anomaly is not None:
+        return record(function, tuple(values), kwargs, parents, out)  # all is watched there
     watched: list[Any] = []
-    unread = UNREAD.get(function, ())
     held = list(values)
     for i, value in enumerate(held):
-        if type(value) in KEPT and parents[i] is None and i not in unread:
+        if type(value) in KEPT and parents[i] is None:
             small = type(value) is np.ndarray and value.nbytes <= COPIED
             held[i] = copied(value) if small else keep(value, watched)
     node = record(function, tuple(held), keep(kwargs, watched) if kwargs else kwargs, parents, out)

@@ -20,9 +20,11 @@ import numpy as np
 
 from microgradnd import primitives, registry
 from microgradnd.annotations import Like
-from microgradnd.assignment import Assignable, let_go, plain_index
+from microgradnd.assignment import Assignable, plain_index
 from microgradnd.conversions import Count
 from microgradnd.failures import fail
+from microgradnd.forms import with_options
+from microgradnd.inplace import let_go
 from microgradnd.operands import (
     COPIED,
     KINDS,
@@ -34,8 +36,8 @@ from microgradnd.operands import (
     record_kept,
     refuse_nested,
 )
-from microgradnd.registry import fills_out, name_of
-from microgradnd.tape import Operation, current
+from microgradnd.registry import name_of
+from microgradnd.tape import Operation, current, traceable
 
 new_object = object.__new__
 ndarray = np.ndarray
@@ -43,6 +45,14 @@ NO_KEYWORDS: dict[str, Any] = {}
 NUMBERS = (np.ndarray, np.generic, numbers.Number)
 SEQUENCES = (list, tuple)
 TEXTS = (str, bytes)
+
+
+def in_mode(result: Any, record: Any, function: Any, values: tuple[Any, ...], parents: tuple[Any, ...]) -> Any:
+    """Return the result of an operator where recording isn't the usual: left out, with marks or checks, in a trace."""
+    if (trace := current().trace) is not None:
+        return trace.variable._computed(function, values, NO_KEYWORDS, parents, result._array)
+    result._node = record and record(function, values, NO_KEYWORDS, parents, result._array)
+    return result
 
 
 def _binary(function: Any, run: Callable[[Any, Any], Any], swap: bool = False) -> Callable[[Like, Any], Like]:
@@ -88,18 +98,21 @@ def _binary(function: Any, run: Callable[[Any, Any], Any], swap: bool = False) -
         if (node is not None and node.requires_grad) or (other_node is not None and other_node.requires_grad):
             if (record := current().record) is None:
                 result._node = None
+            elif record is not Operation:
+                keep = functools.partial(record_kept, record) if reads else record
+                return in_mode(result, keep, function, (x, y), (node, other_node))
             elif reads and type(plain := y if other_node is None else x if node is None else None) is ndarray:
-                if record is not Operation or plain.nbytes > COPIED:
+                if plain.nbytes > COPIED:
                     result._node = record_kept(record, function, (x, y), NO_KEYWORDS, (node, other_node), out)
                 else:
                     pair = (x, copied(y)) if other_node is None else (copied(x), y)
                     result._node = Operation(function, pair, NO_KEYWORDS, (node, other_node), out)
             else:
-                result._node = record(function, (x, y), NO_KEYWORDS, (node, other_node), out)
-        elif (node is not None or other_node is not None) and (trace := current().trace) is not None:
-            result._node = trace.record(function, (x, y), NO_KEYWORDS, (node, other_node), out)
-        else:
+                result._node = Operation(function, (x, y), NO_KEYWORDS, (node, other_node), out)
+        elif (node is None and other_node is None) or current().trace is None:
             result._node = None
+        else:
+            return in_mode(result, None, function, (x, y), (node, other_node))
         return result
 
     method.__doc__ = f"Return np.{function.__name__}({'other, self' if swap else 'self, other'})."
@@ -114,12 +127,14 @@ def _unary(function: Any, run: Callable[[Any], Any] | None = None) -> Callable[[
         result = new_object(type(self))
         result._array = out = run(self._array)
         node = self._node
-        if node is None:
+        if node is None or (record := current().record) is None:
             result._node = None
-        elif (node.requires_grad or current().trace is not None) and (record := current().record) is not None:
-            result._node = record(function, (self._array,), NO_KEYWORDS, (node,), out)
+        elif record is not Operation:
+            return in_mode(result, record if node.requires_grad else None, function, (self._array,), (node,))
         else:
-            result._node = None
+            result._node = (
+                Operation(function, (self._array,), NO_KEYWORDS, (node,), out) if node.requires_grad else None
+            )
         return result
 
     method.__doc__ = f"Return {name_of(function)}(self)."
@@ -183,8 +198,8 @@ class Operators(Assignable):
         return self.__array_function__(np.sum, (), (self, *args), kwargs) if args or kwargs else self._total()
 
     def __getitem__(self, index: Any) -> Self:
-        if type(index) in SEQUENCES:
-            index = plain_index(index) if current().trace is None else current().trace.index(index)
+        if type(index) in SEQUENCES and not primitives.is_basic(index):
+            index = self._one_argument(index)
         picked = self.__array_function__(primitives.getitem, (), (self, index), NO_KEYWORDS)
         if isinstance(picked._array, np.generic):
             let_go(picked)
@@ -199,26 +214,17 @@ class Operators(Assignable):
         if method == "outer":
             x, y = inputs
             return ufunc(np.reshape(x, (*np.shape(x), *(1,) * np.ndim(y))), y, **kwargs)
-        if ufunc in registry.PLAIN:
-            function = getattr(ufunc, method) if method != "__call__" else ufunc
-            if current().trace is not None:
-                return current().trace.plain(function, inputs, kwargs)
-            return function(*map(plain_index, inputs), **kwargs)
-        if method == "__call__" and ufunc.signature is None:
-            return self._with_options(ufunc, inputs, kwargs)
         function = ufunc if method == "__call__" else getattr(ufunc, method)
+        if ufunc in registry.PLAIN:
+            return self._call_plain(function, inputs, kwargs)
+        if method == "__call__" and ufunc.signature is None:
+            return with_options(ufunc, inputs, kwargs)
         return self.__array_function__(function, (), inputs, kwargs)
 
-    def _with_options(self, ufunc: Any, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
-        """Call a ufunc with the keywords that all ufuncs take, spelled so that its own rule need not know them."""
-        refuse_out(ufunc, options)
-        dtype, mask = options.pop("dtype", None), options.pop("where", True)
-        if options:
-            found = ", ".join(options)
-            raise TypeError(f"np.{ufunc.__name__}: {found}= can't be recorded; leave it out, or pass t.data")
-        if dtype is not None:
-            inputs = tuple(primitives.astype(x, dtype) if hasattr(x, "dtype") else x for x in inputs)
-        return ufunc(*inputs) if mask is True else primitives.masked(ufunc, mask, *inputs)
+    @traceable
+    def _call_plain(self, function: Any, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Call a function without derivative on the arrays."""
+        return function(*map(plain_index, inputs), **kwargs)
 
 
 BINARY: dict[Any, tuple[Any, Any]] = {
@@ -228,10 +234,3 @@ BINARY: dict[Any, tuple[Any, Any]] = {
     np.divide: (Operators.__truediv__, Operators.__rtruediv__),
     np.matmul: (Operators.__matmul__, Operators.__rmatmul__),
 }
-
-
-def refuse_out(function: Any, keywords: dict[str, Any]) -> None:
-    """Raise if a result is to be written into an array, behind the tape's back."""
-    out = keywords.pop("out", None)
-    if any(array is not None for array in (out if isinstance(out, tuple) else (out,))):
-        raise fills_out(function)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from microgradnd import refusals
 from microgradnd.registry import ORDINARY, primitive
 
 ARRAYS = (np.ndarray, np.generic)
@@ -120,10 +121,7 @@ def assign(x: Any, index: Any, value: Any) -> None:
     try:
         x[index] = value
     except (TypeError, ValueError) as error:
-        raise type(error)(
-            f"t[index] = value: a value of shape {np.shape(value)} doesn't fit in the shape {x[index].shape} that the "
-            f"index picks from a tensor of shape {x.shape}"
-        ) from error
+        raise refusals.unfit_part(type(error), np.shape(value), x[index].shape, x.shape) from error
 
 
 def array(x: Any) -> Any:

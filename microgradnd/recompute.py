@@ -11,7 +11,7 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-from microgradnd import tape
+from microgradnd import gradients, tape
 from microgradnd.annotations import P, R
 from microgradnd.failures import explained
 from microgradnd.modes import enable_grad, no_grad
@@ -68,7 +68,7 @@ def recompute_cotangent(position: int, g: Any, out: Any, call: Call, *inputs: An
         trace, nodes, path = call.again(inputs, out)
         seeds = [(o._node, part) for o, part in zip(trace.outputs, g, strict=True)]
         with enable_grad() if recorded else no_grad():
-            ends = tape.backward(seeds, recorded, lift if recorded else None, path)
+            ends = gradients.backward(seeds, recorded, lift if recorded else None, path)
         call.memo = g, {i + 1: ends[node] for i, node in enumerate(nodes) if node in ends}
     part = call.memo[1].pop(position, None)
     if not call.memo[1]:

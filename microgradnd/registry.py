@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from microgradnd import refusals
 from microgradnd.annotations import P, R
 from microgradnd.failures import fail
 
@@ -35,7 +36,6 @@ COMPOSITES: dict[Function, Function] = {}  # spelled in functions that have rule
 PLAIN: set[Function] = set()  # integer or boolean results: plain arrays, nothing to differentiate
 CONSTANT: set[Function] = set()  # results that depend on nothing but shapes and dtypes
 BODIES: dict[Function, Function] = {}  # what to call on arrays for a function, where that is quicker than itself
-UNREAD: dict[Function, tuple[int, ...]] = {}  # positions of arguments of which the rules read shape and dtype only
 ORDINARY = {np.ndarray, np.float64, np.float32, float, int, bool, type(None), tuple}  # types that can't be Tensors
 EXCLUDED: dict[Function, str] = {}  # why a function has no derivative here
 
@@ -147,10 +147,7 @@ def check_recordable(word: str, function: Any) -> None:
     owner = getattr(function, "__self__", function)  # np.add, for np.add.reduce
     of_numpy = (getattr(function, "__module__", None) or "").partition(".")[0] == "numpy"
     if not callable(function) or not (isinstance(owner, np.ufunc) or of_numpy or hasattr(function, "body")):
-        raise TypeError(
-            f"mg.{word}: calls of {name_of(function)} aren't recorded, so it would never use a rule; decorate it with "
-            f"@mg.primitive first, or give the NumPy function itself (np.sin, not 'sin')"
-        )
+        raise refusals.not_recorded(word, name_of(function))
 
 
 def elementwise(function: Function, *rules: Rule | None) -> None:
@@ -244,26 +241,14 @@ def has_rule(function: Function, position: int) -> bool:
 
 def _no_rule(table: dict[Function, Rules], function: Function, position: int) -> Rule:
     def missing(*_: Any, **__: Any) -> Any:
-        word, name = "defvjp" if table is VJPS else "defjvp", name_of(function)
-        raise NotImplementedError(
-            f"{name} has no derivative with respect to its argument {position}; pass that argument as a plain array "
-            f"(t.data), or enter a rule with mg.{word}({name}, ...)"
-        )
+        raise refusals.constant_argument(name_of(function), position, "defvjp" if table is VJPS else "defjvp")
 
     return missing
 
 
 def without_derivative(function: Function) -> NotImplementedError:
     """Return the error that says why a function cannot be called on a Tensor, and what to do."""
-    name = name_of(function)
-    if function in EXCLUDED:
-        return NotImplementedError(
-            f"{name} cannot be differentiated: {EXCLUDED[function]}; pass t.data to call it anyway"
-        )
-    return NotImplementedError(
-        f"{name} has no derivative rule here; pass t.data to call it without a gradient, spell it in functions that "
-        f"have one, or enter its rule with mg.defvjp({name}, ...)"
-    )
+    return refusals.without_derivative(name_of(function), EXCLUDED.get(function))
 
 
 def primitive(function: Callable[P, R]) -> Callable[P, R]:

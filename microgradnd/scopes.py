@@ -53,7 +53,7 @@ class scope(Recording):
         self.lines = lines
 
     def changed(self, mode: Mode) -> Mode:
-        if mode.record is None or mode.trace is not None:
+        if mode.record is None:
             return mode
         return mode._replace(record=Marking(mode.record, (next_position(), None, self.name), self.lines))
 

@@ -14,15 +14,18 @@ that is older than its operand used another value, which both walks refuse.
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
 from heapq import heappop, heappush
-from typing import Any, NamedTuple, final
+from typing import Any, Concatenate, NamedTuple, Protocol, final
 from weakref import ref
 
 import numpy as np
 
+from microgradnd import refusals
+from microgradnd.annotations import P, R
 from microgradnd.broadcasting import cast, fit, spread
 from microgradnd.failures import fail_rule
 from microgradnd.registry import JVPS, VJPS, Function, Joint, Results, name_of, rule_for
@@ -148,19 +151,57 @@ def touch(leaf: Leaf) -> None:
     leaf.position = next_position()
 
 
+class Tracer(Protocol):
+    """What the engine asks of whoever has a call traced, to write it down as a program (`compiler/`).
+
+    In a trace everything is recorded, also calls that no derivative passes, and nothing may look at a value, as the
+    program is for all values. What a Tensor does otherwise there is written in the class `variable`.
+    """
+
+    @property
+    def variable(self) -> Any:
+        """The subclass of Tensor that computed values belong to; its methods take variables from outside as well."""
+
+    def record(self, function: Any, args: Any, kwargs: Any, parents: Any, out: Any) -> Operation:
+        """Return the node of a call, as `Operation` does."""
+
+    def record_constant(self, function: Any, args: Any, kwargs: Any, parents: Any, out: Any) -> Operation:
+        """Return the node of a call that no derivative passes, as under `no_grad`."""
+
+    def arrived(self, node: Node, g: Any) -> None:
+        """Note that a cotangent is complete: `g`, a Tensor, belongs to this node."""
+
+    def is_value(self, function: Any, result: Any) -> bool:
+        """Return whether the program computes the result of a function without derivative; if not, it is known now."""
+
+    def failed(self, error: Exception) -> None:
+        """Note what a call has raised: nothing may catch it, for whether it is raised depends on values."""
+
+    def assign(self, variable: Any, value: Any) -> None:
+        """Let a variable stand for a new value, for the rest of the trace."""
+
+    def depends(self, thing: Any) -> None:
+        """Note that the program depends on what an object's `__form__` returns."""
+
+    def array(self, tensor: Any) -> Any:
+        """Return the array of a Tensor for an argument that is plain, by which the Tensor will be known again."""
+
+    def refusal(self, what: str, advice: str = "") -> Exception:
+        """Return the error for something that would look at a value."""
+
+
 class Mode(NamedTuple):
     """How calls are recorded.
 
     `record` makes the node of a call; it is None where nothing is recorded. `anomaly` is called with each cotangent and
     the operation whose rule made it; it is None unless `detect_anomaly` is on. `trace` is None unless a call is being
-    traced for the compiler: then everything is recorded, what has no derivative too. `is_transformed` says whether a
-    function runs under a transform, where a number that leaves the tape loses its derivative. `entered` are the
-    contexts that led here, each with the mode before it.
+    traced. `is_transformed` says whether a function runs under a transform, where a number that leaves the tape loses
+    its derivative. `entered` are the contexts that led here, each with the mode before it.
     """
 
     record: Callable[..., Operation] | None = Operation
     anomaly: Callable[[Any, Operation], None] | None = None
-    trace: Any = None
+    trace: Tracer | None = None
     is_transformed: bool = False
     entered: tuple[tuple[Any, Any], ...] = ()
 
@@ -186,60 +227,40 @@ class _Current:
 mode = _Current()
 
 
+def traceable(method: Callable[Concatenate[Any, P], R]) -> Callable[Concatenate[Any, P], R]:
+    """Have the tracer's class of Tensor do what a method does, while a call is traced.
+
+    Values of the trace belong to that class anyway: this is for variables from outside.
+    """
+    name = method.__name__
+
+    @functools.wraps(method)
+    def call(self: Any, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        if (trace := current().trace) is None:
+            return method(self, *args, **kwargs)
+        return getattr(trace.variable, name)(self, *args, **kwargs)
+
+    return call
+
+
 def describe(node: Node) -> str:
     """Return a node's name and shape, as messages put them."""
-    what = (
-        f"'{node.name}'"
-        if node.name
-        else "a leaf"
-        if isinstance(node, Leaf)
-        else f"the result of {name_of(node.function)}"
-    )
+    unnamed = "a leaf" if isinstance(node, Leaf) else f"the result of {name_of(node.function)}"
+    what = f"'{node.name}'" if node.name else unnamed
     return f"{what} of shape {node.shape}"
-
-
-def conjugate(g: Any) -> Any:
-    """Turn a cotangent, unconjugated on the tape, into a direction to step against, or that back into a cotangent."""
-    return np.conj(g) if g.dtype is not None and g.dtype.kind == "c" else g
-
-
-def run_hooks(node: Node, hooks: dict[int, Callable[[Any], Any]], g: Any) -> Any:
-    """Return a gradient as the user's hooks, in the order of their registration, leave it; each gets its own array."""
-    for hook in list(hooks.values()):
-        given = g.copy() if isinstance(g, np.ndarray) else g
-        changed = hook(given)
-        if changed is None:
-            continue
-        shape, dtype = getattr(changed, "shape", None), getattr(changed, "dtype", None)
-        is_other = isinstance(changed, np.ndarray) and type(changed) is not np.ndarray  # np.matrix, masked arrays
-        if shape != g.shape or dtype != g.dtype or is_other:
-            came = repr(changed) if shape is None else f"of shape {shape} and dtype {dtype}"
-            raise ValueError(
-                f"a hook of {describe(node)} must return None or a gradient of shape {g.shape} and dtype {g.dtype}, "
-                f"got {type(changed).__name__} {came}"
-            )
-        g = changed
-    return g
 
 
 def arrays_of(node: Operation) -> tuple[Any, ...]:
     """Return the arguments of an operation, or raise if they have been freed."""
     if node.args is None:
-        raise RuntimeError(
-            f"backward() has already run through {describe(node)}, and freed its arrays; call it the first time with "
-            f"backward(retain_graph=True), or compute the value again"
-        )
+        raise refusals.freed(describe(node))
     return node.args
 
 
 def check_age(parent: Node, child: Operation) -> None:
     """Raise if an operand is newer than its result: its array isn't the one that was used."""
     if parent.position >= child.position:
-        raise RuntimeError(
-            f"{describe(parent)} was changed (by an optimizer step, an in-place update or an assignment to .data, of "
-            f"it or of a tensor that shares its memory) after {name_of(child.function)} had used it, so this "
-            f"gradient would be wrong; compute the result again before backward(), or change the tensor after it"
-        )
+        raise refusals.changed(describe(parent), name_of(child.function))
 
 
 def lifted(node: Operation, args: Sequence[Any], lift: Lift) -> list[Any]:
@@ -386,46 +407,6 @@ def walk(
             elif type(out) is Results:
                 node.out = (None, None)
     return ends
-
-
-def backward(
-    seeds: Iterable[tuple[Node, Any]], retain: bool = False, lift: Lift | None = None, path: Path | None = None
-) -> dict[Node, Any]:
-    """Walk the tape backwards as `backward()` does it: with the users' hooks, and checks for anomalies.
-
-    The parameters and the result are those of `walk`.
-    """
-    _, anomaly, trace, _, _ = current()
-    if anomaly is None and (trace is None or lift is None):
-        return walk(seeds, retain, lift, path, run_note)
-
-    def arrive(node: Operation, g: Any) -> Any:
-        if trace is not None and lift is not None:
-            trace.arrived(node, g)
-        return run_note(node, g)
-
-    def check(node: Operation, g: Any, parts: list[tuple[int, Any]]) -> None:
-        for _, new in parts:
-            anomaly(new, node)  # type: ignore[misc]
-
-    ends = walk(seeds, retain, lift, path, arrive, check if anomaly is not None else None)
-    if trace is not None and lift is not None:
-        for end, g in ends.items():
-            trace.arrived(end, g)
-    return ends
-
-
-def run_note(node: Operation, g: Any) -> Any:
-    """Run the hooks of an operation, and keep its gradient if that is wanted; return what to go on with."""
-    note = node.note
-    if note is None or not (note.hooks or note.retain_grad):
-        return g
-    shown = conjugate(g)  # as in .grad
-    shown = run_hooks(node, note.hooks, shown) if note.hooks else shown
-    if note.retain_grad:
-        kept = shown.copy() if isinstance(shown, np.ndarray) else shown
-        note.grad = kept if note.grad is None else note.grad + kept
-    return conjugate(shown)
 
 
 def forward(path: Path, tangents: dict[Node, Any], lift: Lift | None = None) -> dict[Node, Any]:

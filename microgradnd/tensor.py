@@ -15,26 +15,25 @@ the array, and `_node`, a `Leaf`, an `Operation`, or None for a value without hi
 
 from __future__ import annotations
 
-import threading
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Generic, Never, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from microgradnd import primitives, tape, views
+from microgradnd import gradients, primitives, refusals, tape, views
 from microgradnd.annotations import Numbers
-from microgradnd.assignment import plain_index, refuse_outdated
-from microgradnd.broadcasting import cast
+from microgradnd.assignment import plain_index
 from microgradnd.conversions import copy_of
 from microgradnd.failures import fail
-from microgradnd.forms import by_position, out_slot, positional, without_out
+from microgradnd.forms import by_position, out_slot, positional, refuse_out, without_out
+from microgradnd.gradients import Handle, check_gradient
 from microgradnd.modes import enable_grad
 from microgradnd.operands import (
     KINDS,
     admitted,
     check_differentiable,
-    check_gradient,
     check_kind,
     copied,
     is_small,
@@ -44,7 +43,7 @@ from microgradnd.operands import (
     record_kept,
     refuse_nested,
 )
-from microgradnd.operators import NO_KEYWORDS, SEQUENCES, Operators, new_object, refuse_out
+from microgradnd.operators import NO_KEYWORDS, SEQUENCES, Operators, new_object
 from microgradnd.registry import (
     BODIES,
     COMPOSITES,
@@ -56,14 +55,13 @@ from microgradnd.registry import (
     has_rule,
     without_derivative,
 )
-from microgradnd.tape import Leaf, Node, Operation, current
+from microgradnd.tape import Leaf, Node, Operation, current, traceable
 
 
 def _array_method(name: str) -> Callable[..., Any]:
     return lambda x, *args, **kwargs: getattr(x, name)(*args, **kwargs)
 
 
-ACCUMULATING = threading.Lock()
 ndarray = np.ndarray
 
 # An array's own method does the same without NumPy's Python wrapper, which takes half the time of a small sum
@@ -153,7 +151,7 @@ def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             fail(function, args, kwargs, error)
         if function in CONSTANT:
             return wrap(plain)
-        if current().trace is None or not current().trace.is_value(function, plain):
+        if (trace := current().trace) is None or not trace.is_value(function, plain):
             return plain
     if kwargs:
         kwargs = {k: v if type(v) in ORDINARY else named_argument(function, v) for k, v in kwargs.items()}
@@ -163,7 +161,8 @@ def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             args = positional(function, args, kwargs, named)
     values: list[Any] = []
     parents: list[Node | None] = []
-    tracked, plain, place = False, 0, 0  # how many arguments are the user's arrays, and where the last of them is
+    tracked = constant = False  # whether a variable is among them that requires a gradient, and one that doesn't
+    plain, place = 0, 0  # how many are the user's arrays, and where the last of these is
     if len(args) > 1 and len(args) > (slot := out_slot(function)):
         args = without_out(function, args, slot)
     for arg in args:
@@ -175,8 +174,10 @@ def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             if node is None:
                 plain += 1
                 place = len(values) - 1
-            elif node.requires_grad or current().trace is not None:
+            elif node.requires_grad:
                 tracked = True
+            else:
+                constant = True
             continue
         if kind is ndarray:
             if arg.dtype.kind in KINDS:
@@ -186,8 +187,11 @@ def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         elif kind not in ORDINARY or kind is tuple:
             if kind in SEQUENCES:
                 refuse_nested(function, arg)
-            if isinstance(arg, Tensor):
-                refuse_outdated(arg)
+            if isinstance(arg, Tensor):  # of a trace; an outdated one raises
+                values.append(arg._array)
+                parents.append(arg._node)
+                constant = True
+                continue
             is_array = isinstance(function, np.ufunc) or (kind is list and has_rule(function, len(values)))
             arg = operand(function, arg) if is_array else admitted(function, arg)
             plain += 2  # which are not all of them arrays
@@ -197,12 +201,16 @@ def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         out = BODIES.get(function, function)(*values, **kwargs)
     except Exception as error:
         fail(function, args, kwargs, error)
+    record = current().record if tracked else None
+    if record is not Operation and (tracked or constant) and (trace := current().trace) is not None:
+        return trace.variable._computed(function, tuple(values), kwargs, tuple(parents), out, args)
     if isinstance(out, SEQUENCES):
-        return several(function, tuple(values), kwargs, tuple(parents), out, tracked)
+        keep = record and functools.partial(record_kept, record)
+        return several(function, tuple(values), kwargs, tuple(parents), out, keep)
     result = new_object(Tensor)
     result._array = out
-    if tracked and (record := current().record) is not None and (out.dtype.kind in "fc" or current().trace is not None):
-        if plain == 1 and record is Operation and not kwargs and is_small(function, values[place]):
+    if record is not None and out.dtype.kind in "fc":
+        if plain == 1 and record is Operation and not kwargs and is_small(values[place]):
             values[place] = copied(values[place])
             result._node = Operation(function, tuple(values), kwargs, tuple(parents), out)
         elif plain or kwargs:
@@ -226,28 +234,15 @@ def named_argument(function: Any, value: Any) -> Any:
 
 
 def several(
-    function: Any, values: tuple[Any, ...], kwargs: dict[str, Any], parents: tuple[Any, ...], out: Any, tracked: bool
+    function: Any, values: tuple[Any, ...], kwargs: dict[str, Any], parents: tuple[Any, ...], out: Any, record: Any
 ) -> Any:
     """Return the results of a function that has several, each a Tensor, in the container that NumPy gave them in."""
-    record = current().record
-    if tracked and record is not None:
+    if record is not None:
         results = Results(out)
-        parts = lift(results, record_kept(record, function, values, kwargs, parents, results))
+        parts = lift(results, record(function, values, kwargs, parents, results))
     else:
         parts = [wrap(part) for part in out]
     return type(out)(*parts) if hasattr(out, "_fields") else type(out)(parts)
-
-
-class Handle:
-    """What `Tensor.register_hook` returns."""
-
-    def __init__(self, hooks: dict[int, Any], key: int) -> None:
-        self._hooks = hooks
-        self._key = key
-
-    def remove(self) -> None:
-        """Take the hook off again."""
-        self._hooks.pop(self._key, None)
 
 
 class Tensor(Operators, Generic[Numbers]):
@@ -283,11 +278,7 @@ class Tensor(Operators, Generic[Numbers]):
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
         self._known("np.asarray() (or an index into a plain array)")
         if self.requires_grad:
-            raise TypeError(
-                "this Tensor requires a gradient, which a plain array would lose: write np.stack([...]) for an array "
-                "of Tensors, `t[i] = value` on a Tensor for assignment, x.filled(0) with a weight for a masked array, "
-                "or t.data to go on without a gradient"
-            )
+            raise refusals.plain_array()
         return np.array(self.data, dtype=dtype, copy=copy)
 
     if not TYPE_CHECKING:  # to which it would say that there is any attribute
@@ -310,8 +301,10 @@ class Tensor(Operators, Generic[Numbers]):
 
     @data.setter
     def data(self, value: npt.ArrayLike) -> None:
-        if current().trace is not None:
-            raise current().trace.refusal("an assignment to .data")
+        self._set_data(value)
+
+    @traceable
+    def _set_data(self, value: npt.ArrayLike) -> None:
         node = self._node
         if node is not None and not isinstance(node, Leaf):
             raise RuntimeError(f"{tape.describe(node)} was computed, so its .data can't be assigned; detach() it first")
@@ -373,9 +366,7 @@ class Tensor(Operators, Generic[Numbers]):
         elif isinstance(self._node, Leaf):
             self._node.requires_grad = value
         elif not value:
-            raise RuntimeError(
-                f"{tape.describe(self._node)} was computed from tensors that require a gradient; detach() it instead"
-            )
+            raise refusals.frozen(tape.describe(self._node))
 
     @property
     def is_leaf(self) -> bool:
@@ -388,7 +379,9 @@ class Tensor(Operators, Generic[Numbers]):
 
     def detach(self) -> Tensor:
         """Return a Tensor over the same array that is cut off from the tape."""
-        result = wrap(self._array) if current().trace is None else current().trace.detached(self)
+        if (trace := current().trace) is not None:
+            return trace.variable.detach(self)
+        result = wrap(self._array)
         if isinstance(self._array, np.ndarray):
             views.share(result, (self,))
         return result
@@ -430,54 +423,18 @@ class Tensor(Operators, Generic[Numbers]):
             fail(Tensor.backward, (), wrong, error)
         node = self._node
         if node is None or not node.requires_grad:
-            raise RuntimeError(
-                "backward() on a tensor that requires no gradient: nothing it was computed from has "
-                "requires_grad=True, or it was computed under no_grad()"
-            )
-        if gradient is None:
-            out = self._array
-            if out.size != 1 or out.dtype.kind == "c":
-                dtype = f" and dtype {self.dtype}" if self.dtype.kind == "c" else ""
-                raise RuntimeError(
-                    f"backward() on a tensor of shape {self.shape}{dtype} needs gradient=, of that shape; or reduce it "
-                    f"to one real number, as with .sum(), .real or abs()"
-                )
-            gradient = np.ones(out.shape, out.dtype) if out.shape else out.dtype.type(1)
-        else:
-            if not isinstance(gradient, Tensor):
-                gradient = np.asarray(operand("backward(gradient=)", gradient))
-            if gradient.shape != self.shape:
-                raise ValueError(
-                    f"backward(gradient=) of shape {gradient.shape} for a tensor of shape {self.shape}; "
-                    f"the two must be the same"
-                )
-            gradient = cast(gradient, self.dtype)
-            if isinstance(gradient, Tensor) and not create_graph:
-                gradient = gradient.data
+            raise refusals.nothing_to_differentiate()
+        g = gradients.seed(self, gradient)
         if create_graph or current().trace is not None:
             with enable_grad():
-                seed = gradient if isinstance(gradient, Tensor) else wrap(gradient)
-                ends: dict[Any, Any] = tape.backward([(node, seed)], True, lift)  # at leaves, as there is no path
+                seed = g if isinstance(g, Tensor) else wrap(g)
+                ends = gradients.backward([(node, seed)], True, lift)  # at leaves, as there is no path
         else:
-            ends = tape.backward([(node, gradient)], retain_graph)
-            del gradient  # so that a leaf may take it over
+            ends = gradients.backward([(node, g.data if isinstance(g, Tensor) else g)], retain_graph)
+            del g  # so that a leaf may take it over
         if retain_graph and type(node) is Operation:
             node.annotate().is_walked = True
-        for leaf, g in ends.items():
-            if g.dtype.kind == "c" or leaf.hooks:
-                g = tape.conjugate(g)
-                ends[leaf] = tape.run_hooks(leaf, leaf.hooks, g) if leaf.hooks else g
-            del g
-        with ACCUMULATING:  # all, or none after an error in a hook; and each of several threads its own
-            while ends:
-                leaf, g = ends.popitem()
-                if leaf.grad is not None:
-                    g = leaf.grad + g
-                if type(g) is not np.ndarray:
-                    g = wrap(g._array, g._node) if isinstance(g, Tensor) else np.array(g)
-                elif not views.is_alone(g):
-                    g = g.copy()  # a view, or held by something else too: .grad must be the leaf's own
-                leaf.grad = g
+        gradients.accumulate(ends)
 
     def register_hook(self, hook: Callable[[Any], Any]) -> Handle:
         """Call `hook(gradient)` whenever the gradient of this tensor is known.
@@ -493,17 +450,8 @@ class Tensor(Operators, Generic[Numbers]):
             Its `remove()` takes the hook off again.
         """
         if self._node is None or not self._node.requires_grad:
-            raise RuntimeError(
-                "register_hook() on a tensor that requires no gradient: there is nothing to call it with"
-            )
-        if not callable(hook):
-            raise TypeError(f"register_hook: hook must be a function of the gradient, got {hook!r}")
-        owner = self._node if isinstance(self._node, Leaf) else self._node.annotate()
-        if owner.hooks is None:
-            owner.hooks = {}
-        handle = Handle(owner.hooks, tape.next_position())
-        owner.hooks[handle._key] = hook
-        return handle
+            raise refusals.nothing_to_hook()
+        return Handle(self._node, hook)
 
     def retain_grad(self) -> None:
         """Keep the gradient of this tensor in `.grad`, as leaves do anyway."""
@@ -511,23 +459,3 @@ class Tensor(Operators, Generic[Numbers]):
             raise RuntimeError("retain_grad() on a tensor that requires no gradient")
         if not isinstance(self._node, Leaf):
             self._node.annotate().retain_grad = True
-
-
-class Outdated(Tensor):
-    """A Tensor whose elements were assigned to through another that shares its memory; see `assignment.py`."""
-
-    __slots__ = ()
-    _array = _node = property(refuse_outdated)
-
-    def __setitem__(self, index: Any, value: Any) -> None:
-        self.__class__ = Tensor  # type: ignore[assignment]
-        if not views.resume(self, index, value):  # t[i] += v ends here: it is view = t[i]; view += v; t[i] = view
-            self.__class__ = Outdated
-            refuse_outdated(self)
-        self[index] = value
-
-    def __repr__(self) -> str:
-        return "tensor(<outdated>)"
-
-
-Tensor.outdated = Outdated

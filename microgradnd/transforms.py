@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from microgradnd import operands, primitives, tape, views
+from microgradnd import gradients, operands, primitives, refusals, tape, views
 from microgradnd.annotations import P, R
 from microgradnd.broadcasting import cast
 from microgradnd.modes import enable_grad, no_grad, transformed
@@ -73,10 +73,7 @@ class Trace:
         """Raise if a large array among the arguments has changed since the call."""
         for array, seen in zip(self.watched, self.seen, strict=True):
             if operands.sample(array) != seen:
-                raise RuntimeError(
-                    f"an argument of {name_of_function(self.function)}, of shape {array.shape}, was changed after the "
-                    f"function had used it, so this derivative would be wrong; pass a copy of it (x.copy())"
-                )
+                raise refusals.changed_argument(name_of_function(self.function), array.shape)
 
     def arguments(self, leaves: Sequence[Any], single: bool) -> Any:
         """Return what belongs to each input in the structure of the arguments: a tuple of them, or the only one."""
@@ -91,7 +88,7 @@ class Trace:
         ]
         self.check()
         with self.recording(cotangents):
-            ends = tape.backward(seeds, retain or self.lift is not None, self.lift, self.path)
+            ends = gradients.backward(seeds, retain or self.lift is not None, self.lift, self.path)
         return [
             own(ends.pop(node) if node in ends else np.zeros(t.shape, t.dtype), original)
             for node, t, original in zip(self.nodes, self.inputs, self.originals, strict=True)
@@ -131,11 +128,12 @@ def fresh_input(leaf: Any, watched: list[Any]) -> Tensor:
 
     Its array can't be written to: a small one is a copy, a large one a view of the caller's, which `watched` takes.
     """
-    if isinstance(leaf, Tensor) and (leaf.requires_grad or (current().trace is not None and leaf.dtype.kind in "fc")):
+    is_traced = current().trace is not None
+    if isinstance(leaf, Tensor) and (leaf.requires_grad or (is_traced and leaf.dtype.kind in "fc")):
         return primitives.identity(leaf)
     array = np.asarray(operands.operand("a transform", plain(leaf)))
     operands.check_differentiable(array.dtype)
-    if current().trace is None:
+    if not is_traced:
         if array.nbytes <= operands.COPIED:
             array = array.copy("K")
         else:
@@ -158,11 +156,7 @@ def check_numbers(function: Function, outputs: Sequence[Any]) -> None:
     """Raise unless the results of a function are numbers and arrays of numbers."""
     for out in outputs:
         if out is None or not (isinstance(out, Tensor) or np.asarray(out).dtype.kind in "biufc"):
-            asked = "; did you forget to return?" if out is None else "."
-            raise TypeError(
-                f"{name_of_function(function)} returned {out!r}{asked} To be differentiated it must return numbers or "
-                f"arrays; pass anything else on as aux, with has_aux=True"
-            )
+            raise refusals.no_numbers(name_of_function(function), out)
 
 
 def one_for(function: Function, outputs: Sequence[Any]) -> Any:
@@ -170,11 +164,7 @@ def one_for(function: Function, outputs: Sequence[Any]) -> Any:
     check_numbers(function, outputs)
     arrays = [np.asarray(plain(out)) for out in outputs]
     if len(arrays) != 1 or arrays[0].size != 1 or arrays[0].dtype.kind == "c":
-        found = ", ".join(f"shape {a.shape} and dtype {a.dtype}" for a in arrays) or "nothing"
-        raise TypeError(
-            f"a gradient needs a function that returns one real number, got {found} from {name_of_function(function)}; "
-            f"reduce the result, as with np.sum or np.abs, or use mg.jacobian, mg.vjp or mg.elementwise_grad"
-        )
+        raise refusals.not_one_number(name_of_function(function), arrays)
     one = arrays[0].dtype.type(1)
     return one if arrays[0].ndim == 0 else np.full(arrays[0].shape, one)
 
@@ -186,10 +176,7 @@ def on_trace(f: Callable[P, Any], argnums: int | Sequence[int], body: Callable[[
     def differentiated(*args: P.args, **kwargs: P.kwargs) -> R:
         wanted = tuple(argnums) if isinstance(argnums, tuple | list | range) else (argnums,)
         if not wanted or not all(isinstance(i, int | np.integer) and -len(args) <= i < len(args) for i in wanted):
-            raise (TypeError if isinstance(argnums, str | float | None) else ValueError)(
-                f"argnums={argnums!r}: must be a position, or a tuple of positions, of arguments of "
-                f"{name_of_function(f)}, which was called with {len(args)} by position"
-            )
+            raise refusals.no_positions(name_of_function(f), argnums, len(args))
         if len({i % len(args) for i in wanted}) < len(wanted):
             raise ValueError(f"argnums must name each argument once, got {argnums!r}")
         return body(Trace(f, args, kwargs, [i % len(args) for i in wanted]))

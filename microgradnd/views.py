@@ -121,20 +121,6 @@ def regroup(tensor: Any, moved: list[Any]) -> None:
             family.join(member)
 
 
-def resume(tensor: Any, index: Any, value: Any) -> bool:
-    """Make an outdated Tensor usable again if it is about to be assigned all that outdated it, where that belongs."""
-    family, cause, seen = tensor._family
-    if (
-        cause is None
-        or cause() is not value
-        or not is_basic(index)
-        or where(picked(tensor._array, index)) != where(seen)
-    ):
-        return False
-    tensor._family = family
-    return True
-
-
 def picked(array: Any, index: Any) -> Any:
     """Return `array[index]` for a basic index as a view, even where it picks one element."""
     index = index if type(index) is tuple else (index,)

@@ -20,10 +20,11 @@ FOLDERS = {"microgradnd": ROOT / "microgradnd", "microgradnd.viz": ROOT / "viz"}
 ENGINE = ("registry", "primitives", "tape", "tensor", "transforms")
 # Everything that a recorded operation passes through, and how many lines of code it may have together
 PASSED = (*ENGINE, "operators", "assignment", "arraylike", "views", "modes")
-PASSED_LINES = 1720
+PASSED_LINES = 1500
 
 # What the modules and packages directly under `microgradnd` may import from one another: imports run one way.
 MAY_IMPORT: dict[str, set[str]] = {
+    "refusals": set(),
     "registry": set(),
     "primitives": {"registry"},
     "rules": {"registry", "primitives"},
@@ -35,7 +36,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "advice": {"registry", "primitives", "tape", "lines"},  # loaded when an error is raised, by whoever raises it
     "broadcasting": set(),
     "decorators": set(),
-    "forms": {"registry"},
+    "forms": {"registry", "primitives"},
     "trees": set(),
     "operands": {"registry", "tape", "lines"},
     "modes": {"tape", "decorators"},
@@ -44,10 +45,24 @@ MAY_IMPORT: dict[str, set[str]] = {
     "signatures": set(),
     "scopes": {"tape", "lines", "modes"},
     "arraylike": {"registry", "primitives", "tape", "conversions"},
-    "assignment": {"registry", "primitives", "tape", "operands", "views", "arraylike"},
-    "operators": {"registry", "primitives", "tape", "operands", "arraylike", "conversions", "assignment"},
+    "inplace": {"primitives", "tape", "operands", "arraylike"},
+    "outdated": {"primitives", "views", "tensor"},
+    "assignment": {"registry", "primitives", "tape", "operands", "views", "arraylike", "inplace"},
+    "operators": {
+        "registry",
+        "primitives",
+        "tape",
+        "operands",
+        "arraylike",
+        "conversions",
+        "assignment",
+        "inplace",
+        "forms",
+    },
+    "gradients": {"tape", "broadcasting", "operands", "views", "arraylike"},
     "tensor": {
         "broadcasting",
+        "gradients",
         "conversions",
         "forms",
         "operands",
@@ -58,11 +73,22 @@ MAY_IMPORT: dict[str, set[str]] = {
         "operators",
         *ENGINE,
     },
-    "transforms": {"registry", "primitives", "tape", "broadcasting", "trees", "operands", "views", "modes", "tensor"},
+    "transforms": {
+        "registry",
+        "primitives",
+        "tape",
+        "gradients",
+        "broadcasting",
+        "trees",
+        "operands",
+        "views",
+        "modes",
+        "tensor",
+    },
     "jacobians": {"transforms", "trees"},
-    "recompute": {*ENGINE, "trees", "modes"},
+    "recompute": {*ENGINE, "trees", "modes", "gradients"},
     "testing": {*ENGINE, "trees", "broadcasting"},
-    "compiler": {*ENGINE, "trees", "lines"},
+    "compiler": {*ENGINE, "assignment", "modes", "views", "trees", "lines"},
     "nn": {*ENGINE, "trees", "operands", "operators", "conversions", "signatures"},
     "optim": {*ENGINE, "assignment", "modes", "signatures"},
     "viz": {*ENGINE, "broadcasting", "trees", "modes", "nn", "optim"},
@@ -115,7 +141,7 @@ def house(name: str) -> str:
 
 def wrong_imports(name: str, source: str) -> set[str]:
     """Return what a file imports from parts of the house that it must not know."""
-    allowed = MAY_IMPORT[house(name)] | {house(name), "advice", "annotations", "failures"}
+    allowed = MAY_IMPORT[house(name)] | {house(name), "advice", "annotations", "failures", "refusals"}
     ours = {imported for imported in imports(source) if imported.split(".")[0] == "microgradnd"}
     return {imported for imported in ours if house(imported) not in allowed}
 

@@ -15,14 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import microgradnd as mg
-from microgradnd import assignment
+from microgradnd import inplace
 from microgradnd.testing import check_grads
 
 
 @pytest.fixture(params=[0, 256], ids=["in place from the first element on", "copies while small"])
 def threshold(request, monkeypatch):
     """Arrays of so many elements are written to in place, where nothing else sees them."""
-    monkeypatch.setattr(assignment, "COPIED", request.param)
+    monkeypatch.setattr(inplace, "COPIED", request.param)
 
 
 # Random programs: the same text runs on arrays and on Tensors

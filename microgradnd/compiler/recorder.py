@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from microgradnd import primitives
+from microgradnd.compiler.traced import TracedTensor
 from microgradnd.lines import is_users, quoted_line, user_line
 from microgradnd.registry import COMPOSITES, PLAIN, Results, name_of
 from microgradnd.tape import Leaf, Node, Operation, current, next_position
@@ -122,6 +123,8 @@ class Recorder:
         raised doesn't get out of the function.
     """
 
+    variable = TracedTensor
+
     def __init__(self) -> None:
         self.operations: list[TracedOperation] = []
         self.cotangents: list[tuple[Any, Node]] = []
@@ -179,10 +182,6 @@ class Recorder:
         if tensor._node is not None:
             self.arrays[id(array)] = array, tensor._node
         return array
-
-    def detached(self, tensor: Tensor) -> Tensor:
-        """Return the same value, through which no derivative passes."""
-        return wrap(tensor._array) if tensor._node is None else self.plain(primitives.identity, (tensor,), {})
 
     def index(self, index: Any) -> Any:
         """Return an index, parts of which may be traced, as one argument."""

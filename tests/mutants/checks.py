@@ -103,8 +103,8 @@ FAULTS: list[tuple[str, ...]] = [
     ("microgradnd/scopes.py", "self.lines = lines or record.lines", "self.lines = lines", SCOPES),
     (
         "microgradnd/scopes.py",
-        "if mode.record is None or mode.trace is not None:",
-        "if mode.trace is not None:",
+        "if mode.record is None:",
+        "if False:",
         SCOPES,
     ),
 ]

@@ -1,0 +1,99 @@
+"""A value that a program will compute: what a Tensor does otherwise while a call is traced.
+
+Owns: the class of the values that are computed in a trace.
+Must not own: how a call is recorded, or what is refused and why (`recorder.py`).
+Read next: `recorder.py`.
+
+The array of such a value is an example: that of the call that is traced. Variables from outside keep their class, as
+other threads may be using them. Where one of them meets a method of this class, the engine calls the method with that
+variable (`traceable` in `tape.py`).
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import numpy as np
+
+from microgradnd import primitives, views
+from microgradnd.assignment import entering, fitting
+from microgradnd.modes import no_grad
+from microgradnd.tape import Leaf, current
+from microgradnd.tensor import Tensor, several, wrap
+
+
+class TracedTensor(Tensor):
+    """A value that a program will compute."""
+
+    __slots__ = ()
+
+    @classmethod
+    def _computed(
+        cls, function: Any, values: Any, kwargs: dict[str, Any], parents: Any, out: Any, args: tuple[Any, ...] = ()
+    ) -> Any:
+        """Return the result of a call of a function; it is recorded unless its arguments are all known."""
+        record = current().record if any(parent is not None for parent in parents) else None
+        if isinstance(out, tuple | list):
+            return several(function, values, kwargs, parents, out, record)
+        result = wrap(out)
+        if record is not None:
+            result.__class__ = cls
+            result._node = record(function, values, kwargs, parents, out)
+        if type(out) is np.ndarray and (out.base is not None or out is values[0]):
+            views.share(result, args)
+        return result
+
+    def _call_plain(self, function: Any, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return tracer().plain(function, inputs, kwargs)
+
+    def _one_argument(self, index: Any) -> Any:
+        return tracer().index(index)
+
+    # Nothing may look at it
+
+    def __str__(self) -> str:
+        return str(self._array) if self._node is None else repr(self)
+
+    def __repr__(self) -> str:
+        if self._node is None:
+            return inspect.unwrap(Tensor.__repr__)(self)
+        name = f", name={self.name!r}" if self.name else ""
+        return f"tensor(<computed when the program runs>, shape={self.shape}, dtype={self.dtype}{name})"
+
+    def updating(self) -> Any:
+        raise tracer().refusal("updating()", "Write t[...] = value, or t += value under mg.no_grad()")
+
+    def _set_data(self, value: Any) -> None:
+        raise tracer().refusal("an assignment to .data")
+
+    # A change is a new value
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        index = tracer().index(index) if type(index) in (tuple, list) else index
+        value = primitives.array(value) if type(value) in (tuple, list) else value
+        value = value if isinstance(value, Tensor) else entering("an assignment t[i] = value", value)
+        become(self, primitives.setitem(self, index, value), index)
+
+    def _changed(self, function: Any, other: Any) -> Tensor:
+        """Do what an augmented assignment does."""
+        become(self, fitting(self, function, other), ...)
+        return self
+
+    def detach(self) -> Tensor:
+        with no_grad():
+            return primitives.identity(self)
+
+
+def tracer() -> Any:
+    return current().trace
+
+
+def become(variable: Tensor, value: Any, index: Any) -> None:
+    """Let a variable stand for a new value, which differs from the old one at an index, for the rest of the trace."""
+    before = variable._array
+    outdated = [] if type(variable._node) is Leaf else views.replace(variable, value._array, index)[1]
+    variable._array = before
+    tracer().assign(variable, value)
+    for other in outdated:
+        other.__class__ = variable.outdated

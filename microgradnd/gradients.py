@@ -1,0 +1,160 @@
+"""Gradients at both ends of a backward pass: the first cotangent, what hooks make of it, what is left in `.grad`.
+
+Owns: what `backward()` does around the walk: what it starts from, hooks, `retain_grad`, and adding up at leaves.
+Must not own: the walk (`tape.py`), or any rule.
+Read next: `tensor.py`, whose methods call this.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from microgradnd import views
+from microgradnd.arraylike import ArrayLike
+from microgradnd.broadcasting import cast
+from microgradnd.operands import operand
+from microgradnd.tape import Leaf, Lift, Node, Operation, Path, current, describe, next_position, walk
+
+ACCUMULATING = threading.Lock()
+
+
+def seed(tensor: Any, gradient: Any) -> Any:
+    """Return the cotangent that `tensor.backward(gradient)` starts from: an array, a number or a Tensor."""
+    if gradient is None:
+        out = tensor._array
+        if out.size != 1 or out.dtype.kind == "c":
+            dtype = f" and dtype {tensor.dtype}" if tensor.dtype.kind == "c" else ""
+            raise RuntimeError(
+                f"backward() on a tensor of shape {tensor.shape}{dtype} needs gradient=, of that shape; or reduce it "
+                f"to one real number, as with .sum(), .real or abs()"
+            )
+        return np.ones(out.shape, out.dtype) if out.shape else out.dtype.type(1)
+    if not isinstance(gradient, ArrayLike):
+        gradient = np.asarray(operand("backward(gradient=)", gradient))
+    if gradient.shape != tensor.shape:
+        raise ValueError(
+            f"backward(gradient=) of shape {gradient.shape} for a tensor of shape {tensor.shape}; "
+            f"the two must be the same"
+        )
+    return cast(gradient, tensor.dtype)
+
+
+def backward(
+    seeds: Iterable[tuple[Node, Any]], retain: bool = False, lift: Lift | None = None, path: Path | None = None
+) -> dict[Node, Any]:
+    """Walk the tape backwards as `backward()` does it: with the users' hooks, and checks for anomalies.
+
+    The parameters and the result are those of `walk`.
+    """
+    _, anomaly, trace, _, _ = current()
+    if anomaly is None and (trace is None or lift is None):
+        return walk(seeds, retain, lift, path, run_note)
+
+    def arrive(node: Operation, g: Any) -> Any:
+        if trace is not None and lift is not None:
+            trace.arrived(node, g)
+        return run_note(node, g)
+
+    def check(node: Operation, g: Any, parts: list[tuple[int, Any]]) -> None:
+        for _, new in parts:
+            anomaly(new, node)  # type: ignore[misc]
+
+    ends = walk(seeds, retain, lift, path, arrive, check if anomaly is not None else None)
+    if trace is not None and lift is not None:
+        for end, g in ends.items():
+            trace.arrived(end, g)
+    return ends
+
+
+def run_note(node: Operation, g: Any) -> Any:
+    """Run the hooks of an operation, and keep its gradient if that is wanted; return what to go on with."""
+    note = node.note
+    if note is None or not (note.hooks or note.retain_grad):
+        return g
+    shown = conjugate(g)  # as in .grad
+    shown = run_hooks(node, note.hooks, shown) if note.hooks else shown
+    if note.retain_grad:
+        kept = shown.copy() if isinstance(shown, np.ndarray) else shown
+        note.grad = kept if note.grad is None else note.grad + kept
+    return conjugate(shown)
+
+
+def conjugate(g: Any) -> Any:
+    """Turn a cotangent, unconjugated on the tape, into a direction to step against, or that back into a cotangent."""
+    return np.conj(g) if g.dtype is not None and g.dtype.kind == "c" else g
+
+
+def run_hooks(node: Node, hooks: dict[int, Callable[[Any], Any]], g: Any) -> Any:
+    """Return a gradient as the user's hooks, in the order of their registration, leave it; each gets its own array."""
+    for hook in list(hooks.values()):
+        given = g.copy() if isinstance(g, np.ndarray) else g
+        changed = hook(given)
+        if changed is None:
+            continue
+        shape, dtype = getattr(changed, "shape", None), getattr(changed, "dtype", None)
+        is_other = isinstance(changed, np.ndarray) and type(changed) is not np.ndarray  # np.matrix, masked arrays
+        if shape != g.shape or dtype != g.dtype or is_other:
+            came = repr(changed) if shape is None else f"of shape {shape} and dtype {dtype}"
+            raise ValueError(
+                f"a hook of {describe(node)} must return None or a gradient of shape {g.shape} and dtype {g.dtype}, "
+                f"got {type(changed).__name__} {came}"
+            )
+        g = changed
+    return g
+
+
+def accumulate(ends: dict[Any, Any]) -> None:
+    """Add what has arrived at leaves to their gradients; `ends` is emptied, so that they may keep its arrays."""
+    for leaf, g in ends.items():
+        if g.dtype.kind == "c" or leaf.hooks:
+            g = conjugate(g)
+            ends[leaf] = run_hooks(leaf, leaf.hooks, g) if leaf.hooks else g
+        del g
+    with ACCUMULATING:  # all, or none after an error in a hook; and each of several threads its own
+        while ends:
+            leaf, g = ends.popitem()
+            if leaf.grad is not None:
+                g = leaf.grad + g
+            if type(g) is not np.ndarray:
+                g = another(g) if isinstance(g, ArrayLike) else np.array(g)
+            elif not views.is_alone(g):
+                g = g.copy()  # a view, or held by something else too: .grad must be the leaf's own
+            leaf.grad = g
+
+
+def another(tensor: Any) -> Any:
+    """Return another Tensor of the same value."""
+    result = object.__new__(type(tensor))
+    result._array, result._node = tensor._array, tensor._node
+    return result
+
+
+def check_gradient(value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    """Raise unless a value may be assigned to the `.grad` of a variable of this shape and dtype."""
+    given = getattr(value, "shape", None), getattr(value, "dtype", None)
+    if value is not None and given != (shape, dtype):
+        came = f"a {type(value).__name__}" if given[0] is None else f"one of shape {given[0]} and dtype {given[1]}"
+        raise (TypeError if given[0] is None else ValueError)(
+            f".grad must be None or an array of shape {shape} and dtype {dtype}, got {came}"
+        )
+
+
+class Handle:
+    """What `Tensor.register_hook` returns."""
+
+    def __init__(self, node: Node, hook: Callable[[Any], Any]) -> None:
+        if not callable(hook):
+            raise TypeError(f"register_hook: hook must be a function of the gradient, got {hook!r}")
+        owner = node if isinstance(node, Leaf) else node.annotate()
+        if owner.hooks is None:
+            owner.hooks = {}
+        self._hooks, self._key = owner.hooks, next_position()
+        self._hooks[self._key] = hook
+
+    def remove(self) -> None:
+        """Take the hook off again."""
+        self._hooks.pop(self._key, None)
