@@ -266,7 +266,7 @@ linear(np.imag, lambda g, out, x: g * -1j)
 linear(np.conjugate, lambda g, out, x: np.conj(g))
 
 
-@composite(np.angle)
+@composite(np.angle, of_floats=True)
 def angle(z: Any, deg: bool = False) -> Any:
     """Spell np.angle; its derivative is 0 at 0."""
     radians = np.arctan2(np.imag(z), np.real(z))

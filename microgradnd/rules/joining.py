@@ -156,7 +156,7 @@ STATISTICS: dict[str, Function] = {"maximum": np.max, "minimum": np.min, "mean":
 numpys_pad = on_arrays(np.pad)
 
 
-@composite(np.pad)
+@composite(np.pad, of_floats=True)
 def pad(x: Any, pad_width: Any, mode: Any = "constant", **options: Any) -> Any:
     """Spell np.pad, each mode in its own way; callable modes write into their arrays, which can't be recorded."""
     if callable(mode):

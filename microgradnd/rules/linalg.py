@@ -136,7 +136,7 @@ defjvp(np.linalg.pinv, pinv_tangent)
 numpys_lstsq, numpys_qr = on_arrays(np.linalg.lstsq), on_arrays(np.linalg.qr)
 
 
-@composite(np.linalg.lstsq)
+@composite(np.linalg.lstsq, of_floats=True)
 def lstsq(a: Any, b: Any, rcond: float | None = None) -> Any:
     """Spell np.linalg.lstsq by the pseudo-inverse; the rank is a plain integer.
 
@@ -626,7 +626,7 @@ def matrix_norm(x: Any, *, keepdims: bool = False, ord: Any = "fro") -> Any:
     return np.linalg.norm(x, ord, (-2, -1), keepdims)
 
 
-@composite(np.linalg.cond)
+@composite(np.linalg.cond, of_floats=True)
 def cond(x: Any, p: Any = None) -> Any:
     """Spell np.linalg.cond; for a singular matrix it is infinite, and so is its derivative."""
     if 0 in x.shape[-2:]:

@@ -180,8 +180,8 @@ def deviating(function: Any, about: Any) -> Any:
     return spelled
 
 
-composite(np.var)(deviating(var, var_about))
-composite(np.std)(deviating(std, std_about))
+composite(np.var, of_floats=True)(deviating(var, var_about))
+composite(np.std, of_floats=True)(deviating(std, std_about))
 
 # Extremes: elements that tie share the gradient equally, the initial value among them
 
@@ -391,7 +391,7 @@ def nan_extreme(function: Any, least: float) -> Any:
     return spelled
 
 
-composite(np.nanmax)(nan_extreme(np.max, -np.inf))
-composite(np.nanmin)(nan_extreme(np.min, np.inf))
+composite(np.nanmax, of_floats=True)(nan_extreme(np.max, -np.inf))
+composite(np.nanmin, of_floats=True)(nan_extreme(np.min, np.inf))
 
 plain((np.argmax, np.argmin, np.argsort, np.any, np.all, np.count_nonzero, np.nonzero, np.nanargmax, np.nanargmin))

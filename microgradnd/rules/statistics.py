@@ -134,7 +134,7 @@ plain((np.histogram_bin_edges,))  # they are read off the data, as indices are
 numpys_histogram = on_arrays(np.histogram)
 
 
-@composite(np.histogram)
+@composite(np.histogram, of_floats=True)
 def histogram(
     a: Any, bins: Any = 10, range: Any = None, density: bool | None = None, weights: Any = None
 ) -> tuple[Any, Any]:
