@@ -183,6 +183,11 @@ def is_scalar(step: Step) -> bool:
     return all(not a.shape if isinstance(a, Value) else type(a) in (int, float) for a in step.args)
 
 
+def holds(dtype: Any, number: Any) -> bool:
+    """Return whether an integer dtype has a number; NumPy compares others with it too, as Python does."""
+    return dtype.kind in "iu" and type(number) is int and np.iinfo(dtype).min <= number <= np.iinfo(dtype).max
+
+
 def number(arg: Any, step: Step, writer: Writer) -> str:
     """Return an argument of a ufunc; a Python number becomes a 0-d array of the dtype that NumPy would give it."""
     dtypes = {a.dtype for a in step.args if isinstance(a, Value)}
@@ -191,7 +196,7 @@ def number(arg: Any, step: Step, writer: Writer) -> str:
     dtype = dtypes.pop()
     if isinstance(arg, Value) and arg in writer.names.numbers and dtype == np.float64:
         return writer.names.numbers[arg]
-    kinds = (int, float) if dtype.kind == "f" else (int,) if dtype.kind in "iu" else ()
+    kinds = (int, float) if dtype.kind == "f" else (int,) if holds(dtype, arg) else ()
     if type(arg) in kinds or (isinstance(arg, np.float64 | np.float32) and arg.dtype == dtype):
         text = re.sub(r"\W", "_", repr(arg if dtype.kind in "iu" else float(arg)).replace("-", "minus_"))
         return writer.names.constant_number(np.array(arg, dtype), f"c_{text}")

@@ -96,12 +96,17 @@ def simplify(program: Program) -> Program:
 
 
 def spread_in_place(step: Step, made: dict[Value, Step]) -> Step:
-    """Let a ufunc broadcast what would be spread out for it: numbers, and sums handed back to what they summed."""
-    if not isinstance(step.function, np.ufunc) or step.function.nin != 2 or step.kwargs or isinstance(step.out, tuple):
+    """Let a ufunc broadcast what would be spread out for it: numbers, and sums handed back to what they summed.
+
+    A NumPy number of the other operand's dtype becomes a Python number; of another dtype, it decides the result's.
+    """
+    if not is_elementwise(step) or len(step.args) != 2 or step.kwargs or isinstance(step.out, tuple):
         return step
     args = list(step.args)
     for i, arg in enumerate(args):
         other = args[1 - i]
+        if isinstance(arg, np.generic) and isinstance(other, Value) and arg.dtype == other.dtype:
+            args[i] = arg.item()
         if not isinstance(other, Value) or other.shape != step.out.shape:
             continue
         number = uniform(arg)
@@ -112,6 +117,11 @@ def spread_in_place(step: Step, made: dict[Value, Step]) -> Step:
             keepdims = source.kwargs.get("keepdims", len(source.args) > 3 and source.args[3])
             args[i] = source.args[0] if source.args[0].shape == () or keepdims else arg
     return replace(step, args=tuple(args))
+
+
+def is_elementwise(step: Step) -> bool:
+    """Return whether a step is a ufunc that takes each element by itself, as a product of matrices doesn't."""
+    return isinstance(step.function, np.ufunc) and step.function.signature is None
 
 
 def uniform(arg: Any) -> Any:
@@ -129,6 +139,8 @@ def unchanged(step: Step) -> Any:
     first = step.args[0] if step.args else None
     if isinstance(step.out, tuple) or not step.args:
         return None
+    if step.out.dtype.kind == "c" and step.function in (np.multiply, np.divide):
+        return None  # infinity times 1 + 0j is NaN in one part
     if step.function is np.multiply:
         for x, y in (step.args, step.args[::-1]):
             if isinstance(y, int | float) and y == 1 and alike(x, step.out):
@@ -160,7 +172,7 @@ def undo_twice(program: Program) -> Program:
 
 
 def fold_signs(program: Program) -> Program:
-    """Let signs go into constants, sums and differences, and factors that are powers of two into other constants."""
+    """Let signs go into constants, sums and differences, and join factors where that changes no result."""
     uses = program.uses()
     made: dict[Value, Step] = {}
     steps = []
@@ -199,7 +211,7 @@ def folded(step: Step, made: dict[Value, Step], uses: dict[Value, int]) -> Step 
             if inner and type(y) in (int, float):
                 return replace(step, args=(inner[0], -y))
             z, c = scaled(x)
-            if z is not None and type(y) in (int, float) and (is_power_of_two(c) or is_power_of_two(y)):
+            if z is not None and type(y) in (int, float) and may_join(c, y, step.out.dtype):
                 return replace(step, args=(z, c * y))
     if step.function in (np.add, np.subtract):
         x, y = step.args
@@ -212,9 +224,19 @@ def folded(step: Step, made: dict[Value, Step], uses: dict[Value, int]) -> Step 
     return None
 
 
+def may_join(c: float, y: float, dtype: np.dtype[Any]) -> bool:
+    """Return whether x * c * y is x * (c * y) for every x.
+
+    No factor may be less than 1, so that x * c overflows only where the whole does. Then, with a power of two as c,
+    x * c is exact. With one as y, both forms round once; c must be whole, or the product with a subnormal x rounds too.
+    """
+    exact = is_power_of_two(c) or (is_power_of_two(y) and float(c).is_integer())
+    return exact and min(abs(c), abs(y)) >= 1 and abs(c * y) <= float(np.finfo(dtype).max)
+
+
 def is_power_of_two(c: float) -> bool:
     """Return whether the product of a number with any other is exact, unless it is too large or small."""
-    return c != 0 and math.isfinite(c) and abs(math.frexp(c)[0]) == 0.5 and abs(math.frexp(c)[1]) < 64
+    return math.isfinite(c) and abs(math.frexp(c)[0]) == 0.5
 
 
 def pull_signs(program: Program) -> Program:
@@ -227,7 +249,8 @@ def pull_signs(program: Program) -> Program:
         signs = 0
         if step.function is np.multiply and isinstance(out, Value) and out.dtype.kind == "f" and not step.kwargs:
             for i, arg in enumerate(args):
-                inner = made.get(arg) if isinstance(arg, Value) and uses[arg] == 1 else None
+                alone = isinstance(arg, Value) and uses[arg] == 1 and arg.dtype.kind == "f"  # others wrap around
+                inner = made.get(arg) if alone else None
                 if inner is not None and inner.function is np.negative and not inner.kwargs:
                     args[i], signs = inner.args[0], signs + 1
         if signs == 1 and isinstance(out, Value):

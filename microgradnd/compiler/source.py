@@ -155,9 +155,11 @@ class Writer:
         if type(arg) in (float, complex) or isinstance(arg, np.float64 | np.float32):
             number = arg.item() if isinstance(arg, np.generic) else arg
             if number != number or number in (float("inf"), -float("inf")):
-                return f'float("{number}")', CALL
+                return f'{"float" if number is arg else f"np.{type(arg).__name__}"}("{number}")', CALL
             text = repr(number)
-            return (text if type(arg) is not np.float32 else f"np.float32({text})"), 7 if text.startswith("-") else ATOM
+            if isinstance(arg, np.generic):
+                return f"np.{type(arg).__name__}({text})", ATOM
+            return text, 7 if text.startswith("-") else ATOM
         if isinstance(arg, np.dtype):
             return f"np.{arg.type.__name__}", ATOM
         if isinstance(arg, type) and issubclass(arg, np.generic):
@@ -182,7 +184,7 @@ class Writer:
             return f"{left} {sign} {self.text(args[1], rank)}", rank
         if function is np.negative and not kwargs:
             return f"-{self.text(args[0], 7)}", 7
-        if function is np.square and not kwargs:
+        if function is np.square and not kwargs and getattr(args[0], "dtype", None) != bool:
             return f"{self.text(args[0], 8)} ** 2", 8
         if function in (np.transpose, np.matrix_transpose) and len(args) == 1 and not kwargs:
             return f"{self.text(args[0], CALL)}.{'T' if function is np.transpose else 'mT'}", CALL
@@ -296,7 +298,7 @@ def is_augmented(step: Step, old: Value) -> bool:
     signs = (np.add, np.subtract, np.multiply, np.divide)
     x, *others = step.args
     alike = isinstance(step.out, Value) and (step.out.shape, step.out.dtype) == (old.shape, old.dtype)
-    return step.function in signs and not step.kwargs and x is old and old not in others and alike
+    return step.function in signs and not step.kwargs and x is old and all(a is not old for a in others) and alike
 
 
 def may_inline(step: Step, uses: dict[Value, int], made: dict[Value, Step], writer: Writer) -> bool:
