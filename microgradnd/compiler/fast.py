@@ -19,7 +19,7 @@ import numpy as np
 from microgradnd import primitives
 from microgradnd.compiler.blocks import Chain, is_slow
 from microgradnd.compiler.buffers import Plan, is_reducer, picks_one
-from microgradnd.compiler.passes import VIEWS
+from microgradnd.compiler.passes import VIEWS, holds, loop_of
 from microgradnd.compiler.program import Program, Step, Value, filled
 from microgradnd.compiler.source import OPERATORS, Names, Writer, function_text, statement
 from microgradnd.compiler.spelling import added_at
@@ -170,7 +170,8 @@ def plain_call(step: Step, writer: Writer) -> str:
 
 def called(step: Step, writer: Writer) -> str:
     """Return a step as a call, whatever its operator."""
-    args = [number(a, step, writer) if isinstance(step.function, np.ufunc) else writer.text(a) for a in step.args]
+    ufunc = isinstance(step.function, np.ufunc)
+    args = [number(i, step, writer) if ufunc else writer.text(a) for i, a in enumerate(step.args)]
     inside = args + [f"{key}={writer.text(a)}" for key, a in step.kwargs.items()]
     return f"{writer.function(step.function)}({', '.join(inside)})"
 
@@ -183,23 +184,16 @@ def is_scalar(step: Step) -> bool:
     return all(not a.shape if isinstance(a, Value) else type(a) in (int, float) for a in step.args)
 
 
-def holds(dtype: Any, number: Any) -> bool:
-    """Return whether an integer dtype has a number; NumPy compares others with it too, as Python does."""
-    return dtype.kind in "iu" and type(number) is int and np.iinfo(dtype).min <= number <= np.iinfo(dtype).max
-
-
-def number(arg: Any, step: Step, writer: Writer) -> str:
-    """Return an argument of a ufunc; a Python number becomes a 0-d array of the dtype that NumPy would give it."""
-    dtypes = {a.dtype for a in step.args if isinstance(a, Value)}
-    if len(dtypes) != 1:
-        return writer.text(arg)
-    dtype = dtypes.pop()
-    if isinstance(arg, Value) and arg in writer.names.numbers and dtype == np.float64:
+def number(place: int, step: Step, writer: Writer) -> str:
+    """Return an argument of a ufunc; a Python number becomes a 0-d array of the dtype that NumPy computes with."""
+    arg = step.args[place]
+    if isinstance(arg, Value) and arg in writer.names.numbers and all(a.dtype == np.float64 for a in step.operands()):
         return writer.names.numbers[arg]
-    kinds = (int, float) if dtype.kind == "f" else (int,) if holds(dtype, arg) else ()
-    if type(arg) in kinds or (isinstance(arg, np.float64 | np.float32) and arg.dtype == dtype):
-        text = re.sub(r"\W", "_", repr(arg if dtype.kind in "iu" else float(arg)).replace("-", "minus_"))
-        return writer.names.constant_number(np.array(arg, dtype), f"c_{text}")
+    if type(arg) in (int, float, np.float64, np.float32) and not step.kwargs:
+        dtype = loop_of(step, step.args)[place]
+        if dtype.kind == "f" or holds(dtype, arg):
+            text = re.sub(r"\W", "_", repr(arg if dtype.kind in "iu" else float(arg)).replace("-", "minus_"))
+            return writer.names.constant_number(np.array(arg, dtype), f"c_{text}")
     return writer.text(arg)
 
 

@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from microgradnd import primitives
-from microgradnd.compiler.passes import SAME, VIEWS, uniform
+from microgradnd.compiler.passes import SAME, VIEWS, holds, uniform
 from microgradnd.compiler.program import Program, Step, Value
 
 DTYPES = {np.dtype(code) for code in "?bhilqBHILQfd"}
@@ -373,8 +373,12 @@ class Lowering:
         except TypeError:
             return NO_LOOPS
         kind = dtypes[0].kind
+        if any(type(a) is int and d.kind in "iu" and not holds(d, a) for a, d in zip(args, dtypes, strict=True)):
+            return f"a number that {dtypes[0]} doesn't have is left to NumPy"
         if function is np.square or (function is np.power and type(args[1]) is int and args[1] == 2 and kind == "f"):
             function, args, dtypes = np.multiply, (args[0], args[0]), dtypes[:1] * 2
+        elif function is np.power and type(args[1]) is float and args[1] == 0.5:
+            function, args, dtypes = np.sqrt, args[:1], dtypes[:1]
         elif function is np.reciprocal:
             function, args, dtypes = np.divide, (1, args[0]), dtypes * 2
         elif function is np.sign:  # it is told what 1 is in its dtype
@@ -459,7 +463,7 @@ class Lowering:
         return self.map(step, "{0}", [source], out, [source.dtype])
 
     def clip(self, step: Step, out: Value) -> str:
-        if step.kwargs or len(step.args) != 3 or out.dtype.kind != "f" or None in step.args[1:]:
+        if step.kwargs or len(step.args) != 3 or out.dtype.kind != "f" or any(a is None for a in step.args[1:]):
             return NO_LOOPS
         return self.map(step, "minimum(maximum({0}, {1}), {2})", step.args, out)
 
@@ -537,6 +541,7 @@ RULES: dict[Any, Callable[[Lowering, Step, Value], str]] = {
     primitives.scatter: Lowering.scatter,
     primitives.setitem: Lowering.setitem,
     primitives.concatenate: Lowering.concatenate,
+    np.imag: lambda self, step, out: self.map(step, "{0}", [0], out),  # of real numbers
     np.zeros_like: lambda self, step, out: self.map(step, "{0}", [0], out),
     np.ones_like: lambda self, step, out: self.map(step, "{0}", [1], out),
 }

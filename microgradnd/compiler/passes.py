@@ -12,7 +12,7 @@ eager call: NumPy adds up in memory order. Where nothing is added up, all forms 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -96,27 +96,33 @@ def simplify(program: Program) -> Program:
 
 
 def spread_in_place(step: Step, made: dict[Value, Step]) -> Step:
-    """Let a ufunc broadcast what would be spread out for it: numbers, and sums handed back to what they summed.
-
-    A NumPy number of the other operand's dtype becomes a Python number; of another dtype, it decides the result's.
-    """
+    """Let a ufunc broadcast what would be spread out for it: numbers, and sums handed back to what they summed."""
     if not is_elementwise(step) or len(step.args) != 2 or step.kwargs or isinstance(step.out, tuple):
         return step
     args = list(step.args)
     for i, arg in enumerate(args):
         other = args[1 - i]
-        if isinstance(arg, np.generic) and isinstance(other, Value) and arg.dtype == other.dtype:
-            args[i] = arg.item()
-        if not isinstance(other, Value) or other.shape != step.out.shape:
+        if not isinstance(other, Value) or (other.shape != step.out.shape and not isinstance(arg, np.generic)):
             continue
-        number = uniform(arg)
-        if number is not None and other.dtype == step.out.dtype:
+        number = arg.item() if isinstance(arg, np.generic) else uniform(arg)
+        if number is not None and loop_of(step, args) == loop_of(step, [*args[:i], number, *args[i + 1 :]]):
             args[i] = number
         source = made.get(arg) if isinstance(arg, Value) else None
         if source is not None and source.function is primitives.expand and isinstance(source.args[0], Value):
             keepdims = source.kwargs.get("keepdims", len(source.args) > 3 and source.args[3])
             args[i] = source.args[0] if source.args[0].shape == () or keepdims else arg
     return replace(step, args=tuple(args))
+
+
+def loop_of(step: Step, args: Sequence[Any]) -> Any:
+    """Return the dtypes in which a ufunc computes: a Python number takes that of the other operand, where it can."""
+    function: Any = step.function
+    return function.resolve_dtypes((*[getattr(a, "dtype", type(a)) for a in args], *[None] * function.nout))
+
+
+def holds(dtype: Any, number: Any) -> bool:
+    """Return whether an integer dtype has a number; NumPy compares others with it too, as Python does."""
+    return dtype.kind in "iu" and type(number) is int and np.iinfo(dtype).min <= number <= np.iinfo(dtype).max
 
 
 def is_elementwise(step: Step) -> bool:

@@ -60,6 +60,7 @@ HELPERS = {  # what NumPy has no expression for
         "    return out\n"
     ),
 }
+STARRED = {np.dtype(code) for code in "bhilqBHILQfd"}  # of which `**` is np.power, in every case
 ATOM, CALL = 10, 9
 SHORT = 16  # elements of an array that is written out
 WIDEST = 60  # characters of an expression that is put inside of another
@@ -178,13 +179,14 @@ class Writer:
     def call(self, step: Step) -> tuple[str, int]:
         """Return a step as an expression."""
         function, args, kwargs = step.function, step.args, step.kwargs
-        if function in OPERATORS and len(args) == 2 and not kwargs:
+        is_odd = getattr(args[0] if args else None, "dtype", np.float64) not in STARRED
+        if function in OPERATORS and len(args) == 2 and not kwargs and not (function is np.power and is_odd):
             sign, rank = OPERATORS[function]
             left = self.text(args[0], rank - 1 if rank not in (8, 1) else rank)
             return f"{left} {sign} {self.text(args[1], rank)}", rank
         if function is np.negative and not kwargs:
             return f"-{self.text(args[0], 7)}", 7
-        if function is np.square and not kwargs and getattr(args[0], "dtype", None) != bool:
+        if function is np.square and not kwargs and not is_odd:
             return f"{self.text(args[0], 8)} ** 2", 8
         if function in (np.transpose, np.matrix_transpose) and len(args) == 1 and not kwargs:
             return f"{self.text(args[0], CALL)}.{'T' if function is np.transpose else 'mT'}", CALL
