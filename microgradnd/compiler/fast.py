@@ -12,7 +12,6 @@ left to Python's operators, which NumPy's scalars have.
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import numpy as np
 

@@ -405,7 +405,7 @@ class Lowering:
             return f"numbers of dtype {a.dtype} are left to NumPy"
         axis = args.get("axis", 0 if hasattr(step.function, "__self__") else None)
         axes = range(len(a.shape)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
-        summed = {i % len(a.shape) for i in axes}
+        summed = {i % len(a.shape) for i in axes} if a.shape else set[int]()
         total = out if step.function is not np.mean else Value(out.shape, out.dtype)
         operand = self.operand(step, a, range(len(a.shape)), out.dtype)
         self.fold(step, "{0}", (operand,), a.shape, summed, total, helper)

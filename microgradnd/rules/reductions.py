@@ -255,12 +255,14 @@ def back_in_place(x: Any, shape: tuple[int, ...], axis: int | None) -> Any:
 
 def cumprod_vjp(g: Any, out: Any, x: Any, axis: int | None = None, dtype: Any = None, to: Any = None) -> Any:
     """Return the cotangent of each factor: the product before it, times what follows from it."""
+    axis = axis if x.ndim else None
     g, out = (y if axis is None else np.moveaxis(y, axis, 0) for y in (g, out))
     return back_in_place(backwards(along_first(x, axis), g) * previous(out, 1), x.shape, axis)
 
 
 def cumprod_jvp(t: Any, out: Any, x: Any, axis: int | None = None, dtype: Any = None, to: Any = None) -> Any:
     """Return the tangent of each product: by the product rule, from the one before."""
+    axis = axis if x.ndim else None
     before = previous(out if axis is None else np.moveaxis(out, axis, 0), 1)
     moved = recurrence(along_first(x, axis), along_first(t, axis) * before)
     return back_in_place(moved, out.shape, axis)
@@ -282,6 +284,8 @@ defjvp(np.cumsum, lambda t, out, x, axis=None, dtype=None, to=None: np.cumsum(t,
 
 def others(x: Any, axis: Any) -> Any:
     """Return, for each element, the product of all the others that a reduction multiplies with it."""
+    if not x.ndim:  # which NumPy reduces along axis 0 or -1 all the same
+        return np.ones_like(x)
     reduced = axes_of(axis, x.ndim)
     first = tuple(range(len(reduced)))
     front = np.moveaxis(x, reduced, first)
