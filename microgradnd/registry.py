@@ -179,34 +179,18 @@ def variadic(function: Function, vjp: Rule, jvp: Rule | None = None) -> None:
         JVPS[function] = Variadic(jvp)
 
 
-def composite(function: Function, *, of_floats: bool = False) -> Callable[[Function], Function]:
-    """Spell a NumPy function in other NumPy functions, where that is simpler than a rule of its own.
-
-    With `of_floats` the spelling is for floating-point and complex numbers only. NumPy's own function takes Tensors of
-    integers and booleans, which have no derivative and whose sums and differences wrap around.
-    """
+def composite(function: Function) -> Callable[[Function], Function]:
+    """Spell a NumPy function in other NumPy functions, where that is simpler than a rule of its own."""
 
     def enter(spelling: Function) -> Function:
-        code = getattr(spelling, "__code__", None)  # inspect.signature would take a fifth of the time of the import
+        code = getattr(
+            getattr(spelling, "__wrapped__", spelling), "__code__", None
+        )  # inspect.signature would take a fifth of the time of the import
         names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount] if code else ()
-        spelling = _of_floats(function, spelling) if of_floats else spelling
         COMPOSITES[function] = _without_out(function, spelling, names.index("out")) if "out" in names else spelling
         return spelling
 
     return enter
-
-
-def _of_floats(function: Function, spelling: Function) -> Function:
-    """Return a spelling that leaves calls without floating-point or complex Tensors to NumPy's function."""
-    numpys = primitive(function)
-    VJPS[numpys] = JVPS[numpys] = ()
-
-    @functools.wraps(spelling)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        kinds = {x.dtype.kind for x in (*args, *kwargs.values()) if hasattr(x, "__primitive__")}
-        return (numpys if kinds and not kinds & {"f", "c"} else spelling)(*args, **kwargs)
-
-    return call
 
 
 def _without_out(function: Function, spelling: Function, slot: int) -> Function:

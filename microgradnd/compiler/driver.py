@@ -94,13 +94,10 @@ class Driver:
             args = ", ".join(self.names.of[v] for v in step.args)
             self.lines.append(f"np.{function}({args}, out={self.array[out]})")
             return
-        touching = self.layout.touching
-        in_loops = [v for v in step.outs() if v.shape and any(op.kind != "call" for op, _ in touching.get(v, ()))]
-        if array and in_loops:
-            text = f"np.ascontiguousarray({text})"
+        of = self.layout.touching
+        in_loops = [v for v in step.outs() if v.shape and any(op.kind != "call" for op, _ in of.get(v, ()))]
         self.lines.append(f"{', '.join(self.names.value(v) for v in step.outs())} = {text}")
-        if isinstance(out, tuple):
-            self.lines += [f"{name} = np.ascontiguousarray({name})" for name in map(self.names.value, in_loops)]
+        self.lines += [f"{name} = np.ascontiguousarray({name})" for name in map(self.names.value, in_loops)]
         self.array.update((v, self.names.of[v]) for v in step.outs())
 
     def whole(self) -> str:

@@ -22,6 +22,7 @@ from microgradnd import primitives
 from microgradnd.compiler.program import Program, Step, Value
 
 SAME = {primitives.identity, np.positive, np.copy}  # results equal to the first argument; no program changes arrays
+UNCHANGED = SAME | {primitives.astype, np.reshape, np.broadcast_to, np.squeeze}  # in the same shape and dtype
 VIEWS = {np.transpose, np.matrix_transpose, np.reshape, np.expand_dims, np.squeeze, np.swapaxes, np.moveaxis, np.real}
 
 
@@ -142,22 +143,13 @@ def uniform(arg: Any) -> Any:
 
 def unchanged(step: Step) -> Any:
     """Return what a step's result is equal to without computing, or None."""
-    first = step.args[0] if step.args else None
     if isinstance(step.out, tuple) or not step.args:
         return None
-    if step.out.dtype.kind == "c" and step.function in (np.multiply, np.divide):
-        return None  # infinity times 1 + 0j is NaN in one part
-    if step.function is np.multiply:
-        for x, y in (step.args, step.args[::-1]):
+    if step.function in (np.multiply, np.divide) and step.out.dtype.kind != "c":  # where infinity * (1 + 0j) has a NaN
+        for x, y in (step.args, step.args[::-1])[: 2 if step.function is np.multiply else 1]:
             if isinstance(y, int | float) and y == 1 and alike(x, step.out):
                 return x
-    if step.function is np.divide and isinstance(step.args[1], int | float) and step.args[1] == 1:
-        return first if alike(first, step.out) else None
-    if not alike(first, step.out):
-        return None
-    if step.function in SAME or step.function is primitives.astype:
-        return first
-    return first if step.function in (np.reshape, np.broadcast_to, np.squeeze) else None  # in whatever order
+    return step.args[0] if step.function in UNCHANGED and alike(step.args[0], step.out) else None
 
 
 def alike(x: Any, out: Value) -> bool:
@@ -236,13 +228,9 @@ def may_join(c: float, y: float, dtype: np.dtype[Any]) -> bool:
     No factor may be less than 1, so that x * c overflows only where the whole does. Then, with a power of two as c,
     x * c is exact. With one as y, both forms round once; c must be whole, or the product with a subnormal x rounds too.
     """
-    exact = is_power_of_two(c) or (is_power_of_two(y) and float(c).is_integer())
+    of_two = [abs(math.frexp(factor)[0]) == 0.5 for factor in (c, y)]
+    exact = of_two[0] or (of_two[1] and float(c).is_integer())
     return exact and min(abs(c), abs(y)) >= 1 and abs(c * y) <= float(np.finfo(dtype).max)
-
-
-def is_power_of_two(c: float) -> bool:
-    """Return whether the product of a number with any other is exact, unless it is too large or small."""
-    return math.isfinite(c) and abs(math.frexp(c)[0]) == 0.5
 
 
 def pull_signs(program: Program) -> Program:

@@ -155,11 +155,10 @@ class Writer:
             return ("..." if arg is Ellipsis else repr(arg)), ATOM if not isinstance(arg, int) or arg >= 0 else 7
         if type(arg) in (float, complex) or isinstance(arg, np.float64 | np.float32):
             number = arg.item() if isinstance(arg, np.generic) else arg
-            if number != number or number in (float("inf"), -float("inf")):
-                return f'{"float" if number is arg else f"np.{type(arg).__name__}"}("{number}")', CALL
-            text = repr(number)
-            if isinstance(arg, np.generic):
-                return f"np.{type(arg).__name__}({text})", ATOM
+            infinite = number != number or number in (float("inf"), -float("inf"))
+            text = f'"{number}"' if infinite else repr(number)
+            if infinite or number is not arg:
+                return f"{'float' if number is arg else f'np.{type(arg).__name__}'}({text})", CALL
             return text, 7 if text.startswith("-") else ATOM
         if isinstance(arg, np.dtype):
             return f"np.{arg.type.__name__}", ATOM

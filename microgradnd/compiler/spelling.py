@@ -76,9 +76,7 @@ def matmul(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
 def maximum(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
     """Spread a number out."""
     x, number = step.args
-    if type(number) not in (int, float) or not is_real(x) or x.shape != step.out.shape or not 0 < x.size <= FULL:  # type: ignore[union-attr]
-        return None
-    if number != 0 or math.copysign(1, number) < 0:
+    if repr(number) not in ("0", "0.0") or not is_real(x) or x.shape != step.out.shape or not 0 < x.size <= FULL:  # type: ignore[union-attr]
         return None
     return [replace(step, args=(x, filled(x.shape, 0, x.dtype)))]
 

@@ -17,7 +17,7 @@ import numpy as np
 from microgradnd.primitives import expand
 from microgradnd.registry import composite, defjvp, defvjp, elementwise, plain, primitive
 from microgradnd.rules.axes import axes_of, count
-from microgradnd.rules.values import in_dtype, instead, on_arrays, ratio, total
+from microgradnd.rules.values import in_dtype, instead, of_floats, on_arrays, ratio, total
 
 # Sums and means
 
@@ -180,8 +180,8 @@ def deviating(function: Any, about: Any) -> Any:
     return spelled
 
 
-composite(np.var, of_floats=True)(deviating(var, var_about))
-composite(np.std, of_floats=True)(deviating(std, std_about))
+of_floats(np.var)(deviating(var, var_about))
+of_floats(np.std)(deviating(std, std_about))
 
 # Extremes: elements that tie share the gradient equally, the initial value among them
 
@@ -395,7 +395,7 @@ def nan_extreme(function: Any, least: float) -> Any:
     return spelled
 
 
-composite(np.nanmax, of_floats=True)(nan_extreme(np.max, -np.inf))
-composite(np.nanmin, of_floats=True)(nan_extreme(np.min, np.inf))
+of_floats(np.nanmax)(nan_extreme(np.max, -np.inf))
+of_floats(np.nanmin)(nan_extreme(np.min, np.inf))
 
 plain((np.argmax, np.argmin, np.argsort, np.any, np.all, np.count_nonzero, np.nonzero, np.nanargmax, np.nanargmin))
