@@ -481,7 +481,7 @@ ENTRIES: list[tuple[str, ...]] = [
         "tests/test_guards.py tests/test_compiler.py tests/test_compiled_steps.py",
     ),
     (
-        "trace.py",
+        "translation.py",
         "array.tobytes() == array.flat[0].tobytes() * array.size",
         "(array == array.flat[0]).any()",
         "tests/test_compiler.py tests/test_guards.py",
