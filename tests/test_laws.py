@@ -42,7 +42,7 @@ def numbers(tree):
 
 def test_every_rule_has_a_row():
     with_rows = {row.function for row in ROWS} | INTERNAL
-    table = set(registry.VJPS) | set(registry.COMPOSITES)
+    table = {f for f, rules in registry.VJPS.items() if rules != ()} | set(registry.COMPOSITES)  # () is for integers
     ours = {f for f in table if getattr(f, "__module__", "") != "builtins" and not is_a_users(f)}
     assert sorted(map(registry.name_of, ours - with_rows)) == []
 

@@ -12,14 +12,13 @@ left to Python's operators, which NumPy's scalars have.
 from __future__ import annotations
 
 import re
-from typing import Any
 
 import numpy as np
 
 from microgradnd import primitives
 from microgradnd.compiler.blocks import Chain, is_slow
 from microgradnd.compiler.buffers import Plan, is_reducer, picks_one
-from microgradnd.compiler.passes import VIEWS
+from microgradnd.compiler.passes import VIEWS, holds, loop_of
 from microgradnd.compiler.program import Program, Step, Value, filled
 from microgradnd.compiler.source import OPERATORS, Names, Writer, function_text, printable, statement, updates
 from microgradnd.compiler.spelling import added_at
@@ -171,7 +170,8 @@ def plain_call(step: Step, writer: Writer) -> str:
 
 def called(step: Step, writer: Writer) -> str:
     """Return a step as a call, whatever its operator."""
-    args = [number(a, step, writer) if isinstance(step.function, np.ufunc) else writer.text(a) for a in step.args]
+    ufunc = isinstance(step.function, np.ufunc)
+    args = [number(i, step, writer) if ufunc else writer.text(a) for i, a in enumerate(step.args)]
     return f"{writer.function(step.function)}({', '.join([*args, *writer.keywords(step.kwargs)])})"
 
 
@@ -183,18 +183,16 @@ def is_scalar(step: Step) -> bool:
     return all(not a.shape if isinstance(a, Value) else type(a) in (int, float) for a in step.args)
 
 
-def number(arg: Any, step: Step, writer: Writer) -> str:
-    """Return an argument of a ufunc; a Python number becomes a 0-d array of the dtype that NumPy would give it."""
-    dtypes = {a.dtype for a in step.args if isinstance(a, Value)}
-    if len(dtypes) != 1:
-        return writer.text(arg)
-    dtype = dtypes.pop()
-    if isinstance(arg, Value) and arg in writer.names.numbers and dtype == np.float64:
+def number(place: int, step: Step, writer: Writer) -> str:
+    """Return an argument of a ufunc; a Python number becomes a 0-d array of the dtype that NumPy computes with."""
+    arg = step.args[place]
+    if isinstance(arg, Value) and arg in writer.names.numbers and all(a.dtype == np.float64 for a in step.operands()):
         return writer.names.numbers[arg]
-    kinds = (int, float) if dtype.kind == "f" else (int,) if dtype.kind in "iu" else ()
-    if type(arg) in kinds or (isinstance(arg, np.float64 | np.float32) and arg.dtype == dtype):
-        text = repr(arg if dtype.kind in "iu" else float(arg)).replace("-", "minus_")
-        return writer.names.constant_number(np.array(arg, dtype), f"c_{text}")
+    if type(arg) in (int, float, np.float64, np.float32) and not step.kwargs:
+        dtype = loop_of(step, step.args)[place]
+        if dtype.kind == "f" or holds(dtype, arg):
+            text = re.sub(r"\W", "_", repr(arg if dtype.kind in "iu" else float(arg)).replace("-", "minus_"))
+            return writer.names.constant_number(np.array(arg, dtype), f"c_{text}")
     return writer.text(arg)
 
 

@@ -22,8 +22,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from microgradnd import primitives
-from microgradnd.compiler.passes import SAME, VIEWS, uniform
+from microgradnd.compiler.passes import SAME, VIEWS, holds, uniform
 from microgradnd.compiler.program import Program, Step, Value
+from microgradnd.compiler.source import OPERATORS
 
 DTYPES = {np.dtype(code) for code in "?bhilqBHILQfd"}
 SMALL = 8  # a loop this short is unrolled by the compiler, so it may well be the innermost
@@ -31,15 +32,11 @@ BLAS = 50_000  # multiplications from which on a call of BLAS, with a call's ove
 LIBRARY = 1_000  # elements from which on NumPy's vectorised functions beat one call of the C library for each element
 
 VIEWLIKE = VIEWS | {primitives.expand, np.broadcast_to, np.ravel, np.flip, np.diagonal, np.atleast_1d, np.atleast_2d}
-ARITHMETIC: dict[Any, str] = {np.add: "+", np.subtract: "-", np.multiply: "*", np.divide: "/"}
-COMPARISONS: dict[Any, str] = {np.less: "<", np.less_equal: "<=", np.greater: ">", np.greater_equal: ">="}
-COMPARISONS |= {np.equal: "==", np.not_equal: "!="}
-BITS: dict[Any, str] = {np.logical_and: "&", np.logical_or: "|", np.bitwise_and: "&", np.bitwise_or: "|"}
-BITS |= {np.bitwise_xor: "^"}
-TEMPLATES: dict[Any, str] = {f: f"{{0}} {sign} {{1}}" for f, sign in (ARITHMETIC | COMPARISONS | BITS).items()}
+BITS = {np.logical_and: "&", np.logical_or: "|", np.bitwise_and: "&", np.bitwise_or: "|", np.bitwise_xor: "^"}
+SIGNS = BITS | {f: sign for f, (sign, _) in OPERATORS.items() if sign not in ("@", "%", "//", "**")}
+TEMPLATES: dict[Any, str] = {f: f"{{0}} {sign} {{1}}" for f, sign in SIGNS.items()}
 TEMPLATES |= {np.negative: "-{0}", np.logical_not: "not {0}", np.isnan: "{0} != {0}", np.sign: "sign({0}, {1})"}
 ROUNDING = {np.floor, np.ceil, np.trunc, np.rint}
-TEMPLATES |= {np.absolute: "abs({0})", np.fabs: "abs({0})"}
 TEMPLATES |= {f: f"np.{f.__name__}({{0}})" for f in (np.sqrt, *ROUNDING)}
 TEMPLATES |= {f: f"{f.__name__}({{0}}, {{1}})" for f in (np.maximum, np.minimum)}
 ELEMENTARY = {np.exp, np.log, np.sin, np.cos, np.tanh}  # `elementary.py` has them as arithmetic, which vectorises
@@ -47,7 +44,7 @@ C_LIBRARY = {np.expm1, np.log1p, np.log2, np.log10, np.tan, np.sinh, np.cosh, np
 C_LIBRARY |= {np.arctan2, np.copysign, np.arcsin, np.arccos, np.arctan, np.arcsinh, np.arccosh, np.arctanh}
 TEMPLATES |= {f: f"{f.__name__}({{0}})" for f in ELEMENTARY}
 TEMPLATES |= {f: f"np.{f.__name__}({', '.join(['{0}', '{1}'][: f.nin])})" for f in C_LIBRARY}
-TEMPLATES[np.float_power] = TEMPLATES[np.power]
+TEMPLATES |= {np.absolute: "abs({0})", np.fabs: "abs({0})", np.float_power: TEMPLATES[np.power]}
 FLOATS_ONLY = ELEMENTARY | C_LIBRARY | ROUNDING | {np.sqrt, np.divide, np.isnan, np.fabs, np.sign}
 BOOLS_ONLY = {np.logical_and, np.logical_or, np.logical_not}
 NOT_BOOLS = {np.negative, np.absolute, np.maximum, np.minimum, np.add, np.multiply, np.subtract}
@@ -376,7 +373,7 @@ class Lowering:
         kind = dtypes[0].kind
         if function is np.square or (function is np.power and type(args[1]) is int and args[1] == 2 and kind == "f"):
             function, args, dtypes = np.multiply, (args[0], args[0]), dtypes[:1] * 2
-        elif function is np.power and isinstance(args[1], float) and args[1] == 0.5:  # as NumPy does
+        elif function is np.power and type(args[1]) is float and args[1] == 0.5:
             function, args, dtypes = np.sqrt, args[:1], dtypes[:1]
         elif function is np.reciprocal:
             function, args, dtypes = np.divide, (1, args[0]), dtypes * 2
@@ -385,6 +382,7 @@ class Lowering:
         if function not in TEMPLATES:
             return NO_LOOPS
         other = (function in FLOATS_ONLY and kind != "f") or (function in BOOLS_ONLY and kind != "b")
+        other |= any(type(a) is int and d.kind in "iu" and not holds(d, a) for a, d in zip(args, dtypes, strict=True))
         if other or (function in NOT_BOOLS and kind == "b") or {*dtypes, result} - DTYPES:
             return f"{function.__name__} of dtype {dtypes[0]} is left to NumPy"
         if function in C_LIBRARY and out.size >= LIBRARY:
@@ -404,7 +402,7 @@ class Lowering:
             return f"numbers of dtype {a.dtype} are left to NumPy"
         axis = args.get("axis", 0 if hasattr(step.function, "__self__") else None)
         axes = range(len(a.shape)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
-        summed = {i % len(a.shape) for i in axes}
+        summed = {i % len(a.shape) for i in axes} if a.shape else set[int]()
         total = out if step.function is not np.mean else Value(out.shape, out.dtype)
         operand = self.operand(step, a, range(len(a.shape)), out.dtype)
         self.fold(step, "{0}", (operand,), a.shape, summed, total, helper)
@@ -462,7 +460,7 @@ class Lowering:
         return self.map(step, "{0}", [source], out, [source.dtype])
 
     def clip(self, step: Step, out: Value) -> str:
-        if step.kwargs or len(step.args) != 3 or out.dtype.kind != "f" or None in step.args[1:]:
+        if step.kwargs or len(step.args) != 3 or out.dtype.kind != "f" or any(a is None for a in step.args[1:]):
             return NO_LOOPS
         return self.map(step, CLIPS[all(isinstance(a, int | float) for a in step.args[1:])], step.args, out)
 
@@ -541,7 +539,7 @@ RULES: dict[Any, Callable[[Lowering, Step, Value], str]] = {
     primitives.scatter: Lowering.scatter,
     primitives.setitem: Lowering.setitem,
     primitives.concatenate: Lowering.concatenate,
-    np.zeros_like: lambda self, step, out: self.map(step, "{0}", [0], out),
+    **dict.fromkeys((np.zeros_like, np.imag), lambda self, step, out: self.map(step, "{0}", [0], out)),  # of reals
     np.ones_like: lambda self, step, out: self.map(step, "{0}", [1], out),
 }
 

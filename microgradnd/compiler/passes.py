@@ -12,7 +12,7 @@ eager call: NumPy adds up in memory order. Where nothing is added up, all forms 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,6 +22,7 @@ from microgradnd import primitives
 from microgradnd.compiler.program import Program, Step, Value
 
 SAME = {primitives.identity, np.positive, np.copy}  # results equal to the first argument; no program changes arrays
+UNCHANGED = SAME | {primitives.astype, np.reshape, np.broadcast_to, np.squeeze}  # in the same shape and dtype
 VIEWS = {np.transpose, np.matrix_transpose, np.reshape, np.expand_dims, np.squeeze, np.swapaxes, np.moveaxis, np.real}
 
 
@@ -97,21 +98,37 @@ def simplify(program: Program) -> Program:
 
 def spread_in_place(step: Step, made: dict[Value, Step]) -> Step:
     """Let a ufunc broadcast what would be spread out for it: numbers, and sums handed back to what they summed."""
-    if not isinstance(step.function, np.ufunc) or step.function.nin != 2 or step.kwargs or isinstance(step.out, tuple):
+    if not is_elementwise(step) or len(step.args) != 2 or step.kwargs or isinstance(step.out, tuple):
         return step
     args = list(step.args)
     for i, arg in enumerate(args):
         other = args[1 - i]
-        if not isinstance(other, Value) or other.shape != step.out.shape:
+        if not isinstance(other, Value) or (other.shape != step.out.shape and not isinstance(arg, np.generic)):
             continue
-        number = uniform(arg)
-        if number is not None and other.dtype == step.out.dtype:
+        number = arg.item() if isinstance(arg, np.generic) else uniform(arg)
+        if number is not None and loop_of(step, args) == loop_of(step, [*args[:i], number, *args[i + 1 :]]):
             args[i] = number
         source = made.get(arg) if isinstance(arg, Value) else None
         if source is not None and source.function is primitives.expand and isinstance(source.args[0], Value):
             keepdims = source.kwargs.get("keepdims", len(source.args) > 3 and source.args[3])
             args[i] = source.args[0] if source.args[0].shape == () or keepdims else arg
     return replace(step, args=tuple(args))
+
+
+def loop_of(step: Step, args: Sequence[Any]) -> Any:
+    """Return the dtypes in which a ufunc computes: a Python number takes that of the other operand, where it can."""
+    function: Any = step.function
+    return function.resolve_dtypes((*[getattr(a, "dtype", type(a)) for a in args], *[None] * function.nout))
+
+
+def holds(dtype: Any, number: Any) -> bool:
+    """Return whether an integer dtype has a number; NumPy compares others with it too, as Python does."""
+    return dtype.kind in "iu" and type(number) is int and np.iinfo(dtype).min <= number <= np.iinfo(dtype).max
+
+
+def is_elementwise(step: Step) -> bool:
+    """Return whether a step is a ufunc that takes each element by itself, as a product of matrices doesn't."""
+    return isinstance(step.function, np.ufunc) and step.function.signature is None
 
 
 def uniform(arg: Any) -> Any:
@@ -126,20 +143,13 @@ def uniform(arg: Any) -> Any:
 
 def unchanged(step: Step) -> Any:
     """Return what a step's result is equal to without computing, or None."""
-    first = step.args[0] if step.args else None
     if isinstance(step.out, tuple) or not step.args:
         return None
-    if step.function is np.multiply:
-        for x, y in (step.args, step.args[::-1]):
+    if step.function in (np.multiply, np.divide) and step.out.dtype.kind != "c":  # where infinity * (1 + 0j) has a NaN
+        for x, y in (step.args, step.args[::-1])[: 2 if step.function is np.multiply else 1]:
             if isinstance(y, int | float) and y == 1 and alike(x, step.out):
                 return x
-    if step.function is np.divide and isinstance(step.args[1], int | float) and step.args[1] == 1:
-        return first if alike(first, step.out) else None
-    if not alike(first, step.out):
-        return None
-    if step.function in SAME or step.function is primitives.astype:
-        return first
-    return first if step.function in (np.reshape, np.broadcast_to, np.squeeze) else None  # in whatever order
+    return step.args[0] if step.function in UNCHANGED and alike(step.args[0], step.out) else None
 
 
 def alike(x: Any, out: Value) -> bool:
@@ -160,7 +170,7 @@ def undo_twice(program: Program) -> Program:
 
 
 def fold_signs(program: Program) -> Program:
-    """Let signs go into constants, sums and differences, and factors that are powers of two into other constants."""
+    """Let signs go into constants, sums and differences, and join factors where that changes no result."""
     uses = program.uses()
     made: dict[Value, Step] = {}
     steps = []
@@ -199,7 +209,7 @@ def folded(step: Step, made: dict[Value, Step], uses: dict[Value, int]) -> Step 
             if inner and type(y) in (int, float):
                 return replace(step, args=(inner[0], -y))
             z, c = scaled(x)
-            if z is not None and type(y) in (int, float) and (is_power_of_two(c) or is_power_of_two(y)):
+            if z is not None and type(y) in (int, float) and may_join(c, y, step.out.dtype):
                 return replace(step, args=(z, c * y))
     if step.function in (np.add, np.subtract):
         x, y = step.args
@@ -212,9 +222,15 @@ def folded(step: Step, made: dict[Value, Step], uses: dict[Value, int]) -> Step 
     return None
 
 
-def is_power_of_two(c: float) -> bool:
-    """Return whether the product of a number with any other is exact, unless it is too large or small."""
-    return c != 0 and math.isfinite(c) and abs(math.frexp(c)[0]) == 0.5 and abs(math.frexp(c)[1]) < 64
+def may_join(c: float, y: float, dtype: np.dtype[Any]) -> bool:
+    """Return whether x * c * y is x * (c * y) for every x.
+
+    No factor may be less than 1, so that x * c overflows only where the whole does. Then, with a power of two as c,
+    x * c is exact. With one as y, both forms round once; c must be whole, or the product with a subnormal x rounds too.
+    """
+    of_two = [abs(math.frexp(factor)[0]) == 0.5 for factor in (c, y)]
+    exact = of_two[0] or (of_two[1] and float(c).is_integer())
+    return exact and min(abs(c), abs(y)) >= 1 and abs(c * y) <= float(np.finfo(dtype).max)
 
 
 def pull_signs(program: Program) -> Program:
@@ -227,7 +243,8 @@ def pull_signs(program: Program) -> Program:
         signs = 0
         if step.function is np.multiply and isinstance(out, Value) and out.dtype.kind == "f" and not step.kwargs:
             for i, arg in enumerate(args):
-                inner = made.get(arg) if isinstance(arg, Value) and uses[arg] == 1 else None
+                alone = isinstance(arg, Value) and uses[arg] == 1 and arg.dtype.kind == "f"  # others wrap around
+                inner = made.get(arg) if alone else None
                 if inner is not None and inner.function is np.negative and not inner.kwargs:
                     args[i], signs = inner.args[0], signs + 1
         if signs == 1 and isinstance(out, Value):

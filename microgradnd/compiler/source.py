@@ -61,6 +61,7 @@ HELPERS = {  # what NumPy has no expression for
         "    return out\n"
     ),
 }
+STARRED = {np.dtype(code) for code in "bhilqBHILQfd"}  # of which `**` is np.power, in every case
 ATOM, CALL = 10, 9
 SHORT = 16  # elements of an array that is written out
 WIDEST = 60  # characters of an expression that is put inside of another
@@ -179,10 +180,11 @@ class Writer:
             return ("..." if arg is Ellipsis else repr(arg)), ATOM if not isinstance(arg, int) or arg >= 0 else 7
         if type(arg) in (float, complex) or isinstance(arg, np.float64 | np.float32):
             number = arg.item() if isinstance(arg, np.generic) else arg
-            if number != number or number in (float("inf"), -float("inf")):
-                return f'float("{number}")', CALL
-            text = repr(number)
-            return (text if type(arg) is not np.float32 else f"np.float32({text})"), 7 if text.startswith("-") else ATOM
+            infinite = number != number or number in (float("inf"), -float("inf"))
+            text = f'"{number}"' if infinite else repr(number)
+            if infinite or number is not arg:
+                return f"{'float' if number is arg else f'np.{type(arg).__name__}'}({text})", CALL
+            return text, 7 if text.startswith("-") else ATOM
         if isinstance(arg, np.dtype):
             return self.function(arg.type), ATOM
         if isinstance(arg, np.ufunc) or (isinstance(arg, type) and issubclass(arg, np.generic)):
@@ -199,13 +201,14 @@ class Writer:
     def call(self, step: Step) -> tuple[str, int]:
         """Return a step as an expression."""
         function, args, kwargs = step.function, step.args, step.kwargs
-        if function in OPERATORS and len(args) == 2 and not kwargs:
+        is_odd = getattr(args[0] if args else None, "dtype", np.float64) not in STARRED
+        if function in OPERATORS and len(args) == 2 and not kwargs and not (function is np.power and is_odd):
             sign, rank = OPERATORS[function]
             left = self.text(args[0], rank - 1 if rank not in (8, 1) else rank)
             return f"{left} {sign} {self.text(args[1], rank)}", rank
         if function is np.negative and not kwargs:
             return f"-{self.text(args[0], 7)}", 7
-        if function is np.square and not kwargs:
+        if function is np.square and not kwargs and not is_odd:
             return f"{self.text(args[0], 8)} ** 2", 8
         if function in (np.transpose, np.matrix_transpose) and len(args) == 1 and not kwargs:
             return f"{self.text(args[0], CALL)}.{'T' if function is np.transpose else 'mT'}", CALL
@@ -326,7 +329,7 @@ def is_augmented(step: Step, old: Value) -> bool:
     signs = (np.add, np.subtract, np.multiply, np.divide)
     x, *others = step.args
     alike = isinstance(step.out, Value) and (step.out.shape, step.out.dtype) == (old.shape, old.dtype)
-    return step.function in signs and not step.kwargs and x is old and old not in others and alike
+    return step.function in signs and not step.kwargs and x is old and all(a is not old for a in others) and alike
 
 
 def may_inline(step: Step, uses: dict[Value, int], made: dict[Value, Step], writer: Writer) -> bool:

@@ -62,7 +62,10 @@ def ending(steps: list[Step], like: Step) -> list[Step]:
 
 
 def square(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
-    return [replace(step, function=np.multiply, args=(step.args[0], step.args[0]))] if not step.kwargs else None
+    """Multiply by itself, unless that is another dtype: the square of a boolean is an integer."""
+    x = step.args[0]
+    plain = not step.kwargs and isinstance(x, Value) and x.dtype == step.out.dtype  # type: ignore[union-attr]
+    return [replace(step, function=np.multiply, args=(x, x))] if plain else None
 
 
 def matmul(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
@@ -73,9 +76,7 @@ def matmul(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
 def maximum(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
     """Spread a number out."""
     x, number = step.args
-    if type(number) not in (int, float) or not is_real(x) or x.shape != step.out.shape or not 0 < x.size <= FULL:  # type: ignore[union-attr]
-        return None
-    if number != 0:
+    if repr(number) not in ("0", "0.0") or not is_real(x) or x.shape != step.out.shape or not 0 < x.size <= FULL:  # type: ignore[union-attr]
         return None
     return [replace(step, args=(x, filled(x.shape, 0, x.dtype)))]
 

@@ -181,7 +181,8 @@ def owned_arrays(operations: Sequence[TracedOperation]) -> set[int]:
 
 def constant_of(array: Any) -> Any:
     """Return an array that can't change as a constant: a number spread out, a range, or the array."""
-    if array.dtype.kind in "fiu" and array.size > 1 and np.isfinite(array).all() and (array == array.flat[0]).all():
+    repeats = array.size > 1 and array.tobytes() == array.flat[0].tobytes() * array.size  # -0.0 isn't 0.0
+    if repeats and array.dtype.kind in "fiu" and np.isfinite(array).all():
         return primitives.expand(array.flat[0], array.shape)
     if array.ndim == 1 and array.dtype == np.arange(0).dtype and np.array_equal(array, np.arange(array.size)):
         return Constant(f"np.arange({array.size})", array)

@@ -14,7 +14,7 @@ import numpy as np
 from microgradnd.primitives import array, getitem
 from microgradnd.registry import composite, defjvp, defvjp, linear, primitive
 from microgradnd.rules.axes import axes_of
-from microgradnd.rules.values import in_dtype, instead, on_arrays, surely
+from microgradnd.rules.values import in_dtype, instead, of_floats, on_arrays, surely
 
 # Differences
 
@@ -24,7 +24,7 @@ def part(x: Any, axis: int, start: int | None, stop: int | None) -> Any:
     return x[(slice(None),) * (axis % x.ndim) + (slice(start, stop),)]
 
 
-@composite(np.diff)
+@of_floats(np.diff)
 def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = None) -> Any:
     """Spell np.diff: each element less the one before, n times."""
     a = array(a)
@@ -41,7 +41,7 @@ def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = 
     return a
 
 
-@composite(np.ediff1d)
+@of_floats(np.ediff1d)
 def ediff1d(ary: Any, to_end: Any = None, to_begin: Any = None) -> Any:
     """Spell np.ediff1d: the differences of all elements in a row, between given ends."""
     parts = [np.ravel(x) for x in (to_begin, np.diff(np.ravel(ary)), to_end) if x is not None]
@@ -104,7 +104,7 @@ def gradient_along(f: Any, axis: int, spacing: Any, edge_order: int) -> Any:
 # Integrals and interpolation
 
 
-@composite(np.trapezoid)
+@of_floats(np.trapezoid)
 def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Any:
     """Spell np.trapezoid: the mean of neighbours times their distance, added up."""
     y, width = array(y), dx
@@ -175,7 +175,7 @@ linear(
 numpys_correlate = on_arrays(np.correlate)
 
 
-@composite(np.correlate)
+@of_floats(np.correlate)
 def correlate(a: Any, v: Any, mode: Any = "valid") -> Any:
     """Spell np.correlate: the convolution with the conjugate of v, backwards."""
     n, m = np.size(a), np.size(v)
@@ -214,7 +214,7 @@ defjvp(
 )
 
 
-@composite(np.linspace)
+@of_floats(np.linspace)
 def linspace(
     start: Any,
     stop: Any,
@@ -235,7 +235,7 @@ def linspace(
     return (points, (1.0 * stop - 1.0 * start) / gaps if gaps > 0 else np.nan) if retstep else points
 
 
-@composite(np.logspace)
+@of_floats(np.logspace)
 def logspace(
     start: Any, stop: Any, num: int = 50, endpoint: bool = True, base: Any = 10.0, dtype: Any = None, axis: int = 0
 ) -> Any:
@@ -248,7 +248,7 @@ def logspace(
     return powers if dtype is None else in_dtype(powers, dtype)
 
 
-@composite(np.geomspace)
+@of_floats(np.geomspace)
 def geomspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, dtype: Any = None, axis: int = 0) -> Any:
     """Spell np.geomspace: from the start, a power of the ratio to the stop."""
     start, stop = array(start), array(stop)

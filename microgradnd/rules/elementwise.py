@@ -18,7 +18,7 @@ from numpy.lib import NumpyVersion
 
 from microgradnd import primitives
 from microgradnd.registry import Results, composite, defjvp, defvjp, elementwise, linear, plain, primitive
-from microgradnd.rules.values import in_dtype, is_recorded, ratio
+from microgradnd.rules.values import in_dtype, is_recorded, of_floats, ratio
 
 LOG2, LOG10 = float(np.log(2.0)), float(np.log(10.0))
 
@@ -266,7 +266,7 @@ linear(np.imag, lambda g, out, x: g * -1j)
 linear(np.conjugate, lambda g, out, x: np.conj(g))
 
 
-@composite(np.angle)
+@of_floats(np.angle)
 def angle(z: Any, deg: bool = False) -> Any:
     """Spell np.angle; its derivative is 0 at 0."""
     radians = np.arctan2(np.imag(z), np.real(z))

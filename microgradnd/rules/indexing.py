@@ -76,7 +76,11 @@ def numbers(index: Any, n: int, mode: str) -> Any:
 @composite(np.take)
 def take(a: Any, indices: Any, axis: int | None = None, out: None = None, mode: str = "raise") -> Any:
     """Spell np.take: index along one axis."""
-    a, axis = (np.ravel(a), 0) if axis is None else (a, normalize_axis_index(axis, a.ndim))
+    a, axis = (
+        (np.ravel(a), 0)
+        if axis is None or (not a.ndim and axis in (0, -1))
+        else (a, normalize_axis_index(axis, a.ndim))
+    )
     taken = a[at_axis(numbers(indices, a.shape[axis], mode), axis)]
     return taken if axis == 0 else np.copy(taken, order="C")  # in NumPy's layout, on which views of it depend
 

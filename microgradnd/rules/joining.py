@@ -20,7 +20,7 @@ from microgradnd import primitives
 from microgradnd.primitives import array
 from microgradnd.registry import JVPS, VJPS, Function, Joint, composite
 from microgradnd.rules.axes import at_axis
-from microgradnd.rules.values import instead, on_arrays
+from microgradnd.rules.values import instead, of_floats, on_arrays
 
 
 def concatenated_parts(g: Any, out: Any, axis: int, ends: list[int], *arrays: Any) -> list[Any]:
@@ -156,7 +156,7 @@ STATISTICS: dict[str, Function] = {"maximum": np.max, "minimum": np.min, "mean":
 numpys_pad = on_arrays(np.pad)
 
 
-@composite(np.pad)
+@of_floats(np.pad)
 def pad(x: Any, pad_width: Any, mode: Any = "constant", **options: Any) -> Any:
     """Spell np.pad, each mode in its own way; callable modes write into their arrays, which can't be recorded."""
     if callable(mode):

@@ -33,7 +33,18 @@ from microgradnd.primitives import array
 from microgradnd.registry import Results, composite, defjvp, defvjp, elementwise, primitive, variadic
 from microgradnd.rules.axes import axes_of, count
 from microgradnd.rules.matrices import adjoint, column, row, vector
-from microgradnd.rules.values import conj, in_dtype, instead, is_recorded, on_arrays, ratio, real, surely, total
+from microgradnd.rules.values import (
+    conj,
+    in_dtype,
+    instead,
+    is_recorded,
+    of_floats,
+    on_arrays,
+    ratio,
+    real,
+    surely,
+    total,
+)
 
 # Words in which the rules are written; each takes stacks of matrices
 
@@ -136,7 +147,7 @@ defjvp(np.linalg.pinv, pinv_tangent)
 numpys_lstsq, numpys_qr = on_arrays(np.linalg.lstsq), on_arrays(np.linalg.qr)
 
 
-@composite(np.linalg.lstsq)
+@of_floats(np.linalg.lstsq)
 def lstsq(a: Any, b: Any, rcond: float | None = None) -> Any:
     """Spell np.linalg.lstsq by the pseudo-inverse; the rank is a plain integer.
 
@@ -626,7 +637,7 @@ def matrix_norm(x: Any, *, keepdims: bool = False, ord: Any = "fro") -> Any:
     return np.linalg.norm(x, ord, (-2, -1), keepdims)
 
 
-@composite(np.linalg.cond)
+@of_floats(np.linalg.cond)
 def cond(x: Any, p: Any = None) -> Any:
     """Spell np.linalg.cond; for a singular matrix it is infinite, and so is its derivative."""
     if 0 in x.shape[-2:]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from microgradnd.primitives import array
 from microgradnd.registry import composite, defjvp, defvjp, primitive
-from microgradnd.rules.values import surely
+from microgradnd.rules.values import in_dtype, of_floats, surely
 
 
 @composite(np.polyval)
@@ -108,10 +108,11 @@ def vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:
     return found if increasing else found[:, ::-1]
 
 
-@composite(np.poly)
+@of_floats(np.poly)
 def poly(seq_of_zeros: Any) -> Any:
     """Spell np.poly: the product of x - root over the roots, or over the eigenvalues of a matrix."""
     roots = np.linalg.eigvals(seq_of_zeros) if np.ndim(seq_of_zeros) == 2 else np.ravel(seq_of_zeros)
+    roots = in_dtype(roots, np.float64) if roots.dtype == np.float16 else roots  # as NumPy does
     product: Any = np.ones(1, roots.dtype)
     for root in roots:
         product = np.convolve(product, np.stack([np.ones((), roots.dtype), -root]))

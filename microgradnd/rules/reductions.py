@@ -17,7 +17,7 @@ import numpy as np
 from microgradnd.primitives import expand
 from microgradnd.registry import composite, defjvp, defvjp, elementwise, plain, primitive
 from microgradnd.rules.axes import axes_of, count
-from microgradnd.rules.values import in_dtype, instead, on_arrays, ratio, total
+from microgradnd.rules.values import in_dtype, instead, of_floats, on_arrays, ratio, total
 
 # Sums and means
 
@@ -180,8 +180,8 @@ def deviating(function: Any, about: Any) -> Any:
     return spelled
 
 
-composite(np.var)(deviating(var, var_about))
-composite(np.std)(deviating(std, std_about))
+of_floats(np.var)(deviating(var, var_about))
+of_floats(np.std)(deviating(std, std_about))
 
 # Extremes: elements that tie share the gradient equally, the initial value among them
 
@@ -255,12 +255,14 @@ def back_in_place(x: Any, shape: tuple[int, ...], axis: int | None) -> Any:
 
 def cumprod_vjp(g: Any, out: Any, x: Any, axis: int | None = None, dtype: Any = None, to: Any = None) -> Any:
     """Return the cotangent of each factor: the product before it, times what follows from it."""
+    axis = axis if x.ndim else None
     g, out = (y if axis is None else np.moveaxis(y, axis, 0) for y in (g, out))
     return back_in_place(backwards(along_first(x, axis), g) * previous(out, 1), x.shape, axis)
 
 
 def cumprod_jvp(t: Any, out: Any, x: Any, axis: int | None = None, dtype: Any = None, to: Any = None) -> Any:
     """Return the tangent of each product: by the product rule, from the one before."""
+    axis = axis if x.ndim else None
     before = previous(out if axis is None else np.moveaxis(out, axis, 0), 1)
     moved = recurrence(along_first(x, axis), along_first(t, axis) * before)
     return back_in_place(moved, out.shape, axis)
@@ -282,6 +284,8 @@ defjvp(np.cumsum, lambda t, out, x, axis=None, dtype=None, to=None: np.cumsum(t,
 
 def others(x: Any, axis: Any) -> Any:
     """Return, for each element, the product of all the others that a reduction multiplies with it."""
+    if not x.ndim:  # which NumPy reduces along axis 0 or -1 all the same
+        return np.ones_like(x)
     reduced = axes_of(axis, x.ndim)
     first = tuple(range(len(reduced)))
     front = np.moveaxis(x, reduced, first)
@@ -391,7 +395,7 @@ def nan_extreme(function: Any, least: float) -> Any:
     return spelled
 
 
-composite(np.nanmax)(nan_extreme(np.max, -np.inf))
-composite(np.nanmin)(nan_extreme(np.min, np.inf))
+of_floats(np.nanmax)(nan_extreme(np.max, -np.inf))
+of_floats(np.nanmin)(nan_extreme(np.min, np.inf))
 
 plain((np.argmax, np.argmin, np.argsort, np.any, np.all, np.count_nonzero, np.nonzero, np.nanargmax, np.nanargmin))

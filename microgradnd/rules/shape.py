@@ -119,7 +119,7 @@ def repeat_cotangent(g: Any, out: Any, x: Any, repeats: Any, axis: Any = None) -
     """Return the sum over the copies of each element: (n * r) seen as (n, r), if each has as many."""
     if np.size(repeats) != 1:
         return back_to_places(np.repeat)(g, out, x, repeats, axis)
-    shape, axis = ((x.size,), 0) if axis is None else (x.shape, normalize_axis_index(axis, x.ndim))
+    shape, axis = ((x.size,), 0) if axis is None or not x.ndim else (x.shape, normalize_axis_index(axis, x.ndim))
     copies = np.reshape(g, (*shape[: axis + 1], int(np.sum(repeats)), *shape[axis + 1 :]))
     return np.reshape(np.sum(copies, axis=axis + 1), x.shape)
 

@@ -18,7 +18,7 @@ import numpy as np
 from microgradnd.primitives import array
 from microgradnd.registry import Function, composite, defjvp, defvjp, elementwise, plain, primitive
 from microgradnd.rules.axes import axes_of, count
-from microgradnd.rules.values import in_dtype, instead, is_recorded, on_arrays, surely
+from microgradnd.rules.values import in_dtype, instead, is_recorded, of_floats, on_arrays, surely
 
 plain((np.argsort, np.argpartition, np.lexsort, np.searchsorted, np.digitize))
 
@@ -54,7 +54,7 @@ def partition(a: Any, kth: Any, axis: int | None = -1, kind: Any = "introselect"
     return np.ravel(a)[places] if axis is None else a[along(places, axis)]
 
 
-@composite(np.sort_complex)
+@of_floats(np.sort_complex)
 def sort_complex(a: Any) -> Any:
     """Spell np.sort_complex: sort, and make it complex."""
     return in_dtype(np.sort(a), a.dtype if a.dtype.kind == "c" else np.complex128)
@@ -106,13 +106,13 @@ def middle(a: Any, axis: Any, keepdims: bool, skip_nan: bool) -> Any:
     return back((at(columns, end // 2) + at(columns, (end + 1) // 2)) / 2, columns, a, axis, keepdims, skip_nan)
 
 
-@composite(np.median)
+@of_floats(np.median)
 def median(a: Any, axis: Any = None, out: None = None, overwrite_input: bool = False, keepdims: bool = False) -> Any:
     """Spell np.median."""
     return middle(a, axis, keepdims, False)
 
 
-@composite(np.nanmedian)
+@of_floats(np.nanmedian)
 def nanmedian(a: Any, axis: Any = None, out: None = None, overwrite_input: bool = False, keepdims: bool = False) -> Any:
     """Spell np.nanmedian: the median of the others."""
     return middle(a, axis, keepdims, True)
@@ -172,7 +172,7 @@ def quantiles(function: Function, highest: float, skip_nan: bool) -> None:
     """Spell np.quantile or one of its relatives, whose quantiles go from 0 to `highest`."""
     numpys = on_arrays(function)
 
-    @composite(function)
+    @of_floats(function)
     def spelled(
         a: Any,
         q: Any,

@@ -16,7 +16,7 @@ import numpy as np
 from microgradnd.primitives import array
 from microgradnd.registry import composite, linear, plain, primitive
 from microgradnd.rules.axes import axes_of
-from microgradnd.rules.values import in_dtype, instead, on_arrays, surely
+from microgradnd.rules.values import in_dtype, instead, of_floats, on_arrays, surely
 
 
 @composite(np.average)
@@ -134,7 +134,7 @@ plain((np.histogram_bin_edges,))  # they are read off the data, as indices are
 numpys_histogram = on_arrays(np.histogram)
 
 
-@composite(np.histogram)
+@of_floats(np.histogram)
 def histogram(
     a: Any, bins: Any = 10, range: Any = None, density: bool | None = None, weights: Any = None
 ) -> tuple[Any, Any]:

@@ -8,12 +8,14 @@ Read next: `elementwise.py`.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from microgradnd.primitives import astype
-from microgradnd.registry import Function, elementwise, plain, primitive
+from microgradnd.registry import JVPS, VJPS, Function, composite, elementwise, plain, primitive
 
 
 def is_recorded(x: Any) -> bool:
@@ -67,6 +69,27 @@ elementwise(
     lambda g, out, x, y, undefined: -g * out / np.where(undefined, np.nan, y),
     None,
 )
+
+
+def of_floats(function: Function) -> Callable[[Function], Function]:
+    """Enter a spelling, as `composite` does, for floating-point and complex numbers only.
+
+    NumPy's own function takes Tensors of integers and booleans, which have no derivative and whose sums and differences
+    wrap around.
+    """
+    numpys = primitive(function)
+    VJPS[numpys] = JVPS[numpys] = ()
+
+    def enter(spelling: Function) -> Function:
+        @functools.wraps(spelling)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            kinds = {x.dtype.kind for x in (*args, *kwargs.values()) if hasattr(x, "__primitive__")}
+            return (numpys if kinds and not kinds & {"f", "c"} else spelling)(*args, **kwargs)
+
+        composite(function)(call)
+        return spelling
+
+    return enter
 
 
 def on_arrays(function: Function) -> Function:

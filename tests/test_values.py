@@ -1,0 +1,342 @@
+"""Values are NumPy's, in eager mode and in every backend: dtypes, integers that wrap around, signed zeros, infinities.
+
+Owns: what functions give at the edges of each dtype: small integers and booleans, special numbers, numbers of NumPy
+beside arrays of another dtype, arrays without axes.
+Must not own: derivatives (`test_laws.py`), or compiled functions on ordinary numbers (`test_compiled_laws.py`).
+Read next: `test_passes.py`.
+"""
+
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import microgradnd as mg
+from microgradnd import nn, optim
+from microgradnd.nn import functional as F
+from tests.test_compiled_laws import COMPILED
+from tests.test_laws import ROWS, numbers
+
+UFUNCS = sorted({f for f in vars(np).values() if isinstance(f, np.ufunc)}, key=lambda f: f.__name__)
+NO_RULE = {np.nextafter, np.spacing}
+INTEGERS = np.array([0, 1, 2, 3, 5, 7, 64, 100, 127, 128, 200, 254, 255, -1, -128])
+NUMBERS = [0, 1, 2, -1, 300, 2.0, 0.5, -0.0, 0.1, True, np.float64(0.1), np.float32(0.1), np.int64(2), np.uint8(200)]
+NUMBERS += [np.inf, -1.0, np.nan]
+DTYPES = ["float64", "float32", "float16", "complex128", "uint8", "int8", "bool", "int64", "uint64"]
+
+
+@pytest.fixture(autouse=True)
+def _quiet():
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        yield
+
+
+def special(dtype):
+    """Return the numbers of a dtype at which functions of it behave otherwise."""
+    dtype = np.dtype(dtype)
+    if dtype.kind in "biu":
+        return INTEGERS.astype(dtype)
+    if dtype.kind == "c":
+        parts = special(np.finfo(dtype).dtype)[:10]
+        return np.array([complex(a, b) for a in parts for b in parts], dtype)
+    of = np.finfo(dtype)
+    tiny = of.smallest_subnormal
+    ends = [of.max, -of.max, of.tiny, tiny, -tiny, 3 * tiny]
+    return np.array([0.0, -0.0, 1.0, -1.0, 0.5, -2.5, np.inf, -np.inf, np.nan, 2.0, 1.5, 3.0, 1e-3, *ends], dtype)
+
+
+def check_bits(got, want):
+    """Check that results are the same to the last bit: the signs of zeros count, those of NaN don't."""
+    got, want = np.asarray(got), np.asarray(want)
+    np.testing.assert_array_equal(got, want, strict=True)
+    for part in (np.real, np.imag):
+        a, b = part(got), part(want)
+        if a.dtype.kind == "f":
+            np.testing.assert_array_equal(np.signbit(a)[~np.isnan(a)], np.signbit(b)[~np.isnan(b)])
+
+
+def forms(function, backends=()):
+    """Return a function as it is on Tensors, and compiled."""
+
+    def call(*args):
+        return function(*args)
+
+    def eager(*args):
+        found = function(*map(mg.tensor, args))
+        return found.data if isinstance(found, mg.Tensor) else found
+
+    compiled = [mg.compile(call, optimize=optimize) for optimize in (True, False)]
+    return [eager, *compiled, *(mg.compile(call, backend=backend) for backend in backends)]
+
+
+def check(function, *args, backends=()):
+    """Check every form of a function on arrays, if NumPy takes these."""
+    try:
+        want = function(*(np.array(x) for x in args))
+    except (TypeError, ValueError, OverflowError):
+        return
+    if np.asarray(want).dtype.kind in "biufc":
+        for form in forms(function, backends):
+            check_bits(form(*(np.array(x) for x in args)), want)
+
+
+# Integers and booleans
+
+
+def as_integers(array, dtype):
+    array = np.real(array)
+    if dtype == "bool":
+        return array > 0
+    return np.round(array * 40).astype(np.int64).astype(dtype)  # so that sums of two wrap around
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "bool"])
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_the_table_on_small_integers(row, dtype):
+    @settings(max_examples=1)
+    @given(row.inputs)
+    def law(arrays):
+        def call(*args):
+            return row.call(*args)
+
+        args = [as_integers(a, dtype) for a in arrays]
+        try:
+            want = numbers(call(*(np.array(x) for x in args)))
+        except Exception:  # NumPy doesn't take these
+            return
+        found = [lambda *args: call(*map(mg.tensor, args))]
+        found += [mg.compile(call, optimize=optimize) for optimize in (True, False) if row in COMPILED]
+        for form in found:
+            for a, b in zip(numbers(form(*(np.array(x) for x in args))), want, strict=True):
+                assert (a.shape, a.dtype) == (b.shape, b.dtype)
+                np.testing.assert_allclose(a, b, rtol=1e-2 if a.dtype.itemsize < 8 else 1e-9)
+
+    law()
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "int64"])
+def test_neighbours_whose_sum_wraps_around(dtype):
+    top = np.iinfo(dtype).max
+    x = np.array([top, top - 10], dtype)
+    for f in (np.median, np.nanmedian, np.nanmax, np.nanmin, lambda x: np.quantile(x, 0.3), np.ptp):
+        check(f, x)
+        check(f, x[::-1])
+    check(lambda x: np.linspace(x[0], x[1], 3), x)
+    check(lambda x: np.linspace(x[1], x[0], 3), x)
+    check(lambda x: np.median(x > 0), x)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8"])
+def test_the_negative_of_an_integer_wraps_around_before_it_is_multiplied(dtype):
+    check(lambda x, y: -x * y, np.array([0, 1, 128], np.int64).astype(dtype), np.array([1.5, -2.5, 3.5]))
+
+
+@pytest.mark.parametrize("compare", [np.less, np.less_equal, np.greater, np.greater_equal, np.equal, np.not_equal])
+def test_comparisons_with_numbers_that_a_dtype_does_not_have(compare):
+    for number in (-1, 300):
+        check(lambda x: compare(x, number), np.array([0, 200], np.uint8))  # noqa: B023
+        check(lambda x: compare(number, x), np.array([0, 100], np.int8))  # noqa: B023
+
+
+# Special numbers
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("ufunc", UFUNCS, ids=lambda f: f.__name__)
+def test_ufuncs_to_the_bit(ufunc, dtype):
+    if ufunc in NO_RULE or ufunc.signature or ufunc.nout != 1 or ufunc.nin > 2:
+        return
+    x = special(dtype)
+    if ufunc.nin == 1:
+        check(ufunc, x)
+        check(ufunc, x[3])
+        check(ufunc, x[:0])
+        return
+    check(ufunc, np.repeat(x, x.size), np.tile(x, x.size))
+    for number in NUMBERS[len(ufunc.__name__) % 3 :: 3]:  # each for some
+        check(lambda x: ufunc(x, number), x)  # noqa: B023
+        check(lambda x: ufunc(number, x), x)  # noqa: B023
+
+
+BACKENDS = [np.add, np.subtract, np.multiply, np.divide, np.maximum, np.minimum, np.power, np.sign, np.negative]
+BACKENDS += [
+    np.less,
+    np.equal,
+    np.sqrt,
+    np.rint,
+    np.floor,
+    np.trunc,
+    np.copysign,
+    np.absolute,
+    np.square,
+    np.reciprocal,
+]
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "uint8", "bool"])
+@pytest.mark.parametrize("ufunc", BACKENDS, ids=lambda f: f.__name__)
+def test_ufuncs_in_loops(ufunc, dtype):
+    pytest.importorskip("numba")
+    x = special(dtype)
+    if ufunc.nin == 1:
+        check(ufunc, x, backends=["numba"])
+    else:
+        for number in (
+            (0.5, 2) if ufunc is np.power else (0.5, -1, np.float64(0.1))
+        ):  # the others differ in the last bit
+            check(lambda x: ufunc(x, number), x, backends=["numba"])  # noqa: B023
+
+
+TWO = [2.0, -1.0, 1, 3, 4.0, 0.5, 0.25, -2.0, 0.1, 1.1, 8, 2.0**20, 2.0**-20, 2.0**100, 2.0**600, 1e38, 1e308, 1e-300]
+
+
+@settings(max_examples=20 * settings.default.max_examples)
+@given(st.lists(st.sampled_from(TWO), min_size=2, max_size=4), st.sampled_from(["float64", "float32", "float16"]))
+def test_products_with_several_numbers(factors, dtype):
+    def product(x):
+        for factor in factors:
+            x = -x * factor if factor == 0.25 else x * factor
+        return x
+
+    x = special(dtype)
+    want = product(x)
+    for optimize in (True, False):
+        check_bits(mg.compile(product, optimize=optimize)(x), want)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: x * 1,
+        lambda x: x / 1,
+        lambda x: 1.0 * x,
+        lambda x: np.negative(-x),
+        lambda x: x + -x[::-1],
+        lambda x: -x + x[::-1],
+        lambda x: x - -x[::-1],
+        lambda x: -x * -x[::-1],
+        lambda x: -x * x[::-1],
+        lambda x: np.maximum(x, 0),
+        lambda x: np.maximum(x, -0.0),
+        lambda x: np.maximum(0.0, x),
+        lambda x: x * np.ones_like(x),
+        lambda x: x * (x > 0),
+        lambda x: np.sum(x) * np.zeros_like(x),
+        lambda x: np.where(x > 0, x, 0),
+        lambda x: x[::-1] * 2 + x[::1] * 3 - x[:] * 5,
+        lambda x: x * np.where(np.arange(x.size) % 2, 0.0, -0.0),
+    ],
+)
+def test_rewritings_at_special_numbers(f, dtype):
+    check(f, special(dtype))
+
+
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: x / np.sqrt(2.0),
+        lambda x: np.float64(0.1) * x,
+        lambda x: x > np.float64(0.1),
+        lambda x: np.maximum(x, np.float64(2.0)),
+        lambda x: np.clip(x, np.float64(0.1), None),
+        lambda x: np.clip(x, None, np.float64(0.1)),
+        lambda x: np.where(x > 0, x, np.float64(0.1)),
+        lambda x: x * np.float64(np.inf) + np.float64(0.1),
+        lambda x: np.add(x, 0.1, dtype=np.float64),
+        lambda x: np.float_power(0.1, x),
+    ],
+)
+def test_a_double_beside_single_precision(f, backend):
+    if backend == "numba":
+        pytest.importorskip("numba")
+    x = np.array([0.1, 1.0, -3.0], np.float32)
+
+    def call(x):
+        return f(x)
+
+    assert f(x).dtype != np.float32
+    check_bits(mg.compile(call, backend=backend)(x), f(x))
+    check_bits(mg.compile(call, optimize=False)(x), f(x))
+
+
+# Arrays without axes
+
+
+SINGLE = [np.sum, np.prod, np.max, np.min, np.cumsum, np.cumprod, np.nanmax, np.nanprod, np.multiply.reduce]
+SINGLE += [np.any, np.argmax, lambda x, axis: np.take(x, 0, axis=axis), lambda x, axis: np.repeat(x, 2, axis=axis)]
+
+
+@pytest.mark.parametrize("axis", [-1, 0])
+@pytest.mark.parametrize("function", SINGLE)
+def test_an_axis_of_an_array_without_axes(function, axis):
+    backends = ["numba"] if pytest.importorskip("numba") else []
+    for x in (np.array(2.5), np.array(3), np.array(True), np.array(1.5, np.float32)):
+        check(lambda x: function(x, axis=axis), x, backends=backends)
+    if function not in (np.any, np.argmax):
+
+        def gradient(x):
+            return mg.grad(lambda x: np.sum(function(x, axis=axis)))(x)
+
+        spread = np.sum(function(np.array(2.5), axis=axis)) / 2.5  # they are linear in a single number
+        for form in (gradient, mg.compile(gradient), mg.compile(gradient, optimize=False)):
+            assert form(np.array(2.5)) == spread
+
+
+# Products of matrices
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda x: np.ones((3, 3)) @ x,
+        lambda x: x @ np.ones((3, 3)),
+        lambda x: np.ones_like(x) @ x,
+        lambda x: np.zeros((2, 3, 3)) @ x,
+        lambda x: np.matvec(np.ones((3, 3)), x),
+        lambda x: np.vecdot(x, np.ones((3, 3))),
+        lambda x: np.vecmat(x, np.ones((3, 3))),
+        lambda x: mg.grad(lambda x: np.sum(x[None] @ np.swapaxes(x[None], -1, -2)))(x),
+    ],
+)
+def test_products_of_matrices_with_constants(f):
+    if not hasattr(np, "matvec") and {"matvec", "vecmat"} & set(f.__code__.co_names):
+        pytest.skip("NumPy 2.2 has it")
+    x = np.random.default_rng(0).normal(size=(3, 3))
+    for optimize in (True, False):
+        np.testing.assert_allclose(mg.compile(f, optimize=optimize)(x), f(x), rtol=1e-12)
+
+
+# Optimizers
+
+
+@pytest.mark.parametrize("compiling", [{"optimize": True}, {"optimize": False}, {"backend": "numba"}], ids=str)
+@pytest.mark.parametrize(
+    "make",
+    [lambda p: optim.SGD(p, lr=0.1, momentum=0.9), lambda p: optim.Adam(p, lr=0.1), lambda p: optim.SGD(p, lr=0.1)],
+)
+def test_a_parameter_without_a_gradient(make, compiling):
+    if "backend" in compiling:
+        pytest.importorskip("numba")
+    x = np.random.default_rng(1).normal(size=(10, 2))
+
+    def losses(wrap):
+        model, extra = nn.Linear(2, 1, rng=np.random.default_rng(0)), nn.Parameter([1.0])
+        optimizer = make([*model.parameters(), extra])
+
+        def step(x, y):
+            loss = F.mse_loss(model(x), y)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        f = wrap(step)
+        return [float(f(x, 2 * x[:, :1])) for _ in range(4)], model.weight.data, extra.data
+
+    for got, want in zip(losses(lambda f: mg.compile(f, **compiling)), losses(lambda f: f), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-12)
