@@ -68,7 +68,14 @@ else:
         globals()[made.__name__] = explained(made)  # here, since calls from within have the right arguments
         globals()[made.__name__].__module__ = __name__  # where pickle finds it
     del made
-    LATER = {"anew": "compiler", "compile": "compiler", "explain": "reasons", "static": "compiler", "testing": "testing", "viz": "viz"}
+    LATER = {
+        "anew": "compiler",
+        "compile": "compiler",
+        "explain": "reasons",
+        "static": "compiler",
+        "testing": "testing",
+        "viz": "viz",
+    }
 
     def __getattr__(name):
         if name not in LATER:

@@ -78,7 +78,9 @@ class Compiled(Generic[P, R]):
         """Find the program for a call, or trace it, and run it."""
         arguments = Arguments(args, kwargs)
         mode = current()
-        if mode.trace is not None or mode.is_transformed:  # of another compiled function, or a transform: they record it
+        if (
+            mode.trace is not None or mode.is_transformed
+        ):  # of another compiled function, or a transform: they record it
             args, kwargs = arguments.rebuilt({})
             return self.function(*args, **kwargs)
         key = arguments.signature, mode.record is None

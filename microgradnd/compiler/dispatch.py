@@ -55,7 +55,9 @@ class Dispatcher:
             given.append(name if isinstance(thing, np.ndarray) else f"{name}.data")
             owners.append(name if type(thing) is Leaf else None)
             if isinstance(thing, Gradient | Buffer):
-                self.checks.append(f"type({name}.data) is {self.name(np.ndarray)} and {name}.data.shape == {value.shape}")
+                self.checks.append(
+                    f"type({name}.data) is {self.name(np.ndarray)} and {name}.data.shape == {value.shape}"
+                )
                 self.checks.append(f"{name}.data.dtype is {self.name(value.dtype)}")
         self.surroundings(entry)
         self.apart(given, entry.updated)
@@ -184,7 +186,12 @@ class Dispatcher:
         value = self.name(place.value)
         if isinstance(place.owner, dict):
             return f"{self.name(place.owner)}.get({place.key!r}, MISSING) is {value}"
-        if place.owner is not None and place.key is not None and place.key.isidentifier() and place.value is not MISSING:
+        if (
+            place.owner is not None
+            and place.key is not None
+            and place.key.isidentifier()
+            and place.value is not MISSING
+        ):
             return f"{self.name(place.owner)}.{place.key} is {value}"
         if isinstance(place.value, tuple):
             return f"{self.name(same)}({value}, {self.name(place.read)}())"
@@ -219,7 +226,9 @@ def is_quick(arg: Any) -> bool:
         return all(type(key) in (str, int) for key in arg) and all(map(is_quick, arg.values()))
     if kind in (list, tuple):
         return all(map(is_quick, arg))
-    return kind in {np.ndarray, Tensor, *NUMBERS, *CONSTANTS} or hasattr(kind, "__changes__") or hasattr(kind, "__form__")
+    return (
+        kind in {np.ndarray, Tensor, *NUMBERS, *CONSTANTS} or hasattr(kind, "__changes__") or hasattr(kind, "__form__")
+    )
 
 
 def dispatcher(

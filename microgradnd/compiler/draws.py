@@ -176,5 +176,3 @@ def anew(function: Callable[[], npt.ArrayLike], shape: int | tuple[int, ...] = (
         return call()
     example = np.ones(call.shape, call.dtype)  # the function itself is called by the program alone
     return wrap(example, trace.record_constant(call, (), {}, (), example))
-
-

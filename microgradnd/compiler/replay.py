@@ -42,9 +42,7 @@ def recorded(results: Any, traced: Traced, function: Callable[..., Any], argumen
 def again(traced: Traced, function: Callable[..., Any], arguments: Arguments) -> Callable[[], Any]:
     """Return a function that calls a function once more on the arguments as they are now, and returns what tracks."""
     kept = {
-        i: x.copy() if x.nbytes <= COPIED else x
-        for i, x in enumerate(arguments.leaves)
-        if isinstance(x, np.ndarray)
+        i: x.copy() if x.nbytes <= COPIED else x for i, x in enumerate(arguments.leaves) if isinstance(x, np.ndarray)
     }
     seen = {i: sample(x) for i, x in kept.items()}
 

@@ -430,7 +430,9 @@ class Watch:
         """Raise if something has changed while the function ran."""
         for place in self.places.values():
             if place.changed():
-                raise self.side_effect(f"the captured {place.name!r} was changed; {KEEP}", self.line_of(place.name, CHANGES))
+                raise self.side_effect(
+                    f"the captured {place.name!r} was changed; {KEEP}", self.line_of(place.name, CHANGES)
+                )
         for name, array, before in self.arrays.values():
             where = self.line_of(name, WRITES)
             if where is not None and not (sample(array) == before if array.nbytes > LARGE else equal(array, before)):

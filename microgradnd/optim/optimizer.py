@@ -271,7 +271,11 @@ class Optimizer:
     def settings(self) -> dict[str, Any]:
         """Return the settings as they are now."""
         own = vars(self)
-        found = {name: own["_lr" if name == "lr" else name] for name in self.checks if ("_lr" if name == "lr" else name) in own}
+        found = {
+            name: own["_lr" if name == "lr" else name]
+            for name in self.checks
+            if ("_lr" if name == "lr" else name) in own
+        }
         return {**found, "lr": self.lr} if "lr" in found else found
 
     def step(self) -> None:
