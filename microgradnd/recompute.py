@@ -29,6 +29,7 @@ class Call:
         self.function = function
         self.outside = outside
         self.exact = exact  # whether it must give the same to the bit
+        self.name = f"checkpoint: {name_of_function(function)}" if exact else name_of_function(function)
         self.memo: tuple[Any, dict[int, Any]] | None = None  # what the last cotangent gave, until it is all handed out
 
     def again(self, inputs: tuple[Any, ...], out: Any) -> tuple[Trace, list[Node], Path]:
@@ -41,7 +42,7 @@ class Call:
         is_same = len(out) == len(trace.outputs) and not path.outside
         if not is_same or not all(same(a, b, self.exact) for a, b in zip(trace.outputs, out, strict=True)):
             raise RuntimeError(
-                f"{'checkpoint: ' if self.exact else ''}{name_of_function(self.function)} gave another result when it was called again for the "
+                f"{self.name} gave another result when it was called again for the "
                 f"walk over the tape, so this derivative would be wrong: something that it captures has changed, or it "
                 f"draws random numbers; pass what changes as an argument"
             )

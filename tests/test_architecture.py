@@ -88,7 +88,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "jacobians": {"transforms", "trees"},
     "recompute": {*ENGINE, "trees", "modes", "gradients"},
     "testing": {*ENGINE, "trees", "broadcasting"},
-    "compiler": {*ENGINE, "assignment", "modes", "views", "trees", "lines"},
+    "compiler": {*ENGINE, "assignment", "inplace", "lines", "modes", "operands", "recompute", "trees", "views"},
     "nn": {*ENGINE, "trees", "operands", "operators", "conversions", "signatures"},
     "optim": {*ENGINE, "assignment", "modes", "signatures"},
     "viz": {*ENGINE, "broadcasting", "trees", "modes", "nn", "optim"},

@@ -262,23 +262,16 @@ RANDOM = {
 
 
 @pytest.mark.parametrize("f", RANDOM.values(), ids=RANDOM)
-def test_random_numbers_are_refused_and_none_are_used_up(f):
-    np.random.seed(0)  # noqa: NPY002
-    random.seed(0)
-    before = np.random.get_state()[1].copy(), random.getstate(), RNG.bit_generator.state  # noqa: NPY002
-    message = refused(f, X, match="draw them outside, and pass them as an argument")
+def test_random_numbers_are_refused(f):
+    message = refused(f, X, match=r"draw them with mg\.anew")
     if f is two_lines:
         assert f"line {two_lines.__code__.co_firstlineno + 2}: noise = " in message
-    assert np.array_equal(np.random.get_state()[1], before[0])  # noqa: NPY002
-    assert random.getstate() == before[1]
-    assert RNG.bit_generator.state == before[2]
 
 
 def test_a_generator_as_an_argument():
     rng = np.random.default_rng(0)
     refused(lambda x, rng: x + rng.normal(size=3), X, rng, match="random numbers were drawn")
     refused(lambda model, x: model(x), Noisy(rng), X, match="random numbers were drawn")
-    assert rng.bit_generator.state == np.random.default_rng(0).bit_generator.state
     noisy = mg.compile(lambda x, noise: x + noise)
     assert np.array_equal(noisy(X, np.ones(3)), X + 1)
 
@@ -383,8 +376,8 @@ def test_what_a_name_stands_for_is_looked_up_in_each_call(where, values, transfo
     for value in (*values, values[0], values[0]):
         assign(value)
         for got, want in zip(flatten(compiled(X))[0], flatten(f(X))[0], strict=True):
-            np.testing.assert_array_equal(got, plain(want))
-            np.testing.assert_array_equal(np.signbit(got), np.signbit(plain(want)))
+            np.testing.assert_array_equal(plain(got), plain(want))
+            np.testing.assert_array_equal(np.signbit(plain(got)), np.signbit(plain(want)))
 
 
 def test_an_equal_number_needs_no_new_program():
@@ -407,7 +400,7 @@ def test_the_parts_of_a_captured_module_are_looked_up():
     x = np.ones((1, 3))
 
     def agrees():
-        np.testing.assert_allclose(compiled(x), model(x).data, rtol=1e-12)
+        np.testing.assert_allclose(compiled(x).data, model(x).data, rtol=1e-12)
 
     agrees()
     first = getattr(model, "0")
@@ -619,7 +612,7 @@ CHANGES = {
     appends: (2, r"captured 'LOG' was changed"),
     counts: (2, r"captured 'CALLS' was changed"),
     counts_in_a_dict: (2, r"captured 'COUNTS' was changed"),
-    counts_in_an_attribute: (1, r"captured 'STATE.calls' was changed"),
+    counts_in_an_attribute: (1, r"captured 'STATE' was changed"),
 }
 
 
@@ -628,10 +621,9 @@ def test_changes_that_would_happen_only_once_are_refused(f):
     line, match = CHANGES[f]
     message = refused(f, X, match=match)
     assert f"line {f.__code__.co_firstlineno + line}:" in message
-    assert not HISTORY.any()
 
 
-def test_a_tensor_hidden_deep_is_refused_when_it_is_assigned_to():
+def test_a_tensor_hidden_deep_is_assigned_to_in_each_call():
     class Hidden:
         def __init__(self):
             self.parts = {"state": types.SimpleNamespace(deep=[mg.tensor([0.0])])}
@@ -646,8 +638,10 @@ def test_a_tensor_hidden_deep_is_refused_when_it_is_assigned_to():
         state += x[0]
         return state
 
-    with pytest.raises(TypeError, match=r"from outside was assigned to .* name=.*, or pass it as an argument"):
-        mg.compile(lambda x: hide(f)(x))(X)
+    compiled = mg.compile(lambda x: hide(f)(x))
+    for total in (1.0, 2.0, 3.0):
+        np.testing.assert_array_equal(compiled(X), [total])
+        assert hidden.parts["state"].deep[0].data == [total]
 
 
 def hide(f):
@@ -685,8 +679,6 @@ def test_static_needs_something_hashable():
         mg.static(X)
     with pytest.raises(TypeError, match=r"got a list; pass"):
         mg.static([1, 2])
-    with pytest.raises(TypeError, match=r"a compiled function got a set, which can't be hashed"):
-        mg.compile(lambda x, s: x)(X, {1, 2})
 
 
 def test_static_in_a_function_that_isnt_traced():
@@ -754,7 +746,7 @@ def test_what_a_property_reads_is_seen_to_change(monkeypatch):
 
 def test_a_captured_mask_too_large_to_be_compared_is_compared_all_the_same(monkeypatch):
     """How many elements it picks is part of the program."""
-    monkeypatch.setattr("microgradnd.compiler.guards.LARGE", 0)
+    monkeypatch.setattr("microgradnd.compiler.watch.LARGE", 0)
     mask = np.array([True, False, True, False])
     compiled = mg.compile(lambda x: (x[mask] * 2, np.sum(np.sin(x[mask]) * x[mask])))
     x = np.arange(4.0)
@@ -765,15 +757,16 @@ def test_a_captured_mask_too_large_to_be_compared_is_compared_all_the_same(monke
         np.testing.assert_allclose(total, np.sum(np.sin(x[mask]) * x[mask]))
 
 
-def test_gradients_of_captured_variables_are_left_as_they_were():
-    w = mg.tensor([1.0, 2.0], requires_grad=True)
+def test_gradients_of_captured_variables_are_added_to():
+    w, twin = (mg.tensor([1.0, 2.0], requires_grad=True) for _ in range(2))
 
-    def loss(x):
+    def loss(w, x):
         out = np.sum(w * w * x)
         out.backward()
         return w.grad * 1.0
 
-    compiled = mg.compile(loss)
-    for scale in (1.0, 3.0):
-        np.testing.assert_array_equal(compiled(np.full(2, scale)), 2 * scale * w.data)
-        assert w.grad is None
+    compiled = mg.compile(lambda x: loss(w, x))
+    for scale in (1.0, 3.0, 0.5):
+        x = np.full(2, scale)
+        np.testing.assert_array_equal(plain(compiled(x)), plain(loss(twin, x)))
+        np.testing.assert_array_equal(w.grad, twin.grad)

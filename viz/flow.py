@@ -4,8 +4,8 @@ Owns: the walk as pictures need it.
 Must not own: the walk over the tape itself (`../microgradnd/tape.py`), or what is said of a gradient (`graph.py`).
 Read next: `graph.py`.
 
-It is the walk of `gradients.backward`, without what is around it there: no `.grad` is set, no hook is called, and no array
-is freed.
+It is the walk of `gradients.backward`, without what is around it there: no `.grad` is set, no hook is called, and no
+array is freed.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 import threading
 import types
 from collections.abc import Callable
@@ -52,7 +53,12 @@ class Compiled(Generic[P, R]):
         self.optimize = optimize
         self.backend = backend
         self.maxsize = maxsize
-        self.cache_clear()
+        self._lock = threading.RLock()
+        self._entries: list[tuple[Any, Entry]] = []
+        self._hits = self._misses = 0
+        self._latest: Entry | None = None
+        self._dispatch: Callable[[Any], Any] | None = None
+        self._streak: tuple[int, dict[str, int]] = 0, {}
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         if self._dispatch is not None and not kwargs:
@@ -67,7 +73,7 @@ class Compiled(Generic[P, R]):
 
     def __reduce__(self) -> Any:
         """Pickle it as its function is: by its name, or as what it was made of."""
-        found: Any = __import__("sys").modules.get(getattr(self, "__module__", ""))
+        found: Any = sys.modules.get(getattr(self, "__module__", ""))
         for name in getattr(self, "__qualname__", "").split("."):
             found = getattr(found, name, None)
         if found is self:
@@ -85,7 +91,8 @@ class Compiled(Generic[P, R]):
             return self.function(*args, **kwargs)
         key = arguments.signature, mode.record is None
         with self._lock:
-            entry, changes = None, []
+            entry: Entry | None = None
+            changes: list[str] = []
             for candidate in reversed(self._entries):
                 if candidate[0] == key and candidate[1].fits(arguments):
                     if not (changed := candidate[1].changes()):
@@ -186,12 +193,11 @@ class Compiled(Generic[P, R]):
 
     def cache_clear(self) -> None:
         """Forget all programs."""
-        self._lock = threading.RLock()
-        self._entries: list[tuple[Any, Entry]] = []
-        self._hits = self._misses = 0
-        self._latest: Entry | None = None
-        self._dispatch: Callable[[Any], Any] | None = None
-        self._streak: tuple[int, dict[str, int]] = 0, {}
+        with self._lock:
+            self._entries.clear()
+            self._hits = self._misses = 0
+            self._latest = self._dispatch = None
+            self._streak = 0, {}
 
 
 def _rebuilt(function: Any, optimize: bool, maxsize: int, backend: Backend) -> Compiled[Any, Any]:

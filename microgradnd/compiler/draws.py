@@ -19,7 +19,6 @@ from types import CodeType
 from typing import Any
 
 import numpy as np
-import numpy.random.bit_generator as bit_generator
 import numpy.typing as npt
 
 from microgradnd.compiler.bytecode import lines_of
@@ -28,6 +27,7 @@ from microgradnd.lines import quoted_line
 from microgradnd.tape import current
 from microgradnd.tensor import wrap
 
+bit_generator: Any = np.random.bit_generator  # whose `randbits` gives entropy to generators without a seed
 KINDS = (np.random.Generator, np.random.RandomState, random.Random)
 METHODS = {name for kind in KINDS for name in dir(kind) if not name.startswith("_")}
 # What draws from the generators that everybody shares, less what other functions are called too

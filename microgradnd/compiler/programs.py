@@ -79,8 +79,7 @@ class Entry(NamedTuple):
     def changes(self) -> list[str]:
         """Return the names of what isn't as it was when the function was traced."""
         forms = [f"the settings of {type(x).__name__}" for x, form in self.traced.depends if x.__form__() != form]
-        wrong = [x for x in self.traced.captured if isinstance(x, Gradient) and type(x.data) is not np.ndarray]
-        return self.traced.surroundings.changes() + forms + ["a gradient"] * len(wrong) + self.reshaped()
+        return self.traced.surroundings.changes() + forms + self.reshaped()
 
     def reshaped(self) -> list[str]:
         """Return the names of captured variables that have another shape or dtype now."""

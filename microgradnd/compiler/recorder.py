@@ -23,6 +23,7 @@ import numpy as np
 
 from microgradnd import primitives
 from microgradnd.compiler.traced import TracedTensor
+from microgradnd.inplace import leaf_to_update
 from microgradnd.lines import is_users, quoted_line, user_line
 from microgradnd.registry import COMPOSITES, PLAIN, Results, name_of
 from microgradnd.tape import Leaf, Node, Operation, current, next_position
@@ -138,6 +139,7 @@ class Recorder:
         self.things: dict[int, Any] = {}
         self.arrays: dict[int, tuple[Any, Node]] = {}  # given to a function as they are, and what they stand for
         self.masks: list[Any] = []  # captured, as an index: how many elements they pick is part of the program
+        self.given: set[Any] = set()  # leaves for arrays among the arguments, which may be changed as arrays may
         self.refused: TraceError | None = None
         self.caught: TraceError | None = None
         self.start = next_position()
@@ -199,6 +201,8 @@ class Recorder:
 
     def assign(self, variable: Tensor, value: Tensor) -> None:
         """Let a variable stand for a new value, for the rest of the trace."""
+        if current().record == self.record and variable._node not in self.given:
+            leaf_to_update(variable)  # which raises for a leaf that requires a gradient, as elsewhere
         self.assigned.setdefault(id(variable), (variable, variable._node, variable._array))
         old, node = variable._node, value._node
         if type(old) is Leaf and old.requires_grad and not (node is not None and node.requires_grad):
@@ -246,7 +250,7 @@ class Recorder:
             first = self.first(leaf)
             if first.position < self.start:
                 now, before = latest.get(first, first).grad, self.gradients.get(first, first.grad)
-                stand_in = self.stand_ins.get(now._node) if isinstance(now, Tensor) else None
+                stand_in = self.stand_ins.get(now._node) if isinstance(now, Tensor) else None  # type: ignore[arg-type]
                 if now is not before and not (isinstance(stand_in, Gradient) and stand_in.leaf is first):
                     found[first] = now
                 elif first in self.gradients and first not in self.read and now is None:
@@ -292,7 +296,8 @@ class Recorder:
             warnings.filters is not filters and any(f[0] == "error" and f not in filters for f in warnings.filters)
         ):
             raise self.refusal("warnings.catch_warnings()", "Put it around the call of the compiled function")
-        if any(how in ("raise", "call", "log") and errors[kind] != how for kind, how in np.geterr().items()):
+        before: Any = errors
+        if any(how in ("raise", "call", "log") and before[kind] != how for kind, how in np.geterr().items()):
             raise self.refusal("np.errstate()", "Put it around the call of the compiled function")
 
     def refuse_shapes(self, function: Any, args: Any, kwargs: Any, parents: Any, out: Any) -> None:

@@ -99,7 +99,7 @@ class Recording:
         for thing in arguments.objects():
             watch.visit("an argument", thing)
         self.inputs = {i: stand_in(arguments.leaves[i], names[i], numbers) for i in given}
-        own = {tensor._node for tensor in self.inputs.values()}
+        recorder.given = {t._node for i, t in self.inputs.items() if not isinstance(arguments.leaves[i], Tensor)}
         args, kwargs = arguments.rebuilt(self.inputs)
         shown, form = flatten((args, kwargs) if arguments.kwargs else (args,), is_module)
         mode_before = mode.record, mode.trace
@@ -123,7 +123,7 @@ class Recording:
                 (before, variable._node, variable._array)
                 for variable, before, _ in recorder.assigned.values()
                 if isinstance(before, Leaf) and variable._node is not before
-                if before.position < recorder.start or before in own
+                if before.position < recorder.start or before in recorder.given
             ]
             self.left: list[tuple[Any, Any]] = [(Gradient(x), g) for x, g in recorder.gradients_left().items()]
             recorder.restore()
@@ -212,7 +212,10 @@ def finished(
     recorder, watch = recording.recorder, recording.watch
     places = {t._node: i for i, t in recording.inputs.items() if isinstance(arguments.leaves[i], Tensor)}
     around: set[Any] = {tensor._node for tensor in watch.tensors}
-    around |= {thing.leaf for thing in translation.captured if isinstance(thing, Gradient)}
+    for leaf in recorder.read:
+        if recorder.first(leaf) is leaf and leaf.position < recorder.start:
+            watch.gradient(leaf)
+            around.add(leaf)
     fixed = fixed | {i: arguments.leaves[i] for node, i in places.items() if node in around}
     left = [
         (places.get(thing.leaf, thing) if isinstance(thing, Gradient) else thing, value is not None)

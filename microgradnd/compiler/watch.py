@@ -232,7 +232,7 @@ class Watch:
         for key, what in attributes(thing).get("_kinds", {}).items() if hasattr(kind, "__changes__") else ():
             if what != "buffer":  # a part of a module, which the library may read by another way
                 self.note(thing, key, attributes(thing).get(key, MISSING))
-        if kind.__flags__ & HEAP and not isinstance(thing, enum.Enum):
+        if is_changeable(kind) and not isinstance(thing, enum.Enum):
             self.classes.setdefault(kind, kind.__name__)
             if self.hook(kind):
                 return
@@ -246,7 +246,7 @@ class Watch:
             for base in cls.__mro__:
                 if base.__module__ in ("builtins", "abc") or is_installed_class(base):
                     continue
-                if type(cls) is not type and type(cls).__flags__ & HEAP:
+                if type(cls) is not type and is_changeable(type(cls)):
                     self.classes.setdefault(type(cls), type(cls).__name__)
                 for key, value in list(vars(base).items()):
                     dunder = key.startswith("__") and isinstance(value, FunctionType)
@@ -273,6 +273,14 @@ class Watch:
             read = functools.partial(getattr, owner, key, MISSING)
             self.places[id(owner), key] = Place(name, read, owner, key)
 
+    def gradient(self, leaf: Leaf) -> None:
+        """Watch whether a variable has a gradient, which the function has looked at."""
+        name = f"the gradient of {leaf.name or 'a tensor'}"
+        if leaf.grad is None:
+            self.attribute(name, leaf, "grad")
+        else:
+            self.place((id(leaf), "grad"), Place(name, lambda: type(leaf.grad)))
+
     def whole(self, name: str, container: Any) -> None:
         self.known.setdefault(id(container), (name, container))
         if not isinstance(container, tuple | frozenset):
@@ -284,7 +292,7 @@ class Watch:
         """Have a class tell which attributes of its objects are read and set; return whether that can be done."""
         if any(known is cls for known, _ in self.hooked):
             return True
-        if not cls.__flags__ & HEAP or cls.__flags__ & IMMUTABLE or issubclass(cls, Tensor | type | Recorder | Watch):
+        if not is_changeable(cls) or issubclass(cls, Tensor | type | Recorder | Watch):
             return False
         before = {name: vars(cls)[name] for name in HOOKS if name in vars(cls)}
         read, write, delete = cls.__getattribute__, cls.__setattr__, cls.__delattr__
@@ -389,7 +397,7 @@ class Watch:
         key = id(owner), name
         if key not in self.buffers:
             self.buffers[key] = self.recorder.stand_in(Buffer(owner, name), array)
-            self.buffers[key]._node.name = name  # type: ignore[union-attr]
+            self.buffers[key].name = name
         return self.buffers[key]
 
     def writes(self, thing: Any, name: str) -> None:
@@ -499,6 +507,11 @@ def array_changed(array: Any, shape: Any, dtype: Any, saved: bytes | None) -> bo
 def equal(array: Any, before: Any) -> bool:
     """Return whether an array is a copy of another to the bit."""
     return array.shape == before.shape and array.dtype == before.dtype and array.tobytes() == before.tobytes()
+
+
+def is_changeable(cls: Any) -> bool:
+    """Return whether a class is one that Python code can change."""
+    return bool(cls.__flags__ & HEAP) and not cls.__flags__ & IMMUTABLE
 
 
 def attributes(thing: Any) -> dict[str, Any]:

@@ -241,7 +241,7 @@ class Optimizer:
         if current().trace is not None:
             return self._rate  # type: ignore[return-value]
         rate = self._rate._array.item()  # which a compiled function may have changed
-        return self._lr if self._lr == rate else rate  # type: ignore[no-any-return]
+        return self._lr if self._lr == rate else rate
 
     @lr.setter
     def lr(self, value: float) -> None:
@@ -308,8 +308,8 @@ class Optimizer:
         return self._form, *[flat.agree() for flat in self._flats]
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name == "lr" and isinstance(value, Tensor) and current().trace is not None:
-            current().trace.assign(self._rate, value.astype(self._rate.dtype))
+        if name == "lr" and isinstance(value, Tensor) and (trace := current().trace) is not None:
+            trace.assign(self._rate, value.astype(self._rate.dtype))
             return
         if name in self.checks:
             self.configure(**{name: value})
@@ -359,8 +359,8 @@ class Optimizer:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the settings, and copies of the state: lists with one entry for each parameter, in their order."""
-        if current().trace is not None:
-            raise current().trace.refusal("state_dict()", "Save it outside, between the steps")
+        if (trace := current().trace) is not None:
+            raise trace.refusal("state_dict()", "Save it outside, between the steps")
         state = self.settings()
         for name in ("step", *self._states):
             entries = {
