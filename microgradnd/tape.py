@@ -210,23 +210,6 @@ MODE: ContextVar[Mode] = ContextVar("mode", default=Mode())  # noqa: B039 -- a N
 current = MODE.get  # the mode of this thread or asyncio task
 
 
-def _attribute(name: str) -> Any:
-    def change(_: Any, value: Any) -> None:
-        MODE.set(current()._replace(**{name: value}))
-
-    return property(lambda _: getattr(current(), name), change)
-
-
-class _Current:
-    """The attributes of the current mode, to be read and set."""
-
-    record, anomaly, trace = _attribute("record"), _attribute("anomaly"), _attribute("trace")
-    entered = _attribute("entered")
-
-
-mode = _Current()
-
-
 def traceable(method: Callable[Concatenate[Any, P], R]) -> Callable[Concatenate[Any, P], R]:
     """Have the tracer's class of Tensor do what a method does, while a call is traced.
 

@@ -11,7 +11,7 @@ import pytest
 
 import microgradnd as mg
 from microgradnd import nn
-from microgradnd.tape import Operation, mode
+from microgradnd.tape import Operation, current
 
 
 def marks(t: Any) -> list[str]:
@@ -30,7 +30,7 @@ def test_operations_are_marked_in_scopes_only() -> None:
     assert before._node.note is after._node.note is None  # type: ignore[union-attr]
     assert marks(first) == marks(third) == ["outer"]
     assert marks(second) == ["outer", "inner"]
-    assert mode.record is Operation
+    assert current().record is Operation
 
 
 def test_each_entering_is_a_scope_of_its_own() -> None:

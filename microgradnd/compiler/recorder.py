@@ -1,11 +1,11 @@
 """What happens to traced values: recorded, or refused.
 
-Owns: `Recorder`, which `mode.trace` holds while a function is traced, and what can't be done with a traced value.
+Owns: `Recorder`, the mode's tracer while a function is traced, and what can't be done with a traced value.
 Must not own: what the function reads from around it (`watch.py`), or the translation of what was recorded
 (`translation.py`).
 Read next: `trace.py`.
 
-While `mode.trace` is set, what is otherwise plain (comparisons, integers, what happens under `no_grad`) is recorded
+Meanwhile what is otherwise plain (comparisons, integers, what happens under `no_grad`) is recorded
 too, and what would turn a traced value into a number of this one call raises. A variable is what it is elsewhere: the
 same `Leaf`, however the function came by it. What the function assigns to it, and to its gradient, it has for the rest
 of the trace; then it is put back, and the program does the same in each call.
@@ -103,7 +103,7 @@ class Buffer:
 
 
 class Recorder:
-    """What `mode.trace` holds while a function is traced.
+    """The tracer while a function is traced.
 
     Attributes
     ----------

@@ -26,7 +26,7 @@ from microgradnd.compiler.program import Constant, Program, Value
 from microgradnd.compiler.recorder import Buffer, Gradient, Recorder, TracedOperation, TraceError, gradients_observed
 from microgradnd.compiler.translation import Translation
 from microgradnd.compiler.watch import PLAIN, Surroundings, Watch
-from microgradnd.tape import Leaf, mode
+from microgradnd.tape import MODE, Leaf, current
 from microgradnd.tensor import Tensor, wrap
 from microgradnd.trees import Form, flatten, is_module
 
@@ -102,8 +102,8 @@ class Recording:
         recorder.given = {t._node for i, t in self.inputs.items() if not isinstance(arguments.leaves[i], Tensor)}
         args, kwargs = arguments.rebuilt(self.inputs)
         shown, form = flatten((args, kwargs) if arguments.kwargs else (args,), is_module)
-        mode_before = mode.record, mode.trace
-        mode.record, mode.trace = recorder.record if mode.record is not None else recorder.record_constant, recorder
+        record = recorder.record_constant if current().record is None else recorder.record
+        token = MODE.set(current()._replace(record=record, trace=recorder))
         try:
             with watch.draws, gradients_observed(recorder):
                 leaves, self.form = flatten(function(*args, **kwargs), is_known(watch))
@@ -118,7 +118,7 @@ class Recording:
                 raise refused from None
             raise
         finally:
-            mode.record, mode.trace = mode_before
+            MODE.reset(token)
             self.updated = [
                 (before, variable._node, variable._array)
                 for variable, before, _ in recorder.assigned.values()

@@ -20,7 +20,7 @@ from microgradnd.compiler.passes import uniform
 from microgradnd.compiler.program import Constant, Program, Step, Value
 from microgradnd.compiler.recorder import IndexParts, Recorder, TracedOperation, TraceError
 from microgradnd.registry import Results
-from microgradnd.tape import Leaf, mode
+from microgradnd.tape import MODE, Leaf, current
 from microgradnd.tensor import Tensor, wrap
 
 KEPT = {  # primitives that source has a spelling of its own for
@@ -73,14 +73,13 @@ class Translation:
             arg if parent is None or isinstance(parent, IndexParts) else wrap(arg, Leaf(arg, False))
             for arg, parent in zip(node.args or (), node.parents, strict=True)
         ]
-        before = mode.record, mode.trace
-        mode.record, mode.trace = recorder.record_constant, recorder
+        token = MODE.set(current()._replace(record=recorder.record_constant, trace=recorder))
         try:
             result = body(*inside, **node.kwargs)
         except (TraceError, TypeError):  # it looks at values, or isn't NumPy: it stays one call
             return [self.step(node, name)]
         finally:
-            mode.record, mode.trace = before
+            MODE.reset(token)
         itself = any(inner.function is node.function for inner in recorder.operations)  # a composite that ends in it
         if itself or not isinstance(result, Tensor) or not isinstance(result._node, TracedOperation):
             return [self.step(node, name)]

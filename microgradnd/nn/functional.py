@@ -24,7 +24,7 @@ from microgradnd.annotations import P
 from microgradnd.failures import explained
 from microgradnd.operands import admitted
 from microgradnd.registry import defjvp, defvjp, elementwise, name_of, plain, primitive
-from microgradnd.tape import mode
+from microgradnd.tape import current
 from microgradnd.tensor import Tensor
 
 __all__ = [
@@ -560,7 +560,7 @@ def cross_entropy(logits: Any, labels: Any, reduction: Reduction = "mean") -> An
     """
     if not isinstance(labels, Tensor):
         labels = np.asarray(labels)
-    elif mode.trace is None:  # else it stands for all labels, which a program doesn't look at
+    elif current().trace is None:  # else it stands for all labels, which a program doesn't look at
         labels = labels.data
     if not isinstance(logits, Tensor):
         logits = np.asarray(logits)

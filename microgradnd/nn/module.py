@@ -31,7 +31,7 @@ from microgradnd.annotations import Call
 from microgradnd.conversions import copy_of
 from microgradnd.failures import explained
 from microgradnd.signatures import check_call
-from microgradnd.tape import Operation, mode, next_position
+from microgradnd.tape import Operation, current, next_position
 from microgradnd.tensor import Tensor, tensor, wrap
 from microgradnd.trees import flatten, is_module
 
@@ -251,7 +251,7 @@ class Module:
         # The call that a view was made for is over, and so is its tape: nothing of it stays behind on the module.
         if self._role == "view" and self._original is not None:
             self._root()._drop(self)
-            if self._original._role == "module" and mode.trace is None:
+            if self._original._role == "module" and current().trace is None:
                 self._original._leave_tape(self._since)
 
     # Registration
@@ -284,7 +284,7 @@ class Module:
     def _replace(self, name: str, kind: str, value: Any) -> None:
         """Assign to what is registered: an array to a buffer, or raise."""
         if kind == "buffer" and not (isinstance(value, Tensor) and value.requires_grad):
-            if mode.trace is None or not isinstance(value, Tensor):  # else the program assigns it in each call
+            if current().trace is None or not isinstance(value, Tensor):  # else the program assigns it in each call
                 value = np.array(value.data) if isinstance(value, Tensor) else np.asarray(value)
         elif kind != "parameter" or self._role != "result":
             what = f"a value of type {type(value).__name__}"
@@ -761,7 +761,7 @@ def write(module: Module, name: str, array: Any) -> None:
             value[...] = array
         else:
             setattr(module, name, array)
-    elif value.data.flags.writeable or mode.anomaly is not None:  # which has locked it, and lets updating() write to it
+    elif value.data.flags.writeable or current().anomaly is not None:  # which has locked it for all but updating()
         with value.updating() as target:
             target[...] = array
     else:

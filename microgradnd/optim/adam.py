@@ -15,7 +15,7 @@ import numpy as np
 
 from microgradnd.optim.optimizer import Optimizer
 from microgradnd.optim.settings import Check, not_negative, two_fractions
-from microgradnd.tape import mode
+from microgradnd.tape import current
 from microgradnd.tensor import Tensor
 
 
@@ -90,7 +90,7 @@ class Adam(Optimizer):
 
     def step(self) -> None:
         """Update the parameters that have a gradient, in place."""
-        if mode.trace is not None:
+        if current().trace is not None:
             self._record()
             return
         beta1, beta2 = self.betas

@@ -23,7 +23,7 @@ from microgradnd.assignment import variable
 from microgradnd.modes import no_grad
 from microgradnd.optim.settings import Check, not_negative
 from microgradnd.signatures import check_call
-from microgradnd.tape import Leaf, current, mode, touch
+from microgradnd.tape import Leaf, current, touch
 from microgradnd.tensor import Tensor
 
 Array = npt.NDArray[Any]
@@ -182,7 +182,7 @@ class Flat:
             if type(leaf) is Leaf and leaf.data.flags.writeable:  # updating(), without its overhead
                 np.subtract(leaf.data, step, leaf.data)
                 touch(leaf)
-            elif mode.anomaly is not None:  # which has locked the array, and lets updating() write to it
+            elif current().anomaly is not None:  # which has locked the array, and lets updating() write to it
                 with parameter.updating() as array:
                     np.subtract(array, step, array)
             else:  # the user has protected the array: the parameter gets another
@@ -319,7 +319,8 @@ class Optimizer:
 
     def _record(self) -> None:
         """Take a step in a function that is being compiled: the formula on Tensors, for the same arrays."""
-        mode.trace.depends(self)
+        trace: Any = current().trace
+        trace.depends(self)
         with no_grad():
             for flat in self._flats:
                 live = [i for i, parameter in enumerate(flat.parameters) if parameter.grad is not None]
@@ -332,7 +333,7 @@ class Optimizer:
                 everyone = range(len(flat.parameters))
                 together = len(live) == len(everyone) and flat.agree()
                 one = 1 if len(live) == len(everyone) else np.stack([int(i in live) for i in everyone])
-                mode.trace.assign(steps, steps + one)
+                trace.assign(steps, steps + one)
                 for group in [live] if together else [[i] for i in live]:
                     g: Any = np.concatenate([flat.lay(self._decayed(flat, flat.parameters[i])) for i in group])
                     g.name = "gradients"
@@ -341,7 +342,7 @@ class Optimizer:
                     step, *new = self.formula(g, steps[group[0]], *parts)
                     for state, value in zip(states, new, strict=True):
                         if together:
-                            mode.trace.assign(state, value)
+                            trace.assign(state, value)
                         else:
                             state[place] = value
                     start = 0

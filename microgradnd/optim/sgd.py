@@ -14,7 +14,7 @@ import numpy as np
 
 from microgradnd.optim.optimizer import Optimizer
 from microgradnd.optim.settings import Check, not_negative, switch
-from microgradnd.tape import mode
+from microgradnd.tape import current
 from microgradnd.tensor import Tensor
 
 
@@ -98,7 +98,7 @@ class SGD(Optimizer):
 
     def step(self) -> None:
         """Update the parameters that have a gradient, in place."""
-        if mode.trace is not None:
+        if current().trace is not None:
             self._record()
             return
         momentum = self.momentum
