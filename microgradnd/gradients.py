@@ -56,17 +56,17 @@ def backward(
 
     def arrive(node: Operation, g: Any) -> Any:
         if trace is not None and lift is not None:
-            trace.arrived(node, g)
+            trace.arrived(node, g, path is None and not retain)
         return run_note(node, g)
 
     def check(node: Operation, g: Any, parts: list[tuple[int, Any]]) -> None:
         for _, new in parts:
             anomaly(new, node)  # type: ignore[misc]
 
-    ends = walk(seeds, retain, lift, path, arrive, check if anomaly is not None else None)
+    ends = walk(seeds, retain or lift is not None, lift, path, arrive, check if anomaly is not None else None)
     if trace is not None and lift is not None:
         for end, g in ends.items():
-            trace.arrived(end, g)
+            trace.arrived(end, g, path is None)
     return ends
 
 

@@ -168,8 +168,11 @@ class Tracer(Protocol):
     def record_constant(self, function: Any, args: Any, kwargs: Any, parents: Any, out: Any) -> Operation:
         """Return the node of a call that no derivative passes, as under `no_grad`."""
 
-    def arrived(self, node: Node, g: Any) -> None:
-        """Note that a cotangent is complete: `g`, a Tensor, belongs to this node."""
+    def arrived(self, node: Node, g: Any, is_last: bool) -> None:
+        """Note that a cotangent is complete: `g`, a Tensor, belongs to this node.
+
+        `is_last` tells of an operation that no other walk may pass, and of a leaf that g will be added to its gradient.
+        """
 
     def is_value(self, function: Any, result: Any) -> bool:
         """Return whether the program computes the result of a function without derivative; if not, it is known now."""

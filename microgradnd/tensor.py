@@ -428,7 +428,9 @@ class Tensor(Operators, Generic[Numbers]):
         if create_graph or current().trace is not None:
             with enable_grad():
                 seed = g if isinstance(g, Tensor) else wrap(g)
-                ends = gradients.backward([(node, seed)], True, lift)  # at leaves, as there is no path
+                ends = gradients.backward(
+                    [(node, seed)], create_graph or retain_graph, lift
+                )  # at leaves, without a path
         else:
             ends = gradients.backward([(node, g.data if isinstance(g, Tensor) else g)], retain_graph)
             del g  # so that a leaf may take it over

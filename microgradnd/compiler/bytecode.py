@@ -50,6 +50,8 @@ def lines_of(codes: Iterable[CodeType]) -> Iterator[tuple[Line, set[str]]]:
             if name == "BINARY_OP" and "=" in instruction.argrepr:
                 name = "BINARY_OP="
             about = instruction.argval if isinstance(instruction.argval, tuple) else (instruction.argval,)
+            if instruction.opname == "KW_NAMES" and instruction.arg is not None:
+                about = code.co_consts[instruction.arg]
             texts = {text for text in about if isinstance(text, str)}
             found |= {name, *texts, *(f"{name} {text}" for text in texts)}
         for line, found in words.items():

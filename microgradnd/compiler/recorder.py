@@ -25,8 +25,9 @@ from microgradnd import primitives
 from microgradnd.compiler.traced import TracedTensor
 from microgradnd.inplace import leaf_to_update
 from microgradnd.lines import is_users, quoted_line, user_line
+from microgradnd.refusals import freed
 from microgradnd.registry import COMPOSITES, PLAIN, Results, name_of
-from microgradnd.tape import Leaf, Node, Operation, current, next_position
+from microgradnd.tape import Leaf, Node, Operation, current, describe, next_position
 from microgradnd.tensor import Tensor, apply, wrap
 
 # Functions whose results have a shape that depends on the values of their argument
@@ -139,6 +140,7 @@ class Recorder:
         self.things: dict[int, Any] = {}
         self.arrays: dict[int, tuple[Any, Node]] = {}  # given to a function as they are, and what they stand for
         self.masks: list[Any] = []  # captured, as an index: how many elements they pick is part of the program
+        self.positions: dict[Leaf, int] = {}  # of leaves that were updated, as they were before the trace
         self.given: set[Any] = set()  # leaves for arrays among the arguments, which may be changed as arrays may
         self.refused: TraceError | None = None
         self.caught: TraceError | None = None
@@ -209,6 +211,9 @@ class Recorder:
             leaf = Leaf(value._array, True, old.name)  # an optimizer's step: what was a leaf goes on being one
             leaf.grad, leaf.hooks = old.grad, old.hooks
             self.stands_for[leaf], self.before[leaf], node = node, old, leaf
+            if old not in self.given:  # whose uses are of a value that it no longer has
+                self.positions.setdefault(old, old.position)
+                old.position = next_position()
         variable._array, variable._node = value._array, node
 
     def gradient(self, leaf: Leaf) -> Any:
@@ -216,7 +221,7 @@ class Recorder:
         if leaf not in self.gradients:
             self.gradients[leaf] = leaf.grad
             self.read.add(leaf)
-            if leaf.grad is not None and leaf.position < self.start:
+            if leaf.grad is not None and self.is_outer(leaf):
                 leaf.grad = self.stand_in(Gradient(leaf), np.asarray(getattr(leaf.grad, "_array", leaf.grad)))
         return leaf.grad
 
@@ -227,11 +232,13 @@ class Recorder:
         self.stand_ins[leaf] = thing
         return wrap(array, leaf)
 
-    def arrived(self, node: Node, g: Any) -> None:
-        """Note that `g` is the cotangent of a node: for its name, and because a leaf's gradient will be changed."""
-        if isinstance(node, Leaf):
+    def arrived(self, node: Node, g: Any, is_last: bool) -> None:
+        """Note that `g` is the cotangent of a node: for its name, and for what happens to the node afterwards."""
+        if is_last and isinstance(node, Leaf):
             self.gradient(node)
-        else:
+        elif is_last:
+            if node in self.walked:
+                raise freed(describe(node))
             self.walked.add(node)
         if isinstance(g, Tensor) and g._node is not None:
             self.cotangents.append((g._node, node))
@@ -248,7 +255,7 @@ class Recorder:
         found = {}
         for leaf in [*self.gradients, *latest]:
             first = self.first(leaf)
-            if first.position < self.start:
+            if self.is_outer(first):
                 now, before = latest.get(first, first).grad, self.gradients.get(first, first.grad)
                 stand_in = self.stand_ins.get(now._node) if isinstance(now, Tensor) else None  # type: ignore[arg-type]
                 if now is not before and not (isinstance(stand_in, Gradient) and stand_in.leaf is first):
@@ -256,6 +263,10 @@ class Recorder:
                 elif first in self.gradients and first not in self.read and now is None:
                     found[first] = now  # set to None whatever it was
         return found
+
+    def is_outer(self, leaf: Leaf) -> bool:
+        """Return whether a variable is from before the trace."""
+        return self.positions.get(leaf, leaf.position) < self.start
 
     def first(self, leaf: Leaf) -> Leaf:
         """Return the leaf that a variable had before the trace."""
@@ -269,6 +280,8 @@ class Recorder:
             variable._node, variable._array = node, array
         for leaf, gradient in self.gradients.items():
             leaf.grad = gradient
+        for leaf, position in self.positions.items():
+            leaf.position = position
 
     # What can't be done
 

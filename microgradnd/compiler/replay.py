@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from microgradnd.compiler.arguments import Arguments
+from microgradnd.compiler.draws import Anew
 from microgradnd.compiler.trace import Traced
 from microgradnd.operands import COPIED, sample
 from microgradnd.recompute import Call, recompute
@@ -48,10 +49,10 @@ def again(traced: Traced, function: Callable[..., Any], arguments: Arguments) ->
 
     def call() -> Any:
         name = getattr(function, "__name__", "function")
-        if traced.left or traced.program.updates:
+        if traced.left or traced.program.updates or any(type(s.function) is Anew for s in traced.program.steps):
             raise RuntimeError(
-                f"a result of the compiled {name} can't be differentiated afterwards, since {name} changes variables, "
-                f"and would do so again; take the gradient inside of it, or return .detach()"
+                f"a result of the compiled {name} can't be differentiated afterwards, since {name} changes variables "
+                f"or draws, and would do so again; take the gradient inside of it, or return .detach()"
             )
         if any(sample(kept[i]) != before for i, before in seen.items()):
             raise RuntimeError(

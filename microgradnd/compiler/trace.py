@@ -123,7 +123,7 @@ class Recording:
                 (before, variable._node, variable._array)
                 for variable, before, _ in recorder.assigned.values()
                 if isinstance(before, Leaf) and variable._node is not before
-                if before.position < recorder.start or before in recorder.given
+                if recorder.is_outer(before) or before in recorder.given
             ]
             self.left: list[tuple[Any, Any]] = [(Gradient(x), g) for x, g in recorder.gradients_left().items()]
             recorder.restore()
@@ -253,7 +253,7 @@ def sources_of(result: Any, recorder: Recorder) -> list[Any]:
             return []  # backward() has let go of what leads there
         if isinstance(node, TracedOperation):
             todo += node.parents
-        elif recorder.first(node).position < recorder.start if isinstance(node, Leaf) else True:
+        elif recorder.is_outer(recorder.first(node)) if isinstance(node, Leaf) else True:
             found.append(node)
     return found
 

@@ -419,7 +419,7 @@ class Watch:
         for key, (owner, name, before, where) in self.written.items():
             own = attributes(owner)
             now = own.get(name, MISSING) if name in own else getattr(owner, name, MISSING)
-            if now is before or same(before, now) or now is self.buffers.get(key, MISSING):
+            if now is before or same(before, now):
                 continue
             if before is MISSING:
                 own.pop(name, None)
@@ -427,6 +427,8 @@ class Watch:
                 own[name] = before
             else:
                 object.__setattr__(owner, name, before)
+            if now is self.buffers.get(key, MISSING):
+                continue  # which was changed in place, as `buffer *= 2` ends
             if isinstance(now, Tensor) and is_buffer(owner, name) and now.shape == np.shape(before):
                 buffers.append((owner, name, now))
             elif wrong is None:
