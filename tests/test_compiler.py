@@ -81,23 +81,21 @@ def test_the_source_is_the_hand_written_backward_pass(network):
 @pytest.mark.parametrize("optimize", [True, False])
 def test_a_training_step_updates_its_arguments(network, optimize):
     def step(w1, b1, w2, b2, x, y):
-        parameters = [p if isinstance(p, mg.Tensor) else mg.tensor(p, requires_grad=True) for p in (w1, b1, w2, b2)]
-        loss = loss_of(*parameters, x, y)
+        loss = loss_of(w1, b1, w2, b2, x, y)
         loss.backward()
         with mg.no_grad():
-            for p in parameters:
+            for p in (w1, b1, w2, b2):
                 p -= LEARNING_RATE * p.grad
+                p.grad = None
         return loss
 
-    mine = [p.copy() for p in network[:4]]
+    mine, theirs = ([mg.tensor(p, requires_grad=True) for p in network[:4]] for _ in range(2))
     compiled = mg.compile(step, optimize=optimize)
-    theirs = [mg.tensor(p, requires_grad=True) for p in network[:4]]
     for _ in range(3):
         expected = step(*theirs, *network[4:])
-        for p in theirs:
-            p.grad = None
         equal(compiled(*mine, *network[4:]), expected.data, ROUNDING[optimize])
-        equal(mine, [p.data for p in theirs], ROUNDING[optimize])
+        equal([p.data for p in mine], [p.data for p in theirs], ROUNDING[optimize])
+        assert all(p.grad is None for p in mine)
 
 
 def test_results_are_the_callers_own(network):

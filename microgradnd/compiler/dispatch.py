@@ -46,7 +46,7 @@ class Dispatcher:
             leaf = arguments.leaves[i]
             number = traced.numbers.get(type(leaf))
             given.append(inputs[i] if number is None else f"{self.name(number)}({inputs[i]})")
-            owners.append(self.name(leaf._node) if isinstance(leaf, Tensor) else None)
+            owners.append(self.name(leaf._node) if isinstance(leaf, Tensor) and type(leaf._node) is Leaf else None)
         for i, value in traced.fixed.items():
             if not isinstance(value, Tensor):
                 self.checks.append(f"{inputs[i]} == {self.name(value)}")

@@ -228,7 +228,7 @@ class Scalars:
         if function is primitives.getitem and out.dtype in (np.float64, np.int64) and picks_one(step):
             index = args[1] if isinstance(args[1], tuple) else (args[1],)
             text = f"{writer.text(args[0])}.item({', '.join(map(str, index))})"
-        elif out.dtype == np.float64 and all(a in self.names.numbers for a in args if isinstance(a, Value)):
+        elif args and out.dtype == np.float64 and all(a in self.names.numbers for a in args if isinstance(a, Value)):
             x, y = ([self.names.numbers.get(a, repr(a)) if isinstance(a, Value) else repr(a) for a in args] * 2)[:2]
             if function in ARITHMETIC and is_scalar(step):
                 text = SIGNS[function].format(x=x, y=y)

@@ -155,7 +155,7 @@ def stand_in(leaf: Any, name: str, numbers: dict[type, Any]) -> Tensor:
             leaf._node.position = 0
         return leaf
     array = np.asarray(value_of(leaf, numbers)).view()  # so that it isn't an array that the function captures as well
-    return wrap(array, Leaf(array, array.dtype.kind in "fc", name))
+    return wrap(array, Leaf(array, False, name))
 
 
 def is_known(watch: Watch) -> Callable[[Any], bool]:

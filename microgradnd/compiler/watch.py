@@ -194,6 +194,7 @@ class Watch:
         self.codes[code] = None
         self.attribute(name, function, "__code__")
         self.attribute(name, function, "__defaults__")
+        self.attribute(name, function, "__kwdefaults__")
         self.todo += [(name, function.__defaults__), (name, function.__kwdefaults__), (name, vars(function) or None)]
         for table in (VJPS, JVPS):
             rules = table.get(function, ())
@@ -382,6 +383,8 @@ class Watch:
         else:
             self.names.add(name)  # which the class has, or hasn't
             self.absent(owner, name)
+            if found is MISSING:
+                self.in_class(type(owner).__name__, type(owner), name)
         if value is not MISSING:
             self.todo.append((path, value))
 
