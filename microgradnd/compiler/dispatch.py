@@ -12,7 +12,8 @@ again slowly.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import operator
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from microgradnd.compiler.arguments import Arguments
 from microgradnd.compiler.ownership import apart
 from microgradnd.compiler.programs import Entry, finish
 from microgradnd.compiler.recorder import Buffer, Gradient
-from microgradnd.compiler.watch import MISSING, Place, same
+from microgradnd.compiler.watch import CONTAINERS, MISSING, Place, same
 from microgradnd.tape import Leaf, current, next_position, touch
 from microgradnd.tensor import Tensor
 
@@ -36,7 +37,7 @@ class Dispatcher:
     def __init__(self, function: Callable[..., Any], args: Sequence[Any], arguments: Arguments, entry: Entry) -> None:
         traced = entry.traced
         self.names: dict[str, Any] = {"MISS": MISS, "MISSING": MISSING, "function": entry.function, "touch": touch}
-        self.names |= {"next_position": next_position, "current": current, "asarray": np.asarray}
+        self.names |= {"is_": operator.is_, "next_position": next_position, "current": current, "asarray": np.asarray}
         self.checks = [f"current() is {self.name(entry.mode)}"]
         self.arrays: list[str] = []  # the names of arrays among the arguments, and in them
         self.parts: list[str] = []
@@ -80,9 +81,14 @@ class Dispatcher:
             after.append(f"{' = '.join(f'{owner}.position' for owner in newer)} = next_position()")
             after += [f"if {owner}.aliases is not None: touch({owner})" for owner in newer]
         if traced.left:
-            values = [f"g{i}" for i, (_, is_array) in enumerate(traced.left) if is_array]
+            arrays = [i for i, (_, is_array) in enumerate(traced.left) if is_array]
+            shapes = {f"g{i}": np.shape(x) for i, x in zip(arrays, entry.program.outputs[1], strict=True)}
+            values = list(shapes)
             call = f"{call}\n    result, ({''.join(f'{value}, ' for value in values)}) = result"
-            after += [self.leaving(x, f"g{i}", is_array, arguments) for i, (x, is_array) in enumerate(traced.left)]
+            for i, (thing, is_array) in enumerate(traced.left):
+                value = f"g{i}" if is_array else "None"
+                value = f"asarray({value})" if shapes.get(value) == () else value  # programs give numbers
+                after.append(self.leaving(thing, value, arguments))
         if traced.sources:
             rest = f"{self.name(entry)}, result, {self.name(function)}, {self.name(Arguments)}(args, {{}})"
             after.append(f"result = {self.name(finish)}({rest})")
@@ -105,9 +111,8 @@ class Dispatcher:
             ]
         )
 
-    def leaving(self, thing: Any, value: str, is_array: bool, arguments: Arguments) -> str:
+    def leaving(self, thing: Any, value: str, arguments: Arguments) -> str:
         """Return the statement that leaves a gradient or a buffer."""
-        value = f"asarray({value})" if is_array else "None"
         if isinstance(thing, Buffer):
             return f"{self.name(vars(thing.owner))}[{thing.attribute!r}] = {value}"
         leaf = thing.leaf if isinstance(thing, Gradient) else arguments.leaves[thing]._node
@@ -183,19 +188,36 @@ class Dispatcher:
 
     def there(self, place: Place) -> str:
         """Return the expression that tells whether a place holds what it did."""
-        value = self.name(place.value)
+        value, owner = self.name(place.value), self.name(place.owner)
+        if isinstance(place.owner, CONTAINERS) and place.key is None:
+            return self.holds(owner, place)
         if isinstance(place.owner, dict):
-            return f"{self.name(place.owner)}.get({place.key!r}, MISSING) is {value}"
+            return f"{owner}.get({place.key!r}, MISSING) is {value}"
+        if place.value is MISSING and place.owner is not None:
+            return f"{place.key!r} not in {owner}.__dict__"
         if (
             place.owner is not None
             and place.key is not None
             and place.key.isidentifier()
             and place.value is not MISSING
         ):
-            return f"{self.name(place.owner)}.{place.key} is {value}"
+            return f"{owner}.{place.key} is {value}"
         if isinstance(place.value, tuple):
             return f"{self.name(same)}({value}, {self.name(place.read)}())"
         return f"{self.name(place.read)}() is {value}"
+
+    def holds(self, container: str, place: Place) -> str:
+        """Return the expression that tells whether a container holds the very objects that it did."""
+        parts, count = place.value, len(place.owner)
+        if not count:
+            return f"not {container}"
+        if isinstance(place.owner, Mapping):
+            keys, values = self.name(parts[:count]), self.name(parts[count:])
+            return (
+                f"len({container}) == {count} and all(map(is_, {container}.values(), {values})) and "
+                f"all(map(is_, {container}, {keys}))"
+            )
+        return f"len({container}) == {count} and all(map(is_, {container}, {self.name(parts)}))"
 
     def compiled(self) -> Callable[[tuple[Any, ...]], Any]:
         """Return the function, which returns MISS for a call that is unlike the first."""

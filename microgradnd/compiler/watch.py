@@ -143,7 +143,7 @@ class Watch:
 
     def look(self, name: str, thing: Any) -> None:
         """Note one thing."""
-        if isinstance(thing, PLAIN) or id(thing) in self.known:
+        if isinstance(thing, PLAIN) or type(thing).__module__ == "numpy" and callable(thing) or id(thing) in self.known:
             return
         self.known[id(thing)] = name, thing
         if hasattr(type(thing), "function") and hasattr(thing, "cache_info"):
@@ -195,7 +195,7 @@ class Watch:
         self.attribute(name, function, "__code__")
         self.attribute(name, function, "__defaults__")
         self.attribute(name, function, "__kwdefaults__")
-        self.todo += [(name, function.__defaults__), (name, function.__kwdefaults__), (name, vars(function) or None)]
+        self.todo += [(name, function.__defaults__), (name, function.__kwdefaults__), (name, vars(function))]
         for table in (VJPS, JVPS):
             rules = table.get(function, ())
             self.todo += [(name, rule) for rule in rules] if isinstance(rules, tuple) else []
@@ -285,7 +285,7 @@ class Watch:
     def whole(self, name: str, container: Any) -> None:
         self.known.setdefault(id(container), (name, container))
         if not isinstance(container, tuple | frozenset):
-            self.place((id(container), ""), Place(name, functools.partial(contents, container)))
+            self.place((id(container), ""), Place(name, functools.partial(contents, container), container))
 
     # While the function runs
 
@@ -391,9 +391,9 @@ class Watch:
     def absent(self, thing: Any, name: str) -> None:
         """Note that an object has no attribute of a name of its own."""
         own = attributes(thing)
-        if name not in own and (id(thing), name) not in self.places and hasattr(type(thing), "__dict__"):
+        if name not in own and (id(thing), name) not in self.places and hasattr(thing, "__dict__"):
             path = f"{self.known[id(thing)][0]}.{name}" if id(thing) in self.known else name
-            self.places[id(thing), name] = Place(path, functools.partial(own_attribute, thing, name))
+            self.places[id(thing), name] = Place(path, functools.partial(own_attribute, thing, name), thing, name)
 
     def buffer(self, owner: Any, name: str, array: Any) -> Tensor:
         """Return what stands for a buffer of a module."""

@@ -208,6 +208,7 @@ class Optimizer:
     """
 
     checks: ClassVar[dict[str, Check]] = {"lr": not_negative}  # of each setting, in the order in which they are shown
+    _changes: ClassVar[int] = 0  # how often an attribute of any optimizer was set
     _lr: float
     _form: Any  # the settings as a compiled function sees them, None where they may have changed
     _rate: Tensor  # the learning rate, as what a compiled function reads
@@ -262,6 +263,7 @@ class Optimizer:
         for name, value in found.items():
             object.__setattr__(self, "_lr" if name == "lr" else name, value)
         object.__setattr__(self, "_form", None)
+        Optimizer._changes += 1
         if "lr" in found:
             self._rate.data[...] = found["lr"]
 
@@ -314,8 +316,14 @@ class Optimizer:
         if name in self.checks:
             self.configure(**{name: value})
             return
+        Optimizer._changes += 1
         object.__setattr__(self, "_form", None)
         object.__setattr__(self, name, value)
+
+    @staticmethod
+    def __changes__() -> int:
+        """Return how often an attribute of any optimizer was set, for a compiler that watches them."""
+        return Optimizer._changes
 
     def _record(self) -> None:
         """Take a step in a function that is being compiled: the formula on Tensors, for the same arrays."""
