@@ -63,12 +63,18 @@ def attribute():
 
 def attribute_of_the_class():
     settings = Settings()
-    return lambda x: x * settings.scale, [lambda: setattr(Settings, "scale", 6.0), lambda: setattr(Settings, "scale", 5.0)]
+    return lambda x: x * settings.scale, [
+        lambda: setattr(Settings, "scale", 6.0),
+        lambda: setattr(Settings, "scale", 5.0),
+    ]
 
 
 def attribute_of_a_base():
     derived = Derived()
-    return lambda x: x * derived.scale, [lambda: setattr(Settings, "scale", 6.0), lambda: setattr(Settings, "scale", 5.0)]
+    return lambda x: x * derived.scale, [
+        lambda: setattr(Settings, "scale", 6.0),
+        lambda: setattr(Settings, "scale", 5.0),
+    ]
 
 
 def attribute_of_the_class_that_the_object_gets():
@@ -87,7 +93,10 @@ def attribute_that_the_class_gets():
         pass
 
     bare = Bare()
-    return lambda x: x * (2 if hasattr(bare, "late") else 3), [lambda: setattr(Bare, "late", 1), lambda: delattr(Bare, "late")]
+    return lambda x: x * (2 if hasattr(bare, "late") else 3), [
+        lambda: setattr(Bare, "late", 1),
+        lambda: delattr(Bare, "late"),
+    ]
 
 
 def slot():
@@ -118,7 +127,10 @@ def all_attributes():
 
 def number_of_attributes():
     settings = Settings(scale=1.0)
-    return lambda x: x * len(settings.__dict__), [lambda: setattr(settings, "more", 1), lambda: delattr(settings, "more")]
+    return lambda x: x * len(settings.__dict__), [
+        lambda: setattr(settings, "more", 1),
+        lambda: delattr(settings, "more"),
+    ]
 
 
 def name_in_a_text():
@@ -128,7 +140,9 @@ def name_in_a_text():
 
 
 def global_name():
-    return lambda x: x * SCALE, values(functools.partial(globals().__setitem__, "SCALE"), (3.0, 0.0, -0.0, True, 1, 2.0))
+    return lambda x: x * SCALE, values(
+        functools.partial(globals().__setitem__, "SCALE"), (3.0, 0.0, -0.0, True, 1, 2.0)
+    )
 
 
 def helper(x):
@@ -306,7 +320,10 @@ def method_of_a_base_that_is_replaced():
         pass
 
     child = Child()
-    return lambda x: child.run(x), [lambda: setattr(Base, "run", lambda self, x: x * 3), lambda: setattr(Child, "run", lambda self, x: -x)]
+    return lambda x: child.run(x), [
+        lambda: setattr(Base, "run", lambda self, x: x * 3),
+        lambda: setattr(Child, "run", lambda self, x: -x),
+    ]
 
 
 def operator_that_is_replaced():
@@ -320,7 +337,11 @@ def operator_that_is_replaced():
 
 def what_an_operator_reads():
     model = Below()
-    return lambda x: model * (x * model[2]), [lambda: setattr(Model, "factor", 3.0), lambda: setattr(model, "factor", 4.0), lambda: setattr(Model, "factor", 2.0)]
+    return lambda x: model * (x * model[2]), [
+        lambda: setattr(Model, "factor", 3.0),
+        lambda: setattr(model, "factor", 4.0),
+        lambda: setattr(Model, "factor", 2.0),
+    ]
 
 
 def attribute_of_a_metaclass():
@@ -386,7 +407,10 @@ def array_of_objects():
 
 def shape_of_an_array():
     box = Settings(of=np.ones(4))
-    return lambda x: x * len(box.of), [lambda: setattr(box, "of", np.ones(3)), lambda: setattr(box, "of", np.ones((2, 1)))]
+    return lambda x: x * len(box.of), [
+        lambda: setattr(box, "of", np.ones(3)),
+        lambda: setattr(box, "of", np.ones((2, 1))),
+    ]
 
 
 def large_array_that_becomes_a_number():
