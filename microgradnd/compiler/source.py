@@ -337,9 +337,9 @@ def may_inline(step: Step, uses: dict[Value, int], made: dict[Value, Step], writ
     """Return whether a step is better read inside of the expression that uses it."""
     assert isinstance(step.out, Value)
     once = uses.get(step.out, 0) <= 1
-    small = len(writer.call(step)[0]) <= WIDEST and not isinstance(
-        step.function, Anew
-    )  # drawn in the order of the lines
+    if isinstance(step.function, Anew):
+        return False  # draws are made in the order of the lines
+    small = len(writer.call(step)[0]) <= WIDEST
     return small and (step.function in VIEWS or (once and (step.out.name is None)))
 
 
