@@ -494,7 +494,6 @@ ENTRIES: list[tuple[str, ...]] = [
     ("watch.py", 'property: ("fget", "fset"),', "", WATCH),
     ("watch.py", 'classmethod: ("__func__",),', "", WATCH),
     ("watch.py", 'staticmethod: ("__func__",),', "", WATCH),
-    ("watch.py", 'functools._lru_cache_wrapper: ("__wrapped__",),', "", WATCH),
     ("watch.py", '("func", "args", "keywords")', '("func",)', WATCH),
     ("watch.py", '("func", "args", "keywords")', '("args", "keywords")', WATCH),
     ("watch.py", "(saved is not None and array.tobytes() != saved)", "False", WATCH),
