@@ -563,7 +563,7 @@ AROUND = [
 ]
 
 
-TO_FIX = {attribute_that_the_class_gets, attribute_of_a_metaclass, defaults_of_keywords}
+TO_FIX = {attribute_of_a_metaclass}
 
 
 @pytest.mark.parametrize(
