@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from microgradnd import primitives
+from microgradnd.compiler.draws import Anew
 from microgradnd.compiler.program import Program, Step, Value
 
 SAME = {primitives.identity, np.positive, np.copy}  # results equal to the first argument; no program changes arrays
@@ -27,11 +28,11 @@ VIEWS = {np.transpose, np.matrix_transpose, np.reshape, np.expand_dims, np.squee
 
 
 def drop_dead(program: Program) -> Program:
-    """Leave out the steps whose values nobody uses."""
+    """Leave out the steps whose values nobody uses, except for draws: the next ones depend on them."""
     wanted = set(program.results())
     kept = []
     for step in reversed(program.steps):
-        if any(out in wanted for out in step.outs()):
+        if isinstance(step.function, Anew) or any(out in wanted for out in step.outs()):
             wanted.update(step.operands())
             kept.append(step)
     return replace(program, steps=tuple(reversed(kept)))

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from microgradnd import primitives
+from microgradnd.compiler.draws import Anew
 from microgradnd.compiler.passes import VIEWS, uniform
 from microgradnd.compiler.program import Constant, Program, Step, Value, values_in
 
@@ -336,6 +337,8 @@ def may_inline(step: Step, uses: dict[Value, int], made: dict[Value, Step], writ
     """Return whether a step is better read inside of the expression that uses it."""
     assert isinstance(step.out, Value)
     once = uses.get(step.out, 0) <= 1
+    if isinstance(step.function, Anew):
+        return False  # draws are made in the order of the lines
     small = len(writer.call(step)[0]) <= WIDEST
     return small and (step.function in VIEWS or (once and (step.out.name is None)))
 

@@ -1,0 +1,744 @@
+"""The parts of the contract of compiled functions: arguments, draws, gradients, the quick way, the tape, the programs.
+
+Owns: for each part, what would go wrong without it, on the smallest function that shows it.
+Must not own: what is around a function (`test_watch.py`), which memory results are in (`test_ownership.py`).
+Read next: `test_compiled_steps.py`.
+
+The functions are called more than twice: first they are traced, then everything is looked at, then it goes the quick
+way.
+"""
+
+import functools
+import random
+import warnings
+from collections import OrderedDict
+
+import numpy as np
+import numpy.random.bit_generator as bit_generator
+import pytest
+
+import microgradnd as mg
+from microgradnd import nn, optim
+from microgradnd.transforms import plain
+
+X = np.arange(1.0, 4.0)
+
+
+def alike(got, want):
+    """Check that arrays, or trees of two, are the same, with their dtypes."""
+    got, want = plain(got), plain(want)
+    assert np.asarray(got).dtype == np.asarray(want).dtype
+    np.testing.assert_array_equal(got, want)
+
+
+def agree(f, calls):
+    """Check that calls of a compiled function give what those of the function give; return it."""
+    compiled = mg.compile(f)
+    for args, kwargs in calls:
+        for _ in range(2):
+            alike(compiled(*args, **kwargs), f(*args, **kwargs))
+    return compiled
+
+
+def both(make, calls):
+    """Check that a function made for some state, eager and compiled, gives the same and leaves the same state."""
+    (f, state), (g, compiled_state) = make(), make()
+    compiled = mg.compile(g)
+    for call in calls:
+        alike(call(compiled), call(f))
+        for got, want in zip(compiled_state(), state(), strict=True):
+            assert (got is None) == (want is None)
+            if want is not None:
+                alike(got, want)
+    return compiled
+
+
+# Arguments
+
+
+def test_a_keyword_is_no_trailing_dict():
+    def f(x, *rest, **options):
+        return x * (2 if options else 3) * len(rest or (1, 2))
+
+    agree(
+        f,
+        [
+            ((X,), {"scale": 2.0}),
+            ((X, {"scale": 2.0}), {}),
+            ((X,), {"scale": 2.0}),
+            ((X,), {"other": 2.0}),
+            ((X, {"other": 2.0}), {}),
+            ((X, {}), {}),
+            ((X,), {}),
+        ],
+    )
+
+
+def test_the_containers_of_arguments_are_told_apart_by_their_classes():
+    def f(parts):
+        return parts["a"] * (2 if type(parts) is dict else 3)
+
+    agree(f, [(({"a": X},), {}), ((OrderedDict(a=X),), {}), (({"a": X, "b": X},), {}), (({"a": X},), {})])
+    agree(lambda parts: parts[0] * (2 if type(parts) is list else 3), [(([X],), {}), (((X,),), {}), (([X, X],), {})])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.complex64, np.float64, np.float16])
+def test_numbers_of_numpy_keep_their_precision_and_pythons_take_that_of_the_array(dtype):
+    x = X.astype(dtype)
+    numbers = (
+        0.1,
+        np.float64(0.1),
+        np.float32(0.1),
+        0.3,
+        np.float64(0.3),
+        2,
+        True,
+        np.int64(2),
+        0.1j,
+        np.complex128(0.1j),
+    )
+    agree(lambda x, number: x * number, [((x, number), {}) for number in numbers])
+    agree(lambda x, number: number - x, [((x, number), {}) for number in numbers])
+
+
+def test_a_number_between_two_precisions_is_part_of_the_program():
+    def f(x, y, number):
+        return x * number + np.sum(y * number)
+
+    single, double = X.astype(np.float32), X
+    agree(f, [((a, b, n), {}) for n in (0.1, 0.2, 0.1) for a in (single, double) for b in (single, double)])
+
+
+def test_two_tensors_that_are_one():
+    def f(a, b):
+        return (a * b + a) * (2 if a is b else 3)
+
+    v, w = mg.tensor([1.0, 2.0], requires_grad=True), mg.tensor([3.0, 4.0], requires_grad=True)
+    agree(f, [((v, w), {}), ((v, v), {}), ((w, v), {}), ((w, w), {}), ((v, w), {})])
+
+
+def test_two_tensors_that_are_one_are_updated_as_one():
+    def make():
+        v, w = mg.tensor([1.0, 2.0]), mg.tensor([3.0, 4.0])
+
+        def f(a, b):
+            a += 1.0
+            b *= 2.0
+            return a + b
+
+        return lambda i, j: f((v, w)[i], (v, w)[j]), lambda: (v.data, w.data)
+
+    both(make, [functools.partial(lambda i, j, f: f(i, j), i, j) for i, j in ((0, 1), (0, 0), (1, 0), (0, 1), (1, 1))])
+
+
+def test_a_variable_that_is_passed_and_captured_is_one():
+    v, w = mg.tensor([1.0, 2.0], requires_grad=True), mg.tensor([3.0, 4.0], requires_grad=True)
+    gradient = mg.compile(lambda a: backward_of(a, w))
+    for a in (v, v, w, w, v, w):
+        got = plain(gradient(a))
+        want = a.data * w.data * 0 + (2 * w.data if a is w else w.data)
+        alike(got, want)
+
+
+def backward_of(a, w):
+    np.sum(a * w).backward()
+    found = a.grad * 1.0
+    a.grad = None
+    w.grad = None
+    return found
+
+
+def test_what_a_tensor_is_decides_between_programs():
+    v, w = mg.tensor([1.0, 2.0], requires_grad=True), mg.tensor([1.0, 2.0])
+    single, longer = mg.tensor(np.ones(2, np.float32)), mg.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    agree(
+        lambda a: a.detach() * (2 if a.requires_grad else 3) + len(a),
+        [((a,), {}) for a in (v, w, v, w, single, longer, w, longer, v)],
+    )
+
+
+def test_objects_are_told_apart_and_values_are_not():
+    class Scale:
+        def __init__(self, factor):
+            self.factor = factor
+
+    one, other = Scale(2.0), Scale(3.0)
+    compiled = agree(lambda x, s: x * s.factor, [((X, one), {}), ((X, other), {}), ((X, one), {})])
+    assert compiled.cache_info().misses == 2
+    double, triple = (lambda x: 2 * x), (lambda x: 3 * x)
+    agree(lambda x, g: g(x), [((X, double), {}), ((X, triple), {}), ((X, double), {})])
+    compiled = agree(lambda x, names: x * len(names), [((X, ("a", "b")), {}), ((X, tuple("ab")), {})])
+    assert compiled.cache_info().misses == 1
+    agree(lambda x, s: x[s] * (2 if type(s.stop) is bool else 3), [((X, slice(n)), {}) for n in (1, True, 1, 2, 1)])
+
+
+def test_static_arguments_by_value_or_by_object():
+    double, triple = (lambda x: 2 * x), (lambda x: 3 * x)
+    compiled = mg.compile(lambda x, g: g(x))
+    for g in (double, triple, double):
+        alike(compiled(X, mg.static(g)), g(X))
+    compiled = mg.compile(lambda x, n: x * len(repr(n)))
+    for n in (0.0, -0.0, 0, False, 0.0, (1, 2.0), (1, 2), float("0")):
+        alike(compiled(X, mg.static(n)), X * len(repr(n)))
+    assert compiled.cache_info().misses == 6
+
+
+def gradient_of(w):
+    np.sum(w * w).backward()
+    found = w.grad * 1.0
+    w.grad = None
+    return found
+
+
+def test_hooks_of_an_argument():
+    compiled = mg.compile(gradient_of)
+    v, w = variables()
+    for change in (lambda: None, lambda: w.register_hook(lambda g: 10.0 * g)):
+        change()
+        for variable in (w, v, w, w):
+            alike(compiled(variable), gradient_of(variable))
+
+
+@pytest.mark.xfail(strict=True)
+def test_a_second_hook_of_an_argument():
+    compiled = mg.compile(gradient_of)
+    w, _ = variables()
+    for hook in (lambda g: 10.0 * g, lambda g: g + 1.0):
+        w.register_hook(hook)
+        for _ in range(3):
+            alike(compiled(w), gradient_of(w))
+
+
+# Draws
+
+
+def twice(x, draw):
+    return mg.anew(draw, 3) * x - mg.anew(draw, 3)
+
+
+def named(x, draw):
+    a = mg.anew(draw, 3)
+    y = np.sin(x) + mg.anew(draw, 3)
+    b = mg.anew(draw, 3)
+    return a * y - b * np.sum(y)
+
+
+def unused(x, draw):
+    mg.anew(draw, 3)
+    return x * mg.anew(draw, 3)
+
+
+def numbers(x, draw):
+    first = mg.anew(lambda: draw()[0])
+    return x * first + mg.anew(lambda: draw()[1]) * 2.0
+
+
+@pytest.mark.parametrize("form", [{}, {"optimize": False}, {"backend": "numba"}], ids=str)
+@pytest.mark.parametrize("f", [twice, named, unused, numbers])
+def test_draws_are_made_in_their_order_each_by_itself_and_used_or_not(f, form):
+    """Equal generators give equal results: two draws by one function aren't one."""
+    if "backend" in form:
+        pytest.importorskip("numba")
+
+    def made(rng):
+        return lambda x: f(x, lambda: rng.normal(size=3))
+
+    eager, compiled = made(np.random.default_rng(0)), mg.compile(made(np.random.default_rng(0)), **form)
+    for _ in range(3):
+        np.testing.assert_allclose(compiled(X), eager(X), rtol=1e-12)
+
+
+def test_what_a_function_gives_anew_stays_its_own():
+    kept = np.ones(3)
+    compiled = mg.compile(lambda x: (mg.anew(lambda: kept, 3), x))
+    first, _ = compiled(X)
+    second, _ = compiled(X)
+    first += 5.0
+    np.testing.assert_array_equal(kept, 1.0)
+    np.testing.assert_array_equal(second, 1.0)
+    eager = mg.anew(lambda: kept, 3)
+    eager += 1.0
+    np.testing.assert_array_equal(kept, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("given", "dtype"), [(np.ones(2), float), (np.ones(3, np.float32), float), (1.0, float), (np.ones(3), int)]
+)
+def test_what_is_given_anew_must_be_as_announced(given, dtype):
+    for f in (
+        lambda x: mg.anew(lambda: given, 3, dtype) * x,
+        mg.compile(lambda x: mg.anew(lambda: given, 3, dtype) * x),
+    ):
+        with pytest.raises(ValueError, match=r"mg.anew: <lambda> gave an array of shape .* announced"):
+            f(X)
+    with pytest.raises(TypeError, match=r"mg.anew takes a function without arguments, got (array|1.0)"):
+        mg.anew(given, 3)
+
+
+def test_no_derivative_passes_a_draw():
+    rng = np.random.default_rng(0)
+    compiled = mg.compile(mg.grad(lambda x: np.sum(x * mg.anew(lambda: rng.normal(size=3), 3))))
+    np.testing.assert_array_equal(compiled(X), np.random.default_rng(0).normal(size=3))
+
+
+GENERATOR, STATE, PYTHON = np.random.default_rng(0), np.random.RandomState(0), random.Random(0)
+BITS, SYSTEM = np.random.PCG64(0), random.SystemRandom()
+
+
+class Hidden:
+    def __init__(self):
+        self.sources = {"a": [np.random.default_rng(0)]}
+
+
+HIDDEN = Hidden()
+DRAWS = {
+    "a Generator": lambda x: x + GENERATOR.normal(size=3),
+    "a RandomState": lambda x: x + STATE.normal(size=3),
+    "a Random": lambda x: x + PYTHON.gauss(0.0, 1.0),
+    "a BitGenerator": lambda x: x + BITS.random_raw() / 2**64,
+    "np.random": lambda x: x + np.random.normal(size=3),  # noqa: NPY002
+    "random": lambda x: x + random.random(),
+    "deep": lambda x: x + HIDDEN.sources["a"][0].random(),
+    "a shuffle": lambda x: x[GENERATOR.permutation(3)],
+    "without a seed": lambda x: x + np.random.default_rng().normal(size=3),
+    "without a seed, of Python": lambda x: x + random.Random().random(),
+    "a RandomState without a seed": lambda x: x + np.random.RandomState().normal(size=3),
+}
+
+
+@pytest.mark.parametrize("f", DRAWS.values(), ids=DRAWS)
+def test_draws_are_refused(f):
+    before = bit_generator.randbits, random.Random.seed
+    with pytest.raises(TypeError, match=r"(were drawn|without a seed)(?s:.*)mg\.anew"):
+        mg.compile(f)(X)
+    assert (bit_generator.randbits, random.Random.seed) == before
+
+
+def test_generators_made_from_a_seed_give_constants():
+    agree(
+        lambda x: x + np.random.default_rng(0).normal(size=3) + random.Random(3).random(), [((X,), {}), ((2 * X,), {})]
+    )
+
+
+def test_a_draw_by_code_that_names_none_is_found_by_a_second_trace():
+    rng = np.random.default_rng(0)
+    draw = [rng.random]
+    with pytest.raises(TypeError, match="random numbers were drawn"):
+        mg.compile(lambda x: x * draw[0]())(X)
+
+
+def test_another_threads_draw_is_not_blamed():
+    rng = np.random.default_rng(0)
+    step = [functools.partial(getattr(rng, "".join(["ran", "dom"])))]  # what another thread does at the same time
+    compiled = mg.compile(lambda x: x * 2 if step[0]() is not None else x)
+    alike(compiled(X), 2 * X)
+
+
+# Gradients
+
+
+def gradient_twice(w):
+    def f(x):
+        np.sum(w * x).backward()
+        return w.grad * 1.0
+
+    return f
+
+
+def variables():
+    return mg.tensor([1.0, 2.0, 3.0], requires_grad=True), mg.tensor([3.0, 2.0, 1.0], requires_grad=True)
+
+
+def test_gradients_accumulate():
+    def make():
+        w, _ = variables()
+        return gradient_twice(w), lambda: (w.grad, w.data)
+
+    both(make, [lambda f: f(X)] * 3 + [lambda f: f(2 * X)])
+
+
+def test_gradients_that_are_left_begin_anew_where_they_were_cleared():
+    def make():
+        w, v = variables()
+
+        def f(x):
+            np.sum(w * v * x).backward()
+            return v * 1.0
+
+        return f, lambda: (w.grad, v.grad)
+
+    (f, state), (g, compiled_state) = make(), make()
+    compiled = mg.compile(g)
+    for clear in (False, True, False, True, True, False):
+        alike(compiled(X), f(X))
+        for got, want in zip(compiled_state(), state(), strict=True):
+            alike(got, want)
+        if clear:
+            for form in (f, g):
+                form.__closure__[form.__code__.co_freevars.index("w")].cell_contents.grad = None
+
+
+@pytest.mark.parametrize("which", ["a", "b", "both"])
+def test_gradients_are_left_in_the_variables_that_they_are_of(which):
+    def f(a, b, x):
+        loss = np.sum((a if which != "b" else a.detach()) * (b if which != "a" else b.detach()) * x)
+        loss.backward()
+        return loss.detach()
+
+    compiled, (v, w), (p, q) = mg.compile(f), variables(), variables()
+    for pair, twin in (((v, w), (p, q)), ((v, w), (p, q)), ((w, v), (q, p)), ((v, w), (p, q)), ((w, v), (q, p))):
+        alike(compiled(*pair, X), f(*twin, X))
+        for got, want in ((v, p), (w, q)):
+            assert (got.grad is None) == (want.grad is None)
+            if want.grad is not None:
+                alike(got.grad, want.grad)
+
+
+def test_a_gradient_that_is_set_to_none_is_none():
+    w, _ = variables()
+
+    def f(x):
+        w.grad = None
+        return x * 2
+
+    compiled = mg.compile(f)
+    for before in (None, X.copy(), X.copy(), None):
+        w.grad = before
+        compiled(X)
+        assert w.grad is None
+    given = mg.compile(lambda v: cleared(v))
+    for before in (X.copy(), None, X.copy()):
+        w.grad = before
+        alike(given(w), w.data * 2)
+        assert w.grad is None
+
+
+def cleared(v):
+    v.grad = None
+    return v * 2
+
+
+def test_a_gradient_that_is_read_is_that_of_this_call():
+    w, _ = variables()
+    compiled = mg.compile(lambda x: x * w.grad if w.grad is not None else -x)
+    for gradient in (X, 2 * X, 2 * X, None, X, None, None, np.ones(3, np.float32)):
+        w.grad = gradient if gradient is None or gradient.dtype == float else gradient.astype(float)
+        alike(compiled(X), X * w.grad if w.grad is not None else -X)
+
+
+def test_gradients_in_a_trace_that_fails_are_put_back():
+    v, w = variables()
+    w.grad = np.ones(3)
+
+    def f(x):
+        nonlocal v
+        np.sum(w * v * x).backward()
+        with mg.no_grad():
+            v += 1.0
+        return x if x.sum() > 0 else -x
+
+    node = v._node
+    with pytest.raises(TypeError, match="inside a compiled function"):
+        mg.compile(f)(X)
+    alike(w.grad, np.ones(3))
+    assert v.grad is None
+    assert v._node is node
+    alike(v.data, [1.0, 2.0, 3.0])
+
+
+def test_an_optimizer_steps_in_the_variable_that_it_had():
+    def make():
+        v, w = variables()
+        w.register_hook(lambda g: 3.0 * g)
+
+        def f(x):
+            nonlocal w
+            np.sum(w * v * x).backward()
+            with mg.no_grad():
+                w -= 0.5 * w.grad
+            np.sum(w * x).backward()
+            return np.sum(w * x).detach()
+
+        return f, lambda: (v.grad, w.grad, w.data, np.array(w.requires_grad))
+
+    both(make, [lambda f: f(X)] * 3)
+
+
+# What is refused even if the function catches it
+
+
+def swallows(error):
+    def decorate(f):
+        def call(x):
+            try:
+                return f(x)
+            except error:
+                return x * 0
+
+        return call
+
+    return decorate
+
+
+CAUGHT = {
+    "a look at a value": (TypeError, lambda x: x * int(x.sum())),
+    "any look": (Exception, lambda x: x if x.sum() > 0 else -x),
+    "what NumPy raises": (np.linalg.LinAlgError, lambda x: np.linalg.inv(np.zeros((3, 3)) * x)),
+    "what it raises for a shape": (ValueError, lambda x: x + np.ones(5)),
+    "an index": (IndexError, lambda x: x[7]),
+}
+
+
+@pytest.mark.parametrize(("error", "f"), CAUGHT.values(), ids=CAUGHT)
+def test_a_caught_error_is_refused(error, f):
+    with pytest.raises(TypeError, match=r"compiled function"):
+        mg.compile(swallows(error)(f))(X)
+
+
+def test_errors_that_are_caught_where_no_value_is_looked_at_may_be():
+    def f(x):
+        try:
+            return x * {}["missing"]
+        except KeyError:
+            return x * 2
+
+    agree(f, [((X,), {}), ((2 * X,), {})])
+
+
+def with_errors_raised(x):
+    with np.errstate(all="raise"):
+        return np.log(x)
+
+
+def with_warnings_as_errors(x):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        return np.log(x)
+
+
+@pytest.mark.parametrize("f", [with_errors_raised, with_warnings_as_errors])
+def test_handlers_of_floating_point_errors_are_refused(f):
+    with pytest.raises(TypeError, match=r"Put it around the call of the compiled function"):
+        mg.compile(f)(X)
+    with np.errstate(all="raise"):
+        alike(mg.compile(lambda x: np.log(x))(X), np.log(X))
+
+
+# The quick way
+
+
+def test_how_calls_are_recorded_decides_between_programs():
+    w, _ = variables()
+    f = lambda x: (w * x).detach() * (2 if (w * x).requires_grad else 3)  # noqa: E731
+    compiled = mg.compile(f)
+    for off in (False, False, True, True, False, False, True):
+        if off:
+            with mg.no_grad():
+                alike(compiled(X), f(X))
+        else:
+            alike(compiled(X), f(X))
+
+
+def test_a_transform_is_told_from_a_plain_call():
+    compiled = mg.compile(lambda x: np.sum(x * x))
+    for _ in range(3):
+        alike(compiled(X), np.float64(14.0))
+        alike(mg.grad(compiled)(X), 2 * X)
+        alike(mg.jvp(compiled, (X,), (X,))[1], np.float64(28.0))
+
+
+@pytest.mark.parametrize("kind", [float, int, bool, np.float32, np.float64, complex, str])
+def test_the_type_of_a_number_decides_between_programs(kind):
+    def f(x, n):
+        return x * (2 if isinstance(n, str) else 3) * (1 if isinstance(n, str) else n)
+
+    first = [((X, n), {}) for n in (1.0, 1, True, np.float32(1), np.float64(1), 1 + 0j, "1")]
+    agree(f, [((X, kind("1" if kind is str else 1)), {}), *first, ((X, kind(2)), {})])
+
+
+def test_what_an_optimizer_is_set_to_is_of_this_call():
+    def made():
+        w, _ = variables()
+        return w, optim.SGD([w], lr=0.5, momentum=0.5)
+
+    def f(w, optimizer, x):
+        optimizer.zero_grad()
+        np.sum(w * w * x).backward()
+        optimizer.step()
+        return w * 1.0
+
+    (v, first), (w, second), compiled = made(), made(), mg.compile(f)
+    for lr, momentum in ((0.5, 0.5), (0.5, 0.5), (0.25, 0.5), (0.25, 0.5), (0.25, 0.9), (0.25, 0.9), (0.5, 0.5)):
+        for optimizer in (first, second):
+            optimizer.lr, optimizer.momentum = lr, momentum
+        np.testing.assert_allclose(plain(compiled(w, second, X)), plain(f(v, first, X)), rtol=1e-12)
+        np.testing.assert_allclose(w.data, v.data, rtol=1e-12)
+
+
+def test_an_update_of_arrays_that_share_memory_is_refused_the_quick_way_too():
+    def f(w, x):
+        w -= x
+        return np.sum(w)
+
+    compiled = mg.compile(f)
+    for _ in range(3):
+        assert compiled(X.copy(), np.ones(3)) == 3.0
+    w = X.copy()
+    for x in (w, w[::-1], w.reshape(3)):
+        with pytest.raises(ValueError, match="shares memory"):
+            compiled(w, x)
+    alike(w, X)
+    both_parts = np.arange(6.0)
+    assert compiled(both_parts[:3], both_parts[3:]) == -9.0
+
+
+def test_an_update_makes_variables_newer_in_every_call():
+    def f(w, x):
+        with mg.no_grad():
+            w -= x
+        return x * 2
+
+    compiled = mg.compile(f)
+    w, _ = variables()
+    for _ in range(4):
+        loss = np.sum(w * w)
+        compiled(w, np.ones(3))
+        with pytest.raises(RuntimeError, match="changed"):
+            loss.backward()
+
+
+# Results on the tape
+
+
+def test_results_can_be_differentiated():
+    w, v = variables()
+    compiled = mg.compile(lambda x: (np.sum(w * w * x), x * 2, w * v))
+    for x in (X, 2 * X, X[::-1].copy()):
+        loss, double, product = compiled(x)
+        assert isinstance(loss, mg.Tensor)
+        assert isinstance(product, mg.Tensor)
+        assert type(double) is np.ndarray
+        w.grad = v.grad = None
+        (3.0 * loss + np.sum(product * x)).backward()
+        alike(w.grad, 6 * w.data * x + v.data * x)
+        alike(v.grad, w.data * x)
+    with mg.no_grad():
+        assert all(type(part) is not mg.Tensor for part in compiled(X))
+
+
+def test_arguments_that_were_changed_since_are_noticed():
+    w, _ = variables()
+    compiled = mg.compile(lambda x, parts: np.sum(w * x * parts["a"]))
+    for _ in range(3):
+        x, other = X.copy(), X.copy()
+        loss = compiled(x, {"a": other})
+        other[0] = 7.0
+        x[1] = 5.0
+        w.grad = None
+        loss.backward()  # small arrays are copied
+        alike(w.grad, X * X)
+    x = np.ones(2**16)
+    w = mg.tensor(np.ones(2**16), requires_grad=True)
+    loss = mg.compile(lambda x: np.sum(w * x))(x)
+    x[:] = 2.0
+    with pytest.raises(RuntimeError, match=r"an argument of the compiled <lambda> was changed after the call"):
+        loss.backward()
+
+
+def test_a_function_that_changes_variables_is_not_called_again():
+    w, v = variables()
+
+    def f(x):
+        nonlocal v
+        with mg.no_grad():
+            v += x
+        return np.sum(w * x)
+
+    compiled = mg.compile(f)
+    for _ in range(3):
+        loss = compiled(X)
+        with pytest.raises(RuntimeError, match="changes variables.*and would do so again"):
+            loss.backward()
+    alike(v.data, [3.0 + 3, 2.0 + 6, 1.0 + 9])
+
+
+# Which program
+
+
+def test_what_changes_in_each_call_is_named():
+    settings = {"rate": 0.0}
+    compiled = mg.compile(lambda x: x * settings["rate"])
+    for i in range(8):
+        settings["rate"] = float(i)
+        alike(compiled(X), X * i)
+    settings["rate"] = 8.0
+    with pytest.raises(
+        RuntimeError, match=r"'settings', which it takes from around it, had changed in 8 calls in a row"
+    ):
+        compiled(X)
+    settings["rate"] = 9.0
+    alike(compiled(X), X * 9)  # counted anew
+
+
+def test_what_changes_now_and_then_is_not():
+    settings = {"rate": 0.0}
+    compiled = mg.compile(lambda x: x * settings["rate"])
+    for i in range(30):
+        settings["rate"] = float(i)
+        for _ in range(1 + (i % 5 == 0)):
+            alike(compiled(X), X * i)
+    assert compiled.cache_info().misses == 30
+
+
+def test_programs_are_forgotten():
+    compiled = mg.compile(lambda x: x * 2)
+    for _ in range(3):
+        compiled(X)
+    compiled.cache_clear()
+    assert compiled.cache_info() == (0, 0, 32, 0)
+    with pytest.raises(RuntimeError, match="nothing has been traced yet"):
+        _ = compiled.source
+    compiled(X)
+    assert compiled.cache_info() == (0, 1, 32, 1)
+
+
+def test_programs_are_kept_up_to_a_number_of_them():
+    compiled = mg.compile(lambda x, n: x * n, maxsize=2)
+    for n in (1, 2, 3, 3, 2, 1):
+        alike(compiled(X, n), X * n)
+    assert compiled.cache_info() == (2, 4, 2, 2)
+
+
+def test_keywords_after_positions():
+    compiled = mg.compile(lambda x, scale=2.0: x * scale)
+    for _ in range(2):
+        alike(compiled(X), X * 2)
+        alike(compiled(X, scale=3.0), X * 3)
+        alike(compiled(X, 4.0), X * 4)
+        alike(compiled(x=X), X * 2)
+
+
+def test_parameters_that_are_frozen_or_replaced_between_calls():
+    layer = nn.Linear(3, 2, rng=np.random.default_rng(0))
+
+    def f(x):
+        loss = np.sum(layer(x) ** 2)
+        loss.backward()
+        found = layer.weight.grad
+        result = -x if found is None else found * 1.0
+        layer.zero_grad()
+        return result
+
+    compiled = mg.compile(f)
+    x = np.ones((1, 3))
+    for change in (
+        lambda: None,
+        lambda: setattr(layer.weight, "requires_grad", False),
+        lambda: setattr(layer.weight, "requires_grad", True),
+        lambda: setattr(layer, "weight", nn.Parameter(np.ones_like(layer.weight.data))),
+        lambda: setattr(layer.weight, "data", 2 * layer.weight.data),
+    ):
+        change()
+        want = f(x)
+        for _ in range(3):
+            alike(compiled(x), want)

@@ -1,0 +1,887 @@
+"""What is around a compiled function: every change is seen, every side effect refused and undone, no trace is left.
+
+Owns: one case for each way in which a function can come by something, and how the classes look after a trace.
+Must not own: arguments, random numbers, gradients and the quick way of a call (`test_contract_parts.py`).
+Read next: `test_contract_parts.py`.
+
+Each case is called eagerly and compiled, after each change twice: the first call looks at everything, the second goes
+the quick way.
+"""
+
+import functools
+import sys
+import threading
+import types
+import weakref
+from contextvars import ContextVar
+
+import numpy as np
+import pytest
+
+import microgradnd as mg
+from microgradnd import nn
+from microgradnd.compiler import watch
+from microgradnd.compiler.watch import HOOKS, same
+from microgradnd.transforms import plain
+
+X = np.arange(1.0, 4.0)
+SCALE = 2.0
+CONTEXT: ContextVar[float] = ContextVar("context", default=2.0)
+
+
+def follows(f, changes):
+    """Check that a compiled function gives what the function gives, after each change; return it."""
+    compiled = mg.compile(f)
+    for change in (lambda: None, *changes):
+        change()
+        for _ in range(2):
+            got, want = plain(compiled(X)), plain(f(mg.tensor(X)))
+            np.testing.assert_array_equal(got, want)
+            np.testing.assert_array_equal(np.signbit(got), np.signbit(want))
+    return compiled
+
+
+def values(assign, found=(2.0, 3.0, 2.0)):
+    """Return changes that assign values one after the other."""
+    return [functools.partial(assign, value) for value in found]
+
+
+class Settings:
+    scale = 5.0
+
+    def __init__(self, **attributes):
+        vars(self).update(attributes)
+
+
+class Derived(Settings):
+    pass
+
+
+def attribute():
+    settings = Settings(scale=1.0)
+    return lambda x: x * settings.scale, values(functools.partial(setattr, settings, "scale"), (2.0, 0.0, -0.0, 2))
+
+
+def attribute_of_the_class():
+    settings = Settings()
+    return lambda x: x * settings.scale, [
+        lambda: setattr(Settings, "scale", 6.0),
+        lambda: setattr(Settings, "scale", 5.0),
+    ]
+
+
+def attribute_of_a_base():
+    derived = Derived()
+    return lambda x: x * derived.scale, [
+        lambda: setattr(Settings, "scale", 6.0),
+        lambda: setattr(Settings, "scale", 5.0),
+    ]
+
+
+def attribute_of_the_class_that_the_object_gets():
+    settings = Settings()
+    return lambda x: x * settings.scale, [lambda: setattr(settings, "scale", 1.0), lambda: delattr(settings, "scale")]
+
+
+def attribute_that_is_missing():
+    settings = Settings()
+    changes = [lambda: setattr(settings, "offset", 1.0), lambda: delattr(settings, "offset")]
+    return lambda x: x + getattr(settings, "offset", 0.5), changes
+
+
+def attribute_that_the_class_gets():
+    class Bare:
+        pass
+
+    bare = Bare()
+    return lambda x: x * (2 if hasattr(bare, "late") else 3), [
+        lambda: setattr(Bare, "late", 1),
+        lambda: delattr(Bare, "late"),
+    ]
+
+
+def slot():
+    class Slots:
+        __slots__ = ("scale",)
+
+    slots = Slots()
+    slots.scale = 1.0
+    return lambda x: x * slots.scale, values(functools.partial(setattr, slots, "scale"))
+
+
+def slot_of_a_base():
+    class Slots:
+        __slots__ = ("scale",)
+
+    class Below(Slots):
+        pass
+
+    below = Below()
+    below.scale = 1.0
+    return lambda x: x * below.scale, values(functools.partial(setattr, below, "scale"))
+
+
+def all_attributes():
+    settings = Settings(scale=1.0)
+    return lambda x: x * vars(settings)["scale"], values(functools.partial(setattr, settings, "scale"))
+
+
+def number_of_attributes():
+    settings = Settings(scale=1.0)
+    return lambda x: x * len(settings.__dict__), [
+        lambda: setattr(settings, "more", 1),
+        lambda: delattr(settings, "more"),
+    ]
+
+
+def name_in_a_text():
+    settings = Settings(scale=1.0)
+    name = "scale"
+    return lambda x: x * getattr(settings, name), values(functools.partial(setattr, settings, name))
+
+
+def global_name():
+    return lambda x: x * SCALE, values(
+        functools.partial(globals().__setitem__, "SCALE"), (3.0, 0.0, -0.0, True, 1, 2.0)
+    )
+
+
+def helper(x):
+    return helped(x)
+
+
+def helped(x):
+    return x * SCALE
+
+
+def global_name_of_a_helper():
+    return lambda x: helper(x), values(functools.partial(globals().__setitem__, "SCALE"))
+
+
+def variable_of_a_function_around():
+    scale = 1.0
+
+    def assign(value):
+        nonlocal scale
+        scale = value
+
+    return lambda x: x * scale, values(assign)
+
+
+def variable_of_a_helper_around():
+    scale = 1.0
+
+    def assign(value):
+        nonlocal scale
+        scale = value
+
+    def scaled(x):
+        return x * scale
+
+    return lambda x: scaled(x), values(assign)
+
+
+def list_of_numbers():
+    numbers = [1.0, 2.0]
+    return lambda x: x * sum(numbers), [lambda: numbers.append(3.0), numbers.pop, lambda: numbers.__setitem__(0, -0.5)]
+
+
+def list_in_a_tuple():
+    numbers = ([1.0, 2.0],)
+    return lambda x: x * numbers[0][0], values(functools.partial(numbers[0].__setitem__, 0))
+
+
+def object_in_a_dict():
+    table = {"a": [Settings(scale=1.0)]}
+    return lambda x: x * table["a"][0].scale, values(functools.partial(setattr, table["a"][0], "scale"))
+
+
+def keys_of_a_dict():
+    table = {"a": 1.0}
+    return lambda x: x * ("b" in table), [lambda: table.update(b=1.0), lambda: table.pop("b")]
+
+
+def set_of_texts():
+    names = {"a"}
+    return lambda x: x * len(names), [lambda: names.add("b"), lambda: names.discard("a")]
+
+
+def context():
+    return lambda x: x * CONTEXT.get(), values(CONTEXT.set)
+
+
+def weak_reference():
+    first, second = Settings(scale=1.0), Settings(scale=2.0)
+    holder = [first, second]
+    reference = weakref.ref(first)
+    box = Settings(of=reference)
+    return lambda x: x * box.of().scale, [
+        lambda: setattr(holder[0], "scale", 3.0),
+        lambda: setattr(box, "of", weakref.ref(second)),
+    ]
+
+
+def code_of_a_function():
+    def inner(x):
+        return x * 2
+
+    return lambda x: inner(x), [lambda: setattr(inner, "__code__", (lambda x: x * 3).__code__)]
+
+
+def default_of_a_function():
+    def inner(x, scale=2.0):
+        return x * scale
+
+    return lambda x: inner(x), values(lambda v: setattr(inner, "__defaults__", (v,)))
+
+
+def list_as_a_default():
+    numbers = [2.0]
+
+    def inner(x, scale=numbers):
+        return x * scale[0]
+
+    return lambda x: inner(x), values(functools.partial(numbers.__setitem__, 0))
+
+
+def list_as_a_default_of_a_keyword():
+    numbers = [2.0]
+
+    def inner(x, *, scale=numbers):
+        return x * scale[0]
+
+    return lambda x: inner(x), values(functools.partial(numbers.__setitem__, 0))
+
+
+def defaults_of_keywords():
+    def inner(x, *, scale=2.0):
+        return x * scale
+
+    return lambda x: inner(x), values(lambda v: setattr(inner, "__kwdefaults__", {"scale": v}))
+
+
+def attribute_of_a_function():
+    def inner(x):
+        return x * inner.scale
+
+    inner.scale = 1.0
+    return inner, values(functools.partial(setattr, inner, "scale"))
+
+
+def partial_of_a_method():
+    settings = Settings(scale=1.0)
+
+    class Model:
+        def run(self, settings, x):
+            return x * settings.scale
+
+    return functools.partial(Model().run, settings), values(functools.partial(setattr, settings, "scale"))
+
+
+def partial_of_a_function():
+    return functools.partial(lambda scale, x: x * scale * SCALE, 2.0), values(
+        functools.partial(globals().__setitem__, "SCALE")
+    )
+
+
+def lru_cached():
+    settings = Settings(scale=1.0)
+
+    @functools.lru_cache(maxsize=0)
+    def scale():
+        return settings.scale
+
+    return lambda x: x * scale(), values(functools.partial(setattr, settings, "scale"))
+
+
+class Model:
+    factor = 2.0
+
+    @property
+    def scale(self):
+        return SCALE
+
+    @classmethod
+    def of_class(cls):
+        return SCALE
+
+    @staticmethod
+    def of_nothing():
+        return SCALE
+
+    def __mul__(self, x):
+        return x * self.factor
+
+    def __getitem__(self, i):
+        return self.factor * i
+
+
+class Below(Model):
+    pass
+
+
+def property_of_a_base():
+    model = Below()
+    return lambda x: x * model.scale, values(functools.partial(globals().__setitem__, "SCALE"))
+
+
+def class_method():
+    return lambda x: x * Below.of_class(), values(functools.partial(globals().__setitem__, "SCALE"))
+
+
+def static_method():
+    return lambda x: x * Below.of_nothing(), values(functools.partial(globals().__setitem__, "SCALE"))
+
+
+def method_of_a_base_that_is_replaced():
+    class Base:
+        def run(self, x):
+            return x * 2
+
+    class Child(Base):
+        pass
+
+    child = Child()
+    return lambda x: child.run(x), [
+        lambda: setattr(Base, "run", lambda self, x: x * 3),
+        lambda: setattr(Child, "run", lambda self, x: -x),
+    ]
+
+
+def operator_that_is_replaced():
+    class Number:
+        def __mul__(self, x):
+            return x * 2
+
+    number = Number()
+    return lambda x: number * x, [lambda: setattr(Number, "__mul__", lambda self, x: x * 3)]
+
+
+def what_an_operator_reads():
+    model = Below()
+    return lambda x: model * (x * model[2]), [
+        lambda: setattr(Model, "factor", 3.0),
+        lambda: setattr(model, "factor", 4.0),
+        lambda: setattr(Model, "factor", 2.0),
+    ]
+
+
+def attribute_of_a_metaclass():
+    class Meta(type):
+        scale = 1.0
+
+    class Made(metaclass=Meta):
+        pass
+
+    return lambda x: x * Made.scale, values(functools.partial(setattr, Meta, "scale"))
+
+
+def attributes_of_a_class_and_a_metaclass():
+    class Meta(type):
+        scale = 1.0
+
+    class Made(metaclass=Meta):
+        offset = 0.0
+
+    return lambda x: x * Made.scale + Made.offset, [
+        *values(functools.partial(setattr, Meta, "scale")),
+        *values(functools.partial(setattr, Made, "offset")),
+    ]
+
+
+def class_of_an_object():
+    class First:
+        scale = 2.0
+
+    class Second:
+        scale = 3.0
+
+    box = Settings(of=First())
+    return lambda x: x * box.of.scale, [lambda: setattr(box, "of", Second()), lambda: setattr(Second, "scale", 1.0)]
+
+
+def module():
+    made = types.ModuleType("settings_of_a_test")
+    made.scale = 1.0
+    return lambda x: x * made.scale, values(functools.partial(setattr, made, "scale"))
+
+
+def bound_method():
+    box = Settings()
+    first, second = Settings(scale=2.0), Settings(scale=3.0)
+    get = types.MethodType(lambda self: self.scale, first)
+    box.get = get
+    return lambda x: x * box.get(), [
+        lambda: setattr(box, "get", types.MethodType(get.__func__, second)),
+        lambda: setattr(second, "scale", 4.0),
+        lambda: setattr(box, "get", types.MethodType(lambda self: 7.0, second)),
+    ]
+
+
+def tuple_that_becomes_a_list():
+    box = Settings(pair=(1, 2))
+    return lambda x: x * (2 if isinstance(box.pair, tuple) else 3), values(
+        functools.partial(setattr, box, "pair"), ([1, 2], (1, 2), (1, True), (1, 2, 3))
+    )
+
+
+def array_in_place():
+    array = np.array([1.0, 2.0, 3.0])
+    return lambda x: x * float(array[0]) + array, [
+        lambda: array.__setitem__(0, 5.0),
+        lambda: array.__setitem__(2, -0.0),
+        lambda: array.fill(0.0),
+    ]
+
+
+def array_of_objects():
+    settings = Settings(scale=1.0)
+    array = np.array([settings], dtype=object)
+    return lambda x: x * array[0].scale, values(functools.partial(setattr, settings, "scale"))
+
+
+def shape_of_an_array():
+    box = Settings(of=np.ones(4))
+    return lambda x: x * len(box.of), [
+        lambda: setattr(box, "of", np.ones(3)),
+        lambda: setattr(box, "of", np.ones((2, 1))),
+    ]
+
+
+def large_array_that_becomes_a_number():
+    array = np.ones(2**17 + 8)
+    return lambda x: x * float(array.sum()), [lambda: array.__setitem__(slice(9), 0.0)]
+
+
+def requires_grad():
+    w = mg.tensor([1.0, 2.0, 3.0], requires_grad=True)
+    return lambda x: x * w.detach() * (2 if w.requires_grad else 3), [
+        lambda: setattr(w, "requires_grad", False),
+        lambda: setattr(w, "requires_grad", True),
+    ]
+
+
+def value_of_a_tensor():
+    w = mg.tensor([1.0, 2.0, 3.0])
+    return lambda x: x * w, [lambda: setattr(w, "data", np.ones(3)), lambda: w.__setitem__(0, 7.0)]
+
+
+def tensor_in_a_list():
+    tensors = [mg.tensor([1.0, 2.0, 3.0])]
+    return lambda x: x * tensors[0], [
+        lambda: tensors.__setitem__(0, mg.tensor([2.0])),
+        lambda: setattr(tensors[0], "data", np.ones(1)),
+    ]
+
+
+def part_of_a_module():
+    model = nn.Sequential(nn.Linear(3, 3, rng=np.random.default_rng(0)), nn.Tanh())
+    first = model[0]
+    return lambda x: model(x), [
+        lambda: setattr(model, "1", nn.ReLU()),
+        lambda: setattr(first, "weight", nn.Parameter(np.eye(3))),
+        lambda: setattr(first, "bias", None),
+        lambda: setattr(model, "0", nn.Tanh()),
+    ]
+
+
+def mode_of_a_module():
+    class Layer(nn.Module):
+        def forward(self, x):
+            return x * (2 if self.training else 3)
+
+    model = nn.Sequential(Layer())
+    return lambda x: model(x), [model.eval, model.train]
+
+
+def attribute_of_a_layer():
+    class Layer(nn.Module):
+        def __init__(self):
+            self.scale = 1.0
+
+        def forward(self, x):
+            return x * self.scale
+
+    layer = Layer()
+    return lambda x: layer(x), values(functools.partial(setattr, layer, "scale"), (2.0, 2.0, 3.0, 2.0))
+
+
+AROUND = [
+    attribute,
+    attribute_of_the_class,
+    attribute_of_a_base,
+    attribute_of_the_class_that_the_object_gets,
+    attribute_that_is_missing,
+    attribute_that_the_class_gets,
+    slot,
+    slot_of_a_base,
+    all_attributes,
+    number_of_attributes,
+    name_in_a_text,
+    global_name,
+    global_name_of_a_helper,
+    variable_of_a_function_around,
+    variable_of_a_helper_around,
+    list_of_numbers,
+    list_in_a_tuple,
+    object_in_a_dict,
+    keys_of_a_dict,
+    set_of_texts,
+    context,
+    weak_reference,
+    code_of_a_function,
+    default_of_a_function,
+    list_as_a_default,
+    list_as_a_default_of_a_keyword,
+    defaults_of_keywords,
+    attribute_of_a_function,
+    partial_of_a_method,
+    partial_of_a_function,
+    lru_cached,
+    property_of_a_base,
+    class_method,
+    static_method,
+    method_of_a_base_that_is_replaced,
+    operator_that_is_replaced,
+    what_an_operator_reads,
+    attribute_of_a_metaclass,
+    attributes_of_a_class_and_a_metaclass,
+    class_of_an_object,
+    module,
+    bound_method,
+    tuple_that_becomes_a_list,
+    array_in_place,
+    array_of_objects,
+    shape_of_an_array,
+    large_array_that_becomes_a_number,
+    requires_grad,
+    value_of_a_tensor,
+    tensor_in_a_list,
+    part_of_a_module,
+    mode_of_a_module,
+    attribute_of_a_layer,
+]
+
+
+TO_FIX = {attribute_of_a_metaclass}
+
+
+@pytest.mark.parametrize(
+    "around",
+    [pytest.param(case, marks=[pytest.mark.xfail(strict=True)] * (case in TO_FIX)) for case in AROUND],
+    ids=lambda case: case.__name__,
+)
+def test_every_change_is_seen(around):
+    follows(*around())
+
+
+def test_what_is_equal_needs_no_new_program():
+    settings, layer = Settings(scale=0.1, pair=(1.0, "a")), nn.Tanh().train()
+    compiled = mg.compile(lambda x: x * settings.scale * settings.pair[0] * (2 if layer.training else 3))
+    compiled(X)
+    for change in (
+        lambda: setattr(settings, "scale", float("0.1")),
+        lambda: setattr(settings, "pair", (float("1"), "".join(["a"]))),
+        lambda: setattr(settings, "unread", 1),
+        lambda: layer.train(True),
+    ):
+        change()
+        compiled(X)
+    assert compiled.cache_info()[:2] == (4, 1)
+
+
+def test_a_setting_that_goes_back_finds_its_program():
+    settings = Settings(scale=1.0)
+    compiled = mg.compile(lambda x: x * settings.scale)
+    for scale in (1.0, 2.0, 1.0, 2.0, 2.0, 1.0):
+        settings.scale = scale
+        np.testing.assert_array_equal(compiled(X), X * scale)
+    assert compiled.cache_info()[:2] == (4, 2)
+
+
+SAME = [
+    (1.0, 1.0, True),
+    (float("1e3"), 1000.0, True),
+    ("a", "".join(["a"]), True),
+    (0.0, -0.0, False),
+    (1, True, False),
+    (1, 1.0, False),
+    (np.float32(1), np.float64(1), False),
+    ((1, 2.0), (1, 2.0), True),
+    ((1, 2.0), (1, -2.0), False),
+    ((0.0,), (-0.0,), False),
+    ((1, 2), (1, 2, 3), False),
+    ((1, 2), [1, 2], False),
+    ([1], [1], False),
+    (Settings.__init__, Settings.__init__, True),
+    (X.sum, X.sum, False),
+    (slice(1), slice(1), True),
+    (range(2), range(3), False),
+    (np.dtype("f4"), np.dtype("f8"), False),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "want"), SAME, ids=repr)
+def test_what_is_the_same(old, new, want):
+    assert same(old, new) is want
+    assert same(new, old) is want
+
+
+def test_bound_methods_are_the_same_if_their_objects_and_functions_are():
+    one, other = Model(), Model()
+    assert same(one.__mul__, one.__mul__)
+    assert not same(one.__mul__, other.__mul__)
+    assert not same(one.__mul__, one.__getitem__)
+
+
+# Side effects
+
+STATE = types.SimpleNamespace(calls=0)
+HISTORY = np.zeros(3)
+LOG: list[object] = []
+TABLE = {"calls": [0]}
+
+
+class Counting:
+    __slots__ = ("calls",)
+
+
+SLOTS = Counting()
+SLOTS.calls = 0
+
+
+class Owner:
+    calls = 0
+
+    def __init__(self):
+        self.own = 0
+
+
+OWNER = Owner()
+MODEL = nn.Sequential(nn.Tanh())
+
+
+def sets_a_global(x):
+    global SCALE
+    SCALE = SCALE + 1.0
+    return x * 2
+
+
+def sets_an_attribute(x):
+    OWNER.own += 1
+    return x * 2
+
+
+def sets_an_attribute_by_name(x):
+    setattr(OWNER, "own", 5)  # noqa: B010
+    return x * 2
+
+
+def gives_an_object_an_attribute(x):
+    OWNER.new = 1
+    return x * 2
+
+
+def hides_an_attribute_of_the_class(x):
+    OWNER.calls += 1
+    return x * 2
+
+
+def deletes_an_attribute(x):
+    del OWNER.own
+    return x * 2
+
+
+def sets_a_slot(x):
+    SLOTS.calls += 1
+    return x * 2
+
+
+def sets_an_attribute_of_a_module(x):
+    MODEL.calls = 1
+    return MODEL(x)
+
+
+def keeps_a_value(x):
+    OWNER.own = x * 2
+    return x * 2
+
+
+EFFECTS = {
+    sets_an_attribute: (r"'OWNER.own' was changed", 1),
+    sets_an_attribute_by_name: (r"'OWNER.own' was changed", 1),
+    gives_an_object_an_attribute: (r"'OWNER.new' was changed", 1),
+    hides_an_attribute_of_the_class: (r"'OWNER.calls' was changed", 1),
+    deletes_an_attribute: (r"'OWNER.own' was changed", 1),
+    sets_a_slot: (r"'SLOTS.calls' was changed", 1),
+    sets_an_attribute_of_a_module: (r"'MODEL.calls' was changed", 1),
+    keeps_a_value: (r"'OWNER.own' was changed", 1),
+}
+
+
+@pytest.mark.parametrize(
+    "f",
+    [pytest.param(f, marks=[pytest.mark.xfail(strict=True)] * (f is deletes_an_attribute)) for f in EFFECTS],
+    ids=lambda f: f.__name__,
+)
+def test_attributes_that_are_set_are_put_back(f):
+    match, line = EFFECTS[f]
+    vars(OWNER)["own"] = 0
+    with pytest.raises(TypeError, match=rf"line {f.__code__.co_firstlineno + line}: (?s:.*){match}; pass it as an arg"):
+        mg.compile(f)(X)
+    assert (vars(OWNER), Owner.calls, SLOTS.calls, "calls" in vars(MODEL)) == ({"own": 0}, 0, 0, False)
+
+
+def appends(x):
+    y = x * 2
+    LOG.append(y)
+    return y
+
+
+def counts_in_a_list_of_a_dict(x):
+    TABLE["calls"][0] += 1
+    return x * 2
+
+
+def writes_to_an_array(x):
+    y = x * 2
+    HISTORY[0] += 5.0
+    return y
+
+
+@pytest.mark.parametrize(
+    ("f", "match"),
+    [
+        (sets_a_global, "'SCALE' was changed"),
+        (appends, "'LOG' was changed"),
+        (counts_in_a_list_of_a_dict, "was changed"),
+        (writes_to_an_array, "array 'HISTORY' was changed"),
+    ],
+)
+def test_other_side_effects_are_refused(f, match, monkeypatch):
+    for name, value in (("SCALE", 2.0), ("LOG", []), ("TABLE", {"calls": [0]}), ("HISTORY", np.zeros(3))):
+        monkeypatch.setitem(globals(), name, value)
+    with pytest.raises(TypeError, match=match):
+        mg.compile(f)(X)
+
+
+def test_another_threads_write_to_an_array_is_not_blamed():
+    history, started, written = np.zeros(3), threading.Lock(), threading.Lock()
+    started.acquire()
+    written.acquire()
+
+    def write():
+        started.acquire(timeout=10)
+        history[0] = 1.0
+        written.release()
+
+    def f(x):
+        started.release()
+        written.acquire(timeout=10)
+        return x * history
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    np.testing.assert_array_equal(mg.compile(f)(X)[1:], 0.0)
+    thread.join()
+
+
+def test_what_a_function_makes_is_its_own():
+    around = Settings(scale=1.0)
+
+    def f(x):
+        settings, log = Settings(scale=1.0 + around.scale), []
+        settings.scale += 1.0
+        log.append(settings.scale)
+        return x * log[0]
+
+    for _ in range(2):
+        np.testing.assert_array_equal(mg.compile(f)(X), 3 * X)
+
+
+# What a trace leaves
+
+
+class Guarded:
+    """A class that has the methods by which reading and setting is noticed itself."""
+
+    read: list[str] = []  # noqa: RUF012 -- it is shared
+
+    def __init__(self):
+        object.__setattr__(self, "scale", 2.0)
+
+    def __getattribute__(self, name):
+        return object.__getattribute__(self, name)
+
+    def __setattr__(self, name, value):
+        object.__setattr__(self, name, 2 * value)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_classes_and_modules_are_as_they_were(fails):
+    made = types.ModuleType("settings_of_a_test")
+    made.scale, made.of = 1.0, Settings(scale=2.0)
+    guarded, layer, below = Guarded(), nn.Tanh(), Below()
+    vars(OWNER)["own"] = 0
+    classes = [Settings, Guarded, nn.Tanh, nn.Module, Model, Below, Owner, Counting]
+    before = [dict(vars(cls)) for cls in classes]
+    kind = type(made)
+
+    def f(x):
+        y = layer(x * made.scale * made.of.scale * guarded.scale * below.scale * OWNER.own * SLOTS.calls)
+        return y if not fails or y.sum() > 0 else x
+
+    compiled = mg.compile(f)
+    if fails:
+        with pytest.raises(TypeError, match="inside a compiled function"):
+            compiled(X)
+    else:
+        compiled(X)
+    assert [dict(vars(cls)) for cls in classes] == before
+    assert type(made) is kind
+    assert not any(name in vars(Settings) for name in HOOKS)
+    guarded.scale = 3.0
+    assert guarded.scale == 6.0
+    if not fails:
+        np.testing.assert_array_equal(compiled(X), np.tanh(X * 2.0 * 6.0 * 2.0 * 0))
+
+
+def test_the_hooks_of_a_class_may_read_as_they_like():
+    settings, guarded = Settings(scale=3.0), Guarded()
+
+    class Forwarding:
+        def __getattr__(self, name):
+            return getattr(settings, name)
+
+    forwarding = Forwarding()
+    follows(
+        lambda x: x * forwarding.scale * guarded.scale,
+        [lambda: setattr(settings, "scale", 1.0), lambda: setattr(guarded, "scale", 5.0)],
+    )
+
+
+def test_large_arrays_are_compared_unless_the_program_is_given_them(monkeypatch):
+    monkeypatch.setattr(watch, "LARGE", 8)
+    array = np.ones(4)
+    follows(lambda x: x * array[:3], [lambda: array.__setitem__(1, 2.0)])
+    follows(lambda x: x * float(array[1]), [lambda: array.__setitem__(1, 3.0)])
+    monkeypatch.setattr(watch, "LARGE", 0)
+    mask = np.array([True, False, True])
+    follows(lambda x: x[mask] * 2, [lambda: mask.__setitem__(1, True), lambda: mask.__setitem__(0, False)])
+
+
+def test_the_names_of_what_changed_are_those_of_the_user():
+    settings = Settings(inner=Settings(rate=0.0))
+    compiled = mg.compile(lambda x: x * settings.inner.rate)
+    for i in range(8):
+        settings.inner.rate = float(i)
+        np.testing.assert_array_equal(compiled(X), X * i)
+    settings.inner.rate = 8.0
+    with pytest.raises(RuntimeError, match=r"'settings.inner.rate', which it takes from around it, had changed in 8"):
+        compiled(X)
+
+
+def test_modules_of_the_standard_library_are_not_watched():
+    compiled = mg.compile(lambda x: x * (2 if sys.maxsize > 5 else 3))
+    compiled(X)
+    assert type(sys) is types.ModuleType
