@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING
 
 from microgradnd import nn, optim, rules
+from microgradnd.anew import anew
 from microgradnd.anomaly import detect_anomaly
 from microgradnd.failures import explained
 from microgradnd.jacobians import elementwise_grad, hessian, jacobian
@@ -61,7 +62,7 @@ __all__ = [
 
 if TYPE_CHECKING:  # a type checker sees names, and no __getattr__, which would allow any other
     from microgradnd import testing, viz
-    from microgradnd.compiler import anew, compile, static
+    from microgradnd.compiler import compile, static
     from microgradnd.reasons import explain
 else:
     for made in (tensor, primitive, grad, value_and_grad, vjp, jvp, jacobian, hessian, hvp, elementwise_grad):
@@ -69,7 +70,6 @@ else:
         globals()[made.__name__].__module__ = __name__  # where pickle finds it
     del made
     LATER = {
-        "anew": "compiler",
         "compile": "compiler",
         "explain": "reasons",
         "static": "compiler",

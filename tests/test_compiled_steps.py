@@ -323,3 +323,47 @@ def test_a_compiled_update_makes_everything_newer_that_shares_memory_with_the_va
         compiled(w, np.ones(2))
         with pytest.raises(RuntimeError, match="changed"):
             loss.backward()
+
+
+@pytest.mark.parametrize("optimize", [True, False])
+def test_dropout_draws_in_each_call_what_it_draws_without_compiling(optimize):
+    def made_with_dropout():
+        rng = np.random.default_rng(3)
+        layers = nn.Linear(2, 8, rng=rng), nn.Dropout(0.4, rng=rng), nn.Tanh(), nn.Linear(8, 1, rng=rng)
+        model = nn.Sequential(*layers)
+        return model, optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+
+    plain, given = made_with_dropout(), made_with_dropout()
+    step = mg.compile(train_step, optimize=optimize)
+    losses = []
+    for i in range(6):
+        if i == 3:
+            for model, _ in (plain, given):
+                model.eval()
+        losses.append(train_step(*plain, *batch()).item())
+        close(step(*given, *batch()), losses[-1], not optimize)
+    alike(plain, given, not optimize)
+    assert len(set(losses)) == 6
+    assert step.cache_info().misses == 2
+
+
+def test_a_schedule_inside():
+    """The learning rate that is read is that of the call, and one that is set stays."""
+
+    def step(w, optimizer):
+        loss = np.sum(w * w) * optimizer.lr
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        optimizer.lr = optimizer.lr * 0.5
+        return loss
+
+    (w, ours), (v, theirs) = (((p := nn.Parameter([1.0, 2.0])), optim.SGD([p], lr=0.2)) for _ in range(2))
+    compiled = mg.compile(step)
+    for i in range(4):
+        if i == 2:
+            ours.lr = theirs.lr = 0.3
+        close(compiled(w, ours), step(v, theirs).data, False)
+        close(w.data, v.data, False)
+        assert ours.lr == theirs.lr
+    assert compiled.cache_info().misses == 1

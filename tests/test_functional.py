@@ -424,3 +424,24 @@ def test_losses_and_layers_in_half_precision():
     many = np.zeros(n, np.float16)
     np.testing.assert_allclose(F.softmax(many).astype(float), 1 / n, rtol=2e-2)
     np.testing.assert_allclose(F.log_softmax(many).astype(float), -np.log(n), rtol=1e-3)
+
+
+def test_dropout() -> None:
+    x = np.arange(1.0, 10001.0)
+    rng = np.random.default_rng(0)
+    got = F.dropout(mg.tensor(x, requires_grad=True), 0.25, rng=rng)
+    kept = got.data != 0
+    assert abs(kept.mean() - 0.75) < 0.02
+    np.testing.assert_allclose(got.data[kept], x[kept] / 0.75)
+    assert F.dropout(x.astype(np.float32), 0.25).dtype == np.float32
+    assert F.dropout(x, 0.25, training=False) is x
+    assert not F.dropout(x, 1.0).any()
+    gradient = mg.grad(lambda x: np.sum(F.dropout(x, 0.5, rng=np.random.default_rng(1))))(x)
+    np.testing.assert_array_equal(gradient, 2.0 * (np.random.default_rng(1).random(x.shape) >= 0.5))
+    for wrong in (-0.1, 1.5):
+        with pytest.raises(ValueError, match="p must be a probability"):
+            F.dropout(x, wrong)
+        with pytest.raises(ValueError, match="p must be a probability"):
+            nn.Dropout(wrong)
+    with pytest.raises(TypeError, match=r"numpy.random.Generator, not int"):
+        F.dropout(x, rng=0)

@@ -9,6 +9,5 @@ from __future__ import annotations
 
 from microgradnd.compiler.arguments import static
 from microgradnd.compiler.compiled import CacheInfo, Compiled, compile
-from microgradnd.compiler.draws import anew
 
-__all__ = ["CacheInfo", "Compiled", "anew", "compile", "static"]
+__all__ = ["CacheInfo", "Compiled", "compile", "static"]

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from microgradnd import primitives
-from microgradnd.compiler.draws import Anew
+from microgradnd.anew import Anew
 from microgradnd.compiler.program import Program, Step, Value
 
 SAME = {primitives.identity, np.positive, np.copy}  # results equal to the first argument; no program changes arrays

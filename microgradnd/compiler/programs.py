@@ -119,7 +119,7 @@ def finish(entry: Entry, results: Any, function: Callable[..., Any], arguments: 
     """Return results as the function returns them: in their containers, and on the tape where that goes on."""
     traced = entry.traced
     if traced.sources and current().record is not None:
-        return recorded(results, traced, function, arguments)
+        return recorded(results, entry, function, arguments)
     return results if traced.form is None else traced.form.rebuild(results)
 
 

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from microgradnd.anew import Anew
 from microgradnd.compiler.arguments import Arguments
-from microgradnd.compiler.draws import Anew
 from microgradnd.compiler.trace import Traced
 from microgradnd.operands import COPIED, sample
 from microgradnd.recompute import Call, recompute
@@ -27,12 +27,13 @@ from microgradnd.tensor import Tensor, lift
 from microgradnd.trees import flatten
 
 
-def recorded(results: Any, traced: Traced, function: Callable[..., Any], arguments: Arguments) -> Any:
+def recorded(results: Any, entry: Any, function: Callable[..., Any], arguments: Arguments) -> Any:
     """Return the results of a call with those that depend on variables as Tensors on the tape."""
+    traced = entry.traced
     leaves, form = flatten(results)
     nodes = [arguments.leaves[x]._node if type(x) is int else x for x in traced.sources]
     values = [node.data if isinstance(node, Leaf) else node.out for node in nodes]
-    call = Call(again(traced, function, arguments), nodes, exact=False)
+    call = Call(again(entry, function, arguments), nodes, exact=False)
     out = Results(x for x, is_tracked in zip(leaves, traced.differentiable, strict=True) if is_tracked)
     record: Any = current().record
     parts = iter(lift(out, record(recompute, (call, *values), {}, (None, *nodes), out)))
@@ -40,26 +41,33 @@ def recorded(results: Any, traced: Traced, function: Callable[..., Any], argumen
     return (traced.form or form).rebuild(leaves)
 
 
-def again(traced: Traced, function: Callable[..., Any], arguments: Arguments) -> Callable[[], Any]:
-    """Return a function that calls a function once more on the arguments as they are now, and returns what tracks."""
+def again(entry: Any, function: Callable[..., Any], arguments: Arguments) -> Callable[[], Any]:
+    """Return a function that calls a function once more on the arguments of a call, and returns what is tracked."""
+    traced, name = entry.traced, getattr(function, "__name__", "the function")
     kept = {
         i: x.copy() if x.nbytes <= COPIED else x for i, x in enumerate(arguments.leaves) if isinstance(x, np.ndarray)
     }
-    seen = {i: sample(x) for i, x in kept.items()}
+    seen = state(kept, traced)
 
     def call() -> Any:
-        name = getattr(function, "__name__", "function")
         if traced.left or traced.program.updates or any(type(s.function) is Anew for s in traced.program.steps):
             raise RuntimeError(
                 f"a result of the compiled {name} can't be differentiated afterwards, since {name} changes variables "
                 f"or draws, and would do so again; take the gradient inside of it, or return .detach()"
             )
-        if any(sample(kept[i]) != before for i, before in seen.items()):
+        if state(kept, traced) != seen or (changes := entry.changes()):
+            what = "an argument or a variable" if state(kept, traced) != seen else repr(changes[0])
             raise RuntimeError(
-                f"an argument of the compiled {name} was changed after the call, so this gradient would be wrong; pass "
-                f"a copy of it (x.copy())"
+                f"{what} of the compiled {name} was changed after the call, so this gradient would be wrong; "
+                f"differentiate before that, or pass a copy (x.copy())"
             )
         args, kwargs = arguments.rebuilt(kept)
         return [x for x in flatten(function(*args, **kwargs))[0] if isinstance(x, Tensor) and x.requires_grad]
 
     return call
+
+
+def state(kept: dict[int, Any], traced: Traced) -> list[Any]:
+    """Return what shows whether the arguments of a call and what it captured are what they were."""
+    arrays = [x for x in traced.captured if isinstance(x, np.ndarray)]
+    return [sample(x) for x in (*kept.values(), *arrays)] + [x.position for x in traced.captured if type(x) is Leaf]

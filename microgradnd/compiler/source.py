@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from microgradnd import primitives
-from microgradnd.compiler.draws import Anew
+from microgradnd.anew import Anew
 from microgradnd.compiler.passes import VIEWS, uniform
 from microgradnd.compiler.program import Constant, Program, Step, Value, values_in
 

@@ -143,7 +143,11 @@ class Watch:
 
     def look(self, name: str, thing: Any) -> None:
         """Note one thing."""
-        if isinstance(thing, PLAIN) or type(thing).__module__ == "numpy" and callable(thing) or id(thing) in self.known:
+        if (
+            isinstance(thing, PLAIN)
+            or (type(thing).__module__ == "numpy" and callable(thing))
+            or id(thing) in self.known
+        ):
             return
         self.known[id(thing)] = name, thing
         if hasattr(type(thing), "function") and hasattr(thing, "cache_info"):
@@ -408,6 +412,8 @@ class Watch:
         ours = is_ours()
         with self.looking():
             owner = original(thing)
+            if isinstance(lookup(type(owner), name), property):
+                return  # whose setter sets something else, which is noted then
             if id(owner) in self.known and (id(owner), name) not in self.written and not (name[0] == "_" and ours):
                 before = attributes(owner).get(name, MISSING)
                 if before is MISSING and isinstance(lookup(type(owner), name), types.MemberDescriptorType):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from microgradnd.nn import functional, init
 from microgradnd.nn.layers import (
     CrossEntropyLoss,
+    Dropout,
     Identity,
     Linear,
     MSELoss,
@@ -23,6 +24,7 @@ from microgradnd.nn.module import Module, Parameter
 
 __all__ = [
     "CrossEntropyLoss",
+    "Dropout",
     "Identity",
     "Linear",
     "MSELoss",

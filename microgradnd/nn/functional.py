@@ -20,8 +20,10 @@ import numpy as np
 import numpy.typing as npt
 
 from microgradnd import primitives
+from microgradnd.anew import anew
 from microgradnd.annotations import P
 from microgradnd.failures import explained
+from microgradnd.nn.init import generator
 from microgradnd.operands import admitted
 from microgradnd.registry import defjvp, defvjp, elementwise, name_of, plain, primitive
 from microgradnd.tape import current
@@ -29,6 +31,7 @@ from microgradnd.tensor import Tensor
 
 __all__ = [
     "cross_entropy",
+    "dropout",
     "linear",
     "log_softmax",
     "mse_loss",
@@ -521,6 +524,61 @@ defjvp(
     softmax_cross_entropy,
     lambda t, out, logits, labels, highest: np.sum(t * softmax_less_onehot(logits, labels, highest), axis=1),
 )
+
+
+@explained
+def dropout(x: Any, p: float = 0.5, training: bool = True, *, rng: np.random.Generator | None = None) -> Any:
+    """Set elements to 0 with probability p, and divide the others by 1 - p, so that the expectation stays.
+
+    In a compiled function the elements are chosen anew in each call.
+
+    Parameters
+    ----------
+    x : array_like or Tensor
+        Of any shape.
+    p : float
+        The probability, from 0 to below 1; or 1, for zeros.
+    training : bool
+        Without it x is returned as it is.
+    rng : numpy.random.Generator, optional
+        What draws; by default one with fresh entropy.
+
+    Returns
+    -------
+    Tensor or array
+        Of the shape and dtype of x.
+
+    Raises
+    ------
+    ValueError
+        If p isn't a probability.
+    TypeError
+        If `rng` isn't a Generator.
+
+    Notes
+    -----
+    Srivastava et al. (2014), "Dropout: a simple way to prevent neural networks from overfitting".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd.nn import functional as F
+    >>> F.dropout(np.ones(4), 0.5, rng=np.random.default_rng(0))
+    array([2., 0., 0., 0.])
+    """
+    if not 0 <= p <= 1:
+        raise ValueError(f"dropout: p must be a probability, from 0 to 1, got {p!r}")
+    given = None if rng is None else generator(rng)
+    if not training or p == 0:
+        return x
+    x = x if isinstance(x, Tensor) else np.asarray(admitted("dropout", x))
+    shape, dtype = x.shape, x.dtype
+    scale = 1 / (1 - p) if p < 1 else 0.0
+
+    def mask() -> Any:
+        return np.where(generator(given).random(shape) >= p, scale, 0).astype(dtype)
+
+    return x * anew(mask, shape, dtype)
 
 
 @of_several

@@ -207,6 +207,52 @@ class Sequential(Module):
                     parameter.name = f"{before.removesuffix(end)}{new}.{path}"
 
 
+class Dropout(Module):
+    """Sets elements to 0 with probability p while it trains, and leaves them as they are in evaluation.
+
+    Parameters
+    ----------
+    p : float
+        The probability, from 0 to 1.
+    rng : numpy.random.Generator, optional
+        What draws; by default one with fresh entropy.
+
+    Raises
+    ------
+    ValueError
+        If p isn't a probability.
+    TypeError
+        If `rng` isn't a Generator.
+
+    See Also
+    --------
+    microgradnd.nn.functional.dropout : the function.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd import nn
+    >>> layer = nn.Dropout(0.5, rng=np.random.default_rng(0))
+    >>> layer(np.ones(4))
+    array([2., 0., 0., 0.])
+    >>> layer.eval()(np.ones(4))
+    array([1., 1., 1., 1.])
+    """
+
+    def __init__(self, p: float = 0.5, *, rng: np.random.Generator | None = None) -> None:
+        if not 0 <= p <= 1:
+            raise ValueError(f"Dropout: p must be a probability, from 0 to 1, got {p!r}")
+        self.p = p
+        self.rng = generator(rng)
+
+    def forward(self, x: X) -> X:
+        """Return x with elements set to 0, or as it is."""
+        return F.dropout(x, self.p, self.training, rng=self.rng)
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}"
+
+
 class ReLU(Module):
     """max(x, 0), whose derivative at 0 is 0.
 

@@ -1,0 +1,87 @@
+"""What is another in each call: random numbers, data, the time.
+
+Owns: `anew`, a call of a function that a compiled program repeats.
+Must not own: noticing what is not repeated (`compiler/draws.py`).
+Read next: `compiler/draws.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from microgradnd.tape import current
+from microgradnd.tensor import wrap
+
+
+class Anew:
+    """A function that is called anew in each run of a program; two of them are never the same step."""
+
+    def __init__(self, function: Callable[..., Any], shape: tuple[int, ...], dtype: Any) -> None:
+        self.function, self.shape, self.dtype = function, shape, np.dtype(dtype)
+        self.__name__ = getattr(function, "__name__", "function")
+
+    def __call__(self) -> Any:
+        made = np.array(self.function())  # the function may keep what it gives
+        if made.shape != self.shape or made.dtype != self.dtype:
+            raise ValueError(
+                f"mg.anew: {self.__name__} gave an array of shape {made.shape} and dtype {made.dtype}, where shape "
+                f"{self.shape} and dtype {self.dtype} were announced; say what it gives, or convert it"
+            )
+        return made
+
+
+def anew(function: Callable[[], npt.ArrayLike], shape: int | tuple[int, ...] = (), dtype: npt.DTypeLike = float) -> Any:
+    """Call a function, in a compiled function anew in each call: for random numbers, data, the time.
+
+    A program is written once, so what a compiled function gets from elsewhere would be the same in all calls. What this
+    function gets, each call gets anew. No derivative passes through it.
+
+    Parameters
+    ----------
+    function : callable
+        Takes nothing, and returns an array or a number.
+    shape : int or tuple of int
+        Of what it returns.
+    dtype : dtype
+        Of what it returns.
+
+    Returns
+    -------
+    array
+        What the function returned; in a compiled function a Tensor that stands for it.
+
+    Raises
+    ------
+    ValueError
+        If what it returned has another shape or dtype.
+    TypeError
+        If it isn't given a function.
+
+    See Also
+    --------
+    compile : what calls it anew.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import microgradnd as mg
+    >>> rng = np.random.default_rng(0)
+    >>> noisy = mg.compile(lambda x: x + mg.anew(lambda: rng.normal(size=2), 2))
+    >>> first, second = noisy(np.zeros(2)), noisy(np.zeros(2))
+    >>> bool(np.any(first == second))
+    False
+    """
+    if not callable(function):
+        raise TypeError(
+            f"mg.anew takes a function without arguments, got {function!r}; write lambda: rng.normal(size=3)"
+        )
+    call = Anew(function, (shape,) if isinstance(shape, int) else tuple(shape), dtype)
+    trace = current().trace
+    if trace is None:
+        return call()
+    example = np.ones(call.shape, call.dtype)  # the function itself is called by the program alone
+    return wrap(example, trace.record_constant(call, (), {}, (), example))
