@@ -199,7 +199,6 @@ def test_hooks_of_an_argument():
             alike(compiled(variable), gradient_of(variable))
 
 
-@pytest.mark.xfail(strict=True)
 def test_a_second_hook_of_an_argument():
     compiled = mg.compile(gradient_of)
     w, _ = variables()

@@ -563,12 +563,9 @@ AROUND = [
 ]
 
 
-TO_FIX = {attribute_of_a_metaclass}
-
-
 @pytest.mark.parametrize(
     "around",
-    [pytest.param(case, marks=[pytest.mark.xfail(strict=True)] * (case in TO_FIX)) for case in AROUND],
+    AROUND,
     ids=lambda case: case.__name__,
 )
 def test_every_change_is_seen(around):
@@ -721,7 +718,7 @@ EFFECTS = {
 
 @pytest.mark.parametrize(
     "f",
-    [pytest.param(f, marks=[pytest.mark.xfail(strict=True)] * (f is deletes_an_attribute)) for f in EFFECTS],
+    EFFECTS,
     ids=lambda f: f.__name__,
 )
 def test_attributes_that_are_set_are_put_back(f):

@@ -166,7 +166,9 @@ class Dispatcher:
         if tensor._node is not None:
             self.checks.append(f"{node}.requires_grad is {tensor._node.requires_grad}")
         if type(tensor._node) is Leaf:
-            self.checks.append(f"{node}.hooks is {self.name(tensor._node.hooks)}")
+            hooks = self.name(tensor._node.hooks)
+            keys = f" and [*{hooks}] == {list(tensor._node.hooks)}" if tensor._node.hooks is not None else ""
+            self.checks.append(f"{node}.hooks is {hooks}{keys}")
         return array
 
     def surroundings(self, entry: Entry) -> None:

@@ -291,6 +291,7 @@ def readable(program: Program, name: str, names: Names) -> str:
     backward = False
     ends = last_readings(program, uses)
     olds = {new: old for old, new in program.updates.items()}
+    inputs_left = list(program.inputs)
     for i, step in enumerate(program.steps):
         out = step.out
         if isinstance(out, Value) and out not in wanted and may_inline(step, uses, made, writer):
@@ -305,10 +306,12 @@ def readable(program: Program, name: str, names: Names) -> str:
             names.of[out] = names.value(old)
             lines.append(commented(f"{names.value(old)} {sign}= {writer.text(step.args[1])}", step))
             continue
-        for value in program.inputs:  # w = w - ... is what a person would write
+        for value in inputs_left:  # w = w - ... is what a person would write
             dead = value.name is not None and value not in program.updates and ends.get(value, -1) <= i
             if isinstance(out, Value) and dead and value not in wanted and value.name == out.name:
                 names.of.setdefault(out, names.value(value))
+                inputs_left.remove(value)  # whose name is now that of a value which may be read later
+                break
         lines.append(statement(step, writer))
     return function_text(program, name, inputs, [*lines, *updates(program, writer)], writer)
 

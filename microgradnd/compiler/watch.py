@@ -165,7 +165,7 @@ class Watch:
         elif type(thing) in WRAPPERS:
             self.todo += [(name, getattr(thing, attribute)) for attribute in WRAPPERS[type(thing)]]
         elif isinstance(thing, type):
-            self.classes.setdefault(thing, name)
+            self.add_class(name, thing)
         elif isinstance(thing, ModuleType):
             self.look_at_module(name, thing)
         else:
@@ -238,12 +238,17 @@ class Watch:
             if what != "buffer":  # a part of a module, which the library may read by another way
                 self.note(thing, key, attributes(thing).get(key, MISSING))
         if is_changeable(kind) and not isinstance(thing, enum.Enum):
-            self.classes.setdefault(kind, kind.__name__)
+            self.add_class(kind.__name__, kind)
             if self.hook(kind):
                 return
         if attributes(thing):
             self.whole(name, thing.__dict__)
             self.todo += [(f"{name}.{key}", value) for key, value in attributes(thing).items()]
+
+    def add_class(self, name: str, cls: type) -> None:
+        self.classes.setdefault(cls, name)
+        if is_changeable(type(cls)):
+            self.classes.setdefault(type(cls), type(cls).__name__)
 
     def look_into_classes(self) -> None:
         """Look up in the classes that were found what the code names, and what Python calls by itself."""
@@ -251,8 +256,6 @@ class Watch:
             for base in cls.__mro__:
                 if base.__module__ in ("builtins", "abc") or is_installed_class(base):
                     continue
-                if type(cls) is not type and is_changeable(type(cls)):
-                    self.classes.setdefault(type(cls), type(cls).__name__)
                 for key, value in list(vars(base).items()):
                     dunder = key.startswith("__") and isinstance(value, FunctionType)
                     if (cls, key) not in self.looked and key not in HOOKS and (dunder or key in self.names):
@@ -436,7 +439,7 @@ class Watch:
                 own[name] = before
             else:
                 object.__setattr__(owner, name, before)
-            if now is self.buffers.get(key, MISSING):
+            if now is self.buffers.get(key):
                 continue  # which was changed in place, as `buffer *= 2` ends
             if isinstance(now, Tensor) and is_buffer(owner, name) and now.shape == np.shape(before):
                 buffers.append((owner, name, now))
