@@ -134,9 +134,7 @@ def is_elementwise(step: Step) -> bool:
 
 def uniform(arg: Any) -> Any:
     """Return the number that an array consists of, if it is one that can't change."""
-    if not isinstance(arg, np.ndarray) or any(arg.strides):
-        return None
-    base = arg.base
+    base = arg.base if isinstance(arg, np.ndarray) else None
     while isinstance(base, np.ndarray):
         base = base.base
     return base.item() if isinstance(base, np.generic) and base.dtype == arg.dtype else None
