@@ -348,6 +348,21 @@ def variables():
     return mg.tensor([1.0, 2.0, 3.0], requires_grad=True), mg.tensor([3.0, 2.0, 1.0], requires_grad=True)
 
 
+def test_what_backward_has_gone_through_is_no_longer_on_the_tape():
+    w, _ = variables()
+
+    def f(x):
+        loss = np.sum(w * x)
+        loss.backward()
+        return loss, np.sum(w * w)
+
+    compiled = mg.compile(f)
+    for _ in range(3):
+        loss, other = compiled(X)
+        assert not (isinstance(loss, mg.Tensor) and loss.requires_grad)
+        assert isinstance(other, mg.Tensor)
+
+
 def test_gradients_accumulate():
     def make():
         w, _ = variables()

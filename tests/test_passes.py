@@ -23,6 +23,7 @@ from tests.programs import compare, inputs, is_single, is_tame, programs
 
 blocks = importlib.import_module("microgradnd.compiler.blocks")  # the package knows the function by this name
 SHAPES = {"x": (2, 3), "y": (2, 3), "v": (3,), "s": (), "a": (3, 2), "i": (2,), "f": (2, 3), "c": (2, 3, 4)}
+SHAPES |= {"e": (0, 3), "r": (3, 1)}
 DTYPES = {"i": np.int64, "f": np.float32}
 
 
@@ -102,6 +103,10 @@ def test_what_an_update_needs_is_not_dead():
     assert written(passes.drop_dead(program))[0] == [("t", np.add, "x", "y")]
 
 
+def times_count(x, parts):
+    return x * len(parts)
+
+
 SHARED = {
     "equal calls": (
         [("t", np.sin, "x"), ("u", np.sin, "x"), ("w", np.add, "t", "u")],
@@ -139,6 +144,19 @@ SHARED = {
         ],
         None,
     ),
+    "not what can't be told to be equal": (
+        [("t", times_count, "x", {1, 2}), ("u", times_count, "x", {3}), ("w", np.add, "t", "u")],
+        None,
+    ),
+    "not slices with and without a step": (
+        [
+            ("t", primitives.getitem, "x", (slice(None), slice(None, None, 2))),
+            ("u", primitives.getitem, "x", (slice(None), slice(None))),
+            ("w", np.sum, "t"),
+            ("r", np.add, "w", "u"),
+        ],
+        None,
+    ),
     "slices": (
         [
             ("t", primitives.getitem, "x", slice(0, 1)),
@@ -154,6 +172,21 @@ SHARED = {
 def test_share_equal(case):
     before, after = case
     check(passes.share_equal, "x y", before, after or before, before[-1][0])
+
+
+def test_numbers_spread_out():
+    assert passes.uniform(NUMBER) == passes.uniform(NUMBER[:, :2]) == passes.uniform(NUMBER.T) == 2.0
+    assert passes.uniform(NUMBER.copy()) is None
+    assert passes.uniform(np.array(2.0)) is None
+    assert passes.uniform(np.float64(2.0)) is None
+    assert passes.uniform(np.broadcast_to(np.ones(()), (2, 3))) is None  # whose base can change
+    row = np.ndarray((2, 3), float, np.arange(3.0), 0, (0, 8))
+    row.flags.writeable = False
+    assert passes.uniform(row) is None
+    complex_number = E(np.complex128(1 + 2j), (2, 3))
+    assert passes.uniform(complex_number) == 1 + 2j
+    assert passes.uniform(complex_number.real) is None
+    assert passes.uniform(NUMBER.view(np.int64)) is None
 
 
 def test_results_that_are_equal_are_one_value():
@@ -298,6 +331,18 @@ SPELLED = {
     "sums of a product": ([("u", M, "x", "y"), ("t", np.sum, "u", {"axis": 1})], [M, np.vecdot]),
     "not of a product that broadcasts": ([("u", M, "x", "v"), ("t", np.sum, "u")], [M, np.add.reduce]),
     "sum with an initial value": ([("t", np.sum, "x", {"initial": 1.0})], [np.sum]),
+    "sum along an axis with an initial value": ([("t", np.sum, "x", {"axis": 0, "initial": 1.0})], [np.sum]),
+    "largest along an axis with an initial value": ([("t", np.max, "x", {"axis": 1, "initial": 9.0})], [np.max]),
+    "sum of nothing": ([("t", np.sum, "e", {"axis": 0})], [np.add.reduce]),
+    "sum along the middle": ([("t", np.sum, "c", {"axis": 1})], [np.add.reduce]),
+    "sum along the first two": ([("t", np.sum, "c", {"axis": (0, 1)})], [R, D]),
+    "sum along the last two": ([("t", np.sum, "c", {"axis": (1, 2)})], [R, D]),
+    "sum of a product that is used again": (
+        [("u", M, "x", "y"), ("t", np.sum, "u"), ("w", np.add, "u", "t")],
+        [M, np.add.reduce, np.add],
+    ),
+    "sum of a product of two precisions": ([("u", M, "x", "f"), ("t", np.sum, "u")], [M, np.vdot]),
+    "not of columns and rows": ([("u", M, "r", "v"), ("t", np.sum, "u", {"axis": 1})], [M, D]),
     "sum of integers": ([("t", np.sum, "i")], [np.add.reduce]),
     "largest": ([("t", np.max, "x", {"axis": 1})], [np.maximum.reduce]),
     "smallest": ([("t", np.min, "x", 0)], [np.minimum.reduce]),
@@ -335,6 +380,7 @@ SPELLED = {
     ),
     "the maximum with 0": ([("t", np.maximum, "x", 0)], [np.maximum]),
     "the maximum with another number": ([("t", np.maximum, "x", 0.5)], [np.maximum]),
+    "not a mask of another shape": ([("m", np.greater, "v", 0), ("t", M, "x", "m")], [np.greater, M]),
     "a mask": ([("m", np.greater, "x", 0), ("t", M, "x", "m")], [np.greater, primitives.astype, M]),
 }
 
@@ -479,6 +525,35 @@ def test_updates_are_written_over_what_nothing_reads_any_more():
     assert not buffers.plan(build("x y", read_later, "w", {"y": "u"})).over
     returned = buffers.plan(build("x y", lines, "u", {"y": "u"})).over
     assert not returned
+
+
+JOINED = {
+    "parts": lambda x: np.sum(np.sin(np.concatenate([np.cos(x), np.exp(x)]))),
+    "a part of two vectors": lambda x: np.dot(
+        np.concatenate([a := np.sin(x), b := np.cos(x)]), np.concatenate([b, np.exp(x) * np.sum(a)])
+    ),
+    "a part twice": lambda x: np.sum(np.cumsum(np.concatenate([a := np.sin(x), a]))),
+    "a part that is a result": lambda x: (a := np.sin(x), np.sum(np.concatenate([a, np.cos(x)]) * 2)),
+    "a part whose view is a result": lambda x: (
+        (a := np.sin(np.reshape(x, (2, 2)))).T,
+        np.sum(np.concatenate([np.reshape(a, (4,)), x * 2])),
+    ),
+    "a transposed part": lambda x: np.dot(
+        np.concatenate([np.reshape(np.sin(np.reshape(x, (2, 2))).T, (4,)), np.cos(x)]), np.arange(8.0)
+    ),
+    "a part of another dtype": lambda x: np.sum(np.concatenate([np.sin(x), np.cos(x).astype(np.float32)]) * 3),
+    "a part that is read again": lambda x: np.sum(np.concatenate([a := np.sin(x), np.cos(x)])) * np.exp(a),
+    "an argument": lambda x: np.sum(np.sin(np.concatenate([x, np.sin(x)]))),
+    "a result": lambda x: np.concatenate([np.sin(x), np.cos(x)]),
+}
+
+
+@pytest.mark.parametrize("f", JOINED.values(), ids=JOINED)
+def test_vectors_are_joined_from_parts(f):
+    compiled, arguments = mg.compile(f), [np.arange(4.0), np.array([0.5, -1.0, 2.0, 3.0])]
+    results = [compiled(x) for x in arguments]  # all of them are there still when the last call has been made
+    for got, x in zip(results, arguments, strict=True):
+        compare(got, f(x), exact=False)
 
 
 # Laws

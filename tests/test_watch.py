@@ -864,7 +864,10 @@ def test_large_arrays_are_compared_unless_the_program_is_given_them(monkeypatch)
     follows(lambda x: x * float(array[1]), [lambda: array.__setitem__(1, 3.0)])
     monkeypatch.setattr(watch, "LARGE", 0)
     mask = np.array([True, False, True])
-    follows(lambda x: x[mask] * 2, [lambda: mask.__setitem__(1, True), lambda: mask.__setitem__(0, False)])
+    follows(
+        lambda x: np.max(np.sin(x[mask]) * 2 + x[0]) * x[mask],
+        [lambda: mask.__setitem__(1, True), lambda: mask.__setitem__(0, False)],
+    )
 
 
 def test_the_names_of_what_changed_are_those_of_the_user():

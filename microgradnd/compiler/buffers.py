@@ -199,7 +199,7 @@ class Planner:
             i = self.made.get(new, -1)
             if i < 0 or new in self.kept or new in self.plan.over or self.last.get(old, -1) > i:
                 continue
-            if (new.shape, new.dtype) == (old.shape, old.dtype) and self.may_cover(self.program.steps[i], new, old):
+            if self.may_cover(self.program.steps[i], new, old):
                 self.plan.over[new] = old
 
     def may_cover(self, step: Step, new: Value, old: Value) -> bool:

@@ -134,12 +134,10 @@ def is_elementwise(step: Step) -> bool:
 
 def uniform(arg: Any) -> Any:
     """Return the number that an array consists of, if it is one that can't change."""
-    if not isinstance(arg, np.ndarray) or arg.flags.writeable or any(arg.strides):
-        return None
-    base = arg.base
-    while isinstance(base, np.ndarray) and not base.flags.writeable:
+    base = arg.base if isinstance(arg, np.ndarray) else None
+    while isinstance(base, np.ndarray):
         base = base.base
-    return base.item() if isinstance(base, np.generic) else None
+    return base.item() if isinstance(base, np.generic) and base.dtype == arg.dtype else None
 
 
 def unchanged(step: Step) -> Any:

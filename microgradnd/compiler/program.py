@@ -112,7 +112,7 @@ class Program:
     outputs : tuple
         Values, or constants where a result doesn't depend on the inputs.
     updates : mapping of Value to Value
-        Inputs whose arrays are to hold another value in the end.
+        Inputs whose arrays are to hold another value, of their shape and dtype, in the end.
     """
 
     inputs: tuple[Value, ...]

@@ -144,7 +144,7 @@ def sums(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
     rest = x.size // count
     factor = made.get(x)
     product = factor is not None and factor.function is np.multiply and uses[x] == 1 and not factor.kwargs
-    if product and all(is_real(a) and a.shape == x.shape and a.dtype == x.dtype for a in factor.args):  # type: ignore[union-attr]
+    if product and all(is_real(a) and a.shape == x.shape for a in factor.args):  # type: ignore[union-attr]
         a, b = factor.args  # type: ignore[union-attr]
         if len(axes) == n:
             return ending([call(np.vdot, a, b, like=step, shape=())], step)
