@@ -177,7 +177,10 @@ ROWS: dict[Any, Row] = {
     np.remainder: operator("%", 6, loop=""),
     np.floor_divide: operator("//", 6, loop=""),
     np.power: {**operator("**", POWER), **of_floats("np.power", "C", 2)},
-    np.float_power: {**of_floats("np.power", "C", 2), "scalar": "{0} ** {1}"},
+    np.float_power: {
+        **of_floats("np.power", "C", 2),
+        "scalar": "{0} ** {1} if {1} >= 0 else np.float_power({0}, {1})",  # of a base that is at most 1
+    },
     np.negative: {
         "form": Form("-{0}", UNARY, UNARY),
         "scalar": "-{0}",
@@ -204,9 +207,9 @@ ROWS: dict[Any, Row] = {
     np.logical_and: {"loop": "{0} & {1}", "kinds": "b"},
     np.logical_or: {"loop": "{0} | {1}", "kinds": "b"},
     np.logical_not: {"loop": "not {0}", "kinds": "b"},
-    np.bitwise_and: {"loop": "{0} & {1}"},
-    np.bitwise_or: {"loop": "{0} | {1}"},
-    np.bitwise_xor: {"loop": "{0} ^ {1}"},
+    np.bitwise_and: {"loop": "{0} & {1}", "kinds": "biu"},
+    np.bitwise_or: {"loop": "{0} | {1}", "kinds": "biu"},
+    np.bitwise_xor: {"loop": "{0} ^ {1}", "kinds": "biu"},
     # Other functions of one element
     **{f: of_floats(f"np.{f.__name__}") for f in (np.floor, np.ceil, np.trunc, np.rint)},
     **{f: of_floats(f.__name__, "elementary") for f in (np.exp, np.log, np.sin, np.cos, np.tanh)},
@@ -283,6 +286,8 @@ def told(function: Any) -> Traits:
     if isinstance(function, np.ufunc):
         single = function.signature is None and function.nout == 1
         return Traits("fresh", is_elementwise=single, takes_out=True, lowering="ufunc")
+    if getattr(function, "body", None) in TRAITS:  # a primitive that is NumPy's function, as that of np.clip is
+        return TRAITS[function.body]
     computes = is_reducer(function) or getattr(function, "__module__", "") in ("numpy.linalg", "numpy.fft")
     return Traits("fresh" if computes else "either")
 
@@ -292,7 +297,8 @@ def is_reducer(function: Any) -> bool:
     return isinstance(getattr(function, "__self__", None), np.ufunc) and function.__name__ == "reduce"
 
 
-TRAITS = {function: told(function)._replace(**row) for function, row in ROWS.items()}
+TRAITS: dict[Any, Traits] = {}
+TRAITS |= {function: told(function)._replace(**row) for function, row in ROWS.items()}
 
 
 def traits(function: Any) -> Traits:
