@@ -62,8 +62,10 @@ class Plan:
         return step.out in self.joined
 
 
-def may_be_view(step: Step) -> bool:
+def may_share(step: Step) -> bool:
     """Return whether a result may share memory with an operand."""
+    if step.function is primitives.getitem and isinstance(step.out, Value) and step.out.shape == ():
+        return not picks_one(step)
     return not isinstance(step.function, Chain) and traits(step.function).memory != "fresh"
 
 
@@ -84,11 +86,6 @@ def picks_one(step: Step) -> bool:
     """Return whether an index gives a number, not an array without axes."""
     index = step.args[1]
     return all(isinstance(part, int | np.integer) for part in (index if isinstance(index, tuple) else (index,)))
-
-
-def is_elementwise(step: Step) -> bool:
-    """Return whether a step may write over an operand of the same layout."""
-    return traits(step.function).is_elementwise and not step.kwargs
 
 
 class Planner:
@@ -131,8 +128,7 @@ class Planner:
             base = operands[0]
             if self.stays_view(base, step):
                 self.exact[out] = step
-        number = isinstance(out, Value) and out.shape == () and step.function is primitives.getitem and picks_one(step)
-        shared = {o for v in operands for o in self.owners_of(v)} if may_be_view(step) and not number else set()
+        shared = {o for v in operands for o in self.owners_of(v)} if may_share(step) else set()
         for value in step.outs():
             self.owners[value] = shared or {value}
 
@@ -194,7 +190,7 @@ class Planner:
     def may_cover(self, step: Step, new: Value, old: Value) -> bool:
         """Return whether a step may write a value over one that it reads, and that nothing reads later."""
         if not isinstance(step.function, Chain):
-            return is_elementwise(step) and takes_out(step)
+            return traits(step.function).is_elementwise and not step.kwargs and takes_out(step)
         chain = step.function
         seen_otherwise = any(v is not old and old in self.owners_of(v) for v in step.operands())
         return not seen_otherwise and chain.last_use(old) <= chain.index(new)

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from microgradnd import primitives
-from microgradnd.compiler.buffers import may_be_view, picks_one
+from microgradnd.compiler.buffers import may_share
 from microgradnd.compiler.program import Constant, Program, Step, Value
 from microgradnd.compiler.traits import traits
 
@@ -65,13 +65,6 @@ def lenders(values: Iterable[Value], base: Mapping[Value, Value], calls: Sequenc
         if not found.isdisjoint(step.outs()) and may_share(step):
             found.update(base[value] for value in step.operands())
     return found
-
-
-def may_share(step: Step) -> bool:
-    """Return whether what a step makes may share memory with its arguments."""
-    if may_be_view(step) and all(out.shape == () for out in step.outs()):
-        return not picks_one(step) if step.function is primitives.getitem else traits(step.function).is_view
-    return may_be_view(step)
 
 
 def is_users(function: Any) -> bool:

@@ -299,7 +299,7 @@ ENTRIES: list[tuple[str, ...]] = [
     ("buffers.py", "return array.size > 0 and np.may_share_memory(array, view)", "return True", TRAPS + " " + PASSES),
     (
         "buffers.py",
-        "return traits(step.function).is_elementwise and not step.kwargs",
+        "return traits(step.function).is_elementwise and not step.kwargs and takes_out(step)",
         "return True",
         TRAPS + " " + UPDATES + " " + PASSES,
     ),
@@ -849,11 +849,10 @@ ENTRIES: list[tuple[str, ...]] = [
     ("saving.py", "*arrays.values())", "**arrays)", "tests/test_names.py::test_names_in_saved_files"),
     ("ownership.py", "outside = outside or is_users(step.function)", "pass", OWN),
     ("ownership.py", "found.update(base[value] for value in step.operands())", "pass", OWN, "numba"),
-    ("ownership.py", "    return may_be_view(step)", "    return False", OWN),
     (
-        "ownership.py",
-        "is primitives.getitem else traits(step.function).is_view",
-        "is primitives.getitem else False",
+        "buffers.py",
+        "return not picks_one(step)",
+        "return False",
         OWN,
     ),
     ("fusion.py", "traits(function).is_identity and (", "traits(function).is_equal and (", OWN, "numba"),
