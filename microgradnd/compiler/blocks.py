@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from microgradnd import primitives
 from microgradnd.compiler.program import Program, Step, Value
+from microgradnd.compiler.traits import traits
 
 LARGE = 2**17  # elements from which an array is taken in blocks
 BLOCK = 2**16  # bytes of an array that are taken at a time
@@ -96,10 +96,7 @@ def is_member(step: Step) -> bool:
     out = step.out
     if not isinstance(out, Value) or out.size < LARGE or out.shape[0] < 2 or step.kwargs:
         return False
-    ufunc = isinstance(step.function, np.ufunc) and step.function.nout == 1 and step.function.signature is None
-    if not ufunc and step.function is not primitives.astype:
-        return False
-    if math.prod(out.shape[1:]) * out.dtype.itemsize > 4 * BLOCK:
+    if not traits(step.function).is_elementwise or math.prod(out.shape[1:]) * out.dtype.itemsize > 4 * BLOCK:
         return False
     return any(isinstance(a, Value) and a.shape == out.shape for a in step.args)
 

@@ -21,16 +21,9 @@ import numpy as np
 
 from microgradnd import primitives
 from microgradnd.compiler.blocks import Chain
-from microgradnd.compiler.passes import VIEWS
 from microgradnd.compiler.program import Program, Step, Value, as_arrays, values_in
 from microgradnd.compiler.spelling import added_at
-
-PRODUCTS = {np.dot, np.matmul, np.vecdot}
-COPIES = {  # functions whose results never share memory with their arguments
-    *(np.copy, primitives.astype, np.argmax, np.argmin, np.where, np.concatenate, primitives.concatenate, np.take),
-    *(np.vdot, np.inner, np.outer, np.cumsum, np.cumprod, np.sort, np.argsort, np.stack, np.tile, np.repeat),
-    *(primitives.scatter, primitives.setitem),
-}
+from microgradnd.compiler.traits import is_reducer, traits
 
 
 @dataclass
@@ -69,39 +62,30 @@ class Plan:
         return step.out in self.joined
 
 
-def may_be_view(step: Step) -> bool:
+def may_share(step: Step) -> bool:
     """Return whether a result may share memory with an operand."""
-    computes = isinstance(step.function, np.ufunc | Chain) or is_reducer(step.function)
-    return not (computes or step.function in PRODUCTS | COPIES)
-
-
-def is_reducer(function: Any) -> bool:
-    """Return whether a function is the `reduce` of a ufunc."""
-    return isinstance(getattr(function, "__self__", None), np.ufunc) and function.__name__ == "reduce"
+    if step.function is primitives.getitem and isinstance(step.out, Value) and step.out.shape == ():
+        return not picks_one(step)
+    return not isinstance(step.function, Chain) and traits(step.function).memory != "fresh"
 
 
 def takes_out(step: Step) -> bool:
     """Return whether a step can write its result, an array, into one that it is given."""
     if isinstance(step.out, tuple) or not step.out.shape or step.out.size == 0:
         return False
-    if step.function in PRODUCTS:
+    if traits(step.function).is_product:
         return all(len(getattr(a, "shape", ())) > 0 and a.dtype == step.out.dtype for a in step.args)
     if is_reducer(step.function):
         return True
     if step.function is primitives.astype:
         return np.can_cast(step.args[0].dtype, step.out.dtype, "same_kind")
-    return isinstance(step.function, np.ufunc) and step.function.nout == 1 and step.function.signature is None
+    return traits(step.function).is_elementwise
 
 
 def picks_one(step: Step) -> bool:
     """Return whether an index gives a number, not an array without axes."""
     index = step.args[1]
     return all(isinstance(part, int | np.integer) for part in (index if isinstance(index, tuple) else (index,)))
-
-
-def is_elementwise(step: Step) -> bool:
-    """Return whether a step may write over an operand of the same layout."""
-    return isinstance(step.function, np.ufunc) and step.function.signature is None and not step.kwargs
 
 
 class Planner:
@@ -137,13 +121,14 @@ class Planner:
         """Find out whether a step makes a view, and of what."""
         operands = list(values_in(step.args[:1] if step.function is added_at else step.args))
         out = step.out
-        view = step.function in VIEWS or (step.function is primitives.getitem and primitives.is_basic(step.args[1]))
+        view = traits(step.function).is_view or (
+            step.function is primitives.getitem and primitives.is_basic(step.args[1])
+        )
         if isinstance(out, Value) and out.shape and view and len(operands) == 1 and not step.kwargs:
             base = operands[0]
             if self.stays_view(base, step):
                 self.exact[out] = step
-        number = isinstance(out, Value) and out.shape == () and step.function is primitives.getitem and picks_one(step)
-        shared = {o for v in operands for o in self.owners_of(v)} if may_be_view(step) and not number else set()
+        shared = {o for v in operands for o in self.owners_of(v)} if may_share(step) else set()
         for value in step.outs():
             self.owners[value] = shared or {value}
 
@@ -205,7 +190,7 @@ class Planner:
     def may_cover(self, step: Step, new: Value, old: Value) -> bool:
         """Return whether a step may write a value over one that it reads, and that nothing reads later."""
         if not isinstance(step.function, Chain):
-            return is_elementwise(step) and takes_out(step)
+            return traits(step.function).is_elementwise and not step.kwargs and takes_out(step)
         chain = step.function
         seen_otherwise = any(v is not old and old in self.owners_of(v) for v in step.operands())
         return not seen_otherwise and chain.last_use(old) <= chain.index(new)

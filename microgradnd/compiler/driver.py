@@ -11,9 +11,9 @@ import numpy as np
 
 from microgradnd.compiler.fusion import Op
 from microgradnd.compiler.loops import TAKEN, Layout, Part
-from microgradnd.compiler.passes import SAME
 from microgradnd.compiler.program import Step, Value, values_in
-from microgradnd.compiler.source import HELPERS, Names, Writer
+from microgradnd.compiler.source import HELPERS, Names, Writer, function_text
+from microgradnd.compiler.traits import traits
 
 
 class Driver:
@@ -74,7 +74,7 @@ class Driver:
         step = self.layout.lowering.made[value]
         for operand in step.operands():
             self.value(operand)
-        if step.function in SAME:
+        if traits(step.function).is_identity:
             self.names.of[value] = self.names.of[step.args[0]]
         else:
             text = self.writer.call(step)[0]
@@ -86,7 +86,7 @@ class Driver:
             self.value(operand)
         out, text = step.out, self.writer.call(step)[0]
         array = isinstance(out, Value) and bool(out.shape)
-        product = step.function in (np.dot, np.matmul) and all(isinstance(a, Value) for a in step.args)
+        product = traits(step.function).lowering == "product" and all(isinstance(a, Value) for a in step.args)
         if isinstance(out, Value) and array and product and not step.kwargs and out not in self.layout.results:
             self.allocate(out, out.shape)
             function = "dot" if all(len(v.shape) == 2 for v in step.operands()) else "matmul"
@@ -117,12 +117,10 @@ class Driver:
             rows = "".join(f"        {array},\n" for _, array in self.pooled)
             allocation = f"_pool = []\n\n\ndef _allocate():\n    return (\n{rows}    )\n\n\n"
         lines.extend(back)
-        result = self.writer.text(self.program.outputs)
-        if isinstance(self.program.outputs, tuple) and len(self.program.outputs) > 1:
-            result = result[1:-1]
-        body = "\n".join(f"    {line}" for line in [*head, *lines, f"return {result}"])
         helpers = "".join(f"{HELPERS[helper]}\n\n" for helper in HELPERS if helper in self.names.helpers)
-        return f"{helpers}{allocation}def {self.name}({', '.join(self.inputs)}):\n{body}\n"
+        return (
+            f"{helpers}{allocation}{function_text(self.program, self.name, self.inputs, [*head, *lines], self.writer)}"
+        )
 
     def contiguous(self) -> tuple[list[str], list[str]]:
         """Return how arrays of another layout are dealt with: by copies, from which updates are written back."""

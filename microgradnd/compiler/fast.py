@@ -17,13 +17,12 @@ import numpy as np
 
 from microgradnd import primitives
 from microgradnd.compiler.blocks import Chain, is_slow
-from microgradnd.compiler.buffers import Plan, is_reducer, picks_one
-from microgradnd.compiler.passes import VIEWS, holds, loop_of
+from microgradnd.compiler.buffers import Plan, picks_one
+from microgradnd.compiler.passes import holds, loop_of
 from microgradnd.compiler.program import Program, Step, Value, filled
-from microgradnd.compiler.source import OPERATORS, Names, Writer, function_text, printable, statement, updates
+from microgradnd.compiler.source import Names, Writer, function_text, printable, statement, updates
 from microgradnd.compiler.spelling import added_at
-
-ARITHMETIC = {np.add, np.subtract, np.multiply, np.divide, np.negative}
+from microgradnd.compiler.traits import traits
 
 
 def fast(program: Program, name: str, names: Names, plan: Plan) -> tuple[str, str]:
@@ -54,7 +53,7 @@ def fast(program: Program, name: str, names: Names, plan: Plan) -> tuple[str, st
             lines.append(f"{names.of[out]}[{writer.index(step.args[1])}] += {writer.text(step.args[2])}")
         elif line := scalars.computes(step, writer):
             lines.append(line)
-        elif isinstance(out, Value) and out not in wanted and step.function in VIEWS and uses.get(out, 0) == 1:
+        elif isinstance(out, Value) and out not in wanted and traits(step.function).is_view and uses.get(out, 0) == 1:
             inline[out] = step
         elif isinstance(out, Value):
             lines.append(f"{names.value(out)} = {plain_call(step, writer)}")
@@ -154,24 +153,15 @@ def into(step: Step, writer: Writer) -> str:
     if step.function is primitives.astype:
         return f"np.copyto({out}, {writer.text(step.args[0])})"
     text = plain_call(step, writer)[:-1]
-    third = isinstance(step.function, np.ufunc) and step.function not in (np.maximum, np.minimum)  # NumPy 2.4 warns
-    return f"{text}, {'' if (third or step.function is np.dot) and not step.kwargs else 'out='}{out})"
+    return f"{text}, {'' if traits(step.function).takes_out and not step.kwargs else 'out='}{out})"
 
 
 def plain_call(step: Step, writer: Writer) -> str:
     """Return a step as a call of its function."""
-    function = step.function
-    if not isinstance(function, np.ufunc) or not isinstance(step.out, Value):
-        return writer.call(step)[0] if not is_reducer(function) and function not in OPERATORS else called(step, writer)
-    if is_scalar(step) and function in ARITHMETIC:
+    row, ufunc = traits(step.function), isinstance(step.function, np.ufunc) and isinstance(step.out, Value)
+    if not ufunc or (row.form and row.scalar and is_scalar(step)):
         return writer.call(step)[0]
-    return called(step, writer)
-
-
-def called(step: Step, writer: Writer) -> str:
-    """Return a step as a call, whatever its operator."""
-    ufunc = isinstance(step.function, np.ufunc)
-    args = [number(i, step, writer) if ufunc else writer.text(a) for i, a in enumerate(step.args)]
+    args = [number(i, step, writer) for i in range(len(step.args))]
     return f"{writer.function(step.function)}({', '.join([*args, *writer.keywords(step.kwargs)])})"
 
 
@@ -228,24 +218,12 @@ class Scalars:
         if function is primitives.getitem and out.dtype in (np.float64, np.int64) and picks_one(step):
             index = args[1] if isinstance(args[1], tuple) else (args[1],)
             text = f"{writer.text(args[0])}.item({', '.join(map(str, index))})"
-        elif args and out.dtype == np.float64 and all(a in self.names.numbers for a in args if isinstance(a, Value)):
-            x, y = ([self.names.numbers.get(a, repr(a)) if isinstance(a, Value) else repr(a) for a in args] * 2)[:2]
-            if function in ARITHMETIC and is_scalar(step):
-                text = SIGNS[function].format(x=x, y=y)
-            elif function is np.float_power and type(args[0]) is float and 0 < args[0] <= 1 and is_scalar(step):
-                text = f"{x} ** {y}"
-            elif function is np.sqrt and is_scalar(step):
-                text = f"math.sqrt({x}) if {x} >= 0 else np.sqrt({x})"
+        elif out.dtype == np.float64 and all(a in self.names.numbers for a in args if isinstance(a, Value)):
+            row, fits = traits(function), function is not np.float_power
+            fits = fits or (type(args[0]) is float and 0 < args[0] <= 1)
+            if row.scalar and fits and is_scalar(step):
+                text = row.scalar.format(*(self.names.numbers.get(a) or repr(a) for a in args))
         if text is None:
             return None
         self.take(out, text)
         return self.lines.pop()
-
-
-SIGNS = {
-    np.add: "{x} + {y}",
-    np.subtract: "{x} - {y}",
-    np.multiply: "{x} * {y}",
-    np.divide: "{x} / {y} if {y} else np.divide({x}, {y})",
-    np.negative: "-{x}",
-}

@@ -15,45 +15,22 @@ softmax or a layer of a network needs, comes out by itself.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from microgradnd import primitives
-from microgradnd.compiler.passes import SAME, VIEWS, holds, uniform
+from microgradnd.compiler.passes import holds, uniform
 from microgradnd.compiler.program import Program, Step, Value
-from microgradnd.compiler.source import OPERATORS
+from microgradnd.compiler.traits import traits
 
 DTYPES = {np.dtype(code) for code in "?bhilqBHILQfd"}
 SMALL = 8  # a loop this short is unrolled by the compiler, so it may well be the innermost
 BLAS = 50_000  # multiplications from which on a call of BLAS, with a call's overhead, beats loops
 LIBRARY = 1_000  # elements from which on NumPy's vectorised functions beat one call of the C library for each element
 
-VIEWLIKE = VIEWS | {primitives.expand, np.broadcast_to, np.ravel, np.flip, np.diagonal, np.atleast_1d, np.atleast_2d}
-BITS = {np.logical_and: "&", np.logical_or: "|", np.bitwise_and: "&", np.bitwise_or: "|", np.bitwise_xor: "^"}
-SIGNS = BITS | {f: sign for f, (sign, _) in OPERATORS.items() if sign not in ("@", "%", "//", "**")}
-TEMPLATES: dict[Any, str] = {f: f"{{0}} {sign} {{1}}" for f, sign in SIGNS.items()}
-TEMPLATES |= {np.negative: "-{0}", np.logical_not: "not {0}", np.isnan: "{0} != {0}", np.sign: "sign({0}, {1})"}
-ROUNDING = {np.floor, np.ceil, np.trunc, np.rint}
-TEMPLATES |= {f: f"np.{f.__name__}({{0}})" for f in (np.sqrt, *ROUNDING)}
-TEMPLATES |= {f: f"{f.__name__}({{0}}, {{1}})" for f in (np.maximum, np.minimum)}
-ELEMENTARY = {np.exp, np.log, np.sin, np.cos, np.tanh}  # `elementary.py` has them as arithmetic, which vectorises
-C_LIBRARY = {np.expm1, np.log1p, np.log2, np.log10, np.tan, np.sinh, np.cosh, np.power, np.float_power, np.hypot}
-C_LIBRARY |= {np.arctan2, np.copysign, np.arcsin, np.arccos, np.arctan, np.arcsinh, np.arccosh, np.arctanh}
-TEMPLATES |= {f: f"{f.__name__}({{0}})" for f in ELEMENTARY}
-TEMPLATES |= {f: f"np.{f.__name__}({', '.join(['{0}', '{1}'][: f.nin])})" for f in C_LIBRARY}
-TEMPLATES |= {np.absolute: "abs({0})", np.fabs: "abs({0})", np.float_power: TEMPLATES[np.power]}
-FLOATS_ONLY = ELEMENTARY | C_LIBRARY | ROUNDING | {np.sqrt, np.divide, np.isnan, np.fabs, np.sign}
-BOOLS_ONLY = {np.logical_and, np.logical_or, np.logical_not}
-NOT_BOOLS = {np.negative, np.absolute, np.maximum, np.minimum, np.add, np.multiply, np.subtract}
-FOLDS = {  # a reduction: the helper that takes an element in
-    **dict.fromkeys((np.sum, np.add.reduce, np.mean), "add"),
-    **dict.fromkeys((np.prod, np.multiply.reduce), "multiply"),
-    **dict.fromkeys((np.max, np.amax, np.maximum.reduce), "largest"),
-    **dict.fromkeys((np.min, np.amin, np.minimum.reduce), "smallest"),
-}
 CLIPS = "minimum(maximum({0}, {1}), {2})", "clip({0}, {1}, {2})"  # for arrays, for numbers: as NumPy, at signed zeros
 NO_LOOPS = "there are no loops for it"
 
@@ -282,7 +259,7 @@ class Lowering:
         if isinstance(out, tuple):
             return "it has several results"
         first = args[0] if args and isinstance(args[0], Value) else None
-        if first is not None and function in SAME - {np.copy} and (first.shape, first.dtype) == (out.shape, out.dtype):
+        if first is not None and traits(function).is_identity and (first.shape, first.dtype) == (out.shape, out.dtype):
             return self.alias(step, out, self.view[first])
         if first is not None and function is primitives.getitem and primitives.is_basic(args[1]):
             return self.alias(step, out, self.view[first][with_ellipsis(args[1])])
@@ -290,10 +267,10 @@ class Lowering:
         if unfit:
             return f"numbers of dtype {unfit[0]} are left to NumPy"
         body: Any = getattr(function, "body", None)
-        if body in RULES:  # a primitive that is NumPy's function, as that of np.clip is
+        if traits(body).lowering:  # a primitive that is NumPy's function, as that of np.clip is
             step, function = replace(step, function=body), body
-        rule = RULES.get(function, Lowering.ufunc if isinstance(function, np.ufunc) else None)
-        return rule(self, step, out) if rule is not None else NO_LOOPS
+        lowering = traits(function).lowering
+        return getattr(self, lowering)(step, out) if lowering else NO_LOOPS
 
     def alias(self, step: Step, out: Value, view: Any) -> str:
         """Note that a value is a view of the step's first argument."""
@@ -379,16 +356,16 @@ class Lowering:
             function, args, dtypes = np.divide, (1, args[0]), dtypes * 2
         elif function is np.sign:  # it is told what 1 is in its dtype
             args, dtypes = (args[0], 1), dtypes * 2
-        if function not in TEMPLATES:
+        row = traits(function)
+        if not row.loop:
             return NO_LOOPS
-        other = (function in FLOATS_ONLY and kind != "f") or (function in BOOLS_ONLY and kind != "b")
-        other |= any(type(a) is int and d.kind in "iu" and not holds(d, a) for a, d in zip(args, dtypes, strict=True))
-        if other or (function in NOT_BOOLS and kind == "b") or {*dtypes, result} - DTYPES:
+        other = any(type(a) is int and d.kind in "iu" and not holds(d, a) for a, d in zip(args, dtypes, strict=True))
+        if other or kind not in row.kinds or {*dtypes, result} - DTYPES:
             return f"{function.__name__} of dtype {dtypes[0]} is left to NumPy"
-        if function in C_LIBRARY and out.size >= LIBRARY:
+        if row.library == "C" and out.size >= LIBRARY:
             return "NumPy's is vectorised, the C library's isn't"
-        text = TEMPLATES[function]
-        if function in ELEMENTARY and dtypes[0] == np.float32:
+        text = row.loop
+        if row.library == "elementary" and dtypes[0] == np.float32:
             text = "exp32({0})" if function is np.exp else f"np.float32({function.__name__}(np.float64({{0}})))"
         return self.map(step, text, args, out, dtypes)
 
@@ -397,7 +374,7 @@ class Lowering:
         args = dict(zip(("a", "axis", "dtype"), step.args, strict=False)) | dict(step.kwargs)
         if set(args) - {"a", "axis", "keepdims"} or not isinstance(args["a"], Value):
             return NO_LOOPS
-        a, helper = args["a"], FOLDS[step.function]
+        a, helper = args["a"], traits(step.function).fold
         if (a.dtype.kind == "b" and helper != "add") or (helper == "multiply" and out.dtype.kind != "f"):
             return f"numbers of dtype {a.dtype} are left to NumPy"
         axis = args.get("axis", 0 if hasattr(step.function, "__self__") else None)
@@ -453,7 +430,11 @@ class Lowering:
             return NO_LOOPS
         return self.map(step, "where({0}, {1}, {2})", step.args, out, [np.dtype(bool), out.dtype, out.dtype])
 
-    def astype(self, step: Step, out: Value) -> str:
+    def filled(self, step: Step, out: Value) -> str:
+        """Translate zeros, as the imaginary parts of real numbers are, and ones."""
+        return self.map(step, "{0}", [int(step.function is np.ones_like)], out)
+
+    def converted(self, step: Step, out: Value) -> str:
         source = step.args[0]
         if source.dtype.kind == "f" and out.dtype.kind != "f":
             return "floats as integers are left to NumPy"
@@ -525,23 +506,6 @@ class Lowering:
             index = (*[slice(None)] * (axis % len(out.shape)), slice(start, end))
             self.map(step, "{0}", [array], out, view=self.view[out][index])
         return ""
-
-
-RULES: dict[Any, Callable[[Lowering, Step, Value], str]] = {
-    **dict.fromkeys(VIEWLIKE, Lowering.viewed),
-    **dict.fromkeys(FOLDS, Lowering.reduction),
-    **dict.fromkeys((np.matmul, np.dot), Lowering.product),
-    np.where: Lowering.where,
-    np.clip: Lowering.clip,
-    np.copy: lambda self, step, out: self.map(step, "{0}", step.args, out),  # where a result must be a copy
-    primitives.astype: Lowering.astype,
-    primitives.getitem: Lowering.gather,
-    primitives.scatter: Lowering.scatter,
-    primitives.setitem: Lowering.setitem,
-    primitives.concatenate: Lowering.concatenate,
-    **dict.fromkeys((np.zeros_like, np.imag), lambda self, step, out: self.map(step, "{0}", [0], out)),  # of reals
-    np.ones_like: lambda self, step, out: self.map(step, "{0}", [1], out),
-}
 
 
 def with_ellipsis(index: Any) -> Any:

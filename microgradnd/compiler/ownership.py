@@ -20,12 +20,10 @@ from typing import Any
 import numpy as np
 
 from microgradnd import primitives
-from microgradnd.compiler.buffers import may_be_view, picks_one
-from microgradnd.compiler.passes import VIEWS
+from microgradnd.compiler.buffers import may_share
 from microgradnd.compiler.program import Constant, Program, Step, Value
+from microgradnd.compiler.traits import traits
 
-READ_ONLY = {np.broadcast_to, np.broadcast_arrays, primitives.expand, np.diagonal}  # views that can't be written to
-REDUCTIONS = {np.sum, np.prod, np.mean, np.max, np.min, np.var, np.std, np.any, np.all}
 WORK: Any = 10_000  # how hard to look for an overlap of interleaved views before one is assumed
 
 
@@ -36,7 +34,7 @@ def own_results(program: Program) -> Program:
         first = step.args[0] if step.args else None
         outside = any(v in borrowed for v in step.operands()) or isinstance(first, np.ndarray | Constant)
         outside = outside or is_users(step.function)  # which may keep what it returns
-        if step.function in READ_ONLY or (outside and may_share(step)):
+        if traits(step.function).memory == "locked" or (outside and may_share(step)):
             borrowed.update(step.outs())
     copies: dict[int, tuple[Step, ...]] = {}
     outputs = owned(program.outputs, borrowed, copies)
@@ -67,18 +65,6 @@ def lenders(values: Iterable[Value], base: Mapping[Value, Value], calls: Sequenc
         if not found.isdisjoint(step.outs()) and may_share(step):
             found.update(base[value] for value in step.operands())
     return found
-
-
-def may_share(step: Step) -> bool:
-    """Return whether what a step makes may share memory with its arguments."""
-    function, outs = step.function, step.outs()
-    if not may_be_view(step) or function in REDUCTIONS:
-        return False
-    if getattr(function, "__module__", "") in ("numpy.linalg", "numpy.fft"):
-        return False  # its views, diagonal and matrix_transpose, are recorded as those of numpy
-    if all(out.shape == () for out in outs):
-        return not picks_one(step) if function is primitives.getitem else function in VIEWS
-    return True
 
 
 def is_users(function: Any) -> bool:

@@ -21,10 +21,7 @@ import numpy as np
 from microgradnd import primitives
 from microgradnd.anew import Anew
 from microgradnd.compiler.program import Program, Step, Value
-
-SAME = {primitives.identity, np.positive, np.copy}  # results equal to the first argument; no program changes arrays
-UNCHANGED = SAME | {primitives.astype, np.reshape, np.broadcast_to, np.squeeze}  # in the same shape and dtype
-VIEWS = {np.transpose, np.matrix_transpose, np.reshape, np.expand_dims, np.squeeze, np.swapaxes, np.moveaxis, np.real}
+from microgradnd.compiler.traits import traits
 
 
 def drop_dead(program: Program) -> Program:
@@ -99,9 +96,10 @@ def simplify(program: Program) -> Program:
 
 def spread_in_place(step: Step, made: dict[Value, Step]) -> Step:
     """Let a ufunc broadcast what would be spread out for it: numbers, and sums handed back to what they summed."""
-    if not is_elementwise(step) or len(step.args) != 2 or step.kwargs or isinstance(step.out, tuple):
+    function, args = step.function, list(step.args)
+    if not isinstance(function, np.ufunc) or not traits(function).is_elementwise or len(args) != 2 or step.kwargs:
         return step
-    args = list(step.args)
+    assert isinstance(step.out, Value)
     for i, arg in enumerate(args):
         other = args[1 - i]
         if not isinstance(other, Value) or (other.shape != step.out.shape and not isinstance(arg, np.generic)):
@@ -127,11 +125,6 @@ def holds(dtype: Any, number: Any) -> bool:
     return dtype.kind in "iu" and type(number) is int and np.iinfo(dtype).min <= number <= np.iinfo(dtype).max
 
 
-def is_elementwise(step: Step) -> bool:
-    """Return whether a step is a ufunc that takes each element by itself, as a product of matrices doesn't."""
-    return isinstance(step.function, np.ufunc) and step.function.signature is None
-
-
 def uniform(arg: Any) -> Any:
     """Return the number that an array consists of, if it is one that can't change."""
     base = arg.base if isinstance(arg, np.ndarray) else None
@@ -148,7 +141,7 @@ def unchanged(step: Step) -> Any:
         for x, y in (step.args, step.args[::-1])[: 2 if step.function is np.multiply else 1]:
             if isinstance(y, int | float) and y == 1 and alike(x, step.out):
                 return x
-    return step.args[0] if step.function in UNCHANGED and alike(step.args[0], step.out) else None
+    return step.args[0] if traits(step.function).is_equal and alike(step.args[0], step.out) else None
 
 
 def alike(x: Any, out: Value) -> bool:
@@ -163,7 +156,7 @@ def undo_twice(program: Program) -> Program:
     for step in program.steps:
         inner = made.get(step.args[0]) if step.args and isinstance(step.args[0], Value) else None
         twice = inner is not None and inner.function is step.function and len(inner.args) == len(step.args) == 1
-        if twice and step.function in (np.negative, np.transpose, np.matrix_transpose) and not step.kwargs:
+        if twice and traits(step.function).is_involution and not step.kwargs:
             replacements[step.out] = inner.args[0]  # type: ignore[index, union-attr]
     return program.substitute(replacements)
 
@@ -266,7 +259,7 @@ def late(program: Program) -> Program:
             uses.setdefault(value, i)
     order = []
     for i, step in enumerate(program.steps):
-        use = uses.get(step.out) if isinstance(step.out, Value) and step.function in VIEWS else None
+        use = uses.get(step.out) if isinstance(step.out, Value) and traits(step.function).is_view else None
         order.append((i if use is None else use - 0.5, i, step))
     return replace(program, steps=tuple(step for _, _, step in sorted(order, key=lambda entry: entry[:2])))
 

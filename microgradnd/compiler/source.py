@@ -20,25 +20,10 @@ import numpy as np
 
 from microgradnd import primitives
 from microgradnd.anew import Anew
-from microgradnd.compiler.passes import VIEWS, uniform
+from microgradnd.compiler.passes import uniform
 from microgradnd.compiler.program import Constant, Program, Step, Value, values_in
+from microgradnd.compiler.traits import ATOM, CALL, POWER, UNARY, traits
 
-OPERATORS: dict[Any, tuple[str, int]] = {  # with Python's precedence
-    np.add: ("+", 5),
-    np.subtract: ("-", 5),
-    np.multiply: ("*", 6),
-    np.divide: ("/", 6),
-    np.matmul: ("@", 6),
-    np.remainder: ("%", 6),
-    np.floor_divide: ("//", 6),
-    np.power: ("**", 8),
-    np.less: ("<", 1),
-    np.less_equal: ("<=", 1),
-    np.greater: (">", 1),
-    np.greater_equal: (">=", 1),
-    np.equal: ("==", 1),
-    np.not_equal: ("!=", 1),
-}
 HELPERS = {  # what NumPy has no expression for
     "scatter": (
         "def scatter(values, index, shape):\n"
@@ -63,10 +48,8 @@ HELPERS = {  # what NumPy has no expression for
     ),
 }
 STARRED = {np.dtype(code) for code in "bhilqBHILQfd"}  # of which `**` is np.power, in every case
-ATOM, CALL = 10, 9
 SHORT = 16  # elements of an array that is written out
 WIDEST = 60  # characters of an expression that is put inside of another
-OVER_ALL = {np.sum, np.prod, np.mean, np.var, np.std, np.max, np.min, np.any, np.all, np.argmax, np.argmin}
 RESERVED = {*dir(builtins), *keyword.kwlist, *keyword.softkwlist, *HELPERS, "np", "math", "Path"}
 LONGEST = 40  # characters of a name
 MODULES = (("np", np), ("np.linalg", np.linalg), ("np.fft", np.fft))
@@ -178,14 +161,14 @@ class Writer:
         if type(arg) is dict:
             return f"{{{', '.join(f'{self.text(key)}: {self.text(part)}' for key, part in arg.items())}}}", ATOM
         if arg is None or arg is Ellipsis or type(arg) in (bool, int, str):
-            return ("..." if arg is Ellipsis else repr(arg)), ATOM if not isinstance(arg, int) or arg >= 0 else 7
+            return ("..." if arg is Ellipsis else repr(arg)), ATOM if not isinstance(arg, int) or arg >= 0 else UNARY
         if type(arg) in (float, complex) or isinstance(arg, np.float64 | np.float32):
             number = arg.item() if isinstance(arg, np.generic) else arg
             infinite = number != number or number in (float("inf"), -float("inf"))
             text = f'"{number}"' if infinite else repr(number)
             if infinite or number is not arg:
                 return f"{'float' if number is arg else f'np.{type(arg).__name__}'}({text})", CALL
-            return text, 7 if text.startswith("-") else ATOM
+            return text, UNARY if text.startswith("-") else ATOM
         if isinstance(arg, np.dtype):
             return self.function(arg.type), ATOM
         if isinstance(arg, np.ufunc) or (isinstance(arg, type) and issubclass(arg, np.generic)):
@@ -202,25 +185,14 @@ class Writer:
     def call(self, step: Step) -> tuple[str, int]:
         """Return a step as an expression."""
         function, args, kwargs = step.function, step.args, step.kwargs
+        form = traits(function).form
         is_odd = getattr(args[0] if args else None, "dtype", np.float64) not in STARRED
-        if function in OPERATORS and len(args) == 2 and not kwargs and not (function is np.power and is_odd):
-            sign, rank = OPERATORS[function]
-            left = self.text(args[0], rank - 1 if rank not in (8, 1) else rank)
-            return f"{left} {sign} {self.text(args[1], rank)}", rank
-        if function is np.negative and not kwargs:
-            return f"-{self.text(args[0], 7)}", 7
-        if function is np.square and not kwargs and not is_odd:
-            return f"{self.text(args[0], 8)} ** 2", 8
-        if function in (np.transpose, np.matrix_transpose) and len(args) == 1 and not kwargs:
-            return f"{self.text(args[0], CALL)}.{'T' if function is np.transpose else 'mT'}", CALL
-        if function is np.reshape and len(args) == 2 and not kwargs:
-            return f"{self.text(args[0], CALL - 1)}.reshape({self.text(args[1])})", CALL
+        if form and form.fits(args) and not kwargs and not (form.rank == POWER and is_odd):
+            return form.text.format(
+                *(self.text(a, form.right if i else form.left) for i, a in enumerate(args))
+            ), form.rank
         if function is primitives.getitem:
             return f"{self.text(args[0], CALL - 1)}[{self.index(args[1])}]", CALL
-        if function is primitives.astype:
-            return f"{self.text(args[0], CALL - 1)}.astype({self.text(args[1])})", CALL
-        if function is primitives.relu:
-            return f"np.maximum({self.text(args[0])}, 0)", CALL
         if function is primitives.concatenate:
             return f"np.concatenate([{', '.join(self.text(a) for a in args[2:])}], axis={args[0]})", CALL
         if function in (primitives.scatter, primitives.setitem):
@@ -236,7 +208,7 @@ class Writer:
             kwargs = {
                 key: axis if key == "axis" else a
                 for key, a in kwargs.items()
-                if key != "axis" or axis is not None or function not in OVER_ALL
+                if key != "axis" or axis is not None or not traits(function).is_reduction
             }
         inside = ", ".join([*(self.text(a) for a in args), *self.keywords(kwargs)])
         return f"{self.function(function)}({inside})", CALL
@@ -302,9 +274,10 @@ def readable(program: Program, name: str, names: Names) -> str:
         backward = step.where is None  # which no line of the user's code wrote
         old = olds.get(out) if isinstance(out, Value) else None
         if old is not None and uses[out] == 1 and ends.get(old, -1) <= i and is_augmented(step, old):  # type: ignore[index]
-            sign, _ = OPERATORS[step.function]
             names.of[out] = names.value(old)
-            lines.append(commented(f"{names.value(old)} {sign}= {writer.text(step.args[1])}", step))
+            lines.append(
+                commented(f"{names.value(old)} {traits(step.function).form.sign}= {writer.text(step.args[1])}", step)
+            )
             continue
         for value in inputs_left:  # w = w - ... is what a person would write
             dead = value.name is not None and value not in program.updates and ends.get(value, -1) <= i
@@ -321,7 +294,7 @@ def last_readings(program: Program, uses: dict[Value, int]) -> dict[Value, int]:
     ends: dict[Value, int] = {}
     for i, step in reversed(list(enumerate(program.steps))):
         end = i
-        if isinstance(step.out, Value) and (uses.get(step.out, 0) <= 1 or step.function in VIEWS):
+        if isinstance(step.out, Value) and (uses.get(step.out, 0) <= 1 or traits(step.function).is_view):
             end = max(i, ends.get(step.out, i))
         for value in step.operands():
             ends[value] = max(end, ends.get(value, -1))
@@ -330,10 +303,11 @@ def last_readings(program: Program, uses: dict[Value, int]) -> dict[Value, int]:
 
 def is_augmented(step: Step, old: Value) -> bool:
     """Return whether a step changes an array by an operator, as `w -= ...` does in place."""
-    signs = (np.add, np.subtract, np.multiply, np.divide)
+    row = traits(step.function)
+    sign = row.scalar and row.form and row.form.sign  # those that compute in place are as quick as any
     x, *others = step.args
     alike = isinstance(step.out, Value) and (step.out.shape, step.out.dtype) == (old.shape, old.dtype)
-    return step.function in signs and not step.kwargs and x is old and all(a is not old for a in others) and alike
+    return bool(sign) and not step.kwargs and x is old and all(a is not old for a in others) and alike
 
 
 def may_inline(step: Step, uses: dict[Value, int], made: dict[Value, Step], writer: Writer) -> bool:
@@ -343,7 +317,7 @@ def may_inline(step: Step, uses: dict[Value, int], made: dict[Value, Step], writ
     if isinstance(step.function, Anew):
         return False  # draws are made in the order of the lines
     small = len(writer.call(step)[0]) <= WIDEST
-    return small and (step.function in VIEWS or (once and (step.out.name is None)))
+    return small and (traits(step.function).is_view or (once and (step.out.name is None)))
 
 
 def statement(step: Step, writer: Writer) -> str:

@@ -1,6 +1,6 @@
 """Choosing, of the ways in which NumPy computes the same, the one that takes the least time.
 
-Owns: the table of the faster spellings.
+Owns: the rules that find a faster spelling; a function's row of traits names its rule.
 Must not own: rewriting that is right in exact arithmetic whatever NumPy's speed (`passes.py`).
 Read next: `blocks.py`.
 
@@ -24,6 +24,7 @@ import numpy as np
 
 from microgradnd import primitives
 from microgradnd.compiler.program import Constant, Program, Step, Value, filled, values_in
+from microgradnd.compiler.traits import traits
 
 FULL = 2**16  # elements up to which a constant is spread out to an array of its own
 ROWS = 2**14  # elements from which the maximum of each row is found by its place
@@ -36,7 +37,7 @@ def spell(program: Program) -> Program:
     uses, made = program.uses(), {out: step for step in program.steps for out in step.outs()}
     steps: list[Step] = []
     for step in program.steps:
-        rule = SPELLINGS.get(step.function)
+        rule = SPELLINGS.get(traits(step.function).spelling)
         new = rule(step, made, uses) if rule and isinstance(step.out, Value) else None
         made.update((out, last) for last in new or () for out in last.outs())
         steps += new or [step]
@@ -131,7 +132,7 @@ def reduced(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None
     if len(step.args) > 2 or set(step.kwargs) - {"axis", "keepdims"}:
         return None
     kwargs = {"axis": step.args[1] if len(step.args) == 2 else None, **step.kwargs}
-    return [replace(step, function=REDUCERS[step.function], args=step.args[:1], kwargs=kwargs)]
+    return [replace(step, function=traits(step.function).reducer, args=step.args[:1], kwargs=kwargs)]
 
 
 def sums(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
@@ -184,20 +185,6 @@ def is_real(x: Any) -> bool:
     return isinstance(x, Value) and x.dtype in (np.float32, np.float64) and x.shape != ()
 
 
-REDUCERS: dict[Any, Callable[..., Any]] = {
-    np.sum: np.add.reduce,
-    np.prod: np.multiply.reduce,
-    np.max: np.maximum.reduce,
-    np.min: np.minimum.reduce,
-}
-SPELLINGS: dict[Any, Callable[[Step, Made, dict[Value, int]], list[Step] | None]] = {
-    np.square: square,
-    np.multiply: masked,
-    np.add: scattered,
-    np.matmul: matmul,
-    np.maximum: maximum,
-    np.sum: sums,
-    np.max: maxima,
-    np.min: reduced,
-    np.prod: reduced,
+SPELLINGS: dict[str, Callable[[Step, Made, dict[Value, int]], list[Step] | None]] = {
+    rule.__name__: rule for rule in (square, masked, scattered, matmul, maximum, sums, maxima, reduced)
 }

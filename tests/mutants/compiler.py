@@ -7,6 +7,7 @@ Read next: `../test_passes.py`.
 
 HERE = "microgradnd/compiler/"
 PASSES = "tests/test_passes.py"
+TRAITS = "tests/test_traits.py"
 VALUES = "tests/test_values.py::test_"
 TRAPS = "tests/test_compiler.py::test_programs_with_traps"
 UPDATES = "tests/test_compiler.py::test_updates_and_what_is_read_around_them"
@@ -43,8 +44,8 @@ ENTRIES: list[tuple[str, ...]] = [
     ("passes.py", "return type(tree), tree, repr(tree)", "return type(tree), tree", PASSES),
     (
         "passes.py",
-        "if not is_elementwise(step) or len(step.args) != 2",
-        "if len(step.args) != 2",
+        "or not traits(function).is_elementwise or len(args) != 2",
+        "or len(args) != 2",
         f"{VALUES}products_of_matrices_with_constants",
     ),
     (
@@ -74,7 +75,7 @@ ENTRIES: list[tuple[str, ...]] = [
     ),
     ("passes.py", " and base.dtype == arg.dtype else None", " else None", PASSES),
     ("passes.py", "[: 2 if step.function is np.multiply else 1]", "", PASSES),
-    ("passes.py", "in UNCHANGED and alike(step.args[0], step.out) else None", "in UNCHANGED else None", PASSES),
+    ("passes.py", ".is_equal and alike(step.args[0], step.out) else None", ".is_equal else None", PASSES),
     (
         "passes.py",
         "if isinstance(step.out, tuple) or key is None:",
@@ -138,6 +139,33 @@ ENTRIES: list[tuple[str, ...]] = [
     ),
     ("passes.py", "if signs == 1 and isinstance(out, Value):", "if signs and isinstance(out, Value):", PASSES),
     ("passes.py", "uses.setdefault(value, i)", "uses[value] = i", "tests/test_passes.py tests/test_compiler.py"),
+    # traits.py
+    (
+        "traits.py",
+        'reduction("largest", np.maximum.reduce,',
+        'reduction("largest", np.minimum.reduce,',
+        f"{PASSES} {TRAITS}",
+    ),
+    ("traits.py", "single = function.signature is None and", "single =", f"{PASSES} {TRAITS}"),
+    (
+        "traits.py",
+        '"kinds": "iuf", "takes_out": False, "spelling": "maximum"}',
+        '"kinds": "iuf", "spelling": "maximum"}',
+        "tests/test_compiler.py",
+    ),
+    ("traits.py", '"{0} / {1} if {1} else np.divide({0}, {1})"', '"{0} / {1}"', f"tests/test_outputs.py {TRAITS}"),
+    ("traits.py", '"{0} - {1}"', '"{1} - {0}"', f"tests/test_compiler.py {TRAITS}"),
+    ("traits.py", "if {0} >= 0 else np.sqrt({0})", "", f"tests/test_outputs.py {TRAITS}"),
+    ("traits.py", '"{0} != {0}"', '"{0} == {0}"', LOOPS + " " + TRAITS),
+    ("traits.py", "np.diagonal: locked()", "np.diagonal: view()", f"{OWN} {TRAITS}"),
+    ("traits.py", 'np.diag: {"memory": "locked"}', "np.diag: {}", TRAITS),
+    ("traits.py", "primitives.expand: locked(", "primitives.expand: view(", f"{OWN} {TRAITS}"),
+    ("traits.py", "np.squeeze: view(is_equal=True)", "np.squeeze: fresh(is_equal=True)", TRAITS),
+    ("traits.py", "np.matrix_transpose: view(is_involution=True,", "np.matrix_transpose: view(is_equal=True,", TRAITS),
+    ("traits.py", 'np.less: operator("<", COMPARISON)', 'np.less: operator("<=", COMPARISON)', TRAITS),
+    ("traits.py", "rank if rank in (POWER, COMPARISON) else rank - 1", "rank - 1", TRAITS),
+    ("traits.py", 'np.logical_or: {"loop": "{0} | {1}", "kinds": "b"}', 'np.logical_or: {"loop": "{0} | {1}"}', TRAITS),
+    ("traits.py", "np.clip: fresh(", "np.clip: view(", TRAITS),
     # spelling.py
     (
         "spelling.py",
@@ -195,7 +223,6 @@ ENTRIES: list[tuple[str, ...]] = [
     ),
     ("spelling.py", "out[index] += values", "out[index] = values", "tests/test_passes.py tests/test_compiler.py"),
     ("spelling.py", "if axes == (n - 1,):", "if True:", PASSES + " tests/test_compiler.py"),
-    ("spelling.py", "np.max: np.maximum.reduce,", "np.max: np.minimum.reduce,", PASSES),
     ("spelling.py", "x.size < ROWS or x.shape[-1] < 8", "x.shape[-1] < 0", PASSES),
     ("spelling.py", "axes != (len(x.shape) - 1,) or not is_real(x)", "not is_real(x)", PASSES),
     # buffers.py
@@ -261,7 +288,7 @@ ENTRIES: list[tuple[str, ...]] = [
     ("buffers.py", "return array.size > 0 and np.may_share_memory(array, view)", "return True", TRAPS + " " + PASSES),
     (
         "buffers.py",
-        "return isinstance(step.function, np.ufunc) and step.function.signature is None and not step.kwargs",
+        "return traits(step.function).is_elementwise and not step.kwargs and takes_out(step)",
         "return True",
         TRAPS + " " + UPDATES + " " + PASSES,
     ),
@@ -282,7 +309,7 @@ ENTRIES: list[tuple[str, ...]] = [
         PASSES + " " + OWNED,
     ),
     ("buffers.py", "if self.last.get(v) == i and v in plan.buffer_of]", "if v in plan.buffer_of]", PASSES),
-    ("buffers.py", "return not (computes or step.function in PRODUCTS | COPIES)", "return False", PASSES + " " + OWNED),
+    ("buffers.py", 'traits(step.function).memory != "fresh"', "False", PASSES + " " + OWNED),
     ("buffers.py", "self.owners[value] = (owners - found.keys()) | {out}", "pass", PASSES + " " + TRAPS),
     (
         "buffers.py",
@@ -299,12 +326,6 @@ ENTRIES: list[tuple[str, ...]] = [
     ("blocks.py", "if group and group[0].out.shape != step.out.shape:", "if False:", PASSES + " " + BLOCKS),
     ("blocks.py", "elif any(v in inside for v in step.operands()):", "elif False:", PASSES + " " + BLOCKS),
     ("blocks.py", "value.shape[0] == self.shape[0] != 1", "value.shape[0] == self.shape[0]", BLOCKS + " " + PASSES),
-    (
-        "blocks.py",
-        "step.function.nout == 1 and step.function.signature is None\n    if not ufunc",
-        "step.function.nout == 1\n    if not ufunc",
-        PASSES,
-    ),
     ("blocks.py", "or out.shape[0] < 2 or step.kwargs:", "or out.shape[0] < 2:", PASSES),
     (
         "blocks.py",
@@ -322,7 +343,7 @@ ENTRIES: list[tuple[str, ...]] = [
     ("ownership.py", "borrowed: set[Value] = set(program.inputs)", "borrowed: set[Value] = set()", OWNED),
     (
         "ownership.py",
-        "if step.function in READ_ONLY or (outside and may_share(step)):",
+        'if traits(step.function).memory == "locked" or (outside and may_share(step)):',
         "if outside and may_share(step):",
         OWNED,
     ),
@@ -348,15 +369,6 @@ ENTRIES: list[tuple[str, ...]] = [
         '"_buffers = _pool[-1] if _pool else _allocate()"',
         "tests/test_compiler.py " + OWNED,
     ),
-    ("fast.py", "step.function not in (np.maximum, np.minimum)", "True", "tests/test_compiler.py"),
-    (
-        "fast.py",
-        '"{x} / {y} if {y} else np.divide({x}, {y})"',
-        '"{x} / {y}"',
-        "tests/test_compiler.py tests/test_compiled_steps.py tests/test_outputs.py",
-    ),
-    ("fast.py", '"{x} - {y}"', '"{y} - {x}"', "tests/test_compiler.py tests/test_compiled_steps.py"),
-    ("fast.py", "if {x} >= 0 else np.sqrt({x})", "", "tests/test_compiler.py tests/test_outputs.py"),
     (
         "fast.py",
         "and not value.shape and value not in updated:",
@@ -637,13 +649,6 @@ ENTRIES: list[tuple[str, ...]] = [
     ("fusion.py", '"minimum(maximum({0}, {1}), {2})"', '"maximum(minimum({0}, {1}), {2})"', LOOPS),
     (
         "fusion.py",
-        'TEMPLATES |= {np.negative: "-{0}", np.logical_not: "not {0}", np.isnan: "{0} != {0}"',
-        'TEMPLATES |= {np.negative: "-{0}", np.logical_not: "not {0}", np.isnan: "{0} == {0}"',
-        LOOPS + " " + NUMBA,
-        "numba",
-    ),
-    (
-        "fusion.py",
         "return NO_LOOPS\n        if not (a.dtype == b.dtype == out.dtype",
         "pass\n        if not (a.dtype == b.dtype == out.dtype",
         LOOPS,
@@ -675,7 +680,7 @@ ENTRIES: list[tuple[str, ...]] = [
         LOOPS,
     ),
     ("loops.py", "self.texts.pop(target, None)  # it isn't what", "# it isn't what", LOOPS),
-    ("fusion.py", "        if body in RULES:", "        if False:", LOOPS),
+    ("fusion.py", "        if traits(body).lowering:", "        if False:", LOOPS),
     ("loops.py", "{old, new} & wanted or updates.count(new) > 1 or", "{old, new} & wanted or", LOOPS),
     ("loops.py", "if (old.shape, old.dtype) != (new.shape, new.dtype) or [op.kind", "if [op.kind", LOOPS),
     (
@@ -695,8 +700,8 @@ ENTRIES: list[tuple[str, ...]] = [
     ),
     (
         "fusion.py",
-        "other |= any(type(a) is int and",
-        "other |= any(False and",
+        "other = any(type(a) is int and",
+        "other = any(False and",
         f"{VALUES}ufuncs_in_loops",
         "numba",
     ),
@@ -830,12 +835,15 @@ ENTRIES: list[tuple[str, ...]] = [
         "tests/test_names.py::test_names_of_saved_files",
     ),
     ("saving.py", "*arrays.values())", "**arrays)", "tests/test_names.py::test_names_in_saved_files"),
-    ("ownership.py", "primitives.expand, np.diagonal}", "primitives.expand}", OWN),
     ("ownership.py", "outside = outside or is_users(step.function)", "pass", OWN),
     ("ownership.py", "found.update(base[value] for value in step.operands())", "pass", OWN, "numba"),
-    ("ownership.py", "if not may_be_view(step) or function in REDUCTIONS:", "if True:", OWN),
-    ("ownership.py", "is primitives.getitem else function in VIEWS", "is primitives.getitem else False", OWN),
-    ("fusion.py", "function in SAME - {np.copy}", "function in SAME", OWN, "numba"),
+    (
+        "buffers.py",
+        "return not picks_one(step)",
+        "return False",
+        OWN,
+    ),
+    ("fusion.py", "traits(function).is_identity and (", "traits(function).is_equal and (", OWN, "numba"),
     ("fusion.py", "CLIPS[all(", "CLIPS[0 * all(", NUMBA + "::test_signs_and_infinities_are_numpys", "numba"),
     ("fusion.py", "args[1] == 0.5:", "args[1] == 0.25:", NUMBA + "::test_signs_and_infinities_are_numpys", "numba"),
     ("driver.py", "if base in self.layout.results:", "if False:", OWN, "numba"),

@@ -1,0 +1,306 @@
+"""What the compiler knows of each function that a program may call: one row for each.
+
+Owns: `TRAITS`, the rows; `traits`, which adds what NumPy itself tells, and a careful answer for other functions.
+Must not own: what a pass does with a trait (`passes.py`, `spelling.py`, `buffers.py`, `ownership.py`, `source.py`,
+`fast.py`, `fusion.py`).
+Read next: `passes.py`.
+
+A function without a row is called as it is: its result may share memory with its arguments, and there is no loop for
+it. Functions that are recorded as others, such as `np.ravel`, need no row. `tests/test_traits.py` calls every function
+that has a derivative, and holds the rows against what NumPy does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from microgradnd import primitives
+
+ATOM, CALL, UNARY, POWER, COMPARISON = 10, 9, 7, 8, 1  # how strongly Python's operators bind
+
+
+class Form(NamedTuple):
+    """How source writes a call.
+
+    Attributes
+    ----------
+    text : str
+        With {0}, {1} for the arguments, of which there must be as many.
+    rank : int
+        How strongly its outermost operator binds.
+    left, right : int
+        The ranks up to which the first argument, and another one, is put in parentheses.
+    sign : str
+        The operator between two arguments.
+    """
+
+    text: str
+    rank: int = CALL
+    left: int = 0
+    right: int = 0
+    sign: str = ""
+
+    def fits(self, args: Sequence[Any]) -> bool:
+        """Return whether it has a place for each of some arguments."""
+        return len(args) == self.text.count("{")
+
+
+class Traits(NamedTuple):
+    """What the compiler knows of a function.
+
+    Attributes
+    ----------
+    memory : str
+        Of a result: its own ("fresh"); that of the first argument, if that is contiguous ("view"); the same, or all one
+        element, so that NumPy may forbid to write to it ("locked"); or nobody knows ("either").
+    is_elementwise : bool
+        Each element of the one result is computed from one element of each argument.
+    is_equal : bool
+        The result equals the first argument, if it has its shape and dtype.
+    is_identity : bool
+        The result is the first argument, so that it is no operation in a program.
+    is_involution : bool
+        Called on its own result, it gives back its only argument.
+    is_product : bool
+        A product of arrays, which can be written into another that has its dtype.
+    is_reduction : bool
+        It goes over all axes if `axis` isn't given.
+    is_step : bool
+        It stays one step of a program, though what its body calls could be recorded.
+    takes_out : bool
+        An array for the result may follow the arguments, without a name.
+    reducer : callable
+        The `reduce` of a ufunc that does the same as this reduction.
+    spelling : str
+        The rule of `spelling.py` that may find a faster call.
+    form : Form
+        How source writes it, if not as a call.
+    scalar : str
+        How Python computes it with its own floating-point numbers, to the same bit.
+    lowering : str
+        The method of `fusion.Lowering` that turns it into loops.
+    loop : str
+        What a loop does with one element of each argument.
+    kinds : str
+        The kinds of numbers for which it does so.
+    library : str
+        Where loops find it: "elementary" (`elementary.py`), or "C" for the C library.
+    fold : str
+        The helper of `elementary.py`, or of `machine.py`, by which a reduction takes an element in.
+    counts : bool
+        The shape of its result depends on the values of its arguments.
+    of_shapes : bool
+        Its result depends on nothing but shapes and dtypes.
+    instead : str
+        What to write where it can't be traced.
+    """
+
+    memory: Literal["fresh", "view", "locked", "either"] = "either"
+    is_elementwise: bool = False
+    is_equal: bool = False
+    is_identity: bool = False
+    is_involution: bool = False
+    is_product: bool = False
+    is_reduction: bool = False
+    is_step: bool = False
+    takes_out: bool = False
+    reducer: Any = None
+    spelling: str = ""
+    form: Form | None = None
+    scalar: str = ""
+    lowering: str = ""
+    loop: str = ""
+    kinds: str = "biuf"
+    library: str = ""
+    fold: str = ""
+    counts: bool = False
+    of_shapes: bool = False
+    instead: str = ""
+
+    @property
+    def is_view(self) -> bool:
+        """Whether a result is a view that can be written to, and costs nothing."""
+        return self.memory == "view"
+
+
+Row = dict[str, Any]  # the traits of a function that NumPy doesn't tell
+
+
+def fresh(**more: Any) -> Row:
+    """Return the row of a function whose results have memory of their own."""
+    return {"memory": "fresh", **more}
+
+
+def view(**more: Any) -> Row:
+    """Return the row of a function whose result is a view if it can be."""
+    return {"memory": "view", "lowering": "viewed", **more}
+
+
+def locked(**more: Any) -> Row:
+    """Return the row of a function whose result may be a view that nobody may write to."""
+    return {"memory": "locked", "lowering": "viewed", **more}
+
+
+def operator(sign: str, rank: int, **more: Any) -> Row:
+    """Return the row of a ufunc for which Python has an operator between two arguments."""
+    left = rank if rank in (POWER, COMPARISON) else rank - 1  # the others take their left operand first
+    text = f"{{0}} {sign} {{1}}"
+    return {"form": Form(text, rank, left, rank, sign), "loop": text, **more}
+
+
+def method(text: str, **more: Any) -> Row:
+    """Return the form of a call that reads better as an attribute or a method of its first argument."""
+    return {"form": Form(text, CALL, CALL - 1), **more}
+
+
+def reduction(fold: str = "", reducer: Any = None, spelling: str = "") -> Row:
+    """Return the row of a function that goes over all axes, or over those of `axis`."""
+    loops = {"fold": fold, "lowering": "reduction"} if fold else {}
+    return fresh(is_reduction=True, reducer=reducer, spelling=spelling, **loops)
+
+
+def of_floats(name: str, library: str = "", count: int = 1) -> Row:
+    """Return the row of a ufunc of floating-point numbers that loops know by a name."""
+    return {"loop": f"{name}({'{0}, {1}' if count == 2 else '{0}'})", "kinds": "f", "library": library}
+
+
+ALL_EQUAL = "Write np.all(x == y), and np.where to choose by it"
+ROWS: dict[Any, Row] = {
+    # Arithmetic
+    np.add: operator("+", 5, kinds="iuf", scalar="{0} + {1}", spelling="scattered"),
+    np.subtract: operator("-", 5, kinds="iuf", scalar="{0} - {1}"),
+    np.multiply: operator("*", 6, kinds="iuf", scalar="{0} * {1}", spelling="masked"),
+    np.divide: operator("/", 6, kinds="f", scalar="{0} / {1} if {1} else np.divide({0}, {1})"),
+    np.remainder: operator("%", 6, loop=""),
+    np.floor_divide: operator("//", 6, loop=""),
+    np.power: {**operator("**", POWER), **of_floats("np.power", "C", 2)},
+    np.float_power: {
+        **of_floats("np.power", "C", 2),
+        "scalar": "{0} ** {1} if {1} >= 0 else np.float_power({0}, {1})",  # of a base that is at most 1
+    },
+    np.negative: {
+        "form": Form("-{0}", UNARY, UNARY),
+        "scalar": "-{0}",
+        "loop": "-{0}",
+        "kinds": "iuf",
+        "is_involution": True,
+    },
+    np.positive: {"is_equal": True, "is_identity": True},
+    np.square: {"form": Form("{0} ** 2", POWER, POWER), "spelling": "square"},
+    np.sqrt: {**of_floats("np.sqrt"), "scalar": "math.sqrt({0}) if {0} >= 0 else np.sqrt({0})"},
+    np.absolute: {"loop": "abs({0})", "kinds": "iuf"},
+    np.fabs: of_floats("abs"),
+    np.sign: {"loop": "sign({0}, {1})", "kinds": "f"},
+    np.maximum: {"loop": "maximum({0}, {1})", "kinds": "iuf", "takes_out": False, "spelling": "maximum"},
+    np.minimum: {"loop": "minimum({0}, {1})", "kinds": "iuf", "takes_out": False},
+    # Comparisons, and logic
+    np.less: operator("<", COMPARISON),
+    np.less_equal: operator("<=", COMPARISON),
+    np.greater: operator(">", COMPARISON),
+    np.greater_equal: operator(">=", COMPARISON),
+    np.equal: operator("==", COMPARISON),
+    np.not_equal: operator("!=", COMPARISON),
+    np.isnan: {"loop": "{0} != {0}", "kinds": "f"},
+    np.logical_and: {"loop": "{0} & {1}", "kinds": "b"},
+    np.logical_or: {"loop": "{0} | {1}", "kinds": "b"},
+    np.logical_not: {"loop": "not {0}", "kinds": "b"},
+    np.bitwise_and: {"loop": "{0} & {1}", "kinds": "biu"},
+    np.bitwise_or: {"loop": "{0} | {1}", "kinds": "biu"},
+    np.bitwise_xor: {"loop": "{0} ^ {1}", "kinds": "biu"},
+    # Other functions of one element
+    **{f: of_floats(f"np.{f.__name__}") for f in (np.floor, np.ceil, np.trunc, np.rint)},
+    **{f: of_floats(f.__name__, "elementary") for f in (np.exp, np.log, np.sin, np.cos, np.tanh)},
+    **{
+        f: of_floats(f"np.{f.__name__}", "C", f.nin)
+        for f in (
+            *(np.expm1, np.log1p, np.log2, np.log10, np.tan, np.sinh, np.cosh, np.hypot, np.copysign, np.arctan2),
+            *(np.arcsin, np.arccos, np.arctan, np.arcsinh, np.arccosh, np.arctanh),
+        )
+    },
+    np.where: fresh(lowering="where"),
+    np.clip: fresh(lowering="clip"),
+    # Products
+    np.dot: fresh(is_product=True, takes_out=True, lowering="product"),
+    np.matmul: operator("@", 6, is_product=True, lowering="product", spelling="matmul", loop=""),
+    np.vecdot: {"is_product": True},
+    **dict.fromkeys((np.vdot, np.inner, np.outer), fresh()),
+    # Reductions
+    np.sum: reduction("add", np.add.reduce, "sums"),
+    np.prod: reduction("multiply", np.multiply.reduce, "reduced"),
+    np.max: reduction("largest", np.maximum.reduce, "maxima"),
+    np.min: reduction("smallest", np.minimum.reduce, "reduced"),
+    np.mean: reduction("add"),
+    **dict.fromkeys((np.var, np.std, np.any, np.all, np.argmax, np.argmin), reduction()),
+    np.add.reduce: {"fold": "add", "lowering": "reduction"},
+    np.multiply.reduce: {"fold": "multiply", "lowering": "reduction"},
+    np.maximum.reduce: {"fold": "largest", "lowering": "reduction"},
+    np.minimum.reduce: {"fold": "smallest", "lowering": "reduction"},
+    # The same elements in another place
+    np.transpose: view(is_involution=True, **method("{0}.T")),
+    np.matrix_transpose: view(is_involution=True, **method("{0}.mT")),
+    np.reshape: view(is_equal=True, **method("{0}.reshape({1})")),
+    np.squeeze: view(is_equal=True),
+    **dict.fromkeys((np.expand_dims, np.swapaxes, np.moveaxis, np.real, np.flip), view()),
+    np.broadcast_to: locked(is_equal=True),
+    np.diagonal: locked(),
+    np.diag: {"memory": "locked"},
+    np.lib.stride_tricks.sliding_window_view: locked(),
+    np.imag: {"memory": "locked", "lowering": "filled"},
+    np.einsum: {"memory": "either"},  # a view where it only names axes, or takes a diagonal
+    **dict.fromkeys((np.fliplr, np.flipud, np.rot90), view()),
+    **dict.fromkeys((np.zeros_like, np.ones_like), fresh(lowering="filled")),
+    np.copy: fresh(is_equal=True, lowering="converted"),  # where a result must be a copy
+    **dict.fromkeys((np.take, np.cumsum, np.cumprod, np.sort, np.argsort, np.tile, np.repeat), fresh()),
+    # What NumPy has no function for
+    primitives.identity: {"is_equal": True, "is_identity": True, "is_step": True},
+    primitives.select: {"is_step": True},
+    primitives.astype: fresh(
+        is_elementwise=True, is_equal=True, is_step=True, lowering="converted", **method("{0}.astype({1})")
+    ),
+    primitives.getitem: {"is_step": True, "lowering": "gather"},
+    primitives.scatter: fresh(is_step=True, lowering="scatter"),
+    primitives.setitem: fresh(is_step=True, lowering="setitem"),
+    primitives.concatenate: fresh(is_step=True, lowering="concatenate"),
+    primitives.expand: locked(is_step=True),
+    # What can't be traced, or needn't be
+    **{f: {"counts": True} for f in (np.nonzero, np.flatnonzero, np.argwhere)},
+    **{
+        f: {"of_shapes": True}
+        for f in (
+            *(np.shape, np.ndim, np.size, np.iscomplexobj, np.isrealobj, np.isscalar, np.iterable, np.can_cast),
+            *(np.common_type, np.result_type, np.isfortran, np.may_share_memory, np.shares_memory),
+            *(np.tril_indices_from, np.triu_indices_from, np.diag_indices_from),
+        )
+    },
+    np.allclose: {"instead": "Write np.all(np.isclose(x, y)), and np.where to choose by it"},
+    np.array_equal: {"instead": ALL_EQUAL},
+    np.array_equiv: {"instead": ALL_EQUAL},
+}
+
+
+def told(function: Any) -> Traits:
+    """Return what can be told of a function without a row."""
+    if isinstance(function, np.ufunc):
+        single = function.signature is None and function.nout == 1
+        return Traits("fresh", is_elementwise=single, takes_out=True, lowering="ufunc")
+    if getattr(function, "body", None) in TRAITS:  # a primitive that is NumPy's function, as that of np.clip is
+        return TRAITS[function.body]
+    computes = is_reducer(function) or getattr(function, "__module__", "") in ("numpy.linalg", "numpy.fft")
+    return Traits("fresh" if computes else "either")
+
+
+def is_reducer(function: Any) -> bool:
+    """Return whether a function is the `reduce` of a ufunc."""
+    return isinstance(getattr(function, "__self__", None), np.ufunc) and function.__name__ == "reduce"
+
+
+TRAITS: dict[Any, Traits] = {}
+TRAITS |= {function: told(function)._replace(**row) for function, row in ROWS.items()}
+
+
+def traits(function: Any) -> Traits:
+    """Return the traits of a function: its row, or what can be told without one."""
+    return TRAITS.get(function) or told(function)
