@@ -193,7 +193,7 @@ class Dispatcher:
         value, owner = self.name(place.value), self.name(place.owner)
         if isinstance(place.owner, CONTAINERS) and place.key is None:
             return self.holds(owner, place)
-        if isinstance(place.owner, dict):
+        if type(place.owner) is dict:  # the globals of a function
             return f"{owner}.get({place.key!r}, MISSING) is {value}"
         if place.value is MISSING and place.owner is not None:
             return f"{place.key!r} not in {owner}.__dict__"
