@@ -48,7 +48,7 @@ def recorded(call, arrays):
     except TraceError:  # of the call that follows those which are recorded
         pass
     finally:
-        mode.record, mode.trace = before
+        MODE.reset(token)
     return [(node.function, node.args or (), node.kwargs) for node in recorder.operations]
 
 

@@ -273,11 +273,10 @@ def readable(program: Program, name: str, names: Names) -> str:
             lines.append("# backward")
         backward = step.where is None  # which no line of the user's code wrote
         old = olds.get(out) if isinstance(out, Value) else None
-        if old is not None and uses[out] == 1 and ends.get(old, -1) <= i and is_augmented(step, old):  # type: ignore[index]
+        sign = augmented(step, old) if old is not None and uses[out] == 1 and ends.get(old, -1) <= i else ""  # type: ignore[index]
+        if sign and old is not None:
             names.of[out] = names.value(old)
-            lines.append(
-                commented(f"{names.value(old)} {traits(step.function).form.sign}= {writer.text(step.args[1])}", step)
-            )
+            lines.append(commented(f"{names.value(old)} {sign}= {writer.text(step.args[1])}", step))
             continue
         for value in inputs_left:  # w = w - ... is what a person would write
             dead = value.name is not None and value not in program.updates and ends.get(value, -1) <= i
@@ -301,13 +300,13 @@ def last_readings(program: Program, uses: dict[Value, int]) -> dict[Value, int]:
     return ends
 
 
-def is_augmented(step: Step, old: Value) -> bool:
-    """Return whether a step changes an array by an operator, as `w -= ...` does in place."""
+def augmented(step: Step, old: Value) -> str:
+    """Return the operator of a step that changes an array as `w -= ...` does in place, or nothing."""
     row = traits(step.function)
-    sign = row.scalar and row.form and row.form.sign  # those that compute in place are as quick as any
     x, *others = step.args
     alike = isinstance(step.out, Value) and (step.out.shape, step.out.dtype) == (old.shape, old.dtype)
-    return bool(sign) and not step.kwargs and x is old and all(a is not old for a in others) and alike
+    in_place = alike and not step.kwargs and x is old and all(a is not old for a in others)
+    return row.form.sign if in_place and row.scalar and row.form else ""  # which compute in place as quickly as any
 
 
 def may_inline(step: Step, uses: dict[Value, int], made: dict[Value, Step], writer: Writer) -> bool:
