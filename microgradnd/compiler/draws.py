@@ -12,6 +12,7 @@ clear, the function is traced once more: if something random is in its program, 
 from __future__ import annotations
 
 import functools
+import os
 import pickle
 import random
 from collections.abc import Callable
@@ -64,7 +65,8 @@ class Draws:
 
     def __enter__(self) -> Draws:
         """Notice that a generator without a seed is made."""
-        self.replace(bit_generator, "randbits", self.noticed(bit_generator.randbits))
+        for owner, name in ((bit_generator, "randbits"), (os, "urandom"), (random, "_urandom")):
+            self.replace(owner, name, self.noticed(getattr(owner, name)))
         seed = random.Random.seed
 
         def seeded(generator: Any, a: Any = None, version: int = 2) -> None:
@@ -84,7 +86,7 @@ class Draws:
     def noticed(self, function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any) -> Any:
             if current().trace is self.recorder and self.entropy is None:
-                self.entropy = self.recorder.refusal("a generator without a seed", f"Give it one, or {DRAW}")
+                self.entropy = self.recorder.refusal("a draw without a seed", f"Give the generator one, or {DRAW}")
             return function(*args)
 
         return call

@@ -17,12 +17,15 @@ from __future__ import annotations
 import enum
 import functools
 import sys
+import threading
 import types
 import weakref
+from array import array
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from io import IOBase
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -38,10 +41,14 @@ from microgradnd.tape import Leaf, current
 from microgradnd.tensor import Tensor
 
 MISSING = object()
+BLIND = {"eval", "exec", "globals"}
 LARGE = 2**20  # bytes: arrays of more, which the program is given anyway, are not compared in each call
 INSTALLED = installed()
 PLAIN = (int, float, complex, str, bytes, np.generic, np.dtype, type(None), type(Ellipsis), slice, range)
-CONTAINERS = (list, tuple, dict, set, frozenset, deque, types.MappingProxyType)
+FUNCTIONS = (np.ufunc, type(np.sum))  # of NumPy, which stay as they are
+VIEWS = (type({}.keys()), type({}.values()), type({}.items()))
+CONTAINERS = (list, tuple, dict, set, frozenset, deque, types.MappingProxyType, *VIEWS)
+BYTES = (bytearray, array, memoryview)
 # What holds functions, and the attributes that it has them in
 WRAPPERS: dict[Any, tuple[str, ...]] = {
     property: ("fget", "fset"),
@@ -119,6 +126,7 @@ class Watch:
         self.names: set[str] = set()
         self.known: dict[int, tuple[str, Any]] = {}  # which keeps alive what was visited, so that no id is used twice
         self.classes: dict[type, str] = {}
+        self.handed_on: set[type] = set()  # which are watched whole, as their own attributes are read unseen
         self.looked: set[tuple[type, str]] = set()
         self.tensors: list[Tensor] = []
         self.buffers: dict[tuple[int, str], Tensor] = {}
@@ -143,11 +151,7 @@ class Watch:
 
     def look(self, name: str, thing: Any) -> None:
         """Note one thing."""
-        if (
-            isinstance(thing, PLAIN)
-            or (type(thing).__module__ == "numpy" and callable(thing))
-            or id(thing) in self.known
-        ):
+        if isinstance(thing, PLAIN) or type(thing) in FUNCTIONS or id(thing) in self.known:
             return
         self.known[id(thing)] = name, thing
         if hasattr(type(thing), "function") and hasattr(thing, "cache_info"):
@@ -165,6 +169,7 @@ class Watch:
         elif type(thing) in WRAPPERS:
             self.todo += [(name, getattr(thing, attribute)) for attribute in WRAPPERS[type(thing)]]
         elif isinstance(thing, type):
+            self.handed_on.add(thing)
             self.add_class(name, thing)
         elif isinstance(thing, ModuleType):
             self.look_at_module(name, thing)
@@ -232,8 +237,17 @@ class Watch:
         elif isinstance(thing, weakref.ref):
             self.place((id(thing), ""), Place(name, thing))
             self.todo.append((name, thing()))
+        elif isinstance(thing, np.flatiter):
+            self.todo.append((name, thing.base))
+        elif isinstance(thing, IOBase):
+            if thing.seekable():
+                self.place((id(thing), ""), Place(name, thing.tell))
         elif isinstance(thing, Iterator):
             self.place((id(thing), ""), Place(name, functools.partial(state_of, thing)))
+        elif isinstance(thing, BYTES):
+            self.place((id(thing), ""), Place(name, functools.partial(bytes, thing)))
+        elif isinstance(thing, threading.local):
+            self.todo.append((name, vars(thing)))
         for key, what in attributes(thing).get("_kinds", {}).items() if hasattr(kind, "__changes__") else ():
             if what != "buffer":  # a part of a module, which the library may read by another way
                 self.note(thing, key, attributes(thing).get(key, MISSING))
@@ -258,7 +272,8 @@ class Watch:
                     continue
                 for key, value in list(vars(base).items()):
                     dunder = key.startswith("__") and isinstance(value, FunctionType)
-                    if (cls, key) not in self.looked and key not in HOOKS and (dunder or key in self.names):
+                    is_asked = dunder or key in self.names or (cls in self.handed_on and not key.startswith("__"))
+                    if (cls, key) not in self.looked and key not in HOOKS and is_asked:
                         self.looked.add((cls, key))
                         self.in_class(name, cls, key)
 
@@ -461,6 +476,10 @@ class Watch:
                 raise self.side_effect(  # without such a line it was another thread
                     f"the captured array {name!r} was changed; pass it as an argument, or return the new value", where
                 )
+        if not self.names.isdisjoint(BLIND):
+            for line, words in lines_of(self.codes):
+                if found := next((name for name in BLIND if f"LOAD_GLOBAL {name}" in words), None):
+                    raise self.side_effect(f"{found}() is called, which reads what can't be seen; name it", line)
         self.draws.check(self.codes, self.names)
 
     def side_effect(self, what: str, where: tuple[str, int] | None) -> TraceError:
@@ -568,9 +587,14 @@ def state_of(iterator: Any) -> Any:
     if isinstance(iterator, types.GeneratorType):
         return None if iterator.gi_frame is None else iterator.gi_frame.f_lasti
     try:
-        return repr(iterator.__reduce__()[1:])
+        parts = iterator.__reduce__()
     except TypeError:
         return None
+    return repr([state_of(x) if isinstance(x, Iterator) else x for part in parts[1:] for x in as_tuple(part)])
+
+
+def as_tuple(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else (value,)
 
 
 def is_installed(module: ModuleType) -> bool:
