@@ -367,3 +367,24 @@ def test_a_schedule_inside():
         close(w.data, v.data, False)
         assert ours.lr == theirs.lr
     assert compiled.cache_info().misses == 1
+
+
+def clipped(model, optimizer, x, y):
+    loss = F.mse_loss(model(x), y)
+    optimizer.zero_grad()
+    loss.backward()
+    for p in model.parameters():
+        p.grad *= 0.5
+    optimizer.step()
+    optimizer.lr = 0.02
+    return loss
+
+
+def test_gradients_that_are_changed_in_place_are_left_behind():
+    plain, given = made("momentum"), made("momentum")
+    compiled = mg.compile(clipped, optimize=False)
+    for _ in range(4):
+        assert clipped(*plain, *batch()).item() == compiled(*given, *batch())
+        alike(plain, given, exact=True)
+        for p, q in zip(plain[0].parameters(), given[0].parameters(), strict=True):
+            np.testing.assert_array_equal(q.grad, p.grad)

@@ -618,7 +618,7 @@ SAME = [
 ]
 
 
-@pytest.mark.parametrize(("old", "new", "want"), SAME, ids=repr)
+@pytest.mark.parametrize(("old", "new", "want"), SAME)
 def test_what_is_the_same(old, new, want):
     assert same(old, new) is want
     assert same(new, old) is want

@@ -107,7 +107,7 @@ class Recording:
         try:
             with watch.draws, gradients_observed(recorder):
                 leaves, self.form = flatten(function(*args, **kwargs), is_known(watch))
-            self.leaves = [wrap(x._array, x._node) if isinstance(x, Tensor) else x for x in leaves]
+            self.leaves = [as_it_is(x) for x in leaves]
             del leaves
             if (error := recorder.refused or recorder.caught) is not None:
                 raise error  # which the function has caught
@@ -125,11 +125,13 @@ class Recording:
                 if isinstance(before, Leaf) and variable._node is not before
                 if recorder.is_outer(before) or before in recorder.given
             ]
-            self.left: list[tuple[Any, Any]] = [(Gradient(x), g) for x, g in recorder.gradients_left().items()]
-            recorder.restore()
             watch.unhook()
             changed, wrong = watch.put_back()
-        self.left += [(Buffer(owner, name), value) for owner, name, value in changed]
+            self.left: list[tuple[Any, Any]] = [
+                *((Gradient(leaf), as_it_is(g)) for leaf, g in recorder.gradients_left().items()),
+                *((Buffer(owner, name), as_it_is(value)) for owner, name, value in changed),
+            ]
+            recorder.restore()
         if wrong is not None:
             raise wrong
         watch.check()
@@ -145,6 +147,11 @@ class Recording:
                     f"a Tensor of shape {variable.shape} from outside was assigned to inside a compiled function; make "
                     f"it a variable by a name (mg.tensor(..., name=)), or pass it as an argument"
                 )
+
+
+def as_it_is(value: Any) -> Any:
+    """Return a Tensor that has the value which another has now, and keeps it."""
+    return wrap(value._array, value._node) if isinstance(value, Tensor) else value
 
 
 def stand_in(leaf: Any, name: str, numbers: dict[type, Any]) -> Tensor:

@@ -14,13 +14,13 @@ each call every place must hold what it held. While the function is traced, noth
 
 from __future__ import annotations
 
+import array as typed
 import enum
 import functools
 import sys
 import threading
 import types
 import weakref
-from array import array
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -46,9 +46,9 @@ LARGE = 2**20  # bytes: arrays of more, which the program is given anyway, are n
 INSTALLED = installed()
 PLAIN = (int, float, complex, str, bytes, np.generic, np.dtype, type(None), type(Ellipsis), slice, range)
 FUNCTIONS = (np.ufunc, type(np.sum))  # of NumPy, which stay as they are
-VIEWS = (type({}.keys()), type({}.values()), type({}.items()))
+VIEWS: tuple[type, ...] = (type({}.keys()), type({}.values()), type({}.items()))
 CONTAINERS = (list, tuple, dict, set, frozenset, deque, types.MappingProxyType, *VIEWS)
-BYTES = (bytearray, array, memoryview)
+BYTES = (bytearray, typed.array, memoryview)
 # What holds functions, and the attributes that it has them in
 WRAPPERS: dict[Any, tuple[str, ...]] = {
     property: ("fget", "fset"),

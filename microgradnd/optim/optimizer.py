@@ -24,7 +24,7 @@ from microgradnd.modes import no_grad
 from microgradnd.optim.settings import Check, not_negative
 from microgradnd.signatures import check_call
 from microgradnd.tape import Leaf, current, touch
-from microgradnd.tensor import Tensor
+from microgradnd.tensor import Tensor, tensor
 
 Array = npt.NDArray[Any]
 CHUNK = 2**15  # elements
@@ -98,8 +98,8 @@ class Flat:
     def variables(self) -> list[Tensor]:
         arrays = {**dict(zip(self.names, [v.view(self.real) for v in self.kept], strict=True)), "steps": self.counts}
         tensors = [variable(Tensor, array, False, name) for name, array in arrays.items()]
-        for tensor in tensors:
-            tensor._node.position = 0  # older than the trace that may need them first
+        for made in tensors:
+            made._node.position = 0  # older than the trace that may need them first
         return tensors
 
     def parts(self, vector: Array) -> list[Array]:
@@ -310,7 +310,10 @@ class Optimizer:
         return self._form, *[flat.agree() for flat in self._flats]
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name == "lr" and isinstance(value, Tensor) and (trace := current().trace) is not None:
+        if name == "lr" and (trace := current().trace) is not None:
+            value = (
+                value if isinstance(value, Tensor) else tensor(self.checks[name](f"{type(self).__name__}: lr", value))
+            )
             trace.assign(self._rate, value.astype(self._rate.dtype))
             return
         if name in self.checks:
