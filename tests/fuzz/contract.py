@@ -9,6 +9,7 @@ Read next: `__main__.py`.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import io
 import linecache
 import re
@@ -34,7 +35,9 @@ COMPILERS = {
     "functools.partial(mg.compile, backend='numba')": mg.compile(backend="numba"),
     "functools.partial(mg.compile, backend='auto')": mg.compile(backend="auto"),
 }
-NUMPY, OTHERS = tuple(COMPILERS)[:2], tuple(COMPILERS)[2:]
+NUMPY = tuple(COMPILERS)[:2]
+OTHERS = tuple(COMPILERS)[2:] if importlib.util.find_spec("numba") else NUMPY
+LOOPS_EVERY = 40  # programs one is compiled by numba, which takes a second or two
 SKIPPED = (types.FunctionType, types.BuiltinFunctionType, types.MethodType, mg.compile(len).__class__, property)
 OURS = {"fixed", "X", "tensors", "backward", "Pair", "Record", "compile_"}
 DERIVABLE = re.compile(r"result.*\.requires_grad")
@@ -99,9 +102,7 @@ class Side:
         """Return everything that the program can see, by expressions."""
         found: dict[str, Any] = {}
         for name in sorted(self.space.keys() - OURS):
-            if not name.startswith("_") and not isinstance(self.space[name], (types.ModuleType, *SKIPPED)):
-                found.update(walk(name, self.space[name], self.module.__name__, set()))
-            elif isinstance(self.space[name], types.ModuleType) and name.startswith("it"):
+            if not name.startswith("_"):
                 found.update(walk(name, self.space[name], self.module.__name__, set()))
         return found
 
@@ -191,7 +192,11 @@ def message(error: BaseException) -> str:
 
 def is_clear(error: BaseException) -> bool:
     """Return whether an error says what happened and what to do, and isn't one from the inside."""
-    return isinstance(error, REFUSALS) and len(message(error)) > 60 and not INSIDE.search(message(error).replace("compiled <lambda>", ""))
+    return (
+        isinstance(error, REFUSALS)
+        and len(message(error)) > 60
+        and not INSIDE.search(message(error).replace("compiled <lambda>", ""))
+    )
 
 
 def check(p: Program) -> Outcome:
@@ -262,14 +267,20 @@ def spoil(result: Any) -> None:
     if isinstance(result, np.ndarray) and result.flags.writeable and result.dtype.kind == "f":
         result[...] = 77
     elif isinstance(result, list | tuple | dict) or type(result).__name__ == "Record":
-        parts = result if isinstance(result, list | tuple) else (result if isinstance(result, dict) else vars(result)).values()
+        parts = (
+            result
+            if isinstance(result, list | tuple)
+            else (result if isinstance(result, dict) else vars(result)).values()
+        )
         for part in parts:
             spoil(part)
 
 
 def kind_of(outcome: Outcome) -> str:
     """Return the same for outcomes of the same kind: the message without names and numbers."""
-    text = re.sub(r"\(<surroundings.*?\)|'[^']*'|\[[^\]]*\]|-?\d+(\.\d+)?(e-?\d+)?|\b(True|False|None)\b", "..", outcome.reason)
+    text = re.sub(
+        r"\(<surroundings.*?\)|'[^']*'|\[[^\]]*\]|-?\d+(\.\d+)?(e-?\d+)?|\b(True|False|None)\b", "..", outcome.reason
+    )
     return f"{outcome.kind}: {text[:90]}"
 
 
@@ -319,10 +330,10 @@ class Session:
         self.failures: dict[str, tuple[int, Program, Outcome]] = {}
         self.again = 0
 
-    def run(self, n: int) -> None:
+    def run(self, n: int, _: bool = True) -> None:
         """Draw and check program number n."""
         rng = np.random.default_rng([self.seed, n])
-        compilers = self.compilers or (OTHERS if n % 40 == 0 else NUMPY)
+        compilers = self.compilers or (OTHERS if n % LOOPS_EVERY == 0 else NUMPY)
         p = draw(lambda options: options[int(rng.integers(len(options)))], compilers)
         try:
             outcome = check(p)
@@ -363,11 +374,12 @@ class Session:
         checked = self.kinds.total() - self.kinds["unsuitable"]
         wrong = len(self.failures) + self.again
         lines = [
-            f"seed {self.seed}: {checked} programs with surroundings in {seconds:.0f} s, {len(self.used)} kinds of things "
-            f"and ways to come by them; {self.kinds['unsuitable']} more raise by themselves",
+            f"seed {self.seed}: {checked} programs with surroundings in {seconds:.0f} s, {len(self.used)} kinds of things"
+            f" and ways to come by them; {self.kinds['unsuitable']} more raise by themselves",
             f"{self.kinds['equal']} equal, {self.kinds['refused']} refused, {wrong} disagree"
             + (f" ({len(self.failures)} of them distinct)" if wrong else ""),
-            f"without side effects and control flow: {self.plain.total()}, of which {100 * self.share:.1f}% are refused",
+            f"without side effects and control flow: {self.plain.total()}, "
+            f"of which {100 * self.share:.1f}% are refused",
         ]
         lines += [f"  {n} times {text}" for text, n in self.refusals.most_common(20)]
         return "\n".join(lines)
