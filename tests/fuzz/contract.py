@@ -41,7 +41,7 @@ LOOPS_EVERY = 40  # programs one is compiled by numba, which takes a second or t
 SKIPPED = (types.FunctionType, types.BuiltinFunctionType, types.MethodType, mg.compile(len).__class__, property)
 OURS = {"fixed", "X", "tensors", "backward", "Pair", "Record", "compile_"}
 DERIVABLE = re.compile(r"result.*\.requires_grad")
-PRECISION = {4: 2e-4, 8: 1e-8}
+DOUBLE, SINGLE = 1e-8, 2e-4  # how near to each other results are, relative to their size
 
 
 @dataclass
@@ -153,22 +153,27 @@ def walk(path: str, thing: Any, program: str, above: set[int]) -> Iterator[tuple
     else:
         own = {} if isinstance(thing, type) and thing.__module__ != program else dict(getattr(thing, "__dict__", {}))
         own.update({k: getattr(thing, k) for k in getattr(type(thing), "__slots__", ()) if hasattr(thing, k)})
-        parts = [(f"{path}.{key}", value) for key, value in own.items() if not key.startswith("_")]
+        parts = [(named(path, key), value) for key, value in own.items() if not key.startswith("_")]
     for part in parts:
         yield from walk(*part, program, above)
 
 
-def differ(ours: dict[str, Any], right: dict[str, Any]) -> str:
+def named(path: str, key: str) -> str:
+    """Return an expression for an attribute; the layers of a Sequential are called by their number."""
+    return f"{path}.{key}" if key.isidentifier() else f"{path}[{key}]"
+
+
+def differ(ours: dict[str, Any], right: dict[str, Any], tolerance: float = DOUBLE) -> str:
     """Return where two states differ, and how; empty if they don't."""
     for path in [*(p for p in right if p.startswith("result")), *right, *ours]:
         if path not in ours or path not in right:
             return f"{path}: {'missing' if path not in ours else 'there only'} when compiled"
-        if not alike(ours[path], right[path]):
+        if not alike(ours[path], right[path], tolerance):
             return f"{path}: {described(ours[path])} when compiled, not {described(right[path])}"
     return ""
 
 
-def alike(x: Any, y: Any) -> bool:
+def alike(x: Any, y: Any, tolerance: float) -> bool:
     """Return whether two values are equal to rounding; an array may stand for a number of Python."""
     numbers = bool | int | float | complex | np.ndarray
     if not (isinstance(x, numbers) and isinstance(y, numbers)):
@@ -176,7 +181,6 @@ def alike(x: Any, y: Any) -> bool:
     if isinstance(x, np.ndarray) and isinstance(y, np.ndarray) and x.dtype != y.dtype:
         return False
     x, y = np.asarray(x), np.asarray(y)
-    tolerance = PRECISION[4 if y.dtype == np.float32 else 8]
     size = np.max(np.abs(y[np.isfinite(y)]), initial=0) if y.dtype.kind in "fc" else 0
     return x.shape == y.shape and np.allclose(x, y, rtol=tolerance, atol=tolerance * size, equal_nan=True)
 
@@ -220,6 +224,7 @@ def check(p: Program) -> Outcome:
 
 def compared(p: Program, eager: Side, compiled: Side) -> Outcome:
     """Return what comes of running the calls of a program on both sides."""
+    tolerance = SINGLE if any("float32" in p.change(call) for call in p.calls) else DOUBLE
     for at, call in enumerate(p.calls):
         try:
             eager.run(p.change(call))
@@ -245,7 +250,7 @@ def compared(p: Program, eager: Side, compiled: Side) -> Outcome:
             states = compiled.state(), eager.state()
             if "backward" in p.training:  # which frees what leads to the results: no derivative passes them any more
                 states = tuple({k: v for k, v in s.items() if not DERIVABLE.match(k)} for s in states)
-            if found := differ(*states):
+            if found := differ(*states, tolerance):
                 return Outcome("wrong", found, at)
         spoil(compiled.space["result"])
     return Outcome("equal")
@@ -374,8 +379,8 @@ class Session:
         checked = self.kinds.total() - self.kinds["unsuitable"]
         wrong = len(self.failures) + self.again
         lines = [
-            f"seed {self.seed}: {checked} programs with surroundings in {seconds:.0f} s, {len(self.used)} kinds of things"
-            f" and ways to come by them; {self.kinds['unsuitable']} more raise by themselves",
+            f"seed {self.seed}: {checked} programs with surroundings in {seconds:.0f} s, {len(self.used)} kinds of "
+            f"things and ways to come by them; {self.kinds['unsuitable']} more raise by themselves",
             f"{self.kinds['equal']} equal, {self.kinds['refused']} refused, {wrong} disagree"
             + (f" ({len(self.failures)} of them distinct)" if wrong else ""),
             f"without side effects and control flow: {self.plain.total()}, "

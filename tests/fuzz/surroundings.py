@@ -167,7 +167,11 @@ class Program:
 
     def changes(self, changes: Sequence[tuple[int, str]]) -> list[str]:
         parts = {part.n: part for part in self.parts}
-        return [(parts[n].text(change) if n in parts else change) for n, change in changes if n in parts or n < 0]
+        return [
+            (parts[n].text(change) if n in parts else inspect.cleandoc(change))
+            for n, change in changes
+            if n in parts or n < 0
+        ]
 
     def change(self, call: Call) -> str:
         """Return what happens before a call."""

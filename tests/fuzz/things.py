@@ -4,10 +4,10 @@ Owns: the tables that programs with surroundings are drawn from.
 Must not own: putting a program together of them (`surroundings.py`).
 Read next: `surroundings.py`.
 
-The texts are the program's own. `$n` is the number of the part that a row is used for; `$a`, `$b`, `$c` are numbers.
-`$it` stands for the thing, however the function comes by it; its global name is `it$n`. `h` is the value that passes
-through the parts, an array of shape (4, 3) or (2, 3). What is marked `refusable` may be refused: it has side effects, or
-looks at values. Everything else should run.
+In the texts, `$n` is the number of the part that a row is used for; `$a`, `$b` and `$c` are numbers. `$it` stands for
+the thing, however the function comes by it; its global name is `it$n`. `h` is the value that passes through the parts,
+an array of shape (4, 3) or (2, 3). What is marked `refusable` may be refused: it has side effects, or looks at values.
+Everything else should run.
 """
 
 from __future__ import annotations
