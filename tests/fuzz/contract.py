@@ -307,7 +307,10 @@ def shrink(p: Program, outcome: Outcome, seconds: float = 20.0) -> tuple[Program
 def script(p: Program, outcome: Outcome) -> str:
     """Return a program to paste, which prints both sides."""
     path = outcome.reason.split(": ")[0] if outcome.kind == "wrong" and "raises" not in outcome.reason else "result"
-    path = path.rpartition("left something: ")[2] if "left something" in outcome.reason else path
+    path = (
+        outcome.reason.rpartition("left something: ")[2].split(": ")[0] if "left something" in outcome.reason else path
+    )
+    path = path.removesuffix(".requires_grad") if "missing" in outcome.reason else path
     text = p.setup()
     for i, call in enumerate(p.calls[: outcome.at + 1]):
         text += f"\n\n# call {i + 1}\n{p.change(call)}\n{p.call(call)}\n{p.after(call)}"
