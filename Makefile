@@ -11,7 +11,7 @@ INSTALL := $(RUN) -m pip install -qq --disable-pip-version-check
 
 MUTANTS ?=
 
-.PHONY: demo test test-thorough mutants lint bench bench-peers fuzz leaks clean
+.PHONY: demo test test-thorough mutants lint bench bench-peers fuzz fuzz-compiled leaks clean
 
 demo: $(VENV)/examples.installed
 	$(RUN) examples/two_layer.py
@@ -38,6 +38,9 @@ bench-peers: $(VENV)/peers.installed
 
 fuzz: $(VENV)/test.installed
 	$(RUN) -m tests.fuzz --minutes $(or $(MINUTES),1) $(if $(SEED),--seed $(SEED))
+
+fuzz-compiled: $(VENV)/test.installed
+	$(RUN) -m tests.fuzz --surroundings --minutes $(or $(MINUTES),1) $(if $(SEED),--seed $(SEED))
 
 leaks: $(VENV)/test.installed
 	$(RUN) benchmarks/leaks.py

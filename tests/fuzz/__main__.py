@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.fuzz import torch_side
+from tests.fuzz import contract, torch_side
 from tests.fuzz.check import Verdict, check
 from tests.fuzz.draw import draw_program
 from tests.fuzz.operations import OPERATIONS
@@ -115,15 +115,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=None, help="by default a fresh one, which is printed")
     parser.add_argument("--only", type=int, default=None, help="run this program of the seed alone")
     parser.add_argument("--mutations", choices=("yes", "no", "only"), default="yes", help="inputs changed after use")
+    parser.add_argument("--surroundings", action="store_true", help="programs that are run as they are and compiled")
     options = parser.parse_args(arguments)
-    session = Session(secrets.randbelow(2**31) if options.seed is None else options.seed)
-    if torch_side.torch() is None:
+    seed = secrets.randbelow(2**31) if options.seed is None else options.seed
+    session: Any = contract.Session(seed) if options.surroundings else Session(seed)
+    if torch_side.torch() is None and not options.surroundings:
         print("PyTorch isn't installed: finite differences alone (pip install -e '.[oracle]')")
     start, n = time.monotonic(), options.only or 0
-    print(f"seed {session.seed}", flush=True)
+    print(f"seed {seed}", flush=True)
     while True:
-        mutations = {"yes": n % 3 == 2, "no": False, "only": True}[options.mutations]
-        session.run(n, mutations)
+        session.run(n, {"yes": n % 3 == 2, "no": False, "only": True}[options.mutations])
         n += 1
         seconds = time.monotonic() - start
         if options.only is not None or seconds > 60 * options.minutes:

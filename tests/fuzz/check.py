@@ -26,7 +26,7 @@ REFUSALS = (TypeError, ValueError, RuntimeError, NotImplementedError, np.linalg.
 INSIDE = re.compile(
     r"has no attribute|unexpected keyword|positional argument|unsupported operand|<lambda>|not callable"
     r"|WRITEABLE|NotImplemented|not supported between|truth value|unhashable|is not iterable|is not subscriptable"
-    r"|cannot be interpreted|setting an array element|could not convert"
+    r"|cannot be interpreted|setting an array element|could not convert|to unpack"
 )
 BY_TORCH = {64: (1e-9, 1e-8), 32: (3e-4, 3e-3)}  # bits: of first and second derivatives, relative to their size
 BY_DIFFERENCES = {64: (1e-7, 1e-5), 32: (1e-3, 1e-2)}
