@@ -661,6 +661,25 @@ def test_arguments_that_were_changed_since_are_noticed():
         loss.backward()
 
 
+def test_what_was_changed_since_is_noticed():
+    (w, v), settings = variables(), {"scale": 2.0}
+    compiled = mg.compile(lambda x: np.sum(w * v * x) * settings["scale"])
+    for _ in range(3):
+        loss = compiled(X)
+        with mg.no_grad():
+            v += 1.0
+        with pytest.raises(RuntimeError, match="changed"):
+            loss.backward()
+    for _ in range(3):
+        loss = compiled(X)
+        settings["scale"] += 1.0
+        with pytest.raises(RuntimeError, match="changed"):
+            loss.backward()
+    w.grad = v.grad = None
+    compiled(X).backward()
+    alike(w.grad, v.data * X * settings["scale"])
+
+
 def test_a_function_that_changes_variables_is_not_called_again():
     w, v = variables()
 
