@@ -589,6 +589,24 @@ def test_what_an_optimizer_is_set_to_is_of_this_call():
         np.testing.assert_allclose(w.data, v.data, rtol=1e-12)
 
 
+def test_parameters_that_have_taken_different_numbers_of_steps():
+    def made():
+        v, w = variables()
+        return (v, w), optim.Adam([v, w], lr=0.1)
+
+    def f(parameters, optimizer, x):
+        optimizer.zero_grad()
+        np.sum(sum(p * p for p in parameters) * x).backward()
+        optimizer.step()
+
+    (first, eager), (second, optimizer), compiled = made(), made(), mg.compile(f)
+    for only_one in (False, False, False, True, False, False):
+        for parameters, adam, step in ((first, eager, f), (second, optimizer, f if only_one else compiled)):
+            step(parameters[:1] if only_one else parameters, adam, X)
+        for p, q in zip(first, second, strict=True):
+            np.testing.assert_allclose(q.data, p.data, rtol=1e-12)
+
+
 def test_an_update_of_arrays_that_share_memory_is_refused_the_quick_way_too():
     def f(w, x):
         w -= x
