@@ -411,7 +411,6 @@ ENTRIES: list[tuple[str, ...]] = [
         "tests/test_compiled_steps.py",
     ),
     ("dispatch.py", "if newer:", "if False:", PARTS),
-    ("dispatch.py", " and {name}._node is {node}", "", CONTRACT),
     ("dispatch.py", 'self.checks.append(f"{node}.hooks is {hooks}{keys}")', "pass", PARTS),
     ("dispatch.py", "else arguments.leaves[thing]._node", "else arguments.leaves[0]._node", PARTS),
     ("dispatch.py", 'value = f"g{i}" if is_array else "None"', 'value = f"g{i}"', PARTS),
