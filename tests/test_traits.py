@@ -22,7 +22,7 @@ from microgradnd.compiler.program import Program, Step, Value
 from microgradnd.compiler.recorder import Recorder, TraceError
 from microgradnd.compiler.source import Names, Writer
 from microgradnd.compiler.traits import TRAITS, traits
-from microgradnd.tape import Leaf, mode
+from microgradnd.tape import MODE, Leaf, current
 from microgradnd.tensor import wrap
 from tests.test_laws import every_row
 
@@ -41,8 +41,8 @@ def each(condition):
 
 def recorded(call, arrays):
     """Return the calls that a trace of some code records: functions, arguments, keywords."""
-    recorder, before = Recorder(), (mode.record, mode.trace)
-    mode.record, mode.trace = recorder.record_constant, recorder
+    recorder = Recorder()
+    token = MODE.set(current()._replace(record=recorder.record_constant, trace=recorder))
     try:
         call(*(wrap(array, Leaf(array, False)) for array in map(np.array, arrays)))
     except TraceError:  # of the call that follows those which are recorded
