@@ -274,6 +274,18 @@ def test_a_double_beside_single_precision(f, backend):
     check_bits(mg.compile(call, optimize=False)(x), f(x))
 
 
+# Powers of numbers
+
+
+@pytest.mark.parametrize("exponent", [1e6, -1e6, 3.0, -3.0, 0.0, -0.0, np.inf, -np.inf, np.nan])
+@pytest.mark.parametrize("optimize", [True, False])
+def test_a_power_of_a_number_is_numpys(exponent, optimize):
+    """Python's own numbers raise an error where NumPy's overflow."""
+    f = lambda n: np.float_power(0.9, n) * 2  # noqa: E731
+    with np.errstate(over="ignore"):
+        check_bits(mg.compile(f, optimize=optimize)(exponent), f(np.float64(exponent)))
+
+
 # Arrays without axes
 
 

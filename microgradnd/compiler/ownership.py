@@ -21,7 +21,7 @@ import numpy as np
 
 from microgradnd import primitives
 from microgradnd.compiler.buffers import may_share
-from microgradnd.compiler.program import Constant, Program, Step, Value
+from microgradnd.compiler.program import Constant, Program, Step, Value, mapped
 from microgradnd.compiler.traits import traits
 
 WORK: Any = 10_000  # how hard to look for an overlap of interleaved views before one is assumed
@@ -37,25 +37,21 @@ def own_results(program: Program) -> Program:
         if traits(step.function).memory == "locked" or (outside and may_share(step)):
             borrowed.update(step.outs())
     copies: dict[int, tuple[Step, ...]] = {}
-    outputs = owned(program.outputs, borrowed, copies)
+
+    def owned(result: Any) -> Any:
+        """Return a result, or the copy of a borrowed one, whose steps are entered once."""
+        if result not in borrowed if isinstance(result, Value) else not isinstance(result, np.ndarray | Constant):
+            return result
+        if id(result) not in copies:
+            copy = Value(result.shape, result.dtype, getattr(result, "name", None))
+            copies[id(result)] = (Step(np.copy, (result,), {}, copy),)
+            if result.shape == ():  # a number, as every other result without axes is
+                number = Value((), result.dtype)
+                copies[id(result)] += (Step(primitives.getitem, (copy, ()), {}, number),)
+        return copies[id(result)][-1].out
+
+    outputs = mapped(owned, program.outputs)
     return replace(program, steps=(*program.steps, *chain.from_iterable(copies.values())), outputs=outputs)
-
-
-def owned(result: Any, borrowed: set[Value], copies: dict[int, tuple[Step, ...]]) -> Any:
-    """Return results with copies in place of borrowed values, and enter the steps that copy each, once."""
-    if isinstance(result, tuple | list):
-        return type(result)(owned(part, borrowed, copies) for part in result)
-    if isinstance(result, dict):
-        return {key: owned(part, borrowed, copies) for key, part in result.items()}
-    if result not in borrowed if isinstance(result, Value) else not isinstance(result, np.ndarray | Constant):
-        return result
-    if id(result) not in copies:
-        copy = Value(result.shape, result.dtype, getattr(result, "name", None))
-        copies[id(result)] = (Step(np.copy, (result,), {}, copy),)
-        if result.shape == ():  # a number, as every other result without axes is
-            number = Value((), result.dtype)
-            copies[id(result)] += (Step(primitives.getitem, (copy, ()), {}, number),)
-    return copies[id(result)][-1].out
 
 
 def lenders(values: Iterable[Value], base: Mapping[Value, Value], calls: Sequence[Step]) -> set[Value]:

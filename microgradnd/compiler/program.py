@@ -150,13 +150,16 @@ class Program:
         return substituted(self.outputs, known)
 
 
+def mapped(change: Callable[[Any], Any], tree: Any) -> Any:
+    """Return an argument with each of its parts changed by a function."""
+    if isinstance(tree, tuple | list):
+        return type(tree)(mapped(change, part) for part in tree)
+    return {key: mapped(change, part) for key, part in tree.items()} if isinstance(tree, dict) else change(tree)
+
+
 def as_arrays(tree: Any) -> Any:
     """Return an argument with the arrays of its constants."""
-    if isinstance(tree, Constant):
-        return tree.array
-    if isinstance(tree, tuple | list):
-        return type(tree)(map(as_arrays, tree))
-    return {key: as_arrays(part) for key, part in tree.items()} if isinstance(tree, dict) else tree
+    return mapped(lambda part: part.array if isinstance(part, Constant) else part, tree)
 
 
 def values_in(tree: Any) -> Iterator[Value]:
@@ -174,10 +177,4 @@ def values_in(tree: Any) -> Iterator[Value]:
 
 def substituted(tree: Any, replacements: Mapping[Value, Any]) -> Any:
     """Return an argument with its values replaced where there is a replacement."""
-    if isinstance(tree, Value):
-        return replacements.get(tree, tree)
-    if isinstance(tree, tuple | list):
-        return type(tree)(substituted(part, replacements) for part in tree)
-    if isinstance(tree, dict):
-        return {key: substituted(part, replacements) for key, part in tree.items()}
-    return tree
+    return mapped(lambda part: replacements.get(part, part) if isinstance(part, Value) else part, tree)

@@ -23,6 +23,7 @@ import numpy as np
 
 from microgradnd import primitives
 from microgradnd.compiler.traced import TracedTensor
+from microgradnd.compiler.traits import traits
 from microgradnd.inplace import leaf_to_update
 from microgradnd.lines import is_users, quoted_line, user_line
 from microgradnd.refusals import freed
@@ -30,25 +31,12 @@ from microgradnd.registry import COMPOSITES, PLAIN, Results, name_of
 from microgradnd.tape import Leaf, Node, Operation, current, describe, next_position
 from microgradnd.tensor import Tensor, apply, wrap
 
-# Functions whose results have a shape that depends on the values of their argument
-COUNTING = (np.nonzero, np.flatnonzero, np.argwhere)
 INDEXED = (primitives.getitem, primitives.scatter)
-# Functions that are called on the arrays and give what depends on their shapes and dtypes only
-OF_SHAPES = {
-    *(np.shape, np.ndim, np.size, np.iscomplexobj, np.isrealobj, np.isscalar, np.iterable, np.can_cast, np.common_type),
-    *(np.result_type, np.isfortran, np.tril_indices_from, np.triu_indices_from, np.diag_indices_from),
-    *(np.may_share_memory, np.shares_memory),
-}
 ADVICE = (
     "Choose between arrays with np.where, compute with the Tensor itself, pick from a plain array as a Tensor "
     "(mg.tensor(array)[index]), or "
     "give what decides as an argument that isn't an array (an int, a bool, a str) or as mg.static(value)"
 )
-INSTEAD = {
-    np.allclose: "Write np.all(np.isclose(x, y)), and np.where to choose by it",
-    np.array_equal: "Write np.all(x == y), and np.where to choose by it",
-    np.array_equiv: "Write np.all(x == y), and np.where to choose by it",
-}
 
 
 class TraceError(TypeError):
@@ -326,7 +314,7 @@ class Recorder:
                             "np.where(mask, x, 0) or where=mask, or pass the mask as mg.static(tuple)",
                         )
                     self.masks.append(part)
-        elif function in COUNTING or (function is np.where and len(args) == 1):
+        elif traits(function).counts or (function is np.where and len(args) == 1):
             raise self.refusal(f"np.{function.__name__}()", "How many there are depends on the values: use np.where")
         elif function is np.repeat and traced[1:2] == [True]:
             raise self.refusal("np.repeat() with the count", "Give the counts as integers that aren't traced")
@@ -340,11 +328,11 @@ class Recorder:
         """Return whether what a function gave is to be computed by the program, or raise if it can't be."""
         if isinstance(result, np.ndarray | np.generic):
             return True
-        if function in OF_SHAPES or result is None:
+        if traits(function).of_shapes or result is None:
             return False
         if isinstance(result, tuple) and all(isinstance(part, np.ndarray | np.generic) for part in result):
             return True
-        raise self.refusal(f"np.{function.__name__}()", INSTEAD.get(function, ""))
+        raise self.refusal(f"np.{function.__name__}()", traits(function).instead)
 
 
 def index_parts(index: Any, parent: Any) -> list[tuple[Any, bool]]:

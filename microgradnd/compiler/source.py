@@ -303,9 +303,8 @@ def last_readings(program: Program, uses: dict[Value, int]) -> dict[Value, int]:
 def augmented(step: Step, old: Value) -> str:
     """Return the operator of a step that changes an array as `w -= ...` does in place, or nothing."""
     row = traits(step.function)
-    x, *others = step.args
     alike = isinstance(step.out, Value) and (step.out.shape, step.out.dtype) == (old.shape, old.dtype)
-    in_place = alike and not step.kwargs and x is old and all(a is not old for a in others)
+    in_place = alike and not step.kwargs and [a is old for a in step.args] == [True, False]
     return row.form.sign if in_place and row.scalar and row.form else ""  # which compute in place as quickly as any
 
 

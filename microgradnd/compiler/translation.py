@@ -19,14 +19,10 @@ from microgradnd import primitives
 from microgradnd.compiler.passes import uniform
 from microgradnd.compiler.program import Constant, Program, Step, Value
 from microgradnd.compiler.recorder import IndexParts, Recorder, TracedOperation, TraceError
+from microgradnd.compiler.traits import traits
 from microgradnd.registry import Results
 from microgradnd.tape import MODE, Leaf, current
 from microgradnd.tensor import Tensor, wrap
-
-KEPT = {  # primitives that source has a spelling of its own for
-    *(primitives.identity, primitives.astype, primitives.select, primitives.getitem),
-    *(primitives.concatenate, primitives.expand, primitives.scatter, primitives.setitem),
-}
 
 
 class Translation:
@@ -66,7 +62,7 @@ class Translation:
     def translated(self, node: TracedOperation, name: str | None) -> list[Step]:
         """Translate one operation: a step, or several for a primitive whose body NumPy can spell."""
         body = getattr(node.function, "body", None)
-        if body is None or node.function in KEPT or type(node.out) is Results:
+        if body is None or traits(node.function).is_step or type(node.out) is Results:
             return [self.step(node, name)]
         recorder = Recorder()
         inside = [
