@@ -24,13 +24,13 @@ from microgradnd.recompute import Call, recompute
 from microgradnd.registry import Results
 from microgradnd.tape import Leaf, current
 from microgradnd.tensor import Tensor, lift
-from microgradnd.trees import flatten
+from microgradnd.trees import flatten, is_module
 
 
 def recorded(results: Any, entry: Any, function: Callable[..., Any], arguments: Arguments) -> Any:
     """Return the results of a call with those that depend on variables as Tensors on the tape."""
     traced = entry.traced
-    leaves, form = flatten(results)
+    leaves, form = flatten(results, is_module) if traced.form is None else (list(results), traced.form)
     nodes = [arguments.leaves[x]._node if type(x) is int else x for x in traced.sources]
     values = [node.data if isinstance(node, Leaf) else node.out for node in nodes]
     call = Call(again(entry, function, arguments), nodes, exact=False)
@@ -38,7 +38,7 @@ def recorded(results: Any, entry: Any, function: Callable[..., Any], arguments: 
     record: Any = current().record
     parts = iter(lift(out, record(recompute, (call, *values), {}, (None, *nodes), out)))
     leaves = [next(parts) if is_tracked else x for x, is_tracked in zip(leaves, traced.differentiable, strict=True)]
-    return (traced.form or form).rebuild(leaves)
+    return form.rebuild(leaves)
 
 
 def again(entry: Any, function: Callable[..., Any], arguments: Arguments) -> Callable[[], Any]:

@@ -15,7 +15,9 @@ from __future__ import annotations
 
 import enum
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,6 +26,7 @@ from microgradnd.compiler.arguments import Arguments, precision, value_of
 from microgradnd.compiler.draws import DRAW
 from microgradnd.compiler.program import Constant, Program, Value
 from microgradnd.compiler.recorder import Buffer, Gradient, Recorder, TracedOperation, TraceError, gradients_observed
+from microgradnd.compiler.traced import UNKNOWN
 from microgradnd.compiler.translation import Translation
 from microgradnd.compiler.watch import PLAIN, Surroundings, Watch
 from microgradnd.tape import MODE, Leaf, current
@@ -105,7 +108,7 @@ class Recording:
         record = recorder.record_constant if current().record is None else recorder.record
         token = MODE.set(current()._replace(record=record, trace=recorder))
         try:
-            with watch.draws, gradients_observed(recorder):
+            with watch.draws, gradients_observed(recorder), threads_refused(recorder):
                 leaves, self.form = flatten(function(*args, **kwargs), is_known(watch))
             self.leaves = [as_it_is(x) for x in leaves]
             del leaves
@@ -147,6 +150,24 @@ class Recording:
                     f"a Tensor of shape {variable.shape} from outside was assigned to inside a compiled function; make "
                     f"it a variable by a name (mg.tensor(..., name=)), or pass it as an argument"
                 )
+
+
+@contextmanager
+def threads_refused(recorder: Recorder) -> Iterator[None]:
+    """Refuse to start threads in a trace, which doesn't see what they do."""
+    threads: Any = threading.Thread
+    start = threads.start
+
+    def refuse(thread: Any) -> None:
+        if current().trace is recorder:
+            raise recorder.refusal("a thread", "Start threads outside, and call the compiled function in each")
+        start(thread)
+
+    threads.start = refuse
+    try:
+        yield
+    finally:
+        threads.start = start
 
 
 def as_it_is(value: Any) -> Any:
@@ -195,6 +216,11 @@ def traced(function: Callable[..., Any], arguments: Arguments) -> Traced:
 def results_of(recording: Recording, translation: Translation) -> Any:
     """Return the outputs of a program: what the function returned, and what it left."""
     for leaf in recording.leaves:
+        if isinstance(leaf, str) and UNKNOWN in leaf:
+            raise TraceError(
+                f"a compiled function returned the text {leaf!r}, which shows a value that only the program computes; "
+                f"return the value, and format it outside"
+            )
         if not isinstance(leaf, (Tensor, np.ndarray, enum.Enum, *PLAIN)) and id(leaf) not in recording.watch.known:
             raise TraceError(
                 f"a compiled function returned a {type(leaf).__name__}: it can return arrays, numbers, texts, None, "

@@ -12,15 +12,19 @@ variable (`traceable` in `tape.py`).
 from __future__ import annotations
 
 import inspect
+import sys
 from typing import Any
 
 import numpy as np
 
 from microgradnd import primitives, views
 from microgradnd.assignment import entering, fitting
+from microgradnd.lines import is_users
 from microgradnd.modes import no_grad
 from microgradnd.tape import Leaf, current
 from microgradnd.tensor import Tensor, several, wrap
+
+UNKNOWN = "<computed when the program runs>"
 
 
 class TracedTensor(Tensor):
@@ -59,7 +63,12 @@ class TracedTensor(Tensor):
         if self._node is None:
             return inspect.unwrap(Tensor.__repr__)(self)
         name = f", name={self.name!r}" if self.name else ""
-        return f"tensor(<computed when the program runs>, shape={self.shape}, dtype={self.dtype}{name})"
+        return f"tensor({UNKNOWN}, shape={self.shape}, dtype={self.dtype}{name})"
+
+    def __hash__(self) -> int:
+        if is_users(sys._getframe(1).f_code):
+            raise tracer().refusal("hash() (a key of a dict, a member of a set)")
+        return object.__hash__(self)
 
     def updating(self) -> Any:
         raise tracer().refusal("updating()", "Write t[...] = value, or t += value under mg.no_grad()")
