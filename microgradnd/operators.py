@@ -172,6 +172,14 @@ class Operators(Assignable):
     _power, __rpow__ = _binary(np.power, operator.pow), _binary(np.power, operator.pow, swap=True)
 
     __and__, __rand__ = _binary(np.bitwise_and, operator.and_), _binary(np.bitwise_and, operator.and_, swap=True)
+    __lshift__, __rlshift__ = (
+        _binary(np.left_shift, operator.lshift),
+        _binary(np.left_shift, operator.lshift, swap=True),
+    )
+    __rshift__, __rrshift__ = (
+        _binary(np.right_shift, operator.rshift),
+        _binary(np.right_shift, operator.rshift, swap=True),
+    )
     __or__, __ror__ = _binary(np.bitwise_or, operator.or_), _binary(np.bitwise_or, operator.or_, swap=True)
     __xor__, __rxor__ = _binary(np.bitwise_xor, operator.xor), _binary(np.bitwise_xor, operator.xor, swap=True)
 

@@ -24,7 +24,7 @@ from microgradnd.tensor import Tensor
 from microgradnd.transforms import plain
 from microgradnd.trees import flatten, is_module, paths
 
-BY_VALUE = (int, str, bytes, type(None), type(Ellipsis), np.dtype, enum.Enum, slice, range, type)
+BY_VALUE = {bool, int, float, complex, str, bytes, type(None), type(Ellipsis), slice, range}
 
 
 class Static:
@@ -138,7 +138,7 @@ def value_of(leaf: Any, numbers: dict[type, Any]) -> Any:
 
 def is_input(leaf: Any) -> bool:
     """Return whether a leaf is an input of the program; integers, texts and the like are part of it."""
-    return isinstance(leaf, np.ndarray | np.generic | Tensor | float | complex)
+    return isinstance(leaf, np.ndarray | np.generic | Tensor) or type(leaf) in (float, complex)
 
 
 def signature(leaf: Any) -> Any:
@@ -147,9 +147,11 @@ def signature(leaf: Any) -> Any:
         hooks = leaf._node.hooks if type(leaf._node) is Leaf else None
         return Tensor, leaf._array.shape, leaf._array.dtype, leaf.requires_grad, tuple(map(id, (hooks or {}).values()))
     if isinstance(leaf, np.ndarray | np.generic):
-        if leaf.dtype.kind not in "biufc" or isinstance(leaf, np.ma.MaskedArray | np.matrix):
-            named = {np.ma.MaskedArray: "a masked array", np.matrix: "a np.matrix"}
-            what = next((name for k, name in named.items() if isinstance(leaf, k)), f"an array of dtype {leaf.dtype}")
+        is_other = isinstance(leaf, np.ndarray) and type(leaf) not in (np.ndarray, np.memmap)
+        if leaf.dtype.kind not in "biufc" or is_other:
+            what = f"an array of dtype {leaf.dtype}"
+            if is_other:
+                what = "a masked array" if isinstance(leaf, np.ma.MaskedArray) else f"a {type(leaf).__name__}"
             raise TypeError(
                 f"a compiled function got {what}, but its programs compute with plain arrays of numbers; pass one made "
                 f"by np.asarray(..., dtype=float), or for a masked array by .filled(0)"
@@ -164,9 +166,9 @@ def signature(leaf: Any) -> Any:
 
 def is_by_value(leaf: Any) -> bool:
     """Return whether a program may be known by the value of a leaf, which nobody can change."""
-    if isinstance(leaf, tuple | frozenset):
+    if type(leaf) in (tuple, frozenset):
         return all(map(is_by_value, leaf))
-    return isinstance(leaf, (*BY_VALUE, float, complex, np.generic))
+    return type(leaf) in BY_VALUE or isinstance(leaf, np.dtype | enum.Enum | type | np.generic)
 
 
 def precision(dtypes: set[Any]) -> dict[type, Any] | None:

@@ -15,6 +15,7 @@ import functools
 import os
 import pickle
 import random
+import threading
 from collections.abc import Callable
 from types import CodeType
 from typing import Any
@@ -22,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from microgradnd.compiler.bytecode import lines_of
-from microgradnd.compiler.recorder import Recorder, TraceError
+from microgradnd.compiler.recorder import Recorder, TraceError, last_line
 from microgradnd.lines import quoted_line
 from microgradnd.tape import current
 
@@ -52,9 +53,9 @@ class Draws:
     def note(self, name: str, thing: Any) -> bool:
         """Note a thing if it is a generator; return whether it is one."""
         if isinstance(thing, np.random.Generator):
-            self.add(name, lambda: thing.bit_generator.state)
+            self.add(name, lambda: (thing.bit_generator.state, children(thing.bit_generator)))
         elif isinstance(thing, np.random.BitGenerator):
-            self.add(name, lambda: thing.state)
+            self.add(name, lambda: (thing.state, children(thing)))
         elif isinstance(thing, np.random.RandomState):
             self.add(name, functools.partial(thing.get_state, legacy=False))
         elif isinstance(thing, random.Random) and not isinstance(thing, random.SystemRandom):
@@ -86,7 +87,7 @@ class Draws:
     def noticed(self, function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any) -> Any:
             if current().trace is self.recorder and self.entropy is None:
-                self.entropy = self.recorder.refusal("a draw without a seed", f"Give the generator one, or {DRAW}")
+                self.entropy = self.recorder.refused = drawn(" without a seed", last_line())
             return function(*args)
 
         return call
@@ -97,12 +98,22 @@ class Draws:
             if pickle.dumps(read()) == before:
                 continue
             suspects = SHARED if i < 2 else METHODS
-            if names.isdisjoint(suspects):
+            if names.isdisjoint(suspects) and threading.active_count() > 1:  # else it was this thread
                 self.is_doubtful = True
                 continue
             where = next((line for line, words in lines_of(codes) if words & suspects), None)
             source = "" if name == "an argument" else f" from {name}"
-            raise TraceError(
-                f"inside a compiled function{quoted_line(where)}, random numbers were drawn{source}; {DRAW}. The "
-                f"function itself runs once; afterwards its program runs"
-            )
+            raise drawn(source, where)
+
+
+def drawn(source: str, where: tuple[str, int] | None) -> TraceError:
+    """Return the error for a draw that a program would not repeat."""
+    return TraceError(
+        f"inside a compiled function{quoted_line(where)}, random numbers were drawn{source}; {DRAW}. The function "
+        f"itself runs once; afterwards its program runs"
+    )
+
+
+def children(generator: Any) -> int:
+    """Return how many generators were spawned from one."""
+    return getattr(getattr(generator, "seed_seq", None), "n_children_spawned", 0)

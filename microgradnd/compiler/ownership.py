@@ -36,22 +36,26 @@ def own_results(program: Program) -> Program:
         outside = outside or is_users(step.function)  # which may keep what it returns
         if traits(step.function).memory == "locked" or (outside and may_share(step)):
             borrowed.update(step.outs())
-    copies: dict[int, tuple[Step, ...]] = {}
+    copies: list[Step] = []
+    handed: set[Value] = set()
 
     def owned(result: Any) -> Any:
-        """Return a result, or the copy of a borrowed one, whose steps are entered once."""
-        if result not in borrowed if isinstance(result, Value) else not isinstance(result, np.ndarray | Constant):
+        """Return a result, or a copy of a borrowed one, or of one that is another result as well."""
+        if not isinstance(result, Value | np.ndarray | Constant):
             return result
-        if id(result) not in copies:
-            copy = Value(result.shape, result.dtype, getattr(result, "name", None))
-            copies[id(result)] = (Step(np.copy, (result,), {}, copy),)
-            if result.shape == ():  # a number, as every other result without axes is
-                number = Value((), result.dtype)
-                copies[id(result)] += (Step(primitives.getitem, (copy, ()), {}, number),)
-        return copies[id(result)][-1].out
+        if isinstance(result, Value) and result not in borrowed and result not in handed:
+            handed.add(result)
+            return result
+        copy = Value(result.shape, result.dtype, getattr(result, "name", None))
+        copies.append(Step(np.copy, (result,), {}, copy))
+        if result.shape:
+            return copy
+        number = Value((), result.dtype)  # a number, as every other result without axes is
+        copies.append(Step(primitives.getitem, (copy, ()), {}, number))
+        return number
 
     outputs = mapped(owned, program.outputs)
-    return replace(program, steps=(*program.steps, *chain.from_iterable(copies.values())), outputs=outputs)
+    return replace(program, steps=(*program.steps, *copies), outputs=outputs)
 
 
 def lenders(values: Iterable[Value], base: Mapping[Value, Value], calls: Sequence[Step]) -> set[Value]:

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from microgradnd.compiler.arguments import Arguments, precision, value_of
-from microgradnd.compiler.draws import DRAW
+from microgradnd.compiler.draws import drawn
 from microgradnd.compiler.program import Constant, Program, Value
 from microgradnd.compiler.recorder import Buffer, Gradient, Recorder, TracedOperation, TraceError, gradients_observed
 from microgradnd.compiler.traced import UNKNOWN
@@ -103,6 +103,7 @@ class Recording:
             watch.visit("an argument", thing)
         self.inputs = {i: stand_in(arguments.leaves[i], names[i], numbers) for i in given}
         recorder.given = {t._node for i, t in self.inputs.items() if not isinstance(arguments.leaves[i], Tensor)}
+        arrays = {t._node for i, t in self.inputs.items() if isinstance(arguments.leaves[i], np.ndarray)}
         args, kwargs = arguments.rebuilt(self.inputs)
         shown, form = flatten((args, kwargs) if arguments.kwargs else (args,), is_module)
         record = recorder.record_constant if current().record is None else recorder.record
@@ -126,7 +127,7 @@ class Recording:
                 (before, variable._node, variable._array)
                 for variable, before, _ in recorder.assigned.values()
                 if isinstance(before, Leaf) and variable._node is not before
-                if recorder.is_outer(before) or before in recorder.given
+                if recorder.is_outer(before) or before in arrays
             ]
             watch.unhook()
             changed, wrong = watch.put_back()
@@ -307,10 +308,7 @@ def check_alike(
     translation = Translation(recording.recorder, recording.inputs, arguments.names(function))
     again = translation.program(results_of(recording, translation), recording.updated)
     if constants_in(again) != constants_in(program):
-        raise TraceError(
-            f"inside a compiled function, random numbers were drawn; {DRAW}. The function itself runs once; afterwards "
-            f"its program runs"
-        )
+        raise drawn("", None)
 
 
 def constants_in(program: Program) -> list[Any]:

@@ -120,6 +120,8 @@ class Translation:
         if parent not in self.values:
             if not isinstance(parent, Leaf):  # computed before the function was called
                 self.values[parent] = self.capture(arg, arg) if isinstance(arg, np.ndarray) else arg
+            elif not self.recorder.is_outer(parent) and parent not in self.recorder.stand_ins:
+                return constant_of(parent.data.copy())  # of a variable that the function made
             else:
                 thing = self.recorder.stand_ins.get(parent, parent)
                 self.values[parent] = self.capture(thing, parent.data, parent.name)

@@ -34,6 +34,7 @@ import numpy as np
 from microgradnd.compiler.bytecode import lines_of, names_in
 from microgradnd.compiler.draws import Draws
 from microgradnd.compiler.recorder import Buffer, Recorder, TraceError, last_line
+from microgradnd.compiler.traced import TracedTensor
 from microgradnd.lines import installed, is_users, quoted_line
 from microgradnd.operands import sample
 from microgradnd.registry import JVPS, VJPS
@@ -210,6 +211,7 @@ class Watch:
             self.todo += [(name, rule) for rule in rules] if isinstance(rules, tuple) else []
         found = set(names_in(code))
         self.names |= found
+        self.todo += [(key, sys.modules[key]) for key in found & sys.modules.keys()]  # imported in the function
         scope = function.__globals__
         for key in sorted(found & scope.keys()):
             value = scope[key]
@@ -253,6 +255,7 @@ class Watch:
                 self.note(thing, key, attributes(thing).get(key, MISSING))
         if is_changeable(kind) and not isinstance(thing, enum.Enum):
             self.add_class(kind.__name__, kind)
+            self.attribute(f"the class of {name}", thing, "__class__")
             if self.hook(kind):
                 return
         if attributes(thing):
@@ -467,6 +470,7 @@ class Watch:
         """Raise if something has changed while the function ran."""
         for place in self.places.values():
             if place.changed():
+                put_back_container(place)
                 raise self.side_effect(
                     f"the captured {place.name!r} was changed; {KEEP}", self.line_of(place.name, CHANGES)
                 )
@@ -527,6 +531,18 @@ class Surroundings:
     def arrays_changed(self) -> bool:
         """Return whether an array isn't as it was when the function was traced."""
         return any(array_changed(*kept) for _, *kept in self.arrays)
+
+
+def put_back_container(place: Place) -> None:
+    """Give a dict or list back what it held, if it holds values of a trace now, which exist in no call."""
+    owner, held = place.owner, place.value
+    if any(type(part) is TracedTensor for part in contents(owner) if place.key is None) and type(owner) in (list, dict):
+        count = len(held) // 2
+        owner.clear()
+        if isinstance(owner, dict):
+            owner.update(zip(held[:count], held[count:], strict=True))
+        else:
+            owner.extend(held)
 
 
 KEEP = "pass it as an argument and return the new value, or keep it in a Tensor (mg.tensor) and assign to that"
