@@ -129,7 +129,8 @@ class Program:
     @property
     def refusable(self) -> bool:
         """Whether it has side effects or control flow on values, which may be refused."""
-        return any(part.thing.refusable for part in self.parts) or "if OPT" in self.training
+        parts = any(part.thing.refusable or part.reach.refusable for part in self.parts)
+        return parts or "if OPT" in self.training
 
     def replace(self, **changes: Any) -> Program:
         return replace(self, **changes)

@@ -52,6 +52,7 @@ class Reach:
         A statement of the function that gives a new `h`.
     parameter, argument : str
         What the function and its call have in their brackets for it.
+    refusable : bool
     """
 
     name: str
@@ -59,6 +60,7 @@ class Reach:
     step: str
     parameter: str = ""
     argument: str = ""
+    refusable: bool = False
 
 
 # Settings: objects with the attributes scale, on, depth and mode
@@ -939,7 +941,7 @@ REACHES = (
                 h = USE[it]
         """,
     ),
-    Reach("globals()", "", "h = USE[globals()['it$n']]"),
+    Reach("globals()", "", "h = USE[globals()['it$n']]", refusable=True),
     Reach(
         "a compiled helper",
         """
