@@ -96,6 +96,23 @@ def test_memory_is_what_the_row_says(row):
     law()
 
 
+OTHERS = {  # arguments besides the array
+    np.reshape: ((3, 3),),
+    np.broadcast_to: ((3, 3),),
+    primitives.expand: ((2, 3, 3), 0),
+    primitives.astype: (float,),
+    np.expand_dims: (0,),
+    np.swapaxes: (0, 1),
+    np.moveaxis: (0, 1),
+    np.lib.stride_tricks.sliding_window_view: (2, 0),
+}
+
+
+@each(lambda row: row.is_equal or row.memory in ("view", "locked"))
+def test_views_and_equal_results_of_a_square(function):
+    check_memory(function, (np.arange(9.0).reshape(3, 3), *OTHERS.get(function, ())), {})
+
+
 @pytest.mark.parametrize("module", [np.linalg, np.fft], ids=["linalg", "fft"])
 def test_whole_modules_are_fresh(module):
     functions = [getattr(module, name) for name in module.__all__ if callable(getattr(module, name))]
