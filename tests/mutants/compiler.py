@@ -424,12 +424,6 @@ ENTRIES: list[tuple[str, ...]] = [
     ("dispatch.py", "        if traced.sources:", "        if False:", PARTS),
     ("dispatch.py", "self.checks.append(self.there(place))", "pass", WATCH),
     ("dispatch.py", "if any(place.changed() for place in self.places):", "if False:", WATCH),
-    (
-        "dispatch.py",
-        "            return False\n        self.count = count",
-        "            self.count = count\n            return False\n        self.count = count",
-        WATCH,
-    ),
     # arguments.py
     ("arguments.py", "return isinstance(leaf, np.generic), leaf.shape, leaf.dtype", "return (leaf.shape,)", PARTS),
     ("arguments.py", "self.form.key(), tuple(map(signature", "(), tuple(map(signature", PARTS),
