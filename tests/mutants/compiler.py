@@ -505,7 +505,6 @@ ENTRIES: list[tuple[str, ...]] = [
     # draws.py
     ("draws.py", "if pickle.dumps(read()) == before:", "if True:", PARTS),
     ("draws.py", "if current().trace is self.recorder and self.entropy is None:", "if False:", PARTS),
-    ("draws.py", '(bit_generator, "randbits"), (os, "urandom")', '(os, "urandom")', PARTS),
     ("draws.py", '(os, "urandom"), (random, "_urandom")', '(random, "_urandom")', PARTS),
     ("draws.py", ', (random, "_urandom")', "", PARTS),
     ("draws.py", "(self.noticed(seed) if a is None else seed)", "seed", PARTS),
@@ -572,7 +571,6 @@ ENTRIES: list[tuple[str, ...]] = [
         PARTS,
     ),
     ("replay.py", "or (changes := entry.changes()):", "or (changes := []):", PARTS),
-    ("replay.py", "+ [x.position for x in traced.captured if type(x) is Leaf]", "", PARTS),
     ("dispatch.py", "{hooks}{keys}", "{hooks}", PARTS),
     ("replay.py", "x.copy() if x.nbytes <= COPIED else x", "x", PARTS),
     ("replay.py", "if traced.left or traced.program.updates or", "if", PARTS),
