@@ -141,6 +141,11 @@ def test_a_variable_that_is_passed_and_captured_is_one():
         alike(got, want)
 
 
+def test_a_variable_is_known_where_it_is_captured_as_well():
+    v, w = mg.tensor([1.0, 2.0], requires_grad=True), mg.tensor([3.0, 4.0], requires_grad=True)
+    agree(lambda a: a * w * (2 if a is w else 3), [((a,), {}) for a in (v, w, v, v, w, w)])
+
+
 def backward_of(a, w):
     np.sum(a * w).backward()
     found = a.grad * 1.0
