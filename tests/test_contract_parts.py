@@ -9,6 +9,7 @@ way.
 """
 
 import functools
+import os
 import random
 import warnings
 from collections import OrderedDict
@@ -138,6 +139,11 @@ def test_a_variable_that_is_passed_and_captured_is_one():
         got = plain(gradient(a))
         want = a.data * w.data * 0 + (2 * w.data if a is w else w.data)
         alike(got, want)
+
+
+def test_a_variable_is_known_where_it_is_captured_as_well():
+    v, w = mg.tensor([1.0, 2.0], requires_grad=True), mg.tensor([3.0, 4.0], requires_grad=True)
+    agree(lambda a: a * w * (2 if a is w else 3), [((a,), {}) for a in (v, w, v, v, w, w)])
 
 
 def backward_of(a, w):
@@ -301,6 +307,8 @@ DRAWS = {
     "a shuffle": lambda x: x[GENERATOR.permutation(3)],
     "without a seed": lambda x: x + np.random.default_rng().normal(size=3),
     "without a seed, of Python": lambda x: x + random.Random().random(),
+    "entropy of the system": lambda x: x + os.urandom(1)[0],
+    "the system's generator": lambda x: x + SYSTEM.random(),
     "a RandomState without a seed": lambda x: x + np.random.RandomState().normal(size=3),
 }
 
@@ -659,6 +667,17 @@ def test_results_can_be_differentiated():
         assert all(type(part) is not mg.Tensor for part in compiled(X))
 
 
+def test_results_that_depend_on_arguments_can_be_differentiated():
+    compiled = mg.compile(lambda x, v, parts: np.sum(v * parts["w"] * x))
+    for _ in range(3):
+        (v, w), (p, q) = variables(), variables()
+        for _ in range(3):
+            compiled(X, v, {"w": w}).backward()
+            np.sum(p * q * X).backward()
+        alike(v.grad, p.grad)
+        alike(w.grad, q.grad)
+
+
 def test_arguments_that_were_changed_since_are_noticed():
     w, _ = variables()
     compiled = mg.compile(lambda x, parts: np.sum(w * x * parts["a"]))
@@ -687,6 +706,13 @@ def test_what_was_changed_since_is_noticed():
         loss = compiled(X)
         with mg.no_grad():
             v += 1.0
+        with pytest.raises(RuntimeError, match="changed"):
+            loss.backward()
+    fixed = mg.tensor([1.0, 2.0, 3.0])
+    scaled = mg.compile(lambda x: np.sum(w * fixed * x))
+    for _ in range(3):
+        loss = scaled(X)
+        fixed += 1.0
         with pytest.raises(RuntimeError, match="changed"):
             loss.backward()
     for _ in range(3):
