@@ -694,7 +694,7 @@ def test_arguments_that_were_changed_since_are_noticed():
     loss = mg.compile(lambda x: np.sum(w * x))(x)
     x[:] = 2.0
     with pytest.raises(
-        RuntimeError, match=r"an argument or a variable of the compiled <lambda> was changed after the call"
+        RuntimeError, match=r"an argument or a variable of <lambda>, which is compiled, was changed after the call"
     ):
         loss.backward()
 

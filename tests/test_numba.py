@@ -268,7 +268,7 @@ def test_the_faster_program_is_kept(monkeypatch):
     assert x.tolist() == [0.0, 0.0]
     assert not any(np.shares_memory(x, other) for other in calls)
     for times, words in (([1.0, 2.0], ": loops take 2 us, NumPy 1 us"), ([2.0, 1.0], "loops take 1 us, NumPy 2 us: ")):
-        monkeypatch.setattr("microgradnd.compiler.race", lambda *_, times=times: times)
+        monkeypatch.setattr("microgradnd.compiler.programs.race", lambda *_, times=times: times)
         compiled = mg.compile(lambda x: x * 3, backend="auto")
         compiled(np.ones(3))
         assert words in compiled.report()

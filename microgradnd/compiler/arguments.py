@@ -147,7 +147,7 @@ def signature(leaf: Any) -> Any:
         hooks = leaf._node.hooks if type(leaf._node) is Leaf else None
         return Tensor, leaf._array.shape, leaf._array.dtype, leaf.requires_grad, tuple(map(id, (hooks or {}).values()))
     if isinstance(leaf, np.ndarray | np.generic):
-        is_other = isinstance(leaf, np.ndarray) and type(leaf) not in (np.ndarray, np.memmap)
+        is_other = isinstance(leaf, np.ma.MaskedArray | np.matrix)
         if leaf.dtype.kind not in "biufc" or is_other:
             what = f"an array of dtype {leaf.dtype}"
             if is_other:

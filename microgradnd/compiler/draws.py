@@ -43,6 +43,7 @@ class Draws:
         self.found: dict[int, tuple[str, Callable[[], Any], bytes]] = {}
         self.entropy: Any = None  # asked for by an unseeded generator that was made: the error that says so
         self.is_doubtful = False
+        self.is_alone = threading.active_count() == 1  # then nobody else can have drawn
         self.before: list[tuple[Any, str, Any]] = []
         self.add("np.random", functools.partial(np.random.get_state, legacy=False))
         self.add("random", random.getstate)
@@ -98,7 +99,7 @@ class Draws:
             if pickle.dumps(read()) == before:
                 continue
             suspects = SHARED if i < 2 else METHODS
-            if names.isdisjoint(suspects) and threading.active_count() > 1:  # else it was this thread
+            if names.isdisjoint(suspects) and not (self.is_alone and threading.active_count() == 1):
                 self.is_doubtful = True
                 continue
             where = next((line for line, words in lines_of(codes) if words & suspects), None)

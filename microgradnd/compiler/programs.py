@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from microgradnd.anew import Anew
 from microgradnd.compiler.arguments import Arguments
 from microgradnd.compiler.blocks import blocks
 from microgradnd.compiler.buffers import plan
@@ -160,6 +161,8 @@ def with_loops(entry: Entry, name: str, backend: str, arguments: Arguments) -> E
         if backend != "auto":
             raise
         return entry._replace(report=f"{entry.report}; {error}")
+    if backend == "auto" and any(type(step.function) is Anew for step in entry.traced.program.steps):
+        return entry._replace(report=f"{entry.report}; it draws, so it wasn't timed")
     report = loops.report
     if backend == "auto":
         arrays = [*arguments.arrays(entry.traced.inputs, entry.traced.numbers), *entry.captured()]

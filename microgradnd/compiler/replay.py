@@ -52,13 +52,13 @@ def again(entry: Any, function: Callable[..., Any], arguments: Arguments) -> Cal
     def call() -> Any:
         if traced.left or traced.program.updates or any(type(s.function) is Anew for s in traced.program.steps):
             raise RuntimeError(
-                f"a result of the compiled {name} can't be differentiated afterwards, since {name} changes variables "
+                f"a result of {name}, which is compiled, can't be differentiated afterwards, since it changes variables "
                 f"or draws, and would do so again; take the gradient inside of it, or return .detach()"
             )
         if state(kept, traced) != seen or (changes := entry.changes()):
             what = "an argument or a variable" if state(kept, traced) != seen else repr(changes[0])
             raise RuntimeError(
-                f"{what} of the compiled {name} was changed after the call, so this gradient would be wrong; "
+                f"{what} of {name}, which is compiled, was changed after the call, so this gradient would be wrong; "
                 f"differentiate before that, or pass a copy (x.copy())"
             )
         args, kwargs = arguments.rebuilt(kept)
@@ -69,5 +69,5 @@ def again(entry: Any, function: Callable[..., Any], arguments: Arguments) -> Cal
 
 def state(kept: dict[int, Any], traced: Traced) -> list[Any]:
     """Return what shows whether the arguments of a call and what it captured are what they were."""
-    arrays = [x for x in traced.captured if isinstance(x, np.ndarray)]
+    arrays = [x if isinstance(x, np.ndarray) else np.asarray(x.data) for x in traced.captured if type(x) is not Leaf]
     return [sample(x) for x in (*kept.values(), *arrays)] + [x.position for x in traced.captured if type(x) is Leaf]

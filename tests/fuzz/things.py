@@ -1021,7 +1021,7 @@ TRAININGS = (
     loss.backward()
     with mg.no_grad():
         for p in params:
-            if p.grad is not None:
+            if p.requires_grad and p.grad is not None:
                 p -= 0.05 * p.grad
                 p.grad = None
     """,
@@ -1029,7 +1029,8 @@ TRAININGS = (
     loss.backward()
     with mg.no_grad():
         for p in params:
-            p *= 0.9
+            if p.requires_grad:
+                p *= 0.9
     """,
     """
     OPT.zero_grad()
