@@ -289,6 +289,29 @@ def test_blocks_of_large_arrays(rows):
         compare(mg.compile(f)(scale * x, y), f(scale * x, y), exact=False)
 
 
+@pytest.mark.parametrize("dtype", [np.int64, np.uint8, np.bool, np.float32])
+def test_large_arrays_in_other_dtypes(dtype):
+    (x,) = arguments([(400, 1000)])
+    compare(
+        mg.compile(lambda x: (np.tanh(x) * 3).astype(dtype))(abs(x)), (np.tanh(abs(x)) * 3).astype(dtype), exact=True
+    )
+
+
+def test_results_of_equal_value_share_no_memory():
+    w, v = mg.tensor([1.0, 2.0], requires_grad=True), mg.tensor([3.0, 4.0], requires_grad=True)
+
+    def f(x):
+        np.sum((w + v) * x).backward()
+        return x * 2, x * 2, (x * 2).copy(), w.grad, v.grad
+
+    compiled = mg.compile(f)
+    for _ in range(3):
+        w.grad = v.grad = None
+        found = [*(plain(part) for part in compiled(np.ones(2))), w.grad, v.grad]
+        for i, array in enumerate(found):
+            assert not any(np.shares_memory(array, other) for other in found[:i])
+
+
 def test_large_arrays_of_several_threads():
     """NumPy lets other threads run during long calls, so that buffers they shared would meet."""
 

@@ -433,7 +433,7 @@ OWNED = {
     "a view of a view": ([("t", T, "x"), ("u", R, "t", (6,))], "u", [T, R, np.copy]),
     "not what is computed": ([("t", np.sin, "x"), ("u", T, "t")], "t u", [np.sin, T]),
     "a view of a constant": ([("t", T, CONSTANT)], "t", [T, np.copy]),
-    "once": ([("t", T, "x")], "t t", [T, np.copy]),
+    "each by itself": ([("t", T, "x")], "t t", [T, np.copy, np.copy]),
     "not a number that is picked": ([("t", primitives.getitem, "x", (0, 1))], "t", [primitives.getitem]),
 }
 

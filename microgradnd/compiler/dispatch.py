@@ -50,7 +50,7 @@ class Dispatcher:
             owners.append(self.name(leaf._node) if isinstance(leaf, Tensor) and type(leaf._node) is Leaf else None)
         for i, value in traced.fixed.items():
             if not isinstance(value, Tensor):
-                self.checks.append(f"{inputs[i]} == {self.name(value)}")
+                self.checks.append(f"{self.name(same)}({inputs[i]}, {self.name(value)})")  # 0.0 isn't -0.0
         for value, thing in zip(entry.traced.program.inputs[len(given) :], traced.captured, strict=True):
             name = self.name(thing)
             given.append(name if isinstance(thing, np.ndarray) else f"{name}.data")
@@ -247,7 +247,7 @@ def is_quick(arg: Any) -> bool:
     """Return whether an argument can be checked by an expression."""
     kind = type(arg)
     if kind is dict:
-        return all(type(key) in (str, int) for key in arg) and all(map(is_quick, arg.values()))
+        return all(type(key) is str for key in arg) and all(map(is_quick, arg.values()))
     if kind in (list, tuple):
         return all(map(is_quick, arg))
     return (

@@ -85,6 +85,10 @@ class Draws:
         self.before.append((owner, name, getattr(owner, name)))
         setattr(owner, name, value)
 
+    def was_alone(self) -> bool:
+        """Return whether no other thread can have changed anything meanwhile."""
+        return self.is_alone and threading.active_count() == 1
+
     def noticed(self, function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any) -> Any:
             if current().trace is self.recorder and self.entropy is None:
@@ -99,7 +103,7 @@ class Draws:
             if pickle.dumps(read()) == before:
                 continue
             suspects = SHARED if i < 2 else METHODS
-            if names.isdisjoint(suspects) and not (self.is_alone and threading.active_count() == 1):
+            if names.isdisjoint(suspects) and not self.was_alone():
                 self.is_doubtful = True
                 continue
             where = next((line for line, words in lines_of(codes) if words & suspects), None)

@@ -151,7 +151,9 @@ def into(step: Step, writer: Writer) -> str:
     assert isinstance(step.out, Value)
     out = writer.names.of[step.out]
     if step.function is primitives.astype:
-        return f"np.copyto({out}, {writer.text(step.args[0])})"
+        narrows = isinstance(step.args[0], Value) and not np.can_cast(step.args[0].dtype, step.out.dtype, "same_kind")
+        casting = ", casting='unsafe'" if narrows else ""
+        return f"np.copyto({out}, {writer.text(step.args[0])}{casting})"
     text = plain_call(step, writer)[:-1]
     return f"{text}, {'' if traits(step.function).takes_out and not step.kwargs else 'out='}{out})"
 

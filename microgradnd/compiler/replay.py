@@ -52,8 +52,8 @@ def again(entry: Any, function: Callable[..., Any], arguments: Arguments) -> Cal
     def call() -> Any:
         if traced.left or traced.program.updates or any(type(s.function) is Anew for s in traced.program.steps):
             raise RuntimeError(
-                f"a result of {name}, which is compiled, can't be differentiated afterwards, since it changes variables "
-                f"or draws, and would do so again; take the gradient inside of it, or return .detach()"
+                f"a result of {name}, which is compiled, can't be differentiated afterwards: it changes variables or "
+                f"draws, and would do so again; take the gradient inside of it, or return .detach()"
             )
         if state(kept, traced) != seen or (changes := entry.changes()):
             what = "an argument or a variable" if state(kept, traced) != seen else repr(changes[0])

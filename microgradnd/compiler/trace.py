@@ -26,7 +26,7 @@ from microgradnd.compiler.arguments import Arguments, precision, value_of
 from microgradnd.compiler.draws import drawn
 from microgradnd.compiler.program import Constant, Program, Value
 from microgradnd.compiler.recorder import Buffer, Gradient, Recorder, TracedOperation, TraceError, gradients_observed
-from microgradnd.compiler.traced import UNKNOWN
+from microgradnd.compiler.traced import UNKNOWN, TracedTensor
 from microgradnd.compiler.translation import Translation
 from microgradnd.compiler.watch import PLAIN, Surroundings, Watch
 from microgradnd.tape import MODE, Leaf, current
@@ -184,7 +184,9 @@ def stand_in(leaf: Any, name: str, numbers: dict[type, Any]) -> Tensor:
             leaf._node.position = 0
         return leaf
     array = np.asarray(value_of(leaf, numbers)).view()  # so that it isn't an array that the function captures as well
-    return wrap(array, Leaf(array, False, name))
+    made = wrap(array, Leaf(array, False, name))
+    made.__class__ = TracedTensor
+    return made
 
 
 def is_known(watch: Watch) -> Callable[[Any], bool]:

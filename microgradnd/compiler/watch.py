@@ -195,10 +195,9 @@ class Watch:
         code = function.__code__
         theirs = not is_users(code)
         for variable, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
-            content = getattr(cell, "cell_contents", MISSING)
             if not theirs:
-                self.attribute(variable, cell, "cell_contents")
-            self.todo.append((variable, content))
+                self.place((id(cell), "cell_contents"), Place(variable, content_of(cell), cell, "cell_contents"))
+            self.todo.append((variable, content_of(cell)()))
         if theirs:
             return
         self.codes[code] = None
@@ -258,7 +257,7 @@ class Watch:
             self.attribute(f"the class of {name}", thing, "__class__")
             if self.hook(kind):
                 return
-        if attributes(thing):
+        if hasattr(thing, "__dict__"):
             self.whole(name, thing.__dict__)
             self.todo += [(f"{name}.{key}", value) for key, value in attributes(thing).items()]
 
@@ -476,7 +475,9 @@ class Watch:
                 )
         for name, array, before in self.arrays.values():
             where = self.line_of(name, WRITES)
-            if where is not None and not (sample(array) == before if array.nbytes > LARGE else equal(array, before)):
+            if (where is not None or self.draws.was_alone()) and not (
+                sample(array) == before if array.nbytes > LARGE else equal(array, before)
+            ):
                 raise self.side_effect(  # without such a line it was another thread
                     f"the captured array {name!r} was changed; pass it as an argument, or return the new value", where
                 )
@@ -561,6 +562,18 @@ def equal(array: Any, before: Any) -> bool:
 def is_changeable(cls: Any) -> bool:
     """Return whether a class is one that Python code can change."""
     return bool(cls.__flags__ & HEAP) and not cls.__flags__ & IMMUTABLE
+
+
+def content_of(cell: Any) -> Callable[[], Any]:
+    """Return a function that returns what a variable of an enclosing function stands for, if anything."""
+
+    def read() -> Any:
+        try:
+            return cell.cell_contents
+        except ValueError:
+            return MISSING
+
+    return read
 
 
 def attributes(thing: Any) -> dict[str, Any]:
