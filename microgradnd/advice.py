@@ -116,7 +116,6 @@ OF_TENSOR = {
 OF_MODULE = {
     "AdamW": "optim.Adam(parameters, weight_decay=...), which adds the decay to the gradient",
     "Function": "mg.primitive for the function, and mg.defvjp for its derivative",
-    "Dropout": "x * (rng.random(x.shape) >= p) / (1 - p) in forward(), with the rng as an attribute",
     "GradientTape": "mg.grad(f), or t.backward()",
     "Variable": "mg.tensor(data, requires_grad=True)",
     "as_tensor": "mg.tensor(data)",

@@ -119,6 +119,11 @@ def _binary(function: Any, run: Callable[[Any, Any], Any], swap: bool = False) -
     return method
 
 
+def _pair(function: Any, run: Callable[[Any, Any], Any]) -> tuple[Callable[[Like, Any], Like], ...]:
+    """Make the methods of a binary operator, the second for a Tensor at the right."""
+    return _binary(function, run), _binary(function, run, swap=True)
+
+
 def _unary(function: Any, run: Callable[[Any], Any] | None = None) -> Callable[[Like], Like]:
     """Make the method of a unary operator; `run` does what the function does, sooner."""
     run = run or function
@@ -160,28 +165,21 @@ class Operators(Assignable):
 
     __slots__ = ()
 
-    __add__, __radd__ = _binary(np.add, operator.add), _binary(np.add, operator.add, swap=True)
-    __sub__, __rsub__ = _binary(np.subtract, operator.sub), _binary(np.subtract, operator.sub, swap=True)
-    __mul__, __rmul__ = _binary(np.multiply, operator.mul), _binary(np.multiply, operator.mul, swap=True)
-    __truediv__, __rtruediv__ = _binary(np.divide, operator.truediv), _binary(np.divide, operator.truediv, swap=True)
-    __matmul__, __rmatmul__ = _binary(np.matmul, operator.matmul), _binary(np.matmul, operator.matmul, swap=True)
-    __mod__, __rmod__ = _binary(np.remainder, operator.mod), _binary(np.remainder, operator.mod, swap=True)
-    __floordiv__ = _binary(np.floor_divide, operator.floordiv)
-    __rfloordiv__ = _binary(np.floor_divide, operator.floordiv, swap=True)
+    __add__, __radd__ = _pair(np.add, operator.add)
+    __sub__, __rsub__ = _pair(np.subtract, operator.sub)
+    __mul__, __rmul__ = _pair(np.multiply, operator.mul)
+    __truediv__, __rtruediv__ = _pair(np.divide, operator.truediv)
+    __matmul__, __rmatmul__ = _pair(np.matmul, operator.matmul)
+    __mod__, __rmod__ = _pair(np.remainder, operator.mod)
+    __floordiv__, __rfloordiv__ = _pair(np.floor_divide, operator.floordiv)
     _square = _unary(np.square)
-    _power, __rpow__ = _binary(np.power, operator.pow), _binary(np.power, operator.pow, swap=True)
+    _power, __rpow__ = _pair(np.power, operator.pow)
 
-    __and__, __rand__ = _binary(np.bitwise_and, operator.and_), _binary(np.bitwise_and, operator.and_, swap=True)
-    __lshift__, __rlshift__ = (
-        _binary(np.left_shift, operator.lshift),
-        _binary(np.left_shift, operator.lshift, swap=True),
-    )
-    __rshift__, __rrshift__ = (
-        _binary(np.right_shift, operator.rshift),
-        _binary(np.right_shift, operator.rshift, swap=True),
-    )
-    __or__, __ror__ = _binary(np.bitwise_or, operator.or_), _binary(np.bitwise_or, operator.or_, swap=True)
-    __xor__, __rxor__ = _binary(np.bitwise_xor, operator.xor), _binary(np.bitwise_xor, operator.xor, swap=True)
+    __and__, __rand__ = _pair(np.bitwise_and, operator.and_)
+    __lshift__, __rlshift__ = _pair(np.left_shift, operator.lshift)
+    __rshift__, __rrshift__ = _pair(np.right_shift, operator.rshift)
+    __or__, __ror__ = _pair(np.bitwise_or, operator.or_)
+    __xor__, __rxor__ = _pair(np.bitwise_xor, operator.xor)
 
     def __divmod__(self, other: Any) -> Any:
         return self.__array_ufunc__(np.divmod, "__call__", self, other)

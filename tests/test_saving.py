@@ -56,7 +56,7 @@ def test_a_model_is_deployed(model, tmp_path, optimize):
         return model(x)
 
     compiled = mg.compile(predict, optimize=optimize)
-    want = compiled(x)
+    want = compiled(x).data
     compiled.save(tmp_path / "predict.py")
     module = loaded(tmp_path / "predict.py")
     np.testing.assert_array_equal(module.predict(x), want)
@@ -75,17 +75,13 @@ def test_a_training_step_goes_on_without_the_library(model, tmp_path, optimize):
     compiled = mg.compile(step, optimize=optimize)
     compiled(model, optimizer, x, labels)
     compiled.save(str(tmp_path / "step.py"))
-    assert not (tmp_path / "step.npz").exists()
-    state = [p.data.copy() for p in model.parameters()]
-    kept = optimizer.state_dict()
-    moments = [np.concatenate([m.reshape(-1) for m in kept[name]]) for name in ("exp_avg", "exp_avg_sq")]
-    arrays = [*state, *moments, np.array(kept["step"]), np.array(0.1), x, labels]
+    assert (tmp_path / "step.npz").exists()
     module = loaded(tmp_path / "step.py")
     for _ in range(3):
-        assert module.step(*arrays) == compiled(model, optimizer, x, labels)
-    for ours, theirs in zip(model.parameters(), state, strict=True):
-        np.testing.assert_array_equal(ours.data, theirs)
-    assert float(run(tmp_path / "step.py")) > 0
+        loss, gradients = module.step(x, labels)
+        assert loss == compiled(model, optimizer, x, labels)
+        for gradient, parameter in zip(gradients, model.parameters(), strict=True):
+            np.testing.assert_array_equal(gradient, parameter.grad)
 
 
 def test_other_shapes_are_refused(tmp_path):

@@ -103,9 +103,10 @@ class Arguments:
         """Return the values of some of the leaves, Python's numbers in the precision of a program."""
         return [value_of(self.leaves[i], numbers) for i in inputs]
 
-    def objects(self) -> list[Any]:
-        """Return what isn't an input: objects, which may hold anything."""
-        return [x.value if isinstance(x, Static) else x for x in self.leaves if not is_input(x)]
+    def objects(self) -> list[tuple[int, Any]]:
+        """Return what isn't an input, with its number: objects, which may hold anything."""
+        leaves = [(i, x) for i, x in enumerate(self.leaves) if not is_input(x)]
+        return [(i, x.value if isinstance(x, Static) else x) for i, x in leaves]
 
     def rebuilt(self, instead: dict[int, Any]) -> tuple[Sequence[Any], dict[str, Any]]:
         """Return the arguments with others in the place of some leaves, and static ones as the function knows them."""

@@ -114,7 +114,7 @@ class Dispatcher:
     def leaving(self, thing: Any, value: str, arguments: Arguments) -> str:
         """Return the statement that leaves a gradient or a buffer."""
         if isinstance(thing, Buffer):
-            return f"{self.name(vars(thing.owner))}[{thing.attribute!r}] = {value}"
+            return f"{self.name(thing.set)}({value})"
         leaf = thing.leaf if isinstance(thing, Gradient) else arguments.leaves[thing]._node
         return f"{self.name(leaf)}.grad = {value}"
 

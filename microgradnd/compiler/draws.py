@@ -107,8 +107,7 @@ class Draws:
                 self.is_doubtful = True
                 continue
             where = next((line for line, words in lines_of(codes) if words & suspects), None)
-            source = "" if name == "an argument" else f" from {name}"
-            raise drawn(source, where)
+            raise drawn(f" from {name}", where)
 
 
 def drawn(source: str, where: tuple[str, int] | None) -> TraceError:

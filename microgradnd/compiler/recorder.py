@@ -77,7 +77,7 @@ class Gradient:
 
 
 class Buffer:
-    """An array that is an attribute of a Module, as an input of a program."""
+    """An attribute of a Module: a buffer, as an input of a program, or what is left in it."""
 
     def __init__(self, owner: Any, attribute: str) -> None:
         self.owner, self.attribute = owner, attribute
@@ -87,8 +87,9 @@ class Buffer:
         return vars(self.owner)[self.attribute]
 
     def set(self, value: Any) -> None:
-        """Leave an array in its place."""
-        vars(self.owner)[self.attribute] = value
+        """Leave an array in its place, as a Tensor if it isn't a buffer."""
+        is_buffer = self.owner._kinds.get(self.attribute) == "buffer"
+        vars(self.owner)[self.attribute] = value if is_buffer else wrap(value)
 
 
 class Recorder:

@@ -86,6 +86,8 @@ def write(path: Path, written: Written, captured: list[Any]) -> None:
     checks = "".join(
         f'    {name} = _expected("{name}", {name}, {value.shape}, np.{value.dtype.name})\n' for value, name in given
     )
+    changed = [name for name in arrays if re.search(rf"^    {name} (?:[-+*/]=|=) ", written.text, re.M)]
+    checks += f"    global {', '.join(changed)}\n" if changed else ""  # the state, which goes on from call to call
     head = re.compile(rf"^def {written.name}\(.*\):\n", re.M)
     text = head.sub(lambda _: f"def {written.name}({', '.join(names)}):\n{checks}", written.text)
     text = written._replace(text=text).source(EXPECTED, required=True)

@@ -99,8 +99,8 @@ class Recording:
         self.watch = watch = Watch(recorder)
         names = arguments.names(function)
         watch.visit(getattr(function, "__name__", "function"), function)
-        for thing in arguments.objects():
-            watch.visit("an argument", thing)
+        for i, thing in arguments.objects():
+            watch.visit(names[i], thing)
         self.inputs = {i: stand_in(arguments.leaves[i], names[i], numbers) for i in given}
         recorder.given = {t._node for i, t in self.inputs.items() if not isinstance(arguments.leaves[i], Tensor)}
         arrays = {t._node for i, t in self.inputs.items() if isinstance(arguments.leaves[i], np.ndarray)}
@@ -113,8 +113,8 @@ class Recording:
                 leaves, self.form = flatten(function(*args, **kwargs), is_known(watch))
             self.leaves = [as_it_is(x) for x in leaves]
             del leaves
-            if (error := recorder.refused or recorder.caught) is not None:
-                raise error  # which the function has caught
+            if (found := recorder.refused or recorder.caught) is not None:
+                raise found  # which the function has caught
         except Exception as error:
             cause = error.__cause__  # NumPy wraps what is raised in an assignment to a part of a plain array
             refused = cause if isinstance(cause, TraceError) else recorder.refused
@@ -136,6 +136,7 @@ class Recording:
                 *((Buffer(owner, name), as_it_is(value)) for owner, name, value in changed),
             ]
             recorder.restore()
+            recorder.refused = recorder.caught = refused = cause = found = None  # or they would hold this frame
         if wrong is not None:
             raise wrong
         watch.check()

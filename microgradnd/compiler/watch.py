@@ -450,6 +450,9 @@ class Watch:
             now = own.get(name, MISSING) if name in own else getattr(owner, name, MISSING)
             if now is before or same(before, now):
                 continue
+            if before is MISSING and name in own and same(lookup(type(owner), name), now):
+                del own[name]  # what the class has
+                continue
             if before is MISSING:
                 own.pop(name, None)
             elif name in own:
@@ -458,7 +461,8 @@ class Watch:
                 object.__setattr__(owner, name, before)
             if now is self.buffers.get(key):
                 continue  # which was changed in place, as `buffer *= 2` ends
-            if isinstance(now, Tensor) and is_buffer(owner, name) and now.shape == np.shape(before):
+            is_left = is_buffer(owner, name) or (hasattr(type(owner), "__changes__") and key not in self.places)
+            if isinstance(now, Tensor) and is_left and (now.shape == np.shape(before) or not is_buffer(owner, name)):
                 buffers.append((owner, name, now))
             elif wrong is None:
                 path = f"{self.known[id(owner)][0]}.{name}"

@@ -34,8 +34,8 @@ mg.compile(loss)("x")  # error: arg-type
 mg.checkpoint(loss)("x")  # error: arg-type
 mg.grad(loss, argnum=1)  # error: call-arg
 mg.grad("loss")  # error: arg-type
-mg.compile(loss, backend="cuda")  # error: arg-type
-mg.compile(loss, optimise=True)  # error: call-arg
+mg.compile(loss, backend="cuda")  # error: call-overload
+mg.compile(loss, optimise=True)  # error: call-overload
 mg.jacobian(loss, mode="forward")  # error: arg-type
 
 
