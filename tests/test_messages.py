@@ -15,8 +15,8 @@ import math
 import re
 import sys
 import tempfile
+import threading
 import traceback
-import types
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -129,13 +129,6 @@ def saved(function: Callable[..., Any], *args: Any) -> Callable[[], Any]:
             program.save(Path(folder, "program.py"))
 
     return save
-
-
-def unhashable() -> Any:
-    class Settings:
-        __hash__ = None  # type: ignore[assignment]
-
-    return Settings()
 
 
 @mg.primitive
@@ -272,32 +265,68 @@ def updated_twice_over() -> Any:
     return step(w, w.data)
 
 
-def accumulated() -> Any:
+RNG = np.random.default_rng(0)
+PLAIN_ARRAY = np.zeros(3)
+SETTINGS = {"rate": 0.0}
+STEPPER = optim.SGD([nn.Parameter([1.0])], lr=0.1)
+
+
+def with_errstate(x: Any) -> Any:
+    with np.errstate(all="raise"):
+        return x * 2
+
+
+def with_warnings(x: Any) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        return x * 2
+
+
+def with_thread(x: Any) -> Any:
+    threading.Thread(target=np.sin, args=(x,)).start()
+    return x
+
+
+def written_to(x: Any) -> Any:
+    PLAIN_ARRAY[0] += 1.0
+    return x * 2
+
+
+def backward_twice() -> Any:
     w = named_tensor()
-    w.grad = np.ones(3)
 
     @mg.compile
     def step() -> None:
-        (w * w).sum().backward()
+        loss = (w * w).sum()
+        loss.backward()
+        loss.backward()
 
     return step()
 
 
-def outside_assigned() -> Any:
-    class Hides:
-        def __getitem__(self, _: int) -> Any:
-            return hidden.deep
-
-    hidden = types.SimpleNamespace(deep=[mg.tensor([0.0])])
-    hides = Hides()
+def derivative_of_a_step() -> Any:
+    w, total = named_tensor(), mg.tensor([0.0], name="total")
 
     @mg.compile
     def step(x: Any) -> Any:
-        state = next(iter(hides[0]))
-        state += x[0]
-        return state
+        total[...] = total + x
+        return (w * x).sum()
 
-    return step(np.ones(3))
+    step(np.ones(1)).backward()
+
+
+def derivative_too_late() -> Any:
+    w, x = mg.tensor(np.ones(2**15), requires_grad=True), np.ones(2**15)
+    loss = mg.compile(lambda x: (w * x).sum())(x)
+    x[:] = 2.0
+    loss.backward()
+
+
+def restless() -> None:
+    f = mg.compile(lambda x: x * SETTINGS["rate"])
+    for i in range(20):
+        SETTINGS["rate"] = float(i)
+        f(np.ones(1))
 
 
 def counted() -> Any:
@@ -436,7 +465,8 @@ LIBRARY = {
     "mg.foo": Row(lambda: mg.foo, AttributeError, "foo|there is|value_and_grad"),
     "nn.Conv2D": Row(lambda: nn.Conv2D, AttributeError, "Conv2D|nn.Module with a forward()"),
     "nn.relu": Row(lambda: nn.relu, AttributeError, "relu|nn.functional.relu"),
-    "nn.Dropout": Row(lambda: nn.Dropout, AttributeError, "Dropout|rng.random"),
+    "nn.Dropout(2)": Row(lambda: nn.Dropout(2), ValueError, "Dropout|p must be|2"),
+    "F.dropout(2)": Row(lambda: F.dropout(np.ones(3), 2), ValueError, "dropout|p must be|2"),
     "nn.MSE": Row(lambda: nn.MSE, AttributeError, "MSE|nn.MSELoss"),
     "optim.adam": Row(lambda: optim.adam, AttributeError, "adam|optim.Adam"),
     "optim.RMSprop": Row(lambda: optim.RMSprop, AttributeError, "RMSprop|Adam, Optimizer, SGD"),
@@ -480,7 +510,8 @@ LIBRARY = {
     "mg.primitive()": Row(lambda: mg.primitive(), TypeError, "primitive|it also needs function"),
     "mg.checkpoint(f, x)": Row(lambda: mg.checkpoint(np.sin, 1.0), TypeError, "checkpoint|2 arguments|f"),
     "t.backward(retain=)": Row(lambda: t.backward(retain=True), TypeError, "backward|retain|retain_graph="),
-    "mg.compile()": Row(lambda: mg.compile(), TypeError, "compile|function"),
+    "mg.anew(3)": Row(lambda: mg.anew(3), TypeError, "mg.anew|function|3"),
+    "mg.anew of another shape": Row(lambda: mg.anew(lambda: np.ones(3), 2), ValueError, "(3,)|(2,)|anew"),
     "mg.compile(optimise=)": Row(lambda: mg.compile(abs, optimise=True), TypeError, "compile|optimise|optimize="),
     "viz.draw(colour=)": Row(lambda: viz.draw(t, colour="red"), TypeError, "draw|colour|its parameters are"),
     "viz.draw(max_node=)": Row(lambda: viz.draw(t, max_node=3), TypeError, "draw|max_node|max_nodes="),
@@ -560,7 +591,23 @@ LIBRARY = {
     "static(array)": Row(lambda: mg.static(np.ones(3)), TypeError, "mg.static|hashable|shape (3,)|tolist"),
     "compiled of objects": Row(compiled(np.sum, np.array([None])), TypeError, "dtype object|np.asarray"),
     "compiled of a masked array": Row(compiled(np.sum, np.ma.ones(3)), TypeError, "a masked array|filled"),
-    "compiled of settings": Row(compiled(lambda x, s: x, np.ones(3), unhashable()), TypeError, "Settings|hashed"),
+    "compiled draw": Row(compiled(lambda x: x + RNG.normal(), np.ones(3)), TraceError, "random numbers|RNG|mg.anew"),
+    "compiled errstate": Row(compiled(with_errstate, np.ones(3)), TraceError, "np.errstate()|around the call"),
+    "compiled catch_warnings": Row(compiled(with_warnings, np.ones(3)), TraceError, "catch_warnings()|around the call"),
+    "compiled backward twice": Row(backward_twice, RuntimeError, "backward()|retain_graph=True"),
+    "compiled derivative of a step": Row(derivative_of_a_step, RuntimeError, "step|changes variables|detach()"),
+    "compiled derivative too late": Row(derivative_too_late, RuntimeError, "was changed after the call|copy"),
+    "compiled change of an argument": Row(
+        compiled(lambda d: d.update(b=1.0), {"a": np.ones(3)}), TraceError, "dict|arguments|return the new value"
+    ),
+    "compiled thread": Row(compiled(with_thread, np.ones(3)), TraceError, "a thread|outside"),
+    "compiled text": Row(compiled(lambda x: repr(x * 2), np.ones(3)), TraceError, "text|return the value"),
+    "compiled generator": Row(compiled(lambda x: (v for v in [x]), np.ones(3)), TraceError, "generator|arrays"),
+    "compiled hash": Row(compiled(lambda x: {x[0]: 1}, np.ones(3)), TraceError, "hash()|np.where"),
+    "compiled write": Row(compiled(written_to, np.ones(3)), TraceError, "PLAIN_ARRAY|argument"),
+    "compiled eval": Row(compiled(lambda x: x * eval("2.0"), np.ones(3)), TraceError, "eval()"),
+    "compiled state_dict": Row(compiled(lambda o: o.state_dict(), STEPPER), TraceError, "state_dict()|outside"),
+    "compiled settings that change": Row(restless, RuntimeError, "SETTINGS|8 calls|mg.anew"),
     "compiled float()": Row(
         compiled(lambda x: float(x.sum()), np.ones(3)), TraceError, "float()|compiled function|value"
     ),
@@ -915,8 +962,6 @@ MORE = {
     "draw nothing": Row(drawn("x = 1"), Refused, "computed no number|nothing to draw"),
     # Compiled programs
     "compiled update of shared memory": Row(updated_twice_over, ValueError, "in place|shares memory|copy"),
-    "compiled accumulation": Row(accumulated, TraceError, "w had before|zero_grad()"),
-    "compiled assignment outside": Row(outside_assigned, TraceError, "(1,)|outside|name="),
     "compiled counting": Row(counted, TraceError, "runs once|calls"),
     "compiled .data": Row(
         compiled(lambda x: setattr(x, "data", 1.0), np.ones(3)), TraceError, "an assignment to .data"
@@ -966,10 +1011,10 @@ MORE = {
         lambda: mg.grad(lambda m: makes(m).sum())(Counts()), RuntimeError, "Counts.late|transform|__init__"
     ),
     "an attribute changed while compiled": Row(
-        compiled(lambda m, x: m(x), Counts(), np.ones(1)), TypeError, "Counts.calls|register_parameter"
+        compiled(lambda m, x: m(x), Counts(), np.ones(1)), TypeError, "m.calls|keep it in a Tensor"
     ),
     "a buffer assigned while compiled": Row(
-        compiled(lambda x: averaged(COUNTS, x), np.ones(1)), TypeError, "'mean'|Counts|register_parameter"
+        compiled(lambda x: averaged(COUNTS, x), np.ones(1)), TypeError, "COUNTS.mean|keep it in a Tensor"
     ),
     "load_state_dict of a path": Row(
         lambda: m.load_state_dict("model.npz"), TypeError, "Linear.load_state_dict|np.load(path)"
@@ -1058,6 +1103,8 @@ UNREACHED = {  # what `raise` makes, and why no call of a user's gets there
     "AttributeError(name)": "names with an underscore: protocols of Python and NumPy, which ask whether there is one",
     'GradientError(f"{self.where(path)}: the gradient of argument {i}': "the walk over the tape makes the shape fit",
     'GradientError(f"{self.where(path)}: the tangent of result {k}': "the walk over the tape makes the shape fit",
+    "TraceError(f'a Tensor of shape {variable.shape} from outside": "every Tensor that code can come by is seen",
+    "drawn('', None)": "it takes another thread that draws at the same time",
     'TypeError(f"the program needs {name}': "constants of programs are numbers, arrays and functions so far",
 }
 
