@@ -187,7 +187,7 @@ def copied(array: Any) -> Any:
 
 def sample(array: Any) -> bytes:
     """Return some elements of a large array, in even steps along each axis."""
-    most = SAMPLED ** (1 / array.ndim)
+    most = SAMPLED ** (1 / max(array.ndim, 1))
     return array[tuple(slice(None, None, max(1, int(n / most))) for n in array.shape)].tobytes()
 
 

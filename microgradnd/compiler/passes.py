@@ -117,7 +117,8 @@ def spread_in_place(step: Step, made: dict[Value, Step]) -> Step:
 def loop_of(step: Step, args: Sequence[Any]) -> Any:
     """Return the dtypes in which a ufunc computes: a Python number takes that of the other operand, where it can."""
     function: Any = step.function
-    return function.resolve_dtypes((*[getattr(a, "dtype", type(a)) for a in args], *[None] * function.nout))
+    kinds = [getattr(a, "dtype", np.dtype(bool) if type(a) is bool else type(a)) for a in args]
+    return function.resolve_dtypes((*kinds, *[None] * function.nout))
 
 
 def holds(dtype: Any, number: Any) -> bool:

@@ -541,7 +541,8 @@ class Surroundings:
 def put_back_container(place: Place) -> None:
     """Give a dict or list back what it held, if it holds values of a trace now, which exist in no call."""
     owner, held = place.owner, place.value
-    if any(type(part) is TracedTensor for part in contents(owner) if place.key is None) and type(owner) in (list, dict):
+    is_container = type(owner) in (list, dict) and place.key is None
+    if is_container and any(type(part) is TracedTensor for part in contents(owner)):
         count = len(held) // 2
         owner.clear()
         if isinstance(owner, dict):
