@@ -169,7 +169,7 @@ def variable(cls: type[Any], array: Any, requires_grad: bool, name: str | None) 
 
 def become(tensor: Any, value: Assignable, index: Any) -> None:
     """Let a variable stand for a new value, which differs from the old one at an index."""
-    name = tensor.name
+    old, name = tensor._node, tensor.name
     array = value._array
     array = np.asarray(array) if isinstance(array, np.generic) else array  # of which views can be taken
     moved, outdated = views.replace(tensor, array, index)
@@ -177,7 +177,9 @@ def become(tensor: Any, value: Assignable, index: Any) -> None:
         other.__class__ = tensor.outdated
     tensor._node = value._node
     views.regroup(tensor, moved)
-    if name is not None:
+    if type(old) is Leaf and tensor._node is None:  # a variable that is frozen stays one
+        views.make_leaf(tensor, False, name).grad = old.grad
+    elif name is not None:
         tensor.name = name
 
 

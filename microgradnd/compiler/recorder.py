@@ -196,11 +196,13 @@ class Recorder:
             leaf_to_update(variable)  # which raises for a leaf that requires a gradient, as elsewhere
         self.assigned.setdefault(id(variable), (variable, variable._node, variable._array))
         old, node = variable._node, value._node
-        if type(old) is Leaf and old.requires_grad and not (node is not None and node.requires_grad):
-            leaf = Leaf(value._array, True, old.name)  # an optimizer's step: what was a leaf goes on being one
+        if type(old) is Leaf and not (node is not None and node.requires_grad):
+            leaf = Leaf(
+                value._array, old.requires_grad, old.name
+            )  # an optimizer's step: what was a leaf goes on being one
             leaf.grad, leaf.hooks = old.grad, old.hooks
             self.stands_for[leaf], self.before[leaf], node = node, old, leaf
-            if old not in self.given:  # whose uses are of a value that it no longer has
+            if old.requires_grad:  # whose uses are of a value that it no longer has
                 self.positions.setdefault(old, old.position)
                 old.position = next_position()
         variable._array, variable._node = value._array, node

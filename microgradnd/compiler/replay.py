@@ -69,5 +69,7 @@ def again(entry: Any, function: Callable[..., Any], arguments: Arguments) -> Cal
 
 def state(kept: dict[int, Any], traced: Traced) -> list[Any]:
     """Return what shows whether the arguments of a call and what it captured are what they were."""
-    arrays = [x if isinstance(x, np.ndarray) else np.asarray(x.data) for x in traced.captured if type(x) is not Leaf]
-    return [sample(x) for x in (*kept.values(), *arrays)] + [x.position for x in traced.captured if type(x) is Leaf]
+    arrays = [x if isinstance(x, np.ndarray) else x.data for x in traced.captured if type(x) is not Leaf]
+    return [sample(x) for x in (*kept.values(), *arrays) if x is not None] + [
+        x.position for x in traced.captured if type(x) is Leaf
+    ]

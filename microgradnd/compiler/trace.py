@@ -101,6 +101,8 @@ class Recording:
         watch.visit(getattr(function, "__name__", "function"), function)
         for i, thing in arguments.objects():
             watch.visit(names[i], thing)
+        for container in [step[1] for step in arguments.form.steps if step is not None]:
+            watch.visit(container.__name__, container)  # of which the function is given another
         self.inputs = {i: stand_in(arguments.leaves[i], names[i], numbers) for i in given}
         recorder.given = {t._node for i, t in self.inputs.items() if not isinstance(arguments.leaves[i], Tensor)}
         arrays = {t._node for i, t in self.inputs.items() if isinstance(arguments.leaves[i], np.ndarray)}

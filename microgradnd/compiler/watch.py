@@ -127,6 +127,7 @@ class Watch:
         self.names: set[str] = set()
         self.known: dict[int, tuple[str, Any]] = {}  # which keeps alive what was visited, so that no id is used twice
         self.classes: dict[type, str] = {}
+        self.caches: list[tuple[str, Any]] = []  # of `functools.lru_cache`, which the trace itself may fill
         self.handed_on: set[type] = set()  # which are watched whole, as their own attributes are read unseen
         self.looked: set[tuple[type, str]] = set()
         self.tensors: list[Tensor] = []
@@ -168,9 +169,13 @@ class Watch:
         elif isinstance(thing, FunctionType):
             self.look_at_function(name, thing)
         elif type(thing) in WRAPPERS:
+            if hasattr(thing, "cache_info"):
+                self.caches.append((name, thing))
             self.todo += [(name, getattr(thing, attribute)) for attribute in WRAPPERS[type(thing)]]
         elif isinstance(thing, type):
             self.handed_on.add(thing)
+            if not is_installed_class(thing) and thing.__module__ != "builtins":
+                self.place((id(thing), ""), Place(name, functools.partial(names_of, thing)))
             self.add_class(name, thing)
         elif isinstance(thing, ModuleType):
             self.look_at_module(name, thing)
@@ -512,6 +517,7 @@ class Watch:
         are arrays whose values decided what the program does. The places in `without` are the program's own.
         """
         places = [place for key, place in self.places.items() if key not in without]
+        places += [Place(name, functools.partial(times_missed, cache)) for name, cache in self.caches]
         arrays = {id(array): ("a mask", array, True) for array in must}
         for name, array, _ in self.arrays.values():
             arrays.setdefault(id(array), (name, array, array.nbytes <= LARGE or not given(array)))
@@ -579,6 +585,16 @@ def content_of(cell: Any) -> Callable[[], Any]:
             return MISSING
 
     return read
+
+
+def times_missed(cache: Any) -> int:
+    """Return how often a cached function has been called since its cache was cleared."""
+    return int(cache.cache_info().misses)
+
+
+def names_of(cls: type) -> tuple[str, ...]:
+    """Return what a class itself has."""
+    return tuple(name for name in vars(cls) if name not in HOOKS)
 
 
 def attributes(thing: Any) -> dict[str, Any]:
