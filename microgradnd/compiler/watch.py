@@ -594,7 +594,7 @@ def times_missed(cache: Any) -> int:
 
 def names_of(cls: type) -> tuple[str, ...]:
     """Return what a class itself has."""
-    return tuple(name for name in vars(cls) if name not in HOOKS)
+    return tuple(name for name in vars(cls) if not name.startswith("__"))  # Python adds some of those itself
 
 
 def attributes(thing: Any) -> dict[str, Any]:
