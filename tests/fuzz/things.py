@@ -429,7 +429,7 @@ FUNCTIONS = (
             return SCALE$n
         """,
         ("h * $it()",),
-        ("SCALE$n = $b", "it$n.cache_clear()"),
+        ("SCALE$n = $b",),
     ),
 )
 
