@@ -26,6 +26,7 @@ CYCLES = {
 @pytest.mark.parametrize(
     "name",
     [
+        # a known cycle, with its reason there; strict, so that a cure is noticed
         pytest.param(name, marks=pytest.mark.xfail(reason=CYCLES[name], strict=True)) if name in CYCLES else name
         for name in leaks.SCENARIOS
     ],

@@ -23,6 +23,7 @@ from microgradnd.trees import flatten
 from tests.programs import compare, inputs, is_single, is_tame, programs
 
 has_numba = importlib.util.find_spec("numba") is not None
+# An optional part, whose tests CI runs with it
 needs_numba = pytest.mark.skipif(not has_numba, reason='loops need numba: pip install -e ".[numba]"')
 FORMS = {"buffers": {}, "readable": {"optimize": False}, "numba": {"backend": "numba"}, "auto": {"backend": "auto"}}
 LOOPS = [form for form in FORMS.values() if "backend" in form]

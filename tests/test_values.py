@@ -327,7 +327,7 @@ def test_an_axis_of_an_array_without_axes(function, axis):
 )
 def test_products_of_matrices_with_constants(f):
     if not hasattr(np, "matvec") and {"matvec", "vecmat"} & set(f.__code__.co_names):
-        pytest.skip("NumPy 2.2 has it")
+        pytest.skip("np.matvec and np.vecmat are new in NumPy 2.2, and older versions are supported")
     x = np.random.default_rng(0).normal(size=(3, 3))
     for optimize in (True, False):
         np.testing.assert_allclose(mg.compile(f, optimize=optimize)(x), f(x), rtol=1e-12)

@@ -173,9 +173,9 @@ def is_by_value(leaf: Any) -> bool:
 
 
 def precision(dtypes: set[Any]) -> dict[type, Any] | None:
-    """Return what Python's numbers are made to beside arrays of some dtypes, or None where that isn't one and the same.
+    """Return the types of Python numbers that meet arrays of these dtypes, or None if they aren't one and the same.
 
-    Beside an array NumPy gives a number of Python the precision of the array.
+    NumPy gives a Python number the precision of the array that it meets.
     """
     reals = {np.zeros(0, dtype).real.dtype.type for dtype in dtypes if dtype.kind in "fc"}
     if not reals <= {np.float64}:

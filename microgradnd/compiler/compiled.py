@@ -138,7 +138,7 @@ class Compiled(Generic[P, R]):
 
     @property
     def compile_seconds(self) -> float:
-        """How long compiling the loops of the program that ran last took, beside the tracing."""
+        """How many seconds compiling the loops of the latest program took, tracing not included."""
         return 0.0 if self._latest is None else self._latest.seconds
 
     def report(self) -> str:

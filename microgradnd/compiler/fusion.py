@@ -362,10 +362,10 @@ class Lowering:
         other = any(type(a) is int and d.kind in "iu" and not holds(d, a) for a, d in zip(args, dtypes, strict=True))
         if other or kind not in row.kinds or {*dtypes, result} - DTYPES:
             return f"{function.__name__} of dtype {dtypes[0]} is left to NumPy"
-        if row.library == "C" and out.size >= LIBRARY:
+        if row.kernels == "C" and out.size >= LIBRARY:
             return "NumPy's is vectorised, the C library's isn't"
         text = row.loop
-        if row.library == "elementary" and dtypes[0] == np.float32:
+        if row.kernels == "elementary" and dtypes[0] == np.float32:
             text = "exp32({0})" if function is np.exp else f"np.float32({function.__name__}(np.float64({{0}})))"
         return self.map(step, text, args, out, dtypes)
 

@@ -108,7 +108,7 @@ class Recorder:
     stand_ins : dict of Leaf to Gradient or Buffer
         Leaves that were made for arrays which aren't Tensors: what they stand for.
     walked : set of Node
-        What a backward pass has gone through, and let go of.
+        The operations that a backward pass has freed.
     refused, caught : TraceError or None
         What was raised in the function because a program can't do it; what to raise if an error that an operation
         raised doesn't get out of the function.

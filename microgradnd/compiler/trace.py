@@ -203,7 +203,7 @@ def traced(function: Callable[..., Any], arguments: Arguments) -> Traced:
     fixed: dict[int, Any] = {}
     while True:
         numbers = precision(dtypes)
-        if numbers is None:  # a number of Python has no precision of its own: it is part of the program
+        if numbers is None:  # a Python number has no precision of its own, so it becomes part of the program
             fixed = {i: x for i in arguments.inputs if type(x := arguments.leaves[i]) in (float, complex)}
         given = [i for i in arguments.inputs if i not in fixed]
         recording = Recording(function, arguments, given, numbers or {})
@@ -289,7 +289,7 @@ def sources_of(result: Any, recorder: Recorder) -> list[Any]:
             continue
         seen.add(node)
         if node in recorder.walked:
-            return []  # backward() has let go of what leads there
+            return []  # backward() has freed the path to it
         if isinstance(node, TracedOperation):
             todo += node.parents
         elif recorder.is_outer(recorder.first(node)) if isinstance(node, Leaf) else True:

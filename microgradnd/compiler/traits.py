@@ -114,7 +114,7 @@ class Traits(NamedTuple):
     lowering: str = ""
     loop: str = ""
     kinds: str = "biuf"
-    library: str = ""
+    kernels: str = ""
     fold: str = ""
     counts: bool = False
     of_shapes: bool = False
@@ -162,9 +162,9 @@ def reduction(fold: str = "", reducer: Any = None, spelling: str = "") -> Row:
     return fresh(is_reduction=True, reducer=reducer, spelling=spelling, **loops)
 
 
-def of_floats(name: str, library: str = "", count: int = 1) -> Row:
+def of_floats(name: str, kernels: str = "", count: int = 1) -> Row:
     """Return the row of a ufunc of floating-point numbers that loops know by a name."""
-    return {"loop": f"{name}({'{0}, {1}' if count == 2 else '{0}'})", "kinds": "f", "library": library}
+    return {"loop": f"{name}({'{0}, {1}' if count == 2 else '{0}'})", "kinds": "f", "kernels": kernels}
 
 
 ALL_EQUAL = "Write np.all(x == y), and np.where to choose by it"

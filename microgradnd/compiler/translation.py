@@ -33,7 +33,7 @@ class Translation:
     values : dict
         The value that stands for each node, and for each captured array (by its id).
     captured : list
-        What the program is given beside the arguments: leaves, what stands for others, and arrays.
+        The inputs of the program besides the arguments: leaves, gradients, buffers and arrays.
     """
 
     def __init__(self, recorder: Recorder, inputs: dict[int, Tensor], names: Sequence[str]) -> None:

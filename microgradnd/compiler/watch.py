@@ -164,8 +164,6 @@ class Watch:
                 self.todo += [(name, part) for part in thing.flat]
         elif isinstance(thing, Tensor):
             self.look_at_tensor(name, thing)
-        elif self.draws.note(name, thing):
-            pass
         elif isinstance(thing, FunctionType):
             self.look_at_function(name, thing)
         elif type(thing) in WRAPPERS:
@@ -179,7 +177,7 @@ class Watch:
             self.add_class(name, thing)
         elif isinstance(thing, ModuleType):
             self.look_at_module(name, thing)
-        else:
+        elif not self.draws.note(name, thing):
             self.look_at_object(name, thing)
 
     def look_at_tensor(self, name: str, tensor: Tensor) -> None:
