@@ -167,3 +167,11 @@ def no_positions(function: str, argnums: Any, count: int) -> Exception:
         f"argnums={argnums!r}: must be a position, or a tuple of positions, of arguments of "
         f"{function}, which was called with {count} by position"
     )
+
+
+def other_structure(what: str, expected: tuple[Any, Any], given: tuple[Any, Any]) -> ValueError:
+    """Return the error for a cotangent or tangent that isn't a tree like its value, by shapes and keys."""
+    message = f"{what} must have the structure and shapes of its value, {expected[0]}, not {given[0]}"
+    if expected[1] != given[1]:
+        message += f"; dicts must have the keys {expected[1]}, in this order, not {given[1]}"
+    return ValueError(message)

@@ -22,7 +22,7 @@ from microgradnd.broadcasting import cast
 from microgradnd.modes import enable_grad, no_grad, transformed
 from microgradnd.tape import Leaf, Path, current
 from microgradnd.tensor import Tensor, lift, wrap
-from microgradnd.trees import Tree, flatten
+from microgradnd.trees import Form, Tree, flatten
 
 Function = Callable[..., Any]
 
@@ -128,12 +128,11 @@ def fresh_input(leaf: Any, watched: list[Any]) -> Tensor:
 
     Its array can't be written to: a small one is a copy, a large one a view of the caller's, which `watched` takes.
     """
-    is_traced = current().trace is not None
-    if isinstance(leaf, Tensor) and (leaf.requires_grad or (is_traced and leaf.dtype.kind in "fc")):
+    if isinstance(leaf, Tensor) and (leaf.requires_grad or (current().trace is not None and leaf.dtype.kind in "fc")):
         return primitives.identity(leaf)
     array = np.asarray(operands.operand("a transform", plain(leaf)))
     operands.check_differentiable(array.dtype)
-    if not is_traced:
+    if current().trace is None:
         if array.nbytes <= operands.COPIED:
             array = array.copy("K")
         else:
@@ -294,7 +293,8 @@ def vjp(f: Callable[..., R], *primals: Tree) -> tuple[R, Callable[[Tree], tuple[
     check_numbers(f, trace.outputs)
 
     def pullback(g: Tree) -> tuple[Tree, ...]:
-        return trace.arguments(trace.pull(matching(g, trace.outputs, "pullback: a cotangent")), False)
+        cotangents = matching(*flatten(g), trace.outputs, trace.form_of_outputs, "pullback: a cotangent")
+        return trace.arguments(trace.pull(cotangents), False)
 
     return trace.value(), pullback
 
@@ -331,7 +331,7 @@ def jvp(f: Callable[..., R], primals: Sequence[Tree], tangents: Sequence[Tree]) 
         raise ValueError(f"jvp was given {len(primals)} primals and {len(tangents)} tangents; each needs one")
     trace = Trace(f, primals, {}, range(len(primals)))
     check_numbers(f, trace.outputs)
-    out = trace.push(matching(tuple(tangents), trace.inputs, "jvp: a tangent"))
+    out = trace.push(matching(*flatten(tuple(tangents)), trace.inputs, trace.form, "jvp: a tangent"))
     return trace.value(), trace.form_of_outputs.rebuild(out)
 
 
@@ -358,10 +358,10 @@ def hvp(f: Function) -> Function:
     return lambda x, v: jvp(grad(f), (x,), (v,))[1]
 
 
-def matching(tree: Tree, values: Sequence[Any], what: str) -> list[Any]:
+def matching(leaves: Sequence[Any], given: Form, values: Sequence[Any], form: Form, what: str) -> list[Any]:
     """Return the cotangents or tangents in a tree in the dtypes of their values, or raise if they don't fit."""
-    vectors = [v if isinstance(v, Tensor) else np.asarray(operands.operand(what, v)) for v in flatten(tree)[0]]
+    vectors = [v if isinstance(v, Tensor) else np.asarray(operands.operand(what, v)) for v in leaves]
     shapes, expected = [v.shape for v in vectors], [np.shape(plain(value)) for value in values]
-    if shapes != expected:
-        raise ValueError(f"{what} must have the structure and shapes of its value, {expected}, not {shapes}")
+    if shapes != expected or given.keys() != form.keys():
+        raise refusals.other_structure(what, (expected, form.keys()), (shapes, given.keys()))
     return [cast(v, value.dtype) if isinstance(value, Tensor) else v for v, value in zip(vectors, values, strict=True)]

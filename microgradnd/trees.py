@@ -73,6 +73,11 @@ class Form:
                 built[start:] = [join(cls, aux, built[start:])]
         return built[0]
 
+    def keys(self) -> list[Any]:
+        """Return the keys of the dicts, in their order."""
+        mappings = [step for step in self.steps if step is not None and issubclass(step[1], dict)]
+        return [aux if cls is dict else aux[0] for _, cls, aux, _ in mappings]
+
     def key(self) -> Any:
         """Return a tuple that equals that of another form if the forms are equal."""
         if self._key is None:

@@ -456,3 +456,13 @@ def test_what_a_module_returns_in_containers_is_marked_as_its_own():
 
     out = Two()(np.ones((3, 2))).x["y"][0]
     assert [name for _, _, name in out._node.note.marks] == ["Linear", "Two"]
+
+
+def test_cotangents_in_another_order_are_refused():
+    x = np.array([1.0, 2.0])
+    _, pullback = mg.vjp(lambda x: {"a": x, "b": 2 * x}, x)
+    np.testing.assert_array_equal(pullback({"a": np.ones(2), "b": np.zeros(2)})[0], [1.0, 1.0])
+    with pytest.raises(ValueError, match=r"keys \[\('a', 'b'\)\], in this order, not \[\('b', 'a'\)\]"):
+        pullback({"b": np.zeros(2), "a": np.ones(2)})
+    with pytest.raises(ValueError, match=r"in this order"):
+        mg.jvp(lambda p: p["a"] * p["b"], ({"a": x, "b": x},), ({"b": x, "a": x},))

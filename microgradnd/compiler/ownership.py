@@ -32,7 +32,7 @@ def own_results(program: Program) -> Program:
     for step in program.steps:
         first = step.args[0] if step.args else None
         outside = any(v in borrowed for v in step.operands()) or isinstance(first, np.ndarray | Constant)
-        outside = outside or is_users(step.function)  # which may keep what it returns
+        outside = outside or is_foreign(step.function)  # which may keep what it returns
         if traits(step.function).memory == "locked" or (outside and may_share(step)):
             borrowed.update(step.outs())
     copies: list[Step] = []
@@ -66,7 +66,7 @@ def lenders(values: Iterable[Value], base: Mapping[Value, Value], calls: Sequenc
     return found
 
 
-def is_users(function: Any) -> bool:
+def is_foreign(function: Any) -> bool:
     """Return whether a function is neither NumPy's nor ours."""
     return str(getattr(function, "__module__", "")).partition(".")[0] not in ("numpy", "microgradnd")
 

@@ -86,8 +86,8 @@ class Traits(NamedTuple):
         What a loop does with one element of each argument.
     kinds : str
         The kinds of numbers for which it does so.
-    library : str
-        Where loops find it: "elementary" (`elementary.py`), or "C" for the C library.
+    kernels : str
+        Whose code loops call: "elementary" (`elementary.py`), or "C" for C's math functions.
     fold : str
         The helper of `elementary.py`, or of `machine.py`, by which a reduction takes an element in.
     counts : bool

@@ -836,7 +836,7 @@ ENTRIES: list[tuple[str, ...]] = [
         "tests/test_names.py::test_names_of_saved_files",
     ),
     ("saving.py", "*arrays.values())", "**arrays)", "tests/test_names.py::test_names_in_saved_files"),
-    ("ownership.py", "outside = outside or is_users(step.function)", "pass", OWN),
+    ("ownership.py", "outside = outside or is_foreign(step.function)", "pass", OWN),
     ("ownership.py", "found.update(base[value] for value in step.operands())", "pass", OWN, "numba"),
     (
         "buffers.py",
