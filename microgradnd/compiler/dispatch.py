@@ -1,7 +1,7 @@
 """The quick way from a call to its program.
 
 Owns: the function that checks whether a call is like the one before, and if so runs the same program.
-Must not own: the checks that take arguments apart (`arguments.py`), or what surroundings are (`watch.py`).
+Must not own: the checks that take arguments apart (`arguments.py`), or what surroundings are (`places.py`).
 Read next: `compiled.py`.
 
 A small step takes a few microseconds, and a loop over its arguments would be a good part of that. So the checks are
@@ -20,9 +20,9 @@ import numpy as np
 
 from microgradnd.compiler.arguments import Arguments
 from microgradnd.compiler.ownership import apart
+from microgradnd.compiler.places import CONTAINERS, MISSING, Place, same
 from microgradnd.compiler.programs import Entry, finish
 from microgradnd.compiler.recorder import Buffer, Gradient
-from microgradnd.compiler.watch import CONTAINERS, MISSING, Place, same
 from microgradnd.tape import Leaf, current, next_position, touch
 from microgradnd.tensor import Tensor
 

@@ -20,6 +20,7 @@ from microgradnd.compiler.fast import fast
 from microgradnd.compiler.machine import Loops, race
 from microgradnd.compiler.ownership import check_apart, own_results
 from microgradnd.compiler.passes import drop_dead, late, optimized
+from microgradnd.compiler.places import same
 from microgradnd.compiler.program import Program
 from microgradnd.compiler.recorder import Gradient
 from microgradnd.compiler.replay import recorded
@@ -27,7 +28,6 @@ from microgradnd.compiler.saving import Written
 from microgradnd.compiler.source import HELPERS, Names, loaded, readable
 from microgradnd.compiler.spelling import spell
 from microgradnd.compiler.trace import Traced
-from microgradnd.compiler.watch import same
 from microgradnd.tape import Leaf, current, touch
 from microgradnd.tensor import Tensor
 

@@ -24,11 +24,12 @@ import numpy as np
 
 from microgradnd.compiler.arguments import Arguments, precision, value_of
 from microgradnd.compiler.draws import drawn
+from microgradnd.compiler.places import PLAIN, Surroundings
 from microgradnd.compiler.program import Constant, Program, Value
 from microgradnd.compiler.recorder import Buffer, Gradient, Recorder, TracedOperation, TraceError, gradients_observed
 from microgradnd.compiler.traced import UNKNOWN, TracedTensor
 from microgradnd.compiler.translation import Translation
-from microgradnd.compiler.watch import PLAIN, Surroundings, Watch
+from microgradnd.compiler.watch import Watch
 from microgradnd.tape import MODE, Leaf, current
 from microgradnd.tensor import Tensor, wrap
 from microgradnd.trees import Form, flatten, is_module

@@ -21,8 +21,7 @@ import sys
 import threading
 import types
 import weakref
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from io import IOBase
@@ -33,6 +32,23 @@ import numpy as np
 
 from microgradnd.compiler.bytecode import lines_of, names_in
 from microgradnd.compiler.draws import Draws
+from microgradnd.compiler.places import (
+    CONTAINERS,
+    MISSING,
+    PLAIN,
+    Place,
+    Surroundings,
+    attributes,
+    content_of,
+    contents,
+    equal,
+    lookup,
+    names_of,
+    own_attribute,
+    same,
+    state_of,
+    times_missed,
+)
 from microgradnd.compiler.recorder import Buffer, Recorder, TraceError, last_line
 from microgradnd.compiler.traced import TracedTensor
 from microgradnd.lines import installed, is_users, quoted_line
@@ -41,14 +57,10 @@ from microgradnd.registry import JVPS, VJPS
 from microgradnd.tape import Leaf, current
 from microgradnd.tensor import Tensor
 
-MISSING = object()
 BLIND = {"eval", "exec", "globals"}
 LARGE = 2**20  # bytes: arrays of more, which the program is given anyway, are not compared in each call
 INSTALLED = installed()
-PLAIN = (int, float, complex, str, bytes, np.generic, np.dtype, type(None), type(Ellipsis), slice, range)
 FUNCTIONS = (np.ufunc, type(np.sum))  # of NumPy, which stay as they are
-VIEWS: tuple[type, ...] = (type({}.keys()), type({}.values()), type({}.items()))
-CONTAINERS = (list, tuple, dict, set, frozenset, deque, types.MappingProxyType, *VIEWS)
 BYTES = (bytearray, typed.array, memoryview)
 # What holds functions, and the attributes that it has them in
 WRAPPERS: dict[Any, tuple[str, ...]] = {
@@ -69,36 +81,6 @@ HEAP, IMMUTABLE = 1 << 9, 1 << 8  # flags of classes
 WRITES = {"STORE_SUBSCR", "DELETE_SUBSCR", "STORE_SLICE", "BINARY_OP=", "fill", "sort", "put", "copyto", "out", "place"}
 WRITES |= {"putmask", "at", "partition", "resize", "shuffle", "flat", "put_along_axis", "fill_diagonal", "setfield"}
 CHANGES = {"STORE_SUBSCR", "DELETE_SUBSCR", "STORE_SLICE", "BINARY_OP=", "STORE_ATTR", "CALL"}
-
-
-class Place:
-    """Somewhere around a function that it has read from: an attribute, a name, a container.
-
-    Attributes
-    ----------
-    name : str
-        What the user calls it.
-    owner, key
-        The object and attribute, or the dict and key, where `read` looks; None for what needs more.
-    value
-        What was there.
-    """
-
-    __slots__ = ("key", "name", "owner", "read", "value")
-
-    def __init__(self, name: str, read: Callable[[], Any], owner: Any = None, key: str | None = None) -> None:
-        self.name, self.read, self.owner, self.key = name, read, owner, key
-        self.value = read()
-
-    def changed(self) -> bool:
-        """Return whether something else is there now; an equal number is not."""
-        now = self.read()
-        if now is self.value:
-            return False
-        if same(self.value, now):
-            self.value = now
-            return False
-        return True
 
 
 class Watch:
@@ -365,11 +347,9 @@ class Watch:
 
     def reads(self, thing: Any, name: str, read: Callable[[Any, str], Any]) -> Any:
         """Read an attribute, and note that it was."""
+        value: Any = MISSING
         try:
             value = read(thing, name)
-        except AttributeError:
-            value = MISSING
-            raise
         finally:
             ours = is_ours()
             with self.looking():
@@ -481,10 +461,10 @@ class Watch:
                     f"the captured {place.name!r} was changed; {KEEP}", self.line_of(place.name, CHANGES)
                 )
         for name, array, before in self.arrays.values():
+            if sample(array) == before if array.nbytes > LARGE else equal(array, before):
+                continue
             where = self.line_of(name, WRITES)
-            if (where is not None or self.draws.was_alone()) and not (
-                sample(array) == before if array.nbytes > LARGE else equal(array, before)
-            ):
+            if where is not None or self.draws.was_alone():
                 raise self.side_effect(  # without such a line it was another thread
                     f"the captured array {name!r} was changed; pass it as an argument, or return the new value", where
                 )
@@ -526,22 +506,6 @@ class Watch:
         return Surroundings(places, kept)
 
 
-class Surroundings:
-    """What a program depends on beside its inputs."""
-
-    def __init__(self, places: list[Place], arrays: list[tuple[str, Any, Any, Any, bytes | None]]) -> None:
-        self.places, self.arrays = places, arrays
-
-    def changes(self) -> list[str]:
-        """Return the names of what isn't as it was when the function was traced."""
-        names = [place.name for place in self.places if place.changed()]
-        return names + [name for name, *kept in self.arrays if array_changed(*kept)]
-
-    def arrays_changed(self) -> bool:
-        """Return whether an array isn't as it was when the function was traced."""
-        return any(array_changed(*kept) for _, *kept in self.arrays)
-
-
 def put_back_container(place: Place) -> None:
     """Give a dict or list back what it held, if it holds values of a trace now, which exist in no call."""
     owner, held = place.owner, place.value
@@ -558,60 +522,9 @@ def put_back_container(place: Place) -> None:
 KEEP = "pass it as an argument and return the new value, or keep it in a Tensor (mg.tensor) and assign to that"
 
 
-def array_changed(array: Any, shape: Any, dtype: Any, saved: bytes | None) -> bool:
-    """Return whether an array isn't what it was."""
-    return array.shape != shape or array.dtype != dtype or (saved is not None and array.tobytes() != saved)
-
-
-def equal(array: Any, before: Any) -> bool:
-    """Return whether an array is a copy of another to the bit."""
-    return array.shape == before.shape and array.dtype == before.dtype and array.tobytes() == before.tobytes()
-
-
 def is_changeable(cls: Any) -> bool:
     """Return whether a class is one that Python code can change."""
     return bool(cls.__flags__ & HEAP) and not cls.__flags__ & IMMUTABLE
-
-
-def content_of(cell: Any) -> Callable[[], Any]:
-    """Return a function that returns what a variable of an enclosing function stands for, if anything."""
-
-    def read() -> Any:
-        try:
-            return cell.cell_contents
-        except ValueError:
-            return MISSING
-
-    return read
-
-
-def times_missed(cache: Any) -> int:
-    """Return how often a cached function has been called since its cache was cleared."""
-    return int(cache.cache_info().misses)
-
-
-def names_of(cls: type) -> tuple[str, ...]:
-    """Return what a class itself has."""
-    return tuple(name for name in vars(cls) if not name.startswith("__"))  # Python adds some of those itself
-
-
-def attributes(thing: Any) -> dict[str, Any]:
-    """Return the attributes of an object itself, without asking its class."""
-    try:
-        found = object.__getattribute__(thing, "__dict__")
-    except AttributeError:
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def own_attribute(thing: Any, name: str) -> Any:
-    """Return an attribute of an object itself."""
-    return attributes(thing).get(name, MISSING)
-
-
-def lookup(cls: type, name: str) -> Any:
-    """Return what a class or one of its bases has under a name, as it is there."""
-    return next((vars(base)[name] for base in cls.__mro__ if name in vars(base)), MISSING)
 
 
 def original(thing: Any) -> Any:
@@ -630,21 +543,6 @@ def is_ours() -> bool:
     return sys._getframe(3).f_code.co_filename.startswith(INSTALLED[-2:])
 
 
-def state_of(iterator: Any) -> Any:
-    """Return how far an iterator has come."""
-    if isinstance(iterator, types.GeneratorType):
-        return None if iterator.gi_frame is None else iterator.gi_frame.f_lasti
-    try:
-        parts = iterator.__reduce__()
-    except TypeError:
-        return None
-    return repr([state_of(x) if isinstance(x, Iterator) else x for part in parts[1:] for x in as_tuple(part)])
-
-
-def as_tuple(value: Any) -> tuple[Any, ...]:
-    return value if isinstance(value, tuple) else (value,)
-
-
 def is_installed(module: ModuleType) -> bool:
     """Return whether a module is NumPy, this library, a part of Python or of an installed package."""
     file = getattr(module, "__file__", None)
@@ -656,21 +554,3 @@ def is_installed_class(cls: type) -> bool:
     """Return whether a class belongs to an installed package."""
     module = sys.modules.get(cls.__module__)
     return module is not None and is_installed(module)
-
-
-def contents(container: Any) -> tuple[Any, ...]:
-    """Return what is in a container, in a row."""
-    return (*container, *container.values()) if isinstance(container, Mapping) else (*container,)
-
-
-def same(old: Any, new: Any) -> bool:
-    """Return whether a name stands for what it stood for: the same object, or an equal number or text."""
-    if old is new:
-        return True
-    if type(old) is not type(new):
-        return False
-    if isinstance(old, tuple):
-        return len(old) == len(new) and all(map(same, old, new))
-    if isinstance(old, MethodType):  # which each look makes anew
-        return old.__self__ is new.__self__ and old.__func__ is new.__func__
-    return isinstance(old, PLAIN) and repr(old) == repr(new)  # 0.0 and -0.0 are equal, but not the same

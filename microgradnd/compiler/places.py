@@ -1,0 +1,151 @@
+"""Places around a function: where it has read from, and whether what was there is there still.
+
+Owns: `Place`, reading what is in one, comparing; what a program depends on besides its inputs.
+Must not own: finding places (`watch.py`), or the quick way to look at them (`dispatch.py`).
+Read next: `watch.py`.
+"""
+
+from __future__ import annotations
+
+import types
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from types import MethodType
+from typing import Any
+
+import numpy as np
+
+MISSING = object()
+PLAIN = (int, float, complex, str, bytes, np.generic, np.dtype, type(None), type(Ellipsis), slice, range)
+VIEWS: tuple[type, ...] = (type({}.keys()), type({}.values()), type({}.items()))
+CONTAINERS = (list, tuple, dict, set, frozenset, deque, types.MappingProxyType, *VIEWS)
+
+
+class Place:
+    """Somewhere around a function that it has read from: an attribute, a name, a container.
+
+    Attributes
+    ----------
+    name : str
+        What the user calls it.
+    owner, key
+        The object and attribute, or the dict and key, where `read` looks; None for what needs more.
+    value
+        What was there.
+    """
+
+    __slots__ = ("key", "name", "owner", "read", "value")
+
+    def __init__(self, name: str, read: Callable[[], Any], owner: Any = None, key: str | None = None) -> None:
+        self.name, self.read, self.owner, self.key = name, read, owner, key
+        self.value = read()
+
+    def changed(self) -> bool:
+        """Return whether something else is there now; an equal number is not."""
+        now = self.read()
+        if now is self.value:
+            return False
+        if same(self.value, now):
+            self.value = now
+            return False
+        return True
+
+
+class Surroundings:
+    """What a program depends on besides its inputs."""
+
+    def __init__(self, places: list[Place], arrays: list[tuple[str, Any, Any, Any, bytes | None]]) -> None:
+        self.places, self.arrays = places, arrays
+
+    def changes(self) -> list[str]:
+        """Return the names of what isn't as it was when the function was traced."""
+        names = [place.name for place in self.places if place.changed()]
+        return names + [name for name, *kept in self.arrays if array_changed(*kept)]
+
+    def arrays_changed(self) -> bool:
+        """Return whether an array isn't as it was when the function was traced."""
+        return any(array_changed(*kept) for _, *kept in self.arrays)
+
+
+def array_changed(array: Any, shape: Any, dtype: Any, saved: bytes | None) -> bool:
+    """Return whether an array isn't what it was."""
+    return array.shape != shape or array.dtype != dtype or (saved is not None and array.tobytes() != saved)
+
+
+def equal(array: Any, before: Any) -> bool:
+    """Return whether an array is a copy of another to the bit."""
+    return array.shape == before.shape and array.dtype == before.dtype and array.tobytes() == before.tobytes()
+
+
+def same(old: Any, new: Any) -> bool:
+    """Return whether a name stands for what it stood for: the same object, or an equal number or text."""
+    if old is new:
+        return True
+    if type(old) is not type(new):
+        return False
+    if isinstance(old, tuple):
+        return len(old) == len(new) and all(map(same, old, new))
+    if isinstance(old, MethodType):  # which each look makes anew
+        return old.__self__ is new.__self__ and old.__func__ is new.__func__
+    return isinstance(old, PLAIN) and repr(old) == repr(new)  # 0.0 and -0.0 are equal, but not the same
+
+
+def contents(container: Any) -> tuple[Any, ...]:
+    """Return what is in a container, in a row."""
+    return (*container, *container.values()) if isinstance(container, Mapping) else (*container,)
+
+
+def content_of(cell: Any) -> Callable[[], Any]:
+    """Return a function that returns what a variable of an enclosing function stands for, if anything."""
+
+    def read() -> Any:
+        try:
+            return cell.cell_contents
+        except ValueError:
+            return MISSING
+
+    return read
+
+
+def state_of(iterator: Any) -> Any:
+    """Return how far an iterator has come."""
+    if isinstance(iterator, types.GeneratorType):
+        return None if iterator.gi_frame is None else iterator.gi_frame.f_lasti
+    try:
+        parts = iterator.__reduce__()
+    except TypeError:
+        return None
+    return repr([state_of(x) if isinstance(x, Iterator) else x for part in parts[1:] for x in as_tuple(part)])
+
+
+def as_tuple(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else (value,)
+
+
+def times_missed(cache: Any) -> int:
+    """Return how often a cached function has been called since its cache was cleared."""
+    return int(cache.cache_info().misses)
+
+
+def names_of(cls: type) -> tuple[str, ...]:
+    """Return what a class itself has."""
+    return tuple(name for name in vars(cls) if not name.startswith("__"))  # Python adds some of those itself
+
+
+def attributes(thing: Any) -> dict[str, Any]:
+    """Return the attributes of an object itself, without asking its class."""
+    try:
+        found = object.__getattribute__(thing, "__dict__")
+    except AttributeError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def own_attribute(thing: Any, name: str) -> Any:
+    """Return an attribute of an object itself."""
+    return attributes(thing).get(name, MISSING)
+
+
+def lookup(cls: type, name: str) -> Any:
+    """Return what a class or one of its bases has under a name, as it is there."""
+    return next((vars(base)[name] for base in cls.__mro__ if name in vars(base)), MISSING)
