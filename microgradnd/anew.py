@@ -1,4 +1,4 @@
-"""What is another in each call: random numbers, data, the time.
+"""Values that differ from call to call: random numbers, data, the time.
 
 Owns: `anew`, a call of a function that a compiled program repeats.
 Must not own: noticing what is not repeated (`compiler/draws.py`).
@@ -35,10 +35,10 @@ class Anew:
 
 
 def anew(function: Callable[[], npt.ArrayLike], shape: int | tuple[int, ...] = (), dtype: npt.DTypeLike = float) -> Any:
-    """Call a function, in a compiled function anew in each call: for random numbers, data, the time.
+    """Call a function; a compiled function calls it again in each call. Use it for random numbers, data, the time.
 
-    A program is written once, so what a compiled function gets from elsewhere would be the same in all calls. What this
-    function gets, each call gets anew. No derivative passes through it.
+    A program is written once, so a random number drawn by a compiled function would be the same in all calls. The result
+    of this function is new in each call. No derivative passes through it.
 
     Parameters
     ----------

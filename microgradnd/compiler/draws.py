@@ -4,9 +4,9 @@ Owns: noticing draws that would happen only once, while a function is traced.
 Must not own: draws that a program repeats (`../anew.py`).
 Read next: `watch.py`.
 
-Whether a generator was drawn from shows in its state. But another thread may have done that; whose draw it was, the
-generator doesn't tell. So the code of the function is asked whether it names a function that draws. Where that isn't
-clear, the function is traced once more: if something random is in its program, the second isn't like the first.
+A draw shows in the state of a generator, which doesn't tell whose draw it was. If other threads are running, the code
+of the function must name a function that draws; if it doesn't, the function is traced a second time, and a difference
+between the two programs shows that it drew.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Places around a function: where it has read from, and whether what was there is there still.
+"""Places that a function has read from, and whether they still hold the same things.
 
 Owns: `Place`, reading what is in one, comparing; what a program depends on besides its inputs.
 Must not own: finding places (`watch.py`), or the quick way to look at them (`dispatch.py`).
@@ -22,16 +22,16 @@ CONTAINERS = (list, tuple, dict, set, frozenset, deque, types.MappingProxyType, 
 
 
 class Place:
-    """Somewhere around a function that it has read from: an attribute, a name, a container.
+    """One place that a function has read from: an attribute, a global name, a container.
 
     Attributes
     ----------
     name : str
         What the user calls it.
     owner, key
-        The object and attribute, or the dict and key, where `read` looks; None for what needs more.
+        The object and its attribute, or the globals and the name; None if only `read` can look there.
     value
-        What was there.
+        The thing that it held when it was found.
     """
 
     __slots__ = ("key", "name", "owner", "read", "value")
@@ -41,7 +41,7 @@ class Place:
         self.value = read()
 
     def changed(self) -> bool:
-        """Return whether something else is there now; an equal number is not."""
+        """Return whether it holds another thing now; an equal number counts as the same."""
         now = self.read()
         if now is self.value:
             return False

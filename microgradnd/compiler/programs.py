@@ -1,6 +1,6 @@
-"""A program that can be called: its text, its function, and what a call does around it.
+"""Programs that can be called.
 
-Owns: how a traced function becomes a program, and one call of it: what it is given, and where its results go.
+Owns: making a program of a traced function, and one call of it: its inputs, its results, and the state it leaves.
 Must not own: which program a call needs (`compiled.py`), or the quick way to it (`dispatch.py`).
 Read next: `dispatch.py`.
 """

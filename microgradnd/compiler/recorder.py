@@ -1,14 +1,12 @@
-"""What happens to traced values: recorded, or refused.
+"""The tracer: it records operations on traced values, and refuses what a program can't do.
 
-Owns: `Recorder`, the mode's tracer while a function is traced, and what can't be done with a traced value.
-Must not own: what the function reads from around it (`watch.py`), or the translation of what was recorded
-(`translation.py`).
+Owns: `Recorder`, which the mode holds while a function is traced, and the refusals.
+Must not own: reads of surroundings (`watch.py`), or the translation of recorded operations (`translation.py`).
 Read next: `trace.py`.
 
-Meanwhile what is otherwise plain (comparisons, integers, what happens under `no_grad`) is recorded
-too, and what would turn a traced value into a number of this one call raises. A variable is what it is elsewhere: the
-same `Leaf`, however the function came by it. What the function assigns to it, and to its gradient, it has for the rest
-of the trace; then it is put back, and the program does the same in each call.
+During a trace comparisons, integers and operations under `no_grad` are recorded too, and turning a traced value into a
+number raises. A variable is the same `Leaf` however the function reaches it. Values and gradients that the function
+assigns to it last until the end of the trace; then they are undone, and the program assigns them in each call.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""Results of a compiled function that are on the tape.
+"""Results of compiled functions on the tape.
 
 Owns: the operation that stands for a whole call of a compiled function, where its results depend on variables that
 require a gradient.
 Must not own: how a function is called again to walk through it (`../recompute.py`).
 Read next: `../recompute.py`.
 
-Without `mg.compile`, such a result could be differentiated. So it can be here: its operation remembers the arguments,
-and to walk through it the function is called once more, as for `mg.checkpoint`.
+Such a result can be differentiated, as it can without `mg.compile`: its operation remembers the arguments, and calls
+the function once more to walk back, as `mg.checkpoint` does.
 """
 
 from __future__ import annotations

@@ -1,15 +1,16 @@
-"""What a traced function takes from around it: seen object by object while it runs, and looked at before each call.
+"""The surroundings of a traced function: which of them it reads and changes while it runs.
 
-Owns: finding what the function can read, noticing what it does read and change, and telling whether that is as it was.
-Must not own: the arguments (`arguments.py`), random numbers (`draws.py`), or what is recorded (`recorder.py`).
+Owns: finding everything that the function can reach, and noting the attributes that it reads and sets.
+Must not own: how a place is read and compared (`places.py`), arguments (`arguments.py`), random numbers (`draws.py`).
 Read next: `draws.py`.
 
-A program is written once. What the function reads, but isn't given as an array, is in it as it was then. So everything
-that it can come by is looked up: what its code and that of the functions it calls name, what containers hold. Of an
-object it matters which attributes are read. These are noticed while the function runs: the classes of the objects get a
-`__getattribute__` that notes who reads what, so that it makes no difference by whom, or how, an attribute is read.
-Objects whose class can't be changed (of Python's own types) are watched whole. What is noticed is a `Place`, and before
-each call every place must hold what it held. While the function is traced, nothing there may change.
+A program is written once, so a setting that the function reads is in it with its value at that time. Before each later
+call, everything that was read must be compared. This file finds it: the globals and closures of the function and of
+the functions that it can call, the contents of containers, and the attributes of objects. Reads of attributes are
+observed rather than guessed: while the function runs, the classes of all objects that it can reach report them, so it
+makes no difference who reads an attribute, or how. Objects of Python's own classes, which can't report, are watched
+whole. Setting an attribute is noted too, and undone after the trace: the program does it in each call, or it is an
+error.
 """
 
 from __future__ import annotations
