@@ -35,10 +35,10 @@ class Anew:
 
 
 def anew(function: Callable[[], npt.ArrayLike], shape: int | tuple[int, ...] = (), dtype: npt.DTypeLike = float) -> Any:
-    """Call a function, and in a compiled function call it again each time: for random numbers, data, the time.
+    """Call a function, which a compiled function calls again in each call: for random numbers, data, the time.
 
-    A program is written once, so a random number drawn by a compiled function would be the same in all calls. The result
-    of this function is new in each call. No derivative passes through it.
+    A program is written once, so a random number drawn by a compiled function would be the same in all calls. The
+    result of this function is new in each call. No derivative passes through it.
 
     Parameters
     ----------
