@@ -1,6 +1,6 @@
 """Modules: registration, paths and names, state, layers, and modules as arguments of the transforms.
 
-Owns: the behaviour of `microgradnd/nn/module.py`, `layers.py` and `init.py`, and their error messages.
+Owns: the behaviour of the modules of `microgradnd/nn` and `init.py`, and their error messages.
 Must not own: values and derivatives of the functions they call (`test_functional.py`).
 Read next: `test_functional.py`.
 """

@@ -8,19 +8,15 @@ Read next: `module.py`.
 from typing import TYPE_CHECKING
 
 from microgradnd.nn import functional, init
-from microgradnd.nn.layers import (
-    CrossEntropyLoss,
-    Dropout,
-    Identity,
-    Linear,
-    MSELoss,
-    ReLU,
-    Sequential,
-    Sigmoid,
-    SSELoss,
-    Tanh,
-)
+from microgradnd.nn.activations import ReLU, Sigmoid, Tanh
+from microgradnd.nn.containers import Sequential
+from microgradnd.nn.dropout import Dropout
+from microgradnd.nn.linear import Identity, Linear
+from microgradnd.nn.losses import CrossEntropyLoss, MSELoss, SSELoss
 from microgradnd.nn.module import Module, Parameter
+
+# Modules of Python: who writes nn.linear means nn.Linear or functional.linear
+del activations, containers, dropout, linear, losses  # type: ignore[name-defined]  # noqa: F821
 
 __all__ = [
     "CrossEntropyLoss",

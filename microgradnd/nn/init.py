@@ -1,8 +1,8 @@
 """Initial values for parameters, in place, under PyTorch's names.
 
 Owns: the distributions that weights start from.
-Must not own: which layer starts from which (`layers.py`).
-Read next: `layers.py`.
+Must not own: which layer starts from which (`linear.py`, ...).
+Read next: `linear.py`.
 
 Whatever is random takes `rng=`, a `numpy.random.Generator`; without one, fresh entropy. Make one generator and pass it
 everywhere: that is what makes a run repeatable.

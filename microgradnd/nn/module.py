@@ -2,8 +2,8 @@
 
 Owns: registration by attribute, the walks over what is registered, and the tree protocols that let `mg.grad` and
 `mg.compile` take a module for an argument.
-Must not own: any layer (`layers.py`), or what a layer computes (`functional.py`).
-Read next: `layers.py`.
+Must not own: any layer, or what one computes (`linear.py`, `activations.py`, ...).
+Read next: `linear.py`.
 
 What is registered is an ordinary attribute; a module only notes under its name what it is: a parameter, a buffer or a
 module. A path is the attribute names from the outermost module, joined by dots: `0.weight`.

@@ -11,37 +11,37 @@ OPTIM = "tests/test_optim.py"
 STEPS = "tests/test_compiled_steps.py"
 FAULTS: list[tuple[str, ...]] = [
     (
-        "microgradnd/nn/functional.py",
+        "microgradnd/nn/activations.py",
         "return x - largest(x, axis)",
         "return x",
         FUNCTIONAL,
     ),
     (
-        "microgradnd/nn/functional.py",
+        "microgradnd/nn/activations.py",
         "out * (g - product_total(g, out, axis))",
         "out * (g - total(g, axis))",
         FUNCTIONAL + " tests/test_laws.py::test_first_and_second_derivatives[softmax-last]",
     ),
     (
-        "microgradnd/nn/functional.py",
+        "microgradnd/nn/activations.py",
         "axis in (-1, x.ndim - 1) and x.size >= MANY_ROWS",
         "axis in (-1, 1) and x.size >= MANY_ROWS",
         FUNCTIONAL,
     ),
     (
-        "microgradnd/nn/functional.py",
+        "microgradnd/nn/activations.py",
         "elementwise(sigmoid, lambda g, out, x: g * (out * (1 - out)))",
         "elementwise(sigmoid, lambda g, out, x: g * (out * (1 + out)))",
         FUNCTIONAL + " tests/test_laws.py::test_first_and_second_derivatives[sigmoid]",
     ),
     (
-        "microgradnd/nn/functional.py",
+        "microgradnd/nn/losses.py",
         "    if a != b:\n        advice",
         "    if math.prod(a) != math.prod(b):\n        advice",
         FUNCTIONAL + " " + NN,
     ),
     (
-        "microgradnd/nn/functional.py",
+        "microgradnd/nn/losses.py",
         "return sse_loss(y_pred, y) / np.size(y)",
         "return sse_loss(y_pred, y) / len(y)",
         FUNCTIONAL,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 R = "microgradnd/rules/"
 ELEMENTWISE, REDUCTIONS, LINALG = f"{R}elementwise.py", f"{R}reductions.py", f"{R}linalg.py"
-FUNCTIONAL = "microgradnd/nn/functional.py"
 KINKS = "tests/test_laws.py::test_kinks_have_the_value_promised"
 SIZES = "tests/test_magnitudes.py"
 RULES, LINEAR_ALGEBRA, LOSSES = "tests/test_rules.py", "tests/test_linalg.py", "tests/test_functional.py"
@@ -102,12 +101,12 @@ FAULTS: list[tuple[str, ...]] = [
     (REDUCTIONS, "dtype=np.result_type(out.dtype, np.float32))\n    ties", "dtype=out.dtype)\n    ties", RULES),
     (f"{R}values.py", "if x.dtype == np.float16:", "if x.dtype == np.float128:", RULES),
     (
-        FUNCTIONAL,
+        "microgradnd/nn/arguments.py",
         "return np.add.reduce(x, dtype=np.float32, **axes) if x.dtype == np.float16 else np.add.reduce(x, **axes)",
         "return np.add.reduce(x, **axes)",
         LOSSES,
     ),
-    (FUNCTIONAL, "if is_half(y_pred) and is_half(y):", "if False:", LOSSES),
+    ("microgradnd/nn/losses.py", "if is_half(y_pred) and is_half(y):", "if False:", LOSSES),
     # Linear algebra
     (LINALG, "& (size > float(limits.eps) ** 0.5 * bound)", "", LINEAR_ALGEBRA),
     (LINALG, "(size >= limits.tiny) & ", "", LINEAR_ALGEBRA),
@@ -152,7 +151,17 @@ FAULTS: list[tuple[str, ...]] = [
     ),
     (f"{R}calculus.py", "t * (1 - way(out, num, endpoint))", "t * way(out, num, endpoint)", first("linspace-numbers")),
     # Losses
-    (FUNCTIONAL, "return e / total(e, 1) - onehot", "return e / np.add.reduce(e, axis=None) - onehot", LOSSES),
-    (FUNCTIONAL, "axis in (-1, x.ndim - 1) and x.size >=", "x.size >=", LOSSES),
-    (FUNCTIONAL, "return flat[np.arange(len(flat)), where]", "return flat[np.arange(len(flat)), where * 0]", LOSSES),
+    (
+        "microgradnd/nn/losses.py",
+        "return e / total(e, 1) - onehot",
+        "return e / np.add.reduce(e, axis=None) - onehot",
+        LOSSES,
+    ),
+    ("microgradnd/nn/activations.py", "axis in (-1, x.ndim - 1) and x.size >=", "x.size >=", LOSSES),
+    (
+        "microgradnd/nn/activations.py",
+        "return flat[np.arange(len(flat)), where]",
+        "return flat[np.arange(len(flat)), where * 0]",
+        LOSSES,
+    ),
 ]

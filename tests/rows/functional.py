@@ -1,4 +1,4 @@
-"""Rows of the operations of `nn`: see `microgradnd/nn/functional.py`.
+"""Rows of the operations of `nn`: see `microgradnd/nn/activations.py`, `losses.py` and `linear.py`.
 
 Owns: their shapes and labels.
 Must not own: what their values should be (`tests/test_functional.py`).
@@ -8,6 +8,7 @@ Read next: `tests/test_laws.py`.
 import numpy as np
 
 from microgradnd.nn import functional as F
+from microgradnd.nn.losses import highest
 from tests.rows import ANY, Domain, Row, case, ufunc
 
 LINEAR = {
@@ -32,13 +33,13 @@ ROWS: list[Row] = [
         for name, axis in AXES.items()
     ),
     *(case(F.sse_loss, name, F.sse_loss, shape, shape) for name, shape in SHAPES.items()),
-    case(F.softmax_cross_entropy, "batch", lambda x: F.softmax_cross_entropy(x, LABELS, F.highest(x)), (4, 3)),
-    case(F.softmax_cross_entropy, "wide", lambda x: F.softmax_cross_entropy(x, LABELS, F.highest(x)), ((4, 3), WIDE)),
+    case(F.softmax_cross_entropy, "batch", lambda x: F.softmax_cross_entropy(x, LABELS, highest(x)), (4, 3)),
+    case(F.softmax_cross_entropy, "wide", lambda x: F.softmax_cross_entropy(x, LABELS, highest(x)), ((4, 3), WIDE)),
     case(
         F.softmax_cross_entropy,
         "one-class",
-        lambda x: F.softmax_cross_entropy(x, np.zeros(4, int), F.highest(x)),
+        lambda x: F.softmax_cross_entropy(x, np.zeros(4, int), highest(x)),
         (4, 1),
     ),
-    case(F.softmax_cross_entropy, "empty", lambda x: F.softmax_cross_entropy(x, LABELS[:0], F.highest(x)), (0, 3)),
+    case(F.softmax_cross_entropy, "empty", lambda x: F.softmax_cross_entropy(x, LABELS[:0], highest(x)), (0, 3)),
 ]

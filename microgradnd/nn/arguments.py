@@ -1,0 +1,87 @@
+"""What the functions of `nn` share: the types of their arguments, the check of an operand, sums in half precision.
+
+Owns: those.
+Must not own: any function that a user calls.
+Read next: `activations.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Concatenate, Protocol, TypeVar, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from microgradnd.annotations import P
+from microgradnd.operands import admitted
+from microgradnd.tensor import Tensor
+
+X = TypeVar("X", Tensor, npt.NDArray[Any])
+Plain = npt.NDArray[Any] | Sequence[Any] | complex
+
+
+class OfOne(Protocol[P]):
+    """What type checkers know of a function of one array: it gives a Tensor for a Tensor, else an array."""
+
+    @overload
+    def __call__(self, x: Tensor, /, *args: P.args, **kwargs: P.kwargs) -> Tensor: ...
+    @overload
+    def __call__(self, x: Plain, /, *args: P.args, **kwargs: P.kwargs) -> npt.NDArray[Any]: ...
+
+
+class OfSeveral(Protocol[P]):
+    """What type checkers know of a function of several arrays: it gives a Tensor if the first is one."""
+
+    @overload
+    def __call__(self, x: Tensor, /, *args: P.args, **kwargs: P.kwargs) -> Tensor: ...
+    @overload
+    def __call__(self, x: Plain, /, *args: P.args, **kwargs: P.kwargs) -> Any: ...
+
+
+def of_one(function: Callable[Concatenate[Any, P], Any]) -> OfOne[P]:
+    """Declare the types of an activation."""
+    return function
+
+
+def of_several(function: Callable[Concatenate[Any, P], Any]) -> OfSeveral[P]:
+    """Declare the types of a layer or a loss."""
+    return function
+
+
+def operand(function: str, x: Any, name: str = "x", kinds: str = "biufc") -> Any:
+    """Return an array or Tensor as it is, lists and numbers as an array; raise unless they are numbers of these kinds.
+
+    `function` and `name` say in the message what x is.
+    """
+    x = x if type(x) is np.ndarray else admitted(function, x)
+    x = x if hasattr(x, "dtype") else np.asarray(x)
+    if x.dtype.kind not in kinds:
+        numbers = "numbers" if "c" in kinds else "real numbers"
+        found = "None" if x.ndim == 0 and x[()] is None else x.dtype
+        raise TypeError(
+            f"{function}: {name} must be an array or Tensor of {numbers}, got {found}; convert it with "
+            f"np.asarray(..., dtype=float)"
+        )
+    return x
+
+
+def rows(x: Any) -> Any:
+    """Return an array of vectors as a matrix with a vector in each row."""
+    return x if x.ndim == 2 else np.reshape(x, (-1, x.shape[-1]))
+
+
+def summed(x: Any, **axes: Any) -> Any:
+    """Return the sum along axes, of half-precision numbers in single precision: they stop growing at 2048 ones."""
+    return np.add.reduce(x, dtype=np.float32, **axes) if x.dtype == np.float16 else np.add.reduce(x, **axes)
+
+
+def is_half(x: Any) -> bool:
+    """Return whether an array or Tensor is in half precision."""
+    dtype = getattr(x, "dtype", None)
+    return dtype is not None and dtype.char == "e"
+
+
+def like(x: Any, original: Any) -> Any:
+    """Return x in half precision if the argument that it was computed from is: its sums are wider."""
+    return x.astype(np.float16) if is_half(original) and not is_half(x) else x

@@ -1,0 +1,121 @@
+"""Dropout.
+
+Owns: the function and the layer.
+Must not own: how a draw is recorded in a compiled function (`../anew.py`).
+Read next: `../anew.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from microgradnd.anew import anew
+from microgradnd.failures import explained
+from microgradnd.nn.arguments import X
+from microgradnd.nn.init import generator
+from microgradnd.nn.module import Module
+from microgradnd.operands import admitted
+from microgradnd.tensor import Tensor
+
+
+@explained
+def dropout(x: Any, p: float = 0.5, training: bool = True, *, rng: np.random.Generator | None = None) -> Any:
+    """Set elements to 0 with probability p, and divide the others by 1 - p, so that the expectation stays.
+
+    In a compiled function the elements are chosen anew in each call.
+
+    Parameters
+    ----------
+    x : array_like or Tensor
+        Of any shape.
+    p : float
+        The probability, from 0 to below 1; or 1, for zeros.
+    training : bool
+        Without it x is returned as it is.
+    rng : numpy.random.Generator, optional
+        What draws; by default one with fresh entropy.
+
+    Returns
+    -------
+    Tensor or array
+        Of the shape and dtype of x.
+
+    Raises
+    ------
+    ValueError
+        If p isn't a probability.
+    TypeError
+        If `rng` isn't a Generator.
+
+    Notes
+    -----
+    Srivastava et al. (2014), "Dropout: a simple way to prevent neural networks from overfitting".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd.nn import functional as F
+    >>> F.dropout(np.ones(4), 0.5, rng=np.random.default_rng(0))
+    array([2., 0., 0., 0.])
+    """
+    if not 0 <= p <= 1:
+        raise ValueError(f"dropout: p must be a probability, from 0 to 1, got {p!r}")
+    given = None if rng is None else generator(rng)
+    if not training or p == 0:
+        return x
+    x = x if isinstance(x, Tensor) else np.asarray(admitted("dropout", x))
+    shape, dtype = x.shape, x.dtype
+    scale = 1 / (1 - p) if p < 1 else 0.0
+
+    def mask() -> Any:
+        return np.where(generator(given).random(shape) >= p, scale, 0).astype(dtype)
+
+    return x * anew(mask, shape, dtype)
+
+
+class Dropout(Module):
+    """Sets elements to 0 with probability p while it trains, and leaves them as they are in evaluation.
+
+    Parameters
+    ----------
+    p : float
+        The probability, from 0 to 1.
+    rng : numpy.random.Generator, optional
+        What draws; by default one with fresh entropy.
+
+    Raises
+    ------
+    ValueError
+        If p isn't a probability.
+    TypeError
+        If `rng` isn't a Generator.
+
+    See Also
+    --------
+    microgradnd.nn.functional.dropout : the function.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd import nn
+    >>> layer = nn.Dropout(0.5, rng=np.random.default_rng(0))
+    >>> layer(np.ones(4))
+    array([2., 0., 0., 0.])
+    >>> layer.eval()(np.ones(4))
+    array([1., 1., 1., 1.])
+    """
+
+    def __init__(self, p: float = 0.5, *, rng: np.random.Generator | None = None) -> None:
+        if not 0 <= p <= 1:
+            raise ValueError(f"Dropout: p must be a probability, from 0 to 1, got {p!r}")
+        self.p = p
+        self.rng = generator(rng)
+
+    def forward(self, x: X) -> X:
+        """Return x with elements set to 0, or as it is."""
+        return dropout(x, self.p, self.training, rng=self.rng)
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}"
