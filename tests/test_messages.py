@@ -999,6 +999,22 @@ MORE = {
     ),
     "a name in a Sequential": Row(lambda: nn.Sequential(m)["a"], TypeError, "Sequential|integer or a slice|'a'"),
     "a place in a Sequential": Row(lambda: nn.Sequential(m)[1], IndexError, "Sequential|index 1|1 modules"),
+    "a taken name": Row(
+        lambda: nn.Sequential({"1": nn.Tanh()}).append(nn.Tanh()), ValueError, "Sequential|'1'|taken|setattr"
+    ),
+    "insert among names": Row(
+        lambda: nn.Sequential({"a": nn.Tanh()}).insert(0, nn.Tanh()), ValueError, "Sequential|insert()|names"
+    ),
+    "ParameterList of values": Row(
+        lambda: nn.ParameterList([t * 2]), TypeError, "ParameterList|item 0|requires no gradient|nn.Parameter(t.data)"
+    ),
+    "a key of a ModuleDict": Row(lambda: nn.ModuleDict({"a": nn.Tanh()})["b"], KeyError, "ModuleDict|'b'|'a'"),
+    "to(int)": Row(lambda: nn.Linear(2, 1).to(int), TypeError, "Linear.to|floating-point|int64"),
+    "to() inside": Row(
+        lambda: mg.grad(lambda m: np.sum(m.to("f4").weight))(nn.Linear(2, 1)), RuntimeError, "Linear.to|transform"
+    ),
+    "a hook that is none": Row(lambda: nn.Linear(2, 1).register_forward_hook(3), TypeError, "Linear|hook|function|3"),
+    "summary of a function": Row(lambda: nn.summary(np.sin), TypeError, "summary|Module|ufunc"),
     "MSELoss(p)": Row(lambda: nn.MSELoss(np.ones(3)), TypeError, "MSELoss|reduction|ndarray|nn.MSELoss()("),
     "MSELoss(3)": Row(lambda: nn.MSELoss(reduction=3), TypeError, "MSELoss|reduction|int"),
     "a module with slots": Row(

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 
 from microgradnd.nn import functional, init
 from microgradnd.nn.activations import ReLU, Sigmoid, Tanh
-from microgradnd.nn.containers import Sequential
+from microgradnd.nn.containers import ModuleDict, ModuleList, ParameterList, Sequential
 from microgradnd.nn.dropout import Dropout
 from microgradnd.nn.linear import Identity, Linear
 from microgradnd.nn.losses import CrossEntropyLoss, MSELoss, SSELoss
 from microgradnd.nn.module import Module, Parameter
+from microgradnd.nn.summaries import summary
 
 # Modules of Python: who writes nn.linear means nn.Linear or functional.linear
-del activations, containers, dropout, linear, losses  # type: ignore[name-defined]  # noqa: F821
+del activations, containers, dropout, linear, losses, paths, summaries  # type: ignore[name-defined]  # noqa: F821
 
 __all__ = [
     "CrossEntropyLoss",
@@ -25,7 +26,10 @@ __all__ = [
     "Linear",
     "MSELoss",
     "Module",
+    "ModuleDict",
+    "ModuleList",
     "Parameter",
+    "ParameterList",
     "ReLU",
     "SSELoss",
     "Sequential",
@@ -33,6 +37,7 @@ __all__ = [
     "Tanh",
     "functional",
     "init",
+    "summary",
 ]
 
 if not TYPE_CHECKING:

@@ -1,6 +1,6 @@
 """Modules made of other modules.
 
-Owns: `Sequential`.
+Owns: `Sequential`, and the lists and dicts that register what they hold.
 Must not own: what a layer computes.
 Read next: `linear.py`.
 """
@@ -8,18 +8,125 @@ Read next: `linear.py`.
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Generic, Self, TypeVar
 
-from microgradnd.nn.module import Module
+from microgradnd.nn.module import Module, Parameter, is_parameter
 from microgradnd.tensor import Tensor
 
+Item = TypeVar("Item", Module, Tensor)
 
-class Sequential(Module):
+
+class Numbered(Module, Generic[Item]):
+    """What `Sequential`, `ModuleList` and `ParameterList` share: items in an order, found by their places."""
+
+    _kind = "module"  # of what is held
+
+    def _named_items(self) -> list[tuple[str, Item]]:
+        attributes = vars(self)
+        return [(name, attributes[name]) for name, kind in self._kinds.items() if kind == self._kind]
+
+    def __len__(self) -> int:
+        return sum(kind == self._kind for kind in self._kinds.values())
+
+    def __iter__(self) -> Iterator[Item]:
+        return iter([item for _, item in self._named_items()])
+
+    def __contains__(self, item: object) -> bool:
+        return any(item is own for own in self)
+
+    def __getitem__(self, index: int | slice) -> Any:
+        if isinstance(index, slice):
+            return self._like(self._named_items()[index])
+        return getattr(self, self._name(index))
+
+    def __setitem__(self, index: int, item: Item) -> None:
+        if isinstance(index, slice):
+            raise TypeError(f"{type(self).__name__}: a slice can't be assigned to; assign the items one by one")
+        name = self._name(index)
+        setattr(self, name, self._checked(name, item))
+
+    def __delitem__(self, index: int | slice) -> None:
+        names = [name for name, _ in self._named_items()]
+        for name in names[index] if isinstance(index, slice) else [self._name(index)]:
+            delattr(self, name)
+        self._number(self._named_items())
+
+    def append(self, item: Item) -> Self:
+        """Put an item at the end, under the next number, and return this container."""
+        return self.extend([item])
+
+    def extend(self, items: Iterable[Item]) -> Self:
+        """Put items at the end, under the next numbers, and return this container."""
+        new = [(str(i), self._checked(str(i), item)) for i, item in enumerate(items, len(self))]
+        for name, item in new:
+            if name in self._kinds:
+                raise ValueError(
+                    f"{type(self).__name__}: the name {name!r} of the new item is taken; assign it under a name of its "
+                    f"own, as with setattr(model, name, item)"
+                )
+            setattr(self, name, item)
+        return self
+
+    def insert(self, index: int, item: Item) -> None:
+        """Put an item before the one at a place; numbers of those behind it grow by one."""
+        items: list[tuple[str, Item]] = self._named_items()
+        if not all(name.isdigit() for name, _ in items):
+            raise ValueError(f"{type(self).__name__}: insert() would number items that have names; build it anew")
+        items.insert(operator.index(index), ("", self._checked(str(index), item)))
+        self._number(items)
+
+    def _like(self, items: list[tuple[str, Item]]) -> Numbered[Item]:
+        """Return a container of this kind with some of the items."""
+        return type(self)([item for _, item in items])
+
+    def _name(self, index: int) -> str:
+        """Return the name of the item at a place."""
+        names = [name for name, _ in self._named_items()]
+        kind = type(self).__name__
+        try:
+            return names[operator.index(index)]
+        except TypeError:
+            raise TypeError(f"{kind}: an index must be an integer or a slice, got {index!r}") from None
+        except IndexError:
+            raise IndexError(f"{kind}: index {index} is out of range for {len(names)} {self._kind}s") from None
+
+    def _checked(self, name: str, item: Any) -> Item:
+        """Return an item, or raise if it isn't a module."""
+        return checked_module(type(self).__name__, name, item)  # type: ignore[return-value]
+
+    def _number(self, items: list[tuple[str, Item]]) -> None:
+        """Close the gaps in the numbers of the items, which then say their places again; names stay."""
+        if not all(name.isdigit() or not name for name, _ in items):
+            return
+        for name, _ in self._named_items():
+            delattr(self, name)
+        for new, (old, item) in enumerate(items):
+            setattr(self, str(new), item)
+            owned = [("", item)] if isinstance(item, Tensor) else list(item.named_parameters())
+            for path, parameter in owned:
+                before, end = parameter.name or "", f"{old}.{path}".rstrip(".")
+                if before == end or before.endswith(f".{end}"):
+                    parameter.name = f"{before.removesuffix(end)}{new}.{path}".rstrip(".")
+
+
+def checked_module(container: str, name: str, item: Any) -> Module:
+    """Return an item of a container, or raise if it isn't a module."""
+    if not isinstance(item, Module):
+        what = getattr(item, "__name__", repr(item))
+        raise TypeError(
+            f"{container}: item {name} is {what}, not a Module; pass instances such as nn.ReLU(), "
+            f"{'unpack a list with *, ' if container == 'Sequential' else ''}and put a function into the forward() of "
+            f"a Module"
+        )
+    return item
+
+
+class Sequential(Numbered[Module]):
     """Modules one after the other, each called with the result of the one before.
 
-    A sequence of them: `len`, iteration, `model[-1]`, `model[1:]` (which shares the modules), `model[0] = module` and
-    `del model[0]`, after which the others are numbered anew.
+    A sequence of them: `len`, iteration, `model[-1]`, `model[1:]` (which shares the modules), `model[0] = module`,
+    `del model[0]`, `append`, `extend` and `insert`, after which the others are numbered anew.
 
     Parameters
     ----------
@@ -66,60 +173,136 @@ class Sequential(Module):
                 x = attributes[name](x)
         return x
 
-    def __len__(self) -> int:
-        return sum(kind == "module" for kind in self._kinds.values())
+    def _like(self, items: list[tuple[str, Module]]) -> Sequential:
+        return Sequential(dict(items))
 
-    def __iter__(self) -> Iterator[Module]:
-        return self.children()
 
-    def __getitem__(self, index: int | slice) -> Any:
-        if isinstance(index, slice):
-            return Sequential(dict(list(self.named_children())[index]))
-        return getattr(self, self._name(index))
+class ModuleList(Numbered[Module]):
+    """A list of modules, which registers them; it isn't called itself.
 
-    def __setitem__(self, index: int, module: Module) -> None:
-        if isinstance(index, slice):
-            raise TypeError("Sequential: a slice can't be assigned to; assign the modules one by one")
-        name = self._name(index)
-        setattr(self, name, self._checked(name, module))
+    Parameters
+    ----------
+    modules : iterable of Module
+        Registered as "0", "1", ...
 
-    def __delitem__(self, index: int | slice) -> None:
-        names = [name for name, _ in self.named_children()]
-        for name in names[index] if isinstance(index, slice) else [self._name(index)]:
-            delattr(self, name)
-        self._number()
+    Raises
+    ------
+    TypeError
+        If one isn't a module.
 
-    def _name(self, index: int) -> str:
-        """Return the name of the module at a place."""
-        names = [name for name, _ in self.named_children()]
-        try:
-            return names[operator.index(index)]
-        except TypeError:
-            raise TypeError(f"Sequential: an index must be an integer or a slice, got {index!r}") from None
-        except IndexError:
-            raise IndexError(f"Sequential: index {index} is out of range for {len(names)} modules") from None
+    See Also
+    --------
+    Sequential : calls them one after the other.
 
-    def _checked(self, name: str, module: Any) -> Module:
-        """Return a module, or raise if it isn't one."""
-        if not isinstance(module, Module):
-            what = getattr(module, "__name__", repr(module))
+    Examples
+    --------
+    >>> from microgradnd import nn
+    >>> blocks = nn.ModuleList([nn.Linear(2, 2) for _ in range(3)])
+    >>> [name for name, _ in blocks.append(nn.Linear(2, 1)).named_parameters()][-2:]
+    ['3.weight', '3.bias']
+    >>> len(blocks[1:])
+    3
+    """
+
+    def __init__(self, modules: Iterable[Module] = ()) -> None:
+        self.extend(modules)
+
+
+class ParameterList(Numbered[Tensor]):
+    """A list of parameters, which registers them.
+
+    Parameters
+    ----------
+    values : iterable of Tensor or array_like
+        Registered as "0", "1", ...; arrays become parameters.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd import nn
+    >>> nn.ParameterList([np.zeros(3), np.ones((2, 2))])
+    ParameterList(0=(3,), 1=(2, 2))  # 7 parameters
+    """
+
+    _kind = "parameter"
+
+    def __init__(self, values: Iterable[Any] = ()) -> None:
+        self.extend(values)
+
+    def _checked(self, name: str, item: Any) -> Tensor:
+        if isinstance(item, Tensor) and not is_parameter(item):
             raise TypeError(
-                f"Sequential: item {name} is {what}, not a Module; pass instances such as nn.ReLU(), unpack a list "
-                f"with *, and put a function into the forward() of a Module"
+                f"ParameterList: item {name} is a Tensor that is computed or requires no gradient, not a parameter; "
+                f"make one with nn.Parameter(t.data)"
             )
+        return item if isinstance(item, Tensor) else Parameter(item)
+
+
+class ModuleDict(Module):
+    """A dict of modules, which registers them under their keys; it isn't called itself.
+
+    Parameters
+    ----------
+    modules : mapping of str to Module
+
+    Raises
+    ------
+    TypeError
+        If one isn't a module.
+    ValueError
+        If a key has a dot, or names an attribute of the class.
+
+    Examples
+    --------
+    >>> from microgradnd import nn
+    >>> heads = nn.ModuleDict({"mean": nn.Linear(2, 1), "spread": nn.Linear(2, 1)})
+    >>> list(heads), heads["mean"].weight.name
+    (['mean', 'spread'], 'mean.weight')
+    """
+
+    def __init__(self, modules: Mapping[str, Module] | None = None) -> None:
+        self.update(modules or {})
+
+    def __len__(self) -> int:
+        return len(list(self.keys()))
+
+    def __iter__(self) -> Iterator[str]:
+        return self.keys()
+
+    def __contains__(self, key: object) -> bool:
+        return key in list(self.keys())
+
+    def __getitem__(self, key: str) -> Any:
+        if key not in self:
+            there = ", ".join(map(repr, self)) or "nothing"
+            raise KeyError(f"ModuleDict: no module is registered under {key!r}; registered is {there}")
+        return getattr(self, key)
+
+    def __setitem__(self, key: str, module: Module) -> None:
+        setattr(self, key, checked_module("ModuleDict", repr(key), module))
+
+    def __delitem__(self, key: str) -> None:
+        self.pop(key)
+
+    def pop(self, key: str) -> Module:
+        """Take a module out, and return it."""
+        module: Module = self[key]
+        delattr(self, key)
         return module
 
-    def _number(self) -> None:
-        """Close the gaps in the numbers of the modules, which then say their places again; names stay."""
-        children = list(self.named_children())
-        if not all(name.isdigit() for name, _ in children):
-            return
-        for name, _ in children:
-            delattr(self, name)
-        for new, (old, module) in enumerate(children):
-            setattr(self, str(new), module)
-            for path, parameter in module.named_parameters():
-                before = parameter.name or ""
-                end = f"{old}.{path}"
-                if before == end or before.endswith(f".{end}"):
-                    parameter.name = f"{before.removesuffix(end)}{new}.{path}"
+    def update(self, modules: Mapping[str, Module]) -> None:
+        """Register the modules of a dict, in the place of those that have their keys."""
+        for key, module in modules.items():
+            self[key] = module
+
+    def keys(self) -> Iterator[str]:
+        """Yield the keys, in the order of registration."""
+        return (key for key, _ in self.named_children())
+
+    def values(self) -> Iterator[Module]:
+        """Yield the modules."""
+        return self.children()
+
+    def items(self) -> Iterator[tuple[str, Module]]:
+        """Yield keys with their modules."""
+        return self.named_children()

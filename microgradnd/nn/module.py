@@ -30,8 +30,9 @@ from microgradnd import primitives
 from microgradnd.annotations import Call
 from microgradnd.conversions import copy_of
 from microgradnd.failures import explained
+from microgradnd.nn.paths import name_layer
 from microgradnd.signatures import check_call
-from microgradnd.tape import Operation, current, next_position
+from microgradnd.tape import Leaf, Operation, current, next_position
 from microgradnd.tensor import Tensor, tensor, wrap
 from microgradnd.trees import flatten, is_module
 
@@ -150,6 +151,26 @@ def named(name: str | None, value: Tensor) -> Tensor:
     return value
 
 
+class Handle:
+    """What takes a hook away.
+
+    Parameters
+    ----------
+    module : Module
+        What has it.
+    entry : tuple
+        As it is registered there.
+    """
+
+    def __init__(self, module: Module, entry: tuple[str, Callable[..., Any]]) -> None:
+        self.module = module
+        self.entry = entry
+
+    def remove(self) -> None:
+        """Take the hook away; a second time does nothing."""
+        self.module.forward_hooks = tuple(entry for entry in self.module.forward_hooks if entry is not self.entry)
+
+
 class Module:
     """A part of a network: subclass it, assign parameters and modules to attributes, and write `forward`.
 
@@ -189,6 +210,7 @@ class Module:
     _views: tuple[weakref.ref[Module], ...] = ()  # of a module that has no original: its views, and those of its views
     _since: int = 0  # of a view: what is newer was computed in the call that it was made for
     _absent: frozenset[str] = frozenset()  # of a result: the parameters that it has no gradient of
+    forward_hooks: tuple[tuple[str, Callable[..., Any]], ...] = ()  # "before" or "after" forward(), and what is called
     _kinds: dict[str, str]  # attribute name -> "parameter", "buffer" or "module", in the order of registration
 
     if not TYPE_CHECKING:  # to which it would say that there is any attribute
@@ -511,8 +533,8 @@ class Module:
                 kind = "module" if isinstance(part, Module) else "parameter"
                 raise TypeError(
                     f"{where} is a {kind} in a container, where it can't be found: put modules into "
-                    f"nn.Sequential(*modules), and assign each parameter to an attribute of its own, as with "
-                    f"setattr(self, f'w{{i}}', parameter)"
+                    f"nn.Sequential(*modules), nn.ModuleList or nn.ModuleDict, and parameters into nn.ParameterList or "
+                    f"attributes of their own"
                 )
 
     # What is done to all of it
@@ -535,6 +557,80 @@ class Module:
     def eval(self) -> Self:
         """Set `training` of all modules to False, and return this one."""
         return self.train(False)
+
+    def apply(self, fn: Callable[[Module], Any]) -> Self:
+        """Call a function with each module, the innermost first and this one last, and return this one.
+
+        Examples
+        --------
+        >>> from microgradnd import nn
+        >>> def start(module):
+        ...     if isinstance(module, nn.Linear):
+        ...         nn.init.zeros_(module.bias)
+        >>> nn.Sequential(nn.Linear(2, 1)).apply(start)[0].bias
+        tensor([0.], requires_grad=True, name='0.bias')
+        """
+        for child in list(self.children()):
+            child.apply(fn)
+        fn(self)
+        return self
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """Freeze or unfreeze all parameters, and return this module.
+
+        Examples
+        --------
+        >>> from microgradnd import nn
+        >>> nn.Linear(2, 1).requires_grad_(False)
+        Linear(2, 1, weight=(1, 2), bias=(1,))  # 3 parameters, 3 of them frozen
+        """
+        for parameter in self.parameters():
+            parameter.requires_grad = requires_grad
+        return self
+
+    def to(self, dtype: npt.DTypeLike) -> Self:
+        """Convert the parameters, their gradients and the buffers that are floating-point numbers, in place.
+
+        An optimizer that was made before must be made anew.
+
+        Parameters
+        ----------
+        dtype : dtype
+            Of floating-point numbers.
+
+        Returns
+        -------
+        Module
+            This one.
+
+        Raises
+        ------
+        TypeError
+            If the dtype is one of other numbers.
+        RuntimeError
+            Inside a transform or a compiled function.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from microgradnd import nn
+        >>> nn.Linear(2, 1).to(np.float32).weight.dtype
+        dtype('float32')
+        """
+        new = np.dtype(dtype)
+        kind = type(self).__name__
+        if new.kind not in "fc":
+            raise TypeError(f"{kind}.to: the dtype must be one of floating-point numbers, got {new}")
+        if self._role != "module" or current().trace is not None:
+            raise RuntimeError(f"{kind}.to: a module can't be converted inside a transform or a compiled function")
+        converted = "f" if new.kind == "f" else "fc"  # complex numbers don't lose their imaginary parts
+        for parameter in self.parameters():
+            if parameter.dtype.kind in converted:
+                retype(parameter, new)
+        for _, module, name, value in list(self._places("buffer")):
+            if value.dtype.kind in converted:
+                setattr(module, name, value.astype(new))
+        return self
 
     def state_dict(self) -> dict[str, npt.NDArray[Any]]:
         """Return copies of the parameters' and buffers' arrays by path: what to save, and to come back to.
@@ -631,7 +727,11 @@ class Module:
     def _call(self, *args: Any, **kwargs: Any) -> Any:
         """Return forward(*args, **kwargs); what was recorded in it is marked as this module's, for pictures."""
         start = next_position()
-        out = self.forward(*args, **kwargs)
+        try:
+            out = self._hooked(args, kwargs) if self.forward_hooks else self.forward(*args, **kwargs)
+        except Exception as error:
+            name_layer(error, self)
+            raise
         if type(out) is Tensor:
             node = out._node
             if type(node) is Operation and node.position > start:
@@ -645,6 +745,62 @@ class Module:
         __call__ = Call()
     else:
         __call__ = _call
+
+    def _hooked(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Return forward(*args, **kwargs) as the hooks have it."""
+        for hook in [hook for when, hook in self.forward_hooks if when == "before"]:
+            changed = hook(self, args)
+            if changed is not None:
+                args = changed if isinstance(changed, tuple) else (changed,)
+        out = self.forward(*args, **kwargs)
+        for hook in [hook for when, hook in self.forward_hooks if when == "after"]:
+            changed = hook(self, args, out)
+            if changed is not None:
+                out = changed
+        return out
+
+    def register_forward_pre_hook(self, hook: Callable[[Module, tuple[Any, ...]], Any]) -> Handle:
+        """Have `hook(module, args)` called before each forward(); what it returns, if not None, replaces the arguments.
+
+        Returns
+        -------
+        Handle
+            Its `remove()` takes the hook away.
+
+        See Also
+        --------
+        register_forward_hook : has an example.
+        """
+        return self._add_hook("before", hook)
+
+    def register_forward_hook(self, hook: Callable[[Module, tuple[Any, ...], Any], Any]) -> Handle:
+        """Have `hook(module, args, output)` called after each forward(); what it returns, if not None, is the output.
+
+        Returns
+        -------
+        Handle
+            Its `remove()` takes the hook away.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from microgradnd import nn
+        >>> model = nn.Sequential(nn.Linear(2, 3), nn.Tanh())
+        >>> handle = model[0].register_forward_hook(lambda module, args, output: print(output.shape))
+        >>> out = model(np.ones((5, 2)))
+        (5, 3)
+        >>> handle.remove()
+        """
+        return self._add_hook("after", hook)
+
+    def _add_hook(self, when: str, hook: Callable[..., Any]) -> Handle:
+        if not callable(hook):
+            raise TypeError(
+                f"{type(self).__name__}: a hook must be a function of the module and its arguments, got {hook!r}"
+            )
+        entry = (when, hook)
+        self.forward_hooks = (*self.forward_hooks, entry)
+        return Handle(self, entry)
 
     def _mark(self, outputs: list[Any], start: int) -> None:
         for out in outputs:
@@ -751,6 +907,16 @@ def refuse_in_class(cls: type[Module], name: str, value: Any) -> None:
                 f"{where} is a {kind} in the class, where it can't be found, and which all instances would share; make "
                 f"it in __init__, as self.{name} = ... (in a dataclass with field(default_factory=...))"
             )
+
+
+def retype(parameter: Tensor, dtype: np.dtype[Any]) -> None:
+    """Give a leaf, and the gradient that it has, another dtype: its array is a new one."""
+    leaf = parameter._node
+    parameter._array = array = parameter.data.astype(dtype)
+    if isinstance(leaf, Leaf):
+        leaf.data, leaf.position = array, next_position()
+        if leaf.grad is not None:
+            leaf.grad = np.asarray(leaf.grad).astype(dtype)
 
 
 def write(module: Module, name: str, array: Any) -> None:
