@@ -14,18 +14,24 @@ from microgradnd.nn.dropout import Dropout
 from microgradnd.nn.linear import Identity, Linear
 from microgradnd.nn.losses import CrossEntropyLoss, MSELoss, SSELoss
 from microgradnd.nn.module import Module, Parameter
+from microgradnd.nn.normalization import BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm, RMSNorm
 
 # Modules of Python: who writes nn.linear means nn.Linear or functional.linear
-del activations, containers, dropout, linear, losses  # type: ignore[name-defined]  # noqa: F821
+del activations, containers, dropout, linear, losses, normalization  # type: ignore[name-defined]  # noqa: F821
 
 __all__ = [
+    "BatchNorm1d",
+    "BatchNorm2d",
     "CrossEntropyLoss",
     "Dropout",
+    "GroupNorm",
     "Identity",
+    "LayerNorm",
     "Linear",
     "MSELoss",
     "Module",
     "Parameter",
+    "RMSNorm",
     "ReLU",
     "SSELoss",
     "Sequential",
