@@ -11,19 +11,22 @@ from microgradnd.nn import functional, init
 from microgradnd.nn.activations import ReLU, Sigmoid, Tanh
 from microgradnd.nn.containers import Sequential
 from microgradnd.nn.dropout import Dropout
-from microgradnd.nn.linear import Identity, Linear
+from microgradnd.nn.embedding import Embedding
+from microgradnd.nn.linear import Bilinear, Identity, Linear
 from microgradnd.nn.losses import CrossEntropyLoss, MSELoss, SSELoss
 from microgradnd.nn.module import Module, Parameter
 from microgradnd.nn.normalization import BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm, RMSNorm
 
 # Modules of Python: who writes nn.linear means nn.Linear or functional.linear
-del activations, containers, dropout, linear, losses, normalization  # type: ignore[name-defined]  # noqa: F821
+del activations, containers, dropout, embedding, linear, losses, normalization  # type: ignore[name-defined]  # noqa: F821
 
 __all__ = [
     "BatchNorm1d",
     "BatchNorm2d",
+    "Bilinear",
     "CrossEntropyLoss",
     "Dropout",
+    "Embedding",
     "GroupNorm",
     "Identity",
     "LayerNorm",

@@ -8,6 +8,7 @@ Read next: `tests/test_laws.py`.
 import numpy as np
 
 from microgradnd.nn import functional as F
+from microgradnd.nn.embedding import looked_up
 from microgradnd.nn.losses import highest
 from microgradnd.nn.normalization import normalize, normalized
 from tests.rows import ANY, DISTINCT, Domain, Row, case, ufunc
@@ -56,6 +57,9 @@ ROWS: list[Row] = [
         for name, (axes, centred, shape, own) in NORMALIZED.items()
     ),
     case(normalized, "no-weight", lambda x: normalize(x, None, None, (-1,), 0.1)[0], ((3, 4), DISTINCT)),
+    case(looked_up, "rows", lambda weight: F.embedding(LABELS[:, None], weight), (3, 2)),
+    case(looked_up, "no-padding-picked", lambda weight: F.embedding(LABELS[:3], weight, padding_idx=1), (3, 2)),
+    case(looked_up, "empty", lambda weight: F.embedding(LABELS[:0], weight), (3, 2)),
     *(case(F.sse_loss, name, F.sse_loss, shape, shape) for name, shape in SHAPES.items()),
     case(F.softmax_cross_entropy, "batch", lambda x: F.softmax_cross_entropy(x, LABELS, highest(x)), (4, 3)),
     case(F.softmax_cross_entropy, "wide", lambda x: F.softmax_cross_entropy(x, LABELS, highest(x)), ((4, 3), WIDE)),
