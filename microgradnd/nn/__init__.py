@@ -5,24 +5,30 @@ Must not own: any code.
 Read next: `module.py`.
 """
 
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from microgradnd.nn import functional, init
 from microgradnd.nn.activations import ReLU, Sigmoid, Tanh
 from microgradnd.nn.containers import ModuleDict, ModuleList, ParameterList, Sequential
 from microgradnd.nn.dropout import Dropout
-from microgradnd.nn.linear import Identity, Linear
+from microgradnd.nn.embedding import Embedding
+from microgradnd.nn.linear import Bilinear, Identity, Linear
 from microgradnd.nn.losses import CrossEntropyLoss, MSELoss, SSELoss
 from microgradnd.nn.module import Module, Parameter
+from microgradnd.nn.normalization import BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm, RMSNorm
 from microgradnd.nn.summaries import summary
 
-# Modules of Python: who writes nn.linear means nn.Linear or functional.linear
-del activations, containers, dropout, linear, losses, paths, summaries  # type: ignore[name-defined]  # noqa: F821
-
 __all__ = [
+    "BatchNorm1d",
+    "BatchNorm2d",
+    "Bilinear",
     "CrossEntropyLoss",
     "Dropout",
+    "Embedding",
+    "GroupNorm",
     "Identity",
+    "LayerNorm",
     "Linear",
     "MSELoss",
     "Module",
@@ -30,6 +36,7 @@ __all__ = [
     "ModuleList",
     "Parameter",
     "ParameterList",
+    "RMSNorm",
     "ReLU",
     "SSELoss",
     "Sequential",
@@ -39,6 +46,10 @@ __all__ = [
     "init",
     "summary",
 ]
+
+# The files stay out of the way: who writes nn.linear means nn.Linear or functional.linear
+for _file in [name for name, value in globals().items() if isinstance(value, ModuleType) and name not in __all__]:
+    del globals()[_file]
 
 if not TYPE_CHECKING:
 

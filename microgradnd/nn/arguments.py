@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from microgradnd.annotations import P
 from microgradnd.operands import admitted
+from microgradnd.tape import current
 from microgradnd.tensor import Tensor
 
 X = TypeVar("X", Tensor, npt.NDArray[Any])
@@ -64,6 +65,30 @@ def operand(function: str, x: Any, name: str = "x", kinds: str = "biufc") -> Any
             f"np.asarray(..., dtype=float)"
         )
     return x
+
+
+def integers(function: str, x: Any, name: str, n: int) -> Any:
+    """Return numbers of classes or symbols as an array, or raise unless they are integers from 0 to n - 1.
+
+    While a program is being written they stand for all numbers, so that their values aren't looked at.
+    """
+    if not isinstance(x, Tensor):
+        x = np.asarray(admitted(function, x))
+    elif current().trace is None:
+        x = x.data
+    if x.dtype.kind not in "iu" and x.size:
+        raise TypeError(f"{function}: {name} must be integers from 0, got {x.dtype}; convert them with .astype(int)")
+    # As unsigned numbers negative ones are huge, so one comparison finds both ends.
+    if type(x) is np.ndarray and x.size and np.maximum.reduce(x.astype(np.uintp), axis=None) >= n:
+        raise ValueError(f"{function}: {name} must be from 0 to {n - 1}, got some from {x.min()} to {x.max()}")
+    return x if x.size else x.astype(int)
+
+
+def check_sizes(layer: str, **sizes: Any) -> None:
+    """Raise unless the sizes of a layer are positive integers."""
+    for name, size in sizes.items():
+        if not isinstance(size, int | np.integer) or isinstance(size, bool) or size < 1:
+            raise ValueError(f"{layer}: {name} must be a positive integer, got {size!r}")
 
 
 def rows(x: Any) -> Any:

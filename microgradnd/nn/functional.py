@@ -9,16 +9,24 @@ from typing import TYPE_CHECKING
 
 from microgradnd.nn.activations import log_softmax, relu, sigmoid, softmax, tanh
 from microgradnd.nn.dropout import dropout
-from microgradnd.nn.linear import linear
+from microgradnd.nn.embedding import embedding
+from microgradnd.nn.linear import bilinear, linear
 from microgradnd.nn.losses import cross_entropy, mse_loss, softmax_cross_entropy, sse_loss
+from microgradnd.nn.normalization import batch_norm, group_norm, layer_norm, rms_norm
 
 __all__ = [
+    "batch_norm",
+    "bilinear",
     "cross_entropy",
     "dropout",
+    "embedding",
+    "group_norm",
+    "layer_norm",
     "linear",
     "log_softmax",
     "mse_loss",
     "relu",
+    "rms_norm",
     "sigmoid",
     "softmax",
     "softmax_cross_entropy",

@@ -1,6 +1,6 @@
 """The affine map, and the layer that has its weights.
 
-Owns: `linear` with its rules; `Linear`, `Identity`.
+Owns: `linear` with its rules, `bilinear`; `Linear`, `Bilinear`, `Identity`.
 Must not own: the order of layers (`containers.py`).
 Read next: `activations.py`.
 """
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from microgradnd.failures import explained
-from microgradnd.nn.arguments import X, of_several, operand, rows, summed
+from microgradnd.nn.arguments import X, check_sizes, of_several, operand, rows, summed
 from microgradnd.nn.init import generator
 from microgradnd.nn.module import Module, Parameter
 from microgradnd.operators import NO_KEYWORDS
@@ -131,9 +131,7 @@ class Linear(Module):
         dtype: npt.DTypeLike = np.float64,
         rng: np.random.Generator | None = None,
     ) -> None:
-        for name, number in (("in_features", in_features), ("out_features", out_features)):
-            if not isinstance(number, int | np.integer) or number < 1:
-                raise ValueError(f"Linear: {name} must be a positive integer, got {number!r}")
+        check_sizes("Linear", in_features=in_features, out_features=out_features)
         rng = generator(rng)
         self.in_features = in_features
         self.out_features = out_features
@@ -151,6 +149,114 @@ class Linear(Module):
     def extra_repr(self) -> str:
         """Return the numbers of features."""
         return f"{self.in_features}, {self.out_features}"
+
+
+@of_several
+@explained
+def bilinear(x1: Any, x2: Any, weight: Any, bias: Any = None) -> Any:
+    """Return x1' W x2 + b of the last axes, for each matrix W of a stack.
+
+    Parameters
+    ----------
+    x1 : array_like of shape (..., in1_features)
+    x2 : array_like of shape (..., in2_features)
+    weight : array_like of shape (out_features, in1_features, in2_features)
+    bias : array_like of shape (out_features,), optional
+
+    Returns
+    -------
+    array or Tensor of shape (..., out_features)
+
+    Raises
+    ------
+    ValueError
+        If the shapes don't fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd.nn import functional as F
+    >>> F.bilinear(np.array([[1.0, 2.0]]), np.array([[3.0]]), np.ones((1, 2, 1)))
+    array([[9.]])
+    """
+    x1, x2, weight = (operand("bilinear", *named) for named in ((x1, "x1"), (x2, "x2"), (weight, "weight")))
+    batch = x1.shape[:-1]
+    if weight.ndim != 3 or not x1.ndim or (x1.shape, x2.shape) != tuple((*batch, n) for n in weight.shape[1:]):
+        raise ValueError(
+            f"bilinear: x1 must have shape (..., in1_features), x2 (..., in2_features) and weight (out_features, "
+            f"in1_features, in2_features), got {x1.shape}, {x2.shape} and {weight.shape}"
+        )
+    if bias is not None and np.shape(bias) != weight.shape[:1]:
+        raise ValueError(f"bilinear: bias must have shape {weight.shape[:1]}, got {np.shape(bias)}")
+    n_out, n_in, n_other = weight.shape
+    by_x1 = np.dot(rows(x1), np.reshape(np.transpose(weight, (1, 0, 2)), (n_in, n_out * n_other)))
+    by_both = np.matmul(np.reshape(by_x1, (-1, n_out, n_other)), rows(x2)[:, :, None])
+    out = np.reshape(by_both, (*batch, n_out))
+    return out if bias is None else out + bias
+
+
+class Bilinear(Module):
+    """The map x1' W x2 + b, with a matrix W for each output; see `functional.bilinear`.
+
+    Parameters
+    ----------
+    in1_features, in2_features, out_features : int
+        The lengths of the last axes of both inputs and of the output.
+    bias : bool
+        Whether there is a b.
+    dtype : dtype
+        Of the parameters, by default float64.
+    rng : numpy.random.Generator, optional
+        For the initial values, which are uniform on +-1/sqrt(in1_features), as in PyTorch; fresh entropy without one.
+
+    Attributes
+    ----------
+    weight : Tensor of shape (out_features, in1_features, in2_features)
+    bias : Tensor of shape (out_features,), or None
+
+    Raises
+    ------
+    ValueError
+        If a number of features isn't a positive integer.
+    TypeError
+        If `rng` isn't a Generator.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd import nn
+    >>> nn.Bilinear(3, 2, 4)(np.ones((5, 3)), np.ones((5, 2))).shape
+    (5, 4)
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+
+    @explained
+    def __init__(
+        self,
+        in1_features: int,
+        in2_features: int,
+        out_features: int,
+        bias: bool = True,
+        *,
+        dtype: npt.DTypeLike = np.float64,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        check_sizes("Bilinear", in1_features=in1_features, in2_features=in2_features, out_features=out_features)
+        self.in1_features, self.in2_features, self.out_features = in1_features, in2_features, out_features
+        rng = generator(rng)
+        bound = 1 / math.sqrt(in1_features)
+        self.weight = Parameter(rng.uniform(-bound, bound, (out_features, in1_features, in2_features)), dtype)
+        self.bias = Parameter(rng.uniform(-bound, bound, out_features), dtype) if bias else None
+
+    def forward(self, x1: Any, x2: Any) -> Tensor:
+        """Return x1' W x2 + b, for inputs of shape (..., in1_features) and (..., in2_features)."""
+        return bilinear(x1, x2, self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        """Return the numbers of features."""
+        return f"{self.in1_features}, {self.in2_features}, {self.out_features}"
 
 
 class Identity(Module):

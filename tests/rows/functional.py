@@ -8,8 +8,10 @@ Read next: `tests/test_laws.py`.
 import numpy as np
 
 from microgradnd.nn import functional as F
+from microgradnd.nn.embedding import looked_up
 from microgradnd.nn.losses import highest
-from tests.rows import ANY, Domain, Row, case, ufunc
+from microgradnd.nn.normalization import normalize, normalized
+from tests.rows import ANY, DISTINCT, Domain, Row, case, ufunc
 
 LINEAR = {
     "batch": ((4, 3), (2, 3), (2,)),
@@ -23,6 +25,17 @@ SHAPES = {"scalar": (), "column": (4, 1), "stack": (2, 1, 3), "empty": (0, 2)}
 AXES = {"last": -1, "first": 0, "both": (0, 1)}
 LABELS = np.array([2, 0, 2, 1])
 WIDE = Domain(-30.0, 30.0)
+# Axes of the mean, whether it is subtracted, and the shapes of x and of weight and bias
+NORMALIZED = {
+    "channels": ((-2,), True, (4, 3), (3,)),
+    "images": ((-4, -2, -1), True, (2, 3, 2, 2), (3, 1, 1)),
+    "rows": ((-1,), True, (2, 2, 4), (4,)),
+    "last-two": ((-2, -1), True, (2, 3, 2), (3, 2)),
+    "groups": ((-2, -1), True, (2, 2, 2, 3), (2, 2, 1)),
+    "root-mean-square": ((-1,), False, (3, 4), (4,)),
+    "one-feature": ((-1,), True, (3, 1), (1,)),
+    "empty": ((-1,), True, (0, 3), (3,)),
+}
 
 ROWS: list[Row] = [
     *(case(F.linear, name, F.linear, *shapes) for name, shapes in LINEAR.items()),
@@ -32,6 +45,21 @@ ROWS: list[Row] = [
         for function in (F.softmax, F.log_softmax)
         for name, axis in AXES.items()
     ),
+    *(
+        case(
+            normalized,
+            name,
+            lambda x, weight, bias, axes=axes, centred=centred: normalize(x, weight, bias, axes, 0.1, centred)[0],
+            (shape, DISTINCT),
+            own,
+            own,
+        )
+        for name, (axes, centred, shape, own) in NORMALIZED.items()
+    ),
+    case(normalized, "no-weight", lambda x: normalize(x, None, None, (-1,), 0.1)[0], ((3, 4), DISTINCT)),
+    case(looked_up, "rows", lambda weight: F.embedding(LABELS[:, None], weight), (3, 2)),
+    case(looked_up, "no-padding-picked", lambda weight: F.embedding(LABELS[:3], weight, padding_idx=1), (3, 2)),
+    case(looked_up, "empty", lambda weight: F.embedding(LABELS[:0], weight), (3, 2)),
     *(case(F.sse_loss, name, F.sse_loss, shape, shape) for name, shape in SHAPES.items()),
     case(F.softmax_cross_entropy, "batch", lambda x: F.softmax_cross_entropy(x, LABELS, highest(x)), (4, 3)),
     case(F.softmax_cross_entropy, "wide", lambda x: F.softmax_cross_entropy(x, LABELS, highest(x)), ((4, 3), WIDE)),
