@@ -267,6 +267,19 @@ def test_nan_is_never_hidden(f):
     assert np.isnan(f(mg.tensor(x, requires_grad=True)).data).any()
 
 
+def test_linear_multiplies_matrices_only(monkeypatch):
+    """NumPy computes np.dot of more dimensions without BLAS, several times slower."""
+    products, dot = [], np.dot
+    monkeypatch.setattr(np, "dot", lambda x, y: products.append((np.ndim(x), np.ndim(y))) or dot(x, y))
+    x, weight = mg.tensor(np.ones((2, 4, 3)), requires_grad=True), mg.tensor(np.ones((5, 3)), requires_grad=True)
+    F.linear(x, weight).sum().backward()
+    mg.jvp(F.linear, (np.ones((2, 4, 3)), np.ones((5, 3))), (np.ones((2, 4, 3)), np.ones((5, 3))))
+    assert len(products) == 6
+    assert set(products) == {(2, 2)}
+    np.testing.assert_array_equal(x.grad, np.full((2, 4, 3), 5.0))
+    np.testing.assert_array_equal(weight.grad, np.full((5, 3), 8.0))
+
+
 # Arrays, Tensors, precision
 
 

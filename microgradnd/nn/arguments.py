@@ -7,6 +7,7 @@ Read next: `activations.py`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Concatenate, Protocol, TypeVar, overload
 
@@ -93,7 +94,7 @@ def check_sizes(layer: str, **sizes: Any) -> None:
 
 def rows(x: Any) -> Any:
     """Return an array of vectors as a matrix with a vector in each row."""
-    return x if x.ndim == 2 else np.reshape(x, (-1, x.shape[-1]))
+    return x if x.ndim == 2 else np.reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))
 
 
 def summed(x: Any, **axes: Any) -> Any:

@@ -22,6 +22,13 @@ from microgradnd.registry import defjvp, defvjp, name_of, primitive
 from microgradnd.tensor import Tensor, apply
 
 
+def times(x: Any, matrix: Any) -> Any:
+    """Return np.dot(x, matrix), with the rows of x in one matrix: NumPy has no call of BLAS for more dimensions."""
+    if x.ndim <= 2:
+        return np.dot(x, matrix)
+    return np.reshape(np.dot(rows(x), matrix), (*x.shape[:-1], matrix.shape[1]))
+
+
 @of_several
 @primitive
 def linear(x: Any, weight: Any, bias: Any = None) -> Any:
@@ -57,26 +64,26 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Any:
             f"{weight.shape}: weight is (out_features, in_features), x is (observations, in_features)"
         )
     if bias is None:
-        return np.dot(x, weight.T)
+        return times(x, weight.T)
     if type(bias) is not np.ndarray or bias.dtype.kind != "f":
         bias = operand("linear", bias, "bias")
     if bias.shape != weight.shape[:1]:
         raise ValueError(
             f"linear: bias has shape {bias.shape} and weight {weight.shape}; bias must have shape {weight.shape[:1]}"
         )
-    return np.dot(x, weight.T) + bias
+    return times(x, weight.T) + bias
 
 
 defvjp(
     linear,
-    lambda g, out, x, weight, bias=None: np.dot(g, weight),
+    lambda g, out, x, weight, bias=None: times(g, weight),
     lambda g, out, x, weight, bias=None: np.dot(rows(g).T, rows(x)),
     lambda g, out, x, weight, bias=None: summed(rows(g), axis=0),
 )
 defjvp(
     linear,
-    lambda t, out, x, weight, bias=None: np.dot(t, weight.T),
-    lambda t, out, x, weight, bias=None: np.dot(x, t.T),
+    lambda t, out, x, weight, bias=None: times(t, weight.T),
+    lambda t, out, x, weight, bias=None: times(x, t.T),
     lambda t, out, x, weight, bias=None: t,
 )
 
