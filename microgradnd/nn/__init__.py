@@ -9,7 +9,20 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from microgradnd.nn import functional, init
-from microgradnd.nn.activations import ReLU, Sigmoid, Tanh
+from microgradnd.nn.activations import (
+    ELU,
+    GELU,
+    Hardtanh,
+    LeakyReLU,
+    LogSoftmax,
+    PReLU,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Tanh,
+)
 from microgradnd.nn.containers import ModuleDict, ModuleList, ParameterList, Sequential
 from microgradnd.nn.dropout import Dropout
 from microgradnd.nn.embedding import Embedding
@@ -20,6 +33,8 @@ from microgradnd.nn.normalization import BatchNorm1d, BatchNorm2d, GroupNorm, La
 from microgradnd.nn.summaries import summary
 
 __all__ = [
+    "ELU",
+    "GELU",
     "BatchNorm1d",
     "BatchNorm2d",
     "Bilinear",
@@ -27,20 +42,27 @@ __all__ = [
     "Dropout",
     "Embedding",
     "GroupNorm",
+    "Hardtanh",
     "Identity",
     "LayerNorm",
+    "LeakyReLU",
     "Linear",
+    "LogSoftmax",
     "MSELoss",
     "Module",
     "ModuleDict",
     "ModuleList",
+    "PReLU",
     "Parameter",
     "ParameterList",
     "RMSNorm",
     "ReLU",
     "SSELoss",
     "Sequential",
+    "SiLU",
     "Sigmoid",
+    "Softmax",
+    "Softplus",
     "Tanh",
     "functional",
     "init",

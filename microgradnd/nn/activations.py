@@ -11,17 +11,23 @@ on arrays and Tensors, in both modes and to any order. Axes are NumPy's: `axis=`
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+import itertools
+import math
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from microgradnd import primitives
 from microgradnd.failures import explained
-from microgradnd.nn.arguments import X, like, of_one, operand, rows, summed
-from microgradnd.nn.module import Module
+from microgradnd.nn.arguments import X, check_sizes, like, of_one, of_several, operand, rows, summed
+from microgradnd.nn.calls import Calls, check_settings
+from microgradnd.nn.module import Module, Parameter
 from microgradnd.registry import defjvp, defvjp, elementwise, name_of, primitive
 from microgradnd.tensor import Tensor
 
+REAL = "biuf"  # kinds of numbers
 MANY_ROWS = 128  # from which on the way to the largest element of each by its place is the shorter one
 
 
@@ -45,7 +51,7 @@ def relu(x: Any) -> Any:
     >>> F.relu(np.array([-1.0, 0.0, 2.0]))
     array([0., 0., 2.])
     """
-    return x.relu() if isinstance(x, Tensor) else primitives.relu(operand("relu", x, kinds="biuf"))
+    return x.relu() if isinstance(x, Tensor) else primitives.relu(operand("relu", x, kinds=REAL))
 
 
 @of_one
@@ -97,6 +103,326 @@ def sigmoid(x: Any) -> Any:
 
 
 elementwise(sigmoid, lambda g, out, x: g * (out * (1 - out)))
+
+
+@of_one
+@explained
+def silu(x: Any) -> Any:
+    """Return x * sigmoid(x), also known as swish.
+
+    Parameters
+    ----------
+    x : array_like
+
+    Returns
+    -------
+    array or Tensor of the shape of x
+
+    Notes
+    -----
+    Elfwing, Uchibe and Doya (2018), "Sigmoid-weighted linear units".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd.nn import functional as F
+    >>> F.silu(np.array([-1000.0, 0.0, 1.0])).round(3)
+    array([-0.   ,  0.   ,  0.731])
+    """
+    x = operand("silu", x, kinds=REAL)
+    return x * sigmoid(x)
+
+
+@primitive
+def leaky(x: Any, slope: Any) -> Any:
+    """Return x where it is positive, slope * x elsewhere; the derivative at 0 is the slope."""
+    return np.where(x > 0, x, slope * x)
+
+
+elementwise(
+    leaky,
+    lambda g, out, x, slope: np.where(x > 0, g, slope * g),
+    lambda g, out, x, slope: np.where(x > 0, 0, g * x),
+)
+
+
+@of_one
+@explained
+def leaky_relu(x: Any, negative_slope: float = 0.01) -> Any:
+    """Return x where it is positive, negative_slope * x elsewhere; the derivative at 0 is negative_slope.
+
+    Parameters
+    ----------
+    x : array_like
+    negative_slope : float
+
+    Returns
+    -------
+    array or Tensor of the shape of x
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd.nn import functional as F
+    >>> F.leaky_relu(np.array([-1.0, 2.0]))
+    array([-0.01,  2.  ])
+    """
+    x = operand("leaky_relu", x, kinds=REAL)
+    check_settings("leaky_relu", negative_slope=negative_slope)
+    return leaky(x, negative_slope)
+
+
+@of_several
+@explained
+def prelu(x: Any, weight: Any) -> Any:
+    """Return x where it is positive, weight * x elsewhere, with a weight that is learned; the derivative at 0 is it.
+
+    Parameters
+    ----------
+    x : array_like of shape (batch, channels, ...), or any shape for a single weight
+    weight : array_like of shape (channels,) or (1,)
+
+    Returns
+    -------
+    array or Tensor of the shape of x
+
+    Raises
+    ------
+    ValueError
+        If the number of weights is neither 1 nor that of the channels.
+
+    Notes
+    -----
+    He, Zhang, Ren and Sun (2015), "Delving deep into rectifiers".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd.nn import functional as F
+    >>> F.prelu(np.array([[-1.0, -2.0]]), np.array([0.5, 0.25]))
+    array([[-0.5, -0.5]])
+    """
+    x, weight = operand("prelu", x, kinds=REAL), operand("prelu", weight, "weight", kinds=REAL)
+    channels = x.shape[1] if x.ndim > 1 else 1
+    if weight.shape not in ((1,), (channels,)):
+        raise ValueError(
+            f"prelu: weight must have shape (1,) or that of the channels, ({channels},), for x of shape {x.shape}, got "
+            f"{weight.shape}"
+        )
+    return leaky(x, np.reshape(weight, (-1, *(1,) * (x.ndim - 2))) if x.ndim else weight[0])
+
+
+@of_one
+@primitive
+def elu(x: Any, alpha: float = 1.0) -> Any:
+    """Return x where it is positive, alpha * (exp(x) - 1) elsewhere; the derivative at 0 is alpha.
+
+    Parameters
+    ----------
+    x : array_like
+    alpha : float
+        Minus the limit for large negative x.
+
+    Returns
+    -------
+    array or Tensor of the shape of x
+
+    Notes
+    -----
+    Clevert, Unterthiner and Hochreiter (2016), "Exponential linear units".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd.nn import functional as F
+    >>> F.elu(np.array([-1000.0, 0.0, 2.0]))
+    array([-1.,  0.,  2.])
+    """
+    x = operand("elu", x, kinds=REAL)
+    check_settings("elu", alpha=alpha)
+    return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
+
+
+elementwise(elu, lambda g, out, x, alpha=1.0: g * np.where(x > 0, 1, out + alpha), None)
+
+
+@primitive
+def log1p_exp(x: Any) -> Any:
+    """Return log(1 + exp(x)), without an overflow for any x."""
+    return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
+
+
+elementwise(log1p_exp, lambda g, out, x: g * sigmoid(x))
+
+
+@of_one
+@explained
+def softplus(x: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
+    """Return log(1 + exp(beta * x)) / beta, a smooth relu, without an overflow for any x.
+
+    Parameters
+    ----------
+    x : array_like
+    beta : float
+        How sharp the bend is.
+    threshold : float
+        Where beta * x is larger, the result is x itself, as in PyTorch.
+
+    Returns
+    -------
+    array or Tensor of the shape of x
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd.nn import functional as F
+    >>> F.softplus(np.array([-1000.0, 0.0, 1000.0])).round(3)
+    array([0.00e+00, 6.93e-01, 1.00e+03])
+    """
+    x = operand("softplus", x, kinds=REAL)
+    check_settings("softplus", beta=beta, threshold=threshold)
+    z = x if beta == 1 else x * beta
+    out = log1p_exp(z)
+    return np.where(z > threshold, x, out if beta == 1 else out / beta)
+
+
+@of_one
+@primitive
+def hardtanh(x: Any, min_val: float = -1.0, max_val: float = 1.0) -> Any:
+    """Return x where it is between two bounds, else the bound; the derivative on a bound is 0.
+
+    Parameters
+    ----------
+    x : array_like
+    min_val, max_val : float
+        The bounds.
+
+    Returns
+    -------
+    array or Tensor of the shape of x
+
+    Raises
+    ------
+    ValueError
+        If min_val isn't less than max_val.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd.nn import functional as F
+    >>> F.hardtanh(np.array([-2.0, 0.5, 1.0]))
+    array([-1. ,  0.5,  1. ])
+    """
+    x = operand("hardtanh", x, kinds=REAL)
+    check_settings("hardtanh", min_val=min_val, max_val=max_val)
+    if min_val >= max_val:
+        raise ValueError(f"hardtanh: min_val must be less than max_val, got {min_val} and {max_val}")
+    return np.minimum(np.maximum(x, min_val), max_val)
+
+
+elementwise(
+    hardtanh,
+    lambda g, out, x, min_val=-1.0, max_val=1.0: np.where((x > min_val) & (x < max_val), g, 0),
+    None,
+    None,
+)
+
+
+@functools.cache
+def tail_coefficients(degree: int) -> list[float]:
+    """Return the coefficients of a polynomial in t = (z - 3) / (z + 3) that equals (z + 3) exp(z^2) erfc(z) for z >= 0.
+
+    This function is smooth, at infinity too, so that its polynomials through Chebyshev's points converge quickly: that
+    of degree 22 is right to a few units in the last place of float64, that of degree 10 of float32 (after Schonfelder
+    (1978), "Chebyshev expansions for the error and related functions").
+    """
+    t = np.cos(np.pi * (np.arange(degree + 1) + 0.5) / (degree + 1))
+    z = (3 * (1 + t) / (1 - t)).astype(np.float32).astype(np.float64)  # so that z * z isn't rounded
+    values = [(v + 3) * scaled_erfc(v) for v in z.tolist()]
+    return np.linalg.solve(np.vander((z - 3) / (z + 3)), values).tolist()
+
+
+def scaled_erfc(z: float) -> float:
+    """Return exp(z^2) erfc(z), by its asymptotic series where erfc(z) is close to the smallest number."""
+    if z < 25:
+        return math.exp(z * z) * math.erfc(z)
+    terms = itertools.accumulate(range(1, 10), lambda term, n: term * (1 - 2 * n) / (2 * z * z), initial=1.0)
+    return sum(terms) / (z * math.sqrt(math.pi))
+
+
+@primitive
+def normal_cdf(x: Any) -> Any:
+    """Return the standard normal distribution function (1 + erf(x / sqrt(2))) / 2, without cancellation in a tail."""
+    wide = x.astype(np.float32) if x.dtype == np.float16 else x
+    z = np.abs(wide) * math.sqrt(0.5)
+    u = 1 / (z + 3)
+    t = 1 - 6 * u
+    first, second, *others = tail_coefficients(22 if z.dtype == np.float64 else 10)
+    p = first * t + second
+    for coefficient in others:
+        p = p * t + coefficient
+    with np.errstate(over="ignore"):  # of the square: the exponential is 0 then
+        tail = p * u * (0.5 * np.exp(-0.5 * (wide * wide)))
+    return like(np.where(x < 0, tail, 1 - tail), x)
+
+
+@primitive
+def normal_density(x: Any) -> Any:
+    """Return exp(-x^2 / 2) / sqrt(2 pi)."""
+    with np.errstate(over="ignore"):
+        return np.exp(-0.5 * (x * x)) * (1 / math.sqrt(2 * math.pi))
+
+
+@primitive
+def logistic_cdf(x: Any) -> Any:
+    """Return (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2, which is close to `normal_cdf`."""
+    with np.errstate(over="ignore"):
+        return 1 / (1 + np.exp(x * (-BEND - BEND * CUBIC * (x * x))))
+
+
+BEND, CUBIC = math.sqrt(8 / math.pi), 0.044715
+elementwise(normal_cdf, lambda g, out, x: g * normal_density(x))
+elementwise(normal_density, lambda g, out, x: -g * (x * out))
+elementwise(  # beyond 100 the product is 0 anyway, and the square may overflow
+    logistic_cdf,
+    lambda g, out, x: g * (out * (1 - out)) * (BEND + 3 * BEND * CUBIC * np.minimum(np.abs(x), 100) ** 2),
+)
+
+
+@of_one
+@explained
+def gelu(x: Any, approximate: str = "none") -> Any:
+    """Return x times the probability that a standard normal number is less than x.
+
+    Parameters
+    ----------
+    x : array_like
+    approximate : {"none", "tanh"}
+        Whether to replace the probability by (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2, which is faster.
+
+    Returns
+    -------
+    array or Tensor of the shape of x
+
+    Raises
+    ------
+    ValueError
+        If `approximate` is neither.
+
+    Notes
+    -----
+    Hendrycks and Gimpel (2016), "Gaussian error linear units".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd.nn import functional as F
+    >>> F.gelu(np.array([-10.0, 0.0, 1.0]))
+    array([-7.61985302e-23,  0.00000000e+00,  8.41344746e-01])
+    """
+    x = operand("gelu", x, kinds=REAL)
+    check_settings("gelu", approximate=approximate)
+    return x * (normal_cdf(x) if approximate == "none" else logistic_cdf(x))
 
 
 def largest(x: Any, axis: Any) -> Any:
@@ -189,8 +515,17 @@ defvjp(log_softmax, lambda g, out, x, axis=-1: g - np.exp(out) * total(g, axis))
 defjvp(log_softmax, lambda t, out, x, axis=-1: t - total(np.exp(out) * t, axis))
 
 
-class ReLU(Module):
-    """max(x, 0), whose derivative at 0 is 0.
+class Activation(Calls):
+    """A module of one array."""
+
+    if TYPE_CHECKING:
+
+        def forward(self, x: X) -> X:
+            """Return the function of x."""
+
+
+class ReLU(Activation, function=relu):
+    """max(x, 0), whose derivative at 0 is 0; see `functional.relu`.
 
     Examples
     --------
@@ -200,13 +535,9 @@ class ReLU(Module):
     array([0., 2.])
     """
 
-    def forward(self, x: X) -> X:
-        """Return max(x, 0)."""
-        return x.relu() if type(x) is Tensor else relu(x)
 
-
-class Tanh(Module):
-    """The hyperbolic tangent.
+class Tanh(Activation, function=tanh):
+    """The hyperbolic tangent; see `functional.tanh`.
 
     Examples
     --------
@@ -216,13 +547,9 @@ class Tanh(Module):
     array([0., 1.])
     """
 
-    def forward(self, x: X) -> X:
-        """Return tanh(x)."""
-        return tanh(x)
 
-
-class Sigmoid(Module):
-    """1 / (1 + exp(-x)).
+class Sigmoid(Activation, function=sigmoid):
+    """1 / (1 + exp(-x)); see `functional.sigmoid`.
 
     Examples
     --------
@@ -232,10 +559,198 @@ class Sigmoid(Module):
     array([0.5, 1. ])
     """
 
-    def forward(self, x: X) -> X:
-        """Return 1 / (1 + exp(-x))."""
-        return sigmoid(x)
+
+class SiLU(Activation, function=silu):
+    """x * sigmoid(x); see `functional.silu`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd import nn
+    >>> nn.SiLU()(np.array([0.0, 100.0]))
+    array([  0., 100.])
+    """
+
+
+class LeakyReLU(Activation, function=leaky_relu):
+    """x where it is positive, negative_slope * x elsewhere; see `functional.leaky_relu`.
+
+    Parameters
+    ----------
+    negative_slope : float
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd import nn
+    >>> nn.LeakyReLU(0.1)(np.array([-1.0, 2.0]))
+    array([-0.1,  2. ])
+    """
+
+    negative_slope: float = 0.01
+
+
+class ELU(Activation, function=elu):
+    """x where it is positive, alpha * (exp(x) - 1) elsewhere; see `functional.elu`.
+
+    Parameters
+    ----------
+    alpha : float
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd import nn
+    >>> nn.ELU()(np.array([-100.0, 2.0]))
+    array([-1.,  2.])
+    """
+
+    alpha: float = 1.0
+
+
+class GELU(Activation, function=gelu):
+    """x times the probability that a standard normal number is less than x; see `functional.gelu`.
+
+    Parameters
+    ----------
+    approximate : {"none", "tanh"}
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd import nn
+    >>> nn.GELU("tanh")(np.array([0.0, 10.0]))
+    array([ 0., 10.])
+    """
+
+    approximate: str = "none"
+
+
+class Softplus(Activation, function=softplus):
+    """log(1 + exp(beta * x)) / beta, a smooth relu; see `functional.softplus`.
+
+    Parameters
+    ----------
+    beta : float
+        How sharp the bend is.
+    threshold : float
+        Where beta * x is larger, the result is x itself.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd import nn
+    >>> nn.Softplus()(np.array([-1000.0, 1000.0]))
+    array([   0., 1000.])
+    """
+
+    beta: float = 1.0
+    threshold: float = 20.0
+
+
+class Hardtanh(Activation, function=hardtanh):
+    """x where it is between two bounds, else the bound; see `functional.hardtanh`.
+
+    Parameters
+    ----------
+    min_val, max_val : float
+        The bounds.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd import nn
+    >>> nn.Hardtanh()(np.array([-2.0, 0.5]))
+    array([-1. ,  0.5])
+    """
+
+    min_val: float = -1.0
+    max_val: float = 1.0
+
+
+class Softmax(Activation, function=softmax):
+    """exp(x) / sum(exp(x)) along an axis; see `functional.softmax`.
+
+    Parameters
+    ----------
+    axis : int or tuple of int
+        The axis or axes over which the probabilities sum to 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd import nn
+    >>> nn.Softmax()(np.array([1000.0, 1000.0]))
+    array([0.5, 0.5])
+    """
+
+    axis: int | tuple[int, ...] = -1
+
+
+class LogSoftmax(Activation, function=log_softmax):
+    """The logarithm of `Softmax`; see `functional.log_softmax`.
+
+    Parameters
+    ----------
+    axis : int or tuple of int
+        The axis or axes over which the probabilities sum to 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd import nn
+    >>> nn.LogSoftmax()(np.array([0.0, 1000.0]))
+    array([-1000.,     0.])
+    """
+
+    axis: int | tuple[int, ...] = -1
+
+
+class PReLU(Module):
+    """x where it is positive, weight * x elsewhere, with a weight that is learned; see `functional.prelu`.
+
+    Parameters
+    ----------
+    num_parameters : int
+        1, or the number of channels, which each have a weight of their own.
+    init : float
+        The first value of the weights.
+    dtype : dtype
+        Of the weights, by default float64.
+
+    Attributes
+    ----------
+    weight : Tensor of shape (num_parameters,)
+
+    Raises
+    ------
+    ValueError
+        If num_parameters isn't a positive integer.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd import nn
+    >>> nn.PReLU()(np.array([-1.0, 2.0])).data
+    array([-0.25,  2.  ])
+    """
+
+    weight: Tensor
+
+    @explained
+    def __init__(self, num_parameters: int = 1, init: float = 0.25, *, dtype: npt.DTypeLike = np.float64) -> None:
+        check_sizes("PReLU", num_parameters=num_parameters)
+        self.num_parameters = num_parameters
+        self.weight = Parameter(np.full(num_parameters, init), dtype)
+
+    def forward(self, x: Any) -> Tensor:
+        """Return x, multiplied by the weight where it is negative."""
+        return prelu(x, self.weight)
+
+    def extra_repr(self) -> str:
+        """Return the number of weights."""
+        return f"{self.num_parameters}"
 
 
 # doctest takes a decorated function for a foreign one, so it is told of these
-__test__ = {name_of(f): f for f in (sigmoid, softmax, log_softmax)}
+__test__ = {name_of(f): f for f in (sigmoid, elu, hardtanh, softmax, log_softmax)}

@@ -7,7 +7,20 @@ Read next: `activations.py`.
 
 from typing import TYPE_CHECKING
 
-from microgradnd.nn.activations import log_softmax, relu, sigmoid, softmax, tanh
+from microgradnd.nn.activations import (
+    elu,
+    gelu,
+    hardtanh,
+    leaky_relu,
+    log_softmax,
+    prelu,
+    relu,
+    sigmoid,
+    silu,
+    softmax,
+    softplus,
+    tanh,
+)
 from microgradnd.nn.dropout import dropout
 from microgradnd.nn.embedding import embedding
 from microgradnd.nn.linear import bilinear, linear
@@ -19,17 +32,24 @@ __all__ = [
     "bilinear",
     "cross_entropy",
     "dropout",
+    "elu",
     "embedding",
+    "gelu",
     "group_norm",
+    "hardtanh",
     "layer_norm",
+    "leaky_relu",
     "linear",
     "log_softmax",
     "mse_loss",
+    "prelu",
     "relu",
     "rms_norm",
     "sigmoid",
+    "silu",
     "softmax",
     "softmax_cross_entropy",
+    "softplus",
     "sse_loss",
     "tanh",
 ]

@@ -7,11 +7,12 @@ Read next: `tests/test_laws.py`.
 
 import numpy as np
 
+from microgradnd.nn import activations
 from microgradnd.nn import functional as F
 from microgradnd.nn.embedding import looked_up
 from microgradnd.nn.losses import highest
 from microgradnd.nn.normalization import normalize, normalized
-from tests.rows import ANY, DISTINCT, Domain, Row, case, ufunc
+from tests.rows import ANY, DISTINCT, NONZERO, Domain, Row, case, ufunc
 
 LINEAR = {
     "batch": ((4, 3), (2, 3), (2,)),
@@ -43,6 +44,14 @@ NORMALIZED = {
 ROWS: list[Row] = [
     *(case(F.linear, name, F.linear, *shapes) for name, shapes in LINEAR.items()),
     *ufunc(F.sigmoid, ANY),
+    *ufunc(activations.leaky, NONZERO, ANY, kinks=[((np.zeros(1), np.array([0.1])), ([0.1], [0.0]))]),
+    *ufunc(F.elu, NONZERO, kinks=[((np.zeros(1),), ([1.0],))]),
+    case(F.elu, "alpha", lambda x: F.elu(x, 0.5), ((3, 4), NONZERO), kinks=[((np.zeros(1),), ([0.5],))]),
+    *ufunc(F.hardtanh, Domain(avoid=(-1.0, 1.0)), kinks=[((np.array([-1.0, 1.0]),), ([0.0, 0.0],))]),
+    *ufunc(activations.log1p_exp, ANY),
+    *ufunc(activations.normal_cdf, ANY),
+    *ufunc(activations.normal_density, ANY),
+    *ufunc(activations.logistic_cdf, ANY),
     *(
         case(function, name, lambda x, axis=axis, function=function: function(x, axis=axis), (3, 4))
         for function in (F.softmax, F.log_softmax)
