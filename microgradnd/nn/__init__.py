@@ -27,7 +27,23 @@ from microgradnd.nn.containers import ModuleDict, ModuleList, ParameterList, Seq
 from microgradnd.nn.dropout import Dropout
 from microgradnd.nn.embedding import Embedding
 from microgradnd.nn.linear import Bilinear, Identity, Linear
-from microgradnd.nn.losses import CrossEntropyLoss, MSELoss, SSELoss
+from microgradnd.nn.losses import (
+    BCELoss,
+    BCEWithLogitsLoss,
+    CosineEmbeddingLoss,
+    CrossEntropyLoss,
+    GaussianNLLLoss,
+    HingeEmbeddingLoss,
+    HuberLoss,
+    KLDivLoss,
+    L1Loss,
+    MarginRankingLoss,
+    MSELoss,
+    MultiMarginLoss,
+    NLLLoss,
+    SmoothL1Loss,
+    SSELoss,
+)
 from microgradnd.nn.module import Module, Parameter
 from microgradnd.nn.normalization import BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm, RMSNorm
 from microgradnd.nn.summaries import summary
@@ -35,23 +51,34 @@ from microgradnd.nn.summaries import summary
 __all__ = [
     "ELU",
     "GELU",
+    "BCELoss",
+    "BCEWithLogitsLoss",
     "BatchNorm1d",
     "BatchNorm2d",
     "Bilinear",
+    "CosineEmbeddingLoss",
     "CrossEntropyLoss",
     "Dropout",
     "Embedding",
+    "GaussianNLLLoss",
     "GroupNorm",
     "Hardtanh",
+    "HingeEmbeddingLoss",
+    "HuberLoss",
     "Identity",
+    "KLDivLoss",
+    "L1Loss",
     "LayerNorm",
     "LeakyReLU",
     "Linear",
     "LogSoftmax",
     "MSELoss",
+    "MarginRankingLoss",
     "Module",
     "ModuleDict",
     "ModuleList",
+    "MultiMarginLoss",
+    "NLLLoss",
     "PReLU",
     "Parameter",
     "ParameterList",
@@ -61,6 +88,7 @@ __all__ = [
     "Sequential",
     "SiLU",
     "Sigmoid",
+    "SmoothL1Loss",
     "Softmax",
     "Softplus",
     "Tanh",

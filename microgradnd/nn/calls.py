@@ -41,8 +41,9 @@ def one_of(*names: str) -> Setting:
 
 
 NUMBER, FLAG = Setting(Real, "a number", lambda v: not math.isnan(v)), Setting(bool | np.bool_, "True or False")
+REDUCTIONS = ("mean", "sum", "none")
 POSITIVE = Setting(Real, "a positive number", lambda v: v > 0)
-SETTINGS = {
+SETTINGS: dict[str | tuple[str, str], Setting] = {
     **dict.fromkeys(("negative_slope", "alpha", "threshold", "min_val", "max_val", "margin"), NUMBER),
     **dict.fromkeys(("beta", "delta", "eps"), POSITIVE),
     **dict.fromkeys(("full", "log_target"), FLAG),
@@ -51,14 +52,19 @@ SETTINGS = {
     "ignore_index": Setting(Integral, "an integer"),
     "label_smoothing": Setting(Real, "a number from 0 to 1", lambda v: 0 <= v <= 1),
     "p": Setting(Integral, "1 or 2", lambda v: v in (1, 2)),
-    "reduction": one_of("mean", "sum", "none"),
+    "reduction": one_of(*REDUCTIONS),
+    # Where a function has a setting of its own under the same name
+    **dict.fromkeys((("kl_div", "reduction"), ("KLDivLoss", "reduction")), one_of(*REDUCTIONS, "batchmean")),
+    **dict.fromkeys(
+        (("smooth_l1_loss", "beta"), ("SmoothL1Loss", "beta")), Setting(Real, "a number from 0", lambda v: v >= 0)
+    ),
 }
 
 
 def check_settings(function: str, advice: str = "", **settings: Any) -> None:
     """Raise unless each setting is what it must be."""
     for name, value in settings.items():
-        setting = SETTINGS[name]
+        setting = SETTINGS.get((function, name)) or SETTINGS[name]
         if not isinstance(value, setting.type):
             kind = type(value).__name__ if isinstance(value, np.ndarray | Tensor | type) else repr(value)
             raise TypeError(f"{function}: {name} must be {setting.words}, got {kind}{advice}")

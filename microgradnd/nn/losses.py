@@ -8,21 +8,22 @@ Read next: `../optim/optimizer.py`.
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from microgradnd import primitives
 from microgradnd.failures import explained
-from microgradnd.nn.activations import largest, total
+from microgradnd.nn.activations import REAL, largest, log1p_exp, log_softmax, sigmoid, total
 from microgradnd.nn.arguments import is_half, like, of_several, operand, summed
-from microgradnd.nn.module import Module
-from microgradnd.registry import defjvp, defvjp, name_of, plain, primitive
+from microgradnd.nn.calls import Calls, check_settings
+from microgradnd.primitives import array
+from microgradnd.registry import defjvp, defvjp, elementwise, name_of, plain, primitive
 from microgradnd.tape import current
 from microgradnd.tensor import Tensor
 
 Reduction = Literal["mean", "sum", "none"]
-REDUCTIONS = ("mean", "sum", "none")
+KLReduction = Literal["mean", "sum", "none", "batchmean"]
 
 
 def check_alike(loss: str, y_pred: Any, y: Any) -> None:
@@ -36,17 +37,11 @@ def check_alike(loss: str, y_pred: Any, y: Any) -> None:
         )
 
 
-def check_reduction(loss: str, reduction: Any) -> None:
-    """Raise unless a loss has a reduction of this name."""
-    if reduction not in REDUCTIONS:
-        raise ValueError(f"{loss}: reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
-
-
 def reduced(loss: str, losses: Any, reduction: Reduction) -> Any:
     """Return the losses of the elements of a batch as one number, or as they are."""
+    check_settings(loss, reduction=reduction)
     if reduction == "none":
         return losses
-    check_reduction(loss, reduction)
     if reduction == "mean":  # in half precision NumPy adds up wider numbers for a mean, not for a sum
         return np.mean(losses) if losses.dtype == np.float16 else np.sum(losses) / losses.size
     return np.sum(losses)
@@ -201,30 +196,290 @@ defjvp(
 
 @of_several
 @explained
-def cross_entropy(logits: Any, labels: Any, reduction: Reduction = "mean") -> Any:
-    """Return the cross-entropy -log softmax(logits)[label] of integer labels, computed without overflow.
+def l1_loss(y_pred: Any, y: Any, reduction: Reduction = "mean") -> Any:
+    """Return the mean absolute error, mean(|y_pred - y|); its derivative where they are equal is 0.
+
+    Parameters
+    ----------
+    y_pred, y : array_like of the same shape
+        Predictions and observations.
+    reduction : {"mean", "sum", "none"}
+
+    Returns
+    -------
+    number or Tensor of shape (), or for "none" of the shape of y
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, even where they would broadcast, or a setting is out of range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd.nn import functional as F
+    >>> float(F.l1_loss(np.array([1.0, 2.0]), np.array([1.0, 4.0])))
+    1.0
+    """
+    check_alike("l1_loss", y_pred, y)
+    return reduced("l1_loss", np.abs(np.subtract(y_pred, y)), reduction)
+
+
+@primitive
+def bent(error: Any, delta: float) -> Any:
+    """Return error^2 / 2 up to delta, and from there on the straight line that continues it."""
+    size = np.abs(error)
+    return np.where(size < delta, 0.5 * (error * error), delta * (size - 0.5 * delta))
+
+
+elementwise(bent, lambda g, out, error, delta: g * np.clip(error, -delta, delta), None)
+
+
+@of_several
+@explained
+def huber_loss(y_pred: Any, y: Any, reduction: Reduction = "mean", delta: float = 1.0) -> Any:
+    """Return half the squared error where it is small, and a straight line in the absolute error beyond delta.
+
+    Parameters
+    ----------
+    y_pred, y : array_like of the same shape
+        Predictions and observations.
+    reduction : {"mean", "sum", "none"}
+    delta : float
+        Where the line begins.
+
+    Returns
+    -------
+    number or Tensor of shape (), or for "none" of the shape of y
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, even where they would broadcast, or a setting is out of range.
+
+    Notes
+    -----
+    Huber (1964), "Robust estimation of a location parameter".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd.nn import functional as F
+    >>> F.huber_loss(np.array([1.0, 5.0]), np.array([0.0, 0.0]), "none")
+    array([0.5, 4.5])
+    """
+    check_alike("huber_loss", y_pred, y)
+    check_settings("huber_loss", delta=delta)
+    return reduced("huber_loss", bent(np.subtract(y_pred, y), delta), reduction)
+
+
+@of_several
+@explained
+def smooth_l1_loss(y_pred: Any, y: Any, reduction: Reduction = "mean", beta: float = 1.0) -> Any:
+    """Return the absolute error less beta / 2, and a parabola instead of the kink where it is less than beta.
+
+    Parameters
+    ----------
+    y_pred, y : array_like of the same shape
+        Predictions and observations.
+    reduction : {"mean", "sum", "none"}
+    beta : float
+        Where the parabola ends. It is `huber_loss` with delta = beta, divided by beta; for 0 it is `l1_loss`.
+
+    Returns
+    -------
+    number or Tensor of shape (), or for "none" of the shape of y
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, even where they would broadcast, or a setting is out of range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd.nn import functional as F
+    >>> F.smooth_l1_loss(np.array([1.0, 5.0]), np.array([0.0, 0.0]), "none", beta=2.0)
+    array([0.25, 4.  ])
+    """
+    check_settings("smooth_l1_loss", beta=beta)
+    if beta == 0:
+        return l1_loss(y_pred, y, reduction)
+    check_alike("smooth_l1_loss", y_pred, y)
+    return reduced("smooth_l1_loss", bent(np.subtract(y_pred, y), beta) / beta, reduction)
+
+
+@primitive
+def binary_entropy(p: Any, y: Any) -> Any:
+    """Return -y log(p) - (1 - y) log(1 - p), with logarithms of at least -100."""
+    with np.errstate(divide="ignore"):
+        return -(y * np.maximum(np.log(p), -100) + (1 - y) * np.maximum(np.log1p(-p), -100))
+
+
+elementwise(
+    binary_entropy,
+    lambda g, out, p, y: g * ((p - y) / np.maximum(p * (1 - p), 1e-12)),
+    lambda g, out, p, y: g * (np.maximum(np.log1p(-p), -100) - np.maximum(np.log(p), -100)),
+)
+
+
+@of_several
+@explained
+def binary_cross_entropy(p: Any, y: Any, reduction: Reduction = "mean", *, weight: Any = None) -> Any:
+    """Return the cross-entropy -y log(p) - (1 - y) log(1 - p) of probabilities, with logarithms of at least -100.
+
+    Parameters
+    ----------
+    p : array_like
+        Probabilities that the observation is 1. From logits `binary_cross_entropy_with_logits` is exacter.
+    y : array_like of the shape of p
+        Observations, from 0 to 1.
+    reduction : {"mean", "sum", "none"}
+    weight : array_like, optional
+        A factor for each element, of a shape that broadcasts to that of p.
+
+    Returns
+    -------
+    number or Tensor of shape (), or for "none" of the shape of y
+
+    Raises
+    ------
+    ValueError
+        If the shapes don't fit, p has numbers that aren't probabilities, or the reduction is none of these.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd.nn import functional as F
+    >>> float(F.binary_cross_entropy(np.array([0.5, 1.0]), np.array([1.0, 1.0]), "sum").round(3))
+    0.693
+    """
+    check_alike("binary_cross_entropy", p, y)
+    low, high = extremes(p)
+    if low < 0 or high > 1:
+        raise ValueError(
+            f"binary_cross_entropy: probabilities must be from 0 to 1, got some from {low} to {high}; pass logits to "
+            f"binary_cross_entropy_with_logits"
+        )
+    losses = binary_entropy(array(p), array(y))
+    return reduced("binary_cross_entropy", times("binary_cross_entropy", losses, weight), reduction)
+
+
+@primitive
+def logistic_loss(x: Any, y: Any) -> Any:
+    """Return y log(1 + exp(-x)) + (1 - y) log(1 + exp(x)), a sum without cancellation."""
+    return np.log1p(np.exp(-np.abs(x))) + np.abs(x) * np.where(x > 0, 1 - y, y)
+
+
+elementwise(logistic_loss, lambda g, out, x, y: g * (sigmoid(x) - y), lambda g, out, x, y: -g * x)
+
+
+@of_several
+@explained
+def binary_cross_entropy_with_logits(
+    logits: Any, y: Any, reduction: Reduction = "mean", *, weight: Any = None, pos_weight: Any = None
+) -> Any:
+    """Return the cross-entropy -y log(p) - (1 - y) log(1 - p) of p = sigmoid(logits), without an overflow.
+
+    Parameters
+    ----------
+    logits : array_like
+    y : array_like of the shape of the logits
+        Observations, from 0 to 1.
+    reduction : {"mean", "sum", "none"}
+    weight : array_like, optional
+        A factor for each element, of a shape that broadcasts to that of the logits.
+    pos_weight : array_like, optional
+        A factor for the first term alone, which counts ones.
+
+    Returns
+    -------
+    number or Tensor of shape (), or for "none" of the shape of y
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, even where they would broadcast, or a setting is out of range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd.nn import functional as F
+    >>> F.binary_cross_entropy_with_logits(np.array([0.0, 1000.0]), np.array([1.0, 0.0]), "none").round(3)
+    array([6.93e-01, 1.00e+03])
+    """
+    name = "binary_cross_entropy_with_logits"
+    check_alike(name, logits, y)
+    x, y = array(logits), array(y)
+    if pos_weight is None:
+        losses = logistic_loss(x, y)
+    else:
+        losses = times(name, y * log1p_exp(-x), pos_weight, "pos_weight") + (1 - y) * log1p_exp(x)
+    return reduced(name, times(name, losses, weight), reduction)
+
+
+def extremes(x: Any) -> tuple[float, float]:
+    """Return the smallest and the largest element, where they can be looked at; else 0 and 0."""
+    x = x.data if isinstance(x, Tensor) and current().trace is None else x
+    return (0, 0) if isinstance(x, Tensor) or not np.size(x) else (np.min(x), np.max(x))
+
+
+def times(loss: str, losses: Any, weight: Any, name: str = "weight") -> Any:
+    """Return losses multiplied by weights that are given."""
+    if weight is None:
+        return losses
+    weight = operand(loss, weight, name, kinds=REAL)
+    pairs = zip(weight.shape[::-1], losses.shape[::-1], strict=False)
+    if weight.ndim > losses.ndim or any(n not in (1, m) for n, m in pairs):
+        raise ValueError(f"{loss}: {name} must broadcast to shape {losses.shape}, got shape {weight.shape}")
+    return losses * in_dtype_of(losses, weight)
+
+
+def in_dtype_of(x: Any, weight: Any) -> Any:
+    """Return weights in the dtype of what they are multiplied by, whose precision stays."""
+    return weight if weight.dtype == x.dtype else weight.astype(x.dtype)
+
+
+@of_several
+@explained
+def cross_entropy(
+    logits: Any,
+    labels: Any,
+    reduction: Reduction = "mean",
+    *,
+    weight: Any = None,
+    ignore_index: int = -100,
+    label_smoothing: float = 0.0,
+) -> Any:
+    """Return the cross-entropy -log softmax(logits)[label], computed without overflow.
 
     Its gradient with respect to the logits is softmax(logits) - onehot(labels), divided by n for the mean.
 
     Parameters
     ----------
-    logits : array_like of shape (n, classes) or (classes,)
+    logits : array_like of shape (n, classes), (classes,) or (n, classes, ...)
         Unnormalised log-probabilities: what comes before the softmax. NaN makes the loss NaN.
-    labels : array_like of int of shape (n,) or ()
-        The class of each row, from 0.
+    labels : array_like of int of shape (n,), () or (n, ...); or of float of the shape of the logits
+        The class of each row, from 0; or the probabilities of all classes.
     reduction : {"mean", "sum", "none"}
         Whether to average over the rows, to add them up, or to return the loss of each.
+    weight : array_like of shape (classes,), optional
+        A factor for each class; the mean is then the weighted one.
+    ignore_index : int
+        A label whose rows don't count.
+    label_smoothing : float
+        From 0 to 1: the share of the probability that is spread over all classes.
 
     Returns
     -------
-    number or Tensor of shape (), or for "none" of the shape of the labels
+    number or Tensor of shape (), or for "none" one number for each row
 
     Raises
     ------
     TypeError
-        If the labels aren't integers, or the logits aren't floating-point numbers.
+        If the labels are neither integers nor probabilities, or the logits aren't floating-point numbers.
     ValueError
-        If the shapes don't fit, a label isn't the number of a class, or the reduction is none of these.
+        If the shapes don't fit, a label isn't the number of a class, or a setting is out of range.
 
     Examples
     --------
@@ -234,50 +489,488 @@ def cross_entropy(logits: Any, labels: Any, reduction: Reduction = "mean") -> An
     >>> F.cross_entropy(logits, np.array([0, 1]), reduction="none").round(3)
     array([0.24, 0.  ])
     """
-    if not isinstance(labels, Tensor):
-        labels = np.asarray(labels)
-    elif current().trace is None:  # else it stands for all labels, which a program doesn't look at
+    check_settings("cross_entropy", reduction=reduction, ignore_index=ignore_index, label_smoothing=label_smoothing)
+    logits = logits if isinstance(logits, Tensor) else np.asarray(logits)
+    labels = labels if isinstance(labels, Tensor) else np.asarray(labels)
+    weight = class_weights("cross_entropy", weight, logits)
+    if labels.shape == logits.shape and labels.dtype.kind == "f" == logits.dtype.kind and logits.ndim:
+        return of_probabilities(logits, labels, weight, label_smoothing, reduction)
+    rows, labels, kept, shape = classified("cross_entropy", logits, labels, ignore_index)
+    losses = softmax_cross_entropy(rows, labels, highest(rows))
+    share = shares(losses, labels, kept, weight)
+    losses = weighed(losses, kept, share)
+    if label_smoothing:
+        log_p = log_softmax(rows) if weight is None else log_softmax(rows) * weight
+        spread = weighed(np.sum(log_p, axis=1), kept, None)
+        losses = (1 - label_smoothing) * losses - (label_smoothing / rows.shape[1]) * spread
+    return averaged("cross_entropy", losses, share, shape, reduction)
+
+
+def of_probabilities(logits: Any, p: Any, weight: Any, label_smoothing: float, reduction: Reduction) -> Any:
+    """Return the cross-entropy of probabilities of classes."""
+    axis = min(logits.ndim - 1, 1)
+    classes = logits.shape[axis]
+    if label_smoothing:
+        p = p * (1 - label_smoothing) + label_smoothing / classes
+    if weight is not None:
+        p = p * np.reshape(weight, (classes, *(1,) * (logits.ndim - 1 - axis)))
+    return reduced("cross_entropy", -np.sum(p * log_softmax(logits, axis), axis=axis), reduction)
+
+
+def class_weights(loss: str, weight: Any, logits: Any) -> Any:
+    """Return the weights of classes in the dtype of the logits, or raise unless there is one for each class."""
+    if weight is None:
+        return None
+    weight = operand(loss, weight, "weight", kinds=REAL)
+    if weight.shape != logits.shape[min(logits.ndim - 1, 1) :][:1]:
+        raise ValueError(
+            f"{loss}: weight must have one number for each class, got shape {weight.shape} for logits of shape "
+            f"{logits.shape}"
+        )
+    return in_dtype_of(logits, weight)
+
+
+def classified(loss: str, logits: Any, labels: Any, ignore_index: int | None) -> tuple[Any, Any, Any, tuple[int, ...]]:
+    """Return logits as rows, the label of each, which rows count (None for all), and the shape of the labels.
+
+    Rows that don't count get the label 0.
+    """
+    if isinstance(labels, Tensor) and current().trace is None:
         labels = labels.data
-    if not isinstance(logits, Tensor):
-        logits = np.asarray(logits)
-    check_labels(logits, labels)
-    if labels.ndim == 0:
-        logits = logits[None, :]
-        losses = softmax_cross_entropy(logits, labels[None], highest(logits))
-        return reduced("cross_entropy", losses[0], "none" if reduction in REDUCTIONS else reduction)
-    return reduced("cross_entropy", softmax_cross_entropy(logits, labels, highest(logits)), reduction)
+    check_labels(loss, logits, labels)
+    shape, classes = labels.shape, logits.shape[min(logits.ndim - 1, 1)]
+    if logits.ndim != 2:
+        logits = np.moveaxis(logits, 1, -1) if logits.ndim > 1 else logits
+        logits, labels = np.reshape(logits, (labels.size, classes)), np.reshape(labels, (labels.size,))
+    plain_labels = type(labels) is np.ndarray  # else they stand for all labels that a program will be given
+    # As unsigned numbers negative labels are huge, so one comparison finds both ends
+    fit = not (plain_labels and labels.size) or np.maximum.reduce(labels.astype(np.uintp), axis=None) < classes
+    if fit and (ignore_index is None or (plain_labels and not 0 <= ignore_index < classes)):
+        return logits, labels, None, shape
+    counting = labels if fit or ignore_index is None else labels[labels != ignore_index]
+    if not fit and len(counting) and not 0 <= counting.min() <= counting.max() < classes:
+        ignored = "" if ignore_index is None else f"; rows with the label ignore_index={ignore_index} don't count"
+        raise ValueError(
+            f"{loss}: labels of {classes} classes go from 0 to {classes - 1}, but there are labels from "
+            f"{counting.min()} to {counting.max()}{ignored}"
+        )
+    kept = labels != ignore_index
+    return logits, np.where(kept, labels, 0), kept, shape
 
 
-def check_labels(logits: Any, labels: Any) -> None:
-    """Raise unless the labels are numbers of classes, one for each row of logits."""
+def shares(losses: Any, labels: Any, kept: Any, weight: Any) -> Any:
+    """Return the factor of each row in a weighted mean: that of its class, 0 for a row that doesn't count; or None."""
+    if weight is None:
+        return kept if kept is None else kept.astype(losses.dtype)
+    return weight[labels] if kept is None else np.where(kept, weight[labels], 0)
+
+
+def weighed(losses: Any, kept: Any, share: Any) -> Any:
+    """Return losses times their factors, 0 for rows that don't count, whatever their losses are."""
+    losses = losses if share is None else losses * share
+    return losses if kept is None else np.where(kept, losses, 0)
+
+
+def averaged(loss: str, losses: Any, share: Any, shape: tuple[int, ...], reduction: Reduction) -> Any:
+    """Return weighted losses as one number, or each in its place."""
+    if reduction == "none" or shape == ():
+        losses = np.reshape(losses, shape)
+    if reduction == "mean" and share is not None:
+        return np.sum(losses) / np.sum(share)
+    return reduced(loss, losses, reduction)
+
+
+def check_labels(loss: str, logits: Any, labels: Any) -> None:
+    """Raise unless the labels are integers, one for each row of logits."""
     if logits.dtype.kind != "f":
-        raise TypeError(f"cross_entropy: logits are floating-point numbers, not {logits.dtype}; convert them to float")
+        raise TypeError(f"{loss}: logits are floating-point numbers, not {logits.dtype}; convert them to float")
     if labels.dtype.kind not in "iu":
-        advice = (
-            "for one-hot rows or probabilities pass labels.argmax(axis=1)"
-            if labels.shape == logits.shape
-            else "convert them with labels.astype(int)"
+        raise TypeError(
+            f"{loss}: labels are integers from 0, not {labels.dtype}; convert them with labels.astype(int) (and "
+            f"probabilities to float, of the shape of the logits, {logits.shape})"
         )
-        raise TypeError(f"cross_entropy: labels are integers from 0, not {labels.dtype}; {advice}")
-    if logits.ndim not in (1, 2) or labels.shape != logits.shape[:-1]:
+    if not logits.ndim or labels.shape != logits.shape[:1] * (logits.ndim > 1) + logits.shape[2:]:
         raise ValueError(
-            f"cross_entropy: logits of shape (n, classes) need labels of shape (n,), but the logits have shape "
-            f"{logits.shape} and the labels {labels.shape}; flatten the labels with labels.ravel(), and leading axes "
-            f"of the logits with logits.reshape(-1, classes)"
-        )
-    # As unsigned numbers negative labels are huge, so one comparison finds both ends.
-    if (
-        isinstance(labels, np.ndarray)
-        and labels.size
-        and np.maximum.reduce(labels.astype(np.uintp), axis=None) >= logits.shape[-1]
-    ):
-        raise ValueError(
-            f"cross_entropy: labels of {logits.shape[-1]} classes go from 0 to {logits.shape[-1] - 1}, "
-            f"but there are labels from {labels.min()} to {labels.max()}"
+            f"{loss}: logits of shape (n, classes) need labels of shape (n,), and (n, classes, ...) need (n, ...), but "
+            f"the logits have shape {logits.shape} and the labels {labels.shape}; flatten the labels with "
+            f"labels.ravel(), and leading axes of the logits with logits.reshape(-1, classes)"
         )
 
 
-class SSELoss(Module):
+@of_several
+@explained
+def nll_loss(
+    log_p: Any, labels: Any, reduction: Reduction = "mean", *, weight: Any = None, ignore_index: int = -100
+) -> Any:
+    """Return the negative log-likelihood -log_p[label]: after `log_softmax` it is the cross-entropy.
+
+    Parameters
+    ----------
+    log_p : array_like of shape (n, classes), (classes,) or (n, classes, ...)
+        Logarithms of probabilities.
+    labels : array_like of int of shape (n,), () or (n, ...)
+        The class of each row, from 0.
+    reduction : {"mean", "sum", "none"}
+    weight : array_like of shape (classes,), optional
+        A factor for each class; the mean is then the weighted one.
+    ignore_index : int
+        A label whose rows don't count.
+
+    Returns
+    -------
+    number or Tensor of shape (), or for "none" of the shape of the labels
+
+    Raises
+    ------
+    ValueError
+        If the shapes don't fit, a label isn't the number of a class, or the reduction is none of these.
+    TypeError
+        If the labels aren't integers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd.nn import functional as F
+    >>> float(F.nll_loss(np.log([[0.25, 0.75]]), np.array([1])).round(3))
+    0.288
+    """
+    check_settings("nll_loss", reduction=reduction, ignore_index=ignore_index)
+    log_p = log_p if isinstance(log_p, Tensor) else np.asarray(log_p)
+    labels = labels if isinstance(labels, Tensor) else np.asarray(labels)
+    weight = class_weights("nll_loss", weight, log_p)
+    rows, labels, kept, shape = classified("nll_loss", log_p, labels, ignore_index)
+    losses = -rows[np.arange(len(labels)), labels]
+    share = shares(losses, labels, kept, weight)
+    return averaged("nll_loss", weighed(losses, kept, share), share, shape, reduction)
+
+
+@of_several
+@explained
+def kl_div(log_q: Any, p: Any, reduction: KLReduction = "mean", *, log_target: bool = False) -> Any:
+    """Return the Kullback-Leibler divergence, p (log(p) - log_q), which for p = 0 is 0.
+
+    Parameters
+    ----------
+    log_q : array_like
+        Logarithms of the probabilities that are predicted.
+    p : array_like of the shape of log_q
+        The probabilities, or with `log_target` their logarithms.
+    reduction : {"mean", "sum", "none", "batchmean"}
+        "batchmean" adds up and divides by the length of the first axis, which gives the divergence itself.
+    log_target : bool
+
+    Returns
+    -------
+    number or Tensor of shape (), or for "none" of the shape of y
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, even where they would broadcast, or a setting is out of range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd.nn import functional as F
+    >>> float(F.kl_div(np.log([[0.5, 0.5]]), np.array([[0.0, 1.0]]), "batchmean").round(3))
+    0.693
+    """
+    check_alike("kl_div", log_q, p)
+    check_settings("kl_div", reduction=reduction, log_target=log_target)
+    log_q, p = array(log_q), array(p)
+    losses = np.exp(p) * (p - log_q) if log_target else p * np.log(np.where(p == 0, 1, p)) - p * log_q
+    if reduction == "batchmean":
+        return np.sum(losses) / losses.shape[0]
+    return reduced("kl_div", losses, reduction)
+
+
+def check_signs(loss: str, y: Any) -> None:
+    """Raise unless all targets are 1 or -1."""
+    y = operand(loss, y, "the target", kinds=REAL)
+    y = y.data if isinstance(y, Tensor) and current().trace is None else y
+    if not isinstance(y, Tensor) and not np.all(np.abs(y) == 1):
+        raise ValueError(f"{loss}: targets must be 1 or -1, got some from {np.min(y)} to {np.max(y)}")
+
+
+@of_several
+@explained
+def hinge_embedding_loss(x: Any, y: Any, reduction: Reduction = "mean", *, margin: float = 1.0) -> Any:
+    """Return x where y is 1, and max(0, margin - x) where y is -1.
+
+    Parameters
+    ----------
+    x : array_like
+        Distances.
+    y : array_like of the shape of x
+        1 or -1.
+    reduction : {"mean", "sum", "none"}
+    margin : float
+
+    Returns
+    -------
+    number or Tensor of shape (), or for "none" of the shape of y
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, even where they would broadcast, or a setting is out of range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd.nn import functional as F
+    >>> F.hinge_embedding_loss(np.array([0.2, 0.2]), np.array([1, -1]), "none")
+    array([0.2, 0.8])
+    """
+    check_alike("hinge_embedding_loss", x, y)
+    check_signs("hinge_embedding_loss", y)
+    check_settings("hinge_embedding_loss", margin=margin)
+    x = array(x)
+    return reduced("hinge_embedding_loss", np.where(array(y) == 1, x, np.clip(margin - x, 0, None)), reduction)
+
+
+@of_several
+@explained
+def margin_ranking_loss(x1: Any, x2: Any, y: Any, reduction: Reduction = "mean", *, margin: float = 0.0) -> Any:
+    """Return max(0, margin - y (x1 - x2)): where y is 1, x1 should be larger by the margin, where it is -1, x2.
+
+    Parameters
+    ----------
+    x1, x2 : array_like of the same shape
+    y : array_like of their shape
+        1 or -1.
+    reduction : {"mean", "sum", "none"}
+    margin : float
+
+    Returns
+    -------
+    number or Tensor of shape (), or for "none" of the shape of y
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, even where they would broadcast, or a setting is out of range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd.nn import functional as F
+    >>> F.margin_ranking_loss(np.array([3.0, 3.0]), np.array([1.0, 1.0]), np.array([1, -1]), "none")
+    array([0., 2.])
+    """
+    check_alike("margin_ranking_loss", x1, x2)
+    check_alike("margin_ranking_loss", x1, y)
+    check_signs("margin_ranking_loss", y)
+    check_settings("margin_ranking_loss", margin=margin)
+    return reduced("margin_ranking_loss", np.clip(margin - array(y) * np.subtract(x1, x2), 0, None), reduction)
+
+
+@of_several
+@explained
+def multi_margin_loss(
+    scores: Any, labels: Any, reduction: Reduction = "mean", *, p: int = 1, margin: float = 1.0, weight: Any = None
+) -> Any:
+    """Return the multi-class hinge loss: the mean over classes of max(0, margin - (score of the label - score))^p.
+
+    Parameters
+    ----------
+    scores : array_like of shape (n, classes) or (classes,)
+    labels : array_like of int of shape (n,) or ()
+        The class of each row, from 0; its own score isn't compared.
+    reduction : {"mean", "sum", "none"}
+    p : {1, 2}
+    margin : float
+    weight : array_like of shape (classes,), optional
+        A factor for each class.
+
+    Returns
+    -------
+    number or Tensor of shape (), or for "none" of the shape of the labels
+
+    Raises
+    ------
+    ValueError
+        If the shapes don't fit, a label isn't the number of a class, or a setting is out of range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd.nn import functional as F
+    >>> float(F.multi_margin_loss(np.array([[0.1, 0.2, 0.4]]), np.array([2])).round(3))
+    0.5
+    """
+    name = "multi_margin_loss"
+    check_settings(name, p=p, margin=margin)
+    scores = scores if isinstance(scores, Tensor) else np.asarray(scores)
+    labels = labels if isinstance(labels, Tensor) else np.asarray(labels)
+    weight = class_weights(name, weight, scores)
+    rows, labels, _, shape = classified(name, scores, labels, None)
+    short = primitives.relu(margin - rows[np.arange(len(labels)), labels][:, None] + rows)
+    others = 1 - onehot(labels, rows.shape, rows.dtype)
+    losses = np.sum((short if p == 1 else short * short) * others, axis=1) / rows.shape[1]
+    return reduced(name, np.reshape(losses if weight is None else losses * weight[labels], shape), reduction)
+
+
+@of_several
+@explained
+def cosine_similarity(x1: Any, x2: Any, axis: int = 1, eps: float = 1e-8) -> Any:
+    """Return the cosine of the angle between vectors along an axis, x1 . x2 / (max(|x1|, eps) max(|x2|, eps)).
+
+    Parameters
+    ----------
+    x1, x2 : array_like of the same shape
+    axis : int
+    eps : float
+        The least length that is divided by.
+
+    Returns
+    -------
+    array or Tensor of the shape of x1 without the axis
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, even where they would broadcast.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd.nn import functional as F
+    >>> F.cosine_similarity(np.array([[3.0, 4.0]]), np.array([[4.0, 3.0]]))
+    array([0.96])
+    """
+    check_alike("cosine_similarity", x1, x2)
+    check_settings("cosine_similarity", eps=eps)
+    x1, x2 = (x / np.maximum(np.linalg.norm(x, axis=axis, keepdims=True), eps) for x in (array(x1), array(x2)))
+    return np.sum(x1 * x2, axis=axis)
+
+
+@of_several
+@explained
+def cosine_embedding_loss(x1: Any, x2: Any, y: Any, reduction: Reduction = "mean", *, margin: float = 0.0) -> Any:
+    """Return 1 - cos where y is 1, and max(0, cos - margin) where y is -1, for the angle between x1 and x2.
+
+    Parameters
+    ----------
+    x1, x2 : array_like of shape (n, features) or (features,)
+    y : array_like of shape (n,) or ()
+        1 or -1.
+    reduction : {"mean", "sum", "none"}
+    margin : float
+
+    Returns
+    -------
+    number or Tensor of shape (), or for "none" of the shape of y
+
+    Raises
+    ------
+    ValueError
+        If the shapes don't fit, or y holds other numbers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd.nn import functional as F
+    >>> F.cosine_embedding_loss(np.eye(2), np.ones((2, 2)), np.array([1, -1]), "none").round(3)
+    array([0.293, 0.707])
+    """
+    name = "cosine_embedding_loss"
+    check_alike(name, x1, x2)
+    check_signs(name, y)
+    check_settings(name, margin=margin)
+    x1, x2 = array(x1), array(x2)
+    if x1.ndim not in (1, 2) or np.shape(y) != x1.shape[:-1]:
+        raise ValueError(
+            f"{name}: vectors of shape (n, features) need targets of shape (n,), got {x1.shape} and {np.shape(y)}"
+        )
+    squares = [np.sum(x * x, axis=-1) + 1e-12 for x in (x1, x2)]
+    cosine = np.sum(x1 * x2, axis=-1) / np.sqrt(squares[0] * squares[1])
+    return reduced(name, np.where(array(y) == 1, 1 - cosine, np.clip(cosine - margin, 0, None)), reduction)
+
+
+@primitive
+def lacking(x: Any, least: float) -> Any:
+    """Return what numbers lack to be `least`, as a plain array: a floor that gradients don't notice."""
+    return np.maximum(least - x, 0)
+
+
+plain([lacking])
+
+
+@of_several
+@explained
+def gaussian_nll_loss(
+    mean: Any, y: Any, var: Any, reduction: Reduction = "mean", *, full: bool = False, eps: float = 1e-6
+) -> Any:
+    """Return the negative log-likelihood (log(var) + (mean - y)^2 / var) / 2 of a normal distribution.
+
+    Parameters
+    ----------
+    mean, y : array_like of the same shape
+        Predicted means, and observations.
+    var : float or array_like
+        Predicted variances, of the shape of the means or with a last axis of length 1.
+    reduction : {"mean", "sum", "none"}
+    full : bool
+        Whether to add the constant log(2 pi) / 2.
+    eps : float
+        The least variance; for gradients smaller ones are what they are.
+
+    Returns
+    -------
+    number or Tensor of shape (), or for "none" of the shape of y
+
+    Raises
+    ------
+    ValueError
+        If the shapes don't fit, or a variance is negative.
+
+    Notes
+    -----
+    Nix and Weigend (1994), "Estimating the mean and variance of the target probability distribution".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd.nn import functional as F
+    >>> float(F.gaussian_nll_loss(np.zeros(2), np.array([1.0, 3.0]), np.ones(2)))
+    2.5
+    """
+    name = "gaussian_nll_loss"
+    check_alike(name, mean, y)
+    check_settings(name, full=full, eps=eps)
+    error = np.subtract(mean, y)
+    var = operand(name, var, "var", kinds="f" if hasattr(var, "dtype") else REAL)
+    if var.shape == error.shape[:-1] and var.ndim:
+        var = var[..., None]
+    if var.ndim and var.shape not in (error.shape, (*error.shape[:-1], 1)):
+        raise ValueError(f"{name}: var must have shape {error.shape} or {(*error.shape[:-1], 1)}, got {var.shape}")
+    if extremes(var)[0] < 0:
+        raise ValueError(f"{name}: variances must not be negative, got some as small as {extremes(var)[0]}")
+    var = var + lacking(var, eps)
+    losses = 0.5 * (np.log(var) + error * error / var)
+    return reduced(name, losses + 0.5 * math.log(2 * math.pi) if full else losses, reduction)
+
+
+class Loss(Calls):
+    """A module of predictions and observations."""
+
+    if TYPE_CHECKING:
+
+        def forward(self, y_pred: Any, y: Any) -> Tensor | Any:
+            """Return the loss."""
+
+
+class LossOfThree(Calls):
+    """A module of three arrays."""
+
+    if TYPE_CHECKING:
+
+        def forward(self, x1: Any, x2: Any, x3: Any) -> Tensor | Any:
+            """Return the loss."""
+
+
+class SSELoss(Loss, function=sse_loss):
     """The sum of squared errors; see `functional.sse_loss`.
 
     Examples
@@ -288,30 +981,8 @@ class SSELoss(Module):
     4.0
     """
 
-    def forward(self, y_pred: Any, y: Any) -> Tensor | Any:
-        """Return sum((y_pred - y)^2)."""
-        return sse_loss(y_pred, y)
 
-
-class Reduced(Module):
-    """What the losses with a reduction share: the setting."""
-
-    def __init__(self, reduction: Reduction = "mean") -> None:
-        if not isinstance(reduction, str):
-            kind = type(self).__name__
-            raise TypeError(
-                f"{kind}: reduction must be 'mean', 'sum' or 'none', got {type(reduction).__name__}; make the loss "
-                f"first, then call it: nn.{kind}()(prediction, target)"
-            )
-        check_reduction(type(self).__name__, reduction)
-        self.reduction = reduction
-
-    def extra_repr(self) -> str:
-        """Return the reduction."""
-        return f"reduction={self.reduction!r}"
-
-
-class MSELoss(Reduced):
+class MSELoss(Loss, function=mse_loss):
     """The mean squared error; see `functional.mse_loss`.
 
     Parameters
@@ -326,13 +997,11 @@ class MSELoss(Reduced):
     2.0
     """
 
-    def forward(self, y_pred: Any, y: Any) -> Tensor | Any:
-        """Return mean((y_pred - y)^2)."""
-        return mse_loss(y_pred, y, self.reduction)
+    reduction: Reduction = "mean"
 
 
-class CrossEntropyLoss(Reduced):
-    """The cross-entropy of integer labels; see `functional.cross_entropy`.
+class L1Loss(Loss, function=l1_loss):
+    """The mean absolute error; see `functional.l1_loss`.
 
     Parameters
     ----------
@@ -342,13 +1011,271 @@ class CrossEntropyLoss(Reduced):
     --------
     >>> import numpy as np
     >>> from microgradnd import nn
+    >>> float(nn.L1Loss()(np.array([1.0, 2.0]), np.array([1.0, 4.0])))
+    1.0
+    """
+
+    reduction: Reduction = "mean"
+
+
+class HuberLoss(Loss, function=huber_loss):
+    """Half the squared error, a straight line beyond delta; see `functional.huber_loss`.
+
+    Parameters
+    ----------
+    reduction : {"mean", "sum", "none"}
+    delta : float
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd import nn
+    >>> float(nn.HuberLoss()(np.array([1.0, 2.0]), np.array([1.0, 4.0])))
+    0.75
+    """
+
+    reduction: Reduction = "mean"
+    delta: float = 1.0
+
+
+class SmoothL1Loss(Loss, function=smooth_l1_loss):
+    """The absolute error with a parabola instead of the kink; see `functional.smooth_l1_loss`.
+
+    Parameters
+    ----------
+    reduction : {"mean", "sum", "none"}
+    beta : float
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd import nn
+    >>> float(nn.SmoothL1Loss(beta=0.5)(np.array([1.0, 2.0]), np.array([1.0, 4.0])))
+    0.875
+    """
+
+    reduction: Reduction = "mean"
+    beta: float = 1.0
+
+
+class BCELoss(Loss, function=binary_cross_entropy):
+    """The cross-entropy of probabilities of two classes; see `functional.binary_cross_entropy`.
+
+    Parameters
+    ----------
+    weight : array_like, optional
+        A buffer of that name.
+    reduction : {"mean", "sum", "none"}
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd import nn
+    >>> float(nn.BCELoss()(np.array([0.5]), np.array([1.0])).round(3))
+    0.693
+    """
+
+    weight: Any = None
+    reduction: Reduction = "mean"
+
+
+class BCEWithLogitsLoss(Loss, function=binary_cross_entropy_with_logits):
+    """The cross-entropy of logits of two classes; see `functional.binary_cross_entropy_with_logits`.
+
+    Parameters
+    ----------
+    weight : array_like, optional
+        A buffer of that name.
+    reduction : {"mean", "sum", "none"}
+    pos_weight : array_like, optional
+        A buffer of that name.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd import nn
+    >>> float(nn.BCEWithLogitsLoss()(np.array([0.0]), np.array([1.0])).round(3))
+    0.693
+    """
+
+    weight: Any = None
+    reduction: Reduction = "mean"
+    pos_weight: Any = None
+
+
+class CrossEntropyLoss(Loss, function=cross_entropy):
+    """The cross-entropy of labels; see `functional.cross_entropy`.
+
+    Parameters
+    ----------
+    weight : array_like, optional
+        A buffer of that name.
+    ignore_index : int
+    reduction : {"mean", "sum", "none"}
+    label_smoothing : float
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd import nn
     >>> round(float(nn.CrossEntropyLoss()(np.zeros((4, 10)), np.arange(4))), 3)  # log(10)
     2.303
     """
 
-    def forward(self, logits: Any, labels: Any) -> Tensor | Any:
-        """Return mean(-log softmax(logits)[label])."""
-        return cross_entropy(logits, labels, self.reduction)
+    weight: Any = None
+    ignore_index: int = -100
+    reduction: Reduction = "mean"
+    label_smoothing: float = 0.0
+
+
+class NLLLoss(Loss, function=nll_loss):
+    """The negative log-likelihood of labels; see `functional.nll_loss`.
+
+    Parameters
+    ----------
+    weight : array_like, optional
+        A buffer of that name.
+    ignore_index : int
+    reduction : {"mean", "sum", "none"}
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd import nn
+    >>> float(nn.NLLLoss()(np.log([[0.5, 0.5]]), np.array([1])).round(3))
+    0.693
+    """
+
+    weight: Any = None
+    ignore_index: int = -100
+    reduction: Reduction = "mean"
+
+
+class KLDivLoss(Loss, function=kl_div):
+    """The Kullback-Leibler divergence; see `functional.kl_div`.
+
+    Parameters
+    ----------
+    reduction : {"mean", "sum", "none", "batchmean"}
+    log_target : bool
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd import nn
+    >>> float(nn.KLDivLoss("batchmean")(np.log([[0.5, 0.5]]), np.array([[0.0, 1.0]])).round(3))
+    0.693
+    """
+
+    reduction: KLReduction = "mean"
+    log_target: bool = False
+
+
+class HingeEmbeddingLoss(Loss, function=hinge_embedding_loss):
+    """Distances, and what they lack to be the margin; see `functional.hinge_embedding_loss`.
+
+    Parameters
+    ----------
+    margin : float
+    reduction : {"mean", "sum", "none"}
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd import nn
+    >>> float(nn.HingeEmbeddingLoss()(np.array([0.25, 0.25]), np.array([1, -1])))
+    0.5
+    """
+
+    margin: float = 1.0
+    reduction: Reduction = "mean"
+
+
+class MultiMarginLoss(Loss, function=multi_margin_loss):
+    """The multi-class hinge loss; see `functional.multi_margin_loss`.
+
+    Parameters
+    ----------
+    p : {1, 2}
+    margin : float
+    weight : array_like, optional
+        A buffer of that name.
+    reduction : {"mean", "sum", "none"}
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd import nn
+    >>> float(nn.MultiMarginLoss()(np.array([[0.5, 0.0]]), np.array([0])))
+    0.25
+    """
+
+    p: int = 1
+    margin: float = 1.0
+    weight: Any = None
+    reduction: Reduction = "mean"
+
+
+class MarginRankingLoss(LossOfThree, function=margin_ranking_loss):
+    """What the better of two lacks to be ahead by the margin; see `functional.margin_ranking_loss`.
+
+    Parameters
+    ----------
+    margin : float
+    reduction : {"mean", "sum", "none"}
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd import nn
+    >>> float(nn.MarginRankingLoss()(np.array([1.0]), np.array([3.0]), np.array([1])))
+    2.0
+    """
+
+    margin: float = 0.0
+    reduction: Reduction = "mean"
+
+
+class CosineEmbeddingLoss(LossOfThree, function=cosine_embedding_loss):
+    """The angle between vectors that should be alike, or not; see `functional.cosine_embedding_loss`.
+
+    Parameters
+    ----------
+    margin : float
+    reduction : {"mean", "sum", "none"}
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd import nn
+    >>> float(nn.CosineEmbeddingLoss()(np.ones((1, 2)), np.ones((1, 2)), np.array([-1])).round(3))
+    1.0
+    """
+
+    margin: float = 0.0
+    reduction: Reduction = "mean"
+
+
+class GaussianNLLLoss(LossOfThree, function=gaussian_nll_loss):
+    """The negative log-likelihood of a normal distribution; see `functional.gaussian_nll_loss`.
+
+    Parameters
+    ----------
+    full : bool
+    eps : float
+    reduction : {"mean", "sum", "none"}
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd import nn
+    >>> float(nn.GaussianNLLLoss()(np.zeros(2), np.array([1.0, 3.0]), np.ones(2)))
+    2.5
+    """
+
+    full: bool = False
+    eps: float = 1e-6
+    reduction: Reduction = "mean"
 
 
 # doctest takes a decorated function for a foreign one, so it is told of it
