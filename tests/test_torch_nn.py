@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 import microgradnd as mg
 from microgradnd import nn, optim
 from microgradnd.testing import arrays
+from tests import layers
 
 torch = pytest.importorskip("torch", reason='PyTorch is a second oracle: pip install "microgradnd[oracle]"')
 
@@ -113,6 +114,60 @@ def test_activations_to_second_order(name, x):
 @pytest.mark.parametrize("name", ["linear", "sigmoid", "tanh", "relu", "leaky_relu", "selu"])
 def test_gains(name):
     assert nn.init.calculate_gain(name) == torch.nn.init.calculate_gain(name)
+
+
+def drawn(row, data):
+    """Draw settings and inputs of a row."""
+    settings = {name: data.draw(st.sampled_from(values)) for name, values in row.settings.items()}
+    n = data.draw(st.sampled_from([3, 2, 5, 0] if row.name != "Embedding" else [3, 2]))  # it can't reshape 0 rows
+    return settings, row.inputs(np.random.default_rng(data.draw(st.integers(0, 99))), n, settings)
+
+
+def is_float(array):
+    return array.dtype.kind == "f"
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")  # means of nothing are NaN, there too
+@pytest.mark.parametrize("row", layers.ROWS, ids=lambda row: f"{row.name}-{'-'.join(row.settings)}")
+@given(st.data())
+def test_every_layer_to_second_order(row, data):
+    """Value, gradients and second derivatives for inputs and parameters, and the state, which goes both ways."""
+    settings, inputs = drawn(row, data)
+    theirs = row.made(torch.nn, settings, torch.tensor).double()
+    ours = row.made(nn, settings)
+    rng = np.random.default_rng(0)
+    with torch.no_grad():
+        for p in theirs.parameters():
+            p.copy_(torch.tensor(rng.normal(size=p.shape)))
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    ours.load_state_dict(theirs.state_dict())
+    training = data.draw(st.booleans())
+    ours.train(training)
+    theirs.train(training)
+    a = [mg.tensor(x, requires_grad=is_float(x)) for x in inputs]
+    b = [torch.tensor(x, requires_grad=is_float(x)) for x in inputs]
+    out, expected = ours(*a), theirs(*b)
+    assert out.shape == tuple(expected.shape)
+    close(out.data, expected, rtol=1e-10)
+    leaves = [*(t for t in a if t.requires_grad), *ours.parameters()]
+    others = [*(t for t in b if t.requires_grad), *theirs.parameters()]
+    c = rng.normal(size=out.shape)
+    first = torch.autograd.grad((torch.sin(expected) * torch.tensor(c)).sum(), others, create_graph=True)
+    np.sum(np.sin(out) * c).backward(create_graph=True)
+    gradients = [leaf.grad for leaf in leaves]
+    for leaf, gradient, right in zip(leaves, gradients, first, strict=True):
+        np.testing.assert_allclose(gradient.data, right.detach().numpy(), rtol=1e-8, atol=1e-11)
+        leaf.grad = None
+    directions = [rng.normal(size=leaf.shape) for leaf in leaves]
+    sum(np.sum(np.sin(g) * d) for g, d in zip(gradients, directions, strict=True)).backward()
+    total = sum((torch.sin(g) * torch.tensor(d)).sum() for g, d in zip(first, directions, strict=True))
+    second = torch.autograd.grad(total, others, allow_unused=True)
+    for leaf, right in zip(leaves, second, strict=True):
+        got = np.zeros(leaf.shape) if leaf.grad is None else leaf.grad
+        np.testing.assert_allclose(got, 0 if right is None else right.numpy(), rtol=1e-7, atol=1e-9)
+    theirs.load_state_dict({path: torch.tensor(array) for path, array in ours.state_dict().items()})
+    for path, value in theirs.state_dict().items():
+        np.testing.assert_allclose(ours.state_dict()[path], value.numpy(), rtol=1e-12)
 
 
 SGDS = [

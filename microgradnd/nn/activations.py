@@ -431,7 +431,8 @@ def largest(x: Any, axis: Any) -> Any:
         flat = rows(x)
         where = np.argmax(flat, axis=1)  # several times as quick as the maximum, NaN included
         return flat[np.arange(len(flat)), where].reshape((*x.shape[:-1], 1))
-    return np.maximum.reduce(x, axis=axis, keepdims=True)
+    empty: Any = {} if x.size else {"initial": 0}
+    return np.maximum.reduce(x, axis=axis, keepdims=True, **empty)
 
 
 def shifted(x: Any, axis: Any) -> Any:

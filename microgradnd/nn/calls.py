@@ -51,7 +51,6 @@ SETTINGS: dict[str | tuple[str, str], Setting] = {
     "axis": Setting(Integral | tuple, "an integer or a tuple of them"),
     "ignore_index": Setting(Integral, "an integer"),
     "label_smoothing": Setting(Real, "a number from 0 to 1", lambda v: 0 <= v <= 1),
-    "p": Setting(Integral, "1 or 2", lambda v: v in (1, 2)),
     "reduction": one_of(*REDUCTIONS),
     # Where a function has a setting of its own under the same name
     **dict.fromkeys((("kl_div", "reduction"), ("KLDivLoss", "reduction")), one_of(*REDUCTIONS, "batchmean")),

@@ -355,13 +355,13 @@ def binary_cross_entropy(p: Any, y: Any, reduction: Reduction = "mean", *, weigh
     0.693
     """
     check_alike("binary_cross_entropy", p, y)
-    low, high = extremes(p)
-    if low < 0 or high > 1:
+    p = array(p)
+    if np.any((seen(p) < 0) | (seen(p) > 1)):
         raise ValueError(
-            f"binary_cross_entropy: probabilities must be from 0 to 1, got some from {low} to {high}; pass logits to "
-            f"binary_cross_entropy_with_logits"
+            f"binary_cross_entropy: probabilities must be from 0 to 1, got some from {np.min(seen(p))} to "
+            f"{np.max(seen(p))}; pass logits to binary_cross_entropy_with_logits"
         )
-    losses = binary_entropy(array(p), array(y))
+    losses = binary_entropy(p, in_dtype_of(p, array(y)))
     return reduced("binary_cross_entropy", times("binary_cross_entropy", losses, weight), reduction)
 
 
@@ -410,7 +410,8 @@ def binary_cross_entropy_with_logits(
     """
     name = "binary_cross_entropy_with_logits"
     check_alike(name, logits, y)
-    x, y = array(logits), array(y)
+    x = array(logits)
+    y = in_dtype_of(x, array(y))
     if pos_weight is None:
         losses = logistic_loss(x, y)
     else:
@@ -418,10 +419,10 @@ def binary_cross_entropy_with_logits(
     return reduced(name, times(name, losses, weight), reduction)
 
 
-def extremes(x: Any) -> tuple[float, float]:
-    """Return the smallest and the largest element, where they can be looked at; else 0 and 0."""
+def seen(x: Any) -> Any:
+    """Return the array of x; an empty one where it stands for all arrays that a program will be given."""
     x = x.data if isinstance(x, Tensor) and current().trace is None else x
-    return (0, 0) if isinstance(x, Tensor) or not np.size(x) else (np.min(x), np.max(x))
+    return np.zeros(0) if isinstance(x, Tensor) else np.asarray(x)
 
 
 def times(loss: str, losses: Any, weight: Any, name: str = "weight") -> Any:
@@ -530,7 +531,7 @@ def class_weights(loss: str, weight: Any, logits: Any) -> Any:
     return in_dtype_of(logits, weight)
 
 
-def classified(loss: str, logits: Any, labels: Any, ignore_index: int | None) -> tuple[Any, Any, Any, tuple[int, ...]]:
+def classified(loss: str, logits: Any, labels: Any, ignore_index: int) -> tuple[Any, Any, Any, tuple[int, ...]]:
     """Return logits as rows, the label of each, which rows count (None for all), and the shape of the labels.
 
     Rows that don't count get the label 0.
@@ -545,16 +546,14 @@ def classified(loss: str, logits: Any, labels: Any, ignore_index: int | None) ->
     plain_labels = type(labels) is np.ndarray  # else they stand for all labels that a program will be given
     # As unsigned numbers negative labels are huge, so one comparison finds both ends
     fit = not (plain_labels and labels.size) or np.maximum.reduce(labels.astype(np.uintp), axis=None) < classes
-    if fit and (ignore_index is None or (plain_labels and not 0 <= ignore_index < classes)):
+    if plain_labels and fit and not 0 <= ignore_index < classes:
         return logits, labels, None, shape
-    counting = labels if fit or ignore_index is None else labels[labels != ignore_index]
-    if not fit and len(counting) and not 0 <= counting.min() <= counting.max() < classes:
-        ignored = "" if ignore_index is None else f"; rows with the label ignore_index={ignore_index} don't count"
+    kept = labels != ignore_index
+    if not fit and len(counting := labels[kept]) and not 0 <= counting.min() <= counting.max() < classes:
         raise ValueError(
             f"{loss}: labels of {classes} classes go from 0 to {classes - 1}, but there are labels from "
-            f"{counting.min()} to {counting.max()}{ignored}"
+            f"{counting.min()} to {counting.max()}; rows with the label ignore_index={ignore_index} don't count"
         )
-    kept = labels != ignore_index
     return logits, np.where(kept, labels, 0), kept, shape
 
 
@@ -684,12 +683,12 @@ def kl_div(log_q: Any, p: Any, reduction: KLReduction = "mean", *, log_target: b
     return reduced("kl_div", losses, reduction)
 
 
-def check_signs(loss: str, y: Any) -> None:
-    """Raise unless all targets are 1 or -1."""
+def signs(loss: str, y: Any, x: Any) -> Any:
+    """Return targets in the dtype of x, or raise unless all are 1 or -1."""
     y = operand(loss, y, "the target", kinds=REAL)
-    y = y.data if isinstance(y, Tensor) and current().trace is None else y
-    if not isinstance(y, Tensor) and not np.all(np.abs(y) == 1):
-        raise ValueError(f"{loss}: targets must be 1 or -1, got some from {np.min(y)} to {np.max(y)}")
+    if np.any(wrong := np.abs(seen(y)) != 1):
+        raise ValueError(f"{loss}: targets must be 1 or -1, got {seen(y)[wrong].flat[0]} among them")
+    return in_dtype_of(x, y)
 
 
 @of_several
@@ -723,10 +722,10 @@ def hinge_embedding_loss(x: Any, y: Any, reduction: Reduction = "mean", *, margi
     array([0.2, 0.8])
     """
     check_alike("hinge_embedding_loss", x, y)
-    check_signs("hinge_embedding_loss", y)
     check_settings("hinge_embedding_loss", margin=margin)
     x = array(x)
-    return reduced("hinge_embedding_loss", np.where(array(y) == 1, x, np.clip(margin - x, 0, None)), reduction)
+    losses = np.where(signs("hinge_embedding_loss", y, x) == 1, x, np.clip(margin - x, 0, None))
+    return reduced("hinge_embedding_loss", losses, reduction)
 
 
 @of_several
@@ -760,55 +759,10 @@ def margin_ranking_loss(x1: Any, x2: Any, y: Any, reduction: Reduction = "mean",
     """
     check_alike("margin_ranking_loss", x1, x2)
     check_alike("margin_ranking_loss", x1, y)
-    check_signs("margin_ranking_loss", y)
     check_settings("margin_ranking_loss", margin=margin)
-    return reduced("margin_ranking_loss", np.clip(margin - array(y) * np.subtract(x1, x2), 0, None), reduction)
-
-
-@of_several
-@explained
-def multi_margin_loss(
-    scores: Any, labels: Any, reduction: Reduction = "mean", *, p: int = 1, margin: float = 1.0, weight: Any = None
-) -> Any:
-    """Return the multi-class hinge loss: the mean over classes of max(0, margin - (score of the label - score))^p.
-
-    Parameters
-    ----------
-    scores : array_like of shape (n, classes) or (classes,)
-    labels : array_like of int of shape (n,) or ()
-        The class of each row, from 0; its own score isn't compared.
-    reduction : {"mean", "sum", "none"}
-    p : {1, 2}
-    margin : float
-    weight : array_like of shape (classes,), optional
-        A factor for each class.
-
-    Returns
-    -------
-    number or Tensor of shape (), or for "none" of the shape of the labels
-
-    Raises
-    ------
-    ValueError
-        If the shapes don't fit, a label isn't the number of a class, or a setting is out of range.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from microgradnd.nn import functional as F
-    >>> float(F.multi_margin_loss(np.array([[0.1, 0.2, 0.4]]), np.array([2])).round(3))
-    0.5
-    """
-    name = "multi_margin_loss"
-    check_settings(name, p=p, margin=margin)
-    scores = scores if isinstance(scores, Tensor) else np.asarray(scores)
-    labels = labels if isinstance(labels, Tensor) else np.asarray(labels)
-    weight = class_weights(name, weight, scores)
-    rows, labels, _, shape = classified(name, scores, labels, None)
-    short = primitives.relu(margin - rows[np.arange(len(labels)), labels][:, None] + rows)
-    others = 1 - onehot(labels, rows.shape, rows.dtype)
-    losses = np.sum((short if p == 1 else short * short) * others, axis=1) / rows.shape[1]
-    return reduced(name, np.reshape(losses if weight is None else losses * weight[labels], shape), reduction)
+    lead = np.subtract(x1, x2)
+    losses = np.clip(margin - signs("margin_ranking_loss", y, lead) * lead, 0, None)
+    return reduced("margin_ranking_loss", losses, reduction)
 
 
 @of_several
@@ -876,16 +830,16 @@ def cosine_embedding_loss(x1: Any, x2: Any, y: Any, reduction: Reduction = "mean
     """
     name = "cosine_embedding_loss"
     check_alike(name, x1, x2)
-    check_signs(name, y)
     check_settings(name, margin=margin)
     x1, x2 = array(x1), array(x2)
-    if x1.ndim not in (1, 2) or np.shape(y) != x1.shape[:-1]:
+    y = signs(name, y, x1)
+    if x1.ndim not in (1, 2) or y.shape != x1.shape[:-1]:
         raise ValueError(
-            f"{name}: vectors of shape (n, features) need targets of shape (n,), got {x1.shape} and {np.shape(y)}"
+            f"{name}: vectors of shape (n, features) need targets of shape (n,), got {x1.shape} and {y.shape}"
         )
     squares = [np.sum(x * x, axis=-1) + 1e-12 for x in (x1, x2)]
     cosine = np.sum(x1 * x2, axis=-1) / np.sqrt(squares[0] * squares[1])
-    return reduced(name, np.where(array(y) == 1, 1 - cosine, np.clip(cosine - margin, 0, None)), reduction)
+    return reduced(name, np.where(y == 1, 1 - cosine, np.clip(cosine - margin, 0, None)), reduction)
 
 
 @primitive
@@ -945,8 +899,8 @@ def gaussian_nll_loss(
         var = var[..., None]
     if var.ndim and var.shape not in (error.shape, (*error.shape[:-1], 1)):
         raise ValueError(f"{name}: var must have shape {error.shape} or {(*error.shape[:-1], 1)}, got {var.shape}")
-    if extremes(var)[0] < 0:
-        raise ValueError(f"{name}: variances must not be negative, got some as small as {extremes(var)[0]}")
+    if np.any(seen(var) < 0):
+        raise ValueError(f"{name}: variances must not be negative, got {np.min(seen(var))}")
     var = var + lacking(var, eps)
     losses = 0.5 * (np.log(var) + error * error / var)
     return reduced(name, losses + 0.5 * math.log(2 * math.pi) if full else losses, reduction)
@@ -1188,31 +1142,6 @@ class HingeEmbeddingLoss(Loss, function=hinge_embedding_loss):
     """
 
     margin: float = 1.0
-    reduction: Reduction = "mean"
-
-
-class MultiMarginLoss(Loss, function=multi_margin_loss):
-    """The multi-class hinge loss; see `functional.multi_margin_loss`.
-
-    Parameters
-    ----------
-    p : {1, 2}
-    margin : float
-    weight : array_like, optional
-        A buffer of that name.
-    reduction : {"mean", "sum", "none"}
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from microgradnd import nn
-    >>> float(nn.MultiMarginLoss()(np.array([[0.5, 0.0]]), np.array([0])))
-    0.25
-    """
-
-    p: int = 1
-    margin: float = 1.0
-    weight: Any = None
     reduction: Reduction = "mean"
 
 
