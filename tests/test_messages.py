@@ -654,7 +654,7 @@ LIBRARY = {
         lambda: F.cross_entropy(np.ones((2, 3)), np.zeros(2)), TypeError, "cross_entropy|labels|integers|float64|astype"
     ),
     "cross_entropy of one-hot rows": Row(
-        lambda: F.cross_entropy(np.ones((2, 3)), np.eye(2, 3)), TypeError, "cross_entropy|argmax(axis=1)"
+        lambda: F.cross_entropy(np.ones((2, 3)), np.eye(2, 3, dtype=bool)), TypeError, "cross_entropy|bool|(2, 3)"
     ),
     "cross_entropy of shapes": Row(
         lambda: F.cross_entropy(np.ones((2, 3)), np.zeros(3, int)), ValueError, "cross_entropy|(2, 3)|(3,)|ravel"
@@ -1060,6 +1060,69 @@ MORE = {
     "a text returned": Row(within(lambda x: "loss"), TypeError, "'loss'|has_aux=True"),
     "argnums twice": Row(lambda: mg.grad(np.add, (0, 0))(1.0, 1.0), ValueError, "argnums|(0, 0)|once"),
     "argnums of a text": Row(lambda: mg.grad(np.sin, "x")(1.0), TypeError, "argnums|'x'|position"),
+    "activations of a text": Row(lambda: F.gelu("a"), TypeError, "gelu|real numbers|np.asarray"),
+    "gelu(approximate=)": Row(lambda: F.gelu(np.ones(2), "erf"), ValueError, "gelu|approximate|'none' or 'tanh'|'erf'"),
+    "GELU(approximate=)": Row(lambda: nn.GELU(True), TypeError, "GELU|approximate|'tanh'|True"),
+    "Softplus(beta=0)": Row(lambda: nn.Softplus(0), ValueError, "Softplus|beta|positive|0"),
+    "Softmax(dim=)": Row(lambda: nn.Softmax(dim=1), TypeError, "Softmax|dim=1|axis="),
+    "hardtanh of crossed bounds": Row(lambda: F.hardtanh(np.ones(2), 1.0, -1.0), ValueError, "min_val|less|max_val"),
+    "prelu of a weight": Row(lambda: F.prelu(np.ones((2, 3)), np.ones(2)), ValueError, "prelu|weight|(3,)|(2,)"),
+    "BatchNorm1d of images": Row(
+        lambda: nn.BatchNorm1d(3)(np.ones((2, 3, 4, 4))), ValueError, "BatchNorm1d|(batch, channels)|(2, 3, 4, 4)"
+    ),
+    "BatchNorm1d of one row": Row(lambda: nn.BatchNorm1d(3)(np.ones((1, 3))), ValueError, "BatchNorm1d|(1, 3)|eval()"),
+    "batch_norm of a vector": Row(lambda: F.batch_norm(np.ones(3), training=True), ValueError, "batch_norm|axes|(3,)"),
+    "batch_norm of a weight": Row(
+        lambda: F.batch_norm(np.ones((2, 3)), weight=np.ones(2), training=True),
+        ValueError,
+        "batch_norm|weight|(2,)|(3,)",
+    ),
+    "batch_norm without statistics": Row(
+        lambda: F.batch_norm(np.ones((2, 3))), ValueError, "batch_norm|training=True|running_mean"
+    ),
+    "layer_norm of a shape": Row(lambda: F.layer_norm(np.ones((2, 3)), 2), ValueError, "layer_norm|(2,)|(2, 3)"),
+    "LayerNorm(0)": Row(lambda: nn.LayerNorm(0), ValueError, "LayerNorm|normalized_shape|positive|0"),
+    "group_norm of a vector": Row(lambda: F.group_norm(np.ones(3), 1), ValueError, "group_norm|axes|(3,)"),
+    "GroupNorm(3, 4)": Row(lambda: nn.GroupNorm(3, 4), ValueError, "GroupNorm|4|3|multiple"),
+    "embedding of floats": Row(lambda: nn.Embedding(3, 2)([0.5]), TypeError, "embedding|indices|float64|astype(int)"),
+    "embedding out of range": Row(lambda: nn.Embedding(3, 2)([0, 3]), ValueError, "embedding|indices|0 to 2|3"),
+    "embedding of a vector": Row(lambda: F.embedding([0], np.ones(3)), ValueError, "embedding|weight|(3,)"),
+    "Embedding(padding_idx=)": Row(lambda: nn.Embedding(3, 2, padding_idx=3), ValueError, "Embedding|padding_idx|3"),
+    "bilinear of shapes": Row(
+        lambda: nn.Bilinear(2, 3, 4)(np.ones((5, 2)), np.ones((5, 2))), ValueError, "bilinear|x2|(5, 2)|(4, 2, 3)"
+    ),
+    "bilinear of a bias": Row(
+        lambda: F.bilinear(np.ones(2), np.ones(2), np.ones((1, 2, 2)), np.ones(2)), ValueError, "bias|(1,)|(2,)"
+    ),
+    "cross_entropy of a weight": Row(
+        lambda: F.cross_entropy(np.ones((2, 3)), [0, 1], weight=np.ones(2)),
+        ValueError,
+        "cross_entropy|weight|(2,)|(2, 3)",
+    ),
+    "CrossEntropyLoss(text)": Row(lambda: nn.CrossEntropyLoss("sum"), TypeError, "CrossEntropyLoss|weight|numbers"),
+    "BCELoss of logits": Row(
+        lambda: nn.BCELoss()(np.array([2.0]), np.array([1.0])), ValueError, "from 0 to 1|2.0|with_logits"
+    ),
+    "BCELoss of a weight": Row(
+        lambda: nn.BCELoss(np.ones(2))(np.ones(3), np.ones(3)), ValueError, "weight|broadcast|(3,)|(2,)"
+    ),
+    "hinge of labels": Row(
+        lambda: nn.HingeEmbeddingLoss()(np.ones(2), np.array([0, 1])), ValueError, "hinge|targets|1 or -1|0"
+    ),
+    "cosine of shapes": Row(
+        lambda: F.cosine_embedding_loss(np.ones((2, 3)), np.ones((2, 3)), np.ones(3)), ValueError, "targets|(2, 3)|(3,)"
+    ),
+    "gaussian_nll of var": Row(
+        lambda: F.gaussian_nll_loss(np.ones(2), np.ones(2), -np.ones(2)), ValueError, "variances|negative|-1"
+    ),
+    "gaussian_nll of shapes": Row(
+        lambda: F.gaussian_nll_loss(np.ones((2, 3)), np.ones((2, 3)), np.ones((3, 2))), ValueError, "var|(2, 3)|(3, 2)"
+    ),
+    "trunc_normal_ of bounds": Row(
+        lambda: nn.init.trunc_normal_(t, a=9.0, b=10.0), ValueError, "trunc_normal_|a=9|b=10"
+    ),
+    "trunc_normal_ of std": Row(lambda: nn.init.trunc_normal_(t, std=0.0), ValueError, "trunc_normal_|std|positive|0"),
+    "sparse_ of a vector": Row(lambda: nn.init.sparse_(t, 0.5), ValueError, "sparse_|matrix|(3,)"),
     "jvp without tuples": Row(lambda: mg.jvp(np.sin, np.ones(3), np.ones(3)), TypeError, "jvp|primals|tuple"),
 }
 

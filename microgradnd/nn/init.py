@@ -380,3 +380,137 @@ def kaiming_normal_(
     (2, 6)
     """
     return normal_(tensor, 0.0, kaiming_scale(tensor, a, mode, nonlinearity), rng)
+
+
+@explained
+def trunc_normal_(
+    tensor: Tensor,
+    mean: float = 0.0,
+    std: float = 1.0,
+    a: float = -2.0,
+    b: float = 2.0,
+    rng: np.random.Generator | None = None,
+) -> Tensor:
+    """Draw from the normal distribution, anew where a number isn't between two bounds.
+
+    Parameters
+    ----------
+    tensor : Tensor
+        A leaf, filled in place.
+    mean, std : float
+        The mean and the standard deviation before it is truncated.
+    a, b : float
+        The bounds.
+    rng : numpy.random.Generator, optional
+
+    Returns
+    -------
+    Tensor
+        The same one.
+
+    Raises
+    ------
+    ValueError
+        If fewer than one number in a thousand would be between the bounds.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd import nn
+    >>> w = nn.init.trunc_normal_(nn.Parameter(np.empty(100)), std=0.1, a=-0.2, b=0.2, rng=np.random.default_rng(0))
+    >>> bool(np.all(np.abs(w.data) <= 0.2))
+    True
+    """
+    if std <= 0:
+        raise ValueError(f"trunc_normal_: std must be a positive number, got {std!r}")
+    low, high = (math.erfc((mean - bound) / (std * math.sqrt(2))) / 2 for bound in (a, b))
+    if high - low < 1e-3:
+        raise ValueError(
+            f"trunc_normal_: almost no number of mean {mean} and standard deviation {std} is between a={a} and b={b}; "
+            f"set other bounds"
+        )
+    rng = generator(rng)
+    values = rng.normal(mean, std, tensor.shape)
+    while np.any(outside := (values < a) | (values > b)):
+        values[outside] = rng.normal(mean, std, np.count_nonzero(outside))
+    return fill(tensor, values)
+
+
+@explained
+def orthogonal_(tensor: Tensor, gain: float = 1.0, rng: np.random.Generator | None = None) -> Tensor:
+    """Draw a matrix with orthonormal rows or columns, whichever are fewer, times a gain (Saxe et al., 2014).
+
+    Parameters
+    ----------
+    tensor : Tensor of shape (out_features, ...)
+        A leaf, filled in place; all axes after the first together are the columns.
+    gain : float
+        See `calculate_gain`.
+    rng : numpy.random.Generator, optional
+
+    Returns
+    -------
+    Tensor
+        The same one.
+
+    Raises
+    ------
+    ValueError
+        If the tensor has fewer than 2 axes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd import nn
+    >>> w = nn.init.orthogonal_(nn.Parameter(np.empty((2, 3))), rng=np.random.default_rng(0)).data
+    >>> bool(np.allclose(w @ w.T, np.eye(2)))
+    True
+    """
+    fans(tensor)  # which raises for a vector
+    n, m = tensor.shape[0], math.prod(tensor.shape[1:])
+    q, r = np.linalg.qr(generator(rng).normal(size=(max(n, m), min(n, m))))
+    q = q * np.where(np.diagonal(r) < 0, -1, 1)  # so that every such matrix is equally likely
+    return fill(tensor, gain * (q if n >= m else q.T).reshape(tensor.shape))
+
+
+@explained
+def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, rng: np.random.Generator | None = None) -> Tensor:
+    """Draw from N(0, std^2), and set a share of each column to 0 (Martens, 2010).
+
+    Parameters
+    ----------
+    tensor : Tensor of shape (out_features, in_features)
+        A leaf, filled in place.
+    sparsity : float
+        The share, from 0 to 1, rounded up to whole elements.
+    std : float
+        The standard deviation of the others.
+    rng : numpy.random.Generator, optional
+
+    Returns
+    -------
+    Tensor
+        The same one.
+
+    Raises
+    ------
+    ValueError
+        If the tensor isn't a matrix, or sparsity isn't a share.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd import nn
+    >>> w = nn.init.sparse_(nn.Parameter(np.empty((4, 3))), 0.5, rng=np.random.default_rng(0))
+    >>> np.count_nonzero(w.data == 0, axis=0)
+    array([2, 2, 2])
+    """
+    if tensor.ndim != 2 or not 0 <= sparsity <= 1:
+        raise ValueError(
+            f"sparse_: a matrix and a sparsity from 0 to 1 are needed, got {tensor.shape} and {sparsity!r}"
+        )
+    rng = generator(rng)
+    values = rng.normal(0.0, std, tensor.shape)
+    places = np.argsort(rng.random(tensor.shape), axis=0)[: math.ceil(sparsity * tensor.shape[0])]
+    np.put_along_axis(values, places, 0, axis=0)
+    return fill(tensor, values)
