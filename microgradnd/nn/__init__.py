@@ -11,26 +11,46 @@ from typing import TYPE_CHECKING
 from microgradnd.nn import functional, init
 from microgradnd.nn.activations import ReLU, Sigmoid, Tanh
 from microgradnd.nn.containers import ModuleDict, ModuleList, ParameterList, Sequential
+from microgradnd.nn.convolution import Conv1d, Conv2d, ConvTranspose2d
 from microgradnd.nn.dropout import Dropout
 from microgradnd.nn.embedding import Embedding
 from microgradnd.nn.linear import Bilinear, Identity, Linear
 from microgradnd.nn.losses import CrossEntropyLoss, MSELoss, SSELoss
 from microgradnd.nn.module import Module, Parameter
 from microgradnd.nn.normalization import BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm, RMSNorm
+from microgradnd.nn.pooling import (
+    AdaptiveAvgPool1d,
+    AdaptiveAvgPool2d,
+    AvgPool1d,
+    AvgPool2d,
+    Flatten,
+    MaxPool1d,
+    MaxPool2d,
+)
 from microgradnd.nn.summaries import summary
 
 __all__ = [
+    "AdaptiveAvgPool1d",
+    "AdaptiveAvgPool2d",
+    "AvgPool1d",
+    "AvgPool2d",
     "BatchNorm1d",
     "BatchNorm2d",
     "Bilinear",
+    "Conv1d",
+    "Conv2d",
+    "ConvTranspose2d",
     "CrossEntropyLoss",
     "Dropout",
     "Embedding",
+    "Flatten",
     "GroupNorm",
     "Identity",
     "LayerNorm",
     "Linear",
     "MSELoss",
+    "MaxPool1d",
+    "MaxPool2d",
     "Module",
     "ModuleDict",
     "ModuleList",
