@@ -4,9 +4,9 @@ Owns: `conv1d`, `conv2d`, `conv_transpose2d` with their rules; `Conv1d`, `Conv2d
 Must not own: how windows are counted (`windows.py`), pooling (`pooling.py`).
 Read next: `pooling.py`.
 
-There are three operations, for any number of axes, and each is the derivative of the others: sum(g * convolve(x, w)) is
-linear in g, in x and in w. Its derivatives with respect to them are `convolve(x, w)`, `spread(g, w)` and `correlate(x, g)`.
-So three lines each give the derivatives of every order.
+There are three operations, for any number of axes, and each is a derivative of the others: sum(g * convolve(x, w)) is
+linear in g, in x and in w, and its derivatives with respect to them are `convolve(x, w)`, `spread(g, w)` and
+`correlate(x, g)`. So a line for each argument gives derivatives of every order.
 
 An array looks like (batch, channels, height, width), and what these operations return lies in memory as (channels,
 height, width, batch). A slice at one tap then has long runs, the windows become the columns of a matrix by one copy for
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,12 +27,12 @@ from microgradnd.failures import explained
 from microgradnd.nn.arguments import of_several, operand, summed
 from microgradnd.nn.init import generator
 from microgradnd.nn.module import Module, Parameter
-from microgradnd.nn.windows import Padding, Sizes, border, check_windows, counts, images, taps, windows
+from microgradnd.nn.windows import Padding, Sizes, axes_of, border, check_windows, counts, images, taps, windows
 from microgradnd.registry import defjvp, defvjp, linear, name_of, primitive
 from microgradnd.tensor import Tensor
 
 ALL = slice(None)
-BLOCK = 3 * 2**17  # bytes of the columns that are made at a time
+BLOCK = 2**19  # bytes of the columns that are made at a time
 
 
 def batch_last(x: Any) -> Any:
@@ -87,7 +87,7 @@ def matrices(x: Any, groups: int) -> Any:
 def convolve(
     x: Any, weight: Any, bias: Any = None, *, stride: Sizes, padding: Padding, dilation: Sizes, groups: int
 ) -> Any:
-    """Return the products of weights (outputs, channels of a group, *kernel) with windows of (batch, channels, *sizes)."""
+    """Return the products of (outputs, channels of a group, *kernel) with all windows of (batch, channels, *sizes)."""
     kernel, dtype = weight.shape[2:], np.result_type(*(a for a in (x, weight, bias) if a is not None))
     sizes = windows(x.shape[2:], kernel, stride, padding, dilation)
     out = np.empty((len(weight), *sizes, len(x)), dtype)
@@ -145,36 +145,28 @@ linear(
 )
 
 
-def checked(
-    function: str, axes: int, weight: Any, stride: Any, dilation: Any, groups: Any
-) -> tuple[Any, dict[str, Any]]:
-    """Return the weight of a convolution and its settings, except for its padding."""
-    weight = operand(function, weight, "weight")
-    if weight.ndim != axes + 2:
-        raise ValueError(
-            f"{function}: weight must have {axes + 2} axes, two of channels and then those of the kernel, got shape "
-            f"{weight.shape}"
-        )
-    (groups,) = counts(function, "groups", groups, 1)
-    if len(weight) % groups:
-        raise ValueError(
-            f"{function}: groups={groups} must divide the number of channels, but the first axis of weight, of shape "
-            f"{weight.shape}, has {len(weight)}"
-        )
-    stride, dilation = counts(function, "stride", stride, axes), counts(function, "dilation", dilation, axes)
-    return weight, {"stride": stride, "dilation": dilation, "groups": groups}
+def checked(function: str, weight: Any, stride: Any, dilation: Any, groups: Any) -> tuple[Any, dict[str, Any]]:
+    """Return the weight of a convolution and its settings, except for the padding."""
+    weight, ndim = operand(function, weight, "weight"), axes_of(function) + 2
+    if weight.ndim != ndim:
+        raise ValueError(f"{function}: weight must have {ndim} axes, two of channels first, got shape {weight.shape}")
+    (number,) = counts(function, "groups", groups, 1)
+    if len(weight) % number:
+        raise ValueError(f"{function}: groups={number} must divide the first axis of weight, of shape {weight.shape}")
+    how = {"stride": counts(function, "stride", stride), "dilation": counts(function, "dilation", dilation)}
+    return weight, {**how, "groups": number}
 
 
 def check_channels(function: str, x: Any, weight: Any, bias: Any, inputs: int, outputs: int) -> None:
     """Raise unless x and bias have the channels that a weight takes and gives."""
     if x.shape[1] != inputs:
         raise ValueError(
-            f"{function}: x has {x.shape[1]} channels and must have {inputs}, for a weight of shape {weight.shape}; the "
-            f"shape of x is (batch, channels, ...), {x.shape} here: move the channels there with np.moveaxis(x, -1, 1)"
+            f"{function}: x has {x.shape[1]} channels and must have {inputs}, as weight has shape {weight.shape}; x is "
+            f"(batch, channels, ...), here {x.shape}, so if the channels are last, pass np.moveaxis(x, -1, 1)"
         )
-    if bias is not None and bias.shape != (outputs,):
+    if bias is not None and operand(function, bias, "bias").shape != (outputs,):
         raise ValueError(
-            f"{function}: bias must have shape ({outputs},), one number for each output channel, got {bias.shape}"
+            f"{function}: bias must have shape ({outputs},), a number for each output channel, got {np.shape(bias)}"
         )
 
 
@@ -182,27 +174,24 @@ def paddings(function: str, padding: Any, kernel: Sizes, stride: Sizes, dilation
     """Return how many zeros are before and after each axis."""
     if padding == "same":
         if set(stride) != {1}:
-            raise ValueError(f"{function}: padding='same' needs stride 1, got {stride}; pass the padding as a number")
+            raise ValueError(f"{function}: padding='same' needs stride=1, got {stride}; pass the number of zeros")
         totals = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
         return tuple((total // 2, total - total // 2) for total in totals)
     if isinstance(padding, str) and padding != "valid":
         raise ValueError(f"{function}: padding must be 'same', 'valid' or a number of zeros, got {padding!r}")
-    numbers = counts(function, "padding", 0 if padding == "valid" else padding, len(kernel), least=0)
-    return tuple((number, number) for number in numbers)
+    return tuple((n, n) for n in counts(function, "padding", 0 if padding == "valid" else padding, len(kernel), 0))
 
 
 def convolution(
     function: str, x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: Any
 ) -> Any:
     """Return the convolution over as many axes as the function's name says."""
-    axes = int(function[-2])
-    x, is_single = images(function, x, axes)
-    weight, how = checked(function, axes, weight, stride, dilation, groups)
-    bias = bias if bias is None else operand(function, bias, "bias")
+    x, is_single = images(function, x)
+    weight, how = checked(function, weight, stride, dilation, groups)
     check_channels(function, x, weight, bias, weight.shape[1] * how["groups"], len(weight))
-    kernel = weight.shape[2:]
-    how["padding"] = paddings(function, padding, kernel, how["stride"], how["dilation"])
-    check_windows(function, x, kernel, how["stride"], how["padding"], how["dilation"])
+    kernel, steps, spacing = weight.shape[2:], how["stride"], how["dilation"]
+    how["padding"] = paddings(function, padding, kernel, steps, spacing)
+    check_windows(function, x, kernel, steps, how["padding"], spacing)
     out = convolve(x, weight, bias, **how)
     return out[0] if is_single else out
 
@@ -352,26 +341,19 @@ def conv_transpose2d(
     array([[[1., 1., 2., 2.]]])
     """
     function = "conv_transpose2d"
-    x, is_single = images(function, x, 2)
-    weight, how = checked(function, 2, weight, stride, dilation, groups)
-    bias = bias if bias is None else operand(function, bias, "bias")
+    x, is_single = images(function, x)
+    weight, how = checked(function, weight, stride, dilation, groups)
     check_channels(function, x, weight, bias, len(weight), weight.shape[1] * how["groups"])
-    cut = counts(function, "padding", padding, 2, least=0)
-    more = counts(function, "output_padding", output_padding, 2, least=0)
-    if any(m >= max(s, d) for m, s, d in zip(more, how["stride"], how["dilation"], strict=True)):
-        raise ValueError(f"{function}: output_padding must be less than stride or dilation, got {output_padding!r}")
-    shape = tuple(
-        (n - 1) * s - 2 * p + d * (k - 1) + m + 1
-        for n, s, p, d, k, m in zip(
-            x.shape[2:], how["stride"], cut, how["dilation"], weight.shape[2:], more, strict=True
-        )
-    )
+    shape, pads = [], []
+    cut, more = (counts(function, *a, least=0) for a in (("padding", padding), ("output_padding", output_padding)))
+    for n, k, s, d, p, m in zip(x.shape[2:], weight.shape[2:], how["stride"], how["dilation"], cut, more, strict=True):
+        if m >= max(s, d):
+            raise ValueError(f"{function}: output_padding must be less than stride or dilation, got {output_padding!r}")
+        shape.append((n - 1) * s - 2 * p + d * (k - 1) + m + 1)
+        pads.append((p, p - m))
     if min(shape) < 1:
-        raise ValueError(
-            f"{function}: padding={padding!r} leaves a result of size {shape} for x of shape {x.shape}; pad less"
-        )
-    how["padding"] = tuple((p, p - m) for p, m in zip(cut, more, strict=True))
-    out = spread(x, weight, shape, **how)
+        raise ValueError(f"{function}: padding={padding!r} leaves nothing of x, of shape {x.shape}: pass a smaller one")
+    out = spread(x, weight, tuple(shape), **how, padding=tuple(pads))
     out = out if bias is None else out + np.reshape(bias, (-1, 1, 1))
     return out[0] if is_single else out
 
@@ -379,8 +361,7 @@ def conv_transpose2d(
 class Convolution(Module):
     """What the layers of convolutions have in common."""
 
-    axes: ClassVar[int]
-    is_transposed: ClassVar[bool] = False
+    is_transposed = False
     weight: Tensor
     bias: Tensor | None
 
@@ -399,17 +380,17 @@ class Convolution(Module):
         dtype: npt.DTypeLike = np.float64,
         rng: np.random.Generator | None = None,
     ) -> None:
-        layer, axes, rng = type(self).__name__, self.axes, generator(rng)
+        layer, rng = type(self).__name__, generator(rng)
         for name, value in (("in_channels", in_channels), ("out_channels", out_channels), ("groups", groups)):
             counts(layer, name, value, 1)
         if in_channels % groups or out_channels % groups:
             raise ValueError(
-                f"{layer}: groups must divide the numbers of channels, got groups={groups}, in_channels={in_channels}, "
-                f"out_channels={out_channels}"
+                f"{layer}: groups must divide in_channels and out_channels, got groups={groups} for {in_channels} and "
+                f"{out_channels}"
             )
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
-        self.kernel_size = counts(layer, "kernel_size", kernel_size, axes)
-        self.stride, self.dilation = counts(layer, "stride", stride, axes), counts(layer, "dilation", dilation, axes)
+        self.kernel_size = counts(layer, "kernel_size", kernel_size)
+        self.stride, self.dilation = counts(layer, "stride", stride), counts(layer, "dilation", dilation)
         self.padding = padding
         paddings(layer, padding, self.kernel_size, self.stride, self.dilation)
         first, second = (in_channels, out_channels) if self.is_transposed else (out_channels, in_channels)
@@ -419,10 +400,9 @@ class Convolution(Module):
         self.bias = Parameter(rng.uniform(-bound, bound, out_channels), dtype) if bias else None
 
     def extra_repr(self) -> str:
-        """Return the settings that aren't the usual ones."""
-        text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}"
-        usual = {"stride": (1,) * self.axes, "padding": 0, "dilation": (1,) * self.axes, "groups": 1}
-        return text + "".join(f", {name}={getattr(self, name)}" for name in usual if getattr(self, name) != usual[name])
+        """Return the settings."""
+        names = ("kernel_size", "stride", "padding", "dilation", "groups")
+        return ", ".join([f"{self.in_channels}, {self.out_channels}", *(f"{n}={getattr(self, n)}" for n in names)])
 
 
 class Conv1d(Convolution):
@@ -462,8 +442,6 @@ class Conv1d(Convolution):
     >>> layer(np.ones((5, 3, 10))).shape
     (5, 8, 10)
     """
-
-    axes = 1
 
     def forward(self, x: Any) -> Tensor:
         """Return the convolution of x, of shape (batch, in_channels, length) or without batch."""
@@ -508,8 +486,6 @@ class Conv2d(Convolution):
     (5, 8, 10, 10)
     """
 
-    axes = 2
-
     def forward(self, x: Any) -> Tensor:
         """Return the convolution of x, of shape (batch, in_channels, height, width) or without batch."""
         return conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
@@ -553,7 +529,6 @@ class ConvTranspose2d(Convolution):
     (5, 3, 8, 8)
     """
 
-    axes = 2
     is_transposed = True
 
     @explained

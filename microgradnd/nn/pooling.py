@@ -4,8 +4,8 @@ Owns: the functions with their rules, and the layers that call them.
 Must not own: how windows are counted (`windows.py`).
 Read next: `windows.py`.
 
-Ties: the first of the largest elements of a window gets the whole gradient, as in PyTorch (`np.max` shares it). NaN: the
-result of a window with a NaN is NaN, and the first NaN gets the gradient.
+Ties: the first of the largest elements of a window gets the whole gradient, as in PyTorch (`np.max` shares it). NaN:
+the result of a window with a NaN is NaN, and the first NaN gets the gradient.
 
 Two operations give all derivatives: `picked` takes an element from each window or, told no taps, their sum; `returned`
 adds elements to where they came from. Each is the transpose of the other.
@@ -13,8 +13,9 @@ adds elements to where they came from. Each is the transpose of the other.
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 import numpy as np
@@ -24,6 +25,7 @@ from microgradnd.nn.arguments import X, of_one, operand
 from microgradnd.nn.module import Module
 from microgradnd.nn.windows import Padding, Sizes, border, check_windows, counts, images, taps, windows
 from microgradnd.registry import defjvp, defvjp, linear, name_of, plain, primitive
+from microgradnd.signatures import check_call
 
 
 def seen(x: Any, kernel: Sizes, stride: Sizes, padding: Padding, dilation: Sizes, fill: float = 0) -> list[Any]:
@@ -59,7 +61,7 @@ def winners(x: Any, out: Any, **how: Any) -> Any:
 def leading(conditions: Iterator[Any]) -> Any:
     """Return how many boolean arrays are true before the first that isn't, for each element."""
     true = next(conditions)
-    number = true.astype(np.int16)
+    number = true.astype(np.uint8)
     for condition in conditions:
         true &= condition
         number += true
@@ -81,11 +83,15 @@ def returned(
     g: Any, winner: Any, shape: Sizes, *, kernel: Sizes, stride: Sizes, padding: Padding, dilation: Sizes
 ) -> Any:
     """Return an array with each element of g added at a tap of its window, or at all of them."""
-    g = np.asarray(g)
+    like = g if winner is None else winner
+    laid = np.empty_like(like, g.dtype)
+    laid[...] = g
     inside, wide = border(shape, padding)
-    out = np.zeros_like(g if winner is None else winner, g.dtype, shape=(*g.shape[:2], *wide))
+    out: Any = np.zeros_like(like, g.dtype, shape=(*g.shape[:2], *wide))
+    overlap = any(d * (k - 1) >= s for k, s, d in zip(kernel, stride, dilation, strict=True))
     for tap, place in enumerate(taps(kernel, g.shape[2:], stride, dilation)):
-        out[..., *place] += g if winner is None else g * (winner == tap)
+        part = laid if winner is None else laid * (winner == tap)
+        out[..., *place] = out[..., *place] + part if overlap else part
     return out[..., *inside]
 
 
@@ -99,68 +105,53 @@ linear(returned, lambda g, out, z, winner, shape, **how: picked(g, winner, **how
 def settings(
     function: str, x: Any, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
 ) -> dict[str, Any]:
-    """Return the checked settings of windows over the last axes of x."""
-    shape = x.shape[2:]
-    kernel = counts(function, "kernel_size", kernel_size, len(shape))
-    stride = kernel if stride is None else counts(function, "stride", stride, len(shape))
-    dilation = counts(function, "dilation", dilation, len(shape))
-    pads = counts(function, "padding", padding, len(shape), least=0)
-    ends = []
-    for n, k, s, p, d in zip(shape, kernel, stride, pads, dilation, strict=True):
+    """Return how windows lie over the last axes of x, checked."""
+    kernel = counts(function, "kernel_size", kernel_size)
+    steps = kernel if stride is None else counts(function, "stride", stride)
+    spacing, edges = counts(function, "dilation", dilation), counts(function, "padding", padding, least=0)
+    pads = []
+    for n, k, s, p, d in zip(x.shape[2:], kernel, steps, edges, spacing, strict=True):
         reach = d * (k - 1) + 1
         if p > reach // 2:
-            raise ValueError(
-                f"{function}: padding must be at most half of kernel_size, so that no window is all padding, got "
-                f"padding={padding!r} and kernel_size={kernel_size!r}"
-            )
-        steps = n + 2 * p - reach
-        number = -(-steps // s) if ceil_mode else steps // s
-        number -= number * s >= n + p  # a window that would begin after the end
-        ends.append((p, number * s + reach - n - p))
-    how = {"kernel": kernel, "stride": stride, "padding": tuple(ends), "dilation": dilation}
-    check_windows(function, x, **how)
-    return how
+            raise ValueError(f"{function}: padding must be at most half of kernel_size, {kernel}, got {padding!r}")
+        room = n + 2 * p - reach
+        last = (-(-room // s) if ceil_mode else room // s) * s  # where the last window begins, from the padding on
+        last -= s * (last >= n + p)
+        pads.append((p, last + reach - n - p))
+    check_windows(function, x, kernel, steps, tuple(pads), spacing)
+    return {"kernel": kernel, "stride": steps, "padding": tuple(pads), "dilation": spacing}
 
 
-def max_pool(function: str, axes: int, x: Any, *options: Any) -> Any:
-    """Return the largest element of each window over the last axes."""
-    x, is_single = images(function, x, axes, "biuf")
+def max_pool(function: str, x: Any, *options: Any) -> Any:
+    """Return the largest element of each window."""
+    x, is_single = images(function, x, "iuf")
     out = maximum(x, **settings(function, x, *options))
     return out[0] if is_single else out
 
 
 def avg_pool(
-    function: str, axes: int, x: Any, kernel: Any, stride: Any, padding: Any, ceil_mode: bool, count_include_pad: bool
+    function: str, x: Any, kernel_size: Any, stride: Any, padding: Any, ceil_mode: bool, count_include_pad: bool
 ) -> Any:
-    """Return the mean of each window over the last axes."""
-    x, is_single = images(function, x, axes)
-    how = settings(function, x, kernel, stride, padding, 1, ceil_mode)
-    edges = [low if count_include_pad else 0 for low, _ in how["padding"]]
-    out = picked(x, None, **how) / lengths(x, edges, **how)
+    """Return the mean of each window."""
+    x, is_single = images(function, x)
+    how = settings(function, x, kernel_size, stride, padding, 1, ceil_mode)
+    counted = [low if count_include_pad else 0 for low, _ in how["padding"]]  # of the elements around x
+    shape = [n + 2 * edge for n, edge in zip(x.shape[2:], counted, strict=True)]
+    rest = tuple((low - edge, high - edge) for (low, high), edge in zip(how["padding"], counted, strict=True))
+    ones = np.ones((1, 1, *shape), x.dtype if x.dtype.kind in "fc" else float)
+    out = picked(x, None, **how) / picked(ones, None, **how | {"padding": rest})
     return out[0] if is_single else out
 
 
-def lengths(x: Any, edges: Sequence[int], kernel: Sizes, stride: Sizes, padding: Padding, dilation: Sizes) -> Any:
-    """Return how many elements each window has that are at most so far from the edges of x."""
-    numbers = windows(x.shape[2:], kernel, stride, padding, dilation)
-    axes = []
-    for n, edge, k, s, (low, _), number in zip(x.shape[2:], edges, kernel, stride, padding, numbers, strict=True):
-        starts = np.arange(number) * s - low
-        axes.append(np.minimum(starts + k, n + edge) - np.maximum(starts, -edge))
-    return math.prod(np.ix_(*axes)).astype(x.dtype if x.dtype.kind in "fc" else float)
-
-
-def adaptive_avg_pool(function: str, axes: int, x: Any, output_size: Any) -> Any:
-    """Return the means over the last axes of as many windows as wanted, which share out the elements."""
-    x, is_single = images(function, x, axes)
-    sizes = output_size if isinstance(output_size, tuple | list) else (output_size,) * axes
-    if len(sizes) == axes:
-        sizes = [n if size is None else size for n, size in zip(x.shape[2:], sizes, strict=True)]
-    for axis, size in enumerate(counts(function, "output_size", sizes, axes), start=2):
-        n = x.shape[axis]
-        ends = [(i * n // size, -(-(i + 1) * n // size)) for i in range(size)]
-        parts = [np.mean(x[(slice(None),) * axis + (slice(*end),)], axis=axis, keepdims=True) for end in ends]
-        x = np.concatenate(parts, axis=axis)
+def adaptive_avg_pool(function: str, x: Any, output_size: Any) -> Any:
+    """Return the means of as many windows as wanted: along one axis, then along the next."""
+    x, is_single = images(function, x)
+    given = output_size if isinstance(output_size, tuple | list) else (output_size,) * (x.ndim - 2)
+    wanted = [n if size is None else size for n, size in zip(x.shape[2:], given, strict=False)]
+    for axis, m in enumerate(counts(function, "output_size", wanted), start=2):
+        n, before = x.shape[axis], (slice(None),) * axis
+        parts = [x[*before, i * n // m : -(-(i + 1) * n // m)] for i in range(m)]
+        x = np.concatenate([np.mean(part, axis=axis, keepdims=True) for part in parts], axis=axis)
     return x[0] if is_single else x
 
 
@@ -206,7 +197,7 @@ def max_pool1d(
     >>> F.max_pool1d(np.array([[[1.0, 3.0, 2.0, 5.0]]]), 2)
     array([[[3., 5.]]])
     """
-    return max_pool("max_pool1d", 1, x, kernel_size, stride, padding, dilation, ceil_mode)
+    return max_pool("max_pool1d", x, kernel_size, stride, padding, dilation, ceil_mode)
 
 
 @of_one
@@ -254,7 +245,7 @@ def avg_pool1d(
     >>> F.avg_pool1d(np.array([[[1.0, 3.0, 2.0, 5.0]]]), 2)
     array([[[2. , 3.5]]])
     """
-    return avg_pool("avg_pool1d", 1, x, kernel_size, stride, padding, ceil_mode, count_include_pad)
+    return avg_pool("avg_pool1d", x, kernel_size, stride, padding, ceil_mode, count_include_pad)
 
 
 @of_one
@@ -286,7 +277,7 @@ def adaptive_avg_pool1d(x: Any, output_size: Any) -> Any:
     >>> F.adaptive_avg_pool1d(np.array([[[1.0, 3.0, 2.0, 5.0]]]), 2)
     array([[[2. , 3.5]]])
     """
-    return adaptive_avg_pool("adaptive_avg_pool1d", 1, x, output_size)
+    return adaptive_avg_pool("adaptive_avg_pool1d", x, output_size)
 
 
 @of_one
@@ -332,7 +323,7 @@ def max_pool2d(
     array([[[[ 5.,  7.],
              [13., 15.]]]])
     """
-    return max_pool("max_pool2d", 2, x, kernel_size, stride, padding, dilation, ceil_mode)
+    return max_pool("max_pool2d", x, kernel_size, stride, padding, dilation, ceil_mode)
 
 
 @of_one
@@ -381,7 +372,7 @@ def avg_pool2d(
     array([[[[ 2.5,  4.5],
              [10.5, 12.5]]]])
     """
-    return avg_pool("avg_pool2d", 2, x, kernel_size, stride, padding, ceil_mode, count_include_pad)
+    return avg_pool("avg_pool2d", x, kernel_size, stride, padding, ceil_mode, count_include_pad)
 
 
 @of_one
@@ -413,86 +404,34 @@ def adaptive_avg_pool2d(x: Any, output_size: Any) -> Any:
     >>> F.adaptive_avg_pool2d(np.arange(16.0).reshape(1, 1, 4, 4), 1)
     array([[[[7.5]]]])
     """
-    return adaptive_avg_pool("adaptive_avg_pool2d", 2, x, output_size)
+    return adaptive_avg_pool("adaptive_avg_pool2d", x, output_size)
 
 
-class MaxPool(Module):
-    """What the layers of `max_pool1d` and `max_pool2d` have in common."""
+class Pool(Module):
+    """A layer that calls its function with the settings that it was made with."""
 
-    function: ClassVar[Any]
+    function: ClassVar[Callable[..., Any]]
 
-    @explained
-    def __init__(
-        self, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, *, ceil_mode: bool = False
-    ) -> None:
-        self.kernel_size = kernel_size
-        self.stride = kernel_size if stride is None else stride
-        self.padding = padding
-        self.dilation = dilation
-        self.ceil_mode = ceil_mode
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        _, *own = inspect.signature(self.function).parameters.values()
+        signature = inspect.Signature([parameter.replace(annotation=inspect.Parameter.empty) for parameter in own])
+        check_call(type(self), args, settings, signature=signature)
+        made = signature.bind(*args, **settings)
+        made.apply_defaults()
+        self.settings = tuple(made.arguments)
+        for name, value in made.arguments.items():
+            setattr(self, name, value)
 
     def forward(self, x: X) -> X:
-        """Return the largest element of each window."""
-        return self.function(x, self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
+        """Return the function of x."""
+        return self.function(x, **{name: getattr(self, name) for name in self.settings})
 
     def extra_repr(self) -> str:
         """Return the settings."""
-        return listed(self, "kernel_size", "stride", "padding", "dilation", "ceil_mode")
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in self.settings)
 
 
-class AvgPool(Module):
-    """What the layers of `avg_pool1d` and `avg_pool2d` have in common."""
-
-    function: ClassVar[Any]
-
-    @explained
-    def __init__(
-        self,
-        kernel_size: Any,
-        stride: Any = None,
-        padding: Any = 0,
-        ceil_mode: bool = False,
-        count_include_pad: bool = True,
-    ) -> None:
-        self.kernel_size = kernel_size
-        self.stride = kernel_size if stride is None else stride
-        self.padding = padding
-        self.ceil_mode = ceil_mode
-        self.count_include_pad = count_include_pad
-
-    def forward(self, x: X) -> X:
-        """Return the mean of each window."""
-        return self.function(x, self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad)
-
-    def extra_repr(self) -> str:
-        """Return the settings."""
-        return listed(self, "kernel_size", "stride", "padding", "ceil_mode", "count_include_pad")
-
-
-class AdaptiveAvgPool(Module):
-    """What the layers of `adaptive_avg_pool1d` and `adaptive_avg_pool2d` have in common."""
-
-    function: ClassVar[Any]
-
-    @explained
-    def __init__(self, output_size: Any) -> None:
-        self.output_size = output_size
-
-    def forward(self, x: X) -> X:
-        """Return the means of as many windows as wanted."""
-        return self.function(x, self.output_size)
-
-    def extra_repr(self) -> str:
-        """Return the settings."""
-        return listed(self, "output_size")
-
-
-def listed(module: Module, *names: str) -> str:
-    """Return settings as they are written in a call."""
-    return ", ".join(f"{name}={getattr(module, name)!r}" for name in names)
-
-
-class MaxPool1d(MaxPool):
+class MaxPool1d(Pool):
     """The largest element of each window.
 
     Parameters
@@ -511,7 +450,7 @@ class MaxPool1d(MaxPool):
     function = staticmethod(max_pool1d)
 
 
-class AvgPool1d(AvgPool):
+class AvgPool1d(Pool):
     """The mean of each window.
 
     Parameters
@@ -530,7 +469,7 @@ class AvgPool1d(AvgPool):
     function = staticmethod(avg_pool1d)
 
 
-class AdaptiveAvgPool1d(AdaptiveAvgPool):
+class AdaptiveAvgPool1d(Pool):
     """The means of as many windows as wanted, whatever the size of the input.
 
     Parameters
@@ -549,7 +488,7 @@ class AdaptiveAvgPool1d(AdaptiveAvgPool):
     function = staticmethod(adaptive_avg_pool1d)
 
 
-class MaxPool2d(MaxPool):
+class MaxPool2d(Pool):
     """The largest element of each window.
 
     Parameters
@@ -568,7 +507,7 @@ class MaxPool2d(MaxPool):
     function = staticmethod(max_pool2d)
 
 
-class AvgPool2d(AvgPool):
+class AvgPool2d(Pool):
     """The mean of each window.
 
     Parameters
@@ -587,7 +526,7 @@ class AvgPool2d(AvgPool):
     function = staticmethod(avg_pool2d)
 
 
-class AdaptiveAvgPool2d(AdaptiveAvgPool):
+class AdaptiveAvgPool2d(Pool):
     """The means of as many windows as wanted, whatever the size of the input.
 
     Parameters
@@ -632,23 +571,20 @@ class Flatten(Module):
         self.start_dim = start_dim
         self.end_dim = end_dim
 
-    def forward(self, x: X) -> X:
+    def forward(self, x: Any) -> Any:
         """Return x with axes joined."""
         x = operand("Flatten", x)
-        axes = range(x.ndim)
-        if not all(-x.ndim <= dim < x.ndim for dim in (self.start_dim, self.end_dim)):
+        start, end = (dim + x.ndim if dim < 0 else dim for dim in (self.start_dim, self.end_dim))
+        if not 0 <= start <= end < x.ndim:
             raise ValueError(
-                f"Flatten: an input of shape {x.shape} has no axes from {self.start_dim} to {self.end_dim}; put the "
-                f"batch first, or pass other start_dim and end_dim"
+                f"Flatten: axes {self.start_dim} to {self.end_dim} must be axes of the input, got shape {x.shape}; put "
+                f"the batch first, or pass other start_dim and end_dim"
             )
-        start, end = axes[self.start_dim], axes[self.end_dim]
-        if start > end:
-            raise ValueError(f"Flatten: start_dim={self.start_dim} must not come after end_dim={self.end_dim}")
         return np.reshape(x, (*x.shape[:start], math.prod(x.shape[start : end + 1]), *x.shape[end + 1 :]))
 
     def extra_repr(self) -> str:
-        """Return the settings."""
-        return listed(self, "start_dim", "end_dim")
+        """Return the axes."""
+        return f"start_dim={self.start_dim}, end_dim={self.end_dim}"
 
 
 # doctest takes a decorated function for a foreign one, so it is told of these

@@ -22,8 +22,14 @@ Sizes = tuple[int, ...]
 Padding = tuple[tuple[int, int], ...]  # before and after each axis
 
 
-def counts(function: str, name: str, value: Any, axes: int, least: int = 1) -> Sizes:
+def axes_of(function: str) -> int:
+    """Return how many axes the windows have, as the name of a function or layer says: 2 for conv2d."""
+    return int(function[-2])
+
+
+def counts(function: str, name: str, value: Any, axes: int | None = None, least: int = 1) -> Sizes:
     """Return an argument that is one integer, or one for each axis, as a tuple."""
+    axes = axes or axes_of(function)
     values = value if isinstance(value, tuple | list) else (value,) * axes
     if len(values) != axes or not all(isinstance(n, int | np.integer) and n >= least for n in values):
         kind = "a positive integer" if least else "an integer that isn't negative"
@@ -33,14 +39,14 @@ def counts(function: str, name: str, value: Any, axes: int, least: int = 1) -> S
     return tuple(map(int, values))
 
 
-def images(function: str, x: Any, axes: int, kinds: str = "biufc") -> tuple[Any, bool]:
+def images(function: str, x: Any, kinds: str = "biufc") -> tuple[Any, bool]:
     """Return x with a batch axis, and whether that was missing."""
-    x = operand(function, x, kinds=kinds)
+    x, axes = operand(function, x, kinds=kinds), axes_of(function)
     if x.ndim not in (axes + 1, axes + 2):
-        form = ", ".join(("batch", "channels", "height", "width") if axes == 2 else ("batch", "channels", "length"))
+        form = "batch, channels, height, width" if axes == 2 else "batch, channels, length"
         raise ValueError(
-            f"{function}: x must have shape ({form}), or the same without batch, got {x.shape}; add a missing axis "
-            f"with x[:, None]"
+            f"{function}: x must have shape ({form}), or the same without batch, got {x.shape}; add an axis of one "
+            f"channel with x[:, None]"
         )
     return (x, False) if x.ndim == axes + 2 else (np.expand_dims(x, 0), True)
 
