@@ -50,11 +50,11 @@ def maximum(x: Any, **how: Any) -> Any:
 
 
 @primitive
-def winners(x: Any, out: Any, **how: Any) -> Any:
+def winners(x: Any, largest: Any, **how: Any) -> Any:
     """Return the tap of the largest element of each window: of the first one, or of the first NaN."""
-    out = np.asarray(out)
-    places = leading(part != out for part in seen(x, **how, fill=np.nan))
-    nan = out != out
+    largest = np.asarray(largest)
+    places = leading(part != largest for part in seen(x, **how, fill=np.nan))
+    nan = largest != largest
     return np.where(nan, leading(part == part for part in seen(x, **how)), places) if nan.any() else places
 
 
@@ -83,8 +83,9 @@ def returned(
     g: Any, winner: Any, shape: Sizes, *, kernel: Sizes, stride: Sizes, padding: Padding, dilation: Sizes
 ) -> Any:
     """Return an array with each element of g added at a tap of its window, or at all of them."""
+    g = np.asarray(g)
     like = g if winner is None else winner
-    laid = np.empty_like(like, g.dtype)
+    laid = np.empty_like(like, g.dtype)  # in the order that x has in memory
     laid[...] = g
     inside, wide = border(shape, padding)
     out: Any = np.zeros_like(like, g.dtype, shape=(*g.shape[:2], *wide))
