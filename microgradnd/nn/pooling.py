@@ -52,16 +52,19 @@ def maximum(x: Any, **how: Any) -> Any:
 @primitive
 def winners(x: Any, largest: Any, **how: Any) -> Any:
     """Return the tap of the largest element of each window: of the first one, or of the first NaN."""
-    largest = np.asarray(largest)
-    places = leading(part != largest for part in seen(x, **how, fill=np.nan))
+    largest, parts = np.asarray(largest), seen(x, **how, fill=np.nan)
+    places = leading((part != largest for part in parts), np.min_scalar_type(len(parts)))
     nan = largest != largest
-    return np.where(nan, leading(part == part for part in seen(x, **how)), places) if nan.any() else places
+    if nan.any():
+        parts = seen(x, **how)
+        places = np.where(nan, leading((part == part for part in parts), places.dtype), places)
+    return places
 
 
-def leading(conditions: Iterator[Any]) -> Any:
+def leading(conditions: Iterator[Any], dtype: Any) -> Any:
     """Return how many boolean arrays are true before the first that isn't, for each element."""
     true = next(conditions)
-    number = true.astype(np.uint8)
+    number = true.astype(dtype)
     for condition in conditions:
         true &= condition
         number += true
