@@ -4,9 +4,9 @@ Owns: `conv1d`, `conv2d`, `conv_transpose2d` with their rules; `Conv1d`, `Conv2d
 Must not own: how windows are counted (`windows.py`), pooling (`pooling.py`).
 Read next: `pooling.py`.
 
-There are three operations, for any number of axes, and each is a derivative of the others: sum(g * convolve(x, w)) is
-linear in g, in x and in w, and its derivatives with respect to them are `convolve(x, w)`, `spread(g, w)` and
-`correlate(x, g)`. So a line for each argument gives derivatives of every order.
+There are three operations, for any number of axes, and each is a derivative of the others: sum(g * conv(x, w)) is
+linear in g, in x and in w, and its derivatives with respect to them are `conv(x, w)`, `conv_transpose(g, w)` and
+`conv_weight(x, g)`. So a line for each argument gives derivatives of every order.
 
 An array looks like (batch, channels, height, width), and what these operations return lies in memory as (channels,
 height, width, batch). A slice at one tap then has long runs, the windows become the columns of a matrix by one copy for
@@ -84,7 +84,7 @@ def matrices(x: Any, groups: int) -> Any:
 
 
 @primitive
-def convolve(
+def conv(
     x: Any, weight: Any, bias: Any = None, *, stride: Sizes, padding: Padding, dilation: Sizes, groups: int
 ) -> Any:
     """Return the products of (outputs, channels of a group, *kernel) with all windows of (batch, channels, *sizes)."""
@@ -100,7 +100,9 @@ def convolve(
 
 
 @primitive
-def spread(g: Any, weight: Any, shape: Sizes, *, stride: Sizes, padding: Padding, dilation: Sizes, groups: int) -> Any:
+def conv_transpose(
+    g: Any, weight: Any, shape: Sizes, *, stride: Sizes, padding: Padding, dilation: Sizes, groups: int
+) -> Any:
     """Return the sum of each window's weights times its element of g, in (batch, channels, *shape)."""
     inside, wide = border(shape, padding)
     out = np.zeros((weight.shape[1] * groups, *wide, len(g)), np.result_type(g, weight))
@@ -113,7 +115,7 @@ def spread(g: Any, weight: Any, shape: Sizes, *, stride: Sizes, padding: Padding
 
 
 @primitive
-def correlate(x: Any, g: Any, kernel: Sizes, *, stride: Sizes, padding: Padding, dilation: Sizes, groups: int) -> Any:
+def conv_weight(x: Any, g: Any, kernel: Sizes, *, stride: Sizes, padding: Padding, dilation: Sizes, groups: int) -> Any:
     """Return the sum of all windows of x, each times its element of g: one kernel for each channel of g."""
     flat = matrices(padded(g, ((0, 0),) * len(kernel)), groups)
     found = blocks(padded(x, padding), kernel, g.shape[2:], stride, dilation)
@@ -122,26 +124,26 @@ def correlate(x: Any, g: Any, kernel: Sizes, *, stride: Sizes, padding: Padding,
 
 
 defvjp(
-    convolve,
-    lambda g, out, x, weight, bias=None, **how: spread(g, weight, x.shape[2:], **how),
-    lambda g, out, x, weight, bias=None, **how: correlate(x, g, weight.shape[2:], **how),
+    conv,
+    lambda g, out, x, weight, bias=None, **how: conv_transpose(g, weight, x.shape[2:], **how),
+    lambda g, out, x, weight, bias=None, **how: conv_weight(x, g, weight.shape[2:], **how),
     lambda g, out, x, weight, bias=None, **how: summed(g, axis=(0, *range(2, g.ndim))),
 )
 defjvp(
-    convolve,
-    lambda t, out, x, weight, bias=None, **how: convolve(t, weight, **how),
-    lambda t, out, x, weight, bias=None, **how: convolve(x, t, **how),
+    conv,
+    lambda t, out, x, weight, bias=None, **how: conv(t, weight, **how),
+    lambda t, out, x, weight, bias=None, **how: conv(x, t, **how),
     lambda t, out, x, weight, bias=None, **how: np.reshape(t, (-1,) + (1,) * (x.ndim - 2)),
 )
 linear(
-    spread,
-    lambda g, out, z, weight, shape, **how: convolve(g, weight, **how),
-    lambda g, out, z, weight, shape, **how: correlate(g, z, weight.shape[2:], **how),
+    conv_transpose,
+    lambda g, out, z, weight, shape, **how: conv(g, weight, **how),
+    lambda g, out, z, weight, shape, **how: conv_weight(g, z, weight.shape[2:], **how),
 )
 linear(
-    correlate,
-    lambda g, out, x, z, kernel, **how: spread(z, g, x.shape[2:], **how),
-    lambda g, out, x, z, kernel, **how: convolve(x, g, **how),
+    conv_weight,
+    lambda g, out, x, z, kernel, **how: conv_transpose(z, g, x.shape[2:], **how),
+    lambda g, out, x, z, kernel, **how: conv(x, g, **how),
 )
 
 
@@ -157,12 +159,13 @@ def checked(function: str, weight: Any, stride: Any, dilation: Any, groups: Any)
     return weight, {**how, "groups": number}
 
 
-def check_channels(function: str, x: Any, weight: Any, bias: Any, inputs: int, outputs: int) -> None:
+def check_channels(function: str, x: Any, weight: Any, bias: Any, groups: int, inputs: int, outputs: int) -> None:
     """Raise unless x and bias have the channels that a weight takes and gives."""
     if x.shape[1] != inputs:
         raise ValueError(
-            f"{function}: x has {x.shape[1]} channels and must have {inputs}, as weight has shape {weight.shape}; x is "
-            f"(batch, channels, ...), here {x.shape}, so if the channels are last, pass np.moveaxis(x, -1, 1)"
+            f"{function}: x has {x.shape[1]} channels and must have {inputs}, for a weight of shape {weight.shape} and "
+            f"groups={groups}; x is (batch, channels, ...), here {x.shape}: if its channels are last, pass "
+            f"np.moveaxis(x, -1, 1)"
         )
     if bias is not None and operand(function, bias, "bias").shape != (outputs,):
         raise ValueError(
@@ -172,7 +175,7 @@ def check_channels(function: str, x: Any, weight: Any, bias: Any, inputs: int, o
 
 def paddings(function: str, padding: Any, kernel: Sizes, stride: Sizes, dilation: Sizes) -> Padding:
     """Return how many zeros are before and after each axis."""
-    if padding == "same":
+    if isinstance(padding, str) and padding == "same":
         if set(stride) != {1}:
             raise ValueError(f"{function}: padding='same' needs stride=1, got {stride}; pass the number of zeros")
         totals = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
@@ -188,11 +191,11 @@ def convolution(
     """Return the convolution over as many axes as the function's name says."""
     x, is_single = images(function, x)
     weight, how = checked(function, weight, stride, dilation, groups)
-    check_channels(function, x, weight, bias, weight.shape[1] * how["groups"], len(weight))
+    check_channels(function, x, weight, bias, how["groups"], weight.shape[1] * how["groups"], len(weight))
     kernel, steps, spacing = weight.shape[2:], how["stride"], how["dilation"]
     how["padding"] = paddings(function, padding, kernel, steps, spacing)
     check_windows(function, x, kernel, steps, how["padding"], spacing)
-    out = convolve(x, weight, bias, **how)
+    out = conv(x, weight, bias, **how)
     return out[0] if is_single else out
 
 
@@ -343,7 +346,7 @@ def conv_transpose2d(
     function = "conv_transpose2d"
     x, is_single = images(function, x)
     weight, how = checked(function, weight, stride, dilation, groups)
-    check_channels(function, x, weight, bias, len(weight), weight.shape[1] * how["groups"])
+    check_channels(function, x, weight, bias, how["groups"], len(weight), weight.shape[1] * how["groups"])
     shape, pads = [], []
     cut, more = (counts(function, *a, least=0) for a in (("padding", padding), ("output_padding", output_padding)))
     for n, k, s, d, p, m in zip(x.shape[2:], weight.shape[2:], how["stride"], how["dilation"], cut, more, strict=True):
@@ -353,7 +356,7 @@ def conv_transpose2d(
         pads.append((p, p - m))
     if min(shape) < 1:
         raise ValueError(f"{function}: padding={padding!r} leaves nothing of x, of shape {x.shape}: pass a smaller one")
-    out = spread(x, weight, tuple(shape), **how, padding=tuple(pads))
+    out = conv_transpose(x, weight, tuple(shape), **how, padding=tuple(pads))
     out = out if bias is None else out + np.reshape(bias, (-1, 1, 1))
     return out[0] if is_single else out
 
@@ -550,7 +553,8 @@ class ConvTranspose2d(Convolution):
         super().__init__(
             in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, dtype=dtype, rng=rng
         )
-        self.output_padding = counts("ConvTranspose2d", "output_padding", output_padding, 2, least=0)
+        self.padding = counts("ConvTranspose2d", "padding", padding, least=0)
+        self.output_padding = counts("ConvTranspose2d", "output_padding", output_padding, least=0)
 
     def forward(self, x: Any) -> Tensor:
         """Return the transposed convolution of x, of shape (batch, in_channels, height, width) or without batch."""

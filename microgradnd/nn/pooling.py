@@ -40,7 +40,7 @@ def seen(x: Any, kernel: Sizes, stride: Sizes, padding: Padding, dilation: Sizes
 
 
 @primitive
-def maximum(x: Any, **how: Any) -> Any:
+def max_pool(x: Any, **how: Any) -> Any:
     """Return the largest element of each window."""
     out, *others = seen(x, **how, fill=-np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).min)
     out = np.copy(out, order="K")
@@ -100,8 +100,8 @@ def returned(
 
 
 plain([winners])
-defvjp(maximum, lambda g, out, x, **how: returned(g, winners(x, out, **how), x.shape[2:], **how))
-defjvp(maximum, lambda t, out, x, **how: picked(t, winners(x, out, **how), **how))
+defvjp(max_pool, lambda g, out, x, **how: returned(g, winners(x, out, **how), x.shape[2:], **how))
+defjvp(max_pool, lambda t, out, x, **how: picked(t, winners(x, out, **how), **how))
 linear(picked, lambda g, out, x, winner, **how: returned(g, winner, x.shape[2:], **how))
 linear(returned, lambda g, out, z, winner, shape, **how: picked(g, winner, **how))
 
@@ -126,14 +126,14 @@ def settings(
     return {"kernel": kernel, "stride": steps, "padding": tuple(pads), "dilation": spacing}
 
 
-def max_pool(function: str, x: Any, *options: Any) -> Any:
+def max_pooling(function: str, x: Any, *options: Any) -> Any:
     """Return the largest element of each window."""
     x, is_single = images(function, x, "iuf")
-    out = maximum(x, **settings(function, x, *options))
+    out = max_pool(x, **settings(function, x, *options))
     return out[0] if is_single else out
 
 
-def avg_pool(
+def avg_pooling(
     function: str, x: Any, kernel_size: Any, stride: Any, padding: Any, ceil_mode: bool, count_include_pad: bool
 ) -> Any:
     """Return the mean of each window."""
@@ -147,12 +147,15 @@ def avg_pool(
     return out[0] if is_single else out
 
 
-def adaptive_avg_pool(function: str, x: Any, output_size: Any) -> Any:
+def adaptive_avg_pooling(function: str, x: Any, output_size: Any) -> Any:
     """Return the means of as many windows as wanted: along one axis, then along the next."""
     x, is_single = images(function, x)
     given = output_size if isinstance(output_size, tuple | list) else (output_size,) * (x.ndim - 2)
-    wanted = [n if size is None else size for n, size in zip(x.shape[2:], given, strict=False)]
-    for axis, m in enumerate(counts(function, "output_size", wanted), start=2):
+    if len(given) == x.ndim - 2:
+        given = [n if size is None else size for n, size in zip(x.shape[2:], given, strict=True)]
+    if 0 in x.shape[2:]:
+        raise ValueError(f"{function}: x has shape {x.shape}, and of no elements there is no mean; leave it out")
+    for axis, m in enumerate(counts(function, "output_size", given), start=2):
         n, before = x.shape[axis], (slice(None),) * axis
         parts = [x[*before, i * n // m : -(-(i + 1) * n // m)] for i in range(m)]
         x = np.concatenate([np.mean(part, axis=axis, keepdims=True) for part in parts], axis=axis)
@@ -201,7 +204,7 @@ def max_pool1d(
     >>> F.max_pool1d(np.array([[[1.0, 3.0, 2.0, 5.0]]]), 2)
     array([[[3., 5.]]])
     """
-    return max_pool("max_pool1d", x, kernel_size, stride, padding, dilation, ceil_mode)
+    return max_pooling("max_pool1d", x, kernel_size, stride, padding, dilation, ceil_mode)
 
 
 @of_one
@@ -249,7 +252,7 @@ def avg_pool1d(
     >>> F.avg_pool1d(np.array([[[1.0, 3.0, 2.0, 5.0]]]), 2)
     array([[[2. , 3.5]]])
     """
-    return avg_pool("avg_pool1d", x, kernel_size, stride, padding, ceil_mode, count_include_pad)
+    return avg_pooling("avg_pool1d", x, kernel_size, stride, padding, ceil_mode, count_include_pad)
 
 
 @of_one
@@ -281,7 +284,7 @@ def adaptive_avg_pool1d(x: Any, output_size: Any) -> Any:
     >>> F.adaptive_avg_pool1d(np.array([[[1.0, 3.0, 2.0, 5.0]]]), 2)
     array([[[2. , 3.5]]])
     """
-    return adaptive_avg_pool("adaptive_avg_pool1d", x, output_size)
+    return adaptive_avg_pooling("adaptive_avg_pool1d", x, output_size)
 
 
 @of_one
@@ -327,7 +330,7 @@ def max_pool2d(
     array([[[[ 5.,  7.],
              [13., 15.]]]])
     """
-    return max_pool("max_pool2d", x, kernel_size, stride, padding, dilation, ceil_mode)
+    return max_pooling("max_pool2d", x, kernel_size, stride, padding, dilation, ceil_mode)
 
 
 @of_one
@@ -376,7 +379,7 @@ def avg_pool2d(
     array([[[[ 2.5,  4.5],
              [10.5, 12.5]]]])
     """
-    return avg_pool("avg_pool2d", x, kernel_size, stride, padding, ceil_mode, count_include_pad)
+    return avg_pooling("avg_pool2d", x, kernel_size, stride, padding, ceil_mode, count_include_pad)
 
 
 @of_one
@@ -408,7 +411,7 @@ def adaptive_avg_pool2d(x: Any, output_size: Any) -> Any:
     >>> F.adaptive_avg_pool2d(np.arange(16.0).reshape(1, 1, 4, 4), 1)
     array([[[[7.5]]]])
     """
-    return adaptive_avg_pool("adaptive_avg_pool2d", x, output_size)
+    return adaptive_avg_pooling("adaptive_avg_pool2d", x, output_size)
 
 
 class Pool(Module):
@@ -424,6 +427,8 @@ class Pool(Module):
         made.apply_defaults()
         self.settings = tuple(made.arguments)
         for name, value in made.arguments.items():
+            if name in ("kernel_size", "stride", "padding", "dilation") and value is not None:
+                counts(type(self).__name__, name, value, least=name != "padding")
             setattr(self, name, value)
 
     def forward(self, x: X) -> X:
@@ -570,10 +575,15 @@ class Flatten(Module):
     (5, 12)
     """
 
+    start_dim: int
+    end_dim: int
+
     @explained
     def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
-        self.start_dim = start_dim
-        self.end_dim = end_dim
+        for name, dim in (("start_dim", start_dim), ("end_dim", end_dim)):
+            if not isinstance(dim, int | np.integer):
+                raise TypeError(f"Flatten: {name} must be an integer, the number of an axis, got {dim!r}")
+            setattr(self, name, dim)
 
     def forward(self, x: Any) -> Any:
         """Return x with axes joined."""

@@ -45,8 +45,8 @@ def images(function: str, x: Any, kinds: str = "biufc") -> tuple[Any, bool]:
     if x.ndim not in (axes + 1, axes + 2):
         form = "batch, channels, height, width" if axes == 2 else "batch, channels, length"
         raise ValueError(
-            f"{function}: x must have shape ({form}), or the same without batch, got {x.shape}; add an axis of one "
-            f"channel with x[:, None]"
+            f"{function}: x must have shape ({form}), or the same without batch, got {x.shape}; x[None] adds an "
+            f"axis of one channel"
         )
     return (x, False) if x.ndim == axes + 2 else (np.expand_dims(x, 0), True)
 

@@ -10,8 +10,8 @@ import functools
 import numpy as np
 
 from microgradnd.nn import functional as F
-from microgradnd.nn.convolution import convolve, correlate, spread
-from microgradnd.nn.pooling import maximum, picked, returned
+from microgradnd.nn.convolution import conv, conv_transpose, conv_weight
+from microgradnd.nn.pooling import max_pool, picked, returned
 from tests.rows import DISTINCT, Row, case
 
 SETTINGS = {  # shapes of x, weight and bias, and the settings
@@ -42,17 +42,17 @@ WINDOWS = {"kernel": (2,), "stride": (1,), "padding": ((0, 0),), "dilation": (1,
 
 ROWS: list[Row] = [
     *(
-        case(convolve, name, functools.partial(F.conv2d, **settings), *shapes)
+        case(conv, name, functools.partial(F.conv2d, **settings), *shapes)
         for name, (*shapes, settings) in SETTINGS.items()
     ),
-    case(convolve, "sequences", functools.partial(F.conv1d, stride=2), (2, 2, 5), (2, 2, 3)),
+    case(conv, "sequences", functools.partial(F.conv1d, stride=2), (2, 2, 5), (2, 2, 3)),
     *(
-        case(spread, name, functools.partial(F.conv_transpose2d, **settings), *shapes)
+        case(conv_transpose, name, functools.partial(F.conv_transpose2d, **settings), *shapes)
         for name, (*shapes, settings) in TRANSPOSED.items()
     ),
-    case(correlate, "sequences", lambda x, g: correlate(x, g, (2,), **HOW), (2, 4, 4), (2, 2, 2)),
+    case(conv_weight, "sequences", lambda x, g: conv_weight(x, g, (2,), **HOW), (2, 4, 4), (2, 2, 2)),
     *(
-        case(maximum, name, functools.partial(F.max_pool2d, **settings), (shape, DISTINCT))
+        case(max_pool, name, functools.partial(F.max_pool2d, **settings), (shape, DISTINCT))
         for name, (shape, settings) in POOLS.items()
     ),
     *(
@@ -62,7 +62,7 @@ ROWS: list[Row] = [
     case(picked, "places", lambda x: picked(x, TAPS, **WINDOWS), (1, 2, 3)),
     case(returned, "places", lambda g: returned(g, TAPS, (3,), **WINDOWS), (1, 2, 2)),
     case(
-        maximum,
+        max_pool,
         "ties",
         functools.partial(F.max_pool1d, kernel_size=2),
         ((1, 1, 4), DISTINCT),
