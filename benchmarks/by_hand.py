@@ -156,7 +156,65 @@ def w9(q: Array, k: Array, v: Array, y: Array) -> Any:
     return loss, grad_scores @ k, grad_scores.mT @ q, grad_v
 
 
-IDIOMATIC = {"W1": w1, "W2": w2, "W3": w3, "W4": w4, "W5": w5, "W8": w8, "W9": w9}
+def w10(k1: Array, b1: Array, k2: Array, b2: Array, w3: Array, b3: Array, x: Array, y: Array) -> Any:
+    """Return the loss and gradients, windows as the rows of a matrix; the channels are the last axis of images."""
+    f1, f2 = (k.transpose(2, 3, 1, 0).reshape(-1, len(k)) for k in (k1, k2))
+    rows1 = window_rows(x.transpose(0, 2, 3, 1))
+    h1 = (rows1 @ f1 + b1).reshape(64, 8, 8, 16)
+    a1 = np.maximum(h1, 0)
+    p1 = pooled(a1)
+    rows2 = window_rows(p1)
+    h2 = (rows2 @ f2 + b2).reshape(64, 4, 4, 32)
+    a2 = np.maximum(h2, 0)
+    p2 = pooled(a2)
+    flat = p2.transpose(0, 3, 1, 2).reshape(64, 128)
+    n = np.arange(len(y))
+    logits = flat @ w3.T + b3
+    z = logits - logits.max(axis=1, keepdims=True)
+    e = np.exp(z)
+    s = e.sum(axis=1, keepdims=True)
+    loss = np.mean(np.log(s[:, 0]) - z[n, y])
+    g = e / s
+    g[n, y] -= 1
+    g /= len(y)
+    grad_w3, grad_b3 = g.T @ flat, g.sum(axis=0)
+    g = (g @ w3).reshape(64, 32, 2, 2).transpose(0, 2, 3, 1)
+    g = np.where(h2 > 0, unpooled(g, p2, a2), 0).reshape(-1, 32)
+    grad_k2, grad_b2 = (rows2.T @ g).reshape(3, 3, 16, 32).transpose(3, 2, 0, 1), g.sum(axis=0)
+    windows = (g @ f2.T).reshape(64, 4, 4, 3, 3, 16)
+    padded = np.zeros((64, 6, 6, 16), np.float32)
+    for i, j in np.ndindex(3, 3):
+        padded[:, i : i + 4, j : j + 4] += windows[:, :, :, i, j]
+    g = np.where(h1 > 0, unpooled(padded[:, 1:-1, 1:-1], p1, a1), 0).reshape(-1, 16)
+    grad_k1, grad_b1 = (rows1.T @ g).reshape(3, 3, 1, 16).transpose(3, 2, 0, 1), g.sum(axis=0)
+    return loss, (grad_k1, grad_b1, grad_k2, grad_b2, grad_w3, grad_b3)
+
+
+def window_rows(x: Array) -> Array:
+    """Return the 3 x 3 windows of images with a border of zeros, each as a row of a matrix."""
+    padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))
+    return windows.transpose(0, 1, 2, 4, 5, 3).reshape(-1, 9 * x.shape[-1])
+
+
+CORNERS = [(..., slice(i, None, 2), slice(j, None, 2), slice(None)) for i, j in np.ndindex(2, 2)]
+
+
+def pooled(x: Array) -> Array:
+    """Return the largest of each 2 x 2 elements."""
+    a, b, c, d = (x[corner] for corner in CORNERS)
+    return np.maximum(np.maximum(a, b), np.maximum(c, d))
+
+
+def unpooled(g: Array, largest: Array, x: Array) -> Array:
+    """Return a gradient at the largest elements: if there are several, they are 0 and `relu` ends it."""
+    out = np.empty_like(x)
+    for corner in CORNERS:
+        out[corner] = np.where(x[corner] == largest, g, 0)
+    return out
+
+
+IDIOMATIC = {"W1": w1, "W2": w2, "W3": w3, "W4": w4, "W5": w5, "W8": w8, "W9": w9, "W10": w10}
 
 
 def flat(arrays: list[Array]) -> tuple[Array, list[Array]]:
@@ -437,6 +495,106 @@ def planned_w9(q: Any, k: Any, v: Any, y: Any) -> Any:
     return gradients
 
 
+def planned_w10(
+    k1: Any, b1: Any, k2: Any, b2: Any, w3: Any, b3: Any, x: Any, y: Any,
+    gk1: Any, gb1: Any, gk2: Any, gb2: Any, gw3: Any, gb3: Any,
+) -> Any:  # fmt: skip
+    """Return a function that keeps images as (channels, height, width, batch) and windows as columns."""
+
+    def zeros(*shape: int) -> Array:
+        return np.zeros(shape, np.float32)
+
+    in1, in2, grad_in2 = zeros(1, 10, 10, 64), zeros(16, 6, 6, 64), zeros(16, 6, 6, 64)
+    in1[:, 1:9, 1:9] = x.transpose(1, 2, 3, 0)
+    inner, grad_p1 = in2[:, 1:5, 1:5], grad_in2[:, 1:5, 1:5]
+    windows1, windows2 = zeros(1, 9, 8, 8, 64), zeros(16, 9, 4, 4, 64)
+    h1, g1, h2, g2 = zeros(16, 8, 8, 64), zeros(16, 8, 8, 64), zeros(32, 4, 4, 64), zeros(32, 4, 4, 64)
+    p1, p2, gp2 = zeros(16, 4, 4, 64), zeros(32, 2, 2, 64), zeros(32, 2, 2, 64)
+    c1, c2 = windows1.reshape(9, -1), windows2.reshape(144, -1)
+    m1, mg1, m2, mg2 = (a.reshape(len(a), -1) for a in (h1, g1, h2, g2))
+    f1, f2, gf1, gf2 = (k.reshape(len(k), -1) for k in (k1, k2, gk1, gk2))
+    best1, best2 = np.empty(p1.shape, bool), np.empty(p2.shape, bool)
+    positive1, positive2 = np.empty(m1.shape, bool), np.empty(m2.shape, bool)
+    col1, col2, zero, none1, none2 = b1[:, None], b2[:, None], np.array(0, np.float32), zeros(4096), zeros(1024)
+    ones1, ones2, ones = (np.ones(n, np.float32) for n in (4096, 1024, 64))
+    z, e, line, size = zeros(64, 10), zeros(64, 10), zeros(64), np.array(64, np.float32)
+    column, z_flat, e_flat, picked, where = (
+        line[:, None],
+        z.reshape(-1),
+        e.reshape(-1),
+        zeros(64),
+        np.arange(64) * 10 + y,
+    )
+    flat = p2.reshape(128, 64)
+    sides = list(np.ndindex(3, 3))
+
+    def corners(a: Array) -> list[Array]:
+        return [a[:, i::2, j::2] for i, j in np.ndindex(2, 2)]
+
+    corners1, corners2, grad_corners1, grad_corners2 = (corners(a) for a in (h1, h2, g1, g2))
+    seen1 = [in1[:, i : i + 8, j : j + 8] for i, j in sides]
+    seen2 = [in2[:, i : i + 4, j : j + 4] for i, j in sides]
+    grad_seen2 = [grad_in2[:, i : i + 4, j : j + 4] for i, j in sides]
+    for k, part in enumerate(seen1):
+        windows1[:, k] = part  # the data stay
+
+    def pool(parts: list[Array], out: Array) -> None:
+        np.maximum(parts[0], parts[1], out=out)
+        np.maximum(out, parts[2], out=out)
+        np.maximum(out, parts[3], out=out)
+
+    def unpool(g: Array, largest: Array, parts: list[Array], grads: list[Array], is_best: Array) -> None:
+        for part, grad in zip(parts, grads, strict=True):
+            np.equal(part, largest, out=is_best)
+            np.multiply(g, is_best, out=grad)
+
+    def gradients() -> Any:
+        np.dot(f1, c1, out=m1)
+        np.add(m1, col1, out=m1)
+        np.maximum(m1, none1, out=m1)
+        pool(corners1, p1)
+        np.copyto(inner, p1)
+        for k, part in enumerate(seen2):
+            np.copyto(windows2[:, k], part)
+        np.dot(f2, c2, out=m2)
+        np.add(m2, col2, out=m2)
+        np.maximum(m2, none2, out=m2)
+        pool(corners2, p2)
+        np.dot(flat.T, w3.T, out=z)
+        np.add(z, b3, out=z)
+        np.maximum.reduce(z, axis=1, out=line)
+        np.subtract(z, column, out=z)
+        np.exp(z, out=e)
+        np.add.reduce(e, axis=1, out=line)
+        np.divide(e, column, out=e)
+        np.log(line, out=line)
+        z_flat.take(where, out=picked, mode="clip")
+        np.subtract(line, picked, out=line)
+        loss = np.add.reduce(line) / size
+        e_flat[where] -= np.float32(1)
+        np.divide(e, size, out=e)
+        np.dot(e.T, flat.T, out=gw3)
+        np.dot(ones, e, out=gb3)
+        np.dot(w3.T, e.T, out=gp2.reshape(128, 64))
+        unpool(gp2, p2, corners2, grad_corners2, best2)
+        np.greater(m2, zero, out=positive2)
+        np.multiply(mg2, positive2, out=mg2)
+        np.dot(mg2, c2.T, out=gf2)
+        np.dot(mg2, ones2, out=gb2)
+        np.dot(f2.T, mg2, out=c2)
+        grad_in2.fill(0)
+        for k, part in enumerate(grad_seen2):
+            np.add(part, windows2[:, k], out=part)
+        unpool(grad_p1, p1, corners1, grad_corners1, best1)
+        np.greater(m1, zero, out=positive1)
+        np.multiply(mg1, positive1, out=mg1)
+        np.dot(mg1, c1.T, out=gf1)
+        np.dot(mg1, ones1, out=gb1)
+        return loss
+
+    return gradients
+
+
 PLANNED = {
     "W1": planned_w1,
     "W2": planned_w2,
@@ -445,4 +603,5 @@ PLANNED = {
     "W5": planned_w5,
     "W8": planned_w8,
     "W9": planned_w9,
+    "W10": planned_w10,
 }

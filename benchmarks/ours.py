@@ -30,6 +30,8 @@ WORDS = Words(
     swapped=lambda x: x.mT,
     mse_loss=F.mse_loss,
     cross_entropy=F.cross_entropy,
+    conv2d=functools.partial(F.conv2d, padding=1),
+    max_pool2d=functools.partial(F.max_pool2d, kernel_size=2),
 )
 
 

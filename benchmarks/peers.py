@@ -22,6 +22,7 @@ from workloads import Candidate, Words, Work, overwritten
 UNABLE = {
     ("mygrad", "W8"): "it has no second derivatives",
     ("advect staged", "W8"): "its hvp traces in each call",
+    **{(program, "W10"): "it has no convolution of images" for program in ("autograd", "advect", "advect staged")},
 }
 
 
@@ -42,6 +43,8 @@ def torch_words() -> Words:
         swapped=lambda x: x.mT,
         mse_loss=F.mse_loss,
         cross_entropy=F.cross_entropy,
+        conv2d=functools.partial(F.conv2d, padding=1),
+        max_pool2d=functools.partial(F.max_pool2d, kernel_size=2),
     )
 
 
@@ -184,6 +187,12 @@ def jax_words() -> Words:
         picked = jnp.take_along_axis(logits, labels[:, None], axis=1)[:, 0]
         return jnp.mean(jax.nn.logsumexp(logits, axis=1) - picked)
 
+    def conv2d(x: Any, w: Any, b: Any) -> Any:
+        return jax.lax.conv(x, w, (1, 1), "SAME") + b[:, None, None]
+
+    def max_pool2d(x: Any) -> Any:
+        return jax.lax.reduce_window(x, -np.inf, jax.lax.max, (1, 1, 2, 2), (1, 1, 2, 2), "VALID")
+
     return Words(
         sum=jnp.sum,
         sin=jnp.sin,
@@ -195,6 +204,8 @@ def jax_words() -> Words:
         swapped=lambda x: x.mT,
         mse_loss=lambda y_pred, y: jnp.mean((y_pred - y) ** 2),
         cross_entropy=cross_entropy,
+        conv2d=conv2d,
+        max_pool2d=max_pool2d,
     )
 
 
@@ -313,13 +324,15 @@ def hips_autograd(name: str, work: Work) -> Candidate:
 @functools.cache
 def mygrad_words() -> Words:
     import mygrad
-    from mygrad.nnet import activations, losses
+    from mygrad.nnet import activations, layers, losses
 
     mygrad.turn_memory_guarding_off()  # it costs time, and is optional
     words = numpy_words(mygrad)
     words.relu = activations.relu
     words.softmax = functools.partial(activations.softmax, axis=-1)
     words.cross_entropy = losses.softmax_crossentropy
+    words.conv2d = lambda x, w, b: layers.conv_nd(x, w, stride=1, padding=1) + b.reshape(1, -1, 1, 1)
+    words.max_pool2d = functools.partial(layers.max_pool, pool=(2, 2), stride=2)
     return words
 
 

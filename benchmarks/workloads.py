@@ -1,6 +1,6 @@
 """The workloads: data, starting values, and the function that is differentiated, once for all libraries.
 
-Owns: what W1-W5, W8 and W9 compute, and the words in which they say it.
+Owns: what W1-W5 and W8-W10 compute, and the words in which they say it.
 Must not own: any library's program (`by_hand.py`, `ours.py`, `peers.py`), timing and checking (`run.py`).
 Read next: `by_hand.py`.
 
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 Array = np.ndarray[Any, Any]
-Words = SimpleNamespace  # sum, sin, exp, tanh, relu, linear, softmax, mse_loss, cross_entropy
+Words = SimpleNamespace  # sum, sin, exp, tanh, relu, linear, softmax, mse_loss, cross_entropy, conv2d, max_pool2d
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,39 @@ def w9() -> Work:
     return Work(title, [q, k, v], (y,), loss, result="value and gradient")
 
 
-WORKLOADS: dict[str, Callable[[], Work]] = {"W1": w1, "W2": w2, "W3": w3, "W4": w4, "W5": w5, "W8": w8, "W9": w9}
+def w10() -> Work:
+    rng = np.random.default_rng(10)
+    x = rng.normal(size=(64, 1, 8, 8)).astype(np.float32)
+    y = rng.integers(0, 10, size=64)
+    start: list[Array] = []
+    for shape in ((16, 1, 3, 3), (32, 16, 3, 3), (10, 128)):
+        start += [(rng.normal(size=shape) / np.sqrt(np.prod(shape[1:]))).astype(np.float32)]
+        start += [np.zeros(shape[0], np.float32)]
+
+    def loss(words: Words, k1: Any, b1: Any, k2: Any, b2: Any, w3: Any, b3: Any, x: Any, y: Any) -> Any:
+        a = words.max_pool2d(words.relu(words.conv2d(x, k1, b1)))
+        a = words.max_pool2d(words.relu(words.conv2d(a, k2, b2)))
+        return words.cross_entropy(words.linear(a.reshape(64, 128), w3, b3), y)
+
+    def layers(nn: Any, dtype: Any) -> Any:
+        first = nn.Conv2d(1, 16, 3, padding=1, dtype=dtype), nn.ReLU(), nn.MaxPool2d(2)
+        second = nn.Conv2d(16, 32, 3, padding=1, dtype=dtype), nn.ReLU(), nn.MaxPool2d(2)
+        return nn.Sequential(*first, *second, nn.Flatten(), nn.Linear(128, 10, dtype=dtype))
+
+    title = "convolutions 3 × 3 on 8 × 8 digits, 1-16-32 channels, two pools, a linear layer, batch 64, Adam, float32"
+    return Work(title, start, (x, y), loss, ("adam", 1e-3), layers, "cross_entropy")
+
+
+WORKLOADS: dict[str, Callable[[], Work]] = {
+    "W1": w1,
+    "W2": w2,
+    "W3": w3,
+    "W4": w4,
+    "W5": w5,
+    "W8": w8,
+    "W9": w9,
+    "W10": w10,
+}
 
 
 @dataclass

@@ -288,7 +288,9 @@ def missing_attribute(owner: str, name: str, candidates: Iterable[str] = ()) -> 
         meant = OF_TENSOR.get(name) or _elsewhere(name, "t")
         text = f"a Tensor has no {name!r}, since its methods are those of NumPy's arrays"
     else:
-        meant = OF_MODULE.get(name) or _elsewhere(name, "...") or _loosely(owner, name, known) or OF_TENSOR.get(name)
+        of_class = _loosely(owner, name, known) if owner == "nn" and name[0].isupper() else None
+        meant = OF_MODULE.get(name) or of_class or _elsewhere(name, "...") or _loosely(owner, name, known)
+        meant = meant or OF_TENSOR.get(name)
         text = f"the module {'microgradnd' if owner == 'microgradnd' else f'microgradnd.{owner}'} has no {name!r}"
     if not meant and (near := _near(name, known)):
         meant = f"{'t' if owner == 'Tensor' else _short(owner)}.{near}"

@@ -54,6 +54,9 @@ PRODUCTS = {
     "multi_dot",
     "convolve",
     "chain_product",
+    "conv",
+    "conv_transpose",
+    "conv_weight",
 }
 SUMS = {
     "sum",

@@ -268,6 +268,7 @@ def updated_twice_over() -> Any:
 RNG = np.random.default_rng(0)
 PLAIN_ARRAY = np.zeros(3)
 SETTINGS = {"rate": 0.0}
+IMAGES, KERNELS = np.ones((2, 3, 5, 5)), np.ones((4, 3, 3, 3))
 STEPPER = optim.SGD([nn.Parameter([1.0])], lr=0.1)
 
 
@@ -463,7 +464,7 @@ LIBRARY = {
     "mg.vmap": Row(lambda: mg.vmap, AttributeError, "vmap|batch axis"),
     "mg.gradd": Row(lambda: mg.gradd, AttributeError, "gradd|mg.grad"),
     "mg.foo": Row(lambda: mg.foo, AttributeError, "foo|there is|value_and_grad"),
-    "nn.Conv2D": Row(lambda: nn.Conv2D, AttributeError, "Conv2D|nn.Module with a forward()"),
+    "nn.Conv2D": Row(lambda: nn.Conv2D, AttributeError, "Conv2D|nn.Conv2d"),
     "nn.relu": Row(lambda: nn.relu, AttributeError, "relu|nn.functional.relu"),
     "nn.Dropout(2)": Row(lambda: nn.Dropout(2), ValueError, "Dropout|p must be|2"),
     "F.dropout(2)": Row(lambda: F.dropout(np.ones(3), 2), ValueError, "dropout|p must be|2"),
@@ -681,6 +682,42 @@ LIBRARY = {
         lambda: m.load_state_dict({"weight": np.ones((3, 3))}), ValueError, "Linear|unchanged|weight|bias"
     ),
     "a parameter replaced": Row(assigned(nn.Linear(3, 2), "weight", t * 1.0), TypeError, "weight|parameter|.data = "),
+    # Convolution and pooling
+    "conv2d of channels": Row(
+        lambda: F.conv2d(IMAGES, np.ones((4, 2, 3, 3))), ValueError, "conv2d|3 channels|must have 2|(4, 2, 3, 3)|groups"
+    ),
+    "conv2d of axes": Row(lambda: F.conv2d(np.ones((5, 5)), KERNELS), ValueError, "conv2d|channels|(5, 5)|x[None]"),
+    "conv2d of a weight": Row(lambda: F.conv2d(IMAGES, KERNELS[0]), ValueError, "conv2d|weight|4 axes|(3, 3, 3)"),
+    "conv2d(stride=0)": Row(lambda: F.conv2d(IMAGES, KERNELS, stride=0), ValueError, "conv2d|stride|positive|0"),
+    "conv2d(padding=-1)": Row(lambda: F.conv2d(IMAGES, KERNELS, padding=-1), ValueError, "conv2d|padding|negative|-1"),
+    "conv2d(padding='full')": Row(
+        lambda: F.conv2d(IMAGES, KERNELS, padding="full"), ValueError, "conv2d|padding|'same'|'full'"
+    ),
+    "conv2d(padding='same')": Row(
+        lambda: F.conv2d(IMAGES, KERNELS, padding="same", stride=2), ValueError, "conv2d|stride=1|(2, 2)|number"
+    ),
+    "conv2d(groups=3)": Row(
+        lambda: F.conv2d(IMAGES, KERNELS, groups=3), ValueError, "conv2d|groups=3|divide|(4, 3, 3, 3)"
+    ),
+    "conv2d of a bias": Row(lambda: F.conv2d(IMAGES, KERNELS, np.ones(3)), ValueError, "conv2d|bias|(4,)|(3,)"),
+    "conv2d of a large kernel": Row(
+        lambda: F.conv2d(IMAGES, KERNELS, dilation=3), ValueError, "conv2d|(7, 7)|(5, 5)|(2, 3, 5, 5)|padding"
+    ),
+    "conv_transpose2d(output_padding=)": Row(
+        lambda: F.conv_transpose2d(IMAGES, KERNELS[:3], output_padding=1), ValueError, "output_padding|stride|1"
+    ),
+    "conv_transpose2d(padding=)": Row(
+        lambda: F.conv_transpose2d(IMAGES, KERNELS[:3], padding=4),
+        ValueError,
+        "conv_transpose2d|padding=4|(2, 3, 5, 5)",
+    ),
+    "Conv2d(groups=2)": Row(lambda: nn.Conv2d(3, 4, 3, groups=2), ValueError, "Conv2d|groups=2|in_channels|3 and 4"),
+    "max_pool2d(padding=2)": Row(lambda: F.max_pool2d(IMAGES, 2, padding=2), ValueError, "max_pool2d|half|(2, 2)|2"),
+    "adaptive_avg_pool1d of nothing": Row(
+        lambda: F.adaptive_avg_pool1d(np.ones((3, 0)), 1), ValueError, "adaptive_avg_pool1d|(1, 3, 0)|mean"
+    ),
+    "Flatten of a vector": Row(lambda: nn.Flatten()(np.ones(3)), ValueError, "Flatten|(3,)|start_dim"),
+    "Flatten(1.5)": Row(lambda: nn.Flatten(1.5), TypeError, "Flatten|start_dim|integer|1.5"),
     # Optimizers
     "SGD(t)": Row(lambda: optim.SGD(t, lr=0.1), TypeError, "SGD|[w]"),
     "SGD(3)": Row(lambda: optim.SGD(3, lr=0.1), TypeError, "SGD|model.parameters()"),

@@ -24,6 +24,7 @@ from microgradnd.nn.activations import (
     Tanh,
 )
 from microgradnd.nn.containers import ModuleDict, ModuleList, ParameterList, Sequential
+from microgradnd.nn.convolution import Conv1d, Conv2d, ConvTranspose2d
 from microgradnd.nn.dropout import Dropout
 from microgradnd.nn.embedding import Embedding
 from microgradnd.nn.linear import Bilinear, Identity, Linear
@@ -45,20 +46,37 @@ from microgradnd.nn.losses import (
 )
 from microgradnd.nn.module import Module, Parameter
 from microgradnd.nn.normalization import BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm, RMSNorm
+from microgradnd.nn.pooling import (
+    AdaptiveAvgPool1d,
+    AdaptiveAvgPool2d,
+    AvgPool1d,
+    AvgPool2d,
+    Flatten,
+    MaxPool1d,
+    MaxPool2d,
+)
 from microgradnd.nn.summaries import summary
 
 __all__ = [
     "ELU",
     "GELU",
+    "AdaptiveAvgPool1d",
+    "AdaptiveAvgPool2d",
+    "AvgPool1d",
+    "AvgPool2d",
     "BCELoss",
     "BCEWithLogitsLoss",
     "BatchNorm1d",
     "BatchNorm2d",
     "Bilinear",
+    "Conv1d",
+    "Conv2d",
+    "ConvTranspose2d",
     "CosineEmbeddingLoss",
     "CrossEntropyLoss",
     "Dropout",
     "Embedding",
+    "Flatten",
     "GaussianNLLLoss",
     "GroupNorm",
     "Hardtanh",
@@ -73,6 +91,8 @@ __all__ = [
     "LogSoftmax",
     "MSELoss",
     "MarginRankingLoss",
+    "MaxPool1d",
+    "MaxPool2d",
     "Module",
     "ModuleDict",
     "ModuleList",

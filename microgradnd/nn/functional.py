@@ -21,6 +21,7 @@ from microgradnd.nn.activations import (
     softplus,
     tanh,
 )
+from microgradnd.nn.convolution import conv1d, conv2d, conv_transpose2d
 from microgradnd.nn.dropout import dropout
 from microgradnd.nn.embedding import embedding
 from microgradnd.nn.linear import bilinear, linear
@@ -43,12 +44,27 @@ from microgradnd.nn.losses import (
     sse_loss,
 )
 from microgradnd.nn.normalization import batch_norm, group_norm, layer_norm, rms_norm
+from microgradnd.nn.pooling import (
+    adaptive_avg_pool1d,
+    adaptive_avg_pool2d,
+    avg_pool1d,
+    avg_pool2d,
+    max_pool1d,
+    max_pool2d,
+)
 
 __all__ = [
+    "adaptive_avg_pool1d",
+    "adaptive_avg_pool2d",
+    "avg_pool1d",
+    "avg_pool2d",
     "batch_norm",
     "bilinear",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
+    "conv1d",
+    "conv2d",
+    "conv_transpose2d",
     "cosine_embedding_loss",
     "cosine_similarity",
     "cross_entropy",
@@ -68,6 +84,8 @@ __all__ = [
     "linear",
     "log_softmax",
     "margin_ranking_loss",
+    "max_pool1d",
+    "max_pool2d",
     "mse_loss",
     "nll_loss",
     "prelu",

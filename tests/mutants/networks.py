@@ -9,6 +9,7 @@ NN = "tests/test_nn.py"
 FUNCTIONAL = "tests/test_functional.py"
 OPTIM = "tests/test_optim.py"
 STEPS = "tests/test_compiled_steps.py"
+CONVOLUTION = "tests/test_convolution.py"
 FAULTS: list[tuple[str, ...]] = [
     (
         "microgradnd/nn/activations.py",
@@ -90,4 +91,44 @@ FAULTS: list[tuple[str, ...]] = [
         OPTIM,
     ),
     ("microgradnd/optim/optimizer.py", 'flat.counts[j] = new["step"][i]', 'flat.counts[j] = new["step"][0]', OPTIM),
+    (
+        "microgradnd/nn/windows.py",
+        "(n + sum(pad) - d * (k - 1) - 1) // s + 1",
+        "(n + sum(pad) - k) // s + 1",
+        CONVOLUTION,
+    ),
+    (
+        "microgradnd/nn/windows.py",
+        "slice(i * d, i * d + (n - 1) * s + 1, s)",
+        "slice(i, i + (n - 1) * s + 1, s)",
+        CONVOLUTION,
+    ),
+    ("microgradnd/nn/convolution.py", "part = x[:, start * stride[0] :]", "part = x[:, start:]", CONVOLUTION),
+    (
+        "microgradnd/nn/convolution.py",
+        "lambda g, out, z, weight, shape, **how: conv_weight(g, z, weight.shape[2:], **how)",
+        "lambda g, out, z, weight, shape, **how: conv_weight(out, z, weight.shape[2:], **how)",
+        "tests/test_laws.py::test_first_and_second_derivatives[conv_transpose-images]",
+    ),
+    (
+        "microgradnd/nn/convolution.py",
+        "return tuple((total // 2, total - total // 2)",
+        "return tuple((total - total // 2, total // 2)",
+        CONVOLUTION,
+    ),
+    ("microgradnd/nn/pooling.py", "np.min_scalar_type(len(parts))", "np.uint8", CONVOLUTION),
+    ("microgradnd/nn/pooling.py", "seen(x, **how, fill=np.nan)", "seen(x, **how, fill=-np.inf)", CONVOLUTION),
+    ("microgradnd/nn/pooling.py", "if nan.any():", "if False:", CONVOLUTION),
+    (
+        "microgradnd/nn/pooling.py",
+        "any(d * (k - 1) >= s for",
+        "any(d * k < s for",
+        "tests/test_laws.py::test_first_and_second_derivatives[max_pool-padded]",
+    ),
+    (
+        "microgradnd/nn/pooling.py",
+        "last -= s * (last >= n + p)",
+        "last -= 0",
+        "tests/test_torch_convolution.py",
+    ),
 ]

@@ -62,7 +62,10 @@ FAULTS: list[tuple[str, ...]] = [
         for old, new in (
             ("grad_h_relu = grad_y_pred @ w2.T", "grad_h_relu = -grad_y_pred @ w2.T"),
             ("v = BETA2 * v + (1 - BETA2) * g * g", "v = BETA2 * v + (1 - BETA2) * g"),
-            ("g[n, y] -= 1", "g[n, y] -= 2"),
+            (
+                "g[n, y] -= 1\n    g /= len(y)\n    grad_w3, grad_b3 = g.T @ a2",
+                "g[n, y] -= 2\n    g /= len(y)\n    grad_w3, grad_b3 = g.T @ a2",
+            ),
             ("out[1:] += 200 * v[1:] - 400 * head * v[:-1]", "out[1:] += 200 * v[1:]"),
             ("grad_scores = p * (grad_p -", "grad_scores = p * (grad_p +"),
         )

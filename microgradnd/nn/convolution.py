@@ -1,0 +1,566 @@
+"""Convolution (in truth correlation, as in all such libraries), its transpose, and the layers that have the weights.
+
+Owns: `conv1d`, `conv2d`, `conv_transpose2d` with their rules; `Conv1d`, `Conv2d`, `ConvTranspose2d`.
+Must not own: how windows are counted (`windows.py`), pooling (`pooling.py`).
+Read next: `pooling.py`.
+
+There are three operations, for any number of axes, and each is a derivative of the others: sum(g * conv(x, w)) is
+linear in g, in x and in w, and its derivatives with respect to them are `conv(x, w)`, `conv_transpose(g, w)` and
+`conv_weight(x, g)`. So a line for each argument gives derivatives of every order.
+
+An array looks like (batch, channels, height, width), and what these operations return lies in memory as (channels,
+height, width, batch). A slice at one tap then has long runs, the windows become the columns of a matrix by one copy for
+each tap, and weights needn't be rearranged for the product. NumPy keeps this order in what follows. The matrix
+is made and used in blocks that fit into the cache.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from microgradnd.failures import explained
+from microgradnd.nn.arguments import of_several, operand, summed
+from microgradnd.nn.init import generator
+from microgradnd.nn.module import Module, Parameter
+from microgradnd.nn.windows import Padding, Sizes, axes_of, border, check_windows, counts, images, taps, windows
+from microgradnd.registry import defjvp, defvjp, linear, name_of, primitive
+from microgradnd.tensor import Tensor
+
+ALL = slice(None)
+BLOCK = 2**19  # bytes of the columns that are made at a time
+
+
+def batch_last(x: Any) -> Any:
+    """Return an array with its batch axis at the end."""
+    return np.asarray(x).transpose(*range(1, x.ndim), 0)
+
+
+def batch_first(x: Any) -> Any:
+    """Return an array with its last axis in front, where users expect the batch."""
+    return x.transpose(-1, *range(x.ndim - 1))
+
+
+def padded(x: Any, padding: Padding) -> Any:
+    """Return (batch, channels, *sizes) as a contiguous array (channels, *sizes, batch) with zeros around it."""
+    x = batch_last(x)
+    inside, wide = border(x.shape[1:-1], padding)
+    if wide == x.shape[1:-1]:
+        return np.ascontiguousarray(x)
+    out = np.zeros((len(x), *wide, x.shape[-1]), x.dtype)
+    out[ALL, *inside] = x
+    return out
+
+
+def blocks(x: Any, kernel: Sizes, sizes: Sizes, stride: Sizes, dilation: Sizes) -> Iterator[tuple[slice, list[Any]]]:
+    """Yield, for some rows of windows at a time, their columns in a matrix and what they see of x at each tap."""
+    width = math.prod(sizes[1:]) * x.shape[-1]
+    number = math.ceil(x.shape[0] * math.prod(kernel) * sizes[0] * width * x.itemsize / BLOCK) or 1
+    rows = math.ceil(sizes[0] / number)
+    for start in range(0, sizes[0], rows):
+        stop = min(start + rows, sizes[0])
+        part = x[:, start * stride[0] :]
+        seen = [part[ALL, *tap] for tap in taps(kernel, (stop - start, *sizes[1:]), stride, dilation)]
+        yield slice(start * width, stop * width), seen
+
+
+def columns(seen: list[Any], groups: int) -> Any:
+    """Return windows as the columns of a matrix for each group of channels."""
+    channels, *sizes = seen[0].shape
+    matrix = np.empty((channels, len(seen), *sizes), seen[0].dtype)
+    for tap, part in enumerate(seen):
+        matrix[:, tap] = part
+    return matrix.reshape(groups, channels // groups * len(seen), math.prod(sizes))
+
+
+def matrices(x: Any, groups: int) -> Any:
+    """Return an array as a matrix for each group of its rows."""
+    x = np.asarray(x)
+    return x.reshape(groups, len(x) // groups, math.prod(x.shape[1:]))
+
+
+@primitive
+def conv(
+    x: Any, weight: Any, bias: Any = None, *, stride: Sizes, padding: Padding, dilation: Sizes, groups: int
+) -> Any:
+    """Return the products of (outputs, channels of a group, *kernel) with all windows of (batch, channels, *sizes)."""
+    kernel, dtype = weight.shape[2:], np.result_type(*(a for a in (x, weight, bias) if a is not None))
+    sizes = windows(x.shape[2:], kernel, stride, padding, dilation)
+    out = np.empty((len(weight), *sizes, len(x)), dtype)
+    w, flat = matrices(weight, groups), matrices(out, groups)
+    for place, seen in blocks(padded(x, padding), kernel, sizes, stride, dilation):
+        np.matmul(w, columns(seen, groups), out=flat[..., place])
+    if bias is not None:
+        flat += bias.reshape(groups, -1, 1)
+    return batch_first(out)
+
+
+@primitive
+def conv_transpose(
+    g: Any, weight: Any, shape: Sizes, *, stride: Sizes, padding: Padding, dilation: Sizes, groups: int
+) -> Any:
+    """Return the sum of each window's weights times its element of g, in (batch, channels, *shape)."""
+    inside, wide = border(shape, padding)
+    out = np.zeros((weight.shape[1] * groups, *wide, len(g)), np.result_type(g, weight))
+    w, flat = matrices(weight, groups).mT, matrices(padded(g, ((0, 0),) * len(shape)), groups)
+    for place, seen in blocks(out, weight.shape[2:], g.shape[2:], stride, dilation):
+        matrix = np.matmul(w, flat[..., place]).reshape(len(out), len(seen), *seen[0].shape[1:])
+        for tap, part in enumerate(seen):
+            part += matrix[:, tap]
+    return batch_first(out[ALL, *inside])
+
+
+@primitive
+def conv_weight(x: Any, g: Any, kernel: Sizes, *, stride: Sizes, padding: Padding, dilation: Sizes, groups: int) -> Any:
+    """Return the sum of all windows of x, each times its element of g: one kernel for each channel of g."""
+    flat = matrices(padded(g, ((0, 0),) * len(kernel)), groups)
+    found = blocks(padded(x, padding), kernel, g.shape[2:], stride, dilation)
+    total = sum(np.matmul(columns(seen, groups), flat[..., place].mT) for place, seen in found)
+    return total.mT.reshape(g.shape[1], x.shape[1] // groups, *kernel)
+
+
+defvjp(
+    conv,
+    lambda g, out, x, weight, bias=None, **how: conv_transpose(g, weight, x.shape[2:], **how),
+    lambda g, out, x, weight, bias=None, **how: conv_weight(x, g, weight.shape[2:], **how),
+    lambda g, out, x, weight, bias=None, **how: summed(g, axis=(0, *range(2, g.ndim))),
+)
+defjvp(
+    conv,
+    lambda t, out, x, weight, bias=None, **how: conv(t, weight, **how),
+    lambda t, out, x, weight, bias=None, **how: conv(x, t, **how),
+    lambda t, out, x, weight, bias=None, **how: np.reshape(t, (-1,) + (1,) * (x.ndim - 2)),
+)
+linear(
+    conv_transpose,
+    lambda g, out, z, weight, shape, **how: conv(g, weight, **how),
+    lambda g, out, z, weight, shape, **how: conv_weight(g, z, weight.shape[2:], **how),
+)
+linear(
+    conv_weight,
+    lambda g, out, x, z, kernel, **how: conv_transpose(z, g, x.shape[2:], **how),
+    lambda g, out, x, z, kernel, **how: conv(x, g, **how),
+)
+
+
+def checked(function: str, weight: Any, stride: Any, dilation: Any, groups: Any) -> tuple[Any, dict[str, Any]]:
+    """Return the weight of a convolution and its settings, except for the padding."""
+    weight, ndim = operand(function, weight, "weight"), axes_of(function) + 2
+    if weight.ndim != ndim:
+        raise ValueError(f"{function}: weight must have {ndim} axes, two of channels first, got shape {weight.shape}")
+    (number,) = counts(function, "groups", groups, 1)
+    if len(weight) % number:
+        raise ValueError(f"{function}: groups={number} must divide the first axis of weight, of shape {weight.shape}")
+    how = {"stride": counts(function, "stride", stride), "dilation": counts(function, "dilation", dilation)}
+    return weight, {**how, "groups": number}
+
+
+def check_channels(function: str, x: Any, weight: Any, bias: Any, groups: int, inputs: int, outputs: int) -> None:
+    """Raise unless x and bias have the channels that a weight takes and gives."""
+    if x.shape[1] != inputs:
+        raise ValueError(
+            f"{function}: x has {x.shape[1]} channels and must have {inputs}, for a weight of shape {weight.shape} and "
+            f"groups={groups}; x is (batch, channels, ...), here {x.shape}: if its channels are last, pass "
+            f"np.moveaxis(x, -1, 1)"
+        )
+    if bias is not None and operand(function, bias, "bias").shape != (outputs,):
+        raise ValueError(
+            f"{function}: bias must have shape ({outputs},), a number for each output channel, got {np.shape(bias)}"
+        )
+
+
+def paddings(function: str, padding: Any, kernel: Sizes, stride: Sizes, dilation: Sizes) -> Padding:
+    """Return how many zeros are before and after each axis."""
+    if isinstance(padding, str) and padding == "same":
+        if set(stride) != {1}:
+            raise ValueError(f"{function}: padding='same' needs stride=1, got {stride}; pass the number of zeros")
+        totals = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
+        return tuple((total // 2, total - total // 2) for total in totals)
+    if isinstance(padding, str) and padding != "valid":
+        raise ValueError(f"{function}: padding must be 'same', 'valid' or a number of zeros, got {padding!r}")
+    return tuple((n, n) for n in counts(function, "padding", 0 if padding == "valid" else padding, len(kernel), 0))
+
+
+def convolution(
+    function: str, x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: Any
+) -> Any:
+    """Return the convolution over as many axes as the function's name says."""
+    x, is_single = images(function, x)
+    weight, how = checked(function, weight, stride, dilation, groups)
+    check_channels(function, x, weight, bias, how["groups"], weight.shape[1] * how["groups"], len(weight))
+    kernel, steps, spacing = weight.shape[2:], how["stride"], how["dilation"]
+    how["padding"] = paddings(function, padding, kernel, steps, spacing)
+    check_windows(function, x, kernel, steps, how["padding"], spacing)
+    out = conv(x, weight, bias, **how)
+    return out[0] if is_single else out
+
+
+@of_several
+@explained
+def conv1d(
+    x: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
+) -> Any:
+    """Return the sums of weights times elements in each window of a sequence.
+
+    Parameters
+    ----------
+    x : array_like of shape (batch, in_channels, length), or without batch
+    weight : array_like of shape (out_channels, in_channels / groups, kernel_size)
+    bias : array_like of shape (out_channels,), optional
+    stride : int
+        How far a window is from the next.
+    padding : int, "same" or "valid"
+        How many zeros are before and after x; "same" gives as many windows as x has elements, "valid" is 0.
+    dilation : int
+        How far the elements of a window are from each other.
+    groups : int
+        Into how many groups the channels are divided; each group of outputs sees one of inputs.
+
+    Returns
+    -------
+    array or Tensor of shape (batch, out_channels, windows), or without batch
+
+    Raises
+    ------
+    ValueError
+        If the shapes don't fit, or a setting isn't positive.
+
+    See Also
+    --------
+    conv2d : of images.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd.nn import functional as F
+    >>> F.conv1d(np.array([[1.0, 2.0, 4.0, 8.0]]), np.array([[[-1.0, 1.0]]]))
+    array([[1., 2., 4.]])
+    """
+    return convolution("conv1d", x, weight, bias, stride, padding, dilation, groups)
+
+
+@of_several
+@explained
+def conv2d(
+    x: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
+) -> Any:
+    """Return the sums of weights times elements in each window of an image.
+
+    out[b, o, i, j] = bias[o] + sum over c, u, v of weight[o, c, u, v] x[b, c, i + u, j + v], for the default settings.
+
+    Parameters
+    ----------
+    x : array_like of shape (batch, in_channels, height, width), or without batch
+    weight : array_like of shape (out_channels, in_channels / groups, *kernel_size)
+    bias : array_like of shape (out_channels,), optional
+    stride : int or tuple of two
+        How far a window is from the next.
+    padding : int or tuple of two, "same" or "valid"
+        How many zeros are around x; "same" gives an output of the size of x, "valid" is 0.
+    dilation : int or tuple of two
+        How far the elements of a window are from each other.
+    groups : int
+        Into how many groups the channels are divided; each group of outputs sees one of inputs.
+
+    Returns
+    -------
+    array or Tensor of shape (batch, out_channels, rows, columns), or without batch
+        In memory the batch is the last axis.
+
+    Raises
+    ------
+    ValueError
+        If the shapes don't fit, or a setting isn't positive.
+
+    See Also
+    --------
+    conv_transpose2d : its transpose.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd.nn import functional as F
+    >>> F.conv2d(np.arange(9.0).reshape(1, 3, 3), np.ones((1, 1, 2, 2)))
+    array([[[ 8., 12.],
+            [20., 24.]]])
+    """
+    return convolution("conv2d", x, weight, bias, stride, padding, dilation, groups)
+
+
+@of_several
+@explained
+def conv_transpose2d(
+    x: Any,
+    weight: Any,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    groups: int = 1,
+    dilation: Any = 1,
+) -> Any:
+    """Return an image in which each element of x has added its multiple of the weights: the transpose of `conv2d`.
+
+    Parameters
+    ----------
+    x : array_like of shape (batch, in_channels, height, width), or without batch
+    weight : array_like of shape (in_channels, out_channels / groups, *kernel_size)
+    bias : array_like of shape (out_channels,), optional
+    stride : int or tuple of two
+        How far the weights of one element are from those of the next.
+    padding : int or tuple of two
+        How much of the result is cut off at each edge.
+    output_padding : int or tuple of two
+        How much the result is larger at one end, below stride or dilation: which size `conv2d` had started from can't
+        be told from its output.
+    groups : int
+        Into how many groups the channels are divided.
+    dilation : int or tuple of two
+        How far the weights are from each other.
+
+    Returns
+    -------
+    array or Tensor of shape (batch, out_channels, rows, columns), or without batch
+        There are (height - 1) stride - 2 padding + dilation (kernel_size - 1) + output_padding + 1 rows.
+
+    Raises
+    ------
+    ValueError
+        If the shapes don't fit, a setting isn't positive, or `output_padding` is too large.
+
+    See Also
+    --------
+    conv2d : its transpose.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd.nn import functional as F
+    >>> F.conv_transpose2d(np.array([[[1.0, 2.0]]]), np.ones((1, 1, 1, 2)), stride=2)
+    array([[[1., 1., 2., 2.]]])
+    """
+    function = "conv_transpose2d"
+    x, is_single = images(function, x)
+    weight, how = checked(function, weight, stride, dilation, groups)
+    check_channels(function, x, weight, bias, how["groups"], len(weight), weight.shape[1] * how["groups"])
+    shape, pads = [], []
+    cut, more = (counts(function, *a, least=0) for a in (("padding", padding), ("output_padding", output_padding)))
+    for n, k, s, d, p, m in zip(x.shape[2:], weight.shape[2:], how["stride"], how["dilation"], cut, more, strict=True):
+        if m >= max(s, d):
+            raise ValueError(f"{function}: output_padding must be less than stride or dilation, got {output_padding!r}")
+        shape.append((n - 1) * s - 2 * p + d * (k - 1) + m + 1)
+        pads.append((p, p - m))
+    if min(shape) < 1:
+        raise ValueError(f"{function}: padding={padding!r} leaves nothing of x, of shape {x.shape}: pass a smaller one")
+    out = conv_transpose(x, weight, tuple(shape), **how, padding=tuple(pads))
+    out = out if bias is None else out + np.reshape(bias, (-1, 1, 1))
+    return out[0] if is_single else out
+
+
+class Convolution(Module):
+    """What the layers of convolutions have in common."""
+
+    is_transposed = False
+    weight: Tensor
+    bias: Tensor | None
+
+    @explained
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Any,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+        bias: bool = True,
+        *,
+        dtype: npt.DTypeLike = np.float64,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        layer, rng = type(self).__name__, generator(rng)
+        for name, value in (("in_channels", in_channels), ("out_channels", out_channels), ("groups", groups)):
+            counts(layer, name, value, 1)
+        if in_channels % groups or out_channels % groups:
+            raise ValueError(
+                f"{layer}: groups must divide in_channels and out_channels, got groups={groups} for {in_channels} and "
+                f"{out_channels}"
+            )
+        self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
+        self.kernel_size = counts(layer, "kernel_size", kernel_size)
+        self.stride, self.dilation = counts(layer, "stride", stride), counts(layer, "dilation", dilation)
+        self.padding = padding
+        paddings(layer, padding, self.kernel_size, self.stride, self.dilation)
+        first, second = (in_channels, out_channels) if self.is_transposed else (out_channels, in_channels)
+        shape = (first, second // groups, *self.kernel_size)
+        bound = 1 / math.sqrt(math.prod(shape[1:]))
+        self.weight = Parameter(rng.uniform(-bound, bound, shape), dtype)
+        self.bias = Parameter(rng.uniform(-bound, bound, out_channels), dtype) if bias else None
+
+    def extra_repr(self) -> str:
+        """Return the settings."""
+        names = ("kernel_size", "stride", "padding", "dilation", "groups")
+        return ", ".join([f"{self.in_channels}, {self.out_channels}", *(f"{n}={getattr(self, n)}" for n in names)])
+
+
+class Conv1d(Convolution):
+    """A convolution over sequences.
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+    kernel_size : int
+    stride, padding, dilation, groups
+        As in `functional.conv1d`.
+    bias : bool
+        Whether each output channel has a number that is added.
+    dtype : dtype
+        Of the parameters, by default float64.
+    rng : numpy.random.Generator, optional
+        For the initial values, which are uniform on +-1/sqrt(in_channels / groups * elements of the kernel), as in
+        PyTorch; fresh entropy without one.
+
+    Attributes
+    ----------
+    weight : Tensor of shape (out_channels, in_channels / groups, *kernel_size)
+    bias : Tensor of shape (out_channels,), or None
+
+    Raises
+    ------
+    ValueError
+        If a number isn't a positive integer, or `groups` doesn't divide the channels.
+    TypeError
+        If `rng` isn't a Generator.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd import nn
+    >>> layer = nn.Conv1d(3, 8, 3, padding=1, rng=np.random.default_rng(0))
+    >>> layer(np.ones((5, 3, 10))).shape
+    (5, 8, 10)
+    """
+
+    def forward(self, x: Any) -> Tensor:
+        """Return the convolution of x, of shape (batch, in_channels, length) or without batch."""
+        return conv1d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+
+
+class Conv2d(Convolution):
+    """A convolution over images.
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+    kernel_size : int or tuple of two
+    stride, padding, dilation, groups
+        As in `functional.conv2d`.
+    bias : bool
+        Whether each output channel has a number that is added.
+    dtype : dtype
+        Of the parameters, by default float64.
+    rng : numpy.random.Generator, optional
+        For the initial values, which are uniform on +-1/sqrt(in_channels / groups * elements of the kernel), as in
+        PyTorch; fresh entropy without one.
+
+    Attributes
+    ----------
+    weight : Tensor of shape (out_channels, in_channels / groups, *kernel_size)
+    bias : Tensor of shape (out_channels,), or None
+
+    Raises
+    ------
+    ValueError
+        If a number isn't a positive integer, or `groups` doesn't divide the channels.
+    TypeError
+        If `rng` isn't a Generator.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd import nn
+    >>> layer = nn.Conv2d(3, 8, 3, padding=1, rng=np.random.default_rng(0))
+    >>> layer(np.ones((5, 3, 10, 10))).shape
+    (5, 8, 10, 10)
+    """
+
+    def forward(self, x: Any) -> Tensor:
+        """Return the convolution of x, of shape (batch, in_channels, height, width) or without batch."""
+        return conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
+
+
+class ConvTranspose2d(Convolution):
+    """The transpose of a convolution over images, which makes them larger.
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+    kernel_size : int or tuple of two
+    stride, padding, output_padding, groups, dilation
+        As in `functional.conv_transpose2d`.
+    bias : bool
+        Whether each output channel has a number that is added.
+    dtype : dtype
+        Of the parameters, by default float64.
+    rng : numpy.random.Generator, optional
+        For the initial values, which are uniform on +-1/sqrt(out_channels / groups * elements of the kernel), as in
+        PyTorch; fresh entropy without one.
+
+    Attributes
+    ----------
+    weight : Tensor of shape (in_channels, out_channels / groups, *kernel_size)
+    bias : Tensor of shape (out_channels,), or None
+
+    Raises
+    ------
+    ValueError
+        If a number isn't a positive integer, or `groups` doesn't divide the channels.
+    TypeError
+        If `rng` isn't a Generator.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd import nn
+    >>> layer = nn.ConvTranspose2d(8, 3, 2, stride=2, rng=np.random.default_rng(0))
+    >>> layer(np.ones((5, 8, 4, 4))).shape
+    (5, 3, 8, 8)
+    """
+
+    is_transposed = True
+
+    @explained
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Any,
+        stride: Any = 1,
+        padding: Any = 0,
+        output_padding: Any = 0,
+        groups: int = 1,
+        bias: bool = True,
+        dilation: Any = 1,
+        *,
+        dtype: npt.DTypeLike = np.float64,
+        rng: np.random.Generator | None = None,
+    ) -> None:
+        super().__init__(
+            in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, dtype=dtype, rng=rng
+        )
+        self.padding = counts("ConvTranspose2d", "padding", padding, least=0)
+        self.output_padding = counts("ConvTranspose2d", "output_padding", output_padding, least=0)
+
+    def forward(self, x: Any) -> Tensor:
+        """Return the transposed convolution of x, of shape (batch, in_channels, height, width) or without batch."""
+        options = self.stride, self.padding, self.output_padding, self.groups, self.dilation
+        return conv_transpose2d(x, self.weight, self.bias, *options)
+
+
+# doctest takes a decorated function for a foreign one, so it is told of these
+__test__ = {name_of(f): f for f in (conv1d, conv2d, conv_transpose2d)}

@@ -1,0 +1,607 @@
+"""Pooling: the largest element of each window, or the mean; and `Flatten`, which comes after it.
+
+Owns: the functions with their rules, and the layers that call them.
+Must not own: how windows are counted (`windows.py`).
+Read next: `windows.py`.
+
+Ties: the first of the largest elements of a window gets the whole gradient, as in PyTorch (`np.max` shares it). NaN:
+the result of a window with a NaN is NaN, and the first NaN gets the gradient.
+
+Two operations give all derivatives: `picked` takes an element from each window or, told no taps, their sum; `returned`
+adds elements to where they came from. Each is the transpose of the other.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar
+
+import numpy as np
+
+from microgradnd.failures import explained
+from microgradnd.nn.arguments import X, of_one, operand
+from microgradnd.nn.module import Module
+from microgradnd.nn.windows import Padding, Sizes, border, check_windows, counts, images, taps, windows
+from microgradnd.registry import defjvp, defvjp, linear, name_of, plain, primitive
+from microgradnd.signatures import check_call
+
+
+def seen(x: Any, kernel: Sizes, stride: Sizes, padding: Padding, dilation: Sizes, fill: float = 0) -> list[Any]:
+    """Return what the windows see at each tap of an array with a number around it."""
+    x = np.asarray(x)
+    sizes = windows(x.shape[2:], kernel, stride, padding, dilation)
+    inside, wide = border(x.shape[2:], padding)
+    if wide != x.shape[2:]:
+        inner, x = x, np.full_like(x, fill, shape=(*x.shape[:2], *wide))
+        x[..., *inside] = inner
+    return [x[..., *tap] for tap in taps(kernel, sizes, stride, dilation)]
+
+
+@primitive
+def max_pool(x: Any, **how: Any) -> Any:
+    """Return the largest element of each window."""
+    out, *others = seen(x, **how, fill=-np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).min)
+    out = np.copy(out, order="K")
+    for part in others:
+        np.maximum(out, part, out=out)
+    return out
+
+
+@primitive
+def winners(x: Any, largest: Any, **how: Any) -> Any:
+    """Return the tap of the largest element of each window: of the first one, or of the first NaN."""
+    largest, parts = np.asarray(largest), seen(x, **how, fill=np.nan)
+    places = leading((part != largest for part in parts), np.min_scalar_type(len(parts)))
+    nan = largest != largest
+    if nan.any():
+        parts = seen(x, **how)
+        places = np.where(nan, leading((part == part for part in parts), places.dtype), places)
+    return places
+
+
+def leading(conditions: Iterator[Any], dtype: Any) -> Any:
+    """Return how many boolean arrays are true before the first that isn't, for each element."""
+    true = next(conditions)
+    number = true.astype(dtype)
+    for condition in conditions:
+        true &= condition
+        number += true
+    return number
+
+
+@primitive
+def picked(x: Any, winner: Any, **how: Any) -> Any:
+    """Return the element of each window at a tap, or the sum of all if there is none."""
+    parts = seen(x, **how)
+    out = np.zeros_like(parts[0])
+    for tap, part in enumerate(parts):
+        out += part if winner is None else part * (winner == tap)
+    return out
+
+
+@primitive
+def returned(
+    g: Any, winner: Any, shape: Sizes, *, kernel: Sizes, stride: Sizes, padding: Padding, dilation: Sizes
+) -> Any:
+    """Return an array with each element of g added at a tap of its window, or at all of them."""
+    g = np.asarray(g)
+    like = g if winner is None else winner
+    laid = np.empty_like(like, g.dtype)  # in the order that x has in memory
+    laid[...] = g
+    inside, wide = border(shape, padding)
+    out: Any = np.zeros_like(like, g.dtype, shape=(*g.shape[:2], *wide))
+    overlap = any(d * (k - 1) >= s for k, s, d in zip(kernel, stride, dilation, strict=True))
+    for tap, place in enumerate(taps(kernel, g.shape[2:], stride, dilation)):
+        part = laid if winner is None else laid * (winner == tap)
+        out[..., *place] = out[..., *place] + part if overlap else part
+    return out[..., *inside]
+
+
+plain([winners])
+defvjp(max_pool, lambda g, out, x, **how: returned(g, winners(x, out, **how), x.shape[2:], **how))
+defjvp(max_pool, lambda t, out, x, **how: picked(t, winners(x, out, **how), **how))
+linear(picked, lambda g, out, x, winner, **how: returned(g, winner, x.shape[2:], **how))
+linear(returned, lambda g, out, z, winner, shape, **how: picked(g, winner, **how))
+
+
+def settings(
+    function: str, x: Any, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
+) -> dict[str, Any]:
+    """Return how windows lie over the last axes of x, checked."""
+    kernel = counts(function, "kernel_size", kernel_size)
+    steps = kernel if stride is None else counts(function, "stride", stride)
+    spacing, edges = counts(function, "dilation", dilation), counts(function, "padding", padding, least=0)
+    pads = []
+    for n, k, s, p, d in zip(x.shape[2:], kernel, steps, edges, spacing, strict=True):
+        reach = d * (k - 1) + 1
+        if p > reach // 2:
+            raise ValueError(f"{function}: padding must be at most half of kernel_size, {kernel}, got {padding!r}")
+        room = n + 2 * p - reach
+        last = (-(-room // s) if ceil_mode else room // s) * s  # where the last window begins, from the padding on
+        last -= s * (last >= n + p)
+        pads.append((p, last + reach - n - p))
+    check_windows(function, x, kernel, steps, tuple(pads), spacing)
+    return {"kernel": kernel, "stride": steps, "padding": tuple(pads), "dilation": spacing}
+
+
+def max_pooling(function: str, x: Any, *options: Any) -> Any:
+    """Return the largest element of each window."""
+    x, is_single = images(function, x, "iuf")
+    out = max_pool(x, **settings(function, x, *options))
+    return out[0] if is_single else out
+
+
+def avg_pooling(
+    function: str, x: Any, kernel_size: Any, stride: Any, padding: Any, ceil_mode: bool, count_include_pad: bool
+) -> Any:
+    """Return the mean of each window."""
+    x, is_single = images(function, x)
+    how = settings(function, x, kernel_size, stride, padding, 1, ceil_mode)
+    counted = [low if count_include_pad else 0 for low, _ in how["padding"]]  # of the elements around x
+    shape = [n + 2 * edge for n, edge in zip(x.shape[2:], counted, strict=True)]
+    rest = tuple((low - edge, high - edge) for (low, high), edge in zip(how["padding"], counted, strict=True))
+    ones = np.ones((1, 1, *shape), x.dtype if x.dtype.kind in "fc" else float)
+    out = picked(x, None, **how) / picked(ones, None, **how | {"padding": rest})
+    return out[0] if is_single else out
+
+
+def adaptive_avg_pooling(function: str, x: Any, output_size: Any) -> Any:
+    """Return the means of as many windows as wanted: along one axis, then along the next."""
+    x, is_single = images(function, x)
+    given = output_size if isinstance(output_size, tuple | list) else (output_size,) * (x.ndim - 2)
+    if len(given) == x.ndim - 2:
+        given = [n if size is None else size for n, size in zip(x.shape[2:], given, strict=True)]
+    if 0 in x.shape[2:]:
+        raise ValueError(f"{function}: x has shape {x.shape}, and of no elements there is no mean; leave it out")
+    for axis, m in enumerate(counts(function, "output_size", given), start=2):
+        n, before = x.shape[axis], (slice(None),) * axis
+        parts = [x[*before, i * n // m : -(-(i + 1) * n // m)] for i in range(m)]
+        x = np.concatenate([np.mean(part, axis=axis, keepdims=True) for part in parts], axis=axis)
+    return x[0] if is_single else x
+
+
+@of_one
+@explained
+def max_pool1d(
+    x: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False
+) -> Any:
+    """Return the largest element of each window.
+
+    Of equal elements the first gets the gradient. A window with a NaN gives NaN, whose gradient goes to the first NaN.
+
+    Parameters
+    ----------
+    x : array_like of shape (batch, channels, length), or without batch
+    kernel_size : int
+    stride : int, optional
+        How far a window is from the next, by default kernel_size.
+    padding : int
+        How far windows reach over the edges; what they see there is never the largest.
+    dilation : int
+        How far the elements of a window are from each other.
+    ceil_mode : bool
+        Whether a last window may reach over the end, so that no element is left out.
+
+    Returns
+    -------
+    array or Tensor of shape (batch, channels, windows), or without batch
+
+    Raises
+    ------
+    ValueError
+        If the shapes don't fit, or the padding is more than half of kernel_size.
+
+    See Also
+    --------
+    avg_pool1d : the mean instead.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd.nn import functional as F
+    >>> F.max_pool1d(np.array([[[1.0, 3.0, 2.0, 5.0]]]), 2)
+    array([[[3., 5.]]])
+    """
+    return max_pooling("max_pool1d", x, kernel_size, stride, padding, dilation, ceil_mode)
+
+
+@of_one
+@explained
+def avg_pool1d(
+    x: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> Any:
+    """Return the mean of each window.
+
+    Parameters
+    ----------
+    x : array_like of shape (batch, channels, length), or without batch
+    kernel_size : int
+    stride : int, optional
+        How far a window is from the next, by default kernel_size.
+    padding : int
+        How many zeros are around x.
+    ceil_mode : bool
+        Whether a last window may reach over the end, so that no element is left out.
+    count_include_pad : bool
+        Whether the zeros of the padding count in the mean.
+
+    Returns
+    -------
+    array or Tensor of shape (batch, channels, windows), or without batch
+
+    Raises
+    ------
+    ValueError
+        If the shapes don't fit, or the padding is more than half of kernel_size.
+
+    See Also
+    --------
+    max_pool1d : the largest instead.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd.nn import functional as F
+    >>> F.avg_pool1d(np.array([[[1.0, 3.0, 2.0, 5.0]]]), 2)
+    array([[[2. , 3.5]]])
+    """
+    return avg_pooling("avg_pool1d", x, kernel_size, stride, padding, ceil_mode, count_include_pad)
+
+
+@of_one
+@explained
+def adaptive_avg_pool1d(x: Any, output_size: Any) -> Any:
+    """Return the means of as many windows as wanted, which share out the elements evenly.
+
+    Window i of m goes from element floor(i n / m) to before element ceil((i + 1) n / m) of n.
+
+    Parameters
+    ----------
+    x : array_like of shape (batch, channels, length), or without batch
+    output_size : int
+        The number of windows.
+
+    Returns
+    -------
+    array or Tensor of shape (batch, channels, output_size), or without batch
+
+    Raises
+    ------
+    ValueError
+        If the shapes don't fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd.nn import functional as F
+    >>> F.adaptive_avg_pool1d(np.array([[[1.0, 3.0, 2.0, 5.0]]]), 2)
+    array([[[2. , 3.5]]])
+    """
+    return adaptive_avg_pooling("adaptive_avg_pool1d", x, output_size)
+
+
+@of_one
+@explained
+def max_pool2d(
+    x: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False
+) -> Any:
+    """Return the largest element of each window.
+
+    Of equal elements the first gets the gradient. A window with a NaN gives NaN, whose gradient goes to the first NaN.
+
+    Parameters
+    ----------
+    x : array_like of shape (batch, channels, height, width), or without batch
+    kernel_size : int or tuple of two
+    stride : int or tuple of two, optional
+        How far a window is from the next, by default kernel_size.
+    padding : int or tuple of two
+        How far windows reach over the edges; what they see there is never the largest.
+    dilation : int or tuple of two
+        How far the elements of a window are from each other.
+    ceil_mode : bool
+        Whether a last window may reach over the end, so that no element is left out.
+
+    Returns
+    -------
+    array or Tensor of shape (batch, channels, rows, columns), or without batch
+
+    Raises
+    ------
+    ValueError
+        If the shapes don't fit, or the padding is more than half of kernel_size.
+
+    See Also
+    --------
+    avg_pool2d : the mean instead.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd.nn import functional as F
+    >>> F.max_pool2d(np.arange(16.0).reshape(1, 1, 4, 4), 2)
+    array([[[[ 5.,  7.],
+             [13., 15.]]]])
+    """
+    return max_pooling("max_pool2d", x, kernel_size, stride, padding, dilation, ceil_mode)
+
+
+@of_one
+@explained
+def avg_pool2d(
+    x: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> Any:
+    """Return the mean of each window.
+
+    Parameters
+    ----------
+    x : array_like of shape (batch, channels, height, width), or without batch
+    kernel_size : int or tuple of two
+    stride : int or tuple of two, optional
+        How far a window is from the next, by default kernel_size.
+    padding : int or tuple of two
+        How many zeros are around x.
+    ceil_mode : bool
+        Whether a last window may reach over the end, so that no element is left out.
+    count_include_pad : bool
+        Whether the zeros of the padding count in the mean.
+
+    Returns
+    -------
+    array or Tensor of shape (batch, channels, rows, columns), or without batch
+
+    Raises
+    ------
+    ValueError
+        If the shapes don't fit, or the padding is more than half of kernel_size.
+
+    See Also
+    --------
+    max_pool2d : the largest instead.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd.nn import functional as F
+    >>> F.avg_pool2d(np.arange(16.0).reshape(1, 1, 4, 4), 2)
+    array([[[[ 2.5,  4.5],
+             [10.5, 12.5]]]])
+    """
+    return avg_pooling("avg_pool2d", x, kernel_size, stride, padding, ceil_mode, count_include_pad)
+
+
+@of_one
+@explained
+def adaptive_avg_pool2d(x: Any, output_size: Any) -> Any:
+    """Return the means of as many windows as wanted, which share out the elements evenly.
+
+    Window i of m goes from element floor(i n / m) to before element ceil((i + 1) n / m) of n.
+
+    Parameters
+    ----------
+    x : array_like of shape (batch, channels, height, width), or without batch
+    output_size : int, or tuple of two int or None
+        The number of windows along each axis; None keeps the axis as it is.
+
+    Returns
+    -------
+    array or Tensor of shape (batch, channels, *output_size), or without batch
+
+    Raises
+    ------
+    ValueError
+        If the shapes don't fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd.nn import functional as F
+    >>> F.adaptive_avg_pool2d(np.arange(16.0).reshape(1, 1, 4, 4), 1)
+    array([[[[7.5]]]])
+    """
+    return adaptive_avg_pooling("adaptive_avg_pool2d", x, output_size)
+
+
+class Pool(Module):
+    """A layer that calls its function with the settings that it was made with."""
+
+    function: ClassVar[Callable[..., Any]]
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        _, *own = inspect.signature(self.function).parameters.values()
+        signature = inspect.Signature([parameter.replace(annotation=inspect.Parameter.empty) for parameter in own])
+        check_call(type(self), args, settings, signature=signature)
+        made = signature.bind(*args, **settings)
+        made.apply_defaults()
+        self.settings = tuple(made.arguments)
+        for name, value in made.arguments.items():
+            if name in ("kernel_size", "stride", "padding", "dilation") and value is not None:
+                counts(type(self).__name__, name, value, least=name != "padding")
+            setattr(self, name, value)
+
+    def forward(self, x: X) -> X:
+        """Return the function of x."""
+        return self.function(x, **{name: getattr(self, name) for name in self.settings})
+
+    def extra_repr(self) -> str:
+        """Return the settings."""
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in self.settings)
+
+
+class MaxPool1d(Pool):
+    """The largest element of each window.
+
+    Parameters
+    ----------
+    kernel_size, stride, padding, dilation, ceil_mode
+        As in `functional.max_pool1d`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd import nn
+    >>> nn.MaxPool1d(2)(np.ones((5, 3, 8))).shape
+    (5, 3, 4)
+    """
+
+    function = staticmethod(max_pool1d)
+
+
+class AvgPool1d(Pool):
+    """The mean of each window.
+
+    Parameters
+    ----------
+    kernel_size, stride, padding, ceil_mode, count_include_pad
+        As in `functional.avg_pool1d`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd import nn
+    >>> nn.AvgPool1d(2)(np.ones((5, 3, 8))).shape
+    (5, 3, 4)
+    """
+
+    function = staticmethod(avg_pool1d)
+
+
+class AdaptiveAvgPool1d(Pool):
+    """The means of as many windows as wanted, whatever the size of the input.
+
+    Parameters
+    ----------
+    output_size
+        As in `functional.adaptive_avg_pool1d`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd import nn
+    >>> nn.AdaptiveAvgPool1d(1)(np.ones((5, 3, 8))).shape
+    (5, 3, 1)
+    """
+
+    function = staticmethod(adaptive_avg_pool1d)
+
+
+class MaxPool2d(Pool):
+    """The largest element of each window.
+
+    Parameters
+    ----------
+    kernel_size, stride, padding, dilation, ceil_mode
+        As in `functional.max_pool2d`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd import nn
+    >>> nn.MaxPool2d(2)(np.ones((5, 3, 8, 8))).shape
+    (5, 3, 4, 4)
+    """
+
+    function = staticmethod(max_pool2d)
+
+
+class AvgPool2d(Pool):
+    """The mean of each window.
+
+    Parameters
+    ----------
+    kernel_size, stride, padding, ceil_mode, count_include_pad
+        As in `functional.avg_pool2d`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd import nn
+    >>> nn.AvgPool2d(2)(np.ones((5, 3, 8, 8))).shape
+    (5, 3, 4, 4)
+    """
+
+    function = staticmethod(avg_pool2d)
+
+
+class AdaptiveAvgPool2d(Pool):
+    """The means of as many windows as wanted, whatever the size of the input.
+
+    Parameters
+    ----------
+    output_size
+        As in `functional.adaptive_avg_pool2d`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd import nn
+    >>> nn.AdaptiveAvgPool2d(1)(np.ones((5, 3, 8, 8))).shape
+    (5, 3, 1, 1)
+    """
+
+    function = staticmethod(adaptive_avg_pool2d)
+
+
+class Flatten(Module):
+    """Joins axes to one: by default all but the first, so that each element of a batch becomes a vector.
+
+    Parameters
+    ----------
+    start_dim, end_dim : int
+        The first and the last axis to join.
+
+    Raises
+    ------
+    ValueError
+        If the input has no such axes, or they are in the wrong order.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd import nn
+    >>> nn.Flatten()(np.ones((5, 3, 2, 2))).shape
+    (5, 12)
+    """
+
+    start_dim: int
+    end_dim: int
+
+    @explained
+    def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
+        for name, dim in (("start_dim", start_dim), ("end_dim", end_dim)):
+            if not isinstance(dim, int | np.integer):
+                raise TypeError(f"Flatten: {name} must be an integer, the number of an axis, got {dim!r}")
+            setattr(self, name, dim)
+
+    def forward(self, x: Any) -> Any:
+        """Return x with axes joined."""
+        x = operand("Flatten", x)
+        start, end = (dim + x.ndim if dim < 0 else dim for dim in (self.start_dim, self.end_dim))
+        if not 0 <= start <= end < x.ndim:
+            raise ValueError(
+                f"Flatten: axes {self.start_dim} to {self.end_dim} must be axes of the input, got shape {x.shape}; put "
+                f"the batch first, or pass other start_dim and end_dim"
+            )
+        return np.reshape(x, (*x.shape[:start], math.prod(x.shape[start : end + 1]), *x.shape[end + 1 :]))
+
+    def extra_repr(self) -> str:
+        """Return the axes."""
+        return f"start_dim={self.start_dim}, end_dim={self.end_dim}"
+
+
+# doctest takes a decorated function for a foreign one, so it is told of these
+__test__ = {
+    name_of(f): f for f in (max_pool1d, max_pool2d, avg_pool1d, avg_pool2d, adaptive_avg_pool1d, adaptive_avg_pool2d)
+}
