@@ -16,6 +16,7 @@ import microgradnd as mg
 from microgradnd import nn, optim
 from microgradnd.nn import functional as F
 from microgradnd.transforms import plain as array_of
+from microgradnd.trees import flatten
 
 OPTIMIZERS = {
     "sgd": lambda params: optim.SGD(params, lr=1e-3),
@@ -59,12 +60,10 @@ def alike(first, second, exact=False):
     """Compare models and optimizers."""
     for p, q in zip(first[0].parameters(), second[0].parameters(), strict=True):
         close(q.data, p.data, exact)
-    ours, theirs = first[1].state_dict(), second[1].state_dict()
-    assert ours.keys() == theirs.keys()
-    for name, value in ours.items():
-        pairs = zip(value, theirs[name], strict=True) if isinstance(value, list) else [(value, theirs[name])]
-        for u, v in pairs:
-            close(v, u, exact)
+    (ours, form), (theirs, other) = flatten(first[1].state_dict()), flatten(second[1].state_dict())
+    assert form == other
+    for u, v in zip(ours, theirs, strict=True):
+        close(v, u, exact)
 
 
 @pytest.mark.parametrize("optimize", [True, False])

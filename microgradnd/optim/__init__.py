@@ -7,13 +7,14 @@ Read next: `optimizer.py`.
 
 from typing import TYPE_CHECKING
 
-from microgradnd.optim.adam import Adam
+from microgradnd.optim.adagrad import Adadelta, Adagrad, RMSprop
+from microgradnd.optim.adam import Adam, AdamW, NAdam
 from microgradnd.optim.optimizer import Optimizer
-from microgradnd.optim.sgd import SGD
+from microgradnd.optim.sgd import SGD, Lion
 
-del adam, sgd  # type: ignore[name-defined]  # noqa: F821  # modules: who writes optim.adam means optim.Adam
+del adagrad, adam, sgd  # type: ignore[name-defined]  # noqa: F821  # modules: who writes optim.adam means optim.Adam
 
-__all__ = ["SGD", "Adam", "Optimizer"]
+__all__ = ["SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Lion", "NAdam", "Optimizer", "RMSprop"]
 
 if not TYPE_CHECKING:
 
