@@ -2,7 +2,7 @@
 
 Owns: the formulas of Adagrad, RMSprop and Adadelta.
 Must not own: the parameters and their layout (`flat.py`).
-Read next: `schedules.py`.
+Read next: `lr_scheduler.py`.
 """
 
 from __future__ import annotations

@@ -37,68 +37,55 @@ class Flat:
     parameters : list of Tensor
     counts : array of int
         How many steps each parameter has taken, if the formula counts them.
-    states : dict of str to array
-        The vectors that are kept, by name; made when they are needed first.
+    vectors : dict of str to array
+        Copies of the parameters, "w", and of the gradients, "g", which become the steps, and the states; each is made
+        when it is needed first.
+    views : dict
+        Views of the vectors, and Tensors that hold them.
     """
 
     def __init__(self, parameters: list[Tensor]) -> None:
-        ends = np.cumsum([p.size for p in parameters]).tolist()
+        sizes = [p.size for p in parameters]
+        ends = np.cumsum(sizes).tolist()
         self.parameters = parameters
         self.dtype = parameters[0].dtype
         self.kept_dtype = np.dtype(np.float32) if self.dtype == np.float16 else self.dtype
-        self.size = ends[-1]
         self.real = np.zeros(0, self.kept_dtype).real.dtype
         self.width = self.kept_dtype.itemsize // self.real.itemsize
-        self.places = [slice(end - p.size, end) for p, end in zip(parameters, ends, strict=True)]
+        self.size = ends[-1] * self.width
+        self.places = [slice((e - n) * self.width, e * self.width) for e, n in zip(ends, sizes, strict=True)]
         self.counts = np.zeros(len(parameters), int)
-        self.states: dict[str, Array] = {}
-        self.forget()
-
-    def forget(self) -> None:
-        """Drop everything that can be made again: copies of parameters and gradients, views, what compilers read."""
-        self.copies: dict[str, tuple[Array, list[Array]]] = {}
-        self.whole: tuple[Any, list[list[Array]]] = (None, [])
-        self.variables: dict[str, Tensor] = {}
+        self.vectors: dict[str, Array] = {}
+        self.views: dict[Any, Any] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what a copy needs; views must be views of the copy's own arrays."""
-        return {name: value for name, value in vars(self).items() if name not in ("copies", "whole", "variables")}
+        """Return what a copy needs; its views must be of its own arrays."""
+        return {**vars(self), "views": {}}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state)
-        self.forget()
+    def vector(self, name: str, start: float = 0) -> Array:
+        """Return a vector, which is one value everywhere at first."""
+        if name not in self.vectors:
+            self.vectors[name] = np.full(self.size, start, self.real)
+        return self.vectors[name]
 
-    # Vectors
+    def parts(self, name: str) -> list[Array]:
+        """Return the part of each parameter in a vector, in its shape and in the precision of the state."""
+        if name not in self.views:
+            vector = self.vector(name).view(self.kept_dtype)
+            places = [slice(place.start // self.width, place.stop // self.width) for place in self.places]
+            self.views[name] = [vector[q].reshape(p.shape) for p, q in zip(self.parameters, places, strict=True)]
+        return self.views[name]
 
-    def parts(self, vector: Array) -> list[Array]:
-        """Return the part of each parameter in a vector, in its shape."""
-        return [vector[place].reshape(p.shape) for p, place in zip(self.parameters, self.places, strict=True)]
-
-    def copied(self, name: str) -> tuple[Array, list[Array]]:
-        """Return the vector for copies of the parameters, "w", or of the gradients, "g", and its parts."""
-        if name not in self.copies:
-            vector = np.zeros(self.size, self.kept_dtype)
-            self.copies[name] = vector, self.parts(vector)
-        return self.copies[name]
-
-    def state(self, name: str, start: float) -> Array:
-        """Return a state, which starts with one value everywhere."""
-        if name not in self.states:
-            vector = self.states[name] = np.empty(self.size, self.kept_dtype)
-            vector.view(self.real)[...] = start
-        return self.states[name]
-
-    def chunks(self, formula: Formula, places: Iterable[slice]) -> list[list[Array]]:
-        """Return, for each chunk of some places, that part of the vectors of a formula, and scratch arrays."""
-        vectors = [self.states[name] if name in formula.states else self.copied(name)[0] for name in formula.vectors]
-        real = [vector.view(self.real) for vector in vectors]
-        scratch = [np.empty(min(self.size * self.width, CHUNK), self.real) for _ in range(formula.scratch)]
-        parts = []
-        for place in places:
-            for start in range(place.start * self.width, place.stop * self.width, CHUNK):
-                stop = min(start + CHUNK, place.stop * self.width)
-                parts.append([v[start:stop] for v in real] + [array[: stop - start] for array in scratch])
-        return parts
+    def chunks(self, formula: Formula, place: slice) -> list[list[Array]]:
+        """Return, for each chunk of a place, that part of the vectors of a formula, and scratch arrays."""
+        vectors = [self.vector(name) for name in formula.vectors]
+        scratch = [np.empty(min(self.size, CHUNK), self.real) for _ in range(formula.scratch)]
+        starts = range(place.start, place.stop, CHUNK)
+        ends = [min(start + CHUNK, place.stop) for start in starts]
+        return [
+            [v[start:end] for v in vectors] + [array[: end - start] for array in scratch]
+            for start, end in zip(starts, ends, strict=True)
+        ]
 
     # A step
 
@@ -106,7 +93,7 @@ class Flat:
         """Copy what a formula needs into the vectors, and return which parameters have a gradient."""
         live = []
         dtype = self.dtype
-        for i, (parameter, view) in enumerate(zip(self.parameters, self.copied("g")[1], strict=True)):
+        for i, (parameter, view) in enumerate(zip(self.parameters, self.parts("g"), strict=True)):
             g = parameter.grad
             if g is None:
                 continue
@@ -120,9 +107,8 @@ class Flat:
             view[...] = g
             live.append(i)
         if "w" in formula.vectors:
-            views = self.copied("w")[1]
             for i in live:
-                views[i][...] = self.parameters[i].data
+                self.parts("w")[i][...] = self.parameters[i].data
         return live
 
     def update(self, formula: Formula, numbers: Sequence[float], live: list[int]) -> None:
@@ -131,13 +117,13 @@ class Flat:
         if formula.counts:
             self.counts[... if everyone else live] += 1
         if everyone and (not formula.counts or self.agree()):
-            if self.whole[0] is not formula:
-                self.whole = formula, self.chunks(formula, [slice(0, self.size)])
-            formula.run(self.whole[1], self.counts.item(0), *numbers)
+            if self.views.get("formula") is not formula:
+                self.views |= {"formula": formula, "chunks": self.chunks(formula, slice(0, self.size))}
+            formula.run(self.views["chunks"], self.counts.item(0), *numbers)
         else:
             for i in live:
-                formula.run(self.chunks(formula, [self.places[i]]), self.counts.item(i), *numbers)
-        steps = self.copied("g")[1]
+                formula.run(self.chunks(formula, self.places[i]), self.counts.item(i), *numbers)
+        steps = self.parts("g")
         for i in live:
             parameter, step = self.parameters[i], steps[i]
             leaf = parameter._node
@@ -156,62 +142,52 @@ class Flat:
 
     # In a compiled function
 
-    def variable(self, name: str) -> Any:
-        """Return a state, or the counts of the "steps", as a variable that a compiled function updates."""
-        if name not in self.variables:
-            array = self.counts if name == "steps" else self.states[name].view(self.real)
-            made = self.variables[name] = variable(Tensor, array, False, name)
+    def variable(self, name: str, array: Array) -> Any:
+        """Return the variable that a compiled function updates for a state, or for the counts of steps."""
+        if (name, "variable") not in self.views:
+            made = self.views[name, "variable"] = variable(Tensor, array, False, name)
             made._node.position = 0  # older than the trace that may need it first
-        return self.variables[name]
+        return self.views[name, "variable"]
 
     def record(self, formula: Formula, numbers: Mapping[str, Any], trace: Any) -> None:
         """Take a step in a function that is being compiled: the formula on Tensors, for the same arrays."""
-        live = [i for i, parameter in enumerate(self.parameters) if parameter.grad is not None]
+        is_live = [parameter.grad is not None for parameter in self.parameters]
+        live = [p for p in self.parameters if p.grad is not None]
         if not formula.counts and self.width == 1:  # no parameter needs a place in a vector
-            for i in live:
-                parameter = self.parameters[i]
+            for parameter in live:
                 vectors = {"w": self.kept(parameter), "g": self.kept(parameter.grad)}
                 parameter -= formula.on_tensors({**numbers, **vectors}, self.real)["g"]
             return
-        everyone = len(live) == len(self.parameters)
-        together = everyone and self.agree()
-        steps, states = self.variable("steps"), {name: self.variable(name) for name in formula.states}
-        trace.assign(steps, steps + (1 if everyone else np.stack([int(p.grad is not None) for p in self.parameters])))
-        for group in [live] if together else [[i] for i in live]:
-            places = [slice(self.places[i].start * self.width, self.places[i].stop * self.width) for i in group]
-            place = ... if together else places[0]
-            sources = {"g": [self.parameters[i].grad for i in group], "w": [self.parameters[i] for i in group]}
-            vectors = {name: self.laid(sources[name]) for name in formula.vectors if name in sources}
-            vectors["g"].name = "gradients"
-            vectors |= {name: state[place] for name, state in states.items()} if not together else states
-            new = formula.on_tensors({**numbers, **vectors, "t": steps[group[0]]}, self.real)
-            step = new.pop("g")
-            for name, value in new.items():
-                if together:
-                    trace.assign(states[name], value)
-                else:
-                    states[name][place] = value
-            first = places[0].start
-            for i, part in zip(group, places, strict=True):
-                parameter = self.parameters[i]
-                parameter -= self.shaped(step[part.start - first : part.stop - first], parameter.shape)
+        elements = np.repeat(np.arange(len(is_live)), [place.stop - place.start for place in self.places])
+        steps = self.variable("steps", self.counts)
+        trace.assign(steps, steps + np.array(is_live, int))
+        t = steps[0] if all(is_live) and self.agree() else np.maximum(steps[elements], 1)
+        gradients = [np.zeros(p.shape, p.dtype) if p.grad is None else p.grad for p in self.parameters]
+        states = {name: self.variable(name, self.vectors[name]) for name in formula.states}
+        vectors = {"g": self.laid(gradients), **({"w": self.laid(self.parameters)} if "w" in formula.vectors else {})}
+        vectors["g"].name = "gradients"
+        new = formula.on_tensors({**numbers, **vectors, **states, "t": t}, self.real)
+        step = new.pop("g")
+        for name, value in new.items():
+            trace.assign(states[name], value if all(is_live) else np.where(np.array(is_live)[elements], value, states[name]))
+        for parameter, place in zip(self.parameters, self.places, strict=True):
+            if parameter.grad is not None:
+                parameter -= self.shaped(step[place], parameter.shape)
 
     def kept(self, value: Any) -> Any:
         """Return a value in the precision of the state."""
         return value if self.kept_dtype == self.dtype else value.astype(self.kept_dtype)
 
     def laid(self, values: Iterable[Any]) -> Any:
-        """Return values of some parameters as a vector of real numbers."""
+        """Return a value for each parameter as a vector of real numbers."""
         parts = [self.kept(x) for x in values]
         pairs = parts if self.width == 1 else [np.stack([np.real(x), np.imag(x)], -1) for x in parts]
         return np.concatenate([np.reshape(x, (-1,)) for x in pairs])
 
     def shaped(self, vector: Any, shape: tuple[int, ...]) -> Any:
         """Undo `laid` for one parameter."""
-        if self.width == 1:
-            return np.reshape(vector, shape)
-        pairs = np.reshape(vector, (*shape, 2))
-        return pairs[..., 0] + 1j * pairs[..., 1]
+        pairs = np.reshape(vector, shape if self.width == 1 else (*shape, 2))
+        return pairs if self.width == 1 else pairs[..., 0] + 1j * pairs[..., 1]
 
 
 def described(parameter: Tensor, i: int) -> str:

@@ -32,8 +32,9 @@ class Group(Mapping[str, Any]):
 
     def __init__(self, kind: type[Optimizer], params: list[Tensor], settings: dict[str, Any]) -> None:
         self._kind, self._params = kind, params
-        self._fixed, self._varying = dict(settings), {}
+        self._fixed, self._varying = dict(settings), dict[str, Tensor]()
         self._vary("lr", settings["lr"])
+        self.initial_lr: float | None = None  # before any schedule
         by_dtype: dict[np.dtype[Any], list[Tensor]] = {}
         for parameter in params:
             by_dtype.setdefault(parameter.dtype, []).append(parameter)
@@ -118,7 +119,7 @@ class Group(Mapping[str, Any]):
             self._formula = Formula(self._kind.formula, self.settings(), list(self._varying), self._kind.states)
             for name in self._formula.states:
                 for flat in self._flats:
-                    flat.state(name, self.start(name))
+                    flat.vector(name, self.start(name))
         return self._formula
 
     def start(self, name: str) -> float:

@@ -187,9 +187,9 @@ class Optimizer(Configured):
         numbers = {id(parameter): i for i, parameter in enumerate(self.params)}
         state = {}
         for flat in [flat for group in self.param_groups for flat in group._flats]:
-            views = {name: flat.parts(vector) for name, vector in flat.states.items()}
-            for j, parameter in enumerate(flat.parameters if views else []):
-                entry = {name: np.array(parts[j]) for name, parts in views.items()}
+            names = [name for name in self.states if name in flat.vectors]
+            for j, parameter in enumerate(flat.parameters if names else []):
+                entry = {name: np.array(flat.parts(name)[j]) for name in names}
                 state[numbers[id(parameter)]] = {"step": flat.counts.item(j), **entry}
         groups = [{**g.settings(), "params": [numbers[id(p)] for p in g["params"]]} for g in self.param_groups]
         return {"state": dict(sorted(state.items())), "param_groups": groups}
@@ -232,10 +232,9 @@ class Optimizer(Configured):
                 own_entries = [entries[id(parameter)] for parameter in flat.parameters]
                 flat.counts[:] = [entry.get("step", 0) for entry in own_entries]
                 for name in kind.states:
-                    if name in flat.states or any(name in entry for entry in own_entries):
-                        vector = flat.state(name, 0)
-                        vector.view(flat.real)[...] = group.start(name)
-                        for entry, part in zip(own_entries, flat.parts(vector), strict=True):
+                    if name in flat.vectors or any(name in entry for entry in own_entries):
+                        flat.vector(name)[...] = group.start(name)
+                        for entry, part in zip(own_entries, flat.parts(name), strict=True):
                             part[...] = entry.get(name, part)
 
     def _entry(self, i: int, parameter: Tensor, given: Mapping[str, Any]) -> dict[str, Any]:

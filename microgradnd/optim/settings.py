@@ -119,7 +119,7 @@ def number_check(expected: str, fits: Callable[[int | float], bool]) -> Check:
     return check
 
 
-finite = number_check("a finite number", math.isfinite)
+positive = number_check("a finite number greater than 0", lambda x: 0 < x < math.inf)
 not_negative = number_check("a finite number, 0 or more", lambda x: 0 <= x < math.inf)
 fraction = number_check("a number from 0 to below 1", lambda x: 0 <= x < 1)
 count = number_check("a whole number, 1 or more", lambda x: isinstance(x, int) and x >= 1)
