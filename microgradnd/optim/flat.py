@@ -158,6 +158,8 @@ class Flat:
                 vectors = {"w": self.kept(parameter), "g": self.kept(parameter.grad)}
                 parameter -= formula.on_tensors({**numbers, **vectors}, self.real)["g"]
             return
+        if not live:
+            return
         elements = np.repeat(np.arange(len(is_live)), [place.stop - place.start for place in self.places])
         steps = self.variable("steps", self.counts)
         trace.assign(steps, steps + np.array(is_live, int))

@@ -145,7 +145,8 @@ class Formula:
             wanted = home.get(result.name)
             out = free.pop(free.index(wanted) if wanted in free else -1) if free else self.another()
             place[result.name] = out
-            lines.append(f"{known}({', '.join([place.get(name, name) for name in names])}, {out})")
+            keyword = "out=" if function in (np.maximum, np.minimum) else ""  # which take no third argument otherwise
+            lines.append(f"{known}({', '.join([place.get(name, name) for name in names])}, {keyword}{out})")
         lines += [f"np.copyto({name}, {place[x.name]})" for name, x in self.new.items() if place[x.name] != name]
         arrays = [*self.vectors, *(f"scratch_{i}" for i in range(self.scratch))]
         return "\n".join(
