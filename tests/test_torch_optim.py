@@ -46,7 +46,10 @@ CASES = {
     "Adam": every(lr=[1e-3, 0.1], betas=[(0.9, 0.999), (0.5, 0.7)], eps=[1e-8, 1e-2], weight_decay=[0, 0.1])
     + every(lr=[0.1], amsgrad=[True], maximize=[False, True], weight_decay=[0, 0.1]),
     "AdamW": [{}, *every(lr=[0.1], amsgrad=[False, True], maximize=[False, True], weight_decay=[0, 0.1])],
-    "NAdam": [{}, *every(lr=[0.1], weight_decay=[0, 0.1], momentum_decay=[4e-3, 0.1], decoupled_weight_decay=[False, True])]
+    "NAdam": [
+        {},
+        *every(lr=[0.1], weight_decay=[0, 0.1], momentum_decay=[4e-3, 0.1], decoupled_weight_decay=[False, True]),
+    ]
     + [{"lr": 0.1, "maximize": True}],
     "RMSprop": [{}, *every(lr=[0.01], momentum=[0, 0.9], centered=[False, True], weight_decay=[0, 0.1], alpha=[0.9])]
     + [{"maximize": True}],
@@ -298,7 +301,9 @@ def test_a_hundred_epochs_of_a_schedule(make, name, options, backend):
 
 @pytest.mark.parametrize("mode", ["min", "max"])
 @pytest.mark.parametrize("threshold_mode", ["rel", "abs"])
-@pytest.mark.parametrize("options", [{}, {"patience": 2, "cooldown": 3, "factor": 0.5, "min_lr": 0.01, "threshold": 0.1}])
+@pytest.mark.parametrize(
+    "options", [{}, {"patience": 2, "cooldown": 3, "factor": 0.5, "min_lr": 0.01, "threshold": 0.1}]
+)
 def test_a_plateau(mode, threshold_mode, options):
     ours, theirs = variables()
     one, two = optim.SGD(grouped(ours), lr=0.1), torch.optim.SGD(grouped(theirs), lr=0.1)

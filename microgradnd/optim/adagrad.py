@@ -7,7 +7,7 @@ Read next: `lr_scheduler.py`.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -73,7 +73,7 @@ class Adagrad(Optimizer):
     initial_accumulator_value: float = setting(not_negative, default=0)
     eps: float = setting(not_negative, default=1e-10)
     maximize: bool = setting(switch, default=False, kw_only=True)
-    states = {"sum": "initial_accumulator_value"}
+    states: ClassVar = {"sum": "initial_accumulator_value"}
 
     @staticmethod
     def formula(s: Any, w: Any, g: Any, t: Any) -> Any:
@@ -141,7 +141,7 @@ class RMSprop(Optimizer):
     momentum: float = setting(not_negative, default=0)
     centered: bool = setting(switch, default=False)
     maximize: bool = setting(switch, default=False, kw_only=True)
-    states = {"square_avg": 0, "momentum_buffer": 0, "grad_avg": 0}
+    states: ClassVar = {"square_avg": 0, "momentum_buffer": 0, "grad_avg": 0}
 
     @staticmethod
     def formula(s: Any, w: Any, g: Any, t: Any) -> Any:
@@ -207,7 +207,7 @@ class Adadelta(Optimizer):
     eps: float = setting(not_negative, default=1e-6)
     weight_decay: float = setting(not_negative, default=0)
     maximize: bool = setting(switch, default=False, kw_only=True)
-    states = {"square_avg": 0, "acc_delta": 0}
+    states: ClassVar = {"square_avg": 0, "acc_delta": 0}
 
     @staticmethod
     def formula(s: Any, w: Any, g: Any, t: Any) -> Any:

@@ -7,7 +7,7 @@ Read next: `adagrad.py`.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -87,7 +87,7 @@ class Adam(Optimizer):
     weight_decay: float = setting(not_negative, default=0)
     amsgrad: bool = setting(switch, default=False)
     maximize: bool = setting(switch, default=False, kw_only=True)
-    states = {"exp_avg": 0, "exp_avg_sq": 0, "max_exp_avg_sq": 0}
+    states: ClassVar = {"exp_avg": 0, "exp_avg_sq": 0, "max_exp_avg_sq": 0}
 
     @staticmethod
     def formula(s: Any, w: Any, g: Any, t: Any) -> Any:
@@ -192,7 +192,7 @@ class NAdam(Optimizer):
     momentum_decay: float = setting(not_negative, default=4e-3)
     decoupled_weight_decay: bool = setting(switch, default=False)
     maximize: bool = setting(switch, default=False, kw_only=True)
-    states = {"exp_avg": 0, "exp_avg_sq": 0, "mu_product": 1}
+    states: ClassVar = {"exp_avg": 0, "exp_avg_sq": 0, "mu_product": 1}
 
     @staticmethod
     def formula(s: Any, w: Any, g: Any, t: Any) -> Any:

@@ -7,7 +7,6 @@ Read next: `minimizing.py`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -24,9 +23,7 @@ def with_gradients(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
     return [p for p in ([parameters] if isinstance(parameters, Tensor) else parameters) if p.grad is not None]
 
 
-def clip_grad_norm_(
-    parameters: Tensor | Iterable[Tensor], max_norm: float, norm_type: float = 2.0, error_if_nonfinite: bool = False
-) -> Any:
+def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float, norm_type: float = 2.0) -> Any:
     """Scale all gradients by one factor, so that their norm, as one vector, is at most a given one.
 
     The factor is min(1, max_norm / (norm + 1e-6)), as in PyTorch. Each `.grad` is a new array, also where none is
@@ -40,18 +37,11 @@ def clip_grad_norm_(
         The largest norm, greater than 0.
     norm_type : float
         The order of the norm; `inf` for the largest absolute value.
-    error_if_nonfinite : bool
-        Whether to raise if the norm is NaN or infinite, and leave the gradients as they are.
 
     Returns
     -------
     number
         The norm before clipping.
-
-    Raises
-    ------
-    RuntimeError
-        If the norm is NaN or infinite, and `error_if_nonfinite`.
 
     See Also
     --------
@@ -71,19 +61,11 @@ def clip_grad_norm_(
     """
     max_norm = positive("clip_grad_norm_: max_norm", max_norm)
     order = norm_order("clip_grad_norm_: norm_type", norm_type)
-    clipped = with_gradients(parameters)
-    sizes: list[Any] = [np.abs(p.grad.astype(np.result_type(p.grad, np.float32))) for p in clipped if p.size]
-    if not sizes:
+    clipped = [p for p in with_gradients(parameters) if p.size]
+    if not clipped:
         return 0.0
-    if math.isinf(order):
-        norm = np.max(np.stack([np.max(size) for size in sizes]))
-    else:
-        norm = np.sum(np.stack([np.sum(size**order) for size in sizes])) ** (1 / order)
-    if error_if_nonfinite and not np.isfinite(norm):
-        raise RuntimeError(
-            f"clip_grad_norm_: the norm of order {norm_type} of the gradients is {norm}; find the first NaN with "
-            f"mg.detect_anomaly(), or pass error_if_nonfinite=False to scale by it anyway"
-        )
+    vectors: list[Any] = [np.reshape(p.grad, -1).astype(np.result_type(p.dtype, np.float32)) for p in clipped]
+    norm = np.linalg.norm(np.stack([np.linalg.norm(vector, order) for vector in vectors]), order)
     factor = np.minimum(max_norm / (norm + 1e-6), 1.0)
     for parameter in clipped:
         parameter.grad = (parameter.grad * factor).astype(parameter.dtype)

@@ -151,30 +151,27 @@ class Flat:
 
     def record(self, formula: Formula, numbers: Mapping[str, Any], trace: Any) -> None:
         """Take a step in a function that is being compiled: the formula on Tensors, for the same arrays."""
-        is_live = [parameter.grad is not None for parameter in self.parameters]
-        live = [p for p in self.parameters if p.grad is not None]
+        is_live = np.array([parameter.grad is not None for parameter in self.parameters])
         if not formula.counts and self.width == 1:  # no parameter needs a place in a vector
-            for parameter in live:
+            for parameter in [p for p in self.parameters if p.grad is not None]:
                 vectors = {"w": self.kept(parameter), "g": self.kept(parameter.grad)}
                 parameter -= formula.on_tensors({**numbers, **vectors}, self.real)["g"]
-            return
-        if not live:
-            return
-        elements = np.repeat(np.arange(len(is_live)), [place.stop - place.start for place in self.places])
-        steps = self.variable("steps", self.counts)
-        trace.assign(steps, steps + np.array(is_live, int))
-        t = steps[0] if all(is_live) and self.agree() else np.maximum(steps[elements], 1)
-        gradients = [np.zeros(p.shape, p.dtype) if p.grad is None else p.grad for p in self.parameters]
-        states = {name: self.variable(name, self.vectors[name]) for name in formula.states}
-        vectors = {"g": self.laid(gradients), **({"w": self.laid(self.parameters)} if "w" in formula.vectors else {})}
-        vectors["g"].name = "gradients"
-        new = formula.on_tensors({**numbers, **vectors, **states, "t": t}, self.real)
-        step = new.pop("g")
-        for name, value in new.items():
-            trace.assign(states[name], value if all(is_live) else np.where(np.array(is_live)[elements], value, states[name]))
-        for parameter, place in zip(self.parameters, self.places, strict=True):
-            if parameter.grad is not None:
-                parameter -= self.shaped(step[place], parameter.shape)
+        elif is_live.any():
+            elements = np.repeat(np.arange(is_live.size), [place.stop - place.start for place in self.places])
+            steps = self.variable("steps", self.counts)
+            trace.assign(steps, steps + is_live.astype(int))
+            t = steps[0] if is_live.all() and self.agree() else np.maximum(steps[elements], 1)
+            states = {name: self.variable(name, self.vectors[name]) for name in formula.states}
+            gradients = [np.zeros(p.shape, p.dtype) if p.grad is None else p.grad for p in self.parameters]
+            vectors = {"g": self.laid(gradients), "w": self.laid(self.parameters) if "w" in formula.vectors else None}
+            vectors["g"].name = "gradients"
+            new = formula.on_tensors({**numbers, **vectors, **states, "t": t}, self.real)
+            step = new.pop("g")
+            for name, value in new.items():
+                trace.assign(states[name], value if is_live.all() else np.where(is_live[elements], value, states[name]))
+            for parameter, place in zip(self.parameters, self.places, strict=True):
+                if parameter.grad is not None:
+                    parameter -= self.shaped(step[place], parameter.shape)
 
     def kept(self, value: Any) -> Any:
         """Return a value in the precision of the state."""

@@ -48,11 +48,8 @@ class Group(Mapping[str, Any]):
 
     def __copy__(self) -> Group:
         # Settings of its own; the parameters and their state are shared, as in PyTorch
-        copy = object.__new__(Group)
-        vars(copy).update(vars(self), _fixed=dict(self._fixed), _varying={}, _formula=None)
-        for name in self._varying:
-            copy._fixed[name] = self[name]
-            copy._vary(name, self[name])
+        copy = Group(self._kind, self._params, self.settings())
+        copy._flats, copy.initial_lr = self._flats, self.initial_lr
         return copy
 
     def __getstate__(self) -> dict[str, Any]:
@@ -69,8 +66,7 @@ class Group(Mapping[str, Any]):
     def __getitem__(self, name: str) -> Any:
         if name == "params":
             return self._params
-        if name not in self._kind.table:
-            raise KeyError(f"{self._kind.__name__} has no setting {name!r}; it has {', '.join(self)}")
+        self._kind.row(name)
         if (trace := current().trace) is None:
             return self.settings()[name]
         trace.depends(self)

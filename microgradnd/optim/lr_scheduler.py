@@ -16,16 +16,26 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from microgradnd.optim.optimizer import Optimizer
-from microgradnd.optim.settings import Configured, as_number, count, fraction, not_negative, one_of, positive, setting, switch
+from microgradnd.optim.settings import (
+    Configured,
+    as_number,
+    count,
+    fraction,
+    not_negative,
+    one_of,
+    positive,
+    setting,
+    switch,
+)
 from microgradnd.tape import current
 
 
 def increasing(name: str, value: Any) -> list[int]:
     """Return a list of increasing whole numbers."""
-    numbers = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [None]
-    if not all(type(x) is int for x in numbers) or numbers != sorted(numbers):
+    listed = isinstance(value, Sequence) and all(type(x) is int for x in value)
+    if not listed or list(value) != sorted(value):
         raise ValueError(f"{name} must be a list of increasing whole numbers, got {value!r}")
-    return numbers
+    return list(value)
 
 
 def function(name: str, value: Any) -> Any:
@@ -33,16 +43,6 @@ def function(name: str, value: Any) -> Any:
     if not callable(value):
         raise TypeError(f"{name} must be a function of the number of the epoch, got {value!r}")
     return value
-
-
-def several(name: str, value: Any) -> list[LRScheduler]:
-    """Return a list of schedules of one optimizer."""
-    schedules = list(value) if isinstance(value, Sequence) else []
-    if not schedules or not all(isinstance(x, LRScheduler) for x in schedules):
-        raise TypeError(f"{name} must be a list of schedules, got {value!r}")
-    if any(x.optimizer is not schedules[0].optimizer for x in schedules):
-        raise ValueError(f"{name} must be schedules of one optimizer, got schedules of several")
-    return schedules
 
 
 class LRScheduler(Configured):
@@ -83,14 +83,10 @@ class LRScheduler(Configured):
         if not isinstance(self.optimizer, Optimizer):
             raise TypeError(f"{type(self).__name__} must be given an optimizer, got {self.optimizer!r}")
         self._settings = self.checked(settings, {})
-        self.begin()
-
-    def begin(self) -> None:
-        """Note the learning rates before any schedule, and set those of epoch 0."""
-        groups = self.optimizer.param_groups
-        for group in groups:
+        self.base_lrs: list[float] = []
+        for group in self.optimizer.param_groups:
             group.initial_lr = group["lr"] if group.initial_lr is None else group.initial_lr
-        self.base_lrs: list[float] = [group.initial_lr for group in groups]
+            self.base_lrs.append(group.initial_lr)
         self.start()
 
     def start(self) -> None:
@@ -147,10 +143,6 @@ class LRScheduler(Configured):
         self.configure(**{name: value for name, value in state_dict.items() if name in self._settings})
         for name in self.kept:
             setattr(self, name, state_dict[name])
-
-    def __repr__(self) -> str:
-        settings = ", ".join(f"{name}={value!r}" for name, value in self._settings.items())
-        return f"{type(self).__name__}({settings})"
 
 
 class StepLR(LRScheduler):
@@ -653,7 +645,8 @@ class ChainedScheduler(LRScheduler):
     >>> from microgradnd import optim
     >>> from microgradnd.optim import lr_scheduler
     >>> optimizer = optim.SGD([mg.tensor([1.0], requires_grad=True)], lr=1.0)
-    >>> halves, warmup = lr_scheduler.ExponentialLR(optimizer, 0.5), lr_scheduler.LinearLR(optimizer, 0.5, total_iters=1)
+    >>> halves = lr_scheduler.ExponentialLR(optimizer, 0.5)
+    >>> warmup = lr_scheduler.LinearLR(optimizer, 0.5, total_iters=1)
     >>> schedule, rates = lr_scheduler.ChainedScheduler([halves, warmup]), []
     >>> for _ in range(4):
     ...     rates.append(optimizer.lr)
@@ -665,7 +658,9 @@ class ChainedScheduler(LRScheduler):
     subject = "schedulers"
 
     def __init__(self, schedulers: Sequence[LRScheduler]) -> None:
-        self.schedulers = several("ChainedScheduler: schedulers", schedulers)
+        self.schedulers = list(schedulers)
+        if not self.schedulers or any(s.optimizer is not self.schedulers[0].optimizer for s in self.schedulers):
+            raise ValueError(f"{type(self).__name__} must be given schedules of one optimizer, got {schedulers!r}")
         self.optimizer, self._settings = self.schedulers[0].optimizer, {}
         self.last_epoch, self.base_lrs = 0, self.schedulers[0].base_lrs
 
@@ -712,7 +707,8 @@ class SequentialLR(ChainedScheduler):
     >>> from microgradnd import optim
     >>> from microgradnd.optim import lr_scheduler
     >>> optimizer = optim.SGD([mg.tensor([1.0], requires_grad=True)], lr=1.0)
-    >>> warmup, halves = lr_scheduler.LinearLR(optimizer, 0.5, total_iters=2), lr_scheduler.ExponentialLR(optimizer, 0.5)
+    >>> warmup = lr_scheduler.LinearLR(optimizer, 0.5, total_iters=2)
+    >>> halves = lr_scheduler.ExponentialLR(optimizer, 0.5)
     >>> schedule, rates = lr_scheduler.SequentialLR(optimizer, [warmup, halves], milestones=[2]), []
     >>> for _ in range(5):
     ...     rates.append(optimizer.lr)

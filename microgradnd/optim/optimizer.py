@@ -80,10 +80,10 @@ class Optimizer(Configured):
         is_grouped = isinstance(params, Sequence) and len(params) > 0 and isinstance(params[0], Mapping)
         for group in params if is_grouped else [{"params": params}]:
             self.add_param_group(group)
-        if not any(parameter.requires_grad for parameter in self.params):
+        known: list[Tensor] = self.params
+        if not any(parameter.requires_grad for parameter in known):
             raise ValueError(
-                f"{type(self).__name__}: none of the {len(self.params)} parameters requires a gradient; set "
-                f"requires_grad"
+                f"{type(self).__name__}: none of the {len(known)} parameters requires a gradient; set requires_grad"
             )
 
     def add_param_group(self, group: Mapping[str, Any]) -> None:
@@ -210,16 +210,9 @@ class Optimizer(Configured):
                 f"{kind.__name__}.load_state_dict must be given the dict that state_dict() returned, got "
                 f"{state_dict!r:.80}; read a file first, as with mg.load"
             )
-        if set(state_dict) != set(own):
+        if layout(state_dict) != layout(own):
             raise ValueError(
-                f"this isn't the state of {kind.__name__}, which has {', '.join(own)}; it has "
-                f"{', '.join(map(str, state_dict))}"
-            )
-        forms = [group_form(given) for given in (own["param_groups"], state_dict["param_groups"])]
-        if forms[0] != forms[1]:
-            raise ValueError(
-                f"this state of {kind.__name__} belongs to another optimizer: its param_groups have {forms[1]}, and "
-                f"must have {forms[0]}"
+                f"this isn't the state of this {kind.__name__}: it must be of {layout(own)}; got {layout(state_dict)}"
             )
         groups, ids = state_dict["param_groups"], [i for given in state_dict["param_groups"] for i in given["params"]]
         settings = [kind.checked({name: given[name] for name in kind.table}, {}) for given in groups]
@@ -239,13 +232,9 @@ class Optimizer(Configured):
 
     def _entry(self, i: int, parameter: Tensor, given: Mapping[str, Any]) -> dict[str, Any]:
         """Return the state of a parameter as it is kept, or raise."""
-        kind = type(self).__name__
-        if not isinstance(given, Mapping) or not given.keys() <= {"step", *self.states}:
-            what = ", ".join(map(str, given)) if isinstance(given, Mapping) else repr(given)
-            raise ValueError(
-                f"this isn't the state of {kind}, which has {', '.join(['step', *self.states])} for a parameter; it "
-                f"has {what}"
-            )
+        kind, names = type(self).__name__, ["step", *self.states]
+        if not isinstance(given, Mapping) or not given.keys() <= set(names):
+            raise ValueError(f"the state of {kind} for a parameter has {', '.join(names)}, got {given!r:.80}")
         entry: dict[str, Any] = {}
         for name, value in given.items():
             array, shape = np.asarray(value), () if name == "step" else parameter.shape
@@ -265,11 +254,13 @@ class Optimizer(Configured):
         return type(self).__name__ + (groups if len(self.param_groups) == 1 else f"({groups})")
 
 
-def group_form(groups: Any) -> list[tuple[int, list[str]]] | str:
+def layout(state: Mapping[str, Any]) -> str:
     """Return how many parameters and which settings the groups of a state have, or what it is instead."""
-    if not isinstance(groups, Sequence) or not all(isinstance(g, Mapping) and "params" in g for g in groups):
-        return f"{groups!r:.80}"
-    return [(len(group["params"]), sorted(map(str, group.keys() - {"params"}))) for group in groups]
+    groups: Any = state.get("param_groups")
+    listed = isinstance(groups, Sequence) and all(isinstance(g, Mapping) and "params" in g for g in groups)
+    if not listed or not isinstance(state.get("state"), Mapping):
+        return f"{dict(state)!r:.80}"
+    return "; ".join(f"{len(g['params'])} parameters with {', '.join(sorted(g.keys() - {'params'}))}" for g in groups)
 
 
 def checked(optimizer: str, params: Any, known: Sequence[Tensor]) -> list[Tensor]:

@@ -59,7 +59,7 @@ class Configured:
 
     def __init_subclass__(cls) -> None:
         own = {name: row for name, row in vars(cls).items() if isinstance(row, Setting)}
-        cls.table = dict(sorted((cls.table | own).items(), key=lambda item: item[1].kind))
+        cls.table = dict(sorted({**cls.table, **own}.items(), key=lambda item: item[1].kind))
         first = inspect.Parameter(cls.subject, inspect.Parameter.POSITIONAL_OR_KEYWORD)
         rows = [inspect.Parameter(name, row.kind, default=row.default) for name, row in cls.table.items()]
         cls.__signature__ = inspect.Signature([first, *rows])
@@ -73,12 +73,16 @@ class Configured:
         return bound.arguments
 
     @classmethod
+    def row(cls, name: str) -> Setting:
+        """Return a setting's row in the table, or raise."""
+        if name not in cls.table:
+            raise KeyError(f"{cls.__name__} has no setting {name!r}; it has {', '.join(cls.table)}")
+        return cls.table[name]
+
+    @classmethod
     def checked(cls, settings: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
         """Return settings as they are kept, or raise if one of them is wrong, or doesn't go with the others."""
-        for name in settings:
-            if name not in cls.table:
-                raise KeyError(f"{cls.__name__} has no setting {name!r}; it has {', '.join(cls.table)}")
-        found = {name: cls.table[name].check(f"{cls.__name__}: {name}", value) for name, value in settings.items()}
+        found = {name: cls.row(name).check(f"{cls.__name__}: {name}", value) for name, value in settings.items()}
         cls.check_together({**others, **found})
         return found
 

@@ -8,7 +8,7 @@ Read next: `adam.py`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -84,7 +84,7 @@ class SGD(Optimizer):
     weight_decay: float = setting(not_negative, default=0)
     dampening: float = setting(not_negative, default=0, kw_only=True)
     maximize: bool = setting(switch, default=False, kw_only=True)
-    states = {"momentum_buffer": 0}
+    states: ClassVar = {"momentum_buffer": 0}
 
     @staticmethod
     def formula(s: Any, w: Any, g: Any, t: Any) -> Any:
@@ -153,7 +153,7 @@ class Lion(Optimizer):
     betas: tuple[float, float] = setting(pair, default=(0.9, 0.99))
     weight_decay: float = setting(not_negative, default=0)
     maximize: bool = setting(switch, default=False, kw_only=True)
-    states = {"exp_avg": 0}
+    states: ClassVar = {"exp_avg": 0}
 
     @staticmethod
     def formula(s: Any, w: Any, g: Any, t: Any) -> Any:
