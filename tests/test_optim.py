@@ -306,7 +306,10 @@ def entry(**changed):
 @pytest.mark.parametrize(
     ("state", "message"),
     [
-        (lambda: stepped((2,), (), kind=optim.Adam), "isn't the state of this SGD: .* with dampening, .*; got .*amsgrad"),
+        (
+            lambda: stepped((2,), (), kind=optim.Adam),
+            "isn't the state of this SGD: .* with dampening, .*; got .*amsgrad",
+        ),
         (lambda: stepped((2,)), "it must be of 2 parameters with .*; got 1 parameters with dampening"),
         (lambda: stepped((1,), (1,), momentum=0.9), r"momentum_buffer of parameter 0 has shape \(1,\), and must have"),
         (lambda: entry(exp_avg=1.0), "the state of SGD for a parameter has step, momentum_buffer, got {'step'"),

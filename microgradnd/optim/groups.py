@@ -44,6 +44,11 @@ class Group(Mapping[str, Any]):
         """Keep a setting as a variable."""
         del self._fixed[name]
         self._varying[name] = variable(Tensor, np.array(value, float), False, name)
+        self._note()
+
+    def _note(self) -> None:
+        """Note what the settings are that aren't variables, and forget the formula for others."""
+        self._form = (*self._fixed.items(), *self._varying)
         self._formula: Formula | None = None
 
     def __copy__(self) -> Group:
@@ -105,7 +110,7 @@ class Group(Mapping[str, Any]):
                 self._fixed[name] = value
                 if isinstance(value, int | float | tuple) and not isinstance(value, bool):
                     self._vary(name, value)
-                self._formula = None
+                self._note()
 
     # Steps
 
@@ -141,4 +146,4 @@ class Group(Mapping[str, Any]):
 
     def __form__(self) -> Any:
         """Return what a compiled step depends on besides the values of variables, hashable."""
-        return (*self._fixed.items(), *self._varying, *[flat.agree() for flat in self._flats])
+        return self._form, *[flat.agree() for flat in self._flats]

@@ -90,7 +90,7 @@ def minimize(
     leaves, form = flatten(params)
     starts = [real_array(leaf, name) for leaf, name in zip(leaves, paths(params, "params"), strict=True)]
     if not starts:
-        raise ValueError(f"minimize was given no parameters: {params!r:.80}")
+        raise ValueError(f"minimize was given no parameters, but {params!r:.80}; pass a model, or arrays to start from")
     ends = np.cumsum([array.size for array in starts])[:-1]
 
     @functools.wraps(loss)

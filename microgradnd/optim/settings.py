@@ -148,7 +148,7 @@ def one_of(*names: str) -> Check:
     """Return the check of a name among several."""
 
     def check(name: str, value: Any) -> str:
-        if value not in names:
+        if not isinstance(value, str) or value not in names:
             raise ValueError(f"{name} must be one of {', '.join(map(repr, names))}, got {shown(value)}")
         return str(value)
 
