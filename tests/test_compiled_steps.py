@@ -24,6 +24,12 @@ OPTIMIZERS = {
     "momentum": lambda params: optim.SGD(params, lr=1e-3, momentum=0.9),
     "nesterov": lambda params: optim.SGD(params, lr=1e-3, momentum=0.9, nesterov=True, weight_decay=0.1),
     "adam": lambda params: optim.Adam(params, lr=1e-2),
+    "adamw": lambda params: optim.AdamW(params, lr=1e-2, amsgrad=True),
+    "nadam": lambda params: optim.NAdam(params, lr=1e-2, weight_decay=0.1),
+    "adagrad": lambda params: optim.Adagrad(params, lr=1e-2, lr_decay=0.1, initial_accumulator_value=0.1),
+    "rmsprop": lambda params: optim.RMSprop(params, lr=1e-2, momentum=0.5, centered=True, weight_decay=0.1),
+    "adadelta": lambda params: optim.Adadelta(params),
+    "lion": lambda params: optim.Lion(params, lr=1e-3, weight_decay=0.1),
     "adam, decay": lambda params: optim.Adam(params, lr=1e-2, betas=(0.8, 0.99), eps=1e-6, weight_decay=0.1),
 }
 

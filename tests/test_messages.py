@@ -28,12 +28,12 @@ import pytest
 
 import microgradnd as mg
 from microgradnd import nn, optim, viz
-from microgradnd.optim import lr_scheduler
 from microgradnd.__main__ import Refused, write
 from microgradnd.compiler.elementary import at
 from microgradnd.compiler.machine import load_numba
 from microgradnd.compiler.trace import TraceError
 from microgradnd.nn import functional as F
+from microgradnd.optim import lr_scheduler
 from microgradnd.trees import flatten
 from microgradnd.viz import plots, render
 

@@ -168,7 +168,11 @@ class Flat:
             new = formula.on_tensors({**numbers, **vectors, **states, "t": t}, self.real)
             step = new.pop("g")
             for name, value in new.items():
-                trace.assign(states[name], value if is_live.all() else np.where(is_live[elements], value, states[name]))
+                value = value if is_live.all() else np.where(is_live[elements], value, states[name])
+                if any(call.function is np.positive for call in formula.calls):
+                    states[name][...] = value  # copied before the vector that it takes over changes
+                else:
+                    trace.assign(states[name], value)
             for parameter, place in zip(self.parameters, self.places, strict=True):
                 if parameter.grad is not None:
                     parameter -= self.shaped(step[place], parameter.shape)
