@@ -114,7 +114,6 @@ OF_TENSOR = {
     "zero_grad": "t.grad = None, or optimizer.zero_grad()",
 }
 OF_MODULE = {
-    "AdamW": "optim.Adam(parameters, weight_decay=...), which adds the decay to the gradient",
     "Function": "mg.primitive for the function, and mg.defvjp for its derivative",
     "GradientTape": "mg.grad(f), or t.backward()",
     "Variable": "mg.tensor(data, requires_grad=True)",
@@ -122,7 +121,6 @@ OF_MODULE = {
     "autograd": "mg.grad(f), or t.backward()",
     "backward": "t.backward()",
     "cat": "np.concatenate(arrays)",
-    "clip_grad_norm_": "p.grad *= factor for each parameter, between backward() and step()",
     "cuda": "leave it out: every Tensor is in main memory, and computed on the CPU",
     "custom_jvp": "mg.primitive for the function, and mg.defjvp for its derivative",
     "custom_vjp": "mg.primitive for the function, and mg.defvjp for its derivative",
@@ -136,7 +134,6 @@ OF_MODULE = {
     "jit": "mg.compile(f)",
     "linearize": "mg.jvp(f, primals, tangents)",
     "load": "np.load(path), and module.load_state_dict() with what it gives",
-    "lr_scheduler": "optimizer.lr = ... in the training loop",
     "make_dot": "viz.draw(t)",
     "make_jaxpr": "mg.compile(f), and its .source()",
     "manual_seed": "rng = np.random.default_rng(seed), and pass rng= to the layers",

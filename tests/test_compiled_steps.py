@@ -16,6 +16,7 @@ import microgradnd as mg
 from microgradnd import nn, optim
 from microgradnd.nn import functional as F
 from microgradnd.transforms import plain as array_of
+from microgradnd.trees import flatten
 
 OPTIMIZERS = {
     "sgd": lambda params: optim.SGD(params, lr=1e-3),
@@ -23,6 +24,12 @@ OPTIMIZERS = {
     "momentum": lambda params: optim.SGD(params, lr=1e-3, momentum=0.9),
     "nesterov": lambda params: optim.SGD(params, lr=1e-3, momentum=0.9, nesterov=True, weight_decay=0.1),
     "adam": lambda params: optim.Adam(params, lr=1e-2),
+    "adamw": lambda params: optim.AdamW(params, lr=1e-2, amsgrad=True),
+    "nadam": lambda params: optim.NAdam(params, lr=1e-2, weight_decay=0.1),
+    "adagrad": lambda params: optim.Adagrad(params, lr=1e-2, lr_decay=0.1, initial_accumulator_value=0.1),
+    "rmsprop": lambda params: optim.RMSprop(params, lr=1e-2, momentum=0.5, centered=True, weight_decay=0.1),
+    "adadelta": lambda params: optim.Adadelta(params),
+    "lion": lambda params: optim.Lion(params, lr=1e-3, weight_decay=0.1),
     "adam, decay": lambda params: optim.Adam(params, lr=1e-2, betas=(0.8, 0.99), eps=1e-6, weight_decay=0.1),
 }
 
@@ -59,12 +66,10 @@ def alike(first, second, exact=False):
     """Compare models and optimizers."""
     for p, q in zip(first[0].parameters(), second[0].parameters(), strict=True):
         close(q.data, p.data, exact)
-    ours, theirs = first[1].state_dict(), second[1].state_dict()
-    assert ours.keys() == theirs.keys()
-    for name, value in ours.items():
-        pairs = zip(value, theirs[name], strict=True) if isinstance(value, list) else [(value, theirs[name])]
-        for u, v in pairs:
-            close(v, u, exact)
+    (ours, form), (theirs, other) = flatten(first[1].state_dict()), flatten(second[1].state_dict())
+    assert form == other
+    for u, v in zip(ours, theirs, strict=True):
+        close(v, u, exact)
 
 
 @pytest.mark.parametrize("optimize", [True, False])

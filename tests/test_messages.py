@@ -33,6 +33,7 @@ from microgradnd.compiler.elementary import at
 from microgradnd.compiler.machine import load_numba
 from microgradnd.compiler.trace import TraceError
 from microgradnd.nn import functional as F
+from microgradnd.optim import lr_scheduler
 from microgradnd.trees import flatten
 from microgradnd.viz import plots, render
 
@@ -379,9 +380,22 @@ def averaged(module: Any, x: Any) -> Any:
     return module.w * x
 
 
-def loaded_otherwise(optimizer: Any) -> None:
-    state = optimizer.state_dict()
-    optimizer.load_state_dict(state | {"exp_avg": [np.ones(1, complex)]})
+def loaded_otherwise(optimizer: Any, **changed: Any) -> None:
+    """Load the state of an optimizer of one parameter with other entries."""
+    optimizer.load_state_dict(optimizer.state_dict() | {"state": {0: changed}})
+
+
+def own_formula(function: Any) -> Any:
+    """Return an optimizer with a formula, and a gradient."""
+    w = P(1)
+    w.grad = np.ones(1)
+    return type("Own", (optim.Optimizer,), {"formula": staticmethod(function)})([w], lr=0.1)
+
+
+def cycled(steps: int) -> None:
+    schedule = lr_scheduler.OneCycleLR(optim.SGD([P(1)], lr=0.1, momentum=0.9), 0.1, 10)
+    for _ in range(steps):
+        schedule.step()
 
 
 def shortened(value: Any, protect: bool = False) -> None:
@@ -470,7 +484,8 @@ LIBRARY = {
     "F.dropout(2)": Row(lambda: F.dropout(np.ones(3), 2), ValueError, "dropout|p must be|2"),
     "nn.MSE": Row(lambda: nn.MSE, AttributeError, "MSE|nn.MSELoss"),
     "optim.adam": Row(lambda: optim.adam, AttributeError, "adam|optim.Adam"),
-    "optim.RMSprop": Row(lambda: optim.RMSprop, AttributeError, "RMSprop|Adam, Optimizer, SGD"),
+    "optim.Rprop": Row(lambda: optim.Rprop, AttributeError, "Rprop|optim.RMSprop"),
+    "optim.StepLR": Row(lambda: optim.StepLR, AttributeError, "StepLR|lr_scheduler"),
     "F.mse": Row(lambda: F.mse, AttributeError, "mse|F.mse_loss"),
     "F.exp": Row(lambda: F.exp, AttributeError, "exp|np.exp"),
     "viz.show": Row(lambda: viz.show, AttributeError, "show|viz.draw"),
@@ -731,11 +746,82 @@ LIBRARY = {
     "SGD(nesterov=)": Row(lambda: optim.SGD([t], lr=0.1, nesterov=True), ValueError, "nesterov|momentum=0.9"),
     "a step of a wrong gradient": Row(stepped(np.ones(3)), ValueError, "gradient of parameter 0|(3,)|(2,)"),
     "a state of another optimizer": Row(
-        lambda: optim.SGD([t], lr=0.1).load_state_dict(optim.Adam([t]).state_dict()), ValueError, "SGD|exp_avg"
+        lambda: optim.SGD([t], lr=0.1).load_state_dict(optim.Adam([t]).state_dict()),
+        ValueError,
+        "SGD|1 parameters with dampening, lr, maximize, momentum, nesterov, weight_decay|amsgrad",
+    ),
+    "a state of another formula": Row(
+        lambda: loaded_otherwise(optim.SGD([P(1)], lr=0.1), exp_avg=np.ones(1)), ValueError, "SGD|momentum_buffer"
     ),
     "a state of other parameters": Row(
-        lambda: optim.Adam([t]).load_state_dict(optim.Adam([P(1, 2)]).state_dict()), ValueError, "(2,)|(3,)"
+        lambda: loaded_otherwise(optim.Adam([P(1)]), exp_avg=np.ones(2)), ValueError, "exp_avg|(2,)|(1,)"
     ),
+    "a group without parameters": Row(
+        lambda: optim.SGD([t], lr=0.1).add_param_group({"lr": 1.0}), TypeError, "SGD|params|{'lr': 1.0}"
+    ),
+    "a group with a stray setting": Row(
+        lambda: optim.SGD([{"params": [t], "rate": 1.0}], lr=0.1), KeyError, "SGD|'rate'|lr, momentum"
+    ),
+    "a setting that groups don't share": Row(
+        lambda: optim.SGD([{"params": [P(1)], "lr": 1.0}, {"params": [P(1)]}], lr=0.1).lr,
+        ValueError,
+        "lr|param_groups[i]['lr']",
+    ),
+    "compiled momentum": Row(
+        compiled(lambda o: setattr(o, "momentum", 0.5), STEPPER), TraceError, "'momentum'|SGD|outside"
+    ),
+    "compiled add_param_group": Row(
+        compiled(lambda o: o.add_param_group({"params": [P(1)]}), STEPPER), TraceError, "add_param_group()|outside"
+    ),
+    "compiled schedule": Row(
+        compiled(lambda s: s.step(), lr_scheduler.ExponentialLR(STEPPER, 0.9)),
+        TraceError,
+        "a schedule's step()|outside",
+    ),
+    "compiled minimize": Row(
+        compiled(lambda x: optim.minimize(np.sum, x), np.ones(2)), TraceError, "minimize()|outside"
+    ),
+    "a formula without a step": Row(
+        lambda: own_formula(lambda s, w, g, t: s.lr).step(), TypeError, "formula|step|the gradient"
+    ),
+    "a formula with a choice": Row(
+        lambda: own_formula(lambda s, w, g, t: g if t > 1 else w).step(), TypeError, "formula|choose|setting"
+    ),
+    "StepLR(model)": Row(lambda: lr_scheduler.StepLR(m, 3), TypeError, "StepLR|an optimizer|Linear"),
+    "StepLR(step_size=0)": Row(lambda: lr_scheduler.StepLR(STEPPER, 0), ValueError, "StepLR: step_size|1 or more|0"),
+    "MultiStepLR(milestones)": Row(
+        lambda: lr_scheduler.MultiStepLR(STEPPER, [3, 1]), ValueError, "MultiStepLR: milestones|increasing|[3, 1]"
+    ),
+    "LambdaLR(0.5)": Row(lambda: lr_scheduler.LambdaLR(STEPPER, 0.5), TypeError, "lr_lambda|function|0.5"),
+    "ChainedScheduler([])": Row(
+        lambda: lr_scheduler.ChainedScheduler([]), ValueError, "ChainedScheduler|schedules of one optimizer"
+    ),
+    "SequentialLR(milestones)": Row(
+        lambda: lr_scheduler.SequentialLR(STEPPER, [lr_scheduler.StepLR(STEPPER, 1)], [3]),
+        ValueError,
+        "SequentialLR|milestone|1 schedules|[3]",
+    ),
+    "OneCycleLR of Adagrad": Row(
+        lambda: lr_scheduler.OneCycleLR(optim.Adagrad([t]), 0.1, 10), ValueError, "Adagrad|cycle_momentum=False"
+    ),
+    "OneCycleLR at its end": Row(lambda: cycled(11), ValueError, "OneCycleLR|total_steps=10"),
+    "OneCycleLR(anneal_strategy=)": Row(
+        lambda: lr_scheduler.OneCycleLR(STEPPER, 0.1, 10, anneal_strategy="sine"),
+        ValueError,
+        "anneal_strategy|'cos', 'linear'|'sine'",
+    ),
+    "ReduceLROnPlateau.step(None)": Row(
+        lambda: lr_scheduler.ReduceLROnPlateau(STEPPER).step(None), TypeError, "ReduceLROnPlateau|metrics|None"
+    ),
+    "a schedule's load_state_dict": Row(
+        lambda: lr_scheduler.StepLR(STEPPER, 3).load_state_dict({"gamma": 1.0}), ValueError, "StepLR|step_size|gamma"
+    ),
+    "clip_grad_norm_(max_norm=0)": Row(lambda: optim.clip_grad_norm_([t], 0), ValueError, "max_norm|greater than 0|0"),
+    "minimize(method=)": Row(lambda: optim.minimize(np.sum, t, method="GD"), ValueError, "method|'L-BFGS-B'|'GD'"),
+    "minimize of integers": Row(
+        lambda: optim.minimize(np.sum, {"n": np.arange(3)}), TypeError, "minimize: n|floating point|int64|args"
+    ),
+    "minimize of nothing": Row(lambda: optim.minimize(np.sum, []), ValueError, "minimize|no parameters|[]"),
     # Pictures
     "draw(array)": Row(lambda: viz.draw(np.ones(3)), TypeError, "Tensor|an array of shape (3,)|requires_grad"),
     "draw(view=)": Row(lambda: picture(view="up"), ValueError, "view|forward, backward, both|'up'"),
@@ -985,6 +1071,7 @@ MORE = {
     "no graphviz": Row(without("graphviz", picture), ImportError, "graphviz|pip install|graph.dot"),
     "no Graphviz": Row(without_graphviz, ImportError, "Graphviz|pip install|https://graphviz.org"),
     "a source that isn't DOT": Row(lambda: render.render("digraph {", "svg"), RuntimeError, "Graphviz couldn't draw"),
+    "no SciPy": Row(without("scipy", lambda: optim.minimize(np.sum, t)), ImportError, "SciPy|pip install"),
     "no numba": Row(without("numba", load_numba), ImportError, "numba|pip install"),
     "no hypothesis": Row(without("hypothesis", lambda: mg.testing.arrays()), ImportError, "hypothesis|pip install"),
     # python -m microgradnd draw
@@ -1077,10 +1164,12 @@ MORE = {
         lambda: m.load_state_dict({"weight": np.ones((2, 3), complex), "bias": np.ones(2)}), TypeError, "complex128"
     ),
     "an optimizer's load_state_dict of a path": Row(
-        lambda: optim.Adam([t]).load_state_dict("adam.pkl"), TypeError, "Adam.load_state_dict|pickle.load"
+        lambda: optim.Adam([t]).load_state_dict("adam.pkl"), TypeError, "Adam.load_state_dict|mg.load"
     ),
     "an optimizer's load_state_dict of complex numbers": Row(
-        lambda: loaded_otherwise(optim.Adam([P(1)])), TypeError, "Adam.load_state_dict|exp_avg|complex128"
+        lambda: loaded_otherwise(optim.Adam([P(1)]), exp_avg=np.ones(1, complex)),
+        TypeError,
+        "Adam.load_state_dict|exp_avg|complex128",
     ),
     "SGD(lr=text)": Row(lambda: optim.SGD([t], lr="fast"), TypeError, "lr|'fast'|number"),
     "SGD(lr=Tensor)": Row(lambda: optim.SGD([t], lr=P(1)[0]), TypeError, "lr|Tensor|t.item()"),

@@ -6,6 +6,8 @@ Read next: `test_oracle_runs.py`.
 """
 
 import copy
+import pickle
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -14,7 +16,8 @@ from hypothesis import strategies as st
 
 import microgradnd as mg
 from microgradnd import nn, optim
-from microgradnd.optim import optimizer as shared
+from microgradnd.optim import flat as shared
+from microgradnd.optim.settings import not_negative, setting
 from microgradnd.testing import arrays, shapes
 
 often = settings(max_examples=max(30, settings.default.max_examples))  # these are quick
@@ -48,6 +51,88 @@ def adam_by_hand(lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0):
     return step
 
 
+def adamw_by_hand(lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2):
+    """Return step(w, g), by the formula in the documentation of AdamW."""
+    step = adam_by_hand(lr, betas, eps)
+    return lambda w, g: step(w, g) - lr * weight_decay * w
+
+
+def nadam_by_hand(lr=2e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0, momentum_decay=4e-3):
+    """Return step(w, g), by the formula in the documentation of NAdam."""
+    m = v = t = 0.0
+    product = 1.0
+
+    def step(w, g):
+        nonlocal m, v, t, product
+        t += 1
+        g = g + weight_decay * w
+        mu, ahead = (betas[0] * (1 - 0.96 ** (momentum_decay * n) / 2) for n in (t, t + 1))
+        product *= mu
+        m = betas[0] * m + (1 - betas[0]) * g
+        v = betas[1] * v + (1 - betas[1]) * g**2
+        mean = (1 - mu) / (1 - product) * g + ahead / (1 - product * ahead) * m
+        return w - lr * mean / (np.sqrt(v / (1 - betas[1] ** t)) + eps)
+
+    return step
+
+
+def adagrad_by_hand(lr=1e-2, lr_decay=0, weight_decay=0, initial_accumulator_value=0, eps=1e-10):
+    """Return step(w, g), by the formula in the documentation of Adagrad."""
+    v, t = initial_accumulator_value, 0
+
+    def step(w, g):
+        nonlocal v, t
+        t += 1
+        g = g + weight_decay * w
+        v = v + g**2
+        return w - lr / (1 + (t - 1) * lr_decay) * g / (np.sqrt(v) + eps)
+
+    return step
+
+
+def rmsprop_by_hand(lr=1e-2, alpha=0.99, eps=1e-8, weight_decay=0, momentum=0, centered=False):
+    """Return step(w, g), by the formula in the documentation of RMSprop."""
+    v = mean = b = 0.0
+
+    def step(w, g):
+        nonlocal v, mean, b
+        g = g + weight_decay * w
+        v = alpha * v + (1 - alpha) * g**2
+        mean = alpha * mean + (1 - alpha) * g
+        b = momentum * b + g / (np.sqrt(v - mean**2 if centered else v) + eps)
+        return w - lr * b
+
+    return step
+
+
+def adadelta_by_hand(lr=1.0, rho=0.9, eps=1e-6, weight_decay=0):
+    """Return step(w, g), by the formula in the documentation of Adadelta."""
+    v = u = 0.0
+
+    def step(w, g):
+        nonlocal v, u
+        g = g + weight_decay * w
+        v = rho * v + (1 - rho) * g**2
+        d = np.sqrt(u + eps) / np.sqrt(v + eps) * g
+        u = rho * u + (1 - rho) * d**2
+        return w - lr * d
+
+    return step
+
+
+def lion_by_hand(lr=1e-4, betas=(0.9, 0.99), weight_decay=0):
+    """Return step(w, g), by algorithm 2 of Chen et al. (2023): theta <- theta - eta (sign(c) + lambda theta)."""
+    m = 0.0
+
+    def step(w, g):
+        nonlocal m
+        c = betas[0] * m + (1 - betas[0]) * g
+        m = betas[1] * m + (1 - betas[1]) * g
+        return w - lr * (np.sign(c) + weight_decay * w)
+
+    return step
+
+
 SGDS = [
     {"lr": 0.1},
     {"lr": 0.1, "momentum": 0.9},
@@ -58,6 +143,14 @@ SGDS = [
 ADAMS = [{}, {"lr": 0.1}, {"lr": 0.1, "betas": (0.5, 0.9), "eps": 1e-3}, {"lr": 0.1, "weight_decay": 0.3}]
 OPTIMIZERS = [(optim.SGD, sgd_by_hand, options) for options in SGDS]
 OPTIMIZERS += [(optim.Adam, adam_by_hand, options) for options in ADAMS]
+OPTIMIZERS += [
+    (optim.AdamW, adamw_by_hand, {"lr": 0.1, "weight_decay": 0.3}),
+    (optim.NAdam, nadam_by_hand, {"lr": 0.1, "weight_decay": 0.3, "momentum_decay": 0.1}),
+    (optim.Adagrad, adagrad_by_hand, {"lr": 0.1, "lr_decay": 0.1, "initial_accumulator_value": 0.5}),
+    (optim.RMSprop, rmsprop_by_hand, {"lr": 0.1, "alpha": 0.9, "weight_decay": 0.3, "momentum": 0.5}),
+    (optim.Adadelta, adadelta_by_hand, {"lr": 1.0, "weight_decay": 0.3}),
+    (optim.Lion, lion_by_hand, {"lr": 0.1, "weight_decay": 0.3}),
+]
 every_optimizer = pytest.mark.parametrize(
     ("optimizer", "by_hand", "options"),
     OPTIMIZERS,
@@ -247,32 +340,79 @@ def test_state_is_listed_in_the_order_of_the_parameters():
     b.grad = np.array(2.0)
     adam.step()
     state = adam.state_dict()
-    assert list(state) == ["lr", "betas", "eps", "weight_decay", "step", "exp_avg", "exp_avg_sq"]
-    assert state["step"] == [0, 1]
-    assert [a.shape for a in state["exp_avg"]] == [(2,), ()]
-    assert [a.dtype for a in state["exp_avg"]] == [np.float32, np.float64]
-    np.testing.assert_allclose(state["exp_avg"][1], 0.2)
-    np.testing.assert_allclose(state["exp_avg_sq"][1], 0.004)
+    assert list(state) == ["state", "param_groups"]
+    settings = {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0, "amsgrad": False, "maximize": False}
+    assert state["param_groups"] == [settings | {"params": [0, 1]}]
+    first, second = state["state"][0], state["state"][1]
+    assert list(first) == list(second) == ["step", "exp_avg", "exp_avg_sq"]
+    assert (first["step"], second["step"]) == (0, 1)
+    assert (first["exp_avg"].shape, second["exp_avg"].shape) == ((2,), ())
+    assert (first["exp_avg"].dtype, second["exp_avg"].dtype) == (np.float32, np.float64)
+    np.testing.assert_allclose(second["exp_avg"], 0.2)
+    np.testing.assert_allclose(second["exp_avg_sq"], 0.004)
 
 
-def fitting():
-    return optim.SGD([nn.Parameter([1.0, 2.0]), nn.Parameter(1.0)], 0.1).state_dict()
+def test_a_state_that_is_not_there_is_none():
+    """As in PyTorch: of an optimizer that keeps nothing, or that has taken no step; loading it starts anew."""
+    w = mg.tensor([1.0, 2.0], requires_grad=True)
+    fresh = optim.Adam([w], lr=0.1).state_dict()
+    assert fresh["state"] == {}
+    adam = optim.Adam([w], lr=0.1)
+    for _ in range(2):
+        w.grad = np.ones(2)
+        adam.step()
+    after = adam.state_dict()
+    adam.load_state_dict(fresh)
+    for _ in range(2):
+        w.grad = np.ones(2)
+        adam.step()
+    assert repr(adam.state_dict()) == repr(after)
+    sgd = optim.SGD([w], lr=0.1)
+    sgd.step()
+    assert sgd.state_dict()["state"] == {}
+
+
+def stepped(*shapes, kind=optim.SGD, **options):
+    """Return the state of an optimizer of parameters of some shapes that has taken a step."""
+    parameters = [nn.Parameter(np.ones(shape)) for shape in shapes]
+    optimizer = kind(parameters, **{"lr": 0.1} | options)
+    for parameter in parameters:
+        parameter.grad = np.ones(parameter.shape)
+    optimizer.step()
+    return optimizer.state_dict()
+
+
+def fitting(**changed):
+    """Return a state for two parameters, with other settings."""
+    state = stepped((2,), (), momentum=0.9)
+    state["param_groups"][0] |= changed
+    return state
+
+
+def entry(**changed):
+    """Return such a state with other entries of the first parameter."""
+    state = fitting()
+    state["state"][0] |= changed
+    return state
 
 
 @pytest.mark.parametrize(
     ("state", "message"),
     [
-        (lambda: optim.Adam([nn.Parameter([1.0])]).state_dict(), "this isn't the state of SGD, which has lr, momentum"),
         (
-            lambda: optim.SGD([nn.Parameter([1.0])], 0.1).state_dict(),
-            "belongs to other parameters: the shapes in step",
+            lambda: stepped((2,), (), kind=optim.Adam),
+            "isn't the state of this SGD: .* with dampening, .*; got .*amsgrad",
         ),
-        (
-            lambda: optim.SGD([nn.Parameter([1.0]), nn.Parameter([1.0])], 0.1).state_dict(),
-            r"the shapes in momentum_buffer are \[\(1,\), \(1,\)\], and must be \[\(2,\), \(\)\]",
-        ),
-        (lambda: fitting() | {"lr": -1}, "SGD: lr must be a finite number, 0 or more, got -1"),
-        (lambda: fitting() | {"lr": 9.0, "momentum": 0.0, "nesterov": True}, "nesterov=True needs a momentum"),
+        (lambda: stepped((2,)), "it must be of 2 parameters with .*; got 1 parameters with dampening"),
+        (lambda: stepped((1,), (1,), momentum=0.9), r"momentum_buffer of parameter 0 has shape \(1,\), and must have"),
+        (lambda: entry(exp_avg=1.0), "the state of SGD for a parameter has step, momentum_buffer, got {'step'"),
+        (lambda: entry(step=[3]), r"step of parameter 0 has shape \(1,\), and must have \(\)"),
+        (lambda: {"lr": 0.1}, "it must be of 2 parameters with .*; got {'lr': 0.1}"),
+        (lambda: fitting() | {"param_groups": "ab"}, "it must be of 2 parameters with .*; got {'state'"),
+        (lambda: fitting() | {"state": [1.0]}, "it must be of 2 parameters with .*; got {'state'"),
+        (lambda: fitting() | {"state": {0: [1.0]}}, r"for a parameter has .*, got \[1.0\]"),
+        (lambda: fitting(lr=-1), "SGD: lr must be a finite number, 0 or more, got -1"),
+        (lambda: fitting(lr=9.0, momentum=0.0, nesterov=True), "nesterov=True needs a momentum"),
     ],
 )
 def test_a_state_that_does_not_fit_is_refused(state, message):
@@ -288,7 +428,11 @@ def test_a_state_that_does_not_fit_is_refused(state, message):
 
 def test_repr_says_what_it_is_set_to():
     adam = optim.Adam(nn.Linear(2, 1).parameters(), lr=0.1)
-    assert repr(adam) == "Adam(2 parameters, lr=0.1, betas=(0.9, 0.999), eps=1e-08, weight_decay=0)"
+    settings = "lr=0.1, betas=(0.9, 0.999), eps=1e-08, weight_decay=0, amsgrad=False, maximize=False"
+    assert repr(adam) == f"Adam(2 parameters, {settings})"
+    assert repr(adam.param_groups) == f"[2 parameters, {settings}]"
+    adam.add_param_group({"params": [nn.Parameter(1.0)], "lr": 1})
+    assert repr(adam) == f"Adam((2 parameters, {settings}), (1 parameters, {settings.replace('0.1', '1.0', 1)}))"
 
 
 # Refusals
@@ -344,16 +488,29 @@ def test_bad_settings_are_explained(make, message):
         make()
 
 
+ADAM = {"lr": 0.1, "betas": (0.9, 0.99), "eps": 1e-6, "weight_decay": 0.01, "maximize": False}
 SETTINGS = {
     "SGD": {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 0.01},
-    "Adam": {"lr": 0.1, "betas": (0.9, 0.99), "eps": 1e-6, "weight_decay": 0.01},
+    "Adam": ADAM | {"amsgrad": True},
+    "AdamW": ADAM,
+    "NAdam": ADAM | {"momentum_decay": 0.1, "decoupled_weight_decay": True},
+    "Adagrad": {"lr": 0.1, "lr_decay": 0.1, "weight_decay": 0.01, "initial_accumulator_value": 0.5},
+    "RMSprop": {"lr": 0.1, "alpha": 0.9, "weight_decay": 0.01, "momentum": 0.5, "centered": True},
+    "Adadelta": {"lr": 0.1, "rho": 0.8, "weight_decay": 0.01, "eps": 1e-3},
+    "Lion": {"lr": 0.1, "betas": (0.9, 0.99), "weight_decay": 0.01, "maximize": True},
 }
 NUMBERS = [None, float("nan"), float("inf"), -1.0, "fast", 1j, True, [0.1], {}, np.array([0.1, 0.2])]
 WRONG = {
-    **dict.fromkeys(["lr", "momentum", "eps", "weight_decay"], NUMBERS),
+    **dict.fromkeys(["lr", "momentum", "eps", "weight_decay", "momentum_decay", "lr_decay"], NUMBERS),
+    **dict.fromkeys(["initial_accumulator_value", "rho", "alpha"], NUMBERS),
+    **{name: [None, "yes", 1.0] for name in ("amsgrad", "maximize", "centered", "decoupled_weight_decay")},
     "betas": [None, 0.9, "ab", (0.9,), (0.9, 0.9, 0.9), (0.9, 1.0), (0.9, None), (-0.1, 0.9), {0.9, 0.99}, np.ones(3)],
     "nesterov": [None, "yes", 1.0, 2],
 }
+
+
+def with_settings(state, **changed):
+    return state | {"param_groups": [group | changed for group in state["param_groups"]]}
 
 
 def made(kind, **changed):
@@ -375,7 +532,7 @@ def test_a_setting_is_checked_whenever_it_is_set(kind, name, wrong):
     with pytest.raises((TypeError, ValueError), match=message):
         setattr(optimizer, name, wrong)
     with pytest.raises((TypeError, ValueError), match=message):
-        optimizer.load_state_dict(before | {"lr": 0.7, name: wrong})
+        optimizer.load_state_dict(with_settings(before, **{"lr": 0.7, name: wrong}))
     assert repr(optimizer.state_dict()) == repr(before)
 
 
@@ -384,7 +541,7 @@ def test_a_setting_is_checked_whenever_it_is_set(kind, name, wrong):
 )
 def test_a_setting_is_a_number_of_any_kind(number):
     for kind, names in SETTINGS.items():
-        for name in names.keys() - {"nesterov"}:
+        for name in [name for name, value in names.items() if not isinstance(value, bool)]:
             optimizer = made(kind)
             setattr(optimizer, name, (number, number) if name == "betas" else number)
             assert getattr(optimizer, name) == ((0.25, 0.25) if name == "betas" else 0.25)
@@ -425,9 +582,9 @@ def test_a_learning_rate_of_0_is_the_end_of_a_schedule(optimizer, by_hand, optio
     ("make", "message"),
     [
         (lambda: optim.SGD([W], lr=0.1, banana=3), r"SGD takes \(params, lr, momentum=0, .*\), got banana=3"),
-        (lambda: optim.Adam([W], amsgrad=True), r"Adam takes \(params, lr=0\.001, .*\), got amsgrad=True"),
+        (lambda: optim.Adam([W], ams=True), r"Adam takes \(params, lr=0\.001, .*\), got ams=True"),
         (lambda: optim.SGD([W]), r"SGD takes \(params, lr, .*\), which lacks.*: 'lr'"),
-        (lambda: optim.Adam([W], 1, (0, 0), 0, 0, 0), "Adam takes .*, got 6 positional arguments"),
+        (lambda: optim.Adam([W], 1, (0, 0), 0, 0, False, True), "Adam takes .*, got 7 positional arguments"),
     ],
 )
 def test_stray_arguments_are_explained(make, message):
@@ -440,11 +597,9 @@ def test_stray_arguments_are_explained(make, message):
     [
         (None, TypeError, r"SGD\.load_state_dict must be given the dict that state_dict\(\) returned, got None; read"),
         ("run.pkl", TypeError, "must be given the dict that .* got 'run.pkl'; read a file first"),
-        (fitting() | {"step": 3}, ValueError, "the shapes in step are int, and must be"),
-        (fitting() | {"step": "ab"}, ValueError, "the shapes in step are str, and must be"),
-        (fitting() | {"step": [1.5, 1.0]}, TypeError, "step must hold numbers of dtype int64, got float64"),
-        (fitting() | {"momentum_buffer": [np.array(["a", "b"]), 0.0]}, TypeError, "momentum_buffer must hold numbers"),
-        (fitting() | {"momentum_buffer": [np.array([1j, 0]), 0.0]}, TypeError, "dtype float64, got complex128"),
+        (entry(step=1.5), TypeError, "step must hold numbers of dtype int64, got float64"),
+        (entry(momentum_buffer=np.array(["a", "b"])), TypeError, "momentum_buffer must hold numbers"),
+        (entry(momentum_buffer=np.array([1j, 0])), TypeError, "dtype float64, got complex128"),
     ],
 )
 def test_what_is_no_state_changes_nothing(state, error, message):
@@ -568,7 +723,338 @@ def test_each_parameter_comes_back_to_its_own_number_of_steps():
         loss().backward()
         optimizer.step()
     state = optimizer.state_dict()
-    assert state["step"] == [2, 1]
+    assert [entry["step"] for entry in state["state"].values()] == [2, 1]
     other = optim.Adam([first, second], lr=0.1)
     other.load_state_dict(state)
-    assert other.state_dict()["step"] == [2, 1]
+    assert repr(other.state_dict()) == repr(state)
+
+
+# Groups
+
+
+def grouped(kind=optim.Adam, **options):
+    """Return two parameters, and an optimizer that has them in groups of their own."""
+    w, v = nn.Parameter([1.0, 2.0]), nn.Parameter([1.0, 2.0])
+    return w, v, kind([{"params": [w]}, {"params": [v], **options}], lr=0.1)
+
+
+def test_a_group_is_read_and_set_like_a_dict():
+    w, v, adam = grouped(lr=0.01, eps=1e-3)
+    first, second = adam.param_groups
+    assert dict(first) == {"params": [w], **adam.defaults}
+    assert list(second) == list(first) == ["params", *adam.defaults]
+    assert (second["lr"], second["eps"], second["params"]) == (0.01, 1e-3, [v])
+    assert "betas" in second
+    assert second.get("momentum") is None
+    second["lr"] = 0.5
+    second["betas"] = [0.5, 0.6]
+    assert (first["lr"], second["lr"], second["betas"]) == (0.1, 0.5, (0.5, 0.6))
+    with pytest.raises(ValueError, match="Adam: lr must be a finite number, 0 or more, got -1"):
+        second["lr"] = -1
+    with pytest.raises(KeyError, match="Adam has no setting 'momentum'; it has lr, betas"):
+        second["momentum"] = 0.5
+    assert second["lr"] == 0.5
+
+
+def test_an_attribute_is_that_of_all_groups():
+    adam = grouped(eps=1e-3)[2]
+    assert adam.lr == 0.1
+    adam.lr = 0.2
+    assert [group["lr"] for group in adam.param_groups] == [0.2, 0.2]
+    with pytest.raises(ValueError, match=r"eps differs between the parameter groups; read param_groups\[i\]\['eps'\]"):
+        _ = adam.eps
+    adam.eps = 1e-2
+    assert adam.eps == 1e-2
+    sgd = grouped(optim.SGD, momentum=0.9)[2]
+    before = repr(sgd)
+    with pytest.raises(ValueError, match="nesterov=True needs a momentum"):
+        sgd.nesterov = True  # which the second group could have
+    assert repr(sgd) == before
+
+
+def test_groups_are_optimizers_of_their_own():
+    w, v, both = grouped(lr=0.02, betas=(0.5, 0.6))
+    one, two = nn.Parameter([1.0, 2.0]), nn.Parameter([1.0, 2.0])
+    alone = optim.Adam([one], lr=0.1), optim.Adam([two], lr=0.02, betas=(0.5, 0.6))
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        for p, q in ((w, one), (v, two)):
+            p.grad = rng.normal(size=2)
+            q.grad = p.grad.copy()
+        for optimizer in (both, *alone):
+            optimizer.step()
+    np.testing.assert_array_equal(w.data, one.data)
+    np.testing.assert_array_equal(v.data, two.data)
+
+
+def test_a_group_that_is_wrong_changes_nothing():
+    _, v, adam = grouped()
+    before = repr(adam), adam.params
+    extra = nn.Parameter([1.0])
+    for group, error in (
+        ({"params": [extra], "lr": -1}, ValueError),
+        ({"params": [extra], "momentum": 0.5}, KeyError),
+        ({"params": [extra, v]}, ValueError),
+        ({"params": extra}, TypeError),
+        ([extra], TypeError),
+        ({"lr": 0.1}, TypeError),
+    ):
+        with pytest.raises(error):
+            adam.add_param_group(group)
+        assert repr(adam) == before[0]
+        assert adam.params is before[1]
+    adam.add_param_group({"params": [extra]})
+    assert len(adam.params) == 3
+    assert adam.params[2] is extra
+
+
+def test_a_frozen_group_is_allowed_if_another_trains():
+    w, frozen = nn.Parameter([1.0]), mg.tensor([1.0])
+    w.grad = np.ones(1)
+    optim.SGD([{"params": [frozen]}, {"params": [w]}], lr=0.5).step()
+    assert (w.data[0], frozen.data[0]) == (0.5, 1.0)
+
+
+def test_nothing_is_changed_if_a_gradient_of_any_group_is_wrong():
+    w, v, adam = grouped()
+    w.grad, v.grad = np.ones(2), np.ones(2)
+    v.grad.resize((1, 2), refcheck=False)
+    with pytest.raises(ValueError, match="the gradient of parameter 0 has shape"):
+        adam.step()
+    assert w.data.tolist() == [1.0, 2.0]
+    v.grad = np.ones(2)
+    adam.step()
+    assert [entry["step"] for entry in adam.state_dict()["state"].values()] == [1, 1]
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+def test_groups_are_copied_and_saved(copied):
+    w, v, adam = grouped(lr=0.02)
+    w.grad = np.ones(2)
+    adam.step()
+    adam.betas = (0.5, 0.6)
+    other, fresh = copied(adam), grouped()[2]
+    assert repr(other) == repr(adam)
+    fresh.load_state_dict(other.state_dict())
+    for p, q in zip(fresh.params, adam.params, strict=True):
+        p.data = q.data.copy()
+    for optimizer in (adam, other, fresh):
+        for p in optimizer.params:
+            p.grad = np.full(2, 3.0)
+        optimizer.step()
+        assert repr(optimizer.state_dict()) == repr(adam.state_dict())
+        for p, q in zip(optimizer.params, (w, v), strict=True):
+            assert p.data.tolist() == q.data.tolist()
+
+
+# Formulas
+
+
+class Exchange(optim.Optimizer):
+    """A formula that asks the most of its evaluation: states that change places, and are read after they changed."""
+
+    rate: float = setting(not_negative, default=0.5)
+    states: ClassVar = {"a": 1, "b": "rate"}
+
+    @staticmethod
+    def formula(s, w, g, t):
+        old = s.a
+        s.a, s.b = s.b, s.a
+        s.a += g
+        return s.lr * (s.a + s.b + old) + np.minimum(w, t) * (t > 2)
+
+
+def exchange_by_hand(lr, rate):
+    a, b, t = 1.0, rate, 0
+
+    def step(w, g):
+        nonlocal a, b, t
+        t += 1
+        a, b, old = b + g, a, a
+        return w - (lr * (a + b + old) + np.minimum(w, t) * (t > 2))
+
+    return step
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("missing", [False, True])
+def test_a_formula_of_your_own(compiled, missing):
+    w, v = mg.tensor([1.0, 5.0], requires_grad=True), mg.tensor([[2.0]], requires_grad=True)
+    ours = Exchange([w, v], lr=0.1, rate=0.25)
+    formulas, values = [exchange_by_hand(0.1, 0.25) for _ in range(2)], [w.data.copy(), v.data.copy()]
+
+    def step(optimizer, x, y):
+        optimizer.zero_grad()
+        loss = np.sum(w * x)
+        (loss if y is None else loss + np.sum(v * y)).backward()
+        optimizer.step()
+
+    run, rng = mg.compile(step) if compiled else step, np.random.default_rng(0)
+    for i in range(6):
+        x, y = rng.normal(size=2), None if missing and i % 3 == 1 else rng.normal(size=(1, 1))
+        run(ours, x, y)
+        values[0] = formulas[0](values[0], x)
+        values[1] = values[1] if y is None else formulas[1](values[1], y)
+        np.testing.assert_allclose(w.data, values[0], rtol=1e-12)
+        np.testing.assert_allclose(v.data, values[1], rtol=1e-12)
+
+
+def test_the_step_can_be_read():
+    w = nn.Parameter([1.0])
+    w.grad = np.ones(1)
+    adam = optim.Adam([w], lr=0.1)
+    adam.step()
+    source = adam.param_groups[0].formula().source
+    assert source.startswith("def step(chunks, t, lr):\n")
+    assert source.endswith(", g)")  # the step is where the gradient was
+    assert "scratch_0" in source
+    assert "scratch_1" not in source
+
+
+def test_a_number_that_is_changed_becomes_a_variable():
+    """So that a program, or the printed step, is written once more at most however often it changes."""
+    w = nn.Parameter([1.0])
+    adam = optim.Adam([w], lr=0.1)
+    seen = set()
+    for beta in (0.8, 0.7, 0.6):
+        adam.betas = (beta, 0.99)
+        assert adam.betas == (beta, 0.99)
+        w.grad = np.ones(1)
+        adam.step()
+        seen.add(adam.param_groups[0].formula())
+    assert len(seen) == 1
+
+
+# Compiled
+
+
+def descend(optimizer, x):
+    optimizer.zero_grad()
+    sum(np.sum((p - x) ** 2) for p in optimizer.params).backward()
+    optimizer.step()
+
+
+@pytest.mark.parametrize("kind", SETTINGS)
+def test_settings_change_between_compiled_calls_without_another_program(kind):
+    plain, given = made(kind), made(kind)
+    compiled, rng = mg.compile(descend), np.random.default_rng(0)
+    for i in range(8):
+        for optimizer in (plain, given):
+            optimizer.lr = 0.1 / (i + 1)
+            if "betas" in optimizer.table:
+                optimizer.betas = (0.9 - i / 10, 0.99)
+            if "momentum" in optimizer.table:
+                optimizer.param_groups[0]["momentum"] = 0.9 - i / 10
+        x = rng.normal(size=2)
+        descend(plain, x)
+        compiled(given, x)
+        np.testing.assert_allclose(given.params[0].data, plain.params[0].data, rtol=1e-12)
+    assert compiled.cache_info().misses <= 2
+
+
+def test_the_learning_rate_of_a_group_is_set_inside():
+    def step(optimizer, x):
+        descend(optimizer, x)
+        for group in optimizer.param_groups:
+            group["lr"] = group["lr"] * 0.5
+        optimizer.param_groups[1]["lr"] = 0.3
+
+    compiled, plain, given = mg.compile(step), grouped(lr=0.2)[2], grouped(lr=0.2)[2]
+    for i in range(4):
+        step(plain, np.full(2, float(i)))
+        compiled(given, np.full(2, float(i)))
+        rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in (plain, given)]
+        assert rates[0] == rates[1] == [0.1 / 2 ** (i + 1), 0.3]
+        for p, q in zip(given.params, plain.params, strict=True):
+            np.testing.assert_allclose(p.data, q.data, rtol=1e-12)
+    assert compiled.cache_info().misses == 1
+
+
+def test_a_group_that_is_added_is_seen_by_a_compiled_step():
+    compiled, adam = mg.compile(descend), grouped()[2]
+    compiled(adam, np.zeros(2))
+    extra = nn.Parameter([1.0, 2.0])
+    adam.add_param_group({"params": [extra], "lr": 0.5})
+    compiled(adam, np.zeros(2))
+    np.testing.assert_allclose(extra.data, [0.5, 1.5])
+
+
+def test_other_settings_are_not_changed_inside():
+    def step(optimizer, x):
+        descend(optimizer, x)
+        optimizer.weight_decay = 0.5
+
+    adam = made("Adam")
+    with pytest.raises(TypeError, match="the setting 'weight_decay' of Adam of a value inside a compiled function"):
+        mg.compile(step)(adam, np.ones(2))
+    assert adam.weight_decay == 0.01
+
+
+# Clipping
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.complex64, np.complex128])
+@pytest.mark.parametrize("order", [1, 2, np.inf])
+def test_gradients_are_clipped_by_their_norm(dtype, order):
+    rng = np.random.default_rng(0)
+    parameters = [mg.tensor(np.ones(shape, dtype), requires_grad=True) for shape in ((2, 3), (), (0, 3), (4,))]
+    before = []
+    for p in parameters[:3]:
+        p.grad = np.asarray(100 * rng.normal(size=p.shape)).astype(dtype)
+        before.append(p.grad)
+    exact = np.linalg.norm(np.concatenate([g.ravel() for g in before]).astype(np.result_type(dtype, float)), order)
+    tolerance = 2e-3 if dtype == np.float16 else 1e-5
+    np.testing.assert_allclose(optim.clip_grad_norm_(parameters, 0.5, norm_type=order), exact, rtol=tolerance)
+    for p, g in zip(parameters, before, strict=False):
+        assert p.grad.dtype == dtype
+        np.testing.assert_allclose(p.grad, g * (0.5 / exact), rtol=tolerance)
+    assert parameters[3].grad is None
+    after = optim.clip_grad_norm_(iter(parameters), 0.5, norm_type=order)
+    np.testing.assert_allclose(after, 0.5, rtol=tolerance)
+
+
+def test_gradients_that_are_small_stay():
+    w = nn.Parameter([1.0, 2.0])
+    w.grad = np.array([0.3, 0.4])
+    assert optim.clip_grad_norm_(w, 1.0) == 0.5
+    assert w.grad.tolist() == [0.3, 0.4]
+    assert optim.clip_grad_norm_([nn.Parameter(1.0)], 1.0) == 0.0
+    optim.clip_grad_value_([w, nn.Parameter(1.0)], 0.35)
+    assert w.grad.tolist() == [0.3, 0.35]
+    z = mg.tensor([1 + 1j], requires_grad=True)
+    z.grad = np.array([3 - 0.1j])
+    optim.clip_grad_value_([z], 1.0)
+    assert z.grad[0] == 1 - 0.1j
+
+
+def test_an_array_that_two_gradients_share_is_scaled_once_for_each():
+    w, v, g = nn.Parameter([1.0]), nn.Parameter([1.0]), np.array([4.0])
+    w.grad = v.grad = g
+    optim.clip_grad_norm_([w, v], 1.0)
+    np.testing.assert_allclose([w.grad[0], v.grad[0], g[0]], [0.5**0.5, 0.5**0.5, 4.0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("clip", [lambda p: optim.clip_grad_norm_(p, 0.5), lambda p: optim.clip_grad_value_(p, 0.1)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex128])
+def test_clipping_in_a_compiled_step(clip, dtype):
+    def step(optimizer, x):
+        optimizer.zero_grad()
+        sum(np.sum(np.abs(p - x) ** 2) for p in optimizer.params).backward()
+        norm = clip(optimizer.params)
+        optimizer.step()
+        return norm
+
+    def fresh():
+        return optim.SGD([mg.tensor(np.ones(shape, dtype), requires_grad=True) for shape in ((3,), ())], 0.1)
+
+    compiled, rng, plain, given = mg.compile(step), np.random.default_rng(0), fresh(), fresh()
+    for _ in range(3):
+        x = rng.normal(size=3).astype(dtype)
+        one, two = step(plain, x), compiled(given, x)
+        assert (one is None) == (two is None)
+        if one is not None:
+            np.testing.assert_allclose(two, one, rtol=1e-5)
+        for p, q in zip(given.params, plain.params, strict=True):
+            np.testing.assert_allclose(p.data, q.data, rtol=1e-5)
+            np.testing.assert_allclose(p.grad, q.grad, rtol=1e-5)
+    assert compiled.cache_info().misses <= 2

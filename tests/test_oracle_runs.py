@@ -197,7 +197,7 @@ def test_the_network_of_64_with_adam(name):
         agree(value, run["final"][key])
     state = adam.state_dict()
     for ours, theirs in (("exp_avg", "adam_m_final"), ("exp_avg_sq", "adam_v_final")):
-        moments = dict(zip(("w1", "b1", "w2", "b2"), state[ours], strict=True))
+        moments = dict(zip(("w1", "b1", "w2", "b2"), [state["state"][i][ours] for i in range(4)], strict=True))
         agree(moments["w1"].T, run[theirs]["w1"])
         agree(moments["b1"][None], run[theirs]["b1"])
         agree(moments["w2"].T, run[theirs]["w2"])

@@ -1,11 +1,9 @@
-"""PyTorch as a second oracle: layers, losses, initial values and optimizers, in float64.
+"""PyTorch as a second oracle: layers, losses and initial values, in float64.
 
-Owns: comparisons of `nn` and `optim` with PyTorch's.
+Owns: comparisons of `nn` with PyTorch's.
 Must not own: anything that can be checked without it.
-Read next: `test_optim.py`.
+Read next: `test_torch_optim.py`.
 """
-
-import itertools
 
 import numpy as np
 import pytest
@@ -13,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import microgradnd as mg
-from microgradnd import nn, optim
+from microgradnd import nn
 from microgradnd.testing import arrays
 from tests import layers
 
@@ -168,93 +166,3 @@ def test_every_layer_to_second_order(row, data):
     theirs.load_state_dict({path: torch.tensor(array) for path, array in ours.state_dict().items()})
     for path, value in theirs.state_dict().items():
         np.testing.assert_allclose(ours.state_dict()[path], value.numpy(), rtol=1e-12)
-
-
-SGDS = [
-    {"lr": 0.05, "momentum": momentum, "nesterov": nesterov, "weight_decay": decay}
-    for momentum, nesterov, decay in itertools.product((0, 0.9), (False, True), (0, 0.1))
-    if momentum or not nesterov
-]
-ADAMS = [
-    {"lr": lr, "betas": betas, "eps": eps, "weight_decay": decay}
-    for lr, betas, eps, decay in itertools.product((1e-3, 0.1), ((0.9, 0.999), (0.5, 0.7)), (1e-8, 1e-2), (0, 0.1))
-]
-EVERY = [("SGD", options) for options in SGDS] + [("Adam", options) for options in ADAMS]
-
-
-@pytest.mark.parametrize(("name", "options"), EVERY, ids=str)
-def test_twenty_steps_and_the_state_after_them(name, options):
-    """Equal to a few units in the last place: PyTorch's kernels fuse a multiplication and an addition into one."""
-    rng = np.random.default_rng(0)
-    values = [rng.normal(size=shape) for shape in ((3, 4), (4,), (), (2, 1))]
-    ours = [mg.tensor(value, requires_grad=True) for value in values]
-    theirs = [torch.tensor(value, requires_grad=True) for value in values]
-    one, two = getattr(optim, name)(ours, **options), getattr(torch.optim, name)(theirs, **options)
-    for step in range(20):
-        for i, (p, q) in enumerate(zip(ours, theirs, strict=True)):
-            if (step + i) % 7 == 3:  # now and then one has no gradient, and falls behind the others
-                p.grad = q.grad = None
-            else:
-                p.grad = rng.normal(size=p.shape)
-                q.grad = torch.tensor(p.grad)
-        one.step()
-        two.step()
-        for p, q in zip(ours, theirs, strict=True):
-            close(p.data, q)
-    state = one.state_dict()
-    for i, entries in two.state_dict()["state"].items():
-        for key, value in entries.items():
-            if value is not None:  # SGD without momentum has a buffer of None there
-                np.testing.assert_allclose(state[key][i], value.numpy(), rtol=1e-12, atol=1e-14)
-
-
-def test_plain_gradient_descent_is_equal_where_its_arithmetic_is():
-    """With a learning rate that is a power of two no product is rounded, fused or not."""
-    rng = np.random.default_rng(0)
-    w = mg.tensor(rng.normal(size=50), requires_grad=True)
-    v = torch.tensor(w.data, requires_grad=True)
-    for options in ({}, {"momentum": 0.5}, {"momentum": 0.5, "nesterov": True}, {"weight_decay": 0.25}):
-        one, two = optim.SGD([w], 2**-5, **options), torch.optim.SGD([v], 2**-5, **options)
-        for _ in range(20):
-            w.grad = rng.normal(size=50)
-            v.grad = torch.tensor(w.grad)
-            one.step()
-            two.step()
-        np.testing.assert_array_equal(w.data, v.detach().numpy())
-
-
-@pytest.mark.parametrize(("name", "options"), [("SGD", SGDS[3]), ("Adam", ADAMS[0])], ids=["SGD", "Adam"])
-@pytest.mark.parametrize("dtype", [np.float32, np.complex128])
-def test_other_dtypes(name, options, dtype):
-    rng = np.random.default_rng(0)
-
-    def draw():
-        imaginary = 1j * rng.normal(size=5) if dtype == np.complex128 else 0
-        return (rng.normal(size=5) + imaginary).astype(dtype)
-
-    w = mg.tensor(draw(), requires_grad=True)
-    v = torch.tensor(w.data.copy(), requires_grad=True)
-    one, two = getattr(optim, name)([w], **options), getattr(torch.optim, name)([v], **options)
-    for _ in range(20):
-        w.grad = draw()
-        v.grad = torch.tensor(w.grad)
-        one.step()
-        two.step()
-    np.testing.assert_allclose(w.data, v.detach().numpy(), rtol=1e-5 if dtype == np.float32 else 1e-12)
-
-
-def test_a_network_trains_as_it_does_there():
-    rng = np.random.default_rng(0)
-    x, labels = rng.normal(size=(30, 3)), rng.integers(0, 2, 30)
-    ours, theirs = networks(LAYERS["tanh"])
-    one, two = optim.Adam(ours.parameters(), lr=0.01), torch.optim.Adam(theirs.parameters(), lr=0.01)
-    for _ in range(50):
-        one.zero_grad()
-        two.zero_grad()
-        loss = nn.functional.cross_entropy(ours(x), labels)
-        expected = torch.nn.functional.cross_entropy(theirs(torch.tensor(x)), torch.tensor(labels))
-        loss.backward()
-        expected.backward()
-        one.step()
-        two.step()
-        np.testing.assert_allclose(loss.item(), expected.item(), rtol=1e-9)

@@ -1,4 +1,4 @@
-"""Optimizers, under PyTorch's names and in its conventions.
+"""Optimizers, schedules of their learning rates, clipping, and minimisation, under PyTorch's names.
 
 Owns: the public names of `microgradnd.optim`.
 Must not own: any code.
@@ -7,13 +7,31 @@ Read next: `optimizer.py`.
 
 from typing import TYPE_CHECKING
 
-from microgradnd.optim.adam import Adam
+from microgradnd.optim import lr_scheduler
+from microgradnd.optim.adagrad import Adadelta, Adagrad, RMSprop
+from microgradnd.optim.adam import Adam, AdamW, NAdam
+from microgradnd.optim.clipping import clip_grad_norm_, clip_grad_value_
+from microgradnd.optim.minimizing import minimize
 from microgradnd.optim.optimizer import Optimizer
-from microgradnd.optim.sgd import SGD
+from microgradnd.optim.sgd import SGD, Lion
 
-del adam, sgd  # type: ignore[name-defined]  # noqa: F821  # modules: who writes optim.adam means optim.Adam
+del adagrad, adam, sgd  # type: ignore[name-defined]  # noqa: F821  # modules: who writes optim.adam means optim.Adam
 
-__all__ = ["SGD", "Adam", "Optimizer"]
+__all__ = [
+    "SGD",
+    "Adadelta",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Lion",
+    "NAdam",
+    "Optimizer",
+    "RMSprop",
+    "clip_grad_norm_",
+    "clip_grad_value_",
+    "lr_scheduler",
+    "minimize",
+]
 
 if not TYPE_CHECKING:
 

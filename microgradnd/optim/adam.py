@@ -1,43 +1,56 @@
-"""Adam.
+"""Adam and its relatives: a mean of the gradients, scaled by that of their squares.
 
-Owns: its formula.
-Must not own: the parameters and their layout (`optimizer.py`).
-Read next: `../transforms.py`, for gradients as values instead of attributes.
+Owns: the formulas of Adam, AdamW and NAdam.
+Must not own: the parameters and their layout (`flat.py`).
+Read next: `adagrad.py`.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
 from typing import Any, ClassVar
 
 import numpy as np
 
 from microgradnd.optim.optimizer import Optimizer
-from microgradnd.optim.settings import Check, not_negative, two_fractions
-from microgradnd.tape import current
-from microgradnd.tensor import Tensor
+from microgradnd.optim.settings import not_negative, pair, setting, switch
+from microgradnd.optim.sgd import ascending, penalised
+
+
+def moments(s: Any, g: Any, t: Any) -> tuple[Any, Any]:
+    """Move both moments towards a gradient; return the mean, and the root of the unbiased mean square."""
+    beta1, beta2 = s.betas
+    s.exp_avg = s.exp_avg + (1 - beta1) * (g - s.exp_avg)
+    s.exp_avg_sq = beta2 * s.exp_avg_sq + (1 - beta2) * g * g
+    square = s.exp_avg_sq
+    if getattr(s, "amsgrad", False):
+        square = s.max_exp_avg_sq = np.maximum(s.max_exp_avg_sq, square)
+    return s.exp_avg, np.sqrt(square) / np.sqrt(1 - beta2**t) + s.eps
 
 
 class Adam(Optimizer):
-    """Adaptive moment estimation (Kingma and Ba, 2015), in PyTorch's convention.
+    """Adaptive moment estimation, in PyTorch's convention.
 
     With gradient g (plus `weight_decay` times the parameter), step t is
     m <- m + (1 - beta1) (g - m), v <- beta2 v + (1 - beta2) g^2,
-    w <- w - lr / (1 - beta1^t) m / (sqrt(v / (1 - beta2^t)) + eps).
+    w <- w - lr / (1 - beta1^t) m / (sqrt(v / (1 - beta2^t)) + eps), from m = v = 0.
 
     Parameters
     ----------
-    params : iterable of Tensor
-        Leaves, such as `model.parameters()`. One whose `.grad` is None is left as it is, its step count too.
+    params : iterable of Tensor, or of dict
+        Leaves, such as `model.parameters()`; or groups of them, each a dict of "params" and settings of its own. A
+        parameter whose `.grad` is None is left as it is, its step count too.
     lr : float
-        The learning rate, at least 0; the attribute `lr` can be changed between steps.
+        The learning rate, at least 0; the attribute `lr` can be changed between steps, as can every setting.
     betas : (float, float)
         How much of the mean gradient and of the mean squared gradient is kept each step, from 0 to below 1.
     eps : float
         Added to the root, which may be 0; at least 0.
     weight_decay : float
         The factor of the L2 penalty, at least 0.
+    amsgrad : bool
+        Whether the largest v so far takes the place of v.
+    maximize : bool
+        Whether the loss is to grow.
 
     Raises
     ------
@@ -45,6 +58,16 @@ class Adam(Optimizer):
         If a setting is out of range; if there are no parameters, one occurs twice, or none requires a gradient.
     TypeError
         If a parameter isn't a leaf Tensor.
+
+    See Also
+    --------
+    AdamW : with weight decay that isn't scaled.
+    NAdam : with Nesterov's momentum.
+
+    References
+    ----------
+    Kingma, Ba (2015), Adam: a method for stochastic optimization.
+    Reddi, Kale, Kumar (2018), On the convergence of Adam and beyond, for amsgrad.
 
     Examples
     --------
@@ -58,58 +81,125 @@ class Adam(Optimizer):
     array([0.9, 1.9])
     """
 
-    checks: ClassVar[dict[str, Check]] = {
-        "lr": not_negative,
-        "betas": two_fractions,
-        "eps": not_negative,
-        "weight_decay": not_negative,
-    }
-    betas: tuple[float, float]
-    eps: float
-    weight_decay: float
+    lr: float = setting(not_negative, default=1e-3)
+    betas: tuple[float, float] = setting(pair, default=(0.9, 0.999))
+    eps: float = setting(not_negative, default=1e-8)
+    weight_decay: float = setting(not_negative, default=0)
+    amsgrad: bool = setting(switch, default=False)
+    maximize: bool = setting(switch, default=False, kw_only=True)
+    states: ClassVar = {"exp_avg": 0, "exp_avg_sq": 0, "max_exp_avg_sq": 0}
 
-    def __init__(
-        self,
-        params: Iterable[Tensor],
-        lr: float = 1e-3,
-        betas: tuple[float, float] = (0.9, 0.999),
-        eps: float = 1e-8,
-        weight_decay: float = 0,
-    ) -> None:
-        self.configure(lr=lr, betas=betas, eps=eps, weight_decay=weight_decay)
-        super().__init__(params, ("exp_avg", "exp_avg_sq"))
+    @staticmethod
+    def formula(s: Any, w: Any, g: Any, t: Any) -> Any:
+        mean, root = moments(s, penalised(s, w, g), t)
+        return s.lr / (1 - s.betas[0] ** t) * mean / root
 
-    def formula(self, g: Any, t: Any, exp_avg: Any, exp_avg_sq: Any) -> tuple[Any, ...]:
-        """Return the t-th step, and the new moments, in a function that is being compiled."""
-        beta1, beta2 = self.betas
-        m = exp_avg + (g - exp_avg) * (1 - beta1)
-        v = exp_avg_sq * beta2 + g * (1 - beta2) * g
-        step_size = self._rate / (1 - np.float_power(beta1, t))
-        root = np.sqrt(1 - np.float_power(beta2, t))
-        return m * step_size.astype(g.dtype) / (np.sqrt(v) / root.astype(g.dtype) + self.eps), m, v
 
-    def step(self) -> None:
-        """Update the parameters that have a gradient, in place."""
-        if current().trace is not None:
-            self._record()
-            return
-        beta1, beta2 = self.betas
-        for flat in self._flats:
-            live = flat.gather(self.weight_decay)
-            for t, chunks in flat.advance(live):
-                step_size = self.lr / (1 - beta1**t)
-                root = math.sqrt(1 - beta2**t)
-                for g, m, v, scratch in chunks:
-                    np.subtract(g, m, scratch)
-                    np.multiply(scratch, 1 - beta1, scratch)
-                    np.add(m, scratch, m)
-                    np.multiply(v, beta2, v)
-                    np.multiply(g, 1 - beta2, scratch)
-                    np.multiply(scratch, g, scratch)
-                    np.add(v, scratch, v)
-                    np.sqrt(v, scratch)
-                    np.divide(scratch, root, scratch)
-                    np.add(scratch, self.eps, scratch)
-                    np.multiply(m, step_size, g)
-                    np.divide(g, scratch, g)
-            flat.subtract(live)
+class AdamW(Adam):
+    """Adam with weight decay apart from the gradient, so that it isn't scaled with it.
+
+    Each step is that of `Adam` without decay, and then w <- w - lr weight_decay w, with w as it was before the step.
+
+    Parameters
+    ----------
+    params, lr, betas, eps, amsgrad, maximize
+        As in `Adam`.
+    weight_decay : float
+        How much of a parameter is taken off in each step, times lr; at least 0.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As in `Adam`.
+
+    See Also
+    --------
+    Adam : with the decay in the gradient.
+
+    References
+    ----------
+    Loshchilov, Hutter (2019), Decoupled weight decay regularization.
+
+    Examples
+    --------
+    >>> import microgradnd as mg
+    >>> from microgradnd import optim
+    >>> w = mg.tensor([1.0, 2.0], requires_grad=True)
+    >>> optimizer = optim.AdamW([w], lr=0.1, weight_decay=0.5)
+    >>> (w * w).sum().backward()
+    >>> optimizer.step()
+    >>> w.data.round(6)
+    array([0.85, 1.8 ])
+    """
+
+    weight_decay: float = setting(not_negative, default=1e-2)
+
+    @staticmethod
+    def formula(s: Any, w: Any, g: Any, t: Any) -> Any:
+        mean, root = moments(s, ascending(s, g), t)
+        step = s.lr / (1 - s.betas[0] ** t) * mean / root
+        return step + s.lr * s.weight_decay * w if s.weight_decay else step
+
+
+class NAdam(Optimizer):
+    """Adam with Nesterov's momentum, which grows over the steps.
+
+    With mu(t) = beta1 (1 - 0.96^(momentum_decay t) / 2), the product P of mu up to step t, and g, m, v as in `Adam`,
+    step t is w <- w - lr ((1 - mu(t)) / (1 - P) g + mu(t + 1) / (1 - P mu(t + 1)) m) / (sqrt(v / (1 - beta2^t)) + eps).
+
+    Parameters
+    ----------
+    params, betas, eps, maximize
+        As in `Adam`.
+    lr : float
+        The learning rate, at least 0.
+    weight_decay : float
+        The factor of the L2 penalty, or with `decoupled_weight_decay` as in `AdamW`; at least 0.
+    momentum_decay : float
+        How quickly the momentum grows, at least 0.
+    decoupled_weight_decay : bool
+        Whether weight decay is kept apart from the gradient.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As in `Adam`.
+
+    See Also
+    --------
+    Adam : with plain momentum.
+
+    References
+    ----------
+    Dozat (2016), Incorporating Nesterov momentum into Adam.
+
+    Examples
+    --------
+    >>> import microgradnd as mg
+    >>> from microgradnd import optim
+    >>> w = mg.tensor([1.0, 2.0], requires_grad=True)
+    >>> optimizer = optim.NAdam([w], lr=0.1)
+    >>> (w * w).sum().backward()
+    >>> optimizer.step()
+    >>> w.data.round(3)
+    array([0.894, 1.894])
+    """
+
+    lr: float = setting(not_negative, default=2e-3)
+    betas: tuple[float, float] = setting(pair, default=(0.9, 0.999))
+    eps: float = setting(not_negative, default=1e-8)
+    weight_decay: float = setting(not_negative, default=0)
+    momentum_decay: float = setting(not_negative, default=4e-3)
+    decoupled_weight_decay: bool = setting(switch, default=False)
+    maximize: bool = setting(switch, default=False, kw_only=True)
+    states: ClassVar = {"exp_avg": 0, "exp_avg_sq": 0, "mu_product": 1}
+
+    @staticmethod
+    def formula(s: Any, w: Any, g: Any, t: Any) -> Any:
+        g = ascending(s, g) if s.decoupled_weight_decay else penalised(s, w, g)
+        mu, mu_next = (s.betas[0] * (1 - 0.5 * 0.96 ** (s.momentum_decay * n)) for n in (t, t + 1))
+        s.mu_product = mu * s.mu_product
+        mean, root = moments(s, g, t)
+        ahead = s.lr * (1 - mu) * g / (1 - s.mu_product) + s.lr * mu_next * mean / (1 - mu_next * s.mu_product)
+        step = ahead / root
+        return step + s.lr * s.weight_decay * w if s.decoupled_weight_decay and s.weight_decay else step

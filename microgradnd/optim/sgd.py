@@ -1,42 +1,56 @@
-"""Stochastic gradient descent.
+"""Gradient descent with momentum, and with the signs of a momentum.
 
-Owns: its formula.
-Must not own: the parameters and their layout (`optimizer.py`).
+Owns: the formulas of SGD and Lion, and what weight decay adds to a gradient.
+Must not own: the parameters and their layout (`flat.py`).
 Read next: `adam.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 
 from microgradnd.optim.optimizer import Optimizer
-from microgradnd.optim.settings import Check, not_negative, switch
-from microgradnd.tape import current
-from microgradnd.tensor import Tensor
+from microgradnd.optim.settings import not_negative, pair, setting, switch
+
+
+def ascending(s: Any, g: Any) -> Any:
+    """Return the gradient of what is minimised: the opposite one where the loss is to grow."""
+    return -g if s.maximize else g
+
+
+def penalised(s: Any, w: Any, g: Any) -> Any:
+    """Return the gradient of what is minimised, with that of the L2 penalty weight_decay / 2 |w|^2."""
+    g = ascending(s, g)
+    return s.weight_decay * w + g if s.weight_decay else g
 
 
 class SGD(Optimizer):
     """Gradient descent, with momentum in PyTorch's convention.
 
     With gradient g (plus `weight_decay` times the parameter), each step is
-    b <- momentum b + g (from b = 0, so that b starts as the gradient), w <- w - lr d, where d is b, or
-    g + momentum b for Nesterov's form; without momentum d is g.
+    b <- momentum b + (1 - dampening) g (but b <- g in the first), w <- w - lr d, where d is b, or g + momentum b for
+    Nesterov's form; without momentum d is g.
 
     Parameters
     ----------
-    params : iterable of Tensor
-        Leaves, such as `model.parameters()`. One whose `.grad` is None is left as it is.
+    params : iterable of Tensor, or of dict
+        Leaves, such as `model.parameters()`; or groups of them, each a dict of "params" and settings of its own. A
+        parameter whose `.grad` is None is left as it is.
     lr : float
-        The learning rate, at least 0; the attribute `lr` can be changed between steps.
+        The learning rate, at least 0; the attribute `lr` can be changed between steps, as can every setting.
     momentum : float
         At least 0; 0 for none.
     nesterov : bool
-        Whether to look ahead; needs a momentum.
+        Whether to look ahead; needs a momentum, and no dampening.
     weight_decay : float
         The factor of the L2 penalty, at least 0.
+    dampening : float
+        How much less than 1 the gradient counts beside the momentum.
+    maximize : bool
+        Whether the loss is to grow.
 
     Raises
     ------
@@ -44,6 +58,14 @@ class SGD(Optimizer):
         If a setting is out of range; if there are no parameters, one occurs twice, or none requires a gradient.
     TypeError
         If a parameter isn't a leaf Tensor.
+
+    See Also
+    --------
+    Adam : scales each element's step by its past gradients.
+
+    References
+    ----------
+    Sutskever, Martens, Dahl, Hinton (2013), On the importance of initialization and momentum in deep learning.
 
     Examples
     --------
@@ -57,61 +79,86 @@ class SGD(Optimizer):
     array([0.5, 1. ])
     """
 
-    checks: ClassVar[dict[str, Check]] = {
-        "lr": not_negative,
-        "momentum": not_negative,
-        "nesterov": switch,
-        "weight_decay": not_negative,
-    }
-    momentum: float
-    nesterov: bool
-    weight_decay: float
+    momentum: float = setting(not_negative, default=0)
+    nesterov: bool = setting(switch, default=False)
+    weight_decay: float = setting(not_negative, default=0)
+    dampening: float = setting(not_negative, default=0, kw_only=True)
+    maximize: bool = setting(switch, default=False, kw_only=True)
+    states: ClassVar = {"momentum_buffer": 0}
 
-    def __init__(
-        self,
-        params: Iterable[Tensor],
-        lr: float,
-        momentum: float = 0,
-        nesterov: bool = False,
-        weight_decay: float = 0,
-    ) -> None:
-        self.configure(lr=lr, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay)
-        super().__init__(params, ("momentum_buffer",))
+    @staticmethod
+    def formula(s: Any, w: Any, g: Any, t: Any) -> Any:
+        g = penalised(s, w, g)
+        if not s.momentum:
+            return s.lr * g
+        new = (1 - s.dampening * (t > 1)) * g if s.dampening else g
+        s.momentum_buffer = s.momentum * s.momentum_buffer + new
+        return s.lr * (g + s.momentum * s.momentum_buffer if s.nesterov else s.momentum_buffer)
 
-    def check_together(self, settings: Mapping[str, Any]) -> None:
-        """Raise for Nesterov's form without a momentum."""
-        if settings.get("nesterov") and not settings.get("momentum"):
-            raise ValueError("SGD: nesterov=True needs a momentum; pass one, such as momentum=0.9")
+    @classmethod
+    def check_together(cls, settings: Mapping[str, Any]) -> None:
+        """Raise for Nesterov's form without a momentum, or with dampening."""
+        if settings["nesterov"] and (not settings["momentum"] or settings["dampening"]):
+            raise ValueError("SGD: nesterov=True needs a momentum, such as momentum=0.9, and no dampening")
 
-    @property
-    def keeps_state(self) -> bool:
-        """Whether the formula needs what it kept from the step before."""
-        return self.momentum != 0
 
-    def formula(self, g: Any, t: Any, momentum_buffer: Any = None) -> tuple[Any, ...]:
-        """Return the step, and the new state, in a function that is being compiled."""
-        lr = self._rate.astype(g.dtype)
-        if momentum_buffer is None:
-            return (g * lr,)
-        buffer = momentum_buffer * self.momentum + g
-        return (g + buffer * self.momentum if self.nesterov else buffer) * lr, buffer
+class Lion(Optimizer):
+    """Steps of one size, in the direction that the signs of a momentum say.
 
-    def step(self) -> None:
-        """Update the parameters that have a gradient, in place."""
-        if current().trace is not None:
-            self._record()
-            return
-        momentum = self.momentum
-        for flat in self._flats:
-            live = flat.gather(self.weight_decay, 1 if momentum else self.lr)
-            for _, chunks in flat.advance(live) if momentum else ():
-                for g, buffer, scratch in chunks:
-                    np.multiply(buffer, momentum, buffer)
-                    np.add(buffer, g, buffer)
-                    if self.nesterov:
-                        np.multiply(buffer, momentum, scratch)
-                        np.add(g, scratch, g)
-                        np.multiply(g, self.lr, g)
-                    else:
-                        np.multiply(buffer, self.lr, g)
-            flat.subtract(live)
+    With gradient g, each step is w <- w - lr (sign(beta1 m + (1 - beta1) g) + weight_decay w), and then
+    m <- beta2 m + (1 - beta2) g, from m = 0.
+
+    Parameters
+    ----------
+    params : iterable of Tensor, or of dict
+        Leaves, such as `model.parameters()`; or groups of them, each a dict of "params" and settings of its own. A
+        parameter whose `.grad` is None is left as it is.
+    lr : float
+        The learning rate, at least 0: three to ten times less than that of Adam.
+    betas : (float, float)
+        How much of the momentum counts in a step, and is kept for the next, from 0 to below 1.
+    weight_decay : float
+        How much of a parameter is taken off in each step, times lr; at least 0.
+    maximize : bool
+        Whether the loss is to grow.
+
+    Raises
+    ------
+    ValueError
+        If a setting is out of range; if there are no parameters, one occurs twice, or none requires a gradient.
+    TypeError
+        If a parameter isn't a leaf Tensor.
+
+    See Also
+    --------
+    AdamW : the optimizer that it competes with.
+
+    References
+    ----------
+    Chen et al. (2023), Symbolic discovery of optimization algorithms, algorithm 2.
+
+    Examples
+    --------
+    >>> import microgradnd as mg
+    >>> from microgradnd import optim
+    >>> w = mg.tensor([1.0, -2.0], requires_grad=True)
+    >>> optimizer = optim.Lion([w], lr=0.25)
+    >>> (w * w).sum().backward()
+    >>> optimizer.step()
+    >>> w.data
+    array([ 0.75, -1.75])
+    """
+
+    lr: float = setting(not_negative, default=1e-4)
+    betas: tuple[float, float] = setting(pair, default=(0.9, 0.99))
+    weight_decay: float = setting(not_negative, default=0)
+    maximize: bool = setting(switch, default=False, kw_only=True)
+    states: ClassVar = {"exp_avg": 0}
+
+    @staticmethod
+    def formula(s: Any, w: Any, g: Any, t: Any) -> Any:
+        g = ascending(s, g)
+        beta1, beta2 = s.betas
+        step = s.lr * np.sign(beta1 * s.exp_avg + (1 - beta1) * g)
+        s.exp_avg = beta2 * s.exp_avg + (1 - beta2) * g
+        return step + s.lr * s.weight_decay * w if s.weight_decay else step

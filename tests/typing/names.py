@@ -12,7 +12,7 @@ mg.sin(t)  # error: attr-defined
 mg.Adam  # error: attr-defined
 mg.gradd  # error: attr-defined
 nn.Conv2D  # error: attr-defined
-optim.RMSprop  # error: attr-defined
+optim.Rprop  # error: attr-defined
 F.mse  # error: attr-defined
 viz.show(t)  # error: attr-defined
 mg.viz.show(t)  # error: attr-defined

@@ -59,4 +59,11 @@ for _ in range(2):
 reveal_type(loss)  # -> Tensor | Any
 optim.Adam(model.parameters(), rate=1e-3)  # error: call-arg
 optim.SGD(model.parameters(), lr="fast")  # error: arg-type
+optim.SGD(3, lr=0.1)  # error: arg-type
+optim.Adam(model.parameters(), 1e-3, (0.9, 0.99), 1e-8, 0, False, True)  # error: call-arg
+optim.AdamW([{"params": model.parameters(), "lr": 0.1}])
+reveal_type(optimizer.betas)  # -> tuple[float, float]
+reveal_type(optimizer.params)  # -> list[Tensor]
+reveal_type(optim.lr_scheduler.StepLR(optimizer, 3).step_size)  # -> int
+optim.lr_scheduler.StepLR(optimizer)  # error: call-arg
 nn.init.kaiming_uniform_(t, mode="fan")  # error: arg-type

@@ -1,0 +1,198 @@
+"""Parameters of one dtype, laid end to end.
+
+Owns: their gradients and the optimizer's state as vectors, counting steps, and the update in place.
+Must not own: which formula turns gradients into steps (`formula.py`), or the settings (`groups.py`).
+Read next: `groups.py`.
+
+A network has many small parameters, and a NumPy call on a small array costs its overhead. So the gradients of all
+parameters are copied into one vector, the formula turns that vector into steps with a few calls, in chunks that stay in
+the processor's cache, and the steps are subtracted from the parameters, each where it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from microgradnd.assignment import variable
+from microgradnd.optim.formula import Formula
+from microgradnd.tape import Leaf, current, touch
+from microgradnd.tensor import Tensor
+
+Array = npt.NDArray[Any]
+CHUNK = 2**15  # elements
+
+
+class Flat:
+    """The parameters of one dtype, with their gradients and the optimizer's state as vectors.
+
+    Complex numbers are pairs of real ones here, as in PyTorch. The vectors of parameters in half precision are in
+    single precision: squares of small gradients, and an eps of 1e-8, would be 0 in half precision.
+
+    Attributes
+    ----------
+    parameters : list of Tensor
+    counts : array of int
+        How many steps each parameter has taken, if the formula counts them.
+    vectors : dict of str to array
+        Copies of the parameters, "w", and of the gradients, "g", which become the steps, and the states; each is made
+        when it is needed first.
+    views : dict
+        Views of the vectors, and Tensors that hold them.
+    """
+
+    def __init__(self, parameters: list[Tensor]) -> None:
+        sizes = [p.size for p in parameters]
+        ends = np.cumsum(sizes).tolist()
+        self.parameters = parameters
+        self.dtype = parameters[0].dtype
+        self.kept_dtype = np.dtype(np.float32) if self.dtype == np.float16 else self.dtype
+        self.real = np.zeros(0, self.kept_dtype).real.dtype
+        self.width = self.kept_dtype.itemsize // self.real.itemsize
+        self.size = ends[-1] * self.width
+        self.places = [slice((e - n) * self.width, e * self.width) for e, n in zip(ends, sizes, strict=True)]
+        self.counts = np.zeros(len(parameters), int)
+        self.vectors: dict[str, Array] = {}
+        self.views: dict[Any, Any] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy needs; its views must be of its own arrays."""
+        return {**vars(self), "views": {}}
+
+    def vector(self, name: str, start: float = 0) -> Array:
+        """Return a vector, which is one value everywhere at first."""
+        if name not in self.vectors:
+            self.vectors[name] = np.full(self.size, start, self.real)
+        return self.vectors[name]
+
+    def parts(self, name: str) -> list[Array]:
+        """Return the part of each parameter in a vector, in its shape and in the precision of the state."""
+        if name not in self.views:
+            vector = self.vector(name).view(self.kept_dtype)
+            places = [slice(place.start // self.width, place.stop // self.width) for place in self.places]
+            self.views[name] = [vector[q].reshape(p.shape) for p, q in zip(self.parameters, places, strict=True)]
+        return self.views[name]
+
+    def chunks(self, formula: Formula, place: slice) -> list[list[Array]]:
+        """Return, for each chunk of a place, that part of the vectors of a formula, and scratch arrays."""
+        vectors = [self.vector(name) for name in formula.vectors]
+        scratch = [np.empty(min(self.size, CHUNK), self.real) for _ in range(formula.scratch)]
+        starts = range(place.start, place.stop, CHUNK)
+        ends = [min(start + CHUNK, place.stop) for start in starts]
+        return [
+            [v[start:end] for v in vectors] + [array[: end - start] for array in scratch]
+            for start, end in zip(starts, ends, strict=True)
+        ]
+
+    # A step
+
+    def gather(self, formula: Formula) -> list[int]:
+        """Copy what a formula needs into the vectors, and return which parameters have a gradient."""
+        live = []
+        dtype = self.dtype
+        for i, (parameter, view) in enumerate(zip(self.parameters, self.parts("g"), strict=True)):
+            g = parameter.grad
+            if g is None:
+                continue
+            if type(g) is not np.ndarray:
+                g = g.data if isinstance(g, Tensor) else np.asarray(g)  # a Tensor after backward(create_graph=True)
+            if g.shape != view.shape or g.dtype != dtype:
+                raise ValueError(
+                    f"the gradient of {described(parameter, i)} has shape {g.shape} and dtype {g.dtype}, where the "
+                    f"parameter has {view.shape} and {dtype}; give it both again"
+                )
+            view[...] = g
+            live.append(i)
+        if "w" in formula.vectors:
+            for i in live:
+                self.parts("w")[i][...] = self.parameters[i].data
+        return live
+
+    def update(self, formula: Formula, numbers: Sequence[float], live: list[int]) -> None:
+        """Count a step, take the steps that a formula makes of the vectors, and subtract them from the parameters."""
+        everyone = len(live) == len(self.parameters)
+        if formula.counts:
+            self.counts[... if everyone else live] += 1
+        if everyone and (not formula.counts or self.agree()):
+            if self.views.get("formula") is not formula:
+                self.views |= {"formula": formula, "chunks": self.chunks(formula, slice(0, self.size))}
+            formula.run(self.views["chunks"], self.counts.item(0), *numbers)
+        else:
+            for i in live:
+                formula.run(self.chunks(formula, self.places[i]), self.counts.item(i), *numbers)
+        steps = self.parts("g")
+        for i in live:
+            parameter, step = self.parameters[i], steps[i]
+            leaf = parameter._node
+            if type(leaf) is Leaf and leaf.data.flags.writeable:  # updating(), without its overhead
+                np.subtract(leaf.data, step, leaf.data)
+                touch(leaf)
+            elif current().anomaly is not None:  # which has locked the array, and lets updating() write to it
+                with parameter.updating() as array:
+                    np.subtract(array, step, array)
+            else:  # the user has protected the array: the parameter gets another
+                parameter.data = np.subtract(parameter.data, step).astype(self.dtype)
+
+    def agree(self) -> bool:
+        """Return whether all parameters have taken the same number of steps."""
+        return len(set(self.counts.tolist())) <= 1
+
+    # In a compiled function
+
+    def variable(self, name: str, array: Array) -> Any:
+        """Return the variable that a compiled function updates for a state, or for the counts of steps."""
+        if (name, "variable") not in self.views:
+            made = self.views[name, "variable"] = variable(Tensor, array, False, name)
+            made._node.position = 0  # older than the trace that may need it first
+        return self.views[name, "variable"]
+
+    def record(self, formula: Formula, numbers: Mapping[str, Any], trace: Any) -> None:
+        """Take a step in a function that is being compiled: the formula on Tensors, for the same arrays."""
+        is_live = np.array([parameter.grad is not None for parameter in self.parameters])
+        if not formula.counts and self.width == 1:  # no parameter needs a place in a vector
+            for parameter in [p for p in self.parameters if p.grad is not None]:
+                vectors = {"w": self.kept(parameter), "g": self.kept(parameter.grad)}
+                parameter -= formula.on_tensors({**numbers, **vectors}, self.real)["g"]
+        elif is_live.any():
+            elements = np.repeat(np.arange(is_live.size), [place.stop - place.start for place in self.places])
+            steps = self.variable("steps", self.counts)
+            trace.assign(steps, steps + is_live.astype(int))
+            t = steps[0] if is_live.all() and self.agree() else np.maximum(steps[elements], 1)
+            states = {name: self.variable(name, self.vectors[name]) for name in formula.states}
+            gradients = [np.zeros(p.shape, p.dtype) if p.grad is None else p.grad for p in self.parameters]
+            vectors = {"g": self.laid(gradients), "w": self.laid(self.parameters) if "w" in formula.vectors else None}
+            vectors["g"].name = "gradients"
+            new = formula.on_tensors({**numbers, **vectors, **states, "t": t}, self.real)
+            step = new.pop("g")
+            for name, value in new.items():
+                value = value if is_live.all() else np.where(is_live[elements], value, states[name])
+                if any(call.function is np.positive for call in formula.calls):
+                    states[name][...] = value  # copied before the vector that it takes over changes
+                else:
+                    trace.assign(states[name], value)
+            for parameter, place in zip(self.parameters, self.places, strict=True):
+                if parameter.grad is not None:
+                    parameter -= self.shaped(step[place], parameter.shape)
+
+    def kept(self, value: Any) -> Any:
+        """Return a value in the precision of the state."""
+        return value if self.kept_dtype == self.dtype else value.astype(self.kept_dtype)
+
+    def laid(self, values: Iterable[Any]) -> Any:
+        """Return a value for each parameter as a vector of real numbers."""
+        parts = [self.kept(x) for x in values]
+        pairs = parts if self.width == 1 else [np.stack([np.real(x), np.imag(x)], -1) for x in parts]
+        return np.concatenate([np.reshape(x, (-1,)) for x in pairs])
+
+    def shaped(self, vector: Any, shape: tuple[int, ...]) -> Any:
+        """Undo `laid` for one parameter."""
+        pairs = np.reshape(vector, shape if self.width == 1 else (*shape, 2))
+        return pairs if self.width == 1 else pairs[..., 0] + 1j * pairs[..., 1]
+
+
+def described(parameter: Tensor, i: int) -> str:
+    """Return a parameter's name, or its number in the list, for messages."""
+    return f"'{parameter.name}'" if parameter.name else f"parameter {i}"

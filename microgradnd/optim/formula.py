@@ -1,0 +1,177 @@
+"""A formula that is written once: read as a list of NumPy calls, which run in place on vectors, or on Tensors.
+
+Owns: reading an optimizer's formula, and the two ways to evaluate it.
+Must not own: any formula (`sgd.py`, `adam.py`, ...), or the vectors (`flat.py`).
+Read next: `flat.py`.
+
+A formula is read by calling it with symbols, which note each NumPy call. Evaluated as it stands it would make an array
+for each intermediate result. So the calls are printed as a function in which each result goes to an array that exists:
+the new state to the place of the old, the step to that of the gradient, and the rest to a few scratch arrays. In a
+compiled function the calls are made with Tensors.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
+
+# Python computes with single numbers more quickly than NumPy
+SPELLED: dict[Any, str] = {
+    np.add: "{} + {}",
+    np.subtract: "{} - {}",
+    np.multiply: "{} * {}",
+    np.true_divide: "{} / {}",
+    np.float_power: "{} ** {}",
+    np.negative: "-{}",
+    np.greater: "{} > {}",
+    np.sqrt: "math.sqrt({})",
+}
+
+
+class Symbol(NDArrayOperatorsMixin):
+    """Stands for a vector or a number while a formula is read; the name is its variable in the printed step."""
+
+    def __init__(self, calls: list[Call], name: str, is_vector: bool = False, is_setting: bool = False) -> None:
+        self.calls, self.name, self.is_vector, self.is_setting = calls, name, is_vector, is_setting
+
+    def __array_ufunc__(self, function: Any, method: str, *inputs: Any, out: Any = None) -> Any:
+        # `out` comes with `+=`, which gives the variable another value here, as it does for numbers
+        if method != "__call__" or function.nout != 1:
+            return NotImplemented
+        is_vector = any(isinstance(x, Symbol) and x.is_vector for x in inputs)
+        if function is np.power and not is_vector:
+            function = np.float_power  # which takes whole numbers too
+        result = Symbol(self.calls, f"{'vector' if is_vector else 'number'}_{len(self.calls)}", is_vector)
+        self.calls.append(Call(function, inputs, result))
+        return result
+
+    def __bool__(self) -> bool:
+        if not self.is_setting:
+            raise TypeError(f"a formula can't choose by {self.name}, which differs between steps; choose by a setting")
+        return True  # it may be anything in another step
+
+
+class Call(NamedTuple):
+    """One NumPy call of a formula."""
+
+    function: Any
+    inputs: tuple[Any, ...]  # symbols and numbers
+    result: Symbol
+
+    def names(self) -> list[str]:
+        """Return its inputs as they are printed."""
+        return [x.name if isinstance(x, Symbol) else f"({x!r})" if x < 0 else repr(x) for x in self.inputs]
+
+
+class Formula:
+    """The formula of an optimizer, read for some settings.
+
+    Parameters
+    ----------
+    function : callable
+        `function(s, w, g, t)` returns the step, which is subtracted from the parameters `w`. `g` is the gradient, `t`
+        the number of the step, from 1; `s` has the settings and the state as attributes, and takes the new state.
+    settings : mapping
+        The settings.
+    varying : iterable of str
+        Those that may change between steps: numbers, or pairs of numbers.
+    states : iterable of str
+        The names of the vectors that are kept from one step to the next.
+
+    Attributes
+    ----------
+    vectors : list of str
+        The vectors that it takes, in their order: maybe "w", "g", and the states that it uses.
+    states : list of str
+        Those states.
+    counts : bool
+        Whether the steps before matter.
+    scratch : int
+        How many scratch arrays a step needs.
+    source : str
+        The step as Python: a function of chunks of the vectors (each with scratch arrays), `t`, and what varies.
+    """
+
+    def __init__(
+        self, function: Callable[..., Any], settings: Mapping[str, Any], varying: Iterable[str], states: Iterable[str]
+    ) -> None:
+        self.calls: list[Call] = []
+        vectors = {name: Symbol(self.calls, name, is_vector=True) for name in ("w", "g", *states)}
+        numbers = {name: self.symbols(name, settings[name]) for name in varying}
+        s = SimpleNamespace(**{**settings, **numbers, **vectors})
+        step = function(s, vectors["w"], vectors["g"], Symbol(self.calls, "t"))
+        if not isinstance(step, Symbol) or not step.is_vector:
+            raise TypeError(f"a formula must return the step, computed from the gradient, got {step!r}")
+        new = {name: x for name in states if (x := getattr(s, name)) is not vectors[name]} | {"g": step}
+        self.new = {name: np.positive(x) if x.name in vectors else x for name, x in new.items()}
+        self.last = {name: i for i, call in enumerate(self.calls) for name in call.names()}
+        self.states = [name for name in states if name in new or name in self.last]
+        self.counts = bool(self.states) or "t" in self.last
+        self.vectors = [name for name in vectors if name == "g" or name in self.states or name in self.last]
+        self.numbers = [x.name for some in numbers.values() for x in (some if isinstance(some, tuple) else (some,))]
+        self.scratch = 0
+        self.source = self.printed()
+        scope = {"np": np, "math": math} | {call.function.__name__: call.function for call in self.calls}
+        exec(self.source, scope)
+        self.run: Callable[..., None] = scope["step"]
+
+    def symbols(self, name: str, value: Any) -> Any:
+        """Return what stands for a setting that varies: a symbol, or a pair of them."""
+        if isinstance(value, tuple):
+            return tuple([Symbol(self.calls, f"{name}_{i}", is_setting=True) for i in range(len(value))])
+        return Symbol(self.calls, name, is_setting=True)
+
+    def printed(self) -> str:
+        """Return the step as a function whose vectors have places: each result where an array is no longer needed."""
+        last = self.last | {x.name: len(self.calls) for x in self.new.values()}
+        home = {x.name: name for name, x in self.new.items()}  # where a result should be in the end
+        place = {name: name for name in self.vectors}
+        free = [name for name in self.vectors if name not in last]
+        numbers, lines = [], []
+        for i, (function, inputs, result) in enumerate(self.calls):
+            names = self.calls[i].names()
+            known = f"np.{function.__name__}" if hasattr(np, function.__name__) else function.__name__
+            if not result.is_vector:
+                spelled = SPELLED.get(function, known + "(" + ", ".join(["{}"] * len(inputs)) + ")")
+                numbers.append(f"{result.name} = {spelled.format(*names)}")
+                continue
+            ending = dict.fromkeys(name for name in names if name in place and last[name] == i)
+            free += [place[name] for name in ending]
+            wanted = home.get(result.name)
+            out = free.pop(free.index(wanted) if wanted in free else -1) if free else self.another()
+            place[result.name] = out
+            keyword = "out=" if function in (np.maximum, np.minimum) else ""  # which take no third argument otherwise
+            lines.append(f"{known}({', '.join([place.get(name, name) for name in names])}, {keyword}{out})")
+        lines += [f"np.copyto({name}, {place[x.name]})" for name, x in self.new.items() if place[x.name] != name]
+        arrays = [*self.vectors, *(f"scratch_{i}" for i in range(self.scratch))]
+        return "\n".join(
+            [
+                f"def step({', '.join(['chunks', 't', *self.numbers])}):",
+                *(f"    {line}" for line in numbers),
+                f"    for {', '.join(arrays)}, in chunks:",
+                *(f"        {line}" for line in lines),
+            ]
+        )
+
+    def another(self) -> str:
+        """Return the name of one more scratch array."""
+        self.scratch += 1
+        return f"scratch_{self.scratch - 1}"
+
+    def on_tensors(self, values: Mapping[str, Any], dtype: np.dtype[Any]) -> dict[str, Any]:
+        """Return the step, as "g", and the new state, in a function that is being compiled."""
+        found = dict(values)
+        for function, inputs, result in self.calls:
+            operands = []
+            for x in inputs:
+                value = found[x.name] if isinstance(x, Symbol) else x
+                # numbers are computed in double precision, and rounded where they meet a vector, as Python's are
+                is_rounded = isinstance(x, Symbol) and result.is_vector and not x.is_vector
+                operands.append(value.astype(dtype) if is_rounded else value)
+            found[result.name] = function(*operands)
+        return {name: found[x.name] for name, x in self.new.items()}

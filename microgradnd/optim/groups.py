@@ -1,0 +1,149 @@
+"""A group of parameters with settings of its own.
+
+Owns: where the settings are kept, which of them vary between steps, and what a compiled function sees of them.
+Must not own: the checks of settings (`settings.py`), or the parameters' vectors (`flat.py`).
+Read next: `optimizer.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from microgradnd.assignment import variable
+from microgradnd.optim.flat import Flat
+from microgradnd.optim.formula import Formula
+from microgradnd.tape import current
+from microgradnd.tensor import Tensor, tensor
+
+if TYPE_CHECKING:
+    from microgradnd.optim.optimizer import Optimizer
+
+
+class Group(Mapping[str, Any]):
+    """Parameters that share their settings: an entry of `param_groups`, as in PyTorch.
+
+    It is read like a dict, and its settings are set like those of one, but checked. The learning rate, and every number
+    that is changed after the optimizer was made, are variables: a compiled function reads them in each call. The other
+    settings are part of its program.
+    """
+
+    def __init__(self, kind: type[Optimizer], params: list[Tensor], settings: dict[str, Any]) -> None:
+        self._kind, self._params = kind, params
+        self._fixed, self._varying = dict(settings), dict[str, Tensor]()
+        self._vary("lr", settings["lr"])
+        self.initial_lr: float | None = None  # before any schedule
+        by_dtype: dict[np.dtype[Any], list[Tensor]] = {}
+        for parameter in params:
+            by_dtype.setdefault(parameter.dtype, []).append(parameter)
+        self._flats = [Flat(parameters) for parameters in by_dtype.values()]
+
+    def _vary(self, name: str, value: Any) -> None:
+        """Keep a setting as a variable."""
+        del self._fixed[name]
+        self._varying[name] = variable(Tensor, np.array(value, float), False, name)
+        self._note()
+
+    def _note(self) -> None:
+        """Note what the settings are that aren't variables, and forget the formula for others."""
+        self._form = (*self._fixed.items(), *self._varying)
+        self._formula: Formula | None = None
+
+    def __copy__(self) -> Group:
+        # Settings of its own; the parameters and their state are shared, as in PyTorch
+        copy = Group(self._kind, self._params, self.settings())
+        copy._flats, copy.initial_lr = self._flats, self.initial_lr
+        return copy
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_formula": None}
+
+    # Settings
+
+    def settings(self) -> dict[str, Any]:
+        """Return the settings as they are now."""
+        varying = {name: value._array.tolist() for name, value in self._varying.items()}
+        found = {**self._fixed, **{name: tuple(x) if isinstance(x, list) else x for name, x in varying.items()}}
+        return {name: found[name] for name in self._kind.table}
+
+    def __getitem__(self, name: str) -> Any:
+        if name == "params":
+            return self._params
+        self._kind.row(name)
+        if (trace := current().trace) is None:
+            return self.settings()[name]
+        trace.depends(self)
+        value: Any = self._varying.get(name, self._fixed.get(name))
+        return tuple(value) if name in self._varying and value.ndim else value
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(["params", *self._kind.table])
+
+    def __len__(self) -> int:
+        return 1 + len(self._kind.table)
+
+    def __repr__(self) -> str:
+        return f"{len(self._params)} parameters, {', '.join(f'{k}={v!r}' for k, v in self.settings().items())}"
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        trace = current().trace
+        if trace is None:
+            self.take(self.checked({name: value}))
+        elif name in self._varying and self._varying[name].ndim == 0:
+            rate = value if isinstance(value, Tensor) else tensor(self.checked({name: value})[name])
+            trace.assign(self._varying[name], rate.astype(float))
+        else:
+            raise trace.refusal(f"the setting {name!r} of {self._kind.__name__}", "Set it outside, between the calls")
+
+    def checked(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Return settings as they are kept, or raise."""
+        return self._kind.checked(settings, self.settings())
+
+    def take(self, settings: Mapping[str, Any]) -> None:
+        """Take checked settings over."""
+        for name, value in settings.items():
+            if name in self._varying:
+                self._varying[name].data[...] = value
+            elif value != self._fixed[name]:
+                self._fixed[name] = value
+                if isinstance(value, int | float | tuple) and not isinstance(value, bool):
+                    self._vary(name, value)
+                self._note()
+
+    # Steps
+
+    def formula(self) -> Formula:
+        """Return the formula for the settings as they are, for which every state has its vectors."""
+        if self._formula is None:
+            self._formula = Formula(self._kind.formula, self.settings(), list(self._varying), self._kind.states)
+            for name in self._formula.states:
+                for flat in self._flats:
+                    flat.vector(name, self.start(name))
+        return self._formula
+
+    def start(self, name: str) -> float:
+        """Return what a state is at first."""
+        start = self._kind.states[name]
+        return float(self.settings()[start] if isinstance(start, str) else start)
+
+    def numbers(self) -> list[float]:
+        """Return the settings that vary, as the formula takes them."""
+        found: list[float] = []
+        for value in self._varying.values():
+            number = value._array.tolist()
+            found += number if type(number) is list else (number,)
+        return found
+
+    def record(self, trace: Any) -> None:
+        """Take a step in a function that is being compiled."""
+        formula = self.formula()
+        values = [part for value in self._varying.values() for part in (value if value.ndim else [value])]
+        numbers = dict(zip(formula.numbers, values, strict=True))
+        for flat in self._flats:
+            flat.record(formula, numbers, trace)
+
+    def __form__(self) -> Any:
+        """Return what a compiled step depends on besides the values of variables, hashable."""
+        return self._form, *[flat.agree() for flat in self._flats]
