@@ -1196,7 +1196,7 @@ MORE = {
     "BatchNorm1d of images": Row(
         lambda: nn.BatchNorm1d(3)(np.ones((2, 3, 4, 4))), ValueError, "BatchNorm1d|(batch, channels)|(2, 3, 4, 4)"
     ),
-    "BatchNorm1d of one row": Row(lambda: nn.BatchNorm1d(3)(np.ones((1, 3))), ValueError, "BatchNorm1d|(1, 3)|eval()"),
+    "BatchNorm1d of one row": Row(lambda: nn.BatchNorm1d(3)(np.ones((1, 3))), ValueError, "batch_norm|(1, 3)|eval()"),
     "batch_norm of a vector": Row(lambda: F.batch_norm(np.ones(3), training=True), ValueError, "batch_norm|axes|(3,)"),
     "batch_norm of a weight": Row(
         lambda: F.batch_norm(np.ones((2, 3)), weight=np.ones(2), training=True),

@@ -32,7 +32,6 @@ MANY_ROWS = 128  # from which on the way to the largest element of each by its p
 
 
 @of_one
-@explained
 def relu(x: Any) -> Any:
     """Return max(x, 0), whose derivative at 0 is 0.
 
@@ -55,7 +54,6 @@ def relu(x: Any) -> Any:
 
 
 @of_one
-@explained
 def tanh(x: Any) -> Any:
     """Return the hyperbolic tangent: `np.tanh`, under the name it has among activations.
 
@@ -106,7 +104,6 @@ elementwise(sigmoid, lambda g, out, x: g * (out * (1 - out)))
 
 
 @of_one
-@explained
 def silu(x: Any) -> Any:
     """Return x * sigmoid(x), also known as swish.
 
@@ -147,7 +144,6 @@ elementwise(
 
 
 @of_one
-@explained
 def leaky_relu(x: Any, negative_slope: float = 0.01) -> Any:
     """Return x where it is positive, negative_slope * x elsewhere; the derivative at 0 is negative_slope.
 
@@ -173,7 +169,6 @@ def leaky_relu(x: Any, negative_slope: float = 0.01) -> Any:
 
 
 @of_several
-@explained
 def prelu(x: Any, weight: Any) -> Any:
     """Return x where it is positive, weight * x elsewhere, with a weight that is learned; the derivative at 0 is it.
 
@@ -256,7 +251,6 @@ elementwise(log1p_exp, lambda g, out, x: g * sigmoid(x))
 
 
 @of_one
-@explained
 def softplus(x: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
     """Return log(1 + exp(beta * x)) / beta, a smooth relu, without an overflow for any x.
 
@@ -390,7 +384,6 @@ elementwise(  # beyond 100 the product is 0 anyway, and the square may overflow
 
 
 @of_one
-@explained
 def gelu(x: Any, approximate: str = "none") -> Any:
     """Return x times the probability that a standard normal number is less than x.
 

@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from microgradnd.annotations import P
+from microgradnd.failures import explained
 from microgradnd.operands import admitted
-from microgradnd.tape import current
+from microgradnd.registry import plain, primitive
 from microgradnd.tensor import Tensor
 
 X = TypeVar("X", Tensor, npt.NDArray[Any])
@@ -42,13 +43,15 @@ class OfSeveral(Protocol[P]):
 
 
 def of_one(function: Callable[Concatenate[Any, P], Any]) -> OfOne[P]:
-    """Declare the types of an activation."""
-    return function
+    """Declare the types of an activation, and have wrong calls of it explained."""
+    typed: Any = function if hasattr(function, "body") else explained(function)  # as those of a primitive are
+    return typed
 
 
 def of_several(function: Callable[Concatenate[Any, P], Any]) -> OfSeveral[P]:
-    """Declare the types of a layer or a loss."""
-    return function
+    """Declare the types of a layer or a loss, and have wrong calls of it explained."""
+    typed: Any = function if hasattr(function, "body") else explained(function)
+    return typed
 
 
 def operand(function: str, x: Any, name: str = "x", kinds: str = "biufc") -> Any:
@@ -68,21 +71,16 @@ def operand(function: str, x: Any, name: str = "x", kinds: str = "biufc") -> Any
     return x
 
 
-def integers(function: str, x: Any, name: str, n: int) -> Any:
-    """Return numbers of classes or symbols as an array, or raise unless they are integers from 0 to n - 1.
+@primitive
+def in_range(x: Any, function: str, name: str, n: int, advice: str = "") -> Any:
+    """Return numbers of classes or symbols, or raise unless they are from 0 to n - 1, also in a compiled program."""
+    # As unsigned numbers negative ones are huge, so one comparison finds both ends
+    if x.size and np.maximum.reduce(x.astype(np.uintp), axis=None) >= n:
+        raise ValueError(f"{function}: {name} must be from 0 to {n - 1}, got some from {x.min()} to {x.max()}{advice}")
+    return x
 
-    While a program is being written they stand for all numbers, so that their values aren't looked at.
-    """
-    if not isinstance(x, Tensor):
-        x = np.asarray(admitted(function, x))
-    elif current().trace is None:
-        x = x.data
-    if x.dtype.kind not in "iu" and x.size:
-        raise TypeError(f"{function}: {name} must be integers from 0, got {x.dtype}; convert them with .astype(int)")
-    # As unsigned numbers negative ones are huge, so one comparison finds both ends.
-    if type(x) is np.ndarray and x.size and np.maximum.reduce(x.astype(np.uintp), axis=None) >= n:
-        raise ValueError(f"{function}: {name} must be from 0 to {n - 1}, got some from {x.min()} to {x.max()}")
-    return x if x.size else x.astype(int)
+
+plain([in_range])
 
 
 def check_sizes(layer: str, **sizes: Any) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from microgradnd.failures import explained
-from microgradnd.nn.arguments import check_sizes, integers, of_several, operand
+from microgradnd.nn.arguments import check_sizes, in_range, of_several, operand
 from microgradnd.nn.init import generator
 from microgradnd.nn.module import Module, Parameter
 from microgradnd.primitives import scatter
@@ -41,7 +41,6 @@ defjvp(looked_up, lambda t, out, weight, indices, padding_idx: unpadded(t[indice
 
 
 @of_several
-@explained
 def embedding(indices: Any, weight: Any, padding_idx: int | None = None) -> Any:
     """Return the row of a weight for each index.
 
@@ -76,7 +75,10 @@ def embedding(indices: Any, weight: Any, padding_idx: int | None = None) -> Any:
     weight = operand("embedding", weight, "weight")
     if weight.ndim != 2:
         raise ValueError(f"embedding: weight must have shape (num_embeddings, embedding_dim), got {weight.shape}")
-    indices = integers("embedding", indices, "the indices", len(weight))
+    indices = operand("embedding", indices, "the indices")
+    if indices.dtype.kind not in "iu" and indices.size:
+        raise TypeError(f"embedding: indices must be integers, got {indices.dtype}; convert them with .astype(int)")
+    indices = in_range(indices if indices.size else indices.astype(int), "embedding", "indices", len(weight))
     return looked_up(weight, indices, padding_of("embedding", padding_idx, len(weight)))
 
 

@@ -159,7 +159,6 @@ class Linear(Module):
 
 
 @of_several
-@explained
 def bilinear(x1: Any, x2: Any, weight: Any, bias: Any = None) -> Any:
     """Return x1' W x2 + b of the last axes, for each matrix W of a stack.
 
@@ -194,7 +193,9 @@ def bilinear(x1: Any, x2: Any, weight: Any, bias: Any = None) -> Any:
             f"in1_features, in2_features), got {x1.shape}, {x2.shape} and {weight.shape}"
         )
     if bias is not None and np.shape(bias) != weight.shape[:1]:
-        raise ValueError(f"bilinear: bias must have shape {weight.shape[:1]}, got {np.shape(bias)}")
+        raise ValueError(
+            f"bilinear: bias must have one number per output, so shape {weight.shape[:1]}, got {np.shape(bias)}"
+        )
     n_out, n_in, n_other = weight.shape
     by_x1 = np.dot(rows(x1), np.reshape(np.transpose(weight, (1, 0, 2)), (n_in, n_out * n_other)))
     by_both = np.matmul(np.reshape(by_x1, (-1, n_out, n_other)), rows(x2)[:, :, None])

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from microgradnd import primitives
-from microgradnd.failures import explained
 from microgradnd.nn.activations import REAL, largest, log1p_exp, log_softmax, sigmoid, total
-from microgradnd.nn.arguments import is_half, like, of_several, operand, summed
+from microgradnd.nn.arguments import in_range, is_half, like, of_several, operand, summed
 from microgradnd.nn.calls import Calls, check_settings
 from microgradnd.primitives import array
 from microgradnd.registry import defjvp, defvjp, elementwise, name_of, plain, primitive
@@ -23,6 +22,7 @@ from microgradnd.tape import current
 from microgradnd.tensor import Tensor
 
 Reduction = Literal["mean", "sum", "none"]
+IGNORED = "; a compiled function ignores rows only by another number than -100: mark them by it, and pass ignore_index="
 KLReduction = Literal["mean", "sum", "none", "batchmean"]
 
 
@@ -95,7 +95,6 @@ defjvp(
 
 
 @of_several
-@explained
 def mse_loss(y_pred: Any, y: Any, reduction: Reduction = "mean") -> Any:
     """Return the mean squared error, mean((y_pred - y)^2) over all elements.
 
@@ -195,7 +194,6 @@ defjvp(
 
 
 @of_several
-@explained
 def l1_loss(y_pred: Any, y: Any, reduction: Reduction = "mean") -> Any:
     """Return the mean absolute error, mean(|y_pred - y|); its derivative where they are equal is 0.
 
@@ -236,7 +234,6 @@ elementwise(bent, lambda g, out, error, delta: g * np.clip(error, -delta, delta)
 
 
 @of_several
-@explained
 def huber_loss(y_pred: Any, y: Any, reduction: Reduction = "mean", delta: float = 1.0) -> Any:
     """Return half the squared error where it is small, and a straight line in the absolute error beyond delta.
 
@@ -274,7 +271,6 @@ def huber_loss(y_pred: Any, y: Any, reduction: Reduction = "mean", delta: float 
 
 
 @of_several
-@explained
 def smooth_l1_loss(y_pred: Any, y: Any, reduction: Reduction = "mean", beta: float = 1.0) -> Any:
     """Return the absolute error less beta / 2, and a parabola instead of the kink where it is less than beta.
 
@@ -324,7 +320,6 @@ elementwise(
 
 
 @of_several
-@explained
 def binary_cross_entropy(p: Any, y: Any, reduction: Reduction = "mean", *, weight: Any = None) -> Any:
     """Return the cross-entropy -y log(p) - (1 - y) log(1 - p) of probabilities, with logarithms of at least -100.
 
@@ -375,7 +370,6 @@ elementwise(logistic_loss, lambda g, out, x, y: g * (sigmoid(x) - y), lambda g, 
 
 
 @of_several
-@explained
 def binary_cross_entropy_with_logits(
     logits: Any, y: Any, reduction: Reduction = "mean", *, weight: Any = None, pos_weight: Any = None
 ) -> Any:
@@ -442,7 +436,6 @@ def in_dtype_of(x: Any, weight: Any) -> Any:
 
 
 @of_several
-@explained
 def cross_entropy(
     logits: Any,
     labels: Any,
@@ -490,7 +483,8 @@ def cross_entropy(
     >>> F.cross_entropy(logits, np.array([0, 1]), reduction="none").round(3)
     array([0.24, 0.  ])
     """
-    check_settings("cross_entropy", reduction=reduction, ignore_index=ignore_index, label_smoothing=label_smoothing)
+    if label_smoothing or ignore_index != -100:  # else it would take a tenth of the time of a small batch
+        check_settings("cross_entropy", ignore_index=ignore_index, label_smoothing=label_smoothing)
     logits = logits if isinstance(logits, Tensor) else np.asarray(logits)
     labels = labels if isinstance(labels, Tensor) else np.asarray(labels)
     weight = class_weights("cross_entropy", weight, logits)
@@ -498,13 +492,12 @@ def cross_entropy(
         return of_probabilities(logits, labels, weight, label_smoothing, reduction)
     rows, labels, kept, shape = classified("cross_entropy", logits, labels, ignore_index)
     losses = softmax_cross_entropy(rows, labels, highest(rows))
-    share = shares(losses, labels, kept, weight)
-    losses = weighed(losses, kept, share)
+    losses, count = weighed(losses, labels, kept, weight)
     if label_smoothing:
         log_p = log_softmax(rows) if weight is None else log_softmax(rows) * weight
-        spread = weighed(np.sum(log_p, axis=1), kept, None)
+        spread = np.sum(log_p, axis=1) if kept is None else np.where(kept, np.sum(log_p, axis=1), 0)
         losses = (1 - label_smoothing) * losses - (label_smoothing / rows.shape[1]) * spread
-    return averaged("cross_entropy", losses, share, shape, reduction)
+    return averaged("cross_entropy", losses, count, shape, reduction)
 
 
 def of_probabilities(logits: Any, p: Any, weight: Any, label_smoothing: float, reduction: Reduction) -> Any:
@@ -543,40 +536,34 @@ def classified(loss: str, logits: Any, labels: Any, ignore_index: int) -> tuple[
     if logits.ndim != 2:
         logits = np.moveaxis(logits, 1, -1) if logits.ndim > 1 else logits
         logits, labels = np.reshape(logits, (labels.size, classes)), np.reshape(labels, (labels.size,))
-    plain_labels = type(labels) is np.ndarray  # else they stand for all labels that a program will be given
+    kept = None
     # As unsigned numbers negative labels are huge, so one comparison finds both ends
-    fit = not (plain_labels and labels.size) or np.maximum.reduce(labels.astype(np.uintp), axis=None) < classes
-    if plain_labels and fit and not 0 <= ignore_index < classes:
+    if isinstance(labels, Tensor):  # it stands for all labels that a program will be given
+        kept = None if ignore_index == -100 else labels != ignore_index
+    elif 0 <= ignore_index < classes or (labels.size and np.maximum.reduce(labels.astype(np.uintp)) >= classes):
+        kept = labels != ignore_index
+    else:
         return logits, labels, None, shape
-    kept = labels != ignore_index
-    if not fit and len(counting := labels[kept]) and not 0 <= counting.min() <= counting.max() < classes:
-        raise ValueError(
-            f"{loss}: labels of {classes} classes go from 0 to {classes - 1}, but there are labels from "
-            f"{counting.min()} to {counting.max()}; rows with the label ignore_index={ignore_index} don't count"
-        )
-    return logits, np.where(kept, labels, 0), kept, shape
+    labels = labels if kept is None else labels * kept
+    return logits, in_range(labels, loss, "labels", classes, IGNORED), kept, shape
 
 
-def shares(losses: Any, labels: Any, kept: Any, weight: Any) -> Any:
-    """Return the factor of each row in a weighted mean: that of its class, 0 for a row that doesn't count; or None."""
-    if weight is None:
-        return kept if kept is None else kept.astype(losses.dtype)
-    return weight[labels] if kept is None else np.where(kept, weight[labels], 0)
-
-
-def weighed(losses: Any, kept: Any, share: Any) -> Any:
-    """Return losses times their factors, 0 for rows that don't count, whatever their losses are."""
+def weighed(losses: Any, labels: Any, kept: Any, weight: Any) -> tuple[Any, Any]:
+    """Return losses times the weights of their classes, 0 for rows that don't count, and what the sum is divided by."""
+    share = None if weight is None else weight[labels]
     losses = losses if share is None else losses * share
-    return losses if kept is None else np.where(kept, losses, 0)
+    if kept is None:
+        return losses, losses.size if share is None else np.sum(share)
+    share = np.where(kept, share, 0) if share is not None else kept
+    return np.where(kept, losses, 0), np.sum(share, dtype=losses.dtype)
 
 
-def averaged(loss: str, losses: Any, share: Any, shape: tuple[int, ...], reduction: Reduction) -> Any:
+def averaged(loss: str, losses: Any, count: Any, shape: tuple[int, ...], reduction: Reduction) -> Any:
     """Return weighted losses as one number, or each in its place."""
     if reduction == "none" or shape == ():
         losses = np.reshape(losses, shape)
-    if reduction == "mean" and share is not None:
-        return np.sum(losses) / np.sum(share)
-    return reduced(loss, losses, reduction)
+    is_plain = reduction != "mean" or isinstance(count, int)
+    return reduced(loss, losses, reduction) if is_plain else np.sum(losses) / count
 
 
 def check_labels(loss: str, logits: Any, labels: Any) -> None:
@@ -597,7 +584,6 @@ def check_labels(loss: str, logits: Any, labels: Any) -> None:
 
 
 @of_several
-@explained
 def nll_loss(
     log_p: Any, labels: Any, reduction: Reduction = "mean", *, weight: Any = None, ignore_index: int = -100
 ) -> Any:
@@ -633,18 +619,17 @@ def nll_loss(
     >>> float(F.nll_loss(np.log([[0.25, 0.75]]), np.array([1])).round(3))
     0.288
     """
-    check_settings("nll_loss", reduction=reduction, ignore_index=ignore_index)
+    check_settings("nll_loss", ignore_index=ignore_index)
     log_p = log_p if isinstance(log_p, Tensor) else np.asarray(log_p)
     labels = labels if isinstance(labels, Tensor) else np.asarray(labels)
     weight = class_weights("nll_loss", weight, log_p)
     rows, labels, kept, shape = classified("nll_loss", log_p, labels, ignore_index)
     losses = -rows[np.arange(len(labels)), labels]
-    share = shares(losses, labels, kept, weight)
-    return averaged("nll_loss", weighed(losses, kept, share), share, shape, reduction)
+    losses, count = weighed(losses, labels, kept, weight)
+    return averaged("nll_loss", losses, count, shape, reduction)
 
 
 @of_several
-@explained
 def kl_div(log_q: Any, p: Any, reduction: KLReduction = "mean", *, log_target: bool = False) -> Any:
     """Return the Kullback-Leibler divergence, p (log(p) - log_q), which for p = 0 is 0.
 
@@ -692,7 +677,6 @@ def signs(loss: str, y: Any, x: Any) -> Any:
 
 
 @of_several
-@explained
 def hinge_embedding_loss(x: Any, y: Any, reduction: Reduction = "mean", *, margin: float = 1.0) -> Any:
     """Return x where y is 1, and max(0, margin - x) where y is -1.
 
@@ -729,7 +713,6 @@ def hinge_embedding_loss(x: Any, y: Any, reduction: Reduction = "mean", *, margi
 
 
 @of_several
-@explained
 def margin_ranking_loss(x1: Any, x2: Any, y: Any, reduction: Reduction = "mean", *, margin: float = 0.0) -> Any:
     """Return max(0, margin - y (x1 - x2)): where y is 1, x1 should be larger by the margin, where it is -1, x2.
 
@@ -766,7 +749,6 @@ def margin_ranking_loss(x1: Any, x2: Any, y: Any, reduction: Reduction = "mean",
 
 
 @of_several
-@explained
 def cosine_similarity(x1: Any, x2: Any, axis: int = 1, eps: float = 1e-8) -> Any:
     """Return the cosine of the angle between vectors along an axis, x1 . x2 / (max(|x1|, eps) max(|x2|, eps)).
 
@@ -800,7 +782,6 @@ def cosine_similarity(x1: Any, x2: Any, axis: int = 1, eps: float = 1e-8) -> Any
 
 
 @of_several
-@explained
 def cosine_embedding_loss(x1: Any, x2: Any, y: Any, reduction: Reduction = "mean", *, margin: float = 0.0) -> Any:
     """Return 1 - cos where y is 1, and max(0, cos - margin) where y is -1, for the angle between x1 and x2.
 
@@ -852,7 +833,6 @@ plain([lacking])
 
 
 @of_several
-@explained
 def gaussian_nll_loss(
     mean: Any, y: Any, var: Any, reduction: Reduction = "mean", *, full: bool = False, eps: float = 1e-6
 ) -> Any:

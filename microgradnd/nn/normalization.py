@@ -150,31 +150,7 @@ def as_channels(array: Any, x: Any) -> Any:
     return None if array is None else np.reshape(array, (-1, *(1,) * (x.ndim - 2)))
 
 
-def of_channels(x: Any) -> Axes:
-    """Return all axes of x except for its second, the channels."""
-    return tuple(axis for axis in range(-x.ndim, 0) if axis != 1 - x.ndim)
-
-
-def per_channel(function: str, x: Any, weight: Any, bias: Any, eps: float) -> tuple[Any, Any, Any]:
-    """Return x with its channels normalized over the batch, and their means and unbiased variances."""
-    axes = of_channels(x)
-    n = math.prod(x.shape[axis] for axis in axes)
-    if n == 1:
-        raise ValueError(
-            f"{function}: x of shape {x.shape} has one number per channel, whose variance is 0; train with larger "
-            f"batches, or call eval() to use the running statistics"
-        )
-    out, mean, variance = normalize(x, as_channels(weight, x), as_channels(bias, x), axes, eps)
-    return out, np.reshape(mean, (-1,)), np.reshape(variance, (-1,)) * (n / max(n - 1, 1))
-
-
-def moved(running: Any, new: Any, share: Any) -> Any:
-    """Return a running statistic after it has taken a share of a new one."""
-    return ((1 - share) * running + share * new).astype(running.dtype)
-
-
 @of_several
-@explained
 def batch_norm(
     x: Any,
     running_mean: Any = None,
@@ -228,11 +204,18 @@ def batch_norm(
     statistics = {"running_mean": running_mean, "running_var": running_var}
     check_shapes("batch_norm", x, x.shape[1:2], **statistics, weight=weight, bias=bias)
     if training:
-        out, mean, variance = per_channel("batch_norm", x, weight, bias, eps)
-        if x.size and running_mean is not None:
-            running_mean[...] = moved(running_mean, mean, momentum)
-        if x.size and running_var is not None:
-            running_var[...] = moved(running_var, variance, momentum)
+        axes = tuple(axis for axis in range(-x.ndim, 0) if axis != 1 - x.ndim)
+        n = x.size // max(x.shape[1], 1)
+        if n == 1:
+            raise ValueError(
+                f"batch_norm: x of shape {x.shape} has one number per channel, whose variance is 0; train with larger "
+                f"batches, or call eval() to use the running statistics"
+            )
+        out, *new = normalize(x, as_channels(weight, x), as_channels(bias, x), axes, eps)
+        for running, statistic, factor in zip(statistics.values(), new, (1, n / max(n - 1, 1)), strict=True):
+            if running is not None and n:
+                share = momentum * factor * np.reshape(statistic, (-1,))
+                running[...] = ((1 - momentum) * running + share).astype(running.dtype)
         return out
     if running_mean is None or running_var is None:
         raise ValueError("batch_norm: without training=True it needs running_mean and running_var")
@@ -261,7 +244,6 @@ def shape_of(function: str, normalized_shape: Any) -> tuple[int, ...]:
 
 
 @of_several
-@explained
 def layer_norm(
     x: Any, normalized_shape: int | Sequence[int], weight: Any = None, bias: Any = None, eps: float = 1e-5
 ) -> Any:
@@ -303,7 +285,6 @@ def layer_norm(
 
 
 @of_several
-@explained
 def rms_norm(x: Any, normalized_shape: int | Sequence[int], weight: Any = None, eps: float | None = None) -> Any:
     """Divide by the root of the mean square over the last axes: x / sqrt(mean(x^2) + eps) * weight.
 
@@ -342,7 +323,6 @@ def rms_norm(x: Any, normalized_shape: int | Sequence[int], weight: Any = None, 
 
 
 @of_several
-@explained
 def group_norm(x: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Any:
     """Normalize each group of channels of each observation: (x - mean) / sqrt(var + eps) * weight + bias.
 
@@ -440,16 +420,13 @@ class BatchNorm(Module):
         if x.ndim not in self.shapes or x.shape[1] != self.num_features:
             shapes = " or ".join(self.shapes.values())
             raise ValueError(f"{name}: x must have shape {shapes} with {self.num_features} channels, got {x.shape}")
-        if not self.training and self.running_mean is not None:
-            return batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
-        out, mean, variance = per_channel(name, x, self.weight, self.bias, self.eps)
-        if self.running_mean is not None:
+        training = self.training or self.running_mean is None
+        momentum: Any = self.momentum
+        if training and self.num_batches_tracked is not None:
             self.num_batches_tracked = self.num_batches_tracked + 1
-            if x.size:
-                share = 1 / self.num_batches_tracked if self.momentum is None else self.momentum
-                self.running_mean = moved(self.running_mean, mean, share)
-                self.running_var = moved(self.running_var, variance, share)
-        return out
+            momentum = 1 / self.num_batches_tracked if momentum is None else momentum
+        running = self.running_mean, self.running_var
+        return batch_norm(x, *running, self.weight, self.bias, training, momentum, self.eps)
 
     def extra_repr(self) -> str:
         """Return the settings."""
