@@ -241,6 +241,14 @@ def test_sigmoid_is_exact_where_it_is_tiny():
     np.testing.assert_allclose(mg.grad(F.sigmoid)(-40.0), np.exp(-40.0), rtol=1e-15)
 
 
+def test_the_divergence_of_an_impossible_event_is_0():
+    log_q, p = np.log([[0.25, 0.75]]), np.array([[0.0, 1.0]])
+    value, (by_q, by_p) = mg.value_and_grad(lambda q, p: F.kl_div(q, p, "sum"), (0, 1))(log_q, p)
+    np.testing.assert_allclose(value, -np.log(0.75))
+    np.testing.assert_array_equal(by_q, -p)
+    np.testing.assert_allclose(by_p, [[np.log(4), 1 - np.log(0.75)]])  # p log(p) has slope 0 at 0, by convention
+
+
 # NaN passes through
 
 

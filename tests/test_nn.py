@@ -875,6 +875,23 @@ def test_uniform_bounds_come_from_the_fans(shape, rng):
         assert 0.7 * bound < largest <= bound
 
 
+def test_truncated_orthogonal_and_sparse_initial_values(rng):
+    values = nn.init.trunc_normal_(nn.Parameter(np.empty(4000)), 1.0, 2.0, a=0.0, b=2.0, rng=rng).data
+    assert 0 <= values.min() < 0.01
+    assert 1.99 < values.max() <= 2
+    assert abs(values.mean() - 1) < 0.03
+    for shape in ((3, 5), (5, 3), (4, 2, 2), (6, 1)):
+        w = nn.init.orthogonal_(nn.Parameter(np.empty(shape)), gain=2.0, rng=rng).data.reshape(shape[0], -1)
+        product = w @ w.T if w.shape[0] < w.shape[1] else w.T @ w
+        np.testing.assert_allclose(product, 4 * np.eye(min(w.shape)), atol=1e-14)
+    assert {np.sign(nn.init.orthogonal_(nn.Parameter(np.empty((1, 1))), rng=rng).item()) for _ in range(20)} == {-1, 1}
+    w = nn.init.sparse_(nn.Parameter(np.empty((10, 3))), 0.25, std=2.0, rng=rng).data
+    assert (np.sum(w == 0, axis=0) == 3).all()
+    assert 0.5 < np.std(w[w != 0]) < 4
+    again = [nn.init.orthogonal_(nn.Parameter(np.empty((2, 2))), rng=np.random.default_rng(0)).data for _ in range(2)]
+    np.testing.assert_array_equal(*again)
+
+
 def test_constant_initial_values():
     tensor = nn.Parameter(np.empty((2, 2)))
     assert (nn.init.zeros_(tensor).data == 0).all()

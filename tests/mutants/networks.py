@@ -7,6 +7,8 @@ Read next: `../test_nn.py`.
 
 NN = "tests/test_nn.py"
 FUNCTIONAL = "tests/test_functional.py"
+LAYERS = "tests/test_layers.py"
+LAWS = "tests/test_laws.py::test_first_and_second_derivatives[normalized-rows]"
 OPTIM = "tests/test_optim.py"
 STEPS = "tests/test_compiled_steps.py"
 CONVOLUTION = "tests/test_convolution.py"
@@ -35,6 +37,17 @@ FAULTS: list[tuple[str, ...]] = [
         "elementwise(sigmoid, lambda g, out, x: g * (out * (1 + out)))",
         FUNCTIONAL + " tests/test_laws.py::test_first_and_second_derivatives[sigmoid]",
     ),
+    ("microgradnd/nn/activations.py", "np.where(x > 0, 1, out + alpha)", "np.where(x > 0, 1, out)", LAYERS),
+    ("microgradnd/nn/activations.py", "np.minimum(np.abs(x), 100) ** 2", "x ** 2", LAYERS),
+    ("microgradnd/nn/activations.py", "term * (1 - 2 * n)", "term * (1 + 2 * n)", LAYERS),
+    ("microgradnd/nn/calls.py", "if not setting.range(value):", "if False:", "tests/test_messages.py"),
+    ("microgradnd/nn/embedding.py", "return g if padding_idx is None else", "return g if True else", LAYERS),
+    ("microgradnd/nn/losses.py", "np.abs(x) * np.where(x > 0, 1 - y, y)", "np.maximum(x, 0) - x * y", LAYERS),
+    ("microgradnd/nn/losses.py", "return np.where(kept, losses, 0), ", "return losses * kept, ", LAYERS),
+    ("microgradnd/nn/losses.py", "p * np.log(np.where(p == 0, 1, p))", "p * np.log(p)", "tests/test_functional.py"),
+    ("microgradnd/nn/normalization.py", "(1, n / max(n - 1, 1))", "(1, 1)", LAYERS),
+    ("microgradnd/nn/normalization.py", "variance = variance_along(x, mean, axes)\n    scale", "scale", LAWS),
+    ("microgradnd/nn/normalization.py", "v - z * mean_along(v, axes, z)", "v - z", LAWS),
     (
         "microgradnd/nn/losses.py",
         "    if a != b:\n        advice",

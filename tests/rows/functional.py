@@ -7,7 +7,7 @@ Read next: `tests/test_laws.py`.
 
 import numpy as np
 
-from microgradnd.nn import activations
+from microgradnd.nn import activations, losses
 from microgradnd.nn import functional as F
 from microgradnd.nn.embedding import looked_up
 from microgradnd.nn.losses import highest
@@ -73,6 +73,9 @@ ROWS: list[Row] = [
     case(looked_up, "no-padding-picked", lambda weight: F.embedding(LABELS[:3], weight, padding_idx=1), (3, 2)),
     case(looked_up, "empty", lambda weight: F.embedding(LABELS[:0], weight), (3, 2)),
     *(case(F.sse_loss, name, F.sse_loss, shape, shape) for name, shape in SHAPES.items()),
+    case(losses.bent, "line", lambda x: losses.bent(x, 0.5), ((3, 4), Domain(avoid=(-0.5, 0.5)))),
+    *ufunc(losses.binary_entropy, Domain(0.05, 0.95), Domain(0.05, 0.95)),
+    *ufunc(losses.logistic_loss, NONZERO, Domain(0.05, 0.95)),
     case(F.softmax_cross_entropy, "batch", lambda x: F.softmax_cross_entropy(x, LABELS, highest(x)), (4, 3)),
     case(F.softmax_cross_entropy, "wide", lambda x: F.softmax_cross_entropy(x, LABELS, highest(x)), ((4, 3), WIDE)),
     case(
