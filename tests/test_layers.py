@@ -335,6 +335,15 @@ def test_a_row_is_a_class_that_may_be_subclassed():
     assert repr(nn.CrossEntropyLoss(np.ones(3))).endswith("label_smoothing=0.0, weight=(3,))")
 
 
+def test_settings_are_checked_when_a_row_is_made():
+    with pytest.raises(ValueError, match="^Softplus: beta must be a positive number, got 0$"):
+        nn.Softplus(0)
+    with pytest.raises(TypeError, match="^CrossEntropyLoss: ignore_index must be an integer, got None$"):
+        nn.CrossEntropyLoss(ignore_index=None)
+    with pytest.raises(TypeError, match=r"^ELU: alpha must be a number, got ndarray; .*nn\.ELU\(\)\(\.\.\.\)$"):
+        nn.ELU(np.ones(3))
+
+
 def test_settings_of_a_row_are_those_of_its_function():
     for cls in (value for value in vars(nn).values() if isinstance(value, type) and getattr(value, "_settings", ())):
         parameters = inspect.signature(cls._function).parameters

@@ -166,3 +166,34 @@ def test_every_layer_to_second_order(row, data):
     theirs.load_state_dict({path: torch.tensor(array) for path, array in ours.state_dict().items()})
     for path, value in theirs.state_dict().items():
         np.testing.assert_allclose(ours.state_dict()[path], value.numpy(), rtol=1e-12)
+
+
+AT_KINKS = {
+    "leaky_relu": (0.0, {}),
+    "elu": (0.0, {"alpha": 0.5}),
+    "hardtanh": (1.0, {}),
+    "relu": (0.0, {}),
+}
+
+
+@pytest.mark.parametrize(("name", "at"), AT_KINKS.items(), ids=AT_KINKS)
+def test_activations_at_their_kinks(name, at):
+    x, settings = at
+    b = torch.tensor([x], requires_grad=True, dtype=torch.float64)
+    getattr(torch.nn.functional, name)(b, **settings).sum().backward()
+    gradient = mg.grad(lambda x: np.sum(getattr(nn.functional, name)(x, **settings)))(np.array([x]))
+    np.testing.assert_array_equal(gradient, b.grad.numpy())
+
+
+def test_losses_at_their_kinks():
+    zero, y = np.zeros(2), np.array([1, -1])
+    for name, inputs in {
+        "l1_loss": (zero, zero),
+        "margin_ranking_loss": (zero, zero, y),
+        "hinge_embedding_loss": (np.ones(2), y),
+        "cosine_embedding_loss": (np.eye(2), np.eye(2)[::-1].copy(), y),
+    }.items():
+        b = torch.tensor(inputs[0], requires_grad=True)
+        getattr(torch.nn.functional, name)(b, *map(torch.tensor, inputs[1:])).backward()
+        gradient = mg.grad(lambda x, name=name, inputs=inputs: getattr(nn.functional, name)(x, *inputs[1:]))(inputs[0])
+        np.testing.assert_allclose(gradient, b.grad.numpy(), atol=1e-12, err_msg=name)

@@ -65,8 +65,9 @@ def check_settings(function: str, advice: str = "", **settings: Any) -> None:
     for name, value in settings.items():
         setting = SETTINGS.get((function, name)) or SETTINGS[name]
         if not isinstance(value, setting.type):
-            kind = type(value).__name__ if isinstance(value, np.ndarray | Tensor | type) else repr(value)
-            raise TypeError(f"{function}: {name} must be {setting.words}, got {kind}{advice}")
+            is_data = isinstance(value, np.ndarray | Tensor)
+            got = f"{type(value).__name__}{advice}" if is_data else repr(value)
+            raise TypeError(f"{function}: {name} must be {setting.words}, got {got}")
         if not setting.range(value):
             raise ValueError(f"{function}: {name} must be {setting.words}, got {value!r}")
 
