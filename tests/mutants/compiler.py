@@ -698,7 +698,13 @@ ENTRIES: list[tuple[str, ...]] = [
         LOOPS,
     ),
     ("loops.py", "if axis.start or not texts:", "if axis.start:", LOOPS),
-    ("loops.py", 'op.dtype.kind in "iu" and op.dtype.itemsize < 8', "False", f"{VALUES}ufuncs_in_loops", "numba"),
+    (
+        "loops.py",
+        'op.dtype.kind in "iu" and op.dtype.itemsize < 8',
+        "False",
+        f"{VALUES}small_integers_wrap_around_within_a_loop",
+        "numba",
+    ),
     (
         "fusion.py",
         "other = any(type(a) is int and",
