@@ -52,11 +52,14 @@ def by_position(function: Function, args: tuple[Any, ...], kwargs: dict[str, Any
     return positional(function, args, kwargs, needed) if needed else args
 
 
-@functools.lru_cache(4096)
+OUT_SLOTS: dict[Function, int] = {}  # what out_slot has found: each call of several arguments asks
+
+
 def out_slot(function: Function) -> int:
     """Return the position at which a function takes an array for its result; a large number if at none."""
     names = [p.name for p in parameters_of(function) if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    return names.index("out") if "out" in names else 2**31
+    OUT_SLOTS[function] = slot = names.index("out") if "out" in names else 2**31
+    return slot
 
 
 def without_out(function: Function, args: tuple[Any, ...], slot: int) -> tuple[Any, ...]:

@@ -19,6 +19,7 @@ from microgradnd.broadcasting import cast
 from microgradnd.operands import operand
 from microgradnd.tape import Leaf, Lift, Node, Operation, Path, current, describe, next_position, walk
 
+ndarray = np.ndarray
 ACCUMULATING = threading.Lock()
 
 
@@ -119,7 +120,7 @@ def accumulate(ends: dict[Any, Any]) -> None:
             leaf, g = ends.popitem()
             if leaf.grad is not None:
                 g = leaf.grad + g
-            if type(g) is not np.ndarray:
+            if type(g) is not ndarray:
                 g = another(g) if isinstance(g, ArrayLike) else np.array(g)
             elif not views.is_alone(g):
                 g = g.copy()  # a view, or held by something else too: .grad must be the leaf's own

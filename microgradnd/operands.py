@@ -13,6 +13,7 @@ rule is called: a change of an element between them is missed. `detect_anomaly` 
 from __future__ import annotations
 
 import functools
+import types
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -23,10 +24,12 @@ from microgradnd.lines import quoted_line, user_line
 from microgradnd.registry import Function, name_of
 from microgradnd.tape import Leaf, Operation, current, describe
 
+ndarray = np.ndarray
 COPIED = 2**15  # bytes: a copy of so little takes less time than the operation
 SAMPLED = 1024  # elements of a larger array that are compared, about
 SCALARS = {bool, np.float64, np.float32, np.int64, np.bool_}  # go into an operator as they are
 KEPT = {np.ndarray, list, tuple, dict}  # what the user may change
+OPTIONS = {tuple, list, dict, slice, str, bool, int, float, type(None), type, types.FunctionType}  # no arrays
 INSTEAD = {  # by package: what to pass
     "scipy": "pass x.toarray() of a sparse array",
     "torch": "pass x.detach().numpy()",
@@ -68,6 +71,8 @@ def admitted(taker: Function | str, value: Any) -> Any:
     array goes in as one; what is no array at all (an axis, a text, a function) isn't looked at.
     """
     kind = type(value)
+    if kind in OPTIONS:
+        return value
     package = kind.__module__.partition(".")[0]
     if isinstance(value, np.ndarray):
         check_kind(taker, value)
@@ -169,7 +174,7 @@ MOST_RECENT = 128
 
 def is_small(value: Any) -> bool:
     """Return whether an argument is an array of the user's, and a small one."""
-    return type(value) is np.ndarray and value.nbytes <= COPIED
+    return type(value) is ndarray and value.nbytes <= COPIED
 
 
 def copied(array: Any) -> Any:

@@ -40,11 +40,10 @@ from microgradnd.registry import name_of
 from microgradnd.tape import Operation, current, traceable
 
 new_object = object.__new__
-ndarray = np.ndarray
+ndarray, maximum = np.ndarray, np.maximum
 NO_KEYWORDS: dict[str, Any] = {}
-NUMBERS = (np.ndarray, np.generic, numbers.Number)
 SEQUENCES = (list, tuple)
-TEXTS = (str, bytes)
+TAKEN = (np.ndarray, np.generic, numbers.Number, *SEQUENCES, str, bytes)  # or refused here: they have no say in it
 
 
 def in_mode(result: Any, record: Any, function: Any, values: tuple[Any, ...], parents: tuple[Any, ...]) -> Any:
@@ -80,7 +79,7 @@ def _binary(function: Any, run: Callable[[Any, Any], Any], swap: bool = False) -
             return self.__array_function__(function, (), (other, self) if swap else (self, other), NO_KEYWORDS)
         elif isinstance(other, Operators):  # an outdated one, or to an outdated one
             y, other_node = other._array, other._node
-        elif isinstance(other, NUMBERS + SEQUENCES + TEXTS) or not hasattr(kind, reflected):
+        elif isinstance(other, TAKEN) or not hasattr(kind, reflected):
             if isinstance(other, SEQUENCES):
                 refuse_nested(function, other)
             y, other_node = operand(function, other), None
@@ -156,8 +155,8 @@ def zeros(shape: tuple[int, ...], dtype: Any) -> Any:
 
 def positive_part(x: Any) -> Any:
     """Return `np.maximum(x, 0)`: NumPy's loop for two arrays is vectorised, that for an array and a number isn't."""
-    small = type(x) is np.ndarray and 64 <= x.size <= 2**14 and x.dtype.kind == "f"
-    return np.maximum(x, zeros(x.shape, x.dtype) if small else 0)
+    small = type(x) is ndarray and 64 <= x.size <= 2**14 and x.dtype.kind == "f"
+    return maximum(x, zeros(x.shape, x.dtype) if small else 0)
 
 
 class Operators(Assignable):

@@ -180,9 +180,8 @@ def composite(function: Function) -> Callable[[Function], Function]:
     """Spell a NumPy function in other NumPy functions, where that is simpler than a rule of its own."""
 
     def enter(spelling: Function) -> Function:
-        code = getattr(
-            getattr(spelling, "__wrapped__", spelling), "__code__", None
-        )  # inspect.signature would take a fifth of the time of the import
+        # inspect.signature would take a fifth of the time of the import
+        code = getattr(getattr(spelling, "__wrapped__", spelling), "__code__", None)
         names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount] if code else ()
         COMPOSITES[function] = _without_out(function, spelling, names.index("out")) if "out" in names else spelling
         return spelling

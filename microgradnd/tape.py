@@ -30,6 +30,7 @@ from microgradnd.broadcasting import cast, fit, spread
 from microgradnd.failures import fail_rule
 from microgradnd.registry import JVPS, VJPS, Function, Joint, Results, name_of, rule_for
 
+ndarray, float64 = np.ndarray, np.float64  # NumPy's names are looked up by a function of its own, which takes time
 next_position = itertools.count(1).__next__
 
 Lift = Callable[[Any, "Node"], Any]  # (array, node) -> something that records what is done with it
@@ -348,7 +349,7 @@ def walk(
         if lift is not None:
             values, out = lifted(node, args, lift), lift(out, node)
         rules = VJPS[function]
-        parts: list[tuple[int, Any]] = []
+        parts: Any = None if done is None else []
         i = -1
         try:
             if type(rules) is not tuple:  # one rule for all arguments: none may have changed
@@ -371,7 +372,7 @@ def walk(
                     rule = rule_for(VJPS, function, i)
                 new = rule(g, out, *values, **kwargs) if kwargs else rule(g, out, *values)
                 arg = args[i]
-                if new.shape != arg.shape or new.dtype is not arg.dtype:
+                if not (type(new) is float64 is type(arg)) and (new.shape != arg.shape or new.dtype is not arg.dtype):
                     new = fit(new, arg)
                 if done is not None:
                     parts.append((i, new))
@@ -388,7 +389,7 @@ def walk(
             done(node, g, parts)
         if not retain:
             node.args = None
-            if type(out) is np.ndarray and (out.size > KEPT_SIZE or out.base is not None):
+            if type(out) is ndarray and (out.size > KEPT_SIZE or out.base is not None):
                 node.out = (out.shape, out.dtype)
             elif type(out) is Results:
                 node.out = (None, None)

@@ -27,7 +27,7 @@ from microgradnd.annotations import Numbers
 from microgradnd.assignment import plain_index
 from microgradnd.conversions import copy_of
 from microgradnd.failures import fail
-from microgradnd.forms import by_position, out_slot, positional, refuse_out, without_out
+from microgradnd.forms import OUT_SLOTS, by_position, out_slot, positional, refuse_out, without_out
 from microgradnd.gradients import Handle, check_gradient
 from microgradnd.modes import enable_grad
 from microgradnd.operands import (
@@ -63,6 +63,7 @@ def _array_method(name: str) -> Callable[..., Any]:
 
 
 ndarray = np.ndarray
+ARRAYS = {np.ndarray, np.float64, np.float32}  # the usual results
 
 # An array's own method does the same without NumPy's Python wrapper, which takes half the time of a small sum
 BODIES.update({getattr(np, name): _array_method(name) for name in ("sum", "prod", "mean", "max", "min")})
@@ -163,7 +164,7 @@ def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     parents: list[Node | None] = []
     tracked = constant = False  # whether a variable is among them that requires a gradient, and one that doesn't
     plain, place = 0, 0  # how many are the user's arrays, and where the last of these is
-    if len(args) > 1 and len(args) > (slot := out_slot(function)):
+    if len(args) > 1 and len(args) > (slot := OUT_SLOTS.get(function) or out_slot(function)):
         args = without_out(function, args, slot)
     for arg in args:
         kind = type(arg)
@@ -197,14 +198,15 @@ def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             plain += 2  # which are not all of them arrays
         values.append(arg)
         parents.append(None)
+    body = BODIES.get(function, function)
     try:
-        out = BODIES.get(function, function)(*values, **kwargs)
+        out = body(*values, **kwargs) if kwargs else body(*values)
     except Exception as error:
         fail(function, args, kwargs, error)
     record = current().record if tracked else None
     if record is not Operation and (tracked or constant) and (trace := current().trace) is not None:
         return trace.variable._computed(function, tuple(values), kwargs, tuple(parents), out, args)
-    if isinstance(out, SEQUENCES):
+    if type(out) not in ARRAYS and isinstance(out, SEQUENCES):
         keep = record and functools.partial(record_kept, record)
         return several(function, tuple(values), kwargs, tuple(parents), out, keep)
     result = new_object(Tensor)
@@ -328,15 +330,16 @@ class Tensor(Operators, Generic[Numbers]):
 
     @grad.setter
     def grad(self, value: Any) -> None:
-        if not isinstance(self._node, Leaf):
-            if value is None and self._node is not None:
-                self._node.annotate().grad = None
+        node = self._node
+        if type(node) is not Leaf:
+            if value is None and node is not None:
+                node.annotate().grad = None
                 return
             raise RuntimeError("only the .grad of a leaf can be assigned (or None, after retain_grad())")
         if value is not None:
             value = value if isinstance(value, Tensor) else admitted(".grad =", value)
             check_gradient(value, self.shape, self.dtype)
-        self._node.grad = value
+        node.grad = value
 
     @property
     def name(self) -> str | None:
@@ -428,11 +431,11 @@ class Tensor(Operators, Generic[Numbers]):
         if create_graph or current().trace is not None:
             with enable_grad():
                 seed = g if isinstance(g, Tensor) else wrap(g)
-                ends = gradients.backward(
-                    [(node, seed)], create_graph or retain_graph, lift
-                )  # at leaves, without a path
+                # at leaves, without a path
+                ends = gradients.backward([(node, seed)], create_graph or retain_graph, lift)
         else:
-            ends = gradients.backward([(node, g.data if isinstance(g, Tensor) else g)], retain_graph)
+            g = g.data if gradient is not None and isinstance(g, Tensor) else g
+            ends = gradients.backward([(node, g)], retain_graph)
             del g  # so that a leaf may take it over
         if retain_graph and type(node) is Operation:
             node.annotate().is_walked = True

@@ -21,13 +21,13 @@ import numpy as np
 from microgradnd.primitives import is_basic
 from microgradnd.tape import WORK, Leaf, Node, current
 
+ndarray = np.ndarray
 HELD = 3  # references to an array that only its user has: a variable, the parameter here, and that of getrefcount
 
 
 def is_alone(array: Any) -> bool:
     """Return whether nothing but one variable of the caller refers to an array, or to its memory."""
-    owner = type(array) is np.ndarray and array.base is None and array.flags.writeable
-    return owner and sys.getrefcount(array) <= HELD
+    return type(array) is ndarray and array.base is None and array.flags.writeable and sys.getrefcount(array) <= HELD
 
 
 class Family:

@@ -369,6 +369,12 @@ def test_numpys_clip_is_in_the_loop():
     ]
 
 
+def test_the_upper_bound_of_a_clip_wins_where_bounds_cross():
+    x, low, high = np.linspace(-1, 1, 5), np.full(5, 0.5), np.full(5, -0.5)
+    loops_of(np.clip, x, low, high)  # it compares with NumPy
+    assert mg.compile(np.clip)(x, low, high).tolist() == [-0.5] * 5
+
+
 def test_views_are_ways_to_index():
     x = np.arange(12.0).reshape(3, 4)
     assert loops_of(lambda x: x.T[1:, ::-1] + 1, x) == [

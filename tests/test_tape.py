@@ -381,3 +381,16 @@ def test_modes_of_suspended_generators_end_in_any_order():
     assert not records()
     other.close()
     assert records()
+
+
+def test_a_gradient_that_is_a_tensor_is_left_as_an_array():
+    x = mg.tensor([1.0, 2.0], requires_grad=True)
+    (x * 3).backward(gradient=mg.tensor([1.0, 10.0]))
+    assert type(x.grad) is np.ndarray
+    assert x.grad.tolist() == [3.0, 30.0]
+
+
+def test_the_gradient_of_a_number_in_single_precision_is_one_too():
+    x = mg.tensor(np.float32(2), requires_grad=True)
+    (x * np.float64(3)).backward()
+    assert (x.grad.dtype, x.grad.tolist()) == (np.float32, 3.0)

@@ -200,6 +200,13 @@ def test_ufuncs_in_loops(ufunc, dtype):
             check(lambda x: ufunc(x, number), x, backends=["numba"])  # noqa: B023
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16"])
+def test_small_integers_wrap_around_within_a_loop(dtype):
+    pytest.importorskip("numba")
+    top = np.iinfo(dtype).max
+    check(lambda x: (x + x) * 0.5, np.array([1, top - 1, top], dtype), backends=["numba"])
+
+
 TWO = [2.0, -1.0, 1, 3, 4.0, 0.5, 0.25, -2.0, 0.1, 1.1, 8, 2.0**20, 2.0**-20, 2.0**100, 2.0**600, 1e38, 1e308, 1e-300]
 
 

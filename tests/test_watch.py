@@ -301,14 +301,6 @@ class Model:
     def scale(self):
         return SCALE
 
-    @classmethod
-    def of_class(cls):
-        return SCALE
-
-    @staticmethod
-    def of_nothing():
-        return SCALE
-
     def __mul__(self, x):
         return x * self.factor
 
@@ -325,12 +317,24 @@ def property_of_a_base():
     return lambda x: x * model.scale, values(functools.partial(globals().__setitem__, "SCALE"))
 
 
+class OfClass:  # these have nothing else that reads SCALE
+    @classmethod
+    def scale(cls):
+        return SCALE
+
+
+class OfNothing:
+    @staticmethod
+    def scale():
+        return SCALE
+
+
 def class_method():
-    return lambda x: x * Below.of_class(), values(functools.partial(globals().__setitem__, "SCALE"))
+    return lambda x: x * OfClass.scale(), values(functools.partial(globals().__setitem__, "SCALE"))
 
 
 def static_method():
-    return lambda x: x * Below.of_nothing(), values(functools.partial(globals().__setitem__, "SCALE"))
+    return lambda x: x * OfNothing.scale(), values(functools.partial(globals().__setitem__, "SCALE"))
 
 
 def method_of_a_base_that_is_replaced():

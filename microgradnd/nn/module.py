@@ -18,10 +18,10 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import types
-import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set, ValuesView
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
+from weakref import ref
 
 import numpy as np
 import numpy.typing as npt
@@ -32,10 +32,11 @@ from microgradnd.conversions import copy_of
 from microgradnd.failures import explained
 from microgradnd.nn.paths import name_layer
 from microgradnd.signatures import check_call
-from microgradnd.tape import Leaf, Operation, current, next_position
+from microgradnd.tape import Leaf, Note, Operation, current, next_position
 from microgradnd.tensor import Tensor, tensor, wrap
 from microgradnd.trees import flatten, is_module
 
+ndarray = np.ndarray
 CONTAINERS = (list, tuple, dict)
 LISTED = (Sequence, Set, ValuesView, deque)
 NUMBERS = (float, int, bool, complex, str, type(None))  # what long lists hold
@@ -207,7 +208,7 @@ class Module:
     _walked: tuple[int, list[Tensor]] = (-1, [])  # the parameters, and how many changes there had been
     _role: str = "module"  # or what a transform made of one: "view" or "result"
     _original: Module | None = None  # the module that this one is a view of
-    _views: tuple[weakref.ref[Module], ...] = ()  # of a module that has no original: its views, and those of its views
+    _views: tuple[ref[Module], ...] = ()  # of a module that has no original: its views, and those of its views
     _since: int = 0  # of a view: what is newer was computed in the call that it was made for
     _absent: frozenset[str] = frozenset()  # of a result: the parameters that it has no gradient of
     forward_hooks: tuple[tuple[str, Callable[..., Any]], ...] = ()  # "before" or "after" forward(), and what is called
@@ -735,9 +736,13 @@ class Module:
         if type(out) is Tensor:
             node = out._node
             if type(node) is Operation and node.position > start:
-                note = node.note or node.annotate()
-                note.marks += ((start, weakref.ref(self), type(self).__name__),)
-        elif type(out) is not np.ndarray:
+                mark = (start, ref(self), type(self).__name__)
+                if node.note is None:
+                    node.note = note = Note()
+                    note.marks = (mark,)
+                else:
+                    node.note.marks += (mark,)
+        elif type(out) is not ndarray:
             self._mark(flatten(out, is_module)[0], start)
         return out
 
@@ -805,7 +810,7 @@ class Module:
     def _mark(self, outputs: list[Any], start: int) -> None:
         for out in outputs:
             if isinstance(out, Tensor) and isinstance(out._node, Operation) and out._node.position > start:
-                out._node.annotate().marks += ((start, weakref.ref(self), type(self).__name__),)
+                out._node.annotate().marks += ((start, ref(self), type(self).__name__),)
 
     def __flatten__(self) -> tuple[list[Any], Callable[[Sequence[Any]], Module]]:
         """Return the trained parameters, and a function that makes a module like this one with others in their place.
@@ -841,7 +846,7 @@ class Module:
             if role == "view":
                 root = self._root()
                 attributes.update(_original=self, _since=next_position(), _kinds=self._kinds)
-                vars(root)["_views"] = (*root._views, weakref.ref(copy))
+                vars(root)["_views"] = (*root._views, ref(copy))
             else:
                 attributes["_kinds"] = dict(self._kinds)
             if role == "result":
