@@ -120,7 +120,7 @@ def test_padding_is_never_the_largest():
 
 def test_integers_are_averaged_as_numbers():
     np.testing.assert_array_equal(F.avg_pool1d(np.array([[1, 2, 4, 5]]), 2), [[1.5, 4.5]])
-    np.testing.assert_array_equal(F.conv1d([[1, 2, 4]], [[[1, 1]]]), [[3, 6]])
+    np.testing.assert_array_equal(F.conv1d([[1, 2, 4]], [[[1, 1]]], [0.5]), [[3.5, 6.5]])
 
 
 MODEL = nn.Sequential(

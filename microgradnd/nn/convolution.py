@@ -147,16 +147,19 @@ linear(
 )
 
 
-def checked(function: str, weight: Any, stride: Any, dilation: Any, groups: Any) -> tuple[Any, dict[str, Any]]:
-    """Return the weight of a convolution and its settings, except for the padding."""
+def checked(
+    function: str, weight: Any, bias: Any, stride: Any, dilation: Any, groups: Any
+) -> tuple[Any, Any, dict[str, Any]]:
+    """Return weight and bias of a convolution and its settings, except for the padding."""
     weight, ndim = operand(function, weight, "weight"), axes_of(function) + 2
+    bias = None if bias is None else operand(function, bias, "bias")
     if weight.ndim != ndim:
         raise ValueError(f"{function}: weight must have {ndim} axes, two of channels first, got shape {weight.shape}")
     (number,) = counts(function, "groups", groups, 1)
     if len(weight) % number:
         raise ValueError(f"{function}: groups={number} must divide the first axis of weight, of shape {weight.shape}")
     how = {"stride": counts(function, "stride", stride), "dilation": counts(function, "dilation", dilation)}
-    return weight, {**how, "groups": number}
+    return weight, bias, {**how, "groups": number}
 
 
 def check_channels(function: str, x: Any, weight: Any, bias: Any, groups: int, inputs: int, outputs: int) -> None:
@@ -167,9 +170,9 @@ def check_channels(function: str, x: Any, weight: Any, bias: Any, groups: int, i
             f"groups={groups}; x is (batch, channels, ...), here {x.shape}: if its channels are last, pass "
             f"np.moveaxis(x, -1, 1)"
         )
-    if bias is not None and operand(function, bias, "bias").shape != (outputs,):
+    if bias is not None and bias.shape != (outputs,):
         raise ValueError(
-            f"{function}: bias must have shape ({outputs},), a number for each output channel, got {np.shape(bias)}"
+            f"{function}: bias must have shape ({outputs},), a number for each output channel, got {bias.shape}"
         )
 
 
@@ -190,7 +193,7 @@ def convolution(
 ) -> Any:
     """Return the convolution over as many axes as the function's name says."""
     x, is_single = images(function, x)
-    weight, how = checked(function, weight, stride, dilation, groups)
+    weight, bias, how = checked(function, weight, bias, stride, dilation, groups)
     check_channels(function, x, weight, bias, how["groups"], weight.shape[1] * how["groups"], len(weight))
     kernel, steps, spacing = weight.shape[2:], how["stride"], how["dilation"]
     how["padding"] = paddings(function, padding, kernel, steps, spacing)
@@ -345,7 +348,7 @@ def conv_transpose2d(
     """
     function = "conv_transpose2d"
     x, is_single = images(function, x)
-    weight, how = checked(function, weight, stride, dilation, groups)
+    weight, bias, how = checked(function, weight, bias, stride, dilation, groups)
     check_channels(function, x, weight, bias, how["groups"], len(weight), weight.shape[1] * how["groups"])
     shape, pads = [], []
     cut, more = (counts(function, *a, least=0) for a in (("padding", padding), ("output_padding", output_padding)))

@@ -51,6 +51,7 @@ def images(function: str, x: Any, kinds: str = "biufc") -> tuple[Any, bool]:
     return (x, False) if x.ndim == axes + 2 else (np.expand_dims(x, 0), True)
 
 
+@functools.lru_cache(maxsize=1024)
 def windows(shape: Sizes, kernel: Sizes, stride: Sizes, padding: Padding, dilation: Sizes) -> Sizes:
     """Return how many windows there are along each axis."""
     return tuple(
@@ -59,23 +60,25 @@ def windows(shape: Sizes, kernel: Sizes, stride: Sizes, padding: Padding, dilati
     )
 
 
-def border(shape: Sizes, padding: Padding) -> tuple[list[slice], Sizes]:
+@functools.lru_cache(maxsize=1024)
+def border(shape: Sizes, padding: Padding) -> tuple[tuple[slice, ...], Sizes]:
     """Return where an array lies within its padding, and the shape of both together.
 
     A padding after an axis may be negative: then no window reaches the last elements.
     """
-    axes = list(zip(shape, padding, strict=True))
-    return [slice(low, low + n) for n, (low, _) in axes], tuple(low + n + max(high, 0) for n, (low, high) in axes)
+    axes = tuple(zip(shape, padding, strict=True))
+    inside = tuple(slice(low, low + n) for n, (low, _) in axes)
+    return inside, tuple(low + n + max(high, 0) for n, (low, high) in axes)
 
 
 @functools.lru_cache(maxsize=1024)
-def taps(kernel: Sizes, sizes: Sizes, stride: Sizes, dilation: Sizes) -> list[tuple[slice, ...]]:
+def taps(kernel: Sizes, sizes: Sizes, stride: Sizes, dilation: Sizes) -> tuple[tuple[slice, ...], ...]:
     """Return, for each place of the kernel, the slices of the array that the windows see there."""
     axes = [
         [slice(i * d, i * d + (n - 1) * s + 1, s) for i in range(k)]
         for k, n, s, d in zip(kernel, sizes, stride, dilation, strict=True)
     ]
-    return list(itertools.product(*axes))
+    return tuple(itertools.product(*axes))
 
 
 def check_windows(function: str, x: Any, kernel: Sizes, stride: Sizes, padding: Padding, dilation: Sizes) -> None:

@@ -143,5 +143,6 @@ FAULTS: list[tuple[str, ...]] = [
         "last -= s * (last >= n + p)",
         "last -= 0",
         "tests/test_torch_convolution.py",
+        "torch",
     ),
 ]
