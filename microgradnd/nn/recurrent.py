@@ -26,7 +26,8 @@ import numpy as np
 import numpy.typing as npt
 
 from microgradnd.failures import explained
-from microgradnd.nn.arguments import operand, rows, transposed
+from microgradnd.nn.arguments import check_sizes, operand, rows, transposed
+from microgradnd.nn.dropout import check_probability
 from microgradnd.nn.dropout import dropout as drop
 from microgradnd.nn.init import generator
 from microgradnd.nn.linear import linear
@@ -229,11 +230,8 @@ class Recurrent(Module):
         rng: np.random.Generator | None = None,
     ) -> None:
         name = type(self).__name__
-        for what, number in (("input_size", input_size), ("hidden_size", hidden_size), ("num_layers", num_layers)):
-            if not isinstance(number, int | np.integer) or number < 1:
-                raise ValueError(f"{name}: {what} must be a positive integer, got {number!r}")
-        if not 0 <= dropout <= 1:
-            raise ValueError(f"{name}: dropout must be a probability, from 0 to 1, got {dropout!r}")
+        check_sizes(name, input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
+        check_probability(name, "dropout", dropout)
         if dropout and num_layers == 1:
             warnings.warn(f"{name}: dropout acts between layers, and num_layers=1 has nothing between", stacklevel=3)
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
@@ -244,12 +242,10 @@ class Recurrent(Module):
         for layer in range(num_layers):
             size = hidden_size * len(directions) if layer else input_size
             for direction in directions:
-                for kind, shape in zip(
-                    KINDS, ((length, size), (length, hidden_size), (length,), (length,)), strict=True
-                ):
-                    values = self.rng.uniform(-bound, bound, shape)
-                    has_one = bias or len(shape) == 2
-                    setattr(self, f"{kind}_l{layer}{direction}", Parameter(values, dtype) if has_one else None)
+                shapes = (length, size), (length, hidden_size), (length,), (length,)
+                for kind, shape in zip(KINDS, shapes, strict=True):
+                    values = self.rng.uniform(-bound, bound, shape) if bias or len(shape) == 2 else None
+                    setattr(self, f"{kind}_l{layer}{direction}", None if values is None else Parameter(values, dtype))
 
     def forward(self, input: Any, hx: Any = None) -> tuple[Any, Any]:
         """Return the last layer's states after each time step, and every layer's state after the last one.
@@ -313,17 +309,17 @@ class Recurrent(Module):
     def _initial(self, hx: Any, x: Any, is_single: bool) -> Any:
         """Return the initial state of each pass, of shape (P, N, H)."""
         name, parts = type(self).__name__, CELLS[self.mode].parts
-        shape = (self.num_layers * len(self._directions()), x.shape[1], self.hidden_size)
+        layers, batch = self.num_layers * len(self._directions()), x.shape[1]
         if hx is None:
-            return np.zeros((shape[0], parts, *shape[1:]), np.result_type(x.dtype, self.weight_hh_l0.dtype))
+            dtype = np.result_type(x.dtype, self.weight_hh_l0.dtype)
+            return np.zeros((layers, parts, batch, self.hidden_size), dtype)
         if parts > 1 and not (isinstance(hx, tuple | list) and len(hx) == parts):
             raise TypeError(f"{name}: hx must be a pair (h, c) of initial states, got {type(hx).__name__}")
+        shape = (layers, self.hidden_size) if is_single else (layers, batch, self.hidden_size)
         given = [operand(name, part, "hx", "biuf") for part in (hx if parts > 1 else (hx,))]
-        for part in given:
-            if part.shape != (expected := (shape[0], shape[2]) if is_single else shape):
-                raise ValueError(f"{name}: an initial state must have shape {expected}, got {part.shape}")
-        given = [part[:, None] for part in given] if is_single else given
-        return np.stack(given, axis=1)
+        if wrong := [part.shape for part in given if part.shape != shape]:
+            raise ValueError(f"{name}: an initial state must have shape {shape}, got {wrong[0]}")
+        return np.stack([part[:, None] if is_single else part for part in given], axis=1)
 
     def extra_repr(self) -> str:
         """Return the sizes."""
