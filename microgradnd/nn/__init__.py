@@ -23,6 +23,8 @@ from microgradnd.nn.activations import (
     Softplus,
     Tanh,
 )
+from microgradnd.nn.activations import ReLU, Sigmoid, Tanh
+from microgradnd.nn.attention import MultiheadAttention, TransformerEncoderLayer
 from microgradnd.nn.containers import ModuleDict, ModuleList, ParameterList, Sequential
 from microgradnd.nn.convolution import Conv1d, Conv2d, ConvTranspose2d
 from microgradnd.nn.dropout import Dropout
@@ -66,6 +68,10 @@ __all__ = [
     "AvgPool2d",
     "BCELoss",
     "BCEWithLogitsLoss",
+from microgradnd.nn.recurrent import GRU, LSTM, RNN
+    "GRU",
+    "LSTM",
+    "RNN",
     "BatchNorm1d",
     "BatchNorm2d",
     "Bilinear",
@@ -98,6 +104,7 @@ __all__ = [
     "ModuleList",
     "NLLLoss",
     "PReLU",
+    "MultiheadAttention",
     "Parameter",
     "ParameterList",
     "RMSNorm",
@@ -110,6 +117,7 @@ __all__ = [
     "Softmax",
     "Softplus",
     "Tanh",
+    "TransformerEncoderLayer",
     "functional",
     "init",
     "summary",

@@ -22,6 +22,8 @@ from microgradnd.nn.activations import (
     tanh,
 )
 from microgradnd.nn.convolution import conv1d, conv2d, conv_transpose2d
+from microgradnd.nn.activations import log_softmax, relu, sigmoid, softmax, tanh
+from microgradnd.nn.attention import scaled_dot_product_attention
 from microgradnd.nn.dropout import dropout
 from microgradnd.nn.embedding import embedding
 from microgradnd.nn.linear import bilinear, linear
@@ -91,6 +93,7 @@ __all__ = [
     "prelu",
     "relu",
     "rms_norm",
+    "scaled_dot_product_attention",
     "sigmoid",
     "silu",
     "smooth_l1_loss",
