@@ -331,15 +331,17 @@ class MultiheadAttention(Module):
         is_single, is_swapped = given[0].ndim == 2, not self.batch_first
         inputs = [x[None] if is_single else x.swapaxes(0, 1) if is_swapped and x.ndim == 3 else x for x in given]
         weights, biases = self._projections()
-        sizes = [weight.shape[1] for weight in weights]
-        n, queries, keys = (*inputs[0].shape[:2], *inputs[1].shape[1:2])
-        if [x.shape for x in inputs] != [*zip([n] * 3, (queries, keys, keys), sizes, strict=True)]:
+        sizes, (q, k, v) = [weight.shape[1] for weight in weights], [x.shape for x in inputs]
+        if {len(q), len(k), len(v)} != {3} or (q, k, v) != tuple(
+            (q[0], a[1], n) for a, n in zip((q, k, k), sizes, strict=True)
+        ):
             axes = "(batch, positions, features)" if self.batch_first else "(positions, batch, features)"
             raise ValueError(
                 f"{name}: query, key and value must have the shape {axes} with {sizes[0]}, {sizes[1]} and {sizes[2]} "
                 f"features, and the same batch, key and value also the same positions; got {given[0].shape}, "
                 f"{given[1].shape} and {given[2].shape}"
             )
+        n, queries, keys = q[0], q[1], k[1]
         heads = [
             linear(x, weight, bias).reshape((n, x.shape[1], self.num_heads, self.head_dim)).swapaxes(1, 2)
             for x, weight, bias in zip(inputs, weights, biases, strict=True)
