@@ -342,11 +342,11 @@ class MultiheadAttention(Module):
                 f"{given[1].shape} and {given[2].shape}"
             )
         n, queries, keys = q[0], q[1], k[1]
-        heads = [
+        query, key, value = (
             linear(x, weight, bias).reshape((n, x.shape[1], self.num_heads, self.head_dim)).swapaxes(1, 2)
             for x, weight, bias in zip(inputs, weights, biases, strict=True)
-        ]
-        dtype, n_heads = heads[0].dtype, self.num_heads
+        )
+        dtype, n_heads = query.dtype, self.num_heads
         masks = [causal_mask(queries, keys, dtype)] if is_causal else []
         if attn_mask is not None:
             of_heads = np.ndim(attn_mask) == 3
@@ -360,12 +360,12 @@ class MultiheadAttention(Module):
         mask = functools.reduce(np.add, masks) if masks else None
         p, seen = self.dropout if self.training else 0.0, None
         if need_weights:
-            seen = dropout(attention_weights(heads[0], heads[1], mask, 1 / math.sqrt(self.head_dim)), p, rng=self.rng)
-            out = seen @ heads[2]
+            seen = dropout(attention_weights(query, key, mask, 1 / math.sqrt(self.head_dim)), p, rng=self.rng)
+            out = seen @ value
             seen = np.mean(seen, axis=1) if average_attn_weights else seen
             seen = seen[0] if is_single else seen
         else:
-            out = scaled_dot_product_attention(*heads, mask, p, rng=self.rng)
+            out = scaled_dot_product_attention(query, key, value, mask, p, rng=self.rng)
         out = self.out_proj(out.swapaxes(1, 2).reshape((n, queries, self.embed_dim)))
         return out[0] if is_single else out.swapaxes(0, 1) if is_swapped else out, seen
 
