@@ -280,7 +280,7 @@ class MultiheadAttention(Module):
             setattr(self, name, init.xavier_uniform_(Parameter(np.zeros(shape), dtype), rng=rng) if is_used else None)
         self.in_proj_bias = Parameter(np.zeros(3 * embed_dim), dtype) if bias else None
         self.out_proj = Linear(embed_dim, embed_dim, bias, dtype=dtype, rng=rng)
-        if bias:
+        if self.out_proj.bias is not None:
             init.zeros_(self.out_proj.bias)
 
     def forward(
@@ -350,12 +350,12 @@ class MultiheadAttention(Module):
         masks = [causal_mask(queries, keys, dtype)] if is_causal else []
         if attn_mask is not None:
             of_heads = np.ndim(attn_mask) == 3
-            shape = (n * n_heads, queries, keys) if of_heads else (queries, keys)
-            mask = added_mask(name, "attn_mask", attn_mask, shape, dtype, shows=False)
+            needed = (n * n_heads, queries, keys) if of_heads else (queries, keys)
+            mask = added_mask(name, "attn_mask", attn_mask, needed, dtype, shows=False)
             masks.append(mask.reshape((n, n_heads, queries, keys)) if of_heads else mask)
         if key_padding_mask is not None:
-            shape = (keys,) if is_single else (n, keys)
-            mask = added_mask(name, "key_padding_mask", key_padding_mask, shape, dtype, shows=False)
+            by_key = (keys,) if is_single else (n, keys)
+            mask = added_mask(name, "key_padding_mask", key_padding_mask, by_key, dtype, shows=False)
             masks.append(mask.reshape((n, 1, 1, keys)))
         mask = functools.reduce(np.add, masks) if masks else None
         p, seen = self.dropout if self.training else 0.0, None
