@@ -63,6 +63,11 @@ def test_a_query_that_sees_nothing_gets_zeros_and_no_gradient():
     np.testing.assert_allclose(np.sum(weights.data, axis=1), [1, 0, 1])
 
 
+def test_nothing_to_compare():
+    np.testing.assert_array_equal(attend(np.ones((2, 0)), np.ones((4, 0)), np.arange(4.0)[:, None]), [[1.5], [1.5]])
+    np.testing.assert_array_equal(attend(np.ones((2, 3)), np.ones((0, 3)), np.ones((0, 1))), [[0], [0]])
+
+
 def test_logits_of_any_size():
     x = np.array([[1e3, 0.0], [0.0, 1e3]])
     with np.errstate(all="raise", under="ignore"):
@@ -226,6 +231,8 @@ def test_transforms():
     value, tangent = mg.jvp(f, (X,), (v,))
     np.testing.assert_allclose(value, f(X), rtol=1e-13)
     np.testing.assert_allclose(tangent, np.sum(gradient * v), rtol=1e-9)
+    compiled = mg.compile(lambda x, v: mg.jvp(f, (x,), (v,))[1])
+    np.testing.assert_allclose(compiled(X, v), tangent, rtol=1e-9)
     step = 1e-5
     ahead, back = (mg.grad(f)(X + s * v) for s in (step, -step))
     np.testing.assert_allclose(mg.hvp(f)(X, v), (ahead - back) / (2 * step), rtol=1e-4, atol=1e-6)
@@ -256,6 +263,12 @@ MISTAKES = {
     "mask": (lambda: attend(Q, Q, Q, np.ones((3, 2), bool)), ValueError, "attn_mask must broadcast to|(2, 2)|(3, 2)"),
     "deep mask": (lambda: attend(Q, Q, Q, np.ones((1, 2, 2), bool)), ValueError, "attn_mask|(2, 2)|(1, 2, 2)"),
     "numbers": (lambda: attend(Q, Q, Q, np.ones((2, 2), int)), TypeError, "attn_mask must be boolean|int64|mask != 0"),
+    "scale": (lambda: attend(Q, Q, Q, scale="a"), TypeError, "scale must be"),
+    "text": (
+        lambda: nn.MultiheadAttention(8, 2, "a"),
+        ValueError,
+        "dropout must be a probability, from 0 to 1, got 'a'",
+    ),
     "dropout_p": (lambda: attend(Q, Q, Q, dropout_p=2), ValueError, "must be a probability|2"),
     "inputs": (lambda: M(X, X, X[..., :7]), ValueError, "MultiheadAttention|8, 8 and 8|(3, 5, 7)"),
     "lengths": (lambda: M(X, X, X[:, :4]), ValueError, "the same|(3, 4, 8)"),

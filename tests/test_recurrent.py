@@ -229,6 +229,8 @@ def test_transforms(kind):
     value, tangent = mg.jvp(lambda x: loss(layer, x), (x,), (v,))
     np.testing.assert_allclose(value, loss(layer, x), rtol=1e-13)
     np.testing.assert_allclose(tangent, np.sum(gradient * v), rtol=1e-10)
+    compiled = mg.compile(lambda x, v: mg.jvp(lambda x: loss(layer, x), (x,), (v,))[1])
+    np.testing.assert_allclose(compiled(x, v), tangent, rtol=1e-10)
     curved = mg.hvp(lambda x: loss(layer, x))(x, v)
     np.testing.assert_allclose(curved, mg.jvp(mg.grad(lambda x: loss(layer, x)), (x,), (v,))[1], rtol=1e-9, atol=1e-12)
     step = 1e-5

@@ -128,6 +128,6 @@ def transposed(cotangents: Callable[..., Any]) -> Callable[..., Any]:
             parts = cotangents(g, out, *args)
             return [fit(parts[i], args[i]) for i in moving]
 
-        return vjp(pulled, np.zeros_like(out))[1]([tangents[i] for i in moving])[0]
+        return vjp(pulled, np.zeros(out.shape, out.dtype))[1]([tangents[i] for i in moving])[0]
 
     return tangent

@@ -187,7 +187,8 @@ def scaled_dot_product_attention(
         given = added_mask(name, "attn_mask", attn_mask, shape, dtype, shows=True, broadcasts=True)
         mask = given if mask is None else mask + given
     kept = dropout(np.ones(shape, dtype), dropout_p, rng=rng) if dropout_p else None
-    return attention(query, key, value, mask, kept, 1 / math.sqrt(a[-1]) if scale is None else scale)
+    scale = 1 / math.sqrt(max(a[-1], 1)) if scale is None else float(operand(name, scale, "scale", "iuf"))
+    return attention(query, key, value, mask, kept, scale)
 
 
 class MultiheadAttention(Module):

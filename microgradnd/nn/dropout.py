@@ -22,7 +22,7 @@ from microgradnd.tensor import Tensor
 
 def check_probability(function: str, name: str, p: Any) -> None:
     """Raise unless a number is a probability."""
-    if not 0 <= p <= 1:
+    if not (isinstance(p, int | float | np.number) and 0 <= p <= 1):
         raise ValueError(f"{function}: {name} must be a probability, from 0 to 1, got {p!r}")
 
 
