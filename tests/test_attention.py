@@ -11,7 +11,7 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import microgradnd as mg
@@ -20,6 +20,7 @@ from microgradnd.nn import functional as F
 from microgradnd.tape import Operation
 
 RNG = np.random.default_rng(0)
+often = settings(max_examples=max(40, settings.default.max_examples))  # these are quick
 attend = F.scaled_dot_product_attention
 X = RNG.normal(size=(3, 5, 8))
 
@@ -35,6 +36,7 @@ def by_hand(query, key, value, seen, added, scale):
     return out
 
 
+@often
 @given(st.integers(0, 4), st.integers(1, 5), st.integers(1, 3), st.integers(0, 99), st.booleans())
 def test_one_query_and_one_key_at_a_time(queries, keys, features, seed, is_causal):
     rng = np.random.default_rng(seed)

@@ -10,7 +10,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import microgradnd as mg
@@ -21,6 +21,7 @@ from microgradnd.tape import Leaf
 
 RNG = np.random.default_rng(0)
 LAYERS = {"RNN": nn.RNN, "GRU": nn.GRU, "LSTM": nn.LSTM}
+often = settings(max_examples=max(40, settings.default.max_examples))  # these are quick
 every_layer = pytest.mark.parametrize("kind", LAYERS.values(), ids=LAYERS)
 
 
@@ -76,6 +77,7 @@ def configured(draw):
     return kind(features, hidden, rng=rng, **options), rng.normal(size=(time, batch, features))
 
 
+@often
 @given(configured())
 def test_layers_step_by_step(drawn):
     layer, x = drawn
@@ -89,6 +91,7 @@ def test_layers_step_by_step(drawn):
             np.testing.assert_allclose(part.data[:, i], of_part, rtol=1e-10, atol=1e-13)
 
 
+@often
 @given(configured(), st.integers(1, 3))
 def test_a_sequence_may_be_cut_in_two(drawn, where):
     layer, x = drawn
@@ -261,6 +264,7 @@ MISTAKES = {
     "features": (lambda: nn.GRU(3, 4)(np.ones((5, 2, 2))), ValueError, "GRU.*(time, batch, 3).*got (5, 2, 2)"),
     "axes": (lambda: nn.RNN(3, 4, batch_first=True)(np.ones(3)), ValueError, "RNN.*(batch, time, 3).*got (3,)"),
     "no step": (lambda: nn.LSTM(3, 4)(np.ones((0, 2, 3))), ValueError, "LSTM.*at least one time step.*(0, 2, 3)"),
+    "no step in a batch": (lambda: nn.GRU(3, 4, batch_first=True)(np.ones((2, 0, 3))), ValueError, "GRU.*(2, 0, 3)"),
     "state": (lambda: nn.GRU(3, 4)(np.ones((5, 2, 3)), np.ones((1, 3, 4))), ValueError, "GRU.*(1, 2, 4).*(1, 3, 4)"),
     "state of one": (lambda: nn.GRU(3, 4)(np.ones((5, 3)), np.ones((1, 1, 4))), ValueError, "GRU.*(1, 4).*(1, 1, 4)"),
     "no pair": (lambda: nn.LSTM(3, 4)(np.ones((5, 2, 3)), np.ones((1, 2, 4))), TypeError, "LSTM.*pair (h, c).*ndarray"),

@@ -12,7 +12,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import microgradnd as mg
@@ -28,6 +28,9 @@ def twice_differentiable():
 
     with sdpa_kernel(SDPBackend.MATH):
         yield
+
+
+often = settings(max_examples=max(25, settings.default.max_examples))  # there are many configurations
 
 
 def close(ours, theirs, rtol=1e-10):
@@ -50,6 +53,7 @@ def agree_to_second_order(ours, theirs, leaves, their_leaves):
             close(leaf.grad, g, rtol=1e-8)
 
 
+@often
 @given(st.data())
 def test_the_function(data):
     draw = data.draw
@@ -77,6 +81,7 @@ def test_the_function(data):
     agree_to_second_order(np.sum(np.sin(out)), torch.sin(expected).sum(), a, b)
 
 
+@often
 @given(st.data())
 def test_the_layer(data):
     draw = data.draw
@@ -126,6 +131,7 @@ def test_the_layer(data):
     agree_to_second_order(loss, their_loss, [*a, *ours.parameters()], [*b, *theirs.parameters()])
 
 
+@often
 @given(st.data())
 def test_encoder_layers(data):
     draw = data.draw

@@ -7,13 +7,14 @@ Read next: `test_torch_attention.py`.
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import microgradnd as mg
 from microgradnd import nn
 
 torch = pytest.importorskip("torch", reason='PyTorch is a second oracle: pip install "microgradnd[oracle]"')
+often = settings(max_examples=max(25, settings.default.max_examples))  # there are many configurations
 
 
 def close(ours, theirs, rtol=1e-10):
@@ -58,6 +59,7 @@ def run(layer, given, xp):
     return parts, loss
 
 
+@often
 @given(configured())
 def test_layers_to_second_order(drawn):
     ours, theirs, arrays = drawn
@@ -84,6 +86,7 @@ def test_layers_to_second_order(drawn):
             close(leaf.grad, g, rtol=1e-8)
 
 
+@often
 @given(configured())
 def test_state_goes_back_to_pytorch(drawn):
     ours, theirs, arrays = drawn
