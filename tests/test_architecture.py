@@ -90,8 +90,6 @@ MAY_IMPORT: dict[str, set[str]] = {
     "recompute": {*ENGINE, "trees", "modes", "gradients"},
     "testing": {*ENGINE, "trees", "broadcasting"},
     "compiler": {*ENGINE, "anew", "assignment", "inplace", "lines", "modes", "operands", "recompute", "trees", "views"},
-    "nn": {*ENGINE, "anew", "broadcasting", "lines", "modes", "trees", "operands", "operators", "conversions", "signatures"},
-    "optim": {*ENGINE, "assignment", "jacobians", "modes", "signatures", "trees"},
     "nn": {
         *ENGINE,
         "anew",
@@ -104,7 +102,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "conversions",
         "signatures",
     },
-    "optim": {*ENGINE, "assignment", "modes", "signatures"},
+    "optim": {*ENGINE, "assignment", "jacobians", "modes", "signatures", "trees"},
     "viz": {*ENGINE, "broadcasting", "trees", "modes", "nn", "optim"},
     "reasons": {*ENGINE, "lines", "nn", "viz"},
     "__main__": {"lines", "modes", "tape", "tensor", "viz"},

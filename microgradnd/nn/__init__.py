@@ -23,7 +23,6 @@ from microgradnd.nn.activations import (
     Softplus,
     Tanh,
 )
-from microgradnd.nn.activations import ReLU, Sigmoid, Tanh
 from microgradnd.nn.attention import MultiheadAttention, TransformerEncoderLayer
 from microgradnd.nn.containers import ModuleDict, ModuleList, ParameterList, Sequential
 from microgradnd.nn.convolution import Conv1d, Conv2d, ConvTranspose2d
@@ -57,21 +56,21 @@ from microgradnd.nn.pooling import (
     MaxPool1d,
     MaxPool2d,
 )
+from microgradnd.nn.recurrent import GRU, LSTM, RNN
 from microgradnd.nn.summaries import summary
 
 __all__ = [
     "ELU",
     "GELU",
+    "GRU",
+    "LSTM",
+    "RNN",
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
     "AvgPool1d",
     "AvgPool2d",
     "BCELoss",
     "BCEWithLogitsLoss",
-from microgradnd.nn.recurrent import GRU, LSTM, RNN
-    "GRU",
-    "LSTM",
-    "RNN",
     "BatchNorm1d",
     "BatchNorm2d",
     "Bilinear",
@@ -102,9 +101,9 @@ from microgradnd.nn.recurrent import GRU, LSTM, RNN
     "Module",
     "ModuleDict",
     "ModuleList",
+    "MultiheadAttention",
     "NLLLoss",
     "PReLU",
-    "MultiheadAttention",
     "Parameter",
     "ParameterList",
     "RMSNorm",

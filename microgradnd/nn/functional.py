@@ -21,9 +21,8 @@ from microgradnd.nn.activations import (
     softplus,
     tanh,
 )
-from microgradnd.nn.convolution import conv1d, conv2d, conv_transpose2d
-from microgradnd.nn.activations import log_softmax, relu, sigmoid, softmax, tanh
 from microgradnd.nn.attention import scaled_dot_product_attention
+from microgradnd.nn.convolution import conv1d, conv2d, conv_transpose2d
 from microgradnd.nn.dropout import dropout
 from microgradnd.nn.embedding import embedding
 from microgradnd.nn.linear import bilinear, linear

@@ -13,9 +13,6 @@ from microgradnd.nn.embedding import looked_up
 from microgradnd.nn.losses import highest
 from microgradnd.nn.normalization import normalize, normalized
 from tests.rows import ANY, DISTINCT, NONZERO, Domain, Row, case, ufunc
-from microgradnd.nn.attention import attention, attention_weights, causal_mask
-from microgradnd.nn.recurrent import CELLS, back_through_time, recurrent, through_time
-from tests.rows import ANY, DISTINCT, Domain, Row, case, ufunc
 
 LINEAR = {
     "batch": ((4, 3), (2, 3), (2,)),
