@@ -214,7 +214,145 @@ def unpooled(g: Array, largest: Array, x: Array) -> Array:
     return out
 
 
+def w11(w_ih: Array, w_hh: Array, b_ih: Array, b_hh: Array, w: Array, b: Array, x: Array, y: Array) -> Any:
+    n, steps, h_size = len(x), x.shape[1], 64
+    rows = x.swapaxes(0, 1).reshape(steps * n, -1)
+    inputs = (rows @ w_ih.T + b_ih).reshape(steps, n, 3 * h_size)
+    states, gates = [np.zeros((n, h_size), x.dtype)], []
+    for t in range(steps):
+        h = states[-1]
+        hidden = h @ w_hh.T + b_hh
+        rz = 1 / (1 + np.exp(-(inputs[t, :, : 2 * h_size] + hidden[:, : 2 * h_size])))
+        r, z, h_n = rz[:, :h_size], rz[:, h_size:], hidden[:, 2 * h_size :]
+        candidate = np.tanh(inputs[t, :, 2 * h_size :] + r * h_n)
+        states.append(candidate + z * (h - candidate))
+        gates.append((r, z, candidate, h_n))
+    loss, g = cross_entropy(states[-1] @ w.T + b, y)
+    grad_w, grad_b = g.T @ states[-1], g.sum(axis=0)
+    grad_h = g @ w
+    grad_inputs, grad_hidden = np.empty_like(inputs), np.empty_like(inputs)
+    for t in reversed(range(steps)):
+        r, z, candidate, h_n = gates[t]
+        grad_n = grad_h * (1 - z) * (1 - candidate * candidate)
+        grad_inputs[t, :, :h_size] = grad_n * h_n * r * (1 - r)
+        grad_inputs[t, :, h_size : 2 * h_size] = grad_h * (states[t] - candidate) * z * (1 - z)
+        grad_inputs[t, :, 2 * h_size :] = grad_n
+        grad_hidden[t] = grad_inputs[t]
+        grad_hidden[t, :, 2 * h_size :] *= r
+        grad_h = grad_h * z + grad_hidden[t] @ w_hh
+    flat_inputs, flat_hidden = grad_inputs.reshape(steps * n, -1), grad_hidden.reshape(steps * n, -1)
+    before = np.concatenate(states[:-1])
+    grads = flat_inputs.T @ rows, flat_hidden.T @ before, flat_inputs.sum(axis=0), flat_hidden.sum(axis=0)
+    return loss, (*grads, grad_w, grad_b)
+
+
+def cross_entropy(logits: Array, y: Array) -> tuple[Any, Array]:
+    """Return the loss and its gradient with respect to the logits."""
+    n = np.arange(len(y))
+    z = logits - logits.max(axis=1, keepdims=True)
+    e = np.exp(z)
+    s = e.sum(axis=1, keepdims=True)
+    loss = np.mean(np.log(s[:, 0]) - z[n, y])
+    e /= s
+    e[n, y] -= 1
+    return loss, e / len(y)
+
+
+def w12(*args: Array) -> Any:
+    """Return the loss and gradients; positions are rows of a matrix but for the weights of attention."""
+    *params, x, y = args
+    symbols, places, norm, shift, w, b = *params[:2], *params[-4:]
+    h = (symbols[x] + places).reshape(-1, 64)
+    h, first = block(h, *params[2:14])
+    h, second = block(h, *params[14:26])
+    normed, normalised = layer_norm(h, norm, shift)
+    loss, g = cross_entropy(normed @ w.T + b, y)
+    last = g.T @ normed, g.sum(axis=0)
+    g, *grad_norm = layer_norm_gradients(g @ w, norm, *normalised)
+    g, grads_second = block_gradients(g, *second)
+    g, grads_first = block_gradients(g, *first)
+    hot = np.zeros((len(g), len(symbols)), g.dtype)
+    hot[np.arange(len(g)), x.reshape(-1)] = 1
+    grads = hot.T @ g, g.reshape(8, 64, 64).sum(axis=0)
+    return loss, (*grads, *grads_first, *grads_second, *grad_norm, *last)
+
+
+HIDDEN = np.where(np.tri(64, dtype=bool), 0, -np.inf).astype(np.float32)
+ROOT = np.float32((2 / np.pi) ** 0.5)
+
+
+def block(x: Array, w_qkv: Array, b_qkv: Array, w_o: Array, b_o: Array, w1: Array, b1: Array, w2: Array, b2: Array,
+          norm1: Array, shift1: Array, norm2: Array, shift2: Array) -> Any:  # fmt: skip
+    a, of_a = layer_norm(x, norm1, shift1)
+    q, k, v = (a @ w_qkv.T + b_qkv).reshape(8, 64, 3, 4, 16).transpose(2, 0, 3, 1, 4)
+    scores = q @ k.mT / 4 + HIDDEN
+    e = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    p = e / e.sum(axis=-1, keepdims=True)
+    heads = (p @ v).transpose(0, 2, 1, 3).reshape(-1, 64)
+    y = x + (heads @ w_o.T + b_o)
+    c, of_c = layer_norm(y, norm2, shift2)
+    u = c @ w1.T + b1
+    t = np.tanh(ROOT * (u + 0.044715 * u * u * u))
+    active = 0.5 * u * (1 + t)
+    return y + (active @ w2.T + b2), (
+        a,
+        of_a,
+        q,
+        k,
+        v,
+        p,
+        heads,
+        c,
+        of_c,
+        u,
+        t,
+        active,
+        w_qkv,
+        w_o,
+        w1,
+        w2,
+        norm1,
+        norm2,
+    )
+
+
+def block_gradients(
+    g: Array, a: Array, of_a: Any, q: Array, k: Array, v: Array, p: Array, heads: Array, c: Array, of_c: Any, u: Array,
+    t: Array, active: Array, w_qkv: Array, w_o: Array, w1: Array, w2: Array, norm1: Array, norm2: Array,
+) -> Any:  # fmt: skip
+    grad_w2, grad_b2 = g.T @ active, g.sum(axis=0)
+    slope = 0.5 * (1 + t) + 0.5 * u * (1 - t * t) * ROOT * (1 + 3 * 0.044715 * u * u)
+    grad_u = g @ w2 * slope
+    grad_w1, grad_b1 = grad_u.T @ c, grad_u.sum(axis=0)
+    into, grad_norm2, grad_shift2 = layer_norm_gradients(grad_u @ w1, norm2, *of_c)
+    g = g + into
+    grad_w_o, grad_b_o = g.T @ heads, g.sum(axis=0)
+    grad_heads = (g @ w_o).reshape(8, 64, 4, 16).transpose(0, 2, 1, 3)
+    grad_p = grad_heads @ v.mT
+    grad_a = p * (grad_p - np.sum(grad_p * p, axis=-1, keepdims=True)) / 4
+    grad_qkv = np.stack([grad_a @ k, grad_a.mT @ q, p.mT @ grad_heads])
+    grad_qkv = grad_qkv.transpose(1, 3, 0, 2, 4).reshape(-1, 192)
+    grad_w_qkv, grad_b_qkv = grad_qkv.T @ a, grad_qkv.sum(axis=0)
+    into, grad_norm1, grad_shift1 = layer_norm_gradients(grad_qkv @ w_qkv, norm1, *of_a)
+    grads = grad_w_qkv, grad_b_qkv, grad_w_o, grad_b_o, grad_w1, grad_b1, grad_w2, grad_b2
+    return g + into, (*grads, grad_norm1, grad_shift1, grad_norm2, grad_shift2)
+
+
+def layer_norm(x: Array, weight: Array, bias: Array) -> Any:
+    centred = x - x.mean(axis=1, keepdims=True)
+    size = 1 / np.sqrt((centred * centred).mean(axis=1, keepdims=True) + 1e-5)
+    normed = centred * size
+    return normed * weight + bias, (normed, size)
+
+
+def layer_norm_gradients(g: Array, weight: Array, normed: Array, size: Array) -> Any:
+    along = g * weight
+    mean, part = along.mean(axis=1, keepdims=True), (along * normed).mean(axis=1, keepdims=True)
+    return size * (along - mean - normed * part), (g * normed).sum(axis=0), g.sum(axis=0)
+
+
 IDIOMATIC = {"W1": w1, "W2": w2, "W3": w3, "W4": w4, "W5": w5, "W8": w8, "W9": w9, "W10": w10}
+IDIOMATIC |= {"W11": w11, "W12": w12}
 
 
 def flat(arrays: list[Array]) -> tuple[Array, list[Array]]:

@@ -23,6 +23,11 @@ UNABLE = {
     ("mygrad", "W8"): "it has no second derivatives",
     ("advect staged", "W8"): "its hvp traces in each call",
     **{(program, "W10"): "it has no convolution of images" for program in ("autograd", "advect", "advect staged")},
+    **{
+        (program, name): "this network is written with modules, and by hand"
+        for program in ("numpy out=", "torch.compile", "jax", "autograd", "mygrad", "advect", "advect staged")
+        for name in ("W11", "W12")
+    },
 }
 
 

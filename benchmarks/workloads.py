@@ -1,6 +1,6 @@
 """The workloads: data, starting values, and the function that is differentiated, once for all libraries.
 
-Owns: what W1-W5 and W8-W10 compute, and the words in which they say it.
+Owns: what W1-W5 and W8-W12 compute, and the words in which they say it.
 Must not own: any library's program (`by_hand.py`, `ours.py`, `peers.py`), timing and checking (`run.py`).
 Read next: `by_hand.py`.
 
@@ -10,6 +10,7 @@ is PyTorch's fused operation in PyTorch, and a product and a sum where there is 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -193,6 +194,78 @@ def w10() -> Work:
     return Work(title, start, (x, y), loss, ("adam", 1e-3), layers, "cross_entropy")
 
 
+def by_modules(words: Words, *args: Any) -> Any:
+    """Stand for the loss of a network that is only written with modules."""
+    raise NotImplementedError("this network is only written with modules")
+
+
+def w11() -> Work:
+    rng = np.random.default_rng(11)
+    x = rng.normal(size=(32, 16, 16)).astype(np.float32)
+    y = rng.integers(0, 10, size=32)
+    shapes = (192, 16), (192, 64), (192,), (192,), (10, 64), (10,)
+    start = [rng.uniform(-1 / 8, 1 / 8, shape).astype(np.float32) for shape in shapes]
+
+    def layers(nn: Any, dtype: Any) -> Any:
+        class Network(nn.Module):  # type: ignore[misc]
+            def __init__(self) -> None:
+                super().__init__()
+                self.gru = nn.GRU(16, 64, batch_first=True, dtype=dtype)
+                self.head = nn.Linear(64, 10, dtype=dtype)
+
+            def forward(self, x: Any) -> Any:
+                _, last = self.gru(x)
+                return self.head(last[-1])
+
+        return Network()
+
+    title = "GRU, T = 16, batch 32, 16 → 64, linear on the last state, cross-entropy, Adam, float32"
+    return Work(title, start, (x, y), by_modules, ("adam", 1e-3), layers, "cross_entropy")
+
+
+BLOCK = [(192, 64), (192,), (64, 64), (64,), (256, 64), (256,), (64, 256), (64,), (64,), (64,), (64,), (64,)]
+
+
+def w12() -> Work:
+    rng = np.random.default_rng(12)
+    x = rng.integers(0, 65, size=(8, 64))
+    y = rng.integers(0, 65, size=8 * 64)
+    shapes = [(65, 64), (64, 64), *BLOCK, *BLOCK, (64,), (64,), (65, 64), (65,)]
+    # of vectors too: a gradient that is 0, as that of the keys' bias, is rounding, of which Adam makes steps
+    start = [(rng.normal(size=shape) / np.sqrt(shape[-1])).astype(np.float32) for shape in shapes]
+
+    def layers(nn: Any, dtype: Any) -> Any:
+        options = {
+            "dropout": 0.0,
+            "activation": functools.partial(nn.functional.gelu, approximate="tanh"),
+            "batch_first": True,
+            "norm_first": True,
+            "dtype": dtype,
+        }
+        in_torch = hasattr(nn, "Transformer")  # where `is_causal` only says what the mask is
+        mask = nn.Transformer.generate_square_subsequent_mask(64) if in_torch else None
+
+        class Network(nn.Module):  # type: ignore[misc]
+            def __init__(self) -> None:
+                super().__init__()
+                self.symbols = nn.Embedding(65, 64, dtype=dtype)
+                self.places = nn.Embedding(64, 64, dtype=dtype)
+                self.first = nn.TransformerEncoderLayer(64, 4, 256, **options)
+                self.second = nn.TransformerEncoderLayer(64, 4, 256, **options)
+                self.norm = nn.LayerNorm(64, dtype=dtype)
+                self.head = nn.Linear(64, 65, dtype=dtype)
+
+            def forward(self, x: Any) -> Any:
+                h = self.symbols(x) + self.places.weight
+                h = self.second(self.first(h, mask, is_causal=True), mask, is_causal=True)
+                return self.head(self.norm(h)).reshape(-1, 65)
+
+        return Network()
+
+    title = "two pre-norm transformer blocks, d = 64, 4 heads, T = 64, batch 8, vocabulary 65, Adam, float32"
+    return Work(title, start, (x, y), by_modules, ("adam", 1e-3), layers, "cross_entropy")
+
+
 WORKLOADS: dict[str, Callable[[], Work]] = {
     "W1": w1,
     "W2": w2,
@@ -202,6 +275,8 @@ WORKLOADS: dict[str, Callable[[], Work]] = {
     "W8": w8,
     "W9": w9,
     "W10": w10,
+    "W11": w11,
+    "W12": w12,
 }
 
 

@@ -45,6 +45,15 @@ def test_programs_by_hand_and_ours_agree(load: Any, name: str) -> None:
     assert set(candidates) == set(make)
 
 
+@pytest.mark.parametrize("name", ["W11", "W12"])
+def test_networks_of_modules_agree(load: Any, name: str) -> None:
+    run = load("run")
+    make, _, tolerance = run.makers(name, ["eager", "compiled"])
+    candidates, failed = run.check(make, tolerance)
+    assert (set(candidates), failed) == ({"numpy", "eager", "compiled"}, {})
+    assert "numpy out=" in run.makers(name, ["numpy out="])[1]
+
+
 def test_the_loop_and_the_modules_agree(load: Any) -> None:
     run = load("run")
     make, _, tolerance = run.makers("W1", ["eager nn"])

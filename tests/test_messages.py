@@ -684,6 +684,34 @@ LIBRARY = {
     "init of a vector": Row(lambda: nn.init.xavier_uniform_(P(1, 2)), ValueError, "(2,)|fan|nn.init.uniform_"),
     "init of a mode": Row(lambda: nn.init.kaiming_normal_(square, mode="fan"), ValueError, "mode|'fan_in'|'fan'"),
     "Linear(0, 1)": Row(lambda: nn.Linear(0, 1), ValueError, "Linear|in_features|positive|0"),
+    "GRU of features": Row(lambda: nn.GRU(3, 4)(np.ones((5, 2, 2))), ValueError, "GRU|(time, batch, 3)|(5, 2, 2)"),
+    "GRU of a state": Row(
+        lambda: nn.GRU(3, 4)(np.ones((5, 2, 3)), np.ones((2, 4))), ValueError, "GRU|initial state|(1, 2, 4)|(2, 4)"
+    ),
+    "LSTM of no pair": Row(
+        lambda: nn.LSTM(3, 4)(np.ones((5, 2, 3)), np.ones((1, 2, 4))), TypeError, "LSTM|a pair (h, c)|ndarray"
+    ),
+    "RNN(nonlinearity=)": Row(lambda: nn.RNN(3, 4, nonlinearity="gelu"), ValueError, "RNN|'tanh' or 'relu'|'gelu'"),
+    "attention of shapes": Row(
+        lambda: F.scaled_dot_product_attention(square, square, P(1, 2)), ValueError, "(..., queries, features)|(2,)"
+    ),
+    "attention of a mask": Row(
+        lambda: F.scaled_dot_product_attention(square, square, square, np.ones((2, 3), bool)),
+        ValueError,
+        "scaled_dot_product_attention|attn_mask must broadcast to|(2, 2)|(2, 3)",
+    ),
+    "MultiheadAttention of a mask": Row(
+        lambda: nn.MultiheadAttention(2, 1)(square, square, square, key_padding_mask=np.ones(2, int)),
+        TypeError,
+        "MultiheadAttention|key_padding_mask must be boolean|int64|mask != 0",
+    ),
+    "MultiheadAttention of shapes": Row(
+        lambda: nn.MultiheadAttention(2, 1)(square, square, np.ones((2, 3))), ValueError, "MultiheadAttention|(2, 3)"
+    ),
+    "MultiheadAttention(8, 3)": Row(lambda: nn.MultiheadAttention(8, 3), ValueError, "embed_dim|num_heads|8 and 3"),
+    "TransformerEncoderLayer(activation=)": Row(
+        lambda: nn.TransformerEncoderLayer(8, 2, activation="swish"), ValueError, "'relu', 'gelu' or a function|'swish'"
+    ),
     "Sequential of a class": Row(lambda: nn.Sequential(nn.ReLU), TypeError, "Sequential|ReLU|nn.ReLU()"),
     "a forgotten forward": Row(lambda: Empty()(1.0), NotImplementedError, "Empty|forward()"),
     "a name with a dot": Row(lambda: setattr(Empty(), "a.b", nn.Parameter(1.0)), ValueError, "a.b|dot"),

@@ -23,6 +23,7 @@ from microgradnd.nn.activations import (
     Softplus,
     Tanh,
 )
+from microgradnd.nn.attention import MultiheadAttention, TransformerEncoderLayer
 from microgradnd.nn.containers import ModuleDict, ModuleList, ParameterList, Sequential
 from microgradnd.nn.convolution import Conv1d, Conv2d, ConvTranspose2d
 from microgradnd.nn.dropout import Dropout
@@ -55,11 +56,15 @@ from microgradnd.nn.pooling import (
     MaxPool1d,
     MaxPool2d,
 )
+from microgradnd.nn.recurrent import GRU, LSTM, RNN
 from microgradnd.nn.summaries import summary
 
 __all__ = [
     "ELU",
     "GELU",
+    "GRU",
+    "LSTM",
+    "RNN",
     "AdaptiveAvgPool1d",
     "AdaptiveAvgPool2d",
     "AvgPool1d",
@@ -96,6 +101,7 @@ __all__ = [
     "Module",
     "ModuleDict",
     "ModuleList",
+    "MultiheadAttention",
     "NLLLoss",
     "PReLU",
     "Parameter",
@@ -110,6 +116,7 @@ __all__ = [
     "Softmax",
     "Softplus",
     "Tanh",
+    "TransformerEncoderLayer",
     "functional",
     "init",
     "summary",

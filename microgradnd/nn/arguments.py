@@ -1,4 +1,4 @@
-"""What the functions of `nn` share: the types of their arguments, the check of an operand, sums in half precision.
+"""What the functions of `nn` share: types and checks of arguments, sums in half precision, JVP rules from VJP rules.
 
 Owns: those.
 Must not own: any function that a user calls.
@@ -15,10 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from microgradnd.annotations import P
+from microgradnd.broadcasting import fit
 from microgradnd.failures import explained
 from microgradnd.operands import admitted
 from microgradnd.registry import plain, primitive
 from microgradnd.tensor import Tensor
+from microgradnd.transforms import vjp
 
 X = TypeVar("X", Tensor, npt.NDArray[Any])
 Plain = npt.NDArray[Any] | Sequence[Any] | complex
@@ -109,3 +111,21 @@ def is_half(x: Any) -> bool:
 def like(x: Any, original: Any) -> Any:
     """Return x in half precision if the argument that it was computed from is: its sums are wider."""
     return x.astype(np.float16) if is_half(original) and not is_half(x) else x
+
+
+def transposed(cotangents: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the JVP rule that follows from a VJP rule of all arguments, for `Joint`.
+
+    A VJP rule is a linear map of g. Its transpose, applied to the tangents, gives the tangent of the result.
+    """
+
+    def tangent(tangents: Any, out: Any, *args: Any) -> Any:
+        moving = [i for i, t in enumerate(tangents) if t is not None]
+
+        def pulled(g: Any) -> Any:
+            parts = cotangents(g, out, *args)
+            return [fit(parts[i], args[i]) for i in moving]
+
+        return vjp(pulled, np.zeros(out.shape, out.dtype))[1]([tangents[i] for i in moving])[0]
+
+    return tangent

@@ -20,6 +20,12 @@ from microgradnd.operands import admitted
 from microgradnd.tensor import Tensor
 
 
+def check_probability(function: str, name: str, p: Any) -> None:
+    """Raise unless a number is a probability."""
+    if not (isinstance(p, int | float | np.number) and 0 <= p <= 1):
+        raise ValueError(f"{function}: {name} must be a probability, from 0 to 1, got {p!r}")
+
+
 @explained
 def dropout(x: Any, p: float = 0.5, training: bool = True, *, rng: np.random.Generator | None = None) -> Any:
     """Set elements to 0 with probability p, and divide the others by 1 - p, so that the expectation stays.
@@ -60,8 +66,7 @@ def dropout(x: Any, p: float = 0.5, training: bool = True, *, rng: np.random.Gen
     >>> F.dropout(np.ones(4), 0.5, rng=np.random.default_rng(0))
     array([2., 0., 0., 0.])
     """
-    if not 0 <= p <= 1:
-        raise ValueError(f"dropout: p must be a probability, from 0 to 1, got {p!r}")
+    check_probability("dropout", "p", p)
     given = None if rng is None else generator(rng)
     if not training or p == 0:
         return x
@@ -108,8 +113,7 @@ class Dropout(Module):
     """
 
     def __init__(self, p: float = 0.5, *, rng: np.random.Generator | None = None) -> None:
-        if not 0 <= p <= 1:
-            raise ValueError(f"Dropout: p must be a probability, from 0 to 1, got {p!r}")
+        check_probability("Dropout", "p", p)
         self.p = p
         self.rng = generator(rng)
 

@@ -21,6 +21,7 @@ from microgradnd.nn.activations import (
     softplus,
     tanh,
 )
+from microgradnd.nn.attention import scaled_dot_product_attention
 from microgradnd.nn.convolution import conv1d, conv2d, conv_transpose2d
 from microgradnd.nn.dropout import dropout
 from microgradnd.nn.embedding import embedding
@@ -91,6 +92,7 @@ __all__ = [
     "prelu",
     "relu",
     "rms_norm",
+    "scaled_dot_product_attention",
     "sigmoid",
     "silu",
     "smooth_l1_loss",

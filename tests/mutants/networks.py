@@ -12,7 +12,37 @@ LAWS = "tests/test_laws.py::test_first_and_second_derivatives[normalized-rows]"
 OPTIM = "tests/test_optim.py"
 STEPS = "tests/test_compiled_steps.py"
 CONVOLUTION = "tests/test_convolution.py"
+RECURRENT, ATTENTION = "tests/test_recurrent.py", "tests/test_attention.py"
 FAULTS: list[tuple[str, ...]] = [
+    ("microgradnd/nn/recurrent.py", "return (n + z * (h - n),)", "return (h + z * (n - h),)", RECURRENT),
+    ("microgradnd/nn/recurrent.py", "np.flip(x, 0) if direction else x", "x", RECURRENT),
+    ("microgradnd/nn/recurrent.py", "of_n * hidden[..., 2, :] * r", "of_n * hidden[..., 2, :]", RECURRENT),
+    ("microgradnd/nn/recurrent.py", "np.stack([through_c * f, f], -3)", "np.stack([f, f], -3)", RECURRENT),
+    ("microgradnd/nn/recurrent.py", "            if layer:\n", "            if True:\n", RECURRENT),
+    ("microgradnd/nn/recurrent.py", "not x.shape[is_swapped]", "not x.shape[0]", RECURRENT),
+    (
+        "microgradnd/nn/recurrent.py",
+        "if transpose is through_time else",
+        "if transpose is not through_time else",
+        "tests/test_laws.py::test_first_and_second_derivatives[through_time-one-part]",
+    ),
+    ("microgradnd/nn/attention.py", "e /= sums + (sums == 0)", "e /= sums", ATTENTION),
+    ("microgradnd/nn/attention.py", "product_total(out, g, -1)), query", "product_total(g, g, -1)), query", ATTENTION),
+    (
+        "microgradnd/nn/attention.py",
+        "np.matmul(used.mT, g)",
+        "np.matmul(weights.mT, g)",
+        "tests/test_laws.py::test_first_and_second_derivatives[attention-kept]",
+    ),
+    ("microgradnd/nn/attention.py", "np.tri(queries, keys, dtype=bool)", "np.tri(queries, keys, -1, bool)", ATTENTION),
+    ("microgradnd/nn/attention.py", "if shows else np.where(mask, infinity, zero)", "", ATTENTION),
+    ("microgradnd/nn/attention.py", "self.dropout if self.training else 0.0", "self.dropout", ATTENTION),
+    (
+        "microgradnd/nn/arguments.py",
+        "return [fit(parts[i], args[i]) for i in moving]",
+        "return [parts[i] for i in moving]",
+        "tests/test_laws.py",
+    ),
     (
         "microgradnd/nn/activations.py",
         "return x - largest(x, axis)",
