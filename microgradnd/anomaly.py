@@ -101,9 +101,9 @@ class detect_anomaly(Recording):
 
 
 def in_scope(marks: tuple[tuple[int, Any, str], ...]) -> str:
-    """Return the names of the scopes that an operation is in, as messages put them."""
+    """Return the name of the innermost scope that an operation is in, as messages put it; nothing if there is none."""
     names = [name for _, module, name in marks if module is None]
-    return f" in {' > '.join(names)}" if names else ""
+    return f", in {names[-1]!r}" if names else ""
 
 
 def _finite(value: Any) -> bool:

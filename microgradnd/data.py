@@ -287,6 +287,8 @@ def standardise(x: Any) -> Scale:
             f"standardise: x must be finite real numbers, and {np.sum(~np.isfinite(std))} of its {np.size(std)} "
             f"features hold NaN or infinities (dtype {x.dtype}); leave out rows, as with x[np.isfinite(x).all(axis=1)]"
         )
-    std = np.where(std <= 16 * np.finfo(np.float64).eps * np.abs(mean), 1.0, std)  # what rounding makes of a constant
+    std = np.where(
+        std <= len(x) * np.finfo(np.float64).eps * np.abs(mean), 1.0, std
+    )  # what rounding makes of a constant
     dtype = x.dtype if x.dtype.kind == "f" else np.float64
     return Scale(np.asarray(mean, dtype), np.asarray(std, dtype))

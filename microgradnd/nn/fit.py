@@ -180,16 +180,19 @@ def fit(
     >>> history["validation_loss"][-1] < 0.01
     True
     """
-    if (
-        not isinstance(model, Module)
-        or isinstance(loss, type)
-        or not callable(loss)
-        or not hasattr(optimizer, "zero_grad")
+    is_loss = callable(loss) and not isinstance(loss, type)
+    for name, value, is_right, expected in (
+        ("model", model, isinstance(model, Module), "a module, made already"),
+        ("loss", loss, is_loss, "a function of prediction and target; make a module first, as nn.MSELoss()"),
+        ("optimizer", optimizer, hasattr(optimizer, "zero_grad"), "an optimizer, made already"),
+        ("metrics", metrics, isinstance(metrics, Mapping | None), "a dict of functions by name"),
+        ("callbacks", callbacks, isinstance(callbacks, Sequence), "a list of functions"),
+        ("scheduler_step", scheduler_step, scheduler_step in ("epoch", "batch"), "'epoch' or 'batch'"),
+        ("checkpoint", checkpoint, checkpoint is not None or not resume, "a path, which resume=True goes on from"),
     ):
-        raise TypeError(
-            f"fit must be given a module, arrays, a function for the loss, and an optimizer; got {model!r:.60}, "
-            f"{loss!r:.60} and {optimizer!r:.60}. Make losses and optimizers first, as nn.MSELoss()"
-        )
+        if not is_right:
+            raise TypeError(f"fit: {name} must be {expected}, got {value!r:.60}")
+    patience = None if patience is None else positive("fit: patience", patience)
     arrays, held = several("fit", data), None if validation is None else several("fit: validation", validation)
     epochs, n = positive("fit: epochs", epochs), len(arrays[0])
     size = min(positive("fit: batch_size", batch_size), n)
@@ -217,7 +220,8 @@ def fit(
         return batches(np.arange(n), *arrays, size=size, shuffle=shuffle, rng=rng, drop_last=drop_last)
 
     steps = math.ceil(rows / size)
-    with interruptible() as interrupts, bar(progress, epochs * steps, len(judged) * steps) as shown:
+    quiet = np.errstate(divide="ignore", over="ignore", invalid="ignore")  # NaN is reported once, by fit
+    with quiet, interruptible() as interrupts, bar(progress, epochs * steps, len(judged) * steps) as shown:
         while len(judged) < epochs:
             if patience is not None and judged and len(judged) - np.argmin(judged) > patience:
                 history.stopped_by = "patience"
@@ -310,6 +314,8 @@ class Loop:
         if is_first:
             self.optimizer.zero_grad()
         value, prediction = self.predict(batch)
+        if not getattr(value, "requires_grad", False):
+            raise TypeError(f"fit: loss must be computed from parameters that require gradients, got {value!r:.60}")
         (value * share if self.accumulate > 1 else value).backward()
         if is_last:
             if self.max_norm is not None:
@@ -375,7 +381,7 @@ def watched(model: Module, when: str, numbers: Any, batch: list[Any]) -> Iterato
     try:
         for path, module in modules:
             vars(module)["forward"] = scope(path or type(module).__name__)(module.forward)
-        with detect_anomaly(), np.errstate(all="ignore"):
+        with detect_anomaly():
             yield
     except FloatingPointError as error:
         wrong = [
@@ -415,20 +421,16 @@ def interruptible() -> Iterator[list[int]]:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-@contextlib.contextmanager
-def bar(progress: bool | None, total: int, done: int) -> Iterator[Any]:
-    """Show a bar while it is entered; give None where none is shown."""
+def bar(progress: bool | None, total: int, done: int) -> Any:
+    """Return a bar of tqdm as a context, or one that gives None where none is to be shown."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     is_seen = hasattr(shell, "kernel") or (sys.stderr is not None and sys.stderr.isatty())
     if not (is_seen if progress is None else progress):
-        yield None
-        return
+        return contextlib.nullcontext()
     try:
         from tqdm.auto import tqdm
     except ImportError as error:
-        if progress:
-            raise ImportError(f"progress=True needs the package tqdm: {INSTALL}") from error
-        yield None
-        return
-    with tqdm(total=total, initial=done, unit="step") as shown:
-        yield shown
+        if progress is None:
+            return contextlib.nullcontext()
+        raise ImportError(f"progress=True needs the package tqdm: {INSTALL}") from error
+    return tqdm(total=total, initial=done, unit="step")
