@@ -267,8 +267,8 @@ def read_npz(path: Any) -> tuple[str | None, dict[str, Any]]:
     with zipfile.ZipFile(path) as archive:
         if sum(entry.file_size for entry in archive.infolist()) > os.path.getsize(path):
             raise ValueError("it is compressed, and might unpack to any size; write it with np.savez")
-        names = set(archive.namelist())
-        for entry in names - {TEXT}:
+        names = archive.namelist()
+        for entry in [name for name in names if name != TEXT]:
             with archive.open(entry) as file:
                 arrays[entry.removesuffix(".npy")] = np.lib.format.read_array(file, allow_pickle=False)
         return archive.read(TEXT).decode() if TEXT in names else None, arrays
