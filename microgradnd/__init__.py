@@ -49,6 +49,7 @@ __all__ = [
     "load",
     "nn",
     "no_grad",
+    "onnx",
     "optim",
     "primitive",
     "register_tree",
@@ -64,7 +65,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:  # a type checker sees names, and no __getattr__, which would allow any other
-    from microgradnd import data, testing, viz
+    from microgradnd import data, onnx, testing, viz
     from microgradnd.compiler import compile, static
     from microgradnd.reasons import explain
     from microgradnd.saving import load, save
@@ -78,6 +79,7 @@ else:
         "data": "data",
         "explain": "reasons",
         "load": "saving",
+        "onnx": "onnx",
         "save": "saving",
         "static": "compiler",
         "testing": "testing",

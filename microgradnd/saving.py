@@ -11,11 +11,12 @@ a file is ever executed: there is no pickle.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -144,24 +145,32 @@ def save(path: str | os.PathLike[str], tree: Tree) -> None:
         raise TypeError(f"save must be given a path and then what to save, got {path!r:.60} for the path")
     arrays: dict[str, Any] = {}
     text = json.dumps(described(tree, "", arrays))
-    path = Path(os.path.realpath(path))
+    path = Path(path)
     dtypes = {array.dtype for array in arrays.values()}
     unsafe = [str(dtype) for dtype in dtypes if dtype.name not in SAFE or not dtype.isnative]
     if unsafe and path.suffix == ".safetensors":
         raise TypeError(f"save: safetensors can't hold the dtype {', '.join(unsafe)}; choose a name that ends in .npz")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"save: there is no folder {path.parent}; make it first, with Path.mkdir(parents=True)")
     library = None if unsafe or path.suffix == ".npz" else safetensors(is_needed=path.suffix == ".safetensors")
-    written = path.with_name(f".{path.name}.{secrets.token_hex(4)}")  # in the same folder, or it can't be moved at once
-    try:
+    with replacing(path) as written:
         if library is not None:
             library.numpy.save_file(arrays, written, {TEXT: text})
-        else:
-            with zipfile.ZipFile(written, "x") as archive:
-                archive.writestr(TEXT, text)
-                for name, array in arrays.items():
-                    with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
-                        np.lib.format.write_array(file, array, allow_pickle=False)
+            return
+        with zipfile.ZipFile(written, "x") as archive:
+            archive.writestr(TEXT, text)
+            for name, array in arrays.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                    np.lib.format.write_array(file, array, allow_pickle=False)
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a path to write to; what is there in the end takes the place of a file at once, or not at all."""
+    path = Path(os.path.realpath(path))
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {path.parent} to save in; make it with Path.mkdir(parents=True)")
+    written = path.with_name(f".{path.name}.{secrets.token_hex(4)}")  # in the same folder, or it can't be moved at once
+    try:
+        yield written
         with written.open("rb+") as file:
             os.fsync(file.fileno())
         written.replace(path)

@@ -108,6 +108,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "conversions",
         "signatures",
     },
+    "onnx": {*ENGINE, "compiler", "data", "lines", "modes", "nn", "rules", "saving", "trees"},
     "optim": {*ENGINE, "assignment", "jacobians", "modes", "signatures", "trees"},
     "viz": {*ENGINE, "broadcasting", "trees", "modes", "nn", "optim"},
     "reasons": {*ENGINE, "lines", "nn", "viz"},

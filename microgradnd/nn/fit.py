@@ -33,7 +33,7 @@ from microgradnd.data import batches, columns, positive
 from microgradnd.failures import explained
 from microgradnd.modes import no_grad
 from microgradnd.nn.module import Module
-from microgradnd.scopes import scope
+from microgradnd.nn.paths import scoped
 from microgradnd.tensor import Tensor
 from microgradnd.trees import flatten, is_module
 
@@ -377,11 +377,8 @@ def several(taker: str, data: Any) -> list[Any]:
 @contextlib.contextmanager
 def watched(model: Module, when: str, numbers: Any, batch: list[Any]) -> Iterator[None]:
     """Within it, the first operation of a model that makes a NaN or infinity raises an error that says where."""
-    modules = [(path, module) for path, module in model.named_modules() if "forward" not in vars(module)]
     try:
-        for path, module in modules:
-            vars(module)["forward"] = scope(path or type(module).__name__)(module.forward)
-        with detect_anomaly():
+        with detect_anomaly(), scoped(model):
             yield
     except FloatingPointError as error:
         wrong = [
@@ -396,9 +393,6 @@ def watched(model: Module, when: str, numbers: Any, batch: list[Any]) -> Iterato
             f"fit: NaN or infinity in {when}: {error}{''.join(notes)}. The model is as it was before; clean the data, "
             f"lower the learning rate, or clip gradients with max_norm="
         ) from error
-    finally:
-        for _, module in modules:
-            del vars(module)["forward"]
 
 
 @contextlib.contextmanager

@@ -1,0 +1,188 @@
+"""`mg.onnx.export`, proved against onnxruntime.
+
+Owns: that each layer and each row of the table computes in onnxruntime what it computes here, with any number of rows.
+Must not own: what layers compute (`test_nn.py`).
+Read next: `test_checkpoints.py`.
+
+A case is a function of arrays, or a module, and the shape of one row of each of its inputs; int stands for integers.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import microgradnd as mg
+from microgradnd import nn
+from microgradnd.nn import functional as F
+from microgradnd.trees import flatten
+
+onnx = pytest.importorskip("onnx", reason="onnx isn't installed")
+runtime = pytest.importorskip("onnxruntime", reason="onnxruntime isn't installed")
+
+RNG = np.random.default_rng(0)
+
+
+class Function(nn.Module):
+    """A function as a module, with a parameter that it may use."""
+
+    def __init__(self, function):
+        self.function = function
+        self.weight = nn.Parameter(RNG.normal(size=(3, 4)))
+
+    def forward(self, *inputs):
+        return self.function(*inputs)
+
+
+W = RNG.normal(size=(3, 4))
+PARAMETER = nn.Parameter(RNG.normal(size=(5, 3)), name="table")
+
+LAYERS = {
+    "Linear": (nn.Linear(3, 4, rng=RNG), [(3,)]),
+    "Linear without bias": (nn.Linear(3, 4, bias=False, rng=RNG), [(3,)]),
+    "Linear over time": (nn.Linear(3, 4, rng=RNG), [(6, 3)]),
+    "ReLU": (nn.ReLU(), [(3,)]),
+    "Sigmoid": (nn.Sigmoid(), [(3,)]),
+    "Tanh": (nn.Tanh(), [(3,)]),
+    "Identity": (nn.Identity(), [(3,)]),
+    "Dropout": (nn.Dropout(0.5, rng=RNG), [(3,)]),
+    "Sequential": (
+        nn.Sequential(nn.Linear(3, 8, rng=RNG), nn.ReLU(), nn.Sequential(nn.Linear(8, 4, rng=RNG), nn.Tanh())),
+        [(3,)],
+    ),
+}
+
+FUNCTIONS = {
+    "arithmetic": (lambda x, y: (x + y * 2 - 1) / (y * y + 1) + x**2 + x**3 + -x + 1 / (np.abs(y) + 1), [(3,), (3,)]),
+    "between dtypes": (lambda x, n: x * n + (x > 0) * x + np.sqrt(n), [(3,), int]),
+    "logic": (
+        lambda x, y: np.where(
+            np.logical_or(np.logical_and(x > y, x >= 0), np.logical_not(np.less(y, 0.5)) & (x <= 2) | ~(x == y)), x, 0.0
+        ),
+        [(3,), (3,)],
+    ),
+    "elementary": (
+        lambda x: (
+            np.exp(x)
+            + np.log(np.abs(x) + 1)
+            + np.sin(x)
+            + np.cos(x)
+            + np.tanh(x)
+            + np.sign(x)
+            + np.floor(x)
+            + np.ceil(x)
+            + np.rint(x)
+            + np.reciprocal(x)
+            + np.expm1(x)
+            + np.log1p(np.abs(x))
+            + np.logaddexp(x, 0)
+            + np.square(x)
+            + np.power(np.abs(x), 1.5)
+            + np.sqrt(np.abs(x))
+        ),
+        [(3,)],
+    ),
+    "bounds": (lambda x: np.clip(x, -0.5, 0.5) + np.clip(x, None, 0.1) + np.maximum(x, 0) * np.minimum(x, 1), [(3,)]),
+    "activations": (lambda x: F.softmax(x) + F.log_softmax(x, axis=1) + F.sigmoid(x) + F.relu(x), [(3, 4)]),
+    "sums": (
+        lambda x: (
+            np.sum(x, axis=1, keepdims=True)
+            + np.mean(x, axis=(1, 2), keepdims=True)
+            + np.max(x, axis=-1)[..., None]
+            - x.min(axis=2, keepdims=True)
+            + np.prod(x, axis=2, keepdims=True)
+            + np.sum(x)
+        ),
+        [(3, 4)],
+    ),
+    "over the batch": (lambda x: x - np.mean(x, axis=0) + np.sum(x, axis=0) / len(x) + np.max(x), [(3,)]),
+    "spreads": (
+        lambda x: (
+            x.var(axis=1, keepdims=True) + np.std(x, axis=2, keepdims=True, ddof=1) + np.var(x) + np.std(x, axis=0)
+        ),
+        [(3, 4)],
+    ),
+    "reshape with -1": (lambda x: np.reshape(x, (-1, 12)), [(3, 4)]),
+    "reshape with len": (lambda x: x.reshape(len(x), 2, 6) * 1.0, [(3, 4)]),
+    "reshape of rows": (lambda x: (x.reshape(len(x) * 3, 4) @ np.ones((4, 2))).reshape(len(x), 3, 2), [(3, 4)]),
+    "two sizes of the batch": (
+        lambda x: np.matmul(x, x.T).reshape(len(x), len(x), 1) + np.zeros((len(x), 1, 1)),
+        [(3,)],
+    ),
+    "axes": (
+        lambda x: np.transpose(x, (0, 2, 1)) + np.swapaxes(x, 1, 2) + np.moveaxis(x, 1, 2) + np.moveaxis(x, -1, 1),
+        [(3, 4)],
+    ),
+    "all axes": (lambda x: (x.T + 1).T[:, None] + np.expand_dims(x, 1) + np.squeeze(x[:, None, None], 1), [(3,)]),
+    "broadcast": (lambda x: np.broadcast_to(x, (2, *x.shape)).sum(axis=0), [(3,)]),
+    "parts": (
+        lambda x: (
+            x[:, 0, 1:] + x[:, -1, :-1] + x[..., 0][:, :3] + x[:, ::-1][:, 0, ::-1][:, :3] + x[:, None][:, 0, 1, 1:]
+        ),
+        [(3, 4)],
+    ),
+    "parts of the batch": (lambda x: x - x[0] + x[-1] + x[[0, 1]].sum(axis=0), [(3,)]),
+    "joined": (lambda x: np.concatenate([x, np.ones((len(x), 2)), x * 2], axis=1), [(3,)]),
+    "stacked": (lambda x: np.stack([x, x + 1], axis=-1), [(3,)]),
+    "products": (lambda x: x @ W + np.dot(x, W) + np.einsum("bi,ij->bj", x, W) + np.dot(2.0, x @ W), [(3,)]),
+    "products of stacks": (
+        lambda x, y: np.matmul(x, np.swapaxes(y, 1, 2)) + np.einsum("btd,bsd->bts", x, y),
+        [(3, 4), (3, 4)],
+    ),
+    "rows of a table": (lambda i: PARAMETER[i] * 2, [int]),
+    "several outputs": (lambda x: {"a": (x + 1, x * 2), "b": x}, [(3,)]),
+    "float32": (lambda x: np.astype(x, np.float32) if hasattr(np, "astype") else x, [(3,)]),
+    "a constant": (lambda x: (x, np.arange(3.0)), [(3,)]),
+}
+
+CASES = LAYERS | {name: (Function(function), shapes) for name, (function, shapes) in FUNCTIONS.items()}
+
+
+def inputs(shapes, rows, dtype):
+    rng = np.random.default_rng(rows)
+    return tuple(
+        rng.integers(0, 5, size=(rows, 3)) if shape is int else rng.normal(size=(rows, *shape)).astype(dtype)
+        for shape in shapes
+    )
+
+
+def agree(module, path, arrays, tolerance):
+    """Check that a file computes what a module does."""
+    session = runtime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
+    found = session.run(None, dict(zip([given.name for given in session.get_inputs()], arrays, strict=True)))
+    with mg.no_grad():
+        expected = flatten(module(*arrays))[0]
+    assert len(found) == len(expected)
+    for a, b in zip(found, expected, strict=True):
+        b = np.asarray(b.data if isinstance(b, mg.Tensor) else b)
+        assert a.shape == b.shape
+        assert a.dtype == b.dtype
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_file_computes_what_the_network_does(tmp_path, name):
+    module, shapes = CASES[name]
+    module.train()
+    mg.onnx.export(module, inputs(shapes, 4, float), tmp_path / "a.onnx")
+    assert module.training
+    module.eval()
+    for rows in (4, 1, 2, 7):
+        if name == "parts of the batch" and rows == 1:
+            continue  # there is no second row
+        agree(module, tmp_path / "a.onnx", inputs(shapes, rows, float), 1e-12 if name != "float32" else 1e-6)
+
+
+def test_every_row_of_the_table_is_reached(tmp_path):
+    reached = set()
+    with pytest.MonkeyPatch.context() as patch:
+        for function, row in mg.onnx.ROWS.items():
+
+            def noting(*args, function=function, row=row, **kwargs):
+                reached.add(function)
+                return row(*args, **kwargs)
+
+            patch.setitem(mg.onnx.ROWS, function, noting)
+        for module, shapes in CASES.values():
+            mg.onnx.export(module, inputs(shapes, 4, float), tmp_path / "a.onnx")
+    assert {getattr(function, "__name__", function) for function in set(mg.onnx.ROWS) - reached} == set()
