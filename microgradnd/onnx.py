@@ -89,7 +89,7 @@ class Graph:
         self.known: dict[Value, Known] = {}
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
-        self.used: set[str] = set()
+        self.used = {batch}
 
     def merged(self, a: Any, b: Any) -> Any:
         """Return one argument for the two that the programs have; a size that grows with the batch is a `Size`."""
@@ -113,6 +113,21 @@ class Graph:
         elif isinstance(a, int) and isinstance(b, int) and a * self.rows[1] == b * self.rows[0]:
             return Size(Fraction(a, self.rows[0]))
         raise Refused(f"was given {a!r:.60} for {self.rows[0]} rows, and {b!r:.60} for {self.rows[1]}")
+
+    def capture(self, value: Value, *things: Any) -> None:
+        """Add a parameter, a buffer or an array that the network holds: what both programs take for a value."""
+        try:
+            array = self.merged(
+                *(thing if isinstance(thing, np.ndarray) else np.asarray(thing.data) for thing in things)
+            )
+        except Refused as error:
+            raise ValueError(
+                f"onnx.export: an array that the network makes {error}; compute it from the inputs by NumPy functions"
+            ) from error
+        if not isinstance(array, Known):
+            free = value.name if value.name and value.name not in self.used else None
+            array = Known(self.constant(array, free), array.shape, array.dtype)
+        self.known[value] = array
 
     def add(self, step: Step, twin: Step, layer: str | None) -> None:
         """Translate a step, or raise and say where it is."""
@@ -404,7 +419,7 @@ def spread(root: bool) -> Row:
 ROWS |= {reductions.var: spread(False), reductions.std: spread(True)}
 
 
-@row(np.reshape, np.expand_dims, np.squeeze, np.ravel)
+@row(np.reshape, np.expand_dims, np.squeeze)
 def reshape(g: Graph, out: Known, x: Known, *_: Any, order: str = "C", **rest: Any) -> str:
     if order != "C":
         raise Refused(f"with order={order!r}")
@@ -533,35 +548,36 @@ def export(module: Module, example: Any, path: str | os.PathLike[str]) -> None:
     except ImportError as error:
         raise ImportError(f"onnx.export needs the package onnx: {INSTALL}") from error
     inputs = [np.asarray(x) for x in columns("onnx.export", example if isinstance(example, tuple) else (example,))]
-    n = len(inputs[0])
-    rows = max(n, 2), max(n, 2) + 1
+    n, count = len(inputs[0]), len(inputs)
+    rows = max(n, 2), 2 * max(n, 2) + 1
     modes = [(part, part.training) for part in module.modules()]
     try:
         module.eval()
-        (whole, first), (other, second) = (
-            traced(module, [np.take(x, np.arange(size) % n, axis=0) for x in inputs]) for size in rows
-        )
+        whole, first = traced(module, [np.take(x, np.arange(rows[0]) % n, axis=0) for x in inputs])
+        try:
+            other, second = traced(module, [np.take(x, np.arange(rows[1]) % n, axis=0) for x in inputs])
+        except Exception as error:
+            raise ValueError(
+                f"onnx.export: the network fails for {rows[1]} rows, where it takes {rows[0]}: {error}; write len(x) or "
+                f"-1 for the number of rows"
+            ) from error
     finally:
         for part, mode in modes:
             part.training = mode
-    own = inspect.signature(module.forward).parameters.values()
-    names = [parameter.name for parameter in own if parameter.kind is not parameter.VAR_POSITIONAL][: len(inputs)]
-    names += [f"input_{i}" for i in range(len(names), len(inputs))]
-    graph = Graph(onnx.helper, onnx.numpy_helper, rows, names[0])
-    for name, a, b in zip(names, first.inputs, second.inputs, strict=False):
-        graph.known[a] = Known(name, graph.merged(a.shape, b.shape), a.dtype)
-    given = [graph.known[value] for value in first.inputs[: len(inputs)]]
-    for value, mine, others in zip(first.inputs[len(inputs) :], whole.captured, other.captured, strict=True):
-        array = graph.merged(*(x if isinstance(x, np.ndarray) else np.asarray(x.data) for x in (mine, others)))
-        if not isinstance(array, Known):
-            free = value.name if value.name and value.name not in {*names, *graph.used} else None
-            array = Known(graph.constant(array, free), array.shape, array.dtype)
-        graph.known[value] = array
     if [step.function for step in first.steps] != [step.function for step in second.steps]:
         raise ValueError(
             f"onnx.export: the network calls other functions for {rows[1]} rows than for {rows[0]}; write it so that "
             f"nothing but the sizes of arrays depends on the number of rows"
         )
+    own = inspect.signature(module.forward).parameters.values()
+    names = [parameter.name for parameter in own if parameter.kind is not parameter.VAR_POSITIONAL][:count]
+    names += [f"input_{i}" for i in range(len(names), count)]
+    graph = Graph(onnx.helper, onnx.numpy_helper, rows, names[0])
+    for name, a, b in zip(names, first.inputs, second.inputs, strict=False):
+        graph.known[a] = Known(name, graph.merged(a.shape, b.shape), a.dtype)
+    given = [graph.known[value] for value in first.inputs[:count]]
+    for value, mine, others in zip(first.inputs[count:], whole.captured, other.captured, strict=True):
+        graph.capture(value, mine, others)
     for step, twin in zip(first.steps, second.steps, strict=True):
         graph.add(step, twin, whole.layers.get(step))
     results = [

@@ -9,11 +9,13 @@ A case is a function of arrays, or a module, and the shape of one row of each of
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 
 import microgradnd as mg
-from microgradnd import nn
+from microgradnd import nn, primitives
 from microgradnd.nn import functional as F
 from microgradnd.trees import flatten
 
@@ -131,6 +133,7 @@ FUNCTIONS = {
     ),
     "rows of a table": (lambda i: PARAMETER[i] * 2, [int]),
     "several outputs": (lambda x: {"a": (x + 1, x * 2), "b": x}, [(3,)]),
+    "the same": (lambda x: primitives.identity(x) + 1, [(3,)]),
     "float32": (lambda x: np.astype(x, np.float32) if hasattr(np, "astype") else x, [(3,)]),
     "a constant": (lambda x: (x, np.arange(3.0)), [(3,)]),
 }
@@ -186,3 +189,66 @@ def test_every_row_of_the_table_is_reached(tmp_path):
         for module, shapes in CASES.values():
             mg.onnx.export(module, inputs(shapes, 4, float), tmp_path / "a.onnx")
     assert {getattr(function, "__name__", function) for function in set(mg.onnx.ROWS) - reached} == set()
+
+
+def refused(function, rows=4, error=NotImplementedError):
+    """Return why a function isn't exported."""
+    network = nn.Sequential(nn.Linear(3, 3), Function(function))
+    with pytest.raises(error) as caught:
+        mg.onnx.export(network, np.ones((rows, 3)), "nowhere.onnx")
+    return str(caught.value)
+
+
+def test_a_function_without_a_row_is_named_with_its_layer():
+    assert "onnx.export: sort has no row" in refused(lambda x: np.sort(x))
+    assert ", in 1 (" in refused(lambda x: np.sort(x))
+    assert "with order='F'" in refused(lambda x: np.reshape(x, (len(x), 3, 1), order="F"))
+    assert "integers" in refused(lambda x: x[[0, 1], [1, 2]])
+    assert "einsum" in refused(lambda x: np.einsum(x, [0, 1], [0]))
+    assert "ddof" in refused(lambda x: np.var(x, axis=0, ddof=1))
+    assert "bits" in refused(lambda x: x * np.bitwise_and((x > 0).astype(int), 3))
+    assert "where" in refused(lambda x: np.sum(x, axis=1, where=x > 0))
+
+
+def test_a_frozen_batch_is_found():
+    assert "for 4 rows" in refused(lambda x: x * np.arange(len(x))[:, None], error=ValueError)
+    assert "other functions for 9 rows than for 4" in refused(
+        lambda x: np.tanh(x) if len(x) == 4 else x + 1, error=ValueError
+    )
+    assert "fails for 9 rows" in refused(lambda x: x.reshape(4, 3) + 1, error=ValueError)
+    assert "8 for 9" in refused(lambda x: x[: len(x) // 2 * 2])
+
+
+def test_an_export_that_fails_leaves_the_old_file(tmp_path):
+    path = tmp_path / "a.onnx"
+    mg.onnx.export(nn.ReLU(), np.ones((1, 3)), path)
+    before = path.read_bytes()
+    with pytest.raises(NotImplementedError):
+        mg.onnx.export(Function(lambda x: np.sort(x)), np.ones((1, 3)), path)
+    assert path.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == ["a.onnx"]
+
+
+def test_the_names_in_a_file_are_those_of_the_parameters(tmp_path):
+    network, _ = LAYERS["Sequential"]
+    mg.onnx.export(network, np.ones((1, 3)), tmp_path / "a.onnx")
+    graph = onnx.load(tmp_path / "a.onnx").graph
+    assert {name for name, _ in network.named_parameters()} <= {constant.name for constant in graph.initializer}
+    assert [size.dim_param for size in graph.input[0].type.tensor_type.shape.dim] == ["batch", ""]
+    assert [size.dim_param for size in graph.output[0].type.tensor_type.shape.dim] == ["batch", ""]
+    assert graph.input[0].name == "x"
+
+
+def test_float32_networks_stay_so(tmp_path):
+    network = nn.Sequential(
+        nn.Linear(3, 4, dtype=np.float32, rng=RNG), nn.Tanh(), nn.Linear(4, 2, dtype=np.float32, rng=RNG)
+    )
+    arrays = inputs([(3,)], 5, np.float32)
+    mg.onnx.export(network, arrays, tmp_path / "a.onnx")
+    agree(network, tmp_path / "a.onnx", arrays, 1e-6)
+
+
+def test_without_onnx_the_error_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(ImportError, match=r'pip install "microgradnd\[onnx\]"'):
+        mg.onnx.export(nn.ReLU(), np.ones((1, 3)), "nowhere.onnx")
