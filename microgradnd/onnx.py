@@ -558,7 +558,7 @@ def export(module: Module, example: Any, path: str | os.PathLike[str]) -> None:
             other, second = traced(module, [np.take(x, np.arange(rows[1]) % n, axis=0) for x in inputs])
         except Exception as error:
             raise ValueError(
-                f"onnx.export: the network fails for {rows[1]} rows, where it takes {rows[0]}: {error}; write len(x) or "
+                f"onnx.export: the network fails for {rows[1]} rows, but takes {rows[0]}: {error}; write len(x) or "
                 f"-1 for the number of rows"
             ) from error
     finally:
