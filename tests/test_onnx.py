@@ -36,6 +36,14 @@ class Function(nn.Module):
         return self.function(*inputs)
 
 
+def warmed(module, shape):
+    """Return a module with other parameters than at the start, and statistics of some rows."""
+    for parameter in module.parameters():
+        parameter.data = RNG.normal(size=parameter.shape)
+    module(RNG.normal(2.0, 3.0, size=(10, *shape)))
+    return module
+
+
 W = RNG.normal(size=(3, 4))
 PARAMETER = nn.Parameter(RNG.normal(size=(5, 3)), name="table")
 
@@ -48,6 +56,14 @@ LAYERS = {
     "Tanh": (nn.Tanh(), [(3,)]),
     "Identity": (nn.Identity(), [(3,)]),
     "Dropout": (nn.Dropout(0.5, rng=RNG), [(3,)]),
+    "Bilinear": (nn.Bilinear(3, 4, 2, rng=RNG), [(3,), (4,)]),
+    "Embedding": (nn.Embedding(5, 2, padding_idx=0, rng=RNG), [int]),
+    "BatchNorm1d": (warmed(nn.BatchNorm1d(3), (3,)), [(3,)]),
+    "BatchNorm1d over time": (warmed(nn.BatchNorm1d(3, affine=False), (3, 4)), [(3, 4)]),
+    "BatchNorm2d": (warmed(nn.BatchNorm2d(3), (3, 4, 4)), [(3, 4, 4)]),
+    "LayerNorm": (warmed(nn.LayerNorm((3, 4)), (3, 4)), [(3, 4)]),
+    "GroupNorm": (warmed(nn.GroupNorm(2, 4), (4, 5)), [(4, 5)]),
+    "RMSNorm": (warmed(nn.RMSNorm(4), (3, 4)), [(3, 4)]),
     "Sequential": (
         nn.Sequential(nn.Linear(3, 8, rng=RNG), nn.ReLU(), nn.Sequential(nn.Linear(8, 4, rng=RNG), nn.Tanh())),
         [(3,)],
