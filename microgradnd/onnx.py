@@ -470,7 +470,11 @@ def getitem(g: Graph, out: Known, x: Any, index: Any) -> str:
     starts, ends, axes, steps = [], [], [], []
     for axis, part in enumerate(part for part in parts if part is not None):
         bounds = part if isinstance(part, slice) else slice(part, part + 1 or None)
+        if bounds.stop == np.shape(x)[axis]:
+            bounds = slice(bounds.start, None, bounds.step)
         if bounds != slice(None):
+            if isinstance(bounds.start, Size) or isinstance(bounds.stop, Size):
+                raise Refused("takes a part whose size grows with the batch")
             step = bounds.step or 1
             starts.append(bounds.start if bounds.start is not None else 0 if step > 0 else END)
             ends.append(bounds.stop if bounds.stop is not None else END if step > 0 else -END)

@@ -65,6 +65,28 @@ def test_dtypes_that_safetensors_lacks_are_kept_in_npz(tmp_path_factory, tree):
         mg.save(path.with_suffix(".safetensors"), tree)
 
 
+@pytest.mark.parametrize("name", FORMATS)
+def test_arrays_of_any_layout_and_keys_of_any_name_are_kept(tmp_path, name):
+    a = np.arange(24.0).reshape(2, 3, 4)
+    tree = {
+        "": a.T,
+        "__metadata__": a[:, ::-1],
+        "microgradnd": np.asfortranarray(a),
+        "a": {"b": a[0]},
+        "a.b": a[..., 1],
+    }
+    mg.save(tmp_path / name, tree)
+    assert same(tree, mg.load(tmp_path / name))
+
+
+def test_the_order_of_bytes_is_kept(tmp_path):
+    tree = [np.arange(3, dtype=dtype) for dtype in (">f8", "<f8", ">i4")]
+    mg.save(tmp_path / "a", tree)
+    assert same(tree, mg.load(tmp_path / "a"))
+    with pytest.raises(TypeError, match=r"can't hold the dtype >"):
+        mg.save(tmp_path / "a.safetensors", tree)
+
+
 def test_scalars_of_numpy_stay_such(tmp_path):
     tree = [np.float32(1.5), np.bool_(True), np.int8(-1), np.float64(2.0), np.array(3.0)]
     mg.save(tmp_path / "a", tree)
