@@ -48,6 +48,9 @@ class Rows:
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
         return np.asarray(self[:], dtype)
 
+    def __repr__(self) -> str:
+        return f"<{len(self)} of the {len(self.array)} rows of a memory-mapped array of shape {self.array.shape}>"
+
 
 def columns(taker: str, arrays: Sequence[Any]) -> list[Any]:
     """Return arrays that have the same number of rows, at least one, or raise and say which don't."""
