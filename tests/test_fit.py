@@ -317,6 +317,24 @@ def test_a_loss_that_overflows_is_named_by_its_step():
         train(network(p=0), loss=F.sse_loss, make=optim.SGD, lr=1e5, epochs=100)
 
 
+@pytest.mark.parametrize("repeated", [1, 7, 1000])
+@pytest.mark.parametrize("options", [{}, {"scheduler_step": "batch"}, {"validation": VALIDATION, "accumulate": 2}])
+def test_repeated_steps_are_the_same(monkeypatch, repeated, options):
+    monkeypatch.setattr(sys.modules["microgradnd.nn.fit"], "REPEATED", repeated)
+    seen = []
+
+    def noted(prediction, target):
+        loss = F.mse_loss(prediction, target)
+        if not loss.requires_grad:  # of the validation data
+            return loss
+        seen.append(loss.item())
+        return loss * (np.nan if len(seen) >= 30 and loss.item() == seen[29] else 1.0)
+
+    with pytest.raises(FloatingPointError, match=r"step 2 of epoch 8"):
+        train(loss=noted, epochs=20, schedule=Halving, lr=0.5, **options)
+    assert len(seen) > len(set(seen)) == 30
+
+
 def test_nan_that_does_not_come_again_is_said_so():
     calls = []
 
@@ -324,7 +342,7 @@ def test_nan_that_does_not_come_again_is_said_so():
         calls.append(1)
         return F.mse_loss(prediction, target) * (np.nan if len(calls) == 2 else 1)
 
-    with pytest.raises(FloatingPointError, match="not when the epoch was repeated"):
+    with pytest.raises(FloatingPointError, match="not when the steps were repeated"):
         train(loss=fickle)
 
 

@@ -22,7 +22,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 
@@ -40,6 +40,7 @@ from microgradnd.trees import flatten, is_module
 Callback = Callable[[Module, "History"], Any]
 
 INSTALL = 'pip install "microgradnd[examples]"'
+REPEATED = 100  # steps that are repeated to find a NaN, or one epoch: to keep the state takes as long as some steps
 
 
 class History(dict[str, list[float]]):
@@ -216,58 +217,76 @@ def fit(
         best = saved["best"]
     judged = history.setdefault("loss" if held is None else "validation_loss", [])
 
-    def numbered() -> Iterator[Any]:
-        return batches(np.arange(n), *arrays, size=size, shuffle=shuffle, rng=rng, drop_last=drop_last)
+    steps, before, since = math.ceil(rows / size), None, 0
 
-    steps = math.ceil(rows / size)
+    def epoch(number: int, means: dict[str, float], suspect: tuple[float, int] = (math.inf, 0)) -> Iterator[float]:
+        numbered = batches(np.arange(n), *arrays, size=size, shuffle=shuffle, rng=rng, drop_last=drop_last)
+        return loop.train(numbered, means, number, suspect)
+
+    def after_epoch(losses: list[float]) -> None:
+        if scheduler is not None and scheduler_step == "epoch":
+            wants_loss = "metrics" in inspect.signature(scheduler.step).parameters
+            scheduler.step(*losses[-1:] if wants_loss else ())
+
+    def find_nan(suspect: tuple[float, int]) -> NoReturn:
+        saving.restore(changing, before, "fit")
+        for number in range(since + 1, len(judged) + 2):
+            list(epoch(number, {}, suspect))
+            after_epoch(judged[:number])
+        raise FloatingPointError(
+            f"fit: the loss or a parameter became NaN or infinite after {len(judged)} epochs, but not when the steps "
+            f"were repeated to find out where; pass rng= to whatever draws, and take no steps outside of fit"
+        )
+
+    model.train()
     quiet = np.errstate(divide="ignore", over="ignore", invalid="ignore")  # NaN is reported once, by fit
     with quiet, interruptible() as interrupts, bar(progress, epochs * steps, len(judged) * steps) as shown:
-        while len(judged) < epochs:
+        while len(judged) < epochs and not interrupts:
             if patience is not None and judged and len(judged) - np.argmin(judged) > patience:
                 history.stopped_by = "patience"
                 break
-            before, epoch, suspect = saving.states(changing), len(judged) + 1, None
+            if before is None or (len(judged) - since) * steps >= REPEATED:
+                if before is not None and not is_finite(model):
+                    find_nan((since + 1, 0))
+                before, since = saving.states(changing), len(judged)
             means: dict[str, float] = {}
-            for i, value in enumerate(loop.train(numbered(), means, epoch)):
+            for i, value in enumerate(epoch(len(judged) + 1, means)):
                 if not math.isfinite(value):
-                    suspect = max(i - 1, 0)  # NaN in a gradient shows in the loss of the next step
-                    break
+                    find_nan((len(judged) + 1, max(i - 1, 0)))  # NaN in a gradient shows in the next loss
                 if shown is not None:
                     shown.update()
                 if interrupts:
+                    history.stopped_by = "interrupt"
                     break
-            if suspect is not None or not all(np.isfinite(p.data).all() for p in model.parameters()):
-                saving.restore(changing, before, "fit")
-                list(loop.train(numbered(), means, epoch, suspect or 0))
-                raise FloatingPointError(
-                    f"fit: the loss or a parameter became NaN or infinite in epoch {epoch}, but not when the epoch was "
-                    f"repeated to find out where; pass rng= to whatever draws, and make no steps outside of fit"
-                )
-            if interrupts:
-                history.stopped_by = "interrupt"
-                break
-            if held is not None:
-                means |= {f"validation_{name}": mean for name, mean in loop.evaluate(held, epoch).items()}
-            for name, mean in means.items():
-                history.setdefault(name, []).append(mean)
-            if scheduler is not None and scheduler_step == "epoch":
-                wants_loss = "metrics" in inspect.signature(scheduler.step).parameters
-                scheduler.step(*judged[-1:] if wants_loss else ())
-            if patience is not None and np.argmin(judged) == len(judged) - 1:
-                best = model.state_dict()
-            if shown is not None:
-                shown.set_postfix({name: f"{values[-1]:.4g}" for name, values in history.items()})
-            if checkpoint is not None:
-                saving.save(checkpoint, {"changing": changing, "history": history, "best": best})
-            stops = [callback(model, history) for callback in callbacks]
-            if any(stops):
-                history.stopped_by = "callback"
-                break
+            else:
+                if held is not None:
+                    found = loop.evaluate(held, len(judged) + 1)
+                    means |= {f"validation_{name}": mean for name, mean in found.items()}
+                for name, mean in means.items():
+                    history.setdefault(name, []).append(mean)
+                after_epoch(judged)
+                if patience is not None and np.argmin(judged) == len(judged) - 1:
+                    best = model.state_dict()
+                if shown is not None:
+                    shown.set_postfix({name: f"{values[-1]:.4g}" for name, values in history.items()})
+                if checkpoint is not None:
+                    saving.save(checkpoint, {"changing": changing, "history": history, "best": best})
+                stops = [callback(model, history) for callback in callbacks]
+                if any(stops):
+                    history.stopped_by = "callback"
+                    break
+        if not is_finite(model):
+            find_nan((since + 1, 0))
     if best is not None:
         model.load_state_dict(best)
         history.best_epoch = int(np.argmin(judged)) + 1
     model.eval()
     return history
+
+
+def is_finite(model: Module) -> bool:
+    """Return whether no parameter holds NaN or an infinity."""
+    return all(bool(np.isfinite(parameter.data).all()) for parameter in model.parameters())
 
 
 @dataclasses.dataclass
@@ -324,17 +343,18 @@ class Loop:
         return value, prediction
 
     def train(
-        self, numbered: Iterator[Any], means: dict[str, float], epoch: int, suspect: float = math.inf
+        self, numbered: Iterator[Any], means: dict[str, float], epoch: int, suspect: tuple[float, int]
     ) -> Iterator[float]:
-        """Take the steps of an epoch, and yield the loss of each batch; look for NaN from one step on."""
-        self.model.train()
+        """Take the steps of an epoch, and yield the loss of each batch; from one (epoch, step) on, look for NaN."""
+        if not self.model.training:
+            self.model.train()
         for i, (numbers, *batch) in enumerate(numbered):
             group = i // self.accumulate * self.accumulate * self.size
             share = len(numbers) / min(self.accumulate * self.size, self.rows - group)
             is_last = (i + 1) % self.accumulate == 0 or (i + 1) * self.size >= self.rows
             run: Any = self.step
             within: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
-            if i >= suspect:
+            if (epoch, i) >= suspect:
                 within = watched(self.model, f"step {i + 1} of epoch {epoch}", numbers, batch)
             elif len(numbers) == self.size:
                 run = self.full_step
