@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import math
 import os
 from collections.abc import Callable
 from fractions import Fraction
@@ -253,54 +252,23 @@ def logic(kind: str) -> Row:
     return combine
 
 
-ROWS |= {
-    function: arithmetic(kind)
-    for function, kind in {
-        np.add: "Add",
-        np.subtract: "Sub",
-        np.multiply: "Mul",
-        np.divide: "Div",
-        np.power: "Pow",
-        np.maximum: "Max",
-        np.minimum: "Min",
-        np.negative: "Neg",
-        np.absolute: "Abs",
-        np.sign: "Sign",
-        np.exp: "Exp",
-        np.log: "Log",
-        np.sqrt: "Sqrt",
-        np.reciprocal: "Reciprocal",
-        np.sin: "Sin",
-        np.cos: "Cos",
-        np.tanh: "Tanh",
-        np.floor: "Floor",
-        np.ceil: "Ceil",
-        np.rint: "Round",
-        F.sigmoid: "Sigmoid",
-        primitives.relu: "Relu",
-    }.items()
+ARITHMETIC: dict[Any, str] = {
+    np.subtract: "Sub",
+    np.multiply: "Mul",
+    np.divide: "Div",
+    np.power: "Pow",
+    np.maximum: "Max",
 }
-ROWS |= {
-    function: comparison(kind)
-    for function, kind in {
-        np.greater: "Greater",
-        np.greater_equal: "GreaterOrEqual",
-        np.less: "Less",
-        np.less_equal: "LessOrEqual",
-        np.equal: "Equal",
-    }.items()
-}
-ROWS |= {
-    function: logic(kind)
-    for function, kind in {
-        np.logical_and: "And",
-        np.logical_or: "Or",
-        np.logical_not: "Not",
-        np.bitwise_and: "And",
-        np.bitwise_or: "Or",
-        np.invert: "Not",
-    }.items()
-}
+ARITHMETIC |= {np.minimum: "Min", np.negative: "Neg", np.absolute: "Abs", np.rint: "Round"}
+ARITHMETIC |= {F.sigmoid: "Sigmoid", primitives.relu: "Relu"}
+SAME_NAMES = (np.add, np.exp, np.log, np.sqrt, np.sin, np.cos, np.tanh, np.sign, np.floor, np.ceil, np.reciprocal)
+ARITHMETIC |= {function: function.__name__.capitalize() for function in SAME_NAMES}
+COMPARISONS: dict[Any, str] = {np.greater: "Greater", np.less: "Less", np.equal: "Equal"}
+COMPARISONS |= {np.greater_equal: "GreaterOrEqual", np.less_equal: "LessOrEqual"}
+LOGIC: dict[Any, str] = {np.logical_and: "And", np.logical_or: "Or", np.logical_not: "Not"}
+LOGIC |= {np.bitwise_and: "And", np.bitwise_or: "Or", np.invert: "Not"}
+for table, made in ((ARITHMETIC, arithmetic), (COMPARISONS, comparison), (LOGIC, logic)):
+    ROWS |= {function: made(kind) for function, kind in table.items()}
 
 
 def along_axis(kind: str) -> Row:
@@ -398,25 +366,22 @@ ROWS |= {
 }
 
 
-def spread(root: bool) -> Row:
-    """Return the row of the variance, or of its root."""
-
-    def vary(g: Graph, out: Known, x: Any, axis: Any = None, ddof: int = 0, keepdims: bool = False, **rest: Any) -> str:
-        axes = range(x.ndim) if axis is None else axis if isinstance(axis, tuple) else (axis,)
-        sizes = [x.shape[a] for a in axes]
-        if rest.get("where", True) is not True or (ddof and any(isinstance(size, Size) for size in sizes)):
-            raise Refused("with where=, or ddof= over the batch")
-        mean = g.op("ReduceMean", x.name, axes=list(axes), keepdims=1)
-        error = g.op("Sub", x.name, mean)
-        name = g.op("ReduceMean", g.op("Mul", error, error), axes=list(axes), keepdims=int(keepdims))
-        if ddof:
-            name = g.op("Mul", name, g.cast(math.prod(sizes) / (math.prod(sizes) - ddof), out.dtype))
-        return g.op("Sqrt", name) if root else name
-
-    return vary
-
-
-ROWS |= {reductions.var: spread(False), reductions.std: spread(True)}
+@row(reductions.var)
+def var(
+    g: Graph,
+    out: Known,
+    x: Any,
+    axis: Any = None,
+    dtype: Any = None,
+    ddof: int = 0,
+    keepdims: bool = False,
+    where: Any = True,
+) -> str:
+    if ddof or where is not True:
+        raise Refused("has ddof= or where=")
+    mean = ROWS[np.mean](g, out, x, axis, keepdims=True)
+    squares = square(g, out, Known(g.op("Sub", g.cast(x, out.dtype), mean), x.shape, out.dtype))
+    return ROWS[np.mean](g, out, Known(squares, x.shape, out.dtype), axis, keepdims=keepdims)
 
 
 @row(np.reshape, np.expand_dims, np.squeeze)

@@ -1399,6 +1399,9 @@ TRAINING: dict[str, Row] = {
     # fit
     "fit a class": Row(trained(model=nn.ReLU), TypeError, "fit: model|made already|ReLU"),
     "fit with a class for a loss": Row(trained(loss=nn.MSELoss), TypeError, "fit: loss|nn.MSELoss()"),
+    "fit with another model's optimizer": Row(
+        trained(optimizer=optim.SGD([P(1)], lr=0.1)), ValueError, "fit: optimizer|model.parameters()"
+    ),
     "fit with a loss for each row": Row(
         trained(loss=lambda p, t: (p - t) ** 2), ValueError, "fit: loss|one number|(4, 1)|np.mean"
     ),
@@ -1420,7 +1423,7 @@ TRAINING: dict[str, Row] = {
         exported(lambda x: np.einsum(x, [0, 1], [0])), NotImplementedError, "einsum|lists"
     ),
     "export a spread over the batch": Row(
-        exported(lambda x: np.var(x, axis=0, ddof=1)), NotImplementedError, "var|ddof="
+        exported(lambda x: np.var(x, axis=0, ddof=1)), NotImplementedError, "var|ddof"
     ),
     "export columns first": Row(
         exported(lambda x: np.reshape(x, (-1, 3, 1), order="F")), NotImplementedError, "reshape|order='F'"
@@ -1428,6 +1431,9 @@ TRAINING: dict[str, Row] = {
     "export several indices": Row(exported(lambda x: x[[0, 1], [1, 2]]), NotImplementedError, "getitem|more than one"),
     "export a frozen size": Row(exported(lambda x: x.reshape(4, 3)), ValueError, "onnx.export|fails for 9 rows|-1"),
     "export a fixed part": Row(exported(lambda x: x[: len(x) // 2]), NotImplementedError, "2 for 4 rows|4 for 9"),
+    "export a part that grows": Row(
+        exported(lambda x: np.concatenate([x, x])[: len(x)]), NotImplementedError, "getitem|grows with the batch"
+    ),
     "export numbers of rows": Row(
         exported(lambda x: x * np.arange(len(x))[:, None]), ValueError, "onnx.export|for 4 rows|from the inputs"
     ),

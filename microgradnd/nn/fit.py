@@ -185,7 +185,7 @@ def fit(
     for name, value, is_right, expected in (
         ("model", model, isinstance(model, Module), "a module, made already"),
         ("loss", loss, is_loss, "a function of prediction and target; make a module first, as nn.MSELoss()"),
-        ("optimizer", optimizer, hasattr(optimizer, "zero_grad"), "an optimizer, made already"),
+        ("optimizer", optimizer, isinstance(optimizer, optim.Optimizer), "an optimizer, made already"),
         ("metrics", metrics, isinstance(metrics, Mapping | None), "a dict of functions by name"),
         ("callbacks", callbacks, isinstance(callbacks, Sequence), "a list of functions"),
         ("scheduler_step", scheduler_step, scheduler_step in ("epoch", "batch"), "'epoch' or 'batch'"),
@@ -193,6 +193,8 @@ def fit(
     ):
         if not is_right:
             raise TypeError(f"fit: {name} must be {expected}, got {value!r:.60}")
+    if not {id(parameter) for parameter in optimizer.params} & {id(parameter) for parameter in model.parameters()}:
+        raise ValueError("fit: optimizer updates no parameter of this model; make it anew, with model.parameters()")
     patience = None if patience is None else positive("fit: patience", patience)
     arrays, held = several("fit", data), None if validation is None else several("fit: validation", validation)
     epochs, n = positive("fit: epochs", epochs), len(arrays[0])
