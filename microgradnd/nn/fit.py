@@ -181,10 +181,10 @@ def fit(
     >>> history["validation_loss"][-1] < 0.01
     True
     """
-    is_loss = callable(loss) and not isinstance(loss, type)
+    makes_loss = callable(loss) and not isinstance(loss, type)
     for name, value, is_right, expected in (
         ("model", model, isinstance(model, Module), "a module, made already"),
-        ("loss", loss, is_loss, "a function of prediction and target; make a module first, as nn.MSELoss()"),
+        ("loss", loss, makes_loss, "a function of prediction and target; make a module first, as nn.MSELoss()"),
         ("optimizer", optimizer, isinstance(optimizer, optim.Optimizer), "an optimizer, made already"),
         ("metrics", metrics, isinstance(metrics, Mapping | None), "a dict of functions by name"),
         ("callbacks", callbacks, isinstance(callbacks, Sequence), "a list of functions"),
@@ -212,13 +212,12 @@ def fit(
     parts = [part for module in model.modules() for part in flatten(dict(vars(module)), is_module)[0]]
     generators = [rng, *[part for part in parts if isinstance(part, np.random.Generator)]]
     changing = {"model": model, "optimizer": optimizer, "scheduler": scheduler, "generators": generators}
-    history, best = History(), None
+    history, best = History(loss=[]), None
     if resume and checkpoint is not None and os.path.exists(checkpoint):
         saved = saving.load(checkpoint, into={"changing": changing})
         history.update(saved["history"])
         best = saved["best"]
     judged = history.setdefault("loss" if held is None else "validation_loss", [])
-
     steps, before, since = math.ceil(rows / size), None, 0
 
     def epoch(number: int, means: dict[str, float], suspect: tuple[float, int] = (math.inf, 0)) -> Iterator[float]:
@@ -403,17 +402,13 @@ def watched(model: Module, when: str, numbers: Any, batch: list[Any]) -> Iterato
         with detect_anomaly(), scoped(model):
             yield
     except FloatingPointError as error:
-        wrong = [
-            (i, np.isfinite(a).reshape(len(a), -1).all(axis=1)) for i, a in enumerate(batch) if a.dtype.kind in "fc"
-        ]
-        notes = [
-            f"; array {i} of the data is NaN or infinite in row {numbers[~fine].min()}"
-            for i, fine in wrong
-            if not fine.all()
-        ]
+        data = ""
+        for i, array in enumerate(batch):
+            rows = numbers[~np.isfinite(array).reshape(len(array), -1).all(axis=1)]
+            data += f"; array {i} of the data is NaN or infinite in row {rows.min()}" if len(rows) else ""
         raise FloatingPointError(
-            f"fit: NaN or infinity in {when}: {error}{''.join(notes)}. The model is as it was before; clean the data, "
-            f"lower the learning rate, or clip gradients with max_norm="
+            f"fit: NaN or infinity in {when}: {error}{data}. The model is as it was before; clean the data, lower the "
+            f"learning rate, or clip gradients with max_norm="
         ) from error
 
 
@@ -426,15 +421,14 @@ def interruptible() -> Iterator[list[int]]:
         noted.append(number)
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    is_usual = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if not is_usual or threading.current_thread() is not threading.main_thread():
-        yield noted
-        return
-    signal.signal(signal.SIGINT, note)
+    is_main = threading.current_thread() is threading.main_thread()
+    if is_usual := is_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, note)
     try:
         yield noted
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if is_usual:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def bar(progress: bool | None, total: int, done: int) -> Any:
