@@ -155,7 +155,7 @@ def save(path: str | os.PathLike[str], tree: Tree) -> None:
         if library is not None:
             library.numpy.save_file(arrays, written, {TEXT: text})
             return
-        with zipfile.ZipFile(written, "x") as archive:
+        with zipfile.ZipFile(written, "w") as archive:
             archive.writestr(TEXT, text)
             for name, array in arrays.items():
                 with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
@@ -170,7 +170,10 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise FileNotFoundError(f"there is no folder {path.parent} to save in; make it with Path.mkdir(parents=True)")
     written = path.with_name(f".{path.name}.{secrets.token_hex(4)}")  # in the same folder, or it can't be moved at once
     try:
+        written.touch()
+        mode = written.stat().st_mode  # as for any new file; safetensors makes files that nobody else can read
         yield written
+        written.chmod(mode)
         with written.open("rb+") as file:
             os.fsync(file.fileno())
         written.replace(path)
@@ -197,7 +200,7 @@ def described(tree: Tree, name: str, arrays: dict[str, Any]) -> Any:
         return tree
     if isinstance(tree, Mapping):
         items = tree.items()
-        return {"dict": [[described(k, "", {}), described(v, child(name, k), arrays)] for k, v in items]}
+        return {"dict": [[described(k, "key", arrays), described(v, child(name, k), arrays)] for k, v in items]}
     if isinstance(tree, list | tuple):
         kind = "list" if isinstance(tree, list) else "tuple"
         return {kind: [described(part, child(name, i), arrays) for i, part in enumerate(tree)]}
@@ -296,7 +299,7 @@ def rebuilt(tree: Any, arrays: dict[str, Any]) -> Tree:
         return tree
     [(kind, value)] = dict(tree).items()
     if kind == "dict":
-        return {rebuilt(key, {}): rebuilt(part, arrays) for key, part in value}
+        return {rebuilt(key, arrays): rebuilt(part, arrays) for key, part in value}
     if kind in ("array", "scalar"):
         return arrays.pop(value)[... if kind == "array" else ()]
     return {"list": list, "tuple": tuple}[kind]([rebuilt(part, arrays) for part in value])

@@ -69,6 +69,9 @@ def test_dtypes_that_safetensors_lacks_are_kept_in_npz(tmp_path_factory, tree):
 def test_arrays_of_any_layout_and_keys_of_any_name_are_kept(tmp_path, name):
     a = np.arange(24.0).reshape(2, 3, 4)
     tree = {
+        np.int64(3): 1,
+        (1, "b", None): np.str_("c") if name != "plain.safetensors" else 2,
+        1.5: 4,
         "": a.T,
         "__metadata__": a[:, ::-1],
         "microgradnd": np.asfortranarray(a),
@@ -251,6 +254,13 @@ def test_a_save_that_fails_leaves_the_old_file(tmp_path, name, monkeypatch):
         mg.save(tmp_path / name, {"a": np.zeros(2)})
     assert (tmp_path / name).read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_file_is_as_readable_as_any_new_one(tmp_path, name):
+    (tmp_path / "other").touch()
+    mg.save(tmp_path / name, {"a": np.ones(2)})
+    assert (tmp_path / name).stat().st_mode == (tmp_path / "other").stat().st_mode
 
 
 def test_a_link_stays_one(tmp_path):
