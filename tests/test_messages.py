@@ -1415,6 +1415,11 @@ TRAINING: dict[str, Row] = {
         lambda: trained(loss=Fickle())(), FloatingPointError, "after 0 epochs|repeated|rng="
     ),
     "no tqdm": Row(without("tqdm", trained(progress=True)), ImportError, "tqdm|pip install"),
+    "fit without a loss": Row(
+        lambda: nn.fit(nn.Linear(1, 1), X, epochs=1),  # type: ignore[call-arg]
+        TypeError,
+        "nn.fit|needs loss, optimizer",
+    ),
     # ONNX
     "export a function": Row(lambda: mg.onnx.export(np.sin, X, "file"), TypeError, "onnx.export|module|sin"),  # type: ignore[arg-type]
     "export without a row": Row(exported(np.sort), NotImplementedError, "onnx.export|sort has no row|Called"),
