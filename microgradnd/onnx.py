@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import math
 import os
 from collections.abc import Callable
 from fractions import Fraction
@@ -32,7 +33,9 @@ from microgradnd.lines import quoted_line
 from microgradnd.modes import no_grad
 from microgradnd.nn import Module
 from microgradnd.nn import functional as F
+from microgradnd.nn.convolution import conv, conv_transpose
 from microgradnd.nn.paths import scoped
+from microgradnd.nn.pooling import max_pool, picked
 from microgradnd.registry import name_of
 from microgradnd.rules import choice, reductions
 from microgradnd.saving import replacing
@@ -448,6 +451,45 @@ def getitem(g: Graph, out: Known, x: Any, index: Any) -> str:
     if axes:
         name = g.op("Slice", name, g.ints(*starts), g.ints(*ends), g.ints(*axes), g.ints(*steps))
     return name if all(isinstance(part, slice) for part in parts) else g.reshape(name, out.shape)
+
+
+def laid(stride: Any, padding: Any, dilation: Any) -> dict[str, list[int]]:
+    """Return how windows lie, as ONNX is told."""
+    pads = [before for before, _ in padding] + [after for _, after in padding]
+    return {"strides": list(stride), "pads": pads, "dilations": list(dilation)}
+
+
+@row(conv)
+def conv_row(g: Graph, out: Known, x: Any, weight: Any, bias: Any = None, *, groups: int, **how: Any) -> str:
+    inputs = [g.cast(part, out.dtype) for part in (x, weight, bias) if part is not None]
+    return g.op("Conv", *inputs, group=groups, **laid(**how))
+
+
+@row(conv_transpose)
+def conv_transpose_row(g: Graph, out: Known, x: Any, weight: Any, shape: Any, *, groups: int, **how: Any) -> str:
+    full = [
+        (n - 1) * s + d * (k - 1) + 1 - a - b
+        for n, k, s, d, (a, b) in zip(
+            x.shape[2:], weight.shape[2:], how["stride"], how["dilation"], how["padding"], strict=True
+        )
+    ]
+    more = [n - m for n, m in zip(shape, full, strict=True)]
+    inputs = g.cast(x, out.dtype), g.cast(weight, out.dtype)
+    return g.op("ConvTranspose", *inputs, group=groups, output_padding=more, **laid(**how))
+
+
+@row(max_pool)
+def max_pool_row(g: Graph, out: Known, x: Known, *, kernel: Any, **how: Any) -> str:
+    return g.op("MaxPool", x.name, kernel_shape=list(kernel), **laid(**how))
+
+
+@row(picked)
+def sum_pool(g: Graph, out: Known, x: Known, winner: None, *, kernel: Any, **how: Any) -> str:
+    places = laid(**how)
+    if places.pop("dilations") != [1] * len(kernel):
+        raise Refused("has windows with gaps")
+    mean = g.op("AveragePool", x.name, kernel_shape=list(kernel), count_include_pad=1, **places)
+    return g.op("Mul", mean, g.cast(math.prod(kernel), out.dtype))
 
 
 class Whole(Translation):

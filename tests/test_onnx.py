@@ -64,9 +64,48 @@ LAYERS = {
     "LayerNorm": (warmed(nn.LayerNorm((3, 4)), (3, 4)), [(3, 4)]),
     "GroupNorm": (warmed(nn.GroupNorm(2, 4), (4, 5)), [(4, 5)]),
     "RMSNorm": (warmed(nn.RMSNorm(4), (3, 4)), [(3, 4)]),
+    "LeakyReLU": (nn.LeakyReLU(0.2), [(3,)]),
+    "PReLU": (warmed(nn.PReLU(3), (3,)), [(3,)]),
+    "ELU": (nn.ELU(0.7), [(3,)]),
+    "GELU": (nn.GELU(), [(3,)]),
+    "GELU by tanh": (nn.GELU("tanh"), [(3,)]),
+    "SiLU": (nn.SiLU(), [(3,)]),
+    "Softplus": (nn.Softplus(2.0), [(3,)]),
+    "Hardtanh": (nn.Hardtanh(-0.5, 0.5), [(3,)]),
+    "Softmax": (nn.Softmax(1), [(3, 4)]),
+    "LogSoftmax": (nn.LogSoftmax(-1), [(3, 4)]),
+    "Flatten": (nn.Flatten(), [(3, 4)]),
+    "MaxPool1d": (nn.MaxPool1d(2, ceil_mode=True), [(2, 7)]),
+    "MaxPool2d": (nn.MaxPool2d(3, stride=2, padding=1, dilation=(1, 2)), [(2, 9, 9)]),
+    "AdaptiveAvgPool1d": (nn.AdaptiveAvgPool1d(3), [(2, 7)]),
+    "AdaptiveAvgPool2d": (nn.AdaptiveAvgPool2d((1, 3)), [(2, 7, 7)]),
     "Sequential": (
         nn.Sequential(nn.Linear(3, 8, rng=RNG), nn.ReLU(), nn.Sequential(nn.Linear(8, 4, rng=RNG), nn.Tanh())),
         [(3,)],
+    ),
+}
+
+SINGLE = {  # which onnxruntime has in float32 only
+    "Conv1d": (nn.Conv1d(2, 4, 3, stride=2, padding=1, dtype=np.float32, rng=RNG), [(2, 9)]),
+    "Conv1d that keeps the size": (nn.Conv1d(2, 4, 4, padding="same", bias=False, dtype=np.float32, rng=RNG), [(2, 9)]),
+    "Conv2d": (nn.Conv2d(4, 6, 3, dilation=(1, 2), groups=2, dtype=np.float32, rng=RNG), [(4, 8, 8)]),
+    "ConvTranspose2d": (
+        nn.ConvTranspose2d(4, 6, 3, stride=2, padding=1, output_padding=1, dtype=np.float32, rng=RNG),
+        [(4, 5, 5)],
+    ),
+    "AvgPool1d": (nn.AvgPool1d(2, ceil_mode=True), [(2, 7)]),
+    "AvgPool2d": (nn.AvgPool2d(2, padding=1), [(2, 7, 7)]),
+    "AvgPool2d without its border": (nn.AvgPool2d(2, padding=1, count_include_pad=False), [(2, 7, 7)]),
+    "digits": (
+        nn.Sequential(
+            nn.Conv2d(1, 4, 3, padding=1, dtype=np.float32, rng=RNG),
+            nn.BatchNorm2d(4, dtype=np.float32),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.Linear(64, 10, dtype=np.float32, rng=RNG),
+        ),
+        [(1, 8, 8)],
     ),
 }
 
@@ -187,6 +226,15 @@ def test_a_file_computes_what_the_network_does(tmp_path, name):
         agree(module, tmp_path / "a.onnx", inputs(shapes, rows, float), 1e-12 if name != "float32" else 1e-6)
 
 
+@pytest.mark.parametrize("name", SINGLE)
+def test_a_file_in_float32_computes_what_the_network_does(tmp_path, name):
+    module, shapes = SINGLE[name]
+    mg.onnx.export(module, inputs(shapes, 4, np.float32), tmp_path / "a.onnx")
+    module.eval()
+    for rows in (4, 1, 7):
+        agree(module, tmp_path / "a.onnx", inputs(shapes, rows, np.float32), 1e-5)
+
+
 def test_every_row_of_the_table_is_reached(tmp_path):
     reached = set()
     with pytest.MonkeyPatch.context() as patch:
@@ -197,7 +245,7 @@ def test_every_row_of_the_table_is_reached(tmp_path):
                 return row(*args, **kwargs)
 
             patch.setitem(mg.onnx.ROWS, function, noting)
-        for module, shapes in CASES.values():
+        for module, shapes in (*CASES.values(), *SINGLE.values()):
             mg.onnx.export(module, inputs(shapes, 4, float), tmp_path / "a.onnx")
     assert {getattr(function, "__name__", function) for function in set(mg.onnx.ROWS) - reached} == set()
 
