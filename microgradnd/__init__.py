@@ -32,6 +32,7 @@ __all__ = [
     "anew",
     "checkpoint",
     "compile",
+    "data",
     "defjvp",
     "defvjp",
     "detect_anomaly",
@@ -45,12 +46,15 @@ __all__ = [
     "jacobian",
     "jvp",
     "linear",
+    "load",
     "nn",
     "no_grad",
+    "onnx",
     "optim",
     "primitive",
     "register_tree",
     "rules",
+    "save",
     "scope",
     "static",
     "tensor",
@@ -61,9 +65,10 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:  # a type checker sees names, and no __getattr__, which would allow any other
-    from microgradnd import testing, viz
+    from microgradnd import data, onnx, testing, viz
     from microgradnd.compiler import compile, static
     from microgradnd.reasons import explain
+    from microgradnd.saving import load, save
 else:
     for made in (tensor, primitive, grad, value_and_grad, vjp, jvp, jacobian, hessian, hvp, elementwise_grad):
         globals()[made.__name__] = explained(made)  # here, since calls from within have the right arguments
@@ -71,7 +76,11 @@ else:
     del made
     LATER = {
         "compile": "compiler",
+        "data": "data",
         "explain": "reasons",
+        "load": "saving",
+        "onnx": "onnx",
+        "save": "saving",
         "static": "compiler",
         "testing": "testing",
         "viz": "viz",

@@ -442,7 +442,7 @@ def display(function: Any) -> str:
     if module.startswith("numpy"):
         return f"np{module[len('numpy') :]}.{name}" if module in ("numpy.linalg", "numpy.fft") else f"np.{name}"
     if module.startswith("microgradnd.nn."):
-        return f"F.{name}"
+        return f"nn.{name}" if module.endswith((".fit", ".summaries")) else f"F.{name}"
     return "a function that has no name" if name == "<lambda>" else name
 
 

@@ -1,6 +1,6 @@
 """Values that differ from call to call: random numbers, data, the time.
 
-Owns: `anew`, a call of a function that a compiled program repeats.
+Owns: `anew`, a call of a function that a compiled program repeats; what `rng=` may be.
 Must not own: noticing what is not repeated (`compiler/draws.py`).
 Read next: `compiler/draws.py`.
 """
@@ -85,3 +85,21 @@ def anew(function: Callable[[], npt.ArrayLike], shape: int | tuple[int, ...] = (
         return call()
     example = np.ones(call.shape, call.dtype)  # the function itself is called by the program alone
     return wrap(example, trace.record_constant(call, (), {}, (), example))
+
+
+def generator(rng: np.random.Generator | None) -> np.random.Generator:
+    """Return a random generator, one with fresh entropy for None.
+
+    Raises
+    ------
+    TypeError
+        For a seed: each call that is given the same seed would draw the same numbers.
+    """
+    if rng is None:
+        return np.random.default_rng()
+    if not isinstance(rng, np.random.Generator):
+        raise TypeError(
+            f"rng is a numpy.random.Generator, not {type(rng).__name__}; make one with np.random.default_rng(seed) and "
+            f"pass the same one everywhere"
+        )
+    return rng

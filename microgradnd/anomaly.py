@@ -18,7 +18,7 @@ from microgradnd import operands
 from microgradnd.lines import quoted_line, user_line
 from microgradnd.modes import Recording
 from microgradnd.registry import Function, name_of
-from microgradnd.tape import Mode, Operation, describe
+from microgradnd.tape import Mode, Operation, current, describe
 
 
 class detect_anomaly(Recording):
@@ -73,7 +73,8 @@ class detect_anomaly(Recording):
                 if all(map(_finite, args))
                 else "was given a NaN or Inf in its"
             )
-            raise FloatingPointError(f"{name_of(function)} {made} arguments{quoted_line(note.line)}")
+            marks = getattr(current().record, "marks", ())
+            raise FloatingPointError(f"{name_of(function)} {made} arguments{in_scope(marks)}{quoted_line(note.line)}")
         arrays = [array for array in operands.arrays_in((*args, kwargs, out)) if array.size]
         operands.watch(node, arrays, np.ndarray.tobytes)
         for array in arrays:
@@ -85,9 +86,9 @@ class detect_anomaly(Recording):
 
     def anomaly(self, g: Any, node: Operation) -> None:
         if not _finite(g):
-            line = quoted_line(node.note.line if node.note else None)
+            where = in_scope(node.note.marks) + quoted_line(node.note.line) if node.note else ""
             raise FloatingPointError(
-                f"the derivative of {name_of(node.function)} made a NaN or Inf, for {describe(node)}{line}"
+                f"the derivative of {name_of(node.function)} made a NaN or Inf, for {describe(node)}{where}"
             )
 
     def __exit__(self, *details: object) -> None:
@@ -97,6 +98,12 @@ class detect_anomaly(Recording):
         for array in sorted(arrays, key=lambda array: array.base is not None):  # a view after what it is a view of
             array.flags.writeable = True
             operands.LOCKED.pop(id(array), None)
+
+
+def in_scope(marks: tuple[tuple[int, Any, str], ...]) -> str:
+    """Return the name of the innermost scope that an operation is in, as messages put it; nothing if there is none."""
+    names = [name for _, module, name in marks if module is None]
+    return f", in {names[-1]!r}" if names else ""
 
 
 def _finite(value: Any) -> bool:

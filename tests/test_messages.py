@@ -27,7 +27,7 @@ import numpy as np
 import pytest
 
 import microgradnd as mg
-from microgradnd import nn, optim, viz
+from microgradnd import data, nn, optim, viz
 from microgradnd.__main__ import Refused, write
 from microgradnd.compiler.elementary import at
 from microgradnd.compiler.machine import load_numba
@@ -222,6 +222,64 @@ def drawn(text: str, name: str = "", output: Path | None = None, **options: Any)
                 write(f"{path}{name}", output, False, options)
 
     return draw
+
+
+def trained(**options: Any) -> Callable[[], Any]:
+    """Return a call of `nn.fit`."""
+
+    def train() -> Any:
+        model = options.get("model", nn.Linear(1, 1))
+        made = isinstance(model, nn.Module)
+        given = {
+            "model": model,
+            "data": (np.ones((4, 1)), np.ones((4, 1))),
+            "loss": F.mse_loss,
+            "optimizer": optim.SGD(model.parameters(), lr=0.1) if made else None,
+            "epochs": 1,
+        }
+        return nn.fit(**(given | options))  # type: ignore[arg-type]
+
+    return train
+
+
+def in_folder(call: Callable[[Path], Any]) -> Callable[[], Any]:
+    """Return a call that is given the path of a file in a folder of its own."""
+
+    def run() -> Any:
+        with tempfile.TemporaryDirectory() as folder:
+            return call(Path(folder, "file"))
+
+    return run
+
+
+def saved_and_loaded(tree: Any, into: Any, suffix: str = ".npz") -> Callable[[], Any]:
+    """Return a call that saves a tree, and loads it into another."""
+
+    def call(path: Path) -> Any:
+        mg.save(path.with_suffix(suffix), tree)
+        return mg.load(path.with_suffix(suffix), into=into)
+
+    return in_folder(call)
+
+
+class Fickle:
+    """A loss that is NaN in the first call only."""
+
+    called = False
+
+    def __call__(self, prediction: Any, target: Any) -> Any:
+        factor, self.called = 1.0 if self.called else math.nan, True
+        return F.mse_loss(prediction, target) * factor
+
+
+def exported(function: Callable[[Any], Any]) -> Callable[[], Any]:
+    """Return an export of a network that calls a function."""
+
+    class Called(nn.Module):
+        def forward(self, x: Any) -> Any:
+            return function(x)
+
+    return in_folder(lambda path: mg.onnx.export(Called(), np.ones((4, 3)), path))
 
 
 def within(function: Callable[[Any], Any]) -> Callable[[], Any]:
@@ -1324,7 +1382,101 @@ def judged(row: Row, reached: set[tuple[str, int]] | None = None) -> list[str]:
     return [f"nothing was raised; the result was {value!r}"]
 
 
-ROWS = LIBRARY | RULES | ENGINE | MORE
+X, Y = np.ones((4, 2)), np.ones((4, 1))
+TRAINING: dict[str, Row] = {
+    # Data
+    "batches of nothing": Row(lambda: data.batches(size=2), TypeError, "batches|at least one array"),
+    "batches of a number": Row(lambda: data.batches(3.0, size=2), ValueError, "batches|first axis|3.0"),
+    "batches of unequal arrays": Row(lambda: data.batches(X, X[:3], size=2), ValueError, "batches|(4, 2), (3, 2)"),
+    "batches of no rows": Row(lambda: data.batches(X[:0], size=2), ValueError, "batches|at least one row|(0, 2)"),
+    "batches of text": Row(lambda: data.batches(["a", "b"], size=1), TypeError, "batches|text"),
+    "a batch size of 0": Row(lambda: data.batches(X, size=0), ValueError, "batches: size|at least 1|0"),
+    "a batch size of 2.5": Row(lambda: data.batches(X, size=2.5), TypeError, "batches: size|at least 1|2.5"),
+    "batches that are all dropped": Row(
+        lambda: data.batches(X, size=9, drop_last=True), ValueError, "batches|drop_last|4 rows|of at most 4"
+    ),
+    "split by text": Row(lambda: data.split(X, sizes="half"), TypeError, "split: sizes|'half'|(0.8, 0.2)"),
+    "split by more than there is": Row(lambda: data.split(X, sizes=(3, 3)), ValueError, "split: sizes|sum 4|(3, 3)"),
+    "standardise NaN": Row(lambda: data.standardise(X * math.nan), ValueError, "standardise|2 of its 2|isfinite"),
+    # Files
+    "save the wrong way round": Row(lambda: mg.save({"a": 1}, "file"), TypeError, "save|path|{'a': 1}"),
+    "save a function": Row(in_folder(lambda path: mg.save(path, {"f": print})), TypeError, "save: f|print|state_dict"),
+    "save complex numbers in safetensors": Row(
+        saved_and_loaded(np.ones(2, complex), None, ".safetensors"), TypeError, "save|complex128|.npz"
+    ),
+    "save in no folder": Row(
+        in_folder(lambda path: mg.save(path / "a.npz", 1)), FileNotFoundError, "no folder|mkdir(parents=True)"
+    ),
+    "load of a text file": Row(
+        in_folder(lambda path: (path.write_text("epoch,loss"), mg.load(path))), ValueError, "load|isn't a whole|file"
+    ),
+    "load of compressed arrays": Row(
+        in_folder(lambda path: (np.savez_compressed(f"{path}.npz", a=np.zeros(9999)), mg.load(f"{path}.npz"))),
+        ValueError,
+        "load|compressed|np.savez",
+    ),
+    "load into another model": Row(
+        saved_and_loaded(nn.Linear(2, 1), nn.Linear(1, 1)), ValueError, "load|(1, 2)|nothing was changed"
+    ),
+    "load into other keys": Row(
+        saved_and_loaded({"a": 1}, {"b": 1}), ValueError, "load|['b']|only ['a']|nothing was changed"
+    ),
+    "no safetensors": Row(
+        without("safetensors", saved_and_loaded(1, None, ".safetensors")), ImportError, "safetensors|pip install"
+    ),
+    # fit
+    "fit a class": Row(trained(model=nn.ReLU), TypeError, "fit: model|made already|ReLU"),
+    "fit with a class for a loss": Row(trained(loss=nn.MSELoss), TypeError, "fit: loss|nn.MSELoss()"),
+    "fit with another model's optimizer": Row(
+        trained(optimizer=optim.SGD([P(1)], lr=0.1)), ValueError, "fit: optimizer|model.parameters()"
+    ),
+    "fit with a loss for each row": Row(
+        trained(loss=lambda p, t: (p - t) ** 2), ValueError, "fit: loss|one number|(4, 1)|np.mean"
+    ),
+    "fit with a loss of numbers": Row(trained(loss=lambda p, t: 3.0), TypeError, "fit: loss|parameters|3.0"),
+    "fit with a step of text": Row(trained(scheduler_step="often"), TypeError, "fit: scheduler_step|'batch'|'often'"),
+    "fit no rows": Row(trained(data=(X[:0], Y[:0])), ValueError, "fit|at least one row|(0, 2), (0, 1)"),
+    "fit NaN": Row(
+        trained(data=(np.full((4, 1), math.nan), Y)), FloatingPointError, "step 1 of epoch 1|in 'Linear'|array 0|row 0"
+    ),
+    "fit NaN that doesn't come again": Row(
+        lambda: trained(loss=Fickle())(), FloatingPointError, "after 0 epochs|repeated|rng="
+    ),
+    "no tqdm": Row(without("tqdm", trained(progress=True)), ImportError, "tqdm|pip install"),
+    "fit without a loss": Row(
+        lambda: nn.fit(nn.Linear(1, 1), X, epochs=1),  # type: ignore[call-arg]
+        TypeError,
+        "nn.fit|needs loss, optimizer",
+    ),
+    # ONNX
+    "export a function": Row(lambda: mg.onnx.export(np.sin, X, "file"), TypeError, "onnx.export|module|sin"),  # type: ignore[arg-type]
+    "export without a row": Row(exported(np.sort), NotImplementedError, "onnx.export|sort has no row|Called"),
+    "export bits": Row(exported(lambda x: x * ((x > 0).astype(int) & 3)), NotImplementedError, "bits of integers"),
+    "export with lists for subscripts": Row(
+        exported(lambda x: np.einsum(x, [0, 1], [0])), NotImplementedError, "einsum|lists"
+    ),
+    "export a spread over the batch": Row(
+        exported(lambda x: np.var(x, axis=0, ddof=1)), NotImplementedError, "var|ddof"
+    ),
+    "export columns first": Row(
+        exported(lambda x: np.reshape(x, (-1, 3, 1), order="F")), NotImplementedError, "reshape|order='F'"
+    ),
+    "export several indices": Row(exported(lambda x: x[[0, 1], [1, 2]]), NotImplementedError, "getitem|more than one"),
+    "export a frozen size": Row(exported(lambda x: x.reshape(4, 3)), ValueError, "onnx.export|fails for 9 rows|-1"),
+    "export a fixed part": Row(exported(lambda x: x[: len(x) // 2]), NotImplementedError, "2 for 4 rows|4 for 9"),
+    "export a part that grows": Row(
+        exported(lambda x: np.concatenate([x, x])[: len(x)]), NotImplementedError, "getitem|grows with the batch"
+    ),
+    "export numbers of rows": Row(
+        exported(lambda x: x * np.arange(len(x))[:, None]), ValueError, "onnx.export|for 4 rows|from the inputs"
+    ),
+    "export by cases": Row(
+        exported(lambda x: np.sin(x) if len(x) == 4 else x), ValueError, "onnx.export|other functions for 9 rows"
+    ),
+    "no onnx": Row(without("onnx", exported(np.sin)), ImportError, "onnx|pip install"),
+}
+
+ROWS = LIBRARY | RULES | ENGINE | MORE | TRAINING
 
 
 @pytest.mark.parametrize("name", ROWS)

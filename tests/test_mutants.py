@@ -26,7 +26,7 @@ FOLDERS = {
     "examples/",
 }
 FILES = {f"microgradnd/{name}.py" for name in ("tape", "tensor", "assignment", "transforms", "testing", "recompute")}
-FILES |= {"microgradnd/reasons.py", "microgradnd/__main__.py"}
+FILES |= {f"microgradnd/{name}.py" for name in ("reasons", "__main__", "data", "saving", "onnx")}
 
 NAMES = Counter(row.name for row in ROWS)  # of the cases that are named, all are rows; pytest numbers equal names
 

@@ -28,6 +28,7 @@ from microgradnd.nn.containers import ModuleDict, ModuleList, ParameterList, Seq
 from microgradnd.nn.convolution import Conv1d, Conv2d, ConvTranspose2d
 from microgradnd.nn.dropout import Dropout
 from microgradnd.nn.embedding import Embedding
+from microgradnd.nn.fit import fit
 from microgradnd.nn.linear import Bilinear, Identity, Linear
 from microgradnd.nn.losses import (
     BCELoss,
@@ -117,6 +118,7 @@ __all__ = [
     "Softplus",
     "Tanh",
     "TransformerEncoderLayer",
+    "fit",
     "functional",
     "init",
     "summary",

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from microgradnd.anew import generator as generator  # for those who look for it here
 from microgradnd.failures import explained
 from microgradnd.tensor import Tensor
 
@@ -22,24 +23,6 @@ GAINS = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2.0), "
 
 Fan = Literal["fan_in", "fan_out"]
 Nonlinearity = Literal["linear", "sigmoid", "tanh", "relu", "leaky_relu", "selu"]
-
-
-def generator(rng: np.random.Generator | None) -> np.random.Generator:
-    """Return a random generator, one with fresh entropy for None.
-
-    Raises
-    ------
-    TypeError
-        For a seed: each call that is given the same seed would draw the same numbers.
-    """
-    if rng is None:
-        return np.random.default_rng()
-    if not isinstance(rng, np.random.Generator):
-        raise TypeError(
-            f"rng is a numpy.random.Generator, not {type(rng).__name__}; make one with np.random.default_rng(seed) and "
-            f"pass the same one everywhere"
-        )
-    return rng
 
 
 def fill(tensor: Tensor, values: Any) -> Tensor:

@@ -1,15 +1,18 @@
 """Which layer of a network an error comes from.
 
-Owns: the path that a message of ours gets on its way up through the calls of modules.
+Owns: the path that a message of ours gets on its way up through the calls of modules; scopes that are named by paths.
 Must not own: the messages.
 Read next: `module.py`.
 """
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from microgradnd.lines import is_users
+from microgradnd.scopes import scope
 
 if TYPE_CHECKING:
     from microgradnd.nn.module import Module
@@ -52,3 +55,16 @@ def path_of(layer: Module, module: Module) -> str:
                 seen.add(id(child))
                 todo.append((where, child))
     return ""
+
+
+@contextlib.contextmanager
+def scoped(model: Module) -> Iterator[None]:
+    """Within it, each call of a module in a network is a `scope` that has the module's path for a name."""
+    modules = [(path, module) for path, module in model.named_modules() if "forward" not in vars(module)]
+    try:
+        for path, module in modules:
+            vars(module)["forward"] = scope(path or type(module).__name__)(module.forward)
+        yield
+    finally:
+        for _, module in modules:
+            vars(module).pop("forward", None)

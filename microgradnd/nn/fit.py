@@ -1,0 +1,446 @@
+"""The training loop that everyone writes.
+
+Owns: `fit` and the `History` that it returns.
+Must not own: batches (`../data.py`), files (`../saving.py`), one step of an optimizer (`../optim/`), plots
+(`viz/plots.py`).
+Read next: `../data.py`.
+
+An epoch can be repeated exactly: at its beginning the states of everything that it changes, the generators of dropout
+and of the order of the rows among them, are kept. So a checkpoint can be resumed to the same numbers, and an epoch in
+which the loss became NaN is repeated with `detect_anomaly` to find out where.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib
+import inspect
+import math
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal, NoReturn
+
+import numpy as np
+
+from microgradnd import optim, saving
+from microgradnd.anew import generator
+from microgradnd.anomaly import detect_anomaly
+from microgradnd.data import batches, columns, positive
+from microgradnd.failures import explained
+from microgradnd.modes import no_grad
+from microgradnd.nn.module import Module
+from microgradnd.nn.paths import scoped
+from microgradnd.tensor import Tensor
+from microgradnd.trees import flatten, is_module
+
+Callback = Callable[[Module, "History"], Any]
+
+INSTALL = 'pip install "microgradnd[examples]"'
+REPEATED = 100  # steps that are repeated to find a NaN, or one epoch: to keep the state takes as long as some steps
+
+
+class History(dict[str, list[float]]):
+    """What was measured in each epoch of a training: a dict of lists.
+
+    Its keys are "loss", the names of the metrics, and the same after "validation_".
+
+    Attributes
+    ----------
+    stopped_by : {"epochs", "patience", "callback", "interrupt"}
+        Why the training ended.
+    best_epoch : int or None
+        With early stopping the epoch, counted from 1, whose weights the model has.
+
+    Examples
+    --------
+    >>> from microgradnd.nn.fit import History
+    >>> figure = History(loss=[2.0, 1.0], validation_loss=[3.0, 1.5], accuracy=[0.5, 0.9]).plot(log=True)
+    >>> [line.get_label() for line in figure.axes[0].lines]
+    ['loss', 'validation_loss']
+    """
+
+    stopped_by = "epochs"
+    best_epoch: int | None = None
+
+    def plot(self, *names: str, **options: Any) -> Any:
+        """Plot what was measured, by default the losses, and return the figure; see `viz.plot_history`."""
+        shown = names or [name for name in self if name.endswith("loss")]
+        viz = importlib.import_module("microgradnd.viz")  # on use, as it knows networks in its turn
+        return viz.plot_history({name: self[name] for name in shown}, **options)
+
+
+@explained
+def fit(
+    model: Module,
+    data: Any,
+    loss: Callable[[Any, Any], Any],
+    optimizer: Any,
+    *,
+    epochs: int,
+    batch_size: int = 32,
+    validation: Any = None,
+    metrics: Mapping[str, Callable[[Any, Any], float]] | None = None,
+    scheduler: Any = None,
+    scheduler_step: Literal["epoch", "batch"] = "epoch",
+    max_norm: float | None = None,
+    accumulate: int = 1,
+    patience: int | None = None,
+    callbacks: Sequence[Callback] = (),
+    checkpoint: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    progress: bool | None = None,
+    compile: bool = False,
+    shuffle: bool = True,
+    drop_last: bool = False,
+    rng: np.random.Generator | None = None,
+) -> History:
+    """Train a model, and return what was measured.
+
+    Ctrl-C ends the training after the step that it is in; the model keeps what it has learned. Afterwards the model is
+    in evaluation mode.
+
+    Parameters
+    ----------
+    model : Module
+        It is called with the inputs of a batch.
+    data : tuple of array_like, each of shape (n, ...)
+        The inputs and, last, the target; a single array is both. Memory-mapped arrays are read batch by batch.
+    loss : callable
+        Takes what the model returned and the target; returns their loss, one number, such as `F.mse_loss`.
+    optimizer : Optimizer
+        Of the parameters of the model.
+    epochs : int
+        How many times to go through the data.
+    batch_size : int
+        Rows in a batch. With `compile=True` a smaller last batch takes an eager step: nothing is compiled twice.
+    validation : tuple of array_like, optional
+        The loss and the metrics are measured on these arrays after each epoch.
+    metrics : mapping of str to callable, optional
+        Each takes an array that the model returned and the target; returns a number. Of the training data they are
+        measured while it trains. The mean over the batches is weighted by their rows.
+    scheduler : object with step(), optional
+        Called after each epoch, or after each step with `scheduler_step="batch"`; with the latest (validation) loss if
+        its `step` takes `metrics`.
+    max_norm : float, optional
+        To clip the norm of all gradients together, by `optim.clip_grad_norm_`.
+    accumulate : int
+        Batches whose gradients are averaged for one step, as if they were one batch.
+    patience : int, optional
+        Stop when the validation loss, or without validation the training loss, has had no new minimum for so many
+        epochs. However the training ends, the weights of the best epoch are restored.
+    callbacks : sequence of callable
+        Each is called with the model and the History after each epoch; the training stops if one returns True.
+    checkpoint : path, optional
+        A file that is replaced after each epoch, by `mg.save`.
+    resume : bool
+        Whether to go on from the checkpoint, if the file exists, to the same numbers as without the interruption.
+    progress : bool, optional
+        Whether to show a bar of tqdm; by default if it is installed, and a terminal or notebook shows it.
+    compile : bool
+        Whether to compile the steps, by `mg.compile`.
+    shuffle, drop_last : bool
+        See `data.batches`.
+    rng : numpy.random.Generator, optional
+        What shuffles; by default one with fresh entropy.
+
+    Returns
+    -------
+    History
+
+    Raises
+    ------
+    FloatingPointError
+        If the loss or a parameter becomes NaN or infinite: says in which step, layer and operation. The model is then
+        as it was before that step.
+    ValueError
+        If arrays don't fit, or an option is out of range; if the checkpoint doesn't fit.
+    TypeError
+        If an argument is of the wrong type.
+    ImportError
+        For `progress=True` without tqdm.
+
+    See Also
+    --------
+    microgradnd.data.split : training and validation data.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd import data, nn, optim
+    >>> from microgradnd.nn import functional as F
+    >>> rng = np.random.default_rng(0)
+    >>> x = np.linspace(-3, 3, 100)[:, None]
+    >>> training, validation = data.split(x, np.sin(x), sizes=(0.8, 0.2), rng=rng)
+    >>> model = nn.Sequential(nn.Linear(1, 32, rng=rng), nn.Tanh(), nn.Linear(32, 1, rng=rng))
+    >>> optimizer = optim.Adam(model.parameters(), lr=0.01)
+    >>> history = nn.fit(model, training, F.mse_loss, optimizer, epochs=100, validation=validation, rng=rng)
+    >>> history["validation_loss"][-1] < 0.01
+    True
+    """
+    makes_loss = callable(loss) and not isinstance(loss, type)
+    for name, value, is_right, expected in (
+        ("model", model, isinstance(model, Module), "a module, made already"),
+        ("loss", loss, makes_loss, "a function of prediction and target; make a module first, as nn.MSELoss()"),
+        ("optimizer", optimizer, isinstance(optimizer, optim.Optimizer), "an optimizer, made already"),
+        ("metrics", metrics, isinstance(metrics, Mapping | None), "a dict of functions by name"),
+        ("callbacks", callbacks, isinstance(callbacks, Sequence), "a list of functions"),
+        ("scheduler_step", scheduler_step, scheduler_step in ("epoch", "batch"), "'epoch' or 'batch'"),
+        ("checkpoint", checkpoint, checkpoint is not None or not resume, "a path, which resume=True goes on from"),
+    ):
+        if not is_right:
+            raise TypeError(f"fit: {name} must be {expected}, got {value!r:.60}")
+    if not {id(parameter) for parameter in optimizer.params} & {id(parameter) for parameter in model.parameters()}:
+        raise ValueError("fit: optimizer updates no parameter of this model; make it anew, with model.parameters()")
+    patience = None if patience is None else positive("fit: patience", patience)
+    arrays, held = several("fit", data), None if validation is None else several("fit: validation", validation)
+    epochs, n = positive("fit: epochs", epochs), len(arrays[0])
+    size = min(positive("fit: batch_size", batch_size), n)
+    rows = n // size * size if drop_last else n
+    loop = Loop(
+        model, loss, optimizer, dict(metrics or {}), max_norm, positive("fit: accumulate", accumulate), size, rows
+    )
+    if scheduler is not None and scheduler_step == "batch":
+        loop.after_step = scheduler.step
+    if compile:
+        compiled = importlib.import_module("microgradnd.compiler").compile
+        loop.full_step, loop.full_predict = compiled(loop.step), compiled(loop.predict)
+    rng = generator(rng)
+    parts = [part for module in model.modules() for part in flatten(dict(vars(module)), is_module)[0]]
+    generators = [rng, *[part for part in parts if isinstance(part, np.random.Generator)]]
+    changing = {"model": model, "optimizer": optimizer, "scheduler": scheduler, "generators": generators}
+    history, best = History(loss=[]), None
+    if resume and checkpoint is not None and os.path.exists(checkpoint):
+        saved = saving.load(checkpoint, into={"changing": changing})
+        history.update(saved["history"])
+        best = saved["best"]
+    judged = history.setdefault("loss" if held is None else "validation_loss", [])
+    steps, before, since = math.ceil(rows / size), None, 0
+
+    def epoch(number: int, means: dict[str, float], suspect: tuple[float, int] = (math.inf, 0)) -> Iterator[float]:
+        numbered = batches(np.arange(n), *arrays, size=size, shuffle=shuffle, rng=rng, drop_last=drop_last)
+        return loop.train(numbered, means, number, suspect)
+
+    def after_epoch(losses: list[float]) -> None:
+        if scheduler is not None and scheduler_step == "epoch":
+            wants_loss = "metrics" in inspect.signature(scheduler.step).parameters
+            scheduler.step(*losses[-1:] if wants_loss else ())
+
+    def find_nan(suspect: tuple[float, int]) -> NoReturn:
+        saving.restore(changing, before, "fit")
+        for number in range(since + 1, len(judged) + 2):
+            list(epoch(number, {}, suspect))
+            after_epoch(judged[:number])
+        raise FloatingPointError(
+            f"fit: the loss or a parameter became NaN or infinite after {len(judged)} epochs, but not when the steps "
+            f"were repeated to find out where; pass rng= to whatever draws, and take no steps outside of fit"
+        )
+
+    model.train()
+    quiet = np.errstate(divide="ignore", over="ignore", invalid="ignore")  # NaN is reported once, by fit
+    with quiet, interruptible() as interrupts, bar(progress, epochs * steps, len(judged) * steps) as shown:
+        while len(judged) < epochs and not interrupts:
+            if patience is not None and judged and len(judged) - np.argmin(judged) > patience:
+                history.stopped_by = "patience"
+                break
+            if before is None or (len(judged) - since) * steps >= REPEATED:
+                if before is not None and not is_finite(model):
+                    find_nan((since + 1, 0))
+                before, since = saving.states(changing), len(judged)
+            means: dict[str, float] = {}
+            for i, value in enumerate(epoch(len(judged) + 1, means)):
+                if not math.isfinite(value):
+                    find_nan((len(judged) + 1, max(i - 1, 0)))  # NaN in a gradient shows in the next loss
+                if shown is not None:
+                    shown.update()
+                if interrupts:
+                    history.stopped_by = "interrupt"
+                    break
+            else:
+                if held is not None:
+                    found = loop.evaluate(held, len(judged) + 1)
+                    means |= {f"validation_{name}": mean for name, mean in found.items()}
+                for name, mean in means.items():
+                    history.setdefault(name, []).append(mean)
+                after_epoch(judged)
+                if patience is not None and np.argmin(judged) == len(judged) - 1:
+                    best = model.state_dict()
+                if shown is not None:
+                    shown.set_postfix({name: f"{values[-1]:.4g}" for name, values in history.items()})
+                if checkpoint is not None:
+                    saving.save(checkpoint, {"changing": changing, "history": history, "best": best})
+                stops = [callback(model, history) for callback in callbacks]
+                if any(stops):
+                    history.stopped_by = "callback"
+                    break
+        if not is_finite(model):
+            find_nan((since + 1, 0))
+    if best is not None:
+        model.load_state_dict(best)
+        history.best_epoch = int(np.argmin(judged)) + 1
+    model.eval()
+    return history
+
+
+def is_finite(model: Module) -> bool:
+    """Return whether no parameter holds NaN or an infinity."""
+    return all(bool(np.isfinite(parameter.data).all()) for parameter in model.parameters())
+
+
+@dataclasses.dataclass
+class Loop:
+    """The steps of one training.
+
+    Attributes
+    ----------
+    model, loss, optimizer, metrics, max_norm, accumulate : object
+        See `fit`.
+    size, rows : int
+        Of a full batch; of all batches of an epoch.
+    full_step, full_predict : callable
+        What full batches are given to: `step` and `predict`, or the same, compiled.
+    after_step : callable or None
+        What is called after each step.
+    """
+
+    model: Module
+    loss: Callable[[Any, Any], Any]
+    optimizer: Any
+    metrics: dict[str, Callable[[Any, Any], float]]
+    max_norm: float | None
+    accumulate: int
+    size: int
+    rows: int
+    full_step: Any = None
+    full_predict: Any = None
+    after_step: Any = None
+
+    def __post_init__(self) -> None:
+        self.full_step, self.full_predict = self.step, self.predict
+
+    def predict(self, batch: tuple[Any, ...]) -> tuple[Any, Any]:
+        """Return the loss of a batch, and what the model returned if a metric needs it."""
+        prediction = self.model(*batch[:-1] or batch)
+        value = self.loss(prediction, batch[-1])
+        if np.size(value) != 1:
+            raise ValueError(f"fit: loss must return one number, got shape {np.shape(value)}; average it with np.mean")
+        return value, prediction if self.metrics else None
+
+    def step(self, batch: tuple[Any, ...], share: float, is_first: bool, is_last: bool) -> tuple[Any, Any]:
+        """Add the gradient of a batch to those of its group; after the last batch of the group, take a step."""
+        if is_first:
+            self.optimizer.zero_grad()
+        value, prediction = self.predict(batch)
+        if not getattr(value, "requires_grad", False):
+            raise TypeError(f"fit: loss must be computed from parameters that require gradients, got {value!r:.60}")
+        (value * share if self.accumulate > 1 else value).backward()
+        if is_last:
+            if self.max_norm is not None:
+                optim.clip_grad_norm_(self.model.parameters(), self.max_norm)
+            self.optimizer.step()
+        return value, prediction
+
+    def train(
+        self, numbered: Iterator[Any], means: dict[str, float], epoch: int, suspect: tuple[float, int]
+    ) -> Iterator[float]:
+        """Take the steps of an epoch, and yield the loss of each batch; from one (epoch, step) on, look for NaN."""
+        if not self.model.training:
+            self.model.train()
+        for i, (numbers, *batch) in enumerate(numbered):
+            group = i // self.accumulate * self.accumulate * self.size
+            share = len(numbers) / min(self.accumulate * self.size, self.rows - group)
+            is_last = (i + 1) % self.accumulate == 0 or (i + 1) * self.size >= self.rows
+            run: Any = self.step
+            within: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
+            if (epoch, i) >= suspect:
+                within = watched(self.model, f"step {i + 1} of epoch {epoch}", numbers, batch)
+            elif len(numbers) == self.size:
+                run = self.full_step
+            with within:
+                value, prediction = run(tuple(batch), share, i % self.accumulate == 0, is_last)
+            if is_last and self.after_step is not None:
+                self.after_step()
+            yield self.added(means, self.rows, batch, value, prediction)
+
+    def evaluate(self, arrays: list[Any], epoch: int) -> dict[str, float]:
+        """Return the loss and the metrics of arrays."""
+        self.model.eval()
+        means: dict[str, float] = {}
+        for numbers, *batch in batches(np.arange(len(arrays[0])), *arrays, size=self.size):
+            run = self.full_predict if len(numbers) == self.size else self.predict
+            with no_grad():
+                value = self.added(means, len(arrays[0]), batch, *run(tuple(batch)))
+            if not np.isfinite(value):
+                with watched(self.model, f"the validation after epoch {epoch}", numbers, batch):
+                    self.predict(tuple(batch))
+        return means
+
+    def added(self, means: dict[str, float], rows: int, batch: list[Any], value: Any, prediction: Any) -> float:
+        """Return the loss; add it and the metrics to the means over so many rows."""
+        found = {"loss": value.item()}
+        if self.metrics:
+            leaves, form = flatten(prediction)
+            plain = form.rebuild([leaf.data if isinstance(leaf, Tensor) else leaf for leaf in leaves])
+            found |= {name: float(metric(plain, batch[-1])) for name, metric in self.metrics.items()}
+        for name, number in found.items():
+            means[name] = means.get(name, 0.0) + number * len(batch[0]) / rows
+        return found["loss"]
+
+
+def several(taker: str, data: Any) -> list[Any]:
+    """Return the arrays of a data set."""
+    return columns(taker, data if isinstance(data, tuple | list) else (data,))
+
+
+@contextlib.contextmanager
+def watched(model: Module, when: str, numbers: Any, batch: list[Any]) -> Iterator[None]:
+    """Within it, the first operation of a model that makes a NaN or infinity raises an error that says where."""
+    try:
+        with detect_anomaly(), scoped(model):
+            yield
+    except FloatingPointError as error:
+        data = ""
+        for i, array in enumerate(batch):
+            rows = numbers[~np.isfinite(array).reshape(len(array), -1).all(axis=1)]
+            data += f"; array {i} of the data is NaN or infinite in row {rows.min()}" if len(rows) else ""
+        raise FloatingPointError(
+            f"fit: NaN or infinity in {when}: {error}{data}. The model is as it was before; clean the data, lower the "
+            f"learning rate, or clip gradients with max_norm="
+        ) from error
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[list[int]]:
+    """Within it, the first Ctrl-C is only noted, in a list; the second one interrupts as usual."""
+    noted: list[int] = []
+
+    def note(number: int, _: Any) -> None:
+        noted.append(number)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    is_main = threading.current_thread() is threading.main_thread()
+    if is_usual := is_main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, note)
+    try:
+        yield noted
+    finally:
+        if is_usual:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def bar(progress: bool | None, total: int, done: int) -> Any:
+    """Return a bar of tqdm as a context, or one that gives None where none is to be shown."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    is_seen = hasattr(shell, "kernel") or (sys.stderr is not None and sys.stderr.isatty())
+    if not (is_seen if progress is None else progress):
+        return contextlib.nullcontext()
+    try:
+        from tqdm.auto import tqdm
+    except ImportError as error:
+        if progress is None:
+            return contextlib.nullcontext()
+        raise ImportError(f"progress=True needs the package tqdm: {INSTALL}") from error
+    return tqdm(total=total, initial=done, unit="step")

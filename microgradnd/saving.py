@@ -1,0 +1,305 @@
+"""Checkpoints: models, optimizers, generators and nested arrays in a file, and back.
+
+Owns: `save`, `load`, the two formats, and taking over states so that nothing is changed unless everything fits.
+Must not own: what a state is (`nn/module.py`, `optim/optimizer.py`), or compiled programs (`compiler/saving.py`).
+Read next: `nn/fit.py`.
+
+A file holds named arrays, and a text in JSON that says how they were nested and what was not an array. PyTorch and
+others can read the arrays of a safetensors file; what they wrote has no such text, and is a dict of arrays. Nothing in
+a file is ever executed: there is no pickle.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from microgradnd.failures import explained
+from microgradnd.tensor import Tensor
+from microgradnd.trees import Tree, flatten
+
+INSTALL = 'pip install "microgradnd[safetensors]"'
+TEXT = "microgradnd"  # under which a file holds the text
+RESERVED = {"", TEXT, "__metadata__"}  # no names of arrays: the last can be written to safetensors, but not read
+SAFE = {"bool", "float16", "float32", "float64"} | {f"{kind}{8 * n}" for kind in ("int", "uint") for n in (1, 2, 4, 8)}
+
+
+def has_state(value: Any) -> bool:
+    """Return whether a value is saved by its state, which it can take over in place."""
+    own = hasattr(type(value), "state_dict") and hasattr(type(value), "load_state_dict")
+    return own or isinstance(value, np.random.Generator)
+
+
+def state_of(value: Any) -> Any:
+    """Return a copy of the state of a value that has one."""
+    return value.bit_generator.state if isinstance(value, np.random.Generator) else value.state_dict()
+
+
+def take_over(value: Any, state: Any) -> None:
+    """Have a value take over a state in place, or raise."""
+    if isinstance(value, np.random.Generator):
+        value.bit_generator.state = state
+    else:
+        value.load_state_dict(state)
+
+
+def states(tree: Tree) -> Tree:
+    """Return a tree with copies of the states in the place of what has one."""
+    leaves, form = flatten(tree, has_state)
+    return form.rebuild([state_of(leaf) if has_state(leaf) else leaf for leaf in leaves])
+
+
+def restore(tree: Tree, saved: Tree, where: str) -> Tree:
+    """Have everything in a tree that has a state take it over from another tree: all, or, if one doesn't fit, none.
+
+    Returns the other tree, with these objects in the place of their states.
+    """
+    found: list[tuple[str, Any, Any]] = []
+    new = matched(tree, saved, "", where, found)
+    before = [(value, state_of(value)) for _, value, _ in found]
+    for name, value, state in found:
+        try:
+            take_over(value, state)
+        except Exception as error:
+            for other, old in before:
+                take_over(other, old)
+            what = f"{where}: {name or 'it'} doesn't fit what was saved, and nothing was changed"
+            raise ValueError(f"{what}: {error}") from error
+    return new
+
+
+def matched(tree: Tree, saved: Tree, name: str, where: str, found: list[tuple[str, Any, Any]]) -> Tree:
+    """Return what was saved, with the objects of a tree that have a state in its place; list them in `found`."""
+    if has_state(tree):
+        found.append((name, tree, saved))
+        return tree
+    if not isinstance(tree, Mapping | list | tuple):
+        return saved
+    parts = dict(tree if isinstance(tree, Mapping) else enumerate(tree))
+    others = dict(enumerate(saved)) if isinstance(saved, list | tuple) else saved
+    if not isinstance(others, dict) or not parts.keys() <= others.keys():
+        got = f"only {list(others)}" if isinstance(others, dict) else f"{saved!r:.60}"
+        raise ValueError(f"{where}: {name or 'it'} must hold {list(parts)}, got {got}; nothing was changed")
+    new = others | {key: matched(part, others[key], child(name, key), where, found) for key, part in parts.items()}
+    return new if others is saved else type(saved)(new.values())
+
+
+def child(name: str, key: Any) -> str:
+    """Return the name of a part."""
+    return f"{name}.{key}" if name else str(key)
+
+
+@explained
+def save(path: str | os.PathLike[str], tree: Tree) -> None:
+    """Save models, optimizers, schedules, generators and nested arrays in a file.
+
+    The file is complete or as it was before: it is written under another name first, and then replaced.
+
+    Parameters
+    ----------
+    path : path
+        A name that ends in `.safetensors` or `.npz` says the format. Under any other name it is safetensors if that
+        package is installed and knows the dtypes, else `.npz`; `load` finds out.
+    tree : tree
+        Dicts, lists and tuples, at any depth, of: whatever has `state_dict()` and `load_state_dict()`, such as
+        modules, optimizers and schedules; NumPy's Generators; arrays and Tensors, of any dtype except for objects;
+        numbers, strings and None. Of a class derived from dict, list or tuple only the contents are saved.
+
+    Raises
+    ------
+    TypeError
+        If the tree holds anything else, or a dtype that the format doesn't have: complex numbers, longdouble, strings
+        and dates need `.npz`.
+    ImportError
+        If the name ends in `.safetensors` and that package isn't installed.
+
+    See Also
+    --------
+    load : and back.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> import microgradnd as mg
+    >>> from microgradnd import nn, optim
+    >>> model = nn.Linear(2, 1)
+    >>> optimizer = optim.Adam(model.parameters())
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     mg.save(f"{folder}/checkpoint", {"model": model, "optimizer": optimizer, "epoch": 3})
+    ...     saved = mg.load(f"{folder}/checkpoint")
+    >>> saved["epoch"], sorted(saved["model"])
+    (3, ['bias', 'weight'])
+    >>> model.load_state_dict(saved["model"])
+    Mismatch(missing_keys=[], unexpected_keys=[])
+    """
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"save must be given a path and then what to save, got {path!r:.60} for the path")
+    arrays: dict[str, Any] = {}
+    text = json.dumps(described(tree, "", arrays))
+    path = Path(path)
+    dtypes = {array.dtype for array in arrays.values()}
+    unsafe = [str(dtype) for dtype in dtypes if dtype.name not in SAFE or not dtype.isnative]
+    if unsafe and path.suffix == ".safetensors":
+        raise TypeError(f"save: safetensors can't hold the dtype {', '.join(unsafe)}; choose a name that ends in .npz")
+    library = None if unsafe or path.suffix == ".npz" else safetensors(is_needed=path.suffix == ".safetensors")
+    with replacing(path) as written:
+        if library is not None:
+            library.numpy.save_file(arrays, written, {TEXT: text})
+            return
+        with zipfile.ZipFile(written, "w") as archive:
+            archive.writestr(TEXT, text)
+            for name, array in arrays.items():
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                    np.lib.format.write_array(file, array, allow_pickle=False)
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Give a path to write to; what is there in the end takes the place of a file at once, or not at all."""
+    path = Path(os.path.realpath(path))
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {path.parent} to save in; make it with Path.mkdir(parents=True)")
+    written = path.with_name(f".{path.name}.{secrets.token_hex(4)}")  # in the same folder, or it can't be moved at once
+    try:
+        written.touch()
+        mode = written.stat().st_mode  # as for any new file; safetensors makes files that nobody else can read
+        yield written
+        written.chmod(mode)
+        with written.open("rb+") as file:
+            os.fsync(file.fileno())
+        written.replace(path)
+    finally:
+        written.unlink(missing_ok=True)
+
+
+def safetensors(is_needed: bool) -> Any:
+    """Return the package safetensors; where it is missing, None or an error."""
+    try:
+        import safetensors.numpy
+    except ImportError as error:
+        if is_needed:
+            raise ImportError(f"files in this format need the package safetensors: {INSTALL}") from error
+        return None
+    return safetensors
+
+
+def described(tree: Tree, name: str, arrays: dict[str, Any]) -> Any:
+    """Return a tree in JSON's terms; its arrays go into a dict, under the names by which the text refers to them."""
+    if has_state(tree):
+        return described(state_of(tree), name, arrays)
+    if tree is None or (isinstance(tree, bool | int | float | str) and not isinstance(tree, np.generic)):
+        return tree
+    if isinstance(tree, Mapping):
+        items = tree.items()
+        return {"dict": [[described(k, "key", arrays), described(v, child(name, k), arrays)] for k, v in items]}
+    if isinstance(tree, list | tuple):
+        kind = "list" if isinstance(tree, list) else "tuple"
+        return {kind: [described(part, child(name, i), arrays) for i, part in enumerate(tree)]}
+    kind = "array" if isinstance(tree, np.ndarray | Tensor) else "scalar"
+    array = np.asarray(tree.data if isinstance(tree, Tensor) else tree, order="C")  # safetensors shuffles any other
+    if array.dtype.hasobject or isinstance(tree, np.ma.MaskedArray):
+        raise TypeError(
+            f"save: {name or 'the tree'} is {tree!r:.60} of type {type(tree).__name__}, which can't be saved; pass "
+            f"arrays, numbers, strings, None, what has state_dict(), or dicts, lists and tuples of them"
+        )
+    name = "".join(c if c.isprintable() else "_" for c in name)
+    while name in RESERVED or name in arrays:
+        name += "_"
+    arrays[name] = array
+    return {kind: name}
+
+
+@explained
+def load(path: str | os.PathLike[str], into: Tree = None) -> Tree:
+    """Return what a file holds that `save`, PyTorch or NumPy has written; nothing in it is executed.
+
+    Parameters
+    ----------
+    path : path
+    into : tree, optional
+        A tree like the one that was saved, or some of its keys. Modules, optimizers, schedules and Generators in it
+        take over the states that were saved of them: all, or, if one doesn't fit, none.
+
+    Returns
+    -------
+    tree
+        Dicts, lists, tuples, arrays, numbers, strings and None. In the place of a module, an optimizer or a schedule
+        is its state, for `load_state_dict`; in that of a Generator a dict for `rng.bit_generator.state`. With `into`,
+        the objects of that tree are in the place of their states.
+
+    Raises
+    ------
+    ValueError
+        If it isn't such a file, or is damaged; if it doesn't fit `into`, of which nothing is changed then.
+    ImportError
+        If it is a safetensors file, and that package isn't installed.
+
+    See Also
+    --------
+    save : where the files come from.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> import microgradnd as mg
+    >>> from microgradnd import nn
+    >>> model, rng = nn.Linear(2, 1), np.random.default_rng(0)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     mg.save(f"{folder}/a.npz", {"model": model, "rng": rng, "epoch": 3})
+    ...     first = rng.random()
+    ...     saved = mg.load(f"{folder}/a.npz", into={"model": model, "rng": rng})
+    >>> rng.random() == first, saved["model"] is model, saved["epoch"]
+    (True, True, 3)
+    """
+    with open(path, "rb") as file:
+        head = file.read(9)
+    library = safetensors(is_needed=True) if head.endswith(b"{") else None
+    try:
+        text, arrays = read_npz(path) if library is None else read_safetensors(path, library)
+        tree = arrays if text is None else rebuilt(json.loads(text), arrays)
+    except Exception as error:
+        what = f"load: {os.fspath(path)} isn't a whole .safetensors or .npz file of arrays"
+        raise ValueError(f"{what}: {error or type(error).__name__}") from error
+    return tree if into is None else restore(into, tree, f"load: {os.fspath(path)}")
+
+
+def read_npz(path: Any) -> tuple[str | None, dict[str, Any]]:
+    """Return the text and the arrays of a file."""
+    arrays = {}
+    with zipfile.ZipFile(path) as archive:
+        if sum(entry.file_size for entry in archive.infolist()) > os.path.getsize(path):
+            raise ValueError("it is compressed, and might unpack to any size; write it with np.savez")
+        names = archive.namelist()
+        for entry in [name for name in names if name != TEXT]:
+            with archive.open(entry) as file:
+                arrays[entry.removesuffix(".npy")] = np.lib.format.read_array(file, allow_pickle=False)
+        return archive.read(TEXT).decode() if TEXT in names else None, arrays
+
+
+def read_safetensors(path: Any, library: Any) -> tuple[str | None, dict[str, Any]]:
+    """Return the text and the arrays of a file."""
+    with library.safe_open(path, framework="numpy") as file:
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 -- it is no dict
+        return (file.metadata() or {}).get(TEXT), arrays
+
+
+def rebuilt(tree: Any, arrays: dict[str, Any]) -> Tree:
+    """Return the tree that a text describes, or raise."""
+    if not isinstance(tree, dict | list):
+        return tree
+    [(kind, value)] = dict(tree).items()
+    if kind == "dict":
+        return {rebuilt(key, arrays): rebuilt(part, arrays) for key, part in value}
+    if kind in ("array", "scalar"):
+        return arrays.pop(value)[... if kind == "array" else ()]
+    return {"list": list, "tuple": tuple}[kind]([rebuilt(part, arrays) for part in value])

@@ -1,0 +1,46 @@
+"""Faults in data, files and the training loop.
+
+Owns: the entries for `microgradnd/data.py`, `saving.py`, `onnx.py` and `nn/fit.py`.
+Must not own: the form of an entry (`__init__.py`).
+Read next: `../test_fit.py`.
+"""
+
+DATA = "tests/test_data.py"
+SAVING = "tests/test_checkpoints.py"
+FIT = "tests/test_fit.py"
+ONNX = "tests/test_onnx.py"
+FAULTS: list[tuple[str, ...]] = [
+    ("microgradnd/data.py", "min(start + size, n)", "min(start + size, n - 1)", DATA),
+    ("microgradnd/data.py", "self.array[self.index[rows]]", "self.array[rows]", DATA),
+    (
+        "microgradnd/data.py",
+        "return Rows(array, rows) if isinstance(array, np.memmap) else array[rows]",
+        "return array[rows]",
+        DATA,
+    ),
+    ("microgradnd/data.py", "np.square(x[rows] - mean)", "np.square(x[rows])", DATA),
+    ("microgradnd/saving.py", 'order="C")  # safetensors', 'order="K")  # safetensors', SAVING),
+    (
+        "microgradnd/saving.py",
+        "            for other, old in before:\n                take_over(other, old)\n",
+        "",
+        SAVING,
+    ),
+    ("microgradnd/saving.py", "while name in RESERVED or name in arrays", "while name in arrays", SAVING),
+    ("microgradnd/saving.py", "        written.unlink(missing_ok=True)", "        pass", SAVING),
+    ("microgradnd/saving.py", "if dtype.name not in SAFE or not dtype.isnative", "if dtype.name not in SAFE", SAVING),
+    ("microgradnd/nn/fit.py", "if isinstance(part, np.random.Generator)]]", "if part is rng]]", FIT),
+    (
+        "microgradnd/nn/fit.py",
+        "self.accumulate * self.size, self.rows - group)",
+        "self.accumulate * self.size, self.rows)",
+        FIT,
+    ),
+    ("microgradnd/nn/fit.py", "max(i - 1, 0)))", "i))", FIT),
+    ("microgradnd/nn/fit.py", "np.argmin(judged) == len(judged) - 1", "judged[-1] == max(judged)", FIT),
+    ("microgradnd/nn/fit.py", "        self.model.eval()\n", "", FIT),
+    ("microgradnd/nn/fit.py", "            after_epoch(judged[:number])", "            pass", FIT),
+    ("microgradnd/onnx.py", 'if kind == "ReduceSum":', 'if kind == "ReduceProd":', ONNX),
+    ("microgradnd/onnx.py", "a * self.rows[1] == b * self.rows[0]", "a <= b", ONNX),
+    ("microgradnd/onnx.py", "        module.eval()\n", "", ONNX),
+]
