@@ -84,11 +84,6 @@ FAULTS: list[tuple[str, ...]] = [
     ),
     ("microgradnd/tensor.py", "if type(out) not in ARRAYS and", "if out is None and", TENSOR + " tests/test_linalg.py"),
     (
-        "microgradnd/operands.py",
-        "OPTIONS = {np.ndarray, tuple,",
-        TENSOR + " tests/test_promises.py",
-    ),
-    (
         "microgradnd/nn/module.py",
         "if node.note is None:",
         "if node.note is not None:",
