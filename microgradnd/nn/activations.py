@@ -502,7 +502,7 @@ def log_softmax(x: Any, axis: Any = -1) -> Any:
     """
     x = operand("log_softmax", x)
     z = shifted(x, axis)
-    return like(z - np.log(total(np.exp(z), axis)), x)
+    return like(z - (np.log(total(np.exp(z), axis)) if x.size else 0), x)
 
 
 defvjp(log_softmax, lambda g, out, x, axis=-1: g - np.exp(out) * total(g, axis))
