@@ -209,6 +209,14 @@ def test_layers_show_their_settings():
     assert repr(nn.Flatten(0)) == "Flatten(start_dim=0, end_dim=-1)"
 
 
+def test_a_subclass_may_fix_the_settings():
+    class Halves(nn.MaxPool2d):
+        def __init__(self):
+            super().__init__(2)
+
+    assert Halves()(X).shape == (3, 4, 3, 2)
+
+
 def test_flatten_joins_the_axes_that_it_is_told():
     x = np.ones((2, 3, 4, 5))
     assert nn.Flatten()(x).shape == (2, 60)

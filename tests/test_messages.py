@@ -814,6 +814,9 @@ LIBRARY = {
     ),
     "Conv2d(groups=2)": Row(lambda: nn.Conv2d(3, 4, 3, groups=2), ValueError, "Conv2d|groups=2|in_channels|3 and 4"),
     "max_pool2d(padding=2)": Row(lambda: F.max_pool2d(IMAGES, 2, padding=2), ValueError, "max_pool2d|half|(2, 2)|2"),
+    "MaxPool2d()": Row(lambda: nn.MaxPool2d(), TypeError, "MaxPool2d takes (kernel_size, stride=None|which lacks"),
+    "MaxPool2d(-1)": Row(lambda: nn.MaxPool2d(-1), ValueError, "MaxPool2d|kernel_size|positive|-1"),
+    "MaxPool2d(x)": Row(lambda: nn.MaxPool2d(IMAGES), TypeError, "MaxPool2d|kernel_size|ndarray|call it"),
     "adaptive_avg_pool1d of nothing": Row(
         lambda: F.adaptive_avg_pool1d(np.ones((3, 0)), 1), ValueError, "adaptive_avg_pool1d|(1, 3, 0)|mean"
     ),

@@ -22,6 +22,7 @@ import numpy as np
 
 from microgradnd.nn.arguments import operand
 from microgradnd.nn.module import Module
+from microgradnd.signatures import check_call
 from microgradnd.tensor import Tensor
 
 ARRAYS = ("weight", "pos_weight")  # settings that are arrays, or None: they become buffers, part of the state
@@ -40,13 +41,26 @@ def one_of(*names: str) -> Setting:
     return Setting(str, " or ".join([", ".join(map(repr, names[:-1])), repr(names[-1])]), lambda v: v in names)
 
 
+def whole(least: int) -> Callable[[Any], bool]:
+    """Return whether a value is an integer that is at least so large, or several of them."""
+    return lambda v: all(
+        isinstance(n, int | np.integer) and n >= least
+        for n in (v if isinstance(v, tuple | list) else (v,))
+        if n is not None
+    )
+
+
 NUMBER, FLAG = Setting(Real, "a number", lambda v: not math.isnan(v)), Setting(bool | np.bool_, "True or False")
 REDUCTIONS = ("mean", "sum", "none")
 POSITIVE = Setting(Real, "a positive number", lambda v: v > 0)
+SIZES = Setting(Integral | tuple | list, "a positive integer, or a tuple of them", whole(1))
 SETTINGS: dict[str | tuple[str, str], Setting] = {
     **dict.fromkeys(("negative_slope", "alpha", "threshold", "min_val", "max_val", "margin"), NUMBER),
     **dict.fromkeys(("beta", "delta", "eps"), POSITIVE),
-    **dict.fromkeys(("full", "log_target"), FLAG),
+    **dict.fromkeys(("full", "log_target", "ceil_mode", "count_include_pad"), FLAG),
+    **dict.fromkeys(("kernel_size", "dilation"), SIZES),
+    **dict.fromkeys(("stride", "output_size"), SIZES._replace(type=SIZES.type | None)),
+    "padding": SIZES._replace(words="an integer that isn't negative, or a tuple of them", range=whole(0)),
     "approximate": one_of("none", "tanh"),
     "axis": Setting(Integral | tuple, "an integer or a tuple of them"),
     "ignore_index": Setting(Integral, "an integer"),
@@ -86,10 +100,12 @@ class Calls(Module):
         names = tuple(vars(cls).get("__annotations__", ()))
 
         def __init__(self: Calls, *args: Any, **kwargs: Any) -> None:
-            set_up(self, {name: getattr(cls, name) for name in names} | dict(zip(names, args, strict=False)) | kwargs)
+            check_call(cls, args, kwargs)
+            usual = {name: getattr(cls, name) for name in names if hasattr(cls, name)}
+            set_up(self, usual | dict(zip(names, args, strict=False)) | kwargs)
 
         kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
-        own = [inspect.Parameter(name, kind, default=getattr(cls, name)) for name in names]
+        own = [inspect.Parameter(name, kind, default=getattr(cls, name, inspect.Parameter.empty)) for name in names]
         __init__.__signature__ = inspect.Signature([inspect.Parameter("self", kind), *own])  # type: ignore[attr-defined]
         cls._function, cls._settings = staticmethod(function), names
         cls.__init__ = __init__  # type: ignore[assignment]

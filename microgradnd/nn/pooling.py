@@ -13,19 +13,18 @@ adds elements to where they came from. Each is the transpose of the other.
 
 from __future__ import annotations
 
-import inspect
 import math
-from collections.abc import Callable, Iterator
-from typing import Any, ClassVar
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from microgradnd.failures import explained
 from microgradnd.nn.arguments import X, of_one, operand
+from microgradnd.nn.calls import Calls
 from microgradnd.nn.module import Module
 from microgradnd.nn.windows import Padding, Sizes, border, check_windows, counts, images, taps, windows
 from microgradnd.registry import defjvp, defvjp, linear, name_of, plain, primitive
-from microgradnd.signatures import check_call
 
 
 def seen(x: Any, kernel: Sizes, stride: Sizes, padding: Padding, dilation: Sizes, fill: float = 0) -> list[Any]:
@@ -414,33 +413,16 @@ def adaptive_avg_pool2d(x: Any, output_size: Any) -> Any:
     return adaptive_avg_pooling("adaptive_avg_pool2d", x, output_size)
 
 
-class Pool(Module):
-    """A layer that calls its function with the settings that it was made with."""
+class Pool(Calls):
+    """A module that pools."""
 
-    function: ClassVar[Callable[..., Any]]
+    if TYPE_CHECKING:
 
-    def __init__(self, *args: Any, **settings: Any) -> None:
-        _, *own = inspect.signature(self.function).parameters.values()
-        signature = inspect.Signature([parameter.replace(annotation=inspect.Parameter.empty) for parameter in own])
-        check_call(type(self), args, settings, signature=signature)
-        made = signature.bind(*args, **settings)
-        made.apply_defaults()
-        self.settings = tuple(made.arguments)
-        for name, value in made.arguments.items():
-            if name in ("kernel_size", "stride", "padding", "dilation") and value is not None:
-                counts(type(self).__name__, name, value, least=name != "padding")
-            setattr(self, name, value)
-
-    def forward(self, x: X) -> X:
-        """Return the function of x."""
-        return self.function(x, **{name: getattr(self, name) for name in self.settings})
-
-    def extra_repr(self) -> str:
-        """Return the settings."""
-        return ", ".join(f"{name}={getattr(self, name)!r}" for name in self.settings)
+        def forward(self, x: X) -> X:
+            """Return the function of x."""
 
 
-class MaxPool1d(Pool):
+class MaxPool1d(Pool, function=max_pool1d):
     """The largest element of each window.
 
     Parameters
@@ -456,10 +438,14 @@ class MaxPool1d(Pool):
     (5, 3, 4)
     """
 
-    function = staticmethod(max_pool1d)
+    kernel_size: int
+    stride: int | None = None
+    padding: int = 0
+    dilation: int = 1
+    ceil_mode: bool = False
 
 
-class AvgPool1d(Pool):
+class AvgPool1d(Pool, function=avg_pool1d):
     """The mean of each window.
 
     Parameters
@@ -475,10 +461,14 @@ class AvgPool1d(Pool):
     (5, 3, 4)
     """
 
-    function = staticmethod(avg_pool1d)
+    kernel_size: int
+    stride: int | None = None
+    padding: int = 0
+    ceil_mode: bool = False
+    count_include_pad: bool = True
 
 
-class AdaptiveAvgPool1d(Pool):
+class AdaptiveAvgPool1d(Pool, function=adaptive_avg_pool1d):
     """The means of as many windows as wanted, whatever the size of the input.
 
     Parameters
@@ -494,10 +484,10 @@ class AdaptiveAvgPool1d(Pool):
     (5, 3, 1)
     """
 
-    function = staticmethod(adaptive_avg_pool1d)
+    output_size: int
 
 
-class MaxPool2d(Pool):
+class MaxPool2d(Pool, function=max_pool2d):
     """The largest element of each window.
 
     Parameters
@@ -513,10 +503,14 @@ class MaxPool2d(Pool):
     (5, 3, 4, 4)
     """
 
-    function = staticmethod(max_pool2d)
+    kernel_size: int | tuple[int, int]
+    stride: int | tuple[int, int] | None = None
+    padding: int | tuple[int, int] = 0
+    dilation: int | tuple[int, int] = 1
+    ceil_mode: bool = False
 
 
-class AvgPool2d(Pool):
+class AvgPool2d(Pool, function=avg_pool2d):
     """The mean of each window.
 
     Parameters
@@ -532,10 +526,14 @@ class AvgPool2d(Pool):
     (5, 3, 4, 4)
     """
 
-    function = staticmethod(avg_pool2d)
+    kernel_size: int | tuple[int, int]
+    stride: int | tuple[int, int] | None = None
+    padding: int | tuple[int, int] = 0
+    ceil_mode: bool = False
+    count_include_pad: bool = True
 
 
-class AdaptiveAvgPool2d(Pool):
+class AdaptiveAvgPool2d(Pool, function=adaptive_avg_pool2d):
     """The means of as many windows as wanted, whatever the size of the input.
 
     Parameters
@@ -551,7 +549,7 @@ class AdaptiveAvgPool2d(Pool):
     (5, 3, 1, 1)
     """
 
-    function = staticmethod(adaptive_avg_pool2d)
+    output_size: int | tuple[int | None, int | None]
 
 
 class Flatten(Module):
