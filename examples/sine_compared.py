@@ -1,0 +1,82 @@
+"""The sine again: seven activations and eight optimizers, side by side.
+
+The network is the one of `sine_adam.py`: 20 observations, one hidden layer of 64 units, 100 epochs. First its activation
+changes and Adam stays, then the optimizer changes and ReLU stays. What an activation does is seen between the points:
+ReLU makes kinks, tanh waves. What an optimizer does is seen in the losses.
+"""
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+import microgradnd as mg
+from microgradnd import nn, optim
+from microgradnd.nn import functional as F
+from showing import progress, write
+from sine_linear import make_data, truth
+
+EPOCHS, SEED = 100, 3
+ACTIVATIONS = [nn.ReLU, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Softplus, nn.Tanh]
+OPTIMIZERS = {
+    "SGD": lambda params: optim.SGD(params, lr=0.005),
+    "SGD with momentum": lambda params: optim.SGD(params, lr=0.005, momentum=0.9),
+    "Adagrad": lambda params: optim.Adagrad(params, lr=0.1),
+    "RMSprop": lambda params: optim.RMSprop(params, lr=0.02),
+    "Adam": lambda params: optim.Adam(params, lr=0.05),
+    "AdamW": lambda params: optim.AdamW(params, lr=0.05),
+    "NAdam": lambda params: optim.NAdam(params, lr=0.05),
+    "Lion": lambda params: optim.Lion(params, lr=0.02),
+}
+
+
+def train(activation, make_optimizer, x, y):
+    """Return a network trained with an activation and an optimizer, and the loss of each epoch before its update."""
+    rng = np.random.default_rng(SEED)  # the same start for all
+    model = nn.Sequential(nn.Linear(1, 64, rng=rng), activation(), nn.Linear(64, 1, rng=rng))
+    optimizer = make_optimizer(model.parameters())
+    losses = []
+    for _ in range(EPOCHS):
+        loss = F.mse_loss(model(x), y)
+        losses.append(loss.item())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return model, losses
+
+
+def draw(fits, losses, x, y):
+    """Return a figure: on the left the fits by activation, on the right the losses by optimizer."""
+    inputs = np.linspace(x.min(), x.max(), 400)
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.5), layout="constrained")
+    left.plot(inputs, truth(inputs), color="black", linewidth=3, alpha=0.2, label="truth")
+    for name, model in fits.items():
+        with mg.no_grad():
+            left.plot(inputs, model(inputs[:, None]).data[:, 0], linewidth=1.2, label=name)
+    left.plot(x[:, 0], y[:, 0], "o", color="black", markersize=4)
+    left.set(title="After 100 epochs of Adam, by activation", xlabel="x", ylabel="y")
+    for name, curve in losses.items():
+        right.plot(range(1, EPOCHS + 1), curve, label=name)
+    right.set(title="With ReLU, by optimizer", xlabel="epoch", ylabel="mean squared error", yscale="log")
+    for ax in (left, right):
+        ax.legend(fontsize=8)
+    return figure
+
+
+def main():
+    x, y = (values[:, None] for values in make_data(np.random.default_rng(SEED)))
+    fits, losses = {}, {}
+    bar = iter(progress(len(ACTIVATIONS) + len(OPTIMIZERS), "networks"))
+    print("activation          loss after training")
+    for activation in ACTIVATIONS:
+        next(bar)
+        fits[activation.__name__], curve = train(activation, OPTIMIZERS["Adam"], x, y)
+        print(f"{activation.__name__:18s} {curve[-1]:8.4f}")
+    print("optimizer           loss after training")
+    for name, make_optimizer in OPTIMIZERS.items():
+        next(bar)
+        losses[name] = train(nn.ReLU, make_optimizer, x, y)[1]
+        print(f"{name:18s} {losses[name][-1]:8.4f}")
+    write(draw(fits, losses, x, y), "sine_compared.png")
+
+
+if __name__ == "__main__":
+    main()
