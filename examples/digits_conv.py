@@ -52,3 +52,44 @@ def accuracy(model, images, digits):
     """Return the share of images that are read rightly, in evaluation."""
     with mg.no_grad():
         return np.mean(np.argmax(model.eval()(images).data, axis=1) == digits)
+
+
+def draw(history, model, images, digits):
+    """Return a figure: the losses of the epochs, and the weights of the first layer, 16 pictures of 3 by 3."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    history.plot(log=True, ax=left, title=f"{accuracy(model, images, digits):.1%} of the test digits are read rightly")
+    filters = model[0].weight.data.reshape(4, 4, 3, 3)
+    filters = np.pad(filters, ((0, 0), (0, 0), (0, 1), (0, 1)), constant_values=np.nan)
+    right.imshow(filters.swapaxes(1, 2).reshape(16, 16), cmap="RdBu_r", vmin=-1, vmax=1)
+    right.set(title="What the first layer looks for", xticks=[], yticks=[])
+    return figure
+
+
+def main():
+    rng = np.random.default_rng(0)
+    rows, digits, test_rows, test_digits = load(rng)
+    images, test_images = as_images(rows), as_images(test_rows)
+    held, kept = slice(0, 200), slice(200, None)
+    model = make_network(rng)
+    more = np.concatenate([images[kept], moved(images[kept], rng), moved(images[kept], rng)])
+    history = nn.fit(
+        model,
+        (more, np.tile(digits[kept], 3)),
+        F.cross_entropy,
+        optim.Adam(model.parameters(), lr=2e-3),
+        epochs=EPOCHS,
+        batch_size=BATCH,
+        validation=(images[held], digits[held]),
+        patience=EPOCHS,
+        rng=rng,
+    )
+    print("epoch      loss   validation")
+    for epoch in range(5, EPOCHS + 1, 5):
+        print(f"{epoch:5d} {history['loss'][epoch - 1]:9.4f} {history['validation_loss'][epoch - 1]:12.4f}")
+    print(f"best epoch: {history.best_epoch}")
+    print(f"test accuracy: {accuracy(model, test_images, test_digits):.2%}")
+    write(draw(history, model, test_images, test_digits), "digits_conv.png")
+
+
+if __name__ == "__main__":
+    main()
