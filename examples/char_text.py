@@ -13,7 +13,9 @@ import numpy as np
 def load():
     """Return the characters that occur, and the text as their numbers (n,): plain ASCII, topic after topic."""
     text = "\n".join(text for _, text in sorted(topics.items()))
-    text = "".join(character for character in text if character.isascii() and (character.isprintable() or character == "\n"))
+    text = "".join(
+        character for character in text if character.isascii() and (character.isprintable() or character == "\n")
+    )
     characters = sorted(set(text))
     number = {character: i for i, character in enumerate(characters)}
     return characters, np.array([number[character] for character in text])

@@ -79,7 +79,9 @@ def main():
         print(f"{step:4d} {np.mean(losses[step - 100 : step]):8.3f}")
     beginning = [characters.index(character) for character in "The statement "]
     print("".join(characters[i] for i in written(model, beginning, 300, rng)))
-    write(viz.plot_history(losses, title="A transformer reads Python's help", xlabel="step"), "char_transformer_loss.png")
+    write(
+        viz.plot_history(losses, title="A transformer reads Python's help", xlabel="step"), "char_transformer_loss.png"
+    )
 
 
 if __name__ == "__main__":
