@@ -1,8 +1,9 @@
 """A small transformer learns to write help pages, one character at a time.
 
-The GRU of `char_gru.py` must carry what it has read in one vector. In a transformer (Vaswani et al., 2017) each character
-looks back at all that came before it, and takes what it needs: two blocks of attention with four heads, each followed by a
-small dense network. A mask hides what comes later, so that all characters of a window are guessed at once.
+The GRU of `char_gru.py` must carry what it has read in one vector. In a transformer (Vaswani et al., 2017) each
+character looks back at all that came before it, and takes what it needs: two blocks of attention with four heads, each
+followed by a small dense network. A mask hides what comes later, so that all characters of a window are guessed at
+once.
 """
 
 import numpy as np

@@ -2,8 +2,8 @@
 
 The dense network of `digits.py` sees 64 numbers in no order. Here each layer looks at 3 by 3 neighbours with the same
 weights everywhere, so that a stroke is the same stroke wherever it stands. Two such layers, each followed by a batch
-normalisation and a pooling that halves the image, and a dense layer at the end misread half as many digits. `nn.fit` runs
-the loop, and keeps the weights of the epoch that was best on images held back from training.
+normalisation and a pooling that halves the image, and a dense layer at the end misread half as many digits. `nn.fit`
+runs the loop, and keeps the weights of the epoch that was best on images held back from training.
 """
 
 import matplotlib.pyplot as plt

@@ -1,9 +1,10 @@
 """A Gaussian process finds out by itself how smooth the data are.
 
-A Gaussian process puts a normal distribution on functions (Rasmussen and Williams, 2006): values at near inputs are alike,
-by a covariance that has three hyperparameters: how far the functions go up and down, over which length, and how large the
-errors of the observations are. Their likelihood is a formula of matrices, a Cholesky factor, a solve and a determinant, and
-has a gradient like any other: `optim.minimize` follows it to the values that make the data most likely.
+A Gaussian process puts a normal distribution on functions (Rasmussen and Williams, 2006): values at near inputs are
+alike, by a covariance that has three hyperparameters: how far the functions go up and down, over which length, and how
+large the errors of the observations are. Their likelihood is a formula of matrices, a Cholesky factor, a solve and a
+determinant, and has a gradient like any other: `optim.minimize` follows it to the values that make the data most
+likely.
 """
 
 import matplotlib.pyplot as plt

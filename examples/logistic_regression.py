@@ -19,14 +19,14 @@ TOLERANCE = 1e-10
 
 
 def load():
-    """Return the standardised measurements (n, 30), the labels (n,), 1 for benign, and the names of the measurements."""
+    """Return the standardised measurements (n, 30), the labels (n,), 1 for benign, and the names of the former."""
     data = load_breast_cancer()
     x = data.data
     return (x - x.mean(axis=0)) / x.std(axis=0), data.target, data.feature_names
 
 
 def loss(weights, x, y):
-    """Return the sum of the cross-entropies and the penalty. The last weight is the intercept, which isn't penalised."""
+    """Return the sum of cross-entropies and the penalty. The last weight is the intercept, which has no penalty."""
     log_odds = x @ weights[:-1] + weights[-1]
     return np.sum(np.logaddexp(0, log_odds) - y * log_odds) + np.sum(weights[:-1] ** 2) / 2
 

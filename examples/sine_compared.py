@@ -1,8 +1,8 @@
 """The sine again: seven activations and eight optimizers, side by side.
 
-The network is the one of `sine_adam.py`: 20 observations, one hidden layer of 64 units, 100 epochs. First its activation
-changes and Adam stays, then the optimizer changes and ReLU stays. What an activation does is seen between the points:
-ReLU makes kinks, tanh waves. What an optimizer does is seen in the losses.
+The network is the one of `sine_adam.py`: 20 observations, one hidden layer of 64 units, 100 epochs. First its
+activation changes and Adam stays, then the optimizer changes and ReLU stays. What an activation does is seen between
+the points: ReLU makes kinks, tanh waves. What an optimizer does is seen in the losses.
 """
 
 import matplotlib.pyplot as plt

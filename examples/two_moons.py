@@ -1,7 +1,8 @@
 """Two moons: a network draws a curved border between two classes that no straight line separates.
 
 The points of each class lie on a half circle, and the two interlock. Logistic regression, the best straight border,
-leaves about one point in seven on the wrong side. A network with two hidden layers of 16 units bends the border around them.
+leaves about one point in seven on the wrong side. A network with two hidden layers of 16 units bends the border around
+them.
 """
 
 import matplotlib.pyplot as plt

@@ -1,9 +1,10 @@
 """A variational autoencoder draws digits of its own.
 
 An encoder turns an image into a normal distribution over two numbers, a decoder turns two numbers back into an image
-(Kingma and Welling, 2014). The loss is a bound on the likelihood of the images: how badly they are restored, plus how far
-the distributions are from the standard normal one. A sample is the mean plus the spread times noise, so that gradients
-flow to both. After training, the plane of the two numbers is a map of handwriting: each point of it is a digit.
+(Kingma and Welling, 2014). The loss is a bound on the likelihood of the images: how badly they are restored, plus how
+far the distributions are from the standard normal one. A sample is the mean plus the spread times noise, so that
+gradients flow to both. After training, the plane of the two numbers is a map of handwriting: each point of it is a
+digit.
 """
 
 import matplotlib.pyplot as plt
