@@ -1,4 +1,4 @@
-"""The sine again: seven activations and eight optimizers, side by side.
+"""The sine again: ten activations and nine optimizers, side by side.
 
 The network is the one of `sine_adam.py`: 20 observations, one hidden layer of 64 units, 100 epochs. First its
 activation changes and Adam stays, then the optimizer changes and ReLU stays. What an activation does is seen between
@@ -15,16 +15,20 @@ from showing import progress, write
 from sine_linear import make_data, truth
 
 EPOCHS, SEED = 100, 3
-ACTIVATIONS = [nn.ReLU, nn.LeakyReLU, nn.ELU, nn.GELU, nn.SiLU, nn.Softplus, nn.Tanh]
+ACTIVATIONS = [
+    *(nn.ReLU, nn.LeakyReLU, nn.PReLU, nn.ELU, nn.GELU),
+    *(nn.SiLU, nn.Softplus, nn.Tanh, nn.Sigmoid, nn.Hardtanh),
+]
 OPTIMIZERS = {
     "SGD": lambda params: optim.SGD(params, lr=0.005),
     "SGD with momentum": lambda params: optim.SGD(params, lr=0.005, momentum=0.9),
-    "Adagrad": lambda params: optim.Adagrad(params, lr=0.1),
-    "RMSprop": lambda params: optim.RMSprop(params, lr=0.02),
+    "Adagrad": lambda params: optim.Adagrad(params, lr=0.05),
+    "Adadelta": lambda params: optim.Adadelta(params, lr=2.0),
+    "RMSprop": lambda params: optim.RMSprop(params, lr=0.01),
     "Adam": lambda params: optim.Adam(params, lr=0.05),
     "AdamW": lambda params: optim.AdamW(params, lr=0.05),
-    "NAdam": lambda params: optim.NAdam(params, lr=0.05),
-    "Lion": lambda params: optim.Lion(params, lr=0.02),
+    "NAdam": lambda params: optim.NAdam(params, lr=0.02),
+    "Lion": lambda params: optim.Lion(params, lr=0.01),
 }
 
 
@@ -44,20 +48,23 @@ def train(activation, make_optimizer, x, y):
 
 
 def draw(fits, losses, x, y):
-    """Return a figure: on the left the fits by activation, on the right the losses by optimizer."""
+    """Return a figure: above the fit with each activation, below the losses with each optimizer."""
     inputs = np.linspace(x.min(), x.max(), 400)
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.5), layout="constrained")
-    left.plot(inputs, truth(inputs), color="black", linewidth=3, alpha=0.2, label="truth")
-    for name, model in fits.items():
+    figure = plt.figure(figsize=(11, 8), layout="constrained")
+    above, below = figure.subfigures(2, 1, height_ratios=(3, 2))
+    for ax, (name, model) in zip(above.subplots(2, 5, sharex=True, sharey=True).flat, fits.items(), strict=True):
+        ax.plot(inputs, truth(inputs), color="black", linewidth=3, alpha=0.2)
         with mg.no_grad():
-            left.plot(inputs, model(inputs[:, None]).data[:, 0], linewidth=1.2, label=name)
-    left.plot(x[:, 0], y[:, 0], "o", color="black", markersize=4)
-    left.set(title="After 100 epochs of Adam, by activation", xlabel="x", ylabel="y")
-    for name, curve in losses.items():
-        right.plot(range(1, EPOCHS + 1), curve, label=name)
-    right.set(title="With ReLU, by optimizer", xlabel="epoch", ylabel="mean squared error", yscale="log")
-    for ax in (left, right):
-        ax.legend(fontsize=8)
+            ax.plot(inputs, model(inputs[:, None]).data[:, 0], color="tab:red")
+        ax.plot(x[:, 0], y[:, 0], "o", color="black", markersize=3)
+        ax.set_title(name, fontsize=10)
+    above.suptitle(f"After {EPOCHS} epochs of Adam, by activation (gray: the truth)")
+    ax = below.subplots()
+    for place, (name, curve) in enumerate(losses.items()):
+        ax.plot(range(1, EPOCHS + 1), curve, label=name, linestyle=("-", "--", ":")[place % 3])
+    ax.set(xlabel="epoch", ylabel="mean squared error", yscale="log")
+    ax.legend(fontsize=8, ncols=3)
+    below.suptitle("With ReLU, by optimizer")
     return figure
 
 

@@ -62,14 +62,15 @@ def draw(model, images, digits):
     """Return a figure: where the encoder puts the images, and what the decoder draws all over that plane."""
     with mg.no_grad():
         means = model.encoder(images).data[:, :2]
-        steps = np.linspace(-2.2, 2.2, 15)
+        steps = np.linspace(-2, 2, 11)
         codes = np.stack(np.meshgrid(steps, steps[::-1]), axis=-1)
-        drawn = F.sigmoid(model.decoder(codes.reshape(-1, 2))).data.reshape(15, 15, 8, 8)
+        drawn = F.sigmoid(model.decoder(codes.reshape(-1, 2))).data.reshape(11, 11, 8, 8)
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 5), layout="constrained")
     points = left.scatter(*means.T, c=digits, s=8, cmap="tab10")
     figure.colorbar(points, ax=left, label="digit", ticks=range(10))
     left.set(title="Where each image is on the plane", xlabel="first number", ylabel="second number")
-    right.imshow(drawn.swapaxes(1, 2).reshape(120, 120), cmap="gray_r", extent=(-2.4, 2.4, -2.4, 2.4))
+    tiles = np.pad(drawn, ((0, 0), (0, 0), (1, 1), (1, 1))).swapaxes(1, 2).reshape(110, 110)
+    right.imshow(tiles, cmap="gray_r", extent=(-2.2, 2.2, -2.2, 2.2))
     right.set(title="What is drawn at each point of it", xlabel="first number", ylabel="second number")
     return figure
 
