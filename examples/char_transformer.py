@@ -14,7 +14,7 @@ from microgradnd import nn, optim, viz
 from microgradnd.nn import functional as F
 from showing import progress, write
 
-STEPS, BATCH, LENGTH, WIDTH, HEADS, BLOCKS = 500, 16, 64, 64, 4, 2
+STEPS, BATCH, LENGTH, WIDTH, HEADS, BLOCKS = 600, 16, 64, 64, 4, 2
 
 
 class Writer(nn.Module):
@@ -24,6 +24,8 @@ class Writer(nn.Module):
         options = {"rng": rng, "dtype": np.float32}
         self.embedding = nn.Embedding(characters, WIDTH, **options)
         self.places = nn.Embedding(LENGTH, WIDTH, **options)
+        for embedding in (self.embedding, self.places):
+            nn.init.normal_(embedding.weight, std=0.1, rng=rng)  # small: what attention finds counts from the start
         self.blocks = nn.ModuleList(
             nn.TransformerEncoderLayer(
                 WIDTH, HEADS, 4 * WIDTH, dropout=0.0, activation="gelu", batch_first=True, norm_first=True, **options
@@ -44,7 +46,7 @@ class Writer(nn.Module):
 
 def train(model, numbers, rng, steps):
     """Train the network, and return the loss of each step, in nats for each character."""
-    optimizer = optim.AdamW(model.parameters(), lr=3e-3)
+    optimizer = optim.AdamW(model.parameters(), lr=5e-3)
     schedule = optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
     losses = []
     for _ in steps:

@@ -22,6 +22,16 @@ FIGURES = {
     "single_layer_nn": ["single_layer_nn_fit.png", "single_layer_nn_loss.png"],
     "sine_linear": ["sine_linear_fit.png", "sine_linear_loss.png"],
     "sine_adam": ["sine_adam_fit.png", "sine_adam_loss.png"],
+    "sine_compared": ["sine_compared.png"],
+    "logistic_regression": ["logistic_regression.png"],
+    "lotka_volterra": ["lotka_volterra.png"],
+    "gaussian_process": ["gaussian_process.png"],
+    "two_moons": ["two_moons.png"],
+    "digits": ["digits_mistakes.png"],
+    "digits_conv": ["digits_conv.png"],
+    "vae_digits": ["vae_digits.png"],
+    "char_gru": ["char_gru_loss.png"],
+    "char_transformer": ["char_transformer_loss.png"],
     "gallery": [
         "gallery/backward.svg",
         "gallery/both.svg",
@@ -58,6 +68,7 @@ NUMBER = r"(-?\d+\.?\d*(?:e[-+]\d+)?)"
 def run(example: str, folder: Path) -> str:
     """Run an example in a folder and return what it prints, with its output piped and warnings as errors."""
     environment = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "MPLBACKEND")}
+    environment["OPENBLAS_NUM_THREADS"] = "1"  # other tests need the cores, and threads that wait for one are slow
     command = [sys.executable, "-W", "error", str(EXAMPLES / f"{example}.py")]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr
@@ -91,7 +102,7 @@ def of(example: str) -> pytest.MarkDecorator:
 
 
 def test_every_example_is_tested() -> None:
-    programs = {path.stem for path in EXAMPLES.glob("*.py")} - {"showing"}
+    programs = {path.stem for path in EXAMPLES.glob("*.py")} - {"showing", "char_text"}
     assert programs == set(FIGURES)
     described = (EXAMPLES / "README.md").read_text()
     assert all(f"[{name}.py]({name}.py)" in described for name in programs)
@@ -189,6 +200,87 @@ def test_the_network_follows_the_sine_with_every_seed(printed: str) -> None:
     lines = [line for _, _, line in table]
     assert min(lines) > 5
     assert 7 < sum(lines) / len(lines) < 9
+
+
+def accuracies(printed: str) -> list[float]:
+    """Return what is printed as test accuracy, in percent."""
+    return [float(share) for share in re.findall(rf"test accuracy: {NUMBER}%", printed)]
+
+
+@of("sine_compared")
+def test_all_activations_and_optimizers_learn_the_sine(printed: str) -> None:
+    losses = dict(re.findall(rf"^(\w[\w ]*?) +{NUMBER}$", printed, flags=re.M))
+    assert len(losses) == 10 + 9
+    slow = {"SGD", "Adadelta"}
+    assert all(float(loss) < (5 if name in slow else 1.5) for name, loss in losses.items())
+
+
+@of("logistic_regression")
+def test_the_coefficients_are_those_of_scikit_learn(printed: str) -> None:
+    norms = [norm for _, norm in rows(printed, 2)]
+    assert norms[-1] < 1e-10
+    difference = re.search(rf"largest difference .*: {NUMBER}", printed)
+    assert difference is not None
+    assert float(difference[1]) < 1e-8
+
+
+@of("lotka_volterra")
+def test_the_rates_are_found(printed: str) -> None:
+    errors = [error for _, error in rows(printed, 2)]
+    assert errors == sorted(errors, reverse=True)
+    assert errors[-1] < 0.01 * errors[0]
+    rates = re.findall(rf"^\w+ +{NUMBER} +{NUMBER}$", printed, flags=re.M)
+    assert len(rates) == 4
+    assert all(abs(float(fitted) / float(true) - 1) < 0.1 for true, fitted in rates)
+
+
+@of("gaussian_process")
+def test_the_likelihood_grows(printed: str) -> None:
+    found = re.search(rf"minus log-likelihood {NUMBER} -> {NUMBER}", printed)
+    assert found is not None
+    assert float(found[2]) < float(found[1]) - 20
+    noise = re.search(rf"^noise +1.000 +{NUMBER}$", printed, flags=re.M)
+    assert noise is not None
+    assert 0.15 < float(noise[1]) < 0.3  # the errors were drawn with 0.2
+
+
+@of("two_moons")
+def test_the_border_bends(printed: str) -> None:
+    straight, bent = (float(share) for share in re.findall(rf"{NUMBER}%$", printed, flags=re.M))
+    assert straight < 90 < 97 < bent
+
+
+@of("digits")
+def test_the_dense_network_reads_digits(printed: str) -> None:
+    assert accuracies(printed)[0] >= 97
+
+
+@of("digits_conv")
+def test_the_convolutional_network_reads_more(printed: str) -> None:
+    assert accuracies(printed)[0] >= 98.5
+
+
+@of("vae_digits")
+def test_the_autoencoder_restores_digits(printed: str) -> None:
+    table = rows(printed, 3)
+    restoring = [lost for _, lost, _ in table]
+    assert restoring == sorted(restoring, reverse=True)
+    assert restoring[-1] < 23
+    assert all(1 < divergence < 4 for _, _, divergence in table)
+
+
+@of("char_gru")
+def test_the_recurrent_network_learns_to_write(printed: str) -> None:
+    losses = [loss for _, loss in rows(printed, 2)]
+    assert losses == sorted(losses, reverse=True)
+    assert losses[-1] < 1.6
+
+
+@of("char_transformer")
+def test_the_transformer_learns_to_write(printed: str) -> None:
+    losses = [loss for _, loss in rows(printed, 2)]
+    assert losses == sorted(losses, reverse=True)
+    assert losses[-1] < 2
 
 
 @of("gallery")
