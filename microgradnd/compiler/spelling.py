@@ -6,11 +6,11 @@ Read next: `blocks.py`.
 
 Measured on NumPy 2.4 and its OpenBLAS: a sum along an axis is a product with ones, in a third to a tenth of the time; a
 sum of products is one dot product; `np.maximum` of an array and a number isn't vectorised, of two arrays it is; the
-maximum of each row is found faster by its place.
+maximum of each row is found faster by its place; `np.einsum` and its like take many times as long as the products of matrices that they are.
 
-Two of these add up in another order than the reductions do, so their results differ from the eager ones by rounding:
-sums that become products with ones or dot products, and `@` between matrices, which `np.dot` may hand to another
-routine of the same BLAS. Everything else is equal to the last bit.
+Three of these add up in another order, so their results differ from the eager ones by rounding: sums that become
+products with ones or dot products, `@` between matrices, which `np.dot` may hand to another routine of the same BLAS,
+and contractions (`../rules/contraction.py`), to which eager calls go as well. Everything else is equal to the last bit.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import numpy as np
 from microgradnd import primitives
 from microgradnd.compiler.program import Constant, Program, Step, Value, filled, values_in
 from microgradnd.compiler.traits import traits
+from microgradnd.rules import contraction as contractions
 
 FULL = 2**16  # elements up to which a constant is spread out to an array of its own
 ROWS = 2**14  # elements from which the maximum of each row is found by its place
@@ -72,6 +73,20 @@ def square(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
 def matmul(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
     matrices = all(isinstance(a, Value) and len(a.shape) == 2 for a in step.args)
     return [replace(step, function=np.dot)] if matrices and not step.kwargs else None
+
+
+def contraction(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
+    """Multiply matrices, where that takes less time than NumPy's loops."""
+    found = contractions.contraction(step.function, step.args, step.kwargs, Value)
+    if found is None or any(x.dtype != step.out.dtype for x in found[1]):  # type: ignore[union-attr]
+        return None
+    subscripts, values = found[0], list(found[1])
+    steps = []
+    for function, args, shape in contractions.plan(subscripts, tuple([x.shape for x in values])):
+        where = [values[a] if type(a) is contractions.Place else a for a in args]
+        steps.append(call(function, *where, like=step, shape=shape))
+        values.append(steps[-1].out)
+    return ending(steps, step) if steps else None
 
 
 def maximum(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
@@ -186,5 +201,5 @@ def is_real(x: Any) -> bool:
 
 
 SPELLINGS: dict[str, Callable[[Step, Made, dict[Value, int]], list[Step] | None]] = {
-    rule.__name__: rule for rule in (square, masked, scattered, matmul, maximum, sums, maxima, reduced)
+    rule.__name__: rule for rule in (square, masked, scattered, matmul, contraction, maximum, sums, maxima, reduced)
 }
