@@ -6,11 +6,11 @@ Read next: `blocks.py`.
 
 Measured on NumPy 2.4 and its OpenBLAS: a sum along an axis is a product with ones, in a third to a tenth of the time; a
 sum of products is one dot product; `np.maximum` of an array and a number isn't vectorised, of two arrays it is; the
-maximum of each row is found faster by its place; `np.einsum` and its like take many times as long as the products of matrices that they are.
+maximum of each row is found faster by its place; `np.einsum` and its like take many times as long as the matrix products that they are.
 
 Three of these add up in another order, so their results differ from the eager ones by rounding: sums that become
 products with ones or dot products, `@` between matrices, which `np.dot` may hand to another routine of the same BLAS,
-and contractions (`../rules/contraction.py`), to which eager calls go as well. Everything else is equal to the last bit.
+and contractions (`../contraction.py`), to which eager calls go as well. Everything else is equal to the last bit.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from typing import Any
 
 import numpy as np
 
+from microgradnd import contraction as contractions
 from microgradnd import primitives
 from microgradnd.compiler.program import Constant, Program, Step, Value, filled, values_in
 from microgradnd.compiler.traits import traits
-from microgradnd.rules import contraction as contractions
 
 FULL = 2**16  # elements up to which a constant is spread out to an array of its own
 ROWS = 2**14  # elements from which the maximum of each row is found by its place
@@ -77,7 +77,7 @@ def matmul(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
 
 def contraction(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
     """Multiply matrices, where that takes less time than NumPy's loops."""
-    found = contractions.contraction(step.function, step.args, step.kwargs, Value)
+    found = contractions.contraction(step.function, step.args, step.kwargs, (Value, np.ndarray))
     if found is None or any(x.dtype != step.out.dtype for x in found[1]):  # type: ignore[union-attr]
         return None
     subscripts, values = found[0], list(found[1])

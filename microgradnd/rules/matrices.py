@@ -7,10 +7,7 @@ Read next: `products.py`.
 
 from __future__ import annotations
 
-import math
 from typing import Any
-
-import numpy as np
 
 from microgradnd.rules.values import conj
 
@@ -33,15 +30,3 @@ def vector(x: Any) -> Any:
 def adjoint(a: Any) -> Any:
     """Return the conjugate transpose."""
     return conj(a).mT
-
-
-def rows(x: Any) -> Any:
-    """Return an array of vectors as one matrix, with a vector in each row."""
-    return x if x.ndim == 2 else np.reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))
-
-
-def on_rows(x: Any, matrix: Any) -> Any:
-    """Return np.dot(x, matrix), which NumPy doesn't give to BLAS if x has more than two dimensions."""
-    if x.ndim <= 2:
-        return np.dot(x, matrix)
-    return np.reshape(np.dot(rows(x), matrix), (*x.shape[:-1], matrix.shape[1]))

@@ -16,10 +16,20 @@ from typing import Any
 
 import numpy as np
 
+from microgradnd.contraction import (
+    dot,
+    einsum,
+    explicit,
+    inner,
+    on_rows,
+    rows,
+    subscripts_of,
+    summed_axes,
+    unused,
+)
 from microgradnd.primitives import array
 from microgradnd.registry import composite, defjvp, defvjp, linear, plain, variadic
-from microgradnd.rules.contraction import dot, einsum, explicit, inner, subscripts_of, summed_axes, unused
-from microgradnd.rules.matrices import column, on_rows, row, rows, vector
+from microgradnd.rules.matrices import column, row, vector
 from microgradnd.rules.values import conj
 
 

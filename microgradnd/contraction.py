@@ -1,8 +1,8 @@
 """Sums of products of arrays, as the matrix products that they are.
 
 Owns: the subscripts of `np.einsum`, and the plan by which a contraction becomes a few calls of BLAS.
-Must not own: derivatives of products (`products.py`).
-Read next: `products.py`.
+Must not own: derivatives of products (`rules/products.py`).
+Read next: `rules/products.py`.
 
 NumPy computes `np.einsum`, and `np.dot` and `np.inner` of more than two dimensions, in loops of its own, which take
 ten to a hundred times as long as BLAS. All of them are one thing: a sum of products over the indices that the result
@@ -22,10 +22,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
 
 from microgradnd.primitives import ARRAYS
 from microgradnd.registry import BODIES, Function
-from microgradnd.rules.axes import axes_of
 
 SMALL = 2**12  # products from which a plan takes less time than NumPy's loops
 LONG = 2**14  # products from which the same holds for an inner product of all elements
@@ -121,7 +121,7 @@ def summed_axes(axes: Any, x: Any, y: Any) -> tuple[list[int], list[int]]:
         n = int(axes)
         return list(range(x.ndim - n, x.ndim)), list(range(n))
     of_x, of_y = axes
-    return list(axes_of(of_x, x.ndim)), list(axes_of(of_y, y.ndim))
+    return list(normalize_axis_tuple(of_x, x.ndim)), list(normalize_axis_tuple(of_y, y.ndim))
 
 
 @functools.lru_cache(maxsize=4096)
@@ -212,7 +212,7 @@ class Plan:
             for term in taken:
                 lengths |= {c: n for c, n in zip(term.word, term.shape, strict=True) if n != 1 and c in lengths}
             word = "".join(lengths) if terms else result
-            made = self.product(*taken, word) if len(taken) == 2 else None
+            made = self.product(taken[0], taken[1], word) if len(taken) == 2 else None
             if made is None:
                 call = f"{','.join(term.word for term in taken)}->{word}"
                 made = self.add(np.einsum, (call, *(t.place for t in taken)), word, tuple(lengths[c] for c in word))
@@ -245,7 +245,7 @@ def plan(subscripts: str, shapes: tuple[Shape, ...]) -> list[Call]:
     terms = [Term(Place(i), *pair) for i, pair in enumerate(zip(words, shapes, strict=True))]
     made = Plan(len(terms))
     if len(terms) == 2:
-        made.product(*terms, result)
+        made.product(terms[0], terms[1], result)
     else:
         made.chain(terms, result)
     return made.calls
@@ -310,3 +310,15 @@ def planned(function: Function) -> Any:
 
 dot, inner, einsum = planned(np.dot), planned(np.inner), planned(np.einsum)
 BODIES.update({np.dot: dot, np.inner: inner, np.einsum: einsum})
+
+
+def rows(x: Any) -> Any:
+    """Return an array of vectors as one matrix, with a vector in each row."""
+    return x if x.ndim == 2 else np.reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))
+
+
+def on_rows(x: Any, matrix: Any) -> Any:
+    """Return np.dot(x, matrix), with all rows of x in one matrix."""
+    if x.ndim <= 2:
+        return np.dot(x, matrix)
+    return np.reshape(np.dot(rows(x), matrix), (*x.shape[:-1], matrix.shape[1]))
