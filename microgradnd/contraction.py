@@ -93,35 +93,37 @@ def unused(subscripts: str) -> str:
     return "".join(c for c in string.ascii_letters if c not in subscripts)
 
 
-def of_dot(x: Any, y: Any) -> str | None:
+def of_dot(x: Shape, y: Shape) -> str | None:
     """Return the subscripts of np.dot, which sums over the last axis of x and the last but one of y.
 
     None for matrices, vectors and numbers, which NumPy gives to BLAS itself.
     """
-    if max(x.ndim, y.ndim) < 3 or not x.ndim or not y.ndim or x.shape[-1] != y.shape[max(y.ndim - 2, 0)]:
+    along = max(len(y) - 2, 0)
+    if max(len(x), len(y)) < 3 or not x or not y or x[-1] != y[along]:
         return None
-    return of_axes(x.ndim, y.ndim, (x.ndim - 1,), (max(y.ndim - 2, 0),))
+    return of_axes(len(x), len(y), (len(x) - 1,), (along,))
 
 
-def of_inner(x: Any, y: Any) -> str | None:
+def of_inner(x: Shape, y: Shape) -> str | None:
     """Return the subscripts of np.inner, which sums over the last axes; None as for np.dot."""
-    if max(x.ndim, y.ndim) < 3 or not x.ndim or not y.ndim or x.shape[-1] != y.shape[-1]:
+    if max(len(x), len(y)) < 3 or not x or not y or x[-1] != y[-1]:
         return None
-    return of_axes(x.ndim, y.ndim, (x.ndim - 1,), (y.ndim - 1,))
+    return of_axes(len(x), len(y), (len(x) - 1,), (len(y) - 1,))
 
 
-def of_tensordot(x: Any, y: Any, axes: Any = 2) -> str:
+def of_tensordot(x: Shape, y: Shape, axes: Any = 2) -> str:
     """Return the subscripts of np.tensordot."""
-    return of_axes(x.ndim, y.ndim, *map(tuple, summed_axes(axes, x, y)))
+    of_x, of_y = summed_axes(axes, len(x), len(y))
+    return of_axes(len(x), len(y), tuple(of_x), tuple(of_y))
 
 
-def summed_axes(axes: Any, x: Any, y: Any) -> tuple[list[int], list[int]]:
+def summed_axes(axes: Any, x_ndim: int, y_ndim: int) -> tuple[list[int], list[int]]:
     """Return the pairs of axes that np.tensordot sums over, counted from the front."""
     if isinstance(axes, int | np.integer):
         n = int(axes)
-        return list(range(x.ndim - n, x.ndim)), list(range(n))
+        return list(range(x_ndim - n, x_ndim)), list(range(n))
     of_x, of_y = axes
-    return list(normalize_axis_tuple(of_x, x.ndim)), list(normalize_axis_tuple(of_y, y.ndim))
+    return list(normalize_axis_tuple(of_x, x_ndim)), list(normalize_axis_tuple(of_y, y_ndim))
 
 
 @functools.lru_cache(maxsize=4096)
@@ -174,8 +176,10 @@ class Plan:
 
     def product(self, x: Term, y: Term, result: str) -> Term | None:
         """Return the contraction of two terms by a product of matrices, or None where there is no such thing in it."""
-        if not result or (result[-1] in x.word and result[-1] not in y.word):
-            x, y = y, x  # so that the last index of the result is that of the columns
+        last = result[-1:]
+        free = {*result} & {*y.word} - {*x.word}
+        if last in x.word and last not in y.word and (free or x.word[-1] == last):
+            x, y = y, x  # for the result to have its axes in order
         of_x, of_y = broadcast(x, y), broadcast(y, x)
         shared = "".join(
             c for c in (of_x if math.prod(x.shape) >= math.prod(y.shape) else of_y) if c in of_x and c in of_y
@@ -291,7 +295,8 @@ def contraction(
         work *= x.size
     if work < SMALL or len(operands) < 2:
         return None
-    subscripts = subscripts if pair is None else pair(*args, **kwargs)
+    if pair is not None:
+        subscripts = pair(args[0].shape, args[1].shape, *args[2:], **kwargs)
     return (subscripts, operands) if subscripts else None
 
 

@@ -6,7 +6,7 @@ Read next: `blocks.py`.
 
 Measured on NumPy 2.4 and its OpenBLAS: a sum along an axis is a product with ones, in a third to a tenth of the time; a
 sum of products is one dot product; `np.maximum` of an array and a number isn't vectorised, of two arrays it is; the
-maximum of each row is found faster by its place; `np.einsum` and its like take many times as long as the matrix products that they are.
+maximum of each row is found faster by its place; BLAS computes contractions many times faster than NumPy's loops.
 
 Three of these add up in another order, so their results differ from the eager ones by rounding: sums that become
 products with ones or dot products, `@` between matrices, which `np.dot` may hand to another routine of the same BLAS,
@@ -16,7 +16,7 @@ and contractions (`../contraction.py`), to which eager calls go as well. Everyth
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -31,14 +31,16 @@ FULL = 2**16  # elements up to which a constant is spread out to an array of its
 ROWS = 2**14  # elements from which the maximum of each row is found by its place
 
 Made = dict[Value, Step]
+Rule = Callable[[Step, Made, dict[Value, int]], list[Step] | None]
 
 
-def spell(program: Program) -> Program:
-    """Write each step in the fastest way that is known for it."""
+def spell(program: Program, rules: Mapping[str, Rule] | None = None) -> Program:
+    """Write each step in the fastest way that is known for it, or that some rules know."""
+    rules = SPELLINGS if rules is None else rules
     uses, made = program.uses(), {out: step for step in program.steps for out in step.outs()}
     steps: list[Step] = []
     for step in program.steps:
-        rule = SPELLINGS.get(traits(step.function).spelling)
+        rule = rules.get(traits(step.function).spelling)
         new = rule(step, made, uses) if rule and isinstance(step.out, Value) else None
         made.update((out, last) for last in new or () for out in last.outs())
         steps += new or [step]
@@ -200,6 +202,6 @@ def is_real(x: Any) -> bool:
     return isinstance(x, Value) and x.dtype in (np.float32, np.float64) and x.shape != ()
 
 
-SPELLINGS: dict[str, Callable[[Step, Made, dict[Value, int]], list[Step] | None]] = {
+SPELLINGS: dict[str, Rule] = {
     rule.__name__: rule for rule in (square, masked, scattered, matmul, contraction, maximum, sums, maxima, reduced)
 }
