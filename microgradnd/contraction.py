@@ -34,6 +34,7 @@ BLAS = "fdFD"  # dtypes that BLAS multiplies
 LETTERS = string.ascii_uppercase + string.ascii_lowercase  # of the integers of np.einsum's other form: 26 is a
 
 Shape = tuple[int, ...]
+ndarray, numpy_dot = np.ndarray, np.dot  # found sooner than as attributes
 
 
 class Place(int):
@@ -300,21 +301,37 @@ def contraction(
     return (subscripts, operands) if subscripts else None
 
 
-def planned(function: Function) -> Any:
-    """Return a NumPy function for arrays and Tensors, which carries out a plan for arrays where there is one."""
-
-    def call(*args: Any, **kwargs: Any) -> Any:
-        if (found := contraction(function, args, kwargs)) is not None:
-            subscripts, operands = found
-            if calls := plan(subscripts, tuple([x.shape for x in operands])):
-                return run(calls, operands)
-        return function(*args, **kwargs)
-
-    return call
+def planned(function: Function, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    """Call a NumPy function, or carry out the plan of the call if there is one."""
+    if (found := contraction(function, args, kwargs)) is not None:
+        subscripts, operands = found
+        if calls := plan(subscripts, tuple([x.shape for x in operands])):
+            return run(calls, operands)
+    return function(*args, **kwargs)
 
 
-dot, inner, einsum = planned(np.dot), planned(np.inner), planned(np.einsum)
-BODIES.update({np.dot: dot, np.inner: inner, np.einsum: einsum})
+def dot(a: Any, b: Any) -> Any:
+    """Return np.dot(a, b)."""
+    if type(a) is type(b) is ndarray and (a.ndim > 2 or b.ndim > 2) and a.size * b.size >= SMALL:
+        return planned(np.dot, (a, b), {})
+    return numpy_dot(a, b)
+
+
+def inner(a: Any, b: Any) -> Any:
+    """Return np.inner(a, b)."""
+    return planned(np.inner, (a, b), {})
+
+
+def einsum(*args: Any, **kwargs: Any) -> Any:
+    """Return np.einsum(*args, **kwargs)."""
+    work = 1
+    for x in args:
+        if type(x) is ndarray:
+            work *= x.size
+    return np.einsum(*args, **kwargs) if work < SMALL else planned(np.einsum, args, kwargs)
+
+
+BODIES.update({np.dot: dot, np.inner: inner, np.einsum: einsum})  # for the arrays of Tensors
 
 
 def rows(x: Any) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 R = "microgradnd/rules/"
 ELEMENTWISE, REDUCTIONS, LINALG = f"{R}elementwise.py", f"{R}reductions.py", f"{R}linalg.py"
+CONTRACTION, PLANS = "microgradnd/contraction.py", "tests/test_contraction.py"
 KINKS = "tests/test_laws.py::test_kinks_have_the_value_promised"
 SIZES = "tests/test_magnitudes.py"
 RULES, LINEAR_ALGEBRA, LOSSES = "tests/test_rules.py", "tests/test_linalg.py", "tests/test_functional.py"
@@ -43,6 +44,26 @@ FAULTS: list[tuple[str, ...]] = [
         "d = np.where(x == y, 0, np.logaddexp(x, y) - y)",
         SIZES,
     ),
+    # Contractions
+    (CONTRACTION, "if n != 1 or c not in y.word or y.sizes(c) == (1,)", "if n != 1 or c not in y.word", PLANS),
+    (
+        CONTRACTION,
+        "y[along]:\n        return None\n    return of_axes(len(x)",
+        "-1:\n        return None\n    return of_axes(len(x)",
+        PLANS,
+    ),
+    (CONTRACTION, 'or (arrow and "..." in left and "..." not in result)', "", PLANS),
+    (CONTRACTION, 'BLAS = "fdFD"', 'BLAS = "fdFDel"', PLANS),
+    (CONTRACTION, 'optimize=("greedy", most)', 'optimize="greedy"', PLANS),
+    (CONTRACTION, "[n] * bool(columns or batch)", "[n] * bool(columns)", PLANS),
+    (CONTRACTION, "math.prod(sizes.values()) < SMALL", "math.prod(sizes.values()) < 1", PLANS),
+    (
+        f"{R}products.py",
+        "np.ravel(g) if y.ndim == 1 else rows(g)",
+        "rows(g)",
+        LINEAR_ALGEBRA + " " + first("matmul-stack-vector"),
+    ),
+    ("microgradnd/compiler/programs.py", '{"contraction": contraction}', "{}", PLANS, "numba"),
     # Kinks, infinities, NaN
     (ELEMENTWISE, "np.where((x == y) & (x == -np.inf), 0,", "np.where((x == y) & (x == np.inf), 0,", KINKS),
     (ELEMENTWISE, "np.where(np.isinf(v), np.copysign(1, v), 0)", "np.where(np.isinf(v), np.copysign(1, v), v)", KINKS),
