@@ -29,7 +29,7 @@ from microgradnd.registry import BODIES, Function
 
 SMALL = 2**12  # products from which a plan takes less time than NumPy's loops
 LONG = 2**14  # products from which the same holds for an inner product of all elements
-LARGE = 2**20  # elements that the product of some of three or more operands may have, where none of them has as many
+LARGE = 2**22  # elements that the product of some of three or more operands may have, where none of them has as many
 BLAS = "fdFD"  # dtypes that BLAS multiplies
 LETTERS = string.ascii_uppercase + string.ascii_lowercase  # of the integers of np.einsum's other form: 26 is a
 
