@@ -29,6 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "primitives": {"registry"},
     "contraction": {"registry", "primitives"},
     "rules": {"registry", "primitives", "contraction"},
+    "scipy": {"registry", "primitives", "rules"},
     "tape": {"registry", "broadcasting", "failures"},
     "views": {"primitives", "tape"},
     "lines": set(),
