@@ -116,7 +116,8 @@ def triangular_right(
     g: Any, out: Any, a: Any, b: Any, trans: Any = 0, lower: Any = False, unit_diagonal: Any = False, *_: Any, **__: Any
 ) -> Any:
     """Return the cotangent of b."""
-    return solve_transposed(g, array(a), trans, lower, unit_diagonal)
+    b = array(b)
+    return like_right(solve_transposed(columns(g, b), array(a), trans, lower, unit_diagonal), b)
 
 
 def triangular_left(
@@ -124,7 +125,7 @@ def triangular_left(
 ) -> Any:
     """Return the cotangent of a: -(the cotangent of b) out', in the triangle that was read."""
     b = array(b)
-    of_system = -(columns(solve_transposed(g, a, trans, lower, unit_diagonal), b) @ columns(out, b).mT)
+    of_system = -(solve_transposed(columns(g, b), a, trans, lower, unit_diagonal) @ columns(out, b).mT)
     return triangle(system(of_system, trans), lower, unit_diagonal)
 
 
@@ -262,7 +263,8 @@ def factored_left(g: Any, out: Any, c: Any, b: Any, lower: bool, check_finite: b
 
 def factored_right(g: Any, out: Any, c: Any, b: Any, lower: bool, check_finite: bool) -> Any:
     """Return the cotangent of b: the solution x of a' x = g, where a' is the conjugate of a."""
-    return conj(solve_factored(c, conj(g), lower, False))
+    b = array(b)
+    return like_right(conj(solve_factored(c, conj(columns(g, b)), lower, False)), b)
 
 
 def factored_left_tangent(t: Any, out: Any, c: Any, b: Any, lower: bool, check_finite: bool) -> Any:

@@ -5,6 +5,8 @@ Must not own: anything else.
 Read next: `scipy_linalg.py`.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from microgradnd.scipy import special as sp
@@ -45,7 +47,7 @@ ROWS: list[Row] = [
     ),
     *ufunc(sp.j0, ANY),
     *ufunc(sp.j1, ANY, kinks=[((0.0,), (0.5,))]),
-    *ufunc(sp.i0, ANY),
+    *(replace(row, name="special.i0") for row in ufunc(sp.i0, ANY)),  # np.i0 has the same name
     *ufunc(sp.i1, ANY, kinks=[((0.0,), (0.5,))]),
     *(row for function in (sp.y0, sp.y1, sp.k0, sp.k1) for row in ufunc(function, POSITIVE)),
     *(of_order(function, order, ANY) for function in (sp.jv, sp.iv) for order in (0, 1, 3)),
