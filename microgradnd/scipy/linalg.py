@@ -371,7 +371,11 @@ def logm(A: Any) -> Any:
     array([[0.5 , 0.  ],
            [0.  , 0.25]])
     """
-    return sp.logm(A)
+    state = np.random.get_state()  # noqa: NPY002 -- from which SciPy draws, to estimate norms
+    try:
+        return sp.logm(A)
+    finally:
+        np.random.set_state(state)  # noqa: NPY002
 
 
 @of_matrices

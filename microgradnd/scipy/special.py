@@ -14,8 +14,8 @@ Conventions
   derivative of that.
 - `logit` at 0 and 1, `erfinv` at -1 and 1, and `ndtri` at 0 and 1 have infinite derivatives. Outside of its domain, and
   at a pole, the derivative of a function is NaN or infinite as the function is.
-- `logsumexp` of elements that are all -inf, or some of which are inf: the largest share the gradient equally, as those
-  of `np.logaddexp` do.
+- `logsumexp` has derivative 0 where all elements are -inf; elements that are inf share the gradient equally. So it is
+  with `np.logaddexp`.
 - In the tails the derivatives of `log_ndtr`, `log_expit`, `erfc` and `expit` are as exact as elsewhere. The second
   derivative of `log_ndtr` loses twice as many digits as its argument has before the point.
 """
@@ -29,7 +29,7 @@ import numpy as np
 
 from microgradnd.primitives import array, expand
 from microgradnd.registry import defjvp, defvjp, elementwise, primitive
-from microgradnd.rules.values import in_dtype, ratio, surely, total
+from microgradnd.rules.values import in_dtype, ratio, real, surely, total
 from microgradnd.scipy import scipys
 
 sp = scipys("special")
@@ -235,13 +235,13 @@ def logsumexp(a: Any, axis: Any = None, b: Any = None, keepdims: bool = False, r
 
 
 def terms(out: Any, a: Any, axis: Any, b: Any, keepdims: bool) -> Any:
-    """Return exp(a - out), a sum's terms to the sum; where both are infinite, equal shares of 1."""
+    """Return exp(a - out), a sum's terms to the sum; where both are inf, equal shares of 1, where both are -inf, 0."""
     shape = np.broadcast_shapes(a.shape, np.shape(b))
     whole = expand(out, shape, axis, keepdims)
     if surely(np.all(np.isfinite(out))):
         return np.exp(a - whole)
     ties = np.isinf(whole) & (a == whole)
-    share = in_dtype(1 / np.maximum(np.sum(ties, axis=axis, keepdims=True), 1), whole.dtype)
+    share = in_dtype((real(whole) > 0) / np.maximum(np.sum(ties, axis=axis, keepdims=True), 1), whole.dtype)
     return np.where(ties, share, np.exp(np.where(ties, 0, a) - np.where(ties, 0, whole)))
 
 

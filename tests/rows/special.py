@@ -17,7 +17,6 @@ TAILS = Domain(-30.0, 3.0)
 BETWEEN_POLES = Domain(-2.9, 2.9, avoid=(-2.0, -1.0, 0.0))
 COMPLEX = np.complex128
 INF = np.inf
-NONE = ()
 
 
 def of_order(function, order, domain):
@@ -80,7 +79,7 @@ ROWS: list[Row] = [
         lambda x: sp.logsumexp(x, axis=-2, keepdims=True),
         (2, 3, 2),
         kinks=[
-            ((np.array([[-INF, -INF]]).T,), (np.array([[0.5, 0.5]]).T,)),
+            ((np.array([[-INF, -INF]]).T,), (np.array([[0.0, 0.0]]).T,)),
             ((np.array([[INF, 1.0, INF, -INF]]).T,), (np.array([[0.5, 0.0, 0.5, 0.0]]).T,)),
             ((np.array([[-INF, 1.0, 1.0]]).T,), (np.array([[0.0, 0.5, 0.5]]).T,)),
         ],
