@@ -20,3 +20,15 @@ def scipys(module: str) -> Any:
         return importlib.import_module(f"scipy.{module}")
     except ImportError as error:
         raise ImportError(f'microgradnd.scipy.{module} needs SciPy: pip install "microgradnd[scipy]"') from error
+
+
+def missing(module: str, name: str, known: list[str]) -> AttributeError:
+    """Return the error for a function that isn't in one of our modules, and may be in SciPy's."""
+    from microgradnd.advice import missing_attribute
+
+    if name.startswith("_") or not hasattr(scipys(module), name):
+        return AttributeError(missing_attribute(f"scipy.{module}", name, known))
+    return AttributeError(
+        f"microgradnd.scipy.{module} has no derivative of {name!r}; call scipy.{module}.{name} on arrays (t.data), or "
+        f"make an operation of it with mg.primitive and enter its rule with mg.defvjp"
+    )

@@ -30,7 +30,7 @@ from microgradnd.registry import defjvp, defvjp, primitive
 from microgradnd.rules.linalg import cholesky_cotangent, cholesky_tangent, columns, like_right
 from microgradnd.rules.matrices import adjoint
 from microgradnd.rules.values import conj, real
-from microgradnd.scipy import scipys
+from microgradnd.scipy import missing, scipys
 
 sp = scipys("linalg")
 
@@ -39,9 +39,7 @@ __all__ = ["block_diag", "cho_factor", "cho_solve", "expm", "logm", "solve_trian
 if not TYPE_CHECKING:
 
     def __getattr__(name):
-        from microgradnd.advice import missing_attribute
-
-        raise AttributeError(missing_attribute("scipy.linalg", name, __all__))
+        raise missing("linalg", name, __all__)
 
 
 # Triangular systems

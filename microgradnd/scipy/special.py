@@ -30,7 +30,7 @@ import numpy as np
 from microgradnd.primitives import array, expand
 from microgradnd.registry import defjvp, defvjp, elementwise, primitive
 from microgradnd.rules.values import in_dtype, ratio, real, surely, total
-from microgradnd.scipy import scipys
+from microgradnd.scipy import missing, scipys
 
 sp = scipys("special")
 
@@ -75,9 +75,7 @@ __all__ = [
 if not TYPE_CHECKING:
 
     def __getattr__(name):
-        from microgradnd.advice import missing_attribute
-
-        raise AttributeError(missing_attribute("scipy.special", name, __all__))
+        raise missing("special", name, __all__)
 
 
 ROOT_2, ROOT_PI, ROOT_2PI = math.sqrt(2), math.sqrt(math.pi), math.sqrt(2 * math.pi)
