@@ -609,6 +609,11 @@ LIBRARY = {
         NotImplementedError,
         "logsumexp|return_sign=True|leave it out",
     ),
+    "solve_triangular of no system": Row(
+        lambda: linalg.solve_triangular(np.eye(2), np.ones(2), trans="X"),
+        ValueError,
+        "solve_triangular|trans must be|'X'",
+    ),
     "expm of no square": Row(lambda: linalg.expm(np.ones((2, 3))), ValueError, "expm|square|(2, 3)"),
     "no such special function": Row(lambda: special.erfx, AttributeError, "'erfx'|special.erfcx"),
     "a function of SciPy's without a rule": Row(

@@ -76,6 +76,11 @@ def solve_triangular(
     -------
     array or Tensor of the shape of b
 
+    Raises
+    ------
+    ValueError
+        If `trans` is none of these, or the shapes don't fit.
+
     See Also
     --------
     cho_solve : for a matrix whose Cholesky factor is known.
@@ -90,6 +95,8 @@ def solve_triangular(
     array([[-0.25 , -0.5  ],
            [ 0.   , -0.125]])
     """
+    if trans not in (0, 1, 2, "N", "T", "C"):
+        raise ValueError(f"solve_triangular: trans must be 0, 1, 2, 'N', 'T' or 'C', got {trans!r}")
     return sp.solve_triangular(a, b, trans, lower, unit_diagonal, check_finite=check_finite)
 
 
