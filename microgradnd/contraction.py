@@ -29,6 +29,7 @@ from microgradnd.registry import BODIES, Function
 
 SMALL = 2**12  # products from which a plan takes less time than NumPy's loops
 LONG = 2**14  # products from which the same holds for an inner product of all elements
+MATRIX = 2**10  # products in each matrix of a stack, if they are in a row or a column, or not beside each other
 LARGE = 2**22  # elements that the product of some of three or more operands may have, where none of them has as many
 BLAS = "fdFD"  # dtypes that BLAS multiplies
 LETTERS = string.ascii_uppercase + string.ascii_lowercase  # of the integers of np.einsum's other form: 26 is a
@@ -191,6 +192,9 @@ class Plan:
         m, k, n = (math.prod(t.sizes(w)) for t, w in ((x, rows), (x, inner), (y, columns)))
         diagonal = len({*x.word}) < len(x.word) or len({*y.word}) < len(y.word)
         if diagonal or (k == 1 if m * n > 1 else bool(batch) or k < LONG):
+            return None
+        scattered = of_x[-1] in batch and of_y[-1] in batch  # NumPy's loops go along the stack, where it is innermost
+        if batch and (scattered or min(m, n) == 1) and m * k * n < MATRIX:
             return None
         x, y = (
             self.reduced(t, w, "".join(c for c in w if c not in shared + result)) for t, w in ((x, of_x), (y, of_y))

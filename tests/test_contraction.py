@@ -33,13 +33,13 @@ LAYOUTS = {
 @contextlib.contextmanager
 def plans_for_all():
     """Plan contractions of any size."""
-    before = contraction.SMALL, contraction.LONG
-    contraction.SMALL, contraction.LONG = 1, 2
+    before = contraction.SMALL, contraction.LONG, contraction.MATRIX
+    contraction.SMALL, contraction.LONG, contraction.MATRIX = 1, 2, 1
     contraction.plan.cache_clear()
     try:
         yield
     finally:
-        contraction.SMALL, contraction.LONG = before
+        contraction.SMALL, contraction.LONG, contraction.MATRIX = before
         contraction.plan.cache_clear()
 
 
@@ -249,6 +249,10 @@ def test_errors_of_lists_of_indices_and_of_dot_are_numpys():
         ("bhid,bhjd->bhij", ((2, 4, 20, 8), (2, 4, 20, 8)), "transpose matmul"),
         ("bhwcij,ocij->bhwo", ((4, 6, 6, 3, 3, 3), (8, 3, 3, 3)), "reshape transpose reshape dot reshape"),
         ("ij,jk->i", ((20, 20), (20, 20)), "sum dot"),
+        ("bij,bj->bi", ((900, 3, 3), (900, 3)), ""),  # small matrices that would be multiplied one by one
+        ("bij,bj->bi", ((9, 40, 40), (9, 40)), "reshape matmul reshape"),
+        ("ijb,jkb->ikb", ((3, 3, 900), (3, 3, 900)), ""),
+        ("ijb,jkb->ikb", ((20, 20, 9), (20, 20, 9)), "transpose transpose matmul transpose"),
         ("ij,jk->ik", ((90, 1), (90, 90)), ""),  # the sum over j isn't one of products
         ("ij,ij->i", ((90, 90), (90, 90)), ""),
         ("i,j->ij", ((90,), (90,)), ""),
