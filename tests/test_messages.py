@@ -34,6 +34,7 @@ from microgradnd.compiler.machine import load_numba
 from microgradnd.compiler.trace import TraceError
 from microgradnd.nn import functional as F
 from microgradnd.optim import lr_scheduler
+from microgradnd.scipy import linalg, scipys, special
 from microgradnd.trees import flatten
 from microgradnd.viz import plots, render
 
@@ -603,6 +604,22 @@ LIBRARY = {
     "np.dot": Row(lambda: np.dot(named_tensor(), np.ones((4, 2))), ValueError, "np.dot|'w'|(4, 2)|transpose"),
     "np.inner": Row(lambda: np.inner(named_tensor(), np.ones(4)), ValueError, "np.inner|'w'|same length"),
     "np.tensordot": Row(lambda: np.tensordot(named_tensor(), np.ones((4, 2)), 1), ValueError, "'w'|same length"),
+    "logsumexp with a sign": Row(
+        lambda: special.logsumexp(named_tensor(), return_sign=True),
+        NotImplementedError,
+        "logsumexp|return_sign=True|leave it out",
+    ),
+    "solve_triangular of no system": Row(
+        lambda: linalg.solve_triangular(np.eye(2), np.ones(2), trans="X"),
+        ValueError,
+        "solve_triangular|trans must be|'X'",
+    ),
+    "expm of no square": Row(lambda: linalg.expm(np.ones((2, 3))), ValueError, "expm|square|(2, 3)"),
+    "no such special function": Row(lambda: special.erfx, AttributeError, "'erfx'|special.erfcx"),
+    "a function of SciPy's without a rule": Row(
+        lambda: special.hyp2f1, AttributeError, "microgradnd.scipy.special|'hyp2f1'|scipy.special.hyp2f1|mg.defvjp"
+    ),
+    "no such function of matrices": Row(lambda: linalg.expmm, AttributeError, "'expmm'|linalg.expm"),
     "np.einsum": Row(lambda: np.einsum("ij,jk", np.ones((2, 3)), named_tensor()), ValueError, "np.einsum|'w'|letter"),
     "np.where": Row(lambda: np.where(np.ones(4, bool), named_tensor(), 0.0), ValueError, "np.where|'w'|(4,)|reshape"),
     "np.maximum": Row(lambda: np.maximum(named_tensor(), np.ones(4)), ValueError, "np.maximum|'w'|(4,)|reshape"),
@@ -1162,6 +1179,11 @@ MORE = {
     "a source that isn't DOT": Row(lambda: render.render("digraph {", "svg"), RuntimeError, "Graphviz couldn't draw"),
     "no SciPy": Row(without("scipy", lambda: optim.minimize(np.sum, t)), ImportError, "SciPy|pip install"),
     "no numba": Row(without("numba", load_numba), ImportError, "numba|pip install"),
+    "no SciPy for its functions": Row(
+        without("scipy", lambda: scipys("special")),
+        ImportError,
+        'microgradnd.scipy.special|pip install "microgradnd[scipy]"',
+    ),
     "no hypothesis": Row(without("hypothesis", lambda: mg.testing.arrays()), ImportError, "hypothesis|pip install"),
     # python -m microgradnd draw
     "draw a view on the terminal": Row(drawn("", view="both"), Refused, "--view|-o graph.svg"),

@@ -17,6 +17,8 @@ from hypothesis import strategies as st
 
 import microgradnd as mg
 from microgradnd.trees import flatten
+from tests.test_contraction import plans_for_all
+from tests.test_linalg import contractions
 
 torch = pytest.importorskip("torch", reason='PyTorch is a second oracle: pip install "microgradnd[oracle]"')
 
@@ -225,3 +227,19 @@ def test_agrees_with_pytorch(is_complex, call, shapes):
                     close(np.conj(a), b, "the second derivative")
 
     law()
+
+
+@given(contractions(), st.booleans())
+def test_any_einsum_agrees_with_pytorch(found, is_complex):
+    """Values and gradients, by plans for contractions of any size."""
+    subscripts, operands = found
+    arrays = [a + 0.5j * np.flip(a) for a in operands] if is_complex else operands
+    tensors = [torch.tensor(a, requires_grad=True) for a in arrays]
+    expected = torch.einsum(subscripts, *tensors)
+    with plans_for_all():
+        value, pullback = mg.vjp(lambda *xs: np.einsum(subscripts, *xs), *arrays)
+        close(value, expected, "the value")
+        g = random_like(value, np.random.default_rng(0))
+        theirs = torch.autograd.grad(expected, tensors, torch.tensor(np.conj(g)))
+        for a, b in zip(pullback(g), theirs, strict=True):
+            close(np.conj(a), b, "the gradient")

@@ -6,22 +6,23 @@ Read next: `blocks.py`.
 
 Measured on NumPy 2.4 and its OpenBLAS: a sum along an axis is a product with ones, in a third to a tenth of the time; a
 sum of products is one dot product; `np.maximum` of an array and a number isn't vectorised, of two arrays it is; the
-maximum of each row is found faster by its place.
+maximum of each row is found faster by its place; BLAS computes contractions many times faster than NumPy's loops.
 
-Two of these add up in another order than the reductions do, so their results differ from the eager ones by rounding:
-sums that become products with ones or dot products, and `@` between matrices, which `np.dot` may hand to another
-routine of the same BLAS. Everything else is equal to the last bit.
+Three of these add up in another order, so their results differ from the eager ones by rounding: sums that become
+products with ones or dot products, `@` between matrices, which `np.dot` may hand to another routine of the same BLAS,
+and contractions (`../contraction.py`), to which eager calls go as well. Everything else is equal to the last bit.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from microgradnd import contraction as contractions
 from microgradnd import primitives
 from microgradnd.compiler.program import Constant, Program, Step, Value, filled, values_in
 from microgradnd.compiler.traits import traits
@@ -30,14 +31,16 @@ FULL = 2**16  # elements up to which a constant is spread out to an array of its
 ROWS = 2**14  # elements from which the maximum of each row is found by its place
 
 Made = dict[Value, Step]
+Rule = Callable[[Step, Made, dict[Value, int]], list[Step] | None]
 
 
-def spell(program: Program) -> Program:
-    """Write each step in the fastest way that is known for it."""
+def spell(program: Program, rules: Mapping[str, Rule] | None = None) -> Program:
+    """Write each step in the fastest way that is known for it, or that some rules know."""
+    rules = SPELLINGS if rules is None else rules
     uses, made = program.uses(), {out: step for step in program.steps for out in step.outs()}
     steps: list[Step] = []
     for step in program.steps:
-        rule = SPELLINGS.get(traits(step.function).spelling)
+        rule = rules.get(traits(step.function).spelling)
         new = rule(step, made, uses) if rule and isinstance(step.out, Value) else None
         made.update((out, last) for last in new or () for out in last.outs())
         steps += new or [step]
@@ -72,6 +75,20 @@ def square(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
 def matmul(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
     matrices = all(isinstance(a, Value) and len(a.shape) == 2 for a in step.args)
     return [replace(step, function=np.dot)] if matrices and not step.kwargs else None
+
+
+def contraction(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
+    """Multiply matrices, where that takes less time than NumPy's loops."""
+    found = contractions.contraction(step.function, step.args, step.kwargs, (Value, np.ndarray))
+    if found is None or any(x.dtype != step.out.dtype for x in found[1]):  # type: ignore[union-attr]
+        return None
+    subscripts, values = found[0], list(found[1])
+    steps = []
+    for function, args, shape in contractions.plan(subscripts, tuple([x.shape for x in values])):
+        where = [values[a] if type(a) is contractions.Place else a for a in args]
+        steps.append(call(function, *where, like=step, shape=shape))
+        values.append(steps[-1].out)
+    return ending(steps, step) if steps else None
 
 
 def maximum(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
@@ -185,6 +202,6 @@ def is_real(x: Any) -> bool:
     return isinstance(x, Value) and x.dtype in (np.float32, np.float64) and x.shape != ()
 
 
-SPELLINGS: dict[str, Callable[[Step, Made, dict[Value, int]], list[Step] | None]] = {
-    rule.__name__: rule for rule in (square, masked, scattered, matmul, maximum, sums, maxima, reduced)
+SPELLINGS: dict[str, Rule] = {
+    rule.__name__: rule for rule in (square, masked, scattered, matmul, contraction, maximum, sums, maxima, reduced)
 }

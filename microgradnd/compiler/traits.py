@@ -223,10 +223,11 @@ ROWS: dict[Any, Row] = {
     np.where: fresh(lowering="where"),
     np.clip: fresh(lowering="clip"),
     # Products
-    np.dot: fresh(is_product=True, takes_out=True, lowering="product"),
+    np.dot: fresh(is_product=True, takes_out=True, lowering="product", spelling="contraction"),
     np.matmul: operator("@", 6, is_product=True, lowering="product", spelling="matmul", loop=""),
     np.vecdot: {"is_product": True},
-    **dict.fromkeys((np.vdot, np.inner, np.outer), fresh()),
+    **dict.fromkeys((np.vdot, np.outer), fresh()),
+    **dict.fromkeys((np.inner, np.tensordot), fresh(spelling="contraction")),
     # Reductions
     np.sum: reduction("add", np.add.reduce, "sums"),
     np.prod: reduction("multiply", np.multiply.reduce, "reduced"),
@@ -249,7 +250,7 @@ ROWS: dict[Any, Row] = {
     np.diag: {"memory": "locked"},
     np.lib.stride_tricks.sliding_window_view: locked(),
     np.imag: {"memory": "locked", "lowering": "filled"},
-    np.einsum: {"memory": "either"},  # a view where it only names axes, or takes a diagonal
+    np.einsum: {"memory": "either", "spelling": "contraction"},  # a view where it only names axes, or takes a diagonal
     **dict.fromkeys((np.fliplr, np.flipud, np.rot90), view()),
     **dict.fromkeys((np.zeros_like, np.ones_like), fresh(lowering="filled")),
     np.copy: fresh(is_equal=True, lowering="converted"),  # where a result must be a copy

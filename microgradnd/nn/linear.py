@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from microgradnd.contraction import on_rows
 from microgradnd.failures import explained
 from microgradnd.nn.arguments import X, check_sizes, of_several, operand, rows, summed
 from microgradnd.nn.init import generator
@@ -20,13 +21,6 @@ from microgradnd.nn.module import Module, Parameter
 from microgradnd.operators import NO_KEYWORDS
 from microgradnd.registry import defjvp, defvjp, name_of, primitive
 from microgradnd.tensor import Tensor, apply
-
-
-def times(x: Any, matrix: Any) -> Any:
-    """Return np.dot(x, matrix), with the rows of x in one matrix: NumPy has no call of BLAS for more dimensions."""
-    if x.ndim <= 2:
-        return np.dot(x, matrix)
-    return np.reshape(np.dot(rows(x), matrix), (*x.shape[:-1], matrix.shape[1]))
 
 
 @of_several
@@ -64,26 +58,26 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Any:
             f"{weight.shape}: weight is (out_features, in_features), x is (observations, in_features)"
         )
     if bias is None:
-        return times(x, weight.T)
+        return on_rows(x, weight.T)
     if type(bias) is not np.ndarray or bias.dtype.kind != "f":
         bias = operand("linear", bias, "bias")
     if bias.shape != weight.shape[:1]:
         raise ValueError(
             f"linear: bias has shape {bias.shape} and weight {weight.shape}; bias must have shape {weight.shape[:1]}"
         )
-    return times(x, weight.T) + bias
+    return on_rows(x, weight.T) + bias
 
 
 defvjp(
     linear,
-    lambda g, out, x, weight, bias=None: times(g, weight),
+    lambda g, out, x, weight, bias=None: on_rows(g, weight),
     lambda g, out, x, weight, bias=None: np.dot(rows(g).T, rows(x)),
     lambda g, out, x, weight, bias=None: summed(rows(g), axis=0),
 )
 defjvp(
     linear,
-    lambda t, out, x, weight, bias=None: times(t, weight.T),
-    lambda t, out, x, weight, bias=None: times(x, t.T),
+    lambda t, out, x, weight, bias=None: on_rows(t, weight.T),
+    lambda t, out, x, weight, bias=None: on_rows(x, t.T),
     lambda t, out, x, weight, bias=None: t,
 )
 

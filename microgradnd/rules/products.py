@@ -1,7 +1,8 @@
 """Derivatives of products of matrices, vectors and arrays.
 
 Owns: `np.matmul`, `np.dot` and their relatives, `np.einsum`, and the same functions in `np.linalg`.
-Must not own: elementwise products (`elementwise.py`), linear algebra (`linalg.py`).
+Must not own: elementwise products (`elementwise.py`), linear algebra (`linalg.py`), how products are computed
+(`contraction.py`).
 Read next: `linalg.py`.
 
 A product is linear in each argument, so its JVP is the product itself with one argument replaced by its tangent. Its
@@ -11,15 +12,23 @@ VJP is again a product: of the cotangent with everything else, over the axes tha
 from __future__ import annotations
 
 import functools
-import operator
-import string
 from typing import Any
 
 import numpy as np
 
+from microgradnd.contraction import (
+    dot,
+    einsum,
+    explicit,
+    inner,
+    on_rows,
+    rows,
+    subscripts_of,
+    summed_axes,
+    unused,
+)
 from microgradnd.primitives import array
-from microgradnd.registry import composite, linear, plain, variadic
-from microgradnd.rules.axes import axes_of
+from microgradnd.registry import composite, defjvp, defvjp, linear, plain, variadic
 from microgradnd.rules.matrices import column, row, vector
 from microgradnd.rules.values import conj
 
@@ -43,6 +52,9 @@ def matmul_left(g: Any, out: Any, x: Any, y: Any, *, axes: Any = None, **_: Any)
         return column(g) * y
     if x.ndim == 1:
         return np.dot(y, g) if y.ndim == 2 else vector(y @ column(g))
+    if x.ndim == 2:  # used in each matrix of the stack: the sum over them is part of the product
+        summed = (*range(g.ndim - 2), -1)
+        return np.tensordot(g, y, (summed, summed))
     return g @ y.mT
 
 
@@ -54,8 +66,8 @@ def matmul_right(g: Any, out: Any, x: Any, y: Any, *, axes: Any = None, **_: Any
     x = array(x)
     if x.ndim == 1:
         return column(x) * row(g) if y.ndim > 1 else x * g
-    if y.ndim == 1:
-        return np.dot(x.T, g) if x.ndim == 2 else vector(x.mT @ column(g))
+    if y.ndim <= 2:
+        return np.dot(rows(x).T, np.ravel(g) if y.ndim == 1 else rows(g))
     return x.mT @ g
 
 
@@ -120,19 +132,10 @@ linear(
 # Sums over chosen axes
 
 
-def summed_axes(axes: Any, x: Any, y: Any) -> tuple[list[int], list[int]]:
-    """Return the pairs of axes that np.tensordot sums over, counted from the front."""
-    if isinstance(axes, int | np.integer):
-        n = operator.index(axes)
-        return list(range(x.ndim - n, x.ndim)), list(range(n))
-    of_x, of_y = axes
-    return list(axes_of(of_x, x.ndim)), list(axes_of(of_y, y.ndim))
-
-
 def tensordot_left(g: Any, out: Any, x: Any, y: Any, axes: Any = 2) -> Any:
     """Return the cotangent of x: contract g with y over the axes that came from y."""
     y = array(y)
-    of_x, of_y = summed_axes(axes, x, y)
+    of_x, of_y = summed_axes(axes, x.ndim, y.ndim)
     free_x, free_y = ([a for a in range(t.ndim) if a not in of] for t, of in ((x, of_x), (y, of_y)))
     parts = np.tensordot(g, y, (list(range(len(free_x), g.ndim)), free_y))
     return np.transpose(parts, np.argsort(free_x + [of_x[of_y.index(a)] for a in sorted(of_y)]))
@@ -141,7 +144,7 @@ def tensordot_left(g: Any, out: Any, x: Any, y: Any, axes: Any = 2) -> Any:
 def tensordot_right(g: Any, out: Any, x: Any, y: Any, axes: Any = 2) -> Any:
     """Return the cotangent of y: contract x with g over the axes that came from x."""
     x = array(x)
-    of_x, of_y = summed_axes(axes, x, y)
+    of_x, of_y = summed_axes(axes, x.ndim, y.ndim)
     free_x, free_y = ([a for a in range(t.ndim) if a not in of] for t, of in ((x, of_x), (y, of_y)))
     parts = np.tensordot(x, g, (free_x, list(range(len(free_x)))))
     return np.transpose(parts, np.argsort([of_y[of_x.index(a)] for a in sorted(of_x)] + free_y))
@@ -158,6 +161,8 @@ def dot_left(g: Any, out: Any, x: Any, y: Any) -> Any:
     y = array(y)
     if x.ndim == 0 or y.ndim == 0:
         return np.sum(g * y) if x.ndim == 0 else g * y
+    if y.ndim == 2:
+        return on_rows(g, y.T)
     return tensordot_left(g, out, x, y, (-1, max(y.ndim - 2, 0)))
 
 
@@ -168,6 +173,8 @@ def dot_right(g: Any, out: Any, x: Any, y: Any) -> Any:
     x = array(x)
     if x.ndim == 0 or y.ndim == 0:
         return np.sum(g * x) if y.ndim == 0 else g * x
+    if y.ndim == 2:
+        return np.dot(rows(x).T, rows(g))
     return tensordot_right(g, out, x, y, (-1, max(y.ndim - 2, 0)))
 
 
@@ -183,8 +190,10 @@ def inner_right(g: Any, out: Any, x: Any, y: Any) -> Any:
     return dot_right(g, out, x, y) if x.ndim == 0 or y.ndim == 0 else tensordot_right(g, out, x, y, (-1, -1))
 
 
-linear(np.dot, dot_left, dot_right)
-linear(np.inner, inner_left, inner_right)
+defvjp(np.dot, dot_left, dot_right)
+defjvp(np.dot, lambda t, out, x, y: dot(t, y), lambda t, out, x, y: dot(x, t))
+defvjp(np.inner, inner_left, inner_right)
+defjvp(np.inner, lambda t, out, x, y: inner(t, y), lambda t, out, x, y: inner(x, t))
 
 
 # Outer and cross products
@@ -253,20 +262,6 @@ linear(np.linalg.cross, cross_left, cross_right)
 # np.einsum
 
 
-def subscripts_of(args: tuple[Any, ...]) -> tuple[str, tuple[Any, ...]]:
-    """Return the subscripts of a call of np.einsum as a string, and its operands.
-
-    In the other form of the call lists of integers stand behind the operands: 0 is A, 26 is a, as in NumPy.
-    """
-    if isinstance(args[0], str):
-        return args[0].replace(" ", ""), args[1:]
-    letters = string.ascii_uppercase + string.ascii_lowercase
-    words = ["".join("..." if i is Ellipsis else letters[i] for i in labels) for labels in args[1::2]]
-    operands = args[: len(args) // 2 * 2 : 2]
-    result = "->" + "".join("..." if i is Ellipsis else letters[i] for i in args[-1]) if len(args) % 2 else ""
-    return ",".join(words) + result, operands
-
-
 @functools.lru_cache(maxsize=4096)
 def einsum_plan(subscripts: str, shapes: tuple[tuple[int, ...], ...], which: int) -> tuple[str, list[int], list[int]]:
     """Return the subscripts of the cotangent of one operand, and the sizes of the arrays that it needs beside the rest.
@@ -275,15 +270,8 @@ def einsum_plan(subscripts: str, shapes: tuple[tuple[int, ...], ...], which: int
     operand's own indices. An index of its own that occurs in none of them was summed: it takes a vector of ones. An
     index that it repeats took a diagonal: each repetition takes an identity matrix.
     """
-    left, arrow, result = subscripts.partition("->")
-    words = left.split(",")
-    if not arrow:  # implicit: what occurs once, in alphabetical order
-        result = "..." * ("..." in left) + "".join(c for c in sorted({*left} - {*",."}) if left.count(c) == 1)
-    unused = [c for c in string.ascii_letters if c not in subscripts]
-    stacked = [len(s) - len(w.replace("...", "")) for w, s in zip(words, shapes, strict=True)]
-    dots, fresh = unused[: max(stacked)], iter(unused[max(stacked) :])
-    words = [w.replace("...", "".join(dots[len(dots) - n :])) for w, n in zip(words, stacked, strict=True)]
-    result = result.replace("...", "".join(dots))
+    words, result = explicit(subscripts, [len(shape) for shape in shapes])
+    fresh = iter(unused(subscripts + "".join(words)))
 
     others = [i for i in range(len(words)) if i != which]
     lengths = {c for i in others for c, n in zip(words[i], shapes[i], strict=True) if n != 1}  # 1 may be a broadcast
@@ -307,12 +295,13 @@ def einsum_cotangent(position: int, g: Any, out: Any, *args: Any, optimize: Any 
     masks = [np.ones(n, out.dtype) for n in ones] + [np.eye(n, dtype=out.dtype) for n in eyes]
     others = operands[:which] + operands[which + 1 :]
     # a contraction order that was given for the product is none for its derivative
-    return np.einsum(plan, g, *others, *masks, optimize=optimize if isinstance(optimize, bool | str) else "greedy")
+    optimize = optimize if isinstance(optimize, bool | str) else "greedy"
+    return einsum(plan, g, *others, *masks, optimize=optimize)
 
 
 def einsum_tangent(position: int, t: Any, out: Any, *args: Any, **kwargs: Any) -> Any:
     """Return np.einsum with one operand replaced by its tangent."""
-    return np.einsum(*args[:position], t, *args[position + 1 :], **kwargs)
+    return einsum(*args[:position], t, *args[position + 1 :], **kwargs)
 
 
 variadic(np.einsum, einsum_cotangent, einsum_tangent)

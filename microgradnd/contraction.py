@@ -1,0 +1,350 @@
+"""Sums of products of arrays, as the matrix products that they are.
+
+Owns: the subscripts of `np.einsum`, and the plan by which a contraction becomes a few calls of BLAS.
+Must not own: derivatives of products (`rules/products.py`).
+Read next: `rules/products.py`.
+
+NumPy computes `np.einsum`, and `np.dot` and `np.inner` of more than two dimensions, in loops of its own, which take
+ten to a hundred times as long as BLAS. All of them are one thing: a sum of products over the indices that the result
+doesn't have. A plan brings the operands into matrices, multiplies those and gives the product its axes back. It depends
+on shapes only, so it is made once for each; `np.einsum` is called as it is where there is no better plan.
+
+The results differ from NumPy's own by rounding, as the terms are added in another order. Contractions of fewer than
+`SMALL` products are NumPy's to the last bit.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import string
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
+
+from microgradnd.primitives import ARRAYS
+from microgradnd.registry import BODIES, Function
+
+SMALL = 2**12  # products from which a plan takes less time than NumPy's loops
+LONG = 2**14  # products from which the same holds for an inner product of all elements
+MATRIX = 2**10  # products in each matrix of a stack, if they are in a row or a column, or not beside each other
+LARGE = 2**22  # elements that the product of some of three or more operands may have, where none of them has as many
+BLAS = "fdFD"  # dtypes that BLAS multiplies
+LETTERS = string.ascii_uppercase + string.ascii_lowercase  # of the integers of np.einsum's other form: 26 is a
+
+Shape = tuple[int, ...]
+ndarray, numpy_dot = np.ndarray, np.dot  # found sooner than as attributes
+
+
+class Place(int):
+    """Where a call of a plan finds an argument: the operands come first, then the results of the calls before."""
+
+
+class Call(NamedTuple):
+    """One call of a plan, and the shape of its result."""
+
+    function: Function
+    args: tuple[Any, ...]
+    shape: Shape
+
+
+class Term(NamedTuple):
+    """A value of a plan, and the index that each of its axes has."""
+
+    place: Place
+    word: str
+    shape: Shape
+
+    def sizes(self, letters: str) -> Shape:
+        """Return the lengths of the axes of some indices."""
+        return tuple(self.shape[self.word.index(c)] for c in letters)
+
+
+# Subscripts
+
+
+def subscripts_of(args: tuple[Any, ...]) -> tuple[str, tuple[Any, ...]]:
+    """Return the subscripts of a call of np.einsum as a string, and its operands.
+
+    In the other form of the call lists of integers stand behind the operands: 0 is A, 26 is a, as in NumPy.
+    """
+    if isinstance(args[0], str):
+        return args[0].replace(" ", ""), args[1:]
+    words = ["".join("..." if i is Ellipsis else LETTERS[i] for i in labels) for labels in args[1::2]]
+    operands = args[: len(args) // 2 * 2 : 2]
+    result = "->" + "".join("..." if i is Ellipsis else LETTERS[i] for i in args[-1]) if len(args) % 2 else ""
+    return ",".join(words) + result, operands
+
+
+def explicit(subscripts: str, ndims: Sequence[int]) -> tuple[list[str], str]:
+    """Return the indices of each operand and those of the result, with letters in the place of dots."""
+    left, arrow, result = subscripts.partition("->")
+    words = left.split(",")
+    if not arrow:  # implicit: what occurs once, in alphabetical order
+        result = "..." * ("..." in left) + "".join(c for c in sorted({*left} - {*",."}) if left.count(c) == 1)
+    stacked = [n - len(w.replace("...", "")) for w, n in zip(words, ndims, strict=True)]
+    dots = unused(subscripts)[: max(stacked)]
+    words = [w.replace("...", dots[len(dots) - n :]) for w, n in zip(words, stacked, strict=True)]
+    return words, result.replace("...", dots)
+
+
+def unused(subscripts: str) -> str:
+    """Return the letters that don't occur."""
+    return "".join(c for c in string.ascii_letters if c not in subscripts)
+
+
+def of_dot(x: Shape, y: Shape) -> str | None:
+    """Return the subscripts of np.dot, which sums over the last axis of x and the last but one of y.
+
+    None for matrices, vectors and numbers, which NumPy gives to BLAS itself.
+    """
+    along = max(len(y) - 2, 0)
+    if max(len(x), len(y)) < 3 or not x or not y or x[-1] != y[along]:
+        return None
+    return of_axes(len(x), len(y), (len(x) - 1,), (along,))
+
+
+def of_inner(x: Shape, y: Shape) -> str | None:
+    """Return the subscripts of np.inner, which sums over the last axes; None as for np.dot."""
+    if max(len(x), len(y)) < 3 or not x or not y or x[-1] != y[-1]:
+        return None
+    return of_axes(len(x), len(y), (len(x) - 1,), (len(y) - 1,))
+
+
+def of_tensordot(x: Shape, y: Shape, axes: Any = 2) -> str:
+    """Return the subscripts of np.tensordot."""
+    of_x, of_y = summed_axes(axes, len(x), len(y))
+    return of_axes(len(x), len(y), tuple(of_x), tuple(of_y))
+
+
+def summed_axes(axes: Any, x_ndim: int, y_ndim: int) -> tuple[list[int], list[int]]:
+    """Return the pairs of axes that np.tensordot sums over, counted from the front."""
+    if isinstance(axes, int | np.integer):
+        n = int(axes)
+        return list(range(x_ndim - n, x_ndim)), list(range(n))
+    of_x, of_y = axes
+    return list(normalize_axis_tuple(of_x, x_ndim)), list(normalize_axis_tuple(of_y, y_ndim))
+
+
+@functools.lru_cache(maxsize=4096)
+def of_axes(n: int, m: int, of_x: tuple[int, ...], of_y: tuple[int, ...]) -> str:
+    """Return the subscripts of a sum over pairs of axes of two arrays with n and m dimensions."""
+    x, y = list(LETTERS[:n]), list(LETTERS[n : n + m])
+    for i, j in zip(of_x, of_y, strict=True):
+        y[j] = x[i]
+    free = [c for c in x if c not in y] + [c for c in y if c not in x]
+    return f"{''.join(x)},{''.join(y)}->{''.join(free)}"
+
+
+# Plans
+
+
+class Plan:
+    """The calls that compute a contraction, as they are put together.
+
+    Attributes
+    ----------
+    operands : int
+        How many operands there are.
+    calls : list of Call
+    """
+
+    def __init__(self, operands: int) -> None:
+        self.operands = operands
+        self.calls: list[Call] = []
+
+    def add(self, function: Function, args: tuple[Any, ...], word: str, shape: Shape) -> Term:
+        """Add a call, and return its result."""
+        self.calls.append(Call(function, args, shape))
+        return Term(Place(self.operands + len(self.calls) - 1), word, shape)
+
+    def arranged(self, x: Term, word: str, shape: Shape) -> Term:
+        """Return a term with its axes in another order, and then in another shape."""
+        if x.word != word:
+            axes = tuple(x.word.index(c) for c in word)
+            args = (x.place,) if axes == (1, 0) else (x.place, axes)
+            x = self.add(np.transpose, args, word, x.sizes(word))
+        return x if x.shape == shape else self.add(np.reshape, (x.place, shape), word, shape)
+
+    def reduced(self, x: Term, word: str, summed: str) -> Term:
+        """Return a term without the axes of length 1 that aren't in a word, and summed over some indices."""
+        x = self.arranged(x, x.word, x.sizes(word))._replace(word=word)
+        if not summed:
+            return x
+        kept = "".join(c for c in word if c not in summed)
+        return self.add(np.sum, (x.place, tuple(word.index(c) for c in summed)), kept, x.sizes(kept))
+
+    def product(self, x: Term, y: Term, result: str) -> Term | None:
+        """Return the contraction of two terms by a product of matrices, or None where there is no such thing in it."""
+        last = result[-1:]
+        free = {*result} & {*y.word} - {*x.word}
+        if last in x.word and last not in y.word and (free or x.word[-1] == last):
+            x, y = y, x  # for the result to have its axes in order
+        of_x, of_y = broadcast(x, y), broadcast(y, x)
+        shared = "".join(
+            c for c in (of_x if math.prod(x.shape) >= math.prod(y.shape) else of_y) if c in of_x and c in of_y
+        )
+        batch = "".join(c for c in result if c in shared)
+        inner = "".join(c for c in shared if c not in result)
+        rows, columns = ("".join(c for c in w if c not in shared and c in result) for w in (of_x, of_y))
+        m, k, n = (math.prod(t.sizes(w)) for t, w in ((x, rows), (x, inner), (y, columns)))
+        diagonal = len({*x.word}) < len(x.word) or len({*y.word}) < len(y.word)
+        if diagonal or (k == 1 if m * n > 1 else bool(batch) or k < LONG):
+            return None
+        scattered = of_x[-1] in batch and of_y[-1] in batch  # NumPy's loops go along the stack, where it is innermost
+        if batch and (scattered or min(m, n) == 1) and m * k * n < MATRIX:
+            return None
+        x, y = (
+            self.reduced(t, w, "".join(c for c in w if c not in shared + result)) for t, w in ((x, of_x), (y, of_y))
+        )
+        stack = x.sizes(batch)
+        left = self.arranged(x, batch + rows + inner, (*stack, *[m] * bool(rows or batch), k))
+        right = self.arranged(y, batch + inner + columns, (*stack, k, *[n] * bool(columns or batch)))
+        sizes = (*stack, *x.sizes(rows), *y.sizes(columns))
+        shape = left.shape[:-1] + right.shape[len(stack) + 1 :]
+        out = self.add(np.matmul if batch else np.dot, (left.place, right.place), batch + rows + columns, shape)
+        out = self.arranged(out, out.word, sizes)
+        return self.arranged(out, result, out.sizes(result))
+
+    def chain(self, terms: list[Term], result: str) -> None:
+        """Contract three terms or more in the order that NumPy finds best."""
+        arrays = [np.broadcast_to(0.0, term.shape) for term in terms]
+        most = max(LARGE, *(array.size for array in arrays))
+        subscripts = f"{','.join(term.word for term in terms)}->{result}"
+        order = np.einsum_path(subscripts, *arrays, optimize=("greedy", most))[0][1:]
+        for which in order:
+            taken = [terms.pop(i) for i in sorted(which, reverse=True)][::-1]
+            kept = {*result}.union(*(term.word for term in terms))
+            lengths = {c: 1 for term in taken for c in term.word if c in kept}
+            for term in taken:
+                lengths |= {c: n for c, n in zip(term.word, term.shape, strict=True) if n != 1 and c in lengths}
+            word = "".join(lengths) if terms else result
+            made = self.product(taken[0], taken[1], word) if len(taken) == 2 else None
+            if made is None:
+                call = f"{','.join(term.word for term in taken)}->{word}"
+                made = self.add(np.einsum, (call, *(t.place for t in taken)), word, tuple(lengths[c] for c in word))
+            terms.append(made)
+
+
+def broadcast(x: Term, y: Term) -> str:
+    """Return the indices of a term except for those along which its axis of length 1 meets a longer one of another."""
+    return "".join(c for c, n in zip(x.word, x.shape, strict=True) if n != 1 or c not in y.word or y.sizes(c) == (1,))
+
+
+@functools.lru_cache(maxsize=4096)
+def plan(subscripts: str, shapes: tuple[Shape, ...]) -> list[Call]:
+    """Return the calls that compute a contraction; none where NumPy's own loops are quicker, or have to complain."""
+    left, arrow, result = subscripts.partition("->")
+    if left.count(",") != len(shapes) - 1 or len(shapes) < 2 or (arrow and "..." in left and "..." not in result):
+        return []
+    words, result = explicit(subscripts, [len(shape) for shape in shapes])
+    sizes: dict[str, int] = {}
+    for word, shape in zip(words, shapes, strict=True):
+        if len(word) != len(shape):
+            return []
+        for c, n in zip(word, shape, strict=True):
+            if not (c.isascii() and c.isalpha()) or n != sizes.get(c, n) != 1 != n:
+                return []
+            sizes[c] = max(n, sizes.get(c, n))
+    empty = any(0 in shape for shape in shapes)
+    if empty or len({*result}) < len(result) or {*result} - sizes.keys() or math.prod(sizes.values()) < SMALL:
+        return []
+    terms = [Term(Place(i), *pair) for i, pair in enumerate(zip(words, shapes, strict=True))]
+    made = Plan(len(terms))
+    if len(terms) == 2:
+        made.product(terms[0], terms[1], result)
+    else:
+        made.chain(terms, result)
+    return made.calls
+
+
+def run(calls: Sequence[Call], operands: Sequence[Any]) -> Any:
+    """Return the result of a plan."""
+    values = list(operands)
+    for function, args, _ in calls:
+        values.append(function(*[values[a] if type(a) is Place else a for a in args]))
+    return values[-1]
+
+
+# NumPy's functions
+
+
+PAIRS: dict[Function, Any] = {np.dot: of_dot, np.inner: of_inner, np.tensordot: of_tensordot}
+
+
+def contraction(
+    function: Function, args: tuple[Any, ...], kwargs: Mapping[str, Any], kinds: Any = ARRAYS
+) -> tuple[str, tuple[Any, ...]] | None:
+    """Return the subscripts and the operands of a call that a plan may compute, None for any other call.
+
+    Operands belong to `kinds`: those of other libraries are left to NumPy's functions, which they answer themselves.
+    """
+    pair = PAIRS.get(function)
+    if kwargs.keys() - {"axes" if pair else "optimize"}:
+        return None
+    if pair is None:
+        if type(kwargs.get("optimize", False)) not in (bool, str):  # an order of contraction
+            return None
+        try:
+            subscripts, operands = subscripts_of(args)
+        except (IndexError, TypeError):  # NumPy will say what is wrong
+            return None
+    else:
+        subscripts, operands = "", args[:2]
+    work = 1
+    for x in operands:
+        if not isinstance(x, kinds) or x.dtype.char not in BLAS:
+            return None
+        work *= x.size
+    if work < SMALL or len(operands) < 2:
+        return None
+    if pair is not None:
+        subscripts = pair(args[0].shape, args[1].shape, *args[2:], **kwargs)
+    return (subscripts, operands) if subscripts else None
+
+
+def planned(function: Function, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    """Call a NumPy function, or carry out the plan of the call if there is one."""
+    if (found := contraction(function, args, kwargs)) is not None:
+        subscripts, operands = found
+        if calls := plan(subscripts, tuple([x.shape for x in operands])):
+            return run(calls, operands)
+    return function(*args, **kwargs)
+
+
+def dot(a: Any, b: Any) -> Any:
+    """Return np.dot(a, b)."""
+    if type(a) is type(b) is ndarray and (a.ndim > 2 or b.ndim > 2) and a.size * b.size >= SMALL:
+        return planned(np.dot, (a, b), {})
+    return numpy_dot(a, b)
+
+
+def inner(a: Any, b: Any) -> Any:
+    """Return np.inner(a, b)."""
+    return planned(np.inner, (a, b), {})
+
+
+def einsum(*args: Any, **kwargs: Any) -> Any:
+    """Return np.einsum(*args, **kwargs)."""
+    work = 1
+    for x in args:
+        if type(x) is ndarray:
+            work *= x.size
+    return np.einsum(*args, **kwargs) if work < SMALL else planned(np.einsum, args, kwargs)
+
+
+BODIES.update({np.dot: dot, np.inner: inner, np.einsum: einsum})  # for the arrays of Tensors
+
+
+def rows(x: Any) -> Any:
+    """Return an array of vectors as one matrix, with a vector in each row."""
+    return x if x.ndim == 2 else np.reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))
+
+
+def on_rows(x: Any, matrix: Any) -> Any:
+    """Return np.dot(x, matrix), with all rows of x in one matrix."""
+    if x.ndim <= 2:
+        return np.dot(x, matrix)
+    return np.reshape(np.dot(rows(x), matrix), (*x.shape[:-1], matrix.shape[1]))

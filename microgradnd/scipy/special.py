@@ -1,0 +1,348 @@
+"""Derivatives of `scipy.special`.
+
+Owns: the rules of its functions.
+Must not own: functions that SciPy hasn't.
+Read next: `linalg.py`.
+
+Most of these functions are ufuncs: here they are SciPy's own objects, so `scipy.special.erf(t)` works on a Tensor as
+well once this module is imported. The derivatives are those of the NIST Digital Library of Mathematical Functions
+(https://dlmf.nist.gov): error functions 7.2 and 7.10, gamma functions 5.2 and 5.15, Bessel functions 10.6 and 10.29.
+
+Conventions
+- The order of a Bessel function or polygamma function, and the first argument of `polygamma`, have no derivative.
+- `xlogy(x, y)` at x = y = 0, and `xlog1py(x, y)` at x = 0, y = -1, have derivative 0 in both arguments, and NaN as the
+  derivative of that.
+- `logit` at 0 and 1, `erfinv` at -1 and 1, and `ndtri` at 0 and 1 have infinite derivatives. Outside of its domain, and
+  at a pole, the derivative of a function is NaN or infinite as the function is.
+- `logsumexp` has derivative 0 where all elements are -inf; elements that are inf share the gradient equally. So it is
+  with `np.logaddexp`.
+- In the tails the derivatives of `log_ndtr`, `log_expit`, `erfc` and `expit` are as exact as elsewhere. The second
+  derivative of `log_ndtr` loses twice as many digits as its argument has before the point.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from microgradnd.primitives import array, expand
+from microgradnd.registry import defjvp, defvjp, elementwise, primitive
+from microgradnd.rules.values import in_dtype, ratio, real, surely, total
+from microgradnd.scipy import missing, scipys
+
+sp = scipys("special")
+
+__all__ = [
+    "beta",
+    "betaln",
+    "digamma",
+    "erf",
+    "erfc",
+    "erfcinv",
+    "erfcx",
+    "erfinv",
+    "expit",
+    "gamma",
+    "gammaln",
+    "i0",
+    "i1",
+    "iv",
+    "j0",
+    "j1",
+    "jv",
+    "k0",
+    "k1",
+    "kv",
+    "log_expit",
+    "log_ndtr",
+    "log_softmax",
+    "logit",
+    "logsumexp",
+    "ndtr",
+    "ndtri",
+    "polygamma",
+    "psi",
+    "softmax",
+    "xlog1py",
+    "xlogy",
+    "y0",
+    "y1",
+    "yv",
+]
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name):
+        raise missing("special", name, __all__)
+
+
+ROOT_2, ROOT_PI, ROOT_2PI = math.sqrt(2), math.sqrt(math.pi), math.sqrt(2 * math.pi)
+
+# The logistic function
+
+expit, log_expit, logit = sp.expit, sp.log_expit, sp.logit
+
+elementwise(expit, lambda g, out, x: g * (out * expit(-x)))
+elementwise(log_expit, lambda g, out, x: g * expit(-x))
+elementwise(logit, lambda g, out, x: g / (x * (1 - x)))
+
+# Error functions, and the normal distribution
+
+erf, erfc, erfcx, erfinv, erfcinv = sp.erf, sp.erfc, sp.erfcx, sp.erfinv, sp.erfcinv
+ndtr, log_ndtr, ndtri = sp.ndtr, sp.log_ndtr, sp.ndtri
+
+elementwise(erf, lambda g, out, x: g * (2 / ROOT_PI * np.exp(-x * x)))
+elementwise(erfc, lambda g, out, x: g * (-2 / ROOT_PI * np.exp(-x * x)))
+elementwise(erfcx, lambda g, out, x: g * (2 * x * out - 2 / ROOT_PI))
+elementwise(erfinv, lambda g, out, x: g * (ROOT_PI / 2 * np.exp(out * out)))
+elementwise(erfcinv, lambda g, out, x: g * (-ROOT_PI / 2 * np.exp(out * out)))
+elementwise(ndtr, lambda g, out, x: g * (np.exp(-0.5 * x * x) / ROOT_2PI))
+elementwise(log_ndtr, lambda g, out, x: g * (2 / ROOT_2PI / erfcx(x / -ROOT_2)))
+elementwise(ndtri, lambda g, out, x: g * (ROOT_2PI * np.exp(0.5 * out * out)))
+
+# Gamma and beta functions
+
+gamma, gammaln, digamma, psi, beta, betaln = sp.gamma, sp.gammaln, sp.digamma, sp.psi, sp.beta, sp.betaln
+
+
+@primitive
+def polygamma(n: Any, x: Any) -> Any:
+    """Return the derivative of the digamma function of order n.
+
+    Parameters
+    ----------
+    n : int or array_like of int
+        The order, 0 for the digamma function itself; without derivative.
+    x : array_like
+        Real numbers, of a shape that broadcasts with n.
+
+    Returns
+    -------
+    array or Tensor
+
+    See Also
+    --------
+    digamma : the derivative of gammaln.
+
+    Examples
+    --------
+    >>> import microgradnd as mg
+    >>> from microgradnd.scipy import special
+    >>> special.polygamma(1, 1.0) == mg.grad(special.digamma)(1.0)
+    np.True_
+    """
+    return sp.polygamma(n, x)
+
+
+elementwise(polygamma, None, lambda g, out, n, x: g * polygamma(array(n) + 1, x))
+elementwise(gammaln, lambda g, out, x: g * digamma(x))
+elementwise(gamma, lambda g, out, x: g * (out * digamma(x)))
+elementwise(digamma, lambda g, out, x: g * polygamma(1, x))
+elementwise(
+    beta,
+    lambda g, out, a, b: g * (out * (digamma(a) - digamma(a + b))),
+    lambda g, out, a, b: g * (out * (digamma(b) - digamma(a + b))),
+)
+elementwise(
+    betaln,
+    lambda g, out, a, b: g * (digamma(a) - digamma(a + b)),
+    lambda g, out, a, b: g * (digamma(b) - digamma(a + b)),
+)
+
+# x log y
+
+xlogy, xlog1py = sp.xlogy, sp.xlog1py
+
+elementwise(
+    xlogy,
+    lambda g, out, x, y: xlogy(np.where((x == 0) & (y == 0), 0, g), y),
+    lambda g, out, x, y: g * ratio(x, y, (x == 0) & (y == 0)),
+)
+elementwise(
+    xlog1py,
+    lambda g, out, x, y: xlog1py(np.where((x == 0) & (y == -1), 0, g), y),
+    lambda g, out, x, y: g * ratio(x, 1 + y, (x == 0) & (y == -1)),
+)
+
+# Bessel functions
+
+j0, j1, jv, y0, y1, yv = sp.j0, sp.j1, sp.jv, sp.y0, sp.y1, sp.yv
+i0, i1, iv, k0, k1, kv = sp.i0, sp.i1, sp.iv, sp.k0, sp.k1, sp.kv
+
+elementwise(j0, lambda g, out, x: -g * j1(x))
+elementwise(j1, lambda g, out, x: g * (0.5 * (j0(x) - jv(2, x))))
+elementwise(jv, None, lambda g, out, v, x: g * (0.5 * (jv(v - 1, x) - jv(v + 1, x))))
+elementwise(y0, lambda g, out, x: -g * y1(x))
+elementwise(y1, lambda g, out, x: g * (0.5 * (y0(x) - yv(2, x))))
+elementwise(yv, None, lambda g, out, v, x: g * (0.5 * (yv(v - 1, x) - yv(v + 1, x))))
+elementwise(i0, lambda g, out, x: g * i1(x))
+elementwise(i1, lambda g, out, x: g * (0.5 * (i0(x) + iv(2, x))))
+elementwise(iv, None, lambda g, out, v, x: g * (0.5 * (iv(v - 1, x) + iv(v + 1, x))))
+elementwise(k0, lambda g, out, x: -g * k1(x))
+elementwise(k1, lambda g, out, x: g * (-0.5 * (k0(x) + kv(2, x))))
+elementwise(kv, None, lambda g, out, v, x: g * (-0.5 * (kv(v - 1, x) + kv(v + 1, x))))
+
+# Sums of exponentials
+
+
+@primitive
+def logsumexp(a: Any, axis: Any = None, b: Any = None, keepdims: bool = False, return_sign: bool = False) -> Any:
+    """Return log(sum(b * exp(a))), without overflow.
+
+    Parameters
+    ----------
+    a : array_like
+    axis : int or tuple of int, optional
+        The axes to sum over, by default all.
+    b : array_like, optional
+        Weights, of a shape that broadcasts with a; 1 by default.
+    keepdims : bool
+        Whether the axes stay, with length 1.
+    return_sign : bool
+        Must be False: a second result has no derivative here.
+
+    Returns
+    -------
+    array or Tensor
+
+    Raises
+    ------
+    NotImplementedError
+        If the sign is asked for.
+
+    See Also
+    --------
+    softmax : its derivative.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import microgradnd as mg
+    >>> from microgradnd.scipy import special
+    >>> mg.grad(special.logsumexp)(np.array([1000.0, 1000.0]))
+    array([0.5, 0.5])
+    """
+    if return_sign:
+        raise NotImplementedError(
+            "logsumexp: return_sign=True has no derivative here; leave it out if the sum is positive, or call "
+            "scipy.special.logsumexp on arrays"
+        )
+    return sp.logsumexp(a, axis, b, keepdims)
+
+
+def terms(out: Any, a: Any, axis: Any, b: Any, keepdims: bool) -> Any:
+    """Return exp(a - out), a sum's terms to the sum; where both are inf, equal shares of 1, where both are -inf, 0."""
+    shape = np.broadcast_shapes(a.shape, np.shape(b))
+    whole = expand(out, shape, axis, keepdims)
+    if surely(np.all(np.isfinite(out))):
+        return np.exp(a - whole)
+    ties = np.isinf(whole) & (a == whole)
+    share = in_dtype((real(whole) > 0) / np.maximum(np.sum(ties, axis=axis, keepdims=True), 1), whole.dtype)
+    return np.where(ties, share, np.exp(np.where(ties, 0, a) - np.where(ties, 0, whole)))
+
+
+def weighted_terms(out: Any, a: Any, axis: Any, b: Any, keepdims: bool) -> Any:
+    """Return b * exp(a - out); an element with the weight 0 isn't there."""
+    return (
+        terms(out, a, axis, None, keepdims)
+        if b is None
+        else b * terms(out, np.where(array(b) == 0, -np.inf, a), axis, b, keepdims)
+    )
+
+
+def spread_out(g: Any, a: Any, axis: Any, b: Any, keepdims: bool) -> Any:
+    """Return what came of a sum, for each of its terms."""
+    return expand(g, np.broadcast_shapes(np.shape(a), np.shape(b)), axis, keepdims)
+
+
+defvjp(
+    logsumexp,
+    lambda g, out, a, axis=None, b=None, keepdims=False, return_sign=False: (
+        spread_out(g, a, axis, b, keepdims) * weighted_terms(out, a, axis, b, keepdims)
+    ),
+    None,
+    lambda g, out, a, axis=None, b=None, keepdims=False, return_sign=False: (
+        spread_out(g, a, axis, b, keepdims) * terms(out, array(a), axis, b, keepdims)
+    ),
+)
+defjvp(
+    logsumexp,
+    lambda t, out, a, axis=None, b=None, keepdims=False, return_sign=False: total(
+        t * weighted_terms(out, a, axis, b, keepdims), axis, keepdims
+    ),
+    None,
+    lambda t, out, a, axis=None, b=None, keepdims=False, return_sign=False: total(
+        t * terms(out, array(a), axis, b, keepdims), axis, keepdims
+    ),
+)
+
+
+@primitive
+def softmax(x: Any, axis: Any = None) -> Any:
+    """Return exp(x) / sum(exp(x)), without overflow.
+
+    Parameters
+    ----------
+    x : array_like
+    axis : int or tuple of int, optional
+        The axes to sum over, by default all.
+
+    Returns
+    -------
+    array or Tensor of the shape of x
+
+    See Also
+    --------
+    microgradnd.nn.functional.softmax : over the last axis by default.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import microgradnd as mg
+    >>> from microgradnd.scipy import special
+    >>> mg.jacobian(special.softmax)(np.array([0.0, 0.0]))
+    array([[ 0.25, -0.25],
+           [-0.25,  0.25]])
+    """
+    return sp.softmax(x, axis)
+
+
+@primitive
+def log_softmax(x: Any, axis: Any = None) -> Any:
+    """Return log(softmax(x)), exact where softmax is 0 or 1 by rounding.
+
+    Parameters
+    ----------
+    x : array_like
+    axis : int or tuple of int, optional
+        The axes to sum over, by default all.
+
+    Returns
+    -------
+    array or Tensor of the shape of x
+
+    See Also
+    --------
+    microgradnd.nn.functional.log_softmax : over the last axis by default.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import microgradnd as mg
+    >>> from microgradnd.scipy import special
+    >>> mg.grad(lambda x: special.log_softmax(x)[0])(np.array([0.0, 0.0]))
+    array([ 0.5, -0.5])
+    """
+    return sp.log_softmax(x, axis)
+
+
+def softmax_slope(v: Any, out: Any, x: Any, axis: Any = None) -> Any:
+    """Return the Jacobian of softmax, which is symmetric, times v."""
+    return out * (v - total(v * out, axis, keepdims=True))
+
+
+elementwise(softmax, softmax_slope)
+defvjp(log_softmax, lambda g, out, x, axis=None: g - np.exp(out) * total(g, axis, keepdims=True))
+defjvp(log_softmax, lambda t, out, x, axis=None: t - total(np.exp(out) * t, axis, keepdims=True))
