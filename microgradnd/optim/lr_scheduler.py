@@ -540,7 +540,7 @@ class OneCycleLR(LRScheduler):
         if self.three_phase:
             phases[1:] = [(peak, 2 * peak, top, first), (2 * peak, end, first, last)]
         since, until, a, b = next((phase for phase in phases if t <= phase[1]), phases[-1])
-        done = (t - since) / (until - since)
+        done = min((t - since) / (until - since), 1.0)  # the loop's last `step()` is one more than there are
         return a + (b - a) * (done if self.anneal_strategy == "linear" else (1 - math.cos(math.pi * done)) / 2)
 
 
