@@ -899,6 +899,18 @@ def test_a_formula_of_your_own(compiled, missing):
         np.testing.assert_allclose(v.data, values[1], rtol=1e-12)
 
 
+def test_lion_keeps_another_mean_than_it_steps_along():
+    w, mean, seen = nn.Parameter([0.0]), 0.0, []
+    lion = optim.Lion([w], lr=1.0, betas=(0.5, 0.8))
+    for g in (1.0, -0.1, -0.3):
+        w.grad = np.array([g])
+        lion.step()
+        seen.append(w.item())
+        mean = 0.8 * mean + 0.2 * g
+    assert seen == [-1.0, -2.0, -1.0]  # along 0.5, then 0.1 - 0.05, then 0.07 - 0.15
+    np.testing.assert_allclose(lion.state_dict()["state"][0]["exp_avg"], [mean])
+
+
 def test_the_step_can_be_read():
     w = nn.Parameter([1.0])
     w.grad = np.ones(1)

@@ -39,10 +39,15 @@ class Symbol(NDArrayOperatorsMixin):
     def __init__(self, calls: list[Call], name: str, is_vector: bool = False, is_setting: bool = False) -> None:
         self.calls, self.name, self.is_vector, self.is_setting = calls, name, is_vector, is_setting
 
-    def __array_ufunc__(self, function: Any, method: str, *inputs: Any, out: Any = None) -> Any:
+    def __array__(self, *args: Any, **kwargs: Any) -> Any:
+        raise TypeError(
+            "a formula computes element by element: it takes NumPy's ufuncs, such as np.sqrt, and operators"
+        )
+
+    def __array_ufunc__(self, function: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         # `out` comes with `+=`, which gives the variable another value here, as it does for numbers
-        if method != "__call__" or function.nout != 1:
-            return NotImplemented
+        if method != "__call__" or function.nout != 1 or kwargs.keys() - {"out"}:
+            self.__array__()
         is_vector = any(isinstance(x, Symbol) and x.is_vector for x in inputs)
         if function is np.power and not is_vector:
             function = np.float_power  # which takes whole numbers too
