@@ -6,6 +6,7 @@ Read next: `test_oracle_runs.py`.
 """
 
 import copy
+import gc
 import pickle
 from typing import ClassVar
 
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 import microgradnd as mg
 from microgradnd import nn, optim
 from microgradnd.optim import flat as shared
+from microgradnd.optim import lr_scheduler
 from microgradnd.optim.settings import not_negative, setting
 from microgradnd.testing import arrays, shapes
 
@@ -921,6 +923,21 @@ def test_the_step_can_be_read():
     assert source.endswith(", g)")  # the step is where the gradient was
     assert "scratch_0" in source
     assert "scratch_1" not in source
+
+
+@pytest.mark.parametrize("kind", SETTINGS)
+def test_nothing_is_left_in_reference_cycles(kind):
+    gc.collect()
+    gc.disable()
+    try:
+        optimizer = made(kind)
+        optimizer.params[0].grad = np.ones(2)
+        optimizer.step()
+        lr_scheduler.StepLR(optimizer, 3).step()
+        del optimizer
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
 
 
 def test_a_number_that_is_changed_becomes_a_variable():
