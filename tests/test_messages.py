@@ -899,6 +899,7 @@ LIBRARY = {
         lambda: lr_scheduler.MultiStepLR(STEPPER, [3, 1]), ValueError, "MultiStepLR: milestones|increasing|[3, 1]"
     ),
     "LambdaLR(0.5)": Row(lambda: lr_scheduler.LambdaLR(STEPPER, 0.5), TypeError, "lr_lambda|function|0.5"),
+    "ChainedScheduler([3])": Row(lambda: lr_scheduler.ChainedScheduler([3]), ValueError, "ChainedScheduler|[3]"),
     "ChainedScheduler([])": Row(
         lambda: lr_scheduler.ChainedScheduler([]), ValueError, "ChainedScheduler|schedules of one optimizer"
     ),
@@ -926,6 +927,20 @@ LIBRARY = {
     "minimize(method=)": Row(lambda: optim.minimize(np.sum, t, method="GD"), ValueError, "method|'L-BFGS-B'|'GD'"),
     "minimize of integers": Row(
         lambda: optim.minimize(np.sum, {"n": np.arange(3)}), TypeError, "minimize: n|floating point|int64|args"
+    ),
+    "minimize(3)": Row(lambda: optim.minimize(3, t), TypeError, "minimize: loss|function|3"),
+    "clip_grad_norm_(module)": Row(lambda: optim.clip_grad_norm_(m, 1.0), TypeError, "clip_grad_norm_|parameters()"),
+    "clip_grad_value_(arrays)": Row(
+        lambda: optim.clip_grad_value_([np.ones(2)], 1.0), TypeError, "clip_grad_value_|array([1., 1.])|parameters()"
+    ),
+    "an optimizer without a formula": Row(
+        lambda: own_formula(optim.Optimizer.formula).step(), NotImplementedError, "formula(s, w, g, t)|step"
+    ),
+    "a formula with a sum": Row(
+        lambda: own_formula(lambda s, w, g, t: g * np.sum(g)).step(), TypeError, "formula|element by element|np.sqrt"
+    ),
+    "a formula with a norm": Row(
+        lambda: own_formula(lambda s, w, g, t: g / np.linalg.norm(g)).step(), TypeError, "formula|element by element"
     ),
     "minimize of nothing": Row(lambda: optim.minimize(np.sum, []), ValueError, "minimize|no parameters|[]"),
     # Pictures

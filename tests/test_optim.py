@@ -6,6 +6,7 @@ Read next: `test_oracle_runs.py`.
 """
 
 import copy
+import gc
 import pickle
 from typing import ClassVar
 
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 import microgradnd as mg
 from microgradnd import nn, optim
 from microgradnd.optim import flat as shared
+from microgradnd.optim import lr_scheduler
 from microgradnd.optim.settings import not_negative, setting
 from microgradnd.testing import arrays, shapes
 
@@ -899,6 +901,18 @@ def test_a_formula_of_your_own(compiled, missing):
         np.testing.assert_allclose(v.data, values[1], rtol=1e-12)
 
 
+def test_lion_keeps_another_mean_than_it_steps_along():
+    w, mean, seen = nn.Parameter([0.0]), 0.0, []
+    lion = optim.Lion([w], lr=1.0, betas=(0.5, 0.8))
+    for g in (1.0, -0.1, -0.3):
+        w.grad = np.array([g])
+        lion.step()
+        seen.append(w.item())
+        mean = 0.8 * mean + 0.2 * g
+    assert seen == [-1.0, -2.0, -1.0]  # along 0.5, then 0.1 - 0.05, then 0.07 - 0.15
+    np.testing.assert_allclose(lion.state_dict()["state"][0]["exp_avg"], [mean])
+
+
 def test_the_step_can_be_read():
     w = nn.Parameter([1.0])
     w.grad = np.ones(1)
@@ -909,6 +923,21 @@ def test_the_step_can_be_read():
     assert source.endswith(", g)")  # the step is where the gradient was
     assert "scratch_0" in source
     assert "scratch_1" not in source
+
+
+@pytest.mark.parametrize("kind", SETTINGS)
+def test_nothing_is_left_in_reference_cycles(kind):
+    gc.collect()
+    gc.disable()
+    try:
+        optimizer = made(kind)
+        optimizer.params[0].grad = np.ones(2)
+        optimizer.step()
+        lr_scheduler.StepLR(optimizer, 3).step()
+        del optimizer
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
 
 
 def test_a_number_that_is_changed_becomes_a_variable():

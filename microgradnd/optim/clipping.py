@@ -18,9 +18,13 @@ from microgradnd.tensor import Tensor
 norm_order = number_check("a number greater than 0, or inf", lambda x: x > 0)
 
 
-def with_gradients(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
+def with_gradients(name: str, parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
     """Return those parameters that have a gradient."""
-    return [p for p in ([parameters] if isinstance(parameters, Tensor) else parameters) if p.grad is not None]
+    given = [parameters] if isinstance(parameters, Tensor | str) or not isinstance(parameters, Iterable) else parameters
+    listed = list(given)
+    if not all(isinstance(p, Tensor) for p in listed):
+        raise TypeError(f"{name} takes parameters, got {parameters!r:.80}; pass model.parameters()")
+    return [p for p in listed if p.grad is not None]
 
 
 def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float, norm_type: float = 2.0) -> Any:
@@ -61,7 +65,7 @@ def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float, norm
     """
     max_norm = positive("clip_grad_norm_: max_norm", max_norm)
     order = norm_order("clip_grad_norm_: norm_type", norm_type)
-    clipped = [p for p in with_gradients(parameters) if p.size]
+    clipped = [p for p in with_gradients("clip_grad_norm_", parameters) if p.size]
     if not clipped:
         return 0.0
     vectors: list[Any] = [np.reshape(p.grad, -1).astype(np.result_type(p.dtype, np.float32)) for p in clipped]
@@ -98,7 +102,7 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
     array([ 1. , -0.5])
     """
     limit = positive("clip_grad_value_: clip_value", clip_value)
-    for parameter in with_gradients(parameters):
+    for parameter in with_gradients("clip_grad_value_", parameters):
         g: Any = parameter.grad
         if parameter.dtype.kind == "c":
             parts = [np.clip(part, -limit, limit) for part in (np.real(g), np.imag(g))]

@@ -39,10 +39,15 @@ class Symbol(NDArrayOperatorsMixin):
     def __init__(self, calls: list[Call], name: str, is_vector: bool = False, is_setting: bool = False) -> None:
         self.calls, self.name, self.is_vector, self.is_setting = calls, name, is_vector, is_setting
 
-    def __array_ufunc__(self, function: Any, method: str, *inputs: Any, out: Any = None) -> Any:
+    def __array__(self, *args: Any, **kwargs: Any) -> Any:
+        raise TypeError(
+            "a formula computes element by element: it takes NumPy's ufuncs, such as np.sqrt, and operators"
+        )
+
+    def __array_ufunc__(self, function: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         # `out` comes with `+=`, which gives the variable another value here, as it does for numbers
-        if method != "__call__" or function.nout != 1:
-            return NotImplemented
+        if method != "__call__" or function.nout != 1 or kwargs.keys() - {"out"}:
+            self.__array__()
         is_vector = any(isinstance(x, Symbol) and x.is_vector for x in inputs)
         if function is np.power and not is_vector:
             function = np.float_power  # which takes whole numbers too
@@ -100,15 +105,17 @@ class Formula:
     def __init__(
         self, function: Callable[..., Any], settings: Mapping[str, Any], varying: Iterable[str], states: Iterable[str]
     ) -> None:
-        self.calls: list[Call] = []
-        vectors = {name: Symbol(self.calls, name, is_vector=True) for name in ("w", "g", *states)}
-        numbers = {name: self.symbols(name, settings[name]) for name in varying}
+        calls: list[Call] = []
+        vectors = {name: Symbol(calls, name, is_vector=True) for name in ("w", "g", *states)}
+        numbers = {name: symbols(calls, name, settings[name]) for name in varying}
         s = SimpleNamespace(**{**settings, **numbers, **vectors})
-        step = function(s, vectors["w"], vectors["g"], Symbol(self.calls, "t"))
+        step = function(s, vectors["w"], vectors["g"], Symbol(calls, "t"))
         if not isinstance(step, Symbol) or not step.is_vector:
             raise TypeError(f"a formula must return the step, computed from the gradient, got {step!r}")
         new = {name: x for name in states if (x := getattr(s, name)) is not vectors[name]} | {"g": step}
         self.new = {name: np.positive(x) if x.name in vectors else x for name, x in new.items()}
+        self.calls = tuple(calls)
+        calls.clear()  # or the symbols would hold one another, and be freed late
         self.last = {name: i for i, call in enumerate(self.calls) for name in call.names()}
         self.states = [name for name in states if name in new or name in self.last]
         self.counts = bool(self.states) or "t" in self.last
@@ -118,13 +125,7 @@ class Formula:
         self.source = self.printed()
         scope = {"np": np, "math": math} | {call.function.__name__: call.function for call in self.calls}
         exec(self.source, scope)
-        self.run: Callable[..., None] = scope["step"]
-
-    def symbols(self, name: str, value: Any) -> Any:
-        """Return what stands for a setting that varies: a symbol, or a pair of them."""
-        if isinstance(value, tuple):
-            return tuple([Symbol(self.calls, f"{name}_{i}", is_setting=True) for i in range(len(value))])
-        return Symbol(self.calls, name, is_setting=True)
+        self.run: Callable[..., None] = scope.pop("step")  # not to hold itself
 
     def printed(self) -> str:
         """Return the step as a function whose vectors have places: each result where an array is no longer needed."""
@@ -175,3 +176,10 @@ class Formula:
                 operands.append(value.astype(dtype) if is_rounded else value)
             found[result.name] = function(*operands)
         return {name: found[x.name] for name, x in self.new.items()}
+
+
+def symbols(calls: list[Call], name: str, value: Any) -> Any:
+    """Return what stands for a setting that varies: a symbol, or a pair of them."""
+    if isinstance(value, tuple):
+        return tuple([Symbol(calls, f"{name}_{i}", is_setting=True) for i in range(len(value))])
+    return Symbol(calls, name, is_setting=True)

@@ -540,7 +540,8 @@ class OneCycleLR(LRScheduler):
         if self.three_phase:
             phases[1:] = [(peak, 2 * peak, top, first), (2 * peak, end, first, last)]
         since, until, a, b = next((phase for phase in phases if t <= phase[1]), phases[-1])
-        done = (t - since) / (until - since)
+        # The last `step()` of a loop is one more than there are
+        done = min((t - since) / (until - since), 1.0) if until > since else 1.0
         return a + (b - a) * (done if self.anneal_strategy == "linear" else (1 - math.cos(math.pi * done)) / 2)
 
 
@@ -658,9 +659,10 @@ class ChainedScheduler(LRScheduler):
     subject = "schedulers"
 
     def __init__(self, schedulers: Sequence[LRScheduler]) -> None:
-        self.schedulers = list(schedulers)
-        if not self.schedulers or any(s.optimizer is not self.schedulers[0].optimizer for s in self.schedulers):
-            raise ValueError(f"{type(self).__name__} must be given schedules of one optimizer, got {schedulers!r}")
+        self.schedulers = list(schedulers) if isinstance(schedulers, Sequence) else []
+        optimizers = {id(s.optimizer) if isinstance(s, LRScheduler) else None for s in self.schedulers}
+        if len(optimizers) != 1 or None in optimizers:
+            raise ValueError(f"{type(self).__name__} takes a list of schedules of one optimizer, got {schedulers!r}")
         self.optimizer, self._settings = self.schedulers[0].optimizer, {}
         self.last_epoch, self.base_lrs = 0, self.schedulers[0].base_lrs
 

@@ -87,6 +87,8 @@ def minimize(
     except ImportError as error:
         raise ImportError('optim.minimize needs SciPy: pip install "microgradnd[scipy]"') from error
     method = method_name("minimize: method", method)
+    if not callable(loss):
+        raise TypeError(f"minimize: loss must be a function of the parameters, got {loss!r:.80}")
     leaves, form = flatten(params)
     starts = [real_array(leaf, name) for leaf, name in zip(leaves, paths(params, "params"), strict=True)]
     if not starts:

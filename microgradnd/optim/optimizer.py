@@ -8,7 +8,7 @@ Read next: `sgd.py`.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -69,11 +69,11 @@ class Optimizer(Configured):
     params: Parameters
     lr: float = setting(not_negative)
     states: ClassVar[Mapping[str, float | str]] = {}
-    formula: ClassVar[Callable[..., Any]]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         settings = self.given(args, kwargs)
         params = settings.pop("params")
+        params = list(params) if isinstance(params, Iterator) else params
         self.defaults = self.checked(settings, {})
         self.param_groups: list[Group] = []
         self.params = []
@@ -85,6 +85,11 @@ class Optimizer(Configured):
             raise ValueError(
                 f"{type(self).__name__}: none of the {len(known)} parameters requires a gradient; set requires_grad"
             )
+
+    @staticmethod
+    def formula(s: Any, w: Any, g: Any, t: Any) -> Any:
+        """Return the step, given settings and states, the parameters, their gradient, and the number of the step."""
+        raise NotImplementedError("an optimizer needs a formula(s, w, g, t), which returns the step; see Optimizer")
 
     def add_param_group(self, group: Mapping[str, Any]) -> None:
         """Add parameters with settings of their own.

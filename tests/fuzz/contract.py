@@ -137,7 +137,7 @@ def walk(path: str, thing: Any, program: str, above: set[int]) -> Iterator[tuple
     if isinstance(thing, np.random.Generator):
         yield f"{path}.bit_generator.state", repr(thing.bit_generator.state)
         return
-    if isinstance(thing, mg.optim.SGD | mg.optim.Adam):
+    if isinstance(thing, mg.optim.Optimizer):
         yield f"{path}.lr", thing.lr
         yield from walk(f"{path}.state_dict()", thing.state_dict(), program, above)
         return
