@@ -1438,6 +1438,10 @@ TRAINING: dict[str, Row] = {
     ),
     "fit with a loss of numbers": Row(trained(loss=lambda p, t: 3.0), TypeError, "fit: loss|parameters|3.0"),
     "fit with a step of text": Row(trained(scheduler_step="often"), TypeError, "fit: scheduler_step|'batch'|'often'"),
+    "fit without a place to resume from": Row(trained(resume=True), TypeError, "fit: checkpoint|path|None"),
+    "fit with a checkpoint in no folder": Row(
+        trained(checkpoint="nowhere/run.ckpt"), TypeError, "fit: checkpoint|folder that exists|nowhere"
+    ),
     "fit no rows": Row(trained(data=(X[:0], Y[:0])), ValueError, "fit|at least one row|(0, 2), (0, 1)"),
     "fit NaN": Row(
         trained(data=(np.full((4, 1), math.nan), Y)), FloatingPointError, "step 1 of epoch 1|in 'Linear'|array 0|row 0"
