@@ -33,6 +33,7 @@ from microgradnd.lines import quoted_line
 from microgradnd.modes import no_grad
 from microgradnd.nn import Module
 from microgradnd.nn import functional as F
+from microgradnd.nn.arguments import in_range
 from microgradnd.nn.convolution import conv, conv_transpose
 from microgradnd.nn.paths import scoped
 from microgradnd.nn.pooling import max_pool, picked
@@ -317,8 +318,8 @@ def clip(g: Graph, out: Known, x: Any, low: Any = None, high: Any = None) -> str
     return name
 
 
-@row(primitives.astype, primitives.identity)
-def astype(g: Graph, out: Known, x: Any, dtype: Any = None) -> str:
+@row(primitives.astype, primitives.identity, in_range)  # a file checks no range
+def astype(g: Graph, out: Known, x: Any, *_: Any) -> str:
     return g.cast(x, out.dtype)
 
 
