@@ -289,6 +289,8 @@ def read_safetensors(path: Any, library: Any) -> tuple[str | None, dict[str, Any
     """Return the text and the arrays of a file."""
     with library.safe_open(path, framework="numpy") as file:
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 -- it is no dict
+        if foreign := [f"{name} ({a.dtype})" for name, a in arrays.items() if a.dtype.kind not in "biufc"]:
+            raise ValueError(f"NumPy has no such numbers as {', '.join(foreign)}; save them as float32")
         return (file.metadata() or {}).get(TEXT), arrays
 
 

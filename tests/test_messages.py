@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import copy
+import importlib
 import io
 import math
 import re
@@ -260,6 +261,14 @@ def saved_and_loaded(tree: Any, into: Any, suffix: str = ".npz") -> Callable[[],
         return mg.load(path.with_suffix(suffix), into=into)
 
     return in_folder(call)
+
+
+def bfloat16_loaded(path: Path) -> Any:
+    """Load numbers that NumPy knows only from a package that onnx brings."""
+    importlib.import_module("ml_dtypes")
+    head = b'{"a":{"dtype":"BF16","shape":[1],"data_offsets":[0,2]}}'
+    path.write_bytes(len(head).to_bytes(8, "little") + head + bytes(2))
+    return mg.load(path)
 
 
 class Fickle:
@@ -1418,6 +1427,7 @@ TRAINING: dict[str, Row] = {
         ValueError,
         "load|compressed|np.savez",
     ),
+    "load of bfloat16": Row(in_folder(bfloat16_loaded), ValueError, "load|a (bfloat16)|float32"),
     "load into another model": Row(
         saved_and_loaded(nn.Linear(2, 1), nn.Linear(1, 1)), ValueError, "load|(1, 2)|nothing was changed"
     ),
