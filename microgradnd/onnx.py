@@ -33,10 +33,12 @@ from microgradnd.lines import quoted_line
 from microgradnd.modes import no_grad
 from microgradnd.nn import Module
 from microgradnd.nn import functional as F
+from microgradnd.nn.arguments import in_range
 from microgradnd.nn.convolution import conv, conv_transpose
 from microgradnd.nn.paths import scoped
 from microgradnd.nn.pooling import max_pool, picked
-from microgradnd.registry import name_of
+from microgradnd.nn.recurrent import CELLS, by_gate, recurrent
+from microgradnd.registry import name_of, primitive
 from microgradnd.rules import choice, reductions
 from microgradnd.saving import replacing
 from microgradnd.trees import flatten
@@ -317,8 +319,8 @@ def clip(g: Graph, out: Known, x: Any, low: Any = None, high: Any = None) -> str
     return name
 
 
-@row(primitives.astype, primitives.identity)
-def astype(g: Graph, out: Known, x: Any, dtype: Any = None) -> str:
+@row(primitives.astype, primitives.identity, in_range)  # a file checks no range
+def astype(g: Graph, out: Known, x: Any, *_: Any) -> str:
     return g.cast(x, out.dtype)
 
 
@@ -453,6 +455,16 @@ def getitem(g: Graph, out: Known, x: Any, index: Any) -> str:
     return name if all(isinstance(part, slice) for part in parts) else g.reshape(name, out.shape)
 
 
+@row(np.matrix_transpose)
+def matrix_transpose(g: Graph, out: Known, x: Known) -> str:
+    return swapaxes(g, out, x, -1, -2)
+
+
+@row(np.flip)
+def flip(g: Graph, out: Known, x: Known, axis: int) -> str:
+    return getitem(g, out, x, (slice(None),) * (axis % x.ndim) + (slice(None, None, -1),))
+
+
 def laid(stride: Any, padding: Any, dilation: Any) -> dict[str, list[int]]:
     """Return how windows lie, as ONNX is told."""
     pads = [before for before, _ in padding] + [after for _, after in padding]
@@ -486,10 +498,23 @@ def max_pool_row(g: Graph, out: Known, x: Known, *, kernel: Any, **how: Any) -> 
 @row(picked)
 def sum_pool(g: Graph, out: Known, x: Known, winner: None, *, kernel: Any, **how: Any) -> str:
     places = laid(**how)
-    if places.pop("dilations") != [1] * len(kernel):
-        raise Refused("has windows with gaps")
+    del places["dilations"]  # averages are taken of windows without gaps
     mean = g.op("AveragePool", x.name, kernel_shape=list(kernel), count_include_pad=1, **places)
     return g.op("Mul", mean, g.cast(math.prod(kernel), out.dtype))
+
+
+@primitive
+def unrolled(mode: str, inputs: Any, initial: Any, weight: Any, bias: Any = None) -> Any:
+    """Return what `recurrent` returns, in NumPy's functions."""
+    states = [initial]
+    for x in by_gate(inputs, weight.shape[1]):
+        hidden = np.dot(states[-1][0], weight.T)
+        hidden = np.reshape(hidden if bias is None else hidden + bias, x.shape)
+        states.append(np.stack(CELLS[mode].step(x, hidden, *states[-1])))
+    return np.stack(states)
+
+
+SPELLINGS = {recurrent: unrolled}  # of primitives whose bodies write to arrays
 
 
 class Whole(Translation):
@@ -501,6 +526,7 @@ class Whole(Translation):
 
     def translated(self, node: Any, name: str | None) -> list[Step]:
         """Translate one operation."""
+        node.function = SPELLINGS.get(node.function, node.function)
         steps = [self.step(node, name)] if node.function in ROWS else super().translated(node, name)
         layers = [layer for _, module, layer in node.note.marks if module is None] if node.note else []
         self.layers.update(dict.fromkeys(steps, layers[-1]) if layers else {})

@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import secrets
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -168,7 +167,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     path = Path(os.path.realpath(path))
     if not path.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {path.parent} to save in; make it with Path.mkdir(parents=True)")
-    written = path.with_name(f".{path.name}.{secrets.token_hex(4)}")  # in the same folder, or it can't be moved at once
+    written = path.with_name(f".{path.name}.{os.urandom(4).hex()}")  # in the same folder, or it can't be moved at once
     try:
         written.touch()
         mode = written.stat().st_mode  # as for any new file; safetensors makes files that nobody else can read
@@ -290,6 +289,8 @@ def read_safetensors(path: Any, library: Any) -> tuple[str | None, dict[str, Any
     """Return the text and the arrays of a file."""
     with library.safe_open(path, framework="numpy") as file:
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 -- it is no dict
+        if foreign := [f"{name} ({a.dtype})" for name, a in arrays.items() if a.dtype.kind not in "biufc"]:
+            raise ValueError(f"NumPy has no such numbers as {', '.join(foreign)}; save them as float32")
         return (file.metadata() or {}).get(TEXT), arrays
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import copy
+import importlib
 import io
 import math
 import re
@@ -261,6 +262,14 @@ def saved_and_loaded(tree: Any, into: Any, suffix: str = ".npz") -> Callable[[],
         return mg.load(path.with_suffix(suffix), into=into)
 
     return in_folder(call)
+
+
+def bfloat16_loaded(path: Path) -> Any:
+    """Load numbers that NumPy knows only from a package that onnx brings."""
+    importlib.import_module("ml_dtypes")
+    head = b'{"a":{"dtype":"BF16","shape":[1],"data_offsets":[0,2]}}'
+    path.write_bytes(len(head).to_bytes(8, "little") + head + bytes(2))
+    return mg.load(path)
 
 
 class Fickle:
@@ -1455,6 +1464,7 @@ TRAINING: dict[str, Row] = {
         ValueError,
         "load|compressed|np.savez",
     ),
+    "load of bfloat16": Row(in_folder(bfloat16_loaded), ValueError, "load|a (bfloat16)|float32"),
     "load into another model": Row(
         saved_and_loaded(nn.Linear(2, 1), nn.Linear(1, 1)), ValueError, "load|(1, 2)|nothing was changed"
     ),
@@ -1475,6 +1485,10 @@ TRAINING: dict[str, Row] = {
     ),
     "fit with a loss of numbers": Row(trained(loss=lambda p, t: 3.0), TypeError, "fit: loss|parameters|3.0"),
     "fit with a step of text": Row(trained(scheduler_step="often"), TypeError, "fit: scheduler_step|'batch'|'often'"),
+    "fit without a place to resume from": Row(trained(resume=True), TypeError, "fit: checkpoint|path|None"),
+    "fit with a checkpoint in no folder": Row(
+        trained(checkpoint="nowhere/run.ckpt"), TypeError, "fit: checkpoint|folder that exists|nowhere"
+    ),
     "fit no rows": Row(trained(data=(X[:0], Y[:0])), ValueError, "fit|at least one row|(0, 2), (0, 1)"),
     "fit NaN": Row(
         trained(data=(np.full((4, 1), math.nan), Y)), FloatingPointError, "step 1 of epoch 1|in 'Linear'|array 0|row 0"

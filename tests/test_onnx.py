@@ -36,6 +36,17 @@ class Function(nn.Module):
         return self.function(*inputs)
 
 
+class Attending(nn.Module):
+    """Attention of a sequence to itself, of each step to those before it."""
+
+    def __init__(self):
+        self.inner = nn.MultiheadAttention(8, 2, batch_first=True, rng=RNG)
+
+    def forward(self, x):
+        mask = np.where(np.tri(5, dtype=bool), 0, -np.inf)
+        return self.inner(x, x, x, attn_mask=mask)
+
+
 def warmed(module, shape):
     """Return a module with other parameters than at the start, and statistics of some rows."""
     for parameter in module.parameters():
@@ -79,6 +90,11 @@ LAYERS = {
     "MaxPool2d": (nn.MaxPool2d(3, stride=2, padding=1, dilation=(1, 2)), [(2, 9, 9)]),
     "AdaptiveAvgPool1d": (nn.AdaptiveAvgPool1d(3), [(2, 7)]),
     "AdaptiveAvgPool2d": (nn.AdaptiveAvgPool2d((1, 3)), [(2, 7, 7)]),
+    "RNN": (nn.RNN(3, 4, batch_first=True, rng=RNG), [(5, 3)]),
+    "GRU": (nn.GRU(3, 4, num_layers=2, bidirectional=True, batch_first=True, rng=RNG), [(5, 3)]),
+    "LSTM": (nn.LSTM(3, 4, bias=False, batch_first=True, rng=RNG), [(5, 3)]),
+    "MultiheadAttention": (Attending(), [(5, 8)]),
+    "TransformerEncoderLayer": (nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, rng=RNG), [(5, 8)]),
     "Sequential": (
         nn.Sequential(nn.Linear(3, 8, rng=RNG), nn.ReLU(), nn.Sequential(nn.Linear(8, 4, rng=RNG), nn.Tanh())),
         [(3,)],

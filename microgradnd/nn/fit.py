@@ -22,6 +22,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 import numpy as np
@@ -181,6 +182,7 @@ def fit(
     >>> history["validation_loss"][-1] < 0.01
     True
     """
+    has_place = not resume if checkpoint is None else Path(checkpoint).absolute().parent.is_dir()
     makes_loss = callable(loss) and not isinstance(loss, type)
     for name, value, is_right, expected in (
         ("model", model, isinstance(model, Module), "a module, made already"),
@@ -189,7 +191,7 @@ def fit(
         ("metrics", metrics, isinstance(metrics, Mapping | None), "a dict of functions by name"),
         ("callbacks", callbacks, isinstance(callbacks, Sequence), "a list of functions"),
         ("scheduler_step", scheduler_step, scheduler_step in ("epoch", "batch"), "'epoch' or 'batch'"),
-        ("checkpoint", checkpoint, checkpoint is not None or not resume, "a path, which resume=True goes on from"),
+        ("checkpoint", checkpoint, has_place, "a path in a folder that exists; resume=True needs one"),
     ):
         if not is_right:
             raise TypeError(f"fit: {name} must be {expected}, got {value!r:.60}")
