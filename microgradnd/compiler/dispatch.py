@@ -36,6 +36,7 @@ class Dispatcher:
 
     def __init__(self, function: Callable[..., Any], args: Sequence[Any], arguments: Arguments, entry: Entry) -> None:
         traced = entry.traced
+        self.known: dict[int, str] = {}
         self.names: dict[str, Any] = {"MISS": MISS, "MISSING": MISSING, "function": entry.function, "touch": touch}
         self.names |= {"is_": operator.is_, "next_position": next_position, "current": current, "asarray": np.asarray}
         self.checks = [f"current() is {self.name(entry.mode)}"]
@@ -132,7 +133,7 @@ class Dispatcher:
 
     def name(self, thing: Any) -> str:
         """Return a name for an object."""
-        name = f"x{len(self.names)}"
+        name = self.known.setdefault(id(thing), f"x{len(self.known)}")
         self.names[name] = thing
         return name
 
@@ -183,8 +184,11 @@ class Dispatcher:
         for changes, places in counted.items():  # whose classes tell whether anything was set at all
             known = Counted(changes, places)
             self.checks.append(f"({self.name(changes)}() == {self.name(known)}.count or {self.name(known)}.are_same())")
-        if entry.traced.surroundings.arrays:
-            self.checks.append(f"not {self.name(entry.traced.surroundings.arrays_changed)}()")
+        for _, array, shape, dtype, saved in entry.traced.surroundings.arrays:
+            name = self.name(array)
+            self.checks.append(f"{name}.shape == {shape} and {name}.dtype is {self.name(dtype)}")
+            if saved is not None:
+                self.checks.append(f"{name}.tobytes() == {self.name(saved)}")
         for thing, form in entry.traced.depends:
             self.checks.append(f"{self.name(thing)}.__form__() == {self.name(form)}")
 
@@ -197,12 +201,7 @@ class Dispatcher:
             return f"{owner}.get({place.key!r}, MISSING) is {value}"
         if place.value is MISSING and place.owner is not None:
             return f"{place.key!r} not in {owner}.__dict__"
-        if (
-            place.owner is not None
-            and place.key is not None
-            and place.key.isidentifier()
-            and place.value is not MISSING
-        ):
+        if place.key is not None and place.key.isidentifier():
             return f"{owner}.{place.key} is {value}"
         if isinstance(place.value, tuple):
             return f"{self.name(same)}({value}, {self.name(place.read)}())"

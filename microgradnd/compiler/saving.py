@@ -66,8 +66,9 @@ class Written(NamedTuple):
         made = [(name, spelled(thing)) for name, thing in self.constants.items()]
         constants = "".join(f"{name} = {text}\n" for name, text in made if text)
         gap = "\n\n" if constants else ""
-        head = "import math\n\n" if "math." in self.text else ""
-        return f"{head}import numpy as np\n\n\n{rest}{functions}{self.helpers}{constants}{gap}{self.text}"
+        text = f"{rest}{functions}{self.helpers}{constants}{gap}{self.text}"
+        used = "".join(f"import {name}\n" for name in ("math", "sys") if f"{name}." in text)
+        return f"{used}\nimport numpy as np\n\n\n{text}".lstrip()
 
 
 def write(path: Path, written: Written, captured: list[Any]) -> None:
@@ -104,7 +105,7 @@ def write(path: Path, written: Written, captured: list[Any]) -> None:
         lines = "".join(f'    {name} = _arrays["arr_{i}"]\n' for i, name in enumerate(arrays))
         loading = f'\nwith np.load(Path(__file__).with_suffix(".npz")) as _arrays:\n{lines}'
         text = text.replace("import numpy as np\n", f"import numpy as np\n{loading}", 1)
-        text = text.replace("import math\n\nfrom pathlib", "import math\nfrom pathlib")
+        text = re.sub(r"^(import \w+)\n\nfrom pathlib", r"\1\nfrom pathlib", text, flags=re.M)
     examples = [f"np.{'ones' if v.dtype.kind in 'fc' else 'zeros'}({v.shape}, np.{v.dtype.name})" for v, _ in given]
     call = ",\n        ".join(examples)
     main = (

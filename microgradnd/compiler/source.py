@@ -25,6 +25,18 @@ from microgradnd.compiler.program import Constant, Program, Step, Value, values_
 from microgradnd.compiler.traits import ATOM, CALL, POWER, UNARY, traits
 
 HELPERS = {  # what NumPy has no expression for
+    "unheld": (
+        "def references(arrays, n):\n"
+        "    return [*map(sys.getrefcount, arrays[:n])]\n"
+        "\n\n"
+        "def unheld(lent, lend, alone):\n"
+        '    """Return vectors and their parts: lent before, if nobody holds any of these any more, or new ones."""\n'
+        "    arrays = lent.pop(0) if lent else lend()\n"
+        "    if references(arrays, len(alone)) == alone:\n"
+        "        return arrays\n"
+        "    lent[:] = [arrays]  # whose turn comes when those of this call have taken their place\n"
+        "    return lend()\n"
+    ),
     "scatter": (
         "def scatter(values, index, shape):\n"
         '    """Return zeros of a shape with values added at an index."""\n'
@@ -50,7 +62,7 @@ HELPERS = {  # what NumPy has no expression for
 STARRED = {np.dtype(code) for code in "bhilqBHILQfd"}  # of which `**` is np.power, in every case
 SHORT = 16  # elements of an array that is written out
 WIDEST = 60  # characters of an expression that is put inside of another
-RESERVED = {*dir(builtins), *keyword.kwlist, *keyword.softkwlist, *HELPERS, "np", "math", "Path"}
+RESERVED = {*dir(builtins), *keyword.kwlist, *keyword.softkwlist, *HELPERS, "references", "np", "math", "sys", "Path"}
 LONGEST = 40  # characters of a name
 MODULES = (("np", np), ("np.linalg", np.linalg), ("np.fft", np.fft))
 

@@ -45,6 +45,7 @@ from microgradnd.compiler.places import (
     equal,
     lookup,
     names_of,
+    home,
     own_attribute,
     same,
     state_of,
@@ -188,8 +189,10 @@ class Watch:
             return
         self.codes[code] = None
         self.attribute(name, function, "__code__")
-        self.attribute(name, function, "__defaults__")
-        self.attribute(name, function, "__kwdefaults__")
+        if code.co_argcount:
+            self.attribute(name, function, "__defaults__")
+        if code.co_kwonlyargcount:
+            self.attribute(name, function, "__kwdefaults__")
         self.todo += [(name, function.__defaults__), (name, function.__kwdefaults__), (name, vars(function))]
         for table in (VJPS, JVPS):
             rules = table.get(function, ())
@@ -235,7 +238,10 @@ class Watch:
             self.place((id(thing), ""), Place(name, functools.partial(bytes, thing)))
         elif isinstance(thing, threading.local):
             self.todo.append((name, vars(thing)))
-        for key, what in attributes(thing).get("_kinds", {}).items() if hasattr(kind, "__changes__") else ():
+        kinds = attributes(thing).get("_kinds", {}) if hasattr(kind, "__changes__") else {}
+        if kinds:  # a module's, whose class counts its changes
+            self.place((id(kinds), ""), Place(name, functools.partial(contents, kinds), thing))
+        for key, what in kinds.items():
             if what != "buffer":  # a part of a module, which the library may read by another way
                 self.note(thing, key, attributes(thing).get(key, MISSING))
         if is_changeable(kind) and not isinstance(thing, enum.Enum):
@@ -393,7 +399,7 @@ class Watch:
             self.absent(owner, name)
             if found is MISSING:
                 self.in_class(type(owner).__name__, type(owner), name)
-        if value is not MISSING:
+        if value is not MISSING and not (value is found and is_installed_class(home(type(owner), name))):
             self.todo.append((path, value))
 
     def absent(self, thing: Any, name: str) -> None:
