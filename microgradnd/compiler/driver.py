@@ -60,7 +60,7 @@ class Driver:
         name = self.array[base] = self.names.new(base.name or "t")
         self.names.of[base] = name if base.shape else f"{name}[0]"
         array = f"np.empty({shape}{'' if base.dtype == np.float64 else f', np.{base.dtype.name}'})"
-        if base in self.layout.results:
+        if base in self.layout.results and base.shape:
             self.lines.append(f"{name} = {array}")
         else:
             self.pooled.append((name, array))
@@ -113,6 +113,10 @@ class Driver:
         if self.pooled:
             names = "".join(f"{name}, " for name, _ in self.pooled)
             head += ["_buffers = _pool.pop() if _pool else _allocate()", f"({names.strip()}) = _buffers"]
+            for value in values_in(self.program.outputs):  # numbers are taken out before another call may overwrite them
+                if (name := self.names.of[value]) != self.array.get(value, name):
+                    self.names.of[value] = self.names.new(value.name or "number")
+                    lines.append(f"{self.names.of[value]} = {name}")
             lines.append("_pool.append(_buffers)")
             rows = "".join(f"        {array},\n" for _, array in self.pooled)
             allocation = f"_pool = []\n\n\ndef _allocate():\n    return (\n{rows}    )\n\n\n"
