@@ -6,7 +6,9 @@ Read next: `test_compiled_laws.py`.
 """
 
 import importlib.util
+import itertools
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import microgradnd as mg
+from microgradnd import nn, optim
 from microgradnd.compiler.ownership import own_results
 from microgradnd.compiler.passes import optimized
 from microgradnd.testing import LAYOUTS
@@ -203,6 +206,72 @@ def test_owning_results_changes_nothing_else(program, arrays):
     after = own_results(before)
     given_arrays = [*arrays[1], *(getattr(x, "data", x) for x in compiled._latest.traced.captured)]
     compare(after.run(*given_arrays), before.run(*given_arrays), exact=True)
+
+
+# Gradients that a step leaves
+
+HOLDERS = {
+    "the array": lambda g: g,
+    "a part": lambda g: g[:1],
+    "a view of another shape": lambda g: np.reshape(g, (-1,)),
+    "a memoryview": memoryview,
+    "an iterator": lambda g: g.flat,
+    "a function": lambda g: g.__getitem__,
+    "what it is a view of": lambda g: g if g.base is None else g.base[:],
+}
+
+
+def training(form):
+    """Return a compiled step of a network whose gradients its optimizer takes as one vector, and the network."""
+    rng = np.random.default_rng(0)
+    model = nn.Sequential(nn.Linear(2, 3, rng=rng), nn.Tanh(), nn.Linear(3, 1, rng=rng))
+    optimizer = optim.Adam(model.parameters(), lr=0.1)
+
+    def step(x, y):
+        loss = nn.functional.mse_loss(model(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    return mg.compile(step, **form), model, (np.ones((4, 2)), np.arange(4.0).reshape(4, 1))
+
+
+def contents(held):
+    return np.array(held(slice(None)) if callable(held) else held).tolist()
+
+
+@every_form
+@pytest.mark.parametrize("hold", HOLDERS.values(), ids=HOLDERS)
+def test_gradients_that_somebody_holds_stay(hold, form):
+    step, model, data = training(form)
+    kept = []
+    for i in range(8):
+        step(*data)
+        if i % 3:
+            kept += [(held := hold(p.grad), contents(held)) for p in model.parameters()]
+        gradients = [p.grad for p in model.parameters()]
+        assert not any(np.shares_memory(a, b) for a, b in itertools.combinations(gradients, 2))
+        gradients.clear()
+        assert all(contents(held) == before for held, before in kept)
+
+
+@every_form
+def test_gradients_that_nobody_holds_are_gone(form):
+    step, model, data = training(form)
+    eager, other, _ = training({})
+    ended = []
+    for _ in range(5):
+        step(*data)
+        eager.function(*data)
+        for p, q in zip(model.parameters(), other.parameters(), strict=True):
+            np.testing.assert_allclose(p.grad, q.grad)
+            weakref.finalize(p.grad, ended.append, None)
+            p.grad *= 0.5
+            p.grad.flags.writeable = False  # of this array, not of those to come
+    assert len(ended) == 4 * 4
+    if form == {}:
+        assert len({id(p.grad.base) for p in model.parameters()}) == 1
 
 
 # Threads

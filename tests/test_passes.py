@@ -542,6 +542,12 @@ JOINED = {
         np.concatenate([np.reshape(np.sin(np.reshape(x, (2, 2))).T, (4,)), np.cos(x)]), np.arange(8.0)
     ),
     "a part of another dtype": lambda x: np.sum(np.concatenate([np.sin(x), np.cos(x).astype(np.float32)]) * 3),
+    "parts that are results": lambda x: (
+        *(a := np.sin(x), b := np.cos(x)),
+        np.sum(np.concatenate([a, b, np.exp(x)]) * np.arange(12)),
+    ),
+    "a part of which a view is a result": lambda x: ((a := np.sin(x))[1:], np.sum(np.concatenate([a, np.cos(x)]) * 2)),
+    "a part and its view": lambda x: (a := np.sin(x), np.flip(a), np.sum(np.concatenate([a, np.cos(x)]) * 2)),
     "a part that is read again": lambda x: np.sum(np.concatenate([a := np.sin(x), np.cos(x)])) * np.exp(a),
     "an argument": lambda x: np.sum(np.sin(np.concatenate([x, np.sin(x)]))),
     "a result": lambda x: np.concatenate([np.sin(x), np.cos(x)]),
