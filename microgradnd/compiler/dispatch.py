@@ -242,20 +242,17 @@ class Counted:
         return True
 
 
-def is_quick(arg: Any) -> bool:
-    """Return whether an argument can be checked by an expression."""
-    kind = type(arg)
-    if kind is dict:
-        return all(type(key) is str for key in arg) and all(map(is_quick, arg.values()))
-    if kind in (list, tuple):
-        return all(map(is_quick, arg))
-    return (
-        kind in {np.ndarray, Tensor, *NUMBERS, *CONSTANTS} or hasattr(kind, "__changes__") or hasattr(kind, "__form__")
+def is_quick(arguments: Arguments) -> bool:
+    """Return whether arguments can be checked by an expression."""
+    plain = all(
+        step is None or step[1] in (tuple, list) or (step[1] is dict and all(type(key) is str for key in step[2]))
+        for step in arguments.form.steps
     )
+    return plain and not any(isinstance(x, np.ndarray) and type(x) is not np.ndarray for x in arguments.leaves)
 
 
 def dispatcher(
     function: Callable[..., Any], args: Sequence[Any], arguments: Arguments, entry: Entry
 ) -> Callable[[Any], Any] | None:
     """Return the quick way for calls like this one, None where there is none."""
-    return Dispatcher(function, args, arguments, entry).compiled() if all(map(is_quick, args)) else None
+    return Dispatcher(function, args, arguments, entry).compiled() if is_quick(arguments) else None

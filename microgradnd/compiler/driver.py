@@ -113,7 +113,9 @@ class Driver:
         if self.pooled:
             names = "".join(f"{name}, " for name, _ in self.pooled)
             head += ["_buffers = _pool.pop() if _pool else _allocate()", f"({names.strip()}) = _buffers"]
-            for value in values_in(self.program.outputs):  # numbers are taken out before another call may overwrite them
+            for value in values_in(
+                self.program.outputs
+            ):  # numbers are taken out before another call may overwrite them
                 if (name := self.names.of[value]) != self.array.get(value, name):
                     self.names.of[value] = self.names.new(value.name or "number")
                     lines.append(f"{self.names.of[value]} = {name}")

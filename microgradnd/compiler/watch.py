@@ -43,9 +43,9 @@ from microgradnd.compiler.places import (
     content_of,
     contents,
     equal,
+    home,
     lookup,
     names_of,
-    home,
     own_attribute,
     same,
     state_of,
@@ -63,7 +63,15 @@ BLIND = {"eval", "exec", "globals"}
 LARGE = 2**20  # bytes: arrays of more, which the program is given anyway, are not compared in each call
 INSTALLED = installed()
 FUNCTIONS = (np.ufunc, type(np.sum))  # of NumPy, which stay as they are
-BYTES = (bytearray, typed.array, memoryview)
+STATES: tuple[tuple[Any, Callable[[Any], Any]], ...] = (  # how to tell whether such an object has changed
+    (ContextVar, lambda variable: variable.get(MISSING)),
+    (weakref.ref, lambda reference: reference()),
+    (threading.local, vars),
+    (IOBase, lambda file: file.seekable() and file.tell()),
+    ((bytearray, typed.array, memoryview), bytes),
+    (np.flatiter, lambda iterator: (iterator.base, iterator.index)),
+    (Iterator, state_of),
+)
 # What holds functions, and the attributes that it has them in
 WRAPPERS: dict[Any, tuple[str, ...]] = {
     property: ("fget", "fset"),
@@ -221,23 +229,9 @@ class Watch:
         if isinstance(thing, CONTAINERS):
             self.whole(name, thing)
             self.todo += [(name, part) for part in contents(thing)]
-        elif isinstance(thing, ContextVar):
-            self.place((id(thing), ""), Place(name, functools.partial(thing.get, MISSING)))
-            self.todo.append((name, thing.get(None)))
-        elif isinstance(thing, weakref.ref):
-            self.place((id(thing), ""), Place(name, thing))
-            self.todo.append((name, thing()))
-        elif isinstance(thing, np.flatiter):
-            self.todo.append((name, thing.base))
-        elif isinstance(thing, IOBase):
-            if thing.seekable():
-                self.place((id(thing), ""), Place(name, thing.tell))
-        elif isinstance(thing, Iterator):
-            self.place((id(thing), ""), Place(name, functools.partial(state_of, thing)))
-        elif isinstance(thing, BYTES):
-            self.place((id(thing), ""), Place(name, functools.partial(bytes, thing)))
-        elif isinstance(thing, threading.local):
-            self.todo.append((name, vars(thing)))
+        elif (read := next((read for kinds, read in STATES if isinstance(thing, kinds)), None)) is not None:
+            self.place((id(thing), ""), Place(name, functools.partial(read, thing)))
+            self.todo.append((name, read(thing)))
         kinds = attributes(thing).get("_kinds", {}) if hasattr(kind, "__changes__") else {}
         if kinds:  # a module's, whose class counts its changes
             self.place((id(kinds), ""), Place(name, functools.partial(contents, kinds), thing))

@@ -303,10 +303,15 @@ ENTRIES: list[tuple[str, ...]] = [
     ("buffers.py", "source not in kept | set(found)", "source not in kept", PASSES + " " + TRAPS),
     ("buffers.py", "self.lendable = outputs - viewed", "self.lendable = outputs", OWNED),
     ("buffers.py", " or new in self.plan.part_of", "", PASSES + " " + UPDATES),
-    ("buffers.py", "if vector not in plan.buffer_of and vector not in plan.lent:", "if vector not in plan.buffer_of:", OWNED),
+    (
+        "buffers.py",
+        "if vector not in plan.buffer_of and vector not in plan.lent:",
+        "if vector not in plan.buffer_of:",
+        OWNED,
+    ),
     ("source.py", "if references(arrays, len(alone)) == alone:", "if True:", OWNED),
     ("fast.py", '[...]") for v in plan.part_of.keys() & wanted)', '") for v in plan.part_of.keys() & wanted)', OWNED),
-    ("driver.py", "self.names.of[value] = self.names.new(value.name or \"number\")", "continue", OWNED),
+    ("driver.py", 'self.names.of[value] = self.names.new(value.name or "number")', "continue", OWNED),
     ("buffers.py", "if len(out.shape) != 1 or out in self.kept:", "if len(out.shape) != 1:", PASSES + " " + OWNED),
     (
         "buffers.py",
