@@ -306,8 +306,7 @@ class Watch:
         if not is_changeable(cls) or issubclass(cls, Tensor | type | Recorder | Watch):
             return False
         before = {name: vars(cls)[name] for name in HOOKS if name in vars(cls)}
-        read, write, delete = cls.__getattribute__, cls.__setattr__, cls.__delattr__
-        recorder = self.recorder
+        read, recorder = cls.__getattribute__, self.recorder
 
         def is_noted() -> bool:
             return current().trace is recorder and not self.is_looking
@@ -315,18 +314,17 @@ class Watch:
         def getattribute(thing: Any, name: str) -> Any:
             return self.reads(thing, name, read) if is_noted() else read(thing, name)
 
-        def setattr_(thing: Any, name: str, value: Any) -> None:
-            if is_noted():
-                self.writes(thing, name)
-            write(thing, name, value)
+        def noting(change: Callable[..., None]) -> Callable[..., None]:
+            def method(thing: Any, name: str, *value: Any) -> None:
+                if is_noted():
+                    self.writes(thing, name)
+                change(thing, name, *value)
 
-        def delattr_(thing: Any, name: str) -> None:
-            if is_noted():
-                self.writes(thing, name)
-            delete(thing, name)
+            return method
 
         try:
-            for name, method in zip(HOOKS, (getattribute, setattr_, delattr_), strict=True):
+            methods = getattribute, noting(cls.__setattr__), noting(cls.__delattr__)
+            for name, method in zip(HOOKS, methods, strict=True):
                 setattr(cls, name, method)
         except (TypeError, AttributeError):
             return False
