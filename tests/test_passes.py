@@ -380,8 +380,6 @@ SPELLED = {
     ),
     "the maximum with 0": ([("t", np.maximum, "x", 0)], [np.maximum]),
     "the maximum with another number": ([("t", np.maximum, "x", 0.5)], [np.maximum]),
-    "not a mask of another shape": ([("m", np.greater, "v", 0), ("t", M, "x", "m")], [np.greater, M]),
-    "a mask": ([("m", np.greater, "x", 0), ("t", M, "x", "m")], [np.greater, primitives.astype, M]),
 }
 
 

@@ -186,7 +186,7 @@ def into(step: Step, writer: Writer) -> str:
 def plain_call(step: Step, writer: Writer) -> str:
     """Return a step as a call of its function."""
     row, ufunc = traits(step.function), isinstance(step.function, np.ufunc) and isinstance(step.out, Value)
-    if not ufunc or (row.form and row.scalar and is_scalar(step)):
+    if not ufunc or (row.form and is_scalar(step)):
         return writer.call(step)[0]
     args = [number(i, step, writer) for i in range(len(step.args))]
     return f"{writer.function(step.function)}({', '.join([*args, *writer.keywords(step.kwargs)])})"

@@ -21,7 +21,7 @@ import numpy as np
 from microgradnd import primitives
 from microgradnd.anew import Anew
 from microgradnd.compiler.passes import uniform
-from microgradnd.compiler.program import Constant, Program, Step, Value, values_in
+from microgradnd.compiler.program import Constant, Program, Step, Value, mapped, values_in
 from microgradnd.compiler.traits import ATOM, CALL, POWER, UNARY, traits
 
 HELPERS = {  # what NumPy has no expression for
@@ -356,11 +356,16 @@ def updates(program: Program, writer: Writer) -> list[str]:
 
 def function_text(program: Program, name: str, inputs: list[str], lines: list[str], writer: Writer) -> str:
     """Return the whole function."""
-    result = writer.text(program.outputs)
+    result = writer.text(mapped(lambda x: dtype_itself(x) if isinstance(x, np.dtype) else x, program.outputs))
     if isinstance(program.outputs, tuple) and len(program.outputs) > 1:
         result = result[1:-1]
     body = "\n".join(f"    {line}" for line in [*lines, f"return {result}"])
     return f"def {name}({', '.join(inputs)}):\n{body}\n"
+
+
+def dtype_itself(dtype: np.dtype[Any]) -> Constant:
+    """Return a dtype that is a result, where one that is an argument is written as its class."""
+    return Constant(f"np.dtype({dtype.str!r})", dtype)
 
 
 def loaded(source: str, name: str, names: Mapping[str, Any]) -> Callable[..., Any]:

@@ -73,6 +73,18 @@ ENTRIES: list[tuple[str, ...]] = [
         "in (np.multiply, np.divide):",
         f"{VALUES}rewritings_at_special_numbers",
     ),
+    (
+        "passes.py",
+        "else None if function in POWERS else uniform(arg)",
+        "else uniform(arg)",
+        f"{VALUES}rewritings_at_special_numbers",
+    ),
+    (
+        "passes.py",
+        "return -number if number else -float(number)",
+        "return -number",
+        f"{VALUES}rewritings_at_special_numbers",
+    ),
     ("passes.py", " and base.dtype == arg.dtype else None", " else None", PASSES),
     ("passes.py", "[: 2 if step.function is np.multiply else 1]", "", PASSES),
     ("passes.py", ".is_equal and alike(step.args[0], step.out) else None", ".is_equal else None", PASSES),
