@@ -69,11 +69,15 @@ def fast(program: Program, name: str, names: Names, plan: Plan) -> tuple[str, st
         names.of.update((v, f"{names.of[v]}[...]") for v in plan.part_of.keys() & wanted)  # of which nothing is known
     if allocated:
         used = set(re.findall(r"\w+", "\n".join(lines)))
-        held = [line for line in allocated if line.split(" = ")[0] in used]
-        before = f"_pool = []\n\n\n{made('_allocate', allocated, held)}{before}"
-        first = ["_buffers = _pool.pop() if _pool else _allocate()", f"({listed(held)}) = _buffers"]
-        lines = [*first, *lines, "_pool.append(_buffers)"]
+        pool, lines = pooled(lines, allocated, [line for line in allocated if line.split(" = ")[0] in used])
+        before = f"{pool}{before}"
     return before, function_text(program, name, inputs, lines, writer)
+
+
+def pooled(lines: list[str], allocated: list[str], held: list[str]) -> tuple[str, list[str]]:
+    """Return a pool of arrays that some statements make, and others with what takes those that they need from it."""
+    first = ["_buffers = _pool.pop() if _pool else _allocate()", f"({listed(held)}) = _buffers"]
+    return f"_pool = []\n\n\n{made('_allocate', allocated, held)}", [*first, *lines, "_pool.append(_buffers)"]
 
 
 def made(name: str, lines: list[str], returned: list[str]) -> str:
