@@ -68,6 +68,7 @@ class Written(NamedTuple):
         gap = "\n\n" if constants else ""
         text = f"{rest}{functions}{self.helpers}{constants}{gap}{self.text}"
         used = "".join(f"import {name}\n" for name in ("math", "sys") if f"{name}." in text)
+        used += "from pathlib import Path\n" if "Path(" in text else ""
         return f"{used}\nimport numpy as np\n\n\n{text}".lstrip()
 
 
@@ -91,7 +92,12 @@ def write(path: Path, written: Written, captured: list[Any]) -> None:
     checks += f"    global {', '.join(changed)}\n" if changed else ""  # the state, which goes on from call to call
     head = re.compile(rf"^def {written.name}\(.*\):\n", re.M)
     text = head.sub(lambda _: f"def {written.name}({', '.join(names)}):\n{checks}", written.text)
-    text = written._replace(text=text).source(EXPECTED, required=True)
+    loading = ""
+    if arrays:
+        np.savez(path.with_suffix(".npz"), *arrays.values())  # by position: a name may be that of a parameter
+        lines = "".join(f'    {name} = _arrays["arr_{i}"]\n' for i, name in enumerate(arrays))
+        loading = f'with np.load(Path(__file__).with_suffix(".npz")) as _arrays:\n{lines}\n\n'
+    text = written._replace(text=text).source(loading + EXPECTED, required=True)
     shapes = "".join(f"    {name}: {value.dtype.name} {value.shape}\n" for value, name in given)
     docstring = (
         f'"""{written.name}, a program over NumPy that was compiled by microgradnd.\n\n'
@@ -99,13 +105,6 @@ def write(path: Path, written: Written, captured: list[Any]) -> None:
         + ("\nThe arrays in the file of the same name that ends in .npz belong to it.\n" if arrays else "")
         + '"""\n\n'
     )
-    if arrays:
-        np.savez(path.with_suffix(".npz"), *arrays.values())  # by position: a name may be that of a parameter
-        text = text.replace("import numpy as np\n", "from pathlib import Path\n\nimport numpy as np\n", 1)
-        lines = "".join(f'    {name} = _arrays["arr_{i}"]\n' for i, name in enumerate(arrays))
-        loading = f'\nwith np.load(Path(__file__).with_suffix(".npz")) as _arrays:\n{lines}'
-        text = text.replace("import numpy as np\n", f"import numpy as np\n{loading}", 1)
-        text = re.sub(r"^(import \w+)\n\nfrom pathlib", r"\1\nfrom pathlib", text, flags=re.M)
     examples = [f"np.{'ones' if v.dtype.kind in 'fc' else 'zeros'}({v.shape}, np.{v.dtype.name})" for v, _ in given]
     call = ",\n        ".join(examples)
     main = (
