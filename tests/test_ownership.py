@@ -18,6 +18,7 @@ from hypothesis.extra import numpy as hnp
 
 import microgradnd as mg
 from microgradnd import nn, optim
+from microgradnd.compiler.buffers import LENT
 from microgradnd.compiler.ownership import own_results
 from microgradnd.compiler.passes import optimized
 from microgradnd.testing import LAYOUTS
@@ -221,10 +222,10 @@ HOLDERS = {
 }
 
 
-def training(form):
+def training(form, width=3):
     """Return a compiled step of a network whose gradients its optimizer takes as one vector, and the network."""
     rng = np.random.default_rng(0)
-    model = nn.Sequential(nn.Linear(2, 3, rng=rng), nn.Tanh(), nn.Linear(3, 1, rng=rng))
+    model = nn.Sequential(nn.Linear(2, width, rng=rng), nn.Tanh(), nn.Linear(width, 1, rng=rng))
     optimizer = optim.Adam(model.parameters(), lr=0.1)
 
     def step(x, y):
@@ -272,6 +273,15 @@ def test_gradients_that_nobody_holds_are_gone(form):
     assert len(ended) == 4 * 4
     if form == {}:
         assert len({id(p.grad.base) for p in model.parameters()}) == 1
+
+
+def test_who_keeps_a_gradient_keeps_little_else():
+    for width in (3, 1000):
+        step, model, data = training({}, width)
+        step(*data)
+        for p in model.parameters():
+            kept = p.grad if p.grad.base is None else p.grad.base
+            assert kept.nbytes <= max(p.grad.nbytes, LENT)
 
 
 # Threads

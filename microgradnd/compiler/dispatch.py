@@ -35,6 +35,7 @@ class Dispatcher:
     """Writes the quick way for calls like one that was made."""
 
     def __init__(self, function: Callable[..., Any], args: Sequence[Any], arguments: Arguments, entry: Entry) -> None:
+        self.function, self.arguments, self.entry = function, arguments, entry
         traced = entry.traced
         self.known: dict[int, str] = {}
         self.names: dict[str, Any] = {"MISS": MISS, "MISSING": MISSING, "function": entry.function, "touch": touch}
@@ -61,21 +62,13 @@ class Dispatcher:
                     f"type({name}.data) is {self.name(np.ndarray)} and {name}.data.shape == {value.shape}"
                 )
                 self.checks.append(f"{name}.data.dtype is {self.name(value.dtype)}")
-        self.surroundings(entry)
-        self.apart(given, entry.updated)
-        self.source = self.text(function, arguments, entry, f"function({', '.join(given)})", owners, len(args))
+        self.surroundings()
+        self.apart(given)
+        self.source = self.text(f"function({', '.join(given)})", owners, len(args))
 
-    def text(
-        self,
-        function: Callable[..., Any],
-        arguments: Arguments,
-        entry: Entry,
-        call: str,
-        owners: Sequence[str | None],
-        count: int,
-    ) -> str:
+    def text(self, call: str, owners: Sequence[str | None], count: int) -> str:
         """Return the function that makes the checks, runs the program, and does what is to be done afterwards."""
-        traced = entry.traced
+        entry, traced = self.entry, self.entry.traced
         after: list[str] = []
         newer = [owner for i in entry.updated if (owner := owners[i])]
         if newer:
@@ -89,9 +82,9 @@ class Dispatcher:
             for i, (thing, is_array) in enumerate(traced.left):
                 value = f"g{i}" if is_array else "None"
                 value = f"asarray({value})" if shapes.get(value) == () else value  # programs give numbers
-                after.append(self.leaving(thing, value, arguments))
+                after.append(self.leaving(thing, value))
         if traced.sources:
-            rest = f"{self.name(entry)}, result, {self.name(function)}, {self.name(Arguments)}(args, {{}})"
+            rest = f"{self.name(entry)}, result, {self.name(self.function)}, {self.name(Arguments)}(args, {{}})"
             after.append(f"result = {self.name(finish)}({rest})")
         elif traced.form is not None:
             after.append(f"result = {self.name(traced.form.rebuild)}(result)")
@@ -112,17 +105,17 @@ class Dispatcher:
             ]
         )
 
-    def leaving(self, thing: Any, value: str, arguments: Arguments) -> str:
+    def leaving(self, thing: Any, value: str) -> str:
         """Return the statement that leaves a gradient or a buffer."""
         if isinstance(thing, Buffer):
             return f"{self.name(thing.set)}({value})"
-        leaf = thing.leaf if isinstance(thing, Gradient) else arguments.leaves[thing]._node
+        leaf = thing.leaf if isinstance(thing, Gradient) else self.arguments.leaves[thing]._node
         return f"{self.name(leaf)}.grad = {value}"
 
-    def apart(self, given: Sequence[str], updated: Sequence[int]) -> None:
+    def apart(self, given: Sequence[str]) -> None:
         """Check that the arguments that the program updates share memory with no other; quickly, if none are views."""
         arrays = [expression for expression in given if not expression.startswith("a") or expression in self.arrays]
-        for i in updated:
+        for i in self.entry.updated:
             array = given[i]
             if array not in self.arrays:
                 continue  # of a Tensor, which was looked at the first time
@@ -172,10 +165,11 @@ class Dispatcher:
             self.checks.append(f"{node}.hooks is {hooks}{keys}")
         return array
 
-    def surroundings(self, entry: Entry) -> None:
+    def surroundings(self) -> None:
         """Check that everything around the function is as it was."""
+        traced = self.entry.traced
         counted: dict[Any, list[Place]] = {}
-        for place in entry.traced.surroundings.places:
+        for place in traced.surroundings.places:
             changes = getattr(type(place.owner), "__changes__", None)
             if changes is not None:
                 counted.setdefault(changes, []).append(place)
@@ -184,12 +178,12 @@ class Dispatcher:
         for changes, places in counted.items():  # whose classes tell whether anything was set at all
             known = Counted(changes, places)
             self.checks.append(f"({self.name(changes)}() == {self.name(known)}.count or {self.name(known)}.are_same())")
-        for _, array, shape, dtype, saved in entry.traced.surroundings.arrays:
+        for _, array, shape, dtype, saved in traced.surroundings.arrays:
             name = self.name(array)
             self.checks.append(f"{name}.shape == {shape} and {name}.dtype is {self.name(dtype)}")
             if saved is not None:
                 self.checks.append(f"{name}.tobytes() == {self.name(saved)}")
-        for thing, form in entry.traced.depends:
+        for thing, form in traced.depends:
             self.checks.append(f"{self.name(thing)}.__form__() == {self.name(form)}")
 
     def there(self, place: Place) -> str:

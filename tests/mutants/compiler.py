@@ -307,7 +307,7 @@ ENTRIES: list[tuple[str, ...]] = [
     ("buffers.py", "or source in self.plan.part_of or not takes_out", "or not takes_out", PASSES + " " + TRAPS),
     ("buffers.py", "source not in kept | set(found)", "source not in set(found)", PASSES),
     ("buffers.py", "source not in kept | set(found)", "source not in kept", PASSES + " " + TRAPS),
-    ("buffers.py", "self.lendable = outputs - viewed", "self.lendable = outputs", OWNED),
+    ("buffers.py", "self.kept if out.size * out.dtype.itemsize > LENT else set()", "set()", OWNED),
     ("buffers.py", " or new in self.plan.part_of", "", PASSES + " " + UPDATES),
     (
         "buffers.py",
@@ -422,11 +422,11 @@ ENTRIES: list[tuple[str, ...]] = [
         "tests/test_compiler.py",
     ),
     ("dispatch.py", "if saved is not None:", "if False:", WATCH),
-    ("dispatch.py", "self.apart(given, entry.updated)", "pass", f"{PARTS} {OWNED}"),
-    ("dispatch.py", "for thing, form in entry.traced.depends:", "for thing, form in []:", PARTS),
+    ("dispatch.py", "        self.apart(given)\n", "", f"{PARTS} {OWNED}"),
+    ("dispatch.py", "for thing, form in traced.depends:", "for thing, form in []:", PARTS),
     (
         "dispatch.py",
-        "for i in updated:\n            array = given[i]",
+        "for i in self.entry.updated:\n            array = given[i]",
         "for i in []:\n            array = given[i]",
         PARTS,
     ),
@@ -439,7 +439,7 @@ ENTRIES: list[tuple[str, ...]] = [
     ),
     ("dispatch.py", "if newer:", "if False:", PARTS),
     ("dispatch.py", 'self.checks.append(f"{node}.hooks is {hooks}{keys}")', "pass", PARTS),
-    ("dispatch.py", "else arguments.leaves[thing]._node", "else arguments.leaves[0]._node", PARTS),
+    ("dispatch.py", "else self.arguments.leaves[thing]._node", "else self.arguments.leaves[0]._node", PARTS),
     ("dispatch.py", 'value = f"g{i}" if is_array else "None"', 'value = f"g{i}"', PARTS),
     ("dispatch.py", "if not isinstance(value, Tensor):", "if False:", PARTS),
     (
