@@ -7,6 +7,7 @@ Read next: `test_compiled_laws.py`.
 
 import importlib.util
 import itertools
+import re
 import threading
 import weakref
 
@@ -318,6 +319,15 @@ def test_buffers_are_given_back_when_nothing_reads_them(form):
         [end] = [i for i, line in enumerate(lines) if "_pool.append" in line]
         assert all(line.lstrip().startswith(("if given", "given[", "return ")) for line in lines[end + 1 :])
     assert ("_pool" in compiled.source) == ("optimize" not in form)
+
+
+@every_form
+def test_numbers_are_taken_out_before_buffers_are_given_back(form):
+    compiled = mg.compile(lambda x: (np.sum(np.exp(x)), np.prod(x + 1)), **form)
+    compiled(np.arange(3.0))
+    before, _, after = compiled.source.rpartition("_pool.append")
+    buffers = re.findall(r"\((.*)\) = _buffers", before)
+    assert set(re.findall(r"\w+", " ".join(buffers))).isdisjoint(re.findall(r"\w+", after))
 
 
 def test_threads_that_trace_at_the_same_time():
