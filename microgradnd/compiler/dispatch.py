@@ -126,6 +126,8 @@ class Dispatcher:
 
     def name(self, thing: Any) -> str:
         """Return a name for an object."""
+        if thing is None or type(thing) is bool:
+            return repr(thing)  # which is compared sooner
         name = self.known.setdefault(id(thing), f"x{len(self.known)}")
         self.names[name] = thing
         return name
