@@ -391,7 +391,8 @@ class Watch:
             self.absent(owner, name)
             if found is MISSING:
                 self.in_class(type(owner).__name__, type(owner), name)
-        if value is not MISSING and not (value is found and is_installed_class(home(type(owner), name))):
+        of_package = value is found and value is not MISSING and is_installed_class(home(type(owner), name))
+        if value is not MISSING and not (of_package and isinstance(value, CONTAINERS)):
             self.todo.append((path, value))
 
     def absent(self, thing: Any, name: str) -> None:
