@@ -545,6 +545,11 @@ JOINED = {
         np.sum(np.concatenate([a, b, np.exp(x)]) * np.arange(12)),
     ),
     "a part of which a view is a result": lambda x: ((a := np.sin(x))[1:], np.sum(np.concatenate([a, np.cos(x)]) * 2)),
+    "a part as NumPy returns it": lambda x: (np.real(a := np.sin(x)), np.sum(np.concatenate([a, np.cos(x)]) * 2)),
+    "a part and what NumPy returns": lambda x: (
+        *(a := np.sin(x), np.real(a)),
+        np.sum(np.concatenate([a, np.cos(x)]) * 2),
+    ),
     "a part and its view": lambda x: (a := np.sin(x), np.flip(a), np.sum(np.concatenate([a, np.cos(x)]) * 2)),
     "a part that is read again": lambda x: np.sum(np.concatenate([a := np.sin(x), np.cos(x)])) * np.exp(a),
     "an argument": lambda x: np.sum(np.sin(np.concatenate([x, np.sin(x)]))),

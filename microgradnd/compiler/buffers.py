@@ -99,7 +99,9 @@ class Planner:
         self.owners: dict[Value, set[Value]] = {}  # of a value that may be a view: the values whose memory it may share
         for step in program.steps:
             self.look_at(step)
-        self.kept = {owner for value in values_in(program.outputs) for owner in self.owners_of(value)}
+        outputs = set(values_in(program.outputs))
+        self.kept = {owner for value in outputs for owner in self.owners_of(value)}
+        self.lendable = outputs - {owner for value in outputs for owner in self.owners_of(value) if owner is not value}
         for step in program.steps:
             if step.function is primitives.concatenate:
                 self.join(step)
@@ -158,15 +160,15 @@ class Planner:
     def join(self, step: Step) -> None:
         """Let the parts of a vector be computed in their places, if they can be.
 
-        The caller may get parts of a small one, and views of them, which hold it: it is used again when nobody does
-        (`unheld` in source.py).
+        The caller may get parts of a small one: it is used again when nobody holds any of them (`unheld` in source.py).
+        A part is returned as a new view. Of one that another result may be a view of, NumPy may return the part itself.
         """
         out = step.out
         assert isinstance(out, Value)
         parts = step.args[2:]
         if len(out.shape) != 1 or out in self.kept:
             return
-        kept = self.kept if out.size * out.dtype.itemsize > LENT else set()
+        kept = self.kept if out.size * out.dtype.itemsize > LENT else self.kept - self.lendable
         start, found = 0, dict[Value, tuple[Value, int, int]]()
         for part in parts:
             source = self.root(part) if isinstance(part, Value) else part

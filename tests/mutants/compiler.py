@@ -307,7 +307,9 @@ ENTRIES: list[tuple[str, ...]] = [
     ("buffers.py", "or source in self.plan.part_of or not takes_out", "or not takes_out", PASSES + " " + TRAPS),
     ("buffers.py", "source not in kept | set(found)", "source not in set(found)", PASSES),
     ("buffers.py", "source not in kept | set(found)", "source not in kept", PASSES + " " + TRAPS),
-    ("buffers.py", "self.kept if out.size * out.dtype.itemsize > LENT else set()", "set()", OWNED),
+    ("buffers.py", "out.size * out.dtype.itemsize > LENT", "False", OWNED),
+    ("buffers.py", "else self.kept - self.lendable", "else set()", PASSES),
+    ("buffers.py", "self.lendable = outputs - {", "self.lendable = outputs or {", PASSES),
     ("buffers.py", " or new in self.plan.part_of", "", PASSES + " " + UPDATES),
     (
         "buffers.py",
