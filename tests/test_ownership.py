@@ -285,6 +285,15 @@ def test_who_keeps_a_gradient_keeps_little_else():
             assert kept.nbytes <= max(p.grad.nbytes, LENT)
 
 
+@every_form
+def test_what_numpy_makes_of_a_part_stays(form):
+    """`np.real` returns a real array itself."""
+    compiled = mg.compile(lambda x: (a := np.sin(x), np.real(a), np.sum(np.concatenate([a, np.cos(x)]) * 2)), **form)
+    points = np.arange(12.0).reshape(4, 3)
+    kept = [compiled(x)[1] for x in points]
+    np.testing.assert_allclose(kept, np.sin(points))
+
+
 # Threads
 
 

@@ -309,7 +309,7 @@ ENTRIES: list[tuple[str, ...]] = [
     ("buffers.py", "source not in kept | set(found)", "source not in kept", PASSES + " " + TRAPS),
     ("buffers.py", "out.size * out.dtype.itemsize > LENT", "False", OWNED),
     ("buffers.py", "else self.kept - self.lendable", "else set()", PASSES),
-    ("buffers.py", "self.lendable = outputs - {", "self.lendable = outputs or {", PASSES),
+    ("buffers.py", "self.lendable = outputs - {", "self.lendable = outputs or {", OWNED),
     ("buffers.py", " or new in self.plan.part_of", "", PASSES + " " + UPDATES),
     (
         "buffers.py",
