@@ -28,6 +28,7 @@ from microgradnd.tensor import Tensor
 
 NUMBERS = (float, complex, np.float64, np.float32)  # inputs that are told by their types
 CONSTANTS = (bool, int, str, type(None))  # parts of the program
+SHORT = 4  # entries of a dict that are compared one by one
 MISS = object()  # what a dispatcher returns for a call that it doesn't know
 
 
@@ -208,6 +209,10 @@ class Dispatcher:
         parts, count = place.value, len(place.owner)
         if not count:
             return f"not {container}"
+        if type(place.owner) is dict and count <= SHORT and all(type(key) is str for key in parts[:count]):
+            held = zip(parts[:count], parts[count:], strict=True)
+            same_values = "".join(f" and {container}[{key!r}] is {self.name(part)}" for key, part in held)
+            return f"[*{container}] == {self.name([*parts[:count]])}{same_values}"
         if isinstance(place.owner, Mapping):
             keys, values = self.name(parts[:count]), self.name(parts[count:])
             return (
