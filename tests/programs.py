@@ -333,7 +333,12 @@ def returned(w, x):
 
 
 # Functions that update their arguments, all of shape (3, 3)
-UPDATES = [copied_before, multiplied, swapped, exchanged, through_a_view, through_rows_backwards, returned]
+def joined(w, x):
+    w += np.cos(x)
+    return np.sin(np.concatenate([np.reshape(w, (-1,)), np.reshape(np.exp(x), (-1,))]))
+
+
+UPDATES = [copied_before, multiplied, swapped, exchanged, through_a_view, through_rows_backwards, returned, joined]
 
 numbers = st.integers(0, 9)
 programs = st.builds(

@@ -54,6 +54,14 @@ def test_networks_of_modules_agree(load: Any, name: str) -> None:
     assert "numpy out=" in run.makers(name, ["numpy out="])[1]
 
 
+def test_functions_that_read_many_things_are_compiled(load: Any) -> None:
+    overhead = load("overhead")
+    for kind in overhead.KINDS:
+        function = kind(3)
+        np.testing.assert_array_equal(overhead.mg.compile(function)(overhead.X), function(overhead.X))
+        assert isinstance(overhead.overhead(function, 1), float)
+
+
 def test_the_loop_and_the_modules_agree(load: Any) -> None:
     run = load("run")
     make, _, tolerance = run.makers("W1", ["eager nn"])

@@ -1019,6 +1019,12 @@ RULES = {
     "np.gradient(edge_order=)": Row(lambda: np.gradient(t, edge_order=3), ValueError, "gradient|edge_order=3|1 or 2"),
     "np.gradient of one": Row(lambda: np.gradient(P(1)), ValueError, "gradient|axis 0|length 1|edge_order + 1"),
     "np.gradient of a spacing": Row(lambda: np.gradient(t, np.ones(2)), ValueError, "gradient|(2,)|length 3"),
+    "np.gradient of booleans": Row(
+        lambda: np.gradient(mg.tensor([True, False])), TypeError, "gradient|booleans|astype(float)"
+    ),
+    "np.interp of complex numbers": Row(
+        lambda: np.interp(t * 1j, np.arange(2.0), np.arange(2.0)), TypeError, "interp|must be real|complex128|np.real"
+    ),
     "np.interp of lengths": Row(lambda: np.interp(t, np.arange(3.0), P(1, 2)), ValueError, "interp|(3,)|(2,)"),
     "np.interp(period=)": Row(lambda: np.interp(t, [0.0, 1.0], [0.0, 1.0], period=0), ValueError, "interp|period=0"),
     "np.geomspace of 0": Row(lambda: np.geomspace(t * 0, 1.0), ValueError, "geomspace|0"),

@@ -6,7 +6,10 @@ Read next: `test_compiled_laws.py`.
 """
 
 import importlib.util
+import itertools
+import re
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -15,6 +18,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import microgradnd as mg
+from microgradnd import nn, optim
+from microgradnd.compiler.buffers import LENT
 from microgradnd.compiler.ownership import own_results
 from microgradnd.compiler.passes import optimized
 from microgradnd.testing import LAYOUTS
@@ -205,6 +210,90 @@ def test_owning_results_changes_nothing_else(program, arrays):
     compare(after.run(*given_arrays), before.run(*given_arrays), exact=True)
 
 
+# Gradients that a step leaves
+
+HOLDERS = {
+    "the array": lambda g: g,
+    "a part": lambda g: g[:1],
+    "a view of another shape": lambda g: np.reshape(g, (-1,)),
+    "a memoryview": memoryview,
+    "an iterator": lambda g: g.flat,
+    "a function": lambda g: g.__getitem__,
+    "what it is a view of": lambda g: g if g.base is None else g.base[:],
+}
+
+
+def training(form, width=3):
+    """Return a compiled step of a network whose gradients its optimizer takes as one vector, and the network."""
+    rng = np.random.default_rng(0)
+    model = nn.Sequential(nn.Linear(2, width, rng=rng), nn.Tanh(), nn.Linear(width, 1, rng=rng))
+    optimizer = optim.Adam(model.parameters(), lr=0.1)
+
+    def step(x, y):
+        loss = nn.functional.mse_loss(model(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    return mg.compile(step, **form), model, (np.ones((4, 2)), np.arange(4.0).reshape(4, 1))
+
+
+def contents(held):
+    return np.array(held(slice(None)) if callable(held) else held).tolist()
+
+
+@every_form
+@pytest.mark.parametrize("hold", HOLDERS.values(), ids=HOLDERS)
+def test_gradients_that_somebody_holds_stay(hold, form):
+    step, model, data = training(form)
+    kept = []
+    for i in range(8):
+        step(*data)
+        if i % 3:
+            kept += [(held := hold(p.grad), contents(held)) for p in model.parameters()]
+        gradients = [p.grad for p in model.parameters()]
+        assert not any(np.shares_memory(a, b) for a, b in itertools.combinations(gradients, 2))
+        gradients.clear()
+        assert all(contents(held) == before for held, before in kept)
+
+
+@every_form
+def test_gradients_that_nobody_holds_are_gone(form):
+    step, model, data = training(form)
+    eager, other, _ = training({})
+    ended = []
+    for _ in range(5):
+        step(*data)
+        eager.function(*data)
+        for p, q in zip(model.parameters(), other.parameters(), strict=True):
+            np.testing.assert_allclose(p.grad, q.grad)
+            weakref.finalize(p.grad, ended.append, None)
+            p.grad *= 0.5
+            p.grad.flags.writeable = False  # of this array, not of those to come
+    assert len(ended) == 4 * 4
+    if form == {}:
+        assert len({id(p.grad.base) for p in model.parameters()}) == 1
+
+
+def test_who_keeps_a_gradient_keeps_little_else():
+    for width in (3, 1000):
+        step, model, data = training({}, width)
+        step(*data)
+        for p in model.parameters():
+            kept = p.grad if p.grad.base is None else p.grad.base
+            assert kept.nbytes <= max(p.grad.nbytes, LENT)
+
+
+@every_form
+def test_what_numpy_makes_of_a_part_stays(form):
+    """`np.real` returns a real array itself."""
+    compiled = mg.compile(lambda x: (a := np.sin(x), np.real(a), np.sum(np.concatenate([a, np.cos(x)]) * 2)), **form)
+    points = np.arange(12.0).reshape(4, 3)
+    kept = [compiled(x)[1] for x in points]
+    np.testing.assert_allclose(kept, np.sin(points))
+
+
 # Threads
 
 
@@ -239,6 +328,15 @@ def test_buffers_are_given_back_when_nothing_reads_them(form):
         [end] = [i for i, line in enumerate(lines) if "_pool.append" in line]
         assert all(line.lstrip().startswith(("if given", "given[", "return ")) for line in lines[end + 1 :])
     assert ("_pool" in compiled.source) == ("optimize" not in form)
+
+
+@every_form
+def test_numbers_are_taken_out_before_buffers_are_given_back(form):
+    compiled = mg.compile(lambda x: (np.sum(np.exp(x)), np.prod(x + 1)), **form)
+    compiled(np.arange(3.0))
+    before, _, after = compiled.source.rpartition("_pool.append")
+    buffers = re.findall(r"\((.*)\) = _buffers", before)
+    assert set(re.findall(r"\w+", " ".join(buffers))).isdisjoint(re.findall(r"\w+", after))
 
 
 def test_threads_that_trace_at_the_same_time():

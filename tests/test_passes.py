@@ -380,8 +380,6 @@ SPELLED = {
     ),
     "the maximum with 0": ([("t", np.maximum, "x", 0)], [np.maximum]),
     "the maximum with another number": ([("t", np.maximum, "x", 0.5)], [np.maximum]),
-    "not a mask of another shape": ([("m", np.greater, "v", 0), ("t", M, "x", "m")], [np.greater, M]),
-    "a mask": ([("m", np.greater, "x", 0), ("t", M, "x", "m")], [np.greater, primitives.astype, M]),
 }
 
 
@@ -542,6 +540,17 @@ JOINED = {
         np.concatenate([np.reshape(np.sin(np.reshape(x, (2, 2))).T, (4,)), np.cos(x)]), np.arange(8.0)
     ),
     "a part of another dtype": lambda x: np.sum(np.concatenate([np.sin(x), np.cos(x).astype(np.float32)]) * 3),
+    "parts that are results": lambda x: (
+        *(a := np.sin(x), b := np.cos(x)),
+        np.sum(np.concatenate([a, b, np.exp(x)]) * np.arange(12)),
+    ),
+    "a part of which a view is a result": lambda x: ((a := np.sin(x))[1:], np.sum(np.concatenate([a, np.cos(x)]) * 2)),
+    "a part as NumPy returns it": lambda x: (np.real(a := np.sin(x)), np.sum(np.concatenate([a, np.cos(x)]) * 2)),
+    "a part and what NumPy returns": lambda x: (
+        *(a := np.sin(x), np.real(a)),
+        np.sum(np.concatenate([a, np.cos(x)]) * 2),
+    ),
+    "a part and its view": lambda x: (a := np.sin(x), np.flip(a), np.sum(np.concatenate([a, np.cos(x)]) * 2)),
     "a part that is read again": lambda x: np.sum(np.concatenate([a := np.sin(x), np.cos(x)])) * np.exp(a),
     "an argument": lambda x: np.sum(np.sin(np.concatenate([x, np.sin(x)]))),
     "a result": lambda x: np.concatenate([np.sin(x), np.cos(x)]),

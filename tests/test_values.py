@@ -235,6 +235,8 @@ def test_products_with_several_numbers(factors, dtype):
         lambda x: x + -x[::-1],
         lambda x: -x + x[::-1],
         lambda x: x - -x[::-1],
+        lambda x: -x * 0,
+        lambda x: -(x * 0),
         lambda x: -x * -x[::-1],
         lambda x: -x * x[::-1],
         lambda x: np.maximum(x, 0),
@@ -246,6 +248,8 @@ def test_products_with_several_numbers(factors, dtype):
         lambda x: np.where(x > 0, x, 0),
         lambda x: x[::-1] * 2 + x[::1] * 3 - x[:] * 5,
         lambda x: x * np.where(np.arange(x.size) % 2, 0.0, -0.0),
+        lambda x: np.power(x, np.full(x.shape, 0.5, x.dtype)),
+        lambda x: x[0] ** 0.5 + x[1] ** 0.5,
     ],
 )
 def test_rewritings_at_special_numbers(f, dtype):

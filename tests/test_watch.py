@@ -889,3 +889,49 @@ def test_modules_of_the_standard_library_are_not_watched():
     compiled = mg.compile(lambda x: x * (2 if sys.maxsize > 5 else 3))
     compiled(X)
     assert type(sys) is types.ModuleType
+
+
+# The quick way
+
+
+def test_a_value_of_each_thread_is_watched_in_each():
+    local, found = threading.local(), []
+    local.factor = 2.0
+    f = mg.compile(lambda x: x * local.factor)
+    assert f(X[:1]) == 2 * X[:1]
+
+    def work():
+        local.factor = 7.0
+        found.append(f(X[:1]))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found == [7 * X[:1]]
+    assert f(X[:1]) == 2 * X[:1]
+
+
+def test_objects_are_checked_without_taking_arguments_apart():
+    class Settings:
+        factor = 2.0
+
+    first, second = Settings(), Settings()
+    second.factor = 5.0
+    f = mg.compile(lambda x, settings, function: function(x) * settings.factor)
+    for settings, function in ((first, np.sin), (first, np.sin), (second, np.sin), (first, np.cos), (first, np.sin)):
+        np.testing.assert_array_equal(f(X, settings, function), function(X) * settings.factor)
+        assert f._dispatch is not None
+    first.factor = 3.0
+    np.testing.assert_array_equal(f(X, first, np.sin), np.sin(X) * 3)
+
+
+def test_an_object_that_a_class_of_a_package_was_given_is_watched(monkeypatch):
+    class Settings:
+        factor = 2.0
+
+    monkeypatch.setattr(nn.Linear, "settings", Settings(), raising=False)
+    layer = nn.Linear(1, 1)
+    f = mg.compile(lambda x: x * layer.settings.factor)
+    np.testing.assert_array_equal(f(X), 2 * X)
+    layer.settings.factor = 3.0
+    np.testing.assert_array_equal(f(X), 3 * X)

@@ -124,10 +124,6 @@ class Arguments:
         given = [*zip(parameters, self.args, strict=False), *self.kwargs.items()]
         return [name for parameter, arg in given for name in paths(arg, parameter, is_module)]
 
-    def path(self, i: int, function: Callable[..., Any]) -> str:
-        """Return what a leaf is called in messages."""
-        return f"argument {self.names(function)[i]}"
-
 
 def value_of(leaf: Any, numbers: dict[type, Any]) -> Any:
     """Return what a program is given for a leaf."""

@@ -25,6 +25,8 @@ from microgradnd.compiler.program import Program, Step, Value, as_arrays, values
 from microgradnd.compiler.spelling import added_at
 from microgradnd.compiler.traits import is_reducer, traits
 
+LENT = 2**14  # bytes of a vector of which the caller may hold parts: whoever keeps one keeps all of it
+
 
 @dataclass
 class Plan:
@@ -46,6 +48,8 @@ class Plan:
         The views of buffers, which are made with them.
     joined : set of Value
         The vectors whose parts are computed in their places.
+    lent : list of Value
+        Those of them of which the caller gets parts.
     """
 
     buffers: list[tuple[tuple[int, ...], Any]] = field(default_factory=list)
@@ -54,12 +58,8 @@ class Plan:
     part_of: dict[Value, tuple[Value, int, int]] = field(default_factory=dict)
     over: dict[Value, Value] = field(default_factory=dict)
     views: list[Step] = field(default_factory=list)
-
     joined: set[Value] = field(default_factory=set)
-
-    def is_joined(self, step: Step) -> bool:
-        """Return whether the parts of a vector are in their places already."""
-        return step.out in self.joined
+    lent: list[Value] = field(default_factory=list)
 
 
 def may_share(step: Step) -> bool:
@@ -99,7 +99,9 @@ class Planner:
         self.owners: dict[Value, set[Value]] = {}  # of a value that may be a view: the values whose memory it may share
         for step in program.steps:
             self.look_at(step)
-        self.kept = {owner for value in values_in(program.outputs) for owner in self.owners_of(value)}
+        outputs = set(values_in(program.outputs))
+        self.kept = {owner for value in outputs for owner in self.owners_of(value)}
+        self.lendable = outputs - {owner for value in outputs for owner in self.owners_of(value) if owner is not value}
         for step in program.steps:
             if step.function is primitives.concatenate:
                 self.join(step)
@@ -156,24 +158,31 @@ class Planner:
         return value
 
     def join(self, step: Step) -> None:
-        """Let the parts of a vector be computed in their places, if they can be."""
+        """Let the parts of a vector be computed in their places, if they can be.
+
+        The caller may get parts of a small one: it is used again when nobody holds any of them (`unheld` in source.py).
+        A part is returned as a new view. Of one that another result may be a view of, NumPy may return the part itself.
+        """
         out = step.out
         assert isinstance(out, Value)
         parts = step.args[2:]
         if len(out.shape) != 1 or out in self.kept:
             return
+        kept = self.kept if out.size * out.dtype.itemsize > LENT else self.kept - self.lendable
         start, found = 0, dict[Value, tuple[Value, int, int]]()
         for part in parts:
             source = self.root(part) if isinstance(part, Value) else part
             flat = isinstance(source, Value) and all(s.function is np.reshape for s in self.chain(part))
             i = self.made.get(source, -1) if isinstance(source, Value) else -1
-            fits = flat and i >= 0 and source.dtype == out.dtype and source not in self.kept | set(found)
+            fits = flat and i >= 0 and source.dtype == out.dtype and source not in kept | set(found)
             if not fits or source in self.plan.part_of or not takes_out(self.program.steps[i]):
                 return
             found[source] = (out, start, start + source.size)
             start += source.size
         self.plan.part_of.update(found)
         self.plan.joined.add(out)
+        if self.kept & found.keys():
+            self.plan.lent.append(out)
         for value, owners in self.owners.items():
             if owners & found.keys():
                 self.owners[value] = (owners - found.keys()) | {out}
@@ -182,7 +191,8 @@ class Planner:
         """Write new values over the old ones where these are no longer read."""
         for old, new in self.program.updates.items():
             i = self.made.get(new, -1)
-            if i < 0 or new in self.kept or new in self.plan.over or self.last.get(old, -1) > i:
+            elsewhere = new in self.kept or new in self.plan.over or new in self.plan.part_of
+            if i < 0 or elsewhere or self.last.get(old, -1) > i:
                 continue
             if self.may_cover(self.program.steps[i], new, old):
                 self.plan.over[new] = old
@@ -206,7 +216,7 @@ class Planner:
             for out in step.outs():
                 if out in plan.part_of:
                     vector = plan.part_of[out][0]
-                    if vector not in plan.buffer_of:
+                    if vector not in plan.buffer_of and vector not in plan.lent:
                         plan.buffer_of[vector] = self.buffer(vector.shape, vector.dtype, free)
                 elif (chain or takes_out(step)) and out not in self.kept and out not in plan.over:
                     dying = [v for v in step.operands() if self.last.get(v) == i and v in plan.buffer_of]
@@ -250,7 +260,8 @@ class Planner:
             free.setdefault((math.prod(shape), dtype), []).append(number)
 
     def in_buffer(self, value: Value) -> bool:
-        return value in self.plan.buffer_of or value in self.plan.part_of
+        vector, *_ = self.plan.part_of.get(value, (value,))
+        return vector in self.plan.buffer_of
 
     def block(self, shape: tuple[int, ...], dtype: Any, free: dict[Any, list[int]]) -> int:
         """Return a buffer of just this shape that is free, or a new one."""

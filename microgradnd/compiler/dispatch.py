@@ -28,6 +28,7 @@ from microgradnd.tensor import Tensor
 
 NUMBERS = (float, complex, np.float64, np.float32)  # inputs that are told by their types
 CONSTANTS = (bool, int, str, type(None))  # parts of the program
+SHORT = 4  # entries of a dict that are compared one by one
 MISS = object()  # what a dispatcher returns for a call that it doesn't know
 
 
@@ -35,7 +36,9 @@ class Dispatcher:
     """Writes the quick way for calls like one that was made."""
 
     def __init__(self, function: Callable[..., Any], args: Sequence[Any], arguments: Arguments, entry: Entry) -> None:
+        self.function, self.arguments, self.entry = function, arguments, entry
         traced = entry.traced
+        self.known: dict[int, str] = {}
         self.names: dict[str, Any] = {"MISS": MISS, "MISSING": MISSING, "function": entry.function, "touch": touch}
         self.names |= {"is_": operator.is_, "next_position": next_position, "current": current, "asarray": np.asarray}
         self.checks = [f"current() is {self.name(entry.mode)}"]
@@ -60,21 +63,13 @@ class Dispatcher:
                     f"type({name}.data) is {self.name(np.ndarray)} and {name}.data.shape == {value.shape}"
                 )
                 self.checks.append(f"{name}.data.dtype is {self.name(value.dtype)}")
-        self.surroundings(entry)
-        self.apart(given, entry.updated)
-        self.source = self.text(function, arguments, entry, f"function({', '.join(given)})", owners, len(args))
+        self.surroundings()
+        self.apart(given)
+        self.source = self.text(f"function({', '.join(given)})", owners, len(args))
 
-    def text(
-        self,
-        function: Callable[..., Any],
-        arguments: Arguments,
-        entry: Entry,
-        call: str,
-        owners: Sequence[str | None],
-        count: int,
-    ) -> str:
+    def text(self, call: str, owners: Sequence[str | None], count: int) -> str:
         """Return the function that makes the checks, runs the program, and does what is to be done afterwards."""
-        traced = entry.traced
+        entry, traced = self.entry, self.entry.traced
         after: list[str] = []
         newer = [owner for i in entry.updated if (owner := owners[i])]
         if newer:
@@ -88,9 +83,9 @@ class Dispatcher:
             for i, (thing, is_array) in enumerate(traced.left):
                 value = f"g{i}" if is_array else "None"
                 value = f"asarray({value})" if shapes.get(value) == () else value  # programs give numbers
-                after.append(self.leaving(thing, value, arguments))
+                after.append(self.leaving(thing, value))
         if traced.sources:
-            rest = f"{self.name(entry)}, result, {self.name(function)}, {self.name(Arguments)}(args, {{}})"
+            rest = f"{self.name(entry)}, result, {self.name(self.function)}, {self.name(Arguments)}(args, {{}})"
             after.append(f"result = {self.name(finish)}({rest})")
         elif traced.form is not None:
             after.append(f"result = {self.name(traced.form.rebuild)}(result)")
@@ -111,17 +106,17 @@ class Dispatcher:
             ]
         )
 
-    def leaving(self, thing: Any, value: str, arguments: Arguments) -> str:
+    def leaving(self, thing: Any, value: str) -> str:
         """Return the statement that leaves a gradient or a buffer."""
         if isinstance(thing, Buffer):
             return f"{self.name(thing.set)}({value})"
-        leaf = thing.leaf if isinstance(thing, Gradient) else arguments.leaves[thing]._node
+        leaf = thing.leaf if isinstance(thing, Gradient) else self.arguments.leaves[thing]._node
         return f"{self.name(leaf)}.grad = {value}"
 
-    def apart(self, given: Sequence[str], updated: Sequence[int]) -> None:
+    def apart(self, given: Sequence[str]) -> None:
         """Check that the arguments that the program updates share memory with no other; quickly, if none are views."""
         arrays = [expression for expression in given if not expression.startswith("a") or expression in self.arrays]
-        for i in updated:
+        for i in self.entry.updated:
             array = given[i]
             if array not in self.arrays:
                 continue  # of a Tensor, which was looked at the first time
@@ -132,7 +127,9 @@ class Dispatcher:
 
     def name(self, thing: Any) -> str:
         """Return a name for an object."""
-        name = f"x{len(self.names)}"
+        if thing is None or type(thing) is bool:
+            return repr(thing)  # which is compared sooner
+        name = self.known.setdefault(id(thing), f"x{len(self.known)}")
         self.names[name] = thing
         return name
 
@@ -171,10 +168,11 @@ class Dispatcher:
             self.checks.append(f"{node}.hooks is {hooks}{keys}")
         return array
 
-    def surroundings(self, entry: Entry) -> None:
+    def surroundings(self) -> None:
         """Check that everything around the function is as it was."""
+        traced = self.entry.traced
         counted: dict[Any, list[Place]] = {}
-        for place in entry.traced.surroundings.places:
+        for place in traced.surroundings.places:
             changes = getattr(type(place.owner), "__changes__", None)
             if changes is not None:
                 counted.setdefault(changes, []).append(place)
@@ -183,9 +181,12 @@ class Dispatcher:
         for changes, places in counted.items():  # whose classes tell whether anything was set at all
             known = Counted(changes, places)
             self.checks.append(f"({self.name(changes)}() == {self.name(known)}.count or {self.name(known)}.are_same())")
-        if entry.traced.surroundings.arrays:
-            self.checks.append(f"not {self.name(entry.traced.surroundings.arrays_changed)}()")
-        for thing, form in entry.traced.depends:
+        for _, array, shape, dtype, saved in traced.surroundings.arrays:
+            name = self.name(array)
+            self.checks.append(f"{name}.shape == {shape} and {name}.dtype is {self.name(dtype)}")
+            if saved is not None:
+                self.checks.append(f"{name}.tobytes() == {self.name(saved)}")
+        for thing, form in traced.depends:
             self.checks.append(f"{self.name(thing)}.__form__() == {self.name(form)}")
 
     def there(self, place: Place) -> str:
@@ -197,12 +198,7 @@ class Dispatcher:
             return f"{owner}.get({place.key!r}, MISSING) is {value}"
         if place.value is MISSING and place.owner is not None:
             return f"{place.key!r} not in {owner}.__dict__"
-        if (
-            place.owner is not None
-            and place.key is not None
-            and place.key.isidentifier()
-            and place.value is not MISSING
-        ):
+        if place.key is not None and place.key.isidentifier():
             return f"{owner}.{place.key} is {value}"
         if isinstance(place.value, tuple):
             return f"{self.name(same)}({value}, {self.name(place.read)}())"
@@ -213,6 +209,10 @@ class Dispatcher:
         parts, count = place.value, len(place.owner)
         if not count:
             return f"not {container}"
+        if type(place.owner) is dict and count <= SHORT and all(type(key) is str for key in parts[:count]):
+            held = zip(parts[:count], parts[count:], strict=True)
+            same_values = "".join(f" and {container}[{key!r}] is {self.name(part)}" for key, part in held)
+            return f"[*{container}] == {self.name([*parts[:count]])}{same_values}"
         if isinstance(place.owner, Mapping):
             keys, values = self.name(parts[:count]), self.name(parts[count:])
             return (
@@ -243,20 +243,17 @@ class Counted:
         return True
 
 
-def is_quick(arg: Any) -> bool:
-    """Return whether an argument can be checked by an expression."""
-    kind = type(arg)
-    if kind is dict:
-        return all(type(key) is str for key in arg) and all(map(is_quick, arg.values()))
-    if kind in (list, tuple):
-        return all(map(is_quick, arg))
-    return (
-        kind in {np.ndarray, Tensor, *NUMBERS, *CONSTANTS} or hasattr(kind, "__changes__") or hasattr(kind, "__form__")
+def is_quick(arguments: Arguments) -> bool:
+    """Return whether arguments can be checked by an expression."""
+    plain = all(
+        step is None or step[1] in (tuple, list) or (step[1] is dict and all(type(key) is str for key in step[2]))
+        for step in arguments.form.steps
     )
+    return plain and not any(isinstance(x, np.ndarray) and type(x) is not np.ndarray for x in arguments.leaves)
 
 
 def dispatcher(
     function: Callable[..., Any], args: Sequence[Any], arguments: Arguments, entry: Entry
 ) -> Callable[[Any], Any] | None:
     """Return the quick way for calls like this one, None where there is none."""
-    return Dispatcher(function, args, arguments, entry).compiled() if all(map(is_quick, args)) else None
+    return Dispatcher(function, args, arguments, entry).compiled() if is_quick(arguments) else None

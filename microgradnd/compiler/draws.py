@@ -16,14 +16,15 @@ import os
 import pickle
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from types import CodeType
 from typing import Any
 
 import numpy as np
 
 from microgradnd.compiler.bytecode import lines_of
-from microgradnd.compiler.recorder import Recorder, TraceError, last_line
+from microgradnd.compiler.recorder import Recorder, TraceError, last_line, replaced
 from microgradnd.lines import quoted_line
 from microgradnd.tape import current
 
@@ -44,7 +45,6 @@ class Draws:
         self.entropy: Any = None  # asked for by an unseeded generator that was made: the error that says so
         self.is_doubtful = False
         self.is_alone = threading.active_count() == 1  # then nobody else can have drawn
-        self.before: list[tuple[Any, str, Any]] = []
         self.add("np.random", functools.partial(np.random.get_state, legacy=False))
         self.add("random", random.getstate)
 
@@ -65,25 +65,19 @@ class Draws:
             return isinstance(thing, random.SystemRandom)
         return True
 
-    def __enter__(self) -> Draws:
+    @contextmanager
+    def noticing_entropy(self) -> Iterator[None]:
         """Notice that a generator without a seed is made."""
-        for owner, name in ((bit_generator, "randbits"), (os, "urandom"), (random, "_urandom")):
-            self.replace(owner, name, self.noticed(getattr(owner, name)))
         seed = random.Random.seed
 
         def seeded(generator: Any, a: Any = None, version: int = 2) -> None:
             (self.noticed(seed) if a is None else seed)(generator, a, version)
 
-        self.replace(random.Random, "seed", seeded)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for owner, name, value in self.before:
-            setattr(owner, name, value)
-
-    def replace(self, owner: Any, name: str, value: Any) -> None:
-        self.before.append((owner, name, getattr(owner, name)))
-        setattr(owner, name, value)
+        with ExitStack() as stack:
+            for owner, name in ((bit_generator, "randbits"), (os, "urandom"), (random, "_urandom")):
+                stack.enter_context(replaced(owner, name, self.noticed(getattr(owner, name))))
+            stack.enter_context(replaced(random.Random, "seed", seeded))
+            yield
 
     def was_alone(self) -> bool:
         """Return whether no other thread can have changed anything meanwhile."""

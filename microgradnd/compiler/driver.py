@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from microgradnd.compiler.fast import pooled
 from microgradnd.compiler.fusion import Op
 from microgradnd.compiler.loops import TAKEN, Layout, Part
 from microgradnd.compiler.program import Step, Value, values_in
@@ -27,7 +28,7 @@ class Driver:
         for value, array in layout.lowering.constants.items():
             self.names.of[value] = self.names.constant(np.ascontiguousarray(array), "constant")
         self.array = {v: self.names.of[v] for v in (*self.program.inputs, *layout.lowering.constants)}
-        self.pooled: list[tuple[str, str]] = []
+        self.pooled: list[str] = []
         self.lines: list[str] = []
         self.parts: list[Part] = []
         several = sum(isinstance(part, list) for part in layout.parts) > 1
@@ -60,10 +61,8 @@ class Driver:
         name = self.array[base] = self.names.new(base.name or "t")
         self.names.of[base] = name if base.shape else f"{name}[0]"
         array = f"np.empty({shape}{'' if base.dtype == np.float64 else f', np.{base.dtype.name}'})"
-        if base in self.layout.results:
-            self.lines.append(f"{name} = {array}")
-        else:
-            self.pooled.append((name, array))
+        lines = self.lines if base in self.layout.results and base.shape else self.pooled
+        lines.append(f"{name} = {array}")
 
     def value(self, value: Value) -> None:
         """See to it that a value has a name, if it is a view of what is there, or written over an input."""
@@ -110,13 +109,13 @@ class Driver:
         if updates:
             lines.append(f"{', '.join(f'{self.names.of[old]}[...]' for old, _ in updates)} = {', '.join(new)}")
         allocation = ""
-        if self.pooled:
-            names = "".join(f"{name}, " for name, _ in self.pooled)
-            head += ["_buffers = _pool.pop() if _pool else _allocate()", f"({names.strip()}) = _buffers"]
-            lines.append("_pool.append(_buffers)")
-            rows = "".join(f"        {array},\n" for _, array in self.pooled)
-            allocation = f"_pool = []\n\n\ndef _allocate():\n    return (\n{rows}    )\n\n\n"
-        lines.extend(back)
+        if self.pooled:  # from which numbers are taken out before another call may overwrite them
+            for value in values_in(self.program.outputs):
+                if (name := self.names.of[value]) != self.array.get(value, name):
+                    self.names.of[value] = self.names.new(value.name or "number")
+                    lines.append(f"{self.names.of[value]} = {name}")
+            allocation, lines = pooled(lines, self.pooled, self.pooled)
+        lines += back
         helpers = "".join(f"{HELPERS[helper]}\n\n" for helper in HELPERS if helper in self.names.helpers)
         return (
             f"{helpers}{allocation}{function_text(self.program, self.name, self.inputs, [*head, *lines], self.writer)}"

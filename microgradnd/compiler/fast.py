@@ -31,6 +31,7 @@ def fast(program: Program, name: str, names: Names, plan: Plan) -> tuple[str, st
     inline: dict[Value, Step] = {}
     writer = Writer(program, names, inline)
     allocated = allocation(program, names, plan, writer)
+    lent = lending(names, plan)
     lines: list[str] = []
     scalars = Scalars(program, names)
     lines += scalars.lines
@@ -43,10 +44,9 @@ def fast(program: Program, name: str, names: Names, plan: Plan) -> tuple[str, st
         elif isinstance(out, Value) and out in plan.over:
             names.of[out] = names.value(plan.over[out])
             lines.append(into(step, writer))
-        elif isinstance(out, Value) and (out in plan.buffer_of or out in plan.part_of):
-            if not plan.is_joined(step):
-                lines.append(f"{into(step, writer)}  # {printable(out.name or 'a step')} {out.shape}")
-        elif out in views:
+        elif isinstance(out, Value) and out not in plan.joined and (out in plan.buffer_of or out in plan.part_of):
+            lines.append(f"{into(step, writer)}  # {printable(out.name or 'a step')} {out.shape}")
+        elif out in views or out in plan.joined:
             continue
         elif step.function is added_at and isinstance(out, Value):
             names.of[out] = names.of[step.args[0]]
@@ -60,16 +60,48 @@ def fast(program: Program, name: str, names: Names, plan: Plan) -> tuple[str, st
         else:
             lines.append(statement(step, writer))
     lines += updates(program, writer)
+    before = ""
+    if lent:
+        names.helpers.add("unheld")
+        before = f"{made('_lend', lent, lent)}_lent, _alone = [], references(_lend(), {len(plan.lent)})\n\n\n"
+        taken = ["_arrays = unheld(_lent, _lend, _alone)", f"({listed(lent)}) = _arrays"]
+        lines = [*taken, *lines, "_lent.append(_arrays)"]
+        names.of.update((v, f"{names.of[v]}[...]") for v in plan.part_of.keys() & wanted)  # of which nothing is known
     if allocated:
         used = set(re.findall(r"\w+", "\n".join(lines)))
-        held = "".join(f"{buffer}, " for buffer in (line.split(" = ")[0] for line in allocated) if buffer in used)
-        first = ["_buffers = _pool.pop() if _pool else _allocate()", f"({held.strip()}) = _buffers"]
-        lines = [*first, *lines, "_pool.append(_buffers)"]
-    text = function_text(program, name, inputs, lines, writer)
-    if not allocated:
-        return "", text
-    body = "\n".join(f"    {line}" for line in allocated)
-    return f"_pool = []\n\n\ndef _allocate():\n{body}\n    return ({held.strip()})\n\n\n", text
+        pool, lines = pooled(lines, allocated, [line for line in allocated if line.split(" = ")[0] in used])
+        before = f"{pool}{before}"
+    return before, function_text(program, name, inputs, lines, writer)
+
+
+def pooled(lines: list[str], allocated: list[str], held: list[str]) -> tuple[str, list[str]]:
+    """Return a pool of arrays that some statements make, and others with what takes those that they need from it."""
+    first = ["_buffers = _pool.pop() if _pool else _allocate()", f"({listed(held)}) = _buffers"]
+    return f"_pool = []\n\n\n{made('_allocate', allocated, held)}", [*first, *lines, "_pool.append(_buffers)"]
+
+
+def made(name: str, lines: list[str], returned: list[str]) -> str:
+    """Return a function that makes arrays by some statements, and returns those that some of these make."""
+    body = "\n".join(f"    {line}" for line in lines)
+    return f"def {name}():\n{body}\n    return ({listed(returned)})\n\n\n"
+
+
+def listed(lines: list[str]) -> str:
+    """Return the names to which statements assign."""
+    return "".join(f"{line.split(' = ')[0]}, " for line in lines).strip()
+
+
+def lending(names: Names, plan: Plan) -> list[str]:
+    """Return the statements that make vectors of which the caller gets parts, and these."""
+    lines = [f"{names.value(vector)} = np.empty({vector.shape}, np.{vector.dtype.name})" for vector in plan.lent]
+    return lines + [part_of(value, names, plan) for value, (vector, *_) in plan.part_of.items() if vector in plan.lent]
+
+
+def part_of(value: Value, names: Names, plan: Plan) -> str:
+    """Return the statement that makes a value a part of a vector."""
+    vector, start, stop = plan.part_of[value]
+    reshaped = "" if len(value.shape) == 1 else f".reshape({value.shape})"
+    return f"{names.value(value, 'part')} = {names.of[vector]}[{start}:{stop}]{reshaped}"
 
 
 def allocation(program: Program, names: Names, plan: Plan, writer: Writer) -> list[str]:
@@ -85,10 +117,7 @@ def allocation(program: Program, names: Names, plan: Plan, writer: Writer) -> li
             shaped[i, value.shape] = names.new(f"buffer{i}")
             lines.append(f"{shaped[i, value.shape]} = {buffers[i]}.reshape({value.shape})")
         names.of[value] = shaped[i, value.shape]
-    for value, (vector, start, stop) in plan.part_of.items():
-        part = f"{names.of[vector]}[{start}:{stop}]"
-        reshaped = "" if len(value.shape) == 1 else f".reshape({value.shape})"
-        lines.append(f"{names.value(value, 'part')} = {part}{reshaped}")
+    lines += [part_of(value, names, plan) for value, (vector, *_) in plan.part_of.items() if vector not in plan.lent]
     for value, i in plan.block_of.items():
         names.of[value] = buffers[i]
     known: dict[str, str] = {}
@@ -161,7 +190,7 @@ def into(step: Step, writer: Writer) -> str:
 def plain_call(step: Step, writer: Writer) -> str:
     """Return a step as a call of its function."""
     row, ufunc = traits(step.function), isinstance(step.function, np.ufunc) and isinstance(step.out, Value)
-    if not ufunc or (row.form and row.scalar and is_scalar(step)):
+    if not ufunc or (row.form and is_scalar(step)):
         return writer.call(step)[0]
     args = [number(i, step, writer) for i in range(len(step.args))]
     return f"{writer.function(step.function)}({', '.join([*args, *writer.keywords(step.kwargs)])})"

@@ -350,7 +350,7 @@ class Lowering:
         kind = dtypes[0].kind
         if function is np.square or (function is np.power and type(args[1]) is int and args[1] == 2 and kind == "f"):
             function, args, dtypes = np.multiply, (args[0], args[0]), dtypes[:1] * 2
-        elif function is np.power and type(args[1]) is float and args[1] == 0.5:
+        elif function is np.power and isinstance(args[1], float | np.floating) and args[1] == 0.5 and out.shape:
             function, args, dtypes = np.sqrt, args[:1], dtypes[:1]
         elif function is np.reciprocal:
             function, args, dtypes = np.divide, (1, args[0]), dtypes * 2

@@ -23,6 +23,8 @@ from microgradnd.anew import Anew
 from microgradnd.compiler.program import Program, Step, Value
 from microgradnd.compiler.traits import traits
 
+POWERS = (np.power, np.float_power)  # which compute x**0.5 otherwise if the exponent is a number
+
 
 def drop_dead(program: Program) -> Program:
     """Leave out the steps whose values nobody uses, except for draws: the next ones depend on them."""
@@ -104,7 +106,7 @@ def spread_in_place(step: Step, made: dict[Value, Step]) -> Step:
         other = args[1 - i]
         if not isinstance(other, Value) or (other.shape != step.out.shape and not isinstance(arg, np.generic)):
             continue
-        number = arg.item() if isinstance(arg, np.generic) else uniform(arg)
+        number = arg.item() if isinstance(arg, np.generic) else None if function in POWERS else uniform(arg)
         if number is not None and loop_of(step, args) == loop_of(step, [*args[:i], number, *args[i + 1 :]]):
             args[i] = number
         source = made.get(arg) if isinstance(arg, Value) else None
@@ -195,12 +197,12 @@ def folded(step: Step, made: dict[Value, Step], uses: dict[Value, int]) -> Step 
 
     if step.function is np.negative:
         x, c = scaled(step.args[0])
-        return None if x is None else replace(step, function=np.multiply, args=(x, -c))
+        return None if x is None else replace(step, function=np.multiply, args=(x, opposite(c)))
     if step.function is np.multiply:
         for x, y in (step.args, step.args[::-1]):
             inner = operand(x, np.negative)
             if inner and type(y) in (int, float):
-                return replace(step, args=(inner[0], -y))
+                return replace(step, args=(inner[0], opposite(y)))
             z, c = scaled(x)
             if z is not None and type(y) in (int, float) and may_join(c, y, step.out.dtype):
                 return replace(step, args=(z, c * y))
@@ -213,6 +215,11 @@ def folded(step: Step, made: dict[Value, Step], uses: dict[Value, int]) -> Step 
         if inner:
             return replace(step, function=np.subtract, args=(y, inner[0]))
     return None
+
+
+def opposite(number: float) -> float:
+    """Return a number with the other sign, which the integer 0 doesn't have."""
+    return -number if number else -float(number)
 
 
 def may_join(c: float, y: float, dtype: np.dtype[Any]) -> bool:

@@ -62,10 +62,6 @@ class Surroundings:
         names = [place.name for place in self.places if place.changed()]
         return names + [name for name, *kept in self.arrays if array_changed(*kept)]
 
-    def arrays_changed(self) -> bool:
-        """Return whether an array isn't as it was when the function was traced."""
-        return any(array_changed(*kept) for _, *kept in self.arrays)
-
 
 def array_changed(array: Any, shape: Any, dtype: Any, saved: bytes | None) -> bool:
     """Return whether an array isn't what it was."""
@@ -148,4 +144,9 @@ def own_attribute(thing: Any, name: str) -> Any:
 
 def lookup(cls: type, name: str) -> Any:
     """Return what a class or one of its bases has under a name, as it is there."""
-    return next((vars(base)[name] for base in cls.__mro__ if name in vars(base)), MISSING)
+    return vars(base)[name] if (base := home(cls, name)) is not None else MISSING
+
+
+def home(cls: type, name: str) -> Any:
+    """Return which of a class and its bases has a name, None if none does."""
+    return next((base for base in cls.__mro__ if name in vars(base)), None)

@@ -380,8 +380,16 @@ def gradients_observed(recorder: Recorder) -> Iterator[None]:
             recorder.gradients.setdefault(node, node.grad)
         before.fset(tensor, value)
 
-    Tensor.grad = property(read, write)  # type: ignore[assignment, method-assign]
+    with replaced(Tensor, "grad", property(read, write)):
+        yield
+
+
+@contextmanager
+def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+    """Let an attribute of a class or module be another for a while."""
+    before = getattr(owner, name)
+    setattr(owner, name, value)
     try:
         yield
     finally:
-        Tensor.grad = before  # type: ignore[method-assign]
+        setattr(owner, name, before)

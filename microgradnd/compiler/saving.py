@@ -66,8 +66,10 @@ class Written(NamedTuple):
         made = [(name, spelled(thing)) for name, thing in self.constants.items()]
         constants = "".join(f"{name} = {text}\n" for name, text in made if text)
         gap = "\n\n" if constants else ""
-        head = "import math\n\n" if "math." in self.text else ""
-        return f"{head}import numpy as np\n\n\n{rest}{functions}{self.helpers}{constants}{gap}{self.text}"
+        text = f"{rest}{functions}{self.helpers}{constants}{gap}{self.text}"
+        used = "".join(f"import {name}\n" for name in ("math", "sys") if f"{name}." in text)
+        used += "from pathlib import Path\n" if "Path(" in text else ""
+        return f"{used}\nimport numpy as np\n\n\n{text}".lstrip()
 
 
 def write(path: Path, written: Written, captured: list[Any]) -> None:
@@ -90,7 +92,12 @@ def write(path: Path, written: Written, captured: list[Any]) -> None:
     checks += f"    global {', '.join(changed)}\n" if changed else ""  # the state, which goes on from call to call
     head = re.compile(rf"^def {written.name}\(.*\):\n", re.M)
     text = head.sub(lambda _: f"def {written.name}({', '.join(names)}):\n{checks}", written.text)
-    text = written._replace(text=text).source(EXPECTED, required=True)
+    loading = ""
+    if arrays:
+        np.savez(path.with_suffix(".npz"), *arrays.values())  # by position: a name may be that of a parameter
+        lines = "".join(f'    {name} = _arrays["arr_{i}"]\n' for i, name in enumerate(arrays))
+        loading = f'with np.load(Path(__file__).with_suffix(".npz")) as _arrays:\n{lines}\n\n'
+    text = written._replace(text=text).source(loading + EXPECTED, required=True)
     shapes = "".join(f"    {name}: {value.dtype.name} {value.shape}\n" for value, name in given)
     docstring = (
         f'"""{written.name}, a program over NumPy that was compiled by microgradnd.\n\n'
@@ -98,13 +105,6 @@ def write(path: Path, written: Written, captured: list[Any]) -> None:
         + ("\nThe arrays in the file of the same name that ends in .npz belong to it.\n" if arrays else "")
         + '"""\n\n'
     )
-    if arrays:
-        np.savez(path.with_suffix(".npz"), *arrays.values())  # by position: a name may be that of a parameter
-        text = text.replace("import numpy as np\n", "from pathlib import Path\n\nimport numpy as np\n", 1)
-        lines = "".join(f'    {name} = _arrays["arr_{i}"]\n' for i, name in enumerate(arrays))
-        loading = f'\nwith np.load(Path(__file__).with_suffix(".npz")) as _arrays:\n{lines}'
-        text = text.replace("import numpy as np\n", f"import numpy as np\n{loading}", 1)
-        text = text.replace("import math\n\nfrom pathlib", "import math\nfrom pathlib")
     examples = [f"np.{'ones' if v.dtype.kind in 'fc' else 'zeros'}({v.shape}, np.{v.dtype.name})" for v, _ in given]
     call = ",\n        ".join(examples)
     main = (

@@ -21,10 +21,22 @@ import numpy as np
 from microgradnd import primitives
 from microgradnd.anew import Anew
 from microgradnd.compiler.passes import uniform
-from microgradnd.compiler.program import Constant, Program, Step, Value, values_in
+from microgradnd.compiler.program import Constant, Program, Step, Value, mapped, values_in
 from microgradnd.compiler.traits import ATOM, CALL, POWER, UNARY, traits
 
 HELPERS = {  # what NumPy has no expression for
+    "unheld": (
+        "def references(arrays, n):\n"
+        "    return [*map(sys.getrefcount, arrays[:n])]\n"
+        "\n\n"
+        "def unheld(lent, lend, alone):\n"
+        '    """Return vectors and their parts: lent before, if nobody holds any of these any more, or new ones."""\n'
+        "    arrays = lent.pop(0) if lent else lend()\n"
+        "    if references(arrays, len(alone)) == alone:\n"
+        "        return arrays\n"
+        "    lent[:] = [arrays]  # whose turn comes when those of this call have taken their place\n"
+        "    return lend()\n"
+    ),
     "scatter": (
         "def scatter(values, index, shape):\n"
         '    """Return zeros of a shape with values added at an index."""\n'
@@ -50,7 +62,7 @@ HELPERS = {  # what NumPy has no expression for
 STARRED = {np.dtype(code) for code in "bhilqBHILQfd"}  # of which `**` is np.power, in every case
 SHORT = 16  # elements of an array that is written out
 WIDEST = 60  # characters of an expression that is put inside of another
-RESERVED = {*dir(builtins), *keyword.kwlist, *keyword.softkwlist, *HELPERS, "np", "math", "Path"}
+RESERVED = {*dir(builtins), *keyword.kwlist, *keyword.softkwlist, *HELPERS, "references", "np", "math", "sys", "Path"}
 LONGEST = 40  # characters of a name
 MODULES = (("np", np), ("np.linalg", np.linalg), ("np.fft", np.fft))
 
@@ -344,11 +356,16 @@ def updates(program: Program, writer: Writer) -> list[str]:
 
 def function_text(program: Program, name: str, inputs: list[str], lines: list[str], writer: Writer) -> str:
     """Return the whole function."""
-    result = writer.text(program.outputs)
+    result = writer.text(mapped(lambda x: dtype_itself(x) if isinstance(x, np.dtype) else x, program.outputs))
     if isinstance(program.outputs, tuple) and len(program.outputs) > 1:
         result = result[1:-1]
     body = "\n".join(f"    {line}" for line in [*lines, f"return {result}"])
     return f"def {name}({', '.join(inputs)}):\n{body}\n"
+
+
+def dtype_itself(dtype: np.dtype[Any]) -> Constant:
+    """Return a dtype that is a result, where one that is an argument is written as its class."""
+    return Constant(f"np.dtype({dtype.str!r})", dtype)
 
 
 def loaded(source: str, name: str, names: Mapping[str, Any]) -> Callable[..., Any]:

@@ -99,18 +99,6 @@ def maximum(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None
     return [replace(step, args=(x, filled(x.shape, 0, x.dtype)))]
 
 
-def masked(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
-    """Turn a mask into numbers first: NumPy would do that in small pieces."""
-    args = list(step.args)
-    for i, mask in enumerate(args):
-        g = args[1 - i]
-        if isinstance(mask, Value) and mask.dtype == bool and is_real(g) and mask.shape == g.shape and g.size <= FULL:
-            numbers = call(primitives.astype, mask, g.dtype, like=step, shape=mask.shape)
-            args[i] = numbers.out
-            return [numbers, replace(step, args=tuple(args))]
-    return None
-
-
 def added_at(x: Any, index: Any, values: Any) -> Any:
     """Return an array with values added at an index that names no element twice; programs do it in place."""
     out = np.array(x)
@@ -203,5 +191,5 @@ def is_real(x: Any) -> bool:
 
 
 SPELLINGS: dict[str, Rule] = {
-    rule.__name__: rule for rule in (square, masked, scattered, matmul, contraction, maximum, sums, maxima, reduced)
+    rule.__name__: rule for rule in (square, scattered, matmul, contraction, maximum, sums, maxima, reduced)
 }

@@ -26,7 +26,15 @@ from microgradnd.compiler.arguments import Arguments, precision, value_of
 from microgradnd.compiler.draws import drawn
 from microgradnd.compiler.places import PLAIN, Surroundings
 from microgradnd.compiler.program import Constant, Program, Value
-from microgradnd.compiler.recorder import Buffer, Gradient, Recorder, TracedOperation, TraceError, gradients_observed
+from microgradnd.compiler.recorder import (
+    Buffer,
+    Gradient,
+    Recorder,
+    TracedOperation,
+    TraceError,
+    gradients_observed,
+    replaced,
+)
 from microgradnd.compiler.traced import UNKNOWN, TracedTensor
 from microgradnd.compiler.translation import Translation
 from microgradnd.compiler.watch import Watch
@@ -112,7 +120,7 @@ class Recording:
         record = recorder.record_constant if current().record is None else recorder.record
         token = MODE.set(current()._replace(record=record, trace=recorder))
         try:
-            with watch.draws, gradients_observed(recorder), threads_refused(recorder):
+            with watch.draws.noticing_entropy(), gradients_observed(recorder), threads_refused(recorder):
                 leaves, self.form = flatten(function(*args, **kwargs), is_known(watch))
             self.leaves = [as_it_is(x) for x in leaves]
             del leaves
@@ -160,19 +168,15 @@ class Recording:
 @contextmanager
 def threads_refused(recorder: Recorder) -> Iterator[None]:
     """Refuse to start threads in a trace, which doesn't see what they do."""
-    threads: Any = threading.Thread
-    start = threads.start
+    start = threading.Thread.start
 
     def refuse(thread: Any) -> None:
         if current().trace is recorder:
             raise recorder.refusal("a thread", "Start threads outside, and call the compiled function in each")
         start(thread)
 
-    threads.start = refuse
-    try:
+    with replaced(threading.Thread, "start", refuse):
         yield
-    finally:
-        threads.start = start
 
 
 def as_it_is(value: Any) -> Any:

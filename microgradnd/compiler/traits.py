@@ -172,7 +172,7 @@ ROWS: dict[Any, Row] = {
     # Arithmetic
     np.add: operator("+", 5, kinds="iuf", scalar="{0} + {1}", spelling="scattered"),
     np.subtract: operator("-", 5, kinds="iuf", scalar="{0} - {1}"),
-    np.multiply: operator("*", 6, kinds="iuf", scalar="{0} * {1}", spelling="masked"),
+    np.multiply: operator("*", 6, kinds="iuf", scalar="{0} * {1}"),
     np.divide: operator("/", 6, kinds="f", scalar="{0} / {1} if {1} else np.divide({0}, {1})"),
     np.remainder: operator("%", 6, loop=""),
     np.floor_divide: operator("//", 6, loop=""),

@@ -43,6 +43,7 @@ from microgradnd.compiler.places import (
     content_of,
     contents,
     equal,
+    home,
     lookup,
     names_of,
     own_attribute,
@@ -62,7 +63,15 @@ BLIND = {"eval", "exec", "globals"}
 LARGE = 2**20  # bytes: arrays of more, which the program is given anyway, are not compared in each call
 INSTALLED = installed()
 FUNCTIONS = (np.ufunc, type(np.sum))  # of NumPy, which stay as they are
-BYTES = (bytearray, typed.array, memoryview)
+STATES: tuple[tuple[Any, Callable[[Any], Any]], ...] = (  # how to tell whether such an object has changed
+    (ContextVar, lambda variable: variable.get(MISSING)),
+    (weakref.ref, lambda reference: reference()),
+    (threading.local, vars),
+    (IOBase, lambda file: file.seekable() and file.tell()),
+    ((bytearray, typed.array, memoryview), bytes),
+    (np.flatiter, lambda iterator: (iterator.base, iterator.index)),
+    (Iterator, state_of),
+)
 # What holds functions, and the attributes that it has them in
 WRAPPERS: dict[Any, tuple[str, ...]] = {
     property: ("fget", "fset"),
@@ -188,8 +197,10 @@ class Watch:
             return
         self.codes[code] = None
         self.attribute(name, function, "__code__")
-        self.attribute(name, function, "__defaults__")
-        self.attribute(name, function, "__kwdefaults__")
+        if code.co_argcount:
+            self.attribute(name, function, "__defaults__")
+        if code.co_kwonlyargcount:
+            self.attribute(name, function, "__kwdefaults__")
         self.todo += [(name, function.__defaults__), (name, function.__kwdefaults__), (name, vars(function))]
         for table in (VJPS, JVPS):
             rules = table.get(function, ())
@@ -218,24 +229,13 @@ class Watch:
         if isinstance(thing, CONTAINERS):
             self.whole(name, thing)
             self.todo += [(name, part) for part in contents(thing)]
-        elif isinstance(thing, ContextVar):
-            self.place((id(thing), ""), Place(name, functools.partial(thing.get, MISSING)))
-            self.todo.append((name, thing.get(None)))
-        elif isinstance(thing, weakref.ref):
-            self.place((id(thing), ""), Place(name, thing))
-            self.todo.append((name, thing()))
-        elif isinstance(thing, np.flatiter):
-            self.todo.append((name, thing.base))
-        elif isinstance(thing, IOBase):
-            if thing.seekable():
-                self.place((id(thing), ""), Place(name, thing.tell))
-        elif isinstance(thing, Iterator):
-            self.place((id(thing), ""), Place(name, functools.partial(state_of, thing)))
-        elif isinstance(thing, BYTES):
-            self.place((id(thing), ""), Place(name, functools.partial(bytes, thing)))
-        elif isinstance(thing, threading.local):
-            self.todo.append((name, vars(thing)))
-        for key, what in attributes(thing).get("_kinds", {}).items() if hasattr(kind, "__changes__") else ():
+        elif (read := next((read for kinds, read in STATES if isinstance(thing, kinds)), None)) is not None:
+            self.place((id(thing), ""), Place(name, functools.partial(read, thing)))
+            self.todo.append((name, read(thing)))
+        kinds = attributes(thing).get("_kinds", {}) if hasattr(kind, "__changes__") else {}
+        if kinds:  # a module's, whose class counts its changes
+            self.place((id(kinds), ""), Place(name, functools.partial(contents, kinds), thing))
+        for key, what in kinds.items():
             if what != "buffer":  # a part of a module, which the library may read by another way
                 self.note(thing, key, attributes(thing).get(key, MISSING))
         if is_changeable(kind) and not isinstance(thing, enum.Enum):
@@ -306,8 +306,7 @@ class Watch:
         if not is_changeable(cls) or issubclass(cls, Tensor | type | Recorder | Watch):
             return False
         before = {name: vars(cls)[name] for name in HOOKS if name in vars(cls)}
-        read, write, delete = cls.__getattribute__, cls.__setattr__, cls.__delattr__
-        recorder = self.recorder
+        read, recorder = cls.__getattribute__, self.recorder
 
         def is_noted() -> bool:
             return current().trace is recorder and not self.is_looking
@@ -315,18 +314,17 @@ class Watch:
         def getattribute(thing: Any, name: str) -> Any:
             return self.reads(thing, name, read) if is_noted() else read(thing, name)
 
-        def setattr_(thing: Any, name: str, value: Any) -> None:
-            if is_noted():
-                self.writes(thing, name)
-            write(thing, name, value)
+        def noting(change: Callable[..., None]) -> Callable[..., None]:
+            def method(thing: Any, name: str, *value: Any) -> None:
+                if is_noted():
+                    self.writes(thing, name)
+                change(thing, name, *value)
 
-        def delattr_(thing: Any, name: str) -> None:
-            if is_noted():
-                self.writes(thing, name)
-            delete(thing, name)
+            return method
 
         try:
-            for name, method in zip(HOOKS, (getattribute, setattr_, delattr_), strict=True):
+            methods = getattribute, noting(cls.__setattr__), noting(cls.__delattr__)
+            for name, method in zip(HOOKS, methods, strict=True):
                 setattr(cls, name, method)
         except (TypeError, AttributeError):
             return False
@@ -393,7 +391,8 @@ class Watch:
             self.absent(owner, name)
             if found is MISSING:
                 self.in_class(type(owner).__name__, type(owner), name)
-        if value is not MISSING:
+        of_package = value is found and value is not MISSING and is_installed_class(home(type(owner), name))
+        if value is not MISSING and not (of_package and isinstance(value, CONTAINERS)):
             self.todo.append((path, value))
 
     def absent(self, thing: Any, name: str) -> None:

@@ -59,6 +59,8 @@ def gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int = 1) -> An
     nearest slope (`edge_order` 1), or the line through the two nearest slopes, taken on (2).
     """
     f = array(f)
+    if f.dtype.kind == "b":
+        raise TypeError("gradient of booleans, which NumPy doesn't subtract; pass f.astype(float)")
     f = f if f.dtype.kind in "fc" else in_dtype(f, np.float64)
     axes, spacings = axes_of(axis, f.ndim), varargs or (1.0,)
     if len(spacings) == 1 and np.ndim(spacings[0]) == 0:
@@ -126,6 +128,8 @@ def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period
         raise ValueError(
             f"interp: points xp of shape {xp.shape} and fp of shape {fp.shape}; they are vectors of a length"
         )
+    if "c" in (x.dtype.kind, xp.dtype.kind):
+        raise TypeError(f"interp: x and xp must be real, got {x.dtype} and {xp.dtype}; pass np.real(x) and np.real(xp)")
     x, xp = in_dtype(x, np.float64), in_dtype(xp, np.float64)  # as NumPy does
     fp = in_dtype(fp, np.complex128 if fp.dtype.kind == "c" else np.float64)
     if period is not None:
