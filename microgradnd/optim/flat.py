@@ -138,7 +138,8 @@ class Flat:
 
     def agree(self) -> bool:
         """Return whether all parameters have taken the same number of steps."""
-        return len(set(self.counts.tolist())) <= 1
+        steps = self.counts.tolist()
+        return steps.count(steps[0]) == len(steps)
 
     # In a compiled function
 

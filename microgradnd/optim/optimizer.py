@@ -66,6 +66,7 @@ class Optimizer(Configured):
     """
 
     subject = "params"
+    _changes: ClassVar[int] = 0  # how often an attribute of any optimizer was set
     params: Parameters
     lr: float = setting(not_negative)
     states: ClassVar[Mapping[str, float | str]] = {}
@@ -137,6 +138,15 @@ class Optimizer(Configured):
             for group in self.param_groups:
                 for name, value in settings.items():
                     group[name] = value
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        Optimizer._changes += 1
+        object.__setattr__(self, name, value)
+
+    @staticmethod
+    def __changes__() -> int:
+        """Return how often an attribute of any optimizer was set, for a compiler that watches them."""
+        return Optimizer._changes
 
     def __form__(self) -> Any:
         """Return what a compiled step depends on besides the values of variables, hashable."""

@@ -108,7 +108,7 @@ FAULTS: list[tuple[str, ...]] = [
     ("microgradnd/optim/sgd.py", "s.exp_avg = beta2 * s.exp_avg", "s.exp_avg = beta1 * s.exp_avg", OPTIM),
     ("microgradnd/optim/sgd.py", "s.weight_decay * w + g if", "w + g if", OPTIM),
     ("microgradnd/optim/adagrad.py", "(1 + (t - 1) * s.lr_decay)", "(1 + t * s.lr_decay)", OPTIM),
-    ("microgradnd/optim/flat.py", "return len(set(self.counts.tolist())) <= 1", "return True", OPTIM + " " + STEPS),
+    ("microgradnd/optim/flat.py", "return steps.count(steps[0]) == len(steps)", "return True", OPTIM + " " + STEPS),
     ("microgradnd/optim/flat.py", "self.counts[... if everyone else live] += 1", "self.counts[...] += 1", OPTIM),
     ("microgradnd/optim/flat.py", "value if is_live.all() else np.where(", "value if True else np.where(", OPTIM),
     ("microgradnd/optim/flat.py", "if self.dtype == np.float16 else", "if False else", OPTIM),
