@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from numpy import ndarray
 
 from microgradnd.contraction import on_rows
 from microgradnd.failures import explained
@@ -50,7 +51,16 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Any:
     >>> F.linear(np.array([[1.0, 2.0]]), np.array([[3.0, 4.0]]), np.array([0.5]))
     array([[11.5]])
     """
-    if not (type(x) is type(weight) is np.ndarray and x.dtype.kind == weight.dtype.kind == "f"):
+    if (
+        type(x) is type(weight) is type(bias) is ndarray
+        and (dtype := x.dtype) is weight.dtype is bias.dtype
+        and dtype.kind == "f"
+        and x.ndim == weight.ndim == 2
+        and x.shape[1] == weight.shape[1]
+        and bias.shape == weight.shape[:1]
+    ):  # the usual call, of which a small step has several
+        return x.dot(weight.T) + bias
+    if not (type(x) is type(weight) is ndarray and x.dtype.kind == weight.dtype.kind == "f"):
         x, weight = operand("linear", x), operand("linear", weight, "weight")
     if weight.ndim != 2 or not x.ndim or x.shape[-1] != weight.shape[1]:
         raise ValueError(
@@ -59,7 +69,7 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Any:
         )
     if bias is None:
         return on_rows(x, weight.T)
-    if type(bias) is not np.ndarray or bias.dtype.kind != "f":
+    if type(bias) is not ndarray or bias.dtype.kind != "f":
         bias = operand("linear", bias, "bias")
     if bias.shape != weight.shape[:1]:
         raise ValueError(
