@@ -7,6 +7,7 @@ Read next: `fuzz/README.md`.
 
 import contextlib
 import io
+import sys
 
 import numpy as np
 import pytest
@@ -19,6 +20,16 @@ from tests.fuzz.operations import OPERATIONS, real
 from tests.fuzz.programs import Index, Operation, literal
 from tests.fuzz.questions import QUESTIONS
 from tests.fuzz.shrink import script
+
+
+@pytest.fixture(autouse=True)
+def default_dtype():
+    """Give PyTorch its default dtype back, for other tests in this process."""
+    torch_side.torch.cache_clear()
+    yield
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_default_dtype(sys.modules["torch"].float32)
+
 
 MOST = 400  # programs until a planted fault must have been found
 

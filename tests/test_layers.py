@@ -347,6 +347,6 @@ def test_settings_are_checked_when_a_row_is_made():
 def test_settings_of_a_row_are_those_of_its_function():
     for cls in (value for value in vars(nn).values() if isinstance(value, type) and getattr(value, "_settings", ())):
         parameters = inspect.signature(cls._function).parameters
-        assert {name: getattr(cls, name) for name in cls._settings} == {
+        assert {name: getattr(cls, name) for name in cls._settings if hasattr(cls, name)} == {
             name: p.default for name, p in parameters.items() if p.default is not p.empty
         }, cls
