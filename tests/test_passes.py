@@ -528,6 +528,24 @@ def test_what_was_added_in_place_leaves_its_buffer():
     assert named["r"] == named["p"]
 
 
+def test_conversions_and_products_of_several_dtypes_are_written_into_buffers():
+    lines = [
+        ("t", primitives.astype, "x", np.int64),
+        ("p", D, "t", "a"),
+        ("q", D, "f", "a"),
+        ("w", np.subtract, "p", "q"),
+    ]
+    plan = buffers.plan(build("x a f", [*lines, ("k", np.sum, "w")], "k"))
+    assert {v.name for v in plan.buffer_of} == {"t", "p", "q", "w"}
+
+    def f(x, a):
+        return np.sum((3 * x).astype(np.int64) @ a - (x * 2).astype(np.float32) @ a, axis=0)
+
+    compiled, a = mg.compile(f), np.arange(6.0).reshape(3, 2)
+    for x in (np.linspace(-1, 1, 6).reshape(2, 3), np.ones((2, 3))):
+        compare(compiled(x, a), f(x, a), exact=True)
+
+
 def test_results_are_in_no_buffer():
     program = build("x", [("t", np.sin, "x"), ("u", T, "t"), ("w", np.cos, "t")], "u")
     named = {v.name for v in buffers.plan(program).buffer_of}
