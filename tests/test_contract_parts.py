@@ -14,6 +14,7 @@ import random
 import threading
 import warnings
 from collections import OrderedDict
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import numpy.random.bit_generator as bit_generator
@@ -328,10 +329,25 @@ def test_generators_made_from_a_seed_give_constants():
     )
 
 
-def test_a_draw_by_code_that_names_none_is_found_by_a_second_trace():
+@contextmanager
+def another_thread():
+    """Let a thread wait meanwhile, which might be the one that draws."""
+    stop = threading.Event()
+    thread = threading.Thread(target=stop.wait)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+@pytest.mark.parametrize("beside", [nullcontext, another_thread])
+def test_a_draw_by_code_that_names_none_is_refused(beside):
+    """Beside another thread, a second trace with other numbers tells that it was the function that drew."""
     rng = np.random.default_rng(0)
     draw = [rng.random]
-    with pytest.raises(TypeError, match="random numbers were drawn"):
+    with beside(), pytest.raises(TypeError, match="random numbers were drawn"):
         mg.compile(lambda x: x * draw[0]())(X)
 
 

@@ -22,6 +22,7 @@ from microgradnd.compiler.loops import Layout
 from microgradnd.compiler.machine import module_text
 from microgradnd.compiler.ownership import own_results
 from microgradnd.compiler.passes import optimized
+from microgradnd.compiler.program import Program, Step, Value
 from microgradnd.trees import flatten
 from tests.programs import TRAPS, UPDATES, arguments, compare, inputs, is_single, is_tame
 from tests.programs import programs as random_programs
@@ -375,6 +376,23 @@ def test_the_upper_bound_of_a_clip_wins_where_bounds_cross():
     assert mg.compile(np.clip)(x, low, high).tolist() == [-0.5] * 5
 
 
+@pytest.mark.parametrize("function", [np.mean, np.exp, np.transpose], ids=lambda f: f.__name__)
+def test_a_primitive_that_is_numpys_function_is_in_the_loop_like_that(function):
+    x, own = np.arange(6.0).reshape(2, 3), mg.primitive(function)
+    mg.defvjp(own, lambda g, out, x: g)  # never asked for
+    assert loops_of(lambda x: own(x * 2) + 1, x) == loops_of(lambda x: function(x * 2) + 1, x)
+
+
+def test_copies_of_a_result_are_made_in_the_loop():
+    assert loops_of(lambda x: (y := np.sin(x), y), np.arange(5.0)) == [
+        "def f_loops(x, t, t_2):",
+        "    for i in range(5):",
+        "        t_i = sin(x[i])",
+        "        t[i] = t_i",
+        "        t_2[i] = t_i",
+    ]
+
+
 def test_views_are_ways_to_index():
     x = np.arange(12.0).reshape(3, 4)
     assert loops_of(lambda x: x.T[1:, ::-1] + 1, x) == [
@@ -424,6 +442,15 @@ def test_updates_that_read_each_other_wait():
     run, _ = interpreted(program)
     run(a, b)
     assert (a.tolist(), b.tolist()) == ([3.0, 4.0, 5.0], [2.0, 1.0, 0.0])
+
+
+def test_one_new_value_of_two_arrays():
+    old, other, x, new = (Value((3,), np.float64) for _ in range(4))
+    step = Step(np.multiply, (x, 2.0), {}, new)
+    run, _ = interpreted(Program((old, other, x), (step,), (), {old: new, other: new}))
+    a, b = np.zeros(3), np.zeros(3)
+    run(a, b, np.arange(3.0))
+    assert (a.tolist(), b.tolist()) == ([0.0, 2.0, 4.0], [0.0, 2.0, 4.0])
 
 
 def test_the_lowering_is_short():

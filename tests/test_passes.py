@@ -281,7 +281,7 @@ SIGNED = {
     "not a number below 1, after an overflow": ([("t", M, "x", 2.0), ("w", M, "t", 0.25)], None),
     "not factors that overflow": ([("t", M, "x", 2.0**600), ("w", M, "t", 2.0**600)], None),
     "not factors that overflow in single precision": ([("t", M, "f", 2.0**100), ("w", M, "t", 2.0**100)], None),
-    "not a product that is used again": ([("t", M, "x", 0.5), ("u", M, "t", 0.5), ("w", np.add, "t", "u")], None),
+    "not a product that is used again": ([("t", M, "x", 2), ("u", M, "t", 3), ("w", np.add, "t", "u")], None),
     "plus a negative": ([("t", N, "y"), ("w", np.add, "x", "t")], [("w", np.subtract, "x", "y")]),
     "minus a negative": ([("t", N, "y"), ("w", np.subtract, "x", "t")], [("w", np.add, "x", "y")]),
     "a negative plus": ([("t", N, "x"), ("w", np.add, "t", "y")], [("w", np.subtract, "y", "x")]),
@@ -469,6 +469,18 @@ def test_blocks_take_chains_together(monkeypatch):
     compare(new.run(*arrays_of(program)), program.run(*arrays_of(program)), exact=True)
 
 
+NO_CHAIN = {
+    "a step with keywords": [("t", np.sin, "x"), ("w", np.add, "t", "y", {"dtype": np.float64})],
+    "a table of two vectors": [("t", np.add, "r", "v"), ("w", np.sin, "t")],
+}
+
+
+@pytest.mark.parametrize("lines", NO_CHAIN.values(), ids=NO_CHAIN)
+def test_what_blocks_leave_as_it_is(lines, monkeypatch):
+    monkeypatch.setattr(blocks, "LARGE", 6)
+    check(blocks.blocks, " ".join(n for n in SHAPES if any(n in line[2:] for line in lines)), lines, lines, "w")
+
+
 # Buffers
 
 
@@ -509,6 +521,31 @@ def test_a_buffer_that_nothing_reads_any_more_is_taken_again():
     assert named["u"] != named["t"]
 
 
+def test_what_was_added_in_place_leaves_its_buffer():
+    lines = [("t", np.cos, "x"), ("p", np.sin, "x"), ("u", spelling.added_at, "t", slice(None), "p")]
+    lines += [("r", np.exp, "y"), ("q", D, "r", "a"), ("k", D, "q", "u"), ("w", np.sum, "k")]
+    named = {v.name: i for v, i in buffers.plan(build("x y a", lines, "w")).buffer_of.items()}
+    assert named["r"] == named["p"]
+
+
+def test_conversions_and_products_of_several_dtypes_are_written_into_buffers():
+    lines = [
+        ("t", primitives.astype, "x", np.int64),
+        ("p", D, "t", "a"),
+        ("q", D, "f", "a"),
+        ("w", np.subtract, "p", "q"),
+    ]
+    plan = buffers.plan(build("x a f", [*lines, ("k", np.sum, "w")], "k"))
+    assert {v.name for v in plan.buffer_of} == {"t", "p", "q", "w"}
+
+    def f(x, a):
+        return np.sum((3 * x).astype(np.int64) @ a - (x * 2).astype(np.float32) @ a, axis=0)
+
+    compiled, a = mg.compile(f), np.arange(6.0).reshape(3, 2)
+    for x in (np.linspace(-1, 1, 6).reshape(2, 3), np.ones((2, 3))):
+        compare(compiled(x, a), f(x, a), exact=True)
+
+
 def test_results_are_in_no_buffer():
     program = build("x", [("t", np.sin, "x"), ("u", T, "t"), ("w", np.cos, "t")], "u")
     named = {v.name for v in buffers.plan(program).buffer_of}
@@ -523,6 +560,21 @@ def test_updates_are_written_over_what_nothing_reads_any_more():
     assert not buffers.plan(build("x y", read_later, "w", {"y": "u"})).over
     returned = buffers.plan(build("x y", lines, "u", {"y": "u"})).over
     assert not returned
+
+
+def test_a_chain_writes_over_what_it_does_not_read(monkeypatch):
+    monkeypatch.setattr(blocks, "LARGE", 6)
+    program = blocks.blocks(build("x y", [("t", np.sin, "x"), ("u", np.multiply, "t", "x")], "", {"y": "u"}))
+    assert isinstance(program.steps[0].function, blocks.Chain)
+    assert [(new.name, old.name) for new, old in buffers.plan(program).over.items()] == [("u", "y")]
+
+
+def test_the_block_of_one_chain_is_that_of_another_only_in_its_shape(monkeypatch):
+    monkeypatch.setattr(blocks, "LARGE", 6)
+    lines = [("t", np.sin, "c"), ("u", np.cos, "t"), ("r", R, "u", (2, 12)), ("p", np.sin, "r"), ("q", np.cos, "p")]
+    plan = buffers.plan(blocks.blocks(build("c", [*lines, ("w", np.sum, "q")], "w")))
+    shapes = {value.name: plan.buffers[i][0][1:] for value, i in plan.block_of.items()}
+    assert shapes == {"t": (3, 4), "p": (12,)}
 
 
 JOINED = {

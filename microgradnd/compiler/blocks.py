@@ -52,7 +52,7 @@ class Chain:
 
     def is_sliced(self, value: Value) -> bool:
         """Return whether a block takes rows of an operand, not the whole."""
-        return len(value.shape) == len(self.shape) and value.shape[0] == self.shape[0] != 1
+        return len(value.shape) == len(self.shape) and value.shape[0] == self.shape[0]
 
     def last_use(self, value: Value) -> int:
         """Return the number of the last step that reads an operand, -1 if none does."""

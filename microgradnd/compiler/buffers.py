@@ -74,12 +74,8 @@ def takes_out(step: Step) -> bool:
     if isinstance(step.out, tuple) or not step.out.shape or step.out.size == 0:
         return False
     if traits(step.function).is_product:
-        return all(len(getattr(a, "shape", ())) > 0 and a.dtype == step.out.dtype for a in step.args)
-    if is_reducer(step.function):
-        return True
-    if step.function is primitives.astype:
-        return np.can_cast(step.args[0].dtype, step.out.dtype, "same_kind")
-    return traits(step.function).is_elementwise
+        return all(len(getattr(a, "shape", ())) > 0 for a in step.args)
+    return is_reducer(step.function) or traits(step.function).is_elementwise
 
 
 def picks_one(step: Step) -> bool:

@@ -180,7 +180,7 @@ def into(step: Step, writer: Writer) -> str:
     assert isinstance(step.out, Value)
     out = writer.names.of[step.out]
     if step.function is primitives.astype:
-        narrows = isinstance(step.args[0], Value) and not np.can_cast(step.args[0].dtype, step.out.dtype, "same_kind")
+        narrows = not np.can_cast(step.args[0].dtype, step.out.dtype, "same_kind")
         casting = ", casting='unsafe'" if narrows else ""
         return f"np.copyto({out}, {writer.text(step.args[0])}{casting})"
     text = plain_call(step, writer)[:-1]

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence, Set
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -266,9 +266,6 @@ class Lowering:
         unfit = [v.dtype for v in (*step.operands(), out) if v.dtype not in DTYPES]
         if unfit:
             return f"numbers of dtype {unfit[0]} are left to NumPy"
-        body: Any = getattr(function, "body", None)
-        if traits(body).lowering:  # a primitive that is NumPy's function, as that of np.clip is
-            step, function = replace(step, function=body), body
         lowering = traits(function).lowering
         return getattr(self, lowering)(step, out) if lowering else NO_LOOPS
 

@@ -336,15 +336,13 @@ ENTRIES: list[tuple[str, ...]] = [
         "operands = list(values_in(step.args))",
         PASSES,
     ),
-    ("buffers.py", "a.dtype == step.out.dtype for a in step.args)", "True for a in step.args)", PASSES),
-    ("buffers.py", 'return np.can_cast(step.args[0].dtype, step.out.dtype, "same_kind")', "return True", PASSES),
+    ("fast.py", "narrows = not np.can_cast(", "narrows = False and np.can_cast(", PASSES),
     # blocks.py
     ("blocks.py", "len(value.shape) == len(self.shape) and value.shape[0]", "value.shape and value.shape[0]", BLOCKS),
     ("blocks.py", "self.shape[0] % self.rows == 0", "True", BLOCKS),
     ("blocks.py", "uses[step.out] > inner.get(step.out, 0)", "step.out not in inner", PASSES + " " + BLOCKS),
     ("blocks.py", "if group and group[0].out.shape != step.out.shape:", "if False:", PASSES + " " + BLOCKS),
     ("blocks.py", "elif any(v in inside for v in step.operands()):", "elif False:", PASSES + " " + BLOCKS),
-    ("blocks.py", "value.shape[0] == self.shape[0] != 1", "value.shape[0] == self.shape[0]", BLOCKS + " " + PASSES),
     ("blocks.py", "or out.shape[0] < 2 or step.kwargs:", "or out.shape[0] < 2:", PASSES),
     (
         "blocks.py",
@@ -576,7 +574,7 @@ ENTRIES: list[tuple[str, ...]] = [
     ("trace.py", "recorder.refused or recorder.caught)", "recorder.refused)", PARTS),
     ("trace.py", "recorder.refused or recorder.caught)", "recorder.caught)", PARTS),
     ("trace.py", "            recorder.restore()\n", "", PARTS),
-    ("trace.py", "            watch.unhook()\n", "", WATCH),
+    ("trace.py", "            watch.unhook()\n", "", WATCH + "::test_classes_and_modules_are_as_they_were"),
     ("trace.py", "        watch.check()\n", "", WATCH),
     ("trace.py", "if constants_in(again) != constants_in(program):", "if False:", PARTS),
     (
@@ -707,9 +705,7 @@ ENTRIES: list[tuple[str, ...]] = [
         LOOPS,
     ),
     ("loops.py", "self.texts.pop(target, None)  # it isn't what", "# it isn't what", LOOPS),
-    ("fusion.py", "        if traits(body).lowering:", "        if False:", LOOPS),
     ("loops.py", "{old, new} & wanted or updates.count(new) > 1 or", "{old, new} & wanted or", LOOPS),
-    ("loops.py", "if (old.shape, old.dtype) != (new.shape, new.dtype) or [op.kind", "if [op.kind", LOOPS),
     (
         "loops.py",
         "if len({loop for loop, _ in level}) > 1 or len(keys) > 1 or None in keys:",
@@ -854,7 +850,7 @@ ENTRIES: list[tuple[str, ...]] = [
         "return False",
         OWN,
     ),
-    ("fusion.py", "traits(function).is_identity and (", "traits(function).is_equal and (", OWN, "numba"),
+    ("fusion.py", "traits(function).is_identity and (", "traits(function).is_equal and (", LOOPS),
     ("fusion.py", "CLIPS[all(", "CLIPS[0 * all(", NUMBA + "::test_signs_and_infinities_are_numpys", "numba"),
     (
         "fusion.py",
