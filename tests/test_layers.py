@@ -356,6 +356,14 @@ def test_a_row_passes_on_what_it_is_called_with_by_name():
     assert nn.MSELoss("sum")(y_pred=y_pred, y=y) == nn.MSELoss("sum")(y_pred, y) == 5
 
 
+@pytest.mark.parametrize("loss", [F.cross_entropy, F.nll_loss])
+def test_labels_of_a_program_find_weights_that_it_was_not_given(loss):
+    x, labels, weight = np.random.default_rng(0).normal(size=(4, 3)), np.array([0, 2, 1, 2]), np.array([0.5, 1.0, 2.0])
+    want = loss(x, labels, weight=weight)
+    got = mg.compile(lambda x, labels: loss(x, labels, weight=weight))(x, labels)
+    np.testing.assert_allclose(plain(got), want, 1e-12)
+
+
 def test_losses_of_whole_numbers_and_of_a_single_number():
     mean, y = np.array([1.0, 3.0]), np.array([2.0, 2.0])
     assert F.gaussian_nll_loss(mean, y, np.ones(2, int)) == F.gaussian_nll_loss(mean, y, 1.0) == 0.5

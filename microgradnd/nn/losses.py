@@ -16,6 +16,7 @@ from microgradnd import primitives
 from microgradnd.nn.activations import REAL, along, largest, log1p_exp, log_softmax, sigmoid, total
 from microgradnd.nn.arguments import in_range, is_half, like, of_several, operand, summed
 from microgradnd.nn.calls import Calls, check_settings
+from microgradnd.nn.embedding import looked_up
 from microgradnd.primitives import array
 from microgradnd.registry import defjvp, defvjp, elementwise, name_of, plain, primitive
 from microgradnd.tape import current
@@ -563,7 +564,7 @@ def classified(loss: str, logits: Any, labels: Any, ignore_index: int) -> tuple[
 
 def weighed(losses: Any, labels: Any, kept: Any, weight: Any) -> tuple[Any, Any]:
     """Return losses times the weights of their classes, 0 for rows that don't count, and what the sum is divided by."""
-    share = None if weight is None else weight[labels]
+    share = None if weight is None else looked_up(weight, labels, None)  # labels of a program index no plain array
     losses = losses if share is None else losses * share
     if kept is None:
         return losses, losses.size if share is None else np.sum(share)
