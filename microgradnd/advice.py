@@ -442,6 +442,8 @@ def display(function: Any) -> str:
     if module.startswith("numpy"):
         return f"np{module[len('numpy') :]}.{name}" if module in ("numpy.linalg", "numpy.fft") else f"np.{name}"
     if module.startswith("microgradnd.nn."):
+        if module == "microgradnd.nn.init":
+            return f"nn.init.{name}"
         return f"nn.{name}" if module.endswith((".fit", ".summaries")) else f"F.{name}"
     return "a function that has no name" if name == "<lambda>" else name
 
@@ -541,8 +543,15 @@ def wrong_keyword(name: str, keyword: str, known: list[inspect.Parameter]) -> st
 
 def instead_of(keyword: str, names: list[str]) -> str:
     """Return what to do instead of giving a keyword that isn't among the names of the parameters, if that is known."""
-    if keyword in ("device", "out", "inplace"):
-        why = {"device": "arrays are in main memory", "out": "use its result", "inplace": "it always returns a result"}
+    why = {
+        "device": "arrays are in main memory",
+        "out": "use its result",
+        "inplace": "it always returns a result",
+        "padding_mode": "what is padded with are zeros; for other numbers call np.pad(x, ..., mode=...) before",
+        "proj_size": "give the result to nn.Linear",
+        "max_norm": "scale the rows yourself, under mg.no_grad()",
+    }
+    if keyword in why:
         return f"leave it out: {why[keyword]}"
     if keyword in ("input", "tensor") and names:
         return f"pass the array by position, as the first argument, or as {names[0]}="

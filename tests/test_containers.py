@@ -82,7 +82,7 @@ def test_a_container_of_names_takes_more_at_its_end_only():
 
 
 def test_a_dict_of_modules():
-    heads = nn.ModuleDict({"mean": Scale(2.0)})
+    heads = nn.ModuleDict([("mean", Scale(2.0))])
     heads["spread"] = Scale(3.0)
     heads.update({"mean": Scale(5.0)})
     assert list(heads) == list(heads.keys()) == ["mean", "spread"]

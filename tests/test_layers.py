@@ -275,6 +275,13 @@ def test_softplus_has_no_overflow(x, beta, threshold):
 # Losses
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_the_derivative_of_elu_has_its_digits_in_the_tail(dtype):
+    x = np.array([-1e300 if dtype == np.float64 else -1e30, -80, -40, -20, -1, 0, 1e30], dtype)
+    want = np.where(x > 0, 1, 2.5 * np.exp(np.minimum(x, 0.0)))
+    np.testing.assert_allclose(plain(mg.grad(lambda x: np.sum(F.elu(x, 2.5)))(x)), want, 4 * np.finfo(dtype).eps)
+
+
 def test_losses_are_exact_in_the_tails():
     x = np.array([-800.0, -40.0, 40.0, 800.0])
     with warnings.catch_warnings():
@@ -342,6 +349,25 @@ def test_settings_are_checked_when_a_row_is_made():
         nn.CrossEntropyLoss(ignore_index=None)
     with pytest.raises(TypeError, match=r"^ELU: alpha must be a number, got ndarray; .*nn\.ELU\(\)\(\.\.\.\)$"):
         nn.ELU(np.ones(3))
+
+
+def test_a_row_passes_on_what_it_is_called_with_by_name():
+    y_pred, y = np.array([1.0, 2.0]), np.array([0.0, 4.0])
+    assert nn.MSELoss("sum")(y_pred=y_pred, y=y) == nn.MSELoss("sum")(y_pred, y) == 5
+
+
+@pytest.mark.parametrize("loss", [F.cross_entropy, F.nll_loss])
+def test_labels_of_a_program_find_weights_that_it_was_not_given(loss):
+    x, labels, weight = np.random.default_rng(0).normal(size=(4, 3)), np.array([0, 2, 1, 2]), np.array([0.5, 1.0, 2.0])
+    want = loss(x, labels, weight=weight)
+    got = mg.compile(lambda x, labels: loss(x, labels, weight=weight))(x, labels)
+    np.testing.assert_allclose(plain(got), want, 1e-12)
+
+
+def test_losses_of_whole_numbers_and_of_a_single_number():
+    mean, y = np.array([1.0, 3.0]), np.array([2.0, 2.0])
+    assert F.gaussian_nll_loss(mean, y, np.ones(2, int)) == F.gaussian_nll_loss(mean, y, 1.0) == 0.5
+    assert F.kl_div(-1.0, 1.0, "batchmean") == F.kl_div(-1.0, 1.0, "sum") == 1
 
 
 def test_settings_of_a_row_are_those_of_its_function():

@@ -1274,6 +1274,16 @@ MORE = {
         lambda: nn.ParameterList([t * 2]), TypeError, "ParameterList|item 0|requires no gradient|nn.Parameter(t.data)"
     ),
     "a key of a ModuleDict": Row(lambda: nn.ModuleDict({"a": nn.Tanh()})["b"], KeyError, "ModuleDict|'b'|'a'"),
+    "a number for a key of a ModuleDict": Row(lambda: nn.ModuleDict({1: m}), TypeError, "ModuleDict|key|'1'"),
+    "a ModuleDict of a module": Row(lambda: nn.ModuleDict(m), TypeError, "ModuleDict|dict|pairs|Linear"),
+    "a ModuleList of a module": Row(lambda: nn.ModuleList(m), TypeError, "ModuleList|list of modules|Linear"),
+    "to(device)": Row(lambda: nn.Linear(2, 1).to("cuda"), TypeError, "Linear.to|'cuda'|dtype|CPU"),
+    "train(text)": Row(lambda: nn.Linear(2, 1).train("no"), TypeError, "Linear.train|True or False|'no'"),
+    "a state of unequal lists": Row(
+        lambda: nn.Linear(2, 2).load_state_dict({"weight": [[1, 2], [3]], "bias": [1, 2]}),
+        ValueError,
+        "weight|different lengths",
+    ),
     "to(int)": Row(lambda: nn.Linear(2, 1).to(int), TypeError, "Linear.to|floating-point|int64"),
     "to() inside": Row(
         lambda: mg.grad(lambda m: np.sum(m.to("f4").weight))(nn.Linear(2, 1)), RuntimeError, "Linear.to|transform"
@@ -1332,6 +1342,32 @@ MORE = {
     "GELU(approximate=)": Row(lambda: nn.GELU(True), TypeError, "GELU|approximate|'tanh'|True"),
     "Softplus(beta=0)": Row(lambda: nn.Softplus(0), ValueError, "Softplus|beta|positive|0"),
     "Softmax(dim=)": Row(lambda: nn.Softmax(dim=1), TypeError, "Softmax|dim=1|axis="),
+    "softmax along no axis": Row(lambda: F.softmax(np.ones((2, 3)), 2), ValueError, "softmax|axis 2|(2, 3)"),
+    "softmax along a text": Row(lambda: F.softmax(np.ones(2), "a"), TypeError, "softmax|axis|integer|'a'"),
+    "cosine_similarity along no axis": Row(
+        lambda: F.cosine_similarity(np.ones(2), np.ones(2)), ValueError, "cosine_similarity|axis 1|(2,)"
+    ),
+    "dropout of integers": Row(lambda: F.dropout(np.ones(3, int)), TypeError, "dropout|int64|dtype=float"),
+    "dropout of a text": Row(lambda: nn.Dropout()("a"), TypeError, "dropout|<U1|dtype=float"),
+    "BatchNorm1d(momentum=)": Row(lambda: nn.BatchNorm1d(3, momentum=2), ValueError, "BatchNorm1d|momentum|0 to 1|2"),
+    "LayerNorm(eps=)": Row(lambda: nn.LayerNorm(3, eps=-1.0), ValueError, "LayerNorm|eps|from 0|-1"),
+    "GroupNorm(eps=)": Row(lambda: nn.GroupNorm(1, 3, eps="a"), TypeError, "GroupNorm|eps|'a'"),
+    "RMSNorm(eps=)": Row(lambda: nn.RMSNorm(3, eps=-1.0), ValueError, "RMSNorm|eps|from 0|-1"),
+    "Conv2d(padding_mode=)": Row(
+        lambda: nn.Conv2d(3, 3, 3, padding_mode="reflect"), TypeError, "Conv2d|padding_mode|np.pad"
+    ),
+    "MSELoss()(input=)": Row(
+        lambda: nn.MSELoss()(input=np.ones(2), target=np.ones(2)), TypeError, "mse_loss|'input'|by position"
+    ),
+    "kl_div of negative numbers": Row(
+        lambda: F.kl_div(np.zeros(2), np.array([-1.0, 2.0])), ValueError, "kl_div|negative|-1|log_target"
+    ),
+    "BCELoss of labels": Row(
+        lambda: nn.BCELoss()(np.array([0.5]), np.array([-1.0])), ValueError, "targets|from 0 to 1|-1|(y + 1) / 2"
+    ),
+    "BCEWithLogitsLoss of labels": Row(
+        lambda: nn.BCEWithLogitsLoss()(np.ones(2), np.array([0, 2])), ValueError, "targets|from 0 to 1|2|cross_entropy"
+    ),
     "hardtanh of crossed bounds": Row(lambda: F.hardtanh(np.ones(2), 1.0, -1.0), ValueError, "min_val|less|max_val"),
     "prelu of a weight": Row(lambda: F.prelu(np.ones((2, 3)), np.ones(2)), ValueError, "prelu|weight|(3,)|(2,)"),
     "BatchNorm1d of images": Row(
@@ -1384,6 +1420,15 @@ MORE = {
     ),
     "gaussian_nll of shapes": Row(
         lambda: F.gaussian_nll_loss(np.ones((2, 3)), np.ones((2, 3)), np.ones((3, 2))), ValueError, "var|(2, 3)|(3, 2)"
+    ),
+    "uniform_ of bounds": Row(lambda: nn.init.uniform_(t, 1.0, 0.0), ValueError, "uniform_|a=1.0|b=0.0|lower"),
+    "normal_ of std": Row(lambda: nn.init.normal_(t, std=-1.0), ValueError, "normal_|std|from 0|-1"),
+    "constant_ of a text": Row(lambda: nn.init.constant_(t, "a"), TypeError, "constant_|val|number|'a'"),
+    "calculate_gain(param=)": Row(
+        lambda: nn.init.calculate_gain("leaky_relu", "a"), TypeError, "calculate_gain|param|number|'a'"
+    ),
+    "huber_loss of complex numbers": Row(
+        lambda: F.huber_loss(np.ones(2) * 1j, np.ones(2)), TypeError, "huber_loss|prediction|real|complex128"
     ),
     "trunc_normal_ of bounds": Row(
         lambda: nn.init.trunc_normal_(t, a=9.0, b=10.0), ValueError, "trunc_normal_|a=9|b=10"

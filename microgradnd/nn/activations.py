@@ -238,7 +238,8 @@ def elu(x: Any, alpha: float = 1.0) -> Any:
     return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
 
 
-elementwise(elu, lambda g, out, x, alpha=1.0: g * np.where(x > 0, 1, out + alpha), None)
+# out + alpha would be the same, but 0 for x < -37, and in single precision for x < -17
+elementwise(elu, lambda g, out, x, alpha=1.0: g * np.where(x > 0, 1, alpha * np.exp(np.minimum(x, 0))), None)
 
 
 @primitive
@@ -428,6 +429,17 @@ def largest(x: Any, axis: Any) -> Any:
     return np.maximum.reduce(x, axis=axis, keepdims=True, **empty)
 
 
+def along(function: str, x: Any, axis: Any) -> Any:
+    """Return an array or Tensor of numbers, or raise unless it has an axis, or each of several."""
+    x = operand(function, x, kinds="iufc")
+    if type(axis) is not int:
+        check_settings(function, axis=axis)
+    ends = max(x.ndim, 1)
+    if not all(-ends <= a < ends for a in (axis if isinstance(axis, tuple) else (axis,))):
+        raise ValueError(f"{function}: x must have the axis {axis} to compute along it, got shape {x.shape}")
+    return x
+
+
 def shifted(x: Any, axis: Any) -> Any:
     """Return x less its largest element along an axis: exponentials of that can't overflow."""
     return x - largest(x, axis)
@@ -468,7 +480,7 @@ def softmax(x: Any, axis: Any = -1) -> Any:
     >>> F.softmax(np.array([1000.0, 1000.0, -np.inf]))
     array([0.5, 0.5, 0. ])
     """
-    x = operand("softmax", x)
+    x = along("softmax", x, axis)
     e = np.exp(shifted(x, axis))
     return like(e / total(e, axis), x)
 
@@ -500,7 +512,7 @@ def log_softmax(x: Any, axis: Any = -1) -> Any:
     >>> F.log_softmax(np.array([0.0, 1000.0]))
     array([-1000.,     0.])
     """
-    x = operand("log_softmax", x)
+    x = along("log_softmax", x, axis)
     z = shifted(x, axis)
     return like(z - (np.log(total(np.exp(z), axis)) if x.size else 0), x)
 

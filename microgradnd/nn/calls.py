@@ -15,7 +15,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable
-from numbers import Integral, Real
+from numbers import Integral, Number, Real
 from typing import Any, ClassVar, NamedTuple, dataclass_transform
 
 import numpy as np
@@ -52,11 +52,17 @@ def whole(least: int) -> Callable[[Any], bool]:
 
 NUMBER, FLAG = Setting(Real, "a number", lambda v: not math.isnan(v)), Setting(bool | np.bool_, "True or False")
 REDUCTIONS = ("mean", "sum", "none")
+NOT_NEGATIVE = Setting(Real, "a number from 0", lambda v: v >= 0)
 POSITIVE = Setting(Real, "a positive number", lambda v: v > 0)
 SIZES = Setting(Integral | tuple | list, "a positive integer, or a tuple of them", whole(1))
 SETTINGS: dict[str | tuple[str, str], Setting] = {
     **dict.fromkeys(("negative_slope", "alpha", "threshold", "min_val", "max_val", "margin"), NUMBER),
-    **dict.fromkeys(("beta", "delta", "eps"), POSITIVE),
+    **dict.fromkeys(("beta", "delta"), POSITIVE),
+    "eps": NOT_NEGATIVE,
+    **dict.fromkeys(("a", "b", "mean"), NUMBER),
+    "val": Setting(Number, "a number, which all elements get"),
+    "std": NOT_NEGATIVE,
+    "param": Setting(Real | None, "a number, or None"),
     **dict.fromkeys(("full", "log_target", "ceil_mode", "count_include_pad"), FLAG),
     **dict.fromkeys(("kernel_size", "dilation"), SIZES),
     **dict.fromkeys(("stride", "output_size"), SIZES._replace(type=SIZES.type | None)),
@@ -66,11 +72,11 @@ SETTINGS: dict[str | tuple[str, str], Setting] = {
     "ignore_index": Setting(Integral, "an integer"),
     "label_smoothing": Setting(Real, "a number from 0 to 1", lambda v: 0 <= v <= 1),
     "reduction": one_of(*REDUCTIONS),
+    "momentum": Setting(Real | None, "a number from 0 to 1, or None", lambda v: v is None or 0 <= v <= 1),
     # Where a function has a setting of its own under the same name
+    ("trunc_normal_", "std"): POSITIVE,
     **dict.fromkeys((("kl_div", "reduction"), ("KLDivLoss", "reduction")), one_of(*REDUCTIONS, "batchmean")),
-    **dict.fromkeys(
-        (("smooth_l1_loss", "beta"), ("SmoothL1Loss", "beta")), Setting(Real, "a number from 0", lambda v: v >= 0)
-    ),
+    **dict.fromkeys((("smooth_l1_loss", "beta"), ("SmoothL1Loss", "beta")), NOT_NEGATIVE),
 }
 
 
@@ -132,6 +138,6 @@ def set_up(module: Calls, settings: dict[str, Any]) -> None:
             module.register_buffer(name, operand(kind, value, name, kinds="iuf"))
 
 
-def called(self: Calls, *inputs: Any) -> Any:
+def called(self: Calls, *inputs: Any, **named: Any) -> Any:
     """Return the function of inputs, with the settings."""
-    return self._function(*inputs, **{name: getattr(self, name) for name in self._settings})
+    return self._function(*inputs, **({name: getattr(self, name) for name in self._settings} | named))

@@ -58,6 +58,10 @@ class Numbered(Module, Generic[Item]):
 
     def extend(self, items: Iterable[Item]) -> Self:
         """Put items at the end, under the next numbers, and return this container."""
+        if not isinstance(items, Iterable):
+            raise TypeError(
+                f"{type(self).__name__} takes a list of {self._kind}s, got {items!r}; write [...] around it"
+            )
         new = [(str(i), self._checked(str(i), item)) for i, item in enumerate(items, len(self))]
         for name, item in new:
             if name in self._kinds:
@@ -243,12 +247,12 @@ class ModuleDict(Module):
 
     Parameters
     ----------
-    modules : mapping of str to Module
+    modules : mapping of str to Module, or iterable of pairs of them
 
     Raises
     ------
     TypeError
-        If one isn't a module.
+        If one isn't a module, or the argument is neither.
     ValueError
         If a key has a dot, or names an attribute of the class.
 
@@ -260,8 +264,8 @@ class ModuleDict(Module):
     (['mean', 'spread'], 'mean.weight')
     """
 
-    def __init__(self, modules: Mapping[str, Module] | None = None) -> None:
-        self.update(modules or {})
+    def __init__(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]] | None = None) -> None:
+        self.update(modules or ())
 
     def __len__(self) -> int:
         return len(list(self.keys()))
@@ -279,6 +283,8 @@ class ModuleDict(Module):
         return getattr(self, key)
 
     def __setitem__(self, key: str, module: Module) -> None:
+        if not isinstance(key, str):
+            raise TypeError(f"ModuleDict: a key must be text, the name of an attribute, got {key!r}; pass {str(key)!r}")
         setattr(self, key, checked_module("ModuleDict", repr(key), module))
 
     def __delitem__(self, key: str) -> None:
@@ -290,9 +296,13 @@ class ModuleDict(Module):
         delattr(self, key)
         return module
 
-    def update(self, modules: Mapping[str, Module]) -> None:
+    def update(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]]) -> None:
         """Register the modules of a dict, in the place of those that have their keys."""
-        for key, module in modules.items():
+        try:
+            items = dict(modules)
+        except (TypeError, ValueError):
+            raise TypeError(f"ModuleDict takes a dict of modules, or a list of pairs, got {modules!r}") from None
+        for key, module in items.items():
             self[key] = module
 
     def keys(self) -> Iterator[str]:

@@ -13,11 +13,9 @@ import numpy as np
 
 from microgradnd.anew import anew
 from microgradnd.failures import explained
-from microgradnd.nn.arguments import X
+from microgradnd.nn.arguments import X, operand
 from microgradnd.nn.init import generator
 from microgradnd.nn.module import Module
-from microgradnd.operands import admitted
-from microgradnd.tensor import Tensor
 
 
 def check_probability(function: str, name: str, p: Any) -> None:
@@ -35,7 +33,7 @@ def dropout(x: Any, p: float = 0.5, training: bool = True, *, rng: np.random.Gen
     Parameters
     ----------
     x : array_like or Tensor
-        Of any shape.
+        Of any shape, of floating-point or complex numbers.
     p : float
         The probability, from 0 to below 1; or 1, for zeros.
     training : bool
@@ -53,7 +51,7 @@ def dropout(x: Any, p: float = 0.5, training: bool = True, *, rng: np.random.Gen
     ValueError
         If p isn't a probability.
     TypeError
-        If `rng` isn't a Generator.
+        If `rng` isn't a Generator, or x holds other numbers.
 
     Notes
     -----
@@ -70,7 +68,7 @@ def dropout(x: Any, p: float = 0.5, training: bool = True, *, rng: np.random.Gen
     given = None if rng is None else generator(rng)
     if not training or p == 0:
         return x
-    x = x if isinstance(x, Tensor) else np.asarray(admitted("dropout", x))
+    x = operand("dropout", x, kinds="fc")  # integers have no room for elements that are divided by 1 - p
     shape, dtype = x.shape, x.dtype
     scale = 1 / (1 - p) if p < 1 else 0.0
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from microgradnd.anew import generator as generator  # for those who look for it here
 from microgradnd.failures import explained
+from microgradnd.nn.calls import check_settings
 from microgradnd.tensor import Tensor
 
 GAINS = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2.0), "selu": 0.75}
@@ -59,6 +60,9 @@ def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, rng: np.random.Gene
     >>> nn.init.uniform_(w, -0.1, 0.1, rng=np.random.default_rng(0)).shape
     (2, 3)
     """
+    check_settings("uniform_", a=a, b=b)
+    if a > b:
+        raise ValueError(f"uniform_: a, the lower bound, must be at most b, got a={a} and b={b}")
     return fill(tensor, generator(rng).uniform(a, b, tensor.shape))
 
 
@@ -86,6 +90,7 @@ def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, rng: np.random.
     >>> nn.init.normal_(nn.Parameter(np.empty(3)), std=0.0).data
     array([0., 0., 0.])
     """
+    check_settings("normal_", mean=mean, std=std)
     return fill(tensor, generator(rng).normal(mean, std, tensor.shape))
 
 
@@ -111,6 +116,7 @@ def constant_(tensor: Tensor, val: float) -> Tensor:
     >>> nn.init.constant_(nn.Parameter(np.empty(2)), 0.5).data
     array([0.5, 0.5])
     """
+    check_settings("constant_", val=val)
     return fill(tensor, val)
 
 
@@ -188,6 +194,7 @@ def calculate_gain(nonlinearity: Nonlinearity, param: float | None = None) -> fl
     1.4142
     """
     if nonlinearity == "leaky_relu":
+        check_settings("calculate_gain", param=param)
         return math.sqrt(2 / (1 + (0.01 if param is None else param) ** 2))
     if nonlinearity not in GAINS:
         raise ValueError(f"no gain is known for {nonlinearity!r}, only for {', '.join(GAINS)} and leaky_relu")
@@ -404,8 +411,7 @@ def trunc_normal_(
     >>> bool(np.all(np.abs(w.data) <= 0.2))
     True
     """
-    if std <= 0:
-        raise ValueError(f"trunc_normal_: std must be a positive number, got {std!r}")
+    check_settings("trunc_normal_", mean=mean, std=std, a=a, b=b)
     low, high = (math.erfc((mean - bound) / (std * math.sqrt(2))) / 2 for bound in (a, b))
     if high - low < 1e-3:
         raise ValueError(

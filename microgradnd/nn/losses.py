@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from microgradnd import primitives
-from microgradnd.nn.activations import REAL, largest, log1p_exp, log_softmax, sigmoid, total
+from microgradnd.nn.activations import REAL, along, largest, log1p_exp, log_softmax, sigmoid, total
 from microgradnd.nn.arguments import in_range, is_half, like, of_several, operand, summed
 from microgradnd.nn.calls import Calls, check_settings
+from microgradnd.nn.embedding import looked_up
 from microgradnd.primitives import array
 from microgradnd.registry import defjvp, defvjp, elementwise, name_of, plain, primitive
 from microgradnd.tape import current
@@ -23,12 +24,13 @@ from microgradnd.tensor import Tensor
 
 Reduction = Literal["mean", "sum", "none"]
 IGNORED = "; a compiled function ignores rows only by another number than -100: mark them by it, and pass ignore_index="
+COMPLEX = REAL + "c"  # kinds of numbers
 KLReduction = Literal["mean", "sum", "none", "batchmean"]
 
 
-def check_alike(loss: str, y_pred: Any, y: Any) -> None:
+def check_alike(loss: str, y_pred: Any, y: Any, kinds: str = REAL) -> None:
     """Raise if predictions and observations differ in shape, even where they would broadcast."""
-    a, b = operand(loss, y_pred, "the prediction").shape, operand(loss, y, "the target").shape
+    a, b = operand(loss, y_pred, "the prediction", kinds).shape, operand(loss, y, "the target", kinds).shape
     if a != b:
         advice = f"; reshape the target with y.reshape({a})" if math.prod(a) == math.prod(b) else ""
         raise ValueError(
@@ -75,7 +77,7 @@ def sse_loss(y_pred: Any, y: Any) -> Any:
     >>> float(F.sse_loss(np.array([1.0, 2.0]), np.array([1.0, 4.0])))
     4.0
     """
-    check_alike("sse_loss", y_pred, y)
+    check_alike("sse_loss", y_pred, y, COMPLEX)
     error = np.subtract(y_pred, y)
     if error.dtype.kind not in "fc":
         raise TypeError(f"sse_loss: predictions are floating-point numbers, not {error.dtype}; convert them to float")
@@ -121,7 +123,7 @@ def mse_loss(y_pred: Any, y: Any, reduction: Reduction = "mean") -> Any:
     >>> float(F.mse_loss(np.array([1.0, 2.0]), np.array([1.0, 4.0])))
     2.0
     """
-    check_alike("mse_loss", y_pred, y)
+    check_alike("mse_loss", y_pred, y, COMPLEX)
     if reduction == "mean":
         if is_half(y_pred) and is_half(y):  # the sum overflows long before the mean does
             wide = (primitives.astype(primitives.array(v), np.dtype(np.float32)) for v in (y_pred, y))
@@ -219,7 +221,7 @@ def l1_loss(y_pred: Any, y: Any, reduction: Reduction = "mean") -> Any:
     >>> float(F.l1_loss(np.array([1.0, 2.0]), np.array([1.0, 4.0])))
     1.0
     """
-    check_alike("l1_loss", y_pred, y)
+    check_alike("l1_loss", y_pred, y, COMPLEX)
     return reduced("l1_loss", np.abs(np.subtract(y_pred, y)), reduction)
 
 
@@ -356,7 +358,7 @@ def binary_cross_entropy(p: Any, y: Any, reduction: Reduction = "mean", *, weigh
             f"binary_cross_entropy: probabilities must be from 0 to 1, got some from {np.min(seen(p))} to "
             f"{np.max(seen(p))}; pass logits to binary_cross_entropy_with_logits"
         )
-    losses = binary_entropy(p, in_dtype_of(p, array(y)))
+    losses = binary_entropy(p, in_dtype_of(p, shares("binary_cross_entropy", y)))
     return reduced("binary_cross_entropy", times("binary_cross_entropy", losses, weight), reduction)
 
 
@@ -405,12 +407,23 @@ def binary_cross_entropy_with_logits(
     name = "binary_cross_entropy_with_logits"
     check_alike(name, logits, y)
     x = array(logits)
-    y = in_dtype_of(x, array(y))
+    y = in_dtype_of(x, shares(name, y))
     if pos_weight is None:
         losses = logistic_loss(x, y)
     else:
         losses = times(name, y * log1p_exp(-x), pos_weight, "pos_weight") + (1 - y) * log1p_exp(x)
     return reduced(name, times(name, losses, weight), reduction)
+
+
+def shares(loss: str, y: Any) -> Any:
+    """Return the targets of two classes, or raise unless they are from 0 to 1."""
+    y = array(y)
+    if np.any((seen(y) < 0) | (seen(y) > 1)):
+        raise ValueError(
+            f"{loss}: targets must be from 0 to 1, got some from {np.min(seen(y))} to {np.max(seen(y))}; for labels of "
+            f"-1 and 1 pass (y + 1) / 2, for more than two classes use cross_entropy"
+        )
+    return y
 
 
 def seen(x: Any) -> Any:
@@ -545,12 +558,13 @@ def classified(loss: str, logits: Any, labels: Any, ignore_index: int) -> tuple[
     else:
         return logits, labels, None, shape
     labels = labels if kept is None else labels * kept
-    return logits, in_range(labels, loss, "labels", classes, IGNORED), kept, shape
+    advice = IGNORED if isinstance(labels, Tensor) else ""
+    return logits, in_range(labels, loss, "labels", classes, advice), kept, shape
 
 
 def weighed(losses: Any, labels: Any, kept: Any, weight: Any) -> tuple[Any, Any]:
     """Return losses times the weights of their classes, 0 for rows that don't count, and what the sum is divided by."""
-    share = None if weight is None else weight[labels]
+    share = None if weight is None else looked_up(weight, labels, None)  # labels of a program index no plain array
     losses = losses if share is None else losses * share
     if kept is None:
         return losses, losses.size if share is None else np.sum(share)
@@ -662,9 +676,14 @@ def kl_div(log_q: Any, p: Any, reduction: KLReduction = "mean", *, log_target: b
     check_alike("kl_div", log_q, p)
     check_settings("kl_div", reduction=reduction, log_target=log_target)
     log_q, p = array(log_q), array(p)
+    if not log_target and np.any(seen(p) < 0):
+        raise ValueError(
+            f"kl_div: probabilities must not be negative, got {np.min(seen(p))} among them; pass log_target=True if "
+            f"they are logarithms"
+        )
     losses = np.exp(p) * (p - log_q) if log_target else p * np.log(np.where(p == 0, 1, p)) - p * log_q
     if reduction == "batchmean":
-        return np.sum(losses) / losses.shape[0]
+        return np.sum(losses) / (losses.shape[0] if losses.ndim else 1)
     return reduced("kl_div", losses, reduction)
 
 
@@ -777,7 +796,8 @@ def cosine_similarity(x1: Any, x2: Any, axis: int = 1, eps: float = 1e-8) -> Any
     """
     check_alike("cosine_similarity", x1, x2)
     check_settings("cosine_similarity", eps=eps)
-    x1, x2 = (x / np.maximum(np.linalg.norm(x, axis=axis, keepdims=True), eps) for x in (array(x1), array(x2)))
+    x1, x2 = (along("cosine_similarity", x, axis) for x in (x1, x2))
+    x1, x2 = (x / np.maximum(np.linalg.norm(x, axis=axis, keepdims=True), eps) for x in (x1, x2))
     return np.sum(x1 * x2, axis=axis)
 
 
@@ -874,7 +894,7 @@ def gaussian_nll_loss(
     check_alike(name, mean, y)
     check_settings(name, full=full, eps=eps)
     error = np.subtract(mean, y)
-    var = operand(name, var, "var", kinds="f" if hasattr(var, "dtype") else REAL)
+    var = operand(name, var, "var", kinds=REAL)
     if var.shape == error.shape[:-1] and var.ndim:
         var = var[..., None]
     if var.ndim and var.shape not in (error.shape, (*error.shape[:-1], 1)):

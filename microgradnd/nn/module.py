@@ -84,6 +84,18 @@ def is_parameter(value: Any) -> bool:
     return isinstance(value, Tensor) and value.requires_grad and value.is_leaf
 
 
+def as_array(path: str, value: Any) -> npt.NDArray[Any]:
+    """Return a value of a state as an array, or raise if it has none."""
+    if isinstance(value, Tensor):
+        return np.asarray(copy_of(value, "load_state_dict()"))
+    try:
+        return np.asarray(value)
+    except ValueError:
+        raise ValueError(
+            f"this state can't be loaded: {path} holds lists of different lengths; give each the same length"
+        ) from None
+
+
 def as_value(parameter: Tensor) -> Tensor:
     """Return a Tensor over the same array and with the same name that requires no gradient."""
     value = parameter.detach()
@@ -551,6 +563,8 @@ class Module:
 
     def train(self, mode: bool = True) -> Self:
         """Set `training` of all modules, and return this one."""
+        if not isinstance(mode, bool | np.bool_):
+            raise TypeError(f"{type(self).__name__}.train: mode must be True or False, got {mode!r}")
         for module in self.modules():
             module.training = mode
         return self
@@ -618,8 +632,13 @@ class Module:
         >>> nn.Linear(2, 1).to(np.float32).weight.dtype
         dtype('float32')
         """
-        new = np.dtype(dtype)
         kind = type(self).__name__
+        try:
+            new = np.dtype(dtype)
+        except TypeError:
+            raise TypeError(
+                f"{kind}.to: {dtype!r} is no dtype; pass one such as np.float32: all is on the CPU"
+            ) from None
         if new.kind not in "fc":
             raise TypeError(f"{kind}.to: the dtype must be one of floating-point numbers, got {new}")
         if self._role != "module" or current().trace is not None:
@@ -690,10 +709,7 @@ class Module:
             [f"missing {path}" for path in missing] + [f"unexpected {path}" for path in unexpected] if strict else []
         )
         given = {path: state_dict[path] for path in own if path in state_dict}
-        new = {
-            path: np.asarray(copy_of(value, "load_state_dict()") if isinstance(value, Tensor) else value)
-            for path, value in given.items()
-        }
+        new = {path: as_array(path, value) for path, value in given.items()}
         wrong += [
             f"{path} has shape {array.shape} and must have {own[path].shape}"
             for path, array in new.items()

@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from microgradnd.failures import explained
 from microgradnd.nn.arguments import check_sizes, like, of_several, operand, summed
+from microgradnd.nn.calls import check_settings
 from microgradnd.nn.module import Module, Parameter
 from microgradnd.registry import JVPS, VJPS, Joint, plain, primitive
 from microgradnd.tensor import Tensor
@@ -405,6 +406,7 @@ class BatchNorm(Module):
         dtype: npt.DTypeLike = np.float64,
     ) -> None:
         check_sizes(type(self).__name__, num_features=num_features)
+        check_settings(type(self).__name__, eps=eps, momentum=momentum)
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         set_affine(self, num_features, affine, affine, dtype)
         self.running_mean = self.running_var = self.num_batches_tracked = None
@@ -550,6 +552,7 @@ class LayerNorm(Module):
         *,
         dtype: npt.DTypeLike = np.float64,
     ) -> None:
+        check_settings("LayerNorm", eps=eps)
         self.normalized_shape, self.eps = shape_of("LayerNorm", normalized_shape), eps
         set_affine(self, self.normalized_shape, elementwise_affine, elementwise_affine and bias, dtype)
 
@@ -608,6 +611,7 @@ class RMSNorm(Module):
         *,
         dtype: npt.DTypeLike = np.float64,
     ) -> None:
+        check_settings("RMSNorm", eps=0.0 if eps is None else eps)
         self.normalized_shape, self.eps = shape_of("RMSNorm", normalized_shape), eps
         self.weight = Parameter(np.ones(self.normalized_shape), dtype) if elementwise_affine else None
 
@@ -670,6 +674,7 @@ class GroupNorm(Module):
     ) -> None:
         check_sizes("GroupNorm", num_channels=num_channels)
         check_groups("GroupNorm", num_groups, num_channels)
+        check_settings("GroupNorm", eps=eps)
         self.num_groups, self.num_channels, self.eps = num_groups, num_channels, eps
         set_affine(self, num_channels, affine, affine, dtype)
 
