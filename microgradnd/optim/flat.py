@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from numpy import ndarray, subtract  # looked up often
 
 from microgradnd.assignment import variable
 from microgradnd.optim.formula import Formula
@@ -97,9 +98,9 @@ class Flat:
             g = parameter.grad
             if g is None:
                 continue
-            if type(g) is not np.ndarray:
+            if type(g) is not ndarray:
                 g = g.data if isinstance(g, Tensor) else np.asarray(g)  # a Tensor after backward(create_graph=True)
-            if g.shape != view.shape or g.dtype != dtype:
+            if g.shape != view.shape or (g.dtype is not dtype and g.dtype != dtype):
                 raise ValueError(
                     f"the gradient of {described(parameter, i)} has shape {g.shape} and dtype {g.dtype}, where the "
                     f"parameter has {view.shape} and {dtype}; give it both again"
@@ -128,7 +129,7 @@ class Flat:
             parameter, step = self.parameters[i], steps[i]
             leaf = parameter._node
             if type(leaf) is Leaf and leaf.data.flags.writeable:  # updating(), without its overhead
-                np.subtract(leaf.data, step, leaf.data)
+                subtract(leaf.data, step, leaf.data)
                 touch(leaf)
             elif current().anomaly is not None:  # which has locked the array, and lets updating() write to it
                 with parameter.updating() as array:
