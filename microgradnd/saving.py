@@ -114,6 +114,8 @@ def save(path: str | os.PathLike[str], tree: Tree) -> None:
 
     Raises
     ------
+    ValueError
+        If the tree contains itself.
     TypeError
         If the tree holds anything else, or a dtype that the format doesn't have: complex numbers, longdouble, strings
         and dates need `.npz`.
@@ -143,7 +145,10 @@ def save(path: str | os.PathLike[str], tree: Tree) -> None:
     if not isinstance(path, str | os.PathLike):
         raise TypeError(f"save must be given a path and then what to save, got {path!r:.60} for the path")
     arrays: dict[str, Any] = {}
-    text = json.dumps(described(tree, "", arrays))
+    try:
+        text = json.dumps(described(tree, "", arrays))
+    except RecursionError as error:
+        raise ValueError("save: the tree contains itself, or is nested too deeply; save its parts") from error
     path = Path(path)
     dtypes = {array.dtype for array in arrays.values()}
     unsafe = [str(dtype) for dtype in dtypes if dtype.name not in SAFE or not dtype.isnative]
