@@ -454,6 +454,15 @@ def loaded_otherwise(optimizer: Any, **changed: Any) -> None:
     optimizer.load_state_dict(optimizer.state_dict() | {"state": {0: changed}})
 
 
+def retyped() -> None:
+    """Take a step with a model that has another dtype since."""
+    model = nn.Linear(2, 1)
+    optimizer = optim.Adam(model.parameters())
+    model.to(np.float32)
+    np.sum(model(np.ones((1, 2), np.float32))).backward()
+    optimizer.step()
+
+
 def own_formula(function: Any) -> Any:
     """Return an optimizer with a formula, and a gradient."""
     w = P(1)
@@ -1333,6 +1342,21 @@ MORE = {
     ),
     "an optimizer's load_state_dict of negative steps": Row(
         lambda: loaded_otherwise(optim.Adam([P(1)]), step=-1), ValueError, "Adam.load_state_dict|step|0 or more|-1"
+    ),
+    "an optimizer of parameters in another dtype": Row(retyped, ValueError, "'weight'|float64|float32|anew"),
+    "a schedule's state of text": Row(
+        lambda: optim.lr_scheduler.StepLR(WITH_SHARED, 1).load_state_dict(
+            {"step_size": 1, "gamma": 0.1, "last_epoch": "x", "base_lrs": [0.1]}
+        ),
+        ValueError,
+        "StepLR|last_epoch|'x'",
+    ),
+    "a schedule's state for more groups": Row(
+        lambda: optim.lr_scheduler.StepLR(WITH_SHARED, 1).load_state_dict(
+            {"step_size": 1, "gamma": 0.1, "last_epoch": 1, "base_lrs": [0.1, 0.2]}
+        ),
+        ValueError,
+        "StepLR|base_lrs|[0.1, 0.2]",
     ),
     "SGD(lr=text)": Row(lambda: optim.SGD([t], lr="fast"), TypeError, "lr|'fast'|number"),
     "SGD(lr=Tensor)": Row(lambda: optim.SGD([t], lr=P(1)[0]), TypeError, "lr|Tensor|t.item()"),
