@@ -84,8 +84,9 @@ def matched(tree: Tree, saved: Tree, name: str, where: str, found: list[tuple[st
         return saved
     parts = dict(tree if isinstance(tree, Mapping) else enumerate(tree))
     others = dict(enumerate(saved)) if isinstance(saved, list | tuple) else saved
-    if not isinstance(others, dict) or not parts.keys() <= others.keys():
-        got = f"only {list(others)}" if isinstance(others, dict) else f"{saved!r:.60}"
+    is_part = isinstance(tree, Mapping)  # of a dict some keys may be asked for
+    if not isinstance(others, dict) or not parts.keys() <= others.keys() or not (is_part or len(parts) == len(others)):
+        got = f"{'only ' * is_part}{list(others)}" if isinstance(others, dict) else f"{saved!r:.60}"
         raise ValueError(f"{where}: {name or 'it'} must hold {list(parts)}, got {got}; nothing was changed")
     new = others | {key: matched(part, others[key], child(name, key), where, found) for key, part in parts.items()}
     return new if others is saved else type(saved)(new.values())

@@ -172,6 +172,28 @@ def test_parameters_that_the_optimizer_does_not_have_change_no_step(tmp_path, co
     assert equal(run(epochs=5, checkpoint=path, resume=True), run(epochs=5))
 
 
+def test_a_checkpoint_of_other_measurements_changes_nothing(tmp_path):
+    path = tmp_path / "checkpoint"
+    train(checkpoint=path)
+    for options in ({"validation": VALIDATION}, {"metrics": MAE}):
+        model = network(3)
+        with pytest.raises(ValueError, match=r"fit: checkpoint holds loss, and loss, .* are measured now"):
+            train(model, checkpoint=path, resume=True, **options)
+        assert equal(model, network(3))
+    with pytest.raises(ValueError, match=r"changing\.generators must hold"):
+        train(nn.Sequential(*network()[:2], nn.Identity(), network()[3]), checkpoint=path, resume=True)
+
+
+def test_a_metric_may_remember_something():
+    seen = [0]
+
+    def count(prediction, target):
+        seen[0] += 1
+        return seen[0]
+
+    assert train(metrics={"count": count}, compile=True, epochs=3)[0]["count"][-1] > 8
+
+
 class Weighted(nn.Module):
     """A loss with a parameter, and a generator of its own."""
 
@@ -204,7 +226,7 @@ def test_resume_without_a_file_starts_anew(tmp_path):
 
 def test_a_checkpoint_of_another_model_changes_nothing(tmp_path):
     train(checkpoint=tmp_path / "checkpoint")
-    model = nn.Sequential(nn.Linear(2, 1))
+    model = nn.Sequential(nn.Linear(2, 1), nn.Dropout())
     before = model.state_dict()
     with pytest.raises(ValueError, match=r"changing\.model doesn't fit what was saved, and nothing was changed"):
         train(model, checkpoint=tmp_path / "checkpoint", resume=True)

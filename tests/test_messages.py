@@ -1620,6 +1620,11 @@ TRAINING: dict[str, Row] = {
     "a history of something else": Row(
         lambda: History(loss=[1.0]).plot("mae"), ValueError, "History.plot|'mae'|among loss"
     ),
+    "fit with another checkpoint": Row(
+        in_folder(lambda path: [trained(checkpoint=path, resume=True, metrics=m)() for m in ({}, {"mae": max})]),
+        ValueError,
+        "fit: checkpoint|holds loss|loss, mae",
+    ),
     "fit no rows": Row(trained(data=(X[:0], Y[:0])), ValueError, "fit|at least one row|(0, 2), (0, 1)"),
     "fit NaN": Row(
         trained(data=(np.full((4, 1), math.nan), Y)), FloatingPointError, "step 1 of epoch 1|in 'Linear'|array 0|row 0"

@@ -243,7 +243,19 @@ def fit(
     }
     history, best = History(loss=[]), None
     if resume and checkpoint is not None and os.path.exists(checkpoint):
-        saved = saving.load(checkpoint, into={"changing": changing})
+        saved = saving.load(checkpoint)
+        names = [
+            f"{part}{name}"
+            for part in ("", "validation_")[: 1 + (held is not None)]
+            for name in ("loss", *loop.metrics)
+        ]
+        if isinstance(saved, dict) and isinstance(saved.get("history"), dict) and {*saved["history"]} != {*names}:
+            raise ValueError(
+                f"fit: checkpoint holds {', '.join(map(str, saved['history']))}, and {', '.join(names)} are measured "
+                f"now; pass the same metrics and validation, or begin another checkpoint"
+            )
+        into = {"changing": changing, "history": {}, "best": None}
+        saved = saving.restore(into, saved, f"fit: {os.fspath(checkpoint)}")
         history.update(saved["history"])
         best = saved["best"]
     judged = history.setdefault("loss" if held is None else "validation_loss", [])
@@ -345,6 +357,7 @@ class Loop:
 
     def __post_init__(self) -> None:
         self.full_step, self.full_predict = self.step, self.predict
+        self.measures = bool(self.metrics)  # a compiled step depends on what it reads, and a metric may keep something
 
     def predict(self, batch: tuple[Any, ...]) -> tuple[Any, Any]:
         """Return the loss of a batch, and what the model returned if a metric needs it."""
@@ -352,7 +365,7 @@ class Loop:
         value = self.loss(prediction, batch[-1])
         if np.size(value) != 1:
             raise ValueError(f"fit: loss must return one number, got shape {np.shape(value)}; average it with np.mean")
-        return value, prediction if self.metrics else None
+        return value, prediction if self.measures else None
 
     def step(self, batch: tuple[Any, ...], share: float, is_first: bool, is_last: bool) -> tuple[Any, Any]:
         """Add the gradient of a batch to those of its group; after the last batch of the group, take a step."""
