@@ -220,16 +220,19 @@ def fit(
     )
     wants_loss = scheduler is not None and "metrics" in inspect.signature(scheduler.step).parameters
 
-    def advance(value: float) -> None:
-        scheduler.step(*[value] * wants_loss)
+    def advance(when: str, value: float) -> None:
+        if scheduler is not None and scheduler_step == when:
+            scheduler.step(*([value] if wants_loss else []))
 
-    after_epoch = advance if scheduler is not None and scheduler_step == "epoch" else lambda _: None
-    loop.after_step = advance if scheduler is not None and scheduler_step == "batch" else lambda _: None
+    loop.after_step = lambda value: advance("batch", value)
     if compile:
         compiled = importlib.import_module("microgradnd.compiler").compile
         loop.full_step, loop.full_predict = compiled(loop.step), compiled(loop.predict)
     rng = generator(rng)
-    wholes = [model, loss] if isinstance(loss, Module) else [model]  # a loss may have parameters too
+    whole_loss: Any = loss
+    wholes: list[Module] = (
+        [model, whole_loss] if isinstance(whole_loss, Module) else [model]
+    )  # a loss may have parameters too
     parts = [
         part for whole in wholes for module in whole.modules() for part in flatten(dict(vars(module)), is_module)[0]
     ]
@@ -246,7 +249,7 @@ def fit(
         saved = saving.load(checkpoint)
         names = [
             f"{part}{name}"
-            for part in ("", "validation_")[: 1 + (held is not None)]
+            for part in ([""] if held is None else ["", "validation_"])
             for name in ("loss", *loop.metrics)
         ]
         if isinstance(saved, dict) and isinstance(saved.get("history"), dict) and {*saved["history"]} != {*names}:
@@ -270,7 +273,7 @@ def fit(
         for number in range(since + 1, len(judged) + 2):
             list(epoch(number, {}, suspect))
             if number <= len(judged):
-                after_epoch(judged[number - 1])
+                advance("epoch", judged[number - 1])
         raise FloatingPointError(
             f"fit: the loss or a parameter became NaN or infinite after {len(judged)} epochs, but not when the steps "
             f"were repeated to find out where; pass rng= to whatever draws, and take no steps outside of fit"
@@ -302,7 +305,7 @@ def fit(
                     means |= {f"validation_{name}": mean for name, mean in found.items()}
                 for name, mean in means.items():
                     history.setdefault(name, []).append(mean)
-                after_epoch(judged[-1])
+                advance("epoch", judged[-1])
                 if patience is not None and np.argmin(judged) == len(judged) - 1:
                     best = model.state_dict()
                 if shown is not None:
