@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import functools
 import math
+import operator
 import string
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -71,11 +72,19 @@ def subscripts_of(args: tuple[Any, ...]) -> tuple[str, tuple[Any, ...]]:
     In the other form of the call lists of integers stand behind the operands: 0 is A, 26 is a, as in NumPy.
     """
     if isinstance(args[0], str):
-        return args[0].replace(" ", ""), args[1:]
-    words = ["".join("..." if i is Ellipsis else LETTERS[i] for i in labels) for labels in args[1::2]]
+        return args[0].replace(" ", "") if "- >" not in args[0] else args[0], args[1:]
+    words = ["".join(letter(i) for i in labels) for labels in args[1::2]]
     operands = args[: len(args) // 2 * 2 : 2]
-    result = "->" + "".join("..." if i is Ellipsis else LETTERS[i] for i in args[-1]) if len(args) % 2 else ""
+    result = "->" + "".join(letter(i) for i in args[-1]) if len(args) % 2 else ""
     return ",".join(words) + result, operands
+
+
+def letter(label: Any) -> str:
+    """Return the letter of an integer, or raise any error where NumPy complains."""
+    if label is Ellipsis:
+        return "..."
+    is_label = operator.index(label) >= 0 and not isinstance(label, bool)
+    return LETTERS[label if is_label else len(LETTERS)]
 
 
 def explicit(subscripts: str, ndims: Sequence[int]) -> tuple[list[str], str]:
@@ -299,6 +308,8 @@ def contraction(
             return None
         work *= x.size
     if work < SMALL or len(operands) < 2:
+        return None
+    if pair is None and len({x.dtype.char for x in operands}) > 1:  # NumPy adds in the dtype of the result
         return None
     if pair is not None:
         subscripts = pair(args[0].shape, args[1].shape, *args[2:], **kwargs)

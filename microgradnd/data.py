@@ -55,7 +55,7 @@ class Rows:
 def columns(taker: str, arrays: Sequence[Any]) -> list[Any]:
     """Return arrays that have the same number of rows, at least one, or raise and say which don't."""
     if not arrays:
-        raise TypeError(f"{taker} must be given at least one array, got none; pass {taker}(x, y, ...)")
+        raise TypeError(f"{taker} must be given at least one array, got none; pass inputs and targets")
     found = []
     for value in arrays:
         if isinstance(value, np.memmap | Rows):
@@ -197,10 +197,11 @@ def split(
     """
     found = columns("split", arrays)
     n = len(found[0])
-    if isinstance(sizes, str) or not np.iterable(sizes) or np.asarray(sizes).dtype.kind not in "iuf":
+    parts = np.asarray(sizes)
+    if isinstance(sizes, str) or parts.ndim != 1 or not parts.size or parts.dtype.kind not in "iuf":
         raise TypeError(f"split: sizes must be fractions such as (0.8, 0.2), or numbers of rows, got {sizes!r:.80}")
     ends = np.cumsum(sizes)
-    if np.asarray(sizes).dtype.kind == "f" and abs(ends[-1] - 1) < 1e-9:
+    if parts.dtype.kind == "f" and abs(ends[-1] - 1) < 1e-9:
         ends = np.rint(ends * n).astype(int)
     counts = np.diff(ends, prepend=0)
     if ends[-1] != n or np.any(counts < 1):
@@ -283,12 +284,15 @@ def standardise(x: Any) -> Scale:
     (x,) = columns("standardise", [x])
     step = max(1, BLOCK * len(x) // max(1, x.dtype.itemsize * math.prod(x.shape)))
     blocks = [slice(start, start + step) for start in range(0, len(x), step)]
-    mean = sum(np.sum(x[rows], axis=0, dtype=np.float64) for rows in blocks) / len(x)
-    std = np.sqrt(sum(np.sum(np.square(x[rows] - mean), axis=0) for rows in blocks) / len(x))
-    if x.dtype.kind == "c" or not np.all(np.isfinite(std)):
+    if x.dtype.kind == "c":
+        raise ValueError(f"standardise: x must be real numbers, got {x.dtype}; pass np.abs(x), or both parts")
+    with np.errstate(over="ignore", invalid="ignore"):  # said below
+        mean = sum(np.sum(x[rows], axis=0, dtype=np.float64) for rows in blocks) / len(x)
+        std = np.sqrt(sum(np.sum(np.square(x[rows] - mean), axis=0) for rows in blocks) / len(x))
+    if not np.all(np.isfinite(std)):
         raise ValueError(
-            f"standardise: x must be finite real numbers, and {np.sum(~np.isfinite(std))} of its {np.size(std)} "
-            f"features hold NaN or infinities (dtype {x.dtype}); leave out rows, as with x[np.isfinite(x).all(axis=1)]"
+            f"standardise: x must be finite, and {np.sum(~np.isfinite(std))} of its {np.size(std)} features hold NaN, "
+            f"infinities or numbers whose squares are infinite; leave out rows, as with x[np.isfinite(x).all(axis=1)]"
         )
     std = np.where(
         std <= len(x) * np.finfo(np.float64).eps * np.abs(mean), 1.0, std

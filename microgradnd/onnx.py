@@ -93,7 +93,7 @@ class Graph:
         self.known: dict[Value, Known] = {}
         self.nodes: list[Any] = []
         self.constants: list[Any] = []
-        self.used = {batch}
+        self.used: set[str] = set()
 
     def merged(self, a: Any, b: Any) -> Any:
         """Return one argument for the two that the programs have; a size that grows with the batch is a `Size`."""
@@ -129,8 +129,7 @@ class Graph:
                 f"onnx.export: an array that the network makes {error}; compute it from the inputs by NumPy functions"
             ) from error
         if not isinstance(array, Known):
-            free = value.name if value.name and value.name not in self.used else None
-            array = Known(self.constant(array, free), array.shape, array.dtype)
+            array = Known(self.constant(array, value.name), array.shape, array.dtype)
         self.known[value] = array
 
     def add(self, step: Step, twin: Step, layer: str | None) -> None:
@@ -163,16 +162,22 @@ class Graph:
             for name, shape, dtype in [(tensor.name, tensor.shape, tensor.dtype) for tensor in tensors]
         ]
 
+    def free(self, name: str) -> str:
+        """Return a name that nothing has yet, as like a given one as possible."""
+        while name in self.used:
+            name += "_"
+        self.used.add(name)
+        return name
+
     def op(self, kind: str, *inputs: str, **attributes: Any) -> str:
         """Add an operator, and return the name of its output."""
-        name = f"{kind.lower()}_{len(self.nodes)}"
+        name = self.free(f"{kind.lower()}_{len(self.nodes)}")
         self.nodes.append(self.helper.make_node(kind, inputs, [name], name=f"node_{name}", **attributes))
         return name
 
     def constant(self, array: Any, name: str | None = None) -> str:
         """Add a constant, and return its name."""
-        name = name or f"constant_{len(self.constants)}"
-        self.used.add(name)
+        name = self.free(name or f"constant_{len(self.constants)}")
         self.constants.append(self.numpy_helper.from_array(np.array(array, order="C"), name))
         return name
 
@@ -467,7 +472,7 @@ def flip(g: Graph, out: Known, x: Known, axis: int) -> str:
 
 def laid(stride: Any, padding: Any, dilation: Any) -> dict[str, list[int]]:
     """Return how windows lie, as ONNX is told."""
-    pads = [before for before, _ in padding] + [after for _, after in padding]
+    pads = [before for before, _ in padding] + [max(after, 0) for _, after in padding]  # less: unread
     return {"strides": list(stride), "pads": pads, "dilations": list(dilation)}
 
 
@@ -610,6 +615,7 @@ def export(module: Module, example: Any, path: str | os.PathLike[str]) -> None:
     names = [parameter.name for parameter in own if parameter.kind is not parameter.VAR_POSITIONAL][:count]
     names += [f"input_{i}" for i in range(len(names), count)]
     graph = Graph(onnx.helper, onnx.numpy_helper, rows, names[0])
+    graph.used.update(names)
     for name, a, b in zip(names, first.inputs, second.inputs, strict=False):
         graph.known[a] = Known(name, graph.merged(a.shape, b.shape), a.dtype)
     given = [graph.known[value] for value in first.inputs[:count]]
@@ -618,8 +624,10 @@ def export(module: Module, example: Any, path: str | os.PathLike[str]) -> None:
     for step, twin in zip(first.steps, second.steps, strict=True):
         graph.add(step, twin, whole.layers.get(step))
     results = [
-        Known(graph.op("Identity", graph.cast(x, x.dtype)), np.shape(x), x.dtype)
+        Known(graph.op("Identity", graph.cast(x, x.dtype)), x.shape, x.dtype)
         for x in flatten(graph.merged(first.outputs, second.outputs), lambda part: isinstance(part, Known))[0]
+        if x is not None
+        for x in [x if isinstance(x, Known) else np.asarray(x)]
     ]
     made = onnx.helper.make_graph(
         graph.nodes, type(module).__name__, graph.described(given), graph.described(results), graph.constants
@@ -627,6 +635,9 @@ def export(module: Module, example: Any, path: str | os.PathLike[str]) -> None:
     model = onnx.helper.make_model(
         made, opset_imports=[onnx.helper.make_opsetid("", OPSET)], ir_version=IR, producer_name="microgradnd"
     )
-    onnx.checker.check_model(model, full_check=True)
+    try:
+        onnx.checker.check_model(model, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise NotImplementedError(f"onnx.export: ONNX has no such network: {error}") from error
     with replacing(path) as written:
         written.write_bytes(model.SerializeToString())

@@ -84,8 +84,9 @@ def matched(tree: Tree, saved: Tree, name: str, where: str, found: list[tuple[st
         return saved
     parts = dict(tree if isinstance(tree, Mapping) else enumerate(tree))
     others = dict(enumerate(saved)) if isinstance(saved, list | tuple) else saved
-    if not isinstance(others, dict) or not parts.keys() <= others.keys():
-        got = f"only {list(others)}" if isinstance(others, dict) else f"{saved!r:.60}"
+    is_part = isinstance(tree, Mapping)  # of a dict some keys may be asked for
+    if not isinstance(others, dict) or not parts.keys() <= others.keys() or not (is_part or len(parts) == len(others)):
+        got = f"{'only ' * is_part}{list(others)}" if isinstance(others, dict) else f"{saved!r:.60}"
         raise ValueError(f"{where}: {name or 'it'} must hold {list(parts)}, got {got}; nothing was changed")
     new = others | {key: matched(part, others[key], child(name, key), where, found) for key, part in parts.items()}
     return new if others is saved else type(saved)(new.values())
@@ -114,6 +115,8 @@ def save(path: str | os.PathLike[str], tree: Tree) -> None:
 
     Raises
     ------
+    ValueError
+        If the tree contains itself.
     TypeError
         If the tree holds anything else, or a dtype that the format doesn't have: complex numbers, longdouble, strings
         and dates need `.npz`.
@@ -143,7 +146,10 @@ def save(path: str | os.PathLike[str], tree: Tree) -> None:
     if not isinstance(path, str | os.PathLike):
         raise TypeError(f"save must be given a path and then what to save, got {path!r:.60} for the path")
     arrays: dict[str, Any] = {}
-    text = json.dumps(described(tree, "", arrays))
+    try:
+        text = json.dumps(described(tree, "", arrays))
+    except RecursionError as error:
+        raise ValueError("save: the tree contains itself, or is nested too deeply; save its parts") from error
     path = Path(path)
     dtypes = {array.dtype for array in arrays.values()}
     unsafe = [str(dtype) for dtype in dtypes if dtype.name not in SAFE or not dtype.isnative]

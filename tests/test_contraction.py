@@ -164,6 +164,16 @@ def test_other_dtypes_are_left_to_numpy(dtypes):
     np.testing.assert_array_equal(contraction.einsum("ij,jk", x, y), np.einsum("ij,jk", x, y), strict=True)
 
 
+@pytest.mark.parametrize("subscripts", ["ijk,il->k", "ijk,il,->k", "ij,jk,kl->il"])
+def test_sums_are_in_the_dtype_of_the_result(subscripts):
+    rng = np.random.default_rng(0)
+    letters = subscripts.split("->")[0].split(",")
+    arrays = [rng.normal(size=(17,) * len(word)).astype(np.float32) for word in letters]
+    arrays[1] = arrays[1].astype(float)
+    expected = np.einsum(subscripts, *arrays)
+    np.testing.assert_allclose(contraction.einsum(subscripts, *arrays), expected, rtol=1e-12, atol=1e-11)
+
+
 @pytest.mark.parametrize("shapes", [((0, 3), (3, 2)), ((2, 0), (0, 2)), ((2, 3, 0), (0, 1)), ((4, 0, 2), (2, 3))])
 def test_empty_arrays(shapes):
     pair = [of_shape(shape) for shape in shapes]
@@ -206,6 +216,7 @@ def test_arrays_of_other_libraries_are_left_to_numpy():
         ("...ij,jk->ik", (2, 20, 30), (30, 20)),  # dots that the result lacks
         ("..ij,jk", (20, 30), (30, 20)),
         ("i1,1k", (20, 30), (30, 20)),
+        ("ij,jk- >ik", (20, 30), (30, 20)),
         ("ij,jk->i->k", (20, 30), (30, 20)),
         ("éj,jk", (20, 30), (30, 20)),
     ],
@@ -223,7 +234,7 @@ def test_errors_are_numpys(call):
 
 def test_errors_of_lists_of_indices_and_of_dot_are_numpys():
     x, y = np.ones((20, 30)), np.ones((30, 20))
-    for labels in ([0, 99], [0, "a"], [0]):
+    for labels in ([0, 99], [0, "a"], [0], [0, -51], [0, True]):
         with pytest.raises(Exception) as theirs:  # noqa: PT011
             np.einsum(x, labels, y, [1, 2])
         with pytest.raises(type(theirs.value)) as ours:

@@ -158,6 +158,67 @@ def test_a_resumed_training_has_the_same_numbers(tmp_path, compile, options):
     assert equal(model, other)
 
 
+@pytest.mark.parametrize("compile", [False, True])
+def test_parameters_that_the_optimizer_does_not_have_change_no_step(tmp_path, compile):
+    def run(**options):
+        model = network()
+        optimizer = optim.SGD(model[0].parameters(), lr=0.1)
+        rng = np.random.default_rng(0)
+        nn.fit(model, TRAINING, F.mse_loss, optimizer, max_norm=0.1, compile=compile, rng=rng, **options)
+        return model
+
+    path = tmp_path / "checkpoint"
+    run(epochs=2, checkpoint=path)
+    assert equal(run(epochs=5, checkpoint=path, resume=True), run(epochs=5))
+
+
+def test_a_checkpoint_of_other_measurements_changes_nothing(tmp_path):
+    path = tmp_path / "checkpoint"
+    train(checkpoint=path)
+    for options in ({"validation": VALIDATION}, {"metrics": MAE}):
+        model = network(3)
+        with pytest.raises(ValueError, match=r"fit: checkpoint holds loss, and loss, .* are measured now"):
+            train(model, checkpoint=path, resume=True, **options)
+        assert equal(model, network(3))
+    with pytest.raises(ValueError, match=r"changing\.generators must hold"):
+        train(nn.Sequential(*network()[:2], nn.Identity(), network()[3]), checkpoint=path, resume=True)
+
+
+def test_a_metric_may_remember_something():
+    seen = [0]
+
+    def count(prediction, target):
+        seen[0] += 1
+        return seen[0]
+
+    assert train(metrics={"count": count}, compile=True, epochs=3)[0]["count"][-1] > 8
+
+
+class Weighted(nn.Module):
+    """A loss with a parameter, and a generator of its own."""
+
+    def __init__(self):
+        self.weight = nn.Parameter(1.0)
+        self.rng = np.random.default_rng(3)
+
+    def forward(self, prediction, target):
+        noisy = prediction + self.rng.normal(size=prediction.shape)
+        return np.mean((self.weight * noisy - target) ** 2)
+
+
+def test_the_state_of_a_loss_belongs_to_the_checkpoint(tmp_path):
+    def run(**options):
+        model, loss = network(), Weighted()
+        optimizer = optim.Adam([*model.parameters(), *loss.parameters()], lr=0.05)
+        nn.fit(model, TRAINING, loss, optimizer, rng=np.random.default_rng(0), **options)
+        return model, loss
+
+    path = tmp_path / "checkpoint"
+    run(epochs=2, checkpoint=path)
+    resumed, whole = run(epochs=5, checkpoint=path, resume=True), run(epochs=5)
+    assert all(equal(a, b) for a, b in zip(resumed, whole, strict=True))
+
+
 def test_resume_without_a_file_starts_anew(tmp_path):
     history, _ = train(checkpoint=tmp_path / "checkpoint", resume=True)
     assert history == train()[0]
@@ -165,7 +226,7 @@ def test_resume_without_a_file_starts_anew(tmp_path):
 
 def test_a_checkpoint_of_another_model_changes_nothing(tmp_path):
     train(checkpoint=tmp_path / "checkpoint")
-    model = nn.Sequential(nn.Linear(2, 1))
+    model = nn.Sequential(nn.Linear(2, 1), nn.Dropout())
     before = model.state_dict()
     with pytest.raises(ValueError, match=r"changing\.model doesn't fit what was saved, and nothing was changed"):
         train(model, checkpoint=tmp_path / "checkpoint", resume=True)
@@ -217,6 +278,9 @@ def test_a_schedule_that_takes_metrics_is_given_the_loss_it_judges_by(options, n
 
     history, _ = train(schedule=schedule, **options)
     assert list(schedules[0].seen) == history[name]
+    schedules.clear()
+    history, _ = train(schedule=schedule, scheduler_step="batch", batch_size=25, **options)
+    assert np.mean(np.reshape(schedules[0].seen, (4, 2)), axis=1) == pytest.approx(history["loss"])
 
 
 @pytest.mark.parametrize("compile", [False, True])

@@ -34,6 +34,7 @@ from microgradnd.compiler.elementary import at
 from microgradnd.compiler.machine import load_numba
 from microgradnd.compiler.trace import TraceError
 from microgradnd.nn import functional as F
+from microgradnd.nn.fit import History
 from microgradnd.optim import lr_scheduler
 from microgradnd.scipy import linalg, scipys, special
 from microgradnd.trees import flatten
@@ -451,6 +452,15 @@ def averaged(module: Any, x: Any) -> Any:
 def loaded_otherwise(optimizer: Any, **changed: Any) -> None:
     """Load the state of an optimizer of one parameter with other entries."""
     optimizer.load_state_dict(optimizer.state_dict() | {"state": {0: changed}})
+
+
+def retyped() -> None:
+    """Take a step with a model that has another dtype since."""
+    model = nn.Linear(2, 1)
+    optimizer = optim.Adam(model.parameters())
+    model.to(np.float32)
+    np.sum(model(np.ones((1, 2), np.float32))).backward()
+    optimizer.step()
 
 
 def own_formula(function: Any) -> Any:
@@ -937,6 +947,9 @@ LIBRARY = {
     "minimize of integers": Row(
         lambda: optim.minimize(np.sum, {"n": np.arange(3)}), TypeError, "minimize: n|floating point|int64|args"
     ),
+    "minimize by a parameter twice": Row(
+        lambda: optim.minimize(np.sum, {"a": t, "b": [t]}), ValueError, "minimize|twice|once"
+    ),
     "minimize(3)": Row(lambda: optim.minimize(3, t), TypeError, "minimize: loss|function|3"),
     "clip_grad_norm_(module)": Row(lambda: optim.clip_grad_norm_(m, 1.0), TypeError, "clip_grad_norm_|parameters()"),
     "clip_grad_value_(arrays)": Row(
@@ -1322,6 +1335,29 @@ MORE = {
         TypeError,
         "Adam.load_state_dict|exp_avg|complex128",
     ),
+    "an optimizer's load_state_dict of names": Row(
+        lambda: optim.Adam([t]).load_state_dict(optim.Adam([t]).state_dict() | {"state": {"0": {}}}),
+        ValueError,
+        "Adam.load_state_dict|numbered|[0]|['0']",
+    ),
+    "an optimizer's load_state_dict of negative steps": Row(
+        lambda: loaded_otherwise(optim.Adam([P(1)]), step=-1), ValueError, "Adam.load_state_dict|step|0 or more|-1"
+    ),
+    "an optimizer of parameters in another dtype": Row(retyped, ValueError, "'weight'|float64|float32|anew"),
+    "a schedule's state of text": Row(
+        lambda: optim.lr_scheduler.StepLR(WITH_SHARED, 1).load_state_dict(
+            {"step_size": 1, "gamma": 0.1, "last_epoch": "x", "base_lrs": [0.1]}
+        ),
+        ValueError,
+        "StepLR|last_epoch|'x'",
+    ),
+    "a schedule's state for more groups": Row(
+        lambda: optim.lr_scheduler.StepLR(WITH_SHARED, 1).load_state_dict(
+            {"step_size": 1, "gamma": 0.1, "last_epoch": 1, "base_lrs": [0.1, 0.2]}
+        ),
+        ValueError,
+        "StepLR|base_lrs|[0.1, 0.2]",
+    ),
     "SGD(lr=text)": Row(lambda: optim.SGD([t], lr="fast"), TypeError, "lr|'fast'|number"),
     "SGD(lr=Tensor)": Row(lambda: optim.SGD([t], lr=P(1)[0]), TypeError, "lr|Tensor|t.item()"),
     "lr = NaN": Row(assigned(optim.SGD([t], lr=0.1), "lr", math.nan), ValueError, "lr|nan|finite"),
@@ -1482,7 +1518,16 @@ def judged(row: Row, reached: set[tuple[str, int]] | None = None) -> list[str]:
     return [f"nothing was raised; the result was {value!r}"]
 
 
+def endless() -> list[Any]:
+    """Return a list that contains itself."""
+    found: list[Any] = []
+    found.append(found)
+    return found
+
+
 X, Y = np.ones((4, 2)), np.ones((4, 1))
+SHARED = nn.Linear(2, 2)
+WITH_SHARED = optim.SGD(SHARED.parameters(), lr=0.1)
 TRAINING: dict[str, Row] = {
     # Data
     "batches of nothing": Row(lambda: data.batches(size=2), TypeError, "batches|at least one array"),
@@ -1496,6 +1541,13 @@ TRAINING: dict[str, Row] = {
         lambda: data.batches(X, size=9, drop_last=True), ValueError, "batches|drop_last|4 rows|of at most 4"
     ),
     "split by text": Row(lambda: data.split(X, sizes="half"), TypeError, "split: sizes|'half'|(0.8, 0.2)"),
+    "split by nothing": Row(lambda: data.split(X, sizes=()), TypeError, "split: sizes|()|(0.8, 0.2)"),
+    "standardise complex numbers": Row(
+        lambda: data.standardise(X * 1j), ValueError, "standardise|real numbers|complex128"
+    ),
+    "standardise numbers whose squares overflow": Row(
+        lambda: data.standardise(np.array([1e200, 0.0])), ValueError, "standardise|1 of its 1|squares"
+    ),
     "split by more than there is": Row(lambda: data.split(X, sizes=(3, 3)), ValueError, "split: sizes|sum 4|(3, 3)"),
     "standardise NaN": Row(lambda: data.standardise(X * math.nan), ValueError, "standardise|2 of its 2|isfinite"),
     # Files
@@ -1504,6 +1556,7 @@ TRAINING: dict[str, Row] = {
     "save complex numbers in safetensors": Row(
         saved_and_loaded(np.ones(2, complex), None, ".safetensors"), TypeError, "save|complex128|.npz"
     ),
+    "save what contains itself": Row(in_folder(lambda path: mg.save(path, endless())), ValueError, "save|itself|parts"),
     "save in no folder": Row(
         in_folder(lambda path: mg.save(path / "a.npz", 1)), FileNotFoundError, "no folder|mkdir(parents=True)"
     ),
@@ -1540,6 +1593,38 @@ TRAINING: dict[str, Row] = {
     "fit with a checkpoint in no folder": Row(
         trained(checkpoint="nowhere/run.ckpt"), TypeError, "fit: checkpoint|folder that exists|nowhere"
     ),
+    "fit with a checkpoint that is a folder": Row(
+        in_folder(lambda path: trained(checkpoint=path.parent)()), TypeError, "fit: checkpoint|path of a file"
+    ),
+    "fit with a number for a checkpoint": Row(trained(checkpoint=3), TypeError, "fit: checkpoint|path|3"),
+    "fit with a metric by name": Row(trained(metrics={"a": "mae"}), TypeError, "fit: metrics|functions|'mae'"),
+    "fit with a metric named loss": Row(trained(metrics={"loss": np.mean}), TypeError, "fit: metrics|not of 'loss'"),
+    "fit with a metric for each row": Row(
+        trained(metrics={"error": np.subtract}), TypeError, "fit: metrics|'error'|one number|np.mean"
+    ),
+    "fit with a metric of None": Row(
+        trained(metrics={"error": lambda p, t: None}), TypeError, "fit: metrics|'error'|one number|None"
+    ),
+    "fit with callbacks by name": Row(trained(callbacks=["stop"]), TypeError, "fit: callbacks|functions|'stop'"),
+    "fit with a schedule by name": Row(trained(scheduler="cosine"), TypeError, "fit: scheduler|made already|'cosine'"),
+    "fit with another optimizer's schedule": Row(
+        trained(scheduler=optim.lr_scheduler.StepLR(optim.SGD([P(1)], lr=0.1), 2)),
+        ValueError,
+        "fit: scheduler|another optimizer",
+    ),
+    "a compiled fit": Row(
+        compiled(lambda x: nn.fit(SHARED, X, F.mse_loss, WITH_SHARED, epochs=1), X),
+        TraceError,
+        "fit()|outside|compile=True",
+    ),
+    "a history of something else": Row(
+        lambda: History(loss=[1.0]).plot("mae"), ValueError, "History.plot|'mae'|among loss"
+    ),
+    "fit with another checkpoint": Row(
+        in_folder(lambda path: [trained(checkpoint=path, resume=True, metrics=m)() for m in ({}, {"mae": max})]),
+        ValueError,
+        "fit: checkpoint|holds loss|loss, mae",
+    ),
     "fit no rows": Row(trained(data=(X[:0], Y[:0])), ValueError, "fit|at least one row|(0, 2), (0, 1)"),
     "fit NaN": Row(
         trained(data=(np.full((4, 1), math.nan), Y)), FloatingPointError, "step 1 of epoch 1|in 'Linear'|array 0|row 0"
@@ -1554,6 +1639,9 @@ TRAINING: dict[str, Row] = {
         "nn.fit|needs loss, optimizer",
     ),
     # ONNX
+    "export complex numbers": Row(
+        exported(lambda x: np.abs(x * 1j)), NotImplementedError, "onnx.export|ONNX has no such network"
+    ),
     "export a function": Row(lambda: mg.onnx.export(np.sin, X, "file"), TypeError, "onnx.export|module|sin"),  # type: ignore[arg-type]
     "export without a row": Row(exported(np.sort), NotImplementedError, "onnx.export|sort has no row|Called"),
     "export bits": Row(exported(lambda x: x * ((x > 0).astype(int) & 3)), NotImplementedError, "bits of integers"),

@@ -118,6 +118,11 @@ def test_parameters_stay_if_the_loss_raises():
     np.testing.assert_allclose(w.data, 0, atol=1e-6)
 
 
+def test_a_single_argument_needs_no_tuple():
+    found = optim.minimize(lambda p, a: np.sum((p - a) ** 2), np.zeros(2), np.array([1.0, 2.0]))
+    np.testing.assert_allclose(found.x, [1, 2], atol=1e-6)
+
+
 def test_a_compiled_loss():
     loss = mg.compile(lambda x: np.sum((x - 3) ** 2))
     np.testing.assert_allclose(optim.minimize(loss, np.zeros(3)).x, 3, rtol=1e-6)

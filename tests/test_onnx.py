@@ -87,6 +87,7 @@ LAYERS = {
     "LogSoftmax": (nn.LogSoftmax(-1), [(3, 4)]),
     "Flatten": (nn.Flatten(), [(3, 4)]),
     "MaxPool1d": (nn.MaxPool1d(2, ceil_mode=True), [(2, 7)]),
+    "MaxPool1d that leaves out the end": (nn.MaxPool1d(2), [(2, 7)]),
     "MaxPool2d": (nn.MaxPool2d(3, stride=2, padding=1, dilation=(1, 2)), [(2, 9, 9)]),
     "AdaptiveAvgPool1d": (nn.AdaptiveAvgPool1d(3), [(2, 7)]),
     "AdaptiveAvgPool2d": (nn.AdaptiveAvgPool2d((1, 3)), [(2, 7, 7)]),
@@ -110,6 +111,7 @@ SINGLE = {  # which onnxruntime has in float32 only
         [(4, 5, 5)],
     ),
     "AvgPool1d": (nn.AvgPool1d(2, ceil_mode=True), [(2, 7)]),
+    "AvgPool1d that leaves out the end": (nn.AvgPool1d(2), [(2, 7)]),
     "AvgPool2d": (nn.AvgPool2d(2, padding=1), [(2, 7, 7)]),
     "AvgPool2d without its border": (nn.AvgPool2d(2, padding=1, count_include_pad=False), [(2, 7, 7)]),
     "digits": (
@@ -242,6 +244,25 @@ def test_a_file_computes_what_the_network_does(tmp_path, name):
         agree(module, tmp_path / "a.onnx", inputs(shapes, rows, float), 1e-12 if name != "float32" else 1e-6)
 
 
+class Alike(nn.Module):
+    """Parameters with the names of an input, an operator and a constant."""
+
+    def __init__(self):
+        self.other, self.mul_0, self.constant_0 = (nn.Parameter(RNG.normal(size=3)) for _ in range(3))
+
+    def forward(self, x, other):
+        return x * self.other + other * self.mul_0 + self.constant_0 * 2, None, 3.0
+
+
+def test_names_are_no_matter_and_none_is_no_output(tmp_path):
+    module, arrays = Alike(), inputs([(3,), (3,)], 4, float)
+    mg.onnx.export(module, arrays, tmp_path / "a.onnx")
+    session = runtime.InferenceSession((tmp_path / "a.onnx").read_bytes(), providers=["CPUExecutionProvider"])
+    product, number = session.run(None, dict(zip(("x", "other"), arrays, strict=True)))
+    np.testing.assert_allclose(product, module(*arrays)[0].data, rtol=1e-12)
+    assert number == 3.0
+
+
 @pytest.mark.parametrize("name", SINGLE)
 def test_a_file_in_float32_computes_what_the_network_does(tmp_path, name):
     module, shapes = SINGLE[name]
@@ -270,7 +291,7 @@ def refused(function, rows=4, error=NotImplementedError):
     """Return why a function isn't exported."""
     network = nn.Sequential(nn.Linear(3, 3), Function(function))
     with pytest.raises(error) as caught:
-        mg.onnx.export(network, np.ones((rows, 3)), "nowhere.onnx")
+        mg.onnx.export(network, np.ones((rows, 3)), "nowhere/network.onnx")
     return str(caught.value).partition(", line ")[0]  # what follows quotes the line of the test
 
 
@@ -327,4 +348,4 @@ def test_float32_networks_stay_so(tmp_path):
 def test_without_onnx_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(ImportError, match=r'pip install "microgradnd\[onnx\]"'):
-        mg.onnx.export(nn.ReLU(), np.ones((1, 3)), "nowhere.onnx")
+        mg.onnx.export(nn.ReLU(), np.ones((1, 3)), "nowhere/network.onnx")

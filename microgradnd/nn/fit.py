@@ -35,6 +35,7 @@ from microgradnd.failures import explained
 from microgradnd.modes import no_grad
 from microgradnd.nn.module import Module
 from microgradnd.nn.paths import scoped
+from microgradnd.tape import current
 from microgradnd.tensor import Tensor
 from microgradnd.trees import flatten, is_module
 
@@ -70,6 +71,8 @@ class History(dict[str, list[float]]):
     def plot(self, *names: str, **options: Any) -> Any:
         """Plot what was measured, by default the losses, and return the figure; see `viz.plot_history`."""
         shown = names or [name for name in self if name.endswith("loss")]
+        if unknown := [name for name in shown if name not in self]:
+            raise ValueError(f"History.plot: {unknown[0]!r} was not measured; choose among {', '.join(self)}")
         viz = importlib.import_module("microgradnd.viz")  # on use, as it knows networks in its turn
         return viz.plot_history({name: self[name] for name in shown}, **options)
 
@@ -124,10 +127,10 @@ def fit(
         Each takes an array that the model returned and the target; returns a number. Of the training data they are
         measured while it trains. The mean over the batches is weighted by their rows.
     scheduler : object with step(), optional
-        Called after each epoch, or after each step with `scheduler_step="batch"`; with the latest (validation) loss if
-        its `step` takes `metrics`.
+        Called after each epoch, or after each step with `scheduler_step="batch"`; if its
+        `step` takes `metrics`, with the (validation) loss of the epoch, or the loss of the batch.
     max_norm : float, optional
-        To clip the norm of all gradients together, by `optim.clip_grad_norm_`.
+        To clip the norm of the gradients of all parameters of the optimizer together, by `optim.clip_grad_norm_`.
     accumulate : int
         Batches whose gradients are averaged for one step, as if they were one batch.
     patience : int, optional
@@ -182,21 +185,31 @@ def fit(
     >>> history["validation_loss"][-1] < 0.01
     True
     """
-    has_place = not resume if checkpoint is None else Path(checkpoint).absolute().parent.is_dir()
+    if (trace := current().trace) is not None:
+        raise trace.refusal("fit()", "Call it outside, with compile=True")
+    has_place = checkpoint is None and not resume
+    if isinstance(checkpoint, str | os.PathLike):
+        has_place = Path(checkpoint).absolute().parent.is_dir() and not Path(checkpoint).is_dir()
     makes_loss = callable(loss) and not isinstance(loss, type)
+    measures = metrics is None or (isinstance(metrics, Mapping) and all(callable(m) for m in metrics.values()))
+    schedules = scheduler is None or (hasattr(scheduler, "step") and not isinstance(scheduler, type))
+    calls = isinstance(callbacks, Sequence) and all(callable(callback) for callback in callbacks)
     for name, value, is_right, expected in (
         ("model", model, isinstance(model, Module), "a module, made already"),
         ("loss", loss, makes_loss, "a function of prediction and target; make a module first, as nn.MSELoss()"),
         ("optimizer", optimizer, isinstance(optimizer, optim.Optimizer), "an optimizer, made already"),
-        ("metrics", metrics, isinstance(metrics, Mapping | None), "a dict of functions by name"),
-        ("callbacks", callbacks, isinstance(callbacks, Sequence), "a list of functions"),
+        ("metrics", metrics, measures and "loss" not in (metrics or ()), "a dict of functions by name, not of 'loss'"),
+        ("callbacks", callbacks, calls, "a list of functions"),
+        ("scheduler", scheduler, schedules, "a schedule, made already"),
         ("scheduler_step", scheduler_step, scheduler_step in ("epoch", "batch"), "'epoch' or 'batch'"),
-        ("checkpoint", checkpoint, has_place, "a path in a folder that exists; resume=True needs one"),
+        ("checkpoint", checkpoint, has_place, "the path of a file in a folder that exists; resume=True needs one"),
     ):
         if not is_right:
             raise TypeError(f"fit: {name} must be {expected}, got {value!r:.60}")
     if not {id(parameter) for parameter in optimizer.params} & {id(parameter) for parameter in model.parameters()}:
         raise ValueError("fit: optimizer updates no parameter of this model; make it anew, with model.parameters()")
+    if getattr(scheduler, "optimizer", optimizer) is not optimizer:
+        raise ValueError("fit: scheduler belongs to another optimizer; make it anew, with the one that fit is given")
     patience = None if patience is None else positive("fit: patience", patience)
     arrays, held = several("fit", data), None if validation is None else several("fit: validation", validation)
     epochs, n = positive("fit: epochs", epochs), len(arrays[0])
@@ -205,18 +218,47 @@ def fit(
     loop = Loop(
         model, loss, optimizer, dict(metrics or {}), max_norm, positive("fit: accumulate", accumulate), size, rows
     )
-    if scheduler is not None and scheduler_step == "batch":
-        loop.after_step = scheduler.step
+    wants_loss = scheduler is not None and "metrics" in inspect.signature(scheduler.step).parameters
+
+    def advance(when: str, value: float) -> None:
+        if scheduler is not None and scheduler_step == when:
+            scheduler.step(*([value] if wants_loss else []))
+
+    loop.after_step = lambda value: advance("batch", value)
     if compile:
         compiled = importlib.import_module("microgradnd.compiler").compile
         loop.full_step, loop.full_predict = compiled(loop.step), compiled(loop.predict)
     rng = generator(rng)
-    parts = [part for module in model.modules() for part in flatten(dict(vars(module)), is_module)[0]]
+    whole_loss: Any = loss
+    wholes: list[Module] = (
+        [model, whole_loss] if isinstance(whole_loss, Module) else [model]
+    )  # a loss may have parameters too
+    parts = [
+        part for whole in wholes for module in whole.modules() for part in flatten(dict(vars(module)), is_module)[0]
+    ]
     generators = [rng, *[part for part in parts if isinstance(part, np.random.Generator)]]
-    changing = {"model": model, "optimizer": optimizer, "scheduler": scheduler, "generators": generators}
+    changing = {
+        "model": model,
+        "loss": wholes[1:],
+        "optimizer": optimizer,
+        "scheduler": scheduler,
+        "generators": generators,
+    }
     history, best = History(loss=[]), None
     if resume and checkpoint is not None and os.path.exists(checkpoint):
-        saved = saving.load(checkpoint, into={"changing": changing})
+        saved = saving.load(checkpoint)
+        names = [
+            f"{part}{name}"
+            for part in ([""] if held is None else ["", "validation_"])
+            for name in ("loss", *loop.metrics)
+        ]
+        if isinstance(saved, dict) and isinstance(saved.get("history"), dict) and {*saved["history"]} != {*names}:
+            raise ValueError(
+                f"fit: checkpoint holds {', '.join(map(str, saved['history']))}, and {', '.join(names)} are measured "
+                f"now; pass the same metrics and validation, or begin another checkpoint"
+            )
+        into = {"changing": changing, "history": {}, "best": None}
+        saved = saving.restore(into, saved, f"fit: {os.fspath(checkpoint)}")
         history.update(saved["history"])
         best = saved["best"]
     judged = history.setdefault("loss" if held is None else "validation_loss", [])
@@ -226,16 +268,12 @@ def fit(
         numbered = batches(np.arange(n), *arrays, size=size, shuffle=shuffle, rng=rng, drop_last=drop_last)
         return loop.train(numbered, means, number, suspect)
 
-    def after_epoch(losses: list[float]) -> None:
-        if scheduler is not None and scheduler_step == "epoch":
-            wants_loss = "metrics" in inspect.signature(scheduler.step).parameters
-            scheduler.step(*losses[-1:] if wants_loss else ())
-
     def find_nan(suspect: tuple[float, int]) -> NoReturn:
         saving.restore(changing, before, "fit")
         for number in range(since + 1, len(judged) + 2):
             list(epoch(number, {}, suspect))
-            after_epoch(judged[:number])
+            if number <= len(judged):
+                advance("epoch", judged[number - 1])
         raise FloatingPointError(
             f"fit: the loss or a parameter became NaN or infinite after {len(judged)} epochs, but not when the steps "
             f"were repeated to find out where; pass rng= to whatever draws, and take no steps outside of fit"
@@ -267,7 +305,7 @@ def fit(
                     means |= {f"validation_{name}": mean for name, mean in found.items()}
                 for name, mean in means.items():
                     history.setdefault(name, []).append(mean)
-                after_epoch(judged)
+                advance("epoch", judged[-1])
                 if patience is not None and np.argmin(judged) == len(judged) - 1:
                     best = model.state_dict()
                 if shown is not None:
@@ -304,8 +342,8 @@ class Loop:
         Of a full batch; of all batches of an epoch.
     full_step, full_predict : callable
         What full batches are given to: `step` and `predict`, or the same, compiled.
-    after_step : callable or None
-        What is called after each step.
+    after_step : callable
+        What is called after each step, with the loss of its last batch.
     """
 
     model: Module
@@ -322,6 +360,7 @@ class Loop:
 
     def __post_init__(self) -> None:
         self.full_step, self.full_predict = self.step, self.predict
+        self.measures = bool(self.metrics)  # a compiled step depends on what it reads, and a metric may keep something
 
     def predict(self, batch: tuple[Any, ...]) -> tuple[Any, Any]:
         """Return the loss of a batch, and what the model returned if a metric needs it."""
@@ -329,7 +368,7 @@ class Loop:
         value = self.loss(prediction, batch[-1])
         if np.size(value) != 1:
             raise ValueError(f"fit: loss must return one number, got shape {np.shape(value)}; average it with np.mean")
-        return value, prediction if self.metrics else None
+        return value, prediction if self.measures else None
 
     def step(self, batch: tuple[Any, ...], share: float, is_first: bool, is_last: bool) -> tuple[Any, Any]:
         """Add the gradient of a batch to those of its group; after the last batch of the group, take a step."""
@@ -341,7 +380,7 @@ class Loop:
         (value * share if self.accumulate > 1 else value).backward()
         if is_last:
             if self.max_norm is not None:
-                optim.clip_grad_norm_(self.model.parameters(), self.max_norm)
+                optim.clip_grad_norm_(self.optimizer.params, self.max_norm)
             self.optimizer.step()
         return value, prediction
 
@@ -363,8 +402,8 @@ class Loop:
                 run = self.full_step
             with within:
                 value, prediction = run(tuple(batch), share, i % self.accumulate == 0, is_last)
-            if is_last and self.after_step is not None:
-                self.after_step()
+            if is_last:
+                self.after_step(value.item())
             yield self.added(means, self.rows, batch, value, prediction)
 
     def evaluate(self, arrays: list[Any], epoch: int) -> dict[str, float]:
@@ -386,10 +425,18 @@ class Loop:
         if self.metrics:
             leaves, form = flatten(prediction)
             plain = form.rebuild([leaf.data if isinstance(leaf, Tensor) else leaf for leaf in leaves])
-            found |= {name: float(metric(plain, batch[-1])) for name, metric in self.metrics.items()}
+            found |= {name: measured(name, metric(plain, batch[-1])) for name, metric in self.metrics.items()}
         for name, number in found.items():
             means[name] = means.get(name, 0.0) + number * len(batch[0]) / rows
         return found["loss"]
+
+
+def measured(name: str, value: Any) -> float:
+    """Return the value of a metric, or raise if it isn't one number."""
+    value = value.data if isinstance(value, Tensor) else value
+    if np.size(value) != 1 or np.asarray(value).dtype.kind not in "biuf":
+        raise TypeError(f"fit: metrics: {name!r} must return one number, got {value!r:.60}; average it with np.mean")
+    return float(np.asarray(value).item())
 
 
 def several(taker: str, data: Any) -> list[Any]:

@@ -101,6 +101,11 @@ class Flat:
             if type(g) is not ndarray:
                 g = g.data if isinstance(g, Tensor) else np.asarray(g)  # a Tensor after backward(create_graph=True)
             if g.shape != view.shape or (g.dtype is not dtype and g.dtype != dtype):
+                if parameter.dtype != dtype:
+                    raise ValueError(
+                        f"{described(parameter, i)} had the dtype {dtype} when the optimizer was made, and has "
+                        f"{parameter.dtype} now; make the optimizer anew, after model.to()"
+                    )
                 raise ValueError(
                     f"the gradient of {described(parameter, i)} has shape {g.shape} and dtype {g.dtype}, where the "
                     f"parameter has {view.shape} and {dtype}; give it both again"

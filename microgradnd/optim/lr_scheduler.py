@@ -140,6 +140,11 @@ class LRScheduler(Configured):
         own = self.state_dict()
         if not isinstance(state_dict, Mapping) or set(state_dict) != set(own):
             raise ValueError(f"a state of {type(self).__name__} must have {', '.join(own)}, got {state_dict!r:.200}")
+        for name in self.kept:
+            numbers = state_dict[name] if name == "base_lrs" else [state_dict[name]]
+            fits = isinstance(numbers, list | tuple) and len(numbers) <= len(self.optimizer.param_groups)
+            if not fits or any(as_number(name, x) is None for x in numbers):
+                raise ValueError(f"a state of {type(self).__name__} has {own[name]!r} for {name}, got {numbers!r:.80}")
         self.configure(**{name: value for name, value in state_dict.items() if name in self._settings})
         for name in self.kept:
             setattr(self, name, state_dict[name])

@@ -43,7 +43,7 @@ def minimize(
         Where to start. Parameters of modules that require a gradient, and Tensors that do, end up at the minimum. They
         stay as they are if the loss raises.
     args : tuple
-        What else the loss takes.
+        What else the loss takes; a single argument needs no tuple.
     method : str
         Of `scipy.optimize.minimize` "L-BFGS-B", "BFGS", "CG", "TNC" or "SLSQP", which use gradients, or "Newton-CG",
         "trust-ncg", "trust-krylov" or "trust-constr", which use products with the Hessian too; of
@@ -89,7 +89,11 @@ def minimize(
     method = method_name("minimize: method", method)
     if not callable(loss):
         raise TypeError(f"minimize: loss must be a function of the parameters, got {loss!r:.80}")
+    args = args if isinstance(args, tuple | list) else (args,)
     leaves, form = flatten(params)
+    tensors = [id(leaf) for leaf in leaves if isinstance(leaf, Tensor)]
+    if len(set(tensors)) < len(tensors):
+        raise ValueError("minimize: a Tensor is among the parameters twice; pass each once, a module or its parameter")
     starts = [real_array(leaf, name) for leaf, name in zip(leaves, paths(params, "params"), strict=True)]
     if not starts:
         raise ValueError(f"minimize was given no parameters, but {params!r:.80}; pass a model, or arrays to start from")

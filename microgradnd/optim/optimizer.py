@@ -230,6 +230,12 @@ class Optimizer(Configured):
                 f"this isn't the state of this {kind.__name__}: it must be of {layout(own)}; got {layout(state_dict)}"
             )
         groups, ids = state_dict["param_groups"], [i for given in state_dict["param_groups"] for i in given["params"]]
+        given_for = state_dict["state"].keys()
+        if not all(isinstance(i, int) for i in ids) or len(set(ids)) < len(ids) or not given_for <= set(ids):
+            raise ValueError(
+                f"{kind.__name__}.load_state_dict: parameters must be numbered, each once, and the states are of some "
+                f"of these numbers; got the numbers {ids!r:.80}, and states of {list(given_for)!r:.80}"
+            )
         settings = [kind.checked({name: given[name] for name in kind.table}, {}) for given in groups]
         entries = {
             id(p): self._entry(i, p, state_dict["state"].get(i, {})) for i, p in zip(ids, self.params, strict=True)
@@ -261,6 +267,8 @@ class Optimizer(Configured):
                 )
             if not np.can_cast(array.dtype, dtype, "same_kind"):
                 raise TypeError(f"{kind}.load_state_dict: {name} must hold numbers of dtype {dtype}, got {array.dtype}")
+            if name == "step" and array < 0:
+                raise ValueError(f"{kind}.load_state_dict: step must be 0 or more, got {value}")
             entry[name] = array.astype(dtype)
         return entry
 
@@ -272,7 +280,9 @@ class Optimizer(Configured):
 def layout(state: Mapping[str, Any]) -> str:
     """Return how many parameters and which settings the groups of a state have, or what it is instead."""
     groups: Any = state.get("param_groups")
-    listed = isinstance(groups, Sequence) and all(isinstance(g, Mapping) and "params" in g for g in groups)
+    listed = isinstance(groups, Sequence) and all(
+        isinstance(g, Mapping) and isinstance(g.get("params"), list | tuple) for g in groups
+    )
     if not listed or not isinstance(state.get("state"), Mapping):
         return f"{dict(state)!r:.80}"
     return "; ".join(f"{len(g['params'])} parameters with {', '.join(sorted(g.keys() - {'params'}))}" for g in groups)
