@@ -138,3 +138,11 @@ def test_every_rule_of_the_table_has_a_text() -> None:
             all_ += 1
             read += "…" not in text and bool(text)
     assert read > 0.6 * all_
+
+
+def test_a_rule_for_all_arguments_is_named() -> None:
+    x = mg.tensor(np.ones((2, 3)), requires_grad=True)
+    joined = np.concatenate([x, x])
+    assert rule_text(joined._node, 1) == "concatenated_parts(g, …)[1]"
+    norm = mg.nn.functional.layer_norm(x, (3,))
+    assert rule_text(norm._node, 0) == "normalized_cotangents(g, …)[0]"

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from microgradnd import broadcasting
-from microgradnd.registry import VJPS, rule_for
+from microgradnd.registry import VJPS, Joint, rule_for
 from microgradnd.tape import Operation
 
 MOST_ELEMENTS = 10**5  # of the arrays that a condition may be evaluated for
@@ -58,8 +58,11 @@ def rule_text(node: Operation, position: int) -> str:
     ['g * np.cos(x)', 'np.dot(g, y.T)', 'expand(g, x.shape)', 'expand(g * 0.5, x.shape, axis)']
     """
     rule = rule_for(VJPS, node.function, position)
-    if position >= len(VJPS.get(node.function, ())):
+    table = VJPS.get(node.function, ())
+    if position >= len(table):
         return ""
+    if isinstance(table, Joint):  # computes all cotangents at once
+        return f"{table.rule.__name__}(g, …)[{position}]"
     try:
         return _text(rule, node)
     except Exception:  # whatever a stranger's rule may hold, a picture is drawn
