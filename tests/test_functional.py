@@ -472,3 +472,19 @@ def test_dropout() -> None:
             nn.Dropout(wrong)
     with pytest.raises(TypeError, match=r"numpy.random.Generator, not int"):
         F.dropout(x, rng=0)
+
+
+@pytest.mark.parametrize("reduction", REDUCTIONS)
+def test_the_sum_of_squares_has_the_reductions_of_the_mean(reduction):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(2, 4, 3))
+    assert_equal = np.testing.assert_allclose
+    assert_equal(F.sse_loss(x, y, reduction), F.mse_loss(x, y, reduction), rtol=1e-14)
+    assert_equal(nn.SSELoss(reduction)(x, y), nn.MSELoss(reduction)(x, y), rtol=1e-14)
+    ours, others = (
+        mg.grad(lambda x, loss=loss: np.sum(np.sin(loss(x, y, reduction)))) for loss in (F.sse_loss, F.mse_loss)
+    )
+    assert_equal(ours(x), others(x), rtol=1e-13)
+    assert_equal(mg.compile(ours)(x), others(x), rtol=1e-13)
+    with pytest.raises(ValueError, match=r"^sse_loss: reduction must be 'mean', 'sum' or 'none', got 'max'"):
+        F.sse_loss(x, y, "max")

@@ -51,17 +51,19 @@ def reduced(loss: str, losses: Any, reduction: Reduction) -> Any:
 
 @of_several
 @primitive
-def sse_loss(y_pred: Any, y: Any) -> Any:
+def sse_loss(y_pred: Any, y: Any, reduction: Reduction = "sum") -> Any:
     """Return the sum of squared errors, sum((y_pred - y)^2), whose gradient is 2 (y_pred - y).
 
     Parameters
     ----------
     y_pred, y : array_like of the same shape
         Predictions and observations. NaN in either makes the loss NaN.
+    reduction : {"mean", "sum", "none"}
+        Whether to average the squared errors, to add them up, or to return them.
 
     Returns
     -------
-    number or Tensor of shape ()
+    number or Tensor of shape (), or for "none" of the shape of y
 
     Raises
     ------
@@ -81,18 +83,24 @@ def sse_loss(y_pred: Any, y: Any) -> Any:
     error = np.subtract(y_pred, y)
     if error.dtype.kind not in "fc":
         raise TypeError(f"sse_loss: predictions are floating-point numbers, not {error.dtype}; convert them to float")
-    return np.add.reduce(error * error, axis=None)
+    if reduction == "sum":
+        return np.add.reduce(error * error, axis=None)
+    return reduced("sse_loss", error * error, reduction)
 
 
 defvjp(
     sse_loss,
-    lambda g, out, y_pred, y: (2 * g) * np.subtract(y_pred, y),
-    lambda g, out, y_pred, y: (2 * g) * np.subtract(y, y_pred),
+    lambda g, out, y_pred, y, reduction="sum": (
+        (2 * g if reduction != "mean" else g / (np.size(y) / 2)) * np.subtract(y_pred, y)
+    ),
+    lambda g, out, y_pred, y, reduction="sum": (
+        (2 * g if reduction != "mean" else g / (np.size(y) / 2)) * np.subtract(y, y_pred)
+    ),
 )
 defjvp(
     sse_loss,
-    lambda t, out, y_pred, y: np.sum(2 * np.subtract(y_pred, y) * t),
-    lambda t, out, y_pred, y: np.sum(2 * np.subtract(y, y_pred) * t),
+    lambda t, out, y_pred, y, reduction="sum": reduced("sse_loss", 2 * np.subtract(y_pred, y) * t, reduction),
+    lambda t, out, y_pred, y, reduction="sum": reduced("sse_loss", 2 * np.subtract(y, y_pred) * t, reduction),
 )
 
 
@@ -927,6 +935,10 @@ class LossOfThree(Calls):
 class SSELoss(Loss, function=sse_loss):
     """The sum of squared errors; see `functional.sse_loss`.
 
+    Parameters
+    ----------
+    reduction : {"mean", "sum", "none"}
+
     Examples
     --------
     >>> import numpy as np
@@ -934,6 +946,8 @@ class SSELoss(Loss, function=sse_loss):
     >>> float(nn.SSELoss()(np.array([1.0, 2.0]), np.array([1.0, 4.0])))
     4.0
     """
+
+    reduction: Reduction = "sum"
 
 
 class MSELoss(Loss, function=mse_loss):

@@ -73,6 +73,10 @@ ROWS: list[Row] = [
     case(looked_up, "no-padding-picked", lambda weight: F.embedding(LABELS[:3], weight, padding_idx=1), (3, 2)),
     case(looked_up, "empty", lambda weight: F.embedding(LABELS[:0], weight), (3, 2)),
     *(case(F.sse_loss, name, F.sse_loss, shape, shape) for name, shape in SHAPES.items()),
+    *(
+        case(F.sse_loss, how, lambda x, y, how=how: F.sse_loss(x, y, reduction=how), (2, 3), (2, 3))
+        for how in ("mean", "none")
+    ),
     case(losses.bent, "line", lambda x: losses.bent(x, 0.5), ((3, 4), Domain(avoid=(-0.5, 0.5)))),
     *ufunc(losses.binary_entropy, Domain(0.05, 0.95), Domain(0.05, 0.95)),
     *ufunc(losses.logistic_loss, NONZERO, Domain(0.05, 0.95)),
