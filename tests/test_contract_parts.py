@@ -872,3 +872,29 @@ def test_parameters_that_are_frozen_or_replaced_between_calls():
         want = f(x)
         for _ in range(3):
             alike(compiled(x), want)
+
+
+@pytest.mark.parametrize("make", [lambda p: optim.SGD(p, lr=0.1), lambda p: optim.Adam(p, lr=0.1)])
+@pytest.mark.parametrize("shape", [(3,), (4, 3)])
+def test_a_variable_that_is_passed_and_stepped_before_its_optimizer_is_looked_at(make, shape):
+    x = np.cos(np.arange(np.prod(shape))).reshape(shape)
+
+    def run(transform):
+        w, other = nn.Parameter([-1.4, 1.5, 0.3]), nn.Parameter(0.5)
+        optimizer = make([other, w])
+
+        def step(x, w):
+            loss = np.mean((x * w) ** 2)
+            loss.backward()
+            optimizer.step()  # reads the parameters where no one watches
+            optimizer.zero_grad()  # and here where they are watched
+            return loss
+
+        step = transform(step)
+        return [step(x, w).item() for _ in range(3)], w.data.tolist(), w.grad
+
+    losses, values, gradient = run(mg.compile)
+    expected, right, _ = run(lambda f: f)
+    np.testing.assert_allclose(losses, expected, rtol=1e-13)
+    np.testing.assert_allclose(values, right, rtol=1e-13)
+    assert gradient is None

@@ -178,7 +178,8 @@ class Watch:
             tensor._node.position = 0
         self.tensors.append(tensor)
         self.attribute(name, tensor, "_node")
-        node = tensor._node
+        _, node, _ = self.recorder.assigned.get(id(tensor), (tensor, tensor._node, None))
+        self.places[id(tensor), "_node"].value = node  # the function may have assigned to it before it was found
         if isinstance(node, Leaf):
             self.attribute(f"{name}.requires_grad", node, "requires_grad")
             self.attribute(f"the hooks of {name}", node, "hooks")
