@@ -99,7 +99,7 @@ def rows(x: Any) -> Any:
 
 def summed(x: Any, **axes: Any) -> Any:
     """Return the sum along axes, of half-precision numbers in single precision: they stop growing at 2048 ones."""
-    return np.add.reduce(x, dtype=np.float32, **axes) if x.dtype == np.float16 else np.add.reduce(x, **axes)
+    return np.add.reduce(x, dtype=np.float32, **axes) if x.dtype.char == "e" else np.add.reduce(x, **axes)
 
 
 def is_half(x: Any) -> bool:

@@ -151,7 +151,7 @@ FAULTS: list[tuple[str, ...]] = [
     (f"{R}values.py", "if x.dtype == np.float16:", "if x.dtype == np.float128:", RULES),
     (
         "microgradnd/nn/arguments.py",
-        "return np.add.reduce(x, dtype=np.float32, **axes) if x.dtype == np.float16 else np.add.reduce(x, **axes)",
+        'return np.add.reduce(x, dtype=np.float32, **axes) if x.dtype.char == "e" else np.add.reduce(x, **axes)',
         "return np.add.reduce(x, **axes)",
         LOSSES,
     ),
