@@ -13,6 +13,6 @@ collect_ignore = ["typing"]  # programs for mypy, most of which don't run
 
 settings.register_profile("quick", max_examples=5, deadline=None, derandomize=True)
 settings.register_profile("thorough", max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("fresh", max_examples=5, deadline=None, database=None, print_blob=True)
+settings.register_profile("fresh", max_examples=2, deadline=None, database=None, print_blob=True)
 settings.register_profile("unshrunk", settings.get_profile("quick"), phases=(Phase.explicit, Phase.generate))
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
