@@ -259,7 +259,7 @@ def cross_entropy(logits: Array, y: Array) -> tuple[Any, Array]:
 
 
 def w12(*args: Array) -> Any:
-    """Return the loss and gradients; positions are rows of a matrix but for the weights of attention."""
+    """Return the loss and gradients; each position is a row of a matrix, except in the attention weights."""
     *params, x, y = args
     symbols, places, norm, shift, w, b = *params[:2], *params[-4:]
     h = (symbols[x] + places).reshape(-1, 64)

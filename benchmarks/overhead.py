@@ -1,4 +1,4 @@
-"""What a call of a compiled function costs beside its program: checks of arguments, and of what the function reads.
+"""Times what a compiled function adds to its program in each call: checks of arguments and of what it has read.
 
 Owns: functions that read many things of one kind, and how the cost of each is found.
 Must not own: times of programs (`run.py`).
@@ -6,9 +6,9 @@ Read next: `../microgradnd/compiler/dispatch.py`, whose cost this is.
 
     python benchmarks/overhead.py [--rounds 41]
 
-A call is timed in turns with the program alone on the same arrays; the difference is the call's own overhead. For each
-kind of thing it is measured with none and with many, which gives a cost for each. A thing is one object of Python's
-that is watched: a function, a Tensor, a setting, an element of a list.
+A call and the program alone take turns on the same arrays; the difference between their times is the overhead. For each
+kind of thing the overhead is measured with none of them and with many, which gives the cost of one. A thing is one
+watched object: a function, a Tensor, a setting, an element of a list.
 """
 
 import argparse

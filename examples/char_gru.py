@@ -1,8 +1,8 @@
 """A recurrent network learns to write help pages, one character at a time.
 
-A GRU (Cho et al., 2014) reads the help topics of Python character by character. What it has read so far is in 128
-numbers, from which a dense layer guesses the next character. After each step of training it is asked to be less
-surprised by the next character than before; then it is given a beginning, and its own guesses are fed back to it.
+A GRU (Cho et al., 2014) reads Python's help topics character by character. It keeps what it has read in 128 numbers,
+from which a dense layer predicts the next character. Training makes it less surprised by the characters that follow. To
+write, it gets a beginning, and each character that it draws becomes its next input.
 """
 
 import numpy as np

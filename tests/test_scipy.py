@@ -67,7 +67,7 @@ def test_the_logistic_function_in_its_tails():
     np.testing.assert_allclose(mg.grad(mg.grad(special.expit))(40.0), -np.exp(-40.0), rtol=1e-13)
 
 
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy warns of each infinity and NaN that is asserted here
 def test_edges_of_domains_are_infinite_or_nan():
     assert gradient(special.logit, np.array([0.0, 1.0])).tolist() == [np.inf, np.inf]
     assert gradient(special.ndtri, np.array([0.0, 1.0])).tolist() == [np.inf, np.inf]

@@ -169,7 +169,7 @@ def is_by_value(leaf: Any) -> bool:
 
 
 def precision(dtypes: set[Any]) -> dict[type, Any] | None:
-    """Return the types of Python numbers that meet arrays of these dtypes, or None if they aren't one and the same.
+    """Return the dtypes that Python numbers take on with arrays of these dtypes, None if that depends on the array.
 
     NumPy gives a Python number the precision of the array that it meets.
     """

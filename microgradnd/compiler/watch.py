@@ -8,7 +8,7 @@ A program is written once, so a setting that the function reads is in it with it
 call, everything that was read must be compared. This file finds it: the globals and closures of the function and of
 the functions that it can call, the contents of containers, and the attributes of objects. Reads of attributes are
 observed rather than guessed: while the function runs, the classes of all objects that it can reach report them, so it
-makes no difference who reads an attribute, or how. Objects of Python's own classes, which can't report, are watched
+makes no difference who reads an attribute, or how. Built-in classes can't report, so their objects are watched
 whole. Setting an attribute is noted too, and undone after the trace: the program does it in each call, or it is an
 error.
 """

@@ -35,8 +35,9 @@ def spectrum(a):
 
 
 def logm(a):
-    """Return the logarithm; SciPy holds that of single precision to the accuracy of double precision, and warns."""
+    """Return the logarithm, without SciPy's warning."""
     with warnings.catch_warnings():
+        # Of single precision SciPy expects the accuracy of double precision
         warnings.filterwarnings("ignore", "logm result may be inaccurate")
         return linalg.logm(a)
 
