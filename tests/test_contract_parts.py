@@ -255,6 +255,24 @@ def test_draws_are_made_in_their_order_each_by_itself_and_used_or_not(f, form):
         np.testing.assert_allclose(compiled(X), eager(X), rtol=1e-12)
 
 
+def looped(x):
+    for scale in (2.0, 3.0):
+        x = x + mg.anew(lambda: np.full(3, scale), 3)  # noqa: B023 - what this is about
+    return x
+
+
+def bound(x):
+    for scale in (2.0, 3.0):
+        x = x + mg.anew(lambda scale=scale: np.full(3, scale), 3)
+    return x
+
+
+def test_what_a_draw_uses_may_not_get_another_value_afterwards():
+    with pytest.raises(TypeError, match=r"mg.anew, uses 'scale', which the compiled function then gave another"):
+        mg.compile(looped)(X)
+    alike(mg.compile(bound)(X), bound(X))
+
+
 def test_what_a_function_gives_anew_stays_its_own():
     kept = np.ones(3)
     compiled = mg.compile(lambda x: (mg.anew(lambda: kept, 3), x))
@@ -727,6 +745,17 @@ def test_arguments_that_were_changed_since_are_noticed():
         RuntimeError, match=r"an argument or a variable of <lambda>, which is compiled, was changed after the call"
     ):
         loss.backward()
+
+
+@pytest.mark.parametrize("use", [lambda v: v.detach(), lambda v: mg.no_grad()(np.sin)(v)])
+def test_a_passed_variable_that_no_derivative_leads_to_may_not_change_either(use):
+    (w, v), compiled = variables(), mg.compile(lambda x, parts: np.sum(w * use(parts["v"]) * x))
+    for _ in range(3):
+        loss = compiled(X, {"v": v})
+        with mg.no_grad():
+            v *= 0.5
+        with pytest.raises(RuntimeError, match="an argument or a variable of <lambda>, which is compiled, was changed"):
+            loss.backward()
 
 
 def test_what_was_changed_since_is_noticed():
