@@ -216,6 +216,76 @@ def test_a_second_hook_of_an_argument():
             alike(compiled(w), gradient_of(w))
 
 
+# Views of what is updated
+
+
+def seen_by(view):
+    """Update a variable of which a view was taken, and use the view."""
+
+    def f(w, x):
+        with mg.no_grad():
+            seen = view(w)
+            w -= 0.5 * x
+            return np.sum(seen)
+
+    return f
+
+
+VIEWS = {
+    "detach": lambda w: w.detach(),
+    "slice": lambda w: w[::-1],
+    "T": lambda w: w.T,
+    "reshape": lambda w: w.reshape(3, 1).reshape(3),
+    "broadcast_to": lambda w: np.broadcast_to(w, (2, 3)),
+    "a view of a view": lambda w: w.detach()[1:],
+    "real": lambda w: np.real(w),
+}
+
+
+@pytest.mark.parametrize("view", VIEWS.values(), ids=VIEWS)
+@pytest.mark.parametrize("given", ["a variable", "an array", "a module's"])
+def test_a_view_of_what_was_updated_since_is_not_used_with_its_old_values(view, given):
+    f, weight = seen_by(view), mg.tensor(np.arange(3.0), requires_grad=True)
+    model = nn.Module()
+    model.weight = nn.Parameter(np.arange(3.0))
+    calls = {
+        "a variable": (f, weight),
+        "an array": (f, np.arange(3.0)),
+        "a module's": (lambda model, x: f(model.weight, x), model),
+    }
+    function, w = calls[given]
+    with pytest.raises(RuntimeError, match="is outdated: it shares memory"):
+        mg.compile(function)(w, X)
+
+
+def test_a_view_of_other_elements_or_a_copy_may_be_used():
+    def f(w, x):
+        with mg.no_grad():
+            rest, old = w[1:], w.copy()
+            w[0] = x[1] * 2.0
+            return np.sum(rest * x[1:]) + np.sum(old * x)
+
+    compiled = mg.compile(f)
+    for _ in range(3):
+        p, q = np.arange(3.0), np.arange(3.0)
+        alike(compiled(p, X), f(q, X))
+        alike(p, q)
+
+
+def test_the_error_of_an_outdated_view_may_not_be_caught():
+    def f(w, x):
+        with mg.no_grad():
+            seen = w.detach()
+            w -= x
+            try:
+                return seen * x
+            except RuntimeError:
+                return x
+
+    with pytest.raises(TypeError, match="caught"):
+        mg.compile(f)(variables()[0], X)
+
+
 # Draws
 
 
