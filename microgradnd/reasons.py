@@ -1,8 +1,8 @@
 """Why a gradient is None, zero or not a number: in sentences.
 
 Owns: `explain`.
-Must not own: the backward pass that it looks at (`viz/flow.py`), or pictures.
-Read next: `../viz/record.py`, the tape as a list; `../viz/flow.py`.
+Must not own: the backward pass that it looks at (`viz/record.py`), or pictures.
+Read next: `../viz/record.py`, the tape as a list.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from microgradnd.nn import Module
 from microgradnd.registry import Results, name_of
 from microgradnd.tape import Leaf, Node, Operation, describe
 from microgradnd.tensor import Tensor
-from microgradnd.viz.flow import can_flow, flow
 from microgradnd.viz.record import Part, Record, tree
 
 MOST_NAMED = 5  # variables of which the same is said
@@ -170,8 +169,8 @@ class _Story:
         self.first_bad: tuple[Operation, str] | None = None  # in the walk back
         self.stops: list[Operation] = []  # where something arrives, but nothing goes on
         self.given_none: dict[Node, Operation] = {}  # variables, and where something arrives, but nothing for them
-        if can_flow(self.record.operations):
-            for node, g, parts in flow(self.record.operations, self.ends):
+        if self.record.can_flow():
+            for node, g, parts in self.record.flow(self.ends):
                 self.look_at(node, g, parts)
         root = tree(self.record)
         self.scopes: dict[int, Part] = {}

@@ -24,7 +24,7 @@ import microgradnd as mg
 from microgradnd import nn, viz
 from microgradnd.nn import functional as F
 from microgradnd.viz.explore import BINS, NOT_FINITE, PAGE, PARTS, SCRIPTS, USUAL, described, document, formula, page
-from microgradnd.viz.graph import Node
+from microgradnd.viz.model import Node
 from microgradnd.viz.values import values_of
 
 HOSTILE = "</script><script>alert(1)</script><!-- \"quoted\" 'single' \n\t\u2028 🎉 ${x} @@data@@ " + "w" * 10_000

@@ -38,7 +38,8 @@ from microgradnd.nn.fit import History
 from microgradnd.optim import lr_scheduler
 from microgradnd.scipy import linalg, scipys, special
 from microgradnd.trees import flatten
-from microgradnd.viz import plots, render
+from microgradnd.viz import render
+from microgradnd.viz.plots import canvas
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = (ROOT / "microgradnd", ROOT / "viz")
@@ -198,7 +199,7 @@ def without(module: str, call: Callable[[], Any]) -> Callable[[], Any]:
         names = [name for name in sys.modules if name.partition(".")[0] == module]
         before = {name: sys.modules.pop(name) for name in names}
         sys.modules[module] = None  # type: ignore[assignment]
-        for cached in (render._drawing_class, plots._figure_class):
+        for cached in (render._drawing_class, canvas.figure_class):
             cached.cache_clear()
         try:
             return call()

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 import microgradnd as mg
 from microgradnd import nn, viz
 from microgradnd.viz import dot, exchange, labels
-from microgradnd.viz.graph import Edge, Graph, Node, Scope
+from microgradnd.viz.model import Edge, Graph, Node, Scope
 from microgradnd.viz.values import values_of
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "how-to" / "graph-json.md"

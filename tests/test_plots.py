@@ -23,9 +23,9 @@ from matplotlib.figure import Figure
 import microgradnd as mg
 from microgradnd import nn, viz
 from microgradnd.nn import functional as F
-from microgradnd.viz import plots
+from microgradnd.viz.plots import canvas
 
-RED = plots.RED
+RED = canvas.RED
 NORMS = [{"w": 3.0, "b": 0.5}, {"w": 1.0, "b": 0.2}]
 
 # Every kind of plot, small
@@ -59,9 +59,9 @@ def marks(figure: Figure) -> list[str]:
 
 def pixels(figure: Figure) -> Any:
     """Return what is seen, shape (height, width, 3), the top row first."""
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3]
+    surface = FigureCanvasAgg(figure)
+    surface.draw()
+    return np.asarray(surface.buffer_rgba())[..., :3]
 
 
 def colour_at(figure: Figure, x: float, y: float, reach: int = 4) -> tuple[int, ...]:
@@ -123,7 +123,7 @@ def test_pyplot_isnt_needed() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_to_install_is_said(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    monkeypatch.setattr(plots, "_figure_class", plots._figure_class.__wrapped__)
+    monkeypatch.setattr(canvas, "figure_class", canvas.figure_class.__wrapped__)
     with pytest.raises(ImportError, match=r'plots need the package matplotlib: pip install "microgradnd\[viz\]"'):
         KINDS[kind]()
 
@@ -233,7 +233,7 @@ def test_odd_losses_are_drawn(losses: list[float], log: bool) -> None:
 def test_every_loss_is_drawn_or_marked(losses: Any, log: bool) -> None:
     figure = viz.plot_history(losses, log=log)
     drawn = figure.axes[0].lines[0].get_ydata()
-    off = ~(np.abs(losses) <= plots.LARGEST) | (log & (losses <= 0))
+    off = ~(np.abs(losses) <= canvas.LARGEST) | (log & (losses <= 0))
     np.testing.assert_array_equal(drawn[~off], losses[~off])
     assert np.all(np.isnan(drawn[off]))
     assert bool(marks(figure)) == bool(off.any())
@@ -289,20 +289,20 @@ def test_a_fit_is_told_from_the_truth_and_from_what_was_observed() -> None:
     fits = dict.fromkeys("abcdef", np.square)
     figure = viz.plot_fit(x, x**2, fits, truth=np.sin)
     drawn = lines(figure)
-    assert (drawn["truth"].get_color(), drawn["truth"].get_linestyle()) == (plots.GREY, "--")
-    assert (drawn["observed"].get_color(), drawn["observed"].get_marker()) == (plots.ORANGE, "o")
+    assert (drawn["truth"].get_color(), drawn["truth"].get_linestyle()) == (canvas.GREY, "--")
+    assert (drawn["observed"].get_color(), drawn["observed"].get_marker()) == (canvas.ORANGE, "o")
     assert drawn["observed"].get_linestyle() == "None"
     looks = [
         (drawn[name].get_color(), drawn[name].get_linestyle(), drawn[name]._unscaled_dash_pattern) for name in fits
     ]
     assert len({str(look) for look in looks}) == len(fits)
-    assert not {colour for colour, *_ in looks} & {plots.GREY, plots.ORANGE, RED}
-    assert drawn["a"].get_color() == plots.BLUE
+    assert not {colour for colour, *_ in looks} & {canvas.GREY, canvas.ORANGE, RED}
+    assert drawn["a"].get_color() == canvas.BLUE
     alone = viz.plot_fit(x, x**2, np.square)
-    assert shows(alone, plots.BLUE)
-    assert shows(alone, plots.ORANGE)
+    assert shows(alone, canvas.BLUE)
+    assert shows(alone, canvas.ORANGE)
     assert not shows(alone, RED)
-    assert not shows(viz.plot_fit(x, truth=np.square), plots.BLUE)
+    assert not shows(viz.plot_fit(x, truth=np.square), canvas.BLUE)
 
 
 def test_a_module_is_called_with_a_column_and_records_nothing() -> None:
@@ -642,7 +642,7 @@ def test_colours_of_a_map_follow_the_norms() -> None:
     (image,) = figure.axes[0].images
     assert (image.norm.vmin, image.norm.vmax) == (1e-9, 30.0)
     np.testing.assert_allclose(figure.axes[1].get_ylim(), (1e-9, 30.0))
-    colours = matplotlib.colormaps[plots.SURFACE]
+    colours = matplotlib.colormaps[canvas.SURFACE]
     for row, column in ((0, 0), (8, 0), (0, 1), (8, 2), (3, 2), (4, 2)):
         share = np.log(norms[str(row)][column] / 1e-9) / np.log(30.0 / 1e-9)
         seen, wanted = colour_at(figure, column + 1, row), rgb(colours(share))

@@ -25,7 +25,9 @@ from microgradnd.tape import Operation
 from microgradnd.viz import dot, render, signs
 from microgradnd.viz import labels as labels_
 from microgradnd.viz import values as values_module
-from microgradnd.viz.graph import Graph, Node, graph, values_of
+from microgradnd.viz.graph import graph
+from microgradnd.viz.model import Graph, Node
+from microgradnd.viz.values import values_of
 
 MAGIC = {"svg": b"<?xml", "png": b"\x89PNG\r\n\x1a\n", "pdf": b"%PDF", "dot": b"digraph {"}
 

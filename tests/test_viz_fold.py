@@ -18,7 +18,8 @@ from microgradnd import nn, viz
 from microgradnd.tape import Operation
 from microgradnd.viz import dot, render
 from microgradnd.viz.fold import longest_run
-from microgradnd.viz.graph import Graph, Node, arrays, graph
+from microgradnd.viz.graph import arrays, graph
+from microgradnd.viz.model import Graph, Node
 from microgradnd.viz.record import Record
 
 STEPS: list[Any] = [np.tanh, np.sin, lambda x: x * 0.5, lambda x: x + np.ones(3), lambda x: x - x.mean()]

@@ -22,7 +22,6 @@ from dataclasses import replace
 from typing import Literal, get_args
 
 from microgradnd.viz import signs
-from microgradnd.viz.graph import Direction, Edge, Graph, Node, Scope, View
 from microgradnd.viz.labels import (
     active_text,
     alarm_text,
@@ -33,6 +32,7 @@ from microgradnd.viz.labels import (
     summed_text,
     values_text,
 )
+from microgradnd.viz.model import Direction, Edge, Graph, Node, Scope, View
 from microgradnd.viz.values import Values
 
 Attributes = dict[str, str]

@@ -18,8 +18,9 @@ from typing import Any
 from microgradnd.failures import explained
 from microgradnd.tensor import Tensor
 from microgradnd.viz import dot
-from microgradnd.viz.graph import DIRECTIONS, VIEWS, Direction, Edge, Graph, Node, Scope, View, graph
+from microgradnd.viz.graph import graph
 from microgradnd.viz.labels import alarm_text, clean, grad_text, scope_text, shape_text, summed_text, values_text
+from microgradnd.viz.model import DIRECTIONS, VIEWS, Direction, Edge, Graph, Node, Scope, View
 from microgradnd.viz.signs import number
 from microgradnd.viz.values import Values
 

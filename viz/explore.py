@@ -29,7 +29,8 @@ from microgradnd.tape import Operation
 from microgradnd.tensor import Tensor
 from microgradnd.viz import signs
 from microgradnd.viz.dot import clean
-from microgradnd.viz.graph import Edge, Graph, Node, Scope, arrays, graph
+from microgradnd.viz.graph import arrays, graph
+from microgradnd.viz.model import Edge, Graph, Node, Scope
 from microgradnd.viz.record import Record
 from microgradnd.viz.values import Values
 
@@ -320,7 +321,7 @@ def formula(node: Node, letters: list[str]) -> str:
     Examples
     --------
     >>> from microgradnd.viz.explore import formula
-    >>> from microgradnd.viz.graph import Node
+    >>> from microgradnd.viz.model import Node
     >>> for text, letters in (("@", "xy"), ("× 2", "x"), ("2 −", "x"), ("[0]", "x"), ("tanh", "x"), ("x²", "x")):
     ...     print(formula(Node("n1", "operation", text=text), list(letters)))
     x @ y

@@ -10,7 +10,7 @@ from __future__ import annotations
 import unicodedata
 from typing import Any
 
-from microgradnd.viz.graph import Scope
+from microgradnd.viz.model import Scope
 from microgradnd.viz.signs import number
 from microgradnd.viz.values import Values
 
@@ -117,7 +117,7 @@ def scope_text(scope: Scope, outer: str = "") -> str:
 
     Examples
     --------
-    >>> from microgradnd.viz.graph import Scope
+    >>> from microgradnd.viz.model import Scope
     >>> from microgradnd.viz.labels import scope_text
     >>> scope_text(Scope("blocks.0", "", "module", "blocks.0", "Block", 6, "blocks.5"))
     'blocks.0 … blocks.5 · Block ×6'

@@ -1,6 +1,6 @@
 """The tape behind a tensor as a list: operations in the order of the program, with ids, and the scopes they lie in.
 
-Owns: the walk over the tape, the ids, and the tree of scopes that marks and names give.
+Owns: the list, the ids, what the engine's walk back finds, and the tree of scopes that marks and names give.
 Must not own: what is folded (`fold.py`), or what is said of a node (`graph.py`).
 Read next: `fold.py`.
 
@@ -13,10 +13,14 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
-from microgradnd.tape import Leaf, Node, Operation
+import numpy as np
+
+from microgradnd.registry import Results
+from microgradnd.tape import Leaf, Node, Operation, walk
 from microgradnd.viz import signs
 
 ScopeKind = Literal["module", "scope", "repeat", "stretch"]
+Arrival = tuple[Operation, Any, list[tuple[int, Any]]]
 Thing = Node | int  # what can become a node of the graph; an array that is no variable goes by its id()
 
 RESERVED = re.compile(r"n\d+(_\w+)?|result|stretch|repeat_\w+|.*_more")  # ids of what isn't a scope of the user's
@@ -82,6 +86,33 @@ class Record:
             if isinstance(p, Leaf) and p.position > node.position
         }
         return [leaf for leaf in found if leaf.requires_grad]
+
+    def can_flow(self) -> bool:
+        """Return whether the tape still has all arrays that the rules need, and none of them was changed since."""
+        return all(
+            node.args is not None and all(parent is None or parent.position < node.position for parent in node.parents)
+            for node in self.operations
+        )
+
+    def flow(self, ends: dict[Node, Any]) -> list[Arrival]:
+        """Walk back from the result, whose derivative with respect to itself is 1; no `.grad` is set, no hook called.
+
+        Parameters
+        ----------
+        ends : dict of Node to array
+            Is filled with what has arrived at the leaves in the end.
+
+        Returns
+        -------
+        list of (Operation, array, list)
+            Each operation that the walk came through, what arrived at it, and what its rules made of that: a list of
+            (position, array), for the argument at each position that has a derivative.
+        """
+        last, steps = self.operations[-1], list[Arrival]()
+        if type(last.out) is not Results:
+            with np.errstate(all="ignore"):
+                ends.update(walk([(last, np.ones_like(last.out))], done=lambda *step: steps.append(step)))
+        return steps
 
     def between(self, start: Node) -> set[int]:
         """Return which operations depend on a node, itself included."""

@@ -27,7 +27,8 @@ from microgradnd.failures import explained
 from microgradnd.tensor import Tensor
 from microgradnd.viz import dot
 from microgradnd.viz.exchange import mermaid, to_json
-from microgradnd.viz.graph import DIRECTIONS, VIEWS, Direction, Graph, View, graph
+from microgradnd.viz.graph import graph
+from microgradnd.viz.model import DIRECTIONS, VIEWS, Direction, Graph, View
 
 if TYPE_CHECKING:
     import graphviz

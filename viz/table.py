@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from microgradnd.failures import explained
 from microgradnd.tensor import Tensor
-from microgradnd.viz.graph import Graph, Node, graph
+from microgradnd.viz.graph import graph
 from microgradnd.viz.labels import alarm_text, clean, scope_text, shape_text
+from microgradnd.viz.model import Graph, Node
 from microgradnd.viz.signs import number
 from microgradnd.viz.values import Values
 

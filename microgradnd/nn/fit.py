@@ -2,7 +2,7 @@
 
 Owns: `fit` and the `History` that it returns.
 Must not own: batches (`../data.py`), files (`../saving.py`), one step of an optimizer (`../optim/`), plots
-(`viz/plots.py`).
+(`viz/plots/`).
 Read next: `../data.py`.
 
 An epoch can be repeated exactly: at its beginning the states of everything that it changes, the generators of dropout

@@ -1,0 +1,13 @@
+"""Plots of training, which are matplotlib figures: losses, fits, surfaces of the loss, norms of the gradients.
+
+Owns: the public names, nothing else.
+Must not own: pictures of a computation (`../dot.py`), or the training that is shown.
+Read next: `history.py`; `canvas.py`, what the plots share.
+"""
+
+from microgradnd.viz.plots.fit import plot_fit
+from microgradnd.viz.plots.gradients import gradient_norms, plot_gradients
+from microgradnd.viz.plots.history import plot_history
+from microgradnd.viz.plots.surface import plot_surface
+
+__all__ = ["gradient_norms", "plot_fit", "plot_gradients", "plot_history", "plot_surface"]

@@ -1,0 +1,173 @@
+"""What all plots share: figures, colours, lines that mark what can't be drawn, legends, whole numbers on an axis.
+
+Owns: the style of the plots, and the pieces that they are made of.
+Must not own: any plot.
+Read next: `history.py`.
+
+No state of pyplot is made or changed: a figure belongs to whoever asked for it, needs no display and is freed with its
+last name. Numbers that can't be drawn to scale, such as a loss that is NaN, are marked at the edge of the picture.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Array = npt.NDArray[Any]
+
+INSTALL = 'pip install "microgradnd[viz]"'
+
+# From the palette of Okabe and Ito, which the colour-blind can tell apart; in grey, the dashes tell them apart
+BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#D55E00",
+    "#CC79A7",
+    "#56B4E9",
+    "#666666",
+)
+COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, GREY, "black")  # red is for what went wrong
+DASHES = ("-", "--", "-.", ":")
+SURFACE = "cividis"  # equal to the colour-blind and, from dark to light, in grey
+STYLE = {
+    "figure.figsize": (7.2, 4.0),
+    "figure.dpi": 150,
+    "figure.constrained_layout.use": True,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.color": "#E5E5E5",
+    "legend.frameon": False,
+}
+LINE = {"linewidth": 1.8, "markersize": 5}
+PIXELS = 96  # per inch, in a notebook
+
+MOST_POINTS = 4000  # of one line; more can't be seen
+LONGEST_NAME, MOST_LABELS = 60, 16  # characters; names below one another
+LARGEST = 1e300  # matplotlib's own arithmetic overflows beyond
+
+
+@functools.cache
+def figure_class() -> Any:
+    """Return matplotlib's Figure, with a face for Jupyter; the one it has there needs pyplot."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError(f"plots need the package matplotlib: {INSTALL}") from error
+
+    class Plot(Figure):
+        """A figure that shows itself in Jupyter."""
+
+        def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
+            data = io.BytesIO()
+            self.savefig(data, format="png")
+            width, height = self.get_size_inches() * PIXELS
+            return data.getvalue(), {"width": round(width), "height": round(height)}
+
+    return Plot
+
+
+def canvas(ax: Axes | None, title: str | None, xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
+    """Return the axes to draw on, of a new figure if there are none, and their figure."""
+    if ax is None:
+        make = figure_class()
+        from matplotlib import style
+
+        with style.context(["default", STYLE]):
+            ax = make().subplots()
+    ax.set(title=plain(title or ""), xlabel=plain(xlabel), ylabel=plain(ylabel))
+    figure: Any = ax.figure.canvas.figure  # the whole one, if these are in a part of it
+    return figure, ax
+
+
+def line(ax: Axes, x: Array, y: Array, log: bool, name: str, steps: str, **style: Any) -> None:
+    """Draw a line, and mark at the edge what has no place on it."""
+    marks = [
+        (np.isnan(y), "NaN", "x", 0.97),
+        (y == np.inf, "Inf", "^", 0.97),
+        (y == -np.inf, "−Inf", "v", 0.03),
+        (np.isfinite(y) & (y > LARGEST), f"over {LARGEST:g}", "^", 0.97),
+        (np.isfinite(y) & (y < -LARGEST) & (not log), f"under −{LARGEST:g}", "v", 0.03),
+        (log & np.isfinite(y) & (y <= 0), "0" if np.all(y[np.isfinite(y)] >= 0) else "0 or less", "v", 0.03),
+    ]
+    off = np.logical_or.reduce([where for where, *_ in marks])
+    shown = np.where(off, np.nan, y)
+    kept = _outline(shown)
+    ax.plot(x[kept], shown[kept], label=plain(name) if name else None, **LINE | style)
+    for where, what, marker, height in marks:
+        if not where.any():
+            continue
+        at = np.flatnonzero(where)
+        first, last = x[at[0]], x[at[-1]]
+        told = f"{steps} {first:.4g}" if at.size == 1 else f"{at.size:,} times, {steps} {first:.6g} to {last:.6g}"
+        label = f"{plain(name)}: {what} ({told})" if name else f"{what} ({told})"
+        breaks = np.diff(at) > 1
+        starts, ends = x[at[np.append(True, breaks)]], x[at[np.append(breaks, True)]]
+        look: dict[str, Any] = {"transform": ax.get_xaxis_transform(), "color": RED, "clip_on": False}
+        ax.plot(starts, np.full(starts.size, height), linestyle="", marker=marker, label=label, **look)
+        stretches = np.column_stack([starts, ends, np.full(starts.size, np.nan)]).reshape(-1)
+        ax.plot(stretches, np.full(stretches.size, height), linewidth=3, label="_", **look)
+
+
+def _outline(values: Array) -> Array:
+    """Return the indices of the points to draw: all, or the least and greatest of each stretch of very many."""
+    if values.size <= MOST_POINTS:
+        return np.arange(values.size)
+    length = -(-2 * values.size // MOST_POINTS)
+    padded = np.concatenate([values, np.full(-values.size % length, values[-1])]).reshape(-1, length)
+    starts = np.arange(len(padded)) * length
+    low = starts + np.argmin(np.where(np.isnan(padded), np.inf, padded), axis=1)
+    high = starts + np.argmax(np.where(np.isnan(padded), -np.inf, padded), axis=1)
+    return np.unique(np.minimum(np.concatenate([low, high, [0, values.size - 1]]), values.size - 1))
+
+
+def legend(figure: Figure, ax: Axes, handles: Sequence[Artist] = ()) -> None:
+    """Explain what has a name: on a figure of our own beside the picture, where nothing is covered."""
+    handles = list(handles) or ax.get_legend_handles_labels()[0]
+    labels = [str(handle.get_label()) for handle in handles]
+    if len(labels) < 2 and not any(getattr(handle, "get_color", str)() == RED for handle in handles):
+        return
+    if figure.axes[0] is not ax or not isinstance(figure, figure_class()):
+        ax.legend(handles, labels)
+    elif max(map(len, labels)) <= 20 and len(figure.axes) == 1:
+        columns = -(-len(labels) // MOST_LABELS)
+        figure.legend(handles, labels, loc="outside right upper", ncols=columns, frameon=False)
+    else:
+        columns = max(1, min(len(labels), 100 // (max(map(len, labels)) + 6)))
+        figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
+
+
+def whole_numbers(ax: Axes, steps: Iterable[Array]) -> None:
+    from matplotlib import ticker
+
+    if all(np.all(array == np.round(array)) for array in steps):
+        ax.xaxis.set_major_locator(ticker.MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
+
+
+def plain(text: str) -> str:
+    """Return a name as matplotlib shows it letter by letter: not taken for mathematics, nor for one to hide."""
+    text = " ".join(text.split())
+    if len(text) > LONGEST_NAME:
+        text = text[: LONGEST_NAME - 1] + "…"
+    text = text.replace("$", r"\$")
+    return f"\u200b{text}" if text.startswith("_") else text
+
+
+def colour(i: int) -> str:
+    return COLOURS[i % len(COLOURS)]
+
+
+def dash(i: int) -> str:
+    return DASHES[i % len(DASHES)]
