@@ -20,7 +20,7 @@ import numpy as np
 
 from microgradnd import primitives
 from microgradnd.anew import Anew
-from microgradnd.compiler.program import Program, Step, Value
+from microgradnd.compiler.program import Listed, Program, Step, Turn, Value
 from microgradnd.compiler.traits import traits
 
 POWERS = (np.power, np.float_power)  # which compute x**0.5 otherwise if the exponent is a number
@@ -121,6 +121,7 @@ def spread_in_place(step: Step, made: dict[Value, Step]) -> Step:
 def loop_of(step: Step, args: Sequence[Any]) -> Any:
     """Return the dtypes in which a ufunc computes: a Python number takes that of the other operand, where it can."""
     function: Any = step.function
+    args = [+a if isinstance(a, Turn | Listed) else a for a in args]
     kinds = [getattr(a, "dtype", np.dtype(bool) if type(a) is bool else type(a)) for a in args]
     return function.resolve_dtypes((*kinds, *[None] * function.nout))
 
@@ -144,7 +145,7 @@ def unchanged(step: Step) -> Any:
         return None
     if step.function in (np.multiply, np.divide) and step.out.dtype.kind != "c":  # where infinity * (1 + 0j) has a NaN
         for x, y in (step.args, step.args[::-1])[: 2 if step.function is np.multiply else 1]:
-            if isinstance(y, int | float) and y == 1 and alike(x, step.out):
+            if type(y) in (int, float, bool, np.float64) and y == 1 and alike(x, step.out):
                 return x
     return step.args[0] if traits(step.function).is_equal and alike(step.args[0], step.out) else None
 

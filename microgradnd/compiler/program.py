@@ -45,6 +45,42 @@ class Value:
         return int(np.prod(self.shape, dtype=int))
 
 
+class Turn(int):
+    """An integer that grows evenly from turn to turn; as a number, that of the first turn."""
+
+    stride: int
+
+    def __new__(cls, start: int, stride: int) -> Turn:
+        self = super().__new__(cls, start)
+        self.stride = stride
+        return self
+
+    def __repr__(self) -> str:
+        return f"Turn({int(self)}, {self.stride})"
+
+    def at(self, turn: int) -> int:
+        """Return it in some turn."""
+        return int(self) + self.stride * turn
+
+
+class Listed(float):
+    """A number that is another in each turn; as a number, that of the first turn."""
+
+    numbers: tuple[Any, ...]
+
+    def __new__(cls, numbers: tuple[Any, ...]) -> Listed:
+        self = super().__new__(cls, numbers[0])
+        self.numbers = numbers
+        return self
+
+    def __repr__(self) -> str:
+        return f"Listed({self.numbers!r})"
+
+    def at(self, turn: int) -> Any:
+        """Return it in some turn."""
+        return self.numbers[turn]
+
+
 @dataclass(frozen=True)
 class Constant:
     """An array that a program makes once and only reads, by the expression that makes it."""
@@ -159,6 +195,15 @@ def mapped(change: Callable[[Any], Any], tree: Any) -> Any:
     if isinstance(tree, tuple | list):
         return type(tree)(mapped(change, part) for part in tree)
     return {key: mapped(change, part) for key, part in tree.items()} if isinstance(tree, dict) else change(tree)
+
+
+def in_turn(tree: Any, turn: int) -> Any:
+    """Return an argument as it is in some turn."""
+    if isinstance(tree, Turn | Listed):
+        return tree.at(turn)
+    if isinstance(tree, slice):
+        return slice(*(in_turn(part, turn) for part in (tree.start, tree.stop, tree.step)))
+    return type(tree)(in_turn(part, turn) for part in tree) if type(tree) in (tuple, list) else tree
 
 
 def as_arrays(tree: Any) -> Any:
