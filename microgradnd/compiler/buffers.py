@@ -21,7 +21,8 @@ import numpy as np
 
 from microgradnd import primitives
 from microgradnd.compiler.blocks import Chain
-from microgradnd.compiler.program import Program, Step, Value, as_arrays, values_in
+from microgradnd.compiler.program import Program, Step, Value, as_arrays, moves, values_in
+from microgradnd.compiler.rolling import Loop, Row
 from microgradnd.compiler.spelling import added_at
 from microgradnd.compiler.traits import is_reducer, traits
 
@@ -66,7 +67,7 @@ def may_share(step: Step) -> bool:
     """Return whether a result may share memory with an operand."""
     if step.function is primitives.getitem and isinstance(step.out, Value) and step.out.shape == ():
         return not picks_one(step)
-    return not isinstance(step.function, Chain) and traits(step.function).memory != "fresh"
+    return not isinstance(step.function, Chain | Loop) and traits(step.function).memory != "fresh"
 
 
 def takes_out(step: Step) -> bool:
@@ -122,7 +123,7 @@ class Planner:
         view = traits(step.function).is_view or (
             step.function is primitives.getitem and primitives.is_basic(step.args[1])
         )
-        if isinstance(out, Value) and out.shape and view and len(operands) == 1 and not step.kwargs:
+        if isinstance(out, Value) and out.shape and view and len(operands) == 1 and not (step.kwargs or moves(step.args)):
             base = operands[0]
             if self.stays_view(base, step):
                 self.exact[out] = step
@@ -195,6 +196,8 @@ class Planner:
 
     def may_cover(self, step: Step, new: Value, old: Value) -> bool:
         """Return whether a step may write a value over one that it reads, and that nothing reads later."""
+        if isinstance(old, Row):  # which nobody reads
+            return takes_out(step)
         if not isinstance(step.function, Chain):
             return traits(step.function).is_elementwise and not step.kwargs and takes_out(step)
         chain = step.function
@@ -209,12 +212,13 @@ class Planner:
             ends.setdefault(i, []).append(owner)
         for i, step in enumerate(self.program.steps):
             chain = step.function if isinstance(step.function, Chain) else None
+            looped = isinstance(step.function, Loop)
             for out in step.outs():
                 if out in plan.part_of:
                     vector = plan.part_of[out][0]
                     if vector not in plan.buffer_of and vector not in plan.lent:
                         plan.buffer_of[vector] = self.buffer(vector.shape, vector.dtype, free)
-                elif (chain or takes_out(step)) and out not in self.kept and out not in plan.over:
+                elif (chain or (looped and out.shape) or takes_out(step)) and out not in self.kept and out not in plan.over:
                     dying = [v for v in step.operands() if self.last.get(v) == i and v in plan.buffer_of]
                     same = [v for v in dying if (v.shape, v.dtype) == (out.shape, out.dtype)]
                     covered = next((v for v in same if v in ends[i] and self.may_cover(step, out, v)), None)

@@ -17,30 +17,51 @@ import numpy as np
 
 from microgradnd import primitives
 from microgradnd.compiler.blocks import Chain, is_slow
-from microgradnd.compiler.buffers import Plan, picks_one
+from microgradnd.compiler.buffers import Plan, Planner, may_share, picks_one
 from microgradnd.compiler.passes import holds, loop_of
-from microgradnd.compiler.program import Program, Step, Value, filled
+from microgradnd.compiler.program import Listed, Program, Step, Turn, Value, filled
+from microgradnd.compiler.rolling import Loop, Row
 from microgradnd.compiler.source import Names, Writer, function_text, printable, statement, updates
 from microgradnd.compiler.spelling import added_at
-from microgradnd.compiler.traits import traits
+from microgradnd.compiler.traits import UNARY, traits
 
 
 def fast(program: Program, name: str, names: Names, plan: Plan) -> tuple[str, str]:
     """Return the source that allocates a program's buffers, and the program as a function that writes into them."""
     inputs = [names.value(v, "x") for v in program.inputs]
-    inline: dict[Value, Step] = {}
-    writer = Writer(program, names, inline)
+    writer = Writer(program, names, {})
     allocated = allocation(program, names, plan, writer)
     lent = lending(names, plan)
-    lines: list[str] = []
+    lines = statements(program, plan, writer, allocated)
+    before = ""
+    if lent:
+        names.helpers.add("unheld")
+        before = f"{made('_lend', lent, lent)}_lent, _alone = [], references(_lend(), {len(plan.lent)})\n\n\n"
+        taken = ["_arrays = unheld(_lent, _lend, _alone)", f"({listed(lent)}) = _arrays"]
+        lines = [*taken, *lines, "_lent.append(_arrays)"]
+        names.of.update((v, f"{names.of[v]}[...]") for v in plan.part_of.keys() & set(program.results()))  # of which nothing is known
+    if allocated:
+        used = set(re.findall(r"\w+", "\n".join(lines)))
+        pool, lines = pooled(lines, allocated, [line for line in allocated if line.split(" = ")[0] in used])
+        before = f"{pool}{before}"
+    return before, function_text(program, name, inputs, lines, writer)
+
+
+def statements(program: Program, plan: Plan, writer: Writer, allocated: list[str]) -> list[str]:
+    """Return the statements that take the steps of a program, or of the body of a loop."""
+    names, inline = writer.names, writer.inline
     scalars = Scalars(program, names)
-    lines += scalars.lines
+    lines = list(scalars.lines)
+    scalars.lines.clear()
     uses, wanted = program.uses(), set(program.results())
+    wanted.update(v for step in program.steps if isinstance(step.function, Loop) for v in step.operands())
     views = {step.out for step in plan.views}
     for step in program.steps:
         out = step.out
         if isinstance(step.function, Chain):
             lines += loop(step.function, writer, plan)
+        elif isinstance(step.function, Loop):
+            lines += turns(step, writer, plan, allocated)
         elif isinstance(out, Value) and out in plan.over:
             names.of[out] = names.value(plan.over[out])
             lines.append(into(step, writer))
@@ -59,19 +80,102 @@ def fast(program: Program, name: str, names: Names, plan: Plan) -> tuple[str, st
             lines.append(f"{names.value(out)} = {plain_call(step, writer)}")
         else:
             lines.append(statement(step, writer))
-    lines += updates(program, writer)
-    before = ""
-    if lent:
-        names.helpers.add("unheld")
-        before = f"{made('_lend', lent, lent)}_lent, _alone = [], references(_lend(), {len(plan.lent)})\n\n\n"
-        taken = ["_arrays = unheld(_lent, _lend, _alone)", f"({listed(lent)}) = _arrays"]
-        lines = [*taken, *lines, "_lent.append(_arrays)"]
-        names.of.update((v, f"{names.of[v]}[...]") for v in plan.part_of.keys() & wanted)  # of which nothing is known
-    if allocated:
-        used = set(re.findall(r"\w+", "\n".join(lines)))
-        pool, lines = pooled(lines, allocated, [line for line in allocated if line.split(" = ")[0] in used])
-        before = f"{pool}{before}"
-    return before, function_text(program, name, inputs, lines, writer)
+    return lines + updates(program, writer)
+
+
+def turns(step: Step, writer: Writer, plan: Plan, allocated: list[str]) -> list[str]:
+    """Return the statements of a loop; arrays that are carried are written over, and what is kept goes into its row."""
+    loop, names = step.function, writer.names
+    assert isinstance(loop, Loop)
+    outs, n = step.outs(), len(loop.rows)
+    nexts, kept, last = loop.body.outputs
+    before, head, tail = list[str](), list[str](), list[str]()
+    counter, outer = names.new("t"), writer.counter
+    steps, changes, rows = list(loop.body.steps), dict[Value, Value](), list[Value]()
+    fixed = {v for s in steps if not may_share(s) or s.function is added_at for v in s.outs()}
+    for out in outs:
+        if out.shape and out not in plan.buffer_of:
+            before.append(f"{names.value(out)} = np.empty({out.shape}, np.{out.dtype.name})")
+    for inside, outside in zip(loop.body.inputs[n:], step.args[n:], strict=True):
+        names.of[inside] = writer.text(outside)
+        if outside in names.numbers:
+            names.numbers[inside] = names.numbers[outside]
+
+    def place(target: Value, value: Value) -> None:
+        """Have a value in its place at the end of a turn."""
+        if value not in fixed:
+            steps.append(Step(np.copy, (value,), {}, value := Value(value.shape, value.dtype, value.name)))
+        changes[target] = value
+
+    def row(array: Value, value: Value, at: str) -> None:
+        """Keep a value in a row."""
+        if value.shape:
+            rows.append(Row(value.shape, value.dtype, value.name))
+            head.append(f"{names.value(rows[-1], 'row')} = {names.of[array]}[{at}]")
+            place(rows[-1], value)
+        else:
+            tail.append((array, at, value))  # type: ignore[arg-type]
+
+    numbers: list[tuple[Value, Value]] = []
+    for inside, following, begin, out, has_rows in zip(loop.body.inputs[:n], nexts, step.args, outs, loop.rows, strict=False):
+        if has_rows:
+            before.append(f"{names.of[out]}[0] = {writer.text(begin)}")
+        if inside.shape and has_rows:
+            head.append(f"{names.value(inside)} = {names.of[out]}[{counter}]")
+        elif inside.shape:
+            names.of[inside] = names.of[out]
+            before.append(f"{names.of[out]}[...] = {writer.text(begin)}")
+            place(inside, following)
+        else:
+            name = names.new(inside.name or "n")
+            names.of[inside] = name
+            if inside.dtype == np.float64:
+                names.of[inside], names.numbers[inside] = f"np.float64({name})", name
+            before.append(f"{name} = {number_text(begin, inside, writer)}")
+            numbers.append((inside, following))
+        if has_rows:
+            row(out, following, f"{counter} + 1")
+    for out, value in zip(outs[n:], kept, strict=False):
+        row(out, value, counter)
+    for out, value in zip(outs[n + len(kept) :], last, strict=True):
+        if value.shape:
+            names.of[target := Row(value.shape, value.dtype, value.name)] = names.of[out]
+            rows.append(target)
+            place(target, value)
+    ends = tuple(value for value in (*nexts, *kept, *last) if not value.shape)
+    body = Program((*loop.body.inputs, *rows), tuple(steps), ends, changes)
+    planned = Planner(body).plan
+    writer.counter = counter
+    allocated += allocation(body, names, planned, writer)
+    scalars = Scalars(body, names)
+    before += scalars.lines
+    lines = statements(body, planned, writer, allocated)
+    for array, at, value in tail:  # type: ignore[misc]
+        lines.append(f"{names.of[array]}[{at}] = {names.numbers.get(value) or writer.text(value)}")
+    if numbers:
+        targets = [names.numbers.get(inside) or names.of[inside] for inside, _ in numbers]
+        values = [number_text(following, inside, writer) for inside, following in numbers]
+        lines.append(f"{', '.join(targets)} = {', '.join(values)}")
+    writer.counter = outer
+    for value, out, has_rows in zip(loop.body.inputs[:n], outs, loop.rows, strict=False):
+        if not value.shape and not has_rows:
+            names.of[out] = names.of[value]
+            if value in names.numbers:
+                names.numbers[out] = names.numbers[value]
+    for out, value in zip(outs[n + len(kept) :], last, strict=True):
+        if not value.shape:
+            names.of[out] = names.of[value]
+            if value in names.numbers:
+                names.numbers[out] = names.numbers[value]
+    return [*before, f"for {counter} in range({loop.count}):", *(f"    {line}" for line in [*head, *lines])]
+
+
+def number_text(value: Any, like: Value, writer: Writer) -> str:
+    """Return a number without axes, as Python's own where that is what it is carried as."""
+    if value in writer.names.numbers:
+        return writer.names.numbers[value]
+    text = writer.text(value)
+    return f"float({text})" if like in writer.names.numbers else text
 
 
 def pooled(lines: list[str], allocated: list[str], held: list[str]) -> tuple[str, list[str]]:
@@ -201,7 +305,7 @@ def is_scalar(step: Step) -> bool:
     out = step.out
     if not isinstance(out, Value) or out.shape or out.dtype.kind not in "fc" or step.kwargs:
         return False
-    return all(not a.shape if isinstance(a, Value) else type(a) in (int, float) for a in step.args)
+    return all(not a.shape if isinstance(a, Value) else type(a) in (int, float, Turn, Listed) for a in step.args)
 
 
 def number(place: int, step: Step, writer: Writer) -> str:
@@ -229,6 +333,8 @@ class Scalars:
         updated = {*program.updates, *program.updates.values()}
         used = {value for step in program.steps if is_scalar(step) for value in step.operands()}
         for value in program.inputs:
+            if value in names.numbers:
+                continue
             if value in used and value.dtype == np.float64 and not value.shape and value not in updated:
                 self.take(value, f"float({names.value(value)})")
 
@@ -248,12 +354,12 @@ class Scalars:
         text = None
         if function is primitives.getitem and out.dtype in (np.float64, np.int64) and picks_one(step):
             index = args[1] if isinstance(args[1], tuple) else (args[1],)
-            text = f"{writer.text(args[0])}.item({', '.join(map(str, index))})"
+            text = f"{writer.text(args[0])}.item({', '.join(map(writer.text, index))})"
         elif out.dtype == np.float64 and all(a in self.names.numbers for a in args if isinstance(a, Value)):
             row, fits = traits(function), function is not np.float_power
             fits = fits or (type(args[0]) is float and 0 < args[0] <= 1)
             if row.scalar and fits and is_scalar(step):
-                text = row.scalar.format(*(self.names.numbers.get(a) or repr(a) for a in args))
+                text = row.scalar.format(*(self.names.numbers.get(a) or writer.text(a, UNARY) for a in args))
         if text is None:
             return None
         self.take(out, text)

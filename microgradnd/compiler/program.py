@@ -206,6 +206,13 @@ def in_turn(tree: Any, turn: int) -> Any:
     return type(tree)(in_turn(part, turn) for part in tree) if type(tree) in (tuple, list) else tree
 
 
+def moves(tree: Any) -> bool:
+    """Return whether an argument is another in each turn of a loop."""
+    if isinstance(tree, slice):
+        tree = tree.start, tree.stop, tree.step
+    return any(map(moves, tree)) if isinstance(tree, tuple | list) else isinstance(tree, Turn | Listed)
+
+
 def as_arrays(tree: Any) -> Any:
     """Return an argument with the arrays of its constants."""
     return mapped(lambda part: part.array if isinstance(part, Constant) else part, tree)

@@ -26,7 +26,8 @@ from microgradnd.compiler.recorder import Gradient
 from microgradnd.compiler.replay import recorded
 from microgradnd.compiler.saving import Written
 from microgradnd.compiler.source import HELPERS, Names, loaded, readable
-from microgradnd.compiler.spelling import contraction, spell
+from microgradnd.compiler.rolling import in_bodies, rolled
+from microgradnd.compiler.spelling import contraction, scattered, spell
 from microgradnd.compiler.trace import Traced
 from microgradnd.tape import Leaf, current, touch
 from microgradnd.tensor import Tensor
@@ -126,14 +127,15 @@ def finish(entry: Entry, results: Any, function: Callable[..., Any], arguments: 
 
 def entry_of(traced: Traced, name: str, optimize: bool, backend: str, arguments: Arguments) -> Entry:
     """Return the program of a traced function, printed and loaded."""
-    program = own_results(optimized(traced.program))
+    program = rolled(own_results(optimized(traced.program)))
     names = Names(name)
     inputs = [(value, names.value(value, "x")) for value in program.inputs]
     report = f"{name}: every step is a call of NumPy"
     if optimize:
-        program = late(blocks(drop_dead(spell(program))))
+        program = in_bodies(lambda body, own: late(blocks(drop_dead(spell(body, None, own)))), program)
         allocation, text = fast(program, name, names, plan(program))
     else:
+        program = in_bodies(lambda body, own: drop_dead(spell(body, {"scattered": scattered}, own)) if own else body, program)
         allocation, text = "", readable(program, name, names)
     numbers = {value: i for i, value in enumerate(program.inputs)}
     helpers = "".join(f"{HELPERS[helper]}\n\n" for helper in HELPERS if helper in names.helpers)

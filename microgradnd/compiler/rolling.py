@@ -15,6 +15,7 @@ Whatever doesn't fit stays as it is. Results are equal to the last bit: the same
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -86,6 +87,23 @@ class Loop:
             for s in self.body.steps
         )
         return self.count, self.rows, steps, shown(self.body.outputs)
+
+
+class Row(Value):
+    """A place for a value of this turn, which nothing in the turn reads."""
+
+    __slots__ = ()
+
+
+def in_bodies(rewrite: Callable[[Program, Sequence[Value]], Program], program: Program, own: Any = ()) -> Program:
+    """Return a program that is rewritten, and so are the bodies of its loops, which may write over what they carry."""
+    steps = []
+    for step in program.steps:
+        if isinstance(loop := step.function, Loop):
+            carried = [v for v, rows in zip(loop.body.inputs, loop.rows, strict=False) if v.shape and not rows]
+            step = replace(step, function=replace(loop, body=in_bodies(rewrite, loop.body, carried)))
+        steps.append(step)
+    return rewrite(replace(program, steps=tuple(steps)), own)
 
 
 def function_key(function: Any) -> Any:
@@ -615,13 +633,21 @@ def rolled(program: Program) -> Program:
     """Roll up what can be."""
     while True:
         search = Search(program)
-        for period in search.periods():
+        periods, tried = search.periods(), set[int]()
+        while periods:
+            period = heapq.heappop(periods)
+            if period in tried:
+                continue
+            tried.add(period)
             runs, free = [], 0
             for start, stop in search.runs(period):
                 run = Run(search, max(start, free), stop, period)
                 if run.turns >= FEWEST and run.looked_at():
                     runs.append(run)
                     free = run.places().stop
+                elif run.turns >= 2 * FEWEST:  # steps may be alike that differ in where their operands come from
+                    heapq.heappush(periods, 2 * period)
+                    heapq.heappush(periods, 3 * period)
             if runs:
                 program = drop_dead(Rolling(search, runs).program)
                 break

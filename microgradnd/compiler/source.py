@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import builtins
 import keyword
+import math
 import re
 import unicodedata
 from collections.abc import Callable, Mapping
@@ -21,8 +22,8 @@ import numpy as np
 from microgradnd import primitives
 from microgradnd.anew import Anew
 from microgradnd.compiler.passes import uniform
-from microgradnd.compiler.program import Constant, Program, Step, Value, mapped, values_in
-from microgradnd.compiler.traits import ATOM, CALL, POWER, UNARY, traits
+from microgradnd.compiler.program import Constant, Listed, Program, Step, Turn, Value, mapped, values_in
+from microgradnd.compiler.traits import ATOM, CALL, POWER, SUM, UNARY, traits
 
 HELPERS = {  # what NumPy has no expression for
     "unheld": (
@@ -139,6 +140,8 @@ def spelled(thing: Any) -> str | None:
     """Return the expression that makes a constant; None for an object that has none."""
     if isinstance(thing, Constant):
         return thing.text
+    if type(thing) is tuple and all(type(x) in (int, float) and math.isfinite(x) for x in thing):
+        return repr(thing)
     if not isinstance(thing, np.ndarray) or thing.dtype.kind not in "fiub" or not np.isfinite(thing).all():
         return None
     known = (np.float64, np.bool, np.int64)
@@ -156,6 +159,7 @@ class Writer:
 
     def __init__(self, program: Program, names: Names, inline: dict[Value, Step]) -> None:
         self.program, self.names, self.inline = program, names, inline
+        self.counter = ""  # of the loop that is being written
 
     def expression(self, arg: Any) -> tuple[str, int]:
         """Return an argument as source, with the precedence of its outermost operator."""
@@ -173,6 +177,10 @@ class Writer:
             return f"({inside},)" if len(arg) == 1 else f"({inside})", ATOM
         if type(arg) is dict:
             return f"{{{', '.join(f'{self.text(key)}: {self.text(part)}' for key, part in arg.items())}}}", ATOM
+        if isinstance(arg, Turn):
+            return self.turn(arg)
+        if isinstance(arg, Listed):
+            return f"{self.names.constant(arg.numbers, 'numbers')}[{self.counter}]", CALL
         if arg is None or arg is Ellipsis or type(arg) in (bool, int, str):
             return ("..." if arg is Ellipsis else repr(arg)), ATOM if not isinstance(arg, int) or arg >= 0 else UNARY
         if type(arg) in (float, complex) or isinstance(arg, np.float64 | np.float32):
@@ -189,6 +197,16 @@ class Writer:
         if isinstance(arg, Constant):
             return self.names.constant(arg, arg.text.removeprefix("np.")), ATOM
         return self.names.constant(arg, "constant"), ATOM
+
+    def turn(self, number: Turn) -> tuple[str, int]:
+        """Return a number that moves, by the counter of the loop."""
+        start, stride = int(number), abs(number.stride)
+        text = self.counter if stride == 1 else f"{stride} * {self.counter}"
+        if number.stride < 0:
+            return f"{start} - {text}", SUM
+        if start:
+            return f"{text} {'+' if start > 0 else '-'} {abs(start)}", SUM
+        return text, ATOM if stride == 1 else SUM + 1
 
     def text(self, arg: Any, above: int = 0) -> str:
         """Return an argument as source, in parentheses if an operator of that precedence is around it."""

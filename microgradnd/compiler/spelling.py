@@ -16,7 +16,7 @@ and contractions (`../contraction.py`), to which eager calls go as well. Everyth
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -34,10 +34,11 @@ Made = dict[Value, Step]
 Rule = Callable[[Step, Made, dict[Value, int]], list[Step] | None]
 
 
-def spell(program: Program, rules: Mapping[str, Rule] | None = None) -> Program:
-    """Write each step in the fastest way that is known for it, or that some rules know."""
+def spell(program: Program, rules: Mapping[str, Rule] | None = None, own: Sequence[Value] = ()) -> Program:
+    """Write each step in the fastest way that is known for it, or that some rules know; it may write over its own."""
     rules = SPELLINGS if rules is None else rules
     uses, made = program.uses(), {out: step for step in program.steps for out in step.outs()}
+    made.update((value, Step(added_at, (), {}, value)) for value in own)
     steps: list[Step] = []
     for step in program.steps:
         rule = rules.get(traits(step.function).spelling)

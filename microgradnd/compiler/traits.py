@@ -19,7 +19,7 @@ import numpy as np
 
 from microgradnd import primitives
 
-ATOM, CALL, UNARY, POWER, COMPARISON = 10, 9, 7, 8, 1  # how strongly Python's operators bind
+ATOM, CALL, UNARY, POWER, SUM, COMPARISON = 10, 9, 7, 8, 5, 1  # how strongly Python's operators bind
 
 
 class Form(NamedTuple):
