@@ -26,7 +26,7 @@ from microgradnd.compiler.recorder import Gradient
 from microgradnd.compiler.replay import recorded
 from microgradnd.compiler.saving import Written
 from microgradnd.compiler.source import HELPERS, Names, loaded, readable
-from microgradnd.compiler.rolling import in_bodies, rolled
+from microgradnd.compiler.rolling import hoisted, in_bodies, rolled
 from microgradnd.compiler.spelling import contraction, scattered, spell
 from microgradnd.compiler.trace import Traced
 from microgradnd.tape import Leaf, current, touch
@@ -127,7 +127,7 @@ def finish(entry: Entry, results: Any, function: Callable[..., Any], arguments: 
 
 def entry_of(traced: Traced, name: str, optimize: bool, backend: str, arguments: Arguments) -> Entry:
     """Return the program of a traced function, printed and loaded."""
-    program = rolled(own_results(optimized(traced.program)))
+    program = straightened(traced.program)
     names = Names(name)
     inputs = [(value, names.value(value, "x")) for value in program.inputs]
     report = f"{name}: every step is a call of NumPy"
@@ -153,6 +153,12 @@ def entry_of(traced: Traced, name: str, optimize: bool, backend: str, arguments:
         seconds=0.0,
     )
     return entry if backend == "numpy" else with_loops(entry, name, backend, arguments)
+
+
+def straightened(traced: Program) -> Program:
+    """Return the best program for what was traced: rolled up first, as what follows takes long for many steps."""
+    program = in_bodies(lambda body, _: optimized(body), rolled(drop_dead(traced)))
+    return hoisted(rolled(own_results(program)))
 
 
 def with_loops(entry: Entry, name: str, backend: str, arguments: Arguments) -> Entry:

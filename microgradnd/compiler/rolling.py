@@ -25,7 +25,7 @@ import numpy as np
 from microgradnd import primitives
 from microgradnd.anew import Anew
 from microgradnd.compiler.passes import drop_dead, share_equal
-from microgradnd.compiler.program import Constant, Listed, Program, Step, Turn, Value, in_turn, values_in
+from microgradnd.compiler.program import Constant, Listed, Program, Step, Turn, Value, in_turn, moves
 from microgradnd.compiler.traits import traits
 
 FEWEST = 4  # turns of a loop
@@ -104,6 +104,32 @@ def in_bodies(rewrite: Callable[[Program, Sequence[Value]], Program], program: P
             step = replace(step, function=replace(loop, body=in_bodies(rewrite, loop.body, carried)))
         steps.append(step)
     return rewrite(replace(program, steps=tuple(steps)), own)
+
+
+def hoisted(program: Program) -> Program:
+    """Take steps that do the same in every turn before the loop."""
+    steps: list[Step] = []
+    for step in program.steps:
+        if isinstance(loop := step.function, Loop):
+            n, body = len(loop.rows), hoisted(loop.body)
+            outside = dict(zip(body.inputs[n:], step.args[n:], strict=True))
+            inside, results = list[Step](), set(body.results())
+            for inner in body.steps:
+                fixed = not isinstance(inner.function, Anew) and results.isdisjoint(inner.outs())
+                if fixed and not moves(inner.args) and outside.keys() >= set(inner.operands()):
+                    outs = tuple(Value(v.shape, v.dtype, v.name) for v in inner.outs())
+                    out = outs if isinstance(inner.out, tuple) else outs[0]
+                    steps.append(replace(inner.substitute(outside), out=out))
+                    outside.update(zip(inner.outs(), outs, strict=True))
+                else:
+                    inside.append(inner)
+            used = {v for inner in inside for v in inner.operands()} | results
+            fixed_inputs = [v for v in outside if v in used]
+            body = replace(body, inputs=(*body.inputs[:n], *fixed_inputs), steps=tuple(inside))
+            args = (*step.args[:n], *(outside[v] for v in fixed_inputs))
+            step = replace(step, function=replace(loop, body=body), args=args)
+        steps.append(step)
+    return replace(program, steps=tuple(steps))
 
 
 def function_key(function: Any) -> Any:
@@ -447,7 +473,8 @@ class Rolling:
                 return array
             if (array, index) not in self.taken:
                 self.taken[array, index] = Value(value.shape, value.dtype, value.name)
-                self.steps.append(Step(primitives.getitem, (array, index), {}, self.taken[array, index]))
+                where = self.search.entries[self.search.place[value]].step.where if value in self.search.place else None
+                self.steps.append(Step(primitives.getitem, (array, index), {}, self.taken[array, index], where))
             return self.taken[array, index]
         step = self.search.views.get(value)
         if step is not None and value not in self.emitted:
@@ -530,8 +557,8 @@ class Body:
         """Return a view that is taken in each turn."""
         step = self.search.views[column.leaves[self.run.first + 1]]
         base, *rest = column.parts
-        index = step.args[1] if step.function is primitives.getitem else ()
-        if base.kind == "same" and type(index) is tuple and all(type(part) in (int, slice) for part in index):
+        index = step.args[1] if step.function is primitives.getitem else None
+        if base.kind == "same" and type(index) is tuple and index and all(type(part) in (int, slice) for part in index):
             return self.element(step, base, rest, index)
         leaves = [self.argument(part) for part in column.parts]
         out = Value(step.out.shape, step.out.dtype, step.out.name)  # type: ignore[union-attr]

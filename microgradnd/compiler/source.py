@@ -23,6 +23,8 @@ from microgradnd import primitives
 from microgradnd.anew import Anew
 from microgradnd.compiler.passes import uniform
 from microgradnd.compiler.program import Constant, Listed, Program, Step, Turn, Value, mapped, values_in
+from microgradnd.compiler.rolling import Loop
+from microgradnd.compiler.spelling import added_at
 from microgradnd.compiler.traits import ATOM, CALL, POWER, SUM, UNARY, traits
 
 HELPERS = {  # what NumPy has no expression for
@@ -285,24 +287,39 @@ class Writer:
 def readable(program: Program, name: str, names: Names) -> str:
     """Return a program as the function that a person would write."""
     inputs = [names.value(v, "x") for v in program.inputs]
+    writer = Writer(program, names, {})
+    lines = statements(program, writer)
+    return function_text(program, name, inputs, [*lines, *updates(program, writer)], writer)
+
+
+def statements(program: Program, writer: Writer) -> list[str]:
+    """Return the statements of a program, or of the body of a loop."""
+    names, inline = writer.names, writer.inline
     uses = program.uses()
     made = {out: step for step in program.steps for out in step.outs()}
     wanted = set(program.results())
-    inline: dict[Value, Step] = {}
-    writer = Writer(program, names, inline)
+    wanted.update(step.args[0] for step in program.steps if step.function is added_at)  # arrays that are written to
     lines: list[str] = []
-    backward = False
+    backward = writer.counter != ""
     ends = last_readings(program, uses)
     olds = {new: old for old, new in program.updates.items()}
-    inputs_left = list(program.inputs)
+    inputs_left = [] if writer.counter else list(program.inputs)
     for i, step in enumerate(program.steps):
         out = step.out
         if isinstance(out, Value) and out not in wanted and may_inline(step, uses, made, writer):
             inline[out] = step
             continue
-        if lines and step.where is None and not backward:
-            lines.append("# backward")
-        backward = step.where is None  # which no line of the user's code wrote
+        if step.function is not primitives.getitem:
+            if lines and step.where is None and not backward:
+                lines.append("# backward")
+            backward = step.where is None or writer.counter != ""  # which no line of the user's code wrote
+        if isinstance(step.function, Loop):
+            lines += turns(step, writer)
+            continue
+        if step.function is added_at and isinstance(out, Value):
+            names.of[out] = names.value(step.args[0])
+            lines.append(f"{names.of[out]}[{writer.index(step.args[1])}] += {writer.text(step.args[2])}")
+            continue
         old = olds.get(out) if isinstance(out, Value) else None
         sign = augmented(step, old) if old is not None and uses[out] == 1 and ends.get(old, -1) <= i else ""  # type: ignore[index]
         if sign and old is not None:
@@ -316,7 +333,64 @@ def readable(program: Program, name: str, names: Names) -> str:
                 inputs_left.remove(value)  # whose name is now that of a value which may be read later
                 break
         lines.append(statement(step, writer))
-    return function_text(program, name, inputs, [*lines, *updates(program, writer)], writer)
+    return lines
+
+
+def turns(step: Step, writer: Writer) -> list[str]:
+    """Return the statements of a loop."""
+    loop = step.function
+    assert isinstance(loop, Loop)
+    names, outs, n = writer.names, step.outs(), len(loop.rows)
+    nexts, kept, last = loop.body.outputs
+    outer, before, after = writer.counter, list[str](), list[tuple[str, Value]]()
+    counter, uses = names.new("t"), loop.body.uses()
+
+    def keep(place: str, value: Value) -> None:
+        """Have a value in an array: computed there, if it has no other use."""
+        if uses[value] == 1 and value in made:
+            names.of[value] = place
+        else:
+            after.append((place, value))
+
+    for inside, outside in zip(loop.body.inputs[n:], step.args[n:], strict=True):
+        names.of[inside] = writer.text(outside)
+    ends = last_readings(loop.body, uses)
+    made = {out: i for i, inner in enumerate(loop.body.steps) for out in inner.outs()}
+    moved: list[tuple[str, Value, bool]] = []
+    for inside, following, begin, out, rows in zip(loop.body.inputs, nexts, step.args, outs, loop.rows, strict=False):
+        if rows:
+            before += [empty(names.value(out), out), f"{names.of[out]}[0] = {writer.text(begin)}"]
+            names.of[inside] = f"{names.of[out]}[{counter}]"
+            keep(f"{names.of[out]}[{counter} + 1]", following)
+            continue
+        name = names.value(inside)
+        names.of[out] = name
+        written = inside.shape and any(s.function is added_at for s in loop.body.steps if inside in s.operands())
+        before.append(f"{name} = {f'np.array({writer.text(begin)})' if written else writer.text(begin)}")
+        alone = following in made and following not in names.of and (uses[following] == 1 or not written)
+        if alone and ends.get(inside, -1) <= made[following]:
+            names.of[following] = name  # whose old value nothing needs any more
+        else:
+            moved.append((name, following, bool(written)))
+    for out, value in zip(outs[n:], kept, strict=False):
+        before.append(empty(names.value(out), out))
+        keep(f"{names.of[out]}[{counter}]", value)
+    writer.counter = counter
+    lines = statements(loop.body, writer)
+    lines += [f"{place} = {writer.text(value)}" for place, value in after]
+    moved = [(name, value, copied) for name, value, copied in moved if writer.text(value) != name]
+    if moved:
+        texts = [f"np.array({writer.text(value)})" if copied else writer.text(value) for _, value, copied in moved]
+        lines.append(f"{', '.join(name for name, _, _ in moved)} = {', '.join(texts)}")
+    writer.counter = outer
+    for out, value in zip(outs[n + len(kept) :], last, strict=True):
+        names.of[out] = writer.text(value)
+    return [*before, f"for {counter} in range({loop.count}):", *(f"    {line}" for line in lines)]
+
+
+def empty(name: str, value: Value) -> str:
+    """Return the statement that makes an array, to be filled."""
+    return f"{name} = np.empty({value.shape}{'' if value.dtype == np.float64 else f', np.{value.dtype.name}'})"
 
 
 def last_readings(program: Program, uses: dict[Value, int]) -> dict[Value, int]:
@@ -342,6 +416,8 @@ def augmented(step: Step, old: Value) -> str:
 def may_inline(step: Step, uses: dict[Value, int], made: dict[Value, Step], writer: Writer) -> bool:
     """Return whether a step is better read inside of the expression that uses it."""
     assert isinstance(step.out, Value)
+    if step.function is added_at:
+        return False
     once = uses.get(step.out, 0) <= 1
     if isinstance(step.function, Anew):
         return False  # draws are made in the order of the lines
