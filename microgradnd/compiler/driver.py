@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from microgradnd.compiler.fast import pooled
+from microgradnd.compiler.buffers import Plan
+from microgradnd.compiler.fast import pooled, turns
 from microgradnd.compiler.fusion import Op
 from microgradnd.compiler.loops import TAKEN, Layout, Part
 from microgradnd.compiler.program import Step, Value, values_in
+from microgradnd.compiler.rolling import Loop
 from microgradnd.compiler.source import HELPERS, Names, Writer, function_text
 from microgradnd.compiler.traits import traits
+from microgradnd.compiler.turns import Turns, UnfitError
 
 
 class Driver:
@@ -31,6 +34,8 @@ class Driver:
         self.pooled: list[str] = []
         self.lines: list[str] = []
         self.parts: list[Part] = []
+        self.rolled: dict[Step, Turns] = {}
+        self.unfit: dict[Step, str] = {}
         several = sum(isinstance(part, list) for part in layout.parts) > 1
         for part in layout.parts:
             if isinstance(part, Op):
@@ -50,9 +55,7 @@ class Driver:
                 shape = tuple(base.shape[i] for i in part.kept[base]) or (1,)
                 self.allocate(base, shape)
             computed = base.shape or self.layout.writers(base)
-            convert = base.dtype.name if base.dtype.name == "bool" else f"np.{base.dtype.name}"
-            convert = {"np.float64": "float", "np.int64": "int"}.get(convert, convert)
-            args.append(self.array[base] if computed else f"{convert}({self.array[base]})")
+            args.append(self.array[base] if computed else self.converted(base, self.array[base]))
         function = part.name if part.wide is None else "in_threads"
         self.lines.append(f"{function}({', '.join(args[part.wide is None :])})")
 
@@ -79,10 +82,43 @@ class Driver:
             text = self.writer.call(step)[0]
             self.lines.append(f"{self.names.value(value)} = {text}")
 
+    def turns(self, step: Step) -> None:
+        """Print a rolled loop: the call of a compiled function, or a loop of NumPy's calls where there can't be one."""
+        try:
+            part = Turns(step, self.names.new(f"{self.name}_turns"))
+        except UnfitError as error:
+            self.unfit[step] = str(error)
+            self.lines += turns(step, self.writer, Plan(), self.pooled)
+            self.array.update((v, self.names.of[v]) for v in step.outs())
+            return
+        self.rolled[step] = part
+        args = []
+        for base in part.parameters:
+            if base in part.constants:
+                args.append(self.names.constant(part.constants[base], "constant"))
+            elif base in step.outs() or base in part.scratch:
+                self.allocate(base, part.shape_of(base) or (1,))
+                args.append(self.array[base])
+            elif base.shape:
+                whole = base in self.program.inputs
+                args.append(self.names.of[base] if whole else f"np.ascontiguousarray({self.names.of[base]})")
+            else:
+                args.append(self.converted(base, self.names.of[base]))
+        self.lines.append(f"{part.name}({', '.join(args)})")
+
+    def converted(self, base: Value, text: str) -> str:
+        """Return a number as the type that a compiled function takes."""
+        convert = base.dtype.name if base.dtype.name == "bool" else f"np.{base.dtype.name}"
+        convert = {"np.float64": "float", "np.int64": "int"}.get(convert, convert)
+        return f"{convert}({text})"
+
     def call(self, step: Step) -> None:
         """Print a call of NumPy."""
         for operand in step.operands():
             self.value(operand)
+        if isinstance(step.function, Loop):
+            self.turns(step)
+            return
         out, text = step.out, self.writer.call(step)[0]
         array = isinstance(out, Value) and bool(out.shape)
         product = traits(step.function).lowering == "product" and all(isinstance(a, Value) for a in step.args)
@@ -123,7 +159,7 @@ class Driver:
 
     def contiguous(self) -> tuple[list[str], list[str]]:
         """Return how arrays of another layout are dealt with: by copies, from which updates are written back."""
-        used = {base for part in self.parts for base in part.parameters}
+        used = {base for part in (*self.parts, *self.rolled.values()) for base in part.parameters}
         inputs = list(zip(self.program.inputs, self.inputs, strict=True))
         checks = [f"{name}.flags.carray" for value, name in inputs if value.shape and value in used]
         if not checks:

@@ -24,6 +24,7 @@ import numpy as np
 from microgradnd import primitives
 from microgradnd.compiler.passes import holds, uniform
 from microgradnd.compiler.program import Program, Step, Value
+from microgradnd.compiler.rolling import Loop as Rolled
 from microgradnd.compiler.traits import traits
 
 DTYPES = {np.dtype(code) for code in "?bhilqBHILQfd"}
@@ -257,7 +258,7 @@ class Lowering:
         """Translate a step, or say why not."""
         function, args, out = step.function, step.args, step.out
         if isinstance(out, tuple):
-            return "it has several results"
+            return "it is rolled up" if isinstance(function, Rolled) else "it has several results"
         first = args[0] if args and isinstance(args[0], Value) else None
         if first is not None and traits(function).is_identity and (first.shape, first.dtype) == (out.shape, out.dtype):
             return self.alias(step, out, self.view[first])

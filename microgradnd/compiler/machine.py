@@ -31,6 +31,7 @@ from microgradnd.compiler.driver import Driver
 from microgradnd.compiler.fusion import Op
 from microgradnd.compiler.loops import Layout
 from microgradnd.compiler.program import Program
+from microgradnd.compiler.rolling import Loop as RolledLoop
 from microgradnd.compiler.source import loaded
 
 RACE_SECONDS = 0.02
@@ -80,9 +81,9 @@ class Loops:
         self.report = report(layout, driver)
         loops = module_text(driver)
         namespace: dict[str, Any] = {"np": np, "in_threads": in_threads, **self.constants}
-        if driver.parts:
+        if parts := [*driver.parts, *driver.rolled.values()]:
             module = compiled(platform(), loops, name)
-            namespace.update((part.name, getattr(module, part.name)) for part in driver.parts)
+            namespace.update((part.name, getattr(module, part.name)) for part in parts)
         self.source = f"{loops}\n\n{driver.text}"
         self.function = loaded(driver.text, name, namespace)
         self.seconds = time.perf_counter() - start
@@ -93,7 +94,13 @@ def report(layout: Layout, driver: Driver) -> str:
     lines = []
     parts = iter(driver.parts)
     for part in layout.parts:
-        if isinstance(part, Op):
+        if isinstance(part, Op) and isinstance(part.step.function, RolledLoop):
+            count, steps = part.step.function.count, len(part.step.function.body.steps)
+            if (printed := driver.rolled.get(part.step)) is not None:
+                lines.append(f"loops: {printed.name}: {steps} steps in a loop of {count} turns")
+            else:
+                lines.append(f"NumPy: a loop of {count} turns, {steps} steps in each: {driver.unfit[part.step]}")
+        elif isinstance(part, Op):
             name = getattr(part.step.function, "__name__", str(part.step.function))
             lines.append(f"NumPy: {name} of {', '.join(str(v.shape) for v in part.step.operands())}: {part.text}")
         else:
@@ -108,7 +115,7 @@ def report(layout: Layout, driver: Driver) -> str:
 
 def module_text(driver: Driver) -> str:
     """Return the source of the module with the compiled functions of a program."""
-    parts = [part.text for part in driver.parts]
+    parts = [part.text for part in (*driver.parts, *driver.rolled.values())]
     if not parts:
         return "import numpy as np\n"
     names = called("\n".join(parts))

@@ -164,7 +164,8 @@ def straightened(traced: Program) -> Program:
 def with_loops(entry: Entry, name: str, backend: str, arguments: Arguments) -> Entry:
     """Return a program that runs loops instead of NumPy's; with `backend="auto"` if they are faster on these arrays."""
     try:
-        program = spell(own_results(optimized(entry.traced.program)), {"contraction": contraction})
+        rules = {"contraction": contraction}
+        program = in_bodies(lambda body, _: spell(body, rules), straightened(entry.traced.program))
         loops = Loops(program, name)
     except ImportError as error:
         if backend != "auto":

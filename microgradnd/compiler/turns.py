@@ -1,0 +1,381 @@
+"""Rolled loops as source for numba: the turns, and in each of them the loops over elements.
+
+Owns: how a `Loop` is printed as one compiled function.
+Must not own: the loops of a straight line (`loops.py`), or how a loop is found (`rolling.py`).
+Read next: `loops.py`.
+
+What a turn reads or keeps in a row of an array is that array with one more index. What is carried is a local variable,
+if it is a number, or an array that is written over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from microgradnd import primitives
+from microgradnd.compiler.buffers import may_share
+from microgradnd.compiler.fusion import Access, Loop, Op
+from microgradnd.compiler.loops import LETTERS, TAKEN, Layout, Part, in_order, wrapped
+from microgradnd.compiler.passes import loop_of
+from microgradnd.compiler.program import Listed, Program, Step, Turn, Value, moves
+from microgradnd.compiler.rolling import Loop as Rolled
+from microgradnd.compiler.rolling import Row
+from microgradnd.compiler.source import Names, Writer
+
+Index = list[tuple[bool, str]]  # for each axis: whether one place is taken, and which, or from where on
+
+
+class UnfitError(Exception):
+    """What of a loop can't be machine code."""
+
+
+class Turns(Part):
+    """Prints a rolled loop as one function.
+
+    Attributes
+    ----------
+    given : list of (Value or array)
+        What its parameters are, in the program that takes it.
+    """
+
+    def __init__(self, step: Step, name: str) -> None:
+        self.name = name
+        self.names = Names(*TAKEN)
+        self.writer = Writer(Program((), (), ()), self.names, {})
+        self.lines: list[str] = []
+        self.parameters: dict[Value, str] = {}
+        self.flat: dict[Value, str] = {}
+        self.variable: dict[Loop, str] = {}
+        self.texts: dict[str, tuple[str, int]] = {}
+        self.kept: dict[Value, list[int]] = {}
+        self.readers: dict[Value, list[Op]] = {}
+        self.bound: dict[Value, tuple[Value, Index]] = {}
+        self.pinned: set[Value] = set()
+        self.constants: dict[Value, Any] = {}
+        self.ops: list[Op] = []
+        self.wide = None
+        self.scratch: list[Value] = []
+        self.layout: Any = Layout(Program((), (), ()))
+        for value in (*step.args, *step.outs()):
+            if isinstance(value, Value) and value not in self.parameters:
+                self.parameters[value] = self.names.value(value)
+        self.numbers = [value for value in step.outs() if not value.shape]
+        self.turns(step, 1)
+        types = [self.type_of(base) for base in self.parameters]
+        signature = '"\n      "'.join(wrapped(f"void({', '.join(types)})"))
+        head = f'@njit("{signature}", cache=True, nogil=True, error_model="numpy")'
+        define = "\n    ".join(line.rstrip() for line in wrapped(f"def {name}({', '.join(self.parameters.values())}):"))
+        self.text = "\n".join([head, define, *self.lines, ""])
+
+    def type_of(self, base: Value) -> str:
+        axes = len(self.shape_of(base)) or int(base in self.numbers)
+        return f"{base.dtype.name}[{':, ' * (axes - 1)}::1]" if axes else base.dtype.name
+
+    def shape_of(self, base: Value) -> tuple[int, ...]:
+        """Return the shape of a parameter."""
+        return (tuple(base.shape[i] for i in self.kept[base]) or (1,)) if base in self.scratch else base.shape
+
+    def turns(self, step: Step, depth: int) -> None:
+        """Print a loop; its operands and results have names by now."""
+        loop = step.function
+        assert isinstance(loop, Rolled)
+        counter, outer = self.names.new("t"), self.writer.counter
+        self.writer.counter = counter
+        body = InPlace(self, loop, step, counter)
+        for text, begin in body.firsts:
+            self.line(depth, f"{text} = {self.number(begin)}")
+        for inside, begin in body.carried:
+            name = self.names.new(inside.name or "n")
+            self.line(depth, f"{name} = {self.number(begin)}")
+            self.names.of[inside] = name
+        for array, begin in body.arrays:
+            self.copied(array, begin, depth)
+        before = self.layout
+        self.layout = layout = Layout(body.program)
+        layout.arrays -= {v for v in layout.arrays if not v.shape and v not in body.program.inputs}
+        for part in layout.parts:
+            if isinstance(part, Op) and not isinstance(part.step.function, Rolled):
+                raise UnfitError(part.text)
+        for value, array in layout.lowering.constants.items():
+            self.constants[value] = np.ascontiguousarray(array)
+            self.parameters[value] = self.names.value(value)
+        self.pinned |= {layout.base[v] for v in body.numbers}
+        self.line(depth, f"for {counter} in range({loop.count}):")
+        for part in layout.parts:
+            ops = [part] if isinstance(part, Op) else list(in_order(part))
+            for op in ops:
+                self.ops.append(op)
+                for base in dict.fromkeys(access.base for access in op.touches):
+                    self.readers.setdefault(base, []).extend([op] * (base not in op.written))
+                    self.parameter(base)
+                for base in op.written:
+                    self.parameter(base)
+        for part in layout.parts:
+            if isinstance(part, Op):
+                self.texts.clear()
+                self.turns(part.step, depth + 1)
+            else:
+                self.emit(part, depth + 1)
+        for old, new in body.program.updates.items():
+            if new not in layout.over:
+                self.copied(old, new, depth + 1)
+        for place, value in body.ends:
+            self.line(depth + 1, f"{place} = {self.number(value)}")
+        if body.carried:
+            targets = ", ".join(self.names.of[inside] for inside, _ in body.carried)
+            values = ", ".join(self.number(following) for following in body.following)
+            self.line(depth + 1, f"{targets} = {values}")
+        self.texts.clear()
+        for inside, out in body.results:  # numbers that outlive the loop
+            text = self.number(inside)
+            if out in self.parameters:
+                self.line(depth, f"{self.parameters[out]}[0] = {text}")
+            else:
+                self.names.of[out] = text
+        self.writer.counter = outer
+        self.layout = before
+
+    def number(self, value: Any) -> str:
+        """Return a number as text."""
+        if not isinstance(value, Value):
+            return repr(value)
+        base = self.layout.base.get(value, value)
+        if base in self.bound:
+            return self.place(base, [])
+        return self.names.of.get(base) or self.names.value(base)
+
+    def parameter(self, base: Value) -> None:
+        if base in self.kept:
+            return
+        self.kept[base] = self.layout.kept_axes(base)
+        over = self.layout.over.get(base)
+        if over is not None:
+            self.parameter(over)
+            self.bound[base] = over, []
+        elif base not in self.bound and base not in self.parameters and not self.is_scalar(base):
+            self.scratch.append(base)
+            self.parameters[base] = self.names.value(base)
+
+    def is_scalar(self, base: Value) -> bool:
+        return base not in self.bound and (not base.shape or super().is_scalar(base))
+
+    def place(self, base: Value, axes: Sequence[str]) -> str:
+        """Return an element of an array, or of a row of one."""
+        axes = list(axes)
+        while base in self.bound:
+            base, index = self.bound[base]
+            rest = iter(axes)
+            axes = [text if single else f"{text}{next(rest)}" for single, text in index] + list(rest)
+        name = self.names.of.get(base) or self.names.value(base)
+        return f"{name}[{', '.join(axes)}]" if axes else name
+
+    def reference(self, op: Op, access: Access) -> str:
+        base = access.base
+        if not base.shape and base not in self.bound:
+            return self.names.of.get(base) or self.names.value(base)
+        if self.is_scalar(base):
+            return self.names.value(base)
+        if access.flat:
+            raise UnfitError("its elements are taken in a row")
+        axes = [self.axis(op, access.axes[n]) for n in self.kept[base]]
+        if base in self.scratch and not axes:
+            axes = ["0"]
+        return self.place(base, axes)
+
+    def may_inline(self, op: Op, reader: Op, text: str) -> bool:
+        return op.out.base not in self.pinned and super().may_inline(op, reader, text)
+
+    def copied(self, target: Value, value: Any, depth: int) -> None:
+        """Print a copy of an array."""
+        names = [self.names.own(LETTERS[depth - 1 + i]) for i in range(len(target.shape))]
+        for i, n in enumerate(target.shape):
+            self.line(depth + i, f"for {names[i]} in range({n}):")
+        self.line(depth + len(names), f"{self.place(target, names)} = {self.place(self.whole(value), names)}")
+
+    def whole(self, value: Any) -> Value:
+        """Return an array, unless it is a view of one."""
+        if not isinstance(value, Value) or self.layout.base.get(value, value) is not value:
+            raise UnfitError("a view or a constant is carried into it")
+        return value
+
+
+class InPlace:
+    """The body of a loop as a program that writes over what it carries, and into rows.
+
+    Attributes
+    ----------
+    program : Program
+    carried, following : list
+        The numbers that are carried, each with what it begins as, and what they are in the next turn.
+    arrays : list
+        The arrays that are carried, and what they begin as.
+    ends : list of (str, Value)
+        The numbers that are kept, and where.
+    results : list of (Value, Value)
+        The numbers that outlive the loop, inside and outside.
+    firsts : list of (str, Value)
+        The first numbers of those that are kept, and where.
+    numbers : set of Value
+        What must be known by name at the end of a turn.
+    """
+
+    def __init__(self, turns: Turns, loop: Rolled, step: Step, counter: str) -> None:
+        n, outs = len(loop.rows), step.outs()
+        nexts, kept, last = loop.body.outputs
+        self.carried: list[tuple[Value, Any]] = []
+        self.following: list[Value] = []
+        self.arrays: list[tuple[Value, Any]] = []
+        self.ends: list[tuple[str, Value]] = []
+        self.firsts: list[tuple[str, Any]] = []
+        self.late: dict[Value, Step] = {}  # sums that are taken in a row
+        self.results: list[tuple[Value, Value]] = []
+        self.inputs: list[Value] = []
+        self.updates: dict[Value, Value] = {}
+        self.steps: list[Step] = []
+        self.turns, self.counter = turns, counter
+        bound = turns.bound
+        uses = loop.body.uses()
+        made = {out: s for s in loop.body.steps for out in s.outs()}
+        fixed = {v for s in loop.body.steps if not may_share(s) for v in s.outs()}
+        for inside, outside in zip(loop.body.inputs[n:], step.args[n:], strict=True):
+            self.inputs.append(inside)
+            if inside.shape or outside in bound:
+                bound[inside] = turns.whole(outside), []
+            else:
+                turns.names.of[inside] = turns.number(outside)
+        self.skipped: set[Value] = set()
+        changes: list[tuple[Value, Value]] = []
+        copies: list[Step] = []
+
+        def settled(value: Value) -> Value:
+            """Return a value that is computed in the turn, and isn't part of what may be written over."""
+            if value in fixed and value in made:
+                return value
+            copies.append(Step(np.copy, (value,), {}, Value(value.shape, value.dtype)))
+            return copies[-1].out  # type: ignore[return-value]
+
+        for inside, following, begin, out, rows in zip(loop.body.inputs[:n], nexts, step.args, outs, loop.rows, strict=False):
+            self.inputs.append(inside)
+            if inside.shape:
+                if rows:
+                    bound[inside] = out, [(True, counter)]
+                    bound[first := Row(inside.shape, inside.dtype)] = out, [(True, "0")]
+                    self.arrays.append((first, begin))
+                    target = Row(inside.shape, inside.dtype)
+                    bound[target] = out, [(True, f"{counter} + 1")]
+                    self.inputs.append(target)
+                    changes.append((target, following))
+                else:
+                    bound[inside] = out, []
+                    self.arrays.append((inside, begin))
+                    if not self.added(inside, following, uses, made):
+                        changes.append((inside, following))
+            else:
+                self.carried.append((inside, begin))
+                following = settled(following) if following not in made or may_share(made[following]) else following
+                self.following.append(following)
+                if rows:
+                    self.firsts.append((f"{turns.names.of[out]}[0]", begin))
+                    self.ends.append((f"{turns.names.of[out]}[{counter} + 1]", following))
+                else:
+                    self.results.append((inside, out))
+        for out, value in zip(outs[n:], kept, strict=False):
+            if value.shape:
+                target = Row(value.shape, value.dtype)
+                bound[target] = out, [(True, counter)]
+                self.inputs.append(target)
+                changes.append((target, value))
+            else:
+                self.ends.append((f"{turns.names.of[out]}[{counter}]", settled(value)))
+        for out, value in zip(outs[n + len(kept) :], last, strict=True):
+            if value.shape:
+                target = Row(value.shape, value.dtype)
+                bound[target] = out, []
+                self.inputs.append(target)
+                changes.append((target, value))
+            else:
+                self.results.append((settled(value), out))
+        for target, value in changes:
+            self.updates[target] = settled(value)
+        for s in loop.body.steps:
+            self.take(s)
+        self.steps += copies
+        numbers = (*self.following, *(v for _, v in self.ends), *(v for v, _ in self.results))
+        outputs = tuple(v for v in dict.fromkeys(numbers) if any(v in s.outs() for s in self.steps))
+        self.numbers = set(outputs)
+        self.program = Program(tuple(self.inputs), tuple(self.steps), outputs, self.updates)
+
+    def added(self, carried: Value, following: Value, uses: dict[Value, int], made: dict[Value, Step]) -> bool:
+        """Add to a row of what is carried, if that is all that happens to it."""
+        step = made.get(following)
+        if step is None or step.function is not np.add or uses[following] != 1 or uses[carried] != 1:
+            return False
+        for x, y in (step.args, step.args[::-1]):
+            inner = made.get(y) if isinstance(y, Value) else None
+            if x is carried and inner is not None and inner.function is primitives.scatter and uses[y] == 1:
+                values, index, _ = inner.args
+                if moves(index):
+                    row = Row(values.shape, values.dtype)
+                    self.turns.bound[row] = carried, self.index(index)
+                    new = Value(values.shape, values.dtype)
+                    self.inputs.append(old := Value(values.shape, values.dtype))
+                    self.turns.bound[old] = carried, self.index(index)
+                    self.late[following] = Step(np.add, (old, values), {}, new, step.where)
+                    self.skipped |= {following, y}
+                    self.inputs.append(row)
+                    if values.shape:
+                        self.updates[row] = new
+                    else:
+                        self.ends.append((self.turns.place(carried, [t for _, t in self.index(index)]), new))
+                    return True
+        return False
+
+    def index(self, index: Any) -> Index:
+        """Return a moving index, axis by axis."""
+        parts: Index = []
+        for part in index if isinstance(index, tuple) else (index,):
+            if isinstance(part, int):
+                parts.append((True, self.turns.writer.text(part)))
+            elif isinstance(part, slice) and part.step is None and part.start is None and part.stop is None:
+                parts.append((False, ""))
+            elif isinstance(part, slice) and part.step is None and isinstance(part.start, int) and part.start >= 0:
+                parts.append((False, f"{self.turns.writer.text(part.start)} + "))
+            else:
+                raise UnfitError("such an index moves")
+        return parts
+
+    def take(self, step: Step) -> None:
+        """Take a step over, with what moves as inputs."""
+        if not self.skipped.isdisjoint(step.outs()):
+            self.steps += [self.late[out] for out in step.outs() if out in self.late]
+            return
+        if not moves(step.args):
+            self.steps.append(step)
+            return
+        bound, out = self.turns.bound, step.out
+        if step.function is primitives.getitem and step.args[0] in self.inputs and isinstance(out, Value):
+            bound[out] = step.args[0], self.index(step.args[1])
+            self.inputs.append(out)
+            return
+        if not isinstance(step.function, np.ufunc):
+            raise UnfitError("an argument moves")
+        args = list(step.args)
+        for i, arg in enumerate(args):
+            if isinstance(arg, Turn | Listed):
+                dtype = loop_of(step, step.args)[i]
+                args[i] = number = Value((), dtype)
+                self.inputs.append(number)
+                if isinstance(arg, Turn):
+                    text = self.turns.writer.text(arg)
+                    self.turns.names.of[number] = f"np.{dtype.name}({text})"
+                else:
+                    table = Value((len(arg.numbers),), dtype, "numbers")
+                    self.turns.constants[table] = np.array(arg.numbers, dtype)
+                    self.turns.parameters[table] = self.turns.names.value(table)
+                    bound[number] = table, [(True, self.counter)]
+        self.steps.append(replace(step, args=tuple(args)))
+
