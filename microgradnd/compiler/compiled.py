@@ -11,11 +11,13 @@ doesn't, a setting that goes back and forth. A call takes the latest that fits.
 from __future__ import annotations
 
 import functools
+import gc
 import os
 import sys
 import threading
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Generic, Literal, NamedTuple, overload
 
@@ -109,7 +111,7 @@ class Compiled(Generic[P, R]):
     def _trace(self, arguments: Arguments, key: Any, changes: list[str]) -> Entry:
         self._check_streak(changes)
         name = identifier_of(self.function)
-        with TRACING:
+        with TRACING, uncollected():
             entry = entry_of(traced(self.function, arguments), name, self.optimize, self.backend, arguments)
         with self._lock:
             self._misses += 1
@@ -202,6 +204,18 @@ class Compiled(Generic[P, R]):
 
 def _rebuilt(function: Any, optimize: bool, maxsize: int, backend: Backend) -> Compiled[Any, Any]:
     return Compiled(function, optimize, maxsize, backend)
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Keep the garbage collector from going through what is made, again and again: all of it is in use, or freed."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def identifier_of(function: Callable[..., Any]) -> str:

@@ -99,6 +99,7 @@ class Driver:
             elif base in step.outs() or base in part.scratch:
                 self.allocate(base, part.shape_of(base) or (1,))
                 args.append(self.array[base])
+                self.array[base] = self.names.of[base]  # of a number, the one element
             elif base.shape:
                 whole = base in self.program.inputs
                 args.append(self.names.of[base] if whole else f"np.ascontiguousarray({self.names.of[base]})")

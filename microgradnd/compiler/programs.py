@@ -25,6 +25,7 @@ from microgradnd.compiler.program import Program
 from microgradnd.compiler.recorder import Gradient
 from microgradnd.compiler.replay import recorded
 from microgradnd.compiler.saving import Written
+from microgradnd.compiler.scalars import taken_apart
 from microgradnd.compiler.source import HELPERS, Names, loaded, readable
 from microgradnd.compiler.rolling import hoisted, in_bodies, rolled
 from microgradnd.compiler.spelling import contraction, scattered, spell
@@ -132,6 +133,7 @@ def entry_of(traced: Traced, name: str, optimize: bool, backend: str, arguments:
     inputs = [(value, names.value(value, "x")) for value in program.inputs]
     report = f"{name}: every step is a call of NumPy"
     if optimize:
+        program = drop_dead(taken_apart(program))
         program = in_bodies(lambda body, own: late(blocks(drop_dead(spell(body, None, own)))), program)
         allocation, text = fast(program, name, names, plan(program))
     else:
@@ -165,7 +167,8 @@ def with_loops(entry: Entry, name: str, backend: str, arguments: Arguments) -> E
     """Return a program that runs loops instead of NumPy's; with `backend="auto"` if they are faster on these arrays."""
     try:
         rules = {"contraction": contraction}
-        program = in_bodies(lambda body, _: spell(body, rules), straightened(entry.traced.program))
+        program = drop_dead(taken_apart(straightened(entry.traced.program)))
+        program = in_bodies(lambda body, _: spell(body, rules), program)
         loops = Loops(program, name)
     except ImportError as error:
         if backend != "auto":

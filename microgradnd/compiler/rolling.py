@@ -24,7 +24,7 @@ import numpy as np
 
 from microgradnd import primitives
 from microgradnd.anew import Anew
-from microgradnd.compiler.passes import drop_dead, share_equal
+from microgradnd.compiler.passes import drop_dead, share_equal, uniform
 from microgradnd.compiler.program import Constant, Listed, Program, Step, Turn, Value, in_turn, moves
 from microgradnd.compiler.traits import traits
 
@@ -308,7 +308,8 @@ class Column:
         if type(middle) in (int, float):
             self.number(middle)
             return
-        same = np.array([leaf is middle for leaf in leaves])
+        known = identity_of(middle)
+        same = np.array([leaf is middle or (type(leaf) is not Value and identity_of(leaf) == known) for leaf in leaves])
         if same[len(leaves) // 2 - 1 : len(leaves) // 2 + 2].all():
             root = run.root(middle)
             made = search.place.get(root, -1) if type(root) is Value else -1
@@ -362,6 +363,12 @@ class Column:
         yield self
         for part in self.parts:
             yield from part.all()
+
+
+def identity_of(leaf: Any) -> Any:
+    """Return what is equal for arrays that are the same: by number, if they consist of one that can't change."""
+    number = uniform(leaf)
+    return id(leaf) if number is None else (repr(number), leaf.shape, leaf.dtype)
 
 
 class Run:
