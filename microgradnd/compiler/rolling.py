@@ -165,13 +165,22 @@ def is_free(step: Step) -> bool:
     return traits(step.function).memory in ("view", "locked") and len(step.operands()) == 1
 
 
-def taken_apart(tree: Any, leaves: list[Any], varies: bool) -> Any:
+def numbers_of(step: Step) -> tuple[type, ...]:
+    """Return the types of the numbers among the arguments of a step that may be others in each turn."""
+    if step.function in INDEXED:
+        return (int,)
+    if not isinstance(step.function, np.ufunc):
+        return ()
+    return (int, float, np.float64) if all(out.dtype == np.float64 for out in step.outs()) else (int, float)
+
+
+def taken_apart(tree: Any, leaves: list[Any], varies: tuple[type, ...]) -> Any:
     """Return the form of an argument, and collect its leaves."""
     kind = type(tree)
     if kind is Value or (isinstance(tree, np.ndarray | Constant) and tree.shape):
         leaves.append(tree)
         return Value, tree.shape, tree.dtype
-    if varies and kind in (int, float):
+    if kind in varies:
         leaves.append(tree)
         return kind
     if kind is tuple or kind is list:
@@ -179,7 +188,7 @@ def taken_apart(tree: Any, leaves: list[Any], varies: bool) -> Any:
     if kind is slice:
         return (kind, *[taken_apart(part, leaves, varies) for part in (tree.start, tree.stop, tree.step)])
     if kind is dict:
-        return (kind, *[(key, taken_apart(part, leaves, False)) for key, part in tree.items()])
+        return (kind, *[(key, taken_apart(part, leaves, ())) for key, part in tree.items()])
     return kind, repr(tree) if kind in (float, complex, Turn, Listed) else tree if hashable(tree) else id(tree)
 
 
@@ -194,31 +203,31 @@ def hashable(tree: Any) -> bool:
 def entry_of(step: Step) -> Entry:
     """Return a step as the search compares it."""
     leaves: list[Any] = []
-    varies = step.function in INDEXED or isinstance(step.function, np.ufunc)
+    varies = numbers_of(step)
     form = taken_apart(step.args, leaves, varies)
-    options = taken_apart(dict(step.kwargs), leaves, False) if step.kwargs else None
+    options = taken_apart(dict(step.kwargs), leaves, ()) if step.kwargs else None
     outs = tuple([(out.shape, out.dtype) for out in step.outs()])
     return Entry(step, (function_key(step.function), step.where, form, options, outs), leaves)
 
 
-def put_together(tree: Any, leaves: Iterator[Any], varies: bool) -> Any:
+def put_together(tree: Any, leaves: Iterator[Any], varies: tuple[type, ...]) -> Any:
     """Return an argument with other leaves."""
     kind = type(tree)
-    if kind is Value or (isinstance(tree, np.ndarray | Constant) and tree.shape) or (varies and kind in (int, float)):
+    if kind is Value or (isinstance(tree, np.ndarray | Constant) and tree.shape) or kind in varies:
         return next(leaves)
     if kind is tuple or kind is list:
         return kind([put_together(part, leaves, varies) for part in tree])
     if kind is slice:
         return slice(*[put_together(part, leaves, varies) for part in (tree.start, tree.stop, tree.step)])
-    return {key: put_together(part, leaves, False) for key, part in tree.items()} if kind is dict else tree
+    return {key: put_together(part, leaves, ()) for key, part in tree.items()} if kind is dict else tree
 
 
 def with_leaves(step: Step, leaves: Sequence[Any], outs: Sequence[Value]) -> Step:
     """Return a step with other leaves and results."""
     rest = iter(leaves)
-    varies = step.function in INDEXED or isinstance(step.function, np.ufunc)
+    varies = numbers_of(step)
     args = put_together(step.args, rest, varies)
-    kwargs = put_together(dict(step.kwargs), rest, False)
+    kwargs = put_together(dict(step.kwargs), rest, ())
     return replace(step, args=args, kwargs=kwargs, out=tuple(outs) if isinstance(step.out, tuple) else outs[0])
 
 
@@ -305,7 +314,7 @@ class Column:
         self.kind, self.ago, self.parts = "", 0, list[Column]()
         self.source: tuple[int, int] = (0, 0)
         middle = leaves[len(leaves) // 2]
-        if type(middle) in (int, float):
+        if type(middle) in (int, float, np.float64):
             self.number(middle)
             return
         known = identity_of(middle)
@@ -529,7 +538,7 @@ class Body:
             leaves = column.leaves[self.run.first : self.run.end]
             if all(leaf == first and repr(leaf) == repr(first) for leaf in leaves):
                 return first
-            return Turn(first, leaves[1] - first) if type(first) is int else Listed(tuple(leaves))
+            return Turn(first, leaves[1] - first) if type(first) is int else Listed(tuple(map(float, leaves)))
         if column.kind == "same":
             leaf = column.leaves[self.run.first + 1]
             return self.outside(leaf)

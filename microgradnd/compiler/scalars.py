@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from microgradnd import primitives
-from microgradnd.compiler.program import Program, Step, Value
+from microgradnd.compiler.program import Listed, Program, Step, Turn, Value
 from microgradnd.compiler.rolling import Loop
 from microgradnd.compiler.traits import traits
 
@@ -189,7 +189,7 @@ class Apart:
             for x, y in (args, args[::-1]):
                 if x is ZERO:
                     return y
-        if not any(isinstance(a, Value) for a in args):
+        if not any(isinstance(a, Value | Turn | Listed) for a in args):
             return float(step.function(*args))
         out = scalar()
         self.inside.append(Step(step.function, args, {}, out, step.where))

@@ -44,7 +44,9 @@ class Translation:
         self.inputs = [Value(t.shape, t.dtype, t.name or names[i]) for i, t in inputs.items()]
         self.values: dict[Any, Value] = {t._node: v for t, v in zip(inputs.values(), self.inputs, strict=True)}
         names_of = statement_names(recorder.operations)
-        self.steps = [step for node in recorder.operations for step in self.translated(node, names_of.get(node))]
+        self.steps: list[Step] = []
+        for node in recorder.operations:
+            self.steps.extend(self.translated(node, names_of.get(node)))
         for g, node in recorder.cotangents:
             target, source = self.values.get(g), self.values.get(node)
             if isinstance(target, Value) and target.name is None and isinstance(source, Value) and source.name:
@@ -138,12 +140,27 @@ class Translation:
         return type(arg)(map(self.constant, arg)) if type(arg) in (tuple, list) else arg
 
     def capture(self, thing: Any, array: Any, name: str | None = None) -> Value:
-        """Make an array of the surrounding program an input of this one."""
+        """Make an array of the surrounding program an input of this one; of a row of one, the whole."""
+        whole = getattr(thing, "base", None) if isinstance(thing, np.ndarray) else None
+        if isinstance(whole, np.ndarray) and whole.ndim == array.ndim + 1 and is_row(array, whole):
+            rows = self.capture(whole, whole)
+            step = (array.__array_interface__["data"][0] - whole.__array_interface__["data"][0]) // whole.strides[0]
+            if (rows, step) not in self.values:
+                self.values[rows, step] = Value(array.shape, array.dtype, name)
+                self.steps.append(Step(primitives.getitem, (rows, step), {}, self.values[rows, step]))
+            return self.values[rows, step]
         key = key_of(thing)
         if key not in self.values:
             self.captured.append(thing)
             self.values[key] = Value(array.shape, array.dtype, name)
         return self.values[key]
+
+
+def is_row(array: Any, whole: Any) -> bool:
+    """Return whether an array is x[i] of another, which doesn't change its shape."""
+    alike = array.shape == whole.shape[1:] and array.strides == whole.strides[1:] and array.dtype == whole.dtype
+    offset = array.__array_interface__["data"][0] - whole.__array_interface__["data"][0]
+    return alike and type(whole) is np.ndarray and whole.size > 0 and whole.strides[0] > 0 and offset % whole.strides[0] == 0
 
 
 def key_of(thing: Any) -> Any:
