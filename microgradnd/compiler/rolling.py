@@ -29,6 +29,7 @@ from microgradnd.compiler.program import Constant, Listed, Program, Step, Turn, 
 from microgradnd.compiler.traits import traits
 
 FEWEST = 4  # turns of a loop
+NUMBER = "number"  # a Python number, or one that is computed: what is summed up may begin as 0
 INDEXED = (primitives.getitem, primitives.scatter, primitives.setitem)
 OUTSIDE = -(10**9)
 CONTEXTS = (1, 8, 64)  # how many steps in a row are compared in the search for a period
@@ -179,10 +180,10 @@ def taken_apart(tree: Any, leaves: list[Any], varies: tuple[type, ...]) -> Any:
     kind = type(tree)
     if kind is Value or (isinstance(tree, np.ndarray | Constant) and tree.shape):
         leaves.append(tree)
-        return Value, tree.shape, tree.dtype
+        return NUMBER if np.float64 in varies and kind is Value and not tree.shape else (Value, tree.shape, tree.dtype)
     if kind in varies:
         leaves.append(tree)
-        return kind
+        return kind if np.float64 not in varies else NUMBER
     if kind is tuple or kind is list:
         return (kind, *[taken_apart(part, leaves, varies) for part in tree])
     if kind is slice:
@@ -563,6 +564,7 @@ class Body:
         if (j, o, ago) not in self.carried:
             like = self.entry(j, 0).step.outs()[o]
             inside = Value(like.shape, like.dtype, self.run.names(j, o))
+            begin = begin if isinstance(begin, Value | np.ndarray | Constant) else float(begin)
             self.carried[j, o, ago] = inside, begin
             for before in range(1, ago):  # which hand it on
                 value = self.search.entries[self.base - before * self.run.period + j].step.outs()[o]

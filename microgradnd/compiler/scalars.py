@@ -48,8 +48,22 @@ def taken_apart(program: Program) -> Program:
                 continue
             except UnfitError:
                 pass
+        if step.function is primitives.getitem and step.args[0] in columns and type(step.args[1]) is int:
+            steps += row_of(columns[step.args[0]], step)
+            continue
         steps.append(step)
     return replace(program, steps=tuple(steps))
+
+
+def row_of(columns: list[Value], step: Step) -> list[Step]:
+    """Return the steps that take a row of an array of which there are the columns."""
+    parts = [Step(primitives.getitem, (column, step.args[1]), {}, scalar()) for column in columns]
+    joined = tuple(part.out for part in parts)
+    assert isinstance(step.out, Value)
+    if len(step.out.shape) == 1:
+        return [*parts, Step(np.array, (joined,), {}, step.out, step.where)]
+    flat = Value((len(joined),), step.out.dtype)
+    return [*parts, Step(np.array, (joined,), {}, flat), Step(np.reshape, (flat, step.out.shape), {}, step.out)]
 
 
 def scalar(name: str | None = None) -> Value:
@@ -155,7 +169,7 @@ class Apart:
         if isinstance(part, Value):
             return part
         out = scalar()
-        self.inside.append(Step(np.float64, (part,), {}, out))
+        self.inside.append(Step(np.multiply, (part, 1.0), {}, out))
         return out
 
     def elements_of(self, value: Any) -> list[Any]:
