@@ -17,6 +17,7 @@ from microgradnd.modes import enable_grad, no_grad
 from microgradnd.outdated import Outdated
 from microgradnd.recompute import checkpoint
 from microgradnd.registry import defjvp, defvjp, elementwise, linear, primitive
+from microgradnd.scan import scan
 from microgradnd.scopes import scope
 from microgradnd.tensor import Tensor, tensor
 from microgradnd.transforms import grad, hvp, jvp, value_and_grad, vjp
@@ -55,6 +56,7 @@ __all__ = [
     "register_tree",
     "rules",
     "save",
+    "scan",
     "scope",
     "static",
     "tensor",

@@ -48,6 +48,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "saving": {"tensor", "trees"},
     "conversions": {"tape"},
     "signatures": set(),
+    "scan": {"trees"},
     "scopes": {"tape", "lines", "modes"},
     "arraylike": {"registry", "primitives", "tape", "conversions"},
     "inplace": {"primitives", "tape", "operands", "arraylike"},

@@ -500,7 +500,8 @@ class Rolling:
         return value
 
     def replaced(self, step: Step) -> Step:
-        return step.substitute({value: self.use(value) for value in step.operands()})
+        changed = {value: now for value in step.operands() if (now := self.use(value)) is not value}
+        return step.substitute(changed) if changed else step
 
     def loop(self, run: Run) -> None:
         """Write a run as one step."""
@@ -697,4 +698,45 @@ def rolled(program: Program) -> Program:
                 program = drop_dead(Rolling(search, runs).program)
                 break
         else:
-            return program
+            return restacked(program)
+
+
+def restacked(program: Program) -> Program:
+    """Take rows that stand in an array already as they stand there, where they are put together again."""
+    made = {step.out: step for step in program.steps if isinstance(step.out, Value)}
+    steps: list[Step] = []
+
+    def row(part: Any) -> tuple[Any, Any]:
+        """Return the array of which an operand is a row, and which."""
+        outer = made.get(part) if isinstance(part, Value) else None
+        if outer is None or outer.function is not np.expand_dims or outer.args[1] not in (0, (0,)) or outer.kwargs:
+            return None, None
+        inner = made.get(outer.args[0])
+        if inner is None or inner.function is not primitives.getitem or type(inner.args[1]) is not int:
+            return None, None
+        return inner.args
+
+    for step in program.steps:
+        if step.function is primitives.concatenate and step.args[0] == 0 and isinstance(step.out, Value):
+            parts: list[Any] = []
+            for part in step.args[2:]:
+                array, i = row(part)
+                if array is not None and parts and parts[-1][0] is array and parts[-1][2] == i:
+                    parts[-1][2] += 1
+                else:
+                    parts.append([array, i, None if i is None else i + 1, part])
+            if any(array is not None and stop - start > 1 for array, start, stop, _ in parts):
+                ends, arrays = [0], []
+                for array, start, stop, part in parts:
+                    count = part.shape[0] if array is None else stop - start
+                    if count > 1 and array is not None:
+                        part = Value((count, *part.shape[1:]), part.dtype)
+                        steps.append(Step(primitives.getitem, (array, slice(start, stop)), {}, part, step.where))
+                    ends.append(ends[-1] + count)
+                    arrays.append(part)
+                if len(arrays) == 1:
+                    step = replace(steps.pop(), out=step.out)
+                else:
+                    step = replace(step, args=(0, ends, *arrays))
+        steps.append(step)
+    return drop_dead(replace(program, steps=tuple(steps)))

@@ -1,0 +1,112 @@
+"""A loop that is said: `scan`.
+
+Owns: `scan`, which carries a value from turn to turn and stacks what each turn returns.
+Must not own: how a compiled function finds loops (`compiler/rolling.py`).
+Read next: `transforms.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from microgradnd.failures import explained
+from microgradnd.trees import Form, flatten
+
+
+def shape_and_dtype(leaf: Any) -> tuple[tuple[int, ...], Any]:
+    return np.shape(leaf), leaf.dtype if hasattr(leaf, "dtype") else np.result_type(leaf)
+
+
+@explained
+def scan(f: Callable[[Any, Any], tuple[Any, Any]], init: Any, xs: Any = None, length: int | None = None) -> Any:
+    """Call a function turn by turn, each time with what the turn before returned, and stack its other results.
+
+    `carry, y = f(carry, x)` is called for each `x` along the first axis of `xs`. It is a loop, so it can be
+    differentiated and compiled like one; in a compiled function it is a loop of the program.
+
+    Parameters
+    ----------
+    f : callable
+        Takes what is carried and one element of `xs`; returns what is carried next, of the same structure, shapes and
+        dtypes, and a result, or None.
+    init : tree of arrays
+        What is carried into the first turn.
+    xs : tree of arrays, optional
+        Arrays of the same length, shape (length, ...). Without them `f` is given None.
+    length : int, optional
+        How many turns there are, where `xs` doesn't tell.
+
+    Returns
+    -------
+    carry : tree of arrays
+        What the last turn returned to be carried on.
+    ys : tree of arrays
+        The results of all turns, shape (length, ...).
+
+    Raises
+    ------
+    TypeError
+        If `f` doesn't return a pair, or what it carries on differs in structure, shape or dtype.
+    ValueError
+        If the lengths of `xs` differ from each other or from `length`, or there are no turns.
+
+    See Also
+    --------
+    compile : a function as a program, whose loops stay loops.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import microgradnd as mg
+    >>> mg.scan(lambda total, x: (total + x, total * x), 0.0, np.array([1.0, 2.0, 3.0]))
+    (np.float64(6.0), array([0., 2., 9.]))
+    """
+    leaves, form = flatten(xs)
+    lengths = {np.shape(x)[0] if np.shape(x) else None for x in leaves if x is not None}
+    if length is not None:
+        lengths.add(length)
+    if len(lengths) != 1 or None in lengths:
+        shapes = ", ".join(str(np.shape(x)) for x in leaves if x is not None)
+        raise ValueError(
+            f"scan: the arrays in xs must have one length, that of their first axis, got shapes [{shapes}] and "
+            f"length={length}; pass arrays of shape (length, ...), or length= without xs"
+        )
+    (turns,) = lengths
+    if not isinstance(turns, int) or turns < 1:
+        raise ValueError(f"scan: there must be at least one turn, got {turns!r}; check the first axis of xs")
+    carry, rows = init, list[list[Any]]()
+    form_of_ys: Form | None = None
+    for turn in range(turns):
+        x = form.rebuild([None if leaf is None else leaf[turn] for leaf in leaves])
+        result = f(carry, x)
+        if not isinstance(result, tuple) or len(result) != 2:
+            raise TypeError(f"scan: f must return a pair of carry and result, got a {type(result).__name__}")
+        check_carry(carry, result[0])
+        carry = result[0]
+        row, form_of_y = flatten(result[1])
+        if form_of_ys is not None and form_of_y != form_of_ys:
+            raise TypeError(f"scan: f must return results of one structure, got {form_of_ys} and then {form_of_y}")
+        form_of_ys = form_of_y
+        rows.append(row)
+    assert form_of_ys is not None
+    ys = [None if column[0] is None else np.stack(column) for column in zip(*rows, strict=True)]
+    return carry, form_of_ys.rebuild(ys)
+
+
+def check_carry(before: Any, after: Any) -> None:
+    """Raise if what a turn carries on isn't like what it was given."""
+    (old, old_form), (new, new_form) = flatten(before), flatten(after)
+    if old_form != new_form:
+        raise TypeError(f"scan: f must carry on what it was given, {old_form}, got {new_form}")
+    for a, b in zip(old, new, strict=True):
+        if a is None or b is None:
+            continue
+        (shape, dtype), (new_shape, new_dtype) = shape_and_dtype(a), shape_and_dtype(b)
+        if shape != new_shape or (dtype != new_dtype and hasattr(a, "dtype")):
+            raise TypeError(
+                f"scan: f must carry on what it was given, shape {shape} and dtype {dtype}, got shape {new_shape} and "
+                f"dtype {new_dtype}; start from an array of that shape and dtype, or cast with .astype()"
+            )
