@@ -123,7 +123,13 @@ class Planner:
         view = traits(step.function).is_view or (
             step.function is primitives.getitem and primitives.is_basic(step.args[1])
         )
-        if isinstance(out, Value) and out.shape and view and len(operands) == 1 and not (step.kwargs or moves(step.args)):
+        if (
+            isinstance(out, Value)
+            and out.shape
+            and view
+            and len(operands) == 1
+            and not (step.kwargs or moves(step.args))
+        ):
             base = operands[0]
             if self.stays_view(base, step):
                 self.exact[out] = step
@@ -218,7 +224,11 @@ class Planner:
                     vector = plan.part_of[out][0]
                     if vector not in plan.buffer_of and vector not in plan.lent:
                         plan.buffer_of[vector] = self.buffer(vector.shape, vector.dtype, free)
-                elif (chain or (looped and out.shape) or takes_out(step)) and out not in self.kept and out not in plan.over:
+                elif (
+                    (chain or (looped and out.shape) or takes_out(step))
+                    and out not in self.kept
+                    and out not in plan.over
+                ):
                     dying = [v for v in step.operands() if self.last.get(v) == i and v in plan.buffer_of]
                     same = [v for v in dying if (v.shape, v.dtype) == (out.shape, out.dtype)]
                     covered = next((v for v in same if v in ends[i] and self.may_cover(step, out, v)), None)

@@ -12,6 +12,7 @@ left to Python's operators, which NumPy's scalars have.
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import numpy as np
 
@@ -39,7 +40,9 @@ def fast(program: Program, name: str, names: Names, plan: Plan) -> tuple[str, st
         before = f"{made('_lend', lent, lent)}_lent, _alone = [], references(_lend(), {len(plan.lent)})\n\n\n"
         taken = ["_arrays = unheld(_lent, _lend, _alone)", f"({listed(lent)}) = _arrays"]
         lines = [*taken, *lines, "_lent.append(_arrays)"]
-        names.of.update((v, f"{names.of[v]}[...]") for v in plan.part_of.keys() & set(program.results()))  # of which nothing is known
+        names.of.update(
+            (v, f"{names.of[v]}[...]") for v in plan.part_of.keys() & set(program.results())
+        )  # of which nothing is known
     if allocated:
         used = set(re.findall(r"\w+", "\n".join(lines)))
         pool, lines = pooled(lines, allocated, [line for line in allocated if line.split(" = ")[0] in used])
@@ -89,7 +92,7 @@ def turns(step: Step, writer: Writer, plan: Plan, allocated: list[str]) -> list[
     assert isinstance(loop, Loop)
     outs, n = step.outs(), len(loop.rows)
     nexts, kept, last = loop.body.outputs
-    before, head, tail = list[str](), list[str](), list[str]()
+    before, head, tail = list[str](), list[str](), list[tuple[Value, str, Value]]()
     counter, outer = names.new("t"), writer.counter
     steps, changes, rows = list(loop.body.steps), dict[Value, Value](), list[Value]()
     fixed = {v for s in steps if not may_share(s) or s.function is added_at for v in s.outs()}
@@ -114,10 +117,12 @@ def turns(step: Step, writer: Writer, plan: Plan, allocated: list[str]) -> list[
             head.append(f"{names.value(rows[-1], 'row')} = {names.of[array]}[{at}]")
             place(rows[-1], value)
         else:
-            tail.append((array, at, value))  # type: ignore[arg-type]
+            tail.append((array, at, value))
 
     numbers: list[tuple[Value, Value]] = []
-    for inside, following, begin, out, has_rows in zip(loop.body.inputs[:n], nexts, step.args, outs, loop.rows, strict=False):
+    for inside, following, begin, out, has_rows in zip(
+        loop.body.inputs[:n], nexts, step.args, outs, loop.rows, strict=False
+    ):
         if has_rows:
             before.append(f"{names.of[out]}[0] = {writer.text(begin)}")
         if inside.shape and has_rows:
@@ -150,7 +155,7 @@ def turns(step: Step, writer: Writer, plan: Plan, allocated: list[str]) -> list[
     scalars = Scalars(body, names)
     before += scalars.lines
     lines = statements(body, planned, writer, allocated)
-    for array, at, value in tail:  # type: ignore[misc]
+    for array, at, value in tail:
         lines.append(f"{names.of[array]}[{at}] = {names.numbers.get(value) or writer.text(value)}")
     if numbers:
         targets = [names.numbers.get(inside) or names.of[inside] for inside, _ in numbers]

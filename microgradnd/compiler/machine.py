@@ -96,8 +96,8 @@ def report(layout: Layout, driver: Driver) -> str:
     for part in layout.parts:
         if isinstance(part, Op) and isinstance(part.step.function, RolledLoop):
             count, steps = part.step.function.count, len(part.step.function.body.steps)
-            if (printed := driver.rolled.get(part.step)) is not None:
-                lines.append(f"loops: {printed.name}: {steps} steps in a loop of {count} turns")
+            if (turns := driver.rolled.get(part.step)) is not None:
+                lines.append(f"loops: {turns.name}: {steps} steps in a loop of {count} turns")
             else:
                 lines.append(f"NumPy: a loop of {count} turns, {steps} steps in each: {driver.unfit[part.step]}")
         elif isinstance(part, Op):

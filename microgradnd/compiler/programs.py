@@ -24,10 +24,10 @@ from microgradnd.compiler.places import same
 from microgradnd.compiler.program import Program
 from microgradnd.compiler.recorder import Gradient
 from microgradnd.compiler.replay import recorded
+from microgradnd.compiler.rolling import hoisted, in_bodies, rolled
 from microgradnd.compiler.saving import Written
 from microgradnd.compiler.scalars import taken_apart
 from microgradnd.compiler.source import HELPERS, Names, loaded, readable
-from microgradnd.compiler.rolling import hoisted, in_bodies, rolled
 from microgradnd.compiler.spelling import contraction, scattered, spell
 from microgradnd.compiler.trace import Traced
 from microgradnd.tape import Leaf, current, touch
@@ -137,7 +137,9 @@ def entry_of(traced: Traced, name: str, optimize: bool, backend: str, arguments:
         program = in_bodies(lambda body, own: late(blocks(drop_dead(spell(body, None, own)))), program)
         allocation, text = fast(program, name, names, plan(program))
     else:
-        program = in_bodies(lambda body, own: drop_dead(spell(body, {"scattered": scattered}, own)) if own else body, program)
+        program = in_bodies(
+            lambda body, own: drop_dead(spell(body, {"scattered": scattered}, own)) if own else body, program
+        )
         allocation, text = "", readable(program, name, names)
     numbers = {value: i for i, value in enumerate(program.inputs)}
     helpers = "".join(f"{HELPERS[helper]}\n\n" for helper in HELPERS if helper in names.helpers)

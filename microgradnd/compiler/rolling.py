@@ -5,10 +5,10 @@ Must not own: how a loop is printed (`source.py`, `fast.py`), or rewriting of st
 Read next: `passes.py`.
 
 A trace of `for t in range(T): h = np.tanh(x[t] @ w + h @ u)` is T copies of the same steps, and its backward pass T
-copies in reverse. A run of copies becomes one step if each operand is the same in every turn, comes from this turn or an
-earlier one, or is part of an array at a place that moves evenly. Every value of a turn that is used after the loop is
-kept in an array, a row for each turn; so what a backward loop needs of a forward one is such a part as well. Views cost
-nothing: they are taken anew where they are used, and belong to the operand.
+copies in reverse. A run of copies becomes one step if each operand is the same in every turn, comes from this turn or
+an earlier one, or is part of an array at a place that moves evenly. Every value of a turn that is used after the loop
+is kept in an array, a row for each turn; so what a backward loop needs of a forward one is such a part as well. Views
+cost nothing: they are taken anew where they are used, and belong to the operand.
 
 Whatever doesn't fit stays as it is. Results are equal to the last bit: the same steps are taken in the same order.
 """
@@ -356,7 +356,9 @@ class Column:
         entries = [search.view_entries.get(leaf) if type(leaf) is Value else None for leaf in self.leaves]
         token = search.view_entries[middle]
         at = len(self.leaves) // 2
-        alike = np.array([e is not None and e.token[0] is token.token[0] and e.token[2:] == token.token[2:] for e in entries])
+        alike = np.array(
+            [e is not None and e.token[0] is token.token[0] and e.token[2:] == token.token[2:] for e in entries]
+        )
         fill = [e.leaves if e is not None and ok else token.leaves for e, ok in zip(entries, alike, strict=True)]
         self.parts = [Column(search, run, [leaves[i] for leaves in fill]) for i in range(len(token.leaves))]
         self.fits = alike
@@ -421,7 +423,7 @@ class Run:
         return self.window(steady, fits)
 
     def window(self, steady: Any, fits: Any) -> bool:
-        """Choose the longest part of the run in which everything fits; carried values may be others in its first turn."""
+        """Choose the longest part of the run in which all fits; the first turn may be given other carried values."""
         best, t = (0, 0), 0
         while t < self.turns:
             end = t
@@ -620,9 +622,7 @@ class Body:
         """Return the whole loop as a step, and note where its values are afterwards."""
         run, wanted = self.run, self.rolling.wanted
         begins = [self.rolling.use(begin) for _, begin in self.carried.values()]
-        nexts = [
-            self.outs[j][o] if ago == 1 else self.carried[j, o, ago - 1][0] for j, o, ago in self.carried
-        ]
+        nexts = [self.outs[j][o] if ago == 1 else self.carried[j, o, ago - 1][0] for j, o, ago in self.carried]
         rows = [False] * len(nexts)
         kept: list[tuple[int, int]] = []
         last: list[tuple[int, int]] = []

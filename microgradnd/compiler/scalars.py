@@ -5,8 +5,8 @@ Must not own: how a loop is found (`rolling.py`), or printed (`source.py`, `fast
 Read next: `rolling.py`.
 
 A call of NumPy takes as long as a dozen operations on Python's numbers. So the state of a differential equation with a
-few unknowns is better kept as numbers. The results are equal to the last bit: these operations round correctly, in arrays
-and alone. Only zeros that a scattered value brings with it aren't added, as they aren't elsewhere in compiled programs.
+few unknowns is better kept as numbers. The results are equal to the last bit: these operations round correctly, in
+arrays and alone. Only zeros that a scattered value brings with it aren't added, as in all compiled programs.
 """
 
 from __future__ import annotations

@@ -45,8 +45,8 @@ class Translation:
         self.values: dict[Any, Value] = {t._node: v for t, v in zip(inputs.values(), self.inputs, strict=True)}
         names_of = statement_names(recorder.operations)
         self.steps: list[Step] = []
-        for node in recorder.operations:
-            self.steps.extend(self.translated(node, names_of.get(node)))
+        for operation in recorder.operations:
+            self.steps.extend(self.translated(operation, names_of.get(operation)))
         for g, node in recorder.cotangents:
             target, source = self.values.get(g), self.values.get(node)
             if isinstance(target, Value) and target.name is None and isinstance(source, Value) and source.name:
@@ -160,7 +160,13 @@ def is_row(array: Any, whole: Any) -> bool:
     """Return whether an array is x[i] of another, which doesn't change its shape."""
     alike = array.shape == whole.shape[1:] and array.strides == whole.strides[1:] and array.dtype == whole.dtype
     offset = array.__array_interface__["data"][0] - whole.__array_interface__["data"][0]
-    return alike and type(whole) is np.ndarray and whole.size > 0 and whole.strides[0] > 0 and offset % whole.strides[0] == 0
+    return (
+        alike
+        and type(whole) is np.ndarray
+        and whole.size > 0
+        and whole.strides[0] > 0
+        and offset % whole.strides[0] == 0
+    )
 
 
 def key_of(thing: Any) -> Any:

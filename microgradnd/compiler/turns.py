@@ -258,7 +258,9 @@ class InPlace:
             copies.append(Step(np.copy, (value,), {}, Value(value.shape, value.dtype)))
             return copies[-1].out  # type: ignore[return-value]
 
-        for inside, following, begin, out, rows in zip(loop.body.inputs[:n], nexts, step.args, outs, loop.rows, strict=False):
+        for inside, following, begin, out, rows in zip(
+            loop.body.inputs[:n], nexts, step.args, outs, loop.rows, strict=False
+        ):
             self.inputs.append(inside)
             if inside.shape:
                 if rows:
@@ -293,14 +295,14 @@ class InPlace:
                 self.ends.append((f"{turns.names.of[out]}[{counter}]", settled(value)))
         for out, value in zip(outs[n + len(kept) :], last, strict=True):
             if value.shape:
-                target = Row(value.shape, value.dtype)
-                bound[target] = out, []
-                self.inputs.append(target)
-                changes.append((target, value))
+                place = Row(value.shape, value.dtype)
+                bound[place] = out, []
+                self.inputs.append(place)
+                changes.append((place, value))
             else:
                 self.results.append((settled(value), out))
-        for target, value in changes:
-            self.updates[target] = settled(value)
+        for changed, value in changes:
+            self.updates[changed] = settled(value)
         for s in loop.body.steps:
             self.take(s)
         self.steps += copies
@@ -378,4 +380,3 @@ class InPlace:
                     self.turns.parameters[table] = self.turns.names.value(table)
                     bound[number] = table, [(True, self.counter)]
         self.steps.append(replace(step, args=tuple(args)))
-

@@ -1,0 +1,386 @@
+"""Loops in compiled functions: which runs of steps are rolled up, and that it changes no result.
+
+Owns: `rolling.py`, how its loops are printed in each form, and `scalars.py`.
+Must not own: what compiled functions give as a whole (`test_compiled_laws.py`).
+Read next: `test_passes.py`.
+
+The reference is the same function with rolling turned off: results are equal to the last bit.
+"""
+
+import importlib
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import microgradnd as mg
+from microgradnd import nn, primitives
+from microgradnd.compiler import passes, rolling, turns
+from microgradnd.compiler.program import Program, Step, Turn, Value, in_turn
+from microgradnd.trees import flatten
+
+programs = importlib.import_module("microgradnd.compiler.programs")
+RNG = np.random.default_rng(0)
+W, V, U = RNG.normal(size=(3, 3)) * 0.5, RNG.normal(size=3), RNG.normal(size=(5, 3))
+ROWS, TABLE, SERIES = RNG.normal(size=(8, 3)), RNG.normal(size=(5, 6, 3)), RNG.normal(size=(12, 2))
+P, Y0 = np.array([1.0, 0.5, 0.3, 0.8]), np.array([2.0, 1.0])
+
+
+def recurrent(w, x):
+    h = np.zeros(3)
+    for row in x:
+        h = np.tanh(row + h @ w)
+    return np.sum(h**2)
+
+
+def outputs(w, x):
+    h, hs = x[0], []
+    for t in range(len(x)):
+        h = np.sin(x[t] * h + w[0])
+        hs.append(h)
+    return np.sum(np.stack(hs) ** 2) + np.sum(hs[2])
+
+
+def kept_list(x):
+    total, found = 0.0, []
+    for t in range(len(x)):
+        total = total + np.exp(x[t, 0] * 0.1)
+        found.append(total * 2)
+    return found, total
+
+
+def slope(y, p):
+    return np.stack([p[0] * y[0] - p[1] * y[0] * y[1], p[2] * y[0] * y[1] - p[3] * y[1]])
+
+
+def runge_kutta(p, y0, seen):
+    y, h, total = y0, 0.01, 0.0
+    for t in range(len(seen)):
+        k1 = slope(y, p)
+        k2 = slope(y + h / 2 * k1, p)
+        y = y + h * slope(y + h / 2 * k2, p)
+        total = total + np.sum((y - seen[t]) ** 2)
+    return total
+
+
+def swapped(x):
+    a, b = x, 2 * x
+    for _ in range(8):
+        a, b = b, np.sin(a) + b
+    return np.sum(a * b)
+
+
+def three_back(x):
+    xs = [x, x + 1, x + 2]
+    for _ in range(9):
+        xs.append(np.cos(xs[-3]) + 0.5 * xs[-1])
+    return np.sum(xs[-1] * xs[-2])
+
+
+def nested(w, x):
+    h = x[0, 0] * 0.1
+    for i in range(5):
+        s = h
+        for j in range(6):
+            s = np.tanh(x[i, j] + s @ w)
+        h = h + s
+    return np.sum(h**2)
+
+
+def last_differs(w, x):
+    h = x[0]
+    for t in range(7):
+        h = h @ w
+        if t < 6:
+            h = np.tanh(h)
+    return np.sum(h)
+
+
+def options_differ(x):
+    total = 0.0
+    for t in range(8):
+        total = total + np.sum(np.sin(np.sum(x * total, axis=(0, 1, 1, 0, 1, 0, 0, 1)[t])))
+    return total
+
+
+def numbers(x):
+    y = x
+    for t in range(2, 9):
+        y = np.sin(y * (0.3 + 0.1 * t * t)) * t
+    return np.sum(y)
+
+
+def descent(w, x):
+    velocity = np.zeros_like(w)
+    for _ in range(8):
+        velocity = 0.9 * velocity + mg.grad(lambda w: np.sum(np.tanh(x @ w) ** 2))(w)
+        w = w - 0.1 * velocity
+    return np.sum(w**2)
+
+
+def backwards(x, w):
+    h = w
+    for t in range(7, -1, -1):
+        h = np.sin(x[t] * h)
+    return np.sum(h)
+
+
+def set_parts(x):
+    y = np.zeros((8, 3)) * x[0]
+    for t in range(8):
+        y[t] = x * (t + 0.5)
+    return np.sum(np.sin(y))
+
+
+def saved_result(w, x):
+    h, first = x[0], None
+    for t in range(8):
+        h = np.tanh(x[t] + h @ w)
+        first = h if t == 3 else first
+    return np.sum(first * h), first, h
+
+
+def single(x):
+    y = x
+    for _ in range(6):
+        y = y * np.float32(0.5) + x
+    return np.sum(y)
+
+
+def through(f, *argnums):
+    return mg.value_and_grad(f, argnums if len(argnums) > 1 else argnums[0] if argnums else 0)
+
+
+CASES = {
+    "recurrent": (recurrent, W, ROWS),
+    "its gradient": (through(recurrent, 0, 1), W, ROWS),
+    "outputs": (through(outputs, 0, 1), W, ROWS),
+    "a list of numbers": (kept_list, ROWS),
+    "runge kutta": (through(runge_kutta, 0, 1, 2), P, Y0, SERIES),
+    "runge kutta in float32": (through(runge_kutta), P.astype("f"), Y0.astype("f"), SERIES.astype("f")),
+    "swapped": (through(swapped), V),
+    "three back": (through(three_back), V),
+    "nested": (nested, W, TABLE),
+    "nested gradient": (through(nested, 0, 1), W, TABLE),
+    "last differs": (through(last_differs, 0, 1), W, ROWS),
+    "options differ": (through(options_differ), W),
+    "numbers": (through(numbers), V),
+    "descent": (descent, V, U),
+    "through descent": (mg.grad(descent), V, U),
+    "backwards": (through(backwards, 0, 1), ROWS, V),
+    "set parts": (through(set_parts), V),
+    "a saved value is a result": (saved_result, W, ROWS),
+    "float32": (through(single), V.astype("f")),
+    "forward mode": (lambda x: mg.jvp(swapped, (x,), (x,)), V),
+    "second derivatives": (mg.hessian(numbers), V),
+    "gradient of a gradient": (mg.grad(lambda x: np.sum(mg.grad(swapped)(x) ** 2)), V),
+    "scan": (through(lambda w, x: mg.scan(lambda h, r: (np.tanh(r + h @ w), np.sum(h)), V, x)[1].sum(), 0, 1), W, ROWS),
+}
+
+
+def unrolled(monkeypatch, compiled, *args):
+    """Return what a program without loops gives."""
+    with monkeypatch.context() as patch:
+        patch.setattr(programs, "rolled", lambda program: program)
+        return compiled(*args)
+
+
+def same(found, right):
+    """Compare results: types, shapes, dtypes, and every bit."""
+    for a, b in zip(flatten(found)[0], flatten(right)[0], strict=True):
+        assert type(a) is type(b)
+        assert np.asarray(a).dtype == np.asarray(b).dtype
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("optimize", [True, False])
+@pytest.mark.parametrize("name", CASES)
+def test_loops_change_no_result(monkeypatch, name, optimize):
+    f, *args = CASES[name]
+    compiled = mg.compile(f, optimize=optimize)
+    first = compiled(*args)
+    again = compiled(*args)
+    right = unrolled(monkeypatch, mg.compile(f, optimize=optimize), *args)
+    same(first, right)
+    same(again, right)
+    assert ("for t" in compiled.source) is (name != "options differ")
+
+
+@pytest.mark.parametrize("name", ["runge kutta", "three back", "nested", "backwards"])
+def test_loops_in_machine_code_change_no_result(monkeypatch, name):
+    pytest.importorskip("numba", reason="numba is an extra")
+    f, *args = CASES[name]
+    compiled = mg.compile(f, backend="numba")
+    found = compiled(*args)
+    for a, b in zip(flatten(found)[0], flatten(f(*args))[0], strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12)
+    assert "turns in" not in compiled.report()
+    assert re.search(r"loops: .*in a loop of \d+ turns", compiled.report())
+
+
+def test_backpropagation_through_time_is_written_as_a_person_does():
+    compiled = mg.compile(through(recurrent), optimize=False)
+    compiled(W, ROWS)
+    body = [line.split("#")[0].strip() for line in compiled.source.splitlines()]
+    assert "hs[t + 1] = np.tanh(x[t] + hs[t] @ w)" in body
+    assert sum(line.startswith("for ") for line in body) == 2
+
+
+def test_an_array_that_is_read_by_rows_gets_its_gradient_by_rows():
+    compiled = mg.compile(mg.grad(backwards), optimize=False)
+    compiled(ROWS, V)
+    assert re.search(r"grad_x\[t\w*( \+ 1)?\] \+= |t_\d+\[t\w*( \+ 1)?\] \+= ", compiled.source)
+
+
+def test_the_program_does_not_grow_with_the_loop():
+    lengths = []
+    for turns_ in (20, 40):
+        compiled = mg.compile(through(recurrent))
+        compiled(W, np.ones((turns_, 3)))
+        lengths.append(len(compiled.source.splitlines()))
+    assert lengths[0] == lengths[1]
+
+
+def test_short_vectors_are_numbers():
+    compiled = mg.compile(through(runge_kutta))
+    compiled(P, Y0, SERIES)
+    loops = compiled.source.split("for t")[1:]
+    assert len(loops) == 2
+    assert "np." not in loops[0].split("\n    n")[0].split("\n    k")[0].replace("np.float64", "")
+
+
+def test_a_short_run_stays_as_it_is():
+    compiled = mg.compile(lambda x: np.sin(np.sin(np.sin(x))))
+    compiled(V)
+    assert "for t" not in compiled.source
+
+
+def test_each_call_has_results_of_its_own():
+    compiled = mg.compile(saved_result)
+    first = compiled(W, ROWS)
+    before = [x.copy() for x in first]
+    second = compiled(W, 2 * ROWS)
+    same(list(first), before)
+    assert not any(np.may_share_memory(a, b) for a, b in zip(first, second, strict=True) if a.shape)
+
+
+def test_draws_stay_in_their_order():
+    layer = nn.Dropout(0.5, rng=np.random.default_rng(0))
+
+    def f(x):
+        for _ in range(6):
+            x = layer(x) * 2
+        return x
+
+    compiled = mg.compile(f)
+    assert np.isfinite(compiled(np.ones(50))).all()
+
+
+def test_a_program_with_loops_runs_from_a_file(tmp_path):
+    compiled = mg.compile(through(numbers))
+    value, gradient = compiled(V)
+    compiled.save(tmp_path / "loop.py")
+    scope = {"__name__": "loop"}
+    exec((tmp_path / "loop.py").read_text(), scope)
+    name = next(k for k in scope if k not in ("np", "__name__", "__builtins__") and k in ("numbers", "program"))
+    found = scope[name](V)
+    np.testing.assert_array_equal(found[0], value)
+    np.testing.assert_array_equal(found[1], gradient)
+
+
+def test_a_loop_runs_as_its_steps_do():
+    x, h = Value((4, 2), np.float64, "x"), Value((2,), np.float64, "h")
+    row, new = Value((2,), np.float64), Value((2,), np.float64, "h")
+    steps = (
+        Step(primitives.getitem, (x, Turn(3, -1)), {}, row),
+        Step(np.add, (h, row), {}, new),
+    )
+    loop = rolling.Loop(4, Program((h, x), steps, ((new,), (row,), (new,))), (True,))
+    data = np.arange(8.0).reshape(4, 2)
+    carried, kept, last = loop(np.zeros(2), data)
+    np.testing.assert_array_equal(carried[1:], np.cumsum(data[::-1], axis=0))
+    np.testing.assert_array_equal(kept, data[::-1])
+    np.testing.assert_array_equal(last, carried[-1])
+    assert in_turn((slice(Turn(3, -1), None), 2), 1) == (slice(2, None), 2)
+
+
+# Random bodies
+
+UNARY = {"sin": np.sin, "tanh": np.tanh, "negative": np.negative}
+BINARY = {"add": np.add, "multiply": np.multiply, "subtract": np.subtract}
+
+
+@st.composite
+def bodies(draw):
+    """Return what a loop does: operations on carried values, rows, constants and numbers, and what is kept."""
+    lines = []
+    names = ["a", "b", "row", "w", "turn"]
+    for i in range(draw(st.integers(1, 5))):
+        if draw(st.booleans()):
+            lines.append((f"v{i}", draw(st.sampled_from(sorted(UNARY))), draw(st.sampled_from(names[:3]))))
+        else:
+            operands = draw(st.sampled_from(names[:3])), draw(st.sampled_from(names))
+            lines.append((f"v{i}", draw(st.sampled_from(sorted(BINARY))), *operands))
+        names.insert(0, f"v{i}")
+    values = names[: len(lines)]
+    carried = draw(st.sampled_from([*values, "b"])), draw(st.sampled_from([*values, "a", "row"]))
+    return lines, carried, draw(st.sampled_from(values)), draw(st.booleans()), draw(st.booleans())
+
+
+def made(body):
+    lines, carried, kept, stacked, first_differs = body
+
+    def f(x, w):
+        scope = {"a": x[0], "b": 0.5 * w, "w": w}
+        found = []
+        for t in range(len(x)):
+            scope |= {"row": x[len(x) - 1 - t], "turn": 0.1 * (t + 1)}
+            for name, function, *operands in lines:
+                scope[name] = (UNARY | BINARY)[function](*(scope[o] for o in operands))
+            if t or not first_differs:
+                scope["a"], scope["b"] = np.tanh(scope[carried[0]]), scope[carried[1]]
+            found.append(scope[kept])
+        total = np.sum(np.stack(found) ** 2) if stacked else sum(np.sum(y) for y in found)
+        return total + np.sum(scope["a"] * scope["b"])
+
+    return f
+
+
+@settings(max_examples=250)
+@given(bodies(), st.sampled_from([(6, 2), (5, 3, 2)]), st.booleans())
+def test_random_loops(body, shape, optimize):
+    f = through(made(body), 0, 1)
+    x, w = np.random.default_rng(1).normal(size=shape), np.random.default_rng(2).normal(size=shape[1:])
+    found = mg.compile(f, optimize=optimize)(x, w)
+    keep = programs.rolled
+    programs.rolled = lambda program: program
+    try:
+        right = mg.compile(f, optimize=optimize)(x, w)
+    finally:
+        programs.rolled = keep
+    for a, b in zip(flatten(found)[0], flatten(right)[0], strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
+
+
+def test_what_does_not_fit_is_said():
+    pytest.importorskip("numba", reason="numba is an extra")
+    w = np.eye(64) * 0.5
+
+    def f(x):
+        h = x[0]
+        for t in range(5):
+            h = np.tanh(x[t] + h @ w)
+        return np.sum(h)
+
+    compiled = mg.compile(f, backend="numba")
+    x = np.ones((5, 32, 64))
+    np.testing.assert_allclose(compiled(x), f(x))
+    assert "a loop of 5 turns" in compiled.report()
+    assert turns.UnfitError("why").args == ("why",)
+
+
+def test_passes_work_inside_of_loops():
+    program = Program((), (), ())
+    assert rolling.in_bodies(lambda body, own: passes.drop_dead(body), program).steps == ()
