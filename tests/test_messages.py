@@ -609,6 +609,20 @@ LIBRARY = {
     "mg.tensor(require_grad=)": Row(lambda: mg.tensor(1.0, require_grad=True), TypeError, "tensor|requires_grad="),
     "mg.tensor(device=)": Row(lambda: mg.tensor(1.0, device="cpu"), TypeError, "tensor|device|leave it out"),
     "mg.primitive()": Row(lambda: mg.primitive(), TypeError, "primitive|it also needs function"),
+    "scan without a length": Row(lambda: mg.scan(lambda c, x: (c, x), 0.0), ValueError, "scan|length=|xs"),
+    "scan of no turns": Row(lambda: mg.scan(lambda c, x: (c, x), 0.0, np.ones(0)), ValueError, "scan|at least one|0"),
+    "scan without a pair": Row(lambda: mg.scan(lambda c, x: c, 0.0, np.ones(2)), TypeError, "scan|pair|float"),
+    "scan with another structure": Row(
+        lambda: mg.scan(lambda c, x: ((c, c), x), 0.0, np.ones(2)), TypeError, "scan|carry on|Form"
+    ),
+    "scan with results of another structure": Row(
+        lambda: mg.scan(lambda c, x: (c + 1, x if c else (x, x)), 0, np.ones(2)),
+        TypeError,
+        "scan|results|one structure",
+    ),
+    "scan with another shape": Row(
+        lambda: mg.scan(lambda c, x: (np.ones(3), x), np.ones(2), np.ones(2)), TypeError, "scan|(3,)|(2,)|.astype()"
+    ),
     "mg.checkpoint(f, x)": Row(lambda: mg.checkpoint(np.sin, 1.0), TypeError, "checkpoint|2 arguments|f"),
     "t.backward(retain=)": Row(lambda: t.backward(retain=True), TypeError, "backward|retain|retain_graph="),
     "mg.anew(3)": Row(lambda: mg.anew(3), TypeError, "mg.anew|function|3"),
@@ -1688,6 +1702,7 @@ def test_a_message_says_what_to_do(name: str) -> None:
 
 
 UNREACHED = {  # what `raise` makes, and why no call of a user's gets there
+    "UnfitError": "what can't be taken apart or compiled stays a loop of NumPy's calls",
     "AttributeError(name)": "names with an underscore: protocols of Python and NumPy, which ask whether there is one",
     'GradientError(f"{self.where(path)}: the gradient of argument {i}': "the walk over the tape makes the shape fit",
     'GradientError(f"{self.where(path)}: the tangent of result {k}': "the walk over the tape makes the shape fit",

@@ -348,7 +348,7 @@ def made(body):
     return f
 
 
-@settings(max_examples=250)
+@settings(max_examples=12)
 @given(bodies(), st.sampled_from([(6, 2), (5, 3, 2)]), st.booleans())
 def test_random_loops(body, shape, optimize):
     f = through(made(body), 0, 1)
@@ -379,6 +379,27 @@ def test_what_does_not_fit_is_said():
     np.testing.assert_allclose(compiled(x), f(x))
     assert "a loop of 5 turns" in compiled.report()
     assert turns.UnfitError("why").args == ("why",)
+
+
+def test_an_interrupted_compilation_leaves_the_program_of_numpy(monkeypatch):
+    pytest.importorskip("numba", reason="numba is an extra")
+    machine = importlib.import_module("microgradnd.compiler.machine")
+
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(machine, "made", interrupted)
+    monkeypatch.setattr(machine, "kept", lambda *args: None)
+    compiled = mg.compile(numbers, backend="numba")
+    np.testing.assert_array_equal(compiled(V), mg.compile(numbers)(V))
+    assert "interrupted" in compiled.report()
+
+
+def test_how_long_compiling_takes_is_known_from_the_last_time(tmp_path):
+    machine = importlib.import_module("microgradnd.compiler.machine")
+    assert machine.rate_of(tmp_path) is None
+    (tmp_path / machine.RATE).write_text("0.25")
+    assert machine.rate_of(tmp_path) == 0.25
 
 
 def test_passes_work_inside_of_loops():

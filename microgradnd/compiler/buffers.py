@@ -218,17 +218,13 @@ class Planner:
             ends.setdefault(i, []).append(owner)
         for i, step in enumerate(self.program.steps):
             chain = step.function if isinstance(step.function, Chain) else None
-            looped = isinstance(step.function, Loop)
             for out in step.outs():
+                placed = chain or (isinstance(step.function, Loop) and out.shape)
                 if out in plan.part_of:
                     vector = plan.part_of[out][0]
                     if vector not in plan.buffer_of and vector not in plan.lent:
                         plan.buffer_of[vector] = self.buffer(vector.shape, vector.dtype, free)
-                elif (
-                    (chain or (looped and out.shape) or takes_out(step))
-                    and out not in self.kept
-                    and out not in plan.over
-                ):
+                elif (placed or takes_out(step)) and out not in self.kept and out not in plan.over:
                     dying = [v for v in step.operands() if self.last.get(v) == i and v in plan.buffer_of]
                     same = [v for v in dying if (v.shape, v.dtype) == (out.shape, out.dtype)]
                     covered = next((v for v in same if v in ends[i] and self.may_cover(step, out, v)), None)

@@ -15,6 +15,7 @@ import gc
 import os
 import sys
 import threading
+import time
 import types
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,6 +34,7 @@ from microgradnd.tape import current
 
 Backend = Literal["numpy", "numba", "auto"]
 
+LONG = 3.0  # seconds of tracing from which on a note says how long the rest takes
 RETRACES = 8  # calls in a row that find the same thing changed, after which it is an error
 TRACING = threading.RLock()  # a trace lets captured variables stand for other values, which no other trace may see
 
@@ -112,7 +114,12 @@ class Compiled(Generic[P, R]):
         self._check_streak(changes)
         name = identifier_of(self.function)
         with TRACING, uncollected():
-            entry = entry_of(traced(self.function, arguments), name, self.optimize, self.backend, arguments)
+            start = time.perf_counter()
+            found = traced(self.function, arguments)
+            if (seconds := time.perf_counter() - start) > LONG:  # what follows takes about as long
+                count = len(found.program.steps)
+                print(f"microgradnd: compiling {name}, {count} steps, takes about {seconds:.0f} s ...", file=sys.stderr)
+            entry = entry_of(found, name, self.optimize, self.backend, arguments)
         with self._lock:
             self._misses += 1
             self._entries.append((key, entry))

@@ -40,9 +40,8 @@ def fast(program: Program, name: str, names: Names, plan: Plan) -> tuple[str, st
         before = f"{made('_lend', lent, lent)}_lent, _alone = [], references(_lend(), {len(plan.lent)})\n\n\n"
         taken = ["_arrays = unheld(_lent, _lend, _alone)", f"({listed(lent)}) = _arrays"]
         lines = [*taken, *lines, "_lent.append(_arrays)"]
-        names.of.update(
-            (v, f"{names.of[v]}[...]") for v in plan.part_of.keys() & set(program.results())
-        )  # of which nothing is known
+        wanted = set(program.results())
+        names.of.update((v, f"{names.of[v]}[...]") for v in plan.part_of.keys() & wanted)  # of which nothing is known
     if allocated:
         used = set(re.findall(r"\w+", "\n".join(lines)))
         pool, lines = pooled(lines, allocated, [line for line in allocated if line.split(" = ")[0] in used])

@@ -37,6 +37,8 @@ from microgradnd.compiler.source import loaded
 RACE_SECONDS = 0.02
 COMPILING = threading.Lock()
 LOOPS, SEAL = "loops.py", "seal"  # the files of an entry of the cache, besides numba's own
+RATE = "rate"  # a file of the cache: what the last compilation took, for its size
+GROWTH = 1.6  # the power of the lines of a program with which numba's time grows, as measured
 OURS = {name: thing for name, thing in vars(elementary).items() if inspect.isfunction(thing)}
 FREEDOM = {  # what rounding may be left out or moved in our own functions; everywhere else the program is kept to
     **{name: {"reassoc"} for name in ("add", "multiply")},
@@ -151,21 +153,38 @@ def compiled(platform: str, text: str, name: str) -> types.ModuleType:
 
     The text is kept with its machine code in a folder: `MICROGRADND_CACHE` names where, or else it is in `microgradnd`
     in the user's cache. One that was made elsewhere has another name; one that isn't whole any more is made anew. After
-    a second, a note says what takes so long.
+    a second, a note says what takes so long, and by the rate of the time before, how long.
     """
+    work = len(text.splitlines()) ** GROWTH
     what = f"{text.count('@njit')} functions, {len(text.splitlines())} lines"
     home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     cache = Path(os.environ.get("MICROGRADND_CACHE") or Path(home, "microgradnd"))
     entry = cache / hashlib.sha256(f"{platform} {text}".encode()).hexdigest()[:24]
-    said = f"microgradnd: numba is compiling {name}, {what} ..."
+    said = f"microgradnd: numba is compiling {name}, {what} ... (Ctrl-C: go on with calls of NumPy)"
+    if (rate := rate_of(cache)) is not None:
+        said = said.replace(" ...", f", which takes about {math.ceil(rate * work)} s ...")
     note = threading.Timer(1.0, lambda: print(said, file=sys.stderr))
     note.daemon = True
     note.start()
     with COMPILING:
         try:
-            return kept(text, entry) or made(text, entry)
+            if (module := kept(text, entry)) is not None:
+                return module
+            start = time.perf_counter()
+            module = made(text, entry)
+            with contextlib.suppress(OSError):
+                (cache / RATE).write_text(repr((time.perf_counter() - start) / work), encoding="utf-8")
+            return module
         finally:
             note.cancel()
+
+
+def rate_of(cache: Path) -> float | None:
+    """Return the seconds that numba took for a unit of work the last time, None if that isn't known."""
+    try:
+        return float((cache / RATE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
 
 
 def kept(text: str, entry: Path) -> types.ModuleType | None:

@@ -176,6 +176,8 @@ def with_loops(entry: Entry, name: str, backend: str, arguments: Arguments) -> E
         if backend != "auto":
             raise
         return entry._replace(report=f"{entry.report}; {error}")
+    except KeyboardInterrupt:
+        return entry._replace(report=f"{entry.report}: compiling loops was interrupted")
     if backend == "auto" and any(type(step.function) is Anew for step in entry.traced.program.steps):
         return entry._replace(report=f"{entry.report}; it draws, so it wasn't timed")
     report = loops.report

@@ -432,7 +432,26 @@ class Run:
             best = max(best, (t, end), key=lambda w: w[1] - w[0])
             t = max(end, t + 1)
         self.first, self.end = best
+        while self.end - self.first >= FEWEST and not self.begins():
+            self.first += 1
         return self.end - self.first >= FEWEST
+
+    def begins(self) -> bool:
+        """Return whether each value that is carried begins as one thing, whoever reads it."""
+        known: dict[Any, Any] = {}
+        for column in (part for columns in self.columns for whole in columns for part in whole.all()):
+            if column.kind != "computed" or not column.ago:
+                continue
+            (j, o), leaf = column.source, column.leaves[self.first]
+            own = [(column.ago, leaf if isinstance(leaf, int | float) else identity_of(leaf))]
+            for before in range(1, column.ago):
+                if before > self.first:
+                    return False
+                place = self.start + (self.first - before) * self.period + j
+                own.append((before, id(self.search.entries[place].step.outs()[o])))
+            if any(known.setdefault((j, o, ago), begin) != begin for ago, begin in own):
+                return False
+        return True
 
     # What it becomes
 
