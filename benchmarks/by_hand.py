@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from workloads import Array, Candidate, Work, overwritten
+from workloads import STEP, Array, Candidate, Work, overwritten
 
 BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
 
@@ -351,8 +351,50 @@ def layer_norm_gradients(g: Array, weight: Array, normed: Array, size: Array) ->
     return size * (along - mean - normed * part), (g * normed).sum(axis=0), g.sum(axis=0)
 
 
+def slope(y: Array, p: Array) -> Array:
+    return np.array([p[0] * y[0] - p[1] * y[0] * y[1], p[2] * y[0] * y[1] - p[3] * y[1]])
+
+
+def slope_gradients(g: Array, y: Array, p: Array) -> tuple[Array, Array]:
+    """Return how a cotangent of the slope comes back to where it was taken, and to the parameters."""
+    both = y[0] * y[1]
+    into = np.array(
+        [g[0] * (p[0] - p[1] * y[1]) + g[1] * p[2] * y[1], g[1] * (p[2] * y[0] - p[3]) - g[0] * p[1] * y[0]]
+    )
+    return into, np.array([g[0] * y[0], -g[0] * both, g[1] * both, -g[1] * y[1]])
+
+
+def w13(p: Array, first: Array, seen: Array) -> Any:
+    h, y, loss = STEP, first, 0.0
+    places = []
+    errors = np.empty_like(seen)
+    for t in range(len(seen)):
+        k1 = slope(y, p)
+        y2 = y + h / 2 * k1
+        k2 = slope(y2, p)
+        y3 = y + h / 2 * k2
+        k3 = slope(y3, p)
+        y4 = y + h * k3
+        places.append((y, y2, y3, y4))
+        y = y + h / 6 * (k1 + 2 * k2 + 2 * k3 + slope(y4, p))
+        errors[t] = y - seen[t]
+        loss += errors[t] @ errors[t]
+    grad_y, grad_p = np.zeros(2), np.zeros(4)
+    for t in range(len(seen) - 1, -1, -1):
+        grad_y = grad_y + 2 * errors[t]
+        y1, y2, y3, y4 = places[t]
+        g = h / 6 * grad_y
+        g4, p4 = slope_gradients(g, y4, p)
+        g3, p3 = slope_gradients(2 * g + h * g4, y3, p)
+        g2, p2 = slope_gradients(2 * g + h / 2 * g3, y2, p)
+        g1, p1 = slope_gradients(g + h / 2 * g2, y1, p)
+        grad_y = grad_y + g1 + g2 + g3 + g4
+        grad_p += p1 + p2 + p3 + p4
+    return loss, grad_p
+
+
 IDIOMATIC = {"W1": w1, "W2": w2, "W3": w3, "W4": w4, "W5": w5, "W8": w8, "W9": w9, "W10": w10}
-IDIOMATIC |= {"W11": w11, "W12": w12}
+IDIOMATIC |= {"W11": w11, "W12": w12, "W13": w13}
 
 
 def flat(arrays: list[Array]) -> tuple[Array, list[Array]]:

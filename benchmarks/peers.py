@@ -28,6 +28,9 @@ UNABLE = {
         for program in ("numpy out=", "torch.compile", "jax", "autograd", "mygrad", "advect", "advect staged")
         for name in ("W11", "W12")
     },
+    ("numpy out=", "W13"): "its arrays hold two numbers",
+    ("torch.compile", "W13"): "it doesn't end in a minute",
+    **{(program, "W13"): "it can't stack numbers of its own" for program in ("advect", "advect staged")},
 }
 
 
@@ -39,6 +42,7 @@ def torch_words() -> Words:
     F = torch.nn.functional
     return Words(
         sum=torch.sum,
+        stack=torch.stack,
         sin=torch.sin,
         exp=torch.exp,
         tanh=torch.tanh,
@@ -200,6 +204,7 @@ def jax_words() -> Words:
 
     return Words(
         sum=jnp.sum,
+        stack=jnp.stack,
         sin=jnp.sin,
         exp=jnp.exp,
         tanh=jnp.tanh,
@@ -293,6 +298,7 @@ def numpy_words(xp: Any, logsumexp: Any = None) -> Words:
 
     return Words(
         sum=xp.sum,
+        stack=xp.stack,
         sin=xp.sin,
         exp=xp.exp,
         tanh=xp.tanh,

@@ -1,6 +1,6 @@
 """The workloads: data, starting values, and the function that is differentiated, once for all libraries.
 
-Owns: what W1-W5 and W8-W12 compute, and the words in which they say it.
+Owns: what W1-W5 and W8-W13 compute, and the words in which they say it.
 Must not own: any library's program (`by_hand.py`, `ours.py`, `peers.py`), timing and checking (`run.py`).
 Read next: `by_hand.py`.
 
@@ -11,7 +11,7 @@ is PyTorch's fused operation in PyTorch, and a product and a sum where there is 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from types import SimpleNamespace
@@ -20,7 +20,9 @@ from typing import Any
 import numpy as np
 
 Array = np.ndarray[Any, Any]
-Words = SimpleNamespace  # sum, sin, exp, tanh, relu, linear, softmax, mse_loss, cross_entropy, conv2d, max_pool2d
+Words = (
+    SimpleNamespace  # sum, stack, sin, exp, tanh, relu, linear, softmax, mse_loss, cross_entropy, conv2d, max_pool2d
+)
 
 
 @dataclass(frozen=True)
@@ -266,6 +268,42 @@ def w12() -> Work:
     return Work(title, start, (x, y), by_modules, ("adam", 1e-3), layers, "cross_entropy")
 
 
+TURNS = 500
+STEP = 0.02
+
+
+def slope(words: Words, y: Any, p: Any) -> Any:
+    """Return how prey and predators grow, after Lotka and Volterra."""
+    return words.stack([p[0] * y[0] - p[1] * y[0] * y[1], p[2] * y[0] * y[1] - p[3] * y[1]])
+
+
+def orbit(words: Words, y: Any, p: Any) -> Iterator[Any]:
+    """Yield what a method of Runge and Kutta of the fourth order finds after each step."""
+    for _ in range(TURNS):
+        k1 = slope(words, y, p)
+        k2 = slope(words, y + STEP / 2 * k1, p)
+        k3 = slope(words, y + STEP / 2 * k2, p)
+        k4 = slope(words, y + STEP * k3, p)
+        y = y + STEP / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
+        yield y
+
+
+def w13() -> Work:
+    rng = np.random.default_rng(13)
+    first = np.array([2.0, 1.0])
+    seen = np.stack([*orbit(Words(stack=np.stack), first, np.array([1.1, 0.4, 0.35, 0.9]))])
+    seen = seen + 0.1 * rng.normal(size=seen.shape)
+
+    def loss(words: Words, p: Any, first: Any, seen: Any) -> Any:
+        misfit = 0.0
+        for t, y in enumerate(orbit(words, first, p)):
+            misfit = misfit + words.sum((y - seen[t]) ** 2)
+        return misfit
+
+    title = "squared misfit of Lotka-Volterra by RK4, 500 steps, and its gradient in 4 parameters, float64"
+    return Work(title, [np.array([1.0, 0.5, 0.3, 0.8])], (first, seen), loss, result="value and gradient")
+
+
 WORKLOADS: dict[str, Callable[[], Work]] = {
     "W1": w1,
     "W2": w2,
@@ -277,6 +315,7 @@ WORKLOADS: dict[str, Callable[[], Work]] = {
     "W10": w10,
     "W11": w11,
     "W12": w12,
+    "W13": w13,
 }
 
 
