@@ -164,14 +164,13 @@ class _Story:
         assert isinstance(result._node, Operation)
         self.result = result
         self.record = Record(result._node)
-        self.is_over = any(node.args is None for node in self.record.operations)
-        self.ends: dict[Leaf, Any] = {}
+        self.is_over = self.record.is_over
+        self.ends: dict[Node, Any] = {}
         self.first_bad: tuple[Operation, str] | None = None  # in the walk back
         self.stops: list[Operation] = []  # where something arrives, but nothing goes on
         self.given_none: dict[Node, Operation] = {}  # variables, and where something arrives, but nothing for them
         if self.record.can_flow():
-            for node, g, parts in self.record.flow(self.ends):
-                self.look_at(node, g, parts)
+            self.ends = self.record.flow(self.look_at)
         root = tree(self.record)
         self.scopes: dict[int, Part] = {}
         for part in root.parts():

@@ -28,8 +28,8 @@ from microgradnd.registry import VJPS, name_of, rule_for
 from microgradnd.tape import Operation
 from microgradnd.tensor import Tensor
 from microgradnd.viz import signs
-from microgradnd.viz.dot import clean
 from microgradnd.viz.graph import arrays, graph
+from microgradnd.viz.labels import clean
 from microgradnd.viz.model import Edge, Graph, Node, Scope
 from microgradnd.viz.record import Record
 from microgradnd.viz.values import Values
@@ -350,7 +350,7 @@ def formula(node: Node, letters: list[str]) -> str:
 
 def _letters(model: Graph) -> list[str]:
     """Return what stands for the operand of each edge: what the rule calls it."""
-    rules = {name_of(function): function for function in VJPS}
+    rules: dict[str | None, Any] = {name_of(function): function for function in VJPS}
     functions = {node.id: node.function for node in model.nodes}
     found: dict[tuple[str | None, int], str] = {}
     for edge in model.edges:

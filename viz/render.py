@@ -28,13 +28,14 @@ from microgradnd.tensor import Tensor
 from microgradnd.viz import dot
 from microgradnd.viz.exchange import mermaid, to_json
 from microgradnd.viz.graph import graph
+from microgradnd.viz.labels import DETAILS, SHOWN, Detail
 from microgradnd.viz.model import DIRECTIONS, VIEWS, Direction, Graph, View
 
 if TYPE_CHECKING:
     import graphviz
 
 FORMATS = ("svg", "png", "pdf")
-OTHERS = {"mmd": mermaid, "json": to_json}
+OTHERS: dict[str, Any] = {"mmd": mermaid, "json": to_json}
 INSTALL = 'pip install "microgradnd[viz]"'
 PIXELS_PER_INCH = 192  # of a PNG: sharp on a slide
 CLASS = "microgradnd"  # of an SVG, so that its colours are those of no other picture on the page
@@ -55,7 +56,7 @@ def draw(
     t: Tensor,
     view: View = "forward",
     *,
-    show: Collection[dot.Detail] = dot.SHOWN,
+    show: Collection[Detail] = SHOWN,
     depth: int | None = None,
     max_nodes: int | None = 200,
     rankdir: Direction = "TB",
@@ -161,19 +162,19 @@ def _model(
     *,
     to: Tensor | None = None,
     view: View = "forward",
-    show: Collection[dot.Detail] = dot.SHOWN,
+    show: Collection[Detail] = SHOWN,
     depth: int | None = None,
     max_nodes: int | None = 200,
     rankdir: Direction = "TB",
-) -> tuple[Graph, str, Collection[str]]:
+) -> tuple[Graph, Direction, Collection[Detail]]:
     """Return the graph that is to be drawn, its direction and details, or raise if an option makes no sense."""
     if rankdir not in DIRECTIONS:
         raise ValueError(f"rankdir must be one of {', '.join(DIRECTIONS)}, got {rankdir!r}")
     if view not in VIEWS:
         raise ValueError(f"view must be one of {', '.join(VIEWS)}, got {view!r}")
-    show = (show,) if isinstance(show, str) else tuple(show)
-    if unknown := [detail for detail in show if detail not in dot.DETAILS]:
-        raise ValueError(f"show must be made of {', '.join(dot.DETAILS)}, got {unknown[0]!r}")
+    show = [*((show,) if isinstance(show, str) else show)]
+    if unknown := [detail for detail in show if detail not in DETAILS]:
+        raise ValueError(f"show must be made of {', '.join(DETAILS)}, got {unknown[0]!r}")
     return graph(t, max_nodes, depth, view != "forward", to), rankdir, show
 
 
