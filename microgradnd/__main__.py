@@ -17,9 +17,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from microgradnd.lines import user_line
 from microgradnd.modes import Recording
-from microgradnd.tape import Mode, Operation
+from microgradnd.tape import Leaf, Mode, Operation
 from microgradnd.tensor import Tensor, wrap
 
 EPILOG = """\
@@ -77,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     draw.add_argument("program", metavar="FILE.py[:name]", help="the program, and what in it to draw")
     draw.add_argument("-o", "--output", type=Path, help="the file to write; without it, a table is printed")
-    draw.add_argument("--backward", action="store_true", help="call backward() before, for the gradients")
+    draw.add_argument("--backward", action="store_true", help="show the gradients, and how they come about")
     draw.add_argument("--view", choices=("forward", "backward", "both"), help="what to draw; forward by default")
     draw.add_argument("--depth", type=int, help="how deep scopes are unfolded")
     draw.add_argument("--max-nodes", type=int, help="how many nodes to draw at most; scopes fold until it fits")
@@ -103,11 +105,11 @@ def write(program: str, output: Path | None, backward: bool, options: dict[str, 
         if output is not None:
             format_of(output)  # a typing error is better found before the program runs
         t = result(program)
-        if backward:
-            t.backward(retain_graph=True)
         if output is None:
             print(viz.table(t, **options))
             return
+        if backward and format_of(output) != "html":  # the page has both directions anyway
+            options.setdefault("view", "both")
         print(f"wrote {viz.save(t, output, **options)}")
     except (ImportError, OSError, RuntimeError, TypeError, ValueError) as error:
         raise Refused(str(error)) from error
@@ -123,19 +125,69 @@ def result(program: str) -> Tensor:
         raise Refused(f"there is no file {file}; give a Python program, as FILE.py or FILE.py:name")
     noting = Noting()
     with noting, running(path, path.stem if name else "__main__") as variables:
-        return named(variables, name, file) if name else last(variables, noting, file)
+        found = named(variables, name, file) if name else last(variables, noting, file)
+    if isinstance(found._node, Operation):
+        as_it_was(found._node)
+    return found
+
+
+class Kept(Operation):
+    """An operation that keeps its arrays, though `backward()` frees them: the last ones of a program are drawn."""
+
+    __slots__ = ("kept_args", "kept_out")
+
+    @property
+    def args(self) -> tuple[Any, ...] | None:
+        """The arguments, not to be taken away."""
+        return self.kept_args
+
+    @args.setter
+    def args(self, args: tuple[Any, ...] | None) -> None:
+        if args is not None:
+            self.kept_args = args
+
+    @property
+    def out(self) -> Any:
+        """The result, not to be replaced by its shape and dtype, or by nothing."""
+        return self.kept_out
+
+    @out.setter
+    def out(self, out: Any) -> None:
+        if type(out) is not tuple:
+            self.kept_out = out
+
+
+def as_it_was(last: Operation) -> None:
+    """Give a computation the variables as they were when it was made: an optimizer has changed them since."""
+    todo, seen, before = [last], {last}, dict[Leaf, Leaf]()
+    while todo:
+        node = todo.pop()
+        for i, parent in enumerate(node.parents):
+            if isinstance(parent, Operation) and parent not in seen:
+                seen.add(parent)
+                todo.append(parent)
+            elif isinstance(parent, Leaf) and parent.position > node.position and node.args is not None:
+                if parent not in before:
+                    before[parent] = Leaf(node.args[i], parent.requires_grad, parent.name)
+                    before[parent].position = 0
+                node.parents = (*node.parents[:i], before[parent], *node.parents[i + 1 :])
 
 
 class Noting(Recording):
-    """Notes for each operation which line of the program it comes from, and which was the last to make one number."""
+    """Notes for each operation which line of the program it comes from, and which was the last to make one number.
+
+    Each operation keeps its arrays, with copies of those that an optimizer may change.
+    """
 
     last: Operation | None = None
 
     def changed(self, mode: Mode) -> Mode:
-        record = mode.record or Operation
+        record = Kept if mode.record in (None, Operation) else mode.record
 
-        def noted(*call: Any) -> Operation:
-            node = record(*call)
+        def noted(function: Any, args: Any, kwargs: Any, parents: Any, out: Any) -> Operation:
+            pairs = zip(args, parents, strict=True)
+            args = tuple(a.copy() if isinstance(p, Leaf) and isinstance(a, np.ndarray) else a for a, p in pairs)
+            node = record(function, args, kwargs, parents, out)
             note = node.annotate()
             note.line = note.line or user_line()
             if node.shape == () and note.line is not None:

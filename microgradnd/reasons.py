@@ -124,10 +124,20 @@ def _state(g: Any) -> str:
     return "that is zero everywhere" if g.size and not g.any() else ""
 
 
+def _arrays(value: Any) -> tuple[Any, ...]:
+    """Return the arrays of a value or a cotangent: several, if the function has several results."""
+    return tuple(part for part in value if part is not None) if isinstance(value, Results) else (value,)
+
+
+def _is_zero(value: Any) -> bool:
+    return not any(np.any(part) for part in _arrays(value))
+
+
 def _bad(array: Any) -> str:
     """Return how many numbers aren't finite; nothing where all are, or it isn't there any more."""
-    results = array if isinstance(array, Results) else (array,)
-    parts = [p for p in results if getattr(getattr(p, "dtype", None), "kind", "-") in "fc" and hasattr(p, "shape")]
+    parts = [
+        p for p in _arrays(array) if getattr(getattr(p, "dtype", None), "kind", "-") in "fc" and hasattr(p, "shape")
+    ]
     nan, inf = (sum(int(test(p).sum()) for p in parts) for test in (np.isnan, np.isinf))
     return ", ".join(f"{count} {word}" for count, word in ((nan, "NaN"), (inf, "Inf")) if count)
 
@@ -138,7 +148,8 @@ def _called(leaf: Leaf) -> str:
 
 def _is_fine(array: Any) -> bool:
     """Return whether nothing is wrong with the numbers of an array, or it can't be said; a quick look."""
-    return getattr(getattr(array, "dtype", None), "kind", "-") in "fc" and bool(np.isfinite(array).all())
+    kinds = (getattr(getattr(part, "dtype", None), "kind", "-") for part in _arrays(array))
+    return all(kind in "fc" for kind in kinds) and all(bool(np.isfinite(part).all()) for part in _arrays(array))
 
 
 def is_of(arg: Any, leaf: Leaf) -> bool:
@@ -181,8 +192,8 @@ class _Story:
         if self.first_bad is None and not all(_is_fine(part) for _, part in parts) and not _bad(g):
             said = next(filter(None, (_bad(part) for _, part in parts)), "")
             self.first_bad = (node, said) if said else None
-        nothing = [i for i, part in parts if not np.any(part)]
-        if not nothing or isinstance(g, Results) or not np.any(g):
+        nothing = [i for i, part in parts if _is_zero(part)]
+        if not nothing or _is_zero(g):
             return
         if parts and len(nothing) == len(parts):
             self.stops.append(node)
@@ -271,7 +282,7 @@ class _Story:
             return f"no gradient: the result wasn't computed from it{self.cut(leaf)}."
         if leaf.grad is None and self.is_over:
             return "no gradient any more: it was set to None (as by zero_grad()) after backward()."
-        g = self.ends.get(leaf) if leaf.grad is None else leaf.grad
+        g = self.ends.get(leaf) if self.ends else leaf.grad  # `.grad` may be of another computation, or of several
         if g is None:
             return "no gradient: nothing arrives at it."
         state = _state(g)

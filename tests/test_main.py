@@ -162,7 +162,6 @@ def test_programs_may_leave(run: Run) -> None:
         (["train.py:returns_a_float"], "what train.py:returns_a_float returned must be a Tensor, got a float"),
         (["train.py:nn"], "train.py:nn must be a Tensor, got a module"),
         (["train.py:late", "-o", "graph.gif"], "must end in one of"),
-        (["train.py:w", "--backward"], "backward"),
         (["train.py:late", "--max-nodes", "0", "-o", "graph.json"], "for all nodes, got 0"),
     ],
 )  # fmt: skip

@@ -180,7 +180,7 @@ def test_the_document_describes_every_key() -> None:
 def test_a_network_in_json() -> None:
     _, loss = network()
     model = strict(viz.to_json(loss, indent=1))
-    assert (model["format"], model["version"]) == ("microgradnd.graph", 1)
+    assert (model["format"], model["version"]) == ("microgradnd.graph", 2)
     ids = [node["id"] for node in model["nodes"]]
     assert len(ids) == len(set(ids))
     for edge in model["edges"]:
@@ -195,9 +195,9 @@ def test_a_network_in_json() -> None:
     [
         ([np.nan, np.inf, -np.inf], ["NaN", "Infinity", "-Infinity"]),
         ([[1.0], [2.5]], [[1.0], [2.5]]),
-        (3.0, 3.0),
-        ([1 + 2j], {"real": 1.0, "imag": 2.0}),
-        ([complex(np.nan, -np.inf)], {"real": "NaN", "imag": "-Infinity"}),
+        (3.0, [3.0]),
+        ([1 + 2j], [{"real": 1.0, "imag": 2.0}]),
+        ([complex(np.nan, -np.inf)], [{"real": "NaN", "imag": "-Infinity"}]),
         (np.zeros(9), None),
         (np.zeros((0, 2)), []),
     ],

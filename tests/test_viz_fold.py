@@ -535,7 +535,7 @@ def test_the_backward_view_shows_rules_and_norms() -> None:
     assert "n2 -> n1" in source
     both = viz.draw(loss, "both").source
     assert "n1 -> n2" in both
-    assert "g * np.cos(x)" in both
+    assert "g * np.cos(add)" in both
     assert "<b>x</b>" in both
 
 

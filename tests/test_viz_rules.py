@@ -84,14 +84,17 @@ def test_what_has_no_source_goes_by_its_name() -> None:
     names: dict[str, Any] = {}
     exec("def hidden(g, out, x):\n    return g", names)
     mg.defvjp(shifted, names["hidden"])
-    assert written(shifted(X)) == "hidden(g, …)"
+    assert written(shifted(X)) == "derivative of shifted, times g"
     mg.defvjp(shifted, eval("lambda g, out, x: g"))
-    assert written(shifted(X)) == "rule(g, …)"
+    assert written(shifted(X)) == "derivative of shifted, times g"
+    names["hidden"].text = "g, whatever x"
+    mg.defvjp(shifted, names["hidden"])
+    assert written(shifted(X)) == "g, whatever x"
 
 
-def test_a_choice_that_is_not_of_this_call_is_shown_as_it_stands() -> None:
+def test_what_is_no_formula_is_said_in_words() -> None:
     values, _ = np.linalg.eigh(variable(2, 2))
-    assert written(values) == "Results((g if i == index else None for i in range(len(results))))"
+    assert written(values) == "g for this result, 0 for the others"
 
 
 def test_an_argument_without_a_rule_has_no_text() -> None:
@@ -136,13 +139,13 @@ def test_every_rule_of_the_table_has_a_text() -> None:
         for position in range(min(len(rules), 2)):
             text = rule_text(node, position)
             all_ += 1
-            read += "…" not in text and bool(text)
+            read += "derivative of" not in text and bool(text)
     assert read > 0.6 * all_
 
 
 def test_a_rule_for_all_arguments_is_named() -> None:
     x = mg.tensor(np.ones((2, 3)), requires_grad=True)
     joined = np.concatenate([x, x])
-    assert rule_text(joined._node, 1) == "concatenated_parts(g, …)[1]"
+    assert rule_text(joined._node, 1) == "its slice of g"
     norm = mg.nn.functional.layer_norm(x, (3,))
-    assert rule_text(norm._node, 0) == "normalized_cotangents(g, …)[0]"
+    assert rule_text(norm._node, 0) == "derivative of normalized, times g"

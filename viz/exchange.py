@@ -22,7 +22,7 @@ from microgradnd.viz.labels import clean, edge_labels, is_alarming, node_rows, s
 from microgradnd.viz.model import DIRECTIONS, VIEWS, Direction, Edge, Graph, Node, Scope, View
 from microgradnd.viz.values import Values
 
-VERSION = 1  # of the JSON: it grows when a key changes its meaning or goes, not when one is added
+VERSION = 2  # of the JSON: it grows when a key changes its meaning or goes, not when one is added
 
 # Around the label of each kind of node, and how it is filled and framed; the colours are those of `dot.py`
 BRACKETS = {
@@ -260,6 +260,8 @@ def as_json(model: Graph, view: View = "forward") -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     if isinstance(value, Node | Edge | Scope | Values):
         named = {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        if isinstance(value, Values) and value.size == 1 and not isinstance(value.elements, list):
+            named["elements"] = [named["elements"]]
         if isinstance(value, Node) and value.line is not None:
             named["line"] = {"file": value.line[0], "line": value.line[1]}
         return named

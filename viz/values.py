@@ -75,7 +75,7 @@ def values_of(array: Any) -> Values | None:
         array = array.data
     if not isinstance(array, np.ndarray | np.generic | int | float | complex):
         return None
-    if type(array) in (np.float64, float):
+    if isinstance(array, float):  # one of NumPy's too
         return _of_one(float(array))
     array = np.asarray(array)
     if array.dtype.kind not in "biufc":
@@ -91,9 +91,7 @@ def values_of(array: Any) -> Values | None:
 def plain_number(number: Any) -> Any:
     """Return a number of NumPy's as Python's: an extended float, which nothing can write, as a float."""
     item = number.item()
-    return (
-        item if isinstance(item, int | float | complex) else complex(item) if number.dtype.kind == "c" else float(item)
-    )
+    return item if isinstance(item, int | float | complex) else float(item)
 
 
 def _of_one(value: float) -> Values:
