@@ -723,7 +723,7 @@ def test_an_svg_is_dark_on_dark_pages(tmp_path: Path) -> None:
     assert svg.attrib["class"] == "microgradnd"
     style = svg.find("{http://www.w3.org/2000/svg}style")
     assert style is not None
-    rules = (style.text or "").removeprefix("@media (prefers-color-scheme: dark){")
+    rules = (style.text or "").removeprefix("@media screen and (prefers-color-scheme: dark){")
     assert all(rule.startswith(".microgradnd [") for rule in rules.split("}") if rule)  # no other picture changes
     used = set(re.findall(r'(?:fill|stroke)="([^"]+)"', text)) - {"none", "transparent"}
     unchanged = used - {c.lower() for c in dot.DARK}
@@ -796,7 +796,7 @@ def test_the_program_dot_is_used_where_there_is_one(monkeypatch: pytest.MonkeyPa
     program.chmod(program.stat().st_mode | stat.S_IEXEC)
     monkeypatch.setenv("PATH", str(tmp_path))
     path = viz.save(Seed().loss(), tmp_path / "graph.png")
-    assert path.read_text() == f"['-Tpng', '-Gdpi={render.PIXELS_PER_INCH}', '-Gsize=80,80'] digraph {{\n"
+    assert path.read_text() == f"['-Tpng', '-Gdpi={render.PIXELS_PER_INCH}', '-Gsize=40,40'] digraph {{\n"
     assert "digraph" in viz.draw(Seed().loss()).pipe(format="svg", encoding="utf-8")
 
 

@@ -5,21 +5,24 @@ Must not own: the walk over the tape (`graph.py`), the words (`labels.py`), or h
 Needs no other package.
 Read next: `render.py`.
 
-The colours are Okabe and Ito's, which the colour-blind can tell apart, and a shape goes with each, so that a print in
-black and white says the same: parameters are rounded and blue, inputs have corners, constants have dots around them,
+The colours are those that the colour-blind can tell apart, and a second sign goes with each, so that a print in black
+and white says the same: parameters are rounded and blue, inputs have corners, constants have dots around them,
 operations are circles, a fold is a box with depth, the result is framed twice, in orange. What isn't finite is red,
-bold and thick. What a gradient does is brown; it goes backwards.
+bold and thick, with a cross. What a gradient does is brown, with open arrowheads; in the backward view its line is the
+wider, the larger it is, and dotted where it is 0. Operands arrive in their order, from left to right.
 """
 
 from __future__ import annotations
 
 import html
+import math
+import re
 import textwrap
 import zlib
 from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal, get_args
 
 from microgradnd.viz import signs
 from microgradnd.viz.labels import (
@@ -41,7 +44,12 @@ from microgradnd.viz.model import Direction, Edge, Graph, Node, Scope, View
 Attributes = dict[str, str]
 FONT = "Helvetica,Arial,sans-serif"
 CODE = "DejaVu Sans Mono,Menlo,Consolas,monospace"
-INK, QUIET, GRADIENT, ALARM, LINE = "#1a1a1a", "#5a5a5a", "#a84a00", "#d00000", "#8a8a8a"
+INK, QUIET, GRADIENT, ALARM, LINE = "#1a1a1a", "#5a5a5a", "#a84a00", "#c8004b", "#6b6b6b"
+Style = Literal["page", "slide"]
+STYLES: tuple[Style, ...] = get_args(Style)
+SLIDE: Attributes = {"size": "16,9!", "ratio": "fill", "nodesep": "0.15", "ranksep": "0.12"}
+TYPE = re.compile(r'\b(point-size|fontsize)="(\d+)"')
+LARGER = {"9": "16", "10": "14", "11": "16", "13": "19"}  # the sizes of type on a page, and on a slide
 GRAPH: Attributes = {
     "bgcolor": "white",
     "fontname": FONT,
@@ -57,12 +65,12 @@ NODE: Attributes = {"fontname": FONT, "fontsize": "11", "fontcolor": INK, "margi
 EDGE: Attributes = {"color": LINE, "arrowsize": "0.6", "fontname": FONT, "fontsize": "9", "fontcolor": QUIET}
 LOOKS: dict[str, Attributes] = {
     "parameter": {"shape": "box", "style": "rounded,filled", "color": "#0072B2", "fillcolor": "#eaf3fa"},
-    "input": {"shape": "box", "style": "filled", "color": "#767676", "fillcolor": "white"},
-    "constant": {"shape": "box", "style": "filled,dotted", "color": "#777777", "fillcolor": "white"},
+    "input": {"shape": "box", "style": "filled", "color": "#6c6c6c", "fillcolor": "white"},
+    "constant": {"shape": "box", "style": "filled,dotted", "color": "#6d6d6d", "fillcolor": "white"},
     "operation": {
         "shape": "ellipse",
         "style": "filled",
-        "color": "#9a9a9a",
+        "color": "#6e6e6e",
         "fillcolor": "#f2f2f2",
         "width": "0.36",
         "margin": "0.03,0",
@@ -70,7 +78,7 @@ LOOKS: dict[str, Attributes] = {
     "result": {
         "shape": "box",
         "style": "rounded,filled",
-        "color": "#E69F00",
+        "color": "#8f6400",
         "fillcolor": "#fdf3dd",
         "peripheries": "2",
         "penwidth": "1.5",
@@ -82,7 +90,13 @@ DARK = {  # what the colours above become where a page is dark
     INK: "#f0f0f0",
     QUIET: "#b4b4b4",
     GRADIENT: "#ff9d57",
-    ALARM: "#ff6b6b",
+    ALARM: "#ff5c9e",
+    LINE: "#a8a8a8",
+    "#6c6c6c": "#a8a8a8",
+    "#6d6d6d": "#a8a8a8",
+    "#6e6e6e": "#a8a8a8",
+    "#8f6400": "#e69f00",
+    "#5b7f6f": "#8fb8a5",
     "#eaf3fa": "#12303f",
     "#f2f2f2": "#2c2f33",
     "#fdf3dd": "#3b2d0d",
@@ -108,6 +122,7 @@ SIDES = {
     "RL": ("ne", "se"),
 }  # where x and y in x - y arrive
 SMALL = 9
+WIDEST, NARROWEST, FADING = 3.6, 0.7, 0.6  # points: of a line, and how much less for each power of ten
 ROLES: dict[Role, dict[str, Any]] = {
     "name": {"bold": True},
     "text": {},
@@ -174,6 +189,7 @@ def spaced(rows: list[Row]) -> str:
 def node_statement(node: Node, view: View = "forward", show: Collection[Detail] = SHOWN) -> str:
     """Return the line of DOT that draws a node."""
     look, rows = dict(LOOKS[node.kind]), node_rows(node, view, show)
+    look["ordering"] = "out" if view == "backward" else "in"  # operands stand in their order
     if node.kind == "operation" and view == "backward":
         look |= {"shape": "box", "style": "rounded,filled", "margin": "0.1,0.03"}
     elif node.kind == "operation" and len(clean(node.text)) <= 2:
@@ -208,13 +224,31 @@ def tag_statement(id: str, source: Node) -> str:
     return statement(id, look)
 
 
-def edge_look(edge: Edge, source: Node, rows: list[Row], view: View) -> Attributes:
-    """Return what an edge looks like."""
+def width(norm: float, largest: float) -> float:
+    """Return how wide a line is that a gradient of some norm flows along, where the largest one is known.
+
+    Examples
+    --------
+    >>> from microgradnd.viz.dot import width
+    >>> width(5.0, 5.0), round(width(0.05, 5.0), 2), width(1e-30, 5.0)
+    (3.6, 2.4, 0.7)
+    """
+    if not 0 < norm < math.inf:
+        return NARROWEST
+    return max(WIDEST + FADING * math.log10(norm / largest), NARROWEST)
+
+
+def edge_look(edge: Edge, source: Node, rows: list[Row], view: View, largest: float = 0.0) -> Attributes:
+    """Return what an edge looks like; `largest` is the norm of the largest gradient in the picture."""
     look: Attributes = {}
     if view == "backward":
         look |= {"color": GRADIENT, "arrowhead": "onormal"}
+        if edge.grad is not None and largest:
+            look["penwidth"] = f"{width(edge.grad.norm, largest):.2g}"
         if edge.summed:
             look["style"] = "dashed"
+        if edge.grad is not None and edge.grad.norm == 0:
+            look["style"] = "dotted"
     elif view == "both" and edge.flows:
         look |= {"color": f"{LINE}:{GRADIENT}", "dir": "both", "arrowtail": "onormal"}
     if edge.carried:
@@ -251,7 +285,9 @@ def tagged(graph: Graph) -> set[tuple[str, str]]:
 
 def turned(graph: Graph, labels: list[list[Row]]) -> tuple[Graph, list[list[Row]]]:
     """Return the backward pass as a graph, from the result to the variables, and what stands on its lines."""
-    flowing = [(edge, rows) for edge, rows in zip(graph.edges, labels, strict=True) if edge.flows][::-1]
+    order = {node.id: i for i, node in enumerate(graph.nodes)}
+    flowing = [pair for pair in zip(graph.edges, labels, strict=True) if pair[0].flows]
+    flowing.sort(key=lambda pair: (-order[pair[0].target], pair[0].position))
     ids = {id for edge, _ in flowing for id in (edge.source, edge.target)}
     nodes = [node for node in reversed(graph.nodes) if node.id in ids]
     edges = [replace(edge, source=edge.target, target=edge.source) for edge, _ in flowing]
@@ -266,15 +302,30 @@ def frames_of(graph: Graph) -> dict[str, tuple[str, ...]]:
 
 
 def body(
-    graph: Graph, rankdir: Direction = "TB", view: View = "forward", show: Collection[Detail] = SHOWN
+    graph: Graph,
+    rankdir: Direction = "TB",
+    view: View = "forward",
+    show: Collection[Detail] = SHOWN,
+    style: Style = "page",
 ) -> Iterator[str]:
     """Return the lines of DOT between the braces: the nodes, scope by scope, and the edges."""
+    labels = edge_labels(graph, view, show)
+    if style == "page":
+        yield from _body(graph, labels, rankdir, view, show)
+        return
+    flat = [[[word for row in rows for word in row]] if rows else [] for rows in labels]
+    for line in _body(graph, flat, rankdir, view, show):
+        yield TYPE.sub(lambda found: f'{found[1]}="{LARGER[found[2]]}"', line)
+
+
+def _body(
+    graph: Graph, labels: list[list[Row]], rankdir: Direction, view: View, show: Collection[Detail]
+) -> Iterator[str]:
     if graph.notes:
         yield statement(
             "graph", {"label": "<" + "".join(f'{styled(n)}<br align="left"/>' for n in below(graph.notes)) + ">"}
         )
     tags = {(source, target): f"{source}_for_{target}" for source, target in tagged(graph)}
-    labels = edge_labels(graph, view, show)
     if view == "backward":
         graph, labels = turned(graph, labels)
         tags = {(source, target): tag for (target, source), tag in tags.items()}
@@ -294,6 +345,8 @@ def body(
                 members.append(line)
     yield from clusters(scopes, graph.scopes)
     lines = Counter(edge.target for edge in graph.edges)
+    norms = [edge.grad.norm for edge in graph.edges if edge.grad is not None and math.isfinite(edge.grad.norm)]
+    largest = max(norms, default=0.0)
     for edge, rows in zip(graph.edges, labels, strict=True):
         source = by_id[edge.source]
         has_order = view != "backward" and by_id[edge.target].function in signs.IN_ORDER and lines[edge.target] == 2
@@ -302,7 +355,7 @@ def body(
         if tag := tags.get((start, end)):
             start, end = (start, tag) if view == "backward" else (tag, end)
         line = f"{quoted_id(start)} -> {quoted_id(end)}{side}"
-        look = edge_look(edge, source, rows, view)
+        look = edge_look(edge, source, rows, view, largest)
         yield statement(line, look) if look else f"\t{line}\n"
 
 
@@ -345,7 +398,22 @@ def quoted_id(id: str) -> str:
     return quoted(name if name == id else f"{name} {zlib.crc32(id.encode(errors='surrogatepass')):08x}")
 
 
-def text(graph: Graph, rankdir: Direction = "TB", view: View = "forward", show: Collection[Detail] = SHOWN) -> str:
+def defaults(rankdir: Direction = "TB", style: Style = "page") -> tuple[Attributes, Attributes, Attributes]:
+    """Return the attributes of the graph, and of its nodes and edges where they say nothing else."""
+    graph = GRAPH | {"rankdir": rankdir}
+    if style == "slide":
+        large = {"fontsize": LARGER[NODE["fontsize"]]}
+        return graph | SLIDE, NODE | large, EDGE | large | {"penwidth": "1.5"}
+    return graph, NODE, EDGE
+
+
+def text(
+    graph: Graph,
+    rankdir: Direction = "TB",
+    view: View = "forward",
+    show: Collection[Detail] = SHOWN,
+    style: Style = "page",
+) -> str:
     """Return a graph as a program in the DOT language.
 
     Parameters
@@ -358,6 +426,8 @@ def text(graph: Graph, rankdir: Direction = "TB", view: View = "forward", show: 
         "forward", "backward" or "both".
     show : collection of str
         Which of `DETAILS` are shown.
+    style : str
+        "page" or "slide".
 
     Returns
     -------
@@ -376,5 +446,6 @@ def text(graph: Graph, rankdir: Direction = "TB", view: View = "forward", show: 
     n1 -> n2 [label=<&#160;&#160;<font color="#5a5a5a" point-size="9">6</font>&#160;&#160;>]
     n2 -> result
     """
-    defaults = (statement(*both) for both in (("graph", GRAPH | {"rankdir": rankdir}), ("node", NODE), ("edge", EDGE)))
-    return "".join(("digraph {\n", *defaults, *body(graph, rankdir, view, show), "}\n"))
+    usual = zip(("graph", "node", "edge"), defaults(rankdir, style), strict=True)
+    lines = (statement(*both) for both in usual)
+    return "".join(("digraph {\n", *lines, *body(graph, rankdir, view, show, style), "}\n"))

@@ -522,7 +522,10 @@ class _Builder:
         key = node.function, k, node.shape, shapes, self.written(i)
         if key not in self.rules:
             rule, letters = rule_text(node, k), parameters_of(node, k)
-            self.rules[key] = rule, Template(rule, ["g", "out", *letters, *node.kwargs]), letters
+            text = rule
+            for letter, shape in zip(letters, shapes, strict=False):
+                text = text.replace(f"{letter}.shape", str(shape)) if shape is not None else text
+            self.rules[key] = rule, Template(text, ["g", "out", *letters, *node.kwargs]), letters
         return self.rules[key]
 
     def numbers(

@@ -27,7 +27,7 @@ DETAILS: tuple[Detail, ...] = get_args(Detail)
 SHOWN: tuple[Detail, ...] = ("shapes", "values", "gradients", "rules")
 NEXT = "next"  # on a line that leads to the next copy of a repeated scope
 ALARM_SIGN = "✗ "
-LONGEST_RULE = 56
+LONGEST_RULE, SHORT_RULE = 56, 32  # characters; up to so many with its numbers, a rule is on one row
 LONGEST = 40  # characters of a name that are shown
 
 
@@ -185,11 +185,11 @@ def words(*pairs: tuple[str, Role]) -> list[Row]:
     return [row] if row else []
 
 
-def _numbers(text: str, values: Values, role: Role, show: Collection[str], detail: Detail) -> list[Row]:
+def _numbers(text: str, values: Values, role: Role, show: Collection[str], detail: Detail, one: bool) -> list[Row]:
     """Return a row with numbers, as far as they are to be shown: those that aren't finite are in any case."""
     if alarm_text(values):
         return words((ALARM_SIGN + text, "alarm"))
-    return words((text, role)) if detail in show or ("numbers" in show and values.size == 1) else []
+    return words((text, role)) if detail in show or ("numbers" in show and one) else []
 
 
 def is_alarming(node: Node) -> bool:
@@ -251,7 +251,7 @@ def _forward_rows(node: Node, show: Collection[str]) -> Iterator[Row]:
         if node.values is not None:
             role: Role = "result" if node.kind == "result" and node.values.elements is not None else "values"
             enough = show if title else {*show, "values"}  # a box isn't empty
-            yield from _numbers(values_text(node.values), node.values, role, enough, "values")
+            yield from _numbers(values_text(node.values), node.values, role, enough, "values", not node.shape)
     yield from _grad_rows(node, show)
 
 
@@ -276,10 +276,10 @@ def _grad_rows(node: Node, show: Collection[str], is_title_grad: bool = False) -
     if node.grad is not None:
         text = grad_text(node.grad, node.last_norm)
         text = text.removeprefix("grad ").replace("‖grad‖", "‖g‖") if is_title_grad else text
-        yield from _numbers(text, node.grad, "grad", show, "gradients")
+        yield from _numbers(text, node.grad, "grad", show, "gradients", not node.shape)
     if node.accumulated is not None:
         text = grad_text(node.accumulated).replace("grad", "accumulated")
-        yield from _numbers(text, node.accumulated, "note", show, "gradients")
+        yield from _numbers(text, node.accumulated, "note", show, "gradients", not node.shape)
 
 
 def value_rows(source: Node, show: Collection[str] = SHOWN) -> list[Row]:
@@ -292,7 +292,7 @@ def value_rows(source: Node, show: Collection[str] = SHOWN) -> list[Row]:
         text = values_text(values) if values.elements is not None or alarm_text(values) else ""
         if not text and source.function == "relu":
             text = active_text(values)
-        numbers = _numbers(text, values, "values", show, "values") if text else []
+        numbers = _numbers(text, values, "values", show, "values", not source.shape) if text else []
     equals = "=" if name and not shape and numbers else ""
     row = words((name, "name"), (shape, "shape"), (equals, "shape"), *(numbers[0] if numbers else ()))
     return row + list(_grad_rows(source, show))
@@ -310,12 +310,15 @@ def rule_rows(edge: Edge, several: bool, show: Collection[str] = SHOWN) -> list[
     """
     rows: list[Row] = []
     if "rules" in show:
-        rows += words((clean(edge.text or edge.rule, LONGEST_RULE), "rule"))
-        rows += words((f"= {clean(edge.numbers, LONGEST_RULE)}" if edge.numbers else "", "rule"))
+        text, numbers = clean(edge.text or edge.rule, LONGEST_RULE), clean(edge.numbers, LONGEST_RULE)
+        numbers = f"= {numbers}" if numbers else ""
+        is_short = len(text) + len(numbers) < SHORT_RULE
+        rows += words((text, "rule"), (numbers if is_short else "", "rule"))
+        rows += words(("" if is_short else numbers, "rule"))
     rows += words((summed_text(edge.summed), "grad"))
     if edge.grad is not None and (several or alarm_text(edge.grad)) and not (edge.numbers and rows):
         text = grad_text(edge.grad).replace("grad", "part" if edge.grad.elements is not None else "·")
-        rows += _numbers(text, edge.grad, "grad", show, "gradients")
+        rows += _numbers(text, edge.grad, "grad", show, "gradients", edge.grad.size == 1)
     return rows
 
 
@@ -331,7 +334,10 @@ def edge_labels(graph: Graph, view: View = "forward", show: Collection[str] = SH
             rows = value_rows(by_id[edge.source], show)
             said.add(edge.source)
         if view != "forward" and edge.flows:
-            rows[1:1] = rule_rows(edge, arriving[edge.source] > 1, show)
+            is_several = arriving[edge.source] > 1
+            if edge.numbers and not is_several:
+                rows = rows[:1]  # the rule says what the gradient is
+            rows[1:1] = rule_rows(edge, is_several, show)
         if edge.carried and view != "backward":
             rows = [*words((NEXT, "note")), *rows]
         found.append(rows)

@@ -135,7 +135,7 @@ class Template:
             numbered = _Numbered(set(words))
             marked = ast.unparse(numbered.visit(tree)).replace(" ** ", "**")
             alone = numbered.alone
-        pattern = r"\b((?:" + "|".join(map(re.escape, words)) + r")(?:__\d+)?)\b(?!')"
+        pattern = r"(?<!\.)\b((?:" + "|".join(map(re.escape, words)) + r")(?:__\d+)?)\b(?!')"
         self.pieces = re.split(pattern, marked)
         self.alone = alone
 
