@@ -7,7 +7,9 @@ Read next: `compiler/draws.py`.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,12 @@ class Anew:
     def __init__(self, function: Callable[..., Any], shape: tuple[int, ...], dtype: Any) -> None:
         self.function, self.shape, self.dtype = function, shape, np.dtype(dtype)
         self.__name__ = getattr(function, "__name__", "function")
+        self.held = held(function)
+
+    def rebound(self) -> list[str]:
+        """Return the names of a closure that have got another object since the call was made."""
+        now = held(self.function)
+        return [name for name, thing in self.held.items() if name not in now or now[name] is not thing]
 
     def __call__(self) -> Any:
         made = np.array(self.function())  # the function may keep what it gives
@@ -32,6 +40,16 @@ class Anew:
                 f"{self.shape} and dtype {self.dtype} were announced; say what it gives, or convert it"
             )
         return made
+
+
+def held(function: Any) -> dict[str, Any]:
+    """Return what a function takes from the functions around it, by name."""
+    names = function.__code__.co_freevars if isinstance(function, FunctionType) else ()
+    found = {}
+    for name, cell in zip(names, getattr(function, "__closure__", None) or (), strict=True):
+        with contextlib.suppress(ValueError):  # not assigned yet
+            found[name] = cell.cell_contents
+    return found
 
 
 def anew(function: Callable[[], npt.ArrayLike], shape: int | tuple[int, ...] = (), dtype: npt.DTypeLike = float) -> Any:

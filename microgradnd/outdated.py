@@ -10,17 +10,21 @@ from __future__ import annotations
 from typing import Any
 
 from microgradnd.primitives import is_basic
+from microgradnd.tape import current
 from microgradnd.tensor import Tensor
 from microgradnd.views import picked, where
 
 
 def refuse_outdated(tensor: Any) -> Any:
     """Raise: the value of this tensor isn't what it would be in NumPy."""
-    raise RuntimeError(
+    error = RuntimeError(
         "this tensor is outdated: it shares memory with another (one is a view of the other: a slice, .T, reshape, "
         "detach) that was assigned to since; in NumPy that changes both, but it is recorded for that one only. Take "
         "views after the assignment, or assign to a copy (t.copy())"
     )
+    if (trace := current().trace) is not None:
+        trace.failed(error)
+    raise error
 
 
 class Outdated(Tensor):

@@ -181,8 +181,8 @@ class Tracer(Protocol):
     def failed(self, error: Exception) -> None:
         """Note what a call has raised: nothing may catch it, for whether it is raised depends on values."""
 
-    def assign(self, variable: Any, value: Any) -> None:
-        """Let a variable stand for a new value, for the rest of the trace."""
+    def assign(self, variable: Any, value: Any, index: Any = ...) -> None:
+        """Let a variable stand for a new value, which differs at an index, for the rest of the trace."""
 
     def depends(self, thing: Any) -> None:
         """Note that the program depends on what an object's `__form__` returns."""

@@ -51,7 +51,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "scopes": {"tape", "lines", "modes"},
     "arraylike": {"registry", "primitives", "tape", "conversions"},
     "inplace": {"primitives", "tape", "operands", "arraylike"},
-    "outdated": {"primitives", "views", "tensor"},
+    "outdated": {"primitives", "tape", "views", "tensor"},
     "assignment": {"registry", "primitives", "tape", "operands", "views", "arraylike", "inplace"},
     "operators": {
         "registry",

@@ -216,6 +216,76 @@ def test_a_second_hook_of_an_argument():
             alike(compiled(w), gradient_of(w))
 
 
+# Views of what is updated
+
+
+def seen_by(view):
+    """Update a variable of which a view was taken, and use the view."""
+
+    def f(w, x):
+        with mg.no_grad():
+            seen = view(w)
+            w -= 0.5 * x
+            return np.sum(seen)
+
+    return f
+
+
+VIEWS = {
+    "detach": lambda w: w.detach(),
+    "slice": lambda w: w[::-1],
+    "T": lambda w: w.T,
+    "reshape": lambda w: w.reshape(3, 1).reshape(3),
+    "broadcast_to": lambda w: np.broadcast_to(w, (2, 3)),
+    "a view of a view": lambda w: w.detach()[1:],
+    "real": lambda w: np.real(w),
+}
+
+
+@pytest.mark.parametrize("view", VIEWS.values(), ids=VIEWS)
+@pytest.mark.parametrize("given", ["a variable", "an array", "a module's"])
+def test_a_view_of_what_was_updated_since_is_not_used_with_its_old_values(view, given):
+    f, weight = seen_by(view), mg.tensor(np.arange(3.0), requires_grad=True)
+    model = nn.Module()
+    model.weight = nn.Parameter(np.arange(3.0))
+    calls = {
+        "a variable": (f, weight),
+        "an array": (f, np.arange(3.0)),
+        "a module's": (lambda model, x: f(model.weight, x), model),
+    }
+    function, w = calls[given]
+    with pytest.raises(RuntimeError, match="is outdated: it shares memory"):
+        mg.compile(function)(w, X)
+
+
+def test_a_view_of_other_elements_or_a_copy_may_be_used():
+    def f(w, x):
+        with mg.no_grad():
+            rest, old = w[1:], w.copy()
+            w[0] = x[1] * 2.0
+            return np.sum(rest * x[1:]) + np.sum(old * x)
+
+    compiled = mg.compile(f)
+    for _ in range(3):
+        p, q = np.arange(3.0), np.arange(3.0)
+        alike(compiled(p, X), f(q, X))
+        alike(p, q)
+
+
+def test_the_error_of_an_outdated_view_may_not_be_caught():
+    def f(w, x):
+        with mg.no_grad():
+            seen = w.detach()
+            w -= x
+            try:
+                return seen * x
+            except RuntimeError:
+                return x
+
+    with pytest.raises(TypeError, match="caught"):
+        mg.compile(f)(variables()[0], X)
+
+
 # Draws
 
 
@@ -253,6 +323,24 @@ def test_draws_are_made_in_their_order_each_by_itself_and_used_or_not(f, form):
     eager, compiled = made(np.random.default_rng(0)), mg.compile(made(np.random.default_rng(0)), **form)
     for _ in range(3):
         np.testing.assert_allclose(compiled(X), eager(X), rtol=1e-12)
+
+
+def looped(x):
+    for scale in (2.0, 3.0):
+        x = x + mg.anew(lambda: np.full(3, scale), 3)  # noqa: B023 - what this is about
+    return x
+
+
+def bound(x):
+    for scale in (2.0, 3.0):
+        x = x + mg.anew(lambda scale=scale: np.full(3, scale), 3)
+    return x
+
+
+def test_what_a_draw_uses_may_not_get_another_value_afterwards():
+    with pytest.raises(TypeError, match=r"mg.anew, uses 'scale', which the compiled function then gave another"):
+        mg.compile(looped)(X)
+    alike(mg.compile(bound)(X), bound(X))
 
 
 def test_what_a_function_gives_anew_stays_its_own():
@@ -727,6 +815,17 @@ def test_arguments_that_were_changed_since_are_noticed():
         RuntimeError, match=r"an argument or a variable of <lambda>, which is compiled, was changed after the call"
     ):
         loss.backward()
+
+
+@pytest.mark.parametrize("use", [lambda v: v.detach(), lambda v: mg.no_grad()(np.sin)(v)])
+def test_a_passed_variable_that_no_derivative_leads_to_may_not_change_either(use):
+    (w, v), compiled = variables(), mg.compile(lambda x, parts: np.sum(w * use(parts["v"]) * x))
+    for _ in range(3):
+        loss = compiled(X, {"v": v})
+        with mg.no_grad():
+            v *= 0.5
+        with pytest.raises(RuntimeError, match="an argument or a variable of <lambda>, which is compiled, was changed"):
+            loss.backward()
 
 
 def test_what_was_changed_since_is_noticed():

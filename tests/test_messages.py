@@ -343,6 +343,12 @@ IMAGES, KERNELS = np.ones((2, 3, 5, 5)), np.ones((4, 3, 3, 3))
 STEPPER = optim.SGD([nn.Parameter([1.0])], lr=0.1)
 
 
+def drawn_in_a_loop(x):
+    for scale in (2.0, 3.0):
+        x = x + mg.anew(lambda: np.full(3, scale), 3)  # noqa: B023 - what this is about
+    return x
+
+
 def with_errstate(x: Any) -> Any:
     with np.errstate(all="raise"):
         return x * 2
@@ -703,6 +709,9 @@ LIBRARY = {
     "compiled of objects": Row(compiled(np.sum, np.array([None])), TypeError, "dtype object|np.asarray"),
     "compiled of a masked array": Row(compiled(np.sum, np.ma.ones(3)), TypeError, "a masked array|filled"),
     "compiled draw": Row(compiled(lambda x: x + RNG.normal(), np.ones(3)), TraceError, "random numbers|RNG|mg.anew"),
+    "compiled draw with a name that changes": Row(
+        compiled(drawn_in_a_loop, np.ones(3)), TraceError, "mg.anew|'scale'|another name"
+    ),
     "compiled errstate": Row(compiled(with_errstate, np.ones(3)), TraceError, "np.errstate()|around the call"),
     "compiled catch_warnings": Row(compiled(with_warnings, np.ones(3)), TraceError, "catch_warnings()|around the call"),
     "compiled backward twice": Row(backward_twice, RuntimeError, "backward()|retain_graph=True"),

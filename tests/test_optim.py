@@ -341,13 +341,17 @@ def test_state_is_listed_in_the_order_of_the_parameters():
     adam = optim.Adam([w, b])
     b.grad = np.array(2.0)
     adam.step()
+    assert list(adam.state_dict()["state"]) == [1]  # as in PyTorch, of those that were stepped
+    w.grad, b.grad = np.ones(2, np.float32), None
+    adam.step()
     state = adam.state_dict()
     assert list(state) == ["state", "param_groups"]
+    assert list(state["state"]) == [0, 1]
     settings = {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0, "amsgrad": False, "maximize": False}
     assert state["param_groups"] == [settings | {"params": [0, 1]}]
     first, second = state["state"][0], state["state"][1]
     assert list(first) == list(second) == ["step", "exp_avg", "exp_avg_sq"]
-    assert (first["step"], second["step"]) == (0, 1)
+    assert (first["step"], second["step"]) == (1, 1)
     assert (first["exp_avg"].shape, second["exp_avg"].shape) == ((2,), ())
     assert (first["exp_avg"].dtype, second["exp_avg"].dtype) == (np.float32, np.float64)
     np.testing.assert_allclose(second["exp_avg"], 0.2)

@@ -227,9 +227,9 @@ class Scalars:
         self.names = names
         self.lines: list[str] = []
         updated = {*program.updates, *program.updates.values()}
+        used = {value for step in program.steps if is_scalar(step) for value in step.operands()}
         for value in program.inputs:
-            used = any(is_scalar(step) and value in step.args for step in program.steps)
-            if used and value.dtype == np.float64 and not value.shape and value not in updated:
+            if value in used and value.dtype == np.float64 and not value.shape and value not in updated:
                 self.take(value, f"float({names.value(value)})")
 
     def take(self, value: Value, text: str) -> str:

@@ -64,6 +64,8 @@ def rename(kept: Value, dropped: Value) -> Value:
 
 def key_of(tree: Any) -> Any:
     """Return something hashable that is equal for equal calls; None where that can't be told."""
+    if type(tree) is Value:
+        return tree
     if isinstance(tree, tuple | list | dict):
         parts = tree.items() if isinstance(tree, dict) else tree
         keys = tuple(key_of(part) for part in parts)

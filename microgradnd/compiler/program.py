@@ -10,7 +10,8 @@ in place. So a rewriting may replace a value by an equal one anywhere.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import functools
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -87,14 +88,17 @@ class Step:
         """Return the value or values that it computes."""
         return self.out if isinstance(self.out, tuple) else (self.out,)
 
-    def operands(self) -> Iterator[Value]:
-        """Yield the values that it uses, as often as it uses them."""
-        yield from values_in(self.args)
-        yield from values_in(tuple(self.kwargs.values()))
+    def operands(self) -> tuple[Value, ...]:
+        """Return the values that it uses, as often as it uses them."""
+        return self._operands
+
+    @functools.cached_property
+    def _operands(self) -> tuple[Value, ...]:
+        return (*values_in(self.args), *values_in(tuple(self.kwargs.values())))
 
     def substitute(self, replacements: Mapping[Value, Any]) -> Step:
         """Return the same step with some of its operands replaced."""
-        if not any(v in replacements for v in self.operands()):
+        if replacements.keys().isdisjoint(self.operands()):
             return self
         kwargs = {key: substituted(arg, replacements) for key, arg in self.kwargs.items()}
         return replace(self, args=substituted(self.args, replacements), kwargs=kwargs)
@@ -162,17 +166,21 @@ def as_arrays(tree: Any) -> Any:
     return mapped(lambda part: part.array if isinstance(part, Constant) else part, tree)
 
 
-def values_in(tree: Any) -> Iterator[Value]:
-    """Yield the values in an argument."""
-    if isinstance(tree, Value):
-        yield tree
-    elif isinstance(tree, tuple | list):
-        for part in tree:
-            yield from values_in(part)
-    elif isinstance(tree, dict):
-        yield from values_in(tuple(tree.values()))
-    elif isinstance(tree, slice):
-        yield from values_in((tree.start, tree.stop, tree.step))
+def values_in(tree: Any) -> list[Value]:
+    """Return the values in an argument."""
+    found: list[Value] = []
+    todo = [tree]
+    while todo:
+        part = todo.pop()
+        if type(part) is Value:
+            found.append(part)
+        elif isinstance(part, tuple | list):
+            todo.extend(reversed(part))
+        elif isinstance(part, dict):
+            todo.extend(reversed(part.values()))
+        elif isinstance(part, slice):
+            todo += (part.step, part.stop, part.start)
+    return found
 
 
 def substituted(tree: Any, replacements: Mapping[Value, Any]) -> Any:

@@ -16,6 +16,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
+from weakref import ref
 
 import numpy as np
 
@@ -24,10 +25,12 @@ from microgradnd.compiler.traced import TracedTensor
 from microgradnd.compiler.traits import traits
 from microgradnd.inplace import leaf_to_update
 from microgradnd.lines import is_users, quoted_line, user_line
+from microgradnd.primitives import is_basic
 from microgradnd.refusals import freed
 from microgradnd.registry import COMPOSITES, PLAIN, Results, name_of
 from microgradnd.tape import Leaf, Node, Operation, current, describe, next_position
 from microgradnd.tensor import Tensor, apply, wrap
+from microgradnd.views import Family, overlap, picked
 
 INDEXED = (primitives.getitem, primitives.scatter)
 ADVICE = (
@@ -188,8 +191,10 @@ class Recorder:
 
     # Variables
 
-    def assign(self, variable: Tensor, value: Tensor) -> None:
-        """Let a variable stand for a new value, for the rest of the trace."""
+    def assign(self, variable: Tensor, value: Tensor, index: Any = ...) -> None:
+        """Let a variable stand for a new value, which differs at an index, for the rest of the trace."""
+        if type(variable._node) is Leaf:
+            outdate_views(variable, index)
         if current().record == self.record and variable._node not in self.given:
             leaf_to_update(variable)  # which raises for a leaf that requires a gradient, as elsewhere
         self.assigned.setdefault(id(variable), (variable, variable._node, variable._array))
@@ -334,6 +339,19 @@ class Recorder:
         if isinstance(result, tuple) and all(isinstance(part, np.ndarray | np.generic) for part in result):
             return True
         raise self.refusal(f"np.{function.__name__}()", traits(function).instead)
+
+
+def outdate_views(variable: Tensor, index: Any) -> None:
+    """Let the views that were taken of a leaf in the trace be used no more: its array will change, and they with it."""
+    family: Any = getattr(variable, "_family", None)
+    old = variable._array
+    changed = picked(old, index) if is_basic(index) else old
+    others = [reference() for reference in family.tensors] if type(family) is Family else []
+    views: list[Any] = [other for other in others if type(other) is TracedTensor and other is not variable]
+    for view in views:
+        if overlap(changed, view._array):
+            view._family = family, ref(variable), old
+            view.__class__ = variable.outdated
 
 
 def index_parts(index: Any, parent: Any) -> list[tuple[Any, bool]]:

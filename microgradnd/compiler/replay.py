@@ -47,7 +47,9 @@ def again(entry: Any, function: Callable[..., Any], arguments: Arguments) -> Cal
     kept = {
         i: x.copy() if x.nbytes <= COPIED else x for i, x in enumerate(arguments.leaves) if isinstance(x, np.ndarray)
     }
-    seen = state(kept, traced)
+    # a passed variable may be used where nothing walks back, by .detach() or under no_grad
+    passed = [x._node for x in arguments.leaves if isinstance(x, Tensor) and type(x._node) is Leaf]
+    seen = state(kept, passed, traced)
 
     def call() -> Any:
         if traced.left or traced.program.updates or any(type(s.function) is Anew for s in traced.program.steps):
@@ -55,8 +57,9 @@ def again(entry: Any, function: Callable[..., Any], arguments: Arguments) -> Cal
                 f"a result of {name}, which is compiled, can't be differentiated afterwards: it changes variables or "
                 f"draws, and would do so again; take the gradient inside of it, or return .detach()"
             )
-        if state(kept, traced) != seen or (changes := entry.changes()):
-            what = "an argument or a variable" if state(kept, traced) != seen else repr(changes[0])
+        changed = state(kept, passed, traced) != seen
+        if changed or (changes := entry.changes()):
+            what = "an argument or a variable" if changed else repr(changes[0])
             raise RuntimeError(
                 f"{what} of {name}, which is compiled, was changed after the call, so this gradient would be wrong; "
                 f"differentiate before that, or pass a copy (x.copy())"
@@ -67,9 +70,8 @@ def again(entry: Any, function: Callable[..., Any], arguments: Arguments) -> Cal
     return call
 
 
-def state(kept: dict[int, Any], traced: Traced) -> list[Any]:
+def state(kept: dict[int, Any], passed: list[Leaf], traced: Traced) -> list[Any]:
     """Return what shows whether the arguments of a call and what it captured are what they were."""
     arrays = [x if isinstance(x, np.ndarray) else x.data for x in traced.captured if type(x) is not Leaf]
-    return [sample(x) for x in (*kept.values(), *arrays) if x is not None] + [
-        x.position for x in traced.captured if type(x) is Leaf
-    ]
+    variables = [*passed, *(x for x in traced.captured if type(x) is Leaf)]
+    return [*(sample(x) for x in (*kept.values(), *arrays) if x is not None), *(x.position for x in variables)]

@@ -91,6 +91,8 @@ class Names:
     def __init__(self, *taken: str) -> None:
         self.of: dict[Any, str] = {}
         self.taken = set(taken)
+        self.next: dict[str, int] = {}  # from which number on a name may be free
+        self.known: dict[Any, str] = {}  # the names of constants, by what tells them apart
         self.constants: dict[str, Any] = {}
         self.helpers: set[str] = set()
         self.numbers: dict[Value, str] = {}  # values that are Python's own numbers in the fast form
@@ -98,9 +100,10 @@ class Names:
     def new(self, wish: str) -> str:
         """Return a name that nothing has yet."""
         name = unique = identifier(wish)
-        n = 2
+        n = self.next.get(name, 2)
         while unique in self.taken:
             unique, n = f"{name}_{n}", n + 1
+        self.next[name] = n
         self.taken.add(unique)
         return unique
 
@@ -118,20 +121,18 @@ class Names:
 
     def constant(self, thing: Any, wish: str) -> str:
         """Return a name for an object that source can't spell."""
-        for name, known in self.constants.items():
-            if known is thing or (type(known) is type(thing) is Constant and known == thing):
-                return name
-        name = self.new(wish)
-        self.constants[name] = thing
-        return name
+        key = thing.text if type(thing) is Constant else id(thing)
+        if key not in self.known:
+            self.known[key] = self.new(wish)
+            self.constants[self.known[key]] = thing
+        return self.known[key]
 
     def constant_number(self, array: Any, wish: str) -> str:
         """Return a name for a 0-d array, the same for equal ones."""
-        for name, known in self.constants.items():
-            same = isinstance(known, np.ndarray) and (known.shape, known.dtype) == (array.shape, array.dtype)
-            if same and known.tobytes() == array.tobytes():
-                return name
-        return self.constant(array, wish)
+        key = array.dtype, array.tobytes()
+        if key not in self.known:
+            self.known[key] = self.constant(array, wish)
+        return self.known[key]
 
 
 def spelled(thing: Any) -> str | None:

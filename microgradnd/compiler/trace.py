@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from microgradnd.anew import Anew
 from microgradnd.compiler.arguments import Arguments, precision, value_of
 from microgradnd.compiler.draws import drawn
 from microgradnd.compiler.places import PLAIN, Surroundings
@@ -151,6 +152,12 @@ class Recording:
         if wrong is not None:
             raise wrong
         watch.check()
+        for call in (node.function for node in recorder.operations if type(node.function) is Anew):
+            if rebound := call.rebound():
+                raise TraceError(
+                    f"{call.__name__}, which was given to mg.anew, uses {rebound[0]!r}, which the compiled function "
+                    f"then gave another value: the program would call it with that one. Choose another name for it"
+                )
         now, form_now = flatten((args, kwargs) if arguments.kwargs else (args,), is_module)
         if form_now != form or any(new is not old for new, old in zip(now, shown, strict=True)):
             raise TraceError(

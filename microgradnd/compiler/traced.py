@@ -103,6 +103,6 @@ def become(variable: Tensor, value: Any, index: Any) -> None:
     before = variable._array
     outdated = [] if type(variable._node) is Leaf else views.replace(variable, value._array, index)[1]
     variable._array = before
-    tracer().assign(variable, value)
+    tracer().assign(variable, value, index)
     for other in outdated:
         other.__class__ = variable.outdated

@@ -194,18 +194,19 @@ class Optimizer(Configured):
         Returns
         -------
         dict
-            "state": for the number of each parameter that has a state a dict of it, with "step"; "param_groups": for
-            each group a dict of its settings, with the numbers of its parameters as "params".
+            "state": for the number of each parameter that a step has changed the state of a dict of it, with "step";
+            "param_groups": for each group a dict of its settings, with the numbers of its parameters as "params".
         """
         if (trace := current().trace) is not None:
             raise trace.refusal("state_dict()", "Save it outside, between the steps")
         numbers = {id(parameter): i for i, parameter in enumerate(self.params)}
         state = {}
-        for flat in [flat for group in self.param_groups for flat in group._flats]:
+        for owner, flat in [(group, flat) for group in self.param_groups for flat in group._flats]:
             names = [name for name in self.states if name in flat.vectors]
             for j, parameter in enumerate(flat.parameters if names else []):
                 entry = {name: np.array(flat.parts(name)[j]) for name in names}
-                state[numbers[id(parameter)]] = {"step": flat.counts.item(j), **entry}
+                if flat.counts[j] or any(np.any(part != owner.start(name)) for name, part in entry.items()):
+                    state[numbers[id(parameter)]] = {"step": flat.counts.item(j), **entry}
         groups = [{**g.settings(), "params": [numbers[id(p)] for p in g["params"]]} for g in self.param_groups]
         return {"state": dict(sorted(state.items())), "param_groups": groups}
 

@@ -1049,6 +1049,19 @@ TRAININGS = (
     OPT.step()
     """,
     """
+    seen, old = anchor.detach(), anchor.copy()
+    loss.backward()
+    OPT.step()
+    h = h + seen * old.detach()
+    """,
+    """
+    seen = [p[..., ::-1] for p in params if p.ndim]
+    with mg.no_grad():
+        for p in params:
+            p *= 0.9
+    h = h + sum(np.sum(s.detach()) for s in seen)
+    """,
+    """
     held = anchor
     with mg.no_grad():
         held -= 0.1 * held

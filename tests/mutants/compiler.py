@@ -598,7 +598,7 @@ ENTRIES: list[tuple[str, ...]] = [
     ("programs.py", "if takes_numpy <= takes_loops:", "if takes_numpy >= takes_loops:", NUMBA, "numba"),
     (
         "replay.py",
-        "if state(kept, traced) != seen or (changes := entry.changes()):",
+        "if changed or (changes := entry.changes()):",
         "if (changes := entry.changes()):",
         PARTS,
     ),
@@ -898,6 +898,11 @@ ENTRIES: list[tuple[str, ...]] = [
 ]
 FAULTS = [(HERE + file, *rest) for file, *rest in ENTRIES]
 FAULTS += [
+    ("microgradnd/compiler/recorder.py", "outdate_views(variable, index)", "pass", PARTS),
+    ("microgradnd/compiler/recorder.py", "if overlap(changed, view._array):", "if overlap(old, view._array):", PARTS),
+    ("microgradnd/outdated.py", "        trace.failed(error)", "        pass", PARTS),
+    ("microgradnd/anew.py", "if name not in now or now[name] is not thing", "if name not in now", PARTS),
+    ("microgradnd/compiler/replay.py", "variables = [*passed, *(", "variables = [*(", PARTS),
     ("microgradnd/anew.py", "made = np.array(self.function())", "made = np.asarray(self.function())", PARTS),
     (
         "microgradnd/anew.py",
