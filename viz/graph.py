@@ -245,6 +245,7 @@ class _Builder:
         self.ends: dict[Any, Any] | None = None
         self.arrived: dict[int, Values | None] = {}
         self.last_norms: dict[Any, Values | None] = {}
+        self.sent: dict[Any, tuple[Any, Values | None]] = {}  # the last that was sent to each node: often all it gets
         self.parts: dict[Any, Any] = {}  # what flows along an edge, by (operation, position) or (operation, fold)
         self.rules: dict[Any, tuple[str, Template, list[str]]] = {}
         self.called = Names(self.record)
@@ -331,13 +332,15 @@ class _Builder:
         q = self.record.index[node]
         target = self.stands_for[q]
         if q in self.drawn:
-            self.arrived[q] = values_of(g)
+            alone, said = self.sent.pop(node, (None, None))
+            self.arrived[q] = said if alone is g else values_of(g)
         elif target in self.drawn and all(number == part.repeat - 1 for part, number in self.copies[q]):
             self.last_norms[target] = values_of(g)
         for k, new in parts:
             parent = node.parents[k]
             if target == q:
                 self.parts[q, k] = values_of(new)
+                self.sent[parent] = new, self.parts[q, k]
             elif isinstance(target, Part) and (
                 isinstance(parent, Leaf) or self.stands_for[self.record.index[parent]] is not target
             ):

@@ -198,9 +198,9 @@ class _Plainer(ast.NodeTransformer):
         self.numbers = {key: value for key, value in free.items() if isinstance(value, float)}
 
     def visit_BinOp(self, node: ast.BinOp) -> Any:
-        both = [ast.unparse(side.func) for side in (node.left, node.right) if isinstance(side, ast.Call)]
+        is_outer = isinstance(node.op, ast.Mult) and ast.unparse(node.left).startswith("column(")
         self.generic_visit(node)
-        if both == ["column", "row"]:
+        if is_outer:
             return ast.Call(ast.Name("np.outer"), [node.left, node.right], [])
         return node
 

@@ -112,7 +112,7 @@ ENTRIES: list[tuple[str, ...]] = [
         "(middle, deepest) if size(record, root, most) > most",
         FOLD,
     ),
-    ("fold.py", "if chains_of_scopes and not is_chain(", "if False and not is_chain(", FOLD),
+    ("fold.py", "if chains and not is_chain(", "if False and not is_chain(", FOLD),
     (
         "fold.py",
         "node.function, node.shape, node.dtype, len(node.parents)",
