@@ -201,7 +201,7 @@ ENTRIES: list[tuple[str, ...]] = [
         "return places[order], _as_many(_column(source, what), places, what)",
         PLOTS,
     ),
-    ("plots/fit.py", 'color=ORANGE, linestyle="", marker="o")', 'color=BLUE, linestyle="", marker="o")', PLOTS),
+    ("plots/fit.py", '{"color": ORANGE, "linestyle": ""', '{"color": GREY, "linestyle": ""', PLOTS),
     (
         "plots/fit.py",
         'False, "truth", xlabel, color=GREY, linestyle="--")',
