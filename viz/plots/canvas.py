@@ -57,7 +57,7 @@ LINE = {"linewidth": 1.8, "markersize": 5}
 PIXELS = 96  # per inch, in a notebook
 
 MOST_POINTS = 4000  # of one line; more can't be seen
-FEW_DECADES = 3  # on a logarithmic axis, up to which there are numbers between the powers of ten
+FEW_DECADES, MOST_DECADES = 3, 9  # of a logarithmic axis: up to which there are numbers between the powers of ten
 LONGEST_NAME, MOST_LABELS = 60, 16  # characters; names below one another
 LARGEST = 1e300  # matplotlib's own arithmetic overflows beyond
 
@@ -189,8 +189,10 @@ def log_ticks(axis: Any) -> None:
     """Write plain numbers at a logarithmic axis, and between the powers of ten where it has few of them."""
     from matplotlib import ticker
 
-    low, high = sorted(axis.get_view_interval())
-    decades = math.log10(high / low) if low > 0 else 0.0
+    low, high = map(float, axis.get_data_interval())
+    decades = math.log10(high) - math.log10(low) if 0 < low <= high < math.inf else math.inf
+    if decades > MOST_DECADES:
+        return  # powers of ten are shorter
     axis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0) if decades < FEW_DECADES else (1.0,)))
     axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}".replace("-", "−")))
     axis.set_minor_formatter(ticker.NullFormatter())

@@ -298,7 +298,7 @@ def _path(ax: Axes, coordinates: Array) -> None:
         if step % every or not np.all(np.isfinite(move)):
             continue
         if np.any(move):
-            arrow = {"arrowstyle": "-|>", "color": "white", "mutation_scale": 16, "shrinkA": 0, "shrinkB": 0}
+            arrow = {"arrowstyle": "-|>", "color": "white", "mutation_scale": 20, "shrinkA": 0, "shrinkB": 0}
             ax.annotate("", coordinates[step], coordinates[step - 1], arrowprops=arrow | {"path_effects": halo})
         text = [patheffects.withStroke(linewidth=2.5, foreground="black")]
         place: dict[str, Any] = {"xytext": (6, 6), "textcoords": "offset points", "path_effects": text}
