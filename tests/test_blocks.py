@@ -156,6 +156,47 @@ def check(found, right, dtype):
     np.testing.assert_allclose(found, right, rtol=tolerance, atol=tolerance * max(1.0, np.max(np.abs(right))))
 
 
+def of_a_view(x, y, w1, b1, w2, b2):
+    """The rows are needed for their transpose when nothing else needs them."""
+    h = np.tanh(x @ w1)
+    return h.T @ (np.sin(h * 2.0) * 3.0)
+
+
+def of_products(x, y, w1, b1, w2, b2):
+    h = np.tanh(x @ w1)
+    for _ in range(3):
+        h = h @ w1[:3].T @ w1[:3]
+    return np.sum(np.sin(h))
+
+
+def over_what_is_read(x, y, w1, b1, w2, b2):
+    h = np.cumsum(np.tanh(x @ w1) * 2.0, axis=0)
+    g = h @ (w1.T @ w1)
+    return np.sum(np.sin(g), axis=0), np.cumsum(g, axis=0)
+
+
+@pytest.mark.parametrize("f", [of_a_view, of_products, over_what_is_read])
+def test_blocks_as_large_as_the_matrices(f, monkeypatch):
+    """A block of four rows of four has the shape of the sums and matrices; it is another array all the same."""
+    for name, limit in {"TALL": 7, "LARGE": 12, "BLOCK": 32, "CACHE": 10**6}.items():
+        monkeypatch.setattr(blocks, name, limit)
+    given = weights((24, 3), (24, 1), (3, 4), (4,), (4, 1), (1,))
+    program = mg.compile(f)
+    check(program(*given), f(*given), np.float64)
+    assert "range(0, 24, 4)" in program.source
+
+
+@pytest.mark.parametrize(("small", "count"), [(3, 0), (12, 2)])
+def test_large_matrices_are_multiplied_as_a_whole(small, count, small_limits, monkeypatch):
+    """Of a product with a large matrix, or a sum that is one, a block of rows would read it again and again."""
+    monkeypatch.setattr(blocks, "SMALL", small)
+    given = weights((24, 3), (24, 1), (3, 4), (4,), (4, 1), (1,))
+    program = mg.compile(lambda x, w: (np.tanh(x @ w) * 2.0).T @ x)
+    program(given[0], given[2])
+    lines = program.source.splitlines()
+    assert sum(line.startswith("        np.dot(") for line in lines) == count
+
+
 def test_a_training_step_is_one_loop_that_keeps_no_array_with_all_rows(small_limits):
     """What all rows together need is a block; only data and results are as tall."""
     given = weights((1200, 3), (1200, 1), (3, 4), (4,), (4, 1), (1,))

@@ -186,7 +186,7 @@ def blocks(program: Program) -> Program:
 def starts(step: Step) -> bool:
     """Return whether a step is worth a chain."""
     out = step.out
-    if not isinstance(out, Value) or out.size < LARGE or out.shape[0] < 2 or step.kwargs:
+    if not isinstance(out, Value) or out.size < LARGE or out.shape[0] < 2:
         return False
     return traits(step.function).is_elementwise or (step.function is np.dot and out.shape[0] >= TALL)
 
@@ -243,7 +243,7 @@ def product(args: Any, out: Value, count: int, known: Mapping[Value, int | None]
     inside = [isinstance(x, Value) and known.get(x) is not None for x in args]
     if a.shape[-1] == count == b.shape[0] and any(inside) and out.size <= SMALL:
         return [len(a.shape) - 1, 0, SUM] if is_filled(a) or isinstance(a, Value) else None
-    small = isinstance(b, Constant | Value) and math.prod(b.shape) <= SMALL and not inside[1]
+    small = isinstance(b, Constant | Value) and math.prod(b.shape) <= SMALL
     if a.shape[0] == count == out.shape[0] and len(a.shape) == 2 and small and isinstance(a, Value):
         return [0, None, 0]
     return None
