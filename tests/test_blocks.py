@@ -175,7 +175,14 @@ def over_what_is_read(x, y, w1, b1, w2, b2):
     return np.sum(np.sin(g), axis=0), np.cumsum(g, axis=0)
 
 
-@pytest.mark.parametrize("f", [of_a_view, of_products, over_what_is_read])
+def of_choices(x, y, w1, b1, w2, b2):
+    h = np.tanh(x @ w1)
+    a, b = h * 3.0, np.sin(h)
+    c, d = np.where(h > 0, a, b), np.where(h < 0.1, np.cos(b), a)
+    return np.sum(c, axis=0), np.sum(np.where(c > d, d * 2.0, c * 3.0), axis=0), np.sum(a, axis=0)
+
+
+@pytest.mark.parametrize("f", [of_a_view, of_products, over_what_is_read, of_choices])
 def test_blocks_as_large_as_the_matrices(f, monkeypatch):
     """A block of four rows of four has the shape of the sums and matrices; it is another array all the same."""
     for name, limit in {"TALL": 7, "LARGE": 12, "BLOCK": 32, "CACHE": 10**6}.items():
