@@ -351,7 +351,7 @@ def layer_norm_gradients(g: Array, weight: Array, normed: Array, size: Array) ->
     return size * (along - mean - normed * part), (g * normed).sum(axis=0), g.sum(axis=0)
 
 
-IDIOMATIC = {"W1": w1, "W2": w2, "W3": w3, "W4": w4, "W5": w5, "W8": w8, "W9": w9, "W10": w10}
+IDIOMATIC = {"W1": w1, "W2": w2, "W3": w3, "W4": w4, "W5": w5, "W8": w8, "W9": w9, "W10": w10, "W15": w1}
 IDIOMATIC |= {"W11": w11, "W12": w12}
 
 
@@ -412,8 +412,9 @@ def planned(name: str, work: Work) -> Candidate:
 
 
 def planned_w1(w1: Any, b1: Any, w2: Any, b2: Any, x: Any, y: Any, gw1: Any, gb1: Any, gw2: Any, gb2: Any) -> Any:
-    h, grad_h, error, square = np.empty((100, 32)), np.empty((100, 32)), np.empty((100, 1)), np.empty((100, 1))
-    positive, zeros, ones = np.empty((100, 32), bool), np.zeros((100, 32)), np.ones((1, 100))
+    n = len(x)
+    h, grad_h, error, square = np.empty((n, 32)), np.empty((n, 32)), np.empty((n, 1)), np.empty((n, 1))
+    positive, zeros, ones = np.empty((n, 32), bool), np.zeros((n, 32)), np.ones((1, n))
     zero, two = np.array(0.0), np.array(2.0)
 
     def gradients() -> Any:
@@ -733,6 +734,24 @@ def planned_w10(
     return gradients
 
 
+def planned_w15(w1: Any, b1: Any, w2: Any, b2: Any, x: Any, y: Any, gw1: Any, gb1: Any, gw2: Any, gb2: Any) -> Any:
+    """Return a function that takes 500 rows at a time, so that what is in between stays in the cache."""
+    parts = [np.empty_like(g) for g in (gw1, gb1, gw2, gb2)]
+    steps = [planned_w1(w1, b1, w2, b2, x[i : i + 500], y[i : i + 500], *parts) for i in range(0, len(x), 500)]
+
+    def gradients() -> Any:
+        loss = 0.0
+        for g in (gw1, gb1, gw2, gb2):
+            g.fill(0)
+        for step in steps:
+            loss += step()
+            for g, part in zip((gw1, gb1, gw2, gb2), parts, strict=True):
+                np.add(g, part, out=g)
+        return loss
+
+    return gradients
+
+
 PLANNED = {
     "W1": planned_w1,
     "W2": planned_w2,
@@ -742,4 +761,5 @@ PLANNED = {
     "W8": planned_w8,
     "W9": planned_w9,
     "W10": planned_w10,
+    "W15": planned_w15,
 }

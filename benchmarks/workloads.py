@@ -1,6 +1,6 @@
 """The workloads: data, starting values, and the function that is differentiated, once for all libraries.
 
-Owns: what W1-W5 and W8-W12 compute, and the words in which they say it.
+Owns: what W1-W5, W8-W12 and W15 compute, and the words in which they say it.
 Must not own: any library's program (`by_hand.py`, `ours.py`, `peers.py`), timing and checking (`run.py`).
 Read next: `by_hand.py`.
 
@@ -64,16 +64,17 @@ class Work:
         return 1e-9 if self.start[0].dtype == np.float64 else 1e-4
 
 
-def w1() -> Work:
+def w1(n: int = 100, lr: float = 1e-4) -> Work:
     rng = np.random.default_rng(1)
-    x = rng.normal(size=(100, 3))
-    y = x @ [[0.2], [-1.3], [-0.5]] + rng.normal(size=(100, 1))
+    x = rng.normal(size=(n, 3))
+    y = x @ [[0.2], [-1.3], [-0.5]] + rng.normal(size=(n, 1))
     start = [rng.normal(size=(3, 32)), np.zeros((1, 32)), rng.normal(size=(32, 1)), np.zeros((1, 1))]
 
     def loss(words: Words, w1: Any, b1: Any, w2: Any, b2: Any, x: Any, y: Any) -> Any:
         return words.sum((words.relu(x @ w1 + b1) @ w2 + b2 - y) ** 2)
 
-    return Work("the seed network's step: n = 100, 3-32-1, SSE, SGD, float64", start, (x, y), loss, ("loop", 1e-4))
+    title = f"the seed network's step: n = {n:,}, 3-32-1, SSE, SGD, float64"
+    return Work(title, start, (x, y), loss, ("loop", lr))
 
 
 def w1_of_layers() -> Work:
@@ -277,6 +278,7 @@ WORKLOADS: dict[str, Callable[[], Work]] = {
     "W10": w10,
     "W11": w11,
     "W12": w12,
+    "W15": lambda: w1(100_000, 1e-7),
 }
 
 
