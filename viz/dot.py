@@ -189,7 +189,8 @@ def spaced(rows: list[Row]) -> str:
 def node_statement(node: Node, view: View = "forward", show: Collection[Detail] = SHOWN) -> str:
     """Return the line of DOT that draws a node."""
     look, rows = dict(LOOKS[node.kind]), node_rows(node, view, show)
-    look["ordering"] = "out" if view == "backward" else "in"  # operands stand in their order
+    if view != "backward" or node.function in signs.IN_ORDER:
+        look["ordering"] = "out" if view == "backward" else "in"  # operands stand in their order
     if node.kind == "operation" and view == "backward":
         look |= {"shape": "box", "style": "rounded,filled", "margin": "0.1,0.03"}
     elif node.kind == "operation" and len(clean(node.text)) <= 2:
@@ -236,6 +237,12 @@ def width(norm: float, largest: float) -> float:
     if not 0 < norm < math.inf:
         return NARROWEST
     return max(WIDEST + FADING * math.log10(norm / largest), NARROWEST)
+
+
+def largest_norm(graph: Graph) -> float:
+    """Return the norm of the largest gradient on a line; 0 where there is none."""
+    norms = (edge.grad.norm for edge in graph.edges if edge.grad is not None)
+    return max((norm for norm in norms if math.isfinite(norm)), default=0.0)
 
 
 def edge_look(edge: Edge, source: Node, rows: list[Row], view: View, largest: float = 0.0) -> Attributes:
@@ -345,8 +352,7 @@ def _body(
                 members.append(line)
     yield from clusters(scopes, graph.scopes)
     lines = Counter(edge.target for edge in graph.edges)
-    norms = [edge.grad.norm for edge in graph.edges if edge.grad is not None and math.isfinite(edge.grad.norm)]
-    largest = max(norms, default=0.0)
+    largest = largest_norm(graph)
     for edge, rows in zip(graph.edges, labels, strict=True):
         source = by_id[edge.source]
         has_order = view != "backward" and by_id[edge.target].function in signs.IN_ORDER and lines[edge.target] == 2

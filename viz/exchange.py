@@ -142,11 +142,14 @@ def _mermaid_lines(model: Graph, view: View = "forward", rankdir: Direction = "T
         yield f"  notes>{_label(model.notes)}]"
         yield f"  style notes fill:white,stroke:{dot.LINE},color:{dot.QUIET}"
 
-    for edge, said in zip(model.edges, labels, strict=True):
+    largest = dot.largest_norm(model)
+    for i, (edge, said) in enumerate(zip(model.edges, labels, strict=True)):
         rows = [text_of(row) for row in said]
         dotted, both = edge.carried or (view == "backward" and edge.summed), view == "both" and edge.flows
         arrow = ("<" if both else "") + ("-.->" if dotted else "-->")
         yield f"  {ids[edge.source]} {arrow}{'|' + _label(rows) + '|' if rows else ''} {ids[edge.target]}"
+        if view == "backward" and edge.grad is not None and largest:
+            yield f"  linkStyle {i} stroke-width:{dot.width(edge.grad.norm, largest):.2g}px"
 
     if scopes:
         yield f"  class {','.join(ids[scope.id] for scope in scopes)} scope"
