@@ -126,7 +126,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "onnx": {*ENGINE, "compiler", "data", "lines", "modes", "nn", "rules", "saving", "trees"},
     "optim": {*ENGINE, "assignment", "jacobians", "modes", "signatures", "trees"},
-    "viz": {*ENGINE, "broadcasting", "trees", "modes", "nn", "optim"},
+    "viz": {*ENGINE, "anomaly", "broadcasting", "lines", "modes", "nn", "optim", "trees"},
     "reasons": {*ENGINE, "lines", "nn", "viz"},
     "__main__": {"lines", "modes", "tape", "tensor", "viz"},
 }

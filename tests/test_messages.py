@@ -982,6 +982,9 @@ LIBRARY = {
     "draw(show=)": Row(lambda: picture(show=["colours"]), ValueError, "show|shapes|'colours'"),
     "draw(max_nodes=)": Row(lambda: picture(max_nodes=1), ValueError, "max_nodes|got 1"),
     "draw(depth=)": Row(lambda: picture(depth=-1), ValueError, "depth|got -1"),
+    "draw(an error without a Tensor)": Row(
+        lambda: viz.draw(ValueError("text")), ValueError, "no Tensor|ValueError|except Exception as error"
+    ),
     "mermaid(rankdir=)": Row(lambda: viz.mermaid(t, rankdir="up"), ValueError, "rankdir|TB, LR|'up'"),
     "to_json(view=)": Row(lambda: viz.to_json(t, view="up"), ValueError, "view|forward|'up'"),
     "path(to=3)": Row(lambda: viz.path(t * 2, to=3), TypeError, "to=|Tensor|int"),
@@ -1243,7 +1246,8 @@ MORE = {
     "draw to a text": Row(drawn("", output=Path("graph.txt")), Refused, "graph.txt|.svg"),
     "draw no file": Row(lambda: write("nowhere.py", None, False, {}), Refused, "no file|nowhere.py"),
     "draw what exits": Row(drawn("import sys; sys.exit(3)"), Refused, "program.py|sys.exit(3)"),
-    "draw what fails": Row(drawn("1 / 0"), Refused, "program.py|failed|nothing to draw"),
+    "draw what fails": Row(drawn("1 / 0"), Refused, "program.py|failed|-o graph.svg"),
+    "draw what fails to a file": Row(drawn("1 / 0", output=Path("a.svg")), Refused, "program.py|failed|nothing"),
     "draw no such name": Row(drawn("loss = 1", ":los"), Refused, "program.py|'los'"),
     "draw a function of arguments": Row(drawn("def f(x): pass", ":f"), Refused, "f takes arguments|Tensor to draw"),
     "draw a number": Row(drawn("loss = 1", ":loss"), Refused, "loss must be a Tensor|int"),
