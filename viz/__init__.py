@@ -11,6 +11,7 @@ Nothing but NumPy is imported until a picture is asked for.
 
 from typing import TYPE_CHECKING
 
+from microgradnd.viz.animate import animate
 from microgradnd.viz.exchange import mermaid, to_json
 from microgradnd.viz.explore import explore
 from microgradnd.viz.plots import gradient_norms, plot_fit, plot_gradients, plot_history, plot_surface
@@ -18,6 +19,7 @@ from microgradnd.viz.render import draw, path, save
 from microgradnd.viz.table import table
 
 __all__ = [
+    "animate",
     "draw",
     "explore",
     "gradient_norms",
