@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING
 from microgradnd.viz.animate import animate
 from microgradnd.viz.exchange import mermaid, to_json
 from microgradnd.viz.explore import explore
+from microgradnd.viz.films import animate_training
 from microgradnd.viz.plots import gradient_norms, plot_fit, plot_gradients, plot_history, plot_surface
 from microgradnd.viz.render import draw, path, save
 from microgradnd.viz.table import table
 
 __all__ = [
     "animate",
+    "animate_training",
     "draw",
     "explore",
     "gradient_norms",

@@ -19,10 +19,10 @@ from microgradnd.failures import explained
 from microgradnd.tape import Operation
 from microgradnd.tensor import Tensor
 from microgradnd.viz import dot
-from microgradnd.viz.flow import can_flow
 from microgradnd.viz.frames import film_path, write_film, write_page
-from microgradnd.viz.graph import Direction, Graph, Node, graph
+from microgradnd.viz.graph import graph
 from microgradnd.viz.labels import clean, shape_text
+from microgradnd.viz.model import Direction, Graph, Node
 from microgradnd.viz.record import Record
 from microgradnd.viz.render import render
 
@@ -110,7 +110,7 @@ def animate(
     if not seconds > 0:
         raise ValueError(f"viz.animate: seconds must be positive, the time that each step is seen, got {seconds}")
     model = graph(t, max_nodes, depth, backward=True)
-    if not isinstance(t._node, Operation) or not can_flow(Record(t._node).operations):
+    if not isinstance(t._node, Operation) or not Record(t._node).can_flow():
         raise ValueError(
             "viz.animate: there is no way back to show: pass a result (a loss) before backward(), or after "
             "backward(retain_graph=True), and before the optimizer's step"
