@@ -15,11 +15,20 @@ from microgradnd.viz.animate import animate
 from microgradnd.viz.exchange import mermaid, to_json
 from microgradnd.viz.explore import explore
 from microgradnd.viz.films import animate_training
-from microgradnd.viz.plots import gradient_norms, plot_fit, plot_gradients, plot_history, plot_surface
+from microgradnd.viz.monitor import Monitor
+from microgradnd.viz.plots import (
+    gradient_norms,
+    plot_fit,
+    plot_gradients,
+    plot_history,
+    plot_monitor,
+    plot_surface,
+)
 from microgradnd.viz.render import draw, path, save
 from microgradnd.viz.table import table
 
 __all__ = [
+    "Monitor",
     "animate",
     "animate_training",
     "draw",
@@ -30,6 +39,7 @@ __all__ = [
     "plot_fit",
     "plot_gradients",
     "plot_history",
+    "plot_monitor",
     "plot_surface",
     "save",
     "table",
