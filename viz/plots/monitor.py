@@ -171,9 +171,10 @@ def _shares(row: list[Spread | None]) -> tuple[Array, float, float]:
     shares = np.zeros((HEIGHT, len(spreads)))
     for k, spread in enumerate(spreads):
         if spread is not None and spread.counts.any():
-            width = (spread.high - spread.low) or (high - low) / HEIGHT
-            start = spread.low if spread.high > spread.low else spread.low - width / 2
-            ends = start + width * np.linspace(0, 1, BINS + 1)
             below = np.concatenate([[0], np.cumsum(spread.counts)]) / spread.counts.sum()
+            ends = np.linspace(spread.low, spread.high, BINS + 1)
+            if not spread.high > spread.low:  # equal numbers fill one stretch
+                start = min(max(spread.low, low), high - (high - low) / HEIGHT)
+                below, ends = np.array([0.0, 1.0]), np.array([start, start + (high - low) / HEIGHT])
             shares[:, k] = np.diff(np.interp(edges, ends, below))
     return shares, low, high
