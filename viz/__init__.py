@@ -17,6 +17,8 @@ from microgradnd.viz.explore import explore
 from microgradnd.viz.films import animate_training
 from microgradnd.viz.monitor import Monitor
 from microgradnd.viz.plots import (
+    draw_network,
+    draw_weights,
     gradient_norms,
     plot_fit,
     plot_gradients,
@@ -32,6 +34,8 @@ __all__ = [
     "animate",
     "animate_training",
     "draw",
+    "draw_network",
+    "draw_weights",
     "explore",
     "gradient_norms",
     "mermaid",

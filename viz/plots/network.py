@@ -1,0 +1,346 @@
+"""A network as neurons and lines, and weights as images.
+
+Owns: `draw_network` and `draw_weights`.
+Must not own: pictures of a computation (`../dot.py`).
+Read next: `canvas.py`.
+
+What is positive is blue, what is negative orange; lines of negative weights are dashed, and neurons have their numbers
+where there is room, so that nothing is said by colour alone.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from microgradnd.failures import explained
+from microgradnd.modes import no_grad
+from microgradnd.nn import Conv1d, Conv2d, Linear, Module
+from microgradnd.tensor import Tensor
+from microgradnd.viz.plots.canvas import BLUE, ORANGE, RED, STYLE, Array, figure_class, plain
+from microgradnd.viz.signs import number
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+RADIUS, GAP, APART = 0.32, 0.9, 3.0  # of a neuron, from neuron to neuron, and from layer to layer at least
+STEEPEST = 0.22  # layers of many neurons are further apart, or their lines would be too steep
+MOST_NUMBERS = 16  # neurons in the longest layer that have numbers in them
+FAINTEST = 0.03  # of the greatest weight of a layer: a smaller one has no line
+MOST_LINES = 300  # between two layers; of more, the greatest weights have lines
+WIDEST = 3.0  # points
+LINES: dict[bool, tuple[str, Any]] = {True: (BLUE, "solid"), False: (ORANGE, (0, (3, 1.2)))}
+BAD_LINE: tuple[str, Any] = (RED, "dotted")
+INCHES = 0.42  # of a unit of the drawing
+ELLIPSIS = "⋮"
+PATCH = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+
+
+class Layer(NamedTuple):
+    """A column of neurons.
+
+    Attributes
+    ----------
+    title : str
+        What stands above it.
+    values : array of shape (units,)
+        The activations.
+    weights : array of shape (units, units of the layer before), or None
+        None for the input.
+    """
+
+    title: str
+    values: Array
+    weights: Array | None
+
+
+@explained
+def draw_network(model: Module, x: Any, *, most: int = 16, title: str | None = None) -> Figure:
+    """Draw a network as neurons and lines: activations as colours, weights as lines, wide where they are large.
+
+    Parameters
+    ----------
+    model : Module
+        A chain of `nn.Linear` layers with anything between them that keeps the number of units; it is called once, in
+        evaluation mode and under `no_grad()`.
+    x : array_like, shape (features,) or (n, features)
+        One observation; of several, the mean of each activation is drawn.
+    most : int
+        How many neurons of a layer are drawn; of a larger layer the first and the last.
+    title : str, optional
+        What is written above.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        It shows itself in Jupyter; `figure.savefig("network.svg")` writes it to a file.
+
+    Raises
+    ------
+    TypeError
+        If `model` isn't a Module.
+    ValueError
+        If it isn't such a chain, or `most` is less than 2.
+    ImportError
+        If matplotlib isn't installed.
+
+    See Also
+    --------
+    draw : the operations of any network.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd import nn, viz
+    >>> model = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1))
+    >>> figure = viz.draw_network(model, np.array([0.5, -1.0]))
+    >>> [text.get_text() for text in figure.axes[0].texts][:4]
+    ['0.5', '-1', 'input', '2']
+    """
+    if not isinstance(model, Module):
+        raise TypeError(f"draw_network: model must be an nn.Module, got a {type(model).__name__}")
+    if most < 2:
+        raise ValueError(f"draw_network: most must be at least 2, the first neuron and the last, got {most}")
+    layers = _layers(model, np.asarray(x.data if isinstance(x, Tensor) else x))
+    shown = [_shown(len(layer.values), most) for layer in layers]
+    tallest = max(map(len, shown))
+    apart = max(APART, STEEPEST * tallest)
+    width, top = (len(layers) - 1) * apart + 2.4, GAP * tallest / 2 + 0.1
+    figure, ax = _empty(width * INCHES, (2 * top + 2.8) * INCHES, title)
+    heights = [-GAP * (np.arange(len(units)) - (len(units) - 1) / 2) for units in shown]
+    counts = []
+    for k, layer in enumerate(layers):
+        if layer.weights is not None:
+            counts.append(
+                _lines(ax, (k - 1) * apart, k * apart, layer.weights, shown[k - 1 : k + 1], heights[k - 1 : k + 1])
+            )
+        _neurons(ax, k * apart, layer, shown[k], heights[k], tallest <= MOST_NUMBERS)
+        ax.text(k * apart, top, plain(layer.title).replace(", ", "\n"), ha="center", va="bottom", fontsize=9)
+        ax.text(k * apart, -top, f"{len(layer.values):,}", ha="center", va="top", fontsize=9)
+    ax.set(xlim=(-1.2, width - 1.2), ylim=(-top - 0.8, top + 1.6))
+    _explain(figure, f"the {MOST_LINES} greatest weights of a layer" if max(counts) > MOST_LINES else "")
+    return figure
+
+
+def _layers(model: Module, x: Array) -> list[Layer]:
+    """Call a model, and return its layers."""
+    calls: list[tuple[str, Module, Array, Array]] = []
+
+    def seen(path: str, layer: Module, args: tuple[Any, ...], output: Any) -> None:
+        given, made = (v._array if isinstance(v, Tensor) else v for v in (args[0] if args else None, output))
+        calls.append((path, layer, np.asarray(given), np.asarray(made)))
+
+    handles = [
+        layer.register_forward_hook(functools.partial(seen, path))
+        for path, layer in model.named_modules()
+        if not list(layer.children())
+    ]
+    training = [(layer, layer.training) for layer in model.modules()]
+    try:
+        with no_grad():
+            out = model.eval()(x)
+    finally:
+        for handle in handles:
+            handle.remove()
+        for layer, was in training:
+            layer.training = was
+    layers = [Layer("input", x, None)]
+    for path, layer, given, made in calls:
+        title = f"{path} {type(layer).__name__}".strip()
+        before = layers[-1]
+        weights = np.asarray(layer.weight.data) if isinstance(layer, Linear) else None
+        if given.shape[-1:] != before.values.shape[-1:] or (weights is None and made.shape != given.shape):
+            raise ValueError(
+                f"draw_network: {title} takes shape {given.shape} and returns {made.shape}; only chains of nn.Linear "
+                f"with layers between that keep the shape have such a picture: use viz.draw(model(x)), or draw_weights"
+            )
+        layers[-1] = before._replace(values=given)  # what the model did to it in between counts
+        if weights is not None:
+            layers.append(Layer(title, made, weights))
+        elif before.weights is None:
+            layers[-1] = before._replace(values=made)
+        else:
+            layers[-1] = Layer(f"{before.title}, {title}", made, before.weights)
+    if len(layers) == 1:
+        raise ValueError("draw_network: the model called no nn.Linear, so there are no neurons to draw; use viz.draw")
+    last = np.asarray(out._array if isinstance(out, Tensor) else out)
+    if last.shape == layers[-1].values.shape:
+        layers[-1] = layers[-1]._replace(values=last)
+    with np.errstate(all="ignore"):
+        return [
+            layer._replace(values=layer.values.reshape(-1, layer.values.shape[-1]).mean(axis=0)) for layer in layers
+        ]
+
+
+def _shown(count: int, most: int) -> list[int]:
+    """Return which neurons of a layer are drawn; -1 stands for those that are left out.
+
+    Examples
+    --------
+    >>> from microgradnd.viz.plots.network import _shown
+    >>> _shown(3, 4), _shown(100, 4)
+    ([0, 1, 2], [0, 1, -1, 98, 99])
+    """
+    if count <= most:
+        return list(range(count))
+    return [*range(most - most // 2), -1, *range(count - most // 2, count)]
+
+
+def _lines(ax: Axes, left: float, right: float, weights: Array, shown: list[list[int]], heights: list[Array]) -> int:
+    """Draw the greatest weights between two layers, the greatest on top, and return how many are worth a line."""
+    from matplotlib.collections import LineCollection
+
+    finite = np.abs(weights[np.isfinite(weights)])
+    greatest = float(finite.max()) if finite.size and finite.max() else 1.0
+    found = []
+    for i, y0 in zip(shown[0], heights[0], strict=True):
+        for j, y1 in zip(shown[1], heights[1], strict=True):
+            weight = float(weights[j, i]) / greatest if min(i, j) >= 0 else 0.0
+            if not abs(weight) <= FAINTEST:  # NaN is seen too
+                colour, dashes = LINES[weight > 0] if math.isfinite(weight) else BAD_LINE
+                size = abs(weight) if math.isfinite(weight) else 1.0
+                found.append((size, [(left + RADIUS, y0), (right - RADIUS, y1)], colour, dashes))
+    if found:
+        greater = sorted(found, key=lambda line: line[0])[-MOST_LINES:]
+        sizes, lines, colours, dashes = zip(*greater, strict=True)
+        widths = [WIDEST * size for size in sizes]
+        ax.add_collection(
+            LineCollection(lines, linewidths=widths, colors=colours, linestyles=list(dashes), alpha=0.8, zorder=1)
+        )
+    return len(found)
+
+
+def _neurons(ax: Axes, x: float, layer: Layer, shown: list[int], heights: Array, has_numbers: bool) -> None:
+    """Draw the neurons of a layer."""
+    from matplotlib.patches import Circle
+
+    finite = np.abs(layer.values[np.isfinite(layer.values)])
+    greatest = float(finite.max()) if finite.size and finite.max() else 1.0
+    for i, y in zip(shown, heights, strict=True):
+        if i < 0:
+            left_out = len(layer.values) - len(shown) + 1
+            ax.text(x, y, f"{ELLIPSIS} {left_out:,} more", ha="center", va="center", fontsize=8, bbox=PATCH, zorder=3)
+            continue
+        value = float(layer.values[i])
+        fine = math.isfinite(value)
+        face: Any = _colours()((value / greatest + 1) / 2) if fine else "white"
+        look: Any = {"edgecolor": "#333333" if fine else RED, "hatch": None if fine else "xxxx", "linewidth": 1}
+        ax.add_patch(Circle((x, y), RADIUS, facecolor=face, zorder=2, **look))
+        if has_numbers:
+            ink = "white" if fine and _is_dark(face) else "black"
+            ax.text(x, y, number(value, 2), ha="center", va="center", fontsize=6, color=ink, zorder=3)
+
+
+def _colours() -> Any:
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list("signs", [ORANGE, "white", BLUE])
+
+
+def _is_dark(colour: Any) -> bool:
+    """Return whether white is easier to read on a colour than black."""
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in colour[:3])
+    return bool(0.2126 * red + 0.7152 * green + 0.0722 * blue < 0.179)
+
+
+def _empty(width: float, height: float, title: str | None) -> tuple[Figure, Axes]:
+    """Return a figure of a size in inches, with axes that aren't seen."""
+    make = figure_class()
+    from matplotlib import style
+
+    with style.context(["default", STYLE]):
+        figure: Figure = make(figsize=(max(width, 4.0), height))
+        ax = figure.subplots()
+    ax.set_axis_off()
+    ax.set_aspect("equal")
+    if title:
+        figure.suptitle(plain(title))
+    return figure, ax
+
+
+def _explain(figure: Figure, note: str) -> None:
+    from matplotlib.lines import Line2D
+
+    handles = [
+        Line2D([], [], color=colour, linestyle=dashes, linewidth=2, label=label)
+        for (colour, dashes), label in ((LINES[True], "positive"), (LINES[False], "negative"))
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=8, frameon=False, title=note or None)
+
+
+@explained
+def draw_weights(
+    layer: Module, shape: tuple[int, int] | None = None, *, most: int = 64, title: str | None = None
+) -> Figure:
+    """Draw the weights of a first layer as images, one for each unit or channel.
+
+    Parameters
+    ----------
+    layer : Module
+        A linear or convolutional layer, or a network, whose first such layer is taken.
+    shape : tuple of (int, int), optional
+        The height and width of the images that a linear layer takes; by default a square, if its features make one.
+    most : int
+        How many units are drawn.
+    title : str, optional
+        What is written above.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        It shows itself in Jupyter; `figure.savefig("weights.png")` writes it to a file.
+
+    Raises
+    ------
+    TypeError
+        If `layer` isn't a Module.
+    ValueError
+        If there is no such layer, or its weights don't make images of that shape.
+    ImportError
+        If matplotlib isn't installed.
+
+    Examples
+    --------
+    >>> from microgradnd import nn, viz
+    >>> figure = viz.draw_weights(nn.Sequential(nn.Linear(64, 10), nn.ReLU()))
+    >>> len(figure.axes) - 1, figure.axes[0].get_title()  # the last is the scale of colours
+    (10, '0')
+    """
+    if not isinstance(layer, Module):
+        raise TypeError(f"draw_weights: layer must be an nn.Module, got a {type(layer).__name__}")
+    first = next((m for m in layer.modules() if isinstance(m, Linear | Conv1d | Conv2d)), None)
+    if first is None:
+        raise ValueError(f"draw_weights: {type(layer).__name__} has no linear or convolutional layer; use viz.draw")
+    weights = np.asarray(first.weight.data)
+    if weights.ndim == 2:
+        side = math.isqrt(weights.shape[1])
+        shape = shape or (side, side)
+        if math.prod(shape) != weights.shape[1]:
+            raise ValueError(
+                f"draw_weights: {weights.shape[1]} features make no image of shape {shape}; pass shape=(height, width)"
+            )
+        images = weights.reshape(-1, *shape)
+    else:  # (channels, channels of the input, ...): of several, their mean; a 1-dimensional kernel is one row
+        images = weights.mean(axis=1)
+        images = images[:, None] if images.ndim == 2 else images
+    count = min(len(images), most)
+    columns = min(count, 8 if count > 4 else 4)
+    rows = -(-count // columns)
+    figure, ax = _empty(0.85 * columns + 0.9, 0.95 * rows + 0.4, title)
+    ax.remove()
+    finite = np.abs(images[np.isfinite(images)])
+    limit = float(finite.max()) if finite.size and finite.max() else 1.0
+    colours = _colours().with_extremes(bad=RED)
+    axes = [figure.add_subplot(rows, columns, k + 1) for k in range(count)]
+    for k, part in enumerate(axes):
+        picture = part.imshow(np.ma.masked_invalid(images[k]), cmap=colours, vmin=-limit, vmax=limit)
+        part.set_title(str(k), fontsize=8, pad=2)
+        part.set_axis_off()
+    figure.colorbar(picture, ax=axes, label="weight", aspect=30)
+    if len(images) > count:
+        figure.supxlabel(f"{len(images) - count:,} more", fontsize=8)
+    return figure
