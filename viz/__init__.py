@@ -12,6 +12,7 @@ Nothing but NumPy is imported until a picture is asked for.
 from typing import TYPE_CHECKING
 
 from microgradnd.viz.animate import animate
+from microgradnd.viz.compare import compare
 from microgradnd.viz.exchange import mermaid, to_json
 from microgradnd.viz.explore import explore
 from microgradnd.viz.films import animate_training
@@ -33,6 +34,7 @@ __all__ = [
     "Monitor",
     "animate",
     "animate_training",
+    "compare",
     "draw",
     "draw_network",
     "draw_weights",
