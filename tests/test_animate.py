@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import stat
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from microgradnd.viz import dot, frames
 from microgradnd.viz.render import render
 
 SVG = "{http://www.w3.org/2000/svg}"
-animate_module: Any = __import__("sys").modules["microgradnd.viz.animate"]
+animate_module: Any = sys.modules["microgradnd.viz.animate"]
 
 
 def seed() -> mg.Tensor:
@@ -122,7 +123,7 @@ def test_a_gif_has_the_frames_and_their_times(tmp_path: Path) -> None:
     path = viz.animate(seed(), tmp_path / "new" / "film.gif", seconds=0.5)
     with Image.open(path) as film:
         times = []
-        for k in range(film.n_frames):  # type: ignore[attr-defined]
+        for k in range(film.n_frames):
             film.seek(k)
             times.append(film.info["duration"])
         assert film.info["loop"] == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+import sys
 from typing import Any
 from xml.etree import ElementTree
 
@@ -17,7 +18,7 @@ from microgradnd.viz import compare as compare_
 from microgradnd.viz.render import render
 
 SVG = "{http://www.w3.org/2000/svg}"
-module: Any = __import__("sys").modules["microgradnd.viz.compare"]
+module: Any = sys.modules["microgradnd.viz.compare"]
 
 
 def loss(slope: Any = 1.0, power: int = 2, shift: Any = None, dtype: Any = float, name: str = "w") -> mg.Tensor:
@@ -25,7 +26,7 @@ def loss(slope: Any = 1.0, power: int = 2, shift: Any = None, dtype: Any = float
     y: Any = w * 2
     if shift is not None:
         y = y + shift
-    return np.sum(y**power)  # type: ignore[no-any-return]
+    return np.sum(y**power)
 
 
 def nodes(drawing: Any) -> dict[str, list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ def plane(*weights: list[float]) -> nn.Linear:
 def captions(path: Path) -> list[str]:
     text = path.read_text(encoding="utf-8")
     assert text.count('class="step"') == text.count("data:image/png")
-    found: list[str] = __import__("json").loads(re.findall(r"const captions = (\[.*\]);", text)[0])
+    found: list[str] = json.loads(re.findall(r"const captions = (\[.*\]);", text)[0])
     return found
 
 
@@ -119,7 +120,7 @@ def test_of_many_epochs_some_are_shown(monkeypatch: pytest.MonkeyPatch, tmp_path
         states, tmp_path / "film.gif", line(0, np.float32), X[:, 0].astype(np.float32)[:, None], X
     )
     with Image.open(path) as film:
-        assert film.n_frames == 5  # type: ignore[attr-defined]
+        assert film.n_frames == 5
 
 
 def test_a_training_that_fails_has_a_film(tmp_path: Path) -> None:

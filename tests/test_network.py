@@ -51,11 +51,11 @@ def test_neurons_lines_and_words() -> None:
     first, second = lines(figure)
     weights = {
         tuple(colour[:3]): width for colour, width in zip(first.get_colors(), first.get_linewidths(), strict=True)
-    }  # type: ignore[arg-type, call-overload]
+    }
     assert len(first.get_segments()) == 5  # the weight that is 0 has none
     assert set(weights) == {to_rgb(BLUE), to_rgb(ORANGE)}
-    assert max(first.get_linewidths()) == network.WIDEST  # type: ignore[type-var]
-    widths = sorted(second.get_linewidths())  # type: ignore[type-var]
+    assert max(first.get_linewidths()) == network.WIDEST
+    widths = sorted(second.get_linewidths())
     assert widths == [network.WIDEST / 2, network.WIDEST]
     assert {str(style[1] is None) for style in second.get_linestyles()} == {"True", "False"}  # solid, and dashes
 
@@ -120,7 +120,7 @@ def test_what_is_not_finite_is_red() -> None:
     with np.errstate(all="ignore"):
         figure = viz.draw_network(linear([np.nan, 1.0], [1.0, 1.0]), [1.0, np.inf])
     assert [neuron.get_hatch() for neuron in columns(figure)[1]] == ["xxxx", "xxxx"]
-    colours = [tuple(colour[:3]) for colour in lines(figure)[0].get_colors()]  # type: ignore[union-attr, index]
+    colours = [tuple(colour[:3]) for colour in lines(figure)[0].get_colors()]
     assert colours.count(to_rgb(RED)) == 1
     assert "Inf" in texts(figure)
 
@@ -138,10 +138,10 @@ def test_weights_as_images() -> None:
     figure = viz.draw_weights(model, title="first")
     images = [ax.images[0] for ax in figure.axes[:-1]]
     assert [ax.get_title() for ax in figure.axes[:-1]] == ["0", "1"]
-    assert np.ma.filled(images[1].get_array(), 9).tolist() == [[0.0, 0.0], [-2.0, 9.0]]  # type: ignore[no-untyped-call]
+    assert np.ma.filled(images[1].get_array(), 9).tolist() == [[0.0, 0.0], [-2.0, 9.0]]
     assert images[0].get_clim() == images[1].get_clim() == (-2.0, 2.0)
     wide = viz.draw_weights(model, (1, 4))
-    assert wide.axes[0].images[0].get_array().shape == (1, 4)  # type: ignore[union-attr]
+    assert wide.axes[0].images[0].get_array().shape == (1, 4)
 
 
 @pytest.mark.parametrize(
@@ -156,5 +156,5 @@ def test_weights_as_images() -> None:
 def test_images_of_any_layer(layer: Any, count: int, shape: tuple[int, int]) -> None:
     figure = viz.draw_weights(layer)
     assert len(figure.axes) == count + 1
-    assert figure.axes[0].images[0].get_array().shape == shape  # type: ignore[union-attr]
+    assert figure.axes[0].images[0].get_array().shape == shape
     assert (figure.get_supxlabel() == "36 more") == (count == 64)

@@ -109,7 +109,7 @@ def red_texts(svg: bytes) -> list[str]:
 def test_what_failed_is_drawn_in_red(name: str) -> None:
     call, what, shapes = FAILURES[name]
     error = caught(call)
-    red = red_texts(render(viz.draw(error).source, "svg"))  # type: ignore[attr-defined]
+    red = red_texts(render(viz.draw(error).source, "svg"))
     assert red == [*shapes, f"✗ {what}", type(error).__name__]
 
 

@@ -27,6 +27,7 @@ from microgradnd.viz.plots import (
     plot_monitor,
     plot_surface,
 )
+from microgradnd.viz.profile import profile
 from microgradnd.viz.render import draw, path, save
 from microgradnd.viz.table import table
 
@@ -47,6 +48,7 @@ __all__ = [
     "plot_history",
     "plot_monitor",
     "plot_surface",
+    "profile",
     "save",
     "table",
     "to_json",
