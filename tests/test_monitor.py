@@ -104,7 +104,7 @@ def test_the_share_of_dead_units() -> None:
 def test_explain_says_from_which_step_on_a_layer_is_saturated() -> None:
     said = mg.explain(train(network(nn.Tanh()), [1.0] * 3 + [1e4] * 2 + [0.1] * 3 + [1e4] * 4, lr=0.0))
     assert said[0].startswith("1 (Tanh) is saturated from step 9 on: ")
-    said = mg.explain(train(network(nn.Sigmoid()), [1.0] * 2 + [1e4] * 2, lr=0.0))
+    said = mg.explain(train(network(nn.Sigmoid()), [1.0] * 2 + [1e4] * 3, lr=0.0))
     assert said[0].startswith("1 (Sigmoid) is saturated from step 3 on: ")
 
 

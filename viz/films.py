@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[Any]
 
-MOST_FRAMES = 40
+MOST_FRAMES = 30
 GRID = 120  # points along each axis of a map of classes
 CURVE = 400  # points of a curve
 MARGIN = 0.08  # around the observations, of their range
@@ -61,7 +61,7 @@ def animate_training(
     Parameters
     ----------
     history : sequence of dict
-        The model's `state_dict()` before training and after each epoch. Of more than 40, some are shown.
+        The model's `state_dict()` before training and after each epoch. Of more than 30, some are shown.
     path : path-like
         Ends in `.gif`, `.mp4` (for which the program ffmpeg is needed) or `.html`, a page with a slider.
     model : Module

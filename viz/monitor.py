@@ -29,6 +29,7 @@ Array = npt.NDArray[Any]
 BINS = 40
 FLAT = 0.05  # of the greatest derivative: below it, an activation is saturated
 MANY = 0.5  # the share of dead or saturated units that is worth a sentence
+LEAST = 3  # steps that something must have been so, if there were as many
 FAST, SLOW = 0.1, 1e-6  # updates of weights, relative to the weights; about 1e-3 is usual
 TANH_FLAT = math.sqrt(1 - FLAT)  # the derivative is 1 - tanh², at most 1
 SIGMOID_FLAT = (1 - math.sqrt(1 - FLAT)) / 2  # it is s (1 - s), at most 1/4
@@ -218,7 +219,7 @@ class Monitor:
             ("activations", self.activations),
         ):
             for name, spreads in table.items():
-                if since := _since([spread is not None and spread.bad > 0 for spread in spreads]):
+                if since := _since([spread is not None and spread.bad > 0 for spread in spreads], least=1):
                     said.append(f"The {kind} of {self._called(name)} aren't all finite from step {since} on.")
         for path, shares in self.saturated.items():
             if since := _since([share is not None and share >= MANY for share in shares]):
@@ -249,15 +250,14 @@ class Monitor:
         return name if name == type(layer).__name__ else f"{name} ({type(layer).__name__})"
 
 
-def _since(flags: list[bool]) -> int:
-    """Return from which step on something has been so until the last, counted from 1; 0 if it isn't so at the end.
+def _since(flags: list[bool], least: int = LEAST) -> int:
+    """Return from which step on something has been so until the last, counted from 1; 0 if for less than `least` steps.
 
     Examples
     --------
     >>> from microgradnd.viz.monitor import _since
-    >>> _since([True, False, True, True]), _since([True, False]), _since([])
-    (3, 0, 0)
+    >>> _since([True, False, True, True, True]), _since([False, False, True, True]), _since([True]), _since([])
+    (3, 0, 1, 0)
     """
-    if not flags or not flags[-1]:
-        return 0
-    return len(flags) - next((i for i, flag in enumerate(reversed(flags)) if not flag), len(flags)) + 1
+    count = next((i for i, flag in enumerate(reversed(flags)) if not flag), len(flags))
+    return len(flags) - count + 1 if count and count >= min(least, len(flags)) else 0

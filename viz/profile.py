@@ -171,7 +171,7 @@ def profile(f: Callable[..., Any], *args: Any, repeat: int = 5, title: str | Non
     if not callable(f):
         raise TypeError(f"viz.profile: f must be a function that returns a loss, got a {type(f).__name__}")
     if repeat < 1:
-        raise ValueError(f"viz.profile: repeat must be at least 1, got {repeat}")
+        raise ValueError(f"viz.profile: repeat must be at least 1, for time to be taken at all, got {repeat}")
     figure_class()  # before anything is measured, for where it is missing
     if not isinstance(getattr(f(*args), "_node", None), Operation):
         args = _differentiable(args)
