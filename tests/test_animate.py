@@ -80,10 +80,12 @@ def colours(element: Any) -> dict[str, str]:
     return {str(t.text).strip("\xa0 "): "" if t.get("fill-opacity") else str(t.get("fill", "black")) for t in texts}
 
 
-def places(source: str) -> list[tuple[str, ...]]:
-    """Return where all texts of a frame are, but for its caption."""
-    texts = list(ElementTree.fromstring(render(source, "svg")).iter(f"{SVG}text"))
-    return sorted((str(t.text), str(t.get("x")), str(t.get("y"))) for t in texts if t.get("font-size") != "13.00")
+def places(source: str) -> Any:
+    """Return where all texts of a frame are, but for its caption, shape (n, 2), in points."""
+    texts = [
+        t for t in ElementTree.fromstring(render(source, "svg")).iter(f"{SVG}text") if t.get("font-size") != "13.00"
+    ]
+    return np.array([(float(str(t.get("x"))), float(str(t.get("y")))) for t in texts])
 
 
 def test_each_step_has_a_frame_and_a_caption(sources: list[str], tmp_path: Path) -> None:
@@ -96,8 +98,9 @@ def test_each_step_has_a_frame_and_a_caption(sources: list[str], tmp_path: Path)
 def test_nothing_moves(sources: list[str], tmp_path: Path) -> None:
     viz.animate(seed(), tmp_path / "film.gif")
     first, *others = [places(sources[k]) for k in (0, 3, 6, 9, 12)]
-    assert first
-    assert all(other == first for other in others)
+    assert len(first) > 20
+    for other in others:
+        np.testing.assert_allclose(other, first, atol=1.5)  # a wide line keeps its label a little further away
 
 
 def test_what_is_seen_when(sources: list[str], tmp_path: Path) -> None:
@@ -105,8 +108,8 @@ def test_what_is_seen_when(sources: list[str], tmp_path: Path) -> None:
     at = [elements(source) for source in sources]
     x, w1, mm, relu = "n0", "n1", "n2", "n3"  # the ids count variables and operations
     into = f"{mm}->{relu}"
-    assert colours(at[0][into])["(5, 4)"] == animate_module.LATER  # not computed yet
-    assert colours(at[1][into])["(5, 4)"] not in (animate_module.LATER, "")
+    assert colours(at[0][into])["(5, 4)"] not in (dot.QUIET, "")  # not computed yet: pale
+    assert colours(at[1][into])["(5, 4)"] == dot.QUIET
     gradient = next(text for text in colours(at[12][into]) if text.startswith("‖grad‖"))
     assert [colours(frame[into])[gradient] for frame in at[:11]] == [""] * 10 + [dot.GRADIENT]
     (norm,) = (text for text in colours(at[12][w1]) if text.startswith("‖grad‖"))

@@ -77,8 +77,9 @@ def test_equal_computations_have_no_marks() -> None:
 )
 def test_how_things_differ(a: Any, b: Any, said: dict[str, str]) -> None:
     found = marks(viz.compare(a, b))
-    assert {id: found[f"a_{id}"].removeprefix("≠ ") for id in said} == said
-    assert {id: found[f"b_{id}"].removeprefix("≠ ") for id in said} == said
+    for side in "ab":
+        told = {id: found[f"{side}_{id}"].removeprefix("≠ ").partition(", gradients")[0] for id in said}
+        assert told == said
     assert all("≠" in text for text in found.values())
 
 
@@ -105,10 +106,13 @@ def test_operations_that_belong_together_are_side_by_side() -> None:
 
 
 def test_gradients_are_compared() -> None:
-    a, b = loss(), loss()
-    a.backward(retain_graph=True)
-    (2 * b).backward(retain_graph=True)
-    assert marks(viz.compare(a, b)) == {"a_n0": "≠ gradients differ by 50%", "b_n0": "≠ gradients differ by 50%"}
+    def halfway(slope: float) -> Any:  # the values are equal, the derivatives are not
+        w = mg.tensor(np.zeros(3), requires_grad=True, name="w")
+        return np.sum(w * slope)
+
+    marked = marks(viz.compare(halfway(1.0), halfway(2.0)))
+    assert marked["a_n0"] == marked["b_n0"] == "≠ gradients differ by 50%"
+    assert "a_n2" not in marked
 
 
 def test_before_and_after_a_step() -> None:
@@ -135,7 +139,7 @@ def test_large_and_odd_computations() -> None:
         return x
 
     drawing = viz.compare(loop(50), loop(60), max_nodes=20, rankdir="LR")
-    assert marks(drawing)["a_n2"] == "≠ ×50 ≠ ×60".removeprefix("≠ ")
+    assert marks(drawing)["a_n2"].startswith("×50 ≠ ×60")
     done = loss()
     done.backward()
     render(viz.compare(done, loss()).source, "svg")

@@ -21,10 +21,10 @@ from microgradnd.tensor import Tensor
 from microgradnd.viz import dot
 from microgradnd.viz.frames import film_path, write_film, write_page
 from microgradnd.viz.graph import graph
-from microgradnd.viz.labels import clean, shape_text
+from microgradnd.viz.labels import Detail, clean, shape_text
 from microgradnd.viz.model import Direction, Graph, Node
 from microgradnd.viz.record import Record
-from microgradnd.viz.render import render
+from microgradnd.viz.render import checked, render
 
 HIDDEN = "#ffffff00"  # a gradient that hasn't been computed yet takes up its space
 PALE = 0.75  # how much white is mixed into what hasn't been computed yet
@@ -59,7 +59,7 @@ def animate(
     path: str | os.PathLike[str],
     *,
     seconds: float = 1.0,
-    show: Collection[dot.Detail] = ("shapes", "gradients", "rules"),
+    show: Collection[Detail] = ("shapes", "gradients", "rules"),
     depth: int | None = None,
     max_nodes: int = 40,
     rankdir: Direction = "TB",
@@ -109,6 +109,7 @@ def animate(
     film = film_path(path, "viz.animate")
     if not seconds > 0:
         raise ValueError(f"viz.animate: seconds must be positive, the time that each step is seen, got {seconds}")
+    how = checked("both", show, rankdir)
     model = graph(t, max_nodes, depth, backward=True)
     if not isinstance(t._node, Operation) or not Record(t._node).can_flow():
         raise ValueError(
@@ -116,7 +117,7 @@ def animate(
             "backward(retain_graph=True), and before the optimizer's step"
         )
     steps = _steps(model)
-    body = list(dot.body(model, rankdir, "both", show))
+    body = list(dot.body(model, **how))
     if film.suffix.lower() == ".html":
         lines = (_classed(line, steps) for line in body)
         svg = render(_program(lines, rankdir), "svg").decode()
@@ -215,8 +216,9 @@ def _paler(colour: re.Match[str]) -> str:
 
 def _program(lines: Iterable[str], rankdir: Direction, caption: str | None = None) -> str:
     """Return a program in the DOT language, with a caption in a space that is the same for all."""
-    look = dot.GRAPH | {"rankdir": rankdir, "ranksep": "0.25"}
-    defaults = [dot.statement(*both) for both in (("graph", look), ("node", dot.NODE), ("edge", dot.EDGE))]
+    graph_, node, edge = dot.defaults(rankdir)
+    looks = {"graph": graph_ | {"ranksep": "0.25"}, "node": node, "edge": edge}
+    defaults = [dot.statement(*both) for both in looks.items()]
     said: list[str] = []
     if caption is not None:
         text = dot.styled(caption, True, dot.INK, 13)

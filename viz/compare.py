@@ -23,7 +23,7 @@ from microgradnd.tape import Operation
 from microgradnd.tensor import Tensor
 from microgradnd.viz import dot
 from microgradnd.viz.graph import arrays, graph
-from microgradnd.viz.labels import alarm_text, clean
+from microgradnd.viz.labels import SHOWN, Detail, alarm_text, clean
 from microgradnd.viz.model import Direction, Graph, Node, Scope
 from microgradnd.viz.record import Record
 from microgradnd.viz.render import checked, drawing_of
@@ -47,7 +47,7 @@ def compare(
     labels: tuple[str, str] = ("first", "second"),
     *,
     rtol: float = 0.0,
-    show: Collection[dot.Detail] = dot.SHOWN,
+    show: Collection[Detail] = SHOWN,
     depth: int | None = None,
     max_nodes: int = 60,
     rankdir: Direction = "TB",
@@ -94,13 +94,13 @@ def compare(
     >>> "The first difference: w (values differ by 50%)." in drawing.source
     True
     """
-    show = checked("forward", show, rankdir)
+    how = checked("forward", show, rankdir)
     if len(labels) != 2:
         raise ValueError(f"viz.compare: labels must be two, one for each computation, got {len(labels)}")
     for t, label in zip((a, b), labels, strict=True):
         _check_unchanged(t, label)
-    models = [_flat(graph(t, max_nodes, depth)) for t in (a, b)]
-    known = [arrays(t) for t in (a, b)]
+    models = [_flat(graph(t, max_nodes, depth, backward=True)) for t in (a, b)]
+    known = [arrays(t, backward=True) for t in (a, b)]
     differences: dict[str, str] = {}
     said: list[str] = []
     pairs = _pairs(*models)
@@ -122,8 +122,8 @@ def compare(
         sides[0].scopes | sides[1].scopes,
         [*notes, *(note for side in sides for note in side.notes)],
     )
-    body = _marked(dot.body(whole, rankdir, "forward", show), differences)
-    return drawing_of([dot.statement("graph", {"newrank": "true"}), *body, *_ranks(pairs)], rankdir)
+    body = _marked(dot.body(whole, **how), differences)
+    return drawing_of([dot.statement("graph", {"newrank": "true"}), *body, *_ranks(pairs)], how)
 
 
 def _check_unchanged(t: Tensor, label: str) -> None:
