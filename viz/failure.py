@@ -10,6 +10,7 @@ drawn as if it had been recorded, in red, with the shape of each operand on its 
 
 from __future__ import annotations
 
+import os
 import textwrap
 from collections.abc import Collection, Iterator
 from dataclasses import replace
@@ -157,7 +158,7 @@ def _label(failure: Failure, operands: list[str]) -> str:
     """Return the label of the failing operation: above what goes in, below its name and constants."""
     cells = "".join(f'<td port="o{i}" border="1">{text}</td>' for i, text in enumerate(operands))
     rows = [dot.styled(f"{CROSS} {clean(failure.what, 60)}", True, dot.ALARM, 12)]
-    constants = [_brief(v) for v in failure.operands if not _is_array(v) or np.size(_array(v)) == 1]
+    constants = [_brief(v) for v in failure.operands if not _is_array(v) or _is_number(v)]
     rows += [dot.styled(clean(", ".join(constants), 60), color=dot.QUIET, size=dot.SMALL)] if constants else []
     first = f"<tr>{cells}</tr>" if cells else ""
     last = f'<tr><td colspan="{len(operands) or 1}">{"<br/>".join(rows)}</td></tr>'
@@ -168,11 +169,12 @@ def _label(failure: Failure, operands: list[str]) -> str:
 
 def _message(error: BaseException) -> str:
     """Return the label of the box with the error: its class, what it says, and where."""
-    said = clean(str(error), LONGEST)
-    where = ""
-    for place in _places(error):
-        where = quoted_line(place).removeprefix(" (").removesuffix(")")
-    where = "" if where and where in str(error) else clean(where, 2 * WIDTH)
+    said, where = str(error), ""
+    for file, line in _places(error):
+        folder, name = os.path.split(file)
+        said = said.replace(file, name)  # the folder says nothing about the error
+        where = quoted_line((file, line)).removeprefix(f" ({os.path.join(folder, '')}").removesuffix(")")
+    said, where = clean(said, LONGEST), clean("" if where in said else where, 2 * WIDTH)
     rows = [dot.styled(type(error).__name__, True, dot.ALARM)]
     rows += [dot.styled(line) for line in textwrap.wrap(said, WIDTH)]
     rows += [dot.styled(line, color=dot.QUIET, size=dot.SMALL) for line in textwrap.wrap(where, WIDTH + 12)]
@@ -241,6 +243,11 @@ def _newest(values: Any) -> list[Tensor]:
 
 def _is_array(value: Any) -> bool:
     return isinstance(value, Tensor | np.ndarray)
+
+
+def _is_number(value: Any) -> bool:
+    """Return whether an array is written into the operation, since it holds one number and is no variable."""
+    return np.size(_array(value)) == 1 and not (isinstance(value, Tensor) and value._node is not None)
 
 
 def _array(value: Any) -> Any:
