@@ -120,6 +120,7 @@ def test_what_is_seen_when(sources: list[str], tmp_path: Path) -> None:
     lines = [next(frame[f"{w1}->{mm}"].iter(f"{SVG}path")) for frame in at]
     assert [k for k, line in enumerate(lines) if line.get("stroke-width")] == [1, 11]
     assert not any("grad" in text for frame in at for text in colours(frame[x]))  # an input has none
+    assert not any(next(frame[x].iter(f"{SVG}polygon")).get("stroke-width") for frame in at)
 
 
 def test_a_gif_has_the_frames_and_their_times(tmp_path: Path) -> None:

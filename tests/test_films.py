@@ -78,7 +78,7 @@ def test_the_curve_after_each_epoch(axes: list[Any], tmp_path: Path) -> None:
     ("models", "y", "right"),
     [
         ([plane([0, 0], [-1, 1]), plane([0, 0], [1, 1])], [0, 1, 1, 1], ["50%", "100%"]),  # two outputs: the greater
-        ([plane([-1, 1]), plane([1, 1])], [0, 1, 1, 1], ["50%", "100%"]),  # a single one: above 0
+        ([plane([-1, 1]), plane([0.3, 0.3])], [0, 1, 1, 1], ["50%", "100%"]),  # a single one: above 0
         ([plane([-1, 1]), plane([1, 1])], [-1, 1, 1, 1], ["50%", "100%"]),
         ([plane([0.1, 0.1], [-1, 1], [1, -1])], [0, 1, 2, 0], ["100%"]),
     ],

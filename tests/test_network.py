@@ -14,7 +14,7 @@ from matplotlib.patches import Circle
 import microgradnd as mg
 from microgradnd import nn, viz
 from microgradnd.viz.plots import network
-from microgradnd.viz.plots.canvas import BLUE, ORANGE, RED
+from microgradnd.viz.plots.canvas import BLUE, ORANGE, SKY
 
 
 def linear(*rows: list[float]) -> nn.Linear:
@@ -71,7 +71,7 @@ def test_lines_end_at_the_neurons_of_their_weight() -> None:
 def test_activations_are_colours() -> None:
     figure = viz.draw_network(linear([1.0], [-1.0], [0.0]), [2.0])
     faces = [neuron.get_facecolor()[:3] for neuron in columns(figure)[1]]
-    assert np.allclose(faces, [to_rgb(BLUE), to_rgb(ORANGE), (1, 1, 1)], atol=0.01)
+    assert np.allclose(faces, [to_rgb(SKY), to_rgb(ORANGE), (1, 1, 1)], atol=0.01)
 
 
 def test_numbers_can_be_read() -> None:
@@ -120,8 +120,7 @@ def test_what_is_not_finite_is_red() -> None:
     with np.errstate(all="ignore"):
         figure = viz.draw_network(linear([np.nan, 1.0], [1.0, 1.0]), [1.0, np.inf])
     assert [neuron.get_hatch() for neuron in columns(figure)[1]] == ["xxxx", "xxxx"]
-    colours = [tuple(colour[:3]) for colour in lines(figure)[0].get_colors()]
-    assert colours.count(to_rgb(RED)) == 1
+    assert len(lines(figure)[0].get_segments()) == 3
     assert "Inf" in texts(figure)
 
 

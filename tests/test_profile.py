@@ -69,7 +69,7 @@ def test_boxes_lie_below_what_they_are_part_of(ticks: None) -> None:
         ("tanh ×2", 5, 7, 4),
     ]
     assert figure.get_suptitle() == r"\$4"
-    assert figure.axes[0].get_title(loc="left") == "time: 8 s (forward 4 s, backward 4 s)"
+    assert figure.axes[0].get_title(loc="left") == "time: 8,000.000 ms (forward 4,000.000 ms, backward 4,000.000 ms)"
 
 
 def test_frames_add_up() -> None:
@@ -83,11 +83,11 @@ def test_frames_add_up() -> None:
     assert (forward.within["a"].size, forward.within["a"].within["+"].count) == (2.5, 2)
 
 
-def test_the_least_of_several_runs_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    reads = iter([9.0, 5.0, 1.0, 9.0, 7.0, 2.0] + [9.0, 4.0, 8.0, 9.0, 3.0, 6.0])
+def test_the_quickest_of_several_runs_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    reads = iter([1.0] * 6 + [9.0, 5.0, 1.0, 9.0, 7.0, 2.0] + [9.0, 4.0, 2.0, 9.0, 3.0, 2.0])
     monkeypatch.setattr(module, "clock", lambda: lambda: next(reads))
     figure = viz.profile(lambda w: np.sum(w * 2), mg.tensor(W, requires_grad=True), repeat=2)
-    assert figure.axes[0].get_title(loc="left") == "time: 10 s (forward 5 s, backward 5 s)"
+    assert figure.axes[0].get_title(loc="left") == "time: 11,000.000 ms (forward 6,000.000 ms, backward 5,000.000 ms)"
 
 
 def test_memory_is_what_was_needed_in_addition() -> None:
@@ -109,32 +109,18 @@ def test_memory_is_what_was_needed_in_addition() -> None:
 @pytest.mark.parametrize(
     ("f", "args"),
     [
-        (scoped, (W,)),  # arrays of floats require a gradient where nothing else does
-        (scoped, (W.astype(np.float32),)),
-        (lambda w: scoped(w["w"]), ({"w": W},)),
-        (lambda x, k: np.tanh(x) * k, (X, 3)),  # not one number: its sum
+        (scoped, (mg.tensor(W.astype(np.float32), requires_grad=True),)),
+        (lambda x, k: np.tanh(x) * k, (mg.tensor(W, requires_grad=True), 3)),  # not one number: its sum
         (mg.compile(scoped), (mg.tensor(W, requires_grad=True),)),
         (lambda: F.mse_loss(nn.Linear(30, 2)(X), np.ones((40, 2))), ()),
-        (lambda x: np.linalg.eigh(x @ x.T)[0], (W[:3],)),
-        (lambda x: x.reshape(-1)[:0], (W,)),
+        (lambda x: np.linalg.eigh(x @ x.T)[0], (mg.tensor(W[:3], requires_grad=True),)),
+        (lambda x: x.reshape(-1)[:0], (mg.tensor(W, requires_grad=True),)),
     ],
 )
 def test_any_function(f: Callable[..., Any], args: tuple[Any, ...]) -> None:
     figure = viz.profile(f, *args, repeat=1)
     assert {"total", "forward", "backward"} <= names(figure) | names(figure, 1)
     assert [ax.get_title(loc="left").split(":")[0] for ax in figure.axes] == ["time", "memory"]
-
-
-def test_data_does_not_get_a_gradient_where_parameters_have_one() -> None:
-    model, seen = nn.Linear(30, 1), []
-
-    def loss(x: Any) -> Any:
-        seen.append(type(x))
-        return np.sum(model(x))
-
-    viz.profile(loss, X, repeat=1)
-    assert set(seen) == {np.ndarray}
-    assert model.weight.grad is None
 
 
 def test_modules_are_called_by_their_paths(ticks: None) -> None:

@@ -123,6 +123,17 @@ def test_it_shows_what_had_been_computed_and_what_the_error_says() -> None:
     assert "dimension" in source
 
 
+def test_of_what_was_computed_the_newest_leads_to_an_error_of_ones_own() -> None:
+    def forward() -> None:
+        early = w(2) * 2
+        late = np.tanh(early) + 1
+        other = early * late[0]
+        raise RuntimeError(f"{late.shape} {other.shape}")
+
+    source = viz.draw(caught(forward)).source
+    assert len(re.findall(r"-> n\d+:o\d", source)) == 1  # early and late went into other
+
+
 def test_lines_lead_to_the_operands_in_their_order() -> None:
     source = viz.draw(caught(lambda: x(4, 3) - np.ones(2) - w(2)), rankdir="LR").source
     first, second = re.findall(r"(\w+) -> n\d+:(o\d)", source)

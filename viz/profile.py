@@ -22,11 +22,11 @@ from microgradnd.failures import explained
 from microgradnd.modes import Recording
 from microgradnd.registry import Results
 from microgradnd.tape import Mode, Operation, walk
-from microgradnd.tensor import Tensor, tensor
-from microgradnd.trees import flatten
+from microgradnd.tensor import Tensor
 from microgradnd.viz import signs
 from microgradnd.viz.plots.canvas import STYLE, figure_class, plain
 from microgradnd.viz.record import Part, Record, tree
+from microgradnd.viz.table import _bytes as bytes_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -37,10 +37,6 @@ TOTAL = "#e8e8e8"
 FLAT = 0.0015  # of the whole: a narrower box has no border
 LETTER = 4.2  # points: how wide one is on average
 WIDTH, ROW = 9.0, 0.34  # inches
-UNITS = {
-    "time": ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns")),
-    "memory": ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "B")),
-}
 
 
 @dataclass
@@ -127,7 +123,7 @@ def profile(f: Callable[..., Any], *args: Any, repeat: int = 5, title: str | Non
     The width of a box is what was used in it: the first row is everything, the second the way forwards and the way
     back, then come scopes (modules and `mg.scope`), and at last the operations, those of the same kind in a scope
     together. The time of an operation is from one record on the tape to the next, and so includes the Python code
-    before it; of several runs the least counts. Its memory is what was needed while it ran in addition to what there
+    before it; of several runs the quickest counts. Its memory is what was needed while it ran in addition to what there
     was before.
 
     Parameters
@@ -135,7 +131,7 @@ def profile(f: Callable[..., Any], *args: Any, repeat: int = 5, title: str | Non
     f : callable
         Returns the result (a loss). It is called `repeat` + 2 times. No `.grad` is touched and no hook is called.
     *args
-        What it is called with. Where nothing that it is computed from requires a gradient, its arrays of floats do.
+        What it is called with.
     repeat : int
         How often time is taken.
     title : str, optional
@@ -164,7 +160,7 @@ def profile(f: Callable[..., Any], *args: Any, repeat: int = 5, title: str | Non
     ...     with mg.scope("model"):
     ...         y = np.tanh(np.ones((100, 50)) @ w)
     ...     return np.sum(y**2)
-    >>> figure = viz.profile(loss, np.ones((50, 20)))
+    >>> figure = viz.profile(loss, mg.tensor(np.ones((50, 20)), requires_grad=True))
     >>> [ax.get_title(loc="left").split(":")[0] for ax in figure.axes]
     ['time', 'memory']
     """
@@ -173,8 +169,7 @@ def profile(f: Callable[..., Any], *args: Any, repeat: int = 5, title: str | Non
     if repeat < 1:
         raise ValueError(f"viz.profile: repeat must be at least 1, for time to be taken at all, got {repeat}")
     figure_class()  # before anything is measured, for where it is missing
-    if not isinstance(getattr(f(*args), "_node", None), Operation):
-        args = _differentiable(args)
+    _measured(f, args, clock())
     runs = [_measured(f, args, clock()) for _ in range(repeat)]
     was_tracing = tracemalloc.is_tracing()
     tracemalloc.start()
@@ -183,18 +178,12 @@ def profile(f: Callable[..., Any], *args: Any, repeat: int = 5, title: str | Non
     finally:
         if not was_tracing:
             tracemalloc.stop()
-    return _drawn({"time": _least(runs), "memory": _whole(*memory)}, title)
+    quickest = min(runs, key=lambda run: sum(used for way in run[1:] for _, used in way))
+    return _drawn({"time": _whole(*quickest), "memory": _whole(*memory)}, title)
 
 
-Used = tuple[Tensor, list[tuple[Operation, float]], list[tuple[Operation, float]]]  # result, forwards, backwards
-
-
-def _differentiable(args: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return the arguments, their arrays of floats as Tensors that require a gradient."""
-    leaves, form = flatten(args)
-    arrays = (isinstance(leaf, np.ndarray) and leaf.dtype.kind in "fc" for leaf in leaves)
-    made = [tensor(v, requires_grad=True) if is_array else v for v, is_array in zip(leaves, arrays, strict=True)]
-    return form.rebuild(made)
+Uses = list[tuple[Operation, float]]
+Used = tuple[Tensor, Uses, Uses]  # result, forwards, backwards
 
 
 def _measured(f: Callable[..., Any], args: tuple[Any, ...], read: Callable[[], float]) -> Used:
@@ -209,7 +198,7 @@ def _measured(f: Callable[..., Any], args: tuple[Any, ...], read: Callable[[], f
             f"viz.profile: f must return a Tensor that was computed from one that requires a gradient, got {what}; "
             f"pass parameters as mg.tensor(..., requires_grad=True)"
         )
-    back: list[tuple[Operation, float]] = []
+    back: Uses = []
     if type(node.out) is not Results:
         with np.errstate(all="ignore"):
             read()
@@ -217,20 +206,7 @@ def _measured(f: Callable[..., Any], args: tuple[Any, ...], read: Callable[[], f
     return result, meter.used, back
 
 
-def _least(runs: list[Used]) -> Frame:
-    """Return the flame graph of the least that each operation took in several runs; of the last, if they differ."""
-    result, *_ = runs[-1]
-    ways = [runs[-1][1], runs[-1][2]]
-    for k, way in enumerate(ways):
-        others = [(run[1], run[2])[k] for run in runs]
-        kinds = [[node.function for node, _ in other] for other in others]
-        if all(kind == kinds[-1] for kind in kinds):
-            least = [min(column) for column in zip(*([used for _, used in other] for other in others), strict=True)]
-            ways[k] = [(node, used) for (node, _), used in zip(way, least, strict=True)]
-    return _whole(result, *ways)
-
-
-def _whole(result: Tensor, forward: list[tuple[Operation, float]], backward: list[tuple[Operation, float]]) -> Frame:
+def _whole(result: Tensor, forward: Uses, backward: Uses) -> Frame:
     """Return the flame graph of what the operations used, scope by scope."""
     assert isinstance(result._node, Operation)
     record = Record(result._node)
@@ -307,13 +283,12 @@ def _depth(whole: Frame) -> int:
 
 
 def _written(size: float, what: str) -> str:
-    """Return seconds or bytes in the largest unit of which there is one.
+    """Return seconds or bytes as text.
 
     Examples
     --------
     >>> from microgradnd.viz.profile import _written
-    >>> _written(0.00123, "time"), _written(2_400_000, "memory"), _written(0, "memory")
-    ('1.23 ms', '2.4 MB', '0 B')
+    >>> _written(0.00123, "time"), _written(2_400_000, "memory")
+    ('1.230 ms', '2.4 MB')
     """
-    scale, unit = next((unit for unit in UNITS[what] if size >= unit[0]), UNITS[what][-1])
-    return f"{signs.number(size / scale, 3)} {unit}"
+    return bytes_text(int(size)) if what == "memory" else f"{1000 * size:,.3f} ms"

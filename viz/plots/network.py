@@ -20,7 +20,7 @@ from microgradnd.failures import explained
 from microgradnd.modes import no_grad
 from microgradnd.nn import Conv1d, Conv2d, Linear, Module
 from microgradnd.tensor import Tensor
-from microgradnd.viz.plots.canvas import BLUE, ORANGE, RED, STYLE, Array, figure_class, plain
+from microgradnd.viz.plots.canvas import BLUE, ORANGE, RED, SKY, STYLE, Array, figure_class, plain
 from microgradnd.viz.signs import number
 
 if TYPE_CHECKING:
@@ -34,10 +34,8 @@ FAINTEST = 0.03  # of the greatest weight of a layer: a smaller one has no line
 MOST_LINES = 300  # between two layers; of more, the greatest weights have lines
 WIDEST = 3.0  # points
 LINES: dict[bool, tuple[str, Any]] = {True: (BLUE, "solid"), False: (ORANGE, (0, (3, 1.2)))}
-BAD_LINE: tuple[str, Any] = (RED, "dotted")
 INCHES = 0.42  # of a unit of the drawing
 ELLIPSIS = "⋮"
-PATCH = {"facecolor": "white", "edgecolor": "none", "pad": 1}
 
 
 class Layer(NamedTuple):
@@ -118,7 +116,7 @@ def draw_network(model: Module, x: Any, *, most: int = 16, title: str | None = N
             counts.append(
                 _lines(ax, (k - 1) * apart, k * apart, layer.weights, shown[k - 1 : k + 1], heights[k - 1 : k + 1])
             )
-        _neurons(ax, k * apart, layer, shown[k], heights[k], tallest <= MOST_NUMBERS)
+        _neurons(ax, k * apart, layer.values, shown[k], heights[k], tallest <= MOST_NUMBERS)
         ax.text(k * apart, top, plain(layer.title).replace(", ", "\n"), ha="center", va="bottom", fontsize=9)
         ax.text(k * apart, -top, f"{len(layer.values):,}", ha="center", va="top", fontsize=9)
     ax.set(xlim=(-1.2, width - 1.2), ylim=(-top - 0.8, top + 1.6))
@@ -190,61 +188,55 @@ def _shown(count: int, most: int) -> list[int]:
     return [*range(most - most // 2), -1, *range(count - most // 2, count)]
 
 
+def _greatest(array: Array) -> float:
+    """Return the greatest magnitude in an array, 1 where there is none."""
+    finite = np.abs(array[np.isfinite(array)])
+    return float(np.max(finite, initial=0.0)) or 1.0
+
+
 def _lines(ax: Axes, left: float, right: float, weights: Array, shown: list[list[int]], heights: list[Array]) -> int:
     """Draw the greatest weights between two layers, the greatest on top, and return how many are worth a line."""
     from matplotlib.collections import LineCollection
 
-    finite = np.abs(weights[np.isfinite(weights)])
-    greatest = float(finite.max()) if finite.size and finite.max() else 1.0
     found = []
     for i, y0 in zip(shown[0], heights[0], strict=True):
         for j, y1 in zip(shown[1], heights[1], strict=True):
-            weight = float(weights[j, i]) / greatest if min(i, j) >= 0 else 0.0
-            if not abs(weight) <= FAINTEST:  # NaN is seen too
-                colour, dashes = LINES[weight > 0] if math.isfinite(weight) else BAD_LINE
-                size = abs(weight) if math.isfinite(weight) else 1.0
-                found.append((size, [(left + RADIUS, y0), (right - RADIUS, y1)], colour, dashes))
-    if found:
-        greater = sorted(found, key=lambda line: line[0])[-MOST_LINES:]
-        sizes, lines, colours, dashes = zip(*greater, strict=True)
-        widths = [WIDEST * size for size in sizes]
-        ax.add_collection(
-            LineCollection(lines, linewidths=widths, colors=colours, linestyles=list(dashes), alpha=0.8, zorder=1)
+            weight = float(weights[j, i]) / _greatest(weights) if min(i, j) >= 0 else 0.0
+            if abs(weight) > FAINTEST:
+                found.append((abs(weight), weight > 0, [(left + RADIUS, y0), (right - RADIUS, y1)]))
+    greater = sorted(found, key=lambda line: line[0])[-MOST_LINES:]
+    ax.add_collection(
+        LineCollection(
+            [line for _, _, line in greater],
+            linewidths=[WIDEST * size for size, _, _ in greater],
+            colors=[LINES[sign][0] for _, sign, _ in greater],
+            linestyles=[LINES[sign][1] for _, sign, _ in greater],
+            alpha=0.8,
+            zorder=1,
         )
+    )
     return len(found)
 
 
-def _neurons(ax: Axes, x: float, layer: Layer, shown: list[int], heights: Array, has_numbers: bool) -> None:
+def _neurons(ax: Axes, x: float, values: Array, shown: list[int], heights: Array, has_numbers: bool) -> None:
     """Draw the neurons of a layer."""
     from matplotlib.patches import Circle
 
-    finite = np.abs(layer.values[np.isfinite(layer.values)])
-    greatest = float(finite.max()) if finite.size and finite.max() else 1.0
     for i, y in zip(shown, heights, strict=True):
-        if i < 0:
-            left_out = len(layer.values) - len(shown) + 1
-            ax.text(x, y, f"{ELLIPSIS} {left_out:,} more", ha="center", va="center", fontsize=8, bbox=PATCH, zorder=3)
-            continue
-        value = float(layer.values[i])
-        fine = math.isfinite(value)
-        face: Any = _colours()((value / greatest + 1) / 2) if fine else "white"
-        look: Any = {"edgecolor": "#333333" if fine else RED, "hatch": None if fine else "xxxx", "linewidth": 1}
-        ax.add_patch(Circle((x, y), RADIUS, facecolor=face, zorder=2, **look))
-        if has_numbers:
-            ink = "white" if fine and _is_dark(face) else "black"
-            ax.text(x, y, number(value, 2), ha="center", va="center", fontsize=6, color=ink, zorder=3)
+        said = f"{ELLIPSIS} {len(values) - len(shown) + 1:,} more"
+        if i >= 0:
+            value, said = float(values[i]), number(float(values[i]), 2) if has_numbers else ""
+            fine = math.isfinite(value)
+            look: Any = {"edgecolor": "#333333"} if fine else {"edgecolor": RED, "hatch": "xxxx"}
+            face: Any = _colours()((value / _greatest(values) + 1) / 2) if fine else "white"
+            ax.add_patch(Circle((x, y), RADIUS, facecolor=face, zorder=2, **look))
+        ax.text(x, y, said, ha="center", va="center", fontsize=6 if i >= 0 else 8, zorder=3)
 
 
 def _colours() -> Any:
     from matplotlib.colors import LinearSegmentedColormap
 
-    return LinearSegmentedColormap.from_list("signs", [ORANGE, "white", BLUE])
-
-
-def _is_dark(colour: Any) -> bool:
-    """Return whether white is easier to read on a colour than black."""
-    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in colour[:3])
-    return bool(0.2126 * red + 0.7152 * green + 0.0722 * blue < 0.179)
+    return LinearSegmentedColormap.from_list("signs", [ORANGE, "white", SKY])  # black numbers can be read on both ends
 
 
 def _empty(width: float, height: float, title: str | None) -> tuple[Figure, Axes]:
@@ -332,9 +324,7 @@ def draw_weights(
     rows = -(-count // columns)
     figure, ax = _empty(0.85 * columns + 0.9, 0.95 * rows + 0.4, title)
     ax.remove()
-    finite = np.abs(images[np.isfinite(images)])
-    limit = float(finite.max()) if finite.size and finite.max() else 1.0
-    colours = _colours().with_extremes(bad=RED)
+    limit, colours = _greatest(images), _colours().with_extremes(bad=RED)
     axes = [figure.add_subplot(rows, columns, k + 1) for k in range(count)]
     for k, part in enumerate(axes):
         picture = part.imshow(np.ma.masked_invalid(images[k]), cmap=colours, vmin=-limit, vmax=limit)
