@@ -71,6 +71,7 @@ def test_equal_computations_have_no_marks() -> None:
         (loss(np.nan), loss(), {"n0": "3 NaN of 3 ≠ all finite"}),
         (loss(), loss(dtype=np.float32), {"n0": "float64 ≠ float32", "n1": "float64 ≠ float32"}),
         (loss(), loss([1.0, 1.0, 2.0]), {"n0": "values differ by 50%"}),
+        (mg.tensor([np.inf, 1.0]), mg.tensor([np.inf, 2.0]), {"n0": "values differ by 50%"}),
         (mg.tensor(1.0, name="w"), mg.tensor(np.ones(1), name="w"), {"n0": "() ≠ (1,)"}),
         (mg.tensor(1j), mg.tensor(1 + 0j), {"n0": "values differ by 141%"}),
     ],
