@@ -1090,6 +1090,12 @@ LIBRARY = {
     "draw_network of a convolution": Row(
         lambda: viz.draw_network(nn.Conv1d(1, 1, 2), np.ones((1, 1, 5))), ValueError, "Conv1d|nn.Linear|viz.draw"
     ),
+    "draw_network of nothing": Row(
+        lambda: viz.draw_network(nn.Linear(2, 1), np.ones((0, 2))), ValueError, "one observation or more|(0, 2)"
+    ),
+    "draw_network of a recurrent layer": Row(
+        lambda: viz.draw_network(nn.GRU(2, 3), np.ones((4, 1, 2))), ValueError, "GRU|nn.Linear|viz.draw"
+    ),
     "draw_network without neurons": Row(
         lambda: viz.draw_network(nn.Tanh(), [1.0]), ValueError, "no nn.Linear|use viz.draw"
     ),

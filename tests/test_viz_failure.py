@@ -59,6 +59,14 @@ def logarithm() -> Any:
         return np.sum(np.log(np.ones((4, 3)) @ w(3, 2) - 3))
 
 
+def chained() -> None:
+    v = None
+    try:
+        w(3, 2) @ w(3, 2)
+    except ValueError as error:
+        raise RuntimeError(f"no result: {v}") from error
+
+
 def root() -> None:
     with mg.detect_anomaly(), np.errstate(all="ignore"):
         np.sum(np.sqrt(w(3) - 1) * 2).backward()
@@ -86,6 +94,7 @@ FAILURES: dict[str, tuple[Callable[[], Any], str, list[str]]] = {
     "compiled": (lambda: mg.compile(lambda v: np.sum(np.ones((4, 3)) @ v @ v))(w(3, 2)), *CHAIN),
     "NaN": (logarithm, "np.log", ["(4, 2)"]),
     "NaN on the way back": (root, "sqrt: its derivative", []),
+    "raised from another": (chained, "np.matmul", ["(3, 2)", "(3, 2)"]),
     "a rule of the user's": (lambda: np.sum(halved(w(3))).backward(), "halved: its derivative", []),
 }
 

@@ -63,8 +63,16 @@ class Failure(NamedTuple):
     result: Tensor | None = None
 
 
-def located(error: BaseException) -> Failure | None:
-    """Return the operation that raised an error, with its operands; None if no Tensor is to be found there."""
+def located(error: BaseException | None) -> Failure | None:
+    """Return the operation that raised an error, or that which it came from; None if no Tensor is to be found there."""
+    while error is not None:
+        if (found := _located(error)) is not None:
+            return found
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _located(error: BaseException) -> Failure | None:
     frames = list(_frames(error))
     for frame in reversed(frames):
         code, names = frame.f_code, frame.f_locals

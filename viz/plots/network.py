@@ -103,7 +103,10 @@ def draw_network(model: Module, x: Any, *, most: int = 16, title: str | None = N
         raise TypeError(f"draw_network: model must be an nn.Module, got a {type(model).__name__}")
     if most < 2:
         raise ValueError(f"draw_network: most must be at least 2, the first neuron and the last, got {most}")
-    layers = _layers(model, np.asarray(x.data if isinstance(x, Tensor) else x))
+    x = np.asarray(x.data if isinstance(x, Tensor) else x)
+    if not x.size:
+        raise ValueError(f"draw_network: x must be one observation or more, to have activations, got shape {x.shape}")
+    layers = _layers(model, x)
     shown = [_shown(len(layer.values), most) for layer in layers]
     tallest = max(map(len, shown))
     apart = max(APART, STEEPEST * tallest)
@@ -129,8 +132,9 @@ def _layers(model: Module, x: Array) -> list[Layer]:
     calls: list[tuple[str, Module, Array, Array]] = []
 
     def seen(path: str, layer: Module, args: tuple[Any, ...], output: Any) -> None:
-        given, made = (v._array if isinstance(v, Tensor) else v for v in (args[0] if args else None, output))
-        calls.append((path, layer, np.asarray(given), np.asarray(made)))
+        first = args[0] if args else x, output[0] if isinstance(output, tuple) else output
+        given, made = (np.asarray(v._array if isinstance(v, Tensor) else v) for v in first)
+        calls.append((path, layer, given, made))
 
     handles = [
         layer.register_forward_hook(functools.partial(seen, path))
