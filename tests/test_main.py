@@ -246,3 +246,26 @@ def test_help(capsys: pytest.CaptureFixture[Any]) -> None:
     out = capsys.readouterr().out
     assert "FILE.py:name draws what the function of that name returns" in out
     assert ".mmd (Mermaid)" in out
+
+
+def test_the_last_step_of_a_training_program_is_drawn_as_it_was(run: Run) -> None:
+    program = (
+        "import numpy as np, microgradnd as mg\n"
+        "w = mg.tensor([1.0, 2.0], requires_grad=True, name='w')\n"
+        "for step in range(3):\n"
+        "    before = w.data.copy()\n"
+        "    loss = np.sum((w * w - 1) ** 2)\n"
+        "    loss.backward()\n"
+        "    gradient = w.grad\n"
+        "    with mg.no_grad():\n"
+        "        w -= 0.05 * w.grad\n"
+        "    w.grad = None\n"
+        "print(before.tolist(), gradient.tolist())\n"
+    )
+    status, out, err = run("train.py", "--backward", "-o", "graph.json", program=program)
+    assert (status, err) == (0, "")
+    graph = json.loads(Path("graph.json").read_text())
+    assert graph["notes"] == []
+    assert all(edge["grad"] for edge in graph["edges"] if edge["rule"])
+    (w,) = (node for node in graph["nodes"] if node["name"] == "w")
+    assert f"{w['values']['elements']} {w['grad']['elements']}" == out.splitlines()[0]

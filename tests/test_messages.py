@@ -1111,6 +1111,10 @@ LIBRARY = {
     "profile of an array": Row(
         lambda: viz.profile(lambda: np.ones(3)), TypeError, "viz.profile|ndarray|requires_grad=True"
     ),
+    "draw(style=)": Row(lambda: picture(style="poster"), ValueError, "style|page, slide|'poster'"),
+    "save(dpi=)": Row(lambda: viz.save(t, "g.svg", dpi=300), TypeError, "viz.save|'dpi'|viz.draw|rankdir"),
+    "save(json, show=)": Row(lambda: viz.save(t, "g.json", show="rules"), TypeError, "'show'|viz.to_json|indent"),
+    "path(dpi=)": Row(lambda: viz.path(t, t, dpi=300), TypeError, "viz.path|'dpi'"),
     "mermaid(rankdir=)": Row(lambda: viz.mermaid(t, rankdir="up"), ValueError, "rankdir|TB, LR|'up'"),
     "to_json(view=)": Row(lambda: viz.to_json(t, view="up"), ValueError, "view|forward|'up'"),
     "path(to=3)": Row(lambda: viz.path(t * 2, to=3), TypeError, "to=|Tensor|int"),
@@ -1126,6 +1130,7 @@ LIBRARY = {
     "plot_history({})": Row(lambda: viz.plot_history({}), ValueError, "plot_history|empty|losses"),
     "plot_history([])": Row(lambda: viz.plot_history([]), ValueError, "empty|at least one"),
     "plot_history(matrix)": Row(lambda: viz.plot_history(np.ones((2, 2))), ValueError, "each step|(2, 2)"),
+    "plot_history(smooth=)": Row(lambda: viz.plot_history([1.0], smooth=1), ValueError, "smooth|less than 1|got 1"),
     "plot_history(text)": Row(lambda: viz.plot_history(["a"]), ValueError, "real numbers|each step"),
     "plot_fit of NaN": Row(lambda: viz.plot_fit([math.nan], [1.0], [1.0]), ValueError, "plot_fit|finite"),
     "plot_fit of text": Row(lambda: viz.plot_fit(["a"], [1.0], [1.0]), ValueError, "plot_fit|real numbers"),

@@ -52,7 +52,7 @@ LINE = re.compile(
     rf"flowchart (TB|LR|BT|RL)|\s*subgraph {ID}\[{LABEL}\]|\s*end|  notes>{LABEL}\]|  style notes [\w#:,]+"
     rf"|\s*(?P<id>{ID})(\(\[|\[/|\[\[|\[|\(|{{{{)(?P<label>{LABEL})(\]\)|/\]|\]\]|\]|\)|}}}}):::(?P<kind>\w+)"
     rf"|  (?P<source>{ID}) (<?-->|<?-\.->)(\|{LABEL}\|)? (?P<target>{ID})"
-    rf"|  class {ID}(,{ID})* scope|  classDef \w+ [\w#:,\- ]+",
+    rf"|  class {ID}(,{ID})* scope|  classDef \w+ [\w#:,\- ]+|  linkStyle \d+ stroke-width:[\d.]+px",
     re.ASCII,
 )
 

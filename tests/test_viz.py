@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import html
+import json
 import re
 import stat
 import sys
@@ -840,3 +841,160 @@ def test_fonts_that_the_user_has_configured_are_used(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("FONTCONFIG_FILE", "mine")
     with render._fonts() as environment:
         assert environment["FONTCONFIG_FILE"] == "mine"
+
+
+# Gradients of this computation
+
+
+def test_the_walk_of_the_picture_wins_over_what_has_accumulated() -> None:
+    w = mg.tensor(3.0, requires_grad=True, name="w")
+    (w * w).backward()
+    y = 10 * w + 1
+    backward, forward = (by_id(graph(y, backward=b))["n0"] for b in (True, False))
+    assert (backward.grad.elements, backward.accumulated.elements) == (10.0, 6.0)  # type: ignore[union-attr]
+    assert (forward.grad, forward.accumulated.elements) == (None, 6.0)  # type: ignore[union-attr]
+    assert "accumulated 6" in viz.draw(y).source
+    w.grad = None
+    y.backward(retain_graph=True)
+    for b in (True, False):
+        node = by_id(graph(y, backward=b))["n0"]
+        assert (node.grad.elements, node.accumulated) == (10.0, None)  # type: ignore[union-attr]
+    y.backward()
+    assert by_id(graph(y))["n0"].grad.elements == 20.0  # type: ignore[union-attr]  # nobody can tell
+
+
+def test_the_gradient_of_a_complex_variable_is_that_of_backward() -> None:
+    z = mg.tensor([1 + 2j, 3 - 1j], requires_grad=True, name="z")
+    y = np.sum(np.real(z * z * 1j))
+    y.backward(retain_graph=True)
+    node = by_id(graph(y, backward=True))["n0"]
+    assert node.accumulated is None
+    assert node.grad.elements == z.grad.tolist()  # type: ignore[union-attr]
+
+
+# What is rendered
+
+
+def rendered(t: Any, **options: Any) -> dict[str, tuple[float, str]]:
+    """Return of each node in an SVG its left edge and its text."""
+    svg = ElementTree.fromstring(render.render(viz.draw(t, **options).source, "svg"))
+    found = {}
+    for group in svg.iter("{http://www.w3.org/2000/svg}g"):
+        if group.get("class") == "node":
+            texts = list(group.iter("{http://www.w3.org/2000/svg}text"))
+            title = group.find("{http://www.w3.org/2000/svg}title")
+            assert title is not None
+            words = " ".join("".join(text.itertext()) for text in texts)
+            found[str(title.text)] = min([float(text.get("x", "0")) for text in texts], default=0.0), words
+    return found
+
+
+@pytest.mark.parametrize("view", ["forward", "backward", "both"])
+def test_no_box_is_empty(view: Any) -> None:
+    x = mg.tensor(3.0, requires_grad=True, name="speed")
+    unnamed = mg.tensor(2.0, requires_grad=True)
+    boxes = rendered(np.tanh(x * x) + unnamed, view=view)
+    assert all(text.strip() for _, text in boxes.values())
+    assert "speed" in boxes["n0"][1]
+
+
+def test_what_graphviz_cannot_read_is_an_error() -> None:
+    with pytest.raises(RuntimeError, match="syntax error"):
+        render.render("digraph {a [label=<<font></font>>]}", "svg")
+
+
+@pytest.mark.parametrize("f", [np.subtract, np.multiply, np.divide, np.arctan2, np.power, np.maximum])
+def test_operands_stand_in_their_order(f: Any) -> None:
+    a, b = (mg.tensor(value, requires_grad=True, name=name) for value, name in ((2.0, "a"), (3.0, "b")))
+    for y in (f(a, b), f(b, a), f(np.sin(a), b), f(a, np.sin(b)) * 2):
+        for view in ("forward", "both"):
+            model, boxes = graph(y), rendered(y, view=view)
+            call = next(n.id for n in model.nodes if n.function == f.__name__)
+            first, second = (edge.source for edge in model.edges if edge.target == call)
+            assert boxes[first][0] < boxes[second][0]
+
+
+def test_a_slide_has_the_form_of_a_screen_and_large_type() -> None:
+    source = viz.draw(Seed().loss(), "both", style="slide").source
+    assert "mean" not in "".join(labels(source).values())  # no statistics
+    assert min(map(int, re.findall(r'(?:point-size|fontsize)="?(\d+)', source.partition("n0")[2]))) >= 14
+    png = render.render(source, "png")
+    width, height = (int.from_bytes(png[i : i + 4], "big") for i in (16, 20))
+    assert max(width / 1920, height / 1080) == 1.0
+    assert min(width / 1920, height / 1080) > 0.85
+    h = mg.tensor(np.ones((2, 3)), requires_grad=True, name="x")
+    for i in range(30):
+        with mg.scope(f"part{i % 2}"):
+            h = np.tanh(h * float(i)) + h
+    assert len(rendered(h.sum(), style="slide")) <= render.MOST_ON_SLIDE
+
+
+def test_a_line_is_as_wide_as_its_gradient() -> None:
+    x = mg.tensor([1.0, 2.0], requires_grad=True, name="x")
+    y = np.sum(1e-4 * np.sin(x) + 0 * np.cos(x))
+    lines = {line.split(" [")[0].strip(): line for line in viz.draw(y, "backward").source.splitlines()}
+    texts = {node.text: node.id for node in graph(y).nodes}
+    widths = {
+        name: float(found[1]) for name, line in lines.items() if (found := re.search(r'penwidth="([\d.]+)"', line))
+    }
+    to_x = {sign: f"{texts[sign]} -> n0" for sign in ("sin", "cos")}
+    assert dot.NARROWEST == widths[to_x["cos"]] < widths[to_x["sin"]] < max(widths.values()) == dot.WIDEST
+    assert 'style="dotted"' in lines[to_x["cos"]]
+    assert "stroke-width:3.6px" in viz.mermaid(y, "backward")
+
+
+def contrast(one: str, other: str) -> float:
+    """Return the ratio of two colours' luminance, as the WCAG defines it."""
+
+    def luminance(colour: str) -> float:
+        colour = "#ffffff" if colour == "white" else colour
+        parts = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    low, high = sorted(map(luminance, (one, other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def test_text_can_be_read_on_every_ground() -> None:
+    grounds = {"white", dot.CLUSTER["fillcolor"], *(look["fillcolor"] for look in dot.LOOKS.values())}
+    for ground in grounds:
+        for ink in (dot.INK, dot.QUIET, dot.GRADIENT, dot.ALARM):
+            assert contrast(ink, ground) >= 4.5
+            assert contrast(dot.DARK[ink], dot.DARK[ground]) >= 4.5
+
+
+def test_the_alarm_is_no_gradient_for_the_colour_blind() -> None:
+    """Under Machado's matrices for deuteranopia and protanopia the two differ in hue: one is bluer than it is green."""
+    for colours in ((dot.ALARM, dot.GRADIENT), (dot.DARK[dot.ALARM], dot.DARK[dot.GRADIENT])):
+        (_, green, blue), (_, green_, blue_) = ([int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in colours)
+        assert blue - green > 50
+        assert green_ - blue_ > 50
+
+
+# Numbers of every kind
+
+
+@pytest.mark.parametrize("dtype", [np.longdouble, np.clongdouble, np.float16, np.complex64, np.int8, bool])
+def test_every_kind_of_number_can_be_written(dtype: Any) -> None:
+    for shape in ((), (3,), (9,)):
+        w = mg.tensor(np.ones(shape), requires_grad=True, name="w")
+        t = np.sum(np.abs(w * mg.tensor(np.ones(shape, dtype), name="x")))
+        assert json.loads(viz.to_json(t, "both"))
+        assert viz.draw(t, "both").source
+
+
+@given(st.floats() | st.integers(-(2**62), 2**62) | st.booleans())
+def test_a_single_number_is_looked_at_as_an_array_is(value: Any) -> None:
+    assert repr(values_of(np.array(value))) == repr(values_module._said(np.array(value)))
+
+
+def test_what_is_not_finite_draws_without_a_warning() -> None:
+    w = mg.tensor([1.0, -2.0, 0.0, np.inf, 1e300], requires_grad=True)
+    with np.errstate(all="ignore"):
+        loss = np.sum(np.log(w)) + np.sum(1 / w) + np.prod(w * w)
+    with np.errstate(all="raise"):
+        for view in ("forward", "backward", "both"):
+            assert viz.draw(loss, view).source  # type: ignore[arg-type]
+        assert viz.table(loss)
+        assert mg.explain(loss)

@@ -602,3 +602,26 @@ def test_ids_do_not_depend_on_what_is_folded() -> None:
     assert len(set(record.ids) | set(record.leaf_ids.values())) == len(record.ids) + 4
     whole, part = by_id(graph(loss, None)), by_id(graph(loss))
     assert {i for i, node in part.items() if node.kind != "fold"} <= set(whole)
+
+
+def test_a_loop_without_scopes_is_folded_as_soon_as_it_is_long() -> None:
+    x = mg.tensor(np.ones(3), requires_grad=True, name="x")
+    w = mg.tensor(np.ones((3, 3)), requires_grad=True, name="w")
+    y = x
+    for _ in range(20):
+        y = np.tanh(w @ y) + x
+    model = graph(y.sum())
+    assert [scope.repeat for scope in model.scopes.values()] == [20]
+    assert len(model.nodes) < 10
+
+
+def test_every_line_to_the_next_copy_is_drawn() -> None:
+    h = mg.tensor(np.ones((2, 3)), requires_grad=True, name="x")
+    for i in range(12):
+        layer = nn.Linear(3, 3, rng=np.random.default_rng(i))
+        with mg.scope("block"):
+            h = h + np.tanh(layer(h))
+    carried = [edge for edge in graph(h.sum()).edges if edge.carried]
+    assert len(carried) == 2
+    for source in (viz.draw(h.sum()).source, viz.mermaid(h.sum())):
+        assert source.count("next") == 2

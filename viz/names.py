@@ -41,7 +41,8 @@ def short(name: str | None) -> str:
     last = name.rpartition(".")[2] if re.fullmatch(r"[\w.]+", name) else name
     last = last if last and not last.isdecimal() else name
     last = last if len(last) <= LONGEST else last[: LONGEST - 1] + "…"
-    return last if re.fullmatch(r"[^\W\d][\w.]*…?", last) else f"'{last}'"
+    is_word = re.fullmatch(r"[^\W\d][\w.]*…?", last) and last not in ("g", "out")
+    return last if is_word else f"'{last}'"
 
 
 class Names:

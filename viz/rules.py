@@ -236,7 +236,7 @@ def _innermost(rule: Any) -> Any:
 
 def _words(expression: ast.expr) -> list[str]:
     """Return the names in an expression that aren't attributes, and a mark for what no picture should show."""
-    odd = (ast.comprehension, ast.Starred, ast.Lambda, ast.NamedExpr)
+    odd = (ast.IfExp, ast.comprehension, ast.Starred, ast.Lambda, ast.NamedExpr)
     found = ["?" for part in ast.walk(expression) if isinstance(part, odd)]
     return found + [part.id for part in ast.walk(expression) if isinstance(part, ast.Name)]
 

@@ -105,18 +105,8 @@ def plot_fit(
     if truth is not None:
         line(ax, *lines["truth"], False, "truth", xlabel, color=GREY, linestyle="--")
     if observed is not None:
-        line(
-            ax,
-            places,
-            observed,
-            False,
-            "observed",
-            xlabel,
-            color=ORANGE,
-            linestyle="",
-            marker="o",
-            **_dots(places.size),
-        )
+        dots: dict[str, Any] = {"color": ORANGE, "linestyle": "", "marker": "o"}
+        line(ax, places, observed, False, "observed", xlabel, **dots | _dots(places.size))
     for name, (colour, dash) in zip(fits, _fit_styles(len(fits)), strict=True):
         line(ax, *lines[name], False, name, xlabel, color=colour, linestyle=dash)
     legend(figure, ax)
