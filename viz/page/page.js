@@ -4,10 +4,14 @@ Owns: the state, and everything that a user can do.
 Must not own: how anything looks.
 */
 
+import { download, pngFile, svgFile } from "./export.js";
+import { foldedFor, MANY, nodesIn, overviewOf, progressAt, scopesAbove, search, standIn, stepsOf, visibleGraph } from "./graph.js";
+import { countText, isDark, make, shapeText } from "./numbers.js";
+import { KINDS, Panel } from "./panel.js";
+import { nameOf, Picture, scopeWords, shorten } from "./picture.js";
+
 const data = JSON.parse(document.getElementById("data").textContent);
 const $ = (id) => document.getElementById(id);
-const tree = treeOf(data);
-const state = { folded: foldedFor(tree, FEW), step: 0, selected: null, opened: [], timer: 0 };
 const SECOND = 1000;
 
 const on = {
@@ -20,6 +24,8 @@ const on = {
   isFolded: (scope) => state.folded.has(scope.id),
 };
 const picture = new Picture($("graph"), { select: (box) => select(box), toggle: on.toggle });
+const { tree, folded, direction } = overviewOf(data, (view) => picture.measured(view));
+const state = { folded, step: 0, selected: null, opened: [], timer: 0 };
 const panel = new Panel($("panel-content"), data, tree, on);
 
 /** Lay out what is visible; the step stays at the same place of the computation. */
@@ -80,6 +86,28 @@ function goTo(step) {
   update();
   if (box) picture.reveal(box);
   announce(stepText(state.step));
+  if (isLinkable) history.replaceState(null, "", linkText());
+}
+
+/* A step has a link: `#step=12`, with the scopes that are open, since which steps there are depends on them. */
+
+const isLinkable = location.protocol !== "about:"; // as in a notebook, where the page has no address
+
+function linkText() {
+  const open = [...tree.scopes.keys()].flatMap((id, i) => (id && !state.folded.has(id) ? [i] : []));
+  return `#step=${state.step}${tree.scopes.size > 1 ? `&open=${open.join(".")}` : ""}`;
+}
+
+function openLink() {
+  const asked = new URLSearchParams(location.hash.slice(1));
+  if (!asked.has("step")) return;
+  if (asked.has("open")) {
+    const open = new Set(asked.get("open").split(".").map(Number));
+    state.folded = new Set([...tree.scopes.keys()].filter((id, i) => id && !open.has(i)));
+    rebuild();
+    picture.fit(true);
+  }
+  goTo(Number(asked.get("step")) || 0);
 }
 
 function announce(words) {
@@ -120,6 +148,7 @@ function unfold(scopes, keep) {
   state.opened = state.opened.filter((scope) => !state.folded.has(scope.id));
   if (folded) announce(`${countText(folded, "other scope")} folded, to keep the picture readable`);
   rebuild(keep);
+  picture.showFrame(scopes.at(-1));
 }
 
 function largestOpen(above) {
@@ -144,7 +173,7 @@ function toggle(scope) {
 }
 
 function foldAll(fold) {
-  state.folded = fold ? new Set([...tree.scopes.keys()].filter((id) => id)) : foldedFor(tree, MANY);
+  state.folded = fold ? new Set([...tree.scopes.keys()].filter(Boolean)) : foldedFor(tree, MANY);
   state.opened = [];
   if (state.selected && !state.view.boxes.includes(state.selected)) state.selected = null;
   rebuild();
@@ -153,19 +182,30 @@ function foldAll(fold) {
 }
 
 function play() {
-  const playing = Boolean(state.timer);
+  if (state.timer) stop();
+  else {
+    goTo(isLast() ? 1 : state.step + 1);
+    start();
+  }
+}
+
+const isLast = () => state.step >= state.steps.length - 1;
+
+function start() {
+  clearInterval(state.timer);
+  state.timer = setInterval(() => (isLast() ? stop() : goTo(state.step + 1)), SECOND / Number($("speed").value));
+  showPlaying(true);
+}
+
+function stop() {
   clearInterval(state.timer);
   state.timer = 0;
-  if (!playing) {
-    if (state.step >= state.steps.length - 1) goTo(1);
-    else goTo(state.step + 1);
-    state.timer = setInterval(() => {
-      if (state.step >= state.steps.length - 1) play();
-      else goTo(state.step + 1);
-    }, SECOND);
-  }
-  $("play").setAttribute("aria-pressed", String(!playing));
-  $("play").setAttribute("aria-label", playing ? "Play" : "Pause");
+  showPlaying(false);
+}
+
+function showPlaying(playing) {
+  $("play").setAttribute("aria-pressed", String(playing));
+  $("play").setAttribute("aria-label", playing ? "Pause" : "Play");
 }
 
 function turn() {
@@ -182,6 +222,29 @@ function changeTheme() {
 function repaint() {
   picture.refresh();
   update();
+}
+
+/* On paper the page is light, the whole picture is on it, and the details follow. */
+
+addEventListener("beforeprint", () => {
+  state.theme = document.documentElement.dataset.theme;
+  document.documentElement.dataset.theme = "light";
+  repaint();
+  picture.spread(true);
+});
+addEventListener("afterprint", () => {
+  if (state.theme) document.documentElement.dataset.theme = state.theme;
+  else delete document.documentElement.dataset.theme;
+  picture.spread(false);
+  repaint();
+});
+
+async function save(kind) {
+  const name = `${data.title.replace(/[^\p{L}\p{N}]+/gu, "-").slice(0, 60)}-${state.step}.${kind}`;
+  const text = svgFile(picture.svg, picture.stage);
+  download(kind === "svg" ? new Blob([text], { type: "image/svg+xml" }) : await pngFile(text), name);
+  $("saving").close();
+  announce(`Saved as ${name}`);
 }
 
 /* Search: a list of what was found, to be walked with the arrow keys. */
@@ -296,7 +359,8 @@ const KEYS = {
   u: () => foldAll(false),
   r: turn,
   t: changeTheme,
-  0: () => picture.fit(0.05),
+  0: () => picture.fit(),
+  s: () => $("saving").showModal(),
   "+": () => picture.zoomBy(1.3),
   "=": () => picture.zoomBy(1.3),
   "-": () => picture.zoomBy(1 / 1.3),
@@ -306,10 +370,10 @@ const KEYS = {
 };
 
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || $("help").open) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
   const at = event.target;
   const isSlider = at === $("slider");
-  if (at.matches("input") && !isSlider) return;
+  if (at.matches("input, select") && !isSlider) return;
   if (at.matches("button, summary, a") && (event.key === " " || event.key === "Enter")) return;
   const isReading = $("panel").contains(at) && ["ArrowUp", "ArrowDown", "Home", "End"].includes(event.key);
   const action = KEYS[event.key.length === 1 ? event.key.toLowerCase() : event.key];
@@ -325,11 +389,15 @@ const CLICKS = {
   play,
   fold: () => foldAll(true),
   unfold: () => foldAll(false),
-  fit: () => picture.fit(0.05),
+  fit: () => picture.fit(),
   "zoom-in": () => picture.zoomBy(1.3),
   "zoom-out": () => picture.zoomBy(1 / 1.3),
   turn,
   theme: changeTheme,
+  "saving-open": () => $("saving").showModal(),
+  "saving-close": () => $("saving").close(),
+  "save-svg": () => save("svg"),
+  "save-png": () => save("png"),
   "help-open": () => $("help").showModal(),
   "help-close": () => $("help").close(),
   "panel-close": () => document.body.classList.toggle("panel-closed"),
@@ -339,9 +407,14 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);
 $("graph").addEventListener("click", (event) => event.target === $("graph") && select(null));
 $("graph").addEventListener("focus", () => $("graph").matches(":focus-visible") && !state.selected && follow(true));
 
+$("speed").addEventListener("change", () => state.timer && start());
+addEventListener("hashchange", openLink);
+
 for (const id of ["fold", "unfold"]) $(id).hidden = tree.scopes.size === 1;
 document.title = `${data.title} – explored`;
 $("title").textContent = shorten(data.title, 60);
+picture.direction = direction;
 rebuild();
-picture.chooseDirection();
+picture.fit(true);
+openLink();
 document.body.dataset.ready = "true";

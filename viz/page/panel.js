@@ -5,7 +5,11 @@ Must not own: what is selected.
 Read next: `page.js`.
 */
 
-const KINDS = {
+import { nodesIn, productOf, scopesAbove } from "./graph.js";
+import { alarmText, arrayView, briefText, bytesText, countText, make, numberText, shapeText } from "./numbers.js";
+import { isAlarming, nameOf, scopeWords, shorten } from "./picture.js";
+
+export const KINDS = {
   parameter: "parameter",
   input: "input",
   constant: "constant",
@@ -14,7 +18,7 @@ const KINDS = {
   fold: "folded scope",
 };
 
-class Panel {
+export class Panel {
   /** @param on what to call: `select(item)`, `toggle(scope)`, `goTo(step)` */
   constructor(element, data, tree, on) {
     Object.assign(this, { element, data, tree, on });
@@ -343,7 +347,7 @@ class Panel {
   }
 
   overview() {
-    const nodes = [...this.tree.nodes.values()];
+    const { nodes } = this.tree;
     const { operations, parameters: trained, memory: bytes } = this.data;
     const bad = nodes.filter(isAlarming);
     const first = bad.find((node) => alarmText(node.values));
@@ -424,13 +428,6 @@ class Panel {
 
 function unique(items) {
   return [...new Set(items)];
-}
-
-function nameOf(item) {
-  return (
-    item.name ||
-    (item.kind === "operation" ? [item.text, item.detail].filter(Boolean).join(" ") : item.text || item.kind)
-  );
 }
 
 function summedText(edge) {

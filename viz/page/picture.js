@@ -5,11 +5,19 @@ Must not own: where things go (`layout.js`), or what a click does (`page.js` is 
 Read next: `panel.js`.
 */
 
+/* global d3 */
+
+import { isData, outputOf, productOf } from "./graph.js";
+import { layOut } from "./layout.js";
+import { alarmText, briefText, countText, heatUrl, isSeen, makeSvg, shapeText } from "./numbers.js";
+
 const FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif";
 const CODE = "ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace";
-const THUMB = { width: 44, height: 26, gap: 4 };
-const ROW = 15;
-const READABLE = 0.66; // the scale below which nobody can read a box
+const THUMB = { width: 44, height: 20, gap: 4 };
+const ROW = 14;
+const MARGIN = 16; // of the stage around the whole picture
+const READABLE = 0.72; // the scale below which nobody can read a box
+const NEAR = 0.58; // on a phone, which is held closer
 
 const widths = new Map();
 const pen = document.createElement("canvas").getContext("2d");
@@ -23,7 +31,7 @@ function widthOf(text, size, weight = 400, font = FONT) {
   return widths.get(key);
 }
 
-function shorten(text, longest = 26) {
+export function shorten(text, longest = 26) {
   const characters = Array.from(text.slice(0, 4 * longest));
   return characters.length > longest || text.length > 4 * longest
     ? `${characters.slice(0, longest - 1).join("")}…`
@@ -56,29 +64,32 @@ function wordsOf(box) {
   };
 }
 
-function scopeWords(box) {
+/** What a scope is called, and where it is: of a stretch without a name, what it begins and ends with. */
+export function scopeWords(box) {
   if (box.isScope && box.kind === "stretch" && !box.label) {
-    if (box.isLoop) {
-      const signs = box.children.map((child) => (child.isScope ? child.label : isData(child) ? "" : child.text));
-      return { title: `part ${box.number}`, path: shorten(signs.filter(Boolean).join("  "), 40) };
-    }
-    const [first, last] = [firstPart(box, 0), firstPart(box, 1)];
-    if (first.isLoop) return { title: `parts ${first.number} to ${last.number}`, path: scopeWords(last).path };
-    return { title: `${nameOf(first)} … ${nameOf(last)}`, path: "" };
+    const [first, last] = [endOf(box, 0), endOf(box, -1)].map((item) => (item.isScope ? scopeWords(item).title : nameOf(item)));
+    const [begin, end] = [first, last].map((words) => words.match(/^iteration (\d+)$/)?.[1]);
+    return { title: begin && end ? `iterations ${begin} to ${end}` : `${first} … ${last}`, path: "" };
   }
-  const repeated = box.repeat > 1 ? ` × ${box.repeat}` : "";
+  const repeated = box.repeat > 1 ? ` × ${box.repeat.toLocaleString("en")}` : "";
   return { title: (box.label || box.path || box.text || box.name || box.id) + repeated, path: box.path || "" };
 }
 
 /** The first or last thing in stretches of stretches. */
-function firstPart(box, last) {
-  let item = box;
-  while (item.isScope && item.kind === "stretch" && !item.isLoop)
-    item = item.children[last ? item.children.length - 1 : 0];
-  return item;
+function endOf(box, i) {
+  if (!box.isScope || box.kind !== "stretch" || box.label) return box;
+  const computed = box.children.filter((child) => !isData(child));
+  return endOf((computed.length ? computed : box.children).at(i), i);
 }
 
-function isAlarming(box) {
+export function nameOf(item) {
+  return (
+    item.name ||
+    (item.kind === "operation" ? [item.text, item.detail].filter(Boolean).join(" ") : item.text || item.kind)
+  );
+}
+
+export function isAlarming(box) {
   if (!box.isScope) return Boolean(alarmText(box.values) || alarmText(box.grad));
   box.alarming ??= box.children.some(isAlarming);
   return box.alarming;
@@ -110,7 +121,7 @@ function sizeOf(box, isCopy) {
     22,
   );
   const rows = [words.detail, words.value, words.grad].filter(Boolean).length;
-  const height = 12 + (isSign ? 19 : 16) + rows * ROW + (thumbs.length ? THUMB.height + 6 : 0);
+  const height = 9 + (isSign ? 19 : 16) + rows * ROW + (thumbs.length ? THUMB.height + 6 : 0);
   return { words, thumbs, titleSize, isSign, width: Math.ceil(wide) + 24, height };
 }
 
@@ -149,7 +160,7 @@ function ariaLabel(box, words) {
   return `${[words.title, words.detail, words.value, words.grad].filter(Boolean).join(" ")}, ${what}`.trim();
 }
 
-class Picture {
+export class Picture {
   /** @param on what to call: `select(box)`, `toggle(scope)` */
   constructor(svg, on) {
     this.svg = svg;
@@ -178,19 +189,32 @@ class Picture {
     return makeSvg("defs", {}, arrow("arrow"), arrow("arrow-now"), arrow("arrow-back"));
   }
 
-  layOut(direction) {
+  layOut(view, direction, isDraft = false) {
     const arrows = direction === "TB" ? 4 : 16;
-    return layOut(this.view, direction, sizeOf, (line) => {
+    const room = (line) => {
       const label = ruleLabel(line);
-      return label ? { width: ruleWidth(label) + arrows, height: 16 } : {};
+      return label ? { width: ruleWidth(label) + arrows, height: 12 } : {};
+    };
+    return layOut(view, direction, sizeOf, room, isDraft);
+  }
+
+  /** How much larger than the stage a readable picture would be, from top to bottom or from left to right. */
+  measured(view) {
+    const { width, height } = this.size();
+    const least = Math.min(width, height) < 480 ? NEAR : READABLE;
+    const ways = ["TB", "LR"].map((direction) => {
+      const { extent } = this.layOut(view, direction, true);
+      const size = least * Math.max(extent.width / (width - MARGIN), extent.height / (height - MARGIN));
+      return { size, direction };
     });
+    return ways[0].size <= 1.1 * ways[1].size ? ways[0] : ways[1];
   }
 
   /** Draw anew; what is at `anchor` stays where it is on the screen. */
   show(view, anchor = null) {
     const before = anchor && this.placeOf(anchor);
     this.view = view;
-    this.layout = this.layOut(this.direction);
+    this.layout = this.layOut(view, this.direction);
     this.parts = new Map();
     const frames = makeSvg("g", {});
     const lines = makeSvg("g", {});
@@ -260,7 +284,7 @@ class Picture {
       group.append(makeSvg("rect", { class: "inner", x: 3.5, y: 3.5, width: width - 7, height: height - 7, rx: 7 }));
     }
     const middle = width / 2;
-    let row = copy ? 14 : part.isSign ? 21 : 19;
+    let row = copy ? 14 : part.isSign ? 20 : 17;
     const write = (text, style) => {
       if (!text) return;
       group.append(makeSvg("text", { x: middle, y: row, "text-anchor": "middle", class: style }, text), " ");
@@ -328,37 +352,43 @@ class Picture {
     return { width: Math.max(width, 1), height: Math.max(height, 1) };
   }
 
-  /** Show the whole picture, or its beginning where the whole would be too small to read. */
-  fit(least = READABLE, atOnce = false) {
+  /** Show the whole picture. */
+  fit(atOnce = false) {
     const { width, height } = this.size();
     const box = this.stage.getBBox();
     if (!box.width) return;
-    const whole = Math.min((width - 24) / box.width, (height - 24) / box.height, 1.4);
-    const scale = Math.max(whole, least);
-    const first = this.parts.get((this.view.boxes.find((b) => b.totals.operations) ?? this.view.boxes[0]).id);
-    const along = (room, start, size, at, isFlowing) => {
-      if (scale * size <= room) return room / 2 - scale * (start + size / 2);
-      if (isFlowing) return 16 - scale * start;
-      return Math.min(16 - scale * start, Math.max(room - 16 - scale * (start + size), room / 2 - scale * at));
-    };
-    const x = along(width, box.x, box.width, first.x, this.direction === "LR");
-    const y = along(height, box.y, box.height, first.y, this.direction === "TB");
-    this.moveTo(d3.zoomIdentity.translate(x, y).scale(scale), atOnce);
+    const scale = Math.min((width - MARGIN) / box.width, (height - MARGIN) / box.height, 1.4);
+    const [x, y] = [box.x + box.width / 2, box.y + box.height / 2];
+    this.moveTo(d3.zoomIdentity.translate(width / 2 - scale * x, height / 2 - scale * y).scale(scale), atOnce);
   }
 
-  /** Let it run from top to bottom or from left to right, whichever shows more. */
-  chooseDirection() {
+  /** Show a scope that was unfolded: all of it, if it can be read then, or else its beginning. */
+  showFrame(scope) {
+    const frame = this.layout.outlines.find((outline) => outline.frame === scope);
+    if (!frame) return;
     const { width, height } = this.size();
-    const shape = (direction) => {
-      const { width: wide, height: tall } = this.layOut(direction).extent;
-      return Math.min(width / wide, height / tall);
-    };
-    if (this.view.boxes.length < 60 && shape("LR") > 1.1 * shape("TB")) {
-      this.direction = "LR";
-      this.show(this.view);
-      update();
+    const now = d3.zoomTransform(this.svg);
+    const [left, top] = now.apply([frame.x, frame.y]);
+    const [right, bottom] = now.apply([frame.x + frame.width, frame.y + frame.height]);
+    if (left >= 0 && top >= 0 && right <= width && bottom <= height && now.k >= NEAR) return;
+    const whole = Math.min((width - MARGIN) / frame.width, (height - MARGIN) / frame.height);
+    const scale = Math.max(Math.min(whole, Math.max(now.k, READABLE)), NEAR);
+    const along = (room, start, size) =>
+      scale * size <= room ? room / 2 - scale * (start + size / 2) : MARGIN / 2 - scale * start;
+    const [x, y] = [along(width, frame.x, frame.width), along(height, frame.y, frame.height)];
+    this.moveTo(d3.zoomIdentity.translate(x, y).scale(scale));
+  }
+
+  /** Spread the whole picture over the room that there is, as for paper, or take it back. */
+  spread(isSpread) {
+    if (!isSpread) {
+      this.svg.removeAttribute("viewBox");
+      this.stage.setAttribute("transform", d3.zoomTransform(this.svg));
+      return;
     }
-    this.fit(READABLE, true);
+    this.stage.removeAttribute("transform");
+    const { x, y, width, height } = this.stage.getBBox();
+    this.svg.setAttribute("viewBox", `${x} ${y} ${width} ${height}`);
   }
 
   moveTo(transform, atOnce = false) {
