@@ -17,6 +17,7 @@ import linecache
 import math
 import os
 import re
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ PAGE = Path(__file__).parent / "page"
 PARTS = ("dispatch", "timer", "ease", "color", "interpolate", "selection", "transition", "drag", "zoom")
 SCRIPTS = ("numbers", "graph", "layout", "picture", "panel", "export", "page")  # each imports from earlier ones only
 FOLDED = 2_000  # nodes that a graph is folded to when it is too large to be shown whole
+MOST_IN_NOTEBOOK = 2_000  # operations: a larger page is written only if it is asked for
 LONGEST = 400  # characters of a name or a line of code
 BINS = 24  # of a histogram
 NOT_FINITE = 255  # the level of what isn't a number; the others are 0 (the lowest) to 254 (the highest)
@@ -65,7 +67,7 @@ def explore(
     Parameters
     ----------
     t : Tensor
-        Of any shape; best before `backward()`, which lets go of the arrays. If they are still there, the gradients are
+        Of any shape; best before `backward()`, which frees the arrays. If they are still there, the gradients are
         computed for the page (of the sum, if `t` has several elements), and nobody's `.grad` changes.
     path : path-like
         The file to write. Folders on the way are made.
@@ -78,7 +80,7 @@ def explore(
     Returns
     -------
     Path
-        Where the page is.
+        Where the page is. At the end of a notebook's cell, it shows the page.
 
     Raises
     ------
@@ -104,7 +106,49 @@ def explore(
     text = page(document(t, title=title, max_nodes=max_nodes))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8", newline="\n")
-    return path
+    return Page(path)
+
+
+if sys.platform == "win32":
+    from pathlib import WindowsPath as FilePath
+else:
+    from pathlib import PosixPath as FilePath
+
+
+class Page(FilePath):
+    """The path of a page; a notebook shows the page itself."""
+
+    def _repr_html_(self) -> str | None:
+        return framed(self.read_text(encoding="utf-8")) if self.is_file() else None
+
+
+def in_notebook(t: Tensor) -> str | None:
+    """Return what a notebook shows of a Tensor: its text, and below it the page, which opens on a click.
+
+    Parameters
+    ----------
+    t : Tensor
+
+    Returns
+    -------
+    str or None
+        HTML; None if `t` wasn't computed, or by more than `MOST_IN_NOTEBOOK` operations.
+    """
+    if not isinstance(t._node, Operation) or len(Record(t._node).operations) > MOST_IN_NOTEBOOK:
+        return None
+    told = document(t)
+    count = told["operations"]
+    summary = f"How it was computed: {count:,} operation{'s' if count > 1 else ''}"
+    frame = framed(page(told))
+    return f"<pre>{html.escape(repr(t))}</pre><details><summary>{summary}</summary>{frame}</details>"
+
+
+def framed(text: str) -> str:
+    """Return a page as a frame within another, which it can't reach."""
+    inner = text.replace("&", "&amp;").replace("'", "&#39;")
+    rights = "allow-scripts allow-downloads allow-modals"
+    style = "width: 100%; height: 640px; border: 1px solid #8888; border-radius: 8px"
+    return f'<iframe sandbox="{rights}" style="{style}" loading="lazy" srcdoc=\'{inner}\'></iframe>'
 
 
 def page(told: dict[str, Json]) -> str:

@@ -90,6 +90,10 @@ function gatherStretches(parent, scopes, crowd) {
     for (let start = 0; start < rest.length; start += size) {
       const id = `${parent.id}/${level}/${start}`;
       const children = rest.slice(start, start + size).flat();
+      if (children.length === 1) {
+        groups.push(children);
+        continue;
+      }
       const group = { id, kind: "stretch", label: "", path: "", repeat: 1, parent, isScope: true, children };
       for (const child of children) child.parent = group;
       scopes.push(group);

@@ -14,6 +14,7 @@ const COPIES = 4; // an input with more lines than that is drawn at its first us
 const LABELLED = 70; // lines; in a larger picture only the current ones say their rule
 const FRAME = { side: 12, above: 26, below: 12 };
 const ALIGNMENTS = [undefined, "UL", "UR", "DL", "DR"];
+const ARRIVAL = 9; // pixels that the ends of two lines are apart, and that a line goes straight before its end
 const ALIGNED = 120; // boxes; of a larger frame only the first alignment is tried
 
 /**
@@ -77,15 +78,19 @@ export function layOut(view, direction, size, room, isDraft = false) {
   return { drawn, lines, outlines, labelled, extent };
 }
 
-/** Let lines end at an operation side by side, in the order of its operands. */
+/** Let lines end at an operation in the order of its operands: side by side, where they would end in another. */
 function arriveInOrder({ box, copy, x, y, width, height }, lines, direction) {
   const own = lines.filter((line) => line.target === box);
   if (copy || box.isScope || own.length < 2) return;
   own.sort((a, b) => a.edges[0].position - b.edges[0].position);
+  const isTall = direction === "TB";
+  const ends = own.map(({ points }) => points.at(-1)[isTall ? "x" : "y"]);
+  if (ends.every((end, i) => i === 0 || end >= ends[i - 1] + ARRIVAL)) return;
   own.forEach(({ points }, i) => {
     const share = (i + 1) / (own.length + 1) - 0.5;
-    const end = direction === "TB" ? { x: x + share * width, y: y - height / 2 } : { x: x - width / 2, y: y + share * height };
-    points.splice(-1, 1, end);
+    const [across, along] = isTall ? [x + share * width, y - height / 2] : [y + share * height, x - width / 2];
+    const at = (length) => (isTall ? { x: across, y: length } : { x: length, y: across });
+    points.splice(-1, 1, at(along - ARRIVAL), at(along));
   });
 }
 
