@@ -220,7 +220,7 @@ def document(t: Tensor, title: str | None = None, max_nodes: int = 30_000) -> di
     >>> [told["kinds"][node["is"]]["formula"] for node in told["nodes"]]
     ['', 'x²', 'Σ(x)', '']
     >>> told["edges"][0], told["rules"][0]["rule"]
-    ([0, 1, 0], 'g * 2 * x')
+    ([0, 1, 0], 'g * (2 * x)')
     """
     last = getattr(t, "_node", None)
     record = Record(last) if isinstance(last, Operation) else None

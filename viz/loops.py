@@ -44,7 +44,7 @@ def gathered(record: Record) -> Part:
     ...     x = np.sin(x) + 1
     >>> (loop,) = gathered(Record(x._node)).children
     >>> loop.label, loop.repeat, loop.children[2].label, loop.children[2].children
-    ('sin  + 1', 50, 'iteration 3', [4, 5])
+    ('sin, + 1', 50, 'iteration 3', [4, 5])
     """
     root = tree(record)
     if size(record, root, READABLE) <= READABLE:
@@ -100,7 +100,7 @@ def _title(record: Record, first: list[int | Part], last: list[int | Part]) -> s
         names = [(a.label or a.path, b.label or b.path) for a, b in scopes]
         return ", ".join(a if a == b else f"{a} … {b}" for a, b in names[:MOST_SIGNS])
     texts = [signs.written(record.operations[i])[0] for i in first if isinstance(i, int)]
-    return "  ".join(texts[:MOST_SIGNS] + ["…"] * (len(texts) > MOST_SIGNS))
+    return ", ".join(texts[:MOST_SIGNS] + ["…"] * (len(texts) > MOST_SIGNS))
 
 
 def places(record: Record, root: Part, model: Graph) -> dict[str, Part]:

@@ -12,10 +12,10 @@ const MOST_PIXELS = 32e6; // of a PNG; more than that no browser draws
 const SHARPER = 2; // how many pixels of a PNG stand for one of the picture, if there may be as many
 
 /* What a style sheet says, each element of the file has to say itself. */
-const DRAWN = [
-  ...["fill", "fill-opacity", "stroke", "stroke-width", "stroke-dasharray", "stroke-linecap"],
-  ...["opacity", "visibility", "font-family", "font-size", "font-weight", "image-rendering"],
-];
+const DRAWN = (
+  "fill fill-opacity stroke stroke-width stroke-dasharray stroke-linecap opacity visibility " +
+  "font-family font-size font-weight image-rendering"
+).split(" ");
 
 /** The whole picture, in the colours that it has now, as an SVG file. */
 export function svgFile(svg, stage) {

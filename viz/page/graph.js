@@ -14,7 +14,7 @@ const TURNS = 24; // iterations of a loop that are shown side by side, at most
 const FEWEST = 6; // boxes that an overview should have, if there is anything to unfold
 
 /** The tree of scopes, from what `explore.py` tells. A leaf of the tree is a node of the graph. */
-export function treeOf(data, crowd = CROWD) {
+function treeOf(data, crowd = CROWD) {
   const root = { id: "", label: "", path: "", kind: "root", children: [], parent: null, isScope: true };
   const scopes = data.scopes.map((scope, i) => ({ ...scope, id: `scope ${i}`, children: [], isScope: true }));
   for (const scope of scopes) scope.parent = scopes[scope.parent] ?? root;
@@ -25,10 +25,12 @@ export function treeOf(data, crowd = CROWD) {
     placed.add(item.parent);
     place(item.parent);
   };
+  let rank = 0; // of an operation among all
   const nodes = data.nodes.map((told, order) => {
     const numbers = { values: arrayOf(told.values), grad: arrayOf(told.grad) };
     const links = { parent: scopes[told.in] ?? root, inputs: [], outputs: [], isScope: false };
     const node = { name: "", ...data.kinds[told.is], ...told, ...numbers, ...links, order };
+    node.rank = isData(node) ? 0 : (rank += 1);
     place(node);
     return node;
   });
@@ -43,19 +45,22 @@ export function treeOf(data, crowd = CROWD) {
     edge.target.inputs.push(edge);
   }
   const all = [root, ...scopes];
-  for (const scope of [...all]) gatherStretches(scope, all, scope.kind === "repeat" ? Math.min(crowd, TURNS) : crowd);
+  for (const scope of [root, ...scopes]) {
+    gatherStretches(scope, all, scope.kind === "repeat" ? Math.min(crowd, TURNS) : crowd);
+  }
   measure(root);
-  return { root, scopes: new Map(all.map((scope) => [scope.id, scope])), nodes, edges };
+  return { root, count: rank, scopes: new Map(all.map((scope) => [scope.id, scope])), nodes, edges };
 }
 
 /** What a scope holds: its operations, numbers that are trained, memory, and which operation is its last. */
 function measure(item) {
   const isComputed = item.kind === "operation" || item.kind === "fold";
-  const totals = { operations: 0, trained: 0, bytes: 0, last: -1 };
+  const totals = { operations: 0, trained: 0, bytes: 0, last: 0 };
   if (!item.isScope) {
     totals.operations = item.kind === "operation" ? 1 : item.members;
     totals.trained = item.parameters;
-    if (isComputed) Object.assign(totals, { bytes: item.memory, last: item.order });
+    totals.last = item.rank;
+    totals.bytes = isComputed ? item.memory : 0;
   } else {
     for (const child of item.children) {
       const { operations, trained, bytes, last } = measure(child);
@@ -231,15 +236,26 @@ export function visibleGraph(tree, folded) {
   return { boxes, frames, lines: [...lines.values()], standsFor };
 }
 
-/** The steps: nothing in particular, forward from box to box, the seed of the gradient, and all the way back. */
-export function stepsOf(view) {
+/**
+ * The steps: nothing in particular, forward from box to box, the seed of the gradient, and all the way back.
+ *
+ * The number of a step is what it would be if nothing were folded.
+ */
+export function stepsOf(view, { count }) {
   const computed = view.boxes.filter((box) => box.totals.operations);
   computed.sort((a, b) => a.totals.last - b.totals.last);
   const result = view.boxes.find((box) => box.kind === "result");
-  const forward = computed.map((box) => ({ phase: "forward", box }));
-  const back = [...forward].reverse().map(({ box }) => ({ phase: "backward", box }));
-  const seed = result ? [{ phase: "seed", box: result }] : [];
-  return [{ phase: "overview", box: null }, ...forward, ...(forward.length ? [...seed, ...back] : [])];
+  const forward = computed.map((box) => ({ phase: "forward", box, number: box.totals.last }));
+  const behind = ({ box, number }) => ({ phase: "backward", box, number: 2 * count + 2 - number });
+  const back = [...forward].reverse().map(behind);
+  const seed = result ? [{ phase: "seed", box: result, number: count + 1 }] : [];
+  return [{ phase: "overview", box: null, number: 0 }, ...forward, ...(forward.length ? [...seed, ...back] : [])];
+}
+
+/** Which step comes closest to a number: the one in which this operation is computed, or its gradient arrives. */
+export function stepAt(steps, number, { count }) {
+  const found = number <= count ? steps.findIndex((step) => step.number >= number) : -1;
+  return found >= 0 ? found : steps.findLastIndex((step) => step.number <= number);
 }
 
 /** How each box and each line looks at a step. */

@@ -8,8 +8,6 @@ Frame by frame, the innermost first: what is in a frame is laid out on its own, 
 it. So each part stays compact, and looks the same wherever it is. A line that crosses a frame does so at a port.
 */
 
-/* global dagre */
-
 const COPIES = 4; // an input with more lines than that is drawn at its first use, and as a copy at each other
 const LABELLED = 70; // lines; in a larger picture only the current ones say their rule
 const FRAME = { side: 12, above: 26, below: 12 };
@@ -78,19 +76,20 @@ export function layOut(view, direction, size, room, isDraft = false) {
   return { drawn, lines, outlines, labelled, extent };
 }
 
-/** Let lines end at an operation in the order of its operands: side by side, where they would end in another. */
+/** Let lines end where the picture comes from, in the order of the operands: side by side, unless they do anyway. */
 function arriveInOrder({ box, copy, x, y, width, height }, lines, direction) {
   const own = lines.filter((line) => line.target === box);
-  if (copy || box.isScope || own.length < 2) return;
+  if (copy || box.isScope || !own.length) return;
   own.sort((a, b) => a.edges[0].position - b.edges[0].position);
-  const isTall = direction === "TB";
-  const ends = own.map(({ points }) => points.at(-1)[isTall ? "x" : "y"]);
-  if (ends.every((end, i) => i === 0 || end >= ends[i - 1] + ARRIVAL)) return;
+  const [side, front] = direction === "TB" ? ["x", "y"] : ["y", "x"];
+  const border = direction === "TB" ? y - height / 2 : x - width / 2;
+  const ends = own.map(({ points }) => points.at(-1));
+  const isGood = (end, i) => end[front] < border + 1 && (i === 0 || end[side] >= ends[i - 1][side] + ARRIVAL);
+  if (ends.every(isGood)) return;
   own.forEach(({ points }, i) => {
     const share = (i + 1) / (own.length + 1) - 0.5;
-    const [across, along] = isTall ? [x + share * width, y - height / 2] : [y + share * height, x - width / 2];
-    const at = (length) => (isTall ? { x: across, y: length } : { x: length, y: across });
-    points.splice(-1, 1, at(along - ARRIVAL), at(along));
+    const across = direction === "TB" ? x + share * width : y + share * height;
+    points.splice(-1, 1, { [side]: across, [front]: border - ARRIVAL }, { [side]: across, [front]: border });
   });
 }
 

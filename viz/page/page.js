@@ -5,7 +5,19 @@ Must not own: how anything looks.
 */
 
 import { download, pngFile, svgFile } from "./export.js";
-import { foldedFor, MANY, nodesIn, overviewOf, progressAt, scopesAbove, search, standIn, stepsOf, visibleGraph } from "./graph.js";
+import {
+  foldedFor,
+  MANY,
+  nodesIn,
+  overviewOf,
+  progressAt,
+  scopesAbove,
+  search,
+  standIn,
+  stepAt,
+  stepsOf,
+  visibleGraph,
+} from "./graph.js";
 import { countText, isDark, make, shapeText } from "./numbers.js";
 import { KINDS, Panel } from "./panel.js";
 import { nameOf, Picture, scopeWords, shorten } from "./picture.js";
@@ -24,15 +36,16 @@ const on = {
   isFolded: (scope) => state.folded.has(scope.id),
 };
 const picture = new Picture($("graph"), { select: (box) => select(box), toggle: on.toggle });
-const { tree, folded, direction } = overviewOf(data, (view) => picture.measured(view));
-const state = { folded, step: 0, selected: null, opened: [], timer: 0 };
+const overview = overviewOf(data, (view) => picture.measured(view));
+const tree = overview.tree;
+const state = { folded: new Set(overview.folded), step: 0, selected: null, opened: [], timer: 0 };
 const panel = new Panel($("panel-content"), data, tree, on);
 
 /** Lay out what is visible; the step stays at the same place of the computation. */
 function rebuild(anchor = null) {
   const before = state.steps?.[state.step];
   state.view = visibleGraph(tree, state.folded);
-  state.steps = stepsOf(state.view);
+  state.steps = stepsOf(state.view, tree);
   if (before) state.step = stepNear(before);
   picture.show(state.view, anchor);
   const slider = $("slider");
@@ -89,25 +102,30 @@ function goTo(step) {
   if (isLinkable) history.replaceState(null, "", linkText());
 }
 
-/* A step has a link: `#step=12`, with the scopes that are open, since which steps there are depends on them. */
+/* A step has a link: `#step=12`, and after it the scopes that are open, unless they are those that the page opens with.
+   It leads to the same operation whatever is folded, as a smaller window folds more. */
 
 const isLinkable = location.protocol !== "about:"; // as in a notebook, where the page has no address
 
+/** Which scopes of the program are open; a page has them in the same order in every window. */
+const openScopes = (folded) => data.scopes.map((_, i) => i).filter((i) => !folded.has(`scope ${i}`));
+
 function linkText() {
-  const open = [...tree.scopes.keys()].flatMap((id, i) => (id && !state.folded.has(id) ? [i] : []));
-  return `#step=${state.step}${tree.scopes.size > 1 ? `&open=${open.join(".")}` : ""}`;
+  const open = openScopes(state.folded).join(".");
+  const isUsual = open === openScopes(overview.folded).join(".");
+  return `#step=${state.steps[state.step].number}${isUsual ? "" : `&open=${open}`}`;
 }
 
 function openLink() {
   const asked = new URLSearchParams(location.hash.slice(1));
   if (!asked.has("step")) return;
   if (asked.has("open")) {
-    const open = new Set(asked.get("open").split(".").map(Number));
-    state.folded = new Set([...tree.scopes.keys()].filter((id, i) => id && !open.has(i)));
+    const open = new Set(asked.get("open").split(".").map((i) => `scope ${i}`));
+    state.folded = new Set([...tree.scopes.keys()].filter((id) => id && !open.has(id)));
     rebuild();
     picture.fit(true);
   }
-  goTo(Number(asked.get("step")) || 0);
+  goTo(stepAt(state.steps, Number(asked.get("step")) || 0, tree));
 }
 
 function announce(words) {
@@ -128,7 +146,6 @@ function select(item, reveal = false) {
 function uncover(item) {
   const hidden = scopesAbove(item).filter((scope) => state.folded.has(scope.id));
   if (hidden.length) unfold(hidden, item);
-  else if (item.isScope && !state.folded.has(item.id)) return;
 }
 
 function unfold(scopes, keep) {
@@ -413,7 +430,7 @@ addEventListener("hashchange", openLink);
 for (const id of ["fold", "unfold"]) $(id).hidden = tree.scopes.size === 1;
 document.title = `${data.title} – explored`;
 $("title").textContent = shorten(data.title, 60);
-picture.direction = direction;
+picture.direction = overview.direction;
 rebuild();
 picture.fit(true);
 openLink();

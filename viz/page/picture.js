@@ -5,8 +5,6 @@ Must not own: where things go (`layout.js`), or what a click does (`page.js` is 
 Read next: `panel.js`.
 */
 
-/* global d3 */
-
 import { isData, outputOf, productOf } from "./graph.js";
 import { layOut } from "./layout.js";
 import { alarmText, briefText, countText, heatUrl, isSeen, makeSvg, shapeText } from "./numbers.js";
@@ -198,10 +196,16 @@ export class Picture {
     return layOut(view, direction, sizeOf, room, isDraft);
   }
 
+  /** The scale below which nobody can read a box here. */
+  least() {
+    const { width, height } = this.size();
+    return Math.min(width, height) < 480 ? NEAR : READABLE;
+  }
+
   /** How much larger than the stage a readable picture would be, from top to bottom or from left to right. */
   measured(view) {
     const { width, height } = this.size();
-    const least = Math.min(width, height) < 480 ? NEAR : READABLE;
+    const least = this.least();
     const ways = ["TB", "LR"].map((direction) => {
       const { extent } = this.layOut(view, direction, true);
       const size = least * Math.max(extent.width / (width - MARGIN), extent.height / (height - MARGIN));
@@ -245,7 +249,7 @@ export class Picture {
   }
 
   line(line) {
-    const group = makeSvg("g", { class: "line" });
+    const group = makeSvg("g", { class: "line", "data-source": line.source.id });
     if (line.edges.every((edge) => edge.summed.length)) group.classList.add("summed");
     if (line.edges.every((edge) => edge.carried)) group.classList.add("carried");
     group.append(makeSvg("path", { d: pathThrough(line.points), class: "stroke", "marker-end": "url(#arrow)" }));
@@ -370,9 +374,9 @@ export class Picture {
     const now = d3.zoomTransform(this.svg);
     const [left, top] = now.apply([frame.x, frame.y]);
     const [right, bottom] = now.apply([frame.x + frame.width, frame.y + frame.height]);
-    if (left >= 0 && top >= 0 && right <= width && bottom <= height && now.k >= NEAR) return;
+    if (left >= 0 && top >= 0 && right <= width && bottom <= height && now.k >= this.least()) return;
     const whole = Math.min((width - MARGIN) / frame.width, (height - MARGIN) / frame.height);
-    const scale = Math.max(Math.min(whole, Math.max(now.k, READABLE)), NEAR);
+    const scale = Math.max(Math.min(whole, now.k), this.least());
     const along = (room, start, size) =>
       scale * size <= room ? room / 2 - scale * (start + size / 2) : MARGIN / 2 - scale * start;
     const [x, y] = [along(width, frame.x, frame.width), along(height, frame.y, frame.height)];
@@ -406,12 +410,12 @@ export class Picture {
     const part = this.parts.get(item.id);
     if (!part || part.width === undefined) return;
     const now = d3.zoomTransform(this.svg);
-    const [x, y] = now.apply([part.x, part.y]);
     const { width, height } = this.size();
-    const [roomX, roomY] = [Math.min(70, width / 4), Math.min(60, height / 4)];
-    const isInside = x > roomX && x < width - roomX && y > roomY && y < height - roomY;
-    if (isInside && !always) return;
-    const scale = Math.max(now.k, 0.7);
+    const [left, top] = now.apply([part.x - part.width / 2, part.y - part.height / 2]);
+    const [right, bottom] = now.apply([part.x + part.width / 2, part.y + part.height / 2]);
+    const isInside = left >= 0 && top >= 0 && right <= width && bottom <= height;
+    if (isInside && (!always || now.k >= NEAR)) return;
+    const scale = Math.max(now.k, this.least());
     this.moveTo(d3.zoomIdentity.translate(width / 2 - scale * part.x, height / 2 - scale * part.y).scale(scale));
   }
 
