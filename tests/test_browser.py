@@ -452,23 +452,23 @@ def test_the_page_within_a_notebook(open_page: Open, tmp_path: Path) -> None:
     page.driver.switch_to.default_content()
 
 
-@pytest.mark.parametrize("size", [(1280, 800), (1920, 1080), (390, 844)], ids=str)
 @pytest.mark.parametrize("make", [perceptron, stack, lambda: stack(12), lambda: rounds(50)], ids="nsls")
-def test_everything_is_in_view_and_can_be_read(open_page: Open, make: Any, size: tuple[int, int]) -> None:
+def test_everything_is_in_view_and_can_be_read(open_page: Open, make: Any) -> None:
     page = open_page(make())
-    metrics = {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": size[0] < 500}
-    page.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-    page.driver.refresh()
-    page.wait(lambda: page.script("return document.body.dataset.ready") == "true")
     code = """const s = document.getElementById('stage').getBoundingClientRect();
         const boxes = [...document.querySelectorAll('.box')].map((box) => box.getBoundingClientRect());
         const scale = document.querySelector('#graph > g').getCTM().a;
         return [boxes.length, scale, boxes.every((r) => r.left >= s.left && r.right <= s.right && r.top >= s.top
             && r.bottom <= s.bottom)]"""
-    count, scale, is_inside = page.script(code)
-    assert is_inside
-    assert count >= 4
-    assert 13 * scale >= (7.5 if size[0] < 500 else 9)  # pixels, of a title
+    for width, height in ((1280, 800), (1920, 1080), (390, 844)):
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
+        page.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        page.driver.refresh()
+        page.wait(lambda: page.script("return document.body.dataset.ready") == "true")
+        count, scale, is_inside = page.script(code)
+        assert is_inside
+        assert count >= 4
+        assert 13 * scale >= (7.5 if width < 500 else 9)  # pixels, of a title
 
 
 def rounds(count: int) -> mg.Tensor:
@@ -523,6 +523,17 @@ def test_a_folded_scope_is_one_step(open_page: Open) -> None:
     assert "Comes out" in page.panel
     page.press(Keys.END)
     assert "Gradient that comes in" in page.panel
+
+
+def test_the_step_stays_where_it_is_when_a_scope_is_unfolded_and_folded(open_page: Open) -> None:
+    page = open_page(stack())
+    page.press("f", *[Keys.ARROW_RIGHT] * 2)
+    assert page.titles(".box.now") == ["▸ layer1"]
+    page.press(Keys.ENTER)
+    page.click(next(box for box in page.all(".box.fold") if "activation" in page.title(box)))
+    assert page.titles(".box.now") == ["tanh"]
+    page.click(page.all(".frame .head")[0])
+    assert page.titles(".box.now") == ["▸ layer1"]
 
 
 def test_search_finds_what_is_folded(open_page: Open) -> None:
@@ -830,6 +841,15 @@ def test_a_recurrent_network_of_thousands_of_operations(open_page: Open) -> None
     assert len(page.titles()) <= 320
     page.press(Keys.END)
     assert page.text("#where").startswith("Backward")
+
+
+def test_a_part_that_was_folded_before_says_so(open_page: Open) -> None:
+    loss = stack()
+    loss.backward()
+    page = open_page(loss, max_nodes=6)
+    page.click(page.all(".box.fold")[0])
+    assert "It is folded since the whole is too large" in page.panel
+    assert "Gradients of its parameters" in page.panel
 
 
 def test_too_large_a_graph_is_told_in_part(open_page: Open) -> None:

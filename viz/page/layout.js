@@ -31,7 +31,7 @@ export function layOut(view, direction, size, room, isDraft = false) {
   };
   const uses = new Map();
   for (const line of view.lines) uses.set(line.source, (uses.get(line.source) ?? 0) + 1);
-  const isCopied = (box) => !box.isScope && !box.totals.operations && (uses.get(box) ?? 0) > COPIES;
+  const isCopied = (box) => !box.isScope && !box.totals.operations && uses.get(box) > COPIES;
   const drawn = [];
   const add = (key, box, level, copy) => {
     const part = { key, box, copy, ...size(box, copy) };
@@ -256,7 +256,7 @@ function route(line) {
     const end = i < path.indexOf(across) || i === path.length - 1 ? own.length : own.length - 1;
     points.push(...own.slice(start, end));
   });
-  line.points = points.length > 1 ? points : across.points;
+  line.points = points;
   line.x = across.x;
   line.y = across.y;
 }

@@ -22,8 +22,7 @@ export function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
-    else if (value === true) element.setAttribute(name, "");
-    else if (value !== false && value !== null && value !== undefined) element.setAttribute(name, value);
+    else if (value !== null) element.setAttribute(name, value);
   }
   element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== ""));
   return element;
@@ -38,7 +37,6 @@ export function makeSvg(tag, attributes = {}, ...children) {
 
 /** A number in a few significant digits; JSON has no NaN and Inf, so they come as words. */
 export function numberText(value, digits = 4) {
-  if (value === null || value === undefined) return "–";
   if (Array.isArray(value)) return `[${value.map((v) => numberText(v, digits)).join(", ")}]`;
   if (typeof value !== "number") return String(value).replace("Infinity", "Inf");
   if (Number.isInteger(value) && Math.abs(value) < 1e6) return String(value);

@@ -33,7 +33,7 @@ export class Panel {
 
   /** A button with the name of a node or scope. */
   link(item, text = "") {
-    const words = text || (item.isScope ? scopeWords(item).title : nameOf(item));
+    const words = text || nameOf(item);
     const click = () => this.on.select(item);
     return make("button", { type: "button", class: `link ${item.kind}`, onclick: click }, shorten(words, 44));
   }
@@ -62,7 +62,7 @@ export class Panel {
     steps.forEach(({ phase, box }, i) => {
       if (box === item) mine[phase === "seed" ? "backward" : phase] = i;
     });
-    const jumps = Object.entries(mine).filter(([phase, i]) => i > 0 && steps[i] !== now && phase);
+    const jumps = Object.entries(mine).filter(([, i]) => i > 0 && steps[i] !== now);
     if (jumps.length) {
       const jump = ([phase, i]) =>
         make("button", { type: "button", class: "small", onclick: () => this.on.goTo(i) }, `Go to its ${phase} step`);
@@ -82,7 +82,7 @@ export class Panel {
     return make(
       "section",
       {},
-      make("p", {}, [countText(item.members, "operation"), item.detail].filter(Boolean).join(" · ")),
+      make("p", {}, item.detail),
       make(
         "p",
         { class: "quiet" },
@@ -95,12 +95,12 @@ export class Panel {
   forward(item) {
     const children = [];
     if (item.kind === "operation") {
-      children.push(make("p", { class: "formula" }, make("code", {}, item.formula || item.function || item.text)));
+      children.push(make("p", { class: "formula" }, make("code", {}, item.formula)));
       const operands = item.inputs.map((edge) =>
         make(
           "li",
           {},
-          make("code", {}, edge.letter || "x"),
+          make("code", {}, edge.letter),
           " = ",
           this.link(edge.source),
           make("span", { class: "quiet" }, ` ${this.brief(edge.source)}`),
@@ -112,7 +112,7 @@ export class Panel {
       ? "backward() has let go of this array. Call viz.explore before backward(), or backward(retain_graph=True)."
       : "Its numbers aren't recorded.";
     children.push(arrayView(item.values, item.shape, item.dtype, absent));
-    return this.section(item.kind === "operation" ? "Value" : "Value", "", ...children);
+    return this.section("Value", "", ...children);
   }
 
   backward(item) {
@@ -267,7 +267,7 @@ export class Panel {
       this.heading(
         scope,
         title,
-        { module: "module", scope: "scope", repeat: "repeated", stretch: "stretch" }[scope.kind] ?? "scope",
+        { module: "module", scope: "scope", repeat: "repeated", stretch: "stretch" }[scope.kind],
       ),
       path && path !== title ? make("p", { class: "quiet" }, path) : null,
       make(

@@ -153,7 +153,7 @@ function ariaLabel(box, words) {
   const what = box.isScope
     ? "folded scope, press Enter to unfold"
     : box.kind === "operation"
-      ? `operation ${box.function ?? ""} ${box.name}`
+      ? `operation ${box.function} ${box.name}`
       : box.kind;
   return `${[words.title, words.detail, words.value, words.grad].filter(Boolean).join(" ")}, ${what}`.trim();
 }
@@ -327,7 +327,7 @@ export class Picture {
     for (const { source, target, element, edges } of this.layout.lines) {
       const flows = edges.some((edge) => edge.flows) || source.isScope || target.isScope || target.kind === "result";
       const isBack = back && behind.has(target) && flows && !element.classList.contains("carried");
-      const isNow = (step.phase !== "seed" && step.box === target) || (step.phase === "seed" && step.box === target);
+      const isNow = step.box === target;
       const marks = element.classList;
       marks.toggle("pending", !computed.has(source) || !computed.has(target));
       marks.toggle("back", isBack);
@@ -369,7 +369,6 @@ export class Picture {
   /** Show a scope that was unfolded: all of it, if it can be read then, or else its beginning. */
   showFrame(scope) {
     const frame = this.layout.outlines.find((outline) => outline.frame === scope);
-    if (!frame) return;
     const { width, height } = this.size();
     const now = d3.zoomTransform(this.svg);
     const [left, top] = now.apply([frame.x, frame.y]);
