@@ -684,6 +684,15 @@ def test_after_backward_the_page_says_what_is_gone(open_page: Open) -> None:
     assert page.all("#panel .numbers td")
 
 
+def test_the_gradient_is_that_of_this_computation(open_page: Open) -> None:
+    x = mg.tensor(3.0, requires_grad=True, name="x")
+    (x * 5.0).backward()
+    page = open_page(x * 2.0)
+    page.click(page.box("x"))
+    assert "Gradient\n2" in page.panel
+    assert re.search(r"Accumulated in \.grad, by other computations too\n5", page.panel)
+
+
 def test_a_leaf_alone(open_page: Open) -> None:
     page = open_page(mg.tensor(np.eye(3), requires_grad=True, name="w"))
     assert page.titles() == ["w"]

@@ -49,8 +49,8 @@ def edges_of(told: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the edges likewise, with the ids of what they connect."""
     ids = [node["id"] for node in told["nodes"]]
     return [
-        {**told["rules"][rule], "source": ids[source], "target": ids[target], **({"grad": grad[0]} if grad else {})}
-        for source, target, rule, *grad in told["edges"]
+        {**told["rules"][rule], "source": ids[source], "target": ids[target], **(own[0] if own else {})}
+        for source, target, rule, *own in told["edges"]
     ]
 
 

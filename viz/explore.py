@@ -30,6 +30,7 @@ from microgradnd.tape import Operation
 from microgradnd.tensor import Tensor
 from microgradnd.viz import signs
 from microgradnd.viz.graph import arrays, graph
+from microgradnd.viz.labels import clean
 from microgradnd.viz.loops import gathered, places
 from microgradnd.viz.model import Graph, Node, Scope
 from microgradnd.viz.record import Part, Record
@@ -50,6 +51,8 @@ SIGNS = set(signs.BETWEEN.values())
 WRITTEN_OUT = {text for text in signs.ALONE.values() if "x" in text}  # as x² and |x| are
 SUPERSCRIPTS = set("⁰¹²³⁴⁵⁶⁷⁸⁹⁻ʸⁿˣ")
 SHARED = ("kind", "text", "detail", "function", "shape", "dtype", "memory", "members", "parameters")  # by many nodes
+
+SHARED_BY_EDGES = ("position", "flows", "rule", "summed", "carried")
 
 Json = Any
 
@@ -202,11 +205,12 @@ def document(t: Tensor, title: str | None = None, max_nodes: int = 30_000) -> di
         - `kinds`: whatever several nodes have in common: the attributes of `Node` that are `SHARED`, the `formula` (how
           the call is written), and the `place` and `code` of the user's line;
         - `nodes`: the `id`; as `is`, the place in `kinds`; as `in`, the place of the innermost scope; and if there are
-          any, `name`, `values` and `grad`;
+          any, `name`, `values`, `grad` and `accumulated`;
         - `rules`: whatever several edges have in common: the attributes of `Edge`, and the `letter` that stands for
           the value in the formula and in the rule;
-        - `edges`: for each the places of its source and its target in `nodes` and of its rule in `rules`, then the
-          gradient that flows along it, unless that is all of the gradient of its source.
+        - `edges`: for each the places of its source and its target in `nodes` and of its rule in `rules`; then, if
+          there are any, the `numbers` of the rule in a small graph, and the `grad` that flows along it, unless that is
+          all of the gradient of its source.
 
         What is told of an array: see `described`.
 
@@ -244,11 +248,12 @@ def document(t: Tensor, title: str | None = None, max_nodes: int = 30_000) -> di
     edges = []
     for edge, letter in zip(model.edges, letters, strict=True):
         operands[edge.target] = f"{operands.get(edge.target, '')}{letter} "
-        shared = edge.position, edge.flows, edge.rule, edge.summed, edge.carried, letter
+        shared = (*(getattr(edge, name) for name in SHARED_BY_EDGES), edge.text, letter)
         told: list[Json] = [numbers[edge.source], numbers[edge.target], rules.setdefault(shared, len(rules))]
-        if edge.grad is not None and gradients[edge.source] > 1:
-            told.append(shown(edge.grad))
-        edges.append(told)
+        own: dict[str, Json] = {"grad": shown(edge.grad)} if edge.grad and gradients[edge.source] > 1 else {}
+        if edge.numbers and count <= IN_FULL[0][0]:
+            own["numbers"] = clean(edge.numbers, LONGEST)
+        edges.append([*told, own] if own else told)
     kinds: dict[Any, int] = {}
     examples: list[Node] = []  # the first node of each kind
     nodes = []
@@ -259,9 +264,10 @@ def document(t: Tensor, title: str | None = None, max_nodes: int = 30_000) -> di
             examples.append(node)
         array, grad = of.get(node.id, (None, None))
         seen = {
-            "name": clean(node.name or "", LONGEST),
+            "name": node.name and clean(node.name, LONGEST),
             "values": shown(node.values, array),
             "grad": shown(node.grad, grad),
+            "accumulated": shown(node.accumulated),
         }
         known = {key: value for key, value in seen.items() if value not in (None, "")}
         nodes.append({"id": node.id, "is": kinds[kind], "in": scope_of[node.id], **known})
@@ -279,7 +285,8 @@ def document(t: Tensor, title: str | None = None, max_nodes: int = 30_000) -> di
         "kinds": [_kind(node, operands.get(node.id, "").split()) for node in examples],
         "nodes": nodes,
         "rules": [
-            dict(zip(("position", "flows", "rule", "summed", "carried", "letter"), rule, strict=True)) for rule in rules
+            dict(zip(SHARED_BY_EDGES, shared, strict=True)) | {"text": clean(text, LONGEST), "letter": letter}
+            for *shared, text, letter in rules
         ],
         "edges": edges,
     }
@@ -330,7 +337,7 @@ def described(values: Values, array: Any, side: int, in_full: int, digits: int =
     """Return what a page is told of one array: its numbers in a few words, and as much as there is to see of them.
 
     A single number stands for itself, as "NaN", "Infinity" or "-Infinity" if it isn't finite. Of a larger array there
-    are the attributes of `Values`, except for those that are None or 0. If its `elements` aren't there, or are too many,
+    are the attributes of `Values` that aren't None or 0. If its `elements` aren't there, or are too many,
     there is a `histogram` (counts between the lowest and the highest number) and `heat`: `rows` and `columns` of
     `levels`, a byte for each in base64 (0 for the lowest number, 254 for the highest, 255 for what isn't finite), and
     the `shape` of the matrix that they show.

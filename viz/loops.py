@@ -126,11 +126,12 @@ def places(record: Record, root: Part, model: Graph) -> dict[str, Part]:
         found[node.id] = common[-1]
         if node.kind != "parameter":
             others.append((node, common, used.get(node.id, [("", 0)])[0]))
-    offsets = _offsets(record, root)
-    alike = Counter((part.parent, offsets.get((part, use[0])), use[1]) for _, common, use in others for part in common)
+    copies = {part for _, common, _ in others for part in common if is_copy(part)}
+    offsets = {(part, record.ids[i]): number for part in copies for number, i in enumerate(part.operations())}
+    alike = Counter((p.parent, offsets[p, use[0]], use[1]) for _, common, use in others for p in common if p in copies)
     for node, common, (target, position) in others:
-        copies = [p for p in common if is_copy(p) and alike[p.parent, offsets.get((p, target)), position] > 1]
-        begin = common.index(copies[-1]) if copies else 0
+        own = [p for p in common if p in copies and alike[p.parent, offsets[p, target], position] > 1]
+        begin = common.index(own[-1]) if own else 0
         if node.kind == "input" or not reached.issuperset(common[begin + 1 : begin + 2]):
             found[node.id] = common[begin]
     return found
@@ -139,9 +140,3 @@ def places(record: Record, root: Part, model: Graph) -> dict[str, Part]:
 def is_copy(part: Part) -> bool:
     """Return whether a scope is one of the copies of what repeats."""
     return part.parent is not None and part.parent.kind == "repeat"
-
-
-def _offsets(record: Record, root: Part) -> dict[tuple[Part, str], int]:
-    """Return which operation of a copy each operation in it is, by its id."""
-    copies = [part for part in root.parts() if is_copy(part)]
-    return {(part, record.ids[i]): number for part in copies for number, i in enumerate(part.operations())}

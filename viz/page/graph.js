@@ -27,18 +27,20 @@ function treeOf(data, crowd = CROWD) {
   };
   let rank = 0; // of an operation among all
   const nodes = data.nodes.map((told, order) => {
-    const numbers = { values: arrayOf(told.values), grad: arrayOf(told.grad) };
+    const numbers = { values: arrayOf(told.values), grad: arrayOf(told.grad), accumulated: arrayOf(told.accumulated) };
     const links = { parent: scopes[told.in] ?? root, inputs: [], outputs: [], isScope: false };
     const node = { name: "", ...data.kinds[told.is], ...told, ...numbers, ...links, order };
     node.rank = isData(node) ? 0 : (rank += 1);
     place(node);
     return node;
   });
-  const edges = data.edges.map(([source, target, rule, grad]) => ({
+  const edges = data.edges.map(([source, target, rule, own = {}]) => ({
+    numbers: "",
     ...data.rules[rule],
+    ...own,
+    grad: arrayOf(own.grad),
     source: nodes[source],
     target: nodes[target],
-    grad: arrayOf(grad),
   }));
   for (const edge of edges) {
     edge.source.outputs.push(edge);

@@ -139,6 +139,10 @@ export class Panel {
     const shown = item.kind === "result" && !item.grad ? null : arrayView(item.grad, item.shape, item.dtype, absent);
     const title = isOperation ? "Incoming gradient" : "Gradient";
     const sections = [this.section(title, isOperation ? "g" : "", seed, shown)];
+    if (item.accumulated) {
+      const note = "in .grad, by other computations too";
+      sections.push(this.section("Accumulated", note, arrayView(item.accumulated, item.shape, item.dtype)));
+    }
     for (const edge of item.inputs.filter((input) => input.flows)) sections.push(this.passed(edge, item));
     const parts = item.outputs.filter((edge) => edge.flows);
     if (parts.length) {
@@ -174,11 +178,13 @@ export class Panel {
       what === item ? "the value" : what ? this.link(what) : "the incoming gradient",
       values && values.size <= 4 ? ` = ${briefText(values)}` : "",
     ]);
+    const texts = unique([edge.rule, edge.text, edge.numbers].filter(Boolean));
+    const readings = texts.flatMap((text, i) => [i ? make("br") : "", make("code", {}, i ? `= ${text}` : text)]);
     return make(
       "section",
       { class: "passed" },
       make("h3", {}, "Passed on to ", this.link(edge.source)),
-      edge.rule ? make("p", { class: "formula back" }, make("code", {}, edge.rule), summedText(edge)) : null,
+      edge.rule ? make("p", { class: "formula back" }, readings, summedText(edge)) : null,
       letters.length ? make("p", { class: "quiet where" }, "with ", letters.slice(1)) : null,
       product ? arrayView(product, edge.source.shape, edge.source.dtype) : null,
     );

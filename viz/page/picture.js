@@ -123,9 +123,9 @@ function sizeOf(box, isCopy) {
   return { words, thumbs, titleSize, isSign, width: Math.ceil(wide) + 24, height };
 }
 
-/** The derivative that flows back along a line, as the table of rules has it. */
+/** The derivative that flows back along a line, with the names of the operands, and what comes of it. */
 function ruleLabel(line) {
-  const rules = [...new Set(line.edges.map((edge) => edge.rule).filter(Boolean))];
+  const rules = [...new Set(line.edges.map((edge) => edge.text || edge.rule).filter(Boolean))];
   if (line.source.isScope || line.target.isScope || !rules.length) return "";
   const summed = line.edges.some((edge) => edge.summed.length) ? ", summed" : "";
   const product = line.edges.length === 1 && productOf(line.edges[0]);
