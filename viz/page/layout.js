@@ -79,16 +79,17 @@ export function layOut(view, direction, size, room, isDraft = false) {
 /** Let lines end where the picture comes from, in the order of the operands: side by side, unless they do anyway. */
 function arriveInOrder({ box, copy, x, y, width, height }, lines, direction) {
   const own = lines.filter((line) => line.target === box);
-  if (copy || box.isScope || !own.length) return;
+  if (copy || box.isScope) return;
   own.sort((a, b) => a.edges[0].position - b.edges[0].position);
-  const [side, front] = direction === "TB" ? ["x", "y"] : ["y", "x"];
-  const border = direction === "TB" ? y - height / 2 : x - width / 2;
+  const isTall = direction === "TB";
+  const [side, front] = isTall ? ["x", "y"] : ["y", "x"];
+  const [middle, half, border] = isTall ? [x, width / 2, y - height / 2] : [y, height / 2, x - width / 2];
   const ends = own.map(({ points }) => points.at(-1));
-  const isGood = (end, i) => end[front] < border + 1 && (i === 0 || end[side] >= ends[i - 1][side] + ARRIVAL);
-  if (ends.every(isGood)) return;
+  const near = ends.map((end) => Math.min(Math.max(end[side], middle - half + ARRIVAL), middle + half - ARRIVAL));
+  const isOrdered = near.every((end, i) => i === 0 || end >= near[i - 1] + ARRIVAL);
   own.forEach(({ points }, i) => {
-    const share = (i + 1) / (own.length + 1) - 0.5;
-    const across = direction === "TB" ? x + share * width : y + share * height;
+    if (isOrdered && ends[i][front] < border + 1) return;
+    const across = isOrdered ? near[i] : middle + half * ((2 * (i + 1)) / (own.length + 1) - 1);
     points.splice(-1, 1, { [side]: across, [front]: border - ARRIVAL }, { [side]: across, [front]: border });
   });
 }

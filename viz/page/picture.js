@@ -11,7 +11,7 @@ import { alarmText, briefText, countText, heatUrl, isSeen, makeSvg, shapeText } 
 
 const FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif";
 const CODE = "ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace";
-const THUMB = { width: 44, height: 20, gap: 4 };
+const THUMB = { width: 44, height: 28, gap: 6 };
 const ROW = 14;
 const MARGIN = 16; // of the stage around the whole picture
 const READABLE = 0.72; // the scale below which nobody can read a box
@@ -115,12 +115,12 @@ function sizeOf(box, isCopy) {
     widthOf(words.detail, 11),
     widthOf(words.value, 11),
     widthOf(words.grad, 11, 600),
-    thumbs.length * (THUMB.width + THUMB.gap) - THUMB.gap,
     22,
   );
   const rows = [words.detail, words.value, words.grad].filter(Boolean).length;
-  const height = 9 + (isSign ? 19 : 16) + rows * ROW + (thumbs.length ? THUMB.height + 6 : 0);
-  return { words, thumbs, titleSize, isSign, width: Math.ceil(wide) + 24, height };
+  const height = Math.max(9 + (isSign ? 19 : 16) + rows * ROW, thumbs.length ? THUMB.height + 12 : 0);
+  const width = Math.ceil(wide) + 24 + thumbs.length * (THUMB.width + THUMB.gap);
+  return { words, thumbs, titleSize, isSign, width, height };
 }
 
 /** The derivative that flows back along a line, with the names of the operands, and what comes of it. */
@@ -287,7 +287,8 @@ export class Picture {
     if (kind === "result" && !copy) {
       group.append(makeSvg("rect", { class: "inner", x: 3.5, y: 3.5, width: width - 7, height: height - 7, rx: 7 }));
     }
-    const middle = width / 2;
+    const beside = thumbs.length === 1 ? THUMB.width + THUMB.gap : 0; // one stands to the left, two on either side
+    const middle = (width + beside) / 2;
     let row = copy ? 14 : part.isSign ? 20 : 17;
     const write = (text, style) => {
       if (!text) return;
@@ -298,12 +299,11 @@ export class Picture {
     write(words.detail, "detail");
     write(words.value, alarmText(box.values) ? "value alarm" : "value");
     thumbs.forEach(([what, values], i) => {
-      const left = middle - (thumbs.length * (THUMB.width + THUMB.gap) - THUMB.gap) / 2;
-      const place = { x: left + i * (THUMB.width + THUMB.gap), y: row - 9, width: THUMB.width, height: THUMB.height };
+      const left = i ? width - 10 - THUMB.width : 10;
+      const place = { x: left, y: (height - THUMB.height) / 2, width: THUMB.width, height: THUMB.height };
       const image = makeSvg("image", { ...place, href: heatUrl(values), preserveAspectRatio: "none" });
       group.append(makeSvg("g", { class: `thumb ${what}` }, image, makeSvg("rect", place)));
     });
-    if (thumbs.length) row += THUMB.height + 6;
     write(words.grad, kind === "fold" ? "value" : alarmText(box.grad) ? "grad alarm" : "grad");
     group.addEventListener("click", () => (box.isScope ? this.on.toggle(box) : this.on.select(box)));
     if (!copy) this.parts.set(box.id, { element: group, x, y, width, height });
