@@ -270,7 +270,7 @@ ENTRIES: list[tuple[str, ...]] = [
     ("loops.py", "offsets[p, target], position] > 1]", "offsets[p, target], position] > 0]", EXPLORE),
     ("loops.py", "if size(record, root, READABLE) <= READABLE:", "if False:", EXPLORE),
     ("explore.py", """.replace("'", "&#39;")""", "", EXPLORE),
-    ("explore.py", "if count <= IN_FULL[0][0]", "if True", EXPLORE),
+    ("explore.py", "if values.size == 1 and isinstance(", "if values.size == 0 and isinstance(", EXPLORE),
     ("page/graph.js", "number: 2 * count + 2 - number", "number: 2 * count + 1 - number", BROWSER, "chromedriver"),
     (
         "page/layout.js",
