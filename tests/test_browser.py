@@ -261,6 +261,25 @@ def test_arrays_have_heat_maps_histograms_and_numbers(open_page: Open) -> None:
     assert page.text(".box.selected .title") == "+"
 
 
+def test_memory_is_told_in_powers_of_a_thousand(open_page: Open) -> None:
+    page = open_page(mg.tensor(np.ones(125), requires_grad=True) * 2.0)
+    page.click(page.box("× 2"))
+    assert "Memory\n1 kB" in page.panel
+
+
+def test_a_picture_that_is_in_view_stays_where_it_is(open_page: Open) -> None:
+    page = open_page(perceptron())
+    transform = "return document.querySelector('#graph > g').getAttribute('transform')"
+    before = page.script(transform)
+    page.press(*[Keys.ARROW_RIGHT] * 15)
+    assert page.script(transform) == before
+    page.press(*["+"] * 5, Keys.HOME, Keys.ARROW_RIGHT)
+    assert page.script(transform) != before
+    box, stage = page.find(".box.now").rect, page.find("#stage").rect
+    assert stage["y"] <= box["y"]
+    assert box["y"] + box["height"] <= stage["y"] + stage["height"]
+
+
 def test_the_slider(open_page: Open) -> None:
     page = open_page(perceptron())
     slider = page.find("#slider")
@@ -469,6 +488,16 @@ def test_everything_is_in_view_and_can_be_read(open_page: Open, make: Any) -> No
         assert is_inside
         assert count >= 4
         assert 13 * scale >= (7.5 if width < 500 else 9)  # pixels, of a title
+
+
+def test_many_arrays_that_go_into_one_operation_are_one_box(open_page: Open) -> None:
+    page = open_page(np.sum(np.concatenate([mg.tensor([i], requires_grad=True, name=f"x{i}") for i in np.ones(200)])))
+    assert page.titles() == ["▸ x1.0 … x1.0", "concatenate", "Σ", "result"]
+    assert "200 arrays" in page.text(".box.fold")
+    page.press(Keys.ARROW_RIGHT)
+    assert page.text("#where") == "Forward 1 of 2: concatenate axis=0"
+    page.click(page.box("▸ x1.0 … x1.0"))
+    assert len(page.titles()) > 200
 
 
 def rounds(count: int) -> mg.Tensor:

@@ -420,6 +420,16 @@ def test_an_unrolled_loop_is_one_scope_with_its_iterations() -> None:
     assert not document(rounds(8))["scopes"]  # so few are shown as they are
 
 
+def test_a_loop_in_a_loop_is_named() -> None:
+    h: Any = mg.tensor(0.1, requires_grad=True, name="h")
+    for _ in range(6):
+        for _ in range(20):
+            h = np.sin(h) + 1.0
+        h = h / 2.0
+    scopes = document(h)["scopes"]
+    assert [scope["label"] for scope in scopes if scope["kind"] == "repeat"][:2] == ["(sin, + 1) × 20, ÷ 2", "sin, + 1"]
+
+
 def test_what_repeats_within_a_scope_and_within_a_loop() -> None:
     h: Any = mg.tensor(np.ones((2, 3)), requires_grad=True, name="x")
     for i in range(4):

@@ -59,6 +59,9 @@ def gathered(record: Record) -> Part:
         if part.kind != "repeat" and len(part.children) > WORTH:
             gather(record, part, kind_of, WORTH)
         todo += [child for child in part.children if isinstance(child, Part)]
+    for part in reversed(list(root.parts())):  # inner loops first: the outer ones name them
+        if part.kind == "repeat":
+            part.label = _title(record, part)
     return root
 
 
@@ -77,7 +80,7 @@ def gather(record: Record, part: Part, kind_of: Any, worth: int, chains_of_scope
         if chains_of_scopes and not is_chain(record, run[: 2 * period]):
             refused.update(run)
             continue
-        loop = Part("repeat", "", _title(record, run[:period], run[-period:]), part)
+        loop = Part("repeat", "", "", part)
         loop.repeat = copies
         bodies = [run[i : i + period] for i in range(0, len(run), period)]
         if not (period == 1 and isinstance(run[0], Part)):
@@ -93,13 +96,23 @@ def _around(part: Part, children: list[int | Part]) -> Part:
     return part
 
 
-def _title(record: Record, first: list[int | Part], last: list[int | Part]) -> str:
-    """Return what is in the body of a loop: the scopes in it if there are any, else its operations."""
-    scopes = [(a, b) for a, b in zip(first, last, strict=True) if isinstance(a, Part) and isinstance(b, Part)]
-    if scopes:
-        names = [(a.label or a.path, b.label or b.path) for a, b in scopes]
+def _title(record: Record, loop: Part) -> str:
+    """Return what is in the body of a loop: the scopes of the program if there are any, else its operations."""
+    first, last = (
+        [copy] if isinstance(copy, Part) and copy.kind != "stretch" else getattr(copy, "children", [])
+        for copy in (loop.children[0], loop.children[-1])
+    )
+    names = [
+        (a.label or a.path, b.label or b.path)
+        for a, b in zip(first, last, strict=True)
+        if isinstance(a, Part) and isinstance(b, Part) and a.kind != "repeat"
+    ]
+    if names:
         return ", ".join(a if a == b else f"{a} … {b}" for a, b in names[:MOST_SIGNS])
-    texts = [signs.written(record.operations[i])[0] for i in first if isinstance(i, int)]
+    texts = [
+        f"({child.label}) × {child.repeat}" if isinstance(child, Part) else signs.written(record.operations[child])[0]
+        for child in first
+    ]
     return ", ".join(texts[:MOST_SIGNS] + ["…"] * (len(texts) > MOST_SIGNS))
 
 

@@ -83,33 +83,32 @@ function measure(item) {
 /** Put what is recorded one after another together, where a scope has more children than fit side by side. */
 function gatherStretches(parent, scopes, crowd) {
   if (parent.children.length <= crowd) return;
-  const isApart = (item) => item.kind === "result" || (isData(item) && item.outputs.length > 1);
-  const apart = parent.children.filter(isApart);
+  const gather = (children) => {
+    if (children.length === 1) return children[0];
+    const id = `${parent.id}/${scopes.length}`;
+    const group = { id, kind: "stretch", label: "", path: "", repeat: 1, parent, isScope: true, children };
+    for (const child of children) child.parent = group;
+    scopes.push(group);
+    return group;
+  };
+  const isResult = (item) => item.kind === "result";
+  const isShared = (item) => isData(item) && item.outputs.length > 1;
+  const [shared, results] = [parent.children.filter(isShared), parent.children.filter(isResult)];
   let rest = [[]]; // each with the data that it alone needs
-  for (const item of parent.children.filter((child) => !isApart(child))) {
-    rest.at(-1).push(item);
+  for (const item of parent.children.filter((child) => !isShared(child) && !isResult(child))) {
+    const group = rest.at(-1);
     if (!isData(item)) rest.push([]);
+    if (!isData(item) && group.length > crowd / 2) group.push(gather(group.splice(0)));
+    group.push(item);
   }
   rest = rest.filter((group) => group.length);
-  for (let level = 0; rest.length > crowd; level++) {
+  while (rest.length > crowd) {
     const size = Math.ceil(rest.length ** (1 / Math.ceil(Math.log(rest.length) / Math.log(crowd))));
     const groups = [];
-    for (let start = 0; start < rest.length; start += size) {
-      const id = `${parent.id}/${level}/${start}`;
-      const children = rest.slice(start, start + size).flat();
-      if (children.length === 1) {
-        groups.push(children);
-        continue;
-      }
-      const group = { id, kind: "stretch", label: "", path: "", repeat: 1, parent, isScope: true, children };
-      for (const child of children) child.parent = group;
-      scopes.push(group);
-      groups.push([group]);
-    }
+    for (let start = 0; start < rest.length; start += size) groups.push([gather(rest.slice(start, start + size).flat())]);
     rest = groups;
   }
-  const isResult = (item) => item.kind === "result";
-  parent.children = [...apart.filter((item) => !isResult(item)), ...rest.flat(), ...apart.filter(isResult)];
+  parent.children = [...(shared.length > crowd / 2 ? [gather(shared)] : shared), ...rest.flat(), ...results];
 }
 
 export const isData = (item) => !item.isScope && item.kind !== "operation" && item.kind !== "fold";
@@ -186,6 +185,7 @@ export function overviewOf(data, measured) {
   let best = null;
   for (const crowd of CROWDS) {
     const tree = treeOf(data, crowd);
+    if (tree.scopes.size === best?.tree.scopes.size) continue; // nothing more was put together
     const seen = new Set();
     for (let limit = 70; limit >= 4; limit = Math.floor(limit * 0.7)) {
       const folded = foldedFor(tree, limit, isKept);

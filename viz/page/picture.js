@@ -44,7 +44,7 @@ function wordsOf(box) {
     return {
       title: `▸ ${shorten(title, 30)}`,
       detail: path && path !== title ? shorten(path, 34) : "",
-      value: countText(operations, "operation"),
+      value: operations ? countText(operations, "operation") : countText(box.children.length, "array"),
       grad: trained ? countText(trained, "weight") : "",
     };
   }
