@@ -307,15 +307,18 @@ def test_play_walks_by_itself(open_page: Open) -> None:
 
 def test_play_has_speeds(open_page: Open) -> None:
     page = open_page(chain())
-    page.script("const s = arguments[0]; s.value = '10'; s.dispatchEvent(new Event('change'))", page.find("#speed"))
+    page.script("""window.waits = [];
+        const original = window.setInterval;
+        window.setInterval = (action, wait) => { window.waits.push(wait); return original(action, 1); };""")
+    choose = "arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('change'))"
+    page.script(choose, page.find("#speed"), "10")
+    assert page.script("return window.waits") == []  # nothing plays yet
     page.click(page.find("#play"))
     page.wait(lambda: page.text("#where") == "Backward 3 of 3: ×")
     page.wait(lambda: page.find("#play").get_attribute("aria-pressed") == "false")
-    page.script("const s = arguments[0]; s.value = '0.25'; s.dispatchEvent(new Event('change'))", page.find("#speed"))
-    page.click(page.find("#play"))
-    assert page.text("#where") == "Forward 1 of 3: ×"
-    page.script("const s = arguments[0]; s.value = '4'; s.dispatchEvent(new Event('change'))", page.find("#speed"))
-    page.wait(lambda: page.text("#where") == "Forward 3 of 3: +")
+    page.script(choose, page.find("#speed"), "0.25")
+    page.script("document.getElementById('play').click(); " + choose, page.find("#speed"), "2")  # while it plays
+    assert page.script("return window.waits") == [100, 4000, 500]
     assert " ".join(option.get_attribute("value") for option in page.all("#speed option")) == "0.25 0.5 1 2 4 10"
 
 
