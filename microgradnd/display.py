@@ -29,7 +29,7 @@ def text_of(tensor: Any) -> str:
 
 
 def page_of(tensor: Any) -> str | None:
-    """Return HTML for a notebook: the text, and the page on which one can walk through the computation of the Tensor.
+    """Return HTML for a notebook: the text, and the page to step through the computation.
 
     Returns
     -------

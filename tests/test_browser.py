@@ -710,7 +710,7 @@ def test_after_backward_the_page_says_what_is_gone(open_page: Open) -> None:
     loss.backward()
     page = open_page(loss)
     page.click(page.box("relu"))
-    assert "backward() has let go of this array" in page.panel
+    assert "backward() has freed this array" in page.panel
     page.press(Keys.END)
     page.click(page.box("w"))
     assert page.all("#panel .numbers td")
@@ -889,7 +889,7 @@ def test_a_part_that_was_folded_before_says_so(open_page: Open) -> None:
     loss.backward()
     page = open_page(loss, max_nodes=6)
     page.click(page.all(".box.fold")[0])
-    assert "It is folded since the whole is too large" in page.panel
+    assert "It is folded because the computation is too large" in page.panel
     assert "Gradients of its parameters" in page.panel
 
 

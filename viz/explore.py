@@ -61,29 +61,34 @@ Json = Any
 def explore(
     t: Tensor, path: str | os.PathLike[str] = "graph.html", *, title: str | None = None, max_nodes: int = 30_000
 ) -> Path:
-    """Write a page on which one can walk through a computation, forward and backward.
+    """Write a page to step through a computation, forward and backward.
 
-    The page is one file, which needs no server and no network: the graph to zoom and to fold, every array with its
-    numbers, a heat map and a histogram, and a slider that goes through the forward pass, then through the backward
-    pass, operation by operation, with the incoming gradient, the rule and the product.
+    The page is a single file that needs no server and no network. It opens with the whole computation in view, folded
+    so far that you can read it, and shows every array with its numbers, a heat map and a histogram. A slider goes
+    through the forward pass, then through the backward pass, operation by operation, with the incoming gradient, the
+    rule and the product. The address of a step (`#step=12`) is a link to it, and the picture can be saved.
 
     Parameters
     ----------
     t : Tensor
-        Of any shape; best before `backward()`, which frees the arrays. If they are still there, the gradients are
-        computed for the page (of the sum, if `t` has several elements), and nobody's `.grad` changes.
+        Of any shape; best before `backward()`, which frees the arrays. While they are there, the page computes the
+        gradients (of the sum, if `t` has several elements); no `.grad` changes.
     path : path-like
-        The file to write. Folders on the way are made.
+        The file to write. Missing folders are created.
     title : str or None
-        What the page is called; by default the name of `t`.
+        The title of the page; by default the name of `t`.
     max_nodes : int
-        Of a computation with more operations than that, the page says less: what repeats is shown once, other parts
-        stay folded, and the gradients between are left out.
+        For a computation with more operations, the page shows what repeats once, keeps other parts folded, and leaves
+        out intermediate gradients.
 
     Returns
     -------
     Path
-        Where the page is. At the end of a notebook's cell, it shows the page.
+        The path of the page. As the last line of a notebook's cell, it shows the page below.
+
+    See Also
+    --------
+    draw : a still picture.
 
     Raises
     ------

@@ -86,7 +86,7 @@ export class Panel {
       make(
         "p",
         { class: "quiet" },
-        "It is folded since the whole is too large. viz.explore(t, path, max_nodes=…) takes more.",
+        "It is folded because the computation is too large. To include more, pass max_nodes= to viz.explore.",
       ),
       item.grad ? this.section("Gradients of its parameters", "", arrayView(item.grad, null, null)) : null,
     );
@@ -109,7 +109,7 @@ export class Panel {
       if (operands.length) children.push(make("ul", { class: "operands" }, operands));
     }
     const absent = this.data.freed
-      ? "backward() has let go of this array. Call viz.explore before backward(), or backward(retain_graph=True)."
+      ? "backward() has freed this array. Call viz.explore before backward(), or backward(retain_graph=True)."
       : "Its numbers aren't recorded.";
     children.push(arrayView(item.values, item.shape, item.dtype, absent));
     return this.section("Value", "", ...children);
@@ -122,9 +122,9 @@ export class Panel {
       item.kind === "input" || item.kind === "constant"
         ? "No gradient flows to it: it doesn't require one."
         : this.data.freed
-          ? "The gradients between weren't kept. Call viz.explore before backward()."
+          ? "Intermediate gradients weren't kept. Call viz.explore before backward()."
           : this.data.cut
-            ? "Of so large a computation, the page isn't told the gradients between."
+            ? "This computation is too large: intermediate gradients are not included."
             : "No gradient has reached it.";
     const seed =
       item.kind === "result"
@@ -198,7 +198,7 @@ export class Panel {
       ["Dtype", item.dtype],
       [
         "Memory",
-        item.memory ? `${bytesText(item.memory)}${item.values || !this.data.freed ? "" : ", let go of"}` : null,
+        item.memory ? `${bytesText(item.memory)}${item.values || !this.data.freed ? "" : ", freed"}` : null,
       ],
       ["Trained", item.parameters ? countText(item.parameters, "number") : null],
       ["Node", make("code", {}, item.id)],
