@@ -113,7 +113,7 @@ function sizeOf(box, isCopy) {
   const wide = Math.max(
     widthOf(words.title, titleSize, 600),
     widthOf(words.detail, 11),
-    widthOf(words.value, 11),
+    widthOf(words.value, 11, alarmText(box.values) ? 700 : 400),
     widthOf(words.grad, 11, 600),
     22,
   );
