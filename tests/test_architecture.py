@@ -28,7 +28,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "registry": set(),
     "primitives": {"registry"},
     "contraction": {"registry", "primitives"},
-    "rules": {"registry", "primitives", "contraction"},
+    "triangular": {"registry"},
+    "rules": {"registry", "primitives", "contraction", "triangular"},
     "scipy": {"registry", "primitives", "rules"},
     "tape": {"registry", "broadcasting", "failures"},
     "views": {"primitives", "tape"},
@@ -104,6 +105,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "operands",
         "recompute",
         "trees",
+        "triangular",
         "views",
     },
     "nn": {

@@ -24,6 +24,7 @@ import numpy as np
 
 from microgradnd import contraction as contractions
 from microgradnd import primitives
+from microgradnd.compiler import matrices
 from microgradnd.compiler.program import Constant, Program, Step, Value, filled, values_in
 from microgradnd.compiler.traits import traits
 
@@ -73,12 +74,17 @@ def square(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
 
 
 def matmul(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
-    matrices = all(isinstance(a, Value) and len(a.shape) == 2 for a in step.args)
-    return [replace(step, function=np.dot)] if matrices and not step.kwargs else None
+    """Multiply two matrices by `np.dot`, or as their structure allows."""
+    if not all(isinstance(a, Value) for a in step.args):
+        return None
+    plain = all(len(a.shape) == 2 for a in step.args) and not step.kwargs
+    return matrices.product(step, made, uses) or ([replace(step, function=np.dot)] if plain else None)
 
 
 def contraction(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
     """Multiply matrices, where that takes less time than NumPy's loops."""
+    if step.function is np.dot and (new := matmul(step, made, uses)):
+        return new
     found = contractions.contraction(step.function, step.args, step.kwargs, (Value, np.ndarray))
     if found is None or any(x.dtype != step.out.dtype for x in found[1]):  # type: ignore[union-attr]
         return None
@@ -191,5 +197,20 @@ def is_real(x: Any) -> bool:
 
 
 SPELLINGS: dict[str, Rule] = {
-    rule.__name__: rule for rule in (square, scattered, matmul, contraction, maximum, sums, maxima, reduced)
+    rule.__name__: rule
+    for rule in (
+        square,
+        scattered,
+        matmul,
+        contraction,
+        maximum,
+        sums,
+        maxima,
+        reduced,
+        matrices.solve,
+        matrices.cholesky,
+    )
 }
+ALGEBRA = {
+    name: SPELLINGS[name] for name in ("contraction", "matmul", "solve", "cholesky")
+}  # which loops don't compute

@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from microgradnd import primitives
+from microgradnd import primitives, triangular
 
 ATOM, CALL, UNARY, POWER, COMPARISON = 10, 9, 7, 8, 1  # how strongly Python's operators bind
 
@@ -228,6 +228,11 @@ ROWS: dict[Any, Row] = {
     np.vecdot: {"is_product": True},
     **dict.fromkeys((np.vdot, np.outer), fresh()),
     **dict.fromkeys((np.inner, np.tensordot), fresh(spelling="contraction")),
+    # Linear algebra
+    np.linalg.solve: fresh(spelling="solve"),
+    np.linalg.cholesky: fresh(spelling="cholesky"),
+    **dict.fromkeys((triangular.solve_triangular, triangular.multiply_triangular, triangular.unscale), fresh()),
+    triangular.cholesky: fresh(),
     # Reductions
     np.sum: reduction("add", np.add.reduce, "sums"),
     np.prod: reduction("multiply", np.multiply.reduce, "reduced"),
