@@ -121,7 +121,7 @@ def function_text(name: str, thing: Any, required: bool) -> str | None:
         [definition] = ast.parse(textwrap.dedent(inspect.getsource(body))).body
         outside = inspect.getclosurevars(body)
         named = {node.id for node in ast.walk(definition) if isinstance(node, ast.Name)}  # attributes aren't outside
-        others = sorted(({*outside.globals, *outside.nonlocals} & named) - {"np"})
+        others = sorted(({*outside.globals} & named | {*outside.nonlocals}) - {"np"})
     except (TypeError, OSError, SyntaxError):
         definition, others = ast.Pass(), []
     if isinstance(definition, ast.FunctionDef) and not others:
