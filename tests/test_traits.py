@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 
 from microgradnd import primitives, registry, triangular
-from microgradnd.compiler import elementary, machine, spelling
+from microgradnd.compiler import choices, elementary, machine, spelling
 from microgradnd.compiler.fusion import Lowering
 from microgradnd.compiler.program import Program, Step, Value
 from microgradnd.compiler.recorder import Recorder, TraceError
@@ -151,6 +151,8 @@ def test_rows_are_of_functions_that_programs_have():
         triangular.multiply_triangular,
         triangular.unscale,
         triangular.cholesky,
+        choices.kept,
+        choices.larger_share,
         *(row.reducer for row in TRAITS.values() if row.reducer),
     }
     ufuncs = {function for function in TRAITS if isinstance(function, np.ufunc)}

@@ -26,7 +26,7 @@ from microgradnd.compiler.recorder import Gradient
 from microgradnd.compiler.replay import recorded
 from microgradnd.compiler.saving import Written
 from microgradnd.compiler.source import HELPERS, Names, loaded, readable
-from microgradnd.compiler.spelling import ALGEBRA, spell
+from microgradnd.compiler.spelling import OF_LOOPS, spell
 from microgradnd.compiler.trace import Traced
 from microgradnd.tape import Leaf, current, touch
 from microgradnd.tensor import Tensor
@@ -156,7 +156,7 @@ def entry_of(traced: Traced, name: str, optimize: bool, backend: str, arguments:
 def with_loops(entry: Entry, name: str, backend: str, arguments: Arguments) -> Entry:
     """Return a program that runs loops instead of NumPy's; with `backend="auto"` if they are faster on these arrays."""
     try:
-        program = drop_dead(spell(own_results(optimized(entry.traced.program)), ALGEBRA))
+        program = drop_dead(spell(own_results(optimized(entry.traced.program)), OF_LOOPS))
         loops = Loops(program, name)
     except ImportError as error:
         if backend != "auto":

@@ -23,12 +23,13 @@ from typing import Any
 import numpy as np
 
 from microgradnd import contraction as contractions
-from microgradnd import primitives
-from microgradnd.compiler import matrices
+from microgradnd import powers, primitives
+from microgradnd.compiler import choices, matrices
 from microgradnd.compiler.program import Constant, Program, Step, Value, filled, values_in
 from microgradnd.compiler.traits import traits
 
 FULL = 2**16  # elements up to which a constant is spread out to an array of its own
+FACTORS = (np.multiply, np.divide, np.negative)  # which a sum may be taken out of
 ROWS = 2**14  # elements from which the maximum of each row is found by its place
 
 Made = dict[Value, Step]
@@ -73,6 +74,21 @@ def square(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
     return [replace(step, function=np.multiply, args=(x, x))] if plain else None
 
 
+def power(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
+    """Multiply instead, as the eager call does."""
+    x, exponent = step.args
+    if not isinstance(x, Value) or step.kwargs or not powers.is_product(x.dtype, x.shape, exponent):
+        return None
+    steps: list[Step] = []
+
+    def multiply(a: Value, b: Value) -> Value:
+        steps.append(call(np.multiply, a, b, like=step, shape=x.shape))
+        return steps[-1].out  # type: ignore[return-value]
+
+    powers.products(x, exponent, multiply)
+    return ending(steps, step)
+
+
 def matmul(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
     """Multiply two matrices by `np.dot`, or as their structure allows."""
     if not all(isinstance(a, Value) for a in step.args):
@@ -99,10 +115,11 @@ def contraction(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | 
 
 def maximum(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
     """Spread a number out."""
-    x, number = step.args
-    if repr(number) not in ("0", "0.0") or not is_real(x) or x.shape != step.out.shape or not 0 < x.size <= FULL:  # type: ignore[union-attr]
-        return None
-    return [replace(step, args=(x, filled(x.shape, 0, x.dtype)))]
+    for place, x in enumerate(step.args):
+        if choices.is_zero(step.args[1 - place]) and is_real(x) and x.shape == step.out.shape and 0 < x.size <= FULL:  # type: ignore[union-attr]
+            args = (x, filled(x.shape, 0, x.dtype))
+            return [replace(step, args=args[:: 1 - 2 * place])]
+    return None
 
 
 def added_at(x: Any, index: Any, values: Any) -> Any:
@@ -146,8 +163,41 @@ def reduced(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None
     return [replace(step, function=traits(step.function).reducer, args=step.args[:1], kwargs=kwargs)]
 
 
+def taken_out(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
+    """Take signs, and factors that are the same along the summed axes, out of a sum that a derivative rule writes."""
+    x, axes = step.args[0], axes_of(step)
+    inner = made.get(x) if step.where is None and axes is not None and is_real(x) and uses[x] == 1 else None
+    if inner is None or inner.function not in FACTORS or inner.kwargs:
+        return None
+    pairs = [inner.args, inner.args[::-1]][: 2 if inner.function is np.multiply else 1]
+    for a, *factor in pairs:
+        if (
+            isinstance(a, Value)
+            and (a.shape, a.dtype) == (x.shape, x.dtype)
+            and all(
+                is_same_along(f, axes, x)
+                for f in factor  # type: ignore[arg-type]
+            )
+        ):
+            shape = tuple(1 if i in axes else n for i, n in enumerate(x.shape))  # type: ignore[operator]
+            total = call(np.sum, a, like=step, shape=shape, axis=axes, keepdims=True)
+            steps = sums(total, made, uses) or [total]
+            return ending([*steps, call(inner.function, steps[-1].out, *factor, like=step, shape=shape)], step)
+    return None
+
+
+def is_same_along(factor: Any, axes: tuple[int, ...], x: Value) -> bool:
+    """Return whether a factor of x is a number, or the same along some axes."""
+    if not isinstance(factor, Value):
+        return type(factor) in (int, float)
+    shape = (1,) * (len(x.shape) - len(factor.shape)) + factor.shape
+    return factor.dtype == x.dtype and all(shape[a] == 1 for a in axes)
+
+
 def sums(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
     """Add up by a product, where the axes are the first or the last ones."""
+    if (new := taken_out(step, made, uses)) is not None:
+        return new
     x, axes = step.args[0], axes_of(step)
     if axes is None or not is_real(x) or not x.size:
         return reduced(step, made, uses)
@@ -200,6 +250,7 @@ SPELLINGS: dict[str, Rule] = {
     rule.__name__: rule
     for rule in (
         square,
+        power,
         scattered,
         matmul,
         contraction,
@@ -209,8 +260,9 @@ SPELLINGS: dict[str, Rule] = {
         reduced,
         matrices.solve,
         matrices.cholesky,
+        choices.where,
     )
 }
-ALGEBRA = {
-    name: SPELLINGS[name] for name in ("contraction", "matmul", "solve", "cholesky")
-}  # which loops don't compute
+OF_LOOPS = {
+    name: SPELLINGS[name] for name in ("power", "contraction", "matmul", "solve", "cholesky")
+}  # which loops gain by too

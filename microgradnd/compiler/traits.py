@@ -18,6 +18,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from microgradnd import primitives, triangular
+from microgradnd.compiler import choices
 
 ATOM, CALL, UNARY, POWER, COMPARISON = 10, 9, 7, 8, 1  # how strongly Python's operators bind
 
@@ -176,7 +177,7 @@ ROWS: dict[Any, Row] = {
     np.divide: operator("/", 6, kinds="f", scalar="{0} / {1} if {1} else np.divide({0}, {1})"),
     np.remainder: operator("%", 6, loop=""),
     np.floor_divide: operator("//", 6, loop=""),
-    np.power: {**operator("**", POWER), **of_floats("np.power", "C", 2)},
+    np.power: {**operator("**", POWER), **of_floats("np.power", "C", 2), "spelling": "power"},
     np.float_power: {
         **of_floats("np.power", "C", 2),
         "scalar": "{0} ** {1} if {1} >= 0 else np.float_power({0}, {1})",  # of a base that is at most 1
@@ -220,7 +221,8 @@ ROWS: dict[Any, Row] = {
             *(np.arcsin, np.arccos, np.arctan, np.arcsinh, np.arccosh, np.arctanh),
         )
     },
-    np.where: fresh(lowering="where"),
+    np.where: fresh(lowering="where", spelling="where"),
+    **dict.fromkeys((choices.kept, choices.larger_share), fresh(is_elementwise=True)),
     np.clip: fresh(lowering="clip"),
     # Products
     np.dot: fresh(is_product=True, takes_out=True, lowering="product", spelling="contraction"),

@@ -1,0 +1,222 @@
+"""Times the user's own words against the library's: the same mathematics, however it is spelled.
+
+Owns: those comparisons, of a function's value and gradient, or of a whole training step.
+Must not own: how NumPy spells one step of a program (`spellings.py`), whole workloads (`workloads.py`).
+Read next: `../docs/performance.md`.
+
+    python benchmarks/words.py [relu softmax ...] [--rounds 15] [--numba]
+
+The first spelling of each group is the library's own word; the others are shown as ratios to it, eagerly and compiled.
+All values and gradients are compared.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+from pinned import pin
+
+if __name__ == "__main__":
+    pin(1)
+
+import numpy as np
+
+import microgradnd as mg
+from microgradnd import nn, optim
+
+F = nn.functional
+ROUND_SECONDS = 0.02
+RNG = np.random.default_rng(0)
+ROWS, COLUMNS = 256, 128
+EYE = np.eye(COLUMNS, dtype=np.float32)
+Y = RNG.integers(0, COLUMNS, ROWS)
+N = np.arange(ROWS)
+
+
+def normal(*shape: int) -> Any:
+    return RNG.normal(size=shape).astype(np.float32)
+
+
+X, G = normal(ROWS, COLUMNS), normal(ROWS, COLUMNS)
+W, B = normal(COLUMNS), normal(COLUMNS)
+HEADS = tuple(normal(8, 4, 64, 32) for _ in range(3))
+
+
+def shifted(x: Any) -> Any:
+    return x - np.max(x, axis=-1, keepdims=True)
+
+
+def shares(e: Any) -> Any:
+    return e / np.sum(e, axis=-1, keepdims=True)
+
+
+def logs(z: Any) -> Any:
+    return z - np.log(np.sum(np.exp(z), axis=-1, keepdims=True))
+
+
+def norm_by_mean(x: Any, w: Any, b: Any) -> Any:
+    z = x - np.mean(x, axis=-1, keepdims=True)
+    return z / np.sqrt(np.mean(z**2, axis=-1, keepdims=True) + 1e-5) * w + b
+
+
+def norm_by_var(x: Any, w: Any, b: Any) -> Any:
+    return (x - x.mean(-1, keepdims=True)) / (x.var(-1, keepdims=True) + 1e-5) ** 0.5 * w + b
+
+
+def gelu(x: Any, cube: Any) -> Any:
+    return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * cube)))
+
+
+def attention_by_matmul(q: Any, k: Any, v: Any) -> Any:
+    return shares(np.exp(shifted(q @ np.swapaxes(k, -1, -2) / np.sqrt(32)))) @ v
+
+
+def attention_by_einsum(q: Any, k: Any, v: Any) -> Any:
+    weights = F.softmax(np.einsum("bhqd,bhkd->bhqk", q, k) / np.sqrt(32))
+    return np.einsum("bhqk,bhkd->bhqd", weights, v)
+
+
+GROUPS: dict[str, tuple[tuple[Any, ...], dict[str, Callable[..., Any]]]] = {
+    "relu": (
+        (X,),
+        {
+            "F.relu(h)": F.relu,
+            "np.maximum(h, 0)": lambda h: np.maximum(h, 0),
+            "np.maximum(0, h)": lambda h: np.maximum(0.0, h),
+            "np.where(h > 0, h, 0)": lambda h: np.where(h > 0, h, 0),
+            "h * (h > 0)": lambda h: h * (h > 0),
+            "(h + abs(h)) / 2": lambda h: (h + np.abs(h)) / 2,
+        },
+    ),
+    "softmax": (
+        (X,),
+        {
+            "F.softmax(x)": F.softmax,
+            "shifted by the maximum": lambda x: shares(np.exp(shifted(x))),
+            "exp(x) / sum": lambda x: shares(np.exp(x)),
+        },
+    ),
+    "log-softmax": (
+        (X,),
+        {
+            "F.log_softmax(x)": F.log_softmax,
+            "shifted by the maximum": lambda x: logs(shifted(x)),
+            "x - log(sum(exp(x)))": logs,
+            "log(softmax)": lambda x: np.log(shares(np.exp(shifted(x)))),
+        },
+    ),
+    "cross-entropy": (
+        (X,),
+        {
+            "F.cross_entropy(x, y)": lambda x: F.cross_entropy(x, Y),
+            "-mean(log_softmax[n, y])": lambda x: -np.mean(F.log_softmax(x)[N, Y]),
+            "shifted, picked": lambda x: -np.mean(logs(shifted(x))[N, Y]),
+            "not shifted, picked": lambda x: np.mean(np.log(np.sum(np.exp(x), axis=1)) - x[N, Y]),
+            "of one-hot rows": lambda x: -np.mean(np.sum(EYE[Y] * logs(shifted(x)), axis=1)),
+        },
+    ),
+    "layer norm": (
+        (X, W, B),
+        {
+            "F.layer_norm(x, n, w, b)": lambda x, w, b: F.layer_norm(x, (COLUMNS,), w, b),
+            "by np.mean": norm_by_mean,
+            "by x.var": norm_by_var,
+        },
+    ),
+    "third power": (
+        (X,),
+        {"x * x * x": lambda x: x * x * x, "x**3": lambda x: x**3, "np.power(x, 3)": lambda x: np.power(x, 3)},
+    ),
+    "fourth power": ((X,), {"(x * x) * (x * x)": lambda x: (x * x) * (x * x), "x**4": lambda x: x**4}),
+    "square": ((X,), {"np.square(x)": np.square, "x**2": lambda x: x**2, "x * x": lambda x: x * x}),
+    "root": (
+        (abs(X),),
+        {"np.sqrt(x)": np.sqrt, "x**0.5": lambda x: x**0.5, "np.power(x, 0.5)": lambda x: np.power(x, 0.5)},
+    ),
+    "root of the inverse": ((abs(X) + 1,), {"1 / np.sqrt(x)": lambda x: 1 / np.sqrt(x), "x**-0.5": lambda x: x**-0.5}),
+    "gelu": (
+        (X,),
+        {
+            "F.gelu(x, 'tanh')": lambda x: F.gelu(x, approximate="tanh"),
+            "with x * x * x": lambda x: gelu(x, x * x * x),
+            "with x**3": lambda x: gelu(x, x**3),
+        },
+    ),
+    "attention": (
+        HEADS,
+        {
+            "F.scaled_dot_product_attention": F.scaled_dot_product_attention,
+            "by @": attention_by_matmul,
+            "by np.einsum": attention_by_einsum,
+        },
+    ),
+}
+
+
+def derivative(f: Callable[..., Any], n: int) -> Callable[..., Any]:
+    """Return a function that computes a weighted sum of what f returns, and its gradients."""
+    g = RNG.normal(size=np.shape(f(*GROUPS_ARGS[n]))) if False else None  # noqa: F841 -- replaced below
+    raise NotImplementedError
+
+
+def seconds(call: Callable[[], Any], repeats: int) -> float:
+    start = time.perf_counter()
+    for _ in range(repeats):
+        call()
+    return (time.perf_counter() - start) / repeats
+
+
+def compare(calls: list[Callable[[], Any]], rounds: int) -> list[float]:
+    """Return the median of each call's time, as a ratio to the first's, in rounds in which they take turns."""
+    repeats = [max(1, int(ROUND_SECONDS / min(seconds(call, 1) for _ in range(3)))) for call in calls]
+    times = [[seconds(call, n) for call, n in zip(calls, repeats, strict=True)] for _ in range(rounds)]
+    return [statistics.median(row[i] / row[0] for row in times) for i in range(len(calls))]
+
+
+def step_of_w3(update: str) -> Callable[[], Any]:
+    """Return a training step of W3's network with Adam: with `optim`, or with lists that are replaced or written to."""
+    raise NotImplementedError(update, optim)
+
+
+def measure(groups: list[str], rounds: int, backends: list[str]) -> list[tuple[str, list[tuple[str, list[float]]]]]:
+    """Return each group's spellings, with their ratios: eager, and compiled by each backend."""
+    found = []
+    for title in groups or list(GROUPS):
+        args, spellings = GROUPS[title]
+        functions = []
+        for f in spellings.values():
+            out = f(*args)
+            weight = np.random.default_rng(1).normal(size=out.shape).astype(np.float32)
+            functions.append(
+                mg.value_and_grad(lambda *args, f=f, weight=weight: np.sum(f(*args) * weight), tuple(range(len(args))))
+            )
+        columns = [[lambda f=f: f(*args) for f in functions]]
+        columns += [[lambda f=mg.compile(f, backend=b): f(*args) for f in functions] for b in backends]
+        for calls in columns:
+            expected = calls[0]()
+            for name, call in zip(spellings, calls, strict=True):
+                value, gradients = call()
+                np.testing.assert_allclose(value, expected[0], rtol=1e-3, atol=1e-3, err_msg=name)
+                for a, b in zip(gradients, expected[1], strict=True):
+                    np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3, err_msg=name)
+        ratios = [compare(calls, rounds) for calls in columns]
+        found.append((title, [(name, [c[i] for c in ratios]) for i, name in enumerate(spellings)]))
+        print(title)
+        for i, name in enumerate(spellings):
+            print(f"    {name:40} {'  '.join(f'{c[i]:8.2f}' for c in ratios)}", flush=True)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("groups", nargs="*", help="by default all")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--numba", action="store_true", help="loops too")
+    options = parser.parse_args()
+    measure(options.groups, options.rounds, ["numpy", *(["numba"] if options.numba else [])])
+
+
+if __name__ == "__main__":
+    main()
