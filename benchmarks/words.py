@@ -66,15 +66,15 @@ def norm_by_var(x: Any, w: Any, b: Any) -> Any:
 
 
 def gelu(x: Any, cube: Any) -> Any:
-    return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * cube)))
+    return 0.5 * x * (1 + np.tanh((2 / np.pi) ** 0.5 * (x + 0.044715 * cube)))
 
 
 def attention_by_matmul(q: Any, k: Any, v: Any) -> Any:
-    return shares(np.exp(shifted(q @ np.swapaxes(k, -1, -2) / np.sqrt(32)))) @ v
+    return shares(np.exp(shifted(q @ np.swapaxes(k, -1, -2) / 32**0.5))) @ v
 
 
 def attention_by_einsum(q: Any, k: Any, v: Any) -> Any:
-    weights = F.softmax(np.einsum("bhqd,bhkd->bhqk", q, k) / np.sqrt(32))
+    weights = F.softmax(np.einsum("bhqd,bhkd->bhqk", q, k) / 32**0.5)
     return np.einsum("bhqk,bhkd->bhqd", weights, v)
 
 

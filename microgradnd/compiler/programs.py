@@ -19,7 +19,7 @@ from microgradnd.compiler.buffers import plan
 from microgradnd.compiler.fast import fast
 from microgradnd.compiler.machine import Loops, race
 from microgradnd.compiler.ownership import check_apart, own_results
-from microgradnd.compiler.passes import drop_dead, late, optimized
+from microgradnd.compiler.passes import drop_dead, late, optimized, share_equal
 from microgradnd.compiler.places import same
 from microgradnd.compiler.program import Program
 from microgradnd.compiler.recorder import Gradient
@@ -131,7 +131,7 @@ def entry_of(traced: Traced, name: str, optimize: bool, backend: str, arguments:
     inputs = [(value, names.value(value, "x")) for value in program.inputs]
     report = f"{name}: every step is a call of NumPy"
     if optimize:
-        program = late(blocks(drop_dead(spell(program))))
+        program = late(blocks(drop_dead(share_equal(spell(program)))))
         allocation, text = fast(program, name, names, plan(program))
     else:
         allocation, text = "", readable(program, name, names)

@@ -30,6 +30,8 @@ from microgradnd.compiler.traits import traits
 
 FULL = 2**16  # elements up to which a constant is spread out to an array of its own
 FACTORS = (np.multiply, np.divide, np.negative)  # which a sum may be taken out of
+DEFAULTS = {"dtype": None, "out": None, "ddof": 0, "where": True}  # of means and variances
+KNOWN = {*DEFAULTS, "axis", "keepdims"}
 ROWS = 2**14  # elements from which the maximum of each row is found by its place
 
 Made = dict[Value, Step]
@@ -166,24 +168,25 @@ def reduced(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None
 def taken_out(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
     """Take signs, and factors that are the same along the summed axes, out of a sum that a derivative rule writes."""
     x, axes = step.args[0], axes_of(step)
-    inner = made.get(x) if step.where is None and axes is not None and is_real(x) and uses[x] == 1 else None
+    if step.where is not None or axes is None or not is_real(x) or uses[x] != 1:
+        return None
+    inner = made.get(x)
     if inner is None or inner.function not in FACTORS or inner.kwargs:
         return None
-    pairs = [inner.args, inner.args[::-1]][: 2 if inner.function is np.multiply else 1]
-    for a, *factor in pairs:
-        if (
-            isinstance(a, Value)
-            and (a.shape, a.dtype) == (x.shape, x.dtype)
-            and all(
-                is_same_along(f, axes, x)
-                for f in factor  # type: ignore[arg-type]
-            )
-        ):
-            shape = tuple(1 if i in axes else n for i, n in enumerate(x.shape))  # type: ignore[operator]
-            total = call(np.sum, a, like=step, shape=shape, axis=axes, keepdims=True)
+    for a, *factor in [inner.args, inner.args[::-1]][: 2 if inner.function is np.multiply else 1]:
+        alike = isinstance(a, Value) and (a.shape, a.dtype) == (x.shape, x.dtype)
+        if alike and all(is_same_along(f, axes, x) for f in factor):
+            total = summed(a, axes, step)
             steps = sums(total, made, uses) or [total]
+            shape = total.out.shape  # type: ignore[union-attr]
             return ending([*steps, call(inner.function, steps[-1].out, *factor, like=step, shape=shape)], step)
     return None
+
+
+def summed(x: Value, axes: tuple[int, ...], like: Step) -> Step:
+    """Return the sum along some axes, which stay with length 1."""
+    shape = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
+    return call(np.sum, x, like=like, shape=shape, axis=axes, keepdims=True)
 
 
 def is_same_along(factor: Any, axes: tuple[int, ...], x: Value) -> bool:
@@ -226,6 +229,44 @@ def sums(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
     return ending([*steps, call(np.dot, *args, like=step, shape=(rest,))], step)
 
 
+def plain_axes(step: Step) -> tuple[int, ...] | None:
+    """Return the axes of a mean or variance of all elements along them, which changes no dtype."""
+    names = ("axis", "dtype", "out", "ddof", "keepdims")
+    given = dict(zip(names, step.args[1:], strict=False)) | dict(step.kwargs)
+    plain = all(given.get(key, value) in (value,) for key, value in DEFAULTS.items()) and not set(given) - KNOWN
+    x = step.args[0]
+    if not plain or not is_real(x) or not x.size:
+        return None
+    return axes_of(replace(step, args=(x,), kwargs={"axis": given.get("axis")}))
+
+
+def averaged(x: Value, axes: tuple[int, ...], like: Step, made: Made, uses: dict[Value, int]) -> list[Step]:
+    """Return the steps for a mean, as NumPy computes it: the sum, divided by the number of elements."""
+    total = summed(x, axes, like)
+    steps = sums(total, made, uses) or [total]
+    shape, n = total.out.shape, math.prod(x.shape[a] for a in axes)  # type: ignore[union-attr]
+    return [*steps, call(np.divide, steps[-1].out, n, like=like, shape=shape)]
+
+
+def mean(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
+    """Divide the sum."""
+    axes = plain_axes(step)
+    return None if axes is None else ending(averaged(step.args[0], axes, step, made, uses), step)
+
+
+def variance(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
+    """Take the mean of the squared deviations, which other steps may need too."""
+    x, axes = step.args[0], plain_axes(step)
+    if axes is None:
+        return None
+    centre = averaged(x, axes, step, made, uses)
+    apart = call(np.subtract, x, centre[-1].out, like=step, shape=x.shape)
+    squares = call(np.multiply, apart.out, apart.out, like=step, shape=x.shape)
+    out = squares.out
+    assert isinstance(out, Value)
+    return ending([*centre, apart, squares, *averaged(out, axes, step, {out: squares}, {out: 1})], step)
+
+
 def maxima(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
     """Find the maximum of each row by its place."""
     x, axes = step.args[0], axes_of(step)
@@ -256,6 +297,8 @@ SPELLINGS: dict[str, Rule] = {
         contraction,
         maximum,
         sums,
+        mean,
+        variance,
         maxima,
         reduced,
         matrices.solve,
