@@ -21,7 +21,7 @@ LARGE = 2**12  # elements from which these functions take less time, their own c
 
 
 def kept(mask: Any, x: Any, inside: bool, out: Any = None) -> Any:
-    """Return x where a mask is true (or, if not `inside`, where it is false), and 0 elsewhere: the bits of x, or none."""
+    """Return x where a mask is true, or false if not `inside`, and 0 elsewhere: the bits of x, or none."""
     out = np.empty(x.shape, x.dtype) if out is None else out
     bits, ones = f"i{x.itemsize}", mask.view(np.int8)
     np.bitwise_and(x.view(bits), np.negative(ones) if inside else np.subtract(ones, 1), out.view(bits))
@@ -66,10 +66,10 @@ def where(step: Step, made: Mapping[Value, Step], uses: Mapping[Value, int]) -> 
         return [replace(step, function=kept, args=(mask, other, inside))]
     if not is_nan(x) or (share := share_of(mask, y, made)) is None:
         return None
-    g, x, y = share
-    if getattr(g, "shape", ()) == out.shape == x.shape and g.dtype == out.dtype == x.dtype:
-        return [replace(step, function=larger_share, args=(g, x, y))]
-    return None
+    arrays = [a for a in share if hasattr(a, "dtype")]  # the others are numbers
+    if getattr(share[0], "shape", None) != out.shape or any(a.dtype != out.dtype for a in arrays):
+        return None
+    return [replace(step, function=larger_share, args=share)]
 
 
 def share_of(mask: Any, chosen: Any, made: Mapping[Value, Step]) -> tuple[Any, Any, Any] | None:
