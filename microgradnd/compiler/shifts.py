@@ -7,8 +7,8 @@ Read next: `spelling.py`.
 In `e = np.exp(x - np.max(x, axis=-1, keepdims=True)); e / np.sum(e, axis=-1, keepdims=True)` the maximum cancels. If it
 were larger by c, `x - max` would be shifted by -c, `e` and its sum scaled by exp(-c), and their quotient the same. So
 the derivative by the maximum is 0, and what the rule of `np.max` makes of it is rounding. It is left out if every way
-from the maximum ends in values that don't change with it. All ways count, also those to what the program doesn't return:
-so this pass comes before dead steps are dropped, and after equal ones have been joined.
+from the maximum ends in values that don't change with it. Ways to values that the program doesn't return count too: so
+this pass comes before dead steps are dropped, and after equal ones have been joined.
 """
 
 from __future__ import annotations
@@ -124,8 +124,12 @@ def without_shifts(program: Program) -> Program:
             chosen += [step.out for step in used(chosen, primitives.astype)]
             parts = [step.out for step in used(chosen, np.multiply)]
             for total in used([part for part in parts if len(users.get(part, ())) == 1], np.add):  # type: ignore[arg-type]
-                rest = [a for a in total.args if a not in parts]
-                same = [(a.shape, a.dtype) == (total.out.shape, total.out.dtype) for a in rest if isinstance(a, Value)]  # type: ignore[union-attr]
-                if isinstance(total.out, Value) and same == [True]:
-                    replacements[total.out] = replacements.get(rest[0], rest[0])
+                rest = [a for a in total.args if isinstance(a, Value) and a not in parts]
+                out = total.out
+                if (
+                    len(rest) == 1
+                    and isinstance(out, Value)
+                    and (rest[0].shape, rest[0].dtype) == (out.shape, out.dtype)
+                ):
+                    replacements[out] = replacements.get(rest[0], rest[0])
     return program.substitute(replacements) if replacements else program
