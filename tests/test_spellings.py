@@ -72,8 +72,16 @@ WORDS = {  # with what their programs have and what they haven't
     "log of the softmax": (lambda x: np.log(shares(np.exp(shifted(x)))), [], ["np.equal("]),
     "log-softmax by subtracting both": (
         lambda x: x - (np.log(np.sum(np.exp(shifted(x)), axis=-1, keepdims=True)) + np.max(x, axis=-1, keepdims=True)),
+        ["np.equal("],  # one of two derivatives is added to a constant
         [],
+    ),
+    "log-softmax of a multiple, by subtracting both": (
+        lambda x: (
+            2 * x
+            - (np.log(np.sum(np.exp(shifted(2 * x)), axis=-1, keepdims=True)) + np.max(2 * x, axis=-1, keepdims=True))
+        ),
         ["np.equal("],
+        [],
     ),
     "softmax along the other axis": (
         lambda x: (lambda e: e / e.sum(axis=0, keepdims=True))(np.exp(x - x.max(axis=0, keepdims=True))),

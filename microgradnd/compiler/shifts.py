@@ -112,24 +112,38 @@ def without_shifts(program: Program) -> Program:
         for value in step.operands():
             users.setdefault(value, []).append(i)
     replacements: dict[Value, Any] = {}
-
-    def used(values: list[Any], function: Any) -> list[Step]:
-        """Return the steps of derivatives that use some values by a function."""
-        steps = [program.steps[i] for value in values for i in users.get(value, ())]
-        return [step for step in steps if step.function is function and step.where is None]
-
     for largest in program.steps:
         if largest.function is np.max and largest.out in users and cancels(largest, program, users):
-            chosen = [step.out for step in used([largest.out], np.equal)]
-            chosen += [step.out for step in used(chosen, primitives.astype)]
-            parts = [step.out for step in used(chosen, np.multiply)]
-            for total in used([part for part in parts if len(users.get(part, ())) == 1], np.add):  # type: ignore[arg-type]
-                rest = [a for a in total.args if isinstance(a, Value) and a not in parts]
-                out = total.out
-                if (
-                    len(rest) == 1
-                    and isinstance(out, Value)
-                    and (rest[0].shape, rest[0].dtype) == (out.shape, out.dtype)
-                ):
-                    replacements[out] = replacements.get(rest[0], rest[0])
+            replacements |= totals(largest.out, program, users)
+    for total, rest in replacements.items():
+        while rest in replacements:
+            rest = replacements[rest]
+        replacements[total] = rest
     return program.substitute(replacements) if replacements else program
+
+
+def totals(largest: Value, program: Program, users: dict[Value, list[int]]) -> dict[Value, Value]:
+    """Return the sums to which the derivatives by a maximum are added, with what they are added to.
+
+    A maximum that was computed twice has two derivatives, of which only the sum is 0: so it is all of them, or none.
+    """
+
+    def used(values: list[Value], function: Any) -> list[Any]:
+        """Return the results of the steps of derivatives that use some values by a function."""
+        steps = [program.steps[i] for value in values for i in users.get(value, ())]
+        return [step.out for step in steps if step.function is function and step.where is None]
+
+    chosen = used([largest], np.equal)
+    chosen += used(chosen, primitives.astype)
+    parts = used(chosen, np.multiply)
+    found = {}
+    for part in parts:
+        step = program.steps[users[part][0]] if len(users.get(part, ())) == 1 else None
+        rest = [a for a in step.args if isinstance(a, Value) and a is not part] if step else []
+        out: Any = step.out if step else None
+        if step is None or step.function is not np.add or step.where is not None or len(rest) != 1:
+            return {}
+        if rest[0] in parts or (rest[0].shape, rest[0].dtype) != (out.shape, out.dtype):
+            return {}
+        found[out] = rest[0]
+    return found
