@@ -11,6 +11,7 @@ All values and gradients are compared.
 """
 
 import argparse
+import functools
 import statistics
 import time
 from collections.abc import Callable
@@ -23,8 +24,12 @@ if __name__ == "__main__":
 
 import numpy as np
 
+import by_hand
 import microgradnd as mg
-from microgradnd import nn, optim
+import ours
+from by_hand import BETA1, BETA2, EPS
+from microgradnd import nn
+from workloads import WORKLOADS
 
 F = nn.functional
 ROUND_SECONDS = 0.02
@@ -155,12 +160,6 @@ GROUPS: dict[str, tuple[tuple[Any, ...], dict[str, Callable[..., Any]]]] = {
 }
 
 
-def derivative(f: Callable[..., Any], n: int) -> Callable[..., Any]:
-    """Return a function that computes a weighted sum of what f returns, and its gradients."""
-    g = RNG.normal(size=np.shape(f(*GROUPS_ARGS[n]))) if False else None  # noqa: F841 -- replaced below
-    raise NotImplementedError
-
-
 def seconds(call: Callable[[], Any], repeats: int) -> float:
     start = time.perf_counter()
     for _ in range(repeats):
@@ -175,25 +174,64 @@ def compare(calls: list[Callable[[], Any]], rounds: int) -> list[float]:
     return [statistics.median(row[i] / row[0] for row in times) for i in range(len(calls))]
 
 
-def step_of_w3(update: str) -> Callable[[], Any]:
-    """Return a training step of W3's network with Adam: with `optim`, or with lists that are replaced or written to."""
-    raise NotImplementedError(update, optim)
+def derivatives(args: tuple[Any, ...], spellings: dict[str, Callable[..., Any]]) -> list[Callable[..., Any]]:
+    """Return functions that compute a weighted sum of what each spelling gives, and its gradients."""
+
+    def weighted(f: Callable[..., Any]) -> Callable[..., Any]:
+        weight = np.random.default_rng(1).normal(size=np.shape(f(*args))).astype(np.float32)
+        return mg.value_and_grad(lambda *args: np.sum(f(*args) * weight), tuple(range(len(args))))
+
+    return [weighted(f) for f in spellings.values()]
 
 
-def measure(groups: list[str], rounds: int, backends: list[str]) -> list[tuple[str, list[tuple[str, list[float]]]]]:
-    """Return each group's spellings, with their ratios: eager, and compiled by each backend."""
-    found = []
-    for title in groups or list(GROUPS):
+def bound(f: Callable[..., Any], args: tuple[Any, ...]) -> Callable[[], Any]:
+    """Return a call of a function."""
+    return lambda: f(*args)
+
+
+def steps_of_w3(backend: str) -> dict[str, Callable[[], Any]]:
+    """Return training steps of W3 with Adam: by `optim`, and with lists of arrays that each call makes anew."""
+    work = WORKLOADS["W3"]()
+    both = mg.value_and_grad(functools.partial(work.loss, ours.WORDS), tuple(range(len(work.start))))
+    _, lr = work.learning or ("", 0.0)
+
+    def functional(params: Any, first: Any, second: Any, count: Any, x: Any, y: Any) -> Any:
+        loss, grads = both(*params, x, y)
+        count = count + 1
+        first = [BETA1 * m + (1 - BETA1) * g for m, g in zip(first, grads, strict=True)]
+        second = [BETA2 * v + (1 - BETA2) * g * g for v, g in zip(second, grads, strict=True)]
+        m_hat, v_hat = [m / (1 - BETA1**count) for m in first], [v / (1 - BETA2**count) for v in second]
+        moved = zip(params, m_hat, v_hat, strict=True)
+        return loss, [p - lr * m / (np.sqrt(v) + EPS) for p, m, v in moved], first, second, count
+
+    program = mg.compile(functional, backend=backend)
+    zeros = [np.zeros_like(p) for p in work.start]
+    state: list[Any] = [[p.copy() for p in work.start], zeros, zeros, 0.0]
+
+    def step() -> Any:
+        loss, *state[:] = program(*state, *work.data)
+        return loss
+
+    return {
+        "by hand in NumPy": by_hand.idiomatic("W3", work).step,
+        f"optim.Adam, {backend}": ours.compiled("W3", work, backend=backend).step,
+        f"lists made anew, {backend}": step,
+    }
+
+
+def measure(groups: list[str], rounds: int, backends: list[str]) -> None:
+    """Print each group's spellings, with their ratios: eager, and compiled by each backend."""
+    for title in groups or [*GROUPS, "W3"]:
+        print(title)
+        if title == "W3":
+            for backend in backends:
+                steps = steps_of_w3(backend)
+                show(list(steps), [compare(list(steps.values()), rounds)])
+            continue
         args, spellings = GROUPS[title]
-        functions = []
-        for f in spellings.values():
-            out = f(*args)
-            weight = np.random.default_rng(1).normal(size=out.shape).astype(np.float32)
-            functions.append(
-                mg.value_and_grad(lambda *args, f=f, weight=weight: np.sum(f(*args) * weight), tuple(range(len(args))))
-            )
-        columns = [[lambda f=f: f(*args) for f in functions]]
-        columns += [[lambda f=mg.compile(f, backend=b): f(*args) for f in functions] for b in backends]
+        functions = derivatives(args, spellings)
+        columns = [[bound(f, args) for f in functions]]
+        columns += [[bound(mg.compile(f, backend=backend), args) for f in functions] for backend in backends]
         for calls in columns:
             expected = calls[0]()
             for name, call in zip(spellings, calls, strict=True):
@@ -201,17 +239,18 @@ def measure(groups: list[str], rounds: int, backends: list[str]) -> list[tuple[s
                 np.testing.assert_allclose(value, expected[0], rtol=1e-3, atol=1e-3, err_msg=name)
                 for a, b in zip(gradients, expected[1], strict=True):
                     np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-3, err_msg=name)
-        ratios = [compare(calls, rounds) for calls in columns]
-        found.append((title, [(name, [c[i] for c in ratios]) for i, name in enumerate(spellings)]))
-        print(title)
-        for i, name in enumerate(spellings):
-            print(f"    {name:40} {'  '.join(f'{c[i]:8.2f}' for c in ratios)}", flush=True)
-    return found
+        show(list(spellings), [compare(calls, rounds) for calls in columns])
+
+
+def show(names: list[str], columns: list[list[float]]) -> None:
+    """Print a table of ratios."""
+    for i, name in enumerate(names):
+        print(f"    {name:40} {'  '.join(f'{column[i]:8.2f}' for column in columns)}", flush=True)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("groups", nargs="*", help="by default all")
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("groups", nargs="*", help="by default all; W3: a training step, to NumPy by hand")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--numba", action="store_true", help="loops too")
     options = parser.parse_args()

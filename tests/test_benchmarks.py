@@ -35,7 +35,7 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Any:
             del sys.modules[name]
 
 
-@pytest.mark.parametrize("name", ["W1", "W2", "W3", "W4", "W5", "W8", "W9", "W10"])
+@pytest.mark.parametrize("name", ["W1", "W2", "W3", "W4", "W5", "W8", "W9", "W10", "W14 small", "W17"])
 def test_programs_by_hand_and_ours_agree(load: Any, name: str) -> None:
     run = load("run")
     make, _, tolerance = run.makers(name, OURS)
