@@ -4,8 +4,8 @@ Owns: the passes, and their order.
 Must not own: which NumPy call is the fastest (`spelling.py`), or how a step is printed (`source.py`).
 Read next: `spelling.py`.
 
-Every pass keeps the results to the last bit, except that `shifts.py` leaves out rounding errors. Three things outside of
-here don't: spellings that add up in another order (`spelling.py`); sums and products of thousands of rows, which are
+Every pass keeps the results to the last bit, except that `shifts.py` leaves out rounding errors. Three things outside
+of here don't: spellings that add up in another order (`spelling.py`); sums and products of thousands of rows, which are
 added up in blocks (`blocks.py`); and buffers and updates in place, where a value may have another memory order than the
 array of the eager call: NumPy adds up in memory order. Where nothing is added up, all forms agree to the bit.
 """
