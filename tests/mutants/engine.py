@@ -17,6 +17,7 @@ MUTATION = " ".join(
     ]
 )
 PROMISES = "tests/test_promises.py"
+SUSPENDED = "tests/test_suspended.py"
 FAULTS: list[tuple[str, ...]] = [
     ("microgradnd/tape.py", "if parent.position >= child.position:", "if False:", TAPE + " " + ASSIGNMENT),
     ("microgradnd/gradients.py", "        g = changed\n    return g", "        pass\n    return g", TAPE),
@@ -177,7 +178,21 @@ FAULTS: list[tuple[str, ...]] = [
     ),
     ("microgradnd/tensor.py", "views.share(result, args)", "pass", ASSIGNMENT),
     ("microgradnd/views.py", "node.aliases = self.nodes", "pass", ASSIGNMENT + " " + MUTATION),
-    ("microgradnd/modes.py", "mode = context.within(mode)", "pass", TAPE),
+    ("microgradnd/suspended.py", "mode = entered.within(mode)", "pass", TAPE),
+    (
+        "microgradnd/suspended.py",
+        "for frame in reversed(running):",
+        "for frame in running:",
+        SUSPENDED,
+    ),
+    ("microgradnd/suspended.py", "if entered.around is not mode:", "if True:", SUSPENDED),
+    ("microgradnd/suspended.py", " and type(mode) is Mode and frame.f_globals", " and frame.f_globals", SUSPENDED),
+    ("microgradnd/suspended.py", "and frame.f_globals is not CONTEXTLIB:", "and True:", SUSPENDED),
+    ("microgradnd/suspended.py", "if not OPEN and type(mode) is Mode and mode", "if mode", SUSPENDED),
+    ("microgradnd/suspended.py", "    if not places:", "    if False:", SUSPENDED),
+    ("microgradnd/suspended.py", "or (flags & COROUTINE and is_task())", "", SUSPENDED),
+    ("microgradnd/suspended.py", "if frame.f_back is None or not is_manager(frame.f_back):", "if True:", SUSPENDED),
+    ("microgradnd/compiler/programs.py", "mode=resolved(current())", "mode=current()", SUSPENDED),
     ("microgradnd/modes.py", "mode.record or next(outer, Operation)", "Operation", TAPE),
     (
         "microgradnd/modes.py",
