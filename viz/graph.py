@@ -473,7 +473,7 @@ class _Builder:
         node = self.record.operations[target]
         rule, summed = "", ()
         if flows:
-            is_variadic = isinstance(VJPS.get(node.function), Variadic)
+            is_variadic = type(VJPS.get(node.function)) is Variadic
             shapes = None if is_variadic else tuple(p and p.shape for p in node.parents)
             key = node.function, None if is_variadic else k, node.shape, shapes, node.args is None
             if key not in self.rules:

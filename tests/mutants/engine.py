@@ -17,9 +17,15 @@ MUTATION = " ".join(
     ]
 )
 PROMISES = "tests/test_promises.py"
+INDEXING = "tests/test_indexing.py"
 SUSPENDED = "tests/test_suspended.py"
 FAULTS: list[tuple[str, ...]] = [
-    ("microgradnd/tape.py", "if parent.position >= child.position:", "if False:", TAPE + " " + ASSIGNMENT),
+    (
+        "microgradnd/tape.py",
+        "if parent is not None and parent.position >= node.position:",
+        "if False:",
+        TAPE + " " + ASSIGNMENT,
+    ),
     ("microgradnd/gradients.py", "        g = changed\n    return g", "        pass\n    return g", TAPE),
     (
         "microgradnd/broadcasting.py",
@@ -70,6 +76,22 @@ FAULTS: list[tuple[str, ...]] = [
     ("microgradnd/tape.py", "cotangents[parent] = cotangents[parent] + new", "cotangents[parent] = new", TAPE),
     ("microgradnd/tape.py", "ends[node] + g if node in ends else g", "g", TRANSFORMS + " " + TAPE),
     ("microgradnd/tape.py", "        if not retain:\n", "        if False:\n", TAPE),
+    ("microgradnd/tape.py", "if parent in owned and rules.add(", "if rules.add(", INDEXING),
+    (
+        "microgradnd/tape.py",
+        " and lift is None and done is None:",
+        " and lift is None:",
+        INDEXING + " tests/test_promises.py",
+    ),
+    ("microgradnd/tape.py", " and lift is None and done is None:", " and done is None:", INDEXING + " " + TRANSFORMS),
+    (
+        "microgradnd/rules/indexing.py",
+        "type(total) is np.ndarray and is_basic(index)",
+        "type(total) is np.ndarray",
+        INDEXING,
+    ),
+    ("microgradnd/rules/indexing.py", "        total[index] += g", "        total[index] = g", INDEXING),
+    ("microgradnd/transforms.py", "path = self.path if self.outside else None", "path = None", TRANSFORMS),
     ("microgradnd/tape.py", "not (type(new) is float64 is type(arg))", "not type(new) is float64", TAPE + " " + TENSOR),
     (
         "microgradnd/tensor.py",
@@ -118,7 +140,7 @@ FAULTS: list[tuple[str, ...]] = [
     ),
     (
         "microgradnd/tape.py",
-        "check_age(parent, node)\n            rules = JVPS",
+        "check_ages(node)\n            rules = JVPS",
         "pass\n            rules = JVPS",
         TRANSFORMS + " " + MUTATION,
     ),
