@@ -20,7 +20,7 @@ from microgradnd import gradients, operands, primitives, refusals, tape, views
 from microgradnd.annotations import P, R
 from microgradnd.broadcasting import cast
 from microgradnd.modes import enable_grad, no_grad, transformed
-from microgradnd.tape import Leaf, Path, current
+from microgradnd.tape import Leaf, Node, Path, current
 from microgradnd.tensor import Tensor, lift, wrap
 from microgradnd.trees import Form, Tree, flatten
 
@@ -84,10 +84,8 @@ class Trace:
         """Return the cotangents of the inputs for cotangents of the outputs, None for a zero."""
         pairs = zip(self.outputs, cotangents, strict=True)
         path = self.path if self.outside else None
-        nodes = path.nodes if path else self.path.reached
-        seeds: list[Any] = [
-            (o._node, g) for o, g in pairs if g is not None and isinstance(o, Tensor) and o._node in nodes
-        ]
+        nodes: set[Node] = path.nodes if path else self.path.reached
+        seeds = [(o._node, g) for o, g in pairs if g is not None and isinstance(o, Tensor) and o._node in nodes]
         self.check()
         with self.recording(cotangents):
             ends = gradients.backward(seeds, retain or self.lift is not None, self.lift, path)
