@@ -19,6 +19,7 @@ import contextlib
 import inspect
 import sys
 from collections.abc import Iterator
+from sys import _getframe  # looked up often
 from types import FrameType
 from typing import Any
 
@@ -67,7 +68,7 @@ class Bound:
             if latest is self:
                 MODE.set(self.base)
             return self.base
-        running, frame = [], sys._getframe(1)  # a loop of its own, as this is asked for each operation
+        running, frame = [], _getframe(1)  # a loop of its own, as this is asked for each operation
         while frame := frame.f_back:  # type: ignore[assignment]
             if frame in self.owners:
                 running.append(frame)
@@ -95,7 +96,7 @@ def resolved(mode: Any) -> Mode:
 def enter(context: Any) -> None:
     """Enter a context: in the mode, unless it belongs to a generator or to what a generator has called."""
     mode: Any = current()
-    frame = sys._getframe(2)  # whoever entered it
+    frame = _getframe(2)  # whoever entered it
     if not frame.f_code.co_flags & STEPPED and type(mode) is Mode and frame.f_globals is not CONTEXTLIB:
         MODE.set(context.within(mode))  # the usual case, which is to be quick
         return
@@ -112,11 +113,11 @@ def enter(context: Any) -> None:
 def leave(context: Any) -> None:
     """Leave a context, wherever it was entered."""
     mode: Any = current()
-    if not OPEN and type(mode) is Mode and mode.entered and mode.entered[-1][0] is context:
-        MODE.set(mode.entered[-1][1])
+    if not OPEN and type(mode) is Mode and (entered := mode.entered) and entered[-1][0] is context:
+        MODE.set(entered[-1][1])
         return
     base, owners = (mode.base, mode.owners) if type(mode) is Bound else (mode, set())
-    for owner in callers(sys._getframe(2)):
+    for owner in callers(_getframe(2)):
         opened = OPEN.get(owner, [])
         if places := [i for i, entered in enumerate(opened) if entered.context is context]:
             del opened[places[-1]]

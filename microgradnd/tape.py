@@ -323,8 +323,8 @@ def walk(
     path : Path or None
         Walk only along this path, to its inputs; by default walk everywhere, to the leaves.
     arrive : callable or None
-        `arrive(node, g)` is called at operations that have a note, and at all if the walk is recorded; it returns the
-        cotangent to go on with.
+        `arrive(node, g)` is called at operations with hooks or a gradient to keep, and at all if the walk is recorded;
+        it returns the cotangent to go on with.
     done : callable or None
         `done(node, g, parts)` is called after each operation, with what its rules made of g for the argument at each
         position that has a derivative, as a list of (position, cotangent).
@@ -351,7 +351,7 @@ def walk(
             ends[node] = ends[node] + g if node in ends else g
             continue
         if (note := node.note) is not None or lift is not None:
-            g = g if arrive is None else arrive(node, g)
+            g = arrive(node, g) if arrive and (lift or (note and (note.hooks or note.retain_grad))) else g
             if note is not None and note.check is not None:
                 note.check(node)
         function, out, position, kwargs = node.function, node.out, node.position, node.kwargs

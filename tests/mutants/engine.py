@@ -210,7 +210,7 @@ FAULTS: list[tuple[str, ...]] = [
     ("microgradnd/suspended.py", "if entered.around is not mode:", "if True:", SUSPENDED),
     ("microgradnd/suspended.py", " and type(mode) is Mode and frame.f_globals", " and frame.f_globals", SUSPENDED),
     ("microgradnd/suspended.py", "and frame.f_globals is not CONTEXTLIB:", "and True:", SUSPENDED),
-    ("microgradnd/suspended.py", "if not OPEN and type(mode) is Mode and mode", "if mode", SUSPENDED),
+    ("microgradnd/suspended.py", "if not OPEN and type(mode) is Mode and (entered", "if (entered", SUSPENDED),
     ("microgradnd/suspended.py", "    if not places:", "    if False:", SUSPENDED),
     ("microgradnd/suspended.py", "or (flags & COROUTINE and is_task())", "", SUSPENDED),
     ("microgradnd/suspended.py", "if frame.f_back is None or not is_manager(frame.f_back):", "if True:", SUSPENDED),
