@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import microgradnd as mg
-from microgradnd.primitives import is_basic, scatter
+from microgradnd.primitives import getitem, is_basic, scatter
 from microgradnd.rules import indexing as rules
+from microgradnd.tape import walk
 from tests.rows.indexing import INDICES
 
 SEEDS = st.integers(0, 2**20)
@@ -229,3 +230,14 @@ def test_a_loop_over_rows_makes_one_array_of_zeros(monkeypatch):
     sum(np.sum(x[t]) for t in range(50)).backward()
     np.testing.assert_array_equal(x.grad, np.ones((50, 2)))
     assert len(made) == 1
+
+
+def test_a_walk_that_shows_its_steps_shows_the_gradient_of_each_part():
+    x = mg.tensor(np.ones((3, 2)), requires_grad=True)
+    total = sum(np.sum(x[t] * (t + 1.0)) for t in range(3))
+    shown = []
+    walk([(total._node, np.float64(1))], done=lambda node, g, parts: shown.append((node.function, parts)))
+    found = [parts for function, parts in shown if function is getitem]
+    for t, parts in zip([2, 1, 0], found, strict=True):
+        ((_, part),) = parts
+        np.testing.assert_array_equal(part, np.eye(3)[:, t : t + 1] * (t + 1.0) * np.ones(2))

@@ -81,7 +81,7 @@ FAULTS: list[tuple[str, ...]] = [
         "microgradnd/tape.py",
         " and lift is None and done is None:",
         " and lift is None:",
-        INDEXING + " tests/test_promises.py",
+        INDEXING,
     ),
     ("microgradnd/tape.py", " and lift is None and done is None:", " and done is None:", INDEXING + " " + TRANSFORMS),
     (
