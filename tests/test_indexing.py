@@ -152,14 +152,14 @@ def test_the_gradients_of_many_parts_of_an_array(parts, computed, dtype):
         x = +x if computed else x
         return sum(np.sum((x[index] * (i + 1)) ** 2) for i, index in enumerate(parts)) + 0 * x[0, 0]
 
-    def gradient(walk):
+    def gradient(options):
         x = mg.tensor(data, requires_grad=True)
         out = loss(x)
-        (out.real if dtype is np.complex128 else out).backward(**walk)
+        (out.real if dtype is np.complex128 else out).backward(**options)
         return x.grad if isinstance(x.grad, np.ndarray) else x.grad.data
 
-    for walk in ({}, {"retain_graph": True}, {"create_graph": True}):
-        found = gradient(walk)
+    for options in ({}, {"retain_graph": True}, {"create_graph": True}):
+        found = gradient(options)
         assert found.dtype == dtype
         np.testing.assert_allclose(found, np.conj(right), rtol=1e-6)
     with mg.detect_anomaly():
