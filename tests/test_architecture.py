@@ -40,10 +40,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "advice": {"registry", "primitives", "tape", "lines"},  # loaded when an error is raised, by whoever raises it
     "broadcasting": set(),
     "decorators": set(),
+    "suspended": {"tape"},
     "forms": {"registry", "primitives"},
     "trees": set(),
     "operands": {"registry", "tape", "lines"},
-    "modes": {"tape", "decorators"},
+    "modes": {"tape", "decorators", "suspended"},
     "anew": {"tape", "tensor"},
     "anomaly": {"registry", "tape", "lines", "modes", "operands"},
     "data": {"anew", "operands"},
@@ -99,6 +100,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "testing": {*ENGINE, "trees", "broadcasting"},
     "compiler": {
         *ENGINE,
+        "suspended",
         "anew",
         "assignment",
         "contraction",

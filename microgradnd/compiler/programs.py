@@ -28,6 +28,7 @@ from microgradnd.compiler.saving import Written
 from microgradnd.compiler.source import HELPERS, Names, loaded, readable
 from microgradnd.compiler.spelling import OF_LOOPS, spell
 from microgradnd.compiler.trace import Traced
+from microgradnd.suspended import resolved
 from microgradnd.tape import Leaf, current, touch
 from microgradnd.tensor import Tensor
 
@@ -141,7 +142,7 @@ def entry_of(traced: Traced, name: str, optimize: bool, backend: str, arguments:
     source = written.source()
     entry = Entry(
         traced=traced,
-        mode=current(),
+        mode=resolved(current()),
         program=program,
         function=loaded(source, name, names.constants),
         updated=[numbers[value] for value in program.updates],
