@@ -1,45 +1,55 @@
-"""Chains of elementwise steps over large arrays, run block by block.
+"""Steps over large arrays, run block by block.
 
-Owns: which steps form a chain, and how many rows are a block.
+Owns: which steps go together, which axis of each value they take rows of, and how many rows are a block.
 Must not own: where the values live (`buffers.py`), or how the loop is written (`fast.py`).
 Read next: `buffers.py`.
 
-An elementwise step over an array that doesn't fit into the processor's cache takes as long as it takes to read and
-write memory. A chain of them that is taken for a few rows at a time reads and writes memory once, and what is in
-between never leaves the cache. The results are equal to the last bit.
+A step over an array that doesn't fit into the processor's cache takes as long as it takes to read and write memory. A
+chain of steps that is taken for a few rows at a time reads and writes memory once, and what is in between never leaves
+the cache. Elementwise steps give the same to the last bit. Where there are thousands of rows, products of rows with a
+small matrix go along, and so do sums over the rows, which are added up block by block: a whole training step reads its
+data once.
 """
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from microgradnd.compiler.program import Program, Step, Value
+from microgradnd.compiler.program import Constant, Program, Step, Value
 from microgradnd.compiler.traits import traits
 
 LARGE = 2**17  # elements from which an array is taken in blocks
 BLOCK = 2**16  # bytes of an array that are taken at a time
+TALL = 2**13  # rows from which products and sums go along
+SMALL = 2**14  # elements of a matrix that rows may be multiplied with, and of a sum over rows
+CACHE = 2**21  # bytes of all arrays that are taken at a time, with products, as if each had its own memory
+SUM = -1  # instead of an axis: a value that is added up over the blocks
 
 
 @dataclass(frozen=True, eq=False)
 class Chain:
-    """Elementwise steps that are taken together; called, it takes them one by one, which gives the same.
+    """Steps that are taken together; called, it takes them one by one.
 
     Attributes
     ----------
     program : Program
         From the operands to those values that other steps use.
-    shape : tuple of int
-        Of all values that are computed.
-    rows : int
-        How many are taken at a time.
+    axes : mapping of Value to int
+        The axis along which a block takes rows of an operand or of a value that is computed; SUM for a sum over all
+        blocks; no entry for an operand that every block takes whole.
+    count, rows : int
+        How many rows there are, and how many are taken at a time.
     """
 
     program: Program
-    shape: tuple[int, ...]
+    axes: Mapping[Value, int]
+    count: int
     rows: int
 
     def __call__(self, *arrays: Any) -> tuple[Any, ...]:
@@ -48,78 +58,217 @@ class Chain:
     @property
     def is_even(self) -> bool:
         """Whether every block has the same number of rows."""
-        return self.shape[0] % self.rows == 0
+        return self.count % self.rows == 0
 
-    def is_sliced(self, value: Value) -> bool:
-        """Return whether a block takes rows of an operand, not the whole."""
-        return len(value.shape) == len(self.shape) and value.shape[0] == self.shape[0]
+    @functools.cached_property
+    def views(self) -> dict[Value, Step]:
+        """The transposes that each block makes, by what they are."""
+        return {out: step for step in self.program.steps if is_view(step) for out in step.outs()}
 
     def last_use(self, value: Value) -> int:
-        """Return the number of the last step that reads an operand, -1 if none does."""
-        return max((i for i, step in enumerate(self.program.steps) if value in step.operands()), default=-1)
+        """Return the number of the last step that reads a value, or a view of it; -1 if none does."""
+        seen = {value, *(out for out, step in self.views.items() if value in step.operands())}
+        return max((i for i, s in enumerate(self.program.steps) if not seen.isdisjoint(s.operands())), default=-1)
 
     def index(self, out: Value) -> int:
         """Return the number of the step that computes a value."""
         return next(i for i, step in enumerate(self.program.steps) if step.out is out)
 
+    def may_cover(self, new: Value, old: Value) -> bool:
+        """Return whether a value may be written over one, block by block, that nothing else reads."""
+        i, last = self.index(new), self.last_use(old)
+        if self.axes[new] != 0 or (last >= 0 and self.axes.get(old) != 0):
+            return False
+        return last < i or (last == i and traits(self.program.steps[i].function).is_elementwise)
+
+
+class Group:
+    """Steps that are to be a chain, while the program is gone through.
+
+    Attributes
+    ----------
+    steps : list of Step
+    axes : dict of Value to int or None
+        As in a chain; None for operands that are taken whole.
+    later : list of Step
+        Those that need one of these steps, but aren't taken row by row; they come after the chain.
+    """
+
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+        self.axes: dict[Value, int | None] = {}
+        self.later: list[Step] = []
+        self.made: set[Value] = set()
+        self.made_later: dict[Value, Step] = {}
+        self.used: dict[Value, int] = {}  # how often steps that were taken in use a value
+        self.count = 0
+
+    def needs(self, step: Step) -> bool:
+        """Return whether a step uses what this group computes."""
+        return any(v in self.made or v in self.made_later for v in step.operands())
+
+    def take(self, step: Step) -> bool:
+        """Take a step in, if it goes row by row like the others."""
+        views = {v: self.made_later[v] for v in step.operands() if v in self.made_later}
+        if not all(is_view(view) and view.args[0] in self.made for view in views.values()):
+            return False
+        mine = {v: Value(v.shape, v.dtype, v.name) for v in views}  # the view may be needed after the chain as well
+        count = self.count or step.out.shape[0]  # type: ignore[union-attr]
+        turned = {mine[v]: 1 - (self.axes[view.args[0]] or 0) for v, view in views.items()}
+        taken = step.substitute(mine)
+        found = axes_of(taken, count, {**self.axes, **turned})
+        if found is None:
+            return False
+        self.note(step)
+        self.steps += [replace(view, out=mine[v]) for v, view in views.items()] + [taken]
+        self.made.update(out for s in self.steps for out in s.outs())
+        self.axes |= {**turned, **found}
+        self.count = count
+        return True
+
+    def postpone(self, step: Step) -> None:
+        """Put a step off until the chain is done."""
+        self.later.append(step)
+        self.made_later.update((out, step) for out in step.outs())
+
+    def note(self, step: Step) -> None:
+        """Count what a step uses that is no longer outside."""
+        for value in step.operands():
+            self.used[value] = self.used.get(value, 0) + 1
+
+    def closed(self, uses: Mapping[Value, int]) -> list[Step]:
+        """Return the steps, as a chain if that gains anything."""
+        for view in [step for step in self.later if is_view(step) and self.used.get(step.out) == uses[step.out]]:  # type: ignore[arg-type,index]
+            self.later.remove(view)  # each block makes its own
+            self.note(view)
+        gains = len(self.steps) > 1 or any(is_slow(step) for step in self.steps)
+        gains = gains and any(traits(step.function).is_elementwise for step in self.steps)
+        return [*([self.chain(uses)] if gains else self.steps), *self.later]
+
+    def chain(self, uses: Mapping[Value, int]) -> Step:
+        """Return one step for all of them."""
+        inputs = dict.fromkeys(v for step in self.steps for v in step.operands() if v not in self.made)
+        made = [out for step in self.steps if not is_view(step) for out in step.outs()]
+        outputs = tuple(out for out in made if uses.get(out, 0) > self.used.get(out, 0))
+        axes = {value: axis for value, axis in self.axes.items() if axis is not None}
+        chain = Chain(Program(tuple(inputs), tuple(self.steps), outputs), axes, self.count, self.rows(axes))
+        return Step(chain, tuple(inputs), {}, outputs, self.steps[-1].where)
+
+    def rows(self, axes: Mapping[Value, int]) -> int:
+        """Return how many rows are a block; they divide the number of rows if a number nearby does."""
+        widths = [v.size // self.count * v.dtype.itemsize for v, axis in axes.items() if axis != SUM]
+        plain = all(traits(step.function).is_elementwise for step in self.steps)
+        wanted = max(1, BLOCK // max(widths) if plain else min(CACHE // sum(widths), BLOCK // max(widths) * 4))
+        wanted = min(wanted, self.count)
+        return next((n for n in range(wanted, wanted // 2, -1) if self.count % n == 0), wanted)
+
 
 def blocks(program: Program) -> Program:
-    """Put elementwise steps over large arrays together, as far as the others let them."""
+    """Put steps over large arrays together, as far as the others let them."""
     uses = program.uses()
     steps: list[Step] = []
-    group: list[Step] = []
-
-    def close() -> None:
-        if len(group) > 1 or any(is_slow(step) for step in group):
-            steps.append(chained(group, uses))
-        else:
-            steps.extend(group)
-        group.clear()
-
+    group = Group()
     for step in program.steps:
-        inside = {out for other in group for out in other.outs()}
-        if is_member(step):
-            if group and group[0].out.shape != step.out.shape:  # type: ignore[union-attr]
-                close()
-            group.append(step)
-        elif any(v in inside for v in step.operands()):
-            close()
-            steps.append(step)
+        if (group.steps or starts(step)) and group.take(step):
+            continue
+        if starts(step):
+            steps += group.closed(uses)
+            group = Group()
+            if group.take(step):
+                continue
+        if group.needs(step):
+            group.postpone(step)
         else:
             steps.append(step)  # before the chain, which it doesn't need
-    close()
-    return replace(program, steps=tuple(steps))
+    return replace(program, steps=(*steps, *group.closed(uses)))
 
 
-def is_member(step: Step) -> bool:
-    """Return whether a step can be taken row by row, and is worth it."""
+def starts(step: Step) -> bool:
+    """Return whether a step is worth a chain."""
     out = step.out
-    if not isinstance(out, Value) or out.size < LARGE or out.shape[0] < 2 or step.kwargs:
+    if not isinstance(out, Value) or out.size < LARGE or out.shape[0] < 2:
         return False
-    if not traits(step.function).is_elementwise or math.prod(out.shape[1:]) * out.dtype.itemsize > 4 * BLOCK:
-        return False
-    return any(isinstance(a, Value) and a.shape == out.shape for a in step.args)
+    return traits(step.function).is_elementwise or (step.function is np.dot and out.shape[0] >= TALL)
+
+
+def axes_of(step: Step, count: int, known: Mapping[Value, int | None]) -> dict[Value, int | None] | None:
+    """Return the axes along which a step takes rows of its operands and its result, None if it can't be taken so."""
+    out, function = step.out, step.function
+    if not isinstance(out, Value):
+        return None
+    if (traits(function).is_elementwise or is_choice(step)) and not step.kwargs:
+        wanted = elementwise(step.args, out, count)
+    elif count < TALL:
+        return None
+    elif function is np.dot and not step.kwargs:
+        wanted = product(step.args, out, count, known)
+    elif function is np.vdot and not step.kwargs and all(is_tall(a, count) for a in step.args):
+        wanted = [0, 0, SUM]
+    elif function is np.add.reduce and step.kwargs == {"axis": None} and is_tall(step.args[0], count):
+        wanted = [0, SUM]
+    else:
+        return None
+    if wanted is None:
+        return None
+    found: dict[Value, int | None] = {}
+    for value, axis in zip((*step.args, out), wanted, strict=True):
+        if isinstance(value, Value) and {**known, **found}.setdefault(value, axis) != axis:
+            return None  # it is taken otherwise by another step, or is a sum that is not complete yet
+        if isinstance(value, Value):
+            found[value] = axis
+    return found
+
+
+def elementwise(args: Any, out: Value, count: int) -> list[int | None] | None:
+    """Return the axes for an elementwise step, of whose operands one at least has all rows."""
+    width = math.prod(out.shape[1:])
+    if out.shape[:1] != (count,) or (out.size < LARGE and count < TALL) or width * out.dtype.itemsize > 4 * BLOCK:
+        return None
+    ranks = [len(getattr(arg, "shape", ())) for arg in args]
+    full = [rank == len(out.shape) and arg.shape[0] == count for rank, arg in zip(ranks, args, strict=True)]
+    if not any(isinstance(arg, Value) and arg.shape == out.shape for arg in args):
+        return None
+    if any(
+        is_full and not isinstance(arg, Value) and not is_filled(arg) for is_full, arg in zip(full, args, strict=True)
+    ):
+        return None
+    return [*(0 if is_full else None for is_full in full), 0]
+
+
+def product(args: Any, out: Value, count: int, known: Mapping[Value, int | None]) -> list[int | None] | None:
+    """Return the axes for a product: of rows with a small matrix, or a sum over rows."""
+    a, b = args
+    if not all(isinstance(x, Value | Constant) and x.shape for x in args):
+        return None
+    inside = [isinstance(x, Value) and known.get(x) is not None for x in args]
+    if a.shape[-1] == count == b.shape[0] and any(inside) and out.size <= SMALL:
+        return [len(a.shape) - 1, 0, SUM] if is_filled(a) or isinstance(a, Value) else None
+    small = isinstance(b, Constant | Value) and math.prod(b.shape) <= SMALL
+    if a.shape[0] == count == out.shape[0] and len(a.shape) == 2 and small and isinstance(a, Value):
+        return [0, None, 0]
+    return None
+
+
+def is_tall(x: Any, count: int) -> bool:
+    """Return whether an operand has all rows along its first axis."""
+    return isinstance(x, Value) and x.shape[:1] == (count,)
+
+
+def is_filled(x: Any) -> bool:
+    """Return whether an operand is an array of zeros or ones, any rows of which are the same."""
+    return isinstance(x, Constant) and x.text.startswith(("np.zeros(", "np.ones("))
+
+
+def is_choice(step: Step) -> bool:
+    """Return whether a step is `np.where(condition, x, y)`, which a block copies into its place."""
+    return step.function is np.where and len(step.args) == 3
+
+
+def is_view(step: Step) -> bool:
+    """Return whether a step is the transpose of a matrix, which is made anew for each block."""
+    return step.function is np.transpose and len(step.args) == 1 and not step.kwargs and len(step.args[0].shape) == 2
 
 
 def is_slow(step: Step) -> bool:
     """Return whether a step alone gains by blocks: the maximum with a number, see `spelling.py`."""
     return step.function is np.maximum and any(type(a) in (int, float) and a == 0 for a in step.args)
-
-
-def chained(group: list[Step], uses: dict[Value, int]) -> Step:
-    """Return one step for a group of them."""
-    made = {step.out for step in group}
-    inner: dict[Value, int] = {}
-    for step in group:
-        for value in step.operands():
-            inner[value] = inner.get(value, 0) + 1
-    inputs = tuple(value for value in inner if value not in made)
-    outputs = tuple(
-        step.out for step in group if isinstance(step.out, Value) and uses[step.out] > inner.get(step.out, 0)
-    )
-    shape: tuple[int, ...] = outputs[0].shape
-    width = max(v.dtype.itemsize for v in (*made, *inputs) if isinstance(v, Value) and v.shape == shape)
-    wanted = max(1, BLOCK // (width * math.prod(shape[1:])))
-    rows = next((n for n in range(wanted, wanted // 2, -1) if shape[0] % n == 0), wanted)
-    chain = Chain(Program(inputs, tuple(group), outputs), shape, rows)
-    return Step(chain, inputs, {}, outputs, group[-1].where)

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from microgradnd import primitives
-from microgradnd.compiler.blocks import Chain
+from microgradnd.compiler.blocks import SUM, Chain
 from microgradnd.compiler.program import Program, Step, Value, as_arrays, moves, values_in
 from microgradnd.compiler.rolling import Loop, Row
 from microgradnd.compiler.spelling import added_at
@@ -41,6 +41,8 @@ class Plan:
         The number of its buffer, for each value that has one for itself.
     block_of : dict of Value to int
         The same for the values inside of chains, of which there is a block at a time.
+    term_of : dict of Value to int
+        The same for what each block of a chain adds to a sum.
     part_of : dict of Value to (Value, int, int)
         The vector that a value is a part of, and from where to where.
     over : dict of Value to Value
@@ -56,6 +58,7 @@ class Plan:
     buffers: list[tuple[tuple[int, ...], Any]] = field(default_factory=list)
     buffer_of: dict[Value, int] = field(default_factory=dict)
     block_of: dict[Value, int] = field(default_factory=dict)
+    term_of: dict[Value, int] = field(default_factory=dict)
     part_of: dict[Value, tuple[Value, int, int]] = field(default_factory=dict)
     over: dict[Value, Value] = field(default_factory=dict)
     views: list[Step] = field(default_factory=list)
@@ -208,7 +211,7 @@ class Planner:
             return traits(step.function).is_elementwise and not step.kwargs and takes_out(step)
         chain = step.function
         seen_otherwise = any(v is not old and old in self.owners_of(v) for v in step.operands())
-        return not seen_otherwise and chain.last_use(old) <= chain.index(new)
+        return not seen_otherwise and chain.may_cover(new, old)
 
     def place_buffers(self) -> None:
         """Give the other values buffers, in the order of the steps, and take these back after the last use."""
@@ -219,7 +222,7 @@ class Planner:
         for i, step in enumerate(self.program.steps):
             chain = step.function if isinstance(step.function, Chain) else None
             for out in step.outs():
-                placed = chain or (isinstance(step.function, Loop) and out.shape)
+                placed = (chain or isinstance(step.function, Loop)) and out.shape
                 if out in plan.part_of:
                     vector = plan.part_of[out][0]
                     if vector not in plan.buffer_of and vector not in plan.lent:
@@ -244,23 +247,34 @@ class Planner:
 
     def place_blocks(self, chain: Chain, free: dict[Any, list[int]]) -> None:
         """Give the values inside of a chain buffers of a block's size, for the time of the chain."""
-        steps, outputs = chain.program.steps, chain.program.outputs
         used: list[int] = []
         idle: dict[Any, list[int]] = {}
-        for i, step in enumerate(steps):
+
+        def take(value: Value, shape: tuple[int, ...]) -> int:
+            if not idle.get((shape, value.dtype)):
+                used.append(self.block(shape, value.dtype, free))
+                return used[-1]
+            return idle[shape, value.dtype].pop()
+
+        def give_back(number: int) -> None:
+            idle.setdefault(self.plan.buffers[number], []).append(number)
+
+        for i, step in enumerate(chain.program.steps):
             out = step.out
             assert isinstance(out, Value)
-            if out not in outputs:
-                dying = [
-                    v for v in dict.fromkeys(step.operands()) if chain.last_use(v) == i and v in self.plan.block_of
-                ]
-                for value in dying:
-                    idle.setdefault(value.dtype, []).append(self.plan.block_of[value])
-                if idle.get(out.dtype):
-                    self.plan.block_of[out] = idle[out.dtype].pop()
-                else:
-                    self.plan.block_of[out] = self.block((chain.rows, *chain.shape[1:]), out.dtype, free)
-                    used.append(self.plan.block_of[out])
+            read = {v.args[0] for v in map(chain.views.get, step.operands()) if v} | set(step.operands())
+            ending = [self.plan.block_of[v] for v in read if v in self.plan.block_of and chain.last_use(v) == i]
+            if traits(step.function).is_elementwise:  # which may write over its operand
+                for number in ending:
+                    give_back(number)
+            if chain.axes[out] == SUM and out.shape:
+                self.plan.term_of[out] = take(out, out.shape)
+                give_back(self.plan.term_of[out])
+            elif chain.axes[out] == 0 and out not in chain.program.outputs:
+                self.plan.block_of[out] = take(out, (chain.rows, *out.shape[1:]))
+            if not traits(step.function).is_elementwise:
+                for number in ending:
+                    give_back(number)
         for number in used:
             shape, dtype = self.plan.buffers[number]
             free.setdefault((math.prod(shape), dtype), []).append(number)

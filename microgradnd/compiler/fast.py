@@ -12,12 +12,13 @@ left to Python's operators, which NumPy's scalars have.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from microgradnd import primitives
-from microgradnd.compiler.blocks import Chain, is_slow
+from microgradnd.compiler.blocks import SUM, Chain, is_choice, is_filled, is_slow
 from microgradnd.compiler.buffers import Plan, Planner, may_share, picks_one
 from microgradnd.compiler.passes import holds, loop_of
 from microgradnd.compiler.program import Listed, Program, Step, Turn, Value, filled
@@ -228,6 +229,8 @@ def allocation(program: Program, names: Names, plan: Plan, writer: Writer) -> li
     lines += [part_of(value, names, plan) for value, (vector, *_) in plan.part_of.items() if vector not in plan.lent]
     for value, i in plan.block_of.items():
         names.of[value] = buffers[i]
+    for value, i in plan.term_of.items():
+        names.of["term", value] = buffers[i]
     known: dict[str, str] = {}
     for step in plan.views:
         assert isinstance(step.out, Value)
@@ -242,45 +245,76 @@ def allocation(program: Program, names: Names, plan: Plan, writer: Writer) -> li
 def loop(chain: Chain, writer: Writer, plan: Plan) -> list[str]:
     """Return the statements that take the steps of a chain block by block."""
     names, program = writer.names, chain.program
-    before, slices = [], []
-    count, i = chain.shape[0], names.own("i")
+    before, slices, i = [], [], names.own("i")
     for value in (*program.inputs, *program.outputs):
         if value in plan.over:
             names.of[value] = names.value(plan.over[value])
         elif value in program.outputs and value not in plan.buffer_of and value not in plan.part_of:
-            before.append(f"{names.value(value)} = np.empty({value.shape}, np.{value.dtype.name})")
+            dtype = f"np.{value.dtype.name}"
+            made = f"np.empty({value.shape}, {dtype})" if value.shape else f"{dtype}(0)"
+            before.append(f"{names.value(value)} = {made}")
+        if chain.axes.get(value) == SUM and value.shape:
+            before.append(f"{names.of[value]}[...] = 0")
     outside, inlined = dict(names.of), dict(writer.inline)
-    block = {}
-    for value in (*program.inputs, *program.outputs):
-        if chain.is_sliced(value):
-            whole = writer.text(value)
+    block: dict[str, str] = {}
+    first = ""  # the name of some rows, of which the last block may have fewer
+    sliced = [v for v in (*program.inputs, *program.outputs) if chain.axes.get(v, SUM) != SUM]
+    for value, whole in [(value, writer.text(value)) for value in sliced]:
+        axis = chain.axes[value]
+        if whole not in block:
+            block[whole] = names.new(f"{whole if whole.isidentifier() else 'rows'}_i")
+            slices.append(f"{block[whole]} = {whole}[{':, ' * axis}{i} : {i} + {chain.rows}]")
+        first = first or block[whole] * (axis == 0)
+        names.of[value] = block[whole]
+        writer.inline.pop(value, None)  # inside of the loop it is the block that has a name
+    rest = "" if chain.is_even else f"[: len({first})]"
+    for value in plan.block_of if rest else ():
+        if any(step.out is value for step in program.steps):
+            whole = names.of[value]
             if whole not in block:
-                block[whole] = names.new(f"{whole if whole.isidentifier() else 'rows'}_i")
-                slices.append(f"{block[whole]} = {whole}[{i} : {i} + {chain.rows}]")
+                block[whole] = names.new(f"{whole}_i")
+                slices.append(f"{block[whole]} = {whole}{rest}")
             names.of[value] = block[whole]
-            writer.inline.pop(value, None)  # inside of the loop it is the block that has a name
-    if not chain.is_even:  # the last block has fewer rows
-        first = next(iter(block.values()))
-        for value in plan.block_of:
-            if any(step.out is value for step in program.steps):
-                whole = names.of[value]
-                if whole not in block:
-                    block[whole] = names.new(f"{whole}_i")
-                    slices.append(f"{block[whole]} = {whole}[: len({first})]")
-                names.of[value] = block[whole]
-    body = []
-    for step in program.steps:
-        if is_slow(step):
-            assert isinstance(step.out, Value)
-            zeros = writer.text(filled((chain.rows, *chain.shape[1:]), 0, step.out.dtype))
-            zeros += "" if chain.is_even else f"[: len({first})]"
-            x = next(a for a in step.args if isinstance(a, Value))
-            body.append(f"np.maximum({writer.text(x)}, {zeros}, out={names.of[step.out]})")
-        else:
-            body.append(into(step, writer))
+    writer.inline.update(chain.views)
+    body = [
+        line for step in program.steps if step.out not in chain.views for line in in_block(step, chain, rest, writer)
+    ]
     names.of.update({v: outside[v] for v in (*program.inputs, *program.outputs) if v in outside})
     writer.inline.update(inlined)
-    return [*before, f"for {i} in range(0, {count}, {chain.rows}):", *(f"    {line}" for line in [*slices, *body])]
+    return [
+        *before,
+        f"for {i} in range(0, {chain.count}, {chain.rows}):",
+        *(f"    {line}" for line in [*slices, *body]),
+    ]
+
+
+def in_block(step: Step, chain: Chain, rest: str, writer: Writer) -> list[str]:
+    """Return the statements that take a step of a chain for one block; `rest` cuts an array to the rows of the last."""
+    out, names = step.out, writer.names
+    assert isinstance(out, Value)
+    args = list(step.args)
+    for j, arg in enumerate(args):
+        rank = 1 if chain.axes[out] == SUM else len(out.shape)
+        tall = is_filled(arg) and len(arg.shape) == rank and arg.shape[0] == chain.count and (rank > 1 or j == 0)
+        if tall or (is_slow(step) and not isinstance(arg, Value)):  # as many zeros or ones as a block has rows
+            rows = Value((chain.rows, *(arg.shape if tall else out.shape)[1:]), out.dtype)
+            number = int(tall and arg.text.startswith("np.ones"))
+            names.of[rows] = writer.text(filled(rows.shape, number, arg.dtype if tall else out.dtype)) + rest
+            args[j] = rows
+    step = replace(step, args=tuple(args))
+    if is_choice(step):
+        condition, x, y = map(writer.text, step.args)
+        place = names.of[out]
+        return [f"np.copyto({place}, {y})", f"np.copyto({place}, {x}, where={condition})"]
+    if chain.axes[out] != SUM:
+        return [into(step, writer)]
+    total = names.value(out)
+    if not out.shape:
+        return [f"{total} += {plain_call(step, writer)}"]
+    names.of[out] = term = names.of["term", out]
+    line = into(step, writer)
+    names.of[out] = total
+    return [line, f"np.add({total}, {term}, {total})"]
 
 
 def into(step: Step, writer: Writer) -> str:

@@ -19,7 +19,7 @@ from microgradnd.compiler.buffers import plan
 from microgradnd.compiler.fast import fast
 from microgradnd.compiler.machine import Loops, race
 from microgradnd.compiler.ownership import check_apart, own_results
-from microgradnd.compiler.passes import drop_dead, late, optimized
+from microgradnd.compiler.passes import drop_dead, late, optimized, share_equal
 from microgradnd.compiler.places import same
 from microgradnd.compiler.program import Program
 from microgradnd.compiler.recorder import Gradient
@@ -28,8 +28,9 @@ from microgradnd.compiler.rolling import hoisted, in_bodies, rolled
 from microgradnd.compiler.saving import Written
 from microgradnd.compiler.scalars import taken_apart
 from microgradnd.compiler.source import HELPERS, Names, loaded, readable
-from microgradnd.compiler.spelling import contraction, scattered, spell
+from microgradnd.compiler.spelling import OF_LOOPS, scattered, spell
 from microgradnd.compiler.trace import Traced
+from microgradnd.suspended import resolved
 from microgradnd.tape import Leaf, current, touch
 from microgradnd.tensor import Tensor
 
@@ -134,7 +135,7 @@ def entry_of(traced: Traced, name: str, optimize: bool, backend: str, arguments:
     report = f"{name}: every step is a call of NumPy"
     if optimize:
         program = drop_dead(taken_apart(program))
-        program = in_bodies(lambda body, own: late(blocks(drop_dead(spell(body, None, own)))), program)
+        program = in_bodies(lambda body, own: late(blocks(drop_dead(share_equal(spell(body, None, own))))), program)
         allocation, text = fast(program, name, names, plan(program))
     else:
         program = in_bodies(
@@ -147,7 +148,7 @@ def entry_of(traced: Traced, name: str, optimize: bool, backend: str, arguments:
     source = written.source()
     entry = Entry(
         traced=traced,
-        mode=current(),
+        mode=resolved(current()),
         program=program,
         function=loaded(source, name, names.constants),
         updated=[numbers[value] for value in program.updates],
@@ -168,9 +169,8 @@ def straightened(traced: Program) -> Program:
 def with_loops(entry: Entry, name: str, backend: str, arguments: Arguments) -> Entry:
     """Return a program that runs loops instead of NumPy's; with `backend="auto"` if they are faster on these arrays."""
     try:
-        rules = {"contraction": contraction}
         program = drop_dead(taken_apart(straightened(entry.traced.program)))
-        program = in_bodies(lambda body, _: spell(body, rules), program)
+        program = in_bodies(lambda body, _: drop_dead(spell(body, OF_LOOPS)), program)
         loops = Loops(program, name)
     except ImportError as error:
         if backend != "auto":

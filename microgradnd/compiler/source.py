@@ -183,6 +183,7 @@ class Writer:
             return self.turn(arg)
         if isinstance(arg, Listed):
             return f"{self.names.constant(arg.numbers, 'numbers')}[{self.counter}]", CALL
+        arg = int(arg) if isinstance(arg, int) and type(arg) is not bool else arg  # what `x.size` is prints as one
         if arg is None or arg is Ellipsis or type(arg) in (bool, int, str):
             return ("..." if arg is Ellipsis else repr(arg)), ATOM if not isinstance(arg, int) or arg >= 0 else UNARY
         if type(arg) in (float, complex) or isinstance(arg, np.float64 | np.float32):

@@ -8,6 +8,7 @@ Read next: `../test_passes.py`.
 HERE = "microgradnd/compiler/"
 PASSES = "tests/test_passes.py"
 ROLLING = "tests/test_rolling.py"
+SPELLINGS = "tests/test_spellings.py"
 TRAITS = "tests/test_traits.py"
 VALUES = "tests/test_values.py::test_"
 TRAPS = "tests/test_compiler.py::test_programs_with_traps"
@@ -18,6 +19,7 @@ BLOCKS = (
 )
 LOOPS = "tests/test_loops.py"
 NUMBA = "tests/test_numba.py"
+ROWS = "tests/test_blocks.py"
 OWNED = "tests/test_ownership.py"
 WATCH = "tests/test_watch.py"
 PARTS = "tests/test_contract_parts.py"
@@ -28,6 +30,37 @@ NAMES = "tests/test_names.py::test_names_like_those_of_programs"
 IDENTIFIERS = "tests/test_names.py::test_identifiers tests/test_names.py::test_every_character_of_a_name"
 KEPT = NUMBA + "::test_a_damaged_cache_is_made_anew"
 ENTRIES: list[tuple[str, ...]] = [
+    # matrices.py, choices.py and shifts.py
+    ("matrices.py", 'return not step.kwargs.get("upper")', "return True", "tests/test_triangular.py"),
+    ("matrices.py", "(k <= 0 if lower else k >= 0)", "True", "tests/test_triangular.py"),
+    ("matrices.py", "if inverse and uses[a] == 1:", "if inverse:", "tests/test_triangular.py"),
+    ("matrices.py", "and is_hermitian(inner.args[1], made)", "", "tests/test_triangular.py"),
+    (
+        "matrices.py",
+        "if step.where is None and len(b.shape) == 2 else",
+        "if len(b.shape) == 2 else",
+        "tests/test_triangular.py",
+    ),
+    ("choices.py", "np.subtract(ones, 1), out", "np.negative(ones), out", SPELLINGS),
+    ("choices.py", "if decided.all():", "if decided.any():", SPELLINGS),
+    ("choices.py", "else (g, found[1], found[0])", "else (g, *found)", SPELLINGS),
+    ("shifts.py", "return None if x.shift or y.shift else", "return", SPELLINGS),
+    ("shifts.py", "if summed is not None and summed <= axes else", "if summed is not None else", SPELLINGS),
+    ("shifts.py", "return results.isdisjoint(changes)", "return True", SPELLINGS),
+    ("shifts.py", "if rest[0] in parts or", "if", SPELLINGS),
+    (
+        "passes.py",
+        "*(simplify, undo_twice, share_equal, simplify, without_shifts, drop_dead)",
+        "*(drop_dead, simplify, undo_twice, share_equal, simplify, without_shifts, drop_dead)",
+        SPELLINGS,
+    ),
+    (
+        "spelling.py",
+        "if step.where is not None or axes is None or not is_real(x) or uses[x] != 1:",
+        "if axes is None or not is_real(x) or uses[x] != 1:",
+        SPELLINGS,
+    ),
+    ("spelling.py", "all(shape[a] == 1 for a in axes)", "True", SPELLINGS),
     # passes.py
     (
         "passes.py",
@@ -182,8 +215,8 @@ ENTRIES: list[tuple[str, ...]] = [
     # spelling.py
     (
         "spelling.py",
-        "isinstance(a, Value) and len(a.shape) == 2 for a in step.args",
-        "isinstance(a, Value) for a in step.args",
+        "plain = all(len(a.shape) == 2 for a in step.args) and",
+        "plain =",
         PASSES,
     ),
     (
@@ -192,8 +225,13 @@ ENTRIES: list[tuple[str, ...]] = [
         "args = (ones, flat) if order else (flat, ones)",
         PASSES,
     ),
-    ("spelling.py", 'repr(number) not in ("0", "0.0") or', "", "tests/test_compiler.py " + PASSES),
-    ("spelling.py", 'in ("0", "0.0")', 'in ("0", "0.0", "-0.0")', f"{VALUES}rewritings_at_special_numbers"),
+    (
+        "spelling.py",
+        "if choices.is_zero(step.args[1 - place]) and is_real(x)",
+        "if is_real(x)",
+        "tests/test_compiler.py " + PASSES,
+    ),
+    ("choices.py", 'in ("0", "0.0")', 'in ("0", "0.0", "-0.0")', f"{VALUES}rewritings_at_special_numbers"),
     (
         "spelling.py",
         "and isinstance(x, Value) and x.dtype == step.out.dtype",
@@ -254,11 +292,11 @@ ENTRIES: list[tuple[str, ...]] = [
     ),
     (
         "buffers.py",
-        "return not seen_otherwise and chain.last_use(old)",
-        "return chain.last_use(old)",
+        "return not seen_otherwise and chain.may_cover",
+        "return chain.may_cover",
         PASSES + " tests/test_compiler.py",
     ),
-    ("buffers.py", "and chain.last_use(old) <= chain.index(new)", "", PASSES + " tests/test_compiler.py"),
+    ("buffers.py", "and chain.may_cover(new, old)", "", PASSES + " tests/test_compiler.py"),
     (
         "buffers.py",
         "same = [v for v in dying if (v.shape, v.dtype) == (out.shape, out.dtype)]",
@@ -287,9 +325,9 @@ ENTRIES: list[tuple[str, ...]] = [
     ),
     (
         "buffers.py",
-        "chain.last_use(v) == i and v in self.plan.block_of",
-        "v in self.plan.block_of",
-        BLOCKS + " " + PASSES,
+        "if v in self.plan.block_of and chain.last_use(v) == i]",
+        "if v in self.plan.block_of]",
+        BLOCKS + " " + PASSES + " " + ROWS,
     ),
     ("buffers.py", "if self.plan.buffers[number][0] == shape:", "if True:", BLOCKS + " " + PASSES),
     ("buffers.py", "return array.size > 0 and np.may_share_memory(array, view)", "return True", TRAPS + " " + PASSES),
@@ -339,24 +377,32 @@ ENTRIES: list[tuple[str, ...]] = [
     ),
     ("fast.py", "narrows = not np.can_cast(", "narrows = False and np.can_cast(", PASSES),
     # blocks.py
-    ("blocks.py", "len(value.shape) == len(self.shape) and value.shape[0]", "value.shape and value.shape[0]", BLOCKS),
-    ("blocks.py", "self.shape[0] % self.rows == 0", "True", BLOCKS),
-    ("blocks.py", "uses[step.out] > inner.get(step.out, 0)", "step.out not in inner", PASSES + " " + BLOCKS),
-    ("blocks.py", "if group and group[0].out.shape != step.out.shape:", "if False:", PASSES + " " + BLOCKS),
-    ("blocks.py", "elif any(v in inside for v in step.operands()):", "elif False:", PASSES + " " + BLOCKS),
-    ("blocks.py", "or out.shape[0] < 2 or step.kwargs:", "or out.shape[0] < 2:", PASSES),
+    ("blocks.py", "self.count % self.rows == 0", "True", ROWS),
+    ("blocks.py", "if uses.get(out, 0) > self.used.get(out, 0))", "if out not in self.used)", ROWS + " " + PASSES),
+    ("blocks.py", "if out.shape[:1] != (count,) or ", "if ", ROWS + " " + PASSES),
+    ("blocks.py", "if group.needs(step):", "if False:", PASSES + " " + ROWS),
     (
         "blocks.py",
-        "isinstance(a, Value) and a.shape == out.shape for a in step.args)",
-        "isinstance(a, Value) for a in step.args)",
+        "isinstance(arg, Value) and arg.shape == out.shape for arg in args)",
+        "True for arg in args)",
         PASSES,
     ),
+    ("blocks.py", "if not seen.isdisjoint(s.operands())), default=-1)", "), default=99)", PASSES + " " + BLOCKS),
+    ("blocks.py", "seen = {value, *(", "seen = {value} or {value, *(", ROWS),
+    ("blocks.py", "setdefault(value, axis) != axis:", "setdefault(value, axis) != axis and False:", ROWS),
+    ("blocks.py", "any(inside) and out.size <= SMALL", "any(inside)", ROWS),
+    ("blocks.py", " and math.prod(b.shape) <= SMALL", "", ROWS),
+    ("blocks.py", "turned = {mine[v]: 1 - (self", "turned = {mine[v]: 0 * (self", ROWS),
     (
         "blocks.py",
-        "value in step.operands()), default=-1)",
-        "value in step.operands()), default=99)",
-        PASSES + " " + BLOCKS,
+        "if self.axes[new] != 0 or (last >= 0 and self.axes.get(old) != 0):",
+        "if False:",
+        ROWS + " " + PASSES,
     ),
+    ("blocks.py", "last < i or (last == i and", "last <= i or (last == i and", ROWS),
+    ("blocks.py", "return [len(a.shape) - 1, 0, SUM] if", "return [0, 0, SUM] if", ROWS),
+    ("fast.py", '[...] = 0")', '[...]")', ROWS),
+    ("fast.py", "arg.shape[0] == chain.count and (rank > 1 or j == 0)", "arg.shape[0] == chain.count", ROWS),
     # ownership.py
     ("ownership.py", "borrowed: set[Value] = set(program.inputs)", "borrowed: set[Value] = set()", OWNED),
     (
@@ -403,7 +449,8 @@ ENTRIES: list[tuple[str, ...]] = [
         "and not value.shape:",
         "tests/test_compiler.py tests/test_compiled_steps.py " + OWNED,
     ),
-    ("fast.py", 'zeros += "" if chain.is_even else', 'zeros += "" if True else', BLOCKS),
+    ("fast.py", 'rest = "" if chain.is_even else', 'rest = "" if True else', BLOCKS + " " + ROWS),
+    ("buffers.py", "if traits(step.function).is_elementwise:  # which may", "if True:  # which may", ROWS),
     ("fast.py", "writer.inline.pop(value, None)", "None", BLOCKS + " " + PASSES),
     # dispatch.py
     (
