@@ -377,7 +377,7 @@ def test_what_does_not_fit_is_said():
     compiled = mg.compile(f, backend="numba")
     x = np.ones((5, 32, 64))
     np.testing.assert_allclose(compiled(x), f(x))
-    assert "a loop of 5 turns" in compiled.report()
+    assert "a loop of 4 turns" in compiled.report()
     assert turns.UnfitError("why").args == ("why",)
 
 
