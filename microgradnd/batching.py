@@ -1,0 +1,388 @@
+"""A batch that looks like one of its examples: what `vmap` and `jacobian` call functions with.
+
+Owns: the class `Batched`, the table that says how a function is called once for a whole batch, the loop over the
+examples for functions without a row, and the levels of the maps that are running.
+Must not own: the rows of the table (`rules/batches.py`), `Tensor`, or how a function's arguments are taken apart
+(`vectorizing.py`).
+Read next: `rules/batches.py`.
+
+A `Batched` holds an array whose first axis counts the examples. Its shape is that of one example, and so is all that a
+function computes from the shape. Each call of a NumPy function on it becomes a call on the whole array. That array may
+be a Tensor, so everything is recorded as the operations on whole batches that a person would have written: the tape
+and the compiler never meet a `Batched`. Only a cotangent may be one, on a tape of whole arrays: then one walk carries
+the rows of a Jacobian.
+
+Maps within maps have levels, counted in the order in which they were entered. A value that depends on several is a
+`Batched` of the highest level that holds a `Batched` of a lower one.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from contextvars import ContextVar
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from microgradnd import primitives, refusals
+from microgradnd.arraylike import ArrayLike
+from microgradnd.forms import by_position, refuse_out
+from microgradnd.registry import COMPOSITES, CONSTANT, Function, check_recordable, name_of
+from microgradnd.trees import flatten
+
+Rule = Callable[..., Any]
+RULES: dict[Function, Rule] = {}  # how a function is called for a whole batch: see `defvmap`
+OF_SHAPES = {np.shape, np.ndim, np.size, np.result_type, np.can_cast, np.iscomplexobj, np.isrealobj, np.common_type}
+LOOPED: ContextVar[set[str] | None] = ContextVar("looped", default=None)  # names of what was called example by example
+
+
+class Level(NamedTuple):
+    """A map that is running, and how many examples it has."""
+
+    number: int
+    size: int
+
+
+LEVELS: ContextVar[tuple[Level, ...]] = ContextVar("levels", default=())  # from the outermost to the innermost
+next_number = itertools.count(1).__next__
+
+
+def defvmap(function: Function, rule: Rule | str) -> None:
+    """Enter how `vmap` calls a function once for a whole batch; without an entry it is called for each example.
+
+    Parameters
+    ----------
+    function : callable
+        A NumPy function, or one made by `primitive`.
+    rule : callable or "elementwise"
+        `rule(is_batched, *args, **kwargs)` returns the results of all examples, along the first axis. `is_batched` has
+        a bool for each positional argument: those with True have all examples along their first axis, the others are
+        the same for every example. If it returns NotImplemented, the function is called for each example.
+        "elementwise" stands for a function of arrays that broadcast together, and of numbers.
+
+    See Also
+    --------
+    vmap, primitive
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import microgradnd as mg
+    >>> @mg.primitive
+    ... def cube(x):
+    ...     return x**3
+    >>> mg.defvmap(cube, "elementwise")
+    >>> mg.vmap(cube)(np.array([1.0, 2.0]))
+    array([1., 8.])
+    """
+    check_recordable("defvmap", function)
+    if rule != "elementwise" and not callable(rule):
+        raise TypeError(f'defvmap: rule must be a function or "elementwise", got {rule!r}')
+    RULES[function] = elementwise(function) if isinstance(rule, str) else rule
+
+
+class Batched:
+    """A batch of arrays that looks like one of them: to NumPy's functions, operators and methods."""
+
+    __slots__ = ("_array", "level")
+    __hash__ = object.__hash__
+
+    def __init__(self, array: Any, level: int) -> None:
+        self._array = array
+        self.level = level
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The lengths of the axes of one example."""
+        return self._array.shape[1:]
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes of one example."""
+        return self._array.ndim - 1
+
+    @property
+    def size(self) -> int:
+        """The number of elements of one example."""
+        return int(np.prod(self.shape))
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of its elements."""
+        return self._array.dtype
+
+    def __array_function__(self, function: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return call(function, args, kwargs)
+
+    def __primitive__(self, args: Any, kwargs: Any) -> Any:
+        raise NotImplementedError  # set below
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        return call(ufunc if method == "__call__" else getattr(ufunc, method), inputs, kwargs)
+
+    def __array__(self, *_: Any, **__: Any) -> Any:
+        raise refusals.batched_value("a plain array (np.asarray, an element of one, an index into one)")
+
+    def _known(self, what: str) -> Any:
+        raise refusals.batched_value(what)
+
+    def item(self) -> Any:
+        """Refuse: there is one number for each example."""
+        raise refusals.batched_value("item()")
+
+    def tolist(self) -> Any:
+        """Refuse: there is one list for each example."""
+        raise refusals.batched_value("tolist()")
+
+    def __bool__(self) -> bool:
+        raise refusals.batched_value("`if`, `and`, `or`, `not` or bool()")
+
+    def __float__(self) -> float:
+        raise refusals.batched_value("float()")
+
+    def __int__(self) -> int:
+        raise refusals.batched_value("int()")
+
+    def __complex__(self) -> complex:
+        raise refusals.batched_value("complex()")
+
+    def __index__(self) -> int:
+        raise refusals.batched_value("a Python index or range()")
+
+    def __len__(self) -> int:
+        if not self.ndim:
+            raise TypeError("len() of an example that is one number")
+        return self.shape[0]
+
+    def __getitem__(self, index: Any) -> Any:
+        return call(primitives.getitem, (self, index), {})
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        new = call(primitives.setitem, (self, index, value), {})
+        self._array, self.level = new._array, new.level
+
+    def __repr__(self) -> str:
+        return f"<one of {self._array.shape[0]} examples: shape {self.shape}, dtype {self.dtype}>"
+
+
+def full(x: Any, levels: Iterable[Level]) -> Any:
+    """Return a value as a whole array: with an axis in front for each of some levels, that of the outermost first."""
+    for level in reversed(tuple(levels)):
+        x = without(x, level)
+    return x
+
+
+def without(x: Any, level: Level) -> Any:
+    """Return a value with the axis of a level in front of it, repeated along that axis if it doesn't depend on it."""
+    if type(x) is Batched:
+        if x.level == level.number:
+            return x._array
+        if x.level > level.number:
+            return Batched(np.swapaxes(without(x._array, level), 0, 1), x.level)
+    return np.broadcast_to(x, (level.size, *(x.shape if hasattr(x, "shape") else np.shape(x))))
+
+
+def per_example(x: Any, levels: Iterable[Level]) -> Any:
+    """Undo `full`."""
+    for level in levels:
+        x = batched(x, level.number)
+    return x
+
+
+def batched(x: Any, number: int) -> Any:
+    """Return an array as the batch of a level, whose examples are along its first axis."""
+    if type(x) is Batched and x.level > number:
+        return Batched(batched(np.swapaxes(x._array, 0, 1), number), x.level)
+    return Batched(x, number)
+
+
+def innermost(x: Any) -> Any:
+    """Return the array in a batch, which may be a Tensor; other values as they are."""
+    while type(x) is Batched:
+        x = x._array
+    return x
+
+
+# Calls
+
+
+def highest(values: Iterable[Any]) -> Batched | None:
+    """Return the value that belongs to the innermost map, also in lists and tuples; None if there is none."""
+    found: Batched | None = None
+    for x in values:
+        if type(x) in (tuple, list):
+            x = highest(x)
+        if type(x) is Batched and (found is None or x.level > found.level):
+            found = x
+    return found
+
+
+def call(function: Function, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    """Call a function on whole batches, by its row in the table, or else for each example."""
+    if function in OF_SHAPES:
+        return function(*[like(x) for x in args], **kwargs)
+    rule = RULES.get(function)
+    if rule is None and function in COMPOSITES:
+        kwargs = dict(kwargs)
+        refuse_out(function, kwargs)
+        return COMPOSITES[function](*by_position(function, tuple(args), kwargs), **kwargs)
+    batch = highest((*args, *kwargs.values()) if kwargs else args)
+    if batch is None:
+        return function(*args, **kwargs)
+    level = batch.level
+    if kwargs:
+        kwargs = dict(kwargs)
+        refuse_out(function, kwargs)
+    if rule is None and isinstance(function, np.ufunc):
+        rule = RULES[function] = elementwise(function) if function.signature is None else stacked(function)
+    result = NotImplemented
+    if rule is not None and (not kwargs or highest(kwargs.values()) is None):
+        flags = [is_batched(x, level) for x in args]
+        result = rule(flags, *[whole(x, level) if flag else x for x, flag in zip(args, flags, strict=True)], **kwargs)
+    if result is NotImplemented:
+        result = loop(function, batch, args, kwargs)
+    if type(result) in (tuple, list) or isinstance(result, tuple):
+        parts = [Batched(part, level) for part in result]
+        return type(result)(*parts) if hasattr(result, "_fields") else type(result)(parts)  # type: ignore[call-arg]
+    return Batched(result, level)
+
+
+def like(x: Any) -> Any:
+    """Return a plain array, of zeros, with the shape and dtype of an example; other values as they are."""
+    return np.broadcast_to(np.zeros((), x.dtype), x.shape) if type(x) is Batched else x
+
+
+def is_batched(x: Any, level: int) -> Any:
+    """Return whether a value belongs to a level; for a list or tuple that has such values, that of each part."""
+    if type(x) in (tuple, list):
+        flags = [is_batched(part, level) for part in x]
+        return flags if any(flags) else False
+    return type(x) is Batched and x.level == level
+
+
+def whole(x: Any, level: int) -> Any:
+    """Return the array of a batch; of a list or tuple that holds some, one with their arrays."""
+    if type(x) in (tuple, list):
+        return type(x)(whole(part, level) for part in x)
+    return x._array if type(x) is Batched and x.level == level else x
+
+
+def loop(function: Function, batch: Batched, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    """Call a function for each example, and stack the results."""
+    if (names := LOOPED.get()) is not None:
+        names.add(name_of(function))
+    leaves: list[list[Any]] = []
+    for i in range(batch._array.shape[0]):
+        one = function(*example(list(args), batch.level, i), **example(kwargs, batch.level, i))
+        parts, form = flatten(one)
+        leaves.append(parts)
+    columns = [[primitives.array(x) for x in column] for column in zip(*leaves, strict=True)]
+    for column in columns:
+        if len({x.shape for x in column}) > 1:
+            raise refusals.unequal_examples(name_of(function), sorted({x.shape for x in column}))
+    return form.rebuild([np.stack(column) for column in columns])
+
+
+def example(x: Any, level: int, i: int) -> Any:
+    """Return what a value is for one example."""
+    if type(x) in (tuple, list):
+        return type(x)(example(part, level, i) for part in x)
+    if type(x) is dict:
+        return {key: example(part, level, i) for key, part in x.items()}
+    return x._array[i] if type(x) is Batched and x.level == level else x
+
+
+# The two rows that most functions have
+
+
+def ndim_of(x: Any, flag: Any) -> int:
+    """Return how many axes one example has."""
+    return (x.ndim if hasattr(x, "ndim") else np.ndim(x) if type(x) is list else 0) - bool(flag)
+
+
+def aligned(x: Any, flag: Any, ndim: int) -> Any:
+    """Return a batch with axes of length 1 behind the first, so that each example has `ndim`; others as they are."""
+    if flag and x.ndim - 1 < ndim:
+        return np.reshape(x, (x.shape[0], *(1,) * (ndim + 1 - x.ndim), *x.shape[1:]))
+    return x
+
+
+def elementwise(function: Function, first: int = 0) -> Rule:
+    """Return the row of a function of arrays that broadcast together; those before the argument `first` do not."""
+
+    def rule(flags: list[Any], *args: Any, **kwargs: Any) -> Any:
+        ndim = max([ndim_of(x, flag) for x, flag in zip(args[first:], flags[first:], strict=True)])
+        return function(*[aligned(x, flag, ndim) for x, flag in zip(args, flags, strict=True)], **kwargs)
+
+    return rule
+
+
+def stacked(function: Function, *cores: int) -> Rule:
+    """Return the row of a function of matrices and vectors that takes stacks of them; `cores` are the axes of one.
+
+    By default they are those that a ufunc's signature says.
+    """
+    if not cores:
+        inputs = function.signature.partition("->")[0]  # type: ignore[attr-defined]
+        cores = tuple(part.count(",") + 1 if part else 0 for part in inputs.strip("()").split("),("))
+
+    def rule(flags: list[Any], *args: Any, **kwargs: Any) -> Any:
+        arrays = args[: len(cores)]
+        if any(flags[len(cores) :]):
+            return NotImplemented
+        stacks = [ndim_of(x, flag) - core for x, flag, core in zip(arrays, flags, cores, strict=False)]
+        if min(stacks) < 0:
+            return NotImplemented
+        moved = [
+            aligned(x, flag, max(stacks) + core) for x, flag, core in zip(arrays, flags, cores, strict=False)
+        ]
+        return function(*moved, *args[len(cores) :], **kwargs)
+
+    return rule
+
+
+# Operators and methods
+
+
+def _operator(function: Any, swap: bool = False) -> Any:
+    def method(self: Any, other: Any) -> Any:
+        return call(function, (other, self) if swap else (self, other), {})
+
+    return method
+
+
+def _in_place(function: Any) -> Any:
+    def method(self: Any, other: Any) -> Any:
+        self[...] = function(self, other)
+        return self
+
+    return method
+
+
+def _unary(function: Any) -> Any:
+    return lambda self: call(function, (self,), {})
+
+
+for sign, ufunc in {
+    "add": np.add, "sub": np.subtract, "mul": np.multiply, "truediv": np.divide, "floordiv": np.floor_divide,
+    "mod": np.remainder, "pow": np.power, "matmul": np.matmul, "and": np.bitwise_and, "or": np.bitwise_or,
+    "xor": np.bitwise_xor, "divmod": np.divmod, "lshift": np.left_shift, "rshift": np.right_shift,
+}.items():
+    setattr(Batched, f"__{sign}__", _operator(ufunc))
+    setattr(Batched, f"__r{sign}__", _operator(ufunc, swap=True))
+    setattr(Batched, f"__i{sign}__", _in_place(ufunc))
+for sign, ufunc in {
+    "lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal, "eq": np.equal, "ne": np.not_equal,
+}.items():
+    setattr(Batched, f"__{sign}__", _operator(ufunc))
+for sign, ufunc in {"neg": np.negative, "pos": np.positive, "abs": np.absolute, "invert": np.invert}.items():
+    setattr(Batched, f"__{sign}__", _unary(ufunc))
+Batched.__primitive__ = staticmethod(call)
+SHARED = (
+    *("__iter__ astype reshape transpose flatten ravel sum prod mean std var max min ptp cumsum cumprod").split(),
+    *("argmax argmin argsort all any nonzero dot trace diagonal squeeze swapaxes repeat take clip round conj copy").split(),
+    *("T mT real imag").split(),
+)
+for name in SHARED:  # the methods that a Tensor has in common with an array hand their function on, in both
+    setattr(Batched, name, vars(ArrayLike)[name])

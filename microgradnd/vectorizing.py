@@ -1,0 +1,174 @@
+"""One call for a whole batch: `vmap`.
+
+Owns: which axes of the arguments and results count the examples.
+Must not own: how a NumPy function is called for a whole batch (`batching.py`, `rules/batches.py`).
+Read next: `batching.py`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from microgradnd import refusals
+from microgradnd.batching import LEVELS, Batched, Level, batched, next_number, without
+from microgradnd.transforms import alone, name_of_function
+from microgradnd.trees import Tree, flatten, kind_of
+
+Axes = Any  # an integer or None, or a tree of them that is the beginning of another tree
+
+
+@contextmanager
+def entered(size: int) -> Iterator[Level]:
+    """Run a map over so many examples, on the level that this gives."""
+    level = Level(next_number(), size)
+    token = LEVELS.set((*LEVELS.get(), level))
+    try:
+        yield level
+    finally:
+        LEVELS.reset(token)
+
+
+def vmap(f: Callable[..., Any], in_axes: Axes = 0, out_axes: Axes = 0) -> Callable[..., Any]:
+    """Return a function that calls `f` for every example of a batch at once, without a loop.
+
+    Inside of `f` an array has the shape of one example. NumPy's functions on it are called once, on the whole batch.
+    Functions that have no such way are called for each example. The result is differentiated, compiled and mapped
+    again like any other function.
+
+    Parameters
+    ----------
+    f : callable
+        Takes and returns arrays, numbers, or tuples, lists and dicts of them. It can't decide by an element's value
+        (`if x > 0`); write np.where. What it draws at random is drawn once, the same for all examples.
+    in_axes : int, None, or a tuple with one for each positional argument
+        The axis along which an argument has its examples; None for one that is the same for all. For an argument that
+        is a tree (a dict, say) it may be a tree too. Keyword arguments have their examples along the first axis.
+        Arguments that aren't arrays or numbers are passed on.
+    out_axes : int, None, or a tree of them
+        The axis along which each result gets its examples; None for a result that doesn't depend on the example.
+
+    Returns
+    -------
+    callable
+        Takes what `f` takes, with the additional axis; all arguments must have as many examples, at least one.
+
+    Raises
+    ------
+    ValueError
+        When called: if the axes don't fit the arguments or results, or the numbers of examples differ.
+    TypeError
+        When called: if `f` needs the value of one example.
+
+    See Also
+    --------
+    defvmap : how a function of your own is called for a whole batch.
+    jacobian, hessian : they walk the tape once in the same way.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import microgradnd as mg
+    >>> mg.vmap(np.dot)(np.ones((2, 3)), np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]))
+    array([ 6., 15.])
+
+    Gradients of a loss, one for each observation:
+
+    >>> loss = lambda w, x: np.sum(w * x) ** 2
+    >>> mg.vmap(mg.grad(loss), in_axes=(None, 0))(np.array([1.0, 1.0]), np.array([[1.0, 0.0], [1.0, 2.0]]))
+    array([[ 2.,  0.],
+           [ 6., 12.]])
+    """
+    if not callable(f):
+        raise TypeError(f"vmap: f must be a function, got {type(f).__name__}; pass vmap(f), not vmap(f(x))")
+
+    @functools.wraps(f, assigned=("__module__", "__name__", "__qualname__", "__doc__"))
+    def mapped(*args: Any, **kwargs: Any) -> Any:
+        name = name_of_function(f)
+        if isinstance(in_axes, list | tuple) and len(in_axes) != len(args):
+            raise ValueError(
+                f"vmap({name}): in_axes must have one entry for each of the {len(args)} positional arguments, got "
+                f"{in_axes!r}"
+            )
+        leaves, form = flatten((args, kwargs))
+        every = in_axes if isinstance(in_axes, list | tuple) else (in_axes,) * len(args)
+        axes = spread((every, 0), (args, kwargs), f"vmap({name}): in_axes", [])
+        axes = [axis_of(axis, x, f"vmap({name}): in_axes") for axis, x in zip(axes, leaves, strict=True)]
+        sizes = [(x.shape[axis], x.shape, axis) for x, axis in zip(leaves, axes, strict=True) if axis is not None]
+        if len({size for size, _, _ in sizes}) != 1 or not sizes[0][0]:
+            raise refusals.batch_sizes(name, sizes)
+        with entered(sizes[0][0]) as level:
+            args, kwargs = form.rebuild(
+                [
+                    x if axis is None else batched(in_front(x, axis), level.number)
+                    for x, axis in zip(leaves, axes, strict=True)
+                ]
+            )
+            result = f(*args, **kwargs)
+        results, form = flatten(result)
+        axes = spread(out_axes, result, f"vmap({name}): out_axes", [])
+        return form.rebuild([put_back(x, axis, level, f"vmap({name}): out_axes") for x, axis in zip(results, axes, strict=True)])
+
+    return mapped
+
+
+def spread(axes: Axes, tree: Tree, what: str, found: list[Any]) -> list[Any]:
+    """Return the axis of each leaf of a tree, where `axes` is one for all leaves or branches like the tree."""
+    kind = kind_of(type(tree))
+    if axes is None or isinstance(axes, int | np.integer) or kind is None:
+        return found.extend([axes] * len(flatten(tree)[0])) or found
+    children, parts = kind.split(tree)[0], axes
+    if isinstance(axes, dict) and isinstance(tree, dict) and axes.keys() == tree.keys():
+        parts = [axes[key] for key in tree]
+    elif isinstance(axes, dict) or not isinstance(axes, tuple | list) or len(axes) != len(children):
+        raise ValueError(
+            f"{what} must be an integer, None, or a tree of them like the {type(tree).__name__} of {len(children)} "
+            f"that it is for, got {axes!r}"
+        )
+    for part, child in zip(parts, children, strict=True):
+        spread(part, child, what, found)
+    return found
+
+
+def axis_of(axis: Any, x: Any, what: str) -> int | None:
+    """Return an axis of an argument counted from the front; None if the argument is the same for all examples."""
+    if axis is None or not (hasattr(x, "ndim") or isinstance(x, int | float | complex)):
+        return None
+    shape = getattr(x, "shape", ())
+    if not isinstance(axis, int | np.integer) or not -len(shape) <= axis < len(shape):
+        raise ValueError(
+            f"{what}: an array of shape {shape} has no axis {axis!r} for its examples; None stands for an argument that "
+            f"is the same for all examples"
+        )
+    return int(axis) % len(shape)
+
+
+def in_front(x: Any, axis: int) -> Any:
+    """Return an array with its examples along the first axis."""
+    return np.moveaxis(x, axis, 0) if axis else x
+
+
+def depends(x: Any, level: Level) -> bool:
+    """Return whether a value belongs to a map."""
+    return type(x) is Batched and (x.level == level.number or depends(x._array, level))
+
+
+def put_back(x: Any, axis: Any, level: Level, what: str) -> Any:
+    """Return a result of a mapped function with its examples along an axis."""
+    if not (hasattr(x, "ndim") or isinstance(x, int | float | complex)):
+        return x
+    if axis is None:
+        if depends(x, level):
+            raise ValueError(f"{what} is None for a result of shape {x.shape} that depends on the example; give an axis")
+        return x
+    array = without(x, level)
+    if not isinstance(axis, int | np.integer) or not -array.ndim <= axis < array.ndim:
+        raise ValueError(
+            f"{what}: results of shape {array.shape[1:]} have no place for their examples at axis {axis!r}; it must be "
+            f"an integer from {-array.ndim} to {array.ndim - 1}"
+        )
+    return alone(np.moveaxis(array, 0, axis) if axis % array.ndim else array)
