@@ -19,7 +19,8 @@ Maps within maps have levels, counted in the order in which they were entered. A
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
@@ -34,6 +35,7 @@ from microgradnd.trees import flatten
 Rule = Callable[..., Any]
 RULES: dict[Function, Rule] = {}  # how a function is called for a whole batch: see `defvmap`
 OF_SHAPES = {np.shape, np.ndim, np.size, np.result_type, np.can_cast, np.iscomplexobj, np.isrealobj, np.common_type}
+CHANGING = {np.copyto, np.put, np.putmask, np.place, np.put_along_axis, np.add.at, np.subtract.at, np.fill_diagonal}
 LOOPED: ContextVar[set[str] | None] = ContextVar("looped", default=None)  # names of what was called example by example
 
 
@@ -197,6 +199,16 @@ def batched(x: Any, number: int) -> Any:
     return Batched(x, number)
 
 
+@contextmanager
+def above(levels: tuple[Level, ...]) -> Iterator[None]:
+    """Walk a tape of whole batches, which some maps don't know of."""
+    token = LEVELS.set(tuple(level for level in LEVELS.get() if level not in levels))
+    try:
+        yield
+    finally:
+        LEVELS.reset(token)
+
+
 def innermost(x: Any) -> Any:
     """Return the array in a batch, which may be a Tensor; other values as they are."""
     while type(x) is Batched:
@@ -226,7 +238,12 @@ def call(function: Function, args: Sequence[Any], kwargs: dict[str, Any]) -> Any
     if rule is None and function in COMPOSITES:
         kwargs = dict(kwargs)
         refuse_out(function, kwargs)
-        return COMPOSITES[function](*by_position(function, tuple(args), kwargs), **kwargs)
+        args = by_position(function, tuple(args), kwargs)
+        try:
+            return COMPOSITES[function](*args, **kwargs)
+        except refusals.OneExampleError:  # a spelling that looks at values
+            if function in CHANGING:
+                raise
     batch = highest((*args, *kwargs.values()) if kwargs else args)
     if batch is None:
         return function(*args, **kwargs)
@@ -234,7 +251,7 @@ def call(function: Function, args: Sequence[Any], kwargs: dict[str, Any]) -> Any
     if kwargs:
         kwargs = dict(kwargs)
         refuse_out(function, kwargs)
-    if rule is None and isinstance(function, np.ufunc):
+    if rule is None and isinstance(function, np.ufunc) and function not in COMPOSITES:
         rule = RULES[function] = elementwise(function) if function.signature is None else stacked(function)
     result = NotImplemented
     if rule is not None and (not kwargs or highest(kwargs.values()) is None):
@@ -274,14 +291,23 @@ def loop(function: Function, batch: Batched, args: Sequence[Any], kwargs: dict[s
         names.add(name_of(function))
     leaves: list[list[Any]] = []
     for i in range(batch._array.shape[0]):
-        one = function(*example(list(args), batch.level, i), **example(kwargs, batch.level, i))
-        parts, form = flatten(one)
+        given = example(list(args), batch.level, i), example(kwargs, batch.level, i)
+        parts, form = flatten(below(batch.level, function, given[0], given[1]))
         leaves.append(parts)
     columns = [[primitives.array(x) for x in column] for column in zip(*leaves, strict=True)]
     for column in columns:
         if len({x.shape for x in column}) > 1:
             raise refusals.unequal_examples(name_of(function), sorted({x.shape for x in column}))
     return form.rebuild([np.stack(column) for column in columns])
+
+
+def below(level: int, function: Function, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    """Call a function outside of a map: what a transform in it is given are whole batches, or single examples."""
+    token = LEVELS.set(tuple(outer for outer in LEVELS.get() if outer.number < level))
+    try:
+        return function(*args, **kwargs)
+    finally:
+        LEVELS.reset(token)
 
 
 def example(x: Any, level: int, i: int) -> Any:
@@ -329,7 +355,7 @@ def stacked(function: Function, *cores: int) -> Rule:
 
     def rule(flags: list[Any], *args: Any, **kwargs: Any) -> Any:
         arrays = args[: len(cores)]
-        if any(flags[len(cores) :]):
+        if any(flags[len(cores) :]) or kwargs.keys() & {"axis", "axes"}:
             return NotImplemented
         stacks = [ndim_of(x, flag) - core for x, flag, core in zip(arrays, flags, cores, strict=False)]
         if min(stacks) < 0:

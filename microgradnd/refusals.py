@@ -180,9 +180,13 @@ def other_structure(what: str, expected: tuple[Any, Any], given: tuple[Any, Any]
 # Batches
 
 
-def batched_value(what: str) -> TypeError:
+class OneExampleError(TypeError):
+    """A value that has one number for each example, where a single one is needed."""
+
+
+def batched_value(what: str) -> OneExampleError:
     """Return the error for a value that has one number for each example, where a single one is needed."""
-    return TypeError(
+    return OneExampleError(
         f"{what} needs the value of one example, but inside vmap a value stands for all examples; choose between "
         f"arrays with np.where, put arrays together with np.stack, fill an array made by np.zeros_like(x), and pick "
         f"from a plain array with mg.tensor(array)[index]"

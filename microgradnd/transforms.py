@@ -18,7 +18,7 @@ import numpy as np
 
 from microgradnd import gradients, operands, primitives, refusals, tape, views
 from microgradnd.annotations import P, R
-from microgradnd.batching import LEVELS, Batched, full, innermost, per_example
+from microgradnd.batching import LEVELS, Batched, above, full, innermost, per_example
 from microgradnd.broadcasting import cast
 from microgradnd.modes import enable_grad, no_grad, transformed
 from microgradnd.tape import Leaf, Path, current
@@ -92,7 +92,7 @@ class Trace:
         pairs = [(o, g) for o, g in zip(self.ends, cotangents, strict=True) if g is not None and isinstance(o, Tensor)]
         seeds = [(o._node, full(g, self.levels)) for o, g in pairs if o._node in self.path.nodes]
         self.check()
-        with self.recording(cotangents):
+        with self.recording(cotangents), above(self.levels):
             ends = gradients.backward(seeds, retain or self.lift is not None, self.lift, self.path)
         return self.examples(
             own(ends.pop(node) if node in ends else np.zeros(t.shape, t.dtype), original)
@@ -102,7 +102,7 @@ class Trace:
     def push(self, tangents: Sequence[Any]) -> list[Any]:
         """Return the tangents of the outputs for tangents of the inputs."""
         self.check()
-        with self.recording(tangents):
+        with self.recording(tangents), above(self.levels):
             pairs = zip(self.nodes, tangents, strict=True)
             ends = tape.forward(self.path, {n: full(t, self.levels) for n, t in pairs if t is not None}, self.lift)
         nodes = [out._node if isinstance(out, Tensor) else None for out in self.ends]

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
+from numpy.lib.array_utils import normalize_axis_index
 
 from microgradnd import primitives
 from microgradnd.batching import RULES, aligned, elementwise, ndim_of, stacked
@@ -67,8 +67,8 @@ RULES[np.empty_like] = RULES[np.zeros_like]
 
 def shifted(axis: Any, ndim: int) -> Any:
     """Return axes of an example as axes of the batch."""
-    if isinstance(axis, tuple | list):
-        return tuple(a + 1 for a in normalize_axis_tuple(axis, ndim))
+    if isinstance(axis, tuple | list | range):
+        return tuple(normalize_axis_index(a, ndim) + 1 for a in axis)
     return normalize_axis_index(axis, ndim) + 1
 
 
@@ -226,6 +226,7 @@ def concatenate(flags: list[Any], axis: int, ends: list[int], *arrays: Any) -> A
 @rows(np.matmul, np.linalg.matmul)
 def matmul(flags: list[Any], x: Any, y: Any, **options: Any) -> Any:
     """Multiply all rows at once where one factor is the same for all examples, else matrix by matrix."""
+    x, y = primitives.array(x), primitives.array(y)
     nx, ny = ndim_of(x, flags[0]), ndim_of(y, flags[1])
     if options or not nx or not ny:
         return NotImplemented
@@ -244,6 +245,7 @@ def matmul(flags: list[Any], x: Any, y: Any, **options: Any) -> Any:
 @rows(np.dot)
 def dot(flags: list[Any], x: Any, y: Any) -> Any:
     """Multiply numbers, vectors and matrices; arrays with more axes by their sum over axes."""
+    x, y = primitives.array(x), primitives.array(y)
     nx, ny = ndim_of(x, flags[0]), ndim_of(y, flags[1])
     if not nx or not ny:
         return elementwise(np.multiply)(flags, x, y)
@@ -253,6 +255,7 @@ def dot(flags: list[Any], x: Any, y: Any) -> Any:
 @rows(np.inner)
 def inner(flags: list[Any], x: Any, y: Any) -> Any:
     """Sum over the last axes."""
+    x, y = primitives.array(x), primitives.array(y)
     nx, ny = ndim_of(x, flags[0]), ndim_of(y, flags[1])
     return tensordot(flags, x, y, ([nx - 1], [ny - 1])) if nx and ny else elementwise(np.multiply)(flags, x, y)
 
@@ -260,10 +263,11 @@ def inner(flags: list[Any], x: Any, y: Any) -> Any:
 @rows(np.tensordot, np.linalg.tensordot)
 def tensordot(flags: list[Any], x: Any, y: Any, axes: Any = 2) -> Any:
     """Sum over pairs of axes, as np.einsum does it."""
+    x, y = primitives.array(x), primitives.array(y)
     nx, ny = ndim_of(x, flags[0]), ndim_of(y, flags[1])
     axes = axes if isinstance(axes, int | np.integer) else [(a,) if np.ndim(a) == 0 else a for a in axes]
     of_x, of_y = summed_axes(axes, nx, ny)
-    return sums_of_products([False, *flags], of_axes(nx, ny, tuple(of_x), tuple(of_y)), x, y)
+    return sums_of_products([False, *flags[:2]], of_axes(nx, ny, tuple(of_x), tuple(of_y)), x, y)
 
 
 @rows(np.einsum)
@@ -333,7 +337,7 @@ def of_batch(flags: Any, index: Any, shape: tuple[int, ...], size: int) -> tuple
     """
     parts, flags = (index, flags) if type(index) is tuple else ((index,), [flags])
     flags = flags if isinstance(flags, list) else [False] * len(parts)
-    parts = tuple(np.asarray(part) if type(part) is list else part for part in parts)
+    parts = tuple(np.asarray(part, None if part else int) if type(part) is list else part for part in parts)
     if any(part is ... for part in parts):
         i = next(i for i, part in enumerate(parts) if part is ...)
         used = sum(axes_taken(part, flag) for part, flag in zip(parts, flags, strict=True) if part is not ...)
@@ -400,4 +404,6 @@ def setitem(flags: list[Any], x: Any, index: Any, value: Any) -> Any:
     if found is None or found[1]:
         return NotImplemented
     picked = x[found[0]].ndim - 1
+    if flags[2] and value.ndim - 1 > picked:  # the axes that are too many have length 1
+        value = np.reshape(value, (size, *value.shape[value.ndim - picked :]))
     return primitives.setitem(x, found[0], aligned(value, flags[2], picked))
