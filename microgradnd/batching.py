@@ -20,16 +20,17 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from microgradnd import primitives, refusals
 from microgradnd.arraylike import ArrayLike
-from microgradnd.forms import by_position, refuse_out
-from microgradnd.registry import COMPOSITES, CONSTANT, Function, check_recordable, name_of
+from microgradnd.forms import by_position, refuse_out, with_options
+from microgradnd.registry import COMPOSITES, Function, check_recordable, name_of
 from microgradnd.trees import flatten
 
 Rule = Callable[..., Any]
@@ -84,11 +85,28 @@ def defvmap(function: Function, rule: Rule | str) -> None:
     RULES[function] = elementwise(function) if isinstance(rule, str) else rule
 
 
-class Batched:
+def _refusing(what: str) -> Any:
+    def method(self: Any, *_: Any, **__: Any) -> Any:
+        raise refusals.batched_value(what)
+
+    return method
+
+
+def _pair(function: Any) -> tuple[Any, Any]:
+    """Make the methods of a binary operator: the mixin's take a longer way."""
+    return lambda self, other: call(function, (self, other), {}), lambda self, other: call(function, (other, self), {})
+
+
+class Batched(NDArrayOperatorsMixin):
     """A batch of arrays that looks like one of them: to NumPy's functions, operators and methods."""
 
     __slots__ = ("_array", "level")
     __hash__ = object.__hash__
+    __add__, __radd__ = _pair(np.add)
+    __sub__, __rsub__ = _pair(np.subtract)
+    __mul__, __rmul__ = _pair(np.multiply)
+    __truediv__, __rtruediv__ = _pair(np.divide)
+    __matmul__, __rmatmul__ = _pair(np.matmul)
 
     def __init__(self, array: Any, level: int) -> None:
         self._array = array
@@ -117,40 +135,27 @@ class Batched:
     def __array_function__(self, function: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return call(function, args, kwargs)
 
-    def __primitive__(self, args: Any, kwargs: Any) -> Any:
-        raise NotImplementedError  # set below
+    @staticmethod
+    def __primitive__(function: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        return call(function, args, kwargs)
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        if kwargs.get("out") == (self,):  # x += y
+            del kwargs["out"]
+            self[...] = self.__array_ufunc__(ufunc, method, *inputs, **kwargs)
+            return self
+        if method == "__call__" and "where" in kwargs:
+            return with_options(ufunc, inputs, kwargs)
         return call(ufunc if method == "__call__" else getattr(ufunc, method), inputs, kwargs)
 
-    def __array__(self, *_: Any, **__: Any) -> Any:
-        raise refusals.batched_value("a plain array (np.asarray, an element of one, an index into one)")
+    __array__ = _refusing("a plain array (np.asarray, an element of one, an index into one)")
+    __bool__ = _refusing("`if`, `and`, `or`, `not` or bool()")
+    __float__, __int__, __complex__ = _refusing("float()"), _refusing("int()"), _refusing("complex()")
+    __index__ = _refusing("a Python index or range()")
+    item, tolist = _refusing("item()"), _refusing("tolist()")
 
     def _known(self, what: str) -> Any:
         raise refusals.batched_value(what)
-
-    def item(self) -> Any:
-        """Refuse: there is one number for each example."""
-        raise refusals.batched_value("item()")
-
-    def tolist(self) -> Any:
-        """Refuse: there is one list for each example."""
-        raise refusals.batched_value("tolist()")
-
-    def __bool__(self) -> bool:
-        raise refusals.batched_value("`if`, `and`, `or`, `not` or bool()")
-
-    def __float__(self) -> float:
-        raise refusals.batched_value("float()")
-
-    def __int__(self) -> int:
-        raise refusals.batched_value("int()")
-
-    def __complex__(self) -> complex:
-        raise refusals.batched_value("complex()")
-
-    def __index__(self) -> int:
-        raise refusals.batched_value("a Python index or range()")
 
     def __len__(self) -> int:
         if not self.ndim:
@@ -200,13 +205,18 @@ def batched(x: Any, number: int) -> Any:
 
 
 @contextmanager
-def above(levels: tuple[Level, ...]) -> Iterator[None]:
-    """Walk a tape of whole batches, which some maps don't know of."""
-    token = LEVELS.set(tuple(level for level in LEVELS.get() if level not in levels))
+def running(levels: Iterable[Level]) -> Iterator[None]:
+    """Let these be the maps that transforms know of."""
+    token = LEVELS.set(tuple(levels))
     try:
         yield
     finally:
         LEVELS.reset(token)
+
+
+def above(levels: Sequence[Level]) -> AbstractContextManager[None]:
+    """Let transforms know of the maps that were entered since some others: on a tape of whole batches of those."""
+    return running(level for level in LEVELS.get() if level not in levels)
 
 
 def innermost(x: Any) -> Any:
@@ -261,7 +271,7 @@ def call(function: Function, args: Sequence[Any], kwargs: dict[str, Any]) -> Any
         result = loop(function, batch, args, kwargs)
     if type(result) in (tuple, list) or isinstance(result, tuple):
         parts = [Batched(part, level) for part in result]
-        return type(result)(*parts) if hasattr(result, "_fields") else type(result)(parts)  # type: ignore[call-arg]
+        return type(result)(*parts) if hasattr(result, "_fields") else type(result)(parts)
     return Batched(result, level)
 
 
@@ -291,23 +301,15 @@ def loop(function: Function, batch: Batched, args: Sequence[Any], kwargs: dict[s
         names.add(name_of(function))
     leaves: list[list[Any]] = []
     for i in range(batch._array.shape[0]):
-        given = example(list(args), batch.level, i), example(kwargs, batch.level, i)
-        parts, form = flatten(below(batch.level, function, given[0], given[1]))
+        given, named = example(list(args), batch.level, i), example(kwargs, batch.level, i)
+        with running(level for level in LEVELS.get() if level.number < batch.level):
+            parts, form = flatten(function(*given, **named))
         leaves.append(parts)
     columns = [[primitives.array(x) for x in column] for column in zip(*leaves, strict=True)]
     for column in columns:
         if len({x.shape for x in column}) > 1:
             raise refusals.unequal_examples(name_of(function), sorted({x.shape for x in column}))
     return form.rebuild([np.stack(column) for column in columns])
-
-
-def below(level: int, function: Function, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-    """Call a function outside of a map: what a transform in it is given are whole batches, or single examples."""
-    token = LEVELS.set(tuple(outer for outer in LEVELS.get() if outer.number < level))
-    try:
-        return function(*args, **kwargs)
-    finally:
-        LEVELS.reset(token)
 
 
 def example(x: Any, level: int, i: int) -> Any:
@@ -360,55 +362,12 @@ def stacked(function: Function, *cores: int) -> Rule:
         stacks = [ndim_of(x, flag) - core for x, flag, core in zip(arrays, flags, cores, strict=False)]
         if min(stacks) < 0:
             return NotImplemented
-        moved = [
-            aligned(x, flag, max(stacks) + core) for x, flag, core in zip(arrays, flags, cores, strict=False)
-        ]
+        moved = [aligned(x, flag, max(stacks) + core) for x, flag, core in zip(arrays, flags, cores, strict=False)]
         return function(*moved, *args[len(cores) :], **kwargs)
 
     return rule
 
 
-# Operators and methods
-
-
-def _operator(function: Any, swap: bool = False) -> Any:
-    def method(self: Any, other: Any) -> Any:
-        return call(function, (other, self) if swap else (self, other), {})
-
-    return method
-
-
-def _in_place(function: Any) -> Any:
-    def method(self: Any, other: Any) -> Any:
-        self[...] = function(self, other)
-        return self
-
-    return method
-
-
-def _unary(function: Any) -> Any:
-    return lambda self: call(function, (self,), {})
-
-
-for sign, ufunc in {
-    "add": np.add, "sub": np.subtract, "mul": np.multiply, "truediv": np.divide, "floordiv": np.floor_divide,
-    "mod": np.remainder, "pow": np.power, "matmul": np.matmul, "and": np.bitwise_and, "or": np.bitwise_or,
-    "xor": np.bitwise_xor, "divmod": np.divmod, "lshift": np.left_shift, "rshift": np.right_shift,
-}.items():
-    setattr(Batched, f"__{sign}__", _operator(ufunc))
-    setattr(Batched, f"__r{sign}__", _operator(ufunc, swap=True))
-    setattr(Batched, f"__i{sign}__", _in_place(ufunc))
-for sign, ufunc in {
-    "lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal, "eq": np.equal, "ne": np.not_equal,
-}.items():
-    setattr(Batched, f"__{sign}__", _operator(ufunc))
-for sign, ufunc in {"neg": np.negative, "pos": np.positive, "abs": np.absolute, "invert": np.invert}.items():
-    setattr(Batched, f"__{sign}__", _unary(ufunc))
-Batched.__primitive__ = staticmethod(call)
-SHARED = (
-    *("__iter__ astype reshape transpose flatten ravel sum prod mean std var max min ptp cumsum cumprod").split(),
-    *("argmax argmin argsort all any nonzero dot trace diagonal squeeze swapaxes repeat take clip round conj copy").split(),
-    *("T mT real imag").split(),
-)
-for name in SHARED:  # the methods that a Tensor has in common with an array hand their function on, in both
-    setattr(Batched, name, vars(ArrayLike)[name])
+for name, shared in vars(ArrayLike).items():  # what hands its function on, in a Tensor as here
+    if name == "__iter__" or not (name.startswith("_") or hasattr(Batched, name)):
+        setattr(Batched, name, shared)

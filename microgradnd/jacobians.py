@@ -128,7 +128,9 @@ def elementwise_grad(f: Function) -> Function:
         check_numbers(f, trace.outputs)
         outputs = [primitives.array(plain(out)) for out in trace.outputs]
         ones = [np.ones(out.shape, out.dtype) for out in outputs]
-        return trace.arguments(row(trace, ones, primitives.array(sum(np.zeros((), out.dtype) for out in outputs))), True)
+        return trace.arguments(
+            row(trace, ones, primitives.array(sum(np.zeros((), out.dtype) for out in outputs))), True
+        )
 
     return on_trace(f, 0, body)
 

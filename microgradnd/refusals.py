@@ -205,8 +205,8 @@ def batch_sizes(function: str, sizes: Sequence[tuple[int, Shape, int]]) -> Value
     """Return the error for arguments that don't have one number of examples, which must be positive."""
     if not sizes:
         return ValueError(
-            f"vmap({function}): in_axes names no axis of an array, so there are no examples; at least one argument must "
-            f"be an array with an axis for them"
+            f"vmap({function}): in_axes names no axis of an array, so there are no examples; at least one argument "
+            f"must be an array with an axis for them"
         )
     came = ", ".join(f"{size} along axis {axis} of shape {shape}" for size, shape, axis in sizes)
     return ValueError(

@@ -74,7 +74,9 @@ class Trace:
 
     def value(self) -> Tree:
         """Return the result of the call, of arrays of its own unless something outside depends on it."""
-        return self.form_of_outputs.rebuild(self.results([out if self.lift else alone(plain(out)) for out in self.ends]))
+        return self.form_of_outputs.rebuild(
+            self.results([out if self.lift else alone(plain(out)) for out in self.ends])
+        )
 
     def check(self) -> None:
         """Raise if a large array among the arguments has changed since the call."""
@@ -379,4 +381,6 @@ def matching(leaves: Sequence[Any], given: Form, values: Sequence[Any], form: Fo
     shapes, expected = [v.shape for v in vectors], [np.shape(plain(value)) for value in values]
     if shapes != expected or given.keys() != form.keys():
         raise refusals.other_structure(what, (expected, form.keys()), (shapes, given.keys()))
-    return [cast(v, value.dtype) if isinstance(value, COMPUTED) else v for v, value in zip(vectors, values, strict=True)]
+    return [
+        cast(v, value.dtype) if isinstance(value, COMPUTED) else v for v, value in zip(vectors, values, strict=True)
+    ]

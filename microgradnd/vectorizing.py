@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from microgradnd import refusals
-from microgradnd.batching import LEVELS, Batched, Level, batched, next_number, without
+from microgradnd.batching import LEVELS, Batched, Level, batched, next_number, running, without
 from microgradnd.transforms import alone, name_of_function
 from microgradnd.trees import Tree, flatten, kind_of
 
@@ -26,11 +26,8 @@ Axes = Any  # an integer or None, or a tree of them that is the beginning of ano
 def entered(size: int) -> Iterator[Level]:
     """Run a map over so many examples, on the level that this gives."""
     level = Level(next_number(), size)
-    token = LEVELS.set((*LEVELS.get(), level))
-    try:
+    with running((*LEVELS.get(), level)):
         yield level
-    finally:
-        LEVELS.reset(token)
 
 
 def vmap(f: Callable[..., Any], in_axes: Axes = 0, out_axes: Axes = 0) -> Callable[..., Any]:
@@ -104,23 +101,27 @@ def vmap(f: Callable[..., Any], in_axes: Axes = 0, out_axes: Axes = 0) -> Callab
         with entered(sizes[0][0]) as level:
             args, kwargs = form.rebuild(
                 [
-                    x if axis is None else batched(in_front(x, axis), level.number)
+                    x if axis is None else batched(np.moveaxis(x, axis, 0), level.number)
                     for x, axis in zip(leaves, axes, strict=True)
                 ]
             )
             result = f(*args, **kwargs)
         results, form = flatten(result)
         axes = spread(out_axes, result, f"vmap({name}): out_axes", [])
-        return form.rebuild([put_back(x, axis, level, f"vmap({name}): out_axes") for x, axis in zip(results, axes, strict=True)])
+        return form.rebuild(
+            [put_back(x, axis, level, f"vmap({name}): out_axes") for x, axis in zip(results, axes, strict=True)]
+        )
 
     return mapped
 
 
 def spread(axes: Axes, tree: Tree, what: str, found: list[Any]) -> list[Any]:
     """Return the axis of each leaf of a tree, where `axes` is one for all leaves or branches like the tree."""
-    kind = kind_of(type(tree))
+    cls: Any = type(tree)
+    kind = kind_of(cls)
     if axes is None or isinstance(axes, int | np.integer) or kind is None:
-        return found.extend([axes] * len(flatten(tree)[0])) or found
+        found += [axes] * len(flatten(tree)[0])
+        return found
     children, parts = kind.split(tree)[0], axes
     if isinstance(axes, dict) and isinstance(tree, dict) and axes.keys() == tree.keys():
         parts = [axes[key] for key in tree]
@@ -141,15 +142,10 @@ def axis_of(axis: Any, x: Any, what: str) -> int | None:
     shape = getattr(x, "shape", ())
     if not isinstance(axis, int | np.integer) or not -len(shape) <= axis < len(shape):
         raise ValueError(
-            f"{what}: an array of shape {shape} has no axis {axis!r} for its examples; None stands for an argument that "
-            f"is the same for all examples"
+            f"{what}: an array of shape {shape} has no axis {axis!r} for its examples; None is for an argument "
+            f"that is the same for all examples"
         )
     return int(axis) % len(shape)
-
-
-def in_front(x: Any, axis: int) -> Any:
-    """Return an array with its examples along the first axis."""
-    return np.moveaxis(x, axis, 0) if axis else x
 
 
 def depends(x: Any, level: Level) -> bool:
@@ -163,7 +159,9 @@ def put_back(x: Any, axis: Any, level: Level, what: str) -> Any:
         return x
     if axis is None:
         if depends(x, level):
-            raise ValueError(f"{what} is None for a result of shape {x.shape} that depends on the example; give an axis")
+            raise ValueError(
+                f"{what} is None for a result of shape {x.shape} that depends on the example; give an axis"
+            )
         return x
     array = without(x, level)
     if not isinstance(axis, int | np.integer) or not -array.ndim <= axis < array.ndim:

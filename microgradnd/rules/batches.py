@@ -26,6 +26,7 @@ from microgradnd.rules import elementwise as table
 
 Rule = Callable[..., Any]
 WHOLE = slice(None)
+function: Any  # of the loops below
 
 
 def rows(*functions: Function) -> Callable[[Rule], Rule]:
@@ -72,47 +73,41 @@ def shifted(axis: Any, ndim: int) -> Any:
     return normalize_axis_index(axis, ndim) + 1
 
 
-def along(function: Function, default: Any = None, of_all: str = "several", name: str = "axis") -> None:
-    """Enter the row of a function of its first argument along axes.
+def along(*functions: Function, names: tuple[str, ...] = ("axis",), of_all: str = "several") -> None:
+    """Enter the row of functions of their first argument along axes.
 
     `of_all` says what an axis of None is: all axes of an example as "several" axes, or as one that is "flat".
     """
-    names = [p.name for p in parameters_of(function)]
-    place = names.index(name)
+    for function in functions:
+        parameters = parameters_of(function)[1:]
 
-    def rule(flags: list[Any], x: Any, *rest: Any, **kwargs: Any) -> Any:
-        if any(flags[1:]) or x.ndim == 1:
-            return NotImplemented
-        positional = len(rest) >= place
-        axis = rest[place - 1] if positional else kwargs.get(name, default)
-        if axis is not None:
-            axis = shifted(axis, x.ndim - 1)
-        elif of_all == "several":
-            axis = tuple(range(1, x.ndim))
-        elif kwargs.get("keepdims"):
-            return NotImplemented
-        else:
-            x, axis = np.reshape(x, (x.shape[0], -1)), 1
-        if positional:
-            return function(x, *rest[: place - 1], axis, *rest[place:], **kwargs)
-        return function(x, *rest, **{**kwargs, name: axis})
+        def rule(
+            flags: list[Any], x: Any, *rest: Any, function: Any = function, of: Any = parameters, **kwargs: Any
+        ) -> Any:
+            if any(flags[1:]) or x.ndim == 1:
+                return NotImplemented
+            given = dict(zip([p.name for p in of], rest, strict=False)) | kwargs
+            for name in names:
+                axis = given[name] if name in given else next(p.default for p in of if p.name == name)
+                if axis is None and of_all == "flat":
+                    if given.get("keepdims"):
+                        return NotImplemented
+                    x, given[name] = np.reshape(x, (x.shape[0], -1)), 1
+                else:
+                    given[name] = shifted(range(x.ndim - 1) if axis is None else axis, x.ndim - 1)
+            return function(x, *[given.pop(p.name) for p in of[: len(rest)]], **given)
 
-    RULES[function] = rule
+        RULES[function] = rule
 
 
-for function in (np.sum, np.prod, np.mean, np.max, np.min, np.any, np.all, np.count_nonzero, reductions.var):
-    along(function)
-along(reductions.std)
-along(np.flip)
-for function in (np.argmax, np.argmin, np.cumsum, np.cumprod, np.repeat, np.nanargmax, np.nanargmin):
-    along(function, of_all="flat")
-for function in (np.sort, np.argsort, np.argpartition):
-    along(function, -1, "flat")
-for function in (np.fft.fft, np.fft.ifft, np.fft.rfft, np.fft.irfft, np.fft.hfft, np.fft.ihfft):
-    along(function, -1)
-for function in (np.fft.fftshift, np.fft.ifftshift):
-    along(function, name="axes")
-along(np.rot90, (0, 1), name="axes")
+along(np.sum, np.prod, np.mean, np.max, np.min, np.any, np.all, np.count_nonzero, np.flip)
+along(reductions.var, reductions.std)
+along(np.argmax, np.argmin, np.nanargmax, np.nanargmin, np.cumsum, np.cumprod, np.repeat, of_all="flat")
+along(np.sort, np.argsort, np.argpartition, of_all="flat")
+along(np.fft.fft, np.fft.ifft, np.fft.rfft, np.fft.irfft, np.fft.hfft, np.fft.ihfft)
+along(np.fft.fftshift, np.fft.ifftshift, np.rot90, names=("axes",))
+along(np.swapaxes, np.diagonal, names=("axis1", "axis2"))
+along(np.moveaxis, names=("source", "destination"))
 
 
 @rows(primitives.expand)
@@ -154,18 +149,6 @@ for function in (np.matrix_transpose, np.tril, np.triu):
     )
 
 
-@rows(np.swapaxes)
-def swapaxes(flags: list[Any], x: Any, axis1: int, axis2: int) -> Any:
-    """Exchange two axes of each example."""
-    return np.swapaxes(x, shifted(axis1, x.ndim - 1), shifted(axis2, x.ndim - 1))
-
-
-@rows(np.moveaxis)
-def moveaxis(flags: list[Any], x: Any, source: Any, destination: Any) -> Any:
-    """Move axes of each example."""
-    return np.moveaxis(x, shifted(source, x.ndim - 1), shifted(destination, x.ndim - 1))
-
-
 @rows(np.expand_dims)
 def expand_dims(flags: list[Any], x: Any, axis: Any) -> Any:
     """Count the new axes in the result."""
@@ -204,19 +187,11 @@ def tile(flags: list[Any], x: Any, reps: Any) -> Any:
     return np.tile(aligned(x, True, ndim), (1,) * (ndim + 1 - len(reps)) + reps)
 
 
-@rows(np.diagonal)
-def diagonal(flags: list[Any], x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
-    """Take the diagonal of two axes of each example."""
-    return np.diagonal(x, offset, shifted(axis1, x.ndim - 1), shifted(axis2, x.ndim - 1))
-
-
 @rows(primitives.concatenate)
 def concatenate(flags: list[Any], axis: int, ends: list[int], *arrays: Any) -> Any:
     """Repeat the arrays that are the same for all examples."""
     size = next(x.shape[0] for x, flag in zip(arrays, flags[2:], strict=True) if flag)
-    whole = [
-        x if flag else np.broadcast_to(x, (size, *x.shape)) for x, flag in zip(arrays, flags[2:], strict=True)
-    ]
+    whole = [x if flag else np.broadcast_to(x, (size, *x.shape)) for x, flag in zip(arrays, flags[2:], strict=True)]
     return primitives.concatenate(axis + 1, ends, *whole)
 
 
@@ -303,9 +278,10 @@ def cross(flags: list[Any], x: Any, y: Any, *axes: Any, **options: Any) -> Any:
 
 # Linear algebra, which NumPy does in stacks
 
-for function in (np.linalg.inv, np.linalg.pinv, np.linalg.det, np.linalg.slogdet, np.linalg.cholesky):
-    RULES[function] = stacked(function, 2)
-for function in (np.linalg.eigh, np.linalg.eigvalsh, np.linalg.eig, np.linalg.eigvals, np.linalg.svd, linalg.tall_qr):
+for function in (
+    *(np.linalg.inv, np.linalg.pinv, np.linalg.det, np.linalg.slogdet, np.linalg.cholesky, np.linalg.eigh),
+    *(np.linalg.eigvalsh, np.linalg.eig, np.linalg.eigvals, np.linalg.svd, linalg.tall_qr),
+):
     RULES[function] = stacked(function, 2)
 
 
@@ -361,7 +337,7 @@ def axes_taken(part: Any, flag: Any) -> int:
     """Return how many axes of an example a part of an index takes."""
     if part is None:
         return 0
-    return ndim_of(part, flag) if getattr(part, "dtype", None) == bool else 1
+    return ndim_of(part, flag) if getattr(part, "dtype", None) is np.dtype(bool) else 1
 
 
 @rows(primitives.getitem)
