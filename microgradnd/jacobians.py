@@ -16,8 +16,9 @@ import numpy as np
 from microgradnd import primitives
 from microgradnd.annotations import P
 from microgradnd.batching import Batched, without
+from microgradnd.matching import alone, check_numbers, plain
 from microgradnd.tape import current
-from microgradnd.transforms import Function, Trace, alone, check_numbers, grad, on_trace, plain
+from microgradnd.transforms import Function, Trace, grad, on_trace
 from microgradnd.trees import Tree
 from microgradnd.vectorizing import entered
 

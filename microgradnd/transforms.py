@@ -16,17 +16,16 @@ from typing import Any
 
 import numpy as np
 
-from microgradnd import gradients, operands, primitives, refusals, tape, views
+from microgradnd import gradients, operands, primitives, refusals, tape
 from microgradnd.annotations import P, R
-from microgradnd.batching import LEVELS, Batched, above, full, innermost, per_example
-from microgradnd.broadcasting import cast
+from microgradnd.batching import LEVELS, above, full, innermost, per_example
+from microgradnd.matching import COMPUTED, alone, check_numbers, matching, name_of_function, one_for, own, plain
 from microgradnd.modes import enable_grad, no_grad, transformed
 from microgradnd.tape import Leaf, Path, current
 from microgradnd.tensor import Tensor, lift, wrap
-from microgradnd.trees import Form, Tree, flatten
+from microgradnd.trees import Tree, flatten
 
 Function = Callable[..., Any]
-COMPUTED = Tensor, Batched
 
 
 class Trace:
@@ -128,18 +127,6 @@ class Trace:
         return enable_grad() if needed else no_grad()
 
 
-def own(g: Any, like: Any) -> Any:
-    """Return a derivative as the caller knows its variable: a number for a number, else an array of its own."""
-    if isinstance(g, COMPUTED):
-        return g
-    return g[()] if isinstance(like, float | complex | np.generic) else alone(np.asarray(g))
-
-
-def alone(value: Any) -> Any:
-    """Return an array that shares no memory with any other; what isn't NumPy's as it is."""
-    return value if not isinstance(value, np.ndarray) or views.is_alone(value) else np.array(value)
-
-
 def fresh_input(leaf: Any, watched: list[Any]) -> Tensor:
     """Return a Tensor with the value of an argument and an identity of its own.
 
@@ -157,32 +144,6 @@ def fresh_input(leaf: Any, watched: list[Any]) -> Tensor:
             array = array.view()
         array.flags.writeable = False
     return wrap(array, Leaf(array, True, leaf.name if isinstance(leaf, Tensor) else None))
-
-
-def plain(value: Any) -> Any:
-    """Return a value without its Tensor, a number where NumPy gave one."""
-    return value._array if isinstance(value, Tensor) else value
-
-
-def name_of_function(function: Function) -> str:
-    return getattr(function, "__name__", "the function")
-
-
-def check_numbers(function: Function, outputs: Sequence[Any]) -> None:
-    """Raise unless the results of a function are numbers and arrays of numbers."""
-    for out in outputs:
-        if out is None or not (isinstance(out, COMPUTED) or np.asarray(out).dtype.kind in "biufc"):
-            raise refusals.no_numbers(name_of_function(function), out)
-
-
-def one_for(function: Function, outputs: Sequence[Any]) -> Any:
-    """Return the cotangent of a function's only result, or raise unless that is one real number."""
-    check_numbers(function, outputs)
-    arrays = [primitives.array(plain(out)) for out in outputs]
-    if len(arrays) != 1 or arrays[0].size != 1 or arrays[0].dtype.kind == "c":
-        raise refusals.not_one_number(name_of_function(function), arrays)
-    one = arrays[0].dtype.type(1)
-    return one if arrays[0].ndim == 0 else np.full(arrays[0].shape, one)
 
 
 def on_trace(f: Callable[P, Any], argnums: int | Sequence[int], body: Callable[[Trace], R]) -> Callable[P, R]:
@@ -373,14 +334,3 @@ def hvp(f: Function) -> Function:
     array([ 6., 12.])
     """
     return lambda x, v: jvp(grad(f), (x,), (v,))[1]
-
-
-def matching(leaves: Sequence[Any], given: Form, values: Sequence[Any], form: Form, what: str) -> list[Any]:
-    """Return the cotangents or tangents in a tree in the dtypes of their values, or raise if they don't fit."""
-    vectors = [v if isinstance(v, COMPUTED) else np.asarray(operands.operand(what, v)) for v in leaves]
-    shapes, expected = [v.shape for v in vectors], [np.shape(plain(value)) for value in values]
-    if shapes != expected or given.keys() != form.keys():
-        raise refusals.other_structure(what, (expected, form.keys()), (shapes, given.keys()))
-    return [
-        cast(v, value.dtype) if isinstance(value, COMPUTED) else v for v, value in zip(vectors, values, strict=True)
-    ]

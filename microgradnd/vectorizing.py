@@ -16,7 +16,7 @@ import numpy as np
 
 from microgradnd import refusals
 from microgradnd.batching import LEVELS, Batched, Level, batched, next_number, running, without
-from microgradnd.transforms import alone, name_of_function
+from microgradnd.matching import alone, name_of_function
 from microgradnd.trees import Tree, flatten, kind_of
 
 Axes = Any  # an integer or None, or a tree of them that is the beginning of another tree
