@@ -214,6 +214,17 @@ def running(levels: Iterable[Level]) -> Iterator[None]:
         LEVELS.reset(token)
 
 
+@contextmanager
+def looped() -> Iterator[set[str]]:
+    """Give a set that takes the names of the functions that are called for each example."""
+    names: set[str] = set()
+    token = LOOPED.set(names)
+    try:
+        yield names
+    finally:
+        LOOPED.reset(token)
+
+
 def above(levels: Sequence[Level]) -> AbstractContextManager[None]:
     """Let transforms know of the maps that were entered since some others: on a tape of whole batches of those."""
     return running(level for level in LEVELS.get() if level not in levels)

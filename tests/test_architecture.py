@@ -102,6 +102,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         *ENGINE,
         "anew",
         "assignment",
+        "batching",
         "contraction",
         "inplace",
         "lines",

@@ -14,7 +14,7 @@ import numpy as np
 
 from microgradnd import primitives
 from microgradnd.nn.activations import REAL, along, largest, log1p_exp, log_softmax, sigmoid, total
-from microgradnd.nn.arguments import in_range, is_half, like, of_several, operand, summed
+from microgradnd.nn.arguments import array_like, in_range, is_half, like, of_several, operand, summed
 from microgradnd.nn.calls import Calls, check_settings
 from microgradnd.nn.embedding import looked_up
 from microgradnd.primitives import array
@@ -435,9 +435,9 @@ def shares(loss: str, y: Any) -> Any:
 
 
 def seen(x: Any) -> Any:
-    """Return the array of x; an empty one where it stands for all arrays that a program will be given."""
+    """Return the array of x; an empty one where it stands for many, in a compiled function or under vmap."""
     x = x.data if isinstance(x, Tensor) and current().trace is None else x
-    return np.zeros(0) if isinstance(x, Tensor) else np.asarray(x)
+    return np.zeros(0) if hasattr(type(x), "__primitive__") else np.asarray(x)
 
 
 def times(loss: str, losses: Any, weight: Any, name: str = "weight") -> Any:
@@ -506,8 +506,8 @@ def cross_entropy(
     """
     if label_smoothing or ignore_index != -100:  # else it would take a tenth of the time of a small batch
         check_settings("cross_entropy", ignore_index=ignore_index, label_smoothing=label_smoothing)
-    logits = logits if isinstance(logits, Tensor) else np.asarray(logits)
-    labels = labels if isinstance(labels, Tensor) else np.asarray(labels)
+    logits = array_like(logits)
+    labels = array_like(labels)
     weight = class_weights("cross_entropy", weight, logits)
     if labels.shape == logits.shape and labels.dtype.kind == "f" == logits.dtype.kind and logits.ndim:
         return of_probabilities(logits, labels, weight, label_smoothing, reduction)
@@ -642,8 +642,8 @@ def nll_loss(
     0.288
     """
     check_settings("nll_loss", ignore_index=ignore_index)
-    log_p = log_p if isinstance(log_p, Tensor) else np.asarray(log_p)
-    labels = labels if isinstance(labels, Tensor) else np.asarray(labels)
+    log_p = array_like(log_p)
+    labels = array_like(labels)
     weight = class_weights("nll_loss", weight, log_p)
     rows, labels, kept, shape = classified("nll_loss", log_p, labels, ignore_index)
     losses = -rows[np.arange(len(labels)), labels]
