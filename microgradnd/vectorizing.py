@@ -91,21 +91,26 @@ def vmap(f: Callable[..., Any], in_axes: Axes = 0, out_axes: Axes = 0) -> Callab
                 f"vmap({name}): in_axes must have one entry for each of the {len(args)} positional arguments, got "
                 f"{in_axes!r}"
             )
-        leaves, form = flatten((args, kwargs))
-        every = in_axes if isinstance(in_axes, list | tuple) else (in_axes,) * len(args)
-        axes = spread((every, 0), (args, kwargs), f"vmap({name}): in_axes", [])
-        axes = [axis_of(axis, x, f"vmap({name}): in_axes") for axis, x in zip(axes, leaves, strict=True)]
-        sizes = [(x.shape[axis], x.shape, axis) for x, axis in zip(leaves, axes, strict=True) if axis is not None]
+        where = f"vmap({name}): in_axes"
+        first = in_axes if isinstance(in_axes, list | tuple) else (in_axes,) * len(args)
+        trees, parts = [*args, *kwargs.values()], []
+        for tree, axis in zip(trees, (*first, *(0,) * len(kwargs)), strict=True):
+            leaves, form = flatten(tree)
+            axes = [axis_of(a, x, where) for a, x in zip(spread(axis, tree, where, []), leaves, strict=True)]
+            parts.append((leaves, form, axes))
+        sizes = [
+            (x.shape[a], x.shape, a) for xs, _, axes in parts for x, a in zip(xs, axes, strict=True) if a is not None
+        ]
         if len({size for size, _, _ in sizes}) != 1 or not sizes[0][0]:
             raise refusals.batch_sizes(name, sizes)
         with entered(sizes[0][0]) as level:
-            args, kwargs = form.rebuild(
-                [
-                    x if axis is None else batched(np.moveaxis(x, axis, 0), level.number)
-                    for x, axis in zip(leaves, axes, strict=True)
-                ]
-            )
-            result = f(*args, **kwargs)
+            for i, (leaves, form, axes) in enumerate(parts):
+                if any(axis is not None for axis in axes):  # else it is passed as it is: a module stays itself
+                    pairs = zip(leaves, axes, strict=True)
+                    trees[i] = form.rebuild(
+                        [x if a is None else batched(np.moveaxis(x, a, 0), level.number) for x, a in pairs]
+                    )
+            result = f(*trees[: len(args)], **dict(zip(kwargs, trees[len(args) :], strict=True)))
         results, form = flatten(result)
         axes = spread(out_axes, result, f"vmap({name}): out_axes", [])
         return form.rebuild(

@@ -284,9 +284,9 @@ def test_a_users_primitive_is_called_for_each_example_or_as_it_says():
 
 
 def test_the_report_says_what_is_called_for_each_example():
-    compiled = mg.compile(mg.vmap(lambda x: np.sum(np.interp(x, x[:2], np.array([1.0, 2.0])))))
+    compiled = mg.compile(mg.vmap(lambda x: np.convolve(x, x)))
     compiled(X)
-    assert "vmap: called for each example: interp" in compiled.report()
+    assert "vmap: called for each example: convolve" in compiled.report()
     compiled = mg.compile(mg.vmap(lambda x: np.sum(np.sort(x))))
     compiled(X)
     assert "vmap" not in compiled.report()
@@ -299,7 +299,7 @@ def test_layers_and_losses_take_examples():
     got = mg.vmap(mg.grad(one), (None, 0, 0))(model, X, labels)
     want = [flatten(mg.grad(one)(model, x, k))[0] for x, k in zip(X, labels, strict=True)]
     for a, *parts in zip(flatten(got)[0], *want, strict=True):
-        np.testing.assert_allclose(a._array, [p._array for p in parts], rtol=1e-9)
+        np.testing.assert_allclose(a, parts, rtol=1e-9)
 
 
 def test_a_compiled_function_may_be_mapped():

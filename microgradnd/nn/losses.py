@@ -23,7 +23,10 @@ from microgradnd.tape import current
 from microgradnd.tensor import Tensor
 
 Reduction = Literal["mean", "sum", "none"]
-IGNORED = "; a compiled function ignores rows only by another number than -100: mark them by it, and pass ignore_index="
+IGNORED = (
+    "; a compiled function, or one under vmap, ignores rows only by another number than -100: mark them by it, and "
+    "pass ignore_index="
+)
 COMPLEX = REAL + "c"  # kinds of numbers
 KLReduction = Literal["mean", "sum", "none", "batchmean"]
 
@@ -559,14 +562,14 @@ def classified(loss: str, logits: Any, labels: Any, ignore_index: int) -> tuple[
         logits, labels = np.reshape(logits, (labels.size, classes)), np.reshape(labels, (labels.size,))
     kept = None
     # As unsigned numbers negative labels are huge, so one comparison finds both ends
-    if isinstance(labels, Tensor):  # it stands for all labels that a program will be given
+    if unknown := hasattr(type(labels), "__primitive__"):  # they stand for many, which only a call will tell
         kept = None if ignore_index == -100 else labels != ignore_index
     elif 0 <= ignore_index < classes or (labels.size and np.maximum.reduce(labels.astype(np.uintp)) >= classes):
         kept = labels != ignore_index
     else:
         return logits, labels, None, shape
     labels = labels if kept is None else labels * kept
-    advice = IGNORED if isinstance(labels, Tensor) else ""
+    advice = IGNORED if unknown else ""
     return logits, in_range(labels, loss, "labels", classes, advice), kept, shape
 
 
