@@ -18,7 +18,9 @@ Maps within maps have levels, counted in the order in which they were entered. A
 
 from __future__ import annotations
 
+import functools
 import itertools
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
@@ -37,6 +39,7 @@ Rule = Callable[..., Any]
 RULES: dict[Function, Rule] = {}  # how a function is called for a whole batch: see `defvmap`
 OF_SHAPES = {np.shape, np.ndim, np.size, np.result_type, np.can_cast, np.iscomplexobj, np.isrealobj, np.common_type}
 CHANGING = {np.copyto, np.put, np.putmask, np.place, np.put_along_axis, np.add.at, np.subtract.at, np.fill_diagonal}
+UNITS: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()  # identity matrices, by id()
 LOOPED: ContextVar[set[str] | None] = ContextVar("looped", default=None)  # names of what was called example by example
 
 
@@ -93,8 +96,29 @@ def _refusing(what: str) -> Any:
 
 
 def _pair(function: Any) -> tuple[Any, Any]:
-    """Make the methods of a binary operator: the mixin's take a longer way."""
-    return lambda self, other: call(function, (self, other), {}), lambda self, other: call(function, (other, self), {})
+    """Make the methods of a binary operator: the mixin's, and `call`, take a longer way."""
+
+    def forward(self: Any, other: Any) -> Any:
+        if (y := as_aligned(self, other)) is None:
+            return call(function, (self, other), {})
+        return Batched(function(self._array, y), self.level)
+
+    def swapped(self: Any, other: Any) -> Any:
+        if (y := as_aligned(self, other)) is None:
+            return call(function, (other, self), {})
+        return Batched(function(y, self._array), self.level)
+
+    return forward, swapped
+
+
+def as_aligned(batch: Batched, other: Any) -> Any:
+    """Return what broadcasts with a whole batch as `other` does with an example; None where that isn't plain."""
+    kind = type(other)
+    if kind is Batched:
+        return other._array if other.level == batch.level and other._array.ndim == batch._array.ndim else None
+    if kind is np.ndarray or hasattr(kind, "__primitive__"):
+        return other if other.ndim < batch._array.ndim else None
+    return other if kind in (float, int) else None
 
 
 class Batched(NDArrayOperatorsMixin):
@@ -106,7 +130,6 @@ class Batched(NDArrayOperatorsMixin):
     __sub__, __rsub__ = _pair(np.subtract)
     __mul__, __rmul__ = _pair(np.multiply)
     __truediv__, __rtruediv__ = _pair(np.divide)
-    __matmul__, __rmatmul__ = _pair(np.matmul)
 
     def __init__(self, array: Any, level: int) -> None:
         self._array = array
@@ -228,6 +251,15 @@ def looped() -> Iterator[set[str]]:
 def above(levels: Sequence[Level]) -> AbstractContextManager[None]:
     """Let transforms know of the maps that were entered since some others: on a tape of whole batches of those."""
     return running(level for level in LEVELS.get() if level not in levels)
+
+
+@functools.lru_cache(maxsize=8)
+def identity(n: int, dtype: np.dtype[Any]) -> Any:
+    """Return an identity matrix that nobody may write to, and that products know by `UNITS`."""
+    array = np.eye(n, dtype=dtype)
+    array.flags.writeable = False
+    UNITS[id(array)] = array
+    return array
 
 
 def innermost(x: Any) -> Any:

@@ -15,7 +15,7 @@ import numpy as np
 
 from microgradnd import primitives
 from microgradnd.annotations import P
-from microgradnd.batching import Batched, without
+from microgradnd.batching import Batched, identity, without
 from microgradnd.matching import alone, check_numbers, plain
 from microgradnd.tape import current
 from microgradnd.transforms import Function, Trace, grad, on_trace
@@ -204,4 +204,6 @@ def is_watched(trace: Trace) -> bool:
 def unit_vectors(array: Any, first: int, count: int) -> Any:
     """Return some arrays of the shape of another, in one, which are 1 at one element and 0 elsewhere."""
     dtype = array.dtype if array.dtype.kind in "fc" else np.float64
+    if count == array.size <= 2**8 and array.ndim == 1:
+        return identity(count, np.dtype(dtype))
     return np.reshape(np.eye(count, array.size, first, dtype), (count, *array.shape))

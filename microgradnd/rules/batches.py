@@ -17,7 +17,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
 from microgradnd import primitives
-from microgradnd.batching import RULES, aligned, elementwise, ndim_of, stacked
+from microgradnd.batching import RULES, UNITS, aligned, elementwise, ndim_of, stacked
 from microgradnd.contraction import einsum, explicit, of_axes, on_rows, subscripts_of, summed_axes, unused
 from microgradnd.forms import parameters_of
 from microgradnd.registry import Function
@@ -206,8 +206,10 @@ def matmul(flags: list[Any], x: Any, y: Any, **options: Any) -> Any:
     if options or not nx or not ny:
         return NotImplemented
     if not flags[1] and ny <= 2:
-        return np.dot(x, y) if ny == 1 else on_rows(x, y)
+        return y if UNITS.get(id(x)) is x else np.dot(x, y) if ny == 1 else on_rows(x, y)
     if not flags[0] and ny == 1:
+        if UNITS.get(id(y)) is y and nx <= 2:  # where a Jacobian begins
+            return x.T
         return np.dot(y, x) if nx == 1 else on_rows(y, x.T) if nx == 2 else NotImplemented
     x = np.expand_dims(x, -2) if nx == 1 else x
     y = np.expand_dims(y, -1) if ny == 1 else y
