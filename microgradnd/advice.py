@@ -154,7 +154,6 @@ OF_MODULE = {
     "show": "viz.draw(t)",
     "stop_gradient": "t.detach()",
     "unsqueeze": "np.expand_dims(t, axis)",
-    "vmap": "f with a batch axis: NumPy's functions take axis=, and broadcast",
 }
 KEYWORDS = {
     "axes": ("axis",),

@@ -22,7 +22,7 @@ import functools
 import itertools
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
@@ -51,6 +51,7 @@ class Level(NamedTuple):
 
 
 LEVELS: ContextVar[tuple[Level, ...]] = ContextVar("levels", default=())  # from the outermost to the innermost
+UNCHANGED = nullcontext()
 next_number = itertools.count(1).__next__
 
 
@@ -182,7 +183,9 @@ class Batched(NDArrayOperatorsMixin):
 
     def __len__(self) -> int:
         if not self.ndim:
-            raise TypeError("len() of an example that is one number")
+            raise TypeError(
+                "len() of an example that is one number: x.shape is (); in_axes says which axis is the batch"
+            )
         return self.shape[0]
 
     def __getitem__(self, index: Any) -> Any:
@@ -250,7 +253,7 @@ def looped() -> Iterator[set[str]]:
 
 def above(levels: Sequence[Level]) -> AbstractContextManager[None]:
     """Let transforms know of the maps that were entered since some others: on a tape of whole batches of those."""
-    return running(level for level in LEVELS.get() if level not in levels)
+    return running(level for level in LEVELS.get() if level not in levels) if levels else UNCHANGED
 
 
 @functools.lru_cache(maxsize=8)

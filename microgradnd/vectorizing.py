@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from microgradnd import refusals
-from microgradnd.batching import LEVELS, Batched, Level, batched, next_number, running, without
+from microgradnd.batching import LEVELS, Batched, Level, batched, next_number, without
 from microgradnd.matching import alone, name_of_function
 from microgradnd.trees import Tree, flatten, kind_of
 
@@ -26,8 +26,11 @@ Axes = Any  # an integer or None, or a tree of them that is the beginning of ano
 def entered(size: int) -> Iterator[Level]:
     """Run a map over so many examples, on the level that this gives."""
     level = Level(next_number(), size)
-    with running((*LEVELS.get(), level)):
+    token = LEVELS.set((*LEVELS.get(), level))
+    try:
         yield level
+    finally:
+        LEVELS.reset(token)
 
 
 def vmap(f: Callable[..., Any], in_axes: Axes = 0, out_axes: Axes = 0) -> Callable[..., Any]:
