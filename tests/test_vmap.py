@@ -283,6 +283,16 @@ def test_a_users_primitive_is_called_for_each_example_or_as_it_says():
     np.testing.assert_allclose(f(X), 4 * X)
 
 
+def test_a_function_that_differentiates_is_called_for_each_example():
+    """A transform inside of an operation is given single examples, and doesn't know of the map."""
+
+    @mg.primitive
+    def slope(x):
+        return mg.grad(lambda x: np.sum(x**3))(x)
+
+    np.testing.assert_allclose(mg.vmap(slope)(X), 3 * X**2)
+
+
 def test_the_report_says_what_is_called_for_each_example():
     compiled = mg.compile(mg.vmap(lambda x: np.convolve(x, x)))
     compiled(X)

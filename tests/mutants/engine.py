@@ -189,7 +189,7 @@ FAULTS: list[tuple[str, ...]] = [
     ("microgradnd/transforms.py", "if len({i % len(args) for i in wanted}) < len(wanted):", "if False:", TRANSFORMS),
     ("microgradnd/transforms.py", 'array = array.copy("K")', "pass", TRANSFORMS),
     (
-        "microgradnd/transforms.py",
+        "microgradnd/matching.py",
         "np.generic) else alone(np.asarray(g))",
         "np.generic) else np.asarray(g)",
         TRANSFORMS + " " + PROMISES,
