@@ -199,9 +199,9 @@ class Batched(NDArrayOperatorsMixin):
         return f"<one of {self._array.shape[0]} examples: shape {self.shape}, dtype {self.dtype}>"
 
 
-def full(x: Any, levels: Iterable[Level]) -> Any:
+def full(x: Any, levels: tuple[Level, ...]) -> Any:
     """Return a value as a whole array: with an axis in front for each of some levels, that of the outermost first."""
-    for level in reversed(tuple(levels)):
+    for level in levels[::-1]:
         x = without(x, level)
     return x
 
@@ -216,7 +216,7 @@ def without(x: Any, level: Level) -> Any:
     return np.broadcast_to(x, (level.size, *(x.shape if hasattr(x, "shape") else np.shape(x))))
 
 
-def per_example(x: Any, levels: Iterable[Level]) -> Any:
+def per_example(x: Any, levels: tuple[Level, ...]) -> Any:
     """Undo `full`."""
     for level in levels:
         x = batched(x, level.number)

@@ -114,10 +114,12 @@ class Trace:
 
     def examples(self, values: Iterable[Any]) -> list[Any]:
         """Return whole batches as the examples that the function knows."""
-        return [per_example(value, self.levels) for value in values]
+        return [per_example(value, self.levels) for value in values] if self.levels else list(values)
 
     def results(self, values: Iterable[Any]) -> list[Any]:
         """Return what belongs to the outputs as that of examples, unless an output is the same for all."""
+        if not self.levels:
+            return list(values)
         pairs = zip(values, self.outputs, strict=True)
         return [per_example(v, self.levels) if isinstance(out, COMPUTED) else v for v, out in pairs]
 

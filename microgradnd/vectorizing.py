@@ -144,7 +144,7 @@ def spread(axes: Axes, tree: Tree, what: str, found: list[Any]) -> list[Any]:
 
 
 def axis_of(axis: Any, x: Any, what: str) -> int | None:
-    """Return an axis of an argument counted from the front; None if the argument is the same for all examples."""
+    """Return an axis of an argument, which must be there; None if the argument is the same for all examples."""
     if axis is None or not (hasattr(x, "ndim") or isinstance(x, int | float | complex)):
         return None
     shape = getattr(x, "shape", ())
@@ -153,7 +153,7 @@ def axis_of(axis: Any, x: Any, what: str) -> int | None:
             f"{what}: an array of shape {shape} has no axis {axis!r} for its examples; None is for an argument "
             f"that is the same for all examples"
         )
-    return int(axis) % len(shape)
+    return int(axis)
 
 
 def depends(x: Any, level: Level) -> bool:
