@@ -102,12 +102,12 @@ def _pair(function: Any) -> tuple[Any, Any]:
     def forward(self: Any, other: Any) -> Any:
         if (y := as_aligned(self, other)) is None:
             return call(function, (self, other), {})
-        return Batched(function(self._array, y), self.level)
+        return Batched(function(self._batch, y), self.level)
 
     def swapped(self: Any, other: Any) -> Any:
         if (y := as_aligned(self, other)) is None:
             return call(function, (other, self), {})
-        return Batched(function(y, self._array), self.level)
+        return Batched(function(y, self._batch), self.level)
 
     return forward, swapped
 
@@ -116,16 +116,16 @@ def as_aligned(batch: Batched, other: Any) -> Any:
     """Return what broadcasts with a whole batch as `other` does with an example; None where that isn't plain."""
     kind = type(other)
     if kind is Batched:
-        return other._array if other.level == batch.level and other._array.ndim == batch._array.ndim else None
+        return other._batch if other.level == batch.level and other._batch.ndim == batch._batch.ndim else None
     if kind is np.ndarray or hasattr(kind, "__primitive__"):
-        return other if other.ndim < batch._array.ndim else None
+        return other if other.ndim < batch._batch.ndim else None
     return other if kind in (float, int) else None
 
 
 class Batched(NDArrayOperatorsMixin):
     """A batch of arrays that looks like one of them: to NumPy's functions, operators and methods."""
 
-    __slots__ = ("_array", "level")
+    __slots__ = ("_batch", "level")
     __hash__ = object.__hash__
     __add__, __radd__ = _pair(np.add)
     __sub__, __rsub__ = _pair(np.subtract)
@@ -133,18 +133,18 @@ class Batched(NDArrayOperatorsMixin):
     __truediv__, __rtruediv__ = _pair(np.divide)
 
     def __init__(self, array: Any, level: int) -> None:
-        self._array = array
+        self._batch = array
         self.level = level
 
     @property
     def shape(self) -> tuple[int, ...]:
         """The lengths of the axes of one example."""
-        return self._array.shape[1:]
+        return self._batch.shape[1:]
 
     @property
     def ndim(self) -> int:
         """The number of axes of one example."""
-        return self._array.ndim - 1
+        return self._batch.ndim - 1
 
     @property
     def size(self) -> int:
@@ -154,7 +154,7 @@ class Batched(NDArrayOperatorsMixin):
     @property
     def dtype(self) -> np.dtype[Any]:
         """The type of its elements."""
-        return self._array.dtype
+        return self._batch.dtype
 
     def __array_function__(self, function: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return call(function, args, kwargs)
@@ -164,8 +164,9 @@ class Batched(NDArrayOperatorsMixin):
         return call(function, args, kwargs)
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        if kwargs.get("out") == (self,):  # x += y
-            del kwargs["out"]
+        if (out := kwargs.pop("out", None)) is not None:  # x += y
+            if out[0] is not self:
+                raise refusals.batched_value("a change of an array that all examples share")
             self[...] = self.__array_ufunc__(ufunc, method, *inputs, **kwargs)
             return self
         if method == "__call__" and "where" in kwargs:
@@ -181,6 +182,18 @@ class Batched(NDArrayOperatorsMixin):
     def _known(self, what: str) -> Any:
         raise refusals.batched_value(what)
 
+    @property
+    def _array(self) -> Any:
+        raise refusals.batched_value("a change of a Tensor that all examples share")
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # of NumPy's and Python's protocols
+            raise AttributeError(name)
+        raise AttributeError(
+            f"inside vmap a value has the attributes of an array, and no {name!r}; derivatives of examples are "
+            f"mg.vmap(mg.grad(f)), and backward() belongs to what the mapped function returns"
+        )
+
     def __len__(self) -> int:
         if not self.ndim:
             raise TypeError(
@@ -193,10 +206,10 @@ class Batched(NDArrayOperatorsMixin):
 
     def __setitem__(self, index: Any, value: Any) -> None:
         new = call(primitives.setitem, (self, index, value), {})
-        self._array, self.level = new._array, new.level
+        self._batch, self.level = new._batch, new.level
 
     def __repr__(self) -> str:
-        return f"<one of {self._array.shape[0]} examples: shape {self.shape}, dtype {self.dtype}>"
+        return f"<one of {self._batch.shape[0]} examples: shape {self.shape}, dtype {self.dtype}>"
 
 
 def full(x: Any, levels: tuple[Level, ...]) -> Any:
@@ -210,9 +223,9 @@ def without(x: Any, level: Level) -> Any:
     """Return a value with the axis of a level in front of it, repeated along that axis if it doesn't depend on it."""
     if type(x) is Batched:
         if x.level == level.number:
-            return x._array
+            return x._batch
         if x.level > level.number:
-            return Batched(np.swapaxes(without(x._array, level), 0, 1), x.level)
+            return Batched(np.swapaxes(without(x._batch, level), 0, 1), x.level)
     return np.broadcast_to(x, (level.size, *(x.shape if hasattr(x, "shape") else np.shape(x))))
 
 
@@ -226,7 +239,7 @@ def per_example(x: Any, levels: tuple[Level, ...]) -> Any:
 def batched(x: Any, number: int) -> Any:
     """Return an array as the batch of a level, whose examples are along its first axis."""
     if type(x) is Batched and x.level > number:
-        return Batched(batched(np.swapaxes(x._array, 0, 1), number), x.level)
+        return Batched(batched(np.swapaxes(x._batch, 0, 1), number), x.level)
     return Batched(x, number)
 
 
@@ -268,7 +281,7 @@ def identity(n: int, dtype: np.dtype[Any]) -> Any:
 def innermost(x: Any) -> Any:
     """Return the array in a batch, which may be a Tensor; other values as they are."""
     while type(x) is Batched:
-        x = x._array
+        x = x._batch
     return x
 
 
@@ -338,7 +351,7 @@ def whole(x: Any, level: int) -> Any:
     """Return the array of a batch; of a list or tuple that holds some, one with their arrays."""
     if type(x) in (tuple, list):
         return type(x)(whole(part, level) for part in x)
-    return x._array if type(x) is Batched and x.level == level else x
+    return x._batch if type(x) is Batched and x.level == level else x
 
 
 def loop(function: Function, batch: Batched, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
@@ -346,7 +359,7 @@ def loop(function: Function, batch: Batched, args: Sequence[Any], kwargs: dict[s
     if (names := LOOPED.get()) is not None:
         names.add(name_of(function))
     leaves: list[list[Any]] = []
-    for i in range(batch._array.shape[0]):
+    for i in range(batch._batch.shape[0]):
         given, named = example(list(args), batch.level, i), example(kwargs, batch.level, i)
         with running(level for level in LEVELS.get() if level.number < batch.level):
             parts, form = flatten(function(*given, **named))
@@ -364,7 +377,7 @@ def example(x: Any, level: int, i: int) -> Any:
         return type(x)(example(part, level, i) for part in x)
     if type(x) is dict:
         return {key: example(part, level, i) for key, part in x.items()}
-    return x._array[i] if type(x) is Batched and x.level == level else x
+    return x._batch[i] if type(x) is Batched and x.level == level else x
 
 
 # The two rows that most functions have

@@ -158,7 +158,7 @@ def axis_of(axis: Any, x: Any, what: str) -> int | None:
 
 def depends(x: Any, level: Level) -> bool:
     """Return whether a value belongs to a map."""
-    return type(x) is Batched and (x.level == level.number or depends(x._array, level))
+    return type(x) is Batched and (x.level == level.number or depends(x._batch, level))
 
 
 def put_back(x: Any, axis: Any, level: Level, what: str) -> Any:

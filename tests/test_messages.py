@@ -1248,6 +1248,19 @@ ENGINE = {
         lambda: mg.vmap(lambda i: np.ones(3)[i])(np.arange(2)), TypeError, "index|vmap|mg.tensor(array)[index]"
     ),
     "len in vmap": Row(lambda: mg.vmap(len)(np.ones(2)), TypeError, "len()|one number|x.shape|in_axes"),
+    "an array += in vmap": Row(
+        lambda: mg.vmap(lambda x: np.zeros(()).__iadd__(x))(np.ones(2)),
+        TypeError,
+        "array that all examples share|np.zeros_like",
+    ),
+    "a Tensor += in vmap": Row(
+        lambda: mg.vmap(mg.tensor(np.zeros(())).__iadd__)(np.ones(2)),
+        TypeError,
+        "Tensor that all examples share|np.zeros_like",
+    ),
+    "backward() in vmap": Row(
+        lambda: mg.vmap(lambda x: x.backward())(np.ones(2)), AttributeError, "vmap|'backward'|mg.vmap(mg.grad(f))"
+    ),
     "a list of examples": Row(
         lambda: mg.vmap(lambda x: mg.tensor(np.ones(2)) + [x, x])(np.ones(2)), TypeError, "list|add|vmap|np.stack"
     ),

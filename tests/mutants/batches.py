@@ -12,14 +12,14 @@ AXES = f"{VMAP}::test_axes_may_be_trees {VMAP}::test_axes_are_counted_from_eithe
 FAULTS: list[tuple[str, ...]] = [
     (
         "microgradnd/batching.py",
-        "return Batched(np.swapaxes(without(x._array, level), 0, 1), x.level)",
-        "return Batched(without(x._array, level), x.level)",
+        "return Batched(np.swapaxes(without(x._batch, level), 0, 1), x.level)",
+        "return Batched(without(x._batch, level), x.level)",
         COMPOSED,
     ),
     ("microgradnd/batching.py", "x.level > found.level", "x.level < found.level", COMPOSED),
     (
         "microgradnd/batching.py",
-        "return other if other.ndim < batch._array.ndim else None",
+        "return other if other.ndim < batch._batch.ndim else None",
         "return other",
         VMAP + "::test_a_map_equals_a_loop",
     ),
