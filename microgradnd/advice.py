@@ -164,6 +164,8 @@ KEYWORDS = {
     "beta_2": ("betas",),
     "correction": ("ddof",),
     "dim": ("axis", "axes"),
+    "in_dims": ("in_axes",),
+    "out_dims": ("out_axes",),
     "dims": ("axes", "axis"),
     "dim0": ("axis1",),
     "dim1": ("axis2",),

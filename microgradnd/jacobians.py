@@ -35,8 +35,9 @@ def jacobian(f: Function, argnums: int | Sequence[int] = 0, mode: Literal["rev",
     argnums : int or sequence of int
         The positions of the arguments to differentiate; for a sequence the result is a tuple.
     mode : {"rev", "fwd"}, optional
-        By rows (one backward walk per output element) or by columns (one forward walk per input element); by default
-        whichever are fewer.
+        By rows (backwards, one for each output element) or by columns (forwards, one for each input element); by
+        default whichever are fewer. They go through the tape in one walk, or in several where they would take too much
+        memory.
 
     Returns
     -------
@@ -78,7 +79,7 @@ def jacobian(f: Function, argnums: int | Sequence[int] = 0, mode: Literal["rev",
 
 
 def hessian(f: Callable[P, Any], argnums: int = 0) -> Callable[P, Any]:
-    """Return a function that returns the Hessian of `f`: forward mode over reverse mode, one walk per input element.
+    """Return a function that returns the Hessian of `f`: forward mode over reverse mode, in one walk for all columns.
 
     Parameters
     ----------

@@ -45,8 +45,8 @@ def test_programs_by_hand_and_ours_agree(load: Any, name: str) -> None:
     assert set(candidates) == set(make)
 
 
-@pytest.mark.parametrize("name", ["W11", "W12"])
-def test_networks_of_modules_agree(load: Any, name: str) -> None:
+@pytest.mark.parametrize("name", ["W11", "W12", "W16", "W16 Hessian"])
+def test_programs_without_one_for_experts_agree(load: Any, name: str) -> None:
     run = load("run")
     make, _, tolerance = run.makers(name, ["eager", "compiled"])
     candidates, failed = run.check(make, tolerance)

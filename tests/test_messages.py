@@ -1238,6 +1238,7 @@ ENGINE = {
     "vmap(out_axes=) of another tree": Row(
         lambda: mg.vmap(lambda x: (x, x), out_axes=(0, 0, 0))(np.ones(2)), ValueError, "out_axes|tuple of 2|(0, 0, 0)"
     ),
+    "vmap(in_dims=)": Row(lambda: mg.vmap(np.sin, in_dims=0), TypeError, "vmap|in_dims|in_axes="),
     "vmap(axes=)": Row(lambda: mg.vmap(np.sin, axes=0), TypeError, "vmap|axes|in_axes="),
     "if in vmap": Row(lambda: mg.vmap(lambda x: x if x > 0 else -x)(np.ones(2)), TypeError, "if|vmap|np.where"),
     "float in vmap": Row(lambda: mg.vmap(lambda x: math.sin(x))(np.ones(2)), TypeError, "float()|vmap|np.where"),
