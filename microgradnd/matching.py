@@ -36,7 +36,10 @@ def own(g: Any, like: Any) -> Any:
     """Return a derivative as the caller knows its variable: a number for a number, else an array of its own."""
     if isinstance(g, COMPUTED):
         return g
-    return g[()] if isinstance(like, float | complex | np.generic) else alone(np.asarray(g))
+    if isinstance(like, float | complex | np.generic):
+        return g[()]
+    g = np.asarray(g)
+    return g if views.is_alone(g) else np.array(g)
 
 
 def alone(value: Any) -> Any:

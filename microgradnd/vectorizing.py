@@ -16,7 +16,7 @@ import numpy as np
 
 from microgradnd import refusals
 from microgradnd.batching import LEVELS, Batched, Level, batched, next_number, without
-from microgradnd.matching import alone, name_of_function
+from microgradnd.matching import name_of_function
 from microgradnd.trees import Tree, flatten, kind_of
 
 Axes = Any  # an integer or None, or a tree of them that is the beginning of another tree
@@ -116,9 +116,8 @@ def vmap(f: Callable[..., Any], in_axes: Axes = 0, out_axes: Axes = 0) -> Callab
             result = f(*trees[: len(args)], **dict(zip(kwargs, trees[len(args) :], strict=True)))
         results, form = flatten(result)
         axes = spread(out_axes, result, f"vmap({name}): out_axes", [])
-        return form.rebuild(
-            [put_back(x, axis, level, f"vmap({name}): out_axes") for x, axis in zip(results, axes, strict=True)]
-        )
+        pairs = zip(results, axes, strict=True)
+        return form.rebuild(own([put_back(x, axis, level, f"vmap({name}): out_axes") for x, axis in pairs]))
 
     return mapped
 
@@ -177,4 +176,15 @@ def put_back(x: Any, axis: Any, level: Level, what: str) -> Any:
             f"{what}: results of shape {array.shape[1:]} have no place for their examples at axis {axis!r}; it must be "
             f"an integer from {-array.ndim} to {array.ndim - 1}"
         )
-    return alone(np.moveaxis(array, 0, axis) if axis % array.ndim else array)
+    return np.moveaxis(array, 0, axis) if axis % array.ndim else array
+
+
+def own(results: list[Any]) -> list[Any]:
+    """Return results, of which those that share memory with an argument or with another are copied."""
+    seen: set[int] = set()
+    for i, x in enumerate(results):
+        if isinstance(x, np.ndarray):
+            if x.base is not None or not x.flags.writeable or id(x) in seen:
+                results[i] = np.array(x)
+            seen.add(id(results[i]))
+    return results

@@ -32,8 +32,8 @@ FAULTS: list[tuple[str, ...]] = [
     ("microgradnd/vectorizing.py", "batched(np.moveaxis(x, a, 0), level.number)", "batched(x, level.number)", AXES),
     (
         "microgradnd/vectorizing.py",
-        "return alone(np.moveaxis",
-        "return (np.moveaxis",
+        "if x.base is not None or",
+        "if",
         VMAP + "::test_results_are_the_callers_own",
     ),
     ("microgradnd/rules/batches.py", "(at[0] if together else 0), count", "0, count", INDICES),

@@ -190,8 +190,8 @@ FAULTS: list[tuple[str, ...]] = [
     ("microgradnd/transforms.py", 'array = array.copy("K")', "pass", TRANSFORMS),
     (
         "microgradnd/matching.py",
-        "np.generic) else alone(np.asarray(g))",
-        "np.generic) else np.asarray(g)",
+        "return g if views.is_alone(g) else np.array(g)",
+        "return g",
         TRANSFORMS + " " + PROMISES,
     ),
     ("microgradnd/transforms.py", "if operands.sample(array) != seen:", "if False:", TRANSFORMS + " " + MUTATION),
