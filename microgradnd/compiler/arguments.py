@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 
 from microgradnd.compiler.passes import key_of
+from microgradnd.matching import plain
 from microgradnd.tape import Leaf
 from microgradnd.tensor import Tensor
-from microgradnd.transforms import plain
 from microgradnd.trees import flatten, is_module, paths
 
 BY_VALUE = {bool, int, float, complex, str, bytes, type(None), type(Ellipsis), slice, range}

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Generic, Literal, NamedTuple, overload
 
 from microgradnd.annotations import P, R
+from microgradnd.batching import LEVELS, looped
 from microgradnd.compiler.arguments import Arguments
 from microgradnd.compiler.dispatch import MISS, dispatcher
 from microgradnd.compiler.programs import Entry, entry_of
@@ -85,7 +86,7 @@ class Compiled(Generic[P, R]):
         arguments = Arguments(args, kwargs)
         mode = current()
         if (
-            mode.trace is not None or mode.is_transformed
+            mode.trace is not None or mode.is_transformed or LEVELS.get()
         ):  # of another compiled function, or a transform: they record it
             args, kwargs = arguments.rebuilt({})
             return self.function(*args, **kwargs)
@@ -109,8 +110,11 @@ class Compiled(Generic[P, R]):
     def _trace(self, arguments: Arguments, key: Any, changes: list[str]) -> Entry:
         self._check_streak(changes)
         name = identifier_of(self.function)
-        with TRACING:
+        with TRACING, looped() as names:
             entry = entry_of(traced(self.function, arguments), name, self.optimize, self.backend, arguments)
+        if names:
+            listed = ", ".join(sorted(names))
+            entry = entry._replace(report=f"{entry.report}\nvmap: called for each example: {listed}")
         with self._lock:
             self._misses += 1
             self._entries.append((key, entry))

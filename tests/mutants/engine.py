@@ -226,9 +226,9 @@ FAULTS: list[tuple[str, ...]] = [
     ("microgradnd/transforms.py", "if len({i % len(args) for i in wanted}) < len(wanted):", "if False:", TRANSFORMS),
     ("microgradnd/transforms.py", 'array = array.copy("K")', "pass", TRANSFORMS),
     (
-        "microgradnd/transforms.py",
-        "np.generic) else alone(np.asarray(g))",
-        "np.generic) else np.asarray(g)",
+        "microgradnd/matching.py",
+        "return g if views.is_alone(g) else np.array(g)",
+        "return g",
         TRANSFORMS + " " + PROMISES,
     ),
     ("microgradnd/transforms.py", "if operands.sample(array) != seen:", "if False:", TRANSFORMS + " " + MUTATION),
