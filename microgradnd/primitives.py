@@ -58,6 +58,12 @@ def concatenate(axis: int, ends: list[int], *arrays: Any) -> Any:
 
 
 @primitive
+def numbered(x: Any) -> Any:
+    """Return the numbers 0, 1, ... of the elements of `x` along its first axis."""
+    return np.arange(len(x))
+
+
+@primitive
 def getitem(x: Any, index: Any) -> Any:
     """Return `x[index]`."""
     return x[index]

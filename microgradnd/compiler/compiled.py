@@ -15,7 +15,7 @@ import os
 import sys
 import threading
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Generic, Literal, NamedTuple, overload
 
@@ -24,12 +24,15 @@ from microgradnd.compiler.arguments import Arguments
 from microgradnd.compiler.dispatch import MISS, dispatcher
 from microgradnd.compiler.programs import Entry, entry_of
 from microgradnd.compiler.saving import write
+from microgradnd.compiler.sizes import LEAST
 from microgradnd.compiler.source import identifier
-from microgradnd.compiler.trace import traced
+from microgradnd.compiler.trace import Traced, traced
 from microgradnd.failures import explained
 from microgradnd.tape import current
 
 Backend = Literal["numpy", "numba", "auto"]
+OpenSizes = Literal["auto", "fixed"]
+SYMBOLS = "nmklpqrsuvw"  # for open lengths
 
 RETRACES = 8  # calls in a row that find the same thing changed, after which it is an error
 TRACING = threading.RLock()  # a trace lets captured variables stand for other values, which no other trace may see
@@ -47,11 +50,18 @@ class CacheInfo(NamedTuple):
 class Compiled(Generic[P, R]):
     """A function that runs as NumPy programs, one for each signature of its arguments; made by `compile`."""
 
-    def __init__(self, function: Callable[P, R], optimize: bool, maxsize: int, backend: Backend = "numpy") -> None:
+    def __init__(
+        self,
+        function: Callable[P, R],
+        optimize: bool,
+        maxsize: int,
+        backend: Backend = "numpy",
+        sizes: OpenSizes = "auto",
+    ) -> None:
         functools.update_wrapper(self, function, updated=())
         self.function: Callable[..., Any] = function
         self.optimize = optimize
-        self.backend = backend
+        self.backend, self.sizes = backend, sizes
         self.maxsize = maxsize
         self._lock = threading.RLock()
         self._entries: list[tuple[Any, Entry]] = []
@@ -78,7 +88,7 @@ class Compiled(Generic[P, R]):
             found = getattr(found, name, None)
         if found is self:
             return self.__qualname__
-        return _rebuilt, (self.function, self.optimize, self.maxsize, self.backend)
+        return Compiled, (self.function, self.optimize, self.maxsize, self.backend, self.sizes)
 
     def _find(self, args: Any, kwargs: dict[str, Any]) -> Any:
         """Find the program for a call, or trace it, and run it."""
@@ -93,6 +103,7 @@ class Compiled(Generic[P, R]):
         with self._lock:
             entry: Entry | None = None
             changes: list[str] = []
+            related = [entry for known, entry in self._entries if known == key]
             for candidate in reversed(self._entries):
                 if candidate[0] == key and candidate[1].fits(arguments):
                     if not (changed := candidate[1].changes()):
@@ -101,16 +112,18 @@ class Compiled(Generic[P, R]):
                         break
                     changes = changes or changed
         if entry is None:
-            entry = self._trace(arguments, key, changes)
+            entry = self._trace(arguments, key, changes, related)
         self._latest = entry
         self._dispatch = None if kwargs else dispatcher(self.function, args, arguments, entry)
         return entry.run(self.function, arguments)
 
-    def _trace(self, arguments: Arguments, key: Any, changes: list[str]) -> Entry:
+    def _trace(self, arguments: Arguments, key: Any, changes: list[str], related: list[Entry]) -> Entry:
         self._check_streak(changes)
         name = identifier_of(self.function)
+        places = {} if self.sizes == "fixed" else to_open(arguments.shapes, [entry.traced for entry in related])
         with TRACING:
-            entry = entry_of(traced(self.function, arguments), name, self.optimize, self.backend, arguments)
+            found = traced(self.function, arguments, places)
+            entry = entry_of(found, name, self.optimize, self.backend, arguments)
         with self._lock:
             self._misses += 1
             self._entries.append((key, entry))
@@ -200,8 +213,19 @@ class Compiled(Generic[P, R]):
             self._streak = 0, {}
 
 
-def _rebuilt(function: Any, optimize: bool, maxsize: int, backend: Backend) -> Compiled[Any, Any]:
-    return Compiled(function, optimize, maxsize, backend)
+def to_open(shapes: Sequence[Any], before: Sequence[Traced]) -> dict[str, list[tuple[int, int]]]:
+    """Return the axes of arguments that have had other lengths before, by the symbols that these get.
+
+    Axes that have always been equally long share one. An axis whose length a trace has pinned stays closed.
+    """
+    closed = {place for traced in before if traced.sizes for name in traced.sizes.pinned for place in traced.sizes.places[name]}
+    lengths: dict[tuple[int, ...], list[tuple[int, int]]] = {}
+    for i, shape in enumerate(shapes):
+        for axis, n in enumerate(shape):
+            history = (n, *(traced.shapes[i][axis] for traced in before))
+            if n >= LEAST and len({*history}) > 1 and (i, axis) not in closed:
+                lengths.setdefault(history, []).append((i, axis))
+    return {(SYMBOLS[j] if j < len(SYMBOLS) else f"n{j}"): places for j, places in enumerate(lengths.values())}
 
 
 def identifier_of(function: Callable[..., Any]) -> str:
@@ -211,11 +235,16 @@ def identifier_of(function: Callable[..., Any]) -> str:
 
 @overload
 def compile(
-    function: Callable[P, R], *, optimize: bool = True, maxsize: int = 32, backend: Backend = "numpy"
+    function: Callable[P, R],
+    *,
+    optimize: bool = True,
+    maxsize: int = 32,
+    backend: Backend = "numpy",
+    sizes: OpenSizes = "auto",
 ) -> Compiled[P, R]: ...
 @overload
 def compile(
-    *, optimize: bool = True, maxsize: int = 32, backend: Backend = "numpy"
+    *, optimize: bool = True, maxsize: int = 32, backend: Backend = "numpy", sizes: OpenSizes = "auto"
 ) -> Callable[[Callable[P, R]], Compiled[P, R]]: ...
 @explained
 def compile(
@@ -224,6 +253,7 @@ def compile(
     optimize: bool = True,
     maxsize: int = 32,
     backend: Backend = "numpy",
+    sizes: OpenSizes = "auto",
 ) -> Any:
     """Turn a function of arrays into NumPy programs that do what it does, without this library in the loop.
 
@@ -239,6 +269,9 @@ def compile(
     backend : {"numpy", "numba", "auto"}
         Whether the program is calls of NumPy, or loops that numba compiles, with calls of NumPy where there are none;
         "auto" times both on the first arguments of each signature, and keeps the faster. `.report()` tells.
+    sizes : {"auto", "fixed"}
+        Whether an axis of an array that turns out to have several lengths is left open, so that one program serves all
+        of them, or each length has a program of its own.
 
     Returns
     -------
@@ -274,10 +307,12 @@ def compile(
         raise ValueError(f"mg.compile: maxsize must be a positive integer, got {maxsize!r}: it counts programs to keep")
     if backend not in ("numpy", "numba", "auto"):
         raise ValueError(f"mg.compile: backend must be 'numpy', 'numba' or 'auto', got {backend!r}")
+    if sizes not in ("auto", "fixed"):
+        raise ValueError(f"mg.compile: sizes must be 'auto' or 'fixed', got {sizes!r}")
     if function is None:
-        return lambda function: compile(function, optimize=optimize, maxsize=maxsize, backend=backend)
+        return lambda function: compile(function, optimize=optimize, maxsize=maxsize, backend=backend, sizes=sizes)
     if not callable(function):
         raise TypeError(
             f"mg.compile takes a function of arrays, got {function!r}; write a def or a lambda, and compile that"
         )
-    return Compiled(function, optimize, maxsize, backend)
+    return Compiled(function, optimize, maxsize, backend, sizes)

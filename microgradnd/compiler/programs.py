@@ -18,6 +18,7 @@ from microgradnd.compiler.blocks import blocks
 from microgradnd.compiler.buffers import plan
 from microgradnd.compiler.fast import fast
 from microgradnd.compiler.machine import Loops, race
+from microgradnd.compiler.opened import instance, opened, samples
 from microgradnd.compiler.ownership import check_apart, own_results
 from microgradnd.compiler.passes import drop_dead, late, optimized
 from microgradnd.compiler.places import same
@@ -25,6 +26,7 @@ from microgradnd.compiler.program import Program
 from microgradnd.compiler.recorder import Gradient
 from microgradnd.compiler.replay import recorded
 from microgradnd.compiler.saving import Written
+from microgradnd.compiler.sizes import Sizes
 from microgradnd.compiler.source import HELPERS, Names, loaded, readable
 from microgradnd.compiler.spelling import contraction, spell
 from microgradnd.compiler.trace import Traced
@@ -51,6 +53,8 @@ class Entry(NamedTuple):
     source, report : str
     seconds : float
         How long compiling loops took.
+    sizes : Sizes or None
+        The lengths that it leaves open, if any.
     """
 
     traced: Traced
@@ -62,6 +66,7 @@ class Entry(NamedTuple):
     source: str
     report: str
     seconds: float
+    sizes: Sizes | None
 
     def captured(self) -> list[Any]:
         """Return the arrays of the surrounding program as they are now."""
@@ -69,6 +74,11 @@ class Entry(NamedTuple):
 
     def fits(self, arguments: Arguments) -> bool:
         """Return whether arguments of its signature are those that it was written for."""
+        if self.sizes is None:
+            if arguments.shapes != self.traced.shapes:
+                return False
+        elif not self.sizes.serves(arguments.shapes):
+            return False
         for i, value in self.traced.fixed.items():
             given = arguments.leaves[i]
             if given is not value and (isinstance(value, Tensor) or not same(value, given)):
@@ -124,31 +134,48 @@ def finish(entry: Entry, results: Any, function: Callable[..., Any], arguments: 
     return results if traced.form is None else traced.form.rebuild(results)
 
 
-def entry_of(traced: Traced, name: str, optimize: bool, backend: str, arguments: Arguments) -> Entry:
-    """Return the program of a traced function, printed and loaded."""
-    program = own_results(optimized(traced.program))
+def printed(program: Program, name: str, optimize: bool) -> tuple[Program, Written]:
+    """Return a program as it is printed, and its text."""
+    program = own_results(optimized(program))
     names = Names(name)
     inputs = [(value, names.value(value, "x")) for value in program.inputs]
-    report = f"{name}: every step is a call of NumPy"
     if optimize:
         program = late(blocks(drop_dead(spell(program))))
         allocation, text = fast(program, name, names, plan(program))
     else:
         allocation, text = "", readable(program, name, names)
-    numbers = {value: i for i, value in enumerate(program.inputs)}
     helpers = "".join(f"{HELPERS[helper]}\n\n" for helper in HELPERS if helper in names.helpers)
-    written = Written(name, inputs, names.constants, helpers, allocation + text)
+    return program, Written(name, inputs, names.constants, helpers, allocation + text)
+
+
+def entry_of(traced: Traced, name: str, optimize: bool, backend: str, arguments: Arguments) -> Entry:
+    """Return the program of a traced function, printed and loaded; for any lengths, if some are open."""
+    sizes = None
+    if traced.sizes is not None and traced.general is not None and traced.sizes.open:
+        lengths = samples(traced.sizes)
+        forms = [printed(instance(traced.general, one), name, optimize) for one in lengths[:3]]
+        whole = opened(traced, lengths[:3], [form for _, form in forms])
+        if whole is None and len(lengths) > 3:  # numbers that are a power of two fold in ways of their own
+            forms.append(printed(instance(traced.general, lengths[3]), name, optimize))
+            whole = opened(traced, lengths[1:], [form for _, form in forms[1:]])
+        if whole is not None:
+            sizes, (program, _), written = traced.sizes, forms[0], whole
+    if sizes is None:
+        program, written = printed(traced.program, name, optimize)
+    numbers = {value: i for i, value in enumerate(program.inputs)}
     source = written.source()
+    report = f"{name}: every step is a call of NumPy"
     entry = Entry(
         traced=traced,
         mode=current(),
         program=program,
-        function=loaded(source, name, names.constants),
+        function=loaded(source, name, written.constants),
         updated=[numbers[value] for value in program.updates],
         written=written,
         source=source,
         report=report,
         seconds=0.0,
+        sizes=sizes,
     )
     return entry if backend == "numpy" else with_loops(entry, name, backend, arguments)
 

@@ -117,7 +117,8 @@ class Recorder:
 
     variable = TracedTensor
 
-    def __init__(self) -> None:
+    def __init__(self, sizes: Any = None) -> None:
+        self.sizes = sizes  # the open lengths, if there are any
         self.operations: list[TracedOperation] = []
         self.cotangents: list[tuple[Any, Node]] = []
         self.assigned: dict[int, tuple[Tensor, Node | None, Any]] = {}
@@ -158,6 +159,8 @@ class Recorder:
         node.requires_grad = False
         node.where = user_line()
         self.operations.append(node)
+        if self.sizes is not None:
+            self.sizes.follow(node, self.stands_for)
         return node
 
     def plain(self, function: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:

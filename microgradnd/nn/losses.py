@@ -155,7 +155,7 @@ defvjp(onehot, None)
 
 def picked(logits: Any, labels: Any) -> Any:
     """Return the logit of each row's label."""
-    return logits[np.arange(len(labels)), labels]
+    return logits[primitives.numbered(labels), labels]
 
 
 @primitive
@@ -646,7 +646,7 @@ def nll_loss(
     labels = labels if isinstance(labels, Tensor) else np.asarray(labels)
     weight = class_weights("nll_loss", weight, log_p)
     rows, labels, kept, shape = classified("nll_loss", log_p, labels, ignore_index)
-    losses = -rows[np.arange(len(labels)), labels]
+    losses = -rows[primitives.numbered(labels), labels]
     losses, count = weighed(losses, labels, kept, weight)
     return averaged("nll_loss", losses, count, shape, reduction)
 

@@ -1,0 +1,213 @@
+"""Programs for lengths that are open.
+
+Owns: a program for given lengths (`instance`), and how the sources for some lengths become one for any.
+Must not own: what a trace does with open lengths (`sizes.py`), or how a program is printed (`source.py`, `fast.py`).
+Read next: `compiled.py`.
+
+The passes, the plan and the printers know numbers only. A program whose lengths are open is printed for three sets of
+lengths. Where the three sources differ in nothing but numbers, and each of these is one polynomial of the lengths, the
+source with the polynomials in the place of the numbers is that of the program for any lengths.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import textwrap
+from collections.abc import Mapping, Sequence
+from itertools import combinations_with_replacement
+from typing import Any
+
+import numpy as np
+
+from microgradnd.anew import Anew
+from microgradnd.compiler.ownership import is_foreign
+from microgradnd.compiler.program import Program, Step, Value, as_arrays, constant_of, values_in
+from microgradnd.compiler.saving import Written
+from microgradnd.compiler.sizes import LONGER, OF_SHAPES, Size, at, shown, sizes_in
+from microgradnd.compiler.source import spelled
+
+TOKENS = re.compile(r"[^\W\d]\w*|\d+(?:\.\d+)?(?:e[+-]?\d+)?|\s+|.")
+NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e[+-]?\d+)?")
+
+
+def instance(program: Program, lengths: Mapping[str, int]) -> Program:
+    """Return a program for some lengths, in which what depends on nothing else is computed now."""
+    known: dict[Value, Any] = {}
+
+    def change(tree: Any) -> Any:
+        if isinstance(tree, Value):
+            if tree not in known:
+                known[tree] = Value(at(tree.shape, lengths), tree.dtype, tree.name)
+            return known[tree]
+        if type(tree) is slice:
+            return slice(*map(change, (tree.start, tree.stop, tree.step)))
+        if isinstance(tree, tuple | list):
+            return type(tree)([change(part) for part in tree])
+        return {key: change(part) for key, part in tree.items()} if type(tree) is dict else at(tree, lengths)
+
+    inputs = change(program.inputs)
+    steps = []
+    for step in program.steps:
+        if step.function in OF_SHAPES and isinstance(step.out, Value):
+            args = [np.zeros(x.shape, x.dtype) if isinstance(x, Value) else x for x in change(step.args)]
+            known[step.out] = constant_of(step.function(*args, **step.kwargs))
+            continue
+        args, kwargs = change((step.args, dict(step.kwargs)))
+        fixed = isinstance(step.out, Value) and not isinstance(step.function, Anew) and not is_foreign(step.function)
+        if fixed and not any(values_in((args, kwargs))):
+            result = step.function(*as_arrays(args), **as_arrays(kwargs))
+            known[step.out] = constant_of(result) if isinstance(result, np.ndarray) and result.base is None else result
+        else:
+            steps.append(Step(step.function, args, kwargs, change(step.out), step.where))
+    updates = {change(old): change(new) for old, new in program.updates.items()}
+    return Program(inputs, tuple(steps), change(program.outputs), updates)
+
+
+LATEST = '''programs = {{}}  # for the latest lengths
+
+
+def {name}({inputs}):
+    lengths = ({lengths})
+    run = programs.get(lengths)
+    if run is None:
+        if len(programs) == {kept}:
+            programs.pop(next(iter(programs)), None)
+        run = programs[lengths] = sized(*lengths)
+    return run({inputs})
+'''
+KEPT = 3  # lengths whose arrays are kept
+
+
+def samples(sizes: Any) -> list[dict[str, int]]:
+    """Return sets of lengths that a program serves: those of the call that was traced, and some others."""
+    found = [sizes.hints]
+    for turn in (1, 2, 3):
+        steps = {name: (LONGER[i % len(LONGER)] + 10 * i) * turn**2 for i, name in enumerate(sizes.open)}
+        several = [{name: n + sign * steps.get(name, 0) for name, n in sizes.hints.items()} for sign in (1, -1)]
+        found += [lengths for lengths in several if sizes.holds(lengths)][:1]
+    return found
+
+
+class General:
+    """The one text that some texts for lengths are cases of.
+
+    Attributes
+    ----------
+    lengths : list of dict of str to int
+        For each text, those of the symbols.
+    names : dict of str to str
+        For each symbol, what the text calls it.
+    """
+
+    def __init__(self, program: Program, sizes: Any, lengths: Sequence[Mapping[str, int]], texts: Sequence[str]) -> None:
+        self.lengths = lengths
+        self.taken = taken = {token for text in texts for token in TOKENS.findall(text)}
+        self.names = {name: next(n for n in (name + "_" * i for i in range(9)) if n not in taken) for name in sizes.open}
+        tuples = [v.shape for step in program.steps for v in (*step.outs(), *step.operands())]
+        tuples += [v.shape for v in program.inputs] + [step.args for step in program.steps]
+        found = [sizes.settled(size) for tree in tuples for size in sizes_in(tree)]
+        found += [math.prod(sizes.settled(tree)) for tree in tuples[:: 1] if all(type(n) in (int, Size) for n in tree)]
+        single = {tuple(sorted(n.terms.items())): n for n in found if type(n) is Size and n.over is None}
+        products = [a * b for a, b in combinations_with_replacement(list(single.values())[:8], 2)]
+        self.candidates = [(n, [at(n, one) for one in lengths]) for n in (*single.values(), *products)]
+        self.renamed: dict[tuple[str, ...], str] = {}
+
+    def polynomial(self, numbers: Sequence[int]) -> str | None:
+        """Return the formula that gives some numbers, one for each set of lengths."""
+        for with_rest in (False, True):
+            for size, values in self.candidates:
+                rise, run = numbers[1] - numbers[0], values[1] - values[0]
+                if run == 0 or rise % run:
+                    continue
+                factor = rise // run
+                rest = numbers[0] - factor * values[0]
+                if (rest == 0 or with_rest) and [factor * v + rest for v in values] == list(numbers):
+                    text = shown(size * factor + rest)
+                    return re.sub(r"[^\W\d]\w*", lambda m: self.names[m[0]], text)
+        return None
+
+    def quotient(self, numbers: Sequence[float]) -> str | None:
+        """Return the formula that gives some numbers as an integer divided by a length."""
+        for _, values in self.candidates:
+            factor = round(numbers[0] * values[0])
+            if factor and [factor / v for v in values if v] == list(numbers):
+                return f"{factor} / ({self.polynomial(values)})"
+        return None
+
+    def name(self, names: tuple[str, ...]) -> str:
+        """Return the one name for names that were made of numbers, as those of constants are."""
+        if names not in self.renamed:
+            stem = f"{names[0].rstrip('0123456789_')[:1]}_{'_'.join(self.names.values())}"
+            number = next(i for i in range(1, len(self.taken) + 2) if f"{stem}_{i}" not in self.taken)
+            self.renamed[names] = f"{stem}_{number}"
+            self.taken.add(self.renamed[names])
+        return self.renamed[names]
+
+    def text(self, texts: Sequence[str]) -> str | None:
+        """Return the one text, or None if they differ in more than numbers."""
+        rows = [TOKENS.findall(text) for text in texts]
+        if len({len(row) for row in rows}) > 1:
+            return None
+        columns = [*zip(*rows, strict=True)]
+        out: list[str] = []
+        for i, column in enumerate(columns):
+            token: str | None = column[0]
+            if len({*column}) > 1:
+                if all(map(NUMBER.fullmatch, column)):
+                    values = [float(number) for number in column]
+                    token = self.polynomial([*map(int, values)]) if all(v.is_integer() for v in values) else None
+                    if token is not None and "." in column[0]:
+                        token = f"float({token})"
+                    elif token is None:
+                        token = self.quotient(values)
+                    elif token is not None and not token.isidentifier() and not is_apart(out, columns[i + 1 :]):
+                        token = f"({token})"
+                elif len({re.sub(r"\d+", "", word) for word in column}) == 1 and all(map(str.isidentifier, column)):
+                    token = self.name(column)
+                elif not all(word.isspace() and "\n" not in word for word in column):
+                    token = None
+            if token is None:
+                return None
+            out.append(token)
+        return "".join(out)
+
+
+def is_apart(before: Sequence[str], after: Sequence[Sequence[str]]) -> bool:
+    """Return whether what stands between some tokens is an expression of its own."""
+    last = next((token for token in reversed(before) if not token.isspace()), "")
+    following = next((column[0] for column in after if not column[0].isspace()), "")
+    return last in ("(", "[", ",", ":") and following in (")", "]", ",", ":")
+
+
+def opened(traced: Any, lengths: Sequence[Mapping[str, int]], forms: Sequence[Written]) -> Written | None:
+    """Return the program for any lengths whose forms for some are given; None if these differ in more than numbers."""
+    first, sizes = forms[0], traced.sizes
+    rows = [[(name, thing, spelled(thing)) for name, thing in form.constants.items()] for form in forms]
+    texts = ["".join(f"{name} = {text}\n" for name, _, text in row if text) for row in rows]
+    texts = [f"{text}\n\n{form.text}" if text else form.text for text, form in zip(texts, forms, strict=True)]
+    general = General(traced.general, sizes, lengths, texts)
+    text = general.text(texts)
+    others = [[(name, thing) for name, thing, text in row if not text] for row in rows]
+    same = all(len(row) == len(others[0]) for row in others) and all(
+        x[0] == y[0] and (x[1] is y[1] or alike(x[1], y[1])) for row in others for x, y in zip(row, others[0], strict=True)
+    )
+    if text is None or not same:
+        return None
+    names = [name for _, name in first.inputs]
+    where = [(names[traced.inputs.index(i)], axis) for i, axis in (sizes.places[name][0] for name in sizes.open)]
+    latest = LATEST.format(
+        name=first.name,
+        inputs=", ".join(names),
+        lengths="".join(f"{name}.shape[{axis}], " for name, axis in where).strip(),
+        kept=KEPT,
+    )
+    head = f"def sized({', '.join(general.names.values())}):\n"
+    body = textwrap.indent(f"{text.rstrip()}\n\nreturn {first.name}\n", "    ")
+    return first._replace(constants=dict(others[0]), text=f"{head}{body}\n\n{latest}")
+
+
+def alike(x: Any, y: Any) -> bool:
+    """Return whether two constants are equal arrays."""
+    arrays = isinstance(x, np.ndarray) and isinstance(y, np.ndarray)
+    return arrays and (x.shape, x.dtype) == (y.shape, y.dtype) and x.tobytes() == y.tobytes()

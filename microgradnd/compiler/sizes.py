@@ -1,0 +1,543 @@
+"""Lengths that a program leaves open: what a traced function does with them, and which of its decisions hang on them.
+
+Owns: `Size`, a length as traced code sees it; `Sizes`, the open lengths of a trace with their guards, and the shapes of
+traced values.
+Must not own: how a program for open lengths is written (`opened.py`), or which lengths are opened (`compiled.py`).
+Read next: `opened.py`.
+
+Where an axis of an argument is open, its length is a symbol. The traced code gets a `Size` for it, which is no int: C
+code would take its number without telling. Arithmetic with it gives a `Size` again, a polynomial of the symbols. A
+comparison is written down as a guard, and a conversion to a number pins the length. The program serves those lengths
+for which all guards hold.
+
+The shape of a result is found by calling each function a second time, on arrays whose open axes are longer. What both
+results show is explained by one polynomial, or else it pins the lengths that are involved.
+"""
+
+from __future__ import annotations
+
+import builtins
+import math
+import operator
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from itertools import combinations_with_replacement
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from microgradnd import primitives
+from microgradnd.arraylike import ArrayLike
+from microgradnd.compiler.recorder import IndexParts, TracedOperation, last_line, replaced
+from microgradnd.compiler.traits import TRAITS
+from microgradnd.conversions import Count
+from microgradnd.lines import is_users, quoted_line
+from microgradnd.registry import COMPOSITES, CONSTANT, Results
+from microgradnd.rules.axes import count
+from microgradnd.tape import current
+from microgradnd.tensor import Tensor, apply, plain_index, wrap
+
+LEAST = 2  # an axis of length 1 broadcasts, and an empty one has corners of its own: they are never open
+LONGER = (37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97)  # by how much open axes are in the second call
+COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {"==": operator.eq, "<": operator.lt, "<=": operator.le}
+OPPOSITE = {"==": "!=", "<": ">=", "<=": ">"}
+# Functions whose results have lengths that aren't polynomials of those of their arguments
+CLAMPED = {np.diagonal, np.diag, np.linalg.svd, np.linalg.qr, np.convolve, np.correlate}
+OF_SHAPES = {*CONSTANT, primitives.numbered}  # functions whose results are constants where no length is open
+INDEXED = (primitives.getitem, primitives.setitem, primitives.scatter)
+Terms = dict[tuple[str, ...], int]  # of a polynomial: the coefficient of each product of symbols
+
+
+class Guard(NamedTuple):
+    """A comparison of lengths that decided something, with what came of it, and the line of the user's code."""
+
+    left: Any
+    sign: str
+    right: Any
+    outcome: bool
+    where: tuple[str, int] | None
+
+    def forget(self) -> None:
+        """Let go of the values of the trace."""
+        self.shapes.clear()
+        self.seconds.clear()
+
+    @property
+    def open(self) -> list[str]:
+        """The symbols that nothing pins."""
+        return [name for name in self.places if name not in self.pinned]
+
+    def bound(self, shapes: Sequence[Any]) -> dict[str, int] | None:
+        """Return the lengths that some shapes of the arguments give to the symbols; None if they don't agree."""
+        lengths = {name: {shapes[i][axis] for i, axis in places} for name, places in self.places.items()}
+        return {name: n for name, [n] in lengths.items()} if all(len(n) == 1 for n in lengths.values()) else None
+
+    def holds(self, lengths: Mapping[str, int]) -> bool:
+        """Return whether the same comes of it for some lengths."""
+        return bool(COMPARISONS[self.sign](at(self.left, lengths), at(self.right, lengths))) is self.outcome
+
+    def condition(self) -> str:
+        """Return it as an expression of the symbols."""
+        left, right = (x.sizes.settled(x) if type(x) is Size else x for x in (self.left, self.right))
+        return f"{shown(left)} {self.sign if self.outcome else OPPOSITE[self.sign]} {shown(right)}"
+
+    def __str__(self) -> str:
+        sign = self.sign if self.outcome else OPPOSITE[self.sign]
+        return f"{shown(self.left)} {sign} {shown(self.right)}{quoted_line(self.where)}"
+
+
+def at(tree: Any, lengths: Mapping[str, int]) -> Any:
+    """Return an argument with the numbers that open lengths in it stand for."""
+    if type(tree) is Size:
+        top, bottom = (sum(c * math.prod(lengths[n] for n in names) for names, c in t.items()) for t in tree.parts)
+        return top if tree.over is None else top / bottom
+    if type(tree) is slice:
+        return slice(*(at(part, lengths) for part in (tree.start, tree.stop, tree.step)))
+    if isinstance(tree, tuple | list) and type(tree) in (tuple, list):
+        return type(tree)([at(part, lengths) for part in tree])
+    return {key: at(part, lengths) for key, part in tree.items()} if type(tree) is dict else tree
+
+
+def sizes_in(tree: Any) -> list[Size]:
+    """Return the open lengths in an argument."""
+    if type(tree) is slice:
+        tree = tree.start, tree.stop, tree.step
+    if type(tree) in (tuple, list):
+        return [size for part in tree for size in sizes_in(part)]
+    return [tree] if type(tree) is Size else []
+
+
+def shown(number: Any) -> str:
+    """Return an open length as a formula."""
+    if type(number) is not Size:
+        return str(number)
+    factors = [
+        "*".join([*([str(abs(c))] if abs(c) != 1 or not names else []), *names]) for names, c in number.terms.items()
+    ]
+    signs = ["-" if c < 0 else "+" for c in number.terms.values()]
+    return " ".join(f"{sign} {text}" for sign, text in zip(signs, factors, strict=True)).removeprefix("+ ")
+
+
+def terms_of(number: Any) -> Terms | None:
+    """Return a whole number or an open length as a polynomial; None for anything else."""
+    if type(number) is Size:
+        return number.terms if number.over is None else None
+    return {(): int(number)} if isinstance(number, int | np.integer) else None
+
+
+def plus(a: Terms, b: Terms, sign: int = 1) -> Terms:
+    """Return the sum or the difference of two polynomials."""
+    return {key: a.get(key, 0) + sign * b.get(key, 0) for key in {**a, **b}}
+
+
+def times(a: Terms, b: Terms) -> Terms:
+    """Return the product of two polynomials."""
+    product: Terms = {}
+    for (x, c), (y, d) in ((s, t) for s in a.items() for t in b.items()):
+        key = tuple(sorted(x + y))
+        product[key] = product.get(key, 0) + c * d
+    return product
+
+
+def divided(a: Terms, b: Terms) -> Terms | None:
+    """Return the quotient of two polynomials of which the second is a single term that divides each of the first."""
+    [(by, d), *others] = b.items()
+    quotient: Terms = {}
+    for key, c in a.items():
+        rest = list(key)
+        if others or d == 0 or c % d or any(rest.count(name) < by.count(name) for name in by):
+            return None
+        for name in by:
+            rest.remove(name)
+        quotient[tuple(rest)] = c // d
+    return quotient
+
+
+EXACT: dict[str, Callable[[Terms, Terms], Terms | None]] = {
+    "add": plus,
+    "sub": lambda a, b: plus(a, b, -1),
+    "mul": times,
+    "floordiv": divided,
+    "mod": lambda a, b: None if divided(a, b) is None else {},
+}
+UFUNCS = {"add": np.add, "sub": np.subtract, "mul": np.multiply, "truediv": np.divide}
+
+
+def is_recorded() -> bool:
+    """Return whether a number is asked for inside of a call that is recorded: the step has the length itself."""
+    frame: Any = sys._getframe(1)
+    while frame is not None and not is_users(frame.f_code):
+        if frame.f_code is apply.__code__:
+            return frame.f_locals["function"] not in COMPOSITES
+        frame = frame.f_back
+    return False
+
+
+def tracer_of_rules() -> Any:
+    """Return the tracer if the library itself computes with a length, in a rule; None if the user's code does."""
+    frame: Any = sys._getframe(2)
+    while frame.f_code.co_filename == __file__:
+        frame = frame.f_back
+    return None if is_users(frame.f_code) or is_recorded() else current().trace
+
+
+class Size:
+    """A length that a program leaves open, as traced code sees it."""
+
+    __slots__ = ("over", "sizes", "terms")
+
+    def __init__(self, sizes: Sizes, terms: Terms, over: Terms | None = None) -> None:
+        self.sizes, self.terms, self.over = sizes, terms, over
+
+    @property
+    def parts(self) -> tuple[Terms, Terms]:
+        """Numerator and denominator: a rule may divide by a length."""
+        return self.terms, self.over or {(): 1}
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        """Compute with the number; a step that was recorded has the length in it."""
+        result = getattr(ufunc, method)(*(at(x, self.sizes.hints) for x in inputs), **kwargs)
+        node = getattr(result, "_node", None)
+        if isinstance(node, TracedOperation) and node.function is ufunc and len(node.args or ()) == len(inputs):
+            node.args = tuple(x if type(x) is Size else arg for x, arg in zip(inputs, node.args or (), strict=True))
+        elif node is None and ufunc in UFUNCS.values() and (trace := tracer_of_rules()) is not None:
+            plain = [x._array if isinstance(x, ArrayLike) else x for x in inputs]  # the first cotangent, say
+            out = getattr(result, "_array", result)
+            return wrap(out, trace.record_constant(ufunc, tuple(plain), {}, (None,) * len(plain), out))
+        else:
+            int(self)
+        return result
+
+    def number(self) -> Any:
+        """Return the number that it stands for in this trace, and let it stand for no other."""
+        if not is_recorded():
+            self.sizes.pin(self)
+        return at(self, self.sizes.hints)
+
+    def __index__(self) -> int:
+        return operator.index(self.number())
+
+    def __int__(self) -> int:
+        return int(self.number())
+
+    __trunc__ = __floor__ = __ceil__ = __index__
+
+    def __hash__(self) -> int:
+        return hash(self.number()) if is_users(sys._getframe(1).f_code) else hash(tuple(sorted(self.terms.items())))
+
+    def __bool__(self) -> bool:
+        return bool(self != 0)
+
+    def __pos__(self) -> Size:
+        return self
+
+    def __neg__(self) -> Any:
+        return 0 - self
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        return np.asarray(self.number(), dtype)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # which NumPy asks for, and an int hasn't
+            raise AttributeError(name)
+        return getattr(int(self), name)
+
+
+def _operator(name: str, swap: bool = False) -> Callable[[Size, Any], Any]:
+    def method(self: Size, other: Any) -> Any:
+        x, y = (other, self) if swap else (self, other)
+        if isinstance(other, ArrayLike | np.ndarray | np.generic) and name in UFUNCS:
+            return UFUNCS[name](x, y)
+        a, b = terms_of(x), terms_of(y)
+        found = EXACT[name](a, b) if name in EXACT and a is not None and b is not None else None
+        if found is not None:
+            return self.sizes.size(found)
+        if name == "truediv" and a is not None and b is not None and tracer_of_rules() is not None:
+            return Size(self.sizes, a, b)
+        x, y = (part.number() if type(part) is Size else part for part in (x, y))
+        return divmod(x, y) if name == "divmod" else getattr(operator, name if hasattr(operator, name) else f"{name}_")(x, y)
+
+    return method
+
+
+def _comparison(sign: str, outcome: bool = True, swap: bool = False) -> Callable[[Size, Any], Any]:
+    def method(self: Size, other: Any) -> Any:
+        if isinstance(other, ArrayLike | np.ndarray | np.generic) and not isinstance(other, np.number):
+            return NotImplemented
+        if not isinstance(other, Size | int | float | np.number):
+            return not outcome if sign == "==" else NotImplemented
+        return self.sizes.decide(*((other, sign, self) if swap else (self, sign, other))) is outcome
+
+    return method
+
+
+for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "divmod", "pow", "and", "or", "xor", "lshift", "rshift"):
+    setattr(Size, f"__{_name}__", _operator(_name))
+    setattr(Size, f"__r{_name}__", _operator(_name, swap=True))
+for _name, _how in {
+    "eq": _comparison("=="),
+    "ne": _comparison("==", False),
+    "lt": _comparison("<"),
+    "le": _comparison("<="),
+    "gt": _comparison("<", swap=True),
+    "ge": _comparison("<=", swap=True),
+}.items():
+    setattr(Size, f"__{_name}__", _how)
+for _name, _convert in {"float": float, "complex": complex, "str": str, "repr": repr, "abs": abs, "invert": operator.inv}.items():
+    setattr(Size, f"__{_name}__", lambda self, convert=_convert: convert(self.number()))
+for _name, _convert in {"format": format, "round": round}.items():
+    setattr(Size, f"__{_name}__", lambda self, *args, convert=_convert: convert(self.number(), *args))
+
+
+class Sizes:
+    """The open lengths of one trace.
+
+    Attributes
+    ----------
+    places : dict of str to list of (int, int)
+        For each symbol, the leaves of the arguments and their axes that have this length.
+    hints, longer : dict of str to int
+        The lengths of the call that is traced, and those of the second one.
+    guards : dict of Guard
+    pinned : dict of str to Guard
+        The symbols that stand for one number only.
+    shapes, seconds : dict of node
+        The shapes of values with an open axis, and the arrays of the second call.
+    """
+
+    def __init__(
+        self, places: Mapping[str, Sequence[tuple[int, int]]], shapes: Sequence[Any], names: Sequence[str]
+    ) -> None:
+        self.places = places
+        self.hints = hints = {name: shapes[i][axis] for name, [(i, axis), *_] in places.items()}
+        closed = [(i, axis) for found in places.values() for i, axis in found]
+        self.fixed = [[n for axis, n in enumerate(shape) if (i, axis) not in closed] for i, shape in enumerate(shapes)]
+        self.names = {name: f"{names[i]}.shape[{axis}]" for name, [(i, axis), *_] in places.items()}
+        self.longer = {
+            name: hints[name] + LONGER[i % len(LONGER)] + 100 * (i // len(LONGER)) for i, name in enumerate(places)
+        }
+        self.guards: dict[Guard, None] = {}
+        self.pinned: dict[str, Guard] = {}
+        self.shapes: dict[Any, tuple[Any, ...]] = {}
+        self.seconds: dict[Any, Any] = {}
+
+    def size(self, terms: Terms) -> Any:
+        """Return a polynomial as a length, an int if it depends on nothing that is open."""
+        known: Terms = {}
+        for key, c in terms.items():
+            names = tuple(name for name in key if name not in self.pinned)
+            c *= math.prod(self.hints[name] for name in key if name in self.pinned)
+            known[names] = known.get(names, 0) + c
+        known = {key: c for key, c in known.items() if c}
+        return Size(self, known) if any(known) else known.get((), 0)
+
+    def decide(self, left: Any, sign: str, right: Any) -> bool:
+        """Return what comes of a comparison, and note it as a guard if other lengths may decide it otherwise."""
+        a, b = terms_of(left), terms_of(right)
+        outcome = bool(COMPARISONS[sign](at(left, self.hints), at(right, self.hints)))
+        if a is not None and b is not None:
+            difference = self.size(plus(a, b, -1))
+            if type(difference) is int:
+                return bool(COMPARISONS[sign](difference, 0))
+            end = at(difference, dict.fromkeys(self.hints, LEAST))
+            grows = {c > 0 for key, c in difference.terms.items() if key}
+            if len(grows) == 1:  # from its value for the least lengths it goes one way
+                edge = (end, math.inf) if grows == {True} else (-math.inf, end)
+                answers = {bool(COMPARISONS[sign](value, 0)) for value in edge}
+                if len(answers) == 1 and not (sign == "==" and edge[0] < 0 < edge[1]) and 0 not in edge * (sign == "=="):
+                    return answers.pop()
+        if not is_recorded():
+            self.guards[Guard(left, sign, right, outcome, last_line())] = None
+        return outcome
+
+    def pin(self, *sizes: Any) -> None:
+        """Let lengths stand for one number only."""
+        for name in {name for size in sizes for terms in size.parts for key in terms for name in key} - self.pinned.keys():
+            self.pinned[name] = Guard(Size(self, {(name,): 1}), "==", self.hints[name], True, last_line())
+
+    def forget(self) -> None:
+        """Let go of the values of the trace."""
+        self.shapes.clear()
+        self.seconds.clear()
+
+    @property
+    def open(self) -> list[str]:
+        """The symbols that nothing pins."""
+        return [name for name in self.places if name not in self.pinned]
+
+    def bound(self, shapes: Sequence[Any]) -> dict[str, int] | None:
+        """Return the lengths that some shapes of the arguments give to the symbols; None if they don't agree."""
+        lengths = {name: {shapes[i][axis] for i, axis in places} for name, places in self.places.items()}
+        return {name: n for name, [n] in lengths.items()} if all(len(n) == 1 for n in lengths.values()) else None
+
+    def serves(self, shapes: Sequence[Any]) -> bool:
+        """Return whether the program serves arguments of some shapes."""
+        closed = [(i, axis) for places in self.places.values() for i, axis in places]
+        fixed = [[n for axis, n in enumerate(shape) if (i, axis) not in closed] for i, shape in enumerate(shapes)]
+        lengths = self.bound(shapes) if fixed == self.fixed else None
+        return lengths is not None and self.holds(lengths)
+
+    def holds(self, lengths: Mapping[str, int]) -> bool:
+        """Return whether the program serves some lengths."""
+        least = all(n >= LEAST for n in lengths.values())
+        return least and all(guard.holds(lengths) for guard in (*self.pinned.values(), *self.guards))
+
+    # Shapes
+
+    def given(self, node: Any, leaf: int, array: Any) -> None:
+        """Note an argument: which of its axes are open, and what it is in the second call."""
+        symbols = {axis: name for name, places in self.places.items() for i, axis in places if i == leaf}
+        if symbols:
+            shape = tuple(Size(self, {(symbols[i],): 1}) if i in symbols else n for i, n in enumerate(array.shape))
+            self.shapes[node], self.seconds[node] = shape, np.resize(array, at(shape, self.longer))
+
+    def shape_of(self, node: Any, array: Any, stands_for: Mapping[Any, Any]) -> tuple[Any, ...]:
+        """Return the shape of the value of a node."""
+        while node in stands_for:
+            node = stands_for[node]
+        return self.settled(self.shapes[node]) if node in self.shapes else array.shape  # type: ignore[no-any-return]
+
+    def alias(self, node: Any, other: Any, stands_for: Mapping[Any, Any]) -> None:
+        """Note that a node stands for the value of another."""
+        while other in stands_for:
+            other = stands_for[other]
+        if other in self.shapes:
+            self.shapes[node], self.seconds[node] = self.shapes[other], self.seconds[other]
+
+    def settled(self, tree: Any) -> Any:
+        """Return an argument with the numbers of lengths that have been pinned."""
+        if type(tree) is Size:
+            return self.size(tree.terms) if tree.over is None else tree
+        if type(tree) is slice:
+            return slice(*self.settled((tree.start, tree.stop, tree.step)))
+        return type(tree)([self.settled(part) for part in tree]) if type(tree) in (tuple, list) else tree
+
+    def follow(self, node: TracedOperation, stands_for: Mapping[Any, Any]) -> None:
+        """Find the shape of the result of a call."""
+
+        def second(arg: Any, parent: Any) -> Any:
+            if isinstance(parent, IndexParts):
+                return tuple(second(getattr(p, "_array", p), getattr(p, "_node", None)) for p in parent.parts)
+            while parent in stands_for:
+                parent = stands_for[parent]
+            if parent in self.seconds:
+                lengths.extend(sizes_in(self.shape_of(parent, arg, {})))
+                return self.seconds[parent]
+            lengths.extend(sizes_in(arg))
+            return at(arg, self.longer | {name: self.hints[name] for name in self.pinned})
+
+        lengths: list[Any] = []
+        args = [second(arg, parent) for arg, parent in zip(node.args or (), node.parents, strict=True)]
+        kwargs = {k: second(getattr(v, "_array", v), getattr(v, "_node", None)) for k, v in node.kwargs.items()}
+        if not lengths:
+            return
+        if node.function in INDEXED:
+            self.cut(node, stands_for)
+        try:
+            with np.errstate(all="ignore"), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                out: Any = node.function(*args, **kwargs)
+        except Exception:  # it fits no other lengths
+            return self.pin(*lengths)
+        if not is_polynomial(node.function):
+            return self.pin(*lengths)
+        pairs = zip(node.out, out, strict=True) if isinstance(out, tuple) else [(node.out, out)]
+        found = [self.explained(np.shape(a), np.shape(b), lengths) for a, b in pairs]
+        if None in found:
+            return self.pin(*lengths)
+        if any(map(sizes_in, found)):
+            self.seconds[node] = out if not isinstance(out, tuple) else Results(out)
+            self.shapes[node] = found[0] if not isinstance(out, tuple) else tuple(found)  # type: ignore[assignment]
+
+    def explained(self, shape: Sequence[int], longer: Sequence[int], lengths: Sequence[Any]) -> Any:
+        """Return the one shape that two results have, by the lengths of the operands; None if there is none."""
+        lengths = [n for n in lengths if n.over is None]
+        single = list({tuple(sorted(n.terms.items())): n for n in lengths}.values())
+        pairs = [f(a, b) for a, b in combinations_with_replacement(single, 2) for f in (operator.mul, operator.add)]
+        candidates = [*single, *pairs, *([math.prod(lengths)] if 2 < len(lengths) < 6 else [])]
+        result: list[Any] = []
+        for n, m in zip(shape, longer, strict=True):
+            if n != m:
+                known = [(c, at(c, self.hints), at(c, self.longer)) for c in candidates if type(c) is Size]
+                exact = (c * (n // x) for c, x, y in known if x and n % x == 0 and n // x * y == m)
+                shifted = (c + (n - x) for c, x, y in known if n - x == m - y)
+                if (found := next(exact, None) or next(shifted, None)) is None:
+                    return None
+                result.append(found)
+            else:
+                result.append(n)
+        return tuple(result)
+
+    def cut(self, node: TracedOperation, stands_for: Mapping[Any, Any]) -> None:
+        """Note for which lengths slices mean what they do now."""
+        x, index, *_ = node.args or ()
+        shape: Any = node.args[2] if node.function is primitives.scatter else self.shape_of(node.parents[0], x, stands_for)  # type: ignore[index]
+        parts = index if type(index) is tuple else (index,)
+        self.pin(*sizes_in(index))
+        used = sum(1 if type(p) is not np.ndarray or p.dtype != bool else p.ndim for p in parts if p is not None and p is not ...)
+        axis = 0
+        for part in parts:
+            if part is ...:
+                axis += len(shape) - used
+            elif part is not None:
+                n = shape[axis]
+                if type(part) is slice and type(n) is Size:
+                    if part.step not in (None, 1) and (part.start, part.stop, part.step) != (None, None, -1):
+                        self.pin(n)
+                    start, stop = (end if end is None or end >= 0 else n + end for end in (part.start, part.stop))
+                    ends = [end for end in (start, stop) if end is not None]
+                    all(0 <= end <= n for end in ends)  # each of which is noted
+                    _ = start is None or stop is None or start <= stop
+                axis += 1
+
+    @contextmanager
+    def observed(self) -> Iterator[None]:
+        """Have the traced code see open lengths."""
+        length, before = builtins.len, ArrayLike.__len__
+
+        def is_open() -> bool:
+            return getattr(current().trace, "sizes", None) is self
+
+        def shape(tensor: Any) -> Any:
+            if tensor._node is None or not is_open():
+                return tensor._array.shape
+            return self.shape_of(tensor._node, tensor._array, current().trace.stands_for)  # type: ignore[union-attr]
+
+        def size(tensor: Any) -> Any:
+            found = math.prod(shape(tensor))
+            return Count(found) if type(found) is int else found
+
+        def size_along(tensor: Any, axis: Any = None) -> Any:
+            return tensor.size if axis is None else count(shape(tensor), axis)
+
+        def len_of(x: Any) -> Any:
+            return shape(x)[0] if isinstance(x, ArrayLike) and x.ndim and is_open() else length(x)
+
+        def like(function: Any) -> Callable[..., Any]:
+            """Return what makes an array like another: a step where that one has an open axis."""
+
+            def call(x: Any, *args: Any, **kwargs: Any) -> Any:
+                if isinstance(x, Tensor) and sizes_in(shape(x)):
+                    return current().trace.plain(function, (x, *args), kwargs)  # type: ignore[union-attr]
+                return wrap(function(*map(plain_index, (x, *args)), **kwargs))
+
+            return call
+
+        with ExitStack() as stack:
+            stack.enter_context(replaced(ArrayLike, "shape", property(shape)))
+            stack.enter_context(replaced(ArrayLike, "size", property(size)))
+            stack.enter_context(replaced(ArrayLike, "__len__", lambda x: int(shape(x)[0]) if x.ndim else before(x)))
+            stack.enter_context(replaced(builtins, "len", len_of))
+            spelled = {function: like(function) for function in CONSTANT} | {np.shape: shape, np.size: size_along}
+            stack.callback(lambda: [COMPOSITES.pop(function) for function in spelled])
+            COMPOSITES.update(spelled)
+            yield
+
+
+def is_polynomial(function: Any) -> bool:
+    """Return whether the lengths of a function's results are sums and products of those of its arguments."""
+    module = str(getattr(function, "__module__", ""))
+    ours = module.startswith(("microgradnd.", "numpy.linalg", "numpy.fft"))
+    return function not in CLAMPED and (function in TRAITS or isinstance(function, np.ufunc) or ours)
