@@ -16,13 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from microgradnd.tape import current
-from microgradnd.tensor import wrap
+from microgradnd.tensor import Tensor
 
 
 class Anew:
     """A function that is called anew in each run of a program; two of them are never the same step."""
 
-    def __init__(self, function: Callable[..., Any], shape: tuple[int, ...], dtype: Any) -> None:
+    def __init__(self, function: Callable[..., Any], shape: tuple[int, ...] | None, dtype: Any) -> None:
         self.function, self.shape, self.dtype = function, shape, np.dtype(dtype)
         self.__name__ = getattr(function, "__name__", "function")
         self.held = held(function)
@@ -32,12 +32,13 @@ class Anew:
         now = held(self.function)
         return [name for name, thing in self.held.items() if name not in now or now[name] is not thing]
 
-    def __call__(self) -> Any:
-        made = np.array(self.function())  # the function may keep what it gives
-        if made.shape != self.shape or made.dtype != self.dtype:
+    def __call__(self, *given: tuple[int, ...]) -> Any:
+        made = np.array(self.function(*given))  # the function may keep what it gives
+        shape = self.shape if self.shape is not None else given[0]
+        if made.shape != shape or made.dtype != self.dtype:
             raise ValueError(
                 f"mg.anew: {self.__name__} gave an array of shape {made.shape} and dtype {made.dtype}, where shape "
-                f"{self.shape} and dtype {self.dtype} were announced; say what it gives, or convert it"
+                f"{shape} and dtype {self.dtype} were announced; say what it gives, or convert it"
             )
         return made
 
@@ -99,10 +100,15 @@ def anew(function: Callable[[], npt.ArrayLike], shape: int | tuple[int, ...] = (
         )
     call = Anew(function, (shape,) if isinstance(shape, int) else tuple(shape), dtype)
     trace = current().trace
-    if trace is None:
-        return call()
-    example = np.ones(call.shape, call.dtype)  # the function itself is called by the program alone
-    return wrap(example, trace.record_constant(call, (), {}, (), example))
+    return call() if trace is None else trace.drawn(call, np.ones(call.shape or (), call.dtype), ())
+
+
+def anew_like(x: Any, function: Callable[[tuple[int, ...]], Any]) -> Any:
+    """Call a function of the shape of an array as `anew` does; it returns an array of this shape and dtype."""
+    call, trace = Anew(function, None, x.dtype), current().trace
+    if trace is None or not isinstance(x, Tensor):
+        return call(x.shape) if trace is None else trace.drawn(call, np.ones(x.shape, x.dtype), (x.shape,))
+    return trace.drawn(call, np.ones(x._array.shape, x.dtype), (x.shape,))
 
 
 def generator(rng: np.random.Generator | None) -> np.random.Generator:

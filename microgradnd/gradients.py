@@ -64,6 +64,8 @@ def backward(
         for _, new in parts:
             anomaly(new, node)  # type: ignore[misc]
 
+    if trace is not None and lift is not None:
+        seeds = [(node, trace.cotangent(g)) for node, g in seeds]
     ends = walk(seeds, retain or lift is not None, lift, path, arrive, check if anomaly is not None else None)
     if trace is not None and lift is not None:
         for end, g in ends.items():

@@ -111,6 +111,8 @@ class General:
         single = {tuple(sorted(n.terms.items())): n for n in found if type(n) is Size and n.over is None}
         products = [a * b for a, b in combinations_with_replacement(list(single.values())[:8], 2)]
         self.candidates = [(n, [at(n, one) for one in lengths]) for n in (*single.values(), *products)]
+        divisors = [n.sizes.size(n.over or n.terms) for step in program.steps for n in sizes_in(step.args)]
+        self.divisors = [[at(n, one) for one in lengths] for n in dict.fromkeys(divisors) if type(n) is Size]
         self.renamed: dict[tuple[str, ...], str] = {}
 
     def polynomial(self, numbers: Sequence[int]) -> str | None:
@@ -128,11 +130,11 @@ class General:
         return None
 
     def quotient(self, numbers: Sequence[float]) -> str | None:
-        """Return the formula that gives some numbers as an integer divided by a length."""
-        for _, values in self.candidates:
-            factor = round(numbers[0] * values[0])
-            if factor and [factor / v for v in values if v] == list(numbers):
-                return f"{factor} / ({self.polynomial(values)})"
+        """Return the formula that gives some numbers as a power of two divided by a length, which a rule divided by."""
+        for values in self.divisors:
+            factor = abs(numbers[0] * values[0])
+            if math.frexp(factor)[0] == 0.5 and [factor / v for v in values] == list(numbers):
+                return f"{factor!r} / ({self.polynomial(values)})"
         return None
 
     def name(self, names: tuple[str, ...]) -> str:

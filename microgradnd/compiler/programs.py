@@ -158,7 +158,9 @@ def entry_of(traced: Traced, name: str, optimize: bool, backend: str, arguments:
         if whole is None and len(lengths) > 3:  # numbers that are a power of two fold in ways of their own
             forms.append(printed(instance(traced.general, lengths[3]), name, optimize))
             whole = opened(traced, lengths[1:], [form for _, form in forms[1:]])
-        if whole is not None:
+        if whole is None:
+            traced.sizes.pin(*traced.sizes.symbols())  # it has another form for other lengths
+        else:
             sizes, (program, _), written = traced.sizes, forms[0], whole
     if sizes is None:
         program, written = printed(traced.program, name, optimize)

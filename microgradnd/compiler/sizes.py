@@ -29,8 +29,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from microgradnd import primitives
+from microgradnd.anew import Anew
 from microgradnd.arraylike import ArrayLike
-from microgradnd.compiler.recorder import IndexParts, TracedOperation, last_line, replaced
+from microgradnd.compiler.recorder import IndexParts, TracedOperation, TraceError, last_line, replaced
 from microgradnd.compiler.traits import TRAITS
 from microgradnd.conversions import Count
 from microgradnd.lines import is_users, quoted_line
@@ -58,21 +59,6 @@ class Guard(NamedTuple):
     right: Any
     outcome: bool
     where: tuple[str, int] | None
-
-    def forget(self) -> None:
-        """Let go of the values of the trace."""
-        self.shapes.clear()
-        self.seconds.clear()
-
-    @property
-    def open(self) -> list[str]:
-        """The symbols that nothing pins."""
-        return [name for name in self.places if name not in self.pinned]
-
-    def bound(self, shapes: Sequence[Any]) -> dict[str, int] | None:
-        """Return the lengths that some shapes of the arguments give to the symbols; None if they don't agree."""
-        lengths = {name: {shapes[i][axis] for i, axis in places} for name, places in self.places.items()}
-        return {name: n for name, [n] in lengths.items()} if all(len(n) == 1 for n in lengths.values()) else None
 
     def holds(self, lengths: Mapping[str, int]) -> bool:
         """Return whether the same comes of it for some lengths."""
@@ -175,14 +161,6 @@ def is_recorded() -> bool:
     return False
 
 
-def tracer_of_rules() -> Any:
-    """Return the tracer if the library itself computes with a length, in a rule; None if the user's code does."""
-    frame: Any = sys._getframe(2)
-    while frame.f_code.co_filename == __file__:
-        frame = frame.f_back
-    return None if is_users(frame.f_code) or is_recorded() else current().trace
-
-
 class Size:
     """A length that a program leaves open, as traced code sees it."""
 
@@ -202,10 +180,6 @@ class Size:
         node = getattr(result, "_node", None)
         if isinstance(node, TracedOperation) and node.function is ufunc and len(node.args or ()) == len(inputs):
             node.args = tuple(x if type(x) is Size else arg for x, arg in zip(inputs, node.args or (), strict=True))
-        elif node is None and ufunc in UFUNCS.values() and (trace := tracer_of_rules()) is not None:
-            plain = [x._array if isinstance(x, ArrayLike) else x for x in inputs]  # the first cotangent, say
-            out = getattr(result, "_array", result)
-            return wrap(out, trace.record_constant(ufunc, tuple(plain), {}, (None,) * len(plain), out))
         else:
             int(self)
         return result
@@ -254,7 +228,7 @@ def _operator(name: str, swap: bool = False) -> Callable[[Size, Any], Any]:
         found = EXACT[name](a, b) if name in EXACT and a is not None and b is not None else None
         if found is not None:
             return self.sizes.size(found)
-        if name == "truediv" and a is not None and b is not None and tracer_of_rules() is not None:
+        if name == "truediv" and a is not None and b is not None and not is_users(sys._getframe(1).f_code):
             return Size(self.sizes, a, b)
         x, y = (part.number() if type(part) is Size else part for part in (x, y))
         return divmod(x, y) if name == "divmod" else getattr(operator, name if hasattr(operator, name) else f"{name}_")(x, y)
@@ -320,6 +294,7 @@ class Sizes:
         }
         self.guards: dict[Guard, None] = {}
         self.pinned: dict[str, Guard] = {}
+        self.is_tentative = False
         self.shapes: dict[Any, tuple[Any, ...]] = {}
         self.seconds: dict[Any, Any] = {}
 
@@ -354,6 +329,8 @@ class Sizes:
 
     def pin(self, *sizes: Any) -> None:
         """Let lengths stand for one number only."""
+        if self.is_tentative:
+            raise TraceError("a length is asked for")
         for name in {name for size in sizes for terms in size.parts for key in terms for name in key} - self.pinned.keys():
             self.pinned[name] = Guard(Size(self, {(name,): 1}), "==", self.hints[name], True, last_line())
 
@@ -361,6 +338,10 @@ class Sizes:
         """Let go of the values of the trace."""
         self.shapes.clear()
         self.seconds.clear()
+
+    def symbols(self) -> list[Any]:
+        """Return the lengths that nothing pins."""
+        return [Size(self, {(name,): 1}) for name in self.open]
 
     @property
     def open(self) -> list[str]:
@@ -436,9 +417,10 @@ class Sizes:
         if node.function in INDEXED:
             self.cut(node, stands_for)
         try:
+            called = np.empty if isinstance(node.function, Anew) else node.function
             with np.errstate(all="ignore"), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                out: Any = node.function(*args, **kwargs)
+                out: Any = called(*args, **kwargs)
         except Exception:  # it fits no other lengths
             return self.pin(*lengths)
         if not is_polynomial(node.function):
@@ -493,6 +475,18 @@ class Sizes:
                 axis += 1
 
     @contextmanager
+    def tentative(self) -> Iterator[None]:
+        """Within it, what would pin a length raises instead, and leaves no guards."""
+        guards, self.is_tentative = dict(self.guards), True
+        try:
+            yield
+        except Exception:
+            self.guards = guards
+            raise
+        finally:
+            self.is_tentative = False
+
+    @contextmanager
     def observed(self) -> Iterator[None]:
         """Have the traced code see open lengths."""
         length, before = builtins.len, ArrayLike.__len__
@@ -540,4 +534,5 @@ def is_polynomial(function: Any) -> bool:
     """Return whether the lengths of a function's results are sums and products of those of its arguments."""
     module = str(getattr(function, "__module__", ""))
     ours = module.startswith(("microgradnd.", "numpy.linalg", "numpy.fft"))
-    return function not in CLAMPED and (function in TRAITS or isinstance(function, np.ufunc) or ours)
+    body = getattr(function, "body", function)  # of a primitive that is NumPy's function, as that of np.clip is
+    return isinstance(function, Anew) or function not in CLAMPED and (body in TRAITS or isinstance(function, np.ufunc) or ours)

@@ -8,6 +8,7 @@ Read next: `program.py`.
 from __future__ import annotations
 
 import ast
+import contextlib
 import linecache
 import sys
 from collections.abc import Sequence
@@ -87,7 +88,8 @@ class Translation:
                     sizes.alias(tensor._node, parent, self.recorder.stands_for)
         token = MODE.set(current()._replace(record=recorder.record_constant, trace=recorder))
         try:
-            result = body(*inside, **node.kwargs)
+            with contextlib.nullcontext() if sizes is None else sizes.tentative():
+                result = body(*inside, **node.kwargs)
         except (TraceError, TypeError):  # it looks at values, or isn't NumPy: it stays one call
             return [self.step(node, name)]
         finally:
