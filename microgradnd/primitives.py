@@ -58,9 +58,9 @@ def concatenate(axis: int, ends: list[int], *arrays: Any) -> Any:
 
 
 @primitive
-def numbered(x: Any) -> Any:
-    """Return the numbers 0, 1, ... of the elements of `x` along its first axis."""
-    return np.arange(len(x))
+def numbered(x: Any, axis: int = 0) -> Any:
+    """Return the numbers 0, 1, ... along an axis of `x`, in a shape that broadcasts with it."""
+    return np.arange(x.shape[axis]).reshape((-1,) + (1,) * (x.ndim - 1 - axis))
 
 
 @primitive

@@ -361,7 +361,7 @@ def hvp(f: Function) -> Function:
 def matching(leaves: Sequence[Any], given: Form, values: Sequence[Any], form: Form, what: str) -> list[Any]:
     """Return the cotangents or tangents in a tree in the dtypes of their values, or raise if they don't fit."""
     vectors = [v if isinstance(v, Tensor) else np.asarray(operands.operand(what, v)) for v in leaves]
-    shapes, expected = [v.shape for v in vectors], [np.shape(plain(value)) for value in values]
+    shapes, expected = [v.shape for v in vectors], [np.shape(value) for value in values]
     if shapes != expected or given.keys() != form.keys():
         raise refusals.other_structure(what, (expected, form.keys()), (shapes, given.keys()))
     return [cast(v, value.dtype) if isinstance(value, Tensor) else v for v, value in zip(vectors, values, strict=True)]

@@ -111,8 +111,9 @@ class General:
         single = {tuple(sorted(n.terms.items())): n for n in found if type(n) is Size and n.over is None}
         products = [a * b for a, b in combinations_with_replacement(list(single.values())[:8], 2)]
         self.candidates = [(n, [at(n, one) for one in lengths]) for n in (*single.values(), *products)]
-        divisors = [n.sizes.size(n.over or n.terms) for step in program.steps for n in sizes_in(step.args)]
-        self.divisors = [[at(n, one) for one in lengths] for n in dict.fromkeys(divisors) if type(n) is Size]
+        divided = [(n.terms, n.over) if n.over else ({(): 1}, n.terms) for step in program.steps for n in sizes_in(step.args)]
+        both = [[[at(Size(sizes, terms), one) for one in lengths] for terms in pair] for pair in divided]
+        self.quotients = [pair for i, pair in enumerate(both) if pair not in both[:i]]
         self.renamed: dict[tuple[str, ...], str] = {}
 
     def polynomial(self, numbers: Sequence[int]) -> str | None:
@@ -130,11 +131,12 @@ class General:
         return None
 
     def quotient(self, numbers: Sequence[float]) -> str | None:
-        """Return the formula that gives some numbers as a power of two divided by a length, which a rule divided by."""
-        for values in self.divisors:
-            factor = abs(numbers[0] * values[0])
-            if math.frexp(factor)[0] == 0.5 and [factor / v for v in values] == list(numbers):
-                return f"{factor!r} / ({self.polynomial(values)})"
+        """Return the formula that gives some numbers as a quotient of lengths that a rule has computed, times a power of two."""
+        for top, bottom in self.quotients:
+            factor = numbers[0] * bottom[0] / top[0]
+            if math.frexp(factor)[0] == 0.5 and [factor * (x / y) for x, y in zip(top, bottom, strict=True)] == list(numbers):
+                above = self.polynomial(top) if len({*top}) > 1 else str(top[0])
+                return f"{factor!r} * ({above} / ({self.polynomial(bottom)}))"
         return None
 
     def name(self, names: tuple[str, ...]) -> str:

@@ -196,7 +196,6 @@ class Size:
     def __int__(self) -> int:
         return int(self.number())
 
-    __trunc__ = __floor__ = __ceil__ = __index__
 
     def __hash__(self) -> int:
         return hash(self.number()) if is_users(sys._getframe(1).f_code) else hash(tuple(sorted(self.terms.items())))
@@ -259,7 +258,9 @@ for _name, _how in {
     "ge": _comparison("<=", swap=True),
 }.items():
     setattr(Size, f"__{_name}__", _how)
-for _name, _convert in {"float": float, "complex": complex, "str": str, "repr": repr, "abs": abs, "invert": operator.inv}.items():
+METHODS: dict[str, Callable[[Any], Any]] = {"float": float, "complex": complex, "str": str, "repr": repr, "abs": abs, "invert": operator.inv}
+METHODS |= {"trunc": math.trunc, "floor": math.floor, "ceil": math.ceil}
+for _name, _convert in METHODS.items():
     setattr(Size, f"__{_name}__", lambda self, convert=_convert: convert(self.number()))
 for _name, _convert in {"format": format, "round": round}.items():
     setattr(Size, f"__{_name}__", lambda self, *args, convert=_convert: convert(self.number(), *args))
@@ -457,7 +458,7 @@ class Sizes:
         x, index, *_ = node.args or ()
         shape: Any = node.args[2] if node.function is primitives.scatter else self.shape_of(node.parents[0], x, stands_for)  # type: ignore[index]
         parts = index if type(index) is tuple else (index,)
-        self.pin(*sizes_in(index))
+        self.pin(*(part for part in parts if type(part) is Size))
         used = sum(1 if type(p) is not np.ndarray or p.dtype != bool else p.ndim for p in parts if p is not None and p is not ...)
         axis = 0
         for part in parts:

@@ -233,6 +233,19 @@ def traced(function: Callable[..., Any], arguments: Arguments, places: Places | 
 
     `places` are the symbols of lengths to leave open, and the leaves and axes that have them.
     """
+    if not places:
+        return traced_for(function, arguments, None)
+    sizes = Sizes(places, arguments.shapes, arguments.names(function))
+    try:
+        return traced_for(function, arguments, sizes)
+    except Exception:  # something can't deal with a length that is no int, or fits no others
+        sizes.pin(*sizes.symbols())
+        sizes.forget()
+        return traced_for(function, arguments, None)._replace(sizes=sizes)
+
+
+def traced_for(function: Callable[..., Any], arguments: Arguments, sizes: Sizes | None) -> Traced:
+    """Call a function as `traced` does, with some lengths left open."""
     dtypes = {x.dtype for x in arguments.leaves if isinstance(x, np.ndarray | Tensor)}
     fixed: dict[int, Any] = {}
     while True:
@@ -240,9 +253,6 @@ def traced(function: Callable[..., Any], arguments: Arguments, places: Places | 
         if numbers is None:  # a Python number has no precision of its own, so it becomes part of the program
             fixed = {i: x for i in arguments.inputs if type(x := arguments.leaves[i]) in (float, complex)}
         given = [i for i in arguments.inputs if i not in fixed]
-        sizes = None
-        if places:
-            sizes = Sizes(places, arguments.shapes, arguments.names(function))
         recording = Recording(function, arguments, given, numbers or {}, sizes)
         with contextlib.nullcontext() if sizes is None else sizes.observed():
             translation = Translation(recording.recorder, recording.inputs, arguments.names(function))

@@ -20,7 +20,7 @@ from microgradnd import primitives
 from microgradnd.compiler.passes import uniform
 from microgradnd.compiler.program import Program, Step, Value, constant_of
 from microgradnd.compiler.recorder import IndexParts, Recorder, TracedOperation, TraceError
-from microgradnd.compiler.sizes import OF_SHAPES
+from microgradnd.compiler.sizes import OF_SHAPES, sizes_in
 from microgradnd.compiler.traits import traits
 from microgradnd.registry import Results
 from microgradnd.tape import MODE, Leaf, current
@@ -71,7 +71,7 @@ class Translation:
     def translated(self, node: TracedOperation, name: str | None) -> list[Step]:
         """Translate one operation: a step, or several for a primitive whose body NumPy can spell."""
         body = getattr(node.function, "body", None)
-        if node.function in OF_SHAPES and self.shape(node, node.out) == node.out.shape:
+        if node.function in OF_SHAPES and not sizes_in(self.shape(node, node.out)):
             self.values[node] = constant_of(node.out)
             return []
         if body is None or traits(node.function).is_step or type(node.out) is Results:
