@@ -58,12 +58,6 @@ def concatenate(axis: int, ends: list[int], *arrays: Any) -> Any:
 
 
 @primitive
-def numbered(x: Any, axis: int = 0) -> Any:
-    """Return the numbers 0, 1, ... along an axis of `x`, in a shape that broadcasts with it."""
-    return np.arange(x.shape[axis]).reshape((-1,) + (1,) * (x.ndim - 1 - axis))
-
-
-@primitive
 def getitem(x: Any, index: Any) -> Any:
     """Return `x[index]`."""
     return x[index]

@@ -30,13 +30,11 @@ import numpy as np
 
 from microgradnd import primitives
 from microgradnd.anew import Anew
-from microgradnd.arraylike import ArrayLike
 from microgradnd.compiler.recorder import IndexParts, TracedOperation, TraceError, last_line, replaced
 from microgradnd.compiler.traits import TRAITS
-from microgradnd.conversions import Count
 from microgradnd.lines import is_users, quoted_line
 from microgradnd.registry import COMPOSITES, CONSTANT, Results
-from microgradnd.rules.axes import count
+from microgradnd.rules.axes import count, numbered
 from microgradnd.tape import current
 from microgradnd.tensor import Tensor, apply, plain_index, wrap
 
@@ -46,7 +44,7 @@ COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {"==": operator.eq, "<": ope
 OPPOSITE = {"==": "!=", "<": ">=", "<=": ">"}
 # Functions whose results have lengths that aren't polynomials of those of their arguments
 CLAMPED = {np.diagonal, np.diag, np.linalg.svd, np.linalg.qr, np.convolve, np.correlate}
-OF_SHAPES = {*CONSTANT, primitives.numbered}  # functions whose results are constants where no length is open
+OF_SHAPES = {*CONSTANT, numbered}  # functions whose results are constants where no length is open
 INDEXED = (primitives.getitem, primitives.setitem, primitives.scatter)
 Terms = dict[tuple[str, ...], int]  # of a polynomial: the coefficient of each product of symbols
 
@@ -221,7 +219,7 @@ class Size:
 def _operator(name: str, swap: bool = False) -> Callable[[Size, Any], Any]:
     def method(self: Size, other: Any) -> Any:
         x, y = (other, self) if swap else (self, other)
-        if isinstance(other, ArrayLike | np.ndarray | np.generic) and name in UFUNCS:
+        if isinstance(other, Tensor | np.ndarray | np.generic) and name in UFUNCS:
             return UFUNCS[name](x, y)
         a, b = terms_of(x), terms_of(y)
         found = EXACT[name](a, b) if name in EXACT and a is not None and b is not None else None
@@ -237,7 +235,7 @@ def _operator(name: str, swap: bool = False) -> Callable[[Size, Any], Any]:
 
 def _comparison(sign: str, outcome: bool = True, swap: bool = False) -> Callable[[Size, Any], Any]:
     def method(self: Size, other: Any) -> Any:
-        if isinstance(other, ArrayLike | np.ndarray | np.generic) and not isinstance(other, np.number):
+        if isinstance(other, Tensor | np.ndarray | np.generic) and not isinstance(other, np.number):
             return NotImplemented
         if not isinstance(other, Size | int | float | np.number):
             return not outcome if sign == "==" else NotImplemented
@@ -490,7 +488,7 @@ class Sizes:
     @contextmanager
     def observed(self) -> Iterator[None]:
         """Have the traced code see open lengths."""
-        length, before = builtins.len, ArrayLike.__len__
+        length, before = builtins.len, Tensor.__len__
 
         def is_open() -> bool:
             return getattr(current().trace, "sizes", None) is self
@@ -501,14 +499,13 @@ class Sizes:
             return self.shape_of(tensor._node, tensor._array, current().trace.stands_for)  # type: ignore[union-attr]
 
         def size(tensor: Any) -> Any:
-            found = math.prod(shape(tensor))
-            return Count(found) if type(found) is int else found
+            return math.prod(shape(tensor))
 
         def size_along(tensor: Any, axis: Any = None) -> Any:
             return tensor.size if axis is None else count(shape(tensor), axis)
 
         def len_of(x: Any) -> Any:
-            return shape(x)[0] if isinstance(x, ArrayLike) and x.ndim and is_open() else length(x)
+            return shape(x)[0] if isinstance(x, Tensor) and x.ndim and is_open() else length(x)
 
         def like(function: Any) -> Callable[..., Any]:
             """Return what makes an array like another: a step where that one has an open axis."""
@@ -521,9 +518,9 @@ class Sizes:
             return call
 
         with ExitStack() as stack:
-            stack.enter_context(replaced(ArrayLike, "shape", property(shape)))
-            stack.enter_context(replaced(ArrayLike, "size", property(size)))
-            stack.enter_context(replaced(ArrayLike, "__len__", lambda x: int(shape(x)[0]) if x.ndim else before(x)))
+            stack.enter_context(replaced(Tensor, "shape", property(shape)))
+            stack.enter_context(replaced(Tensor, "size", property(size)))
+            stack.enter_context(replaced(Tensor, "__len__", lambda x: int(shape(x)[0]) if x.ndim else before(x)))
             stack.enter_context(replaced(builtins, "len", len_of))
             spelled = {function: like(function) for function in CONSTANT} | {np.shape: shape, np.size: size_along}
             stack.callback(lambda: [COMPOSITES.pop(function) for function in spelled])

@@ -19,6 +19,7 @@ from microgradnd.nn.calls import Calls, check_settings
 from microgradnd.nn.embedding import looked_up
 from microgradnd.primitives import array
 from microgradnd.registry import defjvp, defvjp, elementwise, name_of, plain, primitive
+from microgradnd.rules.axes import numbered
 from microgradnd.tape import current
 from microgradnd.tensor import Tensor
 
@@ -155,7 +156,7 @@ defvjp(onehot, None)
 
 def picked(logits: Any, labels: Any) -> Any:
     """Return the logit of each row's label."""
-    return logits[primitives.numbered(labels), labels]
+    return logits[numbered(labels), labels]
 
 
 @primitive
@@ -646,7 +647,7 @@ def nll_loss(
     labels = labels if isinstance(labels, Tensor) else np.asarray(labels)
     weight = class_weights("nll_loss", weight, log_p)
     rows, labels, kept, shape = classified("nll_loss", log_p, labels, ignore_index)
-    losses = -rows[primitives.numbered(labels), labels]
+    losses = -rows[numbered(labels), labels]
     losses, count = weighed(losses, labels, kept, weight)
     return averaged("nll_loss", losses, count, shape, reduction)
 

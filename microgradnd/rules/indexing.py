@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
-from microgradnd.primitives import array, astype, getitem, is_basic, numbered, scatter, select, setitem
+from microgradnd.primitives import array, astype, getitem, is_basic, scatter, select, setitem
 from microgradnd.registry import Results, composite, defjvp, defvjp, linear, plain, primitive
 from microgradnd.rules.axes import at_axis
 
@@ -117,7 +117,7 @@ def extract(condition: Any, arr: Any) -> Any:
     return np.take(arr, np.flatnonzero(condition))
 
 
-plain([np.ix_, np.flatnonzero, np.argwhere, numbered])
+plain([np.ix_, np.flatnonzero, np.argwhere])
 
 # Functions that change their first argument: they assign to it, which for a Tensor is recorded
 

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from microgradnd.primitives import array, numbered
+from microgradnd.primitives import array
 from microgradnd.registry import Function, composite, defjvp, defvjp, elementwise, plain, primitive
-from microgradnd.rules.axes import axes_of, count
+from microgradnd.rules.axes import axes_of, count, numbered
 from microgradnd.rules.values import in_dtype, instead, is_recorded, of_floats, on_arrays, surely
 
 plain((np.argsort, np.argpartition, np.lexsort, np.searchsorted, np.digitize))
