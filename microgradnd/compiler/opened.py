@@ -76,6 +76,7 @@ def {name}({inputs}):
         run = programs[lengths] = sized(*lengths)
     return run({inputs})
 '''
+END = "\0"  # of a text
 KEPT = 3  # lengths whose arrays are kept
 
 
@@ -184,20 +185,27 @@ def is_apart(before: Sequence[str], after: Sequence[Sequence[str]]) -> bool:
     return last in ("(", "[", ",", ":") and following in (")", "]", ",", ":")
 
 
-def opened(traced: Any, lengths: Sequence[Mapping[str, int]], forms: Sequence[Written]) -> Written | None:
-    """Return the program for any lengths whose forms for some are given; None if these differ in more than numbers."""
+def opened(
+    traced: Any, lengths: Sequence[Mapping[str, int]], forms: Sequence[Written], others: Sequence[Sequence[str]] = ((),) * 3
+) -> tuple[Written, list[str], list[str]] | None:
+    """Return the program for any lengths whose forms for some are given, other texts for any, and the open lengths.
+
+    None if the forms differ in more than numbers.
+    """
     first, sizes = forms[0], traced.sizes
     rows = [[(name, thing, spelled(thing)) for name, thing in form.constants.items()] for form in forms]
     texts = ["".join(f"{name} = {text}\n" for name, _, text in row if text) for row in rows]
     texts = [f"{text}\n\n{form.text}" if text else form.text for text, form in zip(texts, forms, strict=True)]
+    texts = [END.join([text, *rest]) for text, rest in zip(texts, others, strict=True)]
     general = General(traced.general, sizes, lengths, texts)
-    text = general.text(texts)
-    others = [[(name, thing) for name, thing, text in row if not text] for row in rows]
-    same = all(len(row) == len(others[0]) for row in others) and all(
-        x[0] == y[0] and (x[1] is y[1] or alike(x[1], y[1])) for row in others for x, y in zip(row, others[0], strict=True)
+    whole = general.text(texts)
+    objects = [[(name, thing) for name, thing, text in row if not text] for row in rows]
+    same = all(len(row) == len(objects[0]) for row in objects) and all(
+        x[0] == y[0] and (x[1] is y[1] or alike(x[1], y[1])) for row in objects for x, y in zip(row, objects[0], strict=True)
     )
-    if text is None or not same:
+    if whole is None or not same:
         return None
+    text, *rest = whole.split(END)
     names = [name for _, name in first.inputs]
     where = [(names[traced.inputs.index(i)], axis) for i, axis in (sizes.places[name][0] for name in sizes.open)]
     latest = LATEST.format(
@@ -208,7 +216,8 @@ def opened(traced: Any, lengths: Sequence[Mapping[str, int]], forms: Sequence[Wr
     )
     head = f"def sized({', '.join(general.names.values())}):\n"
     body = textwrap.indent(f"{text.rstrip()}\n\nreturn {first.name}\n", "    ")
-    return first._replace(constants=dict(others[0]), text=f"{head}{body}\n\n{latest}")
+    written = first._replace(constants=dict(objects[0]), text=f"{head}{body}\n\n{latest}")
+    return written, rest, list(general.names.values())
 
 
 def alike(x: Any, y: Any) -> bool:

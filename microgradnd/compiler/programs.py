@@ -7,6 +7,7 @@ Read next: `dispatch.py`.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -150,23 +151,19 @@ def printed(program: Program, name: str, optimize: bool) -> tuple[Program, Writt
 
 def entry_of(traced: Traced, name: str, optimize: bool, backend: str, arguments: Arguments) -> Entry:
     """Return the program of a traced function, printed and loaded; for any lengths, if some are open."""
-    sizes = None
-    if traced.sizes is not None and traced.general is not None and traced.sizes.open:
-        lengths = samples(traced.sizes)
-        forms = [printed(instance(traced.general, one), name, optimize) for one in lengths[:3]]
-        whole = opened(traced, lengths[:3], [form for _, form in forms])
-        if whole is None and len(lengths) > 3:  # numbers that are a power of two fold in ways of their own
-            forms.append(printed(instance(traced.general, lengths[3]), name, optimize))
-            whole = opened(traced, lengths[1:], [form for _, form in forms[1:]])
-        if whole is None:
-            traced.sizes.pin(*traced.sizes.symbols())  # it has another form for other lengths
+    sizes, lengths, program = None, [], None
+    if traced.general is not None and traced.sizes is not None and traced.sizes.open:
+        for lengths in several(samples(traced.sizes)):
+            forms = [printed(instance(traced.general, one), name, optimize) for one in lengths]
+            if found := opened(traced, lengths, [form for _, form in forms]):
+                sizes, (program, _), (written, *_) = traced.sizes, forms[0], found
+                break
         else:
-            sizes, (program, _), written = traced.sizes, forms[0], whole
-    if sizes is None:
+            traced.sizes.pin(*traced.sizes.symbols())  # it has another form for each of them
+    if program is None:
         program, written = printed(traced.program, name, optimize)
     numbers = {value: i for i, value in enumerate(program.inputs)}
     source = written.source()
-    report = f"{name}: every step is a call of NumPy"
     entry = Entry(
         traced=traced,
         mode=current(),
@@ -175,32 +172,51 @@ def entry_of(traced: Traced, name: str, optimize: bool, backend: str, arguments:
         updated=[numbers[value] for value in program.updates],
         written=written,
         source=source,
-        report=report,
+        report=f"{name}: every step is a call of NumPy",
         seconds=0.0,
         sizes=sizes,
     )
-    return entry if backend == "numpy" else with_loops(entry, name, backend, arguments)
+    entry = entry if backend == "numpy" else with_loops(entry, name, backend, arguments, lengths)
+    return entry if traced.sizes is None else entry._replace(report=f"{entry.report}\n{traced.sizes.report()}")
 
 
-def with_loops(entry: Entry, name: str, backend: str, arguments: Arguments) -> Entry:
+def several(lengths: Sequence[Any]) -> list[Sequence[Any]]:
+    """Return the threes of lengths by which to open a program: numbers that are powers of two may have other forms."""
+    return [lengths[i : i + 3] for i in range(len(lengths) - 2)]
+
+
+def with_loops(entry: Entry, name: str, backend: str, arguments: Arguments, lengths: Sequence[Any]) -> Entry:
     """Return a program that runs loops instead of NumPy's; with `backend="auto"` if they are faster on these arrays."""
+    traced, sizes = entry.traced, entry.sizes
+    programs = [traced.program]
+    if sizes is not None and traced.general is not None:
+        programs = [instance(traced.general, one) for one in lengths]
     try:
-        program = spell(own_results(optimized(entry.traced.program)), {"contraction": contraction})
-        loops = Loops(program, name)
+        programs = [spell(own_results(optimized(one)), {"contraction": contraction}) for one in programs]
+        general = None if sizes is None else functools.partial(opened, traced, lengths)
+        loops = Loops(programs, name, general)
     except ImportError as error:
         if backend != "auto":
             raise
         return entry._replace(report=f"{entry.report}; {error}")
-    if backend == "auto" and any(type(step.function) is Anew for step in entry.traced.program.steps):
+    if backend == "auto" and any(type(step.function) is Anew for step in traced.program.steps):
         return entry._replace(report=f"{entry.report}; it draws, so it wasn't timed")
     report = loops.report
     if backend == "auto":
-        arrays = [*arguments.arrays(entry.traced.inputs, entry.traced.numbers), *entry.captured()]
+        arrays = [*arguments.arrays(traced.inputs, traced.numbers), *entry.captured()]
         takes_numpy, takes_loops = race((entry.function, loops.function), arrays)
         measured = f"loops take {takes_loops:.3g} us, NumPy {takes_numpy:.3g} us"
         if takes_numpy <= takes_loops:
             return entry._replace(report=f"{entry.report}: {measured}")
         report = f"{measured}: loops\n{report}"
+    if sizes is not None and not loops.is_open:
+        sizes.pin(*sizes.symbols())
+        sizes = None
     return entry._replace(
-        program=loops.program, function=loops.function, source=loops.source, report=report, seconds=loops.seconds
+        program=loops.program,
+        function=loops.function,
+        source=loops.source,
+        report=report,
+        seconds=loops.seconds,
+        sizes=sizes,
     )

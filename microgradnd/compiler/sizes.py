@@ -338,6 +338,13 @@ class Sizes:
         self.shapes.clear()
         self.seconds.clear()
 
+    def report(self) -> str:
+        """Return which lengths are open, and what decided on others."""
+        lines = [f"{self.names[name]} is open, as {name}" for name in self.open]
+        lines += [f"open lengths must have {guard}" for guard in self.guards]
+        lines += [f"{self.names[name]} is pinned to {self.hints[name]}{quoted_line(guard.where)}" for name, guard in self.pinned.items()]
+        return "\n".join(lines)
+
     def symbols(self) -> list[Any]:
         """Return the lengths that nothing pins."""
         return [Size(self, {(name,): 1}) for name in self.open]
