@@ -19,6 +19,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Generic, Literal, NamedTuple, overload
 
+import numpy as np
+
 from microgradnd.annotations import P, R
 from microgradnd.compiler.arguments import Arguments
 from microgradnd.compiler.dispatch import MISS, dispatcher
@@ -119,11 +121,16 @@ class Compiled(Generic[P, R]):
 
     def _trace(self, arguments: Arguments, key: Any, changes: list[str], related: list[Entry]) -> Entry:
         self._check_streak(changes)
-        name = identifier_of(self.function)
-        places = {} if self.sizes == "fixed" else to_open(arguments.shapes, [entry.traced for entry in related])
+        name, is_fixed = identifier_of(self.function), self.sizes == "fixed"
+        before = next((entry for entry in reversed(related) if may_open(entry, arguments)), None)
         with TRACING:
-            found = traced(self.function, arguments, places)
-            entry = entry_of(found, name, self.optimize, self.backend, arguments)
+            if before is None:
+                places = {} if is_fixed else to_open(arguments, [entry.traced for entry in related])
+                found = traced(self.function, arguments, places)
+            else:
+                found = before.traced
+            options = name, self.optimize, self.backend, arguments
+            entry = entry_of(found, *options, opening=bool(related) and not is_fixed, before=before)
         with self._lock:
             self._misses += 1
             self._entries.append((key, entry))
@@ -213,12 +220,31 @@ class Compiled(Generic[P, R]):
             self._streak = 0, {}
 
 
-def to_open(shapes: Sequence[Any], before: Sequence[Traced]) -> dict[str, list[tuple[int, int]]]:
+def may_open(entry: Entry, arguments: Arguments) -> bool:
+    """Return whether a program for some lengths may become one for any, among them those of some arguments."""
+    sizes = entry.traced.sizes if entry.sizes is None and entry.traced.general is not None else None
+    fits = sizes is not None and sizes.open and sizes.serves(arguments.shapes) and entry.is_for(arguments)
+    return bool(fits) and not entry.changes()
+
+
+def to_open(arguments: Arguments, before: Sequence[Traced]) -> dict[str, list[tuple[int, int]]]:
     """Return the axes of arguments that have had other lengths before, by the symbols that these get.
 
-    Axes that have always been equally long share one. An axis whose length a trace has pinned stays closed.
+    Axes that have always been equally long share one. An axis whose length a trace has pinned stays closed. In the
+    first call, arrays that are equally long are taken for a batch, whose length will be another sooner or later.
     """
-    closed = {place for traced in before if traced.sizes for name in traced.sizes.pinned for place in traced.sizes.places[name]}
+    shapes = arguments.shapes
+    if not before:
+        batch = [(i, 0) for i, x in enumerate(arguments.leaves) if isinstance(x, np.ndarray) and x.ndim]
+        lengths_of = {shapes[i][0] for i, _ in batch}
+        return {SYMBOLS[0]: batch} if len(lengths_of) == 1 and min(lengths_of) >= LEAST else {}
+    closed = {
+        place
+        for traced in before
+        if traced.sizes
+        for name in traced.sizes.pinned
+        for place in traced.sizes.places[name]
+    }
     lengths: dict[tuple[int, ...], list[tuple[int, int]]] = {}
     for i, shape in enumerate(shapes):
         for axis, n in enumerate(shape):

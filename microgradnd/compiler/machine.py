@@ -80,7 +80,10 @@ class Loops:
         parts, text, constants = [part.text for part in driver.parts], driver.text, driver.constants
         self.report, self.is_open = report(driver), False
         if general is not None:
-            forms = [Written(name, [*zip(d.program.inputs, d.inputs, strict=True)], d.names.constants, "", d.text) for d in drivers]
+            forms = [
+                Written(name, [*zip(d.program.inputs, d.inputs, strict=True)], d.names.constants, "", d.text)
+                for d in drivers
+            ]
             found = general(forms, [[report(d), *(part.text for part in d.parts)] for d in drivers])
             if found is not None:
                 written, (self.report, *parts), lengths = found

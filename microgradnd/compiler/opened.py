@@ -64,7 +64,7 @@ def instance(program: Program, lengths: Mapping[str, int]) -> Program:
     return Program(inputs, tuple(steps), change(program.outputs), updates)
 
 
-LATEST = '''programs = {{}}  # for the latest lengths
+LATEST = """programs = {{}}  # for the latest lengths
 
 
 def {name}({inputs}):
@@ -75,7 +75,7 @@ def {name}({inputs}):
             programs.pop(next(iter(programs)), None)
         run = programs[lengths] = sized(*lengths)
     return run({inputs})
-'''
+"""
 END = "\0"  # of a text
 KEPT = 3  # lengths whose arrays are kept
 
@@ -83,7 +83,7 @@ KEPT = 3  # lengths whose arrays are kept
 def samples(sizes: Any) -> list[dict[str, int]]:
     """Return sets of lengths that a program serves: those of the call that was traced, and some others."""
     found = [sizes.hints]
-    for turn in (1, 2, 3):
+    for turn in (1, 2):
         steps = {name: (LONGER[i % len(LONGER)] + 10 * i) * turn**2 for i, name in enumerate(sizes.open)}
         several = [{name: n + sign * steps.get(name, 0) for name, n in sizes.hints.items()} for sign in (1, -1)]
         found += [lengths for lengths in several if sizes.holds(lengths)][:1]
@@ -101,43 +101,47 @@ class General:
         For each symbol, what the text calls it.
     """
 
-    def __init__(self, program: Program, sizes: Any, lengths: Sequence[Mapping[str, int]], texts: Sequence[str]) -> None:
+    def __init__(
+        self, program: Program, sizes: Any, lengths: Sequence[Mapping[str, int]], texts: Sequence[str]
+    ) -> None:
         self.lengths = lengths
         self.taken = taken = {token for text in texts for token in TOKENS.findall(text)}
-        self.names = {name: next(n for n in (name + "_" * i for i in range(9)) if n not in taken) for name in sizes.open}
+        self.names = {
+            name: next(n for n in (name + "_" * i for i in range(9)) if n not in taken) for name in sizes.open
+        }
         tuples = [v.shape for step in program.steps for v in (*step.outs(), *step.operands())]
         tuples += [v.shape for v in program.inputs] + [step.args for step in program.steps]
         found = [sizes.settled(size) for tree in tuples for size in sizes_in(tree)]
-        found += [math.prod(sizes.settled(tree)) for tree in tuples[:: 1] if all(type(n) in (int, Size) for n in tree)]
+        found += [math.prod(sizes.settled(tree)) for tree in tuples[::1] if all(type(n) in (int, Size) for n in tree)]
+        found += [sizes.size(terms) for n in found if type(n) is Size and n.over for terms in (n.terms, n.over)]
         single = {tuple(sorted(n.terms.items())): n for n in found if type(n) is Size and n.over is None}
         products = [a * b for a, b in combinations_with_replacement(list(single.values())[:8], 2)]
         self.candidates = [(n, [at(n, one) for one in lengths]) for n in (*single.values(), *products)]
-        divided = [(n.terms, n.over) if n.over else ({(): 1}, n.terms) for step in program.steps for n in sizes_in(step.args)]
+        divided = [
+            (n.terms, n.over) if n.over else ({(): 1}, n.terms) for step in program.steps for n in sizes_in(step.args)
+        ]
         both = [[[at(Size(sizes, terms), one) for one in lengths] for terms in pair] for pair in divided]
         self.quotients = [pair for i, pair in enumerate(both) if pair not in both[:i]]
         self.renamed: dict[tuple[str, ...], str] = {}
 
     def polynomial(self, numbers: Sequence[int]) -> str | None:
         """Return the formula that gives some numbers, one for each set of lengths."""
-        for with_rest in (False, True):
-            for size, values in self.candidates:
-                rise, run = numbers[1] - numbers[0], values[1] - values[0]
-                if run == 0 or rise % run:
-                    continue
-                factor = rise // run
-                rest = numbers[0] - factor * values[0]
-                if (rest == 0 or with_rest) and [factor * v + rest for v in values] == list(numbers):
-                    text = shown(size * factor + rest)
-                    return re.sub(r"[^\W\d]\w*", lambda m: self.names[m[0]], text)
+        for size, values in self.candidates:
+            factor = numbers[0] // values[0] if values[0] else 0
+            if factor and [factor * v for v in values] == list(numbers):
+                return re.sub(r"[^\W\d]\w*", lambda m: self.names[m[0]], shown(size * factor))
         return None
 
     def quotient(self, numbers: Sequence[float]) -> str | None:
         """Return the formula that gives some numbers as a quotient of lengths that a rule has computed, times a power of two."""
         for top, bottom in self.quotients:
-            factor = numbers[0] * bottom[0] / top[0]
-            if math.frexp(factor)[0] == 0.5 and [factor * (x / y) for x, y in zip(top, bottom, strict=True)] == list(numbers):
-                above = self.polynomial(top) if len({*top}) > 1 else str(top[0])
-                return f"{factor!r} * ({above} / ({self.polynomial(bottom)}))"
+            exact = [x / y for x, y in zip(top, bottom, strict=True)]
+            for values, text in ((exact, "{}"), (np.float32(exact).tolist(), "float(np.float32({}))")):
+                factor = numbers[0] / values[0]
+                if abs(math.frexp(factor)[0]) == 0.5 and [factor * v for v in values] == list(numbers):
+                    above = self.polynomial(top) if len({*top}) > 1 else str(top[0])
+                    quotient = text.format(f"{above} / ({self.polynomial(bottom)})")
+                    return quotient if factor == 1 else f"{factor!r} * ({quotient})"
         return None
 
     def name(self, names: tuple[str, ...]) -> str:
@@ -186,7 +190,10 @@ def is_apart(before: Sequence[str], after: Sequence[Sequence[str]]) -> bool:
 
 
 def opened(
-    traced: Any, lengths: Sequence[Mapping[str, int]], forms: Sequence[Written], others: Sequence[Sequence[str]] = ((),) * 3
+    traced: Any,
+    lengths: Sequence[Mapping[str, int]],
+    forms: Sequence[Written],
+    others: Sequence[Sequence[str]] = ((), ()),
 ) -> tuple[Written, list[str], list[str]] | None:
     """Return the program for any lengths whose forms for some are given, other texts for any, and the open lengths.
 
@@ -201,7 +208,9 @@ def opened(
     whole = general.text(texts)
     objects = [[(name, thing) for name, thing, text in row if not text] for row in rows]
     same = all(len(row) == len(objects[0]) for row in objects) and all(
-        x[0] == y[0] and (x[1] is y[1] or alike(x[1], y[1])) for row in objects for x, y in zip(row, objects[0], strict=True)
+        x[0] == y[0] and (x[1] is y[1] or alike(x[1], y[1]))
+        for row in objects
+        for x, y in zip(row, objects[0], strict=True)
     )
     if whole is None or not same:
         return None

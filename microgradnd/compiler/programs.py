@@ -74,12 +74,12 @@ class Entry(NamedTuple):
         return [x if isinstance(x, np.ndarray) else x.data for x in self.traced.captured]
 
     def fits(self, arguments: Arguments) -> bool:
-        """Return whether arguments of its signature are those that it was written for."""
-        if self.sizes is None:
-            if arguments.shapes != self.traced.shapes:
-                return False
-        elif not self.sizes.serves(arguments.shapes):
-            return False
+        """Return whether arguments of its signature have shapes that it serves, and are those that it was written for."""
+        served = arguments.shapes == self.traced.shapes if self.sizes is None else self.sizes.serves(arguments.shapes)
+        return served and self.is_for(arguments)
+
+    def is_for(self, arguments: Arguments) -> bool:
+        """Return whether arguments of its signature are those that it was written for, whatever their shapes."""
         for i, value in self.traced.fixed.items():
             given = arguments.leaves[i]
             if given is not value and (isinstance(value, Tensor) or not same(value, given)):
@@ -149,19 +149,32 @@ def printed(program: Program, name: str, optimize: bool) -> tuple[Program, Writt
     return program, Written(name, inputs, names.constants, helpers, allocation + text)
 
 
-def entry_of(traced: Traced, name: str, optimize: bool, backend: str, arguments: Arguments) -> Entry:
-    """Return the program of a traced function, printed and loaded; for any lengths, if some are open."""
-    sizes, lengths, program = None, [], None
-    if traced.general is not None and traced.sizes is not None and traced.sizes.open:
-        for lengths in several(samples(traced.sizes)):
-            forms = [printed(instance(traced.general, one), name, optimize) for one in lengths]
-            if found := opened(traced, lengths, [form for _, form in forms]):
-                sizes, (program, _), (written, *_) = traced.sizes, forms[0], found
+def entry_of(
+    traced: Traced, name: str, optimize: bool, backend: str, arguments: Arguments, opening: bool, before: Entry | None
+) -> Entry:
+    """Return the program of a traced function, printed and loaded; if `opening`, for any lengths where some are open.
+
+    `before` is the program of the same trace for its own lengths, if there is one.
+    """
+    sizes: Sizes | None = None
+    lengths: Sequence[Any] = ()
+    form = (before.program, before.written) if before is not None else printed(traced.program, name, optimize)
+    if opening and traced.sizes is not None and traced.general is not None and traced.sizes.open:
+        found = samples(traced.sizes)
+        forms = [form]
+        for number in range(1, len(found)):
+            forms.append(printed(instance(traced.general, found[number]), name, optimize))
+            lengths = found[number - 1 : number + 1]
+            if whole := opened(traced, lengths, [written for _, written in forms[-2:]]):
+                sizes, form = traced.sizes, (forms[-1][0], whole[0])
                 break
         else:
-            traced.sizes.pin(*traced.sizes.symbols())  # it has another form for each of them
-    if program is None:
-        program, written = printed(traced.program, name, optimize)
+            now = traced.sizes.bound(arguments.shapes)  # it has another form for each of them
+            traced.sizes.pin(*traced.sizes.symbols())
+            if before is not None and now is not None:
+                traced = traced._replace(program=instance(traced.general, now), shapes=arguments.shapes)
+                form = printed(traced.program, name, optimize)
+    program, written = form
     numbers = {value: i for i, value in enumerate(program.inputs)}
     source = written.source()
     entry = Entry(
@@ -178,11 +191,6 @@ def entry_of(traced: Traced, name: str, optimize: bool, backend: str, arguments:
     )
     entry = entry if backend == "numpy" else with_loops(entry, name, backend, arguments, lengths)
     return entry if traced.sizes is None else entry._replace(report=f"{entry.report}\n{traced.sizes.report()}")
-
-
-def several(lengths: Sequence[Any]) -> list[Sequence[Any]]:
-    """Return the threes of lengths by which to open a program: numbers that are powers of two may have other forms."""
-    return [lengths[i : i + 3] for i in range(len(lengths) - 2)]
 
 
 def with_loops(entry: Entry, name: str, backend: str, arguments: Arguments, lengths: Sequence[Any]) -> Entry:

@@ -33,6 +33,7 @@ from microgradnd.anew import Anew
 from microgradnd.compiler.recorder import IndexParts, TracedOperation, TraceError, last_line, replaced
 from microgradnd.compiler.traits import TRAITS
 from microgradnd.lines import is_users, quoted_line
+from microgradnd.operands import admitted
 from microgradnd.registry import COMPOSITES, CONSTANT, Results
 from microgradnd.rules.axes import count, numbered
 from microgradnd.tape import current
@@ -155,6 +156,8 @@ def is_recorded() -> bool:
     while frame is not None and not is_users(frame.f_code):
         if frame.f_code is apply.__code__:
             return frame.f_locals["function"] not in COMPOSITES
+        if frame.f_code is admitted.__code__:
+            return False  # an argument that enters as an int
         frame = frame.f_back
     return False
 
@@ -166,6 +169,14 @@ class Size:
 
     def __init__(self, sizes: Sizes, terms: Terms, over: Terms | None = None) -> None:
         self.sizes, self.terms, self.over = sizes, terms, over
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
+        """The type as the user's code sees it: `isinstance(n, int)` holds, as it does where nothing is traced."""
+        frame: Any = sys._getframe(1)
+        while frame.f_code.co_filename.startswith("<frozen"):  # abc, which asks for the user
+            frame = frame.f_back
+        return int if is_users(frame.f_code) else Size
 
     @property
     def parts(self) -> tuple[Terms, Terms]:
@@ -193,7 +204,6 @@ class Size:
 
     def __int__(self) -> int:
         return int(self.number())
-
 
     def __hash__(self) -> int:
         return hash(self.number()) if is_users(sys._getframe(1).f_code) else hash(tuple(sorted(self.terms.items())))
@@ -228,7 +238,11 @@ def _operator(name: str, swap: bool = False) -> Callable[[Size, Any], Any]:
         if name == "truediv" and a is not None and b is not None and not is_users(sys._getframe(1).f_code):
             return Size(self.sizes, a, b)
         x, y = (part.number() if type(part) is Size else part for part in (x, y))
-        return divmod(x, y) if name == "divmod" else getattr(operator, name if hasattr(operator, name) else f"{name}_")(x, y)
+        return (
+            divmod(x, y)
+            if name == "divmod"
+            else getattr(operator, name if hasattr(operator, name) else f"{name}_")(x, y)
+        )
 
     return method
 
@@ -244,7 +258,21 @@ def _comparison(sign: str, outcome: bool = True, swap: bool = False) -> Callable
     return method
 
 
-for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "divmod", "pow", "and", "or", "xor", "lshift", "rshift"):
+for _name in (
+    "add",
+    "sub",
+    "mul",
+    "truediv",
+    "floordiv",
+    "mod",
+    "divmod",
+    "pow",
+    "and",
+    "or",
+    "xor",
+    "lshift",
+    "rshift",
+):
     setattr(Size, f"__{_name}__", _operator(_name))
     setattr(Size, f"__r{_name}__", _operator(_name, swap=True))
 for _name, _how in {
@@ -256,7 +284,14 @@ for _name, _how in {
     "ge": _comparison("<=", swap=True),
 }.items():
     setattr(Size, f"__{_name}__", _how)
-METHODS: dict[str, Callable[[Any], Any]] = {"float": float, "complex": complex, "str": str, "repr": repr, "abs": abs, "invert": operator.inv}
+METHODS: dict[str, Callable[[Any], Any]] = {
+    "float": float,
+    "complex": complex,
+    "str": str,
+    "repr": repr,
+    "abs": abs,
+    "invert": operator.inv,
+}
 METHODS |= {"trunc": math.trunc, "floor": math.floor, "ceil": math.ceil}
 for _name, _convert in METHODS.items():
     setattr(Size, f"__{_name}__", lambda self, convert=_convert: convert(self.number()))
@@ -320,7 +355,11 @@ class Sizes:
             if len(grows) == 1:  # from its value for the least lengths it goes one way
                 edge = (end, math.inf) if grows == {True} else (-math.inf, end)
                 answers = {bool(COMPARISONS[sign](value, 0)) for value in edge}
-                if len(answers) == 1 and not (sign == "==" and edge[0] < 0 < edge[1]) and 0 not in edge * (sign == "=="):
+                if (
+                    len(answers) == 1
+                    and not (sign == "==" and edge[0] < 0 < edge[1])
+                    and 0 not in edge * (sign == "==")
+                ):
                     return answers.pop()
         if not is_recorded():
             self.guards[Guard(left, sign, right, outcome, last_line())] = None
@@ -330,7 +369,9 @@ class Sizes:
         """Let lengths stand for one number only."""
         if self.is_tentative:
             raise TraceError("a length is asked for")
-        for name in {name for size in sizes for terms in size.parts for key in terms for name in key} - self.pinned.keys():
+        for name in {
+            name for size in sizes for terms in size.parts for key in terms for name in key
+        } - self.pinned.keys():
             self.pinned[name] = Guard(Size(self, {(name,): 1}), "==", self.hints[name], True, last_line())
 
     def forget(self) -> None:
@@ -342,7 +383,10 @@ class Sizes:
         """Return which lengths are open, and what decided on others."""
         lines = [f"{self.names[name]} is open, as {name}" for name in self.open]
         lines += [f"open lengths must have {guard}" for guard in self.guards]
-        lines += [f"{self.names[name]} is pinned to {self.hints[name]}{quoted_line(guard.where)}" for name, guard in self.pinned.items()]
+        lines += [
+            f"{self.names[name]} is pinned to {self.hints[name]}{quoted_line(guard.where)}"
+            for name, guard in self.pinned.items()
+        ]
         return "\n".join(lines)
 
     def symbols(self) -> list[Any]:
@@ -419,7 +463,7 @@ class Sizes:
         args = [second(arg, parent) for arg, parent in zip(node.args or (), node.parents, strict=True)]
         kwargs = {k: second(getattr(v, "_array", v), getattr(v, "_node", None)) for k, v in node.kwargs.items()}
         if not lengths:
-            return
+            return None
         if node.function in INDEXED:
             self.cut(node, stands_for)
         try:
@@ -461,10 +505,16 @@ class Sizes:
     def cut(self, node: TracedOperation, stands_for: Mapping[Any, Any]) -> None:
         """Note for which lengths slices mean what they do now."""
         x, index, *_ = node.args or ()
-        shape: Any = node.args[2] if node.function is primitives.scatter else self.shape_of(node.parents[0], x, stands_for)  # type: ignore[index]
+        shape: Any = (
+            node.args[2] if node.function is primitives.scatter else self.shape_of(node.parents[0], x, stands_for)
+        )  # type: ignore[index]
         parts = index if type(index) is tuple else (index,)
         self.pin(*(part for part in parts if type(part) is Size))
-        used = sum(1 if type(p) is not np.ndarray or p.dtype != bool else p.ndim for p in parts if p is not None and p is not ...)
+        used = sum(
+            1 if type(p) is not np.ndarray or p.dtype != bool else p.ndim
+            for p in parts
+            if p is not None and p is not ...
+        )
         axis = 0
         for part in parts:
             if part is ...:
@@ -540,4 +590,6 @@ def is_polynomial(function: Any) -> bool:
     module = str(getattr(function, "__module__", ""))
     ours = module.startswith(("microgradnd.", "numpy.linalg", "numpy.fft"))
     body = getattr(function, "body", function)  # of a primitive that is NumPy's function, as that of np.clip is
-    return isinstance(function, Anew) or function not in CLAMPED and (body in TRAITS or isinstance(function, np.ufunc) or ours)
+    return isinstance(function, Anew) or (
+        function not in CLAMPED and (body in TRAITS or isinstance(function, np.ufunc) or ours)
+    )

@@ -279,7 +279,10 @@ def results_of(recording: Recording, translation: Translation) -> Any:
                 f"a compiled function returned the text {leaf!r}, which shows a value that only the program computes; "
                 f"return the value, and format it outside"
             )
-        if not isinstance(leaf, (Tensor, np.ndarray, enum.Enum, Size, *PLAIN)) and id(leaf) not in recording.watch.known:
+        if (
+            not isinstance(leaf, (Tensor, np.ndarray, enum.Enum, Size, *PLAIN))
+            and id(leaf) not in recording.watch.known
+        ):
             raise TraceError(
                 f"a compiled function returned a {type(leaf).__name__}: it can return arrays, numbers, texts, None, "
                 f"and tuples, lists, dicts, dataclasses and modules of them; return the arrays themselves"

@@ -43,9 +43,7 @@ class Translation:
         self.captured: list[Any] = []
         self.owned = owned_arrays(recorder.operations)
         self.given = dict(recorder.arrays)
-        self.inputs = [
-            Value(self.shape(t._node, t._array), t.dtype, t.name or names[i]) for i, t in inputs.items()
-        ]
+        self.inputs = [Value(self.shape(t._node, t._array), t.dtype, t.name or names[i]) for i, t in inputs.items()]
         self.values: dict[Any, Value] = {t._node: v for t, v in zip(inputs.values(), self.inputs, strict=True)}
         names_of = statement_names(recorder.operations)
         self.steps = [step for node in recorder.operations for step in self.translated(node, names_of.get(node))]
