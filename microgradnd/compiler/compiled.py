@@ -127,6 +127,8 @@ class Compiled(Generic[P, R]):
             if before is None:
                 places = {} if is_fixed else to_open(arguments, [entry.traced for entry in related])
                 found = traced(self.function, arguments, places)
+                if found.sizes is None and related:  # what an earlier trace has pinned stays so
+                    found = found._replace(sizes=related[-1].traced.sizes)
             else:
                 found = before.traced
             options = name, self.optimize, self.backend, arguments

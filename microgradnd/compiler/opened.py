@@ -20,19 +20,23 @@ from typing import Any
 
 import numpy as np
 
+from microgradnd import primitives
 from microgradnd.anew import Anew
 from microgradnd.compiler.ownership import is_foreign
 from microgradnd.compiler.program import Program, Step, Value, as_arrays, constant_of, values_in
 from microgradnd.compiler.saving import Written
-from microgradnd.compiler.sizes import LONGER, OF_SHAPES, Size, at, shown, sizes_in
+from microgradnd.compiler.sizes import OF_SHAPES, Size, at, shown, sizes_in
 from microgradnd.compiler.source import spelled
 
 TOKENS = re.compile(r"[^\W\d]\w*|\d+(?:\.\d+)?(?:e[+-]?\d+)?|\s+|.")
 NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e[+-]?\d+)?")
 
 
-def instance(program: Program, lengths: Mapping[str, int]) -> Program:
-    """Return a program for some lengths, in which what depends on nothing else is computed now."""
+def instance(program: Program, lengths: Mapping[str, int], is_one_of_several: bool = False) -> Program:
+    """Return a program for some lengths, in which what depends on nothing else is computed now.
+
+    Where its text is to be that of other lengths too, that goes for single numbers alone, repeated or not.
+    """
     known: dict[Value, Any] = {}
 
     def change(tree: Any) -> Any:
@@ -55,9 +59,10 @@ def instance(program: Program, lengths: Mapping[str, int]) -> Program:
             continue
         args, kwargs = change((step.args, dict(step.kwargs)))
         fixed = isinstance(step.out, Value) and not isinstance(step.function, Anew) and not is_foreign(step.function)
-        if fixed and not any(values_in((args, kwargs))):
+        single = not is_one_of_several or step.function is primitives.expand or not step.out.shape  # type: ignore[union-attr]
+        if fixed and single and not any(values_in((args, kwargs))):
             result = step.function(*as_arrays(args), **as_arrays(kwargs))
-            known[step.out] = constant_of(result) if isinstance(result, np.ndarray) and result.base is None else result
+            known[step.out] = constant_of(result) if isinstance(result, np.ndarray) and result.base is None else result  # type: ignore[index]
         else:
             steps.append(Step(step.function, args, kwargs, change(step.out), step.where))
     updates = {change(old): change(new) for old, new in program.updates.items()}
@@ -81,12 +86,13 @@ KEPT = 3  # lengths whose arrays are kept
 
 
 def samples(sizes: Any) -> list[dict[str, int]]:
-    """Return sets of lengths that a program serves: those of the call that was traced, and some others."""
+    """Return sets of lengths that a program serves: those of the call that was traced, and a few others."""
     found = [sizes.hints]
-    for turn in (1, 2):
-        steps = {name: (LONGER[i % len(LONGER)] + 10 * i) * turn**2 for i, name in enumerate(sizes.open)}
-        several = [{name: n + sign * steps.get(name, 0) for name, n in sizes.hints.items()} for sign in (1, -1)]
-        found += [lengths for lengths in several if sizes.holds(lengths)][:1]
+    for step in (37, 111, -37, 11, -11, 3, -3, 1, -1):
+        lengths = {name: n + step + 2 * i * abs(step) for i, (name, n) in enumerate(sizes.hints.items())}
+        lengths |= {name: sizes.hints[name] for name in sizes.pinned}
+        if len(found) < 3 and sizes.holds(lengths):
+            found.append(lengths)
     return found
 
 

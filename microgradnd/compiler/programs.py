@@ -163,7 +163,7 @@ def entry_of(
         found = samples(traced.sizes)
         forms = [form]
         for number in range(1, len(found)):
-            forms.append(printed(instance(traced.general, found[number]), name, optimize))
+            forms.append(printed(instance(traced.general, found[number], True), name, optimize))
             lengths = found[number - 1 : number + 1]
             if whole := opened(traced, lengths, [written for _, written in forms[-2:]]):
                 sizes, form = traced.sizes, (forms[-1][0], whole[0])
@@ -198,7 +198,7 @@ def with_loops(entry: Entry, name: str, backend: str, arguments: Arguments, leng
     traced, sizes = entry.traced, entry.sizes
     programs = [traced.program]
     if sizes is not None and traced.general is not None:
-        programs = [instance(traced.general, one) for one in lengths]
+        programs = [instance(traced.general, one, True) for one in lengths]
     try:
         programs = [spell(own_results(optimized(one)), {"contraction": contraction}) for one in programs]
         general = None if sizes is None else functools.partial(opened, traced, lengths)

@@ -237,6 +237,8 @@ def _operator(name: str, swap: bool = False) -> Callable[[Size, Any], Any]:
             return self.sizes.size(found)
         if name == "truediv" and a is not None and b is not None and not is_users(sys._getframe(1).f_code):
             return Size(self.sizes, a, b)
+        if self.over is not None and name == "mul" and other in (2, 4, 8):  # which is exact
+            return Size(self.sizes, times(self.terms, {(): other}), self.over)
         x, y = (part.number() if type(part) is Size else part for part in (x, y))
         return (
             divmod(x, y)
@@ -342,8 +344,11 @@ class Sizes:
         known = {key: c for key, c in known.items() if c}
         return Size(self, known) if any(known) else known.get((), 0)
 
-    def decide(self, left: Any, sign: str, right: Any) -> bool:
-        """Return what comes of a comparison, and note it as a guard if other lengths may decide it otherwise."""
+    def decide(self, left: Any, sign: str, right: Any, always: bool = False) -> bool:
+        """Return what comes of a comparison, and note it as a guard if other lengths may decide it otherwise.
+
+        Inside of a call that is recorded that isn't needed, unless the shape of the result hangs on it (`always`).
+        """
         a, b = terms_of(left), terms_of(right)
         outcome = bool(COMPARISONS[sign](at(left, self.hints), at(right, self.hints)))
         if a is not None and b is not None:
@@ -361,18 +366,17 @@ class Sizes:
                     and 0 not in edge * (sign == "==")
                 ):
                     return answers.pop()
-        if not is_recorded():
+        if always or not is_recorded():
             self.guards[Guard(left, sign, right, outcome, last_line())] = None
         return outcome
 
-    def pin(self, *sizes: Any) -> None:
-        """Let lengths stand for one number only."""
+    def pin(self, *sizes: Any, where: tuple[str, int] | None = None) -> None:
+        """Let lengths stand for one number only, because of the line of code that is being executed, or of another."""
         if self.is_tentative:
             raise TraceError("a length is asked for")
-        for name in {
-            name for size in sizes for terms in size.parts for key in terms for name in key
-        } - self.pinned.keys():
-            self.pinned[name] = Guard(Size(self, {(name,): 1}), "==", self.hints[name], True, last_line())
+        names = {name for size in sizes for terms in size.parts for key in terms for name in key}
+        for name in names - self.pinned.keys():
+            self.pinned[name] = Guard(Size(self, {(name,): 1}), "==", self.hints[name], True, where or last_line())
 
     def forget(self) -> None:
         """Let go of the values of the trace."""
@@ -526,8 +530,9 @@ class Sizes:
                         self.pin(n)
                     start, stop = (end if end is None or end >= 0 else n + end for end in (part.start, part.stop))
                     ends = [end for end in (start, stop) if end is not None]
-                    all(0 <= end <= n for end in ends)  # each of which is noted
-                    _ = start is None or stop is None or start <= stop
+                    pairs = [*((0, end) for end in ends), *((end, n) for end in ends)]
+                    for low, high in [*pairs, *([(start, stop)] if len(ends) == 2 else [])]:
+                        self.decide(low, "<=", high, always=True)
                 axis += 1
 
     @contextmanager

@@ -25,6 +25,7 @@ import numpy as np
 
 from microgradnd.anew import Anew
 from microgradnd.compiler.arguments import Arguments, precision, value_of
+from microgradnd.compiler.bytecode import lines_of
 from microgradnd.compiler.draws import drawn
 from microgradnd.compiler.opened import instance
 from microgradnd.compiler.places import PLAIN, Surroundings
@@ -47,6 +48,7 @@ from microgradnd.tensor import Tensor, wrap
 from microgradnd.trees import Form, flatten, is_module
 
 Places = dict[str, list[tuple[int, int]]]  # for each symbol, the leaves of the arguments and the axes of its length
+TYPES = {"LOAD_GLOBAL type"}
 OWN_REFERENCES = 3  # to a variable: the record of what was assigned, a name for it, and the argument of getrefcount
 
 
@@ -177,6 +179,9 @@ class Recording:
                     f"{call.__name__}, which was given to mg.anew, uses {rebound[0]!r}, which the compiled function "
                     f"then gave another value: the program would call it with that one. Choose another name for it"
                 )
+        if sizes is not None and (line := next((x for x, words in lines_of(watch.codes) if TYPES & words), None)):
+            sizes.pin(*sizes.symbols(), where=line)
+            raise TraceError("type() tells a length that is open from an int")
         now, form_now = flatten((args, kwargs) if arguments.kwargs else (args,), is_module)
         if form_now != form or any(new is not old for new, old in zip(now, shown, strict=True)):
             raise TraceError(
