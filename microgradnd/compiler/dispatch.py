@@ -41,6 +41,7 @@ class Dispatcher:
         traced = entry.traced
         self.known: dict[int, str] = {}
         self.names: dict[str, Any] = {"MISS": MISS, "MISSING": MISSING, "function": entry.function, "touch": touch}
+        self.names |= {"inf": np.inf, "nan": np.nan}
         self.names |= {"is_": operator.is_, "next_position": next_position, "current": current, "asarray": np.asarray}
         self.checks = [f"current() is {self.name(entry.mode)}"]
         self.lengths: dict[str, str] = {}  # of the symbols for open lengths

@@ -32,7 +32,7 @@ from microgradnd import primitives
 from microgradnd.anew import Anew
 from microgradnd.compiler.recorder import IndexParts, TracedOperation, TraceError, last_line, replaced
 from microgradnd.compiler.traits import TRAITS
-from microgradnd.lines import is_users, quoted_line
+from microgradnd.lines import installed, is_users, quoted_line
 from microgradnd.operands import admitted
 from microgradnd.registry import COMPOSITES, CONSTANT, Results
 from microgradnd.rules.axes import count, numbered
@@ -46,6 +46,7 @@ OPPOSITE = {"==": "!=", "<": ">=", "<=": ">"}
 # Functions whose results have lengths that aren't polynomials of those of their arguments
 CLAMPED = {np.diagonal, np.diag, np.linalg.svd, np.linalg.qr, np.convolve, np.correlate}
 OF_SHAPES = {*CONSTANT, numbered}  # functions whose results are constants where no length is open
+OURS = installed()[-2:]
 INDEXED = (primitives.getitem, primitives.setitem, primitives.scatter)
 Terms = dict[tuple[str, ...], int]  # of a polynomial: the coefficient of each product of symbols
 
@@ -162,6 +163,58 @@ def is_recorded() -> bool:
     return False
 
 
+def asked_by() -> Any:
+    """Return the code that works with a length, past this file and what asks for the user: abc."""
+    frame: Any = sys._getframe(2)
+    while frame.f_code.co_filename == __file__ or frame.f_code.co_filename.startswith("<frozen"):
+        frame = frame.f_back
+    return frame.f_code
+
+
+def is_ours() -> bool:
+    """Return whether a rule works with a length, or anything else of this library."""
+    return bool(asked_by().co_filename.startswith(OURS))
+
+
+def _operator(name: str, swap: bool = False) -> Callable[[Any, Any], Any]:
+    """Make a method for an operator: exact for polynomials; with an array NumPy's; for the rest the number decides."""
+    function: Any = divmod if name == "divmod" else getattr(operator, name, None) or getattr(operator, f"{name}_")
+
+    def method(self: Any, other: Any) -> Any:
+        x, y = (other, self) if swap else (self, other)
+        if isinstance(other, Tensor | np.ndarray | np.generic) and name in UFUNCS:
+            return UFUNCS[name](x, y)
+        a, b = terms_of(x), terms_of(y)
+        found = EXACT[name](a, b) if name in EXACT and a is not None and b is not None else None
+        if found is not None:
+            return self.sizes.size(found)
+        if name == "truediv" and a is not None and b is not None and is_ours():
+            return Size(self.sizes, a, b)
+        if name == "mul" and self.over is not None and other in (2, 4, 8):  # which is exact
+            return Size(self.sizes, times(self.terms, {(): other}), self.over)
+        return function(*(part.number() if type(part) is Size else part for part in (x, y)))
+
+    return method
+
+
+def _comparison(sign: str, outcome: bool = True, swap: bool = False) -> Callable[[Any, Any], Any]:
+    """Make a method for a comparison, which is noted."""
+
+    def method(self: Any, other: Any) -> Any:
+        if type(other) is not Size and not isinstance(other, int | float | np.number):
+            return NotImplemented
+        if type(other) is Size and other.sizes is not self.sizes:  # of another trace, in a cache
+            return NotImplemented
+        return self.sizes.decide(*((other, sign, self) if swap else (self, sign, other))) is outcome
+
+    return method
+
+
+def _conversion(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a method that needs the number."""
+    return lambda self, *args: function(self.number(), *args)
+
+
 class Size:
     """A length that a program leaves open, as traced code sees it."""
 
@@ -170,18 +223,21 @@ class Size:
     def __init__(self, sizes: Sizes, terms: Terms, over: Terms | None = None) -> None:
         self.sizes, self.terms, self.over = sizes, terms, over
 
-    @property  # type: ignore[misc]
-    def __class__(self) -> Any:
-        """The type as the user's code sees it: `isinstance(n, int)` holds, as it does where nothing is traced."""
-        frame: Any = sys._getframe(1)
-        while frame.f_code.co_filename.startswith("<frozen"):  # abc, which asks for the user
-            frame = frame.f_back
-        return int if is_users(frame.f_code) else Size
-
     @property
     def parts(self) -> tuple[Terms, Terms]:
         """Numerator and denominator: a rule may divide by a length."""
         return self.terms, self.over or {(): 1}
+
+    def number(self) -> Any:
+        """Return the number that it stands for in this trace, and let it stand for no other."""
+        if not is_recorded():
+            self.sizes.pin(self)
+        return at(self, self.sizes.hints)
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
+        """The type as other code sees it: `isinstance(n, int)` holds, as it does where nothing is traced."""
+        return Size if is_ours() else int
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
         """Compute with the number; a step that was recorded has the length in it."""
@@ -190,115 +246,52 @@ class Size:
         if isinstance(node, TracedOperation) and node.function is ufunc and len(node.args or ()) == len(inputs):
             node.args = tuple(x if type(x) is Size else arg for x, arg in zip(inputs, node.args or (), strict=True))
         else:
-            int(self)
+            for x in inputs:
+                _ = x.number() if type(x) is Size else None
         return result
-
-    def number(self) -> Any:
-        """Return the number that it stands for in this trace, and let it stand for no other."""
-        if not is_recorded():
-            self.sizes.pin(self)
-        return at(self, self.sizes.hints)
-
-    def __index__(self) -> int:
-        return operator.index(self.number())
-
-    def __int__(self) -> int:
-        return int(self.number())
-
-    def __hash__(self) -> int:
-        return hash(self.number()) if is_users(sys._getframe(1).f_code) else hash(tuple(sorted(self.terms.items())))
-
-    def __bool__(self) -> bool:
-        return bool(self != 0)
-
-    def __pos__(self) -> Size:
-        return self
-
-    def __neg__(self) -> Any:
-        return 0 - self
-
-    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
-        return np.asarray(self.number(), dtype)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):  # which NumPy asks for, and an int hasn't
             raise AttributeError(name)
-        return getattr(int(self), name)
+        return getattr(self.number(), name)
 
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        return np.asarray(self.number(), dtype)
 
-def _operator(name: str, swap: bool = False) -> Callable[[Size, Any], Any]:
-    def method(self: Size, other: Any) -> Any:
-        x, y = (other, self) if swap else (self, other)
-        if isinstance(other, Tensor | np.ndarray | np.generic) and name in UFUNCS:
-            return UFUNCS[name](x, y)
-        a, b = terms_of(x), terms_of(y)
-        found = EXACT[name](a, b) if name in EXACT and a is not None and b is not None else None
-        if found is not None:
-            return self.sizes.size(found)
-        if name == "truediv" and a is not None and b is not None and not is_users(sys._getframe(1).f_code):
-            return Size(self.sizes, a, b)
-        if self.over is not None and name == "mul" and other in (2, 4, 8):  # which is exact
-            return Size(self.sizes, times(self.terms, {(): other}), self.over)
-        x, y = (part.number() if type(part) is Size else part for part in (x, y))
-        return (
-            divmod(x, y)
-            if name == "divmod"
-            else getattr(operator, name if hasattr(operator, name) else f"{name}_")(x, y)
-        )
+    def __hash__(self) -> int:
+        is_ours = sys._getframe(1).f_code.co_filename.startswith(OURS)  # such as a cache of a rule
+        return hash(tuple(sorted(self.terms.items()))) if is_ours else hash(self.number())
 
-    return method
+    def __bool__(self) -> bool:
+        return not self.sizes.decide(self, "==", 0)
 
+    def __neg__(self) -> Any:
+        return self.sizes.size(times(self.terms, {(): -1})) if self.over is None else -self.number()
 
-def _comparison(sign: str, outcome: bool = True, swap: bool = False) -> Callable[[Size, Any], Any]:
-    def method(self: Size, other: Any) -> Any:
-        if isinstance(other, Tensor | np.ndarray | np.generic) and not isinstance(other, np.number):
-            return NotImplemented
-        if not isinstance(other, Size | int | float | np.number):
-            return not outcome if sign == "==" else NotImplemented
-        return self.sizes.decide(*((other, sign, self) if swap else (self, sign, other))) is outcome
+    def __pos__(self) -> Any:
+        return self
 
-    return method
-
-
-for _name in (
-    "add",
-    "sub",
-    "mul",
-    "truediv",
-    "floordiv",
-    "mod",
-    "divmod",
-    "pow",
-    "and",
-    "or",
-    "xor",
-    "lshift",
-    "rshift",
-):
-    setattr(Size, f"__{_name}__", _operator(_name))
-    setattr(Size, f"__r{_name}__", _operator(_name, swap=True))
-for _name, _how in {
-    "eq": _comparison("=="),
-    "ne": _comparison("==", False),
-    "lt": _comparison("<"),
-    "le": _comparison("<="),
-    "gt": _comparison("<", swap=True),
-    "ge": _comparison("<=", swap=True),
-}.items():
-    setattr(Size, f"__{_name}__", _how)
-METHODS: dict[str, Callable[[Any], Any]] = {
-    "float": float,
-    "complex": complex,
-    "str": str,
-    "repr": repr,
-    "abs": abs,
-    "invert": operator.inv,
-}
-METHODS |= {"trunc": math.trunc, "floor": math.floor, "ceil": math.ceil}
-for _name, _convert in METHODS.items():
-    setattr(Size, f"__{_name}__", lambda self, convert=_convert: convert(self.number()))
-for _name, _convert in {"format": format, "round": round}.items():
-    setattr(Size, f"__{_name}__", lambda self, *args, convert=_convert: convert(self.number(), *args))
+    __add__, __radd__ = _operator("add"), _operator("add", True)
+    __sub__, __rsub__ = _operator("sub"), _operator("sub", True)
+    __mul__, __rmul__ = _operator("mul"), _operator("mul", True)
+    __truediv__, __rtruediv__ = _operator("truediv"), _operator("truediv", True)
+    __floordiv__, __rfloordiv__ = _operator("floordiv"), _operator("floordiv", True)
+    __mod__, __rmod__ = _operator("mod"), _operator("mod", True)
+    __divmod__, __rdivmod__ = _operator("divmod"), _operator("divmod", True)
+    __pow__, __rpow__ = _operator("pow"), _operator("pow", True)
+    __and__, __rand__ = _operator("and"), _operator("and", True)
+    __or__, __ror__ = _operator("or"), _operator("or", True)
+    __xor__, __rxor__ = _operator("xor"), _operator("xor", True)
+    __lshift__, __rlshift__ = _operator("lshift"), _operator("lshift", True)
+    __rshift__, __rrshift__ = _operator("rshift"), _operator("rshift", True)
+    __eq__, __ne__ = _comparison("=="), _comparison("==", False)  # type: ignore[assignment]
+    __lt__, __le__ = _comparison("<"), _comparison("<=")
+    __gt__, __ge__ = _comparison("<", swap=True), _comparison("<=", swap=True)
+    __index__, __int__, __float__ = _conversion(operator.index), _conversion(int), _conversion(float)
+    __complex__, __abs__, __invert__ = _conversion(complex), _conversion(abs), _conversion(operator.inv)
+    __trunc__, __floor__, __ceil__ = _conversion(math.trunc), _conversion(math.floor), _conversion(math.ceil)
+    __str__, __repr__ = _conversion(str), _conversion(repr)  # type: ignore[assignment]
+    __round__, __format__ = _conversion(round), _conversion(format)  # type: ignore[assignment]
 
 
 class Sizes:

@@ -120,7 +120,12 @@ class Recording:
     """
 
     def __init__(
-        self, function: Callable[..., Any], arguments: Arguments, given: list[int], numbers: Any, sizes: Sizes | None
+        self,
+        function: Callable[..., Any],
+        arguments: Arguments,
+        given: list[int],
+        numbers: Any,
+        sizes: Sizes | None = None,
     ) -> None:
         self.recorder = recorder = Recorder(sizes)
         self.watch = watch = Watch(recorder)
@@ -372,7 +377,7 @@ def check_alike(
     function: Callable[..., Any], arguments: Arguments, given: list[int], numbers: dict[type, Any], program: Program
 ) -> None:
     """Trace a function again, and raise if its program has other numbers in it: they are random."""
-    recording = Recording(function, arguments, given, numbers, None)
+    recording = Recording(function, arguments, given, numbers)
     translation = Translation(recording.recorder, recording.inputs, arguments.names(function))
     again = translation.program(results_of(recording, translation), recording.updated)
     if constants_in(again) != constants_in(program):
