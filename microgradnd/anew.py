@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from microgradnd.tape import current
-from microgradnd.tensor import Tensor
+from microgradnd.tensor import wrap
 
 
 class Anew:
@@ -99,16 +99,21 @@ def anew(function: Callable[[], npt.ArrayLike], shape: int | tuple[int, ...] = (
             f"mg.anew takes a function without arguments, got {function!r}; write lambda: rng.normal(size=3)"
         )
     call = Anew(function, (shape,) if isinstance(shape, int) else tuple(shape), dtype)
-    trace = current().trace
-    return call() if trace is None else trace.drawn(call, np.ones(call.shape or (), call.dtype), ())
+    return drawn(call, call.shape or (), ())
 
 
 def anew_like(x: Any, function: Callable[[tuple[int, ...]], Any]) -> Any:
     """Call a function of the shape of an array as `anew` does; it returns an array of this shape and dtype."""
-    call, trace = Anew(function, None, x.dtype), current().trace
-    if trace is None or not isinstance(x, Tensor):
-        return call(x.shape) if trace is None else trace.drawn(call, np.ones(x.shape, x.dtype), (x.shape,))
-    return trace.drawn(call, np.ones(x._array.shape, x.dtype), (x.shape,))
+    return drawn(Anew(function, None, x.dtype), getattr(x, "_array", x).shape, (x.shape,))
+
+
+def drawn(call: Anew, shape: tuple[int, ...], args: tuple[Any, ...]) -> Any:
+    """Make a call, or record it, as the program alone makes it."""
+    trace = current().trace
+    if trace is None:
+        return call(*args)
+    example = np.ones(shape, call.dtype)
+    return wrap(example, trace.record_constant(call, args, {}, (None,) * len(args), example))
 
 
 def generator(rng: np.random.Generator | None) -> np.random.Generator:

@@ -235,7 +235,7 @@ def to_open(arguments: Arguments, before: Sequence[Traced]) -> dict[str, list[tu
     Axes that have always been equally long share one. An axis whose length a trace has pinned stays closed. In the
     first call, arrays that are equally long are taken for a batch, whose length will be another sooner or later.
     """
-    shapes = arguments.shapes
+    shapes: Sequence[Any] = arguments.shapes
     if not before:
         batch = [(i, 0) for i, x in enumerate(arguments.leaves) if isinstance(x, np.ndarray) and x.ndim]
         lengths_of = {shapes[i][0] for i, _ in batch}

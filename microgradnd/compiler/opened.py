@@ -25,7 +25,7 @@ from microgradnd.anew import Anew
 from microgradnd.compiler.ownership import is_foreign
 from microgradnd.compiler.program import Program, Step, Value, as_arrays, constant_of, values_in
 from microgradnd.compiler.saving import Written
-from microgradnd.compiler.sizes import OF_SHAPES, Size, at, shown, sizes_in
+from microgradnd.compiler.sizes import OF_SHAPES, Size, Terms, at, shown, sizes_in
 from microgradnd.compiler.source import spelled
 
 TOKENS = re.compile(r"[^\W\d]\w*|\d+(?:\.\d+)?(?:e[+-]?\d+)?|\s+|.")
@@ -118,15 +118,16 @@ class General:
         tuples = [v.shape for step in program.steps for v in (*step.outs(), *step.operands())]
         tuples += [v.shape for v in program.inputs] + [step.args for step in program.steps]
         found = [sizes.settled(size) for tree in tuples for size in sizes_in(tree)]
-        found += [math.prod(sizes.settled(tree)) for tree in tuples[::1] if all(type(n) in (int, Size) for n in tree)]
+        found += [math.prod(sizes.settled(tree)) for tree in tuples if all(type(n) in (int, Size) for n in tree)]
         found += [sizes.size(terms) for n in found if type(n) is Size and n.over for terms in (n.terms, n.over)]
         single = {tuple(sorted(n.terms.items())): n for n in found if type(n) is Size and n.over is None}
         products = [a * b for a, b in combinations_with_replacement(list(single.values())[:8], 2)]
-        self.candidates = [(n, [at(n, one) for one in lengths]) for n in (*single.values(), *products)]
+        self.candidates = [(n, [at(n, case) for case in lengths]) for n in (*single.values(), *products)]
+        one: Terms = {(): 1}
         divided = [
-            (n.terms, n.over) if n.over else ({(): 1}, n.terms) for step in program.steps for n in sizes_in(step.args)
+            (n.terms, n.over) if n.over else (one, n.terms) for step in program.steps for n in sizes_in(step.args)
         ]
-        both = [[[at(Size(sizes, terms), one) for one in lengths] for terms in pair] for pair in divided]
+        both = [[[at(Size(sizes, terms), case) for case in lengths] for terms in pair] for pair in divided]
         self.quotients = [pair for i, pair in enumerate(both) if pair not in both[:i]]
         self.renamed: dict[tuple[str, ...], str] = {}
 
@@ -139,10 +140,11 @@ class General:
         return None
 
     def quotient(self, numbers: Sequence[float]) -> str | None:
-        """Return the formula that gives some numbers as a quotient of lengths that a rule has computed, times a power of two."""
+        """Return the formula that gives some numbers: a quotient that a rule has computed, times a power of two."""
         for top, bottom in self.quotients:
             exact = [x / y for x, y in zip(top, bottom, strict=True)]
-            for values, text in ((exact, "{}"), (np.float32(exact).tolist(), "float(np.float32({}))")):
+            rounded = [float(np.float32(x)) for x in exact]
+            for values, text in ((exact, "{}"), (rounded, "float(np.float32({}))")):
                 factor = numbers[0] / values[0]
                 if abs(math.frexp(factor)[0]) == 0.5 and [factor * v for v in values] == list(numbers):
                     above = self.polynomial(top) if len({*top}) > 1 else str(top[0])

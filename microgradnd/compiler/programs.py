@@ -74,12 +74,12 @@ class Entry(NamedTuple):
         return [x if isinstance(x, np.ndarray) else x.data for x in self.traced.captured]
 
     def fits(self, arguments: Arguments) -> bool:
-        """Return whether arguments of its signature have shapes that it serves, and are those that it was written for."""
+        """Return whether arguments of its signature are those that it was written for, and it serves their shapes."""
         served = arguments.shapes == self.traced.shapes if self.sizes is None else self.sizes.serves(arguments.shapes)
         return served and self.is_for(arguments)
 
     def is_for(self, arguments: Arguments) -> bool:
-        """Return whether arguments of its signature are those that it was written for, whatever their shapes."""
+        """Return the same, whatever their shapes."""
         for i, value in self.traced.fixed.items():
             given = arguments.leaves[i]
             if given is not value and (isinstance(value, Tensor) or not same(value, given)):

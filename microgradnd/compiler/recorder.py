@@ -229,17 +229,6 @@ class Recorder:
         self.stand_ins[leaf] = thing
         return wrap(array, leaf)
 
-    def drawn(self, call: Any, example: Any, args: tuple[Any, ...]) -> Tensor:
-        """Record a call that the program alone makes."""
-        return wrap(example, self.record_constant(call, args, {}, (None,) * len(args), example))
-
-    def cotangent(self, g: Any) -> Any:
-        """Return what a walk starts from; where lengths are open, rules compute nothing from it before they are known."""
-        array = getattr(g, "_array", g)
-        if self.sizes is None or getattr(g, "_node", None) is not None:
-            return g
-        return wrap(array, self.record_constant(primitives.identity, (array,), {}, (None,), array))
-
     def arrived(self, node: Node, g: Any, is_last: bool) -> None:
         """Note that `g` is the cotangent of a node: for its name, and for what happens to the node afterwards."""
         if is_last and isinstance(node, Leaf):

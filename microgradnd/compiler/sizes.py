@@ -30,6 +30,7 @@ import numpy as np
 
 from microgradnd import primitives
 from microgradnd.anew import Anew
+from microgradnd.assignment import plain_index
 from microgradnd.compiler.recorder import IndexParts, TracedOperation, TraceError, last_line, replaced
 from microgradnd.compiler.traits import TRAITS
 from microgradnd.lines import installed, is_users, quoted_line
@@ -37,11 +38,12 @@ from microgradnd.operands import admitted
 from microgradnd.registry import COMPOSITES, CONSTANT, Results
 from microgradnd.rules.axes import count, numbered
 from microgradnd.tape import current
-from microgradnd.tensor import Tensor, apply, plain_index, wrap
+from microgradnd.tensor import Tensor, apply, wrap
 
 LEAST = 2  # an axis of length 1 broadcasts, and an empty one has corners of its own: they are never open
 LONGER = (37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97)  # by how much open axes are in the second call
 COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {"==": operator.eq, "<": operator.lt, "<=": operator.le}
+MIRRORED = str.maketrans("<>", "><")
 OPPOSITE = {"==": "!=", "<": ">=", "<=": ">"}
 # Functions whose results have lengths that aren't polynomials of those of their arguments
 CLAMPED = {np.diagonal, np.diag, np.linalg.svd, np.linalg.qr, np.convolve, np.correlate}
@@ -70,8 +72,10 @@ class Guard(NamedTuple):
         return f"{shown(left)} {self.sign if self.outcome else OPPOSITE[self.sign]} {shown(right)}"
 
     def __str__(self) -> str:
-        sign = self.sign if self.outcome else OPPOSITE[self.sign]
-        return f"{shown(self.left)} {sign} {shown(self.right)}{quoted_line(self.where)}"
+        left, sign, right = self.left, self.sign if self.outcome else OPPOSITE[self.sign], self.right
+        if type(left) is not Size:
+            left, sign, right = right, sign.translate(MIRRORED), left
+        return f"{shown(left)} {sign} {shown(right)}{quoted_line(self.where)}"
 
 
 def at(tree: Any, lengths: Mapping[str, int]) -> Any:
@@ -284,14 +288,14 @@ class Size:
     __xor__, __rxor__ = _operator("xor"), _operator("xor", True)
     __lshift__, __rlshift__ = _operator("lshift"), _operator("lshift", True)
     __rshift__, __rrshift__ = _operator("rshift"), _operator("rshift", True)
-    __eq__, __ne__ = _comparison("=="), _comparison("==", False)  # type: ignore[assignment]
+    __eq__, __ne__ = _comparison("=="), _comparison("==", False)
     __lt__, __le__ = _comparison("<"), _comparison("<=")
     __gt__, __ge__ = _comparison("<", swap=True), _comparison("<=", swap=True)
     __index__, __int__, __float__ = _conversion(operator.index), _conversion(int), _conversion(float)
     __complex__, __abs__, __invert__ = _conversion(complex), _conversion(abs), _conversion(operator.inv)
     __trunc__, __floor__, __ceil__ = _conversion(math.trunc), _conversion(math.floor), _conversion(math.ceil)
-    __str__, __repr__ = _conversion(str), _conversion(repr)  # type: ignore[assignment]
-    __round__, __format__ = _conversion(round), _conversion(format)  # type: ignore[assignment]
+    __str__, __repr__ = _conversion(str), _conversion(repr)
+    __round__, __format__ = _conversion(round), _conversion(format)
 
 
 class Sizes:
@@ -425,7 +429,7 @@ class Sizes:
         """Return the shape of the value of a node."""
         while node in stands_for:
             node = stands_for[node]
-        return self.settled(self.shapes[node]) if node in self.shapes else array.shape  # type: ignore[no-any-return]
+        return self.settled(self.shapes[node]) if node in self.shapes else array.shape
 
     def alias(self, node: Any, other: Any, stands_for: Mapping[Any, Any]) -> None:
         """Note that a node stands for the value of another."""
@@ -459,26 +463,30 @@ class Sizes:
         lengths: list[Any] = []
         args = [second(arg, parent) for arg, parent in zip(node.args or (), node.parents, strict=True)]
         kwargs = {k: second(getattr(v, "_array", v), getattr(v, "_node", None)) for k, v in node.kwargs.items()}
-        if not lengths:
-            return None
-        if node.function in INDEXED:
+        if lengths and node.function in INDEXED:
             self.cut(node, stands_for)
+        if lengths and not self.has_shape(node, args, kwargs, lengths):
+            self.pin(*lengths)
+
+    def has_shape(self, node: TracedOperation, args: Any, kwargs: Any, lengths: Sequence[Any]) -> bool:
+        """Find the shape of the result of a call by the second one; return whether it has one for all lengths."""
         try:
             called = np.empty if isinstance(node.function, Anew) else node.function
             with np.errstate(all="ignore"), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 out: Any = called(*args, **kwargs)
         except Exception:  # it fits no other lengths
-            return self.pin(*lengths)
+            return False
         if not is_polynomial(node.function):
-            return self.pin(*lengths)
+            return False
         pairs = zip(node.out, out, strict=True) if isinstance(out, tuple) else [(node.out, out)]
         found = [self.explained(np.shape(a), np.shape(b), lengths) for a, b in pairs]
         if None in found:
-            return self.pin(*lengths)
+            return False
         if any(map(sizes_in, found)):
             self.seconds[node] = out if not isinstance(out, tuple) else Results(out)
-            self.shapes[node] = found[0] if not isinstance(out, tuple) else tuple(found)  # type: ignore[assignment]
+            self.shapes[node] = found[0] if not isinstance(out, tuple) else tuple(found)
+        return True
 
     def explained(self, shape: Sequence[int], longer: Sequence[int], lengths: Sequence[Any]) -> Any:
         """Return the one shape that two results have, by the lengths of the operands; None if there is none."""
@@ -501,10 +509,9 @@ class Sizes:
 
     def cut(self, node: TracedOperation, stands_for: Mapping[Any, Any]) -> None:
         """Note for which lengths slices mean what they do now."""
-        x, index, *_ = node.args or ()
-        shape: Any = (
-            node.args[2] if node.function is primitives.scatter else self.shape_of(node.parents[0], x, stands_for)
-        )  # type: ignore[index]
+        args: Any = node.args
+        x, index, *_ = args
+        shape: Any = args[2] if node.function is primitives.scatter else self.shape_of(node.parents[0], x, stands_for)
         parts = index if type(index) is tuple else (index,)
         self.pin(*(part for part in parts if type(part) is Size))
         used = sum(

@@ -64,7 +64,7 @@ class Translation:
     def shape(self, node: Any, array: Any) -> tuple[Any, ...]:
         """Return the shape of the value of a node, with the lengths that are open."""
         sizes = self.recorder.sizes
-        return array.shape if sizes is None else sizes.shape_of(node, array, self.recorder.stands_for)  # type: ignore[no-any-return]
+        return array.shape if sizes is None else sizes.shape_of(node, array, self.recorder.stands_for)
 
     def translated(self, node: TracedOperation, name: str | None) -> list[Step]:
         """Translate one operation: a step, or several for a primitive whose body NumPy can spell."""
