@@ -31,7 +31,7 @@ import numpy as np
 from microgradnd import primitives
 from microgradnd.anew import Anew
 from microgradnd.assignment import plain_index
-from microgradnd.compiler.recorder import IndexParts, TracedOperation, TraceError, last_line, replaced
+from microgradnd.compiler.recorder import IndexParts, TracedOperation, last_line, replaced
 from microgradnd.compiler.traits import TRAITS
 from microgradnd.lines import installed, is_users, quoted_line
 from microgradnd.operands import admitted
@@ -51,6 +51,10 @@ OF_SHAPES = {*CONSTANT, numbered}  # functions whose results are constants where
 OURS = installed()[-2:]
 INDEXED = (primitives.getitem, primitives.setitem, primitives.scatter)
 Terms = dict[tuple[str, ...], int]  # of a polynomial: the coefficient of each product of symbols
+
+
+class Closed(TypeError):
+    """A length must be a number, so that what was tried with an open one is tried again without."""
 
 
 class Guard(NamedTuple):
@@ -370,7 +374,7 @@ class Sizes:
     def pin(self, *sizes: Any, where: tuple[str, int] | None = None) -> None:
         """Let lengths stand for one number only, because of the line of code that is being executed, or of another."""
         if self.is_tentative:
-            raise TraceError("a length is asked for")
+            raise Closed
         names = {name for size in sizes for terms in size.parts for key in terms for name in key}
         for name in names - self.pinned.keys():
             self.pinned[name] = Guard(Size(self, {(name,): 1}), "==", self.hints[name], True, where or last_line())

@@ -39,7 +39,7 @@ from microgradnd.compiler.recorder import (
     gradients_observed,
     replaced,
 )
-from microgradnd.compiler.sizes import Size, Sizes
+from microgradnd.compiler.sizes import Closed, Size, Sizes
 from microgradnd.compiler.traced import UNKNOWN, TracedTensor
 from microgradnd.compiler.translation import Translation
 from microgradnd.compiler.watch import Watch
@@ -186,7 +186,7 @@ class Recording:
                 )
         if sizes is not None and (line := next((x for x, words in lines_of(watch.codes) if TYPES & words), None)):
             sizes.pin(*sizes.symbols(), where=line)
-            raise TraceError("type() tells a length that is open from an int")
+            raise Closed  # type() tells a length that is open from an int
         now, form_now = flatten((args, kwargs) if arguments.kwargs else (args,), is_module)
         if form_now != form or any(new is not old for new, old in zip(now, shown, strict=True)):
             raise TraceError(
