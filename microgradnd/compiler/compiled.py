@@ -336,7 +336,9 @@ def compile(
     if backend not in ("numpy", "numba", "auto"):
         raise ValueError(f"mg.compile: backend must be 'numpy', 'numba' or 'auto', got {backend!r}")
     if sizes not in ("auto", "fixed"):
-        raise ValueError(f"mg.compile: sizes must be 'auto' or 'fixed', got {sizes!r}: they say whether lengths may stay open")
+        raise ValueError(
+            f"mg.compile: sizes must be 'auto' or 'fixed', got {sizes!r}: they say whether lengths may stay open"
+        )
     if function is None:
         return lambda function: compile(function, optimize=optimize, maxsize=maxsize, backend=backend, sizes=sizes)
     if not callable(function):

@@ -25,7 +25,7 @@ from microgradnd.anew import Anew
 from microgradnd.compiler.ownership import is_foreign
 from microgradnd.compiler.program import Program, Step, Value, as_arrays, constant_of, values_in
 from microgradnd.compiler.saving import Written
-from microgradnd.compiler.sizes import OF_SHAPES, Size, Terms, at, shown, sizes_in
+from microgradnd.compiler.sizes import LEAST, OF_SHAPES, Size, Terms, at, shown, sizes_in
 from microgradnd.compiler.source import spelled
 
 TOKENS = re.compile(r"[^\W\d]\w*|\d+(?:\.\d+)?(?:e[+-]?\d+)?|\s+|.")
@@ -136,8 +136,12 @@ class General:
         for size, values in self.candidates:
             factor = numbers[0] // values[0] if values[0] else 0
             if factor and [factor * v for v in values] == list(numbers):
-                return re.sub(r"[^\W\d]\w*", lambda m: self.names[m[0]], shown(size * factor))
+                return self.renamed_in(shown(size * factor))
         return None
+
+    def renamed_in(self, text: str) -> str:
+        """Return a formula of the symbols with the names that the text has for them."""
+        return re.sub(r"(?<![\w.])[^\W\d]\w*", lambda m: self.names.get(m[0], m[0]), text)
 
     def quotient(self, numbers: Sequence[float]) -> str | None:
         """Return the formula that gives some numbers: a quotient that a rule has computed, times a power of two."""
@@ -223,7 +227,7 @@ def opened(
     if whole is None or not same:
         return None
     text, *rest = whole.split(END)
-    names = [name for _, name in first.inputs]
+    names, inputs = [name for _, name in first.inputs], traced.general.inputs
     where = [(names[traced.inputs.index(i)], axis) for i, axis in (sizes.places[name][0] for name in sizes.open)]
     latest = LATEST.format(
         name=first.name,
@@ -233,7 +237,18 @@ def opened(
     )
     head = f"def sized({', '.join(general.names.values())}):\n"
     body = textwrap.indent(f"{text.rstrip()}\n\nreturn {first.name}\n", "    ")
-    written = first._replace(constants=dict(objects[0]), text=f"{head}{body}\n\n{latest}")
+    conditions = [f"{name} >= {LEAST}" for name in sizes.open] + [guard.condition() for guard in sizes.guards]
+    condition = general.renamed_in(" and ".join(conditions))
+    read = [f"{general.names[name]} = np.shape({x})[{axis}]" for name, (x, axis) in zip(sizes.open, where, strict=True)]
+    refusal = f'raise ValueError("the program is for lengths of which {condition}")'
+    written = first._replace(
+        constants=dict(objects[0]),
+        text=f"{head}{body}\n\n{latest}",
+        shapes=tuple(
+            general.renamed_in(f"({''.join(f'{shown(sizes.settled(n))}, ' for n in v.shape)})") for v in inputs
+        ),
+        lengths="".join(f"    {line}\n" for line in [*read, f"if not ({condition}):", f"    {refusal}"]),
+    )
     return written, rest, list(general.names.values())
 
 
