@@ -34,7 +34,6 @@ from microgradnd.assignment import plain_index
 from microgradnd.compiler.recorder import IndexParts, TracedOperation, last_line, replaced
 from microgradnd.compiler.traits import TRAITS
 from microgradnd.lines import installed, is_users, quoted_line
-from microgradnd.operands import admitted
 from microgradnd.registry import COMPOSITES, CONSTANT, Results
 from microgradnd.rules.axes import count, numbered
 from microgradnd.tape import current
@@ -165,8 +164,6 @@ def is_recorded() -> bool:
     while frame is not None and not is_users(frame.f_code):
         if frame.f_code is apply.__code__:
             return frame.f_locals["function"] not in COMPOSITES
-        if frame.f_code is admitted.__code__:
-            return False  # an argument that enters as an int
         frame = frame.f_back
     return False
 
