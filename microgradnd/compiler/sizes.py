@@ -370,10 +370,10 @@ class Sizes:
 
     def pin(self, *sizes: Any, where: tuple[str, int] | None = None) -> None:
         """Let lengths stand for one number only, because of the line of code that is being executed, or of another."""
-        if self.is_tentative:
+        names = {name for size in sizes for terms in size.parts for key in terms for name in key} - self.pinned.keys()
+        if names and self.is_tentative:
             raise Closed
-        names = {name for size in sizes for terms in size.parts for key in terms for name in key}
-        for name in names - self.pinned.keys():
+        for name in names:
             self.pinned[name] = Guard(Size(self, {(name,): 1}), "==", self.hints[name], True, where or last_line())
 
     def forget(self) -> None:
