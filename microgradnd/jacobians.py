@@ -49,6 +49,7 @@ def jacobian(f: Function, argnums: int | Sequence[int] = 0, mode: Literal["rev",
 
     def body(trace: Trace) -> Tree:
         check_numbers(f, trace.outputs)
+        fix_lengths(trace)
         outputs, inputs = [np.asarray(plain(out)) for out in trace.outputs], [t._array for t in trace.inputs]
         by_rows = mode == "rev" or (mode is None and sum(o.size for o in outputs) <= sum(x.size for x in inputs))
         if by_rows:
@@ -119,11 +120,19 @@ def elementwise_grad(f: Function) -> Function:
 
     def body(trace: Trace) -> Tree:
         check_numbers(f, trace.outputs)
+        fix_lengths(trace)
         outputs = [np.asarray(plain(out)) for out in trace.outputs]
         ones = [np.ones(out.shape, out.dtype) for out in outputs]
         return trace.arguments(row(trace, ones, np.asarray(sum(np.zeros((), out.dtype) for out in outputs))), True)
 
     return on_trace(f, 0, body)
+
+
+def fix_lengths(trace: Trace) -> None:
+    """Let no length stay open in a compiled function: there is one walk for each element."""
+    for x in (*trace.inputs, *trace.outputs):
+        for n in np.shape(x):
+            int(n)
 
 
 def row(trace: Trace, basis: list[Any], out: Any) -> list[Any]:

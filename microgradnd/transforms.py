@@ -90,7 +90,7 @@ class Trace:
         with self.recording(cotangents):
             ends = gradients.backward(seeds, retain or self.lift is not None, self.lift, self.path)
         return [
-            own(ends.pop(node) if node in ends else np.zeros(t.shape, t.dtype), original)
+            own(ends.pop(node) if node in ends else np.zeros_like(t if self.lift else plain(t)), original)
             for node, t, original in zip(self.nodes, self.inputs, self.originals, strict=True)
         ]
 
@@ -101,7 +101,7 @@ class Trace:
             ends = tape.forward(self.path, dict(zip(self.nodes, tangents, strict=True)), self.lift)
         nodes = [out._node if isinstance(out, Tensor) else None for out in self.outputs]
         return [
-            own(ends[node], plain(out)) if node in ends else np.zeros_like(plain(out))
+            own(ends[node], plain(out)) if node in ends else np.zeros_like(out if self.lift else plain(out))
             for node, out in zip(nodes, self.outputs, strict=True)
         ]
 
