@@ -356,14 +356,10 @@ class Sizes:
             end = at(difference, dict.fromkeys(self.hints, LEAST))
             grows = {c > 0 for key, c in difference.terms.items() if key}
             if len(grows) == 1:  # from its value for the least lengths it goes one way
-                edge = (end, math.inf) if grows == {True} else (-math.inf, end)
-                answers = {bool(COMPARISONS[sign](value, 0)) for value in edge}
-                if (
-                    len(answers) == 1
-                    and not (sign == "==" and edge[0] < 0 < edge[1])
-                    and 0 not in edge * (sign == "==")
-                ):
-                    return answers.pop()
+                low, high = (end, math.inf) if grows == {True} else (-math.inf, end)
+                same = COMPARISONS[sign](low, 0) == COMPARISONS[sign](high, 0)
+                if low > 0 or high < 0 or (same and sign != "=="):
+                    return outcome
         if always or not is_recorded():
             self.guards[Guard(left, sign, right, outcome, last_line())] = None
         return outcome
