@@ -44,6 +44,10 @@ class TraceError(TypeError):
     """Something that can't be done in a function whose program is being written."""
 
 
+class SideEffect(TraceError):
+    """Something that would happen once, while a function is traced, and has happened now."""
+
+
 class TracedOperation(Operation):
     """An operation that also knows where in the user's code it was made, and whether a derivative can pass it."""
 

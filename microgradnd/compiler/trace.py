@@ -34,6 +34,7 @@ from microgradnd.compiler.recorder import (
     Buffer,
     Gradient,
     Recorder,
+    SideEffect,
     TracedOperation,
     TraceError,
     gradients_observed,
@@ -248,6 +249,8 @@ def traced(function: Callable[..., Any], arguments: Arguments, places: Places | 
     sizes = Sizes(places, arguments.shapes, arguments.names(function))
     try:
         return traced_for(function, arguments, sizes)
+    except SideEffect:  # which a second call might not show
+        raise
     except Exception:  # something can't deal with a length that is no int, or fits no others
         sizes.pin(*sizes.symbols())
         sizes.forget()
