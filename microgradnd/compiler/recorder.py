@@ -43,9 +43,7 @@ ADVICE = (
 class TraceError(TypeError):
     """Something that can't be done in a function whose program is being written."""
 
-
-class SideEffect(TraceError):
-    """Something that would happen once, while a function is traced, and has happened now."""
+    has_happened = False  # an effect on what is around the function, which a second trace may not show
 
 
 class TracedOperation(Operation):

@@ -34,7 +34,6 @@ from microgradnd.compiler.recorder import (
     Buffer,
     Gradient,
     Recorder,
-    SideEffect,
     TracedOperation,
     TraceError,
     gradients_observed,
@@ -249,9 +248,9 @@ def traced(function: Callable[..., Any], arguments: Arguments, places: Places | 
     sizes = Sizes(places, arguments.shapes, arguments.names(function))
     try:
         return traced_for(function, arguments, sizes)
-    except SideEffect:  # which a second call might not show
-        raise
-    except Exception:  # something can't deal with a length that is no int, or fits no others
+    except Exception as error:  # something can't deal with a length that is no int, or fits no others
+        if getattr(error, "has_happened", False):
+            raise
         sizes.pin(*sizes.symbols())
         sizes.forget()
         return traced_for(function, arguments, None)._replace(sizes=sizes)

@@ -51,7 +51,7 @@ from microgradnd.compiler.places import (
     state_of,
     times_missed,
 )
-from microgradnd.compiler.recorder import Buffer, Recorder, SideEffect, TraceError, last_line
+from microgradnd.compiler.recorder import Buffer, Recorder, TraceError, last_line
 from microgradnd.compiler.traced import TracedTensor
 from microgradnd.lines import installed, is_users, quoted_line
 from microgradnd.operands import sample
@@ -475,11 +475,13 @@ class Watch:
                     raise self.side_effect(f"{found}() is called, which reads what can't be seen; name it", line)
         self.draws.check(self.codes, self.names)
 
-    def side_effect(self, what: str, where: tuple[str, int] | None) -> SideEffect:
-        return SideEffect(
+    def side_effect(self, what: str, where: tuple[str, int] | None) -> TraceError:
+        error = TraceError(
             f"inside a compiled function{quoted_line(where)}, {what}. The function itself runs once; afterwards its "
             f"program runs"
         )
+        error.has_happened = True
+        return error
 
     def line_of(self, name: str, changes: set[str]) -> tuple[str, int] | None:
         """Return the line that most likely changed what is called by a name, None if none changes anything."""
