@@ -58,6 +58,7 @@ def jacobian(f: Function, argnums: int | Sequence[int] = 0, mode: Literal["rev",
 
     def body(trace: Trace) -> Tree:
         check_numbers(f, trace.outputs)
+        fix_lengths(trace)
         outputs = [primitives.array(plain(out)) for out in trace.outputs]
         inputs = trace.examples(t._array for t in trace.inputs)
         by_rows = mode == "rev" or (mode is None and sum(o.size for o in outputs) <= sum(x.size for x in inputs))
@@ -128,6 +129,7 @@ def elementwise_grad(f: Function) -> Function:
 
     def body(trace: Trace) -> Tree:
         check_numbers(f, trace.outputs)
+        fix_lengths(trace)
         outputs = [primitives.array(plain(out)) for out in trace.outputs]
         ones = [np.ones(out.shape, out.dtype) for out in outputs]
         return trace.arguments(
@@ -135,6 +137,13 @@ def elementwise_grad(f: Function) -> Function:
         )
 
     return on_trace(f, 0, body)
+
+
+def fix_lengths(trace: Trace) -> None:
+    """Let no length stay open in a compiled function: there is one walk for each element."""
+    for x in (*trace.inputs, *trace.outputs):
+        for n in np.shape(x):
+            int(n)
 
 
 def row(trace: Trace, basis: list[Any], out: Any) -> list[Any]:

@@ -67,7 +67,8 @@ def one_for(function: Function, outputs: Sequence[Any]) -> Any:
 def matching(leaves: Sequence[Any], given: Form, values: Sequence[Any], form: Form, what: str) -> list[Any]:
     """Return the cotangents or tangents in a tree in the dtypes of their values, or raise if they don't fit."""
     vectors = [v if isinstance(v, COMPUTED) else np.asarray(operands.operand(what, v)) for v in leaves]
-    shapes, expected = [v.shape for v in vectors], [np.shape(plain(value)) for value in values]
+    shapes = [v.shape for v in vectors]
+    expected = [v.shape if isinstance(v, COMPUTED) else np.shape(v) for v in values]
     if shapes != expected or given.keys() != form.keys():
         raise refusals.other_structure(what, (expected, form.keys()), (shapes, given.keys()))
     return [

@@ -98,7 +98,7 @@ class Trace:
         with self.recording(cotangents), above(self.levels):
             ends = gradients.backward(seeds, retain or self.lift is not None, self.lift, path)
         return self.examples(
-            own(ends.pop(node) if node in ends else np.zeros(t.shape, t.dtype), original)
+            own(ends.pop(node) if node in ends else np.zeros_like(t if self.lift else plain(t)), original)
             for node, t, original in zip(self.nodes, self.inputs, self.originals, strict=True)
         )
 
@@ -110,7 +110,7 @@ class Trace:
             ends = tape.forward(self.path, {n: full(t, self.levels) for n, t in pairs if t is not None}, self.lift)
         nodes = [out._node if isinstance(out, Tensor) else None for out in self.ends]
         return self.results(
-            own(ends[node], plain(out)) if node in ends else np.zeros_like(plain(out))
+            own(ends[node], plain(out)) if node in ends else np.zeros_like(out if self.lift else plain(out))
             for node, out in zip(nodes, self.ends, strict=True)
         )
 

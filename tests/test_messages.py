@@ -665,6 +665,7 @@ LIBRARY = {
     "t.backward(retain=)": Row(lambda: t.backward(retain=True), TypeError, "backward|retain|retain_graph="),
     "mg.anew(3)": Row(lambda: mg.anew(3), TypeError, "mg.anew|function|3"),
     "mg.anew of another shape": Row(lambda: mg.anew(lambda: np.ones(3), 2), ValueError, "(3,)|(2,)|anew"),
+    "mg.compile(sizes=)": Row(lambda: mg.compile(abs, sizes="open"), ValueError, "mg.compile|sizes|'auto'|'fixed'"),
     "mg.compile(optimise=)": Row(lambda: mg.compile(abs, optimise=True), TypeError, "compile|optimise|optimize="),
     "viz.draw(colour=)": Row(lambda: viz.draw(t, colour="red"), TypeError, "draw|colour|its parameters are"),
     "viz.draw(max_node=)": Row(lambda: viz.draw(t, max_node=3), TypeError, "draw|max_node|max_nodes="),

@@ -19,6 +19,7 @@ from microgradnd.nn.calls import Calls, check_settings
 from microgradnd.nn.embedding import looked_up
 from microgradnd.primitives import array
 from microgradnd.registry import defjvp, defvjp, elementwise, name_of, plain, primitive
+from microgradnd.rules.axes import numbered
 from microgradnd.tape import current
 from microgradnd.tensor import Tensor
 
@@ -158,7 +159,7 @@ defvjp(onehot, None)
 
 def picked(logits: Any, labels: Any) -> Any:
     """Return the logit of each row's label."""
-    return logits[np.arange(len(labels)), labels]
+    return logits[numbered(labels), labels]
 
 
 @primitive
@@ -649,7 +650,7 @@ def nll_loss(
     labels = array_like(labels)
     weight = class_weights("nll_loss", weight, log_p)
     rows, labels, kept, shape = classified("nll_loss", log_p, labels, ignore_index)
-    losses = -rows[np.arange(len(labels)), labels]
+    losses = -rows[numbered(labels), labels]
     losses, count = weighed(losses, labels, kept, weight)
     return averaged("nll_loss", losses, count, shape, reduction)
 

@@ -67,8 +67,8 @@ FAULTS: list[tuple[str, ...]] = [
     ),
     (
         "microgradnd/transforms.py",
-        "if node in ends else np.zeros(t.shape, t.dtype)",
-        "if node in ends else np.ones(t.shape, t.dtype)",
+        "if node in ends else np.zeros_like(t if",
+        "if node in ends else np.ones_like(t if",
         TRANSFORMS,
     ),
     ("microgradnd/gradients.py", "if gradient.shape != tensor.shape:", "if False:", TAPE + " " + TENSOR),
