@@ -91,7 +91,7 @@ def compare(
     ...     w = mg.tensor(slope, requires_grad=True, name="w")
     ...     return (w * 3 + 1) ** 2
     >>> drawing = viz.compare(loss(1.0), loss(2.0), ("before", "after"))
-    >>> "The first difference: w (values differ by 50%)." in drawing.source
+    >>> "The first difference: w (values differ by 50%" in drawing.source
     True
     """
     how = checked("forward", show, rankdir)
