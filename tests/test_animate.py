@@ -18,8 +18,7 @@ from PIL import Image
 import microgradnd as mg
 from microgradnd import nn, viz
 from microgradnd.nn import functional as F
-from microgradnd.viz import animate as animate_
-from microgradnd.viz import dot, frames
+from microgradnd.viz import dot
 from microgradnd.viz.render import render
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -210,8 +209,3 @@ def test_it_leaves_no_trace(sources: list[str], tmp_path: Path) -> None:
     loss.backward()
     with pytest.raises(ValueError, match="retain_graph=True"):
         viz.animate(loss, tmp_path / "film.gif")
-
-
-def test_the_formats_are_those_of_the_message() -> None:
-    assert animate_ is viz.animate
-    assert frames.FORMATS == (".gif", ".mp4", ".html")
