@@ -45,7 +45,7 @@ CAPTIONS = [
     "Backward: ∂loss/∂loss = 1",
     "Backward, 1 of 5: Σ",
     "Backward, 2 of 5: x²",
-    "Backward, 3 of 5: @",
+    "Backward, 3 of 5: @, g @ w2.T, relu.T @ g",
     "Backward, 4 of 5: relu",
     "Backward, 5 of 5: @",
     "Each parameter has its gradient",

@@ -141,7 +141,7 @@ def _steps(model: Graph) -> Steps:
     rules: dict[str, list[str]] = {}
     for edge in model.edges:
         if edge.rule:
-            rules.setdefault(edge.target, []).append(edge.rule)
+            rules.setdefault(edge.target, []).append(edge.text or edge.rule)
     result = model.nodes[-1]
     forward["result"] = count
     name = clean(result.name or "result", 16)
