@@ -1105,6 +1105,7 @@ LIBRARY = {
         lambda: viz.draw_weights(nn.Linear(5, 1)), ValueError, "5 features|(2, 2)|shape=(height, width)"
     ),
     "compare three": Row(lambda: viz.compare(t, t, ("a", "b", "c")), ValueError, "labels must be two|got 3"),
+    "compare(rtol=text)": Row(lambda: viz.compare(t, t, rtol="a"), ValueError, "rtol must be 0 or more|'a'"),
     "compare what has changed": Row(changed_since, ValueError, "'w' was changed|'first'|copy.deepcopy(model)"),
     "profile(3)": Row(lambda: viz.profile(3), TypeError, "viz.profile|a function|int"),
     "profile(repeat=0)": Row(lambda: viz.profile(np.sum, repeat=0), ValueError, "repeat must be at least 1|0"),
