@@ -17,9 +17,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from microgradnd.lines import user_line
 from microgradnd.modes import Recording
-from microgradnd.tape import Mode, Operation
+from microgradnd.tape import Leaf, Mode, Operation
 from microgradnd.tensor import Tensor, wrap
 
 EPILOG = """\
@@ -30,6 +32,8 @@ FILE.py alone is run as a program. Drawn is its variable `loss`, if that is a Te
 Tensor among its variables that was computed last, else, of what its functions have computed, the
 last single number: in most programs the loss of the last step.
 
+Of a program that fails, what it had computed is drawn, with the operation that failed in red.
+
 The end of the output's name says what is written: .svg, .png, .pdf, .dot (Graphviz),
 .mmd (Mermaid), .json, or .html, a page to step through the computation in a browser.
 """
@@ -37,6 +41,10 @@ The end of the output's name says what is written: .svg, .png, .pdf, .dot (Graph
 
 class Refused(Exception):
     """What was asked for can't be drawn, and why."""
+
+
+class Failed(Refused):
+    """The program raised an error, which is the cause of this one."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -77,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     draw.add_argument("program", metavar="FILE.py[:name]", help="the program, and what in it to draw")
     draw.add_argument("-o", "--output", type=Path, help="the file to write; without it, a table is printed")
-    draw.add_argument("--backward", action="store_true", help="call backward() before, for the gradients")
+    draw.add_argument("--backward", action="store_true", help="show the gradients, and how they come about")
     draw.add_argument("--view", choices=("forward", "backward", "both"), help="what to draw; forward by default")
     draw.add_argument("--depth", type=int, help="how deep scopes are unfolded")
     draw.add_argument("--max-nodes", type=int, help="how many nodes to draw at most; scopes fold until it fits")
@@ -102,15 +110,32 @@ def write(program: str, output: Path | None, backward: bool, options: dict[str, 
     try:
         if output is not None:
             format_of(output)  # a typing error is better found before the program runs
-        t = result(program)
-        if backward:
-            t.backward(retain_graph=True)
+        try:
+            t = result(program)
+        except Failed as failure:
+            if output is None:
+                raise Refused(f"{failure}; give -o graph.svg for a picture of what led to the error") from failure
+            raise Refused(f"{failure}{drawn_until(failure, output)}") from failure
         if output is None:
             print(viz.table(t, **options))
             return
+        if backward and format_of(output) != "html":  # the page has both directions anyway
+            options.setdefault("view", "both")
         print(f"wrote {viz.save(t, output, **options)}")
     except (ImportError, OSError, RuntimeError, TypeError, ValueError) as error:
         raise Refused(str(error)) from error
+
+
+def drawn_until(failure: Failed, output: Path) -> str:
+    """Draw what a program had computed before it failed, and say where; nothing if it had computed nothing."""
+    from microgradnd import viz
+    from microgradnd.viz.render import FORMATS, format_of
+
+    path = output if format_of(output) in (*FORMATS, "dot") else output.with_suffix(".svg")
+    try:
+        return f"; wrote {viz.save(failure.__cause__, path)}, which shows what led to the error"
+    except ValueError:  # no Tensor was there
+        return ", so there is nothing to draw"
 
 
 def result(program: str) -> Tensor:
@@ -123,19 +148,69 @@ def result(program: str) -> Tensor:
         raise Refused(f"there is no file {file}; give a Python program, as FILE.py or FILE.py:name")
     noting = Noting()
     with noting, running(path, path.stem if name else "__main__") as variables:
-        return named(variables, name, file) if name else last(variables, noting, file)
+        found = named(variables, name, file) if name else last(variables, noting, file)
+    if isinstance(found._node, Operation):
+        as_it_was(found._node)
+    return found
+
+
+class Kept(Operation):
+    """An operation that keeps its arrays, though `backward()` frees them: the last ones of a program are drawn."""
+
+    __slots__ = ("kept_args", "kept_out")
+
+    @property
+    def args(self) -> tuple[Any, ...] | None:
+        """The arguments, not to be taken away."""
+        return self.kept_args
+
+    @args.setter
+    def args(self, args: tuple[Any, ...] | None) -> None:
+        if args is not None:
+            self.kept_args = args
+
+    @property
+    def out(self) -> Any:
+        """The result, not to be replaced by its shape and dtype, or by nothing."""
+        return self.kept_out
+
+    @out.setter
+    def out(self, out: Any) -> None:
+        if type(out) is not tuple:
+            self.kept_out = out
+
+
+def as_it_was(last: Operation) -> None:
+    """Give a computation the variables as they were when it was made: an optimizer has changed them since."""
+    todo, seen, before = [last], {last}, dict[Leaf, Leaf]()
+    while todo:
+        node = todo.pop()
+        for i, parent in enumerate(node.parents):
+            if isinstance(parent, Operation) and parent not in seen:
+                seen.add(parent)
+                todo.append(parent)
+            elif isinstance(parent, Leaf) and parent.position > node.position and node.args is not None:
+                if parent not in before:
+                    before[parent] = Leaf(node.args[i], parent.requires_grad, parent.name)
+                    before[parent].position = 0
+                node.parents = (*node.parents[:i], before[parent], *node.parents[i + 1 :])
 
 
 class Noting(Recording):
-    """Notes for each operation which line of the program it comes from, and which was the last to make one number."""
+    """Notes for each operation which line of the program it comes from, and which was the last to make one number.
+
+    Each operation keeps its arrays, with copies of those that an optimizer may change.
+    """
 
     last: Operation | None = None
 
     def changed(self, mode: Mode) -> Mode:
-        record = mode.record or Operation
+        record = Kept if mode.record in (None, Operation) else mode.record
 
-        def noted(*call: Any) -> Operation:
-            node = record(*call)
+        def noted(function: Any, args: Any, kwargs: Any, parents: Any, out: Any) -> Operation:
+            pairs = zip(args, parents, strict=True)
+            args = tuple(a.copy() if isinstance(p, Leaf) and isinstance(a, np.ndarray) else a for a, p in pairs)
+            node = record(function, args, kwargs, parents, out)
             note = node.annotate()
             note.line = note.line or user_line()
             if node.shape == () and note.line is not None:
@@ -174,7 +249,7 @@ def running(path: Path, name: str) -> Iterator[dict[str, Any]]:
             raise
         chain = not hasattr(error, "_failed_call")  # whose cause lies inside of the library
         traceback.print_exception(type(error), error, shown, chain=chain)
-        raise Refused(f"{path} failed, so there is nothing to draw") from error
+        raise Failed(f"{path} failed") from error
     finally:
         sys.argv, sys.path = before[1:]
         if before[0] is None:

@@ -19,6 +19,7 @@ from microgradnd.nn import Module
 from microgradnd.registry import Results, name_of
 from microgradnd.tape import Leaf, Node, Operation, describe
 from microgradnd.tensor import Tensor
+from microgradnd.viz.monitor import Monitor
 from microgradnd.viz.record import Part, Record, tree
 
 MOST_NAMED = 5  # variables of which the same is said
@@ -31,9 +32,10 @@ def explain(t: Any, result: Tensor | None = None) -> list[str]:
 
     Parameters
     ----------
-    t : Tensor or Module
-        A variable, a value that was computed, or a module: all of its parameters. For a result (a loss) it is said what
-        is wrong with any of the variables that it was computed from.
+    t : Tensor, Module or viz.Monitor
+        A variable, a value that was computed, or a module: all of its parameters. Of a monitor it is said which layers
+        are saturated or dead and which weights change too fast or hardly at all, and since which step. For a result (a
+        loss) it is said what is wrong with any of the variables that it was computed from.
     result : Tensor, optional
         What was or shall be differentiated. Without it, it can't be known how far a variable is from having a gradient.
 
@@ -63,6 +65,8 @@ def explain(t: Any, result: Tensor | None = None) -> list[str]:
     >>> mg.explain(unused, np.sum(w))
     ["'unused' has no gradient: the result wasn't computed from it."]
     """
+    if isinstance(t, Monitor):
+        return t.explain()
     if result is not None and not isinstance(result, Tensor):
         raise TypeError(f"explain(t, result): result must be a Tensor, got a {type(result).__name__}")
     if isinstance(t, Module):
@@ -70,7 +74,7 @@ def explain(t: Any, result: Tensor | None = None) -> list[str]:
             return [sentence for parameter in t.parameters() for sentence in _of_variable(parameter)]
         return _Story(result).of_variables([p._node for p in t.parameters() if isinstance(p, Tensor)])
     if not isinstance(t, Tensor):
-        raise TypeError(f"explain() takes a Tensor or a Module, got a {type(t).__name__}")
+        raise TypeError(f"explain() takes a Tensor, a Module or a viz.Monitor, got a {type(t).__name__}")
     node = t._node
     if node is None or not node.requires_grad:
         return [_requires_none(t)]
@@ -124,10 +128,20 @@ def _state(g: Any) -> str:
     return "that is zero everywhere" if g.size and not g.any() else ""
 
 
+def _arrays(value: Any) -> tuple[Any, ...]:
+    """Return the arrays of a value or a cotangent: several, if the function has several results."""
+    return tuple(part for part in value if part is not None) if isinstance(value, Results) else (value,)
+
+
+def _is_zero(value: Any) -> bool:
+    return not any(np.any(part) for part in _arrays(value))
+
+
 def _bad(array: Any) -> str:
     """Return how many numbers aren't finite; nothing where all are, or it isn't there any more."""
-    results = array if isinstance(array, Results) else (array,)
-    parts = [p for p in results if getattr(getattr(p, "dtype", None), "kind", "-") in "fc" and hasattr(p, "shape")]
+    parts = [
+        p for p in _arrays(array) if getattr(getattr(p, "dtype", None), "kind", "-") in "fc" and hasattr(p, "shape")
+    ]
     nan, inf = (sum(int(test(p).sum()) for p in parts) for test in (np.isnan, np.isinf))
     return ", ".join(f"{count} {word}" for count, word in ((nan, "NaN"), (inf, "Inf")) if count)
 
@@ -138,7 +152,8 @@ def _called(leaf: Leaf) -> str:
 
 def _is_fine(array: Any) -> bool:
     """Return whether nothing is wrong with the numbers of an array, or it can't be said; a quick look."""
-    return getattr(getattr(array, "dtype", None), "kind", "-") in "fc" and bool(np.isfinite(array).all())
+    kinds = (getattr(getattr(part, "dtype", None), "kind", "-") for part in _arrays(array))
+    return all(kind in "fc" for kind in kinds) and all(bool(np.isfinite(part).all()) for part in _arrays(array))
 
 
 def is_of(arg: Any, leaf: Leaf) -> bool:
@@ -164,14 +179,13 @@ class _Story:
         assert isinstance(result._node, Operation)
         self.result = result
         self.record = Record(result._node)
-        self.is_over = any(node.args is None for node in self.record.operations)
-        self.ends: dict[Leaf, Any] = {}
+        self.is_over = self.record.is_over
+        self.ends: dict[Node, Any] = {}
         self.first_bad: tuple[Operation, str] | None = None  # in the walk back
         self.stops: list[Operation] = []  # where something arrives, but nothing goes on
         self.given_none: dict[Node, Operation] = {}  # variables, and where something arrives, but nothing for them
         if self.record.can_flow():
-            for node, g, parts in self.record.flow(self.ends):
-                self.look_at(node, g, parts)
+            self.ends = self.record.flow(self.look_at)
         root = tree(self.record)
         self.scopes: dict[int, Part] = {}
         for part in root.parts():
@@ -182,8 +196,8 @@ class _Story:
         if self.first_bad is None and not all(_is_fine(part) for _, part in parts) and not _bad(g):
             said = next(filter(None, (_bad(part) for _, part in parts)), "")
             self.first_bad = (node, said) if said else None
-        nothing = [i for i, part in parts if not np.any(part)]
-        if not nothing or isinstance(g, Results) or not np.any(g):
+        nothing = [i for i, part in parts if _is_zero(part)]
+        if not nothing or _is_zero(g):
             return
         if parts and len(nothing) == len(parts):
             self.stops.append(node)
@@ -272,7 +286,7 @@ class _Story:
             return f"no gradient: the result wasn't computed from it{self.cut(leaf)}."
         if leaf.grad is None and self.is_over:
             return "no gradient any more: it was set to None (as by zero_grad()) after backward()."
-        g = self.ends.get(leaf) if leaf.grad is None else leaf.grad
+        g = self.ends.get(leaf) if self.ends else leaf.grad  # `.grad` may be of another computation, or of several
         if g is None:
             return "no gradient: nothing arrives at it."
         state = _state(g)

@@ -21,7 +21,7 @@ from microgradnd.annotations import P, R
 from microgradnd.batching import LEVELS, above, full, innermost, per_example
 from microgradnd.matching import COMPUTED, alone, check_numbers, matching, name_of_function, one_for, own, plain
 from microgradnd.modes import enable_grad, no_grad, transformed
-from microgradnd.tape import Leaf, Path, current
+from microgradnd.tape import Leaf, Node, Path, current
 from microgradnd.tensor import Tensor, lift, wrap
 from microgradnd.trees import Tree, flatten
 
@@ -68,8 +68,8 @@ class Trace:
         self.ends = [full(out, self.levels) if isinstance(out, COMPUTED) else out for out in self.outputs]
         ends = (t._node for t in self.ends if isinstance(t, Tensor) and t._node is not None)
         self.path = Path(ends, self.nodes, self.start)
-        outside = self.path.outside or current().trace or any(type(node) is not Leaf for node in self.nodes)
-        self.lift = lift if recording and outside else None
+        self.outside = self.path.outside or current().trace or any(type(node) is not Leaf for node in self.nodes)
+        self.lift = lift if recording and self.outside else None
 
     def value(self) -> Tree:
         """Return the result of the call, of arrays of its own unless something outside depends on it."""
@@ -90,11 +90,13 @@ class Trace:
 
     def pull(self, cotangents: Sequence[Any], retain: bool = True) -> list[Any]:
         """Return the cotangents of the inputs for cotangents of the outputs, None for a zero."""
+        path = self.path if self.outside else None
+        nodes: set[Node] = path.nodes if path else self.path.reached
         pairs = [(o, g) for o, g in zip(self.ends, cotangents, strict=True) if g is not None and isinstance(o, Tensor)]
-        seeds = [(o._node, full(g, self.levels)) for o, g in pairs if o._node in self.path.nodes]
+        seeds = [(o._node, full(g, self.levels)) for o, g in pairs if o._node in nodes]
         self.check()
         with self.recording(cotangents), above(self.levels):
-            ends = gradients.backward(seeds, retain or self.lift is not None, self.lift, self.path)
+            ends = gradients.backward(seeds, retain or self.lift is not None, self.lift, path)
         return self.examples(
             own(ends.pop(node) if node in ends else np.zeros(t.shape, t.dtype), original)
             for node, t, original in zip(self.nodes, self.inputs, self.originals, strict=True)

@@ -693,3 +693,68 @@ def test_a_stretch_of_a_map_has_a_gradient_if_one_of_its_steps_has() -> None:
 def test_what_arent_norms(norms: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         viz.plot_gradients(norms)
+
+
+# Smooth curves, many curves, many points, dark grounds
+
+
+def test_a_smooth_curve_is_a_weighted_mean_of_what_was_before() -> None:
+    losses = np.array([4.0, np.nan, 2.0, 1.0])
+    lines = viz.plot_history({"a": losses}, smooth=0.5).axes[0].lines
+    pale, smooth = (np.asarray(line.get_ydata()) for line in lines if len(np.asarray(line.get_xdata())) == 4)
+    np.testing.assert_array_equal(pale, losses)
+    weights = 0.5 ** np.arange(3)[::-1]
+    expected = [4.0, np.nan, (0.5 * 4 + 2) / 1.5, np.sum(weights * [4.0, 2.0, 1.0]) / weights.sum()]
+    np.testing.assert_allclose(smooth, expected)
+
+
+def test_a_logarithmic_axis_has_plain_numbers() -> None:
+    figure = viz.plot_history(np.linspace(0.2, 3.0, 200), log=True, log_x=True)
+    pixels(figure)
+    for labels in (figure.axes[0].get_xticklabels(), figure.axes[0].get_yticklabels()):
+        texts = [label.get_text() for label in labels]
+        assert {"1", "2"} <= set(texts)
+        assert not any("$" in text for text in texts)
+
+
+def test_of_very_many_curves_some_are_named() -> None:
+    figure = viz.plot_history({f"run {i}": [1.0, float(i)] for i in range(40)})
+    legend = figure.axes[0].get_legend()
+    assert legend is not None
+    names = [text.get_text() for text in legend.get_texts()]
+    assert len(figure.axes[0].lines) == 40
+    assert len(names) <= 13
+    assert (names[0], names[-1]) == ("run 0", "run 39")
+
+
+def test_all_of_very_many_observations_are_drawn() -> None:
+    x = np.random.default_rng(0).permutation(20_000) / 1e3
+    (observed,) = (line for line in viz.plot_fit(x, np.sin(x)).axes[0].lines if len(np.asarray(line.get_xdata())) > 400)
+    assert len(np.asarray(observed.get_xdata())) == 20_000
+    assert 0 < float(observed.get_alpha() or 1.0) < 0.5
+
+
+@pytest.mark.parametrize("style", ["dark_background", "default"])
+def test_a_plot_can_be_read_on_its_ground(style: str) -> None:
+    with matplotlib.style.context(style):
+        figures = [
+            viz.plot_history({"train": [1.0, 0.5, np.nan], "test": [2.0, 1.0, 1.0]}, log=True),
+            viz.plot_gradients([{f"w{i}": 10.0**-i for i in range(9)}] * 3),
+            viz.plot_surface(lambda w: np.sum(w**2), [np.ones(2), np.zeros(2)], steps=5),
+        ]
+    for figure in figures:
+        pixels(figure)
+        ground = sum(to_rgb(figure.get_facecolor()))  # type: ignore[arg-type]
+        assert (ground < 1.5) == (style == "dark_background")
+        for ax in figure.axes:
+            texts = [ax.xaxis.label, ax.yaxis.label, *ax.get_xticklabels(), *ax.get_yticklabels()]
+            legends = [legend for legend in (ax.get_legend(), *figure.legends) if legend]
+            for text in texts + [text for legend in legends for text in legend.get_texts()]:
+                assert abs(sum(to_rgb(text.get_color())) - ground) > 1.5
+
+
+def test_a_path_says_which_step_is_where() -> None:
+    path = [np.array([np.cos(i / 9), np.sin(i / 9)]) for i in range(31)]
+    texts = [text for text in viz.plot_surface(lambda w: np.sum(w**2), path, steps=5).axes[0].texts if text.get_text()]
+    assert [text.get_text() for text in texts] == ["10", "20", "30"]
+    np.testing.assert_allclose([text.xy for text in texts], path[10::10])  # type: ignore[attr-defined]

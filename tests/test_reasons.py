@@ -247,7 +247,7 @@ def test_explaining_changes_nothing() -> None:
 
 
 def test_what_cannot_be_explained() -> None:
-    with pytest.raises(TypeError, match="explain\\(\\) takes a Tensor or a Module, got a float"):
+    with pytest.raises(TypeError, match=r"explain\(\) takes a Tensor, a Module or a viz\.Monitor, got a float"):
         mg.explain(3.0)
     with pytest.raises(TypeError, match="result must be a Tensor, got a float"):
         mg.explain(variable(1.0, "w"), 3.0)  # type: ignore[arg-type]
@@ -310,3 +310,26 @@ def test_the_table_folds_and_refuses_as_pictures_do() -> None:
 
 def test_the_table_of_a_variable() -> None:
     assert viz.table(variable(np.ones(1000), "w")).splitlines()[1].split() == ["w", "(1000,)", "8", "kB"]
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda w: np.sum(np.linalg.svd(w)[1]),
+        lambda w: np.sum(np.linalg.qr(w)[0]),
+        lambda w: np.sum(np.linalg.eigh(w)[0]),
+        lambda w: np.linalg.slogdet(w)[1],
+        lambda w: np.sum(np.modf(w)[0]),
+        lambda w: np.sum(np.split(w, 2)[0] * 0.0),
+    ],
+)
+def test_functions_with_several_results(function: Any) -> None:
+    w = mg.tensor(np.eye(2) + 0.1, requires_grad=True, name="w")
+    assert any("'w'" in sentence for sentence in mg.explain(function(w)))
+
+
+def test_what_has_accumulated_is_not_of_this_computation() -> None:
+    w = mg.tensor([1.0, 2.0], requires_grad=True, name="w")
+    np.sum(w**2).backward()
+    dead = np.sum(nn.functional.relu(w - 100.0))
+    assert any("'w' has a gradient that is zero" in sentence for sentence in mg.explain(dead))

@@ -5,44 +5,51 @@ Must not own: the walk over the tape (`graph.py`), the words (`labels.py`), or h
 Needs no other package.
 Read next: `render.py`.
 
-The colours are Okabe and Ito's, which the colour-blind can tell apart, and a shape goes with each, so that a print in
-black and white says the same: parameters are rounded and blue, inputs have corners, constants have dots around them,
+The colours are those that the colour-blind can tell apart, and a second sign goes with each, so that a print in black
+and white says the same: parameters are rounded and blue, inputs have corners, constants have dots around them,
 operations are circles, a fold is a box with depth, the result is framed twice, in orange. What isn't finite is red,
-bold and thick. What a gradient does is brown; it goes backwards.
+bold and thick, with a cross. What a gradient does is brown, with open arrowheads; in the backward view its line is the
+wider, the larger it is, and dotted where it is 0. Operands arrive in their order, from left to right.
 """
 
 from __future__ import annotations
 
 import html
+import math
+import re
 import textwrap
 import zlib
 from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import replace
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from microgradnd.viz import signs
 from microgradnd.viz.labels import (
-    active_text,
+    SHOWN,
+    Detail,
+    Role,
+    Row,
+    Word,
     alarm_text,
     clean,
-    grad_text,
+    edge_labels,
+    is_alarming,
+    node_rows,
     scope_text,
     shape_text,
-    summed_text,
-    values_text,
 )
 from microgradnd.viz.model import Direction, Edge, Graph, Node, Scope, View
-from microgradnd.viz.values import Values
 
 Attributes = dict[str, str]
-Detail = Literal["shapes", "dtypes", "values", "gradients", "rules", "lines", "memory"]
-
-DETAILS: tuple[Detail, ...] = get_args(Detail)
-SHOWN: tuple[Detail, ...] = ("shapes", "values", "gradients", "rules")
 FONT = "Helvetica,Arial,sans-serif"
 CODE = "DejaVu Sans Mono,Menlo,Consolas,monospace"
-INK, QUIET, GRADIENT, ALARM, LINE = "#1a1a1a", "#5a5a5a", "#a84a00", "#d00000", "#8a8a8a"
+INK, QUIET, GRADIENT, ALARM, LINE = "#1a1a1a", "#5a5a5a", "#a84a00", "#c8004b", "#6b6b6b"
+Style = Literal["page", "slide"]
+STYLES: tuple[Style, ...] = get_args(Style)
+SLIDE: Attributes = {"size": "16,9!", "ratio": "fill", "nodesep": "0.15", "ranksep": "0.12"}
+TYPE = re.compile(r'\b(point-size|fontsize)="(\d+)"')
+LARGER = {"9": "16", "10": "14", "11": "16", "13": "19"}  # the sizes of type on a page, and on a slide
 GRAPH: Attributes = {
     "bgcolor": "white",
     "fontname": FONT,
@@ -58,12 +65,12 @@ NODE: Attributes = {"fontname": FONT, "fontsize": "11", "fontcolor": INK, "margi
 EDGE: Attributes = {"color": LINE, "arrowsize": "0.6", "fontname": FONT, "fontsize": "9", "fontcolor": QUIET}
 LOOKS: dict[str, Attributes] = {
     "parameter": {"shape": "box", "style": "rounded,filled", "color": "#0072B2", "fillcolor": "#eaf3fa"},
-    "input": {"shape": "box", "style": "filled", "color": "#767676", "fillcolor": "white"},
-    "constant": {"shape": "box", "style": "filled,dotted", "color": "#777777", "fillcolor": "white"},
+    "input": {"shape": "box", "style": "filled", "color": "#6c6c6c", "fillcolor": "white"},
+    "constant": {"shape": "box", "style": "filled,dotted", "color": "#6d6d6d", "fillcolor": "white"},
     "operation": {
         "shape": "ellipse",
         "style": "filled",
-        "color": "#9a9a9a",
+        "color": "#6e6e6e",
         "fillcolor": "#f2f2f2",
         "width": "0.36",
         "margin": "0.03,0",
@@ -71,7 +78,7 @@ LOOKS: dict[str, Attributes] = {
     "result": {
         "shape": "box",
         "style": "rounded,filled",
-        "color": "#E69F00",
+        "color": "#8f6400",
         "fillcolor": "#fdf3dd",
         "peripheries": "2",
         "penwidth": "1.5",
@@ -83,7 +90,13 @@ DARK = {  # what the colours above become where a page is dark
     INK: "#f0f0f0",
     QUIET: "#b4b4b4",
     GRADIENT: "#ff9d57",
-    ALARM: "#ff6b6b",
+    ALARM: "#ff5c9e",
+    LINE: "#a8a8a8",
+    "#6c6c6c": "#a8a8a8",
+    "#6d6d6d": "#a8a8a8",
+    "#6e6e6e": "#a8a8a8",
+    "#8f6400": "#e69f00",
+    "#5b7f6f": "#8fb8a5",
     "#eaf3fa": "#12303f",
     "#f2f2f2": "#2c2f33",
     "#fdf3dd": "#3b2d0d",
@@ -109,8 +122,19 @@ SIDES = {
     "RL": ("ne", "se"),
 }  # where x and y in x - y arrive
 SMALL = 9
+WIDEST, NARROWEST, FADING = 3.6, 0.7, 0.6  # points: of a line, and how much less for each power of ten
+ROLES: dict[Role, dict[str, Any]] = {
+    "name": {"bold": True},
+    "text": {},
+    "result": {"bold": True},
+    "shape": {"color": QUIET},
+    "note": {"color": QUIET, "size": SMALL},
+    "values": {"color": QUIET, "size": SMALL},
+    "grad": {"color": GRADIENT, "size": SMALL},
+    "rule": {"color": GRADIENT, "size": SMALL},
+    "alarm": {"color": ALARM, "size": SMALL, "bold": True},
+}
 REACH, LEAF_REACH = 40, 12  # rows: a residual connection is worth seeing, the tenth use of a weight is not
-LONGEST_RULE = 56
 LONGEST_ID = 80
 LINE_WIDTH = 100  # characters of the sentences below a picture
 
@@ -128,7 +152,9 @@ def quoted(text: str) -> str:
 
 
 def styled(text: str, bold: bool = False, color: str = "", size: int = 0) -> str:
-    """Return text, escaped, as part of an HTML-like label."""
+    """Return text, escaped, as part of an HTML-like label; Graphviz takes no empty ones."""
+    if not text:
+        return ""
     result = html.escape(text).replace("\\", "<font>&#92;</font>")  # Graphviz takes a backslash and N for the node's id
     if bold:
         result = f"<b>{result}</b>"
@@ -142,172 +168,36 @@ def statement(subject: str, attributes: Attributes) -> str:
     return f"\t{subject} [{', '.join(parts)}]\n"
 
 
-def is_alarming(node: Node) -> bool:
-    """Return whether there is a NaN or Inf among a node's numbers, or those of its gradient."""
-    return bool(alarm_text(node.values) or alarm_text(node.grad))
-
-
-def joined(rows: list[str]) -> str:
+def joined(rows: list[Row]) -> str:
     """Return an HTML-like label of some rows."""
-    return f"<{'<br/>'.join(rows)}>"
+    return f"<{'<br/>'.join('  '.join(map(worded, row)) for row in rows)}>"
 
 
-def _small(text: str, values: Values, color: str) -> str:
-    alarming = bool(alarm_text(values))
-    return styled(text, alarming, ALARM if alarming else color, SMALL)
+def worded(word: Word) -> str:
+    """Return a word in the font, size and colour of what it is."""
+    look = ROLES[word.role]
+    text = styled(word.text, **look)
+    return f'<font face="{CODE}">{text}</font>' if word.role == "rule" else text
 
 
-def shape_of(node: Node, show: Collection[str]) -> str:
-    """Return a node's shape and dtype, as far as they are to be shown."""
-    if "dtypes" in show:
-        return shape_text(node.shape if "shapes" in show else (), node.dtype, always=True)
-    return shape_text(node.shape, node.dtype) if "shapes" in show else ""
-
-
-def extra_rows(node: Node, show: Collection[str]) -> list[str]:
-    """Return what is shown of a node on demand only: memory, and the line of code."""
-    rows = []
-    if "memory" in show and node.memory:
-        rows.append(styled(f"{node.memory:,} bytes", color=QUIET, size=SMALL))
-    if "lines" in show and node.line:
-        rows.append(styled(f"{clean(node.line[0].rpartition('/')[2])}:{node.line[1]}", color=QUIET, size=SMALL))
-    return rows
-
-
-def short_name(node: Node) -> str:
-    """Return a node's name, without the path of the scope that it is in."""
-    name = node.name or ""
-    if node.kind == "fold":
-        name = name.replace("… " + outer_path(node), "… ")
-    return clean(name.removeprefix(outer_path(node)))
-
-
-def outer_path(node: Node) -> str:
-    """Return the path of the scope that a node is in, with a dot behind it."""
-    return node.scope[-1].partition("#")[0] + "." if node.scope else "."
-
-
-def box_label(node: Node, show: Collection[Detail] = SHOWN) -> str:
-    """Return the label of a leaf or a result: name and shape, numbers, gradient, one below the other."""
-    name, shape = short_name(node), shape_of(node, show)
-    title = "  ".join(filter(None, (name and styled(name, True), shape and styled(shape, not name, name and QUIET))))
-    rows = [title] if title else []
-    if node.shape is None:
-        rows.append(styled("constant", color=QUIET))  # `backward()` has let go of it
-    if node.values is not None and ("values" in show or alarm_text(node.values) or not rows):
-        text = values_text(node.values)
-        if node.kind == "result" and node.values.elements is not None:
-            rows.append(styled(text, True, ALARM if alarm_text(node.values) else ""))
-        else:
-            rows.append(_small(text, node.values, QUIET if title else INK))
-    if node.grad is not None and "gradients" in show:
-        rows.append(_small(grad_text(node.grad), node.grad, GRADIENT))
-    return joined(rows + extra_rows(node, show))
-
-
-def fold_label(node: Node, show: Collection[Detail] = SHOWN) -> str:
-    """Return the label of a folded scope: its path, what it is, how much is in it."""
-    name, text, detail = short_name(node), clean(node.text), clean(node.detail, 60)
-    rows = [styled(name, True)] if name and name != text else []
-    rows += [styled(text, not rows)] if text else []
-    rows += [styled(detail, color=QUIET, size=SMALL)] if detail else []
-    if alarm := alarm_text(node.values):
-        rows.append(styled(alarm, True, ALARM, SMALL))
-    if node.grad is not None and "gradients" in show:
-        rows.append(_small(grad_text(node.grad), node.grad, GRADIENT))
-    return joined(rows + extra_rows(node, show))
-
-
-def backward_label(node: Node, show: Collection[Detail] = SHOWN) -> str:
-    """Return the label of a node in the backward view: whose gradient it is, its shape, and the gradient."""
-    shape = shape_of(node, show)
-    if node.kind == "fold":
-        return fold_label(node, show)
-    if node.kind == "result":
-        name = clean(node.name or "", 16)
-        whole = f"∂{name}/∂{name}" if name else "gradient of the result"
-        rows = [styled(whole, True) + (styled(" = 1", True) if not node.shape else "")]
-        return joined(rows + ([styled(shape, color=QUIET, size=SMALL)] if node.shape and shape else []))
-    if node.kind == "operation":
-        title = styled(clean(node.text))
-        rows = [title] + ([styled(shape, color=QUIET, size=SMALL)] if shape else [])
-    else:
-        rows = [f"{styled('grad')} {styled(short_name(node), True)}  {styled(shape, color=QUIET)}".strip()]
-    if node.grad is not None and "gradients" in show:
-        bare = grad_text(node.grad, node.last_norm).removeprefix("grad ").replace("‖grad‖", "‖g‖")
-        rows.append(_small(bare, node.grad, GRADIENT))
-    return joined(rows + extra_rows(node, show))
-
-
-def edge_rows(source: Node, show: Collection[Detail] = SHOWN) -> list[str]:
-    """Return what is written on the edge that leaves an operation: name, shape, and small values of what it made."""
-    name, shape = clean(source.name or ""), shape_of(source, show)
-    parts = [styled(name, True, INK)] if name else []
-    if shape:
-        parts.append(styled(shape))
-    values = source.values
-    if values is not None:
-        if alarm_text(values) or (values.elements is not None and "values" in show):
-            parts.append(("= " if name and not shape else "") + _small(values_text(values), values, QUIET))
-        elif source.function == "relu" and "values" in show:
-            parts.append(_small(active_text(values), values, QUIET))
-    rows = [" ".join(parts)] if parts else []
-    if source.grad is not None and "gradients" in show:
-        rows.append(_small(grad_text(source.grad, source.last_norm), source.grad, GRADIENT))
-    return rows
-
-
-def rule_rows(edge: Edge, several: bool, show: Collection[Detail] = SHOWN) -> list[str]:
-    """Return what is written on an edge on its way back: the rule, the axes summed over, and a part's norm.
-
-    Parameters
-    ----------
-    edge : Edge
-    several : bool
-        Whether more arrives at the same place by other edges.
-    show : collection of str
-    """
-    rows = []
-    if edge.rule and "rules" in show:
-        rule = styled(clean(edge.rule, LONGEST_RULE), color=GRADIENT, size=SMALL)
-        rows.append(f'<font face="{CODE}">{rule}</font>')
-    if text := summed_text(edge.summed):
-        rows.append(styled(text, color=GRADIENT, size=SMALL))
-    if edge.grad is not None and "gradients" in show and (several or alarm_text(edge.grad)):
-        text = grad_text(edge.grad).replace("grad", "part" if edge.grad.elements is not None else "·")
-        rows.append(_small(text, edge.grad, GRADIENT))
-    return rows
-
-
-def spaced(rows: list[str]) -> str:
+def spaced(rows: list[Row]) -> str:
     """Return the label of an edge, which doesn't touch it."""
-    space = "&#160;"
-    return joined([space + row + space for row in rows])
+    space = "&#160;&#160;"
+    return f"<{'<br/>'.join(space + ' '.join(map(worded, row)) + space for row in rows)}>"
 
 
 def node_statement(node: Node, view: View = "forward", show: Collection[Detail] = SHOWN) -> str:
     """Return the line of DOT that draws a node."""
-    look = dict(LOOKS[node.kind])
-    if view == "backward":
-        label = backward_label(node, show)
-        if node.kind == "operation":
-            look |= {"shape": "box", "style": "rounded,filled", "margin": "0.1,0.03"}
-    elif node.kind == "operation":
-        text, detail = clean(node.text), clean(node.detail)
-        rows = [styled(detail, color=QUIET, size=SMALL)] if detail else []
-        rows += extra_rows(node, show)
-        if len(text) <= 2:
-            look["fontsize"] = "13"
-            if not rows:
-                look |= CIRCLE
-        label = joined([styled(text), *rows])
-    elif node.kind == "fold":
-        label = fold_label(node, show)
-    else:
-        label = box_label(node, show)
+    look, rows = dict(LOOKS[node.kind]), node_rows(node, view, show)
+    if view != "backward" or node.function in signs.IN_ORDER:
+        look["ordering"] = "out" if view == "backward" else "in"  # operands stand in their order
+    if node.kind == "operation" and view == "backward":
+        look |= {"shape": "box", "style": "rounded,filled", "margin": "0.1,0.03"}
+    elif node.kind == "operation" and len(clean(node.text)) <= 2:
+        look |= {"fontsize": "13"} | (CIRCLE if len(rows) == 1 else {})
     if is_alarming(node):
         look |= {"color": ALARM, "penwidth": "2.5"}
-    return statement(quoted_id(node.id), look | {"label": label, "tooltip": _tooltip(node)})
+    return statement(quoted_id(node.id), look | {"label": joined(rows), "tooltip": _tooltip(node)})
 
 
 def _tooltip(node: Node) -> str:
@@ -335,20 +225,43 @@ def tag_statement(id: str, source: Node) -> str:
     return statement(id, look)
 
 
-def edge_look(edge: Edge, source: Node, rows: list[str], view: View) -> Attributes:
-    """Return what an edge looks like."""
+def width(norm: float, largest: float) -> float:
+    """Return how wide a line is that a gradient of some norm flows along, where the largest one is known.
+
+    Examples
+    --------
+    >>> from microgradnd.viz.dot import width
+    >>> width(5.0, 5.0), round(width(0.05, 5.0), 2), width(1e-30, 5.0)
+    (3.6, 2.4, 0.7)
+    """
+    if not 0 < norm < math.inf:
+        return NARROWEST
+    return max(WIDEST + FADING * math.log10(norm / largest), NARROWEST)
+
+
+def largest_norm(graph: Graph) -> float:
+    """Return the norm of the largest gradient on a line; 0 where there is none."""
+    norms = (edge.grad.norm for edge in graph.edges if edge.grad is not None)
+    return max((norm for norm in norms if math.isfinite(norm)), default=0.0)
+
+
+def edge_look(edge: Edge, source: Node, rows: list[Row], view: View, largest: float = 0.0) -> Attributes:
+    """Return what an edge looks like; `largest` is the norm of the largest gradient in the picture."""
     look: Attributes = {}
     if view == "backward":
-        look["color"] = GRADIENT
+        look |= {"color": GRADIENT, "arrowhead": "onormal"}
+        if edge.grad is not None and largest:
+            look["penwidth"] = f"{width(edge.grad.norm, largest):.2g}"
         if edge.summed:
             look["style"] = "dashed"
+        if edge.grad is not None and edge.grad.norm == 0:
+            look["style"] = "dotted"
     elif view == "both" and edge.flows:
-        look |= {"color": f"{LINE}:{GRADIENT}", "dir": "both"}
+        look |= {"color": f"{LINE}:{GRADIENT}", "dir": "both", "arrowtail": "onormal"}
     if edge.carried:
         look |= {"style": "dashed", "constraint": "false"}
-        rows = ["next", *rows] if view != "backward" else rows
     if alarm_text(edge.grad if view == "backward" else source.values):
-        look["color"] = ALARM
+        look |= {"color": ALARM, "penwidth": "2.5"}
     if rows:
         look["label"] = spaced(rows)
     return look
@@ -377,13 +290,15 @@ def tagged(graph: Graph) -> set[tuple[str, str]]:
     return far
 
 
-def turned(graph: Graph) -> Graph:
-    """Return the backward pass as a graph: what a derivative flows along, from the result to the variables."""
-    flowing = [edge for edge in graph.edges if edge.flows]
-    ids = {edge.source for edge in flowing} | {edge.target for edge in flowing}
+def turned(graph: Graph, labels: list[list[Row]]) -> tuple[Graph, list[list[Row]]]:
+    """Return the backward pass as a graph, from the result to the variables, and what stands on its lines."""
+    order = {node.id: i for i, node in enumerate(graph.nodes)}
+    flowing = [pair for pair in zip(graph.edges, labels, strict=True) if pair[0].flows]
+    flowing.sort(key=lambda pair: (-order[pair[0].target], pair[0].position))
+    ids = {id for edge, _ in flowing for id in (edge.source, edge.target)}
     nodes = [node for node in reversed(graph.nodes) if node.id in ids]
-    edges = [replace(edge, source=edge.target, target=edge.source) for edge in reversed(flowing)]
-    return replace(graph, nodes=nodes, edges=edges)
+    edges = [replace(edge, source=edge.target, target=edge.source) for edge, _ in flowing]
+    return replace(graph, nodes=nodes, edges=edges), [rows for _, rows in flowing]
 
 
 def frames_of(graph: Graph) -> dict[str, tuple[str, ...]]:
@@ -394,17 +309,32 @@ def frames_of(graph: Graph) -> dict[str, tuple[str, ...]]:
 
 
 def body(
-    graph: Graph, rankdir: Direction = "TB", view: View = "forward", show: Collection[Detail] = SHOWN
+    graph: Graph,
+    rankdir: Direction = "TB",
+    view: View = "forward",
+    show: Collection[Detail] = SHOWN,
+    style: Style = "page",
 ) -> Iterator[str]:
     """Return the lines of DOT between the braces: the nodes, scope by scope, and the edges."""
+    labels = edge_labels(graph, view, show)
+    if style == "page":
+        yield from _body(graph, labels, rankdir, view, show)
+        return
+    flat = [[[word for row in rows for word in row]] if rows else [] for rows in labels]
+    for line in _body(graph, flat, rankdir, view, show):
+        yield TYPE.sub(lambda found: f'{found[1]}="{LARGER[found[2]]}"', line)
+
+
+def _body(
+    graph: Graph, labels: list[list[Row]], rankdir: Direction, view: View, show: Collection[Detail]
+) -> Iterator[str]:
     if graph.notes:
         yield statement(
             "graph", {"label": "<" + "".join(f'{styled(n)}<br align="left"/>' for n in below(graph.notes)) + ">"}
         )
-    arriving = Counter(edge.source for edge in graph.edges if edge.flows)  # at a node, in the backward pass
     tags = {(source, target): f"{source}_for_{target}" for source, target in tagged(graph)}
     if view == "backward":
-        graph = turned(graph)
+        graph, labels = turned(graph, labels)
         tags = {(source, target): tag for (target, source), tag in tags.items()}
     by_id = {node.id: node for node in graph.nodes}
     scopes: dict[tuple[str, ...], list[str]] = {}
@@ -421,32 +351,17 @@ def body(
             if line not in (members := scopes[frames[near]]):
                 members.append(line)
     yield from clusters(scopes, graph.scopes)
-    said: set[str] = set()
-    carried: set[str] = set()
     lines = Counter(edge.target for edge in graph.edges)
-    for edge in graph.edges:
+    largest = largest_norm(graph)
+    for edge, rows in zip(graph.edges, labels, strict=True):
         source = by_id[edge.source]
-        rows: list[str] = []
-        if edge.carried:
-            end = edge.target if view == "backward" else edge.source
-            if end in carried:  # one line is enough to say that it goes on to the next copy
-                continue
-            carried.add(end)
-        if view == "backward":
-            rows = rule_rows(edge, arriving[edge.target] > 1, show)
-        else:
-            if source.kind == "operation" and edge.target != "result" and edge.source not in said:
-                rows = edge_rows(source, show)
-                said.add(edge.source)
-            if view == "both" and edge.flows:
-                rows[1:1] = rule_rows(edge, arriving[edge.source] > 1, show)
         has_order = view != "backward" and by_id[edge.target].function in signs.IN_ORDER and lines[edge.target] == 2
         side = f":{SIDES[rankdir][edge.position > 0]}" if has_order else ""
         start, end = edge.source, edge.target
         if tag := tags.get((start, end)):
             start, end = (start, tag) if view == "backward" else (tag, end)
         line = f"{quoted_id(start)} -> {quoted_id(end)}{side}"
-        look = edge_look(edge, source, rows, view)
+        look = edge_look(edge, source, rows, view, largest)
         yield statement(line, look) if look else f"\t{line}\n"
 
 
@@ -489,7 +404,22 @@ def quoted_id(id: str) -> str:
     return quoted(name if name == id else f"{name} {zlib.crc32(id.encode(errors='surrogatepass')):08x}")
 
 
-def text(graph: Graph, rankdir: Direction = "TB", view: View = "forward", show: Collection[Detail] = SHOWN) -> str:
+def defaults(rankdir: Direction = "TB", style: Style = "page") -> tuple[Attributes, Attributes, Attributes]:
+    """Return the attributes of the graph, and of its nodes and edges where they say nothing else."""
+    graph = GRAPH | {"rankdir": rankdir}
+    if style == "slide":
+        large = {"fontsize": LARGER[NODE["fontsize"]]}
+        return graph | SLIDE, NODE | large, EDGE | large | {"penwidth": "1.5"}
+    return graph, NODE, EDGE
+
+
+def text(
+    graph: Graph,
+    rankdir: Direction = "TB",
+    view: View = "forward",
+    show: Collection[Detail] = SHOWN,
+    style: Style = "page",
+) -> str:
     """Return a graph as a program in the DOT language.
 
     Parameters
@@ -502,6 +432,8 @@ def text(graph: Graph, rankdir: Direction = "TB", view: View = "forward", show: 
         "forward", "backward" or "both".
     show : collection of str
         Which of `DETAILS` are shown.
+    style : str
+        "page" or "slide".
 
     Returns
     -------
@@ -517,8 +449,9 @@ def text(graph: Graph, rankdir: Direction = "TB", view: View = "forward", show: 
     ...     if "->" in line:
     ...         print(line.strip())
     n0 -> n1
-    n1 -> n2 [label=<&#160;<font color="#5a5a5a" point-size="9">6</font>&#160;>]
+    n1 -> n2 [label=<&#160;&#160;<font color="#5a5a5a" point-size="9">6</font>&#160;&#160;>]
     n2 -> result
     """
-    defaults = (statement(*both) for both in (("graph", GRAPH | {"rankdir": rankdir}), ("node", NODE), ("edge", EDGE)))
-    return "".join(("digraph {\n", *defaults, *body(graph, rankdir, view, show), "}\n"))
+    usual = zip(("graph", "node", "edge"), defaults(rankdir, style), strict=True)
+    lines = (statement(*both) for both in usual)
+    return "".join(("digraph {\n", *lines, *body(graph, rankdir, view, show, style), "}\n"))

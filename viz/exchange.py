@@ -11,7 +11,6 @@ import dataclasses
 import json
 import math
 import re
-from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,12 +18,11 @@ from microgradnd.failures import explained
 from microgradnd.tensor import Tensor
 from microgradnd.viz import dot
 from microgradnd.viz.graph import graph
-from microgradnd.viz.labels import alarm_text, clean, grad_text, scope_text, shape_text, summed_text, values_text
+from microgradnd.viz.labels import clean, edge_labels, is_alarming, node_rows, scope_text, text_of
 from microgradnd.viz.model import DIRECTIONS, VIEWS, Direction, Edge, Graph, Node, Scope, View
-from microgradnd.viz.signs import number
 from microgradnd.viz.values import Values
 
-VERSION = 1  # of the JSON: it grows when a key changes its meaning or goes, not when one is added
+VERSION = 2  # of the JSON: it grows when a key changes its meaning or goes, not when one is added
 
 # Around the label of each kind of node, and how it is filled and framed; the colours are those of `dot.py`
 BRACKETS = {
@@ -113,13 +111,13 @@ def _goes_back(view: View) -> bool:
 
 
 def _mermaid_lines(model: Graph, view: View = "forward", rankdir: Direction = "TB") -> Iterator[str]:
-    arriving = Counter(edge.source for edge in model.edges if edge.flows)  # at a node, in the backward pass
+    labels = edge_labels(model, view)
     if view == "backward":
-        model = dot.turned(model)
+        model, labels = dot.turned(model, labels)
     ids = _plain_ids(model)
     used = {id for node in model.nodes for id in node.scope}
     scopes = [scope for scope in model.scopes.values() if scope.id in used]
-    members: dict[str, list[Node | Scope]] = {"": []} | {scope.id: [] for scope in scopes}
+    members: dict[str, list[Node | Scope]] = {id: [] for id in ("", *(scope.id for scope in scopes))}
     for scope in scopes:
         members[scope.parent].append(scope)
     for node in model.nodes:
@@ -138,26 +136,20 @@ def _mermaid_lines(model: Graph, view: View = "forward", rankdir: Direction = "T
             todo.extend((depth + 1, member) for member in reversed(members[thing.id]))
         else:
             left, right = BRACKETS[thing.kind]
-            rows = _backward_rows(thing) if view == "backward" else _node_rows(thing)
+            rows = [text_of(row) for row in node_rows(thing, view)]
             yield f"{space}{ids[thing.id]}{left}{_label(rows)}{right}:::{_class(thing)}"
     if model.notes:
         yield f"  notes>{_label(model.notes)}]"
         yield f"  style notes fill:white,stroke:{dot.LINE},color:{dot.QUIET}"
 
-    by_id = {node.id: node for node in model.nodes}
-    said: set[str] = set()
-    for edge in model.edges:
-        rows = []
-        if view != "backward" and edge.target != "result" and edge.source not in said:
-            rows = _edge_rows(by_id[edge.source])
-            said.add(edge.source)
-        if edge.carried and view != "backward":
-            rows = ["next", *rows]
-        if view != "forward" and edge.flows:
-            rows += _rule_rows(edge, arriving[edge.target if view == "backward" else edge.source] > 1)
+    largest = dot.largest_norm(model)
+    for i, (edge, said) in enumerate(zip(model.edges, labels, strict=True)):
+        rows = [text_of(row) for row in said]
         dotted, both = edge.carried or (view == "backward" and edge.summed), view == "both" and edge.flows
         arrow = ("<" if both else "") + ("-.->" if dotted else "-->")
         yield f"  {ids[edge.source]} {arrow}{'|' + _label(rows) + '|' if rows else ''} {ids[edge.target]}"
+        if view == "backward" and edge.grad is not None and largest:
+            yield f"  linkStyle {i} stroke-width:{dot.width(edge.grad.norm, largest):.2g}px"
 
     if scopes:
         yield f"  class {','.join(ids[scope.id] for scope in scopes)} scope"
@@ -171,53 +163,7 @@ def _mermaid_lines(model: Graph, view: View = "forward", rankdir: Direction = "T
 
 
 def _class(node: Node) -> str:
-    return "alarm" if dot.is_alarming(node) else node.kind
-
-
-def _node_rows(node: Node) -> list[str]:
-    """Return what is written in a node, line by line."""
-    if node.kind == "operation":
-        return [node.text, node.detail]
-    if node.kind == "fold":
-        rows = [node.name or "", node.text if node.text != node.name else "", node.detail, alarm_text(node.values)]
-    else:
-        title = " ".join(filter(None, (node.name, shape_text(node.shape, node.dtype))))
-        rows = [title or ("constant" if node.shape is None else ""), values_text(node.values) if node.values else ""]
-    return [*rows, grad_text(node.grad) if node.grad else ""]
-
-
-def _backward_rows(node: Node) -> list[str]:
-    """Return what is written in a node of the backward view: whose gradient it is, its shape, and the gradient."""
-    if node.kind == "fold":
-        return _node_rows(node)
-    shape = shape_text(node.shape, node.dtype)
-    if node.kind == "result":
-        return [f"gradient of {node.name or 'the result'}", shape or "= 1"]
-    title = node.text if node.kind == "operation" else f"grad {node.name or ''}"
-    gradient = grad_text(node.grad).removeprefix("grad ").replace("‖grad‖", "‖g‖") if node.grad else ""
-    return [f"{title} {shape}", gradient]
-
-
-def _edge_rows(source: Node) -> list[str]:
-    """Return what is written on the edge that leaves an operation: name, shape, and small values of what it made."""
-    if source.kind != "operation":
-        return []
-    parts = [source.name, shape_text(source.shape, source.dtype)]
-    if source.values is not None and (source.values.elements is not None or alarm_text(source.values)):
-        parts.append(("= " if source.name and not source.shape else "") + values_text(source.values))
-    return _said([" ".join(filter(None, parts)), grad_text(source.grad) if source.grad else ""])
-
-
-def _rule_rows(edge: Edge, several: bool) -> list[str]:
-    """Return what is written on an edge on its way back: the rule, the axes summed over, and a part's norm."""
-    norm = ""
-    if edge.grad is not None and (several or alarm_text(edge.grad)):
-        norm = f"‖·‖ {alarm_text(edge.grad) or number(edge.grad.norm)}"
-    return _said([edge.rule, summed_text(edge.summed), norm])
-
-
-def _said(rows: list[str]) -> list[str]:
-    return [row for row in rows if row]
+    return "alarm" if is_alarming(node) else node.kind
 
 
 def _label(rows: list[str]) -> str:
@@ -300,19 +246,25 @@ def to_json(
     [('n0', 'parameter', 'x'), ('n1', 'operation', '2 ×'), ('n2', 'operation', '+ 1'), ('result', 'result', '')]
     """
     model = graph(t, max_nodes, depth, _goes_back(view), to)
-    return json.dumps(as_json(model), indent=indent, ensure_ascii=False, allow_nan=False)
+    return json.dumps(as_json(model, view), indent=indent, ensure_ascii=False, allow_nan=False)
 
 
-def as_json(model: Graph) -> dict[str, Any]:
-    """Return a graph as what JSON knows: dicts, lists, strings, finite numbers, None."""
+def as_json(model: Graph, view: View = "forward") -> dict[str, Any]:
+    """Return a graph as what JSON knows, dicts, lists, strings, finite numbers, None, with what a picture shows."""
     plain: dict[str, Any] = {"format": "microgradnd.graph", "version": VERSION}
     plain |= {field.name: _plain(getattr(model, field.name)) for field in dataclasses.fields(model)}
+    for node, told in zip(model.nodes, plain["nodes"], strict=True):
+        told["label"] = [_plain(text_of(row)) for row in node_rows(node, view)]
+    for rows, told in zip(edge_labels(model, view), plain["edges"], strict=True):
+        told["label"] = [_plain(text_of(row)) for row in rows]
     return plain | {"scopes": [_plain(scope) for scope in model.scopes.values()]}
 
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Node | Edge | Scope | Values):
         named = {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        if isinstance(value, Values) and value.size == 1 and not isinstance(value.elements, list):
+            named["elements"] = [named["elements"]]
         if isinstance(value, Node) and value.line is not None:
             named["line"] = {"file": value.line[0], "line": value.line[1]}
         return named

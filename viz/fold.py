@@ -52,16 +52,15 @@ def fold(record: Record, root: Part, max_nodes: int | None, depth: int | None) -
         kind_of = signatures(record, root, kinds)
         for part in [*reversed(list(root.parts())), root]:
             if any(isinstance(child, Part) for child in part.children):
-                fold_repeats(record, part, kind_of, 1, chains_of_scopes=True)
+                fold_repeats(record, part, kind_of, 1, chains=True, scopes=True)
         if depth is not None:
             fold_deeper(root, depth)
-        if size(record, root, most) > most:
-            todo, is_large = [root, *root.parts()], True
-            while todo and is_large:
-                part = todo.pop(0)
-                before = len(part.children)
-                todo += fold_repeats(record, part, kind_of, WORTH)
-                is_large = len(part.children) == before or size(record, root, most) > most
+        todo, is_large = [root, *root.parts()], size(record, root, READABLE) > READABLE
+        while todo and is_large:
+            part = todo.pop(0)
+            before = len(part.children)
+            todo += fold_repeats(record, part, kind_of, WORTH, chains=size(record, root, most) <= most)
+            is_large = len(part.children) == before or size(record, root, READABLE) > READABLE
     if size(record, root, most) > most:  # the more levels are left, the more nodes: the most that fit are searched for
         fits, deepest = 0, max(depths(root).values(), default=0) if depth is None else depth
         while fits < deepest:
@@ -147,11 +146,13 @@ def signatures(record: Record, root: Part, kinds: dict[Any, int]) -> Any:
     return kind_of
 
 
-def fold_repeats(record: Record, part: Part, kind_of: Any, worth: int, chains_of_scopes: bool = False) -> list[Part]:
+def fold_repeats(
+    record: Record, part: Part, kind_of: Any, worth: int, chains: bool = False, scopes: bool = False
+) -> list[Part]:
     """Fold what repeats among the children of a scope, most first; return the bodies that have become scopes.
 
-    With `chains_of_scopes` only what contains a scope, and of which each copy goes into the next: three branches side
-    by side (the query, key and value of an attention) mean different things, though they do the same.
+    With `scopes` only what contains a scope; with `chains` only that of which each copy goes into the next: three
+    branches side by side (the query, key and value of an attention) mean different things, though they do the same.
     """
     made: list[Part] = []
     if len(part.children) < COPIES:
@@ -160,12 +161,13 @@ def fold_repeats(record: Record, part: Part, kind_of: Any, worth: int, chains_of
     for _ in range(MOST_LOOPS):
         kinds = np.array([kind_of(child) for child in part.children], dtype=np.int64)
         wanted = None
-        if chains_of_scopes:
-            wanted = np.array([isinstance(child, Part) and child not in refused for child in part.children], dtype=bool)
+        if chains:
+            is_wanted = ((isinstance(child, Part) or not scopes) and child not in refused for child in part.children)
+            wanted = np.array(list(is_wanted), dtype=bool)
         start, period, copies = longest_run(kinds, wanted)
         if (copies - 1) * period < worth:
             break
-        if chains_of_scopes and not is_chain(record, part.children[start : start + 2 * period]):
+        if chains and not is_chain(record, part.children[start : start + 2 * period]):
             refused.update(part.children[start : start + copies * period])
             continue
         body = part.children[start : start + period]

@@ -18,17 +18,20 @@ from typing import Any
 
 import numpy as np
 
-from microgradnd.registry import VJPS, Results, Variadic, name_of
+from microgradnd.registry import Results, name_of
 from microgradnd.tape import Leaf, Operation
 from microgradnd.tensor import Tensor
 from microgradnd.viz import signs
 from microgradnd.viz.fold import fold, operations_of, shown, shown_parts
 from microgradnd.viz.model import Edge, Graph, Kind, Node, Scope
-from microgradnd.viz.record import Part, Record, Thing, tree
-from microgradnd.viz.rules import rule_text, summed_axes
+from microgradnd.viz.names import Names
+from microgradnd.viz.record import Part, Parts, Record, Thing, tree
+from microgradnd.viz.rules import Template, parameters_of, rule_text, summed_axes
+from microgradnd.viz.signs import number
 from microgradnd.viz.values import Values, together, values_of
 
 FEWEST = 4  # nodes: a fold, an operation and what goes into it, and the result
+MOST_NAMED = 3_000  # operations: of more, nobody reads the rules with names in them
 MOST_BESIDE = 2  # arrays or parameters that are shown beside a fold to which nothing else leads
 NO_GRADIENTS = (
     "backward() has let go of the gradients between: draw before it, or call backward(retain_graph=True), to see them."
@@ -86,8 +89,8 @@ def graph(
         if to is not None and to is not t:
             raise _unconnected(to)
         kind: Kind = "parameter" if t.requires_grad else "input"
-        node = _variable("n0", kind, t.data, t.name, t.grad)
-        return Graph([node], parameters=node.parameters, grad=node.grad)
+        node = _variable("n0", kind, t.data, t.name, None, t.grad)
+        return Graph([node], parameters=node.parameters)
     return _Builder(t, last, max_nodes, depth, backward, to).graph()
 
 
@@ -119,23 +122,42 @@ def arrays(t: Tensor, backward: bool = False) -> dict[str, tuple[Any, Any]]:
     if not isinstance(last, Operation):
         return {"n0": (t.data, _plain(t.grad))}
     record = Record(last)
-    ends: dict[Leaf, Any] = {}
-    arrived = {}
-    if backward and record.can_flow():
-        arrived = {node: g for node, g, _ in record.flow(ends)}
+    arrived: dict[Any, Any] = {}
+    is_known = backward and record.can_flow()
+    ends = record.flow(lambda node, g, parts: arrived.__setitem__(node, g)) if is_known else None
     found: dict[str, tuple[Any, Any]] = {}
     for leaf, id in record.leaf_ids.items():
-        found[id] = leaf.data, _plain(leaf.grad) if leaf.grad is not None else ends.get(leaf)
+        found[id] = leaf.data, gradient(leaf, record, ends)[0]
     seen: set[Thing] = set()
     for i, node in enumerate(record.operations):
         for k, operand in enumerate(record.operands(i)):
             if isinstance(operand, int) and operand not in seen:
                 seen.add(operand)
                 found[f"{record.ids[i]}_{k}"] = (None if node.args is None else node.args[k]), None
-        g = node.note.grad if node.note and node.note.grad is not None else arrived.get(node)
+        g = arrived.get(node, node.note and node.note.grad)
         found[record.ids[i]] = _array(node.out), _array(_plain(g))
     found["result"] = t.data, found[record.ids[-1]][1]
     return found
+
+
+def gradient(leaf: Leaf, record: Record, ends: dict[Any, Any] | None) -> tuple[Any, Any]:
+    """Return the gradient of a variable in this computation, and its `.grad` where that is another, or may be.
+
+    Parameters
+    ----------
+    leaf : Leaf
+    record : Record
+    ends : dict or None
+        What the walk back has found; None if it wasn't made. Without it, `.grad` is trusted only if `backward()` has
+        run through this computation.
+    """
+    kept, g = _plain(leaf.grad), None if ends is None else ends.get(leaf)
+    if ends is None:
+        return (kept, None) if record.is_over else (None, kept)
+    if g is not None and np.iscomplexobj(g):
+        g = np.conj(g)  # as `.grad` is
+    is_same = kept is None or (g is not None and np.array_equal(g, kept, equal_nan=True))
+    return g, None if is_same else kept
 
 
 def _plain(g: Any) -> Any:
@@ -220,14 +242,25 @@ class _Builder:
         self.most = math.inf if max_nodes is None else max_nodes
         self.things = list(shown(self.root))
         self.repeated = {part.id for part in shown_parts(self.root) if part.repeat > 1}
-        self.ends: dict[Leaf, Any] = {}
+        self.ends: dict[Any, Any] | None = None
         self.arrived: dict[int, Values | None] = {}
-        self.last_norms: dict[int, float | None] = {}
+        self.last_norms: dict[Any, Values | None] = {}
+        self.sent: dict[Any, tuple[Any, Values | None]] = {}  # the last that was sent to each node: often all it gets
         self.parts: dict[Any, Any] = {}  # what flows along an edge, by (operation, position) or (operation, fold)
-        self.rules: dict[Any, str] = {}
+        self.rules: dict[Any, tuple[str, Template, list[str]]] = {}
+        self.called = Names(self.record)
+        self.texts: dict[int, tuple[str, str]] = {}
         self.locate()
         if backward:
             self.let_flow()
+        elif any(leaf.grad is not None for leaf in self.record.leaf_ids) and self.record.can_flow():
+            self.ends = self.record.flow()
+        self.gradients = {leaf: gradient(leaf, self.record, self.ends) for leaf in self.record.leaf_ids}
+        if not backward and self.ends is not None:  # the gradients of this computation were not asked for
+            self.gradients = {
+                leaf: (g if leaf.grad is not None and other is None else None, other)
+                for leaf, (g, other) in self.gradients.items()
+            }
 
     def only_from(self, to: Any) -> None:
         """Leave only what connects the result to another tensor."""
@@ -275,8 +308,7 @@ class _Builder:
     def let_flow(self) -> None:
         """Walk back, and note what arrives at what is drawn."""
         record = self.record
-        is_over = any(node.args is None for node in record.operations)
-        changed = [] if is_over else record.changed()
+        changed = [] if record.is_over else record.changed()
         if not changed and not record.can_flow():
             self.notes.append(NO_GRADIENTS)
             return
@@ -291,24 +323,29 @@ class _Builder:
             return
         if record.operations[-1].shape != ():
             self.notes.append("The gradients are those of the sum of the result's elements.")
-        drawn = {thing for thing in self.things if isinstance(thing, int)}
-        for node, g, parts in record.flow(self.ends):
-            q = record.index[node]
-            target = self.stands_for[q]
-            if q in drawn:
-                self.arrived[q] = values_of(g)
-            elif target in drawn and all(number == part.repeat - 1 for part, number in self.copies[q]):
-                said = values_of(g)
-                self.last_norms[target] = said and said.norm
-            for k, new in parts:
-                parent = node.parents[k]
-                if isinstance(target, Part):
-                    if parent in self.ends or self.stands_for[record.index[parent]] is not target:
-                        key = parent, target
-                        self.parts[key] = self.parts[key] + new if key in self.parts else new
-                elif target == q:
-                    self.parts[q, k] = values_of(new)
+        self.drawn = {thing for thing in self.things if isinstance(thing, int)}
+        self.ends = record.flow(self.look_at)
         self.parts = {k: v if isinstance(v, Values | None) else values_of(v) for k, v in self.parts.items()}
+
+    def look_at(self, node: Operation, g: Any, parts: Parts) -> None:
+        """Note what arrives at an operation that is drawn, and what goes on from it."""
+        q = self.record.index[node]
+        target = self.stands_for[q]
+        if q in self.drawn:
+            alone, said = self.sent.pop(node, (None, None))
+            self.arrived[q] = said if alone is g else values_of(g)
+        elif target in self.drawn and all(number == part.repeat - 1 for part, number in self.copies[q]):
+            self.last_norms[target] = values_of(g)
+        for k, new in parts:
+            parent = node.parents[k]
+            if target == q:
+                self.parts[q, k] = values_of(new)
+                self.sent[parent] = new, self.parts[q, k]
+            elif isinstance(target, Part) and (
+                isinstance(parent, Leaf) or self.stands_for[self.record.index[parent]] is not target
+            ):
+                key = parent, target
+                self.parts[key] = self.parts[key] + new if key in self.parts else new
 
     def graph(self) -> Graph:
         """Return the graph."""
@@ -319,18 +356,18 @@ class _Builder:
         grouped = self.grouped(outside)
         starts: dict[Any, list[_Outside]] = {}
         order = {thing: number for number, thing in enumerate(self.things)}
-        for thing in outside:
-            thing.targets.sort(key=lambda target: order[target])
-            starts.setdefault(thing.targets[0], []).append(thing)
+        for outsider in outside:
+            outsider.targets.sort(key=lambda target: order[target])
+            starts.setdefault(outsider.targets[0], []).append(outsider)
         nodes, into = [], dict[Any, list[Edge]]()
         for (source, target, k, carried), p in lines.items():
             into.setdefault(target, []).append(self.edge(self.id_of(source), record.operations[p], target, k, carried))
-        for thing in outside:
-            for target, k in thing.edges:
-                into.setdefault(target, []).append(self.edge(thing.id, thing.leaf, target, k))
+        for outsider in outside:
+            for target, k in outsider.edges:
+                into.setdefault(target, []).append(self.edge(outsider.id, outsider.leaf, target, k))
         for thing in self.things:
             nodes += [self.outside_node(leaf) for leaf in starts.get(thing, ())]
-            if thing in grouped:
+            if isinstance(thing, int) and thing in grouped:
                 id = f"{self.id_of(thing)}_more"
                 nodes.append(replace(grouped[thing], id=id, scope=self.scope_of(thing)))
                 count = len(record.operations[thing].parents)
@@ -367,10 +404,9 @@ class _Builder:
                     if known is not chains[place]:
                         users[parent] = [a for a, b in zip(known, chains[place], strict=False) if a is b]
         for leaf, parts in users.items():
-            grad = self.ends.get(leaf) if leaf.grad is None else leaf.grad
             for part in parts:
                 self.totals[part].parameters += leaf.data.size
-                self.totals[part].grads.append(grad)
+                self.totals[part].grads.append(self.gradients[leaf][0])
 
     def lines(self) -> dict[tuple[Any, Any, int, bool], int]:
         """Return what lies between what is drawn: source, target, position and whether it is carried."""
@@ -471,16 +507,54 @@ class _Builder:
         if isinstance(target, Part):
             return Edge(source, target.id, k, flows, grad=self.parts.get((parent, target)), carried=carried)
         node = self.record.operations[target]
-        rule, summed = "", ()
-        if flows:
-            is_variadic = isinstance(VJPS.get(node.function), Variadic)
-            shapes = None if is_variadic else tuple(p and p.shape for p in node.parents)
-            key = node.function, None if is_variadic else k, node.shape, shapes, node.args is None
-            if key not in self.rules:
-                self.rules[key] = rule_text(node, k)
-            rule, summed = self.rules[key], summed_axes(node, k)
-        grad = self.parts.get((target, k)) if flows else None
-        return Edge(source, self.record.ids[target], k, flows, rule, summed, grad, carried)
+        if not flows:
+            return Edge(source, self.record.ids[target], k, carried=carried)
+        rule, template, letters = self.rule_of(target, k)
+        grad = self.parts.get((target, k))
+        text, numbers = "", ""
+        if rule and len(self.things) <= MOST_NAMED:
+            names = self.called.in_rule(node, letters)
+            text = template.put(names)
+            numbers = self.numbers(target, template, letters, names, grad)
+        return Edge(source, self.record.ids[target], k, flows, rule, text, numbers, summed_axes(node, k), grad, carried)
+
+    def rule_of(self, i: int, k: int) -> tuple[str, Template, list[str]]:
+        """Return the rule of an operation's argument: as the table has it, ready for names, and its own names."""
+        node = self.record.operations[i]
+        shapes = tuple(p and p.shape for p in node.parents)
+        key = node.function, k, node.shape, shapes, self.written(i)
+        if key not in self.rules:
+            rule, letters = rule_text(node, k), parameters_of(node, k)
+            text = rule
+            for letter, shape in zip(letters, shapes, strict=False):
+                text = text.replace(f"{letter}.shape", str(shape)) if shape is not None else text
+            self.rules[key] = rule, Template(text, ["g", "out", *letters, *node.kwargs]), letters
+        return self.rules[key]
+
+    def numbers(
+        self, i: int, template: Template, letters: list[str], names: dict[str, str], grad: Values | None
+    ) -> str:
+        """Return a rule with numbers in the place of all names, and what comes of it; nothing where one is an array."""
+        node, g = self.record.operations[i], self.arrived.get(i)
+        if node.shape != () or node.args is None or grad is None or g is None or not isinstance(grad.elements, float):
+            return ""
+        known = {"g": g.elements, "out": np.asarray(node.out).item()}
+        known |= {
+            letter: arg.item()
+            for letter, arg in zip(letters, node.args, strict=False)
+            if np.shape(arg) == () and isinstance(arg, np.ndarray | np.generic)
+        }
+        made = {word: number(known[word]) for word in template.words if isinstance(known.get(word), float)}
+        if template.words - set(made) - set(names):
+            return ""
+        put, result = template.put(names | made), number(grad.elements)
+        return put if put == result else f"{put} = {result}"
+
+    def written(self, i: int) -> tuple[str, str]:
+        """Return the sign of an operation and what else there is to say about the call."""
+        if i not in self.texts:
+            self.texts[i] = signs.written(self.record.operations[i])
+        return self.texts[i]
 
     # What is said of each thing
 
@@ -514,14 +588,13 @@ class _Builder:
             repeated = [depth for depth, id in enumerate(common) if thing.kind == "constant" and id in self.repeated]
             common = common[: repeated[-1] + 1] if repeated else ()
         if thing.leaf is None:
-            return _variable(thing.id, thing.kind, thing.data, None, None, common)
-        grad = self.ends.get(thing.leaf) if thing.leaf.grad is None else thing.leaf.grad
-        return _variable(thing.id, thing.kind, thing.data, thing.leaf.name, grad, common)
+            return _variable(thing.id, thing.kind, thing.data, None, None, None, common)
+        return _variable(thing.id, thing.kind, thing.data, thing.leaf.name, *self.gradients[thing.leaf], common)
 
     def operation_node(self, i: int) -> Node:
         node = self.record.operations[i]
-        text, detail = signs.written(node)
-        note = node.note
+        text, detail = self.written(i)
+        note, last = node.note, self.last_norms.get(i)
         kept = values_of(note.grad) if note and note.grad is not None else None
         return Node(
             self.record.ids[i],
@@ -533,12 +606,12 @@ class _Builder:
             shape=node.shape,
             dtype=None if node.dtype is None else str(node.dtype),
             values=values_of(node.out),
-            grad=kept or self.arrived.get(i),
+            grad=self.arrived.get(i) or kept,
             scope=self.scope_of(i),
             line=note.line if note else None,
             memory=_memory(node),
             members=1,
-            last_norm=self.last_norms.get(i),
+            last_norm=None if last is None else last.norm,
         )
 
     def fold_node(self, part: Part) -> Node:
@@ -567,7 +640,7 @@ class _Builder:
     def result_node(self) -> Node:
         t, last = self.t, self.record.operations[-1]
         kept = values_of(last.note.grad) if last.note and last.note.grad is not None else None
-        grad = kept or self.arrived.get(len(self.record.operations) - 1)
+        grad = self.arrived.get(len(self.record.operations) - 1) or kept
         values = values_of(t.data)
         return Node("result", "result", t.name, shape=t.shape, dtype=str(t.dtype), values=values, grad=grad)
 
@@ -589,7 +662,9 @@ def _memory(node: Operation) -> int:
     return 0 if node.shape is None else math.prod(node.shape) * node.dtype.itemsize
 
 
-def _variable(id: str, kind: Kind, data: Any, name: str | None, grad: Any, scope: tuple[str, ...] = ()) -> Node:
+def _variable(
+    id: str, kind: Kind, data: Any, name: str | None, grad: Any, accumulated: Any, scope: tuple[str, ...] = ()
+) -> Node:
     if data is None:  # `backward()` has let go of it
         return Node(id, kind, scope=scope)
     size = int(np.size(data))
@@ -601,6 +676,7 @@ def _variable(id: str, kind: Kind, data: Any, name: str | None, grad: Any, scope
         dtype=str(data.dtype),
         values=values_of(data),
         grad=values_of(grad),
+        accumulated=values_of(accumulated),
         scope=scope,
         memory=size * data.dtype.itemsize,
         parameters=size if kind == "parameter" else 0,

@@ -1,19 +1,33 @@
-"""The words and numbers in a picture.
+"""The words and numbers in a picture: the one description of what stands in a node and on an edge.
 
-Owns: how names, shapes, values and gradients are written, and the escaping of whatever users call their tensors.
-Must not own: where they stand and what they look like (`dot.py`).
+Owns: how names, shapes, values and gradients are written, which of them stand where, and the escaping of whatever users
+call their tensors.
+Must not own: what they look like (`dot.py`, `exchange.py`).
 Read next: `dot.py`.
+
+`node_rows` and `edge_labels` return rows of words, and each word says what it is: DOT gives each kind a font and a
+colour, Mermaid and JSON take the text.
 """
 
 from __future__ import annotations
 
 import unicodedata
-from typing import Any
+from collections import Counter
+from collections.abc import Collection, Iterator
+from typing import Any, Literal, NamedTuple, get_args
 
-from microgradnd.viz.model import Scope
+from microgradnd.viz.model import Edge, Graph, Node, Scope, View
 from microgradnd.viz.signs import number
 from microgradnd.viz.values import Values
 
+Detail = Literal["shapes", "dtypes", "values", "numbers", "gradients", "rules", "lines", "memory"]
+Role = Literal["name", "text", "result", "shape", "note", "values", "grad", "rule", "alarm"]
+
+DETAILS: tuple[Detail, ...] = get_args(Detail)
+SHOWN: tuple[Detail, ...] = ("shapes", "values", "gradients", "rules")
+NEXT = "next"  # on a line that leads to the next copy of a repeated scope
+ALARM_SIGN = "✗ "
+LONGEST_RULE, SHORT_RULE = 56, 32  # characters; up to so many with its numbers, a rule is on one row
 LONGEST = 40  # characters of a name that are shown
 
 
@@ -141,3 +155,195 @@ def summed_text(axes: tuple[int, ...]) -> str:
     if not axes:
         return ""
     return f"summed over ax{'e' if len(axes) > 1 else 'i'}s {', '.join(map(str, axes))}"
+
+
+# What stands where
+
+
+class Word(NamedTuple):
+    """A piece of a row.
+
+    Attributes
+    ----------
+    text : str
+    role : str
+        "name" (what the user called it), "text" (the sign of an operation), "result" (the numbers that were asked
+        for), "shape", "note" (what else there is to know), "values", "grad", "rule", or "alarm" (a NaN or Inf is among
+        these numbers).
+    """
+
+    text: str
+    role: Role
+
+
+Row = list[Word]
+
+
+def words(*pairs: tuple[str, Role]) -> list[Row]:
+    """Return a row of the words that aren't empty; no row if all are."""
+    row = [Word(*pair) for pair in pairs if pair[0]]
+    return [row] if row else []
+
+
+def _numbers(text: str, values: Values, role: Role, show: Collection[str], detail: Detail, one: bool) -> list[Row]:
+    """Return a row with numbers, as far as they are to be shown: those that aren't finite are in any case."""
+    if alarm_text(values):
+        return words((ALARM_SIGN + text, "alarm"))
+    return words((text, role)) if detail in show or ("numbers" in show and one) else []
+
+
+def is_alarming(node: Node) -> bool:
+    """Return whether there is a NaN or Inf among a node's numbers, or those of its gradient."""
+    return bool(alarm_text(node.values) or alarm_text(node.grad))
+
+
+def shape_of(node: Node, show: Collection[str] = SHOWN) -> str:
+    """Return a node's shape and dtype, as far as they are to be shown."""
+    if "dtypes" in show:
+        return shape_text(node.shape if "shapes" in show else (), node.dtype, always=True)
+    return shape_text(node.shape, node.dtype) if "shapes" in show else ""
+
+
+def short_name(node: Node) -> str:
+    """Return a node's name, without the path of the scope that it is in."""
+    outer = node.scope[-1].partition("#")[0] + "." if node.scope else "."
+    name = node.name or ""
+    if node.kind == "fold":
+        name = name.replace("… " + outer, "… ")
+    return clean(name.removeprefix(outer))
+
+
+def node_rows(node: Node, view: View = "forward", show: Collection[str] = SHOWN) -> list[Row]:
+    """Return what stands in a node, row by row.
+
+    Examples
+    --------
+    >>> from microgradnd.viz.labels import node_rows
+    >>> from microgradnd.viz.model import Node
+    >>> [[word.text for word in row] for row in node_rows(Node("n0", "parameter", "w", shape=(3, 4), dtype="float32"))]
+    [['w', '(3, 4) float32']]
+    """
+    rows = list(_backward_rows(node, show) if view == "backward" and node.kind != "fold" else _forward_rows(node, show))
+    if "memory" in show and node.memory:
+        rows += words((f"{node.memory:,} bytes", "note"))
+    if "lines" in show and node.line:
+        rows += words((f"{clean(node.line[0].rpartition('/')[2])}:{node.line[1]}", "note"))
+    return rows
+
+
+def _forward_rows(node: Node, show: Collection[str]) -> Iterator[Row]:
+    name, shape, text = short_name(node), shape_of(node, show), clean(node.text)
+    if node.kind == "operation":
+        yield from words((text, "text"))
+        yield from words((clean(node.detail), "note"))
+        return
+    if node.kind == "fold":
+        yield from words((name if name != text else "", "name"))
+        yield from words((text, "name" if name in ("", text) else "text"))
+        yield from words((clean(node.detail, 60), "note"))
+        if alarm := alarm_text(node.values):
+            yield from words((ALARM_SIGN + alarm, "alarm"))
+    else:
+        title = words((name, "name"), (shape, "shape" if name else "name"))
+        if node.shape is None and not name:  # `backward()` has freed it
+            title = words(("constant", "note"))
+        yield from title
+        if node.values is not None:
+            role: Role = "result" if node.kind == "result" and node.values.elements is not None else "values"
+            enough = show if title else {*show, "values"}  # a box isn't empty
+            yield from _numbers(values_text(node.values), node.values, role, enough, "values", not node.shape)
+    yield from _grad_rows(node, show)
+
+
+def _backward_rows(node: Node, show: Collection[str]) -> Iterator[Row]:
+    """Yield the rows of a node in the backward view: whose gradient it is, its shape, and the gradient."""
+    shape = shape_of(node, show)
+    if node.kind == "result":
+        name = clean(node.name or "", 16)
+        whole = f"∂{name}/∂{name}" if name else "gradient of the result"
+        yield from words((whole + (" = 1" if not node.shape else ""), "name"))
+        yield from words((shape if node.shape else "", "shape"))
+        return
+    if node.kind == "operation":
+        yield from words((clean(node.text), "text"))
+        yield from words((shape, "shape"))
+    else:
+        yield from words(("grad", "text"), (short_name(node), "name"), (shape, "shape"))
+    yield from _grad_rows(node, show, is_title_grad=True)
+
+
+def _grad_rows(node: Node, show: Collection[str], is_title_grad: bool = False) -> Iterator[Row]:
+    if node.grad is not None:
+        text = grad_text(node.grad, node.last_norm)
+        text = text.removeprefix("grad ").replace("‖grad‖", "‖g‖") if is_title_grad else text
+        yield from _numbers(text, node.grad, "grad", show, "gradients", not node.shape)
+    if node.accumulated is not None:
+        text = grad_text(node.accumulated).replace("grad", "accumulated")
+        yield from _numbers(text, node.accumulated, "note", show, "gradients", not node.shape)
+
+
+def value_rows(source: Node, show: Collection[str] = SHOWN) -> list[Row]:
+    """Return what stands on the line that leaves an operation: name, shape, and small values of what it made."""
+    if source.kind != "operation":
+        return []
+    name, shape, values = clean(source.name or ""), shape_of(source, show), source.values
+    numbers: list[Row] = []
+    if values is not None:
+        text = values_text(values) if values.elements is not None or alarm_text(values) else ""
+        if not text and source.function == "relu":
+            text = active_text(values)
+        numbers = _numbers(text, values, "values", show, "values", not source.shape) if text else []
+    equals = "=" if name and not shape and numbers else ""
+    row = words((name, "name"), (shape, "shape"), (equals, "shape"), *(numbers[0] if numbers else ()))
+    return row + list(_grad_rows(source, show))
+
+
+def rule_rows(edge: Edge, several: bool, show: Collection[str] = SHOWN) -> list[Row]:
+    """Return what stands on a line on its way back: the rule, the axes summed over, and a part's norm.
+
+    Parameters
+    ----------
+    edge : Edge
+    several : bool
+        Whether more arrives at the same place by other lines.
+    show : collection of str
+    """
+    rows: list[Row] = []
+    if "rules" in show:
+        text, numbers = clean(edge.text or edge.rule, LONGEST_RULE), clean(edge.numbers, LONGEST_RULE)
+        numbers = f"= {numbers}" if numbers else ""
+        is_short = len(text) + len(numbers) < SHORT_RULE
+        rows += words((text, "rule"), (numbers if is_short else "", "rule"))
+        rows += words(("" if is_short else numbers, "rule"))
+    rows += words((summed_text(edge.summed), "grad"))
+    if edge.grad is not None and (several or alarm_text(edge.grad)) and not (edge.numbers and rows):
+        text = grad_text(edge.grad).replace("grad", "part" if edge.grad.elements is not None else "·")
+        rows += _numbers(text, edge.grad, "grad", show, "gradients", edge.grad.size == 1)
+    return rows
+
+
+def edge_labels(graph: Graph, view: View = "forward", show: Collection[str] = SHOWN) -> list[list[Row]]:
+    """Return what stands on each line of a graph, row by row."""
+    by_id = {node.id: node for node in graph.nodes}
+    arriving = Counter(edge.source for edge in graph.edges if edge.flows)  # in the backward pass
+    said: set[str] = set()
+    found: list[list[Row]] = []
+    for edge in graph.edges:
+        rows: list[Row] = []
+        if view != "backward" and edge.target != "result" and edge.source not in said:
+            rows = value_rows(by_id[edge.source], show)
+            said.add(edge.source)
+        if view != "forward" and edge.flows:
+            is_several = arriving[edge.source] > 1
+            if edge.numbers and not is_several:
+                rows = rows[:1]  # the rule says what the gradient is
+            rows[1:1] = rule_rows(edge, is_several, show)
+        if edge.carried and view != "backward":
+            rows = [*words((NEXT, "note")), *rows]
+        found.append(rows)
+    return found
+
+
+def text_of(row: Row) -> str:
+    """Return a row as plain text."""
+    return " ".join(word.text for word in row)

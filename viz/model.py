@@ -47,6 +47,8 @@ class Node:
     values, grad : Values or None
         The numbers, where the tape still has them, and those of the gradient, where there is one. Of a fold: the
         gradients of the parameters in it taken together, and the values only where one of them isn't finite.
+    accumulated : Values or None
+        What a variable's `.grad` holds, where it isn't the gradient of this computation, or nobody can tell.
     scope : tuple of str
         The ids of the scopes that it lies in (keys of `Graph.scopes`), outermost first.
     line : tuple of str and int, or None
@@ -71,6 +73,7 @@ class Node:
     dtype: str | None = None
     values: Values | None = None
     grad: Values | None = None
+    accumulated: Values | None = None
     scope: tuple[str, ...] = ()
     line: tuple[str, int] | None = None
     memory: int = 0
@@ -89,6 +92,10 @@ class Edge:
         Whether a derivative flows back along it.
     rule : str
         That derivative, as the table has it: `g * np.cos(x)`. Empty where none flows, and into a fold.
+    text : str
+        The same with the names of the operands: `g * np.cos(angle)`.
+    numbers : str
+        The same with numbers, and what comes of them, where all are single: `1 * np.cos(0.5) = 0.8776`.
     summed : tuple of int
         The axes of the target over which that derivative is summed, since the argument was broadcast along them.
     grad : Values or None
@@ -102,6 +109,8 @@ class Edge:
     position: int = 0
     flows: bool = False
     rule: str = ""
+    text: str = ""
+    numbers: str = ""
     summed: tuple[int, ...] = ()
     grad: Values | None = None
     carried: bool = False

@@ -10,17 +10,16 @@ Nothing here recurses, and nothing takes more than a few steps for each operatio
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Literal
 
 import numpy as np
 
-from microgradnd.registry import Results
 from microgradnd.tape import Leaf, Node, Operation, walk
 from microgradnd.viz import signs
 
 ScopeKind = Literal["module", "scope", "repeat", "stretch"]
-Arrival = tuple[Operation, Any, list[tuple[int, Any]]]
+Parts = list[tuple[int, Any]]  # by position
 Thing = Node | int  # what can become a node of the graph; an array that is no variable goes by its id()
 
 RESERVED = re.compile(r"n\d+(_\w+)?|result|stretch|repeat_\w+|.*_more")  # ids of what isn't a scope of the user's
@@ -40,6 +39,8 @@ class Record:
     ids : list of str
         Of the operations. They count the variables too, each just before its first use.
     leaf_ids : dict of Leaf to str
+    is_over : bool
+        Whether `backward()` has freed arrays.
     """
 
     def __init__(self, last: Operation) -> None:
@@ -56,6 +57,7 @@ class Record:
         operations.sort(key=lambda node: node.recorded)
         self.operations = operations
         self.index = {node: i for i, node in enumerate(operations)}
+        self.is_over = any(node.args is None for node in operations)
         self.leaf_ids: dict[Leaf, str] = {}
         self.ids: list[str] = []
         count = 0
@@ -94,25 +96,23 @@ class Record:
             for node in self.operations
         )
 
-    def flow(self, ends: dict[Node, Any]) -> list[Arrival]:
+    def flow(self, step: Callable[[Operation, Any, Parts], None] | None = None) -> dict[Node, Any]:
         """Walk back from the result, whose derivative with respect to itself is 1; no `.grad` is set, no hook called.
 
         Parameters
         ----------
-        ends : dict of Node to array
-            Is filled with what has arrived at the leaves in the end.
+        step : callable, optional
+            `step(node, g, parts)` is called for each operation on the way, with what arrived at it, and what its rules
+            made of that: a list of (position, array), for the argument at each position that has a derivative.
 
         Returns
         -------
-        list of (Operation, array, list)
-            Each operation that the walk came through, what arrived at it, and what its rules made of that: a list of
-            (position, array), for the argument at each position that has a derivative.
+        dict of Node to array
+            What has arrived at the leaves in the end.
         """
-        last, steps = self.operations[-1], list[Arrival]()
-        if type(last.out) is not Results:
-            with np.errstate(all="ignore"):
-                ends.update(walk([(last, np.ones_like(last.out))], done=lambda *step: steps.append(step)))
-        return steps
+        last = self.operations[-1]
+        with np.errstate(all="ignore"):
+            return walk([(last, np.ones_like(last.out))], done=step)
 
     def between(self, start: Node) -> set[int]:
         """Return which operations depend on a node, itself included."""

@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import inspect
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,18 +28,22 @@ from microgradnd.failures import explained
 from microgradnd.tensor import Tensor
 from microgradnd.viz import dot
 from microgradnd.viz.exchange import mermaid, to_json
+from microgradnd.viz.explore import explore
+from microgradnd.viz.failure import failed
 from microgradnd.viz.graph import graph
+from microgradnd.viz.labels import DETAILS, SHOWN, Detail
 from microgradnd.viz.model import DIRECTIONS, VIEWS, Direction, Graph, View
 
 if TYPE_CHECKING:
     import graphviz
 
 FORMATS = ("svg", "png", "pdf")
-OTHERS = {"mmd": mermaid, "json": to_json}
+OTHERS: dict[str, Any] = {"mmd": mermaid, "json": to_json, "html": explore}
+MOST_NODES, MOST_ON_SLIDE = 200, 24
 INSTALL = 'pip install "microgradnd[viz]"'
 PIXELS_PER_INCH = 192  # of a PNG: sharp on a slide
 CLASS = "microgradnd"  # of an SVG, so that its colours are those of no other picture on the page
-LONGEST = 80  # inches, of a PNG: painting a longer one takes many times as long as its layout
+LONGEST = 40  # inches, of a PNG: painting a longer one takes many times as long as its layout
 WITH_PYGRAPHVIZ = """\
 import sys, pygraphviz
 try:
@@ -52,27 +57,29 @@ sys.stdout.buffer.write(picture)
 
 @explained
 def draw(
-    t: Tensor,
+    t: Tensor | BaseException,
     view: View = "forward",
     *,
-    show: Collection[dot.Detail] = dot.SHOWN,
+    show: Collection[Detail] | None = None,
     depth: int | None = None,
-    max_nodes: int | None = 200,
-    rankdir: Direction = "TB",
+    max_nodes: int | None = MOST_NODES,
+    rankdir: Direction | None = None,
+    style: dot.Style = "page",
 ) -> graphviz.Digraph:
-    """Draw the computation that made a tensor.
+    """Draw the computation that made a tensor, or that led to an error.
 
     Parameters
     ----------
-    t : Tensor
-        Of any shape; before `backward()` or, with the gradients in the picture, after it.
+    t : Tensor or BaseException
+        Of any shape; before `backward()` or, with the gradients in the picture, after it. Of an error that was caught,
+        what had been computed up to it is drawn, with the operation that failed and the shapes of its operands in red.
     view : str
         "forward" (from the variables to the result), "backward" (from the result back to the variables: what each
         derivative rule makes of the gradient that arrives) or "both" in one picture.
     show : collection of str
-        What is written into it: any of "shapes", "dtypes", "values", "gradients", "rules" (of derivatives, in the
-        views that have them), "lines" (of the user's code, where they were recorded) and "memory". NaN and Inf are
-        marked in any case.
+        What is written into it: any of "shapes", "dtypes", "values", "numbers" (values and gradients that are single
+        numbers), "gradients", "rules" (of derivatives, in the views that have them), "lines" (of the user's code, where
+        they were recorded) and "memory". NaN and Inf are marked in any case.
     depth : int or None
         Scopes (modules and what is computed in a `mg.scope`) that lie in so many others are folded to one node each.
     max_nodes : int or None
@@ -81,6 +88,9 @@ def draw(
         to draw everything; the layout of thousands of nodes takes minutes.
     rankdir : str
         Which way the computation runs: "TB" (from top to bottom), "LR", "BT" or "RL".
+    style : str
+        "page", or "slide" for a screen of 16 to 9: larger type, no statistics, and folded to at most 24
+        nodes, so that it can be read from the back of a room.
 
     Returns
     -------
@@ -90,9 +100,9 @@ def draw(
     Raises
     ------
     TypeError
-        If `t` isn't a Tensor.
+        If `t` is neither.
     ValueError
-        If an option makes no sense.
+        If an option makes no sense, or no Tensor was near where the error was raised.
     ImportError
         If the package graphviz isn't installed.
 
@@ -104,8 +114,18 @@ def draw(
     >>> drawing = viz.draw((w**2).sum())
     >>> "x²" in drawing.source and "(1, 3)" in drawing.source
     True
+
+    >>> try:
+    ...     w @ w
+    ... except ValueError as error:
+    ...     drawing = viz.draw(error)
+    >>> "✗ np.matmul" in drawing.source
+    True
     """
-    return _drawing(t, None, view, show=show, depth=depth, max_nodes=max_nodes, rankdir=rankdir)
+    if isinstance(t, BaseException):
+        how = checked(view, show, rankdir, style)
+        return drawing_of(failed(t, depth, max_nodes, **how), how)
+    return _drawing(t, None, view, show=show, depth=depth, max_nodes=max_nodes, rankdir=rankdir, style=style)
 
 
 @explained
@@ -141,18 +161,29 @@ def path(t: Tensor, to: Tensor, view: View = "forward", **options: Any) -> graph
     >>> "<b>x</b>" in viz.path((x * 2 + y) ** 2, to=x).source, "<b>y</b>" in viz.path((x * 2 + y) ** 2, to=x).source
     (True, False)
     """
+    _check("path", options, draw)
     return _drawing(t, to, view, **options)
 
 
+def _check(name: str, options: dict[str, Any], function: Callable[..., Any]) -> None:
+    """Raise if a function doesn't know an option that is passed on to it."""
+    known = [name for name in inspect.signature(function).parameters if name not in ("t", "path")]
+    if unknown := [option for option in options if option not in known]:
+        raise TypeError(
+            f"viz.{name}() has no option {unknown[0]!r}; those of viz.{function.__name__}(), which makes this picture, "
+            f"are {', '.join(known)}"
+        )
+
+
 def _drawing(t: Tensor, to: Tensor | None, view: View, **options: Any) -> graphviz.Digraph:
-    class_ = _drawing_class()
-    model, rankdir, show = _model(t, to=to, view=view, **options)
-    drawing: graphviz.Digraph = class_(
-        graph_attr=dot.GRAPH | {"rankdir": rankdir},
-        node_attr=dot.NODE,
-        edge_attr=dot.EDGE,
-        body=dot.body(model, rankdir, view, show),
-    )
+    model, how = _model(t, to=to, view=view, **options)
+    return drawing_of(dot.body(model, **how), how)
+
+
+def drawing_of(body: Iterable[str], how: dict[str, Any]) -> graphviz.Digraph:
+    """Return a drawing of lines in the DOT language."""
+    graph_, node, edge = dot.defaults(how["rankdir"], how["style"])
+    drawing: graphviz.Digraph = _drawing_class()(graph_attr=graph_, node_attr=node, edge_attr=edge, body=body)
     return drawing
 
 
@@ -161,20 +192,40 @@ def _model(
     *,
     to: Tensor | None = None,
     view: View = "forward",
-    show: Collection[dot.Detail] = dot.SHOWN,
+    show: Collection[Detail] | None = None,
     depth: int | None = None,
-    max_nodes: int | None = 200,
-    rankdir: Direction = "TB",
-) -> tuple[Graph, str, Collection[str]]:
-    """Return the graph that is to be drawn, its direction and details, or raise if an option makes no sense."""
-    if rankdir not in DIRECTIONS:
-        raise ValueError(f"rankdir must be one of {', '.join(DIRECTIONS)}, got {rankdir!r}")
-    if view not in VIEWS:
-        raise ValueError(f"view must be one of {', '.join(VIEWS)}, got {view!r}")
-    show = (show,) if isinstance(show, str) else tuple(show)
-    if unknown := [detail for detail in show if detail not in dot.DETAILS]:
-        raise ValueError(f"show must be made of {', '.join(dot.DETAILS)}, got {unknown[0]!r}")
-    return graph(t, max_nodes, depth, view != "forward", to), rankdir, show
+    max_nodes: int | None = MOST_NODES,
+    rankdir: Direction | None = None,
+    style: dot.Style = "page",
+) -> tuple[Graph, dict[str, Any]]:
+    """Return the graph that is to be drawn, and how, or raise if an option makes no sense."""
+    how = checked(view, show, rankdir, style)
+    if style == "slide" and max_nodes == MOST_NODES:
+        max_nodes = MOST_ON_SLIDE
+    return graph(t, max_nodes, depth, view != "forward", to), how
+
+
+def checked(
+    view: View = "forward",
+    show: Collection[Detail] | None = None,
+    rankdir: Direction | None = None,
+    style: dot.Style = "page",
+) -> dict[str, Any]:
+    """Return how a graph is to be drawn, or raise if an option makes no sense."""
+    rankdir = rankdir or "TB"
+    if show is None:
+        show = ("shapes", "numbers", "rules") if style == "slide" else SHOWN
+    show = [*((show,) if isinstance(show, str) else show)]
+    for name, given, known in (
+        ("rankdir", [rankdir], DIRECTIONS),
+        ("view", [view], VIEWS),
+        ("style", [style], dot.STYLES),
+        ("show", show, DETAILS),
+    ):
+        if wrong := [value for value in given if value not in known]:
+            of = "made of" if name == "show" else "one of"
+            raise ValueError(f"{name} must be {of} {', '.join(known)}, got {wrong[0]!r}")
+    return {"rankdir": rankdir, "view": view, "show": show, "style": style}
 
 
 @explained
@@ -183,8 +234,8 @@ def save(t: Any, path: str | os.PathLike[str], **options: Any) -> Path:
 
     Parameters
     ----------
-    t : Tensor or graphviz.Digraph
-        The tensor that was computed, or what `draw` returned for it.
+    t : Tensor, BaseException or graphviz.Digraph
+        The tensor that was computed, an error that was caught, or what `draw` returned for either.
     path : path-like
         Ends in `.svg`, `.png`, `.pdf`, `.dot` (the DOT language), `.mmd` (Mermaid), `.json`, or `.html` (the page of
         `explore`). Folders on the way are made.
@@ -220,11 +271,15 @@ def save(t: Any, path: str | os.PathLike[str], **options: Any) -> Path:
     """
     path = Path(path)
     format = format_of(path)
-    if format in (*OTHERS, "html"):
+    if isinstance(t, BaseException):
+        t, options = draw(t, **options), {}
+    if format in OTHERS:
         return _save_other(t, path, format, options)
     source = getattr(t, "source", None)
     if not isinstance(source, str):
-        source = _source(t, **options)
+        _check("save", options, draw)
+        model, how = _model(t, **options)
+        source = dot.text(model, **how)
     elif options:
         raise TypeError(f"{', '.join(options)}: a finished drawing can't be changed; pass such options to viz.draw()")
     data = source.encode() if format == "dot" else render(source, format)
@@ -236,8 +291,8 @@ def save(t: Any, path: str | os.PathLike[str], **options: Any) -> Path:
 def format_of(path: Path) -> str:
     """Return the format that a path ends in, or raise if it is none that `save` writes."""
     format = path.suffix.lower().lstrip(".")
-    if format not in (*FORMATS, "dot", *OTHERS, "html"):
-        known = ", ".join(f".{name}" for name in (*FORMATS, "dot", *OTHERS, "html"))
+    if format not in (*FORMATS, "dot", *OTHERS):
+        known = ", ".join(f".{name}" for name in (*FORMATS, "dot", *OTHERS))
         raise ValueError(f"a picture can't be saved as {path.name!r}: the path must end in one of {known}")
     return format
 
@@ -246,18 +301,13 @@ def _save_other(t: Any, path: Path, format: str, options: dict[str, Any]) -> Pat
     """Write what isn't laid out by Graphviz."""
     if isinstance(getattr(t, "source", None), str):
         raise TypeError(f".{format} files are made from a Tensor, not from a finished drawing; pass the Tensor itself")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _check("save", options, OTHERS[format])
     if format == "html":
-        from microgradnd.viz.explore import explore
-
         return explore(t, path, **options)
-    path.write_text(OTHERS[format](t, **options), encoding="utf-8")
+    text = OTHERS[format](t, **options)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
     return path
-
-
-def _source(t: Tensor, **options: Any) -> str:
-    model, rankdir, show = _model(t, **options)
-    return dot.text(model, rankdir, options.get("view", "forward"), show)
 
 
 def render(source: str, format: str) -> bytes:
@@ -283,6 +333,8 @@ def render(source: str, format: str) -> bytes:
         If Graphviz can't make sense of the source.
     """
     resolution = [f"-Gdpi={PIXELS_PER_INCH}", f"-Gsize={LONGEST},{LONGEST}"] if format == "png" else []
+    if resolution and dot.SLIDE["size"] in source[:500]:
+        resolution = ["-Gdpi=120"]  # 1920 by 1080 pixels
     if program := shutil.which("dot"):
         return _adaptive(_run([program, f"-T{format}", *resolution], source), format)
     if importlib.util.find_spec("pygraphviz") is None:
@@ -299,7 +351,7 @@ def _adaptive(picture: bytes, format: str) -> bytes:
     rules = "".join(
         f'.{CLASS} [{part}="{c}"]{{{part}:{d}}}' for c, d in dot.DARK.items() for part in ("fill", "stroke")
     )
-    style = f"<style>@media (prefers-color-scheme: dark){{{rules}}}</style>"
+    style = f"<style>@media screen and (prefers-color-scheme: dark){{{rules}}}</style>"
     start, tag, rest = picture.decode().partition("<svg ")
     inside, end, rest = rest.partition(">")
     return f'{start}{tag}class="{CLASS}" {inside}{end}\n{style}{rest}'.encode()
@@ -307,8 +359,9 @@ def _adaptive(picture: bytes, format: str) -> bytes:
 
 def _run(command: list[str], source: str, environment: dict[str, str] | None = None) -> bytes:
     done = subprocess.run(command, input=source.encode(), capture_output=True, env=environment, check=False)
-    if done.returncode or not done.stdout:
-        reason = done.stderr.decode(errors="replace").strip()[-500:]
+    said = done.stderr.decode(errors="replace")
+    if done.returncode or not done.stdout or "Error:" in said:  # of a label that it can't read it leaves the node empty
+        reason = said.strip()[-500:]
         raise RuntimeError(f"Graphviz couldn't draw this graph ({Path(command[0]).name}: {reason})")
     return done.stdout
 

@@ -1,11 +1,13 @@
-"""A derivative rule as it is written in the table: `g * np.cos(x)`.
+"""A derivative rule as it is written in the table, `g * np.cos(x)`, and with the names of its operands in it.
 
-Owns: finding the source of a rule and cutting out what it returns.
-Must not own: any rule (`../microgradnd/rules/`), or a second spelling of one.
+Owns: finding the source of a rule and cutting out what it returns, and what is said of a rule that is no formula.
+Must not own: any rule (`../microgradnd/rules/`).
 Read next: `dot.py`.
 
 A lambda's body is its text. Of a function with several ways to return, the one is shown that this call takes: its
-conditions are evaluated on stand-ins of the right shapes, which take no memory.
+conditions are evaluated on stand-ins of the right shapes, which take no memory. A rule may say itself what pictures
+show, in an attribute `text`; for those of the library that are no formula, `TEXTS` says it. A rule that would show
+names of its own, which nobody outside knows, is called the derivative of its function.
 """
 
 from __future__ import annotations
@@ -14,18 +16,58 @@ import ast
 import functools
 import inspect
 import linecache
+import re
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from microgradnd import broadcasting
-from microgradnd.registry import VJPS, Joint, rule_for
+from microgradnd.registry import VJPS, Joint, name_of, rule_for
 from microgradnd.tape import Operation
 
 MOST_ELEMENTS = 10**5  # of the arrays that a condition may be evaluated for
 MOST_STATEMENTS = 20
 INLINED = 60  # characters: up to so many, what a variable stands for is put in its place
-BROADCASTING = {np.where, np.clip}  # beside the ufuncs
+BROADCASTING = {np.where, np.clip}  # besides the ufuncs
+FORM = {"array", "rows", "vector", "column", "row"}  # what they return has the numbers of what they are given
+SPELLED = {"summed": "np.sum", "conj": "np.conj"}
+# What pictures show of the rules that are no formula, by the name of the function
+TEXTS = {
+    "getitem": "g where it was taken from, else 0",
+    "select": "g for this result, 0 for the others",
+    "concatenate": "its slice of g",
+    "stack": "its slice of g",
+    "max": "g where x is the maximum, else 0",
+    "min": "g where x is the minimum, else 0",
+    "maximum": "g where it is the larger one, else 0",
+    "minimum": "g where it is the smaller one, else 0",
+    "fmax": "g where it is the larger one, else 0",
+    "fmin": "g where it is the smaller one, else 0",
+    "max_pool": "g where x is the maximum, else 0",
+    "picked": "g where it was taken from, else 0",
+    "looked_up": "g in the rows that were looked up",
+    "einsum": "einsum of g and the other operands",
+    "sort": "g in the order before",
+    "tile": "sum of g over the copies",
+    "repeat": "sum of g over the copies",
+    "pad": "g within the edges",
+    "cumsum": "sums of g from the end",
+    "softmax": "out * (g - np.sum(g * out))",
+    "log_softmax": "g - np.exp(out) * np.sum(g)",
+    "softmax_cross_entropy": "g * (softmax - onehot)",
+    "conv, 0": "g convolved with the flipped weight",
+    "conv, 1": "x convolved with g",
+    "conv, 2": "sum of g over all but the channels",
+    "transpose": "g with the axes in the order before",
+    "clip, 0": "g where x is within the limits, else 0",
+    "setitem, 0": "g, 0 where it was set",
+    "setitem, 2": "g where it was set",
+    "power, 1": "g * out * np.log(x)",
+    "prod": "g * out / x",
+    "var": "g * 2 * (x - np.mean(x)) / n",
+    "std": "g * (x - np.mean(x)) / (n * out)",
+}
 Names = dict[str, Any]
 
 
@@ -54,22 +96,173 @@ def rule_text(node: Operation, position: int) -> str:
     >>> import microgradnd as mg
     >>> from microgradnd.viz.rules import rule_text
     >>> x = mg.tensor([[1.0, 2.0]], requires_grad=True)
-    >>> [rule_text(y._node, 0) for y in (np.sin(x), x @ np.ones((2, 3)), x.sum(), x.mean(axis=1))]
-    ['g * np.cos(x)', 'np.dot(g, y.T)', 'expand(g, x.shape)', 'expand(g * 0.5, x.shape, axis)']
+    >>> [rule_text(y._node, 0) for y in (np.sin(x), x @ np.ones((2, 3)), x.sum(), x.mean())]
+    ['g * np.cos(x)', 'g @ y.T', 'np.broadcast_to(g, x.shape)', 'np.broadcast_to(g * 0.5, x.shape)']
     """
     rule = rule_for(VJPS, node.function, position)
     table = VJPS.get(node.function, ())
     if position >= len(table):
         return ""
+    name = name_of(node.function)
+    if said := getattr(rule, "text", "") or TEXTS.get(name) or TEXTS.get(f"{name}, {position}"):
+        return str(said)
+    unknown = f"derivative of {name}, times g"
     if isinstance(table, Joint):  # computes all cotangents at once
-        return f"{table.rule.__name__}(g, …)[{position}]"
+        return unknown
     try:
-        return _text(rule, node)
-    except Exception:  # whatever a stranger's rule may hold, a picture is drawn
-        while isinstance(rule, functools.partial):
-            rule = rule.func
-        name = getattr(rule, "__name__", "rule")
-        return f"{'rule' if name == '<lambda>' else name}(g, …)"
+        found = _Plainer(rule).visit(ast.parse(_text(rule, node), mode="eval").body)
+    except Exception:  # whatever a user's rule may hold, a picture is drawn
+        return unknown
+    return unknown if set(_words(found)) - _known_words(rule, node) else ast.unparse(found).replace(" ** ", "**")
+
+
+class Template:
+    """The text of a rule, ready for names or numbers to be put in.
+
+    Parameters
+    ----------
+    text : str
+        The rule, as `rule_text` gives it.
+    words : collection of str
+        What stands for a value in it: `g`, `out`, and what the rule calls its arguments.
+    """
+
+    def __init__(self, text: str, words: Any) -> None:
+        self.text = text
+        marked, alone = text, set[str]()
+        try:
+            tree = ast.parse(text, mode="eval").body
+        except SyntaxError:  # it is said in words
+            tree = ast.Constant(None)
+        if not isinstance(tree, ast.Constant):
+            numbered = _Numbered(set(words))
+            marked = ast.unparse(numbered.visit(tree)).replace(" ** ", "**")
+            alone = numbered.alone
+        pattern = r"(?<!\.)\b((?:" + "|".join(map(re.escape, words)) + r")(?:__\d+)?)\b(?!')"
+        self.pieces = re.split(pattern, marked)
+        self.alone = alone
+
+    @property
+    def words(self) -> set[str]:
+        """What stands for a value in this rule."""
+        return {piece.partition("__")[0] for piece in self.pieces[1::2]}
+
+    def put(self, names: Mapping[str, str]) -> str:
+        """Return the text with other names, or numbers: what isn't one word stands in brackets where it has to.
+
+        Examples
+        --------
+        >>> from microgradnd.viz.rules import Template
+        >>> rule = Template("g * (1 - out ** 2)", ["g", "out"])
+        >>> rule.put({"out": "h"}), rule.put({"g": "-1", "out": "0.5"})
+        ('g * (1 - h**2)', '(-1) * (1 - 0.5**2)')
+        """
+        found = list(self.pieces)
+        for i in range(1, len(found), 2):
+            word = found[i].partition("__")[0]
+            name = names.get(word, word)
+            is_one = found[i] in self.alone or re.fullmatch(r"[^\W\d][\w.]*(\(.*\))?|\d[\w.+]*", name)
+            found[i] = name if is_one else f"({name})"
+        return "".join(found)
+
+
+class _Numbered(ast.NodeTransformer):
+    """Numbers the places where a word stands, and notes where whatever it stands for needs no brackets."""
+
+    def __init__(self, words: set[str]) -> None:
+        self.words = words
+        self.count = 0
+        self.alone: set[str] = set()
+
+    def visit_Call(self, node: ast.Call) -> Any:
+        node.args = [self.alone_in(argument) for argument in node.args]
+        node.func = self.visit(node.func)
+        node.keywords = [self.visit(keyword) for keyword in node.keywords]
+        return node
+
+    def alone_in(self, argument: ast.expr) -> Any:
+        named = self.visit(argument)
+        if isinstance(named, ast.Name):
+            self.alone.add(named.id)
+        return named
+
+    def visit_Name(self, node: ast.Name) -> Any:
+        if node.id not in self.words:
+            return node
+        self.count += 1
+        return ast.Name(f"{node.id}__{self.count}")
+
+
+class _Plainer(ast.NodeTransformer):
+    """Writes a rule as a reader of NumPy would: without what changes the form of an array only inside of a rule."""
+
+    def __init__(self, rule: Any) -> None:
+        free = inspect.getclosurevars(_innermost(rule)).globals
+        self.numbers = {key: value for key, value in free.items() if isinstance(value, float)}
+
+    def visit_BinOp(self, node: ast.BinOp) -> Any:
+        is_outer = isinstance(node.op, ast.Mult) and ast.unparse(node.left).startswith("column(")
+        self.generic_visit(node)
+        if is_outer:
+            return ast.Call(ast.Name("np.outer"), [node.left, node.right], [])
+        return node
+
+    def visit_Call(self, node: ast.Call) -> Any:
+        self.generic_visit(node)
+        name = ast.unparse(node.func)
+        node.keywords = [keyword for keyword in node.keywords if keyword.arg]
+        if name in FORM and node.args:
+            return node.args[0]
+        if name in ("np.dot", "on_rows") and len(node.args) == 2:
+            return ast.BinOp(node.args[0], ast.MatMult(), node.args[1])
+        if name == "expand" and len(node.args) in (2, 3):
+            g, shape, *axis = node.args
+            made = ast.Call(ast.Name("np.expand_dims"), [g, *axis], []) if axis else g
+            return ast.Call(ast.Name("np.broadcast_to"), [made, shape], [])
+        if name == "expand":  # the axes are still there
+            return ast.Call(ast.Name("np.broadcast_to"), node.args[:2], [])
+        node.func = ast.Name(SPELLED[name]) if name in SPELLED else node.func
+        return node
+
+    def visit_Name(self, node: ast.Name) -> Any:
+        return ast.Constant(float(f"{self.numbers[node.id]:.4g}")) if node.id in self.numbers else node
+
+
+def _innermost(rule: Any) -> Any:
+    while isinstance(rule, functools.partial):
+        rule = rule.func
+    return rule
+
+
+def _words(expression: ast.expr) -> list[str]:
+    """Return the names in an expression that aren't attributes, and a mark for what no picture should show."""
+    odd = (ast.IfExp, ast.comprehension, ast.Starred, ast.Lambda, ast.NamedExpr)
+    found = ["?" for part in ast.walk(expression) if isinstance(part, odd)]
+    return found + [part.id for part in ast.walk(expression) if isinstance(part, ast.Name)]
+
+
+def _known_words(rule: Any, node: Operation) -> set[str]:
+    """Return the names that a reader of a rule may be expected to know."""
+    rule = _innermost(rule)
+    known = {"g", "out", "np", *SPELLED.values(), "np.outer", "np.broadcast_to", "np.expand_dims"}
+    known.update(inspect.signature(rule).parameters, node.kwargs, (name_of(function) for function in VJPS))
+    if not _is_ours(rule):
+        free = inspect.getclosurevars(rule)
+        known.update(free.globals, free.nonlocals)
+    return known
+
+
+def _is_ours(rule: Any) -> bool:
+    return str(getattr(rule, "__module__", "")).startswith("microgradnd.")
+
+
+def parameters_of(node: Operation, position: int) -> list[str]:
+    """Return what the rule of one argument of an operation calls the arguments, as far as it names them."""
+    try:
+        names = list(inspect.signature(rule_for(VJPS, node.function, position)).parameters.values())[2:]
+    except (TypeError, ValueError):
+        return []
+    return [n.name for n in names if n.kind in (n.POSITIONAL_OR_KEYWORD, n.POSITIONAL_ONLY)]
 
 
 def summed_axes(node: Operation, position: int) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from microgradnd import primitives
-from microgradnd.registry import VJPS, Joint, Variadic, name_of
+from microgradnd.registry import VJPS, Variadic, name_of
 from microgradnd.tape import Operation
 
 BETWEEN = {
@@ -39,6 +39,7 @@ ALONE = {
     np.matrix_transpose: "xᵀ",
 }
 IN_ORDER = {"subtract", "divide", "matmul", "dot", "power", "remainder", "floor_divide"}  # x − y is not y − x
+UNNAMED = {primitives.getitem, primitives.select}  # whose names nobody outside of the library knows
 SUPERSCRIPT = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 FORGOTTEN = "const"  # a constant that `backward()` has let go of
 SAID_BY_THE_EDGES = {"shape", "newshape", "keepdims", "ends", "call"}
@@ -57,7 +58,7 @@ def was_operand(node: Operation, i: int) -> bool:
     if node.parents[i] is not None:
         return False
     is_first = i == 0 and not isinstance(node.function, np.ufunc)
-    return node.function is np.matmul or (is_first and not isinstance(VJPS.get(node.function), Variadic | Joint))
+    return node.function is np.matmul or (is_first and not isinstance(VJPS.get(node.function), Variadic))
 
 
 def has_constants(node: Operation) -> bool:
@@ -127,7 +128,7 @@ def written(node: Operation) -> tuple[str, str]:
         options = {} if args is None else _options(node, args)
         options.update(node.kwargs)
         said = [
-            _brief(value) if key.startswith("*") else f"{key}={_brief(value)}"
+            brief(value) if key.startswith("*") else f"{key}={brief(value)}"
             for key, value in options.items()
             if key not in SAID_BY_THE_EDGES and value is not None
         ]
@@ -141,7 +142,7 @@ def _constant(node: Operation, i: int) -> str:
     if node.args is None:
         return "" if was_operand(node, i) else FORGOTTEN
     arg = node.args[i]
-    return "" if is_array(arg) else _brief(arg)
+    return "" if is_array(arg) else brief(arg)
 
 
 def _power(base: str, exponent: str) -> str:
@@ -168,10 +169,11 @@ def _options(node: Operation, args: tuple[Any, ...]) -> dict[str, Any]:
 
 
 def _index(index: Any) -> str:
-    return ", ".join(_brief(part) for part in (index if isinstance(index, tuple) else (index,)))
+    return ", ".join(brief(part) for part in (index if isinstance(index, tuple) else (index,)))
 
 
-def _brief(value: Any) -> str:
+def brief(value: Any) -> str:
+    """Return an argument that is no operand in a few characters."""
     if isinstance(value, np.ndarray):
         if value.size != 1:
             return "array"

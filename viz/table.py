@@ -103,9 +103,9 @@ def _rows(model: Graph) -> list[Row]:
         if isinstance(thing, Node):
             rows.append(_row(thing))
             continue
-        scope, outer = model.scopes[thing[-1]], model.scopes[thing[-2]].path if len(thing) > 1 else ""
-        name = INDENT * (len(thing) - 1) + scope_text(scope, outer)
-        rows.append((name, "", _bytes(scope.memory), _norm(scope.grad)))
+        this, outer = model.scopes[thing[-1]], model.scopes[thing[-2]].path if len(thing) > 1 else ""
+        name = INDENT * (len(thing) - 1) + scope_text(this, outer)
+        rows.append((name, "", _bytes(this.memory), _norm(this.grad)))
         todo += reversed(inside[thing])
     return rows
 

@@ -75,13 +75,32 @@ def values_of(array: Any) -> Values | None:
         array = array.data
     if not isinstance(array, np.ndarray | np.generic | int | float | complex):
         return None
+    if isinstance(array, float):  # one of NumPy's too
+        return _of_one(float(array))
     array = np.asarray(array)
     if array.dtype.kind not in "biufc":
         return None
+    if array.size == 1 and array.dtype.kind != "c":
+        return _of_one(plain_number(array.reshape(-1)[0]))
     if array.size > BLOCK:
         flags = ["external_loop", "buffered"]
         return _joined([_said(block) for block in np.nditer(array, flags, buffersize=BLOCK)])  # type: ignore[arg-type]
     return _said(array)
+
+
+def plain_number(number: Any) -> Any:
+    """Return a number of NumPy's as Python's: an extended float, which nothing can write, as a float."""
+    item = number.item()
+    return item if isinstance(item, int | float | complex) else float(item)
+
+
+def _of_one(value: float) -> Values:
+    """Return what to say of a single number, which takes no reductions."""
+    if isinstance(value, float) and not math.isfinite(value):
+        is_nan = math.isnan(value)
+        return Values(1, value, None, None, None, abs(value), int(is_nan), int(not is_nan))
+    said = float(value)
+    return Values(1, value, said, said, said, abs(said), 0, 0, int(not said))
 
 
 def _joined(parts: list[Values]) -> Values:
@@ -98,7 +117,10 @@ def _joined(parts: list[Values]) -> Values:
 
 def _said(array: Any) -> Values:
     numbers = np.ravel(np.asarray(array, np.complex128 if array.dtype.kind == "c" else np.float64))
-    elements = array.item() if array.size == 1 else array.tolist() if array.size <= IN_FULL else None
+    elements = None
+    if array.size <= IN_FULL:
+        nested = array if array.dtype.itemsize <= numbers.itemsize else numbers.reshape(array.shape)
+        elements = nested.item() if nested.size == 1 else nested.tolist()
     zeros = int(array.size - np.count_nonzero(array))
     with np.errstate(all="ignore"):
         total, square = np.sum(numbers), float(np.vdot(numbers, numbers).real)

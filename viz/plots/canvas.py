@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import io
+import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -35,9 +36,9 @@ BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY = (
     "#D55E00",
     "#CC79A7",
     "#56B4E9",
-    "#666666",
+    "#767676",
 )
-COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, GREY, "black")  # red is for what went wrong
+COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, GREY, "#8C510A")  # red is for what went wrong
 DASHES = ("-", "--", "-.", ":")
 SURFACE = "cividis"  # equal to the colour-blind and, from dark to light, in grey
 STYLE = {
@@ -51,10 +52,12 @@ STYLE = {
     "grid.color": "#E5E5E5",
     "legend.frameon": False,
 }
+DARK = {"grid.color": "#444444"}
 LINE = {"linewidth": 1.8, "markersize": 5}
 PIXELS = 96  # per inch, in a notebook
 
 MOST_POINTS = 4000  # of one line; more can't be seen
+FEW_DECADES, MOST_DECADES = 3, 9  # of a logarithmic axis: up to which there are numbers between the powers of ten
 LONGEST_NAME, MOST_LABELS = 60, 16  # characters; names below one another
 LARGEST = 1e300  # matplotlib's own arithmetic overflows beyond
 
@@ -85,11 +88,39 @@ def canvas(ax: Axes | None, title: str | None, xlabel: str, ylabel: str) -> tupl
         make = figure_class()
         from matplotlib import style
 
-        with style.context(["default", STYLE]):
+        styles: list[Any] = ["default", STYLE, *(["dark_background", DARK] if is_dark() else [])]
+        with style.context(styles):
             ax = make().subplots()
+        _fix_colours(ax)
     ax.set(title=plain(title or ""), xlabel=plain(xlabel), ylabel=plain(ylabel))
     figure: Any = ax.figure.canvas.figure  # the whole one, if these are in a part of it
     return figure, ax
+
+
+def is_dark() -> bool:
+    """Return whether the user's style of matplotlib has a dark ground, which a plot then has too."""
+    from matplotlib import colors, rcParams
+
+    return sum(colors.to_rgb(rcParams["figure.facecolor"])) < 1.5
+
+
+def _fix_colours(ax: Axes) -> None:
+    """Give the ticks of axes the colours that they have now: those that are made later would follow a later style."""
+    ink = ax.xaxis.label.get_color()
+    grid = DARK["grid.color"] if ink == "white" else STYLE["grid.color"]
+    ax.tick_params(which="both", colors=ink, grid_color=grid)
+    ax.xaxis.offsetText.set_color(ink)
+    ax.yaxis.offsetText.set_color(ink)
+
+
+def colour_bar(figure: Figure, ax: Axes, mappable: Any, label: str, **options: Any) -> Any:
+    """Return a scale of colours beside axes, in the ink that these have."""
+    bar = figure.colorbar(mappable, ax=ax, **options)
+    ink = ax.xaxis.label.get_color()
+    bar.set_label(label, color=ink)
+    bar.ax.tick_params(which="both", colors=ink)
+    bar.outline.set_edgecolor(ink)
+    return bar
 
 
 def line(ax: Axes, x: Array, y: Array, log: bool, name: str, steps: str, **style: Any) -> None:
@@ -104,7 +135,11 @@ def line(ax: Axes, x: Array, y: Array, log: bool, name: str, steps: str, **style
     ]
     off = np.logical_or.reduce([where for where, *_ in marks])
     shown = np.where(off, np.nan, y)
-    kept = _outline(shown)
+    kept = _outline(shown) if style.get("linestyle") else np.arange(shown.size)  # points without a line are all drawn
+    there = np.concatenate([[False], np.isfinite(shown[kept]), [False]])
+    alone = np.flatnonzero(there[1:-1] & ~there[:-2] & ~there[2:])
+    if alone.size and not style.get("marker"):  # no line leads to these
+        style |= {"marker": "o", "markevery": alone.tolist()}
     ax.plot(x[kept], shown[kept], label=plain(name) if name else None, **LINE | style)
     for where, what, marker, height in marks:
         if not where.any():
@@ -137,22 +172,37 @@ def legend(figure: Figure, ax: Axes, handles: Sequence[Artist] = ()) -> None:
     """Explain what has a name: on a figure of our own beside the picture, where nothing is covered."""
     handles = list(handles) or ax.get_legend_handles_labels()[0]
     labels = [str(handle.get_label()) for handle in handles]
+    look: dict[str, Any] = {"frameon": False, "labelcolor": ax.xaxis.label.get_color()}
     if len(labels) < 2 and not any(getattr(handle, "get_color", str)() == RED for handle in handles):
         return
     if figure.axes[0] is not ax or not isinstance(figure, figure_class()):
-        ax.legend(handles, labels)
+        ax.legend(handles, labels, labelcolor=look["labelcolor"] if isinstance(figure, figure_class()) else None)
     elif max(map(len, labels)) <= 20 and len(figure.axes) == 1:
         columns = -(-len(labels) // MOST_LABELS)
-        figure.legend(handles, labels, loc="outside right upper", ncols=columns, frameon=False)
+        ax.legend(handles, labels, loc="upper left", bbox_to_anchor=(1.01, 1.0), ncols=columns, **look)
     else:
         columns = max(1, min(len(labels), 100 // (max(map(len, labels)) + 6)))
-        figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
+        figure.legend(handles, labels, loc="outside lower center", ncols=columns, **look)
+
+
+def log_ticks(axis: Any) -> None:
+    """Write plain numbers at a logarithmic axis, and between the powers of ten where it has few of them."""
+    from matplotlib import ticker
+
+    low, high = map(float, axis.get_data_interval())
+    decades = math.log10(high) - math.log10(low) if 0 < low <= high < math.inf else math.inf
+    if decades > MOST_DECADES:
+        return  # powers of ten are shorter
+    axis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0) if decades < FEW_DECADES else (1.0,)))
+    axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}".replace("-", "−")))
+    axis.set_minor_formatter(ticker.NullFormatter())
 
 
 def whole_numbers(ax: Axes, steps: Iterable[Array]) -> None:
+    """Have only whole numbers at the horizontal axis, if nothing else is drawn there."""
     from matplotlib import ticker
 
-    if all(np.all(array == np.round(array)) for array in steps):
+    if ax.get_xscale() == "linear" and all(np.all(array == np.round(array)) for array in steps):
         ax.xaxis.set_major_locator(ticker.MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
 
 
@@ -167,6 +217,13 @@ def plain(text: str) -> str:
 
 def colour(i: int) -> str:
     return COLOURS[i % len(COLOURS)]
+
+
+def along(share: float) -> Any:
+    """Return the colour of one of many things that have an order, from dark to light."""
+    import matplotlib
+
+    return matplotlib.colormaps[SURFACE](0.9 * share)
 
 
 def dash(i: int) -> str:

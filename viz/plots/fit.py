@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+MANY = 500  # points: more are small and let others show through
 GRID = 400  # points of a curve that is drawn from a function
 
 
@@ -104,11 +105,19 @@ def plot_fit(
     if truth is not None:
         line(ax, *lines["truth"], False, "truth", xlabel, color=GREY, linestyle="--")
     if observed is not None:
-        line(ax, places, observed, False, "observed", xlabel, color=ORANGE, linestyle="", marker="o")
+        dots: dict[str, Any] = {"color": ORANGE, "linestyle": "", "marker": "o"}
+        line(ax, places, observed, False, "observed", xlabel, **dots | _dots(places.size))
     for name, (colour, dash) in zip(fits, _fit_styles(len(fits)), strict=True):
         line(ax, *lines[name], False, name, xlabel, color=colour, linestyle=dash)
     legend(figure, ax)
     return figure
+
+
+def _dots(count: int) -> dict[str, Any]:
+    """Return how so many points are drawn, so that where they are dense can be seen, and the file stays small."""
+    if count <= MANY:
+        return {}
+    return {"markersize": 2.5, "markeredgewidth": 0, "alpha": max(MANY / count, 0.03) ** 0.5, "rasterized": True}
 
 
 def _fit_styles(count: int) -> list[tuple[str, Any]]:

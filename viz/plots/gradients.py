@@ -22,6 +22,7 @@ from microgradnd.viz.plots.canvas import (
     Array,
     canvas,
     colour,
+    colour_bar,
     dash,
     legend,
     line,
@@ -192,7 +193,7 @@ def _norm_map(figure: Figure, ax: Axes, table: dict[str, np.ma.MaskedArray[Any, 
     if good.count():
         scale = colors.LogNorm(float(good.min()), max(float(good.max()), float(good.min()) * (1 + 1e-9)))
         image = ax.imshow(good, aspect="auto", interpolation="none", extent=place, norm=scale, cmap=SURFACE)
-        figure.colorbar(image, ax=ax, label=label)
+        colour_bar(figure, ax, image, label)
     handles: list[Artist] = []
     for where, ink, hatch, text in (
         (zero, GREY, None, "0"),

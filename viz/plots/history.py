@@ -14,11 +14,13 @@ import numpy as np
 
 from microgradnd.failures import explained
 from microgradnd.tensor import Tensor
-from microgradnd.viz.plots.canvas import Array, canvas, colour, dash, legend, line, whole_numbers
+from microgradnd.viz.plots.canvas import Array, along, canvas, colour, dash, legend, line, log_ticks, whole_numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+MANY = 12  # curves: of more, the colours go from dark to light, and only some are named
 
 
 @explained
@@ -26,6 +28,8 @@ def plot_history(
     losses: Any,
     *,
     log: bool = False,
+    log_x: bool = False,
+    smooth: float = 0.0,
     title: str | None = None,
     xlabel: str = "epoch",
     ylabel: str = "loss",
@@ -41,8 +45,11 @@ def plot_history(
     losses : sequence of float, or mapping
         The loss of each epoch, the first of which is 1; or several such by name; or, in the place of a sequence, a
         mapping from epochs to losses, for what wasn't measured in every epoch.
-    log : bool
-        Whether the losses are on a logarithmic scale.
+    log, log_x : bool
+        Whether the losses, and the epochs, are on a logarithmic scale.
+    smooth : float
+        From 0 (as they are) to less than 1: each curve is also drawn as a moving average, in which a loss counts so
+        much less for each epoch that has passed since. What was measured is pale then.
     title, xlabel, ylabel : str
         What is written on the picture.
     ax : matplotlib Axes, optional
@@ -56,7 +63,7 @@ def plot_history(
     Raises
     ------
     ValueError
-        If there are no losses, or they aren't one number each.
+        If there are no losses, they aren't one number each, or `smooth` isn't from 0 to less than 1.
     ImportError
         If matplotlib isn't installed.
 
@@ -72,16 +79,44 @@ def plot_history(
         name: _series(values, f"plot_history: the losses {name!r}" if name else "plot_history: the losses")
         for name, values in series.items()
     }
+    if not 0 <= smooth < 1:
+        raise ValueError(f"plot_history: smooth must be from 0 to less than 1, got {smooth}")
     figure, ax = canvas(ax, title, xlabel, ylabel)
-    if log:
-        ax.set_yscale("log")
+    ax.set(xscale="log" if log_x else "linear", yscale="log" if log else "linear")
     for i, (name, (steps, values)) in enumerate(drawn.items()):
         sparse = isinstance(series[name], Mapping) or len(steps) == 1
-        style = {"marker": "o", "linewidth": 0.8} if sparse else {}
-        line(ax, steps, values, log, name, xlabel, color=colour(i), linestyle=dash(i), **style)
+        style: dict[str, Any] = {"marker": "o", "linewidth": 0.8} if sparse else {}
+        style |= {"color": colour(i), "linestyle": dash(i)}
+        if len(drawn) > MANY:
+            style |= {"linewidth": 1.0, "color": along(i / (len(drawn) - 1))}
+        if smooth:
+            line(ax, steps, values, log, "", xlabel, **style | {"alpha": 0.3})
+            values = _smoothed(values, smooth)
+        line(ax, steps, values, log, name, xlabel, **style)
+    for axis, is_log in ((ax.xaxis, log_x), (ax.yaxis, log)):
+        if is_log:
+            log_ticks(axis)
     whole_numbers(ax, [steps for steps, _ in drawn.values()])
-    legend(figure, ax)
+    _explain(figure, ax, len(drawn))
     return figure
+
+
+def _smoothed(values: Array, smooth: float) -> Array:
+    """Return moving averages; what isn't finite stays, and counts for no other."""
+    found, total, weight = values.copy(), 0.0, 0.0
+    for i in np.flatnonzero(np.isfinite(values)):
+        total, weight = smooth * total + values[i], smooth * weight + 1.0
+        found[i] = total / weight
+    return found
+
+
+def _explain(figure: Figure, ax: Axes, count: int) -> None:
+    """Name the curves; of very many the first, the last and some between."""
+    handles = list(ax.get_legend_handles_labels()[0])
+    if count > MANY:
+        every = -(-len(handles) // MANY)
+        handles = handles[::every] + handles[-1:] * ((len(handles) - 1) % every > 0)
+    legend(figure, ax, handles)
 
 
 def _by_name(losses: Any) -> dict[str, Any]:

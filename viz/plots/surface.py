@@ -18,11 +18,13 @@ from microgradnd.modes import no_grad
 from microgradnd.nn import Module
 from microgradnd.tensor import Tensor, tensor
 from microgradnd.trees import flatten
-from microgradnd.viz.plots.canvas import LARGEST, RED, SURFACE, Array, canvas, legend
+from microgradnd.viz.plots.canvas import LARGEST, RED, SURFACE, Array, canvas, colour_bar, legend
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+MARKS = 6  # steps of the path that have their numbers beside them, about
 
 
 @explained
@@ -46,7 +48,8 @@ def plot_surface(
     A model of two parameters is seen whole. Of a larger one a plane is seen, `at + a * directions[0] + b *
     directions[1]`: by default the plane in which the path moves most (its first two principal components), or without
     a path one along two random directions, each parameter's as long as the parameter is (Li et al., Visualizing the
-    Loss Landscape of Neural Nets, 2018). Of a path that leaves the plane, the shadow on it is drawn. Where the loss
+    Loss Landscape of Neural Nets, 2018). Of a path that leaves the plane, the shadow on it is drawn; it has arrows, and
+    the numbers of some steps. Where the loss
     isn't finite, the surface is hatched.
 
     Parameters
@@ -265,14 +268,21 @@ def _contours(figure: Figure, ax: Axes, across: Array, up: Array, heights: Array
     norm = colors.LogNorm(low, high) if log else colors.PowerNorm(0.5, low, high)
     filled = ax.contourf(across, up, shown, levels=levels, norm=norm, cmap=SURFACE)
     ax.contour(across, up, shown, levels=levels, colors="white", linewidths=0.6, linestyles="solid", alpha=0.6)
-    bar = figure.colorbar(filled, ax=ax, label="loss", ticks=levels[::2])
+    bar = colour_bar(figure, ax, filled, "loss", ticks=levels[::2])
     bar.ax.yaxis.set_major_formatter(
         ticker.FuncFormatter(lambda value, _: f"{value:.{3 if abs(value) < 1000 else 4}g}".replace("-", "−"))
     )
     bar.ax.minorticks_off()
 
 
+def _round(count: float) -> int:
+    """Return the least of 1, 2, 5, 10, 20, ... that isn't less."""
+    power = 10 ** max(math.ceil(math.log10(count)) - 1, 0) if count > 1 else 1
+    return int(next(power * factor for factor in (1, 2, 5, 10) if power * factor >= count))
+
+
 def _path(ax: Axes, coordinates: Array) -> None:
+    """Draw the path, with the numbers of some steps and the direction that it has there."""
     from matplotlib import patheffects
 
     whole = np.flatnonzero(np.all(np.isfinite(coordinates), axis=1))
@@ -282,6 +292,17 @@ def _path(ax: Axes, coordinates: Array) -> None:
     x, y = coordinates.T
     lost = f", lost after step {whole[-1]}: not finite" if whole[-1] < len(coordinates) - 1 else ""
     dots = "o" if len(coordinates) <= 80 else ""
+    every = _round(len(whole) / MARKS)
+    for step in whole[whole > 0]:
+        move = coordinates[step] - coordinates[step - 1]
+        if step % every or not np.all(np.isfinite(move)):
+            continue
+        if np.any(move):
+            arrow = {"arrowstyle": "-|>", "color": "white", "mutation_scale": 20, "shrinkA": 0, "shrinkB": 0}
+            ax.annotate("", coordinates[step], coordinates[step - 1], arrowprops=arrow | {"path_effects": halo})
+        text = [patheffects.withStroke(linewidth=2.5, foreground="black")]
+        place: dict[str, Any] = {"xytext": (6, 6), "textcoords": "offset points", "path_effects": text}
+        ax.annotate(str(step), coordinates[step], color="white", fontsize=8, **place)
     ax.plot(x, y, color="white", marker=dots, markersize=3, path_effects=halo, label=f"path of descent{lost}")
     edge: dict[str, Any] = {"color": "white", "markeredgecolor": "black", "linestyle": "", "zorder": 5}
     ax.plot(x[whole[0]], y[whole[0]], marker="s", markersize=8, label="start", **edge)
