@@ -1,6 +1,6 @@
 """The workloads: data, starting values, and the function that is differentiated, once for all libraries.
 
-Owns: what W1-W5, W8-W12, W14 to W17 compute, and the words in which they say it.
+Owns: what W1-W5, W8-W12 and W14-W17 compute, and the words in which they say it.
 Must not own: any library's program (`by_hand.py`, `ours.py`, `peers.py`), timing and checking (`run.py`).
 Read next: `by_hand.py`.
 
@@ -283,17 +283,6 @@ def w14(n: int) -> Work:
     return Work(title, start, ((x[:, None] - x) ** 2, np.eye(n), y), loss, result="value and gradient")
 
 
-def w17() -> Work:
-    rng = np.random.default_rng(17)
-    x, y = rng.normal(size=(4, 2)), rng.normal(size=(4, 1))
-    start = [rng.normal(size=(2, 8)), np.zeros((1, 8)), rng.normal(size=(8, 1)), np.zeros((1, 1))]
-
-    def loss(words: Words, w1: Any, b1: Any, w2: Any, b2: Any, x: Any, y: Any) -> Any:
-        return words.sum((words.tanh(x @ w1 + b1) @ w2 + b2 - y) ** 2)
-
-    return Work("the least work: batch 4, 2-8-1, tanh, SSE, SGD, float64", start, (x, y), loss, ("loop", 1e-3))
-
-
 def w16() -> Work:
     rng = np.random.default_rng(16)
     x = rng.normal(size=64)
@@ -313,6 +302,17 @@ def w16_hessian() -> Work:
 
     title = "Hessian of half the sum of squares of a 64-64-64 tanh network, float64"
     return replace(work, title=title, loss=loss, result="hessian")
+
+
+def w17() -> Work:
+    rng = np.random.default_rng(17)
+    x, y = rng.normal(size=(4, 2)), rng.normal(size=(4, 1))
+    start = [rng.normal(size=(2, 8)), np.zeros((1, 8)), rng.normal(size=(8, 1)), np.zeros((1, 1))]
+
+    def loss(words: Words, w1: Any, b1: Any, w2: Any, b2: Any, x: Any, y: Any) -> Any:
+        return words.sum((words.tanh(x @ w1 + b1) @ w2 + b2 - y) ** 2)
+
+    return Work("the least work: batch 4, 2-8-1, tanh, SSE, SGD, float64", start, (x, y), loss, ("loop", 1e-3))
 
 
 WORKLOADS: dict[str, Callable[[], Work]] = {

@@ -90,10 +90,10 @@ class Trace:
 
     def pull(self, cotangents: Sequence[Any], retain: bool = True) -> list[Any]:
         """Return the cotangents of the inputs for cotangents of the outputs, None for a zero."""
+        pairs = [(o, g) for o, g in zip(self.ends, cotangents, strict=True) if g is not None and isinstance(o, Tensor)]
         path = self.path if self.outside else None
         nodes: set[Node] = path.nodes if path else self.path.reached
-        pairs = [(o, g) for o, g in zip(self.ends, cotangents, strict=True) if g is not None and isinstance(o, Tensor)]
-        seeds = [(o._node, full(g, self.levels)) for o, g in pairs if o._node in nodes]
+        seeds = [(o._node, full(g, self.levels)) for o, g in pairs if o._node is not None and o._node in nodes]
         self.check()
         with self.recording(cotangents), above(self.levels):
             ends = gradients.backward(seeds, retain or self.lift is not None, self.lift, path)
