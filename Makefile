@@ -29,6 +29,7 @@ lint: $(VENV)/dev.installed
 	$(RUN) -m ruff format --check
 	$(RUN) -m ruff check
 	$(RUN) -m mypy
+	$(VENV)/bin/oxlint -f unix viz/page
 
 bench: $(VENV)/test.installed
 	$(RUN) benchmarks/run.py

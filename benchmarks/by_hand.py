@@ -351,8 +351,30 @@ def layer_norm_gradients(g: Array, weight: Array, normed: Array, size: Array) ->
     return size * (along - mean - normed * part), (g * normed).sum(axis=0), g.sum(axis=0)
 
 
+def w14(log: Array, squares: Array, eye: Array, y: Array) -> Any:
+    near = np.exp(log[1]) * np.exp(-0.5 * squares * np.exp(-2 * log[0]))
+    k = near + np.exp(log[2]) * eye
+    factor = np.linalg.cholesky(k)
+    half = np.linalg.solve(factor, y)
+    inverse = np.linalg.inv(k)
+    alpha = inverse @ y
+    grad_k = 0.5 * (inverse - np.outer(alpha, alpha))
+    of_near = grad_k * near
+    grads = np.sum(of_near * squares) * np.exp(-2 * log[0]), np.sum(of_near), np.trace(grad_k) * np.exp(log[2])
+    return 0.5 * np.sum(half**2) + np.sum(np.log(np.diagonal(factor))), np.array(grads)
+
+
+def w17(w1: Array, b1: Array, w2: Array, b2: Array, x: Array, y: Array) -> Any:
+    a = np.tanh(x @ w1 + b1)
+    error = a @ w2 + b2 - y
+    grad_y = 2 * error
+    grad_h = (grad_y @ w2.T) * (1 - a**2)
+    grads = x.T @ grad_h, grad_h.sum(axis=0, keepdims=True), a.T @ grad_y, grad_y.sum(axis=0, keepdims=True)
+    return np.sum(error**2), grads
+
+
 IDIOMATIC = {"W1": w1, "W2": w2, "W3": w3, "W4": w4, "W5": w5, "W8": w8, "W9": w9, "W10": w10, "W15": w1}
-IDIOMATIC |= {"W11": w11, "W12": w12}
+IDIOMATIC |= {"W11": w11, "W12": w12, "W14": w14, "W14 small": w14, "W17": w17}
 
 
 def flat(arrays: list[Array]) -> tuple[Array, list[Array]]:
@@ -752,6 +774,35 @@ def planned_w15(w1: Any, b1: Any, w2: Any, b2: Any, x: Any, y: Any, gw1: Any, gb
     return gradients
 
 
+def planned_w14(log: Array, squares: Array, eye: Array, y: Array) -> Any:
+    """Use SciPy's LAPACK: a factor, a solution and an inverse from one factorisation."""
+    from scipy.linalg import lapack
+
+    near, weights = np.empty_like(squares), np.empty_like(squares)
+    diagonal = np.arange(len(y)) * (len(y) + 1)
+
+    def gradients() -> Any:
+        inner, outer, noise = np.exp(-2 * log[0]), np.exp(log[1]), np.exp(log[2])
+        np.multiply(squares, -0.5 * inner, out=near)
+        np.exp(near, out=near)
+        np.multiply(near, outer, out=near)
+        k = near.copy()
+        k.reshape(-1)[diagonal] += noise
+        factor, _ = lapack.dpotrf(k.T, lower=1, overwrite_a=1)
+        alpha, _ = lapack.dpotrs(factor, y, lower=1)
+        value = 0.5 * np.dot(y, alpha) + np.sum(np.log(factor.diagonal()))
+        inverse, _ = lapack.dpotri(factor, lower=1)
+        np.multiply(alpha[:, None], alpha, out=weights)
+        np.subtract(np.tril(inverse) + np.tril(inverse, -1).T, weights, out=weights)
+        trace = np.add.reduce(weights.reshape(-1)[diagonal])
+        np.multiply(weights, near, out=weights)
+        return value, np.array(
+            [0.5 * np.vdot(weights, squares) * inner, 0.5 * np.add.reduce(weights, axis=None), 0.5 * trace * noise]
+        )
+
+    return gradients
+
+
 PLANNED = {
     "W1": planned_w1,
     "W2": planned_w2,
@@ -761,5 +812,7 @@ PLANNED = {
     "W8": planned_w8,
     "W9": planned_w9,
     "W10": planned_w10,
+    "W14": planned_w14,
+    "W14 small": planned_w14,
     "W15": planned_w15,
 }

@@ -28,6 +28,8 @@ UNABLE = {
         for program in ("numpy out=", "torch.compile", "jax", "autograd", "mygrad", "advect", "advect staged")
         for name in ("W11", "W12")
     },
+    **{("mygrad", name): "it has no linear algebra" for name in ("W14", "W14 small")},
+    ("numpy out=", "W17"): "arrays this small gain nothing",
 }
 
 
@@ -41,6 +43,10 @@ def torch_words() -> Words:
         sum=torch.sum,
         sin=torch.sin,
         exp=torch.exp,
+        log=torch.log,
+        cholesky=torch.linalg.cholesky,
+        solve_lower=lambda a, b: torch.linalg.solve_triangular(a, b[:, None], upper=False)[:, 0],
+        diagonal=torch.diagonal,
         tanh=torch.tanh,
         relu=torch.relu,
         linear=F.linear,
@@ -202,6 +208,10 @@ def jax_words() -> Words:
         sum=jnp.sum,
         sin=jnp.sin,
         exp=jnp.exp,
+        log=jnp.log,
+        cholesky=jnp.linalg.cholesky,
+        solve_lower=lambda a, b: jax.scipy.linalg.solve_triangular(a, b, lower=True),
+        diagonal=jnp.diagonal,
         tanh=jnp.tanh,
         relu=jax.nn.relu,
         linear=lambda x, w, b: x @ w.T + b,
@@ -295,6 +305,9 @@ def numpy_words(xp: Any, logsumexp: Any = None) -> Words:
         sum=xp.sum,
         sin=xp.sin,
         exp=xp.exp,
+        log=xp.log,
+        **({"cholesky": xp.linalg.cholesky, "solve_lower": xp.linalg.solve} if hasattr(xp, "linalg") else {}),
+        diagonal=getattr(xp, "diagonal", None),
         tanh=xp.tanh,
         relu=lambda x: xp.maximum(x, 0),
         linear=lambda x, w, b: xp.matmul(x, xp.transpose(w)) + b,

@@ -1,6 +1,6 @@
 """The workloads: data, starting values, and the function that is differentiated, once for all libraries.
 
-Owns: what W1-W5, W8-W12 and W15 compute, and the words in which they say it.
+Owns: what W1-W5, W8-W12, W14, W15 and W17 compute, and the words in which they say it.
 Must not own: any library's program (`by_hand.py`, `ours.py`, `peers.py`), timing and checking (`run.py`).
 Read next: `by_hand.py`.
 
@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 Array = np.ndarray[Any, Any]
-Words = SimpleNamespace  # sum, sin, exp, tanh, relu, linear, softmax, mse_loss, cross_entropy, conv2d, max_pool2d
+Words = SimpleNamespace  # sum, sin, exp, tanh, relu, linear, softmax, mse_loss, cholesky, solve_lower, ...
 
 
 @dataclass(frozen=True)
@@ -267,6 +267,33 @@ def w12() -> Work:
     return Work(title, start, (x, y), by_modules, ("adam", 1e-3), layers, "cross_entropy")
 
 
+def w14(n: int) -> Work:
+    rng = np.random.default_rng(14)
+    x = np.sort(rng.uniform(-3, 3, n))
+    y = np.sin(2 * x) + 0.1 * rng.normal(size=n)
+    start = [np.array([-0.2, 0.1, -2.0])]  # logarithms of the length, and of the variances of values and of errors
+
+    def loss(words: Words, log: Any, squares: Any, eye: Any, y: Any) -> Any:
+        near = words.exp(-0.5 * squares * words.exp(-2 * log[0]))
+        factor = words.cholesky(words.exp(log[1]) * near + words.exp(log[2]) * eye)
+        half = words.solve_lower(factor, y)
+        return 0.5 * words.sum(half * half) + words.sum(words.log(words.diagonal(factor)))
+
+    title = f"likelihood of a Gaussian process and its gradient in three hyperparameters, n = {n}, float64"
+    return Work(title, start, ((x[:, None] - x) ** 2, np.eye(n), y), loss, result="value and gradient")
+
+
+def w17() -> Work:
+    rng = np.random.default_rng(17)
+    x, y = rng.normal(size=(4, 2)), rng.normal(size=(4, 1))
+    start = [rng.normal(size=(2, 8)), np.zeros((1, 8)), rng.normal(size=(8, 1)), np.zeros((1, 1))]
+
+    def loss(words: Words, w1: Any, b1: Any, w2: Any, b2: Any, x: Any, y: Any) -> Any:
+        return words.sum((words.tanh(x @ w1 + b1) @ w2 + b2 - y) ** 2)
+
+    return Work("the least work: batch 4, 2-8-1, tanh, SSE, SGD, float64", start, (x, y), loss, ("loop", 1e-3))
+
+
 WORKLOADS: dict[str, Callable[[], Work]] = {
     "W1": w1,
     "W2": w2,
@@ -278,7 +305,10 @@ WORKLOADS: dict[str, Callable[[], Work]] = {
     "W10": w10,
     "W11": w11,
     "W12": w12,
+    "W14": functools.partial(w14, 500),
+    "W14 small": functools.partial(w14, 64),
     "W15": lambda: w1(100_000, 1e-7),
+    "W17": w17,
 }
 
 

@@ -1,21 +1,26 @@
 """Every kind of picture that the library draws, in `out/gallery/`, with a page to leaf through: `index.html`.
 
-There are pictures of computations: of the network of `two_layer.py` forwards and backwards, of transformers and of a
-recurrent network with 20,000 operations, which fold until they can be read, and of a network in which something goes
-wrong. And there are pictures of training: losses, fits, the surface of a loss, the norms of gradients.
+There are pictures of computations: of the network of `two_layer.py` forwards and backwards, also as a film, of
+transformers and of a recurrent network with 20,000 operations, which fold until they can be read, and of networks in
+which something goes wrong; two computations side by side; a network as neurons and lines; where time and memory go. And
+there are pictures of training: losses, fits, the surface of a loss, the norms of gradients, histograms, films.
 """
 
+import copy
 import html
+from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 
+import digits
 import microgradnd as mg
 import sine_adam
 import sine_linear
 import single_layer
 import two_layer
 import two_layer_by_hand
+import two_moons
 from microgradnd import nn, optim, viz
 from microgradnd.nn import functional as F
 from showing import OUT
@@ -59,15 +64,20 @@ class Gallery:
         self.figures.append(f"<h2>{html.escape(text)}</h2>")
 
     def add(self, name, code, caption, picture, **options):
-        """Write a picture in the format that the name ends in: of a Tensor or a drawing of one, a figure, or a text."""
+        """Write a picture in the format that the name ends in: of a Tensor, a drawing, an error, a figure, or a text.
+
+        A film has written itself: it is the path.
+        """
         path = GALLERY / name
-        if isinstance(picture, str):
+        if isinstance(picture, Path):
+            assert picture == path
+        elif isinstance(picture, str):
             path.write_text(picture, encoding="utf-8")
         elif isinstance(picture, Figure):
             picture.savefig(path)
         else:
             viz.save(picture, path, **options)
-        if path.suffix in (".svg", ".png"):
+        if path.suffix in (".svg", ".png", ".gif"):
             face = f'<a href="{name}"><img src="{name}" alt="{html.escape(caption)}" loading="lazy"></a>'
         elif path.suffix in (".html", ".pdf"):
             face = f'<iframe src="{name}" title="{html.escape(caption)}" loading="lazy"></iframe>'
@@ -137,6 +147,27 @@ def recurrent(rng, steps=4_000, d=8):
     return (h**2).sum()
 
 
+def too_narrow():
+    """Return the error of a network whose second layer doesn't fit its first one."""
+    model = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(4, 1))
+    try:
+        model(mg.tensor(np.ones((5, 3)), name="x"))
+    except ValueError as error:
+        return error
+
+
+def one_step(rng):
+    """Return the losses of a small network before a step of its optimizer, and after it."""
+    model = nn.Sequential(nn.Linear(2, 4, rng=rng), nn.Tanh(), nn.Linear(4, 1, rng=rng))
+    optimizer = optim.SGD(model.parameters(), lr=0.1)
+    x, y = rng.normal(size=(8, 2)), rng.normal(size=(8, 1))
+    before = F.mse_loss(copy.deepcopy(model)(x), y)
+    F.mse_loss(model(x), y).backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    return before, F.mse_loss(model(x), y)
+
+
 def gone_wrong():
     """Return a loss that is NaN: the logarithm of what ReLU has turned to 0, times 0."""
     w = mg.tensor([[0.5, -2.0, 1.0], [1.0, -1.0, 0.2]], requires_grad=True, name="w")
@@ -160,6 +191,10 @@ def draw_computations(gallery, rng):
     add("graph.dot", 'viz.save(loss, "graph.dot")', "In the language of Graphviz.", loss)
     add("graph.json", "viz.to_json(loss, indent=1)", "For other programs.", loss, indent=1)
     add("explore.html", 'viz.explore(loss, "explore.html")', "A page to walk through it, step by step.", loss)
+    film = viz.animate(loss, GALLERY / "backprop.gif")
+    add("backprop.gif", 'viz.animate(loss, "backprop.gif")', "Forwards, then backwards, step by step.", film)
+    film = viz.animate(loss, GALLERY / "backprop.html")
+    add("backprop.html", 'viz.animate(loss, "backprop.html")', "The same to leaf through.", film)
     loss.backward(retain_graph=True)
     add("backward.svg", 'viz.draw(loss, "backward")', "What backward() does, rule by rule.", loss, view="backward")
     add("trained.png", 'viz.draw(loss, rankdir="LR")', "After backward(), from left to right.", loss, rankdir="LR")
@@ -171,6 +206,9 @@ def draw_computations(gallery, rng):
     add("transformer.svg", "viz.draw(loss)", "Six blocks that are alike are drawn once.", loss)
     add("transformer_depth.svg", "viz.draw(loss, depth=3)", "The same, deeper parts folded.", loss, depth=3)
     add("transformer.html", 'viz.explore(loss, "transformer.html")', "Fold and unfold it as you like.", loss)
+    blocks, x = nn.Sequential(*(Block(16, rng) for _ in range(3))), rng.normal(size=(8, 32, 16))
+    profiled = viz.profile(lambda: np.sum(blocks(x) ** 2))
+    add("profile.png", "viz.profile(f)", "Where time and memory go, by scopes and operations.", profiled)
     loss = recurrent(rng)
     add("recurrent.svg", "viz.draw(loss)", "A recurrent network of 20,002 operations.", loss)
 
@@ -178,6 +216,9 @@ def draw_computations(gallery, rng):
     loss = gone_wrong()
     add("gone_wrong.svg", "viz.draw(loss)", "What isn't finite is red.", loss)
     add("explain.txt", "mg.explain(loss)", "Why, in words.", "\n".join(mg.explain(loss)))
+    add("failed.svg", "viz.draw(error)", "What led to an error, and the shapes that don't fit.", too_narrow())
+    drawing = viz.compare(*one_step(rng), ("before the step", "after it"), rankdir="TB")
+    add("compared.svg", 'viz.compare(before, after, ("before the step", "after it"))', "What differs.", drawing)
 
 
 # Training
@@ -226,6 +267,46 @@ def vanishing_norms(rng, steps=60, layers=8):
     return norms
 
 
+def saturating(rng, steps=120, layers=3):
+    """Return a monitor of a network whose learning rate is so large that its tanhs saturate."""
+    hidden = (part for _ in range(layers) for part in (nn.Linear(16, 16, rng=rng), nn.Tanh()))
+    model = nn.Sequential(*hidden, nn.Linear(16, 1, rng=rng))
+    optimizer = optim.Adam(model.parameters(), lr=0.05)
+    monitor = viz.Monitor(model)
+    for _ in range(steps):
+        x = rng.normal(size=(64, 16))
+        loss = F.mse_loss(model(x), 10 * np.sin(3 * x[:, :1]))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        monitor.step()
+    return monitor
+
+
+def reads_digits(rng, epochs=3):
+    """Return a network that has learned to read the images of `digits.py`."""
+    images, numbers, *_ = digits.load(rng)
+    model = nn.Sequential(nn.Linear(64, 16, rng=rng), nn.ReLU(), nn.Linear(16, 10, rng=rng))
+    digits.train(model, images, numbers, rng, range(epochs))
+    return model
+
+
+def moons(rng, epochs=60):
+    """Return a network that learns to tell the classes of `two_moons.py` apart, the data, and the states on the way."""
+    x, y = two_moons.make_moons(200, rng)
+    model = nn.Sequential(nn.Linear(2, 12, rng=rng), nn.Tanh(), nn.Linear(12, 2, rng=rng))
+    optimizer = optim.Adam(model.parameters(), lr=0.05)
+    states, losses = [model.state_dict()], []
+    for _ in range(epochs):
+        loss = F.cross_entropy(model(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        states.append(model.state_dict())
+        losses.append(loss.item())
+    return model, x, y, states, losses
+
+
 def draw_training(gallery, rng):
     """Add the pictures of training."""
     add = gallery.add
@@ -246,6 +327,10 @@ def draw_training(gallery, rng):
     )
     add("gradients.png", "viz.plot_gradients(norms)", "Norms of the gradients.", viz.plot_gradients(norms))
 
+    film = GALLERY / "curve.gif"
+    viz.animate_training(states, film, model, x, y, truth=sine_linear.truth, losses=losses)
+    add("curve.gif", 'viz.animate_training(states, "curve.gif", model, x, y)', "A fit over the epochs.", film)
+
     inputs = single_layer.with_intercept(rng.uniform(0, 3, size=50)).astype(np.float32)
     y = rng.normal(inputs @ [1.0, 2.0], 0.5).astype(np.float32)
     start = np.array([6.0, -1.0], np.float32)
@@ -263,6 +348,25 @@ def draw_training(gallery, rng):
     add("too_fast.png", "viz.plot_history(histories, log=True)", "Losses that are no numbers are marked.", too_fast)
     vanishing = viz.plot_gradients(vanishing_norms(rng))
     add("vanishing.png", "viz.plot_gradients(norms)", "Of many layers: the gradient fades on its way back.", vanishing)
+
+    monitor = saturating(rng)
+    for what, caption in (
+        ("activations", "Histograms of each layer over training: the tanhs saturate."),
+        ("updates", "How much weights change in a step."),
+        ("saturated", "The share of outputs without a slope."),
+    ):
+        add(f"{what}.png", f'viz.plot_monitor(monitor, "{what}")', caption, viz.plot_monitor(monitor, what))
+    add("monitor.txt", "mg.explain(monitor)", "The same in words.", "\n".join(mg.explain(monitor)))
+
+    gallery.heading("Networks as neurons and lines")
+    model, x, y, states, losses = moons(rng)
+    film = viz.animate_training(states, GALLERY / "boundary.gif", model, x, y, losses=losses)
+    add("boundary.gif", 'viz.animate_training(states, "boundary.gif", model, x, y)', "Classes over the epochs.", film)
+    add(
+        "network.png", "viz.draw_network(model, x[0])", "What it computes for one point.", viz.draw_network(model, x[0])
+    )
+    reader = reads_digits(rng)
+    add("weights.png", "viz.draw_weights(model)", "A first layer that reads digits.", viz.draw_weights(reader))
 
 
 def main():

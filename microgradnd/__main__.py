@@ -32,6 +32,8 @@ FILE.py alone is run as a program. Drawn is its variable `loss`, if that is a Te
 Tensor among its variables that was computed last, else, of what its functions have computed, the
 last single number: in most programs the loss of the last step.
 
+Of a program that fails, what it had computed is drawn, with the operation that failed in red.
+
 The end of the output's name says what is written: .svg, .png, .pdf, .dot (Graphviz),
 .mmd (Mermaid), .json, or .html, a page to step through the computation in a browser.
 """
@@ -39,6 +41,10 @@ The end of the output's name says what is written: .svg, .png, .pdf, .dot (Graph
 
 class Refused(Exception):
     """What was asked for can't be drawn, and why."""
+
+
+class Failed(Refused):
+    """The program raised an error, which is the cause of this one."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -104,7 +110,12 @@ def write(program: str, output: Path | None, backward: bool, options: dict[str, 
     try:
         if output is not None:
             format_of(output)  # a typing error is better found before the program runs
-        t = result(program)
+        try:
+            t = result(program)
+        except Failed as failure:
+            if output is None:
+                raise Refused(f"{failure}; give -o graph.svg for a picture of what led to the error") from failure
+            raise Refused(f"{failure}{drawn_until(failure, output)}") from failure
         if output is None:
             print(viz.table(t, **options))
             return
@@ -113,6 +124,18 @@ def write(program: str, output: Path | None, backward: bool, options: dict[str, 
         print(f"wrote {viz.save(t, output, **options)}")
     except (ImportError, OSError, RuntimeError, TypeError, ValueError) as error:
         raise Refused(str(error)) from error
+
+
+def drawn_until(failure: Failed, output: Path) -> str:
+    """Draw what a program had computed before it failed, and say where; nothing if it had computed nothing."""
+    from microgradnd import viz
+    from microgradnd.viz.render import FORMATS, format_of
+
+    path = output if format_of(output) in (*FORMATS, "dot") else output.with_suffix(".svg")
+    try:
+        return f"; wrote {viz.save(failure.__cause__, path)}, which shows what led to the error"
+    except ValueError:  # no Tensor was there
+        return ", so there is nothing to draw"
 
 
 def result(program: str) -> Tensor:
@@ -226,7 +249,7 @@ def running(path: Path, name: str) -> Iterator[dict[str, Any]]:
             raise
         chain = not hasattr(error, "_failed_call")  # whose cause lies inside of the library
         traceback.print_exception(type(error), error, shown, chain=chain)
-        raise Refused(f"{path} failed, so there is nothing to draw") from error
+        raise Failed(f"{path} failed") from error
     finally:
         sys.argv, sys.path = before[1:]
         if before[0] is None:

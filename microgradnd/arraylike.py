@@ -15,12 +15,11 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from microgradnd import primitives, refusals
+from microgradnd import display, primitives, refusals
 from microgradnd.annotations import Like, Method
 from microgradnd.conversions import Count, number_of
 from microgradnd.failures import fail
-from microgradnd.registry import name_of
-from microgradnd.tape import Leaf, current, traceable
+from microgradnd.tape import current, traceable
 
 
 def _method(function: Any) -> Method:
@@ -135,14 +134,10 @@ class ArrayLike:
 
     @traceable
     def __repr__(self) -> str:
-        text = f"tensor({np.array2string(self._array, separator=', ', prefix='tensor(')}"
-        if self.dtype not in (np.float64, np.int64, np.bool_, np.complex128):
-            text += f", dtype={self.dtype}"
-        if isinstance(self._node, Leaf):
-            text += ", requires_grad=True" if self._node.requires_grad else ""
-        elif self._node is not None:
-            text += f", function={name_of(self._node.function)}"
-        return text + (f", name={self.name!r})" if self.name else ")")
+        return display.text_of(self)
+
+    def _repr_html_(self) -> str | None:
+        return display.page_of(self)
 
     __lt__, __le__ = _comparison(np.less, operator.lt), _comparison(np.less_equal, operator.le)
     __gt__, __ge__ = _comparison(np.greater, operator.gt), _comparison(np.greater_equal, operator.ge)

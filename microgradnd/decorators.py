@@ -61,15 +61,19 @@ def stepwise(context: Any, steps: Any) -> Generator[Any, Any, Any]:
     resume, value = steps.send, None
     while True:
         try:
-            with context:
-                out = resume(value)
+            out = step(context, resume, value)
         except StopIteration as stop:
             return stop.value
         try:
             resume, value = steps.send, (yield out)
         except GeneratorExit:
-            with context:
-                steps.close()
+            step(context, steps.close)
             raise
         except BaseException as error:
             resume, value = steps.throw, error
+
+
+def step(context: Any, resume: Callable[..., Any], *value: Any) -> Any:
+    """Run one step in a context, which is entered here as in a generator it would be taken to outlast the step."""
+    with context:
+        return resume(*value)

@@ -14,8 +14,8 @@ import inspect
 from collections.abc import Iterable
 from typing import Any
 
-from microgradnd import primitives
-from microgradnd.registry import Function, fills_out, name_of
+from microgradnd import primitives, refusals
+from microgradnd.registry import Function, name_of
 
 
 @functools.lru_cache(1024)
@@ -65,7 +65,7 @@ def out_slot(function: Function) -> int:
 def without_out(function: Function, args: tuple[Any, ...], slot: int) -> tuple[Any, ...]:
     """Leave out an `out` of None that comes last, as rules don't take it, or raise if it is an array."""
     if args[slot] is not None:
-        raise fills_out(function)
+        raise refusals.fills_out(name_of(function))
     return args[:slot] if len(args) == slot + 1 else args
 
 
@@ -85,4 +85,4 @@ def refuse_out(function: Any, keywords: dict[str, Any]) -> None:
     """Raise if a result is to be written into an array, behind the tape's back."""
     out = keywords.pop("out", None)
     if any(array is not None for array in (out if isinstance(out, tuple) else (out,))):
-        raise fills_out(function)
+        raise refusals.fills_out(name_of(function))

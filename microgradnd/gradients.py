@@ -51,7 +51,7 @@ def backward(
 
     The parameters and the result are those of `walk`.
     """
-    _, anomaly, trace, _, _ = current()
+    anomaly, trace = (mode := current()).anomaly, mode.trace
     if anomaly is None and (trace is None or lift is None):
         return walk(seeds, retain, lift, path, run_note)
 

@@ -13,14 +13,15 @@ from typing import Any
 from microgradnd import refusals
 from microgradnd.annotations import P, R
 from microgradnd.decorators import decorated
-from microgradnd.tape import MODE, Mode, Operation, current
+from microgradnd.suspended import enter, leave
+from microgradnd.tape import Mode, Operation
 
 
 class Recording:
     """A context that changes the mode, of this thread or asyncio task, and restores it; also a decorator.
 
-    A decorated generator or coroutine runs its own steps in the mode, and leaves it while it is suspended. One object
-    may be entered recursively, and by several threads.
+    In a generator or coroutine, decorated or around a `yield` of its body, it holds for the steps of that generator and
+    not while it is suspended (`suspended.py`). One object may be entered recursively, and by several threads.
     """
 
     def __init__(self, *wrong: Any) -> None:
@@ -42,17 +43,10 @@ class Recording:
         return Mode(record, anomaly, trace, is_transformed, (*entered, (self.key, mode)))
 
     def __enter__(self) -> Any:
-        MODE.set(self.within(current()))
+        enter(self.key)
 
     def __exit__(self, *_: object) -> None:
-        entered = current().entered
-        context, mode = entered[-1]
-        if context is not self.key:  # entered since and still open: suspended generators end in any order
-            last = max(i for i, (context, _) in enumerate(entered) if context is self.key)
-            mode = entered[last][1]
-            for context, _ in entered[last + 1 :]:
-                mode = context.within(mode)
-        MODE.set(mode)
+        leave(self.key)
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         return decorated(self, function)
@@ -76,12 +70,12 @@ class no_grad(Recording):
     def changed(self, mode: Mode) -> Mode:
         return mode._replace(record=None if mode.trace is None else mode.trace.record_constant)
 
-    def __enter__(self) -> None:
-        mode, (around, within) = current(), no_grad.latest
+    def within(self, mode: Mode) -> Mode:
+        around, within = no_grad.latest
         if around is not mode:
-            within = self.within(mode)
+            within = super().within(mode)
             no_grad.latest = mode, within
-        MODE.set(within)
+        return within
 
 
 no_grad.key = no_grad()

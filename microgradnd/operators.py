@@ -18,7 +18,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from microgradnd import primitives, registry
+from microgradnd import powers, primitives, registry
 from microgradnd.annotations import Like
 from microgradnd.assignment import Assignable, plain_index
 from microgradnd.conversions import Count
@@ -172,7 +172,7 @@ class Operators(Assignable):
     __mod__, __rmod__ = _pair(np.remainder, operator.mod)
     __floordiv__, __rfloordiv__ = _pair(np.floor_divide, operator.floordiv)
     _square = _unary(np.square)
-    _power, __rpow__ = _pair(np.power, operator.pow)
+    _power, __rpow__ = _pair(np.power, powers.power)
 
     __and__, __rand__ = _pair(np.bitwise_and, operator.and_)
     __lshift__, __rlshift__ = _pair(np.left_shift, operator.lshift)

@@ -24,7 +24,10 @@ def refuse_outdated(tensor: Any) -> Any:
     )
     if (trace := current().trace) is not None:
         trace.failed(error)
-    raise error
+    try:
+        raise error
+    finally:
+        del error  # which holds this frame, and so would hold itself
 
 
 class Outdated(Tensor):

@@ -19,6 +19,7 @@ from microgradnd.nn import Module
 from microgradnd.registry import Results, name_of
 from microgradnd.tape import Leaf, Node, Operation, describe
 from microgradnd.tensor import Tensor
+from microgradnd.viz.monitor import Monitor
 from microgradnd.viz.record import Part, Record, tree
 
 MOST_NAMED = 5  # variables of which the same is said
@@ -31,9 +32,10 @@ def explain(t: Any, result: Tensor | None = None) -> list[str]:
 
     Parameters
     ----------
-    t : Tensor or Module
-        A variable, a value that was computed, or a module: all of its parameters. For a result (a loss) it is said what
-        is wrong with any of the variables that it was computed from.
+    t : Tensor, Module or viz.Monitor
+        A variable, a value that was computed, or a module: all of its parameters. Of a monitor it is said which layers
+        are saturated or dead and which weights change too fast or hardly at all, and since which step. For a result (a
+        loss) it is said what is wrong with any of the variables that it was computed from.
     result : Tensor, optional
         What was or shall be differentiated. Without it, it can't be known how far a variable is from having a gradient.
 
@@ -63,6 +65,8 @@ def explain(t: Any, result: Tensor | None = None) -> list[str]:
     >>> mg.explain(unused, np.sum(w))
     ["'unused' has no gradient: the result wasn't computed from it."]
     """
+    if isinstance(t, Monitor):
+        return t.explain()
     if result is not None and not isinstance(result, Tensor):
         raise TypeError(f"explain(t, result): result must be a Tensor, got a {type(result).__name__}")
     if isinstance(t, Module):
@@ -70,7 +74,7 @@ def explain(t: Any, result: Tensor | None = None) -> list[str]:
             return [sentence for parameter in t.parameters() for sentence in _of_variable(parameter)]
         return _Story(result).of_variables([p._node for p in t.parameters() if isinstance(p, Tensor)])
     if not isinstance(t, Tensor):
-        raise TypeError(f"explain() takes a Tensor or a Module, got a {type(t).__name__}")
+        raise TypeError(f"explain() takes a Tensor, a Module or a viz.Monitor, got a {type(t).__name__}")
     node = t._node
     if node is None or not node.requires_grad:
         return [_requires_none(t)]

@@ -33,6 +33,11 @@ def constant_argument(function: str, position: int, word: str) -> NotImplemented
     )
 
 
+def fills_out(function: str) -> TypeError:
+    """Return the error for a result that is to be written into an array, behind the tape's back."""
+    return TypeError(f"{function}: out= can't be recorded; use the result, or `t[...] = result`")
+
+
 def without_derivative(function: str, reason: str | None) -> NotImplementedError:
     """Return the error for a call of a function without rules on a Tensor."""
     if reason is not None:

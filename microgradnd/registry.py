@@ -66,21 +66,25 @@ class Variadic:
         return 2**31
 
 
-class Joint:
+class Joint(Variadic):
     """One rule for all positions, called once: what takes n arrays would else take n calls with n arguments each.
 
     The VJP rule returns a sequence with the cotangent of each argument, None for one without; the JVP rule is given a
     list with the tangent of each argument, None for one without.
     """
 
-    def __init__(self, rule: Rule) -> None:
-        self.rule = rule
-
     def __getitem__(self, position: int, /) -> Rule:
         return lambda *call, **kwargs: self.rule(*call, **kwargs)[position]  # for pictures, which ask for one
 
-    def __len__(self) -> int:
-        return 2**31
+
+class Placed(tuple[Rule, ...]):
+    """The rules of a function whose first argument gets a cotangent that is zero but for some places.
+
+    `add(total, g, *args)` adds that in place to an array of the walk's own, and returns whether it could. So a loop
+    over n parts of an array goes backwards in the time of one array instead of n.
+    """
+
+    add: Callable[..., bool]
 
 
 def defvjp(function: Function, *rules: Rule | None) -> None:
@@ -195,15 +199,10 @@ def _without_out(function: Function, spelling: Function, slot: int) -> Function:
     @functools.wraps(spelling)
     def call(*args: Any, **kwargs: Any) -> Any:
         if (args[slot] if len(args) > slot else kwargs.get("out")) is not None:
-            raise fills_out(function)
+            raise refusals.fills_out(name_of(function))
         return spelling(*args, **kwargs)
 
     return call
-
-
-def fills_out(function: Function) -> TypeError:
-    """Return the error for a result that is to be written into an array, behind the tape's back."""
-    return TypeError(f"{name_of(function)}: out= can't be recorded; use the result, or `t[...] = result`")
 
 
 def plain(functions: Iterable[Any]) -> None:
@@ -237,7 +236,7 @@ def rule_for(table: dict[Function, Rules], function: Function, position: int) ->
 def has_rule(function: Function, position: int) -> bool:
     """Return whether an argument can be differentiated: then it is an array, not an option."""
     rules = VJPS.get(function, ())
-    return type(rules) is tuple and position < len(rules) and rules[position].__name__ != "missing"
+    return isinstance(rules, tuple) and position < len(rules) and rules[position].__name__ != "missing"
 
 
 def _no_rule(table: dict[Function, Rules], function: Function, position: int) -> Rule:
@@ -245,11 +244,6 @@ def _no_rule(table: dict[Function, Rules], function: Function, position: int) ->
         raise refusals.constant_argument(name_of(function), position, "defvjp" if table is VJPS else "defjvp")
 
     return missing
-
-
-def without_derivative(function: Function) -> NotImplementedError:
-    """Return the error that says why a function cannot be called on a Tensor, and what to do."""
-    return refusals.without_derivative(name_of(function), EXCLUDED.get(function))
 
 
 def primitive(function: Callable[P, R]) -> Callable[P, R]:

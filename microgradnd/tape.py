@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import operator
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
 from heapq import heappop, heappush
@@ -28,7 +29,7 @@ from microgradnd import refusals
 from microgradnd.annotations import P, R
 from microgradnd.broadcasting import cast, fit, spread
 from microgradnd.failures import fail_rule
-from microgradnd.registry import JVPS, VJPS, Function, Joint, Results, name_of, rule_for
+from microgradnd.registry import JVPS, VJPS, Function, Joint, Placed, Results, name_of, rule_for
 
 ndarray, float64 = np.ndarray, np.float64  # NumPy's names are looked up by a function of its own, which takes time
 next_position = itertools.count(1).__next__
@@ -244,10 +245,11 @@ def arrays_of(node: Operation) -> tuple[Any, ...]:
     return node.args
 
 
-def check_age(parent: Node, child: Operation) -> None:
+def check_ages(node: Operation) -> None:
     """Raise if an operand is newer than its result: its array isn't the one that was used."""
-    if parent.position >= child.position:
-        raise refusals.changed(describe(parent), name_of(child.function))
+    for parent in node.parents:
+        if parent is not None and parent.position >= node.position:
+            raise refusals.changed(describe(parent), name_of(node.function))
 
 
 def lifted(node: Operation, args: Sequence[Any], lift: Lift) -> list[Any]:
@@ -260,34 +262,44 @@ class Path:
 
     Attributes
     ----------
-    inputs, nodes : set of nodes
-        The inputs; the inputs and every operation that depends on them and is needed for the outputs.
-    operations : list of Operation
-        The same operations, oldest first.
+    inputs : set of nodes
+        Where it starts.
     outside : list of Node
         What else the outputs depend on, of the surrounding program: leaves, and what is older than `start`.
+    reached : set of nodes
+        All that the outputs depend on as far as the inputs and `outside`, these included, and None.
     """
 
     def __init__(self, outputs: Iterable[Node], inputs: Iterable[Node], start: int = 0) -> None:
         self.inputs = set(inputs)
-        self.nodes: set[Node] = set(self.inputs)
-        self.operations: list[Operation] = []
         self.outside: list[Node] = []
-        seen, found, todo = set(self.inputs), [], list(outputs)
+        self.reached: set[Any] = {None, *self.inputs}
+        reached, todo = self.reached, list(outputs)
         while todo:
             node = todo.pop()
-            if node is None or node in seen or not node.requires_grad:
+            if node in reached or not node.requires_grad:
                 continue
-            seen.add(node)
+            reached.add(node)
             if type(node) is Leaf or node.position < start:
                 self.outside.append(node)
             else:
-                found.append(node)
                 todo += node.parents
-        for node in sorted(found, key=lambda node: node.position):
-            if not self.nodes.isdisjoint(node.parents):
-                self.nodes.add(node)
-                self.operations.append(node)
+
+    @functools.cached_property
+    def nodes(self) -> set[Node]:
+        """The inputs, and every operation that depends on them and is needed for the outputs."""
+        return self.inputs.union(self.operations)
+
+    @functools.cached_property
+    def operations(self) -> list[Operation]:
+        """The operations among the nodes, oldest first."""
+        nodes, found = set(self.inputs), self.reached.difference(self.inputs, self.outside, [None])
+        operations = []
+        for node in sorted(found, key=operator.attrgetter("position")):
+            if not nodes.isdisjoint(node.parents):
+                nodes.add(node)
+                operations.append(node)
+        return operations
 
 
 def walk(
@@ -311,8 +323,8 @@ def walk(
     path : Path or None
         Walk only along this path, to its inputs; by default walk everywhere, to the leaves.
     arrive : callable or None
-        `arrive(node, g)` is called at operations that have a note, and at all if the walk is recorded; it returns the
-        cotangent to go on with.
+        `arrive(node, g)` is called at operations with hooks or a gradient to keep, and at all if the walk is recorded;
+        it returns the cotangent to go on with.
     done : callable or None
         `done(node, g, parts)` is called after each operation, with what its rules made of g for the argument at each
         position that has a derivative, as a list of (position, cotangent).
@@ -324,6 +336,7 @@ def walk(
     """
     ends: dict[Node, Any] = {}
     cotangents: dict[Node, Any] = {}
+    owned: set[Node] = set()  # where an array has arrived that only this walk has
     heap: list[tuple[int, Node]] = []  # of (-position, node): the newest comes out first
     for node, g in seeds:
         if node in cotangents:
@@ -338,7 +351,7 @@ def walk(
             ends[node] = ends[node] + g if node in ends else g
             continue
         if (note := node.note) is not None or lift is not None:
-            g = g if arrive is None else arrive(node, g)
+            g = arrive(node, g) if arrive and (lift or (note and (note.hooks or note.retain_grad))) else g
             if note is not None and note.check is not None:
                 note.check(node)
         function, out, position, kwargs = node.function, node.out, node.position, node.kwargs
@@ -352,18 +365,23 @@ def walk(
         parts: Any = None if done is None else []
         i = -1
         try:
-            if type(rules) is not tuple:  # one rule for all arguments: none may have changed
-                for parent in node.parents:
-                    if parent is not None:
-                        check_age(parent, node)
-                if type(rules) is Joint:
+            parents = node.parents
+            if type(rules) is not tuple:
+                check_ages(node)  # of all operands, as one rule may be for all
+                if type(rules) is Placed and lift is None and done is None:
+                    parent = parents[0]
+                    arrived = ends if type(parent) is Leaf else cotangents
+                    if parent in owned and rules.add(arrived.get(parent), g, *args):
+                        parents = ()
+                    owned.add(parent)  # what arrives there now is new: zeros with g at some places, or a sum
+                elif type(rules) is Joint:
                     made = rules.rule(g, out, *values, **kwargs)
                     rules, values, kwargs = [lambda g, out, part=part: part for part in made], (), {}
-            for i, parent in enumerate(node.parents):
+            for i, parent in enumerate(parents):
                 if parent is None:
                     continue
                 if parent.position >= position:
-                    check_age(parent, node)
+                    check_ages(node)
                 if not parent.requires_grad or (path is not None and parent not in path.nodes):
                     continue
                 try:
@@ -416,25 +434,23 @@ def forward(path: Path, tangents: dict[Node, Any], lift: Lift | None = None) -> 
     tangents = dict(tangents)
     for node in path.operations:
         values: Sequence[Any] = arrays_of(node)
-        out = node.out
+        out, function, kwargs = node.out, node.function, node.kwargs
         if node.note is not None and node.note.check is not None:
             node.note.check(node)
         if lift is not None:
             values, out = lifted(node, values, lift), lift(out, node)
         total: Any = None
         try:
-            for parent in node.parents:
-                if parent is not None:
-                    check_age(parent, node)
-            rules = JVPS.get(node.function)
+            check_ages(node)
+            rules = JVPS.get(function, ())
             if type(rules) is Joint:
                 given = [tangents.get(parent) for parent in node.parents]
-                new = [rules.rule(given, out, *values, **node.kwargs)]
+                new = [rules.rule(given, out, *values, **kwargs)]
             else:
                 new = [
-                    rule_for(JVPS, node.function, i)(tangents[parent], out, *values, **node.kwargs)
-                    for i, parent in enumerate(node.parents)
-                    if parent in tangents
+                    (rules[i] if i < len(rules) else rule_for(JVPS, function, i))(tangents[p], out, *values, **kwargs)
+                    for i, p in enumerate(node.parents)
+                    if p in tangents
                 ]
             for part in new:
                 if type(out) is not Results and (part.shape != out.shape or part.dtype is not out.dtype):

@@ -48,12 +48,13 @@ from microgradnd.registry import (
     BODIES,
     COMPOSITES,
     CONSTANT,
+    EXCLUDED,
     ORDINARY,
     PLAIN,
     VJPS,
     Results,
     has_rule,
-    without_derivative,
+    name_of,
 )
 from microgradnd.tape import Leaf, Node, Operation, current, traceable
 
@@ -104,9 +105,8 @@ def tensor(
     >>> w.grad
     array([2., 4.])
     """
-    array = np.array(
-        copy_of(data, "mg.tensor()") if isinstance(data, Tensor) else operand("mg.tensor", data), dtype=dtype
-    )
+    given = copy_of(data, "mg.tensor()") if isinstance(data, Tensor) else operand("mg.tensor", data)
+    array = np.array(given, dtype=dtype)
     if requires_grad:
         check_differentiable(array.dtype)
     return wrap(array, Leaf(array, requires_grad, name) if requires_grad or name else None)
@@ -145,7 +145,7 @@ def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             except Exception as error:
                 fail(function, args, kwargs, error)
         if function not in PLAIN and function not in CONSTANT:
-            raise without_derivative(function)
+            raise refusals.without_derivative(name_of(function), EXCLUDED.get(function))
         try:
             plain = function(*(plain_index(a) for a in args), **{k: plain_index(v) for k, v in kwargs.items()})
         except Exception as error:

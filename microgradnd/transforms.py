@@ -20,7 +20,7 @@ from microgradnd import gradients, operands, primitives, refusals, tape, views
 from microgradnd.annotations import P, R
 from microgradnd.broadcasting import cast
 from microgradnd.modes import enable_grad, no_grad, transformed
-from microgradnd.tape import Leaf, Path, current
+from microgradnd.tape import Leaf, Node, Path, current
 from microgradnd.tensor import Tensor, lift, wrap
 from microgradnd.trees import Form, Tree, flatten
 
@@ -62,8 +62,8 @@ class Trace:
         self.nodes = [t._node for t in self.inputs if t._node is not None]
         ends = (t._node for t in self.outputs if isinstance(t, Tensor) and t._node is not None)
         self.path = Path(ends, self.nodes, self.start)
-        outside = self.path.outside or current().trace or any(type(node) is not Leaf for node in self.nodes)
-        self.lift = lift if recording and outside else None
+        self.outside = self.path.outside or current().trace or any(type(node) is not Leaf for node in self.nodes)
+        self.lift = lift if recording and self.outside else None
 
     def value(self) -> Tree:
         """Return the result of the call, of arrays of its own unless something outside depends on it."""
@@ -83,12 +83,12 @@ class Trace:
     def pull(self, cotangents: Sequence[Any], retain: bool = True) -> list[Any]:
         """Return the cotangents of the inputs for cotangents of the outputs, None for a zero."""
         pairs = zip(self.outputs, cotangents, strict=True)
-        seeds = [
-            (o._node, g) for o, g in pairs if g is not None and isinstance(o, Tensor) and o._node in self.path.nodes
-        ]
+        path = self.path if self.outside else None
+        nodes: set[Node] = path.nodes if path else self.path.reached
+        seeds = [(o._node, g) for o, g in pairs if g is not None and isinstance(o, Tensor) and o._node in nodes]
         self.check()
         with self.recording(cotangents):
-            ends = gradients.backward(seeds, retain or self.lift is not None, self.lift, self.path)
+            ends = gradients.backward(seeds, retain or self.lift is not None, self.lift, path)
         return [
             own(ends.pop(node) if node in ends else np.zeros(t.shape, t.dtype), original)
             for node, t, original in zip(self.nodes, self.inputs, self.originals, strict=True)

@@ -35,7 +35,7 @@ def load(monkeypatch: pytest.MonkeyPatch) -> Any:
             del sys.modules[name]
 
 
-@pytest.mark.parametrize("name", ["W1", "W2", "W3", "W4", "W5", "W8", "W9", "W10"])
+@pytest.mark.parametrize("name", ["W1", "W2", "W3", "W4", "W5", "W8", "W9", "W10", "W14 small"])
 def test_programs_by_hand_and_ours_agree(load: Any, name: str) -> None:
     run = load("run")
     make, _, tolerance = run.makers(name, OURS)
@@ -45,8 +45,8 @@ def test_programs_by_hand_and_ours_agree(load: Any, name: str) -> None:
     assert set(candidates) == set(make)
 
 
-@pytest.mark.parametrize("name", ["W11", "W12"])
-def test_networks_of_modules_agree(load: Any, name: str) -> None:
+@pytest.mark.parametrize("name", ["W11", "W12", "W17"])
+def test_programs_without_one_of_planned_arrays_agree(load: Any, name: str) -> None:
     run = load("run")
     make, _, tolerance = run.makers(name, ["eager", "compiled"])
     candidates, failed = run.check(make, tolerance)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,7 @@ FLAGS = (
     "--hide-scrollbars",
     "--window-size=1280,800",
 )
+DESK = {"width": 1280, "height": 900, "deviceScaleFactor": 1, "mobile": False}
 PHONE = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
 HOSTILE = "</script><img src=x onerror='window.hacked=1'>\"quotes\"\n🎉 " + "w" * 10_000
 
@@ -119,7 +121,7 @@ Open = Callable[..., Page]
 
 @pytest.fixture
 def open_page(driver: Any, tmp_path: Path) -> Iterator[Open]:
-    driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", DESK)
     driver.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": False})
     set_media(driver, "light")
 
@@ -259,6 +261,25 @@ def test_arrays_have_heat_maps_histograms_and_numbers(open_page: Open) -> None:
     assert page.text(".box.selected .title") == "+"
 
 
+def test_memory_is_told_in_powers_of_a_thousand(open_page: Open) -> None:
+    page = open_page(mg.tensor(np.ones(125), requires_grad=True) * 2.0)
+    page.click(page.box("× 2"))
+    assert "Memory\n1 kB" in page.panel
+
+
+def test_a_picture_that_is_in_view_stays_where_it_is(open_page: Open) -> None:
+    page = open_page(perceptron())
+    transform = "return document.querySelector('#graph > g').getAttribute('transform')"
+    before = page.script(transform)
+    page.press(*[Keys.ARROW_RIGHT] * 15)
+    assert page.script(transform) == before
+    page.press(*["+"] * 5, Keys.HOME, Keys.ARROW_RIGHT)
+    assert page.script(transform) != before
+    box, stage = page.find(".box.now").rect, page.find("#stage").rect
+    assert stage["y"] <= box["y"]
+    assert box["y"] + box["height"] <= stage["y"] + stage["height"]
+
+
 def test_the_slider(open_page: Open) -> None:
     page = open_page(perceptron())
     slider = page.find("#slider")
@@ -284,10 +305,230 @@ def test_play_walks_by_itself(open_page: Open) -> None:
     assert page.find("#play").get_attribute("aria-pressed") == "false"
 
 
+def test_play_has_speeds(open_page: Open) -> None:
+    page = open_page(chain())
+    page.script("""window.waits = [];
+        const original = window.setInterval;
+        window.setInterval = (action, wait) => { window.waits.push(wait); return original(action, 1); };""")
+    choose = "arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('change'))"
+    page.script(choose, page.find("#speed"), "10")
+    assert page.script("return window.waits") == []  # nothing plays yet
+    page.click(page.find("#play"))
+    page.wait(lambda: page.text("#where") == "Backward 3 of 3: ×")
+    page.wait(lambda: page.find("#play").get_attribute("aria-pressed") == "false")
+    page.script(choose, page.find("#speed"), "0.25")
+    page.script("document.getElementById('play').click(); " + choose, page.find("#speed"), "2")  # while it plays
+    assert page.script("return window.waits") == [100, 4000, 500]
+    assert " ".join(option.get_attribute("value") for option in page.all("#speed option")) == "0.25 0.5 1 2 4 10"
+
+
+def test_a_step_has_a_link(open_page: Open) -> None:
+    page = open_page(chain())
+    page.press(*[Keys.ARROW_RIGHT] * 5)
+    assert page.driver.current_url.endswith("graph.html#step=5")
+    page.driver.refresh()
+    page.wait(lambda: page.script("return document.body.dataset.ready") == "true")
+    assert page.text("#where") == "Backward 1 of 3: +"
+    for hash, words in (("step=2", "Forward 2 of 3: tanh"), ("step=99", "Backward 3 of 3: ×"), ("step=x", "Overview")):
+        page.script("location.hash = arguments[0]", hash)
+        page.wait(lambda words=words: page.text("#where").startswith(words))
+    page.script("location.hash = 'other'")
+    assert page.text("#where").startswith("Overview")
+
+
+def test_a_link_opens_the_scopes_that_were_open(open_page: Open) -> None:
+    page = open_page(stack())
+    page.press("f")
+    page.click(next(box for box in page.all(".box.fold") if "layer1" in page.title(box)))
+    page.press(*[Keys.ARROW_RIGHT] * 3)
+    titles, words, url = page.titles(), page.text("#where"), page.driver.current_url
+    assert "&open=" in url
+    page.driver.get("about:blank")
+    page.driver.get(url)
+    page.wait(lambda: page.script("return document.body.dataset.ready") == "true")
+    assert page.titles() == titles
+    assert page.text("#where") == words
+
+
+def test_a_link_leads_to_the_same_operation_whatever_is_folded(open_page: Open) -> None:
+    page = open_page(rounds(50))
+    page.press("u")
+    assert "sin" in page.titles()
+    page.script("location.hash = '#step=5'")
+    page.wait(lambda: page.titles(".box.now") == ["+ 0.5"])
+    page.press("f")
+    page.script("location.hash = '#step=6'")
+    page.wait(lambda: page.text("#where") == "Forward 1 of 2: ×, + 0.5, sin × 50")
+    page.press(Keys.ARROW_RIGHT)
+    assert page.driver.current_url.endswith("#step=151")
+    page.script("location.hash = '#step=300'")  # the loop's gradient began to arrive at step 154
+    page.wait(lambda: page.text("#where") == "Backward 2 of 2: ×, + 0.5, sin × 50")
+    page.press(Keys.ARROW_LEFT, Keys.ARROW_LEFT)
+    assert page.driver.current_url.endswith("#step=152")
+
+
+def test_operands_keep_their_order(open_page: Open) -> None:
+    """The first operand arrives at the left, or above where the picture runs to the right: of a - b and b - a."""
+    a, b, c = (mg.tensor(value, requires_grad=True, name=name) for value, name in ((1.0, "a"), (2.0, "b"), (3.0, "c")))
+    page = open_page((a - b) * (c / np.exp(a)) + (b - a))
+    code = """
+        const places = {};
+        for (const path of document.querySelectorAll(".line .stroke")) {
+            const [end, before] = [path.getTotalLength(), path.getTotalLength() - 1];
+            const { x, y } = path.getPointAtLength(end);
+            for (const box of document.querySelectorAll(".box:not(.copy)")) {
+                const [, left, top] = box.getAttribute("transform").match(/([-\\d.]+),([-\\d.]+)/).map(Number);
+                const { width, height } = box.querySelector(".body").getBBox();
+                const isAt = x >= left - 1 && x <= left + width + 1 && y >= top - 1 && y <= top + height + 1;
+                if (isAt) (places[box.dataset.id] ??= []).push([path.parentNode.dataset.source, x, y]);
+            }
+        }
+        return places;
+    """
+    wanted = {"n2": ["n0", "n1"], "n5": ["n4", "n3"], "n6": ["n2", "n5"], "n7": ["n1", "n0"], "n8": ["n6", "n7"]}
+    for axis in (1, 2):
+        if axis == 2:
+            page.press("r")
+        found = page.script(code)
+        assert {id: [end[0] for end in sorted(found[id], key=lambda end: end[axis])] for id in wanted} == wanted
+
+
+def saved(page: Page, folder: Path, button: str) -> bytes:
+    """Press a button that saves a file, and return its bytes."""
+    options = {"behavior": "allow", "downloadPath": str(folder)}
+    page.driver.execute_cdp_cmd("Browser.setDownloadBehavior", options)
+    page.press("s")
+    page.click(page.find(button))
+    page.wait(lambda: any(path.suffix in (".svg", ".png") for path in folder.iterdir()))
+    (path,) = folder.iterdir()
+    page.wait(lambda: path.stat().st_size)
+    return path.read_bytes()
+
+
+def test_the_picture_is_saved_as_svg(open_page: Open, tmp_path: Path) -> None:
+    page = open_page(perceptron(), title="A net: <1>")
+    page.press(*[Keys.ARROW_RIGHT] * 9)
+    (folder := tmp_path / "svg").mkdir()
+    text = saved(page, folder, "#save-svg").decode()
+    assert next(folder.iterdir()).name == "A-net-1--9.svg"
+    root = ElementTree.fromstring(text)
+    assert "relu" in text
+    assert "var(--" not in text
+    left, top, wide, tall = (float(number) for number in root.attrib["viewBox"].split())
+    assert wide > 200
+    assert float(root.attrib["width"]) == wide
+    page.driver.get("about:blank")
+    (tmp_path / "alone.svg").write_text(text, encoding="utf-8")
+    page.driver.get((tmp_path / "alone.svg").as_uri())
+    box = page.script("const b = document.querySelector('svg > g').getBBox(); return [b.x, b.y, b.width, b.height]")
+    assert left < box[0]
+    assert top < box[1]
+    assert box[0] + box[2] < left + wide
+    assert box[1] + box[3] < top + tall
+    fill = "return getComputedStyle(document.querySelector('text')).fill"
+    assert page.script(fill) != "rgb(0, 0, 0)"  # the colours come along
+
+
+def test_the_picture_is_saved_as_png(open_page: Open, tmp_path: Path) -> None:
+    page = open_page(chain())
+    (folder := tmp_path / "png").mkdir()
+    data = saved(page, folder, "#save-png")
+    assert data.startswith(b"\x89PNG")
+    width, height = (int.from_bytes(data[at : at + 4], "big") for at in (16, 20))
+    box = page.script("const b = document.querySelector('#graph > g').getBBox(); return [b.width + 24, b.height + 24]")
+    assert [width, height] == pytest.approx([2 * box[0], 2 * box[1]], abs=2)
+    page.press("s")
+    page.click(page.find("#saving-close"))
+    assert not page.find("#saving").is_displayed()
+
+
+def test_on_paper_the_picture_is_whole_and_light(open_page: Open) -> None:
+    page = open_page(stack())
+    page.press("t")
+    page.press(*["+"] * 6)  # far too large for the window
+    dark = page.script("return getComputedStyle(document.body).backgroundColor")
+    transform = page.script("return document.querySelector('#graph > g').getAttribute('transform')")
+    page.script("dispatchEvent(new Event('beforeprint'))")
+    page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    inside = """const s = document.getElementById('stage').getBoundingClientRect();
+        return [...document.querySelectorAll('.box')].every((box) => { const r = box.getBoundingClientRect();
+            return r.left >= s.left && r.right <= s.right && r.top >= s.top && r.bottom <= s.bottom; })"""
+    assert page.script(inside)
+    assert page.script("return getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert not page.find("#stepper").is_displayed()
+    page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+    page.script("dispatchEvent(new Event('afterprint'))")
+    assert page.script("return getComputedStyle(document.body).backgroundColor") == dark
+    assert page.script("return document.querySelector('#graph > g').getAttribute('transform')") == transform
+
+
+def test_the_page_within_a_notebook(open_page: Open, tmp_path: Path) -> None:
+    page = open_page(chain())
+    html = (chain()._repr_html_() or "").replace("<details>", "<details open>")
+    (tmp_path / "notebook.html").write_text(f"<!doctype html><meta charset=utf-8>{html}", encoding="utf-8")
+    page.driver.get((tmp_path / "notebook.html").as_uri())
+    page.driver.switch_to.frame(page.find("iframe"))
+    page.wait(lambda: page.script("return document.body.dataset.ready") == "true")
+    page.click(page.find("#next"))
+    assert page.text("#where") == "Forward 1 of 3: ×"
+    page.driver.switch_to.default_content()
+
+
+@pytest.mark.parametrize("make", [perceptron, stack, lambda: stack(12), lambda: rounds(50)], ids="nsls")
+def test_everything_is_in_view_and_can_be_read(open_page: Open, make: Any) -> None:
+    page = open_page(make())
+    code = """const s = document.getElementById('stage').getBoundingClientRect();
+        const boxes = [...document.querySelectorAll('.box')].map((box) => box.getBoundingClientRect());
+        const scale = document.querySelector('#graph > g').getCTM().a;
+        return [boxes.length, scale, boxes.every((r) => r.left >= s.left && r.right <= s.right && r.top >= s.top
+            && r.bottom <= s.bottom)]"""
+    for width, height in ((1280, 800), (1920, 1080), (390, 844)):
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
+        page.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        page.driver.refresh()
+        page.wait(lambda: page.script("return document.body.dataset.ready") == "true")
+        count, scale, is_inside = page.script(code)
+        assert is_inside
+        assert count >= 4
+        assert 13 * scale >= (7.5 if width < 500 else 9)  # pixels, of a title
+
+
+def test_many_arrays_that_go_into_one_operation_are_one_box(open_page: Open) -> None:
+    page = open_page(np.sum(np.concatenate([mg.tensor([i], requires_grad=True, name=f"x{i}") for i in np.ones(200)])))
+    assert page.titles() == ["▸ x1.0 … x1.0", "concatenate", "Σ", "result"]
+    assert "200 arrays" in page.text(".box.fold")
+    page.press(Keys.ARROW_RIGHT)
+    assert page.text("#where") == "Forward 1 of 2: concatenate axis=0"
+    page.click(page.box("▸ x1.0 … x1.0"))
+    assert len(page.titles()) > 200
+
+
+def rounds(count: int) -> mg.Tensor:
+    """Return the end of a loop without scopes."""
+    w = mg.tensor(0.5, requires_grad=True, name="w")
+    h: Any = mg.tensor(0.1, name="h")
+    for _ in range(count):
+        h = np.sin(w * h + 0.5)
+    return h**2
+
+
+def test_a_loop_is_one_box_until_it_is_opened(open_page: Open) -> None:
+    page = open_page(rounds(50))
+    assert page.titles() == ["▸ ×, + 0.5, sin × 50", "h", "x²", "result"]
+    page.press(*[Keys.ARROW_RIGHT] * 2)
+    assert page.text("#where") == "Forward 2 of 2: x²"
+    page.click(page.box("▸ ×, + 0.5, sin × 50"))
+    assert "w" in page.titles()
+    assert "▸ iterations 49 to 50" in page.titles()
+    page.click(page.box("▸ iterations 49 to 50"))
+    page.click(page.box("▸ iteration 50"))
+    assert "sin" in page.titles()
+
+
 def test_scopes_fold_and_unfold(open_page: Open) -> None:
     page = open_page(stack())
     count = len(page.titles())
-    assert len(page.all(".frame")) >= 9
+    assert len(page.all(".frame")) == 5
     page.press("f")
     assert not page.all(".frame")
     assert len(page.titles()) < count
@@ -300,7 +541,8 @@ def test_scopes_fold_and_unfold(open_page: Open) -> None:
     page.press(Keys.ENTER)
     assert len(page.all(".frame")) == 1
     page.press("u")
-    assert len(page.titles()) == count
+    assert len(page.titles()) == 16
+    assert len(page.all(".frame")) == 9
 
 
 def test_a_folded_scope_is_one_step(open_page: Open) -> None:
@@ -313,6 +555,17 @@ def test_a_folded_scope_is_one_step(open_page: Open) -> None:
     assert "Comes out" in page.panel
     page.press(Keys.END)
     assert "Gradient that comes in" in page.panel
+
+
+def test_the_step_stays_where_it_is_when_a_scope_is_unfolded_and_folded(open_page: Open) -> None:
+    page = open_page(stack())
+    page.press("f", *[Keys.ARROW_RIGHT] * 2)
+    assert page.titles(".box.now") == ["▸ layer1"]
+    page.press(Keys.ENTER)
+    page.click(next(box for box in page.all(".box.fold") if "activation" in page.title(box)))
+    assert page.titles(".box.now") == ["tanh"]
+    page.click(page.all(".frame .head")[0])
+    assert page.titles(".box.now") == ["▸ layer1"]
 
 
 def test_search_finds_what_is_folded(open_page: Open) -> None:
@@ -457,10 +710,19 @@ def test_after_backward_the_page_says_what_is_gone(open_page: Open) -> None:
     loss.backward()
     page = open_page(loss)
     page.click(page.box("relu"))
-    assert "backward() has let go of this array" in page.panel
+    assert "backward() has freed this array" in page.panel
     page.press(Keys.END)
     page.click(page.box("w"))
     assert page.all("#panel .numbers td")
+
+
+def test_the_gradient_is_that_of_this_computation(open_page: Open) -> None:
+    x = mg.tensor(3.0, requires_grad=True, name="x")
+    (x * 5.0).backward()
+    page = open_page(x * 2.0)
+    page.click(page.box("x"))
+    assert "Gradient\n2" in page.panel
+    assert re.search(r"Accumulated in \.grad, by other computations too\n5", page.panel)
 
 
 def test_a_leaf_alone(open_page: Open) -> None:
@@ -603,10 +865,15 @@ def test_a_recurrent_network_of_thousands_of_operations(open_page: Open) -> None
         h = np.tanh(h @ w + x @ u)
     page = open_page(np.sum(h**2))
     assert "3,202 operations" in page.panel
-    assert 3 < len(page.titles()) < 100
-    page.click(page.all(".box.fold")[3])
-    assert len(page.all(".frame")) == 1
-    page.click(page.all(".frame ~ .frame .head, .frame .head")[0])
+    assert page.titles() == ["constant", "▸ @, @, +, tanh × 800", "x²", "Σ", "result"]
+    page.click(page.box("▸ @, @, +, tanh × 800"))
+    page.click(page.box("▸ iterations 1 to 90"))
+    page.click(page.box("▸ iterations 11 to 20"))
+    page.click(page.box("▸ iteration 12"))
+    assert len(page.all(".frame")) == 4
+    assert "constant" in page.titles()
+    page.press("f")
+    assert not page.all(".frame")
     page.press("u")
     assert len(page.all(".box")) < 1_200
     page.press("/")
@@ -615,6 +882,15 @@ def test_a_recurrent_network_of_thousands_of_operations(open_page: Open) -> None
     assert len(page.titles()) <= 320
     page.press(Keys.END)
     assert page.text("#where").startswith("Backward")
+
+
+def test_a_part_that_was_folded_before_says_so(open_page: Open) -> None:
+    loss = stack()
+    loss.backward()
+    page = open_page(loss, max_nodes=6)
+    page.click(page.all(".box.fold")[0])
+    assert "It is folded because the computation is too large" in page.panel
+    assert "Gradients of its parameters" in page.panel
 
 
 def test_too_large_a_graph_is_told_in_part(open_page: Open) -> None:

@@ -33,10 +33,17 @@ FIGURES = {
     "char_gru": ["char_gru_loss.png"],
     "char_transformer": ["char_transformer_loss.png"],
     "gallery": [
+        "gallery/activations.png",
+        "gallery/backprop.gif",
+        "gallery/backprop.html",
         "gallery/backward.svg",
         "gallery/both.svg",
+        "gallery/boundary.gif",
+        "gallery/compared.svg",
+        "gallery/curve.gif",
         "gallery/explain.txt",
         "gallery/explore.html",
+        "gallery/failed.svg",
         "gallery/fit.png",
         "gallery/forward.svg",
         "gallery/gone_wrong.svg",
@@ -46,8 +53,12 @@ FIGURES = {
         "gallery/graph.mmd",
         "gallery/history.png",
         "gallery/index.html",
+        "gallery/monitor.txt",
+        "gallery/network.png",
         "gallery/path.svg",
+        "gallery/profile.png",
         "gallery/recurrent.svg",
+        "gallery/saturated.png",
         "gallery/surface.png",
         "gallery/table.txt",
         "gallery/too_fast.png",
@@ -57,10 +68,19 @@ FIGURES = {
         "gallery/transformer.svg",
         "gallery/transformer_depth.svg",
         "gallery/two_weights.png",
+        "gallery/updates.png",
         "gallery/vanishing.png",
+        "gallery/weights.png",
     ],
 }
-SIGNATURES = {".png": b"\x89PNG\r\n", ".svg": b"<?xml", ".pdf": b"%PDF", ".html": b"<!", ".json": b"{"}
+SIGNATURES = {
+    ".png": b"\x89PNG\r\n",
+    ".gif": b"GIF89a",
+    ".svg": b"<?xml",
+    ".pdf": b"%PDF",
+    ".html": b"<!",
+    ".json": b"{",
+}
 
 NUMBER = r"(-?\d+\.?\d*(?:e[-+]\d+)?)"
 

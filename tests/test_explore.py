@@ -23,7 +23,7 @@ from hypothesis.extra import numpy as hnp
 import microgradnd as mg
 from microgradnd import nn, viz
 from microgradnd.nn import functional as F
-from microgradnd.viz.explore import BINS, NOT_FINITE, PAGE, PARTS, SCRIPTS, USUAL, described, document, formula, page
+from microgradnd.viz.explore import BINS, NOT_FINITE, PAGE, PARTS, SCRIPTS, bundled, described, document, formula, page
 from microgradnd.viz.model import Node
 from microgradnd.viz.values import values_of
 
@@ -40,8 +40,31 @@ def network() -> mg.Tensor:
     return np.sum((F.relu(x @ w1 + b1) @ w2 - y) ** 2)
 
 
+def nodes_of(told: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the nodes with what they have in common with others, as the page reads them."""
+    return [{"name": "", **told["kinds"][node["is"]], **node} for node in told["nodes"]]
+
+
+def edges_of(told: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the edges likewise, with the ids of what they connect."""
+    ids = [node["id"] for node in told["nodes"]]
+    return [
+        {**told["rules"][rule], "source": ids[source], "target": ids[target], **(own[0] if own else {})}
+        for source, target, rule, *own in told["edges"]
+    ]
+
+
 def by_name(told: dict[str, Any]) -> dict[str, Any]:
-    return {node["name"]: node for node in told["nodes"] if "name" in node}
+    return {node["name"]: node for node in nodes_of(told) if node["name"]}
+
+
+def scopes_of(told: dict[str, Any], node: dict[str, Any]) -> list[str]:
+    """Return the labels of the scopes around a node, outermost first."""
+    found, place = [], node["in"]
+    while place >= 0:
+        found.insert(0, told["scopes"][place]["label"])
+        place = told["scopes"][place]["parent"]
+    return found
 
 
 def numbers_of(told: dict[str, Any]) -> np.ndarray:
@@ -54,7 +77,7 @@ def numbers_of(told: dict[str, Any]) -> np.ndarray:
 
 def test_what_a_page_is_told_of_a_network() -> None:
     told = document(network())
-    assert [node.get("formula") for node in told["nodes"] if "formula" in node] == [
+    assert [node["formula"] for node in nodes_of(told) if node["formula"]] == [
         "x @ y",
         "x + y",
         "relu(x)",
@@ -73,11 +96,11 @@ def test_what_a_page_is_told_of_a_network() -> None:
         "b1": "parameter",
         "w2": "parameter",
     }
-    into = {edge["source"]: edge for edge in told["edges"]}
+    into = {edge["source"]: edge for edge in edges_of(told)}
     assert into[named["b1"]["id"]]["summed"] == (0,)
     assert into[named["b1"]["id"]]["letter"] == "y"
-    assert "flows" not in into[named["x"]["id"]]
-    assert told["nodes"][-1]["kind"] == "result"
+    assert not into[named["x"]["id"]]["flows"]
+    assert nodes_of(told)[-1]["kind"] == "result"
 
 
 def test_gradients_are_computed_for_the_page_and_nothing_changes() -> None:
@@ -94,9 +117,9 @@ def test_gradients_are_computed_for_the_page_and_nothing_changes() -> None:
 def test_a_gradient_that_is_a_sum_comes_with_its_parts() -> None:
     x = mg.tensor(3.0, requires_grad=True, name="x")
     told = document(x * x + x)
-    parts = [edge["grad"]["elements"] for edge in told["edges"] if edge["source"] == by_name(told)["x"]["id"]]
+    parts = [edge["grad"] for edge in edges_of(told) if edge["source"] == by_name(told)["x"]["id"]]
     assert sorted(parts) == [1.0, 3.0, 3.0]
-    assert by_name(told)["x"]["grad"]["elements"] == 7.0
+    assert by_name(told)["x"]["grad"] == 7.0
 
 
 def test_after_backward_a_page_says_what_is_gone() -> None:
@@ -114,7 +137,7 @@ def test_a_result_of_several_elements_and_a_leaf() -> None:
     w = mg.tensor(np.arange(3.0), requires_grad=True, name="w")
     assert by_name(document(w * w))["w"]["grad"]["elements"] == [0.0, 2.0, 4.0]
     told = document(w)
-    assert [node["kind"] for node in told["nodes"]] == ["parameter"]
+    assert [node["kind"] for node in nodes_of(told)] == ["parameter"]
     assert told["edges"] == []
 
 
@@ -124,9 +147,11 @@ def test_modules_are_scopes_and_lines_are_told() -> None:
     with mg.scope("loss", lines=True):
         loss = np.sum(net(np.ones((2, 3))) ** 2)
     told = document(loss)
-    assert {scope["kind"] for scope in told["scopes"].values()} == {"module", "scope"}
-    assert all(id in told["scopes"] for node in told["nodes"] for id in node.get("scope", ()))
-    power = next(node for node in told["nodes"] if node.get("text") == "x²")
+    assert {scope["kind"] for scope in told["scopes"]} == {"module", "scope"}
+    assert all(scope["parent"] < place for place, scope in enumerate(told["scopes"]))
+    assert scopes_of(told, by_name(told)["0.weight"]) == ["loss", "Sequential", "Linear(3, 4)"]
+    power = next(node for node in nodes_of(told) if node["text"] == "x²")
+    assert scopes_of(told, power) == ["loss"]
     assert re.fullmatch(r"test_explore\.py, line \d+", power["place"])
     assert power["code"] == "loss = np.sum(net(np.ones((2, 3))) ** 2)"
 
@@ -153,10 +178,10 @@ def test_how_a_call_is_written(text: str, detail: str, letters: str, written: st
 def test_a_letter_is_what_the_rule_calls_it() -> None:
     w, b = (mg.tensor(np.ones(shape), requires_grad=True) for shape in ((2, 3), (2,)))
     told = document(F.linear(np.ones((4, 3)), w, b))
-    letters = [edge["letter"] for edge in told["edges"] if edge["target"] != "result" and "letter" in edge]
-    assert letters == ["weight", "bias"]
+    letters = [edge["letter"] for edge in edges_of(told) if edge["target"] != "result"]
+    assert letters == ["x", "weight", "bias"]
     stacked = document(np.einsum("ij,kj->ik", w, w))
-    assert [edge["source"] for edge in stacked["edges"]][:2] == ["n0", "n0"]
+    assert [edge["source"] for edge in edges_of(stacked)][:2] == ["n0", "n0"]
 
 
 FLOATS = hnp.arrays(
@@ -174,6 +199,10 @@ def test_what_is_seen_of_an_array(array: np.ndarray, side: int, in_full: int) ->
     values = values_of(array)
     assert values is not None
     told = json.loads(json.dumps(described(values, array, side, in_full), allow_nan=False))
+    if array.size == 1:
+        number = float(told)
+        assert number == pytest.approx(array.item(), rel=1e-5, abs=0, nan_ok=True)
+        return
     assert told["size"] == array.size
     if "heat" not in told:
         assert array.size <= max(in_full, 4) or not np.isfinite(array).any()
@@ -241,11 +270,11 @@ def test_both_products_of_a_value_with_itself_are_told() -> None:
     x = mg.tensor([1.0, 2.0, 3.0, 4.0], requires_grad=True, name="x")
     y = np.sin(x)
     told = document(np.sum(y * y))
-    edges = [edge for edge in told["edges"] if edge["source"] == "n1"]
+    edges = [edge for edge in edges_of(told) if edge["source"] == "n1"]
     assert [edge["rule"] for edge in edges] == ["g * y", "g * x"]
     for edge in edges:
         np.testing.assert_allclose(edge["grad"]["elements"], y.data, rtol=1e-5)
-    (before,) = [edge for edge in told["edges"] if edge["source"] == "n0"]
+    (before,) = [edge for edge in edges_of(told) if edge["source"] == "n0"]
     assert "grad" not in before  # it is all of the gradient of its source
     np.testing.assert_allclose(by_name(told)["x"]["grad"]["elements"], 2 * y.data * np.cos(x.data), rtol=1e-5)
 
@@ -298,7 +327,7 @@ def test_whatever_a_label_holds_the_page_is_the_same() -> None:
     assert hostile.tags == tame.tags
     assert hostile.texts["script#"] == tame.texts["script#"]
     told = json.loads(hostile.texts["script#data"])
-    name = next(node["name"] for node in told["nodes"] if node.get("kind") == "parameter")
+    name = next(node["name"] for node in nodes_of(told) if node["kind"] == "parameter")
     assert name.startswith("</script><script>alert(1)</script><!-- \"quoted\" 'single'")
     assert "🎉" in name
     assert len(name) <= 400
@@ -343,13 +372,106 @@ def test_each_file_of_the_page_says_what_it_owns() -> None:
         assert "Must not own:" in head, name
 
 
-def test_the_page_knows_what_goes_without_saying() -> None:
-    source = (PAGE / "graph.js").read_text(encoding="utf-8")
-    known: dict[str, Any] = {}
-    for lines in re.findall(r"^const USUAL(?:_VALUES)? = \{(.*?)\};", source, flags=re.MULTILINE | re.DOTALL):
-        known |= json.loads("{" + re.sub(r"(\w+):", r'"\1":', lines.strip().rstrip(",")) + "}")
-    told = {key: list(value) if isinstance(value, tuple) else value for key, value in USUAL.items()}
-    assert {key: value for key, value in known.items() if key in told} == told
+def test_the_modules_import_what_others_export() -> None:
+    """In one file there are no imports: the modules stand in their order, and whatever is exported is used."""
+    exported: dict[str, set[str]] = {}
+    used: set[tuple[str, str]] = set()
+    for name in SCRIPTS:
+        source = (PAGE / f"{name}.js").read_text(encoding="utf-8")
+        for names, module in re.findall(r'^import \{([^}]*)\} from "\./(\w+)\.js";$', source, flags=re.MULTILINE):
+            wanted = {word.strip() for word in names.split(",")} - {""}
+            assert wanted <= exported[module], (name, module)
+            used |= {(module, word) for word in wanted}
+        exported[name] = set(
+            re.findall(r"^export (?:async )?(?:function|class|const) (\w+)", source, flags=re.MULTILINE)
+        )
+        assert len(re.findall(r"^(?:import|export)\b", source, flags=re.MULTILINE)) == len(exported[name]) + len(
+            re.findall(r"^import \{", source, flags=re.MULTILINE)
+        )
+    assert {(name, word) for name, words in exported.items() for word in words} == used
+    assert not re.search(r"^(?:import|export)\b", bundled(), flags=re.MULTILINE)
+    names = re.findall(r"^(?:async )?(?:function|class|const|let) (\w+)", bundled(), flags=re.MULTILINE)
+    assert len(names) == len(set(names))
+
+
+def test_javascript_stays_short() -> None:
+    assert sum(len((PAGE / f"{name}.js").read_text(encoding="utf-8").splitlines()) for name in SCRIPTS) <= 2_300
+    assert {f"{name}.js" for name in SCRIPTS} == {path.name for path in PAGE.glob("*.js")}
+
+
+def rounds(count: int) -> mg.Tensor:
+    """Return the end of a loop without scopes, with an input of its own in each round."""
+    w = mg.tensor(0.5, requires_grad=True, name="w")
+    h: Any = mg.tensor(0.1, name="h")
+    for i in range(count):
+        h = np.sin(w * h + mg.tensor(float(i), name=f"x{i}"))
+    return h**2
+
+
+def test_an_unrolled_loop_is_one_scope_with_its_iterations() -> None:
+    told = document(rounds(50))
+    loops = [scope for scope in told["scopes"] if scope["kind"] == "repeat"]
+    assert [(loop["label"], loop["repeat"]) for loop in loops] == [("×, +, sin", 50)]
+    named = by_name(told)
+    assert scopes_of(told, named["w"]) == ["×, +, sin"]
+    assert scopes_of(told, named["x7"]) == ["×, +, sin", "iteration 8"]
+    assert scopes_of(told, named["h"]) == []  # what the loop begins with
+    assert scopes_of(told, nodes_of(told)[-1]) == []
+    assert not document(rounds(8))["scopes"]  # so few are shown as they are
+
+
+def test_a_loop_in_a_loop_is_named() -> None:
+    h: Any = mg.tensor(0.1, requires_grad=True, name="h")
+    for _ in range(6):
+        for _ in range(20):
+            h = np.sin(h) + 1.0
+        h = h / 2.0
+    scopes = document(h)["scopes"]
+    assert [scope["label"] for scope in scopes if scope["kind"] == "repeat"][:2] == ["(sin, + 1) × 20, ÷ 2", "sin, + 1"]
+
+
+def test_what_repeats_within_a_scope_and_within_a_loop() -> None:
+    h: Any = mg.tensor(np.ones((2, 3)), requires_grad=True, name="x")
+    for i in range(4):
+        with mg.scope(f"layer{i}"):
+            h = h * 2.0
+            for _ in range(12):
+                h = np.sin(h) + 1.0
+    told = document(np.sum(h))
+    deepest = max((scopes_of(told, node) for node in nodes_of(told)), key=len)
+    assert deepest == ["layer0 … layer3", "layer0", "sin, + 1", "iteration 1"]
+    assert {scope["repeat"] for scope in told["scopes"] if scope["kind"] == "repeat"} == {4, 12}
+
+
+def test_ten_thousand_operations_take_little_room() -> None:
+    y: Any = mg.tensor(0.5, requires_grad=True, name="x")
+    for i in range(5_000):
+        y = np.sin(y * (1 + i % 7))
+    assert 100_000 < len(page(document(y)).encode()) < 3_000_000
+
+
+def test_a_notebook_shows_the_page(tmp_path: Path) -> None:
+    loss = np.sum(mg.tensor([1.0, 2.0], requires_grad=True, name="it's <&>") ** 2)
+    path = viz.explore(loss, tmp_path / "graph.html")
+    frame = Scripts(path._repr_html_() or "")
+    (tag, attributes), *others = frame.tags[1:]
+    assert (tag, others) == ("iframe", [])
+    assert attributes["srcdoc"] == path.read_text(encoding="utf-8")
+    assert "allow-same-origin" not in str(attributes["sandbox"])
+    assert path.parent / path.name == path
+    assert type(path)(tmp_path / "none.html")._repr_html_() is None
+    html = loss._repr_html_()
+    assert html is not None
+    assert html.startswith("<pre>tensor(5., function=sum)</pre><details><summary>How it was computed: 2 operations<")
+    assert mg.tensor([1.0], requires_grad=True)._repr_html_() is None
+    assert loss.detach()._repr_html_() is None
+
+
+def test_a_notebook_shows_the_text_of_a_long_computation() -> None:
+    y: Any = mg.tensor(0.5, requires_grad=True)
+    for _ in range(2_001):
+        y = y * 1.0
+    assert y._repr_html_() is None
 
 
 def test_a_page_is_written(tmp_path: Path) -> None:

@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import microgradnd as mg
-from microgradnd.primitives import is_basic, scatter
+from microgradnd.primitives import getitem, is_basic, scatter
+from microgradnd.rules import indexing as rules
+from microgradnd.tape import walk
 from tests.rows.indexing import INDICES
 
 SEEDS = st.integers(0, 2**20)
@@ -123,3 +125,119 @@ def test_large_gradients_of_several_axes_are_scattered(seed, shape, repeats):
         np.testing.assert_allclose(scatter(values, index, shape), added_one_by_one(values, index, shape), atol=1e-12)
         gradient = mg.vjp(lambda x, index=index: x[index], np.ones(shape))[1](values)[0]
         np.testing.assert_allclose(gradient, added_one_by_one(values, index, shape), atol=1e-12)
+
+
+PARTS = {  # what is picked, in this order; the rest of the array gets nothing
+    "rows": [0, 1, 2, 1, -1],
+    "elements": [(0, 1), (2, 0), (0, 1), (0, -2)],
+    "slices": [slice(0, 2), slice(1, 3), slice(None, None, -1), slice(2, 2)],
+    "columns": [(slice(None), 1), (..., 0), (slice(None), None, 1)],
+    "kinds": [1, [0, 0, 2], np.array([True, False, True]), (0, [1, 1]), ..., (slice(None), 0), 1],
+    "tensors": [mg.tensor(1), slice(0, 2), np.int64(2)],
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.complex128])
+@pytest.mark.parametrize("computed", [False, True])
+@pytest.mark.parametrize("parts", PARTS.values(), ids=PARTS)
+def test_the_gradients_of_many_parts_of_an_array(parts, computed, dtype):
+    """Part i, times i + 1 and squared, has the gradient 2 (i + 1)^2 part: equal in every way of walking."""
+    data = np.arange(1.0, 10.0).reshape(3, 3).astype(dtype)
+    right = np.zeros_like(data)
+    for i, index in enumerate(parts):
+        index = index.data if isinstance(index, mg.Tensor) else index
+        np.add.at(right, index, 2 * (i + 1) ** 2 * data[index])
+
+    def loss(x):
+        x = +x if computed else x
+        return sum(np.sum((x[index] * (i + 1)) ** 2) for i, index in enumerate(parts)) + 0 * x[0, 0]
+
+    def gradient(options):
+        x = mg.tensor(data, requires_grad=True)
+        out = loss(x)
+        (out.real if dtype is np.complex128 else out).backward(**options)
+        return x.grad if isinstance(x.grad, np.ndarray) else x.grad.data
+
+    for options in ({}, {"retain_graph": True}, {"create_graph": True}):
+        found = gradient(options)
+        assert found.dtype == dtype
+        np.testing.assert_allclose(found, np.conj(right), rtol=1e-6)
+    with mg.detect_anomaly():
+        np.testing.assert_allclose(gradient({}), np.conj(right), rtol=1e-6)
+    if dtype is not np.complex128:
+        np.testing.assert_allclose(mg.grad(loss)(data), right, rtol=1e-6)
+        twice = mg.grad(lambda x: np.sum(mg.grad(loss)(x) ** 2))(data)
+        counts = right / data  # the second derivatives, a diagonal matrix
+        np.testing.assert_allclose(twice, 2 * counts * right, rtol=1e-6)
+
+
+def test_a_gradient_that_is_given_to_backward_stays_as_it_is():
+    """What arrived first belongs to the user, or to another rule: nothing is added to that in place."""
+    x = mg.tensor(np.ones((3, 2)), requires_grad=True)
+    y = x * 1.0
+    g = np.ones((3, 2))
+    seen = []
+    y.register_hook(lambda g: seen.append(g))
+    z = np.concatenate([y[i] for i in range(3)] + [y[0]]).sum()
+    mg.grad(lambda v: np.sum(v[0] * v[0] + v[1]))(np.ones((3, 2)))
+    z.backward(retain_graph=True)
+    np.testing.assert_array_equal(seen[0], [[2, 2], [1, 1], [1, 1]])
+    y.backward(g, retain_graph=True)
+    np.testing.assert_array_equal(g, 1.0)
+    both = y + 0.0
+    w = np.sum(both * g) + np.sum(y[0] * 3.0) + np.sum(y[0])
+    x.grad = None
+    w.backward()
+    np.testing.assert_array_equal(x.grad, [[5, 5], [1, 1], [1, 1]])
+    np.testing.assert_array_equal(g, 1.0)
+
+
+def test_the_same_array_arrives_twice():
+    """The gradient of y + v is one array for both; the parts of y are added to y's alone."""
+    x, v = mg.tensor(np.ones(3), requires_grad=True), mg.tensor(np.ones(3), requires_grad=True)
+    first, second = x[0] * 2.0, x[1] * 3.0
+    (np.sum((x + v) * 5.0) + first + second).backward()
+    np.testing.assert_array_equal(x.grad, [7, 8, 5])
+    np.testing.assert_array_equal(v.grad, [5, 5, 5])
+
+
+def test_parts_of_a_variable_that_is_frozen_after_use():
+    x = mg.tensor(np.ones(3), requires_grad=True)
+    w = mg.tensor(2.0, requires_grad=True)
+    out = x[0] * w + x[1] * w + x[0] * w
+    x.requires_grad = False
+    out.backward()
+    assert x.grad is None
+    assert w.grad == 3.0
+
+
+def test_a_part_in_another_dtype():
+    x = mg.tensor(np.ones(3, np.float32), requires_grad=True)
+    (np.sum(x[:2] * np.float64(3)) + np.sum(x[1:].astype(float) * 1e-12) + x[0] * np.float64(2)).backward()
+    assert x.grad.dtype == np.float32
+    np.testing.assert_allclose(x.grad, [5, 3, 1e-12], rtol=1e-6)
+
+
+def test_a_loop_over_rows_makes_one_array_of_zeros(monkeypatch):
+    made = []
+
+    def counted(*call):
+        made.append(1)
+        return scatter(*call)
+
+    monkeypatch.setattr(rules, "scatter", counted)
+    x = mg.tensor(np.ones((50, 2)), requires_grad=True)
+    sum(np.sum(x[t]) for t in range(50)).backward()
+    np.testing.assert_array_equal(x.grad, np.ones((50, 2)))
+    assert len(made) == 1
+
+
+def test_a_walk_that_shows_its_steps_shows_the_gradient_of_each_part():
+    x = mg.tensor(np.ones((3, 2)), requires_grad=True)
+    total = sum(np.sum(x[t] * (t + 1.0)) for t in range(3))
+    shown = []
+    walk([(total._node, np.float64(1))], done=lambda node, g, parts: shown.append((node.function, parts)))
+    found = [parts for function, parts in shown if function is getitem]
+    for t, parts in zip([2, 1, 0], found, strict=True):
+        ((_, part),) = parts
+        np.testing.assert_array_equal(part, np.eye(3)[:, t : t + 1] * (t + 1.0) * np.ones(2))

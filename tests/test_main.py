@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import subprocess
 import sys
@@ -220,10 +221,15 @@ def test_failures_are_shown_as_the_program_would_show_them(run: Run) -> None:
     lines = err.splitlines()
     assert lines[0] == "Traceback (most recent call last):"
     assert '"train.py", line' in lines[1]
-    assert lines[-1] == "python -m microgradnd draw: train.py failed, so there is nothing to draw"
+    drawn = "wrote a.svg, which shows what led to the error"  # an error has no graph that JSON could hold
+    assert lines[-1] == f"python -m microgradnd draw: train.py failed; {drawn}"
+    assert "✗ np.matmul" in html.unescape(Path("a.svg").read_text(encoding="utf-8"))
     status, _, err = run("train.py", program="x = (\n")
     assert status == 1
     assert "SyntaxError" in err
+    status, _, err = run("train.py", "-o", "b.png", program="1 / 0")
+    assert err.splitlines()[-1] == "python -m microgradnd draw: train.py failed, so there is nothing to draw"
+    assert not Path("b.png").exists()
 
 
 @pytest.mark.parametrize("argv", [[], ["draw"], ["paint", "x.py"], ["draw", "train.py", "--rankdir", "up"]])

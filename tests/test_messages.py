@@ -38,7 +38,7 @@ from microgradnd.nn.fit import History
 from microgradnd.optim import lr_scheduler
 from microgradnd.scipy import linalg, scipys, special
 from microgradnd.trees import flatten
-from microgradnd.viz import render
+from microgradnd.viz import frames, render
 from microgradnd.viz.plots import canvas
 
 ROOT = Path(__file__).parents[1]
@@ -208,6 +208,59 @@ def without(module: str, call: Callable[[], Any]) -> Callable[[], Any]:
             sys.modules.update(before)
 
     return run
+
+
+def film(call: Callable[[str], Any], name: str = "film.gif") -> Callable[[], Any]:
+    """Return a call with the path of a film in a folder of its own."""
+
+    def run() -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            call(f"{folder}/{name}")
+
+    return run
+
+
+def training_film(path: str, **changes: Any) -> None:
+    """Make a film of a training of no steps."""
+    model = nn.Linear(1, 1)
+    given: dict[str, Any] = {"model": model, "x": np.zeros((3, 1)), "y": np.zeros(3)}
+    states = [nn.Linear(*given["model"].weight.shape[::-1]).state_dict()] if "states" not in changes else []
+    if "model" in changes and isinstance(changes["model"], nn.Module):
+        states = [changes["model"].state_dict()]
+    given.update({name: value for name, value in changes.items() if name != "states"})
+    viz.animate_training(states, path, **given)
+
+
+def without_ffmpeg() -> Any:
+    """Ask for an MP4 where there is no ffmpeg."""
+    with mock.patch("shutil.which", return_value=None):
+        return viz.animate((named_tensor() ** 2).sum(), "film.mp4")
+
+
+def failing_ffmpeg() -> None:
+    """Write an MP4 with an ffmpeg that can't."""
+    failed = mock.Mock(returncode=1, stderr=b"no such codec")
+    with mock.patch("subprocess.run", return_value=failed):
+        frames.write_film(Path("film.mp4"), [b""], [1.0], [""])
+
+
+def changed_since() -> None:
+    """Compare a result with another, after a step."""
+    w = named_tensor()
+    result = (w**2).sum()
+    with mg.no_grad():
+        w -= 1
+    viz.compare(result, (w**2).sum())
+
+
+class Taller(nn.Module):
+    """A module that returns a row more than it was given."""
+
+    def __init__(self) -> None:
+        self.weight = nn.Parameter(np.ones(1))
+
+    def forward(self, x: Any) -> Any:
+        return np.concatenate([x * self.weight, [[0.0]]])
 
 
 def without_graphviz() -> Any:
@@ -749,7 +802,7 @@ LIBRARY = {
     "loops out of bounds": Row(lambda: at(5, 3), IndexError, "out of bounds|n - 1"),
     # Names of parts, explanations, checks
     "scope(3)": Row(lambda: mg.scope(3), TypeError, "mg.scope|str|got 3"),
-    "explain(3)": Row(lambda: mg.explain(3), TypeError, "explain|Tensor or a Module|got a int"),
+    "explain(3)": Row(lambda: mg.explain(3), TypeError, "explain|Tensor, a Module or a viz.Monitor|got a int"),
     "explain(t, 3)": Row(lambda: mg.explain(t, 3), TypeError, "explain|result|got a int"),
     "check_grads(modes)": Row(
         lambda: mg.testing.check_grads(np.sin, 1.0, modes=("back",)), ValueError, "check_grads|'rev'|got ('back',)"
@@ -982,6 +1035,82 @@ LIBRARY = {
     "draw(show=)": Row(lambda: picture(show=["colours"]), ValueError, "show|shapes|'colours'"),
     "draw(max_nodes=)": Row(lambda: picture(max_nodes=1), ValueError, "max_nodes|got 1"),
     "draw(depth=)": Row(lambda: picture(depth=-1), ValueError, "depth|got -1"),
+    "draw(an error without a Tensor)": Row(
+        lambda: viz.draw(ValueError("text")), ValueError, "no Tensor|ValueError|except Exception as error"
+    ),
+    "animate to a text": Row(lambda: viz.animate(t, "film.txt"), ValueError, "viz.animate|film.txt|.gif, .mp4, .html"),
+    "animate(seconds=0)": Row(film(lambda path: viz.animate(t * 2, path, seconds=0)), ValueError, "seconds|positive|0"),
+    "animate a variable": Row(film(lambda path: viz.animate(P(1), path)), ValueError, "viz.animate|before backward()"),
+    "no ffmpeg": Row(without_ffmpeg, FileNotFoundError, "film.mp4|https://ffmpeg.org|.gif"),
+    "ffmpeg that fails": Row(failing_ffmpeg, RuntimeError, "film.mp4|no such codec|.gif or an .html"),
+    "no pillow": Row(
+        without("PIL", lambda: frames.write_film(Path("film.gif"), [], [], [])), ImportError, "pillow|pip install|.html"
+    ),
+    "animate_training of nothing": Row(
+        film(lambda path: training_film(path, states=[])), ValueError, "history is empty|model.state_dict()"
+    ),
+    "animate_training of a function": Row(
+        film(lambda path: training_film(path, model=np.tanh)), TypeError, "model must be an nn.Module|ufunc"
+    ),
+    "animate_training(seconds=-1)": Row(
+        film(lambda path: training_film(path, seconds=-1)), ValueError, "seconds must be positive|-1"
+    ),
+    "animate_training of three variables": Row(
+        film(lambda path: training_film(path, x=np.zeros((3, 3)))), ValueError, "(n, 1) or (n, 2)|(3, 3)|(3,)"
+    ),
+    "animate_training with too many losses": Row(
+        film(lambda path: training_film(path, losses=[1, 2, 3])), ValueError, "losses|as many as the states, 1|got 3"
+    ),
+    "animate_training of a model of other rows": Row(
+        film(lambda path: training_film(path, model=Taller())), ValueError, "one row for each row of x|shape"
+    ),
+    "animate_training of two outputs": Row(
+        film(lambda path: training_film(path, model=nn.Linear(1, 2))), ValueError, "one number for each number of x|2"
+    ),
+    "animate_training of three classes": Row(
+        film(lambda path: training_film(path, model=nn.Linear(2, 2), x=np.zeros((3, 2)), y=[0, 1, 2])),
+        ValueError,
+        "at most 2 classes|got 3",
+    ),
+    "Monitor(function)": Row(lambda: viz.Monitor(np.tanh), TypeError, "viz.Monitor|nn.Module|ufunc"),
+    "plot_monitor(3)": Row(lambda: viz.plot_monitor(3), TypeError, "plot_monitor|viz.Monitor|int"),
+    "plot_monitor of something": Row(
+        lambda: viz.plot_monitor(viz.Monitor(nn.Tanh()), "norms"), ValueError, "activations, gradients|'norms'"
+    ),
+    "plot_monitor of another layer": Row(
+        lambda: viz.plot_monitor(viz.Monitor(nn.Linear(1, 1)), "weights", only=["w"]), ValueError, "'w'|weight, bias"
+    ),
+    "plot_monitor before a step": Row(
+        lambda: viz.plot_monitor(viz.Monitor(nn.Linear(1, 1))), ValueError, "no activations|monitor.step()"
+    ),
+    "draw_network(function)": Row(lambda: viz.draw_network(np.tanh, [1.0]), TypeError, "draw_network|nn.Module|ufunc"),
+    "draw_network(most=1)": Row(
+        lambda: viz.draw_network(nn.Linear(1, 1), [1.0], most=1), ValueError, "most must be at least 2|got 1"
+    ),
+    "draw_network of a convolution": Row(
+        lambda: viz.draw_network(nn.Conv1d(1, 1, 2), np.ones((1, 1, 5))), ValueError, "Conv1d|nn.Linear|viz.draw"
+    ),
+    "draw_network of nothing": Row(
+        lambda: viz.draw_network(nn.Linear(2, 1), np.ones((0, 2))), ValueError, "one observation or more|(0, 2)"
+    ),
+    "draw_network of a recurrent layer": Row(
+        lambda: viz.draw_network(nn.GRU(2, 3), np.ones((4, 1, 2))), ValueError, "GRU|nn.Linear|viz.draw"
+    ),
+    "draw_network without neurons": Row(
+        lambda: viz.draw_network(nn.Tanh(), [1.0]), ValueError, "no nn.Linear|use viz.draw"
+    ),
+    "draw_weights(array)": Row(lambda: viz.draw_weights(np.ones(3)), TypeError, "draw_weights|nn.Module|ndarray"),
+    "draw_weights of an activation": Row(lambda: viz.draw_weights(nn.Tanh()), ValueError, "Tanh|no linear|viz.draw"),
+    "draw_weights of 5 features": Row(
+        lambda: viz.draw_weights(nn.Linear(5, 1)), ValueError, "5 features|(2, 2)|shape=(height, width)"
+    ),
+    "compare three": Row(lambda: viz.compare(t, t, ("a", "b", "c")), ValueError, "labels must be two|got 3"),
+    "compare what has changed": Row(changed_since, ValueError, "'w' was changed|'first'|copy.deepcopy(model)"),
+    "profile(3)": Row(lambda: viz.profile(3), TypeError, "viz.profile|a function|int"),
+    "profile(repeat=0)": Row(lambda: viz.profile(np.sum, repeat=0), ValueError, "repeat must be at least 1|0"),
+    "profile of an array": Row(
+        lambda: viz.profile(lambda: np.ones(3)), TypeError, "viz.profile|ndarray|requires_grad=True"
+    ),
     "draw(style=)": Row(lambda: picture(style="poster"), ValueError, "style|page, slide|'poster'"),
     "save(dpi=)": Row(lambda: viz.save(t, "g.svg", dpi=300), TypeError, "viz.save|'dpi'|viz.draw|rankdir"),
     "save(json, show=)": Row(lambda: viz.save(t, "g.json", show="rules"), TypeError, "'show'|viz.to_json|indent"),
@@ -1248,7 +1377,8 @@ MORE = {
     "draw to a text": Row(drawn("", output=Path("graph.txt")), Refused, "graph.txt|.svg"),
     "draw no file": Row(lambda: write("nowhere.py", None, False, {}), Refused, "no file|nowhere.py"),
     "draw what exits": Row(drawn("import sys; sys.exit(3)"), Refused, "program.py|sys.exit(3)"),
-    "draw what fails": Row(drawn("1 / 0"), Refused, "program.py|failed|nothing to draw"),
+    "draw what fails": Row(drawn("1 / 0"), Refused, "program.py|failed|-o graph.svg"),
+    "draw what fails to a file": Row(drawn("1 / 0", output=Path("a.svg")), Refused, "program.py|failed|nothing"),
     "draw no such name": Row(drawn("loss = 1", ":los"), Refused, "program.py|'los'"),
     "draw a function of arguments": Row(drawn("def f(x): pass", ":f"), Refused, "f takes arguments|Tensor to draw"),
     "draw a number": Row(drawn("loss = 1", ":loss"), Refused, "loss must be a Tensor|int"),

@@ -247,7 +247,7 @@ def test_explaining_changes_nothing() -> None:
 
 
 def test_what_cannot_be_explained() -> None:
-    with pytest.raises(TypeError, match="explain\\(\\) takes a Tensor or a Module, got a float"):
+    with pytest.raises(TypeError, match=r"explain\(\) takes a Tensor, a Module or a viz\.Monitor, got a float"):
         mg.explain(3.0)
     with pytest.raises(TypeError, match="result must be a Tensor, got a float"):
         mg.explain(variable(1.0, "w"), 3.0)  # type: ignore[arg-type]

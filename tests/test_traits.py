@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 
-from microgradnd import primitives, registry
-from microgradnd.compiler import elementary, machine, spelling
+from microgradnd import primitives, registry, triangular
+from microgradnd.compiler import choices, elementary, machine, spelling
 from microgradnd.compiler.fusion import Lowering
 from microgradnd.compiler.program import Program, Step, Value
 from microgradnd.compiler.recorder import Recorder, TraceError
@@ -145,7 +145,16 @@ def test_plain_functions_have_the_rows_that_they_need():
 
 def test_rows_are_of_functions_that_programs_have():
     recorded_as_they_are = {*KNOWN, *registry.CONSTANT, *(f.body for f in KNOWN if hasattr(f, "body"))}
-    spelled = {np.take, *(row.reducer for row in TRAITS.values() if row.reducer)}
+    spelled = {
+        np.take,
+        triangular.solve_triangular,
+        triangular.multiply_triangular,
+        triangular.unscale,
+        triangular.cholesky,
+        choices.kept,
+        choices.larger_share,
+        *(row.reducer for row in TRAITS.values() if row.reducer),
+    }
     ufuncs = {function for function in TRAITS if isinstance(function, np.ufunc)}
     assert set(TRAITS) - recorded_as_they_are - ufuncs == spelled
 

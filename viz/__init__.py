@@ -11,14 +11,34 @@ Nothing but NumPy is imported until a picture is asked for.
 
 from typing import TYPE_CHECKING
 
+from microgradnd.viz.animate import animate
+from microgradnd.viz.compare import compare
 from microgradnd.viz.exchange import mermaid, to_json
 from microgradnd.viz.explore import explore
-from microgradnd.viz.plots import gradient_norms, plot_fit, plot_gradients, plot_history, plot_surface
+from microgradnd.viz.films import animate_training
+from microgradnd.viz.monitor import Monitor
+from microgradnd.viz.plots import (
+    draw_network,
+    draw_weights,
+    gradient_norms,
+    plot_fit,
+    plot_gradients,
+    plot_history,
+    plot_monitor,
+    plot_surface,
+)
+from microgradnd.viz.profile import profile
 from microgradnd.viz.render import draw, path, save
 from microgradnd.viz.table import table
 
 __all__ = [
+    "Monitor",
+    "animate",
+    "animate_training",
+    "compare",
     "draw",
+    "draw_network",
+    "draw_weights",
     "explore",
     "gradient_norms",
     "mermaid",
@@ -26,7 +46,9 @@ __all__ = [
     "plot_fit",
     "plot_gradients",
     "plot_history",
+    "plot_monitor",
     "plot_surface",
+    "profile",
     "save",
     "table",
     "to_json",

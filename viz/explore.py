@@ -2,7 +2,7 @@
 
 Owns: what such a page is told (`document`), and how its parts become one file (`explore`).
 Must not own: the graph (`graph.py`), or what the page does with it (`page/`, in JavaScript).
-Read next: `page/graph.js`, then `page/page.js`.
+Read next: `loops.py`, then `page/graph.js` and `page/page.js`.
 
 Nothing but NumPy is needed to make a page. What it contains of others is in `page/parts/`, with the licences.
 """
@@ -17,6 +17,7 @@ import linecache
 import math
 import os
 import re
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -30,14 +31,16 @@ from microgradnd.tensor import Tensor
 from microgradnd.viz import signs
 from microgradnd.viz.graph import arrays, graph
 from microgradnd.viz.labels import clean
-from microgradnd.viz.model import Edge, Graph, Node, Scope
-from microgradnd.viz.record import Record
+from microgradnd.viz.loops import gathered, places
+from microgradnd.viz.model import Graph, Node, Scope
+from microgradnd.viz.record import Part, Record
 from microgradnd.viz.values import Values
 
 PAGE = Path(__file__).parent / "page"
 PARTS = ("dispatch", "timer", "ease", "color", "interpolate", "selection", "transition", "drag", "zoom")
-SCRIPTS = ("numbers", "graph", "layout", "picture", "panel", "page")
+SCRIPTS = ("numbers", "graph", "layout", "picture", "panel", "export", "page")  # each imports from earlier ones only
 FOLDED = 2_000  # nodes that a graph is folded to when it is too large to be shown whole
+MOST_IN_NOTEBOOK = 2_000  # operations: a larger page is written only if it is asked for
 LONGEST = 400  # characters of a name or a line of code
 BINS = 24  # of a histogram
 NOT_FINITE = 255  # the level of what isn't a number; the others are 0 (the lowest) to 254 (the highest)
@@ -47,36 +50,9 @@ IN_FULL = ((3_000, 64), (math.inf, 8))  # and up to so many elements are given a
 SIGNS = set(signs.BETWEEN.values())
 WRITTEN_OUT = {text for text in signs.ALONE.values() if "x" in text}  # as x² and |x| are
 SUPERSCRIPTS = set("⁰¹²³⁴⁵⁶⁷⁸⁹⁻ʸⁿˣ")
-USUAL: dict[str, Any] = {  # what goes without saying; page/graph.js has the same list
-    "kind": "operation",
-    "name": "",
-    "text": "",
-    "detail": "",
-    "function": None,
-    "shape": None,
-    "dtype": "float64",
-    "values": None,
-    "grad": None,
-    "scope": (),
-    "memory": 0,
-    "members": 0,
-    "parameters": 0,
-    "last_norm": None,
-    "formula": "",
-    "place": "",
-    "code": "",
-    "position": 0,
-    "flows": False,
-    "rule": "",
-    "summed": (),
-    "carried": False,
-    "letter": "x",
-    "elements": None,
-    "nan": 0,
-    "inf": 0,
-    "zeros": 0,
-}
-TOLD = {*USUAL, "id", "source", "target", "parent", "path", "label", "repeat", "operations"}
+SHARED = ("kind", "text", "detail", "function", "shape", "dtype", "memory", "members", "parameters")  # by many nodes
+
+SHARED_BY_EDGES = ("position", "flows", "rule", "summed", "carried")
 
 Json = Any
 
@@ -85,29 +61,34 @@ Json = Any
 def explore(
     t: Tensor, path: str | os.PathLike[str] = "graph.html", *, title: str | None = None, max_nodes: int = 30_000
 ) -> Path:
-    """Write a page on which one can walk through a computation, forward and backward.
+    """Write a page to step through a computation, forward and backward.
 
-    The page is one file, which needs no server and no network: the graph to zoom and to fold, every array with its
-    numbers, a heat map and a histogram, and a slider that goes through the forward pass, then through the backward
-    pass, operation by operation, with the incoming gradient, the rule and the product.
+    The page is a single file that needs no server and no network. It opens with the whole computation in view, folded
+    so far that you can read it, and shows every array with its numbers, a heat map and a histogram. A slider goes
+    through the forward pass, then through the backward pass, operation by operation, with the incoming gradient, the
+    rule and the product. The address of a step (`#step=12`) is a link to it, and the picture can be saved.
 
     Parameters
     ----------
     t : Tensor
-        Of any shape; best before `backward()`, which lets go of the arrays. If they are still there, the gradients are
-        computed for the page (of the sum, if `t` has several elements), and nobody's `.grad` changes.
+        Of any shape; best before `backward()`, which frees the arrays. While they are there, the page computes the
+        gradients (of the sum, if `t` has several elements); no `.grad` changes.
     path : path-like
-        The file to write. Folders on the way are made.
+        The file to write. Missing folders are created.
     title : str or None
-        What the page is called; by default the name of `t`.
+        The title of the page; by default the name of `t`.
     max_nodes : int
-        Of a computation with more operations than that, the page says less: what repeats is shown once, other parts
-        stay folded, and the gradients between are left out.
+        For a computation with more operations, the page shows what repeats once, keeps other parts folded, and leaves
+        out intermediate gradients.
 
     Returns
     -------
     Path
-        Where the page is.
+        The path of the page. As the last line of a notebook's cell, it shows the page below.
+
+    See Also
+    --------
+    draw : a still picture.
 
     Raises
     ------
@@ -133,7 +114,49 @@ def explore(
     text = page(document(t, title=title, max_nodes=max_nodes))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8", newline="\n")
-    return path
+    return Page(path)
+
+
+if sys.platform == "win32":
+    from pathlib import WindowsPath as FilePath
+else:
+    from pathlib import PosixPath as FilePath
+
+
+class Page(FilePath):
+    """The path of a page; a notebook shows the page itself."""
+
+    def _repr_html_(self) -> str | None:
+        return framed(self.read_text(encoding="utf-8")) if self.is_file() else None
+
+
+def in_notebook(t: Tensor) -> str | None:
+    """Return what a notebook shows of a Tensor: its text, and below it the page, which opens on a click.
+
+    Parameters
+    ----------
+    t : Tensor
+
+    Returns
+    -------
+    str or None
+        HTML; None if `t` wasn't computed, or by more than `MOST_IN_NOTEBOOK` operations.
+    """
+    if not isinstance(t._node, Operation) or len(Record(t._node).operations) > MOST_IN_NOTEBOOK:
+        return None
+    told = document(t)
+    count = told["operations"]
+    summary = f"How it was computed: {count:,} operation{'s' if count > 1 else ''}"
+    frame = framed(page(told))
+    return f"<pre>{html.escape(repr(t))}</pre><details><summary>{summary}</summary>{frame}</details>"
+
+
+def framed(text: str) -> str:
+    """Return a page as a frame within another, which it can't reach."""
+    inner = text.replace("&", "&amp;").replace("'", "&#39;")
+    rights = "allow-scripts allow-downloads allow-modals"
+    style = "width: 100%; height: 640px; border: 1px solid #8888; border-radius: 8px"
+    return f'<iframe sandbox="{rights}" style="{style}" loading="lazy" srcdoc=\'{inner}\'></iframe>'
 
 
 def page(told: dict[str, Json]) -> str:
@@ -141,16 +164,26 @@ def page(told: dict[str, Json]) -> str:
     parts = ("dagre.min.js", *(f"d3-{name}.min.js" for name in PARTS))
     # A part may say where its source map is; there is none here
     libraries = [re.sub(r"\n//# sourceMappingURL=.*", "", _read(f"parts/{part}")) for part in parts]
-    own = "\n".join(_read(f"{name}.js") for name in SCRIPTS)
     put = {
         "title": html.escape(told["title"]),
         "style": _read("page.css"),
         "licences": html.escape(_read("parts/LICENCES.txt")),
         # Within a script element nothing but "<" can end it, and a string in JSON may spell it otherwise
         "data": json.dumps(told, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"),
-        "script": "\n".join([*libraries, f"(() => {{\n'use strict';\n{own}\n}})();"]),
+        "libraries": "\n".join(libraries),
+        "script": bundled(),
     }
     return re.sub(r"@@(\w+)@@", lambda found: put[found[1]], _read("page.html"))
+
+
+def bundled() -> str:
+    """Return the page's modules as one module, since a file can't import another one that lies inside it.
+
+    They stand in the order of their imports, so these can be left out; no two of them use a name for different things.
+    """
+    modules = "\n".join(_read(f"{name}.js") for name in SCRIPTS)
+    alone = re.sub(r'^import \{[^}]*\} from "\./\w+\.js";\n', "", modules, flags=re.MULTILINE)
+    return re.sub(r"^export (?=(?:async )?function|class|const)", "", alone, flags=re.MULTILINE)
 
 
 def _read(name: str) -> str:
@@ -169,17 +202,22 @@ def document(t: Tensor, title: str | None = None, max_nodes: int = 30_000) -> di
     Returns
     -------
     dict
-        `title`; `freed`, whether `backward()` has let go of arrays; `cut`, whether the graph was too large; `notes`,
-        `operations`, `parameters`, `memory`, `nodes`, `edges` and `scopes` with the attributes of `Graph`, `Node`,
-        `Edge` and `Scope`, but for those that are `USUAL`, where
+        `title`; `freed`, whether `backward()` has freed arrays; `cut`, whether the graph was too large; `notes`,
+        `operations`, `parameters` and `memory` as in `Graph`; and the graph, in few words, since it may be large:
 
-        - a node has a `formula` (how the call is written), the `place` and the `code` of the user's line;
-        - an edge has the `letter` that stands for its value in the formula and in the rule; its `grad` is left out
-          where it is all of the gradient of its source;
-        - `values` and `grad` are the attributes of `Values`, with "NaN", "Infinity" and "-Infinity" for what isn't
-          finite. If the `elements` aren't there, or too many, there is a `histogram` (counts between the lowest and
-          the highest number) and `heat`: `rows` and `columns` of `levels`, a byte for each in base64 (0 for the lowest
-          number, 254 for the highest, 255 for what isn't finite), and the `shape` of the matrix that they show.
+        - `scopes`: outer ones before inner ones, with the attributes of `Scope`; `parent` is a place in this list, or
+          -1 for an outermost scope;
+        - `kinds`: whatever several nodes have in common: the attributes of `Node` that are `SHARED`, the `formula` (how
+          the call is written), and the `place` and `code` of the user's line;
+        - `nodes`: the `id`; as `is`, the place in `kinds`; as `in`, the place of the innermost scope; and if there are
+          any, `name`, `values`, `grad` and `accumulated`;
+        - `rules`: whatever several edges have in common: the attributes of `Edge`, and the `letter` that stands for
+          the value in the formula and in the rule;
+        - `edges`: for each the places of its source and its target in `nodes` and of its rule in `rules`; then, if
+          there are any, the `numbers` of the rule in a small graph, and the `grad` that flows along it, unless that is
+          all of the gradient of its source.
+
+        What is told of an array: see `described`.
 
     Examples
     --------
@@ -188,46 +226,58 @@ def document(t: Tensor, title: str | None = None, max_nodes: int = 30_000) -> di
     >>> from microgradnd.viz.explore import document
     >>> w = mg.tensor(np.arange(6.0).reshape(2, 3), requires_grad=True, name="w")
     >>> told = document(np.sum(w**2))
-    >>> [node["formula"] for node in told["nodes"] if "formula" in node]
-    ['x²', 'Σ(x)']
+    >>> [told["kinds"][node["is"]]["formula"] for node in told["nodes"]]
+    ['', 'x²', 'Σ(x)', '']
+    >>> told["edges"][0], told["rules"][0]["rule"]
+    ([0, 1, 0], 'g * (2 * x)')
     """
-    is_whole = not isinstance(last := getattr(t, "_node", None), Operation) or len(Record(last).operations) <= max_nodes
+    last = getattr(t, "_node", None)
+    record = Record(last) if isinstance(last, Operation) else None
+    is_whole = record is None or len(record.operations) <= max_nodes
     model = graph(t, max_nodes=None if is_whole else min(max_nodes, FOLDED), backward=is_whole)
-    of = arrays(t, backward=is_whole)
     count = len(model.nodes)
     side = next(side for most, side in SIDES if count <= most)
     in_full = next(size for most, size in IN_FULL if count <= most)
-
     digits = 6 if count <= 3_000 else 4
 
     def shown(values: Values | None, array: Any = None) -> Json:
         return None if values is None else described(values, array, side, in_full, digits)
 
+    of = arrays(t, backward=is_whole)
+    scopes, scope_of = _scopes(model, record if is_whole else None)
     letters = _letters(model)
-    operands: dict[str, list[str]] = {node.id: [] for node in model.nodes}
+    numbers = {node.id: number for number, node in enumerate(model.nodes)}
     gradients = Counter(edge.source for edge in model.edges if edge.flows)  # how many each node's is the sum of
+    operands: dict[str, str] = {}
+    rules: dict[Any, int] = {}
     edges = []
     for edge, letter in zip(model.edges, letters, strict=True):
-        operands[edge.target].append(letter)
-        grad = shown(edge.grad) if gradients[edge.source] > 1 else None
-        edges.append(_told(edge, grad=grad, letter=letter))
+        operands[edge.target] = f"{operands.get(edge.target, '')}{letter} "
+        shared = (*(getattr(edge, name) for name in SHARED_BY_EDGES), edge.text, letter)
+        told: list[Json] = [numbers[edge.source], numbers[edge.target], rules.setdefault(shared, len(rules))]
+        own: dict[str, Json] = {"grad": shown(edge.grad)} if edge.grad and gradients[edge.source] > 1 else {}
+        if edge.numbers and count <= IN_FULL[0][0]:
+            own["numbers"] = clean(edge.numbers, LONGEST)
+        edges.append([*told, own] if own else told)
+    kinds: dict[Any, int] = {}
+    examples: list[Node] = []  # the first node of each kind
     nodes = []
     for node in model.nodes:
+        kind = (*(getattr(node, name) for name in SHARED), operands.get(node.id, ""), node.line)
+        if kind not in kinds:
+            kinds[kind] = len(kinds)
+            examples.append(node)
         array, grad = of.get(node.id, (None, None))
-        words = {key: clean(getattr(node, key) or "", LONGEST) for key in ("name", "text", "detail")}
-        seen = {"values": shown(node.values, array), "grad": shown(node.grad, grad)}
-        known = {"formula": formula(node, operands[node.id]), "last_norm": _finite(node.last_norm, digits)}
-        members = node.members if node.kind == "fold" else 0
-        nodes.append(_told(node, **words, **seen, **known, **_place(node), members=members))
-    scopes = {
-        scope.id: _told(
-            scope, label=clean(scope.label, LONGEST), path=clean(scope.path, LONGEST), grad=shown(scope.grad)
-        )
-        for scope in model.scopes.values()
-    }
-    name = title or t.name or "computation"
+        seen = {
+            "name": node.name and clean(node.name, LONGEST),
+            "values": shown(node.values, array),
+            "grad": shown(node.grad, grad),
+            "accumulated": shown(node.accumulated),
+        }
+        known = {key: value for key, value in seen.items() if value not in (None, "")}
+        nodes.append({"id": node.id, "is": kinds[kind], "in": scope_of[node.id], **known})
     return {
-        "title": clean(name, LONGEST),
+        "title": clean(title or t.name or "computation", LONGEST),
         "cut": not is_whole,
         "notes": list(model.notes),
         "operations": model.operations,
@@ -236,27 +286,77 @@ def document(t: Tensor, title: str | None = None, max_nodes: int = 30_000) -> di
         "freed": any(
             node.kind == "operation" and node.shape is not None and node.values is None for node in model.nodes
         ),
-        "nodes": nodes,
-        "edges": edges,
         "scopes": scopes,
+        "kinds": [_kind(node, operands.get(node.id, "").split()) for node in examples],
+        "nodes": nodes,
+        "rules": [
+            dict(zip(SHARED_BY_EDGES, shared, strict=True)) | {"text": clean(text, LONGEST), "letter": letter}
+            for *shared, text, letter in rules
+        ],
+        "edges": edges,
     }
 
 
-def _told(thing: Node | Edge | Scope, **others: Json) -> dict[str, Json]:
-    """Return the attributes of a part of the graph, some of them otherwise, without what goes without saying."""
-    return _unusual({key: value for key, value in vars(thing).items() if key in TOLD} | others)
+def _kind(node: Node, letters: list[str]) -> dict[str, Json]:
+    """Return what a page is told of all nodes like this one."""
+    told = {name: getattr(node, name) for name in SHARED} | {"formula": formula(node, letters), "place": "", "code": ""}
+    told |= {"text": clean(node.text, LONGEST), "detail": clean(node.detail, LONGEST)}
+    if node.kind != "fold":
+        told["members"] = 0
+    if node.line is not None:  # without the folders, which are nobody's business
+        file, number = node.line
+        code = linecache.getline(file, number).strip()
+        told |= {"place": f"{Path(file).name}, line {number}", "code": clean(code, LONGEST)}
+    return told
 
 
-def _unusual(told: dict[str, Json]) -> dict[str, Json]:
-    return {key: value for key, value in told.items() if key not in USUAL or value != USUAL[key]}
+def _scopes(model: Graph, record: Record | None) -> tuple[list[dict[str, Json]], dict[str, int]]:
+    """Return what a page is told of the scopes, and for each node the place of its innermost scope in that list.
+
+    A record stands for the whole graph, with the loops in it; without one, the scopes are those that `graph` left.
+    """
+    if record is None:
+        of_node = {node.id: node.scope[-1] if node.scope else "" for node in model.nodes}
+        place = {id: number for number, id in enumerate(("", *model.scopes), -1)}
+        told = [
+            _scope(scope, place[scope.parent])
+            | {"operations": scope.operations, "parameters": scope.parameters, "memory": scope.memory}
+            for scope in model.scopes.values()
+        ]
+        return told, {id: place[scope] for id, scope in of_node.items()}
+    root = gathered(record)
+    parts = list(root.parts())
+    place_of = {part: number for number, part in enumerate((root, *parts), -1)}
+    homes = places(record, root, model)
+    return [_scope(part, place_of[part.parent]) for part in parts if part.parent], {
+        id: place_of[part] for id, part in homes.items()
+    }
 
 
-def described(values: Values, array: Any, side: int, in_full: int, digits: int = 6) -> dict[str, Json]:
-    """Return what a page is told of one array: its numbers in a few words, and as much as there is to see of them."""
-    told: dict[str, Json] = _unusual({key: _finite(value, digits) for key, value in vars(values).items()})
+def _scope(scope: Scope | Part, parent: int) -> dict[str, Json]:
+    label, path = clean(scope.label, LONGEST), clean(scope.path, LONGEST)
+    return {"parent": parent, "kind": scope.kind, "label": label, "path": path, "repeat": scope.repeat}
+
+
+def described(values: Values, array: Any, side: int, in_full: int, digits: int = 6) -> Json:
+    """Return what a page is told of one array: its numbers in a few words, and as much as there is to see of them.
+
+    A single number stands for itself, as "NaN", "Infinity" or "-Infinity" if it isn't finite. Of a larger array there
+    are the attributes of `Values` that aren't None or 0. If its `elements` aren't there, or are too many,
+    there is a `histogram` (counts between the lowest and the highest number) and `heat`: `rows` and `columns` of
+    `levels`, a byte for each in base64 (0 for the lowest number, 254 for the highest, 255 for what isn't finite), and
+    the `shape` of the matrix that they show.
+    """
+    if values.size == 1 and isinstance(values.elements, bool | int | float):
+        return _finite(values.elements, digits)
+    told: dict[str, Json] = {
+        key: _finite(value, digits)
+        for key, value in vars(values).items()
+        if value is not None and (value or key not in ("nan", "inf", "zeros"))
+    }
     if isinstance(array, Tensor):
         array = array.data
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf" or values.lowest is None or array.size == 1:
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf" or values.lowest is None:
         return told
     if array.size <= in_full:
         return told | {"elements": _finite(array.tolist(), digits)}
@@ -304,15 +404,6 @@ def _finite(value: Json, digits: int) -> Json:
             return float(f"{value:.{digits}g}")
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     return value
-
-
-def _place(node: Node) -> dict[str, str]:
-    """Return where in the user's code a node was made, without the folders that are nobody's business."""
-    if node.line is None:
-        return {}
-    file, number = node.line
-    code = linecache.getline(file, number).strip()
-    return {"place": f"{Path(file).name}, line {number}", "code": clean(code, LONGEST)}
 
 
 def formula(node: Node, letters: list[str]) -> str:

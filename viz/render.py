@@ -19,7 +19,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,7 @@ from microgradnd.tensor import Tensor
 from microgradnd.viz import dot
 from microgradnd.viz.exchange import mermaid, to_json
 from microgradnd.viz.explore import explore
+from microgradnd.viz.failure import failed
 from microgradnd.viz.graph import graph
 from microgradnd.viz.labels import DETAILS, SHOWN, Detail
 from microgradnd.viz.model import DIRECTIONS, VIEWS, Direction, Graph, View
@@ -56,7 +57,7 @@ sys.stdout.buffer.write(picture)
 
 @explained
 def draw(
-    t: Tensor,
+    t: Tensor | BaseException,
     view: View = "forward",
     *,
     show: Collection[Detail] | None = None,
@@ -65,12 +66,13 @@ def draw(
     rankdir: Direction | None = None,
     style: dot.Style = "page",
 ) -> graphviz.Digraph:
-    """Draw the computation that made a tensor.
+    """Draw the computation that made a tensor, or that led to an error.
 
     Parameters
     ----------
-    t : Tensor
-        Of any shape; before `backward()` or, with the gradients in the picture, after it.
+    t : Tensor or BaseException
+        Of any shape; before `backward()` or, with the gradients in the picture, after it. Of an error that was caught,
+        what had been computed up to it is drawn, with the operation that failed and the shapes of its operands in red.
     view : str
         "forward" (from the variables to the result), "backward" (from the result back to the variables: what each
         derivative rule makes of the gradient that arrives) or "both" in one picture.
@@ -98,9 +100,9 @@ def draw(
     Raises
     ------
     TypeError
-        If `t` isn't a Tensor.
+        If `t` is neither.
     ValueError
-        If an option makes no sense.
+        If an option makes no sense, or no Tensor was near where the error was raised.
     ImportError
         If the package graphviz isn't installed.
 
@@ -112,9 +114,18 @@ def draw(
     >>> drawing = viz.draw((w**2).sum())
     >>> "x²" in drawing.source and "(1, 3)" in drawing.source
     True
+
+    >>> try:
+    ...     w @ w
+    ... except ValueError as error:
+    ...     drawing = viz.draw(error)
+    >>> "✗ np.matmul" in drawing.source
+    True
     """
-    how: dict[str, Any] = {"show": show, "depth": depth, "max_nodes": max_nodes, "rankdir": rankdir, "style": style}
-    return _drawing(t, None, view, **how)
+    if isinstance(t, BaseException):
+        how = checked(view, show, rankdir, style)
+        return drawing_of(failed(t, depth, max_nodes, **how), how)
+    return _drawing(t, None, view, show=show, depth=depth, max_nodes=max_nodes, rankdir=rankdir, style=style)
 
 
 @explained
@@ -165,10 +176,14 @@ def _check(name: str, options: dict[str, Any], function: Callable[..., Any]) -> 
 
 
 def _drawing(t: Tensor, to: Tensor | None, view: View, **options: Any) -> graphviz.Digraph:
-    class_ = _drawing_class()
     model, how = _model(t, to=to, view=view, **options)
+    return drawing_of(dot.body(model, **how), how)
+
+
+def drawing_of(body: Iterable[str], how: dict[str, Any]) -> graphviz.Digraph:
+    """Return a drawing of lines in the DOT language."""
     graph_, node, edge = dot.defaults(how["rankdir"], how["style"])
-    drawing: graphviz.Digraph = class_(graph_attr=graph_, node_attr=node, edge_attr=edge, body=dot.body(model, **how))
+    drawing: graphviz.Digraph = _drawing_class()(graph_attr=graph_, node_attr=node, edge_attr=edge, body=body)
     return drawing
 
 
@@ -184,10 +199,22 @@ def _model(
     style: dot.Style = "page",
 ) -> tuple[Graph, dict[str, Any]]:
     """Return the graph that is to be drawn, and how, or raise if an option makes no sense."""
-    is_slide = style == "slide"
+    how = checked(view, show, rankdir, style)
+    if style == "slide" and max_nodes == MOST_NODES:
+        max_nodes = MOST_ON_SLIDE
+    return graph(t, max_nodes, depth, view != "forward", to), how
+
+
+def checked(
+    view: View = "forward",
+    show: Collection[Detail] | None = None,
+    rankdir: Direction | None = None,
+    style: dot.Style = "page",
+) -> dict[str, Any]:
+    """Return how a graph is to be drawn, or raise if an option makes no sense."""
     rankdir = rankdir or "TB"
     if show is None:
-        show = ("shapes", "numbers", "rules") if is_slide else SHOWN
+        show = ("shapes", "numbers", "rules") if style == "slide" else SHOWN
     show = [*((show,) if isinstance(show, str) else show)]
     for name, given, known in (
         ("rankdir", [rankdir], DIRECTIONS),
@@ -198,10 +225,7 @@ def _model(
         if wrong := [value for value in given if value not in known]:
             of = "made of" if name == "show" else "one of"
             raise ValueError(f"{name} must be {of} {', '.join(known)}, got {wrong[0]!r}")
-    if is_slide and max_nodes == MOST_NODES:
-        max_nodes = MOST_ON_SLIDE
-    how = {"rankdir": rankdir, "view": view, "show": show, "style": style}
-    return graph(t, max_nodes, depth, view != "forward", to), how
+    return {"rankdir": rankdir, "view": view, "show": show, "style": style}
 
 
 @explained
@@ -210,8 +234,8 @@ def save(t: Any, path: str | os.PathLike[str], **options: Any) -> Path:
 
     Parameters
     ----------
-    t : Tensor or graphviz.Digraph
-        The tensor that was computed, or what `draw` returned for it.
+    t : Tensor, BaseException or graphviz.Digraph
+        The tensor that was computed, an error that was caught, or what `draw` returned for either.
     path : path-like
         Ends in `.svg`, `.png`, `.pdf`, `.dot` (the DOT language), `.mmd` (Mermaid), `.json`, or `.html` (the page of
         `explore`). Folders on the way are made.
@@ -247,6 +271,8 @@ def save(t: Any, path: str | os.PathLike[str], **options: Any) -> Path:
     """
     path = Path(path)
     format = format_of(path)
+    if isinstance(t, BaseException):
+        t, options = draw(t, **options), {}
     if format in OTHERS:
         return _save_other(t, path, format, options)
     source = getattr(t, "source", None)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from microgradnd import primitives
-from microgradnd.registry import VJPS, Joint, Variadic, name_of
+from microgradnd.registry import VJPS, Variadic, name_of
 from microgradnd.tape import Operation
 
 BETWEEN = {
@@ -58,7 +58,7 @@ def was_operand(node: Operation, i: int) -> bool:
     if node.parents[i] is not None:
         return False
     is_first = i == 0 and not isinstance(node.function, np.ufunc)
-    return node.function is np.matmul or (is_first and not isinstance(VJPS.get(node.function), Variadic | Joint))
+    return node.function is np.matmul or (is_first and not isinstance(VJPS.get(node.function), Variadic))
 
 
 def has_constants(node: Operation) -> bool:

@@ -19,15 +19,16 @@ from microgradnd.compiler.buffers import plan
 from microgradnd.compiler.fast import fast
 from microgradnd.compiler.machine import Loops, race
 from microgradnd.compiler.ownership import check_apart, own_results
-from microgradnd.compiler.passes import drop_dead, late, optimized
+from microgradnd.compiler.passes import drop_dead, late, optimized, share_equal
 from microgradnd.compiler.places import same
 from microgradnd.compiler.program import Program
 from microgradnd.compiler.recorder import Gradient
 from microgradnd.compiler.replay import recorded
 from microgradnd.compiler.saving import Written
 from microgradnd.compiler.source import HELPERS, Names, loaded, readable
-from microgradnd.compiler.spelling import contraction, spell
+from microgradnd.compiler.spelling import OF_LOOPS, spell
 from microgradnd.compiler.trace import Traced
+from microgradnd.suspended import resolved
 from microgradnd.tape import Leaf, current, touch
 from microgradnd.tensor import Tensor
 
@@ -131,7 +132,7 @@ def entry_of(traced: Traced, name: str, optimize: bool, backend: str, arguments:
     inputs = [(value, names.value(value, "x")) for value in program.inputs]
     report = f"{name}: every step is a call of NumPy"
     if optimize:
-        program = late(blocks(drop_dead(spell(program))))
+        program = late(blocks(drop_dead(share_equal(spell(program)))))
         allocation, text = fast(program, name, names, plan(program))
     else:
         allocation, text = "", readable(program, name, names)
@@ -141,7 +142,7 @@ def entry_of(traced: Traced, name: str, optimize: bool, backend: str, arguments:
     source = written.source()
     entry = Entry(
         traced=traced,
-        mode=current(),
+        mode=resolved(current()),
         program=program,
         function=loaded(source, name, names.constants),
         updated=[numbers[value] for value in program.updates],
@@ -156,7 +157,7 @@ def entry_of(traced: Traced, name: str, optimize: bool, backend: str, arguments:
 def with_loops(entry: Entry, name: str, backend: str, arguments: Arguments) -> Entry:
     """Return a program that runs loops instead of NumPy's; with `backend="auto"` if they are faster on these arrays."""
     try:
-        program = spell(own_results(optimized(entry.traced.program)), {"contraction": contraction})
+        program = drop_dead(spell(own_results(optimized(entry.traced.program)), OF_LOOPS))
         loops = Loops(program, name)
     except ImportError as error:
         if backend != "auto":

@@ -116,10 +116,12 @@ def write(path: Path, written: Written, captured: list[Any]) -> None:
 def function_text(name: str, thing: Any, required: bool) -> str | None:
     """Return the source of a function under the name by which a program calls it; None or raise if it has none."""
     body = getattr(thing, "body", thing)
+    body = getattr(body, "in_numpy", body) if required else body
     try:
         [definition] = ast.parse(textwrap.dedent(inspect.getsource(body))).body
         outside = inspect.getclosurevars(body)
-        others = sorted({*outside.globals, *outside.nonlocals} - {"np"})
+        named = {node.id for node in ast.walk(definition) if isinstance(node, ast.Name)}  # attributes aren't outside
+        others = sorted(({*outside.globals} & named | {*outside.nonlocals}) - {"np"})
     except (TypeError, OSError, SyntaxError):
         definition, others = ast.Pass(), []
     if isinstance(definition, ast.FunctionDef) and not others:

@@ -173,6 +173,7 @@ class Writer:
             return f"({inside},)" if len(arg) == 1 else f"({inside})", ATOM
         if type(arg) is dict:
             return f"{{{', '.join(f'{self.text(key)}: {self.text(part)}' for key, part in arg.items())}}}", ATOM
+        arg = int(arg) if isinstance(arg, int) and type(arg) is not bool else arg  # what `x.size` is prints as one
         if arg is None or arg is Ellipsis or type(arg) in (bool, int, str):
             return ("..." if arg is Ellipsis else repr(arg)), ATOM if not isinstance(arg, int) or arg >= 0 else UNARY
         if type(arg) in (float, complex) or isinstance(arg, np.float64 | np.float32):

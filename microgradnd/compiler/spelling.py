@@ -23,11 +23,15 @@ from typing import Any
 import numpy as np
 
 from microgradnd import contraction as contractions
-from microgradnd import primitives
+from microgradnd import powers, primitives
+from microgradnd.compiler import choices, matrices
 from microgradnd.compiler.program import Constant, Program, Step, Value, filled, values_in
 from microgradnd.compiler.traits import traits
 
 FULL = 2**16  # elements up to which a constant is spread out to an array of its own
+FACTORS = (np.multiply, np.divide, np.negative)  # which a sum may be taken out of
+DEFAULTS = {"dtype": None, "out": None, "ddof": 0, "where": True}  # of means and variances
+KNOWN = {*DEFAULTS, "axis", "keepdims"}
 ROWS = 2**14  # elements from which the maximum of each row is found by its place
 
 Made = dict[Value, Step]
@@ -72,13 +76,33 @@ def square(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
     return [replace(step, function=np.multiply, args=(x, x))] if plain else None
 
 
+def power(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
+    """Multiply instead, as the eager call does."""
+    x, exponent = step.args
+    if not isinstance(x, Value) or step.kwargs or not powers.is_product(x.dtype, x.shape, exponent):
+        return None
+    steps: list[Step] = []
+
+    def multiply(a: Value, b: Value) -> Value:
+        steps.append(call(np.multiply, a, b, like=step, shape=x.shape))
+        return steps[-1].out  # type: ignore[return-value]
+
+    powers.products(x, exponent, multiply)
+    return ending(steps, step)
+
+
 def matmul(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
-    matrices = all(isinstance(a, Value) and len(a.shape) == 2 for a in step.args)
-    return [replace(step, function=np.dot)] if matrices and not step.kwargs else None
+    """Multiply two matrices by `np.dot`, or as their structure allows."""
+    if not all(isinstance(a, Value) for a in step.args):
+        return None
+    plain = all(len(a.shape) == 2 for a in step.args) and not step.kwargs
+    return matrices.product(step, made, uses) or ([replace(step, function=np.dot)] if plain else None)
 
 
 def contraction(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
     """Multiply matrices, where that takes less time than NumPy's loops."""
+    if step.function is np.dot and (new := matmul(step, made, uses)):
+        return new
     found = contractions.contraction(step.function, step.args, step.kwargs, (Value, np.ndarray))
     if found is None or any(x.dtype != step.out.dtype for x in found[1]):  # type: ignore[union-attr]
         return None
@@ -93,10 +117,11 @@ def contraction(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | 
 
 def maximum(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
     """Spread a number out."""
-    x, number = step.args
-    if repr(number) not in ("0", "0.0") or not is_real(x) or x.shape != step.out.shape or not 0 < x.size <= FULL:  # type: ignore[union-attr]
-        return None
-    return [replace(step, args=(x, filled(x.shape, 0, x.dtype)))]
+    for place, x in enumerate(step.args):
+        if choices.is_zero(step.args[1 - place]) and is_real(x) and x.shape == step.out.shape and 0 < x.size <= FULL:  # type: ignore[union-attr]
+            args = (x, filled(x.shape, 0, x.dtype))
+            return [replace(step, args=args[:: 1 - 2 * place])]
+    return None
 
 
 def added_at(x: Any, index: Any, values: Any) -> Any:
@@ -140,8 +165,42 @@ def reduced(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None
     return [replace(step, function=traits(step.function).reducer, args=step.args[:1], kwargs=kwargs)]
 
 
+def taken_out(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
+    """Take signs, and factors that are the same along the summed axes, out of a sum that a derivative rule writes."""
+    x, axes = step.args[0], axes_of(step)
+    if step.where is not None or axes is None or not is_real(x) or uses[x] != 1:
+        return None
+    inner = made.get(x)
+    if inner is None or inner.function not in FACTORS or inner.kwargs:
+        return None
+    for a, *factor in [inner.args, inner.args[::-1]][: 2 if inner.function is np.multiply else 1]:
+        alike = isinstance(a, Value) and (a.shape, a.dtype) == (x.shape, x.dtype)
+        if alike and all(is_same_along(f, axes, x) for f in factor):
+            total = summed(a, axes, step)
+            steps = sums(total, made, uses) or [total]
+            shape = total.out.shape  # type: ignore[union-attr]
+            return ending([*steps, call(inner.function, steps[-1].out, *factor, like=step, shape=shape)], step)
+    return None
+
+
+def summed(x: Value, axes: tuple[int, ...], like: Step) -> Step:
+    """Return the sum along some axes, which stay with length 1."""
+    shape = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
+    return call(np.sum, x, like=like, shape=shape, axis=axes, keepdims=True)
+
+
+def is_same_along(factor: Any, axes: tuple[int, ...], x: Value) -> bool:
+    """Return whether a factor of x is a number, or the same along some axes."""
+    if not isinstance(factor, Value):
+        return type(factor) in (int, float)
+    shape = (1,) * (len(x.shape) - len(factor.shape)) + factor.shape
+    return factor.dtype == x.dtype and all(shape[a] == 1 for a in axes)
+
+
 def sums(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
     """Add up by a product, where the axes are the first or the last ones."""
+    if (new := taken_out(step, made, uses)) is not None:
+        return new
     x, axes = step.args[0], axes_of(step)
     if axes is None or not is_real(x) or not x.size:
         return reduced(step, made, uses)
@@ -170,6 +229,44 @@ def sums(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
     return ending([*steps, call(np.dot, *args, like=step, shape=(rest,))], step)
 
 
+def plain_axes(step: Step) -> tuple[int, ...] | None:
+    """Return the axes of a mean or variance of all elements along them, which changes no dtype."""
+    names = ("axis", "dtype", "out", "ddof", "keepdims")
+    given = dict(zip(names, step.args[1:], strict=False)) | dict(step.kwargs)
+    plain = all(given.get(key, value) in (value,) for key, value in DEFAULTS.items()) and not set(given) - KNOWN
+    x = step.args[0]
+    if not plain or not is_real(x) or not x.size:
+        return None
+    return axes_of(replace(step, args=(x,), kwargs={"axis": given.get("axis")}))
+
+
+def averaged(x: Value, axes: tuple[int, ...], like: Step, made: Made, uses: dict[Value, int]) -> list[Step]:
+    """Return the steps for a mean, as NumPy computes it: the sum, divided by the number of elements."""
+    total = summed(x, axes, like)
+    steps = sums(total, made, uses) or [total]
+    shape, n = total.out.shape, math.prod(x.shape[a] for a in axes)  # type: ignore[union-attr]
+    return [*steps, call(np.divide, steps[-1].out, n, like=like, shape=shape)]
+
+
+def mean(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
+    """Divide the sum."""
+    axes = plain_axes(step)
+    return None if axes is None else ending(averaged(step.args[0], axes, step, made, uses), step)
+
+
+def variance(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
+    """Take the mean of the squared deviations, which other steps may need too."""
+    x, axes = step.args[0], plain_axes(step)
+    if axes is None:
+        return None
+    centre = averaged(x, axes, step, made, uses)
+    apart = call(np.subtract, x, centre[-1].out, like=step, shape=x.shape)
+    squares = call(np.multiply, apart.out, apart.out, like=step, shape=x.shape)
+    out = squares.out
+    assert isinstance(out, Value)
+    return ending([*centre, apart, squares, *averaged(out, axes, step, {out: squares}, {out: 1})], step)
+
+
 def maxima(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
     """Find the maximum of each row by its place."""
     x, axes = step.args[0], axes_of(step)
@@ -191,5 +288,24 @@ def is_real(x: Any) -> bool:
 
 
 SPELLINGS: dict[str, Rule] = {
-    rule.__name__: rule for rule in (square, scattered, matmul, contraction, maximum, sums, maxima, reduced)
+    rule.__name__: rule
+    for rule in (
+        square,
+        power,
+        scattered,
+        matmul,
+        contraction,
+        maximum,
+        sums,
+        mean,
+        variance,
+        maxima,
+        reduced,
+        matrices.solve,
+        matrices.cholesky,
+        choices.where,
+    )
 }
+OF_LOOPS = {
+    name: SPELLINGS[name] for name in ("power", "contraction", "matmul", "solve", "cholesky")
+}  # which loops gain by too

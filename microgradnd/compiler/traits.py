@@ -17,7 +17,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from microgradnd import primitives
+from microgradnd import primitives, triangular
+from microgradnd.compiler import choices
 
 ATOM, CALL, UNARY, POWER, COMPARISON = 10, 9, 7, 8, 1  # how strongly Python's operators bind
 
@@ -176,7 +177,7 @@ ROWS: dict[Any, Row] = {
     np.divide: operator("/", 6, kinds="f", scalar="{0} / {1} if {1} else np.divide({0}, {1})"),
     np.remainder: operator("%", 6, loop=""),
     np.floor_divide: operator("//", 6, loop=""),
-    np.power: {**operator("**", POWER), **of_floats("np.power", "C", 2)},
+    np.power: {**operator("**", POWER), **of_floats("np.power", "C", 2), "spelling": "power"},
     np.float_power: {
         **of_floats("np.power", "C", 2),
         "scalar": "{0} ** {1} if {1} >= 0 else np.float_power({0}, {1})",  # of a base that is at most 1
@@ -220,7 +221,8 @@ ROWS: dict[Any, Row] = {
             *(np.arcsin, np.arccos, np.arctan, np.arcsinh, np.arccosh, np.arctanh),
         )
     },
-    np.where: fresh(lowering="where"),
+    np.where: fresh(lowering="where", spelling="where"),
+    **dict.fromkeys((choices.kept, choices.larger_share), fresh(is_elementwise=True)),
     np.clip: fresh(lowering="clip"),
     # Products
     np.dot: fresh(is_product=True, takes_out=True, lowering="product", spelling="contraction"),
@@ -228,13 +230,19 @@ ROWS: dict[Any, Row] = {
     np.vecdot: {"is_product": True},
     **dict.fromkeys((np.vdot, np.outer), fresh()),
     **dict.fromkeys((np.inner, np.tensordot), fresh(spelling="contraction")),
+    # Linear algebra
+    np.linalg.solve: fresh(spelling="solve"),
+    np.linalg.cholesky: fresh(spelling="cholesky"),
+    **dict.fromkeys((triangular.solve_triangular, triangular.multiply_triangular, triangular.unscale), fresh()),
+    triangular.cholesky: fresh(),
     # Reductions
     np.sum: reduction("add", np.add.reduce, "sums"),
     np.prod: reduction("multiply", np.multiply.reduce, "reduced"),
     np.max: reduction("largest", np.maximum.reduce, "maxima"),
     np.min: reduction("smallest", np.minimum.reduce, "reduced"),
-    np.mean: reduction("add"),
-    **dict.fromkeys((np.var, np.std, np.any, np.all, np.argmax, np.argmin), reduction()),
+    np.mean: reduction("add", None, "mean"),
+    np.var: reduction("", None, "variance"),
+    **dict.fromkeys((np.std, np.any, np.all, np.argmax, np.argmin), reduction()),
     np.add.reduce: {"fold": "add", "lowering": "reduction"},
     np.multiply.reduce: {"fold": "multiply", "lowering": "reduction"},
     np.maximum.reduce: {"fold": "largest", "lowering": "reduction"},

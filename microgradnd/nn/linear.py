@@ -81,7 +81,7 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Any:
 defvjp(
     linear,
     lambda g, out, x, weight, bias=None: on_rows(g, weight),
-    lambda g, out, x, weight, bias=None: np.dot(rows(g).T, rows(x)),
+    lambda g, out, x, weight, bias=None: np.dot(g.T, x) if g.ndim == 2 else np.dot(rows(g).T, rows(x)),
     lambda g, out, x, weight, bias=None: summed(rows(g), axis=0),
 )
 defjvp(

@@ -95,7 +95,8 @@ class Flat:
         live = []
         dtype = self.dtype
         for i, (parameter, view) in enumerate(zip(self.parameters, self.parts("g"), strict=True)):
-            g = parameter.grad
+            leaf = parameter._node
+            g = leaf.grad if type(leaf) is Leaf else parameter.grad
             if g is None:
                 continue
             if type(g) is not ndarray:

@@ -17,7 +17,7 @@ from microgradnd.modes import no_grad
 from microgradnd.optim.flat import Flat, described
 from microgradnd.optim.groups import Group
 from microgradnd.optim.settings import Configured, not_negative, setting
-from microgradnd.tape import current
+from microgradnd.tape import Leaf, current
 from microgradnd.tensor import Tensor
 
 if TYPE_CHECKING:
@@ -167,8 +167,13 @@ class Optimizer(Configured):
 
     def zero_grad(self) -> None:
         """Set the gradients of all parameters to None."""
+        is_traced = current().trace is not None
         for parameter in self.params:
-            parameter.grad = None
+            leaf = parameter._node
+            if type(leaf) is Leaf and not is_traced:
+                leaf.grad = None  # without a property's overhead
+            else:
+                parameter.grad = None
 
     def step(self) -> None:
         """Update the parameters that have a gradient, in place."""

@@ -17,8 +17,9 @@ import numpy as np
 from numpy.lib import NumpyVersion
 
 from microgradnd import primitives
+from microgradnd.powers import power
 from microgradnd.registry import Results, composite, defjvp, defvjp, elementwise, linear, plain, primitive
-from microgradnd.rules.values import in_dtype, is_recorded, of_floats, ratio
+from microgradnd.rules.values import in_dtype, is_recorded, of_floats, ratio, surely
 
 LOG2, LOG10 = float(np.log(2.0)), float(np.log(10.0))
 
@@ -45,9 +46,11 @@ composite(np.divmod)(lambda x, y, /: (np.floor_divide(x, y), np.remainder(x, y))
 
 
 def power_base(g: Any, out: Any, x: Any, y: Any) -> Any:
-    """Return g * y * x**(y - 1), which for y = 0 is 0, also for x = 0."""
+    """Return g * y * x**(y - 1), which for y = 0 is 0, also for x = 0; from the result where that saves a power."""
     if type(y) in (int, float):
-        return g * (y * x ** (y - 1)) if y else 0 * g
+        if y == 0.5:
+            return g * (0.5 / out)
+        return g * (y * (out / x if y < 0 else power(x, y - 1))) if y else 0 * g
     constant = y == 0
     if is_recorded(y):  # a variable: the derivative by y, at 0 too, is that of the formula
         constant = constant & (x == 0)
@@ -164,6 +167,8 @@ elementwise(np.degrees, lambda g, out, x: g * (180 / np.pi))
 
 def share(g: Any, out: Any, tie: Any, wins: Any) -> Any:
     """Return g where an argument wins over the other, half of it where they tie, NaN where the result is."""
+    if surely(~(np.any(tie) | np.any(np.isnan(out)))):
+        return g * wins
     return np.where(np.isnan(out), np.nan, np.where(tie, 0.5 * g, g * wins))
 
 

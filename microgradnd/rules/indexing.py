@@ -15,10 +15,22 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
 from microgradnd.primitives import array, astype, getitem, is_basic, scatter, select, setitem
-from microgradnd.registry import Results, composite, defjvp, defvjp, linear, plain, primitive
+from microgradnd.registry import VJPS, Placed, Results, composite, defjvp, defvjp, linear, plain, primitive
 from microgradnd.rules.axes import at_axis
 
 linear(getitem, lambda g, out, x, index: scatter(g, index, x.shape))
+
+
+def add_picked(total: Any, g: Any, x: Any, index: Any) -> bool:
+    """Add the cotangent of `x[index]` to that of x, if no element is named twice."""
+    can = type(total) is np.ndarray and is_basic(index)
+    if can:
+        total[index] += g
+    return can
+
+
+VJPS[getitem] = Placed(VJPS[getitem])
+VJPS[getitem].add = add_picked
 linear(scatter, lambda g, out, values, index, shape: g[index])
 defvjp(select, lambda g, out, results, index: Results(g if i == index else None for i in range(len(results))))
 defjvp(select, lambda t, out, results, index: t[index])

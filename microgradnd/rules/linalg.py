@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from microgradnd import primitives
+from microgradnd import primitives, triangular
 from microgradnd.primitives import array
 from microgradnd.registry import Results, composite, defjvp, defvjp, elementwise, primitive, variadic
 from microgradnd.rules.axes import axes_of, count
@@ -100,25 +100,36 @@ def like_right(x: Any, b: Any) -> Any:
     return vector(x) if b.ndim == 1 else x
 
 
+def solve(a: Any, b: Any) -> Any:
+    """Return np.linalg.solve(a, b): of arrays, by substitution where a is triangular."""
+    return np.linalg.solve(a, b) if is_recorded(a) or is_recorded(b) else triangular.solve(a, b)
+
+
+def solve_triangular(a: Any, b: Any, lower: bool) -> Any:
+    """Return np.linalg.solve(a, b) for a triangular matrix a."""
+    recorded = is_recorded(a) or is_recorded(b)
+    return np.linalg.solve(a, b) if recorded else triangular.solve_triangular(a, b, lower)
+
+
 def solve_left(g: Any, out: Any, a: Any, b: Any) -> Any:
     """Return the cotangent of a in solve(a, b): -(the cotangent of b) out'."""
     b = array(b)
-    return -(np.linalg.solve(a.mT, columns(g, b)) @ columns(out, b).mT)
+    return -solve(a.mT, columns(g, b)) @ columns(out, b).mT
 
 
 def solve_right(g: Any, out: Any, a: Any, b: Any) -> Any:
     """Return the cotangent of b: the solution x of a' x = g."""
-    return like_right(np.linalg.solve(array(a).mT, columns(g, b)), b)
+    return like_right(solve(array(a).mT, columns(g, b)), b)
 
 
 def solve_left_tangent(t: Any, out: Any, a: Any, b: Any) -> Any:
     """Return -inv(a) t out."""
     b = array(b)
-    return like_right(-np.linalg.solve(a, t @ columns(out, b)), b)
+    return like_right(-solve(a, t @ columns(out, b)), b)
 
 
 defvjp(np.linalg.solve, solve_left, solve_right)
-defjvp(np.linalg.solve, solve_left_tangent, lambda t, out, a, b: np.linalg.solve(a, t))
+defjvp(np.linalg.solve, solve_left_tangent, lambda t, out, a, b: solve(a, t))
 
 
 def pinv_cotangent(g: Any, out: Any, a: Any, rcond: Any = None, hermitian: bool = False, **_: Any) -> Any:
@@ -293,22 +304,34 @@ defjvp(np.linalg.slogdet, slogdet_tangent)
 
 def lower_half(a: Any) -> Any:
     """Return the lower triangle of square matrices with half of the diagonal."""
-    n = a.shape[-1]
-    return a * (np.tril(np.ones((n, n), np.float32)) - np.eye(n, dtype=np.float32) / 2)
+    return a * triangular.half_mask(a.shape[-1], np.finfo(a.dtype).dtype, lower=True)
+
+
+def multiply_triangular(a: Any, b: Any, lower: bool) -> Any:
+    """Return a @ b for a triangular matrix a."""
+    recorded = is_recorded(a) or is_recorded(b)
+    return a @ b if recorded else triangular.multiply_triangular(a, b, lower)
+
+
+def unscale(a: Any, s: Any, lower: bool) -> Any:
+    """Return inv(a) s inv(a)* for a triangular matrix a and a Hermitian matrix s."""
+    if is_recorded(a) or is_recorded(s):
+        return np.linalg.solve(a, adjoint(np.linalg.solve(a, s)))
+    return triangular.unscale(a, s, lower)
 
 
 def cholesky_cotangent(g: Any, out: Any, a: Any, *, upper: bool = False) -> Any:
     """Return the transpose of `cholesky_tangent`."""
     lower, g = (adjoint(out), g.mT) if upper else (out, conj(g))
-    inverse = np.linalg.inv(lower)
-    return conj(hermitian_part(adjoint(inverse) @ lower_half(adjoint(lower) @ g) @ inverse))
+    transposed = adjoint(lower)
+    inner = hermitian_part(lower_half(multiply_triangular(transposed, g, False)))
+    return conj(unscale(transposed, inner, False))
 
 
 def cholesky_tangent(t: Any, out: Any, a: Any, *, upper: bool = False) -> Any:
     """Return dL = L Phi(inv(L) dA inv(L)*), where Phi takes the lower triangle and half of the diagonal."""
     lower = adjoint(out) if upper else out
-    inverse = np.linalg.inv(lower)
-    tangent = lower @ lower_half(inverse @ hermitian_part(t) @ adjoint(inverse))
+    tangent = multiply_triangular(lower, lower_half(unscale(lower, hermitian_part(t), True)), True)
     return adjoint(tangent) if upper else tangent
 
 

@@ -191,8 +191,8 @@ def extreme_factors(
 ) -> Any:
     """Return the factors of a maximum or minimum: 1 / ties for the elements that are equal to it."""
     chosen = x == expand(out, x.shape, axis, keepdims)
-    chosen = chosen if where is True else chosen & where
-    ties = np.sum(chosen, axis=axis, keepdims=keepdims, dtype=np.result_type(out.dtype, np.float32))
+    chosen = in_dtype(chosen if where is True else chosen & where, np.result_type(out.dtype, np.float32))
+    ties = np.sum(chosen, axis=axis, keepdims=keepdims)
     ties = np.where(ties == 0, np.nan, ties) if initial is None else np.maximum(ties + (out == initial), 1)
     return (
         in_dtype(1 / ties, out.dtype),

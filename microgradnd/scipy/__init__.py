@@ -5,7 +5,7 @@ Must not own: any rule.
 Read next: `special.py`.
 
 The functions have SciPy's names, arguments and values, for arrays and Tensors. Nothing else of the library imports this
-package, or SciPy.
+package; what else uses SciPy where it is installed (`../triangular.py`, `optim.minimize`) loads it itself.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from tests.mutants import checks, compiler, engine, networks, numerics, pictures, programs, rules, training
+from tests.mutants import checks, compiler, engine, gallery, networks, numerics, pictures, programs, rules, training
 
 
 class Fault(NamedTuple):
@@ -44,6 +44,6 @@ class Fault(NamedTuple):
 
 FAULTS: list[Fault] = [
     Fault(*entry)
-    for table in (rules, numerics, engine, networks, compiler, checks, pictures, programs, training)
+    for table in (rules, numerics, engine, networks, compiler, checks, pictures, gallery, programs, training)
     for entry in table.FAULTS
 ]

@@ -91,7 +91,7 @@ FAULTS: list[tuple[str, ...]] = [
         "rows(g)",
         LINEAR_ALGEBRA + " " + first("matmul-stack-vector"),
     ),
-    ("microgradnd/compiler/programs.py", '{"contraction": contraction}', "{}", PLANS, "numba"),
+    ("microgradnd/compiler/spelling.py", '("power", "contraction", "matmul",', '("power", "matmul",', PLANS, "numba"),
     # Kinks, infinities, NaN
     (ELEMENTWISE, "np.where((x == y) & (x == -np.inf), 0,", "np.where((x == y) & (x == np.inf), 0,", KINKS),
     (ELEMENTWISE, "np.where(np.isinf(v), np.copysign(1, v), 0)", "np.where(np.isinf(v), np.copysign(1, v), v)", KINKS),
@@ -138,7 +138,7 @@ FAULTS: list[tuple[str, ...]] = [
         "np.argsort(np.argsort(x, axis=axis), axis=axis)",
         RULES,
     ),
-    (REDUCTIONS, "chosen = chosen if where is True else chosen & where", "chosen = chosen", f"{KINKS} {RULES}"),
+    (REDUCTIONS, "chosen if where is True else chosen & where", "chosen", f"{KINKS} {RULES}"),
     (REDUCTIONS, "np.maximum(ties + (out == initial), 1)", "np.maximum(ties, 1)", KINKS),
     (
         REDUCTIONS,
@@ -147,7 +147,7 @@ FAULTS: list[tuple[str, ...]] = [
         value("ptp-rows"),
     ),
     # Half precision
-    (REDUCTIONS, "dtype=np.result_type(out.dtype, np.float32))\n    ties", "dtype=out.dtype)\n    ties", RULES),
+    (REDUCTIONS, "chosen & where, np.result_type(out.dtype, np.float32))", "chosen & where, out.dtype)", RULES),
     (f"{R}values.py", "if x.dtype == np.float16:", "if x.dtype == np.float128:", RULES),
     (
         "microgradnd/nn/arguments.py",

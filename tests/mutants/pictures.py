@@ -164,8 +164,8 @@ ENTRIES: list[tuple[str, ...]] = [
     ("exchange.py", 'arrow = ("<" if both else "")', 'arrow = ("" if both else "")', "tests/test_outputs.py"),
     (
         "explore.py",
-        "grad = shown(edge.grad) if gradients[edge.source] > 1 else None",
-        "grad = shown(edge.grad) if gradients[edge.source] > 2 else None",
+        "if edge.grad and gradients[edge.source] > 1 else {}",
+        "if edge.grad and gradients[edge.source] > 2 else {}",
         EXPLORE,
     ),
     ("explore.py", "(254 / span)", "(255 / span)", EXPLORE),
@@ -266,5 +266,27 @@ ENTRIES: list[tuple[str, ...]] = [
         BROWSER,
         "chromedriver",
     ),
+    ("loops.py", "if (copies - 1) * period < worth:", "if False:", EXPLORE),
+    ("loops.py", "offsets[p, target], position] > 1]", "offsets[p, target], position] > 0]", EXPLORE),
+    ("loops.py", "if size(record, root, READABLE) <= READABLE:", "if False:", EXPLORE),
+    ("explore.py", """.replace("'", "&#39;")""", "", EXPLORE),
+    ("explore.py", "if values.size == 1 and isinstance(", "if values.size == 0 and isinstance(", EXPLORE),
+    ("page/graph.js", "number: 2 * count + 2 - number", "number: 2 * count + 1 - number", BROWSER, "chromedriver"),
+    (
+        "page/layout.js",
+        "constraints.push({ left, right });",
+        "constraints.push({ right, left: right });",
+        BROWSER,
+        "chromedriver",
+    ),
+    (
+        "page/layout.js",
+        "const isOrdered = near.every(",
+        "const isOrdered = true || near.every(",
+        BROWSER,
+        "chromedriver",
+    ),
+    ("page/picture.js", "if (isInside && (!always", "if ((!always", BROWSER, "chromedriver"),
+    ("page/page.js", 'SECOND / Number($("speed").value)', "SECOND", BROWSER, "chromedriver"),
 ]
 FAULTS = [(f"viz/{file}", *rest) for file, *rest in ENTRIES]

@@ -5,213 +5,122 @@ Must not own: anything that is drawn.
 Read next: `picture.js`.
 */
 
-const FEW = 70; // boxes that a page opens with, at most, if folding can do it
-const MANY = 320; // boxes that are laid out at once, at most
-const CROWD = 90; // children of one scope; more are put into stretches
+import { arrayOf } from "./numbers.js";
 
-/* What `explore.py` leaves out, as it goes without saying. */
-const USUAL = {
-  kind: "operation",
-  name: "",
-  text: "",
-  detail: "",
-  function: null,
-  shape: null,
-  dtype: "float64",
-  values: null,
-  grad: null,
-  scope: [],
-  memory: 0,
-  members: 0,
-  parameters: 0,
-  last_norm: null,
-  formula: "",
-  place: "",
-  code: "",
-  position: 0,
-  flows: false,
-  rule: "",
-  summed: [],
-  carried: false,
-  letter: "x",
-};
-const USUAL_VALUES = { elements: null, lowest: null, mean: null, highest: null, nan: 0, inf: 0, zeros: 0 };
+export const MANY = 320; // boxes that are laid out at once, at most
+const CROWD = 60; // children of one scope, at most; more are put into stretches
+const CROWDS = [CROWD, 24, 16, 12, 9, 7, 5, 3]; // what an overview may show side by side
+const TURNS = 24; // iterations of a loop that are shown side by side, at most
+const FEWEST = 6; // boxes that an overview should have, if there is anything to unfold
 
-function filled(told) {
-  const all = { ...USUAL, ...told };
-  for (const key of ["values", "grad"]) if (all[key]) all[key] = { ...USUAL_VALUES, ...all[key] };
-  return all;
-}
-
-/** The tree of scopes. A leaf of the tree is a node of the graph. */
-function treeOf(data) {
-  const root = { id: "", label: "", kind: "root", children: [], parent: null, isScope: true };
-  const scopes = new Map([["", root]]);
-  const nodes = new Map();
-  for (const [order, told] of data.nodes.entries()) {
-    const node = filled(told);
-    let parent = root;
-    for (const id of node.scope) {
-      let scope = scopes.get(id);
-      if (!scope) {
-        scope = { ...filled(data.scopes[id]), children: [], parent, isScope: true };
-        scopes.set(id, scope);
-        parent.children.push(scope);
-      }
-      parent = scope;
-    }
-    const item = { ...node, order, parent, isScope: false, inputs: [], outputs: [] };
-    nodes.set(node.id, item);
-    parent.children.push(item);
-  }
-  const edges = data.edges.map((edge) => ({
-    ...filled(edge),
-    source: nodes.get(edge.source),
-    target: nodes.get(edge.target),
+/** The tree of scopes, from what `explore.py` tells. A leaf of the tree is a node of the graph. */
+function treeOf(data, crowd = CROWD) {
+  const root = { id: "", label: "", path: "", kind: "root", children: [], parent: null, isScope: true };
+  const scopes = data.scopes.map((scope, i) => ({ ...scope, id: `scope ${i}`, children: [], isScope: true }));
+  for (const scope of scopes) scope.parent = scopes[scope.parent] ?? root;
+  const placed = new Set([root]);
+  const place = (item) => {
+    item.parent.children.push(item);
+    if (placed.has(item.parent)) return;
+    placed.add(item.parent);
+    place(item.parent);
+  };
+  let rank = 0; // of an operation among all
+  const nodes = data.nodes.map((told, order) => {
+    const numbers = { values: arrayOf(told.values), grad: arrayOf(told.grad), accumulated: arrayOf(told.accumulated) };
+    const links = { parent: scopes[told.in] ?? root, inputs: [], outputs: [], isScope: false };
+    const node = { name: "", ...data.kinds[told.is], ...told, ...numbers, ...links, order };
+    node.rank = isData(node) ? 0 : (rank += 1);
+    place(node);
+    return node;
+  });
+  const edges = data.edges.map(([source, target, rule, own = {}]) => ({
+    numbers: "",
+    ...data.rules[rule],
+    ...own,
+    grad: arrayOf(own.grad),
+    source: nodes[source],
+    target: nodes[target],
   }));
   for (const edge of edges) {
     edge.source.outputs.push(edge);
     edge.target.inputs.push(edge);
   }
+  const all = [root, ...scopes];
+  for (const scope of [root, ...scopes]) {
+    gatherStretches(scope, all, scope.kind === "repeat" ? Math.min(crowd, TURNS) : crowd);
+  }
   measure(root);
-  for (const scope of [...scopes.values()]) gatherRepeats(scope, scopes);
-  for (const scope of [...scopes.values()]) gatherStretches(scope, scopes);
-  for (const scope of scopes.values()) scope.nodes = undefined; // seams were sought among them
-  measure(root);
-  return { root, scopes, nodes, edges };
+  return { root, count: rank, scopes: new Map(all.map((scope) => [scope.id, scope])), nodes, edges };
 }
 
-/** What a scope holds, from the bottom up: its operations, numbers that are trained, and memory. */
-function measure(scope) {
-  const totals = { operations: 0, trained: 0, bytes: 0, last: -1, signature: "" };
-  const todo = [[scope, false]];
-  while (todo.length) {
-    const [item, done] = todo.pop();
-    if (!item.isScope) {
-      item.totals = {
-        operations: item.kind === "operation" ? 1 : item.members,
-        trained: item.parameters,
-        bytes: item.kind === "operation" || item.kind === "fold" ? item.memory : 0,
-        last: item.kind === "operation" || item.kind === "fold" ? item.order : -1,
-        signature: item.kind === "operation" ? item.text : "",
-      };
-    } else if (!done) {
-      todo.push([item, true], ...item.children.map((child) => [child, false]));
-    } else {
-      item.totals = { ...totals };
-      const signs = [];
-      for (const child of item.children) {
-        for (const key of ["operations", "trained", "bytes"]) item.totals[key] += child.totals[key];
-        item.totals.last = Math.max(item.totals.last, child.totals.last);
-        if (child.totals.signature) signs.push(child.totals.signature);
-      }
-      item.totals.signature = `(${signs.join(" ").slice(0, 2000)})`;
-      if (item.operations) {
-        // of a scope that stands for several copies, the page is told one, and counts for all
-        Object.assign(item.totals, { operations: item.operations, trained: item.parameters, bytes: item.memory });
-      }
+/** What a scope holds: its operations, numbers that are trained, memory, and which operation is its last. */
+function measure(item) {
+  const isComputed = item.kind === "operation" || item.kind === "fold";
+  const totals = { operations: 0, trained: 0, bytes: 0, last: 0 };
+  if (!item.isScope) {
+    totals.operations = item.kind === "operation" ? 1 : item.members;
+    totals.trained = item.parameters;
+    totals.last = item.rank;
+    totals.bytes = isComputed ? item.memory : 0;
+  } else {
+    for (const child of item.children) {
+      const { operations, trained, bytes, last } = measure(child);
+      totals.operations += operations;
+      totals.trained += trained;
+      totals.bytes += bytes;
+      totals.last = Math.max(totals.last, last);
+    }
+    if (item.operations) {
+      // of a scope that stands for several copies, the page is told one, and counts for all
+      Object.assign(totals, { operations: item.operations, trained: item.parameters, bytes: item.memory });
     }
   }
+  item.totals = totals;
+  return totals;
 }
 
-/** Put three or more scopes of the same make, one after another, into one: `Block × 12`. */
-function gatherRepeats(parent, scopes) {
-  const alike = (a, b) => a.label === b.label && a.kind === b.kind && a.totals.signature === b.totals.signature;
-  const children = [];
-  let run = [];
-  const close = () => {
-    if (run.length >= 3 && run.length < parent.children.filter((child) => child.isScope).length + 1) {
-      const [first, last] = [run[0], run[run.length - 1]];
-      const label = `${first.label || first.path || "part"} × ${run.length}`;
-      const group = { id: `${first.id}…${last.id}`, kind: "repeat", label, path: "", parent, isScope: true };
-      group.children = run;
-      for (const child of run) child.parent = group;
-      scopes.set(group.id, group);
-      children.push(group);
-    } else children.push(...run);
-    run = [];
+/** Put what is recorded one after another together, where a scope has more children than fit side by side. */
+function gatherStretches(parent, scopes, crowd) {
+  if (parent.children.length <= crowd) return;
+  const gather = (children) => {
+    if (children.length === 1) return children[0];
+    const id = `${parent.id}/${scopes.length}`;
+    const group = { id, kind: "stretch", label: "", path: "", repeat: 1, parent, isScope: true, children };
+    for (const child of children) child.parent = group;
+    scopes.push(group);
+    return group;
   };
-  for (const child of parent.children) {
-    if (!child.isScope || (run.length && !alike(run[0], child))) close();
-    if (child.isScope) run.push(child);
-    else children.push(child);
+  const isResult = (item) => item.kind === "result";
+  const isShared = (item) => isData(item) && item.outputs.length > 1;
+  const [shared, results] = [parent.children.filter(isShared), parent.children.filter(isResult)];
+  let rest = [[]]; // each with the data that it alone needs
+  for (const item of parent.children.filter((child) => !isShared(child) && !isResult(child))) {
+    const group = rest.at(-1);
+    if (!isData(item)) rest.push([]);
+    if (!isData(item) && group.length > crowd / 2) group.push(gather(group.splice(0)));
+    group.push(item);
   }
-  close();
-  parent.children = children;
-}
-
-/** Put what is recorded one after another together, where a scope has more children than anybody can look at. */
-function gatherStretches(parent, scopes) {
-  if (parent.children.length <= CROWD) return;
-  const isApart = (item) => item.kind === "result" || (isData(item) && item.outputs.length > 1);
-  const apart = parent.children.filter(isApart);
-  let rest = parent.children.filter((item) => !isApart(item));
-  const loop = periodOf(rest.map((item) => (item.isScope ? item.label : item.text || item.kind)));
-  const begin = loop ? seamOf(rest, loop) : 0;
-  for (let level = 0; rest.length > CROWD / 2; level++) {
-    const levels = Math.ceil(Math.log(rest.length) / Math.log(CROWD / 2));
-    const size = level === 0 && loop ? loop : Math.ceil(rest.length ** (1 / levels));
+  rest = rest.filter((group) => group.length);
+  while (rest.length > crowd) {
+    const size = Math.ceil(rest.length ** (1 / Math.ceil(Math.log(rest.length) / Math.log(crowd))));
     const groups = [];
-    for (let start = level ? 0 : begin - size; start < rest.length; start += size) {
-      const members = rest.slice(Math.max(start, 0), start + size);
-      if (!members.length) continue;
-      const id = `${parent.id}/${level}/${start}`;
-      const group = { id, kind: "stretch", label: "", path: "", parent, isScope: true, children: members };
-      group.number = groups.length + 1;
-      group.isLoop = level === 0 && Boolean(loop);
-      for (const member of members) member.parent = group;
-      scopes.set(id, group);
-      groups.push(group);
-    }
+    for (let start = 0; start < rest.length; start += size) groups.push([gather(rest.slice(start, start + size).flat())]);
     rest = groups;
   }
-  parent.children = [
-    ...apart.filter((item) => item.kind !== "result"),
-    ...rest,
-    ...apart.filter((item) => item.kind === "result"),
-  ];
+  parent.children = [...(shared.length > crowd / 2 ? [gather(shared)] : shared), ...rest.flat(), ...results];
 }
 
-const isData = (item) => !item.isScope && item.kind !== "operation" && item.kind !== "fold";
-
-/** After how many elements a sequence repeats itself, nearly everywhere; 0 if it doesn't. */
-function periodOf(sequence) {
-  for (let period = 2; period <= Math.min(CROWD, sequence.length / 3); period++) {
-    let same = 0;
-    for (let i = period; i < sequence.length; i++) same += sequence[i] === sequence[i - period];
-    if (same > 0.95 * (sequence.length - period)) return period;
-  }
-  return 0;
-}
-
-/** Where in a loop one round ends and the next begins: where the fewest lines cross; as the first began, if it may. */
-function seamOf(sequence, period) {
-  const place = new Map(sequence.map((item, i) => [item, i]));
-  const crossing = new Array(period).fill(0);
-  sequence.slice(0, 5 * period).forEach((item, i) => {
-    const parts = item.isScope ? nodesIn(item) : [item];
-    for (const { source } of parts.flatMap((part) => part.inputs)) {
-      const from = place.get(source);
-      for (let cut = (from ?? i) + 1; cut <= i; cut++)
-        if (cut >= period && cut < 3 * period) crossing[cut % period] += 1;
-    }
-  });
-  const first =
-    Math.max(
-      sequence.findIndex((item) => !isData(item)),
-      0,
-    ) % period;
-  return crossing[first] === Math.min(...crossing) ? first : crossing.indexOf(Math.min(...crossing));
-}
+export const isData = (item) => !item.isScope && item.kind !== "operation" && item.kind !== "fold";
 
 /** What flows back along an edge; where that is all of a gradient, the page is told it once. */
-function productOf(edge) {
+export function productOf(edge) {
   const isAll = edge.source.outputs.filter((output) => output.flows).length === 1;
   return edge.flows ? (isAll && edge.source.grad) || edge.grad : null;
 }
 
 /** The nodes in a scope, in the order of the program. */
-function nodesIn(scope) {
+export function nodesIn(scope) {
   if (scope.nodes) return scope.nodes;
   const found = [];
   const todo = [scope];
@@ -225,7 +134,7 @@ function nodesIn(scope) {
 }
 
 /** What a scope hands on, if it is one thing. */
-function outputOf(scope) {
+export function outputOf(scope) {
   if (scope.output === undefined) {
     const nodes = nodesIn(scope);
     const inside = new Set(nodes);
@@ -235,35 +144,66 @@ function outputOf(scope) {
   return scope.output;
 }
 
-function scopesAbove(item) {
+export function scopesAbove(item) {
   const found = [];
   for (let scope = item.parent; scope && scope.id; scope = scope.parent) found.unshift(scope);
   return found;
 }
 
 /** What stands for a thing in the picture: itself, or the outermost folded scope around it. */
-function standIn(item, folded) {
+export function standIn(item, folded) {
   return scopesAbove(item).find((scope) => folded.has(scope.id)) ?? item;
 }
 
-/** Fold all but so many outer levels that no more than `limit` boxes are visible. */
-function foldedFor(tree, limit) {
+/**
+ * Fold all but so many outer levels that no more than `limit` boxes are visible.
+ *
+ * @param isKept which scopes stay folded in any case
+ */
+export function foldedFor(tree, limit, isKept = () => false) {
   const folded = new Set([...tree.scopes.keys()].filter((id) => id));
   let level = [tree.root];
   let visible = tree.root.children.length;
   while (level.length) {
-    const next = level.flatMap((scope) => scope.children.filter((child) => child.isScope));
-    const more = next.reduce((sum, scope) => sum + scope.children.length - 1, 0);
-    if (visible + more > limit) break;
+    const isOpen = (child) => child.isScope && !isKept(child);
+    const next = level.flatMap((scope) => scope.children.filter(isOpen));
+    visible += next.reduce((sum, scope) => sum + scope.children.length - 1, 0);
+    if (visible > limit) break;
     for (const scope of next) folded.delete(scope.id);
-    visible += more;
     level = next;
   }
   return folded;
 }
 
+/**
+ * How a page opens: with the most boxes that are all in view and can be read, or else with those that come closest.
+ *
+ * @param measured `measured(view)`: how much smaller than readable the view would be, above 1, or how much larger
+ */
+export function overviewOf(data, measured) {
+  const isKept = (scope) => scope.kind === "repeat" || scope.kind === "stretch";
+  let best = null;
+  for (const crowd of CROWDS) {
+    const tree = treeOf(data, crowd);
+    if (tree.scopes.size === best?.tree.scopes.size) continue; // nothing more was put together
+    const seen = new Set();
+    for (let limit = 70; limit >= 4; limit = Math.floor(limit * 0.7)) {
+      const folded = foldedFor(tree, limit, isKept);
+      if (seen.has(folded.size)) continue;
+      seen.add(folded.size);
+      const view = visibleGraph(tree, folded);
+      const { size, direction } = measured(view);
+      const found = { tree, folded, view, direction, size, count: view.boxes.length };
+      if (size <= 1 && (found.count >= FEWEST || !folded.size)) return found;
+      const isBetter = size <= 1 ? best?.size > 1 || found.count > best?.count : size < best?.size;
+      if (!best || isBetter) best = found;
+    }
+  }
+  return best;
+}
+
 /** The boxes and lines to draw, and the frames around them. */
-function visibleGraph(tree, folded) {
+export function visibleGraph(tree, folded) {
   const boxes = [];
   const frames = [];
   const standsFor = new Map();
@@ -298,19 +238,30 @@ function visibleGraph(tree, folded) {
   return { boxes, frames, lines: [...lines.values()], standsFor };
 }
 
-/** The steps: nothing in particular, forward from box to box, the seed of the gradient, and all the way back. */
-function stepsOf(view) {
+/**
+ * The steps: nothing in particular, forward from box to box, the seed of the gradient, and all the way back.
+ *
+ * The number of a step is what it would be if nothing were folded.
+ */
+export function stepsOf(view, { count }) {
   const computed = view.boxes.filter((box) => box.totals.operations);
   computed.sort((a, b) => a.totals.last - b.totals.last);
   const result = view.boxes.find((box) => box.kind === "result");
-  const forward = computed.map((box) => ({ phase: "forward", box }));
-  const back = [...forward].reverse().map(({ box }) => ({ phase: "backward", box }));
-  const seed = result ? [{ phase: "seed", box: result }] : [];
-  return [{ phase: "overview", box: null }, ...forward, ...(forward.length ? [...seed, ...back] : [])];
+  const forward = computed.map((box) => ({ phase: "forward", box, number: box.totals.last }));
+  const behind = ({ box, number }) => ({ phase: "backward", box, number: 2 * count + 2 - number });
+  const back = [...forward].reverse().map(behind);
+  const seed = result ? [{ phase: "seed", box: result, number: count + 1 }] : [];
+  return [{ phase: "overview", box: null, number: 0 }, ...forward, ...(forward.length ? [...seed, ...back] : [])];
+}
+
+/** Which step comes closest to a number: the one in which this operation is computed, or its gradient arrives. */
+export function stepAt(steps, number, { count }) {
+  const found = number <= count ? steps.findIndex((step) => step.number >= number) : -1;
+  return found >= 0 ? found : steps.findLastIndex((step) => step.number <= number);
 }
 
 /** How each box and each line looks at a step. */
-function progressAt(view, steps, step) {
+export function progressAt(view, steps, step) {
   const { phase } = steps[step];
   const computed = new Set();
   const reached = new Set(); // gradients are there, in full
@@ -350,7 +301,7 @@ function progressAt(view, steps, step) {
 }
 
 /** Find nodes and scopes by what is written on them. */
-function search(tree, words) {
+export function search(tree, words) {
   const wanted = words.toLowerCase().trim();
   if (!wanted) return [];
   const rank = (item) => {
@@ -362,7 +313,7 @@ function search(tree, words) {
     if (found.some((name) => name.startsWith(wanted))) return 1;
     return found.some((name) => name.includes(wanted)) ? 2 : 3;
   };
-  const all = [...tree.scopes.values()].filter((scope) => scope.id).concat([...tree.nodes.values()]);
+  const all = [...tree.scopes.values()].filter((scope) => scope.id).concat(tree.nodes);
   const ranked = all.map((item) => [rank(item), item]).filter(([order]) => order < 3);
   return ranked.sort((a, b) => a[0] - b[0]).map(([, item]) => item);
 }

@@ -12,13 +12,15 @@ const COPIES = 4; // an input with more lines than that is drawn at its first us
 const LABELLED = 70; // lines; in a larger picture only the current ones say their rule
 const FRAME = { side: 12, above: 26, below: 12 };
 const ALIGNMENTS = [undefined, "UL", "UR", "DL", "DR"];
+const ARRIVAL = 9; // pixels that the ends of two lines are apart, and that a line goes straight before its end
 const ALIGNED = 120; // boxes; of a larger frame only the first alignment is tried
 
 /**
  * @param size of a box, or of a copy of it: `size(box, isCopy)`
  * @param room that a line's label takes: `room(line)`
+ * @param isDraft whether only the extent is wanted, which differs little from one alignment to another
  */
-function layOut(view, direction, size, room) {
+export function layOut(view, direction, size, room, isDraft = false) {
   const open = new Set(view.frames.map((frame) => frame.id));
   const levels = new Map([["", newLevel(null)]]);
   for (const frame of view.frames) levels.set(frame.id, newLevel(frame));
@@ -29,7 +31,7 @@ function layOut(view, direction, size, room) {
   };
   const uses = new Map();
   for (const line of view.lines) uses.set(line.source, (uses.get(line.source) ?? 0) + 1);
-  const isCopied = (box) => !box.isScope && !box.totals.operations && (uses.get(box) ?? 0) > COPIES;
+  const isCopied = (box) => !box.isScope && !box.totals.operations && uses.get(box) > COPIES;
   const drawn = [];
   const add = (key, box, level, copy) => {
     const part = { key, box, copy, ...size(box, copy) };
@@ -54,15 +56,16 @@ function layOut(view, direction, size, room) {
   const deepest = [...view.frames].sort((a, b) => around(b).length - around(a).length);
   for (const frame of deepest) {
     const level = levels.get(frame.id);
-    const { width, height } = cropped(level, direction, arrange(level, direction));
+    const { width, height } = cropped(level, direction, arrange(level, direction, isDraft));
     const part = { key: `frame ${frame.id}`, frame, level, isComputed: frame.totals.operations > 0 };
     part.width = Math.max(width + 2 * FRAME.side, 90);
     part.height = height + FRAME.above + FRAME.below;
     levels.get(around(frame)[0]).parts.set(part.key, part);
   }
-  const extent = arrange(levels.get(""), direction);
+  const extent = arrange(levels.get(""), direction, isDraft);
   put(levels.get(""), 0, 0);
   for (const line of lines) route(line);
+  for (const box of drawn) arriveInOrder(box, lines, direction);
   const outlines = [];
   for (const level of levels.values()) {
     for (const part of level.parts.values()) {
@@ -71,6 +74,24 @@ function layOut(view, direction, size, room) {
   }
   outlines.sort((a, b) => b.width * b.height - a.width * a.height);
   return { drawn, lines, outlines, labelled, extent };
+}
+
+/** Let lines end where the picture comes from, in the order of the operands: side by side, unless they do anyway. */
+function arriveInOrder({ box, copy, x, y, width, height }, lines, direction) {
+  const own = lines.filter((line) => line.target === box);
+  if (copy || box.isScope) return;
+  own.sort((a, b) => a.edges[0].position - b.edges[0].position);
+  const isTall = direction === "TB";
+  const [side, front] = isTall ? ["x", "y"] : ["y", "x"];
+  const [middle, half, border] = isTall ? [x, width / 2, y - height / 2] : [y, height / 2, x - width / 2];
+  const ends = own.map(({ points }) => points.at(-1));
+  const near = ends.map((end) => Math.min(Math.max(end[side], middle - half + ARRIVAL), middle + half - ARRIVAL));
+  const isOrdered = near.every((end, i) => i === 0 || end >= near[i - 1] + ARRIVAL);
+  own.forEach(({ points }, i) => {
+    if (isOrdered && ends[i][front] < border + 1) return;
+    const across = isOrdered ? near[i] : middle + half * ((2 * (i + 1)) / (own.length + 1) - 1);
+    points.splice(-1, 1, { [side]: across, [front]: border - ARRIVAL }, { [side]: across, [front]: border });
+  });
 }
 
 const newLevel = (frame) => ({ frame, parts: new Map(), edges: [], ports: new Map() });
@@ -83,6 +104,7 @@ function hops(levels, line, from, outer, inner, room) {
   const path = [];
   const hop = (id, source, target, space = {}) => {
     const edge = { source, target, name: line.id, weight: line.source.totals.operations ? 6 : 1, ...space };
+    if (target === line.target.id && !line.target.isScope) edge.position = line.edges[0].position;
     levels.get(id).edges.push(edge);
     path.push(edge);
     return edge;
@@ -111,11 +133,12 @@ function port(level, key, isOut) {
 }
 
 /** Lay out one frame: of several ways to align the boxes, that which keeps the computation straightest. */
-function arrange(level, direction) {
+function arrange(level, direction, isDraft) {
   const isTall = direction === "TB";
+  const constraints = operandOrder(level);
   let best = null;
-  for (const align of level.parts.size > ALIGNED ? [undefined] : ALIGNMENTS) {
-    const graph = arranged(level, direction, align);
+  for (const align of isDraft || level.parts.size > ALIGNED ? [undefined] : ALIGNMENTS) {
+    const graph = arranged(level, direction, align, constraints);
     const at = (key) => graph.node(key)[isTall ? "x" : "y"];
     const flows = level.edges.filter(({ source, target }) => isFlow(level, source) && isFlow(level, target));
     const bends = flows.reduce((sum, { source, target }) => sum + Math.abs(at(source) - at(target)), 0);
@@ -166,9 +189,35 @@ function isFlow(level, key) {
   return part.isComputed || Boolean(part.box?.totals.operations);
 }
 
-function arranged(level, direction, align) {
+/** Which of two boxes is to the left: the first operand of an operation, unless others want the opposite. */
+function operandOrder(level) {
+  const operands = new Map();
+  for (const { source, target, position } of level.edges) {
+    if (position === undefined) continue;
+    operands.set(target, [...(operands.get(target) ?? []), { source, position }]);
+  }
+  const rightOf = new Map();
+  const reaches = (from, to, seen = new Set()) => {
+    if (from === to) return true;
+    seen.add(from);
+    return (rightOf.get(from) ?? []).some((next) => !seen.has(next) && reaches(next, to, seen));
+  };
+  const constraints = [];
+  for (const sources of operands.values()) {
+    sources.sort((a, b) => a.position - b.position);
+    for (let i = 1; i < sources.length; i++) {
+      const [left, right] = [sources[i - 1].source, sources[i].source];
+      if (reaches(right, left)) continue; // dagre loses the boxes of a circle
+      rightOf.set(left, [...(rightOf.get(left) ?? []), right]);
+      constraints.push({ left, right });
+    }
+  }
+  return constraints;
+}
+
+function arranged(level, direction, align, constraints) {
   const graph = new dagre.graphlib.Graph({ multigraph: true });
-  graph.setGraph({ rankdir: direction, align, nodesep: 22, ranksep: 30, edgesep: 12 });
+  graph.setGraph({ rankdir: direction, align, nodesep: 20, ranksep: 18, edgesep: 10 });
   for (const { key, width, height } of level.parts.values()) graph.setNode(key, { width, height });
   for (const { source, target, name, weight, width, height } of level.edges) {
     const label = width ? { width, height, labelpos: "c" } : {};
@@ -180,7 +229,7 @@ function arranged(level, direction, align) {
   for (const [key, isOut] of level.ports) {
     graph.setEdge(isOut ? key : "above", isOut ? "below" : key, { weight: 50 }, "port"); // holds it at the frame's edge
   }
-  dagre.layout(graph);
+  dagre.layout(graph, { constraints });
   return graph;
 }
 
@@ -208,7 +257,7 @@ function route(line) {
     const end = i < path.indexOf(across) || i === path.length - 1 ? own.length : own.length - 1;
     points.push(...own.slice(start, end));
   });
-  line.points = points.length > 1 ? points : across.points;
+  line.points = points;
   line.x = across.x;
   line.y = across.y;
 }

@@ -5,19 +5,30 @@ Must not own: the graph, or which array is shown.
 Read next: `graph.js`.
 */
 
+/** What `explore.py` tells of an array, in full: a single number stands for itself. */
+export function arrayOf(told) {
+  if (told === undefined) return null;
+  const unknown = { elements: null, lowest: null, mean: null, highest: null, nan: 0, inf: 0, zeros: 0 };
+  if (typeof told === "object") return { ...unknown, ...told };
+  if (told === "NaN") return { ...unknown, size: 1, elements: told, norm: told, nan: 1 };
+  if (typeof told === "string") return { ...unknown, size: 1, elements: told, norm: "Infinity", inf: 1 };
+  const value = Number(told);
+  const alike = { lowest: value, mean: value, highest: value, norm: Math.abs(value), zeros: value ? 0 : 1 };
+  return { ...unknown, ...alike, size: 1, elements: told };
+}
+
 /** Make an element. Text is always a text node, never markup: names and labels are a user's. */
-function make(tag, attributes = {}, ...children) {
+export function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
-    else if (value === true) element.setAttribute(name, "");
-    else if (value !== false && value !== null && value !== undefined) element.setAttribute(name, value);
+    else if (value !== null) element.setAttribute(name, value);
   }
   element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== ""));
   return element;
 }
 
-function makeSvg(tag, attributes = {}, ...children) {
+export function makeSvg(tag, attributes = {}, ...children) {
   const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
   for (const [name, value] of Object.entries(attributes)) if (value !== null) element.setAttribute(name, value);
   element.append(...children);
@@ -25,8 +36,7 @@ function makeSvg(tag, attributes = {}, ...children) {
 }
 
 /** A number in a few significant digits; JSON has no NaN and Inf, so they come as words. */
-function numberText(value, digits = 4) {
-  if (value === null || value === undefined) return "–";
+export function numberText(value, digits = 4) {
   if (Array.isArray(value)) return `[${value.map((v) => numberText(v, digits)).join(", ")}]`;
   if (typeof value !== "number") return String(value).replace("Infinity", "Inf");
   if (Number.isInteger(value) && Math.abs(value) < 1e6) return String(value);
@@ -36,11 +46,11 @@ function numberText(value, digits = 4) {
   return exponent === undefined ? short : `${short}e${exponent.replace("+", "")}`;
 }
 
-function countText(count, word) {
+export function countText(count, word) {
   return `${count.toLocaleString("en")} ${word}${count === 1 ? "" : "s"}`;
 }
 
-function bytesText(bytes) {
+export function bytesText(bytes) {
   let unit = 0;
   let size = bytes;
   while (size >= 1000 && unit < 4) {
@@ -50,27 +60,27 @@ function bytesText(bytes) {
   return `${numberText(size, 3)} ${["B", "kB", "MB", "GB", "TB"][unit]}`;
 }
 
-function shapeText(shape, dtype) {
+export function shapeText(shape, dtype) {
   if (!shape) return "";
   const tuple = shape.length === 1 ? `(${shape[0]},)` : `(${shape.join(", ")})`;
   return [shape.length ? tuple : "", dtype && dtype !== "float64" ? dtype : ""].filter(Boolean).join(" ");
 }
 
-function alarmText(values) {
+export function alarmText(values) {
   if (!values || !(values.nan || values.inf)) return "";
   const parts = [values.nan && `${values.nan} NaN`, values.inf && `${values.inf} Inf`].filter(Boolean);
   return values.size === 1 ? parts.join("").slice(2) : `${parts.join(", ")} of ${values.size.toLocaleString("en")}`;
 }
 
 /** An array in one line: all of it where it is small, else its norm. */
-function briefText(values, mark = "") {
+export function briefText(values, mark = "") {
   if (!values) return "";
   if (values.size > 1 && alarmText(values)) return `${mark}${alarmText(values)}`;
   if (values.elements !== null && values.size <= 4) return `${mark}${numberText(values.elements)}`;
   return `‖${mark.trim() || "·"}‖ ${numberText(values.norm)}`;
 }
 
-const isDark = () => {
+export const isDark = () => {
   const chosen = document.documentElement.dataset.theme;
   return chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
 };
@@ -101,7 +111,7 @@ function colourOf(value, [low, high], scale) {
 }
 
 /** Whether there is enough of an array for a heat map. */
-function isSeen(values) {
+export function isSeen(values) {
   return Boolean(values && (values.heat || (values.elements !== null && values.size > 4 && values.lowest !== null)));
 }
 
@@ -134,7 +144,7 @@ function heatOf(values) {
 const pictures = new Map(); // data URLs of heat maps, by array, for the light and the dark page
 
 /** A heat map, one pixel for a number, as the address of an image. */
-function heatUrl(values) {
+export function heatUrl(values) {
   const theme = isDark() ? "dark" : "light";
   const known = pictures.get(values) ?? {};
   pictures.set(values, known);
@@ -247,7 +257,7 @@ function histogram(values) {
 }
 
 /** Everything that is known of an array. */
-function arrayView(values, shape, dtype, absent = "") {
+export function arrayView(values, shape, dtype, absent = "") {
   if (!values) return make("p", { class: "quiet" }, absent);
   const view = make("div", { class: "array" });
   const said = [shapeText(shape, dtype) || (shape && !shape.length ? "a single number" : ""), alarmText(values)];
@@ -258,7 +268,7 @@ function arrayView(values, shape, dtype, absent = "") {
   }
   if (values.size === 0) view.append(make("p", { class: "quiet" }, "It has no elements."));
   else if (values.size === 1 && values.elements !== null) {
-    const number = numberText(Array.isArray(values.elements) ? values.elements.flat(Infinity)[0] : values.elements, 7);
+    const number = numberText(values.elements, 7);
     const words = shapeText(shape, dtype);
     view.append(
       make("p", { class: said[1] ? "number alarm" : "number" }, number, words ? make("small", {}, ` ${words}`) : null),

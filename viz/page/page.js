@@ -4,10 +4,26 @@ Owns: the state, and everything that a user can do.
 Must not own: how anything looks.
 */
 
+import { download, pngFile, svgFile } from "./export.js";
+import {
+  foldedFor,
+  MANY,
+  nodesIn,
+  overviewOf,
+  progressAt,
+  scopesAbove,
+  search,
+  standIn,
+  stepAt,
+  stepsOf,
+  visibleGraph,
+} from "./graph.js";
+import { countText, isDark, make, shapeText } from "./numbers.js";
+import { KINDS, Panel } from "./panel.js";
+import { nameOf, Picture, scopeWords, shorten } from "./picture.js";
+
 const data = JSON.parse(document.getElementById("data").textContent);
 const $ = (id) => document.getElementById(id);
-const tree = treeOf(data);
-const state = { folded: foldedFor(tree, FEW), step: 0, selected: null, opened: [], timer: 0 };
 const SECOND = 1000;
 
 const on = {
@@ -20,13 +36,16 @@ const on = {
   isFolded: (scope) => state.folded.has(scope.id),
 };
 const picture = new Picture($("graph"), { select: (box) => select(box), toggle: on.toggle });
+const overview = overviewOf(data, (view) => picture.measured(view));
+const tree = overview.tree;
+const state = { folded: new Set(overview.folded), step: 0, selected: null, opened: [], timer: 0 };
 const panel = new Panel($("panel-content"), data, tree, on);
 
 /** Lay out what is visible; the step stays at the same place of the computation. */
 function rebuild(anchor = null) {
   const before = state.steps?.[state.step];
   state.view = visibleGraph(tree, state.folded);
-  state.steps = stepsOf(state.view);
+  state.steps = stepsOf(state.view, tree);
   if (before) state.step = stepNear(before);
   picture.show(state.view, anchor);
   const slider = $("slider");
@@ -80,6 +99,33 @@ function goTo(step) {
   update();
   if (box) picture.reveal(box);
   announce(stepText(state.step));
+  if (isLinkable) history.replaceState(null, "", linkText());
+}
+
+/* A step has a link: `#step=12`, and after it the scopes that are open, unless they are those that the page opens with.
+   It leads to the same operation whatever is folded, as a smaller window folds more. */
+
+const isLinkable = location.protocol !== "about:"; // as in a notebook, where the page has no address
+
+/** Which scopes of the program are open; a page has them in the same order in every window. */
+const openScopes = (folded) => data.scopes.map((_, i) => i).filter((i) => !folded.has(`scope ${i}`));
+
+function linkText() {
+  const open = openScopes(state.folded).join(".");
+  const isUsual = open === openScopes(overview.folded).join(".");
+  return `#step=${state.steps[state.step].number}${isUsual ? "" : `&open=${open}`}`;
+}
+
+function openLink() {
+  const asked = new URLSearchParams(location.hash.slice(1));
+  if (!asked.has("step")) return;
+  if (asked.has("open")) {
+    const open = new Set(asked.get("open").split(".").map((i) => `scope ${i}`));
+    state.folded = new Set([...tree.scopes.keys()].filter((id) => id && !open.has(id)));
+    rebuild();
+    picture.fit(true);
+  }
+  goTo(stepAt(state.steps, Number(asked.get("step")) || 0, tree));
 }
 
 function announce(words) {
@@ -100,7 +146,6 @@ function select(item, reveal = false) {
 function uncover(item) {
   const hidden = scopesAbove(item).filter((scope) => state.folded.has(scope.id));
   if (hidden.length) unfold(hidden, item);
-  else if (item.isScope && !state.folded.has(item.id)) return;
 }
 
 function unfold(scopes, keep) {
@@ -120,6 +165,7 @@ function unfold(scopes, keep) {
   state.opened = state.opened.filter((scope) => !state.folded.has(scope.id));
   if (folded) announce(`${countText(folded, "other scope")} folded, to keep the picture readable`);
   rebuild(keep);
+  picture.showFrame(scopes.at(-1));
 }
 
 function largestOpen(above) {
@@ -144,7 +190,7 @@ function toggle(scope) {
 }
 
 function foldAll(fold) {
-  state.folded = fold ? new Set([...tree.scopes.keys()].filter((id) => id)) : foldedFor(tree, MANY);
+  state.folded = fold ? new Set([...tree.scopes.keys()].filter(Boolean)) : foldedFor(tree, MANY);
   state.opened = [];
   if (state.selected && !state.view.boxes.includes(state.selected)) state.selected = null;
   rebuild();
@@ -153,19 +199,30 @@ function foldAll(fold) {
 }
 
 function play() {
-  const playing = Boolean(state.timer);
+  if (state.timer) stop();
+  else {
+    goTo(isLast() ? 1 : state.step + 1);
+    start();
+  }
+}
+
+const isLast = () => state.step >= state.steps.length - 1;
+
+function start() {
+  clearInterval(state.timer);
+  state.timer = setInterval(() => (isLast() ? stop() : goTo(state.step + 1)), SECOND / Number($("speed").value));
+  showPlaying(true);
+}
+
+function stop() {
   clearInterval(state.timer);
   state.timer = 0;
-  if (!playing) {
-    if (state.step >= state.steps.length - 1) goTo(1);
-    else goTo(state.step + 1);
-    state.timer = setInterval(() => {
-      if (state.step >= state.steps.length - 1) play();
-      else goTo(state.step + 1);
-    }, SECOND);
-  }
-  $("play").setAttribute("aria-pressed", String(!playing));
-  $("play").setAttribute("aria-label", playing ? "Play" : "Pause");
+  showPlaying(false);
+}
+
+function showPlaying(playing) {
+  $("play").setAttribute("aria-pressed", String(playing));
+  $("play").setAttribute("aria-label", playing ? "Pause" : "Play");
 }
 
 function turn() {
@@ -182,6 +239,29 @@ function changeTheme() {
 function repaint() {
   picture.refresh();
   update();
+}
+
+/* On paper the page is light, the whole picture is on it, and the details follow. */
+
+addEventListener("beforeprint", () => {
+  state.theme = document.documentElement.dataset.theme;
+  document.documentElement.dataset.theme = "light";
+  repaint();
+  picture.spread(true);
+});
+addEventListener("afterprint", () => {
+  if (state.theme) document.documentElement.dataset.theme = state.theme;
+  else delete document.documentElement.dataset.theme;
+  picture.spread(false);
+  repaint();
+});
+
+async function save(kind) {
+  const name = `${data.title.replace(/[^\p{L}\p{N}]+/gu, "-").slice(0, 60)}-${state.step}.${kind}`;
+  const text = svgFile(picture.svg, picture.stage);
+  download(kind === "svg" ? new Blob([text], { type: "image/svg+xml" }) : await pngFile(text), name);
+  $("saving").close();
+  announce(`Saved as ${name}`);
 }
 
 /* Search: a list of what was found, to be walked with the arrow keys. */
@@ -296,7 +376,8 @@ const KEYS = {
   u: () => foldAll(false),
   r: turn,
   t: changeTheme,
-  0: () => picture.fit(0.05),
+  0: () => picture.fit(),
+  s: () => $("saving").showModal(),
   "+": () => picture.zoomBy(1.3),
   "=": () => picture.zoomBy(1.3),
   "-": () => picture.zoomBy(1 / 1.3),
@@ -306,10 +387,10 @@ const KEYS = {
 };
 
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || $("help").open) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
   const at = event.target;
   const isSlider = at === $("slider");
-  if (at.matches("input") && !isSlider) return;
+  if (at.matches("input, select") && !isSlider) return;
   if (at.matches("button, summary, a") && (event.key === " " || event.key === "Enter")) return;
   const isReading = $("panel").contains(at) && ["ArrowUp", "ArrowDown", "Home", "End"].includes(event.key);
   const action = KEYS[event.key.length === 1 ? event.key.toLowerCase() : event.key];
@@ -325,11 +406,15 @@ const CLICKS = {
   play,
   fold: () => foldAll(true),
   unfold: () => foldAll(false),
-  fit: () => picture.fit(0.05),
+  fit: () => picture.fit(),
   "zoom-in": () => picture.zoomBy(1.3),
   "zoom-out": () => picture.zoomBy(1 / 1.3),
   turn,
   theme: changeTheme,
+  "saving-open": () => $("saving").showModal(),
+  "saving-close": () => $("saving").close(),
+  "save-svg": () => save("svg"),
+  "save-png": () => save("png"),
   "help-open": () => $("help").showModal(),
   "help-close": () => $("help").close(),
   "panel-close": () => document.body.classList.toggle("panel-closed"),
@@ -339,9 +424,14 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);
 $("graph").addEventListener("click", (event) => event.target === $("graph") && select(null));
 $("graph").addEventListener("focus", () => $("graph").matches(":focus-visible") && !state.selected && follow(true));
 
+$("speed").addEventListener("change", () => state.timer && start());
+addEventListener("hashchange", openLink);
+
 for (const id of ["fold", "unfold"]) $(id).hidden = tree.scopes.size === 1;
 document.title = `${data.title} – explored`;
 $("title").textContent = shorten(data.title, 60);
+picture.direction = overview.direction;
 rebuild();
-picture.chooseDirection();
+picture.fit(true);
+openLink();
 document.body.dataset.ready = "true";

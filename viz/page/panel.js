@@ -5,7 +5,11 @@ Must not own: what is selected.
 Read next: `page.js`.
 */
 
-const KINDS = {
+import { nodesIn, productOf, scopesAbove } from "./graph.js";
+import { alarmText, arrayView, briefText, bytesText, countText, make, numberText, shapeText } from "./numbers.js";
+import { isAlarming, nameOf, scopeWords, shorten } from "./picture.js";
+
+export const KINDS = {
   parameter: "parameter",
   input: "input",
   constant: "constant",
@@ -14,7 +18,7 @@ const KINDS = {
   fold: "folded scope",
 };
 
-class Panel {
+export class Panel {
   /** @param on what to call: `select(item)`, `toggle(scope)`, `goTo(step)` */
   constructor(element, data, tree, on) {
     Object.assign(this, { element, data, tree, on });
@@ -29,7 +33,7 @@ class Panel {
 
   /** A button with the name of a node or scope. */
   link(item, text = "") {
-    const words = text || (item.isScope ? scopeWords(item).title : nameOf(item));
+    const words = text || nameOf(item);
     const click = () => this.on.select(item);
     return make("button", { type: "button", class: `link ${item.kind}`, onclick: click }, shorten(words, 44));
   }
@@ -58,7 +62,7 @@ class Panel {
     steps.forEach(({ phase, box }, i) => {
       if (box === item) mine[phase === "seed" ? "backward" : phase] = i;
     });
-    const jumps = Object.entries(mine).filter(([phase, i]) => i > 0 && steps[i] !== now && phase);
+    const jumps = Object.entries(mine).filter(([, i]) => i > 0 && steps[i] !== now);
     if (jumps.length) {
       const jump = ([phase, i]) =>
         make("button", { type: "button", class: "small", onclick: () => this.on.goTo(i) }, `Go to its ${phase} step`);
@@ -78,11 +82,11 @@ class Panel {
     return make(
       "section",
       {},
-      make("p", {}, [countText(item.members, "operation"), item.detail].filter(Boolean).join(" · ")),
+      make("p", {}, item.detail),
       make(
         "p",
         { class: "quiet" },
-        "It is folded since the whole is too large. viz.explore(t, path, max_nodes=…) takes more.",
+        "It is folded because the computation is too large. To include more, pass max_nodes= to viz.explore.",
       ),
       item.grad ? this.section("Gradients of its parameters", "", arrayView(item.grad, null, null)) : null,
     );
@@ -91,12 +95,12 @@ class Panel {
   forward(item) {
     const children = [];
     if (item.kind === "operation") {
-      children.push(make("p", { class: "formula" }, make("code", {}, item.formula || item.function || item.text)));
+      children.push(make("p", { class: "formula" }, make("code", {}, item.formula)));
       const operands = item.inputs.map((edge) =>
         make(
           "li",
           {},
-          make("code", {}, edge.letter || "x"),
+          make("code", {}, edge.letter),
           " = ",
           this.link(edge.source),
           make("span", { class: "quiet" }, ` ${this.brief(edge.source)}`),
@@ -105,10 +109,10 @@ class Panel {
       if (operands.length) children.push(make("ul", { class: "operands" }, operands));
     }
     const absent = this.data.freed
-      ? "backward() has let go of this array. Call viz.explore before backward(), or backward(retain_graph=True)."
+      ? "backward() has freed this array. Call viz.explore before backward(), or backward(retain_graph=True)."
       : "Its numbers aren't recorded.";
     children.push(arrayView(item.values, item.shape, item.dtype, absent));
-    return this.section(item.kind === "operation" ? "Value" : "Value", "", ...children);
+    return this.section("Value", "", ...children);
   }
 
   backward(item) {
@@ -118,9 +122,9 @@ class Panel {
       item.kind === "input" || item.kind === "constant"
         ? "No gradient flows to it: it doesn't require one."
         : this.data.freed
-          ? "The gradients between weren't kept. Call viz.explore before backward()."
+          ? "Intermediate gradients weren't kept. Call viz.explore before backward()."
           : this.data.cut
-            ? "Of so large a computation, the page isn't told the gradients between."
+            ? "This computation is too large: intermediate gradients are not included."
             : "No gradient has reached it.";
     const seed =
       item.kind === "result"
@@ -135,6 +139,10 @@ class Panel {
     const shown = item.kind === "result" && !item.grad ? null : arrayView(item.grad, item.shape, item.dtype, absent);
     const title = isOperation ? "Incoming gradient" : "Gradient";
     const sections = [this.section(title, isOperation ? "g" : "", seed, shown)];
+    if (item.accumulated) {
+      const note = "in .grad, by other computations too";
+      sections.push(this.section("Accumulated", note, arrayView(item.accumulated, item.shape, item.dtype)));
+    }
     for (const edge of item.inputs.filter((input) => input.flows)) sections.push(this.passed(edge, item));
     const parts = item.outputs.filter((edge) => edge.flows);
     if (parts.length) {
@@ -170,11 +178,13 @@ class Panel {
       what === item ? "the value" : what ? this.link(what) : "the incoming gradient",
       values && values.size <= 4 ? ` = ${briefText(values)}` : "",
     ]);
+    const texts = unique([edge.rule, edge.text, edge.numbers].filter(Boolean));
+    const readings = texts.flatMap((text, i) => [i ? make("br") : "", make("code", {}, i ? `= ${text}` : text)]);
     return make(
       "section",
       { class: "passed" },
       make("h3", {}, "Passed on to ", this.link(edge.source)),
-      edge.rule ? make("p", { class: "formula back" }, make("code", {}, edge.rule), summedText(edge)) : null,
+      edge.rule ? make("p", { class: "formula back" }, readings, summedText(edge)) : null,
       letters.length ? make("p", { class: "quiet where" }, "with ", letters.slice(1)) : null,
       product ? arrayView(product, edge.source.shape, edge.source.dtype) : null,
     );
@@ -188,7 +198,7 @@ class Panel {
       ["Dtype", item.dtype],
       [
         "Memory",
-        item.memory ? `${bytesText(item.memory)}${item.values || !this.data.freed ? "" : ", let go of"}` : null,
+        item.memory ? `${bytesText(item.memory)}${item.values || !this.data.freed ? "" : ", freed"}` : null,
       ],
       ["Trained", item.parameters ? countText(item.parameters, "number") : null],
       ["Node", make("code", {}, item.id)],
@@ -263,7 +273,7 @@ class Panel {
       this.heading(
         scope,
         title,
-        { module: "module", scope: "scope", repeat: "repeated", stretch: "stretch" }[scope.kind] ?? "scope",
+        { module: "module", scope: "scope", repeat: "repeated", stretch: "stretch" }[scope.kind],
       ),
       path && path !== title ? make("p", { class: "quiet" }, path) : null,
       make(
@@ -343,7 +353,7 @@ class Panel {
   }
 
   overview() {
-    const nodes = [...this.tree.nodes.values()];
+    const { nodes } = this.tree;
     const { operations, parameters: trained, memory: bytes } = this.data;
     const bad = nodes.filter(isAlarming);
     const first = bad.find((node) => alarmText(node.values));
@@ -424,13 +434,6 @@ class Panel {
 
 function unique(items) {
   return [...new Set(items)];
-}
-
-function nameOf(item) {
-  return (
-    item.name ||
-    (item.kind === "operation" ? [item.text, item.detail].filter(Boolean).join(" ") : item.text || item.kind)
-  );
 }
 
 function summedText(edge) {

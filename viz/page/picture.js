@@ -5,11 +5,17 @@ Must not own: where things go (`layout.js`), or what a click does (`page.js` is 
 Read next: `panel.js`.
 */
 
+import { isData, outputOf, productOf } from "./graph.js";
+import { layOut } from "./layout.js";
+import { alarmText, briefText, countText, heatUrl, isSeen, makeSvg, shapeText } from "./numbers.js";
+
 const FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif";
 const CODE = "ui-monospace, Menlo, Consolas, 'DejaVu Sans Mono', monospace";
-const THUMB = { width: 44, height: 26, gap: 4 };
-const ROW = 15;
-const READABLE = 0.66; // the scale below which nobody can read a box
+const THUMB = { width: 44, height: 28, gap: 6 };
+const ROW = 14;
+const MARGIN = 16; // of the stage around the whole picture
+const READABLE = 0.72; // the scale below which nobody can read a box
+const NEAR = 0.58; // on a phone, which is held closer
 
 const widths = new Map();
 const pen = document.createElement("canvas").getContext("2d");
@@ -23,7 +29,7 @@ function widthOf(text, size, weight = 400, font = FONT) {
   return widths.get(key);
 }
 
-function shorten(text, longest = 26) {
+export function shorten(text, longest = 26) {
   const characters = Array.from(text.slice(0, 4 * longest));
   return characters.length > longest || text.length > 4 * longest
     ? `${characters.slice(0, longest - 1).join("")}…`
@@ -38,7 +44,7 @@ function wordsOf(box) {
     return {
       title: `▸ ${shorten(title, 30)}`,
       detail: path && path !== title ? shorten(path, 34) : "",
-      value: countText(operations, "operation"),
+      value: operations ? countText(operations, "operation") : countText(box.children.length, "array"),
       grad: trained ? countText(trained, "weight") : "",
     };
   }
@@ -56,29 +62,32 @@ function wordsOf(box) {
   };
 }
 
-function scopeWords(box) {
+/** What a scope is called, and where it is: of a stretch without a name, what it begins and ends with. */
+export function scopeWords(box) {
   if (box.isScope && box.kind === "stretch" && !box.label) {
-    if (box.isLoop) {
-      const signs = box.children.map((child) => (child.isScope ? child.label : isData(child) ? "" : child.text));
-      return { title: `part ${box.number}`, path: shorten(signs.filter(Boolean).join("  "), 40) };
-    }
-    const [first, last] = [firstPart(box, 0), firstPart(box, 1)];
-    if (first.isLoop) return { title: `parts ${first.number} to ${last.number}`, path: scopeWords(last).path };
-    return { title: `${nameOf(first)} … ${nameOf(last)}`, path: "" };
+    const [first, last] = [endOf(box, 0), endOf(box, -1)].map((item) => (item.isScope ? scopeWords(item).title : nameOf(item)));
+    const [begin, end] = [first, last].map((words) => words.match(/^iteration (\d+)$/)?.[1]);
+    return { title: begin && end ? `iterations ${begin} to ${end}` : `${first} … ${last}`, path: "" };
   }
-  const repeated = box.repeat > 1 ? ` × ${box.repeat}` : "";
+  const repeated = box.repeat > 1 ? ` × ${box.repeat.toLocaleString("en")}` : "";
   return { title: (box.label || box.path || box.text || box.name || box.id) + repeated, path: box.path || "" };
 }
 
 /** The first or last thing in stretches of stretches. */
-function firstPart(box, last) {
-  let item = box;
-  while (item.isScope && item.kind === "stretch" && !item.isLoop)
-    item = item.children[last ? item.children.length - 1 : 0];
-  return item;
+function endOf(box, i) {
+  if (!box.isScope || box.kind !== "stretch" || box.label) return box;
+  const computed = box.children.filter((child) => !isData(child));
+  return endOf((computed.length ? computed : box.children).at(i), i);
 }
 
-function isAlarming(box) {
+export function nameOf(item) {
+  return (
+    item.name ||
+    (item.kind === "operation" ? [item.text, item.detail].filter(Boolean).join(" ") : item.text || item.kind)
+  );
+}
+
+export function isAlarming(box) {
   if (!box.isScope) return Boolean(alarmText(box.values) || alarmText(box.grad));
   box.alarming ??= box.children.some(isAlarming);
   return box.alarming;
@@ -104,19 +113,19 @@ function sizeOf(box, isCopy) {
   const wide = Math.max(
     widthOf(words.title, titleSize, 600),
     widthOf(words.detail, 11),
-    widthOf(words.value, 11),
+    widthOf(words.value, 11, alarmText(box.values) ? 700 : 400),
     widthOf(words.grad, 11, 600),
-    thumbs.length * (THUMB.width + THUMB.gap) - THUMB.gap,
     22,
   );
   const rows = [words.detail, words.value, words.grad].filter(Boolean).length;
-  const height = 12 + (isSign ? 19 : 16) + rows * ROW + (thumbs.length ? THUMB.height + 6 : 0);
-  return { words, thumbs, titleSize, isSign, width: Math.ceil(wide) + 24, height };
+  const height = Math.max(9 + (isSign ? 19 : 16) + rows * ROW, thumbs.length ? THUMB.height + 12 : 0);
+  const width = Math.ceil(wide) + 24 + thumbs.length * (THUMB.width + THUMB.gap);
+  return { words, thumbs, titleSize, isSign, width, height };
 }
 
-/** The derivative that flows back along a line, as the table of rules has it. */
+/** The derivative that flows back along a line, with the names of the operands, and what comes of it. */
 function ruleLabel(line) {
-  const rules = [...new Set(line.edges.map((edge) => edge.rule).filter(Boolean))];
+  const rules = [...new Set(line.edges.map((edge) => edge.text || edge.rule).filter(Boolean))];
   if (line.source.isScope || line.target.isScope || !rules.length) return "";
   const summed = line.edges.some((edge) => edge.summed.length) ? ", summed" : "";
   const product = line.edges.length === 1 && productOf(line.edges[0]);
@@ -144,12 +153,12 @@ function ariaLabel(box, words) {
   const what = box.isScope
     ? "folded scope, press Enter to unfold"
     : box.kind === "operation"
-      ? `operation ${box.function ?? ""} ${box.name}`
+      ? `operation ${box.function} ${box.name}`
       : box.kind;
   return `${[words.title, words.detail, words.value, words.grad].filter(Boolean).join(" ")}, ${what}`.trim();
 }
 
-class Picture {
+export class Picture {
   /** @param on what to call: `select(box)`, `toggle(scope)` */
   constructor(svg, on) {
     this.svg = svg;
@@ -178,19 +187,38 @@ class Picture {
     return makeSvg("defs", {}, arrow("arrow"), arrow("arrow-now"), arrow("arrow-back"));
   }
 
-  layOut(direction) {
+  layOut(view, direction, isDraft = false) {
     const arrows = direction === "TB" ? 4 : 16;
-    return layOut(this.view, direction, sizeOf, (line) => {
+    const room = (line) => {
       const label = ruleLabel(line);
-      return label ? { width: ruleWidth(label) + arrows, height: 16 } : {};
+      return label ? { width: ruleWidth(label) + arrows, height: 12 } : {};
+    };
+    return layOut(view, direction, sizeOf, room, isDraft);
+  }
+
+  /** The scale below which nobody can read a box here. */
+  least() {
+    const { width, height } = this.size();
+    return Math.min(width, height) < 480 ? NEAR : READABLE;
+  }
+
+  /** How much larger than the stage a readable picture would be, from top to bottom or from left to right. */
+  measured(view) {
+    const { width, height } = this.size();
+    const least = this.least();
+    const ways = ["TB", "LR"].map((direction) => {
+      const { extent } = this.layOut(view, direction, true);
+      const size = least * Math.max(extent.width / (width - MARGIN), extent.height / (height - MARGIN));
+      return { size, direction };
     });
+    return ways[0].size <= 1.1 * ways[1].size ? ways[0] : ways[1];
   }
 
   /** Draw anew; what is at `anchor` stays where it is on the screen. */
   show(view, anchor = null) {
     const before = anchor && this.placeOf(anchor);
     this.view = view;
-    this.layout = this.layOut(this.direction);
+    this.layout = this.layOut(view, this.direction);
     this.parts = new Map();
     const frames = makeSvg("g", {});
     const lines = makeSvg("g", {});
@@ -221,7 +249,7 @@ class Picture {
   }
 
   line(line) {
-    const group = makeSvg("g", { class: "line" });
+    const group = makeSvg("g", { class: "line", "data-source": line.source.id });
     if (line.edges.every((edge) => edge.summed.length)) group.classList.add("summed");
     if (line.edges.every((edge) => edge.carried)) group.classList.add("carried");
     group.append(makeSvg("path", { d: pathThrough(line.points), class: "stroke", "marker-end": "url(#arrow)" }));
@@ -259,8 +287,9 @@ class Picture {
     if (kind === "result" && !copy) {
       group.append(makeSvg("rect", { class: "inner", x: 3.5, y: 3.5, width: width - 7, height: height - 7, rx: 7 }));
     }
-    const middle = width / 2;
-    let row = copy ? 14 : part.isSign ? 21 : 19;
+    const beside = thumbs.length === 1 ? THUMB.width + THUMB.gap : 0; // one stands to the left, two on either side
+    const middle = (width + beside) / 2;
+    let row = copy ? 14 : part.isSign ? 20 : 17;
     const write = (text, style) => {
       if (!text) return;
       group.append(makeSvg("text", { x: middle, y: row, "text-anchor": "middle", class: style }, text), " ");
@@ -270,12 +299,11 @@ class Picture {
     write(words.detail, "detail");
     write(words.value, alarmText(box.values) ? "value alarm" : "value");
     thumbs.forEach(([what, values], i) => {
-      const left = middle - (thumbs.length * (THUMB.width + THUMB.gap) - THUMB.gap) / 2;
-      const place = { x: left + i * (THUMB.width + THUMB.gap), y: row - 9, width: THUMB.width, height: THUMB.height };
+      const left = i ? width - 10 - THUMB.width : 10;
+      const place = { x: left, y: (height - THUMB.height) / 2, width: THUMB.width, height: THUMB.height };
       const image = makeSvg("image", { ...place, href: heatUrl(values), preserveAspectRatio: "none" });
       group.append(makeSvg("g", { class: `thumb ${what}` }, image, makeSvg("rect", place)));
     });
-    if (thumbs.length) row += THUMB.height + 6;
     write(words.grad, kind === "fold" ? "value" : alarmText(box.grad) ? "grad alarm" : "grad");
     group.addEventListener("click", () => (box.isScope ? this.on.toggle(box) : this.on.select(box)));
     if (!copy) this.parts.set(box.id, { element: group, x, y, width, height });
@@ -299,7 +327,7 @@ class Picture {
     for (const { source, target, element, edges } of this.layout.lines) {
       const flows = edges.some((edge) => edge.flows) || source.isScope || target.isScope || target.kind === "result";
       const isBack = back && behind.has(target) && flows && !element.classList.contains("carried");
-      const isNow = (step.phase !== "seed" && step.box === target) || (step.phase === "seed" && step.box === target);
+      const isNow = step.box === target;
       const marks = element.classList;
       marks.toggle("pending", !computed.has(source) || !computed.has(target));
       marks.toggle("back", isBack);
@@ -328,37 +356,42 @@ class Picture {
     return { width: Math.max(width, 1), height: Math.max(height, 1) };
   }
 
-  /** Show the whole picture, or its beginning where the whole would be too small to read. */
-  fit(least = READABLE, atOnce = false) {
+  /** Show the whole picture. */
+  fit(atOnce = false) {
     const { width, height } = this.size();
     const box = this.stage.getBBox();
     if (!box.width) return;
-    const whole = Math.min((width - 24) / box.width, (height - 24) / box.height, 1.4);
-    const scale = Math.max(whole, least);
-    const first = this.parts.get((this.view.boxes.find((b) => b.totals.operations) ?? this.view.boxes[0]).id);
-    const along = (room, start, size, at, isFlowing) => {
-      if (scale * size <= room) return room / 2 - scale * (start + size / 2);
-      if (isFlowing) return 16 - scale * start;
-      return Math.min(16 - scale * start, Math.max(room - 16 - scale * (start + size), room / 2 - scale * at));
-    };
-    const x = along(width, box.x, box.width, first.x, this.direction === "LR");
-    const y = along(height, box.y, box.height, first.y, this.direction === "TB");
-    this.moveTo(d3.zoomIdentity.translate(x, y).scale(scale), atOnce);
+    const scale = Math.min((width - MARGIN) / box.width, (height - MARGIN) / box.height, 1.4);
+    const [x, y] = [box.x + box.width / 2, box.y + box.height / 2];
+    this.moveTo(d3.zoomIdentity.translate(width / 2 - scale * x, height / 2 - scale * y).scale(scale), atOnce);
   }
 
-  /** Let it run from top to bottom or from left to right, whichever shows more. */
-  chooseDirection() {
+  /** Show a scope that was unfolded: all of it, if it can be read then, or else its beginning. */
+  showFrame(scope) {
+    const frame = this.layout.outlines.find((outline) => outline.frame === scope);
     const { width, height } = this.size();
-    const shape = (direction) => {
-      const { width: wide, height: tall } = this.layOut(direction).extent;
-      return Math.min(width / wide, height / tall);
-    };
-    if (this.view.boxes.length < 60 && shape("LR") > 1.1 * shape("TB")) {
-      this.direction = "LR";
-      this.show(this.view);
-      update();
+    const now = d3.zoomTransform(this.svg);
+    const [left, top] = now.apply([frame.x, frame.y]);
+    const [right, bottom] = now.apply([frame.x + frame.width, frame.y + frame.height]);
+    if (left >= 0 && top >= 0 && right <= width && bottom <= height && now.k >= this.least()) return;
+    const whole = Math.min((width - MARGIN) / frame.width, (height - MARGIN) / frame.height);
+    const scale = Math.max(Math.min(whole, now.k), this.least());
+    const along = (room, start, size) =>
+      scale * size <= room ? room / 2 - scale * (start + size / 2) : MARGIN / 2 - scale * start;
+    const [x, y] = [along(width, frame.x, frame.width), along(height, frame.y, frame.height)];
+    this.moveTo(d3.zoomIdentity.translate(x, y).scale(scale));
+  }
+
+  /** Spread the whole picture over the room that there is, as for paper, or take it back. */
+  spread(isSpread) {
+    if (!isSpread) {
+      this.svg.removeAttribute("viewBox");
+      this.stage.setAttribute("transform", d3.zoomTransform(this.svg));
+      return;
     }
-    this.fit(READABLE, true);
+    this.stage.removeAttribute("transform");
+    const { x, y, width, height } = this.stage.getBBox();
+    this.svg.setAttribute("viewBox", `${x} ${y} ${width} ${height}`);
   }
 
   moveTo(transform, atOnce = false) {
@@ -376,12 +409,12 @@ class Picture {
     const part = this.parts.get(item.id);
     if (!part || part.width === undefined) return;
     const now = d3.zoomTransform(this.svg);
-    const [x, y] = now.apply([part.x, part.y]);
     const { width, height } = this.size();
-    const [roomX, roomY] = [Math.min(70, width / 4), Math.min(60, height / 4)];
-    const isInside = x > roomX && x < width - roomX && y > roomY && y < height - roomY;
-    if (isInside && !always) return;
-    const scale = Math.max(now.k, 0.7);
+    const [left, top] = now.apply([part.x - part.width / 2, part.y - part.height / 2]);
+    const [right, bottom] = now.apply([part.x + part.width / 2, part.y + part.height / 2]);
+    const isInside = left >= 0 && top >= 0 && right <= width && bottom <= height;
+    if (isInside && (!always || now.k >= NEAR)) return;
+    const scale = Math.max(now.k, this.least());
     this.moveTo(d3.zoomIdentity.translate(width / 2 - scale * part.x, height / 2 - scale * part.y).scale(scale));
   }
 

@@ -1,0 +1,223 @@
+"""Triangular systems, and Cholesky's factors, by the routines that are made for them.
+
+Owns: which of these takes the least time, and finding out whether a matrix is triangular.
+Must not own: derivatives (`rules/linalg.py`).
+Read next: `rules/linalg.py`.
+
+`np.linalg.solve` treats a triangular matrix as any other, which takes twenty to a hundred and fifty times as long at
+500 rows. SciPy has the routines of BLAS and LAPACK that know better. It is loaded when the first matrix of `SMALL` rows
+or more comes along; where it isn't installed, the system is solved block by block in NumPy.
+
+The results differ from those of `np.linalg` by rounding. Matrices of fewer than `SMALL` rows are NumPy's to the last
+bit.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from microgradnd.registry import BODIES, Function
+
+SMALL = 16  # rows from which SciPy's routines take less time than those of np.linalg
+STACKED = 64  # rows from which they do so for each matrix of a stack
+BLOCK = 64  # rows up to which a system is solved as any other is, without SciPy
+TWO_SIDED = 128  # rows from which one routine for both sides takes less time than two systems
+PREFIXES = {"f": "s", "d": "d", "F": "c", "D": "z"}  # of the names of BLAS and LAPACK, by dtype
+
+
+@functools.cache
+def scipys() -> Any:
+    """Return scipy.linalg, or None where SciPy isn't installed."""
+    try:
+        return importlib.import_module("scipy.linalg")
+    except ImportError:
+        return None
+
+
+def routine(name: str, dtype: np.dtype[Any], rows: int) -> Any:
+    """Return SciPy's routine for numbers of a dtype, or None if NumPy's own does as well or is the only one."""
+    if rows < SMALL or dtype.char not in PREFIXES or (linalg := scipys()) is None:
+        return None
+    name = PREFIXES[dtype.char] + name
+    return getattr(linalg.blas, name, None) or getattr(linalg.lapack, name)
+
+
+def for_fortran(a: Any, lower: bool) -> tuple[Any, bool, int]:
+    """Return a matrix so that Fortran takes it without a copy, which triangle it has then, and if it is transposed."""
+    return (a.T, not lower, 1) if a.flags.c_contiguous else (a, lower, 0)
+
+
+def is_singular(a: Any) -> bool:
+    """Return whether a triangular matrix has no inverse: what to do then is NumPy's to say."""
+    return not np.all(np.diagonal(a, axis1=-2, axis2=-1))
+
+
+def in_numpy(plain: Function) -> Callable[[Function], Function]:
+    """Note how a function is written in NumPy alone, for programs that are saved to a file."""
+
+    def enter(function: Function) -> Function:
+        function.in_numpy = plain  # type: ignore[attr-defined]
+        return function
+
+    return enter
+
+
+# Triangular systems
+
+
+def solve_in_numpy(a: Any, b: Any, lower: bool) -> Any:
+    """Solve a x = b for triangular matrices a."""
+    return np.linalg.solve(a, b)
+
+
+@in_numpy(solve_in_numpy)
+def solve_triangular(a: Any, b: Any, lower: bool) -> Any:
+    """Solve a x = b for triangular matrices a, with the shapes and errors of np.linalg.solve."""
+    n, dtype = a.shape[-1], np.result_type(a, b)
+    fits = a.shape[-2:] == (n, n) and b.shape[-2:][:1] == (n,)
+    if n < SMALL or dtype.char not in PREFIXES or not fits or not b.size or is_singular(a):
+        return np.linalg.solve(a, b)
+    if a.ndim == 2 >= b.ndim and scipys() is not None:
+        return solve_one(a, b, lower, dtype)
+    if n < STACKED:
+        return np.linalg.solve(a, b)
+    if scipys() is None:
+        return solve_in_blocks(a, b[:, None], lower)[..., 0] if b.ndim == 1 else solve_in_blocks(a, b, lower)
+    stack = a.shape[:-2] if b.ndim == 1 else np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    part = b.shape if b.ndim == 1 else b.shape[-2:]
+    a, b = np.broadcast_to(a, (*stack, n, n)), np.broadcast_to(b, (*stack, *part))
+    out = np.empty(b.shape, dtype)
+    for i in np.ndindex(stack):
+        out[i] = solve_one(a[i], b[i], lower, dtype)
+    return out
+
+
+def solve_one(a: Any, b: Any, lower: bool, dtype: Any) -> Any:
+    """Solve one system by BLAS."""
+    a, lower, transposed = for_fortran(a, lower)
+    if b.ndim == 1:
+        return routine("trsv", dtype, len(b))(a, b, lower=lower, trans=transposed)
+    trsm = routine("trsm", dtype, len(b))
+    if b.flags.c_contiguous:  # x' a' = b'
+        return trsm(1, a, b.T, side=1, lower=lower, trans_a=1 - transposed).T
+    return trsm(1, a, b, lower=lower, trans_a=transposed)
+
+
+def solve_in_blocks(a: Any, b: Any, lower: bool) -> Any:
+    """Solve systems by those of both halves of the matrix: one, and the other less what the first puts into it."""
+    n = a.shape[-1]
+    if n <= BLOCK:
+        return np.linalg.solve(a, b)
+    half = n // 2
+    first, second = (slice(half), slice(half, n)) if lower else (slice(half, n), slice(half))
+    x = solve_in_blocks(a[..., first, first], b[..., first, :], lower)
+    y = solve_in_blocks(a[..., second, second], b[..., second, :] - a[..., second, first] @ x, lower)
+    return np.concatenate([x, y] if lower else [y, x], axis=-2)
+
+
+@functools.lru_cache(maxsize=8)
+def above(n: int) -> Any:
+    """Return where a matrix of n rows is above its diagonal."""
+    return ~np.tri(n, dtype=bool)
+
+
+def triangle_of(a: Any) -> bool | None:
+    """Return whether matrices are lower triangular, False if they are upper triangular, None if neither.
+
+    A matrix that is neither is mostly known by its first row and column.
+    """
+    n = a.shape[-1] if a.ndim > 1 else 0
+    if n < SMALL or a.shape[-2] != n or a.dtype.char not in PREFIXES:
+        return None
+    for lower, view in ((True, a), (False, a.mT)):
+        if not view[..., 0, 1:].any() and not ((view != 0) & above(n)).any():
+            return lower
+    return None
+
+
+def solve(a: Any, b: Any) -> Any:
+    """Return np.linalg.solve(a, b), by substitution where the matrices are triangular."""
+    lower = triangle_of(a) if isinstance(a, np.ndarray) and isinstance(b, np.ndarray) else None
+    return np.linalg.solve(a, b) if lower is None else solve_triangular(a, b, lower)
+
+
+# Products
+
+
+def multiply_in_numpy(a: Any, b: Any, lower: bool) -> Any:
+    """Return a @ b for a triangular matrix a."""
+    return a @ b
+
+
+@in_numpy(multiply_in_numpy)
+def multiply_triangular(a: Any, b: Any, lower: bool) -> Any:
+    """Return a @ b for a triangular matrix a."""
+    fits = a.ndim == b.ndim == 2 and a.shape == (len(b), len(b)) and b.size
+    trmm = routine("trmm", np.result_type(a, b), len(a)) if fits else None
+    if trmm is None:
+        return a @ b
+    a, lower, transposed = for_fortran(a, lower)
+    if b.flags.c_contiguous:
+        return trmm(1, a, b.T, side=1, lower=lower, trans_a=1 - transposed).T
+    return trmm(1, a, b, lower=lower, trans_a=transposed)
+
+
+def unscale_in_numpy(a: Any, s: Any, lower: bool) -> Any:
+    """Return inv(a) @ s @ inv(a)* for a triangular matrix a and a Hermitian matrix s."""
+    return np.linalg.solve(a, np.conj(np.linalg.solve(a, s)).mT)
+
+
+@in_numpy(unscale_in_numpy)
+def unscale(a: Any, s: Any, lower: bool) -> Any:
+    """Return inv(a) @ s @ inv(a)* for triangular matrices a and Hermitian matrices s.
+
+    LAPACK has one routine for that, of a lower triangular matrix; an upper one is lower with its axes reversed.
+    """
+    n, dtype = a.shape[-1], np.result_type(a, s)
+    sygst = routine("sygst", dtype, n) if a.ndim == s.ndim == 2 and n >= TWO_SIDED and dtype.kind == "f" else None
+    if sygst is None or is_singular(a):
+        return solve_triangular(a, np.conj(solve_triangular(a, s, lower)).mT, lower)
+    if not lower:
+        a, s = a[::-1, ::-1], s[::-1, ::-1]
+    out = sygst(np.asfortranarray(s.T), np.asfortranarray(a), lower=1)[0].T  # in its upper triangle
+    out *= half_mask(n, dtype, lower=False)
+    out = out + out.T
+    return out if lower else out[::-1, ::-1]
+
+
+@functools.lru_cache(maxsize=8)
+def half_mask(n: int, dtype: Any, lower: bool) -> Any:
+    """Return the matrix whose product with another, element by element, is one triangle with half the diagonal."""
+    mask = (np.tri(n) if lower else np.tri(n).T.copy()) - np.eye(n) / 2
+    mask = mask.astype(dtype)
+    mask.flags.writeable = False
+    return mask
+
+
+# Cholesky's factors
+
+
+def factor_in_numpy(a: Any, *, upper: bool = False) -> Any:
+    """Return np.linalg.cholesky(a)."""
+    return np.linalg.cholesky(a, upper=True) if upper else np.linalg.cholesky(a)
+
+
+@in_numpy(factor_in_numpy)
+def cholesky(a: Any, /, *, upper: bool = False) -> Any:
+    """Return np.linalg.cholesky(a), by LAPACK without copies of the matrix in another order."""
+    array = isinstance(a, np.ndarray) and a.ndim == 2 and a.shape[0] == a.shape[1] and not upper
+    potrf = routine("potrf", a.dtype, len(a)) if array else None
+    if potrf is not None:
+        transposed, lower, _ = for_fortran(a, True)
+        factor, fault = potrf(transposed, lower=lower, clean=1)
+        if not fault:
+            return factor if lower else factor.T
+    return factor_in_numpy(a, upper=upper)
+
+
+BODIES.update({np.linalg.solve: solve, np.linalg.cholesky: cholesky})  # for the arrays of Tensors

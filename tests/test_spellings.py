@@ -1,0 +1,260 @@
+"""The spelling doesn't matter: programs of the same mathematics in other words, against the eager functions.
+
+Owns: that a program in any of these words gives what the function gives, and which calls it has or hasn't.
+Must not own: single passes on programs of a few steps (`test_passes.py`), linear algebra (`test_triangular.py`).
+Read next: `test_passes.py`.
+"""
+
+import operator
+
+import numpy as np
+import pytest
+
+import microgradnd as mg
+from microgradnd import nn, powers
+from microgradnd.compiler import choices
+
+F = nn.functional
+RNG = np.random.default_rng(0)
+X, G, W = RNG.normal(size=(160, 40)), RNG.normal(size=(160, 40)), RNG.normal(size=40)
+ROWS = X[:8]
+N, Y = np.arange(160), RNG.integers(0, 40, 160)
+BOTH = pytest.mark.parametrize("dtype", [np.float64, np.float32])
+
+
+def program_of(f, *arrays, calls=2):
+    """Compile a function, check some calls of it against the function, and return its source."""
+    compiled = mg.compile(f)
+    for i in range(calls):
+        given = [a if i == 0 or a.dtype.kind != "f" else np.array(a[::-1]) for a in arrays]
+        agree(compiled(*given), f(*given))
+    return compiled.source
+
+
+def agree(found, expected):
+    if isinstance(expected, tuple):
+        for a, b in zip(found, expected, strict=True):
+            agree(a, b)
+        return
+    assert (np.shape(found), found.dtype) == (np.shape(expected), expected.dtype)
+    eps = np.finfo(expected.dtype).eps
+    np.testing.assert_allclose(found, expected, rtol=200 * eps, atol=200 * eps)
+
+
+def derivative(f, g=G):
+    """Return the value and gradient of a weighted sum of what a function gives."""
+    return mg.value_and_grad(lambda x: np.sum(f(x) * g[: len(x)].astype(x.dtype)))
+
+
+def shifted(x):
+    return x - np.max(x, axis=-1, keepdims=True)
+
+
+def shares(e):
+    return e / np.sum(e, axis=-1, keepdims=True)
+
+
+def logs(z):
+    return z - np.log(np.sum(np.exp(z), axis=-1, keepdims=True))
+
+
+WORDS = {  # with what their programs have and what they haven't
+    "relu by maximum": (lambda x: np.maximum(x, 0), ["larger_share("], ["np.where("]),
+    "relu by maximum, from the left": (lambda x: np.maximum(0.0, x), ["larger_share("], ["np.where("]),
+    "relu by minimum": (lambda x: -np.minimum(-x, 0), ["larger_share("], ["np.where("]),
+    "relu by where": (lambda x: np.where(x > 0, x, 0), ["kept("], ["np.where("]),
+    "where the other way": (lambda x: np.where(x > 0, 0.0, x * x), ["kept("], ["np.where("]),
+    "relu by a mask": (lambda x: x * (x > 0), [], ["np.where("]),
+    "softmax": (lambda x: shares(np.exp(shifted(x))), [], ["np.equal("]),
+    "softmax, not shifted": (lambda x: shares(np.exp(x)), [], ["np.equal("]),
+    "softmax of a multiple": (lambda x: shares(np.exp(shifted(x * 0.25))), [], ["np.equal("]),
+    "log-softmax": (lambda x: logs(shifted(x)), [], ["np.equal("]),
+    "log of the softmax": (lambda x: np.log(shares(np.exp(shifted(x)))), [], ["np.equal("]),
+    "log-softmax by subtracting both": (
+        lambda x: x - (np.log(np.sum(np.exp(shifted(x)), axis=-1, keepdims=True)) + np.max(x, axis=-1, keepdims=True)),
+        ["np.equal("],  # one of two derivatives is added to a constant
+        [],
+    ),
+    "log-softmax of a multiple, by subtracting both": (
+        lambda x: (
+            2 * x
+            - (np.log(np.sum(np.exp(shifted(2 * x)), axis=-1, keepdims=True)) + np.max(2 * x, axis=-1, keepdims=True))
+        ),
+        ["np.equal("],
+        [],
+    ),
+    "softmax along the other axis": (
+        lambda x: (lambda e: e / e.sum(axis=0, keepdims=True))(np.exp(x - x.max(axis=0, keepdims=True))),
+        [],
+        ["np.equal("],
+    ),
+    "softmax of everything": (
+        lambda x: (lambda e: e / np.sum(e, keepdims=True))(np.exp(x - np.max(x, keepdims=True))),
+        [],
+        ["np.equal("],
+    ),
+    "an exponential that stays shifted": (lambda x: np.exp(shifted(x)), ["np.equal("], []),
+    "a sum along another axis": (
+        lambda x: (lambda e: e / np.sum(e, axis=0, keepdims=True))(np.exp(shifted(x))),
+        ["np.equal("],
+        [],
+    ),
+    "a shift that is squared": (lambda x: shares(shifted(x) ** 2 + 1), ["np.equal("], []),
+    "a maximum that is used again": (
+        lambda x: shares(np.exp(shifted(x))) * x.max(-1, keepdims=True),
+        ["np.equal("],
+        [],
+    ),
+    "layer norm by means": (
+        lambda x: (lambda z: z / np.sqrt(np.mean(z**2, -1, keepdims=True) + 1e-5))(x - np.mean(x, -1, keepdims=True)),
+        ["np.vecdot("],
+        ["np.mean(", "np.power("],
+    ),
+    "layer norm by x.var": (
+        lambda x: (x - x.mean(-1, keepdims=True)) / (x.var(-1, keepdims=True) + 1e-5) ** 0.5,
+        ["np.vecdot("],
+        ["np.mean(", "var("],
+    ),
+    "standard scores": (lambda x: (x - x.mean(axis=0)) / np.sqrt(x.var(axis=0)), [], ["np.mean(", "var("]),
+    "a variance with ddof": (lambda x: x / x.var(axis=0, ddof=1), ["var("], []),
+    "a mean of some": (lambda x: x - np.mean(x, axis=0, where=X[:160] > 0), ["np.mean("], []),
+    "third power": (lambda x: x**3, [], ["np.power("]),
+    "fifth power": (lambda x: np.power(x, 5.0), [], ["np.power("]),
+    "eighth power": (lambda x: x**8, [], ["np.power("]),
+    "ninth power": (lambda x: x**9, ["np.power("], []),
+    "power of a half": (lambda x: (x * x + 1) ** 0.5, ["np.power("], []),
+    "gelu": (lambda x: 0.5 * x * (1 + np.tanh(0.8 * (x + 0.044715 * x**3))), [], ["np.power("]),
+}
+
+
+@BOTH
+@pytest.mark.parametrize(("f", "has", "lacks"), WORDS.values(), ids=WORDS)
+def test_words(f, has, lacks, dtype):
+    source = program_of(derivative(f), X.astype(dtype))
+    body = source[source.index("\ndef program") if "\ndef program" in source else 0 :]
+    assert [call for call in has if call not in body] == []
+    assert [call for call in lacks if call in body] == []
+
+
+@pytest.mark.parametrize("name", [name for name in WORDS if name != "a mean of some"])
+def test_second_derivatives(name):
+    f = WORDS[name][0]
+    x, g = X[:, :8], G[:, :8]
+
+    def inner(x):
+        return np.sum(np.sin(f(x)) * g)
+
+    program_of(mg.grad(lambda x: np.sum(mg.grad(inner)(x) * g)), x, calls=1)
+    program_of(mg.hvp(inner), x, g, calls=1)
+    program_of(mg.grad(inner), x, calls=1)  # of which the value is dead
+
+
+def test_cross_entropy():
+    """The rows that are picked keep their order, so the maximum cancels before."""
+    f = mg.value_and_grad(lambda x: -np.mean(logs(shifted(x))[N, Y]))
+    assert "np.equal(" not in program_of(f, X)
+    whole = mg.value_and_grad(lambda x: -np.mean(np.sum(np.eye(40)[Y] * logs(shifted(x)), axis=1)))
+    assert "np.equal(" not in program_of(whole, X)
+
+
+def test_maxima_beside_what_is_not_finite():
+    x = X.copy()
+    x[0, :] = -np.inf
+    x[1, 0] = np.inf
+    x[2, 0] = np.nan
+    x[3, :3] = -np.inf
+    f = derivative(lambda x: shares(np.exp(shifted(x))))
+    with np.errstate(all="ignore"):
+        agree(mg.compile(f)(x), f(x))
+
+
+# Powers
+
+
+@BOTH
+@pytest.mark.parametrize("n", range(3, 9))
+def test_the_error_of_a_power(n, dtype):
+    """Each of at most n - 1 products rounds once, as docs/how-to/compile.md says."""
+    x = RNG.uniform(0.5, 2, 2000).astype(dtype)
+    exact = x.astype(np.longdouble) ** n
+    for found in (mg.tensor(x) ** n, np.power(mg.tensor(x), float(n)), mg.compile(lambda x: x**n)(x)):
+        array = np.asarray(found)
+        assert array.dtype == dtype
+        assert np.max(np.abs(array - exact) / exact) <= (n - 1) * np.finfo(dtype).eps / 2
+
+
+def test_powers_of_what_is_not_finite_or_tiny():
+    x = np.resize([0.0, -0.0, np.inf, -np.inf, np.nan, 1e200, -1e200, 1e-200, -1e-200, -3.0], 300)
+    with np.errstate(all="ignore"):
+        for n in range(3, 9):
+            np.testing.assert_array_equal(np.asarray(mg.tensor(x) ** n), x**n, strict=True)
+            np.testing.assert_array_equal(np.signbit(mg.compile(lambda x, n=n: x**n)(x)), np.signbit(x**n))
+
+
+@pytest.mark.parametrize(
+    "x", [X[0], np.float64(1.7), X.astype(np.float16), X + 1j, np.arange(300)], ids=lambda x: str(np.shape(x))
+)
+def test_other_powers_are_numpys(x):
+    np.testing.assert_array_equal(np.asarray(mg.tensor(x) ** 3), x**3)
+    np.testing.assert_array_equal(mg.compile(lambda x: x**3)(x), np.power(x, 3))
+
+
+def test_powers_by_squaring():
+    for n in range(1, 20):
+        assert powers.products(2, n, operator.mul) == 2**n
+
+
+# Choices: equal to the last bit
+
+
+SPECIAL = np.array([0.0, -0.0, 1.0, -1.0, np.inf, -np.inf, np.nan, 5e-324])
+
+
+def bits(x):
+    return np.where(np.isnan(x), np.nan, x).tobytes()
+
+
+@BOTH
+@pytest.mark.parametrize(
+    "make", [np.array, lambda x: np.array(x, order="F"), lambda x: x[::-1, ::2]], ids=["C", "F", "steps"]
+)
+def test_kept(make, dtype):
+    x = make(np.tile(SPECIAL.astype(dtype), (6, 1)))
+    mask = RNG.random(x.shape) < 0.5
+    for inside in (True, False):
+        expected = np.where(mask, x, 0) if inside else np.where(mask, 0, x)
+        out = np.array(x)
+        assert bits(choices.kept(mask, x, inside)) == bits(choices.kept(mask, out, inside, out)) == bits(expected)
+        assert bits(out) == bits(expected)
+
+
+@BOTH
+@pytest.mark.parametrize("ties", [True, False])
+def test_larger_share(ties, dtype):
+    x, y = np.meshgrid(SPECIAL, SPECIAL) if ties else (X[:8, :8], G[:8, :8])
+    x, y, g = x.astype(dtype), y.astype(dtype), np.full(x.shape, 3, dtype)
+    rule = mg.vjp(np.maximum, x, y)[1](g)[0]
+    for out in (None, np.array(x), np.array(g)):
+        given = (out if out is not None and bits(out) == bits(x) else x), y
+        np.testing.assert_array_equal(choices.larger_share(g, *given, out), rule, strict=True)
+
+
+PAIRS = {
+    "maximum": lambda x, y: np.maximum(x, y),
+    "minimum": lambda x, y: np.minimum(x, y),
+    "maximum of columns": lambda x, y: np.maximum(x, y[:, :1]),
+    "where that is written like the rule": lambda x, y: np.where(
+        np.isnan(np.maximum(x, y)), np.nan, np.where(x == y, 0.5 * x, x * (x > 2 * y))
+    ),
+}
+
+
+@pytest.mark.parametrize("f", PAIRS.values(), ids=PAIRS)
+def test_ties_and_nan(f):
+    x, y = X.copy(), G.copy()
+    x[::3] = y[::3]
+    x[5, 5] = np.nan
+    both = mg.grad(lambda x, y: np.sum(f(x, y) * X), (0, 1))
+    found, expected = mg.compile(both)(x, y), both(x, y)
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12)

@@ -1,0 +1,228 @@
+"""Backpropagation as a film: the computation forwards, then backwards, one step after the other in one layout.
+
+Owns: what is seen at which step, and how what isn't there yet is drawn.
+Must not own: how a graph looks (`dot.py`), or the format of a film (`frames.py`).
+Read next: `frames.py`.
+
+Each frame is the same program in the language of Graphviz with other colours and widths, so that nothing moves.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from microgradnd.failures import explained
+from microgradnd.tape import Operation
+from microgradnd.tensor import Tensor
+from microgradnd.viz import dot
+from microgradnd.viz.frames import film_path, write_film, write_page
+from microgradnd.viz.graph import graph
+from microgradnd.viz.labels import Detail, clean, shape_text
+from microgradnd.viz.model import Direction, Graph, Node
+from microgradnd.viz.record import Record
+from microgradnd.viz.render import checked, render
+
+HIDDEN = "#ffffff00"  # a gradient that hasn't been computed yet takes up its space
+PALE = 0.75  # how much white is mixed into what hasn't been computed yet
+LATER, UNNAMED = "#c4c4c4", "#767676"  # what lines and nodes say that isn't there yet
+NOW = {"penwidth": "3.5", "fillcolor": "#ffe9a8"}
+NOW_LINE = {"penwidth": "2.2"}
+CAPTION, CAPTION_WIDTH = 46, 330  # characters, and points
+LAST = 3.0  # seconds that the first and the last frame stay, at least
+SUBJECT = re.compile(r'\t("(?:[^"\\]|\\.)*"|\w+)(?:(?::\w+)* -> ("(?:[^"\\]|\\.)*"|\w+)(?::\w+)*)?(?: \[(.*)\])?\n')
+COLOUR = re.compile(r"#([0-9a-fA-F]{2})([0-9a-fA-F]{2})([0-9a-fA-F]{2})\b")
+
+
+class Steps(NamedTuple):
+    """What happens when.
+
+    Attributes
+    ----------
+    captions : list of str
+        One for each frame.
+    forward, backward : dict of str to int
+        In which frame each node is computed, by its id as DOT has it, and in which its gradient.
+    """
+
+    captions: list[str]
+    forward: dict[str, int]
+    backward: dict[str, int]
+
+
+@explained
+def animate(
+    t: Tensor,
+    path: str | os.PathLike[str],
+    *,
+    seconds: float = 1.0,
+    show: Collection[Detail] = ("shapes", "gradients", "rules"),
+    depth: int | None = None,
+    max_nodes: int = 40,
+    rankdir: Direction = "TB",
+) -> Path:
+    """Write a film of a computation: operation by operation forwards, then backwards with the derivative rules.
+
+    Parameters
+    ----------
+    t : Tensor
+        What was computed, before `backward()` or after `backward(retain_graph=True)`.
+    path : path-like
+        Ends in `.gif`, `.mp4` (for which the program ffmpeg is needed) or `.html`, a page with a slider.
+    seconds : float
+        How long each step is seen.
+    show, depth, rankdir
+        As for `draw`.
+    max_nodes : int
+        A larger graph is folded, as for `draw`; each node that is an operation or a fold is two steps.
+
+    Returns
+    -------
+    Path
+        Where the film is.
+
+    Raises
+    ------
+    TypeError
+        If `t` isn't a Tensor.
+    ValueError
+        If nothing was computed, its arrays have been freed, or the path ends in something else.
+    FileNotFoundError
+        If the program ffmpeg is needed and isn't there.
+    ImportError
+        If Graphviz isn't installed, or pillow for a GIF.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import microgradnd as mg
+    >>> from microgradnd import viz
+    >>> x = mg.tensor(3.0, requires_grad=True, name="x")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     page = viz.animate(x * x + 1, folder + "/square.html")
+    ...     "Backward, 2 of 2" in page.read_text(encoding="utf-8")
+    True
+    """
+    film = film_path(path, "viz.animate")
+    if not seconds > 0:
+        raise ValueError(f"viz.animate: seconds must be positive, the time that each step is seen, got {seconds}")
+    how = checked("both", show, rankdir)
+    model = graph(t, max_nodes, depth, backward=True)
+    if not isinstance(t._node, Operation) or not Record(t._node).can_flow():
+        raise ValueError(
+            "viz.animate: there is no way back to show: pass a result (a loss) before backward(), or after "
+            "backward(retain_graph=True), and before the optimizer's step"
+        )
+    steps = _steps(model)
+    body = list(dot.body(model, **how))
+    if film.suffix.lower() == ".html":
+        lines = (_classed(line, steps) for line in body)
+        svg = render(_program(lines, rankdir), "svg").decode()
+        write_page(film, svg[svg.index("<svg") :], steps.captions)
+        return film
+    sources = (_program(_frame(body, steps, k), rankdir, said) for k, said in enumerate(steps.captions))
+    times = [seconds] * len(steps.captions)
+    times[0], times[-1] = max(seconds, LAST / 2), max(seconds, LAST)
+    write_film(film, [render(source, "png") for source in sources], times, steps.captions)
+    return film
+
+
+def _steps(model: Graph) -> Steps:
+    """Return what happens in which frame: first nothing but the variables, at last everything."""
+    order = [node for node in model.nodes if node.kind in ("operation", "fold")]
+    count = len(order)
+    forward = {dot.quoted_id(node.id): k for k, node in enumerate(order, 1)}
+    captions = ["Forward: the inputs and the parameters"]
+    captions += [f"Forward, {k} of {count}: {_called(node)}" for k, node in enumerate(order, 1)]
+    rules: dict[str, list[str]] = {}
+    for edge in model.edges:
+        if edge.rule:
+            rules.setdefault(edge.target, []).append(edge.rule)
+    result = model.nodes[-1]
+    forward["result"] = count
+    name = clean(result.name or "result", 16)
+    captions.append(f"Backward: ∂{name}/∂{name} = 1")
+    back = {id: 2 * count + 2 - k for id, k in forward.items()} | {"result": count + 1}
+    for k, node in enumerate(reversed(order), 1):
+        said = ", ".join(dict.fromkeys(rules.get(node.id, ())))
+        captions.append(f"Backward, {k} of {count}: {clean(node.text or node.name or '', 16)}, {said}".rstrip(", "))
+    backward = dict(back)
+    for edge in model.edges:  # a variable's gradient is complete after the last operation that it went into
+        if edge.flows and (source := dot.quoted_id(edge.source)) not in back:
+            backward[source] = max(backward.get(source, 0), back[dot.quoted_id(edge.target)])
+    captions.append("Each parameter has its gradient")
+    return Steps([clean(said, CAPTION) for said in captions], forward, backward)
+
+
+def _called(node: Node) -> str:
+    shape = shape_text(node.shape, node.dtype)
+    words = (clean(node.text or node.name or "", 20), clean(node.detail, 16), f"→ {shape}" if shape else "")
+    return " ".join(filter(None, words)) + (f", {clean(node.name, 16)}" if node.name and node.text else "")
+
+
+def _ends(line: str) -> tuple[str, str]:
+    """Return the node that a line of DOT is of, twice, or the two that an edge connects; nothing for other lines."""
+    found = SUBJECT.fullmatch(line)
+    if found is None or found[1] in ("graph", "subgraph", "node", "edge"):
+        return "", ""
+    return found[1], found[2] or found[1]
+
+
+def _frame(body: Iterable[str], steps: Steps, k: int) -> Iterable[str]:
+    """Return the lines of DOT with what isn't there yet at a step pale, its gradients hidden, and what happens bold."""
+    for line in body:
+        source, target = _ends(line)
+        if not source:
+            yield line
+            continue
+        is_line = source != target
+        if k < steps.backward.get(target, 0):
+            line = re.sub(dot.GRADIENT, HIDDEN, line, flags=re.IGNORECASE)
+            line = line.replace(f":{HIDDEN}", "").replace(', dir="both"', "")
+        if k < steps.forward.get(source, 0):
+            line = _with(COLOUR.sub(_paler, line), {"fontcolor": LATER if is_line else UNNAMED})
+        if k in _moments(steps, target) and (is_line or k in _moments(steps, source)):
+            line = _with(line, NOW_LINE if is_line else NOW)
+        yield line
+
+
+def _moments(steps: Steps, id: str) -> tuple[int, ...]:
+    """Return when something happens at a node that is computed."""
+    return tuple(moment for moment in (steps.forward.get(id, 0), steps.backward.get(id, 0)) if moment)
+
+
+def _classed(line: str, steps: Steps) -> str:
+    """Return a line of DOT with the steps at which it changes as the classes of its element."""
+    source, target = _ends(line)
+    if not source:
+        return line
+    names = [f"from-{steps.forward.get(source, 0)}", f"back-{steps.backward.get(target, 0)}"]
+    return _with(line, {"class": " ".join(names + [f"at-{moment}" for moment in _moments(steps, target)])})
+
+
+def _with(line: str, attributes: dot.Attributes) -> str:
+    """Return a line of DOT with more attributes, which win over those that it has."""
+    more = ", ".join(f'{key}="{value}"' for key, value in attributes.items())
+    return f"{line[:-2]}, {more}]\n" if line.endswith("]\n") else f"{line[:-1]} [{more}]\n"
+
+
+def _paler(colour: re.Match[str]) -> str:
+    mixed = (round(int(part, 16) * (1 - PALE) + 255 * PALE) for part in colour.groups())
+    return "#" + "".join(f"{part:02x}" for part in mixed)
+
+
+def _program(lines: Iterable[str], rankdir: Direction, caption: str | None = None) -> str:
+    """Return a program in the DOT language, with a caption in a space that is the same for all."""
+    graph_, node, edge = dot.defaults(rankdir)
+    looks = {"graph": graph_ | {"ranksep": "0.25"}, "node": node, "edge": edge}
+    defaults = [dot.statement(*both) for both in looks.items()]
+    said: list[str] = []
+    if caption is not None:
+        text = dot.styled(caption, True, dot.INK, 13)
+        cell = f'<td fixedsize="true" width="{CAPTION_WIDTH}" height="26">{text}</td>'
+        table = f'<<table border="0" cellborder="0"><tr>{cell}</tr></table>>'
+        said = [dot.statement("graph", {"label": table, "labelloc": "t", "labeljust": "c"})]
+    return "".join(("digraph {\n", *defaults, *lines, *said, "}\n"))

@@ -1,0 +1,272 @@
+"""What had been computed when something failed: the graph up to the operation that raised an error.
+
+Owns: finding the operation and its operands in an error's traceback, and the picture of both.
+Must not own: what any other picture looks like (`dot.py`), or the words of an error.
+Read next: `render.py`.
+
+Nothing is recorded for this: the frames of a traceback still hold the operands. A note of the failing operation is
+drawn as if it had been recorded, in red, with the shape of each operand on its line and the message below it.
+"""
+
+from __future__ import annotations
+
+import os
+import textwrap
+from collections.abc import Collection, Iterator
+from dataclasses import replace
+from types import CodeType, FrameType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from microgradnd import failures
+from microgradnd.advice import display
+from microgradnd.anomaly import detect_anomaly
+from microgradnd.lines import is_users, quoted_line
+from microgradnd.registry import name_of
+from microgradnd.tape import Operation
+from microgradnd.tensor import Tensor, wrap
+from microgradnd.viz import dot, signs
+from microgradnd.viz.graph import graph
+from microgradnd.viz.labels import SHOWN, Detail, clean, shape_text
+from microgradnd.viz.model import Direction, Edge, Graph, View
+from microgradnd.viz.record import Record
+
+CALLS: tuple[CodeType, ...] = (failures.fail.__code__, detect_anomaly.checked.__code__)
+RULES: tuple[CodeType, ...] = (failures.fail_rule.__code__, detect_anomaly.anomaly.__code__)
+WIDTH, LONGEST = 56, 600  # characters of a line of the message, and of the whole
+BAD = {"color": dot.ALARM, "penwidth": "2.5"}
+BOX = {"shape": "plain", "style": "", "fixedsize": "false"}
+COMPASS = {"TB": ":n", "BT": ":s"}  # where lines arrive at the operands' shapes
+MOST_CELLS = 8  # operands whose shapes are shown
+CROSS = "✗"  # the second sign beside the colour
+
+
+class Failure(NamedTuple):
+    """Where an error was raised.
+
+    Attributes
+    ----------
+    what : str
+        The operation, as its caller knows it: `np.matmul`, `F.mse_loss`, `Net.forward`.
+    operands : list
+        Tensors, arrays, and whatever else it was called with.
+    node : Operation or None
+        The operation itself where it was recorded: what made a NaN under `detect_anomaly`, or has the failing rule.
+    result : Tensor or None
+        Where `backward()` was called, if the error was raised on the way back.
+    """
+
+    what: str
+    operands: list[Any]
+    node: Operation | None = None
+    result: Tensor | None = None
+
+
+def located(error: BaseException | None) -> Failure | None:
+    """Return the operation that raised an error, or that which it came from; None if no Tensor is to be found there."""
+    while error is not None:
+        if (found := _located(error)) is not None:
+            return found
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def _located(error: BaseException) -> Failure | None:
+    frames = list(_frames(error))
+    for frame in reversed(frames):
+        code, names = frame.f_code, frame.f_locals
+        if code in RULES:
+            owner = next((f.f_locals["self"] for f in frames if f.f_code is Tensor.backward.__code__), None)
+            return Failure(f"{name_of(names['node'].function)}: its derivative", [], names["node"], owner)
+        if code in CALLS:
+            operands = _flat([*names["args"], *(_option(*item) for item in names["kwargs"].items())])
+            if any(map(_is_array, operands)):
+                return Failure(display(names["function"]), operands, names.get("node"))
+    for frame, inner in zip(reversed(frames), [None, *reversed(frames)], strict=False):
+        if not is_users(frame.f_code):
+            continue
+        given = [] if inner is None else _flat(_arguments(inner))  # of a function that has refused them itself
+        if inner is not None and any(isinstance(v, Tensor) for v in given):
+            function = inner.f_locals.get("function")  # where `explained` calls it
+            return Failure(inner.f_code.co_name if function is None else display(function), given)
+        if found := _newest(frame.f_locals.values()):
+            return Failure(getattr(frame.f_code, "co_qualname", frame.f_code.co_name).rpartition("<locals>.")[2], found)
+    return None
+
+
+def failed(
+    error: BaseException,
+    depth: int | None = None,
+    max_nodes: int | None = 200,
+    *,
+    rankdir: Direction = "TB",
+    view: View = "forward",
+    show: Collection[Detail] = SHOWN,
+    style: dot.Style = "page",
+) -> Iterator[str]:
+    """Return the lines of DOT between the braces that draw what led to an error.
+
+    Parameters
+    ----------
+    error : BaseException
+        With its traceback.
+    depth, max_nodes, rankdir, show, style
+        As for `draw`.
+    view : str
+        Whatever it is, both directions are drawn where the error was raised on the way back, else one.
+
+    Returns
+    -------
+    iterator of str
+
+    Raises
+    ------
+    ValueError
+        If there is no Tensor where the error was raised.
+    """
+    failure = located(error)
+    if failure is None:
+        raise ValueError(
+            f"there is no Tensor where this {type(error).__name__} was raised, so there is no computation to draw; "
+            f"pass the error as it was caught, `except Exception as error`, with its traceback"
+        )
+    node = failure.node or _stand_in(failure)
+    last = failure.result if failure.result is not None else wrap(_shown(node.out), node)
+    model = graph(last, max_nodes, depth)
+    assert isinstance(last._node, Operation)
+    record = Record(last._node)
+    bad = record.ids[record.index[node]]
+    if bad not in {n.id for n in model.nodes}:  # it lies in what was folded
+        bad = model.edges[-1].source
+    arriving = [edge for edge in model.edges if edge.target == bad]
+    if failure.result is None:  # what follows is the message
+        others = [edge for edge in model.edges if edge.target not in (bad, "result")]
+        model = replace(model, nodes=[n for n in model.nodes if n.kind != "result"], edges=others)
+    yield from dot.body(model, rankdir, "forward" if failure.result is None else "both", show, style)
+    shown = _operands(model, arriving) if failure.result is None else []
+    yield dot.statement(dot.quoted_id(bad), BOX | {"label": _label(failure, shown)})
+    for i, edge in enumerate(arriving if failure.result is None else []):
+        port = f":o{i}{COMPASS.get(rankdir, '')}" if i < len(shown) else ""
+        yield dot.statement(f"{dot.quoted_id(edge.source)} -> {dot.quoted_id(bad)}{port}", {"color": dot.ALARM})
+    yield dot.statement("error", {"shape": "note", "label": _message(error)} | BAD)
+    yield dot.statement(f"{dot.quoted_id(bad)} -> error", {"color": dot.ALARM, "style": "dashed"})
+
+
+def _operands(model: Graph, edges: list[Edge]) -> list[str]:
+    """Return the name and the shape of each operand, as cells of a table; the first few of very many."""
+    by_id = {node.id: node for node in model.nodes}
+    sources = [by_id[edge.source] for edge in edges[:MOST_CELLS]]
+    names = [f"{dot.styled(clean(node.name), True)} " if node.name else "" for node in sources]
+    shapes = [shape_text(node.shape, node.dtype) or "()" for node in sources]
+    return [name + dot.styled(shape, True, dot.ALARM) for name, shape in zip(names, shapes, strict=True)]
+
+
+def _label(failure: Failure, operands: list[str]) -> str:
+    """Return the label of the failing operation: above what goes in, below its name and constants."""
+    cells = "".join(f'<td port="o{i}" border="1">{text}</td>' for i, text in enumerate(operands))
+    rows = [dot.styled(f"{CROSS} {clean(failure.what, 60)}", True, dot.ALARM, 12)]
+    constants = [_brief(v) for v in failure.operands if not _is_array(v) or _is_number(v)]
+    rows += [dot.styled(clean(", ".join(constants), 60), color=dot.QUIET, size=dot.SMALL)] if constants else []
+    first = f"<tr>{cells}</tr>" if cells else ""
+    last = f'<tr><td colspan="{len(operands) or 1}">{"<br/>".join(rows)}</td></tr>'
+    return (
+        f'<<table border="3" color="{dot.ALARM}" cellborder="0" cellspacing="0" cellpadding="4">{first}{last}</table>>'
+    )
+
+
+def _message(error: BaseException) -> str:
+    """Return the label of the box with the error: its class, what it says, and where."""
+    said, where = str(error), ""
+    for file, line in _places(error):
+        folder, name = os.path.split(file)
+        said = said.replace(file, name)  # the folder says nothing about the error
+        where = quoted_line((file, line)).removeprefix(f" ({os.path.join(folder, '')}").removesuffix(")")
+    said, where = clean(said, LONGEST), clean("" if where in said else where, 2 * WIDTH)
+    rows = [dot.styled(type(error).__name__, True, dot.ALARM)]
+    rows += [dot.styled(line) for line in textwrap.wrap(said, WIDTH)]
+    rows += [dot.styled(line, color=dot.QUIET, size=dot.SMALL) for line in textwrap.wrap(where, WIDTH + 12)]
+    return f"<{'<br/>'.join(rows)}>"
+
+
+def _stand_in(failure: Failure) -> Operation:
+    """Return the operation that failed as it would have been recorded, had it computed something."""
+
+    def function() -> None: ...
+
+    function.__name__ = function.__qualname__ = failure.what
+    operands = [v for v in failure.operands if _is_array(v)]
+    parents = tuple(v._node if isinstance(v, Tensor) else None for v in operands)
+    return Operation(function, tuple(map(_array, operands)), {}, parents, (None, None))
+
+
+def _shown(out: Any) -> Any:
+    return out if isinstance(out, np.ndarray) else np.zeros(())
+
+
+def _frames(error: BaseException) -> Iterator[FrameType]:
+    traceback = error.__traceback__
+    while traceback is not None:
+        yield traceback.tb_frame
+        traceback = traceback.tb_next
+
+
+def _places(error: BaseException) -> Iterator[tuple[str, int]]:
+    """Yield the lines of the user's code that an error came through, the innermost last."""
+    traceback = error.__traceback__
+    while traceback is not None:
+        if is_users(traceback.tb_frame.f_code):
+            yield traceback.tb_frame.f_code.co_filename, traceback.tb_lineno
+        traceback = traceback.tb_next
+
+
+def _arguments(frame: FrameType) -> list[Any]:
+    """Return what a function was called with, as far as its names still stand for it."""
+    code, names = frame.f_code, frame.f_locals
+    count = code.co_argcount + code.co_kwonlyargcount
+    stars = [name for name in ("args", "kwargs") if name in code.co_varnames[count : count + 2]]
+    return [names[name] for name in (*code.co_varnames[:count], *stars) if name in names]
+
+
+def _flat(values: Any) -> list[Any]:
+    """Return values with those in lists, tuples and dicts among them."""
+    found: list[Any] = []
+    for value in values:
+        if isinstance(value, dict):
+            value = tuple(value.values())
+        if isinstance(value, list | tuple) and any(map(_is_array, value)):
+            found += value
+        elif value is not None and not (isinstance(value, tuple) and not value):
+            found.append(value)
+    return found
+
+
+def _newest(values: Any) -> list[Tensor]:
+    """Return the Tensors among values that none of the others was computed from."""
+    tensors = [v for v in _flat(values) if isinstance(v, Tensor)]
+    computed = {v._node: v for v in tensors if isinstance(v._node, Operation)}
+    used = {parent for last in computed for node in Record(last).operations for parent in node.parents}
+    return [tensor for node, tensor in computed.items() if node not in used] or tensors
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, Tensor | np.ndarray)
+
+
+def _is_number(value: Any) -> bool:
+    """Return whether an array is written into the operation, since it holds one number and is no variable."""
+    return np.size(_array(value)) == 1 and not (isinstance(value, Tensor) and value._node is not None)
+
+
+def _array(value: Any) -> Any:
+    return value.data if isinstance(value, Tensor) else value
+
+
+def _option(name: str, value: Any) -> Any:
+    return value if any(map(_is_array, _flat([value]))) else f"{name}={_brief(value)}"
+
+
+def _brief(value: Any) -> str:
+    if isinstance(value, float | int | np.ndarray | Tensor):
+        return signs.number(np.asarray(_array(value)).item())
+    return name_of(value) if callable(value) else str(value)

@@ -1,0 +1,259 @@
+"""Training as a film: the fitted curve, or the boundary between classes, after each epoch.
+
+Owns: what is on each frame.
+Must not own: the format of a film (`frames.py`), or the training that is shown.
+Read next: `frames.py`; `plots/canvas.py`, the style.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from microgradnd.failures import explained
+from microgradnd.modes import no_grad
+from microgradnd.nn import Module
+from microgradnd.tensor import Tensor
+from microgradnd.viz.frames import film_path, write_film
+from microgradnd.viz.plots.canvas import BLUE, COLOURS, GREY, ORANGE, canvas, plain
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Array = npt.NDArray[Any]
+
+MOST_FRAMES = 30
+GRID = 120  # points along each axis of a map of classes
+CURVE = 400  # points of a curve
+MARGIN = 0.08  # around the observations, of their range
+LAST = 2.0  # seconds that the last frame stays, at least
+CLASSES = (BLUE, ORANGE, *(colour for colour in COLOURS if colour not in (BLUE, ORANGE, "black")))
+MARKERS = ("o", "^", "s", "D", "v", "P", "X")
+SIZE, DOTS_PER_INCH = (6.0, 4.0), 96
+
+
+@explained
+def animate_training(
+    history: Sequence[Mapping[str, Any]],
+    path: str | os.PathLike[str],
+    model: Module,
+    x: Any,
+    y: Any,
+    *,
+    truth: Callable[[Any], Any] | None = None,
+    losses: Sequence[float] | None = None,
+    seconds: float = 0.15,
+    title: str = "",
+) -> Path:
+    """Write a film of training: what the model computes after each epoch, over the observations.
+
+    Of one variable the fitted curve is drawn. Of two, the plane is coloured by the class that the model decides for: of
+    several outputs the greatest; of a single one whether it is above 0 or, where all outputs are from 0 to 1, above
+    0.5. Observations that the model puts into the wrong class have a ring around them.
+
+    Parameters
+    ----------
+    history : sequence of dict
+        The model's `state_dict()` before training and after each epoch. Of more than 30, some are shown.
+    path : path-like
+        Ends in `.gif`, `.mp4` (for which the program ffmpeg is needed) or `.html`, a page with a slider.
+    model : Module
+        Which is trained; a copy of it is called, in evaluation mode, with arrays of the shape and dtype of `x`.
+    x : array_like, shape (n,), (n, 1) or (n, 2)
+        The observations.
+    y : array_like of n numbers
+        What they are to be mapped to; of two variables their classes.
+    truth : callable, optional
+        Of one variable, what the observations scatter around.
+    losses : sequence of float, optional
+        As many as there are states, or one fewer: then the first state has none.
+    seconds : float
+        How long each epoch is seen.
+    title : str
+        What is written above, before the epoch.
+
+    Returns
+    -------
+    Path
+        Where the film is.
+
+    Raises
+    ------
+    ValueError
+        If there is no state, shapes don't agree, or the path ends in something else.
+    TypeError
+        If `model` isn't a Module.
+    FileNotFoundError
+        If the program ffmpeg is needed and isn't there.
+    ImportError
+        If matplotlib isn't installed.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from microgradnd import nn, optim, viz
+    >>> x = np.linspace(-1, 1, 20)[:, None]
+    >>> model = nn.Linear(1, 1, rng=np.random.default_rng(0))
+    >>> states = [model.state_dict()]
+    >>> history = nn.fit(model, (x, 2 * x), nn.functional.mse_loss, optim.SGD(model.parameters(), lr=0.1), epochs=3,
+    ...                  shuffle=False, callbacks=[lambda model, _: states.append(model.state_dict())])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     page = viz.animate_training(states, folder + "/line.html", model, x, 2 * x, losses=history["loss"])
+    ...     page.read_text(encoding="utf-8").count('class="step"')
+    4
+    """
+    film = film_path(path, "viz.animate_training")
+    states = list(history)
+    if not states:
+        raise ValueError("viz.animate_training: history is empty; it must hold model.state_dict() after each epoch")
+    if not isinstance(model, Module):
+        raise TypeError(f"viz.animate_training: model must be an nn.Module, got a {type(model).__name__}")
+    if not seconds > 0:
+        raise ValueError(f"viz.animate_training: seconds must be positive, got {seconds}")
+    said = _losses(losses, len(states))
+    x, y = (np.asarray(a.data if isinstance(a, Tensor) else a) for a in (x, y))
+    columns = x.shape[1] if x.ndim == 2 else x.ndim
+    if columns not in (1, 2) or x.ndim not in (1, 2) or y.size != len(x) or not len(x):
+        raise ValueError(
+            f"viz.animate_training: x must have shape (n,), (n, 1) or (n, 2) and y n numbers, got x of shape {x.shape} "
+            f"and y of shape {y.shape}; of more variables there is no such picture"
+        )
+    chosen = sorted(set(np.linspace(0, len(states) - 1, MOST_FRAMES).round().astype(int).tolist()))
+    values = _Values(model, [states[k] for k in chosen], x.dtype if x.dtype.kind == "f" else np.dtype(float))
+    figure, ax = canvas(None, None, *(("x", "y") if columns == 1 else ("x₁", "x₂")))
+    figure.set_size_inches(*SIZE)
+    show = _curves(ax, x, y.reshape(-1), values, truth) if columns == 1 else _classes(ax, x, y.reshape(-1), values)
+    pictures, captions = [], []
+    for i, k in enumerate(chosen):
+        captions.append(", ".join(filter(None, (f"epoch {k}", said[k], show(i)))))
+        ax.set_title(plain(": ".join(filter(None, (title, captions[-1])))), loc="left")
+        data = io.BytesIO()
+        figure.savefig(data, format="png", dpi=DOTS_PER_INCH)
+        pictures.append(data.getvalue())
+        figure.set_layout_engine("none")  # as laid out for the first frame, so that nothing moves
+    times = [seconds] * len(pictures)
+    times[-1] = max(seconds, LAST)
+    write_film(film, pictures, times, captions)
+    return film
+
+
+class _Values:
+    """What a model computes with each of several states."""
+
+    def __init__(self, model: Module, states: Sequence[Mapping[str, Any]], dtype: Any) -> None:
+        self.model, self.states, self.dtype = copy.deepcopy(model).eval(), states, dtype
+
+    def of(self, x: Array) -> list[Array]:
+        """Return for each state what the model returns, of shape (n, outputs)."""
+        found = []
+        for state in self.states:
+            self.model.load_state_dict(state)
+            with no_grad(), np.errstate(all="ignore"):  # a training that fails is worth a film too
+                out = self.model(x.astype(self.dtype))
+            array = np.asarray(out.data if isinstance(out, Tensor) else out, float)
+            if array.size % len(x) or array.ndim > 2:
+                raise ValueError(
+                    f"viz.animate_training: the model must return one row for each row of x, got shape {array.shape} "
+                    f"for x of shape {x.shape}"
+                )
+            found.append(array.reshape(len(x), -1))
+        return found
+
+
+def _losses(losses: Sequence[float] | None, count: int) -> list[str]:
+    """Return what is said of the loss in each state."""
+    if losses is None:
+        return [""] * count
+    if len(losses) not in (count, count - 1):
+        raise ValueError(
+            f"viz.animate_training: losses must be as many as the states, {count}, or one fewer, got {len(losses)}"
+        )
+    return [""] * (count - len(losses)) + [f"loss {float(loss):.4g}" for loss in losses]
+
+
+def _range(values: Array) -> tuple[float, float]:
+    finite = values[np.isfinite(values)]
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
+    margin = MARGIN * (high - low) or 1.0
+    return low - margin, high + margin
+
+
+def _curves(ax: Axes, x: Array, y: Array, values: _Values, truth: Any) -> Callable[[int], str]:
+    """Draw observations of one variable; return a function that draws the curve of a state."""
+    low, high = _range(x)
+    grid = np.linspace(low, high, CURVE)
+    curves = values.of(grid[:, None] if x.ndim == 2 else grid)
+    if curves[0].shape[1] != 1:
+        raise ValueError(
+            f"viz.animate_training: the model must return one number for each number of x, got {curves[0].shape[1]}"
+        )
+    ax.set(xlim=(low, high), ylim=_range(y.astype(float)))
+    ax.plot(x.reshape(-1), y, linestyle="", marker="o", markersize=4, color=ORANGE, label="observed")
+    if truth is not None:
+        ax.plot(grid, np.reshape(truth(grid), -1), linestyle="--", color=GREY, label="truth")
+    (line,) = ax.plot(grid, curves[0][:, 0], color=BLUE, linewidth=2.5, label="model")
+    ax.legend(loc="upper right", frameon=True, framealpha=0.9)
+
+    def show(i: int) -> str:
+        line.set_ydata(curves[i][:, 0])
+        return "" if np.all(np.isfinite(curves[i])) else "not finite"
+
+    return show
+
+
+def _classes(ax: Axes, x: Array, y: Array, values: _Values) -> Callable[[int], str]:
+    """Draw observations of two variables; return a function that colours the plane by the classes of a state."""
+    from matplotlib import colors
+
+    kinds = np.unique(y)
+    (left, right), (low, high) = _range(x[:, 0]), _range(x[:, 1])
+    across, up = np.linspace(left, right, GRID), np.linspace(low, high, GRID)
+    plane = np.column_stack([part.reshape(-1) for part in np.meshgrid(across, up)])
+    maps, given = values.of(plane), values.of(x)
+    count = max(2, maps[0].shape[1])
+    if len(kinds) > min(count, len(CLASSES)):
+        raise ValueError(
+            f"viz.animate_training: y must hold at most {min(count, len(CLASSES))} classes for this model, "
+            f"got {len(kinds)} different values"
+        )
+    is_share = all(np.all((m >= 0) & (m <= 1)) for m in (*maps, *given))
+
+    def decided(outputs: Array) -> Array:
+        if outputs.shape[1] > 1:
+            return np.argmax(outputs, axis=1)
+        return (outputs[:, 0] > (0.5 if is_share else 0)).astype(int)
+
+    index = y.astype(int) if np.isin(kinds, np.arange(count)).all() else np.searchsorted(kinds, y)
+    pale = colors.ListedColormap([[1 - 0.3 * (1 - part) for part in colors.to_rgb(c)] for c in CLASSES[:count]])
+    ax.grid(False)
+    for k in np.unique(index):
+        where, marker = index == k, MARKERS[k % len(MARKERS)]
+        ax.plot(
+            *x[where].T, linestyle="", marker=marker, color=CLASSES[k], markeredgecolor="black", label=f"{y[where][0]}"
+        )
+    ax.legend(loc="upper right", frameon=True, framealpha=0.9)
+    (rings,) = ax.plot([], [], linestyle="", marker="o", markersize=13, markerfacecolor="none", markeredgecolor="black")
+    ax.set(xlim=(left, right), ylim=(low, high))
+    drawn: list[Any] = []
+
+    def show(i: int) -> str:
+        while drawn:
+            drawn.pop().remove()
+        chosen = decided(maps[i]).reshape(GRID, GRID)
+        drawn.append(ax.pcolormesh(across, up, chosen, cmap=pale, vmin=-0.5, vmax=count - 0.5, zorder=0))
+        levels = [k + 0.5 for k in range(count - 1) if chosen.min() <= k < chosen.max()]
+        if levels:
+            drawn.append(ax.contour(across, up, chosen, levels=levels, colors="black", linewidths=1.2, zorder=1))
+        wrong = decided(given[i]) != index
+        rings.set_data(*x[wrong].T)
+        return f"{1 - wrong.mean():.0%} right"
+
+    return show

@@ -1,0 +1,126 @@
+"""Pictures one after the other in one file: GIF, MP4, or a page to leaf through.
+
+Owns: the formats, the programs that they need, and where one is missing the advice.
+Must not own: what is on the pictures (`animate.py`, `films.py`).
+Read next: `animate.py`.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import json
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+INSTALL = 'pip install "microgradnd[viz]"'
+FORMATS = (".gif", ".mp4", ".html")
+COLOURS, WIDEST = 128, 900  # of a GIF, and pixels: a larger one has half as many
+RATE = 10  # pictures a second in a film, in which one that stays is repeated
+PAGE = Path(__file__).parent / "page" / "frames.html"
+
+
+def film_path(path: Any, who: str) -> Path:
+    """Return where a film shall be, or raise if it can't be written in that format or with these programs.
+
+    Examples
+    --------
+    >>> from microgradnd.viz.frames import film_path
+    >>> film_path("film.avi", "viz.animate")
+    Traceback (most recent call last):
+    ValueError: viz.animate: a film can't be saved as 'film.avi': the path must end in one of .gif, .mp4, .html
+    """
+    path = Path(path)
+    if path.suffix.lower() not in FORMATS:
+        known = ", ".join(FORMATS)
+        raise ValueError(f"{who}: a film can't be saved as {path.name!r}: the path must end in one of {known}")
+    if path.suffix.lower() == ".mp4" and shutil.which("ffmpeg") is None:
+        raise FileNotFoundError(
+            f"{who}: {path.name!r} needs the program ffmpeg (https://ffmpeg.org), which isn't on the PATH; install it, "
+            f"or write a .gif or an .html, which need no program"
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def write_film(path: Path, pictures: Sequence[bytes], seconds: Sequence[float], captions: Sequence[str]) -> None:
+    """Write pictures to a file, in the format that its name ends in.
+
+    Parameters
+    ----------
+    path : Path
+        As `film_path` returned it.
+    pictures : sequence of bytes
+        PNGs of one size.
+    seconds : sequence of float
+        How long each stays; on a page whoever reads it decides.
+    captions : sequence of str
+        What stands below each on a page.
+    """
+    format = path.suffix.lower()
+    if format == ".html":
+        sources = (f"data:image/png;base64,{base64.b64encode(picture).decode()}" for picture in pictures)
+        images = (f'<img class="step" src="{source}" alt="" hidden>' for source in sources)
+        write_page(path, "".join(images), captions)
+    elif format == ".mp4":
+        _mp4(path, pictures, seconds)
+    else:
+        _gif(path, pictures, seconds)
+
+
+def write_page(path: Path, content: str, captions: Sequence[str], title: str = "") -> None:
+    """Write a page with a slider, on which each step has a caption.
+
+    Parameters
+    ----------
+    path : Path
+    content : str
+        HTML: elements of class `step`, of which one is shown at a time, or an SVG in which classes say what is seen
+        from which step on: `from-3`, `back-7` for what the gradient does, `at-3` for where the step is.
+    captions : sequence of str
+        As many as there are steps.
+    title : str, optional
+        Of the page; by default the file's name.
+    """
+    page = PAGE.read_text(encoding="utf-8").replace("{title}", html.escape(title or path.stem))
+    said = json.dumps(list(captions)).replace("<", "\\u003c")
+    path.write_text(page.replace("{captions}", said).replace("{content}", content), encoding="utf-8")
+
+
+def _gif(path: Path, pictures: Sequence[bytes], seconds: Sequence[float]) -> None:
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise ImportError(f"a .gif needs the package pillow: {INSTALL}; an .html needs nothing") from error
+    images = [Image.open(io.BytesIO(picture)).convert("RGB") for picture in pictures]
+    if images[0].width > WIDEST:
+        images = [image.reduce(2) for image in images]
+    palette = _montage(images).quantize(COLOURS, Image.Quantize.MAXCOVERAGE)
+    frames = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
+    times = [round(1000 * s) for s in seconds]
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=times, loop=0, optimize=False)
+
+
+def _montage(images: list[Any]) -> Any:
+    """Return the first, the middle and the last picture as one, which has all the colours that there are."""
+    chosen = [images[0], images[len(images) // 2], images[-1]]
+    width, height = images[0].size
+    montage = images[0].resize((width, 3 * height))
+    for i, image in enumerate(chosen):
+        montage.paste(image, (0, i * height))
+    return montage
+
+
+def _mp4(path: Path, pictures: Sequence[bytes], seconds: Sequence[float]) -> None:
+    even = "pad=ceil(iw/2)*2:ceil(ih/2)*2:color=white"  # the codec wants even sizes
+    reading = ["-f", "image2pipe", "-framerate", str(RATE), "-c:v", "png", "-i", "-"]
+    command = ["ffmpeg", "-y", "-loglevel", "error", *reading, "-vf", even, "-pix_fmt", "yuv420p", str(path)]
+    film = b"".join(picture * max(1, round(s * RATE)) for picture, s in zip(pictures, seconds, strict=True))
+    done = subprocess.run(command, input=film, capture_output=True, check=False)
+    if done.returncode:
+        reason = done.stderr.decode(errors="replace").strip()[-500:]
+        raise RuntimeError(f"ffmpeg couldn't write {path.name!r} ({reason}); a .gif or an .html needs no ffmpeg")

@@ -1,0 +1,155 @@
+"""Where the parts of an unrolled loop lie: every copy of what repeats is kept, in one scope to be opened.
+
+Owns: the scopes of `viz.explore`: those of the program, and around what repeats one more, with a scope for each copy.
+Must not own: finding what repeats (`fold.py`, so that a page opens folded as a drawing is), or what a page is told.
+Read next: `fold.py`, then `explore.py`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+
+from microgradnd.viz import signs
+from microgradnd.viz.fold import MOST_LOOPS, READABLE, WORTH, is_chain, longest_run, signatures, size
+from microgradnd.viz.model import Graph
+from microgradnd.viz.record import Part, Record, tree
+
+MOST_SIGNS = 5  # operations that the title of a loop names
+
+
+def gathered(record: Record) -> Part:
+    """Return the scopes of a record, with what repeats in scopes of kind "repeat" whose children are the copies.
+
+    Parameters
+    ----------
+    record : Record
+
+    Returns
+    -------
+    Part
+        The root. `repeat` of a scope of kind "repeat" is the number of its copies. Each copy is a scope: one of the
+        program's, or one of kind "stretch" that is labelled "iteration 3".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import microgradnd as mg
+    >>> from microgradnd.viz.loops import gathered
+    >>> from microgradnd.viz.record import Record
+    >>> x = mg.tensor(1.0, requires_grad=True)
+    >>> for _ in range(50):
+    ...     x = np.sin(x) + 1
+    >>> (loop,) = gathered(Record(x._node)).children
+    >>> loop.label, loop.repeat, loop.children[2].label, loop.children[2].children
+    ('sin, + 1', 50, 'iteration 3', [4, 5])
+    """
+    root = tree(record)
+    if size(record, root, READABLE) <= READABLE:
+        return root
+    kind_of = signatures(record, root, {})
+    for part in [*reversed(list(root.parts())), root]:
+        if any(isinstance(child, Part) for child in part.children):
+            gather(record, part, kind_of, 1, chains_of_scopes=True)
+    todo = [root]
+    while todo:
+        part = todo.pop()
+        if part.kind != "repeat" and len(part.children) > WORTH:
+            gather(record, part, kind_of, WORTH)
+        todo += [child for child in part.children if isinstance(child, Part)]
+    for part in reversed(list(root.parts())):  # inner loops first: the outer ones name them
+        if part.kind == "repeat":
+            part.label = _title(record, part)
+    return root
+
+
+def gather(record: Record, part: Part, kind_of: Any, worth: int, chains_of_scopes: bool = False) -> None:
+    """Put what repeats among the children of a scope into scopes, that first which saves most; see `fold_repeats`."""
+    refused: set[int | Part] = set()
+    for _ in range(MOST_LOOPS):
+        kinds = np.array([kind_of(child) for child in part.children], dtype=np.int64)
+        wanted = None
+        if chains_of_scopes:
+            wanted = np.array([isinstance(child, Part) and child not in refused for child in part.children], dtype=bool)
+        start, period, copies = longest_run(kinds, wanted)
+        if (copies - 1) * period < worth:
+            return
+        run = part.children[start : start + copies * period]
+        if chains_of_scopes and not is_chain(record, run[: 2 * period]):
+            refused.update(run)
+            continue
+        loop = Part("repeat", "", "", part)
+        loop.repeat = copies
+        bodies = [run[i : i + period] for i in range(0, len(run), period)]
+        if not (period == 1 and isinstance(run[0], Part)):
+            run = [_around(Part("stretch", "", f"iteration {i + 1}", loop), body) for i, body in enumerate(bodies)]
+        part.children[start : start + copies * period] = [_around(loop, run)]
+
+
+def _around(part: Part, children: list[int | Part]) -> Part:
+    part.children = children
+    for child in children:
+        if isinstance(child, Part):
+            child.parent = part
+    return part
+
+
+def _title(record: Record, loop: Part) -> str:
+    """Return what is in the body of a loop: the scopes of the program if there are any, else its operations."""
+    first, last = (
+        [copy] if isinstance(copy, Part) and copy.kind != "stretch" else getattr(copy, "children", [])
+        for copy in (loop.children[0], loop.children[-1])
+    )
+    names = [
+        (a.label or a.path, b.label or b.path)
+        for a, b in zip(first, last, strict=True)
+        if isinstance(a, Part) and isinstance(b, Part) and a.kind != "repeat"
+    ]
+    if names:
+        return ", ".join(a if a == b else f"{a} … {b}" for a, b in names[:MOST_SIGNS])
+    texts = [
+        f"({child.label}) × {child.repeat}" if isinstance(child, Part) else signs.written(record.operations[child])[0]
+        for child in first
+    ]
+    return ", ".join(texts[:MOST_SIGNS] + ["…"] * (len(texts) > MOST_SIGNS))
+
+
+def places(record: Record, root: Part, model: Graph) -> dict[str, Part]:
+    """Return the innermost scope around each node of a whole graph.
+
+    A parameter lies where all its uses lie, and so does an array, unless the scope begins with it; an input comes from
+    outside, except for what each iteration of a loop has of its own.
+    """
+    found = {record.ids[i]: part for part in [root, *root.parts()] for i in part.children if isinstance(i, int)}
+    found["result"] = root
+    chain = {part: tuple(part.ancestors()) for part in set(found.values())}
+    used: dict[str, list[tuple[str, int]]] = {}
+    for edge in model.edges:
+        used.setdefault(edge.source, []).append((edge.target, edge.position))
+    others = []
+    reached: set[Part] = set()  # scopes that a result of something outside leads to
+    for node in model.nodes:
+        targets = [chain[found[target]] for target, _ in used.get(node.id, ())]
+        if node.id in found:
+            reached.update(part for parts in targets for part in parts if part not in chain[found[node.id]])
+            continue
+        common = [parts[0] for parts in zip(*targets, strict=False) if len(set(parts)) == 1] or [root]
+        found[node.id] = common[-1]
+        if node.kind != "parameter":
+            others.append((node, common, used.get(node.id, [("", 0)])[0]))
+    copies = {part for _, common, _ in others for part in common if is_copy(part)}
+    offsets = {(part, record.ids[i]): number for part in copies for number, i in enumerate(part.operations())}
+    alike = Counter((p.parent, offsets[p, use[0]], use[1]) for _, common, use in others for p in common if p in copies)
+    for node, common, (target, position) in others:
+        own = [p for p in common if p in copies and alike[p.parent, offsets[p, target], position] > 1]
+        begin = common.index(own[-1]) if own else 0
+        if node.kind == "input" or not reached.issuperset(common[begin + 1 : begin + 2]):
+            found[node.id] = common[begin]
+    return found
+
+
+def is_copy(part: Part) -> bool:
+    """Return whether a scope is one of the copies of what repeats."""
+    return part.parent is not None and part.parent.kind == "repeat"

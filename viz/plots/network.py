@@ -1,0 +1,340 @@
+"""A network as neurons and lines, and weights as images.
+
+Owns: `draw_network` and `draw_weights`.
+Must not own: pictures of a computation (`../dot.py`).
+Read next: `canvas.py`.
+
+What is positive is blue, what is negative orange; lines of negative weights are dashed, and neurons have their numbers
+where there is room, so that nothing is said by colour alone.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from microgradnd.failures import explained
+from microgradnd.modes import no_grad
+from microgradnd.nn import Conv1d, Conv2d, Linear, Module
+from microgradnd.tensor import Tensor
+from microgradnd.viz.plots.canvas import BLUE, ORANGE, RED, SKY, STYLE, Array, figure_class, plain
+from microgradnd.viz.signs import number
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+RADIUS, GAP, APART = 0.32, 0.9, 3.0  # of a neuron, from neuron to neuron, and from layer to layer at least
+STEEPEST = 0.22  # layers of many neurons are further apart, or their lines would be too steep
+MOST_NUMBERS = 16  # neurons in the longest layer that have numbers in them
+FAINTEST = 0.03  # of the greatest weight of a layer: a smaller one has no line
+MOST_LINES = 300  # between two layers; of more, the greatest weights have lines
+WIDEST = 3.0  # points
+LINES: dict[bool, tuple[str, Any]] = {True: (BLUE, "solid"), False: (ORANGE, (0, (3, 1.2)))}
+INCHES = 0.42  # of a unit of the drawing
+ELLIPSIS = "⋮"
+
+
+class Layer(NamedTuple):
+    """A column of neurons.
+
+    Attributes
+    ----------
+    title : str
+        What stands above it.
+    values : array of shape (units,)
+        The activations.
+    weights : array of shape (units, units of the layer before), or None
+        None for the input.
+    """
+
+    title: str
+    values: Array
+    weights: Array | None
+
+
+@explained
+def draw_network(model: Module, x: Any, *, most: int = 16, title: str | None = None) -> Figure:
+    """Draw a network as neurons and lines: activations as colours, weights as lines, wide where they are large.
+
+    Parameters
+    ----------
+    model : Module
+        A chain of `nn.Linear` layers with anything between them that keeps the number of units; it is called once, in
+        evaluation mode and under `no_grad()`.
+    x : array_like, shape (features,) or (n, features)
+        One observation; of several, the mean of each activation is drawn.
+    most : int
+        How many neurons of a layer are drawn; of a larger layer the first and the last.
+    title : str, optional
+        What is written above.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        It shows itself in Jupyter; `figure.savefig("network.svg")` writes it to a file.
+
+    Raises
+    ------
+    TypeError
+        If `model` isn't a Module.
+    ValueError
+        If it isn't such a chain, or `most` is less than 2.
+    ImportError
+        If matplotlib isn't installed.
+
+    See Also
+    --------
+    draw : the operations of any network.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd import nn, viz
+    >>> model = nn.Sequential(nn.Linear(2, 3), nn.Tanh(), nn.Linear(3, 1))
+    >>> figure = viz.draw_network(model, np.array([0.5, -1.0]))
+    >>> [text.get_text() for text in figure.axes[0].texts][:4]
+    ['0.5', '-1', 'input', '2']
+    """
+    if not isinstance(model, Module):
+        raise TypeError(f"draw_network: model must be an nn.Module, got a {type(model).__name__}")
+    if most < 2:
+        raise ValueError(f"draw_network: most must be at least 2, the first neuron and the last, got {most}")
+    x = np.asarray(x.data if isinstance(x, Tensor) else x)
+    if not x.size:
+        raise ValueError(f"draw_network: x must be one observation or more, to have activations, got shape {x.shape}")
+    layers = _layers(model, x)
+    shown = [_shown(len(layer.values), most) for layer in layers]
+    tallest = max(map(len, shown))
+    apart = max(APART, STEEPEST * tallest)
+    width, top = (len(layers) - 1) * apart + 2.4, GAP * tallest / 2 + 0.1
+    figure, ax = _empty(width * INCHES, (2 * top + 2.8) * INCHES, title)
+    heights = [-GAP * (np.arange(len(units)) - (len(units) - 1) / 2) for units in shown]
+    counts = []
+    for k, layer in enumerate(layers):
+        if layer.weights is not None:
+            counts.append(
+                _lines(ax, (k - 1) * apart, k * apart, layer.weights, shown[k - 1 : k + 1], heights[k - 1 : k + 1])
+            )
+        _neurons(ax, k * apart, layer.values, shown[k], heights[k], tallest <= MOST_NUMBERS)
+        ax.text(k * apart, top, plain(layer.title).replace(", ", "\n"), ha="center", va="bottom", fontsize=9)
+        ax.text(k * apart, -top, f"{len(layer.values):,}", ha="center", va="top", fontsize=9)
+    ax.set(xlim=(-1.2, width - 1.2), ylim=(-top - 0.8, top + 1.6))
+    _explain(figure, f"the {MOST_LINES} greatest weights of a layer" if max(counts) > MOST_LINES else "")
+    return figure
+
+
+def _layers(model: Module, x: Array) -> list[Layer]:
+    """Call a model, and return its layers."""
+    calls: list[tuple[str, Module, Array, Array]] = []
+
+    def seen(path: str, layer: Module, args: tuple[Any, ...], output: Any) -> None:
+        first = args[0] if args else x, output[0] if isinstance(output, tuple) else output
+        given, made = (np.asarray(v._array if isinstance(v, Tensor) else v) for v in first)
+        calls.append((path, layer, given, made))
+
+    handles = [
+        layer.register_forward_hook(functools.partial(seen, path))
+        for path, layer in model.named_modules()
+        if not list(layer.children())
+    ]
+    training = [(layer, layer.training) for layer in model.modules()]
+    try:
+        with no_grad():
+            out = model.eval()(x)
+    finally:
+        for handle in handles:
+            handle.remove()
+        for layer, was in training:
+            layer.training = was
+    layers = [Layer("input", x, None)]
+    for path, layer, given, made in calls:
+        title = f"{path} {type(layer).__name__}".strip()
+        before = layers[-1]
+        weights = np.asarray(layer.weight.data) if isinstance(layer, Linear) else None
+        if given.shape[-1:] != before.values.shape[-1:] or (weights is None and made.shape != given.shape):
+            raise ValueError(
+                f"draw_network: {title} takes shape {given.shape} and returns {made.shape}; only chains of nn.Linear "
+                f"with layers between that keep the shape have such a picture: use viz.draw(model(x)), or draw_weights"
+            )
+        layers[-1] = before._replace(values=given)  # what the model did to it in between counts
+        if weights is not None:
+            layers.append(Layer(title, made, weights))
+        elif before.weights is None:
+            layers[-1] = before._replace(values=made)
+        else:
+            layers[-1] = Layer(f"{before.title}, {title}", made, before.weights)
+    if len(layers) == 1:
+        raise ValueError("draw_network: the model called no nn.Linear, so there are no neurons to draw; use viz.draw")
+    last = np.asarray(out._array if isinstance(out, Tensor) else out)
+    if last.shape == layers[-1].values.shape:
+        layers[-1] = layers[-1]._replace(values=last)
+    with np.errstate(all="ignore"):
+        return [
+            layer._replace(values=layer.values.reshape(-1, layer.values.shape[-1]).mean(axis=0)) for layer in layers
+        ]
+
+
+def _shown(count: int, most: int) -> list[int]:
+    """Return which neurons of a layer are drawn; -1 stands for those that are left out.
+
+    Examples
+    --------
+    >>> from microgradnd.viz.plots.network import _shown
+    >>> _shown(3, 4), _shown(100, 4)
+    ([0, 1, 2], [0, 1, -1, 98, 99])
+    """
+    if count <= most:
+        return list(range(count))
+    return [*range(most - most // 2), -1, *range(count - most // 2, count)]
+
+
+def _greatest(array: Array) -> float:
+    """Return the greatest magnitude in an array, 1 where there is none."""
+    finite = np.abs(array[np.isfinite(array)])
+    return float(np.max(finite, initial=0.0)) or 1.0
+
+
+def _lines(ax: Axes, left: float, right: float, weights: Array, shown: list[list[int]], heights: list[Array]) -> int:
+    """Draw the greatest weights between two layers, the greatest on top, and return how many are worth a line."""
+    from matplotlib.collections import LineCollection
+
+    found = []
+    for i, y0 in zip(shown[0], heights[0], strict=True):
+        for j, y1 in zip(shown[1], heights[1], strict=True):
+            weight = float(weights[j, i]) / _greatest(weights) if min(i, j) >= 0 else 0.0
+            if abs(weight) > FAINTEST:
+                found.append((abs(weight), weight > 0, [(left + RADIUS, y0), (right - RADIUS, y1)]))
+    greater = sorted(found, key=lambda line: line[0])[-MOST_LINES:]
+    ax.add_collection(
+        LineCollection(
+            [line for _, _, line in greater],
+            linewidths=[WIDEST * size for size, _, _ in greater],
+            colors=[LINES[sign][0] for _, sign, _ in greater],
+            linestyles=[LINES[sign][1] for _, sign, _ in greater],
+            alpha=0.8,
+            zorder=1,
+        )
+    )
+    return len(found)
+
+
+def _neurons(ax: Axes, x: float, values: Array, shown: list[int], heights: Array, has_numbers: bool) -> None:
+    """Draw the neurons of a layer."""
+    from matplotlib.patches import Circle
+
+    for i, y in zip(shown, heights, strict=True):
+        said = f"{ELLIPSIS} {len(values) - len(shown) + 1:,} more"
+        if i >= 0:
+            value, said = float(values[i]), number(float(values[i]), 2) if has_numbers else ""
+            fine = math.isfinite(value)
+            look: Any = {"edgecolor": "#333333"} if fine else {"edgecolor": RED, "hatch": "xxxx"}
+            face: Any = _colours()((value / _greatest(values) + 1) / 2) if fine else "white"
+            ax.add_patch(Circle((x, y), RADIUS, facecolor=face, zorder=2, **look))
+        ax.text(x, y, said, ha="center", va="center", fontsize=6 if i >= 0 else 8, zorder=3)
+
+
+def _colours() -> Any:
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list("signs", [ORANGE, "white", SKY])  # black numbers can be read on both ends
+
+
+def _empty(width: float, height: float, title: str | None) -> tuple[Figure, Axes]:
+    """Return a figure of a size in inches, with axes that aren't seen."""
+    make = figure_class()
+    from matplotlib import style
+
+    with style.context(["default", STYLE]):
+        figure: Figure = make(figsize=(max(width, 4.0), height))
+        ax = figure.subplots()
+    ax.set_axis_off()
+    ax.set_aspect("equal")
+    if title:
+        figure.suptitle(plain(title))
+    return figure, ax
+
+
+def _explain(figure: Figure, note: str) -> None:
+    from matplotlib.lines import Line2D
+
+    handles = [
+        Line2D([], [], color=colour, linestyle=dashes, linewidth=2, label=label)
+        for (colour, dashes), label in ((LINES[True], "positive"), (LINES[False], "negative"))
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=8, frameon=False, title=note or None)
+
+
+@explained
+def draw_weights(
+    layer: Module, shape: tuple[int, int] | None = None, *, most: int = 64, title: str | None = None
+) -> Figure:
+    """Draw the weights of a first layer as images, one for each unit or channel.
+
+    Parameters
+    ----------
+    layer : Module
+        A linear or convolutional layer, or a network, whose first such layer is taken.
+    shape : tuple of (int, int), optional
+        The height and width of the images that a linear layer takes; by default a square, if its features make one.
+    most : int
+        How many units are drawn.
+    title : str, optional
+        What is written above.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        It shows itself in Jupyter; `figure.savefig("weights.png")` writes it to a file.
+
+    Raises
+    ------
+    TypeError
+        If `layer` isn't a Module.
+    ValueError
+        If there is no such layer, or its weights don't make images of that shape.
+    ImportError
+        If matplotlib isn't installed.
+
+    Examples
+    --------
+    >>> from microgradnd import nn, viz
+    >>> figure = viz.draw_weights(nn.Sequential(nn.Linear(64, 10), nn.ReLU()))
+    >>> len(figure.axes) - 1, figure.axes[0].get_title()  # the last is the scale of colours
+    (10, '0')
+    """
+    if not isinstance(layer, Module):
+        raise TypeError(f"draw_weights: layer must be an nn.Module, got a {type(layer).__name__}")
+    first = next((m for m in layer.modules() if isinstance(m, Linear | Conv1d | Conv2d)), None)
+    if first is None:
+        raise ValueError(f"draw_weights: {type(layer).__name__} has no linear or convolutional layer; use viz.draw")
+    weights = np.asarray(first.weight.data)
+    if weights.ndim == 2:
+        side = math.isqrt(weights.shape[1])
+        shape = shape or (side, side)
+        if math.prod(shape) != weights.shape[1]:
+            raise ValueError(
+                f"draw_weights: {weights.shape[1]} features make no image of shape {shape}; pass shape=(height, width)"
+            )
+        images = weights.reshape(-1, *shape)
+    else:  # (channels, channels of the input, ...): of several, their mean; a 1-dimensional kernel is one row
+        images = weights.mean(axis=1)
+        images = images[:, None] if images.ndim == 2 else images
+    count = min(len(images), most)
+    columns = min(count, 8 if count > 4 else 4)
+    rows = -(-count // columns)
+    figure, ax = _empty(0.85 * columns + 0.9, 0.95 * rows + 0.4, title)
+    ax.remove()
+    limit, colours = _greatest(images), _colours().with_extremes(bad=RED)
+    axes = [figure.add_subplot(rows, columns, k + 1) for k in range(count)]
+    for k, part in enumerate(axes):
+        picture = part.imshow(np.ma.masked_invalid(images[k]), cmap=colours, vmin=-limit, vmax=limit)
+        part.set_title(str(k), fontsize=8, pad=2)
+        part.set_axis_off()
+    figure.colorbar(picture, ax=axes, label="weight", aspect=30)
+    if len(images) > count:
+        figure.supxlabel(f"{len(images) - count:,} more", fontsize=8)
+    return figure
