@@ -142,6 +142,19 @@ def w8(x: Array, v: Array) -> Any:
     return out
 
 
+def w16(x: Array, w1: Array, b1: Array, w2: Array, b2: Array) -> Any:
+    h = np.tanh(x @ w1 + b1)
+    return (w2.T * (1 - h**2)) @ w1.T
+
+
+def w16_hessian(x: Array, w1: Array, b1: Array, w2: Array, b2: Array) -> Any:
+    h = np.tanh(x @ w1 + b1)
+    y = h @ w2 + b2
+    slope = 1 - h**2
+    jacobian = (w2.T * slope) @ w1.T
+    return jacobian.T @ jacobian + (w1 * (-2 * h * slope * (w2 @ y))) @ w1.T
+
+
 def w9(q: Array, k: Array, v: Array, y: Array) -> Any:
     scale = 32**-0.5
     scores = q @ k.mT * scale
@@ -417,6 +430,7 @@ def w17(w1: Array, b1: Array, w2: Array, b2: Array, x: Array, y: Array) -> Any:
 
 IDIOMATIC = {"W1": w1, "W2": w2, "W3": w3, "W4": w4, "W5": w5, "W8": w8, "W9": w9, "W10": w10, "W15": w1}
 IDIOMATIC |= {"W11": w11, "W12": w12, "W13": w13, "W14": w14, "W14 small": w14, "W17": w17}
+IDIOMATIC |= {"W16": w16, "W16 Hessian": w16_hessian}
 
 
 def flat(arrays: list[Array]) -> tuple[Array, list[Array]]:

@@ -114,6 +114,8 @@ def derivative(work: Work, transform: Any = lambda f: f) -> tuple[Any, Any]:
         return transform(mg.hvp(loss)), (*work.start, *work.data)
     if work.result == "gradient":
         return transform(mg.grad(loss)), work.start
+    if work.result in ("jacobian", "hessian"):
+        return transform(getattr(mg, work.result)(loss)), (*work.start, *work.data)
     both = mg.value_and_grad(loss, tuple(range(len(work.start))))
 
     def value_and_gradients(*args: Any) -> Any:

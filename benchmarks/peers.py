@@ -22,6 +22,12 @@ from workloads import Candidate, Words, Work, overwritten
 UNABLE = {
     ("mygrad", "W8"): "it has no second derivatives",
     ("advect staged", "W8"): "its hvp traces in each call",
+    **{(program, name): "it has no Jacobians" for program in ("mygrad",) for name in ("W16", "W16 Hessian")},
+    **{
+        (program, name): "its Jacobians aren't measured here"
+        for program in ("numpy out=", "advect", "advect staged")
+        for name in ("W16", "W16 Hessian")
+    },
     **{(program, "W10"): "it has no convolution of images" for program in ("autograd", "advect", "advect staged")},
     **{
         (program, name): "this network is written with modules, and by hand"
@@ -122,6 +128,9 @@ def torch_derivative(work: Work, words: Words, params: list[Any], data: list[Any
     if work.result == "hvp":
         (gradient,) = torch.autograd.grad(work.loss(words, *params), params, create_graph=True)
         return torch.autograd.grad(gradient, params, data[0])[0].numpy()
+    if work.result in ("jacobian", "hessian"):
+        derive = torch.autograd.functional.jacobian if work.result == "jacobian" else torch.autograd.functional.hessian
+        return derive(lambda x: work.loss(words, x, *data), params[0].detach()).numpy()
     loss = work.loss(words, *params, *data)
     gradients = torch.autograd.grad(loss, params)
     if work.result == "gradient":
@@ -150,6 +159,9 @@ def torch_compiled(name: str, work: Work) -> Candidate:
     if work.result == "gradient":
         program = torch.compile(torch.func.grad(loss_of))
         return Candidate(lambda: program(*params).numpy())
+    if work.result in ("jacobian", "hessian"):
+        program = torch.compile((torch.func.jacrev if work.result == "jacobian" else torch.func.hessian)(loss_of))
+        return Candidate(lambda: program(*params, *data).numpy())
     both = torch.func.grad_and_value(loss_of, places)
     if work.result == "value and gradient":
         program = torch.compile(both)
@@ -250,6 +262,9 @@ def jax_jit(name: str, work: Work) -> Candidate:
     if work.result == "gradient":
         program = jax.jit(jax.grad(loss_of))
         return Candidate(lambda: ready(program(*params)))
+    if work.result in ("jacobian", "hessian"):
+        program = jax.jit((jax.jacrev if work.result == "jacobian" else jax.hessian)(loss_of))
+        return Candidate(lambda: ready(program(*params, *data)))
     both = jax.value_and_grad(loss_of, places)
     if work.result == "value and gradient":
         program = jax.jit(lambda *args: (lambda out: (out[0], *out[1]))(both(*args)))
@@ -338,6 +353,8 @@ def hips_autograd(name: str, work: Work) -> Candidate:
         return learned(work, autograd.hessian_vector_product(loss_of))
     if work.result == "gradient":
         return learned(work, autograd.grad(loss_of))
+    if work.result in ("jacobian", "hessian"):
+        return learned(work, (autograd.jacobian if work.result == "jacobian" else autograd.hessian)(loss_of))
     places = tuple(range(len(work.start)))
     both = autograd.value_and_grad(loss_of, places)
     if work.learning is not None:

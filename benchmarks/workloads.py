@@ -1,6 +1,6 @@
 """The workloads: data, starting values, and the function that is differentiated, once for all libraries.
 
-Owns: what W1-W5, W8-W15 and W17 compute, and the words in which they say it.
+Owns: what W1-W5 and W8-W17 compute, and the words in which they say it.
 Must not own: any library's program (`by_hand.py`, `ours.py`, `peers.py`), timing and checking (`run.py`).
 Read next: `by_hand.py`.
 
@@ -45,7 +45,7 @@ class Work:
         `criterion`.
     criterion : str
         The loss of a network's output and the labels: a name in `Words`, and in `nn.functional`.
-    result : {"gradient", "value and gradient", "hvp"}
+    result : {"gradient", "value and gradient", "hvp", "jacobian", "hessian"}
         What is computed if nothing is learned.
     """
 
@@ -319,6 +319,27 @@ def w14(n: int) -> Work:
     return Work(title, start, ((x[:, None] - x) ** 2, np.eye(n), y), loss, result="value and gradient")
 
 
+def w16() -> Work:
+    rng = np.random.default_rng(16)
+    x = rng.normal(size=64)
+    data = tuple(rng.normal(size=shape) / 8 for shape in ((64, 64), (64,), (64, 64), (64,)))
+
+    def outputs(words: Words, x: Any, w1: Any, b1: Any, w2: Any, b2: Any) -> Any:
+        return words.tanh(x @ w1 + b1) @ w2 + b2
+
+    return Work("Jacobian of a 64-64-64 tanh network, float64", [x], data, outputs, result="jacobian")
+
+
+def w16_hessian() -> Work:
+    work = w16()
+
+    def loss(words: Words, *args: Any) -> Any:
+        return 0.5 * words.sum(work.loss(words, *args) ** 2)
+
+    title = "Hessian of half the sum of squares of a 64-64-64 tanh network, float64"
+    return replace(work, title=title, loss=loss, result="hessian")
+
+
 def w17() -> Work:
     rng = np.random.default_rng(17)
     x, y = rng.normal(size=(4, 2)), rng.normal(size=(4, 1))
@@ -345,6 +366,8 @@ WORKLOADS: dict[str, Callable[[], Work]] = {
     "W14": functools.partial(w14, 500),
     "W14 small": functools.partial(w14, 64),
     "W15": lambda: w1(100_000, 1e-7),
+    "W16": w16,
+    "W16 Hessian": w16_hessian,
     "W17": w17,
 }
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from microgradnd import nn, optim, rules
 from microgradnd.anew import anew
 from microgradnd.anomaly import detect_anomaly
+from microgradnd.batching import defvmap
 from microgradnd.failures import explained
 from microgradnd.jacobians import elementwise_grad, hessian, jacobian
 from microgradnd.modes import enable_grad, no_grad
@@ -22,6 +23,7 @@ from microgradnd.scopes import scope
 from microgradnd.tensor import Tensor, tensor
 from microgradnd.transforms import grad, hvp, jvp, value_and_grad, vjp
 from microgradnd.trees import register_tree
+from microgradnd.vectorizing import vmap
 
 __version__ = "0.1.0"
 
@@ -36,6 +38,7 @@ __all__ = [
     "data",
     "defjvp",
     "defvjp",
+    "defvmap",
     "detect_anomaly",
     "elementwise",
     "elementwise_grad",
@@ -64,6 +67,7 @@ __all__ = [
     "value_and_grad",
     "viz",
     "vjp",
+    "vmap",
 ]
 
 if TYPE_CHECKING:  # a type checker sees names, and no __getattr__, which would allow any other
@@ -72,7 +76,7 @@ if TYPE_CHECKING:  # a type checker sees names, and no __getattr__, which would 
     from microgradnd.reasons import explain
     from microgradnd.saving import load, save
 else:
-    for made in (tensor, primitive, grad, value_and_grad, vjp, jvp, jacobian, hessian, hvp, elementwise_grad):
+    for made in (tensor, primitive, grad, value_and_grad, vjp, jvp, jacobian, hessian, hvp, elementwise_grad, vmap):
         globals()[made.__name__] = explained(made)  # here, since calls from within have the right arguments
         globals()[made.__name__].__module__ = __name__  # where pickle finds it
     del made

@@ -154,7 +154,6 @@ OF_MODULE = {
     "show": "viz.draw(t)",
     "stop_gradient": "t.detach()",
     "unsqueeze": "np.expand_dims(t, axis)",
-    "vmap": "f with a batch axis: NumPy's functions take axis=, and broadcast",
 }
 KEYWORDS = {
     "axes": ("axis",),
@@ -165,6 +164,8 @@ KEYWORDS = {
     "beta_2": ("betas",),
     "correction": ("ddof",),
     "dim": ("axis", "axes"),
+    "in_dims": ("in_axes",),
+    "out_dims": ("out_axes",),
     "dims": ("axes", "axis"),
     "dim0": ("axis1",),
     "dim1": ("axis2",),

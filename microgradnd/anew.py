@@ -22,7 +22,7 @@ from microgradnd.tensor import wrap
 class Anew:
     """A function that is called anew in each run of a program; two of them are never the same step."""
 
-    def __init__(self, function: Callable[..., Any], shape: tuple[int, ...], dtype: Any) -> None:
+    def __init__(self, function: Callable[..., Any], shape: tuple[int, ...] | None, dtype: Any) -> None:
         self.function, self.shape, self.dtype = function, shape, np.dtype(dtype)
         self.__name__ = getattr(function, "__name__", "function")
         self.held = held(function)
@@ -32,12 +32,13 @@ class Anew:
         now = held(self.function)
         return [name for name, thing in self.held.items() if name not in now or now[name] is not thing]
 
-    def __call__(self) -> Any:
-        made = np.array(self.function())  # the function may keep what it gives
-        if made.shape != self.shape or made.dtype != self.dtype:
+    def __call__(self, *given: tuple[int, ...]) -> Any:
+        made = np.array(self.function(*given))  # the function may keep what it gives
+        shape = self.shape if self.shape is not None else given[0]
+        if made.shape != shape or made.dtype != self.dtype:
             raise ValueError(
                 f"mg.anew: {self.__name__} gave an array of shape {made.shape} and dtype {made.dtype}, where shape "
-                f"{self.shape} and dtype {self.dtype} were announced; say what it gives, or convert it"
+                f"{shape} and dtype {self.dtype} were announced; say what it gives, or convert it"
             )
         return made
 
@@ -98,11 +99,21 @@ def anew(function: Callable[[], npt.ArrayLike], shape: int | tuple[int, ...] = (
             f"mg.anew takes a function without arguments, got {function!r}; write lambda: rng.normal(size=3)"
         )
     call = Anew(function, (shape,) if isinstance(shape, int) else tuple(shape), dtype)
+    return drawn(call, call.shape or (), ())
+
+
+def anew_like(x: Any, function: Callable[[tuple[int, ...]], Any]) -> Any:
+    """Call a function of the shape of an array as `anew` does; it returns an array of this shape and dtype."""
+    return drawn(Anew(function, None, x.dtype), getattr(x, "_array", x).shape, (x.shape,))
+
+
+def drawn(call: Anew, shape: tuple[int, ...], args: tuple[Any, ...]) -> Any:
+    """Make a call, or record it, as the program alone makes it."""
     trace = current().trace
     if trace is None:
-        return call()
-    example = np.ones(call.shape, call.dtype)  # the function itself is called by the program alone
-    return wrap(example, trace.record_constant(call, (), {}, (), example))
+        return call(*args)
+    example = np.ones(shape, call.dtype)
+    return wrap(example, trace.record_constant(call, args, {}, (None,) * len(args), example))
 
 
 def generator(rng: np.random.Generator | None) -> np.random.Generator:

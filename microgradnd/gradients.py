@@ -64,11 +64,21 @@ def backward(
         for _, new in parts:
             anomaly(new, node)  # type: ignore[misc]
 
+    if getattr(trace, "sizes", None) is not None and lift is not None:
+        seeds = [(node, unknown(g, trace, lift)) for node, g in seeds]
     ends = walk(seeds, retain or lift is not None, lift, path, arrive, check if anomaly is not None else None)
     if trace is not None and lift is not None:
         for end, g in ends.items():
             trace.arrived(end, g, path is None)
     return ends
+
+
+def unknown(g: Any, trace: Any, lift: Lift) -> Any:
+    """Return a cotangent as the result of a step, so that rules compute nothing before all lengths are known."""
+    if getattr(g, "_node", None) is not None:
+        return g
+    array = getattr(g, "_array", g)
+    return lift(array, trace.record_constant(np.positive, (array,), {}, (None,), array))
 
 
 def run_note(node: Operation, g: Any) -> Any:

@@ -7,14 +7,22 @@ Read next: `transforms.py`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
+from microgradnd import primitives
 from microgradnd.annotations import P
-from microgradnd.transforms import Function, Trace, check_numbers, grad, on_trace, plain
+from microgradnd.batching import Batched, identity, without
+from microgradnd.matching import alone, check_numbers, plain
+from microgradnd.tape import current
+from microgradnd.transforms import Function, Trace, grad, on_trace
 from microgradnd.trees import Tree
+from microgradnd.vectorizing import entered
+
+MOST = 2**24  # elements of the largest array that a walk may carry: as many rows as fit go at once
 
 
 def jacobian(f: Function, argnums: int | Sequence[int] = 0, mode: Literal["rev", "fwd"] | None = None) -> Function:
@@ -27,8 +35,9 @@ def jacobian(f: Function, argnums: int | Sequence[int] = 0, mode: Literal["rev",
     argnums : int or sequence of int
         The positions of the arguments to differentiate; for a sequence the result is a tuple.
     mode : {"rev", "fwd"}, optional
-        By rows (one backward walk per output element) or by columns (one forward walk per input element); by default
-        whichever are fewer.
+        By rows (backwards, one for each output element) or by columns (forwards, one for each input element); by
+        default whichever are fewer. They go through the tape in one walk, or in several where they would take too much
+        memory.
 
     Returns
     -------
@@ -49,18 +58,19 @@ def jacobian(f: Function, argnums: int | Sequence[int] = 0, mode: Literal["rev",
 
     def body(trace: Trace) -> Tree:
         check_numbers(f, trace.outputs)
-        outputs, inputs = [np.asarray(plain(out)) for out in trace.outputs], [t._array for t in trace.inputs]
+        fix_lengths(trace)
+        outputs = [primitives.array(plain(out)) for out in trace.outputs]
+        inputs = trace.examples(t._array for t in trace.inputs)
         by_rows = mode == "rev" or (mode is None and sum(o.size for o in outputs) <= sum(x.size for x in inputs))
         if by_rows:
-            rows = [[row(trace, basis, out) for basis in unit_vectors(outputs, k)] for k, out in enumerate(outputs)]
-            parts = [[[row[j] for row in rows[k]] for j in range(len(inputs))] for k in range(len(outputs))]
+            parts = [every(trace, row, outputs, k) for k in range(len(outputs))]
         else:
-            columns = [[column(trace, basis, x) for basis in unit_vectors(inputs, j)] for j, x in enumerate(inputs)]
-            parts = [[[column[k] for column in columns[j]] for j in range(len(inputs))] for k in range(len(outputs))]
+            columns = [every(trace, column, inputs, j) for j in range(len(inputs))]
+            parts = [[np.moveaxis(c[k], 0, -1) if c else c for c in columns] for k in range(len(outputs))]
         blocks = [
             [
-                joined(part, 0 if by_rows else -1, out.shape + x.shape, x.dtype)
-                for part, x in zip(block, inputs, strict=True)
+                np.reshape(part, out.shape + x.shape) if len(part) else np.zeros(out.shape + x.shape, x.dtype)
+                for part, x in zip(block or [()] * len(inputs), inputs, strict=True)
             ]
             for block, out in zip(parts, outputs, strict=True)
         ]
@@ -70,7 +80,7 @@ def jacobian(f: Function, argnums: int | Sequence[int] = 0, mode: Literal["rev",
 
 
 def hessian(f: Callable[P, Any], argnums: int = 0) -> Callable[P, Any]:
-    """Return a function that returns the Hessian of `f`: forward mode over reverse mode, one walk per input element.
+    """Return a function that returns the Hessian of `f`: forward mode over reverse mode, in one walk for all columns.
 
     Parameters
     ----------
@@ -119,11 +129,21 @@ def elementwise_grad(f: Function) -> Function:
 
     def body(trace: Trace) -> Tree:
         check_numbers(f, trace.outputs)
-        outputs = [np.asarray(plain(out)) for out in trace.outputs]
+        fix_lengths(trace)
+        outputs = [primitives.array(plain(out)) for out in trace.outputs]
         ones = [np.ones(out.shape, out.dtype) for out in outputs]
-        return trace.arguments(row(trace, ones, np.asarray(sum(np.zeros((), out.dtype) for out in outputs))), True)
+        return trace.arguments(
+            row(trace, ones, primitives.array(sum(np.zeros((), out.dtype) for out in outputs))), True
+        )
 
     return on_trace(f, 0, body)
+
+
+def fix_lengths(trace: Trace) -> None:
+    """Let no length stay open in a compiled function: there is one walk for each element."""
+    for x in (*trace.inputs, *trace.outputs):
+        for n in np.shape(x):
+            int(n)
 
 
 def row(trace: Trace, basis: list[Any], out: Any) -> list[Any]:
@@ -134,7 +154,7 @@ def row(trace: Trace, basis: list[Any], out: Any) -> list[Any]:
     row = trace.pull(basis)
     if out.dtype.kind != "c" or all(t.dtype.kind == "c" for t in trace.inputs):
         return row
-    turned = trace.pull([-1j * b if b.dtype.kind == "c" else b for b in basis])
+    turned = trace.pull([-1j * b if b is not None and b.dtype.kind == "c" else b for b in basis])
     return [g if t.dtype.kind == "c" else g + 1j * h for t, g, h in zip(trace.inputs, row, turned, strict=True)]
 
 
@@ -147,18 +167,53 @@ def column(trace: Trace, basis: list[Any], x: Any) -> list[Any]:
     column = trace.push(basis)
     if x.dtype.kind != "c":
         return column
-    turned = trace.push([1j * b if b.dtype.kind == "c" else b for b in basis])
+    turned = trace.push([1j * b if b is not None else b for b in basis])
     return [np.real(t) - 1j * np.real(u) for t, u in zip(column, turned, strict=True)]
 
 
-def unit_vectors(arrays: Sequence[np.ndarray[Any, Any]], k: int) -> Iterator[list[np.ndarray[Any, Any]]]:
-    """Yield, for each element of one of the arrays, arrays that are 1 there and 0 elsewhere."""
-    for i in range(arrays[k].size):
-        basis = [np.zeros(a.shape, a.dtype if a.dtype.kind in "fc" else np.float64) for a in arrays]
-        basis[k].flat[i] = 1
-        yield basis
+def every(trace: Trace, derive: Callable[..., list[Any]], arrays: Sequence[Any], k: int) -> list[Any]:
+    """Return the derivatives of, or by, all elements of one of the arrays, each along a first axis.
+
+    One walk carries as many elements as memory allows. An operation may have no way to do that, such as a rule of the
+    user's that needs a NumPy array, and a hook is to see one cotangent: then there is a walk for each element.
+    """
+    n = arrays[k].size
+    widest = max([math.prod(node.shape or ()) for node in trace.path.operations], default=1)
+    some = min(n, max(1, MOST // max(widest, 1)))
+    if is_watched(trace):
+        some = 1
+    parts: list[list[Any]] = []
+    while sum(len(part[0]) for part in parts) < n:
+        first = sum(len(part[0]) for part in parts)
+        units = unit_vectors(arrays[k], first, min(some, n - first))
+        if some > 1:
+            try:
+                parts.append(in_one_walk(trace, derive, arrays, k, units))
+                continue
+            except Exception:  # a rule may raise anything; its own error comes again below
+                some, units = 1, units[:1]
+        made = derive(trace, [units[0] if i == k else None for i in range(len(arrays))], arrays[k])
+        parts.append([np.expand_dims(x, 0) for x in made])
+    return parts[0] if len(parts) == 1 else [np.concatenate(column) for column in zip(*parts, strict=True)]
 
 
-def joined(parts: list[Any], axis: int, shape: tuple[int, ...], dtype: Any) -> Any:
-    """Put the rows or columns of a Jacobian together."""
-    return np.reshape(np.stack(parts, axis=axis), shape) if parts else np.zeros(shape, dtype)
+def in_one_walk(trace: Trace, derive: Callable[..., list[Any]], arrays: Sequence[Any], k: int, units: Any) -> list[Any]:
+    """Return what `derive` gives for several unit vectors of one of the arrays, along a first axis."""
+    with entered(len(units)) as level:
+        basis = [Batched(units, level.number) if i == k else None for i in range(len(arrays))]
+        made = [without(x, level) for x in derive(trace, basis, arrays[k])]
+    return [alone(x) for x in made]
+
+
+def is_watched(trace: Trace) -> bool:
+    """Return whether something looks at the cotangents on the way: a hook, `retain_grad`, `detect_anomaly`."""
+    notes = [node.note for node in trace.path.operations if node.note is not None]
+    return current().anomaly is not None or any(note.hooks or note.retain_grad for note in notes)
+
+
+def unit_vectors(array: Any, first: int, count: int) -> Any:
+    """Return some arrays of the shape of another, in one, which are 1 at one element and 0 elsewhere."""
+    dtype = array.dtype if array.dtype.kind in "fc" else np.float64
+    if count == array.size <= 2**8 and array.ndim == 1:
+        return identity(count, np.dtype(dtype))
+    return np.reshape(np.eye(count, array.size, first, dtype), (count, *array.shape))

@@ -21,6 +21,7 @@ import numpy as np
 from microgradnd import powers, primitives, registry
 from microgradnd.annotations import Like
 from microgradnd.assignment import Assignable, plain_index
+from microgradnd.batching import Batched, highest
 from microgradnd.conversions import Count
 from microgradnd.failures import fail
 from microgradnd.forms import with_options
@@ -204,6 +205,8 @@ class Operators(Assignable):
 
     def __getitem__(self, index: Any) -> Self:
         if type(index) in SEQUENCES and not primitives.is_basic(index):
+            if highest(index) is not None:
+                return Batched.__primitive__(primitives.getitem, (self, index), NO_KEYWORDS)
             index = self._one_argument(index)
         picked = self.__array_function__(primitives.getitem, (), (self, index), NO_KEYWORDS)
         if isinstance(picked._array, np.generic):

@@ -14,11 +14,12 @@ from typing import Any
 from microgradnd import gradients, tape
 from microgradnd.annotations import P, R
 from microgradnd.failures import explained
+from microgradnd.matching import name_of_function, plain
 from microgradnd.modes import enable_grad, no_grad
 from microgradnd.registry import JVPS, VJPS, Joint, Results, Variadic, primitive
 from microgradnd.tape import Leaf, Node, Operation, Path, current
 from microgradnd.tensor import Tensor, lift
-from microgradnd.transforms import Trace, name_of_function, plain
+from microgradnd.transforms import Trace
 from microgradnd.trees import flatten, is_module
 
 

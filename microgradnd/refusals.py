@@ -180,3 +180,41 @@ def other_structure(what: str, expected: tuple[Any, Any], given: tuple[Any, Any]
     if expected[1] != given[1]:
         message += f"; dicts must have the keys {expected[1]}, in this order, not {given[1]}"
     return ValueError(message)
+
+
+# Batches
+
+
+class OneExampleError(TypeError):
+    """A value that has one number for each example, where a single one is needed."""
+
+
+def batched_value(what: str) -> OneExampleError:
+    """Return the error for a value that has one number for each example, where a single one is needed."""
+    return OneExampleError(
+        f"{what} needs the value of one example, but inside vmap a value stands for all examples; choose between "
+        f"arrays with np.where, put arrays together with np.stack, fill an array made by np.zeros_like(x), and pick "
+        f"from a plain array with mg.tensor(array)[index]"
+    )
+
+
+def unequal_examples(function: str, shapes: Sequence[Shape]) -> ValueError:
+    """Return the error for a function whose results have other shapes in other examples."""
+    return ValueError(
+        f"{function} gave results of shapes {', '.join(map(str, shapes))} for the examples of one batch, which must "
+        f"be equal; keep all elements and choose among them with np.where"
+    )
+
+
+def batch_sizes(function: str, sizes: Sequence[tuple[int, Shape, int]]) -> ValueError:
+    """Return the error for arguments that don't have one number of examples, which must be positive."""
+    if not sizes:
+        return ValueError(
+            f"vmap({function}): in_axes names no axis of an array, so there are no examples; at least one argument "
+            f"must be an array with an axis for them"
+        )
+    came = ", ".join(f"{size} along axis {axis} of shape {shape}" for size, shape, axis in sizes)
+    return ValueError(
+        f"vmap({function}): all arguments must have the same number of examples, at least 1, got {came}; in_axes says "
+        f"along which axes they are"
+    )

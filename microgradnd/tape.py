@@ -356,11 +356,11 @@ def walk(
                 note.check(node)
         function, out, position, kwargs = node.function, node.out, node.position, node.kwargs
         args: Any = node.args or arrays_of(node)
-        values = args
         if type(out) is Results:
             g = g.filled(out)
         if lift is not None:
-            values, out = lifted(node, args, lift), lift(out, node)
+            args, out = lifted(node, args, lift), lift(out, node)
+        values = args
         rules = VJPS[function]
         parts: Any = None if done is None else []
         i = -1

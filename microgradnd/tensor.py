@@ -25,6 +25,7 @@ import numpy.typing as npt
 from microgradnd import gradients, primitives, refusals, tape, views
 from microgradnd.annotations import Numbers
 from microgradnd.assignment import plain_index
+from microgradnd.batching import Batched, highest
 from microgradnd.conversions import copy_of
 from microgradnd.failures import fail
 from microgradnd.forms import OUT_SLOTS, by_position, out_slot, positional, refuse_out, without_out
@@ -146,6 +147,8 @@ def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
                 fail(function, args, kwargs, error)
         if function not in PLAIN and function not in CONSTANT:
             raise refusals.without_derivative(name_of(function), EXCLUDED.get(function))
+        if highest(args) is not None:
+            return Batched.__primitive__(function, args, kwargs)
         try:
             plain = function(*(plain_index(a) for a in args), **{k: plain_index(v) for k, v in kwargs.items()})
         except Exception as error:
@@ -186,6 +189,8 @@ def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             plain += 1
             place = len(values)
         elif kind not in ORDINARY or kind is tuple:
+            if kind is Batched:
+                return Batched.__primitive__(function, args, kwargs)
             if kind in SEQUENCES:
                 refuse_nested(function, arg)
             if isinstance(arg, Tensor):  # of a trace; an outdated one raises

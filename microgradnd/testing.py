@@ -17,7 +17,8 @@ import numpy as np
 
 from microgradnd.broadcasting import cast
 from microgradnd.failures import explained
-from microgradnd.transforms import jvp, name_of_function, plain, vjp
+from microgradnd.matching import name_of_function, plain
+from microgradnd.transforms import jvp, vjp
 from microgradnd.trees import flatten
 
 STEP = float(np.finfo(np.float64).eps ** (1 / 3))  # balances truncation, ~step**2, against rounding, ~eps/step

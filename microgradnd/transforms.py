@@ -11,18 +11,19 @@ variable in this call, so an inner derivative never mistakes an outer variable f
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from microgradnd import gradients, operands, primitives, refusals, tape, views
+from microgradnd import gradients, operands, primitives, refusals, tape
 from microgradnd.annotations import P, R
-from microgradnd.broadcasting import cast
+from microgradnd.batching import LEVELS, above, full, innermost, per_example
+from microgradnd.matching import COMPUTED, alone, check_numbers, matching, name_of_function, one_for, own, plain
 from microgradnd.modes import enable_grad, no_grad, transformed
 from microgradnd.tape import Leaf, Node, Path, current
 from microgradnd.tensor import Tensor, lift, wrap
-from microgradnd.trees import Form, Tree, flatten
+from microgradnd.trees import Tree, flatten
 
 Function = Callable[..., Any]
 
@@ -40,34 +41,41 @@ class Trace:
         What leads from the ones to the others.
     lift : callable or None
         What the walks are recorded with; None where nothing outside of this call would need that.
+    levels : tuple of Level
+        The maps that are running. Under one, each of the inputs, outputs and vectors is that of an example, but
+        `self.ends`, and what is on the tape, are whole batches.
     """
 
     def __init__(self, function: Function, args: Sequence[Tree], kwargs: dict[str, Any], which: Sequence[int]) -> None:
         self.function = function
+        self.levels = LEVELS.get()
         self.originals, self.form = flatten(tuple(args[i] for i in which))
         recording = current().record is not None
         self.start = tape.next_position()  # what is older belongs to the program around it
         self.watched: list[Any] = []
         with transformed():
             try:
-                self.inputs = [fresh_input(leaf, self.watched) for leaf in self.originals]
+                self.inputs = [fresh_input(full(leaf, self.levels), self.watched) for leaf in self.originals]
             except TypeError as error:
                 where = ", ".join(map(str, which))
                 error.add_note(f"This was in argument {where} of {name_of_function(function)}, see argnums=.")
                 raise
-            fresh = dict(zip(which, self.form.rebuild(self.inputs), strict=True))
+            fresh = dict(zip(which, self.form.rebuild(self.examples(self.inputs)), strict=True))
             self.result = function(*(fresh.get(i, arg) for i, arg in enumerate(args)), **kwargs)
         self.seen = [operands.sample(array) for array in self.watched]
         self.outputs, self.form_of_outputs = flatten(self.result)
         self.nodes = [t._node for t in self.inputs if t._node is not None]
-        ends = (t._node for t in self.outputs if isinstance(t, Tensor) and t._node is not None)
+        self.ends = [full(out, self.levels) if isinstance(out, COMPUTED) else out for out in self.outputs]
+        ends = (t._node for t in self.ends if isinstance(t, Tensor) and t._node is not None)
         self.path = Path(ends, self.nodes, self.start)
         self.outside = self.path.outside or current().trace or any(type(node) is not Leaf for node in self.nodes)
         self.lift = lift if recording and self.outside else None
 
     def value(self) -> Tree:
         """Return the result of the call, of arrays of its own unless something outside depends on it."""
-        return self.form_of_outputs.rebuild([out if self.lift else alone(plain(out)) for out in self.outputs])
+        return self.form_of_outputs.rebuild(
+            self.results([out if self.lift else alone(plain(out)) for out in self.ends])
+        )
 
     def check(self) -> None:
         """Raise if a large array among the arguments has changed since the call."""
@@ -82,45 +90,45 @@ class Trace:
 
     def pull(self, cotangents: Sequence[Any], retain: bool = True) -> list[Any]:
         """Return the cotangents of the inputs for cotangents of the outputs, None for a zero."""
-        pairs = zip(self.outputs, cotangents, strict=True)
+        pairs = [(o, g) for o, g in zip(self.ends, cotangents, strict=True) if g is not None and isinstance(o, Tensor)]
         path = self.path if self.outside else None
         nodes: set[Node] = path.nodes if path else self.path.reached
-        seeds = [(o._node, g) for o, g in pairs if g is not None and isinstance(o, Tensor) and o._node in nodes]
+        seeds = [(o._node, full(g, self.levels)) for o, g in pairs if o._node is not None and o._node in nodes]
         self.check()
-        with self.recording(cotangents):
+        with self.recording(cotangents), above(self.levels):
             ends = gradients.backward(seeds, retain or self.lift is not None, self.lift, path)
-        return [
-            own(ends.pop(node) if node in ends else np.zeros(t.shape, t.dtype), original)
+        return self.examples(
+            own(ends.pop(node) if node in ends else np.zeros_like(t if self.lift else plain(t)), original)
             for node, t, original in zip(self.nodes, self.inputs, self.originals, strict=True)
-        ]
+        )
 
     def push(self, tangents: Sequence[Any]) -> list[Any]:
         """Return the tangents of the outputs for tangents of the inputs."""
         self.check()
-        with self.recording(tangents):
-            ends = tape.forward(self.path, dict(zip(self.nodes, tangents, strict=True)), self.lift)
-        nodes = [out._node if isinstance(out, Tensor) else None for out in self.outputs]
-        return [
-            own(ends[node], plain(out)) if node in ends else np.zeros_like(plain(out))
-            for node, out in zip(nodes, self.outputs, strict=True)
-        ]
+        with self.recording(tangents), above(self.levels):
+            pairs = zip(self.nodes, tangents, strict=True)
+            ends = tape.forward(self.path, {n: full(t, self.levels) for n, t in pairs if t is not None}, self.lift)
+        nodes = [out._node if isinstance(out, Tensor) else None for out in self.ends]
+        return self.results(
+            own(ends[node], plain(out)) if node in ends else np.zeros_like(out if self.lift else plain(out))
+            for node, out in zip(nodes, self.ends, strict=True)
+        )
+
+    def examples(self, values: Iterable[Any]) -> list[Any]:
+        """Return whole batches as the examples that the function knows."""
+        return [per_example(value, self.levels) for value in values] if self.levels else list(values)
+
+    def results(self, values: Iterable[Any]) -> list[Any]:
+        """Return what belongs to the outputs as that of examples, unless an output is the same for all."""
+        if not self.levels:
+            return list(values)
+        pairs = zip(values, self.outputs, strict=True)
+        return [per_example(v, self.levels) if isinstance(out, COMPUTED) else v for v, out in pairs]
 
     def recording(self, vectors: Sequence[Any]) -> enable_grad | no_grad:
         """Return the mode for a walk: recorded where something outside depends on its result."""
-        needed = self.lift or any(isinstance(v, Tensor) and v.requires_grad for v in vectors)
+        needed = self.lift or any(isinstance(v, Tensor) and v.requires_grad for v in map(innermost, vectors))
         return enable_grad() if needed else no_grad()
-
-
-def own(g: Any, like: Any) -> Any:
-    """Return a derivative as the caller knows its variable: a number for a number, else an array of its own."""
-    if isinstance(g, Tensor):
-        return g
-    return g[()] if isinstance(like, float | complex | np.generic) else alone(np.asarray(g))
-
-
-def alone(value: Any) -> Any:
-    """Return an array that shares no memory with any other; what isn't NumPy's as it is."""
-    return value if not isinstance(value, np.ndarray) or views.is_alone(value) else np.array(value)
 
 
 def fresh_input(leaf: Any, watched: list[Any]) -> Tensor:
@@ -140,32 +148,6 @@ def fresh_input(leaf: Any, watched: list[Any]) -> Tensor:
             array = array.view()
         array.flags.writeable = False
     return wrap(array, Leaf(array, True, leaf.name if isinstance(leaf, Tensor) else None))
-
-
-def plain(value: Any) -> Any:
-    """Return a value without its Tensor, a number where NumPy gave one."""
-    return value._array if isinstance(value, Tensor) else value
-
-
-def name_of_function(function: Function) -> str:
-    return getattr(function, "__name__", "the function")
-
-
-def check_numbers(function: Function, outputs: Sequence[Any]) -> None:
-    """Raise unless the results of a function are numbers and arrays of numbers."""
-    for out in outputs:
-        if out is None or not (isinstance(out, Tensor) or np.asarray(out).dtype.kind in "biufc"):
-            raise refusals.no_numbers(name_of_function(function), out)
-
-
-def one_for(function: Function, outputs: Sequence[Any]) -> Any:
-    """Return the cotangent of a function's only result, or raise unless that is one real number."""
-    check_numbers(function, outputs)
-    arrays = [np.asarray(plain(out)) for out in outputs]
-    if len(arrays) != 1 or arrays[0].size != 1 or arrays[0].dtype.kind == "c":
-        raise refusals.not_one_number(name_of_function(function), arrays)
-    one = arrays[0].dtype.type(1)
-    return one if arrays[0].ndim == 0 else np.full(arrays[0].shape, one)
 
 
 def on_trace(f: Callable[P, Any], argnums: int | Sequence[int], body: Callable[[Trace], R]) -> Callable[P, R]:
@@ -331,7 +313,7 @@ def jvp(f: Callable[..., R], primals: Sequence[Tree], tangents: Sequence[Tree]) 
         raise ValueError(f"jvp was given {len(primals)} primals and {len(tangents)} tangents; each needs one")
     trace = Trace(f, primals, {}, range(len(primals)))
     check_numbers(f, trace.outputs)
-    out = trace.push(matching(*flatten(tuple(tangents)), trace.inputs, trace.form, "jvp: a tangent"))
+    out = trace.push(matching(*flatten(tuple(tangents)), trace.examples(trace.inputs), trace.form, "jvp: a tangent"))
     return trace.value(), trace.form_of_outputs.rebuild(out)
 
 
@@ -356,12 +338,3 @@ def hvp(f: Function) -> Function:
     array([ 6., 12.])
     """
     return lambda x, v: jvp(grad(f), (x,), (v,))[1]
-
-
-def matching(leaves: Sequence[Any], given: Form, values: Sequence[Any], form: Form, what: str) -> list[Any]:
-    """Return the cotangents or tangents in a tree in the dtypes of their values, or raise if they don't fit."""
-    vectors = [v if isinstance(v, Tensor) else np.asarray(operands.operand(what, v)) for v in leaves]
-    shapes, expected = [v.shape for v in vectors], [np.shape(plain(value)) for value in values]
-    if shapes != expected or given.keys() != form.keys():
-        raise refusals.other_structure(what, (expected, form.keys()), (shapes, given.keys()))
-    return [cast(v, value.dtype) if isinstance(value, Tensor) else v for v, value in zip(vectors, values, strict=True)]

@@ -45,7 +45,7 @@ def test_programs_by_hand_and_ours_agree(load: Any, name: str) -> None:
     assert set(candidates) == set(make)
 
 
-@pytest.mark.parametrize("name", ["W11", "W12", "W17"])
+@pytest.mark.parametrize("name", ["W11", "W12", "W16", "W16 Hessian", "W17"])
 def test_programs_without_one_of_planned_arrays_agree(load: Any, name: str) -> None:
     run = load("run")
     make, _, tolerance = run.makers(name, ["eager", "compiled"])

@@ -14,7 +14,6 @@ import pytest
 import microgradnd as mg
 from microgradnd import nn, optim, viz
 from microgradnd.nn import functional as F
-from microgradnd.viz import compare as compare_
 from microgradnd.viz.render import render
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -145,7 +144,3 @@ def test_large_and_odd_computations() -> None:
     done.backward()
     render(viz.compare(done, loss()).source, "svg")
     render(viz.compare(mg.tensor(np.zeros((0, 2))), mg.tensor(np.zeros((0, 2)))).source, "svg")
-
-
-def test_the_function_is_public() -> None:
-    assert viz.compare is compare_

@@ -613,7 +613,6 @@ LIBRARY = {
     "mg.Linear": Row(lambda: mg.Linear, AttributeError, "Linear|nn.Linear"),
     "mg.draw": Row(lambda: mg.draw, AttributeError, "draw|viz.draw"),
     "mg.jit": Row(lambda: mg.jit, AttributeError, "jit|mg.compile"),
-    "mg.vmap": Row(lambda: mg.vmap, AttributeError, "vmap|batch axis"),
     "mg.gradd": Row(lambda: mg.gradd, AttributeError, "gradd|mg.grad"),
     "mg.foo": Row(lambda: mg.foo, AttributeError, "foo|there is|value_and_grad"),
     "nn.Conv2D": Row(lambda: nn.Conv2D, AttributeError, "Conv2D|nn.Conv2d"),
@@ -680,6 +679,7 @@ LIBRARY = {
     "t.backward(retain=)": Row(lambda: t.backward(retain=True), TypeError, "backward|retain|retain_graph="),
     "mg.anew(3)": Row(lambda: mg.anew(3), TypeError, "mg.anew|function|3"),
     "mg.anew of another shape": Row(lambda: mg.anew(lambda: np.ones(3), 2), ValueError, "(3,)|(2,)|anew"),
+    "mg.compile(sizes=)": Row(lambda: mg.compile(abs, sizes="open"), ValueError, "mg.compile|sizes|'auto'|'fixed'"),
     "mg.compile(optimise=)": Row(lambda: mg.compile(abs, optimise=True), TypeError, "compile|optimise|optimize="),
     "viz.draw(colour=)": Row(lambda: viz.draw(t, colour="red"), TypeError, "draw|colour|its parameters are"),
     "viz.draw(max_node=)": Row(lambda: viz.draw(t, max_node=3), TypeError, "draw|max_node|max_nodes="),
@@ -1119,6 +1119,7 @@ LIBRARY = {
         lambda: viz.draw_weights(nn.Linear(5, 1)), ValueError, "5 features|(2, 2)|shape=(height, width)"
     ),
     "compare three": Row(lambda: viz.compare(t, t, ("a", "b", "c")), ValueError, "labels must be two|got 3"),
+    "compare(rtol=text)": Row(lambda: viz.compare(t, t, rtol="a"), ValueError, "rtol must be 0 or more|'a'"),
     "compare what has changed": Row(changed_since, ValueError, "'w' was changed|'first'|copy.deepcopy(model)"),
     "profile(3)": Row(lambda: viz.profile(3), TypeError, "viz.profile|a function|int"),
     "profile(repeat=0)": Row(lambda: viz.profile(np.sum, repeat=0), ValueError, "repeat must be at least 1|0"),
@@ -1354,6 +1355,71 @@ ENGINE = {
     "jvp of shapes": Row(lambda: mg.jvp(np.sin, (1.0,), (np.ones(2),)), ValueError, "jvp|tangent|(2,)"),
     "vjp of shapes": Row(lambda: mg.vjp(np.sin, np.ones(3))[1](np.ones(2)), ValueError, "cotangent|(3,)|(2,)"),
     "jacobian(mode=)": Row(lambda: mg.jacobian(np.sin, mode="back"), ValueError, "mode|'rev'|'back'"),
+    # Maps
+    "vmap of a value": Row(lambda: mg.vmap(1.0), TypeError, "vmap|f must be a function|float|vmap(f)"),
+    "vmap(in_axes=) of another length": Row(
+        lambda: mg.vmap(np.sin, (0, 0))(np.ones(2)), ValueError, "vmap(sin)|in_axes|one entry for each of the 1|(0, 0)"
+    ),
+    "vmap(in_axes=) of another tree": Row(
+        lambda: mg.vmap(np.sin, ({"a": 0},))({"b": np.ones(2)}), ValueError, "vmap(sin)|in_axes|tree|dict|{'a': 0}"
+    ),
+    "vmap(in_axes=) beyond the axes": Row(
+        lambda: mg.vmap(np.sin, 2)(np.ones((2, 3))), ValueError, "vmap(sin)|in_axes|(2, 3)|no axis 2|None"
+    ),
+    "vmap of a number": Row(lambda: mg.vmap(np.sin)(1.0), ValueError, "vmap(sin)|in_axes|shape ()|no axis 0|None"),
+    "vmap of a list of numbers": Row(lambda: mg.vmap(np.sin)([1.0]), ValueError, "vmap(sin)|in_axes|shape ()|None"),
+    "vmap without examples": Row(
+        lambda: mg.vmap(np.sin, None)(np.ones(2)), ValueError, "vmap(sin)|in_axes|no axis|at least one argument"
+    ),
+    "vmap of an empty batch": Row(
+        lambda: mg.vmap(np.sin)(np.ones((0, 2))), ValueError, "vmap(sin)|at least 1|0 along axis 0 of shape (0, 2)"
+    ),
+    "vmap of batches of two sizes": Row(
+        lambda: mg.vmap(np.add)(np.ones(2), np.ones(3)), ValueError, "vmap(add)|same number|2 along axis 0|3 along"
+    ),
+    "vmap(out_axes=None)": Row(
+        lambda: mg.vmap(np.sin, out_axes=None)(np.ones(2)),
+        ValueError,
+        "vmap(sin)|out_axes is None|depends|give an axis",
+    ),
+    "vmap(out_axes=) beyond the axes": Row(
+        lambda: mg.vmap(np.sin, out_axes=1)(np.ones(2)), ValueError, "vmap(sin)|out_axes|shape ()|axis 1|from -1 to 0"
+    ),
+    "vmap(out_axes=) of another tree": Row(
+        lambda: mg.vmap(lambda x: (x, x), out_axes=(0, 0, 0))(np.ones(2)), ValueError, "out_axes|tuple of 2|(0, 0, 0)"
+    ),
+    "vmap(in_dims=)": Row(lambda: mg.vmap(np.sin, in_dims=0), TypeError, "vmap|in_dims|in_axes="),
+    "vmap(axes=)": Row(lambda: mg.vmap(np.sin, axes=0), TypeError, "vmap|axes|in_axes="),
+    "if in vmap": Row(lambda: mg.vmap(lambda x: x if x > 0 else -x)(np.ones(2)), TypeError, "if|vmap|np.where"),
+    "float in vmap": Row(lambda: mg.vmap(lambda x: math.sin(x))(np.ones(2)), TypeError, "float()|vmap|np.where"),
+    "while in vmap": Row(lambda: mg.vmap(lambda x: range(x))(np.arange(2)), TypeError, "range()|vmap|np.where"),
+    "np.asarray in vmap": Row(lambda: mg.vmap(np.asarray)(np.ones(2)), TypeError, "np.asarray|vmap|np.stack"),
+    "item in vmap": Row(lambda: mg.vmap(lambda x: x.item())(np.ones(2)), TypeError, "item()|vmap|np.where"),
+    "an index in vmap": Row(
+        lambda: mg.vmap(lambda i: np.ones(3)[i])(np.arange(2)), TypeError, "index|vmap|mg.tensor(array)[index]"
+    ),
+    "len in vmap": Row(lambda: mg.vmap(len)(np.ones(2)), TypeError, "len()|one number|x.shape|in_axes"),
+    "an array += in vmap": Row(
+        lambda: mg.vmap(lambda x: np.zeros(()).__iadd__(x))(np.ones(2)),
+        TypeError,
+        "array that all examples share|np.zeros_like",
+    ),
+    "a Tensor += in vmap": Row(
+        lambda: mg.vmap(mg.tensor(np.zeros(())).__iadd__)(np.ones(2)),
+        TypeError,
+        "Tensor that all examples share|np.zeros_like",
+    ),
+    "backward() in vmap": Row(
+        lambda: mg.vmap(lambda x: x.backward())(np.ones(2)), AttributeError, "vmap|'backward'|mg.vmap(mg.grad(f))"
+    ),
+    "a list of examples": Row(
+        lambda: mg.vmap(lambda x: mg.tensor(np.ones(2)) + [x, x])(np.ones(2)), TypeError, "list|add|vmap|np.stack"
+    ),
+    "results of other shapes in vmap": Row(
+        lambda: mg.vmap(np.flatnonzero)(np.eye(2)[[0, 0]] * [[1], [0]]), ValueError, "flatnonzero|(0,), (1,)|np.where"
+    ),
+    "defvmap of a function": Row(lambda: mg.defvmap(max, "elementwise"), TypeError, "mg.defvmap|max|@mg.primitive"),
+    "defvmap(rule=)": Row(lambda: mg.defvmap(np.sin, "each"), TypeError, "defvmap|rule|'each'|elementwise"),
     "hidden parameters": Row(lambda: list(Hidden().parameters()), TypeError, "Hidden.layers[0]|nn.Sequential"),
 }
 

@@ -32,6 +32,7 @@ LATER, UNNAMED = "#c4c4c4", "#767676"  # what lines and nodes say that isn't the
 NOW = {"penwidth": "3.5", "fillcolor": "#ffe9a8"}
 NOW_LINE = {"penwidth": "2.2"}
 CAPTION, CAPTION_WIDTH = 46, 330  # characters, and points
+FRAME = {".gif": "png:cairo", ".mp4": "png"}  # 96 pixels per inch, and twice as many
 LAST = 3.0  # seconds that the first and the last frame stay, at least
 SUBJECT = re.compile(r'\t("(?:[^"\\]|\\.)*"|\w+)(?:(?::\w+)* -> ("(?:[^"\\]|\\.)*"|\w+)(?::\w+)*)?(?: \[(.*)\])?\n')
 COLOUR = re.compile(r"#([0-9a-fA-F]{2})([0-9a-fA-F]{2})([0-9a-fA-F]{2})\b")
@@ -126,7 +127,7 @@ def animate(
     sources = (_program(_frame(body, steps, k), rankdir, said) for k, said in enumerate(steps.captions))
     times = [seconds] * len(steps.captions)
     times[0], times[-1] = max(seconds, LAST / 2), max(seconds, LAST)
-    write_film(film, [render(source, "png") for source in sources], times, steps.captions)
+    write_film(film, [render(source, FRAME[film.suffix.lower()]) for source in sources], times, steps.captions)
     return film
 
 
@@ -140,7 +141,7 @@ def _steps(model: Graph) -> Steps:
     rules: dict[str, list[str]] = {}
     for edge in model.edges:
         if edge.rule:
-            rules.setdefault(edge.target, []).append(edge.rule)
+            rules.setdefault(edge.target, []).append(edge.text or edge.rule)
     result = model.nodes[-1]
     forward["result"] = count
     name = clean(result.name or "result", 16)

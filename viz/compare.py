@@ -91,12 +91,14 @@ def compare(
     ...     w = mg.tensor(slope, requires_grad=True, name="w")
     ...     return (w * 3 + 1) ** 2
     >>> drawing = viz.compare(loss(1.0), loss(2.0), ("before", "after"))
-    >>> "The first difference: w (values differ by 50%)." in drawing.source
+    >>> "The first difference: w (values differ by 50%" in drawing.source
     True
     """
     how = checked("forward", show, rankdir)
     if len(labels) != 2:
         raise ValueError(f"viz.compare: labels must be two, one for each computation, got {len(labels)}")
+    if not isinstance(rtol, float | int) or not rtol >= 0:
+        raise ValueError(f"viz.compare: rtol must be 0 or more, how far apart values may be, got {rtol!r}")
     for t, label in zip((a, b), labels, strict=True):
         _check_unchanged(t, label)
     models = [_flat(graph(t, max_nodes, depth, backward=True)) for t in (a, b)]

@@ -19,7 +19,7 @@ from typing import Any
 
 INSTALL = 'pip install "microgradnd[viz]"'
 FORMATS = (".gif", ".mp4", ".html")
-COLOURS, WIDEST = 128, 900  # of a GIF, and pixels: a larger one has half as many
+COLOURS = 256  # of a GIF
 RATE = 10  # pictures a second in a film, in which one that stays is repeated
 PAGE = Path(__file__).parent / "page" / "frames.html"
 
@@ -97,8 +97,6 @@ def _gif(path: Path, pictures: Sequence[bytes], seconds: Sequence[float]) -> Non
     except ImportError as error:
         raise ImportError(f"a .gif needs the package pillow: {INSTALL}; an .html needs nothing") from error
     images = [Image.open(io.BytesIO(picture)).convert("RGB") for picture in pictures]
-    if images[0].width > WIDEST:
-        images = [image.reduce(2) for image in images]
     palette = _montage(images).quantize(COLOURS, Image.Quantize.MAXCOVERAGE)
     frames = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
     times = [round(1000 * s) for s in seconds]

@@ -545,7 +545,8 @@ class _Builder:
             if np.shape(arg) == () and isinstance(arg, np.ndarray | np.generic)
         }
         made = {word: number(known[word]) for word in template.words if isinstance(known.get(word), float)}
-        if template.words - set(made) - set(names):
+        computed = {letter for letter, parent in zip(letters, node.parents, strict=False) if parent is not None}
+        if template.words & {"g", "out", *computed} - set(made):
             return ""
         put, result = template.put(names | made), number(grad.elements)
         return put if put == result else f"{put} = {result}"

@@ -31,6 +31,7 @@ MOST_STATEMENTS = 20
 INLINED = 60  # characters: up to so many, what a variable stands for is put in its place
 BROADCASTING = {np.where, np.clip}  # besides the ufuncs
 FORM = {"array", "rows", "vector", "column", "row"}  # what they return has the numbers of what they are given
+SIGNS: dict[str, ast.operator] = {"np.dot": ast.MatMult(), "on_rows": ast.MatMult(), "power": ast.Pow()}
 SPELLED = {"summed": "np.sum", "conj": "np.conj"}
 # What pictures show of the rules that are no formula, by the name of the function
 TEXTS = {
@@ -213,8 +214,8 @@ class _Plainer(ast.NodeTransformer):
         node.keywords = [keyword for keyword in node.keywords if keyword.arg]
         if name in FORM and node.args:
             return node.args[0]
-        if name in ("np.dot", "on_rows") and len(node.args) == 2:
-            return ast.BinOp(node.args[0], ast.MatMult(), node.args[1])
+        if name in SIGNS and len(node.args) == 2:
+            return ast.BinOp(node.args[0], SIGNS[name], node.args[1])
         if name == "expand" and len(node.args) in (2, 3):
             g, shape, *axis = node.args
             made = ast.Call(ast.Name("np.expand_dims"), [g, *axis], []) if axis else g

@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 
 from microgradnd.compiler.passes import key_of
+from microgradnd.matching import plain
 from microgradnd.tape import Leaf
 from microgradnd.tensor import Tensor
-from microgradnd.transforms import plain
 from microgradnd.trees import flatten, is_module, paths
 
 BY_VALUE = {bool, int, float, complex, str, bytes, type(None), type(Ellipsis), slice, range}
@@ -87,8 +87,10 @@ class Arguments:
         Everything that isn't a container. A Module is a leaf.
     inputs : list of int
         Which of the leaves are inputs of the program. A Tensor that occurs twice is one input.
+    shapes : tuple of tuple
+        Those of the leaves that are arrays, () for others.
     signature : hashable
-        Equal for calls that the same program may serve.
+        Equal for calls that the same program may serve, if their shapes are equal too, or open.
     """
 
     def __init__(self, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
@@ -97,6 +99,7 @@ class Arguments:
         first: dict[int, int] = {}
         self.first = [first.setdefault(id(x), i) if isinstance(x, Tensor) else i for i, x in enumerate(self.leaves)]
         self.inputs = [i for i, x in enumerate(self.leaves) if self.first[i] == i and is_input(x)]
+        self.shapes = tuple([x.shape if isinstance(x, np.ndarray) else () for x in self.leaves])
         self.signature = self.form.key(), tuple(map(signature, self.leaves)), tuple(self.first)
 
     def arrays(self, inputs: Sequence[int], numbers: dict[type, Any]) -> list[Any]:
@@ -153,7 +156,7 @@ def signature(leaf: Any) -> Any:
                 f"a compiled function got {what}, but its programs compute with plain arrays of numbers; pass one made "
                 f"by np.asarray(..., dtype=float), or for a masked array by .filled(0)"
             )
-        return isinstance(leaf, np.generic), leaf.shape, leaf.dtype
+        return isinstance(leaf, np.generic), leaf.ndim, leaf.dtype
     if isinstance(leaf, Static):
         return Static, leaf.key, None if is_by_value(leaf.value) else id(leaf.value)
     if is_input(leaf):

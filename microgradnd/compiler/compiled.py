@@ -17,22 +17,28 @@ import sys
 import threading
 import time
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Generic, Literal, NamedTuple, overload
 
+import numpy as np
+
 from microgradnd.annotations import P, R
+from microgradnd.batching import LEVELS, looped
 from microgradnd.compiler.arguments import Arguments
 from microgradnd.compiler.dispatch import MISS, dispatcher
 from microgradnd.compiler.programs import Entry, entry_of
 from microgradnd.compiler.saving import write
+from microgradnd.compiler.sizes import LEAST
 from microgradnd.compiler.source import identifier
-from microgradnd.compiler.trace import traced
+from microgradnd.compiler.trace import Traced, traced
 from microgradnd.failures import explained
 from microgradnd.tape import current
 
 Backend = Literal["numpy", "numba", "auto"]
+OpenSizes = Literal["auto", "fixed"]
+SYMBOLS = "nmklpqrsuvw"  # for open lengths
 
 LONG = 3.0  # seconds of tracing from which on a note says how long the rest takes
 RETRACES = 8  # calls in a row that find the same thing changed, after which it is an error
@@ -51,11 +57,18 @@ class CacheInfo(NamedTuple):
 class Compiled(Generic[P, R]):
     """A function that runs as NumPy programs, one for each signature of its arguments; made by `compile`."""
 
-    def __init__(self, function: Callable[P, R], optimize: bool, maxsize: int, backend: Backend = "numpy") -> None:
+    def __init__(
+        self,
+        function: Callable[P, R],
+        optimize: bool,
+        maxsize: int,
+        backend: Backend = "numpy",
+        sizes: OpenSizes = "auto",
+    ) -> None:
         functools.update_wrapper(self, function, updated=())
         self.function: Callable[..., Any] = function
         self.optimize = optimize
-        self.backend = backend
+        self.backend, self.sizes = backend, sizes
         self.maxsize = maxsize
         self._lock = threading.RLock()
         self._entries: list[tuple[Any, Entry]] = []
@@ -82,14 +95,14 @@ class Compiled(Generic[P, R]):
             found = getattr(found, name, None)
         if found is self:
             return self.__qualname__
-        return _rebuilt, (self.function, self.optimize, self.maxsize, self.backend)
+        return Compiled, (self.function, self.optimize, self.maxsize, self.backend, self.sizes)
 
     def _find(self, args: Any, kwargs: dict[str, Any]) -> Any:
         """Find the program for a call, or trace it, and run it."""
         arguments = Arguments(args, kwargs)
         mode = current()
         if (
-            mode.trace is not None or mode.is_transformed
+            mode.trace is not None or mode.is_transformed or LEVELS.get()
         ):  # of another compiled function, or a transform: they record it
             args, kwargs = arguments.rebuilt({})
             return self.function(*args, **kwargs)
@@ -97,6 +110,7 @@ class Compiled(Generic[P, R]):
         with self._lock:
             entry: Entry | None = None
             changes: list[str] = []
+            related = [entry for known, entry in self._entries if known == key]
             for candidate in reversed(self._entries):
                 if candidate[0] == key and candidate[1].fits(arguments):
                     if not (changed := candidate[1].changes()):
@@ -105,21 +119,32 @@ class Compiled(Generic[P, R]):
                         break
                     changes = changes or changed
         if entry is None:
-            entry = self._trace(arguments, key, changes)
+            entry = self._trace(arguments, key, changes, related)
         self._latest = entry
         self._dispatch = None if kwargs else dispatcher(self.function, args, arguments, entry)
         return entry.run(self.function, arguments)
 
-    def _trace(self, arguments: Arguments, key: Any, changes: list[str]) -> Entry:
+    def _trace(self, arguments: Arguments, key: Any, changes: list[str], related: list[Entry]) -> Entry:
         self._check_streak(changes)
-        name = identifier_of(self.function)
-        with TRACING, uncollected():
-            start = time.perf_counter()
-            found = traced(self.function, arguments)
-            if (seconds := time.perf_counter() - start) > LONG:  # what follows takes about as long
-                count = len(found.program.steps)
-                print(f"microgradnd: compiling {name}, {count} steps, takes about {seconds:.0f} s ...", file=sys.stderr)
-            entry = entry_of(found, name, self.optimize, self.backend, arguments)
+        name, is_fixed = identifier_of(self.function), self.sizes == "fixed"
+        before = next((entry for entry in reversed(related) if may_open(entry, arguments)), None)
+        with TRACING, uncollected(), looped() as names:
+            if before is None:
+                places = {} if is_fixed else to_open(arguments, [entry.traced for entry in related])
+                start = time.perf_counter()
+                found = traced(self.function, arguments, places)
+                if (seconds := time.perf_counter() - start) > LONG:  # what follows takes about as long
+                    what = f"{name}, {len(found.program.steps)} steps"
+                    print(f"microgradnd: compiling {what}, takes about {seconds:.0f} s ...", file=sys.stderr)
+                if found.sizes is None and related:  # what an earlier trace has pinned stays so
+                    found = found._replace(sizes=related[-1].traced.sizes)
+            else:
+                found = before.traced
+            options = name, self.optimize, self.backend, arguments
+            entry = entry_of(found, *options, opening=bool(related) and not is_fixed, before=before)
+        if names:
+            listed = ", ".join(sorted(names))
+            entry = entry._replace(report=f"{entry.report}\nvmap: called for each example: {listed}")
         with self._lock:
             self._misses += 1
             self._entries.append((key, entry))
@@ -209,8 +234,38 @@ class Compiled(Generic[P, R]):
             self._streak = 0, {}
 
 
-def _rebuilt(function: Any, optimize: bool, maxsize: int, backend: Backend) -> Compiled[Any, Any]:
-    return Compiled(function, optimize, maxsize, backend)
+def may_open(entry: Entry, arguments: Arguments) -> bool:
+    """Return whether a program for some lengths may become one for any, among them those of some arguments."""
+    sizes = entry.traced.sizes if entry.sizes is None and entry.traced.general is not None else None
+    fits = sizes is not None and sizes.open and sizes.serves(arguments.shapes) and entry.is_for(arguments)
+    return bool(fits) and not entry.changes()
+
+
+def to_open(arguments: Arguments, before: Sequence[Traced]) -> dict[str, list[tuple[int, int]]]:
+    """Return the axes of arguments that have had other lengths before, by the symbols that these get.
+
+    Axes that have always been equally long share one. An axis whose length a trace has pinned stays closed. In the
+    first call, arrays that are equally long are taken for a batch, whose length will be another sooner or later.
+    """
+    shapes: Sequence[Any] = arguments.shapes
+    if not before:
+        batch = [(i, 0) for i, x in enumerate(arguments.leaves) if isinstance(x, np.ndarray) and x.ndim]
+        lengths_of = {shapes[i][0] for i, _ in batch}
+        return {SYMBOLS[0]: batch} if len(lengths_of) == 1 and min(lengths_of) >= LEAST else {}
+    closed = {
+        place
+        for traced in before
+        if traced.sizes
+        for name in traced.sizes.pinned
+        for place in traced.sizes.places[name]
+    }
+    lengths: dict[tuple[int, ...], list[tuple[int, int]]] = {}
+    for i, shape in enumerate(shapes):
+        for axis, n in enumerate(shape):
+            history = (n, *(traced.shapes[i][axis] for traced in before))
+            if n >= LEAST and len({*history}) > 1 and (i, axis) not in closed:
+                lengths.setdefault(history, []).append((i, axis))
+    return {(SYMBOLS[j] if j < len(SYMBOLS) else f"n{j}"): places for j, places in enumerate(lengths.values())}
 
 
 @contextmanager
@@ -232,11 +287,16 @@ def identifier_of(function: Callable[..., Any]) -> str:
 
 @overload
 def compile(
-    function: Callable[P, R], *, optimize: bool = True, maxsize: int = 32, backend: Backend = "numpy"
+    function: Callable[P, R],
+    *,
+    optimize: bool = True,
+    maxsize: int = 32,
+    backend: Backend = "numpy",
+    sizes: OpenSizes = "auto",
 ) -> Compiled[P, R]: ...
 @overload
 def compile(
-    *, optimize: bool = True, maxsize: int = 32, backend: Backend = "numpy"
+    *, optimize: bool = True, maxsize: int = 32, backend: Backend = "numpy", sizes: OpenSizes = "auto"
 ) -> Callable[[Callable[P, R]], Compiled[P, R]]: ...
 @explained
 def compile(
@@ -245,6 +305,7 @@ def compile(
     optimize: bool = True,
     maxsize: int = 32,
     backend: Backend = "numpy",
+    sizes: OpenSizes = "auto",
 ) -> Any:
     """Turn a function of arrays into NumPy programs that do what it does, without this library in the loop.
 
@@ -260,6 +321,9 @@ def compile(
     backend : {"numpy", "numba", "auto"}
         Whether the program is calls of NumPy, or loops that numba compiles, with calls of NumPy where there are none;
         "auto" times both on the first arguments of each signature, and keeps the faster. `.report()` tells.
+    sizes : {"auto", "fixed"}
+        Whether an axis of an array that turns out to have several lengths is left open, so that one program serves all
+        of them, or each length has a program of its own.
 
     Returns
     -------
@@ -295,10 +359,14 @@ def compile(
         raise ValueError(f"mg.compile: maxsize must be a positive integer, got {maxsize!r}: it counts programs to keep")
     if backend not in ("numpy", "numba", "auto"):
         raise ValueError(f"mg.compile: backend must be 'numpy', 'numba' or 'auto', got {backend!r}")
+    if sizes not in ("auto", "fixed"):
+        raise ValueError(
+            f"mg.compile: sizes must be 'auto' or 'fixed', got {sizes!r}: they say whether lengths may stay open"
+        )
     if function is None:
-        return lambda function: compile(function, optimize=optimize, maxsize=maxsize, backend=backend)
+        return lambda function: compile(function, optimize=optimize, maxsize=maxsize, backend=backend, sizes=sizes)
     if not callable(function):
         raise TypeError(
             f"mg.compile takes a function of arrays, got {function!r}; write a def or a lambda, and compile that"
         )
-    return Compiled(function, optimize, maxsize, backend)
+    return Compiled(function, optimize, maxsize, backend, sizes)

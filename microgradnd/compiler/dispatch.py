@@ -23,6 +23,7 @@ from microgradnd.compiler.ownership import apart
 from microgradnd.compiler.places import CONTAINERS, MISSING, Place, same
 from microgradnd.compiler.programs import Entry, finish
 from microgradnd.compiler.recorder import Buffer, Gradient
+from microgradnd.compiler.sizes import LEAST
 from microgradnd.tape import Leaf, current, next_position, touch
 from microgradnd.tensor import Tensor
 
@@ -40,11 +41,17 @@ class Dispatcher:
         traced = entry.traced
         self.known: dict[int, str] = {}
         self.names: dict[str, Any] = {"MISS": MISS, "MISSING": MISSING, "function": entry.function, "touch": touch}
+        self.names |= {"inf": np.inf, "nan": np.nan}
         self.names |= {"is_": operator.is_, "next_position": next_position, "current": current, "asarray": np.asarray}
         self.checks = [f"current() is {self.name(entry.mode)}"]
+        self.lengths: dict[str, str] = {}  # of the symbols for open lengths
         self.arrays: list[str] = []  # the names of arrays among the arguments, and in them
         self.parts: list[str] = []
         inputs = [leaf for i, arg in enumerate(args) for leaf in self.look(f"a{i}", arg)]
+        if entry.sizes is not None:
+            self.parts += self.lengths.values()
+            self.checks += [f"{symbol} >= {LEAST}" for symbol in self.lengths]
+            self.checks += [f"({guard.condition()})" for guard in entry.sizes.guards]
         given, owners = [], []
         for i in traced.inputs:
             leaf = arguments.leaves[i]
@@ -138,7 +145,7 @@ class Dispatcher:
         kind = type(arg)
         if kind is np.ndarray:
             self.checks.append(f"type({name}) is {self.name(kind)}")
-            self.checks.append(f"{name}.shape == {self.name(arg.shape)} and {name}.dtype is {self.name(arg.dtype)}")
+            self.checks.append(f"{name}.shape == {self.shape(name, arg)} and {name}.dtype is {self.name(arg.dtype)}")
             self.arrays.append(name)
         elif kind in NUMBERS:
             self.checks.append(f"type({name}) is {self.name(kind)}")
@@ -155,6 +162,20 @@ class Dispatcher:
             if isinstance(arg, Tensor):
                 return [self.variable(name, arg)]
         return [name]
+
+    def shape(self, name: str, array: Any) -> str:
+        """Return the shape that an array must have, with the symbols of open lengths."""
+        sizes = self.entry.sizes
+        if sizes is None:
+            return self.name(array.shape)
+        leaf = next(i for i, x in enumerate(self.arguments.leaves) if x is array)
+        parts = [str(n) for n in array.shape]
+        for symbol in sizes.open:
+            for i, axis in sizes.places[symbol]:
+                if i == leaf:
+                    parts[axis] = symbol
+                    self.lengths.setdefault(symbol, f"{symbol} = {name}.shape[{axis}]")
+        return f"({''.join(f'{part}, ' for part in parts)})"
 
     def variable(self, name: str, tensor: Tensor) -> str:
         """Check that a Tensor stands for the same array and node, and return an expression for the array."""

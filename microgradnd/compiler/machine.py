@@ -32,6 +32,7 @@ from microgradnd.compiler.fusion import Op
 from microgradnd.compiler.loops import Layout
 from microgradnd.compiler.program import Program
 from microgradnd.compiler.rolling import Loop as RolledLoop
+from microgradnd.compiler.saving import Written
 from microgradnd.compiler.source import loaded
 
 RACE_SECONDS = 0.02
@@ -74,28 +75,53 @@ class Loops:
         What compiling took; next to nothing where it was found on disk.
     """
 
-    def __init__(self, program: Program, name: str) -> None:
+    def __init__(self, programs: Sequence[Program], name: str, general: Callable[..., Any] | None = None) -> None:
         start = time.perf_counter()
         load_numba()
-        layout = Layout(program)
-        driver = Driver(layout, name)
-        self.program, self.constants = program, driver.constants
-        self.report = report(layout, driver)
-        loops = module_text(driver)
-        namespace: dict[str, Any] = {"np": np, "in_threads": in_threads, **self.constants}
-        if parts := [*driver.parts, *driver.rolled.values()]:
+        drivers = [Driver(Layout(program), name) for program in programs]
+        driver, self.program = drivers[0], programs[0]
+        compiled_parts = [*driver.parts, *driver.rolled.values()]
+        parts, text, constants = [part.text for part in compiled_parts], driver.text, driver.constants
+        self.report, self.is_open = report(driver), False
+        if general is not None and not any(d.rolled for d in drivers):
+            forms = [
+                Written(name, [*zip(d.program.inputs, d.inputs, strict=True)], d.names.constants, "", d.text)
+                for d in drivers
+            ]
+            found = general(forms, [[report(d), *(part.text for part in d.parts)] for d in drivers])
+            if found is not None:
+                written, (self.report, *parts), lengths = found
+                self.is_open, constants = True, written.constants
+                parts, text = with_lengths(driver, parts, written.source(), ", ".join(lengths))
+        loops = module_text(parts)
+        namespace: dict[str, Any] = {"np": np, "in_threads": in_threads, **constants}
+        if parts:
             module = compiled(platform(), loops, name)
-            namespace.update((part.name, getattr(module, part.name)) for part in parts)
-        self.source = f"{loops}\n\n{driver.text}"
-        self.function = loaded(driver.text, name, namespace)
+            namespace.update((part.name, getattr(module, part.name)) for part in compiled_parts)
+        self.source = f"{loops}\n\n{text}"
+        self.function = loaded(text, name, namespace)
         self.seconds = time.perf_counter() - start
 
 
-def report(layout: Layout, driver: Driver) -> str:
+def with_lengths(driver: Driver, parts: Sequence[str], text: str, lengths: str) -> tuple[list[str], str]:
+    """Return the loops of a program and the text that calls them, with the open lengths as arguments."""
+    types = "int64, " * (lengths.count(",") + 1)
+    found = []
+    for part, loops in zip(driver.parts, parts, strict=True):
+        threads = "uint64, uint64, " if part.wide is not None else ""
+        bounds = "start, stop, " if part.wide is not None else ""
+        loops = loops.replace(f'"void({threads}', f'"void({threads}{types}', 1)
+        found.append(loops.replace(f"def {part.name}({bounds}", f"def {part.name}({bounds}{lengths}, ", 1))
+        call = rf"(in_threads\({part.name}, [^,]+, )" if part.wide is not None else rf"(?m)^( *{part.name}\()"
+        text = re.sub(call, rf"\g<1>{lengths}, ", text)
+    return found, text
+
+
+def report(driver: Driver) -> str:
     """Return what became loops, and what is left to NumPy, and why."""
     lines = []
     parts = iter(driver.parts)
-    for part in layout.parts:
+    for part in driver.layout.parts:
         if isinstance(part, Op) and isinstance(part.step.function, RolledLoop):
             count, steps = part.step.function.count, len(part.step.function.body.steps)
             if (turns := driver.rolled.get(part.step)) is not None:
@@ -115,9 +141,8 @@ def report(layout: Layout, driver: Driver) -> str:
     return "\n".join(lines)
 
 
-def module_text(driver: Driver) -> str:
+def module_text(parts: Sequence[str]) -> str:
     """Return the source of the module with the compiled functions of a program."""
-    parts = [part.text for part in (*driver.parts, *driver.rolled.values())]
     if not parts:
         return "import numpy as np\n"
     names = called("\n".join(parts))

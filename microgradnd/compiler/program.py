@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from microgradnd import primitives
+
 
 class Value:
     """An array that a program computes or is given.
@@ -108,6 +110,16 @@ def filled(shape: tuple[int, ...], number: int, dtype: Any) -> Constant:
     array.flags.writeable = False
     kind = "" if dtype == np.float64 else f", np.{dtype.name}"
     return Constant(f"np.{('zeros', 'ones')[number]}({shape}{kind})", array)
+
+
+def constant_of(array: Any) -> Any:
+    """Return an array that can't change as a constant: a number spread out, a range, or the array."""
+    repeats = array.size > 1 and array.tobytes() == array.flat[0].tobytes() * array.size  # -0.0 isn't 0.0
+    if repeats and array.dtype.kind in "fiu" and np.isfinite(array).all():
+        return primitives.expand(array.flat[0], array.shape)
+    if array.ndim == 1 and array.dtype == np.arange(0).dtype and np.array_equal(array, np.arange(array.size)):
+        return Constant(f"np.arange({array.size})", array)
+    return array
 
 
 @dataclass(frozen=True, eq=False)

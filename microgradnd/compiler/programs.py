@@ -7,6 +7,7 @@ Read next: `dispatch.py`.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from microgradnd.compiler.blocks import blocks
 from microgradnd.compiler.buffers import plan
 from microgradnd.compiler.fast import fast
 from microgradnd.compiler.machine import Loops, race
+from microgradnd.compiler.opened import instance, opened, samples
 from microgradnd.compiler.ownership import check_apart, own_results
 from microgradnd.compiler.passes import drop_dead, late, optimized, share_equal
 from microgradnd.compiler.places import same
@@ -27,6 +29,7 @@ from microgradnd.compiler.replay import recorded
 from microgradnd.compiler.rolling import hoisted, in_bodies, rolled
 from microgradnd.compiler.saving import Written
 from microgradnd.compiler.scalars import taken_apart
+from microgradnd.compiler.sizes import Sizes
 from microgradnd.compiler.source import HELPERS, Names, loaded, readable
 from microgradnd.compiler.spelling import OF_LOOPS, scattered, spell
 from microgradnd.compiler.trace import Traced
@@ -54,6 +57,8 @@ class Entry(NamedTuple):
     source, report : str
     seconds : float
         How long compiling loops took.
+    sizes : Sizes or None
+        The lengths that it leaves open, if any.
     """
 
     traced: Traced
@@ -65,13 +70,19 @@ class Entry(NamedTuple):
     source: str
     report: str
     seconds: float
+    sizes: Sizes | None
 
     def captured(self) -> list[Any]:
         """Return the arrays of the surrounding program as they are now."""
         return [x if isinstance(x, np.ndarray) else x.data for x in self.traced.captured]
 
     def fits(self, arguments: Arguments) -> bool:
-        """Return whether arguments of its signature are those that it was written for."""
+        """Return whether arguments of its signature are those that it was written for, and it serves their shapes."""
+        served = arguments.shapes == self.traced.shapes if self.sizes is None else self.sizes.serves(arguments.shapes)
+        return served and self.is_for(arguments)
+
+    def is_for(self, arguments: Arguments) -> bool:
+        """Return the same, whatever their shapes."""
         for i, value in self.traced.fixed.items():
             given = arguments.leaves[i]
             if given is not value and (isinstance(value, Tensor) or not same(value, given)):
@@ -127,12 +138,11 @@ def finish(entry: Entry, results: Any, function: Callable[..., Any], arguments: 
     return results if traced.form is None else traced.form.rebuild(results)
 
 
-def entry_of(traced: Traced, name: str, optimize: bool, backend: str, arguments: Arguments) -> Entry:
-    """Return the program of a traced function, printed and loaded."""
-    program = straightened(traced.program)
+def printed(program: Program, name: str, optimize: bool) -> tuple[Program, Written]:
+    """Return a program as it is printed, and its text."""
+    program = straightened(program)
     names = Names(name)
     inputs = [(value, names.value(value, "x")) for value in program.inputs]
-    report = f"{name}: every step is a call of NumPy"
     if optimize:
         program = drop_dead(taken_apart(program))
         program = in_bodies(lambda body, own: late(blocks(drop_dead(share_equal(spell(body, None, own))))), program)
@@ -142,22 +152,52 @@ def entry_of(traced: Traced, name: str, optimize: bool, backend: str, arguments:
             lambda body, own: drop_dead(spell(body, {"scattered": scattered}, own)) if own else body, program
         )
         allocation, text = "", readable(program, name, names)
-    numbers = {value: i for i, value in enumerate(program.inputs)}
     helpers = "".join(f"{HELPERS[helper]}\n\n" for helper in HELPERS if helper in names.helpers)
-    written = Written(name, inputs, names.constants, helpers, allocation + text)
+    return program, Written(name, inputs, names.constants, helpers, allocation + text)
+
+
+def entry_of(
+    traced: Traced, name: str, optimize: bool, backend: str, arguments: Arguments, opening: bool, before: Entry | None
+) -> Entry:
+    """Return the program of a traced function, printed and loaded; if `opening`, for any lengths where some are open.
+
+    `before` is the program of the same trace for its own lengths, if there is one.
+    """
+    sizes: Sizes | None = None
+    lengths: Sequence[Any] = ()
+    form = (before.program, before.written) if before is not None else printed(traced.program, name, optimize)
+    if opening and traced.sizes is not None and traced.general is not None and traced.sizes.open:
+        found = samples(traced.sizes)
+        forms = [form]
+        for number in range(1, len(found)):
+            forms.append(printed(instance(traced.general, found[number], True), name, optimize))
+            lengths = found[number - 1 : number + 1]
+            if whole := opened(traced, lengths, [written for _, written in forms[-2:]]):
+                sizes, form = traced.sizes, (forms[-1][0], whole[0])
+                break
+        else:
+            now = traced.sizes.bound(arguments.shapes)  # it has another form for each of them
+            traced.sizes.pin(*traced.sizes.symbols())
+            if before is not None and now is not None:
+                traced = traced._replace(program=instance(traced.general, now), shapes=arguments.shapes)
+                form = printed(traced.program, name, optimize)
+    program, written = form
+    numbers = {value: i for i, value in enumerate(program.inputs)}
     source = written.source()
     entry = Entry(
         traced=traced,
         mode=resolved(current()),
         program=program,
-        function=loaded(source, name, names.constants),
+        function=loaded(source, name, written.constants),
         updated=[numbers[value] for value in program.updates],
         written=written,
         source=source,
-        report=report,
+        report=f"{name}: every step is a call of NumPy",
         seconds=0.0,
+        sizes=sizes,
     )
-    return entry if backend == "numpy" else with_loops(entry, name, backend, arguments)
+    entry = entry if backend == "numpy" else with_loops(entry, name, backend, arguments, lengths)
+    return entry if traced.sizes is None else entry._replace(report=f"{entry.report}\n{traced.sizes.report()}")
 
 
 def straightened(traced: Program) -> Program:
@@ -166,28 +206,41 @@ def straightened(traced: Program) -> Program:
     return hoisted(rolled(own_results(program)))
 
 
-def with_loops(entry: Entry, name: str, backend: str, arguments: Arguments) -> Entry:
+def with_loops(entry: Entry, name: str, backend: str, arguments: Arguments, lengths: Sequence[Any]) -> Entry:
     """Return a program that runs loops instead of NumPy's; with `backend="auto"` if they are faster on these arrays."""
+    traced, sizes = entry.traced, entry.sizes
+    programs = [traced.program]
+    if sizes is not None and traced.general is not None:
+        programs = [instance(traced.general, one, True) for one in lengths]
     try:
-        program = drop_dead(taken_apart(straightened(entry.traced.program)))
-        program = in_bodies(lambda body, _: drop_dead(spell(body, OF_LOOPS)), program)
-        loops = Loops(program, name)
+        programs = [drop_dead(taken_apart(straightened(one))) for one in programs]
+        programs = [in_bodies(lambda body, _: drop_dead(spell(body, OF_LOOPS)), one) for one in programs]
+        general = None if sizes is None else functools.partial(opened, traced, lengths)
+        loops = Loops(programs, name, general)
     except ImportError as error:
         if backend != "auto":
             raise
         return entry._replace(report=f"{entry.report}; {error}")
     except KeyboardInterrupt:
         return entry._replace(report=f"{entry.report}: compiling loops was interrupted")
-    if backend == "auto" and any(type(step.function) is Anew for step in entry.traced.program.steps):
+    if backend == "auto" and any(type(step.function) is Anew for step in traced.program.steps):
         return entry._replace(report=f"{entry.report}; it draws, so it wasn't timed")
     report = loops.report
     if backend == "auto":
-        arrays = [*arguments.arrays(entry.traced.inputs, entry.traced.numbers), *entry.captured()]
+        arrays = [*arguments.arrays(traced.inputs, traced.numbers), *entry.captured()]
         takes_numpy, takes_loops = race((entry.function, loops.function), arrays)
         measured = f"loops take {takes_loops:.3g} us, NumPy {takes_numpy:.3g} us"
         if takes_numpy <= takes_loops:
             return entry._replace(report=f"{entry.report}: {measured}")
         report = f"{measured}: loops\n{report}"
+    if sizes is not None and not loops.is_open:
+        sizes.pin(*sizes.symbols())
+        sizes = None
     return entry._replace(
-        program=loops.program, function=loops.function, source=loops.source, report=report, seconds=loops.seconds
+        program=loops.program,
+        function=loops.function,
+        source=loops.source,
+        report=report,
+        seconds=loops.seconds,
+        sizes=sizes,
     )

@@ -43,6 +43,8 @@ ADVICE = (
 class TraceError(TypeError):
     """Something that can't be done in a function whose program is being written."""
 
+    has_happened = False  # an effect on what is around the function, which a second trace may not show
+
 
 class TracedOperation(Operation):
     """An operation that also knows where in the user's code it was made, and whether a derivative can pass it."""
@@ -117,7 +119,8 @@ class Recorder:
 
     variable = TracedTensor
 
-    def __init__(self) -> None:
+    def __init__(self, sizes: Any = None) -> None:
+        self.sizes = sizes  # the open lengths, if there are any
         self.operations: list[TracedOperation] = []
         self.cotangents: list[tuple[Any, Node]] = []
         self.assigned: dict[int, tuple[Tensor, Node | None, Any]] = {}
@@ -158,6 +161,8 @@ class Recorder:
         node.requires_grad = False
         node.where = user_line()
         self.operations.append(node)
+        if self.sizes is not None:
+            self.sizes.follow(node, self.stands_for)
         return node
 
     def plain(self, function: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:

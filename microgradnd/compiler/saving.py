@@ -49,6 +49,10 @@ class Written(NamedTuple):
         Functions that it calls.
     text : str
         The function, and the allocation of its buffers.
+    shapes : list of str
+        The shapes of the inputs, by the names of open lengths; empty if none is open.
+    lengths : str
+        The statements that read these from the inputs, and check what they must be.
     """
 
     name: str
@@ -56,6 +60,8 @@ class Written(NamedTuple):
     constants: dict[str, Any]
     helpers: str
     text: str
+    shapes: tuple[str, ...] = ()
+    lengths: str = ""
 
     def source(self, rest: str = "", required: bool = False) -> str:
         """Return the text of a module; if required, raise if a function that it calls can't be written."""
@@ -85,8 +91,10 @@ def write(path: Path, written: Written, captured: list[Any]) -> None:
                 )
             arrays[name] = thing
     names = [name for _, name in given]
-    checks = "".join(
-        f'    {name} = _expected("{name}", {name}, {value.shape}, np.{value.dtype.name})\n' for value, name in given
+    shown = written.shapes or [str(value.shape) for value, _ in given]
+    checks = written.lengths + "".join(
+        f'    {name} = _expected("{name}", {name}, {shape}, np.{value.dtype.name})\n'
+        for (value, name), shape in zip(given, shown, strict=False)
     )
     changed = [name for name in arrays if re.search(rf"^    {name} (?:[-+*/]=|=) ", written.text, re.M)]
     checks += f"    global {', '.join(changed)}\n" if changed else ""  # the state, which goes on from call to call
@@ -98,7 +106,7 @@ def write(path: Path, written: Written, captured: list[Any]) -> None:
         lines = "".join(f'    {name} = _arrays["arr_{i}"]\n' for i, name in enumerate(arrays))
         loading = f'with np.load(Path(__file__).with_suffix(".npz")) as _arrays:\n{lines}\n\n'
     text = written._replace(text=text).source(loading + EXPECTED, required=True)
-    shapes = "".join(f"    {name}: {value.dtype.name} {value.shape}\n" for value, name in given)
+    shapes = "".join(f"    {x}: {v.dtype.name} {shape}\n" for (v, x), shape in zip(given, shown, strict=False))
     docstring = (
         f'"""{written.name}, a program over NumPy that was compiled by microgradnd.\n\n'
         f"Arguments, and their dtypes and shapes:\n\n{shapes}"

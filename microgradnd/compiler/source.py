@@ -65,7 +65,8 @@ HELPERS = {  # what NumPy has no expression for
 STARRED = {np.dtype(code) for code in "bhilqBHILQfd"}  # of which `**` is np.power, in every case
 SHORT = 16  # elements of an array that is written out
 WIDEST = 60  # characters of an expression that is put inside of another
-RESERVED = {*dir(builtins), *keyword.kwlist, *keyword.softkwlist, *HELPERS, "references", "np", "math", "sys", "Path"}
+OWN = {"references", "sized", "programs", "np", "math", "sys", "Path"}  # names that programs use themselves
+RESERVED = {*dir(builtins), *keyword.kwlist, *keyword.softkwlist, *HELPERS, *OWN}
 LONGEST = 40  # characters of a name
 MODULES = (("np", np), ("np.linalg", np.linalg), ("np.fft", np.fft))
 

@@ -13,6 +13,7 @@ Tensors that stand for all of their shape and dtype.
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import sys
 import threading
@@ -24,7 +25,9 @@ import numpy as np
 
 from microgradnd.anew import Anew
 from microgradnd.compiler.arguments import Arguments, precision, value_of
+from microgradnd.compiler.bytecode import lines_of
 from microgradnd.compiler.draws import drawn
+from microgradnd.compiler.opened import instance
 from microgradnd.compiler.places import PLAIN, Surroundings
 from microgradnd.compiler.program import Constant, Program, Value
 from microgradnd.compiler.recorder import (
@@ -36,6 +39,7 @@ from microgradnd.compiler.recorder import (
     gradients_observed,
     replaced,
 )
+from microgradnd.compiler.sizes import Closed, Size, Sizes
 from microgradnd.compiler.traced import UNKNOWN, TracedTensor
 from microgradnd.compiler.translation import Translation
 from microgradnd.compiler.watch import Watch
@@ -43,6 +47,8 @@ from microgradnd.tape import MODE, Leaf, current
 from microgradnd.tensor import Tensor, wrap
 from microgradnd.trees import Form, flatten, is_module
 
+Places = dict[str, list[tuple[int, int]]]  # for each symbol, the leaves of the arguments and the axes of its length
+TYPES = {"LOAD_GLOBAL type"}
 OWN_REFERENCES = 3  # to a variable: the record of what was assigned, a name for it, and the argument of getrefcount
 
 
@@ -74,6 +80,12 @@ class Traced(NamedTuple):
         The variables that a derivative of the results leads to; a number is a leaf of the arguments.
     differentiable : list of bool
         Which of the leaves of the result depend on them.
+    shapes : tuple
+        Those of the arguments.
+    sizes : Sizes or None
+        The lengths that were left open.
+    general : Program or None
+        The program for these lengths, whatever they are.
     """
 
     program: Program
@@ -87,6 +99,9 @@ class Traced(NamedTuple):
     fixed: dict[int, Any]
     sources: list[Any]
     differentiable: list[bool]
+    shapes: tuple[Any, ...]
+    sizes: Sizes | None
+    general: Program | None
 
 
 class Recording:
@@ -104,8 +119,15 @@ class Recording:
         What else was left behind: a Tensor or None.
     """
 
-    def __init__(self, function: Callable[..., Any], arguments: Arguments, given: list[int], numbers: Any) -> None:
-        self.recorder = recorder = Recorder()
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        arguments: Arguments,
+        given: list[int],
+        numbers: Any,
+        sizes: Sizes | None = None,
+    ) -> None:
+        self.recorder = recorder = Recorder(sizes)
         self.watch = watch = Watch(recorder)
         names = arguments.names(function)
         watch.visit(getattr(function, "__name__", "function"), function)
@@ -114,6 +136,9 @@ class Recording:
         for container in [step[1] for step in arguments.form.steps if step is not None]:
             watch.visit(container.__name__, container)  # of which the function is given another
         self.inputs = {i: stand_in(arguments.leaves[i], names[i], numbers) for i in given}
+        for i, t in self.inputs.items():
+            if sizes is not None:
+                sizes.given(t._node, i, t._array)
         recorder.given = {t._node for i, t in self.inputs.items() if not isinstance(arguments.leaves[i], Tensor)}
         arrays = {t._node for i, t in self.inputs.items() if isinstance(arguments.leaves[i], np.ndarray)}
         args, kwargs = arguments.rebuilt(self.inputs)
@@ -121,7 +146,8 @@ class Recording:
         record = recorder.record_constant if current().record is None else recorder.record
         token = MODE.set(current()._replace(record=record, trace=recorder))
         try:
-            with watch.draws.noticing_entropy(), gradients_observed(recorder), threads_refused(recorder):
+            seen = contextlib.nullcontext() if sizes is None else sizes.observed()
+            with watch.draws.noticing_entropy(), gradients_observed(recorder), threads_refused(recorder), seen:
                 leaves, self.form = flatten(function(*args, **kwargs), is_known(watch))
             self.leaves = [as_it_is(x) for x in leaves]
             del leaves
@@ -158,6 +184,9 @@ class Recording:
                     f"{call.__name__}, which was given to mg.anew, uses {rebound[0]!r}, which the compiled function "
                     f"then gave another value: the program would call it with that one. Choose another name for it"
                 )
+        if sizes is not None and (line := next((x for x, words in lines_of(watch.codes) if TYPES & words), None)):
+            sizes.pin(*sizes.symbols(), where=line)
+            raise Closed  # type() tells a length that is open from an int
         now, form_now = flatten((args, kwargs) if arguments.kwargs else (args,), is_module)
         if form_now != form or any(new is not old for new, old in zip(now, shown, strict=True)):
             raise TraceError(
@@ -209,8 +238,26 @@ def is_known(watch: Watch) -> Callable[[Any], bool]:
     return lambda thing: is_module(thing) and id(thing) in watch.known
 
 
-def traced(function: Callable[..., Any], arguments: Arguments) -> Traced:
-    """Call a function, and return the program of what it did; refuse what a program can't do."""
+def traced(function: Callable[..., Any], arguments: Arguments, places: Places | None = None) -> Traced:
+    """Call a function, and return the program of what it did; refuse what a program can't do.
+
+    `places` are the symbols of lengths to leave open, and the leaves and axes that have them.
+    """
+    if not places:
+        return traced_for(function, arguments, None)
+    sizes = Sizes(places, arguments.shapes, arguments.names(function))
+    try:
+        return traced_for(function, arguments, sizes)
+    except Exception as error:  # something can't deal with a length that is no int, or fits no others
+        if getattr(error, "has_happened", False):
+            raise
+        sizes.pin(*sizes.symbols())
+        sizes.forget()
+        return traced_for(function, arguments, None)._replace(sizes=sizes)
+
+
+def traced_for(function: Callable[..., Any], arguments: Arguments, sizes: Sizes | None) -> Traced:
+    """Call a function as `traced` does, with some lengths left open."""
     dtypes = {x.dtype for x in arguments.leaves if isinstance(x, np.ndarray | Tensor)}
     fixed: dict[int, Any] = {}
     while True:
@@ -218,9 +265,13 @@ def traced(function: Callable[..., Any], arguments: Arguments) -> Traced:
         if numbers is None:  # a Python number has no precision of its own, so it becomes part of the program
             fixed = {i: x for i in arguments.inputs if type(x := arguments.leaves[i]) in (float, complex)}
         given = [i for i in arguments.inputs if i not in fixed]
-        recording = Recording(function, arguments, given, numbers or {})
-        translation = Translation(recording.recorder, recording.inputs, arguments.names(function))
-        program = translation.program(results_of(recording, translation), recording.updated)
+        recording = Recording(function, arguments, given, numbers or {}, sizes)
+        with contextlib.nullcontext() if sizes is None else sizes.observed():
+            translation = Translation(recording.recorder, recording.inputs, arguments.names(function))
+        general = program = translation.program(results_of(recording, translation), recording.updated)
+        if sizes is not None:
+            sizes.forget()
+            program = instance(general, sizes.hints)
         others = {value.dtype for value in program.inputs[len(given) :]} - dtypes
         has_number = any(type(arguments.leaves[i]) in (float, complex) for i in given)
         if not has_number or precision(dtypes | others) == numbers:
@@ -228,7 +279,8 @@ def traced(function: Callable[..., Any], arguments: Arguments) -> Traced:
         dtypes |= others
     if recording.watch.draws.is_doubtful:
         check_alike(function, arguments, given, numbers or {}, program)
-    return finished(recording, translation, program, arguments, numbers or {}, fixed)
+    found = finished(recording, translation, program, arguments, numbers or {}, fixed)
+    return found if sizes is None else found._replace(sizes=sizes, general=general)
 
 
 def results_of(recording: Recording, translation: Translation) -> Any:
@@ -239,7 +291,10 @@ def results_of(recording: Recording, translation: Translation) -> Any:
                 f"a compiled function returned the text {leaf!r}, which shows a value that only the program computes; "
                 f"return the value, and format it outside"
             )
-        if not isinstance(leaf, (Tensor, np.ndarray, enum.Enum, *PLAIN)) and id(leaf) not in recording.watch.known:
+        if (
+            not isinstance(leaf, (Tensor, np.ndarray, enum.Enum, Size, *PLAIN))
+            and id(leaf) not in recording.watch.known
+        ):
             raise TraceError(
                 f"a compiled function returned a {type(leaf).__name__}: it can return arrays, numbers, texts, None, "
                 f"and tuples, lists, dicts, dataclasses and modules of them; return the arrays themselves"
@@ -287,6 +342,9 @@ def finished(
         fixed=fixed,
         sources=[places.get(node, node) for node in dict.fromkeys(node for found in sources for node in found)],
         differentiable=[bool(found) for found in sources],
+        shapes=arguments.shapes,
+        sizes=None,
+        general=None,
     )
 
 

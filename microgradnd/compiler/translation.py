@@ -8,6 +8,7 @@ Read next: `program.py`.
 from __future__ import annotations
 
 import ast
+import contextlib
 import linecache
 import sys
 from collections.abc import Sequence
@@ -17,8 +18,9 @@ import numpy as np
 
 from microgradnd import primitives
 from microgradnd.compiler.passes import uniform
-from microgradnd.compiler.program import Constant, Program, Step, Value
+from microgradnd.compiler.program import Program, Step, Value, constant_of
 from microgradnd.compiler.recorder import IndexParts, Recorder, TracedOperation, TraceError
+from microgradnd.compiler.sizes import OF_SHAPES, sizes_in
 from microgradnd.compiler.traits import traits
 from microgradnd.registry import Results
 from microgradnd.tape import MODE, Leaf, current
@@ -41,7 +43,7 @@ class Translation:
         self.captured: list[Any] = []
         self.owned = owned_arrays(recorder.operations)
         self.given = dict(recorder.arrays)
-        self.inputs = [Value(t.shape, t.dtype, t.name or names[i]) for i, t in inputs.items()]
+        self.inputs = [Value(self.shape(t._node, t._array), t.dtype, t.name or names[i]) for i, t in inputs.items()]
         self.values: dict[Any, Value] = {t._node: v for t, v in zip(inputs.values(), self.inputs, strict=True)}
         names_of = statement_names(recorder.operations)
         self.steps: list[Step] = []
@@ -61,19 +63,33 @@ class Translation:
         inputs = (*self.inputs, *(self.values[key_of(thing)] for thing in self.captured))
         return Program(inputs, tuple(self.steps), outputs, updates)
 
+    def shape(self, node: Any, array: Any) -> tuple[Any, ...]:
+        """Return the shape of the value of a node, with the lengths that are open."""
+        sizes = self.recorder.sizes
+        return array.shape if sizes is None else sizes.shape_of(node, array, self.recorder.stands_for)
+
     def translated(self, node: TracedOperation, name: str | None) -> list[Step]:
         """Translate one operation: a step, or several for a primitive whose body NumPy can spell."""
         body = getattr(node.function, "body", None)
+        if node.function in OF_SHAPES and not sizes_in(self.shape(node, node.out)):
+            self.values[node] = constant_of(node.out)
+            return []
         if body is None or traits(node.function).is_step or type(node.out) is Results:
             return [self.step(node, name)]
-        recorder = Recorder()
+        sizes = self.recorder.sizes
+        recorder = Recorder(sizes)
         inside = [
             arg if parent is None or isinstance(parent, IndexParts) else wrap(arg, Leaf(arg, False))
             for arg, parent in zip(node.args or (), node.parents, strict=True)
         ]
+        if sizes is not None:
+            for tensor, arg, parent in zip(inside, node.args or (), node.parents, strict=True):
+                if isinstance(tensor, Tensor) and tensor is not arg:
+                    sizes.alias(tensor._node, parent, self.recorder.stands_for)
         token = MODE.set(current()._replace(record=recorder.record_constant, trace=recorder))
         try:
-            result = body(*inside, **node.kwargs)
+            with contextlib.nullcontext() if sizes is None else sizes.tentative():
+                result = body(*inside, **node.kwargs)
         except (TraceError, TypeError):  # it looks at values, or isn't NumPy: it stays one call
             return [self.step(node, name)]
         finally:
@@ -100,10 +116,12 @@ class Translation:
         kwargs = {key: self.argument(arg, None) for key, arg in node.kwargs.items()}
         out: Any
         if type(node.out) is Results:
-            out = tuple(Value(part.shape, part.dtype) for part in node.out)
+            shapes = self.recorder.sizes.shapes.get(node) if self.recorder.sizes is not None else None
+            shapes = shapes or [part.shape for part in node.out]
+            out = tuple(Value(shape, part.dtype) for shape, part in zip(shapes, node.out, strict=True))
         else:
             same = args[0].name if node.function is primitives.identity and isinstance(args[0], Value) else None
-            out = Value(node.out.shape, node.out.dtype, node.name or name or same)
+            out = Value(self.shape(node, node.out), node.out.dtype, node.name or name or same)
         self.values[node] = out
         if node.function is primitives.select:  # one of several values that have been computed by now
             assert node.args is not None
@@ -197,16 +215,6 @@ def owned_arrays(operations: Sequence[TracedOperation]) -> set[int]:
         if type(container[i]) is np.ndarray and container[i].base is None
         if sys.getrefcount(container[i]) == counts[id(container[i])] + 1
     }
-
-
-def constant_of(array: Any) -> Any:
-    """Return an array that can't change as a constant: a number spread out, a range, or the array."""
-    repeats = array.size > 1 and array.tobytes() == array.flat[0].tobytes() * array.size  # -0.0 isn't 0.0
-    if repeats and array.dtype.kind in "fiu" and np.isfinite(array).all():
-        return primitives.expand(array.flat[0], array.shape)
-    if array.ndim == 1 and array.dtype == np.arange(0).dtype and np.array_equal(array, np.arange(array.size)):
-        return Constant(f"np.arange({array.size})", array)
-    return array
 
 
 def is_immutable(array: Any) -> bool:

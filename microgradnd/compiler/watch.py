@@ -476,10 +476,12 @@ class Watch:
         self.draws.check(self.codes, self.names)
 
     def side_effect(self, what: str, where: tuple[str, int] | None) -> TraceError:
-        return TraceError(
+        error = TraceError(
             f"inside a compiled function{quoted_line(where)}, {what}. The function itself runs once; afterwards its "
             f"program runs"
         )
+        error.has_happened = True
+        return error
 
     def line_of(self, name: str, changes: set[str]) -> tuple[str, int] | None:
         """Return the line that most likely changed what is called by a name, None if none changes anything."""

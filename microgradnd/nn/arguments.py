@@ -73,6 +73,11 @@ def operand(function: str, x: Any, name: str = "x", kinds: str = "biufc") -> Any
     return x
 
 
+def array_like(x: Any) -> Any:
+    """Return what speaks NumPy's protocols here, such as a Tensor, as it is; anything else as an array."""
+    return x if hasattr(type(x), "__primitive__") else np.asarray(x)
+
+
 @primitive
 def in_range(x: Any, function: str, name: str, n: int, advice: str = "") -> Any:
     """Return numbers of classes or symbols, or raise unless they are from 0 to n - 1, also in a compiled program."""

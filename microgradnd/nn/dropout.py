@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from microgradnd.anew import anew
+from microgradnd.anew import anew_like
 from microgradnd.failures import explained
 from microgradnd.nn.arguments import X, operand
 from microgradnd.nn.init import generator
@@ -69,13 +69,14 @@ def dropout(x: Any, p: float = 0.5, training: bool = True, *, rng: np.random.Gen
     if not training or p == 0:
         return x
     x = operand("dropout", x, kinds="fc")  # integers have no room for elements that are divided by 1 - p
-    shape, dtype = x.shape, x.dtype
     scale = 1 / (1 - p) if p < 1 else 0.0
 
-    def mask() -> Any:
+    dtype = x.dtype
+
+    def mask(shape: tuple[int, ...]) -> Any:
         return np.where(generator(given).random(shape) >= p, scale, 0).astype(dtype)
 
-    return x * anew(mask, shape, dtype)
+    return x * anew_like(x, mask)
 
 
 class Dropout(Module):

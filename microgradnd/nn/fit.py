@@ -120,7 +120,7 @@ def fit(
     epochs : int
         How many times to go through the data.
     batch_size : int
-        Rows in a batch. With `compile=True` a smaller last batch takes an eager step: nothing is compiled twice.
+        Rows in a batch; the last one may be smaller.
     validation : tuple of array_like, optional
         The loss and the metrics are measured on these arrays after each epoch.
     metrics : mapping of str to callable, optional
@@ -227,7 +227,7 @@ def fit(
     loop.after_step = lambda value: advance("batch", value)
     if compile:
         compiled = importlib.import_module("microgradnd.compiler").compile
-        loop.full_step, loop.full_predict = compiled(loop.step), compiled(loop.predict)
+        loop.run_step, loop.run_predict = compiled(loop.step), compiled(loop.predict)
     rng = generator(rng)
     whole_loss: Any = loss
     wholes: list[Module] = (
@@ -340,8 +340,8 @@ class Loop:
         See `fit`.
     size, rows : int
         Of a full batch; of all batches of an epoch.
-    full_step, full_predict : callable
-        What full batches are given to: `step` and `predict`, or the same, compiled.
+    run_step, run_predict : callable
+        What batches are given to: `step` and `predict`, or the same, compiled.
     after_step : callable
         What is called after each step, with the loss of its last batch.
     """
@@ -354,12 +354,12 @@ class Loop:
     accumulate: int
     size: int
     rows: int
-    full_step: Any = None
-    full_predict: Any = None
+    run_step: Any = None
+    run_predict: Any = None
     after_step: Any = None
 
     def __post_init__(self) -> None:
-        self.full_step, self.full_predict = self.step, self.predict
+        self.run_step, self.run_predict = self.step, self.predict
         self.measures = bool(self.metrics)  # a compiled step depends on what it reads, and a metric may keep something
 
     def predict(self, batch: tuple[Any, ...]) -> tuple[Any, Any]:
@@ -398,8 +398,8 @@ class Loop:
             within: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
             if (epoch, i) >= suspect:
                 within = watched(self.model, f"step {i + 1} of epoch {epoch}", numbers, batch)
-            elif len(numbers) == self.size:
-                run = self.full_step
+            else:
+                run = self.run_step
             with within:
                 value, prediction = run(tuple(batch), share, i % self.accumulate == 0, is_last)
             if is_last:
@@ -411,9 +411,8 @@ class Loop:
         self.model.eval()
         means: dict[str, float] = {}
         for numbers, *batch in batches(np.arange(len(arrays[0])), *arrays, size=self.size):
-            run = self.full_predict if len(numbers) == self.size else self.predict
             with no_grad():
-                value = self.added(means, len(arrays[0]), batch, *run(tuple(batch)))
+                value = self.added(means, len(arrays[0]), batch, *self.run_predict(tuple(batch)))
             if not np.isfinite(value):
                 with watched(self.model, f"the validation after epoch {epoch}", numbers, batch):
                     self.predict(tuple(batch))

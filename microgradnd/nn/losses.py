@@ -14,16 +14,20 @@ import numpy as np
 
 from microgradnd import primitives
 from microgradnd.nn.activations import REAL, along, largest, log1p_exp, log_softmax, sigmoid, total
-from microgradnd.nn.arguments import in_range, is_half, like, of_several, operand, summed
+from microgradnd.nn.arguments import array_like, in_range, is_half, like, of_several, operand, summed
 from microgradnd.nn.calls import Calls, check_settings
 from microgradnd.nn.embedding import looked_up
 from microgradnd.primitives import array
 from microgradnd.registry import defjvp, defvjp, elementwise, name_of, plain, primitive
+from microgradnd.rules.axes import numbered
 from microgradnd.tape import current
 from microgradnd.tensor import Tensor
 
 Reduction = Literal["mean", "sum", "none"]
-IGNORED = "; a compiled function ignores rows only by another number than -100: mark them by it, and pass ignore_index="
+IGNORED = (
+    "; a compiled function, or one under vmap, ignores rows only by another number than -100: mark them by it, and "
+    "pass ignore_index="
+)
 COMPLEX = REAL + "c"  # kinds of numbers
 KLReduction = Literal["mean", "sum", "none", "batchmean"]
 
@@ -155,7 +159,7 @@ defvjp(onehot, None)
 
 def picked(logits: Any, labels: Any) -> Any:
     """Return the logit of each row's label."""
-    return logits[np.arange(len(labels)), labels]
+    return logits[numbered(labels), labels]
 
 
 @primitive
@@ -435,9 +439,9 @@ def shares(loss: str, y: Any) -> Any:
 
 
 def seen(x: Any) -> Any:
-    """Return the array of x; an empty one where it stands for all arrays that a program will be given."""
+    """Return the array of x; an empty one where it stands for many, in a compiled function or under vmap."""
     x = x.data if isinstance(x, Tensor) and current().trace is None else x
-    return np.zeros(0) if isinstance(x, Tensor) else np.asarray(x)
+    return np.zeros(0) if hasattr(type(x), "__primitive__") else np.asarray(x)
 
 
 def times(loss: str, losses: Any, weight: Any, name: str = "weight") -> Any:
@@ -506,8 +510,8 @@ def cross_entropy(
     """
     if label_smoothing or ignore_index != -100:  # else it would take a tenth of the time of a small batch
         check_settings("cross_entropy", ignore_index=ignore_index, label_smoothing=label_smoothing)
-    logits = logits if isinstance(logits, Tensor) else np.asarray(logits)
-    labels = labels if isinstance(labels, Tensor) else np.asarray(labels)
+    logits = array_like(logits)
+    labels = array_like(labels)
     weight = class_weights("cross_entropy", weight, logits)
     if labels.shape == logits.shape and labels.dtype.kind == "f" == logits.dtype.kind and logits.ndim:
         return of_probabilities(logits, labels, weight, label_smoothing, reduction)
@@ -559,14 +563,14 @@ def classified(loss: str, logits: Any, labels: Any, ignore_index: int) -> tuple[
         logits, labels = np.reshape(logits, (labels.size, classes)), np.reshape(labels, (labels.size,))
     kept = None
     # As unsigned numbers negative labels are huge, so one comparison finds both ends
-    if isinstance(labels, Tensor):  # it stands for all labels that a program will be given
+    if unknown := hasattr(type(labels), "__primitive__"):  # they stand for many, which only a call will tell
         kept = None if ignore_index == -100 else labels != ignore_index
     elif 0 <= ignore_index < classes or (labels.size and np.maximum.reduce(labels.astype(np.uintp)) >= classes):
         kept = labels != ignore_index
     else:
         return logits, labels, None, shape
     labels = labels if kept is None else labels * kept
-    advice = IGNORED if isinstance(labels, Tensor) else ""
+    advice = IGNORED if unknown else ""
     return logits, in_range(labels, loss, "labels", classes, advice), kept, shape
 
 
@@ -642,11 +646,11 @@ def nll_loss(
     0.288
     """
     check_settings("nll_loss", ignore_index=ignore_index)
-    log_p = log_p if isinstance(log_p, Tensor) else np.asarray(log_p)
-    labels = labels if isinstance(labels, Tensor) else np.asarray(labels)
+    log_p = array_like(log_p)
+    labels = array_like(labels)
     weight = class_weights("nll_loss", weight, log_p)
     rows, labels, kept, shape = classified("nll_loss", log_p, labels, ignore_index)
-    losses = -rows[np.arange(len(labels)), labels]
+    losses = -rows[numbered(labels), labels]
     losses, count = weighed(losses, labels, kept, weight)
     return averaged("nll_loss", losses, count, shape, reduction)
 

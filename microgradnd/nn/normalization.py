@@ -215,7 +215,7 @@ def batch_norm(
         out, *new = normalize(x, as_channels(weight, x), as_channels(bias, x), axes, eps)
         for running, statistic, factor in zip(statistics.values(), new, (1, n / max(n - 1, 1)), strict=True):
             if running is not None and n:
-                share = momentum * factor * np.reshape(statistic, (-1,))
+                share = momentum * (factor * np.reshape(statistic, (-1,)))
                 running[...] = ((1 - momentum) * running + share).astype(running.dtype)
         return out
     if running_mean is None or running_var is None:

@@ -312,7 +312,10 @@ class Recurrent(Module):
         layers, batch = self.num_layers * len(self._directions()), x.shape[1]
         if hx is None:
             dtype = np.result_type(x.dtype, self.weight_hh_l0.dtype)
-            return np.zeros((layers, parts, batch, self.hidden_size), dtype)
+            if isinstance(batch, int):
+                return np.zeros((layers, parts, batch, self.hidden_size), dtype)
+            # in a compiled function that leaves the length open
+            return np.broadcast_to(np.zeros_like(x[0, :, :1], dtype), (layers, parts, batch, self.hidden_size))
         if parts > 1 and not (isinstance(hx, tuple | list) and len(hx) == parts):
             raise TypeError(f"{name}: hx must be a pair (h, c) of initial states, got {type(hx).__name__}")
         shape = (layers, self.hidden_size) if is_single else (layers, batch, self.hidden_size)

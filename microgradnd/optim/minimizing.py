@@ -15,10 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from microgradnd.jacobians import jacobian
+from microgradnd.matching import plain
 from microgradnd.optim.settings import one_of
 from microgradnd.tape import current
 from microgradnd.tensor import Tensor
-from microgradnd.transforms import hvp, plain, value_and_grad, vjp
+from microgradnd.transforms import hvp, value_and_grad, vjp
 from microgradnd.trees import flatten, is_module, paths
 
 Array = npt.NDArray[Any]

@@ -23,8 +23,10 @@ from microgradnd.rules import (
 )
 
 from microgradnd.rules import exclusions  # isort: skip -- last: it excludes what no other module has entered
+from microgradnd.rules import batches  # isort: skip -- after the functions that it has rows for
 
 __all__ = [
+    "batches",
     "calculus",
     "choice",
     "elementwise",

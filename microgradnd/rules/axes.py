@@ -1,6 +1,6 @@
 """Axes as NumPy's functions take them: an integer, several, or None for all.
 
-Owns: reading `axis=`, and indexing along one axis.
+Owns: reading `axis=`, counting and indexing along one axis.
 Must not own: any rule.
 Read next: `values.py`.
 """
@@ -11,7 +11,10 @@ import math
 import operator
 from typing import Any
 
+import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
+
+from microgradnd.registry import plain, primitive
 
 WHOLE = slice(None)
 
@@ -28,6 +31,15 @@ def axes_of(axis: Any, ndim: int) -> tuple[int, ...]:
 def count(shape: tuple[int, ...], axis: Any) -> int:
     """Return how many elements a reduction over `axis` puts into one."""
     return math.prod([shape[a] for a in axes_of(axis, len(shape))]) if shape else 1
+
+
+@primitive
+def numbered(x: Any, axis: int = 0) -> Any:
+    """Return the numbers 0, 1, ... along an axis of `x`, in a shape that broadcasts with it."""
+    return np.arange(x.shape[axis]).reshape((-1,) + (1,) * (x.ndim - 1 - axis))
+
+
+plain([numbered])
 
 
 def at_axis(index: Any, axis: int) -> tuple[Any, ...]:

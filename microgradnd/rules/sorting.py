@@ -17,7 +17,7 @@ import numpy as np
 
 from microgradnd.primitives import array
 from microgradnd.registry import Function, composite, defjvp, defvjp, elementwise, plain, primitive
-from microgradnd.rules.axes import axes_of, count
+from microgradnd.rules.axes import axes_of, count, numbered
 from microgradnd.rules.values import in_dtype, instead, is_recorded, of_floats, on_arrays, surely
 
 plain((np.argsort, np.argpartition, np.lexsort, np.searchsorted, np.digitize))
@@ -25,7 +25,7 @@ plain((np.argsort, np.argpartition, np.lexsort, np.searchsorted, np.digitize))
 
 def along(order: Any, axis: int) -> tuple[Any, ...]:
     """Return the index that takes the elements that `order` names along an axis."""
-    index = list(np.ogrid[tuple(slice(n) for n in order.shape)])
+    index = [numbered(order, i) for i in range(order.ndim)]
     index[axis] = order
     return tuple(index)
 

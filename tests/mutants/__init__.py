@@ -13,7 +13,19 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from tests.mutants import checks, compiler, engine, gallery, networks, numerics, pictures, programs, rules, training
+from tests.mutants import (
+    batches,
+    checks,
+    compiler,
+    engine,
+    gallery,
+    networks,
+    numerics,
+    pictures,
+    programs,
+    rules,
+    training,
+)
 
 
 class Fault(NamedTuple):
@@ -44,6 +56,6 @@ class Fault(NamedTuple):
 
 FAULTS: list[Fault] = [
     Fault(*entry)
-    for table in (rules, numerics, engine, networks, compiler, checks, pictures, gallery, programs, training)
+    for table in (batches, rules, numerics, engine, networks, compiler, checks, pictures, gallery, programs, training)
     for entry in table.FAULTS
 ]

@@ -67,8 +67,8 @@ FAULTS: list[tuple[str, ...]] = [
     ),
     (
         "microgradnd/transforms.py",
-        "if node in ends else np.zeros(t.shape, t.dtype)",
-        "if node in ends else np.ones(t.shape, t.dtype)",
+        "if node in ends else np.zeros_like(t if",
+        "if node in ends else np.ones_like(t if",
         TRANSFORMS,
     ),
     ("microgradnd/gradients.py", "if gradient.shape != tensor.shape:", "if False:", TAPE + " " + TENSOR),
@@ -226,9 +226,9 @@ FAULTS: list[tuple[str, ...]] = [
     ("microgradnd/transforms.py", "if len({i % len(args) for i in wanted}) < len(wanted):", "if False:", TRANSFORMS),
     ("microgradnd/transforms.py", 'array = array.copy("K")', "pass", TRANSFORMS),
     (
-        "microgradnd/transforms.py",
-        "np.generic) else alone(np.asarray(g))",
-        "np.generic) else np.asarray(g)",
+        "microgradnd/matching.py",
+        "return g if views.is_alone(g) else np.array(g)",
+        "return g",
         TRANSFORMS + " " + PROMISES,
     ),
     ("microgradnd/transforms.py", "if operands.sample(array) != seen:", "if False:", TRANSFORMS + " " + MUTATION),

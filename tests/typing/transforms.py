@@ -70,3 +70,10 @@ reveal_type(mg.grad(lambda v: v * v)(1.0))  # -> Any
 reveal_type(mg.grad(np.sin)(0.0))  # -> Any
 reveal_type(mg.elementwise_grad(np.sin)(x))  # -> Any
 reveal_type(mg.jacobian(np.square)(x))  # -> Any
+
+# a function of an example, called for a batch
+reveal_type(mg.vmap(np.sin)(x))  # -> Any
+mg.vmap(np.sin, in_axes=(0,), out_axes={"a": 0})
+mg.vmap(1.0)  # error: arg-type
+mg.defvmap(np.sin, "elementwise")
+mg.defvmap(np.sin, 1)  # error: arg-type

@@ -26,6 +26,7 @@ from microgradnd.viz.plots.canvas import (
     dash,
     legend,
     line,
+    log_ticks,
     plain,
     whole_numbers,
 )
@@ -137,6 +138,7 @@ def plot_gradients(
             line(ax, steps[there], norm.data[there], True, name, xlabel, **style)
         if not there.all():
             ax.plot([], [], label=f"{plain(name)}: no gradient ({(~there).sum():,} of {there.size:,} times)", **style)
+    log_ticks(ax.yaxis)
     whole_numbers(ax, [steps])
     legend(figure, ax)
     return figure

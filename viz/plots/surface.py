@@ -293,10 +293,14 @@ def _path(ax: Axes, coordinates: Array) -> None:
     lost = f", lost after step {whole[-1]}: not finite" if whole[-1] < len(coordinates) - 1 else ""
     dots = "o" if len(coordinates) <= 80 else ""
     every = _round(len(whole) / MARKS)
+    size = np.ptp(coordinates[whole], axis=0).max() or 1.0
+    marked = np.full((1, 2), np.inf)
     for step in whole[whole > 0]:
         move = coordinates[step] - coordinates[step - 1]
-        if step % every or not np.all(np.isfinite(move)):
+        nearest = np.min(np.linalg.norm(marked - coordinates[step], axis=1))
+        if step % every or not np.all(np.isfinite(move)) or nearest < 0.06 * size:
             continue
+        marked = np.vstack([marked, coordinates[step]])
         if np.any(move):
             arrow = {"arrowstyle": "-|>", "color": "white", "mutation_scale": 20, "shrinkA": 0, "shrinkB": 0}
             ax.annotate("", coordinates[step], coordinates[step - 1], arrowprops=arrow | {"path_effects": halo})

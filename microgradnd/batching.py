@@ -1,0 +1,432 @@
+"""A batch that looks like one of its examples: what `vmap` and `jacobian` call functions with.
+
+Owns: the class `Batched`, the table that says how a function is called once for a whole batch, the loop over the
+examples for functions without a row, and the levels of the maps that are running.
+Must not own: the rows of the table (`rules/batches.py`), `Tensor`, or how a function's arguments are taken apart
+(`vectorizing.py`).
+Read next: `rules/batches.py`.
+
+A `Batched` holds an array whose first axis counts the examples. Its shape is that of one example, and so is all that a
+function computes from the shape. Each call of a NumPy function on it becomes a call on the whole array. That array may
+be a Tensor, so everything is recorded as the operations on whole batches that a person would have written: the tape
+and the compiler never meet a `Batched`. Only a cotangent may be one, on a tape of whole arrays: then one walk carries
+the rows of a Jacobian.
+
+Maps within maps have levels, counted in the order in which they were entered. A value that depends on several is a
+`Batched` of the highest level that holds a `Batched` of a lower one.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
+
+from microgradnd import primitives, refusals
+from microgradnd.arraylike import ArrayLike
+from microgradnd.forms import by_position, refuse_out, with_options
+from microgradnd.registry import COMPOSITES, Function, check_recordable, name_of
+from microgradnd.trees import flatten
+
+Rule = Callable[..., Any]
+RULES: dict[Function, Rule] = {}  # how a function is called for a whole batch: see `defvmap`
+OF_SHAPES = {np.shape, np.ndim, np.size, np.result_type, np.can_cast, np.iscomplexobj, np.isrealobj, np.common_type}
+CHANGING = {np.copyto, np.put, np.putmask, np.place, np.put_along_axis, np.add.at, np.subtract.at, np.fill_diagonal}
+UNITS: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()  # identity matrices, by id()
+LOOPED: ContextVar[set[str] | None] = ContextVar("looped", default=None)  # names of what was called example by example
+
+
+class Level(NamedTuple):
+    """A map that is running, and how many examples it has."""
+
+    number: int
+    size: int
+
+
+LEVELS: ContextVar[tuple[Level, ...]] = ContextVar("levels", default=())  # from the outermost to the innermost
+UNCHANGED = nullcontext()
+next_number = itertools.count(1).__next__
+
+
+def defvmap(function: Function, rule: Rule | str) -> None:
+    """Enter how `vmap` calls a function once for a whole batch; without an entry it is called for each example.
+
+    Parameters
+    ----------
+    function : callable
+        A NumPy function, or one made by `primitive`.
+    rule : callable or "elementwise"
+        `rule(is_batched, *args, **kwargs)` returns the results of all examples, along the first axis. `is_batched` has
+        a bool for each positional argument: those with True have all examples along their first axis, the others are
+        the same for every example. If it returns NotImplemented, the function is called for each example.
+        "elementwise" stands for a function of arrays that broadcast together, and of numbers.
+
+    See Also
+    --------
+    vmap, primitive
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import microgradnd as mg
+    >>> @mg.primitive
+    ... def cube(x):
+    ...     return x**3
+    >>> mg.defvmap(cube, "elementwise")
+    >>> mg.vmap(cube)(np.array([1.0, 2.0]))
+    array([1., 8.])
+    """
+    check_recordable("defvmap", function)
+    if rule != "elementwise" and not callable(rule):
+        raise TypeError(f'defvmap: rule must be a function or "elementwise", got {rule!r}')
+    RULES[function] = elementwise(function) if isinstance(rule, str) else rule
+
+
+def _refusing(what: str) -> Any:
+    def method(self: Any, *_: Any, **__: Any) -> Any:
+        raise refusals.batched_value(what)
+
+    return method
+
+
+def _pair(function: Any) -> tuple[Any, Any]:
+    """Make the methods of a binary operator: the mixin's, and `call`, take a longer way."""
+
+    def forward(self: Any, other: Any) -> Any:
+        if (y := as_aligned(self, other)) is None:
+            return call(function, (self, other), {})
+        return Batched(function(self._batch, y), self.level)
+
+    def swapped(self: Any, other: Any) -> Any:
+        if (y := as_aligned(self, other)) is None:
+            return call(function, (other, self), {})
+        return Batched(function(y, self._batch), self.level)
+
+    return forward, swapped
+
+
+def as_aligned(batch: Batched, other: Any) -> Any:
+    """Return what broadcasts with a whole batch as `other` does with an example; None where that isn't plain."""
+    kind = type(other)
+    if kind is Batched:
+        return other._batch if other.level == batch.level and other._batch.ndim == batch._batch.ndim else None
+    if kind is np.ndarray or hasattr(kind, "__primitive__"):
+        return other if other.ndim < batch._batch.ndim else None
+    return other if kind in (float, int) else None
+
+
+class Batched(NDArrayOperatorsMixin):
+    """A batch of arrays that looks like one of them: to NumPy's functions, operators and methods."""
+
+    __slots__ = ("_batch", "level")
+    __hash__ = object.__hash__
+    __add__, __radd__ = _pair(np.add)
+    __sub__, __rsub__ = _pair(np.subtract)
+    __mul__, __rmul__ = _pair(np.multiply)
+    __truediv__, __rtruediv__ = _pair(np.divide)
+
+    def __init__(self, array: Any, level: int) -> None:
+        self._batch = array
+        self.level = level
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The lengths of the axes of one example."""
+        return self._batch.shape[1:]
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes of one example."""
+        return self._batch.ndim - 1
+
+    @property
+    def size(self) -> int:
+        """The number of elements of one example."""
+        return int(np.prod(self.shape))
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of its elements."""
+        return self._batch.dtype
+
+    def __array_function__(self, function: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return call(function, args, kwargs)
+
+    @staticmethod
+    def __primitive__(function: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+        return call(function, args, kwargs)
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        if (out := kwargs.pop("out", None)) is not None:  # x += y
+            if out[0] is not self:
+                raise refusals.batched_value("a change of an array that all examples share")
+            self[...] = self.__array_ufunc__(ufunc, method, *inputs, **kwargs)
+            return self
+        if method == "__call__" and "where" in kwargs:
+            return with_options(ufunc, inputs, kwargs)
+        return call(ufunc if method == "__call__" else getattr(ufunc, method), inputs, kwargs)
+
+    __array__ = _refusing("a plain array (np.asarray, an element of one, an index into one)")
+    __bool__ = _refusing("`if`, `and`, `or`, `not` or bool()")
+    __float__, __int__, __complex__ = _refusing("float()"), _refusing("int()"), _refusing("complex()")
+    __index__ = _refusing("a Python index or range()")
+    item, tolist = _refusing("item()"), _refusing("tolist()")
+
+    def _known(self, what: str) -> Any:
+        raise refusals.batched_value(what)
+
+    @property
+    def _array(self) -> Any:
+        raise refusals.batched_value("a change of a Tensor that all examples share")
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # of NumPy's and Python's protocols
+            raise AttributeError(name)
+        raise AttributeError(
+            f"inside vmap a value has the attributes of an array, and no {name!r}; derivatives of examples are "
+            f"mg.vmap(mg.grad(f)), and backward() belongs to what the mapped function returns"
+        )
+
+    def __len__(self) -> int:
+        if not self.ndim:
+            raise TypeError(
+                "len() of an example that is one number: x.shape is (); in_axes says which axis is the batch"
+            )
+        return self.shape[0]
+
+    def __getitem__(self, index: Any) -> Any:
+        return call(primitives.getitem, (self, index), {})
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        new = call(primitives.setitem, (self, index, value), {})
+        self._batch, self.level = new._batch, new.level
+
+    def __repr__(self) -> str:
+        return f"<one of {self._batch.shape[0]} examples: shape {self.shape}, dtype {self.dtype}>"
+
+
+def full(x: Any, levels: tuple[Level, ...]) -> Any:
+    """Return a value as a whole array: with an axis in front for each of some levels, that of the outermost first."""
+    for level in levels[::-1]:
+        x = without(x, level)
+    return x
+
+
+def without(x: Any, level: Level) -> Any:
+    """Return a value with the axis of a level in front of it, repeated along that axis if it doesn't depend on it."""
+    if type(x) is Batched:
+        if x.level == level.number:
+            return x._batch
+        if x.level > level.number:
+            return Batched(np.swapaxes(without(x._batch, level), 0, 1), x.level)
+    return np.broadcast_to(x, (level.size, *(x.shape if hasattr(x, "shape") else np.shape(x))))
+
+
+def per_example(x: Any, levels: tuple[Level, ...]) -> Any:
+    """Undo `full`."""
+    for level in levels:
+        x = batched(x, level.number)
+    return x
+
+
+def batched(x: Any, number: int) -> Any:
+    """Return an array as the batch of a level, whose examples are along its first axis."""
+    if type(x) is Batched and x.level > number:
+        return Batched(batched(np.swapaxes(x._batch, 0, 1), number), x.level)
+    return Batched(x, number)
+
+
+@contextmanager
+def running(levels: Iterable[Level]) -> Iterator[None]:
+    """Let these be the maps that transforms know of."""
+    token = LEVELS.set(tuple(levels))
+    try:
+        yield
+    finally:
+        LEVELS.reset(token)
+
+
+@contextmanager
+def looped() -> Iterator[set[str]]:
+    """Give a set that takes the names of the functions that are called for each example."""
+    names: set[str] = set()
+    token = LOOPED.set(names)
+    try:
+        yield names
+    finally:
+        LOOPED.reset(token)
+
+
+def above(levels: Sequence[Level]) -> AbstractContextManager[None]:
+    """Let transforms know of the maps that were entered since some others: on a tape of whole batches of those."""
+    return running(level for level in LEVELS.get() if level not in levels) if levels else UNCHANGED
+
+
+@functools.lru_cache(maxsize=8)
+def identity(n: int, dtype: np.dtype[Any]) -> Any:
+    """Return an identity matrix that nobody may write to, and that products know by `UNITS`."""
+    array = np.eye(n, dtype=dtype)
+    array.flags.writeable = False
+    UNITS[id(array)] = array
+    return array
+
+
+def innermost(x: Any) -> Any:
+    """Return the array in a batch, which may be a Tensor; other values as they are."""
+    while type(x) is Batched:
+        x = x._batch
+    return x
+
+
+# Calls
+
+
+def highest(values: Iterable[Any]) -> Batched | None:
+    """Return the value that belongs to the innermost map, also in lists and tuples; None if there is none."""
+    found: Batched | None = None
+    for x in values:
+        if type(x) in (tuple, list):
+            x = highest(x)
+        if type(x) is Batched and (found is None or x.level > found.level):
+            found = x
+    return found
+
+
+def call(function: Function, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    """Call a function on whole batches, by its row in the table, or else for each example."""
+    if function in OF_SHAPES:
+        return function(*[like(x) for x in args], **kwargs)
+    rule = RULES.get(function)
+    if rule is None and function in COMPOSITES:
+        kwargs = dict(kwargs)
+        refuse_out(function, kwargs)
+        args = by_position(function, tuple(args), kwargs)
+        try:
+            return COMPOSITES[function](*args, **kwargs)
+        except refusals.OneExampleError:  # a spelling that looks at values
+            if function in CHANGING:
+                raise
+    batch = highest((*args, *kwargs.values()) if kwargs else args)
+    if batch is None:
+        return function(*args, **kwargs)
+    level = batch.level
+    if kwargs:
+        kwargs = dict(kwargs)
+        refuse_out(function, kwargs)
+    if rule is None and isinstance(function, np.ufunc) and function not in COMPOSITES:
+        rule = RULES[function] = elementwise(function) if function.signature is None else stacked(function)
+    result = NotImplemented
+    if rule is not None and (not kwargs or highest(kwargs.values()) is None):
+        flags = [is_batched(x, level) for x in args]
+        result = rule(flags, *[whole(x, level) if flag else x for x, flag in zip(args, flags, strict=True)], **kwargs)
+    if result is NotImplemented:
+        result = loop(function, batch, args, kwargs)
+    if type(result) in (tuple, list) or isinstance(result, tuple):
+        parts = [Batched(part, level) for part in result]
+        return type(result)(*parts) if hasattr(result, "_fields") else type(result)(parts)
+    return Batched(result, level)
+
+
+def like(x: Any) -> Any:
+    """Return a plain array, of zeros, with the shape and dtype of an example; other values as they are."""
+    return np.broadcast_to(np.zeros((), x.dtype), x.shape) if type(x) is Batched else x
+
+
+def is_batched(x: Any, level: int) -> Any:
+    """Return whether a value belongs to a level; for a list or tuple that has such values, that of each part."""
+    if type(x) in (tuple, list):
+        flags = [is_batched(part, level) for part in x]
+        return flags if any(flags) else False
+    return type(x) is Batched and x.level == level
+
+
+def whole(x: Any, level: int) -> Any:
+    """Return the array of a batch; of a list or tuple that holds some, one with their arrays."""
+    if type(x) in (tuple, list):
+        return type(x)(whole(part, level) for part in x)
+    return x._batch if type(x) is Batched and x.level == level else x
+
+
+def loop(function: Function, batch: Batched, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    """Call a function for each example, and stack the results."""
+    if (names := LOOPED.get()) is not None:
+        names.add(name_of(function))
+    leaves: list[list[Any]] = []
+    for i in range(batch._batch.shape[0]):
+        given, named = example(list(args), batch.level, i), example(kwargs, batch.level, i)
+        with running(level for level in LEVELS.get() if level.number < batch.level):
+            parts, form = flatten(function(*given, **named))
+        leaves.append(parts)
+    columns = [[primitives.array(x) for x in column] for column in zip(*leaves, strict=True)]
+    for column in columns:
+        if len({x.shape for x in column}) > 1:
+            raise refusals.unequal_examples(name_of(function), sorted({x.shape for x in column}))
+    return form.rebuild([np.stack(column) for column in columns])
+
+
+def example(x: Any, level: int, i: int) -> Any:
+    """Return what a value is for one example."""
+    if type(x) in (tuple, list):
+        return type(x)(example(part, level, i) for part in x)
+    if type(x) is dict:
+        return {key: example(part, level, i) for key, part in x.items()}
+    return x._batch[i] if type(x) is Batched and x.level == level else x
+
+
+# The two rows that most functions have
+
+
+def ndim_of(x: Any, flag: Any) -> int:
+    """Return how many axes one example has."""
+    return (x.ndim if hasattr(x, "ndim") else np.ndim(x) if type(x) is list else 0) - bool(flag)
+
+
+def aligned(x: Any, flag: Any, ndim: int) -> Any:
+    """Return a batch with axes of length 1 behind the first, so that each example has `ndim`; others as they are."""
+    if flag and x.ndim - 1 < ndim:
+        return np.reshape(x, (x.shape[0], *(1,) * (ndim + 1 - x.ndim), *x.shape[1:]))
+    return x
+
+
+def elementwise(function: Function, first: int = 0) -> Rule:
+    """Return the row of a function of arrays that broadcast together; those before the argument `first` do not."""
+
+    def rule(flags: list[Any], *args: Any, **kwargs: Any) -> Any:
+        ndim = max([ndim_of(x, flag) for x, flag in zip(args[first:], flags[first:], strict=True)])
+        return function(*[aligned(x, flag, ndim) for x, flag in zip(args, flags, strict=True)], **kwargs)
+
+    return rule
+
+
+def stacked(function: Function, *cores: int) -> Rule:
+    """Return the row of a function of matrices and vectors that takes stacks of them; `cores` are the axes of one.
+
+    By default they are those that a ufunc's signature says.
+    """
+    if not cores:
+        inputs = function.signature.partition("->")[0]  # type: ignore[attr-defined]
+        cores = tuple(part.count(",") + 1 if part else 0 for part in inputs.strip("()").split("),("))
+
+    def rule(flags: list[Any], *args: Any, **kwargs: Any) -> Any:
+        arrays = args[: len(cores)]
+        if any(flags[len(cores) :]) or kwargs.keys() & {"axis", "axes"}:
+            return NotImplemented
+        stacks = [ndim_of(x, flag) - core for x, flag, core in zip(arrays, flags, cores, strict=False)]
+        if min(stacks) < 0:
+            return NotImplemented
+        moved = [aligned(x, flag, max(stacks) + core) for x, flag, core in zip(arrays, flags, cores, strict=False)]
+        return function(*moved, *args[len(cores) :], **kwargs)
+
+    return rule
+
+
+for name, shared in vars(ArrayLike).items():  # what hands its function on, in a Tensor as here
+    if name == "__iter__" or not (name.startswith("_") or hasattr(Batched, name)):
+        setattr(Batched, name, shared)

@@ -1,0 +1,258 @@
+"""Programs for lengths that are open.
+
+Owns: a program for given lengths (`instance`), and how the sources for some lengths become one for any.
+Must not own: what a trace does with open lengths (`sizes.py`), or how a program is printed (`source.py`, `fast.py`).
+Read next: `compiled.py`.
+
+The passes, the plan and the printers know numbers only. A program whose lengths are open is printed for three sets of
+lengths. Where the three sources differ in nothing but numbers, and each of these is one polynomial of the lengths, the
+source with the polynomials in the place of the numbers is that of the program for any lengths.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import textwrap
+from collections.abc import Mapping, Sequence
+from itertools import combinations_with_replacement
+from typing import Any
+
+import numpy as np
+
+from microgradnd import primitives
+from microgradnd.anew import Anew
+from microgradnd.compiler.ownership import is_foreign
+from microgradnd.compiler.program import Program, Step, Value, as_arrays, constant_of, values_in
+from microgradnd.compiler.saving import Written
+from microgradnd.compiler.sizes import LEAST, OF_SHAPES, Size, Terms, at, shown, sizes_in
+from microgradnd.compiler.source import spelled
+
+TOKENS = re.compile(r"[^\W\d]\w*|\d+(?:\.\d+)?(?:e[+-]?\d+)?|\s+|.")
+NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e[+-]?\d+)?")
+
+
+def instance(program: Program, lengths: Mapping[str, int], is_one_of_several: bool = False) -> Program:
+    """Return a program for some lengths, in which what depends on nothing else is computed now.
+
+    Where its text is to be that of other lengths too, that goes for single numbers alone, repeated or not.
+    """
+    known: dict[Value, Any] = {}
+
+    def change(tree: Any) -> Any:
+        if isinstance(tree, Value):
+            if tree not in known:
+                known[tree] = Value(at(tree.shape, lengths), tree.dtype, tree.name)
+            return known[tree]
+        if type(tree) is slice:
+            return slice(*map(change, (tree.start, tree.stop, tree.step)))
+        if isinstance(tree, tuple | list):
+            return type(tree)([change(part) for part in tree])
+        return {key: change(part) for key, part in tree.items()} if type(tree) is dict else at(tree, lengths)
+
+    inputs = change(program.inputs)
+    steps = []
+    for step in program.steps:
+        if step.function in OF_SHAPES and isinstance(step.out, Value):
+            args = [np.zeros(x.shape, x.dtype) if isinstance(x, Value) else x for x in change(step.args)]
+            known[step.out] = constant_of(step.function(*args, **step.kwargs))
+            continue
+        args, kwargs = change((step.args, dict(step.kwargs)))
+        fixed = isinstance(step.out, Value) and not isinstance(step.function, Anew) and not is_foreign(step.function)
+        single = not is_one_of_several or step.function is primitives.expand or not step.out.shape  # type: ignore[union-attr]
+        if fixed and single and not any(values_in((args, kwargs))):
+            result = step.function(*as_arrays(args), **as_arrays(kwargs))
+            known[step.out] = constant_of(result) if isinstance(result, np.ndarray) and result.base is None else result  # type: ignore[index]
+        else:
+            steps.append(Step(step.function, args, kwargs, change(step.out), step.where))
+    updates = {change(old): change(new) for old, new in program.updates.items()}
+    return Program(inputs, tuple(steps), change(program.outputs), updates)
+
+
+LATEST = """programs = {{}}  # for the latest lengths
+
+
+def {name}({inputs}):
+    lengths = ({lengths})
+    run = programs.get(lengths)
+    if run is None:
+        if len(programs) == {kept}:
+            programs.pop(next(iter(programs)), None)
+        run = programs[lengths] = sized(*lengths)
+    return run({inputs})
+"""
+END = "\0"  # of a text
+KEPT = 3  # lengths whose arrays are kept
+
+
+def samples(sizes: Any) -> list[dict[str, int]]:
+    """Return sets of lengths that a program serves: those of the call that was traced, and a few others."""
+    found = [sizes.hints]
+    for step in (37, 111, -37, 11, -11, 3, -3, 1, -1):
+        lengths = {name: n + step + 2 * i * abs(step) for i, (name, n) in enumerate(sizes.hints.items())}
+        lengths |= {name: sizes.hints[name] for name in sizes.pinned}
+        if len(found) < 3 and sizes.holds(lengths):
+            found.append(lengths)
+    return found
+
+
+class General:
+    """The one text that some texts for lengths are cases of.
+
+    Attributes
+    ----------
+    lengths : list of dict of str to int
+        For each text, those of the symbols.
+    names : dict of str to str
+        For each symbol, what the text calls it.
+    """
+
+    def __init__(
+        self, program: Program, sizes: Any, lengths: Sequence[Mapping[str, int]], texts: Sequence[str]
+    ) -> None:
+        self.lengths = lengths
+        self.taken = taken = {token for text in texts for token in TOKENS.findall(text)}
+        self.names = {
+            name: next(n for n in (name + "_" * i for i in range(9)) if n not in taken) for name in sizes.open
+        }
+        tuples = [v.shape for step in program.steps for v in (*step.outs(), *step.operands())]
+        tuples += [v.shape for v in program.inputs] + [step.args for step in program.steps]
+        found = [sizes.settled(size) for tree in tuples for size in sizes_in(tree)]
+        found += [math.prod(sizes.settled(tree)) for tree in tuples if all(type(n) in (int, Size) for n in tree)]
+        found += [sizes.size(terms) for n in found if type(n) is Size and n.over for terms in (n.terms, n.over)]
+        single = {tuple(sorted(n.terms.items())): n for n in found if type(n) is Size and n.over is None}
+        products = [a * b for a, b in combinations_with_replacement(list(single.values())[:8], 2)]
+        self.candidates = [(n, [at(n, case) for case in lengths]) for n in (*single.values(), *products)]
+        one: Terms = {(): 1}
+        divided = [
+            (n.terms, n.over) if n.over else (one, n.terms) for step in program.steps for n in sizes_in(step.args)
+        ]
+        both = [[[at(Size(sizes, terms), case) for case in lengths] for terms in pair] for pair in divided]
+        self.quotients = [pair for i, pair in enumerate(both) if pair not in both[:i]]
+        self.renamed: dict[tuple[str, ...], str] = {}
+
+    def polynomial(self, numbers: Sequence[int]) -> str | None:
+        """Return the formula that gives some numbers, one for each set of lengths."""
+        for size, values in self.candidates:
+            factor = numbers[0] // values[0] if values[0] else 0
+            if factor and [factor * v for v in values] == list(numbers):
+                return self.renamed_in(shown(size * factor))
+        return None
+
+    def renamed_in(self, text: str) -> str:
+        """Return a formula of the symbols with the names that the text has for them."""
+        return re.sub(r"(?<![\w.])[^\W\d]\w*", lambda m: self.names.get(m[0], m[0]), text)
+
+    def quotient(self, numbers: Sequence[float]) -> str | None:
+        """Return the formula that gives some numbers: a quotient that a rule has computed, times a power of two."""
+        for top, bottom in self.quotients:
+            exact = [x / y for x, y in zip(top, bottom, strict=True)]
+            rounded = [float(np.float32(x)) for x in exact]
+            for values, text in ((exact, "{}"), (rounded, "float(np.float32({}))")):
+                factor = numbers[0] / values[0]
+                if abs(math.frexp(factor)[0]) == 0.5 and [factor * v for v in values] == list(numbers):
+                    above = self.polynomial(top) if len({*top}) > 1 else str(top[0])
+                    quotient = text.format(f"{above} / ({self.polynomial(bottom)})")
+                    return quotient if factor == 1 else f"{factor!r} * ({quotient})"
+        return None
+
+    def name(self, names: tuple[str, ...]) -> str:
+        """Return the one name for names that were made of numbers, as those of constants are."""
+        if names not in self.renamed:
+            stem = f"{names[0].rstrip('0123456789_')[:1]}_{'_'.join(self.names.values())}"
+            number = next(i for i in range(1, len(self.taken) + 2) if f"{stem}_{i}" not in self.taken)
+            self.renamed[names] = f"{stem}_{number}"
+            self.taken.add(self.renamed[names])
+        return self.renamed[names]
+
+    def text(self, texts: Sequence[str]) -> str | None:
+        """Return the one text, or None if they differ in more than numbers."""
+        rows = [TOKENS.findall(text) for text in texts]
+        if len({len(row) for row in rows}) > 1:
+            return None
+        columns = [*zip(*rows, strict=True)]
+        out: list[str] = []
+        for i, column in enumerate(columns):
+            token: str | None = column[0]
+            if len({*column}) > 1:
+                if all(map(NUMBER.fullmatch, column)):
+                    values = [float(number) for number in column]
+                    token = self.polynomial([*map(int, values)]) if all(v.is_integer() for v in values) else None
+                    if token is not None and "." in column[0]:
+                        token = f"float({token})"
+                    elif token is None:
+                        token = self.quotient(values)
+                    elif token is not None and not token.isidentifier() and not is_apart(out, columns[i + 1 :]):
+                        token = f"({token})"
+                elif len({re.sub(r"\d+", "", word) for word in column}) == 1 and all(map(str.isidentifier, column)):
+                    token = self.name(column)
+                elif not all(word.isspace() and "\n" not in word for word in column):
+                    token = None
+            if token is None:
+                return None
+            out.append(token)
+        return "".join(out)
+
+
+def is_apart(before: Sequence[str], after: Sequence[Sequence[str]]) -> bool:
+    """Return whether what stands between some tokens is an expression of its own."""
+    last = next((token for token in reversed(before) if not token.isspace()), "")
+    following = next((column[0] for column in after if not column[0].isspace()), "")
+    return last in ("(", "[", ",", ":") and following in (")", "]", ",", ":")
+
+
+def opened(
+    traced: Any,
+    lengths: Sequence[Mapping[str, int]],
+    forms: Sequence[Written],
+    others: Sequence[Sequence[str]] = ((), ()),
+) -> tuple[Written, list[str], list[str]] | None:
+    """Return the program for any lengths whose forms for some are given, other texts for any, and the open lengths.
+
+    None if the forms differ in more than numbers.
+    """
+    first, sizes = forms[0], traced.sizes
+    rows = [[(name, thing, spelled(thing)) for name, thing in form.constants.items()] for form in forms]
+    texts = ["".join(f"{name} = {text}\n" for name, _, text in row if text) for row in rows]
+    texts = [f"{text}\n\n{form.text}" if text else form.text for text, form in zip(texts, forms, strict=True)]
+    texts = [END.join([text, *rest]) for text, rest in zip(texts, others, strict=True)]
+    general = General(traced.general, sizes, lengths, texts)
+    whole = general.text(texts)
+    objects = [[(name, thing) for name, thing, text in row if not text] for row in rows]
+    same = all(len(row) == len(objects[0]) for row in objects) and all(
+        x[0] == y[0] and (x[1] is y[1] or alike(x[1], y[1]))
+        for row in objects
+        for x, y in zip(row, objects[0], strict=True)
+    )
+    if whole is None or not same:
+        return None
+    text, *rest = whole.split(END)
+    names, inputs = [name for _, name in first.inputs], traced.general.inputs
+    where = [(names[traced.inputs.index(i)], axis) for i, axis in (sizes.places[name][0] for name in sizes.open)]
+    latest = LATEST.format(
+        name=first.name,
+        inputs=", ".join(names),
+        lengths="".join(f"{name}.shape[{axis}], " for name, axis in where).strip(),
+        kept=KEPT,
+    )
+    head = f"def sized({', '.join(general.names.values())}):\n"
+    body = textwrap.indent(f"{text.rstrip()}\n\nreturn {first.name}\n", "    ")
+    conditions = [f"{name} >= {LEAST}" for name in sizes.open] + [guard.condition() for guard in sizes.guards]
+    condition = general.renamed_in(" and ".join(conditions))
+    read = [f"{general.names[name]} = np.shape({x})[{axis}]" for name, (x, axis) in zip(sizes.open, where, strict=True)]
+    refusal = f'raise ValueError("the program is for lengths of which {condition}")'
+    written = first._replace(
+        constants=dict(objects[0]),
+        text=f"{head}{body}\n\n{latest}",
+        shapes=tuple(
+            general.renamed_in(f"({''.join(f'{shown(sizes.settled(n))}, ' for n in v.shape)})") for v in inputs
+        ),
+        lengths="".join(f"    {line}\n" for line in [*read, f"if not ({condition}):", f"    {refusal}"]),
+    )
+    return written, rest, list(general.names.values())
+
+
+def alike(x: Any, y: Any) -> bool:
+    """Return whether two constants are equal arrays."""
+    arrays = isinstance(x, np.ndarray) and isinstance(y, np.ndarray)
+    return arrays and (x.shape, x.dtype) == (y.shape, y.dtype) and x.tobytes() == y.tobytes()

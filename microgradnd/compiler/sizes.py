@@ -1,0 +1,597 @@
+"""Lengths that a program leaves open: what a traced function does with them, and which of its decisions hang on them.
+
+Owns: `Size`, a length as traced code sees it; `Sizes`, the open lengths of a trace with their guards, and the shapes of
+traced values.
+Must not own: how a program for open lengths is written (`opened.py`), or which lengths are opened (`compiled.py`).
+Read next: `opened.py`.
+
+Where an axis of an argument is open, its length is a symbol. The traced code gets a `Size` for it, which is no int: C
+code would take its number without telling. Arithmetic with it gives a `Size` again, a polynomial of the symbols. A
+comparison is written down as a guard, and a conversion to a number pins the length. The program serves those lengths
+for which all guards hold.
+
+The shape of a result is found by calling each function a second time, on arrays whose open axes are longer. What both
+results show is explained by one polynomial, or else it pins the lengths that are involved.
+"""
+
+from __future__ import annotations
+
+import builtins
+import math
+import operator
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from itertools import combinations_with_replacement
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from microgradnd import primitives
+from microgradnd.anew import Anew
+from microgradnd.assignment import plain_index
+from microgradnd.compiler.recorder import IndexParts, TracedOperation, last_line, replaced
+from microgradnd.compiler.traits import TRAITS
+from microgradnd.lines import installed, is_users, quoted_line
+from microgradnd.registry import COMPOSITES, CONSTANT, Results
+from microgradnd.rules.axes import count, numbered
+from microgradnd.tape import current
+from microgradnd.tensor import Tensor, apply, wrap
+
+LEAST = 2  # an axis of length 1 broadcasts, and an empty one has corners of its own: they are never open
+LONGER = (37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97)  # by how much open axes are in the second call
+COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {"==": operator.eq, "<": operator.lt, "<=": operator.le}
+MIRRORED = str.maketrans("<>", "><")
+OPPOSITE = {"==": "!=", "<": ">=", "<=": ">"}
+# Functions whose results have lengths that aren't polynomials of those of their arguments
+CLAMPED = {np.diagonal, np.diag, np.linalg.svd, np.linalg.qr, np.convolve, np.correlate}
+OF_SHAPES = {*CONSTANT, numbered}  # functions whose results are constants where no length is open
+OURS = installed()[-2:]
+INDEXED = (primitives.getitem, primitives.setitem, primitives.scatter)
+Terms = dict[tuple[str, ...], int]  # of a polynomial: the coefficient of each product of symbols
+
+
+class Closed(TypeError):
+    """A length must be a number, so that what was tried with an open one is tried again without."""
+
+
+class Guard(NamedTuple):
+    """A comparison of lengths that decided something, with what came of it, and the line of the user's code."""
+
+    left: Any
+    sign: str
+    right: Any
+    outcome: bool
+    where: tuple[str, int] | None
+
+    def holds(self, lengths: Mapping[str, int]) -> bool:
+        """Return whether the same comes of it for some lengths."""
+        return bool(COMPARISONS[self.sign](at(self.left, lengths), at(self.right, lengths))) is self.outcome
+
+    def condition(self) -> str:
+        """Return it as an expression of the symbols."""
+        left, right = (x.sizes.settled(x) if type(x) is Size else x for x in (self.left, self.right))
+        return f"{shown(left)} {self.sign if self.outcome else OPPOSITE[self.sign]} {shown(right)}"
+
+    def __str__(self) -> str:
+        left, sign, right = self.left, self.sign if self.outcome else OPPOSITE[self.sign], self.right
+        if type(left) is not Size:
+            left, sign, right = right, sign.translate(MIRRORED), left
+        return f"{shown(left)} {sign} {shown(right)}{quoted_line(self.where)}"
+
+
+def at(tree: Any, lengths: Mapping[str, int]) -> Any:
+    """Return an argument with the numbers that open lengths in it stand for."""
+    if type(tree) is Size:
+        top, bottom = (sum(c * math.prod(lengths[n] for n in names) for names, c in t.items()) for t in tree.parts)
+        return top if tree.over is None else top / bottom
+    if type(tree) is slice:
+        return slice(*(at(part, lengths) for part in (tree.start, tree.stop, tree.step)))
+    if isinstance(tree, tuple | list) and type(tree) in (tuple, list):
+        return type(tree)([at(part, lengths) for part in tree])
+    return {key: at(part, lengths) for key, part in tree.items()} if type(tree) is dict else tree
+
+
+def sizes_in(tree: Any) -> list[Size]:
+    """Return the open lengths in an argument."""
+    if type(tree) is slice:
+        tree = tree.start, tree.stop, tree.step
+    if type(tree) in (tuple, list):
+        return [size for part in tree for size in sizes_in(part)]
+    return [tree] if type(tree) is Size else []
+
+
+def shown(number: Any) -> str:
+    """Return an open length as a formula."""
+    if type(number) is not Size:
+        return str(number)
+    factors = [
+        "*".join([*([str(abs(c))] if abs(c) != 1 or not names else []), *names]) for names, c in number.terms.items()
+    ]
+    signs = ["-" if c < 0 else "+" for c in number.terms.values()]
+    return " ".join(f"{sign} {text}" for sign, text in zip(signs, factors, strict=True)).removeprefix("+ ")
+
+
+def terms_of(number: Any) -> Terms | None:
+    """Return a whole number or an open length as a polynomial; None for anything else."""
+    if type(number) is Size:
+        return number.terms if number.over is None else None
+    return {(): int(number)} if isinstance(number, int | np.integer) else None
+
+
+def plus(a: Terms, b: Terms, sign: int = 1) -> Terms:
+    """Return the sum or the difference of two polynomials."""
+    return {key: a.get(key, 0) + sign * b.get(key, 0) for key in {**a, **b}}
+
+
+def times(a: Terms, b: Terms) -> Terms:
+    """Return the product of two polynomials."""
+    product: Terms = {}
+    for (x, c), (y, d) in ((s, t) for s in a.items() for t in b.items()):
+        key = tuple(sorted(x + y))
+        product[key] = product.get(key, 0) + c * d
+    return product
+
+
+def divided(a: Terms, b: Terms) -> Terms | None:
+    """Return the quotient of two polynomials of which the second is a single term that divides each of the first."""
+    [(by, d), *others] = b.items()
+    quotient: Terms = {}
+    for key, c in a.items():
+        rest = list(key)
+        if others or d == 0 or c % d or any(rest.count(name) < by.count(name) for name in by):
+            return None
+        for name in by:
+            rest.remove(name)
+        quotient[tuple(rest)] = c // d
+    return quotient
+
+
+EXACT: dict[str, Callable[[Terms, Terms], Terms | None]] = {
+    "add": plus,
+    "sub": lambda a, b: plus(a, b, -1),
+    "mul": times,
+    "floordiv": divided,
+    "mod": lambda a, b: None if divided(a, b) is None else {},
+}
+UFUNCS = {"add": np.add, "sub": np.subtract, "mul": np.multiply, "truediv": np.divide}
+
+
+def is_recorded() -> bool:
+    """Return whether a number is asked for inside of a call that is recorded: the step has the length itself."""
+    frame: Any = sys._getframe(1)
+    while frame is not None and not is_users(frame.f_code):
+        if frame.f_code is apply.__code__:
+            return frame.f_locals["function"] not in COMPOSITES
+        frame = frame.f_back
+    return False
+
+
+def asked_by() -> Any:
+    """Return the code that works with a length, past this file and what asks for the user: abc."""
+    frame: Any = sys._getframe(2)
+    while frame.f_code.co_filename == __file__ or frame.f_code.co_filename.startswith("<frozen"):
+        frame = frame.f_back
+    return frame.f_code
+
+
+def is_ours() -> bool:
+    """Return whether a rule works with a length, or anything else of this library."""
+    return bool(asked_by().co_filename.startswith(OURS))
+
+
+def _operator(name: str, swap: bool = False) -> Callable[[Any, Any], Any]:
+    """Make a method for an operator: exact for polynomials; with an array NumPy's; for the rest the number decides."""
+    function: Any = divmod if name == "divmod" else getattr(operator, name, None) or getattr(operator, f"{name}_")
+
+    def method(self: Any, other: Any) -> Any:
+        x, y = (other, self) if swap else (self, other)
+        if isinstance(other, Tensor | np.ndarray | np.generic) and name in UFUNCS:
+            return UFUNCS[name](x, y)
+        a, b = terms_of(x), terms_of(y)
+        found = EXACT[name](a, b) if name in EXACT and a is not None and b is not None else None
+        if found is not None:
+            return self.sizes.size(found)
+        if name == "truediv" and a is not None and b is not None and is_ours():
+            return Size(self.sizes, a, b)
+        if name == "mul" and self.over is not None and other in (2, 4, 8):  # which is exact
+            return Size(self.sizes, times(self.terms, {(): other}), self.over)
+        return function(*(part.number() if type(part) is Size else part for part in (x, y)))
+
+    return method
+
+
+def _comparison(sign: str, outcome: bool = True, swap: bool = False) -> Callable[[Any, Any], Any]:
+    """Make a method for a comparison, which is noted."""
+
+    def method(self: Any, other: Any) -> Any:
+        if type(other) is not Size and not isinstance(other, int | float | np.number):
+            return NotImplemented
+        if type(other) is Size and other.sizes is not self.sizes:  # of another trace, in a cache
+            return NotImplemented
+        return self.sizes.decide(*((other, sign, self) if swap else (self, sign, other))) is outcome
+
+    return method
+
+
+def _conversion(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a method that needs the number."""
+    return lambda self, *args: function(self.number(), *args)
+
+
+class Size:
+    """A length that a program leaves open, as traced code sees it."""
+
+    __slots__ = ("over", "sizes", "terms")
+
+    def __init__(self, sizes: Sizes, terms: Terms, over: Terms | None = None) -> None:
+        self.sizes, self.terms, self.over = sizes, terms, over
+
+    @property
+    def parts(self) -> tuple[Terms, Terms]:
+        """Numerator and denominator: a rule may divide by a length."""
+        return self.terms, self.over or {(): 1}
+
+    def number(self) -> Any:
+        """Return the number that it stands for in this trace, and let it stand for no other."""
+        if not is_recorded():
+            self.sizes.pin(self)
+        return at(self, self.sizes.hints)
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
+        """The type as other code sees it: `isinstance(n, int)` holds, as it does where nothing is traced."""
+        return Size if is_ours() else int
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        """Compute with the number; a step that was recorded has the length in it."""
+        result = getattr(ufunc, method)(*(at(x, self.sizes.hints) for x in inputs), **kwargs)
+        node = getattr(result, "_node", None)
+        if isinstance(node, TracedOperation) and node.function is ufunc and len(node.args or ()) == len(inputs):
+            node.args = tuple(x if type(x) is Size else arg for x, arg in zip(inputs, node.args or (), strict=True))
+        else:
+            for x in inputs:
+                _ = x.number() if type(x) is Size else None
+        return result
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # which NumPy asks for, and an int hasn't
+            raise AttributeError(name)
+        return getattr(self.number(), name)
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+        return np.asarray(self.number(), dtype)
+
+    def __hash__(self) -> int:
+        is_ours = sys._getframe(1).f_code.co_filename.startswith(OURS)  # such as a cache of a rule
+        return hash(tuple(sorted(self.terms.items()))) if is_ours else hash(self.number())
+
+    def __bool__(self) -> bool:
+        return not self.sizes.decide(self, "==", 0)
+
+    def __neg__(self) -> Any:
+        return self.sizes.size(times(self.terms, {(): -1})) if self.over is None else -self.number()
+
+    def __pos__(self) -> Any:
+        return self
+
+    __add__, __radd__ = _operator("add"), _operator("add", True)
+    __sub__, __rsub__ = _operator("sub"), _operator("sub", True)
+    __mul__, __rmul__ = _operator("mul"), _operator("mul", True)
+    __truediv__, __rtruediv__ = _operator("truediv"), _operator("truediv", True)
+    __floordiv__, __rfloordiv__ = _operator("floordiv"), _operator("floordiv", True)
+    __mod__, __rmod__ = _operator("mod"), _operator("mod", True)
+    __divmod__, __rdivmod__ = _operator("divmod"), _operator("divmod", True)
+    __pow__, __rpow__ = _operator("pow"), _operator("pow", True)
+    __and__, __rand__ = _operator("and"), _operator("and", True)
+    __or__, __ror__ = _operator("or"), _operator("or", True)
+    __xor__, __rxor__ = _operator("xor"), _operator("xor", True)
+    __lshift__, __rlshift__ = _operator("lshift"), _operator("lshift", True)
+    __rshift__, __rrshift__ = _operator("rshift"), _operator("rshift", True)
+    __eq__, __ne__ = _comparison("=="), _comparison("==", False)
+    __lt__, __le__ = _comparison("<"), _comparison("<=")
+    __gt__, __ge__ = _comparison("<", swap=True), _comparison("<=", swap=True)
+    __index__, __int__, __float__ = _conversion(operator.index), _conversion(int), _conversion(float)
+    __complex__, __abs__, __invert__ = _conversion(complex), _conversion(abs), _conversion(operator.inv)
+    __trunc__, __floor__, __ceil__ = _conversion(math.trunc), _conversion(math.floor), _conversion(math.ceil)
+    __str__, __repr__ = _conversion(str), _conversion(repr)
+    __round__, __format__ = _conversion(round), _conversion(format)
+
+
+class Sizes:
+    """The open lengths of one trace.
+
+    Attributes
+    ----------
+    places : dict of str to list of (int, int)
+        For each symbol, the leaves of the arguments and their axes that have this length.
+    hints, longer : dict of str to int
+        The lengths of the call that is traced, and those of the second one.
+    guards : dict of Guard
+    pinned : dict of str to Guard
+        The symbols that stand for one number only.
+    shapes, seconds : dict of node
+        The shapes of values with an open axis, and the arrays of the second call.
+    """
+
+    def __init__(
+        self, places: Mapping[str, Sequence[tuple[int, int]]], shapes: Sequence[Any], names: Sequence[str]
+    ) -> None:
+        self.places = places
+        self.hints = hints = {name: shapes[i][axis] for name, [(i, axis), *_] in places.items()}
+        closed = [(i, axis) for found in places.values() for i, axis in found]
+        self.fixed = [[n for axis, n in enumerate(shape) if (i, axis) not in closed] for i, shape in enumerate(shapes)]
+        self.names = {name: f"{names[i]}.shape[{axis}]" for name, [(i, axis), *_] in places.items()}
+        self.longer = {
+            name: hints[name] + LONGER[i % len(LONGER)] + 100 * (i // len(LONGER)) for i, name in enumerate(places)
+        }
+        self.guards: dict[Guard, None] = {}
+        self.pinned: dict[str, Guard] = {}
+        self.is_tentative = False
+        self.shapes: dict[Any, tuple[Any, ...]] = {}
+        self.seconds: dict[Any, Any] = {}
+
+    def size(self, terms: Terms) -> Any:
+        """Return a polynomial as a length, an int if it depends on nothing that is open."""
+        known: Terms = {}
+        for key, c in terms.items():
+            names = tuple(name for name in key if name not in self.pinned)
+            c *= math.prod(self.hints[name] for name in key if name in self.pinned)
+            known[names] = known.get(names, 0) + c
+        known = {key: c for key, c in known.items() if c}
+        return Size(self, known) if any(known) else known.get((), 0)
+
+    def decide(self, left: Any, sign: str, right: Any, always: bool = False) -> bool:
+        """Return what comes of a comparison, and note it as a guard if other lengths may decide it otherwise.
+
+        Inside of a call that is recorded that isn't needed, unless the shape of the result hangs on it (`always`).
+        """
+        a, b = terms_of(left), terms_of(right)
+        outcome = bool(COMPARISONS[sign](at(left, self.hints), at(right, self.hints)))
+        if a is not None and b is not None:
+            difference = self.size(plus(a, b, -1))
+            if type(difference) is int:
+                return bool(COMPARISONS[sign](difference, 0))
+            end = at(difference, dict.fromkeys(self.hints, LEAST))
+            grows = {c > 0 for key, c in difference.terms.items() if key}
+            if len(grows) == 1:  # from its value for the least lengths it goes one way
+                low, high = (end, math.inf) if grows == {True} else (-math.inf, end)
+                same = COMPARISONS[sign](low, 0) == COMPARISONS[sign](high, 0)
+                if low > 0 or high < 0 or (same and sign != "=="):
+                    return outcome
+        if always or not is_recorded():
+            self.guards[Guard(left, sign, right, outcome, last_line())] = None
+        return outcome
+
+    def pin(self, *sizes: Any, where: tuple[str, int] | None = None) -> None:
+        """Let lengths stand for one number only, because of the line of code that is being executed, or of another."""
+        names = {name for size in sizes for terms in size.parts for key in terms for name in key} - self.pinned.keys()
+        if names and self.is_tentative:
+            raise Closed
+        for name in names:
+            self.pinned[name] = Guard(Size(self, {(name,): 1}), "==", self.hints[name], True, where or last_line())
+
+    def forget(self) -> None:
+        """Let go of the values of the trace."""
+        self.shapes.clear()
+        self.seconds.clear()
+
+    def report(self) -> str:
+        """Return which lengths are open, and what decided on others."""
+        lines = [f"{self.names[name]} is open, as {name}" for name in self.open]
+        lines += [f"open lengths must have {guard}" for guard in self.guards]
+        lines += [
+            f"{self.names[name]} is pinned to {self.hints[name]}{quoted_line(guard.where)}"
+            for name, guard in self.pinned.items()
+        ]
+        return "\n".join(lines)
+
+    def symbols(self) -> list[Any]:
+        """Return the lengths that nothing pins."""
+        return [Size(self, {(name,): 1}) for name in self.open]
+
+    @property
+    def open(self) -> list[str]:
+        """The symbols that nothing pins."""
+        return [name for name in self.places if name not in self.pinned]
+
+    def bound(self, shapes: Sequence[Any]) -> dict[str, int] | None:
+        """Return the lengths that some shapes of the arguments give to the symbols; None if they don't agree."""
+        lengths = {name: {shapes[i][axis] for i, axis in places} for name, places in self.places.items()}
+        return {name: n for name, [n] in lengths.items()} if all(len(n) == 1 for n in lengths.values()) else None
+
+    def serves(self, shapes: Sequence[Any]) -> bool:
+        """Return whether the program serves arguments of some shapes."""
+        closed = [(i, axis) for places in self.places.values() for i, axis in places]
+        fixed = [[n for axis, n in enumerate(shape) if (i, axis) not in closed] for i, shape in enumerate(shapes)]
+        lengths = self.bound(shapes) if fixed == self.fixed else None
+        return lengths is not None and self.holds(lengths)
+
+    def holds(self, lengths: Mapping[str, int]) -> bool:
+        """Return whether the program serves some lengths."""
+        least = all(n >= LEAST for n in lengths.values())
+        return least and all(guard.holds(lengths) for guard in (*self.pinned.values(), *self.guards))
+
+    # Shapes
+
+    def given(self, node: Any, leaf: int, array: Any) -> None:
+        """Note an argument: which of its axes are open, and what it is in the second call."""
+        symbols = {axis: name for name, places in self.places.items() for i, axis in places if i == leaf}
+        if symbols:
+            shape = tuple(Size(self, {(symbols[i],): 1}) if i in symbols else n for i, n in enumerate(array.shape))
+            self.shapes[node], self.seconds[node] = shape, np.resize(array, at(shape, self.longer))
+
+    def shape_of(self, node: Any, array: Any, stands_for: Mapping[Any, Any]) -> tuple[Any, ...]:
+        """Return the shape of the value of a node."""
+        while node in stands_for:
+            node = stands_for[node]
+        return self.settled(self.shapes[node]) if node in self.shapes else array.shape
+
+    def alias(self, node: Any, other: Any, stands_for: Mapping[Any, Any]) -> None:
+        """Note that a node stands for the value of another."""
+        while other in stands_for:
+            other = stands_for[other]
+        if other in self.shapes:
+            self.shapes[node], self.seconds[node] = self.shapes[other], self.seconds[other]
+
+    def settled(self, tree: Any) -> Any:
+        """Return an argument with the numbers of lengths that have been pinned."""
+        if type(tree) is Size:
+            return self.size(tree.terms) if tree.over is None else tree
+        if type(tree) is slice:
+            return slice(*self.settled((tree.start, tree.stop, tree.step)))
+        return type(tree)([self.settled(part) for part in tree]) if type(tree) in (tuple, list) else tree
+
+    def follow(self, node: TracedOperation, stands_for: Mapping[Any, Any]) -> None:
+        """Find the shape of the result of a call."""
+
+        def second(arg: Any, parent: Any) -> Any:
+            if isinstance(parent, IndexParts):
+                return tuple(second(getattr(p, "_array", p), getattr(p, "_node", None)) for p in parent.parts)
+            while parent in stands_for:
+                parent = stands_for[parent]
+            if parent in self.seconds:
+                lengths.extend(sizes_in(self.shape_of(parent, arg, {})))
+                return self.seconds[parent]
+            lengths.extend(sizes_in(arg))
+            return at(arg, self.longer | {name: self.hints[name] for name in self.pinned})
+
+        lengths: list[Any] = []
+        args = [second(arg, parent) for arg, parent in zip(node.args or (), node.parents, strict=True)]
+        kwargs = {k: second(getattr(v, "_array", v), getattr(v, "_node", None)) for k, v in node.kwargs.items()}
+        if lengths and node.function in INDEXED:
+            self.cut(node, stands_for)
+        if lengths and not self.has_shape(node, args, kwargs, lengths):
+            self.pin(*lengths)
+
+    def has_shape(self, node: TracedOperation, args: Any, kwargs: Any, lengths: Sequence[Any]) -> bool:
+        """Find the shape of the result of a call by the second one; return whether it has one for all lengths."""
+        try:
+            called = np.empty if isinstance(node.function, Anew) else node.function
+            with np.errstate(all="ignore"), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                out: Any = called(*args, **kwargs)
+        except Exception:  # it fits no other lengths
+            return False
+        if not is_polynomial(node.function):
+            return False
+        pairs = zip(node.out, out, strict=True) if isinstance(out, tuple) else [(node.out, out)]
+        found = [self.explained(np.shape(a), np.shape(b), lengths) for a, b in pairs]
+        if None in found:
+            return False
+        if any(map(sizes_in, found)):
+            self.seconds[node] = out if not isinstance(out, tuple) else Results(out)
+            self.shapes[node] = found[0] if not isinstance(out, tuple) else tuple(found)
+        return True
+
+    def explained(self, shape: Sequence[int], longer: Sequence[int], lengths: Sequence[Any]) -> Any:
+        """Return the one shape that two results have, by the lengths of the operands; None if there is none."""
+        lengths = [n for n in lengths if n.over is None]
+        single = list({tuple(sorted(n.terms.items())): n for n in lengths}.values())
+        pairs = [f(a, b) for a, b in combinations_with_replacement(single, 2) for f in (operator.mul, operator.add)]
+        candidates = [*single, *pairs, *([math.prod(lengths)] if 2 < len(lengths) < 6 else [])]
+        result: list[Any] = []
+        for n, m in zip(shape, longer, strict=True):
+            if n != m:
+                known = [(c, at(c, self.hints), at(c, self.longer)) for c in candidates if type(c) is Size]
+                exact = (c * (n // x) for c, x, y in known if x and n % x == 0 and n // x * y == m)
+                shifted = (c + (n - x) for c, x, y in known if n - x == m - y)
+                if (found := next(exact, None) or next(shifted, None)) is None:
+                    return None
+                result.append(found)
+            else:
+                result.append(n)
+        return tuple(result)
+
+    def cut(self, node: TracedOperation, stands_for: Mapping[Any, Any]) -> None:
+        """Note for which lengths slices mean what they do now."""
+        args: Any = node.args
+        x, index, *_ = args
+        shape: Any = args[2] if node.function is primitives.scatter else self.shape_of(node.parents[0], x, stands_for)
+        parts = index if type(index) is tuple else (index,)
+        self.pin(*(part for part in parts if type(part) is Size))
+        used = sum(
+            1 if type(p) is not np.ndarray or p.dtype != bool else p.ndim
+            for p in parts
+            if p is not None and p is not ...
+        )
+        axis = 0
+        for part in parts:
+            if part is ...:
+                axis += len(shape) - used
+            elif part is not None:
+                n = shape[axis]
+                if type(part) is slice and type(n) is Size:
+                    if part.step not in (None, 1) and (part.start, part.stop, part.step) != (None, None, -1):
+                        self.pin(n)
+                    start, stop = (end if end is None or end >= 0 else n + end for end in (part.start, part.stop))
+                    ends = [end for end in (start, stop) if end is not None]
+                    pairs = [*((0, end) for end in ends), *((end, n) for end in ends)]
+                    for low, high in [*pairs, *([(start, stop)] if len(ends) == 2 else [])]:
+                        self.decide(low, "<=", high, always=True)
+                axis += 1
+
+    @contextmanager
+    def tentative(self) -> Iterator[None]:
+        """Within it, what would pin a length raises instead, and leaves no guards."""
+        guards, self.is_tentative = dict(self.guards), True
+        try:
+            yield
+        except Exception:
+            self.guards = guards
+            raise
+        finally:
+            self.is_tentative = False
+
+    @contextmanager
+    def observed(self) -> Iterator[None]:
+        """Have the traced code see open lengths."""
+        length, before = builtins.len, Tensor.__len__
+
+        def is_open() -> bool:
+            return getattr(current().trace, "sizes", None) is self
+
+        def shape(tensor: Any) -> Any:
+            if tensor._node is None or not is_open():
+                return tensor._array.shape
+            return self.shape_of(tensor._node, tensor._array, current().trace.stands_for)  # type: ignore[union-attr]
+
+        def size(tensor: Any) -> Any:
+            return math.prod(shape(tensor))
+
+        def size_along(tensor: Any, axis: Any = None) -> Any:
+            return tensor.size if axis is None else count(shape(tensor), axis)
+
+        def len_of(x: Any) -> Any:
+            return shape(x)[0] if isinstance(x, Tensor) and x.ndim and is_open() else length(x)
+
+        def like(function: Any) -> Callable[..., Any]:
+            """Return what makes an array like another: a step where that one has an open axis."""
+
+            def call(x: Any, *args: Any, **kwargs: Any) -> Any:
+                if isinstance(x, Tensor) and sizes_in(shape(x)):
+                    return current().trace.plain(function, (x, *args), kwargs)  # type: ignore[union-attr]
+                return wrap(function(*map(plain_index, (x, *args)), **kwargs))
+
+            return call
+
+        with ExitStack() as stack:
+            stack.enter_context(replaced(Tensor, "shape", property(shape)))
+            stack.enter_context(replaced(Tensor, "size", property(size)))
+            stack.enter_context(replaced(Tensor, "__len__", lambda x: int(shape(x)[0]) if x.ndim else before(x)))
+            stack.enter_context(replaced(builtins, "len", len_of))
+            spelled = {function: like(function) for function in CONSTANT} | {np.shape: shape, np.size: size_along}
+            stack.callback(lambda: [COMPOSITES.pop(function) for function in spelled])
+            COMPOSITES.update(spelled)
+            yield
+
+
+def is_polynomial(function: Any) -> bool:
+    """Return whether the lengths of a function's results are sums and products of those of its arguments."""
+    module = str(getattr(function, "__module__", ""))
+    ours = module.startswith(("microgradnd.", "numpy.linalg", "numpy.fft"))
+    body = getattr(function, "body", function)  # of a primitive that is NumPy's function, as that of np.clip is
+    return isinstance(function, Anew) or (
+        function not in CLAMPED and (body in TRAITS or isinstance(function, np.ufunc) or ours)
+    )

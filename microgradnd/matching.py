@@ -1,0 +1,76 @@
+"""What a transformed function is given and gives: numbers, and vectors that belong to them.
+
+Owns: the checks that results are numbers and that cotangents and tangents have their shapes, and how a derivative is
+handed out.
+Must not own: the walks, or how a function is called (`transforms.py`).
+Read next: `transforms.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from microgradnd import operands, primitives, refusals, views
+from microgradnd.batching import Batched
+from microgradnd.broadcasting import cast
+from microgradnd.tensor import Tensor
+from microgradnd.trees import Form
+
+Function = Callable[..., Any]
+COMPUTED = Tensor, Batched
+
+
+def plain(value: Any) -> Any:
+    """Return a value without its Tensor, a number where NumPy gave one."""
+    return value._array if isinstance(value, Tensor) else value
+
+
+def name_of_function(function: Function) -> str:
+    return getattr(function, "__name__", "the function")
+
+
+def own(g: Any, like: Any) -> Any:
+    """Return a derivative as the caller knows its variable: a number for a number, else an array of its own."""
+    if isinstance(g, COMPUTED):
+        return g
+    if isinstance(like, float | complex | np.generic):
+        return g[()]
+    g = np.asarray(g)
+    return g if views.is_alone(g) else np.array(g)
+
+
+def alone(value: Any) -> Any:
+    """Return an array that shares no memory with any other; what isn't NumPy's as it is."""
+    return value if not isinstance(value, np.ndarray) or views.is_alone(value) else np.array(value)
+
+
+def check_numbers(function: Function, outputs: Sequence[Any]) -> None:
+    """Raise unless the results of a function are numbers and arrays of numbers."""
+    for out in outputs:
+        if out is None or not (isinstance(out, COMPUTED) or np.asarray(out).dtype.kind in "biufc"):
+            raise refusals.no_numbers(name_of_function(function), out)
+
+
+def one_for(function: Function, outputs: Sequence[Any]) -> Any:
+    """Return the cotangent of a function's only result, or raise unless that is one real number."""
+    check_numbers(function, outputs)
+    arrays = [primitives.array(plain(out)) for out in outputs]
+    if len(arrays) != 1 or arrays[0].size != 1 or arrays[0].dtype.kind == "c":
+        raise refusals.not_one_number(name_of_function(function), arrays)
+    one = arrays[0].dtype.type(1)
+    return one if arrays[0].ndim == 0 else np.full(arrays[0].shape, one)
+
+
+def matching(leaves: Sequence[Any], given: Form, values: Sequence[Any], form: Form, what: str) -> list[Any]:
+    """Return the cotangents or tangents in a tree in the dtypes of their values, or raise if they don't fit."""
+    vectors = [v if isinstance(v, COMPUTED) else np.asarray(operands.operand(what, v)) for v in leaves]
+    shapes = [v.shape for v in vectors]
+    expected = [v.shape if isinstance(v, COMPUTED) else np.shape(v) for v in values]
+    if shapes != expected or given.keys() != form.keys():
+        raise refusals.other_structure(what, (expected, form.keys()), (shapes, given.keys()))
+    return [
+        cast(v, value.dtype) if isinstance(value, COMPUTED) else v for v, value in zip(vectors, values, strict=True)
+    ]
