@@ -202,7 +202,7 @@ def entry_of(
 
 def straightened(traced: Program) -> Program:
     """Return the best program for what was traced: rolled up first, as what follows takes long for many steps."""
-    program = in_bodies(lambda body, _: optimized(body), rolled(drop_dead(traced)))
+    program = in_bodies(lambda body, _: optimized(body), rolled(traced))
     return hoisted(rolled(own_results(program)))
 
 

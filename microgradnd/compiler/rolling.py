@@ -714,7 +714,7 @@ def rolled(program: Program) -> Program:
                     heapq.heappush(periods, 2 * period)
                     heapq.heappush(periods, 3 * period)
             if runs:
-                program = drop_dead(Rolling(search, runs).program)
+                program = Rolling(search, runs).program
                 break
         else:
             return restacked(program)
@@ -758,4 +758,4 @@ def restacked(program: Program) -> Program:
                 else:
                     step = replace(step, args=(0, ends, *arrays))
         steps.append(step)
-    return drop_dead(replace(program, steps=tuple(steps)))
+    return program if tuple(steps) == program.steps else drop_dead(replace(program, steps=tuple(steps)))
