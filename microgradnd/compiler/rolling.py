@@ -402,6 +402,8 @@ class Run:
     def looked_at(self) -> bool:
         """Find out what the operands are; return whether there is a loop, and where."""
         entries, period = self.search.entries, self.period
+        if all(entries[self.start + j].step.function is np.copy for j in range(period)):
+            return False  # results that are equal, each of which is to be an array of its own
         self.columns: list[list[Column]] = []
         steady, fits = np.ones(self.turns, bool), np.ones(self.turns, bool)
         for j in range(period):
