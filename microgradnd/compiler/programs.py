@@ -19,6 +19,7 @@ from microgradnd.compiler.blocks import blocks
 from microgradnd.compiler.buffers import plan
 from microgradnd.compiler.fast import fast
 from microgradnd.compiler.machine import Loops, race
+from microgradnd.compiler.matrices import share_factors
 from microgradnd.compiler.opened import instance, opened, samples
 from microgradnd.compiler.ownership import check_apart, own_results
 from microgradnd.compiler.passes import drop_dead, late, optimized, share_equal
@@ -142,7 +143,7 @@ def printed(program: Program, name: str, optimize: bool) -> tuple[Program, Writt
     names = Names(name)
     inputs = [(value, names.value(value, "x")) for value in program.inputs]
     if optimize:
-        program = late(blocks(drop_dead(share_equal(spell(program)))))
+        program = late(blocks(share_factors(drop_dead(share_equal(spell(program))))))
         allocation, text = fast(program, name, names, plan(program))
     else:
         allocation, text = "", readable(program, name, names)
@@ -201,7 +202,7 @@ def with_loops(entry: Entry, name: str, backend: str, arguments: Arguments, leng
     if sizes is not None and traced.general is not None:
         programs = [instance(traced.general, one, True) for one in lengths]
     try:
-        programs = [drop_dead(spell(own_results(optimized(one)), OF_LOOPS)) for one in programs]
+        programs = [share_factors(drop_dead(spell(own_results(optimized(one)), OF_LOOPS))) for one in programs]
         general = None if sizes is None else functools.partial(opened, traced, lengths)
         loops = Loops(programs, name, general)
     except ImportError as error:
