@@ -139,11 +139,14 @@ def finish(entry: Entry, results: Any, function: Callable[..., Any], arguments: 
 
 def printed(program: Program, name: str, optimize: bool) -> tuple[Program, Written]:
     """Return a program as it is printed, and its text."""
-    program = own_results(optimized(program))
+    program = optimized(program)
+    if optimize:
+        program = share_factors(drop_dead(share_equal(spell(program))))
+    program = own_results(program)  # last: what is equal is one value until then
     names = Names(name)
     inputs = [(value, names.value(value, "x")) for value in program.inputs]
     if optimize:
-        program = late(blocks(share_factors(drop_dead(share_equal(spell(program))))))
+        program = late(blocks(program))
         allocation, text = fast(program, name, names, plan(program))
     else:
         allocation, text = "", readable(program, name, names)
