@@ -199,6 +199,64 @@ def half_mask(n: int, dtype: Any, lower: bool) -> Any:
     return mask
 
 
+# One factorisation for several uses
+
+
+def factored_in_numpy(a: Any) -> Any:
+    """Return a matrix, and nothing else that could be used again."""
+    return a, np.zeros(0, np.int32)
+
+
+@in_numpy(factored_in_numpy)
+def factored(a: Any) -> Any:
+    """Return triangular factors of the transpose of a general matrix, in one array, and the exchanges of its rows.
+
+    Of a singular matrix, and without SciPy, it is the matrix itself and no exchanges: what needs factors computes them.
+    """
+    getrf = routine("getrf", a.dtype, len(a))
+    if getrf is not None:
+        factors, exchanges, fault = getrf(a.T)
+        if not fault:
+            return factors, exchanges
+    return a, np.zeros(0, np.int32)
+
+
+def solve_factored_in_numpy(a: Any, factors: Any, exchanges: Any, b: Any, transposed: bool) -> Any:
+    """Solve a x = b, or a' x = b."""
+    return np.linalg.solve(a.T if transposed else a, b)
+
+
+@in_numpy(solve_factored_in_numpy)
+def solve_factored(a: Any, factors: Any, exchanges: Any, b: Any, transposed: bool) -> Any:
+    """Solve a x = b, or a' x = b, for a matrix whose factors are known."""
+    if not exchanges.size or b.shape[:1] != (len(a),) or b.ndim > 2 or not b.size:
+        return np.linalg.solve(a.T if transposed else a, b)
+    getrs = routine("getrs", a.dtype, len(a))
+    return getrs(factors, exchanges, b, trans=int(not transposed))[0]
+
+
+def inverse_in_numpy(a: Any, factors: Any, exchanges: Any) -> Any:
+    """Return np.linalg.inv(a)."""
+    return np.linalg.inv(a)
+
+
+@in_numpy(inverse_in_numpy)
+def inverse(a: Any, factors: Any, exchanges: Any) -> Any:
+    """Return np.linalg.inv(a) of a matrix whose factors are known; of another one, if the matrix is singular."""
+    if not exchanges.size:
+        return np.linalg.inv(a)
+    return routine("getri", a.dtype, len(a))(factors, exchanges, lwork=BLOCK * len(a))[0].T
+
+
+def slogdet(a: Any, factors: Any, exchanges: Any) -> Any:
+    """Return np.linalg.slogdet(a) of a matrix whose factors are known."""
+    if not exchanges.size or a.dtype.kind == "c":
+        return np.linalg.slogdet(a)
+    diagonal = np.diagonal(factors)
+    swaps = np.count_nonzero(exchanges != np.arange(len(a))) + np.count_nonzero(diagonal < 0)
+    return a.dtype.type(-1 if swaps % 2 else 1), np.sum(np.log(np.abs(diagonal)))
+
+
 # Cholesky's factors
 
 

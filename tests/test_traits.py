@@ -151,6 +151,10 @@ def test_rows_are_of_functions_that_programs_have():
         triangular.multiply_triangular,
         triangular.unscale,
         triangular.cholesky,
+        triangular.factored,
+        triangular.solve_factored,
+        triangular.inverse,
+        triangular.slogdet,
         choices.kept,
         choices.larger_share,
         *(row.reducer for row in TRAITS.values() if row.reducer),
@@ -166,11 +170,20 @@ def test_what_numpy_tells_of_ufuncs(function):
     assert row.memory == "fresh"
 
 
+CHOICES = {choices.kept: (MATRIX > 1, MATRIX, True), choices.larger_share: (MATRIX, MATRIX.T, 1.0)}
+
+
 @each(lambda row: row.is_elementwise)
 def test_elementwise(function):
     """Each element is what the function gives for it alone."""
     if function is primitives.astype:
         np.testing.assert_array_equal(function(MATRIX, np.float32)[0, 1], function(MATRIX[0, 1:2], np.float32)[0])
+        return
+    if function in CHOICES:
+        args, out = CHOICES[function], function(*CHOICES[function])
+        for i, j in np.ndindex(out.shape):
+            one = (a[i : i + 1, j : j + 1] if isinstance(a, np.ndarray) else a for a in args)
+            np.testing.assert_array_equal(function(*one), out[i : i + 1, j : j + 1])
         return
     for kind in (float, int, bool):
         args = [MATRIX.astype(kind) / 8 if kind is float else MATRIX.astype(kind), MATRIX.T.astype(kind)][

@@ -280,6 +280,59 @@ def test_only_what_is_hermitian_is_taken_at_once():
     assert "unscale" not in programs_of(lambda a, s: between(a, (s + s.T) * s), A, s).source
 
 
+# One factorisation
+
+
+def quadratic(a, b):
+    return np.sum(b * LA.solve(a, b)) + LA.slogdet(a)[1]
+
+
+def everything(a, b):
+    return np.sum(LA.inv(a)) + np.sum(LA.solve(a, b)) + np.sum(LA.solve(a.T, b)) + LA.slogdet(a)[1]
+
+
+@WITH
+@pytest.mark.parametrize("f", [quadratic, everything])
+@EACH
+def test_a_general_matrix_is_factored_once(f, dtype, installed):
+    full = (A + 3 * np.eye(20)).astype(dtype) * (1 + 0.1j if dtype in "FD" else 1)
+    full, b = full.astype(dtype), B.astype(dtype)
+    both = mg.value_and_grad(lambda a, b: np.real(f(a, b)), (0, 1))
+    compiled = mg.compile(both)
+    for a in (full, np.asfortranarray(full), full[::-1], -full, full * 2):
+        found, expected = compiled(a, b), both(a, b)
+        for x, y in zip((found[0], *found[1]), (expected[0], *expected[1]), strict=True):
+            np.testing.assert_allclose(
+                x, y, rtol=2e-3 if dtype in "fF" else 1e-10, atol=1e-2 if dtype in "fF" else 1e-10
+            )
+    source = compiled.source
+    assert source.count(" = factored(") == 1
+    assert not any(f"np.linalg.{name}(" in source for name in ("solve", "inv"))
+
+
+def test_a_singular_matrix_raises_what_numpy_raises(tmp_path):
+    compiled = mg.compile(lambda a, b: (LA.solve(a, b), LA.inv(a)))
+    for x, y in zip(compiled(A, B), (LA.solve(A, B), LA.inv(A)), strict=True):
+        np.testing.assert_allclose(x, y, atol=1e-12)
+    with pytest.raises(LA.LinAlgError, match="Singular matrix"):
+        compiled(np.zeros((20, 20)), B)
+    compiled.save(tmp_path / "both.py")
+    [saved] = [f for f in runpy.run_path(str(tmp_path / "both.py")).values() if getattr(f, "__name__", "") == "program"]
+    np.testing.assert_allclose(saved(A, B)[1], LA.inv(A))
+    slope = mg.compile(
+        mg.grad(
+            lambda a, b: LA.slogdet(a)[1] + np.sum(LA.inv(a + np.eye(20)) @ b) + np.sum(LA.solve(a + 2 * np.eye(20), b))
+        )
+    )
+    assert np.isnan(slope(np.zeros((20, 20)), B)).all()
+
+
+def test_what_is_used_once_or_small_is_left_alone():
+    assert "factored(" not in programs_of(lambda a, b: LA.solve(a, b), A, B).source
+    assert "factored(" not in programs_of(lambda a, b: (LA.solve(a, b), LA.inv(a)), A[:8, :8], B[:8]).source
+    assert "factored(" not in programs_of(lambda a, b: (LA.solve(a, b), LA.inv(a + 1)), A, B).source
+
+
 def test_loops_know_them_too():
     pytest.importorskip("numba", reason='loops need numba: pip install "microgradnd[numba]"')
     compiled = mg.compile(lambda a, b: LA.solve(LA.cholesky(a @ a.T), b), backend="numba")

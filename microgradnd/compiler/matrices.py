@@ -10,6 +10,7 @@ NumPy's but for rounding, and for infinities and NaN: what a triangular system s
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -17,11 +18,16 @@ from typing import Any
 import numpy as np
 
 from microgradnd import triangular
-from microgradnd.compiler.program import Step, Value
+from microgradnd.compiler.program import Program, Step, Value
 
 Made = Mapping[Value, Step]
 TRANSPOSED = (np.transpose, np.matrix_transpose)
 CHOLESKY = (np.linalg.cholesky, triangular.cholesky)
+FACTORED = {
+    np.linalg.solve: triangular.solve_factored,
+    np.linalg.inv: triangular.inverse,
+    np.linalg.slogdet: triangular.slogdet,
+}
 SOLVES = (np.linalg.solve, triangular.solve_triangular)
 
 
@@ -35,6 +41,14 @@ def transposed(x: Any, made: Made) -> Any:
     """Return what a matrix is the transpose of, if that is all that is known of it."""
     step = step_of(x, made, *TRANSPOSED)
     return step.args[0] if step and len(step.args) == 1 and not step.kwargs and len(x.shape) == 2 else None
+
+
+def untransposed(x: Any, made: Made) -> tuple[Any, bool]:
+    """Return the matrix that is transposed to x, however often, and whether x is its transpose."""
+    odd = False
+    while (inner := transposed(x, made)) is not None:
+        x, odd = inner, not odd
+    return x, odd
 
 
 def triangle_of(x: Any, made: Made) -> bool | None:
@@ -57,6 +71,49 @@ def is_hermitian(x: Any, made: Made) -> bool:
         return any(is_hermitian(a, made) for a in step.args[:1]) and not isinstance(step.args[1], Value)
     step = step_of(x, made, np.add)
     return step is not None and any(a is transposed(b, made) for a, b in (step.args, step.args[::-1]))
+
+
+def factored(step: Step, made: Made) -> Any:
+    """Return the matrix of which a step needs the factors."""
+    a = step.args[0] if step.function in FACTORED and not step.kwargs else None
+    if step.function is np.linalg.solve:
+        a, _ = untransposed(a, made)
+    if step.function is np.linalg.inv and (choice := step_of(a, made, np.where)) and len(choice.args) == 3:
+        a = regular(choice.args[0], choice.args[2], made) or a
+    fits = isinstance(a, Value) and len(a.shape) == 2 and a.shape[0] >= triangular.SMALL
+    if not fits or a.dtype.char not in triangular.PREFIXES:  # type: ignore[union-attr]
+        return None
+    return a if triangle_of(a, made) is None else None
+
+
+def regular(mask: Any, a: Any, made: Made) -> Any:
+    """Return a matrix if a mask says whether its determinant is 0, as the rule of slogdet writes; None otherwise."""
+    spread = step_of(mask, made, np.expand_dims)
+    is_zero = step_of(spread.args[0], made, np.equal) if spread else None
+    of_a = step_of(is_zero.args[0], made, np.linalg.slogdet) if is_zero else None
+    sign = of_a is not None and of_a.args[0] is a and of_a.outs()[0] is is_zero.args[0]  # type: ignore[union-attr]
+    return a if sign and repr(is_zero.args[1]) == "0" else None  # type: ignore[union-attr]
+
+
+def share_factors(program: Program) -> Program:
+    """Factor a general matrix once, where several systems, its inverse and its determinant need the factors."""
+    made = {out: step for step in program.steps for out in step.outs()}
+    bases = [factored(step, made) for step in program.steps]
+    uses = Counter(base for base in bases if base is not None)
+    known: dict[Value, tuple[Value, Value]] = {}
+    steps = []
+    for step, base in zip(program.steps, bases, strict=True):
+        if uses[base] < 2:
+            steps.append(step)
+            continue
+        if base not in known:
+            known[base] = Value(base.shape, base.dtype), Value(base.shape[:1], np.int32)
+            steps.append(Step(triangular.factored, (base,), {}, known[base], step.where))
+        args: tuple[Any, ...] = (step.args[0], *known[base])
+        if step.function is np.linalg.solve:
+            args = (base, *known[base], step.args[1], untransposed(step.args[0], made)[1])
+        steps.append(replace(step, function=FACTORED[step.function], args=args))
+    return replace(program, steps=tuple(steps)) if known else program
 
 
 def cholesky(step: Step, made: Made, uses: Mapping[Value, int]) -> list[Step] | None:

@@ -19,6 +19,7 @@ from microgradnd.compiler.blocks import blocks
 from microgradnd.compiler.buffers import plan
 from microgradnd.compiler.fast import fast
 from microgradnd.compiler.machine import Loops, race
+from microgradnd.compiler.matrices import share_factors
 from microgradnd.compiler.opened import instance, opened, samples
 from microgradnd.compiler.ownership import check_apart, own_results
 from microgradnd.compiler.passes import drop_dead, late, optimized, share_equal
@@ -141,16 +142,19 @@ def finish(entry: Entry, results: Any, function: Callable[..., Any], arguments: 
 def printed(program: Program, name: str, optimize: bool) -> tuple[Program, Written]:
     """Return a program as it is printed, and its text."""
     program = straightened(program)
+    if optimize:
+        program = drop_dead(taken_apart(program))
+        program = in_bodies(lambda body, own: share_factors(drop_dead(share_equal(spell(body, None, own)))), program)
+    else:
+        rules = {"scattered": scattered}
+        program = in_bodies(lambda body, own: drop_dead(spell(body, rules, own)) if own else body, program)
+    program = own_results(program)  # last: what is equal is one value until then
     names = Names(name)
     inputs = [(value, names.value(value, "x")) for value in program.inputs]
     if optimize:
-        program = drop_dead(taken_apart(program))
-        program = in_bodies(lambda body, own: late(blocks(drop_dead(share_equal(spell(body, None, own))))), program)
+        program = in_bodies(lambda body, _: late(blocks(body)), program)
         allocation, text = fast(program, name, names, plan(program))
     else:
-        program = in_bodies(
-            lambda body, own: drop_dead(spell(body, {"scattered": scattered}, own)) if own else body, program
-        )
         allocation, text = "", readable(program, name, names)
     helpers = "".join(f"{HELPERS[helper]}\n\n" for helper in HELPERS if helper in names.helpers)
     return program, Written(name, inputs, names.constants, helpers, allocation + text)
@@ -203,7 +207,7 @@ def entry_of(
 def straightened(traced: Program) -> Program:
     """Return the best program for what was traced: rolled up first, as what follows takes long for many steps."""
     program = in_bodies(lambda body, _: optimized(body), rolled(traced))
-    return hoisted(rolled(own_results(program)))
+    return hoisted(rolled(program))
 
 
 def with_loops(entry: Entry, name: str, backend: str, arguments: Arguments, lengths: Sequence[Any]) -> Entry:
@@ -213,8 +217,8 @@ def with_loops(entry: Entry, name: str, backend: str, arguments: Arguments, leng
     if sizes is not None and traced.general is not None:
         programs = [instance(traced.general, one, True) for one in lengths]
     try:
-        programs = [drop_dead(taken_apart(straightened(one))) for one in programs]
-        programs = [in_bodies(lambda body, _: drop_dead(spell(body, OF_LOOPS)), one) for one in programs]
+        programs = [own_results(drop_dead(taken_apart(straightened(one)))) for one in programs]
+        programs = [in_bodies(lambda body, _: share_factors(drop_dead(spell(body, OF_LOOPS))), one) for one in programs]
         general = None if sizes is None else functools.partial(opened, traced, lengths)
         loops = Loops(programs, name, general)
     except ImportError as error:

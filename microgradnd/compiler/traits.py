@@ -235,6 +235,8 @@ ROWS: dict[Any, Row] = {
     np.linalg.cholesky: fresh(spelling="cholesky"),
     **dict.fromkeys((triangular.solve_triangular, triangular.multiply_triangular, triangular.unscale), fresh()),
     triangular.cholesky: fresh(),
+    triangular.factored: {"memory": "either"},
+    **dict.fromkeys((triangular.solve_factored, triangular.inverse, triangular.slogdet), fresh()),
     # Reductions
     np.sum: reduction("add", np.add.reduce, "sums"),
     np.prod: reduction("multiply", np.multiply.reduce, "reduced"),

@@ -179,7 +179,9 @@ FAULTS: list[tuple[str, ...]] = [
             ("for lower, view in ((True, a), (False, a.mT)):", "for lower, view in ((True, a),):"),
             ("and not ((view != 0) & above(n)).any():", ":"),
             ("return out if lower else out[::-1, ::-1]", "return out"),
-            ("        if not fault:\n", "        if True:\n"),
+            ("if not fault:\n            return factor if", "if True:\n            return factor if"),
+            ("if not fault:\n            return factors", "if True:\n            return factors"),
+            ("trans=int(not transposed)", "trans=int(transposed)"),
         )
     ),
     *(
