@@ -72,28 +72,15 @@ ENTRIES: list[tuple[str, ...]] = [
     ),
     (
         "sizes.py",
-        "if not is_polynomial(node.function):",
-        "if False:",
-        f"{SIZES}a_user_s_operation_pins_what_it_is_given",
-    ),
-    (
-        "sizes.py",
         "if always or not is_recorded():",
         "if always:",
         f"{SIZES}a_comparison_bounds_the_lengths_and_the_report_names_the_line",
     ),
-    ("sizes.py", "if type(other) is Size and other.sizes is not self.sizes:", "if False:", f"{SIZES}training_steps"),
     (
         "opened.py",
         "if factor and [factor * v for v in values] == list(numbers):",
         "if factor:",
         f"{SIZES}training_steps",
-    ),
-    (
-        "compiled.py",
-        " and (i, axis) not in closed:",
-        ":",
-        f"{SIZES}a_number_pins_a_length_and_the_report_names_the_line",
     ),
     (
         "dispatch.py",
