@@ -18,6 +18,8 @@ from hypothesis import strategies as st
 
 import microgradnd as mg
 from microgradnd import nn, optim
+from microgradnd.compiler.opened import General
+from microgradnd.compiler.program import Program
 from microgradnd.compiler.sizes import Size, Sizes
 from microgradnd.nn import functional as F
 from microgradnd.trees import flatten
@@ -386,3 +388,13 @@ def test_a_saved_program_takes_any_length(tmp_path):
         saved(np.ones((4, 4)))
     with pytest.raises(ValueError, match="n >= 2"):
         saved(np.ones((1, 3)))
+
+
+def test_texts_in_which_one_array_is_two_are_not_one():
+    sizes, lengths = Sizes({"n": [(0, 0)]}, [(5,)], ["x"]), [{"n": 5}, {"n": 42}]
+    for texts, is_one in (
+        (("b3 = b2", "b2 = b2"), False),
+        (("b2 = b3", "b2 = b2"), False),
+        (("c_5 = x", "c_42 = x"), True),
+    ):
+        assert (General(Program((), (), ()), sizes, lengths, texts).text(texts) is not None) == is_one

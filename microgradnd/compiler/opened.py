@@ -172,8 +172,13 @@ class General:
             return None
         columns = [*zip(*rows, strict=True)]
         out: list[str] = []
+        partners: list[dict[str, tuple[str, ...]]] = [{} for _ in texts]  # what each name is called in the other texts
         for i, column in enumerate(columns):
             token: str | None = column[0]
+            if column[0].isidentifier() and any(
+                known.setdefault(word, column) != column for known, word in zip(partners, column, strict=True)
+            ):
+                return None  # one array is two, or two are one
             if len({*column}) > 1:
                 if all(map(NUMBER.fullmatch, column)):
                     values = [float(number) for number in column]
