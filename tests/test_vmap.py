@@ -331,6 +331,12 @@ def test_backward_goes_through_a_map():
     np.testing.assert_allclose(w.grad, sum(mg.grad(loss, 1)(x, W, V) for x in X))
 
 
+def test_a_batch_of_cotangents_meets_one_that_is_the_same_for_all():
+    _, pullback = mg.vjp(lambda x: (x[0] * 2, x[1] * 3, x[0] * x[2]), X[0])
+    got = mg.vmap(lambda g: pullback((g, g, 1.0))[0])(np.arange(3.0))
+    np.testing.assert_allclose(got, [pullback((g, g, 1.0))[0] for g in np.arange(3.0)])
+
+
 # Jacobians
 
 

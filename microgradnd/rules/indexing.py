@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
-from microgradnd.primitives import array, astype, getitem, is_basic, scatter, select, setitem
+from microgradnd.primitives import ARRAYS, array, astype, getitem, is_basic, scatter, select, setitem
 from microgradnd.registry import VJPS, Placed, Results, composite, defjvp, defvjp, linear, plain, primitive
 from microgradnd.rules.axes import at_axis
 
@@ -23,7 +23,7 @@ linear(getitem, lambda g, out, x, index: scatter(g, index, x.shape))
 
 def add_picked(total: Any, g: Any, x: Any, index: Any) -> bool:
     """Add the cotangent of `x[index]` to that of x, if no element is named twice."""
-    can = type(total) is np.ndarray and is_basic(index)
+    can = type(total) is np.ndarray and isinstance(g, ARRAYS) and is_basic(index)
     if can:
         total[index] += g
     return can
