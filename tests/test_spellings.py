@@ -149,6 +149,32 @@ def test_second_derivatives(name):
     program_of(mg.grad(inner), x, calls=1)  # of which the value is dead
 
 
+def softmax(x):
+    return shares(np.exp(shifted(x)))
+
+
+PULLED = {
+    "what is shifted": (shifted, lambda g: g),
+    "what is shifted and the softmax": (lambda x: (shifted(x), softmax(x)), lambda g: (g, g * g)),
+    "an exponential": (lambda x: np.exp(shifted(x)), lambda g: g),
+    "the softmax": (softmax, lambda g: g),
+}
+
+
+@pytest.mark.parametrize(("f", "seeds"), PULLED.values(), ids=PULLED)
+def test_pullbacks_of_arrays(f, seeds):
+    """A pullback's value is dead, and its cotangents come from outside."""
+    program_of(lambda x, g: mg.vjp(f, x)[1](seeds(g))[0], X, G)
+
+
+def test_a_pullback_whose_value_is_returned():
+    def pulled(x, g):
+        (z, loss), pullback = mg.vjp(lambda x: (shifted(x), np.sum(softmax(x) * W)), x)
+        return z, loss, pullback((g, np.ones(())))[0]
+
+    program_of(pulled, X, G)
+
+
 def test_cross_entropy():
     """The rows that are picked keep their order, so the maximum cancels before."""
     f = mg.value_and_grad(lambda x: -np.mean(logs(shifted(x))[N, Y]))

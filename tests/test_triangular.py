@@ -242,6 +242,10 @@ SPELLED = {
     "tril": (lambda a, b: LA.solve(np.tril(a), b), "solve_triangular(t, b, True)"),
     "triu": (lambda a, b: LA.solve(np.triu(a), b), "solve_triangular(t, b, False)"),
     "transposed": (lambda a, b: LA.solve(np.triu(a).T, b), "solve_triangular(t.T, b, True)"),
+    "an upper factor": (
+        lambda a, b: LA.solve(LA.cholesky(a @ a.T + np.eye(20), upper=True), b),
+        "solve_triangular(t, b, False)",
+    ),
     "a band below": (lambda a, b: LA.solve(np.tril(a, -1) + np.eye(20), b), "np.linalg.solve("),
     "a diagonal above": (lambda a, b: LA.solve(np.tril(a, 1), b), "np.linalg.solve("),
     "a full matrix": (lambda a, b: LA.solve(a, b), "np.linalg.solve("),

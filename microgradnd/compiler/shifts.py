@@ -8,7 +8,8 @@ In `e = np.exp(x - np.max(x, axis=-1, keepdims=True)); e / np.sum(e, axis=-1, ke
 were larger by c, `x - max` would be shifted by -c, `e` and its sum scaled by exp(-c), and their quotient the same. So
 the derivative by the maximum is 0, and what the rule of `np.max` makes of it is rounding. It is left out if every way
 from the maximum ends in values that don't change with it. Ways to values that the program doesn't return count too: so
-this pass comes before dead steps are dropped, and after equal ones have been joined.
+this pass comes before dead steps are dropped, and after equal ones have been joined. They must end in single numbers,
+such as a loss: the cotangent of an array may be anything.
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ def cancels(largest: Step, program: Program, users: dict[Value, list[int]]) -> b
         if step.where is None:  # of a derivative, which doesn't change either
             continue
         change = changed(step, changes, axes)
-        if change is None or not isinstance(step.out, Value):
+        if change is None or not isinstance(step.out, Value) or (change != NONE and step.out not in users):
             return False
         if change != NONE:
             changes[step.out] = change
@@ -111,9 +112,17 @@ def without_shifts(program: Program) -> Program:
     for i, step in enumerate(program.steps):
         for value in step.operands():
             users.setdefault(value, []).append(i)
+    seen: set[Any] = set()  # what the user's lines make several numbers of, whose cotangents may come from outside
+    for step in reversed(program.steps):
+        ahead = [program.steps[i] for out in step.outs() for i in users.get(out, ()) if program.steps[i].where]
+        ends = not ahead and any(out.size != 1 for out in step.outs())
+        if step.where and (ends or any(out in seen for other in ahead for out in other.outs())):
+            seen.update(step.outs())
     replacements: dict[Value, Any] = {}
     for largest in program.steps:
-        if largest.function is np.max and largest.out in users and cancels(largest, program, users):
+        if largest.function is not np.max or largest.out not in users or largest.out in seen:
+            continue
+        if cancels(largest, program, users):
             replacements |= totals(largest.out, program, users)
     for total, rest in replacements.items():
         while rest in replacements:

@@ -47,8 +47,9 @@ ENTRIES: list[tuple[str, ...]] = [
     ("choices.py", "else (g, found[1], found[0])", "else (g, *found)", SPELLINGS),
     ("shifts.py", "return None if x.shift or y.shift else", "return", SPELLINGS),
     ("shifts.py", "if summed is not None and summed <= axes else", "if summed is not None else", SPELLINGS),
+    ("shifts.py", "or (change != NONE and step.out not in users)", "", SPELLINGS),
+    ("shifts.py", "or largest.out in seen:", ":", SPELLINGS),
     ("shifts.py", "return results.isdisjoint(changes)", "return True", SPELLINGS),
-    ("shifts.py", "if rest[0] in parts or", "if", SPELLINGS),
     (
         "passes.py",
         "*(simplify, undo_twice, share_equal, simplify, without_shifts, drop_dead)",
