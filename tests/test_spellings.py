@@ -158,6 +158,10 @@ PULLED = {
     "what is shifted and the softmax": (lambda x: (shifted(x), softmax(x)), lambda g: (g, g * g)),
     "an exponential": (lambda x: np.exp(shifted(x)), lambda g: g),
     "the softmax": (softmax, lambda g: g),
+    "one number that is shifted": (
+        lambda x: np.log(np.sum(np.exp(x - np.max(x, keepdims=True)), keepdims=True)),
+        lambda g: g[:1, :1],
+    ),
 }
 
 
