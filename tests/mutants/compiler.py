@@ -31,7 +31,7 @@ IDENTIFIERS = "tests/test_names.py::test_identifiers tests/test_names.py::test_e
 SIZES = "tests/test_sizes.py::test_"
 KEPT = NUMBA + "::test_a_damaged_cache_is_made_anew"
 ENTRIES: list[tuple[str, ...]] = [
-    # matrices.py, choices.py and shifts.py
+    # matrices.py and choices.py
     ("matrices.py", 'return not step.kwargs.get("upper")', "return True", "tests/test_triangular.py"),
     ("matrices.py", "(k <= 0 if lower else k >= 0)", "True", "tests/test_triangular.py"),
     ("matrices.py", "if inverse and uses[a] == 1:", "if inverse:", "tests/test_triangular.py"),
@@ -45,17 +45,6 @@ ENTRIES: list[tuple[str, ...]] = [
     ("choices.py", "np.subtract(ones, 1), out", "np.negative(ones), out", SPELLINGS),
     ("choices.py", "if decided.all():", "if decided.any():", SPELLINGS),
     ("choices.py", "else (g, found[1], found[0])", "else (g, *found)", SPELLINGS),
-    ("shifts.py", "return None if x.shift or y.shift else", "return", SPELLINGS),
-    ("shifts.py", "if summed is not None and summed <= axes else", "if summed is not None else", SPELLINGS),
-    ("shifts.py", "or (change != NONE and step.out not in users)", "", SPELLINGS),
-    ("shifts.py", "or largest.out in seen:", ":", SPELLINGS),
-    ("shifts.py", "return results.isdisjoint(changes)", "return True", SPELLINGS),
-    (
-        "passes.py",
-        "*(simplify, undo_twice, share_equal, simplify, without_shifts, drop_dead)",
-        "*(drop_dead, simplify, undo_twice, share_equal, simplify, without_shifts, drop_dead)",
-        SPELLINGS,
-    ),
     (
         "spelling.py",
         "if step.where is not None or axes is None or not is_real(x) or uses[x] != 1:",
