@@ -25,7 +25,7 @@ from microgradnd.compiler.program import Listed, Program, Step, Turn, Value, fil
 from microgradnd.compiler.rolling import Loop, Row
 from microgradnd.compiler.source import Names, Writer, function_text, printable, statement, updates
 from microgradnd.compiler.spelling import added_at
-from microgradnd.compiler.traits import UNARY, traits
+from microgradnd.compiler.traits import POWER, UNARY, traits
 
 
 def fast(program: Program, name: str, names: Names, plan: Plan) -> tuple[str, str]:
@@ -100,7 +100,7 @@ def turns(step: Step, writer: Writer, plan: Plan, allocated: list[str]) -> list[
         if out.shape and out not in plan.buffer_of:
             before.append(f"{names.value(out)} = np.empty({out.shape}, np.{out.dtype.name})")
     for inside, outside in zip(loop.body.inputs[n:], step.args[n:], strict=True):
-        names.of[inside] = writer.text(outside)
+        names.of[inside] = writer.text(outside, POWER)
         if outside in names.numbers:
             names.numbers[inside] = names.numbers[outside]
 

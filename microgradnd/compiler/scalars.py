@@ -48,7 +48,8 @@ def taken_apart(program: Program) -> Program:
                 continue
             except UnfitError:
                 pass
-        if step.function is primitives.getitem and step.args[0] in columns and type(step.args[1]) is int:
+        is_row = step.function is primitives.getitem and isinstance(step.args[0], Value) and step.args[0] in columns
+        if is_row and type(step.args[1]) is int:
             steps += row_of(columns[step.args[0]], step)
             continue
         steps.append(step)

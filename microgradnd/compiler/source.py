@@ -355,7 +355,7 @@ def turns(step: Step, writer: Writer) -> list[str]:
             after.append((place, value))
 
     for inside, outside in zip(loop.body.inputs[n:], step.args[n:], strict=True):
-        names.of[inside] = writer.text(outside)
+        names.of[inside] = writer.text(outside, POWER)
     ends = last_readings(loop.body, uses)
     steps = enumerate(loop.body.steps)
     made = {out: i for i, inner in steps if not isinstance(inner.function, Loop) for out in inner.outs()}
@@ -387,7 +387,7 @@ def turns(step: Step, writer: Writer) -> list[str]:
         lines.append(f"{', '.join(name for name, _, _ in moved)} = {', '.join(texts)}")
     writer.counter = outer
     for out, value in zip(outs[n + len(kept) :], last, strict=True):
-        names.of[out] = writer.text(value)
+        names.of[out] = writer.text(value, POWER)
     return [*before, f"for {counter} in range({loop.count}):", *(f"    {line}" for line in lines)]
 
 
