@@ -11,6 +11,7 @@ source with the polynomials in the place of the numbers is that of the program f
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 import textwrap
@@ -38,18 +39,7 @@ def instance(program: Program, lengths: Mapping[str, int], is_one_of_several: bo
     Where its text is to be that of other lengths too, that goes for single numbers alone, repeated or not.
     """
     known: dict[Value, Any] = {}
-
-    def change(tree: Any) -> Any:
-        if isinstance(tree, Value):
-            if tree not in known:
-                known[tree] = Value(at(tree.shape, lengths), tree.dtype, tree.name)
-            return known[tree]
-        if type(tree) is slice:
-            return slice(*map(change, (tree.start, tree.stop, tree.step)))
-        if isinstance(tree, tuple | list):
-            return type(tree)([change(part) for part in tree])
-        return {key: change(part) for key, part in tree.items()} if type(tree) is dict else at(tree, lengths)
-
+    change = functools.partial(changed, known=known, lengths=lengths)
     inputs = change(program.inputs)
     steps = []
     for step in program.steps:
@@ -67,6 +57,21 @@ def instance(program: Program, lengths: Mapping[str, int], is_one_of_several: bo
             steps.append(Step(step.function, args, kwargs, change(step.out), step.where))
     updates = {change(old): change(new) for old, new in program.updates.items()}
     return Program(inputs, tuple(steps), change(program.outputs), updates)
+
+
+def changed(tree: Any, known: dict[Value, Any], lengths: Mapping[str, int]) -> Any:
+    """Return an argument with numbers for its lengths, and other values, those that are known, for its own."""
+    if isinstance(tree, Value):
+        if tree not in known:
+            known[tree] = Value(at(tree.shape, lengths), tree.dtype, tree.name)
+        return known[tree]
+    if type(tree) is slice:
+        return slice(*[changed(part, known, lengths) for part in (tree.start, tree.stop, tree.step)])
+    if isinstance(tree, tuple | list):
+        return type(tree)([changed(part, known, lengths) for part in tree])
+    if type(tree) is dict:
+        return {key: changed(part, known, lengths) for key, part in tree.items()}
+    return at(tree, lengths)
 
 
 LATEST = """programs = {{}}  # for the latest lengths

@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import combinations_with_replacement
 from typing import Any, NamedTuple
+from weakref import ref
 
 import numpy as np
 
@@ -223,10 +224,17 @@ def _conversion(function: Callable[..., Any]) -> Callable[..., Any]:
 class Size:
     """A length that a program leaves open, as traced code sees it."""
 
-    __slots__ = ("over", "sizes", "terms")
+    __slots__ = ("_sizes", "over", "terms")
 
     def __init__(self, sizes: Sizes, terms: Terms, over: Terms | None = None) -> None:
-        self.sizes, self.terms, self.over = sizes, terms, over
+        self._sizes, self.terms, self.over = ref(sizes), terms, over
+
+    @property
+    def sizes(self) -> Sizes:
+        """The lengths of the trace, which hold this one in their turn."""
+        sizes = self._sizes()
+        assert sizes is not None, "a length was used after the trace that it belongs to"
+        return sizes
 
     @property
     def parts(self) -> tuple[Terms, Terms]:
@@ -446,24 +454,30 @@ class Sizes:
     def follow(self, node: TracedOperation, stands_for: Mapping[Any, Any]) -> None:
         """Find the shape of the result of a call."""
 
-        def second(arg: Any, parent: Any) -> Any:
-            if isinstance(parent, IndexParts):
-                return tuple(second(getattr(p, "_array", p), getattr(p, "_node", None)) for p in parent.parts)
-            while parent in stands_for:
-                parent = stands_for[parent]
-            if parent in self.seconds:
-                lengths.extend(sizes_in(self.shape_of(parent, arg, {})))
-                return self.seconds[parent]
-            lengths.extend(sizes_in(arg))
-            return at(arg, self.longer | {name: self.hints[name] for name in self.pinned})
-
         lengths: list[Any] = []
-        args = [second(arg, parent) for arg, parent in zip(node.args or (), node.parents, strict=True)]
-        kwargs = {k: second(getattr(v, "_array", v), getattr(v, "_node", None)) for k, v in node.kwargs.items()}
+        pairs = zip(node.args or (), node.parents, strict=True)
+        args = [self.second(arg, parent, stands_for, lengths) for arg, parent in pairs]
+        kwargs = {
+            k: self.second(getattr(v, "_array", v), getattr(v, "_node", None), stands_for, lengths)
+            for k, v in node.kwargs.items()
+        }
         if lengths and node.function in INDEXED:
             self.cut(node, stands_for)
         if lengths and not self.has_shape(node, args, kwargs, lengths):
             self.pin(*lengths)
+
+    def second(self, arg: Any, parent: Any, stands_for: Mapping[Any, Any], lengths: list[Any]) -> Any:
+        """Return an argument of the second call, and collect the open lengths in its shape."""
+        if isinstance(parent, IndexParts):
+            parts = [(getattr(p, "_array", p), getattr(p, "_node", None)) for p in parent.parts]
+            return tuple([self.second(*part, stands_for, lengths) for part in parts])
+        while parent in stands_for:
+            parent = stands_for[parent]
+        if parent in self.seconds:
+            lengths.extend(sizes_in(self.shape_of(parent, arg, {})))
+            return self.seconds[parent]
+        lengths.extend(sizes_in(arg))
+        return at(arg, self.longer | {name: self.hints[name] for name in self.pinned})
 
     def has_shape(self, node: TracedOperation, args: Any, kwargs: Any, lengths: Sequence[Any]) -> bool:
         """Find the shape of the result of a call by the second one; return whether it has one for all lengths."""
