@@ -429,7 +429,7 @@ def forward(path: Path, tangents: dict[Node, Any], lift: Lift | None = None) -> 
     Returns
     -------
     dict of node to tangent
-        The tangent of every node of the path.
+        The tangent of every node of the path that depends on these inputs.
     """
     tangents = dict(tangents)
     for node in path.operations:
@@ -445,7 +445,7 @@ def forward(path: Path, tangents: dict[Node, Any], lift: Lift | None = None) -> 
             rules = JVPS.get(function, ())
             if type(rules) is Joint:
                 given = [tangents.get(parent) for parent in node.parents]
-                new = [rules.rule(given, out, *values, **kwargs)]
+                new = [rules.rule(given, out, *values, **kwargs)] if any(t is not None for t in given) else []
             else:
                 new = [
                     (rules[i] if i < len(rules) else rule_for(JVPS, function, i))(tangents[p], out, *values, **kwargs)
@@ -458,5 +458,6 @@ def forward(path: Path, tangents: dict[Node, Any], lift: Lift | None = None) -> 
                 total = part if total is None else total + part
         except Exception as error:
             fail_rule(node, -1, "jvp", error)
-        tangents[node] = total
+        if total is not None:  # it depends on inputs that have no tangent alone
+            tangents[node] = total
     return tangents

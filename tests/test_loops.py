@@ -38,15 +38,15 @@ def interpreted(program, name="program"):
     """Return the function that numba would compile, as Python runs it."""
     driver = Driver(Layout(program), name)
     text = driver.text.replace("float(", "np.float64(")  # Python's floats raise where NumPy's give inf
-    module = module_text([part.text for part in driver.parts])
-    helpers, start, parts = module.partition('@njit("void')
+    written = module_text([part.text for part in driver.parts])
+    helpers, start, parts = written.partition('@njit("void')
     module = helpers + start + re.sub(r"(?<![\w.])(\d+\.\d*(e[+-]?\d+)?)", r"np.float64(\1)", parts)
     module = re.sub(r"^(@njit\(.*?\)$|@intrinsic|from numba.*?|from llvmlite.*?)$", "", module, flags=re.M | re.S)
     namespace = {"np": np, **driver.constants}
     exec(module, namespace)
     namespace.update(largest=np.maximum, smallest=np.minimum)
     exec(text, namespace)
-    return namespace[name], module + text
+    return namespace[name], written + text
 
 
 def equal(got, want, program):
