@@ -398,3 +398,12 @@ def test_texts_in_which_one_array_is_two_are_not_one():
         (("c_5 = x", "c_42 = x"), True),
     ):
         assert (General(Program((), (), ()), sizes, lengths, texts).text(texts) is not None) == is_one
+
+
+def test_lengths_in_caches_outlive_their_trace():
+    """Rules keep what they found for a shape; a length in there belongs to a trace that may be gone."""
+    for _ in range(2):
+        compiled = mg.compile(mg.value_and_grad(softmax))
+        for n in (64, 17, 5):
+            compiled(np.ones((n, 3)))
+        assert compiled.cache_info().misses == 2, compiled.report()

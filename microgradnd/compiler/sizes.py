@@ -209,7 +209,7 @@ def _comparison(sign: str, outcome: bool = True, swap: bool = False) -> Callable
     def method(self: Any, other: Any) -> Any:
         if type(other) is not Size and not isinstance(other, int | float | np.number):
             return NotImplemented
-        if type(other) is Size and other.sizes is not self.sizes:  # of another trace, in a cache
+        if type(other) is Size and other._sizes is not self._sizes:  # of another trace, in a cache
             return NotImplemented
         return self.sizes.decide(*((other, sign, self) if swap else (self, sign, other))) is outcome
 
