@@ -78,7 +78,7 @@ class Joint(Variadic):
 
 
 class Placed(tuple[Rule, ...]):
-    """The rules of a function whose first argument gets a cotangent that is zero but for some places.
+    """The rules of a function that reads only some places of its first argument, whose cotangent is zero elsewhere.
 
     `add(total, g, *args)` adds that in place to an array of the walk's own, and returns whether it could. So a loop
     over n parts of an array goes backwards in the time of one array instead of n.

@@ -80,7 +80,7 @@ def colours(element: Any) -> dict[str, str]:
 
 
 def places(source: str) -> Any:
-    """Return where all texts of a frame are, but for its caption, shape (n, 2), in points."""
+    """Return the places of the texts of a frame, without its caption: an array of shape (n, 2), in points."""
     texts = [
         t for t in ElementTree.fromstring(render(source, "svg")).iter(f"{SVG}text") if t.get("font-size") != "13.00"
     ]

@@ -245,7 +245,7 @@ def test_a_shared_loop_is_over_when_every_thread_is(monkeypatch):
 
 
 def entries(cache):
-    """Return the entries of a cache; beside them is what the last compilation took."""
+    """Return the entries of a cache, without the file that says how long the last compilation took."""
     return [path for path in cache.iterdir() if path.name != machine.RATE]
 
 

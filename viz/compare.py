@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import graphviz
 
 DIFFERS = "#8f2d8f"  # violet: neither the red of NaN nor the brown of gradients
-SIGN = "≠"  # the second sign beside the colour
+SIGN = "≠"  # marks a difference where colours can't be told apart
 MARK = {"color": DIFFERS, "penwidth": "2.5", "fixedsize": "false", "margin": "0.12,0.05"}
 LABEL = re.compile(r"(?=>, tooltip=)")  # the end of a label
 HEADING = {"style": "", "color": "transparent", "margin": "16", "fontsize": "15", "fontcolor": dot.INK}

@@ -4,8 +4,9 @@ Owns: the spellings of linear algebra.
 Must not own: the routines (`../triangular.py`), other spellings (`spelling.py`).
 Read next: `spelling.py`.
 
-A factor of Cholesky's is triangular, and so are its transpose and what `np.tril` and `np.triu` return. The numbers are
-NumPy's but for rounding, and for infinities and NaN: what a triangular system says doesn't depend on them stays finite.
+A factor of Cholesky's is triangular, and so are its transpose and what `np.tril` and `np.triu` return. The numbers
+are NumPy's up to rounding, with one exception: an infinity or a NaN spreads only to those elements of a solution that
+the triangular system makes depend on it.
 """
 
 from __future__ import annotations

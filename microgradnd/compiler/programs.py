@@ -29,7 +29,7 @@ from microgradnd.compiler.recorder import Gradient
 from microgradnd.compiler.replay import recorded
 from microgradnd.compiler.rolling import hoisted, in_bodies, rolled
 from microgradnd.compiler.saving import Written
-from microgradnd.compiler.scalars import taken_apart
+from microgradnd.compiler.scalars import on_numbers
 from microgradnd.compiler.sizes import Sizes
 from microgradnd.compiler.source import HELPERS, Names, loaded, readable
 from microgradnd.compiler.spelling import OF_LOOPS, scattered, spell
@@ -143,7 +143,7 @@ def printed(program: Program, name: str, optimize: bool) -> tuple[Program, Writt
     """Return a program as it is printed, and its text."""
     program = straightened(program)
     if optimize:
-        program = drop_dead(taken_apart(program))
+        program = drop_dead(on_numbers(program))
         program = in_bodies(lambda body, own: share_factors(drop_dead(share_equal(spell(body, None, own)))), program)
     else:
         rules = {"scattered": scattered}
@@ -217,7 +217,7 @@ def with_loops(entry: Entry, name: str, backend: str, arguments: Arguments, leng
     if sizes is not None and traced.general is not None:
         programs = [instance(traced.general, one, True) for one in lengths]
     try:
-        programs = [own_results(drop_dead(taken_apart(straightened(one)))) for one in programs]
+        programs = [own_results(drop_dead(on_numbers(straightened(one)))) for one in programs]
         programs = [in_bodies(lambda body, _: share_factors(drop_dead(spell(body, OF_LOOPS))), one) for one in programs]
         general = None if sizes is None else functools.partial(opened, traced, lengths)
         loops = Loops(programs, name, general)

@@ -11,6 +11,7 @@ arrays and alone. Only zeros that a scattered value brings with it aren't added,
 
 from __future__ import annotations
 
+import contextlib
 import math
 from dataclasses import replace
 from typing import Any
@@ -37,17 +38,15 @@ def is_short(value: Any) -> bool:
     return isinstance(value, Value) and value.dtype == np.float64 and len(shape) >= 1 and 0 < math.prod(shape) <= SHORT
 
 
-def taken_apart(program: Program) -> Program:
+def on_numbers(program: Program) -> Program:
     """Return a program whose loops work on numbers, where they can."""
     steps: list[Step] = []
     columns: dict[Value, list[Value]] = {}  # of an array with a row for each turn
     for step in program.steps:
         if isinstance(step.function, Loop):
-            try:
+            with contextlib.suppress(UnfitError):  # then it stays as it is
                 steps += Apart(step, step.function, columns).steps
                 continue
-            except UnfitError:
-                pass
         is_row = step.function is primitives.getitem and isinstance(step.args[0], Value) and step.args[0] in columns
         if is_row and type(step.args[1]) is int:
             steps += row_of(columns[step.args[0]], step)
