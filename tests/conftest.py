@@ -1,8 +1,8 @@
 """Hypothesis profiles: `quick` for `make test`, `thorough` for `make test-thorough`, `fresh` for new ones each time.
 
-`quick` draws the same examples in each run, so that a change is judged by the change. In CI a run with `fresh` follows,
-with a seed that it prints: `HYPOTHESIS_PROFILE=fresh pytest --hypothesis-seed=17` repeats it. `unshrunk` is for
-`make mutants`, which needs a failure, not the smallest one.
+`quick` draws the same examples in each run, so that a change is judged by the change. `fresh` draws others:
+`HYPOTHESIS_PROFILE=fresh pytest --hypothesis-seed=17` repeats them. `unshrunk` is for `make mutants`, which needs a
+failure, not the smallest one.
 """
 
 import os
