@@ -20,7 +20,8 @@ def fit(g: Any, like: Any) -> Any:
     """
     if g.shape != like.shape:
         wide = g.astype(np.float32) if g.dtype.char == "e" else g  # whose sums stop growing at 2048
-        g = np.add.reduce(wide, axis=copied_axes(g.shape, like.shape), keepdims=True)
+        total = np.add.reduce if type(wide) is np.ndarray else np.sum  # which Dask knows, and takes longer
+        g = total(wide, axis=copied_axes(g.shape, like.shape), keepdims=True)
         if g.shape != like.shape:
             g = g.reshape(like.shape)
     return g if g.dtype is like.dtype else cast(g, like.dtype)
@@ -49,3 +50,9 @@ def cast(g: Any, dtype: np.dtype[Any]) -> Any:
     if g.dtype == dtype:
         return g
     return (np.real(g) if g.dtype.kind == "c" != dtype.kind else g).astype(dtype)
+
+
+def one(like: Any) -> Any:
+    """Return the cotangent of a number with respect to itself, in its shape, its dtype and its library's memory."""
+    is_number = not like.shape and isinstance(like, np.ndarray | np.generic)
+    return like.dtype.type(1) if is_number else np.ones_like(like)

@@ -15,8 +15,8 @@ import numpy as np
 
 from microgradnd import views
 from microgradnd.arraylike import ArrayLike
-from microgradnd.broadcasting import cast
-from microgradnd.operands import operand
+from microgradnd.broadcasting import cast, one
+from microgradnd.operands import as_array, new_array, operand
 from microgradnd.tape import Leaf, Lift, Node, Operation, Path, current, describe, next_position, walk
 
 ndarray = np.ndarray
@@ -33,9 +33,9 @@ def seed(tensor: Any, gradient: Any) -> Any:
                 f"backward() on a tensor of shape {tensor.shape}{dtype} needs gradient=, of that shape; or reduce it "
                 f"to one real number, as with .sum(), .real or abs()"
             )
-        return np.ones(out.shape, out.dtype) if out.shape else out.dtype.type(1)
+        return one(out)
     if not isinstance(gradient, ArrayLike):
-        gradient = np.asarray(operand("backward(gradient=)", gradient))
+        gradient = as_array(operand("backward(gradient=)", gradient))
     if gradient.shape != tensor.shape:
         raise ValueError(
             f"backward(gradient=) of shape {gradient.shape} for a tensor of shape {tensor.shape}; "
@@ -131,7 +131,7 @@ def accumulate(ends: dict[Any, Any]) -> None:
             if leaf.grad is not None:
                 g = leaf.grad + g
             if type(g) is not ndarray:
-                g = another(g) if isinstance(g, ArrayLike) else np.array(g)
+                g = another(g) if isinstance(g, ArrayLike) else new_array(g)
             elif not views.is_alone(g):
                 g = g.copy()  # a view, or held by something else too: .grad must be the leaf's own
             leaf.grad = g

@@ -15,7 +15,7 @@ import numpy as np
 
 from microgradnd import operands, primitives, refusals, views
 from microgradnd.batching import Batched
-from microgradnd.broadcasting import cast
+from microgradnd.broadcasting import cast, one
 from microgradnd.tensor import Tensor
 from microgradnd.trees import Form
 
@@ -38,8 +38,7 @@ def own(g: Any, like: Any) -> Any:
         return g
     if isinstance(like, float | complex | np.generic):
         return g[()]
-    g = np.asarray(g)
-    return g if views.is_alone(g) else np.array(g)
+    return alone(operands.as_array(g))
 
 
 def alone(value: Any) -> Any:
@@ -50,7 +49,7 @@ def alone(value: Any) -> Any:
 def check_numbers(function: Function, outputs: Sequence[Any]) -> None:
     """Raise unless the results of a function are numbers and arrays of numbers."""
     for out in outputs:
-        if out is None or not (isinstance(out, COMPUTED) or np.asarray(out).dtype.kind in "biufc"):
+        if out is None or not (isinstance(out, COMPUTED) or operands.as_array(out).dtype.kind in "biufc"):
             raise refusals.no_numbers(name_of_function(function), out)
 
 
@@ -60,13 +59,12 @@ def one_for(function: Function, outputs: Sequence[Any]) -> Any:
     arrays = [primitives.array(plain(out)) for out in outputs]
     if len(arrays) != 1 or arrays[0].size != 1 or arrays[0].dtype.kind == "c":
         raise refusals.not_one_number(name_of_function(function), arrays)
-    one = arrays[0].dtype.type(1)
-    return one if arrays[0].ndim == 0 else np.full(arrays[0].shape, one)
+    return one(arrays[0])
 
 
 def matching(leaves: Sequence[Any], given: Form, values: Sequence[Any], form: Form, what: str) -> list[Any]:
     """Return the cotangents or tangents in a tree in the dtypes of their values, or raise if they don't fit."""
-    vectors = [v if isinstance(v, COMPUTED) else np.asarray(operands.operand(what, v)) for v in leaves]
+    vectors = [v if isinstance(v, COMPUTED) else operands.as_array(operands.operand(what, v)) for v in leaves]
     shapes = [v.shape for v in vectors]
     expected = [v.shape if isinstance(v, COMPUTED) else np.shape(v) for v in values]
     if shapes != expected or given.keys() != form.keys():

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from microgradnd.lines import quoted_line, user_line
 from microgradnd.registry import Function, name_of
@@ -95,6 +96,25 @@ def admitted(taker: Function | str, value: Any) -> Any:
     return admitted(taker, np.asarray(value)) if is_array else value
 
 
+def is_foreign(value: Any) -> bool:
+    """Return whether a value is an array of another library that speaks NumPy's protocols, as Dask's does."""
+    kind = type(value)
+    own = isinstance(value, np.ndarray) or hasattr(kind, "__primitive__")
+    return not own and hasattr(kind, "__array_function__") and hasattr(value, "shape")
+
+
+def as_array(value: Any) -> Any:
+    """Return a value as an array: np.asarray(value), but one of another library as it is."""
+    return value if is_foreign(value) else np.asarray(value)
+
+
+def new_array(value: Any, dtype: npt.DTypeLike | None = None) -> Any:
+    """Return a value as a new array: np.array(value, dtype), but one of another library as its own copy."""
+    if is_foreign(value):
+        return value.astype(value.dtype if dtype is None else dtype, copy=True)
+    return np.array(value, dtype=dtype)
+
+
 def operand(taker: Function | str, value: Any) -> Any:
     """Return what stands where an array must stand, as an array or number, or raise."""
     if isinstance(value, list | tuple | range):
@@ -143,7 +163,7 @@ def check_differentiable(dtype: np.dtype[Any]) -> None:
 
 def new_data(value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
     """Return a copy of what is assigned to `.data`, in the dtype of the variable, or raise if it doesn't fit."""
-    array = np.array(operand(".data =", value))
+    array = new_array(operand(".data =", value))
     if array.shape != shape:
         raise ValueError(
             f".data of shape {shape} was assigned an array of shape {array.shape}; make a new tensor instead"

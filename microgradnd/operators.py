@@ -33,6 +33,7 @@ from microgradnd.operands import (
     admitted,
     check_kind,
     copied,
+    is_foreign,
     operand,
     record_kept,
     refuse_nested,
@@ -80,7 +81,7 @@ def _binary(function: Any, run: Callable[[Any, Any], Any], swap: bool = False) -
             return self.__array_function__(function, (), (other, self) if swap else (self, other), NO_KEYWORDS)
         elif isinstance(other, Operators):  # an outdated one, or to an outdated one
             y, other_node = other._array, other._node
-        elif isinstance(other, TAKEN) or not hasattr(kind, reflected):
+        elif isinstance(other, TAKEN) or not hasattr(kind, reflected) or is_foreign(other):
             if isinstance(other, SEQUENCES):
                 refuse_nested(function, other)
             y, other_node = operand(function, other), None

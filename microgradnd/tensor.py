@@ -38,6 +38,7 @@ from microgradnd.operands import (
     check_kind,
     copied,
     is_small,
+    new_array,
     new_data,
     operand,
     protected,
@@ -107,7 +108,7 @@ def tensor(
     array([2., 4.])
     """
     given = copy_of(data, "mg.tensor()") if isinstance(data, Tensor) else operand("mg.tensor", data)
-    array = np.array(given, dtype=dtype)
+    array = new_array(given, dtype)
     if requires_grad:
         check_differentiable(array.dtype)
     return wrap(array, Leaf(array, requires_grad, name) if requires_grad or name else None)
@@ -302,7 +303,7 @@ class Tensor(Operators, Generic[Numbers]):
     @property
     def data(self) -> npt.NDArray[Any]:
         """The array itself, not a copy; what is assigned to it is copied, and makes the tensor newer."""
-        if not isinstance(self._known(".data"), np.ndarray):
+        if isinstance(self._known(".data"), np.generic):
             self._array = np.asarray(self._array)
         return self._array
 

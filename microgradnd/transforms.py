@@ -138,9 +138,9 @@ def fresh_input(leaf: Any, watched: list[Any]) -> Tensor:
     """
     if isinstance(leaf, Tensor) and (leaf.requires_grad or (current().trace is not None and leaf.dtype.kind in "fc")):
         return primitives.identity(leaf)
-    array = np.asarray(operands.operand("a transform", plain(leaf)))
+    array = operands.as_array(operands.operand("a transform", plain(leaf)))
     operands.check_differentiable(array.dtype)
-    if current().trace is None:
+    if current().trace is None and isinstance(array, np.ndarray):
         if array.nbytes <= operands.COPIED:
             array = array.copy("K")
         else:
