@@ -21,7 +21,7 @@ from microgradnd import primitives, refusals, tape, views
 from microgradnd.arraylike import ArrayLike
 from microgradnd.failures import fail
 from microgradnd.inplace import Update, assign_in_place, leaf_to_update
-from microgradnd.operands import operand, protected
+from microgradnd.operands import as_array, operand, protected
 from microgradnd.registry import name_of
 from microgradnd.tape import Leaf, Node, current, traceable
 
@@ -191,4 +191,4 @@ def plain_index(index: Any) -> Any:
         return [plain_index(part) for part in index]
     if not isinstance(index, ArrayLike):
         return index
-    return np.asarray(index._array) if (trace := current().trace) is None else trace.array(index)
+    return as_array(index._array) if (trace := current().trace) is None else trace.array(index)

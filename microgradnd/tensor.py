@@ -69,7 +69,7 @@ ndarray = np.ndarray
 ARRAYS = {np.ndarray, np.float64, np.float32}  # the usual results
 
 # An array's own method does the same without NumPy's Python wrapper, which takes half the time of a small sum
-BODIES.update({getattr(np, name): _array_method(name) for name in ("sum", "prod", "mean", "max", "min")})
+BODIES.update({getattr(np, name): _array_method(name) for name in ("sum", "prod", "mean", "max", "min", "reshape")})
 
 
 def tensor(

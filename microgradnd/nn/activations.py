@@ -426,7 +426,7 @@ def largest(x: Any, axis: Any) -> Any:
         where = np.argmax(flat, axis=1)  # several times as quick as the maximum, NaN included
         return flat[np.arange(len(flat)), where].reshape((*x.shape[:-1], 1))
     empty: Any = {} if x.size else {"initial": 0}
-    return np.maximum.reduce(x, axis=axis, keepdims=True, **empty)
+    return np.max(x, axis=axis, keepdims=True, **empty)
 
 
 def along(function: str, x: Any, axis: Any) -> Any:

@@ -30,6 +30,7 @@ from microgradnd.nn.linear import Linear, linear
 from microgradnd.nn.module import Module, Parameter
 from microgradnd.nn.normalization import LayerNorm
 from microgradnd.registry import JVPS, VJPS, Joint, name_of, primitive
+from microgradnd.rules.matrices import mT
 from microgradnd.tensor import Tensor
 
 ACTIVATIONS = {"relu": relu, "gelu": gelu}
@@ -38,7 +39,7 @@ ACTIVATIONS = {"relu": relu, "gelu": gelu}
 @primitive
 def attention_weights(query: Any, key: Any, mask: Any, scale: float) -> Any:
     """Return softmax(scale query key' + mask), rows of zeros where the mask hides every key."""
-    scores = np.matmul(query * scale, key.mT)
+    scores = np.matmul(query * scale, mT(key))
     if mask is not None:
         scores += mask
     scores -= np.maximum(largest(scores, -1), np.finfo(scores.dtype).min)  # not -inf, of which the difference is NaN
@@ -50,7 +51,7 @@ def attention_weights(query: Any, key: Any, mask: Any, scale: float) -> Any:
 
 def scores_cotangents(of_scores: Any, query: Any, key: Any, scale: float) -> tuple[Any, Any, Any]:
     """Return the cotangents of query, key and mask, given that of the scores."""
-    return np.matmul(of_scores, key) * scale, np.matmul(of_scores.mT, query) * scale, of_scores
+    return np.matmul(of_scores, key) * scale, np.matmul(mT(of_scores), query) * scale, of_scores
 
 
 def weights_cotangents(g: Any, out: Any, query: Any, key: Any, mask: Any, scale: float) -> Any:
@@ -66,12 +67,12 @@ def attention(query: Any, key: Any, value: Any, mask: Any, kept: Any, scale: flo
 
 def attention_cotangents(g: Any, out: Any, query: Any, key: Any, value: Any, mask: Any, kept: Any, scale: float) -> Any:
     weights = attention_weights(query, key, mask, scale)
-    used, of_weights = weights, np.matmul(g, value.mT)
+    used, of_weights = weights, np.matmul(g, mT(value))
     if kept is not None:
         used, of_weights = weights * kept, of_weights * kept
     # The sum of weights * of_weights over the keys is that of out * g over the features, which are fewer
     of_query, of_key, of_mask = scores_cotangents(weights * (of_weights - product_total(out, g, -1)), query, key, scale)
-    return of_query, of_key, np.matmul(used.mT, g), of_mask, None, None
+    return of_query, of_key, np.matmul(mT(used), g), of_mask, None, None
 
 
 for function, rule in ((attention_weights, weights_cotangents), (attention, attention_cotangents)):

@@ -88,7 +88,7 @@ def sse_loss(y_pred: Any, y: Any, reduction: Reduction = "sum") -> Any:
     if error.dtype.kind not in "fc":
         raise TypeError(f"sse_loss: predictions are floating-point numbers, not {error.dtype}; convert them to float")
     if reduction == "sum":
-        return np.add.reduce(error * error, axis=None)
+        return summed(error * error, axis=None)
     return reduced("sse_loss", error * error, reduction)
 
 

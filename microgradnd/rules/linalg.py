@@ -32,7 +32,7 @@ from microgradnd import primitives, triangular
 from microgradnd.primitives import array
 from microgradnd.registry import Results, composite, defjvp, defvjp, elementwise, primitive, variadic
 from microgradnd.rules.axes import axes_of, count
-from microgradnd.rules.matrices import adjoint, column, row, vector
+from microgradnd.rules.matrices import adjoint, column, mT, row, vector
 from microgradnd.rules.values import (
     conj,
     in_dtype,
@@ -86,7 +86,7 @@ def differences(values: Any) -> Any:
 
 # Inverses and systems of equations
 
-defvjp(np.linalg.inv, lambda g, out, a: -(out.mT @ g @ out.mT))
+defvjp(np.linalg.inv, lambda g, out, a: -(mT(out) @ g @ mT(out)))
 defjvp(np.linalg.inv, lambda t, out, a: -(out @ t @ out))
 
 
@@ -114,12 +114,12 @@ def solve_triangular(a: Any, b: Any, lower: bool) -> Any:
 def solve_left(g: Any, out: Any, a: Any, b: Any) -> Any:
     """Return the cotangent of a in solve(a, b): -(the cotangent of b) out'."""
     b = array(b)
-    return -solve(a.mT, columns(g, b)) @ columns(out, b).mT
+    return -solve(mT(a), columns(g, b)) @ mT(columns(out, b))
 
 
 def solve_right(g: Any, out: Any, a: Any, b: Any) -> Any:
     """Return the cotangent of b: the solution x of a' x = g."""
-    return like_right(solve(array(a).mT, columns(g, b)), b)
+    return like_right(solve(mT(array(a)), columns(g, b)), b)
 
 
 def solve_left_tangent(t: Any, out: Any, a: Any, b: Any) -> Any:
@@ -134,7 +134,7 @@ defjvp(np.linalg.solve, solve_left_tangent, lambda t, out, a, b: solve(a, t))
 
 def pinv_cotangent(g: Any, out: Any, a: Any, rcond: Any = None, hermitian: bool = False, **_: Any) -> Any:
     """Return the transpose of `pinv_tangent`."""
-    p, h = adjoint(out), g.mT
+    p, h = adjoint(out), mT(g)
     first, second = h @ out @ p, p @ out @ h
     total = first - a @ (out @ first) + second - (second @ out) @ a - p @ conj(g) @ p
     return conj(hermitian_part(total) if hermitian else total)
@@ -239,7 +239,7 @@ def minors_moved(t: Any, a: Any) -> Any:
     unit = np.expand_dims(np.linalg.det(u) * np.linalg.det(vh), (-2, -1))
     inner = adjoint(u) @ t @ adjoint(vh)
     q = off_diagonal(others(np.where(np.eye(s.shape[-1], dtype=bool), 1, row(s))))
-    moved = as_diagonal(np.sum(q * row(diagonal(inner)), axis=-1)) - q * inner.mT
+    moved = as_diagonal(np.sum(q * row(diagonal(inner)), axis=-1)) - q * mT(inner)
     return unit * (conj(u) @ moved @ conj(vh))
 
 
@@ -265,10 +265,10 @@ def cofactors(det: Any, a: Any) -> Any:
     singular = np.expand_dims(~regular, (-2, -1))
     det = np.expand_dims(det, (-2, -1))
     if surely(~np.any(singular)):
-        return det * np.linalg.inv(a).mT
+        return det * mT(np.linalg.inv(a))
     if surely(np.all(singular)):
         return minors(a)
-    return np.where(singular, minors(a), det * np.linalg.inv(regular_part(a, singular)).mT)
+    return np.where(singular, minors(a), det * mT(np.linalg.inv(regular_part(a, singular))))
 
 
 defvjp(np.linalg.det, lambda g, out, a: np.expand_dims(g, (-2, -1)) * cofactors(out, a))
@@ -279,8 +279,8 @@ def log_slope(sign: Any, a: Any) -> Any:
     """Return the derivative of log det(a) by each element, inv(a)'; NaN for a singular matrix, where it is -inf."""
     singular = np.expand_dims(sign == 0, (-2, -1))
     if surely(~np.any(singular)):
-        return np.linalg.inv(a).mT
-    return np.where(singular, np.nan, np.linalg.inv(regular_part(a, singular)).mT)
+        return mT(np.linalg.inv(a))
+    return np.where(singular, np.nan, mT(np.linalg.inv(regular_part(a, singular))))
 
 
 def slogdet_cotangent(g: Any, out: Any, a: Any) -> Any:
@@ -322,7 +322,7 @@ def unscale(a: Any, s: Any, lower: bool) -> Any:
 
 def cholesky_cotangent(g: Any, out: Any, a: Any, *, upper: bool = False) -> Any:
     """Return the transpose of `cholesky_tangent`."""
-    lower, g = (adjoint(out), g.mT) if upper else (out, conj(g))
+    lower, g = (adjoint(out), mT(g)) if upper else (out, conj(g))
     transposed = adjoint(lower)
     inner = hermitian_part(lower_half(multiply_triangular(transposed, g, False)))
     return conj(unscale(transposed, inner, False))
@@ -425,8 +425,8 @@ def eig_cotangent(g: Any, out: Any, a: Any) -> Any:
     """Return the transpose of `eig_tangent`."""
     (w, v), (g_w, g_v) = out, g
     g_v = g_v - conj(v) * real(np.sum(g_v * v, axis=-2, keepdims=True))
-    inner = as_diagonal(g_w) + over(off_diagonal(v.mT @ g_v), differences(w))
-    return np.linalg.solve(v.mT, inner) @ v.mT
+    inner = as_diagonal(g_w) + over(off_diagonal(mT(v) @ g_v), differences(w))
+    return np.linalg.solve(mT(v), inner) @ mT(v)
 
 
 def eig_tangent(t: Any, out: Any, a: Any) -> Any:
@@ -485,7 +485,7 @@ def svd_cotangent(
         return conj(times_diagonal(u, g * positive(s)) @ vh)
     (u, s, vh), k = out, out[1].shape[-1]
     u, g_u = onto_first(u, conj(g[0]), k)
-    v, g_v = onto_first(adjoint(vh), g[2].mT, k)
+    v, g_v = onto_first(adjoint(vh), mT(g[2]), k)
     spread = square_differences(s)
     inner_u, inner_v = (adjoint(u) @ g_u, adjoint(v) @ g_v)
     turn_u, turn_v = (over(off_diagonal(inner), spread) for inner in (inner_u, inner_v))
@@ -594,7 +594,7 @@ def direction(x: Any, length: Any, axes: Any) -> Any:
     Of an infinite vector only the infinite elements count, all alike.
     """
     infinite = np.isinf(length)
-    if np.any(infinite):
+    if not surely(~np.any(infinite)):
         far = np.where(np.isinf(x), np.sign(x), 0)
         x, length = (
             np.where(infinite, far, x),
@@ -685,7 +685,7 @@ def chain_product(*matrices: Any) -> Any:
 
 def chain_cotangent(position: int, g: Any, out: Any, *matrices: Any) -> Any:
     """Return the cotangent of one factor: the others transposed, around g, multiplied in the best order again."""
-    before, after = ([m.mT for m in reversed(part)] for part in (matrices[:position], matrices[position + 1 :]))
+    before, after = ([mT(m) for m in reversed(part)] for part in (matrices[:position], matrices[position + 1 :]))
     return chain_product(*before, g, *after)
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from microgradnd.rules.values import conj
 
 
@@ -27,6 +29,11 @@ def vector(x: Any) -> Any:
     return x.reshape(x.shape[:-1])
 
 
+def mT(a: Any) -> Any:
+    """Return a.mT, also of Dask's arrays, which have no such attribute."""
+    return a.mT if hasattr(a, "mT") else np.swapaxes(a, -1, -2)
+
+
 def adjoint(a: Any) -> Any:
     """Return the conjugate transpose."""
-    return conj(a).mT
+    return mT(conj(a))

@@ -29,7 +29,7 @@ from microgradnd.contraction import (
 )
 from microgradnd.primitives import array
 from microgradnd.registry import composite, defjvp, defvjp, linear, plain, variadic
-from microgradnd.rules.matrices import column, row, vector
+from microgradnd.rules.matrices import column, mT, row, vector
 from microgradnd.rules.values import conj
 
 
@@ -55,7 +55,7 @@ def matmul_left(g: Any, out: Any, x: Any, y: Any, *, axes: Any = None, **_: Any)
     if x.ndim == 2:  # used in each matrix of the stack: the sum over them is part of the product
         summed = (*range(g.ndim - 2), -1)
         return np.tensordot(g, y, (summed, summed))
-    return g @ y.mT
+    return g @ mT(y)
 
 
 def matmul_right(g: Any, out: Any, x: Any, y: Any, *, axes: Any = None, **_: Any) -> Any:
@@ -68,7 +68,7 @@ def matmul_right(g: Any, out: Any, x: Any, y: Any, *, axes: Any = None, **_: Any
         return column(x) * row(g) if y.ndim > 1 else x * g
     if y.ndim <= 2:
         return np.dot(rows(x).T, np.ravel(g) if y.ndim == 1 else rows(g))
-    return x.mT * g if x.shape[-2] == 1 else x.mT @ g  # NumPy multiplies columns by rows ten times as fast
+    return mT(x) * g if x.shape[-2] == 1 else mT(x) @ g  # NumPy multiplies columns by rows ten times as fast
 
 
 def matvec_left(g: Any, out: Any, x: Any, y: Any, *, axes: Any = None, **_: Any) -> Any:
@@ -79,7 +79,7 @@ def matvec_left(g: Any, out: Any, x: Any, y: Any, *, axes: Any = None, **_: Any)
 
 def matvec_right(g: Any, out: Any, x: Any, y: Any, **_: Any) -> Any:
     """Return the cotangent of the vector in np.matvec(x, y): x' g."""
-    return np.matvec(array(x).mT, g)
+    return np.matvec(mT(array(x)), g)
 
 
 def vecmat_left(g: Any, out: Any, x: Any, y: Any, *, axes: Any = None, **_: Any) -> Any:

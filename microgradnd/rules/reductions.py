@@ -36,6 +36,11 @@ def only(x: Any, where: Any) -> Any:
     return x if where is True else np.where(where, x, 0)
 
 
+def masked(where: Any) -> dict[str, Any]:
+    """Return the keywords for a mask of NumPy's: none for no mask, as Dask's functions don't take one."""
+    return {} if where is True else {"where": where}
+
+
 def reduction(function: Any, factors: Any) -> None:
     """Enter both rules of a reduction, whose derivative by an element is a factor of the result times another.
 
@@ -108,7 +113,7 @@ def var_factors(
     out: Any, x: Any, axis: Any = None, dtype: Any = None, ddof: float = 0, keepdims: Any = False, where: Any = True
 ) -> Any:
     """Return the factors of a variance: 2 conj(d) / (n - ddof)."""
-    deviation = x - np.mean(x, axis=axis, keepdims=True, where=where)
+    deviation = x - np.mean(x, axis=axis, keepdims=True, **masked(where))
     if x.dtype.kind == "c":
         deviation = np.conj(deviation)
     return 2 * share(x, axis, keepdims, where, ddof), only(deviation, where), axis, keepdims
@@ -122,7 +127,7 @@ def std_factors(
     A mean is rounded, so the standard deviation of equal elements is at times as small as a rounding error and not 0.
     """
     of_result, of_element, *rest = var_factors(out, x, axis, dtype, ddof, keepdims, where)
-    rounding = np.finfo(out.dtype).eps * np.abs(np.mean(x, axis=axis, keepdims=keepdims, where=where))
+    rounding = np.finfo(out.dtype).eps * np.abs(np.mean(x, axis=axis, keepdims=keepdims, **masked(where)))
     return ratio(of_result, 2 * out, out <= rounding), of_element, *rest
 
 
@@ -175,7 +180,7 @@ def deviating(function: Any, about: Any) -> Any:
         ddof = ddof if correction is None else correction
         if mean is not None:
             return about(mean, a, axis, dtype, ddof, keepdims, where)
-        return function(a, axis=axis, dtype=dtype, ddof=ddof, keepdims=keepdims, where=where)
+        return function(a, axis=axis, dtype=dtype, ddof=ddof, keepdims=keepdims, **masked(where))
 
     return spelled
 

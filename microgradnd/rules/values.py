@@ -27,8 +27,8 @@ def is_recorded(x: Any) -> bool:
 
 
 def surely(condition: Any) -> bool:
-    """Return whether a condition holds; no, where it is known only when a compiled program runs."""
-    return not is_recorded(condition) and bool(condition)
+    """Return whether a condition holds; no, where it is known only when a compiled program runs, or Dask computes."""
+    return isinstance(condition, bool | np.bool_ | np.ndarray) and bool(condition)
 
 
 def in_dtype(x: Any, dtype: Any) -> Any:

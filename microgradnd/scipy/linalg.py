@@ -28,7 +28,7 @@ import numpy as np
 from microgradnd.primitives import array
 from microgradnd.registry import defjvp, defvjp, primitive
 from microgradnd.rules.linalg import cholesky_cotangent, cholesky_tangent, columns, like_right
-from microgradnd.rules.matrices import adjoint
+from microgradnd.rules.matrices import adjoint, mT
 from microgradnd.rules.values import conj, real
 from microgradnd.scipy import missing, scipys
 
@@ -107,7 +107,7 @@ def triangle(x: Any, lower: bool, unit_diagonal: bool = False) -> Any:
 
 def system(a: Any, trans: int | str) -> Any:
     """Return the matrix of a system of equations."""
-    return a if trans in (0, "N") else a.mT if trans in (1, "T") else adjoint(a)
+    return a if trans in (0, "N") else mT(a) if trans in (1, "T") else adjoint(a)
 
 
 def solve_transposed(g: Any, a: Any, trans: int | str, lower: bool, unit_diagonal: bool) -> Any:
@@ -130,7 +130,7 @@ def triangular_left(
 ) -> Any:
     """Return the cotangent of a: -(the cotangent of b) out', in the triangle that was read."""
     b = array(b)
-    of_system = -(solve_transposed(columns(g, b), a, trans, lower, unit_diagonal) @ columns(out, b).mT)
+    of_system = -(solve_transposed(columns(g, b), a, trans, lower, unit_diagonal) @ mT(columns(out, b)))
     return triangle(system(of_system, trans), lower, unit_diagonal)
 
 
@@ -261,8 +261,8 @@ def lower_factor(c: Any, lower: bool) -> Any:
 def factored_left(g: Any, out: Any, c: Any, b: Any, lower: bool, check_finite: bool) -> Any:
     """Return the cotangent of c: through that of a = L L*, which is -(the cotangent of b) out'."""
     b, low = array(b), lower_factor(c, lower)
-    of_a = -(columns(factored_right(g, out, c, b, lower, check_finite), b) @ columns(out, b).mT)
-    of_factor = of_a @ conj(low) + conj(of_a.mT @ low)
+    of_a = -(columns(factored_right(g, out, c, b, lower, check_finite), b) @ mT(columns(out, b)))
+    of_factor = of_a @ conj(low) + conj(mT(of_a) @ low)
     return triangle(of_factor if lower else adjoint(of_factor), lower)
 
 
