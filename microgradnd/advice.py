@@ -22,8 +22,9 @@ from typing import Any
 
 import numpy as np
 
-from microgradnd import primitives
+from microgradnd import primitives, refusals
 from microgradnd.lines import PACKAGE, quoted_line, user_line
+from microgradnd.operands import is_foreign
 from microgradnd.registry import JVPS, VJPS, name_of
 from microgradnd.tape import Operation, current, describe
 
@@ -619,6 +620,17 @@ def _public_class(error: Exception) -> type[Exception]:
     )
     found = next(cls for cls in type(error).__mro__ if cls in public or cls is LookupError)
     return TypeError if found is AttributeError else found
+
+
+def by_blocks(function: Any, args: Iterable[Any], error: Exception) -> Exception | None:
+    """Return the error for what can't be done with another library's array as a whole; None for NumPy's arrays."""
+    if type(error) is refusals.ByBlocks:
+        return error
+    arrays = (getattr(value, "_array", value) for value in args)
+    array = next(filter(is_foreign, arrays), None)
+    return (
+        None if array is None else refusals.ByBlocks(display(function), array, " ".join(str(error).split()).rstrip("."))
+    )
 
 
 def failed_rule(node: Operation, position: int, mode: str, error: Exception) -> Exception | None:

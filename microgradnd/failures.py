@@ -42,9 +42,9 @@ def explained(function: Callable[P, R]) -> Callable[P, R]:
 
 def fail(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], error: Exception) -> NoReturn:
     """Raise the error of a call again, with the operands, the line, and what to do about it."""
-    from microgradnd.advice import failed_call
+    from microgradnd.advice import by_blocks, failed_call
 
-    better = failed_call(function, args, kwargs, error)
+    better = by_blocks(function, args, error) or failed_call(function, args, kwargs, error)
     try:
         if better is None:
             raise error
@@ -55,9 +55,9 @@ def fail(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, 
 
 def fail_rule(node: Any, position: int, mode: str, error: Exception) -> NoReturn:
     """Raise the error of a derivative rule again, with what the rule must take and return."""
-    from microgradnd.advice import failed_rule
+    from microgradnd.advice import by_blocks, failed_rule
 
-    better = failed_rule(node, position, mode, error)
+    better = by_blocks(node.function, node.args or (), error) or failed_rule(node, position, mode, error)
     try:
         if better is None:
             raise error

@@ -15,20 +15,22 @@ from __future__ import annotations
 import functools
 import types
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from microgradnd import refusals
 from microgradnd.lines import quoted_line, user_line
-from microgradnd.registry import Function, name_of
+from microgradnd.registry import LOOKING, Function, name_of
 from microgradnd.tape import Leaf, Operation, current, describe
 
 ndarray = np.ndarray
 COPIED = 2**15  # bytes: a copy of so little takes less time than the operation
 SAMPLED = 1024  # elements of a larger array that are compared, about
 SCALARS = {bool, np.float64, np.float32, np.int64, np.bool_}  # go into an operator as they are
+LAZY: set[type] = set()  # classes of arrays that are computed on demand, as far as any were met
 KEPT = {np.ndarray, list, tuple, dict}  # what the user may change
 OPTIONS = {tuple, list, dict, slice, str, bool, int, float, type(None), type, types.FunctionType}  # no arrays
 INSTEAD = {  # by package: what to pass
@@ -90,6 +92,8 @@ def admitted(taker: Function | str, value: Any) -> Any:
     if isinstance(value, int):
         return value if kind is bool else int(value)  # NumPy takes a subclass for an array of int64
     if hasattr(kind, "__array_ufunc__") or hasattr(kind, "__array_function__"):
+        if hasattr(kind, "compute"):
+            LAZY.add(kind)
         return value
     offers = any(hasattr(kind, name) for name in ("__array__", "__array_interface__", "__array_struct__"))
     is_array = offers or isinstance(value, memoryview | bytearray) or kind.__module__ == "array"
@@ -101,6 +105,14 @@ def is_foreign(value: Any) -> bool:
     kind = type(value)
     own = isinstance(value, np.ndarray) or hasattr(kind, "__primitive__")
     return not own and hasattr(kind, "__array_function__") and hasattr(value, "shape")
+
+
+def check_lazy(function: Function, values: Iterable[Any], out: Any = None) -> None:
+    """Raise if a function computes an array that its library computes on demand: it looks into it, or gives NumPy's."""
+    first = out[0] if isinstance(out, list | tuple) and out else out
+    computes = function in LOOKING or isinstance(first, np.ndarray | np.generic)
+    if computes and (whole := [v for v in values if type(v) in LAZY]):
+        raise refusals.ByBlocks(name_of(function), whole[0], "it needs the numbers in all of the array")
 
 
 def as_array(value: Any) -> Any:

@@ -48,6 +48,20 @@ def without_derivative(function: str, reason: str | None) -> NotImplementedError
     )
 
 
+# Arrays of other libraries
+
+
+class ByBlocks(NotImplementedError):
+    """An operation that can't be done with another library's array as a whole, as Dask's are too large to be."""
+
+    def __init__(self, function: str, array: Any, reason: str) -> None:
+        name = f"{type(array).__module__.partition('.')[0]} {type(array).__name__}"
+        super().__init__(
+            f"{function} of a {name} of shape {array.shape}: {reason}; differentiate a function of one block after "
+            f"the other with mg.distributed.value_and_grad, or compute the array first, if it fits into memory"
+        )
+
+
 # The tape
 
 

@@ -35,6 +35,7 @@ JVPS: dict[Function, Rules] = {}
 COMPOSITES: dict[Function, Function] = {}  # spelled in functions that have rules
 PLAIN: set[Function] = set()  # integer or boolean results: plain arrays, nothing to differentiate
 CONSTANT: set[Function] = set()  # results that depend on nothing but shapes and dtypes
+LOOKING: set[Function] = set()  # functions that go by the numbers in an array, which Dask would have to compute
 BODIES: dict[Function, Function] = {}  # what to call on arrays for a function, where that is quicker than itself
 ORDINARY = {np.ndarray, np.float64, np.float32, float, int, bool, type(None), tuple}  # types that can't be Tensors
 EXCLUDED: dict[Function, str] = {}  # why a function has no derivative here

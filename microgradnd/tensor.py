@@ -33,9 +33,11 @@ from microgradnd.gradients import Handle, check_gradient
 from microgradnd.modes import enable_grad
 from microgradnd.operands import (
     KINDS,
+    LAZY,
     admitted,
     check_differentiable,
     check_kind,
+    check_lazy,
     copied,
     is_small,
     new_array,
@@ -69,7 +71,7 @@ ndarray = np.ndarray
 ARRAYS = {np.ndarray, np.float64, np.float32}  # the usual results
 
 # An array's own method does the same without NumPy's Python wrapper, which takes half the time of a small sum
-BODIES.update({getattr(np, name): _array_method(name) for name in ("sum", "prod", "mean", "max", "min", "reshape")})
+BODIES.update({getattr(np, name): _array_method(name) for name in ("sum", "prod", "mean", "max", "min")})
 
 
 def tensor(
@@ -143,6 +145,8 @@ def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
                 refuse_out(function, kwargs)
                 args = by_position(function, args, kwargs)
             try:
+                if LAZY:
+                    check_lazy(function, [getattr(arg, "_array", arg) for arg in args])
                 return COMPOSITES[function](*args, **kwargs)
             except Exception as error:
                 fail(function, args, kwargs, error)
@@ -154,6 +158,8 @@ def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             plain = function(*(plain_index(a) for a in args), **{k: plain_index(v) for k, v in kwargs.items()})
         except Exception as error:
             fail(function, args, kwargs, error)
+        if LAZY:
+            check_lazy(function, [plain_index(a) for a in args], plain)
         if function in CONSTANT:
             return wrap(plain)
         if (trace := current().trace) is None or not trace.is_value(function, plain):
@@ -207,6 +213,8 @@ def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     body = BODIES.get(function, function)
     try:
         out = body(*values, **kwargs) if kwargs else body(*values)
+        if LAZY:
+            check_lazy(function, values, out)
     except Exception as error:
         fail(function, args, kwargs, error)
     record = current().record if tracked else None

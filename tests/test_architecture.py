@@ -38,7 +38,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "lines": set(),
     "annotations": set(),
     "failures": {"annotations"},
-    "advice": {"registry", "primitives", "tape", "lines"},  # loaded when an error is raised, by whoever raises it
+    "advice": {
+        "registry",
+        "primitives",
+        "tape",
+        "lines",
+        "operands",
+    },  # loaded when an error is raised, by whoever raises it
     "broadcasting": set(),
     "decorators": set(),
     "suspended": {"tape"},

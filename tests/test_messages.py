@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
 
+import dask.array
 import numpy as np
 import pytest
 
@@ -689,6 +690,17 @@ LIBRARY = {
     "check_grads(mode=)": Row(lambda: mg.testing.check_grads(np.sin, 1.0, mode="rev"), TypeError, "mode|modes="),
     "mg.scope()": Row(lambda: mg.scope(), TypeError, "scope|it also needs name"),
     "nn.init.normal_(mu=)": Row(lambda: nn.init.normal_(t, means=1.0), TypeError, "normal_|means|mean="),
+    # Arrays of other libraries
+    "np.sort of a Dask array": Row(
+        lambda: np.sort(mg.tensor(dask.array.ones((4, 2)), requires_grad=True)),
+        NotImplementedError,
+        "sort|dask Array|(4, 2)|mg.distributed.value_and_grad",
+    ),
+    "np.interp of a Dask array": Row(
+        lambda: np.interp(mg.tensor(dask.array.ones(4), requires_grad=True), np.arange(2.0), np.arange(2.0)),
+        NotImplementedError,
+        "interp|dask Array|(4,)|the numbers in all of the array|mg.distributed.value_and_grad",
+    ),
     # Shapes and operands of NumPy's functions
     "t + shape": Row(lambda: named_tensor() + np.ones(4), ValueError, "np.add|'w' (shape (3,), float64)|(4,)|reshape"),
     "shape - t": Row(lambda: np.ones(4) - named_tensor(), ValueError, "np.subtract|'w'|(4,)|reshape"),

@@ -95,10 +95,10 @@ def sse_loss(y_pred: Any, y: Any, reduction: Reduction = "sum") -> Any:
 defvjp(
     sse_loss,
     lambda g, out, y_pred, y, reduction="sum": (
-        (2 * g if reduction != "mean" else g / (np.size(y) / 2)) * np.subtract(y_pred, y)
+        (2 * g if reduction != "mean" else g / (math.prod(np.shape(y)) / 2)) * np.subtract(y_pred, y)
     ),
     lambda g, out, y_pred, y, reduction="sum": (
-        (2 * g if reduction != "mean" else g / (np.size(y) / 2)) * np.subtract(y, y_pred)
+        (2 * g if reduction != "mean" else g / (math.prod(np.shape(y)) / 2)) * np.subtract(y, y_pred)
     ),
 )
 defjvp(

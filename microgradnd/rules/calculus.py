@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from microgradnd.primitives import array, getitem
-from microgradnd.registry import composite, defjvp, defvjp, linear, primitive
+from microgradnd.registry import LOOKING, composite, defjvp, defvjp, linear, primitive
 from microgradnd.rules.axes import axes_of
 from microgradnd.rules.values import in_dtype, instead, of_floats, on_arrays, surely
 
@@ -268,3 +268,6 @@ def geomspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, dtype
         points = np.concatenate([first, points[1:-1], last] if endpoint and num > 1 else [first, points[1:]])
     points = np.moveaxis(points * sign, 0, axis)
     return points if dtype is None else in_dtype(points, dtype)
+
+
+LOOKING.update({np.interp, np.linspace, np.logspace, np.geomspace})

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from microgradnd.primitives import astype, scatter
-from microgradnd.registry import composite, elementwise, primitive
+from microgradnd.registry import LOOKING, composite, elementwise, primitive
 
 elementwise(
     np.where,
@@ -114,3 +114,6 @@ def piecewise(x: Any, condlist: Any, funclist: Sequence[Any], *args: Any, **kw: 
             value = scatter(np.broadcast_to(found, np.shape(x[where])), where, x.shape)
         result = np.where(condition, value, result)
     return result if result.dtype == x.dtype else astype(result, x.dtype)
+
+
+LOOKING.update({np.choose, np.piecewise})

@@ -18,7 +18,7 @@ from numpy.lib import NumpyVersion
 
 from microgradnd import primitives
 from microgradnd.powers import power
-from microgradnd.registry import Results, composite, defjvp, defvjp, elementwise, linear, plain, primitive
+from microgradnd.registry import LOOKING, Results, composite, defjvp, defvjp, elementwise, linear, plain, primitive
 from microgradnd.rules.values import in_dtype, is_recorded, of_floats, ratio, surely
 
 LOG2, LOG10 = float(np.log(2.0)), float(np.log(10.0))
@@ -311,3 +311,5 @@ plain(
     + [np.logical_and, np.logical_or, np.logical_not, np.logical_xor, np.isfinite, np.isinf, np.isnan, np.signbit]
     + [np.array_equal, np.shape, np.ndim, np.size, np.array_repr, np.array_str, np.array2string]
 )
+
+LOOKING.update({np.real_if_close})

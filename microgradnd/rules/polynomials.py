@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from microgradnd.primitives import array
-from microgradnd.registry import composite, defjvp, defvjp, primitive
+from microgradnd.registry import LOOKING, composite, defjvp, defvjp, primitive
 from microgradnd.rules.values import in_dtype, of_floats, surely
 
 
@@ -171,3 +171,6 @@ def polyfit(
     elif y.ndim == 2:
         covariance = np.expand_dims(covariance, 2) * 1
     return coefficients, covariance
+
+
+LOOKING.update({np.poly, np.polydiv, np.roots})

@@ -138,7 +138,7 @@ def tensordot_left(g: Any, out: Any, x: Any, y: Any, axes: Any = 2) -> Any:
     of_x, of_y = summed_axes(axes, x.ndim, y.ndim)
     free_x, free_y = ([a for a in range(t.ndim) if a not in of] for t, of in ((x, of_x), (y, of_y)))
     parts = np.tensordot(g, y, (list(range(len(free_x), g.ndim)), free_y))
-    return np.transpose(parts, np.argsort(free_x + [of_x[of_y.index(a)] for a in sorted(of_y)]))
+    return np.transpose(parts, np.argsort(free_x + [of_x[of_y.index(a)] for a in sorted(of_y)]).tolist())
 
 
 def tensordot_right(g: Any, out: Any, x: Any, y: Any, axes: Any = 2) -> Any:
@@ -147,7 +147,7 @@ def tensordot_right(g: Any, out: Any, x: Any, y: Any, axes: Any = 2) -> Any:
     of_x, of_y = summed_axes(axes, x.ndim, y.ndim)
     free_x, free_y = ([a for a in range(t.ndim) if a not in of] for t, of in ((x, of_x), (y, of_y)))
     parts = np.tensordot(x, g, (free_x, list(range(len(free_x)))))
-    return np.transpose(parts, np.argsort([of_y[of_x.index(a)] for a in sorted(of_x)] + free_y))
+    return np.transpose(parts, np.argsort([of_y[of_x.index(a)] for a in sorted(of_x)] + free_y).tolist())
 
 
 linear(np.tensordot, tensordot_left, tensordot_right)

@@ -15,8 +15,19 @@ from numpy.lib.array_utils import normalize_axis_index
 from numpy.lib.stride_tricks import sliding_window_view
 
 from microgradnd.primitives import expand, scatter
-from microgradnd.registry import Rule, composite, constant, defjvp, defvjp, linear
+from microgradnd.registry import BODIES, LOOKING, Rule, composite, constant, defjvp, defvjp, linear
 from microgradnd.rules.axes import WHOLE, at_axis, axes_of
+from microgradnd.rules.matrices import mT
+
+
+def reshaped(a: Any, shape: Any, order: Any = "C", **copy: Any) -> Any:
+    """Return np.reshape(a, shape): the method of Dask's arrays takes a number as a shape, the function doesn't."""
+    return a.reshape(shape) if order == "C" and not copy else np.reshape(a, shape, order, **copy)
+
+
+def copied(a: Any, *args: Any, **kwargs: Any) -> Any:
+    """Return np.copy(a, ...), which would compute Dask's array."""
+    return np.copy(a, *args, **kwargs) if isinstance(a, np.ndarray | np.generic) else a.copy()
 
 
 def fixed(order: Any) -> Any:
@@ -64,7 +75,8 @@ def inverse(axes: Any, ndim: int) -> Any:
 
 
 linear(np.transpose, lambda g, out, x, axes=None: np.transpose(g, inverse(axes, x.ndim)))
-linear(np.matrix_transpose, lambda g, out, x: np.matrix_transpose(g))
+linear(np.matrix_transpose, lambda g, out, x: mT(g))
+BODIES.update({np.matrix_transpose: mT, np.reshape: reshaped, np.copy: copied})
 linear(np.swapaxes, lambda g, out, x, axis1, axis2: np.swapaxes(g, axis1, axis2))
 linear(np.moveaxis, lambda g, out, x, source, destination: np.moveaxis(g, destination, source))
 
@@ -270,3 +282,5 @@ def apply_over_axes(func: Any, a: Any, axes: Any) -> Any:
 # New arrays of a Tensor's shape, to be filled by assignment
 
 constant([np.zeros_like, np.ones_like, np.empty_like])
+
+LOOKING.update({np.trim_zeros})

@@ -133,7 +133,9 @@ def polygamma(n: Any, x: Any) -> Any:
     >>> special.polygamma(1, 1.0) == mg.grad(special.digamma)(1.0)
     np.True_
     """
-    return sp.polygamma(n, x)
+    order = array(n) + 1.0
+    others = (-1.0) ** order * sp.gamma(order) * sp.zeta(order, x)  # as SciPy does it, in ufuncs, which Dask knows
+    return np.where(order == 1, sp.psi(x), others)
 
 
 elementwise(polygamma, None, lambda g, out, n, x: g * polygamma(array(n) + 1, x))

@@ -32,8 +32,8 @@ FAULTS: list[tuple[str, ...]] = [
     ("microgradnd/nn/attention.py", "product_total(out, g, -1)), query", "product_total(g, g, -1)), query", ATTENTION),
     (
         "microgradnd/nn/attention.py",
-        "np.matmul(used.mT, g)",
-        "np.matmul(weights.mT, g)",
+        "np.matmul(mT(used), g)",
+        "np.matmul(mT(weights), g)",
         "tests/test_laws.py::test_first_and_second_derivatives[attention-kept]",
     ),
     ("microgradnd/nn/attention.py", "np.tri(queries, keys, dtype=bool)", "np.tri(queries, keys, -1, bool)", ATTENTION),

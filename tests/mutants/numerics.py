@@ -151,15 +151,15 @@ FAULTS: list[tuple[str, ...]] = [
     (f"{R}values.py", "if x.dtype == np.float16:", "if x.dtype == np.float128:", RULES),
     (
         "microgradnd/nn/arguments.py",
-        'return np.add.reduce(x, dtype=np.float32, **axes) if x.dtype.char == "e" else np.add.reduce(x, **axes)',
-        "return np.add.reduce(x, **axes)",
+        'return add(x, dtype=np.float32, **axes) if x.dtype.char == "e" else add(x, **axes)',
+        "return add(x, **axes)",
         LOSSES,
     ),
     ("microgradnd/nn/losses.py", "if is_half(y_pred) and is_half(y):", "if False:", LOSSES),
     # Linear algebra
     (LINALG, "& (size > float(limits.eps) ** 0.5 * bound)", "", LINEAR_ALGEBRA),
     (LINALG, "(size >= limits.tiny) & ", "", LINEAR_ALGEBRA),
-    (LINALG, "- q * inner.mT", "- q * inner", LINEAR_ALGEBRA),
+    (LINALG, "- q * mT(inner)", "- q * inner", LINEAR_ALGEBRA),
     (
         LINALG,
         "np.expand_dims(np.linalg.det(u) * np.linalg.det(vh), (-2, -1))\n    return unit",
@@ -168,8 +168,8 @@ FAULTS: list[tuple[str, ...]] = [
     ),
     (
         LINALG,
-        "return np.where(singular, np.nan, np.linalg.inv",
-        "return np.where(singular, 0, np.linalg.inv",
+        "return np.where(singular, np.nan, mT(np.linalg.inv",
+        "return np.where(singular, 0, mT(np.linalg.inv",
         LINEAR_ALGEBRA,
     ),
     (
