@@ -131,6 +131,17 @@ def test_a_leaf_that_was_given_other_data_is_no_error() -> None:
     assert summed_axes(y._node, 1) == ()  # type: ignore[arg-type]
 
 
+def test_the_constant_that_a_loop_starts_with_may_be_freed() -> None:
+    """The first copy of a folded loop has a constant where the others have the result of the copy before."""
+    w, h = variable(3), np.zeros(3)
+    for _ in range(20):
+        h = np.tanh(h * w) + 1
+    loss = np.sum(h)
+    loss.backward()
+    (edge,) = (edge for edge in graph(loss).edges if edge.carried)
+    assert edge.rule == "g * y" and edge.summed == ()
+
+
 def test_every_rule_of_the_table_has_a_text() -> None:
     """No rule is so odd that reading it raises; most can be read."""
     read, all_ = 0, 0

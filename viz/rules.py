@@ -270,7 +270,7 @@ def summed_axes(node: Operation, position: int) -> tuple[int, ...]:
     """Return the axes of the result over which the cotangent of an argument is summed, since broadcasting copied it."""
     parent = node.parents[position]
     is_elementwise = node.function in BROADCASTING or getattr(node.function, "signature", "none") is None
-    if not is_elementwise or node.shape is None:
+    if not is_elementwise or node.shape is None or (node.args is None and parent is None):
         return ()
     shape = np.shape(node.args[position]) if node.args is not None else parent.shape
     try:
