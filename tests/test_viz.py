@@ -487,50 +487,6 @@ def test_a_residual_connection_is_one_line() -> None:
     assert "n0 -> n11" in viz.draw(h + x).source
 
 
-# Modules
-
-
-def test_operations_lie_in_the_modules_whose_parameters_they_use() -> None:
-    rng = np.random.default_rng(0)
-    names = ["0.weight", "0.bias", "2.weight", "2.bias"]
-    w0, b0, w2, b2 = (
-        mg.tensor(rng.standard_normal(shape), requires_grad=True, name=name)
-        for name, shape in zip(names, [(4, 3), (4,), (1, 4), (1,)], strict=True)
-    )
-    loss = ((relu(np.ones((5, 3)) @ w0.T + b0) @ w2.T + b2) ** 2).sum()
-    expected = {
-        "n0": ("0",),  # weight
-        "n1": ("0",),  # transposed
-        "n2": ("0",),  # @
-        "n3": ("0",),  # bias
-        "n4": ("0",),  # +
-        "n6": ("2",),
-        "n7": ("2",),
-        "n8": ("2",),
-        "n9": ("2",),
-        "n10": ("2",),
-    }
-    assert {node.id: node.scope for node in graph(loss).nodes if node.scope} == expected
-    source = viz.draw(loss).source
-    assert source.count("subgraph cluster_") == 2
-    assert source.count("{") == source.count("}")
-    assert [scope.path for scope in graph(loss).scopes.values()] == ["0", "2"]
-    loss.backward()
-    assert {node.id: node.scope for node in graph(loss).nodes if node.scope} == expected
-
-
-def test_a_module_that_another_interrupts_has_no_frame() -> None:
-    tied = mg.tensor(np.ones((2, 2)), requires_grad=True, name="embedding.weight")
-    inner = mg.tensor(np.ones((2, 2)), requires_grad=True, name="body.weight")
-    nodes = graph((np.ones((3, 2)) @ tied) @ inner @ tied).nodes
-    assert {node.scope for node in nodes} == {(), ("body",)}
-
-
-@pytest.mark.parametrize("name", ["lr=0.5", "a b.c", ".", "a.", ".a", "3.5 volts"])
-def test_a_dot_in_a_name_is_no_path(name: str) -> None:
-    assert graph(mg.tensor(1.0, requires_grad=True, name=name) * 2).nodes[0].scope == ()
-
-
 # DOT
 
 

@@ -1,6 +1,6 @@
 """The tape behind a tensor as a list: operations in the order of the program, with ids, and the scopes they lie in.
 
-Owns: the list, the ids, what the engine's walk back finds, and the tree of scopes that marks and names give.
+Owns: the list, the ids, what the engine's walk back finds, and the tree of scopes.
 Must not own: what is folded (`fold.py`), or what is said of a node (`graph.py`).
 Read next: `fold.py`.
 
@@ -23,8 +23,6 @@ Parts = list[tuple[int, Any]]  # by position
 Thing = Node | int  # what can become a node of the graph; an array that is no variable goes by its id()
 
 RESERVED = re.compile(r"n\d+(_\w+)?|result|stretch|repeat_\w+|.*_more")  # ids of what isn't a scope of the user's
-DEEPEST_SCOPE = 8  # of those that are made from the names of parameters
-MOST_STEPS = 2_000_000  # for scopes from names
 
 
 class Record:
@@ -201,31 +199,18 @@ def tree(record: Record, among: Iterable[int] | None = None) -> Part:
     """
     root = Part("scope")
     chains, marks = chains_of_marks(record)
-    order = range(len(record.operations)) if among is None else sorted(among)
-    if not chains:
-        paths = chains_of_names(record)
-        parts: dict[Any, Part] = {}
-        for i in order:
-            part = root
-            for path in paths.get(i, ()):
-                if path not in parts:
-                    parts[path] = Part("module", path, "", part)
-                    part.children.append(parts[path])
-                part = parts[path]
-            part.children.append(i)
-    else:
-        parts = {}
-        for i in order:
-            part = root
-            for start in chains.get(i, ()):
-                if (start, part) not in parts:
-                    module, name = marks[start]
-                    inner = parts[start, part] = Part("scope" if module is None else "module", "", name, part)
-                    inner.module = module
-                    part.children.append(inner)
-                part = parts[start, part]
-            part.children.append(i)
-        _name(root)
+    parts: dict[tuple[int, Part], Part] = {}
+    for i in range(len(record.operations)) if among is None else sorted(among):
+        part = root
+        for start in chains.get(i, ()):
+            if (start, part) not in parts:
+                module, name = marks[start]
+                inner = parts[start, part] = Part("scope" if module is None else "module", "", name, part)
+                inner.module = module
+                part.children.append(inner)
+            part = parts[start, part]
+        part.children.append(i)
+    _name(root)
     _identify(root)
     return root
 
@@ -297,62 +282,3 @@ def _identify(root: Part) -> None:
             counts[name] = counts.get(name, 1) + 1
             part.id = f"{name}#{counts[name]}"
         taken.add(part.id)
-
-
-# Scopes from names: of a graph whose parameters are named by paths, though no module was called
-
-
-def scope_of(name: str | None) -> tuple[str, ...]:
-    """Return the modules of a parameter whose name is a path: `("encoder", "encoder.0")` for `encoder.0.weight`."""
-    parts = (name or "").split(".")
-    if not all(part.isidentifier() or part.isdecimal() for part in parts):
-        return ()
-    return tuple(".".join(parts[:depth]) for depth in range(1, min(len(parts), DEEPEST_SCOPE + 1)))
-
-
-def chains_of_names(record: Record) -> dict[int, tuple[str, ...]]:
-    """Put each operation into the module whose parameters it uses, or between whose operations it lies.
-
-    A value that was made of the parameters of one module alone (a transposed weight) counts as a parameter of it; what
-    was calculated with constants isn't made of them alone. A module between whose operations lie those of another (its
-    parameters are used in two places) is given up: no frame can be drawn around it.
-    """
-    scopes: dict[Thing, tuple[str, ...]] = {}
-    for leaf in record.leaf_ids:
-        if leaf.requires_grad and (scope := scope_of(leaf.name)):
-            scopes[leaf] = scope
-    modules = {module for scope in scopes.values() for module in scope}
-    if not scopes or len(modules) * len(record.operations) > MOST_STEPS:
-        return {}
-    owned = set(scopes)  # what only the parameters of one module went into
-    operands = {node: [o for o in record.operands(i) if o is not None] for i, node in enumerate(record.operations)}
-    for node, sources in operands.items():
-        found = {scopes[source] for source in sources if source in owned}
-        if len(found) == 1:
-            scopes[node] = found.pop()
-            if not signs.has_constants(node) and owned.issuperset(sources):
-                owned.add(node)
-    for module in sorted(modules, key=lambda m: -m.count(".")):
-        outer = scope_of(module)
-        between = _between(module, scopes, operands)
-        if any(scopes.get(node, ()) != outer[: len(scopes.get(node, ()))] for node in between):
-            scopes = {thing: tuple(m for m in scope if m != module) for thing, scope in scopes.items()}
-        else:
-            scopes.update(dict.fromkeys(between, (*outer, module)))
-    return {record.index[n]: scope for n, scope in scopes.items() if isinstance(n, Operation)}
-
-
-def _between(
-    module: str, scopes: dict[Thing, tuple[str, ...]], operands: dict[Operation, list[Thing]]
-) -> list[Operation]:
-    """Return the operations that aren't part of a module, but depend on it and are needed for it."""
-    members = {thing for thing, scope in scopes.items() if module in scope}
-    depend: set[Thing] = set()
-    for node, sources in operands.items():
-        if any(source in members or source in depend for source in sources):
-            depend.add(node)
-    needed: set[Thing] = set()
-    for node in reversed(operands):
-        if node in members or node in needed:
-            needed.update(operands[node])
-    return [node for node in operands if node in depend and node in needed and node not in members]

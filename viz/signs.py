@@ -61,11 +61,6 @@ def was_operand(node: Operation, i: int) -> bool:
     return node.function is np.matmul or (is_first and not isinstance(VJPS.get(node.function), Variadic))
 
 
-def has_constants(node: Operation) -> bool:
-    """Return whether a constant is calculated with, be it a number or an array: after `backward()` nobody can tell."""
-    return isinstance(node.function, np.ufunc) and None in node.parents
-
-
 def number(value: Any, digits: int = 4) -> str:
     """Return a number in a few significant digits.
 
