@@ -71,7 +71,7 @@ def shown(label: str) -> str:
 
 
 def chart(model: Graph) -> str:
-    return "\n".join(exchange._mermaid_lines(model)) + "\n"
+    return "\n".join(exchange._mermaid_lines(model, dot.Look())) + "\n"
 
 
 def test_a_network_in_mermaid() -> None:

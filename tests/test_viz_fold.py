@@ -89,7 +89,7 @@ def assert_sound(model: Graph, max_nodes: float = float("inf")) -> None:
         assert all(model.scopes[i].parent == o for o, i in zip(("", *node.scope), node.scope, strict=False))
     assert all(scope.parent in ("", *model.scopes) for scope in model.scopes.values())
     for view in ("forward", "backward", "both"):
-        source = dot.text(model, view=view)  # type: ignore[arg-type]
+        source = dot.text(dot.body(model, dot.Look(view)), dot.Look(view))  # type: ignore[arg-type]
         assert source.count("{\n") == source.count("}\n")
 
 

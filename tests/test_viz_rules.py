@@ -139,7 +139,8 @@ def test_the_constant_that_a_loop_starts_with_may_be_freed() -> None:
     loss = np.sum(h)
     loss.backward()
     (edge,) = (edge for edge in graph(loss).edges if edge.carried)
-    assert edge.rule == "g * y" and edge.summed == ()
+    assert edge.rule == "g * y"
+    assert edge.summed == ()
 
 
 def test_every_rule_of_the_table_has_a_text() -> None:

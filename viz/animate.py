@@ -24,7 +24,7 @@ from microgradnd.viz.graph import graph
 from microgradnd.viz.labels import Detail, clean, shape_text
 from microgradnd.viz.model import Direction, Graph, Node
 from microgradnd.viz.record import Record
-from microgradnd.viz.render import checked, render
+from microgradnd.viz.render import render
 
 HIDDEN = "#ffffff00"  # a gradient that hasn't been computed yet takes up its space
 PALE = 0.75  # how much white is mixed into what hasn't been computed yet
@@ -110,7 +110,7 @@ def animate(
     film = film_path(path, "viz.animate")
     if not seconds > 0:
         raise ValueError(f"viz.animate: seconds must be positive, the time that each step is seen, got {seconds}")
-    how = checked("both", show, rankdir)
+    look = dot.checked("both", show, rankdir)
     model = graph(t, max_nodes, depth, backward=True)
     if not isinstance(t._node, Operation) or not Record(t._node).can_flow():
         raise ValueError(
@@ -118,7 +118,7 @@ def animate(
             "backward(retain_graph=True), and before the optimizer's step"
         )
     steps = _steps(model)
-    body = list(dot.body(model, **how))
+    body = list(dot.body(model, look))
     if film.suffix.lower() == ".html":
         lines = (_classed(line, steps) for line in body)
         svg = render(_program(lines, rankdir), "svg").decode()

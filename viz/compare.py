@@ -26,7 +26,7 @@ from microgradnd.viz.graph import arrays, graph
 from microgradnd.viz.labels import SHOWN, Detail, alarm_text, clean
 from microgradnd.viz.model import Direction, Graph, Node, Scope
 from microgradnd.viz.record import Record
-from microgradnd.viz.render import checked, drawing_of
+from microgradnd.viz.render import drawing_of
 from microgradnd.viz.signs import number
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def compare(
     >>> "The first difference: w (values differ by 50%" in drawing.source
     True
     """
-    how = checked("forward", show, rankdir)
+    look = dot.checked("forward", show, rankdir)
     if len(labels) != 2:
         raise ValueError(f"viz.compare: labels must be two, one for each computation, got {len(labels)}")
     if not isinstance(rtol, float | int) or not rtol >= 0:
@@ -124,8 +124,8 @@ def compare(
         sides[0].scopes | sides[1].scopes,
         [*notes, *(note for side in sides for note in side.notes)],
     )
-    body = _marked(dot.body(whole, **how), differences)
-    return drawing_of([dot.statement("graph", {"newrank": "true"}), *body, *_ranks(pairs)], how)
+    body = _marked(dot.body(whole, look), differences)
+    return drawing_of([dot.statement("graph", {"newrank": "true"}), *body, *_ranks(pairs)], look)
 
 
 def _check_unchanged(t: Tensor, label: str) -> None:

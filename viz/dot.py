@@ -20,12 +20,13 @@ import re
 import textwrap
 import zlib
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from microgradnd.viz import signs
 from microgradnd.viz.labels import (
+    DETAILS,
     SHOWN,
     Detail,
     Role,
@@ -39,7 +40,7 @@ from microgradnd.viz.labels import (
     scope_text,
     shape_text,
 )
-from microgradnd.viz.model import Direction, Edge, Graph, Node, Scope, View
+from microgradnd.viz.model import DIRECTIONS, VIEWS, Direction, Edge, Graph, Node, Scope, View, nested
 
 Attributes = dict[str, str]
 FONT = "Helvetica,Arial,sans-serif"
@@ -137,6 +138,37 @@ ROLES: dict[Role, dict[str, Any]] = {
 REACH, LEAF_REACH = 40, 12  # rows: a residual connection is worth seeing, the tenth use of a weight is not
 LONGEST_ID = 80
 LINE_WIDTH = 100  # characters of the sentences below a picture
+
+
+class Look(NamedTuple):
+    """How a graph is to be drawn; the attributes are the options of `draw`."""
+
+    view: View = "forward"
+    show: Collection[Detail] = SHOWN
+    rankdir: Direction = "TB"
+    style: Style = "page"
+
+
+def checked(
+    view: View = "forward",
+    show: Collection[Detail] | None = None,
+    rankdir: Direction | None = None,
+    style: Style = "page",
+) -> Look:
+    """Return how a graph is to be drawn, or raise if an option makes no sense."""
+    if show is None:
+        show = ("shapes", "numbers", "rules") if style == "slide" else SHOWN
+    look = Look(view, [*((show,) if isinstance(show, str) else show)], rankdir or "TB", style)
+    for name, given, known in (
+        ("rankdir", [look.rankdir], DIRECTIONS),
+        ("view", [look.view], VIEWS),
+        ("style", [look.style], STYLES),
+        ("show", look.show, DETAILS),
+    ):
+        if wrong := [value for value in given if value not in known]:
+            of = "made of" if name == "show" else "one of"
+            raise ValueError(f"{name} must be {of} {', '.join(known)}, got {wrong[0]!r}")
+    return look
 
 
 def quoted(text: str) -> str:
@@ -291,14 +323,13 @@ def tagged(graph: Graph) -> set[tuple[str, str]]:
 
 
 def turned(graph: Graph, labels: list[list[Row]]) -> tuple[Graph, list[list[Row]]]:
-    """Return the backward pass as a graph, from the result to the variables, and what stands on its lines."""
+    """Return what the backward pass goes through, from the result to the variables, and what stands on its lines."""
     order = {node.id: i for i, node in enumerate(graph.nodes)}
     flowing = [pair for pair in zip(graph.edges, labels, strict=True) if pair[0].flows]
     flowing.sort(key=lambda pair: (-order[pair[0].target], pair[0].position))
     ids = {id for edge, _ in flowing for id in (edge.source, edge.target)}
     nodes = [node for node in reversed(graph.nodes) if node.id in ids]
-    edges = [replace(edge, source=edge.target, target=edge.source) for edge, _ in flowing]
-    return replace(graph, nodes=nodes, edges=edges), [rows for _, rows in flowing]
+    return replace(graph, nodes=nodes, edges=[edge for edge, _ in flowing]), [rows for _, rows in flowing]
 
 
 def frames_of(graph: Graph) -> dict[str, tuple[str, ...]]:
@@ -308,80 +339,55 @@ def frames_of(graph: Graph) -> dict[str, tuple[str, ...]]:
     return {node.id: tuple(id for id in node.scope if id in holding) for node in graph.nodes}
 
 
-def body(
-    graph: Graph,
-    rankdir: Direction = "TB",
-    view: View = "forward",
-    show: Collection[Detail] = SHOWN,
-    style: Style = "page",
-) -> Iterator[str]:
+def body(graph: Graph, look: Look) -> Iterator[str]:
     """Return the lines of DOT between the braces: the nodes, scope by scope, and the edges."""
-    labels = edge_labels(graph, view, show)
-    if style == "page":
-        yield from _body(graph, labels, rankdir, view, show)
+    labels = edge_labels(graph, look.view, look.show)
+    if look.style == "page":
+        yield from _body(graph, labels, look)
         return
     flat = [[[word for row in rows for word in row]] if rows else [] for rows in labels]
-    for line in _body(graph, flat, rankdir, view, show):
+    for line in _body(graph, flat, look):
         yield TYPE.sub(lambda found: f'{found[1]}="{LARGER[found[2]]}"', line)
 
 
-def _body(
-    graph: Graph, labels: list[list[Row]], rankdir: Direction, view: View, show: Collection[Detail]
-) -> Iterator[str]:
+def _body(graph: Graph, labels: list[list[Row]], look: Look) -> Iterator[str]:
     if graph.notes:
-        yield statement(
-            "graph", {"label": "<" + "".join(f'{styled(n)}<br align="left"/>' for n in below(graph.notes)) + ">"}
-        )
-    tags = {(source, target): f"{source}_for_{target}" for source, target in tagged(graph)}
-    if view == "backward":
+        notes = "".join(f'{styled(line)}<br align="left"/>' for line in below(graph.notes))
+        yield statement("graph", {"label": f"<{notes}>"})
+    tags = {(source, target): quoted_id(f"{source}_for_{target}") for source, target in tagged(graph)}
+    is_back = look.view == "backward"
+    if is_back:
         graph, labels = turned(graph, labels)
-        tags = {(source, target): tag for (target, source), tag in tags.items()}
     by_id = {node.id: node for node in graph.nodes}
-    scopes: dict[tuple[str, ...], list[str]] = {}
     frames = frames_of(graph)
-    for node in graph.nodes:
-        frame = frames[node.id]
-        for depth in range(len(frame) + 1):
-            scopes.setdefault(frame[:depth], [])
-        scopes[frame].append(node_statement(node, view, show))
-    for edge in graph.edges:
-        if tag := tags.get((edge.source, edge.target)):
-            far, near = (edge.target, edge.source) if view == "backward" else (edge.source, edge.target)
-            line = tag_statement(quoted_id(tag), by_id[far])
-            if line not in (members := scopes[frames[near]]):
-                members.append(line)
-    yield from clusters(scopes, graph.scopes)
-    lines = Counter(edge.target for edge in graph.edges)
+    lines = [(frames[node.id], node_statement(node, look.view, look.show)) for node in graph.nodes]
+    far = ((edge, tags.get((edge.source, edge.target))) for edge in graph.edges)
+    lines += [(frames[edge.target], tag_statement(tag, by_id[edge.source])) for edge, tag in far if tag]
+    yield from clusters(dict.fromkeys(lines), graph.scopes)
+    arriving = Counter(edge.target for edge in graph.edges)
     largest = largest_norm(graph)
     for edge, rows in zip(graph.edges, labels, strict=True):
-        source = by_id[edge.source]
-        has_order = view != "backward" and by_id[edge.target].function in signs.IN_ORDER and lines[edge.target] == 2
-        side = f":{SIDES[rankdir][edge.position > 0]}" if has_order else ""
-        start, end = edge.source, edge.target
-        if tag := tags.get((start, end)):
-            start, end = (start, tag) if view == "backward" else (tag, end)
-        line = f"{quoted_id(start)} -> {quoted_id(end)}{side}"
-        look = edge_look(edge, source, rows, view, largest)
-        yield statement(line, look) if look else f"\t{line}\n"
+        start = tags.get((edge.source, edge.target)) or quoted_id(edge.source)
+        end = quoted_id(edge.target)
+        if not is_back and by_id[edge.target].function in signs.IN_ORDER and arriving[edge.target] == 2:
+            end += f":{SIDES[look.rankdir][edge.position > 0]}"
+        line = f"{end} -> {start}" if is_back else f"{start} -> {end}"
+        attributes = edge_look(edge, by_id[edge.source], rows, look.view, largest)
+        yield statement(line, attributes) if attributes else f"\t{line}\n"
 
 
-def clusters(scopes: dict[tuple[str, ...], list[str]], known: dict[str, Scope]) -> Iterator[str]:
+def clusters(lines: Iterable[tuple[tuple[str, ...], str]], scopes: dict[str, Scope]) -> Iterator[str]:
     """Return the lines of DOT that draw the nodes of each scope with a frame around them, frames within frames."""
-    order = {id: place for place, id in enumerate(known)}
-    open_: tuple[str, ...] = ()
-    ranked = sorted(scopes, key=lambda scope: [order.get(id, -1) for id in scope])  # an outer scope comes first
-    for count, scope in enumerate(ranked):
-        while open_ != scope[: len(open_)]:
-            open_ = open_[:-1]
-            yield "\t}\n"
-        if scope:
-            open_ = scope
-            outer = known[scope[-2]].path if len(scope) > 1 else ""
-            label = styled(scope_text(known[scope[-1]], outer), known[scope[-1]].repeat > 1)
+    order = {id: place for place, id in enumerate(scopes)}
+    count = 0
+    for chain, thing in nested(lines, scopes, lambda thing: order[thing.id] if isinstance(thing, Scope) else -1):
+        if isinstance(thing, Scope):
+            count += 1
+            label = styled(scope_text(thing, scopes[chain[-1]].path if chain else ""), thing.repeat > 1)
             yield f"\tsubgraph cluster_{count} {{\n"
             yield statement("graph", {"label": f"<{label}>", **CLUSTER})
-        yield from scopes[scope]
-    yield "\t}\n" * len(open_)
+        else:
+            yield "\t}\n" if thing is None else thing
 
 
 def below(notes: list[str]) -> list[str]:
@@ -413,27 +419,13 @@ def defaults(rankdir: Direction = "TB", style: Style = "page") -> tuple[Attribut
     return graph, NODE, EDGE
 
 
-def text(
-    graph: Graph,
-    rankdir: Direction = "TB",
-    view: View = "forward",
-    show: Collection[Detail] = SHOWN,
-    style: Style = "page",
-) -> str:
-    """Return a graph as a program in the DOT language.
+def text(lines: Iterable[str], look: Look) -> str:
+    """Return what `body` made as a program in the DOT language.
 
     Parameters
     ----------
-    graph : Graph
-        For the views "backward" and "both" made with `backward=True`.
-    rankdir : str
-        Which way the computation runs: "TB" (from top to bottom), "LR", "BT" or "RL".
-    view : str
-        "forward", "backward" or "both".
-    show : collection of str
-        Which of `DETAILS` are shown.
-    style : str
-        "page" or "slide".
+    lines : iterable of str
+    look : Look
 
     Returns
     -------
@@ -445,13 +437,13 @@ def text(
     >>> from microgradnd.viz import dot
     >>> from microgradnd.viz.graph import graph
     >>> x = mg.tensor(3.0, requires_grad=True, name="x")
-    >>> for line in dot.text(graph(2 * x + 1)).splitlines():
+    >>> look = dot.Look("forward", rankdir="LR")
+    >>> for line in dot.text(dot.body(graph(2 * x + 1), look), look).splitlines():
     ...     if "->" in line:
     ...         print(line.strip())
     n0 -> n1
     n1 -> n2 [label=<&#160;&#160;<font color="#5a5a5a" point-size="9">6</font>&#160;&#160;>]
     n2 -> result
     """
-    usual = zip(("graph", "node", "edge"), defaults(rankdir, style), strict=True)
-    lines = (statement(*both) for both in usual)
-    return "".join(("digraph {\n", *lines, *body(graph, rankdir, view, show, style), "}\n"))
+    usual = zip(("graph", "node", "edge"), defaults(look.rankdir, look.style), strict=True)
+    return "".join(("digraph {\n", *(statement(*both) for both in usual), *lines, "}\n"))

@@ -19,7 +19,7 @@ from microgradnd.tensor import Tensor
 from microgradnd.viz import dot
 from microgradnd.viz.graph import graph
 from microgradnd.viz.labels import clean, edge_labels, is_alarming, node_rows, scope_text, text_of
-from microgradnd.viz.model import DIRECTIONS, VIEWS, Direction, Edge, Graph, Node, Scope, View
+from microgradnd.viz.model import Direction, Edge, Graph, Node, Scope, View, nested
 from microgradnd.viz.values import Values
 
 VERSION = 2  # of the JSON: it grows when a key changes its meaning or goes, not when one is added
@@ -98,42 +98,29 @@ def mermaid(
       n0 --> n1
       n1 -->|"6"| n2
     """
-    if rankdir not in DIRECTIONS:
-        raise ValueError(f"rankdir must be one of {', '.join(DIRECTIONS)}, got {rankdir!r}")
-    model = graph(t, max_nodes, depth, _goes_back(view), to)
-    return "\n".join(_mermaid_lines(model, view, rankdir)) + "\n"
+    look = dot.checked(view, rankdir=rankdir)
+    model = graph(t, max_nodes, depth, view != "forward", to)
+    return "\n".join(_mermaid_lines(model, look)) + "\n"
 
 
-def _goes_back(view: View) -> bool:
-    if view not in VIEWS:
-        raise ValueError(f"view must be one of {', '.join(VIEWS)}, got {view!r}")
-    return view != "forward"
-
-
-def _mermaid_lines(model: Graph, view: View = "forward", rankdir: Direction = "TB") -> Iterator[str]:
+def _mermaid_lines(model: Graph, look: dot.Look) -> Iterator[str]:
+    view = look.view
     labels = edge_labels(model, view)
     if view == "backward":
         model, labels = dot.turned(model, labels)
     ids = _plain_ids(model)
-    used = {id for node in model.nodes for id in node.scope}
-    scopes = [scope for scope in model.scopes.values() if scope.id in used]
-    members: dict[str, list[Node | Scope]] = {id: [] for id in ("", *(scope.id for scope in scopes))}
-    for scope in scopes:
-        members[scope.parent].append(scope)
-    for node in model.nodes:
-        members[node.scope[-1] if node.scope else ""].append(node)
+    order = {id: place for place, id in enumerate(model.scopes)}
 
-    yield f"flowchart {rankdir}"
-    todo: list[tuple[int, Node | Scope | None]] = [(1, member) for member in reversed(members[""])]
-    while todo:
-        depth, thing = todo.pop()
-        space = "  " * depth
+    yield f"flowchart {look.rankdir}"
+    used: list[str] = []
+    things = ((node.scope, node) for node in model.nodes)
+    for chain, thing in nested(things, model.scopes, lambda thing: order.get(thing.id, len(order))):
+        space = "  " * (len(chain) + 1)
         if thing is None:
             yield f"{space}end"
         elif isinstance(thing, Scope):
             yield f"{space}subgraph {ids[thing.id]}[{_label([scope_text(thing)])}]"
-            todo.append((depth, None))
-            todo.extend((depth + 1, member) for member in reversed(members[thing.id]))
+            used.append(ids[thing.id])
         else:
             left, right = BRACKETS[thing.kind]
             rows = [text_of(row) for row in node_rows(thing, view)]
@@ -145,14 +132,15 @@ def _mermaid_lines(model: Graph, view: View = "forward", rankdir: Direction = "T
     largest = dot.largest_norm(model)
     for i, (edge, said) in enumerate(zip(model.edges, labels, strict=True)):
         rows = [text_of(row) for row in said]
+        ends = [ids[edge.source], ids[edge.target]]
         dotted, both = edge.carried or (view == "backward" and edge.summed), view == "both" and edge.flows
-        arrow = ("<" if both else "") + ("-.->" if dotted else "-->")
-        yield f"  {ids[edge.source]} {arrow}{'|' + _label(rows) + '|' if rows else ''} {ids[edge.target]}"
+        arrow = ("<" if both else "") + ("-.->" if dotted else "-->") + (f"|{_label(rows)}|" if rows else "")
+        yield f"  {f' {arrow} '.join(reversed(ends) if view == 'backward' else ends)}"
         if view == "backward" and edge.grad is not None and largest:
             yield f"  linkStyle {i} stroke-width:{dot.width(edge.grad.norm, largest):.2g}px"
 
-    if scopes:
-        yield f"  class {','.join(ids[scope.id] for scope in scopes)} scope"
+    if used:
+        yield f"  class {','.join(used)} scope"
         yield f"  classDef scope fill:{dot.CLUSTER['fillcolor']},stroke:{dot.CLUSTER['color']},color:{dot.QUIET}"
     for name in dict.fromkeys(map(_class, model.nodes)):
         if name == "alarm":
@@ -245,7 +233,8 @@ def to_json(
     >>> [(node["id"], node["kind"], node["name"] or node["text"]) for node in model["nodes"]]
     [('n0', 'parameter', 'x'), ('n1', 'operation', '2 ×'), ('n2', 'operation', '+ 1'), ('result', 'result', '')]
     """
-    model = graph(t, max_nodes, depth, _goes_back(view), to)
+    dot.checked(view)
+    model = graph(t, max_nodes, depth, view != "forward", to)
     return json.dumps(as_json(model, view), indent=indent, ensure_ascii=False, allow_nan=False)
 
 

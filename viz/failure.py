@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import textwrap
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from types import CodeType, FrameType
 from typing import Any, NamedTuple
@@ -28,8 +28,8 @@ from microgradnd.tape import Operation
 from microgradnd.tensor import Tensor, wrap
 from microgradnd.viz import dot, signs
 from microgradnd.viz.graph import graph
-from microgradnd.viz.labels import SHOWN, Detail, clean, shape_text
-from microgradnd.viz.model import Direction, Edge, Graph, View
+from microgradnd.viz.labels import clean, shape_text
+from microgradnd.viz.model import Edge, Graph
 from microgradnd.viz.record import Record
 
 CALLS: tuple[CodeType, ...] = (failures.fail.__code__, detect_anomaly.checked.__code__)
@@ -96,14 +96,7 @@ def _located(error: BaseException) -> Failure | None:
 
 
 def failed(
-    error: BaseException,
-    depth: int | None = None,
-    max_nodes: int | None = 200,
-    *,
-    rankdir: Direction = "TB",
-    view: View = "forward",
-    show: Collection[Detail] = SHOWN,
-    style: dot.Style = "page",
+    error: BaseException, look: dot.Look, depth: int | None = None, max_nodes: int | None = 200
 ) -> Iterator[str]:
     """Return the lines of DOT between the braces that draw what led to an error.
 
@@ -111,10 +104,10 @@ def failed(
     ----------
     error : BaseException
         With its traceback.
-    depth, max_nodes, rankdir, show, style
+    look : Look
+        Whatever its view is, both directions are drawn where the error was raised on the way back, else one.
+    depth, max_nodes
         As for `draw`.
-    view : str
-        Whatever it is, both directions are drawn where the error was raised on the way back, else one.
 
     Returns
     -------
@@ -143,11 +136,11 @@ def failed(
     if failure.result is None:  # what follows is the message
         others = [edge for edge in model.edges if edge.target not in (bad, "result")]
         model = replace(model, nodes=[n for n in model.nodes if n.kind != "result"], edges=others)
-    yield from dot.body(model, rankdir, "forward" if failure.result is None else "both", show, style)
+    yield from dot.body(model, look._replace(view="forward" if failure.result is None else "both"))
     shown = _operands(model, arriving) if failure.result is None else []
     yield dot.statement(dot.quoted_id(bad), BOX | {"label": _label(failure, shown)})
     for i, edge in enumerate(arriving if failure.result is None else []):
-        port = f":o{i}{COMPASS.get(rankdir, '')}" if i < len(shown) else ""
+        port = f":o{i}{COMPASS.get(look.rankdir, '')}" if i < len(shown) else ""
         yield dot.statement(f"{dot.quoted_id(edge.source)} -> {dot.quoted_id(bad)}{port}", {"color": dot.ALARM})
     yield dot.statement("error", {"shape": "note", "label": _message(error)} | BAD)
     yield dot.statement(f"{dot.quoted_id(bad)} -> error", {"color": dot.ALARM, "style": "dashed"})

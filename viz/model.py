@@ -8,8 +8,9 @@ Read next: `graph.py`; `labels.py`, the words of a picture.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from microgradnd.viz.record import ScopeKind
 from microgradnd.viz.values import Values
@@ -18,6 +19,7 @@ Kind = Literal["parameter", "input", "constant", "operation", "result", "fold"]
 View = Literal["forward", "backward", "both"]
 Direction = Literal["TB", "LR", "BT", "RL"]
 
+T = TypeVar("T")
 VIEWS: tuple[View, ...] = get_args(View)
 DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 
@@ -186,3 +188,52 @@ class Graph:
     parameters: int = 0
     memory: int = 0
     grad: Values | None = None
+
+
+def nested(
+    things: Iterable[tuple[tuple[str, ...], T]],
+    scopes: Mapping[str, Scope],
+    key: Callable[[T | Scope], Any] | None = None,
+) -> Iterator[tuple[tuple[str, ...], T | Scope | None]]:
+    """Yield what lies in scopes, scope by scope: each scope before what is in it, and None behind it.
+
+    Parameters
+    ----------
+    things : iterable of (tuple of str, thing)
+        With the ids of the scopes around each, outermost first.
+    scopes : dict of str to Scope
+    key : callable, optional
+        By what the contents of a scope are sorted; by default they stand in the order of `things`.
+
+    Yields
+    ------
+    chain, thing : tuple of str, and a thing, a Scope or None
+        The ids of the scopes around it.
+
+    Examples
+    --------
+    >>> from microgradnd.viz.model import Scope, nested
+    >>> scopes = {"a": Scope("a", "", "scope", "a", "a")}
+    >>> [getattr(thing, "id", thing) for chain, thing in nested([(("a",), 1), ((), 2), (("a",), 3)], scopes)]
+    ['a', 1, 3, None, 2]
+    """
+    inside: dict[tuple[str, ...], list[T | Scope]] = {(): []}
+    for chain, thing in things:
+        for depth in range(len(chain)):
+            if chain[: depth + 1] not in inside:
+                inside[chain[: depth + 1]] = []
+                inside[chain[:depth]].append(scopes[chain[depth]])
+        inside[chain].append(thing)
+    todo: list[tuple[tuple[str, ...], T | Scope | None]] = []
+
+    def enter(chain: tuple[str, ...]) -> None:
+        contents = sorted(inside[chain], key=key) if key else inside[chain]
+        todo.extend((chain, thing) for thing in reversed(contents))
+
+    enter(())
+    while todo:
+        chain, thing_ = todo.pop()
+        yield chain, thing_
+        if isinstance(thing_, Scope):
+            todo.append((chain, None))
+            enter((*chain, thing_.id))

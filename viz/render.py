@@ -31,8 +31,8 @@ from microgradnd.viz.exchange import mermaid, to_json
 from microgradnd.viz.explore import explore
 from microgradnd.viz.failure import failed
 from microgradnd.viz.graph import graph
-from microgradnd.viz.labels import DETAILS, SHOWN, Detail
-from microgradnd.viz.model import DIRECTIONS, VIEWS, Direction, Graph, View
+from microgradnd.viz.labels import Detail
+from microgradnd.viz.model import Direction, View
 
 if TYPE_CHECKING:
     import graphviz
@@ -122,10 +122,7 @@ def draw(
     >>> "✗ np.matmul" in drawing.source
     True
     """
-    if isinstance(t, BaseException):
-        how = checked(view, show, rankdir, style)
-        return drawing_of(failed(t, depth, max_nodes, **how), how)
-    return _drawing(t, None, view, show=show, depth=depth, max_nodes=max_nodes, rankdir=rankdir, style=style)
+    return drawing_of(*_drawn(t, view, show=show, depth=depth, max_nodes=max_nodes, rankdir=rankdir, style=style))
 
 
 @explained
@@ -162,7 +159,7 @@ def path(t: Tensor, to: Tensor, view: View = "forward", **options: Any) -> graph
     (True, False)
     """
     _check("path", options, draw)
-    return _drawing(t, to, view, **options)
+    return drawing_of(*_drawn(t, view, to=to, **options))
 
 
 def _check(name: str, options: dict[str, Any], function: Callable[..., Any]) -> None:
@@ -175,57 +172,31 @@ def _check(name: str, options: dict[str, Any], function: Callable[..., Any]) -> 
         )
 
 
-def _drawing(t: Tensor, to: Tensor | None, view: View, **options: Any) -> graphviz.Digraph:
-    model, how = _model(t, to=to, view=view, **options)
-    return drawing_of(dot.body(model, **how), how)
-
-
-def drawing_of(body: Iterable[str], how: dict[str, Any]) -> graphviz.Digraph:
+def drawing_of(lines: Iterable[str], look: dot.Look) -> graphviz.Digraph:
     """Return a drawing of lines in the DOT language."""
-    graph_, node, edge = dot.defaults(how["rankdir"], how["style"])
-    drawing: graphviz.Digraph = _drawing_class()(graph_attr=graph_, node_attr=node, edge_attr=edge, body=body)
+    graph_, node, edge = dot.defaults(look.rankdir, look.style)
+    drawing: graphviz.Digraph = _drawing_class()(graph_attr=graph_, node_attr=node, edge_attr=edge, body=lines)
     return drawing
 
 
-def _model(
-    t: Tensor,
+def _drawn(
+    t: Tensor | BaseException,
+    view: View = "forward",
     *,
     to: Tensor | None = None,
-    view: View = "forward",
     show: Collection[Detail] | None = None,
     depth: int | None = None,
     max_nodes: int | None = MOST_NODES,
     rankdir: Direction | None = None,
     style: dot.Style = "page",
-) -> tuple[Graph, dict[str, Any]]:
-    """Return the graph that is to be drawn, and how, or raise if an option makes no sense."""
-    how = checked(view, show, rankdir, style)
+) -> tuple[Iterator[str], dot.Look]:
+    """Return the lines of DOT that `draw` and `path` make, and how they are drawn, or raise if an option is wrong."""
+    look = dot.checked(view, show, rankdir, style)
+    if isinstance(t, BaseException):
+        return failed(t, look, depth, max_nodes), look
     if style == "slide" and max_nodes == MOST_NODES:
         max_nodes = MOST_ON_SLIDE
-    return graph(t, max_nodes, depth, view != "forward", to), how
-
-
-def checked(
-    view: View = "forward",
-    show: Collection[Detail] | None = None,
-    rankdir: Direction | None = None,
-    style: dot.Style = "page",
-) -> dict[str, Any]:
-    """Return how a graph is to be drawn, or raise if an option makes no sense."""
-    rankdir = rankdir or "TB"
-    if show is None:
-        show = ("shapes", "numbers", "rules") if style == "slide" else SHOWN
-    show = [*((show,) if isinstance(show, str) else show)]
-    for name, given, known in (
-        ("rankdir", [rankdir], DIRECTIONS),
-        ("view", [view], VIEWS),
-        ("style", [style], dot.STYLES),
-        ("show", show, DETAILS),
-    ):
-        if wrong := [value for value in given if value not in known]:
-            of = "made of" if name == "show" else "one of"
-            raise ValueError(f"{name} must be {of} {', '.join(known)}, got {wrong[0]!r}")
-    return {"rankdir": rankdir, "view": view, "show": show, "style": style}
+    return dot.body(graph(t, max_nodes, depth, view != "forward", to), look), look
 
 
 @explained
@@ -271,18 +242,20 @@ def save(t: Any, path: str | os.PathLike[str], **options: Any) -> Path:
     """
     path = Path(path)
     format = format_of(path)
-    if isinstance(t, BaseException):
-        t, options = draw(t, **options), {}
-    if format in OTHERS:
-        return _save_other(t, path, format, options)
-    source = getattr(t, "source", None)
-    if not isinstance(source, str):
-        _check("save", options, draw)
-        model, how = _model(t, **options)
-        source = dot.text(model, **how)
-    elif options:
+    source: Any = getattr(t, "source", None)
+    is_drawing = isinstance(source, str)
+    if format in OTHERS and (is_drawing or isinstance(t, BaseException)):
+        raise TypeError(f".{format} files are made from a Tensor, not from a finished drawing; pass the Tensor itself")
+    if is_drawing and options:
         raise TypeError(f"{', '.join(options)}: a finished drawing can't be changed; pass such options to viz.draw()")
-    data = source.encode() if format == "dot" else render(source, format)
+    _check("save", options, OTHERS.get(format, draw))
+    if format == "html":
+        return explore(t, path, **options)
+    if format in OTHERS:
+        data = OTHERS[format](t, **options).encode()
+    else:
+        source = source if is_drawing else dot.text(*_drawn(t, **options))
+        data = source.encode() if format == "dot" else render(source, format)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
     return path
@@ -295,19 +268,6 @@ def format_of(path: Path) -> str:
         known = ", ".join(f".{name}" for name in (*FORMATS, "dot", *OTHERS))
         raise ValueError(f"a picture can't be saved as {path.name!r}: the path must end in one of {known}")
     return format
-
-
-def _save_other(t: Any, path: Path, format: str, options: dict[str, Any]) -> Path:
-    """Write what isn't laid out by Graphviz."""
-    if isinstance(getattr(t, "source", None), str):
-        raise TypeError(f".{format} files are made from a Tensor, not from a finished drawing; pass the Tensor itself")
-    _check("save", options, OTHERS[format])
-    if format == "html":
-        return explore(t, path, **options)
-    text = OTHERS[format](t, **options)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
-    return path
 
 
 def render(source: str, format: str) -> bytes:

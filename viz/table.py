@@ -7,11 +7,13 @@ Read next: `graph.py`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from microgradnd.failures import explained
 from microgradnd.tensor import Tensor
 from microgradnd.viz.graph import graph
 from microgradnd.viz.labels import alarm_text, clean, scope_text, shape_text
-from microgradnd.viz.model import Graph, Node
+from microgradnd.viz.model import Graph, Node, nested
 from microgradnd.viz.signs import number
 from microgradnd.viz.values import Values
 
@@ -84,30 +86,15 @@ def table(t: Tensor, *, depth: int | None = None, max_nodes: int | None = 200, b
     return Text("\n".join([*lines, *model.notes]))
 
 
-def _rows(model: Graph) -> list[Row]:
-    """Return a row for each node, below those of the scopes that it is in."""
-    inside: dict[tuple[str, ...], list[Node | tuple[str, ...]]] = {(): []}
-    for node in model.nodes:
-        if node.kind == "result":
-            continue
-        for depth in range(len(node.scope)):
-            scope = node.scope[: depth + 1]
-            if scope not in inside:
-                inside[scope] = []
-                inside[scope[:-1]].append(scope)
-        inside[node.scope].append(node)
-    rows: list[Row] = []
-    todo: list[Node | tuple[str, ...]] = list(reversed(inside[()]))
-    while todo:
-        thing = todo.pop()
+def _rows(model: Graph) -> Iterator[Row]:
+    """Yield a row for each node, below those of the scopes that it is in."""
+    things = ((node.scope, node) for node in model.nodes if node.kind != "result")
+    for chain, thing in nested(things, model.scopes):
         if isinstance(thing, Node):
-            rows.append(_row(thing))
-            continue
-        this, outer = model.scopes[thing[-1]], model.scopes[thing[-2]].path if len(thing) > 1 else ""
-        name = INDENT * (len(thing) - 1) + scope_text(this, outer)
-        rows.append((name, "", _bytes(this.memory), _norm(this.grad)))
-        todo += reversed(inside[thing])
-    return rows
+            yield _row(thing)
+        elif thing is not None:
+            name = INDENT * len(chain) + scope_text(thing, model.scopes[chain[-1]].path if chain else "")
+            yield name, "", _bytes(thing.memory), _norm(thing.grad)
 
 
 def _row(node: Node) -> Row:
