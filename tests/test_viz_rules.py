@@ -45,6 +45,8 @@ X, W = variable(3, 4), variable(4, 2)
         (lambda: X.sum(axis=0), ["np.broadcast_to(np.expand_dims(g, axis), x.shape)"]),
         (lambda: X.mean(axis=1), ["np.broadcast_to(np.expand_dims(g * 0.25, axis), x.shape)"]),
         (lambda: X.reshape(2, 6), ["np.reshape(g, x.shape)"]),
+        (lambda: np.flip(X), ["np.flip(g)"]),
+        (lambda: np.flip(X, axis=1), ["np.flip(g, axis)"]),
         (lambda: F.linear(X, W.T), ["g @ weight", "g.T @ x"]),
         (lambda: F.softmax(X), ["out * (g - np.sum(g * out))"]),
         (lambda: np.where(X.data > 0.7, X, 0.0), ["", "np.where(c, g, 0)"]),
@@ -59,7 +61,7 @@ def test_rules_as_they_are_written(compute: Any, texts: list[str]) -> None:
 
 
 def test_what_backward_has_let_go_of_changes_nothing() -> None:
-    for y in (np.sin(X), X @ W, X.mean(axis=1), X * X, F.linear(X, W.T)):
+    for y in (np.sin(X), X @ W, X.mean(axis=1), X * X, F.linear(X, W.T), np.swapaxes(X, 0, 1), np.flip(X, 1)):
         before = [written(y, i) for i in range(2) if i < len(y._node.parents)]
         y.backward(np.ones(y.shape))
         assert [written(y, i) for i in range(2) if i < len(y._node.parents)] == before

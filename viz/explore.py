@@ -10,8 +10,8 @@ Nothing but NumPy is needed to make a page. What it contains of others is in `pa
 from __future__ import annotations
 
 import base64
+import functools
 import html
-import inspect
 import json
 import linecache
 import math
@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from microgradnd.failures import explained
-from microgradnd.registry import VJPS, name_of, rule_for
+from microgradnd.registry import VJPS, name_of
 from microgradnd.tape import Operation
 from microgradnd.tensor import Tensor
 from microgradnd.viz import signs
@@ -34,6 +34,7 @@ from microgradnd.viz.labels import clean
 from microgradnd.viz.loops import gathered, places
 from microgradnd.viz.model import Graph, Node, Scope
 from microgradnd.viz.record import Part, Record
+from microgradnd.viz.rules import parameters_of
 from microgradnd.viz.values import Values
 
 PAGE = Path(__file__).parent / "page"
@@ -440,23 +441,13 @@ def formula(node: Node, letters: list[str]) -> str:
 
 
 def _letters(model: Graph) -> list[str]:
-    """Return what stands for the operand of each edge: what the rule calls it."""
+    """Return what stands for the operand of each edge: what the rule calls it; x, y, z, where no rule says."""
     rules: dict[str | None, Any] = {name_of(function): function for function in VJPS}
     functions = {node.id: node.function for node in model.nodes}
-    found: dict[tuple[str | None, int], str] = {}
-    for edge in model.edges:
-        call = functions[edge.target], edge.position
-        if call not in found:
-            found[call] = _parameter(rules.get(call[0]), edge.position)
-    return [found[functions[edge.target], edge.position] for edge in model.edges]
 
+    @functools.cache
+    def letter(function: str | None, position: int) -> str:
+        names = parameters_of(rules.get(function), position)
+        return [*names, *"xyz"[len(names) :], *(f"x{i}" for i in range(max(len(names), 3), position + 1))][position]
 
-def _parameter(function: Any, position: int) -> str:
-    """Return how the rule of an argument calls it; x, y, z, where no rule says."""
-    try:
-        names = list(inspect.signature(rule_for(VJPS, function, position)).parameters.values())[2:]
-    except (TypeError, ValueError):
-        names = []
-    if position < len(names) and names[position].kind == inspect.Parameter.POSITIONAL_OR_KEYWORD:
-        return names[position].name
-    return "xyz"[position] if position < 3 else f"x{position}"
+    return [letter(functions[edge.target], edge.position) for edge in model.edges]

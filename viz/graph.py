@@ -524,7 +524,7 @@ class _Builder:
         shapes = tuple(p and p.shape for p in node.parents)
         key = node.function, k, node.shape, shapes, self.written(i)
         if key not in self.rules:
-            rule, letters = rule_text(node, k), parameters_of(node, k)
+            rule, letters = rule_text(node, k), parameters_of(node.function, k)
             text = rule
             for letter, shape in zip(letters, shapes, strict=False):
                 text = text.replace(f"{letter}.shape", str(shape)) if shape is not None else text

@@ -13,11 +13,12 @@ names of its own, which nobody outside knows, is called the derivative of its fu
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import inspect
 import linecache
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -69,7 +70,6 @@ TEXTS = {
     "var": "g * 2 * (x - np.mean(x)) / n",
     "std": "g * (x - np.mean(x)) / (n * out)",
 }
-Names = dict[str, Any]
 
 
 class UnknownError(Exception):
@@ -111,7 +111,7 @@ def rule_text(node: Operation, position: int) -> str:
     if isinstance(table, Joint):  # computes all cotangents at once
         return unknown
     try:
-        found = _Plainer(rule).visit(ast.parse(_text(rule, node), mode="eval").body)
+        found = _returned(rule, node)
     except Exception:  # whatever a user's rule may hold, a picture is drawn
         return unknown
     return unknown if set(_words(found)) - _known_words(rule, node) else ast.unparse(found).replace(" ** ", "**")
@@ -128,25 +128,13 @@ class Template:
         What stands for a value in it: `g`, `out`, and what the rule calls its arguments.
     """
 
-    def __init__(self, text: str, words: Any) -> None:
-        self.text = text
-        marked, alone = text, set[str]()
-        try:
-            tree = ast.parse(text, mode="eval").body
-        except SyntaxError:  # it is said in words
-            tree = ast.Constant(None)
-        if not isinstance(tree, ast.Constant):
-            numbered = _Numbered(set(words))
-            marked = ast.unparse(numbered.visit(tree)).replace(" ** ", "**")
-            alone = numbered.alone
-        pattern = r"(?<!\.)\b((?:" + "|".join(map(re.escape, words)) + r")(?:__\d+)?)\b(?!')"
-        self.pieces = re.split(pattern, marked)
-        self.alone = alone
+    def __init__(self, text: str, words: Collection[str]) -> None:
+        self.pieces = re.split(rf"(?<!\.)\b({'|'.join(map(re.escape, words))})\b(?!')", text)
 
     @property
     def words(self) -> set[str]:
         """What stands for a value in this rule."""
-        return {piece.partition("__")[0] for piece in self.pieces[1::2]}
+        return set(self.pieces[1::2])
 
     def put(self, names: Mapping[str, str]) -> str:
         """Return the text with other names, or numbers: what isn't one word stands in brackets where it has to.
@@ -154,79 +142,17 @@ class Template:
         Examples
         --------
         >>> from microgradnd.viz.rules import Template
-        >>> rule = Template("g * (1 - out ** 2)", ["g", "out"])
+        >>> rule = Template("g * (1 - out**2)", ["g", "out"])
         >>> rule.put({"out": "h"}), rule.put({"g": "-1", "out": "0.5"})
         ('g * (1 - h**2)', '(-1) * (1 - 0.5**2)')
         """
         found = list(self.pieces)
         for i in range(1, len(found), 2):
-            word = found[i].partition("__")[0]
-            name = names.get(word, word)
-            is_one = found[i] in self.alone or re.fullmatch(r"[^\W\d][\w.]*(\(.*\))?|\d[\w.+]*", name)
+            name = names.get(found[i], found[i])
+            is_argument = self.pieces[i - 1].endswith(("(", ", ")) and self.pieces[i + 1].startswith((")", ", "))
+            is_one = is_argument or re.fullmatch(r"[^\W\d][\w.]*(\(.*\))?|\d[\w.+]*", name)
             found[i] = name if is_one else f"({name})"
         return "".join(found)
-
-
-class _Numbered(ast.NodeTransformer):
-    """Numbers the places where a word stands, and notes where whatever it stands for needs no brackets."""
-
-    def __init__(self, words: set[str]) -> None:
-        self.words = words
-        self.count = 0
-        self.alone: set[str] = set()
-
-    def visit_Call(self, node: ast.Call) -> Any:
-        node.args = [self.alone_in(argument) for argument in node.args]
-        node.func = self.visit(node.func)
-        node.keywords = [self.visit(keyword) for keyword in node.keywords]
-        return node
-
-    def alone_in(self, argument: ast.expr) -> Any:
-        named = self.visit(argument)
-        if isinstance(named, ast.Name):
-            self.alone.add(named.id)
-        return named
-
-    def visit_Name(self, node: ast.Name) -> Any:
-        if node.id not in self.words:
-            return node
-        self.count += 1
-        return ast.Name(f"{node.id}__{self.count}")
-
-
-class _Plainer(ast.NodeTransformer):
-    """Writes a rule as a reader of NumPy would: without what changes the form of an array only inside of a rule."""
-
-    def __init__(self, rule: Any) -> None:
-        free = inspect.getclosurevars(_innermost(rule)).globals
-        self.numbers = {key: value for key, value in free.items() if isinstance(value, float)}
-
-    def visit_BinOp(self, node: ast.BinOp) -> Any:
-        is_outer = isinstance(node.op, ast.Mult) and ast.unparse(node.left).startswith("column(")
-        self.generic_visit(node)
-        if is_outer:
-            return ast.Call(ast.Name("np.outer"), [node.left, node.right], [])
-        return node
-
-    def visit_Call(self, node: ast.Call) -> Any:
-        self.generic_visit(node)
-        name = ast.unparse(node.func)
-        node.keywords = [keyword for keyword in node.keywords if keyword.arg]
-        if name in FORM and node.args:
-            return node.args[0]
-        if name in SIGNS and len(node.args) == 2:
-            return ast.BinOp(node.args[0], SIGNS[name], node.args[1])
-        if name == "expand" and len(node.args) in (2, 3):
-            g, shape, *axis = node.args
-            made = ast.Call(ast.Name("np.expand_dims"), [g, *axis], []) if axis else g
-            return ast.Call(ast.Name("np.broadcast_to"), [made, shape], [])
-        if name == "expand":  # the axes are still there
-            return ast.Call(ast.Name("np.broadcast_to"), node.args[:2], [])
-        node.func = ast.Name(SPELLED[name]) if name in SPELLED else node.func
-        return node
-
-    def visit_Name(self, node: ast.Name) -> Any:
-        return ast.Constant(float(f"{self.numbers[node.id]:.4g}")) if node.id in self.numbers else node
 
 
 def _innermost(rule: Any) -> Any:
@@ -257,10 +183,10 @@ def _is_ours(rule: Any) -> bool:
     return str(getattr(rule, "__module__", "")).startswith("microgradnd.")
 
 
-def parameters_of(node: Operation, position: int) -> list[str]:
-    """Return what the rule of one argument of an operation calls the arguments, as far as it names them."""
+def parameters_of(function: Any, position: int) -> list[str]:
+    """Return what the rule of one argument of a function calls the arguments, as far as it names them."""
     try:
-        names = list(inspect.signature(rule_for(VJPS, node.function, position)).parameters.values())[2:]
+        names = list(inspect.signature(rule_for(VJPS, function, position)).parameters.values())[2:]
     except (TypeError, ValueError):
         return []
     return [n.name for n in names if n.kind in (n.POSITIONAL_OR_KEYWORD, n.POSITIONAL_ONLY)]
@@ -279,29 +205,15 @@ def summed_axes(node: Operation, position: int) -> tuple[int, ...]:
         return ()
 
 
-def _text(rule: Any, node: Operation) -> str:
+def _returned(rule: Any, node: Operation) -> ast.expr:
+    """Return what a rule returns in one call, as an expression."""
     given: list[Any] = []
     while isinstance(rule, functools.partial):
         given = [*rule.args, *given]
         rule = rule.func
     found = _source_of(rule.__code__)
-    if isinstance(found, ast.Lambda) and not any(map(_is_open, ast.walk(found.body))):
-        return ast.unparse(found.body)
-    if isinstance(found, ast.Lambda):
-        try:
-            return ast.unparse(_reading(rule, given, node).simplified(found.body))
-        except Exception:  # a choice within a comprehension, say: it is shown with all branches
-            return ast.unparse(found.body)
-    return ast.unparse(_reading(rule, given, node).returned(found.body))
-
-
-def _reading(rule: Any, given: list[Any], node: Operation) -> _Reading:
-    return _Reading(rule, _bound(rule, [*given, *_stand_ins(node)], node.kwargs))
-
-
-def _is_open(part: ast.AST) -> bool:
-    """Return whether what a part of an expression says depends on the call."""
-    return isinstance(part, ast.IfExp) or (isinstance(part, ast.keyword) and part.arg is None)
+    body = [ast.Return(found.body)] if isinstance(found, ast.Lambda) else found.body
+    return _Reading(rule, given, node).returned(body)
 
 
 def _source_of(code: Any) -> Any:
@@ -337,9 +249,7 @@ def _stand_ins(node: Operation) -> list[Any]:
     def zeros(shape: Any, dtype: Any) -> Any:
         return np.broadcast_to(np.zeros((), dtype), shape)
 
-    if node.shape is None:
-        raise UnknownError
-    out = zeros(node.shape, node.dtype)
+    out = None if node.shape is None else zeros(node.shape, node.dtype)
     args: list[Any] = [None] * len(node.parents) if node.args is None else list(node.args)
     for i, parent in enumerate(node.parents):
         if isinstance(args[i], np.ndarray):
@@ -351,30 +261,35 @@ def _stand_ins(node: Operation) -> list[Any]:
     return [out, out, *args]
 
 
-def _bound(rule: Any, args: list[Any], kwargs: Names) -> Names:
-    bound = inspect.signature(rule).bind(*args, **kwargs)
-    bound.apply_defaults()
-    return bound.arguments
+class _Reading(ast.NodeTransformer):
+    """The way that one call takes through the body of a rule, and what it returns, as a reader of NumPy would write it.
 
-
-class _Reading:
-    """The way that one call takes through the body of a rule.
+    It leaves out the branches that the call doesn't take, options at their defaults, and what changes the form of an
+    array only inside of a rule.
 
     Attributes
     ----------
     known : dict
         What parameters stand for, and variables once they have been evaluated.
+    freed : set of str
+        Parameters whose arguments `backward()` has let go of: they may have been anything.
     pending : list of ast.stmt
         Statements that nothing has asked for yet.
     texts : dict of str to ast.expr
         What a variable was assigned.
     """
 
-    def __init__(self, rule: Any, names: Names) -> None:
-        free = inspect.getclosurevars(rule).nonlocals
-        self.globals = {**rule.__globals__, **free}
-        self.known = dict(names)
-        self.parameters = inspect.signature(rule).parameters
+    def __init__(self, rule: Any, given: list[Any], node: Operation) -> None:
+        args = [*given, *_stand_ins(node)]
+        signature = inspect.signature(rule)
+        self.parameters = signature.parameters
+        self.known: dict[str, Any] = {}
+        with contextlib.suppress(TypeError):  # of a rule that doesn't take these arguments, nothing is known
+            bound = signature.bind(*args, **node.kwargs)
+            bound.apply_defaults()
+            self.known.update(bound.arguments)
+        self.freed = set(list(self.parameters)[: len(args)]) if node.args is None else set()
+        self.globals = {**rule.__globals__, **inspect.getclosurevars(rule).nonlocals}
         self.pending: list[ast.stmt] = []
         self.texts: dict[str, ast.expr] = {}
 
@@ -384,79 +299,69 @@ class _Reading:
         for _ in range(MOST_STATEMENTS):
             statement = todo.pop(0)
             if isinstance(statement, ast.Return):
-                if statement.value is None:
-                    raise UnknownError
-                return self.simplified(statement.value)
+                return self.written(statement.value)
             if isinstance(statement, ast.If):
                 todo = [*(statement.body if self.value(statement.test) else statement.orelse), *todo]
                 continue
             if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
-                self.texts[statement.targets[0].id] = self.simplified(statement.value)
+                self.texts[statement.targets[0].id] = self.written(statement.value)
             self.pending.append(statement)
         raise UnknownError
 
     def value(self, expression: ast.expr) -> Any:
         """Evaluate an expression, after the statements that it depends on, if it isn't too much work."""
-        needs_more = any(isinstance(n, ast.Name) and n.id not in self.known for n in ast.walk(expression))
-        if needs_more and self.pending:
-            arrays = [v for v in self.known.values() if isinstance(v, np.ndarray)]
-            if sum(a.size for a in arrays) > MOST_ELEMENTS:
-                raise UnknownError
-            module = ast.Module(self.pending, [])
-            with np.errstate(all="ignore"):
-                exec(compile(module, "<rule>", "exec"), self.globals, self.known)
-            self.pending = []
         with np.errstate(all="ignore"):
+            if self.pending and any(isinstance(n, ast.Name) and n.id not in self.known for n in ast.walk(expression)):
+                if sum(v.size for v in self.known.values() if isinstance(v, np.ndarray)) > MOST_ELEMENTS:
+                    raise UnknownError
+                exec(compile(ast.Module(self.pending, []), "<rule>", "exec"), self.globals, self.known)
+                self.pending = []
             return eval(compile(ast.Expression(expression), "<rule>", "eval"), self.globals, self.known)
 
-    def simplified(self, expression: ast.expr) -> ast.expr:
-        """Return an expression with variables replaced by what they were assigned, without what this call leaves out.
-
-        That are the branches that it doesn't take, and options at their defaults.
-        """
-        return _Simpler(self).visit(ast.parse(ast.unparse(expression), mode="eval").body)
-
-    def adds_nothing(self, keyword: ast.keyword) -> bool:
-        """Return whether a keyword is at its default, or stands for none (`**options`)."""
-        if keyword.arg is not None:
-            return self.is_default(keyword.value)
-        try:
-            return self.value(keyword.value) == {}
-        except Exception:  # it is shown
-            return False
-
-    def is_default(self, argument: ast.expr) -> bool:
-        """Return whether an argument is a parameter that this call leaves at None or False."""
-        if not isinstance(argument, ast.Name) or argument.id not in self.known:
-            return False
-        value = self.known[argument.id]
-        return value is None or value is False
-
-
-class _Simpler(ast.NodeTransformer):
-    """Puts into an expression what one call knows."""
-
-    def __init__(self, reading: _Reading) -> None:
-        self.reading = reading
+    def written(self, expression: Any) -> ast.expr:
+        """Return an expression as a reader would write it."""
+        return self.visit(ast.parse(ast.unparse(expression), mode="eval").body)
 
     def visit_IfExp(self, node: ast.IfExp) -> Any:
-        return self.visit(node.body if self.reading.value(node.test) else node.orelse)
+        return self.visit(node.body if self.value(node.test) else node.orelse)
+
+    def visit_BinOp(self, node: ast.BinOp) -> Any:
+        is_outer = isinstance(node.op, ast.Mult) and ast.unparse(node.left).startswith("column(")
+        self.generic_visit(node)
+        return ast.Call(ast.Name("np.outer"), [node.left, node.right], []) if is_outer else node
 
     def visit_Call(self, node: ast.Call) -> Any:
-        self.generic_visit(node)
-        while len(node.args) > 1 and self.reading.is_default(node.args[-1]):
+        node.args = list(map(self.visit, node.args))
+        while len(node.args) > 1 and self.is_default(node.args[-1]):
             node.args.pop()
-        node.keywords = [k for k in node.keywords if not self.reading.adds_nothing(k)]
+        node.keywords = [self.visit(k) for k in node.keywords if k.arg and not self.is_default(k.value)]
+        name = ast.unparse(node.func)
+        if name in FORM and node.args:
+            return node.args[0]
+        if name in SIGNS and len(node.args) == 2:
+            return ast.BinOp(node.args[0], SIGNS[name], node.args[1])
+        if name == "expand":
+            g, shape, *axis = node.args[:3]
+            made = ast.Call(ast.Name("np.expand_dims"), [g, *axis], []) if axis and len(node.args) == 3 else g
+            return ast.Call(ast.Name("np.broadcast_to"), [made, shape], [])
+        node.func = ast.Name(SPELLED[name]) if name in SPELLED else self.visit(node.func)
         return node
 
     def visit_Name(self, node: ast.Name) -> Any:
-        if node.id in self.reading.texts and len(ast.unparse(self.reading.texts[node.id])) <= INLINED:
-            return self.reading.texts[node.id]
-        if node.id not in self.reading.parameters:
+        if node.id in self.texts and len(ast.unparse(self.texts[node.id])) <= INLINED:
+            return self.texts[node.id]
+        if node.id not in self.parameters:
             try:
-                number = self.reading.value(node)
+                number = self.value(node)
             except Exception:  # it stays a name
                 return node
-            if type(number) is float and node.id not in self.reading.globals:
+            if type(number) is float:
                 return ast.Constant(float(f"{number:.4g}"))
         return node
+
+    def is_default(self, argument: ast.expr) -> bool:
+        """Return whether an argument is a parameter that this call leaves at None or False."""
+        if not isinstance(argument, ast.Name) or argument.id in self.freed:
+            return False
+        value = self.known.get(argument.id, ...)
+        return value is None or value is False

@@ -142,8 +142,8 @@ ENTRIES: list[tuple[str, ...]] = [
     ),
     (
         "rules.py",
-        "node.body if self.reading.value(node.test) else node.orelse",
-        "node.orelse if self.reading.value(node.test) else node.body",
+        "node.body if self.value(node.test) else node.orelse",
+        "node.orelse if self.value(node.test) else node.body",
         RULES,
     ),
     ("rules.py", "return broadcasting.copied_axes(node.shape, shape)", "return ()", RULES),
