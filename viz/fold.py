@@ -11,19 +11,20 @@ its body and a number.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from microgradnd.viz.record import Part, Record
 
+Kinds = Callable[[int | Part], int]  # equal numbers for what does the same
+Make = Callable[[Record, Part, list[list[int | Part]]], Part]
+
 READABLE = 40  # nodes: up to so many, what repeats is shown in full
 COPIES = 3  # from so many on, copies are folded to one
 WORTH = 10  # how many nodes folding a loop must save
-LONGEST_BODY = (
-    64  # operations of a loop's body that is looked for as such; a longer one must have an operation of its own
-)
+LONGEST_BODY = 64  # operations of a loop's body that is looked for; a longer one must have an operation of its own
 MOST_LOOPS = 20  # that are folded in one scope
 MOST_LINES = 5  # per node
 
@@ -48,18 +49,18 @@ def fold(record: Record, root: Part, max_nodes: int | None, depth: int | None) -
     notes = []
     most = float("inf") if max_nodes is None else max_nodes
     if max_nodes is not None and size(record, root, READABLE) > READABLE:
-        kinds: dict[Any, int] = {}
-        kind_of = signatures(record, root, kinds)
+        kind_of = signatures(record, root)
         for part in [*reversed(list(root.parts())), root]:
             if any(isinstance(child, Part) for child in part.children):
-                fold_repeats(record, part, kind_of, 1, chains=True, scopes=True)
+                gather(record, part, kind_of, 1, first_copy, chains=True, scopes=True)
         if depth is not None:
             fold_deeper(root, depth)
         todo, is_large = [root, *root.parts()], size(record, root, READABLE) > READABLE
         while todo and is_large:
             part = todo.pop(0)
             before = len(part.children)
-            todo += fold_repeats(record, part, kind_of, WORTH, chains=size(record, root, most) <= most)
+            made = gather(record, part, kind_of, WORTH, first_copy, chains=size(record, root, most) <= most)
+            todo += [loop for loop in made if loop.kind == "repeat"]
             is_large = len(part.children) == before or size(record, root, READABLE) > READABLE
     if size(record, root, most) > most:  # the more levels are left, the more nodes: the most that fit are searched for
         fits, deepest = 0, max(depths(root).values(), default=0) if depth is None else depth
@@ -127,8 +128,9 @@ def size(record: Record, root: Part, enough: float) -> int:
     return len(things) + len(around) + 1
 
 
-def signatures(record: Record, root: Part, kinds: dict[Any, int]) -> Any:
+def signatures(record: Record, root: Part) -> Kinds:
     """Return a function that gives equal numbers to operations and scopes that do the same."""
+    kinds: dict[Any, int] = {}
     of_operation = [
         kinds.setdefault((node.function, node.shape, node.dtype, len(node.parents)), len(kinds))
         for node in record.operations
@@ -146,54 +148,53 @@ def signatures(record: Record, root: Part, kinds: dict[Any, int]) -> Any:
     return kind_of
 
 
-def fold_repeats(
-    record: Record, part: Part, kind_of: Any, worth: int, chains: bool = False, scopes: bool = False
+def gather(
+    record: Record, part: Part, kind_of: Kinds, worth: int, make: Make, chains: bool = False, scopes: bool = False
 ) -> list[Part]:
-    """Fold what repeats among the children of a scope, most first; return the bodies that have become scopes.
+    """Put what repeats among the children of a scope into a part of its own, most first, and return these parts.
 
-    With `scopes` only what contains a scope; with `chains` only that of which each copy goes into the next: three
-    branches side by side (the query, key and value of an attention) mean different things, though they do the same.
+    `make(record, part, copies)` returns the part that stands for some copies, which are lists of children. With
+    `scopes` only what contains a scope is looked for; with `chains` only that of which each copy goes into the next:
+    three branches side by side (the query, key and value of an attention) mean different things, though they do the
+    same.
     """
     made: list[Part] = []
-    if len(part.children) < COPIES:
-        return made
     refused: set[int | Part] = set()
-    for _ in range(MOST_LOOPS):
+    for _ in range(MOST_LOOPS if len(part.children) >= COPIES else 0):
         kinds = np.array([kind_of(child) for child in part.children], dtype=np.int64)
         wanted = None
         if chains:
             is_wanted = ((isinstance(child, Part) or not scopes) and child not in refused for child in part.children)
             wanted = np.array(list(is_wanted), dtype=bool)
-        start, period, copies = longest_run(kinds, wanted)
-        if (copies - 1) * period < worth:
+        start, period, count = longest_run(kinds, wanted)
+        if (count - 1) * period < worth:
             break
+        end = start + count * period
         if chains and not is_chain(record, part.children[start : start + 2 * period]):
-            refused.update(part.children[start : start + copies * period])
+            refused.update(part.children[start:end])
             continue
-        body = part.children[start : start + period]
-        others = [part.children[start + i * period : start + (i + 1) * period] for i in range(1, copies)]
-        first = body[0]
-        if period == 1 and isinstance(first, Part) and first.repeat == 1:
-            loop, last = first, others[-1][0]
-            assert isinstance(last, Part)
-            loop.last = last.path
-        else:
-            loop = Part("repeat", "", "repeated", part)
-            inside = [i for child in body for i in operations_of(child)]
-            loop.id = f"repeat_{record.ids[inside[0]]}_{len(inside)}"
-            loop.children = body
-            for child in body:
-                if isinstance(child, Part):
-                    child.parent = loop
-            inner = [child for child in body if isinstance(child, Part)]
-            if len(inner) == 1:
-                last = others[-1][body.index(inner[0])]
-                loop.path, loop.last = inner[0].path, last.path if isinstance(last, Part) else ""
-            made.append(loop)
-        loop.repeat = copies
-        loop.hidden += [[i for child in copy for i in operations_of(child)] for copy in others]
-        part.children[start : start + copies * period] = [loop]
+        made.append(make(record, part, [part.children[i : i + period] for i in range(start, end, period)]))
+        part.children[start:end] = made[-1:]
     return made
+
+
+def first_copy(record: Record, part: Part, copies: list[list[int | Part]]) -> Part:
+    """Return the first of some copies as what stands for all: a scope of the program, or one of kind "repeat"."""
+    first, last = copies[0], copies[-1]
+    inner = [child for child in first if isinstance(child, Part)]
+    if len(first) == len(inner) == 1 and inner[0].repeat == 1:
+        loop = inner[0]
+    else:
+        inside = [i for child in first for i in operations_of(child)]
+        loop = Part("repeat", "", "repeated", part).around(first)
+        loop.id = f"repeat_{record.ids[inside[0]]}_{len(inside)}"
+        loop.path = inner[0].path if len(inner) == 1 else ""
+    if len(inner) == 1:
+        alike = last[first.index(inner[0])]
+        loop.last = alike.path if isinstance(alike, Part) else ""
+    loop.repeat = len(copies)
+    loop.hidden += [[i for child in copy for i in operations_of(child)] for copy in copies[1:]]
+    return loop
 
 
 def is_chain(record: Record, children: list[int | Part]) -> bool:

@@ -8,12 +8,9 @@ Read next: `fold.py`, then `explore.py`.
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
-
-import numpy as np
 
 from microgradnd.viz import signs
-from microgradnd.viz.fold import MOST_LOOPS, READABLE, WORTH, is_chain, longest_run, signatures, size
+from microgradnd.viz.fold import READABLE, WORTH, gather, signatures, size
 from microgradnd.viz.model import Graph
 from microgradnd.viz.record import Part, Record, tree
 
@@ -49,15 +46,15 @@ def gathered(record: Record) -> Part:
     root = tree(record)
     if size(record, root, READABLE) <= READABLE:
         return root
-    kind_of = signatures(record, root, {})
+    kind_of = signatures(record, root)
     for part in [*reversed(list(root.parts())), root]:
         if any(isinstance(child, Part) for child in part.children):
-            gather(record, part, kind_of, 1, chains_of_scopes=True)
+            gather(record, part, kind_of, 1, all_copies, chains=True, scopes=True)
     todo = [root]
     while todo:
         part = todo.pop()
         if part.kind != "repeat" and len(part.children) > WORTH:
-            gather(record, part, kind_of, WORTH)
+            gather(record, part, kind_of, WORTH, all_copies)
         todo += [child for child in part.children if isinstance(child, Part)]
     for part in reversed(list(root.parts())):  # inner loops first: the outer ones name them
         if part.kind == "repeat":
@@ -65,35 +62,14 @@ def gathered(record: Record) -> Part:
     return root
 
 
-def gather(record: Record, part: Part, kind_of: Any, worth: int, chains_of_scopes: bool = False) -> None:
-    """Put what repeats among the children of a scope into scopes, that first which saves most; see `fold_repeats`."""
-    refused: set[int | Part] = set()
-    for _ in range(MOST_LOOPS):
-        kinds = np.array([kind_of(child) for child in part.children], dtype=np.int64)
-        wanted = None
-        if chains_of_scopes:
-            wanted = np.array([isinstance(child, Part) and child not in refused for child in part.children], dtype=bool)
-        start, period, copies = longest_run(kinds, wanted)
-        if (copies - 1) * period < worth:
-            return
-        run = part.children[start : start + copies * period]
-        if chains_of_scopes and not is_chain(record, run[: 2 * period]):
-            refused.update(run)
-            continue
-        loop = Part("repeat", "", "", part)
-        loop.repeat = copies
-        bodies = [run[i : i + period] for i in range(0, len(run), period)]
-        if not (period == 1 and isinstance(run[0], Part)):
-            run = [_around(Part("stretch", "", f"iteration {i + 1}", loop), body) for i, body in enumerate(bodies)]
-        part.children[start : start + copies * period] = [_around(loop, run)]
-
-
-def _around(part: Part, children: list[int | Part]) -> Part:
-    part.children = children
-    for child in children:
-        if isinstance(child, Part):
-            child.parent = part
-    return part
+def all_copies(record: Record, part: Part, copies: list[list[int | Part]]) -> Part:
+    """Return a part of kind "repeat" whose children are the copies, each a scope."""
+    loop = Part("repeat", "", "", part)
+    loop.repeat = len(copies)
+    if len(copies[0]) == 1 and isinstance(copies[0][0], Part):
+        return loop.around([scope for (scope,) in copies])
+    labels = (f"iteration {i}" for i in range(1, len(copies) + 1))
+    return loop.around([Part("stretch", "", label, loop).around(c) for label, c in zip(labels, copies, strict=True)])
 
 
 def _title(record: Record, loop: Part) -> str:

@@ -183,6 +183,14 @@ class Part:
             part = part.parent
         return found[::-1]
 
+    def around(self, children: list[int | Part]) -> Part:
+        """Return this part with what lies in it from now on."""
+        self.children = children
+        for child in children:
+            if isinstance(child, Part):
+                child.parent = self
+        return self
+
     def chain(self) -> tuple[str, ...]:
         """Return the ids of the scopes from the outermost to this one."""
         return tuple(part.id for part in self.ancestors()[1:])

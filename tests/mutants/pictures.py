@@ -266,7 +266,7 @@ ENTRIES: list[tuple[str, ...]] = [
         BROWSER,
         "chromedriver",
     ),
-    ("loops.py", "if (copies - 1) * period < worth:", "if False:", EXPLORE),
+    ("fold.py", "if (count - 1) * period < worth:", "if False:", EXPLORE),
     ("loops.py", "offsets[p, target], position] > 1]", "offsets[p, target], position] > 0]", EXPLORE),
     ("loops.py", "if size(record, root, READABLE) <= READABLE:", "if False:", EXPLORE),
     ("explore.py", """.replace("'", "&#39;")""", "", EXPLORE),
