@@ -190,14 +190,16 @@ def _unconnected(to: Any) -> ValueError:
 
 @dataclass
 class _Outside:
-    """What isn't computed, with the things that it goes into."""
+    """What isn't computed, with what it goes into: each target once for each position."""
 
     id: str
     kind: Kind
     data: Any
-    targets: list[int | Part]
-    edges: list[tuple[int | Part, int]]
     leaf: Leaf | None
+    edges: dict[tuple[int | Part, int], None] = field(default_factory=dict)
+
+    def targets(self) -> list[int | Part]:
+        return list(dict.fromkeys(target for target, _ in self.edges))
 
 
 @dataclass
@@ -233,10 +235,8 @@ class _Builder:
     ) -> None:
         self.t = t
         self.record = Record(last)
-        self.among: set[int] | None = None
-        self.start: Any = None
-        if to is not None:
-            self.only_from(to)
+        self.start = None if to is None else self.node_of(to)
+        self.among = set(range(len(self.record.operations))) if to is None else self.record.between(to._node)
         self.root = tree(self.record, self.among)
         self.notes = fold(self.record, self.root, max_nodes, depth)
         self.most = math.inf if max_nodes is None else max_nodes
@@ -262,14 +262,13 @@ class _Builder:
                 for leaf, (g, other) in self.gradients.items()
             }
 
-    def only_from(self, to: Any) -> None:
-        """Leave only what connects the result to another tensor."""
+    def node_of(self, to: Any) -> Any:
+        """Return the node of another tensor, where what connects it to the result begins."""
         if not isinstance(to, Tensor):
             raise TypeError(f"to= must be a Tensor that the result was computed from, got a {type(to).__name__}")
-        self.start = to._node
         if to._node not in self.record.index and to._node not in self.record.leaf_ids:
             raise _unconnected(to)
-        self.among = self.record.between(to._node)
+        return to._node
 
     def locate(self) -> None:
         """Find out for each operation what stands for it, and in which copies it lies."""
@@ -313,13 +312,9 @@ class _Builder:
             self.notes.append(NO_GRADIENTS)
             return
         if changed:
-            names = ", ".join(
-                repr(leaf.name) if leaf.name else f"a parameter of shape {leaf.shape}" for leaf in changed[:3]
-            )
-            more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
-            self.notes.append(
-                f"Changed since they were used: {names}{more}; their gradients can no longer be computed."
-            )
+            names = (repr(leaf.name) if leaf.name else f"a parameter of shape {leaf.shape}" for leaf in changed[:3])
+            said = ", ".join(names) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
+            self.notes.append(f"Changed since they were used: {said}; their gradients can no longer be computed.")
             return
         if record.operations[-1].shape != ():
             self.notes.append("The gradients are those of the sum of the result's elements.")
@@ -357,8 +352,7 @@ class _Builder:
         starts: dict[Any, list[_Outside]] = {}
         order = {thing: number for number, thing in enumerate(self.things)}
         for outsider in outside:
-            outsider.targets.sort(key=lambda target: order[target])
-            starts.setdefault(outsider.targets[0], []).append(outsider)
+            starts.setdefault(min(outsider.targets(), key=lambda target: order[target]), []).append(outsider)
         nodes, into = [], dict[Any, list[Edge]]()
         for (source, target, k, carried), p in lines.items():
             into.setdefault(target, []).append(self.edge(self.id_of(source), record.operations[p], target, k, carried))
@@ -412,22 +406,19 @@ class _Builder:
         """Return what lies between what is drawn: source, target, position and whether it is carried."""
         record, found = self.record, dict[tuple[Any, Any, int, bool], int]()
         pairs: set[tuple[Any, Any]] = set()
-        for q in range(len(record.operations)) if self.among is None else sorted(self.among):
+        for q in sorted(self.among):
             target = self.stands_for[q]
             for k, parent in enumerate(record.operations[q].parents):
-                if not isinstance(parent, Operation):
-                    continue
-                p = record.index[parent]
-                if self.among is not None and p not in self.among:
+                p = record.index.get(parent)
+                if p not in self.among:
                     continue
                 source = self.stands_for[p]
-                if source is target and isinstance(target, Part):
-                    continue
                 carried = self.carries(p, q)
-                if not carried and p in self.copies and self.is_copy(q) and self.is_copy(p):
-                    continue  # the first copy has this one too
-                if self.is_copy(p) and (source, target) in pairs:
-                    continue  # the results of all copies, say in one np.concatenate
+                within = source is target and isinstance(target, Part)
+                repeated = not carried and p in self.copies and self.is_copy(q) and self.is_copy(p)  # in the first copy
+                joined = self.is_copy(p) and (source, target) in pairs  # all copies go into, say, one np.concatenate
+                if within or repeated or joined:
+                    continue
                 pairs.add((source, target))
                 found.setdefault((source, target, 0 if isinstance(target, Part) else k, carried), p)
         return found
@@ -438,33 +429,24 @@ class _Builder:
         What goes into one fold only lies in it, but for an input; and for what it begins with, if nothing leads there.
         """
         found: dict[Thing, _Outside] = {}
-        for q in range(len(self.record.operations)):
-            if (self.among is not None and q not in self.among) or self.is_copy(q):
-                continue
+        for q in sorted(self.among):
             target = self.stands_for[q]
-            for k, operand in enumerate(self.record.operands(q)):
-                if operand is None or isinstance(operand, Operation):
-                    continue
-                if self.among is not None and operand is not self.start:
+            for k, operand in enumerate(() if self.is_copy(q) else self.record.operands(q)):
+                if operand is None or isinstance(operand, Operation) or self.start not in (None, operand):
                     continue
                 if operand not in found:
                     found[operand] = self.outsider(operand, q, k)
-                thing = found[operand]
-                if target not in thing.targets:
-                    thing.targets.append(target)
-                    thing.edges.append((target, 0 if isinstance(target, Part) else k))
-                elif isinstance(target, int):
-                    thing.edges.append((target, k))
+                found[operand].edges[target, 0 if isinstance(target, Part) else k] = None
         drawn = []
-        self.inside: dict[Part, list[_Outside]] = {}
+        inside: dict[Part, list[_Outside]] = {}
         for thing in found.values():
-            fold_ = thing.targets[0]
-            if len(thing.targets) == 1 and isinstance(fold_, Part) and thing.kind != "input":
-                self.inside.setdefault(fold_, []).append(thing)
+            fold_, *others = thing.targets()
+            if not others and isinstance(fold_, Part) and thing.kind != "input":
+                inside.setdefault(fold_, []).append(thing)
             else:
                 drawn.append(thing)
-        reached = reached.union(*(thing.targets for thing in drawn))
-        for fold_, things in self.inside.items():
+        reached = reached.union(*(thing.targets() for thing in drawn))
+        for fold_, things in inside.items():
             if fold_ not in reached:
                 constants = [thing for thing in things if thing.kind == "constant"]
                 drawn += (constants or things)[:MOST_BESIDE]
@@ -474,16 +456,17 @@ class _Builder:
         node = self.record.operations[q]
         if isinstance(operand, Leaf):
             kind: Kind = "parameter" if operand.requires_grad else "input"
-            return _Outside(self.record.leaf_ids[operand], kind, operand.data, [], [], operand)
-        return _Outside(f"{self.record.ids[q]}_{k}", "constant", node.args and node.args[k], [], [], None)
+            return _Outside(self.record.leaf_ids[operand], kind, operand.data, operand)
+        return _Outside(f"{self.record.ids[q]}_{k}", "constant", node.args and node.args[k], None)
 
     def grouped(self, outside: list[_Outside]) -> dict[Any, Node]:
         """Put leaves together that would be too many, those of the operations first that have the most; return them."""
         groups: dict[Any, Node] = {}
         own: dict[Any, list[_Outside]] = {}
         for thing in outside:
-            if len(thing.targets) == 1:
-                own.setdefault(thing.targets[0], []).append(thing)
+            target, *others = thing.targets()
+            if not others:
+                own.setdefault(target, []).append(thing)
         away: set[int] = set()
         for target, things in sorted(own.items(), key=lambda item: -len(item[1])):
             excess = len(self.things) + len(outside) - len(away) + len(groups) + 1 - self.most
@@ -581,11 +564,9 @@ class _Builder:
         return found
 
     def outside_node(self, thing: _Outside) -> Node:
-        scopes = [self.scope_of(target) for target in thing.targets]
+        scopes = [self.scope_of(target) for target in thing.targets()]
         common = tuple(ids[0] for ids in zip(*scopes, strict=False) if len(set(ids)) == 1)
-        if (
-            thing.kind != "parameter"
-        ):  # it comes from outside, but for what each copy of a repeated scope has of its own
+        if thing.kind != "parameter":  # it comes from outside; a constant from the copy whose own it is
             repeated = [depth for depth, id in enumerate(common) if thing.kind == "constant" and id in self.repeated]
             common = common[: repeated[-1] + 1] if repeated else ()
         if thing.leaf is None:
@@ -647,14 +628,10 @@ class _Builder:
 
     def said(self) -> list[str]:
         """Return what a reader of the picture should know."""
-        drawn = sum(1 if isinstance(thing, int) else 0 for thing in self.things)
-        count = len(self.record.operations) if self.among is None else len(self.among)
-        total = (
-            []
-            if drawn == count
-            else [f"{count:,} operations, of which {drawn:,} {'is' if drawn == 1 else 'are'} drawn."]
-        )
-        return total + self.notes
+        drawn, count = sum(isinstance(thing, int) for thing in self.things), len(self.among)
+        if drawn == count:
+            return self.notes
+        return [f"{count:,} operations, of which {drawn:,} {'is' if drawn == 1 else 'are'} drawn.", *self.notes]
 
 
 def _memory(node: Operation) -> int:
