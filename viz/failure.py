@@ -10,8 +10,10 @@ drawn as if it had been recorded, in red, with the shape of each operand on its 
 
 from __future__ import annotations
 
+import inspect
 import os
 import textwrap
+import traceback
 from collections.abc import Iterator
 from dataclasses import replace
 from types import CodeType, FrameType
@@ -73,7 +75,7 @@ def located(error: BaseException | None) -> Failure | None:
 
 
 def _located(error: BaseException) -> Failure | None:
-    frames = list(_frames(error))
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     for frame in reversed(frames):
         code, names = frame.f_code, frame.f_locals
         if code in RULES:
@@ -125,7 +127,9 @@ def failed(
             f"pass the error as it was caught, `except Exception as error`, with its traceback"
         )
     node = failure.node or _stand_in(failure)
-    last = failure.result if failure.result is not None else wrap(_shown(node.out), node)
+    last = failure.result
+    if last is None:
+        last = wrap(node.out if isinstance(node.out, np.ndarray) else np.zeros(()), node)
     model = graph(last, max_nodes, depth)
     assert isinstance(last._node, Operation)
     record = Record(last._node)
@@ -159,7 +163,7 @@ def _label(failure: Failure, operands: list[str]) -> str:
     """Return the label of the failing operation: above what goes in, below its name and constants."""
     cells = "".join(f'<td port="o{i}" border="1">{text}</td>' for i, text in enumerate(operands))
     rows = [dot.styled(f"{CROSS} {clean(failure.what, 60)}", True, dot.ALARM, 12)]
-    constants = [_brief(v) for v in failure.operands if not _is_array(v) or _is_number(v)]
+    constants = [signs.brief(_array(v)) for v in failure.operands if not _is_array(v) or _is_number(v)]
     rows += [dot.styled(clean(", ".join(constants), 60), color=dot.QUIET, size=dot.SMALL)] if constants else []
     first = f"<tr>{cells}</tr>" if cells else ""
     last = f'<tr><td colspan="{len(operands) or 1}">{"<br/>".join(rows)}</td></tr>'
@@ -171,7 +175,10 @@ def _label(failure: Failure, operands: list[str]) -> str:
 def _message(error: BaseException) -> str:
     """Return the label of the box with the error: its class, what it says, and where."""
     said, where = str(error), ""
-    for file, line in _places(error):
+    for frame, line in traceback.walk_tb(error.__traceback__):  # the innermost of the user's lines is the last
+        if not is_users(frame.f_code):
+            continue
+        file = frame.f_code.co_filename
         folder, name = os.path.split(file)
         said = said.replace(file, name)  # the folder says nothing about the error
         where = quoted_line((file, line)).removeprefix(f" ({os.path.join(folder, '')}").removesuffix(")")
@@ -193,32 +200,10 @@ def _stand_in(failure: Failure) -> Operation:
     return Operation(function, tuple(map(_array, operands)), {}, parents, (None, None))
 
 
-def _shown(out: Any) -> Any:
-    return out if isinstance(out, np.ndarray) else np.zeros(())
-
-
-def _frames(error: BaseException) -> Iterator[FrameType]:
-    traceback = error.__traceback__
-    while traceback is not None:
-        yield traceback.tb_frame
-        traceback = traceback.tb_next
-
-
-def _places(error: BaseException) -> Iterator[tuple[str, int]]:
-    """Yield the lines of the user's code that an error came through, the innermost last."""
-    traceback = error.__traceback__
-    while traceback is not None:
-        if is_users(traceback.tb_frame.f_code):
-            yield traceback.tb_frame.f_code.co_filename, traceback.tb_lineno
-        traceback = traceback.tb_next
-
-
 def _arguments(frame: FrameType) -> list[Any]:
     """Return what a function was called with, as far as its names still stand for it."""
-    code, names = frame.f_code, frame.f_locals
-    count = code.co_argcount + code.co_kwonlyargcount
-    stars = [name for name in ("args", "kwargs") if name in code.co_varnames[count : count + 2]]
-    return [names[name] for name in (*code.co_varnames[:count], *stars) if name in names]
+    names, star, stars, values = inspect.getargvalues(frame)
+    return [values[name] for name in (*names, star, stars) if name in values]
 
 
 def _flat(values: Any) -> list[Any]:
@@ -256,10 +241,4 @@ def _array(value: Any) -> Any:
 
 
 def _option(name: str, value: Any) -> Any:
-    return value if any(map(_is_array, _flat([value]))) else f"{name}={_brief(value)}"
-
-
-def _brief(value: Any) -> str:
-    if isinstance(value, float | int | np.ndarray | Tensor):
-        return signs.number(np.asarray(_array(value)).item())
-    return name_of(value) if callable(value) else str(value)
+    return value if any(map(_is_array, _flat([value]))) else f"{name}={signs.brief(value)}"

@@ -180,21 +180,13 @@ def drawing_of(lines: Iterable[str], look: dot.Look) -> graphviz.Digraph:
 
 
 def _drawn(
-    t: Tensor | BaseException,
-    view: View = "forward",
-    *,
-    to: Tensor | None = None,
-    show: Collection[Detail] | None = None,
-    depth: int | None = None,
-    max_nodes: int | None = MOST_NODES,
-    rankdir: Direction | None = None,
-    style: dot.Style = "page",
+    t: Any, view: View = "forward", to: Any = None, depth: int | None = None, max_nodes: Any = MOST_NODES, **how: Any
 ) -> tuple[Iterator[str], dot.Look]:
-    """Return the lines of DOT that `draw` and `path` make, and how they are drawn, or raise if an option is wrong."""
-    look = dot.checked(view, show, rankdir, style)
+    """Return the lines of DOT for the options of `draw`, and how they are drawn, or raise if an option is wrong."""
+    look = dot.checked(view, **how)
     if isinstance(t, BaseException):
         return failed(t, look, depth, max_nodes), look
-    if style == "slide" and max_nodes == MOST_NODES:
+    if look.style == "slide" and max_nodes == MOST_NODES:
         max_nodes = MOST_ON_SLIDE
     return dot.body(graph(t, max_nodes, depth, view != "forward", to), look), look
 
