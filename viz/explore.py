@@ -45,15 +45,16 @@ MOST_IN_NOTEBOOK = 2_000  # operations: a larger page is written only if it is a
 LONGEST = 400  # characters of a name or a line of code
 BINS = 24  # of a histogram
 NOT_FINITE = 255  # the level of what isn't a number; the others are 0 (the lowest) to 254 (the highest)
-SIDES = ((400, 48), (3_000, 24), (math.inf, 8))  # up to so many nodes, heat maps have so many rows and columns
-IN_FULL = ((3_000, 64), (math.inf, 8))  # and up to so many elements are given as numbers
+MOST_DETAILED = 3_000  # nodes, up to which single numbers are put into rules
+# Up to so many nodes: the rows and columns of a heat map, how many elements are given as numbers, in how many digits
+DETAILS = ((400, 48, 64, 6), (MOST_DETAILED, 24, 64, 6), (math.inf, 8, 8, 4))
 
 SIGNS = set(signs.BETWEEN.values())
 WRITTEN_OUT = {text for text in signs.ALONE.values() if "x" in text}  # as x² and |x| are
 SUPERSCRIPTS = set("⁰¹²³⁴⁵⁶⁷⁸⁹⁻ʸⁿˣ")
 SHARED = ("kind", "text", "detail", "function", "shape", "dtype", "memory", "members", "parameters")  # by many nodes
-
 SHARED_BY_EDGES = ("position", "flows", "rule", "summed", "carried")
+COUNTS = ("operations", "parameters", "memory")  # of a graph and of a scope
 
 Json = Any
 
@@ -237,12 +238,10 @@ def document(t: Tensor, title: str | None = None, max_nodes: int = 30_000) -> di
     is_whole = record is None or len(record.operations) <= max_nodes
     model = graph(t, max_nodes=None if is_whole else min(max_nodes, FOLDED), backward=is_whole)
     count = len(model.nodes)
-    side = next(side for most, side in SIDES if count <= most)
-    in_full = next(size for most, size in IN_FULL if count <= most)
-    digits = 6 if count <= 3_000 else 4
+    details = next(details for most, *details in DETAILS if count <= most)
 
     def shown(values: Values | None, array: Any = None) -> Json:
-        return None if values is None else described(values, array, side, in_full, digits)
+        return None if values is None else described(values, array, *details)
 
     of = arrays(t, backward=is_whole)
     scopes, scope_of = _scopes(model, record if is_whole else None)
@@ -257,7 +256,7 @@ def document(t: Tensor, title: str | None = None, max_nodes: int = 30_000) -> di
         shared = (*(getattr(edge, name) for name in SHARED_BY_EDGES), edge.text, letter)
         told: list[Json] = [numbers[edge.source], numbers[edge.target], rules.setdefault(shared, len(rules))]
         own: dict[str, Json] = {"grad": shown(edge.grad)} if edge.grad and gradients[edge.source] > 1 else {}
-        if edge.numbers and count <= IN_FULL[0][0]:
+        if edge.numbers and count <= MOST_DETAILED:
             own["numbers"] = clean(edge.numbers, LONGEST)
         edges.append([*told, own] if own else told)
     kinds: dict[Any, int] = {}
@@ -280,13 +279,8 @@ def document(t: Tensor, title: str | None = None, max_nodes: int = 30_000) -> di
     return {
         "title": clean(title or t.name or "computation", LONGEST),
         "cut": not is_whole,
-        "notes": list(model.notes),
-        "operations": model.operations,
-        "parameters": model.parameters,
-        "memory": model.memory,
-        "freed": any(
-            node.kind == "operation" and node.shape is not None and node.values is None for node in model.nodes
-        ),
+        **{name: getattr(model, name) for name in ("notes", *COUNTS)},
+        "freed": any(n.kind == "operation" and n.shape is not None and n.values is None for n in model.nodes),
         "scopes": scopes,
         "kinds": [_kind(node, operands.get(node.id, "").split()) for node in examples],
         "nodes": nodes,
@@ -320,8 +314,7 @@ def _scopes(model: Graph, record: Record | None) -> tuple[list[dict[str, Json]],
         of_node = {node.id: node.scope[-1] if node.scope else "" for node in model.nodes}
         place = {id: number for number, id in enumerate(("", *model.scopes), -1)}
         told = [
-            _scope(scope, place[scope.parent])
-            | {"operations": scope.operations, "parameters": scope.parameters, "memory": scope.memory}
+            _scope(scope, place[scope.parent]) | {name: getattr(scope, name) for name in COUNTS}
             for scope in model.scopes.values()
         ]
         return told, {id: place[scope] for id, scope in of_node.items()}

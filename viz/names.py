@@ -22,7 +22,15 @@ from microgradnd.tape import Leaf, Operation
 from microgradnd.viz import signs
 from microgradnd.viz.record import Record
 
-SIGNS: dict[Any, str] = {np.add: "+", np.subtract: "-", np.multiply: "*", np.divide: "/", np.matmul: "@"}
+FORMS: dict[Any, str] = {
+    np.add: "{} + {}",
+    np.subtract: "{} - {}",
+    np.multiply: "{} * {}",
+    np.divide: "{} / {}",
+    np.matmul: "{} @ {}",
+    np.power: "{}**{}",
+    np.square: "{}**2",
+}
 LONGEST = 24  # characters of a name, or a calculation that is spelled out
 SUBSCRIPT = "₁₂₃₄₅₆₇₈₉"
 
@@ -64,16 +72,12 @@ class Names:
             return short(node.name)
         if not isinstance(node, Operation):
             return ""
-        sign = SIGNS.get(node.function)
-        is_power = node.function in (np.power, np.square)
-        if depth and (sign or is_power or node.function is np.negative):
+        if depth and node.function in (*FORMS, np.negative):
             args = node.args or (None,) * len(node.parents)
             sides = [self.operand(parent, arg, 0) for parent, arg in zip(node.parents, args, strict=True)]
-            text = f"{sides[0]}**2" if is_power else f"-{sides[0]}" if not sign else f" {sign} ".join(sides)
-            if node.function is np.power:
-                text = "**".join(sides)
+            text = FORMS.get(node.function, "-{}").format(*sides)
             return text if all(sides) and len(text) <= LONGEST else ""
-        if sign or is_power:
+        if node.function in FORMS:
             return ""
         word = name_of(node.function)
         return word if word.isidentifier() and node.function not in signs.UNNAMED else ""

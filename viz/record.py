@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from microgradnd.tape import Leaf, Node, Operation, walk
+from microgradnd.tape import Leaf, Node, Operation, Path, walk
 from microgradnd.viz import signs
 
 ScopeKind = Literal["module", "scope", "repeat", "stretch"]
@@ -42,18 +42,8 @@ class Record:
     """
 
     def __init__(self, last: Operation) -> None:
-        seen = {last}
-        todo = [last]
-        operations = []
-        while todo:
-            node = todo.pop()
-            operations.append(node)
-            for parent in node.parents:
-                if isinstance(parent, Operation) and parent not in seen:
-                    seen.add(parent)
-                    todo.append(parent)
-        operations.sort(key=lambda node: node.recorded)
-        self.operations = operations
+        reached = [node for node in Path([last], ()).reached if isinstance(node, Operation)]
+        self.operations = operations = sorted(reached, key=lambda node: node.recorded)
         self.index = {node: i for i, node in enumerate(operations)}
         self.is_over = any(node.args is None for node in operations)
         self.leaf_ids: dict[Leaf, str] = {}
@@ -79,13 +69,8 @@ class Record:
 
     def changed(self) -> list[Leaf]:
         """Return the variables that were given other values after they had been used."""
-        found = {
-            p: None
-            for node in self.operations
-            for p in node.parents
-            if isinstance(p, Leaf) and p.position > node.position
-        }
-        return [leaf for leaf in found if leaf.requires_grad]
+        used = ((p, node) for node in self.operations for p in node.parents if isinstance(p, Leaf) and p.requires_grad)
+        return list(dict.fromkeys(leaf for leaf, node in used if leaf.position > node.position))
 
     def can_flow(self) -> bool:
         """Return whether the tape still has all arrays that the rules need, and none of them was changed since."""
@@ -114,13 +99,11 @@ class Record:
 
     def between(self, start: Node) -> set[int]:
         """Return which operations depend on a node, itself included."""
-        found: set[int] = set()
-        for i, node in enumerate(self.operations):
-            if node is start or any(
-                p is start or (isinstance(p, Operation) and self.index[p] in found) for p in node.parents
-            ):
-                found.add(i)
-        return found
+        found = {start}
+        for node in self.operations:
+            if not found.isdisjoint(node.parents):
+                found.add(node)
+        return {self.index[node] for node in found if isinstance(node, Operation)}
 
 
 class Part:

@@ -162,22 +162,12 @@ def together(arrays: Iterable[Any], only_bad: bool = False) -> Values | None:
     >>> together([np.ones(9), None, np.zeros(3)]).norm
     3.0
     """
-    size, nan, inf, norm = 0, 0, 0, 0.0
-    for array in arrays:
-        if isinstance(array, Tensor):
-            array = array.data
-        if (
-            array is None
-            or getattr(getattr(array, "dtype", None), "kind", "-") not in "fc"
-            or not hasattr(array, "size")
-        ):
-            continue
-        size += int(array.size)
-        if only_bad and bool(np.isfinite(array).all()):
-            continue
-        said = values_of(array)
-        if said is not None:
-            nan, inf, norm = nan + said.nan, inf + said.inf, math.hypot(norm, said.norm)
-    if size == 0 or (only_bad and not nan and not inf):
+    plain = (array.data if isinstance(array, Tensor) else array for array in arrays)
+    floats = [array for array in plain if getattr(getattr(array, "dtype", None), "kind", "-") in "fc"]
+    size = sum(int(array.size) for array in floats)
+    bad = [array for array in floats if not np.isfinite(array).all()] if only_bad else floats
+    if not size or (only_bad and not bad):
         return None
-    return Values(size, None, None, None, None, norm, nan, inf)
+    parts = [said for array in bad if (said := values_of(array)) is not None]
+    nan, inf = (sum(getattr(part, name) for part in parts) for name in ("nan", "inf"))
+    return Values(size, None, None, None, None, math.hypot(*(part.norm for part in parts)), nan, inf)
