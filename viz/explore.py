@@ -147,8 +147,7 @@ def in_notebook(t: Tensor) -> str | None:
     if not isinstance(t._node, Operation) or len(Record(t._node).operations) > MOST_IN_NOTEBOOK:
         return None
     told = document(t)
-    count = told["operations"]
-    summary = f"How it was computed: {count:,} operation{'s' if count > 1 else ''}"
+    summary = f"How it was computed: {signs.counted(told['operations'], 'operation')}"
     frame = framed(page(told))
     return f"<pre>{html.escape(repr(t))}</pre><details><summary>{summary}</summary>{frame}</details>"
 

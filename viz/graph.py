@@ -27,7 +27,7 @@ from microgradnd.viz.model import Edge, Graph, Kind, Node, Scope
 from microgradnd.viz.names import Names
 from microgradnd.viz.record import Part, Parts, Record, Thing, tree
 from microgradnd.viz.rules import Template, parameters_of, rule_text, summed_axes
-from microgradnd.viz.signs import number
+from microgradnd.viz.signs import counted, number
 from microgradnd.viz.values import Values, together, values_of
 
 FEWEST = 4  # nodes: a fold, an operation and what goes into it, and the result
@@ -308,19 +308,18 @@ class _Builder:
         """Walk back, and note what arrives at what is drawn."""
         record = self.record
         changed = [] if record.is_over else record.changed()
-        if not changed and not record.can_flow():
-            self.notes.append(NO_GRADIENTS)
-            return
         if changed:
             names = (repr(leaf.name) if leaf.name else f"a parameter of shape {leaf.shape}" for leaf in changed[:3])
             said = ", ".join(names) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
             self.notes.append(f"Changed since they were used: {said}; their gradients can no longer be computed.")
-            return
-        if record.operations[-1].shape != ():
-            self.notes.append("The gradients are those of the sum of the result's elements.")
-        self.drawn = {thing for thing in self.things if isinstance(thing, int)}
-        self.ends = record.flow(self.look_at)
-        self.parts = {k: v if isinstance(v, Values | None) else values_of(v) for k, v in self.parts.items()}
+        elif not record.can_flow():
+            self.notes.append(NO_GRADIENTS)
+        else:
+            if record.operations[-1].shape != ():
+                self.notes.append("The gradients are those of the sum of the result's elements.")
+            self.drawn = {thing for thing in self.things if isinstance(thing, int)}
+            self.ends = record.flow(self.look_at)
+            self.parts = {k: v if isinstance(v, Values | None) else values_of(v) for k, v in self.parts.items()}
 
     def look_at(self, node: Operation, g: Any, parts: Parts) -> None:
         """Note what arrives at an operation that is drawn, and what goes on from it."""
@@ -576,8 +575,7 @@ class _Builder:
     def operation_node(self, i: int) -> Node:
         node = self.record.operations[i]
         text, detail = self.written(i)
-        note, last = node.note, self.last_norms.get(i)
-        kept = values_of(note.grad) if note and note.grad is not None else None
+        last = self.last_norms.get(i)
         return Node(
             self.record.ids[i],
             "operation",
@@ -588,9 +586,9 @@ class _Builder:
             shape=node.shape,
             dtype=None if node.dtype is None else str(node.dtype),
             values=values_of(node.out),
-            grad=self.arrived.get(i) or kept,
+            grad=self.grad_of(i),
             scope=self.scope_of(i),
-            line=note.line if note else None,
+            line=node.note.line if node.note else None,
             memory=_memory(node),
             members=1,
             last_norm=None if last is None else last.norm,
@@ -599,18 +597,16 @@ class _Builder:
     def fold_node(self, part: Part) -> Node:
         """Return the node for a whole scope: how much is in it, its parameters' gradients, and what isn't finite."""
         total = self.totals[part]
-        said = [f"{total.operations:,} operation{'s' if total.operations > 1 else ''}"]
-        if part.kind == "stretch":
-            said[0] += " between"
+        said = counted(total.operations, "operation") + (" between" if part.kind == "stretch" else "")
         if total.parameters:
-            said.append(f"{total.parameters:,} parameter{'s' if total.parameters > 1 else ''}")
+            said += f", {counted(total.parameters, 'parameter')}"
         outs = (_array(self.record.operations[i].out) for i in part.operations())
         return Node(
             part.id,
             "fold",
             part.path if part.last == part.path else f"{part.path} … {part.last}",
             text=part.label + (f" ×{part.repeat:,}" if part.repeat > 1 else ""),
-            detail=", ".join(said),
+            detail=said,
             values=together(outs, only_bad=True),
             grad=total.grad(),
             scope=self.scope_of(part),
@@ -620,11 +616,13 @@ class _Builder:
         )
 
     def result_node(self) -> Node:
-        t, last = self.t, self.record.operations[-1]
-        kept = values_of(last.note.grad) if last.note and last.note.grad is not None else None
-        grad = self.arrived.get(len(self.record.operations) - 1) or kept
-        values = values_of(t.data)
-        return Node("result", "result", t.name, shape=t.shape, dtype=str(t.dtype), values=values, grad=grad)
+        t, grad = self.t, self.grad_of(len(self.record.operations) - 1)
+        return Node("result", "result", t.name, shape=t.shape, dtype=str(t.dtype), values=values_of(t.data), grad=grad)
+
+    def grad_of(self, i: int) -> Values | None:
+        """Return what arrived at an operation, in this walk or, if it retains its gradient, in `backward()`."""
+        note = self.record.operations[i].note
+        return self.arrived.get(i) or values_of(note and note.grad)
 
     def said(self) -> list[str]:
         """Return what a reader of the picture should know."""

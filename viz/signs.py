@@ -79,6 +79,11 @@ def number(value: Any, digits: int = 4) -> str:
     return text.replace("nan", "NaN").replace("inf", "Inf")
 
 
+def counted(count: int, word: str) -> str:
+    """Return how many there are of something: `1 operation`, `2,000 operations`."""
+    return f"{count:,} {word}{'' if count == 1 else 's'}"
+
+
 def written(node: Operation) -> tuple[str, str]:
     """Return an operation as text: its sign, and what else there is to say about the call.
 

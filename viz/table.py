@@ -14,7 +14,7 @@ from microgradnd.tensor import Tensor
 from microgradnd.viz.graph import graph
 from microgradnd.viz.labels import alarm_text, clean, scope_text, shape_text
 from microgradnd.viz.model import Graph, Node, nested
-from microgradnd.viz.signs import number
+from microgradnd.viz.signs import counted, number
 from microgradnd.viz.values import Values
 
 HEADINGS = ("operation", "shape", "memory", "‖grad‖")
@@ -77,7 +77,8 @@ def table(t: Tensor, *, depth: int | None = None, max_nodes: int | None = 200, b
     """
     model = graph(t, max_nodes, depth, backward)
     rows = [HEADINGS, *_rows(model)]
-    rows.append((_total(model), "", _bytes(model.memory), _norm(model.grad)))
+    total = f"total: {counted(model.operations, 'operation')}, {counted(model.parameters, 'parameter')}"
+    rows.append((total, "", _bytes(model.memory), _norm(model.grad)))
     widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
     lines = []
     for name, shape, memory, grad in rows:
@@ -120,8 +121,3 @@ def _bytes(count: int) -> str:
     while value >= 1000 and unit < len(UNITS) - 1:
         value, unit = value / 1000, unit + 1
     return f"{value:.3g} {UNITS[unit]}"
-
-
-def _total(model: Graph) -> str:
-    counts = ((model.operations, "operation"), (model.parameters, "parameter"))
-    return "total: " + ", ".join(f"{count:,} {word}{'' if count == 1 else 's'}" for count, word in counts)
