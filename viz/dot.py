@@ -123,6 +123,7 @@ SIDES = {
     "RL": ("ne", "se"),
 }  # where x and y in x - y arrive
 SMALL = 9
+AWAY = "&#160;&#160;"  # around the label of an edge, so that it doesn't touch it
 WIDEST, NARROWEST, FADING = 3.6, 0.7, 0.6  # points: of a line, and how much less for each power of ten
 ROLES: dict[Role, dict[str, Any]] = {
     "name": {"bold": True},
@@ -200,9 +201,9 @@ def statement(subject: str, attributes: Attributes) -> str:
     return f"\t{subject} [{', '.join(parts)}]\n"
 
 
-def joined(rows: list[Row]) -> str:
-    """Return an HTML-like label of some rows."""
-    return f"<{'<br/>'.join('  '.join(map(worded, row)) for row in rows)}>"
+def label(rows: list[Row], between: str = "  ", around: str = "") -> str:
+    """Return an HTML-like label of some rows, with spaces between their words, and around them."""
+    return f"<{'<br/>'.join(around + between.join(map(worded, row)) + around for row in rows)}>"
 
 
 def worded(word: Word) -> str:
@@ -210,12 +211,6 @@ def worded(word: Word) -> str:
     look = ROLES[word.role]
     text = styled(word.text, **look)
     return f'<font face="{CODE}">{text}</font>' if word.role == "rule" else text
-
-
-def spaced(rows: list[Row]) -> str:
-    """Return the label of an edge, which doesn't touch it."""
-    space = "&#160;&#160;"
-    return f"<{'<br/>'.join(space + ' '.join(map(worded, row)) + space for row in rows)}>"
 
 
 def node_statement(node: Node, view: View = "forward", show: Collection[Detail] = SHOWN) -> str:
@@ -229,7 +224,7 @@ def node_statement(node: Node, view: View = "forward", show: Collection[Detail] 
         look |= {"fontsize": "13"} | (CIRCLE if len(rows) == 1 else {})
     if is_alarming(node):
         look |= {"color": ALARM, "penwidth": "2.5"}
-    return statement(quoted_id(node.id), look | {"label": joined(rows), "tooltip": _tooltip(node)})
+    return statement(quoted_id(node.id), look | {"label": label(rows), "tooltip": _tooltip(node)})
 
 
 def _tooltip(node: Node) -> str:
@@ -248,13 +243,8 @@ def tag_statement(id: str, source: Node) -> str:
     words = clean(source.name or source.text) or shape_text(source.shape, source.dtype) or "…"
     if source.kind not in ("parameter", "input") and source.shape:
         words += f" {source.shape}"
-    look |= {
-        "margin": "0.05,0.02",
-        "width": "0.3",
-        "label": f"<{styled(words, size=SMALL)}>",
-        "tooltip": _tooltip(source),
-    }
-    return statement(id, look)
+    look |= {"margin": "0.05,0.02", "width": "0.3", "label": f"<{styled(words, size=SMALL)}>"}
+    return statement(id, look | {"tooltip": _tooltip(source)})
 
 
 def width(norm: float, largest: float) -> float:
@@ -295,7 +285,7 @@ def edge_look(edge: Edge, source: Node, rows: list[Row], view: View, largest: fl
     if alarm_text(edge.grad if view == "backward" else source.values):
         look |= {"color": ALARM, "penwidth": "2.5"}
     if rows:
-        look["label"] = spaced(rows)
+        look["label"] = label(rows, " ", AWAY)
     return look
 
 
@@ -383,9 +373,9 @@ def clusters(lines: Iterable[tuple[tuple[str, ...], str]], scopes: dict[str, Sco
     for chain, thing in nested(lines, scopes, lambda thing: order[thing.id] if isinstance(thing, Scope) else -1):
         if isinstance(thing, Scope):
             count += 1
-            label = styled(scope_text(thing, scopes[chain[-1]].path if chain else ""), thing.repeat > 1)
+            title = styled(scope_text(thing, scopes[chain[-1]].path if chain else ""), thing.repeat > 1)
             yield f"\tsubgraph cluster_{count} {{\n"
-            yield statement("graph", {"label": f"<{label}>", **CLUSTER})
+            yield statement("graph", {"label": f"<{title}>", **CLUSTER})
         else:
             yield "\t}\n" if thing is None else thing
 

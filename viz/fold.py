@@ -10,6 +10,7 @@ its body and a number.
 
 from __future__ import annotations
 
+import bisect
 import re
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -63,12 +64,13 @@ def fold(record: Record, root: Part, max_nodes: int | None, depth: int | None) -
             todo += [loop for loop in made if loop.kind == "repeat"]
             is_large = len(part.children) == before or size(record, root, READABLE) > READABLE
     if size(record, root, most) > most:  # the more levels are left, the more nodes: the most that fit are searched for
-        fits, deepest = 0, max(depths(root).values(), default=0) if depth is None else depth
-        while fits < deepest:
-            middle = (fits + deepest + 1) // 2
-            fold_deeper(root, middle)
-            fits, deepest = (middle, deepest) if size(record, root, most) <= most else (fits, middle - 1)
-        depth = fits
+        deepest = max(depths(root).values(), default=0) if depth is None else depth
+
+        def is_too_large(depth: int) -> bool:
+            fold_deeper(root, depth)
+            return size(record, root, most) > most
+
+        depth = bisect.bisect_left(range(1, deepest + 1), True, key=is_too_large)
     if depth is not None:
         fold_deeper(root, depth)
         if any(part.is_folded and part.kind in ("module", "scope") for part in root.parts()):

@@ -118,8 +118,8 @@ ENTRIES: list[tuple[str, ...]] = [
     ("fold.py", "COPIES = 3  # from so many", "COPIES = 4  # from so many", FOLD),
     (
         "fold.py",
-        "(middle, deepest) if size(record, root, most) <= most",
-        "(middle, deepest) if size(record, root, most) > most",
+        "return size(record, root, most) > most",
+        "return size(record, root, most) <= most",
         FOLD,
     ),
     ("fold.py", "if chains and not is_chain(", "if False and not is_chain(", FOLD),
