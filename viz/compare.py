@@ -22,7 +22,7 @@ from microgradnd.failures import explained
 from microgradnd.tape import Operation
 from microgradnd.tensor import Tensor
 from microgradnd.viz import dot
-from microgradnd.viz.graph import arrays, graph
+from microgradnd.viz.graph import Arrays, graph
 from microgradnd.viz.labels import SHOWN, Detail, alarm_text, clean
 from microgradnd.viz.model import Direction, Graph, Node, Scope
 from microgradnd.viz.record import Record
@@ -101,8 +101,8 @@ def compare(
         raise ValueError(f"viz.compare: rtol must be 0 or more, how far apart values may be, got {rtol!r}")
     for t, label in zip((a, b), labels, strict=True):
         _check_unchanged(t, label)
-    models = [_flat(graph(t, max_nodes, depth, backward=True)) for t in (a, b)]
-    known = [arrays(t, backward=True) for t in (a, b)]
+    known: list[Arrays] = [{}, {}]
+    models = [_flat(graph(t, max_nodes, depth, True, arrays=of)) for t, of in zip((a, b), known, strict=True)]
     differences: dict[str, str] = {}
     said: list[str] = []
     pairs = _pairs(*models)

@@ -29,7 +29,7 @@ from microgradnd.registry import VJPS, name_of
 from microgradnd.tape import Operation
 from microgradnd.tensor import Tensor
 from microgradnd.viz import signs
-from microgradnd.viz.graph import arrays, graph
+from microgradnd.viz.graph import Arrays, graph
 from microgradnd.viz.labels import clean
 from microgradnd.viz.loops import gathered, places
 from microgradnd.viz.model import Graph, Node, Scope
@@ -235,14 +235,14 @@ def document(t: Tensor, title: str | None = None, max_nodes: int = 30_000) -> di
     last = getattr(t, "_node", None)
     record = Record(last) if isinstance(last, Operation) else None
     is_whole = record is None or len(record.operations) <= max_nodes
-    model = graph(t, max_nodes=None if is_whole else min(max_nodes, FOLDED), backward=is_whole)
+    of: Arrays = {}
+    model = graph(t, max_nodes=None if is_whole else min(max_nodes, FOLDED), backward=is_whole, arrays=of)
     count = len(model.nodes)
     details = next(details for most, *details in DETAILS if count <= most)
 
     def shown(values: Values | None, array: Any = None) -> Json:
         return None if values is None else described(values, array, *details)
 
-    of = arrays(t, backward=is_whole)
     scopes, scope_of = _scopes(model, record if is_whole else None)
     letters = _letters(model)
     numbers = {node.id: number for number, node in enumerate(model.nodes)}

@@ -7,7 +7,6 @@ operation and its derivative down; `dot.py`.
 
 `graph(t, max_nodes=200, depth=None, backward=False, to=None)` returns a `Graph`: nodes, edges and scopes with what is
 written below of each, as plain data that JSON can hold. `max_nodes=None` returns the whole, nothing folded.
-`arrays(t, backward=False)` returns the arrays themselves: of each id in the whole graph its value and its gradient.
 """
 
 from __future__ import annotations
@@ -30,6 +29,8 @@ from microgradnd.viz.rules import Template, parameters_of, rule_text, summed_axe
 from microgradnd.viz.signs import counted, number
 from microgradnd.viz.values import Values, together, values_of
 
+Arrays = dict[str, tuple[Any, Any]]
+
 FEWEST = 4  # nodes: a fold, an operation and what goes into it, and the result
 MOST_NAMED = 3_000  # operations: of more, nobody reads the rules with names in them
 MOST_BESIDE = 2  # arrays or parameters that are shown beside a fold to which nothing else leads
@@ -39,7 +40,12 @@ NO_GRADIENTS = (
 
 
 def graph(
-    t: Tensor, max_nodes: int | None = 200, depth: int | None = None, backward: bool = False, to: Tensor | None = None
+    t: Tensor,
+    max_nodes: int | None = 200,
+    depth: int | None = None,
+    backward: bool = False,
+    to: Tensor | None = None,
+    arrays: Arrays | None = None,
 ) -> Graph:
     """Return the graph of the computation that made a tensor.
 
@@ -57,6 +63,9 @@ def graph(
         Whether to compute what flows back along each edge, where the tape still has the arrays.
     to : Tensor or None
         Only what connects the result to this one.
+    arrays : dict or None
+        Is filled with the arrays themselves: by the id of each node that is no fold its value and its gradient, None
+        for what isn't there, or not any more. They are those of the computation, not copies: don't write to them.
 
     Returns
     -------
@@ -82,62 +91,21 @@ def graph(
     result result  7.0
     >>> [(edge.source, edge.target, edge.rule) for edge in graph(2 * x + 1).edges]
     [('n0', 'n1', 'g * x'), ('n1', 'n2', 'g'), ('n2', 'result', '')]
+    >>> arrays = {}
+    >>> model = graph(2 * x + 1, backward=True, arrays=arrays)
+    >>> [float(array) for array in arrays["n0"]]
+    [3.0, 2.0]
     """
     _check(t, max_nodes, depth)
-    last = t._node
-    if not isinstance(last, Operation):
+    if not isinstance(t._node, Operation):
         if to is not None and to is not t:
             raise _unconnected(to)
         kind: Kind = "parameter" if t.requires_grad else "input"
         node = _variable("n0", kind, t.data, t.name, None, t.grad)
+        if arrays is not None:
+            arrays["n0"] = t.data, _plain(t.grad)
         return Graph([node], parameters=node.parameters)
-    return _Builder(t, last, max_nodes, depth, backward, to).graph()
-
-
-def arrays(t: Tensor, backward: bool = False) -> dict[str, tuple[Any, Any]]:
-    """Return the arrays of a computation: the value and the gradient of each node of the whole graph.
-
-    Parameters
-    ----------
-    t : Tensor
-    backward : bool
-        Whether to compute the gradients that the tape doesn't hold, where it still has the arrays for that.
-
-    Returns
-    -------
-    dict of str to (array or None, array or None)
-        By the ids of `graph(t, max_nodes=None)`. The arrays are those of the computation, not copies: don't write to
-        them. None for what isn't there, or not any more.
-
-    Examples
-    --------
-    >>> import microgradnd as mg
-    >>> from microgradnd.viz.graph import arrays
-    >>> x = mg.tensor([1.0, 2.0], requires_grad=True, name="x")
-    >>> arrays(np.sum(x * x), backward=True)["n0"]
-    (array([1., 2.]), array([2., 4.]))
-    """
-    _check(t, None, None)
-    last = t._node
-    if not isinstance(last, Operation):
-        return {"n0": (t.data, _plain(t.grad))}
-    record = Record(last)
-    arrived: dict[Any, Any] = {}
-    is_known = backward and record.can_flow()
-    ends = record.flow(lambda node, g, parts: arrived.__setitem__(node, g)) if is_known else None
-    found: dict[str, tuple[Any, Any]] = {}
-    for leaf, id in record.leaf_ids.items():
-        found[id] = leaf.data, gradient(leaf, record, ends)[0]
-    seen: set[Thing] = set()
-    for i, node in enumerate(record.operations):
-        for k, operand in enumerate(record.operands(i)):
-            if isinstance(operand, int) and operand not in seen:
-                seen.add(operand)
-                found[f"{record.ids[i]}_{k}"] = (None if node.args is None else node.args[k]), None
-        g = arrived.get(node, node.note and node.note.grad)
-        found[record.ids[i]] = _array(node.out), _array(_plain(g))
-    found["result"] = t.data, found[record.ids[-1]][1]
-    return found
+    return _Builder(t, max_nodes, depth, backward, to, arrays).graph()
 
 
 def gradient(leaf: Leaf, record: Record, ends: dict[Any, Any] | None) -> tuple[Any, Any]:
@@ -231,10 +199,11 @@ class _Builder:
     """
 
     def __init__(
-        self, t: Tensor, last: Operation, max_nodes: int | None, depth: int | None, backward: bool, to: Any
+        self, t: Any, max_nodes: int | None, depth: int | None, backward: bool, to: Any, arrays: Arrays | None
     ) -> None:
         self.t = t
-        self.record = Record(last)
+        self.arrays = arrays
+        self.record = Record(t._node)
         self.start = None if to is None else self.node_of(to)
         self.among = set(range(len(self.record.operations))) if to is None else self.record.between(to._node)
         self.root = tree(self.record, self.among)
@@ -325,6 +294,8 @@ class _Builder:
         """Note what arrives at an operation that is drawn, and what goes on from it."""
         q = self.record.index[node]
         target = self.stands_for[q]
+        if self.arrays is not None and (q in self.drawn or q == len(self.stands_for) - 1):
+            self.arrays[self.record.ids[q]] = _array(node.out), _array(g)
         if q in self.drawn:
             alone, said = self.sent.pop(node, (None, None))
             self.arrived[q] = said if alone is g else values_of(g)
@@ -568,14 +539,17 @@ class _Builder:
         if thing.kind != "parameter":  # it comes from outside; a constant from the copy whose own it is
             repeated = [depth for depth, id in enumerate(common) if thing.kind == "constant" and id in self.repeated]
             common = common[: repeated[-1] + 1] if repeated else ()
-        if thing.leaf is None:
-            return _variable(thing.id, thing.kind, thing.data, None, None, None, common)
-        return _variable(thing.id, thing.kind, thing.data, thing.leaf.name, *self.gradients[thing.leaf], common)
+        grad, accumulated = (None, None) if thing.leaf is None else self.gradients[thing.leaf]
+        if self.arrays is not None:
+            self.arrays[thing.id] = thing.data, grad
+        return _variable(thing.id, thing.kind, thing.data, thing.leaf and thing.leaf.name, grad, accumulated, common)
 
     def operation_node(self, i: int) -> Node:
         node = self.record.operations[i]
         text, detail = self.written(i)
         last = self.last_norms.get(i)
+        if self.arrays is not None:
+            self.arrays.setdefault(self.record.ids[i], (_array(node.out), _plain(node.note and node.note.grad)))
         return Node(
             self.record.ids[i],
             "operation",
@@ -617,6 +591,8 @@ class _Builder:
 
     def result_node(self) -> Node:
         t, grad = self.t, self.grad_of(len(self.record.operations) - 1)
+        if self.arrays is not None:
+            self.arrays["result"] = t.data, self.arrays.get(self.record.ids[-1], (None, None))[1]
         return Node("result", "result", t.name, shape=t.shape, dtype=str(t.dtype), values=values_of(t.data), grad=grad)
 
     def grad_of(self, i: int) -> Values | None:
