@@ -318,7 +318,7 @@ def _scopes(model: Graph, record: Record | None) -> tuple[list[dict[str, Json]],
         ]
         return told, {id: place[scope] for id, scope in of_node.items()}
     root = gathered(record)
-    parts = list(root.parts())
+    parts = root.parts()
     place_of = {part: number for number, part in enumerate((root, *parts), -1)}
     homes = places(record, root, model)
     return [_scope(part, place_of[part.parent]) for part in parts if part.parent], {

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import bisect
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -51,7 +51,7 @@ def fold(record: Record, root: Part, max_nodes: int | None, depth: int | None) -
     most = float("inf") if max_nodes is None else max_nodes
     if max_nodes is not None and size(record, root, READABLE) > READABLE:
         kind_of = signatures(record, root)
-        for part in [*reversed(list(root.parts())), root]:
+        for part in [*reversed(root.parts()), root]:
             if any(isinstance(child, Part) for child in part.children):
                 gather(record, part, kind_of, 1, first_copy, chains=True, scopes=True)
         if depth is not None:
@@ -79,7 +79,7 @@ def fold(record: Record, root: Part, max_nodes: int | None, depth: int | None) -
     if size(record, root, most) > most:
         assert max_nodes is not None
         fold_stretch(record, root, max_nodes)
-    return notes + [note for part in shown_parts(root) if (note := said(part))]
+    return notes + [note for part in root.parts(is_shown=True) if (note := said(part))]
 
 
 def said(part: Part) -> str:
@@ -95,32 +95,14 @@ def said(part: Part) -> str:
     return f"{part.path} to {part.last} are alike, {part.repeat:,} in a row; the first is shown."
 
 
-def shown(root: Part) -> Iterator[int | Part]:
-    """Yield what is to be a node: the operations that no fold hides, and the folded scopes, in order."""
-    todo: list[int | Part] = list(reversed(root.children))
-    while todo:
-        thing = todo.pop()
-        if isinstance(thing, int) or thing.is_folded:
-            yield thing
-        else:
-            todo += reversed(thing.children)
-
-
-def shown_parts(root: Part) -> list[Part]:
-    """Return the scopes that no fold hides, folded ones too, outer ones before inner ones."""
-    found = []
-    todo = [child for child in reversed(root.children) if isinstance(child, Part)]
-    while todo:
-        part = todo.pop()
-        found.append(part)
-        if not part.is_folded:
-            todo += [child for child in reversed(part.children) if isinstance(child, Part)]
-    return found
+def shown(root: Part) -> list[int | Part]:
+    """Return what is to be a node: the operations that no fold hides, and the folded scopes, in order."""
+    return [thing for thing in root.inside(is_shown=True) if isinstance(thing, int) or thing.is_folded]
 
 
 def size(record: Record, root: Part, enough: float) -> int:
     """Return how many nodes there would be in a picture, and one for the result; not exactly, if more than enough."""
-    things = list(shown(root))
+    things = shown(root)
     if len(things) >= enough:
         return len(things) + 1
     around: set[Any] = set()
@@ -138,7 +120,7 @@ def signatures(record: Record, root: Part) -> Kinds:
         for node in record.operations
     ]
     of_part: dict[Part, int] = {}
-    for part in reversed(list(root.parts())):
+    for part in reversed(root.parts()):
         inside = tuple(of_operation[c] if isinstance(c, int) else of_part[c] for c in part.children)
         of_part[part] = kinds.setdefault((part.kind, re.sub(r"\d+", "#", part.label), inside), len(kinds))
 

@@ -21,7 +21,7 @@ from microgradnd.registry import Results, name_of
 from microgradnd.tape import Leaf, Operation
 from microgradnd.tensor import Tensor
 from microgradnd.viz import signs
-from microgradnd.viz.fold import fold, operations_of, shown, shown_parts
+from microgradnd.viz.fold import fold, operations_of, shown
 from microgradnd.viz.model import Edge, Graph, Kind, Node, Scope
 from microgradnd.viz.names import Names
 from microgradnd.viz.record import Part, Parts, Record, Thing, tree
@@ -209,8 +209,8 @@ class _Builder:
         self.root = tree(self.record, self.among)
         self.notes = fold(self.record, self.root, max_nodes, depth)
         self.most = math.inf if max_nodes is None else max_nodes
-        self.things = list(shown(self.root))
-        self.repeated = {part.id for part in shown_parts(self.root) if part.repeat > 1}
+        self.things = shown(self.root)
+        self.repeated = {part.id for part in self.root.parts(is_shown=True) if part.repeat > 1}
         self.ends: dict[Any, Any] | None = None
         self.arrived: dict[int, Values | None] = {}
         self.last_norms: dict[Any, Values | None] = {}
@@ -244,7 +244,7 @@ class _Builder:
         self.stands_for: list[Any] = list(range(len(self.record.operations)))
         self.copies: dict[int, tuple[Any, ...]] = {}
         self.home: dict[int, Part] = {}
-        for part in [self.root, *shown_parts(self.root)]:
+        for part in [self.root, *self.root.parts(is_shown=True)]:
             self.home.update((child, part) for child in part.children if isinstance(child, int))
             if part.is_folded:
                 for i in part.operations():
@@ -350,7 +350,7 @@ class _Builder:
 
         Of what lies within a repeated scope the first copy counts, for that is what is drawn.
         """
-        self.totals = {part: _Total() for part in [self.root, *shown_parts(self.root)]}
+        self.totals = {part: _Total() for part in [self.root, *self.root.parts(is_shown=True)]}
         chains: dict[Any, list[Part]] = {}
         users: dict[Leaf, list[Part]] = {}
         for i, node in enumerate(self.record.operations):
@@ -523,7 +523,7 @@ class _Builder:
     def scopes(self) -> dict[str, Scope]:
         """Return the scopes that are drawn as such."""
         found = {}
-        for part in shown_parts(self.root):
+        for part in self.root.parts(is_shown=True):
             if not part.is_folded:
                 total = self.totals[part]
                 outer = part.parent.id if part.parent is not None else ""

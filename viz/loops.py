@@ -47,7 +47,7 @@ def gathered(record: Record) -> Part:
     if size(record, root, READABLE) <= READABLE:
         return root
     kind_of = signatures(record, root)
-    for part in [*reversed(list(root.parts())), root]:
+    for part in [*reversed(root.parts()), root]:
         if any(isinstance(child, Part) for child in part.children):
             gather(record, part, kind_of, 1, all_copies, chains=True, scopes=True)
     todo = [root]
@@ -56,7 +56,7 @@ def gathered(record: Record) -> Part:
         if part.kind != "repeat" and len(part.children) > WORTH:
             gather(record, part, kind_of, WORTH, all_copies)
         todo += [child for child in part.children if isinstance(child, Part)]
-    for part in reversed(list(root.parts())):  # inner loops first: the outer ones name them
+    for part in reversed(root.parts()):  # inner loops first: the outer ones name them
         if part.kind == "repeat":
             part.label = _title(record, part)
     return root

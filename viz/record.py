@@ -134,6 +134,22 @@ class Part:
         self.is_folded = False
         self.module: Any = None  # a weak reference
 
+    def inside(self, is_shown: bool = False) -> Iterator[int | Part]:
+        """Yield the operations and scopes within it, outer ones before inner ones; not what folds hide, if `is_shown`.
+
+        Of a scope that stands for several copies it is the first.
+        """
+        todo = list(reversed(self.children))
+        while todo:
+            thing = todo.pop()
+            yield thing
+            if isinstance(thing, Part) and not (is_shown and thing.is_folded):
+                todo += reversed(thing.children)
+
+    def parts(self, is_shown: bool = False) -> list[Part]:
+        """Return the scopes within it, outer ones before inner ones, in order."""
+        return [thing for thing in self.inside(is_shown) if isinstance(thing, Part)]
+
     def operations(self) -> list[int]:
         """Return the indices of all operations within it, at any depth, copies after what they are copies of."""
         found: list[int] = []
@@ -143,20 +159,11 @@ class Part:
             if isinstance(thing, int):
                 found.append(thing)
             elif isinstance(thing, list):
-                for copy in thing:
-                    found += copy
+                found += [i for copy in thing for i in copy]
             else:
                 todo.append(thing.hidden)
                 todo += reversed(thing.children)
         return found
-
-    def parts(self) -> Iterator[Part]:
-        """Yield the scopes within it, outer ones before inner ones, in order."""
-        todo = [child for child in reversed(self.children) if isinstance(child, Part)]
-        while todo:
-            part = todo.pop()
-            yield part
-            todo += [child for child in reversed(part.children) if isinstance(child, Part)]
 
     def ancestors(self) -> list[Part]:
         """Return the scopes that it lies in, from what holds the outermost ones to itself."""
