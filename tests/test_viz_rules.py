@@ -218,6 +218,12 @@ def test_single_numbers_are_put_in() -> None:
     assert texts(a + b)["add", 0] == ("g", "1")
 
 
+def test_a_negative_number_alone_needs_no_brackets() -> None:
+    x = mg.tensor(2.0, requires_grad=True, name="x")
+    assert texts(-3.0 * (x + 1))["add", 0] == ("g", "-3")
+    assert texts(0.0 * -(x + 1))["add", 0] == ("g", "0")
+
+
 def test_two_calls_of_one_function_have_their_own_constants() -> None:
     x = named("x", 2)
     model = graph(np.sum(x**3.5 + x**4.5), backward=True)

@@ -67,13 +67,13 @@ def number(value: Any, digits: int = 4) -> str:
     Examples
     --------
     >>> from microgradnd.viz.signs import number
-    >>> number(2.0), number(-0.123456), number(7), number(float("nan")), number(True)
-    ('2', '-0.1235', '7', 'NaN', 'True')
+    >>> number(2.0), number(-0.123456), number(7), number(float("nan")), number(-0.0), number(True)
+    ('2', '-0.1235', '7', 'NaN', '0', 'True')
     """
     if isinstance(value, int) and abs(value) < 10**6:
         return str(value)
     try:
-        text = f"{value:.{digits}g}"
+        text = f"{value + 0:.{digits}g}"  # -0.0 + 0 is 0.0
     except OverflowError:  # an integer beyond the range of floats
         return f"{'-' if value < 0 else ''}1e{len(str(abs(value))) - 1}"
     return text.replace("nan", "NaN").replace("inf", "Inf")

@@ -299,4 +299,12 @@ ENTRIES: list[tuple[str, ...]] = [
     ("page/picture.js", "if (isInside && (!always", "if ((!always", BROWSER, "chromedriver"),
     ("page/page.js", 'SECOND / Number($("speed").value)', "SECOND", BROWSER, "chromedriver"),
 ]
+ENTRIES += [
+    ("rules.py", 'self.pieces[i + 1] == "" and len(found) == 3', "False", RULES),
+    ("rules.py", "or argument.id in self.freed:", "or False:", RULES),
+    ("rules.py", "or (node.args is None and parent is None):", "or False:", RULES),
+    ("signs.py", 'f"{value + 0:.{digits}g}"', 'f"{value:.{digits}g}"', RULES),
+    ("record.py", "not (is_shown and thing.is_folded)", "True", FOLD),
+    ("graph.py", "self.arrays[thing.id] = thing.data, grad", "self.arrays[thing.id] = thing.data, thing.data", FOLD),
+]
 FAULTS = [(f"viz/{file}", *rest) for file, *rest in ENTRIES]
