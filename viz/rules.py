@@ -345,6 +345,8 @@ class _Reading(ast.NodeTransformer):
             g, shape, *axis = node.args[:3]
             made = ast.Call(ast.Name("np.expand_dims"), [g, *axis], []) if axis and len(node.args) == 3 else g
             return ast.Call(ast.Name("np.broadcast_to"), [made, shape], [])
+        if name == "mT":
+            return ast.Attribute(node.args[0], "mT")
         node.func = ast.Name(SPELLED[name]) if name in SPELLED else self.visit(node.func)
         return node
 
