@@ -50,9 +50,3 @@ def cast(g: Any, dtype: np.dtype[Any]) -> Any:
     if g.dtype == dtype:
         return g
     return (np.real(g) if g.dtype.kind == "c" != dtype.kind else g).astype(dtype)
-
-
-def one(like: Any) -> Any:
-    """Return the cotangent of a number with respect to itself, in its shape, its dtype and its library's memory."""
-    is_number = not like.shape and isinstance(like, np.ndarray | np.generic)
-    return like.dtype.type(1) if is_number else np.ones_like(like)

@@ -15,8 +15,8 @@ import numpy as np
 
 from microgradnd import views
 from microgradnd.arraylike import ArrayLike
-from microgradnd.broadcasting import cast, one
-from microgradnd.operands import as_array, new_array, operand
+from microgradnd.broadcasting import cast
+from microgradnd.operands import as_array, new_array, one, operand
 from microgradnd.tape import Leaf, Lift, Node, Operation, Path, current, describe, next_position, walk
 
 ndarray = np.ndarray

@@ -15,7 +15,7 @@ import numpy as np
 
 from microgradnd import operands, primitives, refusals, views
 from microgradnd.batching import Batched
-from microgradnd.broadcasting import cast, one
+from microgradnd.broadcasting import cast
 from microgradnd.tensor import Tensor
 from microgradnd.trees import Form
 
@@ -59,7 +59,7 @@ def one_for(function: Function, outputs: Sequence[Any]) -> Any:
     arrays = [primitives.array(plain(out)) for out in outputs]
     if len(arrays) != 1 or arrays[0].size != 1 or arrays[0].dtype.kind == "c":
         raise refusals.not_one_number(name_of_function(function), arrays)
-    return one(arrays[0])
+    return operands.one(arrays[0])
 
 
 def matching(leaves: Sequence[Any], given: Form, values: Sequence[Any], form: Form, what: str) -> list[Any]:

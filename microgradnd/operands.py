@@ -127,6 +127,11 @@ def new_array(value: Any, dtype: npt.DTypeLike | None = None) -> Any:
     return np.array(value, dtype=dtype)
 
 
+def one(like: Any) -> Any:
+    """Return the cotangent of a number with respect to itself, in its shape and dtype, from its array's library."""
+    return np.ones_like(like) if like.shape or is_foreign(like) else like.dtype.type(1)
+
+
 def operand(taker: Function | str, value: Any) -> Any:
     """Return what stands where an array must stand, as an array or number, or raise."""
     if isinstance(value, list | tuple | range):
