@@ -108,15 +108,18 @@ def on_page_content(html: str, page: Any, config: Any, files: Any) -> str:
 def on_post_build(config: Any) -> None:
     """Check that each link of each page leads somewhere, and that nothing is loaded from elsewhere."""
     site = Path(config.site_dir)
-    pages = {path: path.read_text() for path in site.rglob("*.html") if path.name != "404.html"}  # its links are absolute
+    pages = {
+        path: path.read_text() for path in site.rglob("*.html") if path.name != "404.html"
+    }  # its links are absolute
     names = {path: set(re.findall(r"""\s(?:id|name)=["']?([^"'\s>]+)""", text)) for path, text in pages.items()}
     broken = []
     for path, text in pages.items():
-        body = re.sub(r"<(script|code)\b.*?</\1>", "", text, flags=re.S)
-        for attribute, link in re.findall(r"""\s(href|src)=["']?([^"'\s>]+)""", body):
+        body = re.sub(r"(<(script|code)\b[^>]*>).*?</\2>", r"\1", text, flags=re.S)
+        for tag, link in re.findall(r"""<(\w+)\s[^>]*?\b(?:href|src)=["']?([^"'\s>]+)""", body):
             link, _, anchor = unescape(link).partition("#")
-            if link.startswith(("https://", "mailto:")):
-                broken += [f"{path}: {link} is loaded from elsewhere"] if attribute == "src" else []
+            if "://" in link:
+                is_loaded = tag != "a" and not (config.site_url and link.startswith(config.site_url))
+                broken += [f"{path.relative_to(site)} loads {link}"] if is_loaded else []
                 continue
             target = (path.parent / link).resolve() if link else path
             target = target / "index.html" if target.is_dir() else target

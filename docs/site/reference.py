@@ -29,6 +29,7 @@ from microgradnd.viz import rules
 DOCS = Path(__file__).parents[1]
 NAMES = re.compile(r"<!-- names ([\w.]+): ([\w\s]+) -->")
 RULES_HEAD = "| function | gradient of each argument | at kinks and infinities |\n|---|---|---|"
+MOST_CHARACTERS = 80  # of a signature on one line
 SECTIONS = "Parameters|Returns|Yields|Raises|Attributes|See Also|Notes|References|Examples"
 
 
@@ -62,20 +63,24 @@ def places() -> dict[str, tuple[str, str]]:
 def entry(module: str, name: str, uri: str) -> str:
     """Return the heading, signature and docstring of a public name, and those of a class's own methods."""
     value = getattr(importlib.import_module(module), name)
-    parts = [f"## {name} {{ #{module}.{name} }}\n", described(value, f"{module.replace('microgradnd', 'mg')}.{name}", uri)]
-    if inspect.isclass(value):
-        for key, method in vars(value).items():
-            is_shown = not key.startswith("_") and key != "forward" and inspect.getdoc(method)
-            if is_shown and (inspect.isfunction(method) or isinstance(method, property)):
-                parts.append(f"### {name}.{key} {{ #{module}.{name}.{key} }}\n")
-                parts.append(described(method, f"{name}.{key}", uri))
+    parts = [
+        f"### {name} {{ #{module}.{name} }}\n",
+        described(value, f"{module.replace('microgradnd', 'mg')}.{name}", uri),
+    ]
+    for key, method in vars(value).items() if inspect.isclass(value) else ():
+        is_new = not key.startswith("_") and not any(hasattr(base, key) for base in value.__mro__[1:])
+        if is_new and inspect.getdoc(method) and (inspect.isfunction(method) or isinstance(method, property)):
+            parts += [f"#### {name}.{key} {{ #{module}.{name}.{key} }}\n", described(method, f"{name}.{key}", uri)]
     return "\n".join(parts)
 
 
 def described(value: Any, name: str, uri: str) -> str:
     """Return a signature and a docstring in Markdown."""
     first, *sections = re.split(rf"^({SECTIONS})\n-{{3,}}\n", inspect.getdoc(value) or "", flags=re.M)
-    text = f"```python\n{name}{signature(value)}\n```\n\n{prose(first, uri)}\n"
+    call = f"{name}{signature(value)}"
+    if len(call) > MOST_CHARACTERS:
+        call = re.sub(r", (?=[*\w]+[=,)])", ",\n    ", call).replace("(", "(\n    ", 1)[:-1] + ",\n)"
+    text = f"```python\n{call}\n```\n\n{prose(first, uri)}\n"
     for title, body in zip(sections[::2], sections[1::2], strict=True):
         if title == "See Also":
             text += f"\n**See also** {'; '.join(see_also(body, uri))}\n"
@@ -131,14 +136,15 @@ def see_also(body: str, uri: str) -> list[str]:
 
 def definitions(body: str, uri: str) -> str:
     """Return a section of parameters, results or errors as a list of definitions."""
-    items = re.split(r"\n(?=\S)", body.strip())
     found = []
-    for item in items:
+    for item in re.split(r"\n(?=\S)", body.strip()):
         head, _, text = item.partition("\n")
         name, _, kind = head.partition(" : ")
-        term = f"`{name}` : {inline(kind, uri)}" if kind else inline(head, uri)
-        found.append(f"{term}\n:   {inline(inspect.cleandoc(text), uri).strip() or ' '}".replace("\n", "\n    ", 0))
-    return "\n\n".join(re.sub(r"\n(?!:)", "\n    ", item) for item in found)
+        is_name = kind or re.fullmatch(r"\*{,2}[a-z]\w*(, \w+)*", name)
+        term = f"`{name}`{' : ' if kind else ''}{inline(kind, uri)}" if is_name else inline(head, uri)
+        text = inline(inspect.cleandoc(text), uri).replace("\n", "\n    ")
+        found.append(f"{term}\n:   {text}" if text else f"{term}\n")
+    return "\n\n".join(found)
 
 
 # The table of derivatives
@@ -206,7 +212,9 @@ def kinks() -> dict[Any, list[str]]:
     found: dict[Any, list[str]] = {}
     for module in pkgutil.iter_modules(tests.__path__):
         for row in importlib.import_module(f"tests.rows.{module.name}").ROWS:
-            found.setdefault(row.function, []).extend(f"{shown(at)} → {shown(gradients)}" for at, gradients in row.kinks)
+            found.setdefault(row.function, []).extend(
+                f"{shown(at)} → {shown(gradients)}" for at, gradients in row.kinks
+            )
     return found
 
 
