@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from microgradnd import __main__, registry
+from microgradnd import __main__, nn, registry
 from microgradnd.viz import rules
 
 DOCS = Path(__file__).parents[1]
@@ -54,6 +54,7 @@ def places() -> dict[str, tuple[str, str]]:
             for name in names.split():
                 place = f"reference/{path.name}", f"{module}.{name}"
                 found.setdefault(name, place)
+                found[f"reference/{path.name}#{name}"] = place  # a page means its own names first
                 for i in range(module.count(".") + 1):  # nn.Linear and microgradnd.nn.Linear
                     found[f"{module.split('.', i)[-1]}.{name}"] = place
                 found[f"mg.{name}" if module == "microgradnd" else f"F.{name}"] = place
@@ -67,11 +68,26 @@ def entry(module: str, name: str, uri: str) -> str:
         f"### {name} {{ #{module}.{name} }}\n",
         described(value, f"{module.replace('microgradnd', 'mg')}.{name}", uri),
     ]
+    parts += [f"**The same {kind}** {linked(other, uri)}\n" for kind, other in twins(module, name)]
     for key, method in vars(value).items() if inspect.isclass(value) else ():
         is_new = not key.startswith("_") and not any(hasattr(base, key) for base in value.__mro__[1:])
         if is_new and inspect.getdoc(method) and (inspect.isfunction(method) or isinstance(method, property)):
             parts += [f"#### {name}.{key} {{ #{module}.{name}.{key} }}\n", described(method, f"{name}.{key}", uri)]
     return "\n".join(parts)
+
+
+def twins(module: str, name: str) -> list[tuple[str, str]]:
+    """Return the function that a layer calls, or the layer that calls a function: nn.ReLU and F.relu."""
+    others = {
+        "microgradnd.nn": ("as a function", "F", nn.functional),
+        "microgradnd.nn.functional": ("as a layer", "nn", nn),
+    }
+    kind, prefix, other = others.get(module, ("", "", None))
+
+    def simple(name: str) -> str:
+        return name.replace("_", "").lower().removesuffix("loss")
+
+    return [(kind, f"{prefix}.{n}") for n in getattr(other, "__all__", ()) if simple(n) == simple(name)]
 
 
 def described(value: Any, name: str, uri: str) -> str:
@@ -111,8 +127,8 @@ def inline(text: str, uri: str) -> str:
     """Return a piece of text with its signs escaped and its names linked."""
 
     def replaced(match: re.Match[str]) -> str:
-        if code := match[1]:
-            return linked(code.strip("`"), uri)
+        if code := match[1].strip("`") if match[1] else "":
+            return linked(code, uri) if "." in code or code[0].isupper() else f"`{code}`"  # `path` may be a parameter
         return "&lt;" if match[0] == "<" else f"\\{match[0]}"
 
     return re.sub(r"(`+[^`]+`+)|[*<\[\]$_]", replaced, text)
@@ -120,7 +136,7 @@ def inline(text: str, uri: str) -> str:
 
 def linked(name: str, uri: str) -> str:
     """Return a name as code, which leads to its entry if it has one."""
-    page, anchor = places().get(name, ("", ""))
+    page, anchor = places().get(f"{uri}#{name}") or places().get(name, ("", ""))
     return f"[`{name}`]({posixpath.relpath(page, posixpath.dirname(uri))}#{anchor})" if page else f"`{name}`"
 
 
