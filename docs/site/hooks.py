@@ -100,7 +100,10 @@ def on_page_content(html: str, page: Any, config: Any, files: Any) -> str:
 
     def formula(match: re.Match[str]) -> str:
         display = "block" if match[1] == "div" else "inline"
-        return latex2mathml.converter.convert(unescape(match[2]).strip()[2:-2], display=display)
+        mathml = latex2mathml.converter.convert(unescape(match[2]).strip()[2:-2], display=display)
+        if re.search(r">[&\\]\w*<", mathml):
+            raise PluginError(f"{page.file.src_uri}: no MathML for {match[2]}")
+        return mathml
 
     return re.sub(r'<(span|div) class="arithmatex">(.*?)</\1>', formula, html, flags=re.S)
 

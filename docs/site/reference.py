@@ -112,7 +112,8 @@ def signature(value: Any) -> str:
     if isinstance(value, property) or (inspect.isclass(value) and issubclass(value, Exception)):
         return ""
     found = inspect.signature(value)
-    parameters = [p.replace(annotation=p.empty) for p in found.parameters.values() if p.name != "self"]
+    left_out = {"self", "wrong", "options"}  # the last two take arguments in order to refuse them
+    parameters = [p.replace(annotation=p.empty) for p in found.parameters.values() if p.name not in left_out]
     text = str(found.replace(parameters=parameters, return_annotation=found.empty))
     return re.sub(r"<(?:class|function) '?([\w.]+)'?.*?>", r"\1", text)
 
