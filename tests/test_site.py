@@ -81,7 +81,7 @@ def test_scipy_has_a_table_too() -> None:
 
 CHAPTER = """# A chapter
 
-Text.
+See [the next](02-next.md), and [how](../how-to/kinks.md#nan).
 
 ```python
 >>> x = 1
@@ -108,7 +108,7 @@ def test_a_chapter_becomes_a_notebook() -> None:
     from docs.site.notebooks import notebook_of
 
     first, loop, error, rest = notebook_of(CHAPTER).cells
-    assert first.source == "# A chapter\n\nText."
+    assert first.source == "# A chapter\n\nSee [the next](02-next.ipynb), and [how](../how-to/kinks.html#nan)."
     assert loop.source == "x = 1\nfor i in range(2):\n    print(i + x)"
     assert (error.source, error.metadata) == ("1 / 0", {"tags": ["raises-exception"]})
     assert rest.cell_type == "markdown"

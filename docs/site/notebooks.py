@@ -24,13 +24,16 @@ MEDIA = {"svg": "image/svg+xml", "png": "image/png", "gif": "image/gif"}
 
 def notebook_of(text: str) -> Any:
     """Return a chapter as a notebook: prose between code, a cell for each output, prompts and outputs left out."""
+    text = re.sub(r"(\]\(\d[\w-]*)\.md", r"\1.ipynb", text)  # the other chapters are notebooks too
+    text = re.sub(r"(\]\(\.\./[\w/-]+)\.md", r"\1.html", text)
     cells = []
     for i, part in enumerate(FENCE.split(text)):
         if i % 2 == 0 and part.strip():
             cells.append(nbformat.v4.new_markdown_cell(part.strip()))
         elif i % 2:
             cells += code_cells(part)
-    return nbformat.v4.new_notebook(cells=cells)
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    return nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
 
 
 def code_cells(code: str) -> list[Any]:
