@@ -1,5 +1,6 @@
 # make demo    train the seed network, and write its loss curve and computation graph to out/
 # make test    run every test (PyTorch is not needed)
+# make docs    build the site in out/site/, its notebooks and pictures included, and check every link
 # make mutants plant faults, and print those that the tests don't notice; MUTANTS="--sample 20" plants some
 #
 # Everything is installed in .venv, which `make clean` removes. PYTHON=python3.13 picks another interpreter.
@@ -11,7 +12,7 @@ INSTALL := $(RUN) -m pip install -qq --disable-pip-version-check
 
 MUTANTS ?=
 
-.PHONY: demo test test-thorough mutants lint bench bench-peers fuzz fuzz-compiled leaks clean
+.PHONY: demo test test-thorough mutants lint docs bench bench-peers fuzz fuzz-compiled leaks clean
 
 demo: $(VENV)/examples.installed
 	$(RUN) examples/two_layer.py
@@ -30,6 +31,9 @@ lint: $(VENV)/dev.installed
 	$(RUN) -m ruff check
 	$(RUN) -m mypy
 	$(VENV)/bin/oxlint -f unix viz/page
+
+docs: $(VENV)/docs.installed
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs -q build
 
 bench: $(VENV)/test.installed
 	$(RUN) benchmarks/run.py

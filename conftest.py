@@ -4,3 +4,5 @@ Otherwise `pytest microgradnd/tensor.py` alone would put the module `tensor` ove
 """
 
 import microgradnd  # noqa: F401
+
+collect_ignore = ["docs/site"]  # hooks of MkDocs, which is in the extra `docs`

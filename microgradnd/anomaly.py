@@ -33,6 +33,10 @@ class detect_anomaly(Recording):
     FloatingPointError
         By the operation that made the value, naming it.
 
+    See Also
+    --------
+    explain : why a gradient is zero, missing or NaN, afterwards.
+
     Examples
     --------
     >>> import numpy as np

@@ -184,6 +184,10 @@ def split(
     TypeError
         If `sizes` isn't a sequence of numbers, or an array holds no numbers.
 
+    See Also
+    --------
+    batches : walks over a part.
+
     Examples
     --------
     >>> import numpy as np
@@ -268,6 +272,10 @@ def standardise(x: Any) -> Scale:
         If x holds NaN, infinities or complex numbers.
     TypeError
         If x holds no numbers.
+
+    See Also
+    --------
+    batches : what it scales.
 
     Examples
     --------

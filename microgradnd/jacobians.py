@@ -45,6 +45,11 @@ def jacobian(f: Function, argnums: int | Sequence[int] = 0, mode: Literal["rev",
         Takes what `f` takes; returns an array of shape `output.shape + input.shape`, in the structure of the output
         and, within that, of the argument.
 
+    See Also
+    --------
+    hessian : the second derivatives of one number.
+    vjp, jvp : one row, one combination of columns.
+
     Examples
     --------
     >>> import numpy as np
@@ -94,6 +99,11 @@ def hessian(f: Callable[P, Any], argnums: int = 0) -> Callable[P, Any]:
     callable
         Takes what `f` takes; returns an array of shape `input.shape + input.shape`.
 
+    See Also
+    --------
+    hvp : its product with a vector, without the matrix.
+    jacobian : first derivatives.
+
     Examples
     --------
     >>> import numpy as np
@@ -118,6 +128,11 @@ def elementwise_grad(f: Function) -> Function:
     -------
     callable
         Takes what `f` takes; returns the derivatives, with the shape of the first argument.
+
+    See Also
+    --------
+    grad : for one number.
+    vmap : for a function of one example.
 
     Examples
     --------

@@ -55,6 +55,10 @@ class Recording:
 class no_grad(Recording):
     """Record nothing, in this thread, while it is entered; under it, `w -= lr * w.grad` updates a leaf in place.
 
+    See Also
+    --------
+    enable_grad : records within it again.
+
     Examples
     --------
     >>> import microgradnd as mg
@@ -83,6 +87,10 @@ no_grad.key = no_grad()
 
 class enable_grad(Recording):
     """Record again, in this thread, within a `no_grad`.
+
+    See Also
+    --------
+    no_grad : records nothing.
 
     Examples
     --------

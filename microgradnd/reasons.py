@@ -50,6 +50,11 @@ def explain(t: Any, result: Tensor | None = None) -> list[str]:
     TypeError
         If `t` is neither, or `result` isn't a Tensor.
 
+    See Also
+    --------
+    viz.draw : a picture of the same computation.
+    detect_anomaly : raises where the first NaN is made.
+
     Examples
     --------
     >>> import numpy as np

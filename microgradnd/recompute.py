@@ -108,6 +108,10 @@ def checkpoint(f: Callable[P, R]) -> Callable[P, R]:
         The same function. On the tape a call of it is one operation, which holds its inputs, not what is between them
         and its results. Variables that `f` uses without being given them are seen too.
 
+    See Also
+    --------
+    compile : plans its buffers by itself.
+
     Notes
     -----
     Chen et al. (2016), "Training deep nets with sublinear memory cost".

@@ -100,6 +100,13 @@ def defvjp(function: Function, *rules: Rule | None) -> None:
         shape that it was broadcast to. None for an argument without derivative. For an argument that is a list of
         arrays, the rule returns a list of cotangents.
 
+    See Also
+    --------
+    primitive : makes an operation.
+    defjvp : forward mode.
+    elementwise, linear : both at once.
+    testing.check_grads : compares a rule with finite differences.
+
     Examples
     --------
     >>> import numpy as np
@@ -127,6 +134,11 @@ def defjvp(function: Function, *rules: Rule | None) -> None:
     *rules : callable or None
         `rule(t, out, *args, **kwargs)` returns the tangent of the output that a tangent `t` of its argument causes;
         the contributions of all arguments are added. None for an argument without derivative.
+
+    See Also
+    --------
+    defvjp : reverse mode.
+    elementwise, linear : both at once.
 
     Examples
     --------

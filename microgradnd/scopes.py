@@ -33,6 +33,11 @@ class scope(Recording):
     TypeError
         If the name isn't a string.
 
+    See Also
+    --------
+    viz.draw : what shows scopes.
+    viz.profile : the time of each.
+
     Examples
     --------
     >>> import numpy as np

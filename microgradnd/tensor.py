@@ -100,6 +100,11 @@ def tensor(
     TypeError
         If a gradient is asked for data that aren't floating-point or complex numbers.
 
+    See Also
+    --------
+    Tensor : its class.
+    no_grad : to compute without recording.
+
     Examples
     --------
     >>> import microgradnd as mg
@@ -266,6 +271,11 @@ class Tensor(Operators, Generic[Numbers]):
 
     NumPy's functions, operators and methods work on it and are recorded when it requires a gradient;
     `backward()` then leaves d(result)/d(leaf) in the `.grad` of each leaf.
+
+    See Also
+    --------
+    tensor : makes one.
+    grad : derivatives of functions, without Tensors of your own.
 
     Examples
     --------

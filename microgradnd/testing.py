@@ -63,6 +63,11 @@ def check_grads(
     GradientError
         Naming the worst element, both values, and a snippet that shows it again.
 
+    See Also
+    --------
+    arrays, broadcastable_arrays : Hypothesis draws the points.
+    defvjp : enters a rule.
+
     Notes
     -----
     The derivative in direction `v` is approximated by (f(x + hv) - f(x - hv)) / 2h, whose error is of order h**2.
@@ -233,6 +238,10 @@ def shapes(max_dims: int = 3, max_side: int = 4, min_dims: int = 0, min_side: in
     -------
     strategy of tuple of int
 
+    See Also
+    --------
+    arrays : with numbers in them.
+
     Examples
     --------
     >>> import microgradnd as mg
@@ -275,6 +284,11 @@ def arrays(
     Returns
     -------
     strategy of numpy.ndarray
+
+    See Also
+    --------
+    broadcastable_arrays : several, whose shapes go together.
+    shapes : shapes alone.
 
     Examples
     --------
@@ -336,6 +350,10 @@ def broadcastable_arrays(count: int, *, max_dims: int = 3, max_side: int = 3, **
     Returns
     -------
     strategy of tuple of numpy.ndarray
+
+    See Also
+    --------
+    arrays : one.
 
     Examples
     --------

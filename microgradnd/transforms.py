@@ -190,6 +190,10 @@ def value_and_grad(
     TypeError
         When called: if `f` doesn't return one real number, or an argument to differentiate holds integers.
 
+    See Also
+    --------
+    grad : the gradient alone.
+
     Examples
     --------
     >>> import numpy as np
@@ -227,6 +231,13 @@ def grad(f: Callable[P, Any], argnums: int | Sequence[int] = 0, has_aux: bool = 
     callable
         Takes what `f` takes; returns the gradient, with the structure, shapes and dtypes of the argument.
 
+    See Also
+    --------
+    value_and_grad : the value too.
+    elementwise_grad : for a function with many results.
+    jacobian : the derivatives of each result.
+    compile : the same as a program.
+
     Examples
     --------
     >>> import numpy as np
@@ -263,6 +274,11 @@ def vjp(f: Callable[..., R], *primals: Tree) -> tuple[R, Callable[[Tree], tuple[
         Takes a cotangent with the structure and shapes of the value and returns a tuple, one gradient per primal.
         May be called again.
 
+    See Also
+    --------
+    jvp : forward mode.
+    jacobian : with every cotangent at once.
+
     Examples
     --------
     >>> import numpy as np
@@ -298,6 +314,11 @@ def jvp(f: Callable[..., R], primals: Sequence[Tree], tangents: Sequence[Tree]) 
     value, tangent : as `f` returns it
         The value, and its rate of change in that direction.
 
+    See Also
+    --------
+    vjp : reverse mode.
+    hvp : a direction through a gradient.
+
     Examples
     --------
     >>> import numpy as np
@@ -329,6 +350,10 @@ def hvp(f: Function) -> Function:
     -------
     callable
         Takes x and v, with the structure and shapes of x; returns the product in the same form.
+
+    See Also
+    --------
+    hessian : the whole matrix.
 
     Examples
     --------

@@ -324,6 +324,10 @@ def register_tree(
     ValueError
         If the class is registered already.
 
+    See Also
+    --------
+    grad : takes and returns trees.
+
     Examples
     --------
     >>> import numpy as np

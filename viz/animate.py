@@ -96,6 +96,11 @@ def animate(
     ImportError
         If Graphviz isn't installed, or pillow for a GIF.
 
+    See Also
+    --------
+    explore : at the reader's own speed.
+    animate_training : a film of training.
+
     Examples
     --------
     >>> import tempfile

@@ -83,6 +83,10 @@ def compare(
     ImportError
         If the package graphviz isn't installed.
 
+    See Also
+    --------
+    draw : one computation.
+
     Examples
     --------
     >>> import microgradnd as mg

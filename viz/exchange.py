@@ -83,6 +83,11 @@ def mermaid(
     ValueError
         If an option makes no sense.
 
+    See Also
+    --------
+    to_json : for other programs.
+    draw : with values and gradients.
+
     Examples
     --------
     >>> import microgradnd as mg
@@ -222,6 +227,11 @@ def to_json(
         If `t` isn't a Tensor.
     ValueError
         If an option makes no sense.
+
+    See Also
+    --------
+    mermaid : for a README.
+    save : writes either to a file.
 
     Examples
     --------

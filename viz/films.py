@@ -95,6 +95,11 @@ def animate_training(
     ImportError
         If matplotlib isn't installed.
 
+    See Also
+    --------
+    plot_fit : one picture of the result.
+    animate : a film of one backward pass.
+
     Examples
     --------
     >>> import tempfile

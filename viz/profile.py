@@ -151,6 +151,10 @@ def profile(f: Callable[..., Any], *args: Any, repeat: int = 5, title: str | Non
     ImportError
         If matplotlib isn't installed.
 
+    See Also
+    --------
+    table : memory by operations.
+
     Examples
     --------
     >>> import numpy as np

@@ -106,6 +106,13 @@ def draw(
     ImportError
         If the package graphviz isn't installed.
 
+    See Also
+    --------
+    save : writes it to a file.
+    path : the part between two Tensors.
+    explore : a page to step through.
+    table : for a terminal.
+
     Examples
     --------
     >>> import microgradnd as mg
@@ -148,6 +155,10 @@ def path(t: Tensor, to: Tensor, view: View = "forward", **options: Any) -> graph
         If the result doesn't depend on `to`, or an option makes no sense.
     TypeError, ImportError
         As for `draw`.
+
+    See Also
+    --------
+    draw : the whole computation.
 
     Examples
     --------
@@ -220,6 +231,10 @@ def save(t: Any, path: str | os.PathLike[str], **options: Any) -> Path:
         If there is neither the program `dot` nor the package pygraphviz.
     RuntimeError
         If the layout fails.
+
+    See Also
+    --------
+    draw : the drawing itself.
 
     Examples
     --------

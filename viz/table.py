@@ -57,6 +57,10 @@ def table(t: Tensor, *, depth: int | None = None, max_nodes: int | None = 200, b
     ValueError
         If `depth` or `max_nodes` is too small.
 
+    See Also
+    --------
+    draw : the same as a picture.
+
     Examples
     --------
     >>> import numpy as np

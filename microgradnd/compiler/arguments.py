@@ -57,6 +57,10 @@ def static(value: Any) -> Static:
     TypeError
         If the value isn't hashable: two programs could not be told apart by it.
 
+    See Also
+    --------
+    compile : what it is for.
+
     Examples
     --------
     >>> import numpy as np

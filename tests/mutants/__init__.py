@@ -24,6 +24,7 @@ from tests.mutants import (
     pictures,
     programs,
     rules,
+    site,
     training,
 )
 
@@ -56,6 +57,19 @@ class Fault(NamedTuple):
 
 FAULTS: list[Fault] = [
     Fault(*entry)
-    for table in (batches, rules, numerics, engine, networks, compiler, checks, pictures, gallery, programs, training)
+    for table in (
+        batches,
+        rules,
+        numerics,
+        engine,
+        networks,
+        compiler,
+        checks,
+        pictures,
+        gallery,
+        programs,
+        training,
+        site,
+    )
     for entry in table.FAULTS
 ]

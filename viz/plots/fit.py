@@ -68,6 +68,10 @@ def plot_fit(
     ImportError
         If matplotlib isn't installed.
 
+    See Also
+    --------
+    plot_history : the losses on the way.
+
     Examples
     --------
     >>> import numpy as np

@@ -54,6 +54,10 @@ def gradient_norms(parameters: Any) -> dict[str, float | None]:
     dict of str to float or None
         By the names of the parameters; the root of the sum of the gradient's squares, None where there is none.
 
+    See Also
+    --------
+    plot_gradients : draws them.
+
     Examples
     --------
     >>> import microgradnd as mg
@@ -116,6 +120,11 @@ def plot_gradients(
         If there are no norms, or one is negative.
     ImportError
         If matplotlib isn't installed.
+
+    See Also
+    --------
+    gradient_norms : what it draws.
+    plot_monitor : histograms of layers.
 
     Examples
     --------

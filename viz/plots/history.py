@@ -67,6 +67,11 @@ def plot_history(
     ImportError
         If matplotlib isn't installed.
 
+    See Also
+    --------
+    plot_gradients : norms of gradients.
+    plot_surface : the loss around the path.
+
     Examples
     --------
     >>> from microgradnd import viz

@@ -78,6 +78,11 @@ def plot_monitor(
     ImportError
         If matplotlib isn't installed.
 
+    See Also
+    --------
+    Monitor : measures.
+    plot_gradients : the norms alone.
+
     Examples
     --------
     >>> import numpy as np

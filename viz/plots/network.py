@@ -299,6 +299,10 @@ def draw_weights(
     ImportError
         If matplotlib isn't installed.
 
+    See Also
+    --------
+    draw_network : neurons and lines.
+
     Examples
     --------
     >>> from microgradnd import nn, viz

@@ -90,6 +90,10 @@ def plot_surface(
     ImportError
         If matplotlib isn't installed.
 
+    See Also
+    --------
+    plot_history : the losses along the path.
+
     Examples
     --------
     >>> import numpy as np
