@@ -28,7 +28,12 @@ def installed() -> tuple[str, ...]:
 
 def is_users(code: CodeType) -> bool:
     """Return whether code is the user's own."""
-    return not code.co_filename.startswith(installed())
+    return is_users_file(code.co_filename)
+
+
+@functools.lru_cache(1024)
+def is_users_file(filename: str) -> bool:
+    return not filename.startswith(installed())
 
 
 def user_line() -> tuple[str, int] | None:
@@ -43,7 +48,7 @@ def user_line() -> tuple[str, int] | None:
     frame = sys._getframe(1)
     while frame is not None:
         code = frame.f_code
-        if is_users(code):
+        if is_users_file(code.co_filename):
             return code.co_filename, frame.f_lineno
         if code.co_name == "walk" and code.co_filename == f"{PACKAGE}tape.py":
             return None

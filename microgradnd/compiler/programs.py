@@ -140,8 +140,7 @@ def finish(entry: Entry, results: Any, function: Callable[..., Any], arguments: 
 
 
 def printed(program: Program, name: str, optimize: bool) -> tuple[Program, Written]:
-    """Return a program as it is printed, and its text."""
-    program = straightened(program)
+    """Return a program that is straightened as it is printed, and its text."""
     if optimize:
         program = drop_dead(on_numbers(program))
         program = in_bodies(lambda body, own: share_factors(drop_dead(share_equal(spell(body, None, own)))), program)
@@ -169,12 +168,13 @@ def entry_of(
     """
     sizes: Sizes | None = None
     lengths: Sequence[Any] = ()
-    form = (before.program, before.written) if before is not None else printed(traced.program, name, optimize)
+    straight = straightened(traced.program) if before is None or backend != "numpy" else traced.program
+    form = (before.program, before.written) if before is not None else printed(straight, name, optimize)
     if opening and traced.sizes is not None and traced.general is not None and traced.sizes.open:
         found = samples(traced.sizes)
         forms = [form]
         for number in range(1, len(found)):
-            forms.append(printed(instance(traced.general, found[number], True), name, optimize))
+            forms.append(printed(straightened(instance(traced.general, found[number], True)), name, optimize))
             lengths = found[number - 1 : number + 1]
             if whole := opened(traced, lengths, [written for _, written in forms[-2:]]):
                 sizes, form = traced.sizes, (forms[-1][0], whole[0])
@@ -184,7 +184,8 @@ def entry_of(
             traced.sizes.pin(*traced.sizes.symbols())
             if before is not None and now is not None:
                 traced = traced._replace(program=instance(traced.general, now), shapes=arguments.shapes)
-                form = printed(traced.program, name, optimize)
+                straight = straightened(traced.program)
+                form = printed(straight, name, optimize)
     program, written = form
     numbers = {value: i for i, value in enumerate(program.inputs)}
     source = written.source()
@@ -200,7 +201,7 @@ def entry_of(
         seconds=0.0,
         sizes=sizes,
     )
-    entry = entry if backend == "numpy" else with_loops(entry, name, backend, arguments, lengths)
+    entry = entry if backend == "numpy" else with_loops(entry, straight, name, backend, arguments, lengths)
     return entry if traced.sizes is None else entry._replace(report=f"{entry.report}\n{traced.sizes.report()}")
 
 
@@ -210,14 +211,16 @@ def straightened(traced: Program) -> Program:
     return hoisted(rolled(program))
 
 
-def with_loops(entry: Entry, name: str, backend: str, arguments: Arguments, lengths: Sequence[Any]) -> Entry:
+def with_loops(
+    entry: Entry, straight: Program, name: str, backend: str, arguments: Arguments, lengths: Sequence[Any]
+) -> Entry:
     """Return a program that runs loops instead of NumPy's; with `backend="auto"` if they are faster on these arrays."""
     traced, sizes = entry.traced, entry.sizes
-    programs = [traced.program]
+    programs = [straight]
     if sizes is not None and traced.general is not None:
-        programs = [instance(traced.general, one, True) for one in lengths]
+        programs = [straightened(instance(traced.general, one, True)) for one in lengths]
     try:
-        programs = [own_results(drop_dead(on_numbers(straightened(one)))) for one in programs]
+        programs = [own_results(drop_dead(on_numbers(one))) for one in programs]
         programs = [in_bodies(lambda body, _: share_factors(drop_dead(spell(body, OF_LOOPS))), one) for one in programs]
         general = None if sizes is None else functools.partial(opened, traced, lengths)
         loops = Loops(programs, name, general)

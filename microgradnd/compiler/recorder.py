@@ -309,12 +309,12 @@ class Recorder:
         ):
             raise self.refusal("warnings.catch_warnings()", "Put it around the call of the compiled function")
         before: Any = errors
-        if any(how in ("raise", "call", "log") and before[kind] != how for kind, how in np.geterr().items()):
+        now = np.geterr()
+        if now != before and any(how in ("raise", "call", "log") and before[kind] != how for kind, how in now.items()):
             raise self.refusal("np.errstate()", "Put it around the call of the compiled function")
 
     def refuse_shapes(self, function: Any, args: Any, kwargs: Any, parents: Any, out: Any) -> None:
         """Raise if the shape of a result depends on values that the program is to compute."""
-        traced = [parent is not None for parent in parents]
         if function in INDEXED:
             for part, is_traced in index_parts(args[1], parents[1]):
                 if isinstance(part, np.ndarray) and part.dtype.kind == "b":
@@ -327,9 +327,9 @@ class Recorder:
                     self.masks.append(part)
         elif traits(function).counts or (function is np.where and len(args) == 1):
             raise self.refusal(f"np.{function.__name__}()", "How many there are depends on the values: use np.where")
-        elif function is np.repeat and traced[1:2] == [True]:
+        elif function is np.repeat and len(parents) > 1 and parents[1] is not None:
             raise self.refusal("np.repeat() with the count", "Give the counts as integers that aren't traced")
-        elif getattr(function, "__name__", "") == "bincount" and traced[0]:
+        elif getattr(function, "__name__", "") == "bincount" and parents[0] is not None:
             if out.size > (kwargs.get("minlength") or (*args, 0, 0)[2]):
                 raise self.refusal("np.bincount()", "How many bins there are depends on the values: give minlength=")
         elif function is np.histogram_bin_edges and any(isinstance(a, str) for a in (*args, *kwargs.values())):

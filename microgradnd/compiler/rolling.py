@@ -16,9 +16,10 @@ Whatever doesn't fit stays as it is. Results are equal to the last bit: the same
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -29,9 +30,9 @@ from microgradnd.compiler.program import Constant, Listed, Program, Step, Turn, 
 from microgradnd.compiler.traits import traits
 
 FEWEST = 4  # turns of a loop
-NUMBER = "number"  # a Python number, or one that is computed: what is summed up may begin as 0
+NUMBER = "number"  # the form of a Python number, or one that is computed: what is summed up may begin as 0
+FAR = 1 << 58  # between the codes of values that are computed, integers, numbers, and other arrays
 INDEXED = (primitives.getitem, primitives.scatter, primitives.setitem)
-OUTSIDE = -(10**9)
 CONTEXTS = (1, 8, 64)  # how many steps in a row are compared in the search for a period
 
 
@@ -137,24 +138,7 @@ def function_key(function: Any) -> Any:
     return function.key() if isinstance(function, Loop) else function
 
 
-# What a step is, apart from its operands
-
-
-class Entry(NamedTuple):
-    """A step that computes, in the search.
-
-    Attributes
-    ----------
-    step : Step
-    token : hashable
-        Equal for steps that differ in their leaves alone.
-    leaves : list
-        Its operands, and the numbers among its arguments that may differ from turn to turn.
-    """
-
-    step: Step
-    token: Any
-    leaves: list[Any]
+# The search
 
 
 def is_free(step: Step) -> bool:
@@ -175,22 +159,13 @@ def numbers_of(step: Step) -> tuple[type, ...]:
     return (int, float, np.float64) if all(out.dtype == np.float64 for out in step.outs()) else (int, float)
 
 
-def taken_apart(tree: Any, leaves: list[Any], varies: tuple[type, ...]) -> Any:
-    """Return the form of an argument, and collect its leaves."""
-    kind = type(tree)
-    if kind is Value or (isinstance(tree, np.ndarray | Constant) and tree.shape):
-        leaves.append(tree)
-        return NUMBER if np.float64 in varies and kind is Value and not tree.shape else (Value, tree.shape, tree.dtype)
-    if kind in varies:
-        leaves.append(tree)
-        return kind if np.float64 not in varies else NUMBER
-    if kind is tuple or kind is list:
-        return (kind, *[taken_apart(part, leaves, varies) for part in tree])
-    if kind is slice:
-        return (kind, *[taken_apart(part, leaves, varies) for part in (tree.start, tree.stop, tree.step)])
-    if kind is dict:
-        return (kind, *[(key, taken_apart(part, leaves, ())) for key, part in tree.items()])
-    return kind, repr(tree) if kind in (float, complex, Turn, Listed) else tree if hashable(tree) else id(tree)
+def is_array(tree: Any) -> bool:
+    return isinstance(tree, np.ndarray | Constant) and bool(tree.shape)
+
+
+def may_vary(tree: Any, varies: tuple[type, ...]) -> bool:
+    """Return whether an argument is a number that may be another in each turn."""
+    return type(tree) in varies and (type(tree) is not int or abs(tree) < FAR // 4)
 
 
 def hashable(tree: Any) -> bool:
@@ -201,80 +176,119 @@ def hashable(tree: Any) -> bool:
     return True
 
 
-def entry_of(step: Step) -> Entry:
-    """Return a step as the search compares it."""
-    leaves: list[Any] = []
-    varies = numbers_of(step)
-    form = taken_apart(step.args, leaves, varies)
-    options = taken_apart(dict(step.kwargs), leaves, ()) if step.kwargs else None
-    outs = tuple([(out.shape, out.dtype) for out in step.outs()])
-    return Entry(step, (function_key(step.function), step.where, form, options, outs), leaves)
-
-
-def put_together(tree: Any, leaves: Iterator[Any], varies: tuple[type, ...]) -> Any:
-    """Return an argument with other leaves."""
-    kind = type(tree)
-    if kind is Value or (isinstance(tree, np.ndarray | Constant) and tree.shape) or kind in varies:
-        return next(leaves)
-    if kind is tuple or kind is list:
-        return kind([put_together(part, leaves, varies) for part in tree])
-    if kind is slice:
-        return slice(*[put_together(part, leaves, varies) for part in (tree.start, tree.stop, tree.step)])
-    return {key: put_together(part, leaves, ()) for key, part in tree.items()} if kind is dict else tree
-
-
-def with_leaves(step: Step, leaves: Sequence[Any], outs: Sequence[Value]) -> Step:
-    """Return a step with other leaves and results."""
-    rest = iter(leaves)
-    varies = numbers_of(step)
-    args = put_together(step.args, rest, varies)
-    kwargs = put_together(dict(step.kwargs), rest, ())
-    return replace(step, args=args, kwargs=kwargs, out=tuple(outs) if isinstance(step.out, tuple) else outs[0])
-
-
-# The search
+def identity_of(array: Any) -> Any:
+    """Return what is equal for arrays that are the same: by number, if they consist of one that can't change."""
+    number = uniform(array)
+    return (id(array),) if number is None else (repr(number), array.shape, array.dtype)
 
 
 class Search:
-    """A program, as the search for loops sees it."""
+    """A program in numbers, in which runs of equal steps are seen.
+
+    Attributes
+    ----------
+    steps : list of Step
+        Those that compute. Views are taken anew wherever they are used.
+    tokens : array of int
+        For each step, a number that is equal for steps which differ in their leaves alone.
+    leaves : list
+        Of all steps, one after another: arrays, with views replaced by what they are taken of, and the numbers among
+        the arguments that may be others in each turn.
+    codes : array of int
+        What tells the leaves apart. That of a value is `width` times its step, plus its place in the result.
+    starts : array of int
+        Where the leaves of each step begin.
+    """
 
     def __init__(self, program: Program) -> None:
         self.program = program
-        self.entries: list[Entry] = []
+        self.width = max((len(step.out) for step in program.steps if isinstance(step.out, tuple)), default=1)
+        self.steps: list[Step] = []
         self.views: dict[Value, Step] = {}
-        self.view_entries: dict[Value, Entry] = {}
-        self.place: dict[Value, int] = {}  # which entry computes a value
-        self.index: list[int] = []  # where an entry is among the steps
+        self.code_of: dict[Any, int] = {}  # of values that are computed, and of what else there is
+        self.things: dict[int, Any] = {}  # what isn't computed
+        self.leaves: list[Any] = []
+        self.read_codes: list[int] = []
+        self.spread: dict[Value, tuple[Any, list[Any], list[int]]] = {}  # the form, leaves and codes of a view
         known: dict[Any, int] = {}
-        tokens = []
-        for i, step in enumerate(program.steps):
+        tokens, starts = [], [0]
+        for step in program.steps:
             if is_free(step):
-                assert isinstance(step.out, Value)
-                self.views[step.out] = step
+                self.views[step.out] = step  # type: ignore[index]
                 continue
-            entry = entry_of(step)
-            form = (entry.token, tuple([self.form(leaf) for leaf in entry.leaves]))
-            tokens.append(known.setdefault(form, len(known)))
-            self.place.update(dict.fromkeys(step.outs(), len(self.entries)))
-            self.entries.append(entry)
-            self.index.append(i)
-        self.tokens = np.array(tokens, int)
+            form = self.form(step)
+            outs = step.outs()
+            token = (form, step.where, *[(out.shape, out.dtype) for out in outs])
+            tokens.append(known.setdefault(token, len(known)))
+            for code, out in enumerate(outs, len(self.steps) * self.width):
+                self.code_of[out] = code
+            self.steps.append(step)
+            starts.append(len(self.leaves))
+        self.tokens, self.starts, self.codes = np.array(tokens, int), starts, np.array(self.read_codes, int)
 
-    def root(self, value: Any) -> Any:
+    def form(self, step: Step) -> Any:
+        """Return what a step does, whatever its leaves; note these."""
+        varies = numbers_of(step)
+        args = tuple([self.form_of(arg, varies) for arg in step.args])
+        options = [(key, self.form_of(arg, ())) for key, arg in step.kwargs.items()]
+        return function_key(step.function), args, *options
+
+    def form_of(self, tree: Any, varies: tuple[type, ...]) -> Any:
+        """Return the form of an argument, and note its leaves."""
+        kind = type(tree)
+        if kind is Value:
+            form = NUMBER if not tree.shape and np.float64 in varies else (tree.shape, tree.dtype)
+            return (form, self.view(tree)) if tree in self.views else self.noted(tree, tree, form)
+        if is_array(tree):
+            return self.noted(tree, identity_of(tree), (tree.shape, tree.dtype))
+        if may_vary(tree, varies):
+            key = tree if kind is int else (kind, repr(tree))
+            return self.noted(tree, key, NUMBER if np.float64 in varies else kind)
+        if kind is tuple or kind is list:
+            return (kind, *[self.form_of(part, varies) for part in tree])
+        if kind is slice:
+            return (kind, *[self.form_of(part, varies) for part in (tree.start, tree.stop, tree.step)])
+        if kind is dict:
+            return (kind, *[(key, self.form_of(part, ())) for key, part in tree.items()])
+        return kind, repr(tree) if kind in (float, complex) else tree if hashable(tree) else id(tree)
+
+    def noted(self, leaf: Any, key: Any, form: Any) -> Any:
+        """Note a leaf, by what is equal for leaves that are the same; return the form."""
+        if type(key) is int:
+            code = 3 * FAR // 2 + key
+        elif key in self.code_of:
+            code = self.code_of[key]
+        else:
+            kind = {float: -2, np.float64: -3}.get(type(leaf), -1)
+            code = self.code_of[key] = kind * FAR + len(self.code_of)
+            self.things[code] = leaf
+        self.leaves.append(leaf)
+        self.read_codes.append(code)
+        return form
+
+    def view(self, value: Value) -> Any:
+        """Return the form of a view, and note its leaves: of what it is taken, and the numbers of its place."""
+        if value not in self.spread:
+            start = len(self.leaves)
+            form = self.form(self.views[value])
+            self.spread[value] = form, self.leaves[start:], self.read_codes[start:]
+            return form
+        form, leaves, codes = self.spread[value]
+        self.leaves += leaves
+        self.read_codes += codes
+        return form
+
+    def root(self, value: Value) -> Any:
         """Return what a value is a view of."""
-        while type(value) is Value and value in self.views:
+        while value in self.views:
             value = self.views[value].args[0]
         return value
 
-    def form(self, leaf: Any) -> Any:
-        """Return by which views a leaf is made."""
-        step = self.views.get(leaf) if type(leaf) is Value else None
-        if step is None:
-            return None
-        if leaf not in self.view_entries:
-            self.view_entries[leaf] = entry_of(step)
-        entry = self.view_entries[leaf]
-        return entry.token[0], entry.token[2:4], self.form(entry.leaves[0])
+    def thing(self, code: int) -> Any:
+        """Return what has a code."""
+        if code // FAR == 0:
+            return self.steps[code // self.width].outs()[code % self.width]
+        return float(code - 3 * FAR // 2) if code > 0 else self.things[code]
 
     def periods(self) -> list[int]:
         """Return after how many steps what was done may be done again, the shortest first."""
@@ -291,138 +305,94 @@ class Search:
             found.update(int(n) for n in lengths[counts >= FEWEST - 1])
         return sorted(found)
 
-    def runs(self, period: int) -> list[tuple[int, int]]:
+    def repeated(self, period: int) -> list[tuple[int, int]]:
         """Return from where to where the steps repeat after a period, often enough."""
         same = self.tokens[:-period] == self.tokens[period:]
         edges = np.flatnonzero(np.diff(np.concatenate([[False], same, [False]]).astype(np.int8)))
         runs = [(int(start), int(stop) + period) for start, stop in zip(edges[::2], edges[1::2], strict=True)]
         return [(start, stop) for start, stop in runs if stop - start >= FEWEST * period]
 
-
-class Column:
-    """What an operand, or a number among the arguments, is in each turn of a run.
-
-    Attributes
-    ----------
-    kind : str
-        "same", "computed" (in this turn or `ago` turns before), "view" (of `parts`), "number", or "" for none of these.
-    fits : array of bool
-        In which turns it is so; one that was computed `ago` turns before has other values in the first ones.
-    """
-
-    def __init__(self, search: Search, run: Run, leaves: list[Any]) -> None:
-        self.leaves = leaves
-        self.kind, self.ago, self.parts = "", 0, list[Column]()
-        self.source: tuple[int, int] = (0, 0)
-        middle = leaves[len(leaves) // 2]
-        if type(middle) in (int, float, np.float64):
-            self.number(middle)
-            return
-        known = identity_of(middle)
-        same = np.array([leaf is middle or (type(leaf) is not Value and identity_of(leaf) == known) for leaf in leaves])
-        if same[len(leaves) // 2 - 1 : len(leaves) // 2 + 2].all():
-            root = run.root(middle)
-            made = search.place.get(root, -1) if type(root) is Value else -1
-            if made >= run.start:  # in a turn of this run
-                same[: (made - run.start) // run.period + 1] = False
-            self.kind, self.fits = "same", same
-            return
-        self.fits = np.zeros(len(leaves), bool)
-        if type(middle) is not Value:
-            return
-        if middle in search.views:
-            self.view(search, run, middle)
-        elif middle in search.place:
-            offsets = np.array([run.offset(leaf, turn) for turn, leaf in enumerate(leaves)])
-            offset = offsets[len(leaves) // 2]
-            if offset == OUTSIDE:
-                return
-            self.fits = offsets == offset
-            self.kind, self.ago = "computed", int(-(offset // run.period))
-            entry = search.place[middle]
-            self.source = int(offset % run.period), search.entries[entry].step.outs().index(middle)
-
-    def number(self, middle: Any) -> None:
-        """Find out whether a number moves evenly."""
-        leaves, at = self.leaves, len(self.leaves) // 2
-        self.kind = "number"
-        self.fits = np.array([type(leaf) is type(middle) for leaf in leaves])
-        if type(middle) is int:
-            stride = leaves[at + 1] - middle if type(leaves[at + 1]) is int else 0
-            self.fits = np.array([leaf == middle + stride * (i - at) for i, leaf in enumerate(leaves)])
-
-    def view(self, search: Search, run: Run, middle: Value) -> None:
-        """Look at what a view is made of."""
-        entries = [search.view_entries.get(leaf) if type(leaf) is Value else None for leaf in self.leaves]
-        token = search.view_entries[middle]
-        at = len(self.leaves) // 2
-        alike = np.array(
-            [e is not None and e.token[0] is token.token[0] and e.token[2:] == token.token[2:] for e in entries]
-        )
-        fill = [e.leaves if e is not None and ok else token.leaves for e, ok in zip(entries, alike, strict=True)]
-        self.parts = [Column(search, run, [leaves[i] for leaves in fill]) for i in range(len(token.leaves))]
-        self.fits = alike
-        for part in self.parts:
-            self.fits = self.fits & part.fits
-        self.kind = "view" if all(part.kind for part in self.parts) and self.fits[at] else ""
-
-    def varies(self) -> bool:
-        """Return whether it is another number in each turn."""
-        return self.kind == "number" and self.leaves[0] != self.leaves[1]
-
-    def all(self) -> Iterator[Column]:
-        """Yield it and its parts."""
-        yield self
-        for part in self.parts:
-            yield from part.all()
-
-
-def identity_of(leaf: Any) -> Any:
-    """Return what is equal for arrays that are the same: by number, if they consist of one that can't change."""
-    number = uniform(leaf)
-    return id(leaf) if number is None else (repr(number), leaf.shape, leaf.dtype)
+    def runs(self) -> list[Run]:
+        """Return the runs that can be loops, the shortest periods first; what is in one is in no other."""
+        periods, tried, found = self.periods(), set[int](), list[Run]()
+        while periods:
+            period = heapq.heappop(periods)
+            if period in tried:
+                continue
+            tried.add(period)
+            free = 0
+            for start, stop in self.repeated(period):
+                run = Run(self, max(start, free), stop, period)
+                if run.turns >= FEWEST and run.fits(found):
+                    found.append(run)
+                    places = run.places()
+                    free = places.stop
+                    self.tokens[places.start : free] = -1 - np.arange(places.start, free)
+                elif run.turns >= 2 * FEWEST:  # steps may be alike that differ in where their operands come from
+                    heapq.heappush(periods, 2 * period)
+                    heapq.heappush(periods, 3 * period)
+        return found
 
 
 class Run:
-    """A run of equal steps, and the loop that it can be."""
+    """A run of equal steps, and the loop that it can be.
+
+    Attributes
+    ----------
+    codes : array of int, shape (turns, leaves)
+        Of the leaves of each turn. For each leaf there are also:
+    kind : array of int
+        "same" in every turn; "own", computed in this turn or `ago` turns before; in a "row" of what another run has
+        computed; or a "number".
+    source : array of int
+        Which value of a turn it is, by the code that it would have in a program of one turn.
+    begins : dict of (int, int) to int
+        The code of what each value that is carried begins as, by its source and for how many turns it is carried.
+    first, end : int
+        The turns that the loop consists of.
+    """
 
     def __init__(self, search: Search, start: int, stop: int, period: int) -> None:
         self.search, self.start, self.period = search, start, period
         self.turns = (stop - start) // period
-        self.stop = start + self.turns * period
+        self.leaves_at = search.starts[start]
+        self.stride = period * search.width  # of a code from turn to turn
 
-    def root(self, value: Any) -> Any:
-        return self.search.root(value)
-
-    def offset(self, leaf: Any, turn: int) -> int:
-        """Return how many steps after the beginning of a turn a value is computed."""
-        place = self.search.place.get(leaf, None) if type(leaf) is Value else None
-        return OUTSIDE if place is None or place < self.start else place - self.start - turn * self.period
-
-    def looked_at(self) -> bool:
-        """Find out what the operands are; return whether there is a loop, and where."""
-        entries, period = self.search.entries, self.period
-        if all(entries[self.start + j].step.function is np.copy for j in range(period)):
-            return False  # results that are equal, each of which is to be an array of its own
-        self.columns: list[list[Column]] = []
-        steady, fits = np.ones(self.turns, bool), np.ones(self.turns, bool)
-        for j in range(period):
-            rows = [entries[self.start + t * period + j].leaves for t in range(self.turns)]
-            if isinstance(rows[0], list) and isinstance(entries[self.start + j].step.function, Anew):
-                return False
-            columns = [Column(self.search, self, list(leaves)) for leaves in zip(*rows, strict=True)]
-            for column in columns:
-                for part in column.all():
-                    if not part.kind:
-                        return False
-                    if part.kind == "computed" and part.ago:
-                        fits &= part.fits
-                    elif part.kind != "view":
-                        steady &= part.fits
-            self.columns.append(columns)
-            if not (steady & fits).any():
-                return False
-        return self.window(steady, fits)
+    def fits(self, others: Sequence[Run]) -> bool:
+        """Find out what the leaves are; return whether there is a loop, and where."""
+        search, middle = self.search, self.turns // 2
+        self.rows: dict[int, tuple[Value, int]] = {}  # the array that each source is kept in, and the row of the first
+        functions = {search.steps[self.start + j].function for j in range(self.period)}
+        if functions == {np.copy} or any(isinstance(function, Anew) for function in functions):
+            return False  # results that are equal, each of which is to be an array of its own; or draws
+        stop = search.starts[self.start + self.turns * self.period]
+        self.codes = codes = search.codes[self.leaves_at : stop].reshape(self.turns, -1)
+        turns, zero = np.arange(self.turns)[:, None], self.start * search.width
+        at, strides = codes[middle], codes[middle + 1] - codes[middle]
+        evenly = at + (turns - middle) * strides
+        agree = codes == evenly
+        kinds = at // FAR
+        self.kind = np.full(len(at), "", object)
+        made = (at - zero) // self.stride  # in which turn
+        inside = (kinds == 0) & (at >= zero)
+        self.kind[(strides == 0) & ((kinds == -1) | (kinds == 0))] = "same"
+        self.kind[inside & (strides == self.stride)] = "own"
+        self.kind[(kinds < -1) | (kinds == 1)] = "number"
+        agree |= (kinds < -1) & (codes // FAR == kinds)
+        agree &= ~(inside & (strides == 0)) | (turns > made)
+        agree &= (self.kind != "own") | (codes >= zero)
+        self.ago, self.source = middle - made, (at - zero) % self.stride
+        self.lists: dict[int, Run] = {}  # which run a row is of
+        for other in others:
+            rows = np.flatnonzero((kinds == 0) & other.has(at) & (strides != 0) & (strides % other.stride == 0))
+            self.kind[rows] = "row"
+            self.lists.update(dict.fromkeys(rows.tolist(), other))
+            agree[:, rows] &= other.has(codes[:, rows])
+            agree[:, rows] |= codes[:, rows] == other.beginning(evenly[:, rows])
+        if not (self.kind != "").all():
+            return False
+        self.carried = (self.kind == "own") & (self.ago > 0)
+        return self.window(agree[:, ~self.carried].all(1), agree[:, self.carried].all(1))
 
     def window(self, steady: Any, fits: Any) -> bool:
         """Choose the longest part of the run in which all fits; the first turn may be given other carried values."""
@@ -434,37 +404,58 @@ class Run:
             best = max(best, (t, end), key=lambda w: w[1] - w[0])
             t = max(end, t + 1)
         self.first, self.end = best
-        while self.end - self.first >= FEWEST and not self.begins():
+        while self.end - self.first >= FEWEST and not self.begin():
             self.first += 1
         return self.end - self.first >= FEWEST
 
-    def begins(self) -> bool:
+    def begin(self) -> bool:
         """Return whether each value that is carried begins as one thing, whoever reads it."""
-        known: dict[Any, Any] = {}
-        for column in (part for columns in self.columns for whole in columns for part in whole.all()):
-            if column.kind != "computed" or not column.ago:
-                continue
-            (j, o), leaf = column.source, column.leaves[self.first]
-            own = [(column.ago, leaf if isinstance(leaf, int | float) else identity_of(leaf))]
-            for before in range(1, column.ago):
-                if before > self.first:
-                    return False
-                place = self.start + (self.first - before) * self.period + j
-                own.append((before, id(self.search.entries[place].step.outs()[o])))
-            if any(known.setdefault((j, o, ago), begin) != begin for ago, begin in own):
+        self.begins: dict[tuple[int, int], int] = {}
+        for leaf in np.flatnonzero(self.carried):
+            source, ago = int(self.source[leaf]), int(self.ago[leaf])
+            if ago > self.first + 1:
+                return False
+            codes = {ago: int(self.codes[self.first, leaf])}
+            codes |= {before: self.code(source, -before) for before in range(1, ago)}  # which hand it on
+            if any(self.begins.setdefault((source, before), code) != code for before, code in codes.items()):
                 return False
         return True
 
-    # What it becomes
-
-    def names(self, j: int, o: int) -> str | None:
-        """Return what the user calls a value, in any turn."""
-        places = (self.start + t * self.period + j for t in reversed(range(self.first, self.end)))
-        return next((n for i in places if (n := self.search.entries[i].step.outs()[o].name)), None)
+    def code(self, source: int, turn: int) -> int:
+        """Return the code of a value in some turn of the loop."""
+        return self.start * self.search.width + (self.first + turn) * self.stride + source
 
     def places(self) -> range:
-        """Return which entries are in the loop."""
+        """Return which steps are in the loop."""
         return range(self.start + self.first * self.period, self.start + self.end * self.period)
+
+    def has(self, codes: Any) -> Any:
+        """Return which codes are those of values of the loop."""
+        places, width = self.places(), self.search.width
+        return (codes >= places.start * width) & (codes < places.stop * width)
+
+    def beginning(self, codes: Any) -> Any:
+        """Return what values that are carried begin as, for codes that they would have in the turn before the loop."""
+        begins = np.full(self.stride, -FAR * 9)
+        for (source, ago), code in self.begins.items():
+            if ago == 1 and type(self.search.thing(code)) is Value:
+                begins[source] = code
+        sources = codes - self.code(0, -1)
+        return np.where((sources >= 0) & (sources < self.stride), begins[sources % self.stride], -FAR * 9)
+
+    def step(self, j: int, turn: int = 1) -> Step:
+        """Return a step of some turn of the loop."""
+        return self.search.steps[self.places().start + turn * self.period + j]
+
+    def leaf(self, i: int, turn: int) -> Any:
+        """Return a leaf of some turn of the loop."""
+        return self.search.leaves[self.leaves_at + (self.first + turn) * self.codes.shape[1] + i]
+
+    def name(self, source: int) -> str | None:
+        """Return what the user calls a value, in any turn."""
+        count = self.end - self.first
+        values = [self.search.thing(self.code(source, turn)) for turn in (count - 1, count // 2, 0)]
+        return next((value.name for value in values if value.name), None)
 
 
 class Rolling:
@@ -476,32 +467,29 @@ class Rolling:
         self.emitted: set[Value] = set()
         self.instead: dict[Value, tuple[Value, Any]] = {}  # a value of a loop: the array it is in, and its place there
         self.taken: dict[Any, Value] = {}
-        self.run_of = {place: run for run in runs for place in run.places()}
-        self.wanted = self.used_outside()
-        program, entries = search.program, search.entries
+        run_of = {run.places().start: run for run in runs}
+        self.wanted = self.used_outside(runs)
         place = 0
-        while place < len(entries):
-            if (run := self.run_of.get(place)) is not None:
-                self.loop(run)
+        while place < len(search.steps):
+            if (run := run_of.get(place)) is not None:
+                Body(self, run)
                 place = run.places().stop
             else:
-                self.steps.append(self.replaced(entries[place].step))
+                self.steps.append(self.replaced(search.steps[place]))
                 place += 1
-        results = {value: self.use(value) for value in program.results()}
-        self.program = replace(program, steps=tuple(self.steps)).substitute(results)
+        results = {value: self.use(value) for value in search.program.results()}
+        self.program = replace(search.program, steps=tuple(self.steps)).substitute(results)
 
-    def used_outside(self) -> set[Value]:
-        """Return the values of loops that are used elsewhere."""
-        search, found = self.search, set[Value]()
-        for i, entry in enumerate(search.entries):
-            run = self.run_of.get(i)
-            for leaf in entry.leaves:
-                root = search.root(leaf)
-                made = search.place.get(root, -1) if type(root) is Value else -1
-                if made >= 0 and self.run_of.get(made) is not None and self.run_of.get(made) is not run:
-                    found.add(root)
-        roots = map(search.root, search.program.results())
-        return found | {root for root in roots if search.place.get(root, -1) in self.run_of}
+    def used_outside(self, runs: Sequence[Run]) -> Any:
+        """Return the codes of the values of loops that are used elsewhere."""
+        search = self.search
+        loop = np.full(len(search.steps) + 1, -1)
+        for i, run in enumerate(runs):
+            loop[run.places().start : run.places().stop] = i
+        reader = np.repeat(loop[:-1], np.diff(search.starts))
+        made = loop[np.where(search.codes // FAR == 0, search.codes // search.width, -1)]
+        results = [search.code_of.get(search.root(value), -1) for value in search.program.results()]
+        return np.unique([*search.codes[(made >= 0) & (made != reader)], *results])
 
     def use(self, value: Any) -> Any:
         """Return what a value is now; see to it that it is there."""
@@ -513,7 +501,8 @@ class Rolling:
                 return array
             if (array, index) not in self.taken:
                 self.taken[array, index] = Value(value.shape, value.dtype, value.name)
-                where = self.search.entries[self.search.place[value]].step.where if value in self.search.place else None
+                made = self.search.code_of[value]
+                where = self.search.steps[made // self.search.width].where if made >= 0 else None
                 self.steps.append(Step(primitives.getitem, (array, index), {}, self.taken[array, index], where))
             return self.taken[array, index]
         step = self.search.views.get(value)
@@ -526,169 +515,155 @@ class Rolling:
         changed = {value: now for value in step.operands() if (now := self.use(value)) is not value}
         return step.substitute(changed) if changed else step
 
-    def loop(self, run: Run) -> None:
-        """Write a run as one step."""
-        body = Body(self, run)
-        step = body.step()
-        self.steps.append(step)
-        self.instead.update(body.instead)
-
 
 class Body:
-    """Writes the body of a loop."""
+    """Writes a run as one step."""
 
     def __init__(self, rolling: Rolling, run: Run) -> None:
         self.rolling, self.run, self.search = rolling, run, rolling.search
         self.count = run.end - run.first
-        self.base = run.places().start
         self.inputs: dict[Any, tuple[Value, Any]] = {}  # what is the same in each turn: what it is inside, and outside
-        self.carried: dict[tuple[int, int, int], tuple[Value, Any]] = {}  # how it is called inside, and how it begins
+        self.carried: dict[tuple[int, int], Value] = {}  # how what is carried is called inside
         self.steps: list[Step] = []
-        self.outs: list[tuple[Value, ...]] = []
-        self.instead: dict[Value, tuple[Value, Any]] = {}
+        self.made: dict[int, Value] = {}
+        self.leaves = itertools.count()  # which leaf is next
         for j in range(run.period):
-            step = self.entry(j, 0).step
-            leaves = [self.argument(column) for column in run.columns[j]]
-            outs = tuple(Value(v.shape, v.dtype, run.names(j, o)) for o, v in enumerate(step.outs()))
-            self.outs.append(outs)
-            self.steps.append(with_leaves(step, leaves, outs))
+            step = run.step(j)
+            args, kwargs = self.argument(step.args, numbers_of(step)), self.argument(dict(step.kwargs), ())
+            first = j * self.search.width
+            outs = tuple(Value(v.shape, v.dtype, run.name(o)) for o, v in enumerate(step.outs(), first))
+            self.made.update(enumerate(outs, first))
+            out = outs if isinstance(step.out, tuple) else outs[0]
+            self.steps.append(replace(step, args=args, kwargs=kwargs, out=out))
+        self.write()
 
-    def entry(self, j: int, turn: int) -> Entry:
-        return self.search.entries[self.base + turn * self.run.period + j]
+    def argument(self, tree: Any, varies: tuple[type, ...]) -> Any:
+        """Return an argument inside of the loop."""
+        kind = type(tree)
+        if kind is Value and tree in self.search.views:
+            return self.view(self.search.views[tree])
+        if kind is Value or is_array(tree) or may_vary(tree, varies):
+            return self.leaf(next(self.leaves))
+        if kind is tuple or kind is list:
+            return kind([self.argument(part, varies) for part in tree])
+        if kind is slice:
+            return slice(*[self.argument(part, varies) for part in (tree.start, tree.stop, tree.step)])
+        return {key: self.argument(part, ()) for key, part in tree.items()} if kind is dict else tree
 
-    def argument(self, column: Column) -> Any:
-        """Return an operand inside of the loop."""
-        first = column.leaves[self.run.first]
-        if column.kind == "number":
-            leaves = column.leaves[self.run.first : self.run.end]
-            if all(leaf == first and repr(leaf) == repr(first) for leaf in leaves):
+    def leaf(self, i: int) -> Any:
+        """Return a leaf inside of the loop."""
+        run = self.run
+        kind, first, second = run.kind[i], run.leaf(i, 0), run.leaf(i, 1)
+        if kind == "number":
+            codes = run.codes[run.first : run.end, i]
+            if (codes == codes[0]).all():
                 return first
-            return Turn(first, leaves[1] - first) if type(first) is int else Listed(tuple(map(float, leaves)))
-        if column.kind == "same":
-            leaf = column.leaves[self.run.first + 1]
-            return self.outside(leaf)
-        if column.kind == "view":
-            return self.view(column)
-        j, o = column.source
-        if not column.ago:
-            return self.outs[j][o]
-        return self.carry(j, o, column.ago, column.leaves[self.run.first])
+            if type(first) is int:
+                return Turn(first, second - first)
+            return Listed(tuple([float(run.leaf(i, turn)) for turn in range(self.count)]))
+        if kind == "same":
+            return self.outside(second, second)
+        if kind == "row":
+            other = run.lists[i]
+            turns = (run.codes[run.first + 1 : run.first + 3, i] - other.code(0, 0)) // other.stride
+            rows, place = other.rows[int(run.codes[run.first + 1, i] - other.code(0, 0)) % other.stride]
+            step = int(turns[1] - turns[0])
+            place = Turn(place + int(turns[0]) - step, step)
+            return self.added(Step(primitives.getitem, (self.outside(rows, rows), place), {}, second))
+        source, ago = int(run.source[i]), int(run.ago[i])
+        return self.carry(source, ago) if ago else self.made[source]
 
-    def outside(self, leaf: Any) -> Any:
+    def added(self, step: Step) -> Value:
+        """Add a step that gives a view, and return that."""
+        self.steps.append(replace(step, out=Value(step.out.shape, step.out.dtype, step.out.name)))  # type: ignore[union-attr]
+        return self.steps[-1].out  # type: ignore[return-value]
+
+    def outside(self, key: Any, value: Any) -> Any:
         """Return what is the same in all turns."""
-        if type(leaf) is not Value:
-            return leaf
-        if leaf not in self.inputs:
-            now = self.rolling.use(leaf)
-            self.inputs[leaf] = Value(leaf.shape, leaf.dtype, now.name or leaf.name), now
-        return self.inputs[leaf][0]
+        if type(value) is not Value:
+            return value
+        if key not in self.inputs:
+            now = self.rolling.use(value)
+            self.inputs[key] = Value(now.shape, now.dtype, now.name or value.name), now
+        return self.inputs[key][0]
 
-    def carry(self, j: int, o: int, ago: int, begin: Any) -> Value:
-        """Return what a turn is given by an earlier one."""
-        if (j, o, ago) not in self.carried:
-            like = self.entry(j, 0).step.outs()[o]
-            inside = Value(like.shape, like.dtype, self.run.names(j, o))
-            begin = begin if isinstance(begin, Value | np.ndarray | Constant) else float(begin)
-            self.carried[j, o, ago] = inside, begin
-            for before in range(1, ago):  # which hand it on
-                value = self.search.entries[self.base - before * self.run.period + j].step.outs()[o]
-                self.carry(j, o, before, value)
-        return self.carried[j, o, ago][0]
+    def carry(self, source: int, ago: int) -> Value:
+        """Return what a turn is given by an earlier one, which those in between hand on."""
+        for before in range(ago, 0, -1):
+            if (source, before) not in self.carried:
+                like = self.search.thing(self.run.code(source, 0))
+                self.carried[source, before] = Value(like.shape, like.dtype, self.run.name(source))
+        return self.carried[source, ago]
 
-    def view(self, column: Column) -> Any:
+    def view(self, step: Step) -> Any:
         """Return a view that is taken in each turn."""
-        step = self.search.views[column.leaves[self.run.first + 1]]
-        base, *rest = column.parts
-        index = step.args[1] if step.function is primitives.getitem else None
-        if base.kind == "same" and type(index) is tuple and index and all(type(part) in (int, slice) for part in index):
-            return self.element(step, base, rest, index)
-        leaves = [self.argument(part) for part in column.parts]
-        out = Value(step.out.shape, step.out.dtype, step.out.name)  # type: ignore[union-attr]
-        self.steps.append(with_leaves(step, leaves, (out,)))
-        return out
+        base, index = step.args[0], step.args[1] if step.function is primitives.getitem else None
+        parts = type(index) is tuple and index and all(type(part) in (int, slice) for part in index)
+        if parts and base not in self.search.views:
+            i = next(self.leaves)
+            if self.run.kind[i] == "same":
+                return self.element(step, self.argument(index, (int,)))
+            return self.added(replace(step, args=(self.leaf(i), self.argument(index, (int,)))))
+        args, kwargs = self.argument(step.args, numbers_of(step)), self.argument(dict(step.kwargs), ())
+        return self.added(replace(step, args=args, kwargs=kwargs))
 
-    def element(self, step: Step, base: Column, rest: list[Column], index: tuple[Any, ...]) -> Any:
+    def element(self, step: Step, index: tuple[Any, ...]) -> Any:
         """Return a part of an array; the part of its place that doesn't move is taken before the loop."""
-        columns = iter(rest)
-        fixed: list[Any] = []
-        moving: list[Any] = []
-        for part in index:
-            numbers = [part] if type(part) is int else [part.start, part.stop, part.step]
-            own = [self.argument(next(columns)) if type(number) is int else number for number in numbers]
-            moves = any(type(number) is Turn for number in own)
-            now = own[0] if type(part) is int else slice(*own)
-            fixed.append(slice(None) if moves else now)
-            moving += [now] if moves else [slice(None)] if type(part) is slice else []
-        source = base.leaves[self.run.first + 1]
-        if all(part == slice(None) for part in fixed):
-            inside = self.outside(source)
-        else:
-            key = (source, tuple(map(repr, fixed)))
-            if key not in self.inputs:
-                where = tuple(fixed)
-                array = self.rolling.use(source)
-                shape = np.empty(source.shape, bool)[where].shape
-                outer = Value(shape, source.dtype, None)
-                self.rolling.steps.append(Step(primitives.getitem, (array, where), {}, outer))
-                self.inputs[key] = Value(shape, source.dtype, None), outer
-            inside = self.inputs[key][0]
+        base = step.args[0]
+        fixed = tuple([slice(None) if moves(part) else part for part in index])
+        moving = [part if moves(part) else slice(None) for part in index if moves(part) or type(part) is slice]
         while moving and moving[-1] == slice(None):
             moving.pop()
-        out = Value(step.out.shape, step.out.dtype, step.out.name)  # type: ignore[union-attr]
+        key = base if all(part == slice(None) for part in fixed) else (base, repr(fixed))
+        if key is not base and key not in self.inputs:
+            part = Value(np.empty(base.shape, bool)[fixed].shape, base.dtype)
+            self.rolling.steps.append(Step(primitives.getitem, (self.rolling.use(base), fixed), {}, part))
+            self.inputs[key] = Value(part.shape, part.dtype), part
         place = moving[0] if len(moving) == 1 else tuple(moving)
-        self.steps.append(Step(primitives.getitem, (inside, place), {}, out, step.where))
-        return out
+        return self.added(replace(step, args=(self.outside(key, base), place)))
 
-    def step(self) -> Step:
-        """Return the whole loop as a step, and note where its values are afterwards."""
-        run, wanted = self.run, self.rolling.wanted
-        begins = [self.rolling.use(begin) for _, begin in self.carried.values()]
-        nexts = [self.outs[j][o] if ago == 1 else self.carried[j, o, ago - 1][0] for j, o, ago in self.carried]
-        rows = [False] * len(nexts)
-        kept: list[tuple[int, int]] = []
-        last: list[tuple[int, int]] = []
-        order = list(self.carried)
-        used = {}
-        for j in range(run.period):
-            for o in range(len(self.outs[j])):
-                turns = [t for t in range(self.count) if self.entry(j, t).step.outs()[o] in wanted]
-                if not turns:
-                    continue
-                used[j, o] = turns
-                if (j, o, 1) in self.carried:
-                    rows[order.index((j, o, 1))] = turns != [self.count - 1]
-                elif turns == [self.count - 1]:
-                    last.append((j, o))
-                else:
-                    kept.append((j, o))
-        outs = []
-        for (j, o, ago), row in zip(order, rows, strict=True):
-            inside, begin = self.carried[j, o, ago]
-            name = run.names(j, o)
-            shape = (self.count + 1, *inside.shape) if row else inside.shape
-            outs.append(Value(shape, inside.dtype, plural(name) if row else name))
-            if row:
-                for t in used[j, o]:
-                    self.instead[self.entry(j, t).step.outs()[o]] = outs[-1], t + 1
-                if type(begin) is Value:
-                    self.instead[begin] = outs[-1], 0
-            elif (j, o) in used and ago == 1:
-                self.instead[self.entry(j, self.count - 1).step.outs()[o]] = outs[-1], None
-        for j, o in kept:
-            inside = self.outs[j][o]
-            outs.append(Value((self.count, *inside.shape), inside.dtype, plural(inside.name)))
-            for t in used[j, o]:
-                self.instead[self.entry(j, t).step.outs()[o]] = outs[-1], t
-        for j, o in last:
-            inside = self.outs[j][o]
-            outs.append(Value(inside.shape, inside.dtype, inside.name))
-            self.instead[self.entry(j, self.count - 1).step.outs()[o]] = outs[-1], None
-        inputs = (*[inside for inside, _ in self.carried.values()], *[inside for inside, _ in self.inputs.values()])
-        results = tuple(nexts), tuple(self.outs[j][o] for j, o in kept), tuple(self.outs[j][o] for j, o in last)
-        body = share_equal(Program(inputs, tuple(self.steps), results))
-        args = (*begins, *[outer for _, outer in self.inputs.values()])
-        where = self.entry(0, 0).step.where
-        return Step(Loop(self.count, body, tuple(rows)), args, {}, tuple(outs), where)
+    def write(self) -> None:
+        """Write the whole loop as a step, and note where its values are afterwards."""
+        run, search, instead, last_turn = self.run, self.search, self.rolling.instead, self.count - 1
+        codes = self.rolling.wanted[run.has(self.rolling.wanted)]
+        wanted: dict[int, list[int]] = {}  # the turns of each value that is used outside
+        for code in (codes - run.code(0, 0)).tolist():
+            wanted.setdefault(code % run.stride, []).append(code // run.stride)
+        ends = {source for source, turns in wanted.items() if turns == [last_turn]}  # of which the last one is enough
+        nexts = [self.made[s] if ago == 1 else self.carried[s, ago - 1] for s, ago in self.carried]
+        kept = [source for source in sorted(wanted) if source not in ends and (source, 1) not in self.carried]
+        last = [source for source in sorted(ends) if (source, 1) not in self.carried]
+        rows = tuple(ago == 1 and source in wanted and source not in ends for source, ago in self.carried)
+        outs: list[Value] = []
+
+        def result(source: int, count: int | None, first: int) -> None:
+            """Add a result, and note in which of its rows, if it has any, the values are."""
+            value = self.made[source]
+            shape, name = ((count, *value.shape), plural(value.name)) if count else (value.shape, value.name)
+            outs.append(Value(shape, value.dtype, name))
+            run.rows[source] = outs[-1], first
+            for turn in wanted.get(source, ()):
+                instead[search.thing(run.code(source, turn))] = outs[-1], turn + first if count else None
+
+        begins = [search.thing(run.begins[key]) for key in self.carried]
+        args = [self.rolling.use(begin) for begin in begins]
+        for (source, ago), begin, has_rows in zip(self.carried, begins, rows, strict=True):
+            if ago > 1:
+                value = self.carried[source, ago]
+                outs.append(Value(value.shape, value.dtype, value.name))
+                continue
+            result(source, self.count + 1 if has_rows else None, 1)
+            if has_rows and type(begin) is Value:
+                instead[begin] = outs[-1], 0
+        for source in kept:
+            result(source, self.count, 0)
+        for source in last:
+            result(source, None, 0)
+        inputs = (*self.carried.values(), *[inside for inside, _ in self.inputs.values()])
+        results = tuple(nexts), tuple(self.made[source] for source in kept), tuple(self.made[source] for source in last)
+        loop = Loop(self.count, share_equal(Program(inputs, tuple(self.steps), results)), rows)
+        args += [outer for _, outer in self.inputs.values()]
+        self.rolling.steps.append(Step(loop, tuple(args), {}, tuple(outs), run.step(0).where))
 
 
 def plural(name: str | None) -> str:
@@ -698,28 +673,9 @@ def plural(name: str | None) -> str:
 
 def rolled(program: Program) -> Program:
     """Roll up what can be."""
-    while True:
-        search = Search(program)
-        periods, tried = search.periods(), set[int]()
-        while periods:
-            period = heapq.heappop(periods)
-            if period in tried:
-                continue
-            tried.add(period)
-            runs, free = [], 0
-            for start, stop in search.runs(period):
-                run = Run(search, max(start, free), stop, period)
-                if run.turns >= FEWEST and run.looked_at():
-                    runs.append(run)
-                    free = run.places().stop
-                elif run.turns >= 2 * FEWEST:  # steps may be alike that differ in where their operands come from
-                    heapq.heappush(periods, 2 * period)
-                    heapq.heappush(periods, 3 * period)
-            if runs:
-                program = Rolling(search, runs).program
-                break
-        else:
-            return restacked(program)
+    while runs := (search := Search(program)).runs():
+        program = Rolling(search, runs).program
+    return restacked(program)
 
 
 def restacked(program: Program) -> Program:

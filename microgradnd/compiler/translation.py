@@ -11,6 +11,7 @@ import ast
 import contextlib
 import linecache
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -112,7 +113,13 @@ class Translation:
 
     def step(self, node: TracedOperation, name: str | None) -> Step:
         """Translate one operation."""
-        args = tuple(self.argument(arg, parent) for arg, parent in zip(node.args or (), node.parents, strict=True))
+        values = self.values
+        args: tuple[Any, ...] = tuple(
+            [
+                values[parent] if parent in values else self.argument(arg, parent)
+                for arg, parent in zip(node.args or (), node.parents, strict=True)
+            ]
+        )
         kwargs = {key: self.argument(arg, None) for key, arg in node.kwargs.items()}
         out: Any
         if type(node.out) is Results:
@@ -193,27 +200,24 @@ def key_of(thing: Any) -> Any:
 
 def owned_arrays(operations: Sequence[TracedOperation]) -> set[int]:
     """Return which arrays nothing but these operations refers to: rules made them, so that they can never change."""
-    todo: list[Any] = []
+    containers: dict[int, Any] = {}
     for node in operations:
-        todo.append(node.args or ())
-        todo.extend(p.parts for p in node.parents if isinstance(p, IndexParts) and type(p.parts) in (tuple, list))
-    seen: dict[int, Any] = {}
+        for arg, parent in zip(node.args or (), node.parents, strict=True):
+            if type(arg) in (tuple, list) or (parent is None and type(arg) is np.ndarray):
+                containers[id(node.args)] = node.args
+            if type(parent) is IndexParts and type(parent.parts) in (tuple, list):
+                containers[id(parent.parts)] = parent.parts
+    todo = list(containers.values())
     while todo:
-        container = todo.pop()
-        if id(container) not in seen:
-            seen[id(container)] = container
-            todo.extend(part for part in container if type(part) in (tuple, list))
-    containers = list(seen.values())
-    counts: dict[int, int] = {}
-    for container in containers:
-        for i in range(len(container)):
-            counts[id(container[i])] = counts.get(id(container[i]), 0) + 1
+        parts = {id(part): part for part in todo.pop() if type(part) in (tuple, list)}
+        todo += [part for key, part in parts.items() if key not in containers]
+        containers |= parts
+    arrays = [part for container in containers.values() for part in container if type(part) is np.ndarray]
+    counts = Counter(map(id, arrays))
     return {
-        id(container[i])
-        for container in containers
-        for i in range(len(container))
-        if type(container[i]) is np.ndarray and container[i].base is None
-        if sys.getrefcount(container[i]) == counts[id(container[i])] + 1
+        id(arrays[i])
+        for i in range(len(arrays))
+        if arrays[i].base is None and sys.getrefcount(arrays[i]) == 2 * counts[id(arrays[i])] + 1
     }
 
 

@@ -963,16 +963,19 @@ ENTRIES: list[tuple[str, ...]] = [
 ]
 ENTRIES += [
     # rolling.py and what prints its loops
-    ("rolling.py", "while self.end - self.first >= FEWEST and not self.begins():", "while False:", ROLLING),
-    ("rolling.py", "same[: (made - run.start) // run.period + 1] = False", "pass", ROLLING),
-    ("rolling.py", "self.instead[begin] = outs[-1], 0", "self.instead[begin] = outs[-1], 1", ROLLING),
+    ("rolling.py", "while self.end - self.first >= FEWEST and not self.begin():", "while False:", ROLLING),
+    ("rolling.py", "agree &= ~(inside & (strides == 0)) | (turns > made)", "pass", ROLLING),
+    ("rolling.py", "instead[begin] = outs[-1], 0", "instead[begin] = outs[-1], 1", ROLLING),
     (
         "rolling.py",
         "parts and parts[-1][0] is array and parts[-1][2] == i:",
         "parts and parts[-1][0] is array:",
         ROLLING,
     ),
-    ("rolling.py", "return Turn(first, leaves[1] - first)", "return Turn(first, 1)", ROLLING),
+    ("rolling.py", "return Turn(first, second - first)", "return Turn(first, 1)", ROLLING),
+    ("rolling.py", "agree[:, rows] |= codes[:, rows] == other.beginning(evenly[:, rows])", "pass", ROLLING),
+    ("rolling.py", "Turn(place + int(turns[0]) - step, step)", "Turn(place + int(turns[0]), step)", ROLLING),
+    ("rolling.py", "and (strides % other.stride == 0)", "", ROLLING),
     ("scalars.py", "if x is ZERO:", "if x == y:", ROLLING),
     (
         "source.py",
