@@ -142,6 +142,29 @@ def saved_result(w, x):
     return np.sum(first * h), first, h
 
 
+def saved_and_used(w, x):
+    h, first = x[0], np.exp(x[1])
+    for t in range(12):
+        h = np.tanh(h @ w + 0.1)
+        first = h if t == 3 else first
+        h = h * np.sin(first)
+    return np.sum(h)
+
+
+def reordered(w, x):
+    h, hs = x[0], []
+    for t in range(len(x)):
+        h = np.sin(x[t] * h + w[0])
+        hs.append(h)
+    return np.stack([hs[5], hs[6], *hs[2:4], *hs[::-1]])
+
+
+def recurrent_from(h, x):
+    for t in range(len(x)):
+        h = np.tanh(x[t] * h * h)
+    return h
+
+
 def single(x):
     y = x
     for _ in range(6):
@@ -183,6 +206,8 @@ CASES = {
     "backwards": (through(backwards, 0, 1), ROWS, V),
     "set parts": (through(set_parts), V),
     "a saved value is a result": (saved_result, W, ROWS),
+    "a saved value is used": (saved_and_used, W, ROWS),
+    "results in another order": (reordered, W, ROWS),
     "float32": (through(single), V.astype("f")),
     "forward mode": (lambda x: mg.jvp(swapped, (x,), (x,)), V),
     "second derivatives": (mg.hessian(numbers), V),
@@ -239,6 +264,12 @@ def test_backpropagation_through_time_is_written_as_a_person_does():
     body = [line.split("#")[0].strip() for line in compiled.source.splitlines()]
     assert "hs[t + 1] = np.tanh(x[t] + hs[t] @ w)" in body
     assert sum(line.startswith("for ") for line in body) == 2
+
+
+def test_what_a_loop_begins_with_is_the_first_of_the_rows_that_its_backward_pass_reads():
+    compiled = mg.compile(mg.grad(lambda h, x: np.sum(recurrent_from(h, x))))
+    compiled(V, ROWS)
+    assert [int(n) for n in re.findall(r"for t\w* in range\((\d+)\)", compiled.source)] == [8, 8]
 
 
 def test_an_array_that_is_read_by_rows_gets_its_gradient_by_rows():

@@ -975,7 +975,6 @@ ENTRIES += [
     ("rolling.py", "return Turn(first, second - first)", "return Turn(first, 1)", ROLLING),
     ("rolling.py", "agree[:, rows] |= codes[:, rows] == other.beginning(evenly[:, rows])", "pass", ROLLING),
     ("rolling.py", "Turn(place + int(turns[0]) - step, step)", "Turn(place + int(turns[0]), step)", ROLLING),
-    ("rolling.py", "and (strides % other.stride == 0)", "", ROLLING),
     ("scalars.py", "if x is ZERO:", "if x == y:", ROLLING),
     (
         "source.py",
