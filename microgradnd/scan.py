@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from microgradnd.failures import explained
+from microgradnd.tape import current
 from microgradnd.trees import Form, flatten
 
 
@@ -77,6 +78,9 @@ def scan(f: Callable[[Any, Any], tuple[Any, Any]], init: Any, xs: Any = None, le
     (turns,) = lengths
     if not isinstance(turns, int) or turns < 1:
         raise ValueError(f"scan: there must be at least one turn, got {turns!r}; check the first axis of xs")
+    recorder: Any = current().trace
+    if recorder is not None and (results := recorder.scan(f, init, leaves, form, turns)) is not None:
+        return results
     carry, rows = init, list[list[Any]]()
     form_of_ys: Form | None = None
     for turn in range(turns):

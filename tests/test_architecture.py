@@ -59,7 +59,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "conversions": {"tape"},
     "display": {"registry", "tape"},
     "signatures": set(),
-    "scan": {"trees"},
+    "scan": {"tape", "trees"},
     "scopes": {"tape", "lines", "modes"},
     "arraylike": {"registry", "primitives", "tape", "conversions", "display"},
     "inplace": {"primitives", "tape", "operands", "arraylike"},

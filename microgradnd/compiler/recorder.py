@@ -21,6 +21,7 @@ from weakref import ref
 import numpy as np
 
 from microgradnd import primitives
+from microgradnd.compiler.scanning import scan_once
 from microgradnd.compiler.traced import TracedTensor
 from microgradnd.compiler.traits import traits
 from microgradnd.inplace import leaf_to_update
@@ -119,8 +120,11 @@ class Recorder:
 
     variable = TracedTensor
 
-    def __init__(self, sizes: Any = None) -> None:
+    def __init__(self, sizes: Any = None, scans: bool = False) -> None:
         self.sizes = sizes  # the open lengths, if there are any
+        self.scans = scans  # whether one turn of `scan` may stand for all
+        self.has_scanned = False
+        self.formals: set[Any] = set()  # leaves that stand for what a turn is given
         self.operations: list[TracedOperation] = []
         self.cotangents: list[tuple[Any, Node]] = []
         self.assigned: dict[int, tuple[Tensor, Node | None, Any]] = {}
@@ -194,7 +198,21 @@ class Recorder:
         parts: Any = IndexParts(index)
         return wrap(plain, parts) if any(isinstance(part, Tensor) for part in index) else index
 
+    def scan(self, f: Any, init: Any, xs: Sequence[Any], form: Any, count: int) -> Any:
+        """Return what `scan` returns, or None if it is to take the turns one by one."""
+        return scan_once(f, init, xs, form, count)
+
     # Variables
+
+    def is_of_turn(self, node: Any) -> bool:
+        """Return whether a node that the program doesn't compute is of a turn that stands for all."""
+        recorded = isinstance(node, TracedOperation) and node.position >= self.start
+        return node in self.formals or (self.has_scanned and recorded)
+
+    def changes(self) -> tuple[int, ...]:
+        """Return what is another after a variable or a gradient was changed."""
+        changed: tuple[Any, ...] = self.assigned, self.gradients, self.before, self.walked, self.positions
+        return tuple(map(len, changed))
 
     def assign(self, variable: Tensor, value: Tensor, index: Any = ...) -> None:
         """Let a variable stand for a new value, which differs at an index, for the rest of the trace."""

@@ -39,6 +39,7 @@ from microgradnd.compiler.recorder import (
     gradients_observed,
     replaced,
 )
+from microgradnd.compiler.scanning import UnscannedError
 from microgradnd.compiler.sizes import Closed, Size, Sizes
 from microgradnd.compiler.traced import UNKNOWN, TracedTensor
 from microgradnd.compiler.translation import Translation
@@ -126,8 +127,9 @@ class Recording:
         given: list[int],
         numbers: Any,
         sizes: Sizes | None = None,
+        scans: bool = False,
     ) -> None:
-        self.recorder = recorder = Recorder(sizes)
+        self.recorder = recorder = Recorder(sizes, scans)
         self.watch = watch = Watch(recorder)
         names = arguments.names(function)
         watch.visit(getattr(function, "__name__", "function"), function)
@@ -156,6 +158,8 @@ class Recording:
         except Exception as error:
             cause = error.__cause__  # NumPy wraps what is raised in an assignment to a part of a plain array
             refused = cause if isinstance(cause, TraceError) else recorder.refused
+            if recorder.has_scanned:
+                raise UnscannedError from error
             if refused is not None and refused is not error:
                 raise refused from None
             raise
@@ -243,21 +247,24 @@ def traced(function: Callable[..., Any], arguments: Arguments, places: Places | 
 
     `places` are the symbols of lengths to leave open, and the leaves and axes that have them.
     """
-    if not places:
-        return traced_for(function, arguments, None)
-    sizes = Sizes(places, arguments.shapes, arguments.names(function))
+    sizes = Sizes(places, arguments.shapes, arguments.names(function)) if places else None
+    if sizes is not None:
+        try:
+            return traced_for(function, arguments, sizes)
+        except Exception as error:  # something can't deal with a length that is no int, or fits no others
+            if getattr(error, "has_happened", False):
+                raise
+            sizes.pin(*sizes.symbols())
+            sizes.forget()
     try:
-        return traced_for(function, arguments, sizes)
-    except Exception as error:  # something can't deal with a length that is no int, or fits no others
-        if getattr(error, "has_happened", False):
-            raise
-        sizes.pin(*sizes.symbols())
-        sizes.forget()
-        return traced_for(function, arguments, None)._replace(sizes=sizes)
+        found = traced_for(function, arguments, None, scans=True)
+    except UnscannedError:
+        found = traced_for(function, arguments, None)
+    return found._replace(sizes=sizes)
 
 
-def traced_for(function: Callable[..., Any], arguments: Arguments, sizes: Sizes | None) -> Traced:
-    """Call a function as `traced` does, with some lengths left open."""
+def traced_for(function: Callable[..., Any], arguments: Arguments, sizes: Sizes | None, scans: bool = False) -> Traced:
+    """Call a function as `traced` does, with some lengths left open, or with one turn of `scan` for all."""
     dtypes = {x.dtype for x in arguments.leaves if isinstance(x, np.ndarray | Tensor)}
     fixed: dict[int, Any] = {}
     while True:
@@ -265,7 +272,7 @@ def traced_for(function: Callable[..., Any], arguments: Arguments, sizes: Sizes 
         if numbers is None:  # a Python number has no precision of its own, so it becomes part of the program
             fixed = {i: x for i in arguments.inputs if type(x := arguments.leaves[i]) in (float, complex)}
         given = [i for i in arguments.inputs if i not in fixed]
-        recording = Recording(function, arguments, given, numbers or {}, sizes)
+        recording = Recording(function, arguments, given, numbers or {}, sizes, scans)
         with contextlib.nullcontext() if sizes is None else sizes.observed():
             translation = Translation(recording.recorder, recording.inputs, arguments.names(function))
         general = program = translation.program(results_of(recording, translation), recording.updated)
@@ -278,7 +285,7 @@ def traced_for(function: Callable[..., Any], arguments: Arguments, sizes: Sizes 
             break
         dtypes |= others
     if recording.watch.draws.is_doubtful:
-        check_alike(function, arguments, given, numbers or {}, program)
+        check_alike(function, arguments, given, numbers or {}, program, scans)
     found = finished(recording, translation, program, arguments, numbers or {}, fixed)
     return found if sizes is None else found._replace(sizes=sizes, general=general)
 
@@ -376,10 +383,15 @@ def is_plain_tree(form: Form) -> bool:
 
 
 def check_alike(
-    function: Callable[..., Any], arguments: Arguments, given: list[int], numbers: dict[type, Any], program: Program
+    function: Callable[..., Any],
+    arguments: Arguments,
+    given: list[int],
+    numbers: dict[type, Any],
+    program: Program,
+    scans: bool,
 ) -> None:
     """Trace a function again, and raise if its program has other numbers in it: they are random."""
-    recording = Recording(function, arguments, given, numbers)
+    recording = Recording(function, arguments, given, numbers, None, scans)
     translation = Translation(recording.recorder, recording.inputs, arguments.names(function))
     again = translation.program(results_of(recording, translation), recording.updated)
     if constants_in(again) != constants_in(program):

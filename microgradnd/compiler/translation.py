@@ -18,9 +18,12 @@ from typing import Any
 import numpy as np
 
 from microgradnd import primitives
-from microgradnd.compiler.passes import uniform
-from microgradnd.compiler.program import Program, Step, Value, constant_of
+from microgradnd.compiler.buffers import may_share
+from microgradnd.compiler.passes import share_equal, uniform
+from microgradnd.compiler.program import Program, Step, Turn, Value, constant_of
 from microgradnd.compiler.recorder import IndexParts, Recorder, TracedOperation, TraceError
+from microgradnd.compiler.rolling import Loop, plural
+from microgradnd.compiler.scanning import UnscannedError, scanned
 from microgradnd.compiler.sizes import OF_SHAPES, sizes_in
 from microgradnd.compiler.traits import traits
 from microgradnd.registry import Results
@@ -42,14 +45,15 @@ class Translation:
     def __init__(self, recorder: Recorder, inputs: dict[int, Tensor], names: Sequence[str]) -> None:
         self.recorder = recorder
         self.captured: list[Any] = []
-        self.owned = owned_arrays(recorder.operations)
+        self.owned = owned_arrays(with_turns(recorder.operations))
         self.given = dict(recorder.arrays)
         self.inputs = [Value(self.shape(t._node, t._array), t.dtype, t.name or names[i]) for i, t in inputs.items()]
         self.values: dict[Any, Value] = {t._node: v for t, v in zip(inputs.values(), self.inputs, strict=True)}
-        names_of = statement_names(recorder.operations)
+        self.names = statement_names(with_turns(recorder.operations))
+        self.loops: dict[Any, tuple[Value, ...]] = {}  # the results of each loop
         self.steps: list[Step] = []
         for operation in recorder.operations:
-            self.steps.extend(self.translated(operation, names_of.get(operation)))
+            self.steps.extend(self.translated(operation, self.names.get(operation)))
         for g, node in recorder.cotangents:
             target, source = self.values.get(g), self.values.get(node)
             if isinstance(target, Value) and target.name is None and isinstance(source, Value) and source.name:
@@ -71,6 +75,8 @@ class Translation:
 
     def translated(self, node: TracedOperation, name: str | None) -> list[Step]:
         """Translate one operation: a step, or several for a primitive whose body NumPy can spell."""
+        if node.function is scanned:
+            return self.loop(node)
         body = getattr(node.function, "body", None)
         if node.function in OF_SHAPES and not sizes_in(self.shape(node, node.out)):
             self.values[node] = constant_of(node.out)
@@ -136,6 +142,87 @@ class Translation:
             return Step(primitives.identity, (out,), {}, Value(out.shape, out.dtype), node.where)
         return Step(node.function, args, kwargs, out, node.where)
 
+    def loop(self, node: TracedOperation) -> list[Step]:
+        """Translate a whole loop, of which one turn was recorded: a step that takes it, and views of its results."""
+        turn, *operands = node.args or ()
+        args = [self.argument(arg, parent) for arg, parent in zip(operands, node.parents[1:], strict=True)]
+        key = (turn, *[arg if isinstance(arg, Value) else id(arg) for arg in args])
+        steps: list[Step] = []
+        if key not in self.loops:
+            steps, self.loops[key] = self.rolled(turn, args, node.where)
+        self.values[node] = self.loops[key][: len(node.out)]  # type: ignore[assignment]
+        return steps
+
+    def rolled(self, turn: Any, args: list[Any], where: Any) -> tuple[list[Step], tuple[Value, ...]]:
+        """Return the steps that take a loop, and all of its results."""
+        n, count = len(turn.carried), turn.count
+        names = [
+            value.name or self.names.get(end) for value, (_, end) in zip(turn.carried, turn.following, strict=True)
+        ]
+        carried = [Value(x.shape, x.dtype, name) for x, name in zip(turn.carried, names, strict=True)]
+        self.values.update(zip(turn.carried, carried, strict=True))
+        steps: list[Step] = []
+        for row, whole in zip(turn.rows, args[n:], strict=False):
+            self.values[row] = Value(row.shape, row.dtype, row.name)
+            steps.append(Step(primitives.getitem, (whole, Turn(0, 1)), {}, self.values[row]))
+        for operation in turn.operations:
+            steps += self.translated(operation, self.names.get(operation))
+        made = {out for step in steps if not may_share(step) for out in step.outs()}
+
+        def own(array: Any, node: Any) -> Value:
+            """Return a result of the turn as a value that is computed in it."""
+            value = self.argument(array, node)
+            if value not in made and value not in carried:
+                steps.append(Step(np.copy, (value,), {}, Value(array.shape, array.dtype)))
+                return steps[-1].out  # type: ignore[return-value]
+            return value
+
+        following, kept = [own(*end) for end in turn.following], [own(*end) for end in turn.kept]
+        for node in (*turn.carried, *turn.rows, *turn.operations):
+            self.values.pop(node, None)
+        rows = [
+            value in kept or (end in kept and following.index(end) == i)
+            for i, (value, end) in enumerate(zip(carried, following, strict=True))
+        ]
+        outs = [
+            Value((count + 1, *v.shape) if has_rows else v.shape, v.dtype, plural(v.name) if has_rows else v.name)
+            for v, has_rows in zip(carried, rows, strict=True)
+        ]
+        before, views, results = list[Step](), list[Step](), list[Value]()
+
+        def view(array: Value, index: Any, like: Value, length: tuple[int, ...]) -> None:
+            results.append(Value((*length, *like.shape), like.dtype, None if length else like.name))
+            views.append(Step(primitives.getitem, (array, index), {}, results[-1], where))
+
+        for out, value, has_rows in zip(outs, carried, rows, strict=True):
+            view(out, count, value, ()) if has_rows else results.append(out)
+        each: list[Value] = []
+        for value in kept:
+            if value in carried:
+                view(outs[carried.index(value)], slice(0, count), value, (count,))
+            elif value in following and rows[following.index(value)]:
+                view(outs[following.index(value)], slice(1, count + 1), value, (count,))
+            else:
+                each.append(value)
+                results.append(Value((count, *value.shape), value.dtype, plural(value.name)))
+                outs.append(results[-1])
+        begins = [self.begin(arg, value, before) for arg, value in zip(args, carried, strict=False)]
+        outside = {v: Value(v.shape, v.dtype, v.name) for step in steps for v in step.operands()}
+        for value in (*carried, *[out for step in steps for out in step.outs()]):
+            outside.pop(value, None)
+        body = Program((*carried, *outside.values()), tuple(steps), (tuple(following), tuple(each), ()))
+        loop = Loop(count, share_equal(body.substitute(outside)), tuple(rows))
+        return [*before, Step(loop, (*begins, *outside), {}, tuple(outs), where), *views], tuple(results)
+
+    def begin(self, arg: Any, like: Value, steps: list[Step]) -> Any:
+        """Return what a loop begins with: a single number as a Python float, or else as a value."""
+        if isinstance(arg, Value) or like.shape:
+            return arg
+        if like.dtype == np.float64:
+            return float(arg)
+        steps.append(Step(np.copy, (arg,), {}, Value((), like.dtype)))
+        return steps[-1].out
+
     def argument(self, arg: Any, parent: Any) -> Any:
         """Translate an argument: a value of the program, a captured array, or a constant."""
         if isinstance(parent, IndexParts):
@@ -145,6 +232,8 @@ class Translation:
         if parent in self.recorder.stands_for:
             return self.argument(arg, self.recorder.stands_for[parent])
         if parent not in self.values:
+            if self.recorder.is_of_turn(parent):
+                raise UnscannedError
             if not isinstance(parent, Leaf):  # computed before the function was called
                 self.values[parent] = self.capture(arg, arg) if isinstance(arg, np.ndarray) else arg
             elif not self.recorder.is_outer(parent) and parent not in self.recorder.stand_ins:
@@ -196,6 +285,16 @@ def is_row(array: Any, whole: Any) -> bool:
 
 def key_of(thing: Any) -> Any:
     return id(thing) if isinstance(thing, np.ndarray) else thing
+
+
+def with_turns(operations: Sequence[Any]) -> list[Any]:
+    """Return operations, and those of the turns that loops among them take."""
+    found = []
+    for node in operations:
+        found.append(node)
+        if node.function is scanned:
+            found += with_turns(node.args[0].operations)
+    return found
 
 
 def owned_arrays(operations: Sequence[TracedOperation]) -> set[int]:

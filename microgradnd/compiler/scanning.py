@@ -1,0 +1,287 @@
+"""`mg.scan` in a compiled function: one turn is traced, whatever their number, and so is one of the backward pass.
+
+Owns: the operation `scanned`, which is the whole loop, and how its derivatives are loops again.
+Must not own: the loop of an eager call (`scan.py`), or how a loop is a step of a program (`translation.py`).
+Read next: `translation.py`.
+
+The function is called once, with Tensors in the place of what is carried and of the rows of `xs`, and what it does is
+recorded apart. The derivative walks that record. What the walk needs of each turn is added to the results of the loop,
+and is given to the loop of the walk by rows, as `xs` are; it goes backwards over reversed rows. Sums over the turns,
+the cotangents of what is the same in all of them, are carried.
+
+Where something stands in the way (a Python number that counts turns, a variable that a turn changes, a draw), the
+function is traced once more with plain loops.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from microgradnd import primitives
+from microgradnd.anew import Anew
+from microgradnd.compiler.traced import TracedTensor
+from microgradnd.compiler.traits import traits
+from microgradnd.registry import JVPS, VJPS, Joint, Results, primitive
+from microgradnd.tape import Leaf, Node, Path, current, forward, walk
+from microgradnd.tensor import Tensor, lift, wrap
+from microgradnd.trees import flatten
+
+FEWEST = 4  # turns of a loop
+
+
+class UnscannedError(Exception):
+    """A turn can't stand for all turns."""
+
+
+class Turn:
+    """One turn of a loop, as it was recorded.
+
+    Attributes
+    ----------
+    count : int
+        How many turns there are.
+    carried, rows : list of Node
+        What stands for what is carried into the turn, and for the rows of arrays.
+    operations : list of Operation
+        What is done in the turn, in order.
+    following : list of (array, node)
+        What is carried on: examples, and the nodes that compute them, or None.
+    kept : list of (array, node)
+        What is kept of each turn. Derivatives add to it.
+    outside : list of (array, Node)
+        What else the turn depends on.
+    """
+
+    def __init__(self, count: int, carried: Sequence[Any], rows: Sequence[Any]) -> None:
+        self.count = count
+        self.carried = [t._node for t in carried]
+        self.rows = [t._node for t in rows]
+        self.operations: list[Any] = []
+        self.following: list[tuple[Any, Any]] = []
+        self.kept: list[tuple[Any, Any]] = []
+        self.outside: list[tuple[Any, Node]] = []
+
+    def recorded(self, following: Iterable[Any], kept: Iterable[Any]) -> None:
+        """Note what the turn gives, and find out what it depends on."""
+        self.following, self.kept = [pair(x) for x in following], [pair(x) for x in kept]
+        inside = {None, *self.carried, *self.rows, *self.operations}
+        reads = [p for o in self.operations for p in zip(o.args, o.parents, strict=True)]
+        ends = [*reads, *self.following, *self.kept]
+        found = {node: array for array, node in ends if node not in inside and not hasattr(node, "parts")}
+        self.outside = [(array, node) for node, array in found.items()]
+
+    def results(self) -> list[tuple[Any, Any]]:
+        """Return what is carried on, then what is kept, each with its node."""
+        return [*self.following, *self.kept]
+
+    def loop(self, carried: Sequence[Any], rows: Sequence[Any]) -> Any:
+        """Return the results of all turns, for what the first is given."""
+        return scanned(self, *carried, *rows, *[lift(array, node) for array, node in self.outside])
+
+
+@primitive
+def scanned(turn: Turn, *operands: Any) -> Any:
+    """Return what a loop gives: examples, as only the program takes all turns."""
+    kept = [np.broadcast_to(array, (turn.count, *array.shape)) for array, _ in turn.kept]
+    return (*[array for array, _ in turn.following], *kept)
+
+
+def pair(value: Any) -> tuple[Any, Any]:
+    return (value._array, value._node) if isinstance(value, Tensor) else (value, None)
+
+
+def formal(like: Any, requires_grad: bool, name: str | None = None) -> Tensor:
+    """Return a Tensor that stands for what a turn is given."""
+    array = np.array(getattr(like, "_array", like))
+    made = wrap(array, Leaf(array, requires_grad and array.dtype.kind in "fc", name))
+    made.__class__ = TracedTensor
+    current().trace.formals.add(made._node)  # type: ignore[union-attr]
+    return made
+
+
+@contextmanager
+def apart(recorder: Any, operations: list[Any]) -> Iterator[None]:
+    """Have what is recorded added to a list of its own."""
+    before, recorder.operations = recorder.operations, operations
+    try:
+        yield
+    finally:
+        recorder.operations = before
+
+
+def scan_once(f: Callable[[Any, Any], Any], init: Any, xs: Sequence[Any], form: Any, count: int) -> Any:
+    """Do what `scan` does, by one call of the function; return None where the turns are better taken one by one."""
+    recorder: Any = current().trace
+    if not recorder.scans or recorder.sizes is not None or count < FEWEST:
+        return None
+    recorder.has_scanned = True
+    begins, form_of_carry = flatten(init)
+    arrays = [x for x in xs if x is not None]
+    numbers = [i for i, x in enumerate(begins) if type(x) in (bool, int, float, complex)]
+    before = recorder.changes()
+    for _ in range(2 if numbers else 1):  # what a number becomes shows in the first call
+        carried = [None if x is None else x if i in numbers else formal(x, True, name(x)) for i, x in enumerate(begins)]
+        rows = [formal(pair(x)[0][0], getattr(x, "requires_grad", False), name(x)) for x in arrays]
+        rest = iter(rows)
+        turn = Turn(count, [x for x in carried if isinstance(x, Tensor)], rows)
+        with apart(recorder, turn.operations):
+            new, y = f(form_of_carry.rebuild(carried), form.rebuild([None if x is None else next(rest) for x in xs]))
+        (following, new_form), (kept, form_of_ys) = flatten(new), flatten(y)
+        if new_form != form_of_carry or recorder.changes() != before:
+            raise UnscannedError
+        for i in numbers:
+            begins[i] = np.asarray(begins[i], getattr(following[i], "dtype", None))
+        numbers = []
+    given, followed = ([x for x in leaves if x is not None] for leaves in (begins, following))
+    kept_values = [x for x in kept if x is not None]
+    alike = [(a.shape, a.dtype) == (b.shape, b.dtype) for a, b in zip(given, followed, strict=True)]
+    if not all(alike) or not all(isinstance(x, Tensor) and x._node is not None for x in (*followed, *kept_values)):
+        raise UnscannedError
+    if any(type(operation.function) is Anew for operation in turn.operations):
+        raise UnscannedError
+    turn.recorded(followed, kept_values)
+    results = iter(turn.loop(given, arrays) if turn.results() else ())
+    carry = form_of_carry.rebuild([None if x is None else next(results) for x in begins])
+    return carry, form_of_ys.rebuild([None if x is None else next(results) for x in kept])
+
+
+def name(value: Any) -> str | None:
+    return getattr(value, "name", None)
+
+
+# Derivatives: loops that walk through a turn
+
+
+def derived(
+    turn: Turn,
+    operands: Sequence[Any],
+    carried: Sequence[Any],
+    rows: Sequence[Any],
+    step: Callable[[list[Tensor], list[Tensor]], tuple[list[Any], list[Any]]],
+    reverse: bool,
+) -> Any:
+    """Return the results of a loop that walks through each turn of another.
+
+    `step(carried, rows)` walks, and returns what is carried on and what is kept. What it reads of the turn becomes rows
+    as well, but not what can be had without a loop: that is computed anew.
+    """
+    recorder: Any = current().trace
+    first, others = [formal(x, True, name(x)) for x in carried], [formal(pair(x)[0][0], True) for x in rows]
+    walked = Turn(turn.count, first, others)
+    with apart(recorder, walked.operations):
+        following, kept = step(first, others)
+    n, made = len(turn.carried), {node: i for i, node in enumerate(turn.operations)}
+    varies = {*turn.carried, *turn.rows}
+    for node in turn.operations:
+        if not varies.isdisjoint(sources(node, recorder)):
+            varies.add(node)
+    again: set[Any] = set()  # operations that are taken anew
+    wanted: dict[Any, None] = {}
+    todo = [x for node in walked.operations for x in sources(node, recorder)]
+    todo += [node for _, node in map(pair, (*following, *kept))]
+    while todo:
+        node = todo.pop()
+        if node in made and (node not in varies or type(node.out) is Results or is_view(node)):
+            if node not in again:
+                again.add(node)
+                todo += sources(node, recorder)
+        elif node in made or node in turn.carried:
+            wanted[node] = None
+    needed = list(wanted)
+    known = {node: i for i, (_, node) in enumerate(turn.kept)}
+    for node in needed:
+        if node not in known:
+            known[node] = len(turn.kept)
+            turn.kept.append((example(node), node))
+    columns = [*operands[n : n + len(turn.rows)]]
+    if needed:
+        results = scanned(turn, *operands)
+        columns += [results[n + known[node]] for node in needed]
+    walked.operations[:0] = sorted(again, key=lambda node: node.position)
+    walked.rows += [*turn.rows, *needed]
+    walked.recorded(following, kept)
+    columns = [column[::-1] if reverse else column for column in (*rows, *columns)]
+    results = walked.loop(carried, columns)
+    return [x[::-1] if reverse and i >= len(following) else x for i, x in enumerate(results)]
+
+
+def sources(node: Any, recorder: Any) -> list[Any]:
+    """Return the nodes that an operation reads."""
+    found = []
+    todo: list[Any] = [*node.args, *node.parents, *node.kwargs.values()]
+    while todo:
+        part = todo.pop()
+        if isinstance(part, Tensor):
+            found.append(part._node)
+        elif isinstance(part, np.ndarray):
+            found.append(recorder.arrays.get(id(part), (None, None))[1])
+        elif isinstance(part, tuple | list):
+            todo += part
+        elif hasattr(part, "parts"):  # an index of several
+            todo += part.parts
+        elif isinstance(part, Node):
+            found.append(part)
+    return [part for part in found if part is not None]
+
+
+def is_view(node: Any) -> bool:
+    """Return whether an operation gives a view, which costs nothing."""
+    if node.function is primitives.getitem:
+        return primitives.is_basic(node.args[1])
+    single = sum(parent is not None for parent in node.parents) == 1
+    return single and traits(node.function).memory in ("view", "locked")
+
+
+def example(node: Any) -> Any:
+    return node.data if type(node) is Leaf else node.out
+
+
+def cotangents(g: Any, out: Any, turn: Turn, *operands: Any) -> list[Any]:
+    """Return the cotangents of what a loop is given."""
+    n, ends = len(turn.carried), turn.results()[: len(out)]
+    outside = [node for _, node in turn.outside if node.requires_grad]
+    real = [node for node in (*turn.carried, *turn.rows, *outside) if node.requires_grad]
+    path = Path([node for _, node in ends if node is not None], real)
+    later = [i for i, (_, node) in enumerate(ends) if i >= n and node is not None and node.requires_grad]
+
+    def step(carried: list[Tensor], rows: list[Tensor]) -> tuple[list[Any], list[Any]]:
+        following, sums = carried[:n], carried[n:]
+        seeds = [(node, g) for (_, node), g in zip(turn.following, following, strict=True)]
+        seeds += [(ends[i][1], g) for i, g in zip(later, rows, strict=True)]
+        found = walk([(x, g) for x, g in seeds if x is not None and x.requires_grad], True, lift, path)
+        before = [found.get(node, np.zeros(g.shape, g.dtype)) for node, g in zip(turn.carried, carried, strict=False)]
+        totals = [total + found[node] if node in found else total for node, total in zip(outside, sums, strict=True)]
+        each = [found.get(node, np.zeros_like(example(node))) for node in turn.rows if node.requires_grad]
+        return [*before, *totals], each
+
+    begins = [*g[:n], *[np.zeros(x.shape, x.dtype) for x, node in turn.outside if node.requires_grad]]
+    results = derived(turn, operands, begins, [g[i] for i in later], step, reverse=True)
+    sums, columns = iter(results[n : len(begins)]), iter(results[len(begins) :])
+    of_rows = [next(columns) if node.requires_grad else None for node in turn.rows]
+    return [None, *results[:n], *of_rows, *[next(sums) if node.requires_grad else None for _, node in turn.outside]]
+
+
+def tangents(given: Sequence[Any], out: Any, turn: Turn, *operands: Any) -> Any:
+    """Return the tangents of what a loop gives."""
+    n, m, ends = len(turn.carried), len(turn.rows), turn.results()[: len(out)]
+    t = given[1:]
+    outside = {node: x for (_, node), x in zip(turn.outside, t[n + m :], strict=True) if x is not None}
+    moving = [i for i in range(m) if t[n + i] is not None]
+
+    def step(carried: list[Tensor], rows: list[Tensor]) -> tuple[list[Any], list[Any]]:
+        known: dict[Any, Any] = dict(zip(turn.carried, carried, strict=True))
+        known |= {turn.rows[i]: x for i, x in zip(moving, rows, strict=True)} | outside
+        known = {node: x for node, x in known.items() if node.requires_grad}
+        found = forward(Path([node for _, node in ends], known), known, lift)
+        new = [found.get(node, np.zeros(array.shape, array.dtype)) for array, node in ends]
+        return new[:n], new[n:]
+
+    begins = [np.zeros(x.shape, x.dtype) if part is None else part for part, x in zip(t, operands[:n], strict=False)]
+    return Results(derived(turn, operands, begins, [t[n + i] for i in moving], step, reverse=False))
+
+
+VJPS[scanned], JVPS[scanned] = Joint(cotangents), Joint(tangents)
