@@ -76,6 +76,7 @@ def scan(f: Callable[[Any, Any], tuple[Any, Any]], init: Any, xs: Any = None, le
             f"length={length}; pass arrays of shape (length, ...), or length= without xs"
         )
     (turns,) = lengths
+    turns = int(turns) if turns is not None and hasattr(turns, "__index__") else turns  # a loop is for one length
     if not isinstance(turns, int) or turns < 1:
         raise ValueError(f"scan: there must be at least one turn, got {turns!r}; check the first axis of xs")
     recorder: Any = current().trace

@@ -101,7 +101,7 @@ def turns(step: Step, writer: Writer, plan: Plan, allocated: list[str]) -> list[
             before.append(f"{names.value(out)} = np.empty({out.shape}, np.{out.dtype.name})")
     for inside, outside in zip(loop.body.inputs[n:], step.args[n:], strict=True):
         names.of[inside] = writer.text(outside, POWER)
-        if outside in names.numbers:
+        if isinstance(outside, Value) and outside in names.numbers:
             names.numbers[inside] = names.numbers[outside]
 
     def place(target: Value, value: Value) -> None:

@@ -59,6 +59,13 @@ def instance(program: Program, lengths: Mapping[str, int], is_one_of_several: bo
     return Program(inputs, tuple(steps), change(program.outputs), updates)
 
 
+def closed(program: Program, lengths: Mapping[str, int]) -> Program:
+    """Return a program all of whose lengths have been pinned, with the numbers."""
+    change = functools.partial(changed, known={}, lengths=lengths)
+    steps = [Step(x.function, change(x.args), change(dict(x.kwargs)), change(x.out), x.where) for x in program.steps]
+    return Program(change(program.inputs), tuple(steps), change(program.outputs))
+
+
 def changed(tree: Any, known: dict[Value, Any], lengths: Mapping[str, int]) -> Any:
     """Return an argument with numbers for its lengths, and other values, those that are known, for its own."""
     if isinstance(tree, Value):

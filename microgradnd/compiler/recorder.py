@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from weakref import ref
@@ -203,6 +203,11 @@ class Recorder:
         return scan_once(f, init, xs, form, count)
 
     # Variables
+
+    def close(self, values: Iterable[tuple[Any, Any]]) -> None:
+        """Pin the lengths of arrays, each with its node: a turn is recorded for one shape."""
+        if self.sizes is not None:
+            self.sizes.close(values, self.stands_for)
 
     def is_of_turn(self, node: Any) -> bool:
         """Return whether a node that the program doesn't compute is of a turn that stands for all."""

@@ -270,7 +270,8 @@ class Apart:
             if not all(isinstance(part, int) for part in index):
                 raise UnfitError
             found = []
-            columns = self.columns.get(self.outside[source]) if len(index) == 1 else None
+            whole = self.outside[source]
+            columns = self.columns.get(whole) if len(index) == 1 and isinstance(whole, Value) else None
             for number, rest in enumerate(np.ndindex(*out.shape)):
                 found.append(scalar(step.out.name if len(out.shape) == 0 else None))  # type: ignore[union-attr]
                 if columns is not None:

@@ -23,6 +23,7 @@ import numpy as np
 
 from microgradnd import primitives
 from microgradnd.anew import Anew
+from microgradnd.batching import Batched
 from microgradnd.compiler.traced import TracedTensor
 from microgradnd.compiler.traits import traits
 from microgradnd.registry import JVPS, VJPS, Joint, Results, primitive
@@ -73,6 +74,7 @@ class Turn:
         ends = [*reads, *self.following, *self.kept]
         found = {node: array for array, node in ends if node not in inside and not hasattr(node, "parts")}
         self.outside = [(array, node) for node, array in found.items()]
+        current().trace.close(self.outside)  # type: ignore[union-attr]
 
     def results(self) -> list[tuple[Any, Any]]:
         """Return what is carried on, then what is kept, each with its node."""
@@ -116,11 +118,14 @@ def apart(recorder: Any, operations: list[Any]) -> Iterator[None]:
 def scan_once(f: Callable[[Any, Any], Any], init: Any, xs: Sequence[Any], form: Any, count: int) -> Any:
     """Do what `scan` does, by one call of the function; return None where the turns are better taken one by one."""
     recorder: Any = current().trace
-    if not recorder.scans or recorder.sizes is not None or count < FEWEST:
+    if not recorder.scans or count < FEWEST:
         return None
     recorder.has_scanned = True
     begins, form_of_carry = flatten(init)
     arrays = [x for x in xs if x is not None]
+    if any(isinstance(x, Batched) for x in (*begins, *arrays)):
+        raise UnscannedError
+    recorder.close(map(pair, (*begins, *arrays)))
     numbers = [i for i, x in enumerate(begins) if type(x) in (bool, int, float, complex)]
     before = recorder.changes()
     for _ in range(2 if numbers else 1):  # what a number becomes shows in the first call
@@ -170,6 +175,8 @@ def derived(
     as well, but not what can be had without a loop: that is computed anew.
     """
     recorder: Any = current().trace
+    if any(isinstance(x, Batched) for x in (*operands, *carried, *rows)):
+        raise UnscannedError
     first, others = [formal(x, True, name(x)) for x in carried], [formal(pair(x)[0][0], True) for x in rows]
     walked = Turn(turn.count, first, others)
     with apart(recorder, walked.operations):
@@ -201,6 +208,8 @@ def derived(
     if needed:
         results = scanned(turn, *operands)
         columns += [results[n + known[node]] for node in needed]
+    if any(isinstance(x, Batched) for x in (*following, *kept)):
+        raise UnscannedError
     walked.operations[:0] = sorted(again, key=lambda node: node.position)
     walked.rows += [*turn.rows, *needed]
     walked.recorded(following, kept)

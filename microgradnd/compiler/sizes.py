@@ -21,7 +21,7 @@ import math
 import operator
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import combinations_with_replacement
 from typing import Any, NamedTuple
@@ -379,6 +379,11 @@ class Sizes:
             raise Closed
         for name in names:
             self.pinned[name] = Guard(Size(self, {(name,): 1}), "==", self.hints[name], True, where or last_line())
+
+    def close(self, values: Iterable[tuple[Any, Any]], stands_for: Mapping[Any, Any]) -> None:
+        """Pin the lengths of arrays, each with its node."""
+        for array, node in values:
+            self.pin(*sizes_in(self.shape_of(node, array, stands_for)))
 
     def forget(self) -> None:
         """Let go of the values of the trace."""

@@ -371,7 +371,7 @@ def turns(step: Step, writer: Writer) -> list[str]:
         written = inside.shape and any(s.function is added_at for s in loop.body.steps if inside in s.operands())
         before.append(f"{name} = {f'np.array({writer.text(begin)})' if written else writer.text(begin)}")
         alone = following in made and following not in names.of and (uses[following] == 1 or not written)
-        if alone and ends.get(inside, -1) <= made[following]:
+        if alone and ends.get(inside, -1) <= made[following] and inside not in (*nexts, *kept):
             names.of[following] = name  # whose old value nothing needs any more
         else:
             moved.append((name, following, bool(written)))

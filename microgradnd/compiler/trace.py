@@ -250,7 +250,7 @@ def traced(function: Callable[..., Any], arguments: Arguments, places: Places | 
     sizes = Sizes(places, arguments.shapes, arguments.names(function)) if places else None
     if sizes is not None:
         try:
-            return traced_for(function, arguments, sizes)
+            return traced_for(function, arguments, sizes, scans=True)
         except Exception as error:  # something can't deal with a length that is no int, or fits no others
             if getattr(error, "has_happened", False):
                 raise

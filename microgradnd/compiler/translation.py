@@ -19,6 +19,7 @@ import numpy as np
 
 from microgradnd import primitives
 from microgradnd.compiler.buffers import may_share
+from microgradnd.compiler.opened import closed
 from microgradnd.compiler.passes import share_equal, uniform
 from microgradnd.compiler.program import Program, Step, Turn, Value, constant_of
 from microgradnd.compiler.recorder import IndexParts, Recorder, TracedOperation, TraceError
@@ -161,23 +162,32 @@ class Translation:
         ]
         carried = [Value(x.shape, x.dtype, name) for x, name in zip(turn.carried, names, strict=True)]
         self.values.update(zip(turn.carried, carried, strict=True))
-        steps: list[Step] = []
+        before, steps = list[Step](), list[Step]()
         for row, whole in zip(turn.rows, args[n:], strict=False):
-            self.values[row] = Value(row.shape, row.dtype, row.name)
-            steps.append(Step(primitives.getitem, (whole, Turn(0, 1)), {}, self.values[row]))
+            number = None if isinstance(whole, Value) else uniform(whole)
+            self.values[row] = out = Value(row.shape, row.dtype, row.name)
+            if number is not None and row.shape:
+                self.values[row] = primitives.expand(whole.dtype.type(number), row.shape)
+                continue
+            if not isinstance(whole, Value):
+                before.append(Step(np.array, (whole,), {}, Value(whole.shape, whole.dtype)))
+                whole = before[-1].out
+            steps.append(Step(primitives.getitem, (whole, Turn(0, 1)), {}, out))
         for operation in turn.operations:
             steps += self.translated(operation, self.names.get(operation))
         made = {out for step in steps if not may_share(step) for out in step.outs()}
 
-        def own(array: Any, node: Any) -> Value:
-            """Return a result of the turn as a value that is computed in it."""
+        def own(array: Any, node: Any, others: Sequence[Value] = ()) -> Value:
+            """Return a result of the turn as a value that is computed in it, or one of some others."""
             value = self.argument(array, node)
-            if value not in made and value not in carried:
-                steps.append(Step(np.copy, (value,), {}, Value(array.shape, array.dtype)))
-                return steps[-1].out  # type: ignore[return-value]
-            return value
+            is_value = isinstance(value, Value)
+            if is_value and (value in made or value in others):
+                return value
+            steps.append(Step(np.copy if is_value else np.array, (value,), {}, Value(array.shape, array.dtype)))
+            return steps[-1].out  # type: ignore[return-value]
 
-        following, kept = [own(*end) for end in turn.following], [own(*end) for end in turn.kept]
+        following = [own(array, node) for array, node in turn.following]
+        kept = [own(array, node, carried) for array, node in turn.kept]
         for node in (*turn.carried, *turn.rows, *turn.operations):
             self.values.pop(node, None)
         rows = [
@@ -188,7 +198,7 @@ class Translation:
             Value((count + 1, *v.shape) if has_rows else v.shape, v.dtype, plural(v.name) if has_rows else v.name)
             for v, has_rows in zip(carried, rows, strict=True)
         ]
-        before, views, results = list[Step](), list[Step](), list[Value]()
+        views, results = list[Step](), list[Value]()
 
         def view(array: Value, index: Any, like: Value, length: tuple[int, ...]) -> None:
             results.append(Value((*length, *like.shape), like.dtype, None if length else like.name))
@@ -211,7 +221,9 @@ class Translation:
         for value in (*carried, *[out for step in steps for out in step.outs()]):
             outside.pop(value, None)
         body = Program((*carried, *outside.values()), tuple(steps), (tuple(following), tuple(each), ()))
-        loop = Loop(count, share_equal(body.substitute(outside)), tuple(rows))
+        body = body.substitute(outside)
+        body = body if self.recorder.sizes is None else closed(body, self.recorder.sizes.hints)
+        loop = Loop(count, share_equal(body), tuple(rows))
         return [*before, Step(loop, (*begins, *outside), {}, tuple(outs), where), *views], tuple(results)
 
     def begin(self, arg: Any, like: Value, steps: list[Step]) -> Any:
@@ -220,7 +232,7 @@ class Translation:
             return arg
         if like.dtype == np.float64:
             return float(arg)
-        steps.append(Step(np.copy, (arg,), {}, Value((), like.dtype)))
+        steps.append(Step(np.array, (arg,), {}, Value((), like.dtype)))
         return steps[-1].out
 
     def argument(self, arg: Any, parent: Any) -> Any:

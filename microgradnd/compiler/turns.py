@@ -243,7 +243,7 @@ class InPlace:
         fixed = {v for s in loop.body.steps if not may_share(s) for v in s.outs()}
         for inside, outside in zip(loop.body.inputs[n:], step.args[n:], strict=True):
             self.inputs.append(inside)
-            if inside.shape or outside in bound:
+            if inside.shape or (isinstance(outside, Value) and outside in bound):
                 bound[inside] = turns.whole(outside), []
             else:
                 turns.names.of[inside] = turns.number(outside)

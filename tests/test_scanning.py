@@ -1,0 +1,191 @@
+"""`mg.scan` in compiled functions: one turn is traced, whatever their number, and the derivatives are loops again.
+
+Owns: `compiler/scanning.py`, and how it falls back to plain loops.
+Must not own: the loops that are found (`test_rolling.py`), or the messages of `scan` (`test_messages.py`).
+Read next: `test_rolling.py`.
+"""
+
+import re
+
+import numpy as np
+import pytest
+
+import microgradnd as mg
+from microgradnd import nn
+from microgradnd.compiler import trace
+from microgradnd.compiler.recorder import Recorder
+from microgradnd.trees import flatten
+
+RNG = np.random.default_rng(0)
+W, V, M = RNG.normal(size=(3, 3)) * 0.5, RNG.normal(size=3), RNG.normal(size=(2, 3))
+ROWS, TABLE = RNG.normal(size=(8, 3)), RNG.normal(size=(6, 5, 3))
+Z = V + 1j * V[::-1]
+
+
+def through(f, *argnums):
+    return mg.value_and_grad(f, argnums if len(argnums) > 1 else argnums[0] if argnums else 0)
+
+
+def recurrent(w, x):
+    return np.sum(mg.scan(lambda h, r: (np.tanh(r + h @ w), None), np.zeros(3), x)[0] ** 2)
+
+
+def outputs(w, x):
+    last, ys = mg.scan(lambda h, r: ((new := np.tanh(r + h @ w)), (new, np.sum(r * h))), x[0], x)
+    return np.sum(last) + np.sum(ys[0] ** 2) + np.sum(ys[1])
+
+
+def swapped(x):
+    def turn(carry, _):
+        a, b = carry
+        return (b, np.sin(a) + b), a
+
+    (a, b), seen = mg.scan(turn, (x, 2 * x), length=9)
+    return np.sum(a * b) + np.sum(seen)
+
+
+def from_numbers(x):
+    (total, product), sums = mg.scan(lambda c, r: ((c[0] + np.sum(r), c[1] * np.sum(r)), c[0]), (0.0, 1), x)
+    return total + product + np.sum(sums**2)
+
+
+def by_dicts(w, xs):
+    def turn(state, x):
+        h = np.tanh(x["a"] * state["h"] + x["b"] @ w)
+        return {"h": h, "n": state["n"] + np.sum(h)}, {"out": h * x["a"]}
+
+    state, ys = mg.scan(turn, {"h": w[0], "n": np.zeros(())}, xs)
+    return np.sum(state["h"]) + state["n"] + np.sum(ys["out"])
+
+
+def nested(w, x):
+    def outer(h, rows):
+        s, seen = mg.scan(lambda s, r: (np.tanh(r + s @ w), np.sum(s)), h, rows)
+        return h + s, np.sum(seen)
+
+    h, sums = mg.scan(outer, w[0], x)
+    return np.sum(h**2) + np.sum(sums)
+
+
+def in_the_turn(w, x):
+    def turn(v, r):
+        v = 0.9 * v - 0.1 * mg.grad(lambda v: np.sum(np.tanh(r * v) ** 2))(v)
+        return v, np.sum(v * w[0])
+
+    v, ys = mg.scan(turn, w[1], x)
+    return np.sum(v**2) + np.sum(ys)
+
+
+def constants(w, x):
+    """Rows that aren't carried, a value that is passed through, and what the turn doesn't touch."""
+    (a, b), ys = mg.scan(lambda c, r: ((c[0], r), (r, np.exp(w[0]))), (w[0], w[1]), x)
+    return np.sum(a * b) + np.sum(ys[0]) + np.sum(ys[1] ** 2)
+
+
+def indexed(w, x):
+    def turn(i, r):
+        return (i + 1) % 3, np.sum(w[i] * r)
+
+    return np.sum(mg.scan(turn, np.zeros((), int), x)[1] ** 2)
+
+
+def sliced(w, x):
+    def turn(h, r):
+        parts = np.concatenate([h[1:], h[:1]]) * r[::-1]
+        return parts.reshape(3, 1).T[0] + w.T[1], parts[0]
+
+    h, ys = mg.scan(turn, w[0], x)
+    return np.sum(h * h) + np.sum(ys)
+
+
+def twice(w, x):
+    """One loop reads what another has kept, and both the same array."""
+    h, hs = mg.scan(lambda h, r: ((new := np.sin(r + h @ w)), new), x[0], x)
+    g, _ = mg.scan(lambda g, p: (g * np.cos(p[0]) + p[1], None), h, (hs, x))
+    return np.sum(g)
+
+
+def eigen(w, x):
+    """An operation of several results."""
+
+    def turn(h, r):
+        q, rest = np.linalg.qr(w + np.outer(h, r))
+        return np.tanh(rest[0] + q[:, 0] * h), np.sum(q * rest)
+
+    h, ys = mg.scan(turn, w[0], x)
+    return np.sum(h) + np.sum(ys)
+
+
+def learned(scale, x):
+    layer = nn.Linear(3, 3, rng=np.random.default_rng(0))
+    h, _ = mg.scan(lambda h, r: (np.tanh(layer(h) * scale + r), None), x[0], x)
+    return np.sum(h)
+
+
+CASES = {
+    "value": (recurrent, W, ROWS),
+    "gradient": (through(recurrent, 0, 1), W, ROWS),
+    "outputs": (through(outputs, 0, 1), W, ROWS),
+    "swapped": (through(swapped), V),
+    "from numbers": (through(from_numbers), ROWS),
+    "dicts": (through(by_dicts, 0, 1), W, {"a": ROWS, "b": ROWS[::-1].copy()}),
+    "nested": (through(nested, 0, 1), W, TABLE),
+    "a gradient in the turn": (through(in_the_turn, 0, 1), W, ROWS),
+    "constants": (through(constants, 0, 1), W, ROWS),
+    "indexed": (through(indexed, 0, 1), W, ROWS),
+    "sliced": (through(sliced, 0, 1), W, ROWS),
+    "two loops": (through(twice, 0, 1), W, ROWS),
+    "several results": (through(eigen, 0, 1), W, ROWS),
+    "a layer": (lambda s, x: mg.grad(learned)(s, x).detach(), np.array(0.5), ROWS),
+    "of an array that isn't traced": (through(lambda w: recurrent(w, ROWS)), W),
+    "float32": (through(recurrent, 0, 1), W.astype("f"), ROWS.astype("f")),
+    "complex": (lambda z, x: mg.scan(lambda h, r: (h * z + r, h), z, x), Z, ROWS * (1 + 0.5j)),
+    "gradient of complex": (mg.grad(lambda z: np.sum(abs(mg.scan(lambda h, r: (h * z, h + r), z, ROWS)[1]))), Z),
+    "forward mode": (lambda w, x: mg.jvp(outputs, (w, x), (x[:3], x)), W, ROWS),
+    "forward mode, nested": (lambda w, x: mg.jvp(lambda w: nested(w, x), (w,), (w,)), W, TABLE),
+    "second derivatives": (mg.hessian(lambda v: recurrent(np.outer(v, v), ROWS)), V),
+    "hessian-vector product": (lambda v: mg.hvp(lambda v: outputs(np.outer(v, v), ROWS))(v, v), V),
+    "gradient of a gradient": (mg.grad(lambda w, x: np.sum(mg.grad(outputs)(w, x) ** 2)), W, ROWS),
+    "gradient of a nested gradient": (mg.grad(lambda w, x: np.sum(mg.grad(nested)(w, x) ** 2)), W, TABLE),
+    "jacobian": (mg.jacobian(lambda v: mg.scan(lambda h, r: (np.tanh(r + h * v), h), v, ROWS)[1]), V),
+    "mapped": (mg.vmap(lambda v: mg.scan(lambda h, r: (np.tanh(r + h * v), np.sum(h)), v, ROWS)), M),
+    "gradient of mapped": (
+        mg.grad(lambda m: np.sum(mg.vmap(lambda v: mg.scan(lambda h, r: (np.tanh(r * v + h), h), v, ROWS)[1])(m))),
+        M,
+    ),
+}
+
+
+PLAIN = {"mapped", "gradient of mapped"}  # whose loops are found in the turns
+
+
+@pytest.fixture
+def scanned(monkeypatch):
+    """Return a function that tells whether one turn stood for all in the latest trace."""
+    recorders = []
+
+    class Noticed(Recorder):
+        def __init__(self, *args):
+            super().__init__(*args)
+            recorders.append(self)
+
+    monkeypatch.setattr(trace, "Recorder", Noticed)
+    return lambda: recorders[-1].has_scanned
+
+
+def check(compiled, f, args):
+    for _ in range(2):
+        for a, b in zip(flatten(compiled(*args))[0], flatten(f(*args))[0], strict=True):
+            assert np.asarray(a).dtype == np.asarray(b).dtype
+            double = np.asarray(b).dtype in (np.float64, np.complex128)
+            np.testing.assert_allclose(a, b, rtol=1e-11 if double else 1e-4, atol=1e-13 if double else 1e-6)
+
+
+@pytest.mark.parametrize("optimize", [True, False])
+@pytest.mark.parametrize("case", CASES)
+def test_a_scan_gives_what_its_turns_give(scanned, case, optimize):
+    f, *args = CASES[case]
+    compiled = mg.compile(f, optimize=optimize)
+    check(compiled, f, args)
+    assert "for t" in compiled.source
+    assert scanned() is (case not in PLAIN)
