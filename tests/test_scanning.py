@@ -189,3 +189,145 @@ def test_a_scan_gives_what_its_turns_give(scanned, case, optimize):
     check(compiled, f, args)
     assert "for t" in compiled.source
     assert scanned() is (case not in PLAIN)
+
+
+# What takes the turns one by one
+
+
+def counting(x):
+    """A Python number counts the turns."""
+    (_, total), _ = mg.scan(lambda c, r: ((c[0] + 1, c[1] + np.sum(r) * c[0]), None), (0, np.zeros(())), x)
+    return total
+
+
+def choosing(x):
+    """A plain array decides."""
+    return mg.scan(lambda h, r: (h * 2 if r > 2 else np.sin(h), h), x[0], np.arange(6))
+
+
+def backward_in_the_turn(x):
+    w = mg.tensor(V, requires_grad=True)
+
+    def turn(h, r):
+        np.sum(w * h * r).backward()
+        return np.tanh(h + r), None
+
+    h, _ = mg.scan(turn, x[0], x)
+    return np.sum(h) + np.sum(w.grad)
+
+
+def updating(x):
+    """A variable is another in each turn."""
+    w = mg.tensor(V)
+
+    def turn(h, r):
+        w[0] = w[1] + h[0]
+        return np.tanh(h + r * w), None
+
+    return mg.scan(turn, x[0], x)[0]
+
+
+def leaking(x):
+    """A value of a turn gets out of it."""
+    seen = []
+
+    def turn(h, r):
+        seen.append(h)
+        return np.tanh(h + r), None
+
+    return mg.scan(turn, x[0], x)[0] + seen[-1] + seen[2]
+
+
+def short(x):
+    return mg.scan(lambda h, r: (np.tanh(h + r), h), x[0], x[:3])
+
+
+def one_way(x):
+    return mg.scan(lambda h, r: (np.ones(3), h * r), x[0], x)
+
+
+@pytest.mark.parametrize("f", [counting, choosing, backward_in_the_turn, updating, leaking, short, one_way])
+def test_what_one_turn_does_not_show_is_done_turn_by_turn(f):
+    check(mg.compile(f), f, [ROWS])
+
+
+def test_a_draw_is_another_in_each_turn():
+    rng = np.random.default_rng(0)
+
+    def turn(h, r):
+        return h + r, h * mg.anew(lambda: rng.normal(size=3), (3,))
+
+    x = mg.compile(lambda x: mg.scan(turn, np.ones(3), x * 0)[1])(ROWS)
+    assert len(np.unique(x)) == x.size
+
+
+def test_a_buffer_that_each_turn_updates():
+    def f(layer, x):
+        return mg.scan(lambda h, r: (np.tanh(layer(h + r)), None), x[0], x)[0].detach()
+
+    layers = [nn.BatchNorm1d(3), nn.BatchNorm1d(3)]
+    compiled = mg.compile(lambda x: f(layers[0], x))
+    for _ in range(2):
+        np.testing.assert_allclose(compiled(TABLE), f(layers[1], TABLE).data, rtol=1e-12)
+        np.testing.assert_allclose(layers[0].running_mean, layers[1].running_mean, rtol=1e-12)
+
+
+def test_backward_through_a_scan():
+    def step(w, x):
+        w.zero_grad() if hasattr(w, "zero_grad") else None
+        w.grad = None
+        loss = recurrent(w, x)
+        loss.backward()
+        with mg.no_grad():
+            w -= 0.1 * w.grad
+        return loss.detach()
+
+    first, second = (mg.tensor(W, requires_grad=True, name="w") for _ in range(2))
+    compiled = mg.compile(lambda x: step(first, x))
+    for _ in range(3):
+        np.testing.assert_allclose(compiled(ROWS), step(second, ROWS).data, rtol=1e-12)
+        np.testing.assert_allclose(first.data, second.data, rtol=1e-12)
+
+
+def test_a_scan_without_gradients():
+    def f(x):
+        with mg.no_grad():
+            h, hs = mg.scan(lambda h, r: (np.tanh(h + r), h * r), x[0], x)
+        return np.sum(h * x) + np.sum(hs)
+
+    check(mg.compile(through(f)), through(f), [ROWS])
+
+
+def test_the_cost_of_a_scan_does_not_grow_with_its_length(scanned):
+    counts = []
+    for length in (10, 1000):
+        compiled = mg.compile(through(outputs))
+        compiled(W, np.ones((length, 3)))
+        assert scanned()
+        counts.append(len(compiled._latest.traced.program.steps))
+    assert counts[0] == counts[1]
+
+
+def test_an_open_length_beside_a_scan():
+    def f(w, x):
+        h, _ = mg.scan(lambda h, r: (np.tanh(h * r), None), np.ones(3), w)
+        return np.sum(np.tanh(x) @ h)
+
+    compiled = mg.compile(f)
+    for n in (5, 7, 12, 4):
+        np.testing.assert_allclose(compiled(ROWS, np.ones((n, 3))), f(ROWS, np.ones((n, 3))))
+
+
+def test_each_length_has_a_program():
+    compiled = mg.compile(through(from_numbers))
+    for n in (8, 5, 3, 12, 8):
+        x = np.ones((n, 3)) * 0.5
+        for a, b in zip(compiled(x), through(from_numbers)(x), strict=True):
+            np.testing.assert_allclose(a, b)
+
+
+@pytest.mark.parametrize("case", ["outputs", "swapped", "from numbers", "nested", "constants", "two loops", "float32"])
+def test_machine_code(case):
+    pytest.importorskip("numba", reason="numba is an extra")
+    f, *args = CASES[case]
+    check(mg.compile(f, backend="numba"), f, args)

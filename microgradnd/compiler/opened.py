@@ -49,8 +49,8 @@ def instance(program: Program, lengths: Mapping[str, int], is_one_of_several: bo
             continue
         args, kwargs = change((step.args, dict(step.kwargs)))
         fixed = isinstance(step.out, Value) and not isinstance(step.function, Anew) and not is_foreign(step.function)
-        single = not is_one_of_several or step.function is primitives.expand or not step.out.shape  # type: ignore[union-attr]
-        if fixed and single and not any(values_in((args, kwargs))):
+        any_shape = not is_one_of_several or step.function is primitives.expand
+        if fixed and (any_shape or not step.out.shape) and not any(values_in((args, kwargs))):  # type: ignore[union-attr]
             result = step.function(*as_arrays(args), **as_arrays(kwargs))
             known[step.out] = constant_of(result) if isinstance(result, np.ndarray) and result.base is None else result  # type: ignore[index]
         else:
