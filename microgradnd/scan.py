@@ -1,7 +1,7 @@
 """A loop that is said: `scan`.
 
 Owns: `scan`, which carries a value from turn to turn and stacks what each turn returns.
-Must not own: how a compiled function finds loops (`compiler/rolling.py`).
+Must not own: how a compiled function takes it (`compiler/scanning.py`).
 Read next: `transforms.py`.
 """
 
@@ -25,8 +25,8 @@ def shape_and_dtype(leaf: Any) -> tuple[tuple[int, ...], Any]:
 def scan(f: Callable[[Any, Any], tuple[Any, Any]], init: Any, xs: Any = None, length: int | None = None) -> Any:
     """Call a function turn by turn, each time with what the turn before returned, and stack its other results.
 
-    `carry, y = f(carry, x)` is called for each `x` along the first axis of `xs`. It is a loop, so it can be
-    differentiated and compiled like one; in a compiled function it is a loop of the program.
+    `carry, y = f(carry, x)` is called for each `x` along the first axis of `xs`. It is a loop, and is differentiated
+    like one. In a compiled function it is a loop of the program, and `f` is called once for all turns where it can be.
 
     Parameters
     ----------

@@ -5,8 +5,11 @@
 failure, not the smallest one.
 """
 
+import importlib
 import os
+from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 collect_ignore = ["typing"]  # programs for mypy, most of which don't run
@@ -16,3 +19,17 @@ settings.register_profile("thorough", max_examples=100, deadline=None, suppress_
 settings.register_profile("fresh", max_examples=2, deadline=None, database=None, print_blob=True)
 settings.register_profile("unshrunk", settings.get_profile("quick"), phases=(Phase.explicit, Phase.generate))
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+
+@pytest.fixture(scope="module")
+def interpreted():
+    """Run what numba would compile as Python, which takes a hundredth of the time."""
+    machine = importlib.import_module("microgradnd.compiler.machine")
+
+    def as_python(platform, text, name):
+        plain = "def njit(*signature, **options):\n    return lambda function: function"
+        return machine.executed(text.replace("from numba import njit", plain), Path("loops"))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(machine, "compiled", as_python)
+        yield

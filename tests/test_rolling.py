@@ -392,20 +392,48 @@ def made(body):
     return f
 
 
-@settings(max_examples=12)
-@given(bodies(), st.sampled_from([(6, 2), (5, 3, 2)]), st.booleans())
-def test_random_loops(body, shape, optimize):
-    f = through(made(body), 0, 1)
-    x, w = np.random.default_rng(1).normal(size=shape), np.random.default_rng(2).normal(size=shape[1:])
-    found = mg.compile(f, optimize=optimize)(x, w)
+def not_rolled(f, args, **options):
+    """Return what a program without loops gives."""
     keep = programs.rolled
     programs.rolled = lambda program: program
     try:
-        right = mg.compile(f, optimize=optimize)(x, w)
+        return mg.compile(f, **options)(*args)
     finally:
         programs.rolled = keep
-    for a, b in zip(flatten(found)[0], flatten(right)[0], strict=True):
+
+
+def arrays_for(shape):
+    return np.random.default_rng(1).normal(size=shape), np.random.default_rng(2).normal(size=shape[1:])
+
+
+@settings(max_examples=12)
+@given(bodies(), st.sampled_from([(6, 2), (5, 3, 2)]), st.booleans())
+def test_random_loops(body, shape, optimize):
+    f, args = through(made(body), 0, 1), arrays_for(shape)
+    found = mg.compile(f, optimize=optimize)(*args)
+    for a, b in zip(flatten(found)[0], flatten(not_rolled(f, args, optimize=optimize))[0], strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
+
+
+@settings(max_examples=15)
+@given(bodies(), st.sampled_from([(6, 2), (5, 3, 2), (7, 5), (5,)]))
+def test_random_loops_as_those_of_machine_code(interpreted, body, shape):
+    pytest.importorskip("numba", reason="numba is an extra")
+    f, args = through(made(body), 0, 1), arrays_for(shape)
+    compiled = mg.compile(f, backend="numba")
+    for found in (compiled(*args), compiled(*args)):
+        for a, b in zip(flatten(found)[0], flatten(not_rolled(f, args))[0], strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_loops_as_those_of_machine_code_change_no_result(interpreted, name):
+    pytest.importorskip("numba", reason="numba is an extra")
+    f, *args = CASES[name]
+    compiled = mg.compile(f, backend="numba")
+    for found in (compiled(*args), compiled(*args)):
+        for a, b in zip(flatten(found)[0], flatten(f(*args))[0], strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-11 if np.asarray(b).dtype == np.float64 else 1e-4, atol=1e-12)
 
 
 def test_what_does_not_fit_is_said():

@@ -5,8 +5,6 @@ Must not own: the loops that are found (`test_rolling.py`), or the messages of `
 Read next: `test_rolling.py`.
 """
 
-import re
-
 import numpy as np
 import pytest
 
@@ -326,7 +324,14 @@ def test_each_length_has_a_program():
             np.testing.assert_allclose(a, b)
 
 
-@pytest.mark.parametrize("case", ["outputs", "swapped", "from numbers", "nested", "constants", "two loops", "float32"])
+@pytest.mark.parametrize("case", CASES)
+def test_scans_as_those_of_machine_code(interpreted, case):
+    pytest.importorskip("numba", reason="numba is an extra")
+    f, *args = CASES[case]
+    check(mg.compile(f, backend="numba"), f, args)
+
+
+@pytest.mark.parametrize("case", ["outputs", "swapped"])
 def test_machine_code(case):
     pytest.importorskip("numba", reason="numba is an extra")
     f, *args = CASES[case]
