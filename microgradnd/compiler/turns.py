@@ -23,7 +23,7 @@ from microgradnd.compiler.loops import LETTERS, TAKEN, Layout, Part, in_order, w
 from microgradnd.compiler.passes import loop_of
 from microgradnd.compiler.program import Listed, Program, Step, Turn, Value, moves
 from microgradnd.compiler.rolling import Loop as Rolled
-from microgradnd.compiler.rolling import Row
+from microgradnd.compiler.rolling import Row, is_free
 from microgradnd.compiler.source import Names, Writer
 
 Index = list[tuple[bool, str]]  # for each axis: whether one place is taken, and which, or from where on
@@ -240,7 +240,7 @@ class InPlace:
         bound = turns.bound
         uses = loop.body.uses()
         made = {out: s for s in loop.body.steps for out in s.outs()}
-        fixed = {v for s in loop.body.steps if not may_share(s) for v in s.outs()}
+        fixed = {v for s in loop.body.steps if not may_share(s) and not is_free(s) for v in s.outs()}
         for inside, outside in zip(loop.body.inputs[n:], step.args[n:], strict=True):
             self.inputs.append(inside)
             if inside.shape or (isinstance(outside, Value) and outside in bound):
@@ -278,7 +278,7 @@ class InPlace:
                         changes.append((inside, following))
             else:
                 self.carried.append((inside, begin))
-                following = settled(following) if following not in made or may_share(made[following]) else following
+                following = settled(following)
                 self.following.append(following)
                 if rows:
                     self.firsts.append((f"{turns.names.of[out]}[0]", begin))
