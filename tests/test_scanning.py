@@ -225,6 +225,17 @@ def updating(x):
     return mg.scan(turn, x[0], x)[0]
 
 
+def summing(x):
+    total = mg.tensor(np.zeros(3))
+
+    def turn(h, r):
+        with mg.no_grad():
+            total.__iadd__(r)
+        return h + total, None
+
+    return mg.scan(turn, x[0], x)[0]
+
+
 def leaking(x):
     """A value of a turn gets out of it."""
     seen = []
@@ -233,7 +244,17 @@ def leaking(x):
         seen.append(h)
         return np.tanh(h + r), None
 
-    return mg.scan(turn, x[0], x)[0] + seen[-1] + seen[2]
+    return mg.scan(turn, x[0], x)[0] + seen[-1]
+
+
+def leaking_a_result(x):
+    seen = []
+
+    def turn(h, r):
+        seen.append(np.sin(h))
+        return np.tanh(h + r), None
+
+    return mg.scan(turn, x[0], x)[0] + seen[-1]
 
 
 def short(x):
@@ -244,7 +265,9 @@ def one_way(x):
     return mg.scan(lambda h, r: (np.ones(3), h * r), x[0], x)
 
 
-@pytest.mark.parametrize("f", [counting, choosing, backward_in_the_turn, updating, leaking, short, one_way])
+@pytest.mark.parametrize(
+    "f", [counting, choosing, backward_in_the_turn, updating, summing, leaking, leaking_a_result, short, one_way]
+)
 def test_what_one_turn_does_not_show_is_done_turn_by_turn(f):
     check(mg.compile(f), f, [ROWS])
 
@@ -257,6 +280,17 @@ def test_a_draw_is_another_in_each_turn():
 
     x = mg.compile(lambda x: mg.scan(turn, np.ones(3), x * 0)[1])(ROWS)
     assert len(np.unique(x)) == x.size
+
+
+def test_a_derivative_is_of_the_numbers_that_were_drawn():
+    rng = np.random.default_rng(0)
+
+    def f(x):
+        return mg.scan(lambda h, r: (h + np.sum(r * mg.anew(lambda: rng.normal(size=3), (3,))), None), 0.0, x)[0]
+
+    value, gradient = mg.compile(mg.value_and_grad(f))(ROWS)
+    np.testing.assert_allclose(value, np.sum(ROWS * gradient), rtol=1e-12)
+    assert len(np.unique(gradient)) == gradient.size
 
 
 def test_a_buffer_that_each_turn_updates():

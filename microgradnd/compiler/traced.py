@@ -37,7 +37,7 @@ class TracedTensor(Tensor):
         cls, function: Any, values: Any, kwargs: dict[str, Any], parents: Any, out: Any, args: tuple[Any, ...] = ()
     ) -> Any:
         """Return the result of a call of a function; it is recorded unless its arguments are all known."""
-        record = current().record if any(parent is not None for parent in parents) else None
+        record = current().record if parents.count(None) < len(parents) else None
         if isinstance(out, tuple | list):
             return several(function, values, kwargs, parents, out, record)
         result = wrap(out)

@@ -46,11 +46,12 @@ class Translation:
     def __init__(self, recorder: Recorder, inputs: dict[int, Tensor], names: Sequence[str]) -> None:
         self.recorder = recorder
         self.captured: list[Any] = []
-        self.owned = owned_arrays(with_turns(recorder.operations))
+        operations = with_turns(recorder.operations)
+        self.owned = owned_arrays(operations)
         self.given = dict(recorder.arrays)
         self.inputs = [Value(self.shape(t._node, t._array), t.dtype, t.name or names[i]) for i, t in inputs.items()]
         self.values: dict[Any, Value] = {t._node: v for t, v in zip(inputs.values(), self.inputs, strict=True)}
-        self.names = statement_names(with_turns(recorder.operations))
+        self.names = statement_names(operations)
         self.loops: dict[Any, tuple[Value, ...]] = {}  # the results of each loop
         self.steps: list[Step] = []
         for operation in recorder.operations:

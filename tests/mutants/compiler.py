@@ -8,6 +8,7 @@ Read next: `../test_passes.py`.
 HERE = "microgradnd/compiler/"
 PASSES = "tests/test_passes.py"
 ROLLING = "tests/test_rolling.py"
+SCANNING = "tests/test_scanning.py"
 SPELLINGS = "tests/test_spellings.py"
 TRAITS = "tests/test_traits.py"
 VALUES = "tests/test_values.py::test_"
@@ -975,6 +976,21 @@ ENTRIES += [
     ("rolling.py", "return Turn(first, second - first)", "return Turn(first, 1)", ROLLING),
     ("rolling.py", "agree[:, rows] |= codes[:, rows] == other.beginning(evenly[:, rows])", "pass", ROLLING),
     ("rolling.py", "Turn(place + int(turns[0]) - step, step)", "Turn(place + int(turns[0]), step)", ROLLING),
+    # scanning.py, and the loops that translation.py makes of it
+    ("scanning.py", "column[::-1] if reverse else column", "column", SCANNING),
+    ("scanning.py", "x[::-1] if reverse and i >= len(following) else x", "x", SCANNING),
+    ("scanning.py", "total + found[node] if node in found else total", "found.get(node, total)", SCANNING),
+    ("scanning.py", "or recorder.changes() != before", "", SCANNING),
+    ("scanning.py", "any(type(operation.function) is Anew for operation in turn.operations)", "False", SCANNING),
+    ("scanning.py", "if turn.results() else ()", "if turn.kept else ()", SCANNING),
+    ("recorder.py", "return node in self.formals or (self.has_scanned and recorded)", "return False", SCANNING),
+    (
+        "translation.py",
+        "view(outs[carried.index(value)], slice(0, count)",
+        "view(outs[carried.index(value)], slice(1, count + 1)",
+        SCANNING,
+    ),
+    ("source.py", "and inside not in (*nexts, *kept)", "", SCANNING),
     ("scalars.py", "if x is ZERO:", "if x == y:", ROLLING),
     (
         "source.py",
