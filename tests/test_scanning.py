@@ -7,12 +7,15 @@ Read next: `test_rolling.py`.
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import microgradnd as mg
 from microgradnd import nn
 from microgradnd.compiler import trace
 from microgradnd.compiler.recorder import Recorder
 from microgradnd.trees import flatten
+from tests.test_rolling import BINARY, UNARY, arrays_for, bodies
 
 RNG = np.random.default_rng(0)
 W, V, M = RNG.normal(size=(3, 3)) * 0.5, RNG.normal(size=3), RNG.normal(size=(2, 3))
@@ -187,6 +190,36 @@ def test_a_scan_gives_what_its_turns_give(scanned, case, optimize):
     check(compiled, f, args)
     assert "for t" in compiled.source
     assert scanned() is (case not in PLAIN)
+
+
+def scan_of(body):
+    """Return what a random body does as a scan, see `bodies`; what `first_differs` says is taken for another carry."""
+    lines, carried, kept, stacked, swaps = body
+
+    def turn(carry, x):
+        scope = {"a": carry[0], "b": carry[1], "row": x[0], "turn": x[1], "w": carry[2]}
+        for name, function, *operands in lines:
+            scope[name] = (UNARY | BINARY)[function](*(scope[o] for o in operands))
+        following = np.tanh(scope[carried[0]]), np.sin(scope[carried[1]])
+        return (*(following[::-1] if swaps else following), scope["w"]), (scope[kept], scope["a"])
+
+    def f(x, w):
+        (a, b, _), (ys, seen) = mg.scan(turn, (x[0], 0.5 * w, w), (x[::-1], 0.1 * np.arange(1.0, len(x) + 1)))
+        return np.sum(a * b) + (np.sum(ys**2) if stacked else np.sum(seen * ys))
+
+    return f
+
+
+@settings(max_examples=10)
+@given(bodies(), st.sampled_from([(6, 2), (5, 3, 2), (7, 1)]), st.sampled_from(["readable", "buffers", "loops"]))
+def test_random_scans(interpreted, body, shape, form):
+    f, args = through(scan_of(body), 0, 1), arrays_for(shape)
+    options = {"readable": {"optimize": False}, "buffers": {}, "loops": {"backend": "numba"}}[form]
+    if form == "loops":
+        pytest.importorskip("numba", reason="numba is an extra")
+    check(mg.compile(f, **options), f, args)
+    hvp = mg.hvp(lambda x: scan_of(body)(x, args[1]))
+    check(mg.compile(hvp, **options), hvp, (args[0], args[0]))
 
 
 # What takes the turns one by one
