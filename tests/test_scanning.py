@@ -140,6 +140,8 @@ CASES = {
     "a layer": (lambda s, x: mg.grad(learned)(s, x).detach(), np.array(0.5), ROWS),
     "of an array that isn't traced": (through(lambda w: recurrent(w, ROWS)), W),
     "float32": (through(recurrent, 0, 1), W.astype("f"), ROWS.astype("f")),
+    "counted": (lambda x: mg.scan(lambda n, r: (n + 1, n * r), np.array(0), x), ROWS),
+    "alternating": (lambda x: mg.scan(lambda b, r: (np.logical_not(b), np.where(b, r, 0)), np.array(True), x), ROWS),
     "complex": (lambda z, x: mg.scan(lambda h, r: (h * z + r, h), z, x), Z, ROWS * (1 + 0.5j)),
     "gradient of complex": (mg.grad(lambda z: np.sum(abs(mg.scan(lambda h, r: (h * z, h + r), z, ROWS)[1]))), Z),
     "forward mode": (lambda w, x: mg.jvp(outputs, (w, x), (x[:3], x)), W, ROWS),
@@ -294,12 +296,38 @@ def short(x):
     return mg.scan(lambda h, r: (np.tanh(h + r), h), x[0], x[:3])
 
 
+def single(x):
+    """The number that is carried into the first turn is among the results."""
+    return mg.scan(lambda h, r: (h + np.sum(r), h), 0.0, x.astype("f"))
+
+
+def caught(x):
+    """The function goes on after an error."""
+    try:
+        return mg.scan(lambda c, r: ((c[0] + 1, c[1] + r * c[0]), None), (0, x[0]), x)[0][1]
+    except Exception:
+        return x[0]
+
+
 def one_way(x):
     return mg.scan(lambda h, r: (np.ones(3), h * r), x[0], x)
 
 
 @pytest.mark.parametrize(
-    "f", [counting, choosing, backward_in_the_turn, updating, summing, leaking, leaking_a_result, short, one_way]
+    "f",
+    [
+        counting,
+        choosing,
+        backward_in_the_turn,
+        updating,
+        summing,
+        leaking,
+        leaking_a_result,
+        single,
+        caught,
+        short,
+        one_way,
+    ],
 )
 def test_what_one_turn_does_not_show_is_done_turn_by_turn(f):
     check(mg.compile(f), f, [ROWS])

@@ -177,7 +177,7 @@ def turns(step: Step, writer: Writer, plan: Plan, allocated: list[str]) -> list[
 
 def number_text(value: Any, like: Value, writer: Writer) -> str:
     """Return a number without axes, as Python's own where that is what it is carried as."""
-    if value in writer.names.numbers:
+    if isinstance(value, Value) and value in writer.names.numbers:
         return writer.names.numbers[value]
     text = writer.text(value)
     return f"float({text})" if like in writer.names.numbers else text

@@ -21,7 +21,7 @@ from weakref import ref
 import numpy as np
 
 from microgradnd import primitives
-from microgradnd.compiler.scanning import scan_once
+from microgradnd.compiler.scanning import UnscannedError, scan_once
 from microgradnd.compiler.traced import TracedTensor
 from microgradnd.compiler.traits import traits
 from microgradnd.inplace import leaf_to_update
@@ -139,7 +139,7 @@ class Recorder:
         self.masks: list[Any] = []  # captured, as an index: how many elements they pick is part of the program
         self.positions: dict[Leaf, int] = {}  # of leaves that were updated, as they were before the trace
         self.given: set[Any] = set()  # leaves for arrays among the arguments, which may be changed as arrays may
-        self.refused: TraceError | None = None
+        self.refused: TraceError | UnscannedError | None = None
         self.caught: TraceError | None = None
         self.start = next_position()
         self.outside = np.geterr(), warnings.filters, warnings.showwarning
@@ -200,7 +200,11 @@ class Recorder:
 
     def scan(self, f: Any, init: Any, xs: Sequence[Any], form: Any, count: int) -> Any:
         """Return what `scan` returns, or None if it is to take the turns one by one."""
-        return scan_once(f, init, xs, form, count)
+        try:
+            return scan_once(f, init, xs, form, count)
+        except Exception as error:
+            self.refused = UnscannedError()  # which nobody may catch
+            raise self.refused from error
 
     # Variables
 
@@ -309,11 +313,12 @@ class Recorder:
 
     def refusal(self, what: str, advice: str = "") -> TraceError:
         """Return the error for looking at a value while the program that will compute it is being written."""
-        self.refused = TraceError(
+        refused = TraceError(
             f"{what}{needed_by()} of a value inside a compiled function{quoted_line(last_line())}: the program is "
             f"written once, for all values, so it can't depend on this one. {advice or ADVICE}"
         )
-        return self.refused
+        self.refused = refused
+        return refused
 
     def failed(self, error: Exception) -> None:
         """Note what a call raised: whether it does may depend on values, so nobody may catch it."""

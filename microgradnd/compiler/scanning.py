@@ -127,7 +127,7 @@ def scan_once(f: Callable[[Any, Any], Any], init: Any, xs: Sequence[Any], form: 
         raise UnscannedError
     recorder.close(map(pair, (*begins, *arrays)))
     numbers = [i for i, x in enumerate(begins) if type(x) in (bool, int, float, complex)]
-    before = recorder.changes()
+    before, first_kept = recorder.changes(), list[Any]()
     for _ in range(2 if numbers else 1):  # what a number becomes shows in the first call
         carried = [None if x is None else x if i in numbers else formal(x, True, name(x)) for i, x in enumerate(begins)]
         rows = [formal(pair(x)[0][0], getattr(x, "requires_grad", False), name(x)) for x in arrays]
@@ -140,9 +140,12 @@ def scan_once(f: Callable[[Any, Any], Any], init: Any, xs: Sequence[Any], form: 
             raise UnscannedError
         for i in numbers:
             begins[i] = np.asarray(begins[i], getattr(following[i], "dtype", None))
-        numbers = []
+        numbers, first_kept = [], first_kept or kept
     given, followed = ([x for x in leaves if x is not None] for leaves in (begins, following))
     kept_values = [x for x in kept if x is not None]
+    kinds = [(getattr(a, "dtype", type(a)), b) for a, b in zip(first_kept, kept, strict=True) if b is not None]
+    if any(np.result_type(kind, b.dtype) != b.dtype for kind, b in kinds):
+        raise UnscannedError  # a number that was given is among the results
     alike = [(a.shape, a.dtype) == (b.shape, b.dtype) for a, b in zip(given, followed, strict=True)]
     if not all(alike) or not all(isinstance(x, Tensor) and x._node is not None for x in (*followed, *kept_values)):
         raise UnscannedError

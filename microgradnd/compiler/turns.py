@@ -142,7 +142,7 @@ class Turns(Part):
     def number(self, value: Any) -> str:
         """Return a number as text."""
         if not isinstance(value, Value):
-            return repr(value)
+            return repr(value.item() if isinstance(value, np.ndarray) else value)
         base = self.layout.base.get(value, value)
         if base in self.bound:
             return self.place(base, [])
