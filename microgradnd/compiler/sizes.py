@@ -383,7 +383,8 @@ class Sizes:
     def close(self, values: Iterable[tuple[Any, Any]], stands_for: Mapping[Any, Any]) -> None:
         """Pin the lengths of arrays, each with its node."""
         for array, node in values:
-            self.pin(*sizes_in(self.shape_of(node, array, stands_for)))
+            if node is not None:
+                self.pin(*sizes_in(self.shape_of(node, array, stands_for)))
 
     def forget(self) -> None:
         """Let go of the values of the trace."""
