@@ -21,7 +21,7 @@ settings.register_profile("unshrunk", settings.get_profile("quick"), phases=(Pha
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def interpreted():
     """Run what numba would compile as Python, which takes a hundredth of the time."""
     machine = importlib.import_module("microgradnd.compiler.machine")

@@ -12,7 +12,7 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import microgradnd as mg
@@ -415,7 +415,7 @@ def test_random_loops(body, shape, optimize):
         np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
 
 
-@settings(max_examples=15)
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(bodies(), st.sampled_from([(6, 2), (5, 3, 2), (7, 5), (5,)]))
 def test_random_loops_as_those_of_machine_code(interpreted, body, shape):
     pytest.importorskip("numba", reason="numba is an extra")

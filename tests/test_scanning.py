@@ -7,7 +7,7 @@ Read next: `test_rolling.py`.
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import microgradnd as mg
@@ -212,7 +212,7 @@ def scan_of(body):
     return f
 
 
-@settings(max_examples=10)
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(bodies(), st.sampled_from([(6, 2), (5, 3, 2), (7, 1)]), st.sampled_from(["readable", "buffers", "loops"]))
 def test_random_scans(interpreted, body, shape, form):
     f, args = through(scan_of(body), 0, 1), arrays_for(shape)
