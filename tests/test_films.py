@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from pathlib import Path
@@ -46,10 +47,11 @@ def axes(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     made: list[Any] = []
     canvas = films.canvas
 
+    @contextlib.contextmanager
     def collect(*args: Any) -> Any:
-        figure, ax = canvas(*args)
-        made.append(ax)
-        return figure, ax
+        with canvas(*args) as (figure, ax):
+            made.append(ax)
+            yield figure, ax
 
     monkeypatch.setattr(films, "canvas", collect)
     return made
@@ -107,9 +109,9 @@ def test_shares_are_above_a_half() -> None:
     values = films._Values(nn.Sequential(plane([1, 1]), nn.Sigmoid()), [], np.dtype(float))
     assert values.model.training is False
     model = nn.Sequential(plane([1, 1]), nn.Sigmoid())
-    show = films._classes(films.canvas(None, None, "", "")[1], PLANE - 0.25, np.array([0, 1, 1, 1]), films._Values(
-        model, [model.state_dict()], np.dtype(float)
-    ))  # fmt: skip
+    values = films._Values(model, [model.state_dict()], np.dtype(float))
+    with films.canvas(None, None, "", "") as (_, ax):
+        show = films._classes(ax, PLANE - 0.25, np.array([0, 1, 1, 1]), values)
     assert show(0) == "100% right"
 
 

@@ -128,17 +128,17 @@ def animate_training(
         )
     chosen = sorted(set(np.linspace(0, len(states) - 1, MOST_FRAMES).round().astype(int).tolist()))
     values = _Values(model, [states[k] for k in chosen], x.dtype if x.dtype.kind == "f" else np.dtype(float))
-    figure, ax = canvas(None, None, *(("x", "y") if columns == 1 else ("x₁", "x₂")))
-    figure.set_size_inches(*SIZE)
-    show = _curves(ax, x, y.reshape(-1), values, truth) if columns == 1 else _classes(ax, x, y.reshape(-1), values)
     pictures, captions = [], []
-    for i, k in enumerate(chosen):
-        captions.append(", ".join(filter(None, (f"epoch {k}", said[k], show(i)))))
-        ax.set_title(plain(": ".join(filter(None, (title, captions[-1])))), loc="left")
-        data = io.BytesIO()
-        figure.savefig(data, format="png", dpi=DOTS_PER_INCH)
-        pictures.append(data.getvalue())
-        figure.set_layout_engine("none")  # as laid out for the first frame, so that nothing moves
+    with canvas(None, None, *(("x", "y") if columns == 1 else ("x₁", "x₂"))) as (figure, ax):
+        figure.set_size_inches(*SIZE)
+        show = _curves(ax, x, y.reshape(-1), values, truth) if columns == 1 else _classes(ax, x, y.reshape(-1), values)
+        for i, k in enumerate(chosen):
+            captions.append(", ".join(filter(None, (f"epoch {k}", said[k], show(i)))))
+            ax.set_title(plain(": ".join(filter(None, (title, captions[-1])))), loc="left")
+            data = io.BytesIO()
+            figure.savefig(data, format="png", dpi=DOTS_PER_INCH)
+            pictures.append(data.getvalue())
+            figure.set_layout_engine("none")  # as laid out for the first frame, so that nothing moves
     times = [seconds] * len(pictures)
     times[-1] = max(seconds, LAST)
     write_film(film, pictures, times, captions)

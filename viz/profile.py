@@ -24,7 +24,7 @@ from microgradnd.registry import Results
 from microgradnd.tape import Mode, Operation, walk
 from microgradnd.tensor import Tensor
 from microgradnd.viz import signs
-from microgradnd.viz.plots.canvas import STYLE, figure_class, plain
+from microgradnd.viz.plots.canvas import figure_class, figure_of, plain
 from microgradnd.viz.record import Part, Record, tree
 from microgradnd.viz.table import _bytes as bytes_text
 
@@ -231,21 +231,16 @@ def _called(part: Part) -> str:
 
 def _drawn(wholes: dict[str, Frame], title: str | None) -> Figure:
     """Return the picture of the flame graphs, one below the other."""
-    from matplotlib import style
-
     depths = {what: _depth(whole) for what, whole in wholes.items()}
     heights = [ROW * depth for depth in depths.values()]
-    with style.context(["default", STYLE]):
-        figure: Figure = figure_class()(figsize=(WIDTH, sum(heights) + 0.5 * len(heights) + 0.3))
+    with figure_of(title, figsize=(WIDTH, sum(heights) + 0.5 * len(heights) + 0.3)) as figure:
         axes = figure.subplots(len(wholes), 1, gridspec_kw={"height_ratios": heights}, squeeze=False)[:, 0]
-    if title:
-        figure.suptitle(plain(title))
-    for ax, (what, whole) in zip(axes, wholes.items(), strict=True):
-        ways = ", ".join(f"{way.name} {_written(way.size, what)}" for way in whole.within.values())
-        ax.set_title(f"{what}: {_written(whole.size, what)} ({ways})", loc="left", fontsize=10)
-        ax.set(xlim=(0, whole.size or 1), ylim=(-depths[what], 0))
-        ax.set_axis_off()
-        _boxes(ax, whole, what)
+        for ax, (what, whole) in zip(axes, wholes.items(), strict=True):
+            ways = ", ".join(f"{way.name} {_written(way.size, what)}" for way in whole.within.values())
+            ax.set_title(f"{what}: {_written(whole.size, what)} ({ways})", loc="left", fontsize=10)
+            ax.set(xlim=(0, whole.size or 1), ylim=(-depths[what], 0))
+            ax.set_axis_off()
+            _boxes(ax, whole, what)
     return figure
 
 

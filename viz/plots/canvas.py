@@ -10,10 +10,11 @@ last name. Numbers that can't be drawn to scale, such as a loss that is NaN, are
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -52,7 +53,7 @@ STYLE = {
     "grid.color": "#E5E5E5",
     "legend.frameon": False,
 }
-DARK = {"grid.color": "#444444"}
+DARK: list[Any] = ["dark_background", {"grid.color": "#444444"}]
 LINE = {"linewidth": 1.8, "markersize": 5}
 PIXELS = 96  # per inch, in a notebook
 
@@ -66,12 +67,21 @@ LARGEST = 1e300  # matplotlib's own arithmetic overflows beyond
 def figure_class() -> Any:
     """Return matplotlib's Figure, with a face for Jupyter; the one it has there needs pyplot."""
     try:
+        from matplotlib import style
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError(f"plots need the package matplotlib: {INSTALL}") from error
 
     class Plot(Figure):
-        """A figure that shows itself in Jupyter."""
+        """A figure that shows itself in Jupyter, and keeps the style that it was made in."""
+
+        def __init__(self, looks: list[Any], **options: Any) -> None:
+            super().__init__(**options)
+            self._looks = looks
+
+        def draw(self, renderer: Any) -> None:
+            with style.context(self._looks):  # ticks are made when they are drawn
+                super().draw(renderer)
 
         def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
             data = io.BytesIO()
@@ -82,45 +92,36 @@ def figure_class() -> Any:
     return Plot
 
 
-def canvas(ax: Axes | None, title: str | None, xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
-    """Return the axes to draw on, of a new figure if there are none, and their figure."""
-    if ax is None:
-        make = figure_class()
-        from matplotlib import style
+@contextlib.contextmanager
+def figure_of(title: str | None = None, **options: Any) -> Iterator[Figure]:
+    """Make a figure of our own, with matplotlib in the style of the plots for as long as it is drawn on."""
+    make = figure_class()
+    from matplotlib import style
 
-        styles: list[Any] = ["default", STYLE, *(["dark_background", DARK] if is_dark() else [])]
-        with style.context(styles):
-            ax = make().subplots()
-        _fix_colours(ax)
-    ax.set(title=plain(title or ""), xlabel=plain(xlabel), ylabel=plain(ylabel))
-    figure: Any = ax.figure.canvas.figure  # the whole one, if these are in a part of it
-    return figure, ax
+    looks = ["default", STYLE, *(DARK if is_dark() else [])]
+    with style.context(looks):
+        figure = make(looks, **options)
+        if title:
+            figure.suptitle(plain(title))
+        yield figure
+
+
+@contextlib.contextmanager
+def canvas(ax: Axes | None, title: str | None, xlabel: str, ylabel: str) -> Iterator[tuple[Figure, Axes]]:
+    """Give the axes to draw on, of a new figure if there are none, and their figure."""
+    with contextlib.ExitStack() as stack:
+        if ax is None:
+            ax = stack.enter_context(figure_of()).subplots()
+        ax.set(title=plain(title or ""), xlabel=plain(xlabel), ylabel=plain(ylabel))
+        figure: Any = ax.figure.canvas.figure  # the whole one, if these are in a part of it
+        yield figure, ax
 
 
 def is_dark() -> bool:
-    """Return whether the user's style of matplotlib has a dark ground, which a plot then has too."""
+    """Return whether matplotlib's style has a dark ground: the user's, which a plot then has too, or a plot's."""
     from matplotlib import colors, rcParams
 
     return sum(colors.to_rgb(rcParams["figure.facecolor"])) < 1.5
-
-
-def _fix_colours(ax: Axes) -> None:
-    """Give the ticks of axes the colours that they have now: those that are made later would follow a later style."""
-    ink = ax.xaxis.label.get_color()
-    grid = DARK["grid.color"] if ink == "white" else STYLE["grid.color"]
-    ax.tick_params(which="both", colors=ink, grid_color=grid)
-    ax.xaxis.offsetText.set_color(ink)
-    ax.yaxis.offsetText.set_color(ink)
-
-
-def colour_bar(figure: Figure, ax: Axes, mappable: Any, label: str, **options: Any) -> Any:
-    """Return a scale of colours beside axes, in the ink that these have."""
-    bar = figure.colorbar(mappable, ax=ax, **options)
-    ink = ax.xaxis.label.get_color()
-    bar.set_label(label, color=ink)
-    bar.ax.tick_params(which="both", colors=ink)
-    bar.outline.set_edgecolor(ink)
-    return bar
 
 
 def line(ax: Axes, x: Array, y: Array, log: bool, name: str, steps: str, **style: Any) -> None:
@@ -172,17 +173,16 @@ def legend(figure: Figure, ax: Axes, handles: Sequence[Artist] = ()) -> None:
     """Explain what has a name: on a figure of our own beside the picture, where nothing is covered."""
     handles = list(handles) or ax.get_legend_handles_labels()[0]
     labels = [str(handle.get_label()) for handle in handles]
-    look: dict[str, Any] = {"frameon": False, "labelcolor": ax.xaxis.label.get_color()}
     if len(labels) < 2 and not any(getattr(handle, "get_color", str)() == RED for handle in handles):
         return
+    longest = max(map(len, labels))
     if figure.axes[0] is not ax or not isinstance(figure, figure_class()):
-        ax.legend(handles, labels, labelcolor=look["labelcolor"] if isinstance(figure, figure_class()) else None)
-    elif max(map(len, labels)) <= 20 and len(figure.axes) == 1:
-        columns = -(-len(labels) // MOST_LABELS)
-        ax.legend(handles, labels, loc="upper left", bbox_to_anchor=(1.01, 1.0), ncols=columns, **look)
+        ax.legend(handles, labels)
+    elif longest <= 20 and len(figure.axes) == 1:
+        figure.legend(handles, labels, loc="outside right upper", ncols=-(-len(labels) // MOST_LABELS))
     else:
-        columns = max(1, min(len(labels), 100 // (max(map(len, labels)) + 6)))
-        figure.legend(handles, labels, loc="outside lower center", ncols=columns, **look)
+        columns = max(1, min(len(labels), 100 // (longest + 6)))
+        figure.legend(handles, labels, loc="outside lower center", ncols=columns)
 
 
 def log_ticks(axis: Any) -> None:

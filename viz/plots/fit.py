@@ -101,15 +101,15 @@ def plot_fit(
     lines = {name: curve(source, name) for name, source in (curves | fits).items()}
     observed = None if y is None else _as_many(_column(y, "y"), places, "y")
 
-    figure, ax = canvas(ax, title, xlabel, ylabel)
-    if truth is not None:
-        line(ax, *lines["truth"], False, "truth", xlabel, color=GREY, linestyle="--")
-    if observed is not None:
-        dots: dict[str, Any] = {"color": ORANGE, "linestyle": "", "marker": "o"}
-        line(ax, places, observed, False, "observed", xlabel, **dots | _dots(places.size))
-    for name, (colour, dash) in zip(fits, _fit_styles(len(fits)), strict=True):
-        line(ax, *lines[name], False, name, xlabel, color=colour, linestyle=dash)
-    legend(figure, ax)
+    with canvas(ax, title, xlabel, ylabel) as (figure, ax):
+        if truth is not None:
+            line(ax, *lines["truth"], False, "truth", xlabel, color=GREY, linestyle="--")
+        if observed is not None:
+            dots: dict[str, Any] = {"color": ORANGE, "linestyle": "", "marker": "o"}
+            line(ax, places, observed, False, "observed", xlabel, **dots | _dots(places.size))
+        for name, (colour, dash) in zip(fits, _fit_styles(len(fits)), strict=True):
+            line(ax, *lines[name], False, name, xlabel, color=colour, linestyle=dash)
+        legend(figure, ax)
     return figure
 
 

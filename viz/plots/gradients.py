@@ -22,7 +22,6 @@ from microgradnd.viz.plots.canvas import (
     Array,
     canvas,
     colour,
-    colour_bar,
     dash,
     legend,
     line,
@@ -125,23 +124,27 @@ def plot_gradients(
     ['w', 'b']
     """
     table = _table_of_norms(norms)
-    figure, ax = canvas(ax, title, xlabel, ylabel)
+    with canvas(ax, title, xlabel, ylabel) as (figure, ax):
+        if len(table) > MOST_LINES:
+            _norm_map(figure, ax, table, ylabel)
+        else:
+            _norm_lines(figure, ax, table)
+    return figure
+
+
+def _norm_lines(figure: Figure, ax: Axes, table: dict[str, np.ma.MaskedArray[Any, Any]]) -> None:
     steps = np.arange(1.0, len(next(iter(table.values()))) + 1)
-    if len(table) > MOST_LINES:
-        _norm_map(figure, ax, table, ylabel)
-        return figure
     ax.set_yscale("log")
     for i, (name, norm) in enumerate(table.items()):
         there = ~np.ma.getmaskarray(norm)
         style: dict[str, Any] = {"color": colour(i), "linestyle": dash(i), "marker": "o" if there.sum() == 1 else ""}
         if there.any():
-            line(ax, steps[there], norm.data[there], True, name, xlabel, **style)
+            line(ax, steps[there], norm.data[there], True, name, ax.get_xlabel(), **style)
         if not there.all():
             ax.plot([], [], label=f"{plain(name)}: no gradient ({(~there).sum():,} of {there.size:,} times)", **style)
     log_ticks(ax.yaxis)
     whole_numbers(ax, [steps])
     legend(figure, ax)
-    return figure
 
 
 def _table_of_norms(norms: Any) -> dict[str, np.ma.MaskedArray[Any, Any]]:
@@ -195,7 +198,7 @@ def _norm_map(figure: Figure, ax: Axes, table: dict[str, np.ma.MaskedArray[Any, 
     if good.count():
         scale = colors.LogNorm(float(good.min()), max(float(good.max()), float(good.min()) * (1 + 1e-9)))
         image = ax.imshow(good, aspect="auto", interpolation="none", extent=place, norm=scale, cmap=SURFACE)
-        colour_bar(figure, ax, image, label)
+        figure.colorbar(image, ax=ax, label=label)
     handles: list[Artist] = []
     for where, ink, hatch, text in (
         (zero, GREY, None, "0"),

@@ -81,23 +81,23 @@ def plot_history(
     }
     if not 0 <= smooth < 1:
         raise ValueError(f"plot_history: smooth must be from 0 to less than 1, got {smooth}")
-    figure, ax = canvas(ax, title, xlabel, ylabel)
-    ax.set(xscale="log" if log_x else "linear", yscale="log" if log else "linear")
-    for i, (name, (steps, values)) in enumerate(drawn.items()):
-        sparse = isinstance(series[name], Mapping) or len(steps) == 1
-        style: dict[str, Any] = {"marker": "o", "linewidth": 0.8} if sparse else {}
-        style |= {"color": colour(i), "linestyle": dash(i)}
-        if len(drawn) > MANY:
-            style |= {"linewidth": 1.0, "color": along(i / (len(drawn) - 1))}
-        if smooth:
-            line(ax, steps, values, log, "", xlabel, **style | {"alpha": 0.3})
-            values = _smoothed(values, smooth)
-        line(ax, steps, values, log, name, xlabel, **style)
-    for axis, is_log in ((ax.xaxis, log_x), (ax.yaxis, log)):
-        if is_log:
-            log_ticks(axis)
-    whole_numbers(ax, [steps for steps, _ in drawn.values()])
-    _explain(figure, ax, len(drawn))
+    with canvas(ax, title, xlabel, ylabel) as (figure, ax):
+        ax.set(xscale="log" if log_x else "linear", yscale="log" if log else "linear")
+        for i, (name, (steps, values)) in enumerate(drawn.items()):
+            sparse = isinstance(series[name], Mapping) or len(steps) == 1
+            style: dict[str, Any] = {"marker": "o", "linewidth": 0.8} if sparse else {}
+            style |= {"color": colour(i), "linestyle": dash(i)}
+            if len(drawn) > MANY:
+                style |= {"linewidth": 1.0, "color": along(i / (len(drawn) - 1))}
+            if smooth:
+                line(ax, steps, values, log, "", xlabel, **style | {"alpha": 0.3})
+                values = _smoothed(values, smooth)
+            line(ax, steps, values, log, name, xlabel, **style)
+        for axis, is_log in ((ax.xaxis, log_x), (ax.yaxis, log)):
+            if is_log:
+                log_ticks(axis)
+        whole_numbers(ax, [steps for steps, _ in drawn.values()])
+        _explain(figure, ax, len(drawn))
     return figure
 
 

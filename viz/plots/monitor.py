@@ -14,14 +14,15 @@ import numpy as np
 from microgradnd.failures import explained
 from microgradnd.viz.monitor import BINS, Monitor, Spread
 from microgradnd.viz.plots.canvas import (
+    GREY,
     RED,
-    STYLE,
     SURFACE,
     Array,
     canvas,
     colour,
     dash,
-    figure_class,
+    figure_of,
+    is_dark,
     legend,
     line,
     plain,
@@ -105,51 +106,51 @@ def plot_monitor(
         )
     if what in HISTOGRAMS:
         return _maps(monitor, table, what, title)
-    figure, ax = canvas(None, title, "step", LABELS[what])
     steps = np.arange(1.0, monitor.steps + 1)
-    if what == "updates":
-        ax.set_yscale("log")
-        ax.axhline(USUAL, color="black", linewidth=1, linestyle=(0, (1, 3)), label=f"{USUAL:g}, a usual value")
-    else:
-        ax.set_ylim(-0.02, 1.02)
-    for i, (name, row) in enumerate(table.items()):
-        values = np.array([np.nan if value is None else value for value in row])
-        there = np.array([value is not None for value in row])
-        called = monitor._called(name) if what != "updates" else name
-        line(ax, steps[there], values[there], what == "updates", called, "step", color=colour(i), linestyle=dash(i))
-    whole_numbers(ax, [steps])
-    legend(figure, ax)
+    with canvas(None, title, "step", LABELS[what]) as (figure, ax):
+        if what == "updates":
+            ax.set_yscale("log")
+            ax.axhline(USUAL, color=GREY, linewidth=1, linestyle=(0, (1, 3)), label=f"{USUAL:g}, a usual value")
+        else:
+            ax.set_ylim(-0.02, 1.02)
+        for i, (name, row) in enumerate(table.items()):
+            values = np.array([np.nan if value is None else value for value in row])
+            there = np.array([value is not None for value in row])
+            called = monitor._called(name) if what != "updates" else name
+            line(ax, steps[there], values[there], what == "updates", called, "step", color=colour(i), linestyle=dash(i))
+        whole_numbers(ax, [steps])
+        legend(figure, ax)
     return figure
 
 
 def _maps(monitor: Monitor, table: dict[str, list[Spread | None]], what: str, title: str | None) -> Figure:
-    from matplotlib import colors, style
+    from matplotlib import colors
 
     names = list(table)
     rows = sorted({round(i) for i in np.linspace(0, len(names) - 1, MOST_ROWS)})
-    with style.context(["default", STYLE]):
-        figure: Figure = figure_class()(figsize=(WIDTH, ROW * len(rows) + 0.9))
+    size = (WIDTH, ROW * len(rows) + 0.9)
+    with figure_of(title or f"{what} over training", figsize=size) as figure:
         axes = figure.subplots(len(rows), 1, sharex=True, squeeze=False)[:, 0]
-    figure.suptitle(plain(title or f"{what} over training"))
-    for ax, row in zip(axes, rows, strict=True):
-        name = names[row]
-        shares, low, high = _shares(table[name])
-        ax.grid(False)
-        place = (0.5, monitor.steps + 0.5, low, high)
-        shown = np.ma.masked_where(shares == 0, shares)
-        norm = colors.PowerNorm(0.5, 0, float(shares.max()) or 1.0)
-        image = ax.imshow(shown, origin="lower", aspect="auto", extent=place, cmap=SURFACE + "_r", norm=norm)
-        ax.set_title(plain(monitor._called(name) if what == "activations" else name), fontsize=10, loc="center")
-        bad = [k + 1 for k, spread in enumerate(table[name]) if spread is not None and spread.bad]
-        if bad:
-            look: dict[str, Any] = {"transform": ax.get_xaxis_transform(), "color": RED, "clip_on": False}
-            label = f"not finite (from step {bad[0]})"
-            ax.plot(bad, np.full(len(bad), 1.0), linestyle="", marker="x", label=label, **look)
-            ax.legend(loc="upper left", fontsize=8)
-    axes[-1].set_xlabel("step")
-    whole_numbers(axes[-1], [np.arange(monitor.steps)])
-    bar = figure.colorbar(image, ax=list(axes), label="few → many", ticks=[], aspect=60, pad=0.02)
-    bar.ax.minorticks_off()
+        colours = SURFACE if is_dark() else SURFACE + "_r"  # many numbers stand out from the ground
+        for ax, row in zip(axes, rows, strict=True):
+            name = names[row]
+            shares, low, high = _shares(table[name])
+            ax.grid(False)
+            place = (0.5, monitor.steps + 0.5, low, high)
+            shown = np.ma.masked_where(shares == 0, shares)
+            norm = colors.PowerNorm(0.5, 0, float(shares.max()) or 1.0)
+            image = ax.imshow(shown, origin="lower", aspect="auto", extent=place, cmap=colours, norm=norm)
+            ax.set_title(plain(monitor._called(name) if what == "activations" else name), fontsize=10, loc="center")
+            bad = [k + 1 for k, spread in enumerate(table[name]) if spread is not None and spread.bad]
+            if bad:
+                look: dict[str, Any] = {"transform": ax.get_xaxis_transform(), "color": RED, "clip_on": False}
+                label = f"not finite (from step {bad[0]})"
+                ax.plot(bad, np.full(len(bad), 1.0), linestyle="", marker="x", label=label, **look)
+                ax.legend(loc="upper left", fontsize=8)
+        axes[-1].set_xlabel("step")
+        whole_numbers(axes[-1], [np.arange(monitor.steps)])
+        bar = figure.colorbar(image, ax=list(axes), label="few → many", ticks=[], aspect=60, pad=0.02)
+        bar.ax.minorticks_off()
     return figure
 
 

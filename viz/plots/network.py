@@ -20,7 +20,7 @@ from microgradnd.failures import explained
 from microgradnd.modes import no_grad
 from microgradnd.nn import Conv1d, Conv2d, Linear, Module
 from microgradnd.tensor import Tensor
-from microgradnd.viz.plots.canvas import BLUE, ORANGE, RED, SKY, STYLE, Array, figure_class, plain
+from microgradnd.viz.plots.canvas import BLUE, ORANGE, RED, SKY, Array, figure_of, plain
 from microgradnd.viz.signs import number
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ FAINTEST = 0.03  # of the greatest weight of a layer: a smaller one has no line
 MOST_LINES = 300  # between two layers; of more, the greatest weights have lines
 WIDEST = 3.0  # points
 LINES: dict[bool, tuple[str, Any]] = {True: (BLUE, "solid"), False: (ORANGE, (0, (3, 1.2)))}
-INCHES = 0.42  # of a unit of the drawing
+INCHES, NARROWEST = 0.42, 4.0  # of a unit of the drawing, and of a figure
 ELLIPSIS = "⋮"
 
 
@@ -111,19 +111,20 @@ def draw_network(model: Module, x: Any, *, most: int = 16, title: str | None = N
     tallest = max(map(len, shown))
     apart = max(APART, STEEPEST * tallest)
     width, top = (len(layers) - 1) * apart + 2.4, GAP * tallest / 2 + 0.1
-    figure, ax = _empty(width * INCHES, (2 * top + 2.8) * INCHES, title)
     heights = [-GAP * (np.arange(len(units)) - (len(units) - 1) / 2) for units in shown]
     counts = []
-    for k, layer in enumerate(layers):
-        if layer.weights is not None:
-            counts.append(
-                _lines(ax, (k - 1) * apart, k * apart, layer.weights, shown[k - 1 : k + 1], heights[k - 1 : k + 1])
-            )
-        _neurons(ax, k * apart, layer.values, shown[k], heights[k], tallest <= MOST_NUMBERS)
-        ax.text(k * apart, top, plain(layer.title).replace(", ", "\n"), ha="center", va="bottom", fontsize=9)
-        ax.text(k * apart, -top, f"{len(layer.values):,}", ha="center", va="top", fontsize=9)
-    ax.set(xlim=(-1.2, width - 1.2), ylim=(-top - 0.8, top + 1.6))
-    _explain(figure, f"the {MOST_LINES} greatest weights of a layer" if max(counts) > MOST_LINES else "")
+    with figure_of(title, figsize=(max(width * INCHES, NARROWEST), (2 * top + 2.8) * INCHES)) as figure:
+        ax = _empty(figure.subplots())
+        for k, layer in enumerate(layers):
+            if layer.weights is not None:
+                counts.append(
+                    _lines(ax, (k - 1) * apart, k * apart, layer.weights, shown[k - 1 : k + 1], heights[k - 1 : k + 1])
+                )
+            _neurons(ax, k * apart, layer.values, shown[k], heights[k], tallest <= MOST_NUMBERS)
+            ax.text(k * apart, top, plain(layer.title).replace(", ", "\n"), ha="center", va="bottom", fontsize=9)
+            ax.text(k * apart, -top, f"{len(layer.values):,}", ha="center", va="top", fontsize=9)
+        ax.set(xlim=(-1.2, width - 1.2), ylim=(-top - 0.8, top + 1.6))
+        _explain(figure, f"the {MOST_LINES} greatest weights of a layer" if max(counts) > MOST_LINES else "")
     return figure
 
 
@@ -243,19 +244,11 @@ def _colours() -> Any:
     return LinearSegmentedColormap.from_list("signs", [ORANGE, "white", SKY])  # black numbers can be read on both ends
 
 
-def _empty(width: float, height: float, title: str | None) -> tuple[Figure, Axes]:
-    """Return a figure of a size in inches, with axes that aren't seen."""
-    make = figure_class()
-    from matplotlib import style
-
-    with style.context(["default", STYLE]):
-        figure: Figure = make(figsize=(max(width, 4.0), height))
-        ax = figure.subplots()
+def _empty(ax: Axes) -> Axes:
+    """Return axes of which nothing is seen, with the same scale in both directions."""
     ax.set_axis_off()
     ax.set_aspect("equal")
-    if title:
-        figure.suptitle(plain(title))
-    return figure, ax
+    return ax
 
 
 def _explain(figure: Figure, note: str) -> None:
@@ -326,15 +319,14 @@ def draw_weights(
     count = min(len(images), most)
     columns = min(count, 8 if count > 4 else 4)
     rows = -(-count // columns)
-    figure, ax = _empty(0.85 * columns + 0.9, 0.95 * rows + 0.4, title)
-    ax.remove()
     limit, colours = _greatest(images), _colours().with_extremes(bad=RED)
-    axes = [figure.add_subplot(rows, columns, k + 1) for k in range(count)]
-    for k, part in enumerate(axes):
-        picture = part.imshow(np.ma.masked_invalid(images[k]), cmap=colours, vmin=-limit, vmax=limit)
-        part.set_title(str(k), fontsize=8, pad=2)
-        part.set_axis_off()
-    figure.colorbar(picture, ax=axes, label="weight", aspect=30)
-    if len(images) > count:
-        figure.supxlabel(f"{len(images) - count:,} more", fontsize=8)
+    with figure_of(title, figsize=(max(0.85 * columns + 0.9, NARROWEST), 0.95 * rows + 0.4)) as figure:
+        axes = [figure.add_subplot(rows, columns, k + 1) for k in range(count)]
+        for k, part in enumerate(axes):
+            picture = part.imshow(np.ma.masked_invalid(images[k]), cmap=colours, vmin=-limit, vmax=limit)
+            part.set_title(str(k), fontsize=8, pad=2)
+            part.set_axis_off()
+        figure.colorbar(picture, ax=axes, label="weight", aspect=30)
+        if len(images) > count:
+            figure.supxlabel(f"{len(images) - count:,} more", fontsize=8)
     return figure

@@ -18,7 +18,7 @@ from microgradnd.modes import no_grad
 from microgradnd.nn import Module
 from microgradnd.tensor import Tensor, tensor
 from microgradnd.trees import flatten
-from microgradnd.viz.plots.canvas import LARGEST, RED, SURFACE, Array, canvas, colour_bar, legend
+from microgradnd.viz.plots.canvas import LARGEST, RED, SURFACE, Array, canvas, legend
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -115,7 +115,6 @@ def plot_surface(
     shapes = [np.shape(leaf.data if isinstance(leaf, Tensor) else leaf) for leaf in leaves]
     middle = _vector(at, shapes, at, "at")
     track = np.array([_vector(point, shapes, at, "the path") for point in points]).reshape(len(points), middle.size)
-    names = [xlabel, ylabel]
     if middle.size == 2 and directions is None:
         plane, middle = np.eye(2), np.zeros(2)
         default = ["parameter 0", "parameter 1"]
@@ -134,13 +133,14 @@ def plot_surface(
     with no_grad(), np.errstate(all="ignore"):  # what overflows out there is hatched
         heights = np.array([[value(a, b) for a in across] for b in up])
 
-    figure, ax = canvas(ax, title, *(name or given for name, given in zip(names, default, strict=True)))
-    ax.grid(False)
-    _contours(figure, ax, across, up, heights, log)
-    if len(points):
-        _path(ax, coordinates)
-    ax.set(xlim=(x0, x1), ylim=(y0, y1))
-    legend(figure, ax)
+    labels = (name or given for name, given in zip((xlabel, ylabel), default, strict=True))
+    with canvas(ax, title, *labels) as (figure, ax):
+        ax.grid(False)
+        _contours(figure, ax, across, up, heights, log)
+        if len(points):
+            _path(ax, coordinates)
+        ax.set(xlim=(x0, x1), ylim=(y0, y1))
+        legend(figure, ax)
     return figure
 
 
@@ -247,7 +247,6 @@ def _contours(figure: Figure, ax: Axes, across: Array, up: Array, heights: Array
 
     shown = np.ma.masked_where(~(np.abs(heights) <= LARGEST), heights)
     if np.ma.is_masked(shown):
-        ax.set_facecolor("white")
         corner, width, height = (across[0], up[0]), across[-1] - across[0], up[-1] - up[0]
         hatched = patches.Rectangle(
             corner, width, height, fill=False, hatch="xxx", edgecolor=RED, linewidth=0, zorder=0
@@ -268,7 +267,7 @@ def _contours(figure: Figure, ax: Axes, across: Array, up: Array, heights: Array
     norm = colors.LogNorm(low, high) if log else colors.PowerNorm(0.5, low, high)
     filled = ax.contourf(across, up, shown, levels=levels, norm=norm, cmap=SURFACE)
     ax.contour(across, up, shown, levels=levels, colors="white", linewidths=0.6, linestyles="solid", alpha=0.6)
-    bar = colour_bar(figure, ax, filled, "loss", ticks=levels[::2])
+    bar = figure.colorbar(filled, ax=ax, label="loss", ticks=levels[::2])
     bar.ax.yaxis.set_major_formatter(
         ticker.FuncFormatter(lambda value, _: f"{value:.{3 if abs(value) < 1000 else 4}g}".replace("-", "−"))
     )
