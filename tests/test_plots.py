@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import io
 import json
 import subprocess
 import sys
@@ -209,7 +210,7 @@ def test_very_many_losses_that_are_not_finite() -> None:
     losses[::2] = np.nan
     figure = viz.plot_history({"x" * 100: losses})
     assert marks(figure) == ["x" * 59 + "…: NaN (50,000 times, epoch 1 to 99999)"]
-    assert len(figure.axes[0].lines) == 3
+    assert len(figure.axes[0].lines) == 2
     assert png(figure)
 
 
@@ -223,6 +224,7 @@ def test_losses_without_a_logarithm_are_marked() -> None:
     assert marks(viz.plot_history([1.0, 0.0, 0.1], log=True)) == ["0 (epoch 2)"]
     assert marks(viz.plot_history({"a": [1.0, -1.0, 0.0]}, log=True)) == ["a: 0 or less (2 times, epoch 2 to 3)"]
     assert marks(viz.plot_history([1.0, 0.0, -1.0])) == []
+    assert marks(viz.plot_history({12_345: np.nan, 12_346: 1.0})) == ["NaN (epoch 12345)"]
 
 
 @pytest.mark.parametrize("log", [False, True])
@@ -241,15 +243,14 @@ def test_every_loss_is_drawn_or_marked(losses: Any, log: bool) -> None:
     assert bool(marks(figure)) == bool(off.any())
 
 
-@given(st.integers(4001, 30_000), st.integers(0, 2**32 - 1))
-def test_of_many_losses_the_extremes_are_drawn(count: int, seed: int) -> None:
-    losses = np.random.default_rng(seed).standard_normal(count)
-    losses[count // 3] = np.nan
-    steps, drawn = viz.plot_history(losses).axes[0].lines[0].get_data()
-    assert len(drawn) <= 4100
-    np.testing.assert_array_equal(drawn, losses[np.asarray(steps).astype(int) - 1])
-    assert (np.nanmin(drawn), np.nanmax(drawn)) == (np.nanmin(losses), np.nanmax(losses))
-    assert (steps[0], steps[-1]) == (1, count)
+def test_very_many_losses_are_drawn_in_a_small_file() -> None:
+    losses = np.random.default_rng(0).standard_normal(200_000)
+    losses[70_000] = np.nan
+    figure = viz.plot_history(losses)
+    np.testing.assert_array_equal(figure.axes[0].lines[0].get_ydata(), losses)
+    svg = io.BytesIO()
+    figure.savefig(svg, format="svg")
+    assert len(svg.getvalue()) < 1e6
 
 
 @pytest.mark.parametrize(
@@ -702,7 +703,9 @@ def test_what_arent_norms(norms: Any, message: str) -> None:
 
 def test_a_smooth_curve_is_a_weighted_mean_of_what_was_before() -> None:
     losses = np.array([4.0, np.nan, 2.0, 1.0])
-    lines = viz.plot_history({"a": losses}, smooth=0.5).axes[0].lines
+    figure = viz.plot_history({"a": losses}, smooth=0.5)
+    assert marks(figure) == ["a: NaN (epoch 2)"]
+    lines = figure.axes[0].lines
     pale, smooth = (np.asarray(line.get_ydata()) for line in lines if len(np.asarray(line.get_xdata())) == 4)
     np.testing.assert_array_equal(pale, losses)
     weights = 0.5 ** np.arange(3)[::-1]

@@ -259,8 +259,14 @@ ENTRIES: list[tuple[str, ...]] = [
         PLOTS,
     ),
     ("plots/canvas.py", '(y == -np.inf, "−Inf", "v", 0.03),', '(y == -np.inf, "−Inf", "v", 0.97),', PLOTS),
-    ("plots/canvas.py", "(log & np.isfinite(y) & (y <= 0)", "(log & np.isfinite(y) & (y < 0)", PLOTS),
-    ("plots/canvas.py", "high = starts + np.argmax(", "high = starts + np.argmin(", PLOTS),
+    ("plots/canvas.py", "(log & finite & (y <= 0)", "(log & finite & (y < 0)", PLOTS),
+    ("plots/canvas.py", "shown = np.where(np.abs(smooth) <= LARGEST, smooth, np.nan)", "pass", PLOTS),
+    (
+        "plots/canvas.py",
+        "starts, ends = x[at[np.append(True, breaks)]], x[at[np.append(breaks, True)]]",
+        "starts = ends = x[at[[0, -1]]]",
+        PLOTS,
+    ),
     ("plots/surface.py", "share = spread**2 / np.sum(spread**2)", "share = spread / np.sum(spread)", PLOTS),
     ("plots/surface.py", "part * (np.linalg.norm(size) / (np.linalg.norm(part) or 1))", "part", PLOTS),
     (

@@ -57,7 +57,6 @@ DARK: list[Any] = ["dark_background", {"grid.color": "#444444"}]
 LINE = {"linewidth": 1.8, "markersize": 5}
 PIXELS = 96  # per inch, in a notebook
 
-MOST_POINTS = 4000  # of one line; more can't be seen
 FEW_DECADES, MOST_DECADES = 3, 9  # of a logarithmic axis: up to which there are numbers between the powers of ten
 LONGEST_NAME, MOST_LABELS = 60, 16  # characters; names below one another
 LARGEST = 1e300  # matplotlib's own arithmetic overflows beyond
@@ -124,49 +123,41 @@ def is_dark() -> bool:
     return sum(colors.to_rgb(rcParams["figure.facecolor"])) < 1.5
 
 
-def line(ax: Axes, x: Array, y: Array, log: bool, name: str, steps: str, **style: Any) -> None:
-    """Draw a line, and mark at the edge what has no place on it."""
+def line(
+    ax: Axes, x: Array, y: Array, log: bool, name: str, steps: str, smooth: Array | None = None, **style: Any
+) -> None:
+    """Draw a line, or a smooth one and the line itself pale, and mark at the edge what has no place on it."""
+    finite = np.isfinite(y)
     marks = [
         (np.isnan(y), "NaN", "x", 0.97),
         (y == np.inf, "Inf", "^", 0.97),
         (y == -np.inf, "−Inf", "v", 0.03),
-        (np.isfinite(y) & (y > LARGEST), f"over {LARGEST:g}", "^", 0.97),
-        (np.isfinite(y) & (y < -LARGEST) & (not log), f"under −{LARGEST:g}", "v", 0.03),
-        (log & np.isfinite(y) & (y <= 0), "0" if np.all(y[np.isfinite(y)] >= 0) else "0 or less", "v", 0.03),
+        (finite & (y > LARGEST), f"over {LARGEST:g}", "^", 0.97),
+        (finite & (y < -LARGEST) & (not log), f"under −{LARGEST:g}", "v", 0.03),
+        (log & finite & (y <= 0), "0" if np.all(y[finite] >= 0) else "0 or less", "v", 0.03),
     ]
-    off = np.logical_or.reduce([where for where, *_ in marks])
-    shown = np.where(off, np.nan, y)
-    kept = _outline(shown) if style.get("linestyle") else np.arange(shown.size)  # points without a line are all drawn
-    there = np.concatenate([[False], np.isfinite(shown[kept]), [False]])
+    style = LINE | style
+    shown = np.where(np.logical_or.reduce([where for where, *_ in marks]), np.nan, y)
+    if smooth is not None:
+        ax.plot(x, shown, **style | {"alpha": 0.3})
+        shown = np.where(np.abs(smooth) <= LARGEST, smooth, np.nan)
+    there = np.pad(np.isfinite(shown), 1)
     alone = np.flatnonzero(there[1:-1] & ~there[:-2] & ~there[2:])
     if alone.size and not style.get("marker"):  # no line leads to these
         style |= {"marker": "o", "markevery": alone.tolist()}
-    ax.plot(x[kept], shown[kept], label=plain(name) if name else None, **LINE | style)
+    ax.plot(x, shown, label=plain(name) if name else None, **style)
     for where, what, marker, height in marks:
         if not where.any():
             continue
         at = np.flatnonzero(where)
         first, last = x[at[0]], x[at[-1]]
-        told = f"{steps} {first:.4g}" if at.size == 1 else f"{at.size:,} times, {steps} {first:.6g} to {last:.6g}"
+        told = f"{steps} {first:.6g}" if at.size == 1 else f"{at.size:,} times, {steps} {first:.6g} to {last:.6g}"
         label = f"{plain(name)}: {what} ({told})" if name else f"{what} ({told})"
         breaks = np.diff(at) > 1
         starts, ends = x[at[np.append(True, breaks)]], x[at[np.append(breaks, True)]]
         look: dict[str, Any] = {"transform": ax.get_xaxis_transform(), "color": RED, "clip_on": False}
         ax.plot(starts, np.full(starts.size, height), linestyle="", marker=marker, label=label, **look)
-        stretches = np.column_stack([starts, ends, np.full(starts.size, np.nan)]).reshape(-1)
-        ax.plot(stretches, np.full(stretches.size, height), linewidth=3, label="_", **look)
-
-
-def _outline(values: Array) -> Array:
-    """Return the indices of the points to draw: all, or the least and greatest of each stretch of very many."""
-    if values.size <= MOST_POINTS:
-        return np.arange(values.size)
-    length = -(-2 * values.size // MOST_POINTS)
-    padded = np.concatenate([values, np.full(-values.size % length, values[-1])]).reshape(-1, length)
-    starts = np.arange(len(padded)) * length
-    low = starts + np.argmin(np.where(np.isnan(padded), np.inf, padded), axis=1)
-    high = starts + np.argmax(np.where(np.isnan(padded), -np.inf, padded), axis=1)
-    return np.unique(np.minimum(np.concatenate([low, high, [0, values.size - 1]]), values.size - 1))
+        ax.hlines(np.full(starts.size, height), starts, ends, linewidth=3, **look)
 
 
 def legend(figure: Figure, ax: Axes, handles: Sequence[Artist] = ()) -> None:

@@ -38,7 +38,7 @@ def plot_history(
     """Plot losses over the epochs or steps of training.
 
     Losses that are NaN or infinite are marked in red at the edge of the picture, and so are those that a logarithmic
-    scale has no place for. Of more than 4,000 losses, the least and greatest of each stretch are drawn.
+    scale has no place for.
 
     Parameters
     ----------
@@ -89,10 +89,7 @@ def plot_history(
             style |= {"color": colour(i), "linestyle": dash(i)}
             if len(drawn) > MANY:
                 style |= {"linewidth": 1.0, "color": along(i / (len(drawn) - 1))}
-            if smooth:
-                line(ax, steps, values, log, "", xlabel, **style | {"alpha": 0.3})
-                values = _smoothed(values, smooth)
-            line(ax, steps, values, log, name, xlabel, **style)
+            line(ax, steps, values, log, name, xlabel, _smoothed(values, smooth) if smooth else None, **style)
         for axis, is_log in ((ax.xaxis, log_x), (ax.yaxis, log)):
             if is_log:
                 log_ticks(axis)
