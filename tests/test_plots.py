@@ -690,7 +690,7 @@ def test_a_stretch_of_a_map_has_a_gradient_if_one_of_its_steps_has() -> None:
         ({"w": [1.0, 2.0], "b": [1.0]}, "'b' has 1 norms where another parameter has 2"),
         ({"w": [-1.0]}, r"a norm of 'w' is negative \(-1\)"),
         ({"w": [[1.0, 2.0]]}, "the norms of 'w' must be one number for each step"),
-        ({"w": ["much"]}, "the norms of 'w' must be one number for each step"),
+        ({"w": ["much"]}, "the norms of 'w' must be real numbers, one for each step"),
     ],
 )
 def test_what_arent_norms(norms: Any, message: str) -> None:

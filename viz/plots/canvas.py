@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from microgradnd.tensor import Tensor
+
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
@@ -40,7 +42,7 @@ BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY = (
     "#767676",
 )
 COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, GREY, "#8C510A")  # red is for what went wrong
-DASHES = ("-", "--", "-.", ":")
+LOOKS: list[dict[str, Any]] = [{"color": COLOURS[i % 7], "linestyle": ("-", "--", "-.", ":")[i % 4]} for i in range(28)]
 SURFACE = "cividis"  # equal to the colour-blind and, from dark to light, in grey
 STYLE = {
     "figure.figsize": (7.2, 4.0),
@@ -185,7 +187,7 @@ def log_ticks(axis: Any) -> None:
     if decades > MOST_DECADES:
         return  # powers of ten are shorter
     axis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0) if decades < FEW_DECADES else (1.0,)))
-    axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}".replace("-", "−")))
+    axis.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
     axis.set_minor_formatter(ticker.NullFormatter())
 
 
@@ -206,16 +208,18 @@ def plain(text: str) -> str:
     return f"\u200b{text}" if text.startswith("_") else text
 
 
-def colour(i: int) -> str:
-    return COLOURS[i % len(COLOURS)]
+def look(i: int) -> dict[str, Any]:
+    """Return what sets one of several lines apart."""
+    return LOOKS[i % len(LOOKS)]
 
 
-def along(share: float) -> Any:
-    """Return the colour of one of many things that have an order, from dark to light."""
+def along(share: float) -> dict[str, Any]:
+    """Return what sets one of many lines apart that have an order: their colours run towards that of the ground."""
     import matplotlib
 
-    return matplotlib.colormaps[SURFACE](0.9 * share)
+    return {"color": matplotlib.colormaps[SURFACE](1 - 0.8 * share if is_dark() else 0.9 * share), "linewidth": 1.0}
 
 
-def dash(i: int) -> str:
-    return DASHES[i % len(DASHES)]
+def array_of(values: Any) -> Array:
+    """Return the numbers of a Tensor, or of anything else that holds some."""
+    return np.asarray(values.data if isinstance(values, Tensor) else values)

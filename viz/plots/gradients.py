@@ -21,14 +21,14 @@ from microgradnd.viz.plots.canvas import (
     SURFACE,
     Array,
     canvas,
-    colour,
-    dash,
     legend,
     line,
     log_ticks,
+    look,
     plain,
     whole_numbers,
 )
+from microgradnd.viz.plots.history import steps_and_numbers
 from microgradnd.viz.values import values_of
 
 if TYPE_CHECKING:
@@ -133,15 +133,15 @@ def plot_gradients(
 
 
 def _norm_lines(figure: Figure, ax: Axes, table: dict[str, np.ma.MaskedArray[Any, Any]]) -> None:
-    steps = np.arange(1.0, len(next(iter(table.values()))) + 1)
     ax.set_yscale("log")
-    for i, (name, norm) in enumerate(table.items()):
-        there = ~np.ma.getmaskarray(norm)
-        style: dict[str, Any] = {"color": colour(i), "linestyle": dash(i), "marker": "o" if there.sum() == 1 else ""}
+    for i, (name, norms) in enumerate(table.items()):
+        steps = np.arange(1.0, norms.size + 1)
+        there = ~np.ma.getmaskarray(norms)
         if there.any():
-            line(ax, steps[there], norm.data[there], True, name, ax.get_xlabel(), **style)
+            line(ax, steps[there], norms.data[there], True, name, ax.get_xlabel(), **look(i))
         if not there.all():
-            ax.plot([], [], label=f"{plain(name)}: no gradient ({(~there).sum():,} of {there.size:,} times)", **style)
+            missing = f"{plain(name)}: no gradient ({(~there).sum():,} of {there.size:,} times)"
+            ax.plot([], [], label=missing, **look(i))
     log_ticks(ax.yaxis)
     whole_numbers(ax, [steps])
     legend(figure, ax)
@@ -164,16 +164,13 @@ def _table_of_norms(norms: Any) -> dict[str, np.ma.MaskedArray[Any, Any]]:
         raise ValueError("plot_gradients: there are no norms to plot; pass viz.gradient_norms(model) of each step")
     table = {}
     for name, values in columns.items():
-        if len(values) != longest:
-            raise ValueError(f"plot_gradients: {name!r} has {len(values)} norms where another parameter has {longest}")
-        missing = [value is None for value in values]
-        try:
-            numbers = np.array([0.0 if value is None else float(value) for value in values])
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"plot_gradients: the norms of {name!r} must be one number for each step") from error
+        given = [0.0 if value is None else value for value in values]
+        _, numbers = steps_and_numbers(given, f"plot_gradients: the norms of {name!r}")
+        if numbers.size != longest:
+            raise ValueError(f"plot_gradients: {name!r} has {numbers.size} norms where another parameter has {longest}")
         if np.any(numbers < 0):
             raise ValueError(f"plot_gradients: a norm of {name!r} is negative ({numbers.min():.4g})")
-        table[name] = np.ma.MaskedArray(numbers, missing)
+        table[name] = np.ma.MaskedArray(numbers, [value is None for value in values])
     return table
 
 

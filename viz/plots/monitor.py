@@ -19,12 +19,11 @@ from microgradnd.viz.plots.canvas import (
     SURFACE,
     Array,
     canvas,
-    colour,
-    dash,
     figure_of,
     is_dark,
     legend,
     line,
+    look,
     plain,
     whole_numbers,
 )
@@ -117,7 +116,7 @@ def plot_monitor(
             values = np.array([np.nan if value is None else value for value in row])
             there = np.array([value is not None for value in row])
             called = monitor._called(name) if what != "updates" else name
-            line(ax, steps[there], values[there], what == "updates", called, "step", color=colour(i), linestyle=dash(i))
+            line(ax, steps[there], values[there], what == "updates", called, "step", **look(i))
         whole_numbers(ax, [steps])
         legend(figure, ax)
     return figure
