@@ -268,7 +268,7 @@ ENTRIES: list[tuple[str, ...]] = [
         PLOTS,
     ),
     ("plots/surface.py", "share = spread**2 / np.sum(spread**2)", "share = spread / np.sum(spread)", PLOTS),
-    ("plots/surface.py", "part * (np.linalg.norm(size) / (np.linalg.norm(part) or 1))", "part", PLOTS),
+    ("plots/surface.py", "part *= np.linalg.norm(parameter) / ", "part *= 1 / ", PLOTS),
     (
         "plots/surface.py",
         "half = np.maximum(high - low, 0.3 * widest) * 0.625",
