@@ -279,8 +279,8 @@ def _path(ax: Axes, coordinates: Array) -> None:
     whole = np.flatnonzero(np.all(np.isfinite(coordinates), axis=1))
     if not len(whole):
         return
-    halo = [patheffects.withStroke(linewidth=3.5, foreground="black")]
-    arrow = {"arrowstyle": "-|>", "color": "white", "mutation_scale": 20, "shrinkA": 0, "shrinkB": 0}
+    halo = [patheffects.withStroke(linewidth=3, foreground="black")]
+    arrow = {"arrowstyle": "-|>,head_length=0.6", "color": "white", "mutation_scale": 20, "shrinkA": 0, "shrinkB": 0}
     place: dict[str, Any] = {"xytext": (6, 6), "textcoords": "offset points", "path_effects": halo}
     size = np.ptp(coordinates[whole], axis=0).max() or 1.0
     marked = [np.full(2, np.inf)]
