@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 import microgradnd as mg
 from microgradnd import nn, optim, viz
 from microgradnd.nn import functional as F
+from microgradnd.viz import monitor as plot
 from microgradnd.viz.monitor import BINS, FLAT, SATURATED, Spread, spread_of
-from microgradnd.viz.plots import monitor as plot
 from microgradnd.viz.plots.canvas import RED
 
 
