@@ -31,9 +31,7 @@ from microgradnd.viz.plots.canvas import (
     canvas,
     figure_of,
     is_dark,
-    legend,
-    line,
-    look,
+    lines,
     plain,
     whole_numbers,
 )
@@ -358,20 +356,13 @@ def plot_monitor(
         )
     if what in HISTOGRAMS:
         return _maps(monitor, table, what, title)
-    steps = np.arange(1.0, monitor.steps + 1)
     with canvas(None, title, "step", LABELS[what]) as (figure, ax):
         if what == "updates":
             ax.set_yscale("log")
             ax.axhline(USUAL, color=GREY, linewidth=1, linestyle=(0, (1, 3)), label=f"{USUAL:g}, a usual value")
         else:
             ax.set_ylim(-0.02, 1.02)
-        for i, (name, row) in enumerate(table.items()):
-            values = np.array([np.nan if value is None else value for value in row])
-            there = np.array([value is not None for value in row])
-            called = monitor.called(name)
-            line(ax, steps[there], values[there], what == "updates", called, "step", **look(i))
-        whole_numbers(ax, [steps])
-        legend(figure, ax)
+        lines(figure, ax, {monitor.called(name): row for name, row in table.items()})
     return figure
 
 
@@ -400,7 +391,7 @@ def _maps(monitor: Monitor, table: dict[str, list[Spread | None]], what: str, ti
                 ax.plot(bad, np.full(len(bad), 1.0), linestyle="", marker="x", label=label, **look)
                 ax.legend(loc="upper left", fontsize=8)
         axes[-1].set_xlabel("step")
-        whole_numbers(axes[-1], [np.arange(monitor.steps)])
+        whole_numbers(axes[-1])
         bar = figure.colorbar(image, ax=list(axes), label="few → many", ticks=[], aspect=60, pad=0.02)
         bar.ax.minorticks_off()
     return figure

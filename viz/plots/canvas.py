@@ -14,7 +14,7 @@ import contextlib
 import functools
 import io
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -162,6 +162,20 @@ def line(
         ax.hlines(np.full(starts.size, height), starts, ends, linewidth=3, **look)
 
 
+def lines(figure: Figure, ax: Axes, table: Mapping[str, Sequence[float | None]], missing: str = "") -> None:
+    """Draw a line for each of several things that were measured at every step, and say which ones were missing."""
+    for i, (name, values) in enumerate(table.items()):
+        there = np.array([value is not None for value in values])
+        steps, numbers = np.flatnonzero(there) + 1, np.array([value for value in values if value is not None], float)
+        if steps.size:
+            line(ax, steps, numbers, ax.get_yscale() == "log", name, ax.get_xlabel(), **look(i))
+        if missing and not there.all():
+            said = f"{plain(name)}: {missing} ({(~there).sum():,} of {there.size:,} times)"
+            ax.plot([], [], label=said, **look(i))
+    whole_numbers(ax)
+    legend(figure, ax)
+
+
 def legend(figure: Figure, ax: Axes, handles: Sequence[Artist] = ()) -> None:
     """Explain what has a name: on a figure of our own beside the picture, where nothing is covered."""
     handles = list(handles) or ax.get_legend_handles_labels()[0]
@@ -191,12 +205,11 @@ def log_ticks(axis: Any) -> None:
     axis.set_minor_formatter(ticker.NullFormatter())
 
 
-def whole_numbers(ax: Axes, steps: Iterable[Array]) -> None:
-    """Have only whole numbers at the horizontal axis, if nothing else is drawn there."""
+def whole_numbers(ax: Axes) -> None:
+    """Have only whole numbers at the horizontal axis."""
     from matplotlib import ticker
 
-    if ax.get_xscale() == "linear" and all(np.all(array == np.round(array)) for array in steps):
-        ax.xaxis.set_major_locator(ticker.MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
+    ax.xaxis.set_major_locator(ticker.MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
 
 
 def plain(text: str) -> str:

@@ -22,9 +22,8 @@ from microgradnd.viz.plots.canvas import (
     Array,
     canvas,
     legend,
-    line,
+    lines,
     log_ticks,
-    look,
     plain,
     whole_numbers,
 )
@@ -128,23 +127,10 @@ def plot_gradients(
         if len(table) > MOST_LINES:
             _norm_map(figure, ax, table, ylabel)
         else:
-            _norm_lines(figure, ax, table)
+            ax.set_yscale("log")
+            lines(figure, ax, {name: norms.tolist() for name, norms in table.items()}, "no gradient")
+            log_ticks(ax.yaxis)
     return figure
-
-
-def _norm_lines(figure: Figure, ax: Axes, table: dict[str, np.ma.MaskedArray[Any, Any]]) -> None:
-    ax.set_yscale("log")
-    for i, (name, norms) in enumerate(table.items()):
-        steps = np.arange(1.0, norms.size + 1)
-        there = ~np.ma.getmaskarray(norms)
-        if there.any():
-            line(ax, steps[there], norms.data[there], True, name, ax.get_xlabel(), **look(i))
-        if not there.all():
-            missing = f"{plain(name)}: no gradient ({(~there).sum():,} of {there.size:,} times)"
-            ax.plot([], [], label=missing, **look(i))
-    log_ticks(ax.yaxis)
-    whole_numbers(ax, [steps])
-    legend(figure, ax)
 
 
 def _table_of_norms(norms: Any) -> dict[str, np.ma.MaskedArray[Any, Any]]:
@@ -208,7 +194,7 @@ def _norm_map(figure: Figure, ax: Axes, table: dict[str, np.ma.MaskedArray[Any, 
             ax.add_collection(collections.PatchCollection(boxes, label=text, **look))
             handles.append(patches.Patch(label=text, **look))
     ax.set(xlim=place[:2], ylim=place[2:])
-    whole_numbers(ax, [np.arange(count)])
+    whole_numbers(ax)
     legend(figure, ax, handles)
 
 

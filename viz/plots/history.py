@@ -95,7 +95,8 @@ def plot_history(
         for axis, is_log in ((ax.xaxis, log_x), (ax.yaxis, log)):
             if is_log:
                 log_ticks(axis)
-        whole_numbers(ax, [steps for steps, _ in drawn.values()])
+        if not log_x and all(np.all(steps == np.round(steps)) for steps, _ in drawn.values()):
+            whole_numbers(ax)
         _explain(figure, ax, len(drawn))
     return figure
 
