@@ -27,7 +27,7 @@ ENTRIES = [
     ("monitor.py", "math.sqrt(1 - FLAT)  # the derivative is 1", "1 - FLAT  # the derivative is 1", MONITOR),
     ("monitor.py", ".any(axis=0).mean())", ".any(axis=1).mean())", MONITOR),
     ("monitor.py", "below, ends = np.array([0.0, 1.0])", "below, ends = np.array([0.0, 0.5])", MONITOR),
-    ("plots/network.py", "float(weights[j, i]) / _greatest", "float(weights[i, j]) / _greatest", NETWORK),
+    ("plots/network.py", "float(weights[j, i]) / greatest", "float(weights[i, j]) / greatest", NETWORK),
     ("plots/network.py", "range(count - most // 2, count)", "range(count - most // 2 - 1, count)", NETWORK),
     ("profile.py", "left += child.size", "left += whole.size", PROFILE),
     ("profile.py", "quickest = min(runs", "quickest = max(runs", PROFILE),

@@ -10,7 +10,9 @@ where there is room, so that nothing is said by colour alone.
 
 from __future__ import annotations
 
+import copy
 import functools
+import itertools
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,8 +21,7 @@ import numpy as np
 from microgradnd.failures import explained
 from microgradnd.modes import no_grad
 from microgradnd.nn import Conv1d, Conv2d, Linear, Module
-from microgradnd.tensor import Tensor
-from microgradnd.viz.plots.canvas import BLUE, ORANGE, RED, SKY, Array, figure_of, plain
+from microgradnd.viz.plots.canvas import BLUE, ORANGE, RED, SKY, Array, array_of, figure_of, plain
 from microgradnd.viz.signs import number
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ MOST_NUMBERS = 16  # neurons in the longest layer that have numbers in them
 FAINTEST = 0.03  # of the greatest weight of a layer: a smaller one has no line
 MOST_LINES = 300  # between two layers; of more, the greatest weights have lines
 WIDEST = 3.0  # points
-LINES: dict[bool, tuple[str, Any]] = {True: (BLUE, "solid"), False: (ORANGE, (0, (3, 1.2)))}
+POSITIVE: dict[str, Any] = {"color": BLUE, "linestyle": "solid"}
+NEGATIVE: dict[str, Any] = {"color": ORANGE, "linestyle": (0, (3, 1.2))}
 INCHES, NARROWEST = 0.42, 4.0  # of a unit of the drawing, and of a figure
 ELLIPSIS = "⋮"
 
@@ -103,7 +105,7 @@ def draw_network(model: Module, x: Any, *, most: int = 16, title: str | None = N
         raise TypeError(f"draw_network: model must be an nn.Module, got a {type(model).__name__}")
     if most < 2:
         raise ValueError(f"draw_network: most must be at least 2, the first neuron and the last, got {most}")
-    x = np.asarray(x.data if isinstance(x, Tensor) else x)
+    x = array_of(x)
     if not x.size:
         raise ValueError(f"draw_network: x must be one observation or more, to have activations, got shape {x.shape}")
     layers = _layers(model, x)
@@ -114,7 +116,9 @@ def draw_network(model: Module, x: Any, *, most: int = 16, title: str | None = N
     heights = [-GAP * (np.arange(len(units)) - (len(units) - 1) / 2) for units in shown]
     counts = []
     with figure_of(title, figsize=(max(width * INCHES, NARROWEST), (2 * top + 2.8) * INCHES)) as figure:
-        ax = _empty(figure.subplots())
+        ax = figure.subplots()
+        ax.set_axis_off()
+        ax.set_aspect("equal")
         for k, layer in enumerate(layers):
             if layer.weights is not None:
                 counts.append(
@@ -124,7 +128,10 @@ def draw_network(model: Module, x: Any, *, most: int = 16, title: str | None = N
             ax.text(k * apart, top, plain(layer.title).replace(", ", "\n"), ha="center", va="bottom", fontsize=9)
             ax.text(k * apart, -top, f"{len(layer.values):,}", ha="center", va="top", fontsize=9)
         ax.set(xlim=(-1.2, width - 1.2), ylim=(-top - 0.8, top + 1.6))
-        _explain(figure, f"the {MOST_LINES} greatest weights of a layer" if max(counts) > MOST_LINES else "")
+        ax.plot([], [], label="positive", **POSITIVE)
+        ax.plot([], [], label="negative", **NEGATIVE)
+        note = f"the {MOST_LINES} greatest weights of a layer" if max(counts) > MOST_LINES else None
+        figure.legend(loc="outside lower center", ncols=2, fontsize=8, title=note)
     return figure
 
 
@@ -133,46 +140,34 @@ def _layers(model: Module, x: Array) -> list[Layer]:
     calls: list[tuple[str, Module, Array, Array]] = []
 
     def seen(path: str, layer: Module, args: tuple[Any, ...], output: Any) -> None:
-        first = args[0] if args else x, output[0] if isinstance(output, tuple) else output
-        given, made = (np.asarray(v._array if isinstance(v, Tensor) else v) for v in first)
-        calls.append((path, layer, given, made))
+        given, made = args[0] if args else x, output[0] if isinstance(output, tuple) else output
+        calls.append((f"{path} {type(layer).__name__}".strip(), layer, array_of(given), array_of(made)))
 
-    handles = [
-        layer.register_forward_hook(functools.partial(seen, path))
-        for path, layer in model.named_modules()
-        if not list(layer.children())
-    ]
-    training = [(layer, layer.training) for layer in model.modules()]
-    try:
-        with no_grad():
-            out = model.eval()(x)
-    finally:
-        for handle in handles:
-            handle.remove()
-        for layer, was in training:
-            layer.training = was
+    model = copy.deepcopy(model).eval()  # the original gets no hooks
+    for path, layer in model.named_modules():
+        if not list(layer.children()):
+            layer.register_forward_hook(functools.partial(seen, path))
+    with no_grad():
+        out = array_of(model(x))
     layers = [Layer("input", x, None)]
-    for path, layer, given, made in calls:
-        title = f"{path} {type(layer).__name__}".strip()
+    for title, layer, given, made in calls:
         before = layers[-1]
-        weights = np.asarray(layer.weight.data) if isinstance(layer, Linear) else None
+        weights = array_of(layer.weight) if isinstance(layer, Linear) else None
         if given.shape[-1:] != before.values.shape[-1:] or (weights is None and made.shape != given.shape):
             raise ValueError(
                 f"draw_network: {title} takes shape {given.shape} and returns {made.shape}; only chains of nn.Linear "
                 f"with layers between that keep the shape have such a picture: use viz.draw(model(x)), or draw_weights"
             )
-        layers[-1] = before._replace(values=given)  # what the model did to it in between counts
         if weights is not None:
+            layers[-1] = before._replace(values=given)  # what the model did to it in between counts
             layers.append(Layer(title, made, weights))
-        elif before.weights is None:
-            layers[-1] = before._replace(values=made)
         else:
-            layers[-1] = Layer(f"{before.title}, {title}", made, before.weights)
+            name = before.title if before.weights is None else f"{before.title}, {title}"
+            layers[-1] = Layer(name, made, before.weights)
     if len(layers) == 1:
         raise ValueError("draw_network: the model called no nn.Linear, so there are no neurons to draw; use viz.draw")
-    last = np.asarray(out._array if isinstance(out, Tensor) else out)
-    if last.shape == layers[-1].values.shape:
-        layers[-1] = layers[-1]._replace(values=last)
+    if out.shape == layers[-1].values.shape:
+        layers[-1] = layers[-1]._replace(values=out)
     with np.errstate(all="ignore"):
         return [
             layer._replace(values=layer.values.reshape(-1, layer.values.shape[-1]).mean(axis=0)) for layer in layers
@@ -203,23 +198,21 @@ def _lines(ax: Axes, left: float, right: float, weights: Array, shown: list[list
     """Draw the greatest weights between two layers, the greatest on top, and return how many are worth a line."""
     from matplotlib.collections import LineCollection
 
-    found = []
-    for i, y0 in zip(shown[0], heights[0], strict=True):
-        for j, y1 in zip(shown[1], heights[1], strict=True):
-            weight = float(weights[j, i]) / _greatest(weights) if min(i, j) >= 0 else 0.0
-            if abs(weight) > FAINTEST:
-                found.append((abs(weight), weight > 0, [(left + RADIUS, y0), (right - RADIUS, y1)]))
+    starts, ends = (list(zip(*both, strict=True)) for both in zip(shown, heights, strict=True))
+    found, greatest = [], _greatest(weights)
+    for (i, y0), (j, y1) in itertools.product(starts, ends):
+        weight = float(weights[j, i]) / _greatest(weights) if min(i, j) >= 0 else 0.0
+        if abs(weight) > FAINTEST:
+            found.append(
+                (abs(weight), POSITIVE if weight > 0 else NEGATIVE, [(left + RADIUS, y0), (right - RADIUS, y1)])
+            )
     greater = sorted(found, key=lambda line: line[0])[-MOST_LINES:]
-    ax.add_collection(
-        LineCollection(
-            [line for _, _, line in greater],
-            linewidths=[WIDEST * size for size, _, _ in greater],
-            colors=[LINES[sign][0] for _, sign, _ in greater],
-            linestyles=[LINES[sign][1] for _, sign, _ in greater],
-            alpha=0.8,
-            zorder=1,
-        )
-    )
+    looks: dict[str, Any] = {
+        "linewidths": [WIDEST * size for size, _, _ in greater],
+        "colors": [look["color"] for _, look, _ in greater],
+        "linestyles": [look["linestyle"] for _, look, _ in greater],
+    }
+    ax.add_collection(LineCollection([line for _, _, line in greater], alpha=0.8, zorder=1, **looks))
     return len(found)
 
 
@@ -242,23 +235,6 @@ def _colours() -> Any:
     from matplotlib.colors import LinearSegmentedColormap
 
     return LinearSegmentedColormap.from_list("signs", [ORANGE, "white", SKY])  # black numbers can be read on both ends
-
-
-def _empty(ax: Axes) -> Axes:
-    """Return axes of which nothing is seen, with the same scale in both directions."""
-    ax.set_axis_off()
-    ax.set_aspect("equal")
-    return ax
-
-
-def _explain(figure: Figure, note: str) -> None:
-    from matplotlib.lines import Line2D
-
-    handles = [
-        Line2D([], [], color=colour, linestyle=dashes, linewidth=2, label=label)
-        for (colour, dashes), label in ((LINES[True], "positive"), (LINES[False], "negative"))
-    ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=8, frameon=False, title=note or None)
 
 
 @explained
@@ -304,7 +280,7 @@ def draw_weights(
     first = next((m for m in layer.modules() if isinstance(m, Linear | Conv1d | Conv2d)), None)
     if first is None:
         raise ValueError(f"draw_weights: {type(layer).__name__} has no linear or convolutional layer; use viz.draw")
-    weights = np.asarray(first.weight.data)
+    weights = array_of(first.weight)
     if weights.ndim == 2:
         side = math.isqrt(weights.shape[1])
         shape = shape or (side, side)
