@@ -20,7 +20,7 @@ ENTRIES = [
     ("animate.py", "if edge.flows and (source", "if (source", ANIMATE),
     ("frames.py", "max(1, round(s * RATE))", "max(1, round(s / RATE))", ANIMATE),
     ("films.py", "0.5 if is_share else 0)", "0.5)", FILMS),
-    ("films.py", '[""] * (count - len(losses)) + [f"loss', '[f"loss', FILMS),
+    ("films.py", "losses[k - missing]", "losses[k - 1]", FILMS),
     ("compare.py", "same = (x == y) | (np.isnan(x) & np.isnan(y))", "same = np.isnan(x) & np.isnan(y)", COMPARE),
     ("compare.py", "(largest or 1.0)", "1.0", COMPARE),
     ("monitor.py", "return len(flags) - count + 1 if count", "return len(flags) - count if count", MONITOR),

@@ -201,7 +201,7 @@ def _lines(ax: Axes, left: float, right: float, weights: Array, shown: list[list
     starts, ends = (list(zip(*both, strict=True)) for both in zip(shown, heights, strict=True))
     found, greatest = [], _greatest(weights)
     for (i, y0), (j, y1) in itertools.product(starts, ends):
-        weight = float(weights[j, i]) / _greatest(weights) if min(i, j) >= 0 else 0.0
+        weight = float(weights[j, i]) / greatest if min(i, j) >= 0 else 0.0
         if abs(weight) > FAINTEST:
             found.append(
                 (abs(weight), POSITIVE if weight > 0 else NEGATIVE, [(left + RADIUS, y0), (right - RADIUS, y1)])
