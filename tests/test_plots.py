@@ -722,6 +722,15 @@ def test_a_logarithmic_axis_has_plain_numbers() -> None:
         assert not any("$" in text for text in texts)
 
 
+def test_a_long_legend_takes_no_room_from_the_picture() -> None:
+    names = [f"a curve with quite a long name {i}" for i in range(12)]
+    figure = viz.plot_history({name: [1.0, 2.0] for name in names}, ylabel="norm of the update / norm of the weights")
+    pixels(figure)
+    label = figure.axes[0].yaxis.label.get_window_extent()
+    assert 0 < label.y0 < label.y1 < figure.bbox.y1
+    assert legend(viz.plot_history({"the only one": [1.0, 2.0]})) == ["the only one"]
+
+
 def test_of_very_many_curves_some_are_named() -> None:
     figure = viz.plot_history({f"run {i}": [1.0, float(i)] for i in range(40)})
     names = legend(figure)
@@ -734,6 +743,8 @@ def test_all_of_very_many_observations_are_drawn() -> None:
     x = np.random.default_rng(0).permutation(20_000) / 1e3
     (observed,) = (line for line in viz.plot_fit(x, np.sin(x)).axes[0].lines if len(np.asarray(line.get_xdata())) > 400)
     assert len(np.asarray(observed.get_xdata())) == 20_000
+    (handle,) = observed.axes.figure.legends[0].legend_handles
+    assert handle.get_alpha() == 1.0
     assert 0 < float(observed.get_alpha() or 1.0) < 0.5
 
 
@@ -760,11 +771,12 @@ def test_a_plot_can_be_read_on_its_ground(style: str) -> None:
         ground = sum(to_rgb(figure.get_facecolor()))  # type: ignore[arg-type]
         assert (ground < 1.5) == (style == "dark_background")
         texts = [text for text in figure.findobj(Text) if text.get_text() and not text.get_path_effects()]
-        boxes = [box for ax in figure.axes for box in ax.patches]  # a text in one of these has its own ground
+        boxes = [box for ax in figure.axes for box in ax.patches]
         for text in texts:
             x, y = text.get_window_extent().get_points().mean(axis=0)
-            if not any(box.get_window_extent().contains(x, y) for box in boxes):
-                assert abs(sum(to_rgb(text.get_color())) - ground) > 1.2, text
+            behind = [box.get_facecolor() for box in boxes if box.get_window_extent().contains(x, y)]
+            below = sum(to_rgb(behind[-1])) if behind else ground
+            assert abs(sum(to_rgb(text.get_color())) - below) > 1.2, text
 
 
 def test_a_path_says_which_step_is_where() -> None:

@@ -374,6 +374,7 @@ def _maps(monitor: Monitor, table: dict[str, list[Spread | None]], what: str, ti
     size = (WIDTH, ROW * len(rows) + 0.9)
     with figure_of(title or f"{what} over training", figsize=size) as figure:
         axes = figure.subplots(len(rows), 1, sharex=True, squeeze=False)[:, 0]
+        grid: dict[str, Any] = {"aspect": "auto", "interpolation": "none"}  # else steps run into one another
         colours = SURFACE if is_dark() else SURFACE + "_r"  # many numbers stand out from the ground
         for ax, row in zip(axes, rows, strict=True):
             name = names[row]
@@ -382,14 +383,13 @@ def _maps(monitor: Monitor, table: dict[str, list[Spread | None]], what: str, ti
             place = (0.5, monitor.steps + 0.5, low, high)
             shown = np.ma.masked_where(shares == 0, shares)
             norm = colors.PowerNorm(0.5, 0, float(shares.max()) or 1.0)
-            image = ax.imshow(shown, origin="lower", aspect="auto", extent=place, cmap=colours, norm=norm)
-            ax.set_title(plain(monitor.called(name)), fontsize=10, loc="center")
+            image = ax.imshow(shown, origin="lower", extent=place, cmap=colours, norm=norm, **grid)
             bad = [k + 1 for k, spread in enumerate(table[name]) if spread is not None and spread.bad]
+            ax.set_title(plain(monitor.called(name)), fontsize=10)
             if bad:
+                ax.set_title(plain(f"{monitor.called(name)}: not finite from step {bad[0]} on"), fontsize=10)
                 look: dict[str, Any] = {"transform": ax.get_xaxis_transform(), "color": RED, "clip_on": False}
-                label = f"not finite (from step {bad[0]})"
-                ax.plot(bad, np.full(len(bad), 1.0), linestyle="", marker="x", label=label, **look)
-                ax.legend(loc="upper left", fontsize=8)
+                ax.plot(bad, np.ones(len(bad)), linestyle="", marker="x", **look)
         axes[-1].set_xlabel("step")
         whole_numbers(axes[-1])
         bar = figure.colorbar(image, ax=list(axes), label="few → many", ticks=[], aspect=60, pad=0.02)

@@ -61,6 +61,7 @@ PIXELS = 96  # per inch, in a notebook
 
 FEW_DECADES, MOST_DECADES = 3, 9  # of a logarithmic axis: up to which there are numbers between the powers of ten
 LONGEST_NAME, MOST_LABELS = 60, 16  # characters; names below one another
+LABEL = 0.22  # inches: how high a row of names below a picture is
 LARGEST = 1e300  # matplotlib's own arithmetic overflows beyond
 
 
@@ -179,17 +180,20 @@ def lines(figure: Figure, ax: Axes, table: Mapping[str, Sequence[float | None]],
 def legend(figure: Figure, ax: Axes, handles: Sequence[Artist] = ()) -> None:
     """Explain what has a name: on a figure of our own beside the picture, where nothing is covered."""
     handles = list(handles) or ax.get_legend_handles_labels()[0]
-    labels = [str(handle.get_label()) for handle in handles]
-    if len(labels) < 2 and not any(getattr(handle, "get_color", str)() == RED for handle in handles):
+    if not handles:
         return
+    labels = [str(handle.get_label()) for handle in handles]
     longest = max(map(len, labels))
     if figure.axes[0] is not ax or not isinstance(figure, figure_class()):
-        ax.legend(handles, labels)
+        made = ax.legend(handles, labels)
     elif longest <= 20 and len(figure.axes) == 1:
-        figure.legend(handles, labels, loc="outside right upper", ncols=-(-len(labels) // MOST_LABELS))
+        made = figure.legend(handles, labels, loc="outside right upper", ncols=-(-len(labels) // MOST_LABELS))
     else:
         columns = max(1, min(len(labels), 100 // (longest + 6)))
-        figure.legend(handles, labels, loc="outside lower center", ncols=columns)
+        made = figure.legend(handles, labels, loc="outside lower center", ncols=columns)
+        figure.set_figheight(figure.get_figheight() + LABEL * (-(-len(labels) // columns) - 1))
+    for handle in filter(None, made.legend_handles):  # pale points have a name, too
+        handle.set_alpha(1.0)
 
 
 def log_ticks(axis: Any) -> None:
@@ -230,7 +234,7 @@ def along(share: float) -> dict[str, Any]:
     """Return what sets one of many lines apart that have an order: their colours run towards that of the ground."""
     import matplotlib
 
-    return {"color": matplotlib.colormaps[SURFACE](1 - 0.8 * share if is_dark() else 0.9 * share), "linewidth": 1.0}
+    return {"color": matplotlib.colormaps[SURFACE](1 - 0.65 * share if is_dark() else 0.7 * share), "linewidth": 1.0}
 
 
 def array_of(values: Any) -> Array:

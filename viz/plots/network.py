@@ -220,15 +220,17 @@ def _neurons(ax: Axes, x: float, values: Array, shown: list[int], heights: Array
     """Draw the neurons of a layer."""
     from matplotlib.patches import Circle
 
+    place: dict[str, Any] = {"ha": "center", "va": "center", "zorder": 3}
     for i, y in zip(shown, heights, strict=True):
-        said = f"{ELLIPSIS} {len(values) - len(shown) + 1:,} more"
-        if i >= 0:
-            value, said = float(values[i]), number(float(values[i]), 2) if has_numbers else ""
-            fine = math.isfinite(value)
-            look: Any = {"edgecolor": "#333333"} if fine else {"edgecolor": RED, "hatch": "xxxx"}
-            face: Any = _colours()((value / _greatest(values) + 1) / 2) if fine else "white"
-            ax.add_patch(Circle((x, y), RADIUS, facecolor=face, zorder=2, **look))
-        ax.text(x, y, said, ha="center", va="center", fontsize=6 if i >= 0 else 8, zorder=3)
+        if i < 0:
+            ax.text(x, y, f"{ELLIPSIS} {len(values) - len(shown) + 1:,} more", fontsize=8, **place)
+            continue
+        value = float(values[i])
+        look: Any = {"facecolor": "white", "edgecolor": RED, "hatch": "xxxx"}
+        if math.isfinite(value):
+            look = {"facecolor": _colours()((value / _greatest(values) + 1) / 2), "edgecolor": "#333333"}
+        ax.add_patch(Circle((x, y), RADIUS, zorder=2, **look))
+        ax.text(x, y, number(value, 2) if has_numbers else "", fontsize=6, color="black", **place)
 
 
 def _colours() -> Any:
