@@ -230,7 +230,9 @@ def _neurons(ax: Axes, x: float, values: Array, shown: list[int], heights: Array
         if math.isfinite(value):
             look = {"facecolor": _colours()((value / _greatest(values) + 1) / 2), "edgecolor": "#333333"}
         ax.add_patch(Circle((x, y), RADIUS, zorder=2, **look))
-        ax.text(x, y, number(value, 2) if has_numbers else "", fontsize=6, color="black", **place)
+        if has_numbers:
+            ground = None if math.isfinite(value) else {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
+            ax.text(x, y, number(value, 2), fontsize=6, color="black", bbox=ground, **place)
 
 
 def _colours() -> Any:
