@@ -21,7 +21,7 @@ from microgradnd.failures import explained
 from microgradnd.modes import no_grad
 from microgradnd.nn import Module
 from microgradnd.viz.frames import film_path, write_film
-from microgradnd.viz.plots.canvas import BLUE, COLOURS, GREY, ORANGE, Array, array_of, canvas, plain
+from microgradnd.viz.plots.canvas import BLUE, COLOURS, GREY, ORANGE, Array, array_of, canvas, legend, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -136,6 +136,7 @@ def animate_training(
         figure.set_size_inches(*SIZE)
         ys = y.reshape(-1)
         show = _curves(ax, x, ys, outputs, truth) if columns == 1 else _classes(ax, x, ys, outputs)
+        legend(figure, ax)
         for i, k in enumerate(chosen):
             said = f"loss {float(losses[k - missing]):.4g}" if losses is not None and k >= missing else ""
             captions.append(", ".join(filter(None, (f"epoch {k}", said, show(i)))))
@@ -188,7 +189,6 @@ def _curves(ax: Axes, x: Array, y: Array, outputs: Outputs, truth: Any) -> Calla
     if truth is not None:
         ax.plot(grid, np.reshape(truth(grid), -1), linestyle="--", color=GREY, label="truth")
     (line,) = ax.plot(grid, curves[0][:, 0], color=BLUE, linewidth=2.5, label="model")
-    ax.legend(loc="upper right", frameon=True, framealpha=0.9)
 
     def show(i: int) -> str:
         line.set_ydata(curves[i][:, 0])
@@ -228,7 +228,6 @@ def _classes(ax: Axes, x: Array, y: Array, outputs: Outputs) -> Callable[[int], 
         ax.plot(
             *x[where].T, linestyle="", marker=marker, color=COLOURS[k], markeredgecolor="black", label=f"{y[where][0]}"
         )
-    ax.legend(loc="upper right", frameon=True, framealpha=0.9)
     (rings,) = ax.plot([], [], linestyle="", marker="o", markersize=13, markerfacecolor="none", markeredgecolor=ink)
     ax.set(xlim=(left, right), ylim=(low, high))
     drawn: list[Any] = []

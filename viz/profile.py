@@ -224,8 +224,9 @@ def _whole(result: Tensor, forward: Uses, backward: Uses) -> Frame:
 
 def _called(part: Part) -> str:
     """Return what a scope is called within the outer one: `0 Block`, `mlp`, `attention`."""
-    outer = part.parent.path if part.parent is not None else ""
-    path, label = part.path.removeprefix(f"{outer}."), part.label.partition("(")[0]
+    outer = [f"{scope.path}." for scope in part.ancestors()[:-1] if scope.path]
+    within = max((path for path in outer if part.path.startswith(path)), key=len, default="")
+    path, label = part.path.removeprefix(within), part.label.partition("(")[0]
     return f"{path} {label}".strip() if not path or path.isdecimal() else path
 
 
