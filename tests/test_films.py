@@ -92,7 +92,7 @@ def test_the_classes_after_each_epoch(
     path = viz.animate_training(states, tmp_path / "film.html", models[0], PLANE, y)
     assert captions(path) == [f"epoch {k}, {share} right" for k, share in enumerate(right)]
     (ax,) = axes
-    assert [text.get_text() for text in ax.figure.legends[0].get_texts()] == sorted({str(v) for v in y})
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == sorted({str(v) for v in y})
     assert len({artist.get_marker() for artist in ax.lines}) == len(set(y)) + (
         "o" not in {a.get_marker() for a in ax.lines}
     )

@@ -743,7 +743,7 @@ def test_all_of_very_many_observations_are_drawn() -> None:
     x = np.random.default_rng(0).permutation(20_000) / 1e3
     (observed,) = (line for line in viz.plot_fit(x, np.sin(x)).axes[0].lines if len(np.asarray(line.get_xdata())) > 400)
     assert len(np.asarray(observed.get_xdata())) == 20_000
-    (handle,) = observed.axes.figure.legends[0].legend_handles
+    (handle,) = observed.axes.get_legend().legend_handles
     assert handle.get_alpha() == 1.0
     assert 0 < float(observed.get_alpha() or 1.0) < 0.5
 

@@ -187,7 +187,8 @@ def legend(figure: Figure, ax: Axes, handles: Sequence[Artist] = ()) -> None:
     if figure.axes[0] is not ax or not isinstance(figure, figure_class()):
         made = ax.legend(handles, labels)
     elif longest <= 20 and len(figure.axes) == 1:
-        made = figure.legend(handles, labels, loc="outside right upper", ncols=-(-len(labels) // MOST_LABELS))
+        beside: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0)}
+        made = ax.legend(handles, labels, ncols=-(-len(labels) // MOST_LABELS), **beside)
     else:
         columns = max(1, min(len(labels), 100 // (longest + 6)))
         made = figure.legend(handles, labels, loc="outside lower center", ncols=columns)

@@ -148,7 +148,7 @@ def _layers(model: Module, x: Array) -> list[Layer]:
         if not list(layer.children()):
             layer.register_forward_hook(functools.partial(seen, path))
     with no_grad():
-        out = array_of(model(x))
+        out = model(x)
     layers = [Layer("input", x, None)]
     for title, layer, given, made in calls:
         before = layers[-1]
@@ -166,8 +166,9 @@ def _layers(model: Module, x: Array) -> list[Layer]:
             layers[-1] = Layer(name, made, before.weights)
     if len(layers) == 1:
         raise ValueError("draw_network: the model called no nn.Linear, so there are no neurons to draw; use viz.draw")
-    if out.shape == layers[-1].values.shape:
-        layers[-1] = layers[-1]._replace(values=out)
+    last = array_of(out)
+    if last.shape == layers[-1].values.shape:
+        layers[-1] = layers[-1]._replace(values=last)
     with np.errstate(all="ignore"):
         return [
             layer._replace(values=layer.values.reshape(-1, layer.values.shape[-1]).mean(axis=0)) for layer in layers
