@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from pathlib import Path
@@ -46,10 +47,11 @@ def axes(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     made: list[Any] = []
     canvas = films.canvas
 
+    @contextlib.contextmanager
     def collect(*args: Any) -> Any:
-        figure, ax = canvas(*args)
-        made.append(ax)
-        return figure, ax
+        with canvas(*args) as (figure, ax):
+            made.append(ax)
+            yield figure, ax
 
     monkeypatch.setattr(films, "canvas", collect)
     return made
@@ -103,14 +105,11 @@ def test_wrong_observations_have_a_ring(axes: list[Any], tmp_path: Path) -> None
     assert np.column_stack(rings.get_data()).tolist() == [[1.0, 0.0], [1.0, 1.0]]
 
 
-def test_shares_are_above_a_half() -> None:
-    values = films._Values(nn.Sequential(plane([1, 1]), nn.Sigmoid()), [], np.dtype(float))
-    assert values.model.training is False
+def test_shares_are_above_a_half(tmp_path: Path) -> None:
     model = nn.Sequential(plane([1, 1]), nn.Sigmoid())
-    show = films._classes(films.canvas(None, None, "", "")[1], PLANE - 0.25, np.array([0, 1, 1, 1]), films._Values(
-        model, [model.state_dict()], np.dtype(float)
-    ))  # fmt: skip
-    assert show(0) == "100% right"
+    path = viz.animate_training([model.state_dict()], tmp_path / "film.html", model, PLANE - 0.25, [0, 1, 1, 1])
+    assert captions(path) == ["epoch 0, 100% right"]
+    assert model.training
 
 
 def test_of_many_epochs_some_are_shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1194,7 +1194,9 @@ LIBRARY = {
         lambda: viz.plot_gradients({"a": [1.0], "b": [1.0, 2.0]}), ValueError, "'a'|1 norms|2"
     ),
     "plot_gradients of a negative norm": Row(lambda: viz.plot_gradients({"a": [-1.0]}), ValueError, "'a'|negative"),
-    "plot_gradients of text": Row(lambda: viz.plot_gradients({"a": ["b"]}), ValueError, "'a'|one number"),
+    "plot_gradients of text": Row(
+        lambda: viz.plot_gradients({"a": ["b"]}), ValueError, "'a'|real numbers, one for each step"
+    ),
 }
 
 RULES = {

@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 import microgradnd as mg
 from microgradnd import nn, optim, viz
 from microgradnd.nn import functional as F
+from microgradnd.viz import monitor as plot
 from microgradnd.viz.monitor import BINS, FLAT, SATURATED, Spread, spread_of
-from microgradnd.viz.plots import monitor as plot
 from microgradnd.viz.plots.canvas import RED
 
 
@@ -224,6 +224,6 @@ def test_what_is_not_finite_is_marked() -> None:
     with np.errstate(all="ignore"):
         monitor = train(network(nn.ReLU()), [1.0, 1.0, np.nan, 1.0])
     figure = viz.plot_monitor(monitor, "weights")
-    assert texts(figure)[0] == "not finite (from step 3)"
+    assert figure.axes[0].get_title() == "0.weight: not finite from step 3 on"
     assert [line.get_color() for line in figure.axes[0].lines] == [RED]
     assert "0.weight: NaN (2 times, step 3 to 4)" in texts(viz.plot_monitor(monitor, "updates"))

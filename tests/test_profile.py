@@ -129,10 +129,13 @@ def test_modules_are_called_by_their_paths(ticks: None) -> None:
             self.mlp = nn.Sequential(nn.Linear(30, 30), nn.Tanh())
 
         def forward(self, x: Any) -> Any:
-            return x + self.mlp(x)
+            with mg.scope("half"):
+                return x + self.mlp(x)
 
     model = nn.Sequential(Block())
-    assert {"Sequential", "0 Block", "mlp", "0 Linear", "1 Tanh"} <= names(viz.profile(lambda: np.sum(model(X))))
+    assert {"Sequential", "0 Block", "half", "mlp", "0 Linear", "1 Tanh"} <= names(
+        viz.profile(lambda: np.sum(model(X)))
+    )
 
 
 def test_it_leaves_no_trace() -> None:

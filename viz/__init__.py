@@ -16,7 +16,7 @@ from microgradnd.viz.compare import compare
 from microgradnd.viz.exchange import mermaid, to_json
 from microgradnd.viz.explore import explore
 from microgradnd.viz.films import animate_training
-from microgradnd.viz.monitor import Monitor
+from microgradnd.viz.monitor import Monitor, plot_monitor
 from microgradnd.viz.plots import (
     draw_network,
     draw_weights,
@@ -24,7 +24,6 @@ from microgradnd.viz.plots import (
     plot_fit,
     plot_gradients,
     plot_history,
-    plot_monitor,
     plot_surface,
 )
 from microgradnd.viz.profile import profile

@@ -189,9 +189,9 @@ def _frame(body: Iterable[str], steps: Steps, k: int) -> Iterable[str]:
             line = re.sub(dot.GRADIENT, HIDDEN, line, flags=re.IGNORECASE)
             line = line.replace(f":{HIDDEN}", "").replace(', dir="both"', "")
         if k < steps.forward.get(source, 0):
-            line = _with(COLOUR.sub(_paler, line), {"fontcolor": LATER if is_line else UNNAMED})
+            line = dot.with_attributes(COLOUR.sub(_paler, line), {"fontcolor": LATER if is_line else UNNAMED})
         if k in _moments(steps, target) and (is_line or k in _moments(steps, source)):
-            line = _with(line, NOW_LINE if is_line else NOW)
+            line = dot.with_attributes(line, NOW_LINE if is_line else NOW)
         yield line
 
 
@@ -205,14 +205,9 @@ def _classed(line: str, steps: Steps) -> str:
     source, target = _ends(line)
     if not source:
         return line
-    names = [f"from-{steps.forward.get(source, 0)}", f"back-{steps.backward.get(target, 0)}"]
-    return _with(line, {"class": " ".join(names + [f"at-{moment}" for moment in _moments(steps, target)])})
-
-
-def _with(line: str, attributes: dot.Attributes) -> str:
-    """Return a line of DOT with more attributes, which win over those that it has."""
-    more = ", ".join(f'{key}="{value}"' for key, value in attributes.items())
-    return f"{line[:-2]}, {more}]\n" if line.endswith("]\n") else f"{line[:-1]} [{more}]\n"
+    classes = [f"from-{steps.forward.get(source, 0)}", f"back-{steps.backward.get(target, 0)}"]
+    classes += [f"at-{moment}" for moment in _moments(steps, target)]
+    return dot.with_attributes(line, {"class": " ".join(classes)})
 
 
 def _paler(colour: re.Match[str]) -> str:

@@ -224,16 +224,11 @@ def _marked(body: Iterable[str], differences: dict[str, str]) -> Iterator[str]:
             sign = "" if SIGN in what else f"{SIGN} "
             row = dot.styled(f"{sign}{what}", True, DIFFERS, dot.SMALL)
             label, rest = LABEL.split(line, maxsplit=1)
-            yield _with(f"{label}<br/>{row}{rest}", MARK | {"shape": "box"})
+            yield dot.with_attributes(f"{label}<br/>{row}{rest}", MARK | {"shape": "box"})
         elif line.startswith("\tgraph [label=") and "fillcolor" in line:  # a frame, which labels would stick out of
-            yield _with(line, HEADING)
+            yield dot.with_attributes(line, HEADING)
         else:
             yield line
-
-
-def _with(line: str, attributes: dot.Attributes) -> str:
-    """Return a line of DOT with more attributes, which win over those that it has."""
-    return line.removesuffix("]\n") + "".join(f', {key}="{value}"' for key, value in attributes.items()) + "]\n"
 
 
 def _ranks(pairs: list[Pair]) -> Iterator[str]:

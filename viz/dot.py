@@ -201,6 +201,12 @@ def statement(subject: str, attributes: Attributes) -> str:
     return f"\t{subject} [{', '.join(parts)}]\n"
 
 
+def with_attributes(line: str, attributes: Attributes) -> str:
+    """Return a line of DOT with more attributes, which win over those that it has."""
+    more = ", ".join(f'{key}="{value}"' for key, value in attributes.items())
+    return f"{line[:-2]}, {more}]\n" if line.endswith("]\n") else f"{line[:-1]} [{more}]\n"
+
+
 def label(rows: list[Row], between: str = "  ", around: str = "") -> str:
     """Return an HTML-like label of some rows, with spaces between their words, and around them."""
     return f"<{'<br/>'.join(around + between.join(map(worded, row)) + around for row in rows)}>"

@@ -8,6 +8,7 @@ Read next: `frames.py`; `plots/canvas.py`, the style.
 from __future__ import annotations
 
 import copy
+import functools
 import io
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -15,26 +16,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from microgradnd.failures import explained
 from microgradnd.modes import no_grad
 from microgradnd.nn import Module
-from microgradnd.tensor import Tensor
 from microgradnd.viz.frames import film_path, write_film
-from microgradnd.viz.plots.canvas import BLUE, COLOURS, GREY, ORANGE, canvas, plain
+from microgradnd.viz.plots.canvas import BLUE, COLOURS, GREY, ORANGE, Array, array_of, canvas, legend, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Array = npt.NDArray[Any]
+Outputs = Callable[[Array], list[Array]]  # what a model returns for some x, in each of several states
 
 MOST_FRAMES = 30
 GRID = 120  # points along each axis of a map of classes
 CURVE = 400  # points of a curve
 MARGIN = 0.08  # around the observations, of their range
 LAST = 2.0  # seconds that the last frame stays, at least
-CLASSES = (BLUE, ORANGE, *(colour for colour in COLOURS if colour not in (BLUE, ORANGE, "black")))
 MARKERS = ("o", "^", "s", "D", "v", "P", "X")
 SIZE, DOTS_PER_INCH = (6.0, 4.0), 96
 
@@ -123,8 +121,13 @@ def animate_training(
         raise TypeError(f"viz.animate_training: model must be an nn.Module, got a {type(model).__name__}")
     if not seconds > 0:
         raise ValueError(f"viz.animate_training: seconds must be positive, got {seconds}")
-    said = _losses(losses, len(states))
-    x, y = (np.asarray(a.data if isinstance(a, Tensor) else a) for a in (x, y))
+    missing = 0 if losses is None else len(states) - len(losses)
+    if missing not in (0, 1):
+        raise ValueError(
+            f"viz.animate_training: losses must be as many as the states, {len(states)}, or one fewer, "
+            f"got {len(states) - missing}"
+        )
+    x, y = array_of(x), array_of(y)
     columns = x.shape[1] if x.ndim == 2 else x.ndim
     if columns not in (1, 2) or x.ndim not in (1, 2) or y.size != len(x) or not len(x):
         raise ValueError(
@@ -132,56 +135,42 @@ def animate_training(
             f"and y of shape {y.shape}; of more variables there is no such picture"
         )
     chosen = sorted(set(np.linspace(0, len(states) - 1, MOST_FRAMES).round().astype(int).tolist()))
-    values = _Values(model, [states[k] for k in chosen], x.dtype if x.dtype.kind == "f" else np.dtype(float))
-    figure, ax = canvas(None, None, *(("x", "y") if columns == 1 else ("x₁", "x₂")))
-    figure.set_size_inches(*SIZE)
-    show = _curves(ax, x, y.reshape(-1), values, truth) if columns == 1 else _classes(ax, x, y.reshape(-1), values)
+    outputs = functools.partial(_outputs, copy.deepcopy(model).eval(), [states[k] for k in chosen], x.dtype)
     pictures, captions = [], []
-    for i, k in enumerate(chosen):
-        captions.append(", ".join(filter(None, (f"epoch {k}", said[k], show(i)))))
-        ax.set_title(plain(": ".join(filter(None, (title, captions[-1])))), loc="left")
-        data = io.BytesIO()
-        figure.savefig(data, format="png", dpi=DOTS_PER_INCH)
-        pictures.append(data.getvalue())
-        figure.set_layout_engine("none")  # as laid out for the first frame, so that nothing moves
+    with canvas(None, None, *(("x", "y") if columns == 1 else ("x₁", "x₂"))) as (figure, ax):
+        figure.set_size_inches(*SIZE)
+        ys = y.reshape(-1)
+        show = _curves(ax, x, ys, outputs, truth) if columns == 1 else _classes(ax, x, ys, outputs)
+        legend(figure, ax)
+        for i, k in enumerate(chosen):
+            said = f"loss {float(losses[k - missing]):.4g}" if losses is not None and k >= missing else ""
+            captions.append(", ".join(filter(None, (f"epoch {k}", said, show(i)))))
+            ax.set_title(plain(": ".join(filter(None, (title, captions[-1])))), loc="left")
+            data = io.BytesIO()
+            figure.savefig(data, format="png", dpi=DOTS_PER_INCH)
+            pictures.append(data.getvalue())
+            figure.set_layout_engine("none")  # as laid out for the first frame, so that nothing moves
     times = [seconds] * len(pictures)
     times[-1] = max(seconds, LAST)
     write_film(film, pictures, times, captions)
     return film
 
 
-class _Values:
-    """What a model computes with each of several states."""
-
-    def __init__(self, model: Module, states: Sequence[Mapping[str, Any]], dtype: Any) -> None:
-        self.model, self.states, self.dtype = copy.deepcopy(model).eval(), states, dtype
-
-    def of(self, x: Array) -> list[Array]:
-        """Return for each state what the model returns, of shape (n, outputs)."""
-        found = []
-        for state in self.states:
-            self.model.load_state_dict(state)
-            with no_grad(), np.errstate(all="ignore"):  # a training that fails is worth a film too
-                out = self.model(x.astype(self.dtype))
-            array = np.asarray(out.data if isinstance(out, Tensor) else out, float)
-            if array.size % len(x) or array.ndim > 2:
-                raise ValueError(
-                    f"viz.animate_training: the model must return one row for each row of x, got shape {array.shape} "
-                    f"for x of shape {x.shape}"
-                )
-            found.append(array.reshape(len(x), -1))
-        return found
-
-
-def _losses(losses: Sequence[float] | None, count: int) -> list[str]:
-    """Return what is said of the loss in each state."""
-    if losses is None:
-        return [""] * count
-    if len(losses) not in (count, count - 1):
-        raise ValueError(
-            f"viz.animate_training: losses must be as many as the states, {count}, or one fewer, got {len(losses)}"
-        )
-    return [""] * (count - len(losses)) + [f"loss {float(loss):.4g}" for loss in losses]
+def _outputs(model: Module, states: Sequence[Mapping[str, Any]], dtype: Any, x: Array) -> list[Array]:
+    """Return for each state what the model returns, of shape (n, outputs)."""
+    x = x.astype(dtype if dtype.kind == "f" else float)
+    found = []
+    for state in states:
+        model.load_state_dict(state)
+        with no_grad(), np.errstate(all="ignore"):  # a training that fails is worth a film too
+            out = array_of(model(x)).astype(float)
+        if out.size % len(x) or out.ndim > 2:
+            raise ValueError(
+                f"viz.animate_training: the model must return one row for each row of x, got shape {out.shape} for x "
+                f"of shape {x.shape}"
+            )
+        found.append(out.reshape(len(x), -1))
+    return found
 
 
 def _range(values: Array) -> tuple[float, float]:
@@ -191,11 +180,11 @@ def _range(values: Array) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _curves(ax: Axes, x: Array, y: Array, values: _Values, truth: Any) -> Callable[[int], str]:
+def _curves(ax: Axes, x: Array, y: Array, outputs: Outputs, truth: Any) -> Callable[[int], str]:
     """Draw observations of one variable; return a function that draws the curve of a state."""
     low, high = _range(x)
     grid = np.linspace(low, high, CURVE)
-    curves = values.of(grid[:, None] if x.ndim == 2 else grid)
+    curves = outputs(grid[:, None] if x.ndim == 2 else grid)
     if curves[0].shape[1] != 1:
         raise ValueError(
             f"viz.animate_training: the model must return one number for each number of x, got {curves[0].shape[1]}"
@@ -205,7 +194,6 @@ def _curves(ax: Axes, x: Array, y: Array, values: _Values, truth: Any) -> Callab
     if truth is not None:
         ax.plot(grid, np.reshape(truth(grid), -1), linestyle="--", color=GREY, label="truth")
     (line,) = ax.plot(grid, curves[0][:, 0], color=BLUE, linewidth=2.5, label="model")
-    ax.legend(loc="upper right", frameon=True, framealpha=0.9)
 
     def show(i: int) -> str:
         line.set_ydata(curves[i][:, 0])
@@ -214,7 +202,7 @@ def _curves(ax: Axes, x: Array, y: Array, values: _Values, truth: Any) -> Callab
     return show
 
 
-def _classes(ax: Axes, x: Array, y: Array, values: _Values) -> Callable[[int], str]:
+def _classes(ax: Axes, x: Array, y: Array, outputs: Outputs) -> Callable[[int], str]:
     """Draw observations of two variables; return a function that colours the plane by the classes of a state."""
     from matplotlib import colors
 
@@ -222,11 +210,11 @@ def _classes(ax: Axes, x: Array, y: Array, values: _Values) -> Callable[[int], s
     (left, right), (low, high) = _range(x[:, 0]), _range(x[:, 1])
     across, up = np.linspace(left, right, GRID), np.linspace(low, high, GRID)
     plane = np.column_stack([part.reshape(-1) for part in np.meshgrid(across, up)])
-    maps, given = values.of(plane), values.of(x)
+    maps, given = outputs(plane), outputs(x)
     count = max(2, maps[0].shape[1])
-    if len(kinds) > min(count, len(CLASSES)):
+    if len(kinds) > min(count, len(COLOURS)):
         raise ValueError(
-            f"viz.animate_training: y must hold at most {min(count, len(CLASSES))} classes for this model, "
+            f"viz.animate_training: y must hold at most {min(count, len(COLOURS))} classes for this model, "
             f"got {len(kinds)} different values"
         )
     is_share = all(np.all((m >= 0) & (m <= 1)) for m in (*maps, *given))
@@ -237,15 +225,15 @@ def _classes(ax: Axes, x: Array, y: Array, values: _Values) -> Callable[[int], s
         return (outputs[:, 0] > (0.5 if is_share else 0)).astype(int)
 
     index = y.astype(int) if np.isin(kinds, np.arange(count)).all() else np.searchsorted(kinds, y)
-    pale = colors.ListedColormap([[1 - 0.3 * (1 - part) for part in colors.to_rgb(c)] for c in CLASSES[:count]])
+    pale = colors.ListedColormap(COLOURS[:count])
+    ink = ax.xaxis.label.get_color()
     ax.grid(False)
     for k in np.unique(index):
         where, marker = index == k, MARKERS[k % len(MARKERS)]
         ax.plot(
-            *x[where].T, linestyle="", marker=marker, color=CLASSES[k], markeredgecolor="black", label=f"{y[where][0]}"
+            *x[where].T, linestyle="", marker=marker, color=COLOURS[k], markeredgecolor="black", label=f"{y[where][0]}"
         )
-    ax.legend(loc="upper right", frameon=True, framealpha=0.9)
-    (rings,) = ax.plot([], [], linestyle="", marker="o", markersize=13, markerfacecolor="none", markeredgecolor="black")
+    (rings,) = ax.plot([], [], linestyle="", marker="o", markersize=13, markerfacecolor="none", markeredgecolor=ink)
     ax.set(xlim=(left, right), ylim=(low, high))
     drawn: list[Any] = []
 
@@ -253,10 +241,10 @@ def _classes(ax: Axes, x: Array, y: Array, values: _Values) -> Callable[[int], s
         while drawn:
             drawn.pop().remove()
         chosen = decided(maps[i]).reshape(GRID, GRID)
-        drawn.append(ax.pcolormesh(across, up, chosen, cmap=pale, vmin=-0.5, vmax=count - 0.5, zorder=0))
+        drawn.append(ax.pcolormesh(across, up, chosen, cmap=pale, vmin=-0.5, vmax=count - 0.5, alpha=0.3, zorder=0))
         levels = [k + 0.5 for k in range(count - 1) if chosen.min() <= k < chosen.max()]
         if levels:
-            drawn.append(ax.contour(across, up, chosen, levels=levels, colors="black", linewidths=1.2, zorder=1))
+            drawn.append(ax.contour(across, up, chosen, levels=levels, colors=ink, linewidths=1.2, zorder=1))
         wrong = decided(given[i]) != index
         rings.set_data(*x[wrong].T)
         return f"{1 - wrong.mean():.0%} right"

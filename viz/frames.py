@@ -19,7 +19,6 @@ from typing import Any
 
 INSTALL = 'pip install "microgradnd[viz]"'
 FORMATS = (".gif", ".mp4", ".html")
-COLOURS = 256  # of a GIF
 RATE = 10  # pictures a second in a film, in which one that stays is repeated
 PAGE = Path(__file__).parent / "page" / "frames.html"
 
@@ -96,21 +95,8 @@ def _gif(path: Path, pictures: Sequence[bytes], seconds: Sequence[float]) -> Non
         from PIL import Image
     except ImportError as error:
         raise ImportError(f"a .gif needs the package pillow: {INSTALL}; an .html needs nothing") from error
-    images = [Image.open(io.BytesIO(picture)).convert("RGB") for picture in pictures]
-    palette = _montage(images).quantize(COLOURS, Image.Quantize.MAXCOVERAGE)
-    frames = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
-    times = [round(1000 * s) for s in seconds]
-    frames[0].save(path, save_all=True, append_images=frames[1:], duration=times, loop=0, optimize=False)
-
-
-def _montage(images: list[Any]) -> Any:
-    """Return the first, the middle and the last picture as one, which has all the colours that there are."""
-    chosen = [images[0], images[len(images) // 2], images[-1]]
-    width, height = images[0].size
-    montage = images[0].resize((width, 3 * height))
-    for i, image in enumerate(chosen):
-        montage.paste(image, (0, i * height))
-    return montage
+    first, *others = (Image.open(io.BytesIO(picture)).convert("RGB") for picture in pictures)
+    first.save(path, save_all=True, append_images=others, duration=[round(1000 * s) for s in seconds], loop=0)
 
 
 def _mp4(path: Path, pictures: Sequence[bytes], seconds: Sequence[float]) -> None:

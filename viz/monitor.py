@@ -1,8 +1,8 @@
 """What happens in a network while it learns: histograms of activations, gradients and weights, layer by layer.
 
-Owns: what is measured in each step, and what is remarkable about it, in sentences.
-Must not own: the plots of it (`plots/monitor.py`), or the training loop.
-Read next: `plots/monitor.py`.
+Owns: what is measured in each step, what is remarkable about it, in sentences, and the plots of it.
+Must not own: the training loop.
+Read next: `plots/canvas.py`, what all plots share.
 
 The numbers of a step are reduced to a few dozen counts, so that thousands of steps take a few megabytes.
 """
@@ -12,10 +12,9 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import numpy as np
-import numpy.typing as npt
 
 from microgradnd import primitives
 from microgradnd.failures import explained
@@ -23,8 +22,24 @@ from microgradnd.nn import Module
 from microgradnd.nn.functional import sigmoid
 from microgradnd.tape import current
 from microgradnd.tensor import Tensor
+from microgradnd.viz.plots.canvas import (
+    GREY,
+    RED,
+    SURFACE,
+    Array,
+    array_of,
+    canvas,
+    figure_of,
+    is_dark,
+    lines,
+    plain,
+    whole_numbers,
+)
 
-Array = npt.NDArray[Any]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+What = Literal["activations", "gradients", "weights", "updates", "dead", "saturated"]
 
 BINS = 40
 FLAT = 0.05  # of the greatest derivative: below it, an activation is saturated
@@ -36,6 +51,17 @@ SIGMOID_FLAT = (1 - math.sqrt(1 - FLAT)) / 2  # it is s (1 - s), at most 1/4
 SATURATED: dict[Any, Callable[[Array], Array]] = {
     np.tanh: lambda out: np.abs(out) > TANH_FLAT,
     sigmoid: lambda out: np.minimum(out, 1 - out) < SIGMOID_FLAT,
+}
+
+
+HISTOGRAMS = ("activations", "gradients", "weights")
+MOST_ROWS, MOST_COLUMNS, HEIGHT = 8, 300, 80  # maps below one another; steps and stretches of values of a map
+WIDTH, ROW = 7.2, 1.25  # inches
+USUAL = 1e-3  # the ratio of update to weight that many networks learn well with
+LABELS = {
+    "updates": "norm of the update / norm of the weights",
+    "dead": "share of dead units",
+    "saturated": "share of saturated outputs",
 }
 
 
@@ -71,18 +97,50 @@ def spread_of(array: Array) -> Spread:
     """
     numbers = np.ravel(np.abs(array) if array.dtype.kind == "c" else array).astype(float)
     finite = numbers[np.isfinite(numbers)]
-    bad = numbers.size - finite.size
-    if not finite.size:
-        return Spread(math.nan, math.nan, np.zeros(BINS, int), bad)
-    low, high = float(finite.min()), float(finite.max())
-    with np.errstate(over="ignore"):
-        width = high - low
-    if not 0 < width < math.inf:  # all are equal, or too far apart to be told
-        counts = np.zeros(BINS, int)
-        counts[BINS // 2] = finite.size
-        return Spread(low, high, counts, bad)
-    counts = np.bincount(np.minimum(((finite - low) * (BINS / width)).astype(int), BINS - 1), minlength=BINS)
-    return Spread(low, high, counts, bad)
+    low, high = (float(finite.min()), float(finite.max())) if finite.size else (math.nan, math.nan)
+    with np.errstate(invalid="ignore"):  # 0 / 0, where all are equal
+        share = (finite / 2 - low / 2) / (high / 2 - low / 2)  # halves, whose difference can't overflow
+    places = np.where(np.isnan(share), BINS // 2, np.minimum(BINS * share, BINS - 1))
+    counts = np.bincount(places.astype(int), minlength=BINS)
+    return Spread(low, high, counts, numbers.size - finite.size)
+
+
+def _is_bad(spread: Spread) -> bool:
+    return spread.bad > 0
+
+
+# What is measured, when it is remarkable, in how many steps at least, and what is said of it
+REMARKABLE: tuple[tuple[What, Callable[[Any], bool], int, str], ...] = (
+    ("weights", _is_bad, 1, "The weights of '{name}' aren't all finite from step {since} on."),
+    ("gradients", _is_bad, 1, "The gradients of '{name}' aren't all finite from step {since} on."),
+    ("activations", _is_bad, 1, "The activations of {name} aren't all finite from step {since} on."),
+    (
+        "saturated",
+        lambda share: share >= MANY,
+        LEAST,
+        "{name} is saturated from step {since} on: {last:.0%} of its outputs at the end, where the derivative is below "
+        f"{FLAT:.0%} of its greatest.",
+    ),
+    (
+        "dead",
+        lambda share: share >= MANY,
+        LEAST,
+        "{name} is dead from step {since} on: {last:.0%} of its units at the end, which are 0 for every observation.",
+    ),
+    (
+        "updates",
+        lambda ratio: ratio > FAST,
+        LEAST,
+        "'{name}' changes by {last:.0%} of its norm in a step, more than "
+        f"{FAST:.0%} from step {{since}} on; try a smaller lr.",
+    ),
+    (
+        "updates",
+        lambda ratio: ratio < SLOW,
+        LEAST,
+        "'{name}' hardly changes from step {since} on: by {last:.1g} of its norm in a step.",
+    ),
+)
 
 
 class Monitor:
@@ -193,8 +251,7 @@ class Monitor:
             if name not in self._before:
                 continue  # registered since
             after, before = np.array(parameter.data), self._before[name]
-            grad = parameter.grad.data if isinstance(parameter.grad, Tensor) else parameter.grad
-            self.gradients[name].append(None if grad is None else spread_of(np.asarray(grad)))
+            self.gradients[name].append(None if parameter.grad is None else spread_of(array_of(parameter.grad)))
             self.weights[name].append(spread_of(after))
             with np.errstate(all="ignore"):
                 size = float(np.linalg.norm(before))
@@ -213,51 +270,160 @@ class Monitor:
         if not self.steps:
             return ["No step has been watched yet: call monitor.step() after each step of the optimizer."]
         said = []
-        for kind, table in (
-            ("weights", self.weights),
-            ("gradients", self.gradients),
-            ("activations", self.activations),
-        ):
-            for name, spreads in table.items():
-                if since := _since([spread is not None and spread.bad > 0 for spread in spreads], least=1):
-                    said.append(f"The {kind} of {self._called(name)} aren't all finite from step {since} on.")
-        for path, shares in self.saturated.items():
-            if since := _since([share is not None and share >= MANY for share in shares]):
-                said.append(
-                    f"{self._called(path)} is saturated from step {since} on: {shares[-1]:.0%} of its outputs at the "
-                    f"end, where the derivative is below {FLAT:.0%} of its greatest."
-                )
-        for path, shares in self.dead.items():
-            if since := _since([share is not None and share >= MANY for share in shares]):
-                said.append(
-                    f"{self._called(path)} is dead from step {since} on: {shares[-1]:.0%} of its units at the end, "
-                    f"which are 0 for every observation."
-                )
-        for name, ratios in self.updates.items():
-            if since := _since([ratio is not None and ratio > FAST for ratio in ratios]):
-                said.append(
-                    f"{name!r} changes by {ratios[-1]:.0%} of its norm in a step, more than {FAST:.0%} from step "
-                    f"{since} on; try a smaller lr."
-                )
-            elif since := _since([ratio is not None and ratio < SLOW for ratio in ratios]):
-                said.append(f"{name!r} hardly changes from step {since} on: by {ratios[-1]:.1g} of its norm in a step.")
+        for what, is_so, least, sentence in REMARKABLE:
+            for name, row in getattr(self, what).items():
+                if since := _since([value is not None and is_so(value) for value in row], least):
+                    said.append(sentence.format(name=self.called(name), since=since, last=row[-1]))
         return said or [f"Nothing is wrong in {self.steps} steps: all is finite, and nothing is saturated or dead."]
 
-    def _called(self, name: str) -> str:
-        layer = self._layers.get(name)
-        if layer is None:
-            return repr(name)
-        return name if name == type(layer).__name__ else f"{name} ({type(layer).__name__})"
+    def called(self, name: str) -> str:
+        """Return what a layer or a parameter is called: `1 (Tanh)`, `0.weight`."""
+        kind = type(self._layers.get(name)).__name__
+        return name if name not in self._layers or name == kind else f"{name} ({kind})"
 
 
-def _since(flags: list[bool], least: int = LEAST) -> int:
+def _since(flags: list[bool], least: int) -> int:
     """Return from which step on something has been so until the last, counted from 1; 0 if for less than `least` steps.
 
     Examples
     --------
     >>> from microgradnd.viz.monitor import _since
-    >>> _since([True, False, True, True, True]), _since([False, False, True, True]), _since([True]), _since([])
-    (3, 0, 1, 0)
+    >>> _since([True, False, True, True, True], 3), _since([False, False, True, True], 3), _since([True], 3)
+    (3, 0, 1)
     """
     count = next((i for i, flag in enumerate(reversed(flags)) if not flag), len(flags))
     return len(flags) - count + 1 if count and count >= min(least, len(flags)) else 0
+
+
+@explained
+def plot_monitor(
+    monitor: Monitor, what: What = "activations", *, only: list[str] | None = None, title: str | None = None
+) -> Figure:
+    """Plot what a `Monitor` has seen, over the steps of training.
+
+    Activations, gradients and weights are histograms: each column is one of a step, the darker the more numbers lie
+    there. The others are a line for each parameter or layer. What isn't finite is marked in red.
+
+    Parameters
+    ----------
+    monitor : Monitor
+    what : str
+        "activations", "gradients", "weights", "updates" (relative to the weights, on a logarithmic scale, with a line
+        at 0.001, which is a usual value), "dead" or "saturated".
+    only : list of str, optional
+        Layers, or parameters, by their names; by default all, of many histograms eight from the first to the last.
+    title : str, optional
+        What is written above.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        It shows itself in Jupyter; `figure.savefig("activations.png")` writes it to a file.
+
+    Raises
+    ------
+    TypeError
+        If `monitor` isn't a Monitor.
+    ValueError
+        If nothing was measured, or `what` or a name is unknown.
+    ImportError
+        If matplotlib isn't installed.
+
+    See Also
+    --------
+    Monitor : measures.
+    plot_gradients : the norms alone.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from microgradnd import nn, viz
+    >>> model = nn.Sequential(nn.Linear(2, 8), nn.Tanh())
+    >>> monitor = viz.Monitor(model)
+    >>> for _ in range(3):
+    ...     loss = np.sum(model(np.ones((4, 2))))
+    ...     monitor.step()
+    >>> [ax.get_title() for ax in viz.plot_monitor(monitor).axes[:2]]
+    ['0 (Linear)', '1 (Tanh)']
+    """
+    if not isinstance(monitor, Monitor):
+        raise TypeError(f"plot_monitor: monitor must be a viz.Monitor, got a {type(monitor).__name__}")
+    if what not in get_args(What):
+        raise ValueError(f"plot_monitor: what must be one of {', '.join(get_args(What))}, got {what!r}")
+    table: dict[str, list[Any]] = getattr(monitor, what)
+    if unknown := [name for name in only or () if name not in table]:
+        raise ValueError(f"plot_monitor: {unknown[0]!r} is unknown; choose among {', '.join(table)}")
+    table = {name: row for name, row in table.items() if any(value is not None for value in row)}
+    table = {name: table[name] for name in only if name in table} if only is not None else table
+    if not table:
+        raise ValueError(
+            f"plot_monitor: there are no {what} to plot; call monitor.step() after each step of a model that has them"
+        )
+    if what in HISTOGRAMS:
+        return _maps(monitor, table, what, title)
+    with canvas(None, title, "step", LABELS[what]) as (figure, ax):
+        if what == "updates":
+            ax.set_yscale("log")
+            ax.axhline(USUAL, color=GREY, linewidth=1, linestyle=(0, (1, 3)), label=f"{USUAL:g}, a usual value")
+        else:
+            ax.set_ylim(-0.02, 1.02)
+        lines(figure, ax, {monitor.called(name): row for name, row in table.items()})
+    return figure
+
+
+def _maps(monitor: Monitor, table: dict[str, list[Spread | None]], what: str, title: str | None) -> Figure:
+    from matplotlib import colors
+
+    names = list(table)
+    rows = sorted({round(i) for i in np.linspace(0, len(names) - 1, MOST_ROWS)})
+    size = (WIDTH, ROW * len(rows) + 0.9)
+    with figure_of(title or f"{what} over training", figsize=size) as figure:
+        axes = figure.subplots(len(rows), 1, sharex=True, squeeze=False)[:, 0]
+        grid: dict[str, Any] = {"aspect": "auto", "interpolation": "none"}  # else steps run into one another
+        colours = SURFACE if is_dark() else SURFACE + "_r"  # many numbers stand out from the ground
+        for ax, row in zip(axes, rows, strict=True):
+            name = names[row]
+            shares, low, high = _shares(table[name])
+            ax.grid(False)
+            place = (0.5, monitor.steps + 0.5, low, high)
+            shown = np.ma.masked_where(shares == 0, shares)
+            norm = colors.PowerNorm(0.5, 0, float(shares.max()) or 1.0)
+            image = ax.imshow(shown, origin="lower", extent=place, cmap=colours, norm=norm, **grid)
+            bad = [k + 1 for k, spread in enumerate(table[name]) if spread is not None and spread.bad]
+            ax.set_title(plain(monitor.called(name)), fontsize=10)
+            if bad:
+                ax.set_title(plain(f"{monitor.called(name)}: not finite from step {bad[0]} on"), fontsize=10)
+                look: dict[str, Any] = {"transform": ax.get_xaxis_transform(), "color": RED, "clip_on": False}
+                ax.plot(bad, np.ones(len(bad)), linestyle="", marker="x", **look)
+        axes[-1].set_xlabel("step")
+        whole_numbers(axes[-1])
+        bar = figure.colorbar(image, ax=list(axes), label="few → many", ticks=[], aspect=60, pad=0.02)
+        bar.ax.minorticks_off()
+    return figure
+
+
+def _shares(row: list[Spread | None]) -> tuple[Array, float, float]:
+    """Return the histograms of all steps on one scale, shape (HEIGHT, steps), and from where to where that runs.
+
+    It runs over all values but for the outermost hundredth of all steps, so that one step can't make the others flat.
+    """
+    at = np.unique(np.linspace(0, len(row) - 1, min(len(row), MOST_COLUMNS)).round().astype(int))
+    spreads = [row[k] for k in at]
+    there = [spread for spread in spreads if spread is not None and spread.counts.any()]
+    lows, highs = ([getattr(spread, end) for spread in there] for end in ("low", "high"))
+    low, high = 0.0, 1.0
+    if there:
+        low, high = float(np.quantile(lows, 0.01, method="lower")), float(np.quantile(highs, 0.99, method="higher"))
+    if not high > low:
+        low, high = low - 0.5, high + 0.5
+    edges = np.linspace(low, high, HEIGHT + 1)
+    shares = np.zeros((HEIGHT, len(spreads)))
+    for k, spread in enumerate(spreads):
+        if spread is not None and spread.counts.any():
+            below = np.concatenate([[0], np.cumsum(spread.counts)]) / spread.counts.sum()
+            ends = np.linspace(spread.low, spread.high, BINS + 1)
+            if not spread.high > spread.low:  # equal numbers fill one stretch
+                start = min(max(spread.low, low), high - (high - low) / HEIGHT)
+                below, ends = np.array([0.0, 1.0]), np.array([start, start + (high - low) / HEIGHT])
+            shares[:, k] = np.diff(np.interp(edges, ends, below))
+    return shares, low, high

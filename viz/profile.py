@@ -24,7 +24,7 @@ from microgradnd.registry import Results
 from microgradnd.tape import Mode, Operation, walk
 from microgradnd.tensor import Tensor
 from microgradnd.viz import signs
-from microgradnd.viz.plots.canvas import STYLE, figure_class, plain
+from microgradnd.viz.plots.canvas import figure_class, figure_of, plain
 from microgradnd.viz.record import Part, Record, tree
 from microgradnd.viz.table import _bytes as bytes_text
 
@@ -228,28 +228,24 @@ def _whole(result: Tensor, forward: Uses, backward: Uses) -> Frame:
 
 def _called(part: Part) -> str:
     """Return what a scope is called within the outer one: `0 Block`, `mlp`, `attention`."""
-    outer = part.parent.path if part.parent is not None else ""
-    path, label = part.path.removeprefix(f"{outer}."), part.label.partition("(")[0]
+    outer = [f"{scope.path}." for scope in part.ancestors()[:-1] if scope.path]
+    within = max((path for path in outer if part.path.startswith(path)), key=len, default="")
+    path, label = part.path.removeprefix(within), part.label.partition("(")[0]
     return f"{path} {label}".strip() if not path or path.isdecimal() else path
 
 
 def _drawn(wholes: dict[str, Frame], title: str | None) -> Figure:
     """Return the picture of the flame graphs, one below the other."""
-    from matplotlib import style
-
     depths = {what: _depth(whole) for what, whole in wholes.items()}
     heights = [ROW * depth for depth in depths.values()]
-    with style.context(["default", STYLE]):
-        figure: Figure = figure_class()(figsize=(WIDTH, sum(heights) + 0.5 * len(heights) + 0.3))
+    with figure_of(title, figsize=(WIDTH, sum(heights) + 0.5 * len(heights) + 0.3)) as figure:
         axes = figure.subplots(len(wholes), 1, gridspec_kw={"height_ratios": heights}, squeeze=False)[:, 0]
-    if title:
-        figure.suptitle(plain(title))
-    for ax, (what, whole) in zip(axes, wholes.items(), strict=True):
-        ways = ", ".join(f"{way.name} {_written(way.size, what)}" for way in whole.within.values())
-        ax.set_title(f"{what}: {_written(whole.size, what)} ({ways})", loc="left", fontsize=10)
-        ax.set(xlim=(0, whole.size or 1), ylim=(-depths[what], 0))
-        ax.set_axis_off()
-        _boxes(ax, whole, what)
+        for ax, (what, whole) in zip(axes, wholes.items(), strict=True):
+            ways = ", ".join(f"{way.name} {_written(way.size, what)}" for way in whole.within.values())
+            ax.set_title(f"{what}: {_written(whole.size, what)} ({ways})", loc="left", fontsize=10)
+            ax.set(xlim=(0, whole.size or 1), ylim=(-depths[what], 0))
+            ax.set_axis_off()
+            _boxes(ax, whole, what)
     return figure
 
 

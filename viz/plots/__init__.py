@@ -8,7 +8,6 @@ Read next: `history.py`; `canvas.py`, what the plots share.
 from microgradnd.viz.plots.fit import plot_fit
 from microgradnd.viz.plots.gradients import gradient_norms, plot_gradients
 from microgradnd.viz.plots.history import plot_history
-from microgradnd.viz.plots.monitor import plot_monitor
 from microgradnd.viz.plots.network import draw_network, draw_weights
 from microgradnd.viz.plots.surface import plot_surface
 
@@ -19,6 +18,5 @@ __all__ = [
     "plot_fit",
     "plot_gradients",
     "plot_history",
-    "plot_monitor",
     "plot_surface",
 ]

@@ -10,14 +10,17 @@ last name. Numbers that can't be drawn to scale, such as a loss that is NaN, are
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import io
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+
+from microgradnd.tensor import Tensor
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -39,7 +42,7 @@ BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY = (
     "#767676",
 )
 COLOURS = (BLUE, ORANGE, GREEN, PURPLE, SKY, GREY, "#8C510A")  # red is for what went wrong
-DASHES = ("-", "--", "-.", ":")
+LOOKS: list[dict[str, Any]] = [{"color": COLOURS[i % 7], "linestyle": ("-", "--", "-.", ":")[i % 4]} for i in range(28)]
 SURFACE = "cividis"  # equal to the colour-blind and, from dark to light, in grey
 STYLE = {
     "figure.figsize": (7.2, 4.0),
@@ -52,13 +55,13 @@ STYLE = {
     "grid.color": "#E5E5E5",
     "legend.frameon": False,
 }
-DARK = {"grid.color": "#444444"}
+DARK: list[Any] = ["dark_background", {"grid.color": "#444444"}]
 LINE = {"linewidth": 1.8, "markersize": 5}
 PIXELS = 96  # per inch, in a notebook
 
-MOST_POINTS = 4000  # of one line; more can't be seen
 FEW_DECADES, MOST_DECADES = 3, 9  # of a logarithmic axis: up to which there are numbers between the powers of ten
 LONGEST_NAME, MOST_LABELS = 60, 16  # characters; names below one another
+LABEL = 0.22  # inches: how high a row of names below a picture is
 LARGEST = 1e300  # matplotlib's own arithmetic overflows beyond
 
 
@@ -66,12 +69,21 @@ LARGEST = 1e300  # matplotlib's own arithmetic overflows beyond
 def figure_class() -> Any:
     """Return matplotlib's Figure, with a face for Jupyter; the one it has there needs pyplot."""
     try:
+        from matplotlib import style
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError(f"plots need the package matplotlib: {INSTALL}") from error
 
     class Plot(Figure):
-        """A figure that shows itself in Jupyter."""
+        """A figure that shows itself in Jupyter, and keeps the style that it was made in."""
+
+        def __init__(self, looks: list[Any], **options: Any) -> None:
+            super().__init__(**options)
+            self._looks = looks
+
+        def draw(self, renderer: Any) -> None:
+            with style.context(self._looks):  # ticks are made when they are drawn
+                super().draw(renderer)
 
         def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
             data = io.BytesIO()
@@ -82,107 +94,107 @@ def figure_class() -> Any:
     return Plot
 
 
-def canvas(ax: Axes | None, title: str | None, xlabel: str, ylabel: str) -> tuple[Figure, Axes]:
-    """Return the axes to draw on, of a new figure if there are none, and their figure."""
-    if ax is None:
-        make = figure_class()
-        from matplotlib import style
+@contextlib.contextmanager
+def figure_of(title: str | None = None, **options: Any) -> Iterator[Figure]:
+    """Make a figure of our own, with matplotlib in the style of the plots for as long as it is drawn on."""
+    make = figure_class()
+    from matplotlib import style
 
-        styles: list[Any] = ["default", STYLE, *(["dark_background", DARK] if is_dark() else [])]
-        with style.context(styles):
-            ax = make().subplots()
-        _fix_colours(ax)
-    ax.set(title=plain(title or ""), xlabel=plain(xlabel), ylabel=plain(ylabel))
-    figure: Any = ax.figure.canvas.figure  # the whole one, if these are in a part of it
-    return figure, ax
+    looks = ["default", STYLE, *(DARK if is_dark() else [])]
+    with style.context(looks):
+        figure = make(looks, **options)
+        if title:
+            figure.suptitle(plain(title))
+        yield figure
+
+
+@contextlib.contextmanager
+def canvas(ax: Axes | None, title: str | None, xlabel: str, ylabel: str) -> Iterator[tuple[Figure, Axes]]:
+    """Give the axes to draw on, of a new figure if there are none, and their figure."""
+    with contextlib.ExitStack() as stack:
+        if ax is None:
+            ax = stack.enter_context(figure_of()).subplots()
+        ax.set(title=plain(title or ""), xlabel=plain(xlabel), ylabel=plain(ylabel))
+        figure: Any = ax.figure.canvas.figure  # the whole one, if these are in a part of it
+        yield figure, ax
 
 
 def is_dark() -> bool:
-    """Return whether the user's style of matplotlib has a dark ground, which a plot then has too."""
+    """Return whether matplotlib's style has a dark ground: the user's, which a plot then has too, or a plot's."""
     from matplotlib import colors, rcParams
 
     return sum(colors.to_rgb(rcParams["figure.facecolor"])) < 1.5
 
 
-def _fix_colours(ax: Axes) -> None:
-    """Give the ticks of axes the colours that they have now: those that are made later would follow a later style."""
-    ink = ax.xaxis.label.get_color()
-    grid = DARK["grid.color"] if ink == "white" else STYLE["grid.color"]
-    ax.tick_params(which="both", colors=ink, grid_color=grid)
-    ax.xaxis.offsetText.set_color(ink)
-    ax.yaxis.offsetText.set_color(ink)
-
-
-def colour_bar(figure: Figure, ax: Axes, mappable: Any, label: str, **options: Any) -> Any:
-    """Return a scale of colours beside axes, in the ink that these have."""
-    bar = figure.colorbar(mappable, ax=ax, **options)
-    ink = ax.xaxis.label.get_color()
-    bar.set_label(label, color=ink)
-    bar.ax.tick_params(which="both", colors=ink)
-    bar.outline.set_edgecolor(ink)
-    return bar
-
-
-def line(ax: Axes, x: Array, y: Array, log: bool, name: str, steps: str, **style: Any) -> None:
-    """Draw a line, and mark at the edge what has no place on it."""
+def line(
+    ax: Axes, x: Array, y: Array, log: bool, name: str, steps: str, smooth: Array | None = None, **style: Any
+) -> None:
+    """Draw a line, or a smooth one and the line itself pale, and mark at the edge what has no place on it."""
+    finite = np.isfinite(y)
     marks = [
         (np.isnan(y), "NaN", "x", 0.97),
         (y == np.inf, "Inf", "^", 0.97),
         (y == -np.inf, "−Inf", "v", 0.03),
-        (np.isfinite(y) & (y > LARGEST), f"over {LARGEST:g}", "^", 0.97),
-        (np.isfinite(y) & (y < -LARGEST) & (not log), f"under −{LARGEST:g}", "v", 0.03),
-        (log & np.isfinite(y) & (y <= 0), "0" if np.all(y[np.isfinite(y)] >= 0) else "0 or less", "v", 0.03),
+        (finite & (y > LARGEST), f"over {LARGEST:g}", "^", 0.97),
+        (finite & (y < -LARGEST) & (not log), f"under −{LARGEST:g}", "v", 0.03),
+        (log & finite & (y <= 0), "0" if np.all(y[finite] >= 0) else "0 or less", "v", 0.03),
     ]
-    off = np.logical_or.reduce([where for where, *_ in marks])
-    shown = np.where(off, np.nan, y)
-    kept = _outline(shown) if style.get("linestyle") else np.arange(shown.size)  # points without a line are all drawn
-    there = np.concatenate([[False], np.isfinite(shown[kept]), [False]])
+    style = LINE | style
+    shown = np.where(np.logical_or.reduce([where for where, *_ in marks]), np.nan, y)
+    if smooth is not None:
+        ax.plot(x, shown, **style | {"alpha": 0.3})
+        shown = np.where(np.abs(smooth) <= LARGEST, smooth, np.nan)
+    there = np.pad(np.isfinite(shown), 1)
     alone = np.flatnonzero(there[1:-1] & ~there[:-2] & ~there[2:])
     if alone.size and not style.get("marker"):  # no line leads to these
         style |= {"marker": "o", "markevery": alone.tolist()}
-    ax.plot(x[kept], shown[kept], label=plain(name) if name else None, **LINE | style)
+    ax.plot(x, shown, label=plain(name) if name else None, **style)
     for where, what, marker, height in marks:
         if not where.any():
             continue
         at = np.flatnonzero(where)
         first, last = x[at[0]], x[at[-1]]
-        told = f"{steps} {first:.4g}" if at.size == 1 else f"{at.size:,} times, {steps} {first:.6g} to {last:.6g}"
+        told = f"{steps} {first:.6g}" if at.size == 1 else f"{at.size:,} times, {steps} {first:.6g} to {last:.6g}"
         label = f"{plain(name)}: {what} ({told})" if name else f"{what} ({told})"
         breaks = np.diff(at) > 1
         starts, ends = x[at[np.append(True, breaks)]], x[at[np.append(breaks, True)]]
         look: dict[str, Any] = {"transform": ax.get_xaxis_transform(), "color": RED, "clip_on": False}
         ax.plot(starts, np.full(starts.size, height), linestyle="", marker=marker, label=label, **look)
-        stretches = np.column_stack([starts, ends, np.full(starts.size, np.nan)]).reshape(-1)
-        ax.plot(stretches, np.full(stretches.size, height), linewidth=3, label="_", **look)
+        ax.hlines(np.full(starts.size, height), starts, ends, linewidth=3, **look)
 
 
-def _outline(values: Array) -> Array:
-    """Return the indices of the points to draw: all, or the least and greatest of each stretch of very many."""
-    if values.size <= MOST_POINTS:
-        return np.arange(values.size)
-    length = -(-2 * values.size // MOST_POINTS)
-    padded = np.concatenate([values, np.full(-values.size % length, values[-1])]).reshape(-1, length)
-    starts = np.arange(len(padded)) * length
-    low = starts + np.argmin(np.where(np.isnan(padded), np.inf, padded), axis=1)
-    high = starts + np.argmax(np.where(np.isnan(padded), -np.inf, padded), axis=1)
-    return np.unique(np.minimum(np.concatenate([low, high, [0, values.size - 1]]), values.size - 1))
+def lines(figure: Figure, ax: Axes, table: Mapping[str, Sequence[float | None]], missing: str = "") -> None:
+    """Draw a line for each of several things that were measured at every step, and say which ones were missing."""
+    for i, (name, values) in enumerate(table.items()):
+        there = np.array([value is not None for value in values])
+        steps, numbers = np.flatnonzero(there) + 1, np.array([value for value in values if value is not None], float)
+        if steps.size:
+            line(ax, steps, numbers, ax.get_yscale() == "log", name, ax.get_xlabel(), **look(i))
+        if missing and not there.all():
+            said = f"{plain(name)}: {missing} ({(~there).sum():,} of {there.size:,} times)"
+            ax.plot([], [], label=said, **look(i))
+    whole_numbers(ax)
+    legend(figure, ax)
 
 
 def legend(figure: Figure, ax: Axes, handles: Sequence[Artist] = ()) -> None:
     """Explain what has a name: on a figure of our own beside the picture, where nothing is covered."""
     handles = list(handles) or ax.get_legend_handles_labels()[0]
-    labels = [str(handle.get_label()) for handle in handles]
-    look: dict[str, Any] = {"frameon": False, "labelcolor": ax.xaxis.label.get_color()}
-    if len(labels) < 2 and not any(getattr(handle, "get_color", str)() == RED for handle in handles):
+    if not handles:
         return
+    labels = [str(handle.get_label()) for handle in handles]
+    longest = max(map(len, labels))
     if figure.axes[0] is not ax or not isinstance(figure, figure_class()):
-        ax.legend(handles, labels, labelcolor=look["labelcolor"] if isinstance(figure, figure_class()) else None)
-    elif max(map(len, labels)) <= 20 and len(figure.axes) == 1:
-        columns = -(-len(labels) // MOST_LABELS)
-        ax.legend(handles, labels, loc="upper left", bbox_to_anchor=(1.01, 1.0), ncols=columns, **look)
+        made = ax.legend(handles, labels)
+    elif longest <= 20 and len(figure.axes) == 1:
+        beside: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.01, 1.0)}
+        made = ax.legend(handles, labels, ncols=-(-len(labels) // MOST_LABELS), **beside)
     else:
-        columns = max(1, min(len(labels), 100 // (max(map(len, labels)) + 6)))
-        figure.legend(handles, labels, loc="outside lower center", ncols=columns, **look)
+        columns = max(1, min(len(labels), 100 // (longest + 6)))
+        made = figure.legend(handles, labels, loc="outside lower center", ncols=columns)
+        figure.set_figheight(figure.get_figheight() + LABEL * (-(-len(labels) // columns) - 1))
+    for handle in filter(None, made.legend_handles):  # pale points have a name, too
+        handle.set_alpha(1.0)
 
 
 def log_ticks(axis: Any) -> None:
@@ -194,16 +206,15 @@ def log_ticks(axis: Any) -> None:
     if decades > MOST_DECADES:
         return  # powers of ten are shorter
     axis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0) if decades < FEW_DECADES else (1.0,)))
-    axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}".replace("-", "−")))
+    axis.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
     axis.set_minor_formatter(ticker.NullFormatter())
 
 
-def whole_numbers(ax: Axes, steps: Iterable[Array]) -> None:
-    """Have only whole numbers at the horizontal axis, if nothing else is drawn there."""
+def whole_numbers(ax: Axes) -> None:
+    """Have only whole numbers at the horizontal axis."""
     from matplotlib import ticker
 
-    if ax.get_xscale() == "linear" and all(np.all(array == np.round(array)) for array in steps):
-        ax.xaxis.set_major_locator(ticker.MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
+    ax.xaxis.set_major_locator(ticker.MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
 
 
 def plain(text: str) -> str:
@@ -215,16 +226,18 @@ def plain(text: str) -> str:
     return f"\u200b{text}" if text.startswith("_") else text
 
 
-def colour(i: int) -> str:
-    return COLOURS[i % len(COLOURS)]
+def look(i: int) -> dict[str, Any]:
+    """Return what sets one of several lines apart."""
+    return LOOKS[i % len(LOOKS)]
 
 
-def along(share: float) -> Any:
-    """Return the colour of one of many things that have an order, from dark to light."""
+def along(share: float) -> dict[str, Any]:
+    """Return what sets one of many lines apart that have an order: their colours run towards that of the ground."""
     import matplotlib
 
-    return matplotlib.colormaps[SURFACE](0.9 * share)
+    return {"color": matplotlib.colormaps[SURFACE](1 - 0.65 * share if is_dark() else 0.7 * share), "linewidth": 1.0}
 
 
-def dash(i: int) -> str:
-    return DASHES[i % len(DASHES)]
+def array_of(values: Any) -> Array:
+    """Return the numbers of a Tensor, or of anything else that holds some."""
+    return np.asarray(values.data if isinstance(values, Tensor) else values)

@@ -7,6 +7,7 @@ Read next: `canvas.py`.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,7 @@ import numpy as np
 
 from microgradnd.failures import explained
 from microgradnd.modes import no_grad
-from microgradnd.tensor import Tensor
-from microgradnd.viz.plots.canvas import COLOURS, GREY, ORANGE, Array, canvas, legend, line
+from microgradnd.viz.plots.canvas import GREY, LOOKS, ORANGE, Array, array_of, canvas, legend, line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -81,7 +81,7 @@ def plot_fit(
     >>> [line.get_label() for line in figure.axes[0].lines]
     ['truth', 'observed', 'before training']
     """
-    x = np.asarray(x.data if isinstance(x, Tensor) else x)
+    x = array_of(x)
     places = _column(x, "x")
     if not places.size or not np.all(np.isfinite(places)):
         raise ValueError(
@@ -95,51 +95,38 @@ def plot_fit(
     def curve(source: Any, what: str) -> tuple[Array, Array]:
         if callable(source):
             with no_grad():
-                values = _column(source(grid[:, None] if x.ndim == 2 else grid), f"the result of {what}")
-            return grid, _as_many(values, grid, f"the result of {what}")
+                values = source(grid[:, None] if x.ndim == 2 else grid)
+            return grid, _column(values, f"the result of {what}", grid.size)
         order = np.argsort(places, kind="stable")
-        return places[order], _as_many(_column(source, what), places, what)[order]
+        return places[order], _column(source, what, places.size)[order]
 
-    curves: dict[str, Any] = {"truth": truth} if truth is not None else {}
-    fits = dict(fitted) if isinstance(fitted, Mapping) else {"fitted": fitted} if fitted is not None else {}
-    lines = {name: curve(source, name) for name, source in (curves | fits).items()}
-    observed = None if y is None else _as_many(_column(y, "y"), places, "y")
-
-    figure, ax = canvas(ax, title, xlabel, ylabel)
-    if truth is not None:
-        line(ax, *lines["truth"], False, "truth", xlabel, color=GREY, linestyle="--")
-    if observed is not None:
-        dots: dict[str, Any] = {"color": ORANGE, "linestyle": "", "marker": "o"}
-        line(ax, places, observed, False, "observed", xlabel, **dots | _dots(places.size))
-    for name, (colour, dash) in zip(fits, _fit_styles(len(fits)), strict=True):
-        line(ax, *lines[name], False, name, xlabel, color=colour, linestyle=dash)
-    legend(figure, ax)
+    fits = fitted if isinstance(fitted, Mapping) else {} if fitted is None else {"fitted": fitted}
+    curves = {name: curve(source, name) for name, source in fits.items()}
+    true = None if truth is None else curve(truth, "truth")
+    observed = None if y is None else _column(y, "y", places.size)
+    dots: dict[str, Any] = {"color": ORANGE, "linestyle": "", "marker": "o"}
+    if places.size > MANY:  # where they are dense can be seen, and the file stays small
+        alpha = max(MANY / places.size, 0.03) ** 0.5
+        dots |= {"markersize": 2.5, "markeredgewidth": 0, "alpha": alpha, "rasterized": True}
+    looks = itertools.cycle(look for look in LOOKS if look["color"] not in (ORANGE, GREY))
+    with canvas(ax, title, xlabel, ylabel) as (figure, ax):
+        if true is not None:
+            line(ax, *true, False, "truth", xlabel, color=GREY, linestyle="--")
+        if observed is not None:
+            line(ax, places, observed, False, "observed", xlabel, **dots)
+        for (name, points), look in zip(curves.items(), looks, strict=False):
+            line(ax, *points, False, name, xlabel, **look)
+        legend(figure, ax)
     return figure
 
 
-def _dots(count: int) -> dict[str, Any]:
-    """Return how so many points are drawn, so that where they are dense can be seen, and the file stays small."""
-    if count <= MANY:
-        return {}
-    return {"markersize": 2.5, "markeredgewidth": 0, "alpha": max(MANY / count, 0.03) ** 0.5, "rasterized": True}
-
-
-def _fit_styles(count: int) -> list[tuple[str, Any]]:
-    colours = [colour for colour in COLOURS if colour not in (ORANGE, GREY)]  # those of the observations and the truth
-    return [(colours[i % len(colours)], ("-", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))[i % 4]) for i in range(count)]
-
-
-def _column(values: Any, what: str) -> Array:
-    """Return numbers of shape (n,) or (n, 1) with shape (n,)."""
-    array = np.asarray(values.data if isinstance(values, Tensor) else values)
+def _column(values: Any, what: str, count: int | None = None) -> Array:
+    """Return numbers of shape (n,) or (n, 1), as many as there have to be, with shape (n,)."""
+    array = array_of(values)
     if array.dtype.kind not in "biuf":
         raise ValueError(f"plot_fit: {what} must be real numbers, got dtype {array.dtype}")
     if array.ndim == 0 or array.ndim > 2 or (array.ndim == 2 and array.shape[1] != 1):
         raise ValueError(f"plot_fit: {what} must have shape (n,) or (n, 1), one variable, got shape {array.shape}")
+    if count is not None and array.size != count:
+        raise ValueError(f"plot_fit: {what} must be {count} numbers, as many as x has, got {array.size}")
     return array.astype(np.float64).reshape(-1)
-
-
-def _as_many(values: Array, places: Array, what: str) -> Array:
-    if values.shape != places.shape:
-        raise ValueError(f"plot_fit: {what} must be {places.size} numbers, as many as x has, got {values.size}")
-    return values

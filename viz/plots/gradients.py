@@ -21,15 +21,13 @@ from microgradnd.viz.plots.canvas import (
     SURFACE,
     Array,
     canvas,
-    colour,
-    colour_bar,
-    dash,
     legend,
-    line,
+    lines,
     log_ticks,
     plain,
     whole_numbers,
 )
+from microgradnd.viz.plots.history import steps_and_numbers
 from microgradnd.viz.values import values_of
 
 if TYPE_CHECKING:
@@ -134,22 +132,13 @@ def plot_gradients(
     ['w', 'b']
     """
     table = _table_of_norms(norms)
-    figure, ax = canvas(ax, title, xlabel, ylabel)
-    steps = np.arange(1.0, len(next(iter(table.values()))) + 1)
-    if len(table) > MOST_LINES:
-        _norm_map(figure, ax, table, ylabel)
-        return figure
-    ax.set_yscale("log")
-    for i, (name, norm) in enumerate(table.items()):
-        there = ~np.ma.getmaskarray(norm)
-        style: dict[str, Any] = {"color": colour(i), "linestyle": dash(i), "marker": "o" if there.sum() == 1 else ""}
-        if there.any():
-            line(ax, steps[there], norm.data[there], True, name, xlabel, **style)
-        if not there.all():
-            ax.plot([], [], label=f"{plain(name)}: no gradient ({(~there).sum():,} of {there.size:,} times)", **style)
-    log_ticks(ax.yaxis)
-    whole_numbers(ax, [steps])
-    legend(figure, ax)
+    with canvas(ax, title, xlabel, ylabel) as (figure, ax):
+        if len(table) > MOST_LINES:
+            _norm_map(figure, ax, table, ylabel)
+        else:
+            ax.set_yscale("log")
+            lines(figure, ax, {name: norms.tolist() for name, norms in table.items()}, "no gradient")
+            log_ticks(ax.yaxis)
     return figure
 
 
@@ -170,16 +159,13 @@ def _table_of_norms(norms: Any) -> dict[str, np.ma.MaskedArray[Any, Any]]:
         raise ValueError("plot_gradients: there are no norms to plot; pass viz.gradient_norms(model) of each step")
     table = {}
     for name, values in columns.items():
-        if len(values) != longest:
-            raise ValueError(f"plot_gradients: {name!r} has {len(values)} norms where another parameter has {longest}")
-        missing = [value is None for value in values]
-        try:
-            numbers = np.array([0.0 if value is None else float(value) for value in values])
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"plot_gradients: the norms of {name!r} must be one number for each step") from error
+        given = [0.0 if value is None else value for value in values]
+        _, numbers = steps_and_numbers(given, f"plot_gradients: the norms of {name!r}")
+        if numbers.size != longest:
+            raise ValueError(f"plot_gradients: {name!r} has {numbers.size} norms where another parameter has {longest}")
         if np.any(numbers < 0):
             raise ValueError(f"plot_gradients: a norm of {name!r} is negative ({numbers.min():.4g})")
-        table[name] = np.ma.MaskedArray(numbers, missing)
+        table[name] = np.ma.MaskedArray(numbers, [value is None for value in values])
     return table
 
 
@@ -204,7 +190,7 @@ def _norm_map(figure: Figure, ax: Axes, table: dict[str, np.ma.MaskedArray[Any, 
     if good.count():
         scale = colors.LogNorm(float(good.min()), max(float(good.max()), float(good.min()) * (1 + 1e-9)))
         image = ax.imshow(good, aspect="auto", interpolation="none", extent=place, norm=scale, cmap=SURFACE)
-        colour_bar(figure, ax, image, label)
+        figure.colorbar(image, ax=ax, label=label)
     handles: list[Artist] = []
     for where, ink, hatch, text in (
         (zero, GREY, None, "0"),
@@ -217,7 +203,7 @@ def _norm_map(figure: Figure, ax: Axes, table: dict[str, np.ma.MaskedArray[Any, 
             ax.add_collection(collections.PatchCollection(boxes, label=text, **look))
             handles.append(patches.Patch(label=text, **look))
     ax.set(xlim=place[:2], ylim=place[2:])
-    whole_numbers(ax, [np.arange(count)])
+    whole_numbers(ax)
     legend(figure, ax, handles)
 
 

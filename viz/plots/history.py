@@ -14,7 +14,7 @@ import numpy as np
 
 from microgradnd.failures import explained
 from microgradnd.tensor import Tensor
-from microgradnd.viz.plots.canvas import Array, along, canvas, colour, dash, legend, line, log_ticks, whole_numbers
+from microgradnd.viz.plots.canvas import Array, along, canvas, legend, line, log_ticks, look, whole_numbers
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,7 +38,7 @@ def plot_history(
     """Plot losses over the epochs or steps of training.
 
     Losses that are NaN or infinite are marked in red at the edge of the picture, and so are those that a logarithmic
-    scale has no place for. Of more than 4,000 losses, the least and greatest of each stretch are drawn.
+    scale has no place for.
 
     Parameters
     ----------
@@ -79,30 +79,30 @@ def plot_history(
     >>> [line.get_label() for line in figure.axes[0].lines]
     ['training', 'validation']
     """
-    series = _by_name(losses)
+    is_named = isinstance(losses, Mapping) and all(isinstance(key, str) for key in losses)
+    series: Mapping[str, Any] = losses if is_named else {"": losses}
+    if not series:
+        raise ValueError("plot_history: the mapping is empty; it must hold the losses of at least one step")
     drawn = {
-        name: _series(values, f"plot_history: the losses {name!r}" if name else "plot_history: the losses")
+        name: steps_and_numbers(values, f"plot_history: the losses {name!r}" if name else "plot_history: the losses")
         for name, values in series.items()
     }
     if not 0 <= smooth < 1:
         raise ValueError(f"plot_history: smooth must be from 0 to less than 1, got {smooth}")
-    figure, ax = canvas(ax, title, xlabel, ylabel)
-    ax.set(xscale="log" if log_x else "linear", yscale="log" if log else "linear")
-    for i, (name, (steps, values)) in enumerate(drawn.items()):
-        sparse = isinstance(series[name], Mapping) or len(steps) == 1
-        style: dict[str, Any] = {"marker": "o", "linewidth": 0.8} if sparse else {}
-        style |= {"color": colour(i), "linestyle": dash(i)}
-        if len(drawn) > MANY:
-            style |= {"linewidth": 1.0, "color": along(i / (len(drawn) - 1))}
-        if smooth:
-            line(ax, steps, values, log, "", xlabel, **style | {"alpha": 0.3})
-            values = _smoothed(values, smooth)
-        line(ax, steps, values, log, name, xlabel, **style)
-    for axis, is_log in ((ax.xaxis, log_x), (ax.yaxis, log)):
-        if is_log:
-            log_ticks(axis)
-    whole_numbers(ax, [steps for steps, _ in drawn.values()])
-    _explain(figure, ax, len(drawn))
+    with canvas(ax, title, xlabel, ylabel) as (figure, ax):
+        ax.set(xscale="log" if log_x else "linear", yscale="log" if log else "linear")
+        for i, (name, (steps, values)) in enumerate(drawn.items()):
+            sparse = isinstance(series[name], Mapping) or len(steps) == 1
+            style = look(i) | ({"marker": "o", "linewidth": 0.8} if sparse else {})
+            if len(drawn) > MANY:
+                style |= along(i / (len(drawn) - 1))
+            line(ax, steps, values, log, name, xlabel, _smoothed(values, smooth) if smooth else None, **style)
+        for axis, is_log in ((ax.xaxis, log_x), (ax.yaxis, log)):
+            if is_log:
+                log_ticks(axis)
+        if not log_x and all(np.all(steps == np.round(steps)) for steps, _ in drawn.values()):
+            whole_numbers(ax)
+        _explain(figure, ax, len(drawn))
     return figure
 
 
@@ -124,18 +124,7 @@ def _explain(figure: Figure, ax: Axes, count: int) -> None:
     legend(figure, ax, handles)
 
 
-def _by_name(losses: Any) -> dict[str, Any]:
-    """Return the curves by name; a single one that has none goes by the empty name."""
-    if not isinstance(losses, Mapping):
-        return {"": losses}
-    if not losses:
-        raise ValueError("plot_history: the mapping is empty; it must hold the losses of at least one step")
-    if all(isinstance(key, str) for key in losses):
-        return dict(losses)
-    return {"": losses}
-
-
-def _series(values: Any, what: str) -> tuple[Array, Array]:
+def steps_and_numbers(values: Any, what: str) -> tuple[Array, Array]:
     """Return the steps and the values of a curve, both of shape (n,) and float64."""
     steps: Any = None
     if isinstance(values, Mapping):

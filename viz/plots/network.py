@@ -10,7 +10,9 @@ where there is room, so that nothing is said by colour alone.
 
 from __future__ import annotations
 
+import copy
 import functools
+import itertools
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,8 +21,7 @@ import numpy as np
 from microgradnd.failures import explained
 from microgradnd.modes import no_grad
 from microgradnd.nn import Conv1d, Conv2d, Linear, Module
-from microgradnd.tensor import Tensor
-from microgradnd.viz.plots.canvas import BLUE, ORANGE, RED, SKY, STYLE, Array, figure_class, plain
+from microgradnd.viz.plots.canvas import BLUE, ORANGE, RED, SKY, Array, array_of, figure_of, plain
 from microgradnd.viz.signs import number
 
 if TYPE_CHECKING:
@@ -33,8 +34,9 @@ MOST_NUMBERS = 16  # neurons in the longest layer that have numbers in them
 FAINTEST = 0.03  # of the greatest weight of a layer: a smaller one has no line
 MOST_LINES = 300  # between two layers; of more, the greatest weights have lines
 WIDEST = 3.0  # points
-LINES: dict[bool, tuple[str, Any]] = {True: (BLUE, "solid"), False: (ORANGE, (0, (3, 1.2)))}
-INCHES = 0.42  # of a unit of the drawing
+POSITIVE: dict[str, Any] = {"color": BLUE, "linestyle": "solid"}
+NEGATIVE: dict[str, Any] = {"color": ORANGE, "linestyle": (0, (3, 1.2))}
+INCHES, NARROWEST = 0.42, 4.0  # of a unit of the drawing, and of a figure
 ELLIPSIS = "⋮"
 
 
@@ -103,7 +105,7 @@ def draw_network(model: Module, x: Any, *, most: int = 16, title: str | None = N
         raise TypeError(f"draw_network: model must be an nn.Module, got a {type(model).__name__}")
     if most < 2:
         raise ValueError(f"draw_network: most must be at least 2, the first neuron and the last, got {most}")
-    x = np.asarray(x.data if isinstance(x, Tensor) else x)
+    x = array_of(x)
     if not x.size:
         raise ValueError(f"draw_network: x must be one observation or more, to have activations, got shape {x.shape}")
     layers = _layers(model, x)
@@ -111,19 +113,25 @@ def draw_network(model: Module, x: Any, *, most: int = 16, title: str | None = N
     tallest = max(map(len, shown))
     apart = max(APART, STEEPEST * tallest)
     width, top = (len(layers) - 1) * apart + 2.4, GAP * tallest / 2 + 0.1
-    figure, ax = _empty(width * INCHES, (2 * top + 2.8) * INCHES, title)
     heights = [-GAP * (np.arange(len(units)) - (len(units) - 1) / 2) for units in shown]
     counts = []
-    for k, layer in enumerate(layers):
-        if layer.weights is not None:
-            counts.append(
-                _lines(ax, (k - 1) * apart, k * apart, layer.weights, shown[k - 1 : k + 1], heights[k - 1 : k + 1])
-            )
-        _neurons(ax, k * apart, layer.values, shown[k], heights[k], tallest <= MOST_NUMBERS)
-        ax.text(k * apart, top, plain(layer.title).replace(", ", "\n"), ha="center", va="bottom", fontsize=9)
-        ax.text(k * apart, -top, f"{len(layer.values):,}", ha="center", va="top", fontsize=9)
-    ax.set(xlim=(-1.2, width - 1.2), ylim=(-top - 0.8, top + 1.6))
-    _explain(figure, f"the {MOST_LINES} greatest weights of a layer" if max(counts) > MOST_LINES else "")
+    with figure_of(title, figsize=(max(width * INCHES, NARROWEST), (2 * top + 2.8) * INCHES)) as figure:
+        ax = figure.subplots()
+        ax.set_axis_off()
+        ax.set_aspect("equal")
+        for k, layer in enumerate(layers):
+            if layer.weights is not None:
+                counts.append(
+                    _lines(ax, (k - 1) * apart, k * apart, layer.weights, shown[k - 1 : k + 1], heights[k - 1 : k + 1])
+                )
+            _neurons(ax, k * apart, layer.values, shown[k], heights[k], tallest <= MOST_NUMBERS)
+            ax.text(k * apart, top, plain(layer.title).replace(", ", "\n"), ha="center", va="bottom", fontsize=9)
+            ax.text(k * apart, -top, f"{len(layer.values):,}", ha="center", va="top", fontsize=9)
+        ax.set(xlim=(-1.2, width - 1.2), ylim=(-top - 0.8, top + 1.6))
+        ax.plot([], [], label="positive", **POSITIVE)
+        ax.plot([], [], label="negative", **NEGATIVE)
+        note = f"the {MOST_LINES} greatest weights of a layer" if max(counts) > MOST_LINES else None
+        figure.legend(loc="outside lower center", ncols=2, fontsize=8, title=note)
     return figure
 
 
@@ -132,44 +140,33 @@ def _layers(model: Module, x: Array) -> list[Layer]:
     calls: list[tuple[str, Module, Array, Array]] = []
 
     def seen(path: str, layer: Module, args: tuple[Any, ...], output: Any) -> None:
-        first = args[0] if args else x, output[0] if isinstance(output, tuple) else output
-        given, made = (np.asarray(v._array if isinstance(v, Tensor) else v) for v in first)
-        calls.append((path, layer, given, made))
+        given, made = args[0] if args else x, output[0] if isinstance(output, tuple) else output
+        calls.append((f"{path} {type(layer).__name__}".strip(), layer, array_of(given), array_of(made)))
 
-    handles = [
-        layer.register_forward_hook(functools.partial(seen, path))
-        for path, layer in model.named_modules()
-        if not list(layer.children())
-    ]
-    training = [(layer, layer.training) for layer in model.modules()]
-    try:
-        with no_grad():
-            out = model.eval()(x)
-    finally:
-        for handle in handles:
-            handle.remove()
-        for layer, was in training:
-            layer.training = was
+    model = copy.deepcopy(model).eval()  # the original gets no hooks
+    for path, layer in model.named_modules():
+        if not list(layer.children()):
+            layer.register_forward_hook(functools.partial(seen, path))
+    with no_grad():
+        out = model(x)
     layers = [Layer("input", x, None)]
-    for path, layer, given, made in calls:
-        title = f"{path} {type(layer).__name__}".strip()
+    for title, layer, given, made in calls:
         before = layers[-1]
-        weights = np.asarray(layer.weight.data) if isinstance(layer, Linear) else None
+        weights = array_of(layer.weight) if isinstance(layer, Linear) else None
         if given.shape[-1:] != before.values.shape[-1:] or (weights is None and made.shape != given.shape):
             raise ValueError(
                 f"draw_network: {title} takes shape {given.shape} and returns {made.shape}; only chains of nn.Linear "
                 f"with layers between that keep the shape have such a picture: use viz.draw(model(x)), or draw_weights"
             )
-        layers[-1] = before._replace(values=given)  # what the model did to it in between counts
         if weights is not None:
+            layers[-1] = before._replace(values=given)  # what the model did to it in between counts
             layers.append(Layer(title, made, weights))
-        elif before.weights is None:
-            layers[-1] = before._replace(values=made)
         else:
-            layers[-1] = Layer(f"{before.title}, {title}", made, before.weights)
+            name = before.title if before.weights is None else f"{before.title}, {title}"
+            layers[-1] = Layer(name, made, before.weights)
     if len(layers) == 1:
         raise ValueError("draw_network: the model called no nn.Linear, so there are no neurons to draw; use viz.draw")
-    last = np.asarray(out._array if isinstance(out, Tensor) else out)
+    last = array_of(out)
     if last.shape == layers[-1].values.shape:
         layers[-1] = layers[-1]._replace(values=last)
     with np.errstate(all="ignore"):
@@ -202,23 +199,21 @@ def _lines(ax: Axes, left: float, right: float, weights: Array, shown: list[list
     """Draw the greatest weights between two layers, the greatest on top, and return how many are worth a line."""
     from matplotlib.collections import LineCollection
 
-    found = []
-    for i, y0 in zip(shown[0], heights[0], strict=True):
-        for j, y1 in zip(shown[1], heights[1], strict=True):
-            weight = float(weights[j, i]) / _greatest(weights) if min(i, j) >= 0 else 0.0
-            if abs(weight) > FAINTEST:
-                found.append((abs(weight), weight > 0, [(left + RADIUS, y0), (right - RADIUS, y1)]))
+    starts, ends = (list(zip(*both, strict=True)) for both in zip(shown, heights, strict=True))
+    found, greatest = [], _greatest(weights)
+    for (i, y0), (j, y1) in itertools.product(starts, ends):
+        weight = float(weights[j, i]) / greatest if min(i, j) >= 0 else 0.0
+        if abs(weight) > FAINTEST:
+            found.append(
+                (abs(weight), POSITIVE if weight > 0 else NEGATIVE, [(left + RADIUS, y0), (right - RADIUS, y1)])
+            )
     greater = sorted(found, key=lambda line: line[0])[-MOST_LINES:]
-    ax.add_collection(
-        LineCollection(
-            [line for _, _, line in greater],
-            linewidths=[WIDEST * size for size, _, _ in greater],
-            colors=[LINES[sign][0] for _, sign, _ in greater],
-            linestyles=[LINES[sign][1] for _, sign, _ in greater],
-            alpha=0.8,
-            zorder=1,
-        )
-    )
+    looks: dict[str, Any] = {
+        "linewidths": [WIDEST * size for size, _, _ in greater],
+        "colors": [look["color"] for _, look, _ in greater],
+        "linestyles": [look["linestyle"] for _, look, _ in greater],
+    }
+    ax.add_collection(LineCollection([line for _, _, line in greater], alpha=0.8, zorder=1, **looks))
     return len(found)
 
 
@@ -226,46 +221,25 @@ def _neurons(ax: Axes, x: float, values: Array, shown: list[int], heights: Array
     """Draw the neurons of a layer."""
     from matplotlib.patches import Circle
 
+    place: dict[str, Any] = {"ha": "center", "va": "center", "zorder": 3}
     for i, y in zip(shown, heights, strict=True):
-        said = f"{ELLIPSIS} {len(values) - len(shown) + 1:,} more"
-        if i >= 0:
-            value, said = float(values[i]), number(float(values[i]), 2) if has_numbers else ""
-            fine = math.isfinite(value)
-            look: Any = {"edgecolor": "#333333"} if fine else {"edgecolor": RED, "hatch": "xxxx"}
-            face: Any = _colours()((value / _greatest(values) + 1) / 2) if fine else "white"
-            ax.add_patch(Circle((x, y), RADIUS, facecolor=face, zorder=2, **look))
-        ax.text(x, y, said, ha="center", va="center", fontsize=6 if i >= 0 else 8, zorder=3)
+        if i < 0:
+            ax.text(x, y, f"{ELLIPSIS} {len(values) - len(shown) + 1:,} more", fontsize=8, **place)
+            continue
+        value = float(values[i])
+        look: Any = {"facecolor": "white", "edgecolor": RED, "hatch": "xxxx"}
+        if math.isfinite(value):
+            look = {"facecolor": _colours()((value / _greatest(values) + 1) / 2), "edgecolor": "#333333"}
+        ax.add_patch(Circle((x, y), RADIUS, zorder=2, **look))
+        if has_numbers:
+            ground = None if math.isfinite(value) else {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
+            ax.text(x, y, number(value, 2), fontsize=6, color="black", bbox=ground, **place)
 
 
 def _colours() -> Any:
     from matplotlib.colors import LinearSegmentedColormap
 
     return LinearSegmentedColormap.from_list("signs", [ORANGE, "white", SKY])  # black numbers can be read on both ends
-
-
-def _empty(width: float, height: float, title: str | None) -> tuple[Figure, Axes]:
-    """Return a figure of a size in inches, with axes that aren't seen."""
-    make = figure_class()
-    from matplotlib import style
-
-    with style.context(["default", STYLE]):
-        figure: Figure = make(figsize=(max(width, 4.0), height))
-        ax = figure.subplots()
-    ax.set_axis_off()
-    ax.set_aspect("equal")
-    if title:
-        figure.suptitle(plain(title))
-    return figure, ax
-
-
-def _explain(figure: Figure, note: str) -> None:
-    from matplotlib.lines import Line2D
-
-    handles = [
-        Line2D([], [], color=colour, linestyle=dashes, linewidth=2, label=label)
-        for (colour, dashes), label in ((LINES[True], "positive"), (LINES[False], "negative"))
-    ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=8, frameon=False, title=note or None)
 
 
 @explained
@@ -315,7 +289,7 @@ def draw_weights(
     first = next((m for m in layer.modules() if isinstance(m, Linear | Conv1d | Conv2d)), None)
     if first is None:
         raise ValueError(f"draw_weights: {type(layer).__name__} has no linear or convolutional layer; use viz.draw")
-    weights = np.asarray(first.weight.data)
+    weights = array_of(first.weight)
     if weights.ndim == 2:
         side = math.isqrt(weights.shape[1])
         shape = shape or (side, side)
@@ -330,15 +304,14 @@ def draw_weights(
     count = min(len(images), most)
     columns = min(count, 8 if count > 4 else 4)
     rows = -(-count // columns)
-    figure, ax = _empty(0.85 * columns + 0.9, 0.95 * rows + 0.4, title)
-    ax.remove()
     limit, colours = _greatest(images), _colours().with_extremes(bad=RED)
-    axes = [figure.add_subplot(rows, columns, k + 1) for k in range(count)]
-    for k, part in enumerate(axes):
-        picture = part.imshow(np.ma.masked_invalid(images[k]), cmap=colours, vmin=-limit, vmax=limit)
-        part.set_title(str(k), fontsize=8, pad=2)
-        part.set_axis_off()
-    figure.colorbar(picture, ax=axes, label="weight", aspect=30)
-    if len(images) > count:
-        figure.supxlabel(f"{len(images) - count:,} more", fontsize=8)
+    with figure_of(title, figsize=(max(0.85 * columns + 0.9, NARROWEST), 0.95 * rows + 0.4)) as figure:
+        axes = [figure.add_subplot(rows, columns, k + 1) for k in range(count)]
+        for k, part in enumerate(axes):
+            picture = part.imshow(np.ma.masked_invalid(images[k]), cmap=colours, vmin=-limit, vmax=limit)
+            part.set_title(str(k), fontsize=8, pad=2)
+            part.set_axis_off()
+        figure.colorbar(picture, ax=axes, label="weight", aspect=30)
+        if len(images) > count:
+            figure.supxlabel(f"{len(images) - count:,} more", fontsize=8)
     return figure

@@ -8,7 +8,7 @@ Read next: `canvas.py`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,13 +18,13 @@ from microgradnd.modes import no_grad
 from microgradnd.nn import Module
 from microgradnd.tensor import Tensor, tensor
 from microgradnd.trees import flatten
-from microgradnd.viz.plots.canvas import LARGEST, RED, SURFACE, Array, canvas, colour_bar, legend
+from microgradnd.viz.plots.canvas import LARGEST, RED, SURFACE, Array, array_of, canvas, legend
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MARKS = 6  # steps of the path that have their numbers beside them, about
+MARKS = 5  # stretches of the path between steps that have their numbers beside them, at most
 
 
 @explained
@@ -115,85 +115,98 @@ def plot_surface(
         if not points:
             raise ValueError("plot_surface needs a path, or at=, the parameters in the middle of the picture")
         at = next((point for point in reversed(points) if _is_finite(point)), points[-1])
-    leaves, form = flatten(at)
-    shapes = [np.shape(leaf.data if isinstance(leaf, Tensor) else leaf) for leaf in leaves]
-    middle = _vector(at, shapes, at, "at")
-    track = np.array([_vector(point, shapes, at, "the path") for point in points]).reshape(len(points), middle.size)
-    names = [xlabel, ylabel]
+    space = _Space(at)
+    middle = here = space.vector(at, "at")
+    track = np.array([space.vector(point, "the path") for point in points]).reshape(len(points), middle.size)
     if middle.size == 2 and directions is None:
-        plane, middle = np.eye(2), np.zeros(2)
-        default = ["parameter 0", "parameter 1"]
+        plane, middle, default = np.eye(2), np.zeros(2), ["parameter 0", "parameter 1"]
     else:
-        plane, default = _plane(middle, track, directions, shapes, at, rng)
+        plane, default = _plane(space, middle, track, directions, rng)
     onto = np.linalg.pinv(plane)
     with np.errstate(invalid="ignore"):  # a path may end at infinity
-        coordinates, here = (track - middle) @ onto, (_vector(at, shapes, at, "at") - middle) @ onto
-    (x0, x1), (y0, y1) = _extent(coordinates, here) if extent is None else extent
+        coordinates, centre = (track - middle) @ onto, (here - middle) @ onto
+    (x0, x1), (y0, y1) = _extent(coordinates, centre) if extent is None else extent
     across, up = np.linspace(x0, x1, steps), np.linspace(y0, y1, steps)
 
     def value(a: float, b: float) -> float:
-        vector = middle + a * plane[0] + b * plane[1]
-        return _number(loss(form.rebuild(_parts(vector, leaves, shapes))))
+        return _number(loss(space.parameters(middle + a * plane[0] + b * plane[1])))
 
     with no_grad(), np.errstate(all="ignore"):  # what overflows out there is hatched
         heights = np.array([[value(a, b) for a in across] for b in up])
 
-    figure, ax = canvas(ax, title, *(name or given for name, given in zip(names, default, strict=True)))
-    ax.grid(False)
-    _contours(figure, ax, across, up, heights, log)
-    if len(points):
-        _path(ax, coordinates)
-    ax.set(xlim=(x0, x1), ylim=(y0, y1))
-    legend(figure, ax)
+    labels = (name or given for name, given in zip((xlabel, ylabel), default, strict=True))
+    with canvas(ax, title, *labels) as (figure, ax):
+        ax.grid(False)
+        _contours(figure, ax, across, up, heights, log)
+        if len(points):
+            _path(ax, coordinates)
+        ax.set(xlim=(x0, x1), ylim=(y0, y1))
+        legend(figure, ax)
     return figure
 
 
 def _is_finite(tree: Any) -> bool:
-    return all(np.all(np.isfinite(leaf.data if isinstance(leaf, Tensor) else leaf)) for leaf in flatten(tree)[0])
+    return all(np.all(np.isfinite(array_of(leaf))) for leaf in flatten(tree)[0])
 
 
-def _vector(tree: Any, shapes: Sequence[tuple[int, ...]], like: Any, what: str) -> Array:
-    """Return the parameters one after the other, shape (d,), or raise if they haven't the structure of `like`."""
-    if isinstance(tree, Mapping) and isinstance(like, Module | Mapping):  # by name: the order may differ
-        names = [name for name, _ in like.named_parameters()] if isinstance(like, Module) else list(like)
-        if missing := [str(name) for name in names if name not in tree]:
-            raise ValueError(f"plot_surface: {what} lacks the parameters {', '.join(missing)}")
-        tree = [tree[name] for name in names]
-    found = [np.asarray(leaf.data if isinstance(leaf, Tensor) else leaf) for leaf in flatten(tree)[0]]
-    if [array.shape for array in found] != list(shapes):
-        raise ValueError(
-            f"plot_surface: {what} must hold arrays of the shapes of the parameters, {list(shapes)}, "
-            f"got {[array.shape for array in found]}"
-        )
-    if any(array.dtype.kind not in "biuf" for array in found):
-        raise ValueError(f"plot_surface: {what} must hold real numbers, got {[str(array.dtype) for array in found]}")
-    return np.concatenate([np.zeros(0), *(array.astype(np.float64).reshape(-1) for array in found)])
+class _Space:
+    """Parameters as vectors, one after the other.
 
+    Parameters
+    ----------
+    at : array, Tensor, module, or a structure of them
+        What the parameters look like.
+    """
 
-def _parts(vector: Array, leaves: Sequence[Any], shapes: Sequence[tuple[int, ...]]) -> list[Any]:
-    """Return the parameters in a vector, each of the type and dtype of its leaf."""
-    parts: list[Any] = []
-    ends = np.cumsum([math.prod(shape) for shape in shapes])
-    for leaf, shape, array in zip(leaves, shapes, np.split(vector, ends[:-1]), strict=True):
-        dtype = leaf.dtype if getattr(leaf, "dtype", np.dtype(int)).kind == "f" else np.float64
-        part = array.reshape(shape).astype(dtype)
-        parts.append(tensor(part, name=leaf.name) if isinstance(leaf, Tensor) else part)
-    return parts
+    def __init__(self, at: Any) -> None:
+        self.leaves, self.form = flatten(at)
+        self.shapes = [np.shape(array_of(leaf)) for leaf in self.leaves]
+        self.names: list[Any] | None = None  # where parameters go by them, their order may differ
+        if isinstance(at, Module | Mapping):
+            self.names = [name for name, _ in at.named_parameters()] if isinstance(at, Module) else list(at)
+
+    def vector(self, tree: Any, what: str) -> Array:
+        """Return parameters with shape (d,), or raise if they haven't this structure."""
+        if isinstance(tree, Mapping) and self.names is not None:
+            if missing := [str(name) for name in self.names if name not in tree]:
+                raise ValueError(f"plot_surface: {what} lacks the parameters {', '.join(missing)}")
+            tree = [tree[name] for name in self.names]
+        found = [array_of(leaf) for leaf in flatten(tree)[0]]
+        if (shapes := [array.shape for array in found]) != self.shapes:
+            raise ValueError(
+                f"plot_surface: {what} must hold arrays of the shapes of the parameters, {self.shapes}, got {shapes}"
+            )
+        if any(array.dtype.kind not in "biuf" for array in found):
+            dtypes = [str(array.dtype) for array in found]
+            raise ValueError(f"plot_surface: {what} must hold real numbers, got {dtypes}")
+        return np.concatenate([np.zeros(0), *(array.astype(np.float64).reshape(-1) for array in found)])
+
+    def split(self, vector: Array) -> list[Array]:
+        """Return the part of each parameter, a view of shape (size,)."""
+        return np.split(vector, np.cumsum([math.prod(shape) for shape in self.shapes])[:-1])
+
+    def parameters(self, vector: Array) -> Any:
+        """Return the parameters in a vector, each of the type and dtype of its leaf."""
+        parts: list[Any] = []
+        for leaf, shape, array in zip(self.leaves, self.shapes, self.split(vector), strict=True):
+            dtype = leaf.dtype if getattr(leaf, "dtype", np.dtype(int)).kind == "f" else np.float64
+            part = array.reshape(shape).astype(dtype)
+            parts.append(tensor(part, name=leaf.name) if isinstance(leaf, Tensor) else part)
+        return self.form.rebuild(parts)
 
 
 def _number(value: Any) -> float:
-    array = np.asarray(value.data if isinstance(value, Tensor) else value)
+    array = array_of(value)
     if array.size != 1 or array.dtype.kind not in "biuf":
         raise ValueError(f"plot_surface: the loss must be one real number, got {array.dtype} of shape {array.shape}")
     return float(array.reshape(()))
 
 
 def _plane(
+    space: _Space,
     middle: Array,
     track: Array,
     directions: tuple[Any, Any] | None,
-    shapes: Sequence[tuple[int, ...]],
-    like: Any,
     rng: np.random.Generator | None,
 ) -> tuple[Array, list[str]]:
     """Return two directions in the space of the parameters, shape (2, d), and what to call them."""
@@ -202,7 +215,7 @@ def _plane(
     if directions is not None:
         if len(directions) != 2:
             raise ValueError(f"plot_surface: directions must be two sets of parameters, got {len(directions)}")
-        plane = np.array([_vector(direction, shapes, like, "a direction") for direction in directions])
+        plane = np.array([space.vector(direction, "a direction") for direction in directions])
         if np.linalg.matrix_rank(plane) < 2:
             raise ValueError("plot_surface: the two directions span no plane: they are parallel, or one is zero")
         return plane, ["direction 0", "direction 1"]
@@ -218,19 +231,10 @@ def _plane(
             "plot_surface: the path moves in fewer than two directions, which span no plane; pass "
             "directions=(a, b), or rng=np.random.default_rng(0) for two random ones"
         )
-    rows = []
-    for _ in range(2):
-        parts = [rng.standard_normal(math.prod(shape)) for shape in shapes]
-        sizes = np.split(middle, np.cumsum([part.size for part in parts])[:-1])
-        rows.append(
-            np.concatenate(
-                [
-                    part * (np.linalg.norm(size) / (np.linalg.norm(part) or 1))
-                    for part, size in zip(parts, sizes, strict=True)
-                ]
-            )
-        )
-    plane = np.array(rows)
+    plane = rng.standard_normal((2, middle.size))
+    for direction in plane:
+        for part, parameter in zip(space.split(direction), space.split(middle), strict=True):
+            part *= np.linalg.norm(parameter) / (np.linalg.norm(part) or 1)
     if np.linalg.matrix_rank(plane) < 2:  # all parameters are zero
         plane = rng.standard_normal(plane.shape)
     return plane, ["random direction 0", "random direction 1"]
@@ -251,15 +255,10 @@ def _contours(figure: Figure, ax: Axes, across: Array, up: Array, heights: Array
 
     shown = np.ma.masked_where(~(np.abs(heights) <= LARGEST), heights)
     if np.ma.is_masked(shown):
-        ax.set_facecolor("white")
-        corner, width, height = (across[0], up[0]), across[-1] - across[0], up[-1] - up[0]
-        hatched = patches.Rectangle(
-            corner, width, height, fill=False, hatch="xxx", edgecolor=RED, linewidth=0, zorder=0
-        )
-        hatched.set_label(
-            "loss is not finite" + f", or over {LARGEST:g}" * bool(np.isfinite(shown.data[shown.mask]).any())
-        )
-        ax.add_patch(hatched)
+        is_huge = bool(np.isfinite(shown.data[shown.mask]).any())
+        what = "loss is not finite" + f", or over {LARGEST:g}" * is_huge
+        look: dict[str, Any] = {"fill": False, "hatch": "xxx", "edgecolor": RED, "linewidth": 0, "zorder": 0}
+        ax.add_patch(patches.Rectangle((0, 0), 1, 1, transform=ax.transAxes, label=what, **look))
     if not shown.count():
         return
     low, high = float(shown.min()), float(shown.max())
@@ -272,45 +271,35 @@ def _contours(figure: Figure, ax: Axes, across: Array, up: Array, heights: Array
     norm = colors.LogNorm(low, high) if log else colors.PowerNorm(0.5, low, high)
     filled = ax.contourf(across, up, shown, levels=levels, norm=norm, cmap=SURFACE)
     ax.contour(across, up, shown, levels=levels, colors="white", linewidths=0.6, linestyles="solid", alpha=0.6)
-    bar = colour_bar(figure, ax, filled, "loss", ticks=levels[::2])
-    bar.ax.yaxis.set_major_formatter(
-        ticker.FuncFormatter(lambda value, _: f"{value:.{3 if abs(value) < 1000 else 4}g}".replace("-", "−"))
-    )
+    bar = figure.colorbar(filled, ax=ax, label="loss", ticks=levels[::2])
+    bar.ax.yaxis.set_major_formatter(ticker.StrMethodFormatter("{x:.3g}" if max(-low, high) < 1000 else "{x:.4g}"))
     bar.ax.minorticks_off()
-
-
-def _round(count: float) -> int:
-    """Return the least of 1, 2, 5, 10, 20, ... that isn't less."""
-    power = 10 ** max(math.ceil(math.log10(count)) - 1, 0) if count > 1 else 1
-    return int(next(power * factor for factor in (1, 2, 5, 10) if power * factor >= count))
 
 
 def _path(ax: Axes, coordinates: Array) -> None:
     """Draw the path, with the numbers of some steps and the direction that it has there."""
-    from matplotlib import patheffects
+    from matplotlib import patheffects, ticker
 
     whole = np.flatnonzero(np.all(np.isfinite(coordinates), axis=1))
     if not len(whole):
         return
-    halo = [patheffects.withStroke(linewidth=3.5, foreground="black")]
+    halo = [patheffects.withStroke(linewidth=3, foreground="black")]
+    arrow = {"arrowstyle": "-|>,head_length=0.6", "color": "white", "mutation_scale": 20, "shrinkA": 0, "shrinkB": 0}
+    place: dict[str, Any] = {"xytext": (6, 6), "textcoords": "offset points", "path_effects": halo}
+    size = np.ptp(coordinates[whole], axis=0).max() or 1.0
+    marked = [np.full(2, np.inf)]
+    steps = ticker.MaxNLocator(MARKS, steps=[1, 2, 5, 10], integer=True).tick_values(0, whole[-1])
+    for step in map(int, steps):
+        if step not in whole[1:] or np.linalg.norm(np.array(marked) - coordinates[step], axis=1).min() < 0.06 * size:
+            continue
+        marked.append(coordinates[step])
+        before = coordinates[step - 1]
+        if np.all(np.isfinite(before)) and np.any(coordinates[step] != before):
+            ax.annotate("", coordinates[step], before, arrowprops=arrow | {"path_effects": halo})
+        ax.annotate(str(step), coordinates[step], color="white", fontsize=8, **place)
     x, y = coordinates.T
     lost = f", lost after step {whole[-1]}: not finite" if whole[-1] < len(coordinates) - 1 else ""
     dots = "o" if len(coordinates) <= 80 else ""
-    every = _round(len(whole) / MARKS)
-    size = np.ptp(coordinates[whole], axis=0).max() or 1.0
-    marked = np.full((1, 2), np.inf)
-    for step in whole[whole > 0]:
-        move = coordinates[step] - coordinates[step - 1]
-        nearest = np.min(np.linalg.norm(marked - coordinates[step], axis=1))
-        if step % every or not np.all(np.isfinite(move)) or nearest < 0.06 * size:
-            continue
-        marked = np.vstack([marked, coordinates[step]])
-        if np.any(move):
-            arrow = {"arrowstyle": "-|>", "color": "white", "mutation_scale": 20, "shrinkA": 0, "shrinkB": 0}
-            ax.annotate("", coordinates[step], coordinates[step - 1], arrowprops=arrow | {"path_effects": halo})
-        text = [patheffects.withStroke(linewidth=2.5, foreground="black")]
-        place: dict[str, Any] = {"xytext": (6, 6), "textcoords": "offset points", "path_effects": text}
-        ax.annotate(str(step), coordinates[step], color="white", fontsize=8, **place)
     ax.plot(x, y, color="white", marker=dots, markersize=3, path_effects=halo, label=f"path of descent{lost}")
     edge: dict[str, Any] = {"color": "white", "markeredgecolor": "black", "linestyle": "", "zorder": 5}
     ax.plot(x[whole[0]], y[whole[0]], marker="s", markersize=8, label="start", **edge)
