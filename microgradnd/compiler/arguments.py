@@ -102,10 +102,6 @@ class Arguments:
         self.shapes = tuple([x.shape if isinstance(x, np.ndarray) else () for x in self.leaves])
         self.signature = self.form.key(), tuple(map(signature, self.leaves)), tuple(self.first)
 
-    def arrays(self, inputs: Sequence[int], numbers: dict[type, Any]) -> list[Any]:
-        """Return the values of some of the leaves, Python's numbers in the precision of a program."""
-        return [value_of(self.leaves[i], numbers) for i in inputs]
-
     def objects(self) -> list[tuple[int, Any]]:
         """Return what isn't an input, with its number: objects, which may hold anything."""
         leaves = [(i, x) for i, x in enumerate(self.leaves) if not is_input(x)]

@@ -74,12 +74,12 @@ class Compiled(Generic[P, R]):
         self._entries: list[tuple[Any, Entry]] = []
         self._hits = self._misses = 0
         self._latest: Entry | None = None
-        self._dispatch: Callable[[Any], Any] | None = None
+        self._dispatch: Callable[..., Any] | None = None
         self._streak: tuple[int, dict[str, int]] = 0, {}
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        if self._dispatch is not None and not kwargs:
-            result = self._dispatch(args)
+        if (dispatch := self._dispatch) is not None:
+            result: Any = dispatch(args, kwargs)
             if result is not MISS:
                 self._hits += 1
                 return result
@@ -121,8 +121,8 @@ class Compiled(Generic[P, R]):
         if entry is None:
             entry = self._trace(arguments, key, changes, related)
         self._latest = entry
-        self._dispatch = None if kwargs else dispatcher(self.function, args, arguments, entry)
-        return entry.run(self.function, arguments)
+        self._dispatch = dispatch = dispatcher(self.function, arguments, entry)
+        return dispatch(args, kwargs, is_known=True)
 
     def _trace(self, arguments: Arguments, key: Any, changes: list[str], related: list[Entry]) -> Entry:
         self._check_streak(changes)

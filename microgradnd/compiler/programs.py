@@ -14,18 +14,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from microgradnd.anew import Anew
-from microgradnd.compiler.arguments import Arguments
+from microgradnd.compiler.arguments import Arguments, value_of
 from microgradnd.compiler.blocks import blocks
 from microgradnd.compiler.buffers import plan
 from microgradnd.compiler.fast import fast
 from microgradnd.compiler.machine import Loops, race
 from microgradnd.compiler.matrices import share_factors
 from microgradnd.compiler.opened import instance, opened, samples
-from microgradnd.compiler.ownership import check_apart, own_results
+from microgradnd.compiler.ownership import own_results
 from microgradnd.compiler.passes import drop_dead, late, optimized, share_equal
 from microgradnd.compiler.places import same
 from microgradnd.compiler.program import Program
-from microgradnd.compiler.recorder import Gradient
 from microgradnd.compiler.replay import recorded
 from microgradnd.compiler.rolling import hoisted, in_bodies, rolled
 from microgradnd.compiler.saving import Written
@@ -35,7 +34,7 @@ from microgradnd.compiler.source import HELPERS, Names, loaded, readable
 from microgradnd.compiler.spelling import OF_LOOPS, scattered, spell
 from microgradnd.compiler.trace import Traced
 from microgradnd.suspended import resolved
-from microgradnd.tape import Leaf, current, touch
+from microgradnd.tape import Leaf, current
 from microgradnd.tensor import Tensor
 
 
@@ -105,30 +104,6 @@ class Entry(NamedTuple):
             for value, x in zip(values, self.captured(), strict=True)
             if x is not None and (np.shape(x), x.dtype) != (value.shape, value.dtype)
         ]
-
-    def run(self, function: Callable[..., Any], arguments: Arguments) -> Any:
-        """Run the program for arguments, and do with variables and results what the function does."""
-        traced = self.traced
-        arrays = [*arguments.arrays(traced.inputs, traced.numbers), *self.captured()]
-        owners = [*(arguments.leaves[i] for i in traced.inputs), *traced.captured]
-        if self.updated:
-            check_apart([value.name or "an argument" for value in traced.program.inputs], arrays, self.updated)
-        results = self.function(*arrays)
-        for i in self.updated:
-            leaf = owners[i]._node if isinstance(owners[i], Tensor) else owners[i]
-            if type(leaf) is Leaf:
-                touch(leaf)
-        if traced.left:
-            results, left = results
-            leave([Gradient(arguments.leaves[x]._node) if type(x) is int else x for x, _ in traced.left], traced, left)
-        return finish(self, results, function, arguments)
-
-
-def leave(things: Sequence[Any], traced: Traced, values: Sequence[Any]) -> None:
-    """Leave gradients and buffers where the function leaves them."""
-    rest = iter(values)
-    for thing, (_, is_array) in zip(things, traced.left, strict=True):
-        thing.set(np.asarray(next(rest)) if is_array else None)
 
 
 def finish(entry: Entry, results: Any, function: Callable[..., Any], arguments: Arguments) -> Any:
@@ -231,7 +206,7 @@ def with_loops(entry: Entry, name: str, backend: str, arguments: Arguments, leng
         return entry._replace(report=f"{entry.report}; it draws, so it wasn't timed")
     report = loops.report
     if backend == "auto":
-        arrays = [*arguments.arrays(traced.inputs, traced.numbers), *entry.captured()]
+        arrays = [*(value_of(arguments.leaves[i], traced.numbers) for i in traced.inputs), *entry.captured()]
         takes_numpy, takes_loops = race((entry.function, loops.function), arrays)
         measured = f"loops take {takes_loops:.3g} us, NumPy {takes_numpy:.3g} us"
         if takes_numpy <= takes_loops:
