@@ -150,9 +150,7 @@ def spelled(thing: Any) -> str | None:
     known = (np.float64, np.bool, np.int64)
     if (number := uniform(thing)) is not None and thing.shape:
         return f"np.full({thing.shape}, {number!r}, np.{thing.dtype.name})"
-    if not thing.size:
-        return f"np.zeros({thing.shape}, np.{thing.dtype.name})"
-    if thing.size <= SHORT:
+    if 0 < thing.size <= SHORT:
         return f"np.array({thing.tolist()!r}{'' if thing.dtype in known else f', np.{thing.dtype.name}'})"
     return None
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import enum
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,7 +28,7 @@ from microgradnd.compiler.bytecode import lines_of
 from microgradnd.compiler.draws import drawn
 from microgradnd.compiler.opened import instance
 from microgradnd.compiler.places import PLAIN, Surroundings
-from microgradnd.compiler.program import Constant, Program, Value
+from microgradnd.compiler.program import Constant, Program, Value, mapped
 from microgradnd.compiler.recorder import (
     Buffer,
     Gradient,
@@ -49,7 +48,6 @@ from microgradnd.trees import Form, flatten, is_module
 
 Places = dict[str, list[tuple[int, int]]]  # for each symbol, the leaves of the arguments and the axes of its length
 TYPES = {"LOAD_GLOBAL type"}
-OWN_REFERENCES = 3  # to a variable: the record of what was assigned, a name for it, and the argument of getrefcount
 
 
 class Traced(NamedTuple):
@@ -193,12 +191,6 @@ class Recording:
                 "a list, dict or object among the arguments was changed inside a compiled function, which is given "
                 "others in its place; return the new value, and change it outside"
             )
-        for variable, before, _ in recorder.assigned.values():
-            if before is None and sys.getrefcount(variable) > OWN_REFERENCES:  # not one that the function made
-                raise TraceError(
-                    f"a Tensor of shape {variable.shape} from outside was assigned to inside a compiled function; make "
-                    f"it a variable by a name (mg.tensor(..., name=)), or pass it as an argument"
-                )
 
 
 @contextmanager
@@ -390,15 +382,10 @@ def constants_in(program: Program) -> list[Any]:
     """Return the functions and numbers of a program, to be compared with those of another."""
     numbers: dict[Value, int] = {value: i for i, value in enumerate(program.inputs)}
 
-    def shown(tree: Any) -> Any:
-        if isinstance(tree, Value):
-            return numbers.setdefault(tree, len(numbers))
-        if isinstance(tree, np.ndarray | Constant):
-            return np.asarray(tree).tobytes()
-        if isinstance(tree, tuple | list):
-            return [shown(part) for part in tree]
-        return [(key, shown(part)) for key, part in tree.items()] if isinstance(tree, dict) else repr(tree)
+    def shown(part: Any) -> Any:
+        if isinstance(part, Value):
+            return numbers.setdefault(part, len(numbers))
+        return np.asarray(part).tobytes() if isinstance(part, np.ndarray | Constant) else repr(part)
 
-    return [shown((step.function, step.args, dict(step.kwargs), step.outs())) for step in program.steps] + [
-        shown(program.outputs)
-    ]
+    calls = [(step.function, step.args, dict(step.kwargs), step.outs()) for step in program.steps]
+    return mapped(shown, [*calls, program.outputs])

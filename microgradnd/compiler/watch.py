@@ -148,8 +148,6 @@ class Watch:
         if isinstance(thing, PLAIN) or type(thing) in FUNCTIONS or id(thing) in self.known:
             return
         self.known[id(thing)] = name, thing
-        if hasattr(type(thing), "function") and hasattr(thing, "cache_info"):
-            self.todo.append((name, thing.function))
         if isinstance(thing, np.ndarray):
             self.arrays[id(thing)] = name, thing, thing.copy() if thing.nbytes <= LARGE else sample(thing)
             if thing.dtype == object:
@@ -304,10 +302,9 @@ class Watch:
         """Have a class tell which attributes of its objects are read and set; return whether that can be done."""
         if any(known is cls for known, _ in self.hooked):
             return True
-        if not is_changeable(cls) or issubclass(cls, Tensor | type | Recorder | Watch):
-            return False
         before = {name: vars(cls)[name] for name in HOOKS if name in vars(cls)}
-        read, recorder = cls.__getattribute__, self.recorder
+        read: Any = cls.__getattribute__
+        recorder = self.recorder
 
         def is_noted() -> bool:
             return current().trace is recorder and not self.is_looking
@@ -433,9 +430,6 @@ class Watch:
             own = attributes(owner)
             now = own.get(name, MISSING) if name in own else getattr(owner, name, MISSING)
             if now is before or same(before, now):
-                continue
-            if before is MISSING and name in own and same(lookup(type(owner), name), now):
-                del own[name]  # what the class has
                 continue
             if before is MISSING:
                 own.pop(name, None)
