@@ -237,12 +237,9 @@ class Writer:
             return self.expanded(step), CALL
         if "axis" in kwargs:  # None is the default of most, and one axis needs no tuple
             axis = kwargs["axis"]
-            axis = axis[0] if type(axis) is tuple and len(axis) == 1 else axis
-            kwargs = {
-                key: axis if key == "axis" else a
-                for key, a in kwargs.items()
-                if key != "axis" or axis is not None or not traits(function).is_reduction
-            }
+            kwargs = {**kwargs, "axis": axis[0] if type(axis) is tuple and len(axis) == 1 else axis}
+            if axis is None and traits(function).is_reduction:
+                del kwargs["axis"]
         inside = ", ".join([*(self.text(a) for a in args), *self.keywords(kwargs)])
         return f"{self.function(function)}({inside})", CALL
 

@@ -462,8 +462,8 @@ ENTRIES: list[tuple[str, ...]] = [
     ),
     (
         "fast.py",
-        "and not value.shape and value not in updated:",
-        "and not value.shape:",
+        "for value in step.operands()} - updated - ",
+        "for value in step.operands()} - ",
         "tests/test_compiler.py tests/test_compiled_steps.py " + OWNED,
     ),
     ("fast.py", 'rest = "" if chain.is_even else', 'rest = "" if True else', BLOCKS + " " + ROWS),
