@@ -107,6 +107,8 @@ class Recording:
 
     Attributes
     ----------
+    arguments, names, numbers
+        What the function was called with, names for its leaves, and what its Python numbers were made to.
     inputs : dict of int to Tensor
         What stood for the leaves of the arguments that the program is given.
     leaves, form
@@ -127,7 +129,8 @@ class Recording:
     ) -> None:
         self.recorder = recorder = Recorder(sizes)
         self.watch = watch = Watch(recorder)
-        names = arguments.names(function)
+        self.arguments, self.numbers = arguments, numbers
+        self.names = names = arguments.names(function)
         watch.visit(getattr(function, "__name__", "function"), function)
         for i, thing in arguments.objects():
             watch.visit(names[i], thing)
@@ -165,7 +168,7 @@ class Recording:
                 if isinstance(before, Leaf) and variable._node is not before
                 if recorder.is_outer(before) or before in arrays
             ]
-            watch.unhook()
+            watch.undo.close()
             changed, wrong = watch.put_back()
             self.left: list[tuple[Any, Any]] = [
                 *((Gradient(leaf), as_it_is(g)) for leaf, g in recorder.gradients_left().items()),
@@ -259,7 +262,7 @@ def traced_for(function: Callable[..., Any], arguments: Arguments, sizes: Sizes 
         given = [i for i in arguments.inputs if i not in fixed]
         recording = Recording(function, arguments, given, numbers or {}, sizes)
         with contextlib.nullcontext() if sizes is None else sizes.observed():
-            translation = Translation(recording.recorder, recording.inputs, arguments.names(function))
+            translation = Translation(recording.recorder, recording.inputs, recording.names)
         general = program = translation.program(results_of(recording, translation), recording.updated)
         if sizes is not None:
             sizes.forget()
@@ -270,8 +273,8 @@ def traced_for(function: Callable[..., Any], arguments: Arguments, sizes: Sizes 
             break
         dtypes |= others
     if recording.watch.draws.is_doubtful:
-        check_alike(function, arguments, given, numbers or {}, program)
-    found = finished(recording, translation, program, arguments, numbers or {}, fixed)
+        check_alike(function, recording, program)
+    found = finished(recording, translation, program, fixed)
     return found if sizes is None else found._replace(sizes=sizes, general=general)
 
 
@@ -298,16 +301,9 @@ def results_of(recording: Recording, translation: Translation) -> Any:
     return (outputs, left) if recording.left else outputs
 
 
-def finished(
-    recording: Recording,
-    translation: Translation,
-    program: Program,
-    arguments: Arguments,
-    numbers: dict[type, Any],
-    fixed: dict[int, Any],
-) -> Traced:
+def finished(recording: Recording, translation: Translation, program: Program, fixed: dict[int, Any]) -> Traced:
     """Return a program with what it takes to call it, and nothing of what was computed."""
-    recorder, watch = recording.recorder, recording.watch
+    recorder, watch, arguments = recording.recorder, recording.watch, recording.arguments
     places = {t._node: i for i, t in recording.inputs.items() if isinstance(arguments.leaves[i], Tensor)}
     around: set[Any] = {tensor._node for tensor in watch.tensors}
     for leaf in recorder.read:
@@ -330,7 +326,7 @@ def finished(
         form=None if is_plain_tree(recording.form) else recording.form,
         surroundings=watch.surroundings(lambda array: id(array) in translation.values, recorder.masks, buffers),
         depends=[(thing, thing.__form__()) for thing in recorder.things.values()],
-        numbers=numbers,
+        numbers=recording.numbers,
         fixed=fixed,
         sources=[places.get(node, node) for node in dict.fromkeys(node for found in sources for node in found)],
         differentiable=[bool(found) for found in sources],
@@ -367,12 +363,10 @@ def is_plain_tree(form: Form) -> bool:
     )
 
 
-def check_alike(
-    function: Callable[..., Any], arguments: Arguments, given: list[int], numbers: dict[type, Any], program: Program
-) -> None:
+def check_alike(function: Callable[..., Any], first: Recording, program: Program) -> None:
     """Trace a function again, and raise if its program has other numbers in it: they are random."""
-    recording = Recording(function, arguments, given, numbers)
-    translation = Translation(recording.recorder, recording.inputs, arguments.names(function))
+    recording = Recording(function, first.arguments, list(first.inputs), first.numbers)
+    translation = Translation(recording.recorder, recording.inputs, recording.names)
     again = translation.program(results_of(recording, translation), recording.updated)
     if constants_in(again) != constants_in(program):
         raise drawn("", None)
