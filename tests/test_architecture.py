@@ -118,6 +118,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "assignment",
         "batching",
         "contraction",
+        "forms",
         "inplace",
         "lines",
         "matching",

@@ -12,13 +12,13 @@ they know those that the function captures.
 from __future__ import annotations
 
 import enum
-import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from microgradnd.compiler.passes import key_of
+from microgradnd.forms import parameters_of
 from microgradnd.matching import plain
 from microgradnd.tape import Leaf
 from microgradnd.tensor import Tensor
@@ -115,10 +115,7 @@ class Arguments:
 
     def names(self, function: Callable[..., Any]) -> list[str]:
         """Return names for the leaves: that of the parameter of the function, or of the path inside of it."""
-        try:
-            parameters = [p.name for p in inspect.signature(function).parameters.values()]
-        except (TypeError, ValueError):
-            parameters = []
+        parameters = [p.name for p in parameters_of.__wrapped__(function)]
         parameters += [f"x{i}" for i in range(len(parameters), len(self.args))]
         given = [*zip(parameters, self.args, strict=False), *self.kwargs.items()]
         return [name for parameter, arg in given for name in paths(arg, parameter, is_module)]
@@ -143,11 +140,11 @@ def signature(leaf: Any) -> Any:
         hooks = leaf._node.hooks if type(leaf._node) is Leaf else None
         return Tensor, leaf._array.shape, leaf._array.dtype, leaf.requires_grad, tuple(map(id, (hooks or {}).values()))
     if isinstance(leaf, np.ndarray | np.generic):
-        is_other = isinstance(leaf, np.ma.MaskedArray | np.matrix)
-        if leaf.dtype.kind not in "biufc" or is_other:
-            what = f"an array of dtype {leaf.dtype}"
-            if is_other:
-                what = "a masked array" if isinstance(leaf, np.ma.MaskedArray) else f"a {type(leaf).__name__}"
+        if leaf.dtype.kind not in "biufc" or isinstance(leaf, np.ma.MaskedArray | np.matrix):
+            what = (
+                "a masked array" if isinstance(leaf, np.ma.MaskedArray) else f"an object of type {type(leaf).__name__}"
+            )
+            what += f" and dtype {leaf.dtype}"
             raise TypeError(
                 f"a compiled function got {what}, but its programs compute with plain arrays of numbers; pass one made "
                 f"by np.asarray(..., dtype=float), or for a masked array by .filled(0)"

@@ -21,8 +21,9 @@ import numpy as np
 from microgradnd.compiler.arguments import Arguments
 from microgradnd.compiler.ownership import check_apart
 from microgradnd.compiler.places import CONTAINERS, MISSING, Place, same
-from microgradnd.compiler.programs import Entry, finish
+from microgradnd.compiler.programs import Entry
 from microgradnd.compiler.recorder import Buffer, Gradient
+from microgradnd.compiler.replay import recorded
 from microgradnd.compiler.sizes import LEAST
 from microgradnd.tape import Leaf, current, next_position, touch
 from microgradnd.tensor import Tensor
@@ -97,9 +98,9 @@ class Dispatcher:
                 value = f"g{i}" if is_array else "None"
                 value = f"asarray({value})" if shapes.get(value) == () else value  # programs give numbers
                 after.append(self.leaving(thing, value))
-        if traced.sources:
-            rest = f"{self.name(entry)}, result, {self.name(self.function)}, {self.name(Arguments)}(args, kwargs)"
-            after.append(f"result = {self.name(finish)}({rest})")
+        if traced.sources and entry.mode.record is not None:
+            rest = f"result, {self.name(entry)}, {self.name(self.function)}, {self.name(Arguments)}(args, kwargs)"
+            after.append(f"result = {self.name(recorded)}({rest})")
         elif traced.form is not None:
             after.append(f"result = {self.name(traced.form.rebuild)}(result)")
         names = "".join(f"a{i}, " for i in range(len(self.arguments.args)))
@@ -133,14 +134,14 @@ class Dispatcher:
         if not updated:
             return []
         captured = given[len(self.entry.traced.inputs) :]  # which were looked at the first time, as Tensors were
-        quick = ["not is_known"]
+        doubts = ["is_known"]
         for array in updated:
             if array in self.arrays:
                 others = [other for other in (*self.arrays, *captured) if other != array]
-                quick += [f"{array}.base is None", *(f"{x} is not {array} is not {x}.base" for x in others)]
+                doubts += [f"{array}.base is not None", *(f"{array} is {x} or {array} is {x}.base" for x in others)]
         names = [value.name or "an argument" for value in self.entry.traced.program.inputs]
         slowly = f"{self.name(check_apart)}({names}, [{', '.join(given)}], {self.entry.updated})"
-        return [f"if not ({' and '.join(quick)}): {slowly}"]
+        return [f"if {' or '.join(doubts)}: {slowly}"]
 
     def name(self, thing: Any) -> str:
         """Return a name for an object."""

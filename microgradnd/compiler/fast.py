@@ -28,7 +28,7 @@ from microgradnd.compiler.spelling import added_at
 from microgradnd.compiler.traits import POWER, UNARY, traits
 
 
-def fast(program: Program, name: str, names: Names, plan: Plan) -> tuple[str, str]:
+def fast(program: Program, name: str, names: Names, plan: Plan) -> str:
     """Return the source that allocates a program's buffers, and the program as a function that writes into them."""
     inputs = [names.value(v, "x") for v in program.inputs]
     writer = Writer(program, names, {})
@@ -47,7 +47,7 @@ def fast(program: Program, name: str, names: Names, plan: Plan) -> tuple[str, st
         used = set(re.findall(r"\w+", "\n".join(lines)))
         pool, lines = pooled(lines, allocated, [line for line in allocated if line.split(" = ")[0] in used])
         before = f"{pool}{before}"
-    return before, function_text(program, name, inputs, lines, writer)
+    return before + function_text(program, name, inputs, lines, writer)
 
 
 def statements(program: Program, plan: Plan, writer: Writer, allocated: list[str]) -> list[str]:

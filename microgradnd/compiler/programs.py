@@ -25,12 +25,11 @@ from microgradnd.compiler.ownership import own_results
 from microgradnd.compiler.passes import drop_dead, late, optimized, share_equal
 from microgradnd.compiler.places import same
 from microgradnd.compiler.program import Program
-from microgradnd.compiler.replay import recorded
 from microgradnd.compiler.rolling import hoisted, in_bodies, rolled
 from microgradnd.compiler.saving import Written
 from microgradnd.compiler.scalars import on_numbers
 from microgradnd.compiler.sizes import Sizes
-from microgradnd.compiler.source import HELPERS, Names, loaded, readable
+from microgradnd.compiler.source import Names, loaded, readable
 from microgradnd.compiler.spelling import OF_LOOPS, scattered, spell
 from microgradnd.compiler.trace import Traced
 from microgradnd.suspended import resolved
@@ -106,33 +105,22 @@ class Entry(NamedTuple):
         ]
 
 
-def finish(entry: Entry, results: Any, function: Callable[..., Any], arguments: Arguments) -> Any:
-    """Return results as the function returns them: in their containers, and on the tape where that goes on."""
-    traced = entry.traced
-    if traced.sources and current().record is not None:
-        return recorded(results, entry, function, arguments)
-    return results if traced.form is None else traced.form.rebuild(results)
-
-
 def printed(program: Program, name: str, optimize: bool) -> tuple[Program, Written]:
     """Return a program as it is printed, and its text."""
-    program = straightened(program)
+    program, names = straightened(program), Names(name)
+    inputs = [(value, names.value(value, "x")) for value in program.inputs]
     if optimize:
         program = drop_dead(on_numbers(program))
         program = in_bodies(lambda body, own: share_factors(drop_dead(share_equal(spell(body, None, own)))), program)
+        program = own_results(program)  # last: what is equal is one value until then
+        program = in_bodies(lambda body, _: late(blocks(body)), program)
+        text = fast(program, name, names, plan(program))
     else:
         rules = {"scattered": scattered}
         program = in_bodies(lambda body, own: drop_dead(spell(body, rules, own)) if own else body, program)
-    program = own_results(program)  # last: what is equal is one value until then
-    names = Names(name)
-    inputs = [(value, names.value(value, "x")) for value in program.inputs]
-    if optimize:
-        program = in_bodies(lambda body, _: late(blocks(body)), program)
-        allocation, text = fast(program, name, names, plan(program))
-    else:
-        allocation, text = "", readable(program, name, names)
-    helpers = "".join(f"{HELPERS[helper]}\n\n" for helper in HELPERS if helper in names.helpers)
-    return program, Written(name, inputs, names.constants, helpers, allocation + text)
+        program = own_results(program)
+        text = readable(program, name, names)
+    return program, Written(name, inputs, names.constants, names.helper_texts(), text)
 
 
 def entry_of(

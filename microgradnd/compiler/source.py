@@ -131,6 +131,10 @@ class Names:
             self.constants[self.known[key]] = thing
         return self.known[key]
 
+    def helper_texts(self) -> str:
+        """Return the source of the helpers that the program calls."""
+        return "".join(f"{text}\n\n" for helper, text in HELPERS.items() if helper in self.helpers)
+
     def constant_number(self, array: Any, wish: str) -> str:
         """Return a name for a 0-d array, the same for equal ones."""
         key = array.dtype, array.tobytes()
@@ -169,8 +173,7 @@ class Writer:
                 return self.call(self.inline[arg])
             return self.names.value(arg), ATOM
         if isinstance(arg, slice):
-            parts = ", ".join(self.text(part) for part in (arg.start, arg.stop, arg.step))
-            return f"slice({parts})", CALL
+            return f"slice{self.text((arg.start, arg.stop, arg.step))}", CALL
         if isinstance(arg, tuple | list) and type(arg) in (tuple, list):
             inside = ", ".join(self.text(part) for part in arg)
             if isinstance(arg, list):
@@ -192,13 +195,11 @@ class Writer:
             if infinite or number is not arg:
                 return f"{'float' if number is arg else f'np.{type(arg).__name__}'}({text})", CALL
             return text, UNARY if text.startswith("-") else ATOM
-        if isinstance(arg, np.dtype):
-            return self.function(arg.type), ATOM
+        arg = arg.type if isinstance(arg, np.dtype) else arg
         if isinstance(arg, np.ufunc) or (isinstance(arg, type) and issubclass(arg, np.generic)):
             return self.function(arg), ATOM
-        if isinstance(arg, Constant):
-            return self.names.constant(arg, arg.text.removeprefix("np.")), ATOM
-        return self.names.constant(arg, "constant"), ATOM
+        wish = arg.text.removeprefix("np.") if isinstance(arg, Constant) else "constant"
+        return self.names.constant(arg, wish), ATOM
 
     def turn(self, number: Turn) -> tuple[str, int]:
         """Return a number that moves, by the counter of the loop."""

@@ -489,9 +489,9 @@ ENTRIES: list[tuple[str, ...]] = [
     ("dispatch.py", "if saved is not None:", "if False:", WATCH),
     ("dispatch.py", '*(f"    {line}" for line in self.apart(given)),', "", f"{PARTS} {OWNED}"),
     ("dispatch.py", "for thing, form in traced.depends:", "for thing, form in []:", PARTS),
-    ("dispatch.py", 'quick += [f"{array}.base is None", ', "quick += [", PARTS),
-    ("dispatch.py", ', *(f"{x} is not {array} is not {x}.base" for x in others)]', "]", PARTS),
-    ("dispatch.py", 'quick = ["not is_known"]', 'quick = ["True"]', f"{PARTS} {OWNED}"),
+    ("dispatch.py", 'doubts += [f"{array}.base is not None", ', "doubts += [", PARTS),
+    ("dispatch.py", ', *(f"{array} is {x} or {array} is {x}.base" for x in others)]', "]", PARTS),
+    ("dispatch.py", 'doubts = ["is_known"]', 'doubts = ["False"]', f"{PARTS} {OWNED}"),
     ("dispatch.py", "if not is_known and found != form:", "if False:", PARTS),
     (
         "dispatch.py",
@@ -510,7 +510,7 @@ ENTRIES: list[tuple[str, ...]] = [
         "np.generic):\n            pass",
         PARTS,
     ),
-    ("dispatch.py", "        if traced.sources:", "        if False:", PARTS),
+    ("dispatch.py", "if traced.sources and entry.mode.record is not None:", "if False:", PARTS),
     ("dispatch.py", "self.checks.append(self.there(place))", "pass", WATCH),
     ("dispatch.py", "if any(place.changed() for place in self.places):", "if False:", WATCH),
     # arguments.py
@@ -582,7 +582,7 @@ ENTRIES: list[tuple[str, ...]] = [
     ("watch.py", 'staticmethod: ("__func__",),', "", WATCH),
     ("watch.py", '("func", "args", "keywords")', '("func",)', WATCH),
     ("watch.py", '("func", "args", "keywords")', '("args", "keywords")', WATCH),
-    ("places.py", "(saved is not None and array.tobytes() != saved)", "False", WATCH),
+    ("places.py", " or (saved is not None and array.tobytes() != saved)", "", WATCH),
     ("watch.py", "array.nbytes <= LARGE or not given(array)", "array.nbytes <= LARGE", WATCH),
     ("watch.py", '("a mask", array, True)', '("a mask", array, False)', WATCH),
     (
@@ -651,7 +651,6 @@ ENTRIES: list[tuple[str, ...]] = [
         "tests/test_compiler.py tests/test_guards.py",
     ),
     # programs.py, replay.py
-    ("programs.py", "if traced.sources and current().record is not None:", "if False:", PARTS),
     ("programs.py", "if given is not value and (", "if False and (", PARTS),
     ("programs.py", "x._node in nodes for x in tensors", "False for x in tensors", PARTS),
     ("programs.py", "if takes_numpy <= takes_loops:", "if takes_numpy >= takes_loops:", NUMBA, "numba"),
@@ -690,8 +689,8 @@ ENTRIES: list[tuple[str, ...]] = [
     ),
     ("compiled.py", "arguments.signature, mode.record is None", "arguments.signature, None", PARTS),
     ("dispatch.py", 'self.checks.append("not kwargs")', "pass", PARTS),
-    ("compiled.py", "if not (changed := candidate[1].changes()):", "if not (changed := []):", WATCH),
-    ("compiled.py", "and candidate[1].fits(arguments):", ":", PARTS),
+    ("compiled.py", "if not (changed := candidate.changes()):", "if not (changed := []):", WATCH),
+    ("compiled.py", " if entry.fits(arguments)]", "]", PARTS),
     # source.py, saving.py
     (
         "saving.py",
