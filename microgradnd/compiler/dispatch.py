@@ -42,7 +42,7 @@ class Dispatcher:
         traced = entry.traced
         self.known: dict[int, str] = {}
         self.names: dict[str, Any] = {"MISS": MISS, "MISSING": MISSING, "function": entry.function, "touch": touch}
-        self.names |= {"inf": np.inf, "nan": np.nan}
+        self.names |= {"inf": np.inf, "nan": np.nan, "ndarray": np.ndarray}
         self.names |= {"is_": operator.is_, "next_position": next_position, "current": current, "asarray": np.asarray}
         self.checks = [f"current() is {self.name(entry.mode)}"]
         self.lengths: dict[str, str] = {}  # of the symbols for open lengths
@@ -73,9 +73,7 @@ class Dispatcher:
             given.append(name if isinstance(thing, np.ndarray) else f"{name}.data")
             owners.append(name if type(thing) is Leaf else None)
             if isinstance(thing, Gradient | Buffer):
-                self.checks.append(
-                    f"type({name}.data) is {self.name(np.ndarray)} and {name}.data.shape == {value.shape}"
-                )
+                self.checks.append(f"type({name}.data) is ndarray and {name}.data.shape == {value.shape}")
                 self.checks.append(f"{name}.data.dtype is {self.name(value.dtype)}")
         self.surroundings()
         self.source = self.text(given, owners)

@@ -280,16 +280,14 @@ def traced_for(function: Callable[..., Any], arguments: Arguments, sizes: Sizes 
 
 def results_of(recording: Recording, translation: Translation) -> Any:
     """Return the outputs of a program: what the function returned, and what it left."""
+    returned = Tensor, np.ndarray, enum.Enum, Size, *PLAIN
     for leaf in recording.leaves:
         if isinstance(leaf, str) and UNKNOWN in leaf:
             raise TraceError(
                 f"a compiled function returned the text {leaf!r}, which shows a value that only the program computes; "
                 f"return the value, and format it outside"
             )
-        if (
-            not isinstance(leaf, (Tensor, np.ndarray, enum.Enum, Size, *PLAIN))
-            and id(leaf) not in recording.watch.known
-        ):
+        if not isinstance(leaf, returned) and id(leaf) not in recording.watch.known:
             raise TraceError(
                 f"a compiled function returned a {type(leaf).__name__}: it can return arrays, numbers, texts, None, "
                 f"and tuples, lists, dicts, dataclasses and modules of them; return the arrays themselves"
