@@ -141,10 +141,8 @@ def signature(leaf: Any) -> Any:
         return Tensor, leaf._array.shape, leaf._array.dtype, leaf.requires_grad, tuple(map(id, (hooks or {}).values()))
     if isinstance(leaf, np.ndarray | np.generic):
         if leaf.dtype.kind not in "biufc" or isinstance(leaf, np.ma.MaskedArray | np.matrix):
-            what = (
-                "a masked array" if isinstance(leaf, np.ma.MaskedArray) else f"an object of type {type(leaf).__name__}"
-            )
-            what += f" and dtype {leaf.dtype}"
+            what = {np.ma.MaskedArray: "a masked array", np.matrix: "a matrix"}.get(type(leaf), "an array")
+            what += f" of dtype {leaf.dtype}"
             raise TypeError(
                 f"a compiled function got {what}, but its programs compute with plain arrays of numbers; pass one made "
                 f"by np.asarray(..., dtype=float), or for a masked array by .filled(0)"
