@@ -1052,3 +1052,16 @@ def test_an_array_that_is_updated_shares_memory_with_no_other_in_any_call():
                 step(whole[:4], whole[2:6], **options)
             with pytest.raises(ValueError, match="shares memory"):
                 step(x, x[:4], **options)
+
+
+def test_a_variable_that_is_updated_is_compared_with_the_arrays_of_the_first_call():
+    w = mg.tensor(np.ones(3), name="w")
+
+    @mg.compile
+    def step(x):
+        with mg.no_grad():
+            w[...] = 2 * w + x
+
+    with pytest.raises(ValueError, match=r"'w'.*shares memory with 'x'"):
+        step(w.data)
+    np.testing.assert_array_equal(w.data, np.ones(3))

@@ -495,7 +495,7 @@ ENTRIES: list[tuple[str, ...]] = [
         "dispatch.py",
         'doubts = ["is_known"]',
         'doubts = ["False"]',
-        "tests/test_ownership.py::test_updated_arrays_that_share_memory_are_refused",
+        "tests/test_contract_parts.py::test_a_variable_that_is_updated_is_compared_with_the_arrays_of_the_first_call",
     ),
     ("dispatch.py", "if not is_known and found != form:", "if False:", PARTS),
     (
