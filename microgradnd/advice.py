@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from microgradnd import primitives, refusals
+from microgradnd.forms import parameters_of
 from microgradnd.lines import PACKAGE, quoted_line, user_line
 from microgradnd.operands import is_foreign
 from microgradnd.registry import JVPS, VJPS, name_of
@@ -31,76 +32,55 @@ from microgradnd.tape import Operation, current, describe
 NUMPY = np.__file__.rpartition("__init__")[0]
 PLACES = ("nn.functional", "nn", "optim", "viz")  # where the public names are, apart from `mg` itself
 NUMPY_PLACES = (("np", np), ("np.linalg", np.linalg), ("np.fft", np.fft))
+parameters = parameters_of.__wrapped__  # of callable objects too, which can't be hashed
 IN_PLACE = "under mg.no_grad(), or write t = ... for a new Tensor"
 
 # What users of PyTorch, JAX and NumPy type, and what it is here; "t" stands for the Tensor
+SIGNS = {"add": "+", "div": "/", "mul": "*", "sub": "-", "bmm": "@", "mm": "@", "mv": "@"}
+SIGNS |= {"eq": "==", "ge": ">=", "gt": ">", "le": "<=", "lt": "<", "ne": "!="}
+DTYPES = {"byte": "uint8", "double": "float64", "float": "float32", "half": "float16", "int": "int32", "long": "int64"}
+IN_MEMORY = "leave it out: every Tensor is in main memory, and computed on the CPU"
 OF_TENSOR = {
-    "add": "t + other",
-    "add_": f"t += other {IN_PLACE}",
+    **{name: f"t {sign} other" for name, sign in SIGNS.items()},
+    **{f"{name}_": f"t {SIGNS[name]}= other {IN_PLACE}" for name in ("add", "div", "mul", "sub")},
+    **{name: f"t.astype(np.{dtype})" for name, dtype in DTYPES.items()},
+    **dict.fromkeys(("clamp", "clamp_"), "np.clip(t, low, high)"),
+    **dict.fromkeys(("cuda", "device"), IN_MEMORY),
+    **dict.fromkeys(("fill", "fill_"), "t[...] = value"),
+    **dict.fromkeys(("numel", "nelement"), "t.size"),
+    **dict.fromkeys(("put", "scatter_"), "t[index] = value"),
+    **dict.fromkeys(("at", "set"), "t = t.copy(); t[index] = value, which is recorded"),
     "adjoint": "np.conj(t.mT)",
-    "at": "t = t.copy(); t[index] = value, which is recorded",
-    "bmm": "t @ other",
     "bool": "t.astype(bool)",
-    "byte": "t.astype(np.uint8)",
     "cat": "np.concatenate([t, other])",
     "chunk": "np.array_split(t, n)",
-    "clamp": "np.clip(t, low, high)",
-    "clamp_": "np.clip(t, low, high)",
     "clone": "t.copy()",
     "contiguous": "leave it out: NumPy takes care of the memory layout",
     "copy_": "t[...] = other",
     "cpu": "leave it out: every Tensor is in main memory (t.data is its array)",
-    "cuda": "leave it out: every Tensor is in main memory, and computed on the CPU",
     "detach_": "t = t.detach()",
-    "device": "leave it out: every Tensor is in main memory, and computed on the CPU",
     "dim": "t.ndim",
-    "div": "t / other",
-    "div_": f"t /= other {IN_PLACE}",
-    "double": "t.astype(np.float64)",
-    "eq": "t == other",
     "expand": "np.broadcast_to(t, shape)",
     "expand_as": "np.broadcast_to(t, other.shape)",
-    "fill": "t[...] = value",
-    "fill_": "t[...] = value",
     "flat": "t.ravel()",
-    "float": "t.astype(np.float32)",
     "gather": "np.take_along_axis(t, index, axis)",
-    "ge": "t >= other",
     "grad_fn": "mg.viz.draw(t) to see what t was computed from; t.is_leaf says whether it was computed",
-    "gt": "t > other",
-    "half": "t.astype(np.float16)",
     "index_select": "np.take(t, index, axis)",
-    "int": "t.astype(np.int32)",
     "itemsize": "t.dtype.itemsize",
-    "le": "t <= other",
-    "long": "t.astype(np.int64)",
-    "lt": "t < other",
     "masked_fill": "np.where(mask, value, t)",
     "masked_fill_": "t[mask] = value",
     "masked_select": "t[mask]",
-    "mm": "t @ other",
-    "mul": "t * other",
-    "mul_": f"t *= other {IN_PLACE}",
-    "mv": "t @ vector",
     "nbytes": "t.data.nbytes",
-    "ne": "t != other",
     "neg": "-t",
-    "nelement": "t.size",
     "new_ones": "np.ones(shape, t.dtype)",
     "new_zeros": "np.zeros(shape, t.dtype)",
     "norm": "np.linalg.norm(t)",
-    "numel": "t.size",
     "permute": "np.transpose(t, axes)",
     "pow": "t ** exponent",
-    "put": "t[index] = value",
     "requires_grad_": "t.requires_grad = True",
     "rsub": "other - t",
-    "scatter_": "t[index] = value",
-    "set": "t = t.copy(); t[index] = value, which is recorded",
     "size": "t.shape, or t.shape[0] for the length of the first axis; t.size is the number of elements",
     "sort": "np.sort(t)",
-    "sub": "t - other",
-    "sub_": f"t -= other {IN_PLACE}",
     "t": "t.T",
     "to": "t.astype(dtype); every Tensor is in main memory, and computed on the CPU",
     "topk": "np.sort(t)[..., -k:]",
@@ -115,27 +95,23 @@ OF_TENSOR = {
     "zero_grad": "t.grad = None, or optimizer.zero_grad()",
 }
 OF_MODULE = {
-    "Function": "mg.primitive for the function, and mg.defvjp for its derivative",
-    "GradientTape": "mg.grad(f), or t.backward()",
+    **dict.fromkeys(("Function", "custom_vjp"), "mg.primitive for the function, and mg.defvjp for its derivative"),
+    **dict.fromkeys(("GradientTape", "autograd"), "mg.grad(f), or t.backward()"),
+    **dict.fromkeys(("cuda", "device"), IN_MEMORY),
+    **dict.fromkeys(("graph", "make_dot", "show"), "viz.draw(t)"),
     "Variable": "mg.tensor(data, requires_grad=True)",
     "as_tensor": "mg.tensor(data)",
-    "autograd": "mg.grad(f), or t.backward()",
     "backward": "t.backward()",
     "cat": "np.concatenate(arrays)",
-    "cuda": "leave it out: every Tensor is in main memory, and computed on the CPU",
     "custom_jvp": "mg.primitive for the function, and mg.defjvp for its derivative",
-    "custom_vjp": "mg.primitive for the function, and mg.defvjp for its derivative",
-    "device": "leave it out: every Tensor is in main memory, and computed on the CPU",
     "from_numpy": "mg.tensor(array)",
     "dropout": "x * (rng.random(x.shape) >= p) / (1 - p)",
-    "graph": "viz.draw(t)",
     "inference_mode": "mg.no_grad()",
     "jacfwd": 'mg.jacobian(f, mode="fwd")',
     "jacrev": 'mg.jacobian(f, mode="rev")',
     "jit": "mg.compile(f)",
     "linearize": "mg.jvp(f, primals, tangents)",
     "load": "np.load(path), and module.load_state_dict() with what it gives",
-    "make_dot": "viz.draw(t)",
     "make_jaxpr": "mg.compile(f), and its .source()",
     "manual_seed": "rng = np.random.default_rng(seed), and pass rng= to the layers",
     "ModuleList": "nn.Sequential(*modules), and loop over it in forward()",
@@ -152,40 +128,32 @@ OF_MODULE = {
     "render": "viz.save(t, 'graph.svg')",
     "save": "np.savez(path, **module.state_dict())",
     "set_grad_enabled": "mg.no_grad() or mg.enable_grad()",
-    "show": "viz.draw(t)",
     "stop_gradient": "t.detach()",
     "unsqueeze": "np.expand_dims(t, axis)",
 }
+# What others call a parameter; the first that a function has is meant
 KEYWORDS = {
+    **dict.fromkeys(("beta1", "beta2", "beta_1", "beta_2"), ("betas",)),
+    **dict.fromkeys(("correction", "unbiased"), ("ddof",)),
+    **dict.fromkeys(("keepdim", "keep_dims"), ("keepdims",)),
+    **dict.fromkeys(("learning_rate", "rate"), ("lr",)),
+    **dict.fromkeys(("inputs", "parameters"), ("params",)),
     "axes": ("axis",),
     "axis": ("axes",),
-    "beta1": ("betas",),
-    "beta2": ("betas",),
-    "beta_1": ("betas",),
-    "beta_2": ("betas",),
-    "correction": ("ddof",),
     "dim": ("axis", "axes"),
-    "in_dims": ("in_axes",),
-    "out_dims": ("out_axes",),
     "dims": ("axes", "axis"),
     "dim0": ("axis1",),
     "dim1": ("axis2",),
+    "in_dims": ("in_axes",),
+    "out_dims": ("out_axes",),
     "epsilon": ("eps",),
     "forward_mode": ("mode",),
-    "inputs": ("params",),
-    "keepdim": ("keepdims",),
-    "keep_dims": ("keepdims",),
-    "learning_rate": ("lr",),
     "min_": ("min",),
     "max_": ("max",),
-    "other": (),
     "p": ("ord",),
-    "parameters": ("params",),
-    "rate": ("lr",),
     "seed": ("rng",),
     "size": ("shape",),
     "size_average": ("reduction",),
-    "unbiased": ("ddof",),
     "use_bias": ("bias",),
 }
 
@@ -515,14 +483,6 @@ def _no_arrays(values: Iterable[Any]) -> Iterator[str]:
 def _is_axis(axis: Any) -> bool:
     parts = axis if isinstance(axis, list | tuple) else (axis,)
     return all(isinstance(a, int | np.integer) for a in parts)
-
-
-def parameters(function: Any) -> list[inspect.Parameter]:
-    """Return the parameters of a function, as far as they are known."""
-    try:
-        return list(inspect.signature(function).parameters.values())
-    except (TypeError, ValueError):
-        return []
 
 
 def wrong_keyword(name: str, keyword: str, known: list[inspect.Parameter]) -> str:

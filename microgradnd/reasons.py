@@ -81,11 +81,10 @@ def explain(t: Any, result: Tensor | None = None) -> list[str]:
     if not isinstance(t, Tensor):
         raise TypeError(f"explain() takes a Tensor, a Module or a viz.Monitor, got a {type(t).__name__}")
     node = t._node
-    if node is None or not node.requires_grad:
-        return [_requires_none(t)]
+    for tensor in (t, t if result is None else result):
+        if tensor._node is None or not tensor._node.requires_grad:
+            return [_requires_none(tensor)]
     if result is not None and result is not t:
-        if result._node is None or not result._node.requires_grad:
-            return [_requires_none(result)]
         story = _Story(result)
         return story.of_value(t) if isinstance(node, Operation) else story.of_variables([node])
     if isinstance(node, Leaf):
@@ -127,8 +126,7 @@ def _of_variable(t: Any) -> list[str]:
 def _state(g: Any) -> str:
     """Return what is remarkable about a gradient: that it isn't finite, or zero; nothing if nothing is."""
     g = np.asarray(g.data if isinstance(g, Tensor) else g)
-    counts = [(int(np.isnan(g).sum()), "NaN"), (int(np.isinf(g).sum()), "Inf")]
-    if said := ", ".join(f"{count} {word}" for count, word in counts if count):
+    if said := _bad(g):
         return f"of which not all is finite ({said} of {g.size})"
     return "that is zero everywhere" if g.size and not g.any() else ""
 
@@ -153,12 +151,6 @@ def _bad(array: Any) -> str:
 
 def _called(leaf: Leaf) -> str:
     return repr(leaf.name) if leaf.name else describe(leaf)
-
-
-def _is_fine(array: Any) -> bool:
-    """Return whether nothing is wrong with the numbers of an array, or it can't be said; a quick look."""
-    kinds = (getattr(getattr(part, "dtype", None), "kind", "-") for part in _arrays(array))
-    return all(kind in "fc" for kind in kinds) and all(bool(np.isfinite(part).all()) for part in _arrays(array))
 
 
 def is_of(arg: Any, leaf: Leaf) -> bool:
@@ -198,7 +190,7 @@ class _Story:
 
     def look_at(self, node: Operation, g: Any, parts: list[tuple[int, Any]]) -> None:
         """Note what is remarkable about one step back."""
-        if self.first_bad is None and not all(_is_fine(part) for _, part in parts) and not _bad(g):
+        if self.first_bad is None and not _bad(g):
             said = next(filter(None, (_bad(part) for _, part in parts)), "")
             self.first_bad = (node, said) if said else None
         nothing = [i for i, part in parts if _is_zero(part)]
@@ -248,16 +240,14 @@ class _Story:
         if len(bad) > MOST_NAMED:
             yield f"{len(bad) - MOST_NAMED} more variables aren't finite themselves."
         for node in self.record.operations:
-            if _is_fine(node.out):
+            if not (said := _bad(node.out)):
                 continue
-            said = _bad(node.out)
-            if said and not any(map(_bad, node.args or ())):
+            if any(map(_bad, node.args or ())):
+                yield f"{self.where(node)} was given an array that isn't finite, and made {said}."
+            else:
                 of = " of finite arguments" if node.args is not None else ""
                 yield f"The first value that isn't finite: {self.where(node)} made {said}{of}."
-                return
-            if said:
-                yield f"{self.where(node)} was given an array that isn't finite, and made {said}."
-                return
+            return
         if self.first_bad is not None:
             node, said = self.first_bad
             yield f"The first gradient that isn't finite: the derivative of {self.where(node)} made {said}."

@@ -44,6 +44,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "tape",
         "lines",
         "operands",
+        "forms",
     },  # loaded when an error is raised, by whoever raises it
     "broadcasting": set(),
     "decorators": set(),
@@ -117,6 +118,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "assignment",
         "batching",
         "contraction",
+        "forms",
         "inplace",
         "lines",
         "matching",

@@ -15,6 +15,7 @@ import threading
 import warnings
 from collections import OrderedDict
 from contextlib import contextmanager, nullcontext
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.random.bit_generator as bit_generator
@@ -997,3 +998,70 @@ def test_a_variable_that_is_passed_and_stepped_before_its_optimizer_is_looked_at
     np.testing.assert_allclose(losses, expected, rtol=1e-13)
     np.testing.assert_allclose(values, right, rtol=1e-13)
     assert gradient is None
+
+
+class Pair(NamedTuple):
+    first: Any
+    second: Any
+
+
+class Swapped(NamedTuple):
+    second: Any
+    first: Any
+
+
+def test_keywords_and_containers_of_other_classes_are_told_apart_without_tracing_again():
+    def f(x, pair=None, **more):
+        return x * (1 if pair is None else pair.first) + sum(more.values())
+
+    x, y, z = np.arange(3.0), np.full(3, 2.0), np.full(3, 5.0)
+    calls = [
+        lambda f: f(x),
+        lambda f: f(x, pair=Pair(y, z)),
+        lambda f: f(x, pair=Swapped(y, z)),
+        lambda f: f(x, Pair(y, z)),
+        lambda f: f(x, b=y, c=z),
+        lambda f: f(x, c=y, b=z),
+        lambda f: f(x, pair=Pair(np.float32(3), z)),
+    ]
+    compiled = mg.compile(f)
+    for call in [call for call in calls for _ in range(3)] + calls[::-1]:
+        np.testing.assert_array_equal(call(compiled), call(f))
+    assert compiled.cache_info().misses == len(calls)
+    whole = mg.compile(f)
+    for scale in (1.0, 2.0, 3.0):  # the arrays are others, and so is the dict of the keywords
+        np.testing.assert_array_equal(whole(scale * x, pair=Pair(scale * y, z)), f(scale * x, pair=Pair(scale * y, z)))
+    assert whole.cache_info().hits == 2
+
+
+def test_an_array_that_is_updated_shares_memory_with_no_other_in_any_call():
+    class Plain(np.ndarray):
+        pass
+
+    @mg.compile
+    def step(x, y, *, pair=None):
+        x += y if pair is None else pair.first
+        return x * 2
+
+    for x in (np.zeros(4), np.zeros(4).view(Plain)):
+        for options in ({}, {"pair": Pair(np.ones(4), 1.0)}):
+            step(x, np.ones(4), **options)
+            step(x, np.ones(4), **options)
+            whole = np.zeros(8)
+            with pytest.raises(ValueError, match="shares memory"):
+                step(whole[:4], whole[2:6], **options)
+            with pytest.raises(ValueError, match="shares memory"):
+                step(x, x[:4], **options)
+
+
+def test_a_variable_that_is_updated_is_compared_with_the_arrays_of_the_first_call():
+    w = mg.tensor(np.ones(3), name="w")
+
+    @mg.compile
+    def step(x):
+        with mg.no_grad():
+            w[...] = 2 * w + x
+
+    with pytest.raises(ValueError, match=r"'w'.*shares memory with 'x'"):
+        step(w.data)
+    np.testing.assert_array_equal(w.data, np.ones(3))

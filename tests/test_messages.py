@@ -1921,9 +1921,7 @@ UNREACHED = {  # what `raise` makes, and why no call of a user's gets there
     "AttributeError(name)": "names with an underscore: protocols of Python and NumPy, which ask whether there is one",
     'GradientError(f"{self.where(path)}: the gradient of argument {i}': "the walk over the tape makes the shape fit",
     'GradientError(f"{self.where(path)}: the tangent of result {k}': "the walk over the tape makes the shape fit",
-    "TraceError(f'a Tensor of shape {variable.shape} from outside": "every Tensor that code can come by is seen",
     "drawn('', None)": "it takes another thread that draws at the same time",
-    'TypeError(f"the program needs {name}': "constants of programs are numbers, arrays and functions so far",
 }
 
 

@@ -12,13 +12,13 @@ they know those that the function captures.
 from __future__ import annotations
 
 import enum
-import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from microgradnd.compiler.passes import key_of
+from microgradnd.forms import parameters_of
 from microgradnd.matching import plain
 from microgradnd.tape import Leaf
 from microgradnd.tensor import Tensor
@@ -106,10 +106,6 @@ class Arguments:
         self.shapes = tuple([x.shape if isinstance(x, np.ndarray) else () for x in self.leaves])
         self.signature = self.form.key(), tuple(map(signature, self.leaves)), tuple(self.first)
 
-    def arrays(self, inputs: Sequence[int], numbers: dict[type, Any]) -> list[Any]:
-        """Return the values of some of the leaves, Python's numbers in the precision of a program."""
-        return [value_of(self.leaves[i], numbers) for i in inputs]
-
     def objects(self) -> list[tuple[int, Any]]:
         """Return what isn't an input, with its number: objects, which may hold anything."""
         leaves = [(i, x) for i, x in enumerate(self.leaves) if not is_input(x)]
@@ -123,10 +119,7 @@ class Arguments:
 
     def names(self, function: Callable[..., Any]) -> list[str]:
         """Return names for the leaves: that of the parameter of the function, or of the path inside of it."""
-        try:
-            parameters = [p.name for p in inspect.signature(function).parameters.values()]
-        except (TypeError, ValueError):
-            parameters = []
+        parameters = [p.name for p in parameters_of.__wrapped__(function)]
         parameters += [f"x{i}" for i in range(len(parameters), len(self.args))]
         given = [*zip(parameters, self.args, strict=False), *self.kwargs.items()]
         return [name for parameter, arg in given for name in paths(arg, parameter, is_module)]
@@ -151,11 +144,9 @@ def signature(leaf: Any) -> Any:
         hooks = leaf._node.hooks if type(leaf._node) is Leaf else None
         return Tensor, leaf._array.shape, leaf._array.dtype, leaf.requires_grad, tuple(map(id, (hooks or {}).values()))
     if isinstance(leaf, np.ndarray | np.generic):
-        is_other = isinstance(leaf, np.ma.MaskedArray | np.matrix)
-        if leaf.dtype.kind not in "biufc" or is_other:
-            what = f"an array of dtype {leaf.dtype}"
-            if is_other:
-                what = "a masked array" if isinstance(leaf, np.ma.MaskedArray) else f"a {type(leaf).__name__}"
+        if leaf.dtype.kind not in "biufc" or isinstance(leaf, np.ma.MaskedArray | np.matrix):
+            what = {np.ma.MaskedArray: "a masked array", np.matrix: "a matrix"}.get(type(leaf), "an array")
+            what += f" of dtype {leaf.dtype}"
             raise TypeError(
                 f"a compiled function got {what}, but its programs compute with plain arrays of numbers; pass one made "
                 f"by np.asarray(..., dtype=float), or for a masked array by .filled(0)"

@@ -122,20 +122,11 @@ class Planner:
     def look_at(self, step: Step) -> None:
         """Find out whether a step makes a view, and of what."""
         operands = list(values_in(step.args[:1] if step.function is added_at else step.args))
-        out = step.out
-        view = traits(step.function).is_view or (
-            step.function is primitives.getitem and primitives.is_basic(step.args[1])
-        )
-        if (
-            isinstance(out, Value)
-            and out.shape
-            and view
-            and len(operands) == 1
-            and not (step.kwargs or moves(step.args))
-        ):
-            base = operands[0]
-            if self.stays_view(base, step):
-                self.exact[out] = step
+        out, function = step.out, step.function
+        view = traits(function).is_view or (function is primitives.getitem and primitives.is_basic(step.args[1]))
+        may = view and len(operands) == 1 and not (step.kwargs or moves(step.args))
+        if may and isinstance(out, Value) and out.shape and self.stays_view(operands[0], step):
+            self.exact[out] = step
         shared = {o for v in operands for o in self.owners_of(v)} if may_share(step) else set()
         for value in step.outs():
             self.owners[value] = shared or {value}
@@ -159,9 +150,7 @@ class Planner:
 
     def root(self, value: Value) -> Value:
         """Return what a value is a view of."""
-        while value in self.exact:
-            value = self.exact[value].args[0]
-        return value
+        return next((step.args[0] for step in self.chain(value)), value)
 
     def join(self, step: Step) -> None:
         """Let the parts of a vector be computed in their places, if they can be.

@@ -74,12 +74,12 @@ class Compiled(Generic[P, R]):
         self._entries: list[tuple[Any, Entry]] = []
         self._hits = self._misses = 0
         self._latest: Entry | None = None
-        self._dispatch: Callable[[Any], Any] | None = None
+        self._dispatch: Callable[..., Any] | None = None
         self._streak: tuple[int, dict[str, int]] = 0, {}
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        if self._dispatch is not None and not kwargs:
-            result = self._dispatch(args)
+        if (dispatch := self._dispatch) is not None:
+            result: Any = dispatch(args, kwargs)
             if result is not MISS:
                 self._hits += 1
                 return result
@@ -101,9 +101,7 @@ class Compiled(Generic[P, R]):
         """Find the program for a call, or trace it, and run it."""
         arguments = Arguments(args, kwargs)
         mode = current()
-        if (
-            mode.trace is not None or mode.is_transformed or LEVELS.get()
-        ):  # of another compiled function, or a transform: they record it
+        if mode.trace is not None or mode.is_transformed or LEVELS.get():  # another function or transform records it
             args, kwargs = arguments.rebuilt({})
             return self.function(*args, **kwargs)
         key = arguments.signature, mode.record is None
@@ -111,18 +109,17 @@ class Compiled(Generic[P, R]):
             entry: Entry | None = None
             changes: list[str] = []
             related = [entry for known, entry in self._entries if known == key]
-            for candidate in reversed(self._entries):
-                if candidate[0] == key and candidate[1].fits(arguments):
-                    if not (changed := candidate[1].changes()):
-                        entry = candidate[1]
-                        self._hits += 1
-                        break
-                    changes = changes or changed
+            for candidate in reversed([entry for entry in related if entry.fits(arguments)]):
+                if not (changed := candidate.changes()):
+                    entry = candidate
+                    self._hits += 1
+                    break
+                changes = changes or changed
         if entry is None:
             entry = self._trace(arguments, key, changes, related)
         self._latest = entry
-        self._dispatch = None if kwargs else dispatcher(self.function, args, arguments, entry)
-        return entry.run(self.function, arguments)
+        self._dispatch = dispatch = dispatcher(self.function, arguments, entry)
+        return dispatch(args, kwargs, is_known=True)
 
     def _trace(self, arguments: Arguments, key: Any, changes: list[str], related: list[Entry]) -> Entry:
         self._check_streak(changes)
@@ -140,8 +137,8 @@ class Compiled(Generic[P, R]):
                     found = found._replace(sizes=related[-1].traced.sizes)
             else:
                 found = before.traced
-            options = name, self.optimize, self.backend, arguments
-            entry = entry_of(found, *options, opening=bool(related) and not is_fixed, before=before)
+            opening = bool(related) and not is_fixed
+            entry = entry_of(found, name, self.optimize, self.backend, arguments, opening, before)
         if names:
             listed = ", ".join(sorted(names))
             entry = entry._replace(report=f"{entry.report}\nvmap: called for each example: {listed}")

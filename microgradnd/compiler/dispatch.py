@@ -7,7 +7,7 @@ Read next: `compiled.py`.
 A small step takes a few microseconds, and a loop over its arguments would be a good part of that. So the checks are
 written out as one expression, like the program itself. Arrays are told by shape and dtype, numbers by type; objects and
 Tensors must be the same; what is around the function must be what it was. Whatever fails a check here is looked at
-again slowly.
+again slowly (`compiled.py`); a call that is known to fit goes through the same function, without the checks.
 """
 
 from __future__ import annotations
@@ -19,15 +19,16 @@ from typing import Any
 import numpy as np
 
 from microgradnd.compiler.arguments import Arguments
-from microgradnd.compiler.ownership import apart
+from microgradnd.compiler.ownership import check_apart
 from microgradnd.compiler.places import CONTAINERS, MISSING, Place, same
-from microgradnd.compiler.programs import Entry, finish
+from microgradnd.compiler.programs import Entry
 from microgradnd.compiler.recorder import Buffer, Gradient
+from microgradnd.compiler.replay import recorded
 from microgradnd.compiler.sizes import LEAST
 from microgradnd.tape import Leaf, current, next_position, touch
 from microgradnd.tensor import Tensor
+from microgradnd.trees import Form, flatten, is_module, kind_of
 
-NUMBERS = (float, complex, np.float64, np.float32)  # inputs that are told by their types
 CONSTANTS = (bool, int, str, type(None))  # parts of the program
 SHORT = 4  # entries of a dict that are compared one by one
 MISS = object()  # what a dispatcher returns for a call that it doesn't know
@@ -36,18 +37,24 @@ MISS = object()  # what a dispatcher returns for a call that it doesn't know
 class Dispatcher:
     """Writes the quick way for calls like one that was made."""
 
-    def __init__(self, function: Callable[..., Any], args: Sequence[Any], arguments: Arguments, entry: Entry) -> None:
+    def __init__(self, function: Callable[..., Any], arguments: Arguments, entry: Entry) -> None:
         self.function, self.arguments, self.entry = function, arguments, entry
         traced = entry.traced
         self.known: dict[int, str] = {}
         self.names: dict[str, Any] = {"MISS": MISS, "MISSING": MISSING, "function": entry.function, "touch": touch}
-        self.names |= {"inf": np.inf, "nan": np.nan}
+        self.names |= {"inf": np.inf, "nan": np.nan, "ndarray": np.ndarray}
         self.names |= {"is_": operator.is_, "next_position": next_position, "current": current, "asarray": np.asarray}
         self.checks = [f"current() is {self.name(entry.mode)}"]
         self.lengths: dict[str, str] = {}  # of the symbols for open lengths
-        self.arrays: list[str] = []  # the names of arrays among the arguments, and in them
+        self.arrays: list[str] = []  # the expressions for arrays among the arguments, and in them
         self.parts: list[str] = []
-        inputs = [leaf for i, arg in enumerate(args) for leaf in self.look(f"a{i}", arg)]
+        self.leaves: list[str] = []  # an expression for each
+        for i, arg in enumerate(arguments.args):
+            self.look(f"a{i}", arg)
+        if arguments.kwargs:
+            self.look("kwargs", arguments.kwargs)
+        else:
+            self.checks.append("not kwargs")
         if entry.sizes is not None:
             self.parts += self.lengths.values()
             self.checks += [f"{symbol} >= {LEAST}" for symbol in self.lengths]
@@ -56,27 +63,25 @@ class Dispatcher:
         for i in traced.inputs:
             leaf = arguments.leaves[i]
             number = traced.numbers.get(type(leaf))
-            given.append(inputs[i] if number is None else f"{self.name(number)}({inputs[i]})")
+            given.append(self.leaves[i] if number is None else f"{self.name(number)}({self.leaves[i]})")
             owners.append(self.name(leaf._node) if isinstance(leaf, Tensor) and type(leaf._node) is Leaf else None)
         for i, value in traced.fixed.items():
             if not isinstance(value, Tensor):
-                self.checks.append(f"{self.name(same)}({inputs[i]}, {self.name(value)})")  # 0.0 isn't -0.0
+                self.checks.append(f"{self.name(same)}({self.leaves[i]}, {self.name(value)})")  # 0.0 isn't -0.0
         for value, thing in zip(entry.traced.program.inputs[len(given) :], traced.captured, strict=True):
             name = self.name(thing)
             given.append(name if isinstance(thing, np.ndarray) else f"{name}.data")
             owners.append(name if type(thing) is Leaf else None)
             if isinstance(thing, Gradient | Buffer):
-                self.checks.append(
-                    f"type({name}.data) is {self.name(np.ndarray)} and {name}.data.shape == {value.shape}"
-                )
+                self.checks.append(f"type({name}.data) is ndarray and {name}.data.shape == {value.shape}")
                 self.checks.append(f"{name}.data.dtype is {self.name(value.dtype)}")
         self.surroundings()
-        self.apart(given)
-        self.source = self.text(f"function({', '.join(given)})", owners, len(args))
+        self.source = self.text(given, owners)
 
-    def text(self, call: str, owners: Sequence[str | None], count: int) -> str:
+    def text(self, given: Sequence[str], owners: Sequence[str | None]) -> str:
         """Return the function that makes the checks, runs the program, and does what is to be done afterwards."""
         entry, traced = self.entry, self.entry.traced
+        call = f"function({', '.join(given)})"
         after: list[str] = []
         newer = [owner for i in entry.updated if (owner := owners[i])]
         if newer:
@@ -91,22 +96,23 @@ class Dispatcher:
                 value = f"g{i}" if is_array else "None"
                 value = f"asarray({value})" if shapes.get(value) == () else value  # programs give numbers
                 after.append(self.leaving(thing, value))
-        if traced.sources:
-            rest = f"{self.name(entry)}, result, {self.name(self.function)}, {self.name(Arguments)}(args, {{}})"
-            after.append(f"result = {self.name(finish)}({rest})")
+        if traced.sources and entry.mode.record is not None:
+            rest = f"result, {self.name(entry)}, {self.name(self.function)}, {self.name(Arguments)}(args, kwargs)"
+            after.append(f"result = {self.name(recorded)}({rest})")
         elif traced.form is not None:
             after.append(f"result = {self.name(traced.form.rebuild)}(result)")
-        names = "".join(f"a{i}, " for i in range(count))
+        names = "".join(f"a{i}, " for i in range(len(self.arguments.args)))
         return "\n".join(
             [
-                "def dispatch(args):",
+                "def dispatch(args, kwargs, is_known=False):",
                 "    try:",
                 f"        ({names}) = args",
                 *(f"        {line}" for line in self.parts),
-                f"        if not ({' and '.join(self.checks)}):",
+                f"        if not (is_known or {' and '.join(self.checks)}):",
                 "            return MISS",
                 "    except (AttributeError, LookupError, TypeError, ValueError):",
                 "        return MISS",
+                *(f"    {line}" for line in self.apart(given)),
                 f"    result = {call}",
                 *(f"    {line}" for line in after),
                 "    return result",
@@ -120,17 +126,20 @@ class Dispatcher:
         leaf = thing.leaf if isinstance(thing, Gradient) else self.arguments.leaves[thing]._node
         return f"{self.name(leaf)}.grad = {value}"
 
-    def apart(self, given: Sequence[str]) -> None:
-        """Check that the arguments that the program updates share memory with no other; quickly, if none are views."""
-        arrays = [expression for expression in given if not expression.startswith("a") or expression in self.arrays]
-        for i in self.entry.updated:
-            array = given[i]
-            if array not in self.arrays:
-                continue  # of a Tensor, which was looked at the first time
-            others = [other for other in arrays if other != array]
-            distinct = "".join(f" and {x} is not {array} is not {x}.base" for x in others)
-            slowly = f"{self.name(apart)}({array}, ({''.join(f'{x}, ' for x in others)}))"
-            self.checks.append(f"({array}.base is None{distinct} or {slowly})")
+    def apart(self, given: Sequence[str]) -> list[str]:
+        """Check that what the program updates shares memory with nothing else; quickly, if no argument is a view."""
+        updated = [given[i] for i in self.entry.updated]
+        if not updated:
+            return []
+        captured = given[len(self.entry.traced.inputs) :]  # which were looked at the first time, as Tensors were
+        doubts = ["is_known"]
+        for array in updated:
+            if array in self.arrays:
+                others = [other for other in (*self.arrays, *captured) if other != array]
+                doubts += [f"{array}.base is not None", *(f"{array} is {x} or {array} is {x}.base" for x in others)]
+        names = [value.name or "an argument" for value in self.entry.traced.program.inputs]
+        slowly = f"{self.name(check_apart)}({names}, [{', '.join(given)}], {self.entry.updated})"
+        return [f"if {' or '.join(doubts)}: {slowly}"]
 
     def name(self, thing: Any) -> str:
         """Return a name for an object."""
@@ -140,39 +149,50 @@ class Dispatcher:
         self.names[name] = thing
         return name
 
-    def look(self, name: str, arg: Any) -> list[str]:
-        """Check an argument, or a part of one, and return an expression for each leaf."""
-        kind = type(arg)
-        if kind is np.ndarray:
+    def look(self, name: str, arg: Any) -> None:
+        """Check an argument, or a part of one, and note an expression for each leaf."""
+        kind: Any = type(arg)
+        if kind_of(kind) is not None and not is_module(arg):
+            for i, (expression, part) in enumerate(self.inside(name, arg)):
+                self.parts.append(f"{name}_{i} = {expression}")
+                self.look(f"{name}_{i}", part)
+            return
+        expression = name
+        if isinstance(arg, np.ndarray):
             self.checks.append(f"type({name}) is {self.name(kind)}")
             self.checks.append(f"{name}.shape == {self.shape(name, arg)} and {name}.dtype is {self.name(arg.dtype)}")
-            self.arrays.append(name)
-        elif kind in NUMBERS:
+            expression = name if kind is np.ndarray else f"asarray({name})"
+            self.arrays.append(expression)
+        elif kind in (float, complex) or isinstance(arg, np.generic):
             self.checks.append(f"type({name}) is {self.name(kind)}")
         elif kind in CONSTANTS:
             self.checks.append(f"type({name}) is {self.name(kind)} and {name} == {self.name(arg)}")
-        elif kind is dict or kind is list or kind is tuple:
-            alike = f"list({name}) == {self.name(list(arg))}" if kind is dict else f"len({name}) == {len(arg)}"
-            self.checks.append(f"type({name}) is {self.name(kind)} and {alike}")
-            parts = list(arg.items() if kind is dict else enumerate(arg))
-            self.parts += [f"{name}_{i} = {name}[{key!r}]" for i, (key, _) in enumerate(parts)]
-            return [leaf for i, (_, part) in enumerate(parts) for leaf in self.look(f"{name}_{i}", part)]
         else:
             self.checks.append(f"{name} is {self.name(arg)}")
             if isinstance(arg, Tensor):
-                return [self.variable(name, arg)]
-        return [name]
+                expression = self.variable(name, arg)
+        self.leaves.append(expression)
+
+    def inside(self, name: str, arg: Any) -> list[tuple[str, Any]]:
+        """Check the form of a container, and return an expression for each part of it, and the part."""
+        kind = type(arg)
+        if kind in (tuple, list) or (kind is dict and all(type(key) is str for key in arg)):
+            alike = f"list({name}) == {self.name(list(arg))}" if kind is dict else f"len({name}) == {len(arg)}"
+            self.checks.append(f"type({name}) is {self.name(kind)} and {alike}")
+            return [(f"{name}[{key!r}]", part) for key, part in (arg.items() if kind is dict else enumerate(arg))]
+        leaves, form = flatten(arg, is_module)
+        self.parts.append(f"{name}_ = {self.name(taken_apart)}({name}, {self.name(form)}, is_known)")
+        return [(f"{name}_[{i}]", leaf) for i, leaf in enumerate(leaves)]
 
     def shape(self, name: str, array: Any) -> str:
         """Return the shape that an array must have, with the symbols of open lengths."""
         sizes = self.entry.sizes
         if sizes is None:
             return self.name(array.shape)
-        leaf = next(i for i, x in enumerate(self.arguments.leaves) if x is array)
         parts = [str(n) for n in array.shape]
         for symbol in sizes.open:
             for i, axis in sizes.places[symbol]:
-                if i == leaf:
+                if i == len(self.leaves):
                     parts[axis] = symbol
                     self.lengths.setdefault(symbol, f"{symbol} = {name}.shape[{axis}]")
         return f"({''.join(f'{part}, ' for part in parts)})"
@@ -242,12 +262,6 @@ class Dispatcher:
             )
         return f"len({container}) == {count} and all(map(is_, {container}, {self.name(parts)}))"
 
-    def compiled(self) -> Callable[[tuple[Any, ...]], Any]:
-        """Return the function, which returns MISS for a call that is unlike the first."""
-        exec(compile(self.source, "<dispatch>", "exec"), self.names)
-        function: Callable[[tuple[Any, ...]], Any] = self.names.pop("dispatch")  # not to hold itself
-        return function
-
 
 class Counted:
     """Places in objects whose class counts how often an attribute of any of them is set."""
@@ -264,17 +278,17 @@ class Counted:
         return True
 
 
-def is_quick(arguments: Arguments) -> bool:
-    """Return whether arguments can be checked by an expression."""
-    plain = all(
-        step is None or step[1] in (tuple, list) or (step[1] is dict and all(type(key) is str for key in step[2]))
-        for step in arguments.form.steps
-    )
-    return plain and not any(isinstance(x, np.ndarray) and type(x) is not np.ndarray for x in arguments.leaves)
+def taken_apart(tree: Any, form: Form, is_known: bool) -> list[Any]:
+    """Return the leaves of a container, or raise if it has another form."""
+    leaves, found = flatten(tree, is_module)
+    if not is_known and found != form:
+        raise LookupError
+    return leaves
 
 
-def dispatcher(
-    function: Callable[..., Any], args: Sequence[Any], arguments: Arguments, entry: Entry
-) -> Callable[[Any], Any] | None:
-    """Return the quick way for calls like this one, None where there is none."""
-    return Dispatcher(function, args, arguments, entry).compiled() if is_quick(arguments) else None
+def dispatcher(function: Callable[..., Any], arguments: Arguments, entry: Entry) -> Callable[..., Any]:
+    """Return the quick way for calls like one: a function that returns MISS for a call that is unlike it."""
+    made = Dispatcher(function, arguments, entry)
+    exec(compile(made.source, "<dispatch>", "exec"), made.names)
+    found: Callable[..., Any] = made.names.pop("dispatch")  # not to hold itself
+    return found

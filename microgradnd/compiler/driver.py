@@ -15,7 +15,7 @@ from microgradnd.compiler.fusion import Op
 from microgradnd.compiler.loops import TAKEN, Layout, Part
 from microgradnd.compiler.program import Step, Value, values_in
 from microgradnd.compiler.rolling import Loop
-from microgradnd.compiler.source import HELPERS, Names, Writer, function_text
+from microgradnd.compiler.source import Names, Writer, function_text
 from microgradnd.compiler.traits import traits
 from microgradnd.compiler.turns import Turns, UnfitError
 
@@ -153,10 +153,8 @@ class Driver:
                     lines.append(f"{self.names.of[value]} = {name}")
             allocation, lines = pooled(lines, self.pooled, self.pooled)
         lines += back
-        helpers = "".join(f"{HELPERS[helper]}\n\n" for helper in HELPERS if helper in self.names.helpers)
-        return (
-            f"{helpers}{allocation}{function_text(self.program, self.name, self.inputs, [*head, *lines], self.writer)}"
-        )
+        text = function_text(self.program, self.name, self.inputs, [*head, *lines], self.writer)
+        return f"{self.names.helper_texts()}{allocation}{text}"
 
     def contiguous(self) -> tuple[list[str], list[str]]:
         """Return how arrays of another layout are dealt with: by copies, from which updates are written back."""

@@ -28,7 +28,7 @@ from microgradnd.compiler.spelling import added_at
 from microgradnd.compiler.traits import POWER, UNARY, traits
 
 
-def fast(program: Program, name: str, names: Names, plan: Plan) -> tuple[str, str]:
+def fast(program: Program, name: str, names: Names, plan: Plan) -> str:
     """Return the source that allocates a program's buffers, and the program as a function that writes into them."""
     inputs = [names.value(v, "x") for v in program.inputs]
     writer = Writer(program, names, {})
@@ -47,15 +47,13 @@ def fast(program: Program, name: str, names: Names, plan: Plan) -> tuple[str, st
         used = set(re.findall(r"\w+", "\n".join(lines)))
         pool, lines = pooled(lines, allocated, [line for line in allocated if line.split(" = ")[0] in used])
         before = f"{pool}{before}"
-    return before, function_text(program, name, inputs, lines, writer)
+    return before + function_text(program, name, inputs, lines, writer)
 
 
 def statements(program: Program, plan: Plan, writer: Writer, allocated: list[str]) -> list[str]:
     """Return the statements that take the steps of a program, or of the body of a loop."""
     names, inline = writer.names, writer.inline
-    scalars = Scalars(program, names)
-    lines = list(scalars.lines)
-    scalars.lines.clear()
+    lines = numbers_in(program, names)
     uses, wanted = program.uses(), set(program.results())
     wanted.update(v for step in program.steps if isinstance(step.function, Loop) for v in step.operands())
     views = {step.out for step in plan.views}
@@ -75,7 +73,7 @@ def statements(program: Program, plan: Plan, writer: Writer, allocated: list[str
         elif step.function is added_at and isinstance(out, Value):
             names.of[out] = names.of[step.args[0]]
             lines.append(f"{names.of[out]}[{writer.index(step.args[1])}] += {writer.text(step.args[2])}")
-        elif line := scalars.computes(step, writer):
+        elif line := in_python(step, writer):
             lines.append(line)
         elif isinstance(out, Value) and out not in wanted and traits(step.function).is_view and uses.get(out, 0) == 1:
             inline[out] = step
@@ -152,8 +150,7 @@ def turns(step: Step, writer: Writer, plan: Plan, allocated: list[str]) -> list[
     planned = Planner(body).plan
     writer.counter = counter
     allocated += allocation(body, names, planned, writer)
-    scalars = Scalars(body, names)
-    before += scalars.lines
+    before += numbers_in(body, names)
     lines = statements(body, planned, writer, allocated)
     for array, at, value in tail:
         lines.append(f"{names.of[array]}[{at}] = {names.numbers.get(value) or writer.text(value)}")
@@ -162,12 +159,8 @@ def turns(step: Step, writer: Writer, plan: Plan, allocated: list[str]) -> list[
         values = [number_text(following, inside, writer) for inside, following in numbers]
         lines.append(f"{', '.join(targets)} = {', '.join(values)}")
     writer.counter = outer
-    for value, out, has_rows in zip(loop.body.inputs[:n], outs, loop.rows, strict=False):
-        if not value.shape and not has_rows:
-            names.of[out] = names.of[value]
-            if value in names.numbers:
-                names.numbers[out] = names.numbers[value]
-    for out, value in zip(outs[n + len(kept) :], last, strict=True):
+    carried = [(v, out) for v, out, has_rows in zip(loop.body.inputs, outs, loop.rows, strict=False) if not has_rows]
+    for value, out in (*carried, *zip(last, outs[n + len(kept) :], strict=True)):
         if not value.shape:
             names.of[out] = names.of[value]
             if value in names.numbers:
@@ -359,46 +352,37 @@ def number(place: int, step: Step, writer: Writer) -> str:
     return writer.text(arg)
 
 
-class Scalars:
-    """Arithmetic between single numbers, as Python's own numbers do it, at a tenth of the time of NumPy's.
+def numbers_in(program: Program, names: Names) -> list[str]:
+    """Return the statements that make Python's own numbers of the inputs that arithmetic between numbers uses."""
+    updated = {*program.updates, *program.updates.values()}
+    used = (
+        {value for step in program.steps if is_scalar(step) for value in step.operands()} - updated - {*names.numbers}
+    )
+    found = [value for value in program.inputs if value in used and value.dtype == np.float64 and not value.shape]
+    return [as_number(value, f"float({names.value(value)})", names) for value in found]
 
-    The two agree to the last bit, but where Python raises: so a division looks at its denominator first.
+
+def as_number(value: Value, text: str, names: Names) -> str:
+    """Return the statement that lets a value be a Python number; where it isn't used as one, it is NumPy's."""
+    names.numbers[value] = name = names.new(value.name or "n")
+    names.of[value] = f"np.{value.dtype.name}({name})"
+    return f"{name} = {text}"
+
+
+def in_python(step: Step, writer: Writer) -> str | None:
+    """Return the statement for a step that Python's own numbers can do, at a tenth of the time of NumPy's, or None.
+
+    The two agree to the last bit, except where Python raises: so a division looks at its denominator first.
     """
-
-    def __init__(self, program: Program, names: Names) -> None:
-        self.names = names
-        self.lines: list[str] = []
-        updated = {*program.updates, *program.updates.values()}
-        used = {value for step in program.steps if is_scalar(step) for value in step.operands()}
-        for value in program.inputs:
-            if value in names.numbers:
-                continue
-            if value in used and value.dtype == np.float64 and not value.shape and value not in updated:
-                self.take(value, f"float({names.value(value)})")
-
-    def take(self, value: Value, text: str) -> str:
-        """Let a value be a Python number; where it isn't used as one, it is NumPy's."""
-        name = self.names.new(value.name or "n")
-        self.names.numbers[value] = name
-        self.names.of[value] = f"np.{value.dtype.name}({name})"
-        self.lines.append(f"{name} = {text}")
-        return name
-
-    def computes(self, step: Step, writer: Writer) -> str | None:
-        """Return the statement for a step that Python's numbers can do, or None."""
-        out, function, args = step.out, step.function, step.args
-        if not isinstance(out, Value) or out.shape:
-            return None
-        text = None
-        if function is primitives.getitem and out.dtype in (np.float64, np.int64) and picks_one(step):
-            index = args[1] if isinstance(args[1], tuple) else (args[1],)
-            text = f"{writer.text(args[0])}.item({', '.join(map(writer.text, index))})"
-        elif out.dtype == np.float64 and all(a in self.names.numbers for a in args if isinstance(a, Value)):
-            row, fits = traits(function), function is not np.float_power
-            fits = fits or (type(args[0]) is float and 0 < args[0] <= 1)
-            if row.scalar and fits and is_scalar(step):
-                text = row.scalar.format(*(self.names.numbers.get(a) or writer.text(a, UNARY) for a in args))
-        if text is None:
-            return None
-        self.take(out, text)
-        return self.lines.pop()
+    out, function, args, numbers = step.out, step.function, step.args, writer.names.numbers
+    if not isinstance(out, Value) or out.shape:
+        return None
+    if function is primitives.getitem and out.dtype in (np.float64, np.int64) and picks_one(step):
+        index = args[1] if isinstance(args[1], tuple) else (args[1],)
+        return as_number(out, f"{writer.text(args[0])}.item({', '.join(map(writer.text, index))})", writer.names)
+    row = traits(function)
+    fits = row.scalar and is_scalar(step) and all(a in numbers for a in step.operands()) and out.dtype == np.float64
+    if not fits or (function is np.float_power and not (type(args[0]) is float and 0 < args[0] <= 1)):
+        return None
+    text = row.scalar.format(*(numbers.get(a) or writer.text(a, UNARY) for a in args))
+    return as_number(out, text, writer.names)

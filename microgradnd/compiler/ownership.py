@@ -71,16 +71,11 @@ def is_foreign(function: Any) -> bool:
     return str(getattr(function, "__module__", "")).partition(".")[0] not in ("numpy", "microgradnd")
 
 
-def apart(array: Any, others: Iterable[Any]) -> bool:
-    """Return whether an array shares memory with none of the others."""
-    return not any(np.may_share_memory(array, other, WORK) for other in others)
-
-
 def check_apart(names: Sequence[str], arrays: Sequence[Any], updated: Iterable[int]) -> None:
     """Raise if an array that a program updates shares memory with another that it is given."""
     for i in updated:
         for j, other in enumerate(arrays):
-            if i != j and isinstance(other, np.ndarray) and not apart(arrays[i], [other]):
+            if i != j and isinstance(other, np.ndarray) and np.may_share_memory(arrays[i], other, WORK):
                 raise ValueError(
                     f"a compiled function that updates {names[i]!r} in place was given an array for it that shares "
                     f"memory with {names[j]!r}, so that the update would change that too; pass a copy of one of them"

@@ -60,12 +60,10 @@ class Surroundings:
     def changes(self) -> list[str]:
         """Return the names of what isn't as it was when the function was traced."""
         names = [place.name for place in self.places if place.changed()]
-        return names + [name for name, *kept in self.arrays if array_changed(*kept)]
-
-
-def array_changed(array: Any, shape: Any, dtype: Any, saved: bytes | None) -> bool:
-    """Return whether an array isn't what it was."""
-    return array.shape != shape or array.dtype != dtype or (saved is not None and array.tobytes() != saved)
+        for name, array, shape, dtype, saved in self.arrays:
+            if array.shape != shape or array.dtype != dtype or (saved is not None and array.tobytes() != saved):
+                names.append(name)
+        return names
 
 
 def equal(array: Any, before: Any) -> bool:
@@ -111,11 +109,8 @@ def state_of(iterator: Any) -> Any:
         parts = iterator.__reduce__()
     except TypeError:
         return None
-    return repr([state_of(x) if isinstance(x, Iterator) else x for part in parts[1:] for x in as_tuple(part)])
-
-
-def as_tuple(value: Any) -> tuple[Any, ...]:
-    return value if isinstance(value, tuple) else (value,)
+    inside = [x for part in parts[1:] for x in (part if isinstance(part, tuple) else (part,))]
+    return repr([state_of(x) if isinstance(x, Iterator) else x for x in inside])
 
 
 def times_missed(cache: Any) -> int:

@@ -206,23 +206,36 @@ def mapped(change: Callable[[Any], Any], tree: Any) -> Any:
     """Return an argument with each of its parts changed by a function."""
     if isinstance(tree, tuple | list):
         return type(tree)(mapped(change, part) for part in tree)
+    if isinstance(tree, slice):
+        return slice(*(mapped(change, part) for part in (tree.start, tree.stop, tree.step)))
     return {key: mapped(change, part) for key, part in tree.items()} if isinstance(tree, dict) else change(tree)
+
+
+def parts_of(tree: Any) -> list[Any]:
+    """Return the parts of an argument, in order."""
+    found: list[Any] = []
+    todo = [tree]
+    while todo:
+        part = todo.pop()
+        if isinstance(part, tuple | list):
+            todo.extend(reversed(part))
+        elif isinstance(part, dict):
+            todo.extend(reversed(part.values()))
+        elif isinstance(part, slice):
+            todo += (part.step, part.stop, part.start)
+        else:
+            found.append(part)
+    return found
 
 
 def in_turn(tree: Any, turn: int) -> Any:
     """Return an argument as it is in some turn."""
-    if isinstance(tree, Turn | Listed):
-        return tree.at(turn)
-    if isinstance(tree, slice):
-        return slice(*(in_turn(part, turn) for part in (tree.start, tree.stop, tree.step)))
-    return type(tree)(in_turn(part, turn) for part in tree) if type(tree) in (tuple, list) else tree
+    return mapped(lambda part: part.at(turn) if isinstance(part, Turn | Listed) else part, tree)
 
 
 def moves(tree: Any) -> bool:
     """Return whether an argument is another in each turn of a loop."""
-    if isinstance(tree, slice):
-        tree = tree.start, tree.stop, tree.step
-    return any(map(moves, tree)) if isinstance(tree, tuple | list) else isinstance(tree, Turn | Listed)
+    return any(isinstance(part, Turn | Listed) for part in parts_of(tree))
 
 
 def as_arrays(tree: Any) -> Any:
@@ -232,19 +245,7 @@ def as_arrays(tree: Any) -> Any:
 
 def values_in(tree: Any) -> list[Value]:
     """Return the values in an argument."""
-    found: list[Value] = []
-    todo = [tree]
-    while todo:
-        part = todo.pop()
-        if type(part) is Value:
-            found.append(part)
-        elif isinstance(part, tuple | list):
-            todo.extend(reversed(part))
-        elif isinstance(part, dict):
-            todo.extend(reversed(part.values()))
-        elif isinstance(part, slice):
-            todo += (part.step, part.stop, part.start)
-    return found
+    return [part for part in parts_of(tree) if type(part) is Value]
 
 
 def substituted(tree: Any, replacements: Mapping[Value, Any]) -> Any:

@@ -14,28 +14,26 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from microgradnd.anew import Anew
-from microgradnd.compiler.arguments import Arguments
+from microgradnd.compiler.arguments import Arguments, value_of
 from microgradnd.compiler.blocks import blocks
 from microgradnd.compiler.buffers import plan
 from microgradnd.compiler.fast import fast
 from microgradnd.compiler.machine import Loops, race
 from microgradnd.compiler.matrices import share_factors
 from microgradnd.compiler.opened import instance, opened, samples
-from microgradnd.compiler.ownership import check_apart, own_results
+from microgradnd.compiler.ownership import own_results
 from microgradnd.compiler.passes import drop_dead, late, optimized, share_equal
 from microgradnd.compiler.places import same
 from microgradnd.compiler.program import Program
-from microgradnd.compiler.recorder import Gradient
-from microgradnd.compiler.replay import recorded
 from microgradnd.compiler.rolling import hoisted, in_bodies, rolled
 from microgradnd.compiler.saving import Written
 from microgradnd.compiler.scalars import on_numbers
 from microgradnd.compiler.sizes import Sizes
-from microgradnd.compiler.source import HELPERS, Names, loaded, readable
+from microgradnd.compiler.source import Names, loaded, readable
 from microgradnd.compiler.spelling import OF_LOOPS, scattered, spell
 from microgradnd.compiler.trace import Traced
 from microgradnd.suspended import resolved
-from microgradnd.tape import Leaf, current, touch
+from microgradnd.tape import Leaf, current
 from microgradnd.tensor import Tensor
 
 
@@ -106,57 +104,23 @@ class Entry(NamedTuple):
             if x is not None and (np.shape(x), x.dtype) != (value.shape, value.dtype)
         ]
 
-    def run(self, function: Callable[..., Any], arguments: Arguments) -> Any:
-        """Run the program for arguments, and do with variables and results what the function does."""
-        traced = self.traced
-        arrays = [*arguments.arrays(traced.inputs, traced.numbers), *self.captured()]
-        owners = [*(arguments.leaves[i] for i in traced.inputs), *traced.captured]
-        if self.updated:
-            check_apart([value.name or "an argument" for value in traced.program.inputs], arrays, self.updated)
-        results = self.function(*arrays)
-        for i in self.updated:
-            leaf = owners[i]._node if isinstance(owners[i], Tensor) else owners[i]
-            if type(leaf) is Leaf:
-                touch(leaf)
-        if traced.left:
-            results, left = results
-            leave([Gradient(arguments.leaves[x]._node) if type(x) is int else x for x, _ in traced.left], traced, left)
-        return finish(self, results, function, arguments)
-
-
-def leave(things: Sequence[Any], traced: Traced, values: Sequence[Any]) -> None:
-    """Leave gradients and buffers where the function leaves them."""
-    rest = iter(values)
-    for thing, (_, is_array) in zip(things, traced.left, strict=True):
-        thing.set(np.asarray(next(rest)) if is_array else None)
-
-
-def finish(entry: Entry, results: Any, function: Callable[..., Any], arguments: Arguments) -> Any:
-    """Return results as the function returns them: in their containers, and on the tape where that goes on."""
-    traced = entry.traced
-    if traced.sources and current().record is not None:
-        return recorded(results, entry, function, arguments)
-    return results if traced.form is None else traced.form.rebuild(results)
-
 
 def printed(program: Program, name: str, optimize: bool) -> tuple[Program, Written]:
     """Return a program that is straightened as it is printed, and its text."""
-    if optimize:
-        program = drop_dead(on_numbers(program))
-        program = in_bodies(lambda body, own: share_factors(drop_dead(share_equal(spell(body, None, own)))), program)
-    else:
-        rules = {"scattered": scattered}
-        program = in_bodies(lambda body, own: drop_dead(spell(body, rules, own)) if own else body, program)
-    program = own_results(program)  # last: what is equal is one value until then
     names = Names(name)
     inputs = [(value, names.value(value, "x")) for value in program.inputs]
     if optimize:
+        program = drop_dead(on_numbers(program))
+        program = in_bodies(lambda body, own: share_factors(drop_dead(share_equal(spell(body, None, own)))), program)
+        program = own_results(program)  # last: what is equal is one value until then
         program = in_bodies(lambda body, _: late(blocks(body)), program)
-        allocation, text = fast(program, name, names, plan(program))
+        text = fast(program, name, names, plan(program))
     else:
-        allocation, text = "", readable(program, name, names)
-    helpers = "".join(f"{HELPERS[helper]}\n\n" for helper in HELPERS if helper in names.helpers)
-    return program, Written(name, inputs, names.constants, helpers, allocation + text)
+        rules = {"scattered": scattered}
+        program = in_bodies(lambda body, own: drop_dead(spell(body, rules, own)) if own else body, program)
+        program = own_results(program)
+        text = readable(program, name, names)
+    return program, Written(name, inputs, names.constants, names.helper_texts(), text)
 
 
 def entry_of(
@@ -234,7 +198,7 @@ def with_loops(
         return entry._replace(report=f"{entry.report}; it draws, so it wasn't timed")
     report = loops.report
     if backend == "auto":
-        arrays = [*arguments.arrays(traced.inputs, traced.numbers), *entry.captured()]
+        arrays = [*(value_of(arguments.leaves[i], traced.numbers) for i in traced.inputs), *entry.captured()]
         takes_numpy, takes_loops = race((entry.function, loops.function), arrays)
         measured = f"loops take {takes_loops:.3g} us, NumPy {takes_numpy:.3g} us"
         if takes_numpy <= takes_loops:

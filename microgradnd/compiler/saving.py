@@ -82,14 +82,7 @@ def write(path: Path, written: Written, captured: list[Any]) -> None:
     """Write a program to a file, and the arrays that it needs beside it."""
     given = written.inputs[: len(written.inputs) - len(captured)]
     arrays = {name: array for (_, name), array in zip(written.inputs[len(given) :], captured, strict=True)}
-    for name, thing in written.constants.items():
-        if spelled(thing) is None and not callable(thing):
-            if not isinstance(thing, np.ndarray) or thing.dtype.hasobject:
-                raise TypeError(
-                    f"the program needs {name}, a {type(thing).__name__}, which can't be written to a file; make it an "
-                    f"array of numbers, or an argument of the compiled function"
-                )
-            arrays[name] = thing
+    arrays |= {name: x for name, x in written.constants.items() if spelled(x) is None and not callable(x)}
     names = [name for _, name in given]
     shown = written.shapes or [str(value.shape) for value, _ in given]
     checks = written.lengths + "".join(

@@ -131,6 +131,10 @@ class Names:
             self.constants[self.known[key]] = thing
         return self.known[key]
 
+    def helper_texts(self) -> str:
+        """Return the source of the helpers that the program calls."""
+        return "".join(f"{text}\n\n" for helper, text in HELPERS.items() if helper in self.helpers)
+
     def constant_number(self, array: Any, wish: str) -> str:
         """Return a name for a 0-d array, the same for equal ones."""
         key = array.dtype, array.tobytes()
@@ -150,9 +154,7 @@ def spelled(thing: Any) -> str | None:
     known = (np.float64, np.bool, np.int64)
     if (number := uniform(thing)) is not None and thing.shape:
         return f"np.full({thing.shape}, {number!r}, np.{thing.dtype.name})"
-    if not thing.size:
-        return f"np.zeros({thing.shape}, np.{thing.dtype.name})"
-    if thing.size <= SHORT:
+    if 0 < thing.size <= SHORT:
         return f"np.array({thing.tolist()!r}{'' if thing.dtype in known else f', np.{thing.dtype.name}'})"
     return None
 
@@ -171,8 +173,7 @@ class Writer:
                 return self.call(self.inline[arg])
             return self.names.value(arg), ATOM
         if isinstance(arg, slice):
-            parts = ", ".join(self.text(part) for part in (arg.start, arg.stop, arg.step))
-            return f"slice({parts})", CALL
+            return f"slice{self.text((arg.start, arg.stop, arg.step))}", CALL
         if isinstance(arg, tuple | list) and type(arg) in (tuple, list):
             inside = ", ".join(self.text(part) for part in arg)
             if isinstance(arg, list):
@@ -194,13 +195,11 @@ class Writer:
             if infinite or number is not arg:
                 return f"{'float' if number is arg else f'np.{type(arg).__name__}'}({text})", CALL
             return text, UNARY if text.startswith("-") else ATOM
-        if isinstance(arg, np.dtype):
-            return self.function(arg.type), ATOM
+        arg = arg.type if isinstance(arg, np.dtype) else arg
         if isinstance(arg, np.ufunc) or (isinstance(arg, type) and issubclass(arg, np.generic)):
             return self.function(arg), ATOM
-        if isinstance(arg, Constant):
-            return self.names.constant(arg, arg.text.removeprefix("np.")), ATOM
-        return self.names.constant(arg, "constant"), ATOM
+        wish = arg.text.removeprefix("np.") if isinstance(arg, Constant) else "constant"
+        return self.names.constant(arg, wish), ATOM
 
     def turn(self, number: Turn) -> tuple[str, int]:
         """Return a number that moves, by the counter of the loop."""
@@ -239,12 +238,9 @@ class Writer:
             return self.expanded(step), CALL
         if "axis" in kwargs:  # None is the default of most, and one axis needs no tuple
             axis = kwargs["axis"]
-            axis = axis[0] if type(axis) is tuple and len(axis) == 1 else axis
-            kwargs = {
-                key: axis if key == "axis" else a
-                for key, a in kwargs.items()
-                if key != "axis" or axis is not None or not traits(function).is_reduction
-            }
+            kwargs = {**kwargs, "axis": axis[0] if type(axis) is tuple and len(axis) == 1 else axis}
+            if axis is None and traits(function).is_reduction:
+                del kwargs["axis"]
         inside = ", ".join([*(self.text(a) for a in args), *self.keywords(kwargs)])
         return f"{self.function(function)}({inside})", CALL
 

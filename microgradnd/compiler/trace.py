@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import enum
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,7 +28,7 @@ from microgradnd.compiler.bytecode import lines_of
 from microgradnd.compiler.draws import drawn
 from microgradnd.compiler.opened import instance
 from microgradnd.compiler.places import PLAIN, Surroundings
-from microgradnd.compiler.program import Constant, Program, Value
+from microgradnd.compiler.program import Constant, Program, Value, mapped
 from microgradnd.compiler.recorder import (
     Buffer,
     Gradient,
@@ -50,7 +49,6 @@ from microgradnd.trees import Form, flatten, is_module
 
 Places = dict[str, list[tuple[int, int]]]  # for each symbol, the leaves of the arguments and the axes of its length
 TYPES = {"LOAD_GLOBAL type"}
-OWN_REFERENCES = 3  # to a variable: the record of what was assigned, a name for it, and the argument of getrefcount
 
 
 class Traced(NamedTuple):
@@ -110,6 +108,8 @@ class Recording:
 
     Attributes
     ----------
+    arguments, names, numbers
+        What the function was called with, names for its leaves, and what its Python numbers were made to.
     inputs : dict of int to Tensor
         What stood for the leaves of the arguments that the program is given.
     leaves, form
@@ -131,7 +131,8 @@ class Recording:
     ) -> None:
         self.recorder = recorder = Recorder(sizes, scans)
         self.watch = watch = Watch(recorder)
-        names = arguments.names(function)
+        self.arguments, self.numbers = arguments, numbers
+        self.names = names = arguments.names(function)
         watch.visit(getattr(function, "__name__", "function"), function)
         for i, thing in arguments.objects():
             watch.visit(names[i], thing)
@@ -171,7 +172,7 @@ class Recording:
                 if isinstance(before, Leaf) and variable._node is not before
                 if recorder.is_outer(before) or before in arrays
             ]
-            watch.unhook()
+            watch.undo.close()
             changed, wrong = watch.put_back()
             self.left: list[tuple[Any, Any]] = [
                 *((Gradient(leaf), as_it_is(g)) for leaf, g in recorder.gradients_left().items()),
@@ -197,12 +198,6 @@ class Recording:
                 "a list, dict or object among the arguments was changed inside a compiled function, which is given "
                 "others in its place; return the new value, and change it outside"
             )
-        for variable, before, _ in recorder.assigned.values():
-            if before is None and sys.getrefcount(variable) > OWN_REFERENCES:  # not one that the function made
-                raise TraceError(
-                    f"a Tensor of shape {variable.shape} from outside was assigned to inside a compiled function; make "
-                    f"it a variable by a name (mg.tensor(..., name=)), or pass it as an argument"
-                )
 
 
 @contextmanager
@@ -274,7 +269,7 @@ def traced_for(function: Callable[..., Any], arguments: Arguments, sizes: Sizes 
         given = [i for i in arguments.inputs if i not in fixed]
         recording = Recording(function, arguments, given, numbers or {}, sizes, scans)
         with contextlib.nullcontext() if sizes is None else sizes.observed():
-            translation = Translation(recording.recorder, recording.inputs, arguments.names(function))
+            translation = Translation(recording.recorder, recording.inputs, recording.names)
         general = program = translation.program(results_of(recording, translation), recording.updated)
         if sizes is not None:
             sizes.forget()
@@ -285,23 +280,21 @@ def traced_for(function: Callable[..., Any], arguments: Arguments, sizes: Sizes 
             break
         dtypes |= others
     if recording.watch.draws.is_doubtful:
-        check_alike(function, arguments, given, numbers or {}, program, scans)
-    found = finished(recording, translation, program, arguments, numbers or {}, fixed)
+        check_alike(function, recording, program, scans)
+    found = finished(recording, translation, program, fixed)
     return found if sizes is None else found._replace(sizes=sizes, general=general)
 
 
 def results_of(recording: Recording, translation: Translation) -> Any:
     """Return the outputs of a program: what the function returned, and what it left."""
+    returned = Tensor, np.ndarray, enum.Enum, Size, *PLAIN
     for leaf in recording.leaves:
         if isinstance(leaf, str) and UNKNOWN in leaf:
             raise TraceError(
                 f"a compiled function returned the text {leaf!r}, which shows a value that only the program computes; "
                 f"return the value, and format it outside"
             )
-        if (
-            not isinstance(leaf, (Tensor, np.ndarray, enum.Enum, Size, *PLAIN))
-            and id(leaf) not in recording.watch.known
-        ):
+        if not isinstance(leaf, returned) and id(leaf) not in recording.watch.known:
             raise TraceError(
                 f"a compiled function returned a {type(leaf).__name__}: it can return arrays, numbers, texts, None, "
                 f"and tuples, lists, dicts, dataclasses and modules of them; return the arrays themselves"
@@ -313,16 +306,9 @@ def results_of(recording: Recording, translation: Translation) -> Any:
     return (outputs, left) if recording.left else outputs
 
 
-def finished(
-    recording: Recording,
-    translation: Translation,
-    program: Program,
-    arguments: Arguments,
-    numbers: dict[type, Any],
-    fixed: dict[int, Any],
-) -> Traced:
+def finished(recording: Recording, translation: Translation, program: Program, fixed: dict[int, Any]) -> Traced:
     """Return a program with what it takes to call it, and nothing of what was computed."""
-    recorder, watch = recording.recorder, recording.watch
+    recorder, watch, arguments = recording.recorder, recording.watch, recording.arguments
     places = {t._node: i for i, t in recording.inputs.items() if isinstance(arguments.leaves[i], Tensor)}
     around: set[Any] = {tensor._node for tensor in watch.tensors}
     for leaf in recorder.read:
@@ -345,7 +331,7 @@ def finished(
         form=None if is_plain_tree(recording.form) else recording.form,
         surroundings=watch.surroundings(lambda array: id(array) in translation.values, recorder.masks, buffers),
         depends=[(thing, thing.__form__()) for thing in recorder.things.values()],
-        numbers=numbers,
+        numbers=recording.numbers,
         fixed=fixed,
         sources=[places.get(node, node) for node in dict.fromkeys(node for found in sources for node in found)],
         differentiable=[bool(found) for found in sources],
@@ -382,17 +368,10 @@ def is_plain_tree(form: Form) -> bool:
     )
 
 
-def check_alike(
-    function: Callable[..., Any],
-    arguments: Arguments,
-    given: list[int],
-    numbers: dict[type, Any],
-    program: Program,
-    scans: bool,
-) -> None:
+def check_alike(function: Callable[..., Any], first: Recording, program: Program, scans: bool) -> None:
     """Trace a function again, and raise if its program has other numbers in it: they are random."""
-    recording = Recording(function, arguments, given, numbers, None, scans)
-    translation = Translation(recording.recorder, recording.inputs, arguments.names(function))
+    recording = Recording(function, first.arguments, list(first.inputs), first.numbers, None, scans)
+    translation = Translation(recording.recorder, recording.inputs, recording.names)
     again = translation.program(results_of(recording, translation), recording.updated)
     if constants_in(again) != constants_in(program):
         raise drawn("", None)
@@ -402,15 +381,10 @@ def constants_in(program: Program) -> list[Any]:
     """Return the functions and numbers of a program, to be compared with those of another."""
     numbers: dict[Value, int] = {value: i for i, value in enumerate(program.inputs)}
 
-    def shown(tree: Any) -> Any:
-        if isinstance(tree, Value):
-            return numbers.setdefault(tree, len(numbers))
-        if isinstance(tree, np.ndarray | Constant):
-            return np.asarray(tree).tobytes()
-        if isinstance(tree, tuple | list):
-            return [shown(part) for part in tree]
-        return [(key, shown(part)) for key, part in tree.items()] if isinstance(tree, dict) else repr(tree)
+    def shown(part: Any) -> Any:
+        if isinstance(part, Value):
+            return numbers.setdefault(part, len(numbers))
+        return np.asarray(part).tobytes() if isinstance(part, np.ndarray | Constant) else repr(part)
 
-    return [shown((step.function, step.args, dict(step.kwargs), step.outs())) for step in program.steps] + [
-        shown(program.outputs)
-    ]
+    calls = [(step.function, step.args, dict(step.kwargs), step.outs()) for step in program.steps]
+    return mapped(shown, [*calls, program.outputs])

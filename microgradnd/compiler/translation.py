@@ -262,7 +262,7 @@ class Translation:
             return self.argument(arg._array, arg._node)
         if isinstance(arg, np.ndarray) and id(arg) in self.given:
             return self.argument(*self.given[id(arg)])
-        if isinstance(arg, np.ndarray) and not is_immutable(arg):
+        if isinstance(arg, np.ndarray) and uniform(arg) is None:  # no number spread out, which can't change
             return constant_of(arg) if id(arg) in self.owned else self.capture(arg, arg)
         return type(arg)(map(self.constant, arg)) if type(arg) in (tuple, list) else arg
 
@@ -287,13 +287,8 @@ def is_row(array: Any, whole: Any) -> bool:
     """Return whether an array is x[i] of another, which doesn't change its shape."""
     alike = array.shape == whole.shape[1:] and array.strides == whole.strides[1:] and array.dtype == whole.dtype
     offset = array.__array_interface__["data"][0] - whole.__array_interface__["data"][0]
-    return (
-        alike
-        and type(whole) is np.ndarray
-        and whole.size > 0
-        and whole.strides[0] > 0
-        and offset % whole.strides[0] == 0
-    )
+    has_rows = type(whole) is np.ndarray and whole.size > 0 and whole.strides[0] > 0
+    return bool(alike and has_rows and offset % whole.strides[0] == 0)
 
 
 def key_of(thing: Any) -> Any:
@@ -331,11 +326,6 @@ def owned_arrays(operations: Sequence[TracedOperation]) -> set[int]:
         for i in range(len(arrays))
         if arrays[i].base is None and sys.getrefcount(arrays[i]) == 2 * counts[id(arrays[i])] + 1
     }
-
-
-def is_immutable(array: Any) -> bool:
-    """Return whether an array can't change: a number spread out, as `primitives.expand` does it."""
-    return uniform(array) is not None
 
 
 def statement_names(operations: Sequence[TracedOperation]) -> dict[TracedOperation, str]:

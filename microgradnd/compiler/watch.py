@@ -23,7 +23,7 @@ import threading
 import types
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from io import IOBase
 from types import CodeType, FunctionType, MethodType, ModuleType
@@ -125,7 +125,8 @@ class Watch:
         self.tensors: list[Tensor] = []
         self.buffers: dict[tuple[int, str], Tensor] = {}
         self.written: dict[tuple[int, str], tuple[Any, str, Any, Any]] = {}
-        self.hooked: list[tuple[Any, dict[str, Any]]] = []
+        self.hooked: list[type] = []
+        self.undo = ExitStack()  # what gives the classes back what they had
         self.todo: list[tuple[str, Any]] = []
         self.is_looking = False
 
@@ -148,8 +149,6 @@ class Watch:
         if isinstance(thing, PLAIN) or type(thing) in FUNCTIONS or id(thing) in self.known:
             return
         self.known[id(thing)] = name, thing
-        if hasattr(type(thing), "function") and hasattr(thing, "cache_info"):
-            self.todo.append((name, thing.function))
         if isinstance(thing, np.ndarray):
             self.arrays[id(thing)] = name, thing, thing.copy() if thing.nbytes <= LARGE else sample(thing)
             if thing.dtype == object:
@@ -221,8 +220,8 @@ class Watch:
         if not is_installed(module) and type(module) is ModuleType:
             watched = type("module", (ModuleType,), {})
             module.__class__ = watched
+            self.undo.callback(setattr, module, "__class__", ModuleType)
             self.hook(watched)
-            self.hooked.append((module, {"__class__": ModuleType}))
 
     def look_at_object(self, name: str, thing: Any) -> None:
         """Watch an object: the attributes that are read, or all of it, and what is in it."""
@@ -302,12 +301,11 @@ class Watch:
 
     def hook(self, cls: type) -> bool:
         """Have a class tell which attributes of its objects are read and set; return whether that can be done."""
-        if any(known is cls for known, _ in self.hooked):
+        if any(known is cls for known in self.hooked):
             return True
-        if not is_changeable(cls) or issubclass(cls, Tensor | type | Recorder | Watch):
-            return False
         before = {name: vars(cls)[name] for name in HOOKS if name in vars(cls)}
-        read, recorder = cls.__getattribute__, self.recorder
+        read: Any = cls.__getattribute__
+        recorder = self.recorder
 
         def is_noted() -> bool:
             return current().trace is recorder and not self.is_looking
@@ -327,23 +325,12 @@ class Watch:
             methods = getattribute, noting(cls.__setattr__), noting(cls.__delattr__)
             for name, method in zip(HOOKS, methods, strict=True):
                 setattr(cls, name, method)
+                self.undo.callback(*((setattr, cls, name, before[name]) if name in before else (delattr, cls, name)))
         except (TypeError, AttributeError):
             return False
-        self.hooked.append((cls, before))
+        self.hooked.append(cls)
         self.todo += [(f"{cls.__name__}.{name}", method) for name, method in before.items()]
         return True
-
-    def unhook(self) -> None:
-        """Give the classes back what they had."""
-        for cls, before in reversed(self.hooked):
-            for name in HOOKS if isinstance(cls, type) else ():
-                if name in before:
-                    setattr(cls, name, before[name])
-                else:
-                    delattr(cls, name)
-            if "__class__" in before:
-                cls.__class__ = before["__class__"]
-        self.hooked.clear()
 
     def reads(self, thing: Any, name: str, read: Callable[[Any, str], Any]) -> Any:
         """Read an attribute, and note that it was."""
@@ -389,19 +376,14 @@ class Watch:
             self.attribute(path, owner, name)
         else:
             self.names.add(name)  # which the class has, or hasn't
-            self.absent(owner, name)
+            if hasattr(owner, "__dict__"):
+                read = functools.partial(own_attribute, owner, name)
+                self.place((id(owner), name), Place(path, read, owner, name))
             if found is MISSING:
                 self.in_class(type(owner).__name__, type(owner), name)
         of_package = value is found and value is not MISSING and is_installed_class(home(type(owner), name))
         if value is not MISSING and not (of_package and isinstance(value, CONTAINERS)):
             self.todo.append((path, value))
-
-    def absent(self, thing: Any, name: str) -> None:
-        """Note that an object has no attribute of a name of its own."""
-        own = attributes(thing)
-        if name not in own and (id(thing), name) not in self.places and hasattr(thing, "__dict__"):
-            path = f"{self.known[id(thing)][0]}.{name}" if id(thing) in self.known else name
-            self.places[id(thing), name] = Place(path, functools.partial(own_attribute, thing, name), thing, name)
 
     def buffer(self, owner: Any, name: str, array: Any) -> Tensor:
         """Return what stands for a buffer of a module."""
@@ -434,13 +416,8 @@ class Watch:
             now = own.get(name, MISSING) if name in own else getattr(owner, name, MISSING)
             if now is before or same(before, now):
                 continue
-            if before is MISSING and name in own and same(lookup(type(owner), name), now):
-                del own[name]  # what the class has
-                continue
             if before is MISSING:
                 own.pop(name, None)
-            elif name in own:
-                own[name] = before
             else:
                 object.__setattr__(owner, name, before)
             if now is self.buffers.get(key):
