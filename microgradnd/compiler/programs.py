@@ -146,7 +146,7 @@ def printed(program: Program, name: str, optimize: bool) -> tuple[Program, Writt
         program = drop_dead(on_numbers(program))
         program = in_bodies(lambda body, own: share_factors(drop_dead(share_equal(spell(body, None, own)))), program)
     else:
-        rules = {"scattered": scattered}
+        rules = {"added": scattered}
         program = in_bodies(lambda body, own: drop_dead(spell(body, rules, own)) if own else body, program)
     program = own_results(program)  # last: what is equal is one value until then
     names = Names(name)

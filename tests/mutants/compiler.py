@@ -9,6 +9,7 @@ HERE = "microgradnd/compiler/"
 PASSES = "tests/test_passes.py"
 ROLLING = "tests/test_rolling.py"
 SPELLINGS = "tests/test_spellings.py"
+CANCELLING = "tests/test_cancelling.py"
 TRAITS = "tests/test_traits.py"
 VALUES = "tests/test_values.py::test_"
 TRAPS = "tests/test_compiler.py::test_programs_with_traps"
@@ -52,6 +53,18 @@ ENTRIES: list[tuple[str, ...]] = [
         SPELLINGS,
     ),
     ("spelling.py", "all(shape[a] == 1 for a in axes)", "True", SPELLINGS),
+    ("choices.py", "c == (2 if function is np.divide else 0.5)", "c == 2", SPELLINGS),
+    ("choices.py", "args=(g, signs[0][0], 0.0)", "args=(g, g, 0.0)", SPELLINGS),
+    ("spelling.py", "if s is other and is_real(s)", "if is_real(s)", SPELLINGS),
+    ("spelling.py", "abs(math.frexp(c)[0]) == 0.5", "True", PASSES),
+    # cancelling.py
+    ("cancelling.py", "count * (1 if along else length(shape, axis))", "count", CANCELLING),
+    ("cancelling.py", "total = added(total, {key: a * b**sign})", "total[key] = a * b**sign", CANCELLING),
+    ("cancelling.py", "sign * n for one, n in right", "n for one, n in right", CANCELLING),
+    ("cancelling.py", "i == slice(None)", "i.start is None", CANCELLING),
+    ("cancelling.py", "return Factor(what, tuple(shape[first:]))", "return Factor(what, tuple(shape))", CANCELLING),
+    ("cancelling.py", "-1 if array.flat[np.argmax(array != 0)] < 0 else 1", "1", CANCELLING),
+    ("cancelling.py", "if known.get(y) == {} and any(", "if any(", f"{CANCELLING} {SPELLINGS}"),
     # sizes.py, opened.py: lengths that stay open
     ("sizes.py", "LEAST = 2", "LEAST = 1", f"{SIZES}empty_axes_and_single_elements_have_programs_of_their_own"),
     (
