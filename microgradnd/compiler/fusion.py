@@ -364,7 +364,8 @@ class Lowering:
             return "NumPy's is vectorised, the C library's isn't"
         text = row.loop
         if row.kernels == "elementary" and dtypes[0] == np.float32:
-            text = "exp32({0})" if function is np.exp else f"np.float32({function.__name__}(np.float64({{0}})))"
+            short = function in (np.exp, np.log, np.tanh)
+            text = f"{function.__name__}32({{0}})" if short else f"np.float32({function.__name__}(np.float64({{0}})))"
         return self.map(step, text, args, out, dtypes)
 
     def reduction(self, step: Step, out: Value) -> str:
