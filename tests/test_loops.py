@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 import microgradnd as mg
+from microgradnd.compiler import fusion
 from microgradnd.compiler.driver import Driver
 from microgradnd.compiler.loops import Layout
 from microgradnd.compiler.machine import module_text
@@ -417,6 +418,24 @@ def test_the_network_of_the_seed_is_one_loop_over_observations():
     lines = loops_of(f, *weights, rng.normal(size=(100, 3)), rng.normal(size=(100, 1)))
     assert [line for line in lines if line.startswith("    for") and "100" in line] == ["    for i in range(100):"]
     assert any(line.startswith("            h = ") and line.endswith(" + b1[0, j]") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "columns", "left"),
+    [(np.float64, 3, 0), (np.float32, 3, 2), (np.float64, 16, 2)],
+    ids=["all of it", "sums of many float32 are BLAS's", "so are larger matrices"],
+)
+def test_products_of_many_rows_are_in_the_loop(monkeypatch, dtype, columns, left):
+    monkeypatch.setattr(fusion, "BLAS", 0)
+    monkeypatch.setattr(fusion, "TALL", 50)
+    rng = np.random.default_rng(1)
+    shapes = (columns, 32), (32, 1), (60, columns), (60, 1)
+    w1, w2, x, y = [rng.normal(size=shape).astype(dtype) for shape in shapes]
+    f = mg.value_and_grad(lambda w1, w2, x, y: np.sum((np.tanh(x @ w1) @ w2 - y) ** 2), (0, 1))
+    program, arrays, want = traced(f, (w1, w2, x, y))
+    run, text = interpreted(program)
+    equal(run(*arrays), want, program)
+    assert text.count("np.dot(") == left
 
 
 def test_updates_go_straight_over_what_they_update():

@@ -171,7 +171,9 @@ def tanh32(x: Any) -> Any:
     scale = np.int32((n + 127) << 23).view(np.float32)
     y = scale * p + (scale - np.float32(1.0))
     t = y / (y + np.float32(2.0))
-    return np.int32(np.float32(t).view(np.int32) | (np.float32(x).view(np.int32) & np.int32(-2147483648))).view(np.float32)
+    return np.int32(np.float32(t).view(np.int32) | (np.float32(x).view(np.int32) & np.int32(-2147483648))).view(
+        np.float32
+    )
 
 
 def two_sum(x: Any, y: Any) -> Any:

@@ -725,6 +725,8 @@ ENTRIES: list[tuple[str, ...]] = [
         "tests/test_saving.py",
     ),
     # fusion.py
+    ("fusion.py", "(out.dtype == np.float64 or rows != inner)", "True", LOOPS),
+    ("fusion.py", "and min(small, default=1) <= SMALL", "", LOOPS),
     ("fusion.py", 'self.map(step, "{0}", [arg], copy)\n        return self.viewed', "return self.viewed", LOOPS),
     (
         "fusion.py",
