@@ -438,6 +438,26 @@ def test_products_of_many_rows_are_in_the_loop(monkeypatch, dtype, columns, left
     assert text.count("np.dot(") == left
 
 
+@pytest.mark.parametrize(
+    "function", [np.tanh, np.sort, lambda x: np.diagonal(x)[:, None] * x], ids=["loops", "calls", "views"]
+)
+def test_arrays_between_loops_share_memory(monkeypatch, function):
+    monkeypatch.setattr(fusion, "BLAS", 0)
+
+    def chain(x):
+        first = x @ x
+        diagonal = np.lib.stride_tricks.sliding_window_view(first, (1, 1))  # a view whose array nothing else needs
+        for _ in range(6):
+            x = function(x) @ x
+        return np.sum(x * np.sort(x + 1)), np.sum(np.sort(diagonal)), x
+
+    program, arrays, want = traced(chain, (np.random.default_rng(0).uniform(-0.3, 0.3, (5, 5)),))
+    run, text = interpreted(program)
+    equal(run(*arrays), want, program)
+    equal(run(*arrays), want, program)  # in the same buffers
+    assert text.count("np.empty((5, 5))") <= 6
+
+
 def test_updates_go_straight_over_what_they_update():
     def step(w, g, lr):
         w -= lr * g

@@ -7,9 +7,11 @@ Read next: `machine.py`.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from microgradnd.compiler.buffers import Plan
+from microgradnd.compiler.buffers import Plan, may_share
 from microgradnd.compiler.fast import pooled, turns
 from microgradnd.compiler.fusion import Op
 from microgradnd.compiler.loops import TAKEN, Layout, Part
@@ -36,8 +38,16 @@ class Driver:
         self.parts: list[Part] = []
         self.rolled: dict[Step, Turns] = {}
         self.unfit: dict[Step, str] = {}
+        calls = [part.step for part in layout.parts if isinstance(part, Op)]
+        lent = (v for step in calls if may_share(step) for v in step.operands())
+        self.lasting = {
+            layout.base[v] for v in (*lent, *values_in(self.program.outputs), *self.program.updates.values())
+        }
+        self.buffers: list[Value] = []  # arrays from the pool, of which none is written over another that is needed
+        self.shapes: dict[Value, tuple[tuple[int, ...], Any]] = {}
+        self.now = 0
         several = sum(isinstance(part, list) for part in layout.parts) > 1
-        for part in layout.parts:
+        for self.now, part in enumerate(layout.parts):
             if isinstance(part, Op):
                 self.call(part.step)
             else:
@@ -60,12 +70,23 @@ class Driver:
         self.lines.append(f"{function}({', '.join(args[part.wide is None :])})")
 
     def allocate(self, base: Value, shape: tuple[int, ...]) -> None:
-        """Find memory for an array: the caller's own, or a buffer."""
-        name = self.array[base] = self.names.new(base.name or "t")
+        """Find memory for an array: the caller's own, or a buffer, which may be that of one that is done with."""
+        own = base in self.layout.results and base.shape
+        free = [v for v in self.buffers if not own and self.shapes[v] == (shape, base.dtype) and self.is_done(v)]
+        name = self.array[base] = self.array[free[0]] if free else self.names.new(base.name or "t")
         self.names.of[base] = name if base.shape else f"{name}[0]"
+        if not own:
+            self.buffers = [v for v in self.buffers if v not in free[:1]] + [base]
+            self.shapes[base] = shape, base.dtype
+        if free:
+            return
         array = f"np.empty({shape}{'' if base.dtype == np.float64 else f', np.{base.dtype.name}'})"
-        lines = self.lines if base in self.layout.results and base.shape else self.pooled
-        lines.append(f"{name} = {array}")
+        (self.lines if own else self.pooled).append(f"{name} = {array}")
+
+    def is_done(self, base: Value) -> bool:
+        """Return whether all that needs an array has been printed."""
+        parts = [self.layout.order[op][0] for op, _ in self.layout.touching.get(base, ())]
+        return base not in self.lasting and max(parts, default=self.now) < self.now
 
     def value(self, value: Value) -> None:
         """See to it that a value has a name, if it is a view of what is there, or written over an input."""

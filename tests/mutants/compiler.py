@@ -724,6 +724,9 @@ ENTRIES: list[tuple[str, ...]] = [
         "if array.dtype != dtype:",
         "tests/test_saving.py",
     ),
+    ("driver.py", "max(parts, default=self.now) < self.now", "max(parts, default=self.now) <= self.now", LOOPS),
+    ("driver.py", "return base not in self.lasting and", "return", LOOPS),
+    ("driver.py", "self.shapes[v] == (shape, base.dtype) and", "", LOOPS),
     # fusion.py
     ("fusion.py", "(out.dtype == np.float64 or rows != inner)", "True", LOOPS),
     ("fusion.py", "and min(small, default=1) <= SMALL", "", LOOPS),
