@@ -229,7 +229,8 @@ def wave(n: Any, y: Any) -> Any:
 def sin(x: Any) -> Any:
     """Return sin(x)."""
     n, y = quarter_turns(x)
-    return x if abs(x) < 1e-8 else wave(n, y)
+    value = wave(n, y)  # in any case, so that the compiler sees what sin(x) and cos(x) have in common
+    return x if abs(x) < 1e-8 else value
 
 
 def cos(x: Any) -> Any:
