@@ -727,6 +727,20 @@ ENTRIES: list[tuple[str, ...]] = [
     ("driver.py", "max(parts, default=self.now) < self.now", "max(parts, default=self.now) <= self.now", LOOPS),
     ("driver.py", "return base not in self.lasting and", "return", LOOPS),
     ("driver.py", "self.shapes[v] == (shape, base.dtype) and", "", LOOPS),
+    (
+        "elementary.py",
+        "np.int32(1060439283)",
+        "np.int32(1065353216)",
+        NUMBA + "::test_elementary_functions_are_within_a_few_ulps",
+        "numba",
+    ),
+    (
+        "elementary.py",
+        "a > np.float32(10.0)",
+        "a > np.float32(5.0)",
+        NUMBA + "::test_elementary_functions_are_within_a_few_ulps",
+        "numba",
+    ),
     # fusion.py
     ("fusion.py", "(out.dtype == np.float64 or rows != inner)", "True", LOOPS),
     ("fusion.py", "and min(small, default=1) <= SMALL", "", LOOPS),
