@@ -43,11 +43,12 @@ class Driver:
         self.lasting = {
             layout.base[v] for v in (*lent, *values_in(self.program.outputs), *self.program.updates.values())
         }
-        self.buffers: list[Value] = []  # arrays from the pool, of which none is written over another that is needed
-        self.shapes: dict[Value, tuple[tuple[int, ...], Any]] = {}
-        self.now = 0
+        self.ending: dict[int, list[tuple[Any, str]]] = {}  # the buffers whose last use is in a part
+        self.free: dict[Any, list[str]] = {}  # those that nothing needs any more, by shape and dtype
         several = sum(isinstance(part, list) for part in layout.parts) > 1
-        for self.now, part in enumerate(layout.parts):
+        for number, part in enumerate(layout.parts):
+            for kind, buffer in self.ending.pop(number - 1, ()):
+                self.free.setdefault(kind, []).append(buffer)
             if isinstance(part, Op):
                 self.call(part.step)
             else:
@@ -71,22 +72,19 @@ class Driver:
 
     def allocate(self, base: Value, shape: tuple[int, ...]) -> None:
         """Find memory for an array: the caller's own, or a buffer, which may be that of one that is done with."""
-        own = base in self.layout.results and base.shape
-        free = [v for v in self.buffers if not own and self.shapes[v] == (shape, base.dtype) and self.is_done(v)]
-        name = self.array[base] = self.array[free[0]] if free else self.names.new(base.name or "t")
+        own = base in self.layout.results and bool(base.shape)
+        kind = shape, base.dtype
+        if free := [] if own else self.free.get(kind, []):
+            name = free.pop()
+        else:
+            name = self.names.new(base.name or "t")
+            array = f"np.empty({shape}{'' if base.dtype == np.float64 else f', np.{base.dtype.name}'})"
+            (self.lines if own else self.pooled).append(f"{name} = {array}")
+        self.array[base] = name
         self.names.of[base] = name if base.shape else f"{name}[0]"
-        if not own:
-            self.buffers = [v for v in self.buffers if v not in free[:1]] + [base]
-            self.shapes[base] = shape, base.dtype
-        if free:
-            return
-        array = f"np.empty({shape}{'' if base.dtype == np.float64 else f', np.{base.dtype.name}'})"
-        (self.lines if own else self.pooled).append(f"{name} = {array}")
-
-    def is_done(self, base: Value) -> bool:
-        """Return whether all that needs an array has been printed."""
-        parts = [self.layout.order[op][0] for op, _ in self.layout.touching.get(base, ())]
-        return base not in self.lasting and max(parts, default=self.now) < self.now
+        if not own and base not in self.lasting:
+            last = max((self.layout.order[op][0] for op, _ in self.layout.touching.get(base, ())), default=-1)
+            self.ending.setdefault(last, []).append((kind, name))
 
     def value(self, value: Value) -> None:
         """See to it that a value has a name, if it is a view of what is there, or written over an input."""
