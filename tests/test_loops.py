@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 import microgradnd as mg
+from microgradnd.compiler import fusion
 from microgradnd.compiler.driver import Driver
 from microgradnd.compiler.loops import Layout
 from microgradnd.compiler.machine import module_text
@@ -417,6 +418,45 @@ def test_the_network_of_the_seed_is_one_loop_over_observations():
     lines = loops_of(f, *weights, rng.normal(size=(100, 3)), rng.normal(size=(100, 1)))
     assert [line for line in lines if line.startswith("    for") and "100" in line] == ["    for i in range(100):"]
     assert any(line.startswith("            h = ") and line.endswith(" + b1[0, j]") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "columns", "left"),
+    [(np.float64, 3, 0), (np.float32, 3, 2), (np.float64, 16, 2)],
+    ids=["all of it", "sums of many float32 are BLAS's", "so are larger matrices"],
+)
+def test_products_of_many_rows_are_in_the_loop(monkeypatch, dtype, columns, left):
+    monkeypatch.setattr(fusion, "BLAS", 0)
+    monkeypatch.setattr(fusion, "TALL", 50)
+    rng = np.random.default_rng(1)
+    shapes = (columns, 32), (32, 1), (60, columns), (60, 1)
+    w1, w2, x, y = [rng.normal(size=shape).astype(dtype) for shape in shapes]
+    f = mg.value_and_grad(lambda w1, w2, x, y: np.sum((np.tanh(x @ w1) @ w2 - y) ** 2), (0, 1))
+    program, arrays, want = traced(f, (w1, w2, x, y))
+    run, text = interpreted(program)
+    equal(run(*arrays), want, program)
+    assert text.count("np.dot(") == left
+
+
+@pytest.mark.parametrize(
+    "function", [np.tanh, np.sort, lambda x: np.diagonal(x)[:, None] * x], ids=["loops", "calls", "views"]
+)
+def test_arrays_between_loops_share_memory(monkeypatch, function):
+    monkeypatch.setattr(fusion, "BLAS", 0)
+
+    def chain(x):
+        first = x @ x
+        diagonal = np.lib.stride_tricks.sliding_window_view(first, (1, 1))  # a view whose array nothing else needs
+        for _ in range(6):
+            y = function(x.T * 1.5)
+            x = (y @ y).T + y  # loops that read what they may not write over
+        return np.sum(x * np.sort(x + 1)), np.sum(np.sort(diagonal)), x
+
+    program, arrays, want = traced(chain, (np.random.default_rng(0).uniform(-0.3, 0.3, (5, 5)),))
+    run, text = interpreted(program)
+    equal(run(*arrays), want, program)
+    equal(run(*arrays), want, program)  # in the same buffers
+    assert text.count("np.empty((5, 5))") <= 6
 
 
 def test_updates_go_straight_over_what_they_update():

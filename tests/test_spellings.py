@@ -42,8 +42,9 @@ def agree(found, expected):
 
 
 def derivative(f, g=G):
-    """Return the value and gradient of a weighted sum of what a function gives."""
-    return mg.value_and_grad(lambda x: np.sum(f(x) * g[: len(x)].astype(x.dtype)))
+    """Return the value and gradient of a weighted sum of what a function gives, with weights from outside."""
+    weights = {np.dtype(name): g.astype(name) for name in ("float32", "float64")}
+    return mg.value_and_grad(lambda x: np.sum(f(x) * weights[x.dtype]))
 
 
 def shifted(x):
@@ -65,11 +66,25 @@ WORDS = {  # with what their programs have and what they haven't
     "relu by where": (lambda x: np.where(x > 0, x, 0), ["kept("], ["np.where("]),
     "where the other way": (lambda x: np.where(x > 0, 0.0, x * x), ["kept("], ["np.where("]),
     "relu by a mask": (lambda x: x * (x > 0), [], ["np.where("]),
-    "softmax": (lambda x: shares(np.exp(shifted(x))), [], []),
+    "relu by an absolute value": (lambda x: (x + np.abs(x)) / 2, ["larger_share("], ["np.sign(", "np.absolute("]),
+    "relu by half an absolute value": (lambda x: 0.5 * (np.abs(x) + x), ["larger_share("], ["np.sign("]),
+    "softmax": (lambda x: shares(np.exp(shifted(x))), [], ["np.equal("]),
+    "softmax by new axes": (
+        lambda x: (lambda e: e / e.sum(axis=1)[:, None])(np.exp(x - x.max(axis=1)[:, None])),
+        [],
+        ["np.equal("],
+    ),
+    "softmax, shifted by one number": (lambda x: shares(np.exp(x - np.max(x))), [], ["np.equal("]),
+    "softmax of a masked shift": (
+        lambda x: (lambda e: e / np.sum(e, -1, keepdims=True))(np.exp(shifted(x)) * (x > -1)),
+        [],
+        ["np.equal("],
+    ),
     "softmax, not shifted": (lambda x: shares(np.exp(x)), [], []),
-    "softmax of a multiple": (lambda x: shares(np.exp(shifted(x * 0.25))), [], []),
-    "log-softmax": (lambda x: logs(shifted(x)), [], []),
-    "log of the softmax": (lambda x: np.log(shares(np.exp(shifted(x)))), [], []),
+    "softmax of a multiple": (lambda x: shares(np.exp(shifted(x * 0.25))), [], ["np.equal("]),
+    "softmax of a quotient": (lambda x: shares(np.exp(shifted(x) / 3)), [], ["np.equal("]),
+    "log-softmax": (lambda x: logs(shifted(x)), [], ["np.equal("]),
+    "log of the softmax": (lambda x: np.log(shares(np.exp(shifted(x)))), [], ["np.equal("]),
     "log-softmax by subtracting both": (
         lambda x: x - (np.log(np.sum(np.exp(shifted(x)), axis=-1, keepdims=True)) + np.max(x, axis=-1, keepdims=True)),
         [],
@@ -86,23 +101,28 @@ WORDS = {  # with what their programs have and what they haven't
     "softmax along the other axis": (
         lambda x: (lambda e: e / e.sum(axis=0, keepdims=True))(np.exp(x - x.max(axis=0, keepdims=True))),
         [],
-        [],
+        ["np.equal("],
     ),
     "softmax of everything": (
         lambda x: (lambda e: e / np.sum(e, keepdims=True))(np.exp(x - np.max(x, keepdims=True))),
         [],
-        [],
+        ["np.equal("],
     ),
-    "an exponential that stays shifted": (lambda x: np.exp(shifted(x)), [], []),
+    "an exponential that stays shifted": (lambda x: np.exp(shifted(x)), ["np.equal("], []),
     "a sum along another axis": (
         lambda x: (lambda e: e / np.sum(e, axis=0, keepdims=True))(np.exp(shifted(x))),
-        [],
+        ["np.equal("],
         [],
     ),
-    "a shift that is squared": (lambda x: shares(shifted(x) ** 2 + 1), [], []),
+    "a sum and one more": (
+        lambda x: (lambda e: e / (1 + np.sum(e, -1, keepdims=True)))(np.exp(shifted(x))),
+        ["np.equal("],
+        [],
+    ),
+    "a shift that is squared": (lambda x: shares(shifted(x) ** 2 + 1), ["np.equal("], []),
     "a maximum that is used again": (
         lambda x: shares(np.exp(shifted(x))) * x.max(-1, keepdims=True),
-        [],
+        ["np.equal("],
         [],
     ),
     "layer norm by means": (

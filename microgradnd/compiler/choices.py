@@ -4,7 +4,8 @@ Owns: those functions, each of which uses nothing but NumPy, and when they are c
 Must not own: other spellings (`spelling.py`).
 Read next: `spelling.py`.
 
-`np.where` isn't vectorised: it takes three to six times as long as a product. The results are equal to the last bit.
+`np.where` isn't vectorised: it takes three to six times as long as a product; `np.sign` isn't either. The results are
+equal to the last bit, except for `(h + abs(h)) / 2`, whose sum may overflow, and whose derivative may be -0.0.
 """
 
 from __future__ import annotations
@@ -70,6 +71,39 @@ def where(step: Step, made: Mapping[Value, Step], uses: Mapping[Value, int]) -> 
     if getattr(share[0], "shape", None) != out.shape or any(a.dtype != out.dtype for a in arrays):
         return None
     return [replace(step, function=larger_share, args=share)]
+
+
+def positive_part(step: Step, made: Mapping[Value, Step]) -> Step | None:
+    """Write (h + abs(h)) / 2 as the larger of h and 0."""
+    total = step_of(halved(step), made, np.add)
+    for h, size in (total, total[::-1]) if total else ():
+        if step_of(size, made, np.absolute) == (h,) and alike(h, step):
+            return replace(step, function=np.maximum, args=(h, 0))
+    return None
+
+
+def half_share(step: Step, made: Mapping[Value, Step]) -> list[Step] | None:
+    """Write g / 2 + g / 2 * sign(h), as the derivative of that is, as a share of g."""
+    for half, signed in (step.args, step.args[::-1]) if step.where is None else ():
+        factors = step_of(signed, made, np.multiply)
+        signs = [step_of(a, made, np.sign) for a in factors if a is not half]
+        g = halved(made.get(half)) if isinstance(half, Value) and half.size >= LARGE else None
+        if len(signs) == 1 and signs[0] and alike(signs[0][0], step) and alike(g, step):
+            return [replace(step, function=larger_share, args=(g, signs[0][0], 0.0))]
+    return None
+
+
+def halved(step: Step | None) -> Any:
+    """Return what a step divides by 2."""
+    function, args = (step.function, step.args) if step is not None and not step.kwargs else (None, ())
+    pairs = [args] if function is np.divide else [args, args[::-1]] if function is np.multiply else []
+    return next((x for x, c in pairs if type(c) in (int, float) and c == (2 if function is np.divide else 0.5)), None)
+
+
+def alike(x: Any, step: Step) -> bool:
+    """Return whether a value is of the numbers, and has the shape, of the result of a step."""
+    out: Any = step.out
+    return isinstance(x, Value) and x.shape == out.shape and x.dtype == out.dtype in (np.float32, np.float64)
 
 
 def share_of(mask: Any, chosen: Any, made: Mapping[Value, Step]) -> tuple[Any, Any, Any] | None:

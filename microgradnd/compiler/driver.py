@@ -7,9 +7,11 @@ Read next: `machine.py`.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from microgradnd.compiler.buffers import Plan
+from microgradnd.compiler.buffers import Plan, may_share
 from microgradnd.compiler.fast import pooled, turns
 from microgradnd.compiler.fusion import Op
 from microgradnd.compiler.loops import TAKEN, Layout, Part
@@ -36,8 +38,17 @@ class Driver:
         self.parts: list[Part] = []
         self.rolled: dict[Step, Turns] = {}
         self.unfit: dict[Step, str] = {}
+        calls = [part.step for part in layout.parts if isinstance(part, Op)]
+        lent = (v for step in calls if may_share(step) for v in step.operands())
+        self.lasting = {
+            layout.base[v] for v in (*lent, *values_in(self.program.outputs), *self.program.updates.values())
+        }
+        self.ending: dict[int, list[tuple[Any, str]]] = {}  # the buffers whose last use is in a part
+        self.free: dict[Any, list[str]] = {}  # those that nothing needs any more, by shape and dtype
         several = sum(isinstance(part, list) for part in layout.parts) > 1
-        for part in layout.parts:
+        for number, part in enumerate(layout.parts):
+            for kind, buffer in self.ending.pop(number - 1, ()):
+                self.free.setdefault(kind, []).append(buffer)
             if isinstance(part, Op):
                 self.call(part.step)
             else:
@@ -60,12 +71,20 @@ class Driver:
         self.lines.append(f"{function}({', '.join(args[part.wide is None :])})")
 
     def allocate(self, base: Value, shape: tuple[int, ...]) -> None:
-        """Find memory for an array: the caller's own, or a buffer."""
-        name = self.array[base] = self.names.new(base.name or "t")
+        """Find memory for an array: the caller's own, or a buffer, which may be that of one that is done with."""
+        own = base in self.layout.results and bool(base.shape)
+        kind = shape, base.dtype
+        if free := [] if own else self.free.get(kind, []):
+            name = free.pop()
+        else:
+            name = self.names.new(base.name or "t")
+            array = f"np.empty({shape}{'' if base.dtype == np.float64 else f', np.{base.dtype.name}'})"
+            (self.lines if own else self.pooled).append(f"{name} = {array}")
+        self.array[base] = name
         self.names.of[base] = name if base.shape else f"{name}[0]"
-        array = f"np.empty({shape}{'' if base.dtype == np.float64 else f', np.{base.dtype.name}'})"
-        lines = self.lines if base in self.layout.results and base.shape else self.pooled
-        lines.append(f"{name} = {array}")
+        if not own and base not in self.lasting:
+            last = max((self.layout.order[op][0] for op, _ in self.layout.touching.get(base, ())), default=-1)
+            self.ending.setdefault(last, []).append((kind, name))
 
     def value(self, value: Value) -> None:
         """See to it that a value has a name, if it is a view of what is there, or written over an input."""

@@ -8,7 +8,7 @@ The C library's functions take one number at a time, some 10 ns each; NumPy's si
 neither a branch nor a call, eight numbers take the time of one. Each reduces its argument to a small one in exact or
 nearly exact steps and sums a series there; the results are within 3 units in the last place, NaN, infinities, signed
 zeros, subnormal numbers and huge arguments included. Adding and subtracting 1.5 * 2**52 rounds to an integer, which is
-then in the low bits. Everything is computed in float64, but the exponential of a float32.
+then in the low bits. Everything is computed in float64, but exp, log and tanh of a float32.
 """
 
 import math
@@ -107,7 +107,7 @@ def log(x: Any) -> Any:
     bits = np.float64(x * 18014398509481984.0 if tiny else x).view(np.int64)  # 2**54
     n = (bits - 4604544271217802188) >> 52  # the bits of the root of 1/2
     f = np.int64(bits - (n << 52)).view(np.float64) - 1.0
-    k = np.float64(n - 54 if tiny else n)
+    k = np.float64(n) - (54.0 if tiny else 0.0)
     s = f / (2.0 + f)
     z = s * s
     p = 2 / 19 + z * (2 / 21)
@@ -119,6 +119,23 @@ def log(x: Any) -> Any:
     y = k * 0.6931471803691238 - ((h - (s * (h + p) + k * 1.9082149292705877e-10)) - f)
     y = x if x == np.inf or x != x else y
     return y if x > 0.0 or x != x else (-np.inf if x == 0.0 else np.nan)
+
+
+def log32(x: Any) -> Any:
+    """Return log(x) of a float32."""
+    tiny = x < np.float32(1.17549435e-38)
+    bits = np.float32(x * np.float32(33554432.0) if tiny else x).view(np.int32)  # 2**25
+    n = np.int32(np.int32(bits - np.int32(1060439283)) >> 23)  # the bits of the root of 1/2
+    f = np.int32(bits - (n << 23)).view(np.float32) - np.float32(1.0)
+    k = np.float32(np.int32(n)) - (np.float32(25.0) if tiny else np.float32(0.0))
+    s = f / (np.float32(2.0) + f)
+    z = s * s
+    p = z * (np.float32(2 / 3) + z * (np.float32(2 / 5) + z * (np.float32(2 / 7) + z * np.float32(2 / 9))))
+    h = np.float32(0.5) * f * f
+    y = k * np.float32(0.693359375) - ((h - (s * (h + p) + k * np.float32(-2.12194440e-4))) - f)
+    y = x if x == np.float32(np.inf) or x != x else y
+    low = np.float32(-np.inf) if x == np.float32(0.0) else np.float32(np.nan)
+    return y if x > np.float32(0.0) or x != x else low
 
 
 def tanh(x: Any) -> Any:
@@ -138,6 +155,25 @@ def tanh(x: Any) -> Any:
     scale = np.int64((n + 1023) << 52).view(np.float64)
     y = scale * p + (scale - 1.0)
     return math.copysign(y / (y + 2.0), x)
+
+
+def tanh32(x: Any) -> Any:
+    """Return tanh(x) of a float32; it is 1 from 9.01 on."""
+    a = abs(x)
+    a = np.float32(20.0) if a > np.float32(10.0) else a + a
+    shifted = np.float32(a * np.float32(1.4426950408889634) + ROUND32)
+    n = np.int32(np.float32(shifted).view(np.int32) - np.float32(ROUND32).view(np.int32))
+    k = shifted - ROUND32
+    r = (a - k * np.float32(0.693359375)) - k * np.float32(-2.12194440e-4)
+    p = np.float32(1 / 720) + r * np.float32(1 / 5040)
+    p = np.float32(1 / 24) + r * (np.float32(1 / 120) + r * p)
+    p = r + r * r * (np.float32(1 / 2) + r * (np.float32(1 / 6) + r * p))
+    scale = np.int32((n + 127) << 23).view(np.float32)
+    y = scale * p + (scale - np.float32(1.0))
+    t = y / (y + np.float32(2.0))
+    return np.int32(np.float32(t).view(np.int32) | (np.float32(x).view(np.int32) & np.int32(-2147483648))).view(
+        np.float32
+    )
 
 
 def two_sum(x: Any, y: Any) -> Any:
@@ -193,7 +229,8 @@ def wave(n: Any, y: Any) -> Any:
 def sin(x: Any) -> Any:
     """Return sin(x)."""
     n, y = quarter_turns(x)
-    return x if abs(x) < 1e-8 else wave(n, y)
+    value = wave(n, y)  # in any case, so that the compiler sees what sin(x) and cos(x) have in common
+    return x if abs(x) < 1e-8 else value
 
 
 def cos(x: Any) -> Any:

@@ -30,6 +30,7 @@ from microgradnd.compiler.traits import traits
 DTYPES = {np.dtype(code) for code in "?bhilqBHILQfd"}
 SMALL = 8  # a loop this short is unrolled by the compiler, so it may well be the innermost
 BLAS = 50_000  # multiplications from which on a call of BLAS, with a call's overhead, beats loops
+TALL, SLIM = 2**13, 2**9  # rows, and multiplications for each of them up to which loops beat BLAS nevertheless
 LIBRARY = 1_000  # elements from which on NumPy's vectorised functions beat one call of the C library for each element
 
 CLIPS = "minimum(maximum({0}, {1}), {2})", "clip({0}, {1}, {2})"  # for arrays, for numbers: as NumPy, at signed zeros
@@ -364,7 +365,8 @@ class Lowering:
             return "NumPy's is vectorised, the C library's isn't"
         text = row.loop
         if row.kernels == "elementary" and dtypes[0] == np.float32:
-            text = "exp32({0})" if function is np.exp else f"np.float32({function.__name__}(np.float64({{0}})))"
+            short = function in (np.exp, np.log, np.tanh)
+            text = f"{function.__name__}32({{0}})" if short else f"np.float32({function.__name__}(np.float64({{0}})))"
         return self.map(step, text, args, out, dtypes)
 
     def reduction(self, step: Step, out: Value) -> str:
@@ -405,7 +407,7 @@ class Lowering:
             return NO_LOOPS
         if not (a.dtype == b.dtype == out.dtype and out.dtype.kind == "f"):
             return f"products of dtype {out.dtype} are left to NumPy"
-        if out.size * a.shape[-1] >= BLAS:
+        if out.size * a.shape[-1] >= BLAS and not is_slim(out, a.shape[-1]):
             return f"{out.size * a.shape[-1]} multiplications are left to BLAS"
         rows, columns, inner = len(a.shape) > 1, len(b.shape) > 1, a.shape[-1]
         left, right, shape = self.view[a], self.view[b], (*out.shape, inner)
@@ -504,6 +506,16 @@ class Lowering:
             index = (*[slice(None)] * (axis % len(out.shape)), slice(start, end))
             self.map(step, "{0}", [array], out, view=self.view[out][index])
         return ""
+
+
+def is_slim(out: Value, inner: int) -> bool:
+    """Return whether a product of many rows takes so little for each that it is better computed along with the rest.
+
+    Sums of many rows in float32 would be less exact than those of BLAS, which adds up several at a time.
+    """
+    *small, rows = sorted((*out.shape, inner))
+    little = math.prod(small) <= SLIM and min(small, default=1) <= SMALL
+    return little and rows >= TALL and (out.dtype == np.float64 or rows != inner)
 
 
 def with_ellipsis(index: Any) -> Any:

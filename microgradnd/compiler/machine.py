@@ -44,7 +44,7 @@ OURS = {name: thing for name, thing in vars(elementary).items() if inspect.isfun
 FREEDOM = {  # what rounding may be left out or moved in our own functions; everywhere else the program is kept to
     **{name: {"reassoc"} for name in ("add", "multiply")},
     "add_product": {"reassoc", "contract"},
-    **{name: {"contract"} for name in ("exp", "exp32", "log", "tanh", "wave")},
+    **{name: {"contract"} for name in ("exp", "exp32", "log", "log32", "tanh", "tanh32", "wave")},
 }
 INTRINSICS = {"largest": "maximum", "smallest": "minimum"}
 INTRINSIC = '''@intrinsic
@@ -150,7 +150,7 @@ def module_text(parts: Sequence[str]) -> str:
         names |= more
     lines = ["import math", "", "import numpy as np"] + ["from llvmlite import ir"] * bool(names & INTRINSICS.keys())
     lines += ["from numba import njit"] + ["from numba.extending import intrinsic"] * bool(names & INTRINSICS.keys())
-    if names & {"exp", "exp32", "tanh", "sin", "cos"}:
+    if names & {"exp", "exp32", "tanh", "tanh32", "sin", "cos"}:
         lines += [""] + [
             f"{name} = {number!r}" for name, number in vars(elementary).items() if name.startswith("ROUND")
         ]

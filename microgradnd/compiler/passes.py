@@ -4,7 +4,8 @@ Owns: the passes, and their order.
 Must not own: which NumPy call is the fastest (`spelling.py`), or how a step is printed (`source.py`).
 Read next: `spelling.py`.
 
-Every pass keeps the results to the last bit. Three things outside of here don't: spellings that add up in another order
+Every pass keeps the results to the last bit, except that `cancelling.py` leaves out rounding errors. Three things
+outside of here don't: spellings that add up in another order
 (`spelling.py`); sums and products of thousands of rows, which are added up in blocks (`blocks.py`); and buffers and
 updates in place, where a value may have another memory order than the array of the eager call: NumPy adds up in memory
 order. Where nothing is added up, all forms agree to the bit.
@@ -21,7 +22,8 @@ import numpy as np
 
 from microgradnd import primitives
 from microgradnd.anew import Anew
-from microgradnd.compiler.program import Listed, Program, Step, Turn, Value
+from microgradnd.compiler.cancelling import without_zeros
+from microgradnd.compiler.program import Listed, Program, Step, Turn, Value, rename
 from microgradnd.compiler.traits import traits
 
 POWERS = (np.power, np.float_power)  # which compute x**0.5 otherwise if the exponent is a number
@@ -54,13 +56,6 @@ def share_equal(program: Program) -> Program:
             seen[key] = step.out
             steps.append(step)
     return replace(program, steps=tuple(steps)).substitute(replacements)
-
-
-def rename(kept: Value, dropped: Value) -> Value:
-    """Give the value that stays a name, if only the other had one."""
-    if kept.name is None:
-        kept.name = dropped.name
-    return kept
 
 
 def key_of(tree: Any) -> Any:
@@ -277,7 +272,7 @@ def late(program: Program) -> Program:
 
 
 PASSES: tuple[Callable[[Program], Program], ...] = (
-    *(simplify, undo_twice, share_equal, simplify, drop_dead),
+    *(simplify, undo_twice, share_equal, simplify, without_zeros, drop_dead),
     *(pull_signs, fold_signs, drop_dead),
 )
 

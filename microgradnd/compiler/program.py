@@ -47,6 +47,13 @@ class Value:
         return int(np.prod(self.shape, dtype=int))
 
 
+def rename(kept: Value, dropped: Value) -> Value:
+    """Give the value that stays a name, if only the other had one."""
+    if kept.name is None:
+        kept.name = dropped.name
+    return kept
+
+
 class Turn(int):
     """An integer that grows evenly from turn to turn; as a number, that of the first turn."""
 

@@ -116,7 +116,7 @@ def printed(program: Program, name: str, optimize: bool) -> tuple[Program, Writt
         program = in_bodies(lambda body, _: late(blocks(body)), program)
         text = fast(program, name, names, plan(program))
     else:
-        rules = {"scattered": scattered}
+        rules = {"added": scattered}
         program = in_bodies(lambda body, own: drop_dead(spell(body, rules, own)) if own else body, program)
         program = own_results(program)
         text = readable(program, name, names)

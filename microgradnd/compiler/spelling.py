@@ -92,6 +92,38 @@ def power(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
     return ending(steps, step)
 
 
+def multiplied(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
+    """Write (a / s + b / s) * e, as derivatives do, as (a + b) * p, where p = e / s is known; halve, if that is all."""
+    out = step.out
+    for terms, e in (step.args, step.args[::-1]) if step.where is None and not step.kwargs else ():
+        inner = matrices.step_of(terms, made, np.add)
+        parts = [made.get(a) if isinstance(a, Value) else None for a in inner.args] if inner else [None]
+        if inner is None or not all(part and part.function is np.divide for part in parts):
+            continue
+        (a, s), (b, other) = (part.args for part in parts if part)
+        quotients = (known for known, one in made.items() if one.function is np.divide and one.args[0] is e)
+        p = next((known for known in quotients if made[known].args[1] is s), None)
+        alone = all(uses[x] == 1 for x in (terms, *inner.args))
+        if s is other and is_real(s) and alone and p is not None and p.shape == terms.shape == out.shape:  # type: ignore[union-attr]
+            total = replace(inner, args=(a, b), out=Value(terms.shape, terms.dtype))
+            return [total, replace(step, args=(total.out, p))]
+    return halved(step, made, uses)
+
+
+def divided(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
+    """Multiply by the inverse of a power of two, which is exact."""
+    x, c = step.args
+    exact = type(c) in (int, float) and 2**-60 <= abs(c) <= 2**60 and abs(math.frexp(c)[0]) == 0.5
+    plain = exact and is_real(x) and x.dtype == step.out.dtype and not step.kwargs  # type: ignore[union-attr]
+    return halved(step, made, uses) or ([replace(step, function=np.multiply, args=(x, 1 / c))] if plain else None)
+
+
+def halved(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
+    """Find the larger of h and 0 in the half of h + abs(h)."""
+    part = choices.positive_part(step, made)
+    return None if part is None else maximum(part, made, uses) or [part]
+
+
 def matmul(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
     """Multiply two matrices by `np.dot`, or as their structure allows."""
     if not all(isinstance(a, Value) for a in step.args):
@@ -146,6 +178,11 @@ def scattered(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | No
             if plain and shape == step.out.shape and base.dtype == values.dtype == step.out.dtype:  # type: ignore[union-attr]
                 return [replace(step, function=added_at, args=(base, index, values))]
     return None
+
+
+def added(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
+    """Choose, or add in place."""
+    return choices.half_share(step, made) or scattered(step, made, uses)
 
 
 def axes_of(step: Step) -> tuple[int, ...] | None:
@@ -293,7 +330,9 @@ SPELLINGS: dict[str, Rule] = {
     for rule in (
         square,
         power,
-        scattered,
+        multiplied,
+        divided,
+        added,
         matmul,
         contraction,
         maximum,

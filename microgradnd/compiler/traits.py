@@ -171,10 +171,10 @@ def of_floats(name: str, kernels: str = "", count: int = 1) -> Row:
 ALL_EQUAL = "Write np.all(x == y), and np.where to choose by it"
 ROWS: dict[Any, Row] = {
     # Arithmetic
-    np.add: operator("+", 5, kinds="iuf", scalar="{0} + {1}", spelling="scattered"),
+    np.add: operator("+", 5, kinds="iuf", scalar="{0} + {1}", spelling="added"),
     np.subtract: operator("-", 5, kinds="iuf", scalar="{0} - {1}"),
-    np.multiply: operator("*", 6, kinds="iuf", scalar="{0} * {1}"),
-    np.divide: operator("/", 6, kinds="f", scalar="{0} / {1} if {1} else np.divide({0}, {1})"),
+    np.multiply: operator("*", 6, kinds="iuf", scalar="{0} * {1}", spelling="multiplied"),
+    np.divide: operator("/", 6, kinds="f", scalar="{0} / {1} if {1} else np.divide({0}, {1})", spelling="divided"),
     np.remainder: operator("%", 6, loop=""),
     np.floor_divide: operator("//", 6, loop=""),
     np.power: {**operator("**", POWER), **of_floats("np.power", "C", 2), "spelling": "power"},

@@ -1,0 +1,192 @@
+"""Sums that are 0 whatever the numbers are: the derivative by a maximum that is subtracted before an exponential.
+
+Owns: the algebra that tells so, and leaving out what is added up to 0.
+Must not own: the derivative of a maximum (`../rules/reductions.py`), other spellings (`spelling.py`).
+Read next: `spelling.py`.
+
+In `e = np.exp(x - np.max(x, axis=-1, keepdims=True)); p = e / np.sum(e, axis=-1, keepdims=True)`, the cotangent of the
+maximum is minus the sum of that of `x - max`. With s for the sum of e, and g for the cotangent of p, that one is
+`(g / s - sum(g * p / s)) * e`. Multiplied out, and with everything that is the same along the axis taken out of sums,
+its sum is `sum(g * e) / s - sum(g * e) / s / s * s`, which is 0. What is multiplied out are the steps of the derivative
+themselves, not those of the function. So nothing is assumed of what is detached or hooked on the way, or of cotangents
+that come from outside: they lead to other sums.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
+from itertools import product
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from microgradnd import primitives
+from microgradnd.compiler.program import Constant, Program, Step, Value, rename
+
+TERMS, FACTORS = 8, 16  # of more, nothing is known
+EXTREMES = (np.max, np.min)
+
+
+class Factor(NamedTuple):
+    """What is multiplied, and its shape.
+
+    It is a value; or the dtype and the bytes of a constant; or an axis, counted from the last, and what is multiplied
+    and then added up along it.
+    """
+
+    what: Any
+    shape: tuple[int, ...]
+
+
+def factor(what: Any, shape: Sequence[int]) -> Factor:
+    """Return a factor; axes of length 1 in front say nothing, and are left out."""
+    first = next((i for i, n in enumerate(shape) if n != 1), len(shape))
+    return Factor(what, tuple(shape[first:]))
+
+
+Powers = frozenset[tuple[Factor, int]]
+Terms = dict[Powers, Fraction]  # products of powers, and how often each is added
+
+
+def added(x: Terms, y: Terms, sign: int = 1) -> Terms:
+    """Return a sum or a difference."""
+    total = {key: x.get(key, Fraction()) + sign * y.get(key, Fraction()) for key in x | y}
+    return {key: count for key, count in total.items() if count}
+
+
+def multiplied(x: Terms, y: Terms, sign: int = 1) -> Terms:
+    """Return a product; the quotient by a single term, where the sign is -1."""
+    total: Terms = {}
+    for (left, a), (right, b) in product(x.items(), y.items()):
+        powers = Counter(dict(left))
+        powers.update({one: sign * n for one, n in right})
+        key = frozenset(power for power in powers.items() if power[1])
+        total = added(total, {key: a * b**sign})
+    return total
+
+
+ARITHMETIC: dict[Any, Callable[[Terms, Terms], Terms]] = {
+    np.add: added,
+    np.subtract: lambda x, y: added(x, y, -1),
+    np.negative: lambda x, _: added({}, x, -1),
+    np.multiply: multiplied,
+    np.divide: lambda x, y: multiplied(x, y, -1),
+}
+
+
+def length(shape: tuple[int, ...], axis: int) -> int:
+    """Return the length along an axis, which is counted from the last."""
+    return shape[axis] if -axis <= len(shape) else 1
+
+
+def summed(x: Terms, shape: tuple[int, ...], axis: int) -> Terms:
+    """Return the sum along an axis, which stays with length 1."""
+    total: Terms = {}
+    for powers, count in x.items():
+        along = frozenset(power for power in powers if length(power[0].shape, axis) != 1)
+        rest: Terms = {powers - along: count * (1 if along else length(shape, axis))}
+        [(what, lengths), power] = next(iter(along)) if len(along) == 1 else (Factor(None, ()), 0)
+        if power == 1 and isinstance(what, tuple) and isinstance(what[0], str):  # so are their sums
+            array = np.frombuffer(what[1], what[0]).reshape(lengths)
+            rest = multiplied(rest, terms_of(np.sum(array, axis=axis, keepdims=True), {}))
+        elif along:
+            kept = list(np.broadcast_shapes(*(one.shape for one, _ in along)))
+            kept[axis] = 1
+            rest = multiplied(rest, {frozenset({(factor((axis, along), kept), 1)}): Fraction(1)})
+        total = added(total, rest)
+    return total
+
+
+def moved(x: Terms, old: tuple[int, ...], new: tuple[int, ...]) -> Terms | None:
+    """Return the terms of an array in a shape that differs from the old one by axes of length 1."""
+    if [n for n in old if n != 1] != [n for n in new if n != 1]:
+        return None
+
+    def shape_of(shape: tuple[int, ...]) -> tuple[int, ...]:
+        lengths = iter((1,) * (len(old) - len(shape)) + shape)
+        kept = iter([n for n, whole in zip(lengths, old, strict=True) if whole != 1])
+        return tuple(1 if n == 1 else next(kept) for n in new)
+
+    return {frozenset((factor(one.what, shape_of(one.shape)), n) for one, n in powers): c for powers, c in x.items()}
+
+
+def terms_of(x: Any, known: Mapping[Value, Terms]) -> Terms:
+    """Return the terms of an operand."""
+    if type(x) in (int, float) and np.isfinite(x):
+        return {frozenset(): Fraction(x)} if x else {}
+    if isinstance(x, Value) and x in known:
+        return known[x]
+    sign, array = 1, np.asarray(x) if isinstance(x, np.ndarray | np.generic | Constant) else x
+    if isinstance(array, np.ndarray) and array.size and array.dtype.kind in "biuf":
+        sign = -1 if array.flat[np.argmax(array != 0)] < 0 else 1  # negatives of constants are computed while tracing
+        array = array * sign + 0
+        x = (array.dtype.str, array.tobytes())
+    what = x if isinstance(x, Value | tuple) else id(x)
+    return {frozenset({(factor(what, getattr(array, "shape", ())), 1)}): Fraction(sign)}
+
+
+def result(step: Step, known: Mapping[Value, Terms]) -> Terms | None:
+    """Return the terms of what a step computes, None where it is no sum of products."""
+    function, out, x = step.function, step.out, step.args[0] if step.args else None
+    if not isinstance(out, Value) or out.dtype.kind != "f":
+        return None
+    if function in ARITHMETIC and not step.kwargs:
+        left, right = terms_of(x, known), terms_of(step.args[-1], known)
+        return ARITHMETIC[function](left, right) if function is not np.divide or len(right) == 1 else None
+    if not isinstance(x, Value) or x.dtype != out.dtype:
+        return None
+    terms, old, new = terms_of(x, known), list(x.shape), list(out.shape)
+    if function is np.sum:
+        given = dict(zip(("a", "axis"), step.args, strict=False)) | dict(step.kwargs)
+        if set(given) - {"a", "axis", "keepdims"}:
+            return None
+        for axis in axes_of(given.get("axis"), len(old)):
+            terms = summed(terms, tuple(old), axis)
+            old[axis] = 1
+    elif function is primitives.expand:
+        given = dict(zip(("g", "shape", "axis"), step.args, strict=False)) | dict(step.kwargs)
+        for axis in axes_of(given.get("axis"), len(new)):
+            new[axis] = 1
+    elif not keeps_order(step):
+        return None
+    return moved(terms, tuple(old), tuple(new))
+
+
+def keeps_order(step: Step) -> bool:
+    """Return whether a step only adds axes of length 1, or takes them away, if the other lengths are the same."""
+    if step.function not in (primitives.getitem, primitives.scatter):
+        return step.function is np.reshape
+    index = step.args[1] if isinstance(step.args[1], tuple) else (step.args[1],)
+    return all(i is None or i is ... or (type(i) is slice and i == slice(None)) for i in index)
+
+
+def axes_of(axis: Any, rank: int) -> list[int]:
+    """Return axes, counted from the last, the last one first."""
+    axes = range(rank) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    return sorted((a % rank - rank for a in axes), reverse=True)
+
+
+def without_zeros(program: Program) -> Program:
+    """Return a program that doesn't add what derivatives add up to 0, where there are extremes to have such ones."""
+    if not any(step.function in EXTREMES for step in program.steps):
+        return program
+    known: dict[Value, Terms] = {}
+    exponentials = {step.out for step in program.steps if step.function is np.exp}
+    replacements: dict[Value, Any] = {}
+    for step in program.steps:
+        found = result(step, known)
+        if found is not None and len(found) <= TERMS and all(len(powers) <= FACTORS for powers in found):
+            known[step.outs()[0]] = found
+        if step.function is not np.add or step.where is not None:
+            continue
+        for x, y in (step.args, step.args[::-1]):
+            if not isinstance(x, Value) or not isinstance(y, Value) or known.get(step.outs()[0]) is None:
+                continue
+            if (x.shape, x.dtype) != (step.out.shape, step.out.dtype):  # type: ignore[union-attr]
+                continue
+            # beside a NaN all are NaN, and so is the exponential
+            if known.get(y) == {} and any(f.what in exponentials for powers in known.get(x, ()) for f, _ in powers):
+                replacements[step.out] = rename(replacements.get(x, x), step.out)  # type: ignore[index, arg-type]
+    return program.substitute(replacements)
