@@ -99,7 +99,11 @@ class Translation:
         try:
             with contextlib.nullcontext() if sizes is None else sizes.tentative():
                 result = body(*inside, **node.kwargs)
-        except (TraceError, TypeError):  # it looks at values, or isn't NumPy: it stays one call
+        except (
+            TraceError,
+            TypeError,
+            NotImplementedError,
+        ):  # it looks at values, or has no rule: one call
             return [self.step(node, name)]
         finally:
             MODE.reset(token)
