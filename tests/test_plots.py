@@ -199,6 +199,8 @@ def test_losses_that_are_not_finite_are_marked() -> None:
     assert legend(figure) == marks(figure)
     nan = lines(figure)["NaN (3 times, epoch 4 to 7)"]
     np.testing.assert_array_equal(nan.get_xdata(), [4, 7])  # where each stretch begins
+    stretches = figure.axes[0].collections[0].get_segments()  # type: ignore[attr-defined]
+    np.testing.assert_allclose(stretches, [[[4, 0.97], [5, 0.97]], [[7, 0.97], [7, 0.97]]])
     low, high = figure.axes[0].get_xlim()
     assert low < 1
     assert high > 8
