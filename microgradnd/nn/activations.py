@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from microgradnd import primitives
 from microgradnd.failures import explained
-from microgradnd.nn.arguments import X, check_sizes, like, of_one, of_several, operand, rows, summed
+from microgradnd.nn.arguments import X, like, of_one, of_several, operand, rows, summed
 from microgradnd.nn.calls import Calls, check_settings
 from microgradnd.nn.module import Module, Parameter
 from microgradnd.registry import defjvp, defvjp, elementwise, name_of, primitive
@@ -745,7 +745,7 @@ class PReLU(Module):
 
     @explained
     def __init__(self, num_parameters: int = 1, init: float = 0.25, *, dtype: npt.DTypeLike = np.float64) -> None:
-        check_sizes("PReLU", num_parameters=num_parameters)
+        check_settings("PReLU", num_parameters=num_parameters)
         self.num_parameters = num_parameters
         self.weight = Parameter(np.full(num_parameters, init), dtype)
 

@@ -24,8 +24,9 @@ import numpy.typing as npt
 from microgradnd.failures import explained
 from microgradnd.nn import init
 from microgradnd.nn.activations import gelu, largest, product_total, relu, total
-from microgradnd.nn.arguments import check_sizes, of_several, operand, transposed
-from microgradnd.nn.dropout import Dropout, check_probability, dropout
+from microgradnd.nn.arguments import of_several, operand, transposed
+from microgradnd.nn.calls import check_settings
+from microgradnd.nn.dropout import Dropout, dropout
 from microgradnd.nn.linear import Linear, linear
 from microgradnd.nn.module import Module, Parameter
 from microgradnd.nn.normalization import LayerNorm
@@ -262,8 +263,8 @@ class MultiheadAttention(Module):
         rng: np.random.Generator | None = None,
     ) -> None:
         kdim, vdim = (embed_dim if size is None else size for size in (kdim, vdim))
-        check_sizes("MultiheadAttention", embed_dim=embed_dim, num_heads=num_heads, kdim=kdim, vdim=vdim)
-        check_probability("MultiheadAttention", "dropout", dropout)
+        check_settings("MultiheadAttention", embed_dim=embed_dim, num_heads=num_heads, kdim=kdim, vdim=vdim)
+        check_settings("MultiheadAttention", dropout=dropout)
         if embed_dim % num_heads:
             raise ValueError(
                 f"MultiheadAttention: embed_dim must be a multiple of num_heads, got {embed_dim} and {num_heads}"

@@ -16,7 +16,8 @@ from numpy import ndarray
 
 from microgradnd.contraction import on_rows
 from microgradnd.failures import explained
-from microgradnd.nn.arguments import X, check_sizes, of_several, operand, rows, summed
+from microgradnd.nn.arguments import X, of_several, operand, rows, summed
+from microgradnd.nn.calls import check_settings
 from microgradnd.nn.init import generator
 from microgradnd.nn.module import Module, Parameter
 from microgradnd.operators import NO_KEYWORDS
@@ -142,7 +143,7 @@ class Linear(Module):
         dtype: npt.DTypeLike = np.float64,
         rng: np.random.Generator | None = None,
     ) -> None:
-        check_sizes("Linear", in_features=in_features, out_features=out_features)
+        check_settings("Linear", in_features=in_features, out_features=out_features)
         rng = generator(rng)
         self.in_features = in_features
         self.out_features = out_features
@@ -255,7 +256,7 @@ class Bilinear(Module):
         dtype: npt.DTypeLike = np.float64,
         rng: np.random.Generator | None = None,
     ) -> None:
-        check_sizes("Bilinear", in1_features=in1_features, in2_features=in2_features, out_features=out_features)
+        check_settings("Bilinear", in1_features=in1_features, in2_features=in2_features, out_features=out_features)
         self.in1_features, self.in2_features, self.out_features = in1_features, in2_features, out_features
         rng = generator(rng)
         bound = 1 / math.sqrt(in1_features)

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from microgradnd.failures import explained
-from microgradnd.nn.arguments import check_sizes, like, of_several, operand, summed
+from microgradnd.nn.arguments import like, of_several, operand, summed
 from microgradnd.nn.calls import check_settings
 from microgradnd.nn.module import Module, Parameter
 from microgradnd.registry import JVPS, VJPS, Joint, plain, primitive
@@ -370,7 +370,7 @@ def group_norm(x: Any, num_groups: int, weight: Any = None, bias: Any = None, ep
 
 def check_groups(function: str, num_groups: Any, num_channels: int) -> None:
     """Raise unless channels can be split into groups of the same size."""
-    check_sizes(function, num_groups=num_groups)
+    check_settings(function, num_groups=num_groups)
     if num_channels % num_groups:
         raise ValueError(
             f"{function}: the number of channels must be a multiple of num_groups, got {num_channels} channels and "
@@ -405,7 +405,7 @@ class BatchNorm(Module):
         *,
         dtype: npt.DTypeLike = np.float64,
     ) -> None:
-        check_sizes(type(self).__name__, num_features=num_features)
+        check_settings(type(self).__name__, num_features=num_features)
         check_settings(type(self).__name__, eps=eps, momentum=momentum)
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         set_affine(self, num_features, affine, affine, dtype)
@@ -672,7 +672,7 @@ class GroupNorm(Module):
         *,
         dtype: npt.DTypeLike = np.float64,
     ) -> None:
-        check_sizes("GroupNorm", num_channels=num_channels)
+        check_settings("GroupNorm", num_channels=num_channels)
         check_groups("GroupNorm", num_groups, num_channels)
         check_settings("GroupNorm", eps=eps)
         self.num_groups, self.num_channels, self.eps = num_groups, num_channels, eps

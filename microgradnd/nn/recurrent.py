@@ -26,8 +26,8 @@ import numpy as np
 import numpy.typing as npt
 
 from microgradnd.failures import explained
-from microgradnd.nn.arguments import check_sizes, operand, rows, transposed
-from microgradnd.nn.dropout import check_probability
+from microgradnd.nn.arguments import operand, rows, transposed
+from microgradnd.nn.calls import check_settings
 from microgradnd.nn.dropout import dropout as drop
 from microgradnd.nn.init import generator
 from microgradnd.nn.linear import linear
@@ -230,8 +230,8 @@ class Recurrent(Module):
         rng: np.random.Generator | None = None,
     ) -> None:
         name = type(self).__name__
-        check_sizes(name, input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
-        check_probability(name, "dropout", dropout)
+        check_settings(name, input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
+        check_settings(name, dropout=dropout)
         if dropout and num_layers == 1:
             warnings.warn(f"{name}: dropout acts between layers, and num_layers=1 has nothing between", stacklevel=3)
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from microgradnd.jacobians import jacobian
 from microgradnd.matching import plain
-from microgradnd.optim.settings import one_of
+from microgradnd.settings import one_of
 from microgradnd.tape import current
 from microgradnd.tensor import Tensor
 from microgradnd.transforms import hvp, value_and_grad, vjp

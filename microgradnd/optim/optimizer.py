@@ -16,7 +16,7 @@ import numpy as np
 from microgradnd.modes import no_grad
 from microgradnd.optim.flat import Flat, described
 from microgradnd.optim.groups import Group
-from microgradnd.optim.settings import Configured, not_negative, setting
+from microgradnd.settings import Configured, not_negative, setting
 from microgradnd.tape import Leaf, current
 from microgradnd.tensor import Tensor
 
@@ -36,7 +36,7 @@ class Optimizer(Configured):
 
     >>> import microgradnd as mg
     >>> from microgradnd.optim.optimizer import Optimizer
-    >>> from microgradnd.optim.settings import fraction, setting
+    >>> from microgradnd.settings import fraction, setting
     >>> class Momentum(Optimizer):
     ...     beta: float = setting(fraction, default=0.9)
     ...     states = {"mean": 0}

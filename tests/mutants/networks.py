@@ -77,7 +77,7 @@ FAULTS: list[tuple[str, ...]] = [
     ("microgradnd/nn/activations.py", "-ends <= a < ends", "-ends <= a <= ends", "tests/test_messages.py"),
     ("microgradnd/nn/activations.py", "np.minimum(np.abs(x), 100) ** 2", "x ** 2", LAYERS),
     ("microgradnd/nn/activations.py", "term * (1 - 2 * n)", "term * (1 + 2 * n)", LAYERS),
-    ("microgradnd/nn/calls.py", "if not setting.range(value):", "if False:", LAYERS),
+    ("microgradnd/settings.py", "if found is None or not fits(found):", "if found is None:", LAYERS),
     ("microgradnd/nn/embedding.py", "return g if padding_idx is None else", "return g if True else", LAYERS),
     ("microgradnd/nn/losses.py", "np.abs(x) * np.where(x > 0, 1 - y, y)", "np.maximum(x, 0) - x * y", LAYERS),
     ("microgradnd/nn/losses.py", "return np.where(kept, losses, 0), ", "return losses * kept, ", LAYERS),
