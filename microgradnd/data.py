@@ -11,7 +11,6 @@ are read, and only their numbers are shuffled. Its batches are copies in memory.
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -21,6 +20,7 @@ import numpy.typing as npt
 from microgradnd.anew import generator
 from microgradnd.failures import explained
 from microgradnd.operands import check_kind, operand
+from microgradnd.settings import count
 
 BLOCK = 2**24  # bytes that standardise reads at a time
 
@@ -71,17 +71,6 @@ def columns(taker: str, arrays: Sequence[Any]) -> list[Any]:
     if not len(found[0]):
         raise ValueError(f"{taker}: arrays must have at least one row, got shapes {shapes}; check how you select them")
     return found
-
-
-def positive(name: str, value: Any) -> int:
-    """Return an integer of at least 1, or raise."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name} must be an integer of at least 1, got {value!r:.80}") from None
-    if number < 1 or isinstance(value, bool):
-        raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
-    return number
 
 
 @explained
@@ -136,7 +125,7 @@ def batches(
     [array([2., 4.]), array([3., 0.])]
     """
     found = columns("batches", arrays)
-    size, n = positive("batches: size", size), len(found[0])
+    size, n = count("batches: size", size), len(found[0])
     if drop_last and n < size:
         raise ValueError(
             f"batches: drop_last=True leaves nothing of {n} rows in batches of {size}; choose a size of at most {n}"

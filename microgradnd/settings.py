@@ -103,6 +103,12 @@ def as_number(value: Any) -> int | float | None:
     return float(value) if isinstance(value, numbers.Real) else None
 
 
+def as_integer(value: Any) -> int | None:
+    """Return an integer as Python's; None if it isn't one."""
+    number = as_number(value)
+    return number if isinstance(number, int) else None
+
+
 def is_variable(value: Any) -> bool:
     """Return whether a value is a Tensor whose gradient a number would lose."""
     return isinstance(value, Tensor) and value.requires_grad
@@ -160,7 +166,8 @@ positive = number_check("a finite number greater than 0", lambda x: 0 < x < math
 not_negative = number_check("a finite number, 0 or more", lambda x: 0 <= x < math.inf)
 fraction = number_check("a number from 0 to below 1", lambda x: 0 <= x < 1)
 probability = number_check("a probability, from 0 to 1", lambda x: 0 <= x <= 1)
-count = number_check("a positive integer", lambda x: isinstance(x, int) and x >= 1)
+count = check_of("a positive integer", as_integer, lambda n: n >= 1)
+integer = check_of("an integer", as_integer)
 switch = check_of("one of True and False", lambda value: bool(value) if isinstance(value, bool | np.bool_) else None)
 
 

@@ -55,7 +55,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "modes": {"tape", "decorators", "suspended"},
     "anew": {"tape", "tensor"},
     "anomaly": {"registry", "tape", "lines", "modes", "operands"},
-    "data": {"anew", "operands"},
+    "data": {"anew", "operands", "settings"},
     "saving": {"tensor", "trees"},
     "conversions": {"tape"},
     "display": {"registry", "tape"},

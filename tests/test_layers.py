@@ -348,7 +348,7 @@ def test_settings_are_checked_when_a_row_is_made():
     with pytest.raises(TypeError, match=r"^CrossEntropyLoss: ignore_index must be an integer, got None$"):
         nn.CrossEntropyLoss(ignore_index=None)
     with pytest.raises(
-        TypeError, match=r"^ELU: alpha is a setting of the module, got ndarray; .*nn\.ELU\(\)\(\.\.\.\)$"
+        TypeError, match=r"^ELU: alpha must be a setting of the module, got ndarray; .*nn\.ELU\(\)\(\.\.\.\)$"
     ):
         nn.ELU(np.ones(3))
 

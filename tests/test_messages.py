@@ -1778,8 +1778,8 @@ TRAINING: dict[str, Row] = {
     "batches of unequal arrays": Row(lambda: data.batches(X, X[:3], size=2), ValueError, "batches|(4, 2), (3, 2)"),
     "batches of no rows": Row(lambda: data.batches(X[:0], size=2), ValueError, "batches|at least one row|(0, 2)"),
     "batches of text": Row(lambda: data.batches(["a", "b"], size=1), TypeError, "batches|text"),
-    "a batch size of 0": Row(lambda: data.batches(X, size=0), ValueError, "batches: size|at least 1|0"),
-    "a batch size of 2.5": Row(lambda: data.batches(X, size=2.5), TypeError, "batches: size|at least 1|2.5"),
+    "a batch size of 0": Row(lambda: data.batches(X, size=0), ValueError, "batches: size|positive integer|0"),
+    "a batch size of 2.5": Row(lambda: data.batches(X, size=2.5), TypeError, "batches: size|positive integer|2.5"),
     "batches that are all dropped": Row(
         lambda: data.batches(X, size=9, drop_last=True), ValueError, "batches|drop_last|4 rows|of at most 4"
     ),

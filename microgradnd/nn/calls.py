@@ -46,12 +46,14 @@ SETTINGS: dict[str | tuple[str, str], check.Check] = {
     **dict.fromkeys(("stride", "output_size"), check.optional(SIZES)),
     "padding": check.integers("an integer that isn't negative, or a tuple of them", 0),
     "axis": check.integers("an integer or a tuple of them"),
-    "ignore_index": check.integers("an integer"),
+    **dict.fromkeys(("ignore_index", "start_dim", "end_dim"), check.integer),
     "val": check.check_of(
         "a check.number, which all elements get", lambda value: value if isinstance(value, Number) else None
     ),
     "param": check.optional(check.number),
     "approximate": check.one_of("none", "tanh"),
+    "nonlinearity": check.one_of("tanh", "relu"),
+    "mode": check.one_of("fan_in", "fan_out"),
     "reduction": check.one_of(*REDUCTIONS),
     "momentum": check.optional(check.probability),
     ("trunc_normal_", "std"): check.positive,
@@ -107,7 +109,7 @@ def set_up(module: Calls, settings: dict[str, Any]) -> None:
             continue
         if isinstance(value, np.ndarray | Tensor):
             raise TypeError(
-                f"{kind}: {name} is a setting of the module, got {type(value).__name__}; make it first, then call it: "
+                f"{kind}: {name} must be a setting of the module, got {type(value).__name__}; make it first, then call it: "
                 f"nn.{kind}()(...)"
             )
         if name not in ARRAYS:

@@ -30,11 +30,12 @@ import numpy as np
 from microgradnd import optim, saving
 from microgradnd.anew import generator
 from microgradnd.anomaly import detect_anomaly
-from microgradnd.data import batches, columns, positive
+from microgradnd.data import batches, columns
 from microgradnd.failures import explained
 from microgradnd.modes import no_grad
 from microgradnd.nn.module import Module
 from microgradnd.nn.paths import scoped
+from microgradnd.settings import count
 from microgradnd.tape import current
 from microgradnd.tensor import Tensor
 from microgradnd.trees import flatten, is_module
@@ -210,14 +211,12 @@ def fit(
         raise ValueError("fit: optimizer updates no parameter of this model; make it anew, with model.parameters()")
     if getattr(scheduler, "optimizer", optimizer) is not optimizer:
         raise ValueError("fit: scheduler belongs to another optimizer; make it anew, with the one that fit is given")
-    patience = None if patience is None else positive("fit: patience", patience)
+    patience = None if patience is None else count("fit: patience", patience)
     arrays, held = several("fit", data), None if validation is None else several("fit: validation", validation)
-    epochs, n = positive("fit: epochs", epochs), len(arrays[0])
-    size = min(positive("fit: batch_size", batch_size), n)
+    epochs, n = count("fit: epochs", epochs), len(arrays[0])
+    size = min(count("fit: batch_size", batch_size), n)
     rows = n // size * size if drop_last else n
-    loop = Loop(
-        model, loss, optimizer, dict(metrics or {}), max_norm, positive("fit: accumulate", accumulate), size, rows
-    )
+    loop = Loop(model, loss, optimizer, dict(metrics or {}), max_norm, count("fit: accumulate", accumulate), size, rows)
     wants_loss = scheduler is not None and "metrics" in inspect.signature(scheduler.step).parameters
 
     def advance(when: str, value: float) -> None:

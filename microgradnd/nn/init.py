@@ -280,8 +280,7 @@ def xavier_normal_(tensor: Tensor, gain: float = 1.0, rng: np.random.Generator |
 
 def kaiming_scale(tensor: Tensor, a: float, mode: Fan, nonlinearity: Nonlinearity) -> float:
     """Return the standard deviation that keeps the variance of activations (or of gradients) from layer to layer."""
-    if mode not in ("fan_in", "fan_out"):
-        raise ValueError(f"nn.init: mode must be 'fan_in' or 'fan_out', got {mode!r}")
+    check_settings("nn.init", mode=mode)
     return calculate_gain(nonlinearity, a) / math.sqrt(fans(tensor)[mode == "fan_out"])
 
 

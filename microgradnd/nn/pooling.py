@@ -21,7 +21,7 @@ import numpy as np
 
 from microgradnd.failures import explained
 from microgradnd.nn.arguments import X, of_one, operand
-from microgradnd.nn.calls import Calls
+from microgradnd.nn.calls import Calls, check_settings
 from microgradnd.nn.module import Module
 from microgradnd.nn.windows import Padding, Sizes, border, check_windows, counts, images, taps, windows
 from microgradnd.registry import defjvp, defvjp, linear, name_of, plain, primitive
@@ -573,15 +573,10 @@ class Flatten(Module):
     (5, 12)
     """
 
-    start_dim: int
-    end_dim: int
-
     @explained
     def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
-        for name, dim in (("start_dim", start_dim), ("end_dim", end_dim)):
-            if not isinstance(dim, int | np.integer):
-                raise TypeError(f"Flatten: {name} must be an integer, the number of an axis, got {dim!r}")
-            setattr(self, name, dim)
+        check_settings("Flatten", start_dim=start_dim, end_dim=end_dim)
+        self.start_dim, self.end_dim = start_dim, end_dim
 
     def forward(self, x: Any) -> Any:
         """Return x with axes joined."""

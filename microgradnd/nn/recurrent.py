@@ -392,8 +392,7 @@ class RNN(Recurrent):
         dtype: npt.DTypeLike = np.float64,
         rng: np.random.Generator | None = None,
     ) -> None:
-        if nonlinearity not in ("tanh", "relu"):
-            raise ValueError(f"RNN: nonlinearity must be 'tanh' or 'relu', got {nonlinearity!r}")
+        check_settings("RNN", nonlinearity=nonlinearity)
         self.mode = f"RNN_{nonlinearity.upper()}"
         options: Any = {"dtype": dtype, "rng": rng}
         super().__init__(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, **options)
