@@ -30,7 +30,7 @@ from microgradnd.nn.dropout import Dropout, dropout
 from microgradnd.nn.linear import Linear, linear
 from microgradnd.nn.module import Module, Parameter
 from microgradnd.nn.normalization import LayerNorm
-from microgradnd.registry import JVPS, VJPS, Joint, name_of, primitive
+from microgradnd.registry import JVPS, VJPS, Joint, primitive
 from microgradnd.rules.matrices import mT
 from microgradnd.tensor import Tensor
 
@@ -108,7 +108,6 @@ def added_mask(
 
 
 @of_several
-@explained
 def scaled_dot_product_attention(
     query: Any,
     key: Any,
@@ -482,7 +481,3 @@ class TransformerEncoderLayer(Module):
             return x + processed(self.norm2(x))
         x = self.norm1(src + attended(src))
         return self.norm2(x + processed(x))
-
-
-# doctest takes a decorated function for a foreign one, so it is told of it
-__test__ = {name_of(f): f for f in (scaled_dot_product_attention,)}

@@ -109,7 +109,7 @@ def set_up(module: Calls, settings: dict[str, Any]) -> None:
             continue
         if isinstance(value, np.ndarray | Tensor):
             raise TypeError(
-                f"{kind}: {name} must be a setting of the module, got {type(value).__name__}; make it first, then call it: "
+                f"{kind}: {name} must be a setting of the module, got {type(value).__name__}; make it, then call it: "
                 f"nn.{kind}()(...)"
             )
         if name not in ARRAYS:

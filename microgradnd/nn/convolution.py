@@ -28,7 +28,7 @@ from microgradnd.nn.arguments import of_several, operand, summed
 from microgradnd.nn.init import generator
 from microgradnd.nn.module import Module, Parameter
 from microgradnd.nn.windows import Padding, Sizes, axes_of, border, check_windows, counts, images, taps, windows
-from microgradnd.registry import defjvp, defvjp, linear, name_of, primitive
+from microgradnd.registry import defjvp, defvjp, linear, primitive
 from microgradnd.tensor import Tensor
 
 ALL = slice(None)
@@ -203,7 +203,6 @@ def convolution(
 
 
 @of_several
-@explained
 def conv1d(
     x: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
 ) -> Any:
@@ -247,7 +246,6 @@ def conv1d(
 
 
 @of_several
-@explained
 def conv2d(
     x: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
 ) -> Any:
@@ -295,7 +293,6 @@ def conv2d(
 
 
 @of_several
-@explained
 def conv_transpose2d(
     x: Any,
     weight: Any,
@@ -563,7 +560,3 @@ class ConvTranspose2d(Convolution):
         """Return the transposed convolution of x, of shape (batch, in_channels, height, width) or without batch."""
         options = self.stride, self.padding, self.output_padding, self.groups, self.dilation
         return conv_transpose2d(x, self.weight, self.bias, *options)
-
-
-# doctest takes a decorated function for a foreign one, so it is told of these
-__test__ = {name_of(f): f for f in (conv1d, conv2d, conv_transpose2d)}

@@ -21,7 +21,7 @@ from microgradnd.nn.calls import check_settings
 from microgradnd.nn.init import generator
 from microgradnd.nn.module import Module, Parameter
 from microgradnd.operators import NO_KEYWORDS
-from microgradnd.registry import defjvp, defvjp, name_of, primitive
+from microgradnd.registry import defjvp, defvjp, primitive
 from microgradnd.tensor import Tensor, apply
 
 
@@ -286,7 +286,3 @@ class Identity(Module):
     def forward(self, x: X) -> X:
         """Return x."""
         return x
-
-
-# doctest takes a decorated function for a foreign one, so it is told of it
-__test__ = {name_of(f): f for f in (linear,)}

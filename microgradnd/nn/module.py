@@ -32,7 +32,7 @@ from microgradnd.conversions import copy_of
 from microgradnd.failures import explained
 from microgradnd.nn.paths import name_layer
 from microgradnd.signatures import check_call
-from microgradnd.tape import Leaf, Note, Operation, current, next_position
+from microgradnd.tape import Leaf, Operation, current, next_position
 from microgradnd.tensor import Tensor, tensor, wrap
 from microgradnd.trees import flatten, is_module
 
@@ -749,17 +749,11 @@ class Module:
         except Exception as error:
             name_layer(error, self)
             raise
-        if type(out) is Tensor:
-            node = out._node
-            if type(node) is Operation and node.position > start:
-                mark = (start, ref(self), type(self).__name__)
-                if node.note is None:
-                    node.note = note = Note()
-                    note.marks = (mark,)
-                else:
-                    node.note.marks += (mark,)
-        elif type(out) is not ndarray:
-            self._mark(flatten(out, is_module)[0], start)
+        if type(out) is not ndarray:
+            for part in (out,) if type(out) is Tensor else flatten(out, is_module)[0]:
+                node = part._node if isinstance(part, Tensor) else None
+                if isinstance(node, Operation) and node.position > start:
+                    node.annotate().marks += ((start, ref(self), type(self).__name__),)
         return out
 
     if TYPE_CHECKING:
@@ -822,11 +816,6 @@ class Module:
         entry = (when, hook)
         self.forward_hooks = (*self.forward_hooks, entry)
         return Handle(self, entry)
-
-    def _mark(self, outputs: list[Any], start: int) -> None:
-        for out in outputs:
-            if isinstance(out, Tensor) and isinstance(out._node, Operation) and out._node.position > start:
-                out._node.annotate().marks += ((start, ref(self), type(self).__name__),)
 
     def __flatten__(self) -> tuple[list[Any], Callable[[Sequence[Any]], Module]]:
         """Return the trained parameters, and a function that makes a module like this one with others in their place.

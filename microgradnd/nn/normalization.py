@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from microgradnd.failures import explained
-from microgradnd.nn.arguments import like, of_several, operand, summed
+from microgradnd.nn.arguments import like, of_several, operand, summed, transposed
 from microgradnd.nn.calls import check_settings
 from microgradnd.nn.module import Module, Parameter
 from microgradnd.registry import JVPS, VJPS, Joint, plain, primitive
@@ -112,22 +112,7 @@ def total_of_copies(g: Any, original: Any, y: Any = None) -> Any:
     return np.reshape(total, original.shape)
 
 
-def normalized_tangent(
-    tangents: list[Any], out: Any, x: Any, weight: Any, bias: Any, mean: Any, variance: Any, axes: Axes, eps: float
-) -> Any:
-    """Return the tangent of the result for those of x, weight and bias."""
-    z, scale = standardized(x, mean, variance, axes, eps)
-    of_x, of_weight, of_bias = tangents[:3]
-    parts = [] if of_bias is None else [of_bias]
-    if of_weight is not None:
-        parts.append(of_weight * z)
-    if of_x is not None:
-        moved = scale * projected(of_x, z, mean, axes)
-        parts.append(moved if weight is None else moved * weight)
-    return sum(parts[1:], parts[0])
-
-
-VJPS[normalized], JVPS[normalized] = Joint(normalized_cotangents), Joint(normalized_tangent)
+VJPS[normalized], JVPS[normalized] = Joint(normalized_cotangents), Joint(transposed(normalized_cotangents))
 
 
 def normalize(x: Any, weight: Any, bias: Any, axes: Axes, eps: float, centred: bool = True) -> tuple[Any, Any, Any]:

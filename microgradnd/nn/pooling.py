@@ -24,7 +24,7 @@ from microgradnd.nn.arguments import X, of_one, operand
 from microgradnd.nn.calls import Calls, check_settings
 from microgradnd.nn.module import Module
 from microgradnd.nn.windows import Padding, Sizes, border, check_windows, counts, images, taps, windows
-from microgradnd.registry import defjvp, defvjp, linear, name_of, plain, primitive
+from microgradnd.registry import defjvp, defvjp, linear, plain, primitive
 
 
 def seen(x: Any, kernel: Sizes, stride: Sizes, padding: Padding, dilation: Sizes, fill: float = 0) -> list[Any]:
@@ -162,7 +162,6 @@ def adaptive_avg_pooling(function: str, x: Any, output_size: Any) -> Any:
 
 
 @of_one
-@explained
 def max_pool1d(
     x: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False
 ) -> Any:
@@ -207,7 +206,6 @@ def max_pool1d(
 
 
 @of_one
-@explained
 def avg_pool1d(
     x: Any,
     kernel_size: Any,
@@ -255,7 +253,6 @@ def avg_pool1d(
 
 
 @of_one
-@explained
 def adaptive_avg_pool1d(x: Any, output_size: Any) -> Any:
     """Return the means of as many windows as wanted, which share out the elements evenly.
 
@@ -287,7 +284,6 @@ def adaptive_avg_pool1d(x: Any, output_size: Any) -> Any:
 
 
 @of_one
-@explained
 def max_pool2d(
     x: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False
 ) -> Any:
@@ -333,7 +329,6 @@ def max_pool2d(
 
 
 @of_one
-@explained
 def avg_pool2d(
     x: Any,
     kernel_size: Any,
@@ -382,7 +377,6 @@ def avg_pool2d(
 
 
 @of_one
-@explained
 def adaptive_avg_pool2d(x: Any, output_size: Any) -> Any:
     """Return the means of as many windows as wanted, which share out the elements evenly.
 
@@ -592,9 +586,3 @@ class Flatten(Module):
     def extra_repr(self) -> str:
         """Return the axes."""
         return f"start_dim={self.start_dim}, end_dim={self.end_dim}"
-
-
-# doctest takes a decorated function for a foreign one, so it is told of these
-__test__ = {
-    name_of(f): f for f in (max_pool1d, max_pool2d, avg_pool1d, avg_pool2d, adaptive_avg_pool1d, adaptive_avg_pool2d)
-}
