@@ -47,8 +47,8 @@ def minimize(
         What else the loss takes; a single argument needs no tuple.
     method : str
         Of `scipy.optimize.minimize` "L-BFGS-B" (or "LBFGS", its name in PyTorch), "BFGS", "CG", "TNC" or "SLSQP", which
-        use gradients, or "Newton-CG", "trust-ncg", "trust-krylov" or "trust-constr", which use products with the Hessian too; of
-        `scipy.optimize.least_squares` "trf", "dogbox" or "lm".
+        use gradients, or "Newton-CG", "trust-ncg", "trust-krylov" or "trust-constr", which use products with the
+        Hessian too; of `scipy.optimize.least_squares` "trf", "dogbox" or "lm".
     **options
         What else SciPy's function takes, such as `tol` or `options`. `bounds` are of one vector: all parameters, end to
         end.
