@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from microgradnd.anew import generator
+from microgradnd.anew import Rng, generator
 from microgradnd.failures import explained
 from microgradnd.operands import check_kind, operand
 from microgradnd.settings import count
@@ -75,7 +75,7 @@ def columns(taker: str, arrays: Sequence[Any]) -> list[Any]:
 
 @explained
 def batches(
-    *arrays: Any, size: int, shuffle: bool = False, rng: np.random.Generator | None = None, drop_last: bool = False
+    *arrays: Any, size: int, shuffle: bool = False, rng: Rng = None, drop_last: bool = False
 ) -> Iterator[tuple[Any, ...]]:
     """Go once through the rows of arrays, so many at a time.
 
@@ -145,9 +145,7 @@ def read(array: Any, place: slice, order: npt.NDArray[Any] | None) -> Any:
 
 
 @explained
-def split(
-    *arrays: Any, sizes: Sequence[float], shuffle: bool = True, rng: np.random.Generator | None = None
-) -> list[tuple[Any, ...]]:
+def split(*arrays: Any, sizes: Sequence[float], shuffle: bool = True, rng: Rng = None) -> list[tuple[Any, ...]]:
     """Divide the rows of arrays into parts, as for training and validation.
 
     Parameters

@@ -19,8 +19,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+from numpy.typing import DTypeLike
 
+from microgradnd.anew import Rng
 from microgradnd.failures import explained
 from microgradnd.nn import init
 from microgradnd.nn.activations import gelu, largest, product_total, relu, total
@@ -117,7 +118,7 @@ def scaled_dot_product_attention(
     is_causal: bool = False,
     scale: float | None = None,
     *,
-    rng: np.random.Generator | None = None,
+    rng: Rng = None,
 ) -> Any:
     """Return softmax(scale query key' + mask) value: for each query the mean of the values, weighted by its keys.
 
@@ -258,8 +259,8 @@ class MultiheadAttention(Module):
         vdim: int | None = None,
         batch_first: bool = False,
         *,
-        dtype: npt.DTypeLike = np.float64,
-        rng: np.random.Generator | None = None,
+        dtype: DTypeLike = np.float64,
+        rng: Rng = None,
     ) -> None:
         kdim, vdim = (embed_dim if size is None else size for size in (kdim, vdim))
         check_settings("MultiheadAttention", embed_dim=embed_dim, num_heads=num_heads, kdim=kdim, vdim=vdim)
@@ -446,8 +447,8 @@ class TransformerEncoderLayer(Module):
         norm_first: bool = False,
         bias: bool = True,
         *,
-        dtype: npt.DTypeLike = np.float64,
-        rng: np.random.Generator | None = None,
+        dtype: DTypeLike = np.float64,
+        rng: Rng = None,
     ) -> None:
         if not callable(activation) and activation not in ACTIVATIONS:
             raise ValueError(

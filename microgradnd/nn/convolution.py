@@ -21,8 +21,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+from numpy.typing import DTypeLike
 
+from microgradnd.anew import Rng
 from microgradnd.failures import explained
 from microgradnd.nn.arguments import of_several, operand, summed
 from microgradnd.nn.init import generator
@@ -380,8 +381,8 @@ class Convolution(Module):
         groups: int = 1,
         bias: bool = True,
         *,
-        dtype: npt.DTypeLike = np.float64,
-        rng: np.random.Generator | None = None,
+        dtype: DTypeLike = np.float64,
+        rng: Rng = None,
     ) -> None:
         layer, rng = type(self).__name__, generator(rng)
         for name, value in (("in_channels", in_channels), ("out_channels", out_channels), ("groups", groups)):
@@ -547,8 +548,8 @@ class ConvTranspose2d(Convolution):
         bias: bool = True,
         dilation: Any = 1,
         *,
-        dtype: npt.DTypeLike = np.float64,
-        rng: np.random.Generator | None = None,
+        dtype: DTypeLike = np.float64,
+        rng: Rng = None,
     ) -> None:
         super().__init__(
             in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, dtype=dtype, rng=rng

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from microgradnd.anew import anew_like
+from microgradnd.anew import Rng, anew_like
 from microgradnd.failures import explained
 from microgradnd.nn.arguments import X, operand
 from microgradnd.nn.calls import check_settings
@@ -20,7 +20,7 @@ from microgradnd.nn.module import Module
 
 
 @explained
-def dropout(x: Any, p: float = 0.5, training: bool = True, *, rng: np.random.Generator | None = None) -> Any:
+def dropout(x: Any, p: float = 0.5, training: bool = True, *, rng: Rng = None) -> Any:
     """Set elements to 0 with probability p, and divide the others by 1 - p, so that the expectation stays.
 
     In a compiled function the elements are chosen anew in each call.
@@ -106,7 +106,7 @@ class Dropout(Module):
     array([1., 1., 1., 1.])
     """
 
-    def __init__(self, p: float = 0.5, *, rng: np.random.Generator | None = None) -> None:
+    def __init__(self, p: float = 0.5, *, rng: Rng = None) -> None:
         check_settings("Dropout", p=p)
         self.p = p
         self.rng = generator(rng)

@@ -28,7 +28,7 @@ from typing import Any, Literal, NoReturn
 import numpy as np
 
 from microgradnd import optim, saving
-from microgradnd.anew import generator
+from microgradnd.anew import Rng, generator
 from microgradnd.anomaly import detect_anomaly
 from microgradnd.data import batches, columns
 from microgradnd.failures import explained
@@ -101,7 +101,7 @@ def fit(
     compile: bool = False,
     shuffle: bool = True,
     drop_last: bool = False,
-    rng: np.random.Generator | None = None,
+    rng: Rng = None,
 ) -> History:
     """Train a model, and return what was measured.
 

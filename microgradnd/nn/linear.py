@@ -11,9 +11,10 @@ import math
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from numpy import ndarray
+from numpy.typing import DTypeLike
 
+from microgradnd.anew import Rng
 from microgradnd.contraction import on_rows
 from microgradnd.failures import explained
 from microgradnd.nn.arguments import X, of_several, operand, rows, summed
@@ -135,13 +136,7 @@ class Linear(Module):
 
     @explained
     def __init__(
-        self,
-        in_features: int,
-        out_features: int,
-        bias: bool = True,
-        *,
-        dtype: npt.DTypeLike = np.float64,
-        rng: np.random.Generator | None = None,
+        self, in_features: int, out_features: int, bias: bool = True, *, dtype: DTypeLike = np.float64, rng: Rng = None
     ) -> None:
         check_settings("Linear", in_features=in_features, out_features=out_features)
         rng = generator(rng)
@@ -253,8 +248,8 @@ class Bilinear(Module):
         out_features: int,
         bias: bool = True,
         *,
-        dtype: npt.DTypeLike = np.float64,
-        rng: np.random.Generator | None = None,
+        dtype: DTypeLike = np.float64,
+        rng: Rng = None,
     ) -> None:
         check_settings("Bilinear", in1_features=in1_features, in2_features=in2_features, out_features=out_features)
         self.in1_features, self.in2_features, self.out_features = in1_features, in2_features, out_features

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
+from numpy.typing import DTypeLike
 
 from microgradnd.failures import explained
 from microgradnd.nn.arguments import like, of_several, operand, summed, transposed
@@ -363,7 +363,7 @@ def check_groups(function: str, num_groups: Any, num_channels: int) -> None:
         )
 
 
-def set_affine(layer: Module, shape: int | tuple[int, ...], weight: bool, bias: bool, dtype: npt.DTypeLike) -> None:
+def set_affine(layer: Module, shape: int | tuple[int, ...], weight: bool, bias: bool, dtype: DTypeLike) -> None:
     """Give a layer a weight of ones and a bias of zeros, or None in the place of either."""
     layer.weight = Parameter(np.ones(shape), dtype) if weight else None
     layer.bias = Parameter(np.zeros(shape), dtype) if bias else None
@@ -388,7 +388,7 @@ class BatchNorm(Module):
         affine: bool = True,
         track_running_stats: bool = True,
         *,
-        dtype: npt.DTypeLike = np.float64,
+        dtype: DTypeLike = np.float64,
     ) -> None:
         check_settings(type(self).__name__, num_features=num_features)
         check_settings(type(self).__name__, eps=eps, momentum=momentum)
@@ -535,7 +535,7 @@ class LayerNorm(Module):
         elementwise_affine: bool = True,
         bias: bool = True,
         *,
-        dtype: npt.DTypeLike = np.float64,
+        dtype: DTypeLike = np.float64,
     ) -> None:
         check_settings("LayerNorm", eps=eps)
         self.normalized_shape, self.eps = shape_of("LayerNorm", normalized_shape), eps
@@ -594,7 +594,7 @@ class RMSNorm(Module):
         eps: float | None = None,
         elementwise_affine: bool = True,
         *,
-        dtype: npt.DTypeLike = np.float64,
+        dtype: DTypeLike = np.float64,
     ) -> None:
         check_settings("RMSNorm", eps=0.0 if eps is None else eps)
         self.normalized_shape, self.eps = shape_of("RMSNorm", normalized_shape), eps
@@ -655,7 +655,7 @@ class GroupNorm(Module):
         eps: float = 1e-5,
         affine: bool = True,
         *,
-        dtype: npt.DTypeLike = np.float64,
+        dtype: DTypeLike = np.float64,
     ) -> None:
         check_settings("GroupNorm", num_channels=num_channels)
         check_groups("GroupNorm", num_groups, num_channels)

@@ -23,8 +23,9 @@ from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
+from numpy.typing import DTypeLike
 
+from microgradnd.anew import Rng
 from microgradnd.failures import explained
 from microgradnd.nn.arguments import operand, rows, transposed
 from microgradnd.nn.calls import check_settings
@@ -226,8 +227,8 @@ class Recurrent(Module):
         dropout: float = 0.0,
         bidirectional: bool = False,
         *,
-        dtype: npt.DTypeLike = np.float64,
-        rng: np.random.Generator | None = None,
+        dtype: DTypeLike = np.float64,
+        rng: Rng = None,
     ) -> None:
         name = type(self).__name__
         check_settings(name, input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
@@ -389,8 +390,8 @@ class RNN(Recurrent):
         dropout: float = 0.0,
         bidirectional: bool = False,
         *,
-        dtype: npt.DTypeLike = np.float64,
-        rng: np.random.Generator | None = None,
+        dtype: DTypeLike = np.float64,
+        rng: Rng = None,
     ) -> None:
         check_settings("RNN", nonlinearity=nonlinearity)
         self.mode = f"RNN_{nonlinearity.upper()}"
