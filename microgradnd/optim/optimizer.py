@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
+from microgradnd.failures import fail_member
 from microgradnd.modes import no_grad
 from microgradnd.optim.flat import Flat, described
 from microgradnd.optim.groups import Group
@@ -153,15 +154,7 @@ class Optimizer(Configured):
         return tuple([group.__form__() for group in self.param_groups])
 
     if not TYPE_CHECKING:  # to which it would say that there is any attribute
-
-        def __getattr__(self, name):
-            if hasattr(type(self), name):  # a property, whose own error it is
-                return object.__getattribute__(self, name)
-            if name.startswith("_"):  # Python and NumPy probe for their protocols
-                raise AttributeError(name)
-            from microgradnd.advice import missing_member
-
-            raise missing_member(self, name)
+        __getattr__ = fail_member
 
     # Steps
 

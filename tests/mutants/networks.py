@@ -105,7 +105,12 @@ FAULTS: list[tuple[str, ...]] = [
     ),
     ("microgradnd/nn/module.py", "if id(module) not in seen:", "if True:", NN),
     ("microgradnd/nn/module.py", "module.training = mode", "self.training = mode", NN),
-    ("microgradnd/nn/module.py", "if array.shape != own[path].shape", "if array.size != own[path].size", NN),
+    (
+        "microgradnd/nn/module.py",
+        "if array.shape != (shape := own[path][2].shape)",
+        "if array.ndim != len(shape := own[path][2].shape)",
+        NN,
+    ),
     ("microgradnd/nn/init.py", "math.sqrt(3.0)", "math.sqrt(2.0)", NN + " tests/test_nn.py"),
     ("microgradnd/optim/adam.py", "s.exp_avg_sq = beta2 * s.exp_avg_sq", "s.exp_avg_sq = s.exp_avg_sq", OPTIM),
     ("microgradnd/optim/adam.py", "/ np.sqrt(1 - beta2**t) + s.eps", "+ s.eps", OPTIM),
