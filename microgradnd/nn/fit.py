@@ -228,29 +228,16 @@ def fit(
         compiled = importlib.import_module("microgradnd.compiler").compile
         loop.run_step, loop.run_predict = compiled(loop.step), compiled(loop.predict)
     rng = generator(rng)
-    whole_loss: Any = loss
-    wholes: list[Module] = (
-        [model, whole_loss] if isinstance(whole_loss, Module) else [model]
-    )  # a loss may have parameters too
-    parts = [
-        part for whole in wholes for module in whole.modules() for part in flatten(dict(vars(module)), is_module)[0]
-    ]
-    generators = [rng, *[part for part in parts if isinstance(part, np.random.Generator)]]
-    changing = {
-        "model": model,
-        "loss": wholes[1:],
-        "optimizer": optimizer,
-        "scheduler": scheduler,
-        "generators": generators,
-    }
+    with_loss: list[Any] = [model, loss] if isinstance(loss, Module) else [model]  # a loss may have parameters too
+    modules = [module for whole in with_loss for module in whole.modules()]
+    parts = [part for module in modules for part in flatten(dict(vars(module)), is_module)[0]]
+    changing = {"model": model, "loss": with_loss[1:], "optimizer": optimizer, "scheduler": scheduler}
+    changing["generators"] = [rng, *[part for part in parts if isinstance(part, np.random.Generator)]]
     history, best = History(loss=[]), None
     if resume and checkpoint is not None and os.path.exists(checkpoint):
         saved = saving.load(checkpoint)
-        names = [
-            f"{part}{name}"
-            for part in ([""] if held is None else ["", "validation_"])
-            for name in ("loss", *loop.metrics)
-        ]
+        names = ["loss", *loop.metrics]
+        names += [] if held is None else [f"validation_{name}" for name in names]
         if isinstance(saved, dict) and isinstance(saved.get("history"), dict) and {*saved["history"]} != {*names}:
             raise ValueError(
                 f"fit: checkpoint holds {', '.join(map(str, saved['history']))}, and {', '.join(names)} are measured "
