@@ -95,7 +95,7 @@ class Constant:
     """An array that a program makes once and only reads, by the expression that makes it."""
 
     text: str
-    array: Any = field(compare=False)
+    array: Any = field(compare=False, repr=False)
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
         return self.array
