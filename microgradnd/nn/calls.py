@@ -7,7 +7,8 @@ Read next: `activations.py`.
     class LeakyReLU(Activation, function=leaky_relu):
         negative_slope: float = 0.01
 
-The settings are what the class annotates, in PyTorch's order, under the names that the function has for them.
+The settings are what the class and its bases annotate, in PyTorch's order, under the names that the function has for
+them.
 """
 
 from __future__ import annotations
@@ -79,7 +80,8 @@ class Calls(Module):
         super().__init_subclass__(**kwargs)
         if function is None:  # a base of rows, or a subclass of a row
             return
-        names = tuple(vars(cls).get("__annotations__", ()))
+        rows = [base for base in reversed(cls.__mro__) if issubclass(base, Calls) and base is not Calls]
+        names = tuple(dict.fromkeys(name for row in rows for name in vars(row).get("__annotations__", ())))
 
         def __init__(self: Calls, *args: Any, **kwargs: Any) -> None:
             check_call(cls, args, kwargs)

@@ -416,7 +416,27 @@ class Pool(Calls):
             """Return the function of x."""
 
 
-class MaxPool1d(Pool, function=max_pool1d):
+class MaxPool(Pool):
+    """The settings of `MaxPool1d` and `MaxPool2d`."""
+
+    kernel_size: int | tuple[int, ...]
+    stride: int | tuple[int, ...] | None = None
+    padding: int | tuple[int, ...] = 0
+    dilation: int | tuple[int, ...] = 1
+    ceil_mode: bool = False
+
+
+class AvgPool(Pool):
+    """The settings of `AvgPool1d` and `AvgPool2d`."""
+
+    kernel_size: int | tuple[int, ...]
+    stride: int | tuple[int, ...] | None = None
+    padding: int | tuple[int, ...] = 0
+    ceil_mode: bool = False
+    count_include_pad: bool = True
+
+
+class MaxPool1d(MaxPool, function=max_pool1d):
     """The largest element of each window.
 
     Parameters
@@ -432,14 +452,8 @@ class MaxPool1d(Pool, function=max_pool1d):
     (5, 3, 4)
     """
 
-    kernel_size: int
-    stride: int | None = None
-    padding: int = 0
-    dilation: int = 1
-    ceil_mode: bool = False
 
-
-class AvgPool1d(Pool, function=avg_pool1d):
+class AvgPool1d(AvgPool, function=avg_pool1d):
     """The mean of each window.
 
     Parameters
@@ -454,12 +468,6 @@ class AvgPool1d(Pool, function=avg_pool1d):
     >>> nn.AvgPool1d(2)(np.ones((5, 3, 8))).shape
     (5, 3, 4)
     """
-
-    kernel_size: int
-    stride: int | None = None
-    padding: int = 0
-    ceil_mode: bool = False
-    count_include_pad: bool = True
 
 
 class AdaptiveAvgPool1d(Pool, function=adaptive_avg_pool1d):
@@ -481,7 +489,7 @@ class AdaptiveAvgPool1d(Pool, function=adaptive_avg_pool1d):
     output_size: int
 
 
-class MaxPool2d(Pool, function=max_pool2d):
+class MaxPool2d(MaxPool, function=max_pool2d):
     """The largest element of each window.
 
     Parameters
@@ -497,14 +505,8 @@ class MaxPool2d(Pool, function=max_pool2d):
     (5, 3, 4, 4)
     """
 
-    kernel_size: int | tuple[int, int]
-    stride: int | tuple[int, int] | None = None
-    padding: int | tuple[int, int] = 0
-    dilation: int | tuple[int, int] = 1
-    ceil_mode: bool = False
 
-
-class AvgPool2d(Pool, function=avg_pool2d):
+class AvgPool2d(AvgPool, function=avg_pool2d):
     """The mean of each window.
 
     Parameters
@@ -519,12 +521,6 @@ class AvgPool2d(Pool, function=avg_pool2d):
     >>> nn.AvgPool2d(2)(np.ones((5, 3, 8, 8))).shape
     (5, 3, 4, 4)
     """
-
-    kernel_size: int | tuple[int, int]
-    stride: int | tuple[int, int] | None = None
-    padding: int | tuple[int, int] = 0
-    ceil_mode: bool = False
-    count_include_pad: bool = True
 
 
 class AdaptiveAvgPool2d(Pool, function=adaptive_avg_pool2d):
