@@ -10,13 +10,15 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from types import FunctionType
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from microgradnd.tape import current
 from microgradnd.tensor import wrap
+
+Rng: TypeAlias = "np.random.Generator | None"  # what `rng=` may be; a text, as naming the class takes long to load
 
 
 class Anew:
@@ -116,7 +118,7 @@ def drawn(call: Anew, shape: tuple[int, ...], args: tuple[Any, ...]) -> Any:
     return wrap(example, trace.record_constant(call, args, {}, (None,) * len(args), example))
 
 
-def generator(rng: np.random.Generator | None) -> np.random.Generator:
+def generator(rng: Rng) -> np.random.Generator:
     """Return a random generator, one with fresh entropy for None.
 
     Raises

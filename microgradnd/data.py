@@ -11,16 +11,16 @@ are read, and only their numbers are shuffled. Its batches are copies in memory.
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from microgradnd.anew import generator
+from microgradnd.anew import Rng, generator
 from microgradnd.failures import explained
 from microgradnd.operands import check_kind, operand
+from microgradnd.settings import count
 
 BLOCK = 2**24  # bytes that standardise reads at a time
 
@@ -73,20 +73,9 @@ def columns(taker: str, arrays: Sequence[Any]) -> list[Any]:
     return found
 
 
-def positive(name: str, value: Any) -> int:
-    """Return an integer of at least 1, or raise."""
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name} must be an integer of at least 1, got {value!r:.80}") from None
-    if number < 1 or isinstance(value, bool):
-        raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
-    return number
-
-
 @explained
 def batches(
-    *arrays: Any, size: int, shuffle: bool = False, rng: np.random.Generator | None = None, drop_last: bool = False
+    *arrays: Any, size: int, shuffle: bool = False, rng: Rng = None, drop_last: bool = False
 ) -> Iterator[tuple[Any, ...]]:
     """Go once through the rows of arrays, so many at a time.
 
@@ -136,7 +125,7 @@ def batches(
     [array([2., 4.]), array([3., 0.])]
     """
     found = columns("batches", arrays)
-    size, n = positive("batches: size", size), len(found[0])
+    size, n = count("batches: size", size), len(found[0])
     if drop_last and n < size:
         raise ValueError(
             f"batches: drop_last=True leaves nothing of {n} rows in batches of {size}; choose a size of at most {n}"
@@ -156,9 +145,7 @@ def read(array: Any, place: slice, order: npt.NDArray[Any] | None) -> Any:
 
 
 @explained
-def split(
-    *arrays: Any, sizes: Sequence[float], shuffle: bool = True, rng: np.random.Generator | None = None
-) -> list[tuple[Any, ...]]:
+def split(*arrays: Any, sizes: Sequence[float], shuffle: bool = True, rng: Rng = None) -> list[tuple[Any, ...]]:
     """Divide the rows of arrays into parts, as for training and validation.
 
     Parameters

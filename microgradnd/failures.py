@@ -1,6 +1,7 @@
 """From an error to its advice.
 
-Owns: where an error gets its advice: of calls that don't fit a signature, of operations, of derivative rules.
+Owns: where an error gets its advice: of calls that don't fit a signature, of missing attributes, of operations, of
+derivative rules.
 Must not own: the text of the advice (`advice.py`, which is loaded when something has failed).
 Read next: `advice.py`.
 """
@@ -64,3 +65,14 @@ def fail_rule(node: Any, position: int, mode: str, error: Exception) -> NoReturn
         raise better from None
     finally:
         del better, error
+
+
+def fail_member(thing: Any, name: str) -> Any:
+    """Raise the error of an attribute that an object hasn't, with the one that was meant: its `__getattr__`."""
+    if hasattr(type(thing), name):  # a property, whose own error it is
+        return object.__getattribute__(thing, name)
+    if name.startswith("_"):  # Python and NumPy probe for their protocols
+        raise AttributeError(name)
+    from microgradnd.advice import missing_member
+
+    raise missing_member(thing, name)

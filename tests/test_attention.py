@@ -268,7 +268,7 @@ MISTAKES = {
     "scale": (lambda: attend(Q, Q, Q, scale="a"), TypeError, "scale must be"),
     "text": (
         lambda: nn.MultiheadAttention(8, 2, "a"),
-        ValueError,
+        TypeError,
         "dropout must be a probability, from 0 to 1, got 'a'",
     ),
     "dropout_p": (lambda: attend(Q, Q, Q, dropout_p=2), ValueError, "must be a probability|2"),

@@ -347,7 +347,9 @@ def test_settings_are_checked_when_a_row_is_made():
         nn.Softplus(0)
     with pytest.raises(TypeError, match=r"^CrossEntropyLoss: ignore_index must be an integer, got None$"):
         nn.CrossEntropyLoss(ignore_index=None)
-    with pytest.raises(TypeError, match=r"^ELU: alpha must be a number, got ndarray; .*nn\.ELU\(\)\(\.\.\.\)$"):
+    with pytest.raises(
+        TypeError, match=r"^ELU: alpha must be a setting of the module, got ndarray; .*nn\.ELU\(\)\(\.\.\.\)$"
+    ):
         nn.ELU(np.ones(3))
 
 

@@ -151,7 +151,7 @@ def test_settings_are_attributes_that_are_checked():
     assert (schedule.step_size, schedule.gamma) == (3, 0.1)
     schedule.gamma = np.float32(0.5)
     assert schedule.gamma == 0.5
-    with pytest.raises(ValueError, match="StepLR: step_size must be a whole number, 1 or more, got 0"):
+    with pytest.raises(ValueError, match="StepLR: step_size must be a positive integer, got 0"):
         schedule.step_size = 0
     before = schedule.state_dict()
     with pytest.raises(ValueError, match="StepLR: gamma must be"):

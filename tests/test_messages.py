@@ -1002,7 +1002,9 @@ LIBRARY = {
         lambda: own_formula(lambda s, w, g, t: g if t > 1 else w).step(), TypeError, "formula|choose|setting"
     ),
     "StepLR(model)": Row(lambda: lr_scheduler.StepLR(m, 3), TypeError, "StepLR|an optimizer|Linear"),
-    "StepLR(step_size=0)": Row(lambda: lr_scheduler.StepLR(STEPPER, 0), ValueError, "StepLR: step_size|1 or more|0"),
+    "StepLR(step_size=0)": Row(
+        lambda: lr_scheduler.StepLR(STEPPER, 0), ValueError, "StepLR: step_size|positive integer|0"
+    ),
     "MultiStepLR(milestones)": Row(
         lambda: lr_scheduler.MultiStepLR(STEPPER, [3, 1]), ValueError, "MultiStepLR: milestones|increasing|[3, 1]"
     ),
@@ -1023,7 +1025,7 @@ LIBRARY = {
     "OneCycleLR(anneal_strategy=)": Row(
         lambda: lr_scheduler.OneCycleLR(STEPPER, 0.1, 10, anneal_strategy="sine"),
         ValueError,
-        "anneal_strategy|'cos', 'linear'|'sine'",
+        "anneal_strategy|'cos' or 'linear'|'sine'",
     ),
     "ReduceLROnPlateau.step(None)": Row(
         lambda: lr_scheduler.ReduceLROnPlateau(STEPPER).step(None), TypeError, "ReduceLROnPlateau|metrics|None"
@@ -1625,9 +1627,9 @@ MORE = {
     "dropout of integers": Row(lambda: F.dropout(np.ones(3, int)), TypeError, "dropout|int64|dtype=float"),
     "dropout of a text": Row(lambda: nn.Dropout()("a"), TypeError, "dropout|<U1|dtype=float"),
     "BatchNorm1d(momentum=)": Row(lambda: nn.BatchNorm1d(3, momentum=2), ValueError, "BatchNorm1d|momentum|0 to 1|2"),
-    "LayerNorm(eps=)": Row(lambda: nn.LayerNorm(3, eps=-1.0), ValueError, "LayerNorm|eps|from 0|-1"),
+    "LayerNorm(eps=)": Row(lambda: nn.LayerNorm(3, eps=-1.0), ValueError, "LayerNorm|eps|0 or more|-1"),
     "GroupNorm(eps=)": Row(lambda: nn.GroupNorm(1, 3, eps="a"), TypeError, "GroupNorm|eps|'a'"),
-    "RMSNorm(eps=)": Row(lambda: nn.RMSNorm(3, eps=-1.0), ValueError, "RMSNorm|eps|from 0|-1"),
+    "RMSNorm(eps=)": Row(lambda: nn.RMSNorm(3, eps=-1.0), ValueError, "RMSNorm|eps|0 or more|-1"),
     "Conv2d(padding_mode=)": Row(
         lambda: nn.Conv2d(3, 3, 3, padding_mode="reflect"), TypeError, "Conv2d|padding_mode|np.pad"
     ),
@@ -1697,7 +1699,7 @@ MORE = {
         lambda: F.gaussian_nll_loss(np.ones((2, 3)), np.ones((2, 3)), np.ones((3, 2))), ValueError, "var|(2, 3)|(3, 2)"
     ),
     "uniform_ of bounds": Row(lambda: nn.init.uniform_(t, 1.0, 0.0), ValueError, "uniform_|a=1.0|b=0.0|lower"),
-    "normal_ of std": Row(lambda: nn.init.normal_(t, std=-1.0), ValueError, "normal_|std|from 0|-1"),
+    "normal_ of std": Row(lambda: nn.init.normal_(t, std=-1.0), ValueError, "normal_|std|0 or more|-1"),
     "constant_ of a text": Row(lambda: nn.init.constant_(t, "a"), TypeError, "constant_|val|number|'a'"),
     "calculate_gain(param=)": Row(
         lambda: nn.init.calculate_gain("leaky_relu", "a"), TypeError, "calculate_gain|param|number|'a'"
@@ -1708,7 +1710,9 @@ MORE = {
     "trunc_normal_ of bounds": Row(
         lambda: nn.init.trunc_normal_(t, a=9.0, b=10.0), ValueError, "trunc_normal_|a=9|b=10"
     ),
-    "trunc_normal_ of std": Row(lambda: nn.init.trunc_normal_(t, std=0.0), ValueError, "trunc_normal_|std|positive|0"),
+    "trunc_normal_ of std": Row(
+        lambda: nn.init.trunc_normal_(t, std=0.0), ValueError, "trunc_normal_|std|greater than 0|0"
+    ),
     "sparse_ of a vector": Row(lambda: nn.init.sparse_(t, 0.5), ValueError, "sparse_|matrix|(3,)"),
     "jvp without tuples": Row(lambda: mg.jvp(np.sin, np.ones(3), np.ones(3)), TypeError, "jvp|primals|tuple"),
 }
@@ -1774,8 +1778,8 @@ TRAINING: dict[str, Row] = {
     "batches of unequal arrays": Row(lambda: data.batches(X, X[:3], size=2), ValueError, "batches|(4, 2), (3, 2)"),
     "batches of no rows": Row(lambda: data.batches(X[:0], size=2), ValueError, "batches|at least one row|(0, 2)"),
     "batches of text": Row(lambda: data.batches(["a", "b"], size=1), TypeError, "batches|text"),
-    "a batch size of 0": Row(lambda: data.batches(X, size=0), ValueError, "batches: size|at least 1|0"),
-    "a batch size of 2.5": Row(lambda: data.batches(X, size=2.5), TypeError, "batches: size|at least 1|2.5"),
+    "a batch size of 0": Row(lambda: data.batches(X, size=0), ValueError, "batches: size|positive integer|0"),
+    "a batch size of 2.5": Row(lambda: data.batches(X, size=2.5), TypeError, "batches: size|positive integer|2.5"),
     "batches that are all dropped": Row(
         lambda: data.batches(X, size=9, drop_last=True), ValueError, "batches|drop_last|4 rows|of at most 4"
     ),

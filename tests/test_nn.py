@@ -246,7 +246,7 @@ def test_parameters_in_a_class_are_refused(value, where):
         (lambda m: nn.Sequential(nn.ReLU), TypeError, r"item 0 is ReLU, not a Module; pass instances"),
         (lambda m: nn.Sequential([nn.ReLU()]), TypeError, r"not a Module.*unpack a list with \*"),
         (lambda m: nn.Linear(0, 1), ValueError, "Linear: in_features must be a positive integer, got 0"),
-        (lambda m: nn.Linear(1, 2.0), ValueError, "Linear: out_features must be a positive integer, got 2.0"),
+        (lambda m: nn.Linear(1, 2.0), TypeError, "Linear: out_features must be a positive integer, got 2.0"),
         (lambda m: nn.Linear(1, 1, rng=0), TypeError, r"rng is a numpy\.random\.Generator, not int; .*default_rng"),
         (lambda m: nn.MSELoss("avg"), ValueError, "MSELoss: reduction must be 'mean', 'sum' or 'none', got 'avg'"),
     ],

@@ -19,7 +19,7 @@ import microgradnd as mg
 from microgradnd import nn, optim
 from microgradnd.optim import flat as shared
 from microgradnd.optim import lr_scheduler
-from microgradnd.optim.settings import not_negative, setting
+from microgradnd.settings import not_negative, setting
 from microgradnd.testing import arrays, shapes
 
 often = settings(max_examples=max(30, settings.default.max_examples))  # these are quick
@@ -557,7 +557,8 @@ def test_a_setting_is_a_number_of_any_kind(number):
 
 def test_a_learning_rate_of_a_variable_is_refused():
     with pytest.raises(
-        TypeError, match=r"SGD: lr must be a number, got a Tensor that requires a gradient; pass t\.item"
+        TypeError,
+        match=r"SGD: lr must be a finite number, 0 or more, got a Tensor that requires a gradient; pass t\.item",
     ):
         made("SGD").lr = mg.tensor(0.1, requires_grad=True)
 

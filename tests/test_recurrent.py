@@ -270,7 +270,7 @@ MISTAKES = {
     "no pair": (lambda: nn.LSTM(3, 4)(np.ones((5, 2, 3)), np.ones((1, 2, 4))), TypeError, "LSTM.*pair (h, c).*ndarray"),
     "text": (lambda: nn.RNN(3, 4)(np.array([["a"] * 3])), TypeError, "RNN.*input must be.*<U1"),
     "size": (lambda: nn.RNN(3, 0), ValueError, "RNN: hidden_size must be a positive integer, got 0"),
-    "layers": (lambda: nn.GRU(3, 4, num_layers=1.5), ValueError, "GRU: num_layers must be a positive integer, got 1.5"),
+    "layers": (lambda: nn.GRU(3, 4, num_layers=1.5), TypeError, "GRU: num_layers must be a positive integer, got 1.5"),
     "dropout": (lambda: nn.LSTM(3, 4, 2, dropout=2), ValueError, "LSTM: dropout must be a probability"),
     "nonlinearity": (lambda: nn.RNN(3, 4, nonlinearity="gelu"), ValueError, "RNN: nonlinearity.*'tanh'.*'gelu'"),
 }

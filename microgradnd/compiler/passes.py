@@ -26,6 +26,7 @@ from microgradnd.compiler.cancelling import without_zeros
 from microgradnd.compiler.program import Listed, Program, Step, Turn, Value, rename
 from microgradnd.compiler.traits import traits
 
+PRINTED = (float, complex, np.inexact)  # 0.0 and -0.0 are equal, but not the same
 POWERS = (np.power, np.float_power)  # which compute x**0.5 otherwise if the exponent is a number
 
 
@@ -74,7 +75,7 @@ def key_of(tree: Any) -> Any:
         hash(tree)
     except TypeError:
         return None
-    return type(tree), tree, repr(tree)  # 0.0 and -0.0 are equal, but not the same
+    return type(tree), tree, repr(tree) if isinstance(tree, PRINTED) else ""
 
 
 def simplify(program: Program) -> Program:

@@ -11,6 +11,7 @@ in place. So a rewriting may replace a value by an equal one anywhere.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -44,7 +45,7 @@ class Value:
     @property
     def size(self) -> int:
         """The number of elements."""
-        return int(np.prod(self.shape, dtype=int))
+        return math.prod(self.shape)
 
 
 def rename(kept: Value, dropped: Value) -> Value:
@@ -95,7 +96,7 @@ class Constant:
     """An array that a program makes once and only reads, by the expression that makes it."""
 
     text: str
-    array: Any = field(compare=False)
+    array: Any = field(compare=False, repr=False)
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
         return self.array

@@ -90,13 +90,6 @@ def in_range(x: Any, function: str, name: str, n: int, advice: str = "") -> Any:
 plain([in_range])
 
 
-def check_sizes(layer: str, **sizes: Any) -> None:
-    """Raise unless the sizes of a layer are positive integers."""
-    for name, size in sizes.items():
-        if not isinstance(size, int | np.integer) or isinstance(size, bool) or size < 1:
-            raise ValueError(f"{layer}: {name} must be a positive integer, got {size!r}")
-
-
 def rows(x: Any) -> Any:
     """Return an array of vectors as a matrix with a vector in each row."""
     return x if x.ndim == 2 else np.reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))

@@ -19,17 +19,19 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+from numpy.typing import DTypeLike
 
+from microgradnd.anew import Rng
 from microgradnd.failures import explained
 from microgradnd.nn import init
 from microgradnd.nn.activations import gelu, largest, product_total, relu, total
-from microgradnd.nn.arguments import check_sizes, of_several, operand, transposed
-from microgradnd.nn.dropout import Dropout, check_probability, dropout
+from microgradnd.nn.arguments import of_several, operand, transposed
+from microgradnd.nn.calls import check_settings
+from microgradnd.nn.dropout import Dropout, dropout
 from microgradnd.nn.linear import Linear, linear
 from microgradnd.nn.module import Module, Parameter
 from microgradnd.nn.normalization import LayerNorm
-from microgradnd.registry import JVPS, VJPS, Joint, name_of, primitive
+from microgradnd.registry import JVPS, VJPS, Joint, primitive
 from microgradnd.rules.matrices import mT
 from microgradnd.tensor import Tensor
 
@@ -107,7 +109,6 @@ def added_mask(
 
 
 @of_several
-@explained
 def scaled_dot_product_attention(
     query: Any,
     key: Any,
@@ -117,7 +118,7 @@ def scaled_dot_product_attention(
     is_causal: bool = False,
     scale: float | None = None,
     *,
-    rng: np.random.Generator | None = None,
+    rng: Rng = None,
 ) -> Any:
     """Return softmax(scale query key' + mask) value: for each query the mean of the values, weighted by its keys.
 
@@ -258,12 +259,12 @@ class MultiheadAttention(Module):
         vdim: int | None = None,
         batch_first: bool = False,
         *,
-        dtype: npt.DTypeLike = np.float64,
-        rng: np.random.Generator | None = None,
+        dtype: DTypeLike = np.float64,
+        rng: Rng = None,
     ) -> None:
         kdim, vdim = (embed_dim if size is None else size for size in (kdim, vdim))
-        check_sizes("MultiheadAttention", embed_dim=embed_dim, num_heads=num_heads, kdim=kdim, vdim=vdim)
-        check_probability("MultiheadAttention", "dropout", dropout)
+        check_settings("MultiheadAttention", embed_dim=embed_dim, num_heads=num_heads, kdim=kdim, vdim=vdim)
+        check_settings("MultiheadAttention", dropout=dropout)
         if embed_dim % num_heads:
             raise ValueError(
                 f"MultiheadAttention: embed_dim must be a multiple of num_heads, got {embed_dim} and {num_heads}"
@@ -446,8 +447,8 @@ class TransformerEncoderLayer(Module):
         norm_first: bool = False,
         bias: bool = True,
         *,
-        dtype: npt.DTypeLike = np.float64,
-        rng: np.random.Generator | None = None,
+        dtype: DTypeLike = np.float64,
+        rng: Rng = None,
     ) -> None:
         if not callable(activation) and activation not in ACTIVATIONS:
             raise ValueError(
@@ -481,7 +482,3 @@ class TransformerEncoderLayer(Module):
             return x + processed(self.norm2(x))
         x = self.norm1(src + attended(src))
         return self.norm2(x + processed(x))
-
-
-# doctest takes a decorated function for a foreign one, so it is told of it
-__test__ = {name_of(f): f for f in (scaled_dot_product_attention,)}

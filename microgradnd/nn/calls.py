@@ -7,19 +7,20 @@ Read next: `activations.py`.
     class LeakyReLU(Activation, function=leaky_relu):
         negative_slope: float = 0.01
 
-The settings are what the class annotates, in PyTorch's order, under the names that the function has for them.
+The settings are what the class and its bases annotate, in PyTorch's order, under the names that the function has for
+them.
 """
 
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable
-from numbers import Integral, Number, Real
-from typing import Any, ClassVar, NamedTuple, dataclass_transform
+from numbers import Number
+from typing import Any, ClassVar, dataclass_transform
 
 import numpy as np
 
+from microgradnd import settings as check
 from microgradnd.nn.arguments import operand
 from microgradnd.nn.module import Module
 from microgradnd.signatures import check_call
@@ -28,68 +29,45 @@ from microgradnd.tensor import Tensor
 ARRAYS = ("weight", "pos_weight")  # settings that are arrays, or None: they become buffers, part of the state
 
 
-class Setting(NamedTuple):
-    """What a setting must be: of a type, and in a range, both of which `words` tell."""
-
-    type: Any
-    words: str
-    range: Callable[[Any], bool] = lambda value: True
-
-
-def one_of(*names: str) -> Setting:
-    """Return a setting with a few values."""
-    return Setting(str, " or ".join([", ".join(map(repr, names[:-1])), repr(names[-1])]), lambda v: v in names)
-
-
-def whole(least: int) -> Callable[[Any], bool]:
-    """Return whether a value is an integer that is at least so large, or several of them."""
-    return lambda v: all(
-        isinstance(n, int | np.integer) and n >= least
-        for n in (v if isinstance(v, tuple | list) else (v,))
-        if n is not None
-    )
-
-
-NUMBER, FLAG = Setting(Real, "a number", lambda v: not math.isnan(v)), Setting(bool | np.bool_, "True or False")
 REDUCTIONS = ("mean", "sum", "none")
-NOT_NEGATIVE = Setting(Real, "a number from 0", lambda v: v >= 0)
-POSITIVE = Setting(Real, "a positive number", lambda v: v > 0)
-SIZES = Setting(Integral | tuple | list, "a positive integer, or a tuple of them", whole(1))
-SETTINGS: dict[str | tuple[str, str], Setting] = {
-    **dict.fromkeys(("negative_slope", "alpha", "threshold", "min_val", "max_val", "margin"), NUMBER),
-    **dict.fromkeys(("beta", "delta"), POSITIVE),
-    "eps": NOT_NEGATIVE,
-    **dict.fromkeys(("a", "b", "mean"), NUMBER),
-    "val": Setting(Number, "a number, which all elements get"),
-    "std": NOT_NEGATIVE,
-    "param": Setting(Real | None, "a number, or None"),
-    **dict.fromkeys(("full", "log_target", "ceil_mode", "count_include_pad"), FLAG),
+SIZES = check.integers("a positive integer, or a tuple of them", 1)
+# By the name of a setting, or where a function has one of its own under that name, by both names
+SETTINGS: dict[str | tuple[str, str], check.Check] = {
+    **dict.fromkeys(
+        ("negative_slope", "alpha", "threshold", "min_val", "max_val", "margin", "a", "b", "mean"), check.number
+    ),
+    **dict.fromkeys(("beta", "delta"), check.number_check("a positive number", lambda x: x > 0)),
+    **dict.fromkeys(("eps", "std"), check.not_negative),
+    **dict.fromkeys(("full", "log_target", "ceil_mode", "count_include_pad"), check.switch),
+    **dict.fromkeys(("p", "dropout"), check.probability),
+    **dict.fromkeys(("in_features", "in1_features", "in2_features", "out_features", "num_parameters"), check.count),
+    **dict.fromkeys(("num_features", "num_channels", "num_groups", "num_embeddings", "embedding_dim"), check.count),
+    **dict.fromkeys(("input_size", "hidden_size", "num_layers", "embed_dim", "num_heads", "kdim", "vdim"), check.count),
     **dict.fromkeys(("kernel_size", "dilation"), SIZES),
-    **dict.fromkeys(("stride", "output_size"), SIZES._replace(type=SIZES.type | None)),
-    "padding": SIZES._replace(words="an integer that isn't negative, or a tuple of them", range=whole(0)),
-    "approximate": one_of("none", "tanh"),
-    "axis": Setting(Integral | tuple, "an integer or a tuple of them"),
-    "ignore_index": Setting(Integral, "an integer"),
-    "label_smoothing": Setting(Real, "a number from 0 to 1", lambda v: 0 <= v <= 1),
-    "reduction": one_of(*REDUCTIONS),
-    "momentum": Setting(Real | None, "a number from 0 to 1, or None", lambda v: v is None or 0 <= v <= 1),
-    # Where a function has a setting of its own under the same name
-    ("trunc_normal_", "std"): POSITIVE,
-    **dict.fromkeys((("kl_div", "reduction"), ("KLDivLoss", "reduction")), one_of(*REDUCTIONS, "batchmean")),
-    **dict.fromkeys((("smooth_l1_loss", "beta"), ("SmoothL1Loss", "beta")), NOT_NEGATIVE),
+    **dict.fromkeys(("stride", "output_size"), check.optional(SIZES)),
+    "padding": check.integers("an integer that isn't negative, or a tuple of them", 0),
+    "axis": check.integers("an integer or a tuple of them"),
+    **dict.fromkeys(("ignore_index", "start_dim", "end_dim"), check.integer),
+    "val": check.check_of(
+        "a check.number, which all elements get", lambda value: value if isinstance(value, Number) else None
+    ),
+    "param": check.optional(check.number),
+    "approximate": check.one_of("none", "tanh"),
+    "nonlinearity": check.one_of("tanh", "relu"),
+    "mode": check.one_of("fan_in", "fan_out"),
+    "reduction": check.one_of(*REDUCTIONS),
+    "label_smoothing": check.share,
+    "momentum": check.optional(check.share),
+    ("trunc_normal_", "std"): check.positive,
+    **dict.fromkeys((("kl_div", "reduction"), ("KLDivLoss", "reduction")), check.one_of(*REDUCTIONS, "batchmean")),
+    **dict.fromkeys((("smooth_l1_loss", "beta"), ("SmoothL1Loss", "beta")), check.not_negative),
 }
 
 
-def check_settings(function: str, advice: str = "", **settings: Any) -> None:
+def check_settings(function: str, **settings: Any) -> None:
     """Raise unless each setting is what it must be."""
     for name, value in settings.items():
-        setting = SETTINGS.get((function, name)) or SETTINGS[name]
-        if not isinstance(value, setting.type):
-            is_data = isinstance(value, np.ndarray | Tensor)
-            got = f"{type(value).__name__}{advice}" if is_data else repr(value)
-            raise TypeError(f"{function}: {name} must be {setting.words}, got {got}")
-        if not setting.range(value):
-            raise ValueError(f"{function}: {name} must be {setting.words}, got {value!r}")
+        (SETTINGS.get((function, name)) or SETTINGS[name])(f"{function}: {name}", value)
 
 
 @dataclass_transform(eq_default=False)  # so type checkers know what such a class is made with
@@ -103,7 +81,8 @@ class Calls(Module):
         super().__init_subclass__(**kwargs)
         if function is None:  # a base of rows, or a subclass of a row
             return
-        names = tuple(vars(cls).get("__annotations__", ()))
+        rows = [base for base in reversed(cls.__mro__) if issubclass(base, Calls) and base is not Calls]
+        names = tuple(dict.fromkeys(name for row in rows for name in vars(row).get("__annotations__", ())))
 
         def __init__(self: Calls, *args: Any, **kwargs: Any) -> None:
             check_call(cls, args, kwargs)
@@ -127,15 +106,18 @@ class Calls(Module):
 def set_up(module: Calls, settings: dict[str, Any]) -> None:
     """Check the settings of a module and set them."""
     kind = type(module).__name__
-    arrays = {name: settings.pop(name) for name in ARRAYS if name in settings}
-    check_settings(kind, f"; make it first, then call it: nn.{kind}()(...)", **settings)
     for name, value in settings.items():
-        setattr(module, name, value)
-    for name, value in arrays.items():
-        if value is None:
-            setattr(module, name, None)
-        else:
+        if name in ARRAYS and value is not None:
             module.register_buffer(name, operand(kind, value, name, kinds="iuf"))
+            continue
+        if isinstance(value, np.ndarray | Tensor):
+            raise TypeError(
+                f"{kind}: {name} must be a setting of the module, got {type(value).__name__}; make it, then call it: "
+                f"nn.{kind}()(...)"
+            )
+        if name not in ARRAYS:
+            check_settings(kind, **{name: value})
+        setattr(module, name, value)
 
 
 def called(self: Calls, *inputs: Any, **named: Any) -> Any:

@@ -21,14 +21,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+from numpy.typing import DTypeLike
 
+from microgradnd.anew import Rng
 from microgradnd.failures import explained
 from microgradnd.nn.arguments import of_several, operand, summed
 from microgradnd.nn.init import generator
 from microgradnd.nn.module import Module, Parameter
 from microgradnd.nn.windows import Padding, Sizes, axes_of, border, check_windows, counts, images, taps, windows
-from microgradnd.registry import defjvp, defvjp, linear, name_of, primitive
+from microgradnd.registry import defjvp, defvjp, linear, primitive
 from microgradnd.tensor import Tensor
 
 ALL = slice(None)
@@ -203,7 +204,6 @@ def convolution(
 
 
 @of_several
-@explained
 def conv1d(
     x: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
 ) -> Any:
@@ -247,7 +247,6 @@ def conv1d(
 
 
 @of_several
-@explained
 def conv2d(
     x: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
 ) -> Any:
@@ -295,7 +294,6 @@ def conv2d(
 
 
 @of_several
-@explained
 def conv_transpose2d(
     x: Any,
     weight: Any,
@@ -383,8 +381,8 @@ class Convolution(Module):
         groups: int = 1,
         bias: bool = True,
         *,
-        dtype: npt.DTypeLike = np.float64,
-        rng: np.random.Generator | None = None,
+        dtype: DTypeLike = np.float64,
+        rng: Rng = None,
     ) -> None:
         layer, rng = type(self).__name__, generator(rng)
         for name, value in (("in_channels", in_channels), ("out_channels", out_channels), ("groups", groups)):
@@ -550,8 +548,8 @@ class ConvTranspose2d(Convolution):
         bias: bool = True,
         dilation: Any = 1,
         *,
-        dtype: npt.DTypeLike = np.float64,
-        rng: np.random.Generator | None = None,
+        dtype: DTypeLike = np.float64,
+        rng: Rng = None,
     ) -> None:
         super().__init__(
             in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias, dtype=dtype, rng=rng
@@ -563,7 +561,3 @@ class ConvTranspose2d(Convolution):
         """Return the transposed convolution of x, of shape (batch, in_channels, height, width) or without batch."""
         options = self.stride, self.padding, self.output_padding, self.groups, self.dilation
         return conv_transpose2d(x, self.weight, self.bias, *options)
-
-
-# doctest takes a decorated function for a foreign one, so it is told of these
-__test__ = {name_of(f): f for f in (conv1d, conv2d, conv_transpose2d)}

@@ -11,21 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from microgradnd.anew import anew_like
+from microgradnd.anew import Rng, anew_like
 from microgradnd.failures import explained
 from microgradnd.nn.arguments import X, operand
+from microgradnd.nn.calls import check_settings
 from microgradnd.nn.init import generator
 from microgradnd.nn.module import Module
 
 
-def check_probability(function: str, name: str, p: Any) -> None:
-    """Raise unless a number is a probability."""
-    if not (isinstance(p, int | float | np.number) and 0 <= p <= 1):
-        raise ValueError(f"{function}: {name} must be a probability, from 0 to 1, got {p!r}")
-
-
 @explained
-def dropout(x: Any, p: float = 0.5, training: bool = True, *, rng: np.random.Generator | None = None) -> Any:
+def dropout(x: Any, p: float = 0.5, training: bool = True, *, rng: Rng = None) -> Any:
     """Set elements to 0 with probability p, and divide the others by 1 - p, so that the expectation stays.
 
     In a compiled function the elements are chosen anew in each call.
@@ -64,7 +59,7 @@ def dropout(x: Any, p: float = 0.5, training: bool = True, *, rng: np.random.Gen
     >>> F.dropout(np.ones(4), 0.5, rng=np.random.default_rng(0))
     array([2., 0., 0., 0.])
     """
-    check_probability("dropout", "p", p)
+    check_settings("dropout", p=p)
     given = None if rng is None else generator(rng)
     if not training or p == 0:
         return x
@@ -111,8 +106,8 @@ class Dropout(Module):
     array([1., 1., 1., 1.])
     """
 
-    def __init__(self, p: float = 0.5, *, rng: np.random.Generator | None = None) -> None:
-        check_probability("Dropout", "p", p)
+    def __init__(self, p: float = 0.5, *, rng: Rng = None) -> None:
+        check_settings("Dropout", p=p)
         self.p = p
         self.rng = generator(rng)
 

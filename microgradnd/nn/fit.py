@@ -28,13 +28,14 @@ from typing import Any, Literal, NoReturn
 import numpy as np
 
 from microgradnd import optim, saving
-from microgradnd.anew import generator
+from microgradnd.anew import Rng, generator
 from microgradnd.anomaly import detect_anomaly
-from microgradnd.data import batches, columns, positive
+from microgradnd.data import batches, columns
 from microgradnd.failures import explained
 from microgradnd.modes import no_grad
 from microgradnd.nn.module import Module
 from microgradnd.nn.paths import scoped
+from microgradnd.settings import count
 from microgradnd.tape import current
 from microgradnd.tensor import Tensor
 from microgradnd.trees import flatten, is_module
@@ -100,7 +101,7 @@ def fit(
     compile: bool = False,
     shuffle: bool = True,
     drop_last: bool = False,
-    rng: np.random.Generator | None = None,
+    rng: Rng = None,
 ) -> History:
     """Train a model, and return what was measured.
 
@@ -210,14 +211,12 @@ def fit(
         raise ValueError("fit: optimizer updates no parameter of this model; make it anew, with model.parameters()")
     if getattr(scheduler, "optimizer", optimizer) is not optimizer:
         raise ValueError("fit: scheduler belongs to another optimizer; make it anew, with the one that fit is given")
-    patience = None if patience is None else positive("fit: patience", patience)
+    patience = None if patience is None else count("fit: patience", patience)
     arrays, held = several("fit", data), None if validation is None else several("fit: validation", validation)
-    epochs, n = positive("fit: epochs", epochs), len(arrays[0])
-    size = min(positive("fit: batch_size", batch_size), n)
+    epochs, n = count("fit: epochs", epochs), len(arrays[0])
+    size = min(count("fit: batch_size", batch_size), n)
     rows = n // size * size if drop_last else n
-    loop = Loop(
-        model, loss, optimizer, dict(metrics or {}), max_norm, positive("fit: accumulate", accumulate), size, rows
-    )
+    loop = Loop(model, loss, optimizer, dict(metrics or {}), max_norm, count("fit: accumulate", accumulate), size, rows)
     wants_loss = scheduler is not None and "metrics" in inspect.signature(scheduler.step).parameters
 
     def advance(when: str, value: float) -> None:
@@ -229,29 +228,16 @@ def fit(
         compiled = importlib.import_module("microgradnd.compiler").compile
         loop.run_step, loop.run_predict = compiled(loop.step), compiled(loop.predict)
     rng = generator(rng)
-    whole_loss: Any = loss
-    wholes: list[Module] = (
-        [model, whole_loss] if isinstance(whole_loss, Module) else [model]
-    )  # a loss may have parameters too
-    parts = [
-        part for whole in wholes for module in whole.modules() for part in flatten(dict(vars(module)), is_module)[0]
-    ]
-    generators = [rng, *[part for part in parts if isinstance(part, np.random.Generator)]]
-    changing = {
-        "model": model,
-        "loss": wholes[1:],
-        "optimizer": optimizer,
-        "scheduler": scheduler,
-        "generators": generators,
-    }
+    with_loss: list[Any] = [model, loss] if isinstance(loss, Module) else [model]  # a loss may have parameters too
+    modules = [module for whole in with_loss for module in whole.modules()]
+    parts = [part for module in modules for part in flatten(dict(vars(module)), is_module)[0]]
+    changing = {"model": model, "loss": with_loss[1:], "optimizer": optimizer, "scheduler": scheduler}
+    changing["generators"] = [rng, *[part for part in parts if isinstance(part, np.random.Generator)]]
     history, best = History(loss=[]), None
     if resume and checkpoint is not None and os.path.exists(checkpoint):
         saved = saving.load(checkpoint)
-        names = [
-            f"{part}{name}"
-            for part in ([""] if held is None else ["", "validation_"])
-            for name in ("loss", *loop.metrics)
-        ]
+        names = ["loss", *loop.metrics]
+        names += [] if held is None else [f"validation_{name}" for name in names]
         if isinstance(saved, dict) and isinstance(saved.get("history"), dict) and {*saved["history"]} != {*names}:
             raise ValueError(
                 f"fit: checkpoint holds {', '.join(map(str, saved['history']))}, and {', '.join(names)} are measured "

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from microgradnd.anew import Rng
 from microgradnd.anew import generator as generator  # for those who look for it here
 from microgradnd.failures import explained
 from microgradnd.nn.calls import check_settings
@@ -36,7 +37,7 @@ def fill(tensor: Tensor, values: Any) -> Tensor:
 
 
 @explained
-def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, rng: np.random.Generator | None = None) -> Tensor:
+def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, rng: Rng = None) -> Tensor:
     """Draw from the uniform distribution on [a, b).
 
     Parameters
@@ -67,7 +68,7 @@ def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, rng: np.random.Gene
 
 
 @explained
-def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, rng: np.random.Generator | None = None) -> Tensor:
+def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, rng: Rng = None) -> Tensor:
     """Draw from the normal distribution.
 
     Parameters
@@ -213,7 +214,7 @@ def fans(tensor: Tensor) -> tuple[int, int]:
 
 
 @explained
-def xavier_uniform_(tensor: Tensor, gain: float = 1.0, rng: np.random.Generator | None = None) -> Tensor:
+def xavier_uniform_(tensor: Tensor, gain: float = 1.0, rng: Rng = None) -> Tensor:
     """Draw from U(-a, a) with a = gain * sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio, 2010).
 
     Parameters
@@ -247,7 +248,7 @@ def xavier_uniform_(tensor: Tensor, gain: float = 1.0, rng: np.random.Generator 
 
 
 @explained
-def xavier_normal_(tensor: Tensor, gain: float = 1.0, rng: np.random.Generator | None = None) -> Tensor:
+def xavier_normal_(tensor: Tensor, gain: float = 1.0, rng: Rng = None) -> Tensor:
     """Draw from N(0, s^2) with s = gain * sqrt(2 / (fan_in + fan_out)) (Glorot and Bengio, 2010).
 
     Parameters
@@ -280,18 +281,13 @@ def xavier_normal_(tensor: Tensor, gain: float = 1.0, rng: np.random.Generator |
 
 def kaiming_scale(tensor: Tensor, a: float, mode: Fan, nonlinearity: Nonlinearity) -> float:
     """Return the standard deviation that keeps the variance of activations (or of gradients) from layer to layer."""
-    if mode not in ("fan_in", "fan_out"):
-        raise ValueError(f"nn.init: mode must be 'fan_in' or 'fan_out', got {mode!r}")
+    check_settings("nn.init", mode=mode)
     return calculate_gain(nonlinearity, a) / math.sqrt(fans(tensor)[mode == "fan_out"])
 
 
 @explained
 def kaiming_uniform_(
-    tensor: Tensor,
-    a: float = 0.0,
-    mode: Fan = "fan_in",
-    nonlinearity: Nonlinearity = "leaky_relu",
-    rng: np.random.Generator | None = None,
+    tensor: Tensor, a: float = 0.0, mode: Fan = "fan_in", nonlinearity: Nonlinearity = "leaky_relu", rng: Rng = None
 ) -> Tensor:
     """Draw from U(-b, b) with b = gain * sqrt(3 / fan) (He et al., 2015).
 
@@ -331,11 +327,7 @@ def kaiming_uniform_(
 
 @explained
 def kaiming_normal_(
-    tensor: Tensor,
-    a: float = 0.0,
-    mode: Fan = "fan_in",
-    nonlinearity: Nonlinearity = "leaky_relu",
-    rng: np.random.Generator | None = None,
+    tensor: Tensor, a: float = 0.0, mode: Fan = "fan_in", nonlinearity: Nonlinearity = "leaky_relu", rng: Rng = None
 ) -> Tensor:
     """Draw from N(0, s^2) with s = gain / sqrt(fan) (He et al., 2015).
 
@@ -374,12 +366,7 @@ def kaiming_normal_(
 
 @explained
 def trunc_normal_(
-    tensor: Tensor,
-    mean: float = 0.0,
-    std: float = 1.0,
-    a: float = -2.0,
-    b: float = 2.0,
-    rng: np.random.Generator | None = None,
+    tensor: Tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0, rng: Rng = None
 ) -> Tensor:
     """Draw from the normal distribution, anew where a number isn't between two bounds.
 
@@ -426,7 +413,7 @@ def trunc_normal_(
 
 
 @explained
-def orthogonal_(tensor: Tensor, gain: float = 1.0, rng: np.random.Generator | None = None) -> Tensor:
+def orthogonal_(tensor: Tensor, gain: float = 1.0, rng: Rng = None) -> Tensor:
     """Draw a matrix with orthonormal rows or columns, whichever are fewer, times a gain (Saxe et al., 2014).
 
     Parameters
@@ -463,7 +450,7 @@ def orthogonal_(tensor: Tensor, gain: float = 1.0, rng: np.random.Generator | No
 
 
 @explained
-def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, rng: np.random.Generator | None = None) -> Tensor:
+def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, rng: Rng = None) -> Tensor:
     """Draw from N(0, std^2), and set a share of each column to 0 (Martens, 2010).
 
     Parameters

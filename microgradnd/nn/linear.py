@@ -11,16 +11,18 @@ import math
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from numpy import ndarray
+from numpy.typing import DTypeLike
 
+from microgradnd.anew import Rng
 from microgradnd.contraction import on_rows
 from microgradnd.failures import explained
-from microgradnd.nn.arguments import X, check_sizes, of_several, operand, rows, summed
+from microgradnd.nn.arguments import X, of_several, operand, rows, summed
+from microgradnd.nn.calls import check_settings
 from microgradnd.nn.init import generator
 from microgradnd.nn.module import Module, Parameter
 from microgradnd.operators import NO_KEYWORDS
-from microgradnd.registry import defjvp, defvjp, name_of, primitive
+from microgradnd.registry import defjvp, defvjp, primitive
 from microgradnd.tensor import Tensor, apply
 
 
@@ -134,15 +136,9 @@ class Linear(Module):
 
     @explained
     def __init__(
-        self,
-        in_features: int,
-        out_features: int,
-        bias: bool = True,
-        *,
-        dtype: npt.DTypeLike = np.float64,
-        rng: np.random.Generator | None = None,
+        self, in_features: int, out_features: int, bias: bool = True, *, dtype: DTypeLike = np.float64, rng: Rng = None
     ) -> None:
-        check_sizes("Linear", in_features=in_features, out_features=out_features)
+        check_settings("Linear", in_features=in_features, out_features=out_features)
         rng = generator(rng)
         self.in_features = in_features
         self.out_features = out_features
@@ -252,10 +248,10 @@ class Bilinear(Module):
         out_features: int,
         bias: bool = True,
         *,
-        dtype: npt.DTypeLike = np.float64,
-        rng: np.random.Generator | None = None,
+        dtype: DTypeLike = np.float64,
+        rng: Rng = None,
     ) -> None:
-        check_sizes("Bilinear", in1_features=in1_features, in2_features=in2_features, out_features=out_features)
+        check_settings("Bilinear", in1_features=in1_features, in2_features=in2_features, out_features=out_features)
         self.in1_features, self.in2_features, self.out_features = in1_features, in2_features, out_features
         rng = generator(rng)
         bound = 1 / math.sqrt(in1_features)
@@ -285,7 +281,3 @@ class Identity(Module):
     def forward(self, x: X) -> X:
         """Return x."""
         return x
-
-
-# doctest takes a decorated function for a foreign one, so it is told of it
-__test__ = {name_of(f): f for f in (linear,)}

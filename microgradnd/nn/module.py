@@ -29,10 +29,10 @@ import numpy.typing as npt
 from microgradnd import primitives
 from microgradnd.annotations import Call
 from microgradnd.conversions import copy_of
-from microgradnd.failures import explained
+from microgradnd.failures import explained, fail_member
 from microgradnd.nn.paths import name_layer
 from microgradnd.signatures import check_call
-from microgradnd.tape import Leaf, Note, Operation, current, next_position
+from microgradnd.tape import Leaf, Operation, current, next_position
 from microgradnd.tensor import Tensor, tensor, wrap
 from microgradnd.trees import flatten, is_module
 
@@ -227,15 +227,7 @@ class Module:
     _kinds: dict[str, str]  # attribute name -> "parameter", "buffer" or "module", in the order of registration
 
     if not TYPE_CHECKING:  # to which it would say that there is any attribute
-
-        def __getattr__(self, name):
-            if hasattr(type(self), name):  # a property, whose own error it is
-                return object.__getattribute__(self, name)
-            if name.startswith("_"):  # Python and NumPy probe for their protocols
-                raise AttributeError(name)
-            from microgradnd.advice import missing_member
-
-            raise missing_member(self, name)
+        __getattr__ = fail_member
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -661,7 +653,7 @@ class Module:
         >>> sorted(nn.Sequential(nn.Linear(2, 1)).state_dict())
         ['0.bias', '0.weight']
         """
-        return {path: np.array(value) for path, value in self._state().items()}
+        return {path: np.array(array) for path, (_, _, array) in self._state().items()}
 
     def load_state_dict(self, state_dict: Mapping[str, npt.ArrayLike], strict: bool = True) -> Mismatch:
         """Set parameters and buffers in place, to the values that `state_dict()` returned.
@@ -700,40 +692,38 @@ class Module:
                 f"{type(self).__name__}.load_state_dict must be given a dict of arrays, as state_dict() returns it, "
                 f"got {state_dict!r}; read a file first, as with dict(np.load(path))"
             )
-        places = {path: (module, name) for path, module, name, _ in self._places("parameter")}
-        places |= {path: (module, name) for path, module, name, _ in self._places("buffer")}
         own = self._state()
         missing = [path for path in own if path not in state_dict]
         unexpected = [path for path in state_dict if path not in own]
-        wrong = (
-            [f"missing {path}" for path in missing] + [f"unexpected {path}" for path in unexpected] if strict else []
-        )
-        given = {path: state_dict[path] for path in own if path in state_dict}
-        new = {path: as_array(path, value) for path, value in given.items()}
-        wrong += [
-            f"{path} has shape {array.shape} and must have {own[path].shape}"
-            for path, array in new.items()
-            if array.shape != own[path].shape
-        ]
+        new = {path: as_array(path, state_dict[path]) for path in own if path in state_dict}
+        wrong = [f"missing {path}" for path in missing] + [f"unexpected {path}" for path in unexpected]
+        wrong = wrong if strict else []
+        for path, array in new.items():
+            if array.shape != (shape := own[path][2].shape):
+                wrong.append(f"{path} has shape {array.shape} and must have {shape}")
         if wrong:
             advice = "; strict=False ignores what is missing or unexpected" if strict and missing + unexpected else ""
             raise ValueError(
                 f"this state doesn't fit {type(self).__name__}, which is unchanged: {', '.join(wrong)}{advice}"
             )
         for path, array in new.items():
-            if not np.can_cast(array.dtype, own[path].dtype, "same_kind"):
+            if not np.can_cast(array.dtype, dtype := own[path][2].dtype, "same_kind"):
                 raise TypeError(
                     f"this state doesn't fit {type(self).__name__}, which is unchanged: {path} holds numbers of dtype "
-                    f"{array.dtype}, which the dtype {own[path].dtype} has no room for; convert it with .astype"
+                    f"{array.dtype}, which the dtype {dtype} has no room for; convert it with .astype"
                 )
         for path, array in new.items():
-            write(*places[path], array.astype(own[path].dtype))
+            module, name, old = own[path]
+            write(module, name, array.astype(old.dtype))
         return Mismatch(missing, unexpected)
 
-    def _state(self) -> dict[str, Any]:
-        """Return the arrays themselves, by path."""
-        parameters = {path: p.data if isinstance(p, Tensor) else np.asarray(p) for path, p in self.named_parameters()}
-        return parameters | dict(self.named_buffers())
+    def _state(self) -> dict[str, tuple[Module, str, Any]]:
+        """Return the module, the attribute and the array of each parameter and buffer, by path."""
+        places = [*self._places("parameter"), *self._places("buffer")]
+        return {
+            path: (module, name, value.data if isinstance(value, Tensor) else np.asarray(value))
+            for path, module, name, value in places
+        }
 
     # A call, and a tree of arrays
 
@@ -749,17 +739,11 @@ class Module:
         except Exception as error:
             name_layer(error, self)
             raise
-        if type(out) is Tensor:
-            node = out._node
-            if type(node) is Operation and node.position > start:
-                mark = (start, ref(self), type(self).__name__)
-                if node.note is None:
-                    node.note = note = Note()
-                    note.marks = (mark,)
-                else:
-                    node.note.marks += (mark,)
-        elif type(out) is not ndarray:
-            self._mark(flatten(out, is_module)[0], start)
+        if type(out) is not ndarray:
+            for part in (out,) if type(out) is Tensor else flatten(out, is_module)[0]:
+                node = part._node if isinstance(part, Tensor) else None
+                if isinstance(node, Operation) and node.position > start:
+                    node.annotate().marks += ((start, ref(self), type(self).__name__),)
         return out
 
     if TYPE_CHECKING:
@@ -822,11 +806,6 @@ class Module:
         entry = (when, hook)
         self.forward_hooks = (*self.forward_hooks, entry)
         return Handle(self, entry)
-
-    def _mark(self, outputs: list[Any], start: int) -> None:
-        for out in outputs:
-            if isinstance(out, Tensor) and isinstance(out._node, Operation) and out._node.position > start:
-                out._node.annotate().marks += ((start, ref(self), type(self).__name__),)
 
     def __flatten__(self) -> tuple[list[Any], Callable[[Sequence[Any]], Module]]:
         """Return the trained parameters, and a function that makes a module like this one with others in their place.

@@ -16,10 +16,10 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
+from numpy.typing import DTypeLike
 
 from microgradnd.failures import explained
-from microgradnd.nn.arguments import check_sizes, like, of_several, operand, summed
+from microgradnd.nn.arguments import like, of_several, operand, summed, transposed
 from microgradnd.nn.calls import check_settings
 from microgradnd.nn.module import Module, Parameter
 from microgradnd.registry import JVPS, VJPS, Joint, plain, primitive
@@ -112,22 +112,7 @@ def total_of_copies(g: Any, original: Any, y: Any = None) -> Any:
     return np.reshape(total, original.shape)
 
 
-def normalized_tangent(
-    tangents: list[Any], out: Any, x: Any, weight: Any, bias: Any, mean: Any, variance: Any, axes: Axes, eps: float
-) -> Any:
-    """Return the tangent of the result for those of x, weight and bias."""
-    z, scale = standardized(x, mean, variance, axes, eps)
-    of_x, of_weight, of_bias = tangents[:3]
-    parts = [] if of_bias is None else [of_bias]
-    if of_weight is not None:
-        parts.append(of_weight * z)
-    if of_x is not None:
-        moved = scale * projected(of_x, z, mean, axes)
-        parts.append(moved if weight is None else moved * weight)
-    return sum(parts[1:], parts[0])
-
-
-VJPS[normalized], JVPS[normalized] = Joint(normalized_cotangents), Joint(normalized_tangent)
+VJPS[normalized], JVPS[normalized] = Joint(normalized_cotangents), Joint(transposed(normalized_cotangents))
 
 
 def normalize(x: Any, weight: Any, bias: Any, axes: Axes, eps: float, centred: bool = True) -> tuple[Any, Any, Any]:
@@ -370,7 +355,7 @@ def group_norm(x: Any, num_groups: int, weight: Any = None, bias: Any = None, ep
 
 def check_groups(function: str, num_groups: Any, num_channels: int) -> None:
     """Raise unless channels can be split into groups of the same size."""
-    check_sizes(function, num_groups=num_groups)
+    check_settings(function, num_groups=num_groups)
     if num_channels % num_groups:
         raise ValueError(
             f"{function}: the number of channels must be a multiple of num_groups, got {num_channels} channels and "
@@ -378,7 +363,7 @@ def check_groups(function: str, num_groups: Any, num_channels: int) -> None:
         )
 
 
-def set_affine(layer: Module, shape: int | tuple[int, ...], weight: bool, bias: bool, dtype: npt.DTypeLike) -> None:
+def set_affine(layer: Module, shape: int | tuple[int, ...], weight: bool, bias: bool, dtype: DTypeLike) -> None:
     """Give a layer a weight of ones and a bias of zeros, or None in the place of either."""
     layer.weight = Parameter(np.ones(shape), dtype) if weight else None
     layer.bias = Parameter(np.zeros(shape), dtype) if bias else None
@@ -403,9 +388,9 @@ class BatchNorm(Module):
         affine: bool = True,
         track_running_stats: bool = True,
         *,
-        dtype: npt.DTypeLike = np.float64,
+        dtype: DTypeLike = np.float64,
     ) -> None:
-        check_sizes(type(self).__name__, num_features=num_features)
+        check_settings(type(self).__name__, num_features=num_features)
         check_settings(type(self).__name__, eps=eps, momentum=momentum)
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         set_affine(self, num_features, affine, affine, dtype)
@@ -550,7 +535,7 @@ class LayerNorm(Module):
         elementwise_affine: bool = True,
         bias: bool = True,
         *,
-        dtype: npt.DTypeLike = np.float64,
+        dtype: DTypeLike = np.float64,
     ) -> None:
         check_settings("LayerNorm", eps=eps)
         self.normalized_shape, self.eps = shape_of("LayerNorm", normalized_shape), eps
@@ -609,7 +594,7 @@ class RMSNorm(Module):
         eps: float | None = None,
         elementwise_affine: bool = True,
         *,
-        dtype: npt.DTypeLike = np.float64,
+        dtype: DTypeLike = np.float64,
     ) -> None:
         check_settings("RMSNorm", eps=0.0 if eps is None else eps)
         self.normalized_shape, self.eps = shape_of("RMSNorm", normalized_shape), eps
@@ -670,9 +655,9 @@ class GroupNorm(Module):
         eps: float = 1e-5,
         affine: bool = True,
         *,
-        dtype: npt.DTypeLike = np.float64,
+        dtype: DTypeLike = np.float64,
     ) -> None:
-        check_sizes("GroupNorm", num_channels=num_channels)
+        check_settings("GroupNorm", num_channels=num_channels)
         check_groups("GroupNorm", num_groups, num_channels)
         check_settings("GroupNorm", eps=eps)
         self.num_groups, self.num_channels, self.eps = num_groups, num_channels, eps

@@ -21,10 +21,10 @@ import numpy as np
 
 from microgradnd.failures import explained
 from microgradnd.nn.arguments import X, of_one, operand
-from microgradnd.nn.calls import Calls
+from microgradnd.nn.calls import Calls, check_settings
 from microgradnd.nn.module import Module
 from microgradnd.nn.windows import Padding, Sizes, border, check_windows, counts, images, taps, windows
-from microgradnd.registry import defjvp, defvjp, linear, name_of, plain, primitive
+from microgradnd.registry import defjvp, defvjp, linear, plain, primitive
 
 
 def seen(x: Any, kernel: Sizes, stride: Sizes, padding: Padding, dilation: Sizes, fill: float = 0) -> list[Any]:
@@ -162,7 +162,6 @@ def adaptive_avg_pooling(function: str, x: Any, output_size: Any) -> Any:
 
 
 @of_one
-@explained
 def max_pool1d(
     x: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False
 ) -> Any:
@@ -207,7 +206,6 @@ def max_pool1d(
 
 
 @of_one
-@explained
 def avg_pool1d(
     x: Any,
     kernel_size: Any,
@@ -255,7 +253,6 @@ def avg_pool1d(
 
 
 @of_one
-@explained
 def adaptive_avg_pool1d(x: Any, output_size: Any) -> Any:
     """Return the means of as many windows as wanted, which share out the elements evenly.
 
@@ -287,7 +284,6 @@ def adaptive_avg_pool1d(x: Any, output_size: Any) -> Any:
 
 
 @of_one
-@explained
 def max_pool2d(
     x: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False
 ) -> Any:
@@ -333,7 +329,6 @@ def max_pool2d(
 
 
 @of_one
-@explained
 def avg_pool2d(
     x: Any,
     kernel_size: Any,
@@ -382,7 +377,6 @@ def avg_pool2d(
 
 
 @of_one
-@explained
 def adaptive_avg_pool2d(x: Any, output_size: Any) -> Any:
     """Return the means of as many windows as wanted, which share out the elements evenly.
 
@@ -422,7 +416,27 @@ class Pool(Calls):
             """Return the function of x."""
 
 
-class MaxPool1d(Pool, function=max_pool1d):
+class MaxPool(Pool):
+    """The settings of `MaxPool1d` and `MaxPool2d`."""
+
+    kernel_size: int | tuple[int, ...]
+    stride: int | tuple[int, ...] | None = None
+    padding: int | tuple[int, ...] = 0
+    dilation: int | tuple[int, ...] = 1
+    ceil_mode: bool = False
+
+
+class AvgPool(Pool):
+    """The settings of `AvgPool1d` and `AvgPool2d`."""
+
+    kernel_size: int | tuple[int, ...]
+    stride: int | tuple[int, ...] | None = None
+    padding: int | tuple[int, ...] = 0
+    ceil_mode: bool = False
+    count_include_pad: bool = True
+
+
+class MaxPool1d(MaxPool, function=max_pool1d):
     """The largest element of each window.
 
     Parameters
@@ -438,14 +452,8 @@ class MaxPool1d(Pool, function=max_pool1d):
     (5, 3, 4)
     """
 
-    kernel_size: int
-    stride: int | None = None
-    padding: int = 0
-    dilation: int = 1
-    ceil_mode: bool = False
 
-
-class AvgPool1d(Pool, function=avg_pool1d):
+class AvgPool1d(AvgPool, function=avg_pool1d):
     """The mean of each window.
 
     Parameters
@@ -460,12 +468,6 @@ class AvgPool1d(Pool, function=avg_pool1d):
     >>> nn.AvgPool1d(2)(np.ones((5, 3, 8))).shape
     (5, 3, 4)
     """
-
-    kernel_size: int
-    stride: int | None = None
-    padding: int = 0
-    ceil_mode: bool = False
-    count_include_pad: bool = True
 
 
 class AdaptiveAvgPool1d(Pool, function=adaptive_avg_pool1d):
@@ -487,7 +489,7 @@ class AdaptiveAvgPool1d(Pool, function=adaptive_avg_pool1d):
     output_size: int
 
 
-class MaxPool2d(Pool, function=max_pool2d):
+class MaxPool2d(MaxPool, function=max_pool2d):
     """The largest element of each window.
 
     Parameters
@@ -503,14 +505,8 @@ class MaxPool2d(Pool, function=max_pool2d):
     (5, 3, 4, 4)
     """
 
-    kernel_size: int | tuple[int, int]
-    stride: int | tuple[int, int] | None = None
-    padding: int | tuple[int, int] = 0
-    dilation: int | tuple[int, int] = 1
-    ceil_mode: bool = False
 
-
-class AvgPool2d(Pool, function=avg_pool2d):
+class AvgPool2d(AvgPool, function=avg_pool2d):
     """The mean of each window.
 
     Parameters
@@ -525,12 +521,6 @@ class AvgPool2d(Pool, function=avg_pool2d):
     >>> nn.AvgPool2d(2)(np.ones((5, 3, 8, 8))).shape
     (5, 3, 4, 4)
     """
-
-    kernel_size: int | tuple[int, int]
-    stride: int | tuple[int, int] | None = None
-    padding: int | tuple[int, int] = 0
-    ceil_mode: bool = False
-    count_include_pad: bool = True
 
 
 class AdaptiveAvgPool2d(Pool, function=adaptive_avg_pool2d):
@@ -573,15 +563,10 @@ class Flatten(Module):
     (5, 12)
     """
 
-    start_dim: int
-    end_dim: int
-
     @explained
     def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
-        for name, dim in (("start_dim", start_dim), ("end_dim", end_dim)):
-            if not isinstance(dim, int | np.integer):
-                raise TypeError(f"Flatten: {name} must be an integer, the number of an axis, got {dim!r}")
-            setattr(self, name, dim)
+        check_settings("Flatten", start_dim=start_dim, end_dim=end_dim)
+        self.start_dim, self.end_dim = start_dim, end_dim
 
     def forward(self, x: Any) -> Any:
         """Return x with axes joined."""
@@ -597,9 +582,3 @@ class Flatten(Module):
     def extra_repr(self) -> str:
         """Return the axes."""
         return f"start_dim={self.start_dim}, end_dim={self.end_dim}"
-
-
-# doctest takes a decorated function for a foreign one, so it is told of these
-__test__ = {
-    name_of(f): f for f in (max_pool1d, max_pool2d, avg_pool1d, avg_pool2d, adaptive_avg_pool1d, adaptive_avg_pool2d)
-}

@@ -23,11 +23,12 @@ from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
+from numpy.typing import DTypeLike
 
+from microgradnd.anew import Rng
 from microgradnd.failures import explained
-from microgradnd.nn.arguments import check_sizes, operand, rows, transposed
-from microgradnd.nn.dropout import check_probability
+from microgradnd.nn.arguments import operand, rows, transposed
+from microgradnd.nn.calls import check_settings
 from microgradnd.nn.dropout import dropout as drop
 from microgradnd.nn.init import generator
 from microgradnd.nn.linear import linear
@@ -226,12 +227,12 @@ class Recurrent(Module):
         dropout: float = 0.0,
         bidirectional: bool = False,
         *,
-        dtype: npt.DTypeLike = np.float64,
-        rng: np.random.Generator | None = None,
+        dtype: DTypeLike = np.float64,
+        rng: Rng = None,
     ) -> None:
         name = type(self).__name__
-        check_sizes(name, input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
-        check_probability(name, "dropout", dropout)
+        check_settings(name, input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
+        check_settings(name, dropout=dropout)
         if dropout and num_layers == 1:
             warnings.warn(f"{name}: dropout acts between layers, and num_layers=1 has nothing between", stacklevel=3)
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
@@ -389,11 +390,10 @@ class RNN(Recurrent):
         dropout: float = 0.0,
         bidirectional: bool = False,
         *,
-        dtype: npt.DTypeLike = np.float64,
-        rng: np.random.Generator | None = None,
+        dtype: DTypeLike = np.float64,
+        rng: Rng = None,
     ) -> None:
-        if nonlinearity not in ("tanh", "relu"):
-            raise ValueError(f"RNN: nonlinearity must be 'tanh' or 'relu', got {nonlinearity!r}")
+        check_settings("RNN", nonlinearity=nonlinearity)
         self.mode = f"RNN_{nonlinearity.upper()}"
         options: Any = {"dtype": dtype, "rng": rng}
         super().__init__(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, **options)

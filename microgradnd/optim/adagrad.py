@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from microgradnd.optim.optimizer import Optimizer
-from microgradnd.optim.settings import fraction, not_negative, setting, switch
 from microgradnd.optim.sgd import penalised
+from microgradnd.settings import fraction, not_negative, setting, switch
 
 
 class Adagrad(Optimizer):

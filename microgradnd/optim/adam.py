@@ -12,8 +12,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from microgradnd.optim.optimizer import Optimizer
-from microgradnd.optim.settings import not_negative, pair, setting, switch
 from microgradnd.optim.sgd import ascending, penalised
+from microgradnd.settings import not_negative, pair, setting, switch
 
 
 def moments(s: Any, g: Any, t: Any) -> tuple[Any, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from microgradnd.optim.settings import number_check, positive
+from microgradnd.settings import number_check, positive
 from microgradnd.tensor import Tensor
 
 norm_order = number_check("a number greater than 0, or inf", lambda x: x > 0)

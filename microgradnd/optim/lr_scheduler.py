@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from microgradnd.optim.optimizer import Optimizer
-from microgradnd.optim.settings import (
+from microgradnd.settings import (
     Configured,
     as_number,
     count,
@@ -25,6 +25,7 @@ from microgradnd.optim.settings import (
     one_of,
     positive,
     setting,
+    shown,
     switch,
 )
 from microgradnd.tape import current
@@ -143,7 +144,7 @@ class LRScheduler(Configured):
         for name in self.kept:
             numbers = state_dict[name] if name == "base_lrs" else [state_dict[name]]
             fits = isinstance(numbers, list | tuple) and len(numbers) <= len(self.optimizer.param_groups)
-            if not fits or any(as_number(name, x) is None for x in numbers):
+            if not fits or any(as_number(x) is None for x in numbers):
                 raise ValueError(f"a state of {type(self).__name__} has {own[name]!r} for {name}, got {numbers!r:.80}")
         self.configure(**{name: value for name, value in state_dict.items() if name in self._settings})
         for name in self.kept:
@@ -608,9 +609,9 @@ class ReduceLROnPlateau(LRScheduler):
 
     def step(self, metrics: float) -> None:  # type: ignore[override]  # it must be given, as in PyTorch
         """Go on to the next epoch, given the metric of this one: a number."""
-        value = as_number("ReduceLROnPlateau: metrics", metrics)
+        value = as_number(metrics)
         if value is None:
-            raise TypeError(f"ReduceLROnPlateau: metrics must be a number, got {metrics!r}")
+            raise TypeError(f"ReduceLROnPlateau: metrics must be a number, got {shown(metrics)}")
         self.metric = value
         super().step()
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from microgradnd.jacobians import jacobian
 from microgradnd.matching import plain
-from microgradnd.optim.settings import one_of
+from microgradnd.settings import one_of
 from microgradnd.tape import current
 from microgradnd.tensor import Tensor
 from microgradnd.transforms import hvp, value_and_grad, vjp
@@ -24,7 +24,7 @@ from microgradnd.trees import flatten, is_module, paths
 
 Array = npt.NDArray[Any]
 # SciPy's methods by what they ask for
-GRADIENTS = ("L-BFGS-B", "BFGS", "CG", "TNC", "SLSQP")
+GRADIENTS = ("L-BFGS-B", "LBFGS", "BFGS", "CG", "TNC", "SLSQP")  # the second is PyTorch's name of the first
 PRODUCTS = ("Newton-CG", "trust-ncg", "trust-krylov", "trust-constr")  # with the Hessian, besides gradients
 RESIDUALS = ("trf", "dogbox", "lm")
 method_name = one_of(*GRADIENTS, *PRODUCTS, *RESIDUALS)
@@ -46,9 +46,9 @@ def minimize(
     args : tuple
         What else the loss takes; a single argument needs no tuple.
     method : str
-        Of `scipy.optimize.minimize` "L-BFGS-B", "BFGS", "CG", "TNC" or "SLSQP", which use gradients, or "Newton-CG",
-        "trust-ncg", "trust-krylov" or "trust-constr", which use products with the Hessian too; of
-        `scipy.optimize.least_squares` "trf", "dogbox" or "lm".
+        Of `scipy.optimize.minimize` "L-BFGS-B" (or "LBFGS", its name in PyTorch), "BFGS", "CG", "TNC" or "SLSQP", which
+        use gradients, or "Newton-CG", "trust-ncg", "trust-krylov" or "trust-constr", which use products with the
+        Hessian too; of `scipy.optimize.least_squares` "trf", "dogbox" or "lm".
     **options
         What else SciPy's function takes, such as `tol` or `options`. `bounds` are of one vector: all parameters, end to
         end.
@@ -87,7 +87,7 @@ def minimize(
         from scipy import optimize
     except ImportError as error:
         raise ImportError('optim.minimize needs SciPy: pip install "microgradnd[scipy]"') from error
-    method = method_name("minimize: method", method)
+    method = {"LBFGS": "L-BFGS-B"}.get(method_name("minimize: method", method), method)
     if not callable(loss):
         raise TypeError(f"minimize: loss must be a function of the parameters, got {loss!r:.80}")
     args = args if isinstance(args, tuple | list) else (args,)

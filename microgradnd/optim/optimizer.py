@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
+from microgradnd.failures import fail_member
 from microgradnd.modes import no_grad
 from microgradnd.optim.flat import Flat, described
 from microgradnd.optim.groups import Group
-from microgradnd.optim.settings import Configured, not_negative, setting
+from microgradnd.settings import Configured, not_negative, setting
 from microgradnd.tape import Leaf, current
 from microgradnd.tensor import Tensor
 
@@ -36,7 +37,7 @@ class Optimizer(Configured):
 
     >>> import microgradnd as mg
     >>> from microgradnd.optim.optimizer import Optimizer
-    >>> from microgradnd.optim.settings import fraction, setting
+    >>> from microgradnd.settings import fraction, setting
     >>> class Momentum(Optimizer):
     ...     beta: float = setting(fraction, default=0.9)
     ...     states = {"mean": 0}
@@ -153,15 +154,7 @@ class Optimizer(Configured):
         return tuple([group.__form__() for group in self.param_groups])
 
     if not TYPE_CHECKING:  # to which it would say that there is any attribute
-
-        def __getattr__(self, name):
-            if hasattr(type(self), name):  # a property, whose own error it is
-                return object.__getattribute__(self, name)
-            if name.startswith("_"):  # Python and NumPy probe for their protocols
-                raise AttributeError(name)
-            from microgradnd.advice import missing_member
-
-            raise missing_member(self, name)
+        __getattr__ = fail_member
 
     # Steps
 

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from microgradnd.optim.optimizer import Optimizer
-from microgradnd.optim.settings import not_negative, pair, setting, switch
+from microgradnd.settings import not_negative, pair, setting, switch
 
 
 def ascending(s: Any, g: Any) -> Any:

@@ -130,8 +130,8 @@ FAULTS: list[tuple[str, ...]] = [
     ("microgradnd/tensor.py", "if type(out) not in ARRAYS and", "if out is None and", TENSOR + " tests/test_linalg.py"),
     (
         "microgradnd/nn/module.py",
-        "if node.note is None:",
-        "if node.note is not None:",
+        "node.annotate().marks += (",
+        "node.annotate().marks = (",
         "tests/test_nn.py tests/test_viz.py",
     ),
     (

@@ -41,7 +41,7 @@ FAULTS: list[tuple[str, ...]] = [
     ("microgradnd/nn/fit.py", "        self.model.eval()\n", "", FIT),
     ("microgradnd/nn/fit.py", '                advance("epoch", judged[number - 1])', "                pass", FIT),
     ("microgradnd/nn/fit.py", "clip_grad_norm_(self.optimizer.params", "clip_grad_norm_(self.model.parameters()", FIT),
-    ("microgradnd/nn/fit.py", '        "loss": wholes[1:],\n', "", FIT),
+    ("microgradnd/nn/fit.py", '"loss": with_loss[1:], ', "", FIT),
     ("microgradnd/nn/fit.py", '{*saved["history"]} != {*names}', "False", FIT),
     ("microgradnd/nn/fit.py", "if self.measures else None", "if self.metrics else None", FIT),
     ("microgradnd/onnx.py", "[max(after, 0) for _, after in padding]", "[after for _, after in padding]", ONNX),

@@ -1,11 +1,12 @@
-"""Settings of optimizers and schedules: a table in the body of a class, checked whenever one is set.
+"""Settings of layers, optimizers and schedules: what each must be, and tables of them in the bodies of classes.
 
-Owns: `setting`, what it makes of a class, the checks of single settings, and the messages when they fail.
-Must not own: which optimizer has which setting, or where an optimizer keeps them (`groups.py`).
-Read next: `groups.py`.
+Owns: the checks of single settings and the messages when they fail; `setting`, and what it makes of a class.
+Must not own: which layer or optimizer has which setting, or where an optimizer keeps them (`optim/groups.py`).
+Read next: `optim/groups.py`.
 
-A class lists its settings as a dataclass lists its fields: `lr: float = setting(not_negative, default=1e-3)`. Its
-signature follows from the table, for people and for type checkers, and so do the checks.
+A check takes a name for its message and a value, and returns the value to keep. Optimizers and schedules list their
+settings as a dataclass lists its fields: `lr: float = setting(not_negative, default=1e-3)`. The signature of the class
+follows from the table, for people and for type checkers, and so do the checks.
 """
 
 from __future__ import annotations
@@ -91,14 +92,10 @@ class Configured:
         """Raise if settings that are right one by one don't go together."""
 
 
-def as_number(name: str, value: Any) -> int | float | None:
+def as_number(value: Any) -> int | float | None:
     """Return a number, or an array or Tensor of one number, as Python's; None if it isn't a number."""
-    if isinstance(value, Tensor):
-        if value.requires_grad:
-            raise TypeError(f"{name} must be a number, got a Tensor that requires a gradient; pass t.item()")
-        value = value.item() if value.size == 1 else None
-    elif isinstance(value, np.ndarray | np.generic):
-        value = value.item() if value.size == 1 else None
+    if isinstance(value, Tensor | np.ndarray | np.generic):
+        value = value.item() if value.size == 1 and not is_variable(value) else None
     if isinstance(value, bool):
         return None
     if isinstance(value, int | float):
@@ -106,27 +103,73 @@ def as_number(name: str, value: Any) -> int | float | None:
     return float(value) if isinstance(value, numbers.Real) else None
 
 
+def as_integer(value: Any) -> int | None:
+    """Return an integer as Python's; None if it isn't one."""
+    number = as_number(value)
+    return number if isinstance(number, int) else None
+
+
+def is_variable(value: Any) -> bool:
+    """Return whether a value is a Tensor whose gradient a number would lose."""
+    return isinstance(value, Tensor) and value.requires_grad
+
+
 def shown(value: Any) -> str:
     """Return what came, in a few words."""
+    if is_variable(value):
+        return "a Tensor that requires a gradient; pass t.item()"
     return f"{type(value).__name__} of shape {value.shape}" if getattr(value, "ndim", 0) else repr(value)
+
+
+def check_of(expected: str, read: Callable[[Any], Any], fits: Callable[[Any], bool] = lambda value: True) -> Check:
+    """Return a check, given how a value is read (None for one of a wrong kind), and which of them fit."""
+
+    def checked(name: str, value: Any) -> Any:
+        found = read(value)
+        if found is None or not fits(found):
+            raise (TypeError if found is None else ValueError)(f"{name} must be {expected}, got {shown(value)}")
+        return found
+
+    return checked
 
 
 def number_check(expected: str, fits: Callable[[int | float], bool]) -> Check:
     """Return the check of a number, which a message calls what is expected."""
-
-    def check(name: str, value: Any) -> int | float:
-        number = as_number(name, value)
-        if number is None or not fits(number):
-            raise (TypeError if number is None else ValueError)(f"{name} must be {expected}, got {shown(value)}")
-        return number
-
-    return check
+    return check_of(expected, as_number, fits)
 
 
+def one_of(*names: str) -> Check:
+    """Return the check of a name among several."""
+    expected = f"{', '.join(map(repr, names[:-1]))} or {names[-1]!r}"
+    return check_of(expected, lambda value: str(value) if isinstance(value, str) else None, names.__contains__)
+
+
+def integers(expected: str, least: float = -math.inf) -> Check:
+    """Return the check of an integer, or of a tuple of them, in which None stands for "as it is"."""
+
+    def listed(value: Any) -> list[Any]:
+        return [n for n in (value if isinstance(value, tuple | list) else [value]) if n is not None]
+
+    def read(value: Any) -> Any:
+        return value if all(isinstance(n, int | np.integer) for n in listed(value)) else None
+
+    return check_of(expected, read, lambda value: all(n >= least for n in listed(value)))
+
+
+def optional(checked: Check) -> Check:
+    """Return a check that takes None too."""
+    return lambda name, value: None if value is None else checked(name, value)
+
+
+number = number_check("a number", lambda x: not math.isnan(x))
 positive = number_check("a finite number greater than 0", lambda x: 0 < x < math.inf)
 not_negative = number_check("a finite number, 0 or more", lambda x: 0 <= x < math.inf)
 fraction = number_check("a number from 0 to below 1", lambda x: 0 <= x < 1)
-count = number_check("a whole number, 1 or more", lambda x: isinstance(x, int) and x >= 1)
+share = number_check("a number from 0 to 1", lambda x: 0 <= x <= 1)
+probability = number_check("a probability, from 0 to 1", lambda x: 0 <= x <= 1)
+count = check_of("a positive integer", as_integer, lambda n: n >= 1)
+integer = check_of("an integer", as_integer)
+switch = check_of("one of True and False", lambda value: bool(value) if isinstance(value, bool | np.bool_) else None)
 
 
 def pair(name: str, value: Any) -> tuple[int | float, int | float]:
@@ -135,21 +178,3 @@ def pair(name: str, value: Any) -> tuple[int | float, int | float]:
     if not listed and not (isinstance(value, np.ndarray | Tensor) and value.shape == (2,)):
         raise TypeError(f"{name} must be a pair of numbers, such as (0.9, 0.999), got {shown(value)}")
     return fraction(f"{name}[0]", value[0]), fraction(f"{name}[1]", value[1])
-
-
-def switch(name: str, value: Any) -> bool:
-    """Return a truth value."""
-    if not isinstance(value, bool | np.bool_):
-        raise TypeError(f"{name} must be one of True and False, got {shown(value)}")
-    return bool(value)
-
-
-def one_of(*names: str) -> Check:
-    """Return the check of a name among several."""
-
-    def check(name: str, value: Any) -> str:
-        if not isinstance(value, str) or value not in names:
-            raise ValueError(f"{name} must be one of {', '.join(map(repr, names))}, got {shown(value)}")
-        return str(value)
-
-    return check
