@@ -40,6 +40,7 @@ __all__ = [
     "defvjp",
     "defvmap",
     "detect_anomaly",
+    "distributed",
     "elementwise",
     "elementwise_grad",
     "enable_grad",
@@ -71,7 +72,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:  # a type checker sees names, and no __getattr__, which would allow any other
-    from microgradnd import data, onnx, testing, viz
+    from microgradnd import data, distributed, onnx, testing, viz
     from microgradnd.compiler import compile, static
     from microgradnd.reasons import explain
     from microgradnd.saving import load, save
@@ -83,6 +84,7 @@ else:
     LATER = {
         "compile": "compiler",
         "data": "data",
+        "distributed": "distributed",
         "explain": "reasons",
         "load": "saving",
         "onnx": "onnx",

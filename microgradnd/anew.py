@@ -29,6 +29,9 @@ class Anew:
         self.__name__ = getattr(function, "__name__", "function")
         self.held = held(function)
 
+    def __repr__(self) -> str:  # without an address, by which a function that is traced twice would seem to differ
+        return f"<{self.__name__}, called anew>"
+
     def rebound(self) -> list[str]:
         """Return the names of a closure that have got another object since the call was made."""
         now = held(self.function)

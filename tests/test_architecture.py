@@ -152,6 +152,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         "conversions",
         "signatures",
     },
+    "tasks": {*ENGINE, "compiler", "matching", "modes", "nn", "trees"},
+    "distributed": {*ENGINE, "anew", "data", "matching", "tasks", "trees"},
     "onnx": {*ENGINE, "compiler", "data", "lines", "modes", "nn", "rules", "saving", "trees"},
     "optim": {*ENGINE, "assignment", "jacobians", "matching", "modes", "settings", "trees"},
     "viz": {*ENGINE, "anomaly", "broadcasting", "lines", "modes", "nn", "optim", "trees"},
