@@ -179,8 +179,6 @@ def sources(data: Any, client: Any) -> list[list[Any]]:
 
 def parts_of(collection: Any, client: Any) -> list[Any]:
     """Return what each block of a Dask collection is loaded from: a function, or a future where it is in memory."""
-    from dask.optimization import cull
-
     if any(blocks > 1 for blocks in getattr(collection, "numblocks", ())[1:]):
         raise ValueError(
             f"a Dask array must be divided along its first axis only, got chunks {collection.chunks!r:.80}; write "
@@ -189,6 +187,7 @@ def parts_of(collection: Any, client: Any) -> list[Any]:
     parts = np.ravel(np.array(collection.to_delayed(), object)).tolist()
     if client is not None and importlib.import_module("distributed").futures_of(collection):
         return client.compute(parts)  # a block stays on its worker, and so does what is computed from it
+    cull = importlib.import_module("dask.optimization").cull
     graph = dict(parts[0].__dask_graph__())
     return [functools.partial(computed, cull(graph, [part.key])[0], part.key) for part in parts]
 
@@ -226,7 +225,7 @@ def sum_over(
         )
     leaves, form = flatten(params, is_module)
     seeds = [int(rng.integers(2**63)) for rng in (*given, *generators(params))]
-    payload = job._replace(seeds=seeds, count=len(blocks)), form.rebuild(list(map(plain, leaves)))
+    payload = job._replace(seeds=seeds, blocks=len(blocks)), form.rebuild(list(map(plain, leaves)))
     groups = [(start, blocks[start : start + stream]) for start in range(0, len(blocks), stream)]
     if client is None:
         return added_up(run(payload, *group) for group in groups)
@@ -238,8 +237,8 @@ def submitted(client: Any, job: Job, params: Tree, groups: list[Any]) -> Any:
     import cloudpickle
     import dask
 
-    call, loss = uuid.uuid4().hex, cloudpickle.dumps(job.loss)
-    payload = cloudpickle.dumps((job._replace(token=hashlib.sha256(loss).hexdigest()), params))
+    call, function = uuid.uuid4().hex, cloudpickle.dumps((job.loss, job.differentiates))
+    payload = cloudpickle.dumps((job._replace(token=hashlib.sha256(function).hexdigest()), params))
     with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TiB"}):  # which parameters may reach
         shared = client.submit(cloudpickle.loads, payload, key=f"parameters-{call}")
         keys = [f"block-{start}-{call}" for start, _ in groups]
@@ -271,5 +270,8 @@ def arrived(client: Any, future: Any, timeout: float) -> Part:
                 ) from None
         except KilledWorker as error:
             name, number, *_ = str(error.task).split("-")
-            error.add_note(f"This was in {name} {number}, counted from 0: each worker that tried it died.")
+            error.add_note(
+                f"This was in {name} {number}, counted from 0: the workers that had it died. If it isn't this one that "
+                f"kills them, it is one that they had at the same time."
+            )
             raise

@@ -39,8 +39,8 @@ class Job(NamedTuple):
         Whether the gradient is computed; whether it is compiled; whether the loss is called with `rng=`.
     token : str
         What a worker knows the compiled loss by.
-    count : int
-        The number of blocks.
+    blocks : int
+        How many there are.
     is_checked : bool
         Whether it is known that the loss gives the same twice.
     seeds : sequence of int
@@ -53,7 +53,7 @@ class Job(NamedTuple):
     compiles: bool = False
     takes_rng: bool = False
     token: str = ""
-    count: int = 0
+    blocks: int = 0
     is_checked: bool = False
     seeds: Sequence[int] = ()
 
@@ -89,7 +89,7 @@ def one(job: Job, params: Tree, number: int, source: list[Any]) -> Part:
             check_same(part, called(job, function, params, block, number, keywords))
         return part
     except Exception as error:
-        error.add_note(f"This was in block {number}, counted from 0, of {job.count}.")
+        error.add_note(f"This was in block {number}, counted from 0, of {job.blocks}.")
         raise
 
 

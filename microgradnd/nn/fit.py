@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import importlib
 import inspect
 import math
@@ -102,6 +103,7 @@ def fit(
     shuffle: bool = True,
     drop_last: bool = False,
     rng: Rng = None,
+    client: Any = None,
 ) -> History:
     """Train a model, and return what was measured.
 
@@ -151,6 +153,9 @@ def fit(
         See `data.batches`.
     rng : numpy.random.Generator, optional
         What shuffles; by default one with fresh entropy.
+    client : dask.distributed.Client, optional
+        The connection to a cluster, whose workers compute the batches of each step at the same time: `accumulate` says
+        how many. The arrays may be Dask arrays then: each block of them is a batch, and blocks are shuffled, not rows.
 
     Returns
     -------
@@ -166,11 +171,12 @@ def fit(
     TypeError
         If an argument is of the wrong type.
     ImportError
-        For `progress=True` without tqdm.
+        For `progress=True` without tqdm, or `client` without Dask.
 
     See Also
     --------
     microgradnd.data.split : training and validation data.
+    microgradnd.distributed.value_and_grad : what computes the batches on a cluster.
 
     Examples
     --------
@@ -212,11 +218,17 @@ def fit(
     if getattr(scheduler, "optimizer", optimizer) is not optimizer:
         raise ValueError("fit: scheduler belongs to another optimizer; make it anew, with the one that fit is given")
     patience = None if patience is None else count("fit: patience", patience)
-    arrays, held = several("fit", data), None if validation is None else several("fit: validation", validation)
+    steps_of: Any = Loop
+    read = several
+    if client is not None:
+        on_cluster = importlib.import_module("microgradnd.steps")
+        read, steps_of = on_cluster.reader(client), functools.partial(on_cluster.Steps, client=client, compiles=compile)
+    arrays, held = read("fit", data), None if validation is None else read("fit: validation", validation)
     epochs, n = count("fit: epochs", epochs), len(arrays[0])
     size = min(count("fit: batch_size", batch_size), n)
     rows = n // size * size if drop_last else n
-    loop = Loop(model, loss, optimizer, dict(metrics or {}), max_norm, count("fit: accumulate", accumulate), size, rows)
+    together = count("fit: accumulate", accumulate)
+    loop = steps_of(model, loss, optimizer, dict(metrics or {}), max_norm, together, size, rows)
     wants_loss = scheduler is not None and "metrics" in inspect.signature(scheduler.step).parameters
 
     def advance(when: str, value: float) -> None:
@@ -248,11 +260,10 @@ def fit(
         history.update(saved["history"])
         best = saved["best"]
     judged = history.setdefault("loss" if held is None else "validation_loss", [])
-    steps, before, since = math.ceil(rows / size), None, 0
+    steps, before, since = loop.count(arrays), None, 0
 
     def epoch(number: int, means: dict[str, float], suspect: tuple[float, int] = (math.inf, 0)) -> Iterator[float]:
-        numbered = batches(np.arange(n), *arrays, size=size, shuffle=shuffle, rng=rng, drop_last=drop_last)
-        return loop.train(numbered, means, number, suspect)
+        return loop.train(loop.batches(arrays, shuffle, rng, drop_last), means, number, suspect)
 
     def find_nan(suspect: tuple[float, int]) -> NoReturn:
         saving.restore(changing, before, "fit")
@@ -370,6 +381,15 @@ class Loop:
             self.optimizer.step()
         return value, prediction
 
+    def count(self, arrays: list[Any]) -> int:
+        """Return the number of batches in an epoch."""
+        return math.ceil(self.rows / self.size)
+
+    def batches(self, arrays: list[Any], shuffle: bool, rng: Any, drop_last: bool) -> Iterator[Any]:
+        """Go once through the batches of arrays, each with the numbers of its rows."""
+        numbers = np.arange(len(arrays[0]))
+        return batches(numbers, *arrays, size=self.size, shuffle=shuffle, rng=rng, drop_last=drop_last)
+
     def train(
         self, numbered: Iterator[Any], means: dict[str, float], epoch: int, suspect: tuple[float, int]
     ) -> Iterator[float]:
@@ -396,7 +416,7 @@ class Loop:
         """Return the loss and the metrics of arrays."""
         self.model.eval()
         means: dict[str, float] = {}
-        for numbers, *batch in batches(np.arange(len(arrays[0])), *arrays, size=self.size):
+        for numbers, *batch in self.batches(arrays, False, None, False):
             with no_grad():
                 value = self.added(means, len(arrays[0]), batch, *self.run_predict(tuple(batch)))
             if not np.isfinite(value):
