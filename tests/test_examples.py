@@ -30,6 +30,7 @@ FIGURES = {
     "digits": ["digits_mistakes.png"],
     "digits_conv": ["digits_conv.png"],
     "vae_digits": ["vae_digits.png"],
+    "cluster": [],
     "char_gru": ["char_gru_loss.png"],
     "char_transformer": ["char_transformer_loss.png"],
     "gallery": [
@@ -287,6 +288,16 @@ def test_the_autoencoder_restores_digits(printed: str) -> None:
     assert restoring == sorted(restoring, reverse=True)
     assert restoring[-1] < 23
     assert all(1 < divergence < 4 for _, _, divergence in table)
+
+
+@of("cluster")
+def test_a_cluster_gives_the_losses_of_one_process(printed: str) -> None:
+    table = rows(printed, 3)
+    assert len(table) == 5
+    assert all(here == there for _, here, there in table)
+    assert accuracies(printed)[0] > 88
+    assert "dashboard: http://" in printed
+    assert "million rows: [ 2.  -1.3  0.8]" in printed
 
 
 @of("char_gru")

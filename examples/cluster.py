@@ -1,0 +1,99 @@
+"""A network trained on a cluster: on this machine as it is, or on the cluster whose address is given.
+
+    python examples/cluster.py                         # two worker processes, here
+    python examples/cluster.py tcp://10.0.0.5:8786     # the scheduler of a cluster
+
+The digits are read by the network of digits.py. Each step takes two batches, whose gradients the workers compute at
+the same time; they are added in an order that depends on the number of batches alone. So two workers give the losses
+of one, to the last bit, and a worker that is lost in the middle of a step changes nothing: its batches are computed
+again by another.
+
+Is this worth it? Not for digits: a step takes a millisecond here, and to hand out tasks takes longer. It is once a step
+is a second's work, or the data are larger than memory.
+"""
+
+import logging
+import sys
+import time
+
+import numpy as np
+from distributed import Client, LocalCluster
+
+import microgradnd as mg
+from digits import load, scores
+from microgradnd import nn, optim
+from microgradnd.nn import functional as F
+
+EPOCHS, BATCH, TOGETHER = 5, 64, 2
+
+
+def train(client):
+    """Train a network on a cluster, or here without one; return the losses of the epochs and the test accuracy."""
+    rng = np.random.default_rng(0)
+    images, digits, test_images, test_digits = load(rng)
+    model = nn.Sequential(nn.Linear(64, 128, rng=rng), nn.ReLU(), nn.Linear(128, 10, rng=rng))
+    optimizer = optim.Adam(model.parameters(), lr=3e-3)
+    history = nn.fit(
+        model,
+        (images, digits),
+        F.cross_entropy,
+        optimizer,
+        epochs=EPOCHS,
+        batch_size=BATCH,
+        accumulate=TOGETHER,
+        rng=rng,
+        client=client,
+    )
+    return history["loss"], np.mean(np.argmax(scores(model, test_images), axis=1) == test_digits)
+
+
+def squares(beta, block):
+    """Return the sum of squared errors of a linear model."""
+    x, y = block
+    return np.sum((x @ beta - y) ** 2)
+
+
+def load_block(number):
+    """Return a block of rows; a worker calls this, so the rows are never here."""
+    rng = np.random.default_rng(number)
+    x = rng.normal(size=(50_000, 3))
+    return x, x @ [2.0, -1.3, 0.8] + rng.normal(size=len(x))
+
+
+def regress(client):
+    """Fit a linear model to a million rows that are made, or read, on the workers."""
+    blocks = [lambda number=number: load_block(number) for number in range(20)]
+    f = mg.distributed.value_and_grad(squares, client, blocks_per_task=5)
+    beta = np.zeros(3)
+    for _ in range(10):
+        _, gradient = f(beta, blocks)
+        beta = beta - 0.4e-6 * gradient
+    return beta
+
+
+def run(client):
+    """Show both programs on a cluster."""
+    print(f"dashboard: {client.dashboard_link}")
+    start = time.perf_counter()
+    losses, accuracy = train(client)
+    print(f"{len(client.nthreads())} workers, {time.perf_counter() - start:.1f} s")
+    print("epoch      loss here   loss on the cluster")
+    here, _ = train(None)
+    for epoch, (ours, theirs) in enumerate(zip(here, losses, strict=True), start=1):
+        print(f"{epoch:5d} {ours:14.10f} {theirs:21.10f}")
+    print(f"test accuracy: {accuracy:.2%}")
+    print("coefficients from a million rows:", regress(client).round(2))
+
+
+def main():
+    if len(sys.argv) > 1:
+        with Client(sys.argv[1]) as client:
+            run(client)
+    else:
+        options = {"threads_per_worker": 1, "dashboard_address": ":0", "silence_logs": logging.ERROR}
+        with LocalCluster(n_workers=2, **options) as cluster, Client(cluster) as client:
+            run(client)
+
+
+if __name__ == "__main__":  # the worker processes import this file
+    main()
