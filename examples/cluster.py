@@ -13,11 +13,12 @@ is a second's work, or the data are larger than memory.
 """
 
 import logging
+import signal
 import sys
 import time
 
 import numpy as np
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, WorkerPlugin
 
 import microgradnd as mg
 from digits import load, scores
@@ -25,6 +26,13 @@ from microgradnd import nn, optim
 from microgradnd.nn import functional as F
 
 EPOCHS, BATCH, TOGETHER = 5, 64, 2
+
+
+class Uninterrupted(WorkerPlugin):
+    """Has the workers ignore Ctrl-C, which a terminal sends to all processes: the training ends, its workers don't."""
+
+    def setup(self, worker):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def train(client):
@@ -92,6 +100,7 @@ def main():
     else:
         options = {"threads_per_worker": 1, "dashboard_address": ":0", "silence_logs": logging.ERROR}
         with LocalCluster(n_workers=2, **options) as cluster, Client(cluster) as client:
+            client.register_plugin(Uninterrupted())
             run(client)
 
 

@@ -21,7 +21,7 @@ import dask
 import dask.array as da
 import numpy as np
 import pytest
-from distributed import Client, KilledWorker, LocalCluster
+from distributed import Client, KilledWorker, LocalCluster, WorkerPlugin
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -51,12 +51,21 @@ def same(a: Any, b: Any) -> bool:
     return form == other and all(np.array_equal(x, y, equal_nan=True) for x, y in zip(ours, theirs, strict=True))
 
 
+class Uninterrupted(WorkerPlugin):
+    """Has a worker ignore Ctrl-C, which in a terminal reaches the workers of a LocalCluster too."""
+
+    def setup(self, worker: Any) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[LocalCluster]:
     """Two workers in processes of their own."""
     with LocalCluster(
         n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs=logging.CRITICAL, memory_limit="2 GiB"
     ) as made:
+        with Client(made) as client:
+            client.register_plugin(Uninterrupted())
         yield made
 
 
@@ -427,10 +436,11 @@ def test_a_timeout_of_the_loss_is_its_own(client: Client) -> None:
 
 
 def interrupting(folder: Path, pid: int) -> Callable[..., Any]:
-    """Return a loss that presses Ctrl-C in another process, once, and waits until it is noticed."""
+    """Return a loss that presses Ctrl-C in this and another process, once, and waits until it is noticed."""
 
     def loss(model: Any, target: Any) -> Any:
         if first_time(folder, "interrupted"):
+            os.kill(os.getpid(), signal.SIGINT)
             os.kill(pid, signal.SIGINT)
             wait_for(lambda: "noticed" in names(folder))
         return F.mse_loss(model, target)

@@ -18,13 +18,14 @@ import sys
 import tempfile
 import threading
 import traceback
+import types
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
 
-import dask.array
+import dask.array as da
 import numpy as np
 import pytest
 
@@ -34,10 +35,12 @@ from microgradnd.__main__ import Refused, write
 from microgradnd.compiler.elementary import at
 from microgradnd.compiler.machine import load_numba
 from microgradnd.compiler.trace import TraceError
+from microgradnd.distributed import arrived
 from microgradnd.nn import functional as F
 from microgradnd.nn.fit import History
 from microgradnd.optim import lr_scheduler
 from microgradnd.scipy import linalg, scipys, special
+from microgradnd.steps import Blocks, Steps, batch_loss
 from microgradnd.trees import flatten
 from microgradnd.viz import frames, render
 from microgradnd.viz.plots import canvas
@@ -298,6 +301,29 @@ def trained(**options: Any) -> Callable[[], Any]:
         return nn.fit(**(given | options))  # type: ignore[arg-type]
 
     return train
+
+
+def squares(params: Any, block: Any) -> Any:
+    """Return a sum of squares."""
+    return np.sum((params * block) ** 2)
+
+
+def summed(loss: Any = squares, params: Any = 1.0, data: Any = None, client: Any = None) -> Callable[[], Any]:
+    """Return a call of `distributed.value_and_grad`, by default for two blocks."""
+    return lambda: mg.distributed.value_and_grad(loss, client)(params, [1.0, 2.0] if data is None else data)
+
+
+class Idle:
+    """A cluster without workers, and what it was asked for."""
+
+    status = "pending"
+    scheduler = types.SimpleNamespace(address="tcp://nowhere")
+
+    def nthreads(self) -> dict[str, int]:
+        return {}
+
+    def result(self, timeout: float) -> Any:
+        raise TimeoutError
 
 
 def in_folder(call: Callable[[Path], Any]) -> Callable[[], Any]:
@@ -692,12 +718,12 @@ LIBRARY = {
     "nn.init.normal_(mu=)": Row(lambda: nn.init.normal_(t, means=1.0), TypeError, "normal_|means|mean="),
     # Arrays of other libraries
     "np.sort of a Dask array": Row(
-        lambda: np.sort(mg.tensor(dask.array.ones((4, 2)), requires_grad=True)),
+        lambda: np.sort(mg.tensor(da.ones((4, 2)), requires_grad=True)),
         NotImplementedError,
         "sort|dask Array|(4, 2)|mg.distributed.value_and_grad",
     ),
     "np.interp of a Dask array": Row(
-        lambda: np.interp(mg.tensor(dask.array.ones(4), requires_grad=True), np.arange(2.0), np.arange(2.0)),
+        lambda: np.interp(mg.tensor(da.ones(4), requires_grad=True), np.arange(2.0), np.arange(2.0)),
         NotImplementedError,
         "interp|dask Array|(4,)|the numbers in all of the array|mg.distributed.value_and_grad",
     ),
@@ -1823,6 +1849,49 @@ TRAINING: dict[str, Row] = {
     ),
     # fit
     "fit a class": Row(trained(model=nn.ReLU), TypeError, "fit: model|made already|ReLU"),
+    "sums over blocks without Dask": Row(
+        without("distributed", lambda: summed(client=3)()), ImportError, 'Dask|pip install "microgradnd[cluster]"'
+    ),
+    "sums over blocks with an address": Row(summed(client="tcp://here"), TypeError, "client|Client(...)|tcp://here"),
+    "sums over one block without a list": Row(summed(data=np.ones(3)), TypeError, "data|a list of blocks|[block]"),
+    "sums over no blocks": Row(summed(data=[]), ValueError, "data|at least one block"),
+    "sums over blocks that differ": Row(
+        summed(data=(da.ones(4, chunks=2), da.ones(4, chunks=3))), ValueError, "the same blocks|(2, 2)|rechunk"
+    ),
+    "sums over blocks of columns": Row(
+        summed(data=da.ones((4, 4), chunks=2)), ValueError, "first axis|rechunk({0: 'auto', 1: -1})"
+    ),
+    "sums over blocks in a gradient": Row(
+        lambda: mg.grad(lambda w: summed(params=w)()[0])(1.0), TypeError, "differentiated or compiled|compile=True"
+    ),
+    "sums over blocks of a loss that draws": Row(
+        summed(loss=lambda w, block: w * np.random.default_rng().normal()), TypeError, "two calls|rng="
+    ),
+    "sums over blocks of a loss that changes a buffer": Row(
+        summed(loss=lambda m, x: m(x).sum(), params=nn.BatchNorm1d(2), data=[np.ones((3, 2))]),
+        TypeError,
+        "buffer|'running_mean'|nn.GroupNorm",
+    ),
+    "sums over blocks without workers": Row(
+        lambda: arrived(Idle(), Idle(), 0.0), TimeoutError, "tcp://nowhere|no workers|0 seconds|timeout="
+    ),
+    "fit on blocks of unknown lengths": Row(
+        lambda: Blocks("fit", (da.ones(4, chunks=2)[da.ones(4, chunks=2) > 0],), None),
+        ValueError,
+        "fit: the rows|compute_chunk_sizes()",
+    ),
+    "fit on blocks less the last": Row(
+        lambda: Steps(nn.ReLU(), F.mse_loss, None, {}, None, 1, 2, 4).batches(
+            [Blocks("fit", (da.ones(4, chunks=2),), None)], False, None, True
+        ),
+        ValueError,
+        "fit: drop_last=True|Dask arrays",
+    ),
+    "fit on a cluster with a loss for each row": Row(
+        lambda: batch_loss(lambda p, t: p - t, False, [nn.ReLU()], (1.0, np.ones(3))),
+        ValueError,
+        "fit: loss|one number|(3,)|np.mean",
+    ),
     "fit with a class for a loss": Row(trained(loss=nn.MSELoss), TypeError, "fit: loss|nn.MSELoss()"),
     "fit with another model's optimizer": Row(
         trained(optimizer=optim.SGD([P(1)], lr=0.1)), ValueError, "fit: optimizer|model.parameters()"
