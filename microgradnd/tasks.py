@@ -10,6 +10,7 @@ step and the block, modules are copies, and a loss that changes a buffer is refu
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
 import importlib
@@ -84,13 +85,23 @@ def one(job: Job, params: Tree, number: int, source: list[Any]) -> Part:
         block = loaded(source)
         function, params, rng = callee(job, params)
         keywords = {"rng": rng} if job.takes_rng else {}
-        part = called(job, function, params, block, number, keywords)
+        call = functools.partial(called, job, function, params, block, number, keywords)
+        part = traced(call) if job.compiles else call()
         if not job.is_checked and number == 0:
-            check_same(part, called(job, function, params, block, number, keywords))
+            check_same(part, call())
         return part
     except Exception as error:
         error.add_note(f"This was in block {number}, counted from 0, of {job.blocks}.")
         raise
+
+
+def traced(call: Callable[[], Part]) -> Part:
+    """Make a call that may trace a function; up to twice again, as threads of Dask that draw look like the function."""
+    error = importlib.import_module("microgradnd.compiler.trace").TraceError
+    for _ in range(2):
+        with contextlib.suppress(error):
+            return call()
+    return call()
 
 
 def called(job: Job, function: Any, params: Tree, block: Any, number: int, keywords: dict[str, Any]) -> Part:

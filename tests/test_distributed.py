@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import resource
 import signal
 import sys
@@ -276,6 +277,15 @@ def test_a_compiled_task_follows_a_loss_that_has_changed(client: Client) -> None
     assert f(1.0, [np.ones(3)])[0] == 6.0
 
 
+def test_a_draw_of_another_thread_is_not_taken_for_one_of_the_loss(tmp_path: Path) -> None:
+    def loss(w: Any, x: Any) -> Any:
+        if first_time(tmp_path, "drawn"):  # as Dask's threads do while a function is traced
+            random.random()
+        return np.sum(w * x)
+
+    assert value_and_grad(loss, compile=True)(1.0, [np.ones(3)])[0] == 3.0
+
+
 @pytest.mark.parametrize("on_cluster", [False, True])
 def test_what_cannot_be_computed_again_is_refused(client: Client, on_cluster: bool) -> None:
     where = client if on_cluster else None
@@ -376,7 +386,8 @@ def test_a_slow_worker_costs_its_task(client: Client, tmp_path: Path) -> None:
             first_time(tmp_path, f"{block[1][0]}")
         return squares(params, block)
 
-    assert same(value_and_grad(loss, client)(PARAMS, BLOCKS), value_and_grad(squares)(PARAMS, BLOCKS))
+    f = value_and_grad(loss, client, timeout=0.01)  # which counts only while there is no worker
+    assert same(f(PARAMS, BLOCKS), value_and_grad(squares)(PARAMS, BLOCKS))
 
 
 @pytest.mark.parametrize("on_cluster", [False, True])

@@ -16,6 +16,7 @@ from typing import NamedTuple
 from tests.mutants import (
     batches,
     checks,
+    clusters,
     compiler,
     engine,
     gallery,
@@ -70,6 +71,7 @@ FAULTS: list[Fault] = [
         programs,
         training,
         site,
+        clusters,
     )
     for entry in table.FAULTS
 ]
