@@ -158,12 +158,13 @@ def is_collection(data: Any) -> bool:
 def sources(data: Any, client: Any) -> list[list[Any]]:
     """Return the blocks of data, or raise."""
     columns = [data] if is_collection(data) else data
-    if not isinstance(columns, tuple | list):
+    are_columns = isinstance(columns, tuple | list) and len(columns) > 0 and all(map(is_collection, columns))
+    if not are_columns and not isinstance(columns, list):
         raise TypeError(
             f"data must be a Dask collection, a tuple of collections, or a list of blocks, got {type(data).__name__}; "
             f"write [block] for a single one"
         )
-    if columns and all(map(is_collection, columns)):
+    if are_columns:
         parts = [parts_of(column, client) for column in columns]
         rows = [getattr(column, "chunks", [[math.nan] * column.npartitions])[0] for column in columns]
         if not all(np.array_equal(own, rows[0], equal_nan=True) for own in rows):
@@ -240,7 +241,7 @@ def submitted(client: Any, job: Job, params: Tree, groups: list[Any]) -> Any:
     call, function = uuid.uuid4().hex, cloudpickle.dumps((job.loss, job.differentiates))
     payload = cloudpickle.dumps((job._replace(token=hashlib.sha256(function).hexdigest()), params))
     with dask.config.set({"distributed.admin.large-graph-warning-threshold": "1 TiB"}):  # which parameters may reach
-        shared = client.submit(cloudpickle.loads, payload, key=f"parameters-{call}")
+        shared = client.submit(cloudpickle.loads, payload, key=f"parameters-0-{call}")
         keys = [f"block-{start}-{call}" for start, _ in groups]
         parts = client.map(run, [shared] * len(groups), *zip(*groups, strict=True), key=keys)
         while len(parts) > 1:
@@ -269,9 +270,9 @@ def arrived(client: Any, future: Any, timeout: float) -> Part:
                     f"some and call again, or pass a longer timeout="
                 ) from None
         except KilledWorker as error:
-            name, number, *_ = str(error.task).split("-")
+            kind, number, *_ = str(error.task).split("-")
             error.add_note(
-                f"This was in {name} {number}, counted from 0: the workers that had it died. If it isn't this one that "
+                f"This was in {kind} {number}, counted from 0: the workers that had it died. If it isn't this one that "
                 f"kills them, it is one that they had at the same time."
             )
             raise

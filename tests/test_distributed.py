@@ -52,6 +52,20 @@ def same(a: Any, b: Any) -> bool:
     return form == other and all(np.array_equal(x, y, equal_nan=True) for x, y in zip(ours, theirs, strict=True))
 
 
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Wait until something is so."""
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.001)
+
+
+def are_up(cluster: LocalCluster) -> bool:
+    """Return whether each worker's nanny knows that it has started: one that dies before isn't started again."""
+    processes = [nanny.process for nanny in cluster.workers.values()]
+    return all(process is not None and process.status.name == "running" for process in processes)
+
+
 class Uninterrupted(WorkerPlugin):
     """Has a worker ignore Ctrl-C, which in a terminal reaches the workers of a LocalCluster too."""
 
@@ -75,6 +89,7 @@ def client(cluster: LocalCluster) -> Iterator[Client]:
     """A connection to two workers that are there."""
     with Client(cluster) as made:
         made.wait_for_workers(2, timeout=60)
+        wait_for(lambda: are_up(cluster))
         yield made
 
 
@@ -317,14 +332,6 @@ def first_time(folder: Path, name: Any) -> bool:
 def names(folder: Path) -> set[str]:
     """Return which files there are."""
     return {path.name for path in folder.iterdir()}
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    """Wait until something is so."""
-    end = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.001)
 
 
 def pids(client: Client) -> list[int]:

@@ -1854,6 +1854,7 @@ TRAINING: dict[str, Row] = {
     ),
     "sums over blocks with an address": Row(summed(client="tcp://here"), TypeError, "client|Client(...)|tcp://here"),
     "sums over one block without a list": Row(summed(data=np.ones(3)), TypeError, "data|a list of blocks|[block]"),
+    "sums over two arrays": Row(summed(data=(X, Y)), TypeError, "data|a tuple of collections|got tuple"),
     "sums over no blocks": Row(summed(data=[]), ValueError, "data|at least one block"),
     "sums over blocks that differ": Row(
         summed(data=(da.ones(4, chunks=2), da.ones(4, chunks=3))), ValueError, "the same blocks|(2, 2)|rechunk"
