@@ -75,10 +75,12 @@ class Uninterrupted(WorkerPlugin):
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[LocalCluster]:
-    """Two workers in processes of their own."""
-    with LocalCluster(
-        n_workers=2, threads_per_worker=1, dashboard_address=":0", silence_logs=logging.CRITICAL, memory_limit="2 GiB"
-    ) as made:
+    """Two workers in processes of their own, which may take any time to come back."""
+    options = {"threads_per_worker": 1, "dashboard_address": ":0", "memory_limit": "2 GiB"}
+    with (
+        dask.config.set({"distributed.deploy.lost-worker-timeout": "1 hour"}),
+        LocalCluster(n_workers=2, silence_logs=logging.CRITICAL, **options) as made,
+    ):
         with Client(made) as client:
             client.register_plugin(Uninterrupted())
         yield made
