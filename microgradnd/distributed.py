@@ -252,16 +252,15 @@ def submitted(client: Any, job: Job, params: Tree, groups: list[Any]) -> Any:
 
 def arrived(client: Any, future: Any, timeout: float) -> Part:
     """Wait for a result, unless the cluster has no workers for so many seconds."""
-    from distributed import KilledWorker
+    distributed = importlib.import_module("distributed")  # its `wait` has no types
 
     since = time.monotonic()
     while True:
         try:
-            return future.result(timeout=min(1.0, timeout))
+            distributed.wait([future], timeout=min(1.0, timeout))
+            break
         except TimeoutError:
             now = time.monotonic()
-            if future.status == "error":  # the loss raised it
-                raise
             if client.nthreads():
                 since = now
             elif now - since >= timeout:
@@ -269,10 +268,12 @@ def arrived(client: Any, future: Any, timeout: float) -> Part:
                     f"the cluster at {client.scheduler.address} has had no workers for {timeout:g} seconds; start "
                     f"some and call again, or pass a longer timeout="
                 ) from None
-        except KilledWorker as error:
-            kind, number, *_ = str(error.task).split("-")
-            error.add_note(
-                f"This was in {kind} {number}, counted from 0: the workers that had it died. If it isn't this one that "
-                f"kills them, it is one that they had at the same time."
-            )
-            raise
+    try:
+        return future.result()
+    except distributed.KilledWorker as error:
+        kind, number, *_ = str(error.task).split("-")
+        error.add_note(
+            f"This was in {kind} {number}, counted from 0: the workers that had it died. If it isn't this one that "
+            f"kills them, it is one that they had at the same time."
+        )
+        raise

@@ -18,7 +18,6 @@ import sys
 import tempfile
 import threading
 import traceback
-import types
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -313,17 +312,11 @@ def summed(loss: Any = squares, params: Any = 1.0, data: Any = None, client: Any
     return lambda: mg.distributed.value_and_grad(loss, client)(params, [1.0, 2.0] if data is None else data)
 
 
-class Idle:
-    """A cluster without workers, and what it was asked for."""
-
-    status = "pending"
-    scheduler = types.SimpleNamespace(address="tcp://nowhere")
-
-    def nthreads(self) -> dict[str, int]:
-        return {}
-
-    def result(self, timeout: float) -> Any:
-        raise TimeoutError
+def without_workers() -> Any:
+    """Wait for a result of a cluster that has no workers."""
+    client = mock.Mock(scheduler=mock.Mock(address="tcp://nowhere"), **{"nthreads.return_value": {}})
+    with mock.patch("distributed.wait", side_effect=TimeoutError):
+        return arrived(client, None, 0.0)
 
 
 def in_folder(call: Callable[[Path], Any]) -> Callable[[], Any]:
@@ -1874,7 +1867,7 @@ TRAINING: dict[str, Row] = {
         "buffer|'running_mean'|nn.GroupNorm",
     ),
     "sums over blocks without workers": Row(
-        lambda: arrived(Idle(), Idle(), 0.0), TimeoutError, "tcp://nowhere|no workers|0 seconds|timeout="
+        without_workers, TimeoutError, "tcp://nowhere|no workers|0 seconds|timeout="
     ),
     "fit on blocks of unknown lengths": Row(
         lambda: Blocks("fit", (da.ones(4, chunks=2)[da.ones(4, chunks=2) > 0],), None),
