@@ -25,9 +25,9 @@ from typing import Any
 import numpy as np
 
 from microgradnd.anew import generator
-from microgradnd.data import positive
 from microgradnd.failures import explained
 from microgradnd.matching import plain
+from microgradnd.settings import count
 from microgradnd.tape import current
 from microgradnd.tasks import Job, Part, added_up, generators, run
 from microgradnd.trees import Tree, flatten, is_module
@@ -115,7 +115,7 @@ def value_and_grad(
     if client is not None:
         check_client(client)
     given = [] if rng is None else [generator(rng)]
-    stream = positive("distributed.value_and_grad: blocks_per_task", blocks_per_task)
+    stream = count("distributed.value_and_grad: blocks_per_task", blocks_per_task)
     whole = loss if has_aux else functools.partial(without_aux, loss)
     job = Job(whole, compiles=compile, takes_rng=bool(given), token=uuid.uuid4().hex)
 

@@ -153,7 +153,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "signatures",
     },
     "tasks": {*ENGINE, "compiler", "matching", "modes", "nn", "trees"},
-    "distributed": {*ENGINE, "anew", "data", "matching", "tasks", "trees"},
+    "distributed": {*ENGINE, "anew", "settings", "matching", "tasks", "trees"},
     "steps": {"distributed", "nn", "optim", "saving", "tasks", "trees"},
     "onnx": {*ENGINE, "compiler", "data", "lines", "modes", "nn", "rules", "saving", "trees"},
     "optim": {*ENGINE, "assignment", "jacobians", "matching", "modes", "settings", "trees"},
