@@ -51,15 +51,36 @@ def without_derivative(function: str, reason: str | None) -> NotImplementedError
 # Arrays of other libraries
 
 
+def library_of(array: Any) -> str:
+    """Return the name of an array's library, and of its class."""
+    return f"{type(array).__module__.partition('.')[0]} {type(array).__name__}"
+
+
 class ByBlocks(NotImplementedError):
     """An operation that can't be done with another library's array as a whole, as Dask's are too large to be."""
 
     def __init__(self, function: str, array: Any, reason: str) -> None:
-        name = f"{type(array).__module__.partition('.')[0]} {type(array).__name__}"
         super().__init__(
-            f"{function} of a {name} of shape {array.shape}: {reason}; differentiate a function of one block after "
-            f"the other with mg.distributed.value_and_grad, or compute the array first, if it fits into memory"
+            f"{function} of a {library_of(array)} of shape {array.shape}: {reason}; differentiate a function of one "
+            f"block after the other with mg.distributed.value_and_grad, or compute the array first, if it fits into "
+            f"memory"
         )
+
+
+def compiled_elsewhere(array: Any) -> TypeError:
+    """Return the error for a compiled function that is given another library's array."""
+    return TypeError(
+        f"a compiled function was given a {library_of(array)} of shape {array.shape}, and takes NumPy's arrays; call "
+        f"the function itself, or compile what is done with a block: mg.distributed.value_and_grad(loss, compile=True)"
+    )
+
+
+def gradient_elsewhere(parameter: str, gradient: Any) -> TypeError:
+    """Return the error for a step with a gradient in another library's memory, or not computed yet."""
+    return TypeError(
+        f"step(): the gradient of {parameter} is a {library_of(gradient)} of shape {gradient.shape}; make NumPy's "
+        f"arrays of all gradients together (of Dask's by dask.compute), and assign each to its .grad"
+    )
 
 
 # The tape

@@ -156,7 +156,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "distributed": {*ENGINE, "anew", "matching", "settings", "tasks", "trees"},
     "steps": {"distributed", "nn", "optim", "saving", "tasks", "trees"},
     "onnx": {*ENGINE, "compiler", "data", "lines", "modes", "nn", "rules", "saving", "trees"},
-    "optim": {*ENGINE, "assignment", "jacobians", "matching", "modes", "settings", "trees"},
+    "optim": {*ENGINE, "assignment", "jacobians", "matching", "modes", "operands", "settings", "trees"},
     "viz": {*ENGINE, "anomaly", "broadcasting", "lines", "modes", "nn", "optim", "trees"},
     "reasons": {*ENGINE, "lines", "nn", "viz"},
     "__main__": {"lines", "modes", "tape", "tensor", "viz"},

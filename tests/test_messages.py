@@ -92,6 +92,13 @@ def P(*values: float) -> mg.Tensor:
     return mg.tensor(np.array(values, float), requires_grad=True)
 
 
+def with_grad(gradient: Any) -> mg.Tensor:
+    """Return a vector of three ones with a gradient."""
+    t = mg.tensor(np.ones(3), requires_grad=True)
+    t.grad = gradient
+    return t
+
+
 def named_tensor(shape: tuple[int, ...] = (3,), name: str = "w", fill: float = 1.0) -> mg.Tensor:
     return mg.tensor(np.full(shape, fill), requires_grad=True, name=name)
 
@@ -714,6 +721,16 @@ LIBRARY = {
         lambda: np.sort(mg.tensor(da.ones((4, 2)), requires_grad=True)),
         NotImplementedError,
         "sort|dask Array|(4, 2)|mg.distributed.value_and_grad",
+    ),
+    "step() with a Dask gradient": Row(
+        lambda: optim.SGD([with_grad(da.ones(3))], lr=0.1).step(),
+        TypeError,
+        "step|dask Array|(3,)|dask.compute|.grad",
+    ),
+    "a compiled function of a Dask array": Row(
+        lambda: mg.compile(np.sum)(da.ones(3)),
+        TypeError,
+        "compiled|dask Array|(3,)|compile=True",
     ),
     "np.interp of a Dask array": Row(
         lambda: np.interp(mg.tensor(da.ones(4), requires_grad=True), np.arange(2.0), np.arange(2.0)),

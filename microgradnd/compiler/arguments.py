@@ -17,9 +17,11 @@ from typing import Any
 
 import numpy as np
 
+from microgradnd import refusals
 from microgradnd.compiler.passes import key_of
 from microgradnd.forms import parameters_of
 from microgradnd.matching import plain
+from microgradnd.operands import is_foreign
 from microgradnd.tape import Leaf
 from microgradnd.tensor import Tensor
 from microgradnd.trees import flatten, is_module, paths
@@ -108,6 +110,8 @@ class Arguments:
 
     def objects(self) -> list[tuple[int, Any]]:
         """Return what isn't an input, with its number: objects, which may hold anything."""
+        for array in filter(is_foreign, map(plain, self.leaves)):
+            raise refusals.compiled_elsewhere(array)
         leaves = [(i, x) for i, x in enumerate(self.leaves) if not is_input(x)]
         return [(i, x.value if isinstance(x, Static) else x) for i, x in leaves]
 

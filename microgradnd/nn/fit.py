@@ -227,9 +227,8 @@ def fit(
     epochs, n = count("fit: epochs", epochs), len(arrays[0])
     size = min(count("fit: batch_size", batch_size), n)
     rows = n // size * size if drop_last else n
-    loop = steps_of(
-        model, loss, optimizer, dict(metrics or {}), max_norm, count("fit: accumulate", accumulate), size, rows
-    )
+    together = count("fit: accumulate", accumulate)
+    loop = steps_of(model, loss, optimizer, dict(metrics or {}), max_norm, together, size, rows)
     wants_loss = scheduler is not None and "metrics" in inspect.signature(scheduler.step).parameters
 
     def advance(when: str, value: float) -> None:

@@ -18,7 +18,9 @@ import numpy as np
 import numpy.typing as npt
 from numpy import ndarray, subtract  # looked up often
 
+from microgradnd import refusals
 from microgradnd.assignment import variable
+from microgradnd.operands import is_foreign
 from microgradnd.optim.formula import Formula
 from microgradnd.tape import Leaf, current, touch
 from microgradnd.tensor import Tensor
@@ -100,7 +102,10 @@ class Flat:
             if g is None:
                 continue
             if type(g) is not ndarray:
-                g = g.data if isinstance(g, Tensor) else np.asarray(g)  # a Tensor after backward(create_graph=True)
+                g = g.data if isinstance(g, Tensor) else g  # a Tensor after backward(create_graph=True)
+                if is_foreign(g):
+                    raise refusals.gradient_elsewhere(described(parameter, i), g)
+                g = np.asarray(g)
             if g.shape != view.shape or (g.dtype is not dtype and g.dtype != dtype):
                 if parameter.dtype != dtype:
                     raise ValueError(
