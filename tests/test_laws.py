@@ -15,6 +15,7 @@ from hypothesis import given
 import microgradnd as mg
 from microgradnd import primitives, recompute, registry
 from microgradnd.assignment import plain_index
+from microgradnd.compiler import scanning
 from microgradnd.nn import losses
 from microgradnd.rules import values
 from microgradnd.testing import check_grads
@@ -25,7 +26,7 @@ from tests import rows
 MODULES = [importlib.import_module(f"tests.rows.{module.name}") for module in pkgutil.iter_modules(rows.__path__)]
 ROWS = [row for module in MODULES for row in module.ROWS]
 # Checked through what is made of them; labels have no derivative
-INTERNAL = {primitives.select, recompute.recompute, losses.onehot, values.instead}
+INTERNAL = {primitives.select, recompute.recompute, losses.onehot, values.instead, scanning.scanned}
 every_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 
 

@@ -98,7 +98,8 @@ def test_state_goes_back_to_pytorch(drawn):
 
 @pytest.mark.parametrize("kind", ["RNN", "GRU", "LSTM"])
 def test_single_precision(kind):
-    theirs, ours = getattr(torch.nn, kind)(5, 7, 2), getattr(nn, kind)(5, 7, 2, dtype=np.float32)
+    theirs = getattr(torch.nn, kind)(5, 7, 2, dtype=torch.float32)
+    ours = getattr(nn, kind)(5, 7, 2, dtype=np.float32)
     ours.load_state_dict(theirs.state_dict())
     x = np.random.default_rng(0).normal(size=(9, 3, 5)).astype(np.float32)
     (parts, loss), (expected, their_loss) = run(ours, [x], np), run(theirs, [torch.tensor(x)], torch)

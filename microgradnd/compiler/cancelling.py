@@ -164,7 +164,7 @@ def keeps_order(step: Step) -> bool:
 
 def axes_of(axis: Any, rank: int) -> list[int]:
     """Return axes, counted from the last, the last one first."""
-    axes = range(rank) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    axes = range(rank) if axis is None or not rank else axis if isinstance(axis, tuple) else (axis,)
     return sorted((a % rank - rank for a in axes), reverse=True)
 
 

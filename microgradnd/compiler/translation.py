@@ -12,7 +12,7 @@ import contextlib
 import linecache
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -309,15 +309,18 @@ def with_turns(operations: Sequence[Any]) -> list[Any]:
     return found
 
 
+def holders(node: TracedOperation) -> Iterator[Any]:
+    """Yield the tuples and lists of an operation that may hold constant arrays."""
+    for arg, parent in zip(node.args or (), node.parents, strict=True):
+        if type(arg) in (tuple, list) or (parent is None and type(arg) is np.ndarray):
+            yield node.args
+        if type(parent) is IndexParts and type(parent.parts) in (tuple, list):
+            yield parent.parts
+
+
 def owned_arrays(operations: Sequence[TracedOperation]) -> set[int]:
     """Return which arrays nothing but these operations refers to: rules made them, so that they can never change."""
-    containers: dict[int, Any] = {}
-    for node in operations:
-        for arg, parent in zip(node.args or (), node.parents, strict=True):
-            if type(arg) in (tuple, list) or (parent is None and type(arg) is np.ndarray):
-                containers[id(node.args)] = node.args
-            if type(parent) is IndexParts and type(parent.parts) in (tuple, list):
-                containers[id(parent.parts)] = parent.parts
+    containers = {id(holder): holder for node in operations for holder in holders(node)}
     todo = list(containers.values())
     while todo:
         parts = {id(part): part for part in todo.pop() if type(part) in (tuple, list)}

@@ -416,6 +416,9 @@ class Watch:
             now = own.get(name, MISSING) if name in own else getattr(owner, name, MISSING)
             if now is before or same(before, now):
                 continue
+            if before is MISSING and name in own and same(lookup(type(owner), name), now):
+                del own[name]  # what the class has
+                continue
             if before is MISSING:
                 own.pop(name, None)
             else:
