@@ -32,8 +32,9 @@ lint: $(VENV)/dev.installed
 	$(RUN) -m mypy
 	$(VENV)/bin/oxlint -f unix viz/page
 
+docs: export NO_MKDOCS_2_WARNING = 1
 docs: $(VENV)/docs.installed
-	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs -q build
+	$(RUN) -m mkdocs -q build
 
 bench: $(VENV)/test.installed
 	$(RUN) benchmarks/run.py
