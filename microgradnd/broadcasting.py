@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+add, ndarray = np.add.reduce, np.ndarray
+
 
 def fit(g: Any, like: Any) -> Any:
     """Give a cotangent the shape and dtype of its argument: this undoes broadcasting, here and nowhere else.
@@ -20,7 +22,7 @@ def fit(g: Any, like: Any) -> Any:
     """
     if g.shape != like.shape:
         wide = g.astype(np.float32) if g.dtype.char == "e" else g  # whose sums stop growing at 2048
-        total = np.add.reduce if type(wide) is np.ndarray else np.sum  # which Dask knows, and takes longer
+        total = add if type(wide) is ndarray else np.sum  # which Dask knows, and takes longer
         g = total(wide, axis=copied_axes(g.shape, like.shape), keepdims=True)
         if g.shape != like.shape:
             g = g.reshape(like.shape)

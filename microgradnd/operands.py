@@ -129,7 +129,8 @@ def new_array(value: Any, dtype: npt.DTypeLike | None = None) -> Any:
 
 def one(like: Any) -> Any:
     """Return the cotangent of a number with respect to itself, in its shape and dtype, from its array's library."""
-    return np.ones_like(like) if like.shape or is_foreign(like) else like.dtype.type(1)
+    is_number = isinstance(like, np.generic) or not (like.shape or is_foreign(like))
+    return like.dtype.type(1) if is_number else np.ones_like(like)
 
 
 def operand(taker: Function | str, value: Any) -> Any:

@@ -88,7 +88,8 @@ def sse_loss(y_pred: Any, y: Any, reduction: Reduction = "sum") -> Any:
     if error.dtype.kind not in "fc":
         raise TypeError(f"sse_loss: predictions are floating-point numbers, not {error.dtype}; convert them to float")
     if reduction == "sum":
-        return summed(error * error, axis=None)
+        squares = error * error
+        return np.add.reduce(squares, axis=None) if type(squares) is np.ndarray else np.sum(squares)
     return reduced("sse_loss", error * error, reduction)
 
 

@@ -739,17 +739,23 @@ class Module:
         except Exception as error:
             name_layer(error, self)
             raise
-        if type(out) is not ndarray:
-            for part in (out,) if type(out) is Tensor else flatten(out, is_module)[0]:
-                node = part._node if isinstance(part, Tensor) else None
-                if isinstance(node, Operation) and node.position > start:
-                    node.annotate().marks += ((start, ref(self), type(self).__name__),)
+        if type(out) is Tensor:
+            self._mark(out._node, start)
+        elif type(out) is not ndarray:
+            for part in flatten(out, is_module)[0]:
+                self._mark(part._node if isinstance(part, Tensor) else None, start)
         return out
 
     if TYPE_CHECKING:
         __call__ = Call()
     else:
         __call__ = _call
+
+    def _mark(self, node: Any, start: int) -> None:
+        """Note that this module made a value, if that was recorded since a position."""
+        if isinstance(node, Operation) and node.position > start:
+            note = node.note or node.annotate()
+            note.marks += ((start, ref(self), type(self).__name__),)
 
     def _hooked(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Return forward(*args, **kwargs) as the hooks have it."""
