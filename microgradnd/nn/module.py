@@ -32,7 +32,7 @@ from microgradnd.conversions import copy_of
 from microgradnd.failures import explained, fail_member
 from microgradnd.nn.paths import name_layer
 from microgradnd.signatures import check_call
-from microgradnd.tape import Leaf, Operation, current, next_position
+from microgradnd.tape import Leaf, Note, Operation, current, next_position
 from microgradnd.tensor import Tensor, tensor, wrap
 from microgradnd.trees import flatten, is_module
 
@@ -739,8 +739,12 @@ class Module:
         except Exception as error:
             name_layer(error, self)
             raise
-        if type(out) is Tensor:
-            self._mark(out._node, start)
+        if type(out) is Tensor:  # what _mark does, as the usual case
+            node = out._node
+            if type(node) is Operation and node.position > start:
+                if (note := node.note) is None:
+                    node.note = note = Note()
+                note.marks = (*note.marks, (start, ref(self), type(self).__name__))
         elif type(out) is not ndarray:
             for part in flatten(out, is_module)[0]:
                 self._mark(part._node if isinstance(part, Tensor) else None, start)
