@@ -1036,7 +1036,7 @@ def test_keywords_and_containers_of_other_classes_are_told_apart_without_tracing
 
 def test_an_array_that_is_updated_shares_memory_with_no_other_in_any_call():
     class Plain(np.ndarray):
-        pass
+        """An array of a subclass."""
 
     @mg.compile
     def step(x, y, *, pair=None):

@@ -39,7 +39,7 @@ def fold(record: Record, root: Part, max_nodes: int | None, depth: int | None) -
     root : Part
         Is changed.
     max_nodes : int or None
-        None for any number: nothing is folded then, but for `depth`.
+        None for any number: then only `depth` folds.
     depth : int or None
         Scopes within so many others are folded in any case.
 
@@ -269,7 +269,7 @@ def fold_stretch(record: Record, root: Part, max_nodes: int) -> None:
         first |= _around(record, root.children[begin])
         begin += 1
     begin = max(begin - 1, 0)
-    left = max_nodes - 2 - begin - len(first)  # but for the fold and the result
+    left = max_nodes - 2 - begin - len(first)  # without the fold and the result
     while end > begin:
         child = root.children[end - 1]
         around |= _around(record, child)

@@ -396,7 +396,8 @@ class _Builder:
     def outside(self, reached: set[Any]) -> list[_Outside]:
         """Return the leaves and arrays that are drawn, and note what the others add to the folds that they lie in.
 
-        What goes into one fold only lies in it, but for an input; and for what it begins with, if nothing leads there.
+        What goes into one fold alone lies in it. An input stays outside, and so does what the fold begins
+        with, if nothing leads there.
         """
         found: dict[Thing, _Outside] = {}
         for q in sorted(self.among):

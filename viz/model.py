@@ -58,7 +58,7 @@ class Node:
     memory : int
         How many bytes its array takes; of a fold, the arrays of its operations together.
     members : int
-        How many operations it stands for: 1, but for a fold; 0 for what isn't computed.
+        How many operations it stands for: 1, or more for a fold; 0 for what isn't computed.
     parameters : int
         How many numbers it holds that are trained.
     last_norm : float or None

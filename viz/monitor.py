@@ -405,7 +405,7 @@ def _maps(monitor: Monitor, table: dict[str, list[Spread | None]], what: str, ti
 def _shares(row: list[Spread | None]) -> tuple[Array, float, float]:
     """Return the histograms of all steps on one scale, shape (HEIGHT, steps), and from where to where that runs.
 
-    It runs over all values but for the outermost hundredth of all steps, so that one step can't make the others flat.
+    It leaves out the outermost hundredth of the values, so that one extreme step doesn't flatten all the others.
     """
     at = np.unique(np.linspace(0, len(row) - 1, min(len(row), MOST_COLUMNS)).round().astype(int))
     spreads = [row[k] for k in at]

@@ -116,7 +116,7 @@ class Part:
     repeat, last : int and str
         How many copies of it in a row it stands for, and the path of the last.
     hidden : list of list of int
-        The operations of each of these copies, but for the first.
+        The operations of each of these copies except the first.
     is_folded : bool
         Whether it is to be one node.
     """

@@ -273,7 +273,7 @@ class _Reading(ast.NodeTransformer):
     known : dict
         What parameters stand for, and variables once they have been evaluated.
     freed : set of str
-        Parameters whose arguments `backward()` has let go of: they may have been anything.
+        Parameters whose arguments `backward()` has freed, so that their values are unknown.
     pending : list of ast.stmt
         Statements that nothing has asked for yet.
     texts : dict of str to ast.expr

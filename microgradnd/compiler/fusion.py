@@ -97,7 +97,7 @@ class Op:
     step: Step
     text: str
     operands: tuple[Operand, ...]
-    out: Any = None  # an Access, but for a call
+    out: Any = None  # an Access; None for a call
     dtype: Any = None
     extents: dict[int, int] = field(default_factory=dict)
     fold: str = ""

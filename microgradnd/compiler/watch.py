@@ -101,7 +101,7 @@ class Watch:
     places : dict of key to Place
     arrays : dict of int to (name, array, copy or sample)
     codes : dict of code
-        Of the functions that it can call, but for those of installed packages.
+        Of the functions that it can call, except for those of installed packages.
     names : set of str
         The names and texts in that code.
     buffers : dict of (int, str) to Tensor

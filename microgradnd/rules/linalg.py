@@ -1,6 +1,6 @@
 """Derivatives of linear algebra.
 
-Owns: `np.linalg`, but for its products of matrices and vectors.
+Owns: `np.linalg`, except for its products of matrices and vectors.
 Must not own: products (`products.py`).
 Read next: `../tape.py`, which uses all of these.
 

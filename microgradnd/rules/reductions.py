@@ -5,7 +5,7 @@ Must not own: what sorts (`sorting.py`), statistics of several arrays (`statisti
 Read next: `sorting.py`.
 
 A cotangent of the result is spread over the elements that were reduced by `primitives.expand`. A rule's parameters are
-NumPy's, but for `to`, which stands where NumPy has `out`.
+NumPy's, except for `to`, which stands where NumPy has `out`.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def sum_factors(
     initial: Any = 0,
     where: Any = True,
 ) -> Any:
-    """Return the factors of a sum: all are 1, but for what is left out."""
+    """Return the factors of a sum: all are 1, except for elements that are left out."""
     return None, None if where is True else where, axis, keepdims
 
 

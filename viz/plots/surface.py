@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MARKS = 5  # stretches of the path between steps that have their numbers beside them, at most
+MARKS = 5  # intervals between the numbered steps of a path, at most
 
 
 @explained
