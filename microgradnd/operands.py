@@ -1,7 +1,8 @@
 """What may enter an operation, and how what has entered stays what it was.
 
-Owns: the gate (arrays of other libraries and kinds, refused with what to pass instead), what may be assigned to a
-variable, and what protects plain arrays between their use and the walk: copies of small ones, samples of large ones.
+Owns: the gate (arrays of other libraries, which stay what they are if they speak NumPy's protocols, and are refused
+with what to pass instead if they don't), what may be assigned to a variable, and what protects plain arrays between
+their use and the walk: copies of small ones, samples of large ones.
 Must not own: recording (`tensor.py`), or the ages of Tensors (`tape.py`).
 Read next: `tensor.py`.
 

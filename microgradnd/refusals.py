@@ -4,7 +4,7 @@ Owns: the wording of errors that say in more than a line what happened, and what
 Must not own: when something is refused, or advice about errors that NumPy or Python raised (`advice.py`).
 Read next: `registry.py`.
 
-The functions take names and shapes, so that this file need not know any other.
+The functions take names and shapes, or an array of another library, so that this file need not know any other.
 """
 
 from __future__ import annotations
