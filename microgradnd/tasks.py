@@ -185,9 +185,21 @@ def take_over(mine: Any, new: Any) -> None:
     """Have a module take over the parameters, buffers and settings of another one like it."""
     mine.load_state_dict(new.state_dict())
     for inner, other in zip(mine.modules(), new.modules(), strict=True):
-        for name, value in vars(other).items():
-            if name not in INTERNAL and name not in other._kinds and not isinstance(value, np.random.Generator):
-                setattr(inner, name, value)
+        given = settings(other)
+        for name in settings(inner).keys() - given.keys():
+            delattr(inner, name)  # which the other one leaves to its class, as `training` until it is set
+        for name, value in given.items():
+            setattr(inner, name, value)
+
+
+def settings(module: Any) -> dict[str, Any]:
+    """Return what a module keeps of its own apart from parameters, buffers, modules and generators."""
+    own = vars(module).items()
+    return {
+        name: value
+        for name, value in own
+        if name not in INTERNAL and name not in module._kinds and not isinstance(value, np.random.Generator)
+    }
 
 
 # Sums

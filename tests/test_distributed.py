@@ -282,6 +282,9 @@ def test_a_compiled_task_follows_the_settings_of_a_module(client: Client) -> Non
             model[2].rng.bit_generator.state = before
             np.testing.assert_allclose(f(model, PAIRS)[0], expected, rtol=1e-12)
         model.eval()
+    other = network(0.5)  # which has its mode from its class
+    expected, _ = plain(network(0.5), PAIRS)
+    np.testing.assert_allclose(compiled[1](other, PAIRS)[0], expected, rtol=1e-12)
 
 
 def test_a_compiled_task_follows_a_loss_that_has_changed(client: Client) -> None:

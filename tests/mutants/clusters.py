@@ -20,7 +20,8 @@ FAULTS: list[tuple[str, ...]] = [
         f"{TESTS}::test_blocks_draw_different_numbers",
     ),
     ("microgradnd/tasks.py", "copy.deepcopy(params) if modules_in(params) else params", "params", DRAWS),
-    ("microgradnd/tasks.py", "                setattr(inner, name, value)", "                pass", SETTINGS),
+    ("microgradnd/tasks.py", "setattr(inner, name, value)", "given.get(name)", SETTINGS),
+    ("microgradnd/tasks.py", "delattr(inner, name)", "given.get(name)", SETTINGS),
     ("microgradnd/tasks.py", "mine.load_state_dict(new.state_dict())", "mine.state_dict()", DRAWS),
     (
         "microgradnd/tasks.py",
