@@ -28,8 +28,9 @@ from hypothesis import strategies as st
 
 import microgradnd as mg
 from microgradnd import nn, optim
+from microgradnd.compiler.trace import TraceError
 from microgradnd.nn import functional as F
-from microgradnd.tasks import Part, added_up
+from microgradnd.tasks import Part, added_up, traced
 
 value_and_grad = mg.distributed.value_and_grad
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # the workers can't import the tests
@@ -306,6 +307,22 @@ def test_a_draw_of_another_thread_is_not_taken_for_one_of_the_loss(tmp_path: Pat
         return np.sum(w * x)
 
     assert value_and_grad(loss, compile=True)(1.0, [np.ones(3)])[0] == 3.0
+
+
+@pytest.mark.parametrize("failures", [0, 2, 3])
+def test_a_trace_that_fails_is_made_twice_again(failures: int) -> None:
+    left = [TraceError("another thread drew")] * failures
+
+    def call() -> Part:
+        if left:
+            raise left.pop()
+        return Part(1.0, None, [])
+
+    if failures < 3:
+        assert traced(call).value == 1.0
+    else:
+        with pytest.raises(TraceError):
+            traced(call)
 
 
 @pytest.mark.parametrize("on_cluster", [False, True])
