@@ -141,6 +141,13 @@ def test_gradients_keep_the_form_and_dtype_of_their_parameters(count: int, dtype
         assert (gradient.shape, gradient.dtype) == (shape, dtype)
 
 
+def test_parameters_travel_without_the_tape_that_they_were_computed_on(client: Client) -> None:
+    w = mg.tensor([1.0, 2.0], requires_grad=True) * 2
+    value, gradient = value_and_grad(lambda w, x: np.sum(w * x), client)(w, [np.ones(2)])
+    assert value == 6.0
+    np.testing.assert_array_equal(gradient, [1.0, 1.0])
+
+
 def test_auxiliary_numbers_are_summed_too() -> None:
     def loss(params: Any, block: Any) -> Any:
         return squares(params, block), {"rows": len(block[1]), "sum": np.sum(block[0], axis=0)}

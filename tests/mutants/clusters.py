@@ -40,7 +40,7 @@ FAULTS: list[tuple[str, ...]] = [
         "microgradnd/distributed.py",
         "list(map(plain, leaves))",
         "leaves",
-        f"{TESTS}::test_gradients_keep_the_form_and_dtype_of_their_parameters",
+        f"{TESTS}::test_parameters_travel_without_the_tape_that_they_were_computed_on",
     ),
     (
         "microgradnd/tasks.py",
