@@ -7,6 +7,7 @@ failure, not the smallest one.
 
 import importlib
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,16 @@ settings.register_profile("thorough", max_examples=100, deadline=None, suppress_
 settings.register_profile("fresh", max_examples=2, deadline=None, database=None, print_blob=True)
 settings.register_profile("unshrunk", settings.get_profile("quick"), phases=(Phase.explicit, Phase.generate))
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+
+@pytest.fixture
+def default_dtype():
+    """Give PyTorch its default dtype back after random programs, for other tests in this process."""
+    torch_side = importlib.import_module("tests.fuzz.torch_side")
+    torch_side.torch.cache_clear()
+    yield
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_default_dtype(sys.modules["torch"].float32)
 
 
 @pytest.fixture

@@ -20,6 +20,8 @@ from tests.fuzz.contract import NUMPY, OTHERS, Session, check, script, shrink
 from tests.fuzz.surroundings import draw, smaller
 from tests.fuzz.things import FORMS, OPTIONS, REACHES, RESULTS, THINGS, TRAININGS
 
+pytestmark = pytest.mark.usefixtures("default_dtype")
+
 MANY = 30 * settings.default.max_examples
 MOST_REFUSED = 0.15  # of programs without side effects and control flow on values
 SOME = 400  # programs in which a planted fault must be found

@@ -7,7 +7,6 @@ Read next: `fuzz/README.md`.
 
 import contextlib
 import io
-import sys
 
 import numpy as np
 import pytest
@@ -21,16 +20,7 @@ from tests.fuzz.programs import Index, Operation, literal
 from tests.fuzz.questions import QUESTIONS
 from tests.fuzz.shrink import script
 
-
-@pytest.fixture(autouse=True)
-def default_dtype():
-    """Give PyTorch its default dtype back, for other tests in this process."""
-    torch_side.torch.cache_clear()
-    yield
-    if "torch" in sys.modules:
-        sys.modules["torch"].set_default_dtype(sys.modules["torch"].float32)
-
-
+pytestmark = pytest.mark.usefixtures("default_dtype")
 MOST = 400  # programs until a planted fault must have been found
 
 
