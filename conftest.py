@@ -1,6 +1,8 @@
-"""The library is imported before pytest imports its files one by one: a doctest's file is then the module that it is.
+"""The library is imported before pytest imports its files one by one: a doctest's file
+is then the module that it is.
 
-Otherwise `pytest microgradnd/tensor.py` alone would put the module `tensor` over the function `microgradnd.tensor`.
+Otherwise `pytest microgradnd/tensor.py` alone would put the module `tensor` over the
+function `microgradnd.tensor`.
 """
 
 import microgradnd  # noqa: F401

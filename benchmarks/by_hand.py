@@ -1,12 +1,15 @@
-"""The workloads in NumPy by hand: as one writes it, and with `out=` everywhere, as an expert does.
+"""The workloads in NumPy by hand: as one writes it, and with `out=` everywhere, as an
+expert does.
 
 Owns: the programs "numpy" and "numpy out=".
 Must not own: the data (`workloads.py`).
 Read next: `ours.py`.
 
-`idiomatic` is what every ratio is taken to. `planned` allocates every array once, before the first step, keeps all
-parameters in one flat array (and their gradients, and Adam's moments, in others of the same layout) so that the update
-is a few calls, and picks the quicker spelling of each step as measured. Its results are overwritten by the next step.
+`idiomatic` is what every ratio is taken to. `planned` allocates every array once,
+before the first step, keeps all parameters in one flat array (and their gradients, and
+Adam's moments, in others of the same layout) so that the update is a few calls, and
+picks the quicker spelling of each step as measured. Its results are overwritten by the
+next step.
 """
 
 from __future__ import annotations
@@ -27,9 +30,11 @@ def idiomatic(name: str, work: Work) -> Candidate:
 
 
 def learned(work: Work, gradients: Any) -> Candidate:
-    """Return the workload with gradients from anywhere and, if there are parameters, their update in plain NumPy.
+    """Return the workload with gradients from anywhere and, if there are parameters,
+    their update in plain NumPy.
 
-    `gradients(*start, *data)` returns the loss and a sequence of gradients, or just what the workload asks for.
+    `gradients(*start, *data)` returns the loss and a sequence of gradients, or just
+    what the workload asks for.
     """
     if work.learning is None:
         return Candidate(lambda: gradients(*work.start, *work.data))
@@ -170,7 +175,9 @@ def w9(q: Array, k: Array, v: Array, y: Array) -> Any:
 
 
 def w10(k1: Array, b1: Array, k2: Array, b2: Array, w3: Array, b3: Array, x: Array, y: Array) -> Any:
-    """Return the loss and gradients, windows as the rows of a matrix; the channels are the last axis of images."""
+    """Return the loss and gradients, windows as the rows of a matrix; the channels are
+    the last axis of images.
+    """
     f1, f2 = (k.transpose(2, 3, 1, 0).reshape(-1, len(k)) for k in (k1, k2))
     rows1 = window_rows(x.transpose(0, 2, 3, 1))
     h1 = (rows1 @ f1 + b1).reshape(64, 8, 8, 16)
@@ -204,7 +211,9 @@ def w10(k1: Array, b1: Array, k2: Array, b2: Array, w3: Array, b3: Array, x: Arr
 
 
 def window_rows(x: Array) -> Array:
-    """Return the 3 x 3 windows of images with a border of zeros, each as a row of a matrix."""
+    """Return the 3 x 3 windows of images with a border of zeros, each as a row of a
+    matrix.
+    """
     padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))
     return windows.transpose(0, 1, 2, 4, 5, 3).reshape(-1, 9 * x.shape[-1])
@@ -220,7 +229,9 @@ def pooled(x: Array) -> Array:
 
 
 def unpooled(g: Array, largest: Array, x: Array) -> Array:
-    """Return a gradient at the largest elements: if there are several, they are 0 and `relu` ends it."""
+    """Return a gradient at the largest elements: if there are several, they are 0 and
+    `relu` ends it.
+    """
     out = np.empty_like(x)
     for corner in CORNERS:
         out[corner] = np.where(x[corner] == largest, g, 0)
@@ -272,7 +283,9 @@ def cross_entropy(logits: Array, y: Array) -> tuple[Any, Array]:
 
 
 def w12(*args: Array) -> Any:
-    """Return the loss and gradients; each position is a row of a matrix, except in the attention weights."""
+    """Return the loss and gradients; each position is a row of a matrix, except in the
+    attention weights.
+    """
     *params, x, y = args
     symbols, places, norm, shift, w, b = *params[:2], *params[-4:]
     h = (symbols[x] + places).reshape(-1, 64)
@@ -369,7 +382,9 @@ def slope(y: Array, p: Array) -> Array:
 
 
 def slope_gradients(g: Array, y: Array, p: Array) -> tuple[Array, Array]:
-    """Return how a cotangent of the slope comes back to where it was taken, and to the parameters."""
+    """Return how a cotangent of the slope comes back to where it was taken, and to the
+    parameters.
+    """
     both = y[0] * y[1]
     into = np.array(
         [g[0] * (p[0] - p[1] * y[1]) + g[1] * p[2] * y[1], g[1] * (p[2] * y[0] - p[3]) - g[0] * p[1] * y[0]]
@@ -442,7 +457,9 @@ def flat(arrays: list[Array]) -> tuple[Array, list[Array]]:
 
 
 def planned(name: str, work: Work) -> Candidate:
-    """Return the program that writes every result into an array that was allocated before."""
+    """Return the program that writes every result into an array that was allocated
+    before.
+    """
     if work.learning is None:
         return Candidate(PLANNED[name](*work.start, *work.data))
     rule, lr = work.learning
@@ -716,7 +733,9 @@ def planned_w10(
     k1: Any, b1: Any, k2: Any, b2: Any, w3: Any, b3: Any, x: Any, y: Any,
     gk1: Any, gb1: Any, gk2: Any, gb2: Any, gw3: Any, gb3: Any,
 ) -> Any:  # fmt: skip
-    """Return a function that keeps images as (channels, height, width, batch) and windows as columns."""
+    """Return a function that keeps images as (channels, height, width, batch) and
+    windows as columns.
+    """
 
     def zeros(*shape: int) -> Array:
         return np.zeros(shape, np.float32)
@@ -813,7 +832,9 @@ def planned_w10(
 
 
 def planned_w15(w1: Any, b1: Any, w2: Any, b2: Any, x: Any, y: Any, gw1: Any, gb1: Any, gw2: Any, gb2: Any) -> Any:
-    """Return a function that takes 500 rows at a time, so that what is in between stays in the cache."""
+    """Return a function that takes 500 rows at a time, so that what is in between stays
+    in the cache.
+    """
     parts = [np.empty_like(g) for g in (gw1, gb1, gw2, gb2)]
     steps = [planned_w1(w1, b1, w2, b2, x[i : i + 500], y[i : i + 500], *parts) for i in range(0, len(x), 500)]
 
@@ -831,7 +852,9 @@ def planned_w15(w1: Any, b1: Any, w2: Any, b2: Any, x: Any, y: Any, gw1: Any, gb
 
 
 def planned_w14(log: Array, squares: Array, eye: Array, y: Array) -> Any:
-    """Use SciPy's LAPACK: a factor, a solution and an inverse from one factorisation."""
+    """Use SciPy's LAPACK: a factor, a solution and an inverse from one
+    factorisation.
+    """
     from scipy.linalg import lapack
 
     near, weights = np.empty_like(squares), np.empty_like(squares)

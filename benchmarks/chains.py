@@ -1,4 +1,5 @@
-"""Chains of scalar operations: what an operation costs beside its arithmetic, in time and in memory.
+"""Chains of scalar operations: what an operation costs beside its arithmetic, in time
+and in memory.
 
 Owns: the programs of W6 (a chain of 2,000) and W7 (from 1,000 to 1,000,000).
 Must not own: timing of W6 and the report (`run.py`).
@@ -6,9 +7,10 @@ Read next: `run.py`.
 
     python benchmarks/chains.py torch 100000     # one measurement of W7, as JSON
 
-W7 is measured in a process of its own for each library and length, as memory that was used once stays with a process:
-bytes an operation are the growth of the resident set from before the chain to its end, when everything recorded is
-alive, and at the peak of the backward pass.
+W7 is measured in a process of its own for each library and length, as memory that was
+used once stays with a process: bytes an operation are the growth of the resident set
+from before the chain to its end, when everything recorded is alive, and at the peak of
+the backward pass.
 """
 
 from __future__ import annotations
@@ -133,7 +135,9 @@ def candidate(library: str) -> Candidate:
 
 
 def resident(which: str = "VmRSS") -> int:
-    """Return the bytes of memory that this process has now; "VmHWM": has had at most (Linux)."""
+    """Return the bytes of memory that this process has now; "VmHWM": has had at most
+    (Linux).
+    """
     lines = Path("/proc/self/status").read_text().splitlines()
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(which))
 
@@ -176,7 +180,9 @@ def measure(library: str, operations: int) -> dict[str, float]:
 
 
 def depths(libraries: list[str]) -> dict[str, dict[str, Any]]:
-    """Return what `measure` finds for each library and length, or how it failed; nothing without Linux's /proc."""
+    """Return what `measure` finds for each library and length, or how it failed;
+    nothing without Linux's /proc.
+    """
     found: dict[str, dict[str, Any]] = {}
     if not Path("/proc/self/status").exists():
         return found

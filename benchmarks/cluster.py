@@ -1,17 +1,21 @@
-"""What a step on a cluster costs: measured with one and two workers, and simulated for a hundred.
+"""What a step on a cluster costs: measured with one and two workers, and simulated for
+a hundred.
 
-Owns: the overhead of a step besides its arithmetic, a model of it that is fitted to the measurements and compared with
-them, and what the model says of clusters that we don't have.
+Owns: the overhead of a step besides its arithmetic, a model of it that is fitted to the
+measurements and compared with them, and what the model says of clusters that we don't
+have.
 Must not own: data larger than memory (`out_of_core.py`).
 Read next: `../docs/how-to/scale.md`.
 
     python benchmarks/cluster.py            # measure, fit, compare, simulate
     python benchmarks/cluster.py --simulate # simulate with the figures below
 
-In the model, a step has these parts. The scheduler hands out one task after the other, `task` seconds for each. The
-parameters go from worker to worker, so their way takes log2(workers) transfers. A task reads its rows and computes; how
-long it takes varies as a lognormal does. A worker fails after an exponential time: its task is lost, and it is back
-after `restart` seconds. Parts are added in groups of eight, a level after the other.
+In the model, a step has these parts. The scheduler hands out one task after the other,
+`task` seconds for each. The parameters go from worker to worker, so their way takes
+log2(workers) transfers. A task reads its rows and computes; how long it takes varies as
+a lognormal does. A worker fails after an exponential time: its task is lost, and it is
+back after `restart` seconds. Parts are added in groups of eight, a level after the
+other.
 """
 
 from __future__ import annotations
@@ -147,7 +151,9 @@ def median_of(f: Any, repeat: int) -> float:
 
 
 def measure_overhead(client: Client, repeat: int) -> tuple[Costs, list[tuple[int, float, float]]]:
-    """Return the costs that fit best, and (tasks, megabytes, seconds) of steps that compute nothing."""
+    """Return the costs that fit best, and (tasks, megabytes, seconds) of steps that
+    compute nothing.
+    """
     f = mg.distributed.value_and_grad(nothing, client)
     points = []
     for tasks, megabytes in ((1, 0), (8, 0), (32, 0), (128, 0), (8, 1), (8, 8), (8, 32)):
@@ -161,7 +167,9 @@ def measure_overhead(client: Client, repeat: int) -> tuple[Costs, list[tuple[int
 
 
 def measure_work(clients: list[Client], repeat: int) -> list[list[float]]:
-    """Return the seconds of steps with different amounts of arithmetic: here alone, then on each cluster in turns."""
+    """Return the seconds of steps with different amounts of arithmetic: here alone,
+    then on each cluster in turns.
+    """
     found = []
     for rounds in (30, 300, 3000):
         loss = functools.partial(work, rounds=rounds)

@@ -6,9 +6,11 @@ Read next: `run.py`, whose workloads are single steps.
 
     python benchmarks/digits.py [--rounds 5]
 
-1,797 images are 64 numbers each; three quarters are learned for 30 epochs in batches of 64 by a dense network with 128
-hidden units, cross-entropy and Adam, in float32. The numbers are random, since the time doesn't depend on them; all
-programs begin with the same weights and take the same batches, and their losses are compared before the times count.
+1,797 images are 64 numbers each; three quarters are learned for 30 epochs in batches of
+64 by a dense network with 128 hidden units, cross-entropy and Adam, in float32. The
+numbers are random, since the time doesn't depend on them; all programs begin with the
+same weights and take the same batches, and their losses are compared before the times
+count.
 """
 
 import argparse
@@ -67,7 +69,9 @@ def ours(transform: Any) -> list[float]:
 
 
 def theirs() -> list[float]:
-    """Return the losses of a run with PyTorch, whose arrays are made before it begins."""
+    """Return the losses of a run with PyTorch, whose arrays are made before it
+    begins.
+    """
     torch.set_num_threads(1)
     model = network(torch.nn)
     model.load_state_dict({name: torch.tensor(array) for name, array in WEIGHTS.items()})

@@ -1,11 +1,13 @@
-"""Does anything stay behind? Scenarios and a long training, with the garbage collector off.
+"""Does anything stay behind? Scenarios and a long training, with the garbage collector
+off.
 
 Owns: the scenarios, and how what is left after each is counted.
 Must not own: times (`run.py`), or the memory that a step needs (`memory.py`).
 Read next: `../tests/test_leaks.py`, which runs each scenario a few times.
 
-With the collector off, a reference cycle is a leak: so the objects that the collector finds afterwards are counted, and
-the bytes that are still held then, NumPy's arrays included. What a scenario keeps once (caches, imports) doesn't count.
+With the collector off, a reference cycle is a leak: so the objects that the collector
+finds afterwards are counted, and the bytes that are still held then, NumPy's arrays
+included. What a scenario keeps once (caches, imports) doesn't count.
 """
 
 import argparse
@@ -537,11 +539,13 @@ def without_collector() -> Any:
 
 
 def left_by(run: Callable[[], Any], runs: int, warm: int = 3) -> tuple[float, float]:
-    """Return what a run leaves behind: objects that only the collector frees, and bytes that not even it does.
+    """Return what a run leaves behind: objects that only the collector frees, and bytes
+    that not even it does.
 
-    The memory is looked at after a collection, since Python keeps freed tuples and frames for later until then, and
-    without the copies of small arrays that are kept for the next call, of which there are at most 128. What grows once
-    (Python's tables, other bounded caches) shows in one of two series of runs, a leak in both.
+    The memory is looked at after a collection, since Python keeps freed tuples and
+    frames for later until then, and without the copies of small arrays that are kept
+    for the next call, of which there are at most 128. What grows once (Python's tables,
+    other bounded caches) shows in one of two series of runs, a leak in both.
     """
     with without_collector():
         for _ in range(warm):

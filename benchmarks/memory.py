@@ -4,10 +4,11 @@ Owns: that measurement.
 Must not own: the programs (`by_hand.py`, `ours.py`, `peers.py`).
 Read next: `run.py`, which starts this file in a process of its own.
 
-NumPy reports its arrays to `tracemalloc`, so all that a program allocates is counted, planned buffers included: what it
-holds between two steps (`steady`), and the most that it holds within one (`peak`). Data and starting values, which all
-programs share, are not counted; a program's own copy of the parameters is. OpenBLAS's work space isn't seen, and is the
-same for all.
+NumPy reports its arrays to `tracemalloc`, so all that a program allocates is counted,
+planned buffers included: what it holds between two steps (`steady`), and the most that
+it holds within one (`peak`). Data and starting values, which all programs share, are
+not counted; a program's own copy of the parameters is. OpenBLAS's work space isn't
+seen, and is the same for all.
 """
 
 import gc

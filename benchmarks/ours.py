@@ -67,14 +67,18 @@ def eager(name: str, work: Work) -> Candidate:
 
 
 def eager_nn(name: str, work: Work) -> Candidate:
-    """Return W1 with `nn.Sequential` and `optim.SGD`, where "eager" is the loop written out."""
+    """Return W1 with `nn.Sequential` and `optim.SGD`, where "eager" is the loop written
+    out.
+    """
     candidate = eager(name, w1_of_layers())
     arrays = [p.T if p.ndim == 2 else p[None] for p in candidate.state()]
     return replace(candidate, state=lambda: arrays)
 
 
 def training(work: Work) -> tuple[Any, Any, Any]:
-    """Return the network (a list of parameters if it has no layers), the optimizer, and the step that trains it."""
+    """Return the network (a list of parameters if it has no layers), the optimizer, and
+    the step that trains it.
+    """
     rule, lr = work.learning or ("", 0.0)
     if work.layers is None:
         model: Any = [mg.tensor(p.copy(), requires_grad=True) for p in work.start]
@@ -127,7 +131,9 @@ def derivative(work: Work, transform: Any = lambda f: f) -> tuple[Any, Any]:
 
 
 def compiled(name: str, work: Work, **options: Any) -> Candidate:
-    """Return the program that `mg.compile` makes of the whole step, the update of the parameters included."""
+    """Return the program that `mg.compile` makes of the whole step, the update of the
+    parameters included.
+    """
 
     def transform(f: Any) -> Any:
         return mg.compile(f, **options)

@@ -1,15 +1,16 @@
 """Gradient descent over data that is larger than the memory of the workers.
 
-Owns: linear regression on a file of rows, by exact gradients from workers with little memory, against the normal
-equations; the curve of their memory.
+Owns: linear regression on a file of rows, by exact gradients from workers with little
+memory, against the normal equations; the curve of their memory.
 Must not own: what a step on a cluster costs (`cluster.py`).
 Read next: `../docs/how-to/scale.md`.
 
     python benchmarks/out_of_core.py --rows 100_000_000 --limit 190
 
-A task reads its block with `np.fromfile`: a memory map would count as resident as soon as it is read. The normal
-equations are added up while the file is written, so neither side ever holds the data. Dask's profiler is off: it keeps
-the call stacks of the last hour, some MB a minute, which would hide what the gradients need.
+A task reads its block with `np.fromfile`: a memory map would count as resident as soon
+as it is read. The normal equations are added up while the file is written, so neither
+side ever holds the data. Dask's profiler is off: it keeps the call stacks of the last
+hour, some MB a minute, which would hide what the gradients need.
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ MIB = 2**20
 
 
 def generate(path: Path, rows: int) -> Any:
-    """Write rows of features and y to a file, block by block; return the solution of the normal equations."""
+    """Write rows of features and y to a file, block by block; return the solution of
+    the normal equations.
+    """
     rng = np.random.default_rng(1)
     directions, _ = np.linalg.qr(rng.normal(size=(4, 4)))
     mix = directions * np.sqrt([0.75, 0.9, 1.1, 1.25]) @ directions.T  # so that the features are correlated

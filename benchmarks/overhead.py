@@ -1,4 +1,5 @@
-"""Times what a compiled function adds to its program in each call: checks of arguments and of what it has read.
+"""Times what a compiled function adds to its program in each call: checks of arguments
+and of what it has read.
 
 Owns: functions that read many things of one kind, and how the cost of each is found.
 Must not own: times of programs (`run.py`).
@@ -6,9 +7,10 @@ Read next: `../microgradnd/compiler/dispatch.py`, whose cost this is.
 
     python benchmarks/overhead.py [--rounds 41]
 
-A call and the program alone take turns on the same arrays; the difference between their times is the overhead. For each
-kind of thing the overhead is measured with none of them and with many, which gives the cost of one. A thing is one
-watched object: a function, a Tensor, a setting, an element of a list.
+A call and the program alone take turns on the same arrays; the difference between their
+times is the overhead. For each kind of thing the overhead is measured with none of them
+and with many, which gives the cost of one. A thing is one watched object: a function, a
+Tensor, a setting, an element of a list.
 """
 
 import argparse
@@ -36,7 +38,9 @@ class Setting:
 
 
 def functions(n: int) -> Callable[[Any], Any]:
-    """Call helpers by their global names: two watched objects each, the name and the function."""
+    """Call helpers by their global names: two watched objects each, the name and the
+    function.
+    """
     scope: dict[str, Any] = {}
     exec("".join(f"def h{i}(x): return x\n" for i in range(n)), scope)
     exec(f"def f(x): return {''.join(f'h{i}(' for i in range(n))}x{')' * n} + 1", scope)

@@ -1,11 +1,12 @@
 """The workloads in other libraries, each as its own users write it when speed matters.
 
-Owns: the programs "torch", "torch.compile", "jax", "autograd", "mygrad", "advect" and "advect staged".
+Owns: the programs "torch", "torch.compile", "jax", "autograd", "mygrad", "advect" and
+"advect staged".
 Must not own: the data (`workloads.py`), chains of scalar operations (`chains.py`).
 Read next: `run.py`.
 
-A library is imported when its first program is made; one that isn't installed is left out. Where a library can't do a
-workload, `UNABLE` says why.
+A library is imported when its first program is made; one that isn't installed is left
+out. Where a library can't do a workload, `UNABLE` says why.
 """
 
 from __future__ import annotations
@@ -122,7 +123,9 @@ def torch_eager(name: str, work: Work) -> Candidate:
 
 
 def torch_derivative(work: Work, words: Words, params: list[Any], data: list[Any]) -> Any:
-    """Return what the workload asks for by PyTorch's tape; a Hessian-vector product is backward twice."""
+    """Return what the workload asks for by PyTorch's tape; a Hessian-vector product is
+    backward twice.
+    """
     import torch
 
     if work.result == "hvp":
@@ -139,7 +142,9 @@ def torch_derivative(work: Work, words: Words, params: list[Any], data: list[Any
 
 
 def torch_compiled(name: str, work: Work) -> Candidate:
-    """`torch.compile` of the whole step, the update included, in PyTorch's functional form."""
+    """`torch.compile` of the whole step, the update included, in PyTorch's functional
+    form.
+    """
     import torch
 
     words = torch_words()
@@ -242,7 +247,9 @@ def jax_words() -> Words:
 
 
 def jax_jit(name: str, work: Work) -> Candidate:
-    """JAX: one jitted function for the whole step, the old parameters' memory given back to it."""
+    """JAX: one jitted function for the whole step, the old parameters' memory given
+    back to it.
+    """
     import jax
 
     words = jax_words()
@@ -310,7 +317,9 @@ def jax_jit(name: str, work: Work) -> Candidate:
 
 
 def numpy_words(xp: Any, logsumexp: Any = None) -> Words:
-    """Return the words of a library that offers NumPy's functions and no neural network's."""
+    """Return the words of a library that offers NumPy's functions and no neural
+    network's.
+    """
 
     def softmax(x: Any) -> Any:
         e = xp.exp(x - xp.max(x, axis=-1, keepdims=True))
@@ -396,7 +405,9 @@ def mygrad_(name: str, work: Work) -> Candidate:
 
 
 def cross_entropy_of_advect(logits: Any, labels: Any) -> Any:
-    """Return the cross-entropy, the labels' logits taken in the way that can be staged."""
+    """Return the cross-entropy, the labels' logits taken in the way that can be
+    staged.
+    """
     shifted = logits - np.max(logits, axis=1, keepdims=True)
     picked = np.take_along_axis(shifted, labels[:, None], 1)[:, 0]
     return np.mean(np.log(np.sum(np.exp(shifted), axis=1)) - picked)

@@ -1,4 +1,5 @@
-"""Starts a program again with its threads and cores bounded, as libraries read their settings when they are loaded.
+"""Starts a program again with its threads and cores bounded, as libraries read their
+settings when they are loaded.
 
 Owns: the number of threads, and the environment that libraries see.
 Must not own: anything that imports NumPy.
@@ -12,10 +13,11 @@ VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMB
 
 
 def pin(threads: int, kernels: str = "") -> None:
-    """Restart this process with so many threads, on so many cores, unless that has been done.
+    """Restart this process with so many threads, on so many cores, unless that has been
+    done.
 
-    OpenBLAS chooses its kernels by the processor, unless `kernels` names others: what the environment happens to say
-    isn't what users have.
+    OpenBLAS chooses its kernels by the processor, unless `kernels` names others: what
+    the environment happens to say isn't what users have.
     """
     wanted = dict.fromkeys(VARIABLES, str(threads))
     # XLA would run a matrix product on threads of its own

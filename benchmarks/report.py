@@ -1,14 +1,17 @@
-"""Writes the tables of docs/performance.md, and its picture, from what `run.py` has measured.
+"""Writes the tables of docs/performance.md, and its picture, from what `run.py` has
+measured.
 
 Owns: how results are shown.
 Must not own: measuring (`run.py`).
 Read next: `../docs/performance.md`.
 
-    python benchmarks/report.py out/benchmarks.json [more.json ...] [--page docs/performance.md] [--image FILE]
+    python benchmarks/report.py out/benchmarks.json [more.json ...] [--page
+    docs/performance.md] [--image FILE]
 
-Several files are joined: a program that the first file doesn't have is taken from a later one of the same threads and
-the same BLAS kernels, and other threads or kernels get a table of their own. What stands in the page between
-`<!-- name -->` and `<!-- end -->` is replaced by the table of that name.
+Several files are joined: a program that the first file doesn't have is taken from a
+later one of the same threads and the same BLAS kernels, and other threads or kernels
+get a table of their own. What stands in the page between `<!-- name -->` and `<!-- end
+-->` is replaced by the table of that name.
 """
 
 from __future__ import annotations
@@ -64,7 +67,9 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 
 
 def joined(files: list[dict[str, Any]], section: str) -> dict[str, dict[str, Any]]:
-    """Return the rows of several files, each program from the first file that has it."""
+    """Return the rows of several files, each program from the first file that has
+    it.
+    """
     whole: dict[str, dict[str, Any]] = {}
     for file in files:
         for name, programs in file.get(section, {}).items():
@@ -119,7 +124,9 @@ def of_torch(files: list[dict[str, Any]]) -> str:
 
 
 def depths(files: list[dict[str, Any]]) -> str:
-    """Return W7: memory and time of an operation against the length of the chain, time as a share of PyTorch's."""
+    """Return W7: memory and time of an operation against the length of the chain, time
+    as a share of PyTorch's.
+    """
     found: dict[str, dict[str, Any]] = {}
     for file in files:
         unit = file.get("depths", {}).get("numpy", {}).get("1000", {}).get("seconds")
@@ -146,7 +153,9 @@ def depths(files: list[dict[str, Any]]) -> str:
 
 
 def collector(files: list[dict[str, Any]]) -> str:
-    """Return how much of W7's growth is Python's garbage collector: the time at each length, of that at the first."""
+    """Return how much of W7's growth is Python's garbage collector: the time at each
+    length, of that at the first.
+    """
     measured = files[0].get("depths", {}).get("eager", {})
     if not measured:
         return "Not measured."
@@ -237,7 +246,9 @@ ACROSS = ("settings", "versions")  # these show all files, the others those of t
 
 
 def plot(files: list[dict[str, Any]], path: Path) -> None:
-    """Draw the ratios: a panel for each workload, programs in order, those left of the line faster than by hand."""
+    """Draw the ratios: a panel for each workload, programs in order, those left of the
+    line faster than by hand.
+    """
     import matplotlib
 
     matplotlib.use("Agg")

@@ -1,14 +1,20 @@
-"""Times the workloads side by side and writes each program's time as a ratio to NumPy by hand.
+"""Times the workloads side by side and writes each program's time as a ratio to NumPy
+by hand.
 
-Owns: the method (one process, one thread, interleaved rounds, medians), checking, and the JSON.
-Must not own: the programs (`by_hand.py`, `ours.py`, `peers.py`, `chains.py`), tables and plots (`report.py`).
+Owns: the method (one process, one thread, interleaved rounds, medians), checking, and
+the JSON.
+Must not own: the programs (`by_hand.py`, `ours.py`, `peers.py`, `chains.py`), tables
+and plots (`report.py`).
 Read next: `workloads.py`.
 
-    python benchmarks/run.py [W1 W2 ...] [--only eager torch ...] [--rounds 11] [--threads 1] [--json FILE]
+    python benchmarks/run.py [W1 W2 ...] [--only eager torch ...] [--rounds 11]
+    [--threads 1] [--json FILE]
 
-Every program's numbers are compared with those of NumPy by hand, step by step, before its time counts. Within a round
-the programs take turns, in an order that changes, so that a busy machine slows all of them; the ratio is taken within
-each round, and its median over the rounds is reported. A library that isn't installed is left out, and named.
+Every program's numbers are compared with those of NumPy by hand, step by step, before
+its time counts. Within a round the programs take turns, in an order that changes, so
+that a busy machine slows all of them; the ratio is taken within each round, and its
+median over the rounds is reported. A library that isn't installed is left out, and
+named.
 """
 
 import argparse
@@ -122,7 +128,9 @@ def agree(program: str, found: list[Any], expected: list[Any], tolerance: float)
 
 
 def check(make: dict[str, Callable[[], Candidate]], tolerance: float) -> tuple[dict[str, Candidate], dict[str, str]]:
-    """Return the programs whose first steps give NumPy's numbers, and why the others don't count."""
+    """Return the programs whose first steps give NumPy's numbers, and why the others
+    don't count.
+    """
     candidates = {"numpy": make["numpy"]()}
     expected = [results(candidates["numpy"]) for _ in range(CHECKED_STEPS)]
     failed = {}
@@ -140,7 +148,9 @@ def check(make: dict[str, Callable[[], Candidate]], tolerance: float) -> tuple[d
 
 
 def seconds(step: Callable[[], Any], repeats: int) -> tuple[float, float]:
-    """Return the time of one step, measured over several, and how many cores were busy."""
+    """Return the time of one step, measured over several, and how many cores were
+    busy.
+    """
     cpu, start = time.process_time(), time.perf_counter()
     for _ in range(repeats):
         step()
@@ -149,7 +159,9 @@ def seconds(step: Callable[[], Any], repeats: int) -> tuple[float, float]:
 
 
 def compare(candidates: dict[str, Candidate], rounds: int) -> dict[str, dict[str, float]]:
-    """Return, for each program, the median and quartiles of its ratio to NumPy, its time, and its cores."""
+    """Return, for each program, the median and quartiles of its ratio to NumPy, its
+    time, and its cores.
+    """
     gc.collect()
     gc.freeze()  # what the other libraries hold is no work for the collector while one of them runs
     steps = {program: candidate.step for program, candidate in candidates.items()}
@@ -187,7 +199,9 @@ def compare(candidates: dict[str, Candidate], rounds: int) -> dict[str, dict[str
 
 
 def makers(name: str, only: list[str] | None) -> tuple[dict[str, Callable[[], Candidate]], dict[str, str], float]:
-    """Return what makes each program of a workload, why others are left out, and the tolerance of the check."""
+    """Return what makes each program of a workload, why others are left out, and the
+    tolerance of the check.
+    """
     make: dict[str, Callable[[], Candidate]] = {}
     left_out: dict[str, str] = {}
     if name == "W6":

@@ -1,4 +1,5 @@
-"""Times the ways in which NumPy can spell one step of a program: what the compiler's choices rest on.
+"""Times the ways in which NumPy can spell one step of a program: what the compiler's
+choices rest on.
 
 Owns: those comparisons.
 Must not own: whole workloads (`workloads.py`).
@@ -6,7 +7,8 @@ Read next: `../docs/performance.md`.
 
     python benchmarks/spellings.py
 
-The first spelling of each group is the obvious one; the others are shown as ratios to it. All results are compared.
+The first spelling of each group is the obvious one; the others are shown as ratios to
+it. All results are compared.
 """
 
 import statistics
@@ -93,7 +95,9 @@ def result(spelling: str, names: dict[str, Any]) -> Any:
 
 
 def compare(spellings: tuple[str, ...], names: dict[str, Any]) -> list[float]:
-    """Return the median time of each spelling as a ratio to the first's, after checking that all agree."""
+    """Return the median time of each spelling as a ratio to the first's, after checking
+    that all agree.
+    """
     expected = result(spellings[0], names)
     for spelling in spellings:
         np.testing.assert_allclose(result(spelling, names), expected, rtol=1e-4, atol=1e-4, err_msg=spelling)
@@ -107,7 +111,9 @@ def compare(spellings: tuple[str, ...], names: dict[str, Any]) -> list[float]:
 
 
 def measure() -> dict[str, Any]:
-    """Return the shapes, and each group's spellings with their ratios, one for each shape."""
+    """Return the shapes, and each group's spellings with their ratios, one for each
+    shape.
+    """
     found = []
     for title, spellings in GROUPS.items():
         columns = [compare(spellings, arrays(*shape)) for shape in SHAPES]

@@ -1,13 +1,16 @@
-"""Times the user's own words against the library's: the same mathematics, however it is spelled.
+"""Times the user's own words against the library's: the same mathematics, however it is
+spelled.
 
-Owns: those comparisons, of a function's value and gradient, or of a whole training step.
-Must not own: how NumPy spells one step of a program (`spellings.py`), whole workloads (`workloads.py`).
+Owns: those comparisons, of a function's value and gradient, or of a whole training
+step.
+Must not own: how NumPy spells one step of a program (`spellings.py`), whole workloads
+(`workloads.py`).
 Read next: `../docs/performance.md`.
 
     python benchmarks/words.py [relu softmax ...] [--rounds 15] [--numba]
 
-The first spelling of each group is the library's own word; the others are shown as ratios to it, eagerly and compiled.
-All values and gradients are compared.
+The first spelling of each group is the library's own word; the others are shown as
+ratios to it, eagerly and compiled. All values and gradients are compared.
 """
 
 import argparse
@@ -168,14 +171,18 @@ def seconds(call: Callable[[], Any], repeats: int) -> float:
 
 
 def compare(calls: list[Callable[[], Any]], rounds: int) -> list[float]:
-    """Return the median of each call's time, as a ratio to the first's, in rounds in which they take turns."""
+    """Return the median of each call's time, as a ratio to the first's, in rounds in
+    which they take turns.
+    """
     repeats = [max(1, int(ROUND_SECONDS / min(seconds(call, 1) for _ in range(3)))) for call in calls]
     times = [[seconds(call, n) for call, n in zip(calls, repeats, strict=True)] for _ in range(rounds)]
     return [statistics.median(row[i] / row[0] for row in times) for i in range(len(calls))]
 
 
 def derivatives(args: tuple[Any, ...], spellings: dict[str, Callable[..., Any]]) -> list[Callable[..., Any]]:
-    """Return functions that compute a weighted sum of what each spelling gives, and its gradients."""
+    """Return functions that compute a weighted sum of what each spelling gives, and its
+    gradients.
+    """
 
     def weighted(f: Callable[..., Any]) -> Callable[..., Any]:
         weight = np.random.default_rng(1).normal(size=np.shape(f(*args))).astype(np.float32)
@@ -190,7 +197,9 @@ def bound(f: Callable[..., Any], args: tuple[Any, ...]) -> Callable[[], Any]:
 
 
 def steps_of_w3(backend: str) -> dict[str, Callable[[], Any]]:
-    """Return training steps of W3 with Adam: by `optim`, and with lists of arrays that each call makes anew."""
+    """Return training steps of W3 with Adam: by `optim`, and with lists of arrays that
+    each call makes anew.
+    """
     work = WORKLOADS["W3"]()
     both = mg.value_and_grad(functools.partial(work.loss, ours.WORDS), tuple(range(len(work.start))))
     _, lr = work.learning or ("", 0.0)
@@ -220,7 +229,9 @@ def steps_of_w3(backend: str) -> dict[str, Callable[[], Any]]:
 
 
 def measure(groups: list[str], rounds: int, backends: list[str]) -> None:
-    """Print each group's spellings, with their ratios: eager, and compiled by each backend."""
+    """Print each group's spellings, with their ratios: eager, and compiled by each
+    backend.
+    """
     for title in groups or [*GROUPS, "W3"]:
         print(title)
         if title == "W3":

@@ -1,11 +1,14 @@
-"""The workloads: data, starting values, and the function that is differentiated, once for all libraries.
+"""The workloads: data, starting values, and the function that is differentiated, once
+for all libraries.
 
 Owns: what W1-W5 and W8-W17 compute, and the words in which they say it.
-Must not own: any library's program (`by_hand.py`, `ours.py`, `peers.py`), timing and checking (`run.py`).
+Must not own: any library's program (`by_hand.py`, `ours.py`, `peers.py`), timing and
+checking (`run.py`).
 Read next: `by_hand.py`.
 
-A loss is written in the few words of a `Words`, which each library spells in its own best way: `words.linear(x, w, b)`
-is PyTorch's fused operation in PyTorch, and a product and a sum where there is nothing better.
+A loss is written in the few words of a `Words`, which each library spells in its own
+best way: `words.linear(x, w, b)` is PyTorch's fused operation in PyTorch, and a product
+and a sum where there is nothing better.
 """
 
 from __future__ import annotations
@@ -38,13 +41,15 @@ class Work:
     loss : callable
         `loss(words, *start, *data)`, a number.
     learning : ("loop", "sgd" or "adam", float), optional
-        How the parameters follow from the gradients, and the learning rate; "loop" is gradient descent without an
-        optimizer, written out as in the seed document. None: the gradient is the result.
+        How the parameters follow from the gradients, and the learning rate; "loop" is
+        gradient descent without an optimizer, written out as in the seed document.
+        None: the gradient is the result.
     layers : callable, optional
-        The network as modules, given the library's `nn` and dtype; `start` is in their order. The loss is then
-        `criterion`.
+        The network as modules, given the library's `nn` and dtype; `start` is in their
+        order. The loss is then `criterion`.
     criterion : str
-        The loss of a network's output and the labels: a name in `Words`, and in `nn.functional`.
+        The loss of a network's output and the labels: a name in `Words`, and in
+        `nn.functional`.
     result : {"gradient", "value and gradient", "hvp", "jacobian", "hessian"}
         What is computed if nothing is learned.
     """
@@ -78,7 +83,9 @@ def w1(n: int = 100, lr: float = 1e-4) -> Work:
 
 
 def w1_of_layers() -> Work:
-    """Return W1 with modules and an optimizer; a layer keeps its weights as (outputs, inputs), its bias as a vector."""
+    """Return W1 with modules and an optimizer; a layer keeps its weights as (outputs,
+    inputs), its bias as a vector.
+    """
     work = w1()
     start = [p.T.copy() if p.shape[0] > 1 else p.reshape(-1) for p in work.start]
 
@@ -232,7 +239,8 @@ def w12() -> Work:
     x = rng.integers(0, 65, size=(8, 64))
     y = rng.integers(0, 65, size=8 * 64)
     shapes = [(65, 64), (64, 64), *BLOCK, *BLOCK, (64,), (64,), (65, 64), (65,)]
-    # of vectors too: a gradient that is 0, as that of the keys' bias, is rounding, of which Adam makes steps
+    # of vectors too: a gradient that is 0, as that of the keys' bias, is rounding, of
+    # which Adam makes steps
     start = [(rng.normal(size=shape) / np.sqrt(shape[-1])).astype(np.float32) for shape in shapes]
 
     def layers(nn: Any, dtype: Any) -> Any:
@@ -277,7 +285,9 @@ def slope(words: Words, y: Any, p: Any) -> Any:
 
 
 def orbit(words: Words, y: Any, p: Any) -> Iterator[Any]:
-    """Yield what a method of Runge and Kutta of the fourth order finds after each step."""
+    """Yield what a method of Runge and Kutta of the fourth order finds after each
+    step.
+    """
     for _ in range(TURNS):
         k1 = slope(words, y, p)
         k2 = slope(words, y + STEP / 2 * k1, p)
@@ -379,11 +389,13 @@ class Candidate:
     Attributes
     ----------
     step : callable
-        Does one unit of work and returns its result: the loss, the gradient, or the loss and the gradients.
+        Does one unit of work and returns its result: the loss, the gradient, or the
+        loss and the gradients.
     state : callable
         Returns the parameters as they are now; nothing if nothing is learned.
     restart : callable
-        Gives the parameters their first values again, so that every round trains from there.
+        Gives the parameters their first values again, so that every round trains from
+        there.
     source : callable
         Returns the program's source, if it is a compiled one.
     """

@@ -1,8 +1,9 @@
 """A recurrent network learns to write help pages, one character at a time.
 
-A GRU (Cho et al., 2014) reads Python's help topics character by character. It keeps what it has read in 128 numbers,
-from which a dense layer predicts the next character. Training makes it less surprised by the characters that follow. To
-write, it gets a beginning, and each character that it draws becomes its next input.
+A GRU (Cho et al., 2014) reads Python's help topics character by character. It keeps
+what it has read in 128 numbers, from which a dense layer predicts the next character.
+Training makes it less surprised by the characters that follow. To write, it gets a
+beginning, and each character that it draws becomes its next input.
 """
 
 import numpy as np
@@ -17,7 +18,9 @@ STEPS, BATCH, LENGTH, WIDTH = 600, 32, 48, 128
 
 
 class Writer(nn.Module):
-    """Characters (batch, time) to scores of the next ones (batch, time, characters), and the state to go on from."""
+    """Characters (batch, time) to scores of the next ones (batch, time, characters),
+    and the state to go on from.
+    """
 
     def __init__(self, characters, rng):
         self.embedding = nn.Embedding(characters, 32, rng=rng, dtype=np.float32)
@@ -30,7 +33,9 @@ class Writer(nn.Module):
 
 
 def train(model, numbers, rng, steps):
-    """Train the network, and return the loss of each step, in nats for each character."""
+    """Train the network, and return the loss of each step, in nats for each
+    character.
+    """
     optimizer = optim.Adam(model.parameters(), lr=4e-3)
     losses = []
     for _ in steps:

@@ -11,7 +11,9 @@ import numpy as np
 
 
 def load():
-    """Return the characters that occur, and the text as their numbers (n,): plain ASCII, topic after topic."""
+    """Return the characters that occur, and the text as their numbers (n,): plain
+    ASCII, topic after topic.
+    """
     text = "\n".join(text for _, text in sorted(topics.items()))
     text = "".join(
         character for character in text if character.isascii() and (character.isprintable() or character == "\n")
@@ -22,12 +24,16 @@ def load():
 
 
 def windows(numbers, count, length, rng):
-    """Return random windows of the text (count, length), and for each character the one that follows it."""
+    """Return random windows of the text (count, length), and for each character the one
+    that follows it.
+    """
     starts = rng.integers(0, len(numbers) - length - 1, count)
     both = np.lib.stride_tricks.sliding_window_view(numbers, length + 1)[starts]
     return both[:, :-1], both[:, 1:]
 
 
 def sampled(logits, rng):
-    """Return the number of a character, drawn with the probabilities that its logits give."""
+    """Return the number of a character, drawn with the probabilities that its logits
+    give.
+    """
     return int(np.argmax(logits + rng.gumbel(size=logits.shape)))

@@ -1,9 +1,10 @@
 """A small transformer learns to write help pages, one character at a time.
 
-The GRU of `char_gru.py` must carry what it has read in one vector. In a transformer (Vaswani et al., 2017) each
-character looks back at all that came before it, and takes what it needs: two blocks of attention with four heads, each
-followed by a small dense network. A mask hides what comes later, so that all characters of a window are guessed at
-once.
+The GRU of `char_gru.py` must carry what it has read in one vector. In a transformer
+(Vaswani et al., 2017) each character looks back at all that came before it, and takes
+what it needs: two blocks of attention with four heads, each followed by a small dense
+network. A mask hides what comes later, so that all characters of a window are guessed
+at once.
 """
 
 import numpy as np
@@ -45,7 +46,9 @@ class Writer(nn.Module):
 
 
 def train(model, numbers, rng, steps):
-    """Train the network, and return the loss of each step, in nats for each character."""
+    """Train the network, and return the loss of each step, in nats for each
+    character.
+    """
     optimizer = optim.AdamW(model.parameters(), lr=5e-3)
     schedule = optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
     losses = []

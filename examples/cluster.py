@@ -1,15 +1,17 @@
-"""A network trained on a cluster: on this machine as it is, or on the cluster whose address is given.
+"""A network trained on a cluster: on this machine as it is, or on the cluster whose
+address is given.
 
     python examples/cluster.py                         # two worker processes, here
     python examples/cluster.py tcp://10.0.0.5:8786     # the scheduler of a cluster
 
-The digits are read by the network of digits.py. Each step takes two batches, whose gradients the workers compute at
-the same time; they are added in an order that depends on the number of batches alone. So two workers give the losses
-of one, to the last bit, and a worker that is lost in the middle of a step changes nothing: its batches are computed
-again by another.
+The digits are read by the network of digits.py. Each step takes two batches, whose
+gradients the workers compute at the same time; they are added in an order that depends
+on the number of batches alone. So two workers give the losses of one, to the last bit,
+and a worker that is lost in the middle of a step changes nothing: its batches are
+computed again by another.
 
-Is this worth it? Not for digits: a step takes a millisecond here, and to hand out tasks takes longer. It is once a step
-is a second's work, or the data are larger than memory.
+Is this worth it? Not for digits: a step takes a millisecond here, and to hand out tasks
+takes longer. It is once a step is a second's work, or the data are larger than memory.
 """
 
 import logging
@@ -29,14 +31,18 @@ EPOCHS, BATCH, TOGETHER = 5, 64, 2
 
 
 class Uninterrupted(WorkerPlugin):
-    """Has the workers ignore Ctrl-C, which a terminal sends to all processes: the training ends, its workers don't."""
+    """Has the workers ignore Ctrl-C, which a terminal sends to all processes: the
+    training ends, its workers don't.
+    """
 
     def setup(self, worker):
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def train(client):
-    """Train a network on a cluster, or here without one; return the losses of the epochs and the test accuracy."""
+    """Train a network on a cluster, or here without one; return the losses of the
+    epochs and the test accuracy.
+    """
     rng = np.random.default_rng(0)
     images, digits, test_images, test_digits = load(rng)
     model = nn.Sequential(nn.Linear(64, 128, rng=rng), nn.ReLU(), nn.Linear(128, 10, rng=rng))

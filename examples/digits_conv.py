@@ -1,9 +1,11 @@
 """Handwritten digits, read by a convolutional network.
 
-The dense network of `digits.py` sees 64 numbers in no order. Here each layer looks at 3 by 3 neighbours with the same
-weights everywhere, so that a stroke is the same stroke wherever it stands. Two such layers, each followed by a batch
-normalisation and a pooling that halves the image, and a dense layer at the end misread half as many digits. `nn.fit`
-runs the loop, and keeps the weights of the epoch that was best on images held back from training.
+The dense network of `digits.py` sees 64 numbers in no order. Here each layer looks at 3
+by 3 neighbours with the same weights everywhere, so that a stroke is the same stroke
+wherever it stands. Two such layers, each followed by a batch normalisation and a
+pooling that halves the image, and a dense layer at the end misread half as many digits.
+`nn.fit` runs the loop, and keeps the weights of the epoch that was best on images held
+back from training.
 """
 
 import matplotlib.pyplot as plt
@@ -41,7 +43,9 @@ def as_images(rows):
 
 
 def moved(images, rng):
-    """Return images, each moved by up to one pixel in both directions: more handwriting from the same."""
+    """Return images, each moved by up to one pixel in both directions: more handwriting
+    from the same.
+    """
     padded = np.pad(images, ((0, 0), (0, 0), (1, 1), (1, 1)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, (8, 8), axis=(2, 3))
     down, right = rng.integers(0, 3, (2, len(images)))
@@ -55,7 +59,9 @@ def accuracy(model, images, digits):
 
 
 def draw(history, model, images, digits):
-    """Return a figure: the losses of the epochs, and the weights of the first layer, 16 pictures of 3 by 3."""
+    """Return a figure: the losses of the epochs, and the weights of the first layer, 16
+    pictures of 3 by 3.
+    """
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
     history.plot(log=True, ax=left, title=f"{accuracy(model, images, digits):.1%} of the test digits are read rightly")
     filters = model[0].weight.data.reshape(4, 4, 3, 3)

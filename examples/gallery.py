@@ -1,9 +1,12 @@
-"""Every kind of picture that the library draws, in `out/gallery/`, with a page to leaf through: `index.html`.
+"""Every kind of picture that the library draws, in `out/gallery/`, with a page to leaf
+through: `index.html`.
 
-There are pictures of computations: of the network of `two_layer.py` forwards and backwards, also as a film, of
-transformers and of a recurrent network with 20,000 operations, which fold until they can be read, and of networks in
-which something goes wrong; two computations side by side; a network as neurons and lines; where time and memory go. And
-there are pictures of training: losses, fits, the surface of a loss, the norms of gradients, histograms, films.
+There are pictures of computations: of the network of `two_layer.py` forwards and
+backwards, also as a film, of transformers and of a recurrent network with 20,000
+operations, which fold until they can be read, and of networks in which something goes
+wrong; two computations side by side; a network as neurons and lines; where time and
+memory go. And there are pictures of training: losses, fits, the surface of a loss, the
+norms of gradients, histograms, films.
 """
 
 import copy
@@ -64,7 +67,8 @@ class Gallery:
         self.figures.append(f"<h2>{html.escape(text)}</h2>")
 
     def add(self, name, code, caption, picture, **options):
-        """Write a picture in the format that the name ends in: of a Tensor, a drawing, an error, a figure, or a text.
+        """Write a picture in the format that the name ends in: of a Tensor, a drawing,
+        an error, a figure, or a text.
 
         A film has written itself: it is the path.
         """
@@ -111,7 +115,9 @@ def seed_network(rng):
 
 
 class Block(nn.Module):
-    """A block of a transformer: each position looks at the others, then a small network sees each by itself."""
+    """A block of a transformer: each position looks at the others, then a small network
+    sees each by itself.
+    """
 
     def __init__(self, d, rng):
         self.qkv = nn.Linear(d, 3 * d, rng=rng)
@@ -127,7 +133,9 @@ class Block(nn.Module):
 
 
 def transformer(rng, blocks=6, d=8):
-    """Return a stack of blocks, and its loss for a batch of 2 sequences of 5 positions."""
+    """Return a stack of blocks, and its loss for a batch of 2 sequences of 5
+    positions.
+    """
     model = nn.Sequential(*(Block(d, rng) for _ in range(blocks)), nn.Linear(d, 3, rng=rng))
     x, labels = rng.normal(size=(2, 5, d)), rng.integers(3, size=(2, 5))
     loss = F.cross_entropy(model(mg.tensor(x, name="x")).reshape(-1, 3), labels.reshape(-1))
@@ -136,7 +144,9 @@ def transformer(rng, blocks=6, d=8):
 
 
 def recurrent(rng, steps=4_000, d=8):
-    """Return the loss of a recurrent network after so many steps, of 5 operations each."""
+    """Return the loss of a recurrent network after so many steps, of 5 operations
+    each.
+    """
     w, u, b = (
         mg.tensor(rng.normal(size=shape) / 4, requires_grad=True, name=name)
         for name, shape in (("w", (d, d)), ("u", (2, d)), ("b", (d,)))
@@ -157,7 +167,9 @@ def too_narrow():
 
 
 def one_step(rng):
-    """Return the losses of a small network before a step of its optimizer, and after it."""
+    """Return the losses of a small network before a step of its optimizer, and after
+    it.
+    """
     model = nn.Sequential(nn.Linear(2, 4, rng=rng), nn.Tanh(), nn.Linear(4, 1, rng=rng))
     optimizer = optim.SGD(model.parameters(), lr=0.1)
     x, y = rng.normal(size=(8, 2)), rng.normal(size=(8, 1))
@@ -169,7 +181,9 @@ def one_step(rng):
 
 
 def gone_wrong():
-    """Return a loss that is NaN: the logarithm of what ReLU has turned to 0, times 0."""
+    """Return a loss that is NaN: the logarithm of what ReLU has turned to 0, times
+    0.
+    """
     w = mg.tensor([[0.5, -2.0, 1.0], [1.0, -1.0, 0.2]], requires_grad=True, name="w")
     with np.errstate(all="ignore"):
         scores = F.relu(mg.tensor([[1.0, 2.0], [0.5, 1.0]], name="x") @ w)
@@ -225,7 +239,9 @@ def draw_computations(gallery, rng):
 
 
 def train(rng, epochs=100):
-    """Return the network and the data of `sine_adam.py`, and losses, norms of gradients and states on the way."""
+    """Return the network and the data of `sine_adam.py`, and losses, norms of gradients
+    and states on the way.
+    """
     x, y = sine_linear.make_data(rng)
     model = nn.Sequential(nn.Linear(1, 64, rng=rng), nn.ReLU(), nn.Linear(64, 1, rng=rng))
     optimizer = optim.Adam(model.parameters(), lr=sine_adam.LEARNING_RATE)
@@ -242,7 +258,9 @@ def train(rng, epochs=100):
 
 
 def descend(loss, start, learning_rate, steps=60):
-    """Return the weights before gradient descent and after each step, and the losses before each step."""
+    """Return the weights before gradient descent and after each step, and the losses
+    before each step.
+    """
     path, losses = [start], []
     with np.errstate(all="ignore"):
         for _ in range(steps):
@@ -253,7 +271,9 @@ def descend(loss, start, learning_rate, steps=60):
 
 
 def vanishing_norms(rng, steps=60, layers=8):
-    """Return the norms of the gradients in a network so deep that its first layers hardly learn."""
+    """Return the norms of the gradients in a network so deep that its first layers
+    hardly learn.
+    """
     hidden = (part for _ in range(layers) for part in (nn.Linear(16, 16, rng=rng), nn.Sigmoid()))
     model = nn.Sequential(*hidden, nn.Linear(16, 1, rng=rng))
     optimizer = optim.SGD(model.parameters(), lr=0.01)
@@ -268,7 +288,9 @@ def vanishing_norms(rng, steps=60, layers=8):
 
 
 def saturating(rng, steps=120, layers=3):
-    """Return a monitor of a network whose learning rate is so large that its tanhs saturate."""
+    """Return a monitor of a network whose learning rate is so large that its tanhs
+    saturate.
+    """
     hidden = (part for _ in range(layers) for part in (nn.Linear(16, 16, rng=rng), nn.Tanh()))
     model = nn.Sequential(*hidden, nn.Linear(16, 1, rng=rng))
     optimizer = optim.Adam(model.parameters(), lr=0.05)
@@ -292,7 +314,9 @@ def reads_digits(rng, epochs=3):
 
 
 def moons(rng, epochs=60):
-    """Return a network that learns to tell the classes of `two_moons.py` apart, the data, and the states on the way."""
+    """Return a network that learns to tell the classes of `two_moons.py` apart, the
+    data, and the states on the way.
+    """
     x, y = two_moons.make_moons(200, rng)
     model = nn.Sequential(nn.Linear(2, 12, rng=rng), nn.Tanh(), nn.Linear(12, 2, rng=rng))
     optimizer = optim.Adam(model.parameters(), lr=0.05)

@@ -1,10 +1,11 @@
 """A Gaussian process finds out by itself how smooth the data are.
 
-A Gaussian process puts a normal distribution on functions (Rasmussen and Williams, 2006): values at near inputs are
-alike, by a covariance that has three hyperparameters: how far the functions go up and down, over which length, and how
-large the errors of the observations are. Their likelihood is a formula of matrices, a Cholesky factor, a solve and a
-determinant, and has a gradient like any other: `optim.minimize` follows it to the values that make the data most
-likely.
+A Gaussian process puts a normal distribution on functions (Rasmussen and Williams,
+2006): values at near inputs are alike, by a covariance that has three hyperparameters:
+how far the functions go up and down, over which length, and how large the errors of the
+observations are. Their likelihood is a formula of matrices, a Cholesky factor, a solve
+and a determinant, and has a gradient like any other: `optim.minimize` follows it to the
+values that make the data most likely.
 """
 
 import matplotlib.pyplot as plt
@@ -22,7 +23,9 @@ def covariance(a, b, log_scale, log_length):
 
 
 def negative_log_likelihood(log, x, y):
-    """Return minus the logarithm of the likelihood of the observations, given the logarithms of the hyperparameters."""
+    """Return minus the logarithm of the likelihood of the observations, given the
+    logarithms of the hyperparameters.
+    """
     k = covariance(x, x, log["scale"], log["length"]) + np.exp(2 * log["noise"]) * np.eye(len(x))
     factor = np.linalg.cholesky(k)
     half = np.linalg.solve(factor, y)
@@ -30,7 +33,9 @@ def negative_log_likelihood(log, x, y):
 
 
 def predict(log, x, y, new):
-    """Return the mean and the standard deviation of the function at new inputs (m,), given the observations."""
+    """Return the mean and the standard deviation of the function at new inputs (m,),
+    given the observations.
+    """
     k = covariance(x, x, log["scale"], log["length"]) + np.exp(2 * log["noise"]) * np.eye(len(x))
     across = covariance(new, x, log["scale"], log["length"])
     mean = across @ np.linalg.solve(k, y)
@@ -39,7 +44,9 @@ def predict(log, x, y, new):
 
 
 def draw(ax, log, x, y, truth, title):
-    """Draw the observations, the truth, and what the process with these hyperparameters says of it."""
+    """Draw the observations, the truth, and what the process with these hyperparameters
+    says of it.
+    """
     new = np.linspace(-1, 11, 300)
     mean, deviation = predict(log, x, y, new)
     ax.fill_between(new, mean - 2 * deviation, mean + 2 * deviation, alpha=0.3, label="two standard deviations")

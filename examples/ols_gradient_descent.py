@@ -1,14 +1,16 @@
-"""Linear regression by gradient descent: by the formula, and by automatic differentiation.
+"""Linear regression by gradient descent: by the formula, and by automatic
+differentiation.
 
-Regression looks for coefficients beta with which X beta comes as close as possible to y: with the smallest sum of
-squared errors. Setting its derivative to zero gives the normal equations, X'X beta = X'y, which can be solved at once.
-A network has no such shortcut, so here we take the long way, which works for both. From any guess, go a small step
-against the gradient, and again, and again:
+Regression looks for coefficients beta with which X beta comes as close as possible to
+y: with the smallest sum of squared errors. Setting its derivative to zero gives the
+normal equations, X'X beta = X'y, which can be solved at once. A network has no such
+shortcut, so here we take the long way, which works for both. From any guess, go a small
+step against the gradient, and again, and again:
 
     beta <- beta - learning_rate * gradient,    where the gradient is    2 X' (X beta - y)
 
-The gradient is computed twice: by this formula, and by `mg.grad` from the loss alone. Both walks go side by side, and
-both arrive where the normal equations point.
+The gradient is computed twice: by this formula, and by `mg.grad` from the loss alone.
+Both walks go side by side, and both arrive where the normal equations point.
 """
 
 import numpy as np

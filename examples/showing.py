@@ -19,7 +19,9 @@ OUT = Path("out")
 
 
 def progress(count: int, unit: str = "epochs") -> tqdm[int]:
-    """Return the numbers 1, 2, ... behind a bar if the output is a terminal; `write` prints a line above it."""
+    """Return the numbers 1, 2, ... behind a bar if the output is a terminal; `write`
+    prints a line above it.
+    """
     return tqdm(range(1, count + 1), unit=f" {unit}", disable=None, leave=False)
 
 

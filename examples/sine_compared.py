@@ -1,8 +1,9 @@
 """The sine again: ten activations and nine optimizers, side by side.
 
-The network is the one of `sine_adam.py`: 20 observations, one hidden layer of 64 units, 100 epochs. First its
-activation changes and Adam stays, then the optimizer changes and ReLU stays. What an activation does is seen between
-the points: ReLU makes kinks, tanh waves. What an optimizer does is seen in the losses.
+The network is the one of `sine_adam.py`: 20 observations, one hidden layer of 64 units,
+100 epochs. First its activation changes and Adam stays, then the optimizer changes and
+ReLU stays. What an activation does is seen between the points: ReLU makes kinks, tanh
+waves. What an optimizer does is seen in the losses.
 """
 
 import matplotlib.pyplot as plt
@@ -33,7 +34,9 @@ OPTIMIZERS = {
 
 
 def train(activation, make_optimizer, x, y):
-    """Return a network trained with an activation and an optimizer, and the loss of each epoch before its update."""
+    """Return a network trained with an activation and an optimizer, and the loss of
+    each epoch before its update.
+    """
     rng = np.random.default_rng(SEED)  # the same start for all
     model = nn.Sequential(nn.Linear(1, 64, rng=rng), activation(), nn.Linear(64, 1, rng=rng))
     optimizer = make_optimizer(model.parameters())
@@ -48,7 +51,9 @@ def train(activation, make_optimizer, x, y):
 
 
 def draw(fits, losses, x, y):
-    """Return a figure: above the fit with each activation, below the losses with each optimizer."""
+    """Return a figure: above the fit with each activation, below the losses with each
+    optimizer.
+    """
     inputs = np.linspace(x.min(), x.max(), 400)
     figure = plt.figure(figsize=(11, 8), layout="constrained")
     above, below = figure.subfigures(2, 1, height_ratios=(3, 2))

@@ -1,7 +1,8 @@
 """The same straight line where it must fail: on a sine.
 
-The observations now follow 4 sin(x), with noise. The layer and the training loop of `single_layer.py` do what they can,
-but no straight line comes near. What is needed is a network that can bend: see `sine_adam.py`.
+The observations now follow 4 sin(x), with noise. The layer and the training loop of
+`single_layer.py` do what they can, but no straight line comes near. What is needed is a
+network that can bend: see `sine_adam.py`.
 """
 
 import numpy as np
@@ -19,7 +20,9 @@ def truth(x):
 
 
 def make_data(rng):
-    """Return 20 of 100 places between -5 and 5, and an observation at each: the truth and standard normal noise."""
+    """Return 20 of 100 places between -5 and 5, and an observation at each: the truth
+    and standard normal noise.
+    """
     x = np.linspace(-5, 5, 100)
     y = rng.normal(truth(x), 1.0)
     sample = rng.choice(len(x), size=20, replace=False)

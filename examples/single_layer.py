@@ -1,9 +1,10 @@
 """One layer, one straight line: the smallest network, with nothing hidden.
 
-A layer multiplies its inputs by weights and puts the result through an activation function. With a single input, a
-column of ones beside it for the intercept, and the identity for an activation, it is a straight line. This program
-builds it from four small functions, checks the one that takes calculus (`network_gradient`) against automatic
-differentiation, and trains it.
+A layer multiplies its inputs by weights and puts the result through an activation
+function. With a single input, a column of ones beside it for the intercept, and the
+identity for an activation, it is a straight line. This program builds it from four
+small functions, checks the one that takes calculus (`network_gradient`) against
+automatic differentiation, and trains it.
 """
 
 import numpy as np
@@ -29,7 +30,9 @@ def gradient_step(learning_rate, weights, gradient):
 
 
 def network_gradient(x, y, weights):
-    """Return the derivative of the loss with respect to the weights, by the formula -2 x' (y - x w)."""
+    """Return the derivative of the loss with respect to the weights, by the formula -2
+    x' (y - x w).
+    """
     return -2 * x.T @ (y - x @ weights)
 
 
@@ -39,7 +42,9 @@ def identity(z):
 
 
 def with_intercept(x):
-    """Return the inputs (n,) as a matrix (n, 2), with a column of ones for the intercept."""
+    """Return the inputs (n,) as a matrix (n, 2), with a column of ones for the
+    intercept.
+    """
     return np.column_stack([np.ones(len(x)), x])
 
 
@@ -49,13 +54,17 @@ def standardise(x):
 
 
 def make_data(rng):
-    """Return 100 noisy observations of the line 2 x + 3; the standard deviation of the noise is 2."""
+    """Return 100 noisy observations of the line 2 x + 3; the standard deviation of the
+    noise is 2.
+    """
     x = np.linspace(-10, 10, 100)
     return x, rng.normal(2 * x + 3, 2.0)
 
 
 def training_loop(x, y, weights, epochs, learning_rate):
-    """Return the weights before the first epoch and after each, (epochs + 1, 2), and the loss of each epoch."""
+    """Return the weights before the first epoch and after each, (epochs + 1, 2), and
+    the loss of each epoch.
+    """
     inputs = with_intercept(x)
     path, losses = [weights], []
     for _ in progress(epochs):
@@ -66,7 +75,9 @@ def training_loop(x, y, weights, epochs, learning_rate):
 
 
 def check_gradient(rng):
-    """Print the gradient for one random observation, by the formula and by automatic differentiation."""
+    """Print the gradient for one random observation, by the formula and by automatic
+    differentiation.
+    """
     x, y, weights = rng.normal(size=(1, 2)), rng.normal(size=1), rng.normal(size=2)
     by_formula = network_gradient(x, y, weights)
     by_autodiff = mg.grad(lambda w: loss(layer(x, w, identity), y))(weights)

@@ -1,10 +1,13 @@
-"""The straight line of `single_layer.py` as a layer of a network, held against a table that was printed long ago.
+"""The straight line of `single_layer.py` as a layer of a network, held against a table
+that was printed long ago.
 
-`nn.Linear(1, 1)` has the weight and the bias that were handled by hand there, and the gradient comes from
-`backward()`. Jonny Law trained this model in "Neural Networks in R" (2021) and printed 20 of its losses, but neither
-the data nor the start. They can't be known, but they needn't be: on standardised data all that the losses depend on is
-the number of observations, the correlation, and where the line starts, and these can be found from the table. In
-`data/printed_table.json` are 50 observations and a start that fit, and the table, which our training must reproduce.
+`nn.Linear(1, 1)` has the weight and the bias that were handled by hand there, and the
+gradient comes from `backward()`. Jonny Law trained this model in "Neural Networks in R"
+(2021) and printed 20 of its losses, but neither the data nor the start. They can't be
+known, but they needn't be: on standardised data all that the losses depend on is the
+number of observations, the correlation, and where the line starts, and these can be
+found from the table. In `data/printed_table.json` are 50 observations and a start that
+fit, and the table, which our training must reproduce.
 """
 
 import json

@@ -1,10 +1,13 @@
-"""The network of `two_layer_by_hand.py` on Tensors: the same forward pass, and no backward pass.
+"""The network of `two_layer_by_hand.py` on Tensors: the same forward pass, and no
+backward pass.
 
-The four parameters are Tensors that require a gradient. What is computed from them is recorded, and `loss.backward()`
-walks the record back and leaves in each parameter's `.grad` what the other program derived by hand. From the same data
-and the same start, both must take the same steps: the losses of all 200 epochs are compared.
+The four parameters are Tensors that require a gradient. What is computed from them is
+recorded, and `loss.backward()` walks the record back and leaves in each parameter's
+`.grad` what the other program derived by hand. From the same data and the same start,
+both must take the same steps: the losses of all 200 epochs are compared.
 
-At the end the computation is drawn, with the gradients: the backward pass that nobody had to write.
+At the end the computation is drawn, with the gradients: the backward pass that nobody
+had to write.
 """
 
 import numpy as np

@@ -1,8 +1,9 @@
-"""Two moons: a network draws a curved border between two classes that no straight line separates.
+"""Two moons: a network draws a curved border between two classes that no straight line
+separates.
 
-The points of each class lie on a half circle, and the two interlock. Logistic regression, the best straight border,
-leaves about one point in seven on the wrong side. A network with two hidden layers of 16 units bends the border around
-them.
+The points of each class lie on a half circle, and the two interlock. Logistic
+regression, the best straight border, leaves about one point in seven on the wrong side.
+A network with two hidden layers of 16 units bends the border around them.
 """
 
 import matplotlib.pyplot as plt
@@ -17,7 +18,9 @@ STEPS, LEARNING_RATE = 400, 0.02
 
 
 def make_moons(n, rng):
-    """Return n points (n, 2) on two half circles, with noise, and the number of their moon, 0 or 1."""
+    """Return n points (n, 2) on two half circles, with noise, and the number of their
+    moon, 0 or 1.
+    """
     labels = np.arange(n) % 2
     angle = rng.uniform(0, np.pi, n)
     upper = np.column_stack([np.cos(angle), np.sin(angle)])
@@ -27,7 +30,9 @@ def make_moons(n, rng):
 
 
 def train(model, x, labels, steps):
-    """Train a model on all points at once, and return the loss of each step before its update."""
+    """Train a model on all points at once, and return the loss of each step before its
+    update.
+    """
     optimizer = optim.Adam(model.parameters(), lr=LEARNING_RATE)
     losses = []
     for _ in steps:
@@ -51,7 +56,9 @@ def accuracy(model, x, labels):
 
 
 def draw_border(ax, model, x, labels, title):
-    """Draw the probability of moon 1 as colour, the border where it is one half, and the points."""
+    """Draw the probability of moon 1 as colour, the border where it is one half, and
+    the points.
+    """
     across, up = np.meshgrid(np.linspace(-1.6, 2.6, 200), np.linspace(-1.2, 1.7, 200))
     grid = probability(model, np.column_stack([across.ravel(), up.ravel()])).reshape(across.shape)
     ax.contourf(across, up, grid, levels=np.linspace(0, 1, 11), cmap="RdBu_r", alpha=0.7)

@@ -1,10 +1,11 @@
 """A variational autoencoder draws digits of its own.
 
-An encoder turns an image into a normal distribution over two numbers, a decoder turns two numbers back into an image
-(Kingma and Welling, 2014). The loss is a bound on the likelihood of the images: how badly they are restored, plus how
-far the distributions are from the standard normal one. A sample is the mean plus the spread times noise, so that
-gradients flow to both. After training, the plane of the two numbers is a map of handwriting: each point of it is a
-digit.
+An encoder turns an image into a normal distribution over two numbers, a decoder turns
+two numbers back into an image (Kingma and Welling, 2014). The loss is a bound on the
+likelihood of the images: how badly they are restored, plus how far the distributions
+are from the standard normal one. A sample is the mean plus the spread times noise, so
+that gradients flow to both. After training, the plane of the two numbers is a map of
+handwriting: each point of it is a digit.
 """
 
 import matplotlib.pyplot as plt
@@ -20,7 +21,9 @@ EPOCHS, BATCH, HIDDEN = 60, 64, 128
 
 
 class Autoencoder(nn.Module):
-    """An encoder of images (n, 64) to means and log-variances (n, 2) each, and a decoder back to logits (n, 64)."""
+    """An encoder of images (n, 64) to means and log-variances (n, 2) each, and a
+    decoder back to logits (n, 64).
+    """
 
     def __init__(self, rng):
         self.encoder = nn.Sequential(nn.Linear(64, HIDDEN, rng=rng), nn.ReLU(), nn.Linear(HIDDEN, 4, rng=rng))
@@ -34,7 +37,9 @@ class Autoencoder(nn.Module):
 
 
 def losses_of(model, images, noise):
-    """Return what restoring costs, and the divergence from the standard normal distribution, summed over images."""
+    """Return what restoring costs, and the divergence from the standard normal
+    distribution, summed over images.
+    """
     logits, mean, log_variance = model(images, noise)
     restoring = F.binary_cross_entropy_with_logits(logits, images, reduction="sum")
     divergence = np.sum(mean**2 + np.exp(log_variance) - log_variance - 1) / 2
@@ -42,7 +47,9 @@ def losses_of(model, images, noise):
 
 
 def train(model, images, rng, epochs):
-    """Train the autoencoder, and return both losses for each image and epoch (epochs, 2)."""
+    """Train the autoencoder, and return both losses for each image and epoch (epochs,
+    2).
+    """
     optimizer = optim.Adam(model.parameters(), lr=2e-3)
     history = []
     for _ in epochs:
@@ -59,7 +66,9 @@ def train(model, images, rng, epochs):
 
 
 def draw(model, images, digits):
-    """Return a figure: where the encoder puts the images, and what the decoder draws all over that plane."""
+    """Return a figure: where the encoder puts the images, and what the decoder draws
+    all over that plane.
+    """
     with mg.no_grad():
         means = model.encoder(images).data[:, :2]
         steps = np.linspace(-2, 2, 11)

@@ -1,6 +1,7 @@
 """microgradnd: reverse-mode automatic differentiation in pure Python over NumPy.
 
-Owns: the public names and the version; what a first program rarely needs is loaded when it is named.
+Owns: the public names and the version; what a first program rarely needs is loaded when
+it is named.
 Must not own: what the names stand for.
 Read next: `tensor.py`.
 """

@@ -1,4 +1,5 @@
-"""From the shell: `python -m microgradnd draw train.py -o graph.svg` runs a program and draws what it computed.
+"""From the shell: `python -m microgradnd draw train.py -o graph.svg` runs a program and
+draws what it computed.
 
 Owns: the command line.
 Must not own: what is drawn, or how (`viz/render.py`).
@@ -101,7 +102,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def write(program: str, output: Path | None, backward: bool, options: dict[str, Any]) -> None:
-    """Run a program and draw what it computed, to a file or as a table on the terminal."""
+    """Run a program and draw what it computed, to a file or as a table on the
+    terminal.
+    """
     from microgradnd import viz
     from microgradnd.viz.render import format_of
 
@@ -127,7 +130,9 @@ def write(program: str, output: Path | None, backward: bool, options: dict[str, 
 
 
 def drawn_until(failure: Failed, output: Path) -> str:
-    """Draw what a program had computed before it failed, and say where; nothing if it had computed nothing."""
+    """Draw what a program had computed before it failed, and say where; nothing if it
+    had computed nothing.
+    """
     from microgradnd import viz
     from microgradnd.viz.render import FORMATS, format_of
 
@@ -155,7 +160,9 @@ def result(program: str) -> Tensor:
 
 
 class Kept(Operation):
-    """An operation that keeps its arrays, though `backward()` frees them: the last ones of a program are drawn."""
+    """An operation that keeps its arrays, though `backward()` frees them: the last ones
+    of a program are drawn.
+    """
 
     __slots__ = ("kept_args", "kept_out")
 
@@ -181,7 +188,9 @@ class Kept(Operation):
 
 
 def as_it_was(last: Operation) -> None:
-    """Give a computation the variables as they were when it was made: an optimizer has changed them since."""
+    """Give a computation the variables as they were when it was made: an optimizer has
+    changed them since.
+    """
     todo, seen, before = [last], {last}, dict[Leaf, Leaf]()
     while todo:
         node = todo.pop()
@@ -197,7 +206,8 @@ def as_it_was(last: Operation) -> None:
 
 
 class Noting(Recording):
-    """Notes for each operation which line of the program it comes from, and which was the last to make one number.
+    """Notes for each operation which line of the program it comes from, and which was
+    the last to make one number.
 
     Each operation keeps its arrays, with copies of those that an optimizer may change.
     """
@@ -222,9 +232,11 @@ class Noting(Recording):
 
 @contextmanager
 def running(path: Path, name: str) -> Iterator[dict[str, Any]]:
-    """Run a file as the module of a name and give its variables; its folder is the first where imports are looked for.
+    """Run a file as the module of a name and give its variables; its folder is the
+    first where imports are looked for.
 
-    What fails meanwhile, in the file or in what is called of it, is shown as the program alone would show it.
+    What fails meanwhile, in the file or in what is called of it, is shown as the
+    program alone would show it.
     """
     module = types.ModuleType(name)
     module.__file__ = str(path)
@@ -259,7 +271,9 @@ def running(path: Path, name: str) -> Iterator[dict[str, Any]]:
 
 
 def named(variables: dict[str, Any], name: str, file: str) -> Tensor:
-    """Return the Tensor of a name, or the one that the function of this name returns."""
+    """Return the Tensor of a name, or the one that the function of this name
+    returns.
+    """
     if name not in variables:
         possible = [key for key, value in variables.items() if isinstance(value, Tensor) or inspect.isfunction(value)]
         advice = f"there are {', '.join(possible)}" if possible else "assign the result to it"
@@ -285,7 +299,9 @@ def _takes_nothing(value: Any) -> bool:
 
 
 def last(variables: dict[str, Any], noting: Noting, file: str) -> Tensor:
-    """Return the Tensor `loss`, or the one that was computed last, or the last number."""
+    """Return the Tensor `loss`, or the one that was computed last, or the last
+    number.
+    """
     loss = variables.get("loss")
     if isinstance(loss, Tensor):
         return loss

@@ -1,12 +1,16 @@
-"""What an error tells the user to do: the knowledge behind messages, loaded when something has gone wrong.
+"""What an error tells the user to do: the knowledge behind messages, loaded when
+something has gone wrong.
 
-Owns: which name or keyword of other libraries is which here, and what NumPy's messages mean for the caller.
-Must not own: the decision that something is an error (each operation checks what it is given itself).
+Owns: which name or keyword of other libraries is which here, and what NumPy's messages
+mean for the caller.
+Must not own: the decision that something is an error (each operation checks what it is
+given itself).
 Read next: `registry.py`, `lines.py`.
 
-NumPy's messages say what is wrong with a call, but neither which one nor with what to replace it. Here they get the
-operation, its operands, the line of the user's code and the remedy; those that only speak of the inside of a function
-("_sum() got an unexpected keyword argument") are said anew.
+NumPy's messages say what is wrong with a call, but neither which one nor with what to
+replace it. Here they get the operation, its operands, the line of the user's code and
+the remedy; those that only speak of the inside of a function ("_sum() got an unexpected
+keyword argument") are said anew.
 """
 
 from __future__ import annotations
@@ -35,7 +39,8 @@ NUMPY_PLACES = (("np", np), ("np.linalg", np.linalg), ("np.fft", np.fft))
 parameters = parameters_of.__wrapped__  # of callable objects too, which can't be hashed
 IN_PLACE = "under mg.no_grad(), or write t = ... for a new Tensor"
 
-# What users of PyTorch, JAX and NumPy type, and what it is here; "t" stands for the Tensor
+# What users of PyTorch, JAX and NumPy type, and what it is here; "t" stands for the
+# Tensor
 SIGNS = {"add": "+", "div": "/", "mul": "*", "sub": "-", "bmm": "@", "mm": "@", "mv": "@"}
 SIGNS |= {"eq": "==", "ge": ">=", "gt": ">", "le": "<=", "lt": "<", "ne": "!="}
 DTYPES = {"byte": "uint8", "double": "float64", "float": "float32", "half": "float16", "int": "int32", "long": "int64"}
@@ -230,7 +235,8 @@ def missing_attribute(owner: str, name: str, candidates: Iterable[str] = ()) -> 
     Parameters
     ----------
     owner : str
-        Where it was looked for: "Tensor", "microgradnd", "nn", "nn.functional", "optim", "viz".
+        Where it was looked for: "Tensor", "microgradnd", "nn", "nn.functional",
+        "optim", "viz".
     name : str
         What was looked for.
     candidates : iterable of str
@@ -269,7 +275,8 @@ def missing_attribute(owner: str, name: str, candidates: Iterable[str] = ()) -> 
 
 
 def missing_member(value: object, name: str) -> AttributeError:
-    """Return the error for an attribute that an object hasn't, with the one that was meant.
+    """Return the error for an attribute that an object hasn't, with the one that was
+    meant.
 
     Examples
     --------
@@ -286,7 +293,9 @@ def missing_member(value: object, name: str) -> AttributeError:
 
 
 def _near(name: str, known: list[str]) -> str | None:
-    """Return the name that was meant, if one is as good as certain: a misspelling, or a part of it."""
+    """Return the name that was meant, if one is as good as certain: a misspelling, or a
+    part of it.
+    """
     near = difflib.get_close_matches(name, known, 1, 0.8)
     longer = [c for c in known if len(name) > 2 and name.lower() in c.lower()]
     return near[0] if near else longer[0] if len(longer) == 1 else None
@@ -325,7 +334,8 @@ def _elsewhere(name: str, operand: str) -> str | None:
 def failed_call(
     function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], error: Exception
 ) -> Exception | None:
-    """Return the error to raise instead of the one that a call raised, or add a note to that and return None.
+    """Return the error to raise instead of the one that a call raised, or add a note to
+    that and return None.
 
     Parameters
     ----------
@@ -339,8 +349,9 @@ def failed_call(
     Returns
     -------
     Exception or None
-        An error of the same class, to be raised `from error`. None for what isn't about the call (a warning that is an
-        error, say), what the library has raised with a message of its own, and what a user's function raised.
+        An error of the same class, to be raised `from error`. None for what isn't about
+        the call (a warning that is an error, say), what the library has raised with a
+        message of its own, and what a user's function raised.
 
     Examples
     --------
@@ -419,7 +430,9 @@ def display(function: Any) -> str:
 
 
 def _called(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
-    """Return an operation with its operands: np.dot of 'w' (shape (3,), float64) and a number."""
+    """Return an operation with its operands: np.dot of 'w' (shape (3,), float64) and a
+    number.
+    """
     given = [described(arg) for arg in args[:6]]
     if len(args) > 6:
         given.append(f"{len(args) - 6} more")
@@ -435,7 +448,9 @@ def array_of(value: Any) -> Any:
 
 
 def described(value: Any) -> str:
-    """Return an operand as messages put it: its name, if it has one, its shape and dtype."""
+    """Return an operand as messages put it: its name, if it has one, its shape and
+    dtype.
+    """
     array = array_of(value)
     if array is not value or isinstance(value, np.ndarray):
         node = getattr(value, "_node", None)
@@ -455,7 +470,9 @@ def _short_repr(value: Any) -> str:
 
 
 def _no_arrays(values: Iterable[Any]) -> Iterator[str]:
-    """Yield what is wrong with each value that isn't an array of numbers, and what to do."""
+    """Yield what is wrong with each value that isn't an array of numbers, and what to
+    do.
+    """
     for i, value in enumerate(values):
         array = array_of(value)
         place = f"operand {i}"
@@ -486,7 +503,8 @@ def _is_axis(axis: Any) -> bool:
 
 
 def wrong_keyword(name: str, keyword: str, known: list[inspect.Parameter]) -> str:
-    """Return the message for a keyword that a function doesn't take, with the one that was meant.
+    """Return the message for a keyword that a function doesn't take, with the one that
+    was meant.
 
     Examples
     --------
@@ -504,7 +522,9 @@ def wrong_keyword(name: str, keyword: str, known: list[inspect.Parameter]) -> st
 
 
 def instead_of(keyword: str, names: list[str]) -> str:
-    """Return what to do instead of giving a keyword that isn't among the names of the parameters, if that is known."""
+    """Return what to do instead of giving a keyword that isn't among the names of the
+    parameters, if that is known.
+    """
     why = {
         "device": "arrays are in main memory",
         "out": "use its result",
@@ -553,7 +573,9 @@ def _frames(traceback: TracebackType | None) -> Iterator[tuple[FrameType, int]]:
 
 
 def _through_others(traceback: TracebackType | None) -> bool:
-    """Return whether an error passed through a function of the user's: a primitive's body, a callback."""
+    """Return whether an error passed through a function of the user's: a primitive's
+    body, a callback.
+    """
     files = [frame.f_code.co_filename for frame, _ in _frames(traceback)]
     return any(not file.startswith((PACKAGE, NUMPY, "<__array_function__")) for file in files)
 
@@ -568,7 +590,9 @@ def _deliberate(traceback: TracebackType | None) -> bool:
 
 
 def _public_class(error: Exception) -> type[Exception]:
-    """Return the nearest class of an error that takes a message: NumPy's own take parts of one."""
+    """Return the nearest class of an error that takes a message: NumPy's own take parts
+    of one.
+    """
     public = (
         TypeError,
         ValueError,
@@ -583,7 +607,9 @@ def _public_class(error: Exception) -> type[Exception]:
 
 
 def by_blocks(function: Any, args: Iterable[Any], error: Exception) -> Exception | None:
-    """Return the error for what can't be done with another library's array as a whole; None for NumPy's arrays."""
+    """Return the error for what can't be done with another library's array as a whole;
+    None for NumPy's arrays.
+    """
     if type(error) is refusals.ByBlocks:
         return error
     arrays = (getattr(value, "_array", value) for value in args)
@@ -594,7 +620,8 @@ def by_blocks(function: Any, args: Iterable[Any], error: Exception) -> Exception
 
 
 def failed_rule(node: Operation, position: int, mode: str, error: Exception) -> Exception | None:
-    """Return the error to raise instead of the one that a derivative rule caused, or add a note and return None.
+    """Return the error to raise instead of the one that a derivative rule caused, or
+    add a note and return None.
 
     Parameters
     ----------
@@ -610,7 +637,8 @@ def failed_rule(node: Operation, position: int, mode: str, error: Exception) -> 
     Returns
     -------
     Exception or None
-        An error to be raised `from error` where the rule returned no derivative, or has the wrong parameters.
+        An error to be raised `from error` where the rule returned no derivative, or has
+        the wrong parameters.
     """
     is_users = _through_others(error.__traceback__)
     if not is_users and isinstance(error, TypeError | AttributeError | ValueError):
@@ -630,7 +658,8 @@ def _walk(node: Operation, mode: str) -> str:
 
 
 def of_rule(function: Callable[..., Any], position: int, mode: str, error: Exception) -> str | None:
-    """Return the message for a rule that returned something else than a derivative or has the wrong parameters.
+    """Return the message for a rule that returned something else than a derivative or
+    has the wrong parameters.
 
     Parameters
     ----------

@@ -22,7 +22,9 @@ Rng: TypeAlias = "np.random.Generator | None"  # what `rng=` may be; a text, as 
 
 
 class Anew:
-    """A function that is called anew in each run of a program; two of them are never the same step."""
+    """A function that is called anew in each run of a program; two of them are never
+    the same step.
+    """
 
     def __init__(self, function: Callable[..., Any], shape: tuple[int, ...] | None, dtype: Any) -> None:
         self.function, self.shape, self.dtype = function, shape, np.dtype(dtype)
@@ -33,7 +35,9 @@ class Anew:
         return f"<{self.__name__}, called anew>"
 
     def rebound(self) -> list[str]:
-        """Return the names of a closure that have got another object since the call was made."""
+        """Return the names of a closure that have got another object since the call was
+        made.
+        """
         now = held(self.function)
         return [name for name, thing in self.held.items() if name not in now or now[name] is not thing]
 
@@ -59,10 +63,12 @@ def held(function: Any) -> dict[str, Any]:
 
 
 def anew(function: Callable[[], npt.ArrayLike], shape: int | tuple[int, ...] = (), dtype: npt.DTypeLike = float) -> Any:
-    """Call a function, which a compiled function calls again in each call: for random numbers, data, the time.
+    """Call a function, which a compiled function calls again in each call: for random
+    numbers, data, the time.
 
-    A program is written once, so a random number drawn by a compiled function would be the same in all calls. The
-    result of this function is new in each call. No derivative passes through it.
+    A program is written once, so a random number drawn by a compiled function would be
+    the same in all calls. The result of this function is new in each call. No
+    derivative passes through it.
 
     Parameters
     ----------
@@ -108,7 +114,9 @@ def anew(function: Callable[[], npt.ArrayLike], shape: int | tuple[int, ...] = (
 
 
 def anew_like(x: Any, function: Callable[[tuple[int, ...]], Any]) -> Any:
-    """Call a function of the shape of an array as `anew` does; it returns an array of this shape and dtype."""
+    """Call a function of the shape of an array as `anew` does; it returns an array of
+    this shape and dtype.
+    """
     return drawn(Anew(function, None, x.dtype), getattr(x, "_array", x).shape, (x.shape,))
 
 

@@ -1,12 +1,14 @@
 """What type checkers know of the library beyond its signatures.
 
 Owns: type variables, and the types of methods and calls that are made by functions.
-Must not own: anything that runs, or options of one function (their `Literal`s stand next to it).
+Must not own: anything that runs, or options of one function (their `Literal`s stand
+next to it).
 Read next: `arraylike.py`, whose methods have these types.
 
-To a type checker a Tensor holds `Numbers` of an unknown kind. NumPy's own stubs decide what its functions return, and
-for an array of floats they say that `np.mean(t)` is a `np.floating`, which has no `backward()`. Where they can't tell
-the kind, they leave the type open, so that the result may be used as the Tensor that it is.
+To a type checker a Tensor holds `Numbers` of an unknown kind. NumPy's own stubs decide
+what its functions return, and for an array of floats they say that `np.mean(t)` is a
+`np.floating`, which has no `backward()`. Where they can't tell the kind, they leave the
+type open, so that the result may be used as the Tensor that it is.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
-"""Finding the first NaN or Inf, and every change of an array behind the tape's back; slow, for debugging.
+"""Finding the first NaN or Inf, and every change of an array behind the tape's back;
+slow, for debugging.
 
 Owns: `detect_anomaly`.
-Must not own: what the other modes share (`modes.py`), or how a change is noticed (`operands.py`).
+Must not own: what the other modes share (`modes.py`), or how a change is noticed
+(`operands.py`).
 Read next: `reasons.py`, which looks back from a gradient that is wrong.
 """
 
@@ -22,11 +24,13 @@ from microgradnd.tape import Mode, Operation, current, describe
 
 
 class detect_anomaly(Recording):
-    """Find the first NaN or Inf, in this thread, while it is entered; slow, for debugging.
+    """Find the first NaN or Inf, in this thread, while it is entered; slow, for
+    debugging.
 
-    Every recorded result and every cotangent is checked, and the arrays on the tape are locked until the context
-    is left, so that writing to one behind the tape's back raises NumPy's "read-only" error. Each operation also notes
-    which line of the user's code it comes from, for messages and pictures.
+    Every recorded result and every cotangent is checked, and the arrays on the tape are
+    locked until the context is left, so that writing to one behind the tape's back
+    raises NumPy's "read-only" error. Each operation also notes which line of the user's
+    code it comes from, for messages and pictures.
 
     Raises
     ------
@@ -67,7 +71,9 @@ class detect_anomaly(Recording):
         parents: tuple[Any, ...],
         out: Any,
     ) -> Operation:
-        """Record a call as without this context, check its result, and lock and remember all arrays that it used."""
+        """Record a call as without this context, check its result, and lock and
+        remember all arrays that it used.
+        """
         node = record(function, args, kwargs, parents, out)
         note = node.annotate()
         note.line = note.line or user_line()
@@ -105,7 +111,9 @@ class detect_anomaly(Recording):
 
 
 def in_scope(marks: tuple[tuple[int, Any, str], ...]) -> str:
-    """Return the name of the innermost scope that an operation is in, as messages put it; nothing if there is none."""
+    """Return the name of the innermost scope that an operation is in, as messages put
+    it; nothing if there is none.
+    """
     names = [name for _, module, name in marks if module is None]
     return f", in {names[-1]!r}" if names else ""
 

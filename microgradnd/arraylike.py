@@ -1,8 +1,10 @@
-"""What a Tensor has in common with an array: attributes, conversions, comparisons and NumPy's methods.
+"""What a Tensor has in common with an array: attributes, conversions, comparisons and
+NumPy's methods.
 
-Owns: the first of the four files of one class (then `assignment.py`, `operators.py`, `tensor.py`): what it has in
-common with an array. Nothing here knows of derivatives.
-Must not own: operators or recording (`tensor.py`); each method hands its NumPy function on to be recorded there.
+Owns: the first of the four files of one class (then `assignment.py`, `operators.py`,
+`tensor.py`): what it has in common with an array. Nothing here knows of derivatives.
+Must not own: operators or recording (`tensor.py`); each method hands its NumPy function
+on to be recorded there.
 Read next: `tensor.py`.
 """
 
@@ -47,7 +49,9 @@ def _comparison(function: Any, run: Callable[[Any, Any], Any]) -> Callable[[Like
 
 
 class ArrayLike:
-    """What a Tensor has in common with an array: it holds one in `_array`, and hands functions on to be recorded."""
+    """What a Tensor has in common with an array: it holds one in `_array`, and hands
+    functions on to be recorded.
+    """
 
     __slots__ = ()
     _array: Any
@@ -77,7 +81,9 @@ class ArrayLike:
         return self._array.dtype
 
     def _known(self, what: str) -> Any:
-        """Return the array, to be looked at; raise where it is only an example, because a call is being traced."""
+        """Return the array, to be looked at; raise where it is only an example, because
+        a call is being traced.
+        """
         if (trace := current().trace) is not None and self._node is not None:
             raise trace.refusal(what)
         return self._array

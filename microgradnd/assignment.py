@@ -1,12 +1,13 @@
 """Changing a Tensor: `t[i] = v`, `t += v`, and the update of a leaf in place.
 
 Owns: the second of the four files of the class `Tensor`.
-Must not own: when an assignment may write to the array itself (`inplace.py`), which Tensors see the same memory
-(`views.py`), or recording (`tensor.py`).
+Must not own: when an assignment may write to the array itself (`inplace.py`), which
+Tensors see the same memory (`views.py`), or recording (`tensor.py`).
 Read next: `views.py`.
 
-A Tensor is a variable, a recorded operation is a value. So an assignment records a new value, and lets the variable
-stand for it. Only a leaf that requires a gradient is itself changed, under `no_grad()`, as optimizers do it.
+A Tensor is a variable, a recorded operation is a value. So an assignment records a new
+value, and lets the variable stand for it. Only a leaf that requires a gradient is
+itself changed, under `no_grad()`, as optimizers do it.
 """
 
 from __future__ import annotations
@@ -57,7 +58,9 @@ def _in_place(function: Any, run: Callable[[Any, Any], Any]) -> Any:
 
 
 def fitting(tensor: Assignable, function: Any, other: Any) -> Assignable:
-    """Return the new value of an augmented assignment, or raise if it doesn't fit in the variable."""
+    """Return the new value of an augmented assignment, or raise if it doesn't fit in
+    the variable.
+    """
     result = tensor.__array_function__(function, (), (tensor, other), {})
     if result.shape != tensor.shape or not np.can_cast(result.dtype, tensor.dtype, "same_kind"):
         raise refusals.unfit_result(name_of(function), result, tensor)
@@ -123,7 +126,8 @@ class Assignable(ArrayLike):
 
     @traceable
     def updating(self) -> Update:
-        """Return a context that gives a leaf's array, to be changed in place, and makes the tensor newer than its uses.
+        """Return a context that gives a leaf's array, to be changed in place, and makes
+        the tensor newer than its uses.
 
         Returns
         -------
@@ -153,7 +157,9 @@ class Assignable(ArrayLike):
 
 
 def entering(function: Any, value: Any) -> Any:
-    """Return the array or number of what an array is changed by; an array of another kind would take it over."""
+    """Return the array or number of what an array is changed by; an array of another
+    kind would take it over.
+    """
     if type(value) is np.ndarray or type(value) is float:
         return value
     return value._array if isinstance(value, ArrayLike) else operand(function, value)
@@ -168,7 +174,9 @@ def variable(cls: type[Any], array: Any, requires_grad: bool, name: str | None) 
 
 
 def become(tensor: Any, value: Assignable, index: Any) -> None:
-    """Let a variable stand for a new value, which differs from the old one at an index."""
+    """Let a variable stand for a new value, which differs from the old one at an
+    index.
+    """
     old, name = tensor._node, tensor.name
     array = value._array
     array = np.asarray(array) if isinstance(array, np.generic) else array  # of which views can be taken
@@ -184,7 +192,9 @@ def become(tensor: Any, value: Assignable, index: Any) -> None:
 
 
 def plain_index(index: Any) -> Any:
-    """Return an index with the arrays of the Tensors in it: an index is data, not something to differentiate."""
+    """Return an index with the arrays of the Tensors in it: an index is data, not
+    something to differentiate.
+    """
     if type(index) is tuple:
         return index if primitives.is_basic(index) else tuple(map(plain_index, index))
     if isinstance(index, list) and any(isinstance(part, ArrayLike) for part in index):

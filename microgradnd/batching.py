@@ -1,19 +1,23 @@
-"""A batch that looks like one of its examples: what `vmap` and `jacobian` call functions with.
+"""A batch that looks like one of its examples: what `vmap` and `jacobian` call
+functions with.
 
-Owns: the class `Batched`, the table that says how a function is called once for a whole batch, the loop over the
-examples for functions without a row, and the levels of the maps that are running.
-Must not own: the rows of the table (`rules/batches.py`), `Tensor`, or how a function's arguments are taken apart
-(`vectorizing.py`).
+Owns: the class `Batched`, the table that says how a function is called once for a whole
+batch, the loop over the examples for functions without a row, and the levels of the
+maps that are running.
+Must not own: the rows of the table (`rules/batches.py`), `Tensor`, or how a function's
+arguments are taken apart (`vectorizing.py`).
 Read next: `rules/batches.py`.
 
-A `Batched` holds an array whose first axis counts the examples. Its shape is that of one example, and so is all that a
-function computes from the shape. Each call of a NumPy function on it becomes a call on the whole array. That array may
-be a Tensor, so everything is recorded as the operations on whole batches that a person would have written: the tape
-and the compiler never meet a `Batched`. Only a cotangent may be one, on a tape of whole arrays: then one walk carries
-the rows of a Jacobian.
+A `Batched` holds an array whose first axis counts the examples. Its shape is that of
+one example, and so is all that a function computes from the shape. Each call of a NumPy
+function on it becomes a call on the whole array. That array may be a Tensor, so
+everything is recorded as the operations on whole batches that a person would have
+written: the tape and the compiler never meet a `Batched`. Only a cotangent may be one,
+on a tape of whole arrays: then one walk carries the rows of a Jacobian.
 
-Maps within maps have levels, counted in the order in which they were entered. A value that depends on several is a
-`Batched` of the highest level that holds a `Batched` of a lower one.
+Maps within maps have levels, counted in the order in which they were entered. A value
+that depends on several is a `Batched` of the highest level that holds a `Batched` of a
+lower one.
 """
 
 from __future__ import annotations
@@ -56,17 +60,20 @@ next_number = itertools.count(1).__next__
 
 
 def defvmap(function: Function, rule: Rule | str) -> None:
-    """Enter how `vmap` calls a function once for a whole batch; without an entry it is called for each example.
+    """Enter how `vmap` calls a function once for a whole batch; without an entry it is
+    called for each example.
 
     Parameters
     ----------
     function : callable
         A NumPy function, or one made by `primitive`.
     rule : callable or "elementwise"
-        `rule(is_batched, *args, **kwargs)` returns the results of all examples, along the first axis. `is_batched` has
-        a bool for each positional argument: those with True have all examples along their first axis, the others are
-        the same for every example. If it returns NotImplemented, the function is called for each example.
-        "elementwise" stands for a function of arrays that broadcast together, and of numbers.
+        `rule(is_batched, *args, **kwargs)` returns the results of all examples, along
+        the first axis. `is_batched` has a bool for each positional argument: those with
+        True have all examples along their first axis, the others are the same for every
+        example. If it returns NotImplemented, the function is called for each example.
+        "elementwise" stands for a function of arrays that broadcast together, and of
+        numbers.
 
     See Also
     --------
@@ -97,7 +104,9 @@ def _refusing(what: str) -> Any:
 
 
 def _pair(function: Any) -> tuple[Any, Any]:
-    """Make the methods of a binary operator: the mixin's, and `call`, take a longer way."""
+    """Make the methods of a binary operator: the mixin's, and `call`, take a longer
+    way.
+    """
 
     def forward(self: Any, other: Any) -> Any:
         if (y := as_aligned(self, other)) is None:
@@ -113,7 +122,9 @@ def _pair(function: Any) -> tuple[Any, Any]:
 
 
 def as_aligned(batch: Batched, other: Any) -> Any:
-    """Return what broadcasts with a whole batch as `other` does with an example; None where that isn't plain."""
+    """Return what broadcasts with a whole batch as `other` does with an example; None
+    where that isn't plain.
+    """
     kind = type(other)
     if kind is Batched:
         return other._batch if other.level == batch.level and other._batch.ndim == batch._batch.ndim else None
@@ -123,7 +134,9 @@ def as_aligned(batch: Batched, other: Any) -> Any:
 
 
 class Batched(NDArrayOperatorsMixin):
-    """A batch of arrays that looks like one of them: to NumPy's functions, operators and methods."""
+    """A batch of arrays that looks like one of them: to NumPy's functions, operators
+    and methods.
+    """
 
     __slots__ = ("_batch", "level")
     __hash__ = object.__hash__
@@ -213,14 +226,18 @@ class Batched(NDArrayOperatorsMixin):
 
 
 def full(x: Any, levels: tuple[Level, ...]) -> Any:
-    """Return a value as a whole array: with an axis in front for each of some levels, that of the outermost first."""
+    """Return a value as a whole array: with an axis in front for each of some levels,
+    that of the outermost first.
+    """
     for level in levels[::-1]:
         x = without(x, level)
     return x
 
 
 def without(x: Any, level: Level) -> Any:
-    """Return a value with the axis of a level in front of it, repeated along that axis if it doesn't depend on it."""
+    """Return a value with the axis of a level in front of it, repeated along that axis
+    if it doesn't depend on it.
+    """
     if type(x) is Batched:
         if x.level == level.number:
             return x._batch
@@ -237,7 +254,9 @@ def per_example(x: Any, levels: tuple[Level, ...]) -> Any:
 
 
 def batched(x: Any, number: int) -> Any:
-    """Return an array as the batch of a level, whose examples are along its first axis."""
+    """Return an array as the batch of a level, whose examples are along its first
+    axis.
+    """
     if type(x) is Batched and x.level > number:
         return Batched(batched(np.swapaxes(x._batch, 0, 1), number), x.level)
     return Batched(x, number)
@@ -255,7 +274,9 @@ def running(levels: Iterable[Level]) -> Iterator[None]:
 
 @contextmanager
 def looped() -> Iterator[set[str]]:
-    """Give a set that takes the names of the functions that are called for each example."""
+    """Give a set that takes the names of the functions that are called for each
+    example.
+    """
     names: set[str] = set()
     token = LOOPED.set(names)
     try:
@@ -265,13 +286,17 @@ def looped() -> Iterator[set[str]]:
 
 
 def above(levels: Sequence[Level]) -> AbstractContextManager[None]:
-    """Let transforms know of the maps that were entered since some others: on a tape of whole batches of those."""
+    """Let transforms know of the maps that were entered since some others: on a tape of
+    whole batches of those.
+    """
     return running(level for level in LEVELS.get() if level not in levels) if levels else UNCHANGED
 
 
 @functools.lru_cache(maxsize=8)
 def identity(n: int, dtype: np.dtype[Any]) -> Any:
-    """Return an identity matrix that nobody may write to, and that products know by `UNITS`."""
+    """Return an identity matrix that nobody may write to, and that products know by
+    `UNITS`.
+    """
     array = np.eye(n, dtype=dtype)
     array.flags.writeable = False
     UNITS[id(array)] = array
@@ -289,7 +314,9 @@ def innermost(x: Any) -> Any:
 
 
 def highest(values: Iterable[Any]) -> Batched | None:
-    """Return the value that belongs to the innermost map, also in lists and tuples; None if there is none."""
+    """Return the value that belongs to the innermost map, also in lists and tuples;
+    None if there is none.
+    """
     found: Batched | None = None
     for x in values:
         if type(x) in (tuple, list):
@@ -300,7 +327,9 @@ def highest(values: Iterable[Any]) -> Batched | None:
 
 
 def call(function: Function, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-    """Call a function on whole batches, by its row in the table, or else for each example."""
+    """Call a function on whole batches, by its row in the table, or else for each
+    example.
+    """
     if function in OF_SHAPES:
         return function(*[like(x) for x in args], **kwargs)
     rule = RULES.get(function)
@@ -335,12 +364,16 @@ def call(function: Function, args: Sequence[Any], kwargs: dict[str, Any]) -> Any
 
 
 def like(x: Any) -> Any:
-    """Return a plain array, of zeros, with the shape and dtype of an example; other values as they are."""
+    """Return a plain array, of zeros, with the shape and dtype of an example; other
+    values as they are.
+    """
     return np.broadcast_to(np.zeros((), x.dtype), x.shape) if type(x) is Batched else x
 
 
 def is_batched(x: Any, level: int) -> Any:
-    """Return whether a value belongs to a level; for a list or tuple that has such values, that of each part."""
+    """Return whether a value belongs to a level; for a list or tuple that has such
+    values, that of each part.
+    """
     if type(x) in (tuple, list):
         flags = [is_batched(part, level) for part in x]
         return flags if any(flags) else False
@@ -348,7 +381,9 @@ def is_batched(x: Any, level: int) -> Any:
 
 
 def whole(x: Any, level: int) -> Any:
-    """Return the array of a batch; of a list or tuple that holds some, one with their arrays."""
+    """Return the array of a batch; of a list or tuple that holds some, one with their
+    arrays.
+    """
     if type(x) in (tuple, list):
         return type(x)(whole(part, level) for part in x)
     return x._batch if type(x) is Batched and x.level == level else x
@@ -389,14 +424,18 @@ def ndim_of(x: Any, flag: Any) -> int:
 
 
 def aligned(x: Any, flag: Any, ndim: int) -> Any:
-    """Return a batch with axes of length 1 behind the first, so that each example has `ndim`; others as they are."""
+    """Return a batch with axes of length 1 behind the first, so that each example has
+    `ndim`; others as they are.
+    """
     if flag and x.ndim - 1 < ndim:
         return np.reshape(x, (x.shape[0], *(1,) * (ndim + 1 - x.ndim), *x.shape[1:]))
     return x
 
 
 def elementwise(function: Function, first: int = 0) -> Rule:
-    """Return the row of a function of arrays that broadcast together; those before the argument `first` do not."""
+    """Return the row of a function of arrays that broadcast together; those before the
+    argument `first` do not.
+    """
 
     def rule(flags: list[Any], *args: Any, **kwargs: Any) -> Any:
         ndim = max([ndim_of(x, flag) for x, flag in zip(args[first:], flags[first:], strict=True)])
@@ -406,7 +445,8 @@ def elementwise(function: Function, first: int = 0) -> Rule:
 
 
 def stacked(function: Function, *cores: int) -> Rule:
-    """Return the row of a function of matrices and vectors that takes stacks of them; `cores` are the axes of one.
+    """Return the row of a function of matrices and vectors that takes stacks of them;
+    `cores` are the axes of one.
 
     By default they are those that a ufunc's signature says.
     """

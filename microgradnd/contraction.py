@@ -1,16 +1,19 @@
 """Sums of products of arrays, as the matrix products that they are.
 
-Owns: the subscripts of `np.einsum`, and the plan by which a contraction becomes a few calls of BLAS.
+Owns: the subscripts of `np.einsum`, and the plan by which a contraction becomes a few
+calls of BLAS.
 Must not own: derivatives of products (`rules/products.py`).
 Read next: `rules/products.py`.
 
-NumPy computes `np.einsum`, and `np.dot` and `np.inner` of more than two dimensions, in loops of its own, which take
-ten to a hundred times as long as BLAS. All of them are one thing: a sum of products over the indices that the result
-doesn't have. A plan brings the operands into matrices, multiplies those and gives the product its axes back. It depends
-on shapes only, so it is made once for each; `np.einsum` is called as it is where there is no better plan.
+NumPy computes `np.einsum`, and `np.dot` and `np.inner` of more than two dimensions, in
+loops of its own, which take ten to a hundred times as long as BLAS. All of them are one
+thing: a sum of products over the indices that the result doesn't have. A plan brings
+the operands into matrices, multiplies those and gives the product its axes back. It
+depends on shapes only, so it is made once for each; `np.einsum` is called as it is
+where there is no better plan.
 
-The results differ from NumPy's own by rounding, as the terms are added in another order. Contractions of fewer than
-`SMALL` products are NumPy's to the last bit.
+The results differ from NumPy's own by rounding, as the terms are added in another
+order. Contractions of fewer than `SMALL` products are NumPy's to the last bit.
 """
 
 from __future__ import annotations
@@ -40,7 +43,9 @@ ndarray, numpy_dot = np.ndarray, np.dot  # found sooner than as attributes
 
 
 class Place(int):
-    """Where a call of a plan finds an argument: the operands come first, then the results of the calls before."""
+    """Where a call of a plan finds an argument: the operands come first, then the
+    results of the calls before.
+    """
 
 
 class Call(NamedTuple):
@@ -69,7 +74,8 @@ class Term(NamedTuple):
 def subscripts_of(args: tuple[Any, ...]) -> tuple[str, tuple[Any, ...]]:
     """Return the subscripts of a call of np.einsum as a string, and its operands.
 
-    In the other form of the call lists of integers stand behind the operands: 0 is A, 26 is a, as in NumPy.
+    In the other form of the call lists of integers stand behind the operands: 0 is A,
+    26 is a, as in NumPy.
     """
     if isinstance(args[0], str):
         return args[0].replace(" ", "") if "- >" not in args[0] else args[0], args[1:]
@@ -88,7 +94,9 @@ def letter(label: Any) -> str:
 
 
 def explicit(subscripts: str, ndims: Sequence[int]) -> tuple[list[str], str]:
-    """Return the indices of each operand and those of the result, with letters in the place of dots."""
+    """Return the indices of each operand and those of the result, with letters in the
+    place of dots.
+    """
     left, arrow, result = subscripts.partition("->")
     words = left.split(",")
     if not arrow:  # implicit: what occurs once, in alphabetical order
@@ -105,7 +113,8 @@ def unused(subscripts: str) -> str:
 
 
 def of_dot(x: Shape, y: Shape) -> str | None:
-    """Return the subscripts of np.dot, which sums over the last axis of x and the last but one of y.
+    """Return the subscripts of np.dot, which sums over the last axis of x and the last
+    but one of y.
 
     None for matrices, vectors and numbers, which NumPy gives to BLAS itself.
     """
@@ -116,7 +125,9 @@ def of_dot(x: Shape, y: Shape) -> str | None:
 
 
 def of_inner(x: Shape, y: Shape) -> str | None:
-    """Return the subscripts of np.inner, which sums over the last axes; None as for np.dot."""
+    """Return the subscripts of np.inner, which sums over the last axes; None as for
+    np.dot.
+    """
     if max(len(x), len(y)) < 3 or not x or not y or x[-1] != y[-1]:
         return None
     return of_axes(len(x), len(y), (len(x) - 1,), (len(y) - 1,))
@@ -139,7 +150,9 @@ def summed_axes(axes: Any, x_ndim: int, y_ndim: int) -> tuple[list[int], list[in
 
 @functools.lru_cache(maxsize=4096)
 def of_axes(n: int, m: int, of_x: tuple[int, ...], of_y: tuple[int, ...]) -> str:
-    """Return the subscripts of a sum over pairs of axes of two arrays with n and m dimensions."""
+    """Return the subscripts of a sum over pairs of axes of two arrays with n and m
+    dimensions.
+    """
     x, y = list(LETTERS[:n]), list(LETTERS[n : n + m])
     for i, j in zip(of_x, of_y, strict=True):
         y[j] = x[i]
@@ -178,7 +191,9 @@ class Plan:
         return x if x.shape == shape else self.add(np.reshape, (x.place, shape), word, shape)
 
     def reduced(self, x: Term, word: str, summed: str) -> Term:
-        """Return a term without the axes of length 1 that aren't in a word, and summed over some indices."""
+        """Return a term without the axes of length 1 that aren't in a word, and summed
+        over some indices.
+        """
         x = self.arranged(x, x.word, x.sizes(word))._replace(word=word)
         if not summed:
             return x
@@ -186,7 +201,9 @@ class Plan:
         return self.add(np.sum, (x.place, tuple(word.index(c) for c in summed)), kept, x.sizes(kept))
 
     def product(self, x: Term, y: Term, result: str) -> Term | None:
-        """Return the contraction of two terms by a product of matrices, or None where there is no such thing in it."""
+        """Return the contraction of two terms by a product of matrices, or None where
+        there is no such thing in it.
+        """
         last = result[-1:]
         free = {*result} & {*y.word} - {*x.word}
         if last in x.word and last not in y.word and (free or x.word[-1] == last):
@@ -238,13 +255,17 @@ class Plan:
 
 
 def broadcast(x: Term, y: Term) -> str:
-    """Return the indices of a term except for those along which its axis of length 1 meets a longer one of another."""
+    """Return the indices of a term except for those along which its axis of length 1
+    meets a longer one of another.
+    """
     return "".join(c for c, n in zip(x.word, x.shape, strict=True) if n != 1 or c not in y.word or y.sizes(c) == (1,))
 
 
 @functools.lru_cache(maxsize=4096)
 def plan(subscripts: str, shapes: tuple[Shape, ...]) -> list[Call]:
-    """Return the calls that compute a contraction; none where NumPy's own loops are quicker, or have to complain."""
+    """Return the calls that compute a contraction; none where NumPy's own loops are
+    quicker, or have to complain.
+    """
     left, arrow, result = subscripts.partition("->")
     if left.count(",") != len(shapes) - 1 or len(shapes) < 2 or (arrow and "..." in left and "..." not in result):
         return []
@@ -286,9 +307,11 @@ PAIRS: dict[Function, Any] = {np.dot: of_dot, np.inner: of_inner, np.tensordot: 
 def contraction(
     function: Function, args: tuple[Any, ...], kwargs: Mapping[str, Any], kinds: Any = ARRAYS
 ) -> tuple[str, tuple[Any, ...]] | None:
-    """Return the subscripts and the operands of a call that a plan may compute, None for any other call.
+    """Return the subscripts and the operands of a call that a plan may compute, None
+    for any other call.
 
-    Operands belong to `kinds`: those of other libraries are left to NumPy's functions, which they answer themselves.
+    Operands belong to `kinds`: those of other libraries are left to NumPy's functions,
+    which they answer themselves.
     """
     pair = PAIRS.get(function)
     if kwargs.keys() - {"axes" if pair else "optimize"}:

@@ -1,7 +1,8 @@
 """Numbers that leave the tape: `float(t)`, `math.sin(t)`, `array[i] = t`.
 
-Owns: what a conversion to a Python number says of the derivative that the number doesn't have: under a transform it is
-an error, elsewhere a warning. The deliberate ways out, `t.item()`, `t.data` and `t.detach()`, say nothing.
+Owns: what a conversion to a Python number says of the derivative that the number
+doesn't have: under a transform it is an error, elsewhere a warning. The deliberate ways
+out, `t.item()`, `t.data` and `t.detach()`, say nothing.
 Must not own: the conversions themselves (`arraylike.py`).
 Read next: `arraylike.py`.
 """
@@ -17,16 +18,20 @@ from microgradnd.tape import Operation, current
 
 
 def is_being_stored(frame: Any) -> bool:
-    """Return whether a caller is at `array[i] = value`: there NumPy asks for a float, and would drop the gradient."""
+    """Return whether a caller is at `array[i] = value`: there NumPy asks for a float,
+    and would drop the gradient.
+    """
     code = frame.f_code
     return dis.opname[code.co_code[frame.f_lasti]] == "STORE_SUBSCR" or "__setitem__" in code.co_names
 
 
 def raise_through(frame: Any, error: Exception) -> NoReturn:
-    """Raise an error in a conversion, so that it also reaches the frame that asked for it.
+    """Raise an error in a conversion, so that it also reaches the frame that asked for
+    it.
 
-    NumPy puts an error of its own in the place of ours, and says of whatever can't be an element that it is a sequence.
-    A trace function sees that one arrive in the frame, and may replace it.
+    NumPy puts an error of its own in the place of ours, and says of whatever can't be
+    an element that it is a sequence. A trace function sees that one arrive in the
+    frame, and may replace it.
     """
 
     def event(at: Any, kind: str, arg: Any) -> None:
@@ -44,7 +49,9 @@ def raise_through(frame: Any, error: Exception) -> NoReturn:
 
 
 class Count(int):
-    """The number of elements, which in PyTorch is a method. NumPy would take it for an array of int64."""
+    """The number of elements, which in PyTorch is a method. NumPy would take it for an
+    array of int64.
+    """
 
     def __call__(self, *_: Any) -> NoReturn:
         raise TypeError("t.size is the number of elements, not a method; write t.shape[axis], or t.shape for all axes")
@@ -57,7 +64,9 @@ class Count(int):
 
 
 def number_of(tensor: Any, what: str) -> Any:
-    """Return the array of a Tensor for a conversion to a Python number, which the derivative doesn't follow."""
+    """Return the array of a Tensor for a conversion to a Python number, which the
+    derivative doesn't follow.
+    """
     array, node = tensor._known(what), tensor._node
     if node is None or not node.requires_grad or current().record is None:
         return array
@@ -87,7 +96,9 @@ def number_of(tensor: Any, what: str) -> Any:
 
 
 def copy_of(tensor: Any, what: str) -> Any:
-    """Return the array of a Tensor for a variable of its own, which a derivative doesn't follow either."""
+    """Return the array of a Tensor for a variable of its own, which a derivative
+    doesn't follow either.
+    """
     array = tensor._known(what)
     if tensor._node is not None and tensor._node.requires_grad and current().is_transformed and current().record:
         raise TypeError(

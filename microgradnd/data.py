@@ -1,11 +1,13 @@
 """Data for training: batches, parts, and features on one scale.
 
-Owns: `batches`, `split`, `standardise`, and how little of a memory-mapped array they read.
+Owns: `batches`, `split`, `standardise`, and how little of a memory-mapped array they
+read.
 Must not own: the training itself (`nn/fit.py`).
 Read next: `nn/fit.py`.
 
-A memory-mapped array (`np.load(path, mmap_mode="r")`, `np.memmap`) may be larger than memory: only the rows of a batch
-are read, and only their numbers are shuffled. Its batches are copies in memory.
+A memory-mapped array (`np.load(path, mmap_mode="r")`, `np.memmap`) may be larger than
+memory: only the rows of a batch are read, and only their numbers are shuffled. Its
+batches are copies in memory.
 """
 
 from __future__ import annotations
@@ -26,7 +28,8 @@ BLOCK = 2**24  # bytes that standardise reads at a time
 
 
 class Rows:
-    """Some rows of a memory-mapped array, in some order, which are read when they are indexed.
+    """Some rows of a memory-mapped array, in some order, which are read when they are
+    indexed.
 
     Attributes
     ----------
@@ -53,7 +56,9 @@ class Rows:
 
 
 def columns(taker: str, arrays: Sequence[Any]) -> list[Any]:
-    """Return arrays that have the same number of rows, at least one, or raise and say which don't."""
+    """Return arrays that have the same number of rows, at least one, or raise and say
+    which don't.
+    """
     if not arrays:
         raise TypeError(f"{taker} must be given at least one array, got none; pass inputs and targets")
     found = []
@@ -86,22 +91,26 @@ def batches(
     size : int
         Rows in a batch, at least 1.
     shuffle : bool
-        Whether to take the rows in random order, a new one in each call. The order takes 8 bytes a row.
+        Whether to take the rows in random order, a new one in each call. The order
+        takes 8 bytes a row.
     rng : numpy.random.Generator, optional
         What shuffles; by default one with fresh entropy.
     drop_last : bool
-        Whether to leave out a last batch of less than `size` rows. A compiled function has a program of its own for
-        each shape of its arguments, so with `drop_last=True` one is enough.
+        Whether to leave out a last batch of less than `size` rows. A compiled function
+        has a program of its own for each shape of its arguments, so with
+        `drop_last=True` one is enough.
 
     Returns
     -------
     iterator of tuple
-        In each tuple the same rows of all arrays: views where nothing is shuffled, else copies.
+        In each tuple the same rows of all arrays: views where nothing is shuffled, else
+        copies.
 
     Raises
     ------
     ValueError
-        If the arrays differ in their numbers of rows, or have none; if `size` isn't positive; if nothing is left.
+        If the arrays differ in their numbers of rows, or have none; if `size` isn't
+        positive; if nothing is left.
     TypeError
         If an array holds no numbers.
 
@@ -154,20 +163,23 @@ def split(*arrays: Any, sizes: Sequence[float], shuffle: bool = True, rng: Rng =
     sizes : sequence of float or int
         The parts: fractions with the sum 1, or numbers of rows with the sum n.
     shuffle : bool
-        Whether the parts are drawn at random; else each is a view of the rows as they come.
+        Whether the parts are drawn at random; else each is a view of the rows as they
+        come.
     rng : numpy.random.Generator, optional
         What draws; by default one with fresh entropy.
 
     Returns
     -------
     list of tuple
-        For each part its rows of all arrays. Of a memory-mapped array nothing is read: a shuffled part is an object
-        that reads rows when they are indexed, as `batches` and `nn.fit` do.
+        For each part its rows of all arrays. Of a memory-mapped array nothing is read:
+        a shuffled part is an object that reads rows when they are indexed, as `batches`
+        and `nn.fit` do.
 
     Raises
     ------
     ValueError
-        If the sizes don't add up, or leave a part without rows; if the arrays differ in their numbers of rows.
+        If the sizes don't add up, or leave a part without rows; if the arrays differ in
+        their numbers of rows.
     TypeError
         If `sizes` isn't a sequence of numbers, or an array holds no numbers.
 
@@ -238,9 +250,11 @@ class Scale(NamedTuple):
 
 @explained
 def standardise(x: Any) -> Scale:
-    """Return the change of scale that gives features the mean 0 and the standard deviation 1.
+    """Return the change of scale that gives features the mean 0 and the standard
+    deviation 1.
 
-    Measure it on the training data, then apply it to all data, so that nothing is learned from the validation data.
+    Measure it on the training data, then apply it to all data, so that nothing is
+    learned from the validation data.
 
     Parameters
     ----------
@@ -250,8 +264,9 @@ def standardise(x: Any) -> Scale:
     Returns
     -------
     Scale
-        A function: `scale(x)` is (x - mean) / std, and `scale.inverse` goes back. `std` is the standard deviation over
-        n, or 1 for a feature that is constant. Both have the dtype of x if that is floating-point, else float64.
+        A function: `scale(x)` is (x - mean) / std, and `scale.inverse` goes back. `std`
+        is the standard deviation over n, or 1 for a feature that is constant. Both have
+        the dtype of x if that is floating-point, else float64.
 
     Raises
     ------

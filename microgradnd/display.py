@@ -29,12 +29,14 @@ def text_of(tensor: Any) -> str:
 
 
 def page_of(tensor: Any) -> str | None:
-    """Return HTML for a notebook: the text, and the page to step through the computation.
+    """Return HTML for a notebook: the text, and the page to step through the
+    computation.
 
     Returns
     -------
     str or None
-        None for what wasn't computed, or by too many operations: the notebook shows the text then.
+        None for what wasn't computed, or by too many operations: the notebook shows the
+        text then.
     """
     html: str | None = importlib.import_module("microgradnd.viz.explore").in_notebook(tensor)
     return html

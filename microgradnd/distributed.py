@@ -1,13 +1,16 @@
 """Gradients of sums over blocks of data, which the workers of a Dask cluster compute.
 
-Owns: `value_and_grad` over blocks; what a block may be, and how parameters and blocks travel.
-Must not own: what a task does (`tasks.py`); scheduling, retries and the moving of data, which are Dask's.
+Owns: `value_and_grad` over blocks; what a block may be, and how parameters and blocks
+travel.
+Must not own: what a task does (`tasks.py`); scheduling, retries and the moving of data,
+which are Dask's.
 Read next: `tasks.py`.
 
-The gradient of a sum over rows is the sum of the gradients of its blocks. Parameters and blocks travel as tasks, never
-as scattered data: if a worker is lost, Dask computes again what was on it. Parts are added in pairs, in a tree whose
-shape depends on the number of blocks alone, so the result is the same to the bit on any number of workers, and without
-a cluster.
+The gradient of a sum over rows is the sum of the gradients of its blocks. Parameters
+and blocks travel as tasks, never as scattered data: if a worker is lost, Dask computes
+again what was on it. Parts are added in pairs, in a tree whose shape depends on the
+number of blocks alone, so the result is the same to the bit on any number of workers,
+and without a cluster.
 """
 
 from __future__ import annotations
@@ -47,43 +50,53 @@ def value_and_grad(
     rng: np.random.Generator | None = None,
     timeout: float = 60.0,
 ) -> Callable[[Tree, Any], tuple[Any, Tree]]:
-    """Return a function that returns the sum of a loss over blocks of data, and the gradient of this sum.
+    """Return a function that returns the sum of a loss over blocks of data, and the
+    gradient of this sum.
 
     Parameters
     ----------
     loss : callable
-        Takes parameters and a block; returns one real number, the sum over the rows of the block. Its result may
-        depend on nothing else, as a block whose worker is lost is computed again.
+        Takes parameters and a block; returns one real number, the sum over the rows of
+        the block. Its result may depend on nothing else, as a block whose worker is
+        lost is computed again.
     client : dask.distributed.Client, optional
-        The connection to a cluster; by default everything is computed here, one block after the other, with the same
-        result to the bit.
+        The connection to a cluster; by default everything is computed here, one block
+        after the other, with the same result to the bit.
     has_aux : bool
-        Whether the loss returns `(value, aux)`: `aux`, numbers and arrays in containers, is summed over the blocks too.
+        Whether the loss returns `(value, aux)`: `aux`, numbers and arrays in
+        containers, is summed over the blocks too.
     compile : bool
-        Whether to compile the gradient, by `mg.compile`, once in each thread of a worker.
+        Whether to compile the gradient, by `mg.compile`, once in each thread of a
+        worker.
     blocks_per_task : int
-        Blocks that a task goes through, one after the other; it holds one of them at a time.
+        Blocks that a task goes through, one after the other; it holds one of them at a
+        time.
     rng : numpy.random.Generator, optional
-        If given, the loss is called with `rng=`, a generator of its own for each block and step.
+        If given, the loss is called with `rng=`, a generator of its own for each block
+        and step.
     timeout : float
         Seconds to wait for a worker while the cluster has none.
 
     Returns
     -------
     callable
-        Takes `(params, data)`; returns `(value, gradient)`, or `((value, aux), gradient)`. `params` is a tree of arrays
-        or modules, and the gradient has its structure. `data` is a Dask collection, such as an array whose blocks are
-        chunks along its first axis; a tuple of collections with the same blocks, as of inputs and targets; or a list of
-        blocks. A block in a list is a function without arguments that loads it, a `dask.delayed` object, a future,
-        the data itself, or a tuple of these.
+        Takes `(params, data)`; returns `(value, gradient)`, or `((value, aux),
+        gradient)`. `params` is a tree of arrays or modules, and the gradient has its
+        structure. `data` is a Dask collection, such as an array whose blocks are chunks
+        along its first axis; a tuple of collections with the same blocks, as of inputs
+        and targets; or a list of blocks. A block in a list is a function without
+        arguments that loads it, a `dask.delayed` object, a future, the data itself, or
+        a tuple of these.
 
     Raises
     ------
     TypeError
-        If `client` isn't a synchronous Client; when called, if the loss isn't one real number, if it changes a buffer
-        of a module, or if calls with the same block differ: the first block of the first call is computed twice.
+        If `client` isn't a synchronous Client; when called, if the loss isn't one real
+        number, if it changes a buffer of a module, or if calls with the same block
+        differ: the first block of the first call is computed twice.
     ValueError
-        When called: if there are no blocks, or the blocks of several collections differ.
+        When called: if there are no blocks, or the blocks of several collections
+        differ.
     TimeoutError
         When called: if the cluster had no workers for `timeout` seconds.
     ImportError
@@ -151,7 +164,9 @@ def check_client(client: Any) -> None:
 
 
 def is_collection(data: Any) -> bool:
-    """Return whether data is a Dask collection of several blocks; a delayed object would say yes to any attribute."""
+    """Return whether data is a Dask collection of several blocks; a delayed object
+    would say yes to any attribute.
+    """
     return hasattr(type(data), "to_delayed")
 
 
@@ -179,7 +194,9 @@ def sources(data: Any, client: Any) -> list[list[Any]]:
 
 
 def parts_of(collection: Any, client: Any) -> list[Any]:
-    """Return what each block of a Dask collection is loaded from: a function, or a future where it is in memory."""
+    """Return what each block of a Dask collection is loaded from: a function, or a
+    future where it is in memory.
+    """
     if any(blocks > 1 for blocks in getattr(collection, "numblocks", ())[1:]):
         raise ValueError(
             f"a Dask array must be divided along its first axis only, got chunks {collection.chunks!r:.80}; write "
@@ -199,7 +216,9 @@ def computed(graph: Any, key: Any) -> Any:
 
 
 def source(part: Any, client: Any) -> Any:
-    """Return what a part of a block is loaded from: a function, a future, or the part itself."""
+    """Return what a part of a block is loaded from: a function, a future, or the part
+    itself.
+    """
     if hasattr(type(part), "__dask_graph__"):
         return functools.partial(part.compute, scheduler="synchronous")
     is_future = client is None and isinstance(part, getattr(sys.modules.get("distributed"), "Future", ()))
@@ -218,7 +237,9 @@ def sum_over(
     given: Sequence[np.random.Generator] = (),
     timeout: float = 60.0,
 ) -> Part:
-    """Return what a job gives, summed over blocks, on a cluster or here, with seeds that `given` and modules draw."""
+    """Return what a job gives, summed over blocks, on a cluster or here, with seeds
+    that `given` and modules draw.
+    """
     if current().trace is not None or current().is_transformed:
         raise TypeError(
             "distributed.value_and_grad can't be differentiated or compiled itself; call it outside, with compile=True "
@@ -234,7 +255,9 @@ def sum_over(
 
 
 def submitted(client: Any, job: Job, params: Tree, groups: list[Any]) -> Any:
-    """Have a cluster run a job for groups of blocks and add up what they give; return the future of the sum."""
+    """Have a cluster run a job for groups of blocks and add up what they give; return
+    the future of the sum.
+    """
     import cloudpickle
     import dask
 

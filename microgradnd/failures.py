@@ -1,8 +1,9 @@
 """From an error to its advice.
 
-Owns: where an error gets its advice: of calls that don't fit a signature, of missing attributes, of operations, of
-derivative rules.
-Must not own: the text of the advice (`advice.py`, which is loaded when something has failed).
+Owns: where an error gets its advice: of calls that don't fit a signature, of missing
+attributes, of operations, of derivative rules.
+Must not own: the text of the advice (`advice.py`, which is loaded when something has
+failed).
 Read next: `advice.py`.
 """
 
@@ -16,7 +17,8 @@ from microgradnd.annotations import P, R
 
 
 def explained(function: Callable[P, R]) -> Callable[P, R]:
-    """Have a call with a wrong keyword or a wrong number of arguments raise an error that names the right ones.
+    """Have a call with a wrong keyword or a wrong number of arguments raise an error
+    that names the right ones.
 
     Examples
     --------
@@ -42,7 +44,9 @@ def explained(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def fail(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], error: Exception) -> NoReturn:
-    """Raise the error of a call again, with the operands, the line, and what to do about it."""
+    """Raise the error of a call again, with the operands, the line, and what to do
+    about it.
+    """
     from microgradnd.advice import by_blocks, failed_call
 
     better = by_blocks(function, args, error) or failed_call(function, args, kwargs, error)
@@ -55,7 +59,9 @@ def fail(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, 
 
 
 def fail_rule(node: Any, position: int, mode: str, error: Exception) -> NoReturn:
-    """Raise the error of a derivative rule again, with what the rule must take and return."""
+    """Raise the error of a derivative rule again, with what the rule must take and
+    return.
+    """
     from microgradnd.advice import by_blocks, failed_rule
 
     better = by_blocks(node.function, node.args or (), error) or failed_rule(node, position, mode, error)
@@ -68,7 +74,9 @@ def fail_rule(node: Any, position: int, mode: str, error: Exception) -> NoReturn
 
 
 def fail_member(thing: Any, name: str) -> Any:
-    """Raise the error of an attribute that an object hasn't, with the one that was meant: its `__getattr__`."""
+    """Raise the error of an attribute that an object hasn't, with the one that was
+    meant: its `__getattr__`.
+    """
     if hasattr(type(thing), name):  # a property, whose own error it is
         return object.__getattribute__(thing, name)
     if name.startswith("_"):  # Python and NumPy probe for their protocols

@@ -1,10 +1,12 @@
-"""The forms in which NumPy takes arguments: by position, by keyword, with a place for the result.
+"""The forms in which NumPy takes arguments: by position, by keyword, with a place for
+the result.
 
 Owns: bringing a call into the form that the rules know.
 Must not own: what may be an operand (`operands.py`), or any rule.
 Read next: `operands.py`.
 
-A derivative belongs to a position. A Tensor passed by keyword would lose its gradient without a word.
+A derivative belongs to a position. A Tensor passed by keyword would lose its gradient
+without a word.
 """
 
 from __future__ import annotations
@@ -30,9 +32,11 @@ def parameters_of(function: Function) -> list[inspect.Parameter]:
 def positional(
     function: Function, args: tuple[Any, ...], kwargs: dict[str, Any], names: Iterable[str]
 ) -> tuple[Any, ...]:
-    """Move the keyword arguments up to the last of `names` to their positions; `kwargs` keeps the rest.
+    """Move the keyword arguments up to the last of `names` to their positions; `kwargs`
+    keeps the rest.
 
-    A derivative belongs to a position. A Tensor passed by keyword would lose its gradient without a word.
+    A derivative belongs to a position. A Tensor passed by keyword would lose its
+    gradient without a word.
     """
     parameters = parameters_of(function)
     slots = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
@@ -47,7 +51,9 @@ def positional(
 
 
 def by_position(function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
-    """Move keyword arguments that have no default to their positions: a spelling may give them other names."""
+    """Move keyword arguments that have no default to their positions: a spelling may
+    give them other names.
+    """
     needed = [p.name for p in parameters_of(function)[len(args) :] if p.default is p.empty and p.name in kwargs]
     return positional(function, args, kwargs, needed) if needed else args
 
@@ -56,21 +62,27 @@ OUT_SLOTS: dict[Function, int] = {}  # what out_slot has found: each call of sev
 
 
 def out_slot(function: Function) -> int:
-    """Return the position at which a function takes an array for its result; a large number if at none."""
+    """Return the position at which a function takes an array for its result; a large
+    number if at none.
+    """
     names = [p.name for p in parameters_of(function) if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     OUT_SLOTS[function] = slot = names.index("out") if "out" in names else 2**31
     return slot
 
 
 def without_out(function: Function, args: tuple[Any, ...], slot: int) -> tuple[Any, ...]:
-    """Leave out an `out` of None that comes last, as rules don't take it, or raise if it is an array."""
+    """Leave out an `out` of None that comes last, as rules don't take it, or raise if
+    it is an array.
+    """
     if args[slot] is not None:
         raise refusals.fills_out(name_of(function))
     return args[:slot] if len(args) == slot + 1 else args
 
 
 def with_options(ufunc: Any, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
-    """Call a ufunc with the keywords that all ufuncs take, spelled so that its own rule need not know them."""
+    """Call a ufunc with the keywords that all ufuncs take, spelled so that its own rule
+    need not know them.
+    """
     refuse_out(ufunc, options)
     dtype, mask = options.pop("dtype", None), options.pop("where", True)
     if options:

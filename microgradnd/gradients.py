@@ -1,6 +1,8 @@
-"""Gradients at both ends of a backward pass: the first cotangent, what hooks make of it, what is left in `.grad`.
+"""Gradients at both ends of a backward pass: the first cotangent, what hooks make of
+it, what is left in `.grad`.
 
-Owns: what `backward()` does around the walk: what it starts from, hooks, `retain_grad`, and adding up at leaves.
+Owns: what `backward()` does around the walk: what it starts from, hooks, `retain_grad`,
+and adding up at leaves.
 Must not own: the walk (`tape.py`), or any rule.
 Read next: `tensor.py`, whose methods call this.
 """
@@ -24,7 +26,9 @@ ACCUMULATING = threading.Lock()
 
 
 def seed(tensor: Any, gradient: Any) -> Any:
-    """Return the cotangent that `tensor.backward(gradient)` starts from: an array, a number or a Tensor."""
+    """Return the cotangent that `tensor.backward(gradient)` starts from: an array, a
+    number or a Tensor.
+    """
     if gradient is None:
         out = tensor._array
         if out.size != 1 or out.dtype.kind == "c":
@@ -47,7 +51,8 @@ def seed(tensor: Any, gradient: Any) -> Any:
 def backward(
     seeds: Iterable[tuple[Node, Any]], retain: bool = False, lift: Lift | None = None, path: Path | None = None
 ) -> dict[Node, Any]:
-    """Walk the tape backwards as `backward()` does it: with the users' hooks, and checks for anomalies.
+    """Walk the tape backwards as `backward()` does it: with the users' hooks, and
+    checks for anomalies.
 
     The parameters and the result are those of `walk`.
     """
@@ -74,7 +79,9 @@ def backward(
 
 
 def unknown(g: Any, trace: Any, lift: Lift) -> Any:
-    """Return a cotangent as the result of a step, so that rules compute nothing before all lengths are known."""
+    """Return a cotangent as the result of a step, so that rules compute nothing before
+    all lengths are known.
+    """
     if getattr(g, "_node", None) is not None:
         return g
     array = getattr(g, "_array", g)
@@ -82,7 +89,9 @@ def unknown(g: Any, trace: Any, lift: Lift) -> Any:
 
 
 def run_note(node: Operation, g: Any) -> Any:
-    """Run the hooks of an operation, and keep its gradient if that is wanted; return what to go on with."""
+    """Run the hooks of an operation, and keep its gradient if that is wanted; return
+    what to go on with.
+    """
     note = node.note
     if note is None or not (note.hooks or note.retain_grad):
         return g
@@ -95,12 +104,16 @@ def run_note(node: Operation, g: Any) -> Any:
 
 
 def conjugate(g: Any) -> Any:
-    """Turn a cotangent, unconjugated on the tape, into a direction to step against, or that back into a cotangent."""
+    """Turn a cotangent, unconjugated on the tape, into a direction to step against, or
+    that back into a cotangent.
+    """
     return np.conj(g) if g.dtype is not None and g.dtype.kind == "c" else g
 
 
 def run_hooks(node: Node, hooks: dict[int, Callable[[Any], Any]], g: Any) -> Any:
-    """Return a gradient as the user's hooks, in the order of their registration, leave it; each gets its own array."""
+    """Return a gradient as the user's hooks, in the order of their registration, leave
+    it; each gets its own array.
+    """
     for hook in list(hooks.values()):
         given = g.copy() if isinstance(g, np.ndarray) else g
         changed = hook(given)
@@ -119,7 +132,9 @@ def run_hooks(node: Node, hooks: dict[int, Callable[[Any], Any]], g: Any) -> Any
 
 
 def accumulate(ends: dict[Any, Any]) -> None:
-    """Add what has arrived at leaves to their gradients; `ends` is emptied, so that they may keep its arrays."""
+    """Add what has arrived at leaves to their gradients; `ends` is emptied, so that
+    they may keep its arrays.
+    """
     for leaf, g in ends.items():
         if g.dtype.kind == "c" or leaf.hooks:
             g = conjugate(g)
@@ -145,7 +160,9 @@ def another(tensor: Any) -> Any:
 
 
 def check_gradient(value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-    """Raise unless a value may be assigned to the `.grad` of a variable of this shape and dtype."""
+    """Raise unless a value may be assigned to the `.grad` of a variable of this shape
+    and dtype.
+    """
     given = getattr(value, "shape", None), getattr(value, "dtype", None)
     if value is not None and given != (shape, dtype):
         came = f"a {type(value).__name__}" if given[0] is None else f"one of shape {given[0]} and dtype {given[1]}"

@@ -1,12 +1,16 @@
-"""Writing to the array itself: the update of a leaf, and assignments that nobody could tell from a new value.
+"""Writing to the array itself: the update of a leaf, and assignments that nobody could
+tell from a new value.
 
-Owns: whether an assignment may write to the array of a variable, and what must be noted then.
-Must not own: what an assignment means (`assignment.py`), or which Tensors see the same memory (`views.py`).
+Owns: whether an assignment may write to the array of a variable, and what must be noted
+then.
+Must not own: what an assignment means (`assignment.py`), or which Tensors see the same
+memory (`views.py`).
 Read next: `assignment.py`.
 
-An assignment records a new value, which takes a copy of the array. There are two cases without one: a leaf that
-requires a gradient is updated under `no_grad()`, as optimizers do it; and an array that nothing but its variable can
-see may be written to, so that a loop of assignments costs what it assigns.
+An assignment records a new value, which takes a copy of the array. There are two cases
+without one: a leaf that requires a gradient is updated under `no_grad()`, as optimizers
+do it; and an array that nothing but its variable can see may be written to, so that a
+loop of assignments costs what it assigns.
 """
 
 from __future__ import annotations
@@ -25,7 +29,9 @@ COPIED = 256  # elements: arrays that are smaller are copied by each assignment,
 
 
 class Update:
-    """Gives a leaf's array to be changed in place, and makes the leaf newer than everything that used the old value."""
+    """Gives a leaf's array to be changed in place, and makes the leaf newer than
+    everything that used the old value.
+    """
 
     __slots__ = ("leaf", "locked")
     locked: Any
@@ -50,7 +56,9 @@ class Update:
 
 
 def leaf_to_update(tensor: ArrayLike) -> Leaf | None:
-    """Return the leaf that an assignment is to update in place, None if it makes a new value, or raise."""
+    """Return the leaf that an assignment is to update in place, None if it makes a new
+    value, or raise.
+    """
     node = tensor._node
     if node is None or not node.requires_grad:
         return None
@@ -70,10 +78,12 @@ def leaf_to_update(tensor: ArrayLike) -> Leaf | None:
 
 
 def assign_in_place(tensor: ArrayLike, index: Any, value: Any) -> bool:
-    """Write to the array itself, if nothing else can see it: not an operation, not a view, not the user.
+    """Write to the array itself, if nothing else can see it: not an operation, not a
+    view, not the user.
 
-    This makes a loop of assignments cost what they assign, not a copy of the array each. The operation recorded
-    needs no old elements: its rules, and those of the assignment before, use the shape and dtype only.
+    This makes a loop of assignments cost what they assign, not a copy of the array
+    each. The operation recorded needs no old elements: its rules, and those of the
+    assignment before, use the shape and dtype only.
     """
     array, node = tensor._array, tensor._node
     after = type(node) is Operation and node.function is primitives.setitem and node.out is array
@@ -95,7 +105,8 @@ def assign_in_place(tensor: ArrayLike, index: Any, value: Any) -> bool:
 
 
 def let_go(number: Any) -> None:
-    """Keep no array that a number was picked from: the rule needs its shape and dtype only.
+    """Keep no array that a number was picked from: the rule needs its shape and dtype
+    only.
 
     So a loop that reads numbers of the array that it assigns to need not copy it.
     """

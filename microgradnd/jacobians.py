@@ -1,6 +1,7 @@
 """Whole matrices of derivatives, and derivatives element by element.
 
-Owns: `jacobian`, `hessian` and `elementwise_grad`, and how rows and columns of complex numbers are put together.
+Owns: `jacobian`, `hessian` and `elementwise_grad`, and how rows and columns of complex
+numbers are put together.
 Must not own: how a function is traced and walked through (`transforms.py`).
 Read next: `transforms.py`.
 """
@@ -26,24 +27,26 @@ MOST = 2**24  # elements of the largest array that a walk may carry: as many row
 
 
 def jacobian(f: Function, argnums: int | Sequence[int] = 0, mode: Literal["rev", "fwd"] | None = None) -> Function:
-    """Return a function that returns the Jacobian of `f`: the derivative of every output by every input.
+    """Return a function that returns the Jacobian of `f`: the derivative of every
+    output by every input.
 
     Parameters
     ----------
     f : callable
         Takes and returns arrays, numbers, or tuples, lists and dicts of them.
     argnums : int or sequence of int
-        The positions of the arguments to differentiate; for a sequence the result is a tuple.
+        The positions of the arguments to differentiate; for a sequence the result is a
+        tuple.
     mode : {"rev", "fwd"}, optional
-        By rows (backwards, one for each output element) or by columns (forwards, one for each input element); by
-        default whichever are fewer. They go through the tape in one walk, or in several where they would take too much
-        memory.
+        By rows (backwards, one for each output element) or by columns (forwards, one
+        for each input element); by default whichever are fewer. They go through the
+        tape in one walk, or in several where they would take too much memory.
 
     Returns
     -------
     callable
-        Takes what `f` takes; returns an array of shape `output.shape + input.shape`, in the structure of the output
-        and, within that, of the argument.
+        Takes what `f` takes; returns an array of shape `output.shape + input.shape`, in
+        the structure of the output and, within that, of the argument.
 
     See Also
     --------
@@ -85,7 +88,8 @@ def jacobian(f: Function, argnums: int | Sequence[int] = 0, mode: Literal["rev",
 
 
 def hessian(f: Callable[P, Any], argnums: int = 0) -> Callable[P, Any]:
-    """Return a function that returns the Hessian of `f`: forward mode over reverse mode, in one walk for all columns.
+    """Return a function that returns the Hessian of `f`: forward mode over reverse
+    mode, in one walk for all columns.
 
     Parameters
     ----------
@@ -116,18 +120,20 @@ def hessian(f: Callable[P, Any], argnums: int = 0) -> Callable[P, Any]:
 
 
 def elementwise_grad(f: Function) -> Function:
-    """Return a function that returns, element by element, the derivative of an elementwise `f` by its first argument.
+    """Return a function that returns, element by element, the derivative of an
+    elementwise `f` by its first argument.
 
     Parameters
     ----------
     f : callable
-        Each element of its result depends on one element of its first argument. (For other functions this is the
-        gradient of the sum of the result.)
+        Each element of its result depends on one element of its first argument. (For
+        other functions this is the gradient of the sum of the result.)
 
     Returns
     -------
     callable
-        Takes what `f` takes; returns the derivatives, with the shape of the first argument.
+        Takes what `f` takes; returns the derivatives, with the shape of the first
+        argument.
 
     See Also
     --------
@@ -155,7 +161,9 @@ def elementwise_grad(f: Function) -> Function:
 
 
 def fix_lengths(trace: Trace) -> None:
-    """Let no length stay open in a compiled function: there is one walk for each element."""
+    """Let no length stay open in a compiled function: there is one walk for each
+    element.
+    """
     for x in (*trace.inputs, *trace.outputs):
         for n in np.shape(x):
             int(n)
@@ -164,7 +172,8 @@ def fix_lengths(trace: Trace) -> None:
 def row(trace: Trace, basis: list[Any], out: Any) -> list[Any]:
     """Return the derivatives of one element of a result by all inputs.
 
-    What arrives at a real input is a real part; the cotangent -i gives the imaginary part of a complex element.
+    What arrives at a real input is a real part; the cotangent -i gives the imaginary
+    part of a complex element.
     """
     row = trace.pull(basis)
     if out.dtype.kind != "c" or all(t.dtype.kind == "c" for t in trace.inputs):
@@ -176,8 +185,8 @@ def row(trace: Trace, basis: list[Any], out: Any) -> list[Any]:
 def column(trace: Trace, basis: list[Any], x: Any) -> list[Any]:
     """Return the derivatives of all results by one element of an input.
 
-    By a complex one it is d/dx - i d/dy of the real part, which is what arrives there backwards, and for
-    holomorphic functions the derivative.
+    By a complex one it is d/dx - i d/dy of the real part, which is what arrives there
+    backwards, and for holomorphic functions the derivative.
     """
     column = trace.push(basis)
     if x.dtype.kind != "c":
@@ -187,10 +196,12 @@ def column(trace: Trace, basis: list[Any], x: Any) -> list[Any]:
 
 
 def every(trace: Trace, derive: Callable[..., list[Any]], arrays: Sequence[Any], k: int) -> list[Any]:
-    """Return the derivatives of, or by, all elements of one of the arrays, each along a first axis.
+    """Return the derivatives of, or by, all elements of one of the arrays, each along a
+    first axis.
 
-    One walk carries as many elements as memory allows. An operation may have no way to do that, such as a rule of the
-    user's that needs a NumPy array, and a hook is to see one cotangent: then there is a walk for each element.
+    One walk carries as many elements as memory allows. An operation may have no way to
+    do that, such as a rule of the user's that needs a NumPy array, and a hook is to see
+    one cotangent: then there is a walk for each element.
     """
     n = arrays[k].size
     widest = max([math.prod(node.shape or ()) for node in trace.path.operations], default=1)
@@ -213,7 +224,9 @@ def every(trace: Trace, derive: Callable[..., list[Any]], arrays: Sequence[Any],
 
 
 def in_one_walk(trace: Trace, derive: Callable[..., list[Any]], arrays: Sequence[Any], k: int, units: Any) -> list[Any]:
-    """Return what `derive` gives for several unit vectors of one of the arrays, along a first axis."""
+    """Return what `derive` gives for several unit vectors of one of the arrays, along a
+    first axis.
+    """
     with entered(len(units)) as level:
         basis = [Batched(units, level.number) if i == k else None for i in range(len(arrays))]
         made = [without(x, level) for x in derive(trace, basis, arrays[k])]
@@ -221,13 +234,17 @@ def in_one_walk(trace: Trace, derive: Callable[..., list[Any]], arrays: Sequence
 
 
 def is_watched(trace: Trace) -> bool:
-    """Return whether something looks at the cotangents on the way: a hook, `retain_grad`, `detect_anomaly`."""
+    """Return whether something looks at the cotangents on the way: a hook,
+    `retain_grad`, `detect_anomaly`.
+    """
     notes = [node.note for node in trace.path.operations if node.note is not None]
     return current().anomaly is not None or any(note.hooks or note.retain_grad for note in notes)
 
 
 def unit_vectors(array: Any, first: int, count: int) -> Any:
-    """Return some arrays of the shape of another, in one, which are 1 at one element and 0 elsewhere."""
+    """Return some arrays of the shape of another, in one, which are 1 at one element
+    and 0 elsewhere.
+    """
     dtype = array.dtype if array.dtype.kind in "fc" else np.float64
     if count == array.size <= 2**8 and array.ndim == 1:
         return identity(count, np.dtype(dtype))

@@ -18,7 +18,9 @@ PACKAGE = os.path.join(os.path.dirname(__file__), "")
 
 @functools.cache
 def installed() -> tuple[str, ...]:
-    """Return the folders, each with a separator at its end, whose code isn't the user's: Python's, packages', ours."""
+    """Return the folders, each with a separator at its end, whose code isn't the
+    user's: Python's, packages', ours.
+    """
     import sysconfig  # which takes a while, and only messages need it
 
     paths = sysconfig.get_paths()
@@ -37,7 +39,8 @@ def is_users_file(filename: str) -> bool:
 
 
 def user_line() -> tuple[str, int] | None:
-    """Return file and line of the user's code that is being executed; None in a backward pass, which nobody wrote.
+    """Return file and line of the user's code that is being executed; None in a
+    backward pass, which nobody wrote.
 
     Examples
     --------

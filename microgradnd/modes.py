@@ -1,7 +1,9 @@
 """How calls are recorded: not at all, or again.
 
-Owns: `no_grad`, `enable_grad`, and what all modes share: contexts that change the mode and restore it.
-Must not own: the recording itself (`tape.py`, `tensor.py`), or the checks of `detect_anomaly` (`anomaly.py`).
+Owns: `no_grad`, `enable_grad`, and what all modes share: contexts that change the mode
+and restore it.
+Must not own: the recording itself (`tape.py`, `tensor.py`), or the checks of
+`detect_anomaly` (`anomaly.py`).
 Read next: `tensor.py`.
 """
 
@@ -18,10 +20,12 @@ from microgradnd.tape import Mode, Operation
 
 
 class Recording:
-    """A context that changes the mode, of this thread or asyncio task, and restores it; also a decorator.
+    """A context that changes the mode, of this thread or asyncio task, and restores it;
+    also a decorator.
 
-    In a generator or coroutine, decorated or around a `yield` of its body, it holds for the steps of that generator and
-    not while it is suspended (`suspended.py`). One object may be entered recursively, and by several threads.
+    In a generator or coroutine, decorated or around a `yield` of its body, it holds for
+    the steps of that generator and not while it is suspended (`suspended.py`). One
+    object may be entered recursively, and by several threads.
     """
 
     def __init__(self, *wrong: Any) -> None:
@@ -53,7 +57,8 @@ class Recording:
 
 
 class no_grad(Recording):
-    """Record nothing, in this thread, while it is entered; under it, `w -= lr * w.grad` updates a leaf in place.
+    """Record nothing, in this thread, while it is entered; under it, `w -= lr * w.grad`
+    updates a leaf in place.
 
     See Also
     --------
@@ -109,7 +114,9 @@ class enable_grad(Recording):
 
 
 class transformed(enable_grad):
-    """Record a function that is being transformed, in which a number that leaves the tape loses its derivative."""
+    """Record a function that is being transformed, in which a number that leaves the
+    tape loses its derivative.
+    """
 
     def changed(self, mode: Mode) -> Mode:
         return super().changed(mode)._replace(is_transformed=True)

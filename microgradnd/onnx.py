@@ -4,10 +4,11 @@ Owns: `export`, and the table of how a NumPy function or a primitive is spelled 
 Must not own: recording a call (`compiler/trace.py`), or what the functions compute.
 Read next: `compiler/translation.py`.
 
-A network is called twice, with different numbers of rows, and what was recorded is translated step by step. A size that
-differs between the two calls grows with the batch, so it is computed in the file; one that doesn't is a constant. So no
-batch size is frozen by a reshape. A primitive that has a row in the table is translated as it is, any other by the
-NumPy functions in its body.
+A network is called twice, with different numbers of rows, and what was recorded is
+translated step by step. A size that differs between the two calls grows with the batch,
+so it is computed in the file; one that doesn't is a constant. So no batch size is
+frozen by a reshape. A primitive that has a row in the table is translated as it is, any
+other by the NumPy functions in its body.
 """
 
 from __future__ import annotations
@@ -57,7 +58,9 @@ class Size:
 
 @dataclasses.dataclass(frozen=True)
 class Known:
-    """A tensor of the file: its name, its shape, where a size may be a `Size`, and its dtype."""
+    """A tensor of the file: its name, its shape, where a size may be a `Size`, and its
+    dtype.
+    """
 
     name: str
     shape: tuple[Any, ...]
@@ -74,7 +77,8 @@ class Refused(Exception):
 
 
 class Graph:
-    """An ONNX graph that is being put together from two programs, for different numbers of rows.
+    """An ONNX graph that is being put together from two programs, for different numbers
+    of rows.
 
     Attributes
     ----------
@@ -96,7 +100,9 @@ class Graph:
         self.used: set[str] = set()
 
     def merged(self, a: Any, b: Any) -> Any:
-        """Return one argument for the two that the programs have; a size that grows with the batch is a `Size`."""
+        """Return one argument for the two that the programs have; a size that grows
+        with the batch is a `Size`.
+        """
         if isinstance(a, Value):
             return self.known[a]
         if isinstance(a, tuple | list) and type(a) is type(b) and len(a) == len(b):
@@ -119,7 +125,9 @@ class Graph:
         raise Refused(f"was given {a!r:.60} for {self.rows[0]} rows, and {b!r:.60} for {self.rows[1]}")
 
     def capture(self, value: Value, *things: Any) -> None:
-        """Add a parameter, a buffer or an array that the network holds: what both programs take for a value."""
+        """Add a parameter, a buffer or an array that the network holds: what both
+        programs take for a value.
+        """
         try:
             array = self.merged(
                 *(thing if isinstance(thing, np.ndarray) else np.asarray(thing.data) for thing in things)
@@ -198,7 +206,9 @@ class Graph:
         return self.op("Cast", thing.name, to=self.helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
 
     def shape(self, sizes: tuple[Any, ...]) -> str:
-        """Return the name of a shape, which is computed from the number of rows where it has to be."""
+        """Return the name of a shape, which is computed from the number of rows where
+        it has to be.
+        """
         if not any(isinstance(size, Size) for size in sizes):
             return self.ints(*sizes)
         rows = self.op("Gather", self.op("Shape", self.batch), self.ints(0))
@@ -212,15 +222,18 @@ class Graph:
         return self.op("Concat", *parts, axis=0)
 
     def reshape(self, name: str, sizes: tuple[Any, ...]) -> str:
-        """Add a reshape; a single size that grows with the batch is left to ONNX to find."""
+        """Add a reshape; a single size that grows with the batch is left to ONNX to
+        find.
+        """
         growing = [isinstance(size, Size) for size in sizes]
         if sum(growing) == 1 and 0 not in sizes:
             return self.op("Reshape", name, self.ints(*[-1 if isinstance(size, Size) else size for size in sizes]))
         return self.op("Reshape", name, self.shape(sizes))
 
 
-# The table: a row takes the graph, the result, and the arguments of the function; it returns the name of the result.
-# Arguments are `Known` where the program computes them, else as they were.
+# The table: a row takes the graph, the result, and the arguments of the function; it
+# returns the name of the result. Arguments are `Known` where the program computes them,
+# else as they were.
 
 Row = Callable[..., str]
 ROWS: dict[Any, Row] = {}
@@ -242,7 +255,9 @@ def arithmetic(kind: str) -> Row:
 
 
 def comparison(kind: str) -> Row:
-    """Return the row of a function of arguments of one dtype whose result is a truth value."""
+    """Return the row of a function of arguments of one dtype whose result is a truth
+    value.
+    """
 
     def compare(g: Graph, out: Known, *args: Any) -> str:
         dtype = np.result_type(*[arg.dtype if isinstance(arg, Known) else arg for arg in args])
@@ -523,7 +538,9 @@ SPELLINGS = {recurrent: unrolled}  # of primitives whose bodies write to arrays
 
 
 class Whole(Translation):
-    """A translation that leaves primitives whole that have a row, and knows in which layer each step is."""
+    """A translation that leaves primitives whole that have a row, and knows in which
+    layer each step is.
+    """
 
     def __init__(self, *args: Any) -> None:
         self.layers: dict[Step, str] = {}
@@ -549,25 +566,30 @@ def traced(model: Module, inputs: list[Any]) -> tuple[Whole, Program]:
 
 @explained
 def export(module: Module, example: Any, path: str | os.PathLike[str]) -> None:
-    """Write what a network computes to an ONNX file, which other programs run with any number of rows.
+    """Write what a network computes to an ONNX file, which other programs run with any
+    number of rows.
 
-    The network is translated as it is in evaluation mode. The file has operator set 17; its numbers have the dtypes of
-    the parameters. Some programs have some operators in float32 only, onnxruntime convolutions among them.
+    The network is translated as it is in evaluation mode. The file has operator set 17;
+    its numbers have the dtypes of the parameters. Some programs have some operators in
+    float32 only, onnxruntime convolutions among them.
 
     Parameters
     ----------
     module : Module
     example : array_like or tuple of array_like, each of shape (n, ...)
-        Inputs such as the network is called with. Their first axis is the batch, and may be of any length later.
+        Inputs such as the network is called with. Their first axis is the batch, and
+        may be of any length later.
     path : path
         Usually ends in `.onnx`. The file is complete or as it was before.
 
     Raises
     ------
     NotImplementedError
-        If the network calls a function that has no row in the table: says which, and in which layer.
+        If the network calls a function that has no row in the table: says which, and in
+        which layer.
     ValueError
-        If what the network does depends on the number of rows in any other way than by the sizes of arrays.
+        If what the network does depends on the number of rows in any other way than by
+        the sizes of arrays.
     TypeError
         If it isn't given a module, or an example holds no numbers.
     ImportError

@@ -1,14 +1,16 @@
 """What may enter an operation, and how what has entered stays what it was.
 
-Owns: the gate (arrays of other libraries, which stay what they are if they speak NumPy's protocols, and are refused
-with what to pass instead if they don't), what may be assigned to a variable, and what protects plain arrays between
-their use and the walk: copies of small ones, samples of large ones.
+Owns: the gate (arrays of other libraries, which stay what they are if they speak
+NumPy's protocols, and are refused with what to pass instead if they don't), what may be
+assigned to a variable, and what protects plain arrays between their use and the walk:
+copies of small ones, samples of large ones.
 Must not own: recording (`tensor.py`), or the ages of Tensors (`tape.py`).
 Read next: `tensor.py`.
 
-A plain array belongs to the user, who may fill it again for the next step. A rule that used it then would see another
-array. So what a rule reads is copied if it is small. Of a large array some elements are noted, and compared before the
-rule is called: a change of an element between them is missed. `detect_anomaly` compares them all.
+A plain array belongs to the user, who may fill it again for the next step. A rule that
+used it then would see another array. So what a rule reads is copied if it is small. Of
+a large array some elements are noted, and compared before the rule is called: a change
+of an element between them is missed. `detect_anomaly` compares them all.
 """
 
 from __future__ import annotations
@@ -58,7 +60,9 @@ KINDS = {
 
 
 def refused(taker: Function | str, what: str) -> TypeError:
-    """Return the error for an operand that can't be computed with; `taker` is the operation or its name."""
+    """Return the error for an operand that can't be computed with; `taker` is the
+    operation or its name.
+    """
     return TypeError(f"{taker if isinstance(taker, str) else name_of(taker)} was given {what}")
 
 
@@ -69,10 +73,12 @@ def check_kind(taker: Function | str, array: Any) -> None:
 
 
 def admitted(taker: Function | str, value: Any) -> Any:
-    """Return an argument that is no Tensor as it may enter an operation, or raise and say what to pass instead.
+    """Return an argument that is no Tensor as it may enter an operation, or raise and
+    say what to pass instead.
 
-    Plain arrays and numbers, and arrays that speak NumPy's protocols, go in as they are; what offers its memory as an
-    array goes in as one; what is no array at all (an axis, a text, a function) isn't looked at.
+    Plain arrays and numbers, and arrays that speak NumPy's protocols, go in as they
+    are; what offers its memory as an array goes in as one; what is no array at all (an
+    axis, a text, a function) isn't looked at.
     """
     kind = type(value)
     if kind in OPTIONS:
@@ -102,14 +108,18 @@ def admitted(taker: Function | str, value: Any) -> Any:
 
 
 def is_foreign(value: Any) -> bool:
-    """Return whether a value is an array of another library that speaks NumPy's protocols, as Dask's does."""
+    """Return whether a value is an array of another library that speaks NumPy's
+    protocols, as Dask's does.
+    """
     kind = type(value)
     own = isinstance(value, np.ndarray) or hasattr(kind, "__primitive__")
     return not own and hasattr(kind, "__array_function__") and hasattr(value, "shape")
 
 
 def check_lazy(function: Function, values: Iterable[Any], out: Any = None) -> None:
-    """Raise if a function computes an array that its library computes on demand: it looks into it, or gives NumPy's."""
+    """Raise if a function computes an array that its library computes on demand: it
+    looks into it, or gives NumPy's.
+    """
     first = out[0] if isinstance(out, list | tuple) and out else out
     computes = function in LOOKING or isinstance(first, np.ndarray | np.generic)
     if computes and (whole := [v for v in values if type(v) in LAZY]):
@@ -117,19 +127,25 @@ def check_lazy(function: Function, values: Iterable[Any], out: Any = None) -> No
 
 
 def as_array(value: Any) -> Any:
-    """Return a value as an array: np.asarray(value), but one of another library as it is."""
+    """Return a value as an array: np.asarray(value), but one of another library as it
+    is.
+    """
     return value if is_foreign(value) else np.asarray(value)
 
 
 def new_array(value: Any, dtype: npt.DTypeLike | None = None) -> Any:
-    """Return a value as a new array: np.array(value, dtype), but one of another library as its own copy."""
+    """Return a value as a new array: np.array(value, dtype), but one of another library
+    as its own copy.
+    """
     if is_foreign(value):
         return value.astype(value.dtype if dtype is None else dtype, copy=True)
     return np.array(value, dtype=dtype)
 
 
 def one(like: Any) -> Any:
-    """Return the cotangent of a number with respect to itself, in its shape and dtype, from its array's library."""
+    """Return the cotangent of a number with respect to itself, in its shape and dtype,
+    from its array's library.
+    """
     is_number = isinstance(like, np.generic) or not (like.shape or is_foreign(like))
     return like.dtype.type(1) if is_number else np.ones_like(like)
 
@@ -181,7 +197,9 @@ def check_differentiable(dtype: np.dtype[Any]) -> None:
 
 
 def new_data(value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
-    """Return a copy of what is assigned to `.data`, in the dtype of the variable, or raise if it doesn't fit."""
+    """Return a copy of what is assigned to `.data`, in the dtype of the variable, or
+    raise if it doesn't fit.
+    """
     array = new_array(operand(".data =", value))
     if array.shape != shape:
         raise ValueError(
@@ -217,7 +235,9 @@ def is_small(value: Any) -> bool:
 
 
 def copied(array: Any) -> Any:
-    """Return a copy of a small array; for the same contents in the same array, the copy that was made before."""
+    """Return a copy of a small array; for the same contents in the same array, the copy
+    that was made before.
+    """
     contents, key = array.tobytes("A"), id(array)
     before, shape, dtype, strides, copy = recent.get(key, NOT_RECENT)
     if before == contents and shape == array.shape and dtype is array.dtype and strides == array.strides:
@@ -243,7 +263,9 @@ def record_kept(
     parents: tuple[Any, ...],
     out: Any,
 ) -> Operation:
-    """Record a call that was given plain arrays, which may change until the tape is walked."""
+    """Record a call that was given plain arrays, which may change until the tape is
+    walked.
+    """
     if record is not Operation and current().anomaly is not None:
         return record(function, tuple(values), kwargs, parents, out)  # all is watched there
     watched: list[Any] = []
@@ -259,7 +281,8 @@ def record_kept(
 
 
 def keep(value: Any, watched: list[Any]) -> Any:
-    """Return an argument as the tape is to hold it: a copy of a small array, also in a list, a tuple or a dict.
+    """Return an argument as the tape is to hold it: a copy of a small array, also in a
+    list, a tuple or a dict.
 
     `watched` takes the arrays that are too large to be copied.
     """
@@ -284,7 +307,9 @@ def arrays_in(tree: Any) -> Iterator[Any]:
 
 
 def watch(node: Operation, arrays: list[Any], look: Callable[[Any], bytes]) -> None:
-    """Note what arrays of an operation look like now, for its rules to be called only if they still do."""
+    """Note what arrays of an operation look like now, for its rules to be called only
+    if they still do.
+    """
     note = node.annotate()
     note.line = note.line or user_line()
     note.check = functools.partial(check_unchanged, [(array, look(array)) for array in arrays], look)

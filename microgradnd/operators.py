@@ -1,11 +1,15 @@
-"""The operators of a Tensor, and NumPy's ufuncs on it: the shortest way from an expression to the tape.
+"""The operators of a Tensor, and NumPy's ufuncs on it: the shortest way from an
+expression to the tape.
 
-Owns: the third of the four files of the class `Tensor`: `+`, `@`, `**` and the rest, and `__array_ufunc__`.
-Must not own: calls of other functions (`tensor.py`), which are recorded by the general way.
+Owns: the third of the four files of the class `Tensor`: `+`, `@`, `**` and the rest,
+and `__array_ufunc__`.
+Must not own: calls of other functions (`tensor.py`), which are recorded by the general
+way.
 Read next: `tensor.py`.
 
-Half of the time of a small network goes into operators, so theirs is the one path that is written for speed: it does
-what `tensor.apply` does, for one or two operands without keywords.
+Half of the time of a small network goes into operators, so theirs is the one path that
+is written for speed: it does what `tensor.apply` does, for one or two operands without
+keywords.
 """
 
 from __future__ import annotations
@@ -49,7 +53,9 @@ TAKEN = (np.ndarray, np.generic, numbers.Number, *SEQUENCES, str, bytes)  # or r
 
 
 def in_mode(result: Any, record: Any, function: Any, values: tuple[Any, ...], parents: tuple[Any, ...]) -> Any:
-    """Return the result of an operator where recording isn't the usual: left out, with marks or checks, in a trace."""
+    """Return the result of an operator where recording isn't the usual: left out, with
+    marks or checks, in a trace.
+    """
     if (trace := current().trace) is not None:
         return trace.variable._computed(function, values, NO_KEYWORDS, parents, result._array)
     result._node = record and record(function, values, NO_KEYWORDS, parents, result._array)
@@ -59,7 +65,8 @@ def in_mode(result: Any, record: Any, function: Any, values: tuple[Any, ...], pa
 def _binary(function: Any, run: Callable[[Any, Any], Any], swap: bool = False) -> Callable[[Like, Any], Like]:
     """Make the method of a binary operator.
 
-    `run` is Python's operator, which on NumPy scalars takes a tenth of the time of the ufunc.
+    `run` is Python's operator, which on NumPy scalars takes a tenth of the time of the
+    ufunc.
     """
     reflected = "" if swap else f"__r{run.__name__.strip('_')}__"  # what the other operand may want to do itself
     reads = function not in (np.add, np.subtract)  # whether a rule reads what is in the operands
@@ -77,7 +84,8 @@ def _binary(function: Any, run: Callable[[Any, Any], Any], swap: bool = False) -
         elif kind is Count:
             y, other_node = int(other), None
         elif kind is complex:
-            # Python would multiply it with a np.float64 itself, and give a number of its own
+            # Python would multiply it with a np.float64 itself, and give a number of
+            # its own
             return self.__array_function__(function, (), (other, self) if swap else (self, other), NO_KEYWORDS)
         elif isinstance(other, Operators):  # an outdated one, or to an outdated one
             y, other_node = other._array, other._node
@@ -126,7 +134,9 @@ def _pair(function: Any, run: Callable[[Any, Any], Any]) -> tuple[Callable[[Like
 
 
 def _unary(function: Any, run: Callable[[Any], Any] | None = None) -> Callable[[Like], Like]:
-    """Make the method of a unary operator; `run` does what the function does, sooner."""
+    """Make the method of a unary operator; `run` does what the function does,
+    sooner.
+    """
     run = run or function
 
     def method(self: Any) -> Any:
@@ -156,7 +166,9 @@ def zeros(shape: tuple[int, ...], dtype: Any) -> Any:
 
 
 def positive_part(x: Any) -> Any:
-    """Return `np.maximum(x, 0)`: NumPy's loop for two arrays is vectorised, that for an array and a number isn't."""
+    """Return `np.maximum(x, 0)`: NumPy's loop for two arrays is vectorised, that for an
+    array and a number isn't.
+    """
     small = type(x) is ndarray and 64 <= x.size <= 2**14 and x.dtype.kind == "f"
     return maximum(x, zeros(x.shape, x.dtype) if small else 0)
 
@@ -201,7 +213,9 @@ class Operators(Assignable):
     relu = _unary(primitives.relu, positive_part)
 
     def sum(self, *args: Any, **kwargs: Any) -> Self:
-        """Return np.sum(self, ...): NumPy's method of this name. (Nearly every loss ends in the sum of all.)"""
+        """Return np.sum(self, ...): NumPy's method of this name. (Nearly every loss
+        ends in the sum of all.)
+        """
         return self.__array_function__(np.sum, (), (self, *args), kwargs) if args or kwargs else self._total()
 
     def __getitem__(self, index: Any) -> Self:

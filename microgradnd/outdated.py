@@ -1,6 +1,8 @@
-"""Tensors that an assignment to another one has left behind, since the two share memory.
+"""Tensors that an assignment to another one has left behind, since the two share
+memory.
 
-Owns: the class of such a Tensor: every use of it is an error, except for one assignment that makes it usable again.
+Owns: the class of such a Tensor: every use of it is an error, except for one assignment
+that makes it usable again.
 Must not own: which Tensors an assignment outdates (`views.py`).
 Read next: `views.py`.
 """
@@ -31,7 +33,9 @@ def refuse_outdated(tensor: Any) -> Any:
 
 
 class Outdated(Tensor):
-    """A Tensor whose elements were assigned to through another that shares its memory; see `assignment.py`."""
+    """A Tensor whose elements were assigned to through another that shares its memory;
+    see `assignment.py`.
+    """
 
     __slots__ = ()
     _array = _node = property(refuse_outdated)
@@ -48,7 +52,9 @@ class Outdated(Tensor):
 
 
 def resume(tensor: Any, index: Any, value: Any) -> bool:
-    """Make an outdated Tensor usable again if it is about to be assigned all that outdated it, where that belongs."""
+    """Make an outdated Tensor usable again if it is about to be assigned all that
+    outdated it, where that belongs.
+    """
     family, cause, seen = tensor._family
     if (
         cause is None

@@ -4,10 +4,12 @@ Owns: which powers are computed so, and in which order.
 Must not own: derivatives (`rules/elementwise.py`).
 Read next: `rules/elementwise.py`.
 
-`np.power` takes ten to eighty times as long as a product. The third to eighth power of an array of float32 or float64
-numbers is therefore computed by squaring: `x**3` is `(x * x) * x`, `x**6` is `(x * x) * ((x * x) * (x * x))`. Each
-product rounds once, so the result is within n/2 units in the last place of the exact power; NumPy's is within one. It
-overflows where NumPy's does, and is 0, infinite or NaN where NumPy's is. Compiled programs compute the same numbers.
+`np.power` takes ten to eighty times as long as a product. The third to eighth power of
+an array of float32 or float64 numbers is therefore computed by squaring: `x**3` is `(x
+* x) * x`, `x**6` is `(x * x) * ((x * x) * (x * x))`. Each product rounds once, so the
+result is within n/2 units in the last place of the exact power; NumPy's is within one.
+It overflows where NumPy's does, and is 0, infinite or NaN where NumPy's is. Compiled
+programs compute the same numbers.
 """
 
 from __future__ import annotations
@@ -32,7 +34,9 @@ def is_product(dtype: np.dtype[Any], shape: tuple[int, ...], exponent: Any) -> b
 
 
 def products(x: Any, exponent: float, multiply: Callable[[Any, Any], Any] = np.multiply) -> Any:
-    """Return a whole power of x: the product of those of its squares that the exponent is the sum of."""
+    """Return a whole power of x: the product of those of its squares that the exponent
+    is the sum of.
+    """
     n, out, square = int(exponent), None, x
     while True:
         if n % 2:

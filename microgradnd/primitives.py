@@ -1,7 +1,9 @@
 """The few operations that NumPy has no differentiable spelling for.
 
-Owns: functions of arrays that rules and Tensors need beside NumPy's own, each recorded as one operation.
-Must not own: derivatives (`rules/` holds those of these functions too), or any knowledge of `Tensor`.
+Owns: functions of arrays that rules and Tensors need beside NumPy's own, each recorded
+as one operation.
+Must not own: derivatives (`rules/` holds those of these functions too), or any
+knowledge of `Tensor`.
 Read next: `rules/indexing.py`.
 """
 
@@ -33,7 +35,9 @@ def astype(x: Any, dtype: Any) -> Any:
 
 @primitive
 def relu(x: Any) -> Any:
-    """Return max(x, 0): an operation of its own, for its derivative at 0 is 0, where `np.maximum` shares a tie."""
+    """Return max(x, 0): an operation of its own, for its derivative at 0 is 0, where
+    `np.maximum` shares a tie.
+    """
     return np.maximum(x, 0)
 
 
@@ -45,7 +49,9 @@ def select(results: Any, index: int) -> Any:
 
 @primitive
 def masked(ufunc: Any, mask: Any, *inputs: Any) -> Any:
-    """Return `ufunc(*inputs)` where the mask is true, 0 elsewhere: a ufunc's `where=` without `out=`."""
+    """Return `ufunc(*inputs)` where the mask is true, 0 elsewhere: a ufunc's `where=`
+    without `out=`.
+    """
     shape = np.broadcast_shapes(np.shape(mask), *(np.shape(x) for x in inputs))
     dtype = np.result_type(ufunc(*(np.ones((), getattr(x, "dtype", type(x))) for x in inputs)))
     return ufunc(*inputs, out=np.zeros(shape, dtype), where=mask)
@@ -53,7 +59,9 @@ def masked(ufunc: Any, mask: Any, *inputs: Any) -> Any:
 
 @primitive
 def concatenate(axis: int, ends: list[int], *arrays: Any) -> Any:
-    """Return `np.concatenate(arrays, axis)`, taking the arrays as arguments of their own, which end at `ends`."""
+    """Return `np.concatenate(arrays, axis)`, taking the arrays as arguments of their
+    own, which end at `ends`.
+    """
     return np.concatenate(arrays, axis=axis)
 
 
@@ -65,7 +73,9 @@ def getitem(x: Any, index: Any) -> Any:
 
 @primitive
 def scatter(values: Any, index: Any, shape: tuple[int, ...]) -> Any:
-    """Return zeros of a shape with `values` added at an index: the transpose of `getitem`."""
+    """Return zeros of a shape with `values` added at an index: the transpose of
+    `getitem`.
+    """
     if not isinstance(values, ARRAYS):
         return scatter_in_rounds(values, index, shape)
     out = np.zeros(shape, values.dtype)
@@ -82,7 +92,9 @@ def scatter(values: Any, index: Any, shape: tuple[int, ...]) -> Any:
 
 
 def places(index: Any, shape: tuple[int, ...]) -> Any:
-    """Return which elements of an array of a shape an index names, counted along the rows."""
+    """Return which elements of an array of a shape an index names, counted along the
+    rows.
+    """
     if type(index) is np.ndarray and index.dtype.kind in "iu":
         width = math.prod(shape[1:])
         return index.astype(np.intp)[..., None] * width + np.arange(width)
@@ -90,7 +102,9 @@ def places(index: Any, shape: tuple[int, ...]) -> Any:
 
 
 def scatter_in_rounds(values: Any, index: Any, shape: tuple[int, ...]) -> Any:
-    """Scatter an array that can't be written to (one of Dask's): gather, once for each time that a place is named."""
+    """Scatter an array that can't be written to (one of Dask's): gather, once for each
+    time that a place is named.
+    """
     size, named = math.prod(shape), places(index, shape).reshape(-1)
     pool = np.concatenate([np.reshape(values, (-1,)), np.zeros_like(values, shape=(1,))])
     total = np.zeros_like(values, shape=shape)
@@ -112,7 +126,9 @@ def setitem(x: Any, index: Any, value: Any) -> Any:
 
 
 def assign(x: Any, index: Any, value: Any) -> None:
-    """Do `x[index] = value`, or raise if the value's shape or kind of number doesn't fit."""
+    """Do `x[index] = value`, or raise if the value's shape or kind of number doesn't
+    fit.
+    """
     if type(value) is not float or x.dtype.kind not in "fc":
         value = np.asarray(value) if isinstance(value, list | tuple) else value
         kind = np.result_type(x.dtype, value) if isinstance(value, int | float | complex) else value.dtype
@@ -125,7 +141,9 @@ def assign(x: Any, index: Any, value: Any) -> None:
 
 
 def array(x: Any) -> Any:
-    """Return an array or Tensor as it is, anything else as an array, Tensors in nested lists stacked."""
+    """Return an array or Tensor as it is, anything else as an array, Tensors in nested
+    lists stacked.
+    """
     if hasattr(x, "dtype"):
         return x
     nested = isinstance(x, list | tuple) and any(type(part) not in ORDINARY for part in x)
@@ -133,16 +151,19 @@ def array(x: Any) -> Any:
 
 
 def is_basic(index: Any) -> bool:
-    """Return whether an index is made of integers, slices, None and ... only, so that it can't repeat an element."""
+    """Return whether an index is made of integers, slices, None and ... only, so that
+    it can't repeat an element.
+    """
     return {type(part) for part in (index if type(index) is tuple else (index,))} <= BASIC
 
 
 @primitive
 def expand(g: Any, shape: tuple[int, ...], axis: Any = None, keepdims: bool = False) -> Any:
-    """Return `g`, the result of a reduction over `axis`, repeated along that axis to the shape before the reduction.
+    """Return `g`, the result of a reduction over `axis`, repeated along that axis to
+    the shape before the reduction.
 
-    For an array it is a read-only view with strides of 0, which takes no memory and a tenth of the time of
-    `np.broadcast_to`.
+    For an array it is a read-only view with strides of 0, which takes no memory and a
+    tenth of the time of `np.broadcast_to`.
     """
     if axis is None and g.ndim == 0 and isinstance(g, ARRAYS):
         view: Any = np.ndarray(shape, g.dtype, g, 0, (0,) * len(shape))

@@ -33,17 +33,20 @@ def explain(t: Any, result: Tensor | None = None) -> list[str]:
     Parameters
     ----------
     t : Tensor, Module or viz.Monitor
-        A variable, a value that was computed, or a module: all of its parameters. Of a monitor it is said which layers
-        are saturated or dead and which weights change too fast or hardly at all, and since which step. For a result (a
-        loss) it is said what is wrong with any of the variables that it was computed from.
+        A variable, a value that was computed, or a module: all of its parameters. Of a
+        monitor it is said which layers are saturated or dead and which weights change
+        too fast or hardly at all, and since which step. For a result (a loss) it is
+        said what is wrong with any of the variables that it was computed from.
     result : Tensor, optional
-        What was or shall be differentiated. Without it, it can't be known how far a variable is from having a gradient.
+        What was or shall be differentiated. Without it, it can't be known how far a
+        variable is from having a gradient.
 
     Returns
     -------
     list of str
-        Sentences, what comes first in the computation first. They say most before `backward()`, or after
-        `backward(retain_graph=True)`, when the arrays are still there.
+        Sentences, what comes first in the computation first. They say most before
+        `backward()`, or after `backward(retain_graph=True)`, when the arrays are still
+        there.
 
     Raises
     ------
@@ -108,7 +111,9 @@ def _requires_none(t: Tensor) -> str:
 
 
 def _of_variable(t: Any) -> list[str]:
-    """Say what can be said of a variable when it isn't known what was computed from it."""
+    """Say what can be said of a variable when it isn't known what was computed from
+    it.
+    """
     node = t._node
     if node is None or not node.requires_grad:
         return [_requires_none(t)]
@@ -124,7 +129,9 @@ def _of_variable(t: Any) -> list[str]:
 
 
 def _state(g: Any) -> str:
-    """Return what is remarkable about a gradient: that it isn't finite, or zero; nothing if nothing is."""
+    """Return what is remarkable about a gradient: that it isn't finite, or zero;
+    nothing if nothing is.
+    """
     g = np.asarray(g.data if isinstance(g, Tensor) else g)
     if said := _bad(g):
         return f"of which not all is finite ({said} of {g.size})"
@@ -132,7 +139,9 @@ def _state(g: Any) -> str:
 
 
 def _arrays(value: Any) -> tuple[Any, ...]:
-    """Return the arrays of a value or a cotangent: several, if the function has several results."""
+    """Return the arrays of a value or a cotangent: several, if the function has several
+    results.
+    """
     return tuple(part for part in value if part is not None) if isinstance(value, Results) else (value,)
 
 
@@ -141,7 +150,9 @@ def _is_zero(value: Any) -> bool:
 
 
 def _bad(array: Any) -> str:
-    """Return how many numbers aren't finite; nothing where all are, or it isn't there any more."""
+    """Return how many numbers aren't finite; nothing where all are, or it isn't there
+    any more.
+    """
     parts = [
         p for p in _arrays(array) if getattr(getattr(p, "dtype", None), "kind", "-") in "fc" and hasattr(p, "shape")
     ]
@@ -154,7 +165,9 @@ def _called(leaf: Leaf) -> str:
 
 
 def is_of(arg: Any, leaf: Leaf) -> bool:
-    """Return whether an array that an operation used is a variable's, or the copy that was made of it."""
+    """Return whether an array that an operation used is a variable's, or the copy that
+    was made of it.
+    """
     if not isinstance(arg, np.ndarray):
         return False
     is_copy = arg.dtype == leaf.dtype and np.array_equal(arg, leaf.data) and np.ptp(arg) > 0
@@ -167,9 +180,11 @@ class _Story:
     Attributes
     ----------
     arrived, sent : dict
-        What arrives at an operation, and what its rules make of that for each argument, where the arrays are there.
+        What arrives at an operation, and what its rules make of that for each argument,
+        where the arrays are there.
     broken : bool
-        Whether arrays have been let go of, so that the walk back isn't possible any more.
+        Whether arrays have been let go of, so that the walk back isn't possible any
+        more.
     """
 
     def __init__(self, result: Tensor) -> None:
@@ -203,7 +218,9 @@ class _Story:
                 self.given_none[parent] = node
 
     def where(self, node: Operation) -> str:
-        """Return an operation's name, scope and line of code, as a sentence puts them."""
+        """Return an operation's name, scope and line of code, as a sentence puts
+        them.
+        """
         scope = self.scopes.get(self.record.index[node])
         name = f"{name_of(node.function)} ({node.name!r})" if node.name else name_of(node.function)
         inside = ""
@@ -274,7 +291,9 @@ class _Story:
             yield f"{more} more calls of relu have dead units."
 
     def of_leaf(self, leaf: Leaf) -> str:
-        """Return what is wrong with a variable's gradient and why, as the end of a sentence; nothing if nothing is."""
+        """Return what is wrong with a variable's gradient and why, as the end of a
+        sentence; nothing if nothing is.
+        """
         if not leaf.requires_grad:
             return "no gradient: requires_grad is False."
         if leaf not in self.record.leaf_ids:
@@ -292,7 +311,9 @@ class _Story:
         return f"a gradient {state}{self.why_zero(leaf)}"
 
     def why_zero(self, leaf: Leaf) -> str:
-        """Return where the gradient of a variable got lost, as the end of a sentence."""
+        """Return where the gradient of a variable got lost, as the end of a
+        sentence.
+        """
         if self.is_over:
             return f"; to hear where it got lost, call explain() {BEFORE}."
         if node := self.given_none.get(leaf):
@@ -308,7 +329,9 @@ class _Story:
         return ": nothing of it is left on the way back, by products of small factors or terms that cancel."
 
     def cut(self, leaf: Leaf) -> str:
-        """Return where a variable's array goes into the computation as a constant, as the end of a sentence."""
+        """Return where a variable's array goes into the computation as a constant, as
+        the end of a sentence.
+        """
         for node in self.record.operations:
             for arg, parent in zip(node.args or (), node.parents, strict=False):
                 if (parent is None or not parent.requires_grad) and is_of(arg, leaf):
@@ -319,7 +342,9 @@ class _Story:
         return ""
 
     def of_value(self, t: Tensor) -> list[str]:
-        """Say what is wrong with the gradient of a value that was computed on the way to the result."""
+        """Say what is wrong with the gradient of a value that was computed on the way
+        to the result.
+        """
         node: Node | None = t._node
         assert isinstance(node, Operation)
         if node not in self.record.index:

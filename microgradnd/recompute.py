@@ -24,7 +24,9 @@ from microgradnd.trees import flatten, is_module
 
 
 class Call:
-    """A function of the tracked arrays in its arguments and of variables around it, to be called again."""
+    """A function of the tracked arrays in its arguments and of variables around it, to
+    be called again.
+    """
 
     def __init__(self, function: Callable[..., Any], outside: list[Node], exact: bool = True) -> None:
         self.function = function
@@ -34,7 +36,9 @@ class Call:
         self.memo: tuple[Any, dict[int, Any]] | None = None  # what the last cotangent gave, until it is all handed out
 
     def again(self, inputs: tuple[Any, ...], out: Any) -> tuple[Trace, list[Node], Path]:
-        """Call it on arrays or Tensors; return the trace, the nodes of its inputs and what leads from them."""
+        """Call it on arrays or Tensors; return the trace, the nodes of its inputs and
+        what leads from them.
+        """
         given = inputs[: len(inputs) - len(self.outside)]
         trace = Trace(self.function, given, {}, range(len(given)))
         nodes = [*trace.nodes, *self.outside]
@@ -51,20 +55,26 @@ class Call:
 
 
 def same(a: Any, b: Any, exact: bool) -> bool:
-    """Return whether two results are equal to the bit, or at least of the same shape and dtype."""
+    """Return whether two results are equal to the bit, or at least of the same shape
+    and dtype.
+    """
     a, b = plain(a), plain(b)
     return a.shape == b.shape and a.dtype == b.dtype and (not exact or a.tobytes() == b.tobytes())
 
 
 @primitive
 def recompute(call: Call, *inputs: Any) -> Any:
-    """Call a function of arrays; recorded as one operation, which remembers the inputs alone."""
+    """Call a function of arrays; recorded as one operation, which remembers the inputs
+    alone.
+    """
     with no_grad():
         return Results(plain(out) for out in flatten(call.function(*inputs))[0])
 
 
 def recompute_cotangent(position: int, g: Any, out: Any, call: Call, *inputs: Any) -> Any:
-    """Return the cotangent of one input: call the function again, then walk back through that call."""
+    """Return the cotangent of one input: call the function again, then walk back
+    through that call.
+    """
     if call.memo is None or call.memo[0] is not g:
         recorded = any(isinstance(part, Tensor) for part in (*g, *inputs))
         trace, nodes, path = call.again(inputs, out)
@@ -79,7 +89,9 @@ def recompute_cotangent(position: int, g: Any, out: Any, call: Call, *inputs: An
 
 
 def recompute_tangent(tangents: list[Any], out: Any, call: Call, *inputs: Any) -> Any:
-    """Return the tangents of the results: call the function again, and walk forwards through that call."""
+    """Return the tangents of the results: call the function again, and walk forwards
+    through that call.
+    """
     recorded = any(isinstance(part, Tensor) for part in (*tangents, *inputs))
     trace, nodes, _ = call.again(inputs, out)
     moving = {node: t for node, t in zip(nodes, tangents[1:], strict=True) if t is not None}
@@ -94,19 +106,22 @@ VJPS[recompute], JVPS[recompute] = Variadic(recompute_cotangent), Joint(recomput
 
 @explained
 def checkpoint(f: Callable[P, R]) -> Callable[P, R]:
-    """Return a function that computes what `f` does, remembers only its inputs, and computes again to walk back.
+    """Return a function that computes what `f` does, remembers only its inputs, and
+    computes again to walk back.
 
     Parameters
     ----------
     f : callable
-        Takes and returns arrays, Tensors, or tuples, lists and dicts of them. It is called once more for each walk
-        through it, and must then do the same: no random numbers, no side effects.
+        Takes and returns arrays, Tensors, or tuples, lists and dicts of them. It is
+        called once more for each walk through it, and must then do the same: no random
+        numbers, no side effects.
 
     Returns
     -------
     callable
-        The same function. On the tape a call of it is one operation, which holds its inputs, not what is between them
-        and its results. Variables that `f` uses without being given them are seen too.
+        The same function. On the tape a call of it is one operation, which holds its
+        inputs, not what is between them and its results. Variables that `f` uses
+        without being given them are seen too.
 
     See Also
     --------

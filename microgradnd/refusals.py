@@ -1,10 +1,14 @@
-"""What the engine refuses, in words: one function for each mistake, which returns the error to raise.
+"""What the engine refuses, in words: one function for each mistake, which returns the
+error to raise.
 
-Owns: the wording of errors that say in more than a line what happened, and what to do instead.
-Must not own: when something is refused, or advice about errors that NumPy or Python raised (`advice.py`).
+Owns: the wording of errors that say in more than a line what happened, and what to do
+instead.
+Must not own: when something is refused, or advice about errors that NumPy or Python
+raised (`advice.py`).
 Read next: `registry.py`.
 
-The functions take names and shapes, or an array of another library, so that this file need not know any other.
+The functions take names and shapes, or an array of another library, so that this file
+need not know any other.
 """
 
 from __future__ import annotations
@@ -26,7 +30,9 @@ def not_recorded(word: str, function: str) -> TypeError:
 
 
 def constant_argument(function: str, position: int, word: str) -> NotImplementedError:
-    """Return the error for a derivative with respect to an argument that has no rule."""
+    """Return the error for a derivative with respect to an argument that has no
+    rule.
+    """
     return NotImplementedError(
         f"{function} has no derivative with respect to its argument {position}; pass that argument as a plain array "
         f"(t.data), or enter a rule with mg.{word}({function}, ...)"
@@ -34,7 +40,9 @@ def constant_argument(function: str, position: int, word: str) -> NotImplemented
 
 
 def fills_out(function: str) -> TypeError:
-    """Return the error for a result that is to be written into an array, behind the tape's back."""
+    """Return the error for a result that is to be written into an array, behind the
+    tape's back.
+    """
     return TypeError(f"{function}: out= can't be recorded; use the result, or `t[...] = result`")
 
 
@@ -57,7 +65,9 @@ def library_of(array: Any) -> str:
 
 
 class ByBlocks(NotImplementedError):
-    """An operation that can't be done with another library's array as a whole, as Dask's are too large to be."""
+    """An operation that can't be done with another library's array as a whole, as
+    Dask's are too large to be.
+    """
 
     def __init__(self, function: str, array: Any, reason: str) -> None:
         super().__init__(
@@ -68,7 +78,9 @@ class ByBlocks(NotImplementedError):
 
 
 def compiled_elsewhere(array: Any) -> TypeError:
-    """Return the error for a compiled function that is given another library's array."""
+    """Return the error for a compiled function that is given another library's
+    array.
+    """
     return TypeError(
         f"a compiled function was given a {library_of(array)} of shape {array.shape}, and takes NumPy's arrays; call "
         f"the function itself, or compile what is done with a block: mg.distributed.value_and_grad(loss, compile=True)"
@@ -76,7 +88,9 @@ def compiled_elsewhere(array: Any) -> TypeError:
 
 
 def gradient_elsewhere(parameter: str, gradient: Any) -> TypeError:
-    """Return the error for a step with a gradient in another library's memory, or not computed yet."""
+    """Return the error for a step with a gradient in another library's memory, or not
+    computed yet.
+    """
     return TypeError(
         f"step(): the gradient of {parameter} is a {library_of(gradient)} of shape {gradient.shape}; make NumPy's "
         f"arrays of all gradients together (of Dask's by dask.compute), and assign each to its .grad"
@@ -157,7 +171,9 @@ def not_a_variable() -> RuntimeError:
 
 
 def unfit_result(function: str, result: Any, tensor: Any) -> Exception:
-    """Return the error for an augmented assignment that would change the shape or the kind of numbers."""
+    """Return the error for an augmented assignment that would change the shape or the
+    kind of numbers.
+    """
     return (ValueError if result.shape != tensor.shape else TypeError)(
         f"{function}: the result of shape {result.shape} and dtype {result.dtype} doesn't fit in a "
         f"tensor of shape {tensor.shape} and dtype {tensor.dtype}; go on with a new value (t = t + ...)"
@@ -176,7 +192,9 @@ def unfit_part(kind: type[Exception], given: Shape, picked: Shape, whole: Shape)
 
 
 def changed_argument(function: str, shape: Shape) -> RuntimeError:
-    """Return the error for an array that was changed between a call and the walk back."""
+    """Return the error for an array that was changed between a call and the walk
+    back.
+    """
     return RuntimeError(
         f"an argument of {function}, of shape {shape}, was changed after the "
         f"function had used it, so this derivative would be wrong; pass a copy of it (x.copy())"
@@ -210,7 +228,9 @@ def no_positions(function: str, argnums: Any, count: int) -> Exception:
 
 
 def other_structure(what: str, expected: tuple[Any, Any], given: tuple[Any, Any]) -> ValueError:
-    """Return the error for a cotangent or tangent that isn't a tree like its value, by shapes and keys."""
+    """Return the error for a cotangent or tangent that isn't a tree like its value, by
+    shapes and keys.
+    """
     message = f"{what} must have the structure and shapes of its value, {expected[0]}, not {given[0]}"
     if expected[1] != given[1]:
         message += f"; dicts must have the keys {expected[1]}, in this order, not {given[1]}"
@@ -225,7 +245,9 @@ class OneExampleError(TypeError):
 
 
 def batched_value(what: str) -> OneExampleError:
-    """Return the error for a value that has one number for each example, where a single one is needed."""
+    """Return the error for a value that has one number for each example, where a single
+    one is needed.
+    """
     return OneExampleError(
         f"{what} needs the value of one example, but inside vmap a value stands for all examples; choose between "
         f"arrays with np.where, put arrays together with np.stack, fill an array made by np.zeros_like(x), and pick "
@@ -234,7 +256,9 @@ def batched_value(what: str) -> OneExampleError:
 
 
 def unequal_examples(function: str, shapes: Sequence[Shape]) -> ValueError:
-    """Return the error for a function whose results have other shapes in other examples."""
+    """Return the error for a function whose results have other shapes in other
+    examples.
+    """
     return ValueError(
         f"{function} gave results of shapes {', '.join(map(str, shapes))} for the examples of one batch, which must "
         f"be equal; keep all elements and choose among them with np.where"
@@ -242,7 +266,9 @@ def unequal_examples(function: str, shapes: Sequence[Shape]) -> ValueError:
 
 
 def batch_sizes(function: str, sizes: Sequence[tuple[int, Shape, int]]) -> ValueError:
-    """Return the error for arguments that don't have one number of examples, which must be positive."""
+    """Return the error for arguments that don't have one number of examples, which must
+    be positive.
+    """
     if not sizes:
         return ValueError(
             f"vmap({function}): in_axes names no axis of an array, so there are no examples; at least one argument "

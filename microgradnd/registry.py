@@ -2,15 +2,17 @@
 
 Owns: the table, and the few words in which rules are entered.
 Must not own: any rule (those live in `rules/`), and any knowledge of `Tensor`.
-Read next: `rules/elementwise.py` for what the entries look like, then `tape.py`, which uses them.
+Read next: `rules/elementwise.py` for what the entries look like, then `tape.py`, which
+uses them.
 
-A rule is plain NumPy. The VJP (vector-Jacobian product) rule of one argument takes the cotangent `g` of the
-output, the output itself, and the arguments of the call, and returns the cotangent of that argument:
+A rule is plain NumPy. The VJP (vector-Jacobian product) rule of one argument takes the
+cotangent `g` of the output, the output itself, and the arguments of the call, and
+returns the cotangent of that argument:
 
     defvjp(np.multiply, lambda g, out, x, y: g * y, lambda g, out, x, y: g * x)
 
-The JVP (Jacobian-vector product) rule is the same with a tangent `t` of the argument going in and the tangent of
-the output coming out.
+The JVP (Jacobian-vector product) rule is the same with a tangent `t` of the argument
+going in and the tangent of the output coming out.
 """
 
 from __future__ import annotations
@@ -42,7 +44,9 @@ EXCLUDED: dict[Function, str] = {}  # why a function has no derivative here
 
 
 class Results(tuple[Any, ...]):
-    """The results of a function that has several, or their cotangents or tangents, where None stands for zero."""
+    """The results of a function that has several, or their cotangents or tangents,
+    where None stands for zero.
+    """
 
     shape = dtype = base = None
 
@@ -55,7 +59,9 @@ class Results(tuple[Any, ...]):
 
 
 class Variadic:
-    """One rule for every position, told which one as its first argument (for `np.einsum` and its like)."""
+    """One rule for every position, told which one as its first argument (for
+    `np.einsum` and its like).
+    """
 
     def __init__(self, rule: Rule) -> None:
         self.rule = rule
@@ -68,10 +74,12 @@ class Variadic:
 
 
 class Joint(Variadic):
-    """One rule for all positions, called once: what takes n arrays would else take n calls with n arguments each.
+    """One rule for all positions, called once: what takes n arrays would else take n
+    calls with n arguments each.
 
-    The VJP rule returns a sequence with the cotangent of each argument, None for one without; the JVP rule is given a
-    list with the tangent of each argument, None for one without.
+    The VJP rule returns a sequence with the cotangent of each argument, None for one
+    without; the JVP rule is given a list with the tangent of each argument, None for
+    one without.
     """
 
     def __getitem__(self, position: int, /) -> Rule:
@@ -79,10 +87,12 @@ class Joint(Variadic):
 
 
 class Placed(tuple[Rule, ...]):
-    """The rules of a function that reads only some places of its first argument, whose cotangent is zero elsewhere.
+    """The rules of a function that reads only some places of its first argument, whose
+    cotangent is zero elsewhere.
 
-    `add(total, g, *args)` adds that in place to an array of the walk's own, and returns whether it could. So a loop
-    over n parts of an array goes backwards in the time of one array instead of n.
+    `add(total, g, *args)` adds that in place to an array of the walk's own, and returns
+    whether it could. So a loop over n parts of an array goes backwards in the time of
+    one array instead of n.
     """
 
     add: Callable[..., bool]
@@ -96,9 +106,10 @@ def defvjp(function: Function, *rules: Rule | None) -> None:
     function : callable
         A NumPy function, or one made by `primitive`.
     *rules : callable or None
-        `rule(g, out, *args, **kwargs)` returns the cotangent of its argument, with the argument's shape or with the
-        shape that it was broadcast to. None for an argument without derivative. For an argument that is a list of
-        arrays, the rule returns a list of cotangents.
+        `rule(g, out, *args, **kwargs)` returns the cotangent of its argument, with the
+        argument's shape or with the shape that it was broadcast to. None for an
+        argument without derivative. For an argument that is a list of arrays, the rule
+        returns a list of cotangents.
 
     See Also
     --------
@@ -132,8 +143,9 @@ def defjvp(function: Function, *rules: Rule | None) -> None:
     function : callable
         A NumPy function, or one made by `primitive`.
     *rules : callable or None
-        `rule(t, out, *args, **kwargs)` returns the tangent of the output that a tangent `t` of its argument causes;
-        the contributions of all arguments are added. None for an argument without derivative.
+        `rule(t, out, *args, **kwargs)` returns the tangent of the output that a tangent
+        `t` of its argument causes; the contributions of all arguments are added. None
+        for an argument without derivative.
 
     See Also
     --------
@@ -160,7 +172,9 @@ def defjvp(function: Function, *rules: Rule | None) -> None:
 
 
 def check_recordable(word: str, function: Any) -> None:
-    """Raise unless calls of a function reach the tape: a NumPy function, a ufunc, or one made by `primitive`."""
+    """Raise unless calls of a function reach the tape: a NumPy function, a ufunc, or
+    one made by `primitive`.
+    """
     owner = getattr(function, "__self__", function)  # np.add, for np.add.reduce
     of_numpy = (getattr(function, "__module__", None) or "").partition(".")[0] == "numpy"
     if not callable(function) or not (isinstance(owner, np.ufunc) or of_numpy or hasattr(function, "body")):
@@ -168,13 +182,17 @@ def check_recordable(word: str, function: Any) -> None:
 
 
 def elementwise(function: Function, *rules: Rule | None) -> None:
-    """Enter rules that serve both modes: an elementwise Jacobian is diagonal, so it is its own transpose."""
+    """Enter rules that serve both modes: an elementwise Jacobian is diagonal, so it is
+    its own transpose.
+    """
     defvjp(function, *rules)
     defjvp(function, *rules)
 
 
 def linear(function: Function, *rules: Rule | None) -> None:
-    """Enter the VJP rules of a function linear in each argument that has one: its JVP is the function itself."""
+    """Enter the VJP rules of a function linear in each argument that has one: its JVP
+    is the function itself.
+    """
 
     def apply_to_tangent(position: int) -> Rule:
         def rule(t: Any, out: Any, *args: Any, **kwargs: Any) -> Any:
@@ -187,14 +205,18 @@ def linear(function: Function, *rules: Rule | None) -> None:
 
 
 def variadic(function: Function, vjp: Rule, jvp: Rule | None = None) -> None:
-    """Enter rules that serve every position, which they are told as their first argument."""
+    """Enter rules that serve every position, which they are told as their first
+    argument.
+    """
     VJPS[function] = Variadic(vjp)
     if jvp is not None:
         JVPS[function] = Variadic(jvp)
 
 
 def composite(function: Function) -> Callable[[Function], Function]:
-    """Spell a NumPy function in other NumPy functions, where that is simpler than a rule of its own."""
+    """Spell a NumPy function in other NumPy functions, where that is simpler than a
+    rule of its own.
+    """
 
     def enter(spelling: Function) -> Function:
         # inspect.signature would take a fifth of the time of the import
@@ -207,7 +229,9 @@ def composite(function: Function) -> Callable[[Function], Function]:
 
 
 def _without_out(function: Function, spelling: Function, slot: int) -> Function:
-    """Refuse the `out` that a spelling takes, so that its other parameters have NumPy's positions, but cannot fill."""
+    """Refuse the `out` that a spelling takes, so that its other parameters have NumPy's
+    positions, but cannot fill.
+    """
 
     @functools.wraps(spelling)
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -219,17 +243,23 @@ def _without_out(function: Function, spelling: Function, slot: int) -> Function:
 
 
 def plain(functions: Iterable[Any]) -> None:
-    """Enter functions whose results are integers or booleans: they are called on the arrays and give arrays."""
+    """Enter functions whose results are integers or booleans: they are called on the
+    arrays and give arrays.
+    """
     PLAIN.update(functions)
 
 
 def constant(functions: Iterable[Any]) -> None:
-    """Enter functions whose results depend on shapes and dtypes only: Tensors without history, to be assigned to."""
+    """Enter functions whose results depend on shapes and dtypes only: Tensors without
+    history, to be assigned to.
+    """
     CONSTANT.update(functions)
 
 
 def exclude(reason: str, functions: Iterable[Any]) -> None:
-    """Enter functions that have no derivative here, with the reason that a user will read."""
+    """Enter functions that have no derivative here, with the reason that a user will
+    read.
+    """
     EXCLUDED.update(dict.fromkeys(functions, reason))
 
 
@@ -241,13 +271,17 @@ def name_of(function: Function) -> str:
 
 
 def rule_for(table: dict[Function, Rules], function: Function, position: int) -> Rule:
-    """Return one rule from a table; where there is none, one that raises and says so."""
+    """Return one rule from a table; where there is none, one that raises and says
+    so.
+    """
     rules = table.get(function, ())
     return rules[position] if position < len(rules) else _no_rule(table, function, position)
 
 
 def has_rule(function: Function, position: int) -> bool:
-    """Return whether an argument can be differentiated: then it is an array, not an option."""
+    """Return whether an argument can be differentiated: then it is an array, not an
+    option.
+    """
     rules = VJPS.get(function, ())
     return isinstance(rules, tuple) and position < len(rules) and rules[position].__name__ != "missing"
 
@@ -260,12 +294,14 @@ def _no_rule(table: dict[Function, Rules], function: Function, position: int) ->
 
 
 def primitive(function: Callable[P, R]) -> Callable[P, R]:
-    """Make a function of arrays an operation of its own, to be recorded as one step and given a rule.
+    """Make a function of arrays an operation of its own, to be recorded as one step and
+    given a rule.
 
     Parameters
     ----------
     function : callable
-        Plain NumPy: it is called on the arrays of the Tensors that it is given. Array arguments are positional.
+        Plain NumPy: it is called on the arrays of the Tensors that it is given. Array
+        arguments are positional.
 
     Returns
     -------

@@ -1,12 +1,15 @@
 """Checkpoints: models, optimizers, generators and nested arrays in a file, and back.
 
-Owns: `save`, `load`, the two formats, and taking over states so that nothing is changed unless everything fits.
-Must not own: what a state is (`nn/module.py`, `optim/optimizer.py`), or compiled programs (`compiler/saving.py`).
+Owns: `save`, `load`, the two formats, and taking over states so that nothing is changed
+unless everything fits.
+Must not own: what a state is (`nn/module.py`, `optim/optimizer.py`), or compiled
+programs (`compiler/saving.py`).
 Read next: `nn/fit.py`.
 
-A file holds named arrays, and a text in JSON that says how they were nested and what was not an array. PyTorch and
-others can read the arrays of a safetensors file; what they wrote has no such text, and is a dict of arrays. Nothing in
-a file is ever executed: there is no pickle.
+A file holds named arrays, and a text in JSON that says how they were nested and what
+was not an array. PyTorch and others can read the arrays of a safetensors file; what
+they wrote has no such text, and is a dict of arrays. Nothing in a file is ever
+executed: there is no pickle.
 """
 
 from __future__ import annotations
@@ -57,7 +60,8 @@ def states(tree: Tree) -> Tree:
 
 
 def restore(tree: Tree, saved: Tree, where: str) -> Tree:
-    """Have everything in a tree that has a state take it over from another tree: all, or, if one doesn't fit, none.
+    """Have everything in a tree that has a state take it over from another tree: all,
+    or, if one doesn't fit, none.
 
     Returns the other tree, with these objects in the place of their states.
     """
@@ -76,7 +80,9 @@ def restore(tree: Tree, saved: Tree, where: str) -> Tree:
 
 
 def matched(tree: Tree, saved: Tree, name: str, where: str, found: list[tuple[str, Any, Any]]) -> Tree:
-    """Return what was saved, with the objects of a tree that have a state in its place; list them in `found`."""
+    """Return what was saved, with the objects of a tree that have a state in its place;
+    list them in `found`.
+    """
     if has_state(tree):
         found.append((name, tree, saved))
         return tree
@@ -101,25 +107,29 @@ def child(name: str, key: Any) -> str:
 def save(path: str | os.PathLike[str], tree: Tree) -> None:
     """Save models, optimizers, schedules, generators and nested arrays in a file.
 
-    The file is complete or as it was before: it is written under another name first, and then replaced.
+    The file is complete or as it was before: it is written under another name first,
+    and then replaced.
 
     Parameters
     ----------
     path : path
-        A name that ends in `.safetensors` or `.npz` says the format. Under any other name it is safetensors if that
-        package is installed and knows the dtypes, else `.npz`; `load` finds out.
+        A name that ends in `.safetensors` or `.npz` says the format. Under any other
+        name it is safetensors if that package is installed and knows the dtypes, else
+        `.npz`; `load` finds out.
     tree : tree
-        Dicts, lists and tuples, at any depth, of: whatever has `state_dict()` and `load_state_dict()`, such as
-        modules, optimizers and schedules; NumPy's Generators; arrays and Tensors, of any dtype except for objects;
-        numbers, strings and None. Of a class derived from dict, list or tuple only the contents are saved.
+        Dicts, lists and tuples, at any depth, of: whatever has `state_dict()` and
+        `load_state_dict()`, such as modules, optimizers and schedules; NumPy's
+        Generators; arrays and Tensors, of any dtype except for objects; numbers,
+        strings and None. Of a class derived from dict, list or tuple only the contents
+        are saved.
 
     Raises
     ------
     ValueError
         If the tree contains itself.
     TypeError
-        If the tree holds anything else, or a dtype that the format doesn't have: complex numbers, longdouble, strings
-        and dates need `.npz`.
+        If the tree holds anything else, or a dtype that the format doesn't have:
+        complex numbers, longdouble, strings and dates need `.npz`.
     ImportError
         If the name ends in `.safetensors` and that package isn't installed.
 
@@ -169,7 +179,9 @@ def save(path: str | os.PathLike[str], tree: Tree) -> None:
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a path to write to; what is there in the end takes the place of a file at once, or not at all."""
+    """Give a path to write to; what is there in the end takes the place of a file at
+    once, or not at all.
+    """
     path = Path(os.path.realpath(path))
     if not path.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {path.parent} to save in; make it with Path.mkdir(parents=True)")
@@ -198,7 +210,9 @@ def safetensors(is_needed: bool) -> Any:
 
 
 def described(tree: Tree, name: str, arrays: dict[str, Any]) -> Any:
-    """Return a tree in JSON's terms; its arrays go into a dict, under the names by which the text refers to them."""
+    """Return a tree in JSON's terms; its arrays go into a dict, under the names by
+    which the text refers to them.
+    """
     if has_state(tree):
         return described(state_of(tree), name, arrays)
     if tree is None or (isinstance(tree, bool | int | float | str) and not isinstance(tree, np.generic)):
@@ -225,26 +239,30 @@ def described(tree: Tree, name: str, arrays: dict[str, Any]) -> Any:
 
 @explained
 def load(path: str | os.PathLike[str], into: Tree = None) -> Tree:
-    """Return what a file holds that `save`, PyTorch or NumPy has written; nothing in it is executed.
+    """Return what a file holds that `save`, PyTorch or NumPy has written; nothing in it
+    is executed.
 
     Parameters
     ----------
     path : path
     into : tree, optional
-        A tree like the one that was saved, or some of its keys. Modules, optimizers, schedules and Generators in it
-        take over the states that were saved of them: all, or, if one doesn't fit, none.
+        A tree like the one that was saved, or some of its keys. Modules, optimizers,
+        schedules and Generators in it take over the states that were saved of them:
+        all, or, if one doesn't fit, none.
 
     Returns
     -------
     tree
-        Dicts, lists, tuples, arrays, numbers, strings and None. In the place of a module, an optimizer or a schedule
-        is its state, for `load_state_dict`; in that of a Generator a dict for `rng.bit_generator.state`. With `into`,
-        the objects of that tree are in the place of their states.
+        Dicts, lists, tuples, arrays, numbers, strings and None. In the place of a
+        module, an optimizer or a schedule is its state, for `load_state_dict`; in that
+        of a Generator a dict for `rng.bit_generator.state`. With `into`, the objects of
+        that tree are in the place of their states.
 
     Raises
     ------
     ValueError
-        If it isn't such a file, or is damaged; if it doesn't fit `into`, of which nothing is changed then.
+        If it isn't such a file, or is damaged; if it doesn't fit `into`, of which
+        nothing is changed then.
     ImportError
         If it is a safetensors file, and that package isn't installed.
 

@@ -23,16 +23,18 @@ def shape_and_dtype(leaf: Any) -> tuple[tuple[int, ...], Any]:
 
 @explained
 def scan(f: Callable[[Any, Any], tuple[Any, Any]], init: Any, xs: Any = None, length: int | None = None) -> Any:
-    """Call a function turn by turn, each time with what the turn before returned, and stack its other results.
+    """Call a function turn by turn, each time with what the turn before returned, and
+    stack its other results.
 
-    `carry, y = f(carry, x)` is called for each `x` along the first axis of `xs`. It is a loop, and is differentiated
-    like one. In a compiled function it is a loop of the program, and `f` is called once for all turns where it can be.
+    `carry, y = f(carry, x)` is called for each `x` along the first axis of `xs`. It is
+    a loop, and is differentiated like one. In a compiled function it is a loop of the
+    program, and `f` is called once for all turns where it can be.
 
     Parameters
     ----------
     f : callable
-        Takes what is carried and one element of `xs`; returns what is carried next, of the same structure, shapes and
-        dtypes, and a result, or None.
+        Takes what is carried and one element of `xs`; returns what is carried next, of
+        the same structure, shapes and dtypes, and a result, or None.
     init : tree of arrays
         What is carried into the first turn.
     xs : tree of arrays, optional
@@ -50,9 +52,11 @@ def scan(f: Callable[[Any, Any], tuple[Any, Any]], init: Any, xs: Any = None, le
     Raises
     ------
     TypeError
-        If `f` doesn't return a pair, or what it carries on differs in structure, shape or dtype.
+        If `f` doesn't return a pair, or what it carries on differs in structure, shape
+        or dtype.
     ValueError
-        If the lengths of `xs` differ from each other or from `length`, or there are no turns.
+        If the lengths of `xs` differ from each other or from `length`, or there are no
+        turns.
 
     See Also
     --------

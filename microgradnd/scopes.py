@@ -1,10 +1,12 @@
 """Names for parts of a computation, for pictures and tables.
 
 Owns: `scope`.
-Must not own: how scopes are drawn (`microgradnd.viz`), or the scopes of modules (`nn/module.py` marks their calls).
+Must not own: how scopes are drawn (`microgradnd.viz`), or the scopes of modules
+(`nn/module.py` marks their calls).
 Read next: `modes.py`, whose contexts this one is like.
 
-Outside of any scope nothing is recorded for them: entering one exchanges the function that records.
+Outside of any scope nothing is recorded for them: entering one exchanges the function
+that records.
 """
 
 from __future__ import annotations
@@ -19,14 +21,16 @@ from microgradnd.tape import Mode, Operation, next_position
 
 
 class scope(Recording):
-    """Give what is computed while it is entered a name, under which pictures and tables show it together.
+    """Give what is computed while it is entered a name, under which pictures and tables
+    show it together.
 
     Parameters
     ----------
     name : str
         What it is called. Scopes may lie in one another, and in the calls of modules.
     lines : bool
-        Whether to note for each operation which line of the user's code it comes from, at about 1 us each.
+        Whether to note for each operation which line of the user's code it comes from,
+        at about 1 us each.
 
     Raises
     ------
@@ -64,7 +68,9 @@ class scope(Recording):
 
 
 class Marking:
-    """Records as another does, and marks each operation; of scopes in one another the innermost does it for all."""
+    """Records as another does, and marks each operation; of scopes in one another the
+    innermost does it for all.
+    """
 
     __slots__ = ("lines", "marks", "record")
 

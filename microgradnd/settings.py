@@ -1,12 +1,16 @@
-"""Settings of layers, optimizers and schedules: what each must be, and tables of them in the bodies of classes.
+"""Settings of layers, optimizers and schedules: what each must be, and tables of them
+in the bodies of classes.
 
-Owns: the checks of single settings and the messages when they fail; `setting`, and what it makes of a class.
-Must not own: which layer or optimizer has which setting, or where an optimizer keeps them (`optim/groups.py`).
+Owns: the checks of single settings and the messages when they fail; `setting`, and what
+it makes of a class.
+Must not own: which layer or optimizer has which setting, or where an optimizer keeps
+them (`optim/groups.py`).
 Read next: `optim/groups.py`.
 
-A check takes a name for its message and a value, and returns the value to keep. Optimizers and schedules list their
-settings as a dataclass lists its fields: `lr: float = setting(not_negative, default=1e-3)`. The signature of the class
-follows from the table, for people and for type checkers, and so do the checks.
+A check takes a name for its message and a value, and returns the value to keep.
+Optimizers and schedules list their settings as a dataclass lists its fields: `lr: float
+= setting(not_negative, default=1e-3)`. The signature of the class follows from the
+table, for people and for type checkers, and so do the checks.
 """
 
 from __future__ import annotations
@@ -27,7 +31,9 @@ NEEDED = inspect.Parameter.empty
 
 
 class Setting(property):
-    """A setting as an attribute: what is set is checked by the object, which knows where it is kept."""
+    """A setting as an attribute: what is set is checked by the object, which knows
+    where it is kept.
+    """
 
     def __init__(self, check: Check, default: Any, kw_only: bool) -> None:
         self.check, self.default = check, default
@@ -38,7 +44,9 @@ class Setting(property):
 
 
 def setting(check: Check, *, default: Any = NEEDED, kw_only: bool = False) -> Any:
-    """Return a row in the table of settings: its check, and its default unless it must be given."""
+    """Return a row in the table of settings: its check, and its default unless it must
+    be given.
+    """
     return Setting(check, default, kw_only)
 
 
@@ -67,7 +75,9 @@ class Configured:
 
     @classmethod
     def given(cls, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what an object is made with, defaults included, or raise and say what doesn't fit."""
+        """Return what an object is made with, defaults included, or raise and say what
+        doesn't fit.
+        """
         check_call(cls, tuple(args), dict(kwargs), signature=cls.__signature__)
         bound = cls.__signature__.bind(*args, **kwargs)
         bound.apply_defaults()
@@ -82,7 +92,9 @@ class Configured:
 
     @classmethod
     def checked(cls, settings: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
-        """Return settings as they are kept, or raise if one of them is wrong, or doesn't go with the others."""
+        """Return settings as they are kept, or raise if one of them is wrong, or
+        doesn't go with the others.
+        """
         found = {name: cls.row(name).check(f"{cls.__name__}: {name}", value) for name, value in settings.items()}
         cls.check_together({**others, **found})
         return found
@@ -93,7 +105,9 @@ class Configured:
 
 
 def as_number(value: Any) -> int | float | None:
-    """Return a number, or an array or Tensor of one number, as Python's; None if it isn't a number."""
+    """Return a number, or an array or Tensor of one number, as Python's; None if it
+    isn't a number.
+    """
     if isinstance(value, Tensor | np.ndarray | np.generic):
         value = value.item() if value.size == 1 and not is_variable(value) else None
     if isinstance(value, bool):
@@ -122,7 +136,9 @@ def shown(value: Any) -> str:
 
 
 def check_of(expected: str, read: Callable[[Any], Any], fits: Callable[[Any], bool] = lambda value: True) -> Check:
-    """Return a check, given how a value is read (None for one of a wrong kind), and which of them fit."""
+    """Return a check, given how a value is read (None for one of a wrong kind), and
+    which of them fit.
+    """
 
     def checked(name: str, value: Any) -> Any:
         found = read(value)
@@ -145,7 +161,9 @@ def one_of(*names: str) -> Check:
 
 
 def integers(expected: str, least: float = -math.inf) -> Check:
-    """Return the check of an integer, or of a tuple of them, in which None stands for "as it is"."""
+    """Return the check of an integer, or of a tuple of them, in which None stands for
+    "as it is".
+    """
 
     def listed(value: Any) -> list[Any]:
         return [n for n in (value if isinstance(value, tuple | list) else [value]) if n is not None]

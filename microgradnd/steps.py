@@ -1,7 +1,10 @@
-"""The steps of `nn.fit` on a cluster: each batch is a block, and the batches of one step are computed at the same time.
+"""The steps of `nn.fit` on a cluster: each batch is a block, and the batches of one
+step are computed at the same time.
 
-Owns: what takes the place of `Loop` in `nn.fit(..., client=client)`, and Dask arrays as its data.
-Must not own: the training loop (`nn/fit.py`), or how blocks are computed (`distributed.py`).
+Owns: what takes the place of `Loop` in `nn.fit(..., client=client)`, and Dask arrays as
+its data.
+Must not own: the training loop (`nn/fit.py`), or how blocks are computed
+(`distributed.py`).
 Read next: `distributed.py`.
 """
 
@@ -54,7 +57,9 @@ class Blocks:
 
 
 def reader(client: Any) -> Callable[[str, Any], list[Any]]:
-    """Return a function that returns the arrays of a data set; all blocks of Dask arrays are one of them."""
+    """Return a function that returns the arrays of a data set; all blocks of Dask
+    arrays are one of them.
+    """
     check_client(client)
 
     def read(taker: str, data: Any) -> list[Any]:
@@ -65,7 +70,9 @@ def reader(client: Any) -> Callable[[str, Any], list[Any]]:
 
 
 def batch_loss(loss: Any, measures: bool, modules: list[Any], block: tuple[Any, ...]) -> tuple[Any, Any]:
-    """Return the share of a batch in the loss of its step, and what the model returned if a metric needs it."""
+    """Return the share of a batch in the loss of its step, and what the model returned
+    if a metric needs it.
+    """
     model, *own = modules
     share, *batch = block
     prediction = model(*batch[:-1] or batch)
@@ -118,7 +125,9 @@ class Steps(Loop):
     def train(
         self, numbered: Iterator[Any], means: dict[str, float], epoch: int, suspect: tuple[float, int]
     ) -> Iterator[float]:
-        """Take the steps of an epoch, and yield the loss of its step for each batch; from `suspect` on look for NaN."""
+        """Take the steps of an epoch, and yield the loss of its step for each batch;
+        from `suspect` on look for NaN.
+        """
         if not self.model.training:
             self.model.train()
         done = 0
@@ -151,7 +160,9 @@ class Steps(Loop):
         return means
 
     def compute(self, means: dict[str, float], rows: int, group: list[Any], job: Job, stream: int = 1) -> Part:
-        """Compute the loss of batches, its gradient and metrics; add loss and metrics to the means over all rows."""
+        """Compute the loss of batches, its gradient and metrics; add loss and metrics
+        to the means over all rows.
+        """
         count = sum(len(numbers) for numbers, *_ in group)
         blocks = [[True, len(numbers) / count, *batch] for numbers, *batch in group]
         part = sum_over(job, self.client, self.params, blocks, stream)
@@ -160,7 +171,9 @@ class Steps(Loop):
         return part
 
     def watch(self, group: list[Any], when: str) -> None:
-        """Take a step's batches one by one, here, and raise where the first NaN or infinity is made."""
+        """Take a step's batches one by one, here, and raise where the first NaN or
+        infinity is made.
+        """
         drawing = generators(self.params)
         before = saving.states(drawing)
         for numbers, *parts in group:

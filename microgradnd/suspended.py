@@ -1,16 +1,21 @@
-"""Modes that were entered in a generator: they hold while it runs, and not while it is suspended.
+"""Modes that were entered in a generator: they hold while it runs, and not while it is
+suspended.
 
-Owns: which contexts are open in which generator, and the mode that they make of the one around.
-Must not own: the contexts (`modes.py`), or decorated generators (`decorators.py`), which leave the mode at each step.
+Owns: which contexts are open in which generator, and the mode that they make of the one
+around.
+Must not own: the contexts (`modes.py`), or decorated generators (`decorators.py`),
+which leave the mode at each step.
 Read next: `modes.py`.
 
-Python tells nobody that a generator is suspended. So a context that is entered in a generator isn't in the mode but in
-a table, by the generator's frame, and in the place of the mode is a `Bound`, which looks at each question whether that
-frame is among the callers. This costs a microsecond or so, and only where such a context is open.
+Python tells nobody that a generator is suspended. So a context that is entered in a
+generator isn't in the mode but in a table, by the generator's frame, and in the place
+of the mode is a `Bound`, which looks at each question whether that frame is among the
+callers. This costs a microsecond or so, and only where such a context is open.
 
-A generator under `contextlib.contextmanager`, or a fixture, is suspended while the body of its `with` runs, which is
-whom the mode is for. It is known by its caller; the context belongs to whoever entered that body, as it does if it was
-entered through an `ExitStack`.
+A generator under `contextlib.contextmanager`, or a fixture, is suspended while the body
+of its `with` runs, which is whom the mode is for. It is known by its caller; the
+context belongs to whoever entered that body, as it does if it was entered through an
+`ExitStack`.
 """
 
 from __future__ import annotations
@@ -33,7 +38,9 @@ MANAGERS = {"contextlib", "_pytest.fixtures", "pluggy._callers", "pytest_asyncio
 
 
 class Entered:
-    """A context that is open in a generator, and the mode that it last made of another."""
+    """A context that is open in a generator, and the mode that it last made of
+    another.
+    """
 
     __slots__ = ("around", "context", "within")
 
@@ -47,9 +54,11 @@ OPEN: dict[FrameType, list[Entered]] = {}  # by the frame of the generator
 
 
 class Bound:
-    """Stands for the mode where contexts are open in generators: each attribute is that of the mode at this place.
+    """Stands for the mode where contexts are open in generators: each attribute is that
+    of the mode at this place.
 
-    `base` is the mode without them, and `owners` are the frames of the generators that may be running.
+    `base` is the mode without them, and `owners` are the frames of the generators that
+    may be running.
     """
 
     __slots__ = ("base", "owners")
@@ -94,7 +103,9 @@ def resolved(mode: Any) -> Mode:
 
 
 def enter(context: Any) -> None:
-    """Enter a context: in the mode, unless it belongs to a generator or to what a generator has called."""
+    """Enter a context: in the mode, unless it belongs to a generator or to what a
+    generator has called.
+    """
     mode: Any = current()
     frame = _getframe(2)  # whoever entered it
     if not frame.f_code.co_flags & STEPPED and type(mode) is Mode and frame.f_globals is not CONTEXTLIB:
@@ -136,7 +147,9 @@ def put(base: Mode, owners: set[FrameType]) -> None:
 
 
 def without(mode: Mode, context: Any) -> Mode:
-    """Return the mode without a context that was entered in it, of which some may have been entered since."""
+    """Return the mode without a context that was entered in it, of which some may have
+    been entered since.
+    """
     places = [i for i, (entered, _) in enumerate(mode.entered) if entered is context]
     if not places:  # it was entered in another thread or task
         return mode
@@ -148,7 +161,9 @@ def without(mode: Mode, context: Any) -> Mode:
 
 
 def owner_of(frame: FrameType | None) -> FrameType | None:
-    """Return the frame of the generator that a context entered in a frame belongs to; None outside of generators."""
+    """Return the frame of the generator that a context entered in a frame belongs to;
+    None outside of generators.
+    """
     while frame is not None:
         flags = frame.f_code.co_flags
         if not is_manager(frame):
@@ -161,11 +176,15 @@ def owner_of(frame: FrameType | None) -> FrameType | None:
 
 
 def is_manager(frame: FrameType) -> bool:
-    """Return whether a function enters contexts, or runs generators, on behalf of its caller."""
+    """Return whether a function enters contexts, or runs generators, on behalf of its
+    caller.
+    """
     return frame.f_globals.get("__name__") in MANAGERS
 
 
 def is_task() -> bool:
-    """Return whether coroutines run in asyncio's tasks here: a task, with all that it starts, has a mode of its own."""
+    """Return whether coroutines run in asyncio's tasks here: a task, with all that it
+    starts, has a mode of its own.
+    """
     asyncio: Any = sys.modules.get("asyncio")
     return asyncio is not None and asyncio._get_running_loop() is not None

@@ -1,15 +1,19 @@
 """The recorded program: what was computed, in order, and its two walks.
 
-Owns: the nodes of the computation graph (`Leaf`, `Operation`), their positions, the walks over them (backwards with
-VJP rules, forwards with JVP rules), and the mode in which calls are recorded.
-Must not own: `Tensor` (a walk that must itself be recorded is handed a function that makes Tensors), or any rule.
+Owns: the nodes of the computation graph (`Leaf`, `Operation`), their positions, the
+walks over them (backwards with VJP rules, forwards with JVP rules), and the mode in
+which calls are recorded.
+Must not own: `Tensor` (a walk that must itself be recorded is handed a function that
+makes Tensors), or any rule.
 Read next: `tensor.py`, which records; `registry.py`, where the rules are looked up.
 
-The tape is held together by references from each operation to its operands, so it is freed as soon as nothing can
-reach it. Every node takes the next number when it is made: its position. An operand is always older than its result,
-so "newest first" is a valid order for backpropagation, and a heap of positions is all the sorting that it needs.
-A variable that is updated in place takes a new position, and so does every node that shares its memory: an operation
-that is older than its operand used another value, which both walks refuse.
+The tape is held together by references from each operation to its operands, so it is
+freed as soon as nothing can reach it. Every node takes the next number when it is made:
+its position. An operand is always older than its result, so "newest first" is a valid
+order for backpropagation, and a heap of positions is all the sorting that it needs. A
+variable that is updated in place takes a new position, and so does every node that
+shares its memory: an operation that is older than its operand used another value, which
+both walks refuse.
 """
 
 from __future__ import annotations
@@ -43,8 +47,8 @@ WORK: Any = 10_000  # how hard to look for an overlap of interleaved views befor
 class Leaf:
     """A variable: an array that was not computed on the tape, and its gradient.
 
-    `aliases` are weak references to the nodes whose arrays share memory with this one's, itself included; None where
-    no view of it was ever taken.
+    `aliases` are weak references to the nodes whose arrays share memory with this
+    one's, itself included; None where no view of it was ever taken.
     """
 
     __slots__ = ("__weakref__", "aliases", "data", "grad", "hooks", "name", "position", "requires_grad")
@@ -70,9 +74,10 @@ class Leaf:
 class Note:
     """Extra data about an operation. Few operations have any, so it shares one slot.
 
-    A mark is (position, module, name). That of a `mg.scope` has no module, and is on each operation that was recorded
-    in it. That of a module's call, a weak reference to the module and its class's name, is on what the call returned:
-    within it lies what leads there and is newer than the position.
+    A mark is (position, module, name). That of a `mg.scope` has no module, and is on
+    each operation that was recorded in it. That of a module's call, a weak reference to
+    the module and its class's name, is on what the call returned: within it lies what
+    leads there and is newer than the position.
     """
 
     name: str | None = None
@@ -89,8 +94,9 @@ class Note:
 class Operation:
     """A value: one recorded call `out = function(*args, **kwargs)` on arrays.
 
-    `parents` mirrors `args`: the node of each argument, None for a constant. After `backward()` has let go of the
-    arrays, `args` is None and `out` is (shape, dtype), unless it was small.
+    `parents` mirrors `args`: the node of each argument, None for a constant. After
+    `backward()` has let go of the arrays, `args` is None and `out` is (shape, dtype),
+    unless it was small.
     """
 
     __slots__ = ("__weakref__", "args", "function", "kwargs", "note", "out", "parents", "position")
@@ -137,9 +143,11 @@ Node = Leaf | Operation
 
 
 def touch(leaf: Leaf) -> None:
-    """Note that a variable's array was changed in place: it and all that shares memory with it are new values.
+    """Note that a variable's array was changed in place: it and all that shares memory
+    with it are new values.
 
-    A view that was recorded becomes older than the variable that it was taken from, so that no walk passes it any more.
+    A view that was recorded becomes older than the variable that it was taken from, so
+    that no walk passes it any more.
     """
     for reference in leaf.aliases or ():
         node = reference()
@@ -154,15 +162,19 @@ def touch(leaf: Leaf) -> None:
 
 
 class Tracer(Protocol):
-    """What the engine asks of whoever has a call traced, to write it down as a program (`compiler/`).
+    """What the engine asks of whoever has a call traced, to write it down as a program
+    (`compiler/`).
 
-    In a trace everything is recorded, also calls that no derivative passes, and nothing may look at a value, as the
-    program is for all values. What a Tensor does otherwise there is written in the class `variable`.
+    In a trace everything is recorded, also calls that no derivative passes, and nothing
+    may look at a value, as the program is for all values. What a Tensor does otherwise
+    there is written in the class `variable`.
     """
 
     @property
     def variable(self) -> Any:
-        """The subclass of Tensor that computed values belong to; its methods take variables from outside as well."""
+        """The subclass of Tensor that computed values belong to; its methods take
+        variables from outside as well.
+        """
 
     def record(self, function: Any, args: Any, kwargs: Any, parents: Any, out: Any) -> Operation:
         """Return the node of a call, as `Operation` does."""
@@ -173,23 +185,32 @@ class Tracer(Protocol):
     def arrived(self, node: Node, g: Any, is_last: bool) -> None:
         """Note that a cotangent is complete: `g`, a Tensor, belongs to this node.
 
-        `is_last` tells of an operation that no other walk may pass, and of a leaf that g will be added to its gradient.
+        `is_last` tells of an operation that no other walk may pass, and of a leaf that
+        g will be added to its gradient.
         """
 
     def is_value(self, function: Any, result: Any) -> bool:
-        """Return whether the program computes the result of a function without derivative; if not, it is known now."""
+        """Return whether the program computes the result of a function without
+        derivative; if not, it is known now.
+        """
 
     def failed(self, error: Exception) -> None:
-        """Note what a call has raised: nothing may catch it, for whether it is raised depends on values."""
+        """Note what a call has raised: nothing may catch it, for whether it is raised
+        depends on values.
+        """
 
     def assign(self, variable: Any, value: Any, index: Any = ...) -> None:
-        """Let a variable stand for a new value, which differs at an index, for the rest of the trace."""
+        """Let a variable stand for a new value, which differs at an index, for the rest
+        of the trace.
+        """
 
     def depends(self, thing: Any) -> None:
         """Note that the program depends on what an object's `__form__` returns."""
 
     def array(self, tensor: Any) -> Any:
-        """Return the array of a Tensor for an argument that is plain, by which the Tensor will be known again."""
+        """Return the array of a Tensor for an argument that is plain, by which the
+        Tensor will be known again.
+        """
 
     def refusal(self, what: str, advice: str = "") -> Exception:
         """Return the error for something that would look at a value."""
@@ -198,10 +219,12 @@ class Tracer(Protocol):
 class Mode(NamedTuple):
     """How calls are recorded.
 
-    `record` makes the node of a call; it is None where nothing is recorded. `anomaly` is called with each cotangent and
-    the operation whose rule made it; it is None unless `detect_anomaly` is on. `trace` is None unless a call is being
-    traced. `is_transformed` says whether a function runs under a transform, where a number that leaves the tape loses
-    its derivative. `entered` are the contexts that led here, each with the mode before it.
+    `record` makes the node of a call; it is None where nothing is recorded. `anomaly`
+    is called with each cotangent and the operation whose rule made it; it is None
+    unless `detect_anomaly` is on. `trace` is None unless a call is being traced.
+    `is_transformed` says whether a function runs under a transform, where a number that
+    leaves the tape loses its derivative. `entered` are the contexts that led here, each
+    with the mode before it.
     """
 
     record: Callable[..., Operation] | None = Operation
@@ -246,14 +269,18 @@ def arrays_of(node: Operation) -> tuple[Any, ...]:
 
 
 def check_ages(node: Operation) -> None:
-    """Raise if an operand is newer than its result: its array isn't the one that was used."""
+    """Raise if an operand is newer than its result: its array isn't the one that was
+    used.
+    """
     for parent in node.parents:
         if parent is not None and parent.position >= node.position:
             raise refusals.changed(describe(parent), name_of(node.function))
 
 
 def lifted(node: Operation, args: Sequence[Any], lift: Lift) -> list[Any]:
-    """Return the arguments of an operation as Tensors on the tape, constants as they are."""
+    """Return the arguments of an operation as Tensors on the tape, constants as they
+    are.
+    """
     return [arg if parent is None else lift(arg, parent) for arg, parent in zip(args, node.parents, strict=True)]
 
 
@@ -265,9 +292,11 @@ class Path:
     inputs : set of nodes
         Where it starts.
     outside : list of Node
-        What else the outputs depend on, of the surrounding program: leaves, and what is older than `start`.
+        What else the outputs depend on, of the surrounding program: leaves, and what is
+        older than `start`.
     reached : set of nodes
-        All that the outputs depend on as far as the inputs and `outside`, these included, and None.
+        All that the outputs depend on as far as the inputs and `outside`, these
+        included, and None.
     """
 
     def __init__(self, outputs: Iterable[Node], inputs: Iterable[Node], start: int = 0) -> None:
@@ -287,7 +316,9 @@ class Path:
 
     @functools.cached_property
     def nodes(self) -> set[Node]:
-        """The inputs, and every operation that depends on them and is needed for the outputs."""
+        """The inputs, and every operation that depends on them and is needed for the
+        outputs.
+        """
         return self.inputs.union(self.operations)
 
     @functools.cached_property
@@ -317,17 +348,21 @@ def walk(
     seeds : iterable of (node, cotangent)
         Where to start, with cotangents of the nodes' shapes and dtypes.
     retain : bool
-        Keep the arrays of each operation for another walk, rather than free them once they are used.
+        Keep the arrays of each operation for another walk, rather than free them once
+        they are used.
     lift : callable or None
-        `lift(array, node)` makes what the rules are called with, to record the walk; by default they get the arrays.
+        `lift(array, node)` makes what the rules are called with, to record the walk; by
+        default they get the arrays.
     path : Path or None
-        Walk only along this path, to its inputs; by default walk everywhere, to the leaves.
+        Walk only along this path, to its inputs; by default walk everywhere, to the
+        leaves.
     arrive : callable or None
-        `arrive(node, g)` is called at operations with hooks or a gradient to keep, and at all if the walk is recorded;
-        it returns the cotangent to go on with.
+        `arrive(node, g)` is called at operations with hooks or a gradient to keep, and
+        at all if the walk is recorded; it returns the cotangent to go on with.
     done : callable or None
-        `done(node, g, parts)` is called after each operation, with what its rules made of g for the argument at each
-        position that has a derivative, as a list of (position, cotangent).
+        `done(node, g, parts)` is called after each operation, with what its rules made
+        of g for the argument at each position that has a derivative, as a list of
+        (position, cotangent).
 
     Returns
     -------

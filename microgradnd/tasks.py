@@ -1,11 +1,14 @@
-"""What a task on a worker does: a loss and its gradient for some blocks, and the sum of such parts.
+"""What a task on a worker does: a loss and its gradient for some blocks, and the sum of
+such parts.
 
-Owns: loading a block, calling the loss in a way that can be repeated, and adding in pairs.
+Owns: loading a block, calling the loss in a way that can be repeated, and adding in
+pairs.
 Must not own: anything of Dask, which a task doesn't see (`distributed.py`).
 Read next: `transforms.py`, whose `value_and_grad` is called for each block.
 
-Dask runs a task again if its result is lost. So a task depends on its arguments alone: whatever draws is seeded by the
-step and the block, modules are copies, and a loss that changes a buffer is refused.
+Dask runs a task again if its result is lost. So a task depends on its arguments alone:
+whatever draws is seeded by the step and the block, modules are copies, and a loss that
+changes a buffer is refused.
 """
 
 from __future__ import annotations
@@ -35,9 +38,11 @@ class Job(NamedTuple):
     loss : callable
         Takes parameters and a block; returns one number and an auxiliary tree.
     measure : callable or None
-        Takes the auxiliary tree, of arrays, and the block; returns what is summed in the place of that tree.
+        Takes the auxiliary tree, of arrays, and the block; returns what is summed in
+        the place of that tree.
     differentiates, compiles, takes_rng : bool
-        Whether the gradient is computed; whether it is compiled; whether the loss is called with `rng=`.
+        Whether the gradient is computed; whether it is compiled; whether the loss is
+        called with `rng=`.
     token : str
         What a worker knows the compiled loss by.
     blocks : int
@@ -45,7 +50,8 @@ class Job(NamedTuple):
     is_checked : bool
         Whether it is known that the loss gives the same twice.
     seeds : sequence of int
-        One for the generator of the loss, if it takes one, and for each one of the modules among the parameters.
+        One for the generator of the loss, if it takes one, and for each one of the
+        modules among the parameters.
     """
 
     loss: Callable[..., Any]
@@ -60,7 +66,9 @@ class Job(NamedTuple):
 
 
 class Part(NamedTuple):
-    """A sum over some blocks: of the loss, of auxiliary trees, and of the leaves of gradients."""
+    """A sum over some blocks: of the loss, of auxiliary trees, and of the leaves of
+    gradients.
+    """
 
     value: Any
     aux: Tree
@@ -68,7 +76,9 @@ class Part(NamedTuple):
 
 
 def run(payload: tuple[Job, Tree], start: int, group: list[list[Any]]) -> Part:
-    """Return what a job gives, summed over blocks, the first of which has this number."""
+    """Return what a job gives, summed over blocks, the first of which has this
+    number.
+    """
     return added_up(one(*payload, number, block) for number, block in enumerate(group, start))
 
 
@@ -96,7 +106,9 @@ def one(job: Job, params: Tree, number: int, source: list[Any]) -> Part:
 
 
 def traced(call: Callable[[], Part]) -> Part:
-    """Make a call that may trace a function; up to twice again, as threads of Dask that draw look like the function."""
+    """Make a call that may trace a function; up to twice again, as threads of Dask that
+    draw look like the function.
+    """
     error = importlib.import_module("microgradnd.compiler.trace").TraceError
     for _ in range(2):
         with contextlib.suppress(error):
@@ -105,7 +117,9 @@ def traced(call: Callable[[], Part]) -> Part:
 
 
 def called(job: Job, function: Any, params: Tree, block: Any, number: int, keywords: dict[str, Any]) -> Part:
-    """Call a function of parameters and block, with generators that are seeded for this step and block."""
+    """Call a function of parameters and block, with generators that are seeded for this
+    step and block.
+    """
     for rng, seed in zip((*keywords.values(), *generators(params)), job.seeds, strict=True):
         rng.bit_generator.state = type(rng.bit_generator)([seed, number]).state
     before = [(name, np.array(buffer)) for name, buffer in buffers(params)]
@@ -155,8 +169,8 @@ def generators(params: Tree) -> list[np.random.Generator]:
 def callee(job: Job, params: Tree) -> tuple[Any, Tree, np.random.Generator]:
     """Return a function of parameters and a block, the parameters, and a generator.
 
-    Modules are a thread's own, as other threads may be at the same. A compiled function is kept, with the modules that
-    it knows, and these take over what has changed.
+    Modules are a thread's own, as other threads may be at the same. A compiled function
+    is kept, with the modules that it knows, and these take over what has changed.
     """
     function = transforms.value_and_grad(job.loss, has_aux=True) if job.differentiates else job.loss
     if not job.compiles:
@@ -177,12 +191,16 @@ def callee(job: Job, params: Tree) -> tuple[Any, Tree, np.random.Generator]:
 
 @functools.lru_cache(maxsize=32)
 def kept(token: str, form: Any, thread: int) -> list[Any]:
-    """Return what a thread of this process keeps of a job for parameters of one form: nothing at first."""
+    """Return what a thread of this process keeps of a job for parameters of one form:
+    nothing at first.
+    """
     return []
 
 
 def take_over(mine: Any, new: Any) -> None:
-    """Have a module take over the parameters, buffers and settings of another one like it."""
+    """Have a module take over the parameters, buffers and settings of another one like
+    it.
+    """
     mine.load_state_dict(new.state_dict())
     for inner, other in zip(mine.modules(), new.modules(), strict=True):
         given = settings(other)
@@ -193,7 +211,9 @@ def take_over(mine: Any, new: Any) -> None:
 
 
 def settings(module: Any) -> dict[str, Any]:
-    """Return what a module keeps of its own apart from parameters, buffers, modules and generators."""
+    """Return what a module keeps of its own apart from parameters, buffers, modules and
+    generators.
+    """
     own = vars(module).items()
     return {
         name: value
@@ -206,7 +226,9 @@ def settings(module: Any) -> dict[str, Any]:
 
 
 def added_up(parts: Iterable[Part]) -> Part:
-    """Return the sum of parts, added in pairs: the sum of sums of as many as a power of 2 is the same to the bit."""
+    """Return the sum of parts, added in pairs: the sum of sums of as many as a power of
+    2 is the same to the bit.
+    """
     waiting: list[tuple[int, Part]] = []  # each with how often it was added to its like
     for part in parts:
         level = 0

@@ -1,16 +1,21 @@
-"""Tensor: a variable over a NumPy array that speaks NumPy's protocols and records what is computed with it.
+"""Tensor: a variable over a NumPy array that speaks NumPy's protocols and records what
+is computed with it.
 
-Owns: what makes a variable (data, gradient, name, `backward()`, hooks), and `apply`, where calls are recorded.
-Must not own: any derivative (the table in `registry.py` knows them), or what `Tensor` inherits: its operators
-(`operators.py`), assignments (`assignment.py`) and the methods that it shares with an array (`arraylike.py`).
-Read next: `transforms.py` for `grad` and its family, or `rules/elementwise.py` for the derivatives.
+Owns: what makes a variable (data, gradient, name, `backward()`, hooks), and `apply`,
+where calls are recorded.
+Must not own: any derivative (the table in `registry.py` knows them), or what `Tensor`
+inherits: its operators (`operators.py`), assignments (`assignment.py`) and the methods
+that it shares with an array (`arraylike.py`).
+Read next: `transforms.py` for `grad` and its family, or `rules/elementwise.py` for the
+derivatives.
 
-A Tensor holds an array and a node of the tape. The node is what was computed, once and for all; the Tensor is a
-name for it that may later stand for another value.
+A Tensor holds an array and a node of the tape. The node is what was computed, once and
+for all; the Tensor is a name for it that may later stand for another value.
 
-It is one class in four files, each of which inherits from the one before: `arraylike.py`, `assignment.py`,
-`operators.py`, and this one. Other files of the library read two things of a Tensor, its internal protocol: `_array`,
-the array, and `_node`, a `Leaf`, an `Operation`, or None for a value without history.
+It is one class in four files, each of which inherits from the one before:
+`arraylike.py`, `assignment.py`, `operators.py`, and this one. Other files of the
+library read two things of a Tensor, its internal protocol: `_array`, the array, and
+`_node`, a `Leaf`, an `Operation`, or None for a value without history.
 """
 
 from __future__ import annotations
@@ -70,21 +75,24 @@ def _array_method(name: str) -> Callable[..., Any]:
 ndarray = np.ndarray
 ARRAYS = {np.ndarray, np.float64, np.float32}  # the usual results
 
-# An array's own method does the same without NumPy's Python wrapper, which takes half the time of a small sum
+# An array's own method does the same without NumPy's Python wrapper, which takes half
+# the time of a small sum
 BODIES.update({getattr(np, name): _array_method(name) for name in ("sum", "prod", "mean", "max", "min")})
 
 
 def tensor(
     data: Any, requires_grad: bool = False, dtype: npt.DTypeLike | None = None, name: str | None = None
 ) -> Tensor:
-    """Make a Tensor from anything that `np.array` takes; the data is copied, so that updates never touch the caller's.
+    """Make a Tensor from anything that `np.array` takes; the data is copied, so that
+    updates never touch the caller's.
 
     Parameters
     ----------
     data : array_like
         Numbers of any shape. Lists of Python floats become float64.
     requires_grad : bool
-        Whether operations on it are recorded, and `backward()` leaves a gradient in `.grad`.
+        Whether operations on it are recorded, and `backward()` leaves a gradient in
+        `.grad`.
     dtype : dtype, optional
         By default that of the data.
     name : str, optional
@@ -130,7 +138,9 @@ def wrap(data: Any, node: Node | None = None) -> Tensor:
 
 
 def lift(data: Any, node: Node) -> Any:
-    """Make a Tensor, or the tuple of Tensors of a function with several results, from a node and its array."""
+    """Make a Tensor, or the tuple of Tensors of a function with several results, from a
+    node and its array.
+    """
     if type(data) is Results:
         parts = (wrap(data, node),)
         return Results(apply(primitives.select, (*parts, i), NO_KEYWORDS) for i in range(len(data)))
@@ -138,10 +148,11 @@ def lift(data: Any, node: Node) -> Any:
 
 
 def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Call a function on the arrays of the Tensors among its arguments, and record the call.
+    """Call a function on the arrays of the Tensors among its arguments, and record the
+    call.
 
-    Everything that is computed with a Tensor comes through here, except for the binary operators, whose shorter way
-    is in `operators.py`.
+    Everything that is computed with a Tensor comes through here, except for the binary
+    operators, whose shorter way is in `operators.py`.
     """
     if function not in VJPS:
         if function in COMPOSITES:
@@ -248,7 +259,9 @@ def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
 
 def named_argument(function: Any, value: Any) -> Any:
-    """Return a keyword argument: a Tensor that requires a gradient as it is, other arrays as they may enter."""
+    """Return a keyword argument: a Tensor that requires a gradient as it is, other
+    arrays as they may enter.
+    """
     if isinstance(value, Tensor):
         return value if value.requires_grad else plain_index(value)
     return admitted(function, value)
@@ -257,7 +270,9 @@ def named_argument(function: Any, value: Any) -> Any:
 def several(
     function: Any, values: tuple[Any, ...], kwargs: dict[str, Any], parents: tuple[Any, ...], out: Any, record: Any
 ) -> Any:
-    """Return the results of a function that has several, each a Tensor, in the container that NumPy gave them in."""
+    """Return the results of a function that has several, each a Tensor, in the
+    container that NumPy gave them in.
+    """
     if record is not None:
         results = Results(out)
         parts = lift(results, record(function, values, kwargs, parents, results))
@@ -267,10 +282,12 @@ def several(
 
 
 class Tensor(Operators, Generic[Numbers]):
-    """A variable over a NumPy array; made by `mg.tensor`, and by every operation on one.
+    """A variable over a NumPy array; made by `mg.tensor`, and by every operation on
+    one.
 
-    NumPy's functions, operators and methods work on it and are recorded when it requires a gradient;
-    `backward()` then leaves d(result)/d(leaf) in the `.grad` of each leaf.
+    NumPy's functions, operators and methods work on it and are recorded when it
+    requires a gradient; `backward()` then leaves d(result)/d(leaf) in the `.grad` of
+    each leaf.
 
     See Also
     --------
@@ -320,7 +337,9 @@ class Tensor(Operators, Generic[Numbers]):
 
     @property
     def data(self) -> npt.NDArray[Any]:
-        """The array itself, not a copy; what is assigned to it is copied, and makes the tensor newer."""
+        """The array itself, not a copy; what is assigned to it is copied, and makes the
+        tensor newer.
+        """
         if isinstance(self._known(".data"), np.generic):
             self._array = np.asarray(self._array)
         return self._array
@@ -346,7 +365,9 @@ class Tensor(Operators, Generic[Numbers]):
 
     @property
     def grad(self) -> npt.NDArray[Any] | Any:
-        """The gradient that `backward()` left here: an array of this shape and dtype, or None."""
+        """The gradient that `backward()` left here: an array of this shape and dtype,
+        or None.
+        """
         node = self._node
         if type(node) is Leaf:
             return node.grad
@@ -401,7 +422,9 @@ class Tensor(Operators, Generic[Numbers]):
         return self._node is None or isinstance(self._node, Leaf)
 
     def numpy(self) -> npt.NDArray[Any]:
-        """Return the array; raises where it would lose a gradient (then write `t.data`, or `t.detach().numpy()`)."""
+        """Return the array; raises where it would lose a gradient (then write `t.data`,
+        or `t.detach().numpy()`).
+        """
         return self.__array__()
 
     def detach(self) -> Tensor:
@@ -418,22 +441,27 @@ class Tensor(Operators, Generic[Numbers]):
     def backward(
         self, gradient: Any = None, retain_graph: bool = False, create_graph: bool = False, **wrong: Never
     ) -> None:
-        """Add d(self)/d(leaf) to the `.grad` of every leaf that this tensor was computed from.
+        """Add d(self)/d(leaf) to the `.grad` of every leaf that this tensor was
+        computed from.
 
         Parameters
         ----------
         gradient : array_like, optional
-            The cotangent to start from, of this tensor's shape. May be left out for a single element, where it is 1.
+            The cotangent to start from, of this tensor's shape. May be left out for a
+            single element, where it is 1.
         retain_graph : bool
-            Keep the arrays of the recorded operations, so that `backward()` can be called again.
+            Keep the arrays of the recorded operations, so that `backward()` can be
+            called again.
         create_graph : bool
-            Record the backward pass too: the gradients are Tensors that can be differentiated in turn.
+            Record the backward pass too: the gradients are Tensors that can be
+            differentiated in turn.
 
         Raises
         ------
         RuntimeError
-            If the tensor requires no gradient or isn't a scalar, if the arrays have been let go of by an earlier call,
-            or if a tensor was changed after it had been used.
+            If the tensor requires no gradient or isn't a scalar, if the arrays have
+            been let go of by an earlier call, or if a tensor was changed after it had
+            been used.
         ValueError
             If `gradient` doesn't have this tensor's shape.
 
@@ -471,7 +499,8 @@ class Tensor(Operators, Generic[Numbers]):
         Parameters
         ----------
         hook : callable
-            Is given the gradient, an array of this tensor's shape; what it returns takes its place, unless it is None.
+            Is given the gradient, an array of this tensor's shape; what it returns
+            takes its place, unless it is None.
 
         Returns
         -------

@@ -1,7 +1,8 @@
 """Checks of derivatives, and Hypothesis strategies for arrays to check them on.
 
-Owns: `check_grads`, which compares any function's derivatives with finite differences, and strategies for shapes,
-values and memory layouts. For our own rules and for users' functions alike.
+Owns: `check_grads`, which compares any function's derivatives with finite differences,
+and strategies for shapes, values and memory layouts. For our own rules and for users'
+functions alike.
 Must not own: the rows of our own tests (`tests/`).
 Read next: `docs/adding-a-rule.md`.
 
@@ -40,23 +41,27 @@ def check_grads(
     tolerance: float | None = None,
     rng: np.random.Generator | None = None,
 ) -> None:
-    """Compare the derivatives of a function, up to an order and in both modes, with central finite differences.
+    """Compare the derivatives of a function, up to an order and in both modes, with
+    central finite differences.
 
     Parameters
     ----------
     f : callable
-        Takes the arguments as arrays; returns an array or a tuple, list or dict of them.
+        Takes the arguments as arrays; returns an array or a tuple, list or dict of
+        them.
     *args : array_like
-        Where to compare: floating-point or complex, of any shape. Lower precisions are compared with differences taken
-        in float64.
+        Where to compare: floating-point or complex, of any shape. Lower precisions are
+        compared with differences taken in float64.
     order : int
         The highest order of derivatives that is checked.
     modes : sequence of {"rev", "fwd"}
         Which rules to check: VJPs, JVPs. For higher orders every combination of them.
     tolerance : float, optional
-        The difference allowed, relative to 1 + |finite difference|; by default 1e-6 for float64 and 1e-3 for float32.
+        The difference allowed, relative to 1 + |finite difference|; by default 1e-6 for
+        float64 and 1e-3 for float32.
     rng : numpy.random.Generator, optional
-        Chooses the vectors that are multiplied with the Jacobian; by default the same in every call.
+        Chooses the vectors that are multiplied with the Jacobian; by default the same
+        in every call.
 
     Raises
     ------
@@ -93,22 +98,29 @@ def check_grads(
 
 
 class _Check:
-    """One call of `check_grads`: what was asked for, for the messages, and where the derivatives are taken."""
+    """One call of `check_grads`: what was asked for, for the messages, and where the
+    derivatives are taken.
+    """
 
     def __init__(self, f: Any, args: list[Any], tolerance: float | None, rng: np.random.Generator) -> None:
         self.f, self.args, self.tolerance, self.rng = f, args, tolerance, rng
-        # Finite differences are taken in double precision, whatever the derivatives were computed in
+        # Finite differences are taken in double precision, whatever the derivatives
+        # were computed in
         self.exact = [a.astype(np.complex128 if a.dtype.kind == "c" else np.float64) for a in args]
 
     def run(self, f: Callable[..., Any], order: int, modes: tuple[str, ...], path: tuple[str, ...]) -> None:
-        """Check the first derivatives of `f` in each mode, then the derivatives of those."""
+        """Check the first derivatives of `f` in each mode, then the derivatives of
+        those.
+        """
         for mode in modes:
             derivative = self.reverse(f, (*path, mode)) if mode == "rev" else self.forward(f, (*path, mode))
             if order > 1:
                 self.run(derivative, order - 1, modes, (*path, mode))
 
     def reverse(self, f: Callable[..., Any], path: tuple[str, ...]) -> Callable[..., Any]:
-        """Compare a VJP, element by element; return the VJP as a function of the arguments."""
+        """Compare a VJP, element by element; return the VJP as a function of the
+        arguments.
+        """
         value, pullback = vjp(f, *self.args)
         leaves, form = flatten(value)
         cotangents = [self.vector(np.asarray(plain(leaf))) for leaf in leaves]
@@ -139,7 +151,9 @@ class _Check:
         return gradients_of
 
     def forward(self, f: Callable[..., Any], path: tuple[str, ...]) -> Callable[..., Any]:
-        """Compare a JVP, element by element; return the JVP as a function of the arguments."""
+        """Compare a JVP, element by element; return the JVP as a function of the
+        arguments.
+        """
         tangents = [self.vector(a) for a in self.exact]
         value, tangent = jvp(f, self.args, [in_dtype_of(a, t) for a, t in zip(self.args, tangents, strict=True)])
         values, moved = flatten(value)[0], flatten(tangent)[0]
@@ -225,7 +239,8 @@ LAYOUTS: dict[str, Callable[[Any], Any]] = {
 
 
 def shapes(max_dims: int = 3, max_side: int = 4, min_dims: int = 0, min_side: int = 0) -> Any:
-    """Return a Hypothesis strategy for shapes: 0-d and empty ones included, unless the arguments exclude them.
+    """Return a Hypothesis strategy for shapes: 0-d and empty ones included, unless the
+    arguments exclude them.
 
     Parameters
     ----------
@@ -264,7 +279,8 @@ def arrays(
     dtype: Any = np.float64,
     distinct: bool = False,
 ) -> Any:
-    """Return a Hypothesis strategy for arrays in every memory layout, with values at a distance from kinks.
+    """Return a Hypothesis strategy for arrays in every memory layout, with values at a
+    distance from kinks.
 
     Parameters
     ----------
@@ -279,7 +295,8 @@ def arrays(
     dtype : dtype
         A floating-point or complex one.
     distinct : bool
-        Whether all values differ, as functions that sort or compare need it to be differentiable.
+        Whether all values differ, as functions that sort or compare need it to be
+        differentiable.
 
     Returns
     -------
@@ -336,7 +353,8 @@ def arrays(
 
 
 def broadcastable_arrays(count: int, *, max_dims: int = 3, max_side: int = 3, **options: Any) -> Any:
-    """Return a Hypothesis strategy for tuples of arrays whose shapes broadcast together.
+    """Return a Hypothesis strategy for tuples of arrays whose shapes broadcast
+    together.
 
     Parameters
     ----------

@@ -1,11 +1,13 @@
 """Functions of functions: gradients and products with Jacobians, of any order.
 
-Owns: `grad` and its family, and how their arguments are taken apart (tuples, lists, dicts) and put together again.
+Owns: `grad` and its family, and how their arguments are taken apart (tuples, lists,
+dicts) and put together again.
 Must not own: the walks over the tape (`tape.py`).
 Read next: `testing.py`, which checks what these return.
 
-Each transform gives its inputs fresh identities on the tape: a derivative is taken with respect to this use of a
-variable in this call, so an inner derivative never mistakes an outer variable for its own.
+Each transform gives its inputs fresh identities on the tape: a derivative is taken with
+respect to this use of a variable in this call, so an inner derivative never mistakes an
+outer variable for its own.
 """
 
 from __future__ import annotations
@@ -40,10 +42,11 @@ class Trace:
     path : Path
         What leads from the ones to the others.
     lift : callable or None
-        What the walks are recorded with; None where nothing outside of this call would need that.
+        What the walks are recorded with; None where nothing outside of this call would
+        need that.
     levels : tuple of Level
-        The maps that are running. Under one, each of the inputs, outputs and vectors is that of an example, but
-        `self.ends`, and what is on the tape, are whole batches.
+        The maps that are running. Under one, each of the inputs, outputs and vectors is
+        that of an example, but `self.ends`, and what is on the tape, are whole batches.
     """
 
     def __init__(self, function: Function, args: Sequence[Tree], kwargs: dict[str, Any], which: Sequence[int]) -> None:
@@ -72,7 +75,9 @@ class Trace:
         self.lift = lift if recording and self.outside else None
 
     def value(self) -> Tree:
-        """Return the result of the call, of arrays of its own unless something outside depends on it."""
+        """Return the result of the call, of arrays of its own unless something outside
+        depends on it.
+        """
         return self.form_of_outputs.rebuild(
             self.results([out if self.lift else alone(plain(out)) for out in self.ends])
         )
@@ -84,12 +89,16 @@ class Trace:
                 raise refusals.changed_argument(name_of_function(self.function), array.shape)
 
     def arguments(self, leaves: Sequence[Any], single: bool) -> Any:
-        """Return what belongs to each input in the structure of the arguments: a tuple of them, or the only one."""
+        """Return what belongs to each input in the structure of the arguments: a tuple
+        of them, or the only one.
+        """
         trees = self.form.rebuild(leaves)
         return trees[0] if single else trees
 
     def pull(self, cotangents: Sequence[Any], retain: bool = True) -> list[Any]:
-        """Return the cotangents of the inputs for cotangents of the outputs, None for a zero."""
+        """Return the cotangents of the inputs for cotangents of the outputs, None for a
+        zero.
+        """
         pairs = [(o, g) for o, g in zip(self.ends, cotangents, strict=True) if g is not None and isinstance(o, Tensor)]
         path = self.path if self.outside else None
         nodes: set[Node] = path.nodes if path else self.path.reached
@@ -119,14 +128,18 @@ class Trace:
         return [per_example(value, self.levels) for value in values] if self.levels else list(values)
 
     def results(self, values: Iterable[Any]) -> list[Any]:
-        """Return what belongs to the outputs as that of examples, unless an output is the same for all."""
+        """Return what belongs to the outputs as that of examples, unless an output is
+        the same for all.
+        """
         if not self.levels:
             return list(values)
         pairs = zip(values, self.outputs, strict=True)
         return [per_example(v, self.levels) if isinstance(out, COMPUTED) else v for v, out in pairs]
 
     def recording(self, vectors: Sequence[Any]) -> enable_grad | no_grad:
-        """Return the mode for a walk: recorded where something outside depends on its result."""
+        """Return the mode for a walk: recorded where something outside depends on its
+        result.
+        """
         needed = self.lift or any(isinstance(v, Tensor) and v.requires_grad for v in map(innermost, vectors))
         return enable_grad() if needed else no_grad()
 
@@ -134,7 +147,8 @@ class Trace:
 def fresh_input(leaf: Any, watched: list[Any]) -> Tensor:
     """Return a Tensor with the value of an argument and an identity of its own.
 
-    Its array can't be written to: a small one is a copy, a large one a view of the caller's, which `watched` takes.
+    Its array can't be written to: a small one is a copy, a large one a view of the
+    caller's, which `watched` takes.
     """
     if isinstance(leaf, Tensor) and (leaf.requires_grad or (current().trace is not None and leaf.dtype.kind in "fc")):
         return primitives.identity(leaf)
@@ -151,7 +165,9 @@ def fresh_input(leaf: Any, watched: list[Any]) -> Tensor:
 
 
 def on_trace(f: Callable[P, Any], argnums: int | Sequence[int], body: Callable[[Trace], R]) -> Callable[P, R]:
-    """Return a function with the signature of `f` that calls it under a trace and returns what `body` makes of that."""
+    """Return a function with the signature of `f` that calls it under a trace and
+    returns what `body` makes of that.
+    """
 
     @functools.wraps(f, assigned=("__module__", "__name__", "__qualname__", "__doc__"))
     def differentiated(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -173,22 +189,25 @@ def value_and_grad(
     Parameters
     ----------
     f : callable
-        Takes arrays, numbers, or tuples, lists and dicts of them; returns one real number.
+        Takes arrays, numbers, or tuples, lists and dicts of them; returns one real
+        number.
     argnums : int or sequence of int
-        The positions of the arguments to differentiate; for a sequence the gradient is a tuple.
+        The positions of the arguments to differentiate; for a sequence the gradient is
+        a tuple.
     has_aux : bool
         Whether `f` returns `(value, aux)`, where `aux` is passed on undifferentiated.
 
     Returns
     -------
     callable
-        Takes what `f` takes; returns `(value, gradient)`, or `((value, aux), gradient)`. A gradient has the structure,
-        shapes and dtypes of its argument.
+        Takes what `f` takes; returns `(value, gradient)`, or `((value, aux),
+        gradient)`. A gradient has the structure, shapes and dtypes of its argument.
 
     Raises
     ------
     TypeError
-        When called: if `f` doesn't return one real number, or an argument to differentiate holds integers.
+        When called: if `f` doesn't return one real number, or an argument to
+        differentiate holds integers.
 
     See Also
     --------
@@ -220,16 +239,19 @@ def grad(f: Callable[P, Any], argnums: int | Sequence[int] = 0, has_aux: bool = 
     Parameters
     ----------
     f : callable
-        Takes arrays, numbers, or tuples, lists and dicts of them; returns one real number.
+        Takes arrays, numbers, or tuples, lists and dicts of them; returns one real
+        number.
     argnums : int or sequence of int
-        The positions of the arguments to differentiate; for a sequence the gradient is a tuple.
+        The positions of the arguments to differentiate; for a sequence the gradient is
+        a tuple.
     has_aux : bool
         Whether `f` returns `(value, aux)`; the result is then `(gradient, aux)`.
 
     Returns
     -------
     callable
-        Takes what `f` takes; returns the gradient, with the structure, shapes and dtypes of the argument.
+        Takes what `f` takes; returns the gradient, with the structure, shapes and
+        dtypes of the argument.
 
     See Also
     --------
@@ -258,7 +280,8 @@ def grad(f: Callable[P, Any], argnums: int | Sequence[int] = 0, has_aux: bool = 
 
 
 def vjp(f: Callable[..., R], *primals: Tree) -> tuple[R, Callable[[Tree], tuple[Tree, ...]]]:
-    """Call a function, and return with its value a function for products of vectors with its Jacobian.
+    """Call a function, and return with its value a function for products of vectors
+    with its Jacobian.
 
     Parameters
     ----------
@@ -271,8 +294,8 @@ def vjp(f: Callable[..., R], *primals: Tree) -> tuple[R, Callable[[Tree], tuple[
     -------
     value : as `f` returns it
     pullback : callable
-        Takes a cotangent with the structure and shapes of the value and returns a tuple, one gradient per primal.
-        May be called again.
+        Takes a cotangent with the structure and shapes of the value and returns a
+        tuple, one gradient per primal. May be called again.
 
     See Also
     --------
@@ -298,7 +321,8 @@ def vjp(f: Callable[..., R], *primals: Tree) -> tuple[R, Callable[[Tree], tuple[
 
 
 def jvp(f: Callable[..., R], primals: Sequence[Tree], tangents: Sequence[Tree]) -> tuple[R, R]:
-    """Call a function, and return with its value the product of its Jacobian with a vector.
+    """Call a function, and return with its value the product of its Jacobian with a
+    vector.
 
     Parameters
     ----------
@@ -339,7 +363,8 @@ def jvp(f: Callable[..., R], primals: Sequence[Tree], tangents: Sequence[Tree]) 
 
 
 def hvp(f: Function) -> Function:
-    """Return a function of `(x, v)` that returns the Hessian of `f` at x times v, without forming the Hessian.
+    """Return a function of `(x, v)` that returns the Hessian of `f` at x times v,
+    without forming the Hessian.
 
     Parameters
     ----------
@@ -349,7 +374,8 @@ def hvp(f: Function) -> Function:
     Returns
     -------
     callable
-        Takes x and v, with the structure and shapes of x; returns the product in the same form.
+        Takes x and v, with the structure and shapes of x; returns the product in the
+        same form.
 
     See Also
     --------

@@ -1,8 +1,10 @@
-"""Nested arguments and results: tuples, lists, dicts, dataclasses, modules and a user's own classes, of arrays.
+"""Nested arguments and results: tuples, lists, dicts, dataclasses, modules and a user's
+own classes, of arrays.
 
-Owns: taking them apart, what two of the same form have in common, putting them together from other leaves, and names
-for the leaves.
-Must not own: what a leaf may be (`operands.py`), or how a module is taken apart (`nn/module.py`).
+Owns: taking them apart, what two of the same form have in common, putting them together
+from other leaves, and names for the leaves.
+Must not own: what a leaf may be (`operands.py`), or how a module is taken apart
+(`nn/module.py`).
 Read next: `transforms.py`.
 """
 
@@ -30,7 +32,8 @@ class Kind(NamedTuple):
     join : callable
         Takes a class, `aux` and children; returns a tree.
     names : callable
-        Takes a tree, the name that it has itself, and how many children; returns a name for each.
+        Takes a tree, the name that it has itself, and how many children; returns a name
+        for each.
     """
 
     split: Callable[[Any], tuple[Sequence[Any], Any]]
@@ -41,15 +44,17 @@ class Kind(NamedTuple):
 class Form:
     """The form of a tree: everything about it except for its leaves.
 
-    Forms are equal if their trees have the same structure and classes, and the same keys in the same order, by type and
-    value. Of a module only its class and its number of leaves count. A form can be hashed and compared if everything in
-    a tree that isn't a leaf can be hashed.
+    Forms are equal if their trees have the same structure and classes, and the same
+    keys in the same order, by type and value. Of a module only its class and its number
+    of leaves count. A form can be hashed and compared if everything in a tree that
+    isn't a leaf can be hashed.
 
     Attributes
     ----------
     steps : list
-        How a tree is put together, in the order in which a stack machine does it: None takes the next leaf, and
-        `(join, class, aux, count)` replaces the last trees, so many of them, by one that holds them.
+        How a tree is put together, in the order in which a stack machine does it: None
+        takes the next leaf, and `(join, class, aux, count)` replaces the last trees, so
+        many of them, by one that holds them.
     """
 
     __slots__ = ("_key", "steps")
@@ -106,7 +111,9 @@ class Form:
 
 
 def flatten(tree: Tree, is_leaf: Callable[[Any], bool] | None = None) -> tuple[list[Any], Form]:
-    """Take a tree apart: return its leaves and its form. Where `is_leaf` returns true, a subtree is a leaf itself."""
+    """Take a tree apart: return its leaves and its form. Where `is_leaf` returns true,
+    a subtree is a leaf itself.
+    """
     leaves: list[Any] = []
     form = Form([])
     try:
@@ -138,12 +145,15 @@ def take_apart(tree: Tree, leaves: list[Any], steps: list[Any], is_leaf: Callabl
 
 
 def is_module(tree: Tree) -> bool:
-    """Return whether a tree takes itself apart, by a method `__flatten__`, as a module does."""
+    """Return whether a tree takes itself apart, by a method `__flatten__`, as a module
+    does.
+    """
     return hasattr(type(tree), "__flatten__")
 
 
 def paths(tree: Tree, name: str, is_leaf: Callable[[Any], bool] | None = None) -> list[str]:
-    """Return a name for each leaf of a tree: its own, or the innermost key, field or attribute, or `name_0` in a list.
+    """Return a name for each leaf of a tree: its own, or the innermost key, field or
+    attribute, or `name_0` in a list.
 
     Examples
     --------
@@ -170,7 +180,9 @@ def name_leaves(tree: Tree, name: str, is_leaf: Callable[[Any], bool] | None, fo
 
 
 def typed(aux: Any) -> Any:
-    """Return something that is equal for equal parts of a form: 1, 1.0 and True are three, and NaN is itself."""
+    """Return something that is equal for equal parts of a form: 1, 1.0 and True are
+    three, and NaN is itself.
+    """
     if type(aux) is str or aux is None:
         return aux
     if isinstance(aux, tuple):
@@ -182,7 +194,9 @@ def typed(aux: Any) -> Any:
 
 
 def attributes(tree: Any) -> dict[str, Any]:
-    """Return the attributes of an object, in its dict and its slots, except for those that are cached properties."""
+    """Return the attributes of an object, in its dict and its slots, except for those
+    that are cached properties.
+    """
     state = object.__getstate__(tree)  # not of a class's own __getstate__
     own, slots = state if isinstance(state, tuple) else (state, None)
     cls = type(tree)
@@ -191,7 +205,9 @@ def attributes(tree: Any) -> dict[str, Any]:
 
 
 def with_attributes(tree: Any, items: Iterable[tuple[str, Any]]) -> Any:
-    """Set attributes of a new object, even of one that refuses to be changed, and return the object."""
+    """Set attributes of a new object, even of one that refuses to be changed, and
+    return the object.
+    """
     for name, value in items:
         object.__setattr__(tree, name, value)
     return tree
@@ -237,7 +253,9 @@ def key_names(tree: Any, name: str, count: int) -> list[str]:
 
 
 def split_dataclass(tree: Any) -> tuple[Sequence[Any], Any]:
-    """Take a dataclass apart into the fields that are set, except for those whose metadata says `static`."""
+    """Take a dataclass apart into the fields that are set, except for those whose
+    metadata says `static`.
+    """
     rest = attributes(tree)
     children = {}
     for field in dataclasses.fields(tree):
@@ -302,20 +320,23 @@ def register_tree(
     flatten: Callable[[Any], tuple[Iterable[Any], Any]],
     unflatten: Callable[[Any, tuple[Any, ...]], Any],
 ) -> None:
-    """Have objects of a class taken apart into their arrays, wherever a function takes tuples, lists and dicts of them.
+    """Have objects of a class taken apart into their arrays, wherever a function takes
+    tuples, lists and dicts of them.
 
-    Dataclasses, namedtuples and modules need no registration. Subclasses need one of their own.
+    Dataclasses, namedtuples and modules need no registration. Subclasses need one of
+    their own.
 
     Parameters
     ----------
     cls : type
         The class.
     flatten : callable
-        Takes an object; returns `(children, aux)`: what is differentiated, an iterable of arrays or containers of them,
-        and everything else about the object, something hashable.
+        Takes an object; returns `(children, aux)`: what is differentiated, an iterable
+        of arrays or containers of them, and everything else about the object, something
+        hashable.
     unflatten : callable
-        Takes `aux` and a tuple of children; returns an object. The children may be arrays, gradients, or anything else
-        in their place: it mustn't check them.
+        Takes `aux` and a tuple of children; returns an object. The children may be
+        arrays, gradients, or anything else in their place: it mustn't check them.
 
     Raises
     ------

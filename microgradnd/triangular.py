@@ -1,15 +1,17 @@
 """Triangular systems, and Cholesky's factors, by the routines that are made for them.
 
-Owns: which of these takes the least time, and finding out whether a matrix is triangular.
+Owns: which of these takes the least time, and finding out whether a matrix is
+triangular.
 Must not own: derivatives (`rules/linalg.py`).
 Read next: `rules/linalg.py`.
 
-`np.linalg.solve` treats a triangular matrix as any other, which takes twenty to a hundred and fifty times as long at
-500 rows. SciPy has the routines of BLAS and LAPACK that know better. It is loaded when the first matrix of `SMALL` rows
-or more comes along; where it isn't installed, the system is solved block by block in NumPy.
+`np.linalg.solve` treats a triangular matrix as any other, which takes twenty to a
+hundred and fifty times as long at 500 rows. SciPy has the routines of BLAS and LAPACK
+that know better. It is loaded when the first matrix of `SMALL` rows or more comes
+along; where it isn't installed, the system is solved block by block in NumPy.
 
-The results differ from those of `np.linalg` by rounding. Matrices of fewer than `SMALL` rows are NumPy's to the last
-bit.
+The results differ from those of `np.linalg` by rounding. Matrices of fewer than `SMALL`
+rows are NumPy's to the last bit.
 """
 
 from __future__ import annotations
@@ -40,7 +42,9 @@ def scipys() -> Any:
 
 
 def routine(name: str, dtype: np.dtype[Any], rows: int) -> Any:
-    """Return SciPy's routine for numbers of a dtype, or None if NumPy's own does as well or is the only one."""
+    """Return SciPy's routine for numbers of a dtype, or None if NumPy's own does as
+    well or is the only one.
+    """
     if rows < SMALL or dtype.char not in PREFIXES or (linalg := scipys()) is None:
         return None
     name = PREFIXES[dtype.char] + name
@@ -48,17 +52,23 @@ def routine(name: str, dtype: np.dtype[Any], rows: int) -> Any:
 
 
 def for_fortran(a: Any, lower: bool) -> tuple[Any, bool, int]:
-    """Return a matrix so that Fortran takes it without a copy, which triangle it has then, and if it is transposed."""
+    """Return a matrix so that Fortran takes it without a copy, which triangle it has
+    then, and if it is transposed.
+    """
     return (a.T, not lower, 1) if a.flags.c_contiguous else (a, lower, 0)
 
 
 def is_singular(a: Any) -> bool:
-    """Return whether a triangular matrix has no inverse: what to do then is NumPy's to say."""
+    """Return whether a triangular matrix has no inverse: what to do then is NumPy's to
+    say.
+    """
     return not np.all(np.diagonal(a, axis1=-2, axis2=-1))
 
 
 def in_numpy(plain: Function) -> Callable[[Function], Function]:
-    """Note how a function is written in NumPy alone, for programs that are saved to a file."""
+    """Note how a function is written in NumPy alone, for programs that are saved to a
+    file.
+    """
 
     def enter(function: Function) -> Function:
         function.in_numpy = plain  # type: ignore[attr-defined]
@@ -77,7 +87,9 @@ def solve_in_numpy(a: Any, b: Any, lower: bool) -> Any:
 
 @in_numpy(solve_in_numpy)
 def solve_triangular(a: Any, b: Any, lower: bool) -> Any:
-    """Solve a x = b for triangular matrices a, with the shapes and errors of np.linalg.solve."""
+    """Solve a x = b for triangular matrices a, with the shapes and errors of
+    np.linalg.solve.
+    """
     n, dtype = a.shape[-1], np.result_type(a, b)
     fits = a.shape[-2:] == (n, n) and b.shape[-2:][:1] == (n,)
     if n < SMALL or dtype.char not in PREFIXES or not fits or not b.size or is_singular(a):
@@ -109,7 +121,9 @@ def solve_one(a: Any, b: Any, lower: bool, dtype: Any) -> Any:
 
 
 def solve_in_blocks(a: Any, b: Any, lower: bool) -> Any:
-    """Solve systems by those of both halves of the matrix: one, and the other less what the first puts into it."""
+    """Solve systems by those of both halves of the matrix: one, and the other less what
+    the first puts into it.
+    """
     n = a.shape[-1]
     if n <= BLOCK:
         return np.linalg.solve(a, b)
@@ -127,7 +141,8 @@ def above(n: int) -> Any:
 
 
 def triangle_of(a: Any) -> bool | None:
-    """Return whether matrices are lower triangular, False if they are upper triangular, None if neither.
+    """Return whether matrices are lower triangular, False if they are upper triangular,
+    None if neither.
 
     A matrix that is neither is mostly known by its first row and column.
     """
@@ -141,7 +156,9 @@ def triangle_of(a: Any) -> bool | None:
 
 
 def solve(a: Any, b: Any) -> Any:
-    """Return np.linalg.solve(a, b), by substitution where the matrices are triangular."""
+    """Return np.linalg.solve(a, b), by substitution where the matrices are
+    triangular.
+    """
     lower = triangle_of(a) if isinstance(a, np.ndarray) and isinstance(b, np.ndarray) else None
     return np.linalg.solve(a, b) if lower is None else solve_triangular(a, b, lower)
 
@@ -168,7 +185,9 @@ def multiply_triangular(a: Any, b: Any, lower: bool) -> Any:
 
 
 def unscale_in_numpy(a: Any, s: Any, lower: bool) -> Any:
-    """Return inv(a) @ s @ inv(a)* for a triangular matrix a and a Hermitian matrix s."""
+    """Return inv(a) @ s @ inv(a)* for a triangular matrix a and a Hermitian matrix
+    s.
+    """
     return np.linalg.solve(a, np.conj(np.linalg.solve(a, s)).mT)
 
 
@@ -176,7 +195,8 @@ def unscale_in_numpy(a: Any, s: Any, lower: bool) -> Any:
 def unscale(a: Any, s: Any, lower: bool) -> Any:
     """Return inv(a) @ s @ inv(a)* for triangular matrices a and Hermitian matrices s.
 
-    LAPACK has one routine for that, of a lower triangular matrix; an upper one is lower with its axes reversed.
+    LAPACK has one routine for that, of a lower triangular matrix; an upper one is lower
+    with its axes reversed.
     """
     n, dtype = a.shape[-1], np.result_type(a, s)
     sygst = routine("sygst", dtype, n) if a.ndim == s.ndim == 2 and n >= TWO_SIDED and dtype.kind == "f" else None
@@ -192,7 +212,9 @@ def unscale(a: Any, s: Any, lower: bool) -> Any:
 
 @functools.lru_cache(maxsize=8)
 def half_mask(n: int, dtype: Any, lower: bool) -> Any:
-    """Return the matrix whose product with another, element by element, is one triangle with half the diagonal."""
+    """Return the matrix whose product with another, element by element, is one triangle
+    with half the diagonal.
+    """
     mask = (np.tri(n) if lower else np.tri(n).T.copy()) - np.eye(n) / 2
     mask = mask.astype(dtype)
     mask.flags.writeable = False
@@ -209,9 +231,11 @@ def factored_in_numpy(a: Any) -> Any:
 
 @in_numpy(factored_in_numpy)
 def factored(a: Any) -> Any:
-    """Return triangular factors of the transpose of a general matrix, in one array, and the exchanges of its rows.
+    """Return triangular factors of the transpose of a general matrix, in one array, and
+    the exchanges of its rows.
 
-    Of a singular matrix, and without SciPy, it is the matrix itself and no exchanges: what needs factors computes them.
+    Of a singular matrix, and without SciPy, it is the matrix itself and no exchanges:
+    what needs factors computes them.
     """
     getrf = routine("getrf", a.dtype, len(a))
     if getrf is not None:
@@ -242,7 +266,9 @@ def inverse_in_numpy(a: Any, factors: Any, exchanges: Any) -> Any:
 
 @in_numpy(inverse_in_numpy)
 def inverse(a: Any, factors: Any, exchanges: Any) -> Any:
-    """Return np.linalg.inv(a) of a matrix whose factors are known; of another one, if the matrix is singular."""
+    """Return np.linalg.inv(a) of a matrix whose factors are known; of another one, if
+    the matrix is singular.
+    """
     if not exchanges.size:
         return np.linalg.inv(a)
     return routine("getri", a.dtype, len(a))(factors, exchanges, lwork=BLOCK * len(a))[0].T
@@ -267,7 +293,9 @@ def factor_in_numpy(a: Any, *, upper: bool = False) -> Any:
 
 @in_numpy(factor_in_numpy)
 def cholesky(a: Any, /, *, upper: bool = False) -> Any:
-    """Return np.linalg.cholesky(a), by LAPACK without copies of the matrix in another order."""
+    """Return np.linalg.cholesky(a), by LAPACK without copies of the matrix in another
+    order.
+    """
     array = isinstance(a, np.ndarray) and a.ndim == 2 and a.shape[0] == a.shape[1] and not upper
     potrf = routine("potrf", a.dtype, len(a)) if array else None
     if potrf is not None:

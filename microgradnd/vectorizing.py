@@ -1,7 +1,8 @@
 """One call for a whole batch: `vmap`.
 
 Owns: which axes of the arguments and results count the examples.
-Must not own: how a NumPy function is called for a whole batch (`batching.py`, `rules/batches.py`).
+Must not own: how a NumPy function is called for a whole batch (`batching.py`,
+`rules/batches.py`).
 Read next: `batching.py`.
 """
 
@@ -34,33 +35,40 @@ def entered(size: int) -> Iterator[Level]:
 
 
 def vmap(f: Callable[..., Any], in_axes: Axes = 0, out_axes: Axes = 0) -> Callable[..., Any]:
-    """Return a function that calls `f` for every example of a batch at once, without a loop.
+    """Return a function that calls `f` for every example of a batch at once, without a
+    loop.
 
-    Inside of `f` an array has the shape of one example. NumPy's functions on it are called once, on the whole batch.
-    Functions that have no such way are called for each example. The result is differentiated, compiled and mapped
-    again like any other function.
+    Inside of `f` an array has the shape of one example. NumPy's functions on it are
+    called once, on the whole batch. Functions that have no such way are called for each
+    example. The result is differentiated, compiled and mapped again like any other
+    function.
 
     Parameters
     ----------
     f : callable
-        Takes and returns arrays, numbers, or tuples, lists and dicts of them. It can't decide by an element's value
-        (`if x > 0`); write np.where. What it draws at random is drawn once, the same for all examples.
+        Takes and returns arrays, numbers, or tuples, lists and dicts of them. It can't
+        decide by an element's value (`if x > 0`); write np.where. What it draws at
+        random is drawn once, the same for all examples.
     in_axes : int, None, or a tuple with one for each positional argument
-        The axis along which an argument has its examples; None for one that is the same for all. For an argument that
-        is a tree (a dict, say) it may be a tree too. Keyword arguments have their examples along the first axis.
-        Arguments that aren't arrays or numbers are passed on.
+        The axis along which an argument has its examples; None for one that is the same
+        for all. For an argument that is a tree (a dict, say) it may be a tree too.
+        Keyword arguments have their examples along the first axis. Arguments that
+        aren't arrays or numbers are passed on.
     out_axes : int, None, or a tree of them
-        The axis along which each result gets its examples; None for a result that doesn't depend on the example.
+        The axis along which each result gets its examples; None for a result that
+        doesn't depend on the example.
 
     Returns
     -------
     callable
-        Takes what `f` takes, with the additional axis; all arguments must have as many examples, at least one.
+        Takes what `f` takes, with the additional axis; all arguments must have as many
+        examples, at least one.
 
     Raises
     ------
     ValueError
-        When called: if the axes don't fit the arguments or results, or the numbers of examples differ.
+        When called: if the axes don't fit the arguments or results, or the numbers of
+        examples differ.
     TypeError
         When called: if `f` needs the value of one example.
 
@@ -123,7 +131,9 @@ def vmap(f: Callable[..., Any], in_axes: Axes = 0, out_axes: Axes = 0) -> Callab
 
 
 def spread(axes: Axes, tree: Tree, what: str, found: list[Any]) -> list[Any]:
-    """Return the axis of each leaf of a tree, where `axes` is one for all leaves or branches like the tree."""
+    """Return the axis of each leaf of a tree, where `axes` is one for all leaves or
+    branches like the tree.
+    """
     cls: Any = type(tree)
     kind = kind_of(cls)
     if axes is None or isinstance(axes, int | np.integer) or kind is None:
@@ -143,7 +153,9 @@ def spread(axes: Axes, tree: Tree, what: str, found: list[Any]) -> list[Any]:
 
 
 def axis_of(axis: Any, x: Any, what: str) -> int | None:
-    """Return an axis of an argument, which must be there; None if the argument is the same for all examples."""
+    """Return an axis of an argument, which must be there; None if the argument is the
+    same for all examples.
+    """
     if axis is None or not (hasattr(x, "ndim") or isinstance(x, int | float | complex)):
         return None
     shape = getattr(x, "shape", ())
@@ -180,7 +192,9 @@ def put_back(x: Any, axis: Any, level: Level, what: str) -> Any:
 
 
 def own(results: list[Any]) -> list[Any]:
-    """Return results, of which those that share memory with an argument or with another are copied."""
+    """Return results, of which those that share memory with an argument or with another
+    are copied.
+    """
     seen: set[int] = set()
     for i, x in enumerate(results):
         if isinstance(x, np.ndarray):

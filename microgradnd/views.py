@@ -1,13 +1,15 @@
-"""Which Tensors see the same memory, as NumPy's views do, and what an assignment to one of them does to the others.
+"""Which Tensors see the same memory, as NumPy's views do, and what an assignment to one
+of them does to the others.
 
-Owns: the weak record of Tensors that are views of one another, and which of them an assignment leaves behind; whether
-an array is seen by anything else.
+Owns: the weak record of Tensors that are views of one another, and which of them an
+assignment leaves behind; whether an array is seen by anything else.
 Must not own: what is recorded (`tensor.py`).
 Read next: `tensor.py`.
 
-Assigning to an array changes every view of these elements. Assigning to a Tensor records a new value for that Tensor
-alone, in an array of its own. The two agree as long as no other Tensor sees the elements; one that does is outdated,
-and using it is an error. (A plain array taken with `t.data` isn't recorded here: it keeps the old value.)
+Assigning to an array changes every view of these elements. Assigning to a Tensor
+records a new value for that Tensor alone, in an array of its own. The two agree as long
+as no other Tensor sees the elements; one that does is outdated, and using it is an
+error. (A plain array taken with `t.data` isn't recorded here: it keeps the old value.)
 """
 
 from __future__ import annotations
@@ -26,12 +28,16 @@ HELD = 3  # references to an array that only its user has: a variable, the param
 
 
 def is_alone(array: Any) -> bool:
-    """Return whether nothing but one variable of the caller refers to an array, or to its memory."""
+    """Return whether nothing but one variable of the caller refers to an array, or to
+    its memory.
+    """
     return type(array) is ndarray and array.base is None and array.flags.writeable and sys.getrefcount(array) <= HELD
 
 
 class Family:
-    """Tensors that share memory, and their nodes, which may outlive them; weakly, so that none is kept alive."""
+    """Tensors that share memory, and their nodes, which may outlive them; weakly, so
+    that none is kept alive.
+    """
 
     limit = 16
 
@@ -40,7 +46,9 @@ class Family:
         self.nodes: list[ref[Node]] = []
 
     def join(self, tensor: Any) -> None:
-        """Take in a Tensor; one without a node gets one where others have, for a change of the memory to reach it."""
+        """Take in a Tensor; one without a node gets one where others have, for a change
+        of the memory to reach it.
+        """
         tensor._family = self
         self.tensors.append(ref(tensor))
         if tensor._node is None and self.nodes and current().trace is None:
@@ -56,7 +64,9 @@ class Family:
 
 
 def share(view: Any, args: tuple[Any, ...]) -> None:
-    """Record of which of the Tensors that a new one was made from it is a view, if of any."""
+    """Record of which of the Tensors that a new one was made from it is a view, if of
+    any.
+    """
     array = view._array
     base = array.base
     for arg in args:
@@ -73,7 +83,9 @@ def share(view: Any, args: tuple[Any, ...]) -> None:
 
 
 def make_leaf(tensor: Any, requires_grad: bool, name: str | None = None) -> Leaf:
-    """Give a Tensor that was neither made a variable nor recorded the node of a variable."""
+    """Give a Tensor that was neither made a variable nor recorded the node of a
+    variable.
+    """
     tensor._node = leaf = Leaf(np.asarray(tensor._array), requires_grad, name)
     family = getattr(tensor, "_family", None)
     if type(family) is Family:
@@ -113,7 +125,9 @@ def replace(tensor: Any, array: Any, index: Any) -> tuple[list[Any], list[Any]]:
 
 
 def regroup(tensor: Any, moved: list[Any]) -> None:
-    """Let a Tensor with a new array and node leave its family, together with the views that it has taken along."""
+    """Let a Tensor with a new array and node leave its family, together with the views
+    that it has taken along.
+    """
     if getattr(tensor, "_family", None) is not None:
         tensor._family = None
         family = Family()
@@ -122,7 +136,9 @@ def regroup(tensor: Any, moved: list[Any]) -> None:
 
 
 def picked(array: Any, index: Any) -> Any:
-    """Return `array[index]` for a basic index as a view, even where it picks one element."""
+    """Return `array[index]` for a basic index as a view, even where it picks one
+    element.
+    """
     index = index if type(index) is tuple else (index,)
     return array[index if ... in index else (*index, ...)]
 
@@ -133,7 +149,9 @@ def where(array: Any) -> tuple[Any, ...]:
 
 
 def overlap(x: Any, y: Any) -> bool:
-    """Return whether two arrays have an element in common; assume so if it is hard to tell."""
+    """Return whether two arrays have an element in common; assume so if it is hard to
+    tell.
+    """
     return np.may_share_memory(x, y, WORK)
 
 

@@ -1,8 +1,9 @@
-"""Hypothesis profiles: `quick` for `make test`, `thorough` for `make test-thorough`, `fresh` for new ones each time.
+"""Hypothesis profiles: `quick` for `make test`, `thorough` for `make test-thorough`,
+`fresh` for new ones each time.
 
-`quick` draws the same examples in each run, so that a change is judged by the change. `fresh` draws others:
-`HYPOTHESIS_PROFILE=fresh pytest --hypothesis-seed=17` repeats them. `unshrunk` is for `make mutants`, which needs a
-failure, not the smallest one.
+`quick` draws the same examples in each run, so that a change is judged by the change.
+`fresh` draws others: `HYPOTHESIS_PROFILE=fresh pytest --hypothesis-seed=17` repeats
+them. `unshrunk` is for `make mutants`, which needs a failure, not the smallest one.
 """
 
 import importlib
@@ -24,7 +25,9 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 @pytest.fixture
 def default_dtype():
-    """Give PyTorch its default dtype back after random programs, for other tests in this process."""
+    """Give PyTorch its default dtype back after random programs, for other tests in
+    this process.
+    """
     torch_side = importlib.import_module("tests.fuzz.torch_side")
     torch_side.torch.cache_clear()
     yield

@@ -1,6 +1,8 @@
-"""Random programs: functions of a few arrays, made of many small steps that fit any shapes.
+"""Random programs: functions of a few arrays, made of many small steps that fit any
+shapes.
 
-Owns: the steps, the strategy that puts programs together of them, and how results are compared.
+Owns: the steps, the strategy that puts programs together of them, and how results are
+compared.
 Must not own: what is checked on them (`test_compiled_laws.py`, `test_passes.py`).
 Read next: `test_compiled_laws.py`.
 """
@@ -60,7 +62,9 @@ def assigned_by_mask(x, y, k):
 
 
 def masked_product(x):
-    """NumPy leaves what is masked out of a plain array as it finds it; for a Tensor it is 0."""
+    """NumPy leaves what is masked out of a plain array as it finds it; for a Tensor it
+    is 0.
+    """
     return np.multiply(x, x, where=x > 0) if isinstance(x, mg.Tensor) else np.where(x > 0, x * x, x.dtype.type(0))
 
 
@@ -363,17 +367,23 @@ def inputs(draw):
 
 
 def is_single(program, arrays):
-    """Return whether something is computed in single precision, so that also a result in double isn't more precise."""
+    """Return whether something is computed in single precision, so that also a result
+    in double isn't more precise.
+    """
     return any(a.dtype == np.float32 for a in arrays[0]) or any(name == "astype" for name, *_ in program.steps)
 
 
 def is_tame(program, arrays):
-    """Return whether no value is so large that its sine would be another after rounding."""
+    """Return whether no value is so large that its sine would be another after
+    rounding.
+    """
     return all(np.max(np.abs(v)) < LARGE for each in arrays for v in program.values(each))
 
 
 def compare(got, want, exact, single=False):
-    """Check that results are equal: to the last bit, or but for rounding, as precise as they are or `single`."""
+    """Check that results are equal: to the last bit, or but for rounding, as precise as
+    they are or `single`.
+    """
     got, want = flatten(got)[0], flatten(want)[0]
     assert len(got) == len(want)
     for a, b in zip(got, want, strict=True):

@@ -1,4 +1,6 @@
-"""Films of a computation: what is seen at each step, that nothing moves, and the formats."""
+"""Films of a computation: what is seen at each step, that nothing moves, and the
+formats.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +69,9 @@ def sources(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def elements(source: str) -> dict[str, Any]:
-    """Return the elements of a frame's picture by the ids of their nodes, or the two ids of their edges."""
+    """Return the elements of a frame's picture by the ids of their nodes, or the two
+    ids of their edges.
+    """
     root = ElementTree.fromstring(render(source, "svg"))
     groups = (group for group in root.iter(f"{SVG}g") if group.get("class", "").split(" ")[0] in ("node", "edge"))
     return {re.sub(r":\w+$", "", str(group.findtext(f"{SVG}title"))): group for group in groups}
@@ -80,7 +84,9 @@ def colours(element: Any) -> dict[str, str]:
 
 
 def places(source: str) -> Any:
-    """Return the places of the texts of a frame, without its caption: an array of shape (n, 2), in points."""
+    """Return the places of the texts of a frame, without its caption: an array of shape
+    (n, 2), in points.
+    """
     texts = [
         t for t in ElementTree.fromstring(render(source, "svg")).iter(f"{SVG}text") if t.get("font-size") != "13.00"
     ]

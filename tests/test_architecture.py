@@ -1,4 +1,5 @@
-"""The house rules, read from the syntax tree: who imports whom, what each file says of itself, how long the engine is.
+"""The house rules, read from the syntax tree: who imports whom, what each file says of
+itself, how long the engine is.
 
 A new module of the library takes its place in `MAY_IMPORT`.
 """
@@ -18,11 +19,13 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FOLDERS = {"microgradnd": ROOT / "microgradnd", "microgradnd.viz": ROOT / "viz"}
 ENGINE = ("registry", "primitives", "tape", "tensor", "transforms")
-# Everything that a recorded operation passes through, and how many lines of code it may have together
+# Everything that a recorded operation passes through, and how many lines of code it may
+# have together
 PASSED = (*ENGINE, "operators", "assignment", "arraylike", "views", "modes")
 PASSED_LINES = 1500
 
-# What the modules and packages directly under `microgradnd` may import from one another: imports run one way.
+# What the modules and packages directly under `microgradnd` may import from one
+# another: imports run one way.
 MAY_IMPORT: dict[str, set[str]] = {
     "refusals": set(),
     "registry": set(),
@@ -177,7 +180,8 @@ LIBRARY = library()
 
 
 def imports(source: str, module_level: bool = False) -> set[str]:
-    """Return the dotted names that a file imports; with `module_level`, only those that importing the file imports.
+    """Return the dotted names that a file imports; with `module_level`, only those that
+    importing the file imports.
 
     `from a import b` counts as a.b, which may be a module or a name in one.
     """
@@ -201,7 +205,9 @@ def is_for_types(node: ast.AST) -> bool:
 
 
 def house(name: str) -> str:
-    """Return the part of the house that a dotted name belongs to: `tape` for microgradnd.tape.Leaf."""
+    """Return the part of the house that a dotted name belongs to: `tape` for
+    microgradnd.tape.Leaf.
+    """
     return name.split(".")[1] if "." in name else ""
 
 
@@ -266,7 +272,9 @@ def test_the_files_to_read_next_exist(name: str) -> None:
 
 
 def code_lines(source: str) -> int:
-    """Return how many lines hold code: blank lines, comments and docstrings don't count."""
+    """Return how many lines hold code: blank lines, comments and docstrings don't
+    count.
+    """
     not_code = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
     lines: set[int] = set()
     for token in tokenize.generate_tokens(io.StringIO(source).readline):

@@ -1,4 +1,5 @@
-"""Assignment: `t[i] = v` and `t += v` give NumPy's values and the right gradients, or an error that says why not.
+"""Assignment: `t[i] = v` and `t += v` give NumPy's values and the right gradients, or
+an error that says why not.
 
 Owns: programs of assignments and views, and what an assignment refuses.
 Must not own: the rule of `primitives.setitem` for each form of index (`test_laws.py`).
@@ -21,7 +22,9 @@ from microgradnd.testing import check_grads
 
 @pytest.fixture(params=[0, 256], ids=["in place from the first element on", "copies while small"])
 def threshold(request, monkeypatch):
-    """Arrays of so many elements are written to in place, where nothing else sees them."""
+    """Arrays of so many elements are written to in place, where nothing else sees
+    them.
+    """
     monkeypatch.setattr(inplace, "COPIED", request.param)
 
 
@@ -670,7 +673,9 @@ def test_a_large_view_of_another_tensor_is_not_written_to_behind_its_back():
 
 @pytest.mark.parametrize("view", [lambda a: a[1:], lambda a: a.reshape(3, -1)[0], lambda a: a.detach()[:-1], np.flip])
 def test_a_large_view_is_not_written_through(view):
-    """What was computed from the array before has the derivative at what the array held then."""
+    """What was computed from the array before has the derivative at what the array held
+    then.
+    """
     a, w = mg.tensor(np.ones(3 * 2000)), mg.tensor(np.ones(3 * 2000), requires_grad=True)
     y = (a * w).sum()
     row = view(a)

@@ -1,8 +1,9 @@
-"""Attention: what it computes, its masks, its layers in every mode, and what they refuse.
+"""Attention: what it computes, its masks, its layers in every mode, and what they
+refuse.
 
 Owns: `scaled_dot_product_attention`, `MultiheadAttention`, `TransformerEncoderLayer`.
-Must not own: derivatives (`test_laws.py`, with the rows in `rows/attention.py`); agreement with PyTorch
-(`test_torch_attention.py`).
+Must not own: derivatives (`test_laws.py`, with the rows in `rows/attention.py`);
+agreement with PyTorch (`test_torch_attention.py`).
 Read next: `test_functional.py`.
 """
 

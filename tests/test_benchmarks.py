@@ -1,6 +1,8 @@
-"""The benchmarks' own programs give the same numbers, and their report says what was measured.
+"""The benchmarks' own programs give the same numbers, and their report says what was
+measured.
 
-Owns: what `benchmarks/` promises beside times: that programs are compared before they are timed, and how that is shown.
+Owns: what `benchmarks/` promises beside times: that programs are compared before they
+are timed, and how that is shown.
 Must not own: times; programs of other libraries.
 Read next: `../benchmarks/run.py`.
 """
@@ -22,7 +24,9 @@ OURS = ["numpy out=", "eager", "compiled"]
 
 @pytest.fixture
 def load(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Return a function that imports a module of `benchmarks/`, which aren't a package but programs side by side."""
+    """Return a function that imports a module of `benchmarks/`, which aren't a package
+    but programs side by side.
+    """
     monkeypatch.syspath_prepend(str(FOLDER))
     before = set(sys.modules)
 
@@ -299,7 +303,9 @@ def test_the_memory_of_a_step(load: Any) -> None:
 
 
 def test_ratios_are_taken_within_each_round(load: Any, monkeypatch: Any) -> None:
-    """With a clock of our own: a machine that gets slower from step to step changes no ratio."""
+    """With a clock of our own: a machine that gets slower from step to step changes no
+    ratio.
+    """
     run, workloads = load("run"), load("workloads")
     clock, restarts = [0.0], []
 

@@ -1,6 +1,8 @@
-"""Programs that are taken block by block, products and sums over rows included: they give what the function gives.
+"""Programs that are taken block by block, products and sums over rows included: they
+give what the function gives.
 
-The limits from which arrays are taken in blocks are small here, so that small arrays are.
+The limits from which arrays are taken in blocks are small here, so that small arrays
+are.
 """
 
 from __future__ import annotations
@@ -184,7 +186,9 @@ def of_choices(x, y, w1, b1, w2, b2):
 
 @pytest.mark.parametrize("f", [of_a_view, of_products, over_what_is_read, of_choices])
 def test_blocks_as_large_as_the_matrices(f, monkeypatch):
-    """A block of four rows of four has the shape of the sums and matrices; it is another array all the same."""
+    """A block of four rows of four has the shape of the sums and matrices; it is
+    another array all the same.
+    """
     for name, limit in {"TALL": 7, "LARGE": 12, "BLOCK": 32, "CACHE": 10**6}.items():
         monkeypatch.setattr(blocks, name, limit)
     given = weights((24, 3), (24, 1), (3, 4), (4,), (4, 1), (1,))
@@ -195,7 +199,9 @@ def test_blocks_as_large_as_the_matrices(f, monkeypatch):
 
 @pytest.mark.parametrize(("small", "count"), [(3, 0), (12, 2)])
 def test_large_matrices_are_multiplied_as_a_whole(small, count, small_limits, monkeypatch):
-    """Of a product with a large matrix, or a sum that is one, a block of rows would read it again and again."""
+    """Of a product with a large matrix, or a sum that is one, a block of rows would
+    read it again and again.
+    """
     monkeypatch.setattr(blocks, "SMALL", small)
     given = weights((24, 3), (24, 1), (3, 4), (4,), (4, 1), (1,))
     program = mg.compile(lambda x, w: (np.tanh(x @ w) * 2.0).T @ x)

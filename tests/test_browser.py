@@ -1,6 +1,8 @@
-"""The page to walk through, in a real browser: headless Chromium, driven by its ChromeDriver.
+"""The page to walk through, in a real browser: headless Chromium, driven by its
+ChromeDriver.
 
-Owns: what the page of `viz.explore` does with clicks, keys, the slider and small windows.
+Owns: what the page of `viz.explore` does with clicks, keys, the slider and small
+windows.
 Must not own: what the page is told (`test_explore.py`).
 Read next: `../viz/page/page.js`.
 
@@ -368,7 +370,9 @@ def test_a_link_leads_to_the_same_operation_whatever_is_folded(open_page: Open) 
 
 
 def test_operands_keep_their_order(open_page: Open) -> None:
-    """The first operand arrives at the left, or above where the picture runs to the right: of a - b and b - a."""
+    """The first operand arrives at the left, or above where the picture runs to the
+    right: of a - b and b - a.
+    """
     a, b, c = (mg.tensor(value, requires_grad=True, name=name) for value, name in ((1.0, "a"), (2.0, "b"), (3.0, "c")))
     page = open_page((a - b) * (c / np.exp(a)) + (b - a))
     code = """
@@ -601,7 +605,9 @@ def test_search_finds_what_is_folded(open_page: Open) -> None:
 
 
 def test_the_list_of_a_search_stays_open_when_it_is_gone_back_to_at_once(open_page: Open) -> None:
-    """It closes a moment after the search is left, so that a click into it is still one: not if that is over."""
+    """It closes a moment after the search is left, so that a click into it is still
+    one: not if that is over.
+    """
     page = open_page(stack())
     code = """
         const [done] = [arguments[arguments.length - 1]], field = document.getElementById("search");

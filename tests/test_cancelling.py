@@ -1,4 +1,5 @@
-"""Sums that are 0 whatever the numbers are: the algebra, against numbers, and what is left out of derivatives.
+"""Sums that are 0 whatever the numbers are: the algebra, against numbers, and what is
+left out of derivatives.
 
 Owns: the terms of random programs, and derivatives by maxima that must stay.
 Must not own: softmax in other words (`test_spellings.py`).

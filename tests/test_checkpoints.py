@@ -1,7 +1,9 @@
 """`mg.save` and `mg.load`.
 
-Owns: that what is loaded is what was saved, to the bit; that a bad file changes nothing; that a file is never half one.
-Must not own: files of compiled programs (`test_saving.py`), or what PyTorch reads (`test_torch_saving.py`).
+Owns: that what is loaded is what was saved, to the bit; that a bad file changes
+nothing; that a file is never half one.
+Must not own: files of compiled programs (`test_saving.py`), or what PyTorch reads
+(`test_torch_saving.py`).
 Read next: `test_fit.py`.
 """
 
@@ -25,7 +27,9 @@ OTHERS = [np.dtype(name) for name in ("complex64", "complex128", "longdouble", "
 
 
 def same(a, b):
-    """Return whether two trees are equal to the bit: types, dtypes, shapes and order of keys."""
+    """Return whether two trees are equal to the bit: types, dtypes, shapes and order of
+    keys.
+    """
     if isinstance(a, np.ndarray | np.generic):
         return type(a) is type(b) and a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
     if isinstance(a, dict):

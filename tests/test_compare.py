@@ -1,4 +1,6 @@
-"""Two computations side by side: what belongs together, and what is marked as different."""
+"""Two computations side by side: what belongs together, and what is marked as
+different.
+"""
 
 from __future__ import annotations
 

@@ -1,16 +1,19 @@
-"""Compiled functions give what the functions give: on every row of the table, and on random programs.
+"""Compiled functions give what the functions give: on every row of the table, and on
+random programs.
 
 Owns: the laws of compiled functions.
-Must not own: the rows (`tests/rows/`), the random programs (`programs.py`), what is refused (`test_guards.py`).
+Must not own: the rows (`tests/rows/`), the random programs (`programs.py`), what is
+refused (`test_guards.py`).
 Read next: `programs.py`.
 
-A program is traced with one list of arrays and run with another of the same shapes, so that a number of the traced call
-that got into the program would show.
+A program is traced with one list of arrays and run with another of the same shapes, so
+that a number of the traced call that got into the program would show.
 
-Results are equal to the last bit where nothing is added up. Else they differ by rounding: what is written into a buffer
-or over an operand may have another memory order than the array of the eager call, and NumPy adds up in memory order;
-products with ones take the place of sums; a product of BLAS on a view isn't that on a copy. And NumPy rounds products
-of complex numbers otherwise in numbers than in arrays.
+Results are equal to the last bit where nothing is added up. Else they differ by
+rounding: what is written into a buffer or over an operand may have another memory order
+than the array of the eager call, and NumPy adds up in memory order; products with ones
+take the place of sums; a product of BLAS on a view isn't that on a copy. And NumPy
+rounds products of complex numbers otherwise in numbers than in arrays.
 """
 
 import numpy as np
@@ -23,7 +26,8 @@ from microgradnd.trees import flatten
 from tests.programs import compare, inputs, is_single, is_tame, programs
 from tests.test_laws import ROWS
 
-# Shape or dtype of the result depend on values, so that these are refused (see docs/how-to/compile-limits.md)
+# Shape or dtype of the result depend on values, so that these are refused (see
+# docs/how-to/compile-limits.md)
 REFUSED = ("piecewise-", "polymul-", "roots-", "trim_zeros-")
 REFUSED_ROWS = {
     "polydiv-both",
@@ -84,7 +88,9 @@ def is_exact(compiled):
 
 
 def pulled(f):
-    """Return a function that returns the value of another, and its gradients for some cotangents."""
+    """Return a function that returns the value of another, and its gradients for some
+    cotangents.
+    """
 
     def value_and_gradients(*args):
         value, pullback = mg.vjp(f, *args)
@@ -95,7 +101,9 @@ def pulled(f):
 
 
 def bounded(v):
-    """Return a cotangent for a result, which neither overflows nor is the same everywhere."""
+    """Return a cotangent for a result, which neither overflows nor is the same
+    everywhere.
+    """
     return np.cos(v) if v.dtype.kind == "f" else np.exp(1j * np.real(v)) if v.dtype.kind == "c" else v
 
 
@@ -109,7 +117,9 @@ def others(args, more):
 
 
 def check(f, *calls, single=False):
-    """Check both forms of a compiled function: traced by the first call, then run on the others."""
+    """Check both forms of a compiled function: traced by the first call, then run on
+    the others.
+    """
     expected = [f(*args) for args in calls]
     for optimize in (False, True):
         compiled = mg.compile(f, optimize=optimize)

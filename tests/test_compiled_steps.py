@@ -1,7 +1,8 @@
 """Training steps that are compiled whole: a module, an optimizer and a batch.
 
-Owns: that a compiled step does to parameters and optimizer what the step itself does: to the last bit as it is read,
-and but for the order of additions (`compiler/spelling.py`) as it is optimised.
+Owns: that a compiled step does to parameters and optimizer what the step itself does:
+to the last bit as it is read, and but for the order of additions
+(`compiler/spelling.py`) as it is optimised.
 Must not own: programs of arrays alone (`test_compiler.py`).
 Read next: `test_optim.py`.
 """
@@ -313,7 +314,9 @@ def test_methods_and_modules_are_functions_too():
 
 
 def test_a_compiled_update_makes_everything_newer_that_shares_memory_with_the_variable():
-    """In the first call, which is traced, and in those that follow, which are told at a glance."""
+    """In the first call, which is traced, and in those that follow, which are told at a
+    glance.
+    """
 
     def step(w, x):
         with mg.no_grad():

@@ -1,6 +1,7 @@
 """The compiler: the same numbers from a program that one can read.
 
-Owns: that compiled functions equal the functions, the form of their source, and what tracing refuses.
+Owns: that compiled functions equal the functions, the form of their source, and what
+tracing refuses.
 Must not own: derivatives (`test_laws.py`).
 Read next: `test_transforms.py`.
 """
@@ -168,7 +169,9 @@ def test_a_gradient_between_two_precisions():
 
 
 def test_a_row_beside_a_square_is_not_taken_in_blocks():
-    """Blocks take rows: a vector that is as long as there are rows stands for the columns all the same."""
+    """Blocks take rows: a vector that is as long as there are rows stands for the
+    columns all the same.
+    """
     x, v = arguments([(512, 512), (512,)])
     f = lambda x, v: np.exp((x + v) * v) - v  # noqa: E731
     np.testing.assert_array_equal(mg.compile(f)(x, v), f(x, v))
@@ -196,7 +199,9 @@ def test_updates_of_large_arrays_in_blocks(name):
 
 
 def test_numbers_that_python_cannot_compute_with():
-    """Where Python's floats raise, NumPy's give infinities and NaN, and so do programs."""
+    """Where Python's floats raise, NumPy's give infinities and NaN, and so do
+    programs.
+    """
 
     def f(x, y):
         return x / y, y / x, np.sqrt(x), np.sqrt(y), x - y, -x * y
@@ -255,7 +260,9 @@ def test_named_tuples():
 
 
 def test_compiled_functions_in_compiled_functions_and_transforms():
-    """Called by another's trace, or by a transform, a function is part of that program, whatever it did before."""
+    """Called by another's trace, or by a transform, a function is part of that program,
+    whatever it did before.
+    """
     scale, w = np.array([1.0, 2.0]), mg.tensor([3.0, 4.0], requires_grad=True)
     inner = mg.compile(lambda v: v * v)
     for _ in range(2):
@@ -313,7 +320,9 @@ def test_results_of_equal_value_share_no_memory():
 
 
 def test_large_arrays_of_several_threads():
-    """NumPy lets other threads run during long calls, so that buffers they shared would meet."""
+    """NumPy lets other threads run during long calls, so that buffers they shared would
+    meet.
+    """
 
     def f(x):
         y = x @ x
@@ -337,7 +346,9 @@ def test_large_arrays_of_several_threads():
 
 
 def test_what_a_tensor_is_decides_between_programs_in_each_call():
-    """Where a call is told at a glance, everything must be looked at that the program depends on."""
+    """Where a call is told at a glance, everything must be looked at that the program
+    depends on.
+    """
     compiled = mg.compile(lambda w: w * 2 if w.requires_grad else w * 3)
     w = mg.tensor([1.0, 2.0], requires_grad=True)
     for requires_grad in (True, True, False, False, True):

@@ -1,8 +1,10 @@
 """Containers of modules and parameters, and what is done to a network as a whole.
 
-Owns: `Sequential`'s changes of place, `ModuleList`, `ModuleDict`, `ParameterList`; `apply`, `requires_grad_`, `to`,
-forward hooks, the path of a layer in a message, and `summary`.
-Must not own: registration itself (`test_nn.py`), or a message's wording (`test_messages.py`).
+Owns: `Sequential`'s changes of place, `ModuleList`, `ModuleDict`, `ParameterList`;
+`apply`, `requires_grad_`, `to`, forward hooks, the path of a layer in a message, and
+`summary`.
+Must not own: registration itself (`test_nn.py`), or a message's wording
+(`test_messages.py`).
 Read next: `test_nn.py`.
 """
 

@@ -1,6 +1,8 @@
-"""A compiled function does what the function does, whatever is around it: programs with surroundings, run both ways.
+"""A compiled function does what the function does, whatever is around it: programs with
+surroundings, run both ways.
 
-Owns: that random programs with surroundings are equal or refused after each call; that the check finds planted faults.
+Owns: that random programs with surroundings are equal or refused after each call; that
+the check finds planted faults.
 Must not own: the programs and the check (`fuzz/surroundings.py`, `fuzz/contract.py`).
 Read next: `fuzz/README.md`.
 """

@@ -1,11 +1,14 @@
-"""The parts of the contract of compiled functions: arguments, draws, gradients, the quick way, the tape, the programs.
+"""The parts of the contract of compiled functions: arguments, draws, gradients, the
+quick way, the tape, the programs.
 
-Owns: for each part, what would go wrong without it, on the smallest function that shows it.
-Must not own: what is around a function (`test_watch.py`), which memory results are in (`test_ownership.py`).
+Owns: for each part, what would go wrong without it, on the smallest function that shows
+it.
+Must not own: what is around a function (`test_watch.py`), which memory results are in
+(`test_ownership.py`).
 Read next: `test_compiled_steps.py`.
 
-The functions are called more than twice: first they are traced, then everything is looked at, then it goes the quick
-way.
+The functions are called more than twice: first they are traced, then everything is
+looked at, then it goes the quick way.
 """
 
 import functools
@@ -36,7 +39,9 @@ def alike(got, want):
 
 
 def agree(f, calls):
-    """Check that calls of a compiled function give what those of the function give; return it."""
+    """Check that calls of a compiled function give what those of the function give;
+    return it.
+    """
     compiled = mg.compile(f)
     for args, kwargs in calls:
         for _ in range(2):
@@ -45,7 +50,9 @@ def agree(f, calls):
 
 
 def both(make, calls):
-    """Check that a function made for some state, eager and compiled, gives the same and leaves the same state."""
+    """Check that a function made for some state, eager and compiled, gives the same and
+    leaves the same state.
+    """
     (f, state), (g, compiled_state) = make(), make()
     compiled = mg.compile(g)
     for call in calls:
@@ -433,7 +440,9 @@ def another_thread():
 
 @pytest.mark.parametrize("beside", [nullcontext, another_thread])
 def test_a_draw_by_code_that_names_none_is_refused(beside):
-    """Beside another thread, a second trace with other numbers tells that it was the function that drew."""
+    """Beside another thread, a second trace with other numbers tells that it was the
+    function that drew.
+    """
     rng = np.random.default_rng(0)
     draw = [rng.random]
     with beside(), pytest.raises(TypeError, match="random numbers were drawn"):

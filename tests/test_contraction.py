@@ -1,10 +1,12 @@
-"""Contractions as matrix products: every call gives what NumPy's own loops give, errors included.
+"""Contractions as matrix products: every call gives what NumPy's own loops give, errors
+included.
 
 Owns: the plans of `microgradnd/contraction.py`, eager and compiled.
 Must not own: the derivatives of products (`test_laws.py`, `test_linalg.py`).
 Read next: `test_linalg.py`.
 
-The operands here are small, so most tests lower the number of products from which there is a plan.
+The operands here are small, so most tests lower the number of products from which there
+is a plan.
 """
 
 import contextlib
@@ -61,7 +63,9 @@ def of_shape(shape, dtype="d", seed=0):
 
 @st.composite
 def pairs(draw):
-    """Return subscripts and shapes of two operands that share indices in each possible way, in any order."""
+    """Return subscripts and shapes of two operands that share indices in each possible
+    way, in any order.
+    """
     letters = iter("abcdefghijklmnop")
     groups = [[next(letters) for _ in range(draw(st.integers(0, 2)))] for _ in range(6)]
     batch, inner, rows, columns, lone_x, lone_y = groups
@@ -287,7 +291,9 @@ def test_plans(subscripts, shapes, functions):
 
 
 def test_no_part_of_a_product_takes_much_more_memory_than_its_operands():
-    """NumPy's best order multiplies the first two of these, and the last two: to 5.4 million elements each."""
+    """NumPy's best order multiplies the first two of these, and the last two: to 5.4
+    million elements each.
+    """
     shapes = ((30, 6000),) * 4
     calls = contraction.plan("ai,bi,ci,di->abcd", shapes)
     assert max(math.prod(call.shape) for call in calls) <= contraction.LARGE

@@ -1,7 +1,10 @@
-"""Convolution and pooling: their values by the definition, conventions, layouts, and the modes that they run in.
+"""Convolution and pooling: their values by the definition, conventions, layouts, and
+the modes that they run in.
 
-Owns: what `nn/convolution.py`, `nn/pooling.py` and `nn/windows.py` promise, checked without another library.
-Must not own: derivatives (`test_laws.py` with `rows/convolution.py`), PyTorch (`test_torch_convolution.py`).
+Owns: what `nn/convolution.py`, `nn/pooling.py` and `nn/windows.py` promise, checked
+without another library.
+Must not own: derivatives (`test_laws.py` with `rows/convolution.py`), PyTorch
+(`test_torch_convolution.py`).
 Read next: `rows/convolution.py`.
 """
 

@@ -1,6 +1,7 @@
 """Batches, parts, and features on one scale.
 
-Owns: that each row comes once, that rows stay together, and how much of a memory-mapped array is in memory.
+Owns: that each row comes once, that rows stay together, and how much of a memory-mapped
+array is in memory.
 Must not own: training (`test_fit.py`).
 Read next: `test_fit.py`.
 """

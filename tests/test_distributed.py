@@ -1,7 +1,9 @@
-"""Sums over blocks, on a cluster of two processes that tests kill, slow down and take away.
+"""Sums over blocks, on a cluster of two processes that tests kill, slow down and take
+away.
 
-No test depends on how long anything takes: a block that must fail at some point leaves a file the first time, and kills
-its own process, or waits for a file that another process makes.
+No test depends on how long anything takes: a block that must fail at some point leaves
+a file the first time, and kills its own process, or waits for a file that another
+process makes.
 """
 
 from __future__ import annotations
@@ -62,13 +64,17 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 def are_up(cluster: LocalCluster) -> bool:
-    """Return whether each worker's nanny knows that it has started: one that dies before isn't started again."""
+    """Return whether each worker's nanny knows that it has started: one that dies
+    before isn't started again.
+    """
     processes = [nanny.process for nanny in cluster.workers.values()]
     return all(process is not None and process.status.name == "running" for process in processes)
 
 
 class Uninterrupted(WorkerPlugin):
-    """Has a worker ignore Ctrl-C, which in a terminal reaches the workers of a LocalCluster too."""
+    """Has a worker ignore Ctrl-C, which in a terminal reaches the workers of a
+    LocalCluster too.
+    """
 
     def setup(self, worker: Any) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -100,7 +106,9 @@ def client(cluster: LocalCluster) -> Iterator[Client]:
 
 
 def sum_in_groups(values: list[float], size: int) -> Any:
-    """Return the sum of values, added up in groups of this size, and the sums of these again."""
+    """Return the sum of values, added up in groups of this size, and the sums of these
+    again.
+    """
     parts = [Part(np.float64(value), (), []) for value in values]
     while len(parts) > 1:
         parts = [added_up(parts[i : i + size]) for i in range(0, len(parts), size)]
@@ -243,7 +251,9 @@ def noisy(params: Any, block: Any, rng: np.random.Generator) -> Any:
 
 
 def steps(client: Client | None, compile: bool) -> list[Any]:
-    """Return three results for a network with dropout, and two for a loss that draws."""
+    """Return three results for a network with dropout, and two for a loss that
+    draws.
+    """
     model = network(0.5)
     f = value_and_grad(errors, client, compile=compile)
     found: list[Any] = []
@@ -485,7 +495,9 @@ def test_a_timeout_of_the_loss_is_its_own(client: Client) -> None:
 
 
 def interrupting(folder: Path, pid: int) -> Callable[..., Any]:
-    """Return a loss that presses Ctrl-C in this and another process, once, and waits until it is noticed."""
+    """Return a loss that presses Ctrl-C in this and another process, once, and waits
+    until it is noticed.
+    """
 
     def loss(model: Any, target: Any) -> Any:
         if first_time(folder, "interrupted"):

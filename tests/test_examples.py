@@ -1,4 +1,6 @@
-"""Every example runs by itself, without a display or a warning, writes its figures, and shows what it promises."""
+"""Every example runs by itself, without a display or a warning, writes its figures, and
+shows what it promises.
+"""
 
 from __future__ import annotations
 
@@ -87,7 +89,9 @@ NUMBER = r"(-?\d+\.?\d*(?:e[-+]\d+)?)"
 
 
 def run(example: str, folder: Path) -> str:
-    """Run an example in a folder and return what it prints, with its output piped and warnings as errors."""
+    """Run an example in a folder and return what it prints, with its output piped and
+    warnings as errors.
+    """
     environment = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "MPLBACKEND")}
     environment["OPENBLAS_NUM_THREADS"] = "1"  # other tests need the cores, and threads that wait for one are slow
     command = [sys.executable, "-W", "error", str(EXAMPLES / f"{example}.py")]
@@ -105,7 +109,9 @@ def rows(printed: str, columns: int) -> list[list[float]]:
 
 @pytest.fixture(scope="module")
 def printed(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> str:
-    """Run the example that a test asks for, check its figures, and return what it prints."""
+    """Run the example that a test asks for, check its figures, and return what it
+    prints.
+    """
     folder = tmp_path_factory.mktemp(request.param)
     text = run(request.param, folder)
     out = folder / "out"

@@ -41,7 +41,9 @@ def network() -> mg.Tensor:
 
 
 def nodes_of(told: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the nodes with what they have in common with others, as the page reads them."""
+    """Return the nodes with what they have in common with others, as the page reads
+    them.
+    """
     return [{"name": "", **told["kinds"][node["is"]], **node} for node in told["nodes"]]
 
 
@@ -247,7 +249,9 @@ def test_a_large_array_is_seen_in_the_small() -> None:
 
 
 def test_ranges_and_shares_of_a_heat_map() -> None:
-    """The levels are between the lowest and the highest number, and the histogram counts in equal steps between."""
+    """The levels are between the lowest and the highest number, and the histogram
+    counts in equal steps between.
+    """
     array = np.linspace(-2.0, 6.0, 100).reshape(10, 10)
     told = described(values_of(array), array, 48, 8)  # type: ignore[arg-type]
     assert (told["lowest"], told["highest"]) == (-2.0, 6.0)
@@ -373,7 +377,9 @@ def test_each_file_of_the_page_says_what_it_owns() -> None:
 
 
 def test_the_modules_import_what_others_export() -> None:
-    """In one file there are no imports: the modules stand in their order, and whatever is exported is used."""
+    """In one file there are no imports: the modules stand in their order, and whatever
+    is exported is used.
+    """
     exported: dict[str, set[str]] = {}
     used: set[tuple[str, str]] = set()
     for name in SCRIPTS:
@@ -400,7 +406,9 @@ def test_javascript_stays_short() -> None:
 
 
 def rounds(count: int) -> mg.Tensor:
-    """Return the end of a loop without scopes, with an input of its own in each round."""
+    """Return the end of a loop without scopes, with an input of its own in each
+    round.
+    """
     w = mg.tensor(0.5, requires_grad=True, name="w")
     h: Any = mg.tensor(0.1, name="h")
     for i in range(count):

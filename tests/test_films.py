@@ -1,4 +1,6 @@
-"""Films of training: what is on their frames, how many there are, and that the model stays as it is."""
+"""Films of training: what is on their frames, how many there are, and that the model
+stays as it is.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,9 @@
 """`nn.fit`: the loop that everyone writes.
 
-Owns: that it takes the steps of a loop by hand, resumes to the same numbers, stops as it says, and finds NaN.
-Must not own: batches (`test_data.py`), files (`test_checkpoints.py`), optimizers (`test_optim.py`).
+Owns: that it takes the steps of a loop by hand, resumes to the same numbers, stops as
+it says, and finds NaN.
+Must not own: batches (`test_data.py`), files (`test_checkpoints.py`), optimizers
+(`test_optim.py`).
 Read next: `test_data.py`.
 """
 

@@ -1,7 +1,9 @@
-"""Arrays of other libraries, on every row of the table: what NumPy gives, in arrays of theirs, or an error that helps.
+"""Arrays of other libraries, on every row of the table: what NumPy gives, in arrays of
+theirs, or an error that helps.
 
-Owns: the law that a value and its gradient on another library's arrays are NumPy's numbers, that Dask computes nothing
-meanwhile, and that what can't be done so names the way block by block. How many rows can is in docs/how-to/arrays.md.
+Owns: the law that a value and its gradient on another library's arrays are NumPy's
+numbers, that Dask computes nothing meanwhile, and that what can't be done so names the
+way block by block. How many rows can is in docs/how-to/arrays.md.
 Must not own: whether a rule is right (`test_laws.py`).
 Read next: `test_laws.py`.
 """
@@ -30,7 +32,9 @@ WRONG = {  # what other libraries compute differently, without a Tensor too
 
 
 class Library:
-    """Another library: how its arrays are made and read, and how often it has computed any."""
+    """Another library: how its arrays are made and read, and how often it has computed
+    any.
+    """
 
     def __init__(self, name):
         module = importlib.import_module(name)
@@ -44,7 +48,9 @@ class Library:
             self.make, self.read = (lambda a: self.array(a, "")), lambda q: np.asarray(getattr(q, "magnitude", q))
 
     def counting(self):
-        """Return a context in which Dask's computations are counted; no other library puts them off."""
+        """Return a context in which Dask's computations are counted; no other library
+        puts them off.
+        """
         dask = importlib.import_module("dask")
 
         def scheduler(graph, keys, **_):
@@ -62,7 +68,9 @@ def library(name):
 
 
 def example(row):
-    """Return the arrays of a row: of three examples one without empty arrays, if there is any."""
+    """Return the arrays of a row: of three examples one without empty arrays, if there
+    is any.
+    """
     drawn = []
 
     @settings(
@@ -82,14 +90,18 @@ def example(row):
 
 
 def losses(row, variables):
-    """Return what a row computes from variables, and a number that depends on all of it."""
+    """Return what a row computes from variables, and a number that depends on all of
+    it.
+    """
     values = [t for t in flatten(row.call(*variables))[0] if isinstance(t, mg.Tensor) and t.requires_grad]
     squares = (np.real(t * t) if t.dtype.kind == "c" else t * t for t in values)
     return values, sum(map(np.sum, squares))
 
 
 def outcome(row, name):
-    """Return "lazy" or "refused", or raise where neither a right result came out nor a clear error."""
+    """Return "lazy" or "refused", or raise where neither a right result came out nor a
+    clear error.
+    """
     other, arrays = library(name), example(row)
     ours = [mg.tensor(a, requires_grad=True) for a in arrays]
     expected, loss = losses(row, ours)
@@ -142,7 +154,9 @@ def test_the_page_adds_up():
 
 
 def test_dask_is_wrong_alone():
-    """Signs of `qr`, and the shape that an index picks: the entries above go when Dask is mended."""
+    """Signs of `qr`, and the shape that an index picks: the entries above go when Dask
+    is mended.
+    """
     make, tall = library("dask.array").make, np.eye(3, 2) + 1
     assert not np.allclose(np.linalg.qr(tall)[0], np.asarray(np.linalg.qr(make(tall))[0]))
     assert make(np.ones(1))[np.array([[0]])].shape == (1,)

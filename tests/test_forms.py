@@ -1,6 +1,8 @@
-"""The forms of arguments that NumPy takes: each gives NumPy's value, and the gradient of the plainest form.
+"""The forms of arguments that NumPy takes: each gives NumPy's value, and the gradient
+of the plainest form.
 
-Owns: axes as Python and NumPy integers, negative ones, tuples and lists; the methods of arrays.
+Owns: axes as Python and NumPy integers, negative ones, tuples and lists; the methods of
+arrays.
 Must not own: which derivative is right (`test_laws.py`).
 Read next: `test_rules.py`.
 """
@@ -19,7 +21,8 @@ SHAPE = (2, 3, 4)
 WEIGHTS = np.arange(1.0, 25.0).reshape(SHAPE)
 B = np.linspace(-1.0, 1.0, 24).reshape(SHAPE)
 
-# Functions of an array and axes. Most take one integer, many several; a list where NumPy takes one.
+# Functions of an array and axes. Most take one integer, many several; a list where
+# NumPy takes one.
 ONE_AXIS = {
     "cumsum": np.cumsum,
     "cumprod": np.cumprod,
@@ -94,7 +97,9 @@ PAIRS = list(combinations(range(3), 2))
 
 
 def same_as(plainest, function, forms, x):
-    """Check that each form of an axis gives NumPy's value, and the gradient of the plainest form."""
+    """Check that each form of an axis gives NumPy's value, and the gradient of the
+    plainest form.
+    """
     value = function(x, plainest)
     g = np.cos(np.arange(float(value.size))).reshape(value.shape)
     right = mg.vjp(lambda v: function(v, plainest), x)[1](g)[0]

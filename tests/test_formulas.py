@@ -1,7 +1,8 @@
 """The analytic gradients of the documents' models, formula by formula, for any shape.
 
 Owns: the formulas, written by hand in NumPy, and their comparison with ours.
-Must not own: runs over many epochs (`test_oracle_runs.py`), rules of single functions (`test_laws.py`).
+Must not own: runs over many epochs (`test_oracle_runs.py`), rules of single functions
+(`test_laws.py`).
 Read next: `test_oracle_runs.py`.
 """
 
@@ -25,7 +26,9 @@ def close(got, want):
 
 @st.composite
 def regressions(draw):
-    """Draw X of shape (n, p), y and weights of shape (p, q) or, for a single target, (p,)."""
+    """Draw X of shape (n, p), y and weights of shape (p, q) or, for a single target,
+    (p,).
+    """
     n, p, q = draw(st.integers(0, 7)), draw(sizes), draw(sizes)
     columns = draw(st.sampled_from([(), (1,), (q,)]))
     return draw(arrays((n, p))), draw(arrays((n, *columns))), draw(arrays((p, *columns)))
@@ -62,7 +65,9 @@ def test_hessian_of_least_squares(problem):
 @often
 @given(regressions(), st.floats(1e-6, 1e-3))
 def test_a_small_step_against_the_gradient_lowers_the_loss_by_its_square(problem, rate):
-    """(2.5): f(b - rate f') = f(b) - rate |f'|^2 + rate^2 f' X'X f', exactly, for a quadratic."""
+    """(2.5): f(b - rate f') = f(b) - rate |f'|^2 + rate^2 f' X'X f', exactly, for a
+    quadratic.
+    """
     x, y, b = problem
 
     def loss(b):
@@ -89,7 +94,9 @@ def two_layers_by_hand(x, y, w1, b1, w2, b2):
 
 @st.composite
 def two_layer_networks(draw, dead_row=None):
-    """Draw data and weights of any sizes; a dead row of zeros, with zero biases, has pre-activations of exactly 0."""
+    """Draw data and weights of any sizes; a dead row of zeros, with zero biases, has
+    pre-activations of exactly 0.
+    """
     n, d_in, d_hidden, d_out = (draw(sizes) for _ in range(4))
     x, y = draw(arrays((n, d_in))), draw(arrays((n, d_out)))
     w1, w2 = draw(arrays((d_in, d_hidden))), draw(arrays((d_hidden, d_out)))
@@ -100,7 +107,8 @@ def two_layer_networks(draw, dead_row=None):
     return x, y, w1, b1, w2, b2
 
 
-# The activation in the words of NumPy or of nn: a tie of np.maximum would share its gradient, so where decides.
+# The activation in the words of NumPy or of nn: a tie of np.maximum would share its
+# gradient, so where decides.
 ACTIVATIONS = {
     "relu": mg.nn.functional.relu,
     "where": lambda h: np.where(h > 0, h, 0.0),

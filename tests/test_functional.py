@@ -1,7 +1,9 @@
-"""The functions of `nn.functional`: values, gradients in closed form, stability in the tails, and messages.
+"""The functions of `nn.functional`: values, gradients in closed form, stability in the
+tails, and messages.
 
 Owns: what is particular to each function.
-Must not own: the laws that all rules obey (`test_laws.py`, with the rows in `rows/functional.py`).
+Must not own: the laws that all rules obey (`test_laws.py`, with the rows in
+`rows/functional.py`).
 Read next: `test_optim.py`.
 """
 
@@ -146,7 +148,9 @@ def test_softmax_and_its_logarithm(x, axis):
 @pytest.mark.parametrize("axis", [0, 1, 2, -1, -2, -3])
 @pytest.mark.parametrize("function", [F.softmax, F.log_softmax], ids=["softmax", "log_softmax"])
 def test_softmax_of_many_rows_along_any_axis(function, axis):
-    """200 rows, from which on another way leads to the largest element: value, VJP and JVP against the definition."""
+    """200 rows, from which on another way leads to the largest element: value, VJP and
+    JVP against the definition.
+    """
     rng = np.random.default_rng(0)
     x, g, t = (rng.normal(size=(200, 3, 4)) for _ in range(3))
     e = np.exp(x)
@@ -227,7 +231,9 @@ def test_no_overflow_and_no_warning_in_the_tails():
 
 
 def test_a_common_offset_costs_no_precision():
-    """Differences of large logits are exact, so nothing is lost, even in single precision."""
+    """Differences of large logits are exact, so nothing is lost, even in single
+    precision.
+    """
     x = np.array([[0.0, 1.0, 2.0]], np.float32)
     shifted = x + np.float32(2**20)
     loss, gradient = mg.value_and_grad(lambda x: F.cross_entropy(x, np.array([0])))(x)

@@ -1,4 +1,5 @@
-"""The fuzzer is checked: planted wrong rules are found, and the programs that show them are small and run.
+"""The fuzzer is checked: planted wrong rules are found, and the programs that show them
+are small and run.
 
 Owns: `tests/fuzz/`.
 Must not own: what the fuzzer finds in the library.
@@ -25,7 +26,9 @@ MOST = 400  # programs until a planted fault must have been found
 
 
 def planted(vjp, jvp=None, body=lambda x: x**3):
-    """Return a session in which every fourth step or so is a primitive with these rules."""
+    """Return a session in which every fourth step or so is a primitive with these
+    rules.
+    """
 
     @mg.primitive
     def planted(x):

@@ -1,6 +1,7 @@
 """What a compiled function may not look at, and what it takes from around it.
 
-Owns: the refusals, each with the user's line and advice; what is seen to change between calls; `mg.static`.
+Owns: the refusals, each with the user's line and advice; what is seen to change between
+calls; `mg.static`.
 Must not own: that the numbers are right (`test_compiled_laws.py`).
 Read next: `test_compiler.py`.
 """
@@ -27,7 +28,9 @@ ADVICE = r"np\.where|mg\.static|np\.take|np\.stack|np\.all|minlength|pass|intege
 
 
 def refused(f, *args, match=""):
-    """Check that tracing raises, with the line of the function that does it, and leaves nothing behind."""
+    """Check that tracing raises, with the line of the function that does it, and leaves
+    nothing behind.
+    """
     with pytest.raises(
         TypeError, match=rf"(?s)inside a compiled function \(.*{__name__.split('.')[-1]}\.py, line"
     ) as e:
@@ -285,7 +288,9 @@ def test_a_seeded_generator_made_inside_draws_constants():
 
 
 def namespaces():
-    """Return ways of holding something outside of a function, each with how to replace it."""
+    """Return ways of holding something outside of a function, each with how to replace
+    it.
+    """
     box = types.SimpleNamespace(value=None)
     module = types.ModuleType("settings")
     listed, keyed, queue = [None], {"value": None}, deque([None])

@@ -1,7 +1,9 @@
 """Reading: `t[index]`, and the scattering of its gradients.
 
-Owns: the ways in which gradients of repeated elements are added, and arrays that can't be written to.
-Must not own: each form of index (`tests/rows/indexing.py`), assignment (`test_assignment.py`).
+Owns: the ways in which gradients of repeated elements are added, and arrays that can't
+be written to.
+Must not own: each form of index (`tests/rows/indexing.py`), assignment
+(`test_assignment.py`).
 Read next: `test_assignment.py`.
 """
 
@@ -20,7 +22,9 @@ SEEDS = st.integers(0, 2**20)
 
 
 class Frozen:
-    """An array that speaks NumPy's protocols and can't be written to, as Dask's can't."""
+    """An array that speaks NumPy's protocols and can't be written to, as Dask's
+    can't.
+    """
 
     def __init__(self, array):
         self.array = array
@@ -141,7 +145,9 @@ PARTS = {  # what is picked, in this order; the rest of the array gets nothing
 @pytest.mark.parametrize("computed", [False, True])
 @pytest.mark.parametrize("parts", PARTS.values(), ids=PARTS)
 def test_the_gradients_of_many_parts_of_an_array(parts, computed, dtype):
-    """Part i, times i + 1 and squared, has the gradient 2 (i + 1)^2 part: equal in every way of walking."""
+    """Part i, times i + 1 and squared, has the gradient 2 (i + 1)^2 part: equal in
+    every way of walking.
+    """
     data = np.arange(1.0, 10.0).reshape(3, 3).astype(dtype)
     right = np.zeros_like(data)
     for i, index in enumerate(parts):
@@ -172,7 +178,9 @@ def test_the_gradients_of_many_parts_of_an_array(parts, computed, dtype):
 
 
 def test_a_gradient_that_is_given_to_backward_stays_as_it_is():
-    """What arrived first belongs to the user, or to another rule: nothing is added to that in place."""
+    """What arrived first belongs to the user, or to another rule: nothing is added to
+    that in place.
+    """
     x = mg.tensor(np.ones((3, 2)), requires_grad=True)
     y = x * 1.0
     g = np.ones((3, 2))
@@ -193,7 +201,9 @@ def test_a_gradient_that_is_given_to_backward_stays_as_it_is():
 
 
 def test_the_same_array_arrives_twice():
-    """The gradient of y + v is one array for both; the parts of y are added to y's alone."""
+    """The gradient of y + v is one array for both; the parts of y are added to y's
+    alone.
+    """
     x, v = mg.tensor(np.ones(3), requires_grad=True), mg.tensor(np.ones(3), requires_grad=True)
     first, second = x[0] * 2.0, x[1] * 3.0
     (np.sum((x + v) * 5.0) + first + second).backward()

@@ -1,7 +1,9 @@
-"""Every layer, activation and loss in every mode: eager, transforms, compiled, drawn, and in other precisions.
+"""Every layer, activation and loss in every mode: eager, transforms, compiled, drawn,
+and in other precisions.
 
 Owns: the walk over the rows of `layers.py`, and what is particular to one layer.
-Must not own: values and derivatives, which PyTorch knows (`test_torch_nn.py`); the functions (`test_functional.py`).
+Must not own: values and derivatives, which PyTorch knows (`test_torch_nn.py`); the
+functions (`test_functional.py`).
 Read next: `layers.py`.
 """
 
@@ -81,12 +83,16 @@ def test_forward_mode_is_the_transpose(row):
 
 
 def compilable(settings):
-    """Return settings with another number for rows that are ignored: a program takes -100 for an error."""
+    """Return settings with another number for rows that are ignored: a program takes
+    -100 for an error.
+    """
     return settings | {"ignore_index": -1} if settings.get("ignore_index") == -100 else settings
 
 
 def check_compiled(rows, backend, i):
-    """Compile the sum of the losses of some rows, with the gradients, and compare three calls with the eager ones."""
+    """Compile the sum of the losses of some rows, with the gradients, and compare three
+    calls with the eager ones.
+    """
     settings = [compilable(choices(row)[i]) for row in rows]
     eager, given = ([row.made(nn, s) for row, s in zip(rows, settings, strict=True)] for _ in range(2))
     for one, two in zip(eager, given, strict=True):

@@ -1,7 +1,9 @@
-"""Products, linear algebra and Fourier transforms beyond their rows: any subscripts, freedoms, corners, messages.
+"""Products, linear algebra and Fourier transforms beyond their rows: any subscripts,
+freedoms, corners, messages.
 
 Owns: what one call of `check_grads` on one row doesn't show.
-Must not own: rows (`tests/rows/`), comparisons with PyTorch (`tests/test_torch_linalg.py`).
+Must not own: rows (`tests/rows/`), comparisons with PyTorch
+(`tests/test_torch_linalg.py`).
 Read next: `tests/rows/linalg.py`.
 """
 
@@ -28,7 +30,9 @@ def leaf(data):
 
 @st.composite
 def contractions(draw):
-    """Return subscripts for np.einsum and operands that fit: repeated, lone and broadcast indices, ellipses."""
+    """Return subscripts for np.einsum and operands that fit: repeated, lone and
+    broadcast indices, ellipses.
+    """
     sizes = {c: draw(st.integers(1, 3)) for c in "abcd"}
     dots = tuple(draw(st.lists(st.integers(1, 2), max_size=2)))
     words, operands = [], []
@@ -164,7 +168,9 @@ def test_repeated_values_are_loud_for_what_depends_on_the_vectors():
 
 
 def test_singular_vectors_of_full_matrices():
-    """What completes the singular vectors turns with them: the projection on it has the derivative of I - U U'."""
+    """What completes the singular vectors turns with them: the projection on it has the
+    derivative of I - U U'.
+    """
     rng = np.random.default_rng(0)
     a, w = rng.normal(size=(4, 2)), rng.normal(size=(4, 4))
 
@@ -309,7 +315,9 @@ def minors_of(a):
 
 @given(st.integers(2, 5), st.integers(0, 3), st.integers(0, 2**32 - 1), st.booleans())
 def test_det_of_any_rank(n, missing, seed, is_complex):
-    """A matrix of rank n - `missing`, in a stack with a regular one, in both modes and to second order."""
+    """A matrix of rank n - `missing`, in a stack with a regular one, in both modes and
+    to second order.
+    """
     rng = np.random.default_rng(seed)
     rank = max(n - missing, 0)
     a = rng.normal(size=(n, rank)) @ rng.normal(size=(rank, n))
@@ -331,7 +339,9 @@ def test_det_of_any_rank(n, missing, seed, is_complex):
 
 @given(st.floats(0, 20), st.integers(0, 2**32 - 1))
 def test_det_of_nearly_singular_matrices(digits, seed):
-    """The minors of a 3 by 3 matrix are quadratic, so that their central difference is exact for any step."""
+    """The minors of a 3 by 3 matrix are quadratic, so that their central difference is
+    exact for any step.
+    """
     rng = np.random.default_rng(seed)
     u, v = (LA.qr(rng.normal(size=(3, 3)))[0] for _ in range(2))
     a, t = u @ np.diag([1, 0.5, 10**-digits]) @ v, rng.normal(size=(3, 3))
@@ -378,7 +388,8 @@ def test_tangents_that_are_not_symmetric(seed):
         np.testing.assert_allclose(moved, symmetric, rtol=1e-10, atol=1e-12)
 
 
-# Second derivatives where a length is 0: that of its square is finite, which can't be known from the length
+# Second derivatives where a length is 0: that of its square is finite, which can't be
+# known from the length
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,13 @@
 """Programs as loops, in Python.
 
-Owns: that fused loops compute what NumPy computes, what becomes a loop, and how loops read.
-Must not own: what numba makes of them (`test_numba.py`), tracing and the NumPy programs (`test_compiler.py`).
+Owns: that fused loops compute what NumPy computes, what becomes a loop, and how loops
+read.
+Must not own: what numba makes of them (`test_numba.py`), tracing and the NumPy programs
+(`test_compiler.py`).
 Read next: `test_numba.py`.
 
-The generated loops are Python, slow and free of numba: run as such, on small arrays, they are checked in many random
-programs.
+The generated loops are Python, slow and free of numba: run as such, on small arrays,
+they are checked in many random programs.
 """
 
 import itertools
@@ -210,7 +212,9 @@ KINDS = [unary, binary, reduce, view] * 2 + [binary, product, join, choose, gath
 
 @st.composite
 def programs(draw, size=10):
-    """Return a function of arrays, arguments for it, and how to spoil them with special numbers."""
+    """Return a function of arrays, arguments for it, and how to spoil them with special
+    numbers.
+    """
     d = Instructions(draw)
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     dims = draw(st.lists(DIMS, min_size=1, max_size=3))
@@ -246,7 +250,9 @@ def programs(draw, size=10):
 
 
 def traced(function, args):
-    """Return the optimised program of a function, the arrays to run it on, and what its NumPy program computes."""
+    """Return the optimised program of a function, the arrays to run it on, and what its
+    NumPy program computes.
+    """
     compiled = mg.compile(function)
     want = compiled(*args)
     entry = compiled._latest

@@ -1,7 +1,9 @@
-"""Schedules: their formulas, their state, and what they do between the calls of a compiled step.
+"""Schedules: their formulas, their state, and what they do between the calls of a
+compiled step.
 
 Owns: the behaviour of `microgradnd/optim/lr_scheduler.py`.
-Must not own: comparisons with PyTorch (`test_torch_optim.py`), messages (`test_messages.py`).
+Must not own: comparisons with PyTorch (`test_torch_optim.py`), messages
+(`test_messages.py`).
 Read next: `test_torch_optim.py`.
 """
 
@@ -107,7 +109,9 @@ def test_it_goes_on_where_its_state_was_taken(make, rate):
 
 @every_schedule
 def test_a_compiled_step_follows_it(make, rate):
-    """Settings that vary are variables from the first change on; the program is not written again for each."""
+    """Settings that vary are variables from the first change on; the program is not
+    written again for each.
+    """
 
     def train(optimizer, x):
         optimizer.zero_grad()

@@ -1,10 +1,13 @@
-"""Derivatives over the whole range of each dtype: no rule overflows, underflows or cancels where its function doesn't.
+"""Derivatives over the whole range of each dtype: no rule overflows, underflows or
+cancels where its function doesn't.
 
-Owns: the derivative of each elementwise function as a formula, computed in a wider dtype, at numbers of every size.
+Owns: the derivative of each elementwise function as a formula, computed in a wider
+dtype, at numbers of every size.
 Must not own: kinks and infinities (`tests/rows/`), which have no size.
 Read next: `test_rules.py`.
 
-The wider dtype of float64 is NumPy's longdouble, where that is wider; a formula that squares x is right there.
+The wider dtype of float64 is NumPy's longdouble, where that is wider; a formula that
+squares x is right there.
 """
 
 import numpy as np
@@ -97,10 +100,12 @@ def test_derivatives_of_numbers_of_every_size(function, dtype):
             for got, formula in zip(gradients, formulas, strict=True):
                 right = formula(*(x.astype(WIDE) for x in args))
                 error = np.abs(got.astype(WIDE) - right)
-                # an exponential has the rounding of its argument, which is its logarithm, as a relative error
+                # an exponential has the rounding of its argument, which is its
+                # logarithm, as a relative error
                 digits = 200 + np.abs(np.log(np.abs(right)))
                 allowed = np.where(right == 0, 0, digits * limits.eps * np.abs(right)) + 8 * limits.smallest_subnormal
-                # where the function and its derivative are finite, and the function isn't rounded to few digits
+                # where the function and its derivative are finite, and the function
+                # isn't rounded to few digits
                 counts = np.isfinite(out) & (np.abs(out) >= limits.tiny) & (np.abs(right) <= limits.max)
                 wrong = counts & ~(error <= allowed)
                 assert not wrong.any(), [(x[wrong], got[wrong], right[wrong]) for x in args]

@@ -1,4 +1,6 @@
-"""The command line: what is run, what of it is drawn, and what is said where nothing can be."""
+"""The command line: what is run, what of it is drawn, and what is said where nothing
+can be.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,10 @@
-"""Every message that the library raises for a user's mistake: one table, and a test that the table is complete.
+"""Every message that the library raises for a user's mistake: one table, and a test
+that the table is complete.
 
-A row is a name, a call, the class of its error and words that the message must hold. All messages are judged by the
-same rules: they say what to do, and none comes from inside of Python or NumPy. Every `raise` of the library is reached
-by a row, or its place is in `UNREACHED` with the reason.
+A row is a name, a call, the class of its error and words that the message must hold.
+All messages are judged by the same rules: they say what to do, and none comes from
+inside of Python or NumPy. Every `raise` of the library is reached by a row, or its
+place is in `UNREACHED` with the reason.
 """
 
 from __future__ import annotations
@@ -123,7 +125,9 @@ def assigned(thing: Any, name: str, value: Any) -> Callable[[], None]:
 
 
 def stepped(gradient: Any, make: Any = optim.SGD) -> Callable[[], None]:
-    """Return a step of an optimizer after a hook, or somebody else, has changed the gradient."""
+    """Return a step of an optimizer after a hook, or somebody else, has changed the
+    gradient.
+    """
     w = P(1, 2)
     w._node.grad = gradient  # type: ignore[union-attr]
     return make([w], lr=0.1).step  # type: ignore[no-any-return]
@@ -603,7 +607,9 @@ class Foreign:
 
 @mg.primitive
 def shifted(x: Any) -> Any:
-    """Return x + 1: a primitive that looks at its argument, and uses something around it."""
+    """Return x + 1: a primitive that looks at its argument, and uses something around
+    it.
+    """
     return x + captured_elsewhere() if float(np.sum(x)) > 0 else x
 
 
@@ -1760,7 +1766,9 @@ def message(error: BaseException) -> str:
 
 
 def raises() -> dict[tuple[str, int], str]:
-    """Return the place of every `raise` of the library that makes an error: file, line and what it says."""
+    """Return the place of every `raise` of the library that makes an error: file, line
+    and what it says.
+    """
     found = {}
     for path in sorted(file for folder in FOLDERS for file in folder.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -1771,7 +1779,9 @@ def raises() -> dict[tuple[str, int], str]:
 
 
 def places(error: BaseException | None) -> Iterator[tuple[str, int]]:
-    """Yield where an error, and those that it was raised from, came by: file and line."""
+    """Yield where an error, and those that it was raised from, came by: file and
+    line.
+    """
     while error is not None:
         for frame, line in traceback.walk_tb(error.__traceback__):
             yield frame.f_code.co_filename, line

@@ -1,4 +1,5 @@
-"""Minimisation by SciPy's methods: every method, every kind of parameters, and derivatives that are exact.
+"""Minimisation by SciPy's methods: every method, every kind of parameters, and
+derivatives that are exact.
 
 Owns: the behaviour of `microgradnd/optim/minimizing.py`.
 Must not own: messages (`test_messages.py`).

@@ -1,7 +1,8 @@
-"""Modules that are passed to a transform: what the function sets on them reaches the module, and nothing else does.
+"""Modules that are passed to a transform: what the function sets on them reaches the
+module, and nothing else does.
 
-Owns: attributes, buffers, lists and frozen Tensors that `forward` changes, under every transform; what is left of a
-tape on a module; nesting, sharing, threads, errors.
+Owns: attributes, buffers, lists and frozen Tensors that `forward` changes, under every
+transform; what is left of a tape on a module; nesting, sharing, threads, errors.
 Must not own: gradients with respect to modules (`test_nn.py`).
 Read next: `test_nn.py`.
 """
@@ -23,7 +24,9 @@ X = np.array([[1.0, 2.0], [3.0, 6.0], [2.0, 1.0]])
 
 
 class Norm(nn.Module):
-    """A batch norm, which counts, and keeps running means as a buffer and as a frozen Tensor."""
+    """A batch norm, which counts, and keeps running means as a buffer and as a frozen
+    Tensor.
+    """
 
     def __init__(self):
         self.scale = nn.Parameter([2.0, 3.0])
@@ -161,7 +164,9 @@ def test_a_view_sees_what_is_set_on_the_module_meanwhile():
 
 
 def test_a_module_that_is_captured_is_a_constant():
-    """Although it is the same that is differentiated: no perturbation is confused with another."""
+    """Although it is the same that is differentiated: no perturbation is confused with
+    another.
+    """
     model = nn.Linear(2, 1, bias=False)
     gradient = mg.grad(lambda m: np.sum(m(X) * model(X).data))(model)
     also = mg.grad(lambda m: np.sum(m(X) * model(X)))(model)

@@ -1,4 +1,6 @@
-"""A network watched while it learns: what is measured, what is said of it, and what is on the plots."""
+"""A network watched while it learns: what is measured, what is said of it, and what is
+on the plots.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The table of planted faults: that it fits the tree. What it is for, `make mutants`, takes minutes.
+"""The table of planted faults: that it fits the tree. What it is for, `make mutants`,
+takes minutes.
 
 Owns: that no entry is stale, and that each names tests that exist.
 Must not own: whether the tests notice the faults (`mutants/__main__.py`).
@@ -43,7 +44,9 @@ def functions(file):
 
 
 def missing(test):
-    """Return whether a test file, or the test or the row that an id names in it, isn't there."""
+    """Return whether a test file, or the test or the row that an id names in it, isn't
+    there.
+    """
     file, _, name = test.partition("::")
     name, _, row = name.removesuffix("]").partition("[")
     return not (ROOT / file).is_file() or bool(name and name not in functions(file)) or bool(row and NAMES[row] != 1)

@@ -1,12 +1,13 @@
-"""What was used is what is differentiated: operands that change between their use and the derivative.
+"""What was used is what is differentiated: operands that change between their use and
+the derivative.
 
-Owns: every way of changing an operand, tried on every row: the derivative is that at the values that were used, or an
-error that says what was changed.
+Owns: every way of changing an operand, tried on every row: the derivative is that at
+the values that were used, or an error that says what was changed.
 Must not own: the rows (`rows/`).
 Read next: `rows/__init__.py`.
 
-A row is tried with each kind of operand and, in turn, one of the ways to change it; with the profile `thorough`, and on
-some rows always, with every way.
+A row is tried with each kind of operand and, in turn, one of the ways to change it;
+with the profile `thorough`, and on some rows always, with every way.
 """
 
 import functools
@@ -71,7 +72,8 @@ def by_loading(t):
 WAYS = [by_optimizer, by_subtraction, by_assignment, by_data, by_updating, by_loading]
 
 
-# Kinds of operands: each takes an array and returns the operand and the Tensor, or the array, that is changed
+# Kinds of operands: each takes an array and returns the operand and the Tensor, or the
+# array, that is changed
 
 
 def leaf(a):
@@ -142,7 +144,8 @@ def in_place(array):
 CASES = [(kind, way) for kind in TENSORS for way in WAYS] + [(kind, in_place) for kind in ARRAYS]
 
 
-# Walks: each calls with one operand that is changed afterwards, and returns the derivatives by the others
+# Walks: each calls with one operand that is changed afterwards, and returns the
+# derivatives by the others
 
 
 def loss_of(value):
@@ -200,7 +203,9 @@ WALKS = [by_backward, by_pullback, by_jvp]
 
 
 def judged(walk, call, arrays, i, make, way):
-    """Return what is wrong with a derivative whose operand was changed; None if it is right or refused."""
+    """Return what is wrong with a derivative whose operand was changed; None if it is
+    right or refused.
+    """
     if (way is by_optimizer and make in (frozen, view_of_frozen)) or (len(arrays) == 1 and walk is not by_backward):
         return None
     name = f"operand {i}, {make.__name__} changed {way.__name__}, {walk.__name__}"
@@ -239,7 +244,9 @@ def example(number):
 
 
 def cases_of(number):
-    """Yield the kinds, ways and walks that a row is tried with: over 18 rows in turn, each combination."""
+    """Yield the kinds, ways and walks that a row is tried with: over 18 rows in turn,
+    each combination.
+    """
     if ROWS[number].name in REPRESENTATIVE:
         yield from ((make, way, walk) for (make, way), walk in itertools.product(CASES, WALKS))
         return
@@ -393,6 +400,8 @@ LARGE_CALLS = {
 @pytest.mark.parametrize("kind", [array_of_user, view_of_user, frozen, detached])
 @pytest.mark.parametrize("name", LARGE_CALLS)
 def test_large_arrays(name, kind, walk):
-    """Of which not every change of one element is noticed, but each that changes all."""
+    """Of which not every change of one element is noticed, but each that changes
+    all.
+    """
     way = in_place if kind in ARRAYS else by_updating
     assert judged(walk, LARGE_CALLS[name], (LARGE, LARGE + 1), 1, kind, way) is None

@@ -1,7 +1,10 @@
-"""Names of the user in compiled programs: of functions, parameters, keys, tensors, variables and files.
+"""Names of the user in compiled programs: of functions, parameters, keys, tensors,
+variables and files.
 
-Owns: that no name changes what a program computes, is taken twice, or is ever code, in a program and in a saved file.
-Must not own: what programs compute (`test_compiler.py`), what is saved (`test_saving.py`).
+Owns: that no name changes what a program computes, is taken twice, or is ever code, in
+a program and in a saved file.
+Must not own: what programs compute (`test_compiler.py`), what is saved
+(`test_saving.py`).
 Read next: `test_saving.py`.
 """
 
@@ -105,7 +108,9 @@ def injected():
 
 
 def program(a, b, c, d, name):
-    """Return a function with names for keys, a tensor, a function of the user, and itself; its twin; its argument."""
+    """Return a function with names for keys, a tensor, a function of the user, and
+    itself; its twin; its argument.
+    """
 
     def body(x):
         return np.flip(x) * 2
@@ -148,7 +153,9 @@ def compare_trees(got, want):
 
 
 def check_source(source):
-    """Check that source runs nothing of a name, and gives no name that Python or NumPy has."""
+    """Check that source runs nothing of a name, and gives no name that Python or NumPy
+    has.
+    """
     for node in ast.walk(ast.parse(source)):
         assert not (isinstance(node, ast.Call) and ast.unparse(node.func) == "INJECTED")
         for text in (getattr(node, part, None) or "" for part in ("id", "arg", "name")):
@@ -244,7 +251,9 @@ def test_names_of_saved_files(tmp_path, name):
 
 
 def written(text, filename, **names):
-    """Return the function f that a text defines, whose lines are known as those of a file."""
+    """Return the function f that a text defines, whose lines are known as those of a
+    file.
+    """
     linecache.cache[filename] = (len(text), None, text.splitlines(keepends=True), filename)
     scope = {"np": np, "mg": mg, **names}
     exec(compile(text, filename, "exec"), scope)

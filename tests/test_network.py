@@ -1,4 +1,6 @@
-"""A network as neurons and lines, and weights as images: what is where, and in which colour."""
+"""A network as neurons and lines, and weights as images: what is where, and in which
+colour.
+"""
 
 from __future__ import annotations
 

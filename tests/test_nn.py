@@ -1,6 +1,8 @@
-"""Modules: registration, paths and names, state, layers, and modules as arguments of the transforms.
+"""Modules: registration, paths and names, state, layers, and modules as arguments of
+the transforms.
 
-Owns: the behaviour of the modules of `microgradnd/nn` and `init.py`, and their error messages.
+Owns: the behaviour of the modules of `microgradnd/nn` and `init.py`, and their error
+messages.
 Must not own: values and derivatives of the functions they call (`test_functional.py`).
 Read next: `test_functional.py`.
 """
@@ -772,7 +774,9 @@ def test_jvp_and_vjp_of_a_module(problem):
 
 
 def test_derivatives_of_derivatives_of_a_module(problem):
-    """Hessian times gradient, by nested transforms, by jvp over grad, and by differences."""
+    """Hessian times gradient, by nested transforms, by jvp over grad, and by
+    differences.
+    """
     model, x, y = problem
     gradient = mg.grad(loss_of)(model, x, y)
 
@@ -793,7 +797,9 @@ def test_derivatives_of_derivatives_of_a_module(problem):
 
 
 def test_nothing_survives_a_transform(rng):
-    """Without the garbage collector: no reference cycle holds the module that the function was given."""
+    """Without the garbage collector: no reference cycle holds the module that the
+    function was given.
+    """
     seen = []
 
     def loss(inner, x, y):

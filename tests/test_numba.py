@@ -1,7 +1,9 @@
 """Programs as loops that numba has compiled.
 
-Owns: that compiled loops compute what NumPy computes, at the edges too; how they are kept, reported and chosen.
-Must not own: which loops there are, and what they compute on ordinary numbers (`test_loops.py`).
+Owns: that compiled loops compute what NumPy computes, at the edges too; how they are
+kept, reported and chosen.
+Must not own: which loops there are, and what they compute on ordinary numbers
+(`test_loops.py`).
 Read next: `test_loops.py`.
 """
 
@@ -245,7 +247,9 @@ def test_a_shared_loop_is_over_when_every_thread_is(monkeypatch):
 
 
 def entries(cache):
-    """Return the entries of a cache, without the file that says how long the last compilation took."""
+    """Return the entries of a cache, without the file that says how long the last
+    compilation took.
+    """
     return [path for path in cache.iterdir() if path.name != machine.RATE]
 
 
@@ -258,7 +262,9 @@ def test_machine_code_is_of_one_version_of_numba_and_numpy(monkeypatch, tmp_path
 
 
 def test_the_faster_program_is_kept(monkeypatch):
-    """The race runs on copies, each program at least twice, and the answer is in microseconds."""
+    """The race runs on copies, each program at least twice, and the answer is in
+    microseconds.
+    """
     calls = []
 
     def slow(x):
@@ -392,7 +398,9 @@ def test_a_damaged_cache_is_made_anew(monkeypatch, tmp_path, how):
 
 
 def test_code_that_numba_cannot_read_is_compiled_anew(monkeypatch, tmp_path):
-    """Even where an entry is as it was written: numba may have learned since to read it otherwise."""
+    """Even where an entry is as it was written: numba may have learned since to read it
+    otherwise.
+    """
     parts = machine.Driver(loops.Layout(compiled_program()), "f").parts
     text = machine.module_text([part.text for part in parts])
     first = machine.made(text, tmp_path / "key")

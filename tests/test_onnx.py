@@ -1,10 +1,12 @@
 """`mg.onnx.export`, proved against onnxruntime.
 
-Owns: that each layer and each row of the table computes in onnxruntime what it computes here, with any number of rows.
+Owns: that each layer and each row of the table computes in onnxruntime what it computes
+here, with any number of rows.
 Must not own: what layers compute (`test_nn.py`).
 Read next: `test_checkpoints.py`.
 
-A case is a function of arrays, or a module, and the shape of one row of each of its inputs; int stands for integers.
+A case is a function of arrays, or a module, and the shape of one row of each of its
+inputs; int stands for integers.
 """
 
 from __future__ import annotations
@@ -48,7 +50,9 @@ class Attending(nn.Module):
 
 
 def warmed(module, shape):
-    """Return a module with other parameters than at the start, and statistics of some rows."""
+    """Return a module with other parameters than at the start, and statistics of some
+    rows.
+    """
     for parameter in module.parameters():
         parameter.data = RNG.normal(size=parameter.shape)
     module(RNG.normal(2.0, 3.0, size=(10, *shape)))

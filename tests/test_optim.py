@@ -1,7 +1,9 @@
-"""Optimizers: their formulas for any shape and number of steps, what they skip, their state, and their messages.
+"""Optimizers: their formulas for any shape and number of steps, what they skip, their
+state, and their messages.
 
 Owns: the behaviour of `microgradnd/optim/`.
-Must not own: runs of whole networks (`test_oracle_runs.py`), comparisons with PyTorch (`test_torch_nn.py`).
+Must not own: runs of whole networks (`test_oracle_runs.py`), comparisons with PyTorch
+(`test_torch_nn.py`).
 Read next: `test_oracle_runs.py`.
 """
 
@@ -123,7 +125,9 @@ def adadelta_by_hand(lr=1.0, rho=0.9, eps=1e-6, weight_decay=0):
 
 
 def lion_by_hand(lr=1e-4, betas=(0.9, 0.99), weight_decay=0):
-    """Return step(w, g), by algorithm 2 of Chen et al. (2023): theta <- theta - eta (sign(c) + lambda theta)."""
+    """Return step(w, g), by algorithm 2 of Chen et al. (2023): theta <- theta - eta
+    (sign(c) + lambda theta).
+    """
     m = 0.0
 
     def step(w, g):
@@ -162,7 +166,9 @@ every_optimizer = pytest.mark.parametrize(
 
 @st.composite
 def problems(draw):
-    """Draw parameters of any shapes and the gradients of some steps; None where a parameter has none in a step."""
+    """Draw parameters of any shapes and the gradients of some steps; None where a
+    parameter has none in a step.
+    """
     values = draw(st.lists(shapes().flatmap(arrays), min_size=1, max_size=4))
     steps = draw(st.integers(1, 5))
     here = st.booleans() if draw(st.booleans()) else st.just(True)
@@ -359,7 +365,9 @@ def test_state_is_listed_in_the_order_of_the_parameters():
 
 
 def test_a_state_that_is_not_there_is_none():
-    """As in PyTorch: of an optimizer that keeps nothing, or that has taken no step; loading it starts anew."""
+    """As in PyTorch: of an optimizer that keeps nothing, or that has taken no step;
+    loading it starts anew.
+    """
     w = mg.tensor([1.0, 2.0], requires_grad=True)
     fresh = optim.Adam([w], lr=0.1).state_dict()
     assert fresh["state"] == {}
@@ -379,7 +387,9 @@ def test_a_state_that_is_not_there_is_none():
 
 
 def stepped(*shapes, kind=optim.SGD, **options):
-    """Return the state of an optimizer of parameters of some shapes that has taken a step."""
+    """Return the state of an optimizer of parameters of some shapes that has taken a
+    step.
+    """
     parameters = [nn.Parameter(np.ones(shape)) for shape in shapes]
     optimizer = kind(parameters, **{"lr": 0.1} | options)
     for parameter in parameters:
@@ -529,7 +539,9 @@ def made(kind, **changed):
     ids=str,
 )
 def test_a_setting_is_checked_whenever_it_is_set(kind, name, wrong):
-    """In the constructor, as an attribute, and from a state; what was set before stays."""
+    """In the constructor, as an attribute, and from a state; what was set before
+    stays.
+    """
     message = rf"^{kind}: {name}(\[[01]\])? must be .*, got "
     with pytest.raises((TypeError, ValueError), match=message):
         made(kind, **{name: wrong})
@@ -625,7 +637,9 @@ def test_what_is_no_state_changes_nothing(state, error, message):
 
 @every_optimizer
 def test_half_precision_computes_in_single(optimizer, by_hand, options):
-    """As far as half precision can hold the parameter; small gradients and eps don't vanish."""
+    """As far as half precision can hold the parameter; small gradients and eps don't
+    vanish.
+    """
     values, rng = np.array([1.0, -0.5, 2.0], np.float16), np.random.default_rng(0)
     w, exact = mg.tensor(values, requires_grad=True), values.astype(np.float64)
     ours, formula = optimizer([w], **options), by_hand(**options)
@@ -674,7 +688,9 @@ def test_a_protected_array_is_not_written_to(optimizer, by_hand, options):
 
 @pytest.mark.parametrize("kind", SETTINGS)
 def test_a_shallow_copy_has_settings_of_its_own(kind):
-    """Compiled too, where the learning rate is an array; the parameters and their state are shared, as in PyTorch."""
+    """Compiled too, where the learning rate is an array; the parameters and their state
+    are shared, as in PyTorch.
+    """
     one = made(kind)
     two = copy.copy(one)
     assert two.params == one.params
@@ -858,7 +874,9 @@ def test_groups_are_copied_and_saved(copied):
 
 
 class Exchange(optim.Optimizer):
-    """A formula that asks the most of its evaluation: states that change places, and are read after they changed."""
+    """A formula that asks the most of its evaluation: states that change places, and
+    are read after they changed.
+    """
 
     rate: float = setting(not_negative, default=0.5)
     states: ClassVar = {"a": 1, "b": "rate"}
@@ -946,7 +964,9 @@ def test_nothing_is_left_in_reference_cycles(kind):
 
 
 def test_a_number_that_is_changed_becomes_a_variable():
-    """So that a program, or the printed step, is written once more at most however often it changes."""
+    """So that a program, or the printed step, is written once more at most however
+    often it changes.
+    """
     w = nn.Parameter([1.0])
     adam = optim.Adam([w], lr=0.1)
     seen = set()

@@ -1,11 +1,14 @@
-"""The documents' programs, against runs of them that independent implementations recorded.
+"""The documents' programs, against runs of them that independent implementations
+recorded.
 
-Owns: one training loop per program, on our Tensor, nn and optim, compared epoch by epoch.
+Owns: one training loop per program, on our Tensor, nn and optim, compared epoch by
+epoch.
 Must not own: formulas (`test_formulas.py`).
 Read next: `test_optim.py`.
 
-The files in `data/` hold the data, the start, every epoch's loss (taken before the epoch's update) and the end of each
-run. They were computed in R from the formulas, and agree with PyTorch in float64.
+The files in `data/` hold the data, the start, every epoch's loss (taken before the
+epoch's update) and the end of each run. They were computed in R from the formulas, and
+agree with PyTorch in float64.
 """
 
 import json
@@ -21,7 +24,9 @@ DATA = Path(__file__).parent / "data"
 
 
 def recorded(folder, name):
-    """Return a file with its lists of numbers as arrays (R writes zeros as integers)."""
+    """Return a file with its lists of numbers as arrays (R writes zeros as
+    integers).
+    """
 
     def as_arrays(value):
         if isinstance(value, dict):
@@ -42,7 +47,9 @@ def agree(got, want):
 
 
 def train(step, parameters, optimizer, epochs, seen=()):
-    """Return every epoch's loss; `seen` maps an epoch to the gradients and parameters that it must lead to."""
+    """Return every epoch's loss; `seen` maps an epoch to the gradients and parameters
+    that it must lead to.
+    """
     losses = []
     for epoch in range(1, epochs + 1):
         optimizer.zero_grad()
@@ -81,7 +88,9 @@ def test_two_layer_network_on_tensors(name):
 
 
 def as_layers(values):
-    """Return layers that hold w1, b1, w2, b2; a layer's weight is (out, in), the documents' are (in, out)."""
+    """Return layers that hold w1, b1, w2, b2; a layer's weight is (out, in), the
+    documents' are (in, out).
+    """
     layers = []
     for weight, bias in (("w1", "b1"), ("w2", "b2")):
         layer = nn.Linear(*values[weight].shape)
@@ -91,7 +100,9 @@ def as_layers(values):
 
 
 def in_their_shapes(layers, what=lambda tensor: tensor.data):
-    """Return the parameters of two layers, or something of each, under the documents' names."""
+    """Return the parameters of two layers, or something of each, under the documents'
+    names.
+    """
     first, second = layers
     return {
         "w1": what(first.weight).T,

@@ -1,4 +1,6 @@
-"""Files and texts: Mermaid, JSON, what a file's name decides, and what works without any other package."""
+"""Files and texts: Mermaid, JSON, what a file's name decides, and what works without
+any other package.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,9 @@ LINE = re.compile(
 
 
 def parsed(text: str) -> list[re.Match[str]]:
-    """Return the lines of a flow chart, each of which must be one of those that Mermaid is known to read."""
+    """Return the lines of a flow chart, each of which must be one of those that Mermaid
+    is known to read.
+    """
     assert text.endswith("\n")
     found = [(line, LINE.fullmatch(line)) for line in text.splitlines()]
     assert [line for line, match in found if match is None] == []

@@ -1,4 +1,5 @@
-"""What compiled functions give and take: arrays of any kind, results that are the caller's own, calls from threads.
+"""What compiled functions give and take: arrays of any kind, results that are the
+caller's own, calls from threads.
 
 Owns: who may write to which memory, and which inputs a compiled function accepts.
 Must not own: that the numbers are right (`test_compiled_laws.py`).
@@ -143,7 +144,9 @@ def test_results_are_the_callers_own(f, form):
 
 
 def memory(compiled):
-    """Return a program's own arrays: its buffers, its constants, and what it has captured."""
+    """Return a program's own arrays: its buffers, its constants, and what it has
+    captured.
+    """
     known = compiled._latest.function.__globals__
     arrays = [*known.values(), *compiled._latest.captured(), *[b for held in known.get("_pool", ()) for b in held]]
     return [array for array in arrays if isinstance(array, np.ndarray)]
@@ -225,7 +228,9 @@ HOLDERS = {
 
 
 def training(form, width=3):
-    """Return a compiled step of a network whose gradients its optimizer takes as one vector, and the network."""
+    """Return a compiled step of a network whose gradients its optimizer takes as one
+    vector, and the network.
+    """
     rng = np.random.default_rng(0)
     model = nn.Sequential(nn.Linear(2, width, rng=rng), nn.Tanh(), nn.Linear(width, 1, rng=rng))
     optimizer = optim.Adam(model.parameters(), lr=0.1)
@@ -364,7 +369,9 @@ def test_threads_with_a_small_cache():
 
 
 def in_threads(function, work):
-    """Call a function on each piece of work, in a thread for each; return the results, or raise."""
+    """Call a function on each piece of work, in a thread for each; return the results,
+    or raise.
+    """
     results, errors = [None] * len(work), []
 
     def run(i):
@@ -397,7 +404,9 @@ DTYPES = [np.float64, np.float32, np.float16, np.int64, np.int32, np.uint8, np.b
 
 @st.composite
 def pairs_of_arrays(draw):
-    """Draw two arrays of one shape and any dtype, the first in any layout, perhaps locked."""
+    """Draw two arrays of one shape and any dtype, the first in any layout, perhaps
+    locked.
+    """
     shape = draw(st.sampled_from([(), (0,), (1,), (2, 3), (0, 3), (2, 1, 3)]))
     x, y = (
         draw(hnp.arrays(dtype, shape, elements=st.integers(0, 3).map(lambda v, d=dtype: np.dtype(d).type(v))))
@@ -435,7 +444,9 @@ def check_arrays(arrays, forms):
 
 @every_form
 def test_numbers_of_python_are_as_precise_as_the_arrays(form):
-    """Beside an array a float of Python is a number of its dtype, for NumPy and for a program that is given it."""
+    """Beside an array a float of Python is a number of its dtype, for NumPy and for a
+    program that is given it.
+    """
 
     def step(w, x, rate):
         w -= rate * mg.grad(lambda w: np.sum(np.tanh(w * x)) * (1 + rate))(w)

@@ -1,4 +1,6 @@
-"""What is packaged and promised: setup.cfg, the change log, the commands and links of the documents."""
+"""What is packaged and promised: setup.cfg, the change log, the commands and links of
+the documents.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ def listed(section: str, option: str) -> list[str]:
 
 
 def required(extra: str) -> set[str]:
-    """Return the requirements of an extra, those of the extras that it asks for included."""
+    """Return the requirements of an extra, those of the extras that it asks for
+    included.
+    """
     found: set[str] = set()
     for line in listed("options.extras_require", extra):
         other = re.fullmatch(r"microgradnd\[(\w+)\]", line)
@@ -86,7 +90,9 @@ def test_the_code_that_architecture_names_exists() -> None:
 
 
 def test_the_examples_of_one_file_run_alone() -> None:
-    """`microgradnd.tensor` is a function and a module; pytest imports each file that it is given by its path."""
+    """`microgradnd.tensor` is a function and a module; pytest imports each file that it
+    is given by its path.
+    """
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "microgradnd/tensor.py"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout

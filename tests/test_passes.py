@@ -1,10 +1,12 @@
-"""The passes, one by one: on programs of a few steps, before and after, and as laws on random programs.
+"""The passes, one by one: on programs of a few steps, before and after, and as laws on
+random programs.
 
 Owns: what each pass does to a program, and that it changes no result.
 Must not own: what compiled functions give as a whole (`test_compiled_laws.py`).
 Read next: `programs.py`.
 
-Small programs are written as lists of `(name of the value, function, arguments)`, where a text names a value.
+Small programs are written as lists of `(name of the value, function, arguments)`, where
+a text names a value.
 """
 
 import importlib
@@ -621,7 +623,9 @@ def test_vectors_are_joined_from_parts(f):
 
 
 def traced(program, arrays):
-    """Return the program of the value and gradients of a random one, and arrays to run it on."""
+    """Return the program of the value and gradients of a random one, and arrays to run
+    it on.
+    """
     compiled = mg.compile(mg.value_and_grad(program, range(len(arrays[0]))))
     compiled(*arrays[0])
     entry = compiled._latest.traced
@@ -667,7 +671,9 @@ def test_what_is_simple_stays_as_it_is(program, arrays):
 @settings(max_examples=8 * settings.default.max_examples)
 @given(programs, inputs())
 def test_blocks_of_a_few_rows(program, arrays):
-    """The loops over blocks, and the buffers of a block, with arrays of a few elements."""
+    """The loops over blocks, and the buffers of a block, with arrays of a few
+    elements.
+    """
     assume(is_tame(program, arrays))
     sizes = blocks.LARGE, blocks.BLOCK, spelling.ROWS, spelling.FULL
     blocks.LARGE, blocks.BLOCK, spelling.ROWS, spelling.FULL = 4, 32, 8, 3
@@ -682,7 +688,9 @@ def test_blocks_of_a_few_rows(program, arrays):
 
 @given(programs, inputs())
 def test_updates_in_place(program, arrays):
-    """A step of gradient descent on the arguments, in both forms, beside the same by hand."""
+    """A step of gradient descent on the arguments, in both forms, beside the same by
+    hand.
+    """
     assume(is_tame(program, arrays))
     gradient = mg.grad(program, range(len(arrays[0])))
 

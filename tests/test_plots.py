@@ -1,4 +1,6 @@
-"""Pictures of training: what is on them, what is said of what can't be drawn, and that no state is left behind."""
+"""Pictures of training: what is on them, what is said of what can't be drawn, and that
+no state is left behind.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +70,9 @@ def pixels(figure: Figure) -> Any:
 
 
 def colour_at(figure: Figure, x: float, y: float, reach: int = 4) -> tuple[int, ...]:
-    """Return the colour that is seen at a place of the picture, in its own coordinates, but for thin bright lines."""
+    """Return the colour that is seen at a place of the picture, in its own coordinates,
+    but for thin bright lines.
+    """
     seen = pixels(figure)
     column, row = (round(place) for place in figure.axes[0].transData.transform((x, y)))
     row = len(seen) - 1 - row
@@ -433,7 +437,9 @@ def test_the_surface_of_a_network_in_the_plane_of_its_path() -> None:
 
 
 def test_the_plane_holds_the_path_where_it_can() -> None:
-    """A path in a plane keeps its shape: distances between its points are those in the space of the parameters."""
+    """A path in a plane keeps its shape: distances between its points are those in the
+    space of the parameters.
+    """
     rng = np.random.default_rng(2)
     directions = np.linalg.qr(rng.standard_normal((7, 2)))[0].T
     path = [rng.standard_normal(2) @ directions + 1 for _ in range(6)]
@@ -512,7 +518,9 @@ def test_where_a_path_starts_and_ends() -> None:
 
 
 def test_colours_of_a_surface_follow_the_loss() -> None:
-    """From dark, where the loss is low, to light; the lowest and the highest of the scale are those of the loss."""
+    """From dark, where the loss is low, to light; the lowest and the highest of the
+    scale are those of the loss.
+    """
     for log, loss in ((False, bowl), (True, lambda w: bowl(w) + 0.01)):
         figure = viz.plot_surface(loss, at=np.zeros(2), extent=((-1, 1), (-1, 1)), steps=41, log=log)
         bar = figure.axes[1]

@@ -1,4 +1,6 @@
-"""Flame graphs: what is measured, where it is added up, and what is written on the boxes."""
+"""Flame graphs: what is measured, where it is added up, and what is written on the
+boxes.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ def ticks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def boxes(figure: Figure, which: int = 0) -> list[tuple[str, float, float, int]]:
-    """Return the boxes with a name: what is written up to the size, from where to where, and in which row."""
+    """Return the boxes with a name: what is written up to the size, from where to
+    where, and in which row.
+    """
     ax = figure.axes[which]
     patches = [patch for patch in ax.patches if isinstance(patch, Rectangle)]
     found = []

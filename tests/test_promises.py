@@ -1,7 +1,8 @@
-"""The edges of "nothing silently wrong": a right value, worked out independently, or an error that says what to do.
+"""The edges of "nothing silently wrong": a right value, worked out independently, or an
+error that says what to do.
 
-The promises are those of docs/reliability.md, a section for each. Where a row gives a value, an error will do as well,
-unless the row says that the value itself is promised.
+The promises are those of docs/reliability.md, a section for each. Where a row gives a
+value, an error will do as well, unless the row says that the value itself is promised.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ OBSCURE = re.compile(
 
 
 def is_clear(error: BaseException) -> bool:
-    """Return whether a message was written for the user, rather than by Python or NumPy from inside."""
+    """Return whether a message was written for the user, rather than by Python or NumPy
+    from inside.
+    """
     text = " ".join([str(error), *getattr(error, "__notes__", ())])
     return not isinstance(error, RecursionError) and len(text) > 45 and not OBSCURE.search(text)
 

@@ -1,4 +1,6 @@
-"""`mg.explain`: each way to lose a gradient has its sentence. `viz.table`: the same as text."""
+"""`mg.explain`: each way to lose a gradient has its sentence. `viz.table`: the same as
+text.
+"""
 
 from __future__ import annotations
 

@@ -95,7 +95,9 @@ def test_a_stale_variable_is_named():
 
 
 def test_a_pullback_may_be_called_again():
-    """What one walk leaves behind must not answer the next: not with other cotangents, not with the same ones."""
+    """What one walk leaves behind must not answer the next: not with other cotangents,
+    not with the same ones.
+    """
     w = mg.tensor([2.0, 3.0], requires_grad=True)
     x = np.array([0.5, 1.0])
     _, pullback = mg.vjp(mg.checkpoint(lambda v: v * v * w), x)

@@ -1,8 +1,9 @@
-"""Recurrent layers: what each computes, written out step by step, in every mode, and what they refuse.
+"""Recurrent layers: what each computes, written out step by step, in every mode, and
+what they refuse.
 
 Owns: `RNN`, `GRU`, `LSTM`.
-Must not own: derivatives of their operations (`test_laws.py`, with the rows in `rows/recurrent.py`); agreement with
-PyTorch (`test_torch_recurrent.py`).
+Must not own: derivatives of their operations (`test_laws.py`, with the rows in
+`rows/recurrent.py`); agreement with PyTorch (`test_torch_recurrent.py`).
 Read next: `test_attention.py`.
 """
 
@@ -30,7 +31,9 @@ def sigmoid(x):
 
 
 def after(layer, x, h, c, end):
-    """Return the state after one time step of one sequence, as the documents of each layer write it."""
+    """Return the state after one time step of one sequence, as the documents of each
+    layer write it.
+    """
     w_ih, w_hh, b_ih, b_hh = (
         getattr(layer, f"{kind}{end}").data for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     )
@@ -47,7 +50,9 @@ def after(layer, x, h, c, end):
 
 
 def by_hand(layer, x):
-    """Return the outputs for one sequence (time, features), and the last states (h, c) of each pass."""
+    """Return the outputs for one sequence (time, features), and the last states (h, c)
+    of each pass.
+    """
     last = []
     for i in range(layer.num_layers):
         directions = []

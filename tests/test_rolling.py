@@ -1,10 +1,12 @@
-"""Loops in compiled functions: which runs of steps are rolled up, and that it changes no result.
+"""Loops in compiled functions: which runs of steps are rolled up, and that it changes
+no result.
 
 Owns: `rolling.py`, how its loops are printed in each form, and `scalars.py`.
 Must not own: what compiled functions give as a whole (`test_compiled_laws.py`).
 Read next: `test_passes.py`.
 
-The reference is the same function with rolling turned off: results are equal to the last bit.
+The reference is the same function with rolling turned off: results are equal to the
+last bit.
 """
 
 import importlib
@@ -173,7 +175,9 @@ def single(x):
 
 
 def polynomial(x):
-    """What goes into the loop, and what is made of what comes out of it, are sums: they keep their parentheses."""
+    """What goes into the loop, and what is made of what comes out of it, are sums: they
+    keep their parentheses.
+    """
     t, p, last = 1 - 6 * x, x * 0.5, x
     for k in range(8):
         last = p + 0.1 * k
@@ -358,7 +362,9 @@ BINARY = {"add": np.add, "multiply": np.multiply, "subtract": np.subtract}
 
 @st.composite
 def bodies(draw):
-    """Return what a loop does: operations on carried values, rows, constants and numbers, and what is kept."""
+    """Return what a loop does: operations on carried values, rows, constants and
+    numbers, and what is kept.
+    """
     lines = []
     names = ["a", "b", "row", "w", "turn"]
     for i in range(draw(st.integers(1, 5))):

@@ -1,6 +1,7 @@
 """What the derivative table says to bad input, and what finite differences cannot see.
 
-Owns: messages of the rules and their warnings, the parameters of composites, derivatives at special points.
+Owns: messages of the rules and their warnings, the parameters of composites,
+derivatives at special points.
 Must not own: the laws that every rule obeys (`test_laws.py`).
 Read next: `tests/rows/__init__.py`.
 """
@@ -19,7 +20,8 @@ from microgradnd.rules.elementwise import i0_derivative, sinc_derivative
 from microgradnd.rules.values import ratio
 from microgradnd.testing import arrays, check_grads
 
-# Composites have NumPy's parameters: a name or a place that NumPy takes must not mean anything else here
+# Composites have NumPy's parameters: a name or a place that NumPy takes must not mean
+# anything else here
 
 POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 LEFT_OUT = {"out", "bias", "interpolation"}  # `out` can't be recorded; the others are deprecated, and gone in NumPy 2.4
@@ -155,7 +157,9 @@ def test_a_weighted_histogram_counts_as_numpy_does(values):
 
 @given(st.floats(-30.0, 30.0))
 def test_derivatives_of_sinc_near_and_far(x):
-    """Beside 0, where the formula of each order loses digits, and on either side of where it takes over."""
+    """Beside 0, where the formula of each order loses digits, and on either side of
+    where it takes over.
+    """
     step = 1e-5
     for order in range(4):
         slope = (sinc_derivative(np.array(x + step), order) - sinc_derivative(np.array(x - step), order)) / (2 * step)
@@ -163,7 +167,9 @@ def test_derivatives_of_sinc_near_and_far(x):
 
 
 def test_derivatives_of_i0_are_the_bessel_functions():
-    """I0' = I1 and I0'' = I0 - I1 / x; their values are those of Abramowitz and Stegun, table 9.8."""
+    """I0' = I1 and I0'' = I0 - I1 / x; their values are those of Abramowitz and Stegun,
+    table 9.8.
+    """
     x = np.array([0.2, 1.0, 5.0])
     np.testing.assert_allclose(
         i0_derivative(x, 1), [0.10050083402813, 0.565159103992485, 24.335642142450528], rtol=1e-13

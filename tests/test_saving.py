@@ -1,6 +1,7 @@
 """Compiled programs as files that run with NumPy alone.
 
-Owns: that a saved program computes what the compiled function does, in a process that can't import this library.
+Owns: that a saved program computes what the compiled function does, in a process that
+can't import this library.
 Must not own: what programs compute (`test_compiler.py`).
 Read next: `test_compiler.py`.
 """

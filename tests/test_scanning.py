@@ -1,7 +1,9 @@
-"""`mg.scan` in compiled functions: one turn is traced, whatever their number, and the derivatives are loops again.
+"""`mg.scan` in compiled functions: one turn is traced, whatever their number, and the
+derivatives are loops again.
 
 Owns: `compiler/scanning.py`, and how it falls back to plain loops.
-Must not own: the loops that are found (`test_rolling.py`), or the messages of `scan` (`test_messages.py`).
+Must not own: the loops that are found (`test_rolling.py`), or the messages of `scan`
+(`test_messages.py`).
 Read next: `test_rolling.py`.
 """
 
@@ -78,7 +80,9 @@ def in_the_turn(w, x):
 
 
 def constants(w, x):
-    """Rows that aren't carried, a value that is passed through, and what the turn doesn't touch."""
+    """Rows that aren't carried, a value that is passed through, and what the turn
+    doesn't touch.
+    """
     (a, b), ys = mg.scan(lambda c, r: ((c[0], r), (r, np.exp(w[0]))), (w[0], w[1]), x)
     return np.sum(a * b) + np.sum(ys[0]) + np.sum(ys[1] ** 2)
 
@@ -164,7 +168,9 @@ PLAIN = {"mapped", "gradient of mapped"}  # whose loops are found in the turns
 
 @pytest.fixture
 def scanned(monkeypatch):
-    """Return a function that tells whether one turn stood for all in the latest trace."""
+    """Return a function that tells whether one turn stood for all in the latest
+    trace.
+    """
     recorders = []
 
     class Noticed(Recorder):
@@ -195,7 +201,9 @@ def test_a_scan_gives_what_its_turns_give(scanned, case, optimize):
 
 
 def scan_of(body):
-    """Return what a random body does as a scan, see `bodies`; what `first_differs` says is taken for another carry."""
+    """Return what a random body does as a scan, see `bodies`; what `first_differs` says
+    is taken for another carry.
+    """
     lines, carried, kept, stacked, swaps = body
 
     def turn(carry, x):

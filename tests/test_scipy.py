@@ -1,7 +1,9 @@
-"""SciPy's functions beyond their rows: tails, kinks, what isn't read, options, programs, pictures, messages.
+"""SciPy's functions beyond their rows: tails, kinks, what isn't read, options,
+programs, pictures, messages.
 
 Owns: what one call of a law on one row doesn't show.
-Must not own: rows (`rows/special.py`, `rows/scipy_linalg.py`), comparisons with PyTorch (`test_torch_scipy.py`).
+Must not own: rows (`rows/special.py`, `rows/scipy_linalg.py`), comparisons with PyTorch
+(`test_torch_scipy.py`).
 Read next: `rows/special.py`.
 """
 
@@ -44,7 +46,9 @@ def test_ufuncs_are_scipys_own_and_work_there_too():
 
 
 def test_log_ndtr_in_the_tail():
-    """The derivative has a series in 1/x there, where the quotient of density and probability is 0 / 0."""
+    """The derivative has a series in 1/x there, where the quotient of density and
+    probability is 0 / 0.
+    """
     x = np.array([-1e3, -1e4, -1e8, -1e75])
     np.testing.assert_allclose(gradient(special.log_ndtr, x), -x - 1 / x + 2 / x**3 - 10 / x / x**4, rtol=1e-14)
     np.testing.assert_allclose(
@@ -77,7 +81,9 @@ def test_edges_of_domains_are_infinite_or_nan():
 
 
 def test_xlogy_at_0():
-    """0 log 0 is 0 with derivative 0, as in an entropy; the second derivative there is no number."""
+    """0 log 0 is 0 with derivative 0, as in an entropy; the second derivative there is
+    no number.
+    """
     p = np.array([0.0, 1.0])
     np.testing.assert_array_equal(gradient(lambda p: special.xlogy(p, p), p), [0.0, 1.0])
     with np.errstate(invalid="ignore"):
@@ -99,7 +105,9 @@ def test_logsumexp_is_numpys_logaddexp():
 
 
 def test_logsumexp_of_a_sum_that_is_0():
-    """Without an element that counts, the sum is 0: its logarithm's derivative in a weight is infinite."""
+    """Without an element that counts, the sum is 0: its logarithm's derivative in a
+    weight is infinite.
+    """
     a, b = np.array([0.0, 1.0]), np.zeros(2)
     with np.errstate(all="ignore"):
         assert mg.grad(lambda b: special.logsumexp(a, b=b))(b).tolist() == [np.inf, np.inf]

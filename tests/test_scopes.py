@@ -1,4 +1,6 @@
-"""What is recorded for pictures: scopes of modules and of `mg.scope`, and lines of code. Outside of them, nothing."""
+"""What is recorded for pictures: scopes of modules and of `mg.scope`, and lines of
+code. Outside of them, nothing.
+"""
 
 from __future__ import annotations
 

@@ -1,10 +1,12 @@
-"""Functions that move elements about, called with any arguments that NumPy takes, and what they refuse.
+"""Functions that move elements about, called with any arguments that NumPy takes, and
+what they refuse.
 
 Owns: arguments drawn at random, where the rows have fixed ones, and messages.
 Must not own: derivatives at fixed arguments (`test_laws.py`).
 Read next: `tests/rows/shape.py`.
 
-Each of these functions is affine in the elements: f(x + t) - f(x) is the tangent, without any approximation.
+Each of these functions is affine in the elements: f(x + t) - f(x) is the tangent,
+without any approximation.
 """
 
 import inspect

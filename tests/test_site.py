@@ -1,7 +1,8 @@
 """The site: its reference is complete, and chapters become notebooks.
 
 Owns: what `docs/site/` makes of names, rules and chapters.
-Must not own: the code in the pages, which runs as doctests; links and notebooks that run, which `make docs` checks.
+Must not own: the code in the pages, which runs as doctests; links and notebooks that
+run, which `make docs` checks.
 Read next: `../docs/site/reference.py`.
 """
 

@@ -1,8 +1,9 @@
 """Lengths that compiled programs leave open.
 
-Owns: that one program serves arrays of any length, in both backends, and is the function for each; what pins a length,
-and what tells so.
-Must not own: what programs compute for one length (`test_compiler.py`, `test_compiled_steps.py`).
+Owns: that one program serves arrays of any length, in both backends, and is the
+function for each; what pins a length, and what tells so.
+Must not own: what programs compute for one length (`test_compiler.py`,
+`test_compiled_steps.py`).
 Read next: `test_compiler.py`.
 """
 
@@ -401,7 +402,9 @@ def test_texts_in_which_one_array_is_two_are_not_one():
 
 
 def test_lengths_in_caches_outlive_their_trace():
-    """Rules keep what they found for a shape; a length in there belongs to a trace that may be gone."""
+    """Rules keep what they found for a shape; a length in there belongs to a trace that
+    may be gone.
+    """
     for _ in range(2):
         compiled = mg.compile(mg.value_and_grad(softmax))
         for n in (64, 17, 5):

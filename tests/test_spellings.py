@@ -1,7 +1,10 @@
-"""The spelling doesn't matter: programs of the same mathematics in other words, against the eager functions.
+"""The spelling doesn't matter: programs of the same mathematics in other words, against
+the eager functions.
 
-Owns: that a program in any of these words gives what the function gives, and which calls it has or hasn't.
-Must not own: single passes on programs of a few steps (`test_passes.py`), linear algebra (`test_triangular.py`).
+Owns: that a program in any of these words gives what the function gives, and which
+calls it has or hasn't.
+Must not own: single passes on programs of a few steps (`test_passes.py`), linear
+algebra (`test_triangular.py`).
 Read next: `test_passes.py`.
 """
 
@@ -23,7 +26,9 @@ BOTH = pytest.mark.parametrize("dtype", [np.float64, np.float32])
 
 
 def program_of(f, *arrays, calls=2):
-    """Compile a function, check some calls of it against the function, and return its source."""
+    """Compile a function, check some calls of it against the function, and return its
+    source.
+    """
     compiled = mg.compile(f)
     for i in range(calls):
         given = [a if i == 0 or a.dtype.kind != "f" else np.array(a[::-1]) for a in arrays]
@@ -42,7 +47,9 @@ def agree(found, expected):
 
 
 def derivative(f, g=G):
-    """Return the value and gradient of a weighted sum of what a function gives, with weights from outside."""
+    """Return the value and gradient of a weighted sum of what a function gives, with
+    weights from outside.
+    """
     weights = {np.dtype(name): g.astype(name) for name in ("float32", "float64")}
     return mg.value_and_grad(lambda x: np.sum(f(x) * weights[x.dtype]))
 

@@ -1,4 +1,6 @@
-"""Modes in generators and coroutines: whoever runs between two steps of one has the mode that it had before."""
+"""Modes in generators and coroutines: whoever runs between two steps of one has the
+mode that it had before.
+"""
 
 from __future__ import annotations
 
@@ -248,7 +250,9 @@ def test_other_modes_in_generators() -> None:
 
 
 def test_gradients_through_a_generator() -> None:
-    """Batches are made without recording, and what is computed with them is recorded: transformed, compiled or not."""
+    """Batches are made without recording, and what is computed with them is recorded:
+    transformed, compiled or not.
+    """
 
     def batches(w: Any) -> Iterator[Any]:
         with mg.no_grad():

@@ -1,4 +1,5 @@
-"""The tape: walking back once, twice, through a million operations, and leaving nothing behind.
+"""The tape: walking back once, twice, through a million operations, and leaving nothing
+behind.
 
 Owns: `backward()` and its options, hooks, stale values, memory, anomalies.
 Must not own: derivatives of functions (`test_laws.py`).

@@ -67,7 +67,9 @@ def test_a_wrong_small_element_is_found_beside_a_large_one():
 
 
 def test_a_wrong_imaginary_part_is_found():
-    """Along real directions alone, a VJP without its imaginary part, or with that of the conjugate, looks right."""
+    """Along real directions alone, a VJP without its imaginary part, or with that of
+    the conjugate, looks right.
+    """
     z = np.array([0.5 + 1j, -1.0 + 0.25j])
     check_grads(planted(RIGHT), z)
     for wrong in (lambda g, out, x: np.real(g * 3 * x**2) + 0j, lambda g, out, x: np.conj(g * 3 * x**2)):
@@ -104,7 +106,9 @@ def test_any_wrong_combination_of_modes_is_found_at_second_order():
 
 
 def test_how_much_is_allowed():
-    """1e-6 of 1 + |difference quotient| in float64, 1e-3 in float32, or what is asked for."""
+    """1e-6 of 1 + |difference quotient| in float64, 1e-3 in float32, or what is asked
+    for.
+    """
 
     def off_by(share):
         return planted(lambda g, out, x: g * (3 * x**2 + share * (1 + 3 * x**2)))
@@ -144,7 +148,9 @@ def test_every_argument_and_every_result_is_compared():
 
 
 def test_an_element_of_very_many_that_is_wrong_in_a_direction_is_found():
-    """Of large arrays a sample is compared one by one, and the tangent along random numbers whole."""
+    """Of large arrays a sample is compared one by one, and the tangent along random
+    numbers whole.
+    """
     many = np.linspace(0.5, 1.5, 1000)
     wrong = planted(lambda g, out, x: g * 3 * x**2 * 1.01)
     with pytest.raises(GradientError, match="64 of 64 elements"):
@@ -166,7 +172,9 @@ def test_the_failure_says_where_and_how_to_see_it_again():
 
 
 def test_wrong_shapes_of_tangents_and_cotangents_are_found():
-    """By the walk itself, which brings all else into the shapes and dtypes of what it belongs to."""
+    """By the walk itself, which brings all else into the shapes and dtypes of what it
+    belongs to.
+    """
     wrong = lambda g, out, x: np.ones((4, 2))  # noqa: E731
     with pytest.raises(ValueError, match=r"tangent of shape \(4, 2\) for a result of shape \(3,\)"):
         check_grads(planted(RIGHT, wrong), np.ones(3), order=1, modes=("fwd",))
@@ -235,7 +243,9 @@ def test_arrays_come_in_every_layout_and_reach_their_bounds():
 
 @pytest.mark.parametrize(("low", "high"), [(0.1, 0.3), (0.3, 0.7), (-0.7, -0.1), (1 / 3, 2 / 3)])
 def test_bounds_hold_in_single_precision(low, high):
-    """The least and the greatest numbers are within the bounds, which may lie between two of single precision."""
+    """The least and the greatest numbers are within the bounds, which may lie between
+    two of single precision.
+    """
     seen = []
 
     @settings(max_examples=300, derandomize=True)

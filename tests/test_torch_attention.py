@@ -1,11 +1,12 @@
 """PyTorch as a second oracle of attention, in float64.
 
-Owns: agreement on random configurations, to second order, and state that goes both ways.
+Owns: agreement on random configurations, to second order, and state that goes both
+ways.
 Must not own: anything that can be checked without it.
 Read next: `test_torch_nn.py`.
 
-Where a query sees no key, PyTorch's layers give NaN and its function gives zeros, as ours do: only the function is
-compared there.
+Where a query sees no key, PyTorch's layers give NaN and its function gives zeros, as
+ours do: only the function is compared there.
 """
 
 import warnings
@@ -34,7 +35,9 @@ often = settings(max_examples=max(25, settings.default.max_examples))  # there a
 
 
 def close(ours, theirs, rtol=1e-10):
-    """Check that lists of arrays are equal up to rounding, which an element has of the terms that cancelled in it."""
+    """Check that lists of arrays are equal up to rounding, which an element has of the
+    terms that cancelled in it.
+    """
     theirs = [array.detach().numpy() for array in theirs]
     largest = max(np.max(np.abs(array), initial=1) for array in theirs)
     for a, b in zip(ours, theirs, strict=True):

@@ -1,4 +1,5 @@
-"""PyTorch as a second oracle: indexing, assignment, joining and padding, in double precision.
+"""PyTorch as a second oracle: indexing, assignment, joining and padding, in double
+precision.
 
 Owns: comparisons of values, gradients and second derivatives with PyTorch's.
 Must not own: anything that can be checked without it.
@@ -44,7 +45,9 @@ def for_torch(index):
 
 
 def derivatives(f, xs, lift, grad, sin, total):
-    """Return the value of f, the gradient of the sum of its sines, and the gradient of the sum of that's sines."""
+    """Return the value of f, the gradient of the sum of its sines, and the gradient of
+    the sum of that's sines.
+    """
     value = f(*xs)
     first = grad(total(sin(value)), xs)
     second = grad(sum(total(sin(g)) for g in first), xs)

@@ -1,11 +1,13 @@
-"""PyTorch as a second oracle: products, linear algebra and Fourier transforms, in double precision.
+"""PyTorch as a second oracle: products, linear algebra and Fourier transforms, in
+double precision.
 
 Owns: comparisons of values, VJPs and the derivatives of VJPs with PyTorch's.
 Must not own: anything that can be checked without it.
 Read next: `tests/rows/linalg.py`.
 
-A case is written once for both libraries: `xp` is NumPy or PyTorch. Where one spells a thing differently, `spelled`
-has NumPy's word for it. Results that have a freedom of sign, phase or rotation are compared in a form that has not.
+A case is written once for both libraries: `xp` is NumPy or PyTorch. Where one spells a
+thing differently, `spelled` has NumPy's word for it. Results that have a freedom of
+sign, phase or rotation are compared in a form that has not.
 """
 
 import itertools
@@ -88,7 +90,8 @@ def qr_form(xp, a, mode="reduced"):
     return q, r
 
 
-# name: (call, shapes of its arguments); matrices are moved towards well-conditioned ones
+# name: (call, shapes of its arguments); matrices are moved towards well-conditioned
+# ones
 MATRICES = {
     "inv": (lambda xp, a: xp.linalg.inv(a), (3, 3)),
     "inv-stack": (lambda xp, a: xp.linalg.inv(a), (2, 2, 2)),
@@ -172,7 +175,9 @@ CASES = {
 
 
 def inputs(shapes, is_complex, rng):
-    """Return random matrices, moved towards diagonal ones so that everything has a derivative there."""
+    """Return random matrices, moved towards diagonal ones so that everything has a
+    derivative there.
+    """
     drawn = []
     for shape in shapes:
         a = rng.normal(size=shape) + (1j * rng.normal(size=shape) if is_complex else 0)
@@ -192,7 +197,9 @@ def close(ours, theirs, what):
 
 @pytest.mark.parametrize(("is_complex", "call", "shapes"), [(c, f, s) for c, f, *s in CASES.values()], ids=CASES)
 def test_agrees_with_pytorch(is_complex, call, shapes):
-    """Values, gradients, and gradients of gradients; PyTorch's gradients are the conjugates of our cotangents."""
+    """Values, gradients, and gradients of gradients; PyTorch's gradients are the
+    conjugates of our cotangents.
+    """
 
     @given(st.integers(0, 2**32 - 1))
     def law(seed):

@@ -130,7 +130,9 @@ def is_float(array):
 @pytest.mark.parametrize("row", layers.ROWS, ids=lambda row: f"{row.name}-{'-'.join(row.settings)}")
 @given(st.data())
 def test_every_layer_to_second_order(row, data):
-    """Value, gradients and second derivatives for inputs and parameters, and the state, which goes both ways."""
+    """Value, gradients and second derivatives for inputs and parameters, and the state,
+    which goes both ways.
+    """
     settings, inputs = drawn(row, data)
     theirs = row.made(torch.nn, settings, torch.tensor).double()
     ours = row.made(nn, settings)

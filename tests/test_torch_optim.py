@@ -75,7 +75,9 @@ def variables(dtype=float, seed=0):
 
 
 def gradients(seed=1, dtype=float):
-    """Yield the gradients of each step; now and then a parameter has none, and falls behind the others."""
+    """Yield the gradients of each step; now and then a parameter has none, and falls
+    behind the others.
+    """
     rng = np.random.default_rng(seed)
     for step in range(STEPS):
         drawn = [rng.normal(size=shape).astype(dtype) for shape in SHAPES]
@@ -208,7 +210,9 @@ def test_other_dtypes(name, options, dtype):
 
 
 def test_plain_gradient_descent_is_equal_where_its_arithmetic_is():
-    """With a learning rate that is a power of two no product is rounded, fused or not."""
+    """With a learning rate that is a power of two no product is rounded, fused or
+    not.
+    """
     rng = np.random.default_rng(0)
     w = mg.tensor(rng.normal(size=50), requires_grad=True)
     v = torch.tensor(w.data, requires_grad=True)
@@ -223,7 +227,9 @@ def test_plain_gradient_descent_is_equal_where_its_arithmetic_is():
 
 
 def test_a_state_of_pytorch_is_taken_over():
-    """Its settings that say how PyTorch is to compute left out, and the step counts as whole numbers."""
+    """Its settings that say how PyTorch is to compute left out, and the step counts as
+    whole numbers.
+    """
     ours, theirs = variables()
     one, two = optim.AdamW(ours, lr=0.1), torch.optim.AdamW(theirs, lr=0.3)
     for drawn in itertools.islice(gradients(), 7):
@@ -278,7 +284,9 @@ OPTIMIZERS = [("SGD", {"lr": 0.1, "momentum": 0.9}), ("AdamW", {"lr": 0.1})]
 @pytest.mark.parametrize(("name", "options"), OPTIMIZERS, ids=["SGD", "AdamW"])
 @pytest.mark.parametrize("make", SCHEDULES.values(), ids=SCHEDULES)
 def test_a_hundred_epochs_of_a_schedule(make, name, options, backend):
-    """Whatever changes between the calls of a compiled step, it is traced once more at most."""
+    """Whatever changes between the calls of a compiled step, it is traced once more at
+    most.
+    """
     ours, theirs = variables()
     one, two = getattr(optim, name)(grouped(ours), **options), getattr(torch.optim, name)(grouped(theirs), **options)
     first, second = make(lr_scheduler, one), make(torch.optim.lr_scheduler, two)

@@ -1,11 +1,12 @@
-"""PyTorch as a second oracle: elementwise functions, choices, reductions, sorting and calculus, in double precision.
+"""PyTorch as a second oracle: elementwise functions, choices, reductions, sorting and
+calculus, in double precision.
 
 Owns: comparisons of values, gradients and products with the Hessian with PyTorch's.
 Must not own: anything that can be checked without it.
 Read next: `tests/rows/elementwise.py`.
 
-Each case is a function of NumPy and PyTorch's word for it. Where both promise something at a kink, it is a point of
-the last table.
+Each case is a function of NumPy and PyTorch's word for it. Where both promise something
+at a kink, it is a point of the last table.
 """
 
 import numpy as np
@@ -179,7 +180,8 @@ COMPLEX = {
     "cov": (np.cov, torch.cov, (2, 4)),
 }
 
-# name: (NumPy, PyTorch, points); the gradients that both promise where a derivative jumps
+# name: (NumPy, PyTorch, points); the gradients that both promise where a derivative
+# jumps
 KINKS = {
     "abs": (np.abs, torch.abs, (0.0,)),
     "abs of complex": (np.abs, torch.abs, (0j,)),
@@ -208,7 +210,9 @@ def weighted(values, xp, weights):
 
 
 def agree(ours, theirs, inputs):
-    """Compare values, gradients, and the gradients of what the gradients have in a direction."""
+    """Compare values, gradients, and the gradients of what the gradients have in a
+    direction.
+    """
     rng = np.random.default_rng(0)
     variables = [torch.tensor(x, requires_grad=True) for x in inputs]
     values = theirs(*variables)

@@ -1,6 +1,7 @@
 """Files that PyTorch reads, and files that it wrote.
 
-Owns: that parameters pass between this library and PyTorch by way of a safetensors file.
+Owns: that parameters pass between this library and PyTorch by way of a safetensors
+file.
 Must not own: everything else about files (`test_checkpoints.py`).
 Read next: `test_checkpoints.py`.
 """

@@ -1,7 +1,8 @@
 """The table of traits, held against what NumPy does.
 
 Owns: whether each row is true, and whether a function that needs a row has one.
-Must not own: what the passes do with traits (`test_passes.py`, `test_ownership.py`, `test_loops.py`).
+Must not own: what the passes do with traits (`test_passes.py`, `test_ownership.py`,
+`test_loops.py`).
 Read next: `test_laws.py`, whose rows call the functions.
 """
 
@@ -26,7 +27,8 @@ from microgradnd.tape import MODE, Leaf, current
 from microgradnd.tensor import wrap
 from tests.test_laws import every_row
 
-# Rows are called at infinities, zeros and overflow too, where NumPy warns and gives the value that is compared
+# Rows are called at infinities, zeros and overflow too, where NumPy warns and gives the
+# value that is compared
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
 KNOWN = {**registry.VJPS, **registry.JVPS, **dict.fromkeys(registry.PLAIN)}
 UFUNCS = [function for function in KNOWN if isinstance(function, np.ufunc)]
@@ -41,7 +43,9 @@ def each(condition):
 
 
 def recorded(call, arrays):
-    """Return the calls that a trace of some code records: functions, arguments, keywords."""
+    """Return the calls that a trace of some code records: functions, arguments,
+    keywords.
+    """
     recorder = Recorder()
     token = MODE.set(current()._replace(record=recorder.record_constant, trace=recorder))
     try:

@@ -33,7 +33,9 @@ def test_numbers_give_numbers_and_arrays_arrays():
 
 @given(number, number)
 def test_nested_derivatives_are_not_confused(x, y):
-    """Siskind & Pearlmutter (2005), "Perturbation confusion and referential transparency"."""
+    """Siskind & Pearlmutter (2005), "Perturbation confusion and referential
+    transparency".
+    """
     assert mg.grad(lambda x: x * mg.grad(lambda y: x * y)(y))(x) == pytest.approx(2 * x)
     assert mg.grad(lambda x: x * mg.grad(lambda y: x + y)(y))(x) == 1.0
     assert mg.grad(lambda x: mg.grad(lambda y: x * x * y)(x) * y)(x) == pytest.approx(2 * x * y, abs=1e-12)

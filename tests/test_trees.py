@@ -1,4 +1,6 @@
-"""Nested arguments: taken apart and put together, told apart by their forms, and differentiated in any container."""
+"""Nested arguments: taken apart and put together, told apart by their forms, and
+differentiated in any container.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +73,9 @@ class Slotted:
 
 @dataclasses.dataclass(kw_only=True)
 class Derived(Point):
-    """A dataclass that checks what it is made of, and has more attributes than fields."""
+    """A dataclass that checks what it is made of, and has more attributes than
+    fields.
+    """
 
     z: Any
     scale: Any = dataclasses.field(init=False, default=2.0)
@@ -129,19 +133,25 @@ EACH_KIND = [(kind, 0.5, (kind, -1.0, 1.5)) for kind in sorted(TWO)]
 
 
 def shapes(atoms):
-    """Return a strategy for trees, described by nested ("kind", one, other) and atoms."""
+    """Return a strategy for trees, described by nested ("kind", one, other) and
+    atoms.
+    """
     return st.recursive(atoms, lambda part: st.tuples(st.sampled_from(sorted(TWO)), part, part), max_leaves=12)
 
 
 def each_kind(test):
-    """Have a property tried on each kind of container, whatever else Hypothesis tries."""
+    """Have a property tried on each kind of container, whatever else Hypothesis
+    tries.
+    """
     for shape in EACH_KIND:
         test = example(shape)(test)
     return test
 
 
 def made(shape, kinds=None):
-    """Return the tree that a description describes, or one of the same structure in another kind of container."""
+    """Return the tree that a description describes, or one of the same structure in
+    another kind of container.
+    """
     if not isinstance(shape, tuple):
         return shape
     kind, one, other = shape
@@ -153,7 +163,9 @@ def atoms_of(shape):
 
 
 def described(tree, shape):
-    """Return the description of a tree that should be of the same structure as another."""
+    """Return the description of a tree that should be of the same structure as
+    another.
+    """
     if not isinstance(shape, tuple):
         return tree
     kind, one, other = shape

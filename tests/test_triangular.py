@@ -1,6 +1,8 @@
-"""Triangular systems: SciPy's routines and the blocks that stand in for them, eagerly and in programs.
+"""Triangular systems: SciPy's routines and the blocks that stand in for them, eagerly
+and in programs.
 
-Owns: that both give what `np.linalg` gives, that rules and programs use them, and that programs know a triangle.
+Owns: that both give what `np.linalg` gives, that rules and programs use them, and that
+programs know a triangle.
 Must not own: rows of linear algebra (`tests/rows/linalg.py`).
 Read next: `microgradnd/triangular.py`.
 """
@@ -44,7 +46,9 @@ def lower(n, dtype, *stack):
 
 
 def layouts(a, is_lower):
-    """Yield triangular matrices as they may lie in memory, and whether they are lower ones."""
+    """Yield triangular matrices as they may lie in memory, and whether they are lower
+    ones.
+    """
     yield a, is_lower
     yield a.mT, not is_lower
     yield np.array(a.mT, order="C"), not is_lower
@@ -171,7 +175,9 @@ def test_derivatives(call, dtype, installed, always):
 
 @WITH
 def test_one_matrix_may_be_triangular_by_chance(installed, always):
-    """The gradient of `solve` is that of any matrix: not only of the elements that aren't zero."""
+    """The gradient of `solve` is that of any matrix: not only of the elements that
+    aren't zero.
+    """
     a, b = np.array([[2.0, 0.0], [1.0, 4.0]]), np.array([2.0, 9.0])
     gradient = mg.grad(lambda a: np.sum(LA.solve(a, b)))(a)
     np.testing.assert_allclose(gradient, -np.outer(LA.solve(a.T, np.ones(2)), LA.solve(a, b)))
@@ -179,7 +185,9 @@ def test_one_matrix_may_be_triangular_by_chance(installed, always):
 
 
 def test_a_factor_takes_no_inverse(monkeypatch):
-    """A Gaussian process's likelihood and its gradient call neither `inv` nor the general `solve`."""
+    """A Gaussian process's likelihood and its gradient call neither `inv` nor the
+    general `solve`.
+    """
 
     def refuse(*_):
         raise AssertionError("a general routine was called")

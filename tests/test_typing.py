@@ -1,7 +1,9 @@
-"""What type checkers know of the library: programs in `typing/` say in comments what mypy must find.
+"""What type checkers know of the library: programs in `typing/` say in comments what
+mypy must find.
 
-`# -> T` after a `reveal_type` is the type that it reveals, `# error: code` the error on a line. Nothing else may be
-found. The programs see the library as users do who have installed it: with `viz/` in its place.
+`# -> T` after a `reveal_type` is the type that it reveals, `# error: code` the error on
+a line. Nothing else may be found. The programs see the library as users do who have
+installed it: with `viz/` in its place.
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ SHORT = (
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, set[tuple[int, str]]]:
-    """Return what mypy finds in each program, by file name: lines, with comments as they should be there."""
+    """Return what mypy finds in each program, by file name: lines, with comments as
+    they should be there.
+    """
     pytest.importorskip("mypy", reason="mypy is not installed")
     folder = tmp_path_factory.mktemp("installed")
     package = folder / "microgradnd"

@@ -1,8 +1,10 @@
-"""Values are NumPy's, in eager mode and in every backend: dtypes, integers that wrap around, signed zeros, infinities.
+"""Values are NumPy's, in eager mode and in every backend: dtypes, integers that wrap
+around, signed zeros, infinities.
 
-Owns: what functions give at the edges of each dtype: small integers and booleans, special numbers, numbers of NumPy
-beside arrays of another dtype, arrays without axes.
-Must not own: derivatives (`test_laws.py`), or compiled functions on ordinary numbers (`test_compiled_laws.py`).
+Owns: what functions give at the edges of each dtype: small integers and booleans,
+special numbers, numbers of NumPy beside arrays of another dtype, arrays without axes.
+Must not own: derivatives (`test_laws.py`), or compiled functions on ordinary numbers
+(`test_compiled_laws.py`).
 Read next: `test_passes.py`.
 """
 
@@ -49,7 +51,9 @@ def special(dtype):
 
 
 def check_bits(got, want):
-    """Check that results are the same to the last bit: the signs of zeros count, those of NaN don't."""
+    """Check that results are the same to the last bit: the signs of zeros count, those
+    of NaN don't.
+    """
     got, want = np.asarray(got), np.asarray(want)
     np.testing.assert_array_equal(got, want, strict=True)
     for part in (np.real, np.imag):

@@ -1,4 +1,6 @@
-"""Pictures: the model made from the tape, the DOT made from the model, the files made from DOT."""
+"""Pictures: the model made from the tape, the DOT made from the model, the files made
+from DOT.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +73,9 @@ def text_of(label: str) -> str:
 
 
 def labels(source: str) -> dict[str, str]:
-    """Return the text of every node's and every edge's label in a DOT program, by its subject."""
+    """Return the text of every node's and every edge's label in a DOT program, by its
+    subject.
+    """
     found = re.findall(r"^\t(\S+(?: -> \S+)?) \[.*?label=<(.*?)>(?:, tooltip=.*)?\]$", source, re.MULTILINE)
     return {subject: text_of(label) for subject, label in found}
 
@@ -921,7 +925,9 @@ def test_text_can_be_read_on_every_ground() -> None:
 
 
 def test_the_alarm_is_no_gradient_for_the_colour_blind() -> None:
-    """Under Machado's matrices for deuteranopia and protanopia the two differ in hue: one is bluer than it is green."""
+    """Under Machado's matrices for deuteranopia and protanopia the two differ in hue:
+    one is bluer than it is green.
+    """
     for colours in ((dot.ALARM, dot.GRADIENT), (dot.DARK[dot.ALARM], dot.DARK[dot.GRADIENT])):
         (_, green, blue), (_, green_, blue_) = ([int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in colours)
         assert blue - green > 50

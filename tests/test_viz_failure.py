@@ -1,4 +1,6 @@
-"""The picture of a failure: which operation is found, with which operands, and what is written in red."""
+"""The picture of a failure: which operation is found, with which operands, and what is
+written in red.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Large graphs and scopes: what is folded, that the rest is the truth, and that it never takes long."""
+"""Large graphs and scopes: what is folded, that the rest is the truth, and that it
+never takes long.
+"""
 
 from __future__ import annotations
 
@@ -243,7 +245,9 @@ def test_different_operations_in_a_row_are_no_repetition() -> None:
 
 
 def test_what_goes_on_within_a_copy_is_not_carried() -> None:
-    """Copies in copies: only what goes from one copy to the next is drawn as carried on."""
+    """Copies in copies: only what goes from one copy to the next is drawn as carried
+    on.
+    """
     y: Any = mg.tensor([1.0, 2.0], requires_grad=True, name="x")
     for i in range(4):
         with mg.scope(f"outer{i}"):

@@ -134,7 +134,9 @@ def test_a_leaf_that_was_given_other_data_is_no_error() -> None:
 
 
 def test_the_constant_that_a_loop_starts_with_may_be_freed() -> None:
-    """The first copy of a folded loop has a constant where the others have the result of the copy before."""
+    """The first copy of a folded loop has a constant where the others have the result
+    of the copy before.
+    """
     w, h = variable(3), np.zeros(3)
     for _ in range(20):
         h = np.tanh(h * w) + 1
@@ -168,7 +170,9 @@ def test_a_rule_for_all_arguments_is_named() -> None:
 
 
 def texts(y: Any) -> dict[tuple[str, int], tuple[str, str]]:
-    """Return what pictures show of each rule: by function and position the text, and the same with numbers."""
+    """Return what pictures show of each rule: by function and position the text, and
+    the same with numbers.
+    """
     model = graph(y, backward=True)
     functions = {node.id: node.function or "" for node in model.nodes}
     return {(functions[e.target], e.position): (e.text, e.numbers) for e in model.edges if e.rule}

@@ -1,6 +1,8 @@
-"""One call for a whole batch: `vmap` equals a loop over the examples, and a Jacobian is one walk.
+"""One call for a whole batch: `vmap` equals a loop over the examples, and a Jacobian is
+one walk.
 
-Owns: the laws of `vmap` on the rows of the derivative table, its axes, and how it composes with the other transforms.
+Owns: the laws of `vmap` on the rows of the derivative table, its axes, and how it
+composes with the other transforms.
 Must not own: messages (`tests/test_messages.py`).
 Read next: `microgradnd/batching.py`.
 """
@@ -40,7 +42,9 @@ def sampled():
 
 
 def batch_of(array):
-    """Return a batch of arrays with the elements of one in other places, so that they keep to its domain."""
+    """Return a batch of arrays with the elements of one in other places, so that they
+    keep to its domain.
+    """
     return np.stack([array, np.flip(array), array])
 
 
@@ -81,7 +85,9 @@ def pushed(f, *args):
 
 @pytest.mark.parametrize("row", sampled(), ids=lambda row: row.name)
 def test_a_map_equals_a_loop(row):
-    """Values, VJPs and JVPs, over a batch in all arguments, in the first and in the last."""
+    """Values, VJPs and JVPs, over a batch in all arguments, in the first and in the
+    last.
+    """
 
     @settings(max_examples=1, phases=[Phase.generate], derandomize=True, database=None)
     @given(row.inputs)
@@ -291,7 +297,9 @@ def test_a_users_primitive_is_called_for_each_example_or_as_it_says():
 
 
 def test_a_function_that_differentiates_is_called_for_each_example():
-    """A transform inside of an operation is given single examples, and doesn't know of the map."""
+    """A transform inside of an operation is given single examples, and doesn't know of
+    the map.
+    """
 
     @mg.primitive
     def slope(x):

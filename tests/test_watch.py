@@ -1,11 +1,14 @@
-"""What is around a compiled function: every change is seen, every side effect refused and undone, no trace is left.
+"""What is around a compiled function: every change is seen, every side effect refused
+and undone, no trace is left.
 
-Owns: one case for each way in which a function can come by something, and how the classes look after a trace.
-Must not own: arguments, random numbers, gradients and the quick way of a call (`test_contract_parts.py`).
+Owns: one case for each way in which a function can come by something, and how the
+classes look after a trace.
+Must not own: arguments, random numbers, gradients and the quick way of a call
+(`test_contract_parts.py`).
 Read next: `test_contract_parts.py`.
 
-Each case is called eagerly and compiled, after each change twice: the first call looks at everything, the second goes
-the quick way.
+Each case is called eagerly and compiled, after each change twice: the first call looks
+at everything, the second goes the quick way.
 """
 
 import functools
@@ -30,7 +33,9 @@ CONTEXT: ContextVar[float] = ContextVar("context", default=2.0)
 
 
 def follows(f, changes):
-    """Check that a compiled function gives what the function gives, after each change; return it."""
+    """Check that a compiled function gives what the function gives, after each change;
+    return it.
+    """
     compiled = mg.compile(f)
     for change in (lambda: None, *changes):
         change()

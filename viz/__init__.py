@@ -2,9 +2,10 @@
 
 Owns: the public names, nothing else.
 Must not own: any code.
-Read next: `model.py`, what a picture shows; `graph.py`, which makes it from the tape; `labels.py`, its words; `dot.py`,
-how it looks; `render.py`, which makes files; `exchange.py`, other formats; `explore.py`, pages to walk through;
-`plots/`, pictures of training.
+Read next: `model.py`, what a picture shows; `graph.py`, which makes it from the tape;
+`labels.py`, its words; `dot.py`, how it looks; `render.py`, which makes files;
+`exchange.py`, other formats; `explore.py`, pages to walk through; `plots/`, pictures of
+training.
 
 Nothing but NumPy is imported until a picture is asked for.
 """

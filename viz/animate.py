@@ -1,10 +1,12 @@
-"""Backpropagation as a film: the computation forwards, then backwards, one step after the other in one layout.
+"""Backpropagation as a film: the computation forwards, then backwards, one step after
+the other in one layout.
 
 Owns: what is seen at which step, and how what isn't there yet is drawn.
 Must not own: how a graph looks (`dot.py`), or the format of a film (`frames.py`).
 Read next: `frames.py`.
 
-Each frame is the same program in the language of Graphviz with other colours and widths, so that nothing moves.
+Each frame is the same program in the language of Graphviz with other colours and
+widths, so that nothing moves.
 """
 
 from __future__ import annotations
@@ -46,7 +48,8 @@ class Steps(NamedTuple):
     captions : list of str
         One for each frame.
     forward, backward : dict of str to int
-        In which frame each node is computed, by its id as DOT has it, and in which its gradient.
+        In which frame each node is computed, by its id as DOT has it, and in which its
+        gradient.
     """
 
     captions: list[str]
@@ -65,20 +68,23 @@ def animate(
     max_nodes: int = 40,
     rankdir: Direction = "TB",
 ) -> Path:
-    """Write a film of a computation: operation by operation forwards, then backwards with the derivative rules.
+    """Write a film of a computation: operation by operation forwards, then backwards
+    with the derivative rules.
 
     Parameters
     ----------
     t : Tensor
         What was computed, before `backward()` or after `backward(retain_graph=True)`.
     path : path-like
-        Ends in `.gif`, `.mp4` (for which the program ffmpeg is needed) or `.html`, a page with a slider.
+        Ends in `.gif`, `.mp4` (for which the program ffmpeg is needed) or `.html`, a
+        page with a slider.
     seconds : float
         How long each step is seen.
     show, depth, rankdir
         As for `draw`.
     max_nodes : int
-        A larger graph is folded, as for `draw`; each node that is an operation or a fold is two steps.
+        A larger graph is folded, as for `draw`; each node that is an operation or a
+        fold is two steps.
 
     Returns
     -------
@@ -90,7 +96,8 @@ def animate(
     TypeError
         If `t` isn't a Tensor.
     ValueError
-        If nothing was computed, its arrays have been freed, or the path ends in something else.
+        If nothing was computed, its arrays have been freed, or the path ends in
+        something else.
     FileNotFoundError
         If the program ffmpeg is needed and isn't there.
     ImportError
@@ -137,7 +144,9 @@ def animate(
 
 
 def _steps(model: Graph) -> Steps:
-    """Return what happens in which frame: first nothing but the variables, at last everything."""
+    """Return what happens in which frame: first nothing but the variables, at last
+    everything.
+    """
     order = [node for node in model.nodes if node.kind in ("operation", "fold")]
     count = len(order)
     forward = {dot.quoted_id(node.id): k for k, node in enumerate(order, 1)}
@@ -170,7 +179,9 @@ def _called(node: Node) -> str:
 
 
 def _ends(line: str) -> tuple[str, str]:
-    """Return the node that a line of DOT is of, twice, or the two that an edge connects; nothing for other lines."""
+    """Return the node that a line of DOT is of, twice, or the two that an edge
+    connects; nothing for other lines.
+    """
     found = SUBJECT.fullmatch(line)
     if found is None or found[1] in ("graph", "subgraph", "node", "edge"):
         return "", ""
@@ -178,7 +189,9 @@ def _ends(line: str) -> tuple[str, str]:
 
 
 def _frame(body: Iterable[str], steps: Steps, k: int) -> Iterable[str]:
-    """Return the lines of DOT with what isn't there yet at a step pale, its gradients hidden, and what happens bold."""
+    """Return the lines of DOT with what isn't there yet at a step pale, its gradients
+    hidden, and what happens bold.
+    """
     for line in body:
         source, target = _ends(line)
         if not source:
@@ -201,7 +214,9 @@ def _moments(steps: Steps, id: str) -> tuple[int, ...]:
 
 
 def _classed(line: str, steps: Steps) -> str:
-    """Return a line of DOT with the steps at which it changes as the classes of its element."""
+    """Return a line of DOT with the steps at which it changes as the classes of its
+    element.
+    """
     source, target = _ends(line)
     if not source:
         return line
@@ -216,7 +231,9 @@ def _paler(colour: re.Match[str]) -> str:
 
 
 def _program(lines: Iterable[str], rankdir: Direction, caption: str | None = None) -> str:
-    """Return a program in the DOT language, with a caption in a space that is the same for all."""
+    """Return a program in the DOT language, with a caption in a space that is the same
+    for all.
+    """
     graph_, node, edge = dot.defaults(rankdir)
     looks = {"graph": graph_ | {"ranksep": "0.25"}, "node": node, "edge": edge}
     defaults = [dot.statement(*both) for both in looks.items()]

@@ -4,7 +4,8 @@ Owns: which parts of two graphs belong together, how they differ, and the marks.
 Must not own: how a graph looks (`dot.py`).
 Read next: `render.py`.
 
-Operations belong together when they do the same in the same order, as lines of a text do in a comparison of two texts.
+Operations belong together when they do the same in the same order, as lines of a text
+do in a comparison of two texts.
 """
 
 from __future__ import annotations
@@ -52,13 +53,14 @@ def compare(
     max_nodes: int = 60,
     rankdir: Direction = "TB",
 ) -> graphviz.Digraph:
-    """Draw two computations side by side, and mark what differs: operations, shapes, dtypes, values, gradients.
+    """Draw two computations side by side, and mark what differs: operations, shapes,
+    dtypes, values, gradients.
 
     Parameters
     ----------
     a, b : Tensor
-        Results, such as the losses of a model before and after a step, in float32 and in float64, or of a version
-        that works and one that doesn't.
+        Results, such as the losses of a model before and after a step, in float32 and
+        in float64, or of a version that works and one that doesn't.
     labels : tuple of two str
         What they are called.
     rtol : float
@@ -78,8 +80,8 @@ def compare(
     TypeError
         If one of them isn't a Tensor.
     ValueError
-        If an option makes no sense, or a variable was changed since it was used, so that its value isn't there any
-        more.
+        If an option makes no sense, or a variable was changed since it was used, so
+        that its value isn't there any more.
     ImportError
         If the package graphviz isn't installed.
 
@@ -133,7 +135,9 @@ def compare(
 
 
 def _check_unchanged(t: Tensor, label: str) -> None:
-    """Raise if the values that a computation used aren't there any more: a picture of others would lie."""
+    """Raise if the values that a computation used aren't there any more: a picture of
+    others would lie.
+    """
     if isinstance(t, Tensor) and isinstance(t._node, Operation) and (changed := Record(t._node).changed()):
         name = repr(changed[0].name) if changed[0].name else f"a variable of shape {changed[0].shape}"
         raise ValueError(
@@ -153,7 +157,9 @@ def _flat(model: Graph) -> Graph:
 
 
 def _pairs(a: Graph, b: Graph) -> list[Pair]:
-    """Return which nodes belong together, in order; None where there is none on the other side."""
+    """Return which nodes belong together, in order; None where there is none on the
+    other side.
+    """
     keys = [list(map(_key, model.nodes)) for model in (a, b)]
     found: list[Pair] = []
     matcher = difflib.SequenceMatcher(None, keys[0], keys[1], autojunk=False)
@@ -191,7 +197,9 @@ def _difference(a: Node | None, b: Node | None, known: list[dict[str, tuple[Any,
 
 
 def _apart(x: Any, y: Any, rtol: float, what: str) -> str:
-    """Return by how much two arrays differ, relative to the largest number in them; nothing if by no more than rtol."""
+    """Return by how much two arrays differ, relative to the largest number in them;
+    nothing if by no more than rtol.
+    """
     if x is None or y is None:  # freed, or of a fold
         return ""
     x, y = np.asarray(x), np.asarray(y)
@@ -217,7 +225,9 @@ def _side(model: Graph, side: str, label: str) -> Graph:
 
 
 def _marked(body: Iterable[str], differences: dict[str, str]) -> Iterator[str]:
-    """Return the lines of DOT with a thick border around what differs, and how it differs below it."""
+    """Return the lines of DOT with a thick border around what differs, and how it
+    differs below it.
+    """
     for line in body:
         what = differences.get(line.strip().partition(" [")[0])
         if what is not None:
@@ -232,7 +242,9 @@ def _marked(body: Iterable[str], differences: dict[str, str]) -> Iterator[str]:
 
 
 def _ranks(pairs: list[Pair]) -> Iterator[str]:
-    """Yield the lines of DOT that put operations beside those that they belong together with."""
+    """Yield the lines of DOT that put operations beside those that they belong together
+    with.
+    """
     for a, b in pairs:
         if a is not None and b is not None and a.kind in ("operation", "fold"):
             yield f"\t{{rank=same; {dot.quoted_id(f'a_{a.id}')}; {dot.quoted_id(f'b_{b.id}')}}}\n"

@@ -1,15 +1,17 @@
 """How a graph looks: the model as text in the DOT language.
 
 Owns: shapes, colours, lines, and what stands where in the picture.
-Must not own: the walk over the tape (`graph.py`), the words (`labels.py`), or how DOT becomes an image (`render.py`).
-Needs no other package.
+Must not own: the walk over the tape (`graph.py`), the words (`labels.py`), or how DOT
+becomes an image (`render.py`). Needs no other package.
 Read next: `render.py`.
 
-The colours are those that the colour-blind can tell apart, and a second sign goes with each, so that a print in black
-and white says the same: parameters are rounded and blue, inputs have corners, constants have dots around them,
-operations are circles, a fold is a box with depth, the result is framed twice, in orange. What isn't finite is red,
-bold and thick, with a cross. What a gradient does is brown, with open arrowheads; in the backward view its line is the
-wider, the larger it is, and dotted where it is 0. Operands arrive in their order, from left to right.
+The colours are those that the colour-blind can tell apart, and a second sign goes with
+each, so that a print in black and white says the same: parameters are rounded and blue,
+inputs have corners, constants have dots around them, operations are circles, a fold is
+a box with depth, the result is framed twice, in orange. What isn't finite is red, bold
+and thick, with a cross. What a gradient does is brown, with open arrowheads; in the
+backward view its line is the wider, the larger it is, and dotted where it is 0.
+Operands arrive in their order, from left to right.
 """
 
 from __future__ import annotations
@@ -185,7 +187,9 @@ def quoted(text: str) -> str:
 
 
 def styled(text: str, bold: bool = False, color: str = "", size: int = 0) -> str:
-    """Return text, escaped, as part of an HTML-like label; Graphviz takes no empty ones."""
+    """Return text, escaped, as part of an HTML-like label; Graphviz takes no empty
+    ones.
+    """
     if not text:
         return ""
     result = html.escape(text).replace("\\", "<font>&#92;</font>")  # Graphviz takes a backslash and N for the node's id
@@ -196,7 +200,9 @@ def styled(text: str, bold: bool = False, color: str = "", size: int = 0) -> str
 
 
 def statement(subject: str, attributes: Attributes) -> str:
-    """Return a line of DOT; a label that starts with `<` is HTML-like, anything else is quoted."""
+    """Return a line of DOT; a label that starts with `<` is HTML-like, anything else is
+    quoted.
+    """
     parts = (f"{key}={v if key == 'label' and v[:1] == '<' else quoted(v)}" for key, v in attributes.items())
     return f"\t{subject} [{', '.join(parts)}]\n"
 
@@ -208,7 +214,9 @@ def with_attributes(line: str, attributes: Attributes) -> str:
 
 
 def label(rows: list[Row], between: str = "  ", around: str = "") -> str:
-    """Return an HTML-like label of some rows, with spaces between their words, and around them."""
+    """Return an HTML-like label of some rows, with spaces between their words, and
+    around them.
+    """
     return f"<{'<br/>'.join(around + between.join(map(worded, row)) + around for row in rows)}>"
 
 
@@ -243,7 +251,9 @@ def _tooltip(node: Node) -> str:
 
 
 def tag_statement(id: str, source: Node) -> str:
-    """Return the line of DOT that draws a tag: it stands for a node that is far away."""
+    """Return the line of DOT that draws a tag: it stands for a node that is far
+    away.
+    """
     look = dict(LOOKS[source.kind])
     look["style"] = f"{look['style'].removesuffix(',filled')},dashed".removeprefix("filled,")
     words = clean(source.name or source.text) or shape_text(source.shape, source.dtype) or "…"
@@ -254,7 +264,8 @@ def tag_statement(id: str, source: Node) -> str:
 
 
 def width(norm: float, largest: float) -> float:
-    """Return how wide a line is that a gradient of some norm flows along, where the largest one is known.
+    """Return how wide a line is that a gradient of some norm flows along, where the
+    largest one is known.
 
     Examples
     --------
@@ -274,7 +285,9 @@ def largest_norm(graph: Graph) -> float:
 
 
 def edge_look(edge: Edge, source: Node, rows: list[Row], view: View, largest: float = 0.0) -> Attributes:
-    """Return what an edge looks like; `largest` is the norm of the largest gradient in the picture."""
+    """Return what an edge looks like; `largest` is the norm of the largest gradient in
+    the picture.
+    """
     look: Attributes = {}
     if view == "backward":
         look |= {"color": GRADIENT, "arrowhead": "onormal"}
@@ -296,10 +309,12 @@ def edge_look(edge: Edge, source: Node, rows: list[Row], view: View, largest: fl
 
 
 def tagged(graph: Graph) -> set[tuple[str, str]]:
-    """Return the pairs of source and target that are too far apart for a line between them.
+    """Return the pairs of source and target that are too far apart for a line between
+    them.
 
-    Long lines make a picture hard to read, and the layout slow beyond bearing: 200 uses of one weight took minutes.
-    The lines that leave a node, the shortest first, may be so many rows long together; the others start from a tag.
+    Long lines make a picture hard to read, and the layout slow beyond bearing: 200 uses
+    of one weight took minutes. The lines that leave a node, the shortest first, may be
+    so many rows long together; the others start from a tag.
     """
     targets: dict[str, set[str]] = {node.id: set() for node in graph.nodes}
     for edge in graph.edges:
@@ -319,7 +334,9 @@ def tagged(graph: Graph) -> set[tuple[str, str]]:
 
 
 def turned(graph: Graph, labels: list[list[Row]]) -> tuple[Graph, list[list[Row]]]:
-    """Return what the backward pass goes through, from the result to the variables, and what stands on its lines."""
+    """Return what the backward pass goes through, from the result to the variables, and
+    what stands on its lines.
+    """
     order = {node.id: i for i, node in enumerate(graph.nodes)}
     flowing = [pair for pair in zip(graph.edges, labels, strict=True) if pair[0].flows]
     flowing.sort(key=lambda pair: (-order[pair[0].target], pair[0].position))
@@ -329,14 +346,18 @@ def turned(graph: Graph, labels: list[list[Row]]) -> tuple[Graph, list[list[Row]
 
 
 def frames_of(graph: Graph) -> dict[str, tuple[str, ...]]:
-    """Return the scopes of each node that have a frame: not a call of a module that is one operation, an activation."""
+    """Return the scopes of each node that have a frame: not a call of a module that is
+    one operation, an activation.
+    """
     holding = {id for node in graph.nodes if node.kind == "parameter" for id in node.scope}
     holding.update(id for id, s in graph.scopes.items() if s.kind != "module" or s.operations > 1 or s.repeat > 1)
     return {node.id: tuple(id for id in node.scope if id in holding) for node in graph.nodes}
 
 
 def body(graph: Graph, look: Look) -> Iterator[str]:
-    """Return the lines of DOT between the braces: the nodes, scope by scope, and the edges."""
+    """Return the lines of DOT between the braces: the nodes, scope by scope, and the
+    edges.
+    """
     labels = edge_labels(graph, look.view, look.show)
     if look.style == "page":
         yield from _body(graph, labels, look)
@@ -373,7 +394,9 @@ def _body(graph: Graph, labels: list[list[Row]], look: Look) -> Iterator[str]:
 
 
 def clusters(lines: Iterable[tuple[tuple[str, ...], str]], scopes: dict[str, Scope]) -> Iterator[str]:
-    """Return the lines of DOT that draw the nodes of each scope with a frame around them, frames within frames."""
+    """Return the lines of DOT that draw the nodes of each scope with a frame around
+    them, frames within frames.
+    """
     order = {id: place for place, id in enumerate(scopes)}
     count = 0
     for chain, thing in nested(lines, scopes, lambda thing: order[thing.id] if isinstance(thing, Scope) else -1):
@@ -392,7 +415,8 @@ def below(notes: list[str]) -> list[str]:
 
 
 def quoted_id(id: str) -> str:
-    """Return the id of a node, in quotes if it has to be; one that DOT can't take is cut, with a sum of it behind.
+    """Return the id of a node, in quotes if it has to be; one that DOT can't take is
+    cut, with a sum of it behind.
 
     Examples
     --------
@@ -407,7 +431,9 @@ def quoted_id(id: str) -> str:
 
 
 def defaults(rankdir: Direction = "TB", style: Style = "page") -> tuple[Attributes, Attributes, Attributes]:
-    """Return the attributes of the graph, and of its nodes and edges where they say nothing else."""
+    """Return the attributes of the graph, and of its nodes and edges where they say
+    nothing else.
+    """
     graph = GRAPH | {"rankdir": rankdir}
     if style == "slide":
         large = {"fontsize": LARGER[NODE["fontsize"]]}

@@ -1,7 +1,8 @@
 """A graph for other programs: as Mermaid, which READMEs show as a picture, and as JSON.
 
 Owns: the two formats, and the escaping of whatever users call their tensors in them.
-Must not own: the walk over the tape (`graph.py`), or the words in a picture (`labels.py`). Needs no other package.
+Must not own: the walk over the tape (`graph.py`), or the words in a picture
+(`labels.py`). Needs no other package.
 Read next: `render.py`.
 """
 
@@ -24,7 +25,8 @@ from microgradnd.viz.values import Values
 
 VERSION = 2  # of the JSON: it grows when a key changes its meaning or goes, not when one is added
 
-# Around the label of each kind of node, and how it is filled and framed; the colours are those of `dot.py`
+# Around the label of each kind of node, and how it is filled and framed; the colours
+# are those of `dot.py`
 BRACKETS = {
     "parameter": ("([", "])"),
     "input": ("[/", "/]"),
@@ -36,7 +38,8 @@ BRACKETS = {
 CLASSES = {kind: (look["fillcolor"], look["color"]) for kind, look in dot.LOOKS.items()}
 LONGEST = 100  # characters of a line
 SURROGATES = re.compile(r"[\ud800-\udfff]")  # halves of characters, which no file can hold
-# What starts a list or a rule in Markdown, and what is a sign anywhere, in Mermaid, HTML or Markdown
+# What starts a list or a rule in Markdown, and what is a sign anywhere, in Mermaid,
+# HTML or Markdown
 START = re.compile(r"\s*(?:\d+([.)])|([-+]))(?=\s|$)|\s*([-=])\3\3")
 SIGNS = re.compile(r"[#;&<>\"`*~\\$|]|(?<!\w)_|_(?!\w)|\](?=\()|:(?=fa-)|(?<=\w)://(?=\w)")
 
@@ -54,15 +57,18 @@ def mermaid(
     to: Tensor | None = None,
     rankdir: Direction = "TB",
 ) -> str:
-    """Return the computation that made a tensor as a flow chart in the Mermaid language.
+    """Return the computation that made a tensor as a flow chart in the Mermaid
+    language.
 
-    GitHub, GitLab and many editors show it as a picture, where it stands in Markdown behind three backticks and the
-    word mermaid. They refuse charts of more than 500 edges or 50,000 characters.
+    GitHub, GitLab and many editors show it as a picture, where it stands in Markdown
+    behind three backticks and the word mermaid. They refuse charts of more than 500
+    edges or 50,000 characters.
 
     Parameters
     ----------
     t : Tensor
-        Of any shape; before `backward()` or, with the gradients in the picture, after it.
+        Of any shape; before `backward()` or, with the gradients in the picture, after
+        it.
     view : str
         "forward", "backward" or "both", as for `draw`.
     depth, max_nodes : int or None
@@ -166,7 +172,9 @@ def _label(rows: list[str]) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Return text as it is shown letter by letter: what Mermaid, HTML or Markdown would take for a sign is a number."""
+    """Return text as it is shown letter by letter: what Mermaid, HTML or Markdown would
+    take for a sign is a number.
+    """
     if start := START.match(text):
         i = start.start(start.lastindex or 0)
         return f"{_escaped(text[:i])}#{ord(text[i])};{_escaped(text[i + 1 :])}"
@@ -174,7 +182,9 @@ def _escaped(text: str) -> str:
 
 
 def _plain_ids(model: Graph) -> dict[str, str]:
-    """Return the ids of nodes and scopes as words, which is what Mermaid allows, each a different one."""
+    """Return the ids of nodes and scopes as words, which is what Mermaid allows, each a
+    different one.
+    """
     ids: dict[str, str] = {}
     taken: set[str] = {"notes"}
     for id in [*(node.id for node in model.nodes), *model.scopes]:
@@ -199,17 +209,19 @@ def to_json(
     to: Tensor | None = None,
     indent: int | None = None,
 ) -> str:
-    """Return the computation that made a tensor as JSON; `docs/how-to/graph-json.md` describes it key by key.
+    """Return the computation that made a tensor as JSON; `docs/how-to/graph-json.md`
+    describes it key by key.
 
-    JSON has no numbers for NaN and the infinities: they are the strings "NaN", "Infinity" and "-Infinity".
+    JSON has no numbers for NaN and the infinities: they are the strings "NaN",
+    "Infinity" and "-Infinity".
 
     Parameters
     ----------
     t : Tensor
         Of any shape; before `backward()` or, with the gradients, after it.
     view : str
-        With "backward" or "both" the gradients that flow along the edges are computed, if the tape still has the
-        arrays.
+        With "backward" or "both" the gradients that flow along the edges are computed,
+        if the tape still has the arrays.
     depth, max_nodes : int or None
         How deep, and down to how many nodes, scopes are folded, as for `draw`.
     to : Tensor, optional
@@ -249,7 +261,9 @@ def to_json(
 
 
 def as_json(model: Graph, view: View = "forward") -> dict[str, Any]:
-    """Return a graph as what JSON knows, dicts, lists, strings, finite numbers, None, with what a picture shows."""
+    """Return a graph as what JSON knows, dicts, lists, strings, finite numbers, None,
+    with what a picture shows.
+    """
     plain: dict[str, Any] = {"format": "microgradnd.graph", "version": VERSION}
     plain |= {field.name: _plain(getattr(model, field.name)) for field in dataclasses.fields(model)}
     for node, told in zip(model.nodes, plain["nodes"], strict=True):

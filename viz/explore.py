@@ -1,10 +1,13 @@
 """A computation as a page to walk through: one HTML file that works offline.
 
-Owns: what such a page is told (`document`), and how its parts become one file (`explore`).
-Must not own: the graph (`graph.py`), or what the page does with it (`page/`, in JavaScript).
+Owns: what such a page is told (`document`), and how its parts become one file
+(`explore`).
+Must not own: the graph (`graph.py`), or what the page does with it (`page/`, in
+JavaScript).
 Read next: `loops.py`, then `page/graph.js` and `page/page.js`.
 
-Nothing but NumPy is needed to make a page. What it contains of others is in `page/parts/`, with the licences.
+Nothing but NumPy is needed to make a page. What it contains of others is in
+`page/parts/`, with the licences.
 """
 
 from __future__ import annotations
@@ -46,7 +49,8 @@ LONGEST = 400  # characters of a name or a line of code
 BINS = 24  # of a histogram
 NOT_FINITE = 255  # the level of what isn't a number; the others are 0 (the lowest) to 254 (the highest)
 MOST_DETAILED = 3_000  # nodes, up to which single numbers are put into rules
-# Up to so many nodes: the rows and columns of a heat map, how many elements are given as numbers, in how many digits
+# Up to so many nodes: the rows and columns of a heat map, how many elements are given
+# as numbers, in how many digits
 DETAILS = ((400, 48, 64, 6), (MOST_DETAILED, 24, 64, 6), (math.inf, 8, 8, 4))
 
 SIGNS = set(signs.BETWEEN.values())
@@ -65,28 +69,32 @@ def explore(
 ) -> Path:
     """Write a page to step through a computation, forward and backward.
 
-    The page is a single file that needs no server and no network. It opens with the whole computation in view, folded
-    so far that you can read it, and shows every array with its numbers, a heat map and a histogram. A slider goes
-    through the forward pass, then through the backward pass, operation by operation, with the incoming gradient, the
-    rule and the product. The address of a step (`#step=12`) is a link to it, and the picture can be saved.
+    The page is a single file that needs no server and no network. It opens with the
+    whole computation in view, folded so far that you can read it, and shows every array
+    with its numbers, a heat map and a histogram. A slider goes through the forward
+    pass, then through the backward pass, operation by operation, with the incoming
+    gradient, the rule and the product. The address of a step (`#step=12`) is a link to
+    it, and the picture can be saved.
 
     Parameters
     ----------
     t : Tensor
-        Of any shape; best before `backward()`, which frees the arrays. While they are there, the page computes the
-        gradients (of the sum, if `t` has several elements); no `.grad` changes.
+        Of any shape; best before `backward()`, which frees the arrays. While they are
+        there, the page computes the gradients (of the sum, if `t` has several
+        elements); no `.grad` changes.
     path : path-like
         The file to write. Missing folders are created.
     title : str or None
         The title of the page; by default the name of `t`.
     max_nodes : int
-        For a computation with more operations, the page shows what repeats once, keeps other parts folded, and leaves
-        out intermediate gradients.
+        For a computation with more operations, the page shows what repeats once, keeps
+        other parts folded, and leaves out intermediate gradients.
 
     Returns
     -------
     Path
-        The path of the page. As the last line of a notebook's cell, it shows the page below.
+        The path of the page. As the last line of a notebook's cell, it shows the page
+        below.
 
     See Also
     --------
@@ -133,7 +141,8 @@ class Page(FilePath):
 
 
 def in_notebook(t: Tensor) -> str | None:
-    """Return what a notebook shows of a Tensor: its text, and below it the page, which opens on a click.
+    """Return what a notebook shows of a Tensor: its text, and below it the page, which
+    opens on a click.
 
     Parameters
     ----------
@@ -142,7 +151,8 @@ def in_notebook(t: Tensor) -> str | None:
     Returns
     -------
     str or None
-        HTML; None if `t` wasn't computed, or by more than `MOST_IN_NOTEBOOK` operations.
+        HTML; None if `t` wasn't computed, or by more than `MOST_IN_NOTEBOOK`
+        operations.
     """
     if not isinstance(t._node, Operation) or len(Record(t._node).operations) > MOST_IN_NOTEBOOK:
         return None
@@ -169,7 +179,8 @@ def page(told: dict[str, Json]) -> str:
         "title": html.escape(told["title"]),
         "style": _read("page.css"),
         "licences": html.escape(_read("parts/LICENCES.txt")),
-        # Within a script element nothing but "<" can end it, and a string in JSON may spell it otherwise
+        # Within a script element nothing but "<" can end it, and a string in JSON may
+        # spell it otherwise
         "data": json.dumps(told, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c"),
         "libraries": "\n".join(libraries),
         "script": bundled(),
@@ -178,9 +189,11 @@ def page(told: dict[str, Json]) -> str:
 
 
 def bundled() -> str:
-    """Return the page's modules as one module, since a file can't import another one that lies inside it.
+    """Return the page's modules as one module, since a file can't import another one
+    that lies inside it.
 
-    They stand in the order of their imports, so these can be left out; no two of them use a name for different things.
+    They stand in the order of their imports, so these can be left out; no two of them
+    use a name for different things.
     """
     modules = "\n".join(_read(f"{name}.js") for name in SCRIPTS)
     alone = re.sub(r'^import \{[^}]*\} from "\./\w+\.js";\n', "", modules, flags=re.MULTILINE)
@@ -192,7 +205,8 @@ def _read(name: str) -> str:
 
 
 def document(t: Tensor, title: str | None = None, max_nodes: int = 30_000) -> dict[str, Json]:
-    """Return what a page is told, as plain data: the graph of `graph.py`, and what there is to see of its arrays.
+    """Return what a page is told, as plain data: the graph of `graph.py`, and what
+    there is to see of its arrays.
 
     Parameters
     ----------
@@ -203,20 +217,24 @@ def document(t: Tensor, title: str | None = None, max_nodes: int = 30_000) -> di
     Returns
     -------
     dict
-        `title`; `freed`, whether `backward()` has freed arrays; `cut`, whether the graph was too large; `notes`,
-        `operations`, `parameters` and `memory` as in `Graph`; and the graph, in few words, since it may be large:
+        `title`; `freed`, whether `backward()` has freed arrays; `cut`, whether the
+        graph was too large; `notes`, `operations`, `parameters` and `memory` as in
+        `Graph`; and the graph, in few words, since it may be large:
 
-        - `scopes`: outer ones before inner ones, with the attributes of `Scope`; `parent` is a place in this list, or
-          -1 for an outermost scope;
-        - `kinds`: whatever several nodes have in common: the attributes of `Node` that are `SHARED`, the `formula` (how
-          the call is written), and the `place` and `code` of the user's line;
-        - `nodes`: the `id`; as `is`, the place in `kinds`; as `in`, the place of the innermost scope; and if there are
-          any, `name`, `values`, `grad` and `accumulated`;
-        - `rules`: whatever several edges have in common: the attributes of `Edge`, and the `letter` that stands for
-          the value in the formula and in the rule;
-        - `edges`: for each the places of its source and its target in `nodes` and of its rule in `rules`; then, if
-          there are any, the `numbers` of the rule in a small graph, and the `grad` that flows along it, unless that is
-          all of the gradient of its source.
+        - `scopes`: outer ones before inner ones, with the attributes of `Scope`;
+          `parent` is a place in this list, or -1 for an outermost scope;
+        - `kinds`: whatever several nodes have in common: the attributes of `Node` that
+          are `SHARED`, the `formula` (how the call is written), and the `place` and
+          `code` of the user's line;
+        - `nodes`: the `id`; as `is`, the place in `kinds`; as `in`, the place of the
+          innermost scope; and if there are any, `name`, `values`, `grad` and
+          `accumulated`;
+        - `rules`: whatever several edges have in common: the attributes of `Edge`, and
+          the `letter` that stands for the value in the formula and in the rule;
+        - `edges`: for each the places of its source and its target in `nodes` and of
+          its rule in `rules`; then, if there are any, the `numbers` of the rule in a
+          small graph, and the `grad` that flows along it, unless that is all of the
+          gradient of its source.
 
         What is told of an array: see `described`.
 
@@ -305,9 +323,11 @@ def _kind(node: Node, letters: list[str]) -> dict[str, Json]:
 
 
 def _scopes(model: Graph, record: Record | None) -> tuple[list[dict[str, Json]], dict[str, int]]:
-    """Return what a page is told of the scopes, and for each node the place of its innermost scope in that list.
+    """Return what a page is told of the scopes, and for each node the place of its
+    innermost scope in that list.
 
-    A record stands for the whole graph, with the loops in it; without one, the scopes are those that `graph` left.
+    A record stands for the whole graph, with the loops in it; without one, the scopes
+    are those that `graph` left.
     """
     if record is None:
         of_node = {node.id: node.scope[-1] if node.scope else "" for node in model.nodes}
@@ -332,13 +352,15 @@ def _scope(scope: Scope | Part, parent: int) -> dict[str, Json]:
 
 
 def described(values: Values, array: Any, side: int, in_full: int, digits: int = 6) -> Json:
-    """Return what a page is told of one array: its numbers in a few words, and as much as there is to see of them.
+    """Return what a page is told of one array: its numbers in a few words, and as much
+    as there is to see of them.
 
-    A single number stands for itself, as "NaN", "Infinity" or "-Infinity" if it isn't finite. Of a larger array there
-    are the attributes of `Values` that aren't None or 0. If its `elements` aren't there, or are too many,
-    there is a `histogram` (counts between the lowest and the highest number) and `heat`: `rows` and `columns` of
-    `levels`, a byte for each in base64 (0 for the lowest number, 254 for the highest, 255 for what isn't finite), and
-    the `shape` of the matrix that they show.
+    A single number stands for itself, as "NaN", "Infinity" or "-Infinity" if it isn't
+    finite. Of a larger array there are the attributes of `Values` that aren't None or
+    0. If its `elements` aren't there, or are too many, there is a `histogram` (counts
+    between the lowest and the highest number) and `heat`: `rows` and `columns` of
+    `levels`, a byte for each in base64 (0 for the lowest number, 254 for the highest,
+    255 for what isn't finite), and the `shape` of the matrix that they show.
     """
     if values.size == 1 and isinstance(values.elements, bool | int | float):
         return _finite(values.elements, digits)
@@ -367,7 +389,9 @@ def described(values: Values, array: Any, side: int, in_full: int, digits: int =
 
 
 def _levels(array: np.ndarray[Any, Any], values: Values) -> np.ndarray[Any, Any]:
-    """Return the numbers of an array as levels between its lowest (0) and its highest (254); 255 where not finite."""
+    """Return the numbers of an array as levels between its lowest (0) and its highest
+    (254); 255 where not finite.
+    """
     low, high = values.lowest or 0.0, values.highest or 0.0
     numbers = array.astype(np.float64)
     finite = np.isfinite(numbers)
@@ -378,7 +402,9 @@ def _levels(array: np.ndarray[Any, Any], values: Values) -> np.ndarray[Any, Any]
 
 
 def _smaller(levels: np.ndarray[Any, Any], side: int) -> np.ndarray[Any, Any]:
-    """Return at most so many rows, each the mean of some; where one isn't finite, that shows."""
+    """Return at most so many rows, each the mean of some; where one isn't finite, that
+    shows.
+    """
     if len(levels) <= side:
         return levels
     starts = np.arange(side) * len(levels) // side
@@ -387,7 +413,9 @@ def _smaller(levels: np.ndarray[Any, Any], side: int) -> np.ndarray[Any, Any]:
 
 
 def _finite(value: Json, digits: int) -> Json:
-    """Return numbers as JSON can hold them: in so many digits, complex ones and those that aren't finite as words."""
+    """Return numbers as JSON can hold them: in so many digits, complex ones and those
+    that aren't finite as words.
+    """
     if isinstance(value, list):
         return [_finite(part, digits) for part in value]
     if isinstance(value, complex):
@@ -433,7 +461,9 @@ def formula(node: Node, letters: list[str]) -> str:
 
 
 def _letters(model: Graph) -> list[str]:
-    """Return what stands for the operand of each edge: what the rule calls it; x, y, z, where no rule says."""
+    """Return what stands for the operand of each edge: what the rule calls it; x, y, z,
+    where no rule says.
+    """
     rules: dict[str | None, Any] = {name_of(function): function for function in VJPS}
     functions = {node.id: node.function for node in model.nodes}
 

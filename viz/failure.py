@@ -1,11 +1,14 @@
-"""What had been computed when something failed: the graph up to the operation that raised an error.
+"""What had been computed when something failed: the graph up to the operation that
+raised an error.
 
-Owns: finding the operation and its operands in an error's traceback, and the picture of both.
+Owns: finding the operation and its operands in an error's traceback, and the picture of
+both.
 Must not own: what any other picture looks like (`dot.py`), or the words of an error.
 Read next: `render.py`.
 
-Nothing is recorded for this: the frames of a traceback still hold the operands. A note of the failing operation is
-drawn as if it had been recorded, in red, with the shape of each operand on its line and the message below it.
+Nothing is recorded for this: the frames of a traceback still hold the operands. A note
+of the failing operation is drawn as if it had been recorded, in red, with the shape of
+each operand on its line and the message below it.
 """
 
 from __future__ import annotations
@@ -54,7 +57,8 @@ class Failure(NamedTuple):
     operands : list
         Tensors, arrays, and whatever else it was called with.
     node : Operation or None
-        The operation itself where it was recorded: what made a NaN under `detect_anomaly`, or has the failing rule.
+        The operation itself where it was recorded: what made a NaN under
+        `detect_anomaly`, or has the failing rule.
     result : Tensor or None
         Where `backward()` was called, if the error was raised on the way back.
     """
@@ -66,7 +70,9 @@ class Failure(NamedTuple):
 
 
 def located(error: BaseException | None) -> Failure | None:
-    """Return the operation that raised an error, or that which it came from; None if no Tensor is to be found there."""
+    """Return the operation that raised an error, or that which it came from; None if no
+    Tensor is to be found there.
+    """
     while error is not None:
         if (found := _located(error)) is not None:
             return found
@@ -107,7 +113,8 @@ def failed(
     error : BaseException
         With its traceback.
     look : Look
-        Whatever its view is, both directions are drawn where the error was raised on the way back, else one.
+        Whatever its view is, both directions are drawn where the error was raised on
+        the way back, else one.
     depth, max_nodes
         As for `draw`.
 
@@ -151,7 +158,9 @@ def failed(
 
 
 def _operands(model: Graph, edges: list[Edge]) -> list[str]:
-    """Return the name and the shape of each operand, as cells of a table; the first few of very many."""
+    """Return the name and the shape of each operand, as cells of a table; the first few
+    of very many.
+    """
     by_id = {node.id: node for node in model.nodes}
     sources = [by_id[edge.source] for edge in edges[:MOST_CELLS]]
     names = [f"{dot.styled(clean(node.name), True)} " if node.name else "" for node in sources]
@@ -160,7 +169,9 @@ def _operands(model: Graph, edges: list[Edge]) -> list[str]:
 
 
 def _label(failure: Failure, operands: list[str]) -> str:
-    """Return the label of the failing operation: above what goes in, below its name and constants."""
+    """Return the label of the failing operation: above what goes in, below its name and
+    constants.
+    """
     cells = "".join(f'<td port="o{i}" border="1">{text}</td>' for i, text in enumerate(operands))
     rows = [dot.styled(f"{CROSS} {clean(failure.what, 60)}", True, dot.ALARM, 12)]
     constants = [signs.brief(_array(v)) for v in failure.operands if not _is_array(v) or _is_number(v)]
@@ -173,7 +184,9 @@ def _label(failure: Failure, operands: list[str]) -> str:
 
 
 def _message(error: BaseException) -> str:
-    """Return the label of the box with the error: its class, what it says, and where."""
+    """Return the label of the box with the error: its class, what it says, and
+    where.
+    """
     said, where = str(error), ""
     for frame, line in traceback.walk_tb(error.__traceback__):  # the innermost of the user's lines is the last
         if not is_users(frame.f_code):
@@ -190,7 +203,9 @@ def _message(error: BaseException) -> str:
 
 
 def _stand_in(failure: Failure) -> Operation:
-    """Return the operation that failed as it would have been recorded, had it computed something."""
+    """Return the operation that failed as it would have been recorded, had it computed
+    something.
+    """
 
     def function() -> None: ...
 
@@ -201,7 +216,9 @@ def _stand_in(failure: Failure) -> Operation:
 
 
 def _arguments(frame: FrameType) -> list[Any]:
-    """Return what a function was called with, as far as its names still stand for it."""
+    """Return what a function was called with, as far as its names still stand for
+    it.
+    """
     names, star, stars, values = inspect.getargvalues(frame)
     return [values[name] for name in (*names, star, stars) if name in values]
 
@@ -232,7 +249,9 @@ def _is_array(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    """Return whether an array is written into the operation, since it holds one number and is no variable."""
+    """Return whether an array is written into the operation, since it holds one number
+    and is no variable.
+    """
     return np.size(_array(value)) == 1 and not (isinstance(value, Tensor) and value._node is not None)
 
 

@@ -1,4 +1,5 @@
-"""Training as a film: the fitted curve, or the boundary between classes, after each epoch.
+"""Training as a film: the fitted curve, or the boundary between classes, after each
+epoch.
 
 Owns: what is on each frame.
 Must not own: the format of a film (`frames.py`), or the training that is shown.
@@ -50,20 +51,25 @@ def animate_training(
     seconds: float = 0.15,
     title: str = "",
 ) -> Path:
-    """Write a film of training: what the model computes after each epoch, over the observations.
+    """Write a film of training: what the model computes after each epoch, over the
+    observations.
 
-    Of one variable the fitted curve is drawn. Of two, the plane is coloured by the class that the model decides for: of
-    several outputs the greatest; of a single one whether it is above 0 or, where all outputs are from 0 to 1, above
-    0.5. Observations that the model puts into the wrong class have a ring around them.
+    Of one variable the fitted curve is drawn. Of two, the plane is coloured by the
+    class that the model decides for: of several outputs the greatest; of a single one
+    whether it is above 0 or, where all outputs are from 0 to 1, above 0.5. Observations
+    that the model puts into the wrong class have a ring around them.
 
     Parameters
     ----------
     history : sequence of dict
-        The model's `state_dict()` before training and after each epoch. Of more than 30, some are shown.
+        The model's `state_dict()` before training and after each epoch. Of more than
+        30, some are shown.
     path : path-like
-        Ends in `.gif`, `.mp4` (for which the program ffmpeg is needed) or `.html`, a page with a slider.
+        Ends in `.gif`, `.mp4` (for which the program ffmpeg is needed) or `.html`, a
+        page with a slider.
     model : Module
-        Which is trained; a copy of it is called, in evaluation mode, with arrays of the shape and dtype of `x`.
+        Which is trained; a copy of it is called, in evaluation mode, with arrays of the
+        shape and dtype of `x`.
     x : array_like, shape (n,), (n, 1) or (n, 2)
         The observations.
     y : array_like of n numbers
@@ -181,7 +187,9 @@ def _range(values: Array) -> tuple[float, float]:
 
 
 def _curves(ax: Axes, x: Array, y: Array, outputs: Outputs, truth: Any) -> Callable[[int], str]:
-    """Draw observations of one variable; return a function that draws the curve of a state."""
+    """Draw observations of one variable; return a function that draws the curve of a
+    state.
+    """
     low, high = _range(x)
     grid = np.linspace(low, high, CURVE)
     curves = outputs(grid[:, None] if x.ndim == 2 else grid)
@@ -203,7 +211,9 @@ def _curves(ax: Axes, x: Array, y: Array, outputs: Outputs, truth: Any) -> Calla
 
 
 def _classes(ax: Axes, x: Array, y: Array, outputs: Outputs) -> Callable[[int], str]:
-    """Draw observations of two variables; return a function that colours the plane by the classes of a state."""
+    """Draw observations of two variables; return a function that colours the plane by
+    the classes of a state.
+    """
     from matplotlib import colors
 
     kinds = np.unique(y)

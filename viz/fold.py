@@ -1,11 +1,14 @@
-"""What of a large computation is shown: repeated parts once, deep scopes and long stretches as one node.
+"""What of a large computation is shown: repeated parts once, deep scopes and long
+stretches as one node.
 
-Owns: finding what repeats, and the order in which parts are folded until a picture is small enough.
-Must not own: the scopes themselves (`record.py`), or what is said of a node (`graph.py`).
+Owns: finding what repeats, and the order in which parts are folded until a picture is
+small enough.
+Must not own: the scopes themselves (`record.py`), or what is said of a node
+(`graph.py`).
 Read next: `graph.py`.
 
-Layout takes 10 s for 1,000 nodes and over a minute for 3,000, and nobody can read so many. A loop of 4,000 steps is
-its body and a number.
+Layout takes 10 s for 1,000 nodes and over a minute for 3,000, and nobody can read so
+many. A loop of 4,000 steps is its body and a number.
 """
 
 from __future__ import annotations
@@ -31,7 +34,8 @@ MOST_LINES = 5  # per node
 
 
 def fold(record: Record, root: Part, max_nodes: int | None, depth: int | None) -> list[str]:
-    """Fold a tree of scopes until what is shown has at most so many nodes, and say in sentences what was folded.
+    """Fold a tree of scopes until what is shown has at most so many nodes, and say in
+    sentences what was folded.
 
     Parameters
     ----------
@@ -96,12 +100,16 @@ def said(part: Part) -> str:
 
 
 def shown(root: Part) -> list[int | Part]:
-    """Return what is to be a node: the operations that no fold hides, and the folded scopes, in order."""
+    """Return what is to be a node: the operations that no fold hides, and the folded
+    scopes, in order.
+    """
     return [thing for thing in root.inside(is_shown=True) if isinstance(thing, int) or thing.is_folded]
 
 
 def size(record: Record, root: Part, enough: float) -> int:
-    """Return how many nodes there would be in a picture, and one for the result; not exactly, if more than enough."""
+    """Return how many nodes there would be in a picture, and one for the result; not
+    exactly, if more than enough.
+    """
     things = shown(root)
     if len(things) >= enough:
         return len(things) + 1
@@ -113,7 +121,9 @@ def size(record: Record, root: Part, enough: float) -> int:
 
 
 def signatures(record: Record, root: Part) -> Kinds:
-    """Return a function that gives equal numbers to operations and scopes that do the same."""
+    """Return a function that gives equal numbers to operations and scopes that do the
+    same.
+    """
     kinds: dict[Any, int] = {}
     of_operation = [
         kinds.setdefault((node.function, node.shape, node.dtype, len(node.parents)), len(kinds))
@@ -135,12 +145,14 @@ def signatures(record: Record, root: Part) -> Kinds:
 def gather(
     record: Record, part: Part, kind_of: Kinds, worth: int, make: Make, chains: bool = False, scopes: bool = False
 ) -> list[Part]:
-    """Put what repeats among the children of a scope into a part of its own, most first, and return these parts.
+    """Put what repeats among the children of a scope into a part of its own, most
+    first, and return these parts.
 
-    `make(record, part, copies)` returns the part that stands for some copies, which are lists of children. With
-    `scopes` only what contains a scope is looked for; with `chains` only that of which each copy goes into the next:
-    three branches side by side (the query, key and value of an attention) mean different things, though they do the
-    same.
+    `make(record, part, copies)` returns the part that stands for some copies, which are
+    lists of children. With `scopes` only what contains a scope is looked for; with
+    `chains` only that of which each copy goes into the next: three branches side by
+    side (the query, key and value of an attention) mean different things, though they
+    do the same.
     """
     made: list[Part] = []
     refused: set[int | Part] = set()
@@ -163,7 +175,9 @@ def gather(
 
 
 def first_copy(record: Record, part: Part, copies: list[list[int | Part]]) -> Part:
-    """Return the first of some copies as what stands for all: a scope of the program, or one of kind "repeat"."""
+    """Return the first of some copies as what stands for all: a scope of the program,
+    or one of kind "repeat".
+    """
     first, last = copies[0], copies[-1]
     inner = [child for child in first if isinstance(child, Part)]
     if len(first) == len(inner) == 1 and inner[0].repeat == 1:
@@ -182,7 +196,9 @@ def first_copy(record: Record, part: Part, copies: list[list[int | Part]]) -> Pa
 
 
 def is_chain(record: Record, children: list[int | Part]) -> bool:
-    """Return whether the second half of some children needs a result of the first half."""
+    """Return whether the second half of some children needs a result of the first
+    half.
+    """
     half = len(children) // 2
     first, second = ([i for c in part for i in operations_of(c)] for part in (children[:half], children[half:]))
     results = {record.operations[i] for i in first}
@@ -195,7 +211,8 @@ def operations_of(child: int | Part) -> list[int]:
 
 
 def longest_run(kinds: Any, wanted: Any = None) -> tuple[int, int, int]:
-    """Return where a sequence repeats itself, in what period and how often: what it is most worth to fold.
+    """Return where a sequence repeats itself, in what period and how often: what it is
+    most worth to fold.
 
     Parameters
     ----------
@@ -232,7 +249,9 @@ def longest_run(kinds: Any, wanted: Any = None) -> tuple[int, int, int]:
 
 
 def periods(kinds: Any) -> set[int]:
-    """Return the periods that are worth trying: the short ones, and the distances between equal elements."""
+    """Return the periods that are worth trying: the short ones, and the distances
+    between equal elements.
+    """
     longest = len(kinds) // COPIES
     found = set(range(1, min(longest, LONGEST_BODY) + 1))
     order = np.argsort(kinds, kind="stable")
@@ -261,7 +280,9 @@ def fold_deeper(root: Part, depth: int) -> None:
 
 
 def fold_stretch(record: Record, root: Part, max_nodes: int) -> None:
-    """Fold the middle of the outermost level to one node: a few things of its beginning stay, and more of its end."""
+    """Fold the middle of the outermost level to one node: a few things of its beginning
+    stay, and more of its end.
+    """
     lines, end = 0, len(root.children)
     around: set[Any] = set()
     begin, first = 0, set[Any]()

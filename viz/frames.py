@@ -24,7 +24,8 @@ PAGE = Path(__file__).parent / "page" / "frames.html"
 
 
 def film_path(path: Any, who: str) -> Path:
-    """Return where a film shall be, or raise if it can't be written in that format or with these programs.
+    """Return where a film shall be, or raise if it can't be written in that format or
+    with these programs.
 
     Examples
     --------
@@ -78,8 +79,9 @@ def write_page(path: Path, content: str, captions: Sequence[str], title: str = "
     ----------
     path : Path
     content : str
-        HTML: elements of class `step`, of which one is shown at a time, or an SVG in which classes say what is seen
-        from which step on: `from-3`, `back-7` for what the gradient does, `at-3` for where the step is.
+        HTML: elements of class `step`, of which one is shown at a time, or an SVG in
+        which classes say what is seen from which step on: `from-3`, `back-7` for what
+        the gradient does, `at-3` for where the step is.
     captions : sequence of str
         As many as there are steps.
     title : str, optional

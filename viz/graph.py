@@ -2,11 +2,12 @@
 
 Owns: how `Graph` and its parts are made from the tape.
 Must not own: what they are (`model.py`), or how a thing is drawn (`dot.py`).
-Read next: `record.py`, the tape as a list; `fold.py`, what of it is shown; `signs.py` and `rules.py`, which write an
-operation and its derivative down; `dot.py`.
+Read next: `record.py`, the tape as a list; `fold.py`, what of it is shown; `signs.py`
+and `rules.py`, which write an operation and its derivative down; `dot.py`.
 
-`graph(t, max_nodes=200, depth=None, backward=False, to=None)` returns a `Graph`: nodes, edges and scopes with what is
-written below of each, as plain data that JSON can hold. `max_nodes=None` returns the whole, nothing folded.
+`graph(t, max_nodes=200, depth=None, backward=False, to=None)` returns a `Graph`: nodes,
+edges and scopes with what is written below of each, as plain data that JSON can hold.
+`max_nodes=None` returns the whole, nothing folded.
 """
 
 from __future__ import annotations
@@ -54,18 +55,21 @@ def graph(
     t : Tensor
         Of any shape. If it wasn't computed, it is the graph's only node.
     max_nodes : int or None
-        How many nodes there may be. Above it, what repeats is folded to its first copy, then scopes to single nodes,
-        the deepest first, then a stretch of the outermost level. What repeats is folded in a graph of more than 40
-        nodes anyway. None for all, nothing folded.
+        How many nodes there may be. Above it, what repeats is folded to its first copy,
+        then scopes to single nodes, the deepest first, then a stretch of the outermost
+        level. What repeats is folded in a graph of more than 40 nodes anyway. None for
+        all, nothing folded.
     depth : int or None
         Scopes that lie in so many others are folded.
     backward : bool
-        Whether to compute what flows back along each edge, where the tape still has the arrays.
+        Whether to compute what flows back along each edge, where the tape still has the
+        arrays.
     to : Tensor or None
         Only what connects the result to this one.
     arrays : dict or None
-        Is filled with the arrays themselves: by the id of each node that is no fold its value and its gradient, None
-        for what isn't there, or not any more. They are those of the computation, not copies: don't write to them.
+        Is filled with the arrays themselves: by the id of each node that is no fold its
+        value and its gradient, None for what isn't there, or not any more. They are
+        those of the computation, not copies: don't write to them.
 
     Returns
     -------
@@ -109,15 +113,16 @@ def graph(
 
 
 def gradient(leaf: Leaf, record: Record, ends: dict[Any, Any] | None) -> tuple[Any, Any]:
-    """Return the gradient of a variable in this computation, and its `.grad` where that is another, or may be.
+    """Return the gradient of a variable in this computation, and its `.grad` where that
+    is another, or may be.
 
     Parameters
     ----------
     leaf : Leaf
     record : Record
     ends : dict or None
-        What the walk back has found; None if it wasn't made. Without it, `.grad` is trusted only if `backward()` has
-        run through this computation.
+        What the walk back has found; None if it wasn't made. Without it, `.grad` is
+        trusted only if `backward()` has run through this computation.
     """
     kept, g = _plain(leaf.grad), None if ends is None else ends.get(leaf)
     if ends is None:
@@ -158,7 +163,9 @@ def _unconnected(to: Any) -> ValueError:
 
 @dataclass
 class _Outside:
-    """What isn't computed, with what it goes into: each target once for each position."""
+    """What isn't computed, with what it goes into: each target once for each
+    position.
+    """
 
     id: str
     kind: Kind
@@ -191,7 +198,8 @@ class _Builder:
     things : list of int or Part
         What is drawn, in order: operations by their indices, and folded scopes.
     stands_for : list of int or Part
-        For each operation what is drawn in its place: itself, that of the first copy, or a fold.
+        For each operation what is drawn in its place: itself, that of the first copy,
+        or a fold.
     copies : dict of int to tuple
         In which copies of which repeated scopes an operation lies.
     home : dict of int to Part
@@ -232,7 +240,9 @@ class _Builder:
             }
 
     def node_of(self, to: Any) -> Any:
-        """Return the node of another tensor, where what connects it to the result begins."""
+        """Return the node of another tensor, where what connects it to the result
+        begins.
+        """
         if not isinstance(to, Tensor):
             raise TypeError(f"to= must be a Tensor that the result was computed from, got a {type(to).__name__}")
         if to._node not in self.record.index and to._node not in self.record.leaf_ids:
@@ -240,7 +250,9 @@ class _Builder:
         return to._node
 
     def locate(self) -> None:
-        """Find out for each operation what stands for it, and in which copies it lies."""
+        """Find out for each operation what stands for it, and in which copies it
+        lies.
+        """
         self.stands_for: list[Any] = list(range(len(self.record.operations)))
         self.copies: dict[int, tuple[Any, ...]] = {}
         self.home: dict[int, Part] = {}
@@ -262,7 +274,9 @@ class _Builder:
                 self.stands_for[i] = self.stands_for[thing]
 
     def is_copy(self, i: int) -> bool:
-        """Return whether an operation isn't drawn, nor within a fold, but another in its place."""
+        """Return whether an operation isn't drawn, nor within a fold, but another in
+        its place.
+        """
         return isinstance(self.stands_for[i], int) and self.stands_for[i] != i
 
     def carries(self, p: int, q: int) -> bool:
@@ -346,9 +360,11 @@ class _Builder:
         return Graph(nodes, edges, self.scopes(), self.said(), count, whole.parameters, whole.memory, whole.grad())
 
     def add_up(self) -> None:
-        """Add up what is in each scope that is drawn, of a repeated one in all copies, and in the whole.
+        """Add up what is in each scope that is drawn, of a repeated one in all copies,
+        and in the whole.
 
-        Of what lies within a repeated scope the first copy counts, for that is what is drawn.
+        Of what lies within a repeated scope the first copy counts, for that is what is
+        drawn.
         """
         self.totals = {part: _Total() for part in [self.root, *self.root.parts(is_shown=True)]}
         chains: dict[Any, list[Part]] = {}
@@ -373,7 +389,9 @@ class _Builder:
                 self.totals[part].grads.append(self.gradients[leaf][0])
 
     def lines(self) -> dict[tuple[Any, Any, int, bool], int]:
-        """Return what lies between what is drawn: source, target, position and whether it is carried."""
+        """Return what lies between what is drawn: source, target, position and whether
+        it is carried.
+        """
         record, found = self.record, dict[tuple[Any, Any, int, bool], int]()
         pairs: set[tuple[Any, Any]] = set()
         for q in sorted(self.among):
@@ -394,10 +412,11 @@ class _Builder:
         return found
 
     def outside(self, reached: set[Any]) -> list[_Outside]:
-        """Return the leaves and arrays that are drawn, and note what the others add to the folds that they lie in.
+        """Return the leaves and arrays that are drawn, and note what the others add to
+        the folds that they lie in.
 
-        What goes into one fold alone lies in it. An input stays outside, and so does what the fold begins
-        with, if nothing leads there.
+        What goes into one fold alone lies in it. An input stays outside, and so does
+        what the fold begins with, if nothing leads there.
         """
         found: dict[Thing, _Outside] = {}
         for q in sorted(self.among):
@@ -431,7 +450,9 @@ class _Builder:
         return _Outside(f"{self.record.ids[q]}_{k}", "constant", node.args and node.args[k], None)
 
     def grouped(self, outside: list[_Outside]) -> dict[Any, Node]:
-        """Put leaves together that would be too many, those of the operations first that have the most; return them."""
+        """Put leaves together that would be too many, those of the operations first
+        that have the most; return them.
+        """
         groups: dict[Any, Node] = {}
         own: dict[Any, list[_Outside]] = {}
         for thing in outside:
@@ -473,7 +494,9 @@ class _Builder:
         return Edge(source, self.record.ids[target], k, flows, rule, text, numbers, summed_axes(node, k), grad, carried)
 
     def rule_of(self, i: int, k: int) -> tuple[str, Template, list[str]]:
-        """Return the rule of an operation's argument: as the table has it, ready for names, and its own names."""
+        """Return the rule of an operation's argument: as the table has it, ready for
+        names, and its own names.
+        """
         node = self.record.operations[i]
         shapes = tuple(p and p.shape for p in node.parents)
         key = node.function, k, node.shape, shapes, self.written(i)
@@ -488,7 +511,9 @@ class _Builder:
     def numbers(
         self, i: int, template: Template, letters: list[str], names: dict[str, str], grad: Values | None
     ) -> str:
-        """Return a rule with numbers in the place of all names, and what comes of it; nothing where one is an array."""
+        """Return a rule with numbers in the place of all names, and what comes of it;
+        nothing where one is an array.
+        """
         node, g = self.record.operations[i], self.arrived.get(i)
         if node.shape != () or node.args is None or grad is None or g is None or not isinstance(grad.elements, float):
             return ""
@@ -506,7 +531,9 @@ class _Builder:
         return put if put == result else f"{put} = {result}"
 
     def written(self, i: int) -> tuple[str, str]:
-        """Return the sign of an operation and what else there is to say about the call."""
+        """Return the sign of an operation and what else there is to say about the
+        call.
+        """
         if i not in self.texts:
             self.texts[i] = signs.written(self.record.operations[i])
         return self.texts[i]
@@ -570,7 +597,9 @@ class _Builder:
         )
 
     def fold_node(self, part: Part) -> Node:
-        """Return the node for a whole scope: how much is in it, its parameters' gradients, and what isn't finite."""
+        """Return the node for a whole scope: how much is in it, its parameters'
+        gradients, and what isn't finite.
+        """
         total = self.totals[part]
         said = counted(total.operations, "operation") + (" between" if part.kind == "stretch" else "")
         if total.parameters:
@@ -597,7 +626,9 @@ class _Builder:
         return Node("result", "result", t.name, shape=t.shape, dtype=str(t.dtype), values=values_of(t.data), grad=grad)
 
     def grad_of(self, i: int) -> Values | None:
-        """Return what arrived at an operation, in this walk or, if it retains its gradient, in `backward()`."""
+        """Return what arrived at an operation, in this walk or, if it retains its
+        gradient, in `backward()`.
+        """
         note = self.record.operations[i].note
         return self.arrived.get(i) or values_of(note and note.grad)
 

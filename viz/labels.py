@@ -1,12 +1,13 @@
-"""The words and numbers in a picture: the one description of what stands in a node and on an edge.
+"""The words and numbers in a picture: the one description of what stands in a node and
+on an edge.
 
-Owns: how names, shapes, values and gradients are written, which of them stand where, and the escaping of whatever users
-call their tensors.
+Owns: how names, shapes, values and gradients are written, which of them stand where,
+and the escaping of whatever users call their tensors.
 Must not own: what they look like (`dot.py`, `exchange.py`).
 Read next: `dot.py`.
 
-`node_rows` and `edge_labels` return rows of words, and each word says what it is: DOT gives each kind a font and a
-colour, Mermaid and JSON take the text.
+`node_rows` and `edge_labels` return rows of words, and each word says what it is: DOT
+gives each kind a font and a colour, Mermaid and JSON take the text.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ LONGEST = 40  # characters of a name that are shown
 
 
 def clean(text: str, longest: int = LONGEST) -> str:
-    """Return a user's text on one line, of a bearable length, without characters that XML or a reader can't take.
+    """Return a user's text on one line, of a bearable length, without characters that
+    XML or a reader can't take.
 
     Examples
     --------
@@ -46,12 +48,14 @@ def clean(text: str, longest: int = LONGEST) -> str:
 
 
 def _is_printable(c: str) -> bool:
-    # Format characters (Cf) can turn the direction of the text round; only the joiner within emoji is harmless
+    # Format characters (Cf) can turn the direction of the text round; only the joiner
+    # within emoji is harmless
     return c == "\u200d" or (unicodedata.category(c) not in ("Cc", "Cf", "Cs") and ord(c) & 0xFFFE != 0xFFFE)
 
 
 def shape_text(shape: tuple[int, ...] | None, dtype: str | None, always: bool = False) -> str:
-    """Return a shape, and the dtype where it isn't NumPy's default, or always: `(100, 3)`, `(5,) float32`.
+    """Return a shape, and the dtype where it isn't NumPy's default, or always: `(100,
+    3)`, `(5,) float32`.
 
     Examples
     --------
@@ -94,7 +98,9 @@ def values_text(values: Values) -> str:
 
 
 def grad_text(grad: Values, last_norm: float | None = None) -> str:
-    """Return a gradient in a few words: in full, or its norm; its norms in the first and the last of several copies."""
+    """Return a gradient in a few words: in full, or its norm; its norms in the first
+    and the last of several copies.
+    """
     if last_norm is not None:
         return f"‖grad‖ {number(grad.norm)} … {number(last_norm)}"
     if grad.elements is not None:
@@ -127,7 +133,8 @@ def active_text(values: Values | None) -> str:
 
 
 def scope_text(scope: Scope, outer: str = "") -> str:
-    """Return what stands above a scope: its path within the outer one, label, and how many copies it stands for.
+    """Return what stands above a scope: its path within the outer one, label, and how
+    many copies it stands for.
 
     Examples
     --------
@@ -144,7 +151,8 @@ def scope_text(scope: Scope, outer: str = "") -> str:
 
 
 def summed_text(axes: tuple[int, ...]) -> str:
-    """Return over which axes a gradient is summed, for an argument that was broadcast along them.
+    """Return over which axes a gradient is summed, for an argument that was broadcast
+    along them.
 
     Examples
     --------
@@ -167,9 +175,9 @@ class Word(NamedTuple):
     ----------
     text : str
     role : str
-        "name" (what the user called it), "text" (the sign of an operation), "result" (the numbers that were asked
-        for), "shape", "note" (what else there is to know), "values", "grad", "rule", or "alarm" (a NaN or Inf is among
-        these numbers).
+        "name" (what the user called it), "text" (the sign of an operation), "result"
+        (the numbers that were asked for), "shape", "note" (what else there is to know),
+        "values", "grad", "rule", or "alarm" (a NaN or Inf is among these numbers).
     """
 
     text: str
@@ -186,14 +194,18 @@ def words(*pairs: tuple[str, Role]) -> list[Row]:
 
 
 def _numbers(text: str, values: Values, role: Role, show: Collection[str], detail: Detail, one: bool) -> list[Row]:
-    """Return a row with numbers, as far as they are to be shown: those that aren't finite are in any case."""
+    """Return a row with numbers, as far as they are to be shown: those that aren't
+    finite are in any case.
+    """
     if alarm_text(values):
         return words((ALARM_SIGN + text, "alarm"))
     return words((text, role)) if detail in show or ("numbers" in show and one) else []
 
 
 def is_alarming(node: Node) -> bool:
-    """Return whether there is a NaN or Inf among a node's numbers, or those of its gradient."""
+    """Return whether there is a NaN or Inf among a node's numbers, or those of its
+    gradient.
+    """
     return bool(alarm_text(node.values) or alarm_text(node.grad))
 
 
@@ -256,7 +268,9 @@ def _forward_rows(node: Node, show: Collection[str]) -> Iterator[Row]:
 
 
 def _backward_rows(node: Node, show: Collection[str]) -> Iterator[Row]:
-    """Yield the rows of a node in the backward view: whose gradient it is, its shape, and the gradient."""
+    """Yield the rows of a node in the backward view: whose gradient it is, its shape,
+    and the gradient.
+    """
     shape = shape_of(node, show)
     if node.kind == "result":
         name = clean(node.name or "", 16)
@@ -283,7 +297,9 @@ def _grad_rows(node: Node, show: Collection[str], is_title_grad: bool = False) -
 
 
 def value_rows(source: Node, show: Collection[str] = SHOWN) -> list[Row]:
-    """Return what stands on the line that leaves an operation: name, shape, and small values of what it made."""
+    """Return what stands on the line that leaves an operation: name, shape, and small
+    values of what it made.
+    """
     if source.kind != "operation":
         return []
     name, shape, values = clean(source.name or ""), shape_of(source, show), source.values
@@ -299,7 +315,8 @@ def value_rows(source: Node, show: Collection[str] = SHOWN) -> list[Row]:
 
 
 def rule_rows(edge: Edge, several: bool, show: Collection[str] = SHOWN) -> list[Row]:
-    """Return what stands on a line on its way back: the rule, the axes summed over, and a part's norm.
+    """Return what stands on a line on its way back: the rule, the axes summed over, and
+    a part's norm.
 
     Parameters
     ----------

@@ -1,7 +1,10 @@
-"""Where the parts of an unrolled loop lie: every copy of what repeats is kept, in one scope to be opened.
+"""Where the parts of an unrolled loop lie: every copy of what repeats is kept, in one
+scope to be opened.
 
-Owns: the scopes of `viz.explore`: those of the program, and around what repeats one more, with a scope for each copy.
-Must not own: finding what repeats (`fold.py`, so that a page opens folded as a drawing is), or what a page is told.
+Owns: the scopes of `viz.explore`: those of the program, and around what repeats one
+more, with a scope for each copy.
+Must not own: finding what repeats (`fold.py`, so that a page opens folded as a drawing
+is), or what a page is told.
 Read next: `fold.py`, then `explore.py`.
 """
 
@@ -18,7 +21,8 @@ MOST_SIGNS = 5  # operations that the title of a loop names
 
 
 def gathered(record: Record) -> Part:
-    """Return the scopes of a record, with what repeats in scopes of kind "repeat" whose children are the copies.
+    """Return the scopes of a record, with what repeats in scopes of kind "repeat" whose
+    children are the copies.
 
     Parameters
     ----------
@@ -27,8 +31,9 @@ def gathered(record: Record) -> Part:
     Returns
     -------
     Part
-        The root. `repeat` of a scope of kind "repeat" is the number of its copies. Each copy is a scope: one of the
-        program's, or one of kind "stretch" that is labelled "iteration 3".
+        The root. `repeat` of a scope of kind "repeat" is the number of its copies. Each
+        copy is a scope: one of the program's, or one of kind "stretch" that is labelled
+        "iteration 3".
 
     Examples
     --------
@@ -73,7 +78,9 @@ def all_copies(record: Record, part: Part, copies: list[list[int | Part]]) -> Pa
 
 
 def _title(record: Record, loop: Part) -> str:
-    """Return what is in the body of a loop: the scopes of the program if there are any, else its operations."""
+    """Return what is in the body of a loop: the scopes of the program if there are any,
+    else its operations.
+    """
     first, last = (
         [copy] if isinstance(copy, Part) and copy.kind != "stretch" else getattr(copy, "children", [])
         for copy in (loop.children[0], loop.children[-1])
@@ -95,8 +102,9 @@ def _title(record: Record, loop: Part) -> str:
 def places(record: Record, root: Part, model: Graph) -> dict[str, Part]:
     """Return the innermost scope around each node of a whole graph.
 
-    A parameter lies where all its uses lie, and so does an array, unless the scope begins with it; an input comes from
-    outside, except for what each iteration of a loop has of its own.
+    A parameter lies where all its uses lie, and so does an array, unless the scope
+    begins with it; an input comes from outside, except for what each iteration of a
+    loop has of its own.
     """
     found = {record.ids[i]: part for part in [root, *root.parts()] for i in part.children if isinstance(i, int)}
     found["result"] = root

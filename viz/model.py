@@ -1,8 +1,10 @@
-"""The graph of a computation as plain data: what a picture shows, before anybody decides how it looks.
+"""The graph of a computation as plain data: what a picture shows, before anybody
+decides how it looks.
 
 Owns: `Graph` and its parts.
-Must not own: how they are made from the tape (`graph.py`), how a thing is drawn (`dot.py`), or a reference to an array
-or a node of the tape: a picture must not keep a computation alive.
+Must not own: how they are made from the tape (`graph.py`), how a thing is drawn
+(`dot.py`), or a reference to an array or a node of the tape: a picture must not keep a
+computation alive.
 Read next: `graph.py`; `labels.py`, the words of a picture.
 """
 
@@ -31,38 +33,47 @@ class Node:
     Attributes
     ----------
     id : str
-        The same in every drawing of the same computation, before and after `backward()`, folded or not: `n12` is the
-        thirteenth variable or operation in the order of the program, `n12_0` the array that is its first argument,
-        `result` the tensor that was asked for, and a fold has the id of the scope that it stands for.
+        The same in every drawing of the same computation, before and after
+        `backward()`, folded or not: `n12` is the thirteenth variable or operation in
+        the order of the program, `n12_0` the array that is its first argument, `result`
+        the tensor that was asked for, and a fold has the id of the scope that it stands
+        for.
     kind : str
-        "parameter" (a leaf that requires a gradient), "input" (a leaf that doesn't), "constant" (an array that is no
-        variable), "operation", "result" (the tensor that was asked for), or "fold" (one node for a whole scope).
+        "parameter" (a leaf that requires a gradient), "input" (a leaf that doesn't),
+        "constant" (an array that is no variable), "operation", "result" (the tensor
+        that was asked for), or "fold" (one node for a whole scope).
     name : str or None
         What the user called it; of a fold its scope's path.
     text, detail : str
-        An operation as mathematics writes it, with the constants that belong to it: `@`, `× 2`; and the options of the
-        call: `axis=0`. Of a fold its scope's label, and what is in it.
+        An operation as mathematics writes it, with the constants that belong to it:
+        `@`, `× 2`; and the options of the call: `axis=0`. Of a fold its scope's label,
+        and what is in it.
     function : str or None
         The name of an operation's function.
     shape, dtype : tuple of int and str, or None
         Of the array; None for a function with several results, and for a fold.
     values, grad : Values or None
-        The numbers, where the tape still has them, and those of the gradient, where there is one. Of a fold: the
-        gradients of the parameters in it taken together, and the values only where one of them isn't finite.
+        The numbers, where the tape still has them, and those of the gradient, where
+        there is one. Of a fold: the gradients of the parameters in it taken together,
+        and the values only where one of them isn't finite.
     accumulated : Values or None
-        What a variable's `.grad` holds, where it isn't the gradient of this computation, or nobody can tell.
+        What a variable's `.grad` holds, where it isn't the gradient of this
+        computation, or nobody can tell.
     scope : tuple of str
         The ids of the scopes that it lies in (keys of `Graph.scopes`), outermost first.
     line : tuple of str and int, or None
         File and line of the user's code that made it, where that was recorded.
     memory : int
-        How many bytes its array takes; of a fold, the arrays of its operations together.
+        How many bytes its array takes; of a fold, the arrays of its operations
+        together.
     members : int
-        How many operations it stands for: 1, or more for a fold; 0 for what isn't computed.
+        How many operations it stands for: 1, or more for a fold; 0 for what isn't
+        computed.
     parameters : int
         How many numbers it holds that are trained.
     last_norm : float or None
-        Of an operation in a repeated scope: the norm of the gradient of its last copy; `grad` is that of the first.
+        Of an operation in a repeated scope: the norm of the gradient of its last copy;
+        `grad` is that of the first.
     """
 
     id: str
@@ -93,17 +104,22 @@ class Edge:
     flows : bool
         Whether a derivative flows back along it.
     rule : str
-        That derivative, as the table has it: `g * np.cos(x)`. Empty where none flows, and into a fold.
+        That derivative, as the table has it: `g * np.cos(x)`. Empty where none flows,
+        and into a fold.
     text : str
         The same with the names of the operands: `g * np.cos(angle)`.
     numbers : str
-        The same with numbers, and what comes of them, where all are single: `1 * np.cos(0.5) = 0.8776`.
+        The same with numbers, and what comes of them, where all are single: `1 *
+        np.cos(0.5) = 0.8776`.
     summed : tuple of int
-        The axes of the target over which that derivative is summed, since the argument was broadcast along them.
+        The axes of the target over which that derivative is summed, since the argument
+        was broadcast along them.
     grad : Values or None
-        The derivative itself, where the graph was made with `backward=True` and the tape still has the arrays.
+        The derivative itself, where the graph was made with `backward=True` and the
+        tape still has the arrays.
     carried : bool
-        Whether it goes from one copy of a repeated scope to the next one: in the folded picture, backwards.
+        Whether it goes from one copy of a repeated scope to the next one: in the folded
+        picture, backwards.
     """
 
     source: str
@@ -120,17 +136,20 @@ class Edge:
 
 @dataclass(frozen=True)
 class Scope:
-    """A part of the computation that belongs together, to be framed, or folded to one node.
+    """A part of the computation that belongs together, to be framed, or folded to one
+    node.
 
     Attributes
     ----------
     id : str
-        Its key in `Graph.scopes`: the path, with `#2` behind it for the second call of the same module.
+        Its key in `Graph.scopes`: the path, with `#2` behind it for the second call of
+        the same module.
     parent : str
         The id of the scope that it lies in; empty for an outermost one.
     kind : str
-        "module" (a call of an `nn.Module`), "scope" (a `with mg.scope(...)`), "repeat" (a part of a loop), or "stretch"
-        (operations that were recorded one after another, for want of anything better).
+        "module" (a call of an `nn.Module`), "scope" (a `with mg.scope(...)`), "repeat"
+        (a part of a loop), or "stretch" (operations that were recorded one after
+        another, for want of anything better).
     path : str
         What the user knows it by: `encoder.layers.3`; empty for an outermost module.
     label : str
@@ -140,8 +159,9 @@ class Scope:
     last : str
         The path of the last of these copies.
     operations, parameters, memory : int
-        How many operations are in it, how many numbers that are trained and go into nothing else, and how many bytes
-        the operations' results take: of all its copies together, but of the first copy of those that it lies in.
+        How many operations are in it, how many numbers that are trained and go into
+        nothing else, and how many bytes the operations' results take: of all its copies
+        together, but of the first copy of those that it lies in.
     grad : Values or None
         The gradients of these parameters taken together.
     """
@@ -170,12 +190,14 @@ class Graph:
     edges : list of Edge
         By target, in the order of its arguments.
     scopes : dict of str to Scope
-        Outer ones before those within them. Folded ones are not among them: they are nodes of the same id.
+        Outer ones before those within them. Folded ones are not among them: they are
+        nodes of the same id.
     notes : list of str
-        What a reader of the picture should know about it, in sentences: above all what was folded.
+        What a reader of the picture should know about it, in sentences: above all what
+        was folded.
     operations, parameters, memory : int
-        How many operations there are, how many numbers that are trained, and how many bytes the operations' results
-        take: of the whole, folded or not.
+        How many operations there are, how many numbers that are trained, and how many
+        bytes the operations' results take: of the whole, folded or not.
     grad : Values or None
         The gradients of all parameters taken together.
     """
@@ -195,7 +217,8 @@ def nested(
     scopes: Mapping[str, Scope],
     key: Callable[[T | Scope], Any] | None = None,
 ) -> Iterator[tuple[tuple[str, ...], T | Scope | None]]:
-    """Yield what lies in scopes, scope by scope: each scope before what is in it, and None behind it.
+    """Yield what lies in scopes, scope by scope: each scope before what is in it, and
+    None behind it.
 
     Parameters
     ----------
@@ -203,7 +226,8 @@ def nested(
         With the ids of the scopes around each, outermost first.
     scopes : dict of str to Scope
     key : callable, optional
-        By what the contents of a scope are sorted; by default they stand in the order of `things`.
+        By what the contents of a scope are sorted; by default they stand in the order
+        of `things`.
 
     Yields
     ------

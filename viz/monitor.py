@@ -1,10 +1,13 @@
-"""What happens in a network while it learns: histograms of activations, gradients and weights, layer by layer.
+"""What happens in a network while it learns: histograms of activations, gradients and
+weights, layer by layer.
 
-Owns: what is measured in each step, what is remarkable about it, in sentences, and the plots of it.
+Owns: what is measured in each step, what is remarkable about it, in sentences, and the
+plots of it.
 Must not own: the training loop.
 Read next: `plots/canvas.py`, what all plots share.
 
-The numbers of a step are reduced to a few dozen counts, so that thousands of steps take a few megabytes.
+The numbers of a step are reduced to a few dozen counts, so that thousands of steps take
+a few megabytes.
 """
 
 from __future__ import annotations
@@ -109,7 +112,8 @@ def _is_bad(spread: Spread) -> bool:
     return spread.bad > 0
 
 
-# What is measured, when it is remarkable, in how many steps at least, and what is said of it
+# What is measured, when it is remarkable, in how many steps at least, and what is said
+# of it
 REMARKABLE: tuple[tuple[What, Callable[[Any], bool], int, str], ...] = (
     ("weights", _is_bad, 1, "The weights of '{name}' aren't all finite from step {since} on."),
     ("gradients", _is_bad, 1, "The gradients of '{name}' aren't all finite from step {since} on."),
@@ -144,10 +148,12 @@ REMARKABLE: tuple[tuple[What, Callable[[Any], bool], int, str], ...] = (
 
 
 class Monitor:
-    """Watches a network while it learns: call `step()` after each step of the optimizer.
+    """Watches a network while it learns: call `step()` after each step of the
+    optimizer.
 
-    Activations are what the innermost modules return (in training mode; the last call of a step counts), so write
-    `nn.Tanh()` as a layer to see it. What a compiled function computes isn't seen, except for weights and updates.
+    Activations are what the innermost modules return (in training mode; the last call
+    of a step counts), so write `nn.Tanh()` as a layer to see it. What a compiled
+    function computes isn't seen, except for weights and updates.
 
     Parameters
     ----------
@@ -163,10 +169,12 @@ class Monitor:
     gradients, weights : dict of str to list of Spread or None
         By parameter.
     updates : dict of str to list of float or None
-        By parameter: the norm of its change in the step, relative to its norm before. None where that was 0.
+        By parameter: the norm of its change in the step, relative to its norm before.
+        None where that was 0.
     dead, saturated : dict of str to list of float or None
-        By layer: of a ReLU the share of its units that were 0 for every observation; of a tanh or a sigmoid the share
-        of its outputs where the derivative is below 5% of its greatest. None for other layers.
+        By layer: of a ReLU the share of its units that were 0 for every observation; of
+        a tanh or a sigmoid the share of its outputs where the derivative is below 5% of
+        its greatest. None for other layers.
 
     Raises
     ------
@@ -239,7 +247,9 @@ class Monitor:
                 return
 
     def step(self) -> None:
-        """Note what has happened since the last call: to be called after each step of the optimizer."""
+        """Note what has happened since the last call: to be called after each step of
+        the optimizer.
+        """
         self.steps += 1
         for path in self._layers:
             spread, dead, saturated = self._seen.get(path, (None, None, None))
@@ -266,7 +276,9 @@ class Monitor:
         self._handles = []
 
     def explain(self) -> list[str]:
-        """Return what is remarkable about the last step, and since when it has been so; `mg.explain` calls it."""
+        """Return what is remarkable about the last step, and since when it has been so;
+        `mg.explain` calls it.
+        """
         if not self.steps:
             return ["No step has been watched yet: call monitor.step() after each step of the optimizer."]
         said = []
@@ -283,7 +295,8 @@ class Monitor:
 
 
 def _since(flags: list[bool], least: int) -> int:
-    """Return from which step on something has been so until the last, counted from 1; 0 if for less than `least` steps.
+    """Return from which step on something has been so until the last, counted from 1; 0
+    if for less than `least` steps.
 
     Examples
     --------
@@ -301,24 +314,28 @@ def plot_monitor(
 ) -> Figure:
     """Plot what a `Monitor` has seen, over the steps of training.
 
-    Activations, gradients and weights are histograms: each column is one of a step, the darker the more numbers lie
-    there. The others are a line for each parameter or layer. What isn't finite is marked in red.
+    Activations, gradients and weights are histograms: each column is one of a step, the
+    darker the more numbers lie there. The others are a line for each parameter or
+    layer. What isn't finite is marked in red.
 
     Parameters
     ----------
     monitor : Monitor
     what : str
-        "activations", "gradients", "weights", "updates" (relative to the weights, on a logarithmic scale, with a line
-        at 0.001, which is a usual value), "dead" or "saturated".
+        "activations", "gradients", "weights", "updates" (relative to the weights, on a
+        logarithmic scale, with a line at 0.001, which is a usual value), "dead" or
+        "saturated".
     only : list of str, optional
-        Layers, or parameters, by their names; by default all, of many histograms eight from the first to the last.
+        Layers, or parameters, by their names; by default all, of many histograms eight
+        from the first to the last.
     title : str, optional
         What is written above.
 
     Returns
     -------
     matplotlib.figure.Figure
-        It shows itself in Jupyter; `figure.savefig("activations.png")` writes it to a file.
+        It shows itself in Jupyter; `figure.savefig("activations.png")` writes it to a
+        file.
 
     Raises
     ------
@@ -403,9 +420,11 @@ def _maps(monitor: Monitor, table: dict[str, list[Spread | None]], what: str, ti
 
 
 def _shares(row: list[Spread | None]) -> tuple[Array, float, float]:
-    """Return the histograms of all steps on one scale, shape (HEIGHT, steps), and from where to where that runs.
+    """Return the histograms of all steps on one scale, shape (HEIGHT, steps), and from
+    where to where that runs.
 
-    It leaves out the outermost hundredth of the values, so that one extreme step doesn't flatten all the others.
+    It leaves out the outermost hundredth of the values, so that one extreme step
+    doesn't flatten all the others.
     """
     at = np.unique(np.linspace(0, len(row) - 1, min(len(row), MOST_COLUMNS)).round().astype(int))
     spreads = [row[k] for k in at]

@@ -4,9 +4,10 @@ Owns: the names that rules show for operands.
 Must not own: the rules (`rules.py`), or the signs of operations (`signs.py`).
 Read next: `graph.py`.
 
-A value goes by its own name, or by the word of the operation that made it. A simple calculation with such names is
-spelled out: `(pred - y).T @ g`. Where there is neither, the letter stays that the rule has, unless that is the name of
-something else in the computation.
+A value goes by its own name, or by the word of the operation that made it. A simple
+calculation with such names is spelled out: `(pred - y).T @ g`. Where there is neither,
+the letter stays that the rule has, unless that is the name of something else in the
+computation.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ SUBSCRIPT = "₁₂₃₄₅₆₇₈₉"
 
 
 def short(name: str | None) -> str:
-    """Return a name without the path of its module; in quotation marks if it isn't one word.
+    """Return a name without the path of its module; in quotation marks if it isn't one
+    word.
 
     Examples
     --------
@@ -67,7 +69,9 @@ class Names:
         self.known: dict[Any, str] = {}
 
     def of(self, node: Leaf | Operation, depth: int = 1) -> str:
-        """Return what a value is called; nothing if it has no name, nor the operation that made it a word."""
+        """Return what a value is called; nothing if it has no name, nor the operation
+        that made it a word.
+        """
         if node.name:
             return short(node.name)
         if not isinstance(node, Operation):
@@ -83,7 +87,9 @@ class Names:
         return word if word.isidentifier() and node.function not in signs.UNNAMED else ""
 
     def operand(self, parent: Leaf | Operation | None, arg: Any, depth: int = 1) -> str:
-        """Return what an operand is called: a constant that is one number, by this number."""
+        """Return what an operand is called: a constant that is one number, by this
+        number.
+        """
         if parent is None:
             return "" if arg is None or signs.is_array(arg) else signs.brief(arg)
         if parent not in self.known or not depth:

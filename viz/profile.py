@@ -1,11 +1,13 @@
-"""Where time and memory go: a computation measured operation by operation, forwards and backwards, as a flame graph.
+"""Where time and memory go: a computation measured operation by operation, forwards and
+backwards, as a flame graph.
 
 Owns: the measurement, how it is added up by scopes and operations, and the picture.
 Must not own: the walk back (`../microgradnd/tape.py`), or the scopes (`record.py`).
 Read next: `record.py`; `plots/canvas.py`.
 
-Time is taken whenever an operation is recorded, and on the way back whenever its rules are done: so the Python code
-before an operation counts as its own. Memory is taken in a run of its own, as taking it makes everything slower.
+Time is taken whenever an operation is recorded, and on the way back whenever its rules
+are done: so the Python code before an operation counts as its own. Memory is taken in a
+run of its own, as taking it makes everything slower.
 """
 
 from __future__ import annotations
@@ -60,7 +62,9 @@ class Frame:
     within: dict[str, Frame] = field(default_factory=dict)
 
     def add(self, path: tuple[str, ...], size: float) -> None:
-        """Add what one operation took, which lies in these scopes and has the last name."""
+        """Add what one operation took, which lies in these scopes and has the last
+        name.
+        """
         frame = self
         for name in ("", *path):
             frame = frame.within.setdefault(name, Frame(name)) if name else frame
@@ -69,7 +73,9 @@ class Frame:
 
 
 class Meter(Recording):
-    """Measures what has been used since the last operation, each time that one is recorded."""
+    """Measures what has been used since the last operation, each time that one is
+    recorded.
+    """
 
     def __init__(self, read: Callable[[], float]) -> None:
         super().__init__()
@@ -104,7 +110,9 @@ def clock() -> Callable[[], float]:
 
 
 def allocated() -> Callable[[], float]:
-    """Return a function that gives what was needed since it was called last, on top of what there was then."""
+    """Return a function that gives what was needed since it was called last, on top of
+    what there was then.
+    """
     before = [tracemalloc.get_traced_memory()[0]]
 
     def read() -> float:
@@ -118,18 +126,21 @@ def allocated() -> Callable[[], float]:
 
 @explained
 def profile(f: Callable[..., Any], *args: Any, repeat: int = 5, title: str | None = None) -> Figure:
-    """Measure a computation, and draw where its time and its memory go, as a flame graph.
+    """Measure a computation, and draw where its time and its memory go, as a flame
+    graph.
 
-    The width of a box is what was used in it: the first row is everything, the second the way forwards and the way
-    back, then come scopes (modules and `mg.scope`), and at last the operations, those of the same kind in a scope
-    together. The time of an operation is from one record on the tape to the next, and so includes the Python code
-    before it; of several runs the quickest counts. Its memory is what was needed while it ran in addition to what there
-    was before.
+    The width of a box is what was used in it: the first row is everything, the second
+    the way forwards and the way back, then come scopes (modules and `mg.scope`), and at
+    last the operations, those of the same kind in a scope together. The time of an
+    operation is from one record on the tape to the next, and so includes the Python
+    code before it; of several runs the quickest counts. Its memory is what was needed
+    while it ran in addition to what there was before.
 
     Parameters
     ----------
     f : callable
-        Returns the result (a loss). It is called `repeat` + 2 times. No `.grad` is touched and no hook is called.
+        Returns the result (a loss). It is called `repeat` + 2 times. No `.grad` is
+        touched and no hook is called.
     *args
         What it is called with.
     repeat : int
@@ -145,7 +156,8 @@ def profile(f: Callable[..., Any], *args: Any, repeat: int = 5, title: str | Non
     Raises
     ------
     TypeError
-        If `f` can't be called, or doesn't return a Tensor that depends on one that requires a gradient.
+        If `f` can't be called, or doesn't return a Tensor that depends on one that
+        requires a gradient.
     ValueError
         If `repeat` is less than 1.
     ImportError
@@ -227,7 +239,9 @@ def _whole(result: Tensor, forward: Uses, backward: Uses) -> Frame:
 
 
 def _called(part: Part) -> str:
-    """Return what a scope is called within the outer one: `0 Block`, `mlp`, `attention`."""
+    """Return what a scope is called within the outer one: `0 Block`, `mlp`,
+    `attention`.
+    """
     outer = [f"{scope.path}." for scope in part.ancestors()[:-1] if scope.path]
     within = max((path for path in outer if part.path.startswith(path)), key=len, default="")
     path, label = part.path.removeprefix(within), part.label.partition("(")[0]

@@ -1,10 +1,12 @@
-"""The tape behind a tensor as a list: operations in the order of the program, with ids, and the scopes they lie in.
+"""The tape behind a tensor as a list: operations in the order of the program, with ids,
+and the scopes they lie in.
 
 Owns: the list, the ids, what the engine's walk back finds, and the tree of scopes.
 Must not own: what is folded (`fold.py`), or what is said of a node (`graph.py`).
 Read next: `fold.py`.
 
-Nothing here recurses, and nothing takes more than a few steps for each operation: a tape may have a million of them.
+Nothing here recurses, and nothing takes more than a few steps for each operation: a
+tape may have a million of them.
 """
 
 from __future__ import annotations
@@ -58,7 +60,9 @@ class Record:
             count += 1
 
     def operands(self, i: int) -> list[Thing | None]:
-        """Return what goes into an operation: nodes, arrays by their identity, None for what its own text says."""
+        """Return what goes into an operation: nodes, arrays by their identity, None for
+        what its own text says.
+        """
         node = self.operations[i]
         if node.args is None:  # what `backward()` has let go of goes by a number that no id() can be
             return [p or (-node.position if signs.was_operand(node, k) else None) for k, p in enumerate(node.parents)]
@@ -68,25 +72,31 @@ class Record:
         ]
 
     def changed(self) -> list[Leaf]:
-        """Return the variables that were given other values after they had been used."""
+        """Return the variables that were given other values after they had been
+        used.
+        """
         used = ((p, node) for node in self.operations for p in node.parents if isinstance(p, Leaf) and p.requires_grad)
         return list(dict.fromkeys(leaf for leaf, node in used if leaf.position > node.position))
 
     def can_flow(self) -> bool:
-        """Return whether the tape still has all arrays that the rules need, and none of them was changed since."""
+        """Return whether the tape still has all arrays that the rules need, and none of
+        them was changed since.
+        """
         return all(
             node.args is not None and all(parent is None or parent.position < node.position for parent in node.parents)
             for node in self.operations
         )
 
     def flow(self, step: Callable[[Operation, Any, Parts], None] | None = None) -> dict[Node, Any]:
-        """Walk back from the result, whose derivative with respect to itself is 1; no `.grad` is set, no hook called.
+        """Walk back from the result, whose derivative with respect to itself is 1; no
+        `.grad` is set, no hook called.
 
         Parameters
         ----------
         step : callable, optional
-            `step(node, g, parts)` is called for each operation on the way, with what arrived at it, and what its rules
-            made of that: a list of (position, array), for the argument at each position that has a derivative.
+            `step(node, g, parts)` is called for each operation on the way, with what
+            arrived at it, and what its rules made of that: a list of (position, array),
+            for the argument at each position that has a derivative.
 
         Returns
         -------
@@ -135,7 +145,8 @@ class Part:
         self.module: Any = None  # a weak reference
 
     def inside(self, is_shown: bool = False) -> Iterator[int | Part]:
-        """Yield the operations and scopes within it, outer ones before inner ones; not what folds hide, if `is_shown`.
+        """Yield the operations and scopes within it, outer ones before inner ones; not
+        what folds hide, if `is_shown`.
 
         Of a scope that stands for several copies it is the first.
         """
@@ -151,7 +162,9 @@ class Part:
         return [thing for thing in self.inside(is_shown) if isinstance(thing, Part)]
 
     def operations(self) -> list[int]:
-        """Return the indices of all operations within it, at any depth, copies after what they are copies of."""
+        """Return the indices of all operations within it, at any depth, copies after
+        what they are copies of.
+        """
         found: list[int] = []
         todo: list[int | Part | list[list[int]]] = [self]
         while todo:
@@ -166,7 +179,9 @@ class Part:
         return found
 
     def ancestors(self) -> list[Part]:
-        """Return the scopes that it lies in, from what holds the outermost ones to itself."""
+        """Return the scopes that it lies in, from what holds the outermost ones to
+        itself.
+        """
         found, part = [self], self.parent
         while part is not None:
             found.append(part)
@@ -187,7 +202,8 @@ class Part:
 
 
 def tree(record: Record, among: Iterable[int] | None = None) -> Part:
-    """Return the scopes of a record, with its operations in them, under a root that stands for the whole.
+    """Return the scopes of a record, with its operations in them, under a root that
+    stands for the whole.
 
     Parameters
     ----------
@@ -214,9 +230,11 @@ def tree(record: Record, among: Iterable[int] | None = None) -> Part:
 
 
 def chains_of_marks(record: Record) -> tuple[dict[int, list[int]], dict[int, tuple[Any, str]]]:
-    """Return for each operation in a scope the positions at which its scopes were entered, and what these are.
+    """Return for each operation in a scope the positions at which its scopes were
+    entered, and what these are.
 
-    What is entered later and isn't left yet lies within: the positions, in their order, lead from outside to inside.
+    What is entered later and isn't left yet lies within: the positions, in their order,
+    lead from outside to inside.
     """
     chains: dict[int, list[int]] = {}
     marks: dict[int, tuple[Any, str]] = {}
@@ -243,7 +261,9 @@ def chains_of_marks(record: Record) -> tuple[dict[int, list[int]], dict[int, tup
 
 
 def _name(root: Part) -> None:
-    """Give modules the paths that they have in the outermost module around them, and labels with their settings."""
+    """Give modules the paths that they have in the outermost module around them, and
+    labels with their settings.
+    """
     paths: dict[int, dict[int, str]] = {}
     for part in root.parts():
         if part.kind == "scope":
@@ -266,7 +286,9 @@ def _name(root: Part) -> None:
 
 
 def _identify(root: Part) -> None:
-    """Give each scope an id of its own: its path, and where that is taken, a number behind it."""
+    """Give each scope an id of its own: its path, and where that is taken, a number
+    behind it.
+    """
     counts: dict[str, int] = {}
     taken: set[str] = set()
     for part in root.parts():

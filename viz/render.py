@@ -1,12 +1,14 @@
 """From DOT to something to look at: `draw` and `save`.
 
-Owns: the programs that lay a graph out, where they are missing the advice, and the two functions that users call.
+Owns: the programs that lay a graph out, where they are missing the advice, and the two
+functions that users call.
 Must not own: what is in a picture (`graph.py`) or how it looks (`dot.py`).
 Read next: `graph.py`.
 
-The layout is done by Graphviz: by its program `dot` where that is installed, else by the copy of Graphviz that comes
-with the package pygraphviz. Either runs as a process of its own, fed with DOT and read from: the layout of a large
-graph can be interrupted, and what the program writes to stderr becomes an error message instead of noise.
+The layout is done by Graphviz: by its program `dot` where that is installed, else by
+the copy of Graphviz that comes with the package pygraphviz. Either runs as a process of
+its own, fed with DOT and read from: the layout of a large graph can be interrupted, and
+what the program writes to stderr becomes an error message instead of noise.
 """
 
 from __future__ import annotations
@@ -71,26 +73,31 @@ def draw(
     Parameters
     ----------
     t : Tensor or BaseException
-        Of any shape; before `backward()` or, with the gradients in the picture, after it. Of an error that was caught,
-        what had been computed up to it is drawn, with the operation that failed and the shapes of its operands in red.
+        Of any shape; before `backward()` or, with the gradients in the picture, after
+        it. Of an error that was caught, what had been computed up to it is drawn, with
+        the operation that failed and the shapes of its operands in red.
     view : str
-        "forward" (from the variables to the result), "backward" (from the result back to the variables: what each
-        derivative rule makes of the gradient that arrives) or "both" in one picture.
+        "forward" (from the variables to the result), "backward" (from the result back
+        to the variables: what each derivative rule makes of the gradient that arrives)
+        or "both" in one picture.
     show : collection of str
-        What is written into it: any of "shapes", "dtypes", "values", "numbers" (values and gradients that are single
-        numbers), "gradients", "rules" (of derivatives, in the views that have them), "lines" (of the user's code, where
-        they were recorded) and "memory". NaN and Inf are marked in any case.
+        What is written into it: any of "shapes", "dtypes", "values", "numbers" (values
+        and gradients that are single numbers), "gradients", "rules" (of derivatives, in
+        the views that have them), "lines" (of the user's code, where they were
+        recorded) and "memory". NaN and Inf are marked in any case.
     depth : int or None
-        Scopes (modules and what is computed in a `mg.scope`) that lie in so many others are folded to one node each.
+        Scopes (modules and what is computed in a `mg.scope`) that lie in so many others
+        are folded to one node each.
     max_nodes : int or None
-        A larger graph is folded until it has no more nodes: first what repeats to its first copy, then scopes to one
-        node each, the deepest first, then what is left in the middle; what was folded is said below the picture. None
-        to draw everything; the layout of thousands of nodes takes minutes.
+        A larger graph is folded until it has no more nodes: first what repeats to its
+        first copy, then scopes to one node each, the deepest first, then what is left
+        in the middle; what was folded is said below the picture. None to draw
+        everything; the layout of thousands of nodes takes minutes.
     rankdir : str
         Which way the computation runs: "TB" (from top to bottom), "LR", "BT" or "RL".
     style : str
-        "page", or "slide" for a screen of 16 to 9: larger type, no statistics, and folded to at most 24
-        nodes, so that it can be read from the back of a room.
+        "page", or "slide" for a screen of 16 to 9: larger type, no statistics, and
+        folded to at most 24 nodes, so that it can be read from the back of a room.
 
     Returns
     -------
@@ -193,7 +200,9 @@ def drawing_of(lines: Iterable[str], look: dot.Look) -> graphviz.Digraph:
 def _drawn(
     t: Any, view: View = "forward", to: Any = None, depth: int | None = None, max_nodes: Any = MOST_NODES, **how: Any
 ) -> tuple[Iterator[str], dot.Look]:
-    """Return the lines of DOT for the options of `draw`, and how they are drawn, or raise if an option is wrong."""
+    """Return the lines of DOT for the options of `draw`, and how they are drawn, or
+    raise if an option is wrong.
+    """
     look = dot.checked(view, **how)
     if isinstance(t, BaseException):
         return failed(t, look, depth, max_nodes), look
@@ -204,15 +213,17 @@ def _drawn(
 
 @explained
 def save(t: Any, path: str | os.PathLike[str], **options: Any) -> Path:
-    """Write the picture of a computation to a file, in the format that the file's name ends in.
+    """Write the picture of a computation to a file, in the format that the file's name
+    ends in.
 
     Parameters
     ----------
     t : Tensor, BaseException or graphviz.Digraph
-        The tensor that was computed, an error that was caught, or what `draw` returned for either.
+        The tensor that was computed, an error that was caught, or what `draw` returned
+        for either.
     path : path-like
-        Ends in `.svg`, `.png`, `.pdf`, `.dot` (the DOT language), `.mmd` (Mermaid), `.json`, or `.html` (the page of
-        `explore`). Folders on the way are made.
+        Ends in `.svg`, `.png`, `.pdf`, `.dot` (the DOT language), `.mmd` (Mermaid),
+        `.json`, or `.html` (the page of `explore`). Folders on the way are made.
     **options
         For a Tensor, those of `draw`, `mermaid`, `to_json` or `explore`.
 
@@ -269,7 +280,9 @@ def save(t: Any, path: str | os.PathLike[str], **options: Any) -> Path:
 
 
 def format_of(path: Path) -> str:
-    """Return the format that a path ends in, or raise if it is none that `save` writes."""
+    """Return the format that a path ends in, or raise if it is none that `save`
+    writes.
+    """
     format = path.suffix.lower().lstrip(".")
     if format not in (*FORMATS, "dot", *OTHERS):
         known = ", ".join(f".{name}" for name in (*FORMATS, "dot", *OTHERS))
@@ -312,7 +325,9 @@ def render(source: str, format: str) -> bytes:
 
 
 def _adaptive(picture: bytes, format: str) -> bytes:
-    """Give an SVG the colours that it has where the reader prefers dark pages; other formats stay as they are."""
+    """Give an SVG the colours that it has where the reader prefers dark pages; other
+    formats stay as they are.
+    """
     if format != "svg":
         return picture
     rules = "".join(
@@ -335,9 +350,11 @@ def _run(command: list[str], source: str, environment: dict[str, str] | None = N
 
 @contextmanager
 def _fonts() -> Iterator[dict[str, str]]:
-    """Give the environment of a process in which Graphviz finds a font: where Linux has none, matplotlib brings one.
+    """Give the environment of a process in which Graphviz finds a font: where Linux has
+    none, matplotlib brings one.
 
-    Without any font every letter is drawn as a box. The fonts of the system, where there are some, come first.
+    Without any font every letter is drawn as a box. The fonts of the system, where
+    there are some, come first.
     """
     environment = dict(os.environ)
     matplotlib = importlib.util.find_spec("matplotlib")
@@ -358,7 +375,9 @@ def _fonts() -> Iterator[dict[str, str]]:
 
 @functools.cache
 def _drawing_class() -> Any:
-    """Return `graphviz.Digraph` with our own way to an image, for where the program `dot` isn't installed."""
+    """Return `graphviz.Digraph` with our own way to an image, for where the program
+    `dot` isn't installed.
+    """
     try:
         import graphviz
     except ImportError as error:

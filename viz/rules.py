@@ -1,12 +1,15 @@
-"""A derivative rule as it is written in the table, `g * np.cos(x)`, and with the names of its operands in it.
+"""A derivative rule as it is written in the table, `g * np.cos(x)`, and with the names
+of its operands in it.
 
-Owns: finding the source of a rule and cutting out what it returns, and what is said of a rule that is no formula.
+Owns: finding the source of a rule and cutting out what it returns, and what is said of
+a rule that is no formula.
 Must not own: any rule (`../microgradnd/rules/`).
 Read next: `dot.py`.
 
-A lambda's body is its text. Of a function with several ways to return, the one is shown that this call takes: its
-conditions are evaluated on stand-ins of the right shapes, which take no memory. A rule may say itself what pictures
-show, in an attribute `text`; for those of the library that are no formula, `TEXTS` says it. A rule that would show
+A lambda's body is its text. Of a function with several ways to return, the one is shown
+that this call takes: its conditions are evaluated on stand-ins of the right shapes,
+which take no memory. A rule may say itself what pictures show, in an attribute `text`;
+for those of the library that are no formula, `TEXTS` says it. A rule that would show
 names of its own, which nobody outside knows, is called the derivative of its function.
 """
 
@@ -77,7 +80,8 @@ class UnknownError(Exception):
 
 
 def rule_text(node: Operation, position: int) -> str:
-    """Return what the VJP rule of one argument of an operation computes, as the table has it.
+    """Return what the VJP rule of one argument of an operation computes, as the table
+    has it.
 
     Parameters
     ----------
@@ -89,7 +93,8 @@ def rule_text(node: Operation, position: int) -> str:
     Returns
     -------
     str
-        On one line, of any length. `g` is the cotangent of the result, `out` the result, then come the arguments.
+        On one line, of any length. `g` is the cotangent of the result, `out` the
+        result, then come the arguments.
 
     Examples
     --------
@@ -125,7 +130,8 @@ class Template:
     text : str
         The rule, as `rule_text` gives it.
     words : collection of str
-        What stands for a value in it: `g`, `out`, and what the rule calls its arguments.
+        What stands for a value in it: `g`, `out`, and what the rule calls its
+        arguments.
     """
 
     def __init__(self, text: str, words: Collection[str]) -> None:
@@ -137,7 +143,8 @@ class Template:
         return set(self.pieces[1::2])
 
     def put(self, names: Mapping[str, str]) -> str:
-        """Return the text with other names, or numbers: what isn't one word stands in brackets where it has to.
+        """Return the text with other names, or numbers: what isn't one word stands in
+        brackets where it has to.
 
         Examples
         --------
@@ -163,7 +170,9 @@ def _innermost(rule: Any) -> Any:
 
 
 def _words(expression: ast.expr) -> list[str]:
-    """Return the names in an expression that aren't attributes, and a mark for what no picture should show."""
+    """Return the names in an expression that aren't attributes, and a mark for what no
+    picture should show.
+    """
     odd = (ast.IfExp, ast.comprehension, ast.Starred, ast.Lambda, ast.NamedExpr)
     found = ["?" for part in ast.walk(expression) if isinstance(part, odd)]
     return found + [part.id for part in ast.walk(expression) if isinstance(part, ast.Name)]
@@ -185,7 +194,9 @@ def _is_ours(rule: Any) -> bool:
 
 
 def parameters_of(function: Any, position: int) -> list[str]:
-    """Return what the rule of one argument of a function calls the arguments, as far as it names them."""
+    """Return what the rule of one argument of a function calls the arguments, as far as
+    it names them.
+    """
     try:
         names = list(inspect.signature(rule_for(VJPS, function, position)).parameters.values())[2:]
     except (TypeError, ValueError):
@@ -194,7 +205,9 @@ def parameters_of(function: Any, position: int) -> list[str]:
 
 
 def summed_axes(node: Operation, position: int) -> tuple[int, ...]:
-    """Return the axes of the result over which the cotangent of an argument is summed, since broadcasting copied it."""
+    """Return the axes of the result over which the cotangent of an argument is summed,
+    since broadcasting copied it.
+    """
     parent = node.parents[position]
     is_elementwise = node.function in BROADCASTING or getattr(node.function, "signature", "none") is None
     if not is_elementwise or node.shape is None or (node.args is None and parent is None):
@@ -218,7 +231,9 @@ def _returned(rule: Any, node: Operation) -> ast.expr:
 
 
 def _source_of(code: Any) -> Any:
-    """Return the syntax tree of the lambda or function that a code object was compiled from."""
+    """Return the syntax tree of the lambda or function that a code object was compiled
+    from.
+    """
     nodes = _parsed(code.co_filename, "".join(linecache.getlines(code.co_filename)))
     found: list[Any]
     if code.co_name == "<lambda>":
@@ -245,7 +260,9 @@ def _parsed(filename: str, source: str) -> list[Any]:
 
 
 def _stand_ins(node: Operation) -> list[Any]:
-    """Return g, out and the arguments of a call, arrays with zeros of their shapes in their place."""
+    """Return g, out and the arguments of a call, arrays with zeros of their shapes in
+    their place.
+    """
 
     def zeros(shape: Any, dtype: Any) -> Any:
         return np.broadcast_to(np.zeros((), dtype), shape)
@@ -263,17 +280,19 @@ def _stand_ins(node: Operation) -> list[Any]:
 
 
 class _Reading(ast.NodeTransformer):
-    """The way that one call takes through the body of a rule, and what it returns, as a reader of NumPy would write it.
+    """The way that one call takes through the body of a rule, and what it returns, as a
+    reader of NumPy would write it.
 
-    It leaves out the branches that the call doesn't take, options at their defaults, and what changes the form of an
-    array only inside of a rule.
+    It leaves out the branches that the call doesn't take, options at their defaults,
+    and what changes the form of an array only inside of a rule.
 
     Attributes
     ----------
     known : dict
         What parameters stand for, and variables once they have been evaluated.
     freed : set of str
-        Parameters whose arguments `backward()` has freed, so that their values are unknown.
+        Parameters whose arguments `backward()` has freed, so that their values are
+        unknown.
     pending : list of ast.stmt
         Statements that nothing has asked for yet.
     texts : dict of str to ast.expr
@@ -310,7 +329,9 @@ class _Reading(ast.NodeTransformer):
         raise UnknownError
 
     def value(self, expression: ast.expr) -> Any:
-        """Evaluate an expression, after the statements that it depends on, if it isn't too much work."""
+        """Evaluate an expression, after the statements that it depends on, if it isn't
+        too much work.
+        """
         with np.errstate(all="ignore"):
             if self.pending and any(isinstance(n, ast.Name) and n.id not in self.known for n in ast.walk(expression)):
                 if sum(v.size for v in self.known.values() if isinstance(v, np.ndarray)) > MOST_ELEMENTS:
@@ -363,7 +384,9 @@ class _Reading(ast.NodeTransformer):
         return node
 
     def is_default(self, argument: ast.expr) -> bool:
-        """Return whether an argument is a parameter that this call leaves at None or False."""
+        """Return whether an argument is a parameter that this call leaves at None or
+        False.
+        """
         if not isinstance(argument, ast.Name) or argument.id in self.freed:
             return False
         value = self.known.get(argument.id, ...)

@@ -1,4 +1,5 @@
-"""How an operation is written: the sign that mathematics has for it, and the constants that belong to it.
+"""How an operation is written: the sign that mathematics has for it, and the constants
+that belong to it.
 
 Owns: the table of signs.
 Must not own: anything of the picture.
@@ -46,14 +47,18 @@ SAID_BY_THE_EDGES = {"shape", "newshape", "keepdims", "ends", "call"}
 
 
 def is_array(arg: Any) -> bool:
-    """Return whether an argument is worth a node of its own: an array, but not of a single element."""
+    """Return whether an argument is worth a node of its own: an array, but not of a
+    single element.
+    """
     return isinstance(arg, np.ndarray) and arg.size != 1
 
 
 def was_operand(node: Operation, i: int) -> bool:
-    """Return whether a constant that has been let go of was calculated with, and isn't part of the operation's text.
+    """Return whether a constant that has been let go of was calculated with, and isn't
+    part of the operation's text.
 
-    That is so for what stands first, unless the function gives every position the same meaning (an axis, then arrays).
+    That is so for what stands first, unless the function gives every position the same
+    meaning (an axis, then arrays).
     """
     if node.parents[i] is not None:
         return False
@@ -85,7 +90,8 @@ def counted(count: int, word: str) -> str:
 
 
 def written(node: Operation) -> tuple[str, str]:
-    """Return an operation as text: its sign, and what else there is to say about the call.
+    """Return an operation as text: its sign, and what else there is to say about the
+    call.
 
     Parameters
     ----------
@@ -136,7 +142,9 @@ def written(node: Operation) -> tuple[str, str]:
 
 
 def _constant(node: Operation, i: int) -> str:
-    """Return the text of a constant argument; nothing for one that is a node of its own."""
+    """Return the text of a constant argument; nothing for one that is a node of its
+    own.
+    """
     if node.parents[i] is not None:
         return ""
     if node.args is None:
@@ -155,7 +163,9 @@ def _power(base: str, exponent: str) -> str:
 
 
 def _options(node: Operation, args: tuple[Any, ...]) -> dict[str, Any]:
-    """Return the arguments that are neither operands nor arrays, by name: what `axis=0` is for a sum."""
+    """Return the arguments that are neither operands nor arrays, by name: what `axis=0`
+    is for a sum.
+    """
     try:
         parameters = list(inspect.signature(node.function).parameters.values())
     except (TypeError, ValueError):

@@ -32,7 +32,8 @@ class Text(str):
 
 @explained
 def table(t: Tensor, *, depth: int | None = None, max_nodes: int | None = 200, backward: bool = True) -> str:
-    """Return the computation that made a tensor as a table: operations, shapes, memory and gradients, scope by scope.
+    """Return the computation that made a tensor as a table: operations, shapes, memory
+    and gradients, scope by scope.
 
     Parameters
     ----------
@@ -41,14 +42,15 @@ def table(t: Tensor, *, depth: int | None = None, max_nodes: int | None = 200, b
     depth, max_nodes : int or None
         What is folded, as for `draw`.
     backward : bool
-        Whether to compute the gradients of the operations, where the tape still has the arrays for that; those of the
-        variables are `.grad` where it isn't None.
+        Whether to compute the gradients of the operations, where the tape still has the
+        arrays for that; those of the variables are `.grad` where it isn't None.
 
     Returns
     -------
     str
-        A line for each variable, operation and scope, and one for the whole. Memory is that of the arrays, in steps of
-        1000 bytes; that of a scope is the sum over its operations, and its gradient is that of its parameters together.
+        A line for each variable, operation and scope, and one for the whole. Memory is
+        that of the arrays, in steps of 1000 bytes; that of a scope is the sum over its
+        operations, and its gradient is that of its parameters together.
 
     Raises
     ------

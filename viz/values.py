@@ -34,7 +34,8 @@ class Values:
     elements : number or nested list, or None
         All of them, if there are at most `IN_FULL`; a plain number for a single one.
     lowest, mean, highest : float or None
-        Of the finite ones; None where there are none, and for complex numbers, which have no order.
+        Of the finite ones; None where there are none, and for complex numbers, which
+        have no order.
     norm : float
         The root of the sum of the squared magnitudes; NaN or Inf if one of them is.
     nan, inf, zeros : int
@@ -53,7 +54,8 @@ class Values:
 
 
 def values_of(array: Any) -> Values | None:
-    """Return what to say of an array's numbers; None if it isn't there any more, or doesn't hold numbers.
+    """Return what to say of an array's numbers; None if it isn't there any more, or
+    doesn't hold numbers.
 
     Parameters
     ----------
@@ -89,7 +91,9 @@ def values_of(array: Any) -> Values | None:
 
 
 def plain_number(number: Any) -> Any:
-    """Return a number of NumPy's as Python's: an extended float, which nothing can write, as a float."""
+    """Return a number of NumPy's as Python's: an extended float, which nothing can
+    write, as a float.
+    """
     item = number.item()
     return item if isinstance(item, int | float | complex) else float(item)
 
@@ -143,7 +147,8 @@ def _said(array: Any) -> Values:
 
 
 def together(arrays: Iterable[Any], only_bad: bool = False) -> Values | None:
-    """Return what to say of several arrays as if they were one: how many numbers, their norm, and what isn't finite.
+    """Return what to say of several arrays as if they were one: how many numbers, their
+    norm, and what isn't finite.
 
     Parameters
     ----------

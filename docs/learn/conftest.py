@@ -1,4 +1,6 @@
-"""Each chapter runs in an empty folder of its own: its code writes pictures to where it runs."""
+"""Each chapter runs in an empty folder of its own: its code writes pictures to where it
+runs.
+"""
 
 from pathlib import Path
 

@@ -1,4 +1,5 @@
-"""What the site has besides the pages: computed tables, notebooks, pictures, and the files that pages link to.
+"""What the site has besides the pages: computed tables, notebooks, pictures, and the
+files that pages link to.
 
 Owns: MkDocs' hooks; links; formulas as MathML; the check of all links.
 Must not own: what a notebook or a table holds.
@@ -27,7 +28,9 @@ LINK = re.compile(r"(?<=\]\()([^)#\s:]+)")
 
 
 def on_files(files: Any, config: Any) -> Any:
-    """Add the notebooks and pictures of the chapters, and the files outside of docs/ that pages link to."""
+    """Add the notebooks and pictures of the chapters, and the files outside of docs/
+    that pages link to.
+    """
     chapters = {f.src_uri: f.content_string for f in files.documentation_pages() if is_chapter(f.src_uri)}
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         for uri, notebook, pictures in pool.map(notebooks.executed, chapters.keys(), chapters.values()):
@@ -75,7 +78,9 @@ def source_page(path: Path) -> str:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
-    """Lead links out of docs/ to the pages that show those files; fill in tables; offer the notebook of a chapter."""
+    """Lead links out of docs/ to the pages that show those files; fill in tables; offer
+    the notebook of a chapter.
+    """
     uri = page.file.src_uri
     at = ROOT / uri.removeprefix(SOURCE) if uri.startswith(SOURCE) else ROOT / "docs" / uri
 
@@ -109,7 +114,9 @@ def on_page_content(html: str, page: Any, config: Any, files: Any) -> str:
 
 
 def on_post_build(config: Any) -> None:
-    """Check that each link of each page leads somewhere, and that nothing is loaded from elsewhere."""
+    """Check that each link of each page leads somewhere, and that nothing is loaded
+    from elsewhere.
+    """
     site = Path(config.site_dir)
     pages = {
         path: path.read_text() for path in site.rglob("*.html") if path.name != "404.html"

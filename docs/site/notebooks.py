@@ -23,7 +23,9 @@ MEDIA = {"svg": "image/svg+xml", "png": "image/png", "gif": "image/gif"}
 
 
 def notebook_of(text: str) -> Any:
-    """Return a chapter as a notebook: prose between code, a cell for each output, prompts and outputs left out."""
+    """Return a chapter as a notebook: prose between code, a cell for each output,
+    prompts and outputs left out.
+    """
     text = re.sub(r"(\]\(\d[\w-]*)\.md", r"\1.ipynb", text)  # the other chapters are notebooks too
     text = re.sub(r"(\]\(\.\./[\w/-]+)\.md", r"\1.html", text)
     cells = []
@@ -50,7 +52,9 @@ def code_cells(code: str) -> list[Any]:
 
 
 def executed(name: str, text: str) -> tuple[str, str, dict[str, bytes]]:
-    """Return the name of a chapter, its notebook with outputs, and the pictures that its code has written."""
+    """Return the name of a chapter, its notebook with outputs, and the pictures that
+    its code has written.
+    """
     notebook = notebook_of(text)
     with tempfile.TemporaryDirectory() as folder:
         quiet = ["--log-level=40"]  # a kernel warns that it listens without encryption, to this machine alone

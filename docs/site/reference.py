@@ -1,10 +1,13 @@
-"""The reference: pages made from docstrings, and the table of derivatives from the registry.
+"""The reference: pages made from docstrings, and the table of derivatives from the
+registry.
 
 Owns: how a docstring looks on a page, and the links between names.
-Must not own: which page a name is on: pages list their names in comments, `<!-- names microgradnd.nn: Linear ReLU -->`.
+Must not own: which page a name is on: pages list their names in comments, `<!-- names
+microgradnd.nn: Linear ReLU -->`.
 Read next: `../../microgradnd/registry.py`.
 
-Signatures are those of the running program: many are made from tables of settings, which no parser of files sees.
+Signatures are those of the running program: many are made from tables of settings,
+which no parser of files sees.
 """
 
 from __future__ import annotations
@@ -34,7 +37,9 @@ SECTIONS = "Parameters|Returns|Yields|Raises|Attributes|See Also|Notes|Reference
 
 
 def filled(markdown: str, uri: str) -> str:
-    """Return a page with what its comments ask for: the entries of names, or the table of derivatives."""
+    """Return a page with what its comments ask for: the entries of names, or the table
+    of derivatives.
+    """
     markdown = NAMES.sub(lambda match: "\n".join(entry(match[1], n, uri) for n in match[2].split()), markdown)
     for comment, make in (("derivatives", derivatives), ("scipy", scipy_derivatives), ("command line", command_line)):
         if f"<!-- {comment} -->" in markdown:
@@ -62,7 +67,9 @@ def places() -> dict[str, tuple[str, str]]:
 
 
 def entry(module: str, name: str, uri: str) -> str:
-    """Return the heading, signature and docstring of a public name, and those of a class's own methods."""
+    """Return the heading, signature and docstring of a public name, and those of a
+    class's own methods.
+    """
     value = getattr(importlib.import_module(module), name)
     parts = [
         f"### {name} {{ #{module}.{name} }}\n",
@@ -77,7 +84,9 @@ def entry(module: str, name: str, uri: str) -> str:
 
 
 def twins(module: str, name: str) -> list[tuple[str, str]]:
-    """Return the function that a layer calls, or the layer that calls a function: nn.ReLU and F.relu."""
+    """Return the function that a layer calls, or the layer that calls a function:
+    nn.ReLU and F.relu.
+    """
     others = {
         "microgradnd.nn": ("as a function", "F", nn.functional),
         "microgradnd.nn.functional": ("as a layer", "nn", nn),
@@ -108,7 +117,9 @@ def described(value: Any, name: str, uri: str) -> str:
 
 
 def signature(value: Any) -> str:
-    """Return the parameters and defaults of a function or class, without annotations."""
+    """Return the parameters and defaults of a function or class, without
+    annotations.
+    """
     if isinstance(value, property) or (inspect.isclass(value) and issubclass(value, Exception)):
         return ""
     found = inspect.signature(value)
@@ -119,7 +130,9 @@ def signature(value: Any) -> str:
 
 
 def prose(text: str, uri: str) -> str:
-    """Return text of a docstring in Markdown: doctests fenced, signs that mean something there escaped."""
+    """Return text of a docstring in Markdown: doctests fenced, signs that mean
+    something there escaped.
+    """
     blocks = re.split(r"(^>>>.*?(?:\n\n(?!>>>)|\Z))", text.strip() + "\n\n", flags=re.M | re.S)
     return "".join(f"```pycon\n{b.rstrip()}\n```\n\n" if b.startswith(">>>") else inline(b, uri) for b in blocks)
 
@@ -168,7 +181,9 @@ def definitions(body: str, uri: str) -> str:
 
 
 def derivatives() -> str:
-    """Return the tables of NumPy: functions with rules, those spelled in others, those that are refused."""
+    """Return the tables of NumPy: functions with rules, those spelled in others, those
+    that are refused.
+    """
     names: dict[Any, list[str]] = {}  # a function may have several
     for module in (np, np.linalg, np.fft):
         for name in dir(module):
@@ -236,7 +251,9 @@ def kinks() -> dict[Any, list[str]]:
 
 
 def rule_row(entry: str, function: Any) -> str:
-    """Return a row of a table: a function, the gradient of each argument, and its kinks."""
+    """Return a row of a table: a function, the gradient of each argument, and its
+    kinks.
+    """
     texts = rule_texts(function) if function in registry.VJPS else ["spelled in other functions"]
     return f"| {entry} | {'<br>'.join(texts)} | {'<br>'.join(dict.fromkeys(kinks().get(function, ())))} |"
 
@@ -248,7 +265,9 @@ def shown(values: Any) -> str:
 
 
 def rule_texts(function: Any) -> list[str]:
-    """Return the rule of each argument as the table has it; of one that is no formula, a sentence about it."""
+    """Return the rule of each argument as the table has it; of one that is no formula,
+    a sentence about it.
+    """
     table, name = registry.VJPS[function], registry.name_of(function)
     if isinstance(table, registry.Variadic):
         return [rules.TEXTS.get(name) or sentence(table.rule)]
@@ -257,7 +276,9 @@ def rule_texts(function: Any) -> list[str]:
 
 
 def written(rule: Any) -> str:
-    """Return a rule that is a formula as it stands in its file, and else what its docstring says."""
+    """Return a rule that is a formula as it stands in its file, and else what its
+    docstring says.
+    """
     if rule.__name__ == "missing":
         return "None: it is constant"
     if rule.__name__ != "<lambda>":

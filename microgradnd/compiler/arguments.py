@@ -1,12 +1,16 @@
-"""The arguments of a compiled function: taken apart into what a program is given and what it is written for.
+"""The arguments of a compiled function: taken apart into what a program is given and
+what it is written for.
 
-Owns: which leaves of the arguments are inputs of a program and which are part of it, their names, and the signature.
-Must not own: tracing (`trace.py`), or which program belongs to a signature (`compiled.py`).
+Owns: which leaves of the arguments are inputs of a program and which are part of it,
+their names, and the signature.
+Must not own: tracing (`trace.py`), or which program belongs to a signature
+(`compiled.py`).
 Read next: `trace.py`.
 
-Arrays, floats and Tensors are inputs. Everything else is part of the program: numbers and texts by type and value,
-objects (a Module, an optimizer, a function) by what they are: each has programs of its own, which know its variables as
-they know those that the function captures.
+Arrays, floats and Tensors are inputs. Everything else is part of the program: numbers
+and texts by type and value, objects (a Module, an optimizer, a function) by what they
+are: each has programs of its own, which know its variables as they know those that the
+function captures.
 """
 
 from __future__ import annotations
@@ -38,11 +42,12 @@ class Static:
 
 
 def static(value: Any) -> Static:
-    """Mark an argument of a compiled function as a part of the program, which is written anew for each value of it.
+    """Mark an argument of a compiled function as a part of the program, which is
+    written anew for each value of it.
 
-    Floats and arrays are inputs of a program, which must serve all values of them: the function can't look at them. An
-    argument that it looks at (with `if`, in a format, as a Python index) is given as `mg.static(value)`. The function
-    receives the value.
+    Floats and arrays are inputs of a program, which must serve all values of them: the
+    function can't look at them. An argument that it looks at (with `if`, in a format,
+    as a Python index) is given as `mg.static(value)`. The function receives the value.
 
     Parameters
     ----------
@@ -92,11 +97,13 @@ class Arguments:
     leaves : list
         Everything that isn't a container. A Module is a leaf.
     inputs : list of int
-        Which of the leaves are inputs of the program. A Tensor that occurs twice is one input.
+        Which of the leaves are inputs of the program. A Tensor that occurs twice is one
+        input.
     shapes : tuple of tuple
         Those of the leaves that are arrays, () for others.
     signature : hashable
-        Equal for calls that the same program may serve, if their shapes are equal too, or open.
+        Equal for calls that the same program may serve, if their shapes are equal too,
+        or open.
     """
 
     def __init__(self, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
@@ -109,20 +116,26 @@ class Arguments:
         self.signature = self.form.key(), tuple(map(signature, self.leaves)), tuple(self.first)
 
     def objects(self) -> list[tuple[int, Any]]:
-        """Return what isn't an input, with its number: objects, which may hold anything."""
+        """Return what isn't an input, with its number: objects, which may hold
+        anything.
+        """
         for array in filter(is_foreign, map(plain, self.leaves)):
             raise refusals.compiled_elsewhere(array)
         leaves = [(i, x) for i, x in enumerate(self.leaves) if not is_input(x)]
         return [(i, x.value if isinstance(x, Static) else x) for i, x in leaves]
 
     def rebuilt(self, instead: dict[int, Any]) -> tuple[Sequence[Any], dict[str, Any]]:
-        """Return the arguments with others in the place of some leaves, and static ones as the function knows them."""
+        """Return the arguments with others in the place of some leaves, and static ones
+        as the function knows them.
+        """
         leaves = [leaf.value if isinstance(leaf, Static) else leaf for leaf in self.leaves]
         args, *kwargs = self.form.rebuild([instead.get(i, leaf) for i, leaf in zip(self.first, leaves, strict=True)])
         return args, kwargs[0] if kwargs else {}
 
     def names(self, function: Callable[..., Any]) -> list[str]:
-        """Return names for the leaves: that of the parameter of the function, or of the path inside of it."""
+        """Return names for the leaves: that of the parameter of the function, or of the
+        path inside of it.
+        """
         parameters = [p.name for p in parameters_of.__wrapped__(function)]
         parameters += [f"x{i}" for i in range(len(parameters), len(self.args))]
         given = [*zip(parameters, self.args, strict=False), *self.kwargs.items()]
@@ -138,7 +151,9 @@ def value_of(leaf: Any, numbers: dict[type, Any]) -> Any:
 
 
 def is_input(leaf: Any) -> bool:
-    """Return whether a leaf is an input of the program; integers, texts and the like are part of it."""
+    """Return whether a leaf is an input of the program; integers, texts and the like
+    are part of it.
+    """
     return isinstance(leaf, np.ndarray | np.generic | Tensor) or type(leaf) in (float, complex)
 
 
@@ -164,14 +179,17 @@ def signature(leaf: Any) -> Any:
 
 
 def is_by_value(leaf: Any) -> bool:
-    """Return whether a program may be known by the value of a leaf, which nobody can change."""
+    """Return whether a program may be known by the value of a leaf, which nobody can
+    change.
+    """
     if type(leaf) in (tuple, frozenset):
         return all(map(is_by_value, leaf))
     return type(leaf) in BY_VALUE or isinstance(leaf, np.dtype | enum.Enum | type | np.generic)
 
 
 def precision(dtypes: set[Any]) -> dict[type, Any] | None:
-    """Return the dtypes that Python numbers take on with arrays of these dtypes, None if that depends on the array.
+    """Return the dtypes that Python numbers take on with arrays of these dtypes, None
+    if that depends on the array.
 
     NumPy gives a Python number the precision of the array that it meets.
     """

@@ -1,14 +1,17 @@
 """Steps over large arrays, run block by block.
 
-Owns: which steps go together, which axis of each value they take rows of, and how many rows are a block.
-Must not own: where the values live (`buffers.py`), or how the loop is written (`fast.py`).
+Owns: which steps go together, which axis of each value they take rows of, and how many
+rows are a block.
+Must not own: where the values live (`buffers.py`), or how the loop is written
+(`fast.py`).
 Read next: `buffers.py`.
 
-A step over an array that doesn't fit into the processor's cache takes as long as it takes to read and write memory. A
-chain of steps that is taken for a few rows at a time reads and writes memory once, and what is in between never leaves
-the cache. Elementwise steps give the same to the last bit. Where there are thousands of rows, products of rows with a
-small matrix go along, and so do sums over the rows, which are added up block by block: a whole training step reads its
-data once.
+A step over an array that doesn't fit into the processor's cache takes as long as it
+takes to read and write memory. A chain of steps that is taken for a few rows at a time
+reads and writes memory once, and what is in between never leaves the cache. Elementwise
+steps give the same to the last bit. Where there are thousands of rows, products of rows
+with a small matrix go along, and so do sums over the rows, which are added up block by
+block: a whole training step reads its data once.
 """
 
 from __future__ import annotations
@@ -41,8 +44,9 @@ class Chain:
     program : Program
         From the operands to those values that other steps use.
     axes : mapping of Value to int
-        The axis along which a block takes rows of an operand or of a value that is computed; SUM for a sum over all
-        blocks; no entry for an operand that every block takes whole.
+        The axis along which a block takes rows of an operand or of a value that is
+        computed; SUM for a sum over all blocks; no entry for an operand that every
+        block takes whole.
     count, rows : int
         How many rows there are, and how many are taken at a time.
     """
@@ -66,7 +70,9 @@ class Chain:
         return {out: step for step in self.program.steps if is_view(step) for out in step.outs()}
 
     def last_use(self, value: Value) -> int:
-        """Return the number of the last step that reads a value, or a view of it; -1 if none does."""
+        """Return the number of the last step that reads a value, or a view of it; -1 if
+        none does.
+        """
         seen = {value, *(out for out, step in self.views.items() if value in step.operands())}
         return max((i for i, s in enumerate(self.program.steps) if not seen.isdisjoint(s.operands())), default=-1)
 
@@ -75,7 +81,9 @@ class Chain:
         return next(i for i, step in enumerate(self.program.steps) if step.out is out)
 
     def may_cover(self, new: Value, old: Value) -> bool:
-        """Return whether a value may be written over one, block by block, that nothing else reads."""
+        """Return whether a value may be written over one, block by block, that nothing
+        else reads.
+        """
         i, last = self.index(new), self.last_use(old)
         if self.axes[new] != 0 or (last >= 0 and self.axes.get(old) != 0):
             return False
@@ -91,7 +99,8 @@ class Group:
     axes : dict of Value to int or None
         As in a chain; None for operands that are taken whole.
     later : list of Step
-        Those that need one of these steps, but aren't taken row by row; they come after the chain.
+        Those that need one of these steps, but aren't taken row by row; they come after
+        the chain.
     """
 
     def __init__(self) -> None:
@@ -155,7 +164,9 @@ class Group:
         return Step(chain, tuple(inputs), {}, outputs, self.steps[-1].where)
 
     def rows(self, axes: Mapping[Value, int]) -> int:
-        """Return how many rows are a block; they divide the number of rows if a number nearby does."""
+        """Return how many rows are a block; they divide the number of rows if a number
+        nearby does.
+        """
         widths = [v.size // self.count * v.dtype.itemsize for v, axis in axes.items() if axis != SUM]
         plain = all(traits(step.function).is_elementwise for step in self.steps)
         wanted = max(1, BLOCK // max(widths) if plain else min(CACHE // sum(widths), BLOCK // max(widths) * 4))
@@ -192,7 +203,9 @@ def starts(step: Step) -> bool:
 
 
 def axes_of(step: Step, count: int, known: Mapping[Value, int | None]) -> dict[Value, int | None] | None:
-    """Return the axes along which a step takes rows of its operands and its result, None if it can't be taken so."""
+    """Return the axes along which a step takes rows of its operands and its result,
+    None if it can't be taken so.
+    """
     out, function = step.out, step.function
     if not isinstance(out, Value):
         return None
@@ -220,7 +233,9 @@ def axes_of(step: Step, count: int, known: Mapping[Value, int | None]) -> dict[V
 
 
 def elementwise(args: Any, out: Value, count: int) -> list[int | None] | None:
-    """Return the axes for an elementwise step, of whose operands one at least has all rows."""
+    """Return the axes for an elementwise step, of whose operands one at least has all
+    rows.
+    """
     width = math.prod(out.shape[1:])
     if out.shape[:1] != (count,) or (out.size < LARGE and count < TALL) or width * out.dtype.itemsize > 4 * BLOCK:
         return None
@@ -236,7 +251,9 @@ def elementwise(args: Any, out: Value, count: int) -> list[int | None] | None:
 
 
 def product(args: Any, out: Value, count: int, known: Mapping[Value, int | None]) -> list[int | None] | None:
-    """Return the axes for a product: of rows with a small matrix, or a sum over rows."""
+    """Return the axes for a product: of rows with a small matrix, or a sum over
+    rows.
+    """
     a, b = args
     if not all(isinstance(x, Value | Constant) and x.shape for x in args):
         return None
@@ -255,20 +272,28 @@ def is_tall(x: Any, count: int) -> bool:
 
 
 def is_filled(x: Any) -> bool:
-    """Return whether an operand is an array of zeros or ones, any rows of which are the same."""
+    """Return whether an operand is an array of zeros or ones, any rows of which are the
+    same.
+    """
     return isinstance(x, Constant) and x.text.startswith(("np.zeros(", "np.ones("))
 
 
 def is_choice(step: Step) -> bool:
-    """Return whether a step is `np.where(condition, x, y)`, which a block copies into its place."""
+    """Return whether a step is `np.where(condition, x, y)`, which a block copies into
+    its place.
+    """
     return step.function is np.where and len(step.args) == 3
 
 
 def is_view(step: Step) -> bool:
-    """Return whether a step is the transpose of a matrix, which is made anew for each block."""
+    """Return whether a step is the transpose of a matrix, which is made anew for each
+    block.
+    """
     return step.function is np.transpose and len(step.args) == 1 and not step.kwargs and len(step.args[0].shape) == 2
 
 
 def is_slow(step: Step) -> bool:
-    """Return whether a step alone gains by blocks: the maximum with a number, see `spelling.py`."""
+    """Return whether a step alone gains by blocks: the maximum with a number, see
+    `spelling.py`.
+    """
     return step.function is np.maximum and any(type(a) in (int, float) and a == 0 for a in step.args)

@@ -4,11 +4,12 @@ Owns: the plan of a program's buffers.
 Must not own: rewriting (`passes.py`) or printing (`source.py`).
 Read next: `source.py`.
 
-A value that no result needs is written into a buffer that was allocated once, by the `out=` of its step. When nothing
-will read a buffer any more, the next value of its size and dtype takes it; a ufunc may write over its own operand. A
-view of a buffer is made once, with the buffer, and keeps it alive. What is joined to one vector is computed in its
-place there. The new value of an input that is to be updated is written over the old one, if nothing reads that any
-more. What the caller gets is never a buffer.
+A value that no result needs is written into a buffer that was allocated once, by the
+`out=` of its step. When nothing will read a buffer any more, the next value of its size
+and dtype takes it; a ufunc may write over its own operand. A view of a buffer is made
+once, with the buffer, and keeps it alive. What is joined to one vector is computed in
+its place there. The new value of an input that is to be updated is written over the old
+one, if nothing reads that any more. What the caller gets is never a buffer.
 """
 
 from __future__ import annotations
@@ -74,7 +75,9 @@ def may_share(step: Step) -> bool:
 
 
 def takes_out(step: Step) -> bool:
-    """Return whether a step can write its result, an array, into one that it is given."""
+    """Return whether a step can write its result, an array, into one that it is
+    given.
+    """
     if isinstance(step.out, tuple) or not step.out.shape or step.out.size == 0:
         return False
     if traits(step.function).is_product:
@@ -155,8 +158,9 @@ class Planner:
     def join(self, step: Step) -> None:
         """Let the parts of a vector be computed in their places, if they can be.
 
-        The caller may get parts of a small one: it is used again when nobody holds any of them (`unheld` in source.py).
-        A part is returned as a new view. Of one that another result may be a view of, NumPy may return the part itself.
+        The caller may get parts of a small one: it is used again when nobody holds any
+        of them (`unheld` in source.py). A part is returned as a new view. Of one that
+        another result may be a view of, NumPy may return the part itself.
         """
         out = step.out
         assert isinstance(out, Value)
@@ -193,7 +197,9 @@ class Planner:
                 self.plan.over[new] = old
 
     def may_cover(self, step: Step, new: Value, old: Value) -> bool:
-        """Return whether a step may write a value over one that it reads, and that nothing reads later."""
+        """Return whether a step may write a value over one that it reads, and that
+        nothing reads later.
+        """
         if isinstance(old, Row):  # which nobody reads
             return takes_out(step)
         if not isinstance(step.function, Chain):
@@ -203,7 +209,9 @@ class Planner:
         return not seen_otherwise and chain.may_cover(new, old)
 
     def place_buffers(self) -> None:
-        """Give the other values buffers, in the order of the steps, and take these back after the last use."""
+        """Give the other values buffers, in the order of the steps, and take these back
+        after the last use.
+        """
         plan, free = self.plan, dict[Any, list[int]]()
         ends: dict[int, list[Value]] = {}
         for owner, i in self.last.items():
@@ -235,7 +243,9 @@ class Planner:
                     free.setdefault((math.prod(shape), dtype), []).append(plan.buffer_of[owner])
 
     def place_blocks(self, chain: Chain, free: dict[Any, list[int]]) -> None:
-        """Give the values inside of a chain buffers of a block's size, for the time of the chain."""
+        """Give the values inside of a chain buffers of a block's size, for the time of
+        the chain.
+        """
         used: list[int] = []
         idle: dict[Any, list[int]] = {}
 

@@ -15,7 +15,9 @@ Line = tuple[str, int]  # file and number
 
 
 def names_in(code: CodeType | None) -> Iterator[str]:
-    """Yield the names and texts in code: globals, attributes, and those of the functions defined in it."""
+    """Yield the names and texts in code: globals, attributes, and those of the
+    functions defined in it.
+    """
     for part in all_codes([code] if code is not None else []):
         yield from part.co_names
         todo = list(part.co_consts)
@@ -37,7 +39,8 @@ def all_codes(codes: Iterable[CodeType]) -> Iterator[CodeType]:
 
 
 def lines_of(codes: Iterable[CodeType]) -> Iterator[tuple[Line, set[str]]]:
-    """Yield each line of code with its words: instructions, names, and instructions with the name they are about.
+    """Yield each line of code with its words: instructions, names, and instructions
+    with the name they are about.
 
     An augmented assignment, whatever its operator, is the instruction `BINARY_OP=`.
     """

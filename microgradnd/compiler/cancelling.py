@@ -1,15 +1,19 @@
-"""Sums that are 0 whatever the numbers are: the derivative by a maximum that is subtracted before an exponential.
+"""Sums that are 0 whatever the numbers are: the derivative by a maximum that is
+subtracted before an exponential.
 
 Owns: the algebra that tells so, and leaving out what is added up to 0.
-Must not own: the derivative of a maximum (`../rules/reductions.py`), other spellings (`spelling.py`).
+Must not own: the derivative of a maximum (`../rules/reductions.py`), other spellings
+(`spelling.py`).
 Read next: `spelling.py`.
 
-In `e = np.exp(x - np.max(x, axis=-1, keepdims=True)); p = e / np.sum(e, axis=-1, keepdims=True)`, the cotangent of the
-maximum is minus the sum of that of `x - max`. With s for the sum of e, and g for the cotangent of p, that one is
-`(g / s - sum(g * p / s)) * e`. Multiplied out, and with everything that is the same along the axis taken out of sums,
-its sum is `sum(g * e) / s - sum(g * e) / s / s * s`, which is 0. What is multiplied out are the steps of the derivative
-themselves, not those of the function. So nothing is assumed of what is detached or hooked on the way, or of cotangents
-that come from outside: they lead to other sums.
+In `e = np.exp(x - np.max(x, axis=-1, keepdims=True)); p = e / np.sum(e, axis=-1,
+keepdims=True)`, the cotangent of the maximum is minus the sum of that of `x - max`.
+With s for the sum of e, and g for the cotangent of p, that one is `(g / s - sum(g * p /
+s)) * e`. Multiplied out, and with everything that is the same along the axis taken out
+of sums, its sum is `sum(g * e) / s - sum(g * e) / s / s * s`, which is 0. What is
+multiplied out are the steps of the derivative themselves, not those of the function. So
+nothing is assumed of what is detached or hooked on the way, or of cotangents that come
+from outside: they lead to other sums.
 """
 
 from __future__ import annotations
@@ -32,8 +36,8 @@ EXTREMES = (np.max, np.min)
 class Factor(NamedTuple):
     """What is multiplied, and its shape.
 
-    It is a value; or the dtype and the bytes of a constant; or an axis, counted from the last, and what is multiplied
-    and then added up along it.
+    It is a value; or the dtype and the bytes of a constant; or an axis, counted from
+    the last, and what is multiplied and then added up along it.
     """
 
     what: Any
@@ -100,7 +104,9 @@ def summed(x: Terms, shape: tuple[int, ...], axis: int) -> Terms:
 
 
 def moved(x: Terms, old: tuple[int, ...], new: tuple[int, ...]) -> Terms | None:
-    """Return the terms of an array in a shape that differs from the old one by axes of length 1."""
+    """Return the terms of an array in a shape that differs from the old one by axes of
+    length 1.
+    """
     if [n for n in old if n != 1] != [n for n in new if n != 1]:
         return None
 
@@ -155,7 +161,9 @@ def result(step: Step, known: Mapping[Value, Terms]) -> Terms | None:
 
 
 def keeps_order(step: Step) -> bool:
-    """Return whether a step only adds axes of length 1, or takes them away, if the other lengths are the same."""
+    """Return whether a step only adds axes of length 1, or takes them away, if the
+    other lengths are the same.
+    """
     if step.function not in (primitives.getitem, primitives.scatter):
         return step.function is np.reshape
     index = step.args[1] if isinstance(step.args[1], tuple) else (step.args[1],)
@@ -169,7 +177,9 @@ def axes_of(axis: Any, rank: int) -> list[int]:
 
 
 def without_zeros(program: Program) -> Program:
-    """Return a program that doesn't add what derivatives add up to 0, where there are extremes to have such ones."""
+    """Return a program that doesn't add what derivatives add up to 0, where there are
+    extremes to have such ones.
+    """
     if not any(step.function in EXTREMES for step in program.steps):
         return program
     known: dict[Value, Terms] = {}

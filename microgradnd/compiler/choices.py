@@ -1,11 +1,13 @@
-"""Choices between elements, faster than `np.where` makes them: functions that programs call.
+"""Choices between elements, faster than `np.where` makes them: functions that programs
+call.
 
 Owns: those functions, each of which uses nothing but NumPy, and when they are called.
 Must not own: other spellings (`spelling.py`).
 Read next: `spelling.py`.
 
-`np.where` isn't vectorised: it takes three to six times as long as a product; `np.sign` isn't either. The results are
-equal to the last bit, except for `(h + abs(h)) / 2`, whose sum may overflow, and whose derivative may be -0.0.
+`np.where` isn't vectorised: it takes three to six times as long as a product; `np.sign`
+isn't either. The results are equal to the last bit, except for `(h + abs(h)) / 2`,
+whose sum may overflow, and whose derivative may be -0.0.
 """
 
 from __future__ import annotations
@@ -22,7 +24,9 @@ LARGE = 2**12  # elements from which these functions take less time, their own c
 
 
 def kept(mask: Any, x: Any, inside: bool, out: Any = None) -> Any:
-    """Return x where a mask is true, or false if not `inside`, and 0 elsewhere: the bits of x, or none."""
+    """Return x where a mask is true, or false if not `inside`, and 0 elsewhere: the
+    bits of x, or none.
+    """
     out = np.empty(x.shape, x.dtype) if out is None else out
     bits, ones = f"i{x.itemsize}", mask.view(np.int8)
     np.bitwise_and(x.view(bits), np.negative(ones) if inside else np.subtract(ones, 1), out.view(bits))
@@ -30,7 +34,9 @@ def kept(mask: Any, x: Any, inside: bool, out: Any = None) -> Any:
 
 
 def larger_share(g: Any, x: Any, y: Any, out: Any = None) -> Any:
-    """Return what of g belongs to x in max(x, y): all or nothing, half of it where they tie, NaN beside NaN."""
+    """Return what of g belongs to x in max(x, y): all or nothing, half of it where they
+    tie, NaN beside NaN.
+    """
     wins, decided = np.greater(x, y), np.less(x, y)
     np.logical_or(wins, decided, decided)
     if decided.all():
@@ -40,7 +46,9 @@ def larger_share(g: Any, x: Any, y: Any, out: Any = None) -> Any:
 
 
 def step_of(x: Any, made: Mapping[Value, Step], function: Any) -> tuple[Any, ...]:
-    """Return the arguments of the step that computes a value, if it calls a function, or as many as none."""
+    """Return the arguments of the step that computes a value, if it calls a function,
+    or as many as none.
+    """
     step = made.get(x) if isinstance(x, Value) else None
     return step.args if step is not None and step.function is function else ()
 
@@ -101,13 +109,17 @@ def halved(step: Step | None) -> Any:
 
 
 def alike(x: Any, step: Step) -> bool:
-    """Return whether a value is of the numbers, and has the shape, of the result of a step."""
+    """Return whether a value is of the numbers, and has the shape, of the result of a
+    step.
+    """
     out: Any = step.out
     return isinstance(x, Value) and x.shape == out.shape and x.dtype == out.dtype in (np.float32, np.float64)
 
 
 def share_of(mask: Any, chosen: Any, made: Mapping[Value, Step]) -> tuple[Any, Any, Any] | None:
-    """Return g, x and y where a choice is what the rule of np.maximum or np.minimum writes for x."""
+    """Return g, x and y where a choice is what the rule of np.maximum or np.minimum
+    writes for x.
+    """
     inner, results = step_of(chosen, made, np.where), step_of(mask, made, np.isnan)
     if len(inner) != 3 or not results:
         return None

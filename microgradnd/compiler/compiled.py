@@ -4,8 +4,9 @@ Owns: `compile`, the programs of a function, and which of them a call needs.
 Must not own: tracing (`trace.py`), or how a program is made and called (`programs.py`).
 Read next: `trace.py`.
 
-A signature may have several programs, for different states of what is around the function: a layer that trains or
-doesn't, a setting that goes back and forth. A call takes the latest that fits.
+A signature may have several programs, for different states of what is around the
+function: a layer that trains or doesn't, a setting that goes back and forth. A call
+takes the latest that fits.
 """
 
 from __future__ import annotations
@@ -55,7 +56,9 @@ class CacheInfo(NamedTuple):
 
 
 class Compiled(Generic[P, R]):
-    """A function that runs as NumPy programs, one for each signature of its arguments; made by `compile`."""
+    """A function that runs as NumPy programs, one for each signature of its arguments;
+    made by `compile`.
+    """
 
     def __init__(
         self,
@@ -169,19 +172,25 @@ class Compiled(Generic[P, R]):
 
     @property
     def compile_seconds(self) -> float:
-        """How many seconds compiling the loops of the latest program took, tracing not included."""
+        """How many seconds compiling the loops of the latest program took, tracing not
+        included.
+        """
         return 0.0 if self._latest is None else self._latest.seconds
 
     def report(self) -> str:
-        """Return which parts of the program that ran last are loops, which are calls of NumPy, and why."""
+        """Return which parts of the program that ran last are loops, which are calls of
+        NumPy, and why.
+        """
         return self._ran("read .report()").report
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the program that ran last to a Python file, which runs with NumPy alone.
+        """Write the program that ran last to a Python file, which runs with NumPy
+        alone.
 
-        Its function takes the arrays among the arguments. It is for the shapes and dtypes of that call. Arrays that the
-        compiled function took from around it, such as the parameters of a model, are saved in a file of the same name
-        that ends in `.npz`.
+        Its function takes the arrays among the arguments. It is for the shapes and
+        dtypes of that call. Arrays that the compiled function took from around it, such
+        as the parameters of a model, are saved in a file of the same name that ends in
+        `.npz`.
 
         Parameters
         ----------
@@ -232,17 +241,21 @@ class Compiled(Generic[P, R]):
 
 
 def may_open(entry: Entry, arguments: Arguments) -> bool:
-    """Return whether a program for some lengths may become one for any, among them those of some arguments."""
+    """Return whether a program for some lengths may become one for any, among them
+    those of some arguments.
+    """
     sizes = entry.traced.sizes if entry.sizes is None and entry.traced.general is not None else None
     fits = sizes is not None and sizes.open and sizes.serves(arguments.shapes) and entry.is_for(arguments)
     return bool(fits) and not entry.changes()
 
 
 def to_open(arguments: Arguments, before: Sequence[Traced]) -> dict[str, list[tuple[int, int]]]:
-    """Return the axes of arguments that have had other lengths before, by the symbols that these get.
+    """Return the axes of arguments that have had other lengths before, by the symbols
+    that these get.
 
-    Axes that have always been equally long share one. An axis whose length a trace has pinned stays closed. In the
-    first call, arrays that are equally long are taken for a batch, whose length will be another sooner or later.
+    Axes that have always been equally long share one. An axis whose length a trace has
+    pinned stays closed. In the first call, arrays that are equally long are taken for a
+    batch, whose length will be another sooner or later.
     """
     shapes: Sequence[Any] = arguments.shapes
     if not before:
@@ -267,7 +280,9 @@ def to_open(arguments: Arguments, before: Sequence[Traced]) -> dict[str, list[tu
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Keep the garbage collector from going through what is made, again and again: all of it is in use, or freed."""
+    """Keep the garbage collector from going through what is made, again and again: all
+    of it is in use, or freed.
+    """
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -304,23 +319,27 @@ def compile(
     backend: Backend = "numpy",
     sizes: OpenSizes = "auto",
 ) -> Any:
-    """Turn a function of arrays into NumPy programs that do what it does, without this library in the loop.
+    """Turn a function of arrays into NumPy programs that do what it does, without this
+    library in the loop.
 
     Parameters
     ----------
     function : callable
-        Takes and returns arrays, numbers, or tuples, lists and dicts of them. Without it, with options alone, what is
-        returned takes the function: a decorator.
+        Takes and returns arrays, numbers, or tuples, lists and dicts of them. Without
+        it, with options alone, what is returned takes the function: a decorator.
     optimize : bool
-        Whether to write into planned buffers; otherwise the source is what a person would write.
+        Whether to write into planned buffers; otherwise the source is what a person
+        would write.
     maxsize : int
-        How many programs, one for each signature of the arguments and state of what is around, are kept.
+        How many programs, one for each signature of the arguments and state of what is
+        around, are kept.
     backend : {"numpy", "numba", "auto"}
-        Whether the program is calls of NumPy, or loops that numba compiles, with calls of NumPy where there are none;
-        "auto" times both on the first arguments of each signature, and keeps the faster. `.report()` tells.
+        Whether the program is calls of NumPy, or loops that numba compiles, with calls
+        of NumPy where there are none; "auto" times both on the first arguments of each
+        signature, and keeps the faster. `.report()` tells.
     sizes : {"auto", "fixed"}
-        Whether an axis of an array that turns out to have several lengths is left open, so that one program serves all
-        of them, or each length has a program of its own.
+        Whether an axis of an array that turns out to have several lengths is left open,
+        so that one program serves all of them, or each length has a program of its own.
 
     Returns
     -------

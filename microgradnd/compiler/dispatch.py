@@ -1,13 +1,17 @@
 """The quick way from a call to its program.
 
-Owns: the function that checks whether a call is like the one before, and if so runs the same program.
-Must not own: the checks that take arguments apart (`arguments.py`), or what surroundings are (`places.py`).
+Owns: the function that checks whether a call is like the one before, and if so runs the
+same program.
+Must not own: the checks that take arguments apart (`arguments.py`), or what
+surroundings are (`places.py`).
 Read next: `compiled.py`.
 
-A small step takes a few microseconds, and a loop over its arguments would be a good part of that. So the checks are
-written out as one expression, like the program itself. Arrays are told by shape and dtype, numbers by type; objects and
-Tensors must be the same; what is around the function must be what it was. Whatever fails a check here is looked at
-again slowly (`compiled.py`); a call that is known to fit goes through the same function, without the checks.
+A small step takes a few microseconds, and a loop over its arguments would be a good
+part of that. So the checks are written out as one expression, like the program itself.
+Arrays are told by shape and dtype, numbers by type; objects and Tensors must be the
+same; what is around the function must be what it was. Whatever fails a check here is
+looked at again slowly (`compiled.py`); a call that is known to fit goes through the
+same function, without the checks.
 """
 
 from __future__ import annotations
@@ -79,7 +83,9 @@ class Dispatcher:
         self.source = self.text(given, owners)
 
     def text(self, given: Sequence[str], owners: Sequence[str | None]) -> str:
-        """Return the function that makes the checks, runs the program, and does what is to be done afterwards."""
+        """Return the function that makes the checks, runs the program, and does what is
+        to be done afterwards.
+        """
         entry, traced = self.entry, self.entry.traced
         call = f"function({', '.join(given)})"
         after: list[str] = []
@@ -127,7 +133,9 @@ class Dispatcher:
         return f"{self.name(leaf)}.grad = {value}"
 
     def apart(self, given: Sequence[str]) -> list[str]:
-        """Check that what the program updates shares memory with nothing else; quickly, if no argument is a view."""
+        """Check that what the program updates shares memory with nothing else; quickly,
+        if no argument is a view.
+        """
         updated = [given[i] for i in self.entry.updated]
         if not updated:
             return []
@@ -174,7 +182,9 @@ class Dispatcher:
         self.leaves.append(expression)
 
     def inside(self, name: str, arg: Any) -> list[tuple[str, Any]]:
-        """Check the form of a container, and return an expression for each part of it, and the part."""
+        """Check the form of a container, and return an expression for each part of it,
+        and the part.
+        """
         kind = type(arg)
         if kind in (tuple, list) or (kind is dict and all(type(key) is str for key in arg)):
             alike = f"list({name}) == {self.name(list(arg))}" if kind is dict else f"len({name}) == {len(arg)}"
@@ -185,7 +195,9 @@ class Dispatcher:
         return [(f"{name}_[{i}]", leaf) for i, leaf in enumerate(leaves)]
 
     def shape(self, name: str, array: Any) -> str:
-        """Return the shape that an array must have, with the symbols of open lengths."""
+        """Return the shape that an array must have, with the symbols of open
+        lengths.
+        """
         sizes = self.entry.sizes
         if sizes is None:
             return self.name(array.shape)
@@ -198,7 +210,9 @@ class Dispatcher:
         return f"({''.join(f'{part}, ' for part in parts)})"
 
     def variable(self, name: str, tensor: Tensor) -> str:
-        """Check that a Tensor stands for the same array and node, and return an expression for the array."""
+        """Check that a Tensor stands for the same array and node, and return an
+        expression for the array.
+        """
         node, array = self.name(tensor._node), self.name(tensor._array)
         self.checks.append(f"{name}._array is {array} and {name}._node is {node}")
         if tensor._node is not None:
@@ -246,7 +260,9 @@ class Dispatcher:
         return f"{self.name(place.read)}() is {value}"
 
     def holds(self, container: str, place: Place) -> str:
-        """Return the expression that tells whether a container holds the very objects that it did."""
+        """Return the expression that tells whether a container holds the very objects
+        that it did.
+        """
         parts, count = place.value, len(place.owner)
         if not count:
             return f"not {container}"
@@ -264,7 +280,9 @@ class Dispatcher:
 
 
 class Counted:
-    """Places in objects whose class counts how often an attribute of any of them is set."""
+    """Places in objects whose class counts how often an attribute of any of them is
+    set.
+    """
 
     def __init__(self, changes: Callable[[], int], places: list[Place]) -> None:
         self.changes, self.places, self.count = changes, places, changes()
@@ -287,7 +305,9 @@ def taken_apart(tree: Any, form: Form, is_known: bool) -> list[Any]:
 
 
 def dispatcher(function: Callable[..., Any], arguments: Arguments, entry: Entry) -> Callable[..., Any]:
-    """Return the quick way for calls like one: a function that returns MISS for a call that is unlike it."""
+    """Return the quick way for calls like one: a function that returns MISS for a call
+    that is unlike it.
+    """
     made = Dispatcher(function, arguments, entry)
     exec(compile(made.source, "<dispatch>", "exec"), made.names)
     found: Callable[..., Any] = made.names.pop("dispatch")  # not to hold itself

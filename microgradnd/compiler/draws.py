@@ -4,9 +4,10 @@ Owns: noticing draws that would happen only once, while a function is traced.
 Must not own: draws that a program repeats (`../anew.py`).
 Read next: `watch.py`.
 
-A draw shows in the state of a generator, which doesn't tell whose draw it was. If other threads are running, the code
-of the function must name a function that draws; if it doesn't, the function is traced a second time, and a difference
-between the two programs shows that it drew.
+A draw shows in the state of a generator, which doesn't tell whose draw it was. If other
+threads are running, the code of the function must name a function that draws; if it
+doesn't, the function is traced a second time, and a difference between the two programs
+shows that it drew.
 """
 
 from __future__ import annotations
@@ -31,13 +32,16 @@ from microgradnd.tape import current
 bit_generator: Any = np.random.bit_generator  # whose `randbits` gives entropy to generators without a seed
 KINDS = (np.random.Generator, np.random.RandomState, random.Random)
 METHODS = {name for kind in KINDS for name in dir(kind) if not name.startswith("_")}
-# What draws from the generators that everybody shares, less what other functions are called too
+# What draws from the generators that everybody shares, less what other functions are
+# called too
 SHARED = METHODS - {"power", "beta", "gamma", "f", "bytes", "seed", "get_state", "set_state", "getstate", "setstate"}
 DRAW = "draw them with mg.anew(function, shape) or a function that takes rng=, or outside, and pass them as an argument"
 
 
 class Draws:
-    """The generators that a function can come by, and their states when they were found."""
+    """The generators that a function can come by, and their states when they were
+    found.
+    """
 
     def __init__(self, recorder: Recorder) -> None:
         self.recorder = recorder
@@ -92,7 +96,9 @@ class Draws:
         return call
 
     def check(self, codes: dict[CodeType, None], names: set[str]) -> None:
-        """Raise if the function has drawn random numbers; note where it is doubtful whether it was the function."""
+        """Raise if the function has drawn random numbers; note where it is doubtful
+        whether it was the function.
+        """
         for i, (name, read, before) in self.found.items():
             if pickle.dumps(read()) == before:
                 continue

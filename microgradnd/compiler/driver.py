@@ -1,6 +1,7 @@
 """The function around a program's loops, as source.
 
-Owns: how compiled functions and NumPy are called in turn, and the memory that they write to.
+Owns: how compiled functions and NumPy are called in turn, and the memory that they
+write to.
 Must not own: loops (`loops.py`), or how they are compiled (`machine.py`).
 Read next: `machine.py`.
 """
@@ -23,7 +24,9 @@ from microgradnd.compiler.turns import Turns, UnfitError
 
 
 class Driver:
-    """Prints the plain function that calls the loops, and NumPy where a step has no loops."""
+    """Prints the plain function that calls the loops, and NumPy where a step has no
+    loops.
+    """
 
     def __init__(self, layout: Layout, name: str) -> None:
         self.layout, self.name, self.program = layout, name, layout.program
@@ -71,7 +74,9 @@ class Driver:
         self.lines.append(f"{function}({', '.join(args[part.wide is None :])})")
 
     def allocate(self, base: Value, shape: tuple[int, ...]) -> None:
-        """Find memory for an array: the caller's own, or a buffer, which may be that of one that is done with."""
+        """Find memory for an array: the caller's own, or a buffer, which may be that of
+        one that is done with.
+        """
         own = base in self.layout.results and bool(base.shape)
         kind = shape, base.dtype
         if free := [] if own else self.free.get(kind, []):
@@ -87,7 +92,9 @@ class Driver:
             self.ending.setdefault(last, []).append((kind, name))
 
     def value(self, value: Value) -> None:
-        """See to it that a value has a name, if it is a view of what is there, or written over an input."""
+        """See to it that a value has a name, if it is a view of what is there, or
+        written over an input.
+        """
         if value in self.layout.over:
             self.names.of[value] = self.names.of[self.layout.over[value]]
         if value in self.names.of:
@@ -102,7 +109,9 @@ class Driver:
             self.lines.append(f"{self.names.value(value)} = {text}")
 
     def turns(self, step: Step) -> None:
-        """Print a rolled loop: the call of a compiled function, or a loop of NumPy's calls where there can't be one."""
+        """Print a rolled loop: the call of a compiled function, or a loop of NumPy's
+        calls where there can't be one.
+        """
         try:
             part = Turns(step, self.names.new(f"{self.name}_turns"))
         except UnfitError as error:
@@ -156,7 +165,9 @@ class Driver:
                 self.lines += [f"if not {name}.flags.carray:", f"    {name} = np.array({name}, order='C')"]
 
     def whole(self) -> str:
-        """Return the function; a pool of buffers serves calls from several threads, one set for each."""
+        """Return the function; a pool of buffers serves calls from several threads, one
+        set for each.
+        """
         for value in (*values_in(self.program.outputs), *self.program.updates.values()):
             self.value(value)
         (head, back), lines = self.contiguous(), self.lines
@@ -176,7 +187,9 @@ class Driver:
         return f"{self.names.helper_texts()}{allocation}{text}"
 
     def contiguous(self) -> tuple[list[str], list[str]]:
-        """Return how arrays of another layout are dealt with: by copies, from which updates are written back."""
+        """Return how arrays of another layout are dealt with: by copies, from which
+        updates are written back.
+        """
         used = {base for part in (*self.parts, *self.rolled.values()) for base in part.parameters}
         inputs = list(zip(self.program.inputs, self.inputs, strict=True))
         checks = [f"{name}.flags.carray" for value, name in inputs if value.shape and value in used]

@@ -1,14 +1,17 @@
-"""exp, log, sin, cos and tanh as plain arithmetic, which a compiler turns into vector instructions.
+"""exp, log, sin, cos and tanh as plain arithmetic, which a compiler turns into vector
+instructions.
 
 Owns: these functions of one number, whose text goes into the loops that use them.
 Must not own: anything of loops or programs (`loops.py`).
 Read next: `loops.py`.
 
-The C library's functions take one number at a time, some 10 ns each; NumPy's sin and cos of float64 do as well. With
-neither a branch nor a call, eight numbers take the time of one. Each reduces its argument to a small one in exact or
-nearly exact steps and sums a series there; the results are within 3 units in the last place, NaN, infinities, signed
-zeros, subnormal numbers and huge arguments included. Adding and subtracting 1.5 * 2**52 rounds to an integer, which is
-then in the low bits. Everything is computed in float64, but exp, log and tanh of a float32.
+The C library's functions take one number at a time, some 10 ns each; NumPy's sin and
+cos of float64 do as well. With neither a branch nor a call, eight numbers take the time
+of one. Each reduces its argument to a small one in exact or nearly exact steps and sums
+a series there; the results are within 3 units in the last place, NaN, infinities,
+signed zeros, subnormal numbers and huge arguments included. Adding and subtracting 1.5
+* 2**52 rounds to an integer, which is then in the low bits. Everything is computed in
+float64, but exp, log and tanh of a float32.
 """
 
 import math
@@ -21,7 +24,9 @@ QUARTERS: Any = None  # what `quarters` returns, where it is needed
 
 
 def add(total: Any, x: Any) -> Any:
-    """Return a sum with one more number; numbers may be added in any order, so that several are at the same time."""
+    """Return a sum with one more number; numbers may be added in any order, so that
+    several are at the same time.
+    """
     return total + x
 
 
@@ -31,7 +36,9 @@ def multiply(total: Any, x: Any) -> Any:
 
 
 def add_product(total: Any, x: Any, y: Any) -> Any:
-    """Return a sum with one more product, in any order, and without rounding the product."""
+    """Return a sum with one more product, in any order, and without rounding the
+    product.
+    """
     return total + x * y
 
 
@@ -51,7 +58,9 @@ def where(condition: Any, x: Any, y: Any) -> Any:
 
 
 def clip(x: Any, low: Any, high: Any) -> Any:
-    """Return x, or the bound that it passes, NaN if one of them is; what is equal to a bound keeps its sign."""
+    """Return x, or the bound that it passes, NaN if one of them is; what is equal to a
+    bound keeps its sign.
+    """
     x = x if x >= low or x != x else low
     return x if x <= high or x != x else high
 
@@ -102,7 +111,9 @@ def exp32(x: Any) -> Any:
 
 
 def log(x: Any) -> Any:
-    """Return log(x) = n log(2) + log(1 + f) with 1 + f between the roots of 1/2 and 2, by 2 artanh(f / (2 + f))."""
+    """Return log(x) = n log(2) + log(1 + f) with 1 + f between the roots of 1/2 and 2,
+    by 2 artanh(f / (2 + f)).
+    """
     tiny = x < 2.2250738585072014e-308
     bits = np.float64(x * 18014398509481984.0 if tiny else x).view(np.int64)  # 2**54
     n = (bits - 4604544271217802188) >> 52  # the bits of the root of 1/2
@@ -139,7 +150,9 @@ def log32(x: Any) -> Any:
 
 
 def tanh(x: Any) -> Any:
-    """Return tanh(x) = y / (y + 2) with y = e**(2 |x|) - 1, without cancellation near 0."""
+    """Return tanh(x) = y / (y + 2) with y = e**(2 |x|) - 1, without cancellation near
+    0.
+    """
     a = abs(x)
     a = 40.0 if a > 20.0 else 2.0 * a
     shifted = a * 1.4426950408889634 + ROUND
@@ -189,11 +202,13 @@ def modulo_4(x: Any) -> Any:
 
 
 def quarter_turns(x: Any) -> Any:
-    """Return how often pi/2 goes into x, modulo 4 in the low bits, and the rest in radians.
+    """Return how often pi/2 goes into x, modulo 4 in the low bits, and the rest in
+    radians.
 
-    x is m * 2**e with a whole m of 53 bits if x is large, and 2**e * 2/pi is in a table, without multiples of 4, in
-    pieces of 25 bits: their products with either half of m are exact. There are enough of them for the double that
-    comes closest to a multiple of pi/2.
+    x is m * 2**e with a whole m of 53 bits if x is large, and 2**e * 2/pi is in a
+    table, without multiples of 4, in pieces of 25 bits: their products with either half
+    of m are exact. There are enough of them for the double that comes closest to a
+    multiple of pi/2.
     """
     exponent = ((np.float64(x).view(np.int64) >> 52) & 2047) - 1023
     e = 0 if exponent < 0 else exponent
@@ -240,7 +255,9 @@ def cos(x: Any) -> Any:
 
 
 def quarters() -> Any:
-    """Return 2**(e - 52) * 2/pi modulo 4, e = 0, 1, ..., 1024, as sums of five numbers of 25 bits and the rest."""
+    """Return 2**(e - 52) * 2/pi modulo 4, e = 0, 1, ..., 1024, as sums of five numbers
+    of 25 bits and the rest.
+    """
     digits = 1300
 
     def arctan_of_inverse(n: Any) -> Any:

@@ -4,9 +4,10 @@ Owns: the fast form: a statement for each step, with `out=` where a value has it
 Must not own: the plan (`buffers.py`), or how a step is written in NumPy (`source.py`).
 Read next: `saving.py`.
 
-The buffers of a call come from a pool, so that calls from several threads never share them. Views of buffers are made
-with the buffers. Numbers that a ufunc would convert in each call are arrays made once; arithmetic between numbers is
-left to Python's operators, which NumPy's scalars have.
+The buffers of a call come from a pool, so that calls from several threads never share
+them. Views of buffers are made with the buffers. Numbers that a ufunc would convert in
+each call are arrays made once; arithmetic between numbers is left to Python's
+operators, which NumPy's scalars have.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ from microgradnd.compiler.traits import POWER, UNARY, traits
 
 
 def fast(program: Program, name: str, names: Names, plan: Plan) -> str:
-    """Return the source that allocates a program's buffers, and the program as a function that writes into them."""
+    """Return the source that allocates a program's buffers, and the program as a
+    function that writes into them.
+    """
     inputs = [names.value(v, "x") for v in program.inputs]
     writer = Writer(program, names, {})
     allocated = allocation(program, names, plan, writer)
@@ -51,7 +54,9 @@ def fast(program: Program, name: str, names: Names, plan: Plan) -> str:
 
 
 def statements(program: Program, plan: Plan, writer: Writer, allocated: list[str]) -> list[str]:
-    """Return the statements that take the steps of a program, or of the body of a loop."""
+    """Return the statements that take the steps of a program, or of the body of a
+    loop.
+    """
     names, inline = writer.names, writer.inline
     lines = numbers_in(program, names)
     uses, wanted = program.uses(), set(program.results())
@@ -85,7 +90,9 @@ def statements(program: Program, plan: Plan, writer: Writer, allocated: list[str
 
 
 def turns(step: Step, writer: Writer, plan: Plan, allocated: list[str]) -> list[str]:
-    """Return the statements of a loop; arrays that are carried are written over, and what is kept goes into its row."""
+    """Return the statements of a loop; arrays that are carried are written over, and
+    what is kept goes into its row.
+    """
     loop, names = step.function, writer.names
     assert isinstance(loop, Loop)
     outs, n = step.outs(), len(loop.rows)
@@ -169,7 +176,9 @@ def turns(step: Step, writer: Writer, plan: Plan, allocated: list[str]) -> list[
 
 
 def number_text(value: Any, like: Value, writer: Writer) -> str:
-    """Return a number without axes, as Python's own where that is what it is carried as."""
+    """Return a number without axes, as Python's own where that is what it is carried
+    as.
+    """
     if isinstance(value, Value) and value in writer.names.numbers:
         return writer.names.numbers[value]
     text = writer.text(value)
@@ -177,13 +186,17 @@ def number_text(value: Any, like: Value, writer: Writer) -> str:
 
 
 def pooled(lines: list[str], allocated: list[str], held: list[str]) -> tuple[str, list[str]]:
-    """Return a pool of arrays that some statements make, and others with what takes those that they need from it."""
+    """Return a pool of arrays that some statements make, and others with what takes
+    those that they need from it.
+    """
     first = ["_buffers = _pool.pop() if _pool else _allocate()", f"({listed(held)}) = _buffers"]
     return f"_pool = []\n\n\n{made('_allocate', allocated, held)}", [*first, *lines, "_pool.append(_buffers)"]
 
 
 def made(name: str, lines: list[str], returned: list[str]) -> str:
-    """Return a function that makes arrays by some statements, and returns those that some of these make."""
+    """Return a function that makes arrays by some statements, and returns those that
+    some of these make.
+    """
     body = "\n".join(f"    {line}" for line in lines)
     return f"def {name}():\n{body}\n    return ({listed(returned)})\n\n\n"
 
@@ -194,7 +207,9 @@ def listed(lines: list[str]) -> str:
 
 
 def lending(names: Names, plan: Plan) -> list[str]:
-    """Return the statements that make vectors of which the caller gets parts, and these."""
+    """Return the statements that make vectors of which the caller gets parts, and
+    these.
+    """
     lines = [f"{names.value(vector)} = np.empty({vector.shape}, np.{vector.dtype.name})" for vector in plan.lent]
     return lines + [part_of(value, names, plan) for value, (vector, *_) in plan.part_of.items() if vector in plan.lent]
 
@@ -207,7 +222,9 @@ def part_of(value: Value, names: Names, plan: Plan) -> str:
 
 
 def allocation(program: Program, names: Names, plan: Plan, writer: Writer) -> list[str]:
-    """Return the statements that make buffers and their views, and name the values that live in them."""
+    """Return the statements that make buffers and their views, and name the values that
+    live in them.
+    """
     lines = []
     buffers = []
     for i, (shape, dtype) in enumerate(plan.buffers):
@@ -282,7 +299,9 @@ def loop(chain: Chain, writer: Writer, plan: Plan) -> list[str]:
 
 
 def in_block(step: Step, chain: Chain, rest: str, writer: Writer) -> list[str]:
-    """Return the statements that take a step of a chain for one block; `rest` cuts an array to the rows of the last."""
+    """Return the statements that take a step of a chain for one block; `rest` cuts an
+    array to the rows of the last.
+    """
     out, names = step.out, writer.names
     assert isinstance(out, Value)
     args = list(step.args)
@@ -311,7 +330,9 @@ def in_block(step: Step, chain: Chain, rest: str, writer: Writer) -> list[str]:
 
 
 def into(step: Step, writer: Writer) -> str:
-    """Return a step as a call that writes its result into its place; by position, which is quicker than by name."""
+    """Return a step as a call that writes its result into its place; by position, which
+    is quicker than by name.
+    """
     assert isinstance(step.out, Value)
     out = writer.names.of[step.out]
     if step.function is primitives.astype:
@@ -340,7 +361,9 @@ def is_scalar(step: Step) -> bool:
 
 
 def number(place: int, step: Step, writer: Writer) -> str:
-    """Return an argument of a ufunc; a Python number becomes a 0-d array of the dtype that NumPy computes with."""
+    """Return an argument of a ufunc; a Python number becomes a 0-d array of the dtype
+    that NumPy computes with.
+    """
     arg = step.args[place]
     if isinstance(arg, Value) and arg in writer.names.numbers and all(a.dtype == np.float64 for a in step.operands()):
         return writer.names.numbers[arg]
@@ -353,7 +376,9 @@ def number(place: int, step: Step, writer: Writer) -> str:
 
 
 def numbers_in(program: Program, names: Names) -> list[str]:
-    """Return the statements that make Python's own numbers of the inputs that arithmetic between numbers uses."""
+    """Return the statements that make Python's own numbers of the inputs that
+    arithmetic between numbers uses.
+    """
     updated = {*program.updates, *program.updates.values()}
     used = (
         {value for step in program.steps if is_scalar(step) for value in step.operands()} - updated - {*names.numbers}
@@ -363,16 +388,20 @@ def numbers_in(program: Program, names: Names) -> list[str]:
 
 
 def as_number(value: Value, text: str, names: Names) -> str:
-    """Return the statement that lets a value be a Python number; where it isn't used as one, it is NumPy's."""
+    """Return the statement that lets a value be a Python number; where it isn't used as
+    one, it is NumPy's.
+    """
     names.numbers[value] = name = names.new(value.name or "n")
     names.of[value] = f"np.{value.dtype.name}({name})"
     return f"{name} = {text}"
 
 
 def in_python(step: Step, writer: Writer) -> str | None:
-    """Return the statement for a step that Python's own numbers can do, at a tenth of the time of NumPy's, or None.
+    """Return the statement for a step that Python's own numbers can do, at a tenth of
+    the time of NumPy's, or None.
 
-    The two agree to the last bit, except where Python raises: so a division looks at its denominator first.
+    The two agree to the last bit, except where Python raises: so a division looks at
+    its denominator first.
     """
     out, function, args, numbers = step.out, step.function, step.args, writer.names.numbers
     if not isinstance(out, Value) or out.shape:

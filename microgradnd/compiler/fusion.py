@@ -1,14 +1,18 @@
-"""From a program's steps to loops: what each step does element by element, and which steps share a loop.
+"""From a program's steps to loops: what each step does element by element, and which
+steps share a loop.
 
-Owns: `Access`, `Op` and `Loop`, the tables of what can be written as a loop, and the rule by which loops are fused.
+Owns: `Access`, `Op` and `Loop`, the tables of what can be written as a loop, and the
+rule by which loops are fused.
 Must not own: how loops are printed (`loops.py`) or compiled (`machine.py`).
 Read next: `loops.py`.
 
-A step becomes one or more `Op`s: for each point of a box of dimensions, `out[...] = f(reads[...])`, or, with some
-dimensions summed away, `out[...] += f(reads[...])`. A view (a transpose, a slice, a broadcast) becomes no operation but
-another way to index its base: NumPy itself says which, by its strides. Two operations can share a loop if, wherever one
-of them writes what the other touches, both index the same axis of it by that loop; then an iteration needs nothing from
-another. `arrange` fuses by this rule from the outside in, and a row loop that holds several inner loops, which is what
+A step becomes one or more `Op`s: for each point of a box of dimensions, `out[...] =
+f(reads[...])`, or, with some dimensions summed away, `out[...] += f(reads[...])`. A
+view (a transpose, a slice, a broadcast) becomes no operation but another way to index
+its base: NumPy itself says which, by its strides. Two operations can share a loop if,
+wherever one of them writes what the other touches, both index the same axis of it by
+that loop; then an iteration needs nothing from another. `arrange` fuses by this rule
+from the outside in, and a row loop that holds several inner loops, which is what
 softmax or a layer of a network needs, comes out by itself.
 """
 
@@ -38,7 +42,9 @@ NO_LOOPS = "there are no loops for it"
 
 
 class Axis(NamedTuple):
-    """How one axis of an array is indexed: `start`, plus dimensions times factors, or a number read from an array."""
+    """How one axis of an array is indexed: `start`, plus dimensions times factors, or a
+    number read from an array.
+    """
 
     start: int
     terms: tuple[tuple[int, int], ...] = ()
@@ -47,14 +53,18 @@ class Axis(NamedTuple):
 
 
 class Access(NamedTuple):
-    """An element of an array: one `Axis` for each of its axes, or one of all its elements in a row (`flat`)."""
+    """An element of an array: one `Axis` for each of its axes, or one of all its
+    elements in a row (`flat`).
+    """
 
     base: Value
     axes: tuple[Axis, ...]
     flat: bool = False
 
     def key(self, dim: int) -> tuple[int, int] | None:
-        """Return which axis a dimension runs along, and from where, if it does so one by one and alone."""
+        """Return which axis a dimension runs along, and from where, if it does so one
+        by one and alone.
+        """
         found = [(i, axis) for i, axis in enumerate(self.axes) if any(d == dim for d, _ in axis.terms)]
         if self.flat or len(found) != 1 or found[0][1].terms != ((dim, 1),):
             return None
@@ -82,7 +92,8 @@ class Op:
     Attributes
     ----------
     kind : str
-        "map" writes each element once, "fold" accumulates, "add" adds to what is there, "call" is left to NumPy.
+        "map" writes each element once, "fold" accumulates, "add" adds to what is there,
+        "call" is left to NumPy.
     extents : dict of int to int
         How long each dimension is; dimensions of length 1 are left out.
     text : str
@@ -90,7 +101,8 @@ class Op:
     fold, summed
         The helper that accumulates, and over which dimensions.
     left, path
-        The dimensions that no loop has been found for yet, and the loops, from the outermost, with their dimensions.
+        The dimensions that no loop has been found for yet, and the loops, from the
+        outermost, with their dimensions.
     """
 
     kind: str
@@ -112,7 +124,9 @@ class Op:
         self.written = set(self.step.outs()) if self.out is None else {self.out.base}
 
     def preference(self) -> list[int]:
-        """Return the dimensions from the one best left to an outer loop to the best for the innermost."""
+        """Return the dimensions from the one best left to an outer loop to the best for
+        the innermost.
+        """
 
         def rank(dim: int) -> tuple[bool, int, int]:
             inside = dim in self.summed and self.extents[dim] <= SMALL and not set(self.left) <= self.summed
@@ -141,7 +155,9 @@ class Loop:
         return None
 
     def is_legal(self, op: Op, dim: int) -> bool:
-        """Return whether an iteration over `dim` would need nothing from another iteration of this loop."""
+        """Return whether an iteration over `dim` would need nothing from another
+        iteration of this loop.
+        """
         for access in op.touches:
             key, written = self.touched.get(access.base, (None, None))
             if written and (key is None or key != access.key(dim)):
@@ -162,9 +178,10 @@ class Loop:
 def arrange(ops: Sequence[Op], arrays: Set[Value] = frozenset()) -> list[Loop]:
     """Return the operations in loops, each with as many as can share it.
 
-    An operation goes to the first loop, from that of its latest operand on, which it can share. An elementwise
-    operation on nothing but `arrays`, which are in memory anyway, waits until the first use of its result, and goes
-    where that goes: rather than write an array that is cheap to compute, compute it where it is needed.
+    An operation goes to the first loop, from that of its latest operand on, which it
+    can share. An elementwise operation on nothing but `arrays`, which are in memory
+    anyway, waits until the first use of its result, and goes where that goes: rather
+    than write an array that is cheap to compute, compute it where it is needed.
     """
     groups: list[Loop] = []
     home: dict[Op, int] = {}
@@ -277,7 +294,9 @@ class Lowering:
         return ""
 
     def viewed(self, step: Step, out: Value) -> str:
-        """Translate a function that returns a view of its argument if it can, and a copy if it must."""
+        """Translate a function that returns a view of its argument if it can, and a
+        copy if it must.
+        """
         arg, *others = (getattr(a, "array", a) for a in step.args)  # of a Constant
         if len(list(step.operands())) > 1 or not isinstance(arg, Value):
             return NO_LOOPS
@@ -291,7 +310,9 @@ class Lowering:
         return self.viewed(Step(step.function, (copy, *others), step.kwargs, out), out)
 
     def access(self, value: Value, dims: Sequence[int], view: Any = None) -> Access:
-        """Return the element of a value, or of a view of it, at dimensions: one for each axis, from the right."""
+        """Return the element of a value, or of a view of it, at dimensions: one for
+        each axis, from the right.
+        """
         base, view = self.base[value], self.view[value] if view is None else view
         home = self.view[base]
         view = view[(0,) * (view.ndim - len(dims)) + (...,)]  # of more axes, the first are 1 long
@@ -326,7 +347,9 @@ class Lowering:
     def map(
         self, step: Step, text: str, args: Sequence[Any], out: Value, dtypes: Sequence[Any] = (), view: Any = None
     ) -> str:
-        """Write an expression of the arguments to each element of a value, or of a view of it."""
+        """Write an expression of the arguments to each element of a value, or of a view
+        of it.
+        """
         target = self.view[out if out in self.base else self.own(out)] if view is None else view
         dims = range(target.ndim)
         dtypes = dtypes or [out.dtype] * len(args)
@@ -415,7 +438,8 @@ class Lowering:
         unrolled = max((d for d in range(1, SMALL) if inner % (d + 1) == 0), default=0) + 1
         contiguous = right.strides[-1] == left.strides[-1] == out.dtype.itemsize
         if contiguous and columns and b.shape[-1] > 1 and inner > SMALL and unrolled > 2:
-            # a few terms at a time, so that each element of the result is read and written less often
+            # a few terms at a time, so that each element of the result is read and
+            # written less often
             left = left.reshape(*a.shape[:-1], inner // unrolled, unrolled)
             right = right.reshape(*b.shape[:-2], inner // unrolled, unrolled, b.shape[-1])
             shape, k = (*out.shape, inner // unrolled, unrolled), [k[0], k[0] + 1]
@@ -453,7 +477,9 @@ class Lowering:
         return self.map(step, "{0}", [Operand(access, out.dtype)], out)
 
     def places(self, x: Value, index: Any, shape: tuple[int, ...]) -> Access | None:
-        """Return the element of x that an index of arrays in its first axes names, for each element of a shape."""
+        """Return the element of x that an index of arrays in its first axes names, for
+        each element of a shape.
+        """
         parts = index if isinstance(index, tuple) else (index,)
         arrays = all(hasattr(part, "dtype") and part.dtype.kind in "iu" for part in parts)
         if not isinstance(x, Value) or self.base[x] is not x or not arrays or len(parts) > len(x.shape):
@@ -509,9 +535,11 @@ class Lowering:
 
 
 def is_slim(out: Value, inner: int) -> bool:
-    """Return whether a product of many rows takes so little for each that it is better computed along with the rest.
+    """Return whether a product of many rows takes so little for each that it is better
+    computed along with the rest.
 
-    Sums of many rows in float32 would be less exact than those of BLAS, which adds up several at a time.
+    Sums of many rows in float32 would be less exact than those of BLAS, which adds up
+    several at a time.
     """
     *small, rows = sorted((*out.shape, inner))
     little = math.prod(small) <= SLIM and min(small, default=1) <= SMALL
@@ -525,7 +553,9 @@ def with_ellipsis(index: Any) -> Any:
 
 
 def decomposed(shape: Sequence[int], offset: int, terms: Sequence[tuple[int, int, int]]) -> tuple[Axis, ...] | None:
-    """Return the axes of a contiguous array that steps of given widths run along; None if one runs over an edge."""
+    """Return the axes of a contiguous array that steps of given widths run along; None
+    if one runs over an edge.
+    """
     strides = [math.prod(shape[i + 1 :]) for i in range(len(shape))]
     starts = [offset // stride % extent for stride, extent in zip(strides, shape, strict=True)]
     lows, highs = starts.copy(), starts.copy()

@@ -1,13 +1,14 @@
 """A program's loops as source.
 
 Owns: where values are kept, and how loops are printed.
-Must not own: what a step does element by element, and which loops are fused (`fusion.py`); what is around the loops
-(`driver.py`).
+Must not own: what a step does element by element, and which loops are fused
+(`fusion.py`); what is around the loops (`driver.py`).
 Read next: `driver.py`.
 
-What can be loops becomes one function, or several with calls of NumPy between them. A value that only one loop needs is
-a local variable there, or a row if inner loops share it; what outlives the loops is an array: a result, which is the
-caller's own, or a buffer from a pool, so that threads can't meet.
+What can be loops becomes one function, or several with calls of NumPy between them. A
+value that only one loop needs is a local variable there, or a row if inner loops share
+it; what outlives the loops is an array: a result, which is the caller's own, or a
+buffer from a pool, so that threads can't meet.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ TAKEN = {"start", "stop", "in_threads", "largest", "smallest", *vars(elementary)
 
 
 class Layout:
-    """Where each array of a program is: which are parameters of which part, what is written over what.
+    """Where each array of a program is: which are parameters of which part, what is
+    written over what.
 
     Attributes
     ----------
@@ -78,7 +80,9 @@ class Layout:
         return [op for op, access in self.touching.get(value, ()) if access is op.out]
 
     def goes_over(self, old: Value, new: Value) -> bool:
-        """Return whether a new value can be written straight over the old one: nothing reads that any more."""
+        """Return whether a new value can be written straight over the old one: nothing
+        reads that any more.
+        """
         updates = list(self.program.updates.values())
         wanted = self.results | {self.base[v] for v in updates if v is not new}
         if self.base[new] is not new or {old, new} & wanted or updates.count(new) > 1 or not old.shape:
@@ -98,7 +102,9 @@ class Layout:
         return True
 
     def kept_axes(self, base: Value) -> list[int]:
-        """Return the axes of an array that are in memory: not those that all of its loops take one by one together."""
+        """Return the axes of an array that are in memory: not those that all of its
+        loops take one by one together.
+        """
         if base in self.arrays:
             return list(range(len(base.shape)))
         touching, gone = self.touching[base], set[int]()
@@ -119,8 +125,8 @@ def in_order(loops: Sequence[Loop]) -> Iterator[Op]:
 def is_wide(loop: Loop) -> bool:
     """Return whether threads can share a loop, which is long enough for that.
 
-    The bounds of each thread's share are unsigned, or numba would look at each index for a minus; so an index can't be
-    more than the variable.
+    The bounds of each thread's share are unsigned, or numba would look at each index
+    for a minus; so an index can't be more than the variable.
     """
     if loop.extent is None or max(math.prod(op.extents.values()) for op in loop.ops) < WIDE:
         return False
@@ -175,7 +181,9 @@ class Part:
         return base not in self.layout.arrays and not self.kept[base]
 
     def type_of(self, base: Value) -> str:
-        """Return numba's name for the type of a parameter; a single number that is computed goes into an array."""
+        """Return numba's name for the type of a parameter; a single number that is
+        computed goes into an array.
+        """
         axes = len(self.kept[base]) or (1 if self.layout.writers(base) else 0)
         return f"{base.dtype.name}[{':, ' * (axes - 1)}::1]" if axes else base.dtype.name
 
@@ -263,7 +271,9 @@ class Part:
                 self.line(depth, f"{target} = {text}")
 
     def may_inline(self, op: Op, reader: Op, text: str) -> bool:
-        """Return whether an expression is better read inside of the one that uses it."""
+        """Return whether an expression is better read inside of the one that uses
+        it.
+        """
         places = [i for i, o in enumerate(reader.operands) if isinstance(o.what, Access) and o.what.base is op.out.base]
         once = len(places) == 1 and reader.text.count(f"{{{places[0]}}}") == 1
         changing = {*self.layout.over.values(), *self.layout.over}
@@ -306,7 +316,8 @@ class Part:
     def expression(self, op: Op) -> tuple[str, int]:
         """Return what an operation computes, with the rank of its outermost operator.
 
-        It is converted where numba would compute in another dtype than NumPy: in small integers.
+        It is converted where numba would compute in another dtype than NumPy: in small
+        integers.
         """
         parts = [self.read(op, operand) for operand in op.operands]
         if op.text == "{0}":
@@ -338,12 +349,16 @@ def turn(op: Op) -> int:
 
 
 def is_local(op: Op) -> bool:
-    """Return whether a sum is taken in a local variable: every loop from there on is summed over."""
+    """Return whether a sum is taken in a local variable: every loop from there on is
+    summed over.
+    """
     return op.kind == "fold" and all(dim in op.summed for _, dim in op.path[turn(op) :])
 
 
 def is_long(op: Op) -> bool:
-    """Return whether so many float32 are added that it is done in float64; NumPy adds them in pairs of pairs."""
+    """Return whether so many float32 are added that it is done in float64; NumPy adds
+    them in pairs of pairs.
+    """
     long = math.prod(op.extents[dim] for dim in op.summed) > LONG
     return long and op.fold == "add" and op.dtype == np.float32 and is_local(op)
 

@@ -1,6 +1,7 @@
 """Loops as machine code: what numba compiles, and how it is kept and run.
 
-Owns: the text of the module that numba compiles, where it is kept, the choice between programs, and threads.
+Owns: the text of the module that numba compiles, where it is kept, the choice between
+programs, and threads.
 Must not own: how loops are printed (`loops.py`).
 Read next: `elementary.py`.
 """
@@ -104,7 +105,9 @@ class Loops:
 
 
 def with_lengths(driver: Driver, parts: Sequence[str], text: str, lengths: str) -> tuple[list[str], str]:
-    """Return the loops of a program and the text that calls them, with the open lengths as arguments."""
+    """Return the loops of a program and the text that calls them, with the open lengths
+    as arguments.
+    """
     types = "int64, " * (lengths.count(",") + 1)
     found = []
     for part, loops in zip(driver.parts, parts, strict=True):
@@ -176,9 +179,10 @@ def called(text: str) -> set[str]:
 def compiled(platform: str, text: str, name: str) -> types.ModuleType:
     """Return a module whose functions numba has compiled, now or in an earlier process.
 
-    The text is kept with its machine code in a folder: `MICROGRADND_CACHE` names where, or else it is in `microgradnd`
-    in the user's cache. One that was made elsewhere has another name; one that isn't whole any more is made anew. After
-    a second, a note says what takes so long, and by the rate of the time before, how long.
+    The text is kept with its machine code in a folder: `MICROGRADND_CACHE` names where,
+    or else it is in `microgradnd` in the user's cache. One that was made elsewhere has
+    another name; one that isn't whole any more is made anew. After a second, a note
+    says what takes so long, and by the rate of the time before, how long.
     """
     work = len(text.splitlines()) ** GROWTH
     what = f"{text.count('@njit')} functions, {len(text.splitlines())} lines"
@@ -205,7 +209,9 @@ def compiled(platform: str, text: str, name: str) -> types.ModuleType:
 
 
 def rate_of(cache: Path) -> float | None:
-    """Return the seconds that numba took for a unit of work the last time, None if that isn't known."""
+    """Return the seconds that numba took for a unit of work the last time, None if that
+    isn't known.
+    """
     try:
         return float((cache / RATE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -213,7 +219,9 @@ def rate_of(cache: Path) -> float | None:
 
 
 def kept(text: str, entry: Path) -> types.ModuleType | None:
-    """Return the module of a folder of the cache, None where that isn't as it was written."""
+    """Return the module of a folder of the cache, None where that isn't as it was
+    written.
+    """
     try:
         return executed(text, entry) if (entry / SEAL).read_text(encoding="utf-8") == seal(entry) else None
     except Exception:  # numba trusts the files that it finds, and may raise anything
@@ -251,7 +259,9 @@ def executed(text: str, folder: Path) -> types.ModuleType:
 
 
 def seal(folder: Path) -> str:
-    """Return a digest of the files in a folder: it tells whether they are as they were written."""
+    """Return a digest of the files in a folder: it tells whether they are as they were
+    written.
+    """
     digest = hashlib.sha256(folder.name.encode())
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path.name != SEAL:
@@ -260,7 +270,9 @@ def seal(folder: Path) -> str:
 
 
 def platform() -> str:
-    """Return what machine code depends on apart from its source: versions, and the processor."""
+    """Return what machine code depends on apart from its source: versions, and the
+    processor.
+    """
     from llvmlite import binding
 
     versions = sys.version, np.__version__, load_numba().__version__, binding.llvm_version_info
@@ -269,7 +281,9 @@ def platform() -> str:
 
 
 def race(programs: Sequence[Callable[..., Any]], arrays: Sequence[Any]) -> list[float]:
-    """Return the time in microseconds that each program takes on copies of some arrays: the best of a few calls."""
+    """Return the time in microseconds that each program takes on copies of some arrays:
+    the best of a few calls.
+    """
     times = []
     for program in programs:
         copies = [np.array(a) if isinstance(a, np.ndarray) else a for a in arrays]
@@ -285,7 +299,9 @@ def race(programs: Sequence[Callable[..., Any]], arrays: Sequence[Any]) -> list[
 
 
 def in_threads(loops: Callable[..., None], extent: int, *args: Any) -> None:
-    """Run a loop from 0 to `extent`, divided among as many threads as numba and OpenMP may use."""
+    """Run a loop from 0 to `extent`, divided among as many threads as numba and OpenMP
+    may use.
+    """
     limit = load_numba().config.NUMBA_NUM_THREADS
     count = max(1, min(limit, int(os.environ.get("OMP_NUM_THREADS", "").split(",")[0] or limit), extent))
     bounds = [extent * i // count for i in range(count + 1)]

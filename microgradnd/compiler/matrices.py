@@ -1,12 +1,14 @@
-"""What a program's own steps tell of a matrix: that it is triangular, Hermitian, or an inverse; and what that saves.
+"""What a program's own steps tell of a matrix: that it is triangular, Hermitian, or an
+inverse; and what that saves.
 
 Owns: the spellings of linear algebra.
 Must not own: the routines (`../triangular.py`), other spellings (`spelling.py`).
 Read next: `spelling.py`.
 
-A factor of Cholesky's is triangular, and so are its transpose and what `np.tril` and `np.triu` return. The numbers
-are NumPy's up to rounding, with one exception: an infinity or a NaN spreads only to those elements of a solution that
-the triangular system makes depend on it.
+A factor of Cholesky's is triangular, and so are its transpose and what `np.tril` and
+`np.triu` return. The numbers are NumPy's up to rounding, with one exception: an
+infinity or a NaN spreads only to those elements of a solution that the triangular
+system makes depend on it.
 """
 
 from __future__ import annotations
@@ -45,7 +47,9 @@ def transposed(x: Any, made: Made) -> Any:
 
 
 def untransposed(x: Any, made: Made) -> tuple[Any, bool]:
-    """Return the matrix that is transposed to x, however often, and whether x is its transpose."""
+    """Return the matrix that is transposed to x, however often, and whether x is its
+    transpose.
+    """
     odd = False
     while (inner := transposed(x, made)) is not None:
         x, odd = inner, not odd
@@ -53,7 +57,9 @@ def untransposed(x: Any, made: Made) -> tuple[Any, bool]:
 
 
 def triangle_of(x: Any, made: Made) -> bool | None:
-    """Return whether a matrix is lower triangular, False if it is upper triangular, None if neither is known."""
+    """Return whether a matrix is lower triangular, False if it is upper triangular,
+    None if neither is known.
+    """
     if step := step_of(x, made, *CHOLESKY):
         return not step.kwargs.get("upper")
     if step := step_of(x, made, np.tril, np.triu):
@@ -67,7 +73,9 @@ def triangle_of(x: Any, made: Made) -> bool | None:
 
 
 def is_hermitian(x: Any, made: Made) -> bool:
-    """Return whether a real matrix is the sum of another and its transpose, or a multiple of that."""
+    """Return whether a real matrix is the sum of another and its transpose, or a
+    multiple of that.
+    """
     if step := step_of(x, made, np.multiply, np.divide):
         return any(is_hermitian(a, made) for a in step.args[:1]) and not isinstance(step.args[1], Value)
     step = step_of(x, made, np.add)
@@ -88,7 +96,9 @@ def factored(step: Step, made: Made) -> Any:
 
 
 def regular(mask: Any, a: Any, made: Made) -> Any:
-    """Return a matrix if a mask says whether its determinant is 0, as the rule of slogdet writes; None otherwise."""
+    """Return a matrix if a mask says whether its determinant is 0, as the rule of
+    slogdet writes; None otherwise.
+    """
     spread = step_of(mask, made, np.expand_dims)
     is_zero = step_of(spread.args[0], made, np.equal) if spread else None
     of_a = step_of(is_zero.args[0], made, np.linalg.slogdet) if is_zero else None
@@ -97,7 +107,9 @@ def regular(mask: Any, a: Any, made: Made) -> Any:
 
 
 def share_factors(program: Program) -> Program:
-    """Factor a general matrix once, where several systems, its inverse and its determinant need the factors."""
+    """Factor a general matrix once, where several systems, its inverse and its
+    determinant need the factors.
+    """
     made = {out: step for step in program.steps for out in step.outs()}
     bases = [factored(step, made) for step in program.steps]
     uses = Counter(base for base in bases if base is not None)
@@ -123,7 +135,9 @@ def cholesky(step: Step, made: Made, uses: Mapping[Value, int]) -> list[Step] | 
 
 
 def solve(step: Step, made: Made, uses: Mapping[Value, int]) -> list[Step] | None:
-    """Solve by substitution; both sides at once where a Hermitian matrix is between two triangular ones."""
+    """Solve by substitution; both sides at once where a Hermitian matrix is between two
+    triangular ones.
+    """
     a, b = step.args
     lower = triangle_of(a, made)
     if lower is None:
@@ -135,7 +149,9 @@ def solve(step: Step, made: Made, uses: Mapping[Value, int]) -> list[Step] | Non
 
 
 def product(step: Step, made: Made, uses: Mapping[Value, int]) -> list[Step] | None:
-    """Solve a system rather than multiply by an inverse, which nothing else needs; leave out a triangle of zeros."""
+    """Solve a system rather than multiply by an inverse, which nothing else needs;
+    leave out a triangle of zeros.
+    """
     a, b = step.args
     if len(a.shape) != 2 or len(b.shape) > 2 or step.kwargs:
         return None

@@ -1,12 +1,15 @@
 """Programs for lengths that are open.
 
-Owns: a program for given lengths (`instance`), and how the sources for some lengths become one for any.
-Must not own: what a trace does with open lengths (`sizes.py`), or how a program is printed (`source.py`, `fast.py`).
+Owns: a program for given lengths (`instance`), and how the sources for some lengths
+become one for any.
+Must not own: what a trace does with open lengths (`sizes.py`), or how a program is
+printed (`source.py`, `fast.py`).
 Read next: `compiled.py`.
 
-The passes, the plan and the printers know numbers only. A program whose lengths are open is printed for three sets of
-lengths. Where the three sources differ in nothing but numbers, and each of these is one polynomial of the lengths, the
-source with the polynomials in the place of the numbers is that of the program for any lengths.
+The passes, the plan and the printers know numbers only. A program whose lengths are
+open is printed for three sets of lengths. Where the three sources differ in nothing but
+numbers, and each of these is one polynomial of the lengths, the source with the
+polynomials in the place of the numbers is that of the program for any lengths.
 """
 
 from __future__ import annotations
@@ -34,9 +37,11 @@ NUMBER = re.compile(r"\d+(?:\.\d+)?(?:e[+-]?\d+)?")
 
 
 def instance(program: Program, lengths: Mapping[str, int], is_one_of_several: bool = False) -> Program:
-    """Return a program for some lengths, in which what depends on nothing else is computed now.
+    """Return a program for some lengths, in which what depends on nothing else is
+    computed now.
 
-    Where its text is to be that of other lengths too, that goes for single numbers alone, repeated or not.
+    Where its text is to be that of other lengths too, that goes for single numbers
+    alone, repeated or not.
     """
     known: dict[Value, Any] = {}
     change = functools.partial(changed, known=known, lengths=lengths)
@@ -67,7 +72,9 @@ def closed(program: Program, lengths: Mapping[str, int]) -> Program:
 
 
 def changed(tree: Any, known: dict[Value, Any], lengths: Mapping[str, int]) -> Any:
-    """Return an argument with numbers for its lengths, and other values, those that are known, for its own."""
+    """Return an argument with numbers for its lengths, and other values, those that are
+    known, for its own.
+    """
     if isinstance(tree, Value):
         if tree not in known:
             known[tree] = Value(at(tree.shape, lengths), tree.dtype, tree.name)
@@ -98,7 +105,9 @@ KEPT = 3  # lengths whose arrays are kept
 
 
 def samples(sizes: Any) -> list[dict[str, int]]:
-    """Return sets of lengths that a program serves: those of the call that was traced, and a few others."""
+    """Return sets of lengths that a program serves: those of the call that was traced,
+    and a few others.
+    """
     found = [sizes.hints]
     for step in (37, 111, -37, 11, -11, 3, -3, 1, -1):
         lengths = {name: n + step + 2 * i * abs(step) for i, (name, n) in enumerate(sizes.hints.items())}
@@ -156,7 +165,9 @@ class General:
         return re.sub(r"(?<![\w.])[^\W\d]\w*", lambda m: self.names.get(m[0], m[0]), text)
 
     def quotient(self, numbers: Sequence[float]) -> str | None:
-        """Return the formula that gives some numbers: a quotient that a rule has computed, times a power of two."""
+        """Return the formula that gives some numbers: a quotient that a rule has
+        computed, times a power of two.
+        """
         for top, bottom in self.quotients:
             exact = [x / y for x, y in zip(top, bottom, strict=True)]
             rounded = [float(np.float32(x)) for x in exact]
@@ -169,7 +180,9 @@ class General:
         return None
 
     def name(self, names: tuple[str, ...]) -> str:
-        """Return the one name for names that were made of numbers, as those of constants are."""
+        """Return the one name for names that were made of numbers, as those of
+        constants are.
+        """
         if names not in self.renamed:
             stem = f"{names[0].rstrip('0123456789_')[:1]}_{'_'.join(self.names.values())}"
             number = next(i for i in range(1, len(self.taken) + 2) if f"{stem}_{i}" not in self.taken)
@@ -224,7 +237,8 @@ def opened(
     forms: Sequence[Written],
     others: Sequence[Sequence[str]] = ((), ()),
 ) -> tuple[Written, list[str], list[str]] | None:
-    """Return the program for any lengths whose forms for some are given, other texts for any, and the open lengths.
+    """Return the program for any lengths whose forms for some are given, other texts
+    for any, and the open lengths.
 
     None if the forms differ in more than numbers.
     """

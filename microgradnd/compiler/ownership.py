@@ -1,13 +1,15 @@
 """Whose the results are: the caller's.
 
-Owns: which results are copied, because they would share memory with something else; which arrays lie below results;
-the check that what a program updates shares memory with nothing else.
+Owns: which results are copied, because they would share memory with something else;
+which arrays lie below results; the check that what a program updates shares memory with
+nothing else.
 Must not own: the plan of the buffers (`buffers.py`), which no result is in.
 Read next: `buffers.py`.
 
-What a call returns must not change by the next call, nor by a change to an argument, and the caller may write to it. So
-a result is copied if it is an input, a view of one, a constant, or a view that NumPy locks, as it does those that
-repeat elements. Results of one call may be views of one another, as they are in the function.
+What a call returns must not change by the next call, nor by a change to an argument,
+and the caller may write to it. So a result is copied if it is an input, a view of one,
+a constant, or a view that NumPy locks, as it does those that repeat elements. Results
+of one call may be views of one another, as they are in the function.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ WORK: Any = 10_000  # how hard to look for an overlap of interleaved views befor
 
 
 def own_results(program: Program) -> Program:
-    """Return a program that copies the results that would share memory with anything outside, or within themselves."""
+    """Return a program that copies the results that would share memory with anything
+    outside, or within themselves.
+    """
     borrowed: set[Value] = set(program.inputs)
     for step in program.steps:
         first = step.args[0] if step.args else None
@@ -39,7 +43,9 @@ def own_results(program: Program) -> Program:
     handed: set[Value] = set()
 
     def owned(result: Any) -> Any:
-        """Return a result, or a copy of a borrowed one, or of one that is another result as well."""
+        """Return a result, or a copy of a borrowed one, or of one that is another
+        result as well.
+        """
         if not isinstance(result, Value | np.ndarray | Constant):
             return result
         if isinstance(result, Value) and result not in borrowed and result not in handed:
@@ -58,7 +64,9 @@ def own_results(program: Program) -> Program:
 
 
 def lenders(values: Iterable[Value], base: Mapping[Value, Value], calls: Sequence[Step]) -> set[Value]:
-    """Return the arrays in whose memory values may lie, if NumPy has taken some steps, which may give views."""
+    """Return the arrays in whose memory values may lie, if NumPy has taken some steps,
+    which may give views.
+    """
     found = {base[value] for value in values}
     for step in reversed(calls):
         if not found.isdisjoint(step.outs()) and may_share(step):
@@ -72,7 +80,9 @@ def is_foreign(function: Any) -> bool:
 
 
 def check_apart(names: Sequence[str], arrays: Sequence[Any], updated: Iterable[int]) -> None:
-    """Raise if an array that a program updates shares memory with another that it is given."""
+    """Raise if an array that a program updates shares memory with another that it is
+    given.
+    """
     for i in updated:
         for j, other in enumerate(arrays):
             if i != j and isinstance(other, np.ndarray) and np.may_share_memory(arrays[i], other, WORK):

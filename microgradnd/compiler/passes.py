@@ -1,14 +1,16 @@
 """Rewriting programs: each pass is a function from a program to an equal, better one.
 
 Owns: the passes, and their order.
-Must not own: which NumPy call is the fastest (`spelling.py`), or how a step is printed (`source.py`).
+Must not own: which NumPy call is the fastest (`spelling.py`), or how a step is printed
+(`source.py`).
 Read next: `spelling.py`.
 
-Every pass keeps the results to the last bit, except that `cancelling.py` leaves out rounding errors. Three things
-outside of here don't: spellings that add up in another order
-(`spelling.py`); sums and products of thousands of rows, which are added up in blocks (`blocks.py`); and buffers and
-updates in place, where a value may have another memory order than the array of the eager call: NumPy adds up in memory
-order. Where nothing is added up, all forms agree to the bit.
+Every pass keeps the results to the last bit, except that `cancelling.py` leaves out
+rounding errors. Three things outside of here don't: spellings that add up in another
+order (`spelling.py`); sums and products of thousands of rows, which are added up in
+blocks (`blocks.py`); and buffers and updates in place, where a value may have another
+memory order than the array of the eager call: NumPy adds up in memory order. Where
+nothing is added up, all forms agree to the bit.
 """
 
 from __future__ import annotations
@@ -31,7 +33,9 @@ POWERS = (np.power, np.float_power)  # which compute x**0.5 otherwise if the exp
 
 
 def drop_dead(program: Program) -> Program:
-    """Leave out the steps whose values nobody uses, except for draws: the next ones depend on them."""
+    """Leave out the steps whose values nobody uses, except for draws: the next ones
+    depend on them.
+    """
     wanted = set(program.results())
     kept = []
     for step in reversed(program.steps):
@@ -60,7 +64,9 @@ def share_equal(program: Program) -> Program:
 
 
 def key_of(tree: Any) -> Any:
-    """Return something hashable that is equal for equal calls; None where that can't be told."""
+    """Return something hashable that is equal for equal calls; None where that can't be
+    told.
+    """
     if type(tree) is Value:
         return tree
     if isinstance(tree, tuple | list | dict):
@@ -79,7 +85,9 @@ def key_of(tree: Any) -> Any:
 
 
 def simplify(program: Program) -> Program:
-    """Replace calls that change nothing by their argument, and products with a uniform array by one with a number."""
+    """Replace calls that change nothing by their argument, and products with a uniform
+    array by one with a number.
+    """
     replacements: dict[Value, Any] = {}
     made: dict[Value, Step] = {}
     steps = []
@@ -96,7 +104,9 @@ def simplify(program: Program) -> Program:
 
 
 def spread_in_place(step: Step, made: dict[Value, Step]) -> Step:
-    """Let a ufunc broadcast what would be spread out for it: numbers, and sums handed back to what they summed."""
+    """Let a ufunc broadcast what would be spread out for it: numbers, and sums handed
+    back to what they summed.
+    """
     function, args = step.function, list(step.args)
     if not isinstance(function, np.ufunc) or not traits(function).is_elementwise or len(args) != 2 or step.kwargs:
         return step
@@ -116,7 +126,9 @@ def spread_in_place(step: Step, made: dict[Value, Step]) -> Step:
 
 
 def loop_of(step: Step, args: Sequence[Any]) -> Any:
-    """Return the dtypes in which a ufunc computes: a Python number takes that of the other operand, where it can."""
+    """Return the dtypes in which a ufunc computes: a Python number takes that of the
+    other operand, where it can.
+    """
     function: Any = step.function
     args = [+a if isinstance(a, Turn | Listed) else a for a in args]
     kinds = [getattr(a, "dtype", np.dtype(bool) if type(a) is bool else type(a)) for a in args]
@@ -124,7 +136,9 @@ def loop_of(step: Step, args: Sequence[Any]) -> Any:
 
 
 def holds(dtype: Any, number: Any) -> bool:
-    """Return whether an integer dtype has a number; NumPy compares others with it too, as Python does."""
+    """Return whether an integer dtype has a number; NumPy compares others with it too,
+    as Python does.
+    """
     return dtype.kind in "iu" and type(number) is int and np.iinfo(dtype).min <= number <= np.iinfo(dtype).max
 
 
@@ -153,7 +167,9 @@ def alike(x: Any, out: Value) -> bool:
 
 
 def undo_twice(program: Program) -> Program:
-    """Replace a transpose of a transpose, and a negative of a negative, by what they were made from."""
+    """Replace a transpose of a transpose, and a negative of a negative, by what they
+    were made from.
+    """
     made = {step.out: step for step in program.steps if not isinstance(step.out, tuple)}
     replacements: dict[Value, Any] = {}
     for step in program.steps:
@@ -165,7 +181,9 @@ def undo_twice(program: Program) -> Program:
 
 
 def fold_signs(program: Program) -> Program:
-    """Let signs go into constants, sums and differences, and join factors where that changes no result."""
+    """Let signs go into constants, sums and differences, and join factors where that
+    changes no result.
+    """
     uses = program.uses()
     made: dict[Value, Step] = {}
     steps = []
@@ -179,17 +197,23 @@ def fold_signs(program: Program) -> Program:
 
 
 def folded(step: Step, made: dict[Value, Step], uses: dict[Value, int]) -> Step | None:
-    """Return a step that computes the same from what its operands were computed from; None if there is none."""
+    """Return a step that computes the same from what its operands were computed from;
+    None if there is none.
+    """
     if not isinstance(step.out, Value) or step.out.dtype.kind != "f" or step.kwargs:
         return None
 
     def operand(arg: Any, function: Any) -> Any:
-        """Return the arguments of the step that computed an operand by a function, in the same dtype."""
+        """Return the arguments of the step that computed an operand by a function, in
+        the same dtype.
+        """
         inner = made.get(arg) if isinstance(arg, Value) and arg.dtype == step.out.dtype else None  # type: ignore[union-attr]
         return inner.args if inner is not None and inner.function is function and not inner.kwargs else None
 
     def scaled(arg: Any) -> Any:
-        """Return x and c of a product of a value with a number that is used here alone."""
+        """Return x and c of a product of a value with a number that is used here
+        alone.
+        """
         x, c = operand(arg, np.multiply) or (None, None)
         if not isinstance(arg, Value) or uses.get(arg, 0) != 1:
             return None, None
@@ -225,8 +249,9 @@ def opposite(number: float) -> float:
 def may_join(c: float, y: float, dtype: np.dtype[Any]) -> bool:
     """Return whether x * c * y is x * (c * y) for every x.
 
-    No factor may be less than 1, so that x * c overflows only where the whole does. Then, with a power of two as c,
-    x * c is exact. With one as y, both forms round once; c must be whole, or the product with a subnormal x rounds too.
+    No factor may be less than 1, so that x * c overflows only where the whole does.
+    Then, with a power of two as c, x * c is exact. With one as y, both forms round
+    once; c must be whole, or the product with a subnormal x rounds too.
     """
     of_two = [abs(math.frexp(factor)[0]) == 0.5 for factor in (c, y)]
     exact = of_two[0] or (of_two[1] and float(c).is_integer())
@@ -234,7 +259,9 @@ def may_join(c: float, y: float, dtype: np.dtype[Any]) -> bool:
 
 
 def pull_signs(program: Program) -> Program:
-    """Take the sign of a factor out of the product, to where `fold_signs` may find a place for it."""
+    """Take the sign of a factor out of the product, to where `fold_signs` may find a
+    place for it.
+    """
     uses = program.uses()
     made: dict[Value, Step] = {}
     steps: list[Step] = []
@@ -257,7 +284,8 @@ def pull_signs(program: Program) -> Program:
 
 
 def late(program: Program) -> Program:
-    """Take each step as late as its first use allows, if nothing else is in between that needs it: shorter lives.
+    """Take each step as late as its first use allows, if nothing else is in between
+    that needs it: shorter lives.
 
     Views cost nothing and keep their arrays alive, so they go right before their use.
     """

@@ -1,7 +1,9 @@
 """Places that a function has read from, and whether they still hold the same things.
 
-Owns: `Place`, reading what is in one, comparing; what a program depends on besides its inputs.
-Must not own: finding places (`watch.py`), or the quick way to look at them (`dispatch.py`).
+Owns: `Place`, reading what is in one, comparing; what a program depends on besides its
+inputs.
+Must not own: finding places (`watch.py`), or the quick way to look at them
+(`dispatch.py`).
 Read next: `watch.py`.
 """
 
@@ -22,14 +24,16 @@ CONTAINERS = (list, tuple, dict, set, frozenset, deque, types.MappingProxyType, 
 
 
 class Place:
-    """One place that a function has read from: an attribute, a global name, a container.
+    """One place that a function has read from: an attribute, a global name, a
+    container.
 
     Attributes
     ----------
     name : str
         What the user calls it.
     owner, key
-        The object and its attribute, or the globals and the name; None if only `read` can look there.
+        The object and its attribute, or the globals and the name; None if only `read`
+        can look there.
     value
         The thing that it held when it was found.
     """
@@ -41,7 +45,9 @@ class Place:
         self.value = read()
 
     def changed(self) -> bool:
-        """Return whether it holds another thing now; an equal number counts as the same."""
+        """Return whether it holds another thing now; an equal number counts as the
+        same.
+        """
         now = self.read()
         if now is self.value:
             return False
@@ -72,7 +78,9 @@ def equal(array: Any, before: Any) -> bool:
 
 
 def same(old: Any, new: Any) -> bool:
-    """Return whether a name stands for what it stood for: the same object, or an equal number or text."""
+    """Return whether a name stands for what it stood for: the same object, or an equal
+    number or text.
+    """
     if old is new:
         return True
     if type(old) is not type(new):
@@ -90,7 +98,9 @@ def contents(container: Any) -> tuple[Any, ...]:
 
 
 def content_of(cell: Any) -> Callable[[], Any]:
-    """Return a function that returns what a variable of an enclosing function stands for, if anything."""
+    """Return a function that returns what a variable of an enclosing function stands
+    for, if anything.
+    """
 
     def read() -> Any:
         try:
@@ -114,7 +124,9 @@ def state_of(iterator: Any) -> Any:
 
 
 def times_missed(cache: Any) -> int:
-    """Return how often a cached function has been called since its cache was cleared."""
+    """Return how often a cached function has been called since its cache was
+    cleared.
+    """
     return int(cache.cache_info().misses)
 
 

@@ -4,8 +4,9 @@ Owns: `Value`, `Constant`, `Step`, `Program`, and how a program is run step by s
 Must not own: tracing (`trace.py`), rewriting (`passes.py`) or printing (`source.py`).
 Read next: `passes.py`.
 
-A program is a straight line of calls of NumPy functions. Every value is computed once, by one step; nothing is changed
-in place. So a rewriting may replace a value by an equal one anywhere.
+A program is a straight line of calls of NumPy functions. Every value is computed once,
+by one step; nothing is changed in place. So a rewriting may replace a value by an equal
+one anywhere.
 """
 
 from __future__ import annotations
@@ -56,7 +57,9 @@ def rename(kept: Value, dropped: Value) -> Value:
 
 
 class Turn(int):
-    """An integer that grows evenly from turn to turn; as a number, that of the first turn."""
+    """An integer that grows evenly from turn to turn; as a number, that of the first
+    turn.
+    """
 
     stride: int
 
@@ -93,7 +96,9 @@ class Listed(float):
 
 @dataclass(frozen=True)
 class Constant:
-    """An array that a program makes once and only reads, by the expression that makes it."""
+    """An array that a program makes once and only reads, by the expression that makes
+    it.
+    """
 
     text: str
     array: Any = field(compare=False, repr=False)
@@ -121,7 +126,9 @@ def filled(shape: tuple[int, ...], number: int, dtype: Any) -> Constant:
 
 
 def constant_of(array: Any) -> Any:
-    """Return an array that can't change as a constant: a number spread out, a range, or the array."""
+    """Return an array that can't change as a constant: a number spread out, a range, or
+    the array.
+    """
     repeats = array.size > 1 and array.tobytes() == array.flat[0].tobytes() * array.size  # -0.0 isn't 0.0
     if repeats and array.dtype.kind in "fiu" and np.isfinite(array).all():
         return primitives.expand(array.flat[0], array.shape)
@@ -132,7 +139,9 @@ def constant_of(array: Any) -> Any:
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One call: `out = function(*args, **kwargs)`. An argument is a Value, a constant, or a tuple or list of them."""
+    """One call: `out = function(*args, **kwargs)`. An argument is a Value, a constant,
+    or a tuple or list of them.
+    """
 
     function: Callable[..., Any]
     args: tuple[Any, ...]
@@ -172,7 +181,8 @@ class Program:
     outputs : tuple
         Values, or constants where a result doesn't depend on the inputs.
     updates : mapping of Value to Value
-        Inputs whose arrays are to hold another value, of their shape and dtype, in the end.
+        Inputs whose arrays are to hold another value, of their shape and dtype, in the
+        end.
     """
 
     inputs: tuple[Value, ...]
@@ -201,7 +211,9 @@ class Program:
         return replace(self, steps=steps, outputs=substituted(self.outputs, replacements), updates=updates)
 
     def run(self, *arrays: Any) -> tuple[Any, ...]:
-        """Take the steps one by one, as written; slow, and the reference for what the generated source must do."""
+        """Take the steps one by one, as written; slow, and the reference for what the
+        generated source must do.
+        """
         known: dict[Value, Any] = dict(zip(self.inputs, arrays, strict=True))
         for step in self.steps:
             args, kwargs = substituted((step.args, dict(step.kwargs)), known)

@@ -1,7 +1,9 @@
 """Programs that can be called.
 
-Owns: making a program of a traced function, and one call of it: its inputs, its results, and the state it leaves.
-Must not own: which program a call needs (`compiled.py`), or the quick way to it (`dispatch.py`).
+Owns: making a program of a traced function, and one call of it: its inputs, its
+results, and the state it leaves.
+Must not own: which program a call needs (`compiled.py`), or the quick way to it
+(`dispatch.py`).
 Read next: `dispatch.py`.
 """
 
@@ -76,7 +78,9 @@ class Entry(NamedTuple):
         return [x if isinstance(x, np.ndarray) else x.data for x in self.traced.captured]
 
     def fits(self, arguments: Arguments) -> bool:
-        """Return whether arguments of its signature are those that it was written for, and it serves their shapes."""
+        """Return whether arguments of its signature are those that it was written for,
+        and it serves their shapes.
+        """
         served = arguments.shapes == self.traced.shapes if self.sizes is None else self.sizes.serves(arguments.shapes)
         return served and self.is_for(arguments)
 
@@ -96,7 +100,9 @@ class Entry(NamedTuple):
         return self.traced.surroundings.changes() + forms + self.reshaped()
 
     def reshaped(self) -> list[str]:
-        """Return the names of captured variables that have another shape or dtype now."""
+        """Return the names of captured variables that have another shape or dtype
+        now.
+        """
         values = self.traced.program.inputs[len(self.traced.inputs) :]
         return [
             value.name or "a variable"
@@ -126,7 +132,8 @@ def printed(program: Program, name: str, optimize: bool) -> tuple[Program, Writt
 def entry_of(
     traced: Traced, name: str, optimize: bool, backend: str, arguments: Arguments, opening: bool, before: Entry | None
 ) -> Entry:
-    """Return the program of a traced function, printed and loaded; if `opening`, for any lengths where some are open.
+    """Return the program of a traced function, printed and loaded; if `opening`, for
+    any lengths where some are open.
 
     `before` is the program of the same trace for its own lengths, if there is one.
     """
@@ -170,7 +177,9 @@ def entry_of(
 
 
 def straightened(traced: Program) -> Program:
-    """Return the best program for what was traced: rolled up first, as what follows takes long for many steps."""
+    """Return the best program for what was traced: rolled up first, as what follows
+    takes long for many steps.
+    """
     program = in_bodies(lambda body, _: optimized(body), rolled(traced))
     return hoisted(rolled(program))
 
@@ -178,7 +187,9 @@ def straightened(traced: Program) -> Program:
 def with_loops(
     entry: Entry, straight: Program, name: str, backend: str, arguments: Arguments, lengths: Sequence[Any]
 ) -> Entry:
-    """Return a program that runs loops instead of NumPy's; with `backend="auto"` if they are faster on these arrays."""
+    """Return a program that runs loops instead of NumPy's; with `backend="auto"` if
+    they are faster on these arrays.
+    """
     traced, sizes = entry.traced, entry.sizes
     programs = [straight]
     if sizes is not None and traced.general is not None:

@@ -1,12 +1,15 @@
-"""The tracer: it records operations on traced values, and refuses what a program can't do.
+"""The tracer: it records operations on traced values, and refuses what a program can't
+do.
 
 Owns: `Recorder`, which the mode holds while a function is traced, and the refusals.
-Must not own: reads of surroundings (`watch.py`), or the translation of recorded operations (`translation.py`).
+Must not own: reads of surroundings (`watch.py`), or the translation of recorded
+operations (`translation.py`).
 Read next: `trace.py`.
 
-During a trace comparisons, integers and operations under `no_grad` are recorded too, and turning a traced value into a
-number raises. A variable is the same `Leaf` however the function reaches it. Values and gradients that the function
-assigns to it last until the end of the trace; then they are undone, and the program assigns them in each call.
+During a trace comparisons, integers and operations under `no_grad` are recorded too,
+and turning a traced value into a number raises. A variable is the same `Leaf` however
+the function reaches it. Values and gradients that the function assigns to it last until
+the end of the trace; then they are undone, and the program assigns them in each call.
 """
 
 from __future__ import annotations
@@ -48,14 +51,18 @@ class TraceError(TypeError):
 
 
 class TracedOperation(Operation):
-    """An operation that also knows where in the user's code it was made, and whether a derivative can pass it."""
+    """An operation that also knows where in the user's code it was made, and whether a
+    derivative can pass it.
+    """
 
     __slots__ = ("requires_grad", "where")
     where: tuple[str, int] | None
 
 
 class IndexParts:
-    """Stands for an index with traced parts among the parents of an operation: no derivative passes it."""
+    """Stands for an index with traced parts among the parents of an operation: no
+    derivative passes it.
+    """
 
     requires_grad = False
     name = None
@@ -81,7 +88,9 @@ class Gradient:
 
 
 class Buffer:
-    """An attribute of a Module: a buffer, as an input of a program, or what is left in it."""
+    """An attribute of a Module: a buffer, as an input of a program, or what is left in
+    it.
+    """
 
     def __init__(self, owner: Any, attribute: str) -> None:
         self.owner, self.attribute = owner, attribute
@@ -104,7 +113,8 @@ class Recorder:
     operations : list of TracedOperation
         What was recorded, in order.
     assigned : dict
-        The Tensors that were assigned to, by their id: each with the node and array that it had before.
+        The Tensors that were assigned to, by their id: each with the node and array
+        that it had before.
     gradients : dict of Leaf to array or None
         The gradients that were looked at or set, as they were before.
     read : set of Leaf
@@ -114,8 +124,8 @@ class Recorder:
     walked : set of Node
         The operations that a backward pass has freed.
     refused, caught : TraceError or None
-        What was raised in the function because a program can't do it; what to raise if an error that an operation
-        raised doesn't get out of the function.
+        What was raised in the function because a program can't do it; what to raise if
+        an error that an operation raised doesn't get out of the function.
     """
 
     variable = TracedTensor
@@ -147,7 +157,9 @@ class Recorder:
     # Operations
 
     def record(self, function: Any, args: Any, kwargs: Any, parents: Any, out: Any) -> TracedOperation:
-        """Record a call as `Operation` does; a derivative passes it if it can and may."""
+        """Record a call as `Operation` does; a derivative passes it if it can and
+        may.
+        """
         node = self.record_constant(function, args, kwargs, parents, out)
         parts = out if type(out) is Results else (out,)
         differentiable = function not in PLAIN and any(part.dtype.kind in "fc" for part in parts)
@@ -179,7 +191,9 @@ class Recorder:
         return wrap(out, self.record_constant(function, values, kwargs, parents, out))
 
     def array(self, tensor: Any) -> Any:
-        """Return the array of a Tensor for an argument that is plain, by which the Tensor will be known again."""
+        """Return the array of a Tensor for an argument that is plain, by which the
+        Tensor will be known again.
+        """
         array = np.asarray(tensor._array)
         array = array.view() if array is tensor._array else array
         if tensor._node is not None:
@@ -209,12 +223,16 @@ class Recorder:
     # Variables
 
     def close(self, values: Iterable[tuple[Any, Any]]) -> None:
-        """Pin the lengths of arrays, each with its node: a turn is recorded for one shape."""
+        """Pin the lengths of arrays, each with its node: a turn is recorded for one
+        shape.
+        """
         if self.sizes is not None:
             self.sizes.close(values, self.stands_for)
 
     def is_of_turn(self, node: Any) -> bool:
-        """Return whether a node that the program doesn't compute is of a turn that stands for all."""
+        """Return whether a node that the program doesn't compute is of a turn that
+        stands for all.
+        """
         recorded = isinstance(node, TracedOperation) and node.position >= self.start
         return node in self.formals or (self.has_scanned and recorded)
 
@@ -224,7 +242,9 @@ class Recorder:
         return tuple(map(len, changed))
 
     def assign(self, variable: Tensor, value: Tensor, index: Any = ...) -> None:
-        """Let a variable stand for a new value, which differs at an index, for the rest of the trace."""
+        """Let a variable stand for a new value, which differs at an index, for the rest
+        of the trace.
+        """
         if type(variable._node) is Leaf:
             outdate_views(variable, index)
         if current().record == self.record and variable._node not in self.given:
@@ -243,7 +263,9 @@ class Recorder:
         variable._array, variable._node = value._array, node
 
     def gradient(self, leaf: Leaf) -> Any:
-        """Return the gradient of a variable; one from before the trace is an input of the program."""
+        """Return the gradient of a variable; one from before the trace is an input of
+        the program.
+        """
         if leaf not in self.gradients:
             self.gradients[leaf] = leaf.grad
             self.read.add(leaf)
@@ -252,14 +274,18 @@ class Recorder:
         return leaf.grad
 
     def stand_in(self, thing: Gradient | Buffer, array: Any) -> Tensor:
-        """Return a Tensor for an array around the function that isn't the array of one."""
+        """Return a Tensor for an array around the function that isn't the array of
+        one.
+        """
         leaf = Leaf(array, False)
         leaf.position = 0  # it is older than the trace
         self.stand_ins[leaf] = thing
         return wrap(array, leaf)
 
     def arrived(self, node: Node, g: Any, is_last: bool) -> None:
-        """Note that `g` is the cotangent of a node: for its name, and for what happens to the node afterwards."""
+        """Note that `g` is the cotangent of a node: for its name, and for what happens
+        to the node afterwards.
+        """
         if is_last and isinstance(node, Leaf):
             self.gradient(node)
         elif is_last:
@@ -274,7 +300,9 @@ class Recorder:
         self.things[id(thing)] = thing
 
     def gradients_left(self) -> dict[Leaf, Any]:
-        """Return the gradients that variables from before the trace have now, where they were changed."""
+        """Return the gradients that variables from before the trace have now, where
+        they were changed.
+        """
         latest: dict[Leaf, Leaf] = {}
         for leaf in self.before:
             latest[self.first(leaf)] = leaf
@@ -312,7 +340,9 @@ class Recorder:
     # What can't be done
 
     def refusal(self, what: str, advice: str = "") -> TraceError:
-        """Return the error for looking at a value while the program that will compute it is being written."""
+        """Return the error for looking at a value while the program that will compute
+        it is being written.
+        """
         refused = TraceError(
             f"{what}{needed_by()} of a value inside a compiled function{quoted_line(last_line())}: the program is "
             f"written once, for all values, so it can't depend on this one. {advice or ADVICE}"
@@ -321,7 +351,9 @@ class Recorder:
         return refused
 
     def failed(self, error: Exception) -> None:
-        """Note what a call raised: whether it does may depend on values, so nobody may catch it."""
+        """Note what a call raised: whether it does may depend on values, so nobody may
+        catch it.
+        """
         if not isinstance(error, TraceError):
             self.caught = TraceError(
                 f"{type(error).__name__} was raised and caught inside a compiled function{quoted_line(last_line())} "
@@ -330,7 +362,9 @@ class Recorder:
             )
 
     def refuse_handlers(self) -> None:
-        """Raise if floating-point errors or warnings are handled by the function itself."""
+        """Raise if floating-point errors or warnings are handled by the function
+        itself.
+        """
         errors, filters, show = self.outside
         if warnings.showwarning is not show or (
             warnings.filters is not filters and any(f[0] == "error" and f not in filters for f in warnings.filters)
@@ -342,7 +376,9 @@ class Recorder:
             raise self.refusal("np.errstate()", "Put it around the call of the compiled function")
 
     def refuse_shapes(self, function: Any, args: Any, kwargs: Any, parents: Any, out: Any) -> None:
-        """Raise if the shape of a result depends on values that the program is to compute."""
+        """Raise if the shape of a result depends on values that the program is to
+        compute.
+        """
         if function in INDEXED:
             for part, is_traced in index_parts(args[1], parents[1]):
                 if isinstance(part, np.ndarray) and part.dtype.kind == "b":
@@ -364,7 +400,9 @@ class Recorder:
             raise self.refusal("np.histogram() with a rule for the bins", "Give the number of the bins, or their edges")
 
     def is_value(self, function: Any, result: Any) -> bool:
-        """Return whether what a function gave is to be computed by the program, or raise if it can't be."""
+        """Return whether what a function gave is to be computed by the program, or
+        raise if it can't be.
+        """
         if isinstance(result, np.ndarray | np.generic):
             return True
         if traits(function).of_shapes or result is None:
@@ -375,7 +413,9 @@ class Recorder:
 
 
 def outdate_views(variable: Tensor, index: Any) -> None:
-    """Let the views that were taken of a leaf in the trace be used no more: its array will change, and they with it."""
+    """Let the views that were taken of a leaf in the trace be used no more: its array
+    will change, and they with it.
+    """
     family: Any = getattr(variable, "_family", None)
     old = variable._array
     changed = picked(old, index) if is_basic(index) else old
@@ -398,7 +438,9 @@ def index_parts(index: Any, parent: Any) -> list[tuple[Any, bool]]:
 
 
 def needed_by() -> str:
-    """Return which function of NumPy it is that needs to look at a value, if one that is spelled in others."""
+    """Return which function of NumPy it is that needs to look at a value, if one that
+    is spelled in others.
+    """
     frame: Any = sys._getframe(1)
     name = ""
     while frame is not None and not is_users(frame.f_code):
@@ -409,7 +451,9 @@ def needed_by() -> str:
 
 
 def last_line() -> tuple[str, int] | None:
-    """Return the line of the user's code that is being executed, or that the backward pass was started from."""
+    """Return the line of the user's code that is being executed, or that the backward
+    pass was started from.
+    """
     frame: Any = sys._getframe(1)
     while frame is not None and not is_users(frame.f_code):
         frame = frame.f_back

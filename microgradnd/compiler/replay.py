@@ -1,12 +1,13 @@
 """Results of compiled functions on the tape.
 
-Owns: the operation that stands for a whole call of a compiled function, where its results depend on variables that
-require a gradient.
+Owns: the operation that stands for a whole call of a compiled function, where its
+results depend on variables that require a gradient.
 Must not own: how a function is called again to walk through it (`../recompute.py`).
 Read next: `../recompute.py`.
 
-Such a result can be differentiated, as it can without `mg.compile`: its operation remembers the arguments, and calls
-the function once more to walk back, as `mg.checkpoint` does.
+Such a result can be differentiated, as it can without `mg.compile`: its operation
+remembers the arguments, and calls the function once more to walk back, as
+`mg.checkpoint` does.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ from microgradnd.trees import flatten, is_module
 
 
 def recorded(results: Any, entry: Any, function: Callable[..., Any], arguments: Arguments) -> Any:
-    """Return the results of a call with those that depend on variables as Tensors on the tape."""
+    """Return the results of a call with those that depend on variables as Tensors on
+    the tape.
+    """
     traced = entry.traced
     leaves, form = flatten(results, is_module) if traced.form is None else (list(results), traced.form)
     nodes = [arguments.leaves[x]._node if type(x) is int else x for x in traced.sources]
@@ -42,12 +45,15 @@ def recorded(results: Any, entry: Any, function: Callable[..., Any], arguments: 
 
 
 def again(entry: Any, function: Callable[..., Any], arguments: Arguments) -> Callable[[], Any]:
-    """Return a function that calls a function once more on the arguments of a call, and returns what is tracked."""
+    """Return a function that calls a function once more on the arguments of a call, and
+    returns what is tracked.
+    """
     traced, name = entry.traced, getattr(function, "__name__", "the function")
     kept = {
         i: x.copy() if x.nbytes <= COPIED else x for i, x in enumerate(arguments.leaves) if isinstance(x, np.ndarray)
     }
-    # a passed variable may be used where nothing walks back, by .detach() or under no_grad
+    # a passed variable may be used where nothing walks back, by .detach() or under
+    # no_grad
     passed = [x._node for x in arguments.leaves if isinstance(x, Tensor) and type(x._node) is Leaf]
     seen = state(kept, passed, traced)
 
@@ -71,7 +77,9 @@ def again(entry: Any, function: Callable[..., Any], arguments: Arguments) -> Cal
 
 
 def state(kept: dict[int, Any], passed: list[Leaf], traced: Traced) -> list[Any]:
-    """Return what shows whether the arguments of a call and what it captured are what they were."""
+    """Return what shows whether the arguments of a call and what it captured are what
+    they were.
+    """
     arrays = [x if isinstance(x, np.ndarray) else x.data for x in traced.captured if type(x) is not Leaf]
     variables = [*passed, *(x for x in traced.captured if type(x) is Leaf)]
     return [*(sample(x) for x in (*kept.values(), *arrays) if x is not None), *(x.position for x in variables)]

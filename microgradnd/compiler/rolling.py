@@ -1,16 +1,21 @@
 """Loops: runs of equal steps in a program, rolled up.
 
-Owns: `Loop`, a step that takes a body some number of times, and the search for what can be one.
-Must not own: how a loop is printed (`source.py`, `fast.py`), or rewriting of straight lines (`passes.py`).
+Owns: `Loop`, a step that takes a body some number of times, and the search for what can
+be one.
+Must not own: how a loop is printed (`source.py`, `fast.py`), or rewriting of straight
+lines (`passes.py`).
 Read next: `passes.py`.
 
-A trace of `for t in range(T): h = np.tanh(x[t] @ w + h @ u)` is T copies of the same steps, and its backward pass T
-copies in reverse. A run of copies becomes one step if each operand is the same in every turn, comes from this turn or
-an earlier one, or is part of an array at a place that moves evenly. Every value of a turn that is used after the loop
-is kept in an array, a row for each turn; so what a backward loop needs of a forward one is such a part as well. Views
-cost nothing: they are taken anew where they are used, and belong to the operand.
+A trace of `for t in range(T): h = np.tanh(x[t] @ w + h @ u)` is T copies of the same
+steps, and its backward pass T copies in reverse. A run of copies becomes one step if
+each operand is the same in every turn, comes from this turn or an earlier one, or is
+part of an array at a place that moves evenly. Every value of a turn that is used after
+the loop is kept in an array, a row for each turn; so what a backward loop needs of a
+forward one is such a part as well. Views cost nothing: they are taken anew where they
+are used, and belong to the operand.
 
-Whatever doesn't fit stays as it is. Results are equal to the last bit: the same steps are taken in the same order.
+Whatever doesn't fit stays as it is. Results are equal to the last bit: the same steps
+are taken in the same order.
 """
 
 from __future__ import annotations
@@ -48,10 +53,11 @@ class Loop:
     count : int
         How many turns there are.
     body : Program
-        From what is carried from turn to turn, then what is the same in all of them, to what the next turn is
-        given, what is kept of each, and what is kept of the last.
+        From what is carried from turn to turn, then what is the same in all of them, to
+        what the next turn is given, what is kept of each, and what is kept of the last.
     rows : tuple of bool
-        For each value that is carried, whether its values in all turns are kept, the first included, or only the last.
+        For each value that is carried, whether its values in all turns are kept, the
+        first included, or only the last.
     """
 
     count: int
@@ -98,7 +104,9 @@ class Row(Value):
 
 
 def in_bodies(rewrite: Callable[[Program, Sequence[Value]], Program], program: Program, own: Any = ()) -> Program:
-    """Return a program that is rewritten, and so are the bodies of its loops, which may write over what they carry."""
+    """Return a program that is rewritten, and so are the bodies of its loops, which may
+    write over what they carry.
+    """
     steps = []
     for step in program.steps:
         if isinstance(loop := step.function, Loop):
@@ -142,7 +150,9 @@ def function_key(function: Any) -> Any:
 
 
 def is_free(step: Step) -> bool:
-    """Return whether a step gives a view, so that it can be taken anew wherever its result is used."""
+    """Return whether a step gives a view, so that it can be taken anew wherever its
+    result is used.
+    """
     if isinstance(step.out, tuple) or not step.args or not isinstance(step.args[0], Value):
         return False
     if step.function is primitives.getitem:
@@ -151,7 +161,9 @@ def is_free(step: Step) -> bool:
 
 
 def numbers_of(step: Step) -> tuple[type, ...]:
-    """Return the types of the numbers among the arguments of a step that may be others in each turn."""
+    """Return the types of the numbers among the arguments of a step that may be others
+    in each turn.
+    """
     if step.function in INDEXED:
         return (int,)
     if not isinstance(step.function, np.ufunc):
@@ -177,7 +189,9 @@ def hashable(tree: Any) -> bool:
 
 
 def identity_of(array: Any) -> Any:
-    """Return what is equal for arrays that are the same: by number, if they consist of one that can't change."""
+    """Return what is equal for arrays that are the same: by number, if they consist of
+    one that can't change.
+    """
     number = uniform(array)
     return (id(array),) if number is None else (repr(number), array.shape, array.dtype)
 
@@ -190,12 +204,14 @@ class Search:
     steps : list of Step
         Those that compute. Views are taken anew wherever they are used.
     tokens : array of int
-        For each step, a number that is equal for steps which differ in their leaves alone.
+        For each step, a number that is equal for steps which differ in their leaves
+        alone.
     leaves : list
-        Of all steps, one after another: arrays, with views replaced by what they are taken of, and the numbers among
-        the arguments that may be others in each turn.
+        Of all steps, one after another: arrays, with views replaced by what they are
+        taken of, and the numbers among the arguments that may be others in each turn.
     codes : array of int
-        What tells the leaves apart. That of a value is `width` times its step, plus its place in the result.
+        What tells the leaves apart. That of a value is `width` times its step, plus its
+        place in the result.
     starts : array of int
         Where the leaves of each step begin.
     """
@@ -253,7 +269,9 @@ class Search:
         return kind, repr(tree) if kind in (float, complex) else tree if hashable(tree) else id(tree)
 
     def noted(self, leaf: Any, key: Any, form: Any) -> Any:
-        """Note a leaf, by what is equal for leaves that are the same; return the form."""
+        """Note a leaf, by what is equal for leaves that are the same; return the
+        form.
+        """
         if type(key) is int:
             code = 3 * FAR // 2 + key
         elif key in self.code_of:
@@ -267,7 +285,9 @@ class Search:
         return form
 
     def view(self, value: Value) -> Any:
-        """Return the form of a view, and note its leaves: of what it is taken, and the numbers of its place."""
+        """Return the form of a view, and note its leaves: of what it is taken, and the
+        numbers of its place.
+        """
         if value not in self.spread:
             start = len(self.leaves)
             form = self.form(self.views[value])
@@ -291,7 +311,9 @@ class Search:
         return float(code - 3 * FAR // 2) if code > 0 else self.things[code]
 
     def periods(self) -> list[int]:
-        """Return after how many steps what was done may be done again, the shortest first."""
+        """Return after how many steps what was done may be done again, the shortest
+        first.
+        """
         found: set[int] = set()
         for context in CONTEXTS:
             if context > len(self.tokens):
@@ -313,7 +335,9 @@ class Search:
         return [(start, stop) for start, stop in runs if stop - start >= FEWEST * period]
 
     def runs(self) -> list[Run]:
-        """Return the runs that can be loops, the shortest periods first; what is in one is in no other."""
+        """Return the runs that can be loops, the shortest periods first; what is in one
+        is in no other.
+        """
         periods, tried, found = self.periods(), set[int](), list[Run]()
         while periods:
             period = heapq.heappop(periods)
@@ -342,12 +366,14 @@ class Run:
     codes : array of int, shape (turns, leaves)
         Of the leaves of each turn. For each leaf there are also:
     kind : array of int
-        "same" in every turn; "own", computed in this turn or `ago` turns before; in a "row" of what another run has
-        computed; or a "number".
+        "same" in every turn; "own", computed in this turn or `ago` turns before; in a
+        "row" of what another run has computed; or a "number".
     source : array of int
-        Which value of a turn it is, by the code that it would have in a program of one turn.
+        Which value of a turn it is, by the code that it would have in a program of one
+        turn.
     begins : dict of (int, int) to int
-        The code of what each value that is carried begins as, by its source and for how many turns it is carried.
+        The code of what each value that is carried begins as, by its source and for how
+        many turns it is carried.
     first, end : int
         The turns that the loop consists of.
     """
@@ -395,7 +421,9 @@ class Run:
         return self.window(agree[:, ~self.carried].all(1), agree[:, self.carried].all(1))
 
     def window(self, steady: Any, fits: Any) -> bool:
-        """Choose the longest part of the run in which all fits; the first turn may be given other carried values."""
+        """Choose the longest part of the run in which all fits; the first turn may be
+        given other carried values.
+        """
         best, t = (0, 0), 0
         while t < self.turns:
             end = t
@@ -409,7 +437,9 @@ class Run:
         return self.end - self.first >= FEWEST
 
     def begin(self) -> bool:
-        """Return whether each value that is carried begins as one thing, whoever reads it."""
+        """Return whether each value that is carried begins as one thing, whoever reads
+        it.
+        """
         self.begins: dict[tuple[int, int], int] = {}
         for leaf in np.flatnonzero(self.carried):
             source, ago = int(self.source[leaf]), int(self.ago[leaf])
@@ -435,7 +465,9 @@ class Run:
         return (codes >= places.start * width) & (codes < places.stop * width)
 
     def beginning(self, codes: Any) -> Any:
-        """Return what values that are carried begin as, for codes that they would have in the turn before the loop."""
+        """Return what values that are carried begin as, for codes that they would have
+        in the turn before the loop.
+        """
         begins = np.full(self.stride, -FAR * 9)
         for (source, ago), code in self.begins.items():
             if ago == 1 and type(self.search.thing(code)) is Value:
@@ -588,7 +620,9 @@ class Body:
         return self.inputs[key][0]
 
     def carry(self, source: int, ago: int) -> Value:
-        """Return what a turn is given by an earlier one, which those in between hand on."""
+        """Return what a turn is given by an earlier one, which those in between hand
+        on.
+        """
         for before in range(ago, 0, -1):
             if (source, before) not in self.carried:
                 like = self.search.thing(self.run.code(source, 0))
@@ -608,7 +642,9 @@ class Body:
         return self.added(replace(step, args=args, kwargs=kwargs))
 
     def element(self, step: Step, index: tuple[Any, ...]) -> Any:
-        """Return a part of an array; the part of its place that doesn't move is taken before the loop."""
+        """Return a part of an array; the part of its place that doesn't move is taken
+        before the loop.
+        """
         base = step.args[0]
         fixed = tuple([slice(None) if moves(part) else part for part in index])
         moving = [part if moves(part) else slice(None) for part in index if moves(part) or type(part) is slice]
@@ -637,7 +673,9 @@ class Body:
         outs: list[Value] = []
 
         def result(source: int, count: int | None, first: int) -> None:
-            """Add a result, and note in which of its rows, if it has any, the values are."""
+            """Add a result, and note in which of its rows, if it has any, the values
+            are.
+            """
             value = self.made[source]
             shape, name = ((count, *value.shape), plural(value.name)) if count else (value.shape, value.name)
             outs.append(Value(shape, value.dtype, name))
@@ -679,7 +717,9 @@ def rolled(program: Program) -> Program:
 
 
 def restacked(program: Program) -> Program:
-    """Take rows that stand in an array already as they stand there, where they are put together again."""
+    """Take rows that stand in an array already as they stand there, where they are put
+    together again.
+    """
     made = {step.out: step for step in program.steps if isinstance(step.out, Value)}
     steps: list[Step] = []
 

@@ -4,9 +4,9 @@ Owns: the text of such a file, and the arrays that belong to it.
 Must not own: the program itself (`source.py`, `fast.py`).
 Read next: `dispatch.py`.
 
-The file is a module with one function. Arrays that the program takes from its surroundings, such as the parameters of a
-model, are stored beside it. The function checks the shapes and dtypes of its arguments, since it is right for these
-only.
+The file is a module with one function. Arrays that the program takes from its
+surroundings, such as the parameters of a model, are stored beside it. The function
+checks the shapes and dtypes of its arguments, since it is right for these only.
 """
 
 from __future__ import annotations
@@ -64,7 +64,9 @@ class Written(NamedTuple):
     lengths: str = ""
 
     def source(self, rest: str = "", required: bool = False) -> str:
-        """Return the text of a module; if required, raise if a function that it calls can't be written."""
+        """Return the text of a module; if required, raise if a function that it calls
+        can't be written.
+        """
         functions = ""
         for name, thing in self.constants.items():
             if callable(thing) and (text := function_text(name, thing, required)):
@@ -115,7 +117,9 @@ def write(path: Path, written: Written, captured: list[Any]) -> None:
 
 
 def function_text(name: str, thing: Any, required: bool) -> str | None:
-    """Return the source of a function under the name by which a program calls it; None or raise if it has none."""
+    """Return the source of a function under the name by which a program calls it; None
+    or raise if it has none.
+    """
     body = getattr(thing, "body", thing)
     body = getattr(body, "in_numpy", body) if required else body
     try:

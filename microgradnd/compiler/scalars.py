@@ -1,12 +1,16 @@
-"""Loops over a few numbers: short vectors that are carried from turn to turn, taken apart.
+"""Loops over a few numbers: short vectors that are carried from turn to turn, taken
+apart.
 
-Owns: rewriting the loops whose arrays are all so short that Python's arithmetic is faster than a call of NumPy.
-Must not own: how a loop is found (`rolling.py`), or printed (`source.py`, `fast.py`, `turns.py`).
+Owns: rewriting the loops whose arrays are all so short that Python's arithmetic is
+faster than a call of NumPy.
+Must not own: how a loop is found (`rolling.py`), or printed (`source.py`, `fast.py`,
+`turns.py`).
 Read next: `rolling.py`.
 
-A call of NumPy takes as long as a dozen operations on Python's numbers. So the state of a differential equation with a
-few unknowns is better kept as numbers. The results are equal to the last bit: these operations round correctly, in
-arrays and alone. Only zeros that a scattered value brings with it aren't added, as in all compiled programs.
+A call of NumPy takes as long as a dozen operations on Python's numbers. So the state of
+a differential equation with a few unknowns is better kept as numbers. The results are
+equal to the last bit: these operations round correctly, in arrays and alone. Only zeros
+that a scattered value brings with it aren't added, as in all compiled programs.
 """
 
 from __future__ import annotations
@@ -111,7 +115,9 @@ class Apart:
         joined: list[Step] = []
 
         def results(values: Any, arrays: Any, keeps: Any) -> tuple[Any, ...]:
-            """Return what a turn gives, element by element, and note how whole arrays are made of these afterwards."""
+            """Return what a turn gives, element by element, and note how whole arrays
+            are made of these afterwards.
+            """
             found: list[Any] = []
             for value, array, keep in zip(values, arrays, keeps, strict=True):
                 parts = [self.named(part) for part in self.elements_of(value)] if is_short(value) else [self.now(value)]

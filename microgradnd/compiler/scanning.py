@@ -1,16 +1,20 @@
-"""`mg.scan` in a compiled function: one turn is traced, whatever their number, and so is one of the backward pass.
+"""`mg.scan` in a compiled function: one turn is traced, whatever their number, and so
+is one of the backward pass.
 
-Owns: the operation `scanned`, which is the whole loop, and how its derivatives are loops again.
-Must not own: the loop of an eager call (`scan.py`), or how a loop is a step of a program (`translation.py`).
+Owns: the operation `scanned`, which is the whole loop, and how its derivatives are
+loops again.
+Must not own: the loop of an eager call (`scan.py`), or how a loop is a step of a
+program (`translation.py`).
 Read next: `translation.py`.
 
-The function is called once, with Tensors in the place of what is carried and of the rows of `xs`, and what it does is
-recorded apart. The derivative walks that record. What the walk needs of each turn is added to the results of the loop,
-and is given to the loop of the walk by rows, as `xs` are; it goes backwards over reversed rows. Sums over the turns,
-the cotangents of what is the same in all of them, are carried.
+The function is called once, with Tensors in the place of what is carried and of the
+rows of `xs`, and what it does is recorded apart. The derivative walks that record. What
+the walk needs of each turn is added to the results of the loop, and is given to the
+loop of the walk by rows, as `xs` are; it goes backwards over reversed rows. Sums over
+the turns, the cotangents of what is the same in all of them, are carried.
 
-Where something stands in the way (a Python number that counts turns, a variable that a turn changes, a draw), the
-function is traced once more with plain loops.
+Where something stands in the way (a Python number that counts turns, a variable that a
+turn changes, a draw), the function is traced once more with plain loops.
 """
 
 from __future__ import annotations
@@ -116,7 +120,9 @@ def apart(recorder: Any, operations: list[Any]) -> Iterator[None]:
 
 
 def scan_once(f: Callable[[Any, Any], Any], init: Any, xs: Sequence[Any], form: Any, count: int) -> Any:
-    """Do what `scan` does, by one call of the function; return None where the turns are better taken one by one."""
+    """Do what `scan` does, by one call of the function; return None where the turns are
+    better taken one by one.
+    """
     recorder: Any = current().trace
     if not recorder.scans or count < FEWEST:
         return None
@@ -174,8 +180,9 @@ def derived(
 ) -> Any:
     """Return the results of a loop that walks through each turn of another.
 
-    `step(carried, rows)` walks, and returns what is carried on and what is kept. What it reads of the turn becomes rows
-    as well, but not what can be had without a loop: that is computed anew.
+    `step(carried, rows)` walks, and returns what is carried on and what is kept. What
+    it reads of the turn becomes rows as well, but not what can be had without a loop:
+    that is computed anew.
     """
     recorder: Any = current().trace
     if any(isinstance(x, Batched) for x in (*operands, *carried, *rows)):

@@ -1,17 +1,21 @@
-"""Lengths that a program leaves open: what a traced function does with them, and which of its decisions hang on them.
+"""Lengths that a program leaves open: what a traced function does with them, and which
+of its decisions hang on them.
 
-Owns: `Size`, a length as traced code sees it; `Sizes`, the open lengths of a trace with their guards, and the shapes of
-traced values.
-Must not own: how a program for open lengths is written (`opened.py`), or which lengths are opened (`compiled.py`).
+Owns: `Size`, a length as traced code sees it; `Sizes`, the open lengths of a trace with
+their guards, and the shapes of traced values.
+Must not own: how a program for open lengths is written (`opened.py`), or which lengths
+are opened (`compiled.py`).
 Read next: `opened.py`.
 
-Where an axis of an argument is open, its length is a symbol. The traced code gets a `Size` for it, which is no int: C
-code would take its number without telling. Arithmetic with it gives a `Size` again, a polynomial of the symbols. A
-comparison is written down as a guard, and a conversion to a number pins the length. The program serves those lengths
-for which all guards hold.
+Where an axis of an argument is open, its length is a symbol. The traced code gets a
+`Size` for it, which is no int: C code would take its number without telling. Arithmetic
+with it gives a `Size` again, a polynomial of the symbols. A comparison is written down
+as a guard, and a conversion to a number pins the length. The program serves those
+lengths for which all guards hold.
 
-The shape of a result is found by calling each function a second time, on arrays whose open axes are longer. What both
-results show is explained by one polynomial, or else it pins the lengths that are involved.
+The shape of a result is found by calling each function a second time, on arrays whose
+open axes are longer. What both results show is explained by one polynomial, or else it
+pins the lengths that are involved.
 """
 
 from __future__ import annotations
@@ -45,7 +49,8 @@ LONGER = (37, 41, 43, 47, 53, 59, 61, 67, 71, 73, 79, 83, 89, 97)  # by how much
 COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {"==": operator.eq, "<": operator.lt, "<=": operator.le}
 MIRRORED = str.maketrans("<>", "><")
 OPPOSITE = {"==": "!=", "<": ">=", "<=": ">"}
-# Functions whose results have lengths that aren't polynomials of those of their arguments
+# Functions whose results have lengths that aren't polynomials of those of their
+# arguments
 CLAMPED = {np.diagonal, np.diag, np.linalg.svd, np.linalg.qr, np.convolve, np.correlate}
 OF_SHAPES = {*CONSTANT, numbered}  # functions whose results are constants where no length is open
 OURS = installed()[-2:]
@@ -54,11 +59,15 @@ Terms = dict[tuple[str, ...], int]  # of a polynomial: the coefficient of each p
 
 
 class Closed(TypeError):
-    """A length must be a number, so that what was tried with an open one is tried again without."""
+    """A length must be a number, so that what was tried with an open one is tried again
+    without.
+    """
 
 
 class Guard(NamedTuple):
-    """A comparison of lengths that decided something, with what came of it, and the line of the user's code."""
+    """A comparison of lengths that decided something, with what came of it, and the
+    line of the user's code.
+    """
 
     left: Any
     sign: str
@@ -115,7 +124,9 @@ def shown(number: Any) -> str:
 
 
 def terms_of(number: Any) -> Terms | None:
-    """Return a whole number or an open length as a polynomial; None for anything else."""
+    """Return a whole number or an open length as a polynomial; None for anything
+    else.
+    """
     if type(number) is Size:
         return number.terms if number.over is None else None
     return {(): int(number)} if isinstance(number, int | np.integer) else None
@@ -136,7 +147,9 @@ def times(a: Terms, b: Terms) -> Terms:
 
 
 def divided(a: Terms, b: Terms) -> Terms | None:
-    """Return the quotient of two polynomials of which the second is a single term that divides each of the first."""
+    """Return the quotient of two polynomials of which the second is a single term that
+    divides each of the first.
+    """
     [(by, d), *others] = b.items()
     quotient: Terms = {}
     for key, c in a.items():
@@ -160,7 +173,9 @@ UFUNCS = {"add": np.add, "sub": np.subtract, "mul": np.multiply, "truediv": np.d
 
 
 def is_recorded() -> bool:
-    """Return whether a number is asked for inside of a call that is recorded: the step has the length itself."""
+    """Return whether a number is asked for inside of a call that is recorded: the step
+    has the length itself.
+    """
     frame: Any = sys._getframe(1)
     while frame is not None and not is_users(frame.f_code):
         if frame.f_code is apply.__code__:
@@ -170,7 +185,9 @@ def is_recorded() -> bool:
 
 
 def asked_by() -> Any:
-    """Return the code that works with a length, past this file and what asks for the user: abc."""
+    """Return the code that works with a length, past this file and what asks for the
+    user: abc.
+    """
     frame: Any = sys._getframe(2)
     while frame.f_code.co_filename == __file__ or frame.f_code.co_filename.startswith("<frozen"):
         frame = frame.f_back
@@ -183,7 +200,9 @@ def is_ours() -> bool:
 
 
 def _operator(name: str, swap: bool = False) -> Callable[[Any, Any], Any]:
-    """Make a method for an operator: exact for polynomials; with an array NumPy's; for the rest the number decides."""
+    """Make a method for an operator: exact for polynomials; with an array NumPy's; for
+    the rest the number decides.
+    """
     function: Any = divmod if name == "divmod" else getattr(operator, name, None) or getattr(operator, f"{name}_")
 
     def method(self: Any, other: Any) -> Any:
@@ -242,14 +261,18 @@ class Size:
         return self.terms, self.over or {(): 1}
 
     def number(self) -> Any:
-        """Return the number that it stands for in this trace, and let it stand for no other."""
+        """Return the number that it stands for in this trace, and let it stand for no
+        other.
+        """
         if not is_recorded():
             self.sizes.pin(self)
         return at(self, self.sizes.hints)
 
     @property  # type: ignore[misc]
     def __class__(self) -> Any:
-        """The type as other code sees it: `isinstance(n, int)` holds, as it does where nothing is traced."""
+        """The type as other code sees it: `isinstance(n, int)` holds, as it does where
+        nothing is traced.
+        """
         return Size if is_ours() else int
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
@@ -313,7 +336,8 @@ class Sizes:
     Attributes
     ----------
     places : dict of str to list of (int, int)
-        For each symbol, the leaves of the arguments and their axes that have this length.
+        For each symbol, the leaves of the arguments and their axes that have this
+        length.
     hints, longer : dict of str to int
         The lengths of the call that is traced, and those of the second one.
     guards : dict of Guard
@@ -341,7 +365,9 @@ class Sizes:
         self.seconds: dict[Any, Any] = {}
 
     def size(self, terms: Terms) -> Any:
-        """Return a polynomial as a length, an int if it depends on nothing that is open."""
+        """Return a polynomial as a length, an int if it depends on nothing that is
+        open.
+        """
         known: Terms = {}
         for key, c in terms.items():
             names = tuple(name for name in key if name not in self.pinned)
@@ -351,9 +377,11 @@ class Sizes:
         return Size(self, known) if any(known) else known.get((), 0)
 
     def decide(self, left: Any, sign: str, right: Any, always: bool = False) -> bool:
-        """Return what comes of a comparison, and note it as a guard if other lengths may decide it otherwise.
+        """Return what comes of a comparison, and note it as a guard if other lengths
+        may decide it otherwise.
 
-        Inside of a call that is recorded that isn't needed, unless the shape of the result hangs on it (`always`).
+        Inside of a call that is recorded that isn't needed, unless the shape of the
+        result hangs on it (`always`).
         """
         a, b = terms_of(left), terms_of(right)
         outcome = bool(COMPARISONS[sign](at(left, self.hints), at(right, self.hints)))
@@ -373,7 +401,9 @@ class Sizes:
         return outcome
 
     def pin(self, *sizes: Any, where: tuple[str, int] | None = None) -> None:
-        """Let lengths stand for one number only, because of the line of code that is being executed, or of another."""
+        """Let lengths stand for one number only, because of the line of code that is
+        being executed, or of another.
+        """
         names = {name for size in sizes for terms in size.parts for key in terms for name in key} - self.pinned.keys()
         if names and self.is_tentative:
             raise Closed
@@ -411,7 +441,9 @@ class Sizes:
         return [name for name in self.places if name not in self.pinned]
 
     def bound(self, shapes: Sequence[Any]) -> dict[str, int] | None:
-        """Return the lengths that some shapes of the arguments give to the symbols; None if they don't agree."""
+        """Return the lengths that some shapes of the arguments give to the symbols;
+        None if they don't agree.
+        """
         lengths = {name: {shapes[i][axis] for i, axis in places} for name, places in self.places.items()}
         return {name: n for name, [n] in lengths.items()} if all(len(n) == 1 for n in lengths.values()) else None
 
@@ -430,7 +462,9 @@ class Sizes:
     # Shapes
 
     def given(self, node: Any, leaf: int, array: Any) -> None:
-        """Note an argument: which of its axes are open, and what it is in the second call."""
+        """Note an argument: which of its axes are open, and what it is in the second
+        call.
+        """
         symbols = {axis: name for name, places in self.places.items() for i, axis in places if i == leaf}
         if symbols:
             shape = tuple(Size(self, {(symbols[i],): 1}) if i in symbols else n for i, n in enumerate(array.shape))
@@ -473,7 +507,9 @@ class Sizes:
             self.pin(*lengths)
 
     def second(self, arg: Any, parent: Any, stands_for: Mapping[Any, Any], lengths: list[Any]) -> Any:
-        """Return an argument of the second call, and collect the open lengths in its shape."""
+        """Return an argument of the second call, and collect the open lengths in its
+        shape.
+        """
         if isinstance(parent, IndexParts):
             parts = [(getattr(p, "_array", p), getattr(p, "_node", None)) for p in parent.parts]
             return tuple([self.second(*part, stands_for, lengths) for part in parts])
@@ -486,7 +522,9 @@ class Sizes:
         return at(arg, self.longer | {name: self.hints[name] for name in self.pinned})
 
     def has_shape(self, node: TracedOperation, args: Any, kwargs: Any, lengths: Sequence[Any]) -> bool:
-        """Find the shape of the result of a call by the second one; return whether it has one for all lengths."""
+        """Find the shape of the result of a call by the second one; return whether it
+        has one for all lengths.
+        """
         try:
             called = np.empty if isinstance(node.function, Anew) else node.function
             with np.errstate(all="ignore"), warnings.catch_warnings():
@@ -506,7 +544,9 @@ class Sizes:
         return True
 
     def explained(self, shape: Sequence[int], longer: Sequence[int], lengths: Sequence[Any]) -> Any:
-        """Return the one shape that two results have, by the lengths of the operands; None if there is none."""
+        """Return the one shape that two results have, by the lengths of the operands;
+        None if there is none.
+        """
         lengths = [n for n in lengths if n.over is None]
         single = list({tuple(sorted(n.terms.items())): n for n in lengths}.values())
         pairs = [f(a, b) for a, b in combinations_with_replacement(single, 2) for f in (operator.mul, operator.add)]
@@ -587,7 +627,9 @@ class Sizes:
             return shape(x)[0] if isinstance(x, Tensor) and x.ndim and is_open() else length(x)
 
         def like(function: Any) -> Callable[..., Any]:
-            """Return what makes an array like another: a step where that one has an open axis."""
+            """Return what makes an array like another: a step where that one has an
+            open axis.
+            """
 
             def call(x: Any, *args: Any, **kwargs: Any) -> Any:
                 if isinstance(x, Tensor) and sizes_in(shape(x)):
@@ -608,7 +650,9 @@ class Sizes:
 
 
 def is_polynomial(function: Any) -> bool:
-    """Return whether the lengths of a function's results are sums and products of those of its arguments."""
+    """Return whether the lengths of a function's results are sums and products of those
+    of its arguments.
+    """
     module = str(getattr(function, "__module__", ""))
     ours = module.startswith(("microgradnd.", "numpy.linalg", "numpy.fft"))
     body = getattr(function, "body", function)  # of a primitive that is NumPy's function, as that of np.clip is

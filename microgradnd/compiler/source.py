@@ -1,7 +1,8 @@
 """A program as Python source.
 
-Owns: how a step is written in NumPy, and the readable form of a program: what a person would write, with operators, a
-statement for each value that has a name, and the rest inside of expressions; how source becomes a function.
+Owns: how a step is written in NumPy, and the readable form of a program: what a person
+would write, with operators, a statement for each value that has a name, and the rest
+inside of expressions; how source becomes a function.
 Must not own: rewriting (`passes.py`), or the form that writes into buffers (`fast.py`).
 Read next: `fast.py`.
 """
@@ -72,9 +73,11 @@ MODULES = (("np", np), ("np.linalg", np.linalg), ("np.fft", np.fft))
 
 
 def identifier(wish: str) -> str:
-    """Return a name for a variable that is as close to a wish as Python and what programs use themselves allow.
+    """Return a name for a variable that is as close to a wish as Python and what
+    programs use themselves allow.
 
-    It begins with a letter: names that begin with an underscore, such as `_pool`, are a program's own.
+    It begins with a letter: names that begin with an underscore, such as `_pool`, are a
+    program's own.
     """
     wish = unicodedata.normalize("NFKC", wish)  # as Python reads names
     wish = re.sub(r"^(grad_)?(\d+)\.(.+)$", r"\1\3_\2", wish)  # 0.weight is weight_0
@@ -90,7 +93,9 @@ def printable(text: str) -> str:
 
 
 class Names:
-    """Gives every value and constant of a program a name of its own, other than those that are taken."""
+    """Gives every value and constant of a program a name of its own, other than those
+    that are taken.
+    """
 
     def __init__(self, *taken: str) -> None:
         self.of: dict[Any, str] = {}
@@ -167,7 +172,9 @@ class Writer:
         self.counter = ""  # of the loop that is being written
 
     def expression(self, arg: Any) -> tuple[str, int]:
-        """Return an argument as source, with the precedence of its outermost operator."""
+        """Return an argument as source, with the precedence of its outermost
+        operator.
+        """
         if isinstance(arg, Value):
             if arg in self.inline:
                 return self.call(self.inline[arg])
@@ -212,7 +219,9 @@ class Writer:
         return text, ATOM if stride == 1 else SUM + 1
 
     def text(self, arg: Any, above: int = 0) -> str:
-        """Return an argument as source, in parentheses if an operator of that precedence is around it."""
+        """Return an argument as source, in parentheses if an operator of that
+        precedence is around it.
+        """
         text, precedence = self.expression(arg)
         return f"({text})" if precedence <= above else text
 
@@ -245,7 +254,9 @@ class Writer:
         return f"{self.function(function)}({inside})", CALL
 
     def keywords(self, kwargs: Mapping[str, Any]) -> list[str]:
-        """Return arguments by keyword, which need not be names that Python's grammar knows."""
+        """Return arguments by keyword, which need not be names that Python's grammar
+        knows.
+        """
         plain = {key: key.isascii() and key.isidentifier() and not keyword.iskeyword(key) for key in kwargs}
         return [
             f"{key}={self.text(a)}" if plain[key] else f"**{{{key!r}: {self.text(a)}}}" for key, a in kwargs.items()
@@ -271,7 +282,9 @@ class Writer:
         return f"np.broadcast_to({inside}, {shape})"
 
     def function(self, function: Any) -> str:
-        """Return the name by which NumPy knows a function, or a name for one that it doesn't know."""
+        """Return the name by which NumPy knows a function, or a name for one that it
+        doesn't know.
+        """
         owner = getattr(function, "__self__", None)
         if isinstance(owner, np.ufunc):
             return f"{self.function(owner)}.{function.__name__}"
@@ -393,7 +406,9 @@ def empty(name: str, value: Value) -> str:
 
 
 def last_readings(program: Program, uses: dict[Value, int]) -> dict[Value, int]:
-    """Return the last statement that may read a value; one that is used once may be read where its result is."""
+    """Return the last statement that may read a value; one that is used once may be
+    read where its result is.
+    """
     ends: dict[Value, int] = {}
     for i, step in reversed(list(enumerate(program.steps))):
         end = i
@@ -405,7 +420,9 @@ def last_readings(program: Program, uses: dict[Value, int]) -> dict[Value, int]:
 
 
 def augmented(step: Step, old: Value) -> str:
-    """Return the operator of a step that changes an array as `w -= ...` does in place, or nothing."""
+    """Return the operator of a step that changes an array as `w -= ...` does in place,
+    or nothing.
+    """
     row = traits(step.function)
     alike = isinstance(step.out, Value) and (step.out.shape, step.out.dtype) == (old.shape, old.dtype)
     in_place = alike and not step.kwargs and [a is old for a in step.args] == [True, False]
@@ -433,14 +450,18 @@ def statement(step: Step, writer: Writer) -> str:
 
 
 def commented(line: str, step: Step) -> str:
-    """Return a statement with the shape of the result and the line that it comes from."""
+    """Return a statement with the shape of the result and the line that it comes
+    from.
+    """
     assert isinstance(step.out, Value)
     file = f"  {printable(step.where[0].rsplit('/', 1)[-1])}:{step.where[1]}" if step.where else ""
     return f"{line:<60}  # {step.out.shape}{file}"
 
 
 def updates(program: Program, writer: Writer) -> list[str]:
-    """Return the statements that give inputs their new values, where these aren't written over the old ones."""
+    """Return the statements that give inputs their new values, where these aren't
+    written over the old ones.
+    """
     return [
         f"{writer.text(old)}[...] = {writer.text(new)}"
         for old, new in program.updates.items()
@@ -458,15 +479,19 @@ def function_text(program: Program, name: str, inputs: list[str], lines: list[st
 
 
 def dtype_itself(dtype: np.dtype[Any]) -> Constant:
-    """Return a dtype that is a result, where one that is an argument is written as its class."""
+    """Return a dtype that is a result, where one that is an argument is written as its
+    class.
+    """
     return Constant(f"np.dtype({dtype.str!r})", dtype)
 
 
 def loaded(source: str, name: str, names: Mapping[str, Any]) -> Callable[..., Any]:
-    """Run source in which some names stand for objects, and return the function of a name that it defines.
+    """Run source in which some names stand for objects, and return the function of a
+    name that it defines.
 
-    A function holds its globals. Here it isn't among them itself, only what was defined before it: so a program that is
-    dropped is freed at once, with its constants and buffers, and not when the garbage collector runs.
+    A function holds its globals. Here it isn't among them itself, only what was defined
+    before it: so a program that is dropped is freed at once, with its constants and
+    buffers, and not when the garbage collector runs.
     """
     scope = dict(names)
     exec(builtins.compile(source, f"<compiled {name}>", "exec"), scope)

@@ -1,16 +1,22 @@
-"""Choosing, of the ways in which NumPy computes the same, the one that takes the least time.
+"""Choosing, of the ways in which NumPy computes the same, the one that takes the least
+time.
 
 Owns: the rules that find a faster spelling; a function's row of traits names its rule.
-Must not own: rewriting that is right in exact arithmetic whatever NumPy's speed (`passes.py`).
+Must not own: rewriting that is right in exact arithmetic whatever NumPy's speed
+(`passes.py`).
 Read next: `blocks.py`.
 
-Measured on NumPy 2.4 and its OpenBLAS: a sum along an axis is a product with ones, in a third to a tenth of the time; a
-sum of products is one dot product; `np.maximum` of an array and a number isn't vectorised, of two arrays it is; the
-maximum of each row is found faster by its place; BLAS computes contractions many times faster than NumPy's loops.
+Measured on NumPy 2.4 and its OpenBLAS: a sum along an axis is a product with ones, in a
+third to a tenth of the time; a sum of products is one dot product; `np.maximum` of an
+array and a number isn't vectorised, of two arrays it is; the maximum of each row is
+found faster by its place; BLAS computes contractions many times faster than NumPy's
+loops.
 
-Three of these add up in another order, so their results differ from the eager ones by rounding: sums that become
-products with ones or dot products, `@` between matrices, which `np.dot` may hand to another routine of the same BLAS,
-and contractions (`../contraction.py`), to which eager calls go as well. Everything else is equal to the last bit.
+Three of these add up in another order, so their results differ from the eager ones by
+rounding: sums that become products with ones or dot products, `@` between matrices,
+which `np.dot` may hand to another routine of the same BLAS, and contractions
+(`../contraction.py`), to which eager calls go as well. Everything else is equal to the
+last bit.
 """
 
 from __future__ import annotations
@@ -39,7 +45,9 @@ Rule = Callable[[Step, Made, dict[Value, int]], list[Step] | None]
 
 
 def spell(program: Program, rules: Mapping[str, Rule] | None = None, own: Sequence[Value] = ()) -> Program:
-    """Write each step in the fastest way that is known for it, or that some rules know; it may write over its own."""
+    """Write each step in the fastest way that is known for it, or that some rules know;
+    it may write over its own.
+    """
     rules = SPELLINGS if rules is None else rules
     uses, made = program.uses(), {out: step for step in program.steps for out in step.outs()}
     made.update((value, Step(added_at, (), {}, value)) for value in own)
@@ -71,7 +79,9 @@ def ending(steps: list[Step], like: Step) -> list[Step]:
 
 
 def square(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
-    """Multiply by itself, unless that is another dtype: the square of a boolean is an integer."""
+    """Multiply by itself, unless that is another dtype: the square of a boolean is an
+    integer.
+    """
     x = step.args[0]
     plain = not step.kwargs and isinstance(x, Value) and x.dtype == step.out.dtype  # type: ignore[union-attr]
     return [replace(step, function=np.multiply, args=(x, x))] if plain else None
@@ -93,7 +103,9 @@ def power(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
 
 
 def multiplied(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
-    """Write (a / s + b / s) * e, as derivatives do, as (a + b) * p, where p = e / s is known; halve, if that is all."""
+    """Write (a / s + b / s) * e, as derivatives do, as (a + b) * p, where p = e / s is
+    known; halve, if that is all.
+    """
     out = step.out
     for terms, e in (step.args, step.args[::-1]) if step.where is None and not step.kwargs else ():
         inner = matrices.step_of(terms, made, np.add)
@@ -158,7 +170,9 @@ def maximum(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None
 
 
 def added_at(x: Any, index: Any, values: Any) -> Any:
-    """Return an array with values added at an index that names no element twice; programs do it in place."""
+    """Return an array with values added at an index that names no element twice;
+    programs do it in place.
+    """
     out = np.array(x)
     out[index] += values
     return out
@@ -186,7 +200,9 @@ def added(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
 
 
 def axes_of(step: Step) -> tuple[int, ...] | None:
-    """Return the axes of a reduction, if it has no other arguments than these and keepdims."""
+    """Return the axes of a reduction, if it has no other arguments than these and
+    keepdims.
+    """
     x = step.args[0]
     if len(step.args) > 2 or set(step.kwargs) - {"axis", "keepdims"} or not isinstance(x, Value):
         return None
@@ -204,7 +220,9 @@ def reduced(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None
 
 
 def taken_out(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
-    """Take signs, and factors that are the same along the summed axes, out of a sum that a derivative rule writes."""
+    """Take signs, and factors that are the same along the summed axes, out of a sum
+    that a derivative rule writes.
+    """
     x, axes = step.args[0], axes_of(step)
     if step.where is not None or axes is None or not is_real(x) or uses[x] != 1:
         return None
@@ -268,7 +286,9 @@ def sums(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
 
 
 def plain_axes(step: Step) -> tuple[int, ...] | None:
-    """Return the axes of a mean or variance of all elements along them, which changes no dtype."""
+    """Return the axes of a mean or variance of all elements along them, which changes
+    no dtype.
+    """
     names = ("axis", "dtype", "out", "ddof", "keepdims")
     given = dict(zip(names, step.args[1:], strict=False)) | dict(step.kwargs)
     plain = all(given.get(key, value) in (value,) for key, value in DEFAULTS.items()) and not set(given) - KNOWN
@@ -279,7 +299,9 @@ def plain_axes(step: Step) -> tuple[int, ...] | None:
 
 
 def averaged(x: Value, axes: tuple[int, ...], like: Step, made: Made, uses: dict[Value, int]) -> list[Step]:
-    """Return the steps for a mean, as NumPy computes it: the sum, divided by the number of elements."""
+    """Return the steps for a mean, as NumPy computes it: the sum, divided by the number
+    of elements.
+    """
     total = summed(x, axes, like)
     steps = sums(total, made, uses) or [total]
     shape, n = total.out.shape, math.prod(x.shape[a] for a in axes)  # type: ignore[union-attr]

@@ -1,14 +1,15 @@
 """Tracing: one call of a function, from which a program is written.
 
-Owns: the call itself, with everything that records, watches and puts back around it; what it returned, and what it left
-behind on variables.
-Must not own: what is recorded or refused (`recorder.py`), what is watched (`watch.py`), or the translation of the tape
-into a program (`translation.py`).
+Owns: the call itself, with everything that records, watches and puts back around it;
+what it returned, and what it left behind on variables.
+Must not own: what is recorded or refused (`recorder.py`), what is watched (`watch.py`),
+or the translation of the tape into a program (`translation.py`).
 Read next: `translation.py`.
 
-A derivative rule is NumPy on Tensors, so the backward pass is on the tape like everything else. The function is called
-with its own arguments: a variable is the same whether it is passed or captured. Only arrays and floats are replaced, by
-Tensors that stand for all of their shape and dtype.
+A derivative rule is NumPy on Tensors, so the backward pass is on the tape like
+everything else. The function is called with its own arguments: a variable is the same
+whether it is passed or captured. Only arrays and floats are replaced, by Tensors that
+stand for all of their shape and dtype.
 """
 
 from __future__ import annotations
@@ -57,15 +58,16 @@ class Traced(NamedTuple):
     Attributes
     ----------
     program : Program
-        Its inputs are leaves of the arguments, then what was captured. Its outputs are those of the function, or, where
-        something is left behind, a pair of them and of a tuple of what is left.
+        Its inputs are leaves of the arguments, then what was captured. Its outputs are
+        those of the function, or, where something is left behind, a pair of them and of
+        a tuple of what is left.
     inputs : list of int
         Which leaves of the arguments it is given.
     captured : list
         What it is given beside: objects whose `.data` is an array, and arrays.
     left : list of (Gradient or Buffer or int, bool)
-        What the last outputs are left in; a number is the gradient of that leaf of the arguments. The flag tells
-        whether an array is left there, or None.
+        What the last outputs are left in; a number is the gradient of that leaf of the
+        arguments. The flag tells whether an array is left there, or None.
     form : Form or None
         Puts the outputs together as the function returned them, where source can't.
     surroundings : Surroundings
@@ -76,7 +78,8 @@ class Traced(NamedTuple):
     fixed : dict of int to object
         Leaves of the arguments that must be these numbers or these Tensors.
     sources : list of (Node or int)
-        The variables that a derivative of the results leads to; a number is a leaf of the arguments.
+        The variables that a derivative of the results leads to; a number is a leaf of
+        the arguments.
     differentiable : list of bool
         Which of the leaves of the result depend on them.
     shapes : tuple
@@ -109,7 +112,8 @@ class Recording:
     Attributes
     ----------
     arguments, names, numbers
-        What the function was called with, names for its leaves, and what its Python numbers were made to.
+        What the function was called with, names for its leaves, and what its Python
+        numbers were made to.
     inputs : dict of int to Tensor
         What stood for the leaves of the arguments that the program is given.
     leaves, form
@@ -220,7 +224,9 @@ def as_it_is(value: Any) -> Any:
 
 
 def stand_in(leaf: Any, name: str, numbers: dict[type, Any]) -> Tensor:
-    """Return what a function is traced with for an input: a Tensor itself, for an array or number one like it."""
+    """Return what a function is traced with for an input: a Tensor itself, for an array
+    or number one like it.
+    """
     if isinstance(leaf, Tensor):
         if leaf._node is None:
             leaf._node = Leaf(np.asarray(leaf._array), False)
@@ -233,14 +239,18 @@ def stand_in(leaf: Any, name: str, numbers: dict[type, Any]) -> Tensor:
 
 
 def is_known(watch: Watch) -> Callable[[Any], bool]:
-    """Return whether a part of a result is an object from around the function, which is returned as it is."""
+    """Return whether a part of a result is an object from around the function, which is
+    returned as it is.
+    """
     return lambda thing: is_module(thing) and id(thing) in watch.known
 
 
 def traced(function: Callable[..., Any], arguments: Arguments, places: Places | None = None) -> Traced:
-    """Call a function, and return the program of what it did; refuse what a program can't do.
+    """Call a function, and return the program of what it did; refuse what a program
+    can't do.
 
-    `places` are the symbols of lengths to leave open, and the leaves and axes that have them.
+    `places` are the symbols of lengths to leave open, and the leaves and axes that have
+    them.
     """
     sizes = Sizes(places, arguments.shapes, arguments.names(function)) if places else None
     if sizes is not None:
@@ -259,7 +269,9 @@ def traced(function: Callable[..., Any], arguments: Arguments, places: Places | 
 
 
 def traced_for(function: Callable[..., Any], arguments: Arguments, sizes: Sizes | None, scans: bool = False) -> Traced:
-    """Call a function as `traced` does, with some lengths left open, or with one turn of `scan` for all."""
+    """Call a function as `traced` does, with some lengths left open, or with one turn
+    of `scan` for all.
+    """
     dtypes = {x.dtype for x in arguments.leaves if isinstance(x, np.ndarray | Tensor)}
     fixed: dict[int, Any] = {}
     while True:
@@ -307,7 +319,9 @@ def results_of(recording: Recording, translation: Translation) -> Any:
 
 
 def finished(recording: Recording, translation: Translation, program: Program, fixed: dict[int, Any]) -> Traced:
-    """Return a program with what it takes to call it, and nothing of what was computed."""
+    """Return a program with what it takes to call it, and nothing of what was
+    computed.
+    """
     recorder, watch, arguments = recording.recorder, recording.watch, recording.arguments
     places = {t._node: i for i, t in recording.inputs.items() if isinstance(arguments.leaves[i], Tensor)}
     around: set[Any] = {tensor._node for tensor in watch.tensors}
@@ -342,7 +356,9 @@ def finished(recording: Recording, translation: Translation, program: Program, f
 
 
 def sources_of(result: Any, recorder: Recorder) -> list[Any]:
-    """Return the variables around a function that a derivative of a result would lead to, by what was recorded."""
+    """Return the variables around a function that a derivative of a result would lead
+    to, by what was recorded.
+    """
     todo = [result._node] if isinstance(result, Tensor) else []
     seen: set[Any] = set()
     found = []
@@ -361,7 +377,9 @@ def sources_of(result: Any, recorder: Recorder) -> list[Any]:
 
 
 def is_plain_tree(form: Form) -> bool:
-    """Return whether a result is made of tuples, lists and dicts alone, so that source can spell it."""
+    """Return whether a result is made of tuples, lists and dicts alone, so that source
+    can spell it.
+    """
     return all(
         step is None or (step[1] in (tuple, list) or (step[1] is dict and all(type(k) in (str, int) for k in step[2])))
         for step in form.steps
@@ -369,7 +387,9 @@ def is_plain_tree(form: Form) -> bool:
 
 
 def check_alike(function: Callable[..., Any], first: Recording, program: Program, scans: bool) -> None:
-    """Trace a function again, and raise if its program has other numbers in it: they are random."""
+    """Trace a function again, and raise if its program has other numbers in it: they
+    are random.
+    """
     recording = Recording(function, first.arguments, list(first.inputs), first.numbers, None, scans)
     translation = Translation(recording.recorder, recording.inputs, recording.names)
     again = translation.program(results_of(recording, translation), recording.updated)
@@ -378,7 +398,9 @@ def check_alike(function: Callable[..., Any], first: Recording, program: Program
 
 
 def constants_in(program: Program) -> list[Any]:
-    """Return the functions and numbers of a program, to be compared with those of another."""
+    """Return the functions and numbers of a program, to be compared with those of
+    another.
+    """
     numbers: dict[Value, int] = {value: i for i, value in enumerate(program.inputs)}
 
     def shown(part: Any) -> Any:

@@ -1,13 +1,15 @@
 """What the compiler knows of each function that a program may call: one row for each.
 
-Owns: `TRAITS`, the rows; `traits`, which adds what NumPy itself tells, and a careful answer for other functions.
-Must not own: what a pass does with a trait (`passes.py`, `spelling.py`, `buffers.py`, `ownership.py`, `source.py`,
-`fast.py`, `fusion.py`).
+Owns: `TRAITS`, the rows; `traits`, which adds what NumPy itself tells, and a careful
+answer for other functions.
+Must not own: what a pass does with a trait (`passes.py`, `spelling.py`, `buffers.py`,
+`ownership.py`, `source.py`, `fast.py`, `fusion.py`).
 Read next: `passes.py`.
 
-A function without a row is called as it is: its result may share memory with its arguments, and there is no loop for
-it. Functions that are recorded as others, such as `np.ravel`, need no row. `tests/test_traits.py` calls every function
-that has a derivative, and holds the rows against what NumPy does.
+A function without a row is called as it is: its result may share memory with its
+arguments, and there is no loop for it. Functions that are recorded as others, such as
+`np.ravel`, need no row. `tests/test_traits.py` calls every function that has a
+derivative, and holds the rows against what NumPy does.
 """
 
 from __future__ import annotations
@@ -33,7 +35,8 @@ class Form(NamedTuple):
     rank : int
         How strongly its outermost operator binds.
     left, right : int
-        The ranks up to which the first argument, and another one, is put in parentheses.
+        The ranks up to which the first argument, and another one, is put in
+        parentheses.
     sign : str
         The operator between two arguments.
     """
@@ -55,8 +58,9 @@ class Traits(NamedTuple):
     Attributes
     ----------
     memory : str
-        Of a result: its own ("fresh"); that of the first argument, if that is contiguous ("view"); the same, or all one
-        element, so that NumPy may forbid to write to it ("locked"); or nobody knows ("either").
+        Of a result: its own ("fresh"); that of the first argument, if that is
+        contiguous ("view"); the same, or all one element, so that NumPy may forbid to
+        write to it ("locked"); or nobody knows ("either").
     is_elementwise : bool
         Each element of the one result is computed from one element of each argument.
     is_equal : bool
@@ -88,9 +92,11 @@ class Traits(NamedTuple):
     kinds : str
         The kinds of numbers for which it does so.
     kernels : str
-        Whose code loops call: "elementary" (`elementary.py`), or "C" for C's math functions.
+        Whose code loops call: "elementary" (`elementary.py`), or "C" for C's math
+        functions.
     fold : str
-        The helper of `elementary.py`, or of `machine.py`, by which a reduction takes an element in.
+        The helper of `elementary.py`, or of `machine.py`, by which a reduction takes an
+        element in.
     counts : bool
         The shape of its result depends on the values of its arguments.
     of_shapes : bool
@@ -141,19 +147,25 @@ def view(**more: Any) -> Row:
 
 
 def locked(**more: Any) -> Row:
-    """Return the row of a function whose result may be a view that nobody may write to."""
+    """Return the row of a function whose result may be a view that nobody may write
+    to.
+    """
     return {"memory": "locked", "lowering": "viewed", **more}
 
 
 def operator(sign: str, rank: int, **more: Any) -> Row:
-    """Return the row of a ufunc for which Python has an operator between two arguments."""
+    """Return the row of a ufunc for which Python has an operator between two
+    arguments.
+    """
     left = rank if rank in (POWER, COMPARISON) else rank - 1  # the others take their left operand first
     text = f"{{0}} {sign} {{1}}"
     return {"form": Form(text, rank, left, rank, sign), "loop": text, **more}
 
 
 def method(text: str, **more: Any) -> Row:
-    """Return the form of a call that reads better as an attribute or a method of its first argument."""
+    """Return the form of a call that reads better as an attribute or a method of its
+    first argument.
+    """
     return {"form": Form(text, CALL, CALL - 1), **more}
 
 

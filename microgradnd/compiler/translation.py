@@ -1,6 +1,7 @@
 """From the tape to a program.
 
-Owns: the translation of what was recorded into steps and values, and the names that the user's code has for them.
+Owns: the translation of what was recorded into steps and values, and the names that the
+user's code has for them.
 Must not own: how it was recorded (`trace.py`), or rewriting (`passes.py`).
 Read next: `program.py`.
 """
@@ -40,7 +41,8 @@ class Translation:
     values : dict
         The value that stands for each node, and for each captured array (by its id).
     captured : list
-        The inputs of the program besides the arguments: leaves, gradients, buffers and arrays.
+        The inputs of the program besides the arguments: leaves, gradients, buffers and
+        arrays.
     """
 
     def __init__(self, recorder: Recorder, inputs: dict[int, Tensor], names: Sequence[str]) -> None:
@@ -62,7 +64,9 @@ class Translation:
                 target.name = f"grad_{source.name}"
 
     def program(self, outputs: Any, updated: Sequence[tuple[Leaf, Any, Any]]) -> Program:
-        """Return the program that gives these outputs, and lets variables have these values in the end."""
+        """Return the program that gives these outputs, and lets variables have these
+        values in the end.
+        """
         updates = {}
         for leaf, node, array in updated:
             new = self.argument(array, node)
@@ -76,7 +80,9 @@ class Translation:
         return array.shape if sizes is None else sizes.shape_of(node, array, self.recorder.stands_for)
 
     def translated(self, node: TracedOperation, name: str | None) -> list[Step]:
-        """Translate one operation: a step, or several for a primitive whose body NumPy can spell."""
+        """Translate one operation: a step, or several for a primitive whose body NumPy
+        can spell.
+        """
         if node.function is scanned:
             return self.loop(node)
         body = getattr(node.function, "body", None)
@@ -149,7 +155,9 @@ class Translation:
         return Step(node.function, args, kwargs, out, node.where)
 
     def loop(self, node: TracedOperation) -> list[Step]:
-        """Translate a whole loop, of which one turn was recorded: a step that takes it, and views of its results."""
+        """Translate a whole loop, of which one turn was recorded: a step that takes it,
+        and views of its results.
+        """
         turn, *operands = node.args or ()
         args = [self.argument(arg, parent) for arg, parent in zip(operands, node.parents[1:], strict=True)]
         key = (turn, *[arg if isinstance(arg, Value) else id(arg) for arg in args])
@@ -183,7 +191,9 @@ class Translation:
         made = {out for step in steps if not may_share(step) for out in step.outs()}
 
         def own(array: Any, node: Any, others: Sequence[Value] = ()) -> Value:
-            """Return a result of the turn as a value that is computed in it, or one of some others."""
+            """Return a result of the turn as a value that is computed in it, or one of
+            some others.
+            """
             value = self.argument(array, node)
             is_value = isinstance(value, Value)
             if is_value and (value in made or value in others):
@@ -232,7 +242,9 @@ class Translation:
         return [*before, Step(loop, (*begins, *outside), {}, tuple(outs), where), *views], tuple(results)
 
     def begin(self, arg: Any, like: Value, steps: list[Step]) -> Any:
-        """Return what a loop begins with: a single number as a Python float, or else as a value."""
+        """Return what a loop begins with: a single number as a Python float, or else as
+        a value.
+        """
         if isinstance(arg, Value) or like.shape:
             return arg
         if like.dtype == np.float64:
@@ -241,7 +253,9 @@ class Translation:
         return steps[-1].out
 
     def argument(self, arg: Any, parent: Any) -> Any:
-        """Translate an argument: a value of the program, a captured array, or a constant."""
+        """Translate an argument: a value of the program, a captured array, or a
+        constant.
+        """
         if isinstance(parent, IndexParts):
             return self.constant(parent.parts)
         if parent is None:
@@ -261,7 +275,9 @@ class Translation:
         return self.values[parent]
 
     def constant(self, arg: Any) -> Any:
-        """Translate an argument that wasn't given as a Tensor; the array of one is its value all the same."""
+        """Translate an argument that wasn't given as a Tensor; the array of one is its
+        value all the same.
+        """
         if isinstance(arg, Tensor):
             return self.argument(arg._array, arg._node)
         if isinstance(arg, np.ndarray) and id(arg) in self.given:
@@ -271,7 +287,9 @@ class Translation:
         return type(arg)(map(self.constant, arg)) if type(arg) in (tuple, list) else arg
 
     def capture(self, thing: Any, array: Any, name: str | None = None) -> Value:
-        """Make an array of the surrounding program an input of this one; of a row of one, the whole."""
+        """Make an array of the surrounding program an input of this one; of a row of
+        one, the whole.
+        """
         whole = getattr(thing, "base", None) if isinstance(thing, np.ndarray) else None
         if isinstance(whole, np.ndarray) and whole.ndim == array.ndim + 1 and is_row(array, whole):
             rows = self.capture(whole, whole)
@@ -319,7 +337,9 @@ def holders(node: TracedOperation) -> Iterator[Any]:
 
 
 def owned_arrays(operations: Sequence[TracedOperation]) -> set[int]:
-    """Return which arrays nothing but these operations refers to: rules made them, so that they can never change."""
+    """Return which arrays nothing but these operations refers to: rules made them, so
+    that they can never change.
+    """
     containers = {id(holder): holder for node in operations for holder in holders(node)}
     todo = list(containers.values())
     while todo:
@@ -336,7 +356,9 @@ def owned_arrays(operations: Sequence[TracedOperation]) -> set[int]:
 
 
 def statement_names(operations: Sequence[TracedOperation]) -> dict[TracedOperation, str]:
-    """Return the names to which the user's statements assign: the last operation of a line `h = ...` is called h."""
+    """Return the names to which the user's statements assign: the last operation of a
+    line `h = ...` is called h.
+    """
     runs: list[tuple[tuple[str, int], TracedOperation]] = []
     for node in operations:
         if node.where is not None and node.function is not primitives.identity:

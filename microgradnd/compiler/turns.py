@@ -1,11 +1,13 @@
-"""Rolled loops as source for numba: the turns, and in each of them the loops over elements.
+"""Rolled loops as source for numba: the turns, and in each of them the loops over
+elements.
 
 Owns: how a `Loop` is printed as one compiled function.
-Must not own: the loops of a straight line (`loops.py`), or how a loop is found (`rolling.py`).
+Must not own: the loops of a straight line (`loops.py`), or how a loop is found
+(`rolling.py`).
 Read next: `loops.py`.
 
-What a turn reads or keeps in a row of an array is that array with one more index. What is carried is a local variable,
-if it is a number, or an array that is written over.
+What a turn reads or keeps in a row of an array is that array with one more index. What
+is carried is a local variable, if it is a number, or an array that is written over.
 """
 
 from __future__ import annotations
@@ -210,7 +212,8 @@ class InPlace:
     ----------
     program : Program
     carried, following : list
-        The numbers that are carried, each with what it begins as, and what they are in the next turn.
+        The numbers that are carried, each with what it begins as, and what they are in
+        the next turn.
     arrays : list
         The arrays that are carried, and what they begin as.
     ends : list of (str, Value)
@@ -252,7 +255,9 @@ class InPlace:
         copies: list[Step] = []
 
         def settled(value: Value) -> Value:
-            """Return a value that is computed in the turn, and isn't part of what may be written over."""
+            """Return a value that is computed in the turn, and isn't part of what may
+            be written over.
+            """
             if value in fixed and value in made:
                 return value
             copies.append(Step(np.copy, (value,), {}, Value(value.shape, value.dtype)))

@@ -1,15 +1,20 @@
-"""The surroundings of a traced function: which of them it reads and changes while it runs.
+"""The surroundings of a traced function: which of them it reads and changes while it
+runs.
 
-Owns: finding everything that the function can reach, and noting the attributes that it reads and sets.
-Must not own: how a place is read and compared (`places.py`), arguments (`arguments.py`), random numbers (`draws.py`).
+Owns: finding everything that the function can reach, and noting the attributes that it
+reads and sets.
+Must not own: how a place is read and compared (`places.py`), arguments
+(`arguments.py`), random numbers (`draws.py`).
 Read next: `draws.py`.
 
-A program is written once, so a setting that the function reads is in it with its value at that time. Before each later
-call, everything that was read must be compared. This file finds it: the globals and closures of the function and of
-the functions that it can call, the contents of containers, and the attributes of objects. Reads of attributes are
-observed rather than guessed: while the function runs, the classes of all objects that it can reach report them, so it
-makes no difference who reads an attribute, or how. Built-in classes can't report, so their objects are watched
-whole. Setting an attribute is noted too, and undone after the trace: the program does it in each call, or it is an
+A program is written once, so a setting that the function reads is in it with its value
+at that time. Before each later call, everything that was read must be compared. This
+file finds it: the globals and closures of the function and of the functions that it can
+call, the contents of containers, and the attributes of objects. Reads of attributes are
+observed rather than guessed: while the function runs, the classes of all objects that
+it can reach report them, so it makes no difference who reads an attribute, or how.
+Built-in classes can't report, so their objects are watched whole. Setting an attribute
+is noted too, and undone after the trace: the program does it in each call, or it is an
 error.
 """
 
@@ -87,14 +92,16 @@ WRAPPERS: dict[Any, tuple[str, ...]] = {
 }
 HOOKS = ("__getattribute__", "__setattr__", "__delattr__")
 HEAP, IMMUTABLE = 1 << 9, 1 << 8  # flags of classes
-# What a line says that writes to an array, and what it says that changes a container or an object
+# What a line says that writes to an array, and what it says that changes a container or
+# an object
 WRITES = {"STORE_SUBSCR", "DELETE_SUBSCR", "STORE_SLICE", "BINARY_OP=", "fill", "sort", "put", "copyto", "out", "place"}
 WRITES |= {"putmask", "at", "partition", "resize", "shuffle", "flat", "put_along_axis", "fill_diagonal", "setfield"}
 CHANGES = {"STORE_SUBSCR", "DELETE_SUBSCR", "STORE_SLICE", "BINARY_OP=", "STORE_ATTR", "CALL"}
 
 
 class Watch:
-    """What a function reads from around it, during one trace and before each later call.
+    """What a function reads from around it, during one trace and before each later
+    call.
 
     Attributes
     ----------
@@ -186,7 +193,9 @@ class Watch:
                 self.todo.append((f"the hooks of {name}", node.hooks))
 
     def look_at_function(self, name: str, function: FunctionType) -> None:
-        """Look up the names in the code of a function: globals, and variables of the functions around it."""
+        """Look up the names in the code of a function: globals, and variables of the
+        functions around it.
+        """
         code = function.__code__
         theirs = not is_users(code)
         for variable, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
@@ -216,7 +225,9 @@ class Watch:
                 self.todo.append((key, value))
 
     def look_at_module(self, name: str, module: ModuleType) -> None:
-        """Watch the attributes of a module that are read, unless it is one that is installed."""
+        """Watch the attributes of a module that are read, unless it is one that is
+        installed.
+        """
         if not is_installed(module) and type(module) is ModuleType:
             watched = type("module", (ModuleType,), {})
             module.__class__ = watched
@@ -224,7 +235,9 @@ class Watch:
             self.hook(watched)
 
     def look_at_object(self, name: str, thing: Any) -> None:
-        """Watch an object: the attributes that are read, or all of it, and what is in it."""
+        """Watch an object: the attributes that are read, or all of it, and what is in
+        it.
+        """
         kind = type(thing)
         if isinstance(thing, CONTAINERS):
             self.whole(name, thing)
@@ -253,7 +266,9 @@ class Watch:
             self.classes.setdefault(type(cls), type(cls).__name__)
 
     def look_into_classes(self) -> None:
-        """Look up in the classes that were found what the code names, and what Python calls by itself."""
+        """Look up in the classes that were found what the code names, and what Python
+        calls by itself.
+        """
         for cls, name in list(self.classes.items()):
             for base in cls.__mro__:
                 if base.__module__ in ("builtins", "abc") or is_installed_class(base):
@@ -300,7 +315,9 @@ class Watch:
     # While the function runs
 
     def hook(self, cls: type) -> bool:
-        """Have a class tell which attributes of its objects are read and set; return whether that can be done."""
+        """Have a class tell which attributes of its objects are read and set; return
+        whether that can be done.
+        """
         if any(known is cls for known in self.hooked):
             return True
         before = {name: vars(cls)[name] for name in HOOKS if name in vars(cls)}
@@ -409,7 +426,9 @@ class Watch:
     # Afterwards
 
     def put_back(self) -> tuple[list[tuple[Any, str, Any]], TraceError | None]:
-        """Put back what the function has set: return the buffers among it with their new values, and what is wrong."""
+        """Put back what the function has set: return the buffers among it with their
+        new values, and what is wrong.
+        """
         buffers, wrong = [], None
         for key, (owner, name, before, where) in self.written.items():
             own = attributes(owner)
@@ -464,7 +483,9 @@ class Watch:
         return error
 
     def line_of(self, name: str, changes: set[str]) -> tuple[str, int] | None:
-        """Return the line that most likely changed what is called by a name, None if none changes anything."""
+        """Return the line that most likely changed what is called by a name, None if
+        none changes anything.
+        """
         name = name.rpartition(".")[2]
         stores = {f"STORE_{kind} {name}" for kind in ("GLOBAL", "DEREF", "ATTR")}
         lines = [(line, words) for line, words in lines_of(self.codes) if words & (changes | stores)]
@@ -474,8 +495,9 @@ class Watch:
     def surroundings(self, given: Callable[[Any], bool], must: list[Any], without: set[Any]) -> Surroundings:
         """Return what is to be looked at before each call.
 
-        An array is compared in whole unless the program is given it, a large one, in each call; what `must` be compared
-        are arrays whose values decided what the program does. The places in `without` are the program's own.
+        An array is compared in whole unless the program is given it, a large one, in
+        each call; what `must` be compared are arrays whose values decided what the
+        program does. The places in `without` are the program's own.
         """
         places = [place for key, place in self.places.items() if key not in without]
         places += [Place(name, functools.partial(times_missed, cache)) for name, cache in self.caches]
@@ -490,7 +512,9 @@ class Watch:
 
 
 def put_back_container(place: Place) -> None:
-    """Give a dict or list back what it held, if it holds values of a trace now, which exist in no call."""
+    """Give a dict or list back what it held, if it holds values of a trace now, which
+    exist in no call.
+    """
     owner, held = place.owner, place.value
     is_container = type(owner) in (list, dict) and place.key is None
     if is_container and any(type(part) is TracedTensor for part in contents(owner)):
@@ -517,17 +541,23 @@ def original(thing: Any) -> Any:
 
 
 def is_buffer(owner: Any, name: str) -> bool:
-    """Return whether an attribute of a module is a buffer, which is a variable of the program."""
+    """Return whether an attribute of a module is a buffer, which is a variable of the
+    program.
+    """
     return attributes(owner).get("_kinds", {}).get(name) == "buffer"
 
 
 def is_ours() -> bool:
-    """Return whether this library reads or sets an attribute, and not the code of the user."""
+    """Return whether this library reads or sets an attribute, and not the code of the
+    user.
+    """
     return sys._getframe(3).f_code.co_filename.startswith(INSTALLED[-2:])
 
 
 def is_installed(module: ModuleType) -> bool:
-    """Return whether a module is NumPy, this library, a part of Python or of an installed package."""
+    """Return whether a module is NumPy, this library, a part of Python or of an
+    installed package.
+    """
     file = getattr(module, "__file__", None)
     return file.startswith(INSTALLED) if file else module.__name__.split(".")[0] in sys.stdlib_module_names
 

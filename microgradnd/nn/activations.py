@@ -4,9 +4,10 @@ Owns: the functions with their rules, and the modules that call them.
 Must not own: losses (`losses.py`).
 Read next: `losses.py`.
 
-A function of one NumPy call is that call. The others are operations of their own, with their rules right below them:
-faster, exact in the tails, and one node in a picture. The rules are plain NumPy as everywhere, so these functions work
-on arrays and Tensors, in both modes and to any order. Axes are NumPy's: `axis=`, the last by default.
+A function of one NumPy call is that call. The others are operations of their own, with
+their rules right below them: faster, exact in the tails, and one node in a picture. The
+rules are plain NumPy as everywhere, so these functions work on arrays and Tensors, in
+both modes and to any order. Axes are NumPy's: `axis=`, the last by default.
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ def relu(x: Any) -> Any:
 
 @of_one
 def tanh(x: Any) -> Any:
-    """Return the hyperbolic tangent: `np.tanh`, under the name it has among activations.
+    """Return the hyperbolic tangent: `np.tanh`, under the name it has among
+    activations.
 
     Parameters
     ----------
@@ -132,7 +134,9 @@ def silu(x: Any) -> Any:
 
 @primitive
 def leaky(x: Any, slope: Any) -> Any:
-    """Return x where it is positive, slope * x elsewhere; the derivative at 0 is the slope."""
+    """Return x where it is positive, slope * x elsewhere; the derivative at 0 is the
+    slope.
+    """
     return np.where(x > 0, x, slope * x)
 
 
@@ -145,7 +149,8 @@ elementwise(
 
 @of_one
 def leaky_relu(x: Any, negative_slope: float = 0.01) -> Any:
-    """Return x where it is positive, negative_slope * x elsewhere; the derivative at 0 is negative_slope.
+    """Return x where it is positive, negative_slope * x elsewhere; the derivative at 0
+    is negative_slope.
 
     Parameters
     ----------
@@ -170,7 +175,8 @@ def leaky_relu(x: Any, negative_slope: float = 0.01) -> Any:
 
 @of_several
 def prelu(x: Any, weight: Any) -> Any:
-    """Return x where it is positive, weight * x elsewhere, with a weight that is learned; the derivative at 0 is it.
+    """Return x where it is positive, weight * x elsewhere, with a weight that is
+    learned; the derivative at 0 is it.
 
     Parameters
     ----------
@@ -210,7 +216,8 @@ def prelu(x: Any, weight: Any) -> Any:
 @of_one
 @primitive
 def elu(x: Any, alpha: float = 1.0) -> Any:
-    """Return x where it is positive, alpha * (exp(x) - 1) elsewhere; the derivative at 0 is alpha.
+    """Return x where it is positive, alpha * (exp(x) - 1) elsewhere; the derivative at
+    0 is alpha.
 
     Parameters
     ----------
@@ -253,7 +260,8 @@ elementwise(log1p_exp, lambda g, out, x: g * sigmoid(x))
 
 @of_one
 def softplus(x: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
-    """Return log(1 + exp(beta * x)) / beta, a smooth relu, without an overflow for any x.
+    """Return log(1 + exp(beta * x)) / beta, a smooth relu, without an overflow for any
+    x.
 
     Parameters
     ----------
@@ -284,7 +292,8 @@ def softplus(x: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
 @of_one
 @primitive
 def hardtanh(x: Any, min_val: float = -1.0, max_val: float = 1.0) -> Any:
-    """Return x where it is between two bounds, else the bound; the derivative on a bound is 0.
+    """Return x where it is between two bounds, else the bound; the derivative on a
+    bound is 0.
 
     Parameters
     ----------
@@ -325,11 +334,13 @@ elementwise(
 
 @functools.cache
 def tail_coefficients(degree: int) -> list[float]:
-    """Return the coefficients of a polynomial in t = (z - 3) / (z + 3) that equals (z + 3) exp(z^2) erfc(z) for z >= 0.
+    """Return the coefficients of a polynomial in t = (z - 3) / (z + 3) that equals (z +
+    3) exp(z^2) erfc(z) for z >= 0.
 
-    This function is smooth, at infinity too, so that its polynomials through Chebyshev's points converge quickly: that
-    of degree 22 is right to a few units in the last place of float64, that of degree 10 of float32 (after Schonfelder
-    (1978), "Chebyshev expansions for the error and related functions").
+    This function is smooth, at infinity too, so that its polynomials through
+    Chebyshev's points converge quickly: that of degree 22 is right to a few units in
+    the last place of float64, that of degree 10 of float32 (after Schonfelder (1978),
+    "Chebyshev expansions for the error and related functions").
     """
     t = np.cos(np.pi * (np.arange(degree + 1) + 0.5) / (degree + 1))
     z = (3 * (1 + t) / (1 - t)).astype(np.float32).astype(np.float64)  # so that z * z isn't rounded
@@ -338,7 +349,9 @@ def tail_coefficients(degree: int) -> list[float]:
 
 
 def scaled_erfc(z: float) -> float:
-    """Return exp(z^2) erfc(z), by its asymptotic series where erfc(z) is close to the smallest number."""
+    """Return exp(z^2) erfc(z), by its asymptotic series where erfc(z) is close to the
+    smallest number.
+    """
     if z < 25:
         return math.exp(z * z) * math.erfc(z)
     terms = itertools.accumulate(range(1, 10), lambda term, n: term * (1 - 2 * n) / (2 * z * z), initial=1.0)
@@ -347,7 +360,9 @@ def scaled_erfc(z: float) -> float:
 
 @primitive
 def normal_cdf(x: Any) -> Any:
-    """Return the standard normal distribution function (1 + erf(x / sqrt(2))) / 2, without cancellation in a tail."""
+    """Return the standard normal distribution function (1 + erf(x / sqrt(2))) / 2,
+    without cancellation in a tail.
+    """
     wide = x.astype(np.float32) if x.dtype == np.float16 else x
     z = np.abs(wide) * math.sqrt(0.5)
     u = 1 / (z + 3)
@@ -370,7 +385,9 @@ def normal_density(x: Any) -> Any:
 
 @primitive
 def logistic_cdf(x: Any) -> Any:
-    """Return (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2, which is close to `normal_cdf`."""
+    """Return (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2, which is close to
+    `normal_cdf`.
+    """
     with np.errstate(over="ignore"):
         return 1 / (1 + np.exp(x * (-BEND - BEND * CUBIC * (x * x))))
 
@@ -392,7 +409,8 @@ def gelu(x: Any, approximate: str = "none") -> Any:
     ----------
     x : array_like
     approximate : {"none", "tanh"}
-        Whether to replace the probability by (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2, which is faster.
+        Whether to replace the probability by (1 + tanh(sqrt(2 / pi) (x + 0.044715
+        x^3))) / 2, which is faster.
 
     Returns
     -------
@@ -430,7 +448,9 @@ def largest(x: Any, axis: Any) -> Any:
 
 
 def along(function: str, x: Any, axis: Any) -> Any:
-    """Return an array or Tensor of numbers, or raise unless it has an axis, or each of several."""
+    """Return an array or Tensor of numbers, or raise unless it has an axis, or each of
+    several.
+    """
     x = operand(function, x, kinds="iufc")
     if type(axis) is not int:
         check_settings(function, axis=axis)
@@ -441,7 +461,9 @@ def along(function: str, x: Any, axis: Any) -> Any:
 
 
 def shifted(x: Any, axis: Any) -> Any:
-    """Return x less its largest element along an axis: exponentials of that can't overflow."""
+    """Return x less its largest element along an axis: exponentials of that can't
+    overflow.
+    """
     return x - largest(x, axis)
 
 
@@ -492,7 +514,8 @@ defjvp(softmax, lambda t, out, x, axis=-1: out * (t - product_total(t, out, axis
 @of_one
 @primitive
 def log_softmax(x: Any, axis: Any = -1) -> Any:
-    """Return the logarithm of `softmax`, exact where the probability itself would round to 0 or 1.
+    """Return the logarithm of `softmax`, exact where the probability itself would round
+    to 0 or 1.
 
     Parameters
     ----------
@@ -579,7 +602,8 @@ class SiLU(Activation, function=silu):
 
 
 class LeakyReLU(Activation, function=leaky_relu):
-    """x where it is positive, negative_slope * x elsewhere; see `functional.leaky_relu`.
+    """x where it is positive, negative_slope * x elsewhere; see
+    `functional.leaky_relu`.
 
     Parameters
     ----------
@@ -615,7 +639,8 @@ class ELU(Activation, function=elu):
 
 
 class GELU(Activation, function=gelu):
-    """x times the probability that a standard normal number is less than x; see `functional.gelu`.
+    """x times the probability that a standard normal number is less than x; see
+    `functional.gelu`.
 
     Parameters
     ----------
@@ -713,7 +738,8 @@ class LogSoftmax(Activation, function=log_softmax):
 
 
 class PReLU(Module):
-    """x where it is positive, weight * x elsewhere, with a weight that is learned; see `functional.prelu`.
+    """x where it is positive, weight * x elsewhere, with a weight that is learned; see
+    `functional.prelu`.
 
     Parameters
     ----------

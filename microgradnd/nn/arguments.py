@@ -1,4 +1,5 @@
-"""What the functions of `nn` share: types and checks of arguments, sums in half precision, JVP rules from VJP rules.
+"""What the functions of `nn` share: types and checks of arguments, sums in half
+precision, JVP rules from VJP rules.
 
 Owns: those.
 Must not own: any function that a user calls.
@@ -27,7 +28,9 @@ Plain = npt.NDArray[Any] | Sequence[Any] | complex
 
 
 class OfOne(Protocol[P]):
-    """What type checkers know of a function of one array: it gives a Tensor for a Tensor, else an array."""
+    """What type checkers know of a function of one array: it gives a Tensor for a
+    Tensor, else an array.
+    """
 
     @overload
     def __call__(self, x: Tensor, /, *args: P.args, **kwargs: P.kwargs) -> Tensor: ...
@@ -36,7 +39,9 @@ class OfOne(Protocol[P]):
 
 
 class OfSeveral(Protocol[P]):
-    """What type checkers know of a function of several arrays: it gives a Tensor if the first is one."""
+    """What type checkers know of a function of several arrays: it gives a Tensor if the
+    first is one.
+    """
 
     @overload
     def __call__(self, x: Tensor, /, *args: P.args, **kwargs: P.kwargs) -> Tensor: ...
@@ -57,7 +62,8 @@ def of_several(function: Callable[Concatenate[Any, P], Any]) -> OfSeveral[P]:
 
 
 def operand(function: str, x: Any, name: str = "x", kinds: str = "biufc") -> Any:
-    """Return an array or Tensor as it is, lists and numbers as an array; raise unless they are numbers of these kinds.
+    """Return an array or Tensor as it is, lists and numbers as an array; raise unless
+    they are numbers of these kinds.
 
     `function` and `name` say in the message what x is.
     """
@@ -74,13 +80,17 @@ def operand(function: str, x: Any, name: str = "x", kinds: str = "biufc") -> Any
 
 
 def array_like(x: Any) -> Any:
-    """Return what speaks NumPy's protocols here, such as a Tensor, as it is; anything else as an array."""
+    """Return what speaks NumPy's protocols here, such as a Tensor, as it is; anything
+    else as an array.
+    """
     return x if hasattr(type(x), "__primitive__") else np.asarray(x)
 
 
 @primitive
 def in_range(x: Any, function: str, name: str, n: int, advice: str = "") -> Any:
-    """Return numbers of classes or symbols, or raise unless they are from 0 to n - 1, also in a compiled program."""
+    """Return numbers of classes or symbols, or raise unless they are from 0 to n - 1,
+    also in a compiled program.
+    """
     # As unsigned numbers negative ones are huge, so one comparison finds both ends
     if x.size and np.maximum.reduce(x.astype(np.uintp), axis=None) >= n:
         raise ValueError(f"{function}: {name} must be from 0 to {n - 1}, got some from {x.min()} to {x.max()}{advice}")
@@ -96,7 +106,9 @@ def rows(x: Any) -> Any:
 
 
 def summed(x: Any, **axes: Any) -> Any:
-    """Return the sum along axes, of half-precision numbers in single precision: they stop growing at 2048 ones."""
+    """Return the sum along axes, of half-precision numbers in single precision: they
+    stop growing at 2048 ones.
+    """
     add = np.add.reduce if type(x) is np.ndarray else np.sum  # which Dask knows, and takes longer
     return add(x, dtype=np.float32, **axes) if x.dtype.char == "e" else add(x, **axes)
 
@@ -108,14 +120,17 @@ def is_half(x: Any) -> bool:
 
 
 def like(x: Any, original: Any) -> Any:
-    """Return x in half precision if the argument that it was computed from is: its sums are wider."""
+    """Return x in half precision if the argument that it was computed from is: its sums
+    are wider.
+    """
     return x.astype(np.float16) if is_half(original) and not is_half(x) else x
 
 
 def transposed(cotangents: Callable[..., Any]) -> Callable[..., Any]:
     """Return the JVP rule that follows from a VJP rule of all arguments, for `Joint`.
 
-    A VJP rule is a linear map of g. Its transpose, applied to the tangents, gives the tangent of the result.
+    A VJP rule is a linear map of g. Its transpose, applied to the tangents, gives the
+    tangent of the result.
     """
 
     def tangent(tangents: Any, out: Any, *args: Any) -> Any:

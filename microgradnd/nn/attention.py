@@ -1,14 +1,17 @@
-"""Attention: each position of a sequence takes a weighted mean of what other positions offer.
+"""Attention: each position of a sequence takes a weighted mean of what other positions
+offer.
 
-Owns: `scaled_dot_product_attention` with its rules; `MultiheadAttention`, `TransformerEncoderLayer`.
+Owns: `scaled_dot_product_attention` with its rules; `MultiheadAttention`,
+`TransformerEncoderLayer`.
 Must not own: normalisation (`normalization.py`), or the affine maps (`linear.py`).
 Read next: `embedding.py`.
 
-Attention is one operation: of the (queries, keys) matrix of weights nothing stays on the tape. Its rule computes the
-weights again, as they cost less than they take up.
+Attention is one operation: of the (queries, keys) matrix of weights nothing stays on
+the tape. Its rule computes the weights again, as they cost less than they take up.
 
-Masks come in three forms, which are PyTorch's. Inside, a mask is added to the scores: 0 where a query sees a key, minus
-infinity where it doesn't. A query that sees no key at all gets zeros, and no gradient, where a softmax would give NaN.
+Masks come in three forms, which are PyTorch's. Inside, a mask is added to the scores: 0
+where a query sees a key, minus infinity where it doesn't. A query that sees no key at
+all gets zeros, and no gradient, where a softmax would give NaN.
 """
 
 from __future__ import annotations
@@ -40,7 +43,9 @@ ACTIVATIONS = {"relu": relu, "gelu": gelu}
 
 @primitive
 def attention_weights(query: Any, key: Any, mask: Any, scale: float) -> Any:
-    """Return softmax(scale query key' + mask), rows of zeros where the mask hides every key."""
+    """Return softmax(scale query key' + mask), rows of zeros where the mask hides every
+    key.
+    """
     scores = np.matmul(query * scale, mT(key))
     if mask is not None:
         scores += mask
@@ -62,7 +67,9 @@ def weights_cotangents(g: Any, out: Any, query: Any, key: Any, mask: Any, scale:
 
 @primitive
 def attention(query: Any, key: Any, value: Any, mask: Any, kept: Any, scale: float) -> Any:
-    """Return weights @ value; `kept`, if it isn't None, is what dropout multiplies the weights by."""
+    """Return weights @ value; `kept`, if it isn't None, is what dropout multiplies the
+    weights by.
+    """
     weights = attention_weights(query, key, mask, scale)
     return np.matmul(weights if kept is None else weights * kept, value)
 
@@ -72,7 +79,8 @@ def attention_cotangents(g: Any, out: Any, query: Any, key: Any, value: Any, mas
     used, of_weights = weights, np.matmul(g, mT(value))
     if kept is not None:
         used, of_weights = weights * kept, of_weights * kept
-    # The sum of weights * of_weights over the keys is that of out * g over the features, which are fewer
+    # The sum of weights * of_weights over the keys is that of out * g over the
+    # features, which are fewer
     of_query, of_key, of_mask = scores_cotangents(weights * (of_weights - product_total(out, g, -1)), query, key, scale)
     return of_query, of_key, np.matmul(mT(used), g), of_mask, None, None
 
@@ -92,7 +100,9 @@ def causal_mask(queries: int, keys: int, dtype: np.dtype[Any]) -> Any:
 def added_mask(
     function: str, name: str, mask: Any, shape: tuple[int, ...], dtype: Any, *, shows: bool, broadcasts: bool = False
 ) -> Any:
-    """Return a mask as it is added to the scores, given whether True shows a query a key or hides it; or raise."""
+    """Return a mask as it is added to the scores, given whether True shows a query a
+    key or hides it; or raise.
+    """
     mask = operand(function, mask, name)
     if mask.dtype.kind not in "bf":
         raise TypeError(f"{function}: {name} must be boolean or floating-point, got {mask.dtype}; write mask != 0")
@@ -120,7 +130,8 @@ def scaled_dot_product_attention(
     *,
     rng: Rng = None,
 ) -> Any:
-    """Return softmax(scale query key' + mask) value: for each query the mean of the values, weighted by its keys.
+    """Return softmax(scale query key' + mask) value: for each query the mean of the
+    values, weighted by its keys.
 
     Parameters
     ----------
@@ -129,11 +140,13 @@ def scaled_dot_product_attention(
     value : array_like of shape (..., keys, outputs)
         The axes in front broadcast.
     attn_mask : array_like that broadcasts to (..., queries, keys), optional
-        Booleans, true where a query sees a key; or numbers that are added to the scores.
+        Booleans, true where a query sees a key; or numbers that are added to the
+        scores.
     dropout_p : float
         The probability with which a weight is set to 0. A layer passes 0 in evaluation.
     is_causal : bool
-        Whether the i-th query sees only the first i keys; together with `attn_mask`, both hold.
+        Whether the i-th query sees only the first i keys; together with `attn_mask`,
+        both hold.
     scale : float, optional
         By default 1/sqrt(features).
     rng : numpy.random.Generator, optional
@@ -194,7 +207,8 @@ def scaled_dot_product_attention(
 
 
 class MultiheadAttention(Module):
-    """Attention in several heads side by side, each with projections of its own to embed_dim / num_heads features.
+    """Attention in several heads side by side, each with projections of its own to
+    embed_dim / num_heads features.
 
     Parameters
     ----------
@@ -207,7 +221,8 @@ class MultiheadAttention(Module):
     kdim, vdim : int, optional
         The numbers of features of keys and values, by default embed_dim.
     batch_first : bool
-        Whether input and output have the shape (batch, positions, features) rather than (positions, batch, features).
+        Whether input and output have the shape (batch, positions, features) rather than
+        (positions, batch, features).
     dtype : dtype
         Of the parameters, by default float64.
     rng : numpy.random.Generator, optional
@@ -216,7 +231,8 @@ class MultiheadAttention(Module):
     Attributes
     ----------
     in_proj_weight : Tensor of shape (3 embed_dim, embed_dim), or None
-        The projections of query, key and value. With `kdim` or `vdim` they are three: `q_proj_weight`, ...
+        The projections of query, key and value. With `kdim` or `vdim` they are three:
+        `q_proj_weight`, ...
     in_proj_bias : Tensor of shape (3 embed_dim,), or None
     out_proj : Linear
 
@@ -302,25 +318,32 @@ class MultiheadAttention(Module):
         Parameters
         ----------
         query : array_like of shape (queries, batch, embed_dim)
-            With `batch_first`, (batch, queries, embed_dim). A single sequence has no axis for the batch.
+            With `batch_first`, (batch, queries, embed_dim). A single sequence has no
+            axis for the batch.
         key : array_like of shape (keys, batch, kdim)
         value : array_like of shape (keys, batch, vdim)
         key_padding_mask : array_like of shape (batch, keys), optional
-            Booleans, true where a key is only padding, which nothing may see; or numbers that are added to the scores.
+            Booleans, true where a key is only padding, which nothing may see; or
+            numbers that are added to the scores.
         need_weights : bool
-            Whether the weights are returned, or None in their place, which takes less memory and time.
-        attn_mask : array_like of shape (queries, keys) or (batch * num_heads, queries, keys), optional
-            Booleans, true where a query may *not* see a key, as in PyTorch; or numbers that are added to the scores.
+            Whether the weights are returned, or None in their place, which takes less
+            memory and time.
+        attn_mask : array_like of shape (queries, keys) or (batch * num_heads, queries,
+        keys), optional
+            Booleans, true where a query may *not* see a key, as in PyTorch; or numbers
+            that are added to the scores.
         average_attn_weights : bool
             Whether to return the mean of the weights over the heads, or those of each.
         is_causal : bool
-            Whether the i-th query sees only the first i keys; `attn_mask` may hide more.
+            Whether the i-th query sees only the first i keys; `attn_mask` may hide
+            more.
 
         Returns
         -------
         output : Tensor of the shape of the query
             A query that sees no key gets the bias of `out_proj` alone.
-        weights : Tensor of shape (batch, queries, keys) or (batch, num_heads, queries, keys), or None
+        weights : Tensor of shape (batch, queries, keys) or (batch, num_heads, queries,
+        keys), or None
 
         Raises
         ------
@@ -385,7 +408,8 @@ class MultiheadAttention(Module):
 
 
 class TransformerEncoderLayer(Module):
-    """Self-attention, then a network of two layers at each position; each is added to what it was given.
+    """Self-attention, then a network of two layers at each position; each is added to
+    what it was given.
 
     Parameters
     ----------
@@ -394,16 +418,18 @@ class TransformerEncoderLayer(Module):
     dim_feedforward : int
         The width of the network's hidden layer.
     dropout : float
-        The probability with which elements are set to 0 in training: of the attention weights, of the hidden layer, and
-        of what is added.
+        The probability with which elements are set to 0 in training: of the attention
+        weights, of the hidden layer, and of what is added.
     activation : {"relu", "gelu"} or callable
         Of the hidden layer.
     layer_norm_eps : float
         What `LayerNorm` adds to a variance.
     batch_first : bool
-        Whether input and output have the shape (batch, positions, features) rather than (positions, batch, features).
+        Whether input and output have the shape (batch, positions, features) rather than
+        (positions, batch, features).
     norm_first : bool
-        Whether the two parts are given normalised features, instead of normalising each sum.
+        Whether the two parts are given normalised features, instead of normalising each
+        sum.
     bias : bool
         Whether affine maps and normalisations have one.
     dtype : dtype
@@ -414,7 +440,8 @@ class TransformerEncoderLayer(Module):
     Raises
     ------
     ValueError
-        If a size isn't a positive integer, the heads don't divide the features, or there is no such activation.
+        If a size isn't a positive integer, the heads don't divide the features, or
+        there is no such activation.
 
     See Also
     --------
@@ -468,7 +495,9 @@ class TransformerEncoderLayer(Module):
         self.norm_first = norm_first
 
     def forward(self, src: Any, src_mask: Any = None, src_key_padding_mask: Any = None, is_causal: bool = False) -> Any:
-        """Return new features for each position, of the shape of src; the masks are those of `MultiheadAttention`."""
+        """Return new features for each position, of the shape of src; the masks are
+        those of `MultiheadAttention`.
+        """
 
         def attended(x: Any) -> Any:
             masks = {"attn_mask": src_mask, "key_padding_mask": src_key_padding_mask, "is_causal": is_causal}

@@ -1,14 +1,16 @@
-"""Modules that call one function with settings: an activation or a loss is a row, a class statement without code.
+"""Modules that call one function with settings: an activation or a loss is a row, a
+class statement without code.
 
-Owns: `Calls`, which makes such a class from its function and its settings; what each setting may be.
+Owns: `Calls`, which makes such a class from its function and its settings; what each
+setting may be.
 Must not own: any function, or any row (`activations.py`, `losses.py`).
 Read next: `activations.py`.
 
     class LeakyReLU(Activation, function=leaky_relu):
         negative_slope: float = 0.01
 
-The settings are what the class and its bases annotate, in PyTorch's order, under the names that the function has for
-them.
+The settings are what the class and its bases annotate, in PyTorch's order, under the
+names that the function has for them.
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ ARRAYS = ("weight", "pos_weight")  # settings that are arrays, or None: they bec
 
 REDUCTIONS = ("mean", "sum", "none")
 SIZES = check.integers("a positive integer, or a tuple of them", 1)
-# By the name of a setting, or where a function has one of its own under that name, by both names
+# By the name of a setting, or where a function has one of its own under that name, by
+# both names
 SETTINGS: dict[str | tuple[str, str], check.Check] = {
     **dict.fromkeys(
         ("negative_slope", "alpha", "threshold", "min_val", "max_val", "margin", "a", "b", "mean"), check.number

@@ -18,7 +18,9 @@ Item = TypeVar("Item", Module, Tensor)
 
 
 class Numbered(Module, Generic[Item]):
-    """What `Sequential`, `ModuleList` and `ParameterList` share: items in an order, found by their places."""
+    """What `Sequential`, `ModuleList` and `ParameterList` share: items in an order,
+    found by their places.
+    """
 
     _kind = "module"  # of what is held
 
@@ -73,7 +75,9 @@ class Numbered(Module, Generic[Item]):
         return self
 
     def insert(self, index: int, item: Item) -> None:
-        """Put an item before the one at a place; numbers of those behind it grow by one."""
+        """Put an item before the one at a place; numbers of those behind it grow by
+        one.
+        """
         items: list[tuple[str, Item]] = self._named_items()
         if not all(name.isdigit() for name, _ in items):
             raise ValueError(f"{type(self).__name__}: insert() would number items that have names; build it anew")
@@ -100,7 +104,9 @@ class Numbered(Module, Generic[Item]):
         return checked_module(type(self).__name__, name, item)  # type: ignore[return-value]
 
     def _number(self, items: list[tuple[str, Item]]) -> None:
-        """Close the gaps in the numbers of the items, which then say their places again; names stay."""
+        """Close the gaps in the numbers of the items, which then say their places
+        again; names stay.
+        """
         if not all(name.isdigit() or not name for name, _ in items):
             return
         for name, _ in self._named_items():
@@ -129,8 +135,9 @@ def checked_module(container: str, name: str, item: Any) -> Module:
 class Sequential(Numbered[Module]):
     """Modules one after the other, each called with the result of the one before.
 
-    A sequence of them: `len`, iteration, `model[-1]`, `model[1:]` (which shares the modules), `model[0] = module`,
-    `del model[0]`, `append`, `extend` and `insert`, after which the others are numbered anew.
+    A sequence of them: `len`, iteration, `model[-1]`, `model[1:]` (which shares the
+    modules), `model[0] = module`, `del model[0]`, `append`, `extend` and `insert`,
+    after which the others are numbered anew.
 
     Parameters
     ----------
@@ -297,7 +304,9 @@ class ModuleDict(Module):
         return module
 
     def update(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]]) -> None:
-        """Register the modules of a dict, in the place of those that have their keys."""
+        """Register the modules of a dict, in the place of those that have their
+        keys.
+        """
         try:
             items = dict(modules)
         except (TypeError, ValueError):

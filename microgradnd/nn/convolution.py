@@ -1,17 +1,21 @@
-"""Convolution (in truth correlation, as in all such libraries), its transpose, and the layers that have the weights.
+"""Convolution (in truth correlation, as in all such libraries), its transpose, and the
+layers that have the weights.
 
-Owns: `conv1d`, `conv2d`, `conv_transpose2d` with their rules; `Conv1d`, `Conv2d`, `ConvTranspose2d`.
+Owns: `conv1d`, `conv2d`, `conv_transpose2d` with their rules; `Conv1d`, `Conv2d`,
+`ConvTranspose2d`.
 Must not own: how windows are counted (`windows.py`), pooling (`pooling.py`).
 Read next: `pooling.py`.
 
-There are three operations, for any number of axes, and each is a derivative of the others: sum(g * conv(x, w)) is
-linear in g, in x and in w, and its derivatives with respect to them are `conv(x, w)`, `conv_transpose(g, w)` and
-`conv_weight(x, g)`. So a line for each argument gives derivatives of every order.
+There are three operations, for any number of axes, and each is a derivative of the
+others: sum(g * conv(x, w)) is linear in g, in x and in w, and its derivatives with
+respect to them are `conv(x, w)`, `conv_transpose(g, w)` and `conv_weight(x, g)`. So a
+line for each argument gives derivatives of every order.
 
-An array looks like (batch, channels, height, width), and what these operations return lies in memory as (channels,
-height, width, batch). A slice at one tap then has long runs, the windows become the columns of a matrix by one copy for
-each tap, and weights needn't be rearranged for the product. NumPy keeps this order in what follows. The matrix
-is made and used in blocks that fit into the cache.
+An array looks like (batch, channels, height, width), and what these operations return
+lies in memory as (channels, height, width, batch). A slice at one tap then has long
+runs, the windows become the columns of a matrix by one copy for each tap, and weights
+needn't be rearranged for the product. NumPy keeps this order in what follows. The
+matrix is made and used in blocks that fit into the cache.
 """
 
 from __future__ import annotations
@@ -47,7 +51,9 @@ def batch_first(x: Any) -> Any:
 
 
 def padded(x: Any, padding: Padding) -> Any:
-    """Return (batch, channels, *sizes) as a contiguous array (channels, *sizes, batch) with zeros around it."""
+    """Return (batch, channels, *sizes) as a contiguous array (channels, *sizes, batch)
+    with zeros around it.
+    """
     x = batch_last(x)
     inside, wide = border(x.shape[1:-1], padding)
     if wide == x.shape[1:-1]:
@@ -58,7 +64,9 @@ def padded(x: Any, padding: Padding) -> Any:
 
 
 def blocks(x: Any, kernel: Sizes, sizes: Sizes, stride: Sizes, dilation: Sizes) -> Iterator[tuple[slice, list[Any]]]:
-    """Yield, for some rows of windows at a time, their columns in a matrix and what they see of x at each tap."""
+    """Yield, for some rows of windows at a time, their columns in a matrix and what
+    they see of x at each tap.
+    """
     width = math.prod(sizes[1:]) * x.shape[-1]
     number = math.ceil(x.shape[0] * math.prod(kernel) * sizes[0] * width * x.itemsize / BLOCK) or 1
     rows = math.ceil(sizes[0] / number)
@@ -88,7 +96,9 @@ def matrices(x: Any, groups: int) -> Any:
 def conv(
     x: Any, weight: Any, bias: Any = None, *, stride: Sizes, padding: Padding, dilation: Sizes, groups: int
 ) -> Any:
-    """Return the products of (outputs, channels of a group, *kernel) with all windows of (batch, channels, *sizes)."""
+    """Return the products of (outputs, channels of a group, *kernel) with all windows
+    of (batch, channels, *sizes).
+    """
     kernel, dtype = weight.shape[2:], np.result_type(*(a for a in (x, weight, bias) if a is not None))
     sizes = windows(x.shape[2:], kernel, stride, padding, dilation)
     out = np.empty((len(weight), *sizes, len(x)), dtype)
@@ -104,7 +114,9 @@ def conv(
 def conv_transpose(
     g: Any, weight: Any, shape: Sizes, *, stride: Sizes, padding: Padding, dilation: Sizes, groups: int
 ) -> Any:
-    """Return the sum of each window's weights times its element of g, in (batch, channels, *shape)."""
+    """Return the sum of each window's weights times its element of g, in (batch,
+    channels, *shape).
+    """
     inside, wide = border(shape, padding)
     out = np.zeros((weight.shape[1] * groups, *wide, len(g)), np.result_type(g, weight))
     w, flat = matrices(weight, groups).mT, matrices(padded(g, ((0, 0),) * len(shape)), groups)
@@ -117,7 +129,9 @@ def conv_transpose(
 
 @primitive
 def conv_weight(x: Any, g: Any, kernel: Sizes, *, stride: Sizes, padding: Padding, dilation: Sizes, groups: int) -> Any:
-    """Return the sum of all windows of x, each times its element of g: one kernel for each channel of g."""
+    """Return the sum of all windows of x, each times its element of g: one kernel for
+    each channel of g.
+    """
     flat = matrices(padded(g, ((0, 0),) * len(kernel)), groups)
     found = blocks(padded(x, padding), kernel, g.shape[2:], stride, dilation)
     total = sum(np.matmul(columns(seen, groups), flat[..., place].mT) for place, seen in found)
@@ -151,7 +165,9 @@ linear(
 def checked(
     function: str, weight: Any, bias: Any, stride: Any, dilation: Any, groups: Any
 ) -> tuple[Any, Any, dict[str, Any]]:
-    """Return weight and bias of a convolution and its settings, except for the padding."""
+    """Return weight and bias of a convolution and its settings, except for the
+    padding.
+    """
     weight, ndim = operand(function, weight, "weight"), axes_of(function) + 2
     bias = None if bias is None else operand(function, bias, "bias")
     if weight.ndim != ndim:
@@ -217,11 +233,13 @@ def conv1d(
     stride : int
         How far a window is from the next.
     padding : int, "same" or "valid"
-        How many zeros are before and after x; "same" gives as many windows as x has elements, "valid" is 0.
+        How many zeros are before and after x; "same" gives as many windows as x has
+        elements, "valid" is 0.
     dilation : int
         How far the elements of a window are from each other.
     groups : int
-        Into how many groups the channels are divided; each group of outputs sees one of inputs.
+        Into how many groups the channels are divided; each group of outputs sees one of
+        inputs.
 
     Returns
     -------
@@ -252,7 +270,8 @@ def conv2d(
 ) -> Any:
     """Return the sums of weights times elements in each window of an image.
 
-    out[b, o, i, j] = bias[o] + sum over c, u, v of weight[o, c, u, v] x[b, c, i + u, j + v], for the default settings.
+    out[b, o, i, j] = bias[o] + sum over c, u, v of weight[o, c, u, v] x[b, c, i + u, j
+    + v], for the default settings.
 
     Parameters
     ----------
@@ -262,11 +281,13 @@ def conv2d(
     stride : int or tuple of two
         How far a window is from the next.
     padding : int or tuple of two, "same" or "valid"
-        How many zeros are around x; "same" gives an output of the size of x, "valid" is 0.
+        How many zeros are around x; "same" gives an output of the size of x, "valid" is
+        0.
     dilation : int or tuple of two
         How far the elements of a window are from each other.
     groups : int
-        Into how many groups the channels are divided; each group of outputs sees one of inputs.
+        Into how many groups the channels are divided; each group of outputs sees one of
+        inputs.
 
     Returns
     -------
@@ -304,7 +325,8 @@ def conv_transpose2d(
     groups: int = 1,
     dilation: Any = 1,
 ) -> Any:
-    """Return an image in which each element of x has added its multiple of the weights: the transpose of `conv2d`.
+    """Return an image in which each element of x has added its multiple of the weights:
+    the transpose of `conv2d`.
 
     Parameters
     ----------
@@ -316,8 +338,8 @@ def conv_transpose2d(
     padding : int or tuple of two
         How much of the result is cut off at each edge.
     output_padding : int or tuple of two
-        How much the result is larger at one end, below stride or dilation: which size `conv2d` had started from can't
-        be told from its output.
+        How much the result is larger at one end, below stride or dilation: which size
+        `conv2d` had started from can't be told from its output.
     groups : int
         Into how many groups the channels are divided.
     dilation : int or tuple of two
@@ -326,12 +348,14 @@ def conv_transpose2d(
     Returns
     -------
     array or Tensor of shape (batch, out_channels, rows, columns), or without batch
-        There are (height - 1) stride - 2 padding + dilation (kernel_size - 1) + output_padding + 1 rows.
+        There are (height - 1) stride - 2 padding + dilation (kernel_size - 1) +
+        output_padding + 1 rows.
 
     Raises
     ------
     ValueError
-        If the shapes don't fit, a setting isn't positive, or `output_padding` is too large.
+        If the shapes don't fit, a setting isn't positive, or `output_padding` is too
+        large.
 
     See Also
     --------
@@ -423,8 +447,8 @@ class Conv1d(Convolution):
     dtype : dtype
         Of the parameters, by default float64.
     rng : numpy.random.Generator, optional
-        For the initial values, which are uniform on +-1/sqrt(in_channels / groups * elements of the kernel), as in
-        PyTorch; fresh entropy without one.
+        For the initial values, which are uniform on +-1/sqrt(in_channels / groups *
+        elements of the kernel), as in PyTorch; fresh entropy without one.
 
     Attributes
     ----------
@@ -448,7 +472,9 @@ class Conv1d(Convolution):
     """
 
     def forward(self, x: Any) -> Tensor:
-        """Return the convolution of x, of shape (batch, in_channels, length) or without batch."""
+        """Return the convolution of x, of shape (batch, in_channels, length) or without
+        batch.
+        """
         return conv1d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
 
@@ -466,8 +492,8 @@ class Conv2d(Convolution):
     dtype : dtype
         Of the parameters, by default float64.
     rng : numpy.random.Generator, optional
-        For the initial values, which are uniform on +-1/sqrt(in_channels / groups * elements of the kernel), as in
-        PyTorch; fresh entropy without one.
+        For the initial values, which are uniform on +-1/sqrt(in_channels / groups *
+        elements of the kernel), as in PyTorch; fresh entropy without one.
 
     Attributes
     ----------
@@ -491,7 +517,9 @@ class Conv2d(Convolution):
     """
 
     def forward(self, x: Any) -> Tensor:
-        """Return the convolution of x, of shape (batch, in_channels, height, width) or without batch."""
+        """Return the convolution of x, of shape (batch, in_channels, height, width) or
+        without batch.
+        """
         return conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
 
@@ -509,8 +537,8 @@ class ConvTranspose2d(Convolution):
     dtype : dtype
         Of the parameters, by default float64.
     rng : numpy.random.Generator, optional
-        For the initial values, which are uniform on +-1/sqrt(out_channels / groups * elements of the kernel), as in
-        PyTorch; fresh entropy without one.
+        For the initial values, which are uniform on +-1/sqrt(out_channels / groups *
+        elements of the kernel), as in PyTorch; fresh entropy without one.
 
     Attributes
     ----------
@@ -558,6 +586,8 @@ class ConvTranspose2d(Convolution):
         self.output_padding = counts("ConvTranspose2d", "output_padding", output_padding, least=0)
 
     def forward(self, x: Any) -> Tensor:
-        """Return the transposed convolution of x, of shape (batch, in_channels, height, width) or without batch."""
+        """Return the transposed convolution of x, of shape (batch, in_channels, height,
+        width) or without batch.
+        """
         options = self.stride, self.padding, self.output_padding, self.groups, self.dilation
         return conv_transpose2d(x, self.weight, self.bias, *options)

@@ -21,7 +21,8 @@ from microgradnd.nn.module import Module
 
 @explained
 def dropout(x: Any, p: float = 0.5, training: bool = True, *, rng: Rng = None) -> Any:
-    """Set elements to 0 with probability p, and divide the others by 1 - p, so that the expectation stays.
+    """Set elements to 0 with probability p, and divide the others by 1 - p, so that the
+    expectation stays.
 
     In a compiled function the elements are chosen anew in each call.
 
@@ -75,7 +76,8 @@ def dropout(x: Any, p: float = 0.5, training: bool = True, *, rng: Rng = None) -
 
 
 class Dropout(Module):
-    """Sets elements to 0 with probability p while it trains, and leaves them as they are in evaluation.
+    """Sets elements to 0 with probability p while it trains, and leaves them as they
+    are in evaluation.
 
     Parameters
     ----------

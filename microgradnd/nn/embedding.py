@@ -1,7 +1,8 @@
 """Embedding: a vector for each of a number of symbols.
 
 Owns: `embedding` with its rules, and the layer.
-Must not own: how gradients of elements picked several times are added (`../primitives.py`).
+Must not own: how gradients of elements picked several times are added
+(`../primitives.py`).
 Read next: `linear.py`.
 """
 
@@ -101,11 +102,13 @@ class Embedding(Module):
     num_embeddings, embedding_dim : int
         The number of symbols, and the length of their vectors.
     padding_idx : int, optional
-        The symbol whose vector starts as zeros and gets no gradient; a negative one counts from the last.
+        The symbol whose vector starts as zeros and gets no gradient; a negative one
+        counts from the last.
     dtype : dtype
         Of the vectors, by default float64.
     rng : numpy.random.Generator, optional
-        For the initial values, which are standard normal, as in PyTorch; fresh entropy without one.
+        For the initial values, which are standard normal, as in PyTorch; fresh entropy
+        without one.
 
     Attributes
     ----------

@@ -1,13 +1,14 @@
 """The training loop that everyone writes.
 
 Owns: `fit` and the `History` that it returns.
-Must not own: batches (`../data.py`), files (`../saving.py`), one step of an optimizer (`../optim/`), plots
-(`viz/plots/`).
+Must not own: batches (`../data.py`), files (`../saving.py`), one step of an optimizer
+(`../optim/`), plots (`viz/plots/`).
 Read next: `../data.py`.
 
-An epoch can be repeated exactly: at its beginning the states of everything that it changes, the generators of dropout
-and of the order of the rows among them, are kept. So a checkpoint can be resumed to the same numbers, and an epoch in
-which the loss became NaN is repeated with `detect_anomaly` to find out where.
+An epoch can be repeated exactly: at its beginning the states of everything that it
+changes, the generators of dropout and of the order of the rows among them, are kept. So
+a checkpoint can be resumed to the same numbers, and an epoch in which the loss became
+NaN is repeated with `detect_anomaly` to find out where.
 """
 
 from __future__ import annotations
@@ -71,7 +72,9 @@ class History(dict[str, list[float]]):
     best_epoch: int | None = None
 
     def plot(self, *names: str, **options: Any) -> Any:
-        """Plot what was measured, by default the losses, and return the figure; see `viz.plot_history`."""
+        """Plot what was measured, by default the losses, and return the figure; see
+        `viz.plot_history`.
+        """
         shown = names or [name for name in self if name.endswith("loss")]
         if unknown := [name for name in shown if name not in self]:
             raise ValueError(f"History.plot: {unknown[0]!r} was not measured; choose among {', '.join(self)}")
@@ -107,17 +110,19 @@ def fit(
 ) -> History:
     """Train a model, and return what was measured.
 
-    Ctrl-C ends the training after the step that it is in; the model keeps what it has learned. Afterwards the model is
-    in evaluation mode.
+    Ctrl-C ends the training after the step that it is in; the model keeps what it has
+    learned. Afterwards the model is in evaluation mode.
 
     Parameters
     ----------
     model : Module
         It is called with the inputs of a batch.
     data : tuple of array_like, each of shape (n, ...)
-        The inputs and, last, the target; a single array is both. Memory-mapped arrays are read batch by batch.
+        The inputs and, last, the target; a single array is both. Memory-mapped arrays
+        are read batch by batch.
     loss : callable
-        Takes what the model returned and the target; returns their loss, one number, such as `F.mse_loss`.
+        Takes what the model returned and the target; returns their loss, one number,
+        such as `F.mse_loss`.
     optimizer : Optimizer
         Of the parameters of the model.
     epochs : int
@@ -127,26 +132,33 @@ def fit(
     validation : tuple of array_like, optional
         The loss and the metrics are measured on these arrays after each epoch.
     metrics : mapping of str to callable, optional
-        Each takes an array that the model returned and the target; returns a number. Of the training data they are
-        measured while it trains. The mean over the batches is weighted by their rows.
+        Each takes an array that the model returned and the target; returns a number. Of
+        the training data they are measured while it trains. The mean over the batches
+        is weighted by their rows.
     scheduler : object with step(), optional
-        Called after each epoch, or after each step with `scheduler_step="batch"`; if its
-        `step` takes `metrics`, with the (validation) loss of the epoch, or the loss of the batch.
+        Called after each epoch, or after each step with `scheduler_step="batch"`; if
+        its `step` takes `metrics`, with the (validation) loss of the epoch, or the loss
+        of the batch.
     max_norm : float, optional
-        To clip the norm of the gradients of all parameters of the optimizer together, by `optim.clip_grad_norm_`.
+        To clip the norm of the gradients of all parameters of the optimizer together,
+        by `optim.clip_grad_norm_`.
     accumulate : int
         Batches whose gradients are averaged for one step, as if they were one batch.
     patience : int, optional
-        Stop when the validation loss, or without validation the training loss, has had no new minimum for so many
-        epochs. However the training ends, the weights of the best epoch are restored.
+        Stop when the validation loss, or without validation the training loss, has had
+        no new minimum for so many epochs. However the training ends, the weights of the
+        best epoch are restored.
     callbacks : sequence of callable
-        Each is called with the model and the History after each epoch; the training stops if one returns True.
+        Each is called with the model and the History after each epoch; the training
+        stops if one returns True.
     checkpoint : path, optional
         A file that is replaced after each epoch, by `mg.save`.
     resume : bool
-        Whether to go on from the checkpoint, if the file exists, to the same numbers as without the interruption.
+        Whether to go on from the checkpoint, if the file exists, to the same numbers as
+        without the interruption.
     progress : bool, optional
-        Whether to show a bar of tqdm; by default if it is installed, and a terminal or notebook shows it.
+        Whether to show a bar of tqdm; by default if it is installed, and a terminal or
+        notebook shows it.
     compile : bool
         Whether to compile the steps, by `mg.compile`.
     shuffle, drop_last : bool
@@ -154,8 +166,9 @@ def fit(
     rng : numpy.random.Generator, optional
         What shuffles; by default one with fresh entropy.
     client : dask.distributed.Client, optional
-        The connection to a cluster, whose workers compute the batches of each step at the same time: `accumulate` says
-        how many. The arrays may be Dask arrays then: each block of them is a batch, and blocks are shuffled, not rows.
+        The connection to a cluster, whose workers compute the batches of each step at
+        the same time: `accumulate` says how many. The arrays may be Dask arrays then:
+        each block of them is a batch, and blocks are shuffled, not rows.
 
     Returns
     -------
@@ -164,10 +177,11 @@ def fit(
     Raises
     ------
     FloatingPointError
-        If the loss or a parameter becomes NaN or infinite: says in which step, layer and operation. The model is then
-        as it was before that step.
+        If the loss or a parameter becomes NaN or infinite: says in which step, layer
+        and operation. The model is then as it was before that step.
     ValueError
-        If arrays don't fit, or an option is out of range; if the checkpoint doesn't fit.
+        If arrays don't fit, or an option is out of range; if the checkpoint doesn't
+        fit.
     TypeError
         If an argument is of the wrong type.
     ImportError
@@ -360,7 +374,9 @@ class Loop:
         self.measures = bool(self.metrics)  # a compiled step depends on what it reads, and a metric may keep something
 
     def predict(self, batch: tuple[Any, ...]) -> tuple[Any, Any]:
-        """Return the loss of a batch, and what the model returned if a metric needs it."""
+        """Return the loss of a batch, and what the model returned if a metric needs
+        it.
+        """
         prediction = self.model(*batch[:-1] or batch)
         value = self.loss(prediction, batch[-1])
         if np.size(value) != 1:
@@ -368,7 +384,9 @@ class Loop:
         return value, prediction if self.measures else None
 
     def step(self, batch: tuple[Any, ...], share: float, is_first: bool, is_last: bool) -> tuple[Any, Any]:
-        """Add the gradient of a batch to those of its group; after the last batch of the group, take a step."""
+        """Add the gradient of a batch to those of its group; after the last batch of
+        the group, take a step.
+        """
         if is_first:
             self.optimizer.zero_grad()
         value, prediction = self.predict(batch)
@@ -393,7 +411,9 @@ class Loop:
     def train(
         self, numbered: Iterator[Any], means: dict[str, float], epoch: int, suspect: tuple[float, int]
     ) -> Iterator[float]:
-        """Take the steps of an epoch, and yield the loss of each batch; from one (epoch, step) on, look for NaN."""
+        """Take the steps of an epoch, and yield the loss of each batch; from one
+        (epoch, step) on, look for NaN.
+        """
         if not self.model.training:
             self.model.train()
         for i, (numbers, *batch) in enumerate(numbered):
@@ -451,7 +471,9 @@ def several(taker: str, data: Any) -> list[Any]:
 
 @contextlib.contextmanager
 def watched(model: Module, when: str, numbers: Any, batch: list[Any]) -> Iterator[None]:
-    """Within it, the first operation of a model that makes a NaN or infinity raises an error that says where."""
+    """Within it, the first operation of a model that makes a NaN or infinity raises an
+    error that says where.
+    """
     try:
         with detect_anomaly(), scoped(model):
             yield
@@ -468,7 +490,9 @@ def watched(model: Module, when: str, numbers: Any, batch: list[Any]) -> Iterato
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[list[int]]:
-    """Within it, the first Ctrl-C is only noted, in a list; the second one interrupts as usual."""
+    """Within it, the first Ctrl-C is only noted, in a list; the second one interrupts
+    as usual.
+    """
     noted: list[int] = []
 
     def note(number: int, _: Any) -> None:
@@ -486,7 +510,9 @@ def interruptible() -> Iterator[list[int]]:
 
 
 def bar(progress: bool | None, total: int, done: int) -> Any:
-    """Return a bar of tqdm as a context, or one that gives None where none is to be shown."""
+    """Return a bar of tqdm as a context, or one that gives None where none is to be
+    shown.
+    """
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     is_seen = hasattr(shell, "kernel") or (sys.stderr is not None and sys.stderr.isatty())
     if not (is_seen if progress is None else progress):

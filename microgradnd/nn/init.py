@@ -4,8 +4,8 @@ Owns: the distributions that weights start from.
 Must not own: which layer starts from which (`linear.py`, ...).
 Read next: `linear.py`.
 
-Whatever is random takes `rng=`, a `numpy.random.Generator`; without one, fresh entropy. Make one generator and pass it
-everywhere: that is what makes a run repeatable.
+Whatever is random takes `rng=`, a `numpy.random.Generator`; without one, fresh entropy.
+Make one generator and pass it everywhere: that is what makes a run repeatable.
 """
 
 from __future__ import annotations
@@ -171,7 +171,8 @@ def ones_(tensor: Tensor) -> Tensor:
 
 @explained
 def calculate_gain(nonlinearity: Nonlinearity, param: float | None = None) -> float:
-    """Return the factor by which weights must grow to make up for what a nonlinearity takes away.
+    """Return the factor by which weights must grow to make up for what a nonlinearity
+    takes away.
 
     Parameters
     ----------
@@ -203,7 +204,9 @@ def calculate_gain(nonlinearity: Nonlinearity, param: float | None = None) -> fl
 
 
 def fans(tensor: Tensor) -> tuple[int, int]:
-    """Return how many inputs each output of a weight has, and how many outputs each input."""
+    """Return how many inputs each output of a weight has, and how many outputs each
+    input.
+    """
     if tensor.ndim < 2:
         raise ValueError(
             f"a weight of shape {tensor.shape} has no fan-in and fan-out, which need axes (out_features, in_features); "
@@ -215,7 +218,8 @@ def fans(tensor: Tensor) -> tuple[int, int]:
 
 @explained
 def xavier_uniform_(tensor: Tensor, gain: float = 1.0, rng: Rng = None) -> Tensor:
-    """Draw from U(-a, a) with a = gain * sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio, 2010).
+    """Draw from U(-a, a) with a = gain * sqrt(6 / (fan_in + fan_out)) (Glorot and
+    Bengio, 2010).
 
     Parameters
     ----------
@@ -249,7 +253,8 @@ def xavier_uniform_(tensor: Tensor, gain: float = 1.0, rng: Rng = None) -> Tenso
 
 @explained
 def xavier_normal_(tensor: Tensor, gain: float = 1.0, rng: Rng = None) -> Tensor:
-    """Draw from N(0, s^2) with s = gain * sqrt(2 / (fan_in + fan_out)) (Glorot and Bengio, 2010).
+    """Draw from N(0, s^2) with s = gain * sqrt(2 / (fan_in + fan_out)) (Glorot and
+    Bengio, 2010).
 
     Parameters
     ----------
@@ -280,7 +285,9 @@ def xavier_normal_(tensor: Tensor, gain: float = 1.0, rng: Rng = None) -> Tensor
 
 
 def kaiming_scale(tensor: Tensor, a: float, mode: Fan, nonlinearity: Nonlinearity) -> float:
-    """Return the standard deviation that keeps the variance of activations (or of gradients) from layer to layer."""
+    """Return the standard deviation that keeps the variance of activations (or of
+    gradients) from layer to layer.
+    """
     check_settings("nn.init", mode=mode)
     return calculate_gain(nonlinearity, a) / math.sqrt(fans(tensor)[mode == "fan_out"])
 
@@ -414,7 +421,8 @@ def trunc_normal_(
 
 @explained
 def orthogonal_(tensor: Tensor, gain: float = 1.0, rng: Rng = None) -> Tensor:
-    """Draw a matrix with orthonormal rows or columns, whichever are fewer, times a gain (Saxe et al., 2014).
+    """Draw a matrix with orthonormal rows or columns, whichever are fewer, times a gain
+    (Saxe et al., 2014).
 
     Parameters
     ----------

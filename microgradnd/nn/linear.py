@@ -106,7 +106,8 @@ class Linear(Module):
     dtype : dtype
         Of the parameters, by default float64.
     rng : numpy.random.Generator, optional
-        For the initial values, which are uniform on +-1/sqrt(in_features), as in PyTorch; fresh entropy without one.
+        For the initial values, which are uniform on +-1/sqrt(in_features), as in
+        PyTorch; fresh entropy without one.
 
     Attributes
     ----------
@@ -215,7 +216,8 @@ class Bilinear(Module):
     dtype : dtype
         Of the parameters, by default float64.
     rng : numpy.random.Generator, optional
-        For the initial values, which are uniform on +-1/sqrt(in1_features), as in PyTorch; fresh entropy without one.
+        For the initial values, which are uniform on +-1/sqrt(in1_features), as in
+        PyTorch; fresh entropy without one.
 
     Attributes
     ----------
@@ -259,7 +261,9 @@ class Bilinear(Module):
         self.bias = Parameter(rng.uniform(-bound, bound, out_features), dtype) if bias else None
 
     def forward(self, x1: Any, x2: Any) -> Tensor:
-        """Return x1' W x2 + b, for inputs of shape (..., in1_features) and (..., in2_features)."""
+        """Return x1' W x2 + b, for inputs of shape (..., in1_features) and (...,
+        in2_features).
+        """
         return bilinear(x1, x2, self.weight, self.bias)
 
     def extra_repr(self) -> str:

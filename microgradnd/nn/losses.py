@@ -33,7 +33,9 @@ KLReduction = Literal["mean", "sum", "none", "batchmean"]
 
 
 def check_alike(loss: str, y_pred: Any, y: Any, kinds: str = REAL) -> None:
-    """Raise if predictions and observations differ in shape, even where they would broadcast."""
+    """Raise if predictions and observations differ in shape, even where they would
+    broadcast.
+    """
     a, b = operand(loss, y_pred, "the prediction", kinds).shape, operand(loss, y, "the target", kinds).shape
     if a != b:
         advice = f"; reshape the target with y.reshape({a})" if math.prod(a) == math.prod(b) else ""
@@ -56,7 +58,8 @@ def reduced(loss: str, losses: Any, reduction: Reduction) -> Any:
 @of_several
 @primitive
 def sse_loss(y_pred: Any, y: Any, reduction: Reduction = "sum") -> Any:
-    """Return the sum of squared errors, sum((y_pred - y)^2), whose gradient is 2 (y_pred - y).
+    """Return the sum of squared errors, sum((y_pred - y)^2), whose gradient is 2
+    (y_pred - y).
 
     Parameters
     ----------
@@ -127,7 +130,8 @@ def mse_loss(y_pred: Any, y: Any, reduction: Reduction = "mean") -> Any:
     Raises
     ------
     ValueError
-        If the shapes differ, even where they would broadcast; if the reduction is none of these.
+        If the shapes differ, even where they would broadcast; if the reduction is none
+        of these.
 
     Examples
     --------
@@ -165,7 +169,9 @@ def picked(logits: Any, labels: Any) -> Any:
 
 @primitive
 def highest(logits: Any) -> Any:
-    """Return the largest logit of each row, as a plain column: what is shifted by it doesn't depend on it."""
+    """Return the largest logit of each row, as a plain column: what is shifted by it
+    doesn't depend on it.
+    """
     return largest(logits, 1)
 
 
@@ -175,14 +181,16 @@ plain([highest])
 @of_several
 @primitive
 def softmax_cross_entropy(logits: Any, labels: Any, highest: Any) -> Any:
-    """Return -log softmax(logits)[label] for each row; `cross_entropy` checks its arguments and reduces its result.
+    """Return -log softmax(logits)[label] for each row; `cross_entropy` checks its
+    arguments and reduces its result.
 
     Parameters
     ----------
     logits : array_like of shape (n, classes)
     labels : array of int of shape (n,)
     highest : array of shape (n, 1)
-        The largest logit of each row, by which all are shifted, here and in the derivative.
+        The largest logit of each row, by which all are shifted, here and in the
+        derivative.
 
     Returns
     -------
@@ -193,7 +201,9 @@ def softmax_cross_entropy(logits: Any, labels: Any, highest: Any) -> Any:
 
 
 def softmax_less_onehot(logits: Any, labels: Any, highest: Any) -> Any:
-    """Return softmax(logits) - onehot(labels), the gradient of each row's cross-entropy."""
+    """Return softmax(logits) - onehot(labels), the gradient of each row's
+    cross-entropy.
+    """
     e = np.exp(logits - highest)
     return e / total(e, 1) - onehot(labels, logits.shape, logits.dtype)
 
@@ -210,7 +220,8 @@ defjvp(
 
 @of_several
 def l1_loss(y_pred: Any, y: Any, reduction: Reduction = "mean") -> Any:
-    """Return the mean absolute error, mean(|y_pred - y|); its derivative where they are equal is 0.
+    """Return the mean absolute error, mean(|y_pred - y|); its derivative where they are
+    equal is 0.
 
     Parameters
     ----------
@@ -225,7 +236,8 @@ def l1_loss(y_pred: Any, y: Any, reduction: Reduction = "mean") -> Any:
     Raises
     ------
     ValueError
-        If the shapes differ, even where they would broadcast, or a setting is out of range.
+        If the shapes differ, even where they would broadcast, or a setting is out of
+        range.
 
     Examples
     --------
@@ -240,7 +252,9 @@ def l1_loss(y_pred: Any, y: Any, reduction: Reduction = "mean") -> Any:
 
 @primitive
 def bent(error: Any, delta: float) -> Any:
-    """Return error^2 / 2 up to delta, and from there on the straight line that continues it."""
+    """Return error^2 / 2 up to delta, and from there on the straight line that
+    continues it.
+    """
     size = np.abs(error)
     return np.where(size < delta, 0.5 * (error * error), delta * (size - 0.5 * delta))
 
@@ -250,7 +264,8 @@ elementwise(bent, lambda g, out, error, delta: g * np.clip(error, -delta, delta)
 
 @of_several
 def huber_loss(y_pred: Any, y: Any, reduction: Reduction = "mean", delta: float = 1.0) -> Any:
-    """Return half the squared error where it is small, and a straight line in the absolute error beyond delta.
+    """Return half the squared error where it is small, and a straight line in the
+    absolute error beyond delta.
 
     Parameters
     ----------
@@ -267,7 +282,8 @@ def huber_loss(y_pred: Any, y: Any, reduction: Reduction = "mean", delta: float 
     Raises
     ------
     ValueError
-        If the shapes differ, even where they would broadcast, or a setting is out of range.
+        If the shapes differ, even where they would broadcast, or a setting is out of
+        range.
 
     Notes
     -----
@@ -287,7 +303,8 @@ def huber_loss(y_pred: Any, y: Any, reduction: Reduction = "mean", delta: float 
 
 @of_several
 def smooth_l1_loss(y_pred: Any, y: Any, reduction: Reduction = "mean", beta: float = 1.0) -> Any:
-    """Return the absolute error less beta / 2, and a parabola instead of the kink where it is less than beta.
+    """Return the absolute error less beta / 2, and a parabola instead of the kink where
+    it is less than beta.
 
     Parameters
     ----------
@@ -295,7 +312,8 @@ def smooth_l1_loss(y_pred: Any, y: Any, reduction: Reduction = "mean", beta: flo
         Predictions and observations.
     reduction : {"mean", "sum", "none"}
     beta : float
-        Where the parabola ends. It is `huber_loss` with delta = beta, divided by beta; for 0 it is `l1_loss`.
+        Where the parabola ends. It is `huber_loss` with delta = beta, divided by beta;
+        for 0 it is `l1_loss`.
 
     Returns
     -------
@@ -304,7 +322,8 @@ def smooth_l1_loss(y_pred: Any, y: Any, reduction: Reduction = "mean", beta: flo
     Raises
     ------
     ValueError
-        If the shapes differ, even where they would broadcast, or a setting is out of range.
+        If the shapes differ, even where they would broadcast, or a setting is out of
+        range.
 
     Examples
     --------
@@ -336,12 +355,14 @@ elementwise(
 
 @of_several
 def binary_cross_entropy(p: Any, y: Any, reduction: Reduction = "mean", *, weight: Any = None) -> Any:
-    """Return the cross-entropy -y log(p) - (1 - y) log(1 - p) of probabilities, with logarithms of at least -100.
+    """Return the cross-entropy -y log(p) - (1 - y) log(1 - p) of probabilities, with
+    logarithms of at least -100.
 
     Parameters
     ----------
     p : array_like
-        Probabilities that the observation is 1. From logits `binary_cross_entropy_with_logits` is exacter.
+        Probabilities that the observation is 1. From logits
+        `binary_cross_entropy_with_logits` is exacter.
     y : array_like of the shape of p
         Observations, from 0 to 1.
     reduction : {"mean", "sum", "none"}
@@ -355,7 +376,8 @@ def binary_cross_entropy(p: Any, y: Any, reduction: Reduction = "mean", *, weigh
     Raises
     ------
     ValueError
-        If the shapes don't fit, p has numbers that aren't probabilities, or the reduction is none of these.
+        If the shapes don't fit, p has numbers that aren't probabilities, or the
+        reduction is none of these.
 
     Examples
     --------
@@ -377,7 +399,9 @@ def binary_cross_entropy(p: Any, y: Any, reduction: Reduction = "mean", *, weigh
 
 @primitive
 def logistic_loss(x: Any, y: Any) -> Any:
-    """Return y log(1 + exp(-x)) + (1 - y) log(1 + exp(x)), a sum without cancellation."""
+    """Return y log(1 + exp(-x)) + (1 - y) log(1 + exp(x)), a sum without
+    cancellation.
+    """
     return np.log1p(np.exp(-np.abs(x))) + np.abs(x) * np.where(x > 0, 1 - y, y)
 
 
@@ -388,7 +412,8 @@ elementwise(logistic_loss, lambda g, out, x, y: g * (sigmoid(x) - y), lambda g, 
 def binary_cross_entropy_with_logits(
     logits: Any, y: Any, reduction: Reduction = "mean", *, weight: Any = None, pos_weight: Any = None
 ) -> Any:
-    """Return the cross-entropy -y log(p) - (1 - y) log(1 - p) of p = sigmoid(logits), without an overflow.
+    """Return the cross-entropy -y log(p) - (1 - y) log(1 - p) of p = sigmoid(logits),
+    without an overflow.
 
     Parameters
     ----------
@@ -408,7 +433,8 @@ def binary_cross_entropy_with_logits(
     Raises
     ------
     ValueError
-        If the shapes differ, even where they would broadcast, or a setting is out of range.
+        If the shapes differ, even where they would broadcast, or a setting is out of
+        range.
 
     Examples
     --------
@@ -440,7 +466,9 @@ def shares(loss: str, y: Any) -> Any:
 
 
 def seen(x: Any) -> Any:
-    """Return the array of x; an empty one where it stands for many, in a compiled function or under vmap."""
+    """Return the array of x; an empty one where it stands for many, in a compiled
+    function or under vmap.
+    """
     x = x.data if isinstance(x, Tensor) and current().trace is None else x
     return np.zeros(0) if hasattr(type(x), "__primitive__") else np.asarray(x)
 
@@ -457,7 +485,9 @@ def times(loss: str, losses: Any, weight: Any, name: str = "weight") -> Any:
 
 
 def in_dtype_of(x: Any, weight: Any) -> Any:
-    """Return weights in the dtype of what they are multiplied by, whose precision stays."""
+    """Return weights in the dtype of what they are multiplied by, whose precision
+    stays.
+    """
     return weight if weight.dtype == x.dtype else weight.astype(x.dtype)
 
 
@@ -473,13 +503,16 @@ def cross_entropy(
 ) -> Any:
     """Return the cross-entropy -log softmax(logits)[label], computed without overflow.
 
-    Its gradient with respect to the logits is softmax(logits) - onehot(labels), divided by n for the mean.
+    Its gradient with respect to the logits is softmax(logits) - onehot(labels), divided
+    by n for the mean.
 
     Parameters
     ----------
     logits : array_like of shape (n, classes), (classes,) or (n, classes, ...)
-        Unnormalised log-probabilities: what comes before the softmax. NaN makes the loss NaN.
-    labels : array_like of int of shape (n,), () or (n, ...); or of float of the shape of the logits
+        Unnormalised log-probabilities: what comes before the softmax. NaN makes the
+        loss NaN.
+    labels : array_like of int of shape (n,), () or (n, ...); or of float of the shape
+    of the logits
         The class of each row, from 0; or the probabilities of all classes.
     reduction : {"mean", "sum", "none"}
         Whether to average over the rows, to add them up, or to return the loss of each.
@@ -497,9 +530,11 @@ def cross_entropy(
     Raises
     ------
     TypeError
-        If the labels are neither integers nor probabilities, or the logits aren't floating-point numbers.
+        If the labels are neither integers nor probabilities, or the logits aren't
+        floating-point numbers.
     ValueError
-        If the shapes don't fit, a label isn't the number of a class, or a setting is out of range.
+        If the shapes don't fit, a label isn't the number of a class, or a setting is
+        out of range.
 
     Examples
     --------
@@ -538,7 +573,9 @@ def of_probabilities(logits: Any, p: Any, weight: Any, label_smoothing: float, r
 
 
 def class_weights(loss: str, weight: Any, logits: Any) -> Any:
-    """Return the weights of classes in the dtype of the logits, or raise unless there is one for each class."""
+    """Return the weights of classes in the dtype of the logits, or raise unless there
+    is one for each class.
+    """
     if weight is None:
         return None
     weight = operand(loss, weight, "weight", kinds=REAL)
@@ -551,7 +588,8 @@ def class_weights(loss: str, weight: Any, logits: Any) -> Any:
 
 
 def classified(loss: str, logits: Any, labels: Any, ignore_index: int) -> tuple[Any, Any, Any, tuple[int, ...]]:
-    """Return logits as rows, the label of each, which rows count (None for all), and the shape of the labels.
+    """Return logits as rows, the label of each, which rows count (None for all), and
+    the shape of the labels.
 
     Rows that don't count get the label 0.
     """
@@ -576,7 +614,9 @@ def classified(loss: str, logits: Any, labels: Any, ignore_index: int) -> tuple[
 
 
 def weighed(losses: Any, labels: Any, kept: Any, weight: Any) -> tuple[Any, Any]:
-    """Return losses times the weights of their classes, 0 for rows that don't count, and what the sum is divided by."""
+    """Return losses times the weights of their classes, 0 for rows that don't count,
+    and what the sum is divided by.
+    """
     share = None if weight is None else looked_up(weight, labels, None)  # labels of a program index no plain array
     losses = losses if share is None else losses * share
     if kept is None:
@@ -614,7 +654,8 @@ def check_labels(loss: str, logits: Any, labels: Any) -> None:
 def nll_loss(
     log_p: Any, labels: Any, reduction: Reduction = "mean", *, weight: Any = None, ignore_index: int = -100
 ) -> Any:
-    """Return the negative log-likelihood -log_p[label]: after `log_softmax` it is the cross-entropy.
+    """Return the negative log-likelihood -log_p[label]: after `log_softmax` it is the
+    cross-entropy.
 
     Parameters
     ----------
@@ -635,7 +676,8 @@ def nll_loss(
     Raises
     ------
     ValueError
-        If the shapes don't fit, a label isn't the number of a class, or the reduction is none of these.
+        If the shapes don't fit, a label isn't the number of a class, or the reduction
+        is none of these.
     TypeError
         If the labels aren't integers.
 
@@ -667,7 +709,8 @@ def kl_div(log_q: Any, p: Any, reduction: KLReduction = "mean", *, log_target: b
     p : array_like of the shape of log_q
         The probabilities, or with `log_target` their logarithms.
     reduction : {"mean", "sum", "none", "batchmean"}
-        "batchmean" adds up and divides by the length of the first axis, which gives the divergence itself.
+        "batchmean" adds up and divides by the length of the first axis, which gives the
+        divergence itself.
     log_target : bool
 
     Returns
@@ -677,7 +720,8 @@ def kl_div(log_q: Any, p: Any, reduction: KLReduction = "mean", *, log_target: b
     Raises
     ------
     ValueError
-        If the shapes differ, even where they would broadcast, or a setting is out of range.
+        If the shapes differ, even where they would broadcast, or a setting is out of
+        range.
 
     Examples
     --------
@@ -728,7 +772,8 @@ def hinge_embedding_loss(x: Any, y: Any, reduction: Reduction = "mean", *, margi
     Raises
     ------
     ValueError
-        If the shapes differ, even where they would broadcast, or a setting is out of range.
+        If the shapes differ, even where they would broadcast, or a setting is out of
+        range.
 
     Examples
     --------
@@ -746,7 +791,8 @@ def hinge_embedding_loss(x: Any, y: Any, reduction: Reduction = "mean", *, margi
 
 @of_several
 def margin_ranking_loss(x1: Any, x2: Any, y: Any, reduction: Reduction = "mean", *, margin: float = 0.0) -> Any:
-    """Return max(0, margin - y (x1 - x2)): where y is 1, x1 should be larger by the margin, where it is -1, x2.
+    """Return max(0, margin - y (x1 - x2)): where y is 1, x1 should be larger by the
+    margin, where it is -1, x2.
 
     Parameters
     ----------
@@ -763,7 +809,8 @@ def margin_ranking_loss(x1: Any, x2: Any, y: Any, reduction: Reduction = "mean",
     Raises
     ------
     ValueError
-        If the shapes differ, even where they would broadcast, or a setting is out of range.
+        If the shapes differ, even where they would broadcast, or a setting is out of
+        range.
 
     Examples
     --------
@@ -782,7 +829,8 @@ def margin_ranking_loss(x1: Any, x2: Any, y: Any, reduction: Reduction = "mean",
 
 @of_several
 def cosine_similarity(x1: Any, x2: Any, axis: int = 1, eps: float = 1e-8) -> Any:
-    """Return the cosine of the angle between vectors along an axis, x1 . x2 / (max(|x1|, eps) max(|x2|, eps)).
+    """Return the cosine of the angle between vectors along an axis, x1 . x2 /
+    (max(|x1|, eps) max(|x2|, eps)).
 
     Parameters
     ----------
@@ -816,7 +864,8 @@ def cosine_similarity(x1: Any, x2: Any, axis: int = 1, eps: float = 1e-8) -> Any
 
 @of_several
 def cosine_embedding_loss(x1: Any, x2: Any, y: Any, reduction: Reduction = "mean", *, margin: float = 0.0) -> Any:
-    """Return 1 - cos where y is 1, and max(0, cos - margin) where y is -1, for the angle between x1 and x2.
+    """Return 1 - cos where y is 1, and max(0, cos - margin) where y is -1, for the
+    angle between x1 and x2.
 
     Parameters
     ----------
@@ -858,7 +907,9 @@ def cosine_embedding_loss(x1: Any, x2: Any, y: Any, reduction: Reduction = "mean
 
 @primitive
 def lacking(x: Any, least: float) -> Any:
-    """Return what numbers lack to be `least`, as a plain array: a floor that gradients don't notice."""
+    """Return what numbers lack to be `least`, as a plain array: a floor that gradients
+    don't notice.
+    """
     return np.maximum(least - x, 0)
 
 
@@ -869,7 +920,8 @@ plain([lacking])
 def gaussian_nll_loss(
     mean: Any, y: Any, var: Any, reduction: Reduction = "mean", *, full: bool = False, eps: float = 1e-6
 ) -> Any:
-    """Return the negative log-likelihood (log(var) + (mean - y)^2 / var) / 2 of a normal distribution.
+    """Return the negative log-likelihood (log(var) + (mean - y)^2 / var) / 2 of a
+    normal distribution.
 
     Parameters
     ----------
@@ -992,7 +1044,8 @@ class L1Loss(Loss, function=l1_loss):
 
 
 class HuberLoss(Loss, function=huber_loss):
-    """Half the squared error, a straight line beyond delta; see `functional.huber_loss`.
+    """Half the squared error, a straight line beyond delta; see
+    `functional.huber_loss`.
 
     Parameters
     ----------
@@ -1012,7 +1065,8 @@ class HuberLoss(Loss, function=huber_loss):
 
 
 class SmoothL1Loss(Loss, function=smooth_l1_loss):
-    """The absolute error with a parabola instead of the kink; see `functional.smooth_l1_loss`.
+    """The absolute error with a parabola instead of the kink; see
+    `functional.smooth_l1_loss`.
 
     Parameters
     ----------
@@ -1032,7 +1086,8 @@ class SmoothL1Loss(Loss, function=smooth_l1_loss):
 
 
 class BCELoss(Loss, function=binary_cross_entropy):
-    """The cross-entropy of probabilities of two classes; see `functional.binary_cross_entropy`.
+    """The cross-entropy of probabilities of two classes; see
+    `functional.binary_cross_entropy`.
 
     Parameters
     ----------
@@ -1053,7 +1108,8 @@ class BCELoss(Loss, function=binary_cross_entropy):
 
 
 class BCEWithLogitsLoss(Loss, function=binary_cross_entropy_with_logits):
-    """The cross-entropy of logits of two classes; see `functional.binary_cross_entropy_with_logits`.
+    """The cross-entropy of logits of two classes; see
+    `functional.binary_cross_entropy_with_logits`.
 
     Parameters
     ----------
@@ -1145,7 +1201,8 @@ class KLDivLoss(Loss, function=kl_div):
 
 
 class HingeEmbeddingLoss(Loss, function=hinge_embedding_loss):
-    """Distances, and what they lack to be the margin; see `functional.hinge_embedding_loss`.
+    """Distances, and what they lack to be the margin; see
+    `functional.hinge_embedding_loss`.
 
     Parameters
     ----------
@@ -1165,7 +1222,8 @@ class HingeEmbeddingLoss(Loss, function=hinge_embedding_loss):
 
 
 class MarginRankingLoss(LossOfThree, function=margin_ranking_loss):
-    """What the better of two lacks to be ahead by the margin; see `functional.margin_ranking_loss`.
+    """What the better of two lacks to be ahead by the margin; see
+    `functional.margin_ranking_loss`.
 
     Parameters
     ----------
@@ -1185,7 +1243,8 @@ class MarginRankingLoss(LossOfThree, function=margin_ranking_loss):
 
 
 class CosineEmbeddingLoss(LossOfThree, function=cosine_embedding_loss):
-    """The angle between vectors that should be alike, or not; see `functional.cosine_embedding_loss`.
+    """The angle between vectors that should be alike, or not; see
+    `functional.cosine_embedding_loss`.
 
     Parameters
     ----------
@@ -1205,7 +1264,8 @@ class CosineEmbeddingLoss(LossOfThree, function=cosine_embedding_loss):
 
 
 class GaussianNLLLoss(LossOfThree, function=gaussian_nll_loss):
-    """The negative log-likelihood of a normal distribution; see `functional.gaussian_nll_loss`.
+    """The negative log-likelihood of a normal distribution; see
+    `functional.gaussian_nll_loss`.
 
     Parameters
     ----------

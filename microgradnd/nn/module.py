@@ -1,16 +1,19 @@
-"""Module: an object that holds parameters and other modules, and knows them by their paths.
+"""Module: an object that holds parameters and other modules, and knows them by their
+paths.
 
-Owns: registration by attribute, the walks over what is registered, and the tree protocols that let `mg.grad` and
-`mg.compile` take a module for an argument.
+Owns: registration by attribute, the walks over what is registered, and the tree
+protocols that let `mg.grad` and `mg.compile` take a module for an argument.
 Must not own: any layer, or what one computes (`linear.py`, `activations.py`, ...).
 Read next: `linear.py`.
 
-What is registered is an ordinary attribute; a module only notes under its name what it is: a parameter, a buffer or a
-module. A path is the attribute names from the outermost module, joined by dots: `0.weight`.
+What is registered is an ordinary attribute; a module only notes under its name what it
+is: a parameter, a buffer or a module. A path is the attribute names from the outermost
+module, joined by dots: `0.weight`.
 
-A transform calls the user's function with a *view* of a module: an object with fresh Tensors in the place of the
-trained parameters, and everything else in common with the module, whatever either sets later. The gradient is a
-*result*: a module of arrays, with nothing in common. A compiled function is called with the module itself.
+A transform calls the user's function with a *view* of a module: an object with fresh
+Tensors in the place of the trained parameters, and everything else in common with the
+module, whatever either sets later. The gradient is a *result*: a module of arrays, with
+nothing in common. A compiled function is called with the module itself.
 """
 
 from __future__ import annotations
@@ -55,7 +58,8 @@ class Mismatch(NamedTuple):
 
 @explained
 def Parameter(data: Any, dtype: npt.DTypeLike | None = None, name: str | None = None) -> Tensor:
-    """Make a parameter: a leaf Tensor that requires a gradient, which a module registers when it becomes an attribute.
+    """Make a parameter: a leaf Tensor that requires a gradient, which a module
+    registers when it becomes an attribute.
 
     Parameters
     ----------
@@ -97,14 +101,18 @@ def as_array(path: str, value: Any) -> npt.NDArray[Any]:
 
 
 def as_value(parameter: Tensor) -> Tensor:
-    """Return a Tensor over the same array and with the same name that requires no gradient."""
+    """Return a Tensor over the same array and with the same name that requires no
+    gradient.
+    """
     value = parameter.detach()
     value.name = parameter.name
     return value
 
 
 def is_variable(value: Any) -> bool:
-    """Return whether a value is a variable, as the inputs of a transform are, and not what was computed from one."""
+    """Return whether a value is a variable, as the inputs of a transform are, and not
+    what was computed from one.
+    """
     node = value._node if isinstance(value, Tensor) else None
     return node is not None and (not isinstance(node, Operation) or node.function is primitives.identity)
 
@@ -138,7 +146,8 @@ def is_record(value: Any) -> bool:
 
 
 def cut_off(value: Any, since: int) -> Any:
-    """Return a value in which the Tensors that were computed since a position have left the tape.
+    """Return a value in which the Tensors that were computed since a position have left
+    the tape.
 
     Lists, dicts and deques are changed in place: they are the user's own.
     """
@@ -185,10 +194,12 @@ class Handle:
 
 
 class Module:
-    """A part of a network: subclass it, assign parameters and modules to attributes, and write `forward`.
+    """A part of a network: subclass it, assign parameters and modules to attributes,
+    and write `forward`.
 
-    A leaf Tensor that requires a gradient is registered as a parameter, a Module as a submodule. Unnamed parameters are
-    named by their paths, so that pictures and errors can name them.
+    A leaf Tensor that requires a gradient is registered as a parameter, a Module as a
+    submodule. Unnamed parameters are named by their paths, so that pictures and errors
+    can name them.
 
     Attributes
     ----------
@@ -238,11 +249,13 @@ class Module:
                 f"of a dataclass)"
             )
         if "__eq__" not in own and "__hash__" not in own:
-            # A module is equal to itself alone, also where @dataclass would compare fields. It leaves these two alone.
+            # A module is equal to itself alone, also where @dataclass would compare
+            # fields. It leaves these two alone.
             cls.__eq__, cls.__hash__ = Module.__eq__, Module.__hash__  # type: ignore[method-assign]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        # Here and not in __init__, so that a subclass may do without super().__init__().
+        # Here and not in __init__, so that a subclass may do without
+        # super().__init__().
         if args or kwargs:
             data = any(isinstance(arg, np.ndarray | Tensor) for arg in args)
             advice = f"; make the module first, then call it: {cls.__name__}(...)(x)" if data else ""
@@ -264,18 +277,22 @@ class Module:
     __hash__ = object.__hash__
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what a copy consists of: the attributes, without what ties this module to a transform."""
+        """Return what a copy consists of: the attributes, without what ties this module
+        to a transform.
+        """
         state = {name: value for name, value in vars(self).items() if name not in TIES}
         return state | ({"_role": "module"} if self._role == "view" else {})
 
     def __copy__(self) -> Self:
-        # Its own registrations; the parameters, buffers and modules themselves are shared, as in PyTorch.
+        # Its own registrations; the parameters, buffers and modules themselves are
+        # shared, as in PyTorch.
         copy = object.__new__(type(self))
         vars(copy).update(Module.__getstate__(self), _kinds=dict(self._kinds))
         return copy
 
     def __del__(self) -> None:
-        # The call that a view was made for is over, and so is its tape: nothing of it stays behind on the module.
+        # The call that a view was made for is over, and so is its tape: nothing of it
+        # stays behind on the module.
         if self._role == "view" and self._original is not None:
             self._root()._drop(self)
             if self._original._role == "module" and current().trace is None:
@@ -302,7 +319,9 @@ class Module:
             self._tell(name)
 
     def _tell(self, name: str) -> None:
-        """Give an attribute to all that have their attributes in common with this module."""
+        """Give an attribute to all that have their attributes in common with this
+        module.
+        """
         attributes = vars(self)
         if (self._original is not None or self._views) and name in attributes:  # else it is a property
             for other in self._others():
@@ -351,16 +370,22 @@ class Module:
         return module
 
     def __original__(self) -> Module:
-        """Return the module that has the attributes, for a compiler that watches them."""
+        """Return the module that has the attributes, for a compiler that watches
+        them.
+        """
         return self._root()
 
     @staticmethod
     def __changes__() -> int:
-        """Return how often an attribute of any module was set, for a compiler that watches them."""
+        """Return how often an attribute of any module was set, for a compiler that
+        watches them.
+        """
         return Module._changes
 
     def _others(self) -> list[Module]:
-        """Return the module that this one is a view of, or its views: all that have their attributes in common."""
+        """Return the module that this one is a view of, or its views: all that have
+        their attributes in common.
+        """
         root = self._root()
         family = [root, *(view for reference in root._views if (view := reference()) is not None)]
         return [module for module in family if module is not self]
@@ -402,7 +427,8 @@ class Module:
                     parameter.name = f"{name}.{path}"
 
     def register_parameter(self, name: str, param: Tensor | None) -> None:
-        """Register a leaf Tensor as a parameter, also one that requires no gradient; None for one that there isn't.
+        """Register a leaf Tensor as a parameter, also one that requires no gradient;
+        None for one that there isn't.
 
         Parameters
         ----------
@@ -436,7 +462,8 @@ class Module:
             self._register(name, "parameter", param)
 
     def register_buffer(self, name: str, array: npt.ArrayLike) -> None:
-        """Register an array that belongs to the state, and so to `state_dict()`, but isn't a parameter.
+        """Register an array that belongs to the state, and so to `state_dict()`, but
+        isn't a parameter.
 
         Parameters
         ----------
@@ -463,12 +490,14 @@ class Module:
     # Walks
 
     def named_modules(self) -> Iterator[tuple[str, Module]]:
-        """Yield each module with its path, this one first, under the path ""; a shared one once.
+        """Yield each module with its path, this one first, under the path ""; a shared
+        one once.
 
         Raises
         ------
         TypeError
-            If a list, tuple, dict or set holds parameters or modules, where they would be missed.
+            If a list, tuple, dict or set holds parameters or modules, where they would
+            be missed.
         """
         seen: set[int] = set()
         todo: list[tuple[str, Module]] = [("", self)]
@@ -499,7 +528,8 @@ class Module:
         Raises
         ------
         TypeError
-            If a list, tuple or dict holds parameters or modules, where they would be missed.
+            If a list, tuple or dict holds parameters or modules, where they would be
+            missed.
         """
         return self._named("parameter")
 
@@ -515,7 +545,9 @@ class Module:
         return ((path, value) for path, _, _, value in self._places(wanted))
 
     def _places(self, wanted: str) -> Iterator[tuple[str, Module, str, Any]]:
-        """Yield the path, module, attribute and value of each parameter or buffer, a shared one once."""
+        """Yield the path, module, attribute and value of each parameter or buffer, a
+        shared one once.
+        """
         seen: set[int] = set()
         for path, module in self.named_modules():
             dot = f"{path}." if path else ""
@@ -566,7 +598,8 @@ class Module:
         return self.train(False)
 
     def apply(self, fn: Callable[[Module], Any]) -> Self:
-        """Call a function with each module, the innermost first and this one last, and return this one.
+        """Call a function with each module, the innermost first and this one last, and
+        return this one.
 
         Examples
         --------
@@ -596,7 +629,8 @@ class Module:
         return self
 
     def to(self, dtype: npt.DTypeLike) -> Self:
-        """Convert the parameters, their gradients and the buffers that are floating-point numbers, in place.
+        """Convert the parameters, their gradients and the buffers that are
+        floating-point numbers, in place.
 
         An optimizer that was made before must be made anew.
 
@@ -645,7 +679,8 @@ class Module:
         return self
 
     def state_dict(self) -> dict[str, npt.NDArray[Any]]:
-        """Return copies of the parameters' and buffers' arrays by path: what to save, and to come back to.
+        """Return copies of the parameters' and buffers' arrays by path: what to save,
+        and to come back to.
 
         Examples
         --------
@@ -656,7 +691,8 @@ class Module:
         return {path: np.array(array) for path, (_, _, array) in self._state().items()}
 
     def load_state_dict(self, state_dict: Mapping[str, npt.ArrayLike], strict: bool = True) -> Mismatch:
-        """Set parameters and buffers in place, to the values that `state_dict()` returned.
+        """Set parameters and buffers in place, to the values that `state_dict()`
+        returned.
 
         Parameters
         ----------
@@ -673,9 +709,11 @@ class Module:
         Raises
         ------
         ValueError
-            If a path is missing or unexpected, or a shape differs; nothing is changed then.
+            If a path is missing or unexpected, or a shape differs; nothing is changed
+            then.
         TypeError
-            If it isn't a dict of arrays of numbers, or complex values would lose their imaginary parts.
+            If it isn't a dict of arrays of numbers, or complex values would lose their
+            imaginary parts.
 
         Examples
         --------
@@ -718,7 +756,9 @@ class Module:
         return Mismatch(missing, unexpected)
 
     def _state(self) -> dict[str, tuple[Module, str, Any]]:
-        """Return the module, the attribute and the array of each parameter and buffer, by path."""
+        """Return the module, the attribute and the array of each parameter and buffer,
+        by path.
+        """
         places = [*self._places("parameter"), *self._places("buffer")]
         return {
             path: (module, name, value.data if isinstance(value, Tensor) else np.asarray(value))
@@ -732,7 +772,9 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} has no forward(); write one, which takes what a call takes")
 
     def _call(self, *args: Any, **kwargs: Any) -> Any:
-        """Return forward(*args, **kwargs); what was recorded in it is marked as this module's, for pictures."""
+        """Return forward(*args, **kwargs); what was recorded in it is marked as this
+        module's, for pictures.
+        """
         start = next_position()
         try:
             out = self._hooked(args, kwargs) if self.forward_hooks else self.forward(*args, **kwargs)
@@ -775,7 +817,8 @@ class Module:
         return out
 
     def register_forward_pre_hook(self, hook: Callable[[Module, tuple[Any, ...]], Any]) -> Handle:
-        """Have `hook(module, args)` called before each forward(); what it returns, if not None, replaces the arguments.
+        """Have `hook(module, args)` called before each forward(); what it returns, if
+        not None, replaces the arguments.
 
         Returns
         -------
@@ -789,7 +832,8 @@ class Module:
         return self._add_hook("before", hook)
 
     def register_forward_hook(self, hook: Callable[[Module, tuple[Any, ...], Any], Any]) -> Handle:
-        """Have `hook(module, args, output)` called after each forward(); what it returns, if not None, is the output.
+        """Have `hook(module, args, output)` called after each forward(); what it
+        returns, if not None, is the output.
 
         Returns
         -------
@@ -818,13 +862,15 @@ class Module:
         return Handle(self, entry)
 
     def __flatten__(self) -> tuple[list[Any], Callable[[Sequence[Any]], Module]]:
-        """Return the trained parameters, and a function that makes a module like this one with others in their place.
+        """Return the trained parameters, and a function that makes a module like this
+        one with others in their place.
 
-        The transforms call it. Of the Tensors that it is to compute with, the function makes a view of this module, of
-        gradients a result. Parameters that are frozen (require no gradient) aren't differentiated: a view has them in
-        common with the module, as it has buffers and everything else, and a result has None there.
-        Like any argument of a transform the module is a value there: `backward()` on what they return doesn't reach
-        its parameters.
+        The transforms call it. Of the Tensors that it is to compute with, the function
+        makes a view of this module, of gradients a result. Parameters that are frozen
+        (require no gradient) aren't differentiated: a view has them in common with the
+        module, as it has buffers and everything else, and a result has None there. Like
+        any argument of a transform the module is a value there: `backward()` on what
+        they return doesn't reach its parameters.
         """
         trained, frozen, first = [], {}, set()
         for _, module, name, p in self._places("parameter"):
@@ -907,7 +953,9 @@ def is_last(cls: type[Module]) -> bool:
 
 
 def refuse_in_class(cls: type[Module], name: str, value: Any) -> None:
-    """Raise if a class attribute is or holds a parameter, which no walk would find, and all instances would share."""
+    """Raise if a class attribute is or holds a parameter, which no walk would find, and
+    all instances would share.
+    """
     path = f"{cls.__name__}.{name}"
     own = [(path, value)] if isinstance(value, Module) or is_parameter(value) else held(value, path, set())
     for where, part in own:
@@ -920,7 +968,9 @@ def refuse_in_class(cls: type[Module], name: str, value: Any) -> None:
 
 
 def retype(parameter: Tensor, dtype: np.dtype[Any]) -> None:
-    """Give a leaf, and the gradient that it has, another dtype: its array is a new one."""
+    """Give a leaf, and the gradient that it has, another dtype: its array is a new
+    one.
+    """
     leaf = parameter._node
     parameter._array = array = parameter.data.astype(dtype)
     if isinstance(leaf, Leaf):
@@ -930,7 +980,9 @@ def retype(parameter: Tensor, dtype: np.dtype[Any]) -> None:
 
 
 def write(module: Module, name: str, array: Any) -> None:
-    """Set the value of a parameter or buffer: in place, or where the user has protected its array, by another."""
+    """Set the value of a parameter or buffer: in place, or where the user has protected
+    its array, by another.
+    """
     value = getattr(module, name)
     if not isinstance(value, Tensor):
         if value.flags.writeable:

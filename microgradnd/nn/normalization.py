@@ -1,12 +1,14 @@
-"""Normalization: subtract a mean, divide by a standard deviation, then scale and shift by parameters.
+"""Normalization: subtract a mean, divide by a standard deviation, then scale and shift
+by parameters.
 
-Owns: `batch_norm`, `layer_norm`, `group_norm`, `rms_norm` with their rule, and the layers that call them.
+Owns: `batch_norm`, `layer_norm`, `group_norm`, `rms_norm` with their rule, and the
+layers that call them.
 Must not own: how a module keeps its buffers (`module.py`).
 Read next: `module.py`.
 
-The four differ only in the axes over which the mean and the variance are taken. So there is one operation,
-`normalized`, with one rule. The mean and the variance are computed first, without a derivative: the rule knows how they
-depend on x.
+The four differ only in the axes over which the mean and the variance are taken. So
+there is one operation, `normalized`, with one rule. The mean and the variance are
+computed first, without a derivative: the rule knows how they depend on x.
 """
 
 from __future__ import annotations
@@ -39,7 +41,9 @@ def total_along(x: Any, axes: Axes, y: Any = None) -> Any:
 
 
 def count(x: Any, axes: Axes) -> int:
-    """Return how many elements there are along axes, and 1 for none: the mean of nothing is 0 here."""
+    """Return how many elements there are along axes, and 1 for none: the mean of
+    nothing is 0 here.
+    """
     return max(math.prod(x.shape[axis] for axis in axes), 1)
 
 
@@ -49,7 +53,9 @@ def mean_along(x: Any, axes: Axes, y: Any = None) -> Any:
 
 
 def variance_along(x: Any, mean: Any, axes: Axes) -> Any:
-    """Return the mean of (x - mean)^2 along axes, which are kept; a mean of None stands for 0."""
+    """Return the mean of (x - mean)^2 along axes, which are kept; a mean of None stands
+    for 0.
+    """
     x = x.astype(np.float32) if x.dtype == np.float16 else x
     difference = x if mean is None else x - mean
     return mean_along(difference, axes, difference)
@@ -62,7 +68,9 @@ plain([mean_of, variance_of])
 
 @primitive
 def normalized(x: Any, weight: Any, bias: Any, mean: Any, variance: Any, axes: Axes, eps: float) -> Any:
-    """Return (x - mean) / sqrt(variance + eps) * weight + bias, for the mean and variance of x along axes."""
+    """Return (x - mean) / sqrt(variance + eps) * weight + bias, for the mean and
+    variance of x along axes.
+    """
     z = x if mean is None else x - mean
     scale = 1 / np.sqrt(variance + eps)
     if weight is None or varies(weight, axes):
@@ -78,7 +86,9 @@ def varies(weight: Any, axes: Axes) -> bool:
 
 
 def standardized(x: Any, mean: Any, variance: Any, axes: Axes, eps: float) -> tuple[Any, Any]:
-    """Return (x - mean) / sqrt(variance + eps) and 1 / sqrt(variance + eps), as functions of x where it is recorded."""
+    """Return (x - mean) / sqrt(variance + eps) and 1 / sqrt(variance + eps), as
+    functions of x where it is recorded.
+    """
     if hasattr(x, "__primitive__"):
         mean = None if mean is None else mean_along(x, axes)
         variance = variance_along(x, mean, axes)
@@ -87,7 +97,9 @@ def standardized(x: Any, mean: Any, variance: Any, axes: Axes, eps: float) -> tu
 
 
 def projected(v: Any, z: Any, mean: Any, axes: Axes) -> Any:
-    """Return v less its mean and less its share of z: neither changes what is normalized."""
+    """Return v less its mean and less its share of z: neither changes what is
+    normalized.
+    """
     v = v - z * mean_along(v, axes, z)
     return v if mean is None else v - mean_along(v, axes)
 
@@ -105,7 +117,9 @@ def normalized_cotangents(
 
 
 def total_of_copies(g: Any, original: Any, y: Any = None) -> Any:
-    """Return the sum of g, or of g * y, along the axes along which an argument was broadcast."""
+    """Return the sum of g, or of g * y, along the axes along which an argument was
+    broadcast.
+    """
     if original is None:
         return None
     total = total_along(g, tuple(a for a in range(-g.ndim, 0) if not varies(original, (a,))), y)
@@ -116,7 +130,9 @@ VJPS[normalized], JVPS[normalized] = Joint(normalized_cotangents), Joint(transpo
 
 
 def normalize(x: Any, weight: Any, bias: Any, axes: Axes, eps: float, centred: bool = True) -> tuple[Any, Any, Any]:
-    """Return x normalized along axes, and its mean (None if not centred) and variance, which are plain arrays."""
+    """Return x normalized along axes, and its mean (None if not centred) and variance,
+    which are plain arrays.
+    """
     mean = mean_of(x, axes) if centred else None
     variance = variance_of(x, mean, axes)
     return normalized(x, weight, bias, mean, variance, axes, eps), mean, variance
@@ -132,7 +148,9 @@ def check_shapes(function: str, x: Any, expected: tuple[int, ...], **arrays: Any
 
 
 def as_channels(array: Any, x: Any) -> Any:
-    """Return an array of one number per channel with axes of length 1 for the axes of x that follow the channels."""
+    """Return an array of one number per channel with axes of length 1 for the axes of x
+    that follow the channels.
+    """
     return None if array is None else np.reshape(array, (-1, *(1,) * (x.ndim - 2)))
 
 
@@ -147,13 +165,15 @@ def batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Any:
-    """Normalize each channel over the batch: (x - mean) / sqrt(var + eps) * weight + bias.
+    """Normalize each channel over the batch: (x - mean) / sqrt(var + eps) * weight +
+    bias.
 
     Parameters
     ----------
     x : array_like of shape (batch, channels, ...)
     running_mean, running_var : array of shape (channels,), optional
-        In training they are updated in place, without it they take the place of the mean and variance of x.
+        In training they are updated in place, without it they take the place of the
+        mean and variance of x.
     weight, bias : array_like of shape (channels,), optional
     training : bool
         Whether to use the mean and variance of x.
@@ -169,7 +189,8 @@ def batch_norm(
     Raises
     ------
     ValueError
-        If shapes don't fit, if there is one number per channel in training, or if running statistics are missing.
+        If shapes don't fit, if there is one number per channel in training, or if
+        running statistics are missing.
 
     Notes
     -----
@@ -211,7 +232,9 @@ def batch_norm(
 
 
 def trailing(function: str, x: Any, normalized_shape: Any) -> tuple[Any, tuple[int, ...], Axes]:
-    """Return x, the shape of its last axes, and these axes, or raise if it has others."""
+    """Return x, the shape of its last axes, and these axes, or raise if it has
+    others.
+    """
     x = operand(function, x, kinds="f")
     shape = shape_of(function, normalized_shape)
     if x.shape[-len(shape) :] != shape:
@@ -272,7 +295,8 @@ def layer_norm(
 
 @of_several
 def rms_norm(x: Any, normalized_shape: int | Sequence[int], weight: Any = None, eps: float | None = None) -> Any:
-    """Divide by the root of the mean square over the last axes: x / sqrt(mean(x^2) + eps) * weight.
+    """Divide by the root of the mean square over the last axes: x / sqrt(mean(x^2) +
+    eps) * weight.
 
     Parameters
     ----------
@@ -310,9 +334,11 @@ def rms_norm(x: Any, normalized_shape: int | Sequence[int], weight: Any = None, 
 
 @of_several
 def group_norm(x: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Any:
-    """Normalize each group of channels of each observation: (x - mean) / sqrt(var + eps) * weight + bias.
+    """Normalize each group of channels of each observation: (x - mean) / sqrt(var +
+    eps) * weight + bias.
 
-    With one group it normalizes all channels together, with as many groups as channels each channel by itself.
+    With one group it normalizes all channels together, with as many groups as channels
+    each channel by itself.
 
     Parameters
     ----------
@@ -364,13 +390,17 @@ def check_groups(function: str, num_groups: Any, num_channels: int) -> None:
 
 
 def set_affine(layer: Module, shape: int | tuple[int, ...], weight: bool, bias: bool, dtype: DTypeLike) -> None:
-    """Give a layer a weight of ones and a bias of zeros, or None in the place of either."""
+    """Give a layer a weight of ones and a bias of zeros, or None in the place of
+    either.
+    """
     layer.weight = Parameter(np.ones(shape), dtype) if weight else None
     layer.bias = Parameter(np.zeros(shape), dtype) if bias else None
 
 
 class BatchNorm(Module):
-    """Batch norm for input of any number of axes: the base of `BatchNorm1d` and `BatchNorm2d`."""
+    """Batch norm for input of any number of axes: the base of `BatchNorm1d` and
+    `BatchNorm2d`.
+    """
 
     weight: Tensor | None
     bias: Tensor | None
@@ -401,7 +431,9 @@ class BatchNorm(Module):
             self.register_buffer("num_batches_tracked", np.array(0))
 
     def forward(self, x: Any) -> Any:
-        """Return x normalized, by its own statistics in training, else by the running ones if there are any."""
+        """Return x normalized, by its own statistics in training, else by the running
+        ones if there are any.
+        """
         name = type(self).__name__
         x = operand(name, x, kinds="f")
         if x.ndim not in self.shapes or x.shape[1] != self.num_features:
@@ -423,7 +455,8 @@ class BatchNorm(Module):
 class BatchNorm1d(BatchNorm):
     """Normalizes each channel over the batch; see `functional.batch_norm`.
 
-    In training it uses the mean and variance of the batch and keeps running ones, which it uses in evaluation.
+    In training it uses the mean and variance of the batch and keeps running ones, which
+    it uses in evaluation.
 
     Parameters
     ----------
@@ -432,11 +465,13 @@ class BatchNorm1d(BatchNorm):
     eps : float
         Added to the variance.
     momentum : float or None
-        The share of each batch in the running statistics; None for the average over all batches.
+        The share of each batch in the running statistics; None for the average over all
+        batches.
     affine : bool
         Whether there are a weight and a bias.
     track_running_stats : bool
-        Whether there are running statistics; without them evaluation uses those of the batch too.
+        Whether there are running statistics; without them evaluation uses those of the
+        batch too.
     dtype : dtype
         Of the parameters and buffers, by default float64.
 
@@ -449,8 +484,8 @@ class BatchNorm1d(BatchNorm):
     Raises
     ------
     ValueError
-        If num_features isn't a positive integer; when it is called, if the shape of x doesn't fit, or there is one
-        number per channel in training.
+        If num_features isn't a positive integer; when it is called, if the shape of x
+        doesn't fit, or there is one number per channel in training.
 
     See Also
     --------
@@ -471,7 +506,8 @@ class BatchNorm1d(BatchNorm):
 
 
 class BatchNorm2d(BatchNorm):
-    """Normalizes each channel of images over the batch; the parameters are those of `BatchNorm1d`.
+    """Normalizes each channel of images over the batch; the parameters are those of
+    `BatchNorm1d`.
 
     See Also
     --------
@@ -551,7 +587,8 @@ class LayerNorm(Module):
 
 
 class RMSNorm(Module):
-    """Divides by the root of the mean square over the last axes; see `functional.rms_norm`.
+    """Divides by the root of the mean square over the last axes; see
+    `functional.rms_norm`.
 
     Parameters
     ----------
@@ -610,7 +647,8 @@ class RMSNorm(Module):
 
 
 class GroupNorm(Module):
-    """Normalizes each group of channels of each observation; see `functional.group_norm`.
+    """Normalizes each group of channels of each observation; see
+    `functional.group_norm`.
 
     Parameters
     ----------

@@ -1,6 +1,7 @@
 """Which layer of a network an error comes from.
 
-Owns: the path that a message of ours gets on its way up through the calls of modules; scopes that are named by paths.
+Owns: the path that a message of ours gets on its way up through the calls of modules;
+scopes that are named by paths.
 Must not own: the messages.
 Read next: `module.py`.
 """
@@ -21,10 +22,12 @@ NAMED = (TypeError, ValueError, IndexError)  # of our own errors: those about wh
 
 
 def name_layer(error: Exception, module: Module) -> None:
-    """Have the message of an error that passes through a module's call begin with the layer's path in that module.
+    """Have the message of an error that passes through a module's call begin with the
+    layer's path in that module.
 
-    The innermost module notes itself on the error, and each one around it that knows that layer puts a longer path
-    before the message. What the user's own code raises stays as it is.
+    The innermost module notes itself on the error, and each one around it that knows
+    that layer puts a longer path before the message. What the user's own code raises
+    stays as it is.
     """
     found = vars(error).get("_layer")
     if found is None:
@@ -43,7 +46,9 @@ def is_ours(error: Exception) -> bool:
 
 
 def path_of(layer: Module, module: Module) -> str:
-    """Return the path of a layer in a module, "" if it isn't there, without a look at anything but modules."""
+    """Return the path of a layer in a module, "" if it isn't there, without a look at
+    anything but modules.
+    """
     todo, seen = [("", module)], {id(module)}
     while todo:
         path, parent = todo.pop()
@@ -59,7 +64,9 @@ def path_of(layer: Module, module: Module) -> str:
 
 @contextlib.contextmanager
 def scoped(model: Module) -> Iterator[None]:
-    """Within it, each call of a module in a network is a `scope` that has the module's path for a name."""
+    """Within it, each call of a module in a network is a `scope` that has the module's
+    path for a name.
+    """
     modules = [(path, module) for path, module in model.named_modules() if "forward" not in vars(module)]
     try:
         for path, module in modules:

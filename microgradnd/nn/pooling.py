@@ -1,14 +1,17 @@
-"""Pooling: the largest element of each window, or the mean; and `Flatten`, which comes after it.
+"""Pooling: the largest element of each window, or the mean; and `Flatten`, which comes
+after it.
 
 Owns: the functions with their rules, and the layers that call them.
 Must not own: how windows are counted (`windows.py`).
 Read next: `windows.py`.
 
-Ties: the first of the largest elements of a window gets the whole gradient, as in PyTorch (`np.max` shares it). NaN:
-the result of a window with a NaN is NaN, and the first NaN gets the gradient.
+Ties: the first of the largest elements of a window gets the whole gradient, as in
+PyTorch (`np.max` shares it). NaN: the result of a window with a NaN is NaN, and the
+first NaN gets the gradient.
 
-Two operations give all derivatives: `picked` takes an element from each window or, told no taps, their sum; `returned`
-adds elements to where they came from. Each is the transpose of the other.
+Two operations give all derivatives: `picked` takes an element from each window or, told
+no taps, their sum; `returned` adds elements to where they came from. Each is the
+transpose of the other.
 """
 
 from __future__ import annotations
@@ -50,7 +53,9 @@ def max_pool(x: Any, **how: Any) -> Any:
 
 @primitive
 def winners(x: Any, largest: Any, **how: Any) -> Any:
-    """Return the tap of the largest element of each window: of the first one, or of the first NaN."""
+    """Return the tap of the largest element of each window: of the first one, or of the
+    first NaN.
+    """
     largest, parts = np.asarray(largest), seen(x, **how, fill=np.nan)
     places = leading((part != largest for part in parts), np.min_scalar_type(len(parts)))
     nan = largest != largest
@@ -61,7 +66,9 @@ def winners(x: Any, largest: Any, **how: Any) -> Any:
 
 
 def leading(conditions: Iterator[Any], dtype: Any) -> Any:
-    """Return how many boolean arrays are true before the first that isn't, for each element."""
+    """Return how many boolean arrays are true before the first that isn't, for each
+    element.
+    """
     true = next(conditions)
     number = true.astype(dtype)
     for condition in conditions:
@@ -72,7 +79,9 @@ def leading(conditions: Iterator[Any], dtype: Any) -> Any:
 
 @primitive
 def picked(x: Any, winner: Any, **how: Any) -> Any:
-    """Return the element of each window at a tap, or the sum of all if there is none."""
+    """Return the element of each window at a tap, or the sum of all if there is
+    none.
+    """
     parts = seen(x, **how)
     out = np.zeros_like(parts[0])
     for tap, part in enumerate(parts):
@@ -84,7 +93,9 @@ def picked(x: Any, winner: Any, **how: Any) -> Any:
 def returned(
     g: Any, winner: Any, shape: Sizes, *, kernel: Sizes, stride: Sizes, padding: Padding, dilation: Sizes
 ) -> Any:
-    """Return an array with each element of g added at a tap of its window, or at all of them."""
+    """Return an array with each element of g added at a tap of its window, or at all of
+    them.
+    """
     g = np.asarray(g)
     like = g if winner is None else winner
     laid = np.empty_like(like, g.dtype)  # in the order that x has in memory
@@ -147,7 +158,9 @@ def avg_pooling(
 
 
 def adaptive_avg_pooling(function: str, x: Any, output_size: Any) -> Any:
-    """Return the means of as many windows as wanted: along one axis, then along the next."""
+    """Return the means of as many windows as wanted: along one axis, then along the
+    next.
+    """
     x, is_single = images(function, x)
     given = output_size if isinstance(output_size, tuple | list) else (output_size,) * (x.ndim - 2)
     if len(given) == x.ndim - 2:
@@ -167,7 +180,8 @@ def max_pool1d(
 ) -> Any:
     """Return the largest element of each window.
 
-    Of equal elements the first gets the gradient. A window with a NaN gives NaN, whose gradient goes to the first NaN.
+    Of equal elements the first gets the gradient. A window with a NaN gives NaN, whose
+    gradient goes to the first NaN.
 
     Parameters
     ----------
@@ -254,9 +268,11 @@ def avg_pool1d(
 
 @of_one
 def adaptive_avg_pool1d(x: Any, output_size: Any) -> Any:
-    """Return the means of as many windows as wanted, which share out the elements evenly.
+    """Return the means of as many windows as wanted, which share out the elements
+    evenly.
 
-    Window i of m goes from element floor(i n / m) to before element ceil((i + 1) n / m) of n.
+    Window i of m goes from element floor(i n / m) to before element ceil((i + 1) n / m)
+    of n.
 
     Parameters
     ----------
@@ -289,7 +305,8 @@ def max_pool2d(
 ) -> Any:
     """Return the largest element of each window.
 
-    Of equal elements the first gets the gradient. A window with a NaN gives NaN, whose gradient goes to the first NaN.
+    Of equal elements the first gets the gradient. A window with a NaN gives NaN, whose
+    gradient goes to the first NaN.
 
     Parameters
     ----------
@@ -378,9 +395,11 @@ def avg_pool2d(
 
 @of_one
 def adaptive_avg_pool2d(x: Any, output_size: Any) -> Any:
-    """Return the means of as many windows as wanted, which share out the elements evenly.
+    """Return the means of as many windows as wanted, which share out the elements
+    evenly.
 
-    Window i of m goes from element floor(i n / m) to before element ceil((i + 1) n / m) of n.
+    Window i of m goes from element floor(i n / m) to before element ceil((i + 1) n / m)
+    of n.
 
     Parameters
     ----------
@@ -543,7 +562,8 @@ class AdaptiveAvgPool2d(Pool, function=adaptive_avg_pool2d):
 
 
 class Flatten(Module):
-    """Joins axes to one: by default all but the first, so that each element of a batch becomes a vector.
+    """Joins axes to one: by default all but the first, so that each element of a batch
+    becomes a vector.
 
     Parameters
     ----------

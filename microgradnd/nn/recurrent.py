@@ -1,18 +1,22 @@
 """Recurrent layers: states that follow from one another along a sequence.
 
-Owns: `recurrent` and the two linear recurrences that are its derivatives, with their rules; `RNN`, `GRU`, `LSTM`.
+Owns: `recurrent` and the two linear recurrences that are its derivatives, with their
+rules; `RNN`, `GRU`, `LSTM`.
 Must not own: attention (`attention.py`).
 Read next: `attention.py`.
 
-All time steps of the inputs are multiplied by their weights at once. The loop over time is one operation: in each step
-it multiplies a state by its weights. Given all states, all gates of all time steps can be computed again at once, and
-so can their slopes: how the next state changes with what goes into it. What remains of the derivative is a *linear*
-recurrence in these slopes, in time for tangents and against time for cotangents (backpropagation through time). Each
-of the two is one operation too, and its derivative leads back to both of them. So derivatives of all orders are a few
-short loops and a few large products.
+All time steps of the inputs are multiplied by their weights at once. The loop over time
+is one operation: in each step it multiplies a state by its weights. Given all states,
+all gates of all time steps can be computed again at once, and so can their slopes: how
+the next state changes with what goes into it. What remains of the derivative is a
+*linear* recurrence in these slopes, in time for tangents and against time for
+cotangents (backpropagation through time). Each of the two is one operation too, and its
+derivative leads back to both of them. So derivatives of all orders are a few short
+loops and a few large products.
 
-Shapes, for T time steps of N sequences, H features, G gates and P parts of a state (two in an LSTM, else one):
-inputs (T, N, G H), states (1 + T, P, N, H) with the initial one first, weight (G H, H), slopes (T, P, N, G, H).
+Shapes, for T time steps of N sequences, H features, G gates and P parts of a state (two
+in an LSTM, else one): inputs (T, N, G H), states (1 + T, P, N, H) with the initial one
+first, weight (G H, H), slopes (T, P, N, G, H).
 """
 
 from __future__ import annotations
@@ -40,18 +44,20 @@ KINDS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
 class Cell(NamedTuple):
-    """One time step of a recurrent layer, for arrays of any number of axes in front: one step, or all.
+    """One time step of a recurrent layer, for arrays of any number of axes in front:
+    one step, or all.
 
     Attributes
     ----------
     gates, parts : int
         How many gates there are, and how many parts a state has.
     step : callable
-        `step(inputs, hidden, *state)` returns the parts of the next state. What comes from the inputs and what comes
-        from the state have the shape (..., N, G, H).
+        `step(inputs, hidden, *state)` returns the parts of the next state. What comes
+        from the inputs and what comes from the state have the shape (..., N, G, H).
     slopes : callable
-        `slopes(inputs, hidden, state, next_state)`, of states (..., P, N, H), returns how the next state changes: with
-        `inputs` and with `hidden`, both (..., P, N, G, H), and directly with the last part of the state (..., P, N, H).
+        `slopes(inputs, hidden, state, next_state)`, of states (..., P, N, H), returns
+        how the next state changes: with `inputs` and with `hidden`, both (..., P, N, G,
+        H), and directly with the last part of the state (..., P, N, H).
     """
 
     gates: int
@@ -61,12 +67,16 @@ class Cell(NamedTuple):
 
 
 def sigmoid(x: Any) -> Any:
-    """Return 1 / (1 + exp(-x)) to the precision of a gate, in one call of a transcendental function."""
+    """Return 1 / (1 + exp(-x)) to the precision of a gate, in one call of a
+    transcendental function.
+    """
     return 0.5 * np.tanh(0.5 * x) + 0.5
 
 
 def simple(activation: Callable[[Any], Any], slope: Callable[[Any], Any]) -> Cell:
-    """Return the cell h' = activation(inputs + hidden), for a slope that is a function of h'."""
+    """Return the cell h' = activation(inputs + hidden), for a slope that is a function
+    of h'.
+    """
 
     def slopes(inputs: Any, hidden: Any, state: Any, new: Any) -> tuple[Any, Any, Any]:
         of_sum = slope(new)[..., None, :]
@@ -165,9 +175,11 @@ def recurrent_cotangents(g: Any, out: Any, mode: str, inputs: Any, initial: Any,
 
 @primitive
 def through_time(moved: Any, slopes: Any, carried: Any, weight: Any) -> Any:
-    """Return y with y[0] = moved[0], y[t+1] = moved[t+1] + slopes[t] (y[t] W'), summed over gates, + carried[t] y[t].
+    """Return y with y[0] = moved[0], y[t+1] = moved[t+1] + slopes[t] (y[t] W'), summed
+    over gates, + carried[t] y[t].
 
-    Of a state with two parts, the first is multiplied by the weights, and the second is carried on.
+    Of a state with two parts, the first is multiplied by the weights, and the second is
+    carried on.
     """
     out = np.empty(moved.shape, moved.dtype)
     out[...] = moved
@@ -179,7 +191,9 @@ def through_time(moved: Any, slopes: Any, carried: Any, weight: Any) -> Any:
 
 @primitive
 def back_through_time(g: Any, slopes: Any, carried: Any, weight: Any) -> Any:
-    """Return the transpose of the linear map `moved -> through_time(moved, ...)`, applied to g."""
+    """Return the transpose of the linear map `moved -> through_time(moved, ...)`,
+    applied to g.
+    """
     out = np.empty(g.shape, g.dtype)
     out[...] = g
     for t in reversed(range(len(slopes))):
@@ -190,7 +204,9 @@ def back_through_time(g: Any, slopes: Any, carried: Any, weight: Any) -> Any:
 
 
 def linear_cotangents(transpose: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the VJP rule of one of the two linear recurrences, given the other: their coefficients have the same."""
+    """Return the VJP rule of one of the two linear recurrences, given the other: their
+    coefficients have the same.
+    """
 
     def cotangents(g: Any, out: Any, first: Any, slopes: Any, carried: Any, weight: Any) -> Any:
         other = transpose(g, slopes, carried, weight)
@@ -211,7 +227,9 @@ for function, rule in (
 
 
 class Recurrent(Module):
-    """What `RNN`, `GRU` and `LSTM` have in common: all but the cell. Their parameters are described there."""
+    """What `RNN`, `GRU` and `LSTM` have in common: all but the cell. Their parameters
+    are described there.
+    """
 
     mode: str
     weight_hh_l0: Tensor
@@ -249,15 +267,17 @@ class Recurrent(Module):
                     setattr(self, f"{kind}_l{layer}{direction}", None if values is None else Parameter(values, dtype))
 
     def forward(self, input: Any, hx: Any = None) -> tuple[Any, Any]:
-        """Return the last layer's states after each time step, and every layer's state after the last one.
+        """Return the last layer's states after each time step, and every layer's state
+        after the last one.
 
         Parameters
         ----------
         input : array_like of shape (time, batch, input_size)
-            With `batch_first`, (batch, time, input_size). A single sequence has no axis for the batch.
+            With `batch_first`, (batch, time, input_size). A single sequence has no axis
+            for the batch.
         hx : array_like of shape (layers, batch, hidden_size), optional
-            The states before the first time step, by default 0; for an LSTM a pair (h, c) of them. Each direction of a
-            layer counts as one.
+            The states before the first time step, by default 0; for an LSTM a pair (h,
+            c) of them. Each direction of a layer counts as one.
 
         Returns
         -------
@@ -331,7 +351,8 @@ class Recurrent(Module):
 
 
 class RNN(Recurrent):
-    """tanh(x W_ih' + b_ih + h W_hh' + b_hh), or relu of that, from each time step to the next: Elman's network.
+    """tanh(x W_ih' + b_ih + h W_hh' + b_hh), or relu of that, from each time step to
+    the next: Elman's network.
 
     Parameters
     ----------
@@ -343,7 +364,8 @@ class RNN(Recurrent):
     bias : bool
         Whether there are biases.
     batch_first : bool
-        Whether input and output have the shape (batch, time, features) rather than (time, batch, features).
+        Whether input and output have the shape (batch, time, features) rather than
+        (time, batch, features).
     dropout : float
         The probability with which elements between two layers are set to 0 in training.
     bidirectional : bool
@@ -351,19 +373,22 @@ class RNN(Recurrent):
     dtype : dtype
         Of the parameters, by default float64.
     rng : numpy.random.Generator, optional
-        For the initial values, uniform on +-1/sqrt(hidden_size) as in PyTorch, and for dropout.
+        For the initial values, uniform on +-1/sqrt(hidden_size) as in PyTorch, and for
+        dropout.
 
     Attributes
     ----------
     weight_ih_l0 : Tensor of shape (hidden_size, input_size)
-        Of the first layer; `weight_ih_l1` of the next one, `weight_ih_l0_reverse` of the other direction.
+        Of the first layer; `weight_ih_l1` of the next one, `weight_ih_l0_reverse` of
+        the other direction.
     weight_hh_l0 : Tensor of shape (hidden_size, hidden_size)
     bias_ih_l0, bias_hh_l0 : Tensor of shape (hidden_size,), or None
 
     Raises
     ------
     ValueError
-        If a size isn't a positive integer, or `dropout` isn't a probability, or there is no such nonlinearity.
+        If a size isn't a positive integer, or `dropout` isn't a probability, or there
+        is no such nonlinearity.
 
     See Also
     --------
@@ -400,10 +425,11 @@ class RNN(Recurrent):
 
 
 class GRU(Recurrent):
-    """Gated recurrent units: a gate z says how much of a state stays, a gate r how much of it the candidate n sees.
+    """Gated recurrent units: a gate z says how much of a state stays, a gate r how much
+    of it the candidate n sees.
 
-    r = sigmoid(W_ir x + b_ir + W_hr h + b_hr), z likewise, n = tanh(W_in x + b_in + r (W_hn h + b_hn)),
-    h' = (1 - z) n + z h.
+    r = sigmoid(W_ir x + b_ir + W_hr h + b_hr), z likewise, n = tanh(W_in x + b_in + r
+    (W_hn h + b_hn)), h' = (1 - z) n + z h.
 
     The parameters are those of `RNN` without `nonlinearity`.
 
@@ -437,10 +463,11 @@ class GRU(Recurrent):
 
 
 class LSTM(Recurrent):
-    """Long short-term memory: a cell c that a gate f keeps, a gate i writes to and a gate o reads.
+    """Long short-term memory: a cell c that a gate f keeps, a gate i writes to and a
+    gate o reads.
 
-    i = sigmoid(W_ii x + b_ii + W_hi h + b_hi), f and o likewise, g = tanh(W_ig x + b_ig + W_hg h + b_hg),
-    c' = f c + i g, h' = o tanh(c').
+    i = sigmoid(W_ii x + b_ii + W_hi h + b_hi), f and o likewise, g = tanh(W_ig x + b_ig
+    + W_hg h + b_hg), c' = f c + i g, h' = o tanh(c').
 
     The parameters are those of `RNN` without `nonlinearity`. A state is a pair (h, c).
 

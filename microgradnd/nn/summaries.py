@@ -34,9 +34,11 @@ class Row:
     inputs, outputs : list of tuple of int
         The shapes of its arrays; without outputs the call failed.
     parameters : int
-        How many numbers its own parameters have, without those of the modules within it.
+        How many numbers its own parameters have, without those of the modules within
+        it.
     memory : int
-        The bytes of its own parameters and, where no other module is within it, of its outputs.
+        The bytes of its own parameters and, where no other module is within it, of its
+        outputs.
     """
 
     path: str
@@ -75,9 +77,11 @@ class Summary:
 
 @explained
 def summary(model: Module, *args: Any, **kwargs: Any) -> Summary:
-    """Call a network, in evaluation and without recording, and return a table of its layers.
+    """Call a network, in evaluation and without recording, and return a table of its
+    layers.
 
-    If a layer fails, the table goes up to that layer, and says why. The network is afterwards as it was.
+    If a layer fails, the table goes up to that layer, and says why. The network is
+    afterwards as it was.
 
     Parameters
     ----------
@@ -88,8 +92,8 @@ def summary(model: Module, *args: Any, **kwargs: Any) -> Summary:
     Returns
     -------
     Summary
-        With the attributes `rows` and `error`; its text is the table, by layer: shapes, the number of parameters, and
-        the memory of parameters and outputs.
+        With the attributes `rows` and `error`; its text is the table, by layer: shapes,
+        the number of parameters, and the memory of parameters and outputs.
 
     Raises
     ------

@@ -1,11 +1,14 @@
-"""Windows that slide over the last axes of an array: what convolution and pooling have in common.
+"""Windows that slide over the last axes of an array: what convolution and pooling have
+in common.
 
-Owns: the checks of kernel sizes, strides and paddings, the number of windows, and the slices that they see.
+Owns: the checks of kernel sizes, strides and paddings, the number of windows, and the
+slices that they see.
 Must not own: what is computed from a window (`convolution.py`, `pooling.py`).
 Read next: `convolution.py`.
 
-A *tap* is one place of the kernel. All windows together see, at one tap, a slice of the array with the stride as its
-step. A computation that goes over the taps takes a few NumPy calls on large slices, however many windows there are.
+A *tap* is one place of the kernel. All windows together see, at one tap, a slice of the
+array with the stride as its step. A computation that goes over the taps takes a few
+NumPy calls on large slices, however many windows there are.
 """
 
 from __future__ import annotations
@@ -23,7 +26,9 @@ Padding = tuple[tuple[int, int], ...]  # before and after each axis
 
 
 def axes_of(function: str) -> int:
-    """Return how many axes the windows have, as the name of a function or layer says: 2 for conv2d."""
+    """Return how many axes the windows have, as the name of a function or layer says: 2
+    for conv2d.
+    """
     return int(function[-2])
 
 
@@ -73,7 +78,9 @@ def border(shape: Sizes, padding: Padding) -> tuple[tuple[slice, ...], Sizes]:
 
 @functools.lru_cache(maxsize=1024)
 def taps(kernel: Sizes, sizes: Sizes, stride: Sizes, dilation: Sizes) -> tuple[tuple[slice, ...], ...]:
-    """Return, for each place of the kernel, the slices of the array that the windows see there."""
+    """Return, for each place of the kernel, the slices of the array that the windows
+    see there.
+    """
     axes = [
         [slice(i * d, i * d + (n - 1) * s + 1, s) for i in range(k)]
         for k, n, s, d in zip(kernel, sizes, stride, dilation, strict=True)
@@ -82,7 +89,9 @@ def taps(kernel: Sizes, sizes: Sizes, stride: Sizes, dilation: Sizes) -> tuple[t
 
 
 def check_windows(function: str, x: Any, kernel: Sizes, stride: Sizes, padding: Padding, dilation: Sizes) -> None:
-    """Raise if there is no window, since the kernel is larger than what it slides over."""
+    """Raise if there is no window, since the kernel is larger than what it slides
+    over.
+    """
     if min(windows(x.shape[2:], kernel, stride, padding, dilation)) < 1:
         reach = tuple(d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True))
         raise ValueError(

@@ -1,4 +1,5 @@
-"""Optimizers, schedules of their learning rates, clipping, and minimisation, under PyTorch's names.
+"""Optimizers, schedules of their learning rates, clipping, and minimisation, under
+PyTorch's names.
 
 Owns: the public names of `microgradnd.optim`.
 Must not own: any code.

@@ -19,14 +19,16 @@ from microgradnd.settings import fraction, not_negative, setting, switch
 class Adagrad(Optimizer):
     """Steps divided by the root of the sum of all squared gradients.
 
-    With gradient g (plus `weight_decay` times the parameter), step t is
-    v <- v + g^2, w <- w - lr / (1 + (t - 1) lr_decay) g / (sqrt(v) + eps), from v = initial_accumulator_value.
+    With gradient g (plus `weight_decay` times the parameter), step t is v <- v + g^2, w
+    <- w - lr / (1 + (t - 1) lr_decay) g / (sqrt(v) + eps), from v =
+    initial_accumulator_value.
 
     Parameters
     ----------
     params : iterable of Tensor, or of dict
-        Leaves, such as `model.parameters()`; or groups of them, each a dict of "params" and settings of its own. A
-        parameter whose `.grad` is None is left as it is, its step count too.
+        Leaves, such as `model.parameters()`; or groups of them, each a dict of "params"
+        and settings of its own. A parameter whose `.grad` is None is left as it is, its
+        step count too.
     lr : float
         The learning rate, at least 0.
     lr_decay : float
@@ -43,7 +45,8 @@ class Adagrad(Optimizer):
     Raises
     ------
     ValueError
-        If a setting is out of range; if there are no parameters, one occurs twice, or none requires a gradient.
+        If a setting is out of range; if there are no parameters, one occurs twice, or
+        none requires a gradient.
     TypeError
         If a parameter isn't a leaf Tensor.
 
@@ -85,9 +88,10 @@ class Adagrad(Optimizer):
 class RMSprop(Optimizer):
     """Steps divided by the root of a mean of squared gradients.
 
-    With gradient g (plus `weight_decay` times the parameter), each step is v <- alpha v + (1 - alpha) g^2,
-    d = g / (sqrt(v) + eps), w <- w - lr d, from v = 0. With `centered` the square of the mean gradient is taken off v
-    under the root; with `momentum` b <- momentum b + d takes the place of d.
+    With gradient g (plus `weight_decay` times the parameter), each step is v <- alpha v
+    + (1 - alpha) g^2, d = g / (sqrt(v) + eps), w <- w - lr d, from v = 0. With
+    `centered` the square of the mean gradient is taken off v under the root; with
+    `momentum` b <- momentum b + d takes the place of d.
 
     Parameters
     ----------
@@ -104,7 +108,8 @@ class RMSprop(Optimizer):
     momentum : float
         At least 0; 0 for none.
     centered : bool
-        Whether steps are divided by a standard deviation, instead of a root of a mean square.
+        Whether steps are divided by a standard deviation, instead of a root of a mean
+        square.
     maximize : bool
         Whether the loss is to grow.
 
@@ -157,10 +162,12 @@ class RMSprop(Optimizer):
 
 
 class Adadelta(Optimizer):
-    """Steps in the parameters' own units: scaled by past steps, and divided by past gradients.
+    """Steps in the parameters' own units: scaled by past steps, and divided by past
+    gradients.
 
-    With gradient g (plus `weight_decay` times the parameter), each step is v <- rho v + (1 - rho) g^2,
-    d = sqrt(u + eps) / sqrt(v + eps) g, u <- rho u + (1 - rho) d^2, w <- w - lr d, from u = v = 0.
+    With gradient g (plus `weight_decay` times the parameter), each step is v <- rho v +
+    (1 - rho) g^2, d = sqrt(u + eps) / sqrt(v + eps) g, u <- rho u + (1 - rho) d^2, w <-
+    w - lr d, from u = v = 0.
 
     Parameters
     ----------

@@ -17,7 +17,9 @@ from microgradnd.settings import not_negative, pair, setting, switch
 
 
 def moments(s: Any, g: Any, t: Any) -> tuple[Any, Any]:
-    """Move both moments towards a gradient; return the mean, and the root of the unbiased mean square."""
+    """Move both moments towards a gradient; return the mean, and the root of the
+    unbiased mean square.
+    """
     beta1, beta2 = s.betas
     s.exp_avg = s.exp_avg + (1 - beta1) * (g - s.exp_avg)
     s.exp_avg_sq = beta2 * s.exp_avg_sq + (1 - beta2) * g * g
@@ -37,12 +39,15 @@ class Adam(Optimizer):
     Parameters
     ----------
     params : iterable of Tensor, or of dict
-        Leaves, such as `model.parameters()`; or groups of them, each a dict of "params" and settings of its own. A
-        parameter whose `.grad` is None is left as it is, its step count too.
+        Leaves, such as `model.parameters()`; or groups of them, each a dict of "params"
+        and settings of its own. A parameter whose `.grad` is None is left as it is, its
+        step count too.
     lr : float
-        The learning rate, at least 0; the attribute `lr` can be changed between steps, as can every setting.
+        The learning rate, at least 0; the attribute `lr` can be changed between steps,
+        as can every setting.
     betas : (float, float)
-        How much of the mean gradient and of the mean squared gradient is kept each step, from 0 to below 1.
+        How much of the mean gradient and of the mean squared gradient is kept each
+        step, from 0 to below 1.
     eps : float
         Added to the root, which may be 0; at least 0.
     weight_decay : float
@@ -55,7 +60,8 @@ class Adam(Optimizer):
     Raises
     ------
     ValueError
-        If a setting is out of range; if there are no parameters, one occurs twice, or none requires a gradient.
+        If a setting is out of range; if there are no parameters, one occurs twice, or
+        none requires a gradient.
     TypeError
         If a parameter isn't a leaf Tensor.
 
@@ -98,7 +104,8 @@ class Adam(Optimizer):
 class AdamW(Adam):
     """Adam with weight decay apart from the gradient, so that it isn't scaled with it.
 
-    Each step is that of `Adam` without decay, and then w <- w - lr weight_decay w, with w as it was before the step.
+    Each step is that of `Adam` without decay, and then w <- w - lr weight_decay w, with
+    w as it was before the step.
 
     Parameters
     ----------
@@ -144,8 +151,9 @@ class AdamW(Adam):
 class NAdam(Optimizer):
     """Adam with Nesterov's momentum, which grows over the steps.
 
-    With mu(t) = beta1 (1 - 0.96^(momentum_decay t) / 2), the product P of mu up to step t, and g, m, v as in `Adam`,
-    step t is w <- w - lr ((1 - mu(t)) / (1 - P) g + mu(t + 1) / (1 - P mu(t + 1)) m) / (sqrt(v / (1 - beta2^t)) + eps).
+    With mu(t) = beta1 (1 - 0.96^(momentum_decay t) / 2), the product P of mu up to step
+    t, and g, m, v as in `Adam`, step t is w <- w - lr ((1 - mu(t)) / (1 - P) g + mu(t +
+    1) / (1 - P mu(t + 1)) m) / (sqrt(v / (1 - beta2^t)) + eps).
 
     Parameters
     ----------
@@ -154,7 +162,8 @@ class NAdam(Optimizer):
     lr : float
         The learning rate, at least 0.
     weight_decay : float
-        The factor of the L2 penalty, or with `decoupled_weight_decay` as in `AdamW`; at least 0.
+        The factor of the L2 penalty, or with `decoupled_weight_decay` as in `AdamW`; at
+        least 0.
     momentum_decay : float
         How quickly the momentum grows, at least 0.
     decoupled_weight_decay : bool

@@ -28,10 +28,11 @@ def with_gradients(name: str, parameters: Tensor | Iterable[Tensor]) -> list[Ten
 
 
 def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float, norm_type: float = 2.0) -> Any:
-    """Scale all gradients by one factor, so that their norm, as one vector, is at most a given one.
+    """Scale all gradients by one factor, so that their norm, as one vector, is at most
+    a given one.
 
-    The factor is min(1, max_norm / (norm + 1e-6)), as in PyTorch. Each `.grad` is a new array, also where none is
-    needed, and NaN if the norm is.
+    The factor is min(1, max_norm / (norm + 1e-6)), as in PyTorch. Each `.grad` is a new
+    array, also where none is needed, and NaN if the norm is.
 
     Parameters
     ----------
@@ -84,7 +85,8 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
     parameters : iterable of Tensor, or Tensor
         Those whose `.grad` is None are left out.
     clip_value : float
-        The largest absolute value, greater than 0; of complex numbers that of the real and the imaginary part.
+        The largest absolute value, greater than 0; of complex numbers that of the real
+        and the imaginary part.
 
     See Also
     --------

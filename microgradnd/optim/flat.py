@@ -1,12 +1,15 @@
 """Parameters of one dtype, laid end to end.
 
-Owns: their gradients and the optimizer's state as vectors, counting steps, and the update in place.
-Must not own: which formula turns gradients into steps (`formula.py`), or the settings (`groups.py`).
+Owns: their gradients and the optimizer's state as vectors, counting steps, and the
+update in place.
+Must not own: which formula turns gradients into steps (`formula.py`), or the settings
+(`groups.py`).
 Read next: `groups.py`.
 
-A network has many small parameters, and a NumPy call on a small array costs its overhead. So the gradients of all
-parameters are copied into one vector, the formula turns that vector into steps with a few calls, in chunks that stay in
-the processor's cache, and the steps are subtracted from the parameters, each where it is.
+A network has many small parameters, and a NumPy call on a small array costs its
+overhead. So the gradients of all parameters are copied into one vector, the formula
+turns that vector into steps with a few calls, in chunks that stay in the processor's
+cache, and the steps are subtracted from the parameters, each where it is.
 """
 
 from __future__ import annotations
@@ -30,10 +33,12 @@ CHUNK = 2**15  # elements
 
 
 class Flat:
-    """The parameters of one dtype, with their gradients and the optimizer's state as vectors.
+    """The parameters of one dtype, with their gradients and the optimizer's state as
+    vectors.
 
-    Complex numbers are pairs of real ones here, as in PyTorch. The vectors of parameters in half precision are in
-    single precision: squares of small gradients, and an eps of 1e-8, would be 0 in half precision.
+    Complex numbers are pairs of real ones here, as in PyTorch. The vectors of
+    parameters in half precision are in single precision: squares of small gradients,
+    and an eps of 1e-8, would be 0 in half precision.
 
     Attributes
     ----------
@@ -41,8 +46,8 @@ class Flat:
     counts : array of int
         How many steps each parameter has taken, if the formula counts them.
     vectors : dict of str to array
-        Copies of the parameters, "w", and of the gradients, "g", which become the steps, and the states; each is made
-        when it is needed first.
+        Copies of the parameters, "w", and of the gradients, "g", which become the
+        steps, and the states; each is made when it is needed first.
     views : dict
         Views of the vectors, and Tensors that hold them.
     """
@@ -72,7 +77,9 @@ class Flat:
         return self.vectors[name]
 
     def parts(self, name: str) -> list[Array]:
-        """Return the part of each parameter in a vector, in its shape and in the precision of the state."""
+        """Return the part of each parameter in a vector, in its shape and in the
+        precision of the state.
+        """
         if name not in self.views:
             vector = self.vector(name).view(self.kept_dtype)
             places = [slice(place.start // self.width, place.stop // self.width) for place in self.places]
@@ -80,7 +87,9 @@ class Flat:
         return self.views[name]
 
     def chunks(self, formula: Formula, place: slice) -> list[list[Array]]:
-        """Return, for each chunk of a place, that part of the vectors of a formula, and scratch arrays."""
+        """Return, for each chunk of a place, that part of the vectors of a formula, and
+        scratch arrays.
+        """
         vectors = [self.vector(name) for name in formula.vectors]
         scratch = [np.empty(min(self.size, CHUNK), self.real) for _ in range(formula.scratch)]
         starts = range(place.start, place.stop, CHUNK)
@@ -93,7 +102,9 @@ class Flat:
     # A step
 
     def gather(self, formula: Formula) -> list[int]:
-        """Copy what a formula needs into the vectors, and return which parameters have a gradient."""
+        """Copy what a formula needs into the vectors, and return which parameters have
+        a gradient.
+        """
         live = []
         dtype = self.dtype
         for i, (parameter, view) in enumerate(zip(self.parameters, self.parts("g"), strict=True)):
@@ -124,7 +135,9 @@ class Flat:
         return live
 
     def update(self, formula: Formula, numbers: Sequence[float], live: list[int]) -> None:
-        """Count a step, take the steps that a formula makes of the vectors, and subtract them from the parameters."""
+        """Count a step, take the steps that a formula makes of the vectors, and
+        subtract them from the parameters.
+        """
         everyone = len(live) == len(self.parameters)
         if formula.counts:
             self.counts[... if everyone else live] += 1
@@ -156,14 +169,18 @@ class Flat:
     # In a compiled function
 
     def variable(self, name: str, array: Array) -> Any:
-        """Return the variable that a compiled function updates for a state, or for the counts of steps."""
+        """Return the variable that a compiled function updates for a state, or for the
+        counts of steps.
+        """
         if (name, "variable") not in self.views:
             made = self.views[name, "variable"] = variable(Tensor, array, False, name)
             made._node.position = 0  # older than the trace that may need it first
         return self.views[name, "variable"]
 
     def record(self, formula: Formula, numbers: Mapping[str, Any], trace: Any) -> None:
-        """Take a step in a function that is being compiled: the formula on Tensors, for the same arrays."""
+        """Take a step in a function that is being compiled: the formula on Tensors, for
+        the same arrays.
+        """
         is_live = np.array([parameter.grad is not None for parameter in self.parameters])
         if not formula.counts and self.width == 1:  # no parameter needs a place in a vector
             for parameter in [p for p in self.parameters if p.grad is not None]:

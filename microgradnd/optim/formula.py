@@ -1,13 +1,15 @@
-"""A formula that is written once: read as a list of NumPy calls, which run in place on vectors, or on Tensors.
+"""A formula that is written once: read as a list of NumPy calls, which run in place on
+vectors, or on Tensors.
 
 Owns: reading an optimizer's formula, and the two ways to evaluate it.
 Must not own: any formula (`sgd.py`, `adam.py`, ...), or the vectors (`flat.py`).
 Read next: `flat.py`.
 
-A formula is read by calling it with symbols, which note each NumPy call. Evaluated as it stands it would make an array
-for each intermediate result. So the calls are printed as a function in which each result goes to an array that exists:
-the new state to the place of the old, the step to that of the gradient, and the rest to a few scratch arrays. In a
-compiled function the calls are made with Tensors.
+A formula is read by calling it with symbols, which note each NumPy call. Evaluated as
+it stands it would make an array for each intermediate result. So the calls are printed
+as a function in which each result goes to an array that exists: the new state to the
+place of the old, the step to that of the gradient, and the rest to a few scratch
+arrays. In a compiled function the calls are made with Tensors.
 """
 
 from __future__ import annotations
@@ -34,7 +36,9 @@ SPELLED: dict[Any, str] = {
 
 
 class Symbol(NDArrayOperatorsMixin):
-    """Stands for a vector or a number while a formula is read; the name is its variable in the printed step."""
+    """Stands for a vector or a number while a formula is read; the name is its variable
+    in the printed step.
+    """
 
     def __init__(self, calls: list[Call], name: str, is_vector: bool = False, is_setting: bool = False) -> None:
         self.calls, self.name, self.is_vector, self.is_setting = calls, name, is_vector, is_setting
@@ -45,7 +49,8 @@ class Symbol(NDArrayOperatorsMixin):
         )
 
     def __array_ufunc__(self, function: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        # `out` comes with `+=`, which gives the variable another value here, as it does for numbers
+        # `out` comes with `+=`, which gives the variable another value here, as it does
+        # for numbers
         if method != "__call__" or function.nout != 1 or kwargs.keys() - {"out"}:
             self.__array__()
         is_vector = any(isinstance(x, Symbol) and x.is_vector for x in inputs)
@@ -79,8 +84,9 @@ class Formula:
     Parameters
     ----------
     function : callable
-        `function(s, w, g, t)` returns the step, which is subtracted from the parameters `w`. `g` is the gradient, `t`
-        the number of the step, from 1; `s` has the settings and the state as attributes, and takes the new state.
+        `function(s, w, g, t)` returns the step, which is subtracted from the parameters
+        `w`. `g` is the gradient, `t` the number of the step, from 1; `s` has the
+        settings and the state as attributes, and takes the new state.
     settings : mapping
         The settings.
     varying : iterable of str
@@ -91,7 +97,8 @@ class Formula:
     Attributes
     ----------
     vectors : list of str
-        The vectors that it takes, in their order: maybe "w", "g", and the states that it uses.
+        The vectors that it takes, in their order: maybe "w", "g", and the states that
+        it uses.
     states : list of str
         Those states.
     counts : bool
@@ -99,7 +106,8 @@ class Formula:
     scratch : int
         How many scratch arrays a step needs.
     source : str
-        The step as Python: a function of chunks of the vectors (each with scratch arrays), `t`, and what varies.
+        The step as Python: a function of chunks of the vectors (each with scratch
+        arrays), `t`, and what varies.
     """
 
     def __init__(
@@ -128,7 +136,9 @@ class Formula:
         self.run: Callable[..., None] = scope.pop("step")  # not to hold itself
 
     def printed(self) -> str:
-        """Return the step as a function whose vectors have places: each result where an array is no longer needed."""
+        """Return the step as a function whose vectors have places: each result where an
+        array is no longer needed.
+        """
         last = self.last | {x.name: len(self.calls) for x in self.new.values()}
         home = {x.name: name for name, x in self.new.items()}  # where a result should be in the end
         place = {name: name for name in self.vectors}
@@ -165,13 +175,16 @@ class Formula:
         return f"scratch_{self.scratch - 1}"
 
     def on_tensors(self, values: Mapping[str, Any], dtype: np.dtype[Any]) -> dict[str, Any]:
-        """Return the step, as "g", and the new state, in a function that is being compiled."""
+        """Return the step, as "g", and the new state, in a function that is being
+        compiled.
+        """
         found = dict(values)
         for function, inputs, result in self.calls:
             operands = []
             for x in inputs:
                 value = found[x.name] if isinstance(x, Symbol) else x
-                # numbers are computed in double precision, and rounded where they meet a vector, as Python's are
+                # numbers are computed in double precision, and rounded where they meet
+                # a vector, as Python's are
                 is_rounded = isinstance(x, Symbol) and result.is_vector and not x.is_vector
                 operands.append(value.astype(dtype) if is_rounded else value)
             found[result.name] = function(*operands)

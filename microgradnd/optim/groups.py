@@ -1,7 +1,9 @@
 """A group of parameters with settings of its own.
 
-Owns: where the settings are kept, which of them vary between steps, and what a compiled function sees of them.
-Must not own: the checks of settings (`settings.py`), or the parameters' vectors (`flat.py`).
+Owns: where the settings are kept, which of them vary between steps, and what a compiled
+function sees of them.
+Must not own: the checks of settings (`settings.py`), or the parameters' vectors
+(`flat.py`).
 Read next: `optimizer.py`.
 """
 
@@ -25,9 +27,10 @@ if TYPE_CHECKING:
 class Group(Mapping[str, Any]):
     """Parameters that share their settings: an entry of `param_groups`, as in PyTorch.
 
-    It is read like a dict, and its settings are set like those of one, but checked. The learning rate, and every number
-    that is changed after the optimizer was made, are variables: a compiled function reads them in each call. The other
-    settings are part of its program.
+    It is read like a dict, and its settings are set like those of one, but checked. The
+    learning rate, and every number that is changed after the optimizer was made, are
+    variables: a compiled function reads them in each call. The other settings are part
+    of its program.
     """
 
     def __init__(self, kind: type[Optimizer], params: list[Tensor], settings: dict[str, Any]) -> None:
@@ -47,7 +50,9 @@ class Group(Mapping[str, Any]):
         self._note()
 
     def _note(self) -> None:
-        """Note what the settings are that aren't variables, and forget the formula for others."""
+        """Note what the settings are that aren't variables, and forget the formula for
+        others.
+        """
         self._form = (*self._fixed.items(), *self._varying)
         self._formula: Formula | None = None
 
@@ -115,7 +120,9 @@ class Group(Mapping[str, Any]):
     # Steps
 
     def formula(self) -> Formula:
-        """Return the formula for the settings as they are, for which every state has its vectors."""
+        """Return the formula for the settings as they are, for which every state has
+        its vectors.
+        """
         if self._formula is None:
             self._formula = Formula(self._kind.formula, self.settings(), list(self._varying), self._kind.states)
             for name in self._formula.states:
@@ -145,5 +152,7 @@ class Group(Mapping[str, Any]):
             flat.record(formula, numbers, trace)
 
     def __form__(self) -> Any:
-        """Return what a compiled step depends on besides the values of variables, hashable."""
+        """Return what a compiled step depends on besides the values of variables,
+        hashable.
+        """
         return self._form, *[flat.agree() for flat in self._flats]

@@ -4,8 +4,9 @@ Owns: how learning rates follow from the number of the epoch, or from a metric.
 Must not own: where a learning rate is kept (`groups.py`).
 Read next: `clipping.py`.
 
-A schedule changes a learning rate by the ratio of what it is to be in two epochs, as PyTorch's do. So several can be
-chained, and a learning rate that you set yourself goes on from there.
+A schedule changes a learning rate by the ratio of what it is to be in two epochs, as
+PyTorch's do. So several can be chained, and a learning rate that you set yourself goes
+on from there.
 """
 
 from __future__ import annotations
@@ -110,7 +111,9 @@ class LRScheduler(Configured):
         self._settings |= self.checked(settings, self._settings)
 
     def at(self, t: int, lr: float, base: float) -> float:
-        """Return the learning rate in epoch t, given that of the epoch before and that before any schedule."""
+        """Return the learning rate in epoch t, given that of the epoch before and that
+        before any schedule.
+        """
         raise NotImplementedError
 
     def adjust(self) -> None:
@@ -132,12 +135,16 @@ class LRScheduler(Configured):
         return [group["lr"] for group in self.optimizer.param_groups]
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the settings, except for functions, and how far it is; the learning rate is the optimizer's."""
+        """Return the settings, except for functions, and how far it is; the learning
+        rate is the optimizer's.
+        """
         settings = {name: value for name, value in self._settings.items() if not callable(value)}
         return {**settings, **{name: getattr(self, name) for name in self.kept}}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take over what `state_dict()` returned; a ValueError leaves everything as it was."""
+        """Take over what `state_dict()` returned; a ValueError leaves everything as it
+        was.
+        """
         own = self.state_dict()
         if not isinstance(state_dict, Mapping) or set(state_dict) != set(own):
             raise ValueError(f"a state of {type(self).__name__} must have {', '.join(own)}, got {state_dict!r:.200}")
@@ -263,7 +270,8 @@ class LambdaLR(LRScheduler):
     ----------
     optimizer : Optimizer
     lr_lambda : callable
-        Takes the number of the epoch, from 0, and returns the factor. It isn't part of the state.
+        Takes the number of the epoch, from 0, and returns the factor. It isn't part of
+        the state.
 
     See Also
     --------
@@ -462,7 +470,8 @@ class CosineAnnealingWarmRestarts(LRScheduler):
 
 
 class OneCycleLR(LRScheduler):
-    """Let the learning rate rise and fall to nearly 0 in one cycle, and momentum fall and rise; step after each batch.
+    """Let the learning rate rise and fall to nearly 0 in one cycle, and momentum fall
+    and rise; step after each batch.
 
     Parameters
     ----------
@@ -482,7 +491,8 @@ class OneCycleLR(LRScheduler):
     div_factor, final_div_factor : float
         `max_lr` by how much the first learning rate is, and that by how much the last.
     three_phase : bool
-        Whether it falls as quickly as it rises, to the first learning rate, and then to the last.
+        Whether it falls as quickly as it rises, to the first learning rate, and then to
+        the last.
 
     Raises
     ------
@@ -552,7 +562,8 @@ class OneCycleLR(LRScheduler):
 
 
 class ReduceLROnPlateau(LRScheduler):
-    """Multiply the learning rate by a factor when a metric no longer improves: `step(metrics)`.
+    """Multiply the learning rate by a factor when a metric no longer improves:
+    `step(metrics)`.
 
     Parameters
     ----------

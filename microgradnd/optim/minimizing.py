@@ -1,6 +1,7 @@
 """Minimisation of deterministic losses by SciPy's methods, with exact derivatives.
 
-Owns: `minimize`: nested parameters as one vector, and the derivatives that each method takes.
+Owns: `minimize`: nested parameters as one vector, and the derivatives that each method
+takes.
 Must not own: a method.
 Read next: `../trees.py`.
 """
@@ -33,25 +34,27 @@ method_name = one_of(*GRADIENTS, *PRODUCTS, *RESIDUALS)
 def minimize(
     loss: Callable[..., Any], params: Any, args: Sequence[Any] = (), method: str = "L-BFGS-B", **options: Any
 ) -> Any:
-    """Find the parameters at which a loss is least, by a method of SciPy's with exact gradients and Hessian products.
+    """Find the parameters at which a loss is least, by a method of SciPy's with exact
+    gradients and Hessian products.
 
     Parameters
     ----------
     loss : callable
-        `loss(params, *args)` returns a real number; for the methods of least squares an array of residuals, half the
-        sum of whose squares is minimised.
+        `loss(params, *args)` returns a real number; for the methods of least squares an
+        array of residuals, half the sum of whose squares is minimised.
     params : Module, array, or tuples, lists, dicts and other containers of them
-        Where to start. Parameters of modules that require a gradient, and Tensors that do, end up at the minimum. They
-        stay as they are if the loss raises.
+        Where to start. Parameters of modules that require a gradient, and Tensors that
+        do, end up at the minimum. They stay as they are if the loss raises.
     args : tuple
         What else the loss takes; a single argument needs no tuple.
     method : str
-        Of `scipy.optimize.minimize` "L-BFGS-B" (or "LBFGS", its name in PyTorch), "BFGS", "CG", "TNC" or "SLSQP", which
-        use gradients, or "Newton-CG", "trust-ncg", "trust-krylov" or "trust-constr", which use products with the
+        Of `scipy.optimize.minimize` "L-BFGS-B" (or "LBFGS", its name in PyTorch),
+        "BFGS", "CG", "TNC" or "SLSQP", which use gradients, or "Newton-CG",
+        "trust-ncg", "trust-krylov" or "trust-constr", which use products with the
         Hessian too; of `scipy.optimize.least_squares` "trf", "dogbox" or "lm".
     **options
-        What else SciPy's function takes, such as `tol` or `options`. `bounds` are of one vector: all parameters, end to
-        end.
+        What else SciPy's function takes, such as `tol` or `options`. `bounds` are of
+        one vector: all parameters, end to end.
 
     Returns
     -------
@@ -136,7 +139,9 @@ def minimize(
 
 
 def real_array(leaf: Any, name: str) -> Array:
-    """Return a parameter as an array, or raise if it can't be one of several real numbers."""
+    """Return a parameter as an array, or raise if it can't be one of several real
+    numbers.
+    """
     array = np.asarray(plain(leaf))
     if array.dtype.kind != "f":
         raise TypeError(
@@ -147,7 +152,9 @@ def real_array(leaf: Any, name: str) -> Array:
 
 
 def left(params: Any, arrays: list[Array]) -> Any:
-    """Leave arrays in the variables among the parameters, and return parameters of the same form."""
+    """Leave arrays in the variables among the parameters, and return parameters of the
+    same form.
+    """
     things, form = flatten(params, is_module)
     rest, new = iter(arrays), []
     for thing in things:

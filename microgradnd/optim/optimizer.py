@@ -1,7 +1,8 @@
 """What the optimizers share: groups of parameters, steps, and their state.
 
 Owns: the class `Optimizer`, checks of the parameters, and the state as a dict.
-Must not own: an update formula (`sgd.py`, `adam.py`, `adagrad.py`), or how a step is computed (`flat.py`).
+Must not own: an update formula (`sgd.py`, `adam.py`, `adagrad.py`), or how a step is
+computed (`flat.py`).
 Read next: `sgd.py`.
 """
 
@@ -24,14 +25,17 @@ from microgradnd.tensor import Tensor
 if TYPE_CHECKING:
 
     class Parameters:
-        """What a type checker is to know of `params`: what is given, and what it becomes."""
+        """What a type checker is to know of `params`: what is given, and what it
+        becomes.
+        """
 
         def __get__(self, optimizer: Any, kind: Any = None) -> list[Tensor]: ...
         def __set__(self, optimizer: Any, params: Iterable[Tensor] | Iterable[Mapping[str, Any]]) -> None: ...
 
 
 class Optimizer(Configured):
-    """The base of the optimizers: groups of parameters, `step()`, `zero_grad()` and the state.
+    """The base of the optimizers: groups of parameters, `step()`, `zero_grad()` and the
+    state.
 
     A class of your own has a table of settings, the names of its states, and a formula:
 
@@ -58,12 +62,15 @@ class Optimizer(Configured):
     params : list of Tensor
         All parameters.
     param_groups : list of Group
-        The parameters with their settings; each is read, and its settings are set, like a dict.
+        The parameters with their settings; each is read, and its settings are set, like
+        a dict.
     states : dict of str to float or str
-        The names of the vectors that the formula keeps, with what they are at first: a number, or a setting's name.
+        The names of the vectors that the formula keeps, with what they are at first: a
+        number, or a setting's name.
     formula : callable
-        `formula(s, w, g, t)` returns the step, which is subtracted from the parameters `w`. `g` is the gradient, `t`
-        the number of the step, from 1; `s` has the settings and states as attributes, and takes the new states.
+        `formula(s, w, g, t)` returns the step, which is subtracted from the parameters
+        `w`. `g` is the gradient, `t` the number of the step, from 1; `s` has the
+        settings and states as attributes, and takes the new states.
     """
 
     subject = "params"
@@ -90,7 +97,9 @@ class Optimizer(Configured):
 
     @staticmethod
     def formula(s: Any, w: Any, g: Any, t: Any) -> Any:
-        """Return the step, given settings and states, the parameters, their gradient, and the number of the step."""
+        """Return the step, given settings and states, the parameters, their gradient,
+        and the number of the step.
+        """
         raise NotImplementedError("an optimizer needs a formula(s, w, g, t), which returns the step; see Optimizer")
 
     def add_param_group(self, group: Mapping[str, Any]) -> None:
@@ -99,7 +108,8 @@ class Optimizer(Configured):
         Parameters
         ----------
         group : dict
-            The parameters, as "params", and settings that differ from those of the optimizer.
+            The parameters, as "params", and settings that differ from those of the
+            optimizer.
 
         Raises
         ------
@@ -146,11 +156,15 @@ class Optimizer(Configured):
 
     @staticmethod
     def __changes__() -> int:
-        """Return how often an attribute of any optimizer was set, for a compiler that watches them."""
+        """Return how often an attribute of any optimizer was set, for a compiler that
+        watches them.
+        """
         return Optimizer._changes
 
     def __form__(self) -> Any:
-        """Return what a compiled step depends on besides the values of variables, hashable."""
+        """Return what a compiled step depends on besides the values of variables,
+        hashable.
+        """
         return tuple([group.__form__() for group in self.param_groups])
 
     if not TYPE_CHECKING:  # to which it would say that there is any attribute
@@ -192,8 +206,9 @@ class Optimizer(Configured):
         Returns
         -------
         dict
-            "state": for the number of each parameter that a step has changed the state of a dict of it, with "step";
-            "param_groups": for each group a dict of its settings, with the numbers of its parameters as "params".
+            "state": for the number of each parameter that a step has changed the state
+            of a dict of it, with "step"; "param_groups": for each group a dict of its
+            settings, with the numbers of its parameters as "params".
         """
         if (trace := current().trace) is not None:
             raise trace.refusal("state_dict()", "Save it outside, between the steps")
@@ -216,7 +231,8 @@ class Optimizer(Configured):
         TypeError
             If it isn't such a dict, or holds something that isn't a number.
         ValueError
-            If the state belongs to another optimizer, or to other parameters; nothing is changed then.
+            If the state belongs to another optimizer, or to other parameters; nothing
+            is changed then.
         """
         kind, own = type(self), self.state_dict()
         if not isinstance(state_dict, Mapping):
@@ -277,7 +293,9 @@ class Optimizer(Configured):
 
 
 def layout(state: Mapping[str, Any]) -> str:
-    """Return how many parameters and which settings the groups of a state have, or what it is instead."""
+    """Return how many parameters and which settings the groups of a state have, or what
+    it is instead.
+    """
     groups: Any = state.get("param_groups")
     listed = isinstance(groups, Sequence) and all(
         isinstance(g, Mapping) and isinstance(g.get("params"), list | tuple) for g in groups

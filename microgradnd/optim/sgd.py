@@ -17,12 +17,16 @@ from microgradnd.settings import not_negative, pair, setting, switch
 
 
 def ascending(s: Any, g: Any) -> Any:
-    """Return the gradient of what is minimised: the opposite one where the loss is to grow."""
+    """Return the gradient of what is minimised: the opposite one where the loss is to
+    grow.
+    """
     return -g if s.maximize else g
 
 
 def penalised(s: Any, w: Any, g: Any) -> Any:
-    """Return the gradient of what is minimised, with that of the L2 penalty weight_decay / 2 |w|^2."""
+    """Return the gradient of what is minimised, with that of the L2 penalty
+    weight_decay / 2 |w|^2.
+    """
     g = ascending(s, g)
     return s.weight_decay * w + g if s.weight_decay else g
 
@@ -30,17 +34,18 @@ def penalised(s: Any, w: Any, g: Any) -> Any:
 class SGD(Optimizer):
     """Gradient descent, with momentum in PyTorch's convention.
 
-    With gradient g (plus `weight_decay` times the parameter), each step is
-    b <- momentum b + (1 - dampening) g (but b <- g in the first), w <- w - lr d, where d is b, or g + momentum b for
-    Nesterov's form; without momentum d is g.
+    With gradient g (plus `weight_decay` times the parameter), each step is b <-
+    momentum b + (1 - dampening) g (but b <- g in the first), w <- w - lr d, where d is
+    b, or g + momentum b for Nesterov's form; without momentum d is g.
 
     Parameters
     ----------
     params : iterable of Tensor, or of dict
-        Leaves, such as `model.parameters()`; or groups of them, each a dict of "params" and settings of its own. A
-        parameter whose `.grad` is None is left as it is.
+        Leaves, such as `model.parameters()`; or groups of them, each a dict of "params"
+        and settings of its own. A parameter whose `.grad` is None is left as it is.
     lr : float
-        The learning rate, at least 0; the attribute `lr` can be changed between steps, as can every setting.
+        The learning rate, at least 0; the attribute `lr` can be changed between steps,
+        as can every setting.
     momentum : float
         At least 0; 0 for none.
     nesterov : bool
@@ -55,7 +60,8 @@ class SGD(Optimizer):
     Raises
     ------
     ValueError
-        If a setting is out of range; if there are no parameters, one occurs twice, or none requires a gradient.
+        If a setting is out of range; if there are no parameters, one occurs twice, or
+        none requires a gradient.
     TypeError
         If a parameter isn't a leaf Tensor.
 
@@ -105,18 +111,19 @@ class SGD(Optimizer):
 class Lion(Optimizer):
     """Steps of one size, in the direction that the signs of a momentum say.
 
-    With gradient g, each step is w <- w - lr (sign(beta1 m + (1 - beta1) g) + weight_decay w), and then
-    m <- beta2 m + (1 - beta2) g, from m = 0.
+    With gradient g, each step is w <- w - lr (sign(beta1 m + (1 - beta1) g) +
+    weight_decay w), and then m <- beta2 m + (1 - beta2) g, from m = 0.
 
     Parameters
     ----------
     params : iterable of Tensor, or of dict
-        Leaves, such as `model.parameters()`; or groups of them, each a dict of "params" and settings of its own. A
-        parameter whose `.grad` is None is left as it is.
+        Leaves, such as `model.parameters()`; or groups of them, each a dict of "params"
+        and settings of its own. A parameter whose `.grad` is None is left as it is.
     lr : float
         The learning rate, at least 0: three to ten times less than that of Adam.
     betas : (float, float)
-        How much of the momentum counts in a step, and is kept for the next, from 0 to below 1.
+        How much of the momentum counts in a step, and is kept for the next, from 0 to
+        below 1.
     weight_decay : float
         How much of a parameter is taken off in each step, times lr; at least 0.
     maximize : bool
@@ -125,7 +132,8 @@ class Lion(Optimizer):
     Raises
     ------
     ValueError
-        If a setting is out of range; if there are no parameters, one occurs twice, or none requires a gradient.
+        If a setting is out of range; if there are no parameters, one occurs twice, or
+        none requires a gradient.
     TypeError
         If a parameter isn't a leaf Tensor.
 

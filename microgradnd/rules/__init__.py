@@ -1,7 +1,8 @@
 """The derivative table, in plain NumPy: importing this package fills it.
 
 Owns: the rules, one module for each family of functions.
-Must not own: `Tensor`; a rule that calls NumPy's functions works on Tensors without knowing them.
+Must not own: `Tensor`; a rule that calls NumPy's functions works on Tensors without
+knowing them.
 Read next: `elementwise.py`, which reads like the last page of a calculus book.
 """
 

@@ -20,7 +20,9 @@ WHOLE = slice(None)
 
 
 def axes_of(axis: Any, ndim: int) -> tuple[int, ...]:
-    """Return the axes that an integer, a tuple, a list or None names, counted from the front."""
+    """Return the axes that an integer, a tuple, a list or None names, counted from the
+    front.
+    """
     if axis is None:
         return tuple(range(ndim))
     if isinstance(axis, tuple | list):
@@ -35,7 +37,9 @@ def count(shape: tuple[int, ...], axis: Any) -> int:
 
 @primitive
 def numbered(x: Any, axis: int = 0) -> Any:
-    """Return the numbers 0, 1, ... along an axis of `x`, in a shape that broadcasts with it."""
+    """Return the numbers 0, 1, ... along an axis of `x`, in a shape that broadcasts
+    with it.
+    """
     return np.arange(x.shape[axis]).reshape((-1,) + (1,) * (x.ndim - 1 - axis))
 
 
@@ -43,5 +47,7 @@ plain([numbered])
 
 
 def at_axis(index: Any, axis: int) -> tuple[Any, ...]:
-    """Return the index that picks `index` along one axis and everything along those before it."""
+    """Return the index that picks `index` along one axis and everything along those
+    before it.
+    """
     return (WHOLE,) * axis + (index,)

@@ -1,11 +1,14 @@
-"""How NumPy's functions are called once for a whole batch, whose examples are along the first axis.
+"""How NumPy's functions are called once for a whole batch, whose examples are along the
+first axis.
 
-Owns: the rows of the table in `batching.py`, one for each function that has a quicker way than a loop.
-Must not own: derivatives: a call on a whole batch is recorded, and has those of its function.
+Owns: the rows of the table in `batching.py`, one for each function that has a quicker
+way than a loop.
+Must not own: derivatives: a call on a whole batch is recorded, and has those of its
+function.
 Read next: `vectorizing.py`.
 
-In a row, `flags` says which arguments are batches. Functions that are spelled in others need no row, and ufuncs have
-theirs from their signatures.
+In a row, `flags` says which arguments are batches. Functions that are spelled in others
+need no row, and ufuncs have theirs from their signatures.
 """
 
 from __future__ import annotations
@@ -53,7 +56,9 @@ RULES[primitives.masked] = elementwise(primitives.masked, 1)
 
 @rows(np.where)
 def where(flags: list[Any], *args: Any) -> Any:
-    """Choose; with a condition alone it counts, and the counts of the examples differ."""
+    """Choose; with a condition alone it counts, and the counts of the examples
+    differ.
+    """
     return elementwise(np.where)(flags, *args) if len(args) == 3 else NotImplemented
 
 
@@ -76,7 +81,8 @@ def shifted(axis: Any, ndim: int) -> Any:
 def along(*functions: Function, names: tuple[str, ...] = ("axis",), of_all: str = "several") -> None:
     """Enter the row of functions of their first argument along axes.
 
-    `of_all` says what an axis of None is: all axes of an example as "several" axes, or as one that is "flat".
+    `of_all` says what an axis of None is: all axes of an example as "several" axes, or
+    as one that is "flat".
     """
     for function in functions:
         parameters = parameters_of(function)[1:]
@@ -200,7 +206,9 @@ def concatenate(flags: list[Any], axis: int, ends: list[int], *arrays: Any) -> A
 
 @rows(np.matmul, np.linalg.matmul)
 def matmul(flags: list[Any], x: Any, y: Any, **options: Any) -> Any:
-    """Multiply all rows at once where one factor is the same for all examples, else matrix by matrix."""
+    """Multiply all rows at once where one factor is the same for all examples, else
+    matrix by matrix.
+    """
     x, y = primitives.array(x), primitives.array(y)
     nx, ny = ndim_of(x, flags[0]), ndim_of(y, flags[1])
     if options or not nx or not ny:
@@ -221,7 +229,9 @@ def matmul(flags: list[Any], x: Any, y: Any, **options: Any) -> Any:
 
 @rows(np.dot)
 def dot(flags: list[Any], x: Any, y: Any) -> Any:
-    """Multiply numbers, vectors and matrices; arrays with more axes by their sum over axes."""
+    """Multiply numbers, vectors and matrices; arrays with more axes by their sum over
+    axes.
+    """
     x, y = primitives.array(x), primitives.array(y)
     nx, ny = ndim_of(x, flags[0]), ndim_of(y, flags[1])
     if not nx or not ny:
@@ -289,7 +299,9 @@ for function in (
 
 @rows(np.linalg.solve)
 def solve(flags: list[Any], a: Any, b: Any) -> Any:
-    """Take a vector for a matrix of one column, as it is one axis short only in an example."""
+    """Take a vector for a matrix of one column, as it is one axis short only in an
+    example.
+    """
     if ndim_of(b, flags[1]) != 1:
         return stacked(np.linalg.solve, 2, 2)(flags, a, b)
     return np.squeeze(stacked(np.linalg.solve, 2, 2)(flags, a, np.expand_dims(b, -1)), -1)
@@ -297,7 +309,9 @@ def solve(flags: list[Any], a: Any, b: Any) -> Any:
 
 @rows(np.linalg.norm)
 def norm(flags: list[Any], x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
-    """Take the norm of a vector or matrix along axes, of all elements if there is neither axis nor order."""
+    """Take the norm of a vector or matrix along axes, of all elements if there is
+    neither axis nor order.
+    """
     if axis is None and ord is None and not keepdims:
         return np.linalg.norm(np.reshape(x, (x.shape[0], -1)), axis=1)
     axis = tuple(range(x.ndim - 1)) if axis is None else axis
@@ -308,10 +322,11 @@ def norm(flags: list[Any], x: Any, ord: Any = None, axis: Any = None, keepdims: 
 
 
 def of_batch(flags: Any, index: Any, shape: tuple[int, ...], size: int) -> tuple[tuple[Any, ...], int, int] | None:
-    """Return an index of examples as one of a batch of them, and where it puts the axes of its arrays.
+    """Return an index of examples as one of a batch of them, and where it puts the axes
+    of its arrays.
 
-    The result is (index, to, count): `count` axes are to be moved from 1 to `to`. None stands for an index that isn't
-    known to have an equal of that kind.
+    The result is (index, to, count): `count` axes are to be moved from 1 to `to`. None
+    stands for an index that isn't known to have an equal of that kind.
     """
     parts, flags = (index, flags) if type(index) is tuple else ((index,), [flags])
     flags = flags if isinstance(flags, list) else [False] * len(parts)

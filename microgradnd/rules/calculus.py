@@ -1,4 +1,5 @@
-"""Derivatives of discrete calculus: differences, integrals, interpolation and convolution of sampled functions.
+"""Derivatives of discrete calculus: differences, integrals, interpolation and
+convolution of sampled functions.
 
 Owns: what slides along an axis, and grids between two ends.
 Must not own: cumulative sums (`reductions.py`), polynomials (`polynomials.py`).
@@ -43,7 +44,9 @@ def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = 
 
 @of_floats(np.ediff1d)
 def ediff1d(ary: Any, to_end: Any = None, to_begin: Any = None) -> Any:
-    """Spell np.ediff1d: the differences of all elements in a row, between given ends."""
+    """Spell np.ediff1d: the differences of all elements in a row, between given
+    ends.
+    """
     parts = [np.ravel(x) for x in (to_begin, np.diff(np.ravel(ary)), to_end) if x is not None]
     return in_dtype(np.concatenate(parts), ary.dtype)
 
@@ -55,8 +58,9 @@ numpys_gradient = on_arrays(np.gradient)
 def gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int = 1) -> Any:
     """Spell np.gradient: second-order differences, one array for each axis.
 
-    Inside it is the mean of the slopes before and after, each weighted by the step of the other; at the edges the
-    nearest slope (`edge_order` 1), or the line through the two nearest slopes, taken on (2).
+    Inside it is the mean of the slopes before and after, each weighted by the step of
+    the other; at the edges the nearest slope (`edge_order` 1), or the line through the
+    two nearest slopes, taken on (2).
     """
     f = array(f)
     if f.dtype.kind == "b":
@@ -79,7 +83,9 @@ def gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int = 1) -> An
 
 
 def gradient_along(f: Any, axis: int, spacing: Any, edge_order: int) -> Any:
-    """Return the derivative along one axis, from the distance of the elements or from their coordinates."""
+    """Return the derivative along one axis, from the distance of the elements or from
+    their coordinates.
+    """
     f, size = np.moveaxis(f, axis, -1), f.shape[axis]
     if size < edge_order + 1:
         raise ValueError(f"gradient: axis {axis} of length {size} is too short; it needs edge_order + 1 elements")
@@ -121,7 +127,8 @@ def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Any:
 def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period: Any = None) -> Any:
     """Spell np.interp: straight lines between points.
 
-    At a point its derivative is the slope of the line to the right, at the last point of that to the left.
+    At a point its derivative is the slope of the line to the right, at the last point
+    of that to the left.
     """
     x, xp, fp = array(x), array(xp), array(fp)
     if xp.ndim != 1 or xp.shape != fp.shape or not xp.size:
@@ -158,7 +165,9 @@ def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period
 
 
 def uncropped(g: Any, n: int, m: int, mode: str) -> Any:
-    """Return g with the zeros around it that it has in the full convolution of n with m elements."""
+    """Return g with the zeros around it that it has in the full convolution of n with m
+    elements.
+    """
     if mode == "full":
         return g
     before = min(n, m) - 1 if mode == "valid" else (min(n, m) - 1) // 2
@@ -196,7 +205,9 @@ def correlate(a: Any, v: Any, mode: Any = "valid") -> Any:
 
 @primitive
 def between(start: Any, stop: Any, num: int, endpoint: bool) -> Any:
-    """Return np.linspace(start, stop, num, endpoint), the points in front of the axes of the ends."""
+    """Return np.linspace(start, stop, num, endpoint), the points in front of the axes
+    of the ends.
+    """
     return np.linspace(start, stop, num, endpoint)
 
 

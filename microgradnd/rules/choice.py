@@ -24,7 +24,8 @@ elementwise(
     lambda g, out, c, x, y: np.where(c, 0, g),
 )
 
-# Clipping. On a bound the gradient goes to the value, as in PyTorch; where the bounds cross, the upper one is taken.
+# Clipping. On a bound the gradient goes to the value, as in PyTorch; where the bounds
+# cross, the upper one is taken.
 
 clip = primitive(np.clip)
 
@@ -52,7 +53,9 @@ elementwise(
 def clip_between(
     a: Any, a_min: Any = None, a_max: Any = None, out: None = None, *, min: Any = None, max: Any = None
 ) -> Any:
-    """Spell np.clip with its bounds at positions of their own, whichever of their names they came by."""
+    """Spell np.clip with its bounds at positions of their own, whichever of their names
+    they came by.
+    """
     if (min is not None or max is not None) and (a_min is not None or a_max is not None):
         raise TypeError("clip was given both min= or max= and a_min or a_max; pass each bound once, as min= and max=")
     return clip(a, a_min if min is None else min, a_max if max is None else max)
@@ -76,7 +79,9 @@ def select(condlist: Sequence[Any], choicelist: Sequence[Any], default: Any = 0)
 
 @composite(np.choose)
 def choose(a: Any, choices: Sequence[Any], out: None = None, mode: str = "raise") -> Any:
-    """Spell np.choose: each index chooses an array; the choices have gradients, the indices none."""
+    """Spell np.choose: each index chooses an array; the choices have gradients, the
+    indices none.
+    """
     count = len(choices)
     if mode == "wrap":
         a = np.remainder(a, count)
@@ -92,7 +97,9 @@ def choose(a: Any, choices: Sequence[Any], out: None = None, mode: str = "raise"
 
 @composite(np.piecewise)
 def piecewise(x: Any, condlist: Any, funclist: Sequence[Any], *args: Any, **kw: Any) -> Any:
-    """Spell np.piecewise: each function is called on the elements that its condition holds for, and on no others."""
+    """Spell np.piecewise: each function is called on the elements that its condition
+    holds for, and on no others.
+    """
     x = x if hasattr(x, "shape") else np.asarray(x)
     single = np.ndim(condlist) == 0 or (x.ndim > 0 and not isinstance(condlist[0], list | np.ndarray))
     conditions = [np.asarray(c, bool) for c in ([condlist] if single else condlist)]

@@ -1,11 +1,13 @@
 """What has no derivative, and why: the rest of NumPy.
 
-Owns: the reasons that a user reads, and the functions that are simply called on the arrays.
+Owns: the reasons that a user reads, and the functions that are simply called on the
+arrays.
 Must not own: rules.
 Read next: `../registry.py`.
 
-A function whose results are integers, booleans or text is called on the arrays and gives plain results. Any other
-function without a rule raises its reason. Names are looked up, because not every NumPy has all of them.
+A function whose results are integers, booleans or text is called on the arrays and
+gives plain results. Any other function without a rule raises its reason. Names are
+looked up, because not every NumPy has all of them.
 """
 
 from __future__ import annotations
@@ -18,7 +20,9 @@ from microgradnd.registry import COMPOSITES, PLAIN, VJPS, exclude, plain
 
 
 def functions(names: str, *modules: Any) -> list[Any]:
-    """Return the functions of some names that this NumPy has and that nothing better is known about."""
+    """Return the functions of some names that this NumPy has and that nothing better is
+    known about.
+    """
     found = [getattr(module, name) for module in modules or (np,) for name in names.split() if hasattr(module, name)]
     return [f for f in found if f not in VJPS and f not in COMPOSITES and f not in PLAIN]
 

@@ -4,9 +4,11 @@ Owns: `np.fft`.
 Must not own: anything else.
 Read next: `linalg.py`.
 
-A transform is linear: out = W x, with a matrix of roots of unity that equals its own transpose, so the VJP of `fft` is
-`fft` again and that of `ifft` is `ifft`, in the same normalisation. With `n=` the input is cropped or padded by zeros,
-so the cotangent is padded or cropped. The transforms of several axes are those of one, axis after axis, as in NumPy.
+A transform is linear: out = W x, with a matrix of roots of unity that equals its own
+transpose, so the VJP of `fft` is `fft` again and that of `ifft` is `ifft`, in the same
+normalisation. With `n=` the input is cropped or padded by zeros, so the cotangent is
+padded or cropped. The transforms of several axes are those of one, axis after axis, as
+in NumPy.
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ from microgradnd.registry import composite, linear
 
 
 def resized(g: Any, like: Any, axis: int) -> Any:
-    """Return a cotangent cropped or padded by zeros along an axis to the length that the argument has there."""
+    """Return a cotangent cropped or padded by zeros along an axis to the length that
+    the argument has there.
+    """
     n, wanted = g.shape[axis], like.shape[axis]
     if n == wanted:
         return g
@@ -37,11 +41,14 @@ for function in (np.fft.fft, np.fft.ifft):
     )
 
 
-# The transforms of real arrays keep half of the frequencies: each but the first and, for even n, the last counts twice
+# The transforms of real arrays keep half of the frequencies: each but the first and,
+# for even n, the last counts twice
 
 
 def twice(half: Any, n: int, axis: int) -> Any:
-    """Return how often the whole spectrum holds each frequency of half of it: 1, 2, 2, ..., 2 and, for even n, 1."""
+    """Return how often the whole spectrum holds each frequency of half of it: 1, 2, 2,
+    ..., 2 and, for even n, 1.
+    """
     shape = [1] * half.ndim
     shape[axis] = half.shape[axis]
     times = np.full(shape[axis], 2, half.real.dtype)
@@ -87,7 +94,9 @@ linear(np.fft.ifftshift, lambda g, out, x, axes=None: np.fft.fftshift(g, axes))
 
 
 def lengths_and_axes(a: Any, s: Any, axes: Any) -> tuple[list[int | None], list[int]]:
-    """Return the length and the number of each axis to transform; a length of None is the one that it has."""
+    """Return the length and the number of each axis to transform; a length of None is
+    the one that it has.
+    """
     if s is None:
         axes = range(-a.ndim, 0) if axes is None else axes
         return [None] * len(axes), list(axes)
@@ -125,7 +134,9 @@ def of_real_arrays(default: Any) -> Callable[..., Any]:
 
 
 def to_real_arrays(default: Any) -> Callable[..., Any]:
-    """Spell np.fft.irfftn: ifft along all axes but the last, then irfft along that one."""
+    """Spell np.fft.irfftn: ifft along all axes but the last, then irfft along that
+    one.
+    """
 
     def spelled(a: Any, s: Any = None, axes: Any = default, norm: Any = None) -> Any:
         lengths, axes = lengths_and_axes(a, s, axes)

@@ -4,7 +4,8 @@ Owns: `x[index]`, `x[index] = value`, and what is spelled with them.
 Must not own: the operations themselves (`primitives.py`).
 Read next: `linalg.py`.
 
-Picking and scattering are transposes of each other: the cotangent of what was picked goes back to where it came from.
+Picking and scattering are transposes of each other: the cotangent of what was picked
+goes back to where it came from.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ defjvp(select, lambda t, out, results, index: t[index])
 
 
 def remaining(index: Any, shape: tuple[int, ...]) -> Any:
-    """Return which of the elements put at an index are still there: of several put at one place, the last."""
+    """Return which of the elements put at an index are still there: of several put at
+    one place, the last.
+    """
     if is_basic(index):
         return None
     places = np.zeros(shape, int)
@@ -75,7 +78,9 @@ def full_like(a: Any, fill_value: Any, dtype: Any = None, **options: Any) -> Any
 
 
 def numbers(index: Any, n: int, mode: str) -> Any:
-    """Return the numbers of elements along an axis of length n, where `mode` says what to do beyond its ends."""
+    """Return the numbers of elements along an axis of length n, where `mode` says what
+    to do beyond its ends.
+    """
     index = array(index)
     if mode not in ("raise", "wrap", "clip"):
         raise ValueError(f"mode= must be one of 'raise', 'wrap' and 'clip', got {mode!r}")
@@ -98,7 +103,9 @@ def take(a: Any, indices: Any, axis: int | None = None, out: None = None, mode: 
 
 
 def along(indices: Any, shape: tuple[int, ...], axis: int) -> tuple[Any, ...]:
-    """Return the index with which np.take_along_axis picks: one number for each line along an axis."""
+    """Return the index with which np.take_along_axis picks: one number for each line
+    along an axis.
+    """
     indices = array(indices)
     if indices.ndim != len(shape) or indices.dtype.kind not in "iu":
         raise ValueError(
@@ -131,7 +138,8 @@ def extract(condition: Any, arr: Any) -> Any:
 
 plain([np.ix_, np.flatnonzero, np.argwhere])
 
-# Functions that change their first argument: they assign to it, which for a Tensor is recorded
+# Functions that change their first argument: they assign to it, which for a Tensor is
+# recorded
 
 
 @composite(np.copyto)
@@ -146,13 +154,17 @@ def copyto(dst: Any, src: Any, casting: Any = "same_kind", where: Any = True) ->
 
 
 def unravelled(places: Any, shape: tuple[int, ...]) -> Any:
-    """Return the index of some places counted along the rows, from the end if they are negative."""
+    """Return the index of some places counted along the rows, from the end if they are
+    negative.
+    """
     return np.unravel_index(np.arange(int(np.prod(shape)))[places], shape)
 
 
 @composite(np.put)
 def put(a: Any, ind: Any, v: Any, mode: str = "raise") -> None:
-    """Spell np.put: assign by places counted along the rows, repeating the values as often as it takes."""
+    """Spell np.put: assign by places counted along the rows, repeating the values as
+    often as it takes.
+    """
     places = np.ravel(numbers(ind, a.size, mode))
     if places.size:
         a[unravelled(places, a.shape)] = np.resize(array(v), places.shape)
@@ -160,20 +172,26 @@ def put(a: Any, ind: Any, v: Any, mode: str = "raise") -> None:
 
 @composite(np.putmask)
 def putmask(a: Any, /, mask: Any, values: Any) -> None:
-    """Spell np.putmask: assign where a mask is true, repeating the values over the whole array."""
+    """Spell np.putmask: assign where a mask is true, repeating the values over the
+    whole array.
+    """
     a[...] = np.where(np.not_equal(mask, 0), np.resize(array(values), a.shape), a)
 
 
 @composite(np.place)
 def place(arr: Any, mask: Any, vals: Any) -> None:
-    """Spell np.place: assign where a mask is true, repeating the values as often as it takes."""
+    """Spell np.place: assign where a mask is true, repeating the values as often as it
+    takes.
+    """
     mask = np.not_equal(mask, 0)
     arr[mask] = np.resize(array(vals), int(np.count_nonzero(mask)))
 
 
 @composite(np.put_along_axis)
 def put_along_axis(arr: Any, indices: Any, values: Any, axis: int | None = -1) -> None:
-    """Spell np.put_along_axis: assign to each line along an axis by numbers of its own."""
+    """Spell np.put_along_axis: assign to each line along an axis by numbers of its
+    own.
+    """
     if axis is None:
         arr[unravelled(numbers(indices, arr.size, "raise"), arr.shape)] = values
     else:
@@ -181,11 +199,15 @@ def put_along_axis(arr: Any, indices: Any, values: Any, axis: int | None = -1) -
 
 
 def accumulating(ufunc: Any) -> Any:
-    """Make an operation of np.add.at or np.subtract.at on a copy, linear in the array and in what is added to it."""
+    """Make an operation of np.add.at or np.subtract.at on a copy, linear in the array
+    and in what is added to it.
+    """
 
     @primitive
     def at(x: Any, index: Any, b: Any) -> Any:
-        """Return a copy of x to which b is added at an index, or subtracted, as often as it names an element."""
+        """Return a copy of x to which b is added at an index, or subtracted, as often
+        as it names an element.
+        """
         out = np.array(x)
         ufunc.at(out, index, b)
         return out
@@ -216,13 +238,17 @@ def add_at(a: Any, indices: Any, b: Any, /) -> None:
 
 @composite(np.subtract.at)
 def subtract_at(a: Any, indices: Any, b: Any, /) -> None:
-    """Spell np.subtract.at: subtract, also from elements that the index names several times."""
+    """Spell np.subtract.at: subtract, also from elements that the index names several
+    times.
+    """
     a[...] = subtracted_at(a, indices, b)
 
 
 @composite(np.fill_diagonal)
 def fill_diagonal(a: Any, val: Any, wrap: bool = False) -> None:
-    """Spell np.fill_diagonal: assign to the places that it fills in an array of their numbers."""
+    """Spell np.fill_diagonal: assign to the places that it fills in an array of their
+    numbers.
+    """
     marks = np.zeros(a.shape, bool)
     np.fill_diagonal(marks, True, wrap)
     places = np.nonzero(marks)

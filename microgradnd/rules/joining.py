@@ -4,8 +4,8 @@ Owns: concatenating, stacking, blocks, inserting and deleting, padding.
 Must not own: taking arrays apart (`shape.py`).
 Read next: `indexing.py`.
 
-A list of arrays is no argument of an operation: what holds one is spelled in `primitives.concatenate`, which takes the
-arrays as arguments of their own.
+A list of arrays is no argument of an operation: what holds one is spelled in
+`primitives.concatenate`, which takes the arrays as arguments of their own.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ VJPS[primitives.concatenate], JVPS[primitives.concatenate] = Joint(concatenated_
 def concatenate(
     arrays: Any, /, axis: int | None = 0, out: None = None, *, dtype: Any = None, casting: Any = "same_kind"
 ) -> Any:
-    """Spell np.concatenate with its arrays as arguments of their own, where the tape sees them."""
+    """Spell np.concatenate with its arrays as arguments of their own, where the tape
+    sees them.
+    """
     parts = [np.ravel(array(a)) if axis is None else array(a) for a in arrays]
     if dtype is not None:
         for part in parts:
@@ -92,7 +94,9 @@ def column_stack(tup: Any) -> Any:
 
 @composite(np.block)
 def block(arrays: Any) -> Any:
-    """Spell np.block: the innermost lists are joined along the last axis, those around them along the one before."""
+    """Spell np.block: the innermost lists are joined along the last axis, those around
+    them along the one before.
+    """
     nested = depth(arrays)
     ndim = max(nested, *map(np.ndim, leaves(arrays)), 0)
     return join(arrays, -nested, ndim) if nested else np.copy(arrays)
@@ -114,7 +118,9 @@ def leaves(tree: Any) -> list[Any]:
 
 
 def join(tree: Any, axis: int, ndim: int) -> Any:
-    """Join what is in nested lists along `axis`, what is in inner lists along the axes after it."""
+    """Join what is in nested lists along `axis`, what is in inner lists along the axes
+    after it.
+    """
     if not isinstance(tree, list):
         return np.reshape(tree, (1,) * (ndim - np.ndim(tree)) + np.shape(tree))
     return np.concatenate([join(branch, axis + 1, ndim) for branch in tree], axis)
@@ -127,13 +133,17 @@ def append(arr: Any, values: Any, axis: int | None = None) -> Any:
 
 
 def untracked(obj: Any) -> Any:
-    """Return where to insert or delete as NumPy takes it: a Tensor of numbers as its array."""
+    """Return where to insert or delete as NumPy takes it: a Tensor of numbers as its
+    array.
+    """
     return np.asarray(obj) if hasattr(obj, "dtype") else obj
 
 
 @composite(np.insert)
 def insert(arr: Any, obj: Any, values: Any, axis: int | None = None) -> Any:
-    """Spell np.insert: it is called with the places of the elements, and the elements follow."""
+    """Spell np.insert: it is called with the places of the elements, and the elements
+    follow.
+    """
     arr, values = np.ravel(arr) if axis is None else array(arr), array(values)
     places = np.arange(arr.size).reshape(arr.shape)
     new = np.arange(arr.size, arr.size + values.size).reshape(values.shape)
@@ -148,7 +158,8 @@ def delete(arr: Any, obj: Any, axis: int | None = None) -> Any:
     return arr[at_axis(np.delete(np.arange(arr.shape[axis]), untracked(obj)), axis)]
 
 
-# Padding: along one axis after the other, each treating what the former have made as given
+# Padding: along one axis after the other, each treating what the former have made as
+# given
 
 STATISTICS: dict[str, Function] = {"maximum": np.max, "minimum": np.min, "mean": np.mean, "median": np.median}
 
@@ -158,7 +169,9 @@ numpys_pad = on_arrays(np.pad)
 
 @of_floats(np.pad)
 def pad(x: Any, pad_width: Any, mode: Any = "constant", **options: Any) -> Any:
-    """Spell np.pad, each mode in its own way; callable modes write into their arrays, which can't be recorded."""
+    """Spell np.pad, each mode in its own way; callable modes write into their arrays,
+    which can't be recorded.
+    """
     if callable(mode):
         raise NotImplementedError("pad: a callable mode writes into its array; join the parts with np.concatenate")
     np.pad(np.zeros((1,) * x.ndim), 0, mode, **options)  # raises for a mode or an option that there isn't

@@ -4,21 +4,25 @@ Owns: `np.linalg`, except for its products of matrices and vectors.
 Must not own: products (`products.py`).
 Read next: `../tape.py`, which uses all of these.
 
-The formulas follow M. Giles, "Collected matrix derivative results for forward and reverse mode algorithmic
-differentiation" (2008), where no other source is named; they are extended here to stacks and to complex numbers.
-A function that isn't holomorphic is easier to derive with the conjugate G = conj(g) of its cotangent, for which
-Re sum(g * d) is the inner product <G, d>, so that the transpose of d -> U d V is G -> U* G V* with adjoints U*, V*.
+The formulas follow M. Giles, "Collected matrix derivative results for forward and
+reverse mode algorithmic differentiation" (2008), where no other source is named; they
+are extended here to stacks and to complex numbers. A function that isn't holomorphic is
+easier to derive with the conjugate G = conj(g) of its cotangent, for which Re sum(g *
+d) is the inner product <G, d>, so that the transpose of d -> U d V is G -> U* G V* with
+adjoints U*, V*.
 
 Conventions
-- `cholesky`, `eigh`, `eigvalsh`, and `svd` and `pinv` with hermitian=True, read one triangle of a matrix that they take
-  for Hermitian. Their derivatives are those of f((a + a*) / 2), so that gradients are Hermitian too, as in PyTorch and
-  JAX.
-- Eigenvectors and singular vectors are defined up to a sign or phase, and where values repeat up to a rotation. Their
-  derivatives are those of vectors that don't turn within that freedom: they are meant for functions that don't depend
-  on it. Where values repeat exactly, what depends on the vectors has no such derivative: it is infinite or NaN, and
-  NumPy warns of the division by zero. What depends on the values alone has its derivative there as elsewhere.
-- norm'(0) = 0; entries that tie for a maximum or minimum share the gradient; singular values have derivative 0 where
-  they are 0, as |x| has.
+- `cholesky`, `eigh`, `eigvalsh`, and `svd` and `pinv` with hermitian=True, read one
+  triangle of a matrix that they take for Hermitian. Their derivatives are those of f((a
+  + a*) / 2), so that gradients are Hermitian too, as in PyTorch and JAX.
+- Eigenvectors and singular vectors are defined up to a sign or phase, and where values
+  repeat up to a rotation. Their derivatives are those of vectors that don't turn within
+  that freedom: they are meant for functions that don't depend on it. Where values
+  repeat exactly, what depends on the vectors has no such derivative: it is infinite or
+  NaN, and NumPy warns of the division by zero. What depends on the values alone has its
+  derivative there as elsewhere.
+- norm'(0) = 0; entries that tie for a maximum or minimum share the gradient; singular
+  values have derivative 0 where they are 0, as |x| has.
 """
 
 from __future__ import annotations
@@ -91,7 +95,9 @@ defjvp(np.linalg.inv, lambda t, out, a: -(out @ t @ out))
 
 
 def columns(x: Any, b: Any) -> Any:
-    """Return what np.linalg.solve takes and gives as matrices: where b is one vector, it is a matrix of one column."""
+    """Return what np.linalg.solve takes and gives as matrices: where b is one vector,
+    it is a matrix of one column.
+    """
     return column(x) if b.ndim == 1 else x
 
 
@@ -101,7 +107,9 @@ def like_right(x: Any, b: Any) -> Any:
 
 
 def solve(a: Any, b: Any) -> Any:
-    """Return np.linalg.solve(a, b): of arrays, by substitution where a is triangular."""
+    """Return np.linalg.solve(a, b): of arrays, by substitution where a is
+    triangular.
+    """
     return np.linalg.solve(a, b) if is_recorded(a) or is_recorded(b) else triangular.solve(a, b)
 
 
@@ -141,10 +149,11 @@ def pinv_cotangent(g: Any, out: Any, a: Any, rcond: Any = None, hermitian: bool 
 
 
 def pinv_tangent(t: Any, out: Any, a: Any, rcond: Any = None, hermitian: bool = False, **_: Any) -> Any:
-    """Return dP = P P* dA* (I - A P) + (I - P A) dA* P* P - P dA P, for a rank that stays.
+    """Return dP = P P* dA* (I - A P) + (I - P A) dA* P* P - P dA P, for a rank that
+    stays.
 
-    Golub & Pereyra, "The differentiation of pseudo-inverses and nonlinear least squares problems whose variables
-    separate" (1973).
+    Golub & Pereyra, "The differentiation of pseudo-inverses and nonlinear least squares
+    problems whose variables separate" (1973).
     """
     t = hermitian_part(t) if hermitian else t
     first, second = out @ adjoint(t @ out), adjoint(out @ t) @ out
@@ -162,7 +171,8 @@ numpys_lstsq, numpys_qr = on_arrays(np.linalg.lstsq), on_arrays(np.linalg.qr)
 def lstsq(a: Any, b: Any, rcond: float | None = None) -> Any:
     """Spell np.linalg.lstsq by the pseudo-inverse; the rank is a plain integer.
 
-    A compiled program can't leave the residuals out where the rank isn't full: there they are NaN.
+    A compiled program can't leave the residuals out where the rank isn't full: there
+    they are NaN.
     """
     a, b = array(a), array(b)
     m, n = a.shape
@@ -195,7 +205,9 @@ def tensorinv(a: Any, ind: int = 2) -> Any:
 
 @composite(np.linalg.tensorsolve)
 def tensorsolve(a: Any, b: Any, axes: Any = None) -> Any:
-    """Spell np.linalg.tensorsolve: the last axes of `a`, after moving `axes` there, are the columns of a matrix."""
+    """Spell np.linalg.tensorsolve: the last axes of `a`, after moving `axes` there, are
+    the columns of a matrix.
+    """
     a, b = array(a), array(b)
     order = [axis for axis in range(a.ndim) if axis not in (axes or ())]
     a = np.transpose(a, order + list(axes or ()))
@@ -210,7 +222,9 @@ def tensorsolve(a: Any, b: Any, axes: Any = None) -> Any:
 
 
 def others(values: Any) -> Any:
-    """Return, for each singular value, the product of all others; by logarithms, so that none overflows on the way."""
+    """Return, for each singular value, the product of all others; by logarithms, so
+    that none overflows on the way.
+    """
     with np.errstate(divide="ignore"):
         logs = np.log(values.astype(np.float64))
     rest = np.where(np.eye(values.shape[-1], dtype=bool), 0, row(logs))
@@ -219,10 +233,12 @@ def others(values: Any) -> Any:
 
 @primitive
 def minors(a: Any) -> Any:
-    """Return the derivative of the determinant by each element, its cofactor, by singular values, of any matrix.
+    """Return the derivative of the determinant by each element, its cofactor, by
+    singular values, of any matrix.
 
-    For A = U S V* it is det(U) det(V*) conj(U) P V', where P is diagonal and holds for each singular value the product
-    of the others: no inverse is needed, and nothing is lost where the matrix is singular.
+    For A = U S V* it is det(U) det(V*) conj(U) P V', where P is diagonal and holds for
+    each singular value the product of the others: no inverse is needed, and nothing is
+    lost where the matrix is singular.
     """
     u, s, vh = np.linalg.svd(a)
     unit = np.expand_dims(np.linalg.det(u) * np.linalg.det(vh), (-2, -1))
@@ -230,10 +246,12 @@ def minors(a: Any) -> Any:
 
 
 def minors_moved(t: Any, a: Any) -> Any:
-    """Return how the cofactors change with a matrix: they are linear in any two of its rows and columns.
+    """Return how the cofactors change with a matrix: they are linear in any two of its
+    rows and columns.
 
-    Between the singular vectors, where T is t, it is on the diagonal sum over j of q[i, j] T[j, j], and off it
-    -q[i, j] T[j, i], where q[i, j] is the product of all singular values but those two.
+    Between the singular vectors, where T is t, it is on the diagonal sum over j of q[i,
+    j] T[j, j], and off it -q[i, j] T[j, i], where q[i, j] is the product of all
+    singular values but those two.
     """
     u, s, vh = np.linalg.svd(a)
     unit = np.expand_dims(np.linalg.det(u) * np.linalg.det(vh), (-2, -1))
@@ -255,9 +273,11 @@ def regular_part(a: Any, singular: Any) -> Any:
 def cofactors(det: Any, a: Any) -> Any:
     """Return the derivative of the determinant by each element: det inv(a)'.
 
-    Where the matrix is close to a singular one, or the determinant beyond the range of its dtype, it comes from the
-    singular values. Close is a determinant far below the product of the lengths of the rows, its bound by Hadamard:
-    the inverse would lose digits, in a second derivative twice as many. The bound of one that overflows is infinite.
+    Where the matrix is close to a singular one, or the determinant beyond the range of
+    its dtype, it comes from the singular values. Close is a determinant far below the
+    product of the lengths of the rows, its bound by Hadamard: the inverse would lose
+    digits, in a second derivative twice as many. The bound of one that overflows is
+    infinite.
     """
     size, limits = np.abs(det), np.finfo(a.dtype)
     bound = np.prod(np.linalg.norm(a, axis=-1), axis=-1)
@@ -276,7 +296,9 @@ defjvp(np.linalg.det, lambda t, out, a: np.sum(cofactors(out, a) * t, axis=(-2, 
 
 
 def log_slope(sign: Any, a: Any) -> Any:
-    """Return the derivative of log det(a) by each element, inv(a)'; NaN for a singular matrix, where it is -inf."""
+    """Return the derivative of log det(a) by each element, inv(a)'; NaN for a singular
+    matrix, where it is -inf.
+    """
     singular = np.expand_dims(sign == 0, (-2, -1))
     if surely(~np.any(singular)):
         return mT(np.linalg.inv(a))
@@ -290,7 +312,9 @@ def slogdet_cotangent(g: Any, out: Any, a: Any) -> Any:
 
 
 def slogdet_tangent(t: Any, out: Any, a: Any) -> Any:
-    """Return d sign = i sign Im(r), d logabsdet = Re(r) with r = d log det = tr(inv(a) t)."""
+    """Return d sign = i sign Im(r), d logabsdet = Re(r) with r = d log det = tr(inv(a)
+    t).
+    """
     rate = np.sum(log_slope(out[0], a) * t, axis=(-2, -1))
     return Results((out[0] * np.imag(rate) * 1j if a.dtype.kind == "c" else 0 * out[0], real(rate)))
 
@@ -329,7 +353,9 @@ def cholesky_cotangent(g: Any, out: Any, a: Any, *, upper: bool = False) -> Any:
 
 
 def cholesky_tangent(t: Any, out: Any, a: Any, *, upper: bool = False) -> Any:
-    """Return dL = L Phi(inv(L) dA inv(L)*), where Phi takes the lower triangle and half of the diagonal."""
+    """Return dL = L Phi(inv(L) dA inv(L)*), where Phi takes the lower triangle and half
+    of the diagonal.
+    """
     lower = adjoint(out) if upper else out
     tangent = multiply_triangular(lower, lower_half(unscale(lower, hermitian_part(t), True)), True)
     return adjoint(tangent) if upper else tangent
@@ -341,23 +367,28 @@ defjvp(np.linalg.cholesky, cholesky_tangent)
 
 @primitive
 def tall_qr(a: Any) -> Any:
-    """Return `np.linalg.qr(a)`, for no fewer rows than columns: the case that others are spelled in."""
+    """Return `np.linalg.qr(a)`, for no fewer rows than columns: the case that others
+    are spelled in.
+    """
     return np.linalg.qr(a)
 
 
 def qr_cotangent(g: Any, out: Any, a: Any) -> Any:
-    """Return the transpose of `qr_tangent`: (G_Q + Q K) inv(R)*, K Hermitian with the upper half of R G_R* - Q* G_Q."""
+    """Return the transpose of `qr_tangent`: (G_Q + Q K) inv(R)*, K Hermitian with the
+    upper half of R G_R* - Q* G_Q.
+    """
     (q, r), (g_q, g_r) = out, (conj(part) for part in g)
     half = adjoint(lower_half(adjoint(g_r @ adjoint(r) - adjoint(q) @ g_q)))
     return conj((g_q + q @ (half + adjoint(half))) @ adjoint(np.linalg.inv(r)))
 
 
 def qr_tangent(t: Any, out: Any, a: Any) -> Any:
-    """Return dR = (C - W) R and dQ = Q W + (dA inv(R) - Q C), where C = Q* dA inv(R) and W is its skew-Hermitian part
-    that leaves C - W upper triangular with a real diagonal.
+    """Return dR = (C - W) R and dQ = Q W + (dA inv(R) - Q C), where C = Q* dA inv(R)
+    and W is its skew-Hermitian part that leaves C - W upper triangular with a real
+    diagonal.
 
-    Walter & Lehmann, "Algorithmic differentiation of linear algebra functions with application in optimum
-    experimental design" (2010), section 3.
+    Walter & Lehmann, "Algorithmic differentiation of linear algebra functions with
+    application in optimum experimental design" (2010), section 3.
     """
     q, r = out
     moved = t @ np.linalg.inv(r)
@@ -373,7 +404,9 @@ defjvp(tall_qr, qr_tangent)
 
 @composite(np.linalg.qr)
 def qr(a: Any, mode: str = "reduced") -> Any:
-    """Spell np.linalg.qr: for a wide matrix A = [A1, A2], Q and R1 are those of A1, and R = [R1, Q* A2]."""
+    """Spell np.linalg.qr: for a wide matrix A = [A1, A2], Q and R1 are those of A1, and
+    R = [R1, Q* A2].
+    """
     m, n = a.shape[-2:]
     if mode not in ("reduced", "r") and not (mode == "complete" and m <= n):
         raise NotImplementedError(
@@ -397,7 +430,9 @@ def eigh_cotangent(g: Any, out: Any, a: Any, UPLO: Any = "L") -> Any:
 
 
 def eigh_tangent(t: Any, out: Any, a: Any, UPLO: Any = "L") -> Any:
-    """Return dw = diag(P) and dV = V (F * P), where P = V* dA V and F[i, j] = 1 / (w[j] - w[i]) off the diagonal."""
+    """Return dw = diag(P) and dV = V (F * P), where P = V* dA V and F[i, j] = 1 / (w[j]
+    - w[i]) off the diagonal.
+    """
     w, v = out
     inner = adjoint(v) @ hermitian_part(t) @ v
     return Results((real(diagonal(inner)), v @ over(off_diagonal(inner), differences(w))))
@@ -430,7 +465,9 @@ def eig_cotangent(g: Any, out: Any, a: Any) -> Any:
 
 
 def eig_tangent(t: Any, out: Any, a: Any) -> Any:
-    """Return dw and dV as in `eigh_tangent`, with P = inv(V) dA V, and columns of V that keep their length 1."""
+    """Return dw and dV as in `eigh_tangent`, with P = inv(V) dA V, and columns of V
+    that keep their length 1.
+    """
     w, v = out
     inner = np.linalg.solve(v, t @ v)
     moved = v @ over(off_diagonal(inner), differences(w))
@@ -448,20 +485,26 @@ def square_differences(s: Any) -> Any:
 
 
 def positive(s: Any) -> Any:
-    """Return 1 for a positive singular value and 0 for 0, where it has a kink as |x| has."""
+    """Return 1 for a positive singular value and 0 for 0, where it has a kink as |x|
+    has.
+    """
     return ratio(s, s, s == 0)
 
 
 def outside(g: Any, u: Any, s: Any) -> Any:
-    """Return (I - U U*) g diag(1 / s): what leads out of the space that the columns of U span."""
+    """Return (I - U U*) g diag(1 / s): what leads out of the space that the columns of
+    U span.
+    """
     scaled = over(g, row(s))
     return scaled - u @ (adjoint(u) @ scaled)
 
 
 def onto_first(u: Any, g: Any, k: int) -> tuple[Any, Any]:
-    """Return the first k columns of a unitary matrix U, and a cotangent of them that stands for that of U.
+    """Return the first k columns of a unitary matrix U, and a cotangent of them that
+    stands for that of U.
 
-    The columns that complete U, U2, only turn to stay orthogonal to the first, U1: dU2 = -U1 dU1* U2.
+    The columns that complete U, U2, only turn to stay orthogonal to the first, U1: dU2
+    = -U1 dU1* U2.
     """
     if u.shape[-1] == k:
         return u, g
@@ -504,11 +547,13 @@ def svd_cotangent(
 def svd_tangent(
     t: Any, out: Any, a: Any, full_matrices: bool = True, compute_uv: bool = True, hermitian: bool = False
 ) -> Any:
-    """Return dS = Re diag(P), dU = U (F * (P S + S P*)) + (I - U U*) dA V inv(S), and dV, where P and S change places.
+    """Return dS = Re diag(P), dU = U (F * (P S + S P*)) + (I - U U*) dA V inv(S), and
+    dV, where P and S change places.
 
-    P = U* dA V and F[i, j] = 1 / (s[j]**2 - s[i]**2) off the diagonal. J. Townsend, "Differentiating the singular value
-    decomposition" (2016); for complex matrices Wan & Zhang, "Automatic differentiation for complex valued SVD" (2019):
-    of the phase that the two vectors of a pair share, all goes to U.
+    P = U* dA V and F[i, j] = 1 / (s[j]**2 - s[i]**2) off the diagonal. J. Townsend,
+    "Differentiating the singular value decomposition" (2016); for complex matrices Wan
+    & Zhang, "Automatic differentiation for complex valued SVD" (2019): of the phase
+    that the two vectors of a pair share, all goes to U.
     """
     t = hermitian_part(t) if hermitian else t
     if not compute_uv:
@@ -544,7 +589,9 @@ def is_euclidean(ord: Any, axes: tuple[int, ...]) -> bool:
 
 
 def norm_slope(out: Any, x: Any, ord: Any, axes: tuple[int, ...]) -> Any:
-    """Return the derivative of any other norm, whose axes are kept, by each element of x."""
+    """Return the derivative of any other norm, whose axes are kept, by each element of
+    x.
+    """
     if len(axes) == 2 and ord in (2, -2, "nuc"):
         return np.moveaxis(singular_slope(np.moveaxis(x, axes, (-2, -1)), ord), (-2, -1), axes)
     size = np.abs(x)
@@ -564,7 +611,8 @@ def norm_slope(out: Any, x: Any, ord: Any, axes: tuple[int, ...]) -> Any:
 
 
 def extreme_share(values: Any, ord: Any, axis: int) -> Any:
-    """Return the share that each value has in the maximum, or for a negative `ord` in the minimum, along an axis.
+    """Return the share that each value has in the maximum, or for a negative `ord` in
+    the minimum, along an axis.
 
     No number is equal to NaN, which leaves 0 / 0.
     """
@@ -574,9 +622,11 @@ def extreme_share(values: Any, ord: Any, axis: int) -> Any:
 
 
 def singular_slope(x: Any, ord: Any) -> Any:
-    """Return the derivative of the sum, the largest or the smallest of the singular values of matrices.
+    """Return the derivative of the sum, the largest or the smallest of the singular
+    values of matrices.
 
-    In the sum, a singular value counts as 0 where `np.linalg.matrix_rank` would count it so: its vectors are arbitrary.
+    In the sum, a singular value counts as 0 where `np.linalg.matrix_rank` would count
+    it so: its vectors are arbitrary.
     """
     u, s, vh = np.linalg.svd(x, full_matrices=False)
     if ord == "nuc":
@@ -589,7 +639,8 @@ def singular_slope(x: Any, ord: Any) -> Any:
 
 @primitive
 def direction(x: Any, length: Any, axes: Any) -> Any:
-    """Return x / length, the direction of vectors along some axes, which `length` keeps; 0 for a vector of length 0.
+    """Return x / length, the direction of vectors along some axes, which `length`
+    keeps; 0 for a vector of length 0.
 
     Of an infinite vector only the infinite elements count, all alike.
     """
@@ -616,12 +667,16 @@ defjvp(
 
 
 def unless_zero(length: Any) -> Any:
-    """Return a length, NaN for 0: how the direction of a vector changes there has no value."""
+    """Return a length, NaN for 0: how the direction of a vector changes there has no
+    value.
+    """
     return np.where(length == 0, np.nan, length)
 
 
 def norm_cotangent(g: Any, out: Any, x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
-    """Return the derivatives by each element, times the cotangent of their norm: for the Euclidean norm g x / out."""
+    """Return the derivatives by each element, times the cotangent of their norm: for
+    the Euclidean norm g x / out.
+    """
     axes = axes_of(axis, x.ndim)
     if not keepdims:
         g, out = np.expand_dims(g, axes), np.expand_dims(out, axes)
@@ -662,7 +717,9 @@ def matrix_norm(x: Any, *, keepdims: bool = False, ord: Any = "fro") -> Any:
 
 @of_floats(np.linalg.cond)
 def cond(x: Any, p: Any = None) -> Any:
-    """Spell np.linalg.cond; for a singular matrix it is infinite, and so is its derivative."""
+    """Spell np.linalg.cond; for a singular matrix it is infinite, and so is its
+    derivative.
+    """
     if 0 in x.shape[-2:]:
         raise np.linalg.LinAlgError(f"cond is not defined for a matrix without elements, of shape {x.shape[-2:]}")
     if p in (None, 2, -2):
@@ -679,12 +736,16 @@ def cond(x: Any, p: Any = None) -> Any:
 
 @primitive
 def chain_product(*matrices: Any) -> Any:
-    """Return `np.linalg.multi_dot(matrices)`, taking the matrices as arguments of their own."""
+    """Return `np.linalg.multi_dot(matrices)`, taking the matrices as arguments of their
+    own.
+    """
     return np.linalg.multi_dot(matrices)
 
 
 def chain_cotangent(position: int, g: Any, out: Any, *matrices: Any) -> Any:
-    """Return the cotangent of one factor: the others transposed, around g, multiplied in the best order again."""
+    """Return the cotangent of one factor: the others transposed, around g, multiplied
+    in the best order again.
+    """
     before, after = ([mT(m) for m in reversed(part)] for part in (matrices[:position], matrices[position + 1 :]))
     return chain_product(*before, g, *after)
 
@@ -699,7 +760,9 @@ variadic(chain_product, chain_cotangent, chain_tangent)
 
 @composite(np.linalg.multi_dot)
 def multi_dot(arrays: Any) -> Any:
-    """Spell np.linalg.multi_dot with its factors as arguments of their own; the first and the last may be vectors."""
+    """Spell np.linalg.multi_dot with its factors as arguments of their own; the first
+    and the last may be vectors.
+    """
     if len(arrays) < 2:
         raise ValueError(f"multi_dot multiplies two arrays or more, not {len(arrays)}; pass them as one list")
     first, *middle, last = (array(a) for a in arrays)

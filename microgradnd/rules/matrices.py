@@ -1,4 +1,5 @@
-"""Stacks of vectors and matrices: the words in which the rules of products and of linear algebra are written.
+"""Stacks of vectors and matrices: the words in which the rules of products and of
+linear algebra are written.
 
 Owns: transposing, and vectors as rows and columns.
 Must not own: any rule.

@@ -1,4 +1,5 @@
-"""Derivatives of NumPy's functions of polynomials, as vectors of coefficients, the highest power first.
+"""Derivatives of NumPy's functions of polynomials, as vectors of coefficients, the
+highest power first.
 
 Owns: `np.polyval` and its relatives; all are spelled in other functions.
 Must not own: convolution (`calculus.py`), eigenvalues and least squares (`linalg.py`).
@@ -41,7 +42,9 @@ composite(np.polymul)(lambda a1, a2: np.convolve(without_leading_zeros(a1), with
 
 
 def without_leading_zeros(p: Any) -> Any:
-    """Return a polynomial from its first coefficient that isn't 0 on; of only zeros, the last one."""
+    """Return a polynomial from its first coefficient that isn't 0 on; of only zeros,
+    the last one.
+    """
     p = np.ravel(p)
     return p[np.append(np.flatnonzero(p), p.size - 1)[0] :]
 
@@ -59,7 +62,9 @@ def polyder(p: Any, m: int = 1) -> Any:
 
 @composite(np.polyint)
 def polyint(p: Any, m: int = 1, k: Any = None) -> Any:
-    """Spell np.polyint: each coefficient over its new power, m times, with constants of integration."""
+    """Spell np.polyint: each coefficient over its new power, m times, with constants of
+    integration.
+    """
     if m < 0:
         raise ValueError(f"polyint: m={m}; the integral is taken 0 or more times, see np.polyder")
     p, constants = array(p), np.ravel(0.0 if k is None else k)
@@ -88,12 +93,16 @@ def polydiv(u: Any, v: Any) -> tuple[Any, Any]:
 
 @primitive
 def powers(x: Any, n: int) -> Any:
-    """Return np.vander(x, n, increasing=True): 1, x, x**2, ... of each element in a row."""
+    """Return np.vander(x, n, increasing=True): 1, x, x**2, ... of each element in a
+    row.
+    """
     return np.vander(x, n, increasing=True)
 
 
 def slopes(out: Any) -> Any:
-    """Return the derivatives of increasing powers by their base: each power times the next exponent, after a 0."""
+    """Return the derivatives of increasing powers by their base: each power times the
+    next exponent, after a 0.
+    """
     return np.concatenate([np.zeros_like(out[:, :1]), out[:, :-1] * np.arange(1, out.shape[1])], axis=1)
 
 
@@ -110,7 +119,9 @@ def vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:
 
 @of_floats(np.poly)
 def poly(seq_of_zeros: Any) -> Any:
-    """Spell np.poly: the product of x - root over the roots, or over the eigenvalues of a matrix."""
+    """Spell np.poly: the product of x - root over the roots, or over the eigenvalues of
+    a matrix.
+    """
     roots = np.linalg.eigvals(seq_of_zeros) if np.ndim(seq_of_zeros) == 2 else np.ravel(seq_of_zeros)
     roots = in_dtype(roots, np.float64) if roots.dtype == np.float16 else roots  # as NumPy does
     product: Any = np.ones(1, roots.dtype)
@@ -122,7 +133,9 @@ def poly(seq_of_zeros: Any) -> Any:
 
 @composite(np.roots)
 def roots(p: Any) -> Any:
-    """Spell np.roots: the eigenvalues of the companion matrix, and 0 for each 0 at the end."""
+    """Spell np.roots: the eigenvalues of the companion matrix, and 0 for each 0 at the
+    end.
+    """
     p = np.ravel(p)
     places = np.flatnonzero(p)
     if not places.size:

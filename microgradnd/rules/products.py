@@ -1,12 +1,14 @@
 """Derivatives of products of matrices, vectors and arrays.
 
-Owns: `np.matmul`, `np.dot` and their relatives, `np.einsum`, and the same functions in `np.linalg`.
-Must not own: elementwise products (`elementwise.py`), linear algebra (`linalg.py`), how products are computed
-(`contraction.py`).
+Owns: `np.matmul`, `np.dot` and their relatives, `np.einsum`, and the same functions in
+`np.linalg`.
+Must not own: elementwise products (`elementwise.py`), linear algebra (`linalg.py`), how
+products are computed (`contraction.py`).
 Read next: `linalg.py`.
 
-A product is linear in each argument, so its JVP is the product itself with one argument replaced by its tangent. Its
-VJP is again a product: of the cotangent with everything else, over the axes that the argument doesn't have.
+A product is linear in each argument, so its JVP is the product itself with one argument
+replaced by its tangent. Its VJP is again a product: of the cotangent with everything
+else, over the axes that the argument doesn't have.
 """
 
 from __future__ import annotations
@@ -43,7 +45,9 @@ def refuse_axes(axes: Any) -> None:
 
 
 def matmul_left(g: Any, out: Any, x: Any, y: Any, *, axes: Any = None, **_: Any) -> Any:
-    """Return the cotangent of x in x @ y: g @ y', a vector being a matrix with one row."""
+    """Return the cotangent of x in x @ y: g @ y', a vector being a matrix with one
+    row.
+    """
     if x.ndim == 2 == getattr(y, "ndim", 0) and axes is None:
         return np.dot(g, y.T)  # np.dot is several times faster than @ where one dimension is 1
     refuse_axes(axes)
@@ -59,7 +63,9 @@ def matmul_left(g: Any, out: Any, x: Any, y: Any, *, axes: Any = None, **_: Any)
 
 
 def matmul_right(g: Any, out: Any, x: Any, y: Any, *, axes: Any = None, **_: Any) -> Any:
-    """Return the cotangent of y in x @ y: x' @ g, a vector being a matrix with one column."""
+    """Return the cotangent of y in x @ y: x' @ g, a vector being a matrix with one
+    column.
+    """
     if y.ndim == 2 == getattr(x, "ndim", 0) and axes is None:
         return np.dot(x.T, g)
     refuse_axes(axes)
@@ -83,18 +89,24 @@ def matvec_right(g: Any, out: Any, x: Any, y: Any, **_: Any) -> Any:
 
 
 def vecmat_left(g: Any, out: Any, x: Any, y: Any, *, axes: Any = None, **_: Any) -> Any:
-    """Return the cotangent of the vector in np.vecmat(x, y), which is conjugated there: conj(y g)."""
+    """Return the cotangent of the vector in np.vecmat(x, y), which is conjugated there:
+    conj(y g).
+    """
     refuse_axes(axes)
     return conj(np.matvec(y, g))
 
 
 def vecmat_right(g: Any, out: Any, x: Any, y: Any, **_: Any) -> Any:
-    """Return the cotangent of the matrix in np.vecmat(x, y): the outer product conj(x) g'."""
+    """Return the cotangent of the matrix in np.vecmat(x, y): the outer product conj(x)
+    g'.
+    """
     return column(conj(array(x))) * row(g)
 
 
 def vecdot_other(g: Any, x: Any, y: Any, axis: int, keepdims: bool) -> Any:
-    """Return g * y with the axis that was summed at its place in x, counted from the end so that stacks broadcast."""
+    """Return g * y with the axis that was summed at its place in x, counted from the
+    end so that stacks broadcast.
+    """
     spread = column(np.squeeze(g, axis) if keepdims else g)
     return np.moveaxis(spread * np.moveaxis(array(y), axis, -1), -1, axis % x.ndim - x.ndim)
 
@@ -179,7 +191,9 @@ def dot_right(g: Any, out: Any, x: Any, y: Any) -> Any:
 
 
 def inner_left(g: Any, out: Any, x: Any, y: Any) -> Any:
-    """Return the cotangent of x in np.inner(x, y), which is np.dot(x, y') over the last axes."""
+    """Return the cotangent of x in np.inner(x, y), which is np.dot(x, y') over the last
+    axes.
+    """
     y = array(y)
     return dot_left(g, out, x, y) if x.ndim == 0 or y.ndim == 0 else tensordot_left(g, out, x, y, (-1, -1))
 
@@ -224,7 +238,8 @@ def kron(a: Any, b: Any) -> Any:
 
 
 def cross_axes(x: Any, y: Any, axes: tuple[int, int, int], axis: int | None) -> tuple[int, int, int]:
-    """Return the axes of the vectors in x, y and their cross product, or raise if the vectors aren't of three elements.
+    """Return the axes of the vectors in x, y and their cross product, or raise if the
+    vectors aren't of three elements.
 
     Those of x and y are counted from the end, so that stacks broadcast.
     """
@@ -264,11 +279,13 @@ linear(np.linalg.cross, cross_left, cross_right)
 
 @functools.lru_cache(maxsize=4096)
 def einsum_plan(subscripts: str, shapes: tuple[tuple[int, ...], ...], which: int) -> tuple[str, list[int], list[int]]:
-    """Return the subscripts of the cotangent of one operand, and the sizes of the arrays that it needs beside the rest.
+    """Return the subscripts of the cotangent of one operand, and the sizes of the
+    arrays that it needs beside the rest.
 
-    The cotangent of an operand is the contraction of the cotangent of the result with all other operands, to the
-    operand's own indices. An index of its own that occurs in none of them was summed: it takes a vector of ones. An
-    index that it repeats took a diagonal: each repetition takes an identity matrix.
+    The cotangent of an operand is the contraction of the cotangent of the result with
+    all other operands, to the operand's own indices. An index of its own that occurs in
+    none of them was summed: it takes a vector of ones. An index that it repeats took a
+    diagonal: each repetition takes an identity matrix.
     """
     words, result = explicit(subscripts, [len(shape) for shape in shapes])
     fresh = iter(unused(subscripts + "".join(words)))
@@ -288,7 +305,9 @@ def einsum_plan(subscripts: str, shapes: tuple[tuple[int, ...], ...], which: int
 
 
 def einsum_cotangent(position: int, g: Any, out: Any, *args: Any, optimize: Any = False, **_: Any) -> Any:
-    """Return the cotangent of one operand of np.einsum, itself an einsum: see `einsum_plan`."""
+    """Return the cotangent of one operand of np.einsum, itself an einsum: see
+    `einsum_plan`.
+    """
     subscripts, operands = subscripts_of(args)
     which = position - 1 if isinstance(args[0], str) else position // 2
     plan, ones, eyes = einsum_plan(subscripts, tuple([np.shape(x) for x in operands]), which)

@@ -1,11 +1,14 @@
 """Derivatives of the functions that reduce along axes.
 
-Owns: sums, means, products, variances, extremes, their cumulative forms and those that skip NaN.
-Must not own: what sorts (`sorting.py`), statistics of several arrays (`statistics.py`), linear algebra (`linalg.py`).
+Owns: sums, means, products, variances, extremes, their cumulative forms and those that
+skip NaN.
+Must not own: what sorts (`sorting.py`), statistics of several arrays (`statistics.py`),
+linear algebra (`linalg.py`).
 Read next: `sorting.py`.
 
-A cotangent of the result is spread over the elements that were reduced by `primitives.expand`. A rule's parameters are
-NumPy's, except for `to`, which stands where NumPy has `out`.
+A cotangent of the result is spread over the elements that were reduced by
+`primitives.expand`. A rule's parameters are NumPy's, except for `to`, which stands
+where NumPy has `out`.
 """
 
 from __future__ import annotations
@@ -37,15 +40,19 @@ def only(x: Any, where: Any) -> Any:
 
 
 def masked(where: Any) -> dict[str, Any]:
-    """Return the keywords for a mask of NumPy's: none for no mask, as Dask's functions don't take one."""
+    """Return the keywords for a mask of NumPy's: none for no mask, as Dask's functions
+    don't take one.
+    """
     return {} if where is True else {"where": where}
 
 
 def reduction(function: Any, factors: Any) -> None:
-    """Enter both rules of a reduction, whose derivative by an element is a factor of the result times another.
+    """Enter both rules of a reduction, whose derivative by an element is a factor of
+    the result times another.
 
-    `factors` takes the result and NumPy's own parameters. It returns the factor of each result (or None for 1), that of
-    each element (or None for 1), and the `axis` and `keepdims` of the call.
+    `factors` takes the result and NumPy's own parameters. It returns the factor of each
+    result (or None for 1), that of each element (or None for 1), and the `axis` and
+    `keepdims` of the call.
     """
 
     def vjp(g: Any, out: Any, x: Any, *args: Any, **kwargs: Any) -> Any:
@@ -94,7 +101,9 @@ def sum_cotangent(
     initial: Any = 0,
     where: Any = True,
 ) -> Any:
-    """Return g for each element of its sum: what `reduction` makes of the factors, by a shorter way for every loss."""
+    """Return g for each element of its sum: what `reduction` makes of the factors, by a
+    shorter way for every loss.
+    """
     spread = expand(g, x.shape, axis, keepdims)
     return spread if where is True else spread * where
 
@@ -103,8 +112,8 @@ reduction(np.sum, sum_factors)
 defvjp(np.sum, sum_cotangent)
 reduction(np.mean, mean_factors)
 
-# Variances: the mean of |d|**2 over the deviations d from the mean. The deviations add up to 0, so how the mean itself
-# moves has no part in the derivative.
+# Variances: the mean of |d|**2 over the deviations d from the mean. The deviations add
+# up to 0, so how the mean itself moves has no part in the derivative.
 
 var, std = primitive(np.var), primitive(np.std)
 
@@ -122,9 +131,11 @@ def var_factors(
 def std_factors(
     out: Any, x: Any, axis: Any = None, dtype: Any = None, ddof: float = 0, keepdims: Any = False, where: Any = True
 ) -> Any:
-    """Return the factors of a standard deviation: conj(d) / ((n - ddof) std); 0 where all elements are equal.
+    """Return the factors of a standard deviation: conj(d) / ((n - ddof) std); 0 where
+    all elements are equal.
 
-    A mean is rounded, so the standard deviation of equal elements is at times as small as a rounding error and not 0.
+    A mean is rounded, so the standard deviation of equal elements is at times as small
+    as a rounding error and not 0.
     """
     of_result, of_element, *rest = var_factors(out, x, axis, dtype, ddof, keepdims, where)
     rounding = np.finfo(out.dtype).eps * np.abs(np.mean(x, axis=axis, keepdims=keepdims, **masked(where)))
@@ -136,7 +147,9 @@ reduction(std, std_factors)
 
 
 def var_about(mean: Any, x: Any, axis: Any, dtype: Any, ddof: float, keepdims: Any, where: Any) -> Any:
-    """Spell np.var with a mean that the caller has, which may depend on other variables."""
+    """Spell np.var with a mean that the caller has, which may depend on other
+    variables.
+    """
     deviation = only(x - mean, where)
     squares = np.square(np.real(deviation))
     if deviation.dtype.kind == "c":
@@ -149,13 +162,17 @@ def var_about(mean: Any, x: Any, axis: Any, dtype: Any, ddof: float, keepdims: A
 
 
 def std_about(*args: Any) -> Any:
-    """Spell np.std with a mean that the caller has; its derivative is 0 where it is 0."""
+    """Spell np.std with a mean that the caller has; its derivative is 0 where it is
+    0.
+    """
     return root(var_about(*args))
 
 
 @primitive
 def root(x: Any) -> Any:
-    """Return the square root, an operation of its own because its derivative at 0 is 0 here."""
+    """Return the square root, an operation of its own because its derivative at 0 is 0
+    here.
+    """
     return np.sqrt(x)
 
 
@@ -163,7 +180,9 @@ elementwise(root, lambda g, out, x: g * ratio(0.5, out, out == 0))
 
 
 def deviating(function: Any, about: Any) -> Any:
-    """Return the spelling of np.var or np.std: the function with a rule, unless it is given the mean."""
+    """Return the spelling of np.var or np.std: the function with a rule, unless it is
+    given the mean.
+    """
 
     def spelled(
         a: Any,
@@ -194,7 +213,9 @@ of_floats(np.std)(deviating(std, std_about))
 def extreme_factors(
     out: Any, x: Any, axis: Any = None, to: Any = None, keepdims: Any = False, initial: Any = None, where: Any = True
 ) -> Any:
-    """Return the factors of a maximum or minimum: 1 / ties for the elements that are equal to it."""
+    """Return the factors of a maximum or minimum: 1 / ties for the elements that are
+    equal to it.
+    """
     chosen = x == expand(out, x.shape, axis, keepdims)
     chosen = in_dtype(chosen if where is True else chosen & where, np.result_type(out.dtype, np.float32))
     ties = np.sum(chosen, axis=axis, keepdims=keepdims)
@@ -226,7 +247,8 @@ def ptp(a: Any, axis: Any = None, out: None = None, keepdims: bool = False) -> A
 def recurrence(a: Any, b: Any) -> Any:
     """Return s with s[i] = a[i] * s[i - 1] + b[i] along the first axis, from s[-1] = 0.
 
-    Cumulative products need it for their derivative, and it needs only itself for its own.
+    Cumulative products need it for their derivative, and it needs only itself for its
+    own.
     """
     steps: list[Any] = []
     for a_i, b_i in zip(a, b, strict=True):
@@ -235,12 +257,16 @@ def recurrence(a: Any, b: Any) -> Any:
 
 
 def previous(x: Any, start: float) -> Any:
-    """Return what comes before each element along the first axis: `start` before the first."""
+    """Return what comes before each element along the first axis: `start` before the
+    first.
+    """
     return np.concatenate([np.full((1, *x.shape[1:]), start, x.dtype), x])[:-1]
 
 
 def backwards(a: Any, g: Any) -> Any:
-    """Return the transpose of `recurrence` by b: h with h[i] = a[i + 1] * h[i + 1] + g[i]."""
+    """Return the transpose of `recurrence` by b: h with h[i] = a[i + 1] * h[i + 1] +
+    g[i].
+    """
     return recurrence(previous(a[::-1], 0), g[::-1])[::-1]
 
 
@@ -249,7 +275,9 @@ defjvp(recurrence, lambda t, out, a, b: recurrence(a, t * previous(out, 0)), lam
 
 
 def along_first(x: Any, axis: int | None) -> Any:
-    """Return x with the axis of a cumulative function in front; None is all axes, as one."""
+    """Return x with the axis of a cumulative function in front; None is all axes, as
+    one.
+    """
     return np.ravel(x) if axis is None else np.moveaxis(x, axis, 0)
 
 
@@ -259,7 +287,9 @@ def back_in_place(x: Any, shape: tuple[int, ...], axis: int | None) -> Any:
 
 
 def cumprod_vjp(g: Any, out: Any, x: Any, axis: int | None = None, dtype: Any = None, to: Any = None) -> Any:
-    """Return the cotangent of each factor: the product before it, times what follows from it."""
+    """Return the cotangent of each factor: the product before it, times what follows
+    from it.
+    """
     axis = axis if x.ndim else None
     g, out = (y if axis is None else np.moveaxis(y, axis, 0) for y in (g, out))
     return back_in_place(backwards(along_first(x, axis), g) * previous(out, 1), x.shape, axis)
@@ -288,7 +318,9 @@ defjvp(np.cumsum, lambda t, out, x, axis=None, dtype=None, to=None: np.cumsum(t,
 
 
 def others(x: Any, axis: Any) -> Any:
-    """Return, for each element, the product of all the others that a reduction multiplies with it."""
+    """Return, for each element, the product of all the others that a reduction
+    multiplies with it.
+    """
     if not x.ndim:  # which NumPy reduces along axis 0 or -1 all the same
         return np.ones_like(x)
     reduced = axes_of(axis, x.ndim)
@@ -319,7 +351,9 @@ reduction(np.prod, prod_factors)
 
 
 def cumulative(function: Any, start: float) -> Any:
-    """Return the spelling of np.cumulative_sum or np.cumulative_prod, which may include what it starts from."""
+    """Return the spelling of np.cumulative_sum or np.cumulative_prod, which may include
+    what it starts from.
+    """
 
     def spelled(
         x: Any, /, *, axis: int | None = None, dtype: Any = None, out: None = None, include_initial: bool = False
@@ -387,7 +421,9 @@ def nanstd(a: Any, *args: Any, where: Any = True, **kwargs: Any) -> Any:
 
 
 def nan_extreme(function: Any, least: float) -> Any:
-    """Return the spelling of np.nanmax or np.nanmin: the extreme of the others, and NaN where there are none."""
+    """Return the spelling of np.nanmax or np.nanmin: the extreme of the others, and NaN
+    where there are none.
+    """
 
     def spelled(
         a: Any, axis: Any = None, out: None = None, keepdims: bool = False, initial: Any = None, where: Any = True

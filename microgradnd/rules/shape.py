@@ -1,6 +1,7 @@
 """Derivatives of the functions that only move elements about.
 
-Owns: reshaping, permuting, repeating and taking apart. Each is linear, and its VJP moves the elements back.
+Owns: reshaping, permuting, repeating and taking apart. Each is linear, and its VJP
+moves the elements back.
 Must not own: joining arrays (`joining.py`), indexing (`indexing.py`).
 Read next: `joining.py`.
 """
@@ -21,7 +22,9 @@ from microgradnd.rules.matrices import mT
 
 
 def reshaped(a: Any, shape: Any, order: Any = "C", **copy: Any) -> Any:
-    """Return np.reshape(a, shape): the method of Dask's arrays takes a number as a shape, the function doesn't."""
+    """Return np.reshape(a, shape): the method of Dask's arrays takes a number as a
+    shape, the function doesn't.
+    """
     return a.reshape(shape) if order == "C" and not copy else np.reshape(a, shape, order, **copy)
 
 
@@ -31,7 +34,9 @@ def copied(a: Any, *args: Any, **kwargs: Any) -> Any:
 
 
 def fixed(order: Any) -> Any:
-    """Return the keyword for an order of elements, or raise if that depends on how the array lies in memory."""
+    """Return the keyword for an order of elements, or raise if that depends on how the
+    array lies in memory.
+    """
     if order not in ("C", "F"):
         raise NotImplementedError(f"order={order!r} depends on the memory layout; use order='C' or 'F'")
     return {} if order == "C" else {"order": order}  # C's order is every array's, and not all arrays take the keyword
@@ -52,7 +57,9 @@ def ravel(a: Any, order: Any = "C") -> Any:
 
 
 def at_least(ndim: int, place: Callable[[int], tuple[int, ...]]) -> Callable[..., Any]:
-    """Return one of np.atleast_1d and its like, which put new axes where `place` says for an array of so many axes."""
+    """Return one of np.atleast_1d and its like, which put new axes where `place` says
+    for an array of so many axes.
+    """
 
     def widen(*arys: Any) -> Any:
         arrays = [a if hasattr(a, "ndim") else np.asarray(a) for a in arys]
@@ -100,12 +107,16 @@ linear(np.roll, lambda g, out, x, shift, axis=None: np.roll(g, np.negative(shift
 
 
 def placed(g: Any, places: Any, x: Any) -> Any:
-    """Return each element of a cotangent where it came from in `x`, by its place there, counted along the rows."""
+    """Return each element of a cotangent where it came from in `x`, by its place there,
+    counted along the rows.
+    """
     return np.reshape(scatter(np.ravel(g), np.ravel(places), (x.size,)), x.shape)
 
 
 def back_to_places(function: Any) -> Rule:
-    """Return the VJP rule of any function that only moves elements: where to, its result for their places shows."""
+    """Return the VJP rule of any function that only moves elements: where to, its
+    result for their places shows.
+    """
 
     def rule(g: Any, out: Any, x: Any, *args: Any, **kwargs: Any) -> Any:
         return placed(g, function(np.arange(x.size).reshape(x.shape), *args, **kwargs), x)
@@ -114,12 +125,16 @@ def back_to_places(function: Any) -> Rule:
 
 
 def diag_cotangent(g: Any, out: Any, v: Any, k: int = 0) -> Any:
-    """Return the cotangent of v in np.diag(v, k), which makes a matrix of a vector and a vector of a matrix."""
+    """Return the cotangent of v in np.diag(v, k), which makes a matrix of a vector and
+    a vector of a matrix.
+    """
     return np.diagonal(g, k) if v.ndim == 1 else back_to_places(np.diag)(g, out, v, k)
 
 
 def tile_cotangent(g: Any, out: Any, x: Any, reps: Any) -> Any:
-    """Return the sum over the tiles: (r0 * n0, ...) seen as (r0, n0, ...), summed over the r."""
+    """Return the sum over the tiles: (r0 * n0, ...) seen as (r0, n0, ...), summed over
+    the r.
+    """
     reps = (reps,) if np.ndim(reps) == 0 else tuple(reps)
     ndim = max(x.ndim, len(reps))
     lengths = (1,) * (ndim - x.ndim) + x.shape
@@ -128,7 +143,9 @@ def tile_cotangent(g: Any, out: Any, x: Any, reps: Any) -> Any:
 
 
 def repeat_cotangent(g: Any, out: Any, x: Any, repeats: Any, axis: Any = None) -> Any:
-    """Return the sum over the copies of each element: (n * r) seen as (n, r), if each has as many."""
+    """Return the sum over the copies of each element: (n * r) seen as (n, r), if each
+    has as many.
+    """
     if np.size(repeats) != 1:
         return back_to_places(np.repeat)(g, out, x, repeats, axis)
     shape, axis = ((x.size,), 0) if axis is None or not x.ndim else (x.shape, normalize_axis_index(axis, x.ndim))
@@ -194,7 +211,9 @@ def meshgrid(*xi: Any, copy: bool = True, sparse: bool = False, indexing: str = 
 
 @composite(np.trim_zeros)
 def trim_zeros(filt: Any, trim: str = "fb", axis: Any = None) -> Any:
-    """Spell np.trim_zeros: the slices that reach from the first to the last element that isn't 0."""
+    """Spell np.trim_zeros: the slices that reach from the first to the last element
+    that isn't 0.
+    """
     if set(trim.lower()) - {"f", "b"}:
         raise ValueError(f"trim_zeros: trim must be made of 'f' and 'b', got {trim!r}")
     kept = [(n.min(), n.max() + 1) if n.size else (0, 0) for n in np.nonzero(filt)]
@@ -212,7 +231,9 @@ def trim_zeros(filt: Any, trim: str = "fb", axis: Any = None) -> Any:
 
 
 def split_by(function: Any) -> Callable[..., Any]:
-    """Return np.split or np.array_split spelled in slices: which, the function's result for the places shows."""
+    """Return np.split or np.array_split spelled in slices: which, the function's result
+    for the places shows.
+    """
 
     def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
         axis = normalize_axis_index(axis, ary.ndim)
@@ -227,7 +248,9 @@ composite(np.array_split)(split_by(np.array_split))
 
 
 def splitting(function: Any, axis: int, ndim: int) -> None:
-    """Spell one of np.vsplit and its like: np.split along a fixed axis of an array of at least so many."""
+    """Spell one of np.vsplit and its like: np.split along a fixed axis of an array of
+    at least so many.
+    """
 
     @composite(function)
     def split(ary: Any, indices_or_sections: Any) -> Any:
@@ -254,7 +277,9 @@ if hasattr(np, "unstack"):  # since NumPy 2.1
 
 @composite(np.apply_along_axis)
 def apply_along_axis(func1d: Any, axis: int, arr: Any, *args: Any, **kwargs: Any) -> Any:
-    """Spell np.apply_along_axis: a function of one line, called for each, its results along that axis."""
+    """Spell np.apply_along_axis: a function of one line, called for each, its results
+    along that axis.
+    """
     moved = np.moveaxis(arr, axis, -1)
     if not moved.size:
         raise ValueError(f"apply_along_axis: there is no line along axis {axis} of an array of shape {arr.shape}")
@@ -267,7 +292,9 @@ def apply_along_axis(func1d: Any, axis: int, arr: Any, *args: Any, **kwargs: Any
 
 @composite(np.apply_over_axes)
 def apply_over_axes(func: Any, a: Any, axes: Any) -> Any:
-    """Spell np.apply_over_axes: a function of an array and an axis, over one axis after the other."""
+    """Spell np.apply_over_axes: a function of an array and an axis, over one axis after
+    the other.
+    """
     for axis in (axes,) if np.ndim(axes) == 0 else axes:
         axis = normalize_axis_index(axis, a.ndim)
         result = func(a, axis)

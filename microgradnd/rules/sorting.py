@@ -4,8 +4,9 @@ Owns: sorting, and what interpolates between sorted elements: medians and quanti
 Must not own: maximum and minimum (`reductions.py`).
 Read next: `statistics.py`.
 
-A sorted array is a permutation of the original: each place hands its gradient to the element that came to stand there.
-Equal elements keep their order, so that each has one place. Indices (`np.argsort`) have no derivative.
+A sorted array is a permutation of the original: each place hands its gradient to the
+element that came to stand there. Equal elements keep their order, so that each has one
+place. Indices (`np.argsort`) have no derivative.
 """
 
 from __future__ import annotations
@@ -60,8 +61,9 @@ def sort_complex(a: Any) -> Any:
     return in_dtype(np.sort(a), a.dtype if a.dtype.kind == "c" else np.complex128)
 
 
-# Medians and quantiles: between neighbours in the sorted array, so there is no derivative by any other element. The
-# elements of each result are sorted along the first axis, the "columns" below; NaN come last.
+# Medians and quantiles: between neighbours in the sorted array, so there is no
+# derivative by any other element. The elements of each result are sorted along the
+# first axis, the "columns" below; NaN come last.
 
 
 def in_columns(x: Any, axis: Any) -> Any:
@@ -75,19 +77,25 @@ def in_columns(x: Any, axis: Any) -> Any:
 
 
 def last(columns: Any, skip_nan: bool) -> Any:
-    """Return the index of the last element of each column, or of the last that is not NaN."""
+    """Return the index of the last element of each column, or of the last that is not
+    NaN.
+    """
     if not skip_nan:
         return columns.shape[0] - 1
     return np.maximum(np.sum(~np.isnan(columns), axis=0), 1) - 1
 
 
 def at(columns: Any, places: Any) -> Any:
-    """Return the elements of the columns at some places; the last axes of `places` are those of the columns."""
+    """Return the elements of the columns at some places; the last axes of `places` are
+    those of the columns.
+    """
     return columns[(places, *np.indices(columns.shape[1:], sparse=True))]
 
 
 def back(values: Any, columns: Any, x: Any, axis: Any, keepdims: bool, skip_nan: bool) -> Any:
-    """Return results in their shape; NaN where an element is, unless those were left out."""
+    """Return results in their shape; NaN where an element is, unless those were left
+    out.
+    """
     if not skip_nan:
         values = values * in_dtype(np.where(np.isnan(columns[-1]), np.nan, 1), values.dtype)  # and the derivative too
     if not keepdims:
@@ -98,7 +106,9 @@ def back(values: Any, columns: Any, x: Any, axis: Any, keepdims: bool, skip_nan:
 
 
 def middle(a: Any, axis: Any, keepdims: bool, skip_nan: bool) -> Any:
-    """Return the mean of the two elements in the middle, which are one if their number is odd."""
+    """Return the mean of the two elements in the middle, which are one if their number
+    is odd.
+    """
     columns = in_columns(a, axis)
     if skip_nan and surely(np.any(np.all(np.isnan(columns), axis=0))):
         warnings.warn("All-NaN slice encountered", RuntimeWarning, stacklevel=2)
@@ -120,14 +130,16 @@ def nanmedian(a: Any, axis: Any = None, out: None = None, overwrite_input: bool 
 
 @primitive
 def place(q: Any, n: int, method: Any) -> Any:
-    """Return where the quantile `q` of n sorted elements is: between the elements floor(place) and floor(place) + 1.
+    """Return where the quantile `q` of n sorted elements is: between the elements
+    floor(place) and floor(place) + 1.
 
     NumPy knows: the elements of 0, 1, ..., n - 1 are their own places.
     """
     return np.quantile(np.arange(n, dtype=np.float64), q, method=method)
 
 
-# By how much more than n the place moves from q = 0 to q = 1; methods that aren't named choose an element
+# By how much more than n the place moves from q = 0 to q = 1; methods that aren't named
+# choose an element
 STRETCH = {
     "linear": -1.0,
     "hazen": 0.0,
@@ -139,7 +151,9 @@ STRETCH = {
 
 
 def place_slope(g: Any, out: Any, q: Any, n: int, method: Any) -> Any:
-    """Return g times the derivative of the place by `q`, which is 0 before the first element and after the last."""
+    """Return g times the derivative of the place by `q`, which is 0 before the first
+    element and after the last.
+    """
     return g * ((out > 0) & (out < n - 1)) * (n + STRETCH.get(method, -n))
 
 
@@ -147,7 +161,9 @@ elementwise(place, place_slope)
 
 
 def interpolated(a: Any, q: Any, axis: Any, method: Any, keepdims: bool, weights: Any, skip_nan: bool) -> Any:
-    """Return quantiles: of the two elements next to their place, weighted by their nearness."""
+    """Return quantiles: of the two elements next to their place, weighted by their
+    nearness.
+    """
     if weights is not None:
         raise NotImplementedError(
             "quantiles with weights= have no derivative here; sort the elements and their weights (np.argsort, "
@@ -169,7 +185,9 @@ def interpolated(a: Any, q: Any, axis: Any, method: Any, keepdims: bool, weights
 
 
 def quantiles(function: Function, highest: float, skip_nan: bool) -> None:
-    """Spell np.quantile or one of its relatives, whose quantiles go from 0 to `highest`."""
+    """Spell np.quantile or one of its relatives, whose quantiles go from 0 to
+    `highest`.
+    """
     numpys = on_arrays(function)
 
     @of_floats(function)

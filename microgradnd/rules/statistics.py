@@ -4,7 +4,8 @@ Owns: weighted averages, covariances, correlations, and counts with weights.
 Must not own: means, variances (`reductions.py`), medians and quantiles (`sorting.py`).
 Read next: `calculus.py`.
 
-Counting has no derivative by what is counted: which bin a number falls into jumps. By the weights it has.
+Counting has no derivative by what is counted: which bin a number falls into jumps. By
+the weights it has.
 """
 
 from __future__ import annotations
@@ -39,7 +40,9 @@ def average(a: Any, axis: Any = None, weights: Any = None, returned: bool = Fals
 
 
 def beside(weights: Any, a: Any, axis: Any) -> Any:
-    """Return the weights of the elements: they have the shape of `a`, or of the axes that are averaged over."""
+    """Return the weights of the elements: they have the shape of `a`, or of the axes
+    that are averaged over.
+    """
     if weights.shape == a.shape:
         return weights
     axes = () if axis is None else axes_of(axis, a.ndim)
@@ -64,10 +67,11 @@ def covariance(
     *,
     dtype: Any = None,
 ) -> Any:
-    """Spell np.cov: products of deviations from the mean, weighted, over the degrees of freedom.
+    """Spell np.cov: products of deviations from the mean, weighted, over the degrees of
+    freedom.
 
-    With frequencies f and weights a, w = f a and V = sum(w): the sum of w d d' over V - ddof sum(w a) / V, as NumPy
-    documents it.
+    With frequencies f and weights a, w = f a and V = sum(w): the sum of w d d' over V -
+    ddof sum(w a) / V, as NumPy documents it.
     """
     x = variables(m, rowvar)
     if y is not None:
@@ -138,7 +142,9 @@ numpys_histogram = on_arrays(np.histogram)
 def histogram(
     a: Any, bins: Any = 10, range: Any = None, density: bool | None = None, weights: Any = None
 ) -> tuple[Any, Any]:
-    """Spell np.histogram: the bins are constant, and what falls into each is added up."""
+    """Spell np.histogram: the bins are constant, and what falls into each is added
+    up.
+    """
     weights = None if weights is None else array(weights)
     edges = np.histogram_bin_edges(a, bins, range)
     bin_of = np.searchsorted(edges, np.ravel(a), side="right") - 1

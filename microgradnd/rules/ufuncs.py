@@ -1,4 +1,5 @@
-"""Derivatives of the methods of ufuncs (`np.add.reduce`, `np.maximum.accumulate`) and of calls with `where=`.
+"""Derivatives of the methods of ufuncs (`np.add.reduce`, `np.maximum.accumulate`) and
+of calls with `where=`.
 
 Owns: the methods that are spelled in other functions, and running maxima and minima.
 Must not own: the ufuncs themselves (`elementwise.py`).
@@ -18,7 +19,9 @@ from microgradnd.rules.values import in_dtype
 
 
 def with_default_axis(function: Any) -> Any:
-    """Return a reduction as the method of a ufunc does it: over the first axis, if none is named."""
+    """Return a reduction as the method of a ufunc does it: over the first axis, if none
+    is named.
+    """
 
     def reduce(x: Any, axis: Any = 0, dtype: Any = None, out: Any = None, **options: Any) -> Any:
         if dtype is not None:
@@ -38,7 +41,9 @@ for ufunc, accumulation in ((np.add, np.cumsum), (np.multiply, np.cumprod)):
 
 @primitive
 def shares(x: Any, axis: Any) -> Any:
-    """Return the share that the exponential of each element has in their sum; nothing of -inf, all of inf."""
+    """Return the share that the exponential of each element has in their sum; nothing
+    of -inf, all of inf.
+    """
     highest = np.max(x, axis=axis, keepdims=True)
     with np.errstate(invalid="ignore"):
         e = np.exp(np.where(x == highest, 0, x - highest))
@@ -46,7 +51,9 @@ def shares(x: Any, axis: Any) -> Any:
 
 
 def shares_moved(t: Any, out: Any, x: Any, axis: Any) -> Any:
-    """Return how the shares change, as those of a softmax do; the change is its own transpose."""
+    """Return how the shares change, as those of a softmax do; the change is its own
+    transpose.
+    """
     return out * (t - np.sum(out * t, axis=axis, keepdims=True))
 
 
@@ -77,7 +84,9 @@ def reduce_logaddexp(x: Any, axis: Any = 0, dtype: Any = None, out: Any = None, 
 
 
 def winners(out: Any, x: Any, axis: int) -> Any:
-    """Return which element each running extreme comes from: the first one to reach it, counted along the rows."""
+    """Return which element each running extreme comes from: the first one to reach it,
+    counted along the rows.
+    """
     axis %= x.ndim
     places = np.arange(x.shape[axis]).reshape([-1 if i == axis else 1 for i in range(x.ndim)])
     rest, before = ((slice(None),) * axis + (s,) for s in (slice(1, None), slice(None, -1)))
@@ -103,7 +112,9 @@ for function in (np.maximum.accumulate, np.minimum.accumulate):
 
 
 def masked_part(position: int, g: Any, out: Any, ufunc: Any, mask: Any, *inputs: Any) -> Any:
-    """Return what the ufunc's own rule gives where the mask lets it through, 0 elsewhere."""
+    """Return what the ufunc's own rule gives where the mask lets it through, 0
+    elsewhere.
+    """
     safe, *safe_inputs = (np.where(mask, x, 1) for x in (out, *inputs))  # what is masked out may be a pole of the rule
     return np.where(mask, VJPS[ufunc][position - 2](g, safe, *safe_inputs), 0)
 

@@ -1,7 +1,8 @@
-"""Numbers as the rules of every family treat them: conjugates, dtypes, quotients at a kink, values not known yet.
+"""Numbers as the rules of every family treat them: conjugates, dtypes, quotients at a
+kink, values not known yet.
 
-Owns: what a rule needs to know of a value, the quotient that is 0 by convention, and NumPy's value in place of a
-spelling's.
+Owns: what a rule needs to know of a value, the quotient that is 0 by convention, and
+NumPy's value in place of a spelling's.
 Must not own: any rule of a NumPy function.
 Read next: `elementwise.py`.
 """
@@ -19,15 +20,19 @@ from microgradnd.registry import JVPS, VJPS, Function, composite, elementwise, p
 
 
 def is_recorded(x: Any) -> bool:
-    """Return whether what is computed from a value is recorded, so that it may be differentiated or compiled.
+    """Return whether what is computed from a value is recorded, so that it may be
+    differentiated or compiled.
 
-    It holds for Tensors, and for every value of a function that is being compiled, whose numbers aren't known.
+    It holds for Tensors, and for every value of a function that is being compiled,
+    whose numbers aren't known.
     """
     return hasattr(x, "__primitive__")
 
 
 def surely(condition: Any) -> bool:
-    """Return whether a condition holds; no, where it is known only when a compiled program runs, or Dask computes."""
+    """Return whether a condition holds; no, where it is known only when a compiled
+    program runs, or Dask computes.
+    """
     return isinstance(condition, bool | np.bool_ | np.ndarray) and bool(condition)
 
 
@@ -47,7 +52,9 @@ def real(x: Any) -> Any:
 
 
 def total(x: Any, axis: Any = None, keepdims: Any = False) -> Any:
-    """Return np.sum(x, axis), of half-precision numbers in single precision: they overflow at 65,504 ones."""
+    """Return np.sum(x, axis), of half-precision numbers in single precision: they
+    overflow at 65,504 ones.
+    """
     if x.dtype == np.float16:
         return np.sum(x, axis=axis, keepdims=keepdims, dtype=np.float32)
     return np.sum(x, axis=axis, keepdims=keepdims)
@@ -55,10 +62,11 @@ def total(x: Any, axis: Any = None, keepdims: Any = False) -> Any:
 
 @primitive
 def ratio(x: Any, y: Any, undefined: Any) -> Any:
-    """Return x / y, and 0 where the quotient is `undefined`: the value that a derivative takes at a kink.
+    """Return x / y, and 0 where the quotient is `undefined`: the value that a
+    derivative takes at a kink.
 
-    How it changes there isn't known, so its own derivative is NaN: a second derivative at a kink is never a number that
-    only the convention made.
+    How it changes there isn't known, so its own derivative is NaN: a second derivative
+    at a kink is never a number that only the convention made.
     """
     return np.where(undefined, 0, x / np.where(undefined, 1, y))
 
@@ -72,10 +80,11 @@ elementwise(
 
 
 def of_floats(function: Function) -> Callable[[Function], Function]:
-    """Enter a spelling, as `composite` does, for floating-point and complex numbers only.
+    """Enter a spelling, as `composite` does, for floating-point and complex numbers
+    only.
 
-    NumPy's own function takes Tensors of integers and booleans, which have no derivative and whose sums and differences
-    wrap around.
+    NumPy's own function takes Tensors of integers and booleans, which have no
+    derivative and whose sums and differences wrap around.
     """
     numpys = primitive(function)
     VJPS[numpys] = JVPS[numpys] = ()
@@ -93,7 +102,9 @@ def of_floats(function: Function) -> Callable[[Function], Function]:
 
 
 def on_arrays(function: Function) -> Function:
-    """Return a NumPy function as one that is called on the arrays of Tensors and gives plain results."""
+    """Return a NumPy function as one that is called on the arrays of Tensors and gives
+    plain results.
+    """
     own = primitive(function)
     plain([own])
     return own
@@ -101,7 +112,9 @@ def on_arrays(function: Function) -> Function:
 
 @primitive
 def instead(value: Any, x: Any) -> Any:
-    """Return `value`, NumPy's own, in place of x, which is the same but for rounding, and has the derivative."""
+    """Return `value`, NumPy's own, in place of x, which is the same but for rounding,
+    and has the derivative.
+    """
     return np.positive(value)
 
 

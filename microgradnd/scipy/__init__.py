@@ -4,8 +4,9 @@ Owns: the import of SciPy, which is an extra.
 Must not own: any rule.
 Read next: `special.py`.
 
-The functions have SciPy's names, arguments and values, for arrays and Tensors. Nothing else of the library imports this
-package; what else uses SciPy where it is installed (`../triangular.py`, `optim.minimize`) loads it itself.
+The functions have SciPy's names, arguments and values, for arrays and Tensors. Nothing
+else of the library imports this package; what else uses SciPy where it is installed
+(`../triangular.py`, `optim.minimize`) loads it itself.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ def scipys(module: str) -> Any:
 
 
 def missing(module: str, name: str, known: list[str]) -> AttributeError:
-    """Return the error for a function that isn't in one of our modules, and may be in SciPy's."""
+    """Return the error for a function that isn't in one of our modules, and may be in
+    SciPy's.
+    """
     from microgradnd.advice import missing_attribute
 
     if name.startswith("_") or not hasattr(scipys(module), name):

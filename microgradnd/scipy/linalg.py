@@ -4,17 +4,19 @@ Owns: the rules of its functions that NumPy has no counterpart of.
 Must not own: what `np.linalg` has (`../rules/linalg.py`).
 Read next: `../rules/linalg.py`.
 
-All but `toeplitz` and `block_diag` take stacks of matrices where SciPy does, from 1.16 on. `overwrite_a` and
-`overwrite_b` are SciPy's permission to use the memory of an argument: it is never used.
+All but `toeplitz` and `block_diag` take stacks of matrices where SciPy does, from 1.16
+on. `overwrite_a` and `overwrite_b` are SciPy's permission to use the memory of an
+argument: it is never used.
 
 Conventions
-- `solve_triangular` reads one triangle of its matrix, and so does its derivative: the other triangle has gradient 0,
-  as has the diagonal with `unit_diagonal`.
-- `cho_factor` takes its matrix for Hermitian: its derivative is that of f((a + a*) / 2), as that of
-  `np.linalg.cholesky` is. The triangle of its result that SciPy says holds random data has no derivative, and
-  `cho_solve` doesn't read it.
-- A function f of a matrix has its derivative in a direction e as the corner of f([[a, e], [0, a]]) (N. Higham,
-  "Functions of Matrices", 2008, theorem 3.6). `sqrtm` and `logm` have one where no eigenvalue is 0 or negative.
+- `solve_triangular` reads one triangle of its matrix, and so does its derivative: the
+  other triangle has gradient 0, as has the diagonal with `unit_diagonal`.
+- `cho_factor` takes its matrix for Hermitian: its derivative is that of f((a + a*) /
+  2), as that of `np.linalg.cholesky` is. The triangle of its result that SciPy says
+  holds random data has no derivative, and `cho_solve` doesn't read it.
+- A function f of a matrix has its derivative in a direction e as the corner of f([[a,
+  e], [0, a]]) (N. Higham, "Functions of Matrices", 2008, theorem 3.6). `sqrtm` and
+  `logm` have one where no eigenvalue is 0 or negative.
 """
 
 from __future__ import annotations
@@ -62,7 +64,8 @@ def solve_triangular(
     a : array_like of shape (..., n, n)
     b : array_like of shape (n,) or (..., n, k)
     trans : {0, 1, 2, "N", "T", "C"}
-        Whether the matrix of the system is a, its transpose, or its conjugate transpose.
+        Whether the matrix of the system is a, its transpose, or its conjugate
+        transpose.
     lower : bool
         Which triangle of a is read: the upper one by default.
     unit_diagonal : bool
@@ -101,7 +104,9 @@ def solve_triangular(
 
 
 def triangle(x: Any, lower: bool, unit_diagonal: bool = False) -> Any:
-    """Return one triangle of matrices, without the diagonal if that is taken to be 1."""
+    """Return one triangle of matrices, without the diagonal if that is taken to be
+    1.
+    """
     return np.tril(x, -int(unit_diagonal)) if lower else np.triu(x, int(unit_diagonal))
 
 
@@ -128,7 +133,9 @@ def triangular_right(
 def triangular_left(
     g: Any, out: Any, a: Any, b: Any, trans: Any = 0, lower: Any = False, unit_diagonal: Any = False, *_: Any, **__: Any
 ) -> Any:
-    """Return the cotangent of a: -(the cotangent of b) out', in the triangle that was read."""
+    """Return the cotangent of a: -(the cotangent of b) out', in the triangle that was
+    read.
+    """
     b = array(b)
     of_system = -(solve_transposed(columns(g, b), a, trans, lower, unit_diagonal) @ mT(columns(out, b)))
     return triangle(system(of_system, trans), lower, unit_diagonal)
@@ -155,13 +162,15 @@ defjvp(
 
 
 def cho_factor(a: Any, lower: bool = False, overwrite_a: bool = False, check_finite: bool = True) -> tuple[Any, bool]:
-    """Return the Cholesky factor of a Hermitian, positive definite matrix, for `cho_solve`.
+    """Return the Cholesky factor of a Hermitian, positive definite matrix, for
+    `cho_solve`.
 
     Parameters
     ----------
     a : array_like of shape (..., n, n)
     lower : bool
-        Whether the lower triangle of a is read and the factor is lower triangular; upper by default.
+        Whether the lower triangle of a is read and the factor is lower triangular;
+        upper by default.
     overwrite_a : bool
         Without effect: a stays what it is.
     check_finite : bool
@@ -170,7 +179,8 @@ def cho_factor(a: Any, lower: bool = False, overwrite_a: bool = False, check_fin
     Returns
     -------
     c : array or Tensor of the shape of a
-        The factor. Its other triangle is no part of it: it isn't zero, and has no derivative.
+        The factor. Its other triangle is no part of it: it isn't zero, and has no
+        derivative.
     lower : bool
 
     See Also
@@ -259,7 +269,9 @@ def lower_factor(c: Any, lower: bool) -> Any:
 
 
 def factored_left(g: Any, out: Any, c: Any, b: Any, lower: bool, check_finite: bool) -> Any:
-    """Return the cotangent of c: through that of a = L L*, which is -(the cotangent of b) out'."""
+    """Return the cotangent of c: through that of a = L L*, which is -(the cotangent of
+    b) out'.
+    """
     b, low = array(b), lower_factor(c, lower)
     of_a = -(columns(factored_right(g, out, c, b, lower, check_finite), b) @ mT(columns(out, b)))
     of_factor = of_a @ conj(low) + conj(mT(of_a) @ low)
@@ -267,7 +279,9 @@ def factored_left(g: Any, out: Any, c: Any, b: Any, lower: bool, check_finite: b
 
 
 def factored_right(g: Any, out: Any, c: Any, b: Any, lower: bool, check_finite: bool) -> Any:
-    """Return the cotangent of b: the solution x of a' x = g, where a' is the conjugate of a."""
+    """Return the cotangent of b: the solution x of a' x = g, where a' is the conjugate
+    of a.
+    """
     b = array(b)
     return like_right(conj(solve_factored(c, conj(columns(g, b)), lower, False)), b)
 
@@ -291,7 +305,9 @@ defjvp(
 
 
 def of_matrices(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Make an operation of a function of square matrices, with the rules of one that has a power series."""
+    """Make an operation of a function of square matrices, with the rules of one that
+    has a power series.
+    """
 
     @functools.wraps(function)
     def checked(A: Any) -> Any:
@@ -421,13 +437,15 @@ def sqrtm(A: Any) -> Any:
 
 
 def toeplitz(c: Any, r: Any = None) -> Any:
-    """Return the matrix with the first column c and the first row r, and constant diagonals.
+    """Return the matrix with the first column c and the first row r, and constant
+    diagonals.
 
     Parameters
     ----------
     c : array_like of shape (..., m)
     r : array_like of shape (..., n), optional
-        By default the conjugate of c. Its first element isn't read: that of c is on the diagonal.
+        By default the conjugate of c. Its first element isn't read: that of c is on the
+        diagonal.
 
     Returns
     -------
@@ -497,11 +515,15 @@ def block_diag(*arrs: Any) -> Any:
 
 
 def at_least(x: Any, ndim: int) -> Any:
-    """Return an array or Tensor with axes of length 1 in front, if it has fewer axes than needed."""
+    """Return an array or Tensor with axes of length 1 in front, if it has fewer axes
+    than needed.
+    """
     x = array(x)
     return x if x.ndim >= ndim else np.reshape(x, (1,) * (ndim - x.ndim) + x.shape)
 
 
 def stacked(x: Any, shape: tuple[int, ...]) -> Any:
-    """Return an array or Tensor of a shape, repeated along the axes in front if it hasn't that shape."""
+    """Return an array or Tensor of a shape, repeated along the axes in front if it
+    hasn't that shape.
+    """
     return x if x.shape == shape else np.broadcast_to(x, shape)

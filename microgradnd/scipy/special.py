@@ -4,20 +4,25 @@ Owns: the rules of its functions.
 Must not own: functions that SciPy hasn't.
 Read next: `linalg.py`.
 
-Most of these functions are ufuncs: here they are SciPy's own objects, so `scipy.special.erf(t)` works on a Tensor as
-well once this module is imported. The derivatives are those of the NIST Digital Library of Mathematical Functions
-(https://dlmf.nist.gov): error functions 7.2 and 7.10, gamma functions 5.2 and 5.15, Bessel functions 10.6 and 10.29.
+Most of these functions are ufuncs: here they are SciPy's own objects, so
+`scipy.special.erf(t)` works on a Tensor as well once this module is imported. The
+derivatives are those of the NIST Digital Library of Mathematical Functions
+(https://dlmf.nist.gov): error functions 7.2 and 7.10, gamma functions 5.2 and 5.15,
+Bessel functions 10.6 and 10.29.
 
 Conventions
-- The order of a Bessel function or polygamma function, and the first argument of `polygamma`, have no derivative.
-- `xlogy(x, y)` at x = y = 0, and `xlog1py(x, y)` at x = 0, y = -1, have derivative 0 in both arguments, and NaN as the
-  derivative of that.
-- `logit` at 0 and 1, `erfinv` at -1 and 1, and `ndtri` at 0 and 1 have infinite derivatives. Outside of its domain, and
-  at a pole, the derivative of a function is NaN or infinite as the function is.
-- `logsumexp` has derivative 0 where all elements are -inf; elements that are inf share the gradient equally. So it is
-  with `np.logaddexp`.
-- In the tails the derivatives of `log_ndtr`, `log_expit`, `erfc` and `expit` are as exact as elsewhere. The second
-  derivative of `log_ndtr` loses twice as many digits as its argument has before the point.
+- The order of a Bessel function or polygamma function, and the first argument of
+  `polygamma`, have no derivative.
+- `xlogy(x, y)` at x = y = 0, and `xlog1py(x, y)` at x = 0, y = -1, have derivative 0 in
+  both arguments, and NaN as the derivative of that.
+- `logit` at 0 and 1, `erfinv` at -1 and 1, and `ndtri` at 0 and 1 have infinite
+  derivatives. Outside of its domain, and at a pole, the derivative of a function is NaN
+  or infinite as the function is.
+- `logsumexp` has derivative 0 where all elements are -inf; elements that are inf share
+  the gradient equally. So it is with `np.logaddexp`.
+- In the tails the derivatives of `log_ndtr`, `log_expit`, `erfc` and `expit` are as
+  exact as elsewhere. The second derivative of `log_ndtr` loses twice as many digits as
+  its argument has before the point.
 """
 
 from __future__ import annotations
@@ -235,7 +240,9 @@ def logsumexp(a: Any, axis: Any = None, b: Any = None, keepdims: bool = False, r
 
 
 def terms(out: Any, a: Any, axis: Any, b: Any, keepdims: bool) -> Any:
-    """Return exp(a - out), a sum's terms to the sum; where both are inf, equal shares of 1, where both are -inf, 0."""
+    """Return exp(a - out), a sum's terms to the sum; where both are inf, equal shares
+    of 1, where both are -inf, 0.
+    """
     shape = np.broadcast_shapes(a.shape, np.shape(b))
     whole = expand(out, shape, axis, keepdims)
     if surely(np.all(np.isfinite(out))):

@@ -1,4 +1,5 @@
-"""`python -m tests.fuzz`: random programs for some minutes, and a summary of what came of them.
+"""`python -m tests.fuzz`: random programs for some minutes, and a summary of what came
+of them.
 
 Owns: the command line, the clock, and the summary.
 Must not own: anything else.
@@ -103,7 +104,9 @@ class Session:
 
 
 def kind_of_failure(p: Program, verdict: Verdict) -> str:
-    """Return the same for programs that fail for the same reason, as far as can be told."""
+    """Return the same for programs that fail for the same reason, as far as can be
+    told.
+    """
     if verdict.kind == "crashed" or "retained" in verdict.reason:
         return kind_of(verdict)
     return f"{QUESTIONS[p.question].order}: {' '.join(sorted(set(p.operations())))}"

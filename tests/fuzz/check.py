@@ -1,7 +1,9 @@
 """One program, run by all sides: do they agree, was it refused, or is a number wrong?
 
-Owns: `check`, which runs and compares, and `Verdict`; finite differences; what a refusal may say.
-Must not own: the texts (`programs.py`, `questions.py`), or making a program smaller (`shrink.py`).
+Owns: `check`, which runs and compares, and `Verdict`; finite differences; what a
+refusal may say.
+Must not own: the texts (`programs.py`, `questions.py`), or making a program smaller
+(`shrink.py`).
 Read next: `shrink.py`.
 """
 
@@ -95,7 +97,8 @@ def check(p: Program, names: dict[str, Any] | None = None) -> Verdict:
         if found is not None:
             verdict.oracles.add(oracle)
             by[oracle] = found, numbers
-    # PyTorch is wrong alone where it misses changes by .data =, or has NaN: second derivatives of equal singular values
+    # PyTorch is wrong alone where it misses changes by .data =, or has NaN: second
+    # derivatives of equal singular values
     doubtful = p.mutates or any(np.isnan(r).any() for r in theirs or () if r is not None)
     if doubtful and by.get("finite differences", (None,))[0] == "":
         by.pop("PyTorch", None)
@@ -129,7 +132,9 @@ OURS = {"np": np, "mg": mg, "holder": holder, "step": step}
 
 
 def run_ours(p: Program, names: dict[str, Any] | None) -> dict[str, Any]:
-    """Return the names that a program leaves, with the value of its loss and its results as arrays."""
+    """Return the names that a program leaves, with the value of its loss and its
+    results as arrays.
+    """
     space = {**OURS, **(names or {}), **inputs_of(p)}
     losses: list[Any] = []
     space["seen"] = losses.append
@@ -154,7 +159,9 @@ def malformed(p: Program, ours: dict[str, Any]) -> str:
 
 
 def run_torch(p: Program, value: Any) -> list[Any] | None:
-    """Return the results of PyTorch; None if it refuses, or has another value, as with views that are assigned to."""
+    """Return the results of PyTorch; None if it refuses, or has another value, as with
+    views that are assigned to.
+    """
     torch = torch_side.torch()
     if not all(step.operation.torch for step in p.steps):
         return None
@@ -201,13 +208,17 @@ class Plain:
         self.memory.recording = False
 
     def asked(self) -> dict[int, Any]:
-        """Return the directions that the question names, by the position of their leaf."""
+        """Return the directions that the question names, by the position of their
+        leaf.
+        """
         p = self.program
         count = 1 if QUESTIONS[p.question].first_only else len(p.leaves)
         return {i: p.directions[n] for i, n in enumerate(list(p.leaves)[:count])}
 
     def along(self, directions: dict[int, Any]) -> Callable[[float], Any]:
-        """Return the loss as a function of how far the inputs are moved; directions are named by position."""
+        """Return the loss as a function of how far the inputs are moved; directions are
+        named by position.
+        """
         start = [*self.leaves, *self.retained]
 
         def loss(t: float) -> Any:
@@ -217,7 +228,9 @@ class Plain:
         return loss
 
     def slope(self, directions: dict[int, Any]) -> tuple[float, float]:
-        """Return the derivative along directions, by central differences and extrapolation, and an error."""
+        """Return the derivative along directions, by central differences and
+        extrapolation, and an error.
+        """
         f, h = self.along(directions), STEP[1]
         with np.errstate(all="ignore"):
             d = [(f(s) - f(-s)) / (2 * s) for s in (h, h / 2, h / 4)]
@@ -256,7 +269,9 @@ def extrapolated(d: list[Any]) -> tuple[float, float]:
 
 
 def expected_form(p: Program, results: list[Any]) -> list[Any]:
-    """Return our results as `.grad` holds them, zeros for None, and without the question's factor."""
+    """Return our results as `.grad` holds them, zeros for None, and without the
+    question's factor.
+    """
     question = QUESTIONS[p.question]
     likes = [p.leaves[n] for n in question.leaves(p)] if question.order else [np.zeros(())]
     kept = list(results[len(likes) :])
@@ -292,7 +307,9 @@ def by_torch(p: Program, results: list[Any], theirs: Any, plain: Plain) -> tuple
 
 
 def by_differences(p: Program, results: list[Any], theirs: Any, plain: Plain) -> tuple[str | None, dict[str, Any]]:
-    """Compare the derivative along a direction for each result; not where differences of several steps disagree."""
+    """Compare the derivative along a direction for each result; not where differences
+    of several steps disagree.
+    """
     ours, question = expected_form(p, results), QUESTIONS[p.question]
     rng = np.random.default_rng(0)
     compared: str | None = None

@@ -1,7 +1,8 @@
-"""A program with surroundings, run as it is and compiled: equal or refused after each call, never silently different.
+"""A program with surroundings, run as it is and compiled: equal or refused after each
+call, never silently different.
 
-Owns: running a program both ways, what is compared (results, and everything around the function), and what counts as a
-refusal; making a failure smaller, and printing it.
+Owns: running a program both ways, what is compared (results, and everything around the
+function), and what counts as a refusal; making a failure smaller, and printing it.
 Must not own: the programs (`surroundings.py`).
 Read next: `__main__.py`.
 """
@@ -52,7 +53,8 @@ class Outcome:
     Attributes
     ----------
     kind : str
-        "equal", "refused", "wrong", "crashed", or "unsuitable" where the function itself raises.
+        "equal", "refused", "wrong", "crashed", or "unsuitable" where the function
+        itself raises.
     reason : str
         What differs, as an expression of the program, and how; or the message.
     at : int
@@ -160,7 +162,9 @@ def walk(path: str, thing: Any, program: str, above: set[int]) -> Iterator[tuple
 
 
 def named(path: str, key: str) -> str:
-    """Return an expression for an attribute; the layers of a Sequential are called by their number."""
+    """Return an expression for an attribute; the layers of a Sequential are called by
+    their number.
+    """
     return f"{path}.{key}" if key.isidentifier() else f"{path}[{key}]"
 
 
@@ -175,7 +179,9 @@ def differ(ours: dict[str, Any], right: dict[str, Any], tolerance: float = DOUBL
 
 
 def alike(x: Any, y: Any, tolerance: float) -> bool:
-    """Return whether two values are equal to rounding; an array may stand for a number of Python."""
+    """Return whether two values are equal to rounding; an array may stand for a number
+    of Python.
+    """
     numbers = bool | int | float | complex | np.ndarray
     if not (isinstance(x, numbers) and isinstance(y, numbers)):
         return type(x) is type(y) and x == y
@@ -196,7 +202,9 @@ def message(error: BaseException) -> str:
 
 
 def is_clear(error: BaseException) -> bool:
-    """Return whether an error says what happened and what to do, and isn't one from the inside."""
+    """Return whether an error says what happened and what to do, and isn't one from the
+    inside.
+    """
     return (
         isinstance(error, REFUSALS)
         and len(message(error)) > 60
@@ -249,7 +257,8 @@ def compared(p: Program, eager: Side, compiled: Side) -> Outcome:
                     return Outcome("wrong", f"refused ({message(error)}), but it left something: {left}", at)
                 return Outcome("refused", message(error), at)
             states = compiled.state(), eager.state()
-            # backward() frees the path from the results; a derivative that doesn't depend on a parameter says it might
+            # backward() frees the path from the results; a derivative that doesn't
+            # depend on a parameter says it might
             if "backward" in p.training or p.form in DERIVATIVES:
                 states = tuple({k: v for k, v in s.items() if not DERIVABLE.match(k)} for s in states)
             if found := differ(*states, tolerance):
@@ -284,7 +293,9 @@ def spoil(result: Any) -> None:
 
 
 def kind_of(outcome: Outcome) -> str:
-    """Return the same for outcomes of the same kind: the message without names and numbers."""
+    """Return the same for outcomes of the same kind: the message without names and
+    numbers.
+    """
     text = re.sub(
         r"\(<surroundings.*?\)|'[^']*'|\[[^\]]*\]|-?\d+(\.\d+)?(e-?\d+)?|\b(True|False|None)\b", "..", outcome.reason
     )
@@ -386,7 +397,9 @@ class Session:
 
     @property
     def share(self) -> float:
-        """The share of refusals among programs that nothing in them allows to be refused."""
+        """The share of refusals among programs that nothing in them allows to be
+        refused.
+        """
         return self.plain["refused"] / max(1, self.plain.total())
 
     def summary(self, seconds: float) -> str:

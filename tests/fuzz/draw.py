@@ -1,4 +1,5 @@
-"""Programs at random: each step is run on plain arrays as it is drawn, and dropped if it comes too near to a kink.
+"""Programs at random: each step is run on plain arrays as it is drawn, and dropped if
+it comes too near to a kink.
 
 Owns: `draw_program`, and `Draw`, by which operations choose operands and parameters.
 Must not own: the operations (`operations.py`), or the questions (`questions.py`).

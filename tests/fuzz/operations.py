@@ -1,11 +1,13 @@
-"""The table of operations: how each is spelled for us and for PyTorch, and how far it is from its kinks.
+"""The table of operations: how each is spelled for us and for PyTorch, and how far it
+is from its kinks.
 
 Owns: `OPERATIONS`, and the functions that choose operands and parameters of each kind.
 Must not own: the state of a draw (`draw.py`), or what runs the text (`check.py`).
 Read next: `draw.py`.
 
-The spellings of PyTorch use its own functions. Where it has none of that meaning, `torch_side.py` spells it from
-smaller ones, so that no derivative rule of ours has a part in it.
+The spellings of PyTorch use its own functions. Where it has none of that meaning,
+`torch_side.py` spells it from smaller ones, so that no derivative rule of ours has a
+part in it.
 """
 
 from __future__ import annotations
@@ -17,7 +19,8 @@ from tests.fuzz.programs import Index, Operation
 AXIS = "axis={axis}, keepdims={keepdims}"
 
 
-# Choosing operands and parameters: each takes a `draw.Draw` and returns (operands, parameters), or None
+# Choosing operands and parameters: each takes a `draw.Draw` and returns (operands,
+# parameters), or None
 
 
 def one(d: Any) -> Any:
@@ -491,7 +494,8 @@ OPERATIONS: list[Operation] = [
                assigned_number),
     *(assignment(f"{o}=", f"{{0}} {o}= {{1}}", f"{{0}} = {{0}} {o} {{1}}", augmented) for o in "+-*"),
     assignment("*= number", "{0} *= {k}", "{0} = {0} * {k}", augmented_number),
-    # Changes between use and derivative: the derivative at the values that were used, or an error
+    # Changes between use and derivative: the derivative at the values that were used,
+    # or an error
     mutation("user's array *=", "{0} *= {k}", "{0} = {0} * {k}", array_changed),
     mutation("user's array []=", "{0}[{index}] = {k}", "{0} = put({0}, np.s_[{index}], {k})", array_assigned),
     mutation("-= under no_grad", "with mg.no_grad():\n    {0} -= {k}", "with torch.no_grad():\n    {0}.sub_({k})",

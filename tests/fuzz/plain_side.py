@@ -1,6 +1,8 @@
-"""What programs on plain arrays call: values that stay where they were when inputs are moved, distances from kinks.
+"""What programs on plain arrays call: values that stay where they were when inputs are
+moved, distances from kinks.
 
-Owns: `Memory`, the names of the plain side, and `run`, which runs steps one by one with every check.
+Owns: `Memory`, the names of the plain side, and `run`, which runs steps one by one with
+every check.
 Must not own: finite differences (`check.py`).
 Read next: `check.py`.
 """
@@ -20,7 +22,9 @@ LARGEST, MOST = 20.0, 36  # numbers and elements of a value; beyond, a program i
 
 
 class Memory:
-    """The values at which derivatives stop: recorded in the first run, and given back in each that follows."""
+    """The values at which derivatives stop: recorded in the first run, and given back
+    in each that follows.
+    """
 
     def __init__(self) -> None:
         self.values: dict[str, Any] = {}
@@ -43,7 +47,9 @@ class Memory:
         return self.live[key]
 
     def sync(self) -> None:
-        """Give values what they have by now with unmoved inputs, with which they may share memory."""
+        """Give values what they have by now with unmoved inputs, with which they may
+        share memory.
+        """
         arrays = {key: v for key, v in self.live.items() if isinstance(v, np.ndarray)}
         if self.recording:
             self.later.append({key: np.copy(v) for key, v in arrays.items()})
@@ -58,7 +64,9 @@ class Memory:
         return factor * (value - start) + start
 
     def moved(self, value: Any, new: Any, key: str) -> Any:
-        """Return a new value of the same variable: inputs that are moved move it as they moved the old value."""
+        """Return a new value of the same variable: inputs that are moved move it as
+        they moved the old value.
+        """
         new = self.frozen(np.asarray(new, value.dtype), f"new {key}")
         return new + (value - self.frozen(np.copy(value), f"old {key}"))
 
@@ -74,7 +82,9 @@ def gaps(x: Any) -> Any:
 
 
 def conditioned(x: Any) -> Any:
-    """Return how far a matrix is from a singular one, as the least singular value does."""
+    """Return how far a matrix is from a singular one, as the least singular value
+    does.
+    """
     return np.min(np.linalg.svd(x, compute_uv=False)) - 0.2
 
 

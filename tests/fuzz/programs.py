@@ -1,16 +1,19 @@
 """Programs as lists of steps, and their text for each of the three that run them.
 
 Owns: `Step`, `Program`, and how they are written as Python.
-Must not own: the operations (`operations.py`), how programs are drawn (`draw.py`) or compared (`check.py`).
+Must not own: the operations (`operations.py`), how programs are drawn (`draw.py`) or
+compared (`check.py`).
 Read next: `operations.py`.
 
 A program is text, so what is run is what is printed. The text differs by who runs it:
 
 - "ours": NumPy's functions on Tensors of this library;
-- "torch": an independent spelling of each operation, with values instead of variables that change;
-- "plain": the text of "ours" on plain arrays, for values and finite differences. Where the gradient stops there
-  (`detach`, `no_grad`), `frozen(...)` returns the value of the unmoved inputs; after a change in place `sync()` gives
-  such values what the unmoved inputs have by then, as they may share memory.
+- "torch": an independent spelling of each operation, with values instead of variables
+  that change;
+- "plain": the text of "ours" on plain arrays, for values and finite differences. Where
+  the gradient stops there (`detach`, `no_grad`), `frozen(...)` returns the value of the
+  unmoved inputs; after a change in place `sync()` gives such values what the unmoved
+  inputs have by then, as they may share memory.
 """
 
 from __future__ import annotations
@@ -33,12 +36,15 @@ class Operation:
     ----------
     name : str
     ours, torch, plain : str
-        The expression, or the statement, with `{0}`, `{1}` for operands, `{result}` and named parameters. `plain` is
-        the text of `ours` if it is empty; without `torch` only finite differences check it.
+        The expression, or the statement, with `{0}`, `{1}` for operands, `{result}` and
+        named parameters. `plain` is the text of `ours` if it is empty; without `torch`
+        only finite differences check it.
     draw : callable
-        `draw(d)` chooses operands and parameters with the help of a `draw.Draw`, or returns None.
+        `draw(d)` chooses operands and parameters with the help of a `draw.Draw`, or
+        returns None.
     distance : str
-        How far the operands are from a kink, a pole or a branch cut: an expression on plain arrays.
+        How far the operands are from a kink, a pole or a branch cut: an expression on
+        plain arrays.
     statement : bool
         Whether the text changes a variable in place, instead of giving a value.
     group : str
@@ -63,7 +69,9 @@ class Operation:
 
 @dataclass(frozen=True)
 class Step:
-    """One line: `result = operation(*operands)`, and what is done with the result at once."""
+    """One line: `result = operation(*operands)`, and what is done with the result at
+    once.
+    """
 
     operation: Operation
     operands: tuple[str, ...]
@@ -96,7 +104,8 @@ class Step:
         return "\n".join(lines)
 
 
-# What a loss is made of: the terms' names, and their text on Tensors and plain arrays, and on PyTorch's
+# What a loss is made of: the terms' names, and their text on Tensors and plain arrays,
+# and on PyTorch's
 TERMS = {
     "sum": ("np.sum({0})", "torch.sum({0})"),
     "sine": ("np.sum(np.sin({0}))", "torch.sum(torch.sin({0}))"),
@@ -170,7 +179,9 @@ class Program:
 
     @property
     def assigns_to_frozen(self) -> bool:
-        """Whether a value at which the gradient stops may be assigned to, and with it what shares its memory."""
+        """Whether a value at which the gradient stops may be assigned to, and with it
+        what shares its memory.
+        """
         stops = any(step.no_grad or not step.operation.follows for step in self.steps)
         return stops and any(step.operation.group == "assignment" for step in self.steps)
 
@@ -179,7 +190,9 @@ class Program:
 
 
 def literal(value: Any) -> str:
-    """Return an expression with this value, as a user would write it; of an index, what stands between the brackets."""
+    """Return an expression with this value, as a user would write it; of an index, what
+    stands between the brackets.
+    """
     if isinstance(value, Index):
         return ", ".join(part(p) for p in value.parts) + ("," if len(value.parts) == 1 and value.tuple else "")
     if isinstance(value, np.ndarray):

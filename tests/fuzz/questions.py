@@ -1,11 +1,13 @@
-"""Which derivative of a program is asked for, how each side is asked, and what finite differences say to that.
+"""Which derivative of a program is asked for, how each side is asked, and what finite
+differences say to that.
 
 Owns: `QUESTIONS`, and the whole text that ours and PyTorch's side run.
-Must not own: the programs' steps (`programs.py`), or how answers are compared (`check.py`).
+Must not own: the programs' steps (`programs.py`), or how answers are compared
+(`check.py`).
 Read next: `check.py`.
 
-Each text leaves a list of arrays in `results`: a derivative for each leaf that `Question.leaves` names, then one for
-each retained value.
+Each text leaves a list of arrays in `results`: a derivative for each leaf that
+`Question.leaves` names, then one for each retained value.
 """
 
 from __future__ import annotations
@@ -31,7 +33,9 @@ def made(p: Program, side: str, leaves: bool) -> str:
 
 
 def as_function(p: Program, side: str) -> str:
-    """Return the program as a function of its leaves, which makes its other inputs in each call."""
+    """Return the program as a function of its leaves, which makes its other inputs in
+    each call.
+    """
     arguments = [*p.leaves, *(f"delta_{name}" for name in p.retained if side == "plain")]
     body = f"{made(p, side, side == 'plain')}\n{p.body(side)}\nreturn loss".strip()
     return f"def f({', '.join(arguments)}):\n" + textwrap.indent(body, "    ") + "\n"
@@ -80,7 +84,8 @@ class Question:
     ours : callable
         Returns the text of our side.
     order : int
-        0 for the derivative along the directions, 1 for gradients, 2 for the gradients of that derivative.
+        0 for the derivative along the directions, 1 for gradients, 2 for the gradients
+        of that derivative.
     factor : float
         What the answer is a multiple by.
     conjugate : bool
@@ -161,7 +166,9 @@ PLAINEST = {
 
 
 def torch_text(p: Program) -> str:
-    """Return the text of PyTorch's side: `value`, and `results` as above, for any question."""
+    """Return the text of PyTorch's side: `value`, and `results` as above, for any
+    question.
+    """
     question = QUESTIONS[p.question]
     text = f"{made(p, 'torch', True)}\n{p.body('torch')}\nvalue = loss\n"
     leaves = ", ".join(p.leaves)

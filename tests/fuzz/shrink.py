@@ -24,7 +24,9 @@ from tests.fuzz.questions import PLAINEST, QUESTIONS
 def shrink(
     p: Program, verdict: Verdict, seconds: float = 20.0, names: dict[str, Any] | None = None
 ) -> tuple[Program, Verdict]:
-    """Return the smallest program found, in a time, that fails as this one does, and its verdict."""
+    """Return the smallest program found, in a time, that fails as this one does, and
+    its verdict.
+    """
     end = time.monotonic() + seconds
 
     def attempt(candidate: Program) -> Verdict | None:
@@ -115,7 +117,9 @@ def without_step(p: Program, i: int) -> Iterator[Program]:
 
 
 def without_unused(p: Program) -> Program:
-    """Return the program without steps and inputs that no other step and no term names."""
+    """Return the program without steps and inputs that no other step and no term
+    names.
+    """
     steps = list(p.steps)
     for i in reversed(range(len(steps))):
         named = {name for s in steps[:i] + steps[i + 1 :] for name in s.operands} | {name for _, name in p.terms}
@@ -162,7 +166,9 @@ def step(t, by):
 
 
 def script(p: Program, verdict: Verdict, names: dict[str, Any] | None = None) -> str:
-    """Return a program to paste: it needs NumPy and this library, and prints our numbers beside the other's."""
+    """Return a program to paste: it needs NumPy and this library, and prints our
+    numbers beside the other's.
+    """
     text = QUESTIONS[p.question].ours(p)
     lines = ["import numpy as np", "import microgradnd as mg", ""]
     lines += [HOLDER] if "holder(" in text else []

@@ -1,12 +1,16 @@
-"""Programs with surroundings: a function, what is around it, and calls between which that changes.
+"""Programs with surroundings: a function, what is around it, and calls between which
+that changes.
 
 Owns: `Program`, its text, drawing one at random, and making it smaller.
-Must not own: the tables that it is drawn from (`things.py`), or running it (`contract.py`).
+Must not own: the tables that it is drawn from (`things.py`), or running it
+(`contract.py`).
 Read next: `contract.py`.
 
-The function takes an array `x`, and a value `h` of its shape passes through a few parts. A part is a thing (a settings
-object, a parameter, a module, an array, a generator), a use of it, and a way by which the function comes by it: any
-thing goes with any way. Then come a loss, a training step and a result. Before each call some of the things change.
+The function takes an array `x`, and a value `h` of its shape passes through a few
+parts. A part is a thing (a settings object, a parameter, a module, an array, a
+generator), a use of it, and a way by which the function comes by it: any thing goes
+with any way. Then come a loss, a training step and a result. Before each call some of
+the things change.
 """
 
 from __future__ import annotations
@@ -99,9 +103,11 @@ class Part:
 
 @dataclass(frozen=True)
 class Call:
-    """One call: what changes before it (of which part; -1 is the optimizer), its input, and its options.
+    """One call: what changes before it (of which part; -1 is the optimizer), its input,
+    and its options.
 
-    `backward` says whether a derivative of the result follows, `late` what changes between the two.
+    `backward` says whether a derivative of the result follows, `late` what changes
+    between the two.
     """
 
     changes: tuple[tuple[int, str], ...] = ()
@@ -128,7 +134,9 @@ class Program:
 
     @property
     def refusable(self) -> bool:
-        """Whether it has side effects or control flow on values, which may be refused."""
+        """Whether it has side effects or control flow on values, which may be
+        refused.
+        """
         parts = any(part.thing.refusable or part.reach.refusable for part in self.parts)
         return parts or "if OPT" in self.training
 
@@ -144,7 +152,9 @@ class Program:
         return Template(inspect.cleandoc(self.training)).substitute(WORDS).replace("OPT", opt)
 
     def setup(self) -> str:
-        """Return the text that makes `run`, which is the function or the compiled function."""
+        """Return the text that makes `run`, which is the function or the compiled
+        function.
+        """
         opt = self.optimizer_reach
         lines = [PRELUDE]
         for part in self.parts:

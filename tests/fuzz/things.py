@@ -1,13 +1,15 @@
-"""What surrounds a function, row by row: things, ways to come by them, training steps, results, and calls.
+"""What surrounds a function, row by row: things, ways to come by them, training steps,
+results, and calls.
 
 Owns: the tables that programs with surroundings are drawn from.
 Must not own: putting a program together of them (`surroundings.py`).
 Read next: `surroundings.py`.
 
-In the texts, `$n` is the number of the part that a row is used for; `$a`, `$b` and `$c` are numbers. `$it` stands for
-the thing, however the function comes by it; its global name is `it$n`. `h` is the value that passes through the parts,
-an array of shape (4, 3) or (2, 3). What is marked `refusable` may be refused: it has side effects, or looks at values.
-Everything else should run.
+In the texts, `$n` is the number of the part that a row is used for; `$a`, `$b` and `$c`
+are numbers. `$it` stands for the thing, however the function comes by it; its global
+name is `it$n`. `h` is the value that passes through the parts, an array of shape (4, 3)
+or (2, 3). What is marked `refusable` may be refused: it has side effects, or looks at
+values. Everything else should run.
 """
 
 from __future__ import annotations
@@ -43,7 +45,8 @@ class Thing:
 
 @dataclass(frozen=True)
 class Reach:
-    """A way by which a function comes by a thing: `USE[...]` is the use of the thing that is between the brackets.
+    """A way by which a function comes by a thing: `USE[...]` is the use of the thing
+    that is between the brackets.
 
     Attributes
     ----------
@@ -968,7 +971,8 @@ REACHES = (
     Reach("an argument, and a global", "", "h = USE[it$n] + USE[arg$n]", "arg$n", "it$n"),
 )
 
-# Training steps; `anchor` is a parameter that is never frozen, so that a loss always has a derivative
+# Training steps; `anchor` is a parameter that is never frozen, so that a loss always
+# has a derivative
 
 TRAININGS = (
     "",

@@ -28,7 +28,9 @@ def torch() -> Any:
 
 
 def places(x: Any, index: Any) -> Any:
-    """Return which elements, counted along the rows, an index picks: NumPy's reading of it."""
+    """Return which elements, counted along the rows, an index picks: NumPy's reading of
+    it.
+    """
     return torch().as_tensor(np.array(np.arange(x.numel()).reshape(tuple(x.shape))[index]))
 
 

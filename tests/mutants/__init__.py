@@ -1,12 +1,14 @@
-"""Planted faults: small wrong edits of the library, each with the tests that must fail because of it.
+"""Planted faults: small wrong edits of the library, each with the tests that must fail
+because of it.
 
 Owns: `Fault`, and the whole table `FAULTS`, put together of the tables of the packages.
 Must not own: how faults are planted and tests are run (`__main__.py`).
 Read next: `__main__.py`.
 
-A fault is a short piece of text that occurs exactly once in its file, and what takes its place. So the table survives
-edits elsewhere in the file; where the piece itself has changed, the entry is stale, and `tests/test_mutants.py` says
-so. An edit that changes nothing that anyone can observe doesn't belong here.
+A fault is a short piece of text that occurs exactly once in its file, and what takes
+its place. So the table survives edits elsewhere in the file; where the piece itself has
+changed, the entry is stale, and `tests/test_mutants.py` says so. An edit that changes
+nothing that anyone can observe doesn't belong here.
 """
 
 from __future__ import annotations
@@ -40,7 +42,8 @@ class Fault(NamedTuple):
     old, new : str
         A piece of text that occurs once in that file, and what takes its place.
     tests : str
-        Test files or test ids, separated by spaces: at least one test among them must fail.
+        Test files or test ids, separated by spaces: at least one test among them must
+        fail.
     needs : str
         A module or a program without which these tests are skipped.
     """

@@ -1,11 +1,13 @@
-"""Plant faults one by one, run the tests that must notice each, and print the survivors: `make mutants`.
+"""Plant faults one by one, run the tests that must notice each, and print the
+survivors: `make mutants`.
 
 Owns: the copies of the tree, planting, running, and the report.
 Must not own: the table (`__init__.py`).
 Read next: `compiler.py`, one of the tables.
 
-The tests run against a copy of the tree, never against the tree itself. Each process has a copy of its own. Before a
-fault is planted, the tests are run once without any: a test that fails anyway notices nothing.
+The tests run against a copy of the tree, never against the tree itself. Each process
+has a copy of its own. Before a fault is planted, the tests are run once without any: a
+test that fails anyway notices nothing.
 """
 
 from __future__ import annotations
@@ -42,18 +44,23 @@ class Tree:
         self.folder = folder
         self.edits = 0
         shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(*LEFT_OUT))
-        # an installed package finds microgradnd.viz in its folder; in the repository it lies beside it
+        # an installed package finds microgradnd.viz in its folder; in the repository it
+        # lies beside it
         (folder / "microgradnd" / "viz").symlink_to(folder / "viz", target_is_directory=True)
 
     def write(self, path: Path, text: str) -> None:
-        """Change a file, so that Python sees that it is another one: it compares whole seconds and sizes."""
+        """Change a file, so that Python sees that it is another one: it compares whole
+        seconds and sizes.
+        """
         path.write_text(text, encoding="utf-8")
         self.edits += 1
         stamp = time.time() + 10 * self.edits
         os.utime(path, (stamp, stamp))
 
     def run(self, tests: Sequence[str]) -> tuple[int | None, str]:
-        """Run tests; return pytest's exit status, None if they hang, and what they print."""
+        """Run tests; return pytest's exit status, None if they hang, and what they
+        print.
+        """
         env = os.environ | {"PYTHONPATH": str(self.folder), "HYPOTHESIS_PROFILE": "unshrunk"}
         command = [sys.executable, "-m", "pytest", "-x", "-q", "--tb=line", "-p", "no:cacheprovider", *tests]
         process = subprocess.Popen(
@@ -73,7 +80,9 @@ class Tree:
         return process.returncode, output
 
     def outcome(self, fault: Fault) -> tuple[str, str]:
-        """Plant a fault, run its tests, and take it back; return what came of it, and what the tests print."""
+        """Plant a fault, run its tests, and take it back; return what came of it, and
+        what the tests print.
+        """
         path = self.folder / fault.file
         text = path.read_text(encoding="utf-8")
         if text.count(fault.old) != 1:
@@ -98,7 +107,9 @@ def is_there(name: str) -> bool:
 
 
 def chosen(given: argparse.Namespace) -> list[Fault]:
-    """Return the faults to plant: those whose files or tests match, of these a sample."""
+    """Return the faults to plant: those whose files or tests match, of these a
+    sample.
+    """
     faults = [f for f in FAULTS if any(part in f"{f.file} {f.tests} {f.old}" for part in given.match or [""])]
     faults = faults[given.start :]
     missing = [fault for fault in faults if not is_there(fault.needs)]

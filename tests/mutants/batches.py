@@ -1,6 +1,8 @@
-"""Faults in calls for a whole batch: the class, the rows, the axes, the walk that carries all rows of a Jacobian.
+"""Faults in calls for a whole batch: the class, the rows, the axes, the walk that
+carries all rows of a Jacobian.
 
-Owns: the entries for `batching.py`, `vectorizing.py`, `jacobians.py` and `rules/batches.py`.
+Owns: the entries for `batching.py`, `vectorizing.py`, `jacobians.py` and
+`rules/batches.py`.
 Must not own: the form of an entry (`__init__.py`).
 Read next: `../test_vmap.py`.
 """

@@ -1,6 +1,8 @@
-"""Faults in what checks and explains: the gradient checker, checkpoints, `explain`, scopes, the command line.
+"""Faults in what checks and explains: the gradient checker, checkpoints, `explain`,
+scopes, the command line.
 
-Owns: the entries for `testing.py`, `recompute.py`, `reasons.py`, `scopes.py` and `__main__.py`.
+Owns: the entries for `testing.py`, `recompute.py`, `reasons.py`, `scopes.py` and
+`__main__.py`.
 Must not own: the form of an entry (`__init__.py`).
 Read next: `../test_testing.py`.
 """

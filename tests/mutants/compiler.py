@@ -1,4 +1,5 @@
-"""Faults in the compiler: passes, spellings, buffers, blocks, printing, dispatch, what is watched, loops, machine code.
+"""Faults in the compiler: passes, spellings, buffers, blocks, printing, dispatch, what
+is watched, loops, machine code.
 
 Owns: the entries for `microgradnd/compiler/` and `anew.py`.
 Must not own: the form of an entry (`__init__.py`).

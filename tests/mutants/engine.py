@@ -1,4 +1,5 @@
-"""Faults in the engine: the tape and its walks, variables, assignment, views, modes, transforms.
+"""Faults in the engine: the tape and its walks, variables, assignment, views, modes,
+transforms.
 
 Owns: the entries for the files that a recorded operation passes through.
 Must not own: the form of an entry (`__init__.py`).

@@ -1,7 +1,9 @@
-"""Faults in films, pictures of errors, comparisons, histograms over training, neurons and flame graphs.
+"""Faults in films, pictures of errors, comparisons, histograms over training, neurons
+and flame graphs.
 
 Owns: the entries for these files of `viz/`.
-Must not own: the form of an entry (`__init__.py`), or the faults of the other pictures (`pictures.py`).
+Must not own: the form of an entry (`__init__.py`), or the faults of the other pictures
+(`pictures.py`).
 Read next: `pictures.py`.
 """
 

@@ -1,4 +1,5 @@
-"""Faults planted where numbers are huge, tiny, NaN or tied, in the derivative rules and in `nn.functional`.
+"""Faults planted where numbers are huge, tiny, NaN or tied, in the derivative rules and
+in `nn.functional`.
 
 Owns: their table.
 Must not own: how they are planted (`__main__.py`).

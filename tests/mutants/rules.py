@@ -111,7 +111,8 @@ ENTRIES: list[tuple[str, ...]] = [
         "return differences(s) * (row(s) - column(s))",
         laws("svd-matrix-3x2", more=LINALG),
     ),
-    # choice.py, indexing.py, joining.py, products.py, shape.py, ufuncs.py, fft.py, polynomials.py, statistics.py
+    # choice.py, indexing.py, joining.py, products.py, shape.py, ufuncs.py, fft.py,
+    # polynomials.py, statistics.py
     (
         "choice.py",
         "lambda g, out, c, x, y: np.where(c, 0, g),",

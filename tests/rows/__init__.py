@@ -1,11 +1,13 @@
-"""One row for each derivative rule: where to check it, and what it promises at its kinks.
+"""One row for each derivative rule: where to check it, and what it promises at its
+kinks.
 
 Owns: the rows, in modules that mirror `microgradnd/rules/`.
 Must not own: the laws that are checked on them (`tests/test_laws.py`).
 Read next: `elementwise.py`.
 
-A row is made by one of the functions below. Most say only the domain of each argument: Hypothesis draws shapes that
-broadcast, memory layouts, 0-d and empty arrays and values from it.
+A row is made by one of the functions below. Most say only the domain of each argument:
+Hypothesis draws shapes that broadcast, memory layouts, 0-d and empty arrays and values
+from it.
 """
 
 from __future__ import annotations
@@ -54,7 +56,8 @@ class Row:
     inputs : strategy of tuple of arrays
     name : str
     kinks : sequence of (arrays, gradients)
-        Points where the derivative jumps or is infinite, and the gradients of the sum of the result promised there.
+        Points where the derivative jumps or is infinite, and the gradients of the sum
+        of the result promised there.
     order : int
         The highest order of derivatives that finite differences can check.
     """
@@ -68,7 +71,9 @@ class Row:
 
 
 def ufunc(function: Any, *domains: Domain, kinks: Any = (), order: int = 2, complex_too: bool = False) -> list[Row]:
-    """Return the rows of a ufunc: one argument per domain, shapes that broadcast together."""
+    """Return the rows of a ufunc: one argument per domain, shapes that broadcast
+    together.
+    """
 
     def inputs(dtype: Any) -> Any:
         options = [d.options() | {"dtype": dtype} for d in domains]
@@ -81,7 +86,9 @@ def ufunc(function: Any, *domains: Domain, kinks: Any = (), order: int = 2, comp
 
 
 def case(function: Any, name: str, call: Callable[..., Any], *specs: Any, kinks: Any = (), order: int = 2) -> Row:
-    """Return one row for a particular call. Each spec is a shape, a strategy of shapes, or (shape, domain[, dtype])."""
+    """Return one row for a particular call. Each spec is a shape, a strategy of shapes,
+    or (shape, domain[, dtype]).
+    """
     inputs = []
     for spec in specs:
         full = isinstance(spec, tuple) and len(spec) > 1 and isinstance(spec[1], Domain)
@@ -91,7 +98,9 @@ def case(function: Any, name: str, call: Callable[..., Any], *specs: Any, kinks:
 
 
 def reduction(function: Any, domain: Domain = ANY, kinks: Any = (), order: int = 2, min_side: int = 0) -> list[Row]:
-    """Return the rows of a reduction: over everything, an axis, a negative axis, several, with and without keepdims."""
+    """Return the rows of a reduction: over everything, an axis, a negative axis,
+    several, with and without keepdims.
+    """
     full = (3, 2, 4)
     calls: list[tuple[str, Callable[..., Any], Any]] = [
         ("all", lambda x: function(x), shapes(max_side=3, min_side=min_side)),

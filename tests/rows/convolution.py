@@ -1,4 +1,5 @@
-"""Rows of convolution and pooling: see `microgradnd/nn/convolution.py` and `pooling.py`.
+"""Rows of convolution and pooling: see `microgradnd/nn/convolution.py` and
+`pooling.py`.
 
 Owns: their shapes, settings and ties.
 Must not own: what their values should be (`tests/test_convolution.py`).

@@ -1,4 +1,5 @@
-"""Rows of the operations of `nn`: see `microgradnd/nn/activations.py`, `losses.py` and `linear.py`.
+"""Rows of the operations of `nn`: see `microgradnd/nn/activations.py`, `losses.py` and
+`linear.py`.
 
 Owns: their shapes and labels.
 Must not own: what their values should be (`tests/test_functional.py`).

@@ -1,6 +1,7 @@
 """Rows of linear algebra: see `microgradnd/rules/linalg.py`.
 
-Owns: matrices for which the derivatives exist, and forms of the results that don't depend on a sign, phase or rotation.
+Owns: matrices for which the derivatives exist, and forms of the results that don't
+depend on a sign, phase or rotation.
 Must not own: anything else.
 Read next: `tests/test_laws.py`.
 """
@@ -19,7 +20,9 @@ SQUARE, STACK = (3, 3), (2, 2, 2)
 
 
 def base(shape):
-    """Return matrices to which SMALL ones can be added: eigenvalues and singular values stay apart, no element is 0."""
+    """Return matrices to which SMALL ones can be added: eigenvalues and singular values
+    stay apart, no element is 0.
+    """
     m, n = shape[-2:]
     return np.broadcast_to(np.eye(m, n) * (3.0 * np.arange(1, n + 1) - 0.5) + 0.5, shape)
 
@@ -65,14 +68,18 @@ def svd_form(a, **options):
 
 
 def qr_form(a):
-    """Return Q and R with a positive diagonal: LAPACK may change its sign abruptly, for complex matrices."""
+    """Return Q and R with a positive diagonal: LAPACK may change its sign abruptly, for
+    complex matrices.
+    """
     q, r = LA.qr(a)
     signs = np.sign(np.real(np.einsum("...ii->...i", r[..., : q.shape[-1]])))
     return q * np.expand_dims(signs, -2), r * np.expand_dims(signs, -1)
 
 
 def complements(a):
-    """Return the projections on what the singular vectors of a matrix that isn't square leave out."""
+    """Return the projections on what the singular vectors of a matrix that isn't square
+    leave out.
+    """
     u, s, vh = LA.svd(a)
     k = s.shape[-1]
     return u[..., k:] @ np.conj(u[..., k:]).mT + 0, np.conj(vh[..., k:, :]).mT @ vh[..., k:, :]
@@ -93,7 +100,9 @@ def norm(ord, **options):
 
 
 def at(*points):
-    """Return kinks of a function that is called near `base`, from pairs of (matrix, gradient)."""
+    """Return kinks of a function that is called near `base`, from pairs of (matrix,
+    gradient).
+    """
     return [((matrix - base(matrix.shape),), (gradient,)) for matrix, gradient in points]
 
 

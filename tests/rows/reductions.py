@@ -20,7 +20,9 @@ NEAR_1 = Domain(0.5, 1.5)
 
 
 def options(function, domain=ANY, mask=MASK, **initial):
-    """Return the rows of the other parameters of a reduction: positions, `where` and `initial`."""
+    """Return the rows of the other parameters of a reduction: positions, `where` and
+    `initial`.
+    """
     return [
         case(function, "where", lambda x: function(x, where=mask, **initial), ((2, 3), domain)),
         case(function, "where-axis", lambda x: function(x, 1, where=mask[:, :1], **initial), ((2, 3), domain)),

@@ -30,7 +30,9 @@ def positive(a):
 
 
 def spectrum(a):
-    """Return a matrix whose eigenvalues are apart, and far from 0 and the negative numbers."""
+    """Return a matrix whose eigenvalues are apart, and far from 0 and the negative
+    numbers.
+    """
     return a + np.array(np.diag([2.0, 3.0, 4.0]), a.dtype)
 
 

@@ -1,6 +1,7 @@
 """Rows of `scipy.special`: see `microgradnd/scipy/special.py`.
 
-Owns: the domain of each function, away from its poles, and the conventions at its kinks.
+Owns: the domain of each function, away from its poles, and the conventions at its
+kinks.
 Must not own: anything else.
 Read next: `scipy_linalg.py`.
 """

@@ -1,4 +1,5 @@
-"""Rows of the statistics with weights or several variables: see `microgradnd/rules/statistics.py`.
+"""Rows of the statistics with weights or several variables: see
+`microgradnd/rules/statistics.py`.
 
 Owns: the ways of calling them.
 Must not own: anything else.

@@ -1,4 +1,5 @@
-"""Plots of training, which are matplotlib figures: losses, fits, surfaces of the loss, norms of the gradients.
+"""Plots of training, which are matplotlib figures: losses, fits, surfaces of the loss,
+norms of the gradients.
 
 Owns: the public names, nothing else.
 Must not own: pictures of a computation (`../dot.py`), or the training that is shown.

@@ -1,11 +1,13 @@
-"""What all plots share: figures, colours, lines that mark what can't be drawn, legends, whole numbers on an axis.
+"""What all plots share: figures, colours, lines that mark what can't be drawn, legends,
+whole numbers on an axis.
 
 Owns: the style of the plots, and the pieces that they are made of.
 Must not own: any plot.
 Read next: `history.py`.
 
-No state of pyplot is made or changed: a figure belongs to whoever asked for it, needs no display and is freed with its
-last name. Numbers that can't be drawn to scale, such as a loss that is NaN, are marked at the edge of the picture.
+No state of pyplot is made or changed: a figure belongs to whoever asked for it, needs
+no display and is freed with its last name. Numbers that can't be drawn to scale, such
+as a loss that is NaN, are marked at the edge of the picture.
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ Array = npt.NDArray[Any]
 
 INSTALL = 'pip install "microgradnd[viz]"'
 
-# From the palette of Okabe and Ito, which the colour-blind can tell apart; in grey, the dashes tell them apart
+# From the palette of Okabe and Ito, which the colour-blind can tell apart; in grey, the
+# dashes tell them apart
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY = (
     "#0072B2",
     "#E69F00",
@@ -67,7 +70,9 @@ LARGEST = 1e300  # matplotlib's own arithmetic overflows beyond
 
 @functools.cache
 def figure_class() -> Any:
-    """Return matplotlib's Figure, with a face for Jupyter; the one it has there needs pyplot."""
+    """Return matplotlib's Figure, with a face for Jupyter; the one it has there needs
+    pyplot.
+    """
     try:
         from matplotlib import style
         from matplotlib.figure import Figure
@@ -75,7 +80,9 @@ def figure_class() -> Any:
         raise ImportError(f"plots need the package matplotlib: {INSTALL}") from error
 
     class Plot(Figure):
-        """A figure that shows itself in Jupyter, and keeps the style that it was made in."""
+        """A figure that shows itself in Jupyter, and keeps the style that it was made
+        in.
+        """
 
         def __init__(self, looks: list[Any], **options: Any) -> None:
             super().__init__(**options)
@@ -96,7 +103,9 @@ def figure_class() -> Any:
 
 @contextlib.contextmanager
 def figure_of(title: str | None = None, **options: Any) -> Iterator[Figure]:
-    """Make a figure of our own, with matplotlib in the style of the plots for as long as it is drawn on."""
+    """Make a figure of our own, with matplotlib in the style of the plots for as long
+    as it is drawn on.
+    """
     make = figure_class()
     from matplotlib import style
 
@@ -120,7 +129,9 @@ def canvas(ax: Axes | None, title: str | None, xlabel: str, ylabel: str) -> Iter
 
 
 def is_dark() -> bool:
-    """Return whether matplotlib's style has a dark ground: the user's, which a plot then has too, or a plot's."""
+    """Return whether matplotlib's style has a dark ground: the user's, which a plot
+    then has too, or a plot's.
+    """
     from matplotlib import colors, rcParams
 
     return sum(colors.to_rgb(rcParams["figure.facecolor"])) < 1.5
@@ -129,7 +140,9 @@ def is_dark() -> bool:
 def line(
     ax: Axes, x: Array, y: Array, log: bool, name: str, steps: str, smooth: Array | None = None, **style: Any
 ) -> None:
-    """Draw a line, or a smooth one and the line itself pale, and mark at the edge what has no place on it."""
+    """Draw a line, or a smooth one and the line itself pale, and mark at the edge what
+    has no place on it.
+    """
     finite = np.isfinite(y)
     marks = [
         (np.isnan(y), "NaN", "x", 0.97),
@@ -164,7 +177,9 @@ def line(
 
 
 def lines(figure: Figure, ax: Axes, table: Mapping[str, Sequence[float | None]], missing: str = "") -> None:
-    """Draw a line for each of several things that were measured at every step, and say which ones were missing."""
+    """Draw a line for each of several things that were measured at every step, and say
+    which ones were missing.
+    """
     for i, (name, values) in enumerate(table.items()):
         there = np.array([value is not None for value in values])
         steps, numbers = np.flatnonzero(there) + 1, np.array([value for value in values if value is not None], float)
@@ -178,7 +193,9 @@ def lines(figure: Figure, ax: Axes, table: Mapping[str, Sequence[float | None]],
 
 
 def legend(figure: Figure, ax: Axes, handles: Sequence[Artist] = ()) -> None:
-    """Explain what has a name: on a figure of our own beside the picture, where nothing is covered."""
+    """Explain what has a name: on a figure of our own beside the picture, where nothing
+    is covered.
+    """
     handles = list(handles) or ax.get_legend_handles_labels()[0]
     if not handles:
         return
@@ -198,7 +215,9 @@ def legend(figure: Figure, ax: Axes, handles: Sequence[Artist] = ()) -> None:
 
 
 def log_ticks(axis: Any) -> None:
-    """Write plain numbers at a logarithmic axis, and between the powers of ten where it has few of them."""
+    """Write plain numbers at a logarithmic axis, and between the powers of ten where it
+    has few of them.
+    """
     from matplotlib import ticker
 
     low, high = map(float, axis.get_data_interval())
@@ -218,7 +237,9 @@ def whole_numbers(ax: Axes) -> None:
 
 
 def plain(text: str) -> str:
-    """Return a name as matplotlib shows it letter by letter: not taken for mathematics, nor for one to hide."""
+    """Return a name as matplotlib shows it letter by letter: not taken for mathematics,
+    nor for one to hide.
+    """
     text = " ".join(text.split())
     if len(text) > LONGEST_NAME:
         text = text[: LONGEST_NAME - 1] + "…"
@@ -232,7 +253,9 @@ def look(i: int) -> dict[str, Any]:
 
 
 def along(share: float) -> dict[str, Any]:
-    """Return what sets one of many lines apart that have an order: their colours run towards that of the ground."""
+    """Return what sets one of many lines apart that have an order: their colours run
+    towards that of the ground.
+    """
     import matplotlib
 
     return {"color": matplotlib.colormaps[SURFACE](1 - 0.65 * share if is_dark() else 0.7 * share), "linewidth": 1.0}

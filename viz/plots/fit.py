@@ -37,7 +37,8 @@ def plot_fit(
     ylabel: str = "y",
     ax: Axes | None = None,
 ) -> Figure:
-    """Plot observations of one variable, what was fitted to them and, where it is known, the truth.
+    """Plot observations of one variable, what was fitted to them and, where it is
+    known, the truth.
 
     Parameters
     ----------
@@ -46,9 +47,9 @@ def plot_fit(
     y : array_like, shape (n,) or (n, 1), optional
         The observations.
     fitted : callable, array_like of n numbers, or mapping of str to either; optional
-        A function or a module is drawn as a curve over the range of `x`: it is called once, under `no_grad()`, with
-        400 numbers in a column, shape (400, 1), if `x` is a column, and else of shape (400,). An array holds the
-        values at `x`.
+        A function or a module is drawn as a curve over the range of `x`: it is called
+        once, under `no_grad()`, with 400 numbers in a column, shape (400, 1), if `x` is
+        a column, and else of shape (400,). An array holds the values at `x`.
     truth : callable or array_like, optional
         What the observations scatter around, in the same form.
     title, xlabel, ylabel : str
@@ -121,7 +122,9 @@ def plot_fit(
 
 
 def _column(values: Any, what: str, count: int | None = None) -> Array:
-    """Return numbers of shape (n,) or (n, 1), as many as there have to be, with shape (n,)."""
+    """Return numbers of shape (n,) or (n, 1), as many as there have to be, with shape
+    (n,).
+    """
     array = array_of(values)
     if array.dtype.kind not in "biuf":
         raise ValueError(f"plot_fit: {what} must be real numbers, got dtype {array.dtype}")

@@ -1,4 +1,5 @@
-"""The norms of the gradients over the steps of training: lines, or a map of many parameters.
+"""The norms of the gradients over the steps of training: lines, or a map of many
+parameters.
 
 Owns: `gradient_norms` and `plot_gradients`.
 Must not own: the training that is shown.
@@ -41,7 +42,8 @@ MOST_COLUMNS, MOST_ROWS = 500, 100  # of a map; of more rows, only some have the
 
 @explained
 def gradient_norms(parameters: Any) -> dict[str, float | None]:
-    """Return the norm of each parameter's gradient, to be collected step by step for `plot_gradients`.
+    """Return the norm of each parameter's gradient, to be collected step by step for
+    `plot_gradients`.
 
     Parameters
     ----------
@@ -50,7 +52,8 @@ def gradient_norms(parameters: Any) -> dict[str, float | None]:
     Returns
     -------
     dict of str to float or None
-        By the names of the parameters; the root of the sum of the gradient's squares, None where there is none.
+        By the names of the parameters; the root of the sum of the gradient's squares,
+        None where there is none.
 
     See Also
     --------
@@ -92,16 +95,17 @@ def plot_gradients(
     ylabel: str = "norm of the gradient",
     ax: Axes | None = None,
 ) -> Figure:
-    """Plot the norms of the gradients, parameter by parameter, over the steps of training, on a logarithmic scale.
+    """Plot the norms of the gradients, parameter by parameter, over the steps of
+    training, on a logarithmic scale.
 
-    Up to 8 parameters are lines; more are the rows of a map, where a row that stays dark learns little. Norms that are
-    0, NaN or infinite are marked.
+    Up to 8 parameters are lines; more are the rows of a map, where a row that stays
+    dark learns little. Norms that are 0, NaN or infinite are marked.
 
     Parameters
     ----------
     norms : sequence of dict, or mapping of str to sequence of float
-        What `gradient_norms` returned after each step; or the norms of each parameter by its name. None where there
-        was no gradient.
+        What `gradient_norms` returned after each step; or the norms of each parameter
+        by its name. None where there was no gradient.
     title, xlabel, ylabel : str
         What is written on the picture.
     ax : matplotlib Axes, optional
@@ -110,7 +114,8 @@ def plot_gradients(
     Returns
     -------
     matplotlib.figure.Figure
-        It shows itself in Jupyter; `figure.savefig("gradients.png")` writes it to a file.
+        It shows itself in Jupyter; `figure.savefig("gradients.png")` writes it to a
+        file.
 
     Raises
     ------
@@ -143,7 +148,9 @@ def plot_gradients(
 
 
 def _table_of_norms(norms: Any) -> dict[str, np.ma.MaskedArray[Any, Any]]:
-    """Return the norms of each parameter, all of shape (steps,), masked where there was no gradient."""
+    """Return the norms of each parameter, all of shape (steps,), masked where there was
+    no gradient.
+    """
     if isinstance(norms, Mapping):
         columns = {str(name): list(np.atleast_1d(values)) for name, values in norms.items()}
     else:

@@ -37,19 +37,21 @@ def plot_history(
 ) -> Figure:
     """Plot losses over the epochs or steps of training.
 
-    Losses that are NaN or infinite are marked in red at the edge of the picture, and so are those that a logarithmic
-    scale has no place for.
+    Losses that are NaN or infinite are marked in red at the edge of the picture, and so
+    are those that a logarithmic scale has no place for.
 
     Parameters
     ----------
     losses : sequence of float, or mapping
-        The loss of each epoch, the first of which is 1; or several such by name; or, in the place of a sequence, a
-        mapping from epochs to losses, for what wasn't measured in every epoch.
+        The loss of each epoch, the first of which is 1; or several such by name; or, in
+        the place of a sequence, a mapping from epochs to losses, for what wasn't
+        measured in every epoch.
     log, log_x : bool
         Whether the losses, and the epochs, are on a logarithmic scale.
     smooth : float
-        From 0 (as they are) to less than 1: each curve is also drawn as a moving average, in which a loss counts so
-        much less for each epoch that has passed since. What was measured is pale then.
+        From 0 (as they are) to less than 1: each curve is also drawn as a moving
+        average, in which a loss counts so much less for each epoch that has passed
+        since. What was measured is pale then.
     title, xlabel, ylabel : str
         What is written on the picture.
     ax : matplotlib Axes, optional
@@ -63,7 +65,8 @@ def plot_history(
     Raises
     ------
     ValueError
-        If there are no losses, they aren't one number each, or `smooth` isn't from 0 to less than 1.
+        If there are no losses, they aren't one number each, or `smooth` isn't from 0 to
+        less than 1.
     ImportError
         If matplotlib isn't installed.
 

@@ -4,8 +4,9 @@ Owns: `draw_network` and `draw_weights`.
 Must not own: pictures of a computation (`../dot.py`).
 Read next: `canvas.py`.
 
-What is positive is blue, what is negative orange; lines of negative weights are dashed, and neurons have their numbers
-where there is room, so that nothing is said by colour alone.
+What is positive is blue, what is negative orange; lines of negative weights are dashed,
+and neurons have their numbers where there is room, so that nothing is said by colour
+alone.
 """
 
 from __future__ import annotations
@@ -60,13 +61,14 @@ class Layer(NamedTuple):
 
 @explained
 def draw_network(model: Module, x: Any, *, most: int = 16, title: str | None = None) -> Figure:
-    """Draw a network as neurons and lines: activations as colours, weights as lines, wide where they are large.
+    """Draw a network as neurons and lines: activations as colours, weights as lines,
+    wide where they are large.
 
     Parameters
     ----------
     model : Module
-        A chain of `nn.Linear` layers with anything between them that keeps the number of units; it is called once, in
-        evaluation mode and under `no_grad()`.
+        A chain of `nn.Linear` layers with anything between them that keeps the number
+        of units; it is called once, in evaluation mode and under `no_grad()`.
     x : array_like, shape (features,) or (n, features)
         One observation; of several, the mean of each activation is drawn.
     most : int
@@ -196,7 +198,9 @@ def _greatest(array: Array) -> float:
 
 
 def _lines(ax: Axes, left: float, right: float, weights: Array, shown: list[list[int]], heights: list[Array]) -> int:
-    """Draw the greatest weights between two layers, the greatest on top, and return how many are worth a line."""
+    """Draw the greatest weights between two layers, the greatest on top, and return how
+    many are worth a line.
+    """
     from matplotlib.collections import LineCollection
 
     starts, ends = (list(zip(*both, strict=True)) for both in zip(shown, heights, strict=True))
@@ -253,7 +257,8 @@ def draw_weights(
     layer : Module
         A linear or convolutional layer, or a network, whose first such layer is taken.
     shape : tuple of (int, int), optional
-        The height and width of the images that a linear layer takes; by default a square, if its features make one.
+        The height and width of the images that a linear layer takes; by default a
+        square, if its features make one.
     most : int
         How many units are drawn.
     title : str, optional

@@ -1,4 +1,5 @@
-"""The loss over a plane in the space of the parameters, and the path that training took on it.
+"""The loss over a plane in the space of the parameters, and the path that training took
+on it.
 
 Owns: `plot_surface`.
 Must not own: the training that is shown.
@@ -43,34 +44,39 @@ def plot_surface(
     ylabel: str | None = None,
     ax: Axes | None = None,
 ) -> Figure:
-    """Plot the loss over two parameters or along two directions, with the path that gradient descent took on it.
+    """Plot the loss over two parameters or along two directions, with the path that
+    gradient descent took on it.
 
-    A model of two parameters is seen whole. Of a larger one a plane is seen, `at + a * directions[0] + b *
-    directions[1]`: by default the plane in which the path moves most (its first two principal components), or without
-    a path one along two random directions, each parameter's as long as the parameter is (Li et al., Visualizing the
-    Loss Landscape of Neural Nets, 2018). Of a path that leaves the plane, the shadow on it is drawn; it has arrows, and
-    the numbers of some steps. Where the loss
-    isn't finite, the surface is hatched.
+    A model of two parameters is seen whole. Of a larger one a plane is seen, `at + a *
+    directions[0] + b * directions[1]`: by default the plane in which the path moves
+    most (its first two principal components), or without a path one along two random
+    directions, each parameter's as long as the parameter is (Li et al., Visualizing the
+    Loss Landscape of Neural Nets, 2018). Of a path that leaves the plane, the shadow on
+    it is drawn; it has arrows, and the numbers of some steps. Where the loss isn't
+    finite, the surface is hatched.
 
     Parameters
     ----------
     loss : callable
-        Takes the parameters and returns one real number. It is called `steps` squared times, under `no_grad()`.
+        Takes the parameters and returns one real number. It is called `steps` squared
+        times, under `no_grad()`.
     path : sequence, optional
-        The parameters before training and after each step: arrays, or tuples, lists or dicts of them; of a module its
-        `state_dict()`s.
+        The parameters before training and after each step: arrays, or tuples, lists or
+        dicts of them; of a module its `state_dict()`s.
     at : array, Tensor, module, or a structure of them, optional
-        Parameters in the middle of the plane; by default the last of the path. It is needed for a module, in whose
-        form `loss` then gets the parameters, and where there is no path.
+        Parameters in the middle of the plane; by default the last of the path. It is
+        needed for a module, in whose form `loss` then gets the parameters, and where
+        there is no path.
     directions : tuple of two, optional
         In the structure of the parameters.
     extent : ((float, float), (float, float)), optional
-        From where to where the axes run: values of two parameters, else multiples of the directions. By default so far
-        that the path is in the picture.
+        From where to where the axes run: values of two parameters, else multiples of
+        the directions. By default so far that the path is in the picture.
     steps : int
         How many values of the loss each axis gets.
     log : bool
-        Whether colours and contours follow the logarithm of the loss; else they stand closer where it is low.
+        Whether colours and contours follow the logarithm of the loss; else they stand
+        closer where it is low.
     rng : numpy Generator, optional
         What random directions are drawn with; needed only for these.
     title, xlabel, ylabel : str, optional
@@ -86,7 +92,8 @@ def plot_surface(
     Raises
     ------
     ValueError
-        If neither a path nor a place is given, structures or shapes don't agree, or the loss isn't one number.
+        If neither a path nor a place is given, structures or shapes don't agree, or the
+        loss isn't one number.
     ImportError
         If matplotlib isn't installed.
 
@@ -166,7 +173,9 @@ class _Space:
             self.names = [name for name, _ in at.named_parameters()] if isinstance(at, Module) else list(at)
 
     def vector(self, tree: Any, what: str) -> Array:
-        """Return parameters with shape (d,), or raise if they haven't this structure."""
+        """Return parameters with shape (d,), or raise if they haven't this
+        structure.
+        """
         if isinstance(tree, Mapping) and self.names is not None:
             if missing := [str(name) for name in self.names if name not in tree]:
                 raise ValueError(f"plot_surface: {what} lacks the parameters {', '.join(missing)}")
@@ -209,7 +218,9 @@ def _plane(
     directions: tuple[Any, Any] | None,
     rng: np.random.Generator | None,
 ) -> tuple[Array, list[str]]:
-    """Return two directions in the space of the parameters, shape (2, d), and what to call them."""
+    """Return two directions in the space of the parameters, shape (2, d), and what to
+    call them.
+    """
     if middle.size < 2:
         raise ValueError(f"plot_surface needs at least two parameters, got {middle.size}")
     if directions is not None:
@@ -241,7 +252,9 @@ def _plane(
 
 
 def _extent(coordinates: Array, here: Array) -> list[tuple[float, float]]:
-    """Return from where to where the axes run: over the path, with a margin; around one point, one unit each way."""
+    """Return from where to where the axes run: over the path, with a margin; around one
+    point, one unit each way.
+    """
     shown = np.vstack([coordinates[np.all(np.isfinite(coordinates), axis=1)], here])
     low, high = shown.min(axis=0), shown.max(axis=0)
     widest = float(np.max(high - low))
@@ -277,7 +290,9 @@ def _contours(figure: Figure, ax: Axes, across: Array, up: Array, heights: Array
 
 
 def _path(ax: Axes, coordinates: Array) -> None:
-    """Draw the path, with the numbers of some steps and the direction that it has there."""
+    """Draw the path, with the numbers of some steps and the direction that it has
+    there.
+    """
     from matplotlib import patheffects, ticker
 
     whole = np.flatnonzero(np.all(np.isfinite(coordinates), axis=1))
