@@ -31,6 +31,8 @@ lint: $(VENV)/dev.installed
 	$(RUN) -m ruff check
 	$(RUN) -m mypy
 	$(VENV)/bin/oxlint -f unix viz/page
+	$(VENV)/bin/codespell $$(git ls-files)
+	$(RUN) -m tests.prose
 
 docs: export NO_MKDOCS_2_WARNING = 1
 docs: $(VENV)/docs.installed
