@@ -1,13 +1,13 @@
 """A program as Python source that writes into planned buffers.
 
-Owns: the fast form: a statement for each step, with `out=` where a value has its place.
+Owns: the fast form: a statement for each step, with `out=` where a value has a buffer.
 Must not own: the plan (`buffers.py`), or how a step is written in NumPy (`source.py`).
 Read next: `saving.py`.
 
 The buffers of a call come from a pool, so that calls from several threads never share
-them. Views of buffers are made with the buffers. Numbers that a ufunc would convert in
-each call are arrays made once; arithmetic between numbers is left to Python's
-operators, which NumPy's scalars have.
+any. Views of buffers are made with the buffers. A number that a ufunc would convert in
+each call becomes an array once. Arithmetic between numbers uses Python's operators,
+which NumPy scalars have too.
 """
 
 from __future__ import annotations
@@ -30,9 +30,7 @@ from microgradnd.compiler.traits import POWER, UNARY, traits
 
 
 def fast(program: Program, name: str, names: Names, plan: Plan) -> str:
-    """Return the source that allocates a program's buffers, and the program as a
-    function that writes into them.
-    """
+    """Return the source that allocates buffers, and the function that uses them."""
     inputs = [names.value(v, "x") for v in program.inputs]
     writer = Writer(program, names, {})
     allocated = allocation(program, names, plan, writer)
@@ -45,7 +43,8 @@ def fast(program: Program, name: str, names: Names, plan: Plan) -> str:
         taken = ["_arrays = unheld(_lent, _lend, _alone)", f"({listed(lent)}) = _arrays"]
         lines = [*taken, *lines, "_lent.append(_arrays)"]
         wanted = set(program.results())
-        names.of.update((v, f"{names.of[v]}[...]") for v in plan.part_of.keys() & wanted)  # of which nothing is known
+        # Return views: a caller who holds one holds a reference to its vector.
+        names.of.update((v, f"{names.of[v]}[...]") for v in plan.part_of.keys() & wanted)
     if allocated:
         used = set(re.findall(r"\w+", "\n".join(lines)))
         pool, lines = pooled(lines, allocated, [line for line in allocated if line.split(" = ")[0] in used])
@@ -54,9 +53,7 @@ def fast(program: Program, name: str, names: Names, plan: Plan) -> str:
 
 
 def statements(program: Program, plan: Plan, writer: Writer, allocated: list[str]) -> list[str]:
-    """Return the statements that take the steps of a program, or of the body of a
-    loop.
-    """
+    """Return the statements for the steps of a program or of a loop's body."""
     names, inline = writer.names, writer.inline
     lines = numbers_in(program, names)
     uses, wanted = program.uses(), set(program.results())
@@ -90,8 +87,9 @@ def statements(program: Program, plan: Plan, writer: Writer, allocated: list[str
 
 
 def turns(step: Step, writer: Writer, plan: Plan, allocated: list[str]) -> list[str]:
-    """Return the statements of a loop; arrays that are carried are written over, and
-    what is kept goes into its row.
+    """Return the statements of a loop.
+
+    Carried arrays are written over; what is kept of each turn goes into its row.
     """
     loop, names = step.function, writer.names
     assert isinstance(loop, Loop)
@@ -110,13 +108,13 @@ def turns(step: Step, writer: Writer, plan: Plan, allocated: list[str]) -> list[
             names.numbers[inside] = names.numbers[outside]
 
     def place(target: Value, value: Value) -> None:
-        """Have a value in its place at the end of a turn."""
+        """See that a value is in its place at the end of a turn."""
         if value not in fixed:
             steps.append(Step(np.copy, (value,), {}, value := Value(value.shape, value.dtype, value.name)))
         changes[target] = value
 
     def row(array: Value, value: Value, at: str) -> None:
-        """Keep a value in a row."""
+        """Keep a value in a row of an array."""
         if value.shape:
             rows.append(Row(value.shape, value.dtype, value.name))
             head.append(f"{names.value(rows[-1], 'row')} = {names.of[array]}[{at}]")
@@ -176,9 +174,7 @@ def turns(step: Step, writer: Writer, plan: Plan, allocated: list[str]) -> list[
 
 
 def number_text(value: Any, like: Value, writer: Writer) -> str:
-    """Return a number without axes, as Python's own where that is what it is carried
-    as.
-    """
+    """Return a number without axes: Python's own if it is carried as one."""
     if isinstance(value, Value) and value in writer.names.numbers:
         return writer.names.numbers[value]
     text = writer.text(value)
@@ -186,17 +182,13 @@ def number_text(value: Any, like: Value, writer: Writer) -> str:
 
 
 def pooled(lines: list[str], allocated: list[str], held: list[str]) -> tuple[str, list[str]]:
-    """Return a pool of arrays that some statements make, and others with what takes
-    those that they need from it.
-    """
+    """Return the source of a pool of arrays, and statements around its use."""
     first = ["_buffers = _pool.pop() if _pool else _allocate()", f"({listed(held)}) = _buffers"]
     return f"_pool = []\n\n\n{made('_allocate', allocated, held)}", [*first, *lines, "_pool.append(_buffers)"]
 
 
 def made(name: str, lines: list[str], returned: list[str]) -> str:
-    """Return a function that makes arrays by some statements, and returns those that
-    some of these make.
-    """
+    """Return the source of a function that makes and returns arrays."""
     body = "\n".join(f"    {line}" for line in lines)
     return f"def {name}():\n{body}\n    return ({listed(returned)})\n\n\n"
 
@@ -207,24 +199,20 @@ def listed(lines: list[str]) -> str:
 
 
 def lending(names: Names, plan: Plan) -> list[str]:
-    """Return the statements that make vectors of which the caller gets parts, and
-    these.
-    """
+    """Return the statements that make lent vectors, and their parts."""
     lines = [f"{names.value(vector)} = np.empty({vector.shape}, np.{vector.dtype.name})" for vector in plan.lent]
     return lines + [part_of(value, names, plan) for value, (vector, *_) in plan.part_of.items() if vector in plan.lent]
 
 
 def part_of(value: Value, names: Names, plan: Plan) -> str:
-    """Return the statement that makes a value a part of a vector."""
+    """Return the statement that makes a value part of a vector."""
     vector, start, stop = plan.part_of[value]
     reshaped = "" if len(value.shape) == 1 else f".reshape({value.shape})"
     return f"{names.value(value, 'part')} = {names.of[vector]}[{start}:{stop}]{reshaped}"
 
 
 def allocation(program: Program, names: Names, plan: Plan, writer: Writer) -> list[str]:
-    """Return the statements that make buffers and their views, and name the values that
-    live in them.
-    """
+    """Return the statements that make buffers and views; name the values in them."""
     lines = []
     buffers = []
     for i, (shape, dtype) in enumerate(plan.buffers):
@@ -253,7 +241,7 @@ def allocation(program: Program, names: Names, plan: Plan, writer: Writer) -> li
 
 
 def loop(chain: Chain, writer: Writer, plan: Plan) -> list[str]:
-    """Return the statements that take the steps of a chain block by block."""
+    """Return the statements that take a chain's steps block by block."""
     names, program = writer.names, chain.program
     before, slices, i = [], [], names.own("i")
     for value in (*program.inputs, *program.outputs):
@@ -267,7 +255,7 @@ def loop(chain: Chain, writer: Writer, plan: Plan) -> list[str]:
             before.append(f"{names.of[value]}[...] = 0")
     outside, inlined = dict(names.of), dict(writer.inline)
     block: dict[str, str] = {}
-    first = ""  # the name of some rows, of which the last block may have fewer
+    first = ""  # the name of a block of rows; the last block may be shorter
     sliced = [v for v in (*program.inputs, *program.outputs) if chain.axes.get(v, SUM) != SUM]
     for value, whole in [(value, writer.text(value)) for value in sliced]:
         axis = chain.axes[value]
@@ -276,7 +264,7 @@ def loop(chain: Chain, writer: Writer, plan: Plan) -> list[str]:
             slices.append(f"{block[whole]} = {whole}[{':, ' * axis}{i} : {i} + {chain.rows}]")
         first = first or block[whole] * (axis == 0)
         names.of[value] = block[whole]
-        writer.inline.pop(value, None)  # inside of the loop it is the block that has a name
+        writer.inline.pop(value, None)  # inside the loop the block has a name
     rest = "" if chain.is_even else f"[: len({first})]"
     for value in plan.block_of if rest else ():
         if any(step.out is value for step in program.steps):
@@ -299,8 +287,9 @@ def loop(chain: Chain, writer: Writer, plan: Plan) -> list[str]:
 
 
 def in_block(step: Step, chain: Chain, rest: str, writer: Writer) -> list[str]:
-    """Return the statements that take a step of a chain for one block; `rest` cuts an
-    array to the rows of the last.
+    """Return the statements of a chain's step for one block.
+
+    `rest` cuts an array to the rows of the last block.
     """
     out, names = step.out, writer.names
     assert isinstance(out, Value)
@@ -330,9 +319,7 @@ def in_block(step: Step, chain: Chain, rest: str, writer: Writer) -> list[str]:
 
 
 def into(step: Step, writer: Writer) -> str:
-    """Return a step as a call that writes its result into its place; by position, which
-    is quicker than by name.
-    """
+    """Return a step as a call that writes into its place, if possible by position."""
     assert isinstance(step.out, Value)
     out = writer.names.of[step.out]
     if step.function is primitives.astype:
@@ -361,9 +348,7 @@ def is_scalar(step: Step) -> bool:
 
 
 def number(place: int, step: Step, writer: Writer) -> str:
-    """Return an argument of a ufunc; a Python number becomes a 0-d array of the dtype
-    that NumPy computes with.
-    """
+    """Return an argument of a ufunc; a Python number becomes a 0-d array."""
     arg = step.args[place]
     if isinstance(arg, Value) and arg in writer.names.numbers and all(a.dtype == np.float64 for a in step.operands()):
         return writer.names.numbers[arg]
@@ -376,9 +361,7 @@ def number(place: int, step: Step, writer: Writer) -> str:
 
 
 def numbers_in(program: Program, names: Names) -> list[str]:
-    """Return the statements that make Python's own numbers of the inputs that
-    arithmetic between numbers uses.
-    """
+    """Return the statements that make Python floats of inputs for number arithmetic."""
     updated = {*program.updates, *program.updates.values()}
     used = (
         {value for step in program.steps if is_scalar(step) for value in step.operands()} - updated - {*names.numbers}
@@ -388,8 +371,9 @@ def numbers_in(program: Program, names: Names) -> list[str]:
 
 
 def as_number(value: Value, text: str, names: Names) -> str:
-    """Return the statement that lets a value be a Python number; where it isn't used as
-    one, it is NumPy's.
+    """Return the statement that makes a value a Python number.
+
+    Other uses convert it to NumPy's.
     """
     names.numbers[value] = name = names.new(value.name or "n")
     names.of[value] = f"np.{value.dtype.name}({name})"
@@ -397,11 +381,10 @@ def as_number(value: Value, text: str, names: Names) -> str:
 
 
 def in_python(step: Step, writer: Writer) -> str | None:
-    """Return the statement for a step that Python's own numbers can do, at a tenth of
-    the time of NumPy's, or None.
+    """Return the statement for a step between Python numbers, or None if it isn't one.
 
-    The two agree to the last bit, except where Python raises: so a division looks at
-    its denominator first.
+    It takes a tenth of NumPy's time. The two agree to the last bit, except where Python
+    raises; so a division checks its denominator first.
     """
     out, function, args, numbers = step.out, step.function, step.args, writer.names.numbers
     if not isinstance(out, Value) or out.shape:

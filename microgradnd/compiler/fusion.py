@@ -1,19 +1,18 @@
-"""From a program's steps to loops: what each step does element by element, and which
-steps share a loop.
+"""Lowers a program's steps to elementwise operations, and fuses them into loops.
 
 Owns: `Access`, `Op` and `Loop`, the tables of what can be written as a loop, and the
-rule by which loops are fused.
+rule for fusing loops.
 Must not own: how loops are printed (`loops.py`) or compiled (`machine.py`).
 Read next: `loops.py`.
 
 A step becomes one or more `Op`s: for each point of a box of dimensions, `out[...] =
-f(reads[...])`, or, with some dimensions summed away, `out[...] += f(reads[...])`. A
-view (a transpose, a slice, a broadcast) becomes no operation but another way to index
-its base: NumPy itself says which, by its strides. Two operations can share a loop if,
-wherever one of them writes what the other touches, both index the same axis of it by
-that loop; then an iteration needs nothing from another. `arrange` fuses by this rule
-from the outside in, and a row loop that holds several inner loops, which is what
-softmax or a layer of a network needs, comes out by itself.
+f(reads[...])`, or, where some dimensions are summed, `out[...] += f(reads[...])`. A
+view (a transpose, a slice, a broadcast) becomes no operation, but another way to index
+its base; its strides in NumPy determine the index. Two operations can share a loop if,
+whenever either writes an array that the other touches, the loop indexes the same axis
+of it in both; then the iterations are independent. `arrange` fuses by this rule from
+the outside in. Row loops with several inner loops, as softmax and network layers need,
+follow from it.
 """
 
 from __future__ import annotations
@@ -32,19 +31,17 @@ from microgradnd.compiler.rolling import Loop as Rolled
 from microgradnd.compiler.traits import traits
 
 DTYPES = {np.dtype(code) for code in "?bhilqBHILQfd"}
-SMALL = 8  # a loop this short is unrolled by the compiler, so it may well be the innermost
-BLAS = 50_000  # multiplications from which on a call of BLAS, with a call's overhead, beats loops
-TALL, SLIM = 2**13, 2**9  # rows, and multiplications for each of them up to which loops beat BLAS nevertheless
-LIBRARY = 1_000  # elements from which on NumPy's vectorised functions beat one call of the C library for each element
+SMALL = 8  # the compiler unrolls a loop this short, so it may be the innermost
+BLAS = 50_000  # from this many multiplications, a BLAS call beats loops despite its overhead
+TALL, SLIM = 2**13, 2**9  # from this many rows, up to this many multiplications each, loops beat BLAS
+LIBRARY = 1_000  # from this many elements, NumPy's vectorised functions beat C library calls
 
-CLIPS = "minimum(maximum({0}, {1}), {2})", "clip({0}, {1}, {2})"  # for arrays, for numbers: as NumPy, at signed zeros
-NO_LOOPS = "there are no loops for it"
+CLIPS = "minimum(maximum({0}, {1}), {2})", "clip({0}, {1}, {2})"  # for arrays, for numbers: like NumPy for signed zeros
+NO_LOOPS = "it has no loop form"
 
 
 class Axis(NamedTuple):
-    """How one axis of an array is indexed: `start`, plus dimensions times factors, or a
-    number read from an array.
-    """
+    """The index of an axis: `start` plus dimensions times factors, or a number read."""
 
     start: int
     terms: tuple[tuple[int, int], ...] = ()
@@ -53,25 +50,21 @@ class Axis(NamedTuple):
 
 
 class Access(NamedTuple):
-    """An element of an array: one `Axis` for each of its axes, or one of all its
-    elements in a row (`flat`).
-    """
+    """An element of an array, by one `Axis` per axis, or by its flat position."""
 
     base: Value
     axes: tuple[Axis, ...]
     flat: bool = False
 
     def key(self, dim: int) -> tuple[int, int] | None:
-        """Return which axis a dimension runs along, and from where, if it does so one
-        by one and alone.
-        """
+        """Return the axis that a dimension alone runs along by 1, and its start."""
         found = [(i, axis) for i, axis in enumerate(self.axes) if any(d == dim for d, _ in axis.terms)]
         if self.flat or len(found) != 1 or found[0][1].terms != ((dim, 1),):
             return None
         return found[0][0], found[0][1].start
 
     def parts(self) -> Iterator[Access]:
-        """Yield this, and what its places are read from."""
+        """Yield this access, and those that its places are read from."""
         yield self
         for axis in self.axes:
             if axis.place is not None:
@@ -79,7 +72,7 @@ class Access(NamedTuple):
 
 
 class Operand(NamedTuple):
-    """What an expression uses: an element of an array, or a number; and its dtype."""
+    """An operand of an expression, an array's element or a number, with its dtype."""
 
     what: Access | Any
     dtype: np.dtype[Any]
@@ -87,22 +80,23 @@ class Operand(NamedTuple):
 
 @dataclass(eq=False)
 class Op:
-    """One element's worth of work, for each point of a box.
+    """The work for one element, repeated for each point of a box.
 
     Attributes
     ----------
     kind : str
-        "map" writes each element once, "fold" accumulates, "add" adds to what is there,
-        "call" is left to NumPy.
+            "map" writes each element once, "fold" accumulates, "add" adds to an
+            existing value, "call" leaves the step to NumPy.
     extents : dict of int to int
-        How long each dimension is; dimensions of length 1 are left out.
+            The length of each dimension longer than 1.
     text : str
-        The expression, with {0}, {1} for the operands; for a call, why it is one.
+            The expression, with {0}, {1} for the operands; for a call, the reason for
+            it.
     fold, summed
-        The helper that accumulates, and over which dimensions.
+            The helper that accumulates, and the dimensions over which it does.
     left, path
-        The dimensions that no loop has been found for yet, and the loops, from the
-        outermost, with their dimensions.
+            The dimensions that have no loop yet, and the loops, outermost first, with
+            their dimensions.
     """
 
     kind: str
@@ -124,9 +118,7 @@ class Op:
         self.written = set(self.step.outs()) if self.out is None else {self.out.base}
 
     def preference(self) -> list[int]:
-        """Return the dimensions from the one best left to an outer loop to the best for
-        the innermost.
-        """
+        """Return the dimensions, from the outermost loop's to the innermost's."""
 
         def rank(dim: int) -> tuple[bool, int, int]:
             inside = dim in self.summed and self.extents[dim] <= SMALL and not set(self.left) <= self.summed
@@ -138,7 +130,7 @@ class Op:
 
 @dataclass(eq=False)
 class Loop:
-    """A loop, or with `extent` None what isn't inside of one, or a call of NumPy."""
+    """A loop; if `extent` is None, operations outside any loop, or a NumPy call."""
 
     extent: int | None
     ops: list[Op] = field(default_factory=list)
@@ -155,9 +147,7 @@ class Loop:
         return None
 
     def is_legal(self, op: Op, dim: int) -> bool:
-        """Return whether an iteration over `dim` would need nothing from another
-        iteration of this loop.
-        """
+        """Return whether this loop's iterations over `dim` would be independent."""
         for access in op.touches:
             key, written = self.touched.get(access.base, (None, None))
             if written and (key is None or key != access.key(dim)):
@@ -165,7 +155,7 @@ class Loop:
         return True
 
     def join(self, op: Op, dim: int | None) -> None:
-        """Take an operation in."""
+        """Take an operation into the loop."""
         self.ops.append(op)
         if dim is not None:
             op.left.remove(dim)
@@ -176,12 +166,12 @@ class Loop:
 
 
 def arrange(ops: Sequence[Op], arrays: Set[Value] = frozenset()) -> list[Loop]:
-    """Return the operations in loops, each with as many as can share it.
+    """Group operations into loops, as many in each as can share it.
 
-    An operation goes to the first loop, from that of its latest operand on, which it
-    can share. An elementwise operation on nothing but `arrays`, which are in memory
-    anyway, waits until the first use of its result, and goes where that goes: rather
-    than write an array that is cheap to compute, compute it where it is needed.
+    An operation joins the first loop that it can share, from its latest operand's loop
+    on. An elementwise operation that reads only `arrays`, which are in memory anyway,
+    waits for the first use of its result and joins that loop: a cheap array is computed
+    where it is needed, not written to memory.
     """
     groups: list[Loop] = []
     home: dict[Op, int] = {}
@@ -226,11 +216,11 @@ def arrange(ops: Sequence[Op], arrays: Set[Value] = frozenset()) -> list[Loop]:
 
 
 def dependencies(ops: Sequence[Op]) -> dict[Op, list[Op]]:
-    """Return, for each operation, those before it that write what it touches."""
+    """Return, for each operation, the earlier ones that write what it touches."""
     writers: dict[Value, list[Op]] = {}
     needs = {}
     for op in ops:
-        bases = [*(access.base for access in op.reads), *op.written]  # nothing is read before all of it is written
+        bases = [*(access.base for access in op.reads), *op.written]  # an array is complete before it is read
         needs[op] = list(dict.fromkeys(w for base in bases for w in writers.get(base, ())))
         for base in op.written:
             writers.setdefault(base, []).append(op)
@@ -238,7 +228,7 @@ def dependencies(ops: Sequence[Op]) -> dict[Op, list[Op]]:
 
 
 class Lowering:
-    """Translates a program's steps.
+    """Translates the steps of a program to operations.
 
     Attributes
     ----------
@@ -254,7 +244,7 @@ class Lowering:
     def __init__(self, program: Program) -> None:
         self.ops: list[Op] = []
         self.base: dict[Value, Value] = {}
-        self.view: dict[Value, Any] = {}  # an array laid out like the value, whose elements nobody reads
+        self.view: dict[Value, Any] = {}  # an array laid out like the value; nobody reads its elements
         self.made: dict[Value, Step] = {}
         self.constants: dict[Value, Any] = {}
         for value in program.inputs:
@@ -273,10 +263,10 @@ class Lowering:
         return value
 
     def lower(self, step: Step) -> str:
-        """Translate a step, or say why not."""
+        """Translate a step, or return the reason why not."""
         function, args, out = step.function, step.args, step.out
         if isinstance(out, tuple):
-            return "it is rolled up" if isinstance(function, Rolled) else "it has several results"
+            return "it is a rolled loop" if isinstance(function, Rolled) else "it has several results"
         first = args[0] if args and isinstance(args[0], Value) else None
         if first is not None and traits(function).is_identity and (first.shape, first.dtype) == (out.shape, out.dtype):
             return self.alias(step, out, self.view[first])
@@ -294,9 +284,7 @@ class Lowering:
         return ""
 
     def viewed(self, step: Step, out: Value) -> str:
-        """Translate a function that returns a view of its argument if it can, and a
-        copy if it must.
-        """
+        """Translate a function that returns a view if it can, and otherwise a copy."""
         arg, *others = (getattr(a, "array", a) for a in step.args)  # of a Constant
         if len(list(step.operands())) > 1 or not isinstance(arg, Value):
             return NO_LOOPS
@@ -310,12 +298,10 @@ class Lowering:
         return self.viewed(Step(step.function, (copy, *others), step.kwargs, out), out)
 
     def access(self, value: Value, dims: Sequence[int], view: Any = None) -> Access:
-        """Return the element of a value, or of a view of it, at dimensions: one for
-        each axis, from the right.
-        """
+        """Return an element of a value or view; the last dimension is the last axis."""
         base, view = self.base[value], self.view[value] if view is None else view
         home = self.view[base]
-        view = view[(0,) * (view.ndim - len(dims)) + (...,)]  # of more axes, the first are 1 long
+        view = view[(0,) * (view.ndim - len(dims)) + (...,)]  # the extra leading axes have length 1
         if not view.size:
             return Access(base, (Axis(0),) * len(base.shape))
         offset = (view.__array_interface__["data"][0] - home.__array_interface__["data"][0]) // home.itemsize
@@ -347,9 +333,7 @@ class Lowering:
     def map(
         self, step: Step, text: str, args: Sequence[Any], out: Value, dtypes: Sequence[Any] = (), view: Any = None
     ) -> str:
-        """Write an expression of the arguments to each element of a value, or of a view
-        of it.
-        """
+        """Write an expression of the arguments to each element of a value or view."""
         target = self.view[out if out in self.base else self.own(out)] if view is None else view
         dims = range(target.ndim)
         dtypes = dtypes or [out.dtype] * len(args)
@@ -376,7 +360,7 @@ class Lowering:
             function, args, dtypes = np.sqrt, args[:1], dtypes[:1]
         elif function is np.reciprocal:
             function, args, dtypes = np.divide, (1, args[0]), dtypes * 2
-        elif function is np.sign:  # it is told what 1 is in its dtype
+        elif function is np.sign:  # the expression needs a 1 of its dtype
             args, dtypes = (args[0], 1), dtypes * 2
         row = traits(function)
         if not row.loop:
@@ -385,7 +369,7 @@ class Lowering:
         if other or kind not in row.kinds or {*dtypes, result} - DTYPES:
             return f"{function.__name__} of dtype {dtypes[0]} is left to NumPy"
         if row.kernels == "C" and out.size >= LIBRARY:
-            return "NumPy's is vectorised, the C library's isn't"
+            return "NumPy's function is vectorised, the C library's isn't"
         text = row.loop
         if row.kernels == "elementary" and dtypes[0] == np.float32:
             short = function in (np.exp, np.log, np.tanh)
@@ -438,8 +422,8 @@ class Lowering:
         unrolled = max((d for d in range(1, SMALL) if inner % (d + 1) == 0), default=0) + 1
         contiguous = right.strides[-1] == left.strides[-1] == out.dtype.itemsize
         if contiguous and columns and b.shape[-1] > 1 and inner > SMALL and unrolled > 2:
-            # a few terms at a time, so that each element of the result is read and
-            # written less often
+            # Take a few terms at a time, to read and write each element of the result
+            # less often.
             left = left.reshape(*a.shape[:-1], inner // unrolled, unrolled)
             right = right.reshape(*b.shape[:-2], inner // unrolled, unrolled, b.shape[-1])
             shape, k = (*out.shape, inner // unrolled, unrolled), [k[0], k[0] + 1]
@@ -455,13 +439,13 @@ class Lowering:
         return self.map(step, "where({0}, {1}, {2})", step.args, out, [np.dtype(bool), out.dtype, out.dtype])
 
     def filled(self, step: Step, out: Value) -> str:
-        """Translate zeros, as the imaginary parts of real numbers are, and ones."""
+        """Translate zeros, such as imaginary parts of real numbers, and ones."""
         return self.map(step, "{0}", [int(step.function is np.ones_like)], out)
 
     def converted(self, step: Step, out: Value) -> str:
         source = step.args[0]
         if source.dtype.kind == "f" and out.dtype.kind != "f":
-            return "floats as integers are left to NumPy"
+            return "conversions of floats to integers are left to NumPy"
         return self.map(step, "{0}", [source], out, [source.dtype])
 
     def clip(self, step: Step, out: Value) -> str:
@@ -473,13 +457,11 @@ class Lowering:
         """Translate indexing by arrays of integers."""
         access = self.places(step.args[0], step.args[1], out.shape)
         if access is None:
-            return "there are no loops for such an index"
+            return "this index has no loop form"
         return self.map(step, "{0}", [Operand(access, out.dtype)], out)
 
     def places(self, x: Value, index: Any, shape: tuple[int, ...]) -> Access | None:
-        """Return the element of x that an index of arrays in its first axes names, for
-        each element of a shape.
-        """
+        """Return the element of x that index arrays name; None for other indices."""
         parts = index if isinstance(index, tuple) else (index,)
         arrays = all(hasattr(part, "dtype") and part.dtype.kind in "iu" for part in parts)
         if not isinstance(x, Value) or self.base[x] is not x or not arrays or len(parts) > len(x.shape):
@@ -499,7 +481,7 @@ class Lowering:
         return Access(x, tuple(axes))
 
     def scatter(self, step: Step, out: Value) -> str:
-        """Translate the transpose of indexing: zeros, to which values are added."""
+        """Translate the transpose of indexing: zeros, with values added to them."""
         values, index, _ = step.args
         if primitives.is_basic(index):
             self.map(step, "{0}", [0], out)
@@ -507,7 +489,7 @@ class Lowering:
         self.own(out)
         access = self.places(out, index, values.shape)
         if access is None:
-            return "there are no loops for such an index"
+            return "this index has no loop form"
         self.map(step, "{0}", [0], out)
         operand = self.operand(step, values, range(len(values.shape)), out.dtype)
         extents = {d: n for d, n in enumerate(values.shape) if n != 1}
@@ -519,7 +501,7 @@ class Lowering:
         if not primitives.is_basic(index) or (
             out.dtype.kind != "f" and getattr(value, "dtype", out.dtype) != out.dtype
         ):
-            return "there are no loops for such an assignment"
+            return "this assignment has no loop form"
         self.map(step, "{0}", [x], out)
         return self.map(step, "{0}", [value], out, view=self.view[out][with_ellipsis(index)])
 
@@ -535,11 +517,10 @@ class Lowering:
 
 
 def is_slim(out: Value, inner: int) -> bool:
-    """Return whether a product of many rows takes so little for each that it is better
-    computed along with the rest.
+    """Return whether a product's rows are many and cheap, so that it is better fused.
 
-    Sums of many rows in float32 would be less exact than those of BLAS, which adds up
-    several at a time.
+    BLAS adds several terms at once; in float32, sums over this many rows would be less
+    exact without it.
     """
     *small, rows = sorted((*out.shape, inner))
     little = math.prod(small) <= SLIM and min(small, default=1) <= SMALL
@@ -553,9 +534,7 @@ def with_ellipsis(index: Any) -> Any:
 
 
 def decomposed(shape: Sequence[int], offset: int, terms: Sequence[tuple[int, int, int]]) -> tuple[Axis, ...] | None:
-    """Return the axes of a contiguous array that steps of given widths run along; None
-    if one runs over an edge.
-    """
+    """Return the axes that strides run along; None if one crosses an edge."""
     strides = [math.prod(shape[i + 1 :]) for i in range(len(shape))]
     starts = [offset // stride % extent for stride, extent in zip(strides, shape, strict=True)]
     lows, highs = starts.copy(), starts.copy()

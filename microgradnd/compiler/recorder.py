@@ -1,15 +1,15 @@
-"""The tracer: it records operations on traced values, and refuses what a program can't
-do.
+"""The tracer: it records operations on traced values and refuses impossible ones.
 
 Owns: `Recorder`, which the mode holds while a function is traced, and the refusals.
 Must not own: reads of surroundings (`watch.py`), or the translation of recorded
 operations (`translation.py`).
 Read next: `trace.py`.
 
-During a trace comparisons, integers and operations under `no_grad` are recorded too,
+During a trace, comparisons, integers and operations under `no_grad` are recorded too,
 and turning a traced value into a number raises. A variable is the same `Leaf` however
-the function reaches it. Values and gradients that the function assigns to it last until
-the end of the trace; then they are undone, and the program assigns them in each call.
+the function reaches it. When the function assigns values or gradients to a variable,
+they last until the end of the trace. Then they are undone, and the program assigns them
+in each call.
 """
 
 from __future__ import annotations
@@ -40,33 +40,29 @@ INDEXED = (primitives.getitem, primitives.scatter)
 ADVICE = (
     "Choose between arrays with np.where, compute with the Tensor itself, pick from a plain array as a Tensor "
     "(mg.tensor(array)[index]), or "
-    "give what decides as an argument that isn't an array (an int, a bool, a str) or as mg.static(value)"
+    "pass the deciding value as a non-array argument (an int, a bool, a str) or as mg.static(value)"
 )
 
 
 class TraceError(TypeError):
-    """Something that can't be done in a function whose program is being written."""
+    """An error for code that a function can't contain while its program is written."""
 
-    has_happened = False  # an effect on what is around the function, which a second trace may not show
+    has_happened = False  # an effect outside the function, which a second trace may not show
 
 
 class TracedOperation(Operation):
-    """An operation that also knows where in the user's code it was made, and whether a
-    derivative can pass it.
-    """
+    """An operation with its line in the user's code and whether it can be derived."""
 
     __slots__ = ("requires_grad", "where")
     where: tuple[str, int] | None
 
 
 class IndexParts:
-    """Stands for an index with traced parts among the parents of an operation: no
-    derivative passes it.
-    """
+    """An index with traced parts, as a parent of an operation; no derivative passes."""
 
     requires_grad = False
     name = None
-    position = 0  # what it stands for can't change while a call is traced
+    position = 0  # an index can't change while a call is traced
 
     def __init__(self, parts: Any) -> None:
         self.parts = parts
@@ -83,14 +79,12 @@ class Gradient:
         return self.leaf.grad
 
     def set(self, value: Any) -> None:
-        """Leave an array, or None, in its place."""
+        """Set it to an array, or to None."""
         self.leaf.grad = value
 
 
 class Buffer:
-    """An attribute of a Module: a buffer, as an input of a program, or what is left in
-    it.
-    """
+    """An attribute of a Module, as an input or a result of a program."""
 
     def __init__(self, owner: Any, attribute: str) -> None:
         self.owner, self.attribute = owner, attribute
@@ -100,7 +94,7 @@ class Buffer:
         return vars(self.owner)[self.attribute]
 
     def set(self, value: Any) -> None:
-        """Leave an array in its place, as a Tensor if it isn't a buffer."""
+        """Set it to an array, or to a Tensor if it isn't a buffer."""
         is_buffer = self.owner._kinds.get(self.attribute) == "buffer"
         vars(self.owner)[self.attribute] = value if is_buffer else wrap(value)
 
@@ -111,44 +105,45 @@ class Recorder:
     Attributes
     ----------
     operations : list of TracedOperation
-        What was recorded, in order.
+            What was recorded, in order.
     assigned : dict
-        The Tensors that were assigned to, by their id: each with the node and array
-        that it had before.
+            The Tensors that were assigned to, by their id: each with its earlier node
+            and array.
     gradients : dict of Leaf to array or None
-        The gradients that were looked at or set, as they were before.
+            The earlier values of gradients that were read or set.
     read : set of Leaf
-        Those of them that were looked at before they were set.
+            The leaves whose gradients were read before they were set.
     stand_ins : dict of Leaf to Gradient or Buffer
-        Leaves that were made for arrays which aren't Tensors: what they stand for.
+            Leaves made for arrays that aren't Tensors, and what each stands for.
     walked : set of Node
         The operations that a backward pass has freed.
     refused, caught : TraceError or None
-        What was raised in the function because a program can't do it; what to raise if
-        an error that an operation raised doesn't get out of the function.
+            `refused` was raised in the function because a program can't do something.
+            `caught` is to be raised if the function catches an error that an operation
+            raised.
     """
 
     variable = TracedTensor
 
     def __init__(self, sizes: Any = None, scans: bool = False) -> None:
-        self.sizes = sizes  # the open lengths, if there are any
+        self.sizes = sizes  # the open lengths, if any
         self.scans = scans  # whether one turn of `scan` may stand for all
         self.has_scanned = False
-        self.formals: set[Any] = set()  # leaves that stand for what a turn is given
+        self.formals: set[Any] = set()  # leaves that stand for the arguments of a turn
         self.operations: list[TracedOperation] = []
         self.cotangents: list[tuple[Any, Node]] = []
         self.assigned: dict[int, tuple[Tensor, Node | None, Any]] = {}
-        self.stands_for: dict[Leaf, Any] = {}  # a leaf made by an update: the node of the value that it was given
-        self.before: dict[Leaf, Leaf] = {}  # the leaf that such a one took the place of
+        self.stands_for: dict[Leaf, Any] = {}  # a leaf made by an update: the node of its new value
+        self.before: dict[Leaf, Leaf] = {}  # a leaf made by an update: the leaf that it replaced
         self.gradients: dict[Leaf, Any] = {}
         self.read: set[Leaf] = set()
         self.stand_ins: dict[Leaf, Gradient | Buffer] = {}
         self.walked: set[Any] = set()
         self.things: dict[int, Any] = {}
-        self.arrays: dict[int, tuple[Any, Node]] = {}  # given to a function as they are, and what they stand for
-        self.masks: list[Any] = []  # captured, as an index: how many elements they pick is part of the program
-        self.positions: dict[Leaf, int] = {}  # of leaves that were updated, as they were before the trace
-        self.given: set[Any] = set()  # leaves for arrays among the arguments, which may be changed as arrays may
+        self.arrays: dict[int, tuple[Any, Node]] = {}  # arrays passed to a function as they are, and their nodes
+        self.masks: list[Any] = []  # captured indices: how many elements they pick is part of the program
+        self.positions: dict[Leaf, int] = {}  # the positions that updated leaves had before the trace
+        self.given: set[Any] = set()  # leaves for arrays among the arguments, which may be changed like arrays
         self.refused: TraceError | UnscannedError | None = None
         self.caught: TraceError | None = None
         self.start = next_position()
@@ -157,13 +152,11 @@ class Recorder:
     # Operations
 
     def record(self, function: Any, args: Any, kwargs: Any, parents: Any, out: Any) -> TracedOperation:
-        """Record a call as `Operation` does; a derivative passes it if it can and
-        may.
-        """
+        """Record a call as `Operation` does; a derivative passes if it can and may."""
         node = self.record_constant(function, args, kwargs, parents, out)
         parts = out if type(out) is Results else (out,)
         differentiable = function not in PLAIN and any(part.dtype.kind in "fc" for part in parts)
-        fresh = function is primitives.identity  # a new variable, as a transform makes them of its arguments
+        fresh = function is primitives.identity  # a new variable, as transforms make them from their arguments
         node.requires_grad = differentiable and (fresh or any(p is not None and p.requires_grad for p in parents))
         return node
 
@@ -171,7 +164,7 @@ class Recorder:
         """Record a call that no derivative passes, as under `no_grad`."""
         self.refuse_shapes(function, args, kwargs, parents, out)
         self.refuse_handlers()
-        if kwargs:  # as Tensors, so that rules don't compute with the arrays of this one call
+        if kwargs:  # as Tensors, so that rules don't compute with the arrays of this call alone
             kwargs = {k: wrap(*self.arrays[id(v)]) if id(v) in self.arrays else v for k, v in kwargs.items()}
         node = TracedOperation(function, args, kwargs, parents, out)
         node.requires_grad = False
@@ -191,9 +184,7 @@ class Recorder:
         return wrap(out, self.record_constant(function, values, kwargs, parents, out))
 
     def array(self, tensor: Any) -> Any:
-        """Return the array of a Tensor for an argument that is plain, by which the
-        Tensor will be known again.
-        """
+        """Return a Tensor's array as a plain argument that the tracer recognises."""
         array = np.asarray(tensor._array)
         array = array.view() if array is tensor._array else array
         if tensor._node is not None:
@@ -213,59 +204,49 @@ class Recorder:
         return wrap(plain, parts) if any(isinstance(part, Tensor) for part in index) else index
 
     def scan(self, f: Any, init: Any, xs: Sequence[Any], form: Any, count: int) -> Any:
-        """Return what `scan` returns, or None if it is to take the turns one by one."""
+        """Return the result of `scan`, or None to trace its turns one by one."""
         try:
             return scan_once(f, init, xs, form, count)
         except Exception as error:
-            self.refused = UnscannedError()  # which nobody may catch
+            self.refused = UnscannedError()  # nobody may catch this
             raise self.refused from error
 
     # Variables
 
     def close(self, values: Iterable[tuple[Any, Any]]) -> None:
-        """Pin the lengths of arrays, each with its node: a turn is recorded for one
-        shape.
-        """
+        """Pin the lengths of arrays, given with their nodes: a turn has one shape."""
         if self.sizes is not None:
             self.sizes.close(values, self.stands_for)
 
     def is_of_turn(self, node: Any) -> bool:
-        """Return whether a node that the program doesn't compute is of a turn that
-        stands for all.
-        """
+        """Return whether an uncomputed node belongs to the turn that stands for all."""
         recorded = isinstance(node, TracedOperation) and node.position >= self.start
         return node in self.formals or (self.has_scanned and recorded)
 
     def changes(self) -> tuple[int, ...]:
-        """Return what is another after a variable or a gradient was changed."""
+        """Return a key that differs after a variable or a gradient was changed."""
         changed: tuple[Any, ...] = self.assigned, self.gradients, self.before, self.walked, self.positions
         return tuple(map(len, changed))
 
     def assign(self, variable: Tensor, value: Tensor, index: Any = ...) -> None:
-        """Let a variable stand for a new value, which differs at an index, for the rest
-        of the trace.
-        """
+        """Give a variable a new value, changed at an index, until the trace ends."""
         if type(variable._node) is Leaf:
             outdate_views(variable, index)
         if current().record == self.record and variable._node not in self.given:
-            leaf_to_update(variable)  # which raises for a leaf that requires a gradient, as elsewhere
+            leaf_to_update(variable)  # raises for a leaf that requires a gradient, as in eager code
         self.assigned.setdefault(id(variable), (variable, variable._node, variable._array))
         old, node = variable._node, value._node
         if type(old) is Leaf and not (node is not None and node.requires_grad):
-            leaf = Leaf(
-                value._array, old.requires_grad, old.name
-            )  # an optimizer's step: what was a leaf goes on being one
+            leaf = Leaf(value._array, old.requires_grad, old.name)  # an optimizer's step: a leaf remains a leaf
             leaf.grad, leaf.hooks = old.grad, old.hooks
             self.stands_for[leaf], self.before[leaf], node = node, old, leaf
-            if old.requires_grad:  # whose uses are of a value that it no longer has
+            if old.requires_grad:  # its uses had a value that it no longer has
                 self.positions.setdefault(old, old.position)
                 old.position = next_position()
         variable._array, variable._node = value._array, node
 
     def gradient(self, leaf: Leaf) -> Any:
-        """Return the gradient of a variable; one from before the trace is an input of
-        the program.
-        """
+        """Return a variable's gradient; an earlier one is an input of the program."""
         if leaf not in self.gradients:
             self.gradients[leaf] = leaf.grad
             self.read.add(leaf)
@@ -274,18 +255,14 @@ class Recorder:
         return leaf.grad
 
     def stand_in(self, thing: Gradient | Buffer, array: Any) -> Tensor:
-        """Return a Tensor for an array around the function that isn't the array of
-        one.
-        """
+        """Return a Tensor for an array outside the function that belongs to no leaf."""
         leaf = Leaf(array, False)
         leaf.position = 0  # it is older than the trace
         self.stand_ins[leaf] = thing
         return wrap(array, leaf)
 
     def arrived(self, node: Node, g: Any, is_last: bool) -> None:
-        """Note that `g` is the cotangent of a node: for its name, and for what happens
-        to the node afterwards.
-        """
+        """Note that `g` is a node's cotangent, for its name and to free the node."""
         if is_last and isinstance(node, Leaf):
             self.gradient(node)
         elif is_last:
@@ -296,13 +273,11 @@ class Recorder:
             self.cotangents.append((g._node, node))
 
     def depends(self, thing: Any) -> None:
-        """Note that the program depends on what an object's `__form__` returns."""
+        """Note that the program depends on the result of an object's `__form__`."""
         self.things[id(thing)] = thing
 
     def gradients_left(self) -> dict[Leaf, Any]:
-        """Return the gradients that variables from before the trace have now, where
-        they were changed.
-        """
+        """Return the changed gradients of variables from before the trace."""
         latest: dict[Leaf, Leaf] = {}
         for leaf in self.before:
             latest[self.first(leaf)] = leaf
@@ -315,7 +290,7 @@ class Recorder:
                 if now is not before and not (isinstance(stand_in, Gradient) and stand_in.leaf is first):
                     found[first] = now
                 elif first in self.gradients and first not in self.read and now is None:
-                    found[first] = now  # set to None whatever it was
+                    found[first] = now  # set to None, whatever it was before
         return found
 
     def is_outer(self, leaf: Leaf) -> bool:
@@ -329,7 +304,7 @@ class Recorder:
         return leaf
 
     def restore(self) -> None:
-        """Put the variables and their gradients back to what they were."""
+        """Restore the variables and their gradients."""
         for variable, node, array in self.assigned.values():
             variable._node, variable._array = node, array
         for leaf, gradient in self.gradients.items():
@@ -337,12 +312,10 @@ class Recorder:
         for leaf, position in self.positions.items():
             leaf.position = position
 
-    # What can't be done
+    # Refusals
 
     def refusal(self, what: str, advice: str = "") -> TraceError:
-        """Return the error for looking at a value while the program that will compute
-        it is being written.
-        """
+        """Return the error for reading a value whose program is still being written."""
         refused = TraceError(
             f"{what}{needed_by()} of a value inside a compiled function{quoted_line(last_line())}: the program is "
             f"written once, for all values, so it can't depend on this one. {advice or ADVICE}"
@@ -351,20 +324,16 @@ class Recorder:
         return refused
 
     def failed(self, error: Exception) -> None:
-        """Note what a call raised: whether it does may depend on values, so nobody may
-        catch it.
-        """
+        """Note an error of a call: it may depend on values, so nobody may catch it."""
         if not isinstance(error, TraceError):
             self.caught = TraceError(
                 f"{type(error).__name__} was raised and caught inside a compiled function{quoted_line(last_line())} "
-                f"({error}): whether it is raised depends on values, which the program is written once for all of. "
-                f"Choose with np.where, or catch it outside, around the call of the compiled function"
+                f"({error}): the program is written once, for all values, so it can't depend on this error. "
+                f"Choose with np.where, or catch the error around the call of the compiled function"
             )
 
     def refuse_handlers(self) -> None:
-        """Raise if floating-point errors or warnings are handled by the function
-        itself.
-        """
+        """Raise if the function itself handles floating-point errors or warnings."""
         errors, filters, show = self.outside
         if warnings.showwarning is not show or (
             warnings.filters is not filters and any(f[0] == "error" and f not in filters for f in warnings.filters)
@@ -376,33 +345,29 @@ class Recorder:
             raise self.refusal("np.errstate()", "Put it around the call of the compiled function")
 
     def refuse_shapes(self, function: Any, args: Any, kwargs: Any, parents: Any, out: Any) -> None:
-        """Raise if the shape of a result depends on values that the program is to
-        compute.
-        """
+        """Raise if the shape of a result depends on values that are traced."""
         if function in INDEXED:
             for part, is_traced in index_parts(args[1], parents[1]):
                 if isinstance(part, np.ndarray) and part.dtype.kind == "b":
                     if is_traced:
                         raise self.refusal(
                             "a mask as an index",
-                            "It picks a number of elements that depends on the values: keep the shape, with "
+                            "The number of elements that it picks depends on the values: keep the shape with "
                             "np.where(mask, x, 0) or where=mask, or pass the mask as mg.static(tuple)",
                         )
                     self.masks.append(part)
         elif traits(function).counts or (function is np.where and len(args) == 1):
-            raise self.refusal(f"np.{function.__name__}()", "How many there are depends on the values: use np.where")
+            raise self.refusal(f"np.{function.__name__}()", "Its length depends on the values: use np.where")
         elif function is np.repeat and len(parents) > 1 and parents[1] is not None:
-            raise self.refusal("np.repeat() with the count", "Give the counts as integers that aren't traced")
+            raise self.refusal("np.repeat() with the count", "Pass the counts as integers that aren't traced")
         elif getattr(function, "__name__", "") == "bincount" and parents[0] is not None:
             if out.size > (kwargs.get("minlength") or (*args, 0, 0)[2]):
-                raise self.refusal("np.bincount()", "How many bins there are depends on the values: give minlength=")
+                raise self.refusal("np.bincount()", "The number of bins depends on the values: pass minlength=")
         elif function is np.histogram_bin_edges and any(isinstance(a, str) for a in (*args, *kwargs.values())):
-            raise self.refusal("np.histogram() with a rule for the bins", "Give the number of the bins, or their edges")
+            raise self.refusal("np.histogram() with a rule for the bins", "Pass the number of bins, or their edges")
 
     def is_value(self, function: Any, result: Any) -> bool:
-        """Return whether what a function gave is to be computed by the program, or
-        raise if it can't be.
-        """
+        """Return whether the program computes a result; raise if it can't."""
         if isinstance(result, np.ndarray | np.generic):
             return True
         if traits(function).of_shapes or result is None:
@@ -413,9 +378,7 @@ class Recorder:
 
 
 def outdate_views(variable: Tensor, index: Any) -> None:
-    """Let the views that were taken of a leaf in the trace be used no more: its array
-    will change, and they with it.
-    """
+    """Make the views of a leaf unusable: its array, and so they, will change."""
     family: Any = getattr(variable, "_family", None)
     old = variable._array
     changed = picked(old, index) if is_basic(index) else old
@@ -428,7 +391,7 @@ def outdate_views(variable: Tensor, index: Any) -> None:
 
 
 def index_parts(index: Any, parent: Any) -> list[tuple[Any, bool]]:
-    """Return the parts of an index, and which of them are traced."""
+    """Return the parts of an index, and whether each is traced."""
     if isinstance(parent, IndexParts):
         return [
             (part._array, part._node is not None) if isinstance(part, Tensor) else (part, False)
@@ -438,9 +401,7 @@ def index_parts(index: Any, parent: Any) -> list[tuple[Any, bool]]:
 
 
 def needed_by() -> str:
-    """Return which function of NumPy it is that needs to look at a value, if one that
-    is spelled in others.
-    """
+    """Return the composite NumPy function, if any, that needs to read a value."""
     frame: Any = sys._getframe(1)
     name = ""
     while frame is not None and not is_users(frame.f_code):
@@ -451,9 +412,7 @@ def needed_by() -> str:
 
 
 def last_line() -> tuple[str, int] | None:
-    """Return the line of the user's code that is being executed, or that the backward
-    pass was started from.
-    """
+    """Return the user's line that is running, or that started the backward pass."""
     frame: Any = sys._getframe(1)
     while frame is not None and not is_users(frame.f_code):
         frame = frame.f_back
@@ -462,7 +421,7 @@ def last_line() -> tuple[str, int] | None:
 
 @contextmanager
 def gradients_observed(recorder: Recorder) -> Iterator[None]:
-    """Have the recorder know which gradients this thread reads and sets."""
+    """Let the recorder see which gradients this thread reads and sets."""
     before = Tensor.__dict__["grad"]
 
     def read(tensor: Any) -> Any:
@@ -481,7 +440,7 @@ def gradients_observed(recorder: Recorder) -> Iterator[None]:
 
 @contextmanager
 def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
-    """Let an attribute of a class or module be another for a while."""
+    """Replace an attribute of a class or module for a while."""
     before = getattr(owner, name)
     setattr(owner, name, value)
     try:

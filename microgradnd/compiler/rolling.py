@@ -1,21 +1,21 @@
-"""Loops: runs of equal steps in a program, rolled up.
+"""Rolled loops: runs of equal steps in a program become one step.
 
-Owns: `Loop`, a step that takes a body some number of times, and the search for what can
-be one.
+Owns: `Loop`, a step that runs a body a number of times, and the search for runs that
+can become one.
 Must not own: how a loop is printed (`source.py`, `fast.py`), or rewriting of straight
 lines (`passes.py`).
 Read next: `passes.py`.
 
 A trace of `for t in range(T): h = np.tanh(x[t] @ w + h @ u)` is T copies of the same
-steps, and its backward pass T copies in reverse. A run of copies becomes one step if
-each operand is the same in every turn, comes from this turn or an earlier one, or is
-part of an array at a place that moves evenly. Every value of a turn that is used after
-the loop is kept in an array, a row for each turn; so what a backward loop needs of a
-forward one is such a part as well. Views cost nothing: they are taken anew where they
-are used, and belong to the operand.
+steps, and its backward pass T copies in reverse. Such a copy is a turn. A run of turns
+becomes one step if each operand is the same in every turn, comes from this turn or an
+earlier one, or is part of an array at a place that moves evenly. Every value of a turn
+that is used after the loop is kept in an array with a row for each turn; so the values
+that a backward loop needs from a forward one are also parts that move evenly. Views
+cost nothing: they are taken again where they are used, and belong to the operand.
 
-Whatever doesn't fit stays as it is. Results are equal to the last bit: the same steps
-are taken in the same order.
+Steps that don't fit stay unchanged. Results are equal to the last bit, because the same
+steps run in the same order.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ from microgradnd.compiler.program import Constant, Listed, Program, Step, Turn, 
 from microgradnd.compiler.traits import traits
 
 FEWEST = 4  # turns of a loop
-NUMBER = "number"  # the form of a Python number, or one that is computed: what is summed up may begin as 0
-FAR = 1 << 58  # between the codes of values that are computed, integers, numbers, and other arrays
+NUMBER = "number"  # the form of a Python or computed number: a running sum may begin with the number 0
+FAR = 1 << 58  # separates the codes of computed values, integers, numbers, and other arrays
 INDEXED = (primitives.getitem, primitives.scatter, primitives.setitem)
-CONTEXTS = (1, 8, 64)  # how many steps in a row are compared in the search for a period
+CONTEXTS = (1, 8, 64)  # how many consecutive steps the search for a period compares
 
 
 primitives.BASIC.add(Turn)  # an index that moves names one element in each turn
@@ -46,18 +46,19 @@ primitives.BASIC.add(Turn)  # an index that moves names one element in each turn
 
 @dataclass(frozen=True, eq=False)
 class Loop:
-    """Steps that are taken several times; called, it takes them one by one.
+    """A body of steps that runs several times; calling it interprets the steps.
 
     Attributes
     ----------
     count : int
-        How many turns there are.
+            The number of turns.
     body : Program
-        From what is carried from turn to turn, then what is the same in all of them, to
-        what the next turn is given, what is kept of each, and what is kept of the last.
+            Its inputs are the carried values, then those that are the same in every
+            turn. Its outputs are the next turn's carried values, those kept from each
+            turn, and those kept from the last.
     rows : tuple of bool
-        For each value that is carried, whether its values in all turns are kept, the
-        first included, or only the last.
+            For each carried value: True if the initial value and the values of all
+            turns are kept, False if only the last is.
     """
 
     count: int
@@ -78,7 +79,7 @@ class Loop:
         return (*carries, *map(np.stack, kept), *last)
 
     def key(self) -> Any:
-        """Return what is equal for loops that do the same."""
+        """Return a key that is equal for loops that do the same."""
         numbers = {value: i for i, value in enumerate(self.body.inputs)}
 
         def shown(tree: Any) -> Any:
@@ -104,8 +105,9 @@ class Row(Value):
 
 
 def in_bodies(rewrite: Callable[[Program, Sequence[Value]], Program], program: Program, own: Any = ()) -> Program:
-    """Return a program that is rewritten, and so are the bodies of its loops, which may
-    write over what they carry.
+    """Return a program with its own steps and the bodies of its loops rewritten.
+
+    A body may write over the values that it carries.
     """
     steps = []
     for step in program.steps:
@@ -117,7 +119,7 @@ def in_bodies(rewrite: Callable[[Program, Sequence[Value]], Program], program: P
 
 
 def hoisted(program: Program) -> Program:
-    """Take steps that do the same in every turn before the loop."""
+    """Move steps that do the same in every turn before the loop."""
     steps: list[Step] = []
     for step in program.steps:
         if isinstance(loop := step.function, Loop):
@@ -150,9 +152,7 @@ def function_key(function: Any) -> Any:
 
 
 def is_free(step: Step) -> bool:
-    """Return whether a step gives a view, so that it can be taken anew wherever its
-    result is used.
-    """
+    """Return whether a step gives a view, which can be taken again at each use."""
     if isinstance(step.out, tuple) or not step.args or not isinstance(step.args[0], Value):
         return False
     if step.function is primitives.getitem:
@@ -161,9 +161,7 @@ def is_free(step: Step) -> bool:
 
 
 def numbers_of(step: Step) -> tuple[type, ...]:
-    """Return the types of the numbers among the arguments of a step that may be others
-    in each turn.
-    """
+    """Return the types of a step's number arguments that may differ between turns."""
     if step.function in INDEXED:
         return (int,)
     if not isinstance(step.function, np.ufunc):
@@ -176,7 +174,7 @@ def is_array(tree: Any) -> bool:
 
 
 def may_vary(tree: Any, varies: tuple[type, ...]) -> bool:
-    """Return whether an argument is a number that may be another in each turn."""
+    """Return whether an argument is a number that may differ between turns."""
     return type(tree) in varies and (type(tree) is not int or abs(tree) < FAR // 4)
 
 
@@ -189,29 +187,27 @@ def hashable(tree: Any) -> bool:
 
 
 def identity_of(array: Any) -> Any:
-    """Return what is equal for arrays that are the same: by number, if they consist of
-    one that can't change.
-    """
+    """Return a key for an array: the number of a constant uniform one, or its id."""
     number = uniform(array)
     return (id(array),) if number is None else (repr(number), array.shape, array.dtype)
 
 
 class Search:
-    """A program in numbers, in which runs of equal steps are seen.
+    """A program as arrays of integers, in which runs of equal steps can be found.
 
     Attributes
     ----------
     steps : list of Step
-        Those that compute. Views are taken anew wherever they are used.
+            The steps that compute. Views are taken again wherever they are used.
     tokens : array of int
-        For each step, a number that is equal for steps which differ in their leaves
-        alone.
+            For each step, a number; it is equal for steps that differ only in their
+            leaves.
     leaves : list
-        Of all steps, one after another: arrays, with views replaced by what they are
-        taken of, and the numbers among the arguments that may be others in each turn.
+            The leaves of all steps in order: arrays, with a view replaced by its base,
+            and the number arguments that may differ between turns.
     codes : array of int
-        What tells the leaves apart. That of a value is `width` times its step, plus its
-        place in the result.
+            A code for each leaf. The code of a value is `width` times its step, plus
+            its place in the result.
     starts : array of int
         Where the leaves of each step begin.
     """
@@ -221,8 +217,8 @@ class Search:
         self.width = max((len(step.out) for step in program.steps if isinstance(step.out, tuple)), default=1)
         self.steps: list[Step] = []
         self.views: dict[Value, Step] = {}
-        self.code_of: dict[Any, int] = {}  # of values that are computed, and of what else there is
-        self.things: dict[int, Any] = {}  # what isn't computed
+        self.code_of: dict[Any, int] = {}  # of computed values, and of everything else
+        self.things: dict[int, Any] = {}  # everything that isn't computed
         self.leaves: list[Any] = []
         self.read_codes: list[int] = []
         self.spread: dict[Value, tuple[Any, list[Any], list[int]]] = {}  # the form, leaves and codes of a view
@@ -243,7 +239,7 @@ class Search:
         self.tokens, self.starts, self.codes = np.array(tokens, int), starts, np.array(self.read_codes, int)
 
     def form(self, step: Step) -> Any:
-        """Return what a step does, whatever its leaves; note these."""
+        """Return what a step does apart from its leaves; note these."""
         varies = numbers_of(step)
         args = tuple([self.form_of(arg, varies) for arg in step.args])
         options = [(key, self.form_of(arg, ())) for key, arg in step.kwargs.items()]
@@ -269,9 +265,7 @@ class Search:
         return kind, repr(tree) if kind in (float, complex) else tree if hashable(tree) else id(tree)
 
     def noted(self, leaf: Any, key: Any, form: Any) -> Any:
-        """Note a leaf, by what is equal for leaves that are the same; return the
-        form.
-        """
+        """Note a leaf, with a key that is equal for equal leaves; return the form."""
         if type(key) is int:
             code = 3 * FAR // 2 + key
         elif key in self.code_of:
@@ -285,9 +279,7 @@ class Search:
         return form
 
     def view(self, value: Value) -> Any:
-        """Return the form of a view, and note its leaves: of what it is taken, and the
-        numbers of its place.
-        """
+        """Return the form of a view; note its base and its index's numbers."""
         if value not in self.spread:
             start = len(self.leaves)
             form = self.form(self.views[value])
@@ -299,21 +291,19 @@ class Search:
         return form
 
     def root(self, value: Value) -> Any:
-        """Return what a value is a view of."""
+        """Return the array that a value is a view of."""
         while value in self.views:
             value = self.views[value].args[0]
         return value
 
     def thing(self, code: int) -> Any:
-        """Return what has a code."""
+        """Return the thing that has a code."""
         if code // FAR == 0:
             return self.steps[code // self.width].outs()[code % self.width]
         return float(code - 3 * FAR // 2) if code > 0 else self.things[code]
 
     def periods(self) -> list[int]:
-        """Return after how many steps what was done may be done again, the shortest
-        first.
-        """
+        """Return the numbers of steps after which work may repeat, shortest first."""
         found: set[int] = set()
         for context in CONTEXTS:
             if context > len(self.tokens):
@@ -328,16 +318,14 @@ class Search:
         return sorted(found)
 
     def repeated(self, period: int) -> list[tuple[int, int]]:
-        """Return from where to where the steps repeat after a period, often enough."""
+        """Return where steps repeat often enough after a period: starts and ends."""
         same = self.tokens[:-period] == self.tokens[period:]
         edges = np.flatnonzero(np.diff(np.concatenate([[False], same, [False]]).astype(np.int8)))
         runs = [(int(start), int(stop) + period) for start, stop in zip(edges[::2], edges[1::2], strict=True)]
         return [(start, stop) for start, stop in runs if stop - start >= FEWEST * period]
 
     def runs(self) -> list[Run]:
-        """Return the runs that can be loops, the shortest periods first; what is in one
-        is in no other.
-        """
+        """Return the disjoint runs that can be loops, shortest periods first."""
         periods, tried, found = self.periods(), set[int](), list[Run]()
         while periods:
             period = heapq.heappop(periods)
@@ -352,45 +340,44 @@ class Search:
                     places = run.places()
                     free = places.stop
                     self.tokens[places.start : free] = -1 - np.arange(places.start, free)
-                elif run.turns >= 2 * FEWEST:  # steps may be alike that differ in where their operands come from
+                elif run.turns >= 2 * FEWEST:  # equal steps may differ in where their operands come from
                     heapq.heappush(periods, 2 * period)
                     heapq.heappush(periods, 3 * period)
         return found
 
 
 class Run:
-    """A run of equal steps, and the loop that it can be.
+    """A run of equal steps, and the loop that it may become.
 
     Attributes
     ----------
     codes : array of int, shape (turns, leaves)
-        Of the leaves of each turn. For each leaf there are also:
+            The codes of the leaves of each turn. For each leaf there are also:
     kind : array of int
-        "same" in every turn; "own", computed in this turn or `ago` turns before; in a
-        "row" of what another run has computed; or a "number".
+            "same" in every turn; "own", computed in this turn or `ago` turns before; in
+            a "row" that another run has computed; or a "number".
     source : array of int
-        Which value of a turn it is, by the code that it would have in a program of one
-        turn.
+            Which value of a turn it is: its code in a program of only one turn.
     begins : dict of (int, int) to int
-        The code of what each value that is carried begins as, by its source and for how
-        many turns it is carried.
+            The code of each carried value's initial value, by its source and the number
+            of turns for which it is carried.
     first, end : int
-        The turns that the loop consists of.
+            The turns that become the loop.
     """
 
     def __init__(self, search: Search, start: int, stop: int, period: int) -> None:
         self.search, self.start, self.period = search, start, period
         self.turns = (stop - start) // period
         self.leaves_at = search.starts[start]
-        self.stride = period * search.width  # of a code from turn to turn
+        self.stride = period * search.width  # the difference between the codes of one turn and the next
 
     def fits(self, others: Sequence[Run]) -> bool:
-        """Find out what the leaves are; return whether there is a loop, and where."""
+        """Classify the leaves; return whether there is a loop, and note where."""
         search, middle = self.search, self.turns // 2
-        self.rows: dict[int, tuple[Value, int]] = {}  # the array that each source is kept in, and the row of the first
+        self.rows: dict[int, tuple[Value, int]] = {}  # each source's array, and the row of its first value
         functions = {search.steps[self.start + j].function for j in range(self.period)}
         if functions == {np.copy} or any(isinstance(function, Anew) for function in functions):
-            return False  # results that are equal, each of which is to be an array of its own; or draws
+            return False  # equal results that must be arrays of their own, or random draws
         stop = search.starts[self.start + self.turns * self.period]
         self.codes = codes = search.codes[self.leaves_at : stop].reshape(self.turns, -1)
         turns, zero = np.arange(self.turns)[:, None], self.start * search.width
@@ -408,7 +395,7 @@ class Run:
         agree &= ~(inside & (strides == 0)) | (turns > made)
         agree &= (self.kind != "own") | (codes >= zero)
         self.ago, self.source = middle - made, (at - zero) % self.stride
-        self.lists: dict[int, Run] = {}  # which run a row is of
+        self.lists: dict[int, Run] = {}  # the run that computed a row
         for other in others:
             rows = np.flatnonzero((kinds == 0) & other.has(at) & (strides != 0) & (strides % other.stride == 0))
             self.kind[rows] = "row"
@@ -421,8 +408,9 @@ class Run:
         return self.window(agree[:, ~self.carried].all(1), agree[:, self.carried].all(1))
 
     def window(self, steady: Any, fits: Any) -> bool:
-        """Choose the longest part of the run in which all fits; the first turn may be
-        given other carried values.
+        """Choose the longest part of the run in which everything fits.
+
+        The first turn may be given other carried values.
         """
         best, t = (0, 0), 0
         while t < self.turns:
@@ -437,37 +425,33 @@ class Run:
         return self.end - self.first >= FEWEST
 
     def begin(self) -> bool:
-        """Return whether each value that is carried begins as one thing, whoever reads
-        it.
-        """
+        """Return whether each carried value has one initial value for all readers."""
         self.begins: dict[tuple[int, int], int] = {}
         for leaf in np.flatnonzero(self.carried):
             source, ago = int(self.source[leaf]), int(self.ago[leaf])
             if ago > self.first + 1:
                 return False
             codes = {ago: int(self.codes[self.first, leaf])}
-            codes |= {before: self.code(source, -before) for before in range(1, ago)}  # which hand it on
+            codes |= {before: self.code(source, -before) for before in range(1, ago)}  # the values that are passed on
             if any(self.begins.setdefault((source, before), code) != code for before, code in codes.items()):
                 return False
         return True
 
     def code(self, source: int, turn: int) -> int:
-        """Return the code of a value in some turn of the loop."""
+        """Return the code of a value in a turn of the loop."""
         return self.start * self.search.width + (self.first + turn) * self.stride + source
 
     def places(self) -> range:
-        """Return which steps are in the loop."""
+        """Return the range of steps in the loop."""
         return range(self.start + self.first * self.period, self.start + self.end * self.period)
 
     def has(self, codes: Any) -> Any:
-        """Return which codes are those of values of the loop."""
+        """Return which codes belong to values of the loop."""
         places, width = self.places(), self.search.width
         return (codes >= places.start * width) & (codes < places.stop * width)
 
     def beginning(self, codes: Any) -> Any:
-        """Return what values that are carried begin as, for codes that they would have
-        in the turn before the loop.
-        """
+        """Return the initial values' codes, for codes of the turn before the loop."""
         begins = np.full(self.stride, -FAR * 9)
         for (source, ago), code in self.begins.items():
             if ago == 1 and type(self.search.thing(code)) is Value:
@@ -476,22 +460,22 @@ class Run:
         return np.where((sources >= 0) & (sources < self.stride), begins[sources % self.stride], -FAR * 9)
 
     def step(self, j: int, turn: int = 1) -> Step:
-        """Return a step of some turn of the loop."""
+        """Return a step of one turn of the loop."""
         return self.search.steps[self.places().start + turn * self.period + j]
 
     def leaf(self, i: int, turn: int) -> Any:
-        """Return a leaf of some turn of the loop."""
+        """Return a leaf of one turn of the loop."""
         return self.search.leaves[self.leaves_at + (self.first + turn) * self.codes.shape[1] + i]
 
     def name(self, source: int) -> str | None:
-        """Return what the user calls a value, in any turn."""
+        """Return the user's name for a value, from any turn."""
         count = self.end - self.first
         values = [self.search.thing(self.code(source, turn)) for turn in (count - 1, count // 2, 0)]
         return next((value.name for value in values if value.name), None)
 
 
 class Rolling:
-    """Writes a program in which runs are loops."""
+    """Writes a program whose runs are loops."""
 
     def __init__(self, search: Search, runs: Sequence[Run]) -> None:
         self.search = search
@@ -513,7 +497,7 @@ class Rolling:
         self.program = replace(search.program, steps=tuple(self.steps)).substitute(results)
 
     def used_outside(self, runs: Sequence[Run]) -> Any:
-        """Return the codes of the values of loops that are used elsewhere."""
+        """Return the codes of loops' values that are used outside their loop."""
         search = self.search
         loop = np.full(len(search.steps) + 1, -1)
         for i, run in enumerate(runs):
@@ -524,7 +508,7 @@ class Rolling:
         return np.unique([*search.codes[(made >= 0) & (made != reader)], *results])
 
     def use(self, value: Any) -> Any:
-        """Return what a value is now; see to it that it is there."""
+        """Return the value that replaces another now; add the step that makes it."""
         if type(value) is not Value:
             return value
         if value in self.instead:
@@ -554,11 +538,11 @@ class Body:
     def __init__(self, rolling: Rolling, run: Run) -> None:
         self.rolling, self.run, self.search = rolling, run, rolling.search
         self.count = run.end - run.first
-        self.inputs: dict[Any, tuple[Value, Any]] = {}  # what is the same in each turn: what it is inside, and outside
-        self.carried: dict[tuple[int, int], Value] = {}  # how what is carried is called inside
+        self.inputs: dict[Any, tuple[Value, Any]] = {}  # what is the same in each turn: its value inside, and outside
+        self.carried: dict[tuple[int, int], Value] = {}  # the name inside of each carried value
         self.steps: list[Step] = []
         self.made: dict[int, Value] = {}
-        self.leaves = itertools.count()  # which leaf is next
+        self.leaves = itertools.count()  # the number of the next leaf
         for j in range(run.period):
             step = run.step(j)
             args, kwargs = self.argument(step.args, numbers_of(step)), self.argument(dict(step.kwargs), ())
@@ -570,7 +554,7 @@ class Body:
         self.write()
 
     def argument(self, tree: Any, varies: tuple[type, ...]) -> Any:
-        """Return an argument inside of the loop."""
+        """Return an argument inside the loop."""
         kind = type(tree)
         if kind is Value and tree in self.search.views:
             return self.view(self.search.views[tree])
@@ -583,7 +567,7 @@ class Body:
         return {key: self.argument(part, ()) for key, part in tree.items()} if kind is dict else tree
 
     def leaf(self, i: int) -> Any:
-        """Return a leaf inside of the loop."""
+        """Return a leaf inside the loop."""
         run = self.run
         kind, first, second = run.kind[i], run.leaf(i, 0), run.leaf(i, 1)
         if kind == "number":
@@ -606,12 +590,12 @@ class Body:
         return self.carry(source, ago) if ago else self.made[source]
 
     def added(self, step: Step) -> Value:
-        """Add a step that gives a view, and return that."""
+        """Add a step that makes a view, and return the view."""
         self.steps.append(replace(step, out=Value(step.out.shape, step.out.dtype, step.out.name)))  # type: ignore[union-attr]
         return self.steps[-1].out  # type: ignore[return-value]
 
     def outside(self, key: Any, value: Any) -> Any:
-        """Return what is the same in all turns."""
+        """Return the value inside for one that is the same in all turns."""
         if type(value) is not Value:
             return value
         if key not in self.inputs:
@@ -620,9 +604,7 @@ class Body:
         return self.inputs[key][0]
 
     def carry(self, source: int, ago: int) -> Value:
-        """Return what a turn is given by an earlier one, which those in between hand
-        on.
-        """
+        """Return a value of an earlier turn; the turns in between pass it on."""
         for before in range(ago, 0, -1):
             if (source, before) not in self.carried:
                 like = self.search.thing(self.run.code(source, 0))
@@ -642,9 +624,7 @@ class Body:
         return self.added(replace(step, args=args, kwargs=kwargs))
 
     def element(self, step: Step, index: tuple[Any, ...]) -> Any:
-        """Return a part of an array; the part of its place that doesn't move is taken
-        before the loop.
-        """
+        """Return a part of an array; fixed indices are applied before the loop."""
         base = step.args[0]
         fixed = tuple([slice(None) if moves(part) else part for part in index])
         moving = [part if moves(part) else slice(None) for part in index if moves(part) or type(part) is slice]
@@ -662,10 +642,10 @@ class Body:
         """Write the whole loop as a step, and note where its values are afterwards."""
         run, search, instead, last_turn = self.run, self.search, self.rolling.instead, self.count - 1
         codes = self.rolling.wanted[run.has(self.rolling.wanted)]
-        wanted: dict[int, list[int]] = {}  # the turns of each value that is used outside
+        wanted: dict[int, list[int]] = {}  # the turns of each value that are used outside
         for code in (codes - run.code(0, 0)).tolist():
             wanted.setdefault(code % run.stride, []).append(code // run.stride)
-        ends = {source for source, turns in wanted.items() if turns == [last_turn]}  # of which the last one is enough
+        ends = {source for source, turns in wanted.items() if turns == [last_turn]}  # only the last value is needed
         nexts = [self.made[s] if ago == 1 else self.carried[s, ago - 1] for s, ago in self.carried]
         kept = [source for source in sorted(wanted) if source not in ends and (source, 1) not in self.carried]
         last = [source for source in sorted(ends) if (source, 1) not in self.carried]
@@ -673,9 +653,7 @@ class Body:
         outs: list[Value] = []
 
         def result(source: int, count: int | None, first: int) -> None:
-            """Add a result, and note in which of its rows, if it has any, the values
-            are.
-            """
+            """Add a result, and note which of its rows, if any, hold the values."""
             value = self.made[source]
             shape, name = ((count, *value.shape), plural(value.name)) if count else (value.shape, value.name)
             outs.append(Value(shape, value.dtype, name))
@@ -705,26 +683,24 @@ class Body:
 
 
 def plural(name: str | None) -> str:
-    """Return a name for the values that a variable has in all turns."""
+    """Return a name for the values of a variable in all turns."""
     return f"{name}s" if name else "rows"
 
 
 def rolled(program: Program) -> Program:
-    """Roll up what can be."""
+    """Roll up every run that can be a loop."""
     while runs := (search := Search(program)).runs():
         program = Rolling(search, runs).program
     return restacked(program)
 
 
 def restacked(program: Program) -> Program:
-    """Take rows that stand in an array already as they stand there, where they are put
-    together again.
-    """
+    """Join adjacent rows of one array by a slice, where they are put together again."""
     made = {step.out: step for step in program.steps if isinstance(step.out, Value)}
     steps: list[Step] = []
 
     def row(part: Any) -> tuple[Any, Any]:
-        """Return the array of which an operand is a row, and which."""
+        """Return the array that an operand is a row of, and the row's number."""
         outer = made.get(part) if isinstance(part, Value) else None
         if outer is None or outer.function is not np.expand_dims or outer.args[1] not in (0, (0,)) or outer.kwargs:
             return None, None

@@ -1,22 +1,21 @@
-"""Choosing, of the ways in which NumPy computes the same, the one that takes the least
-time.
+"""Chooses the fastest of the ways in which NumPy computes the same result.
 
 Owns: the rules that find a faster spelling; a function's row of traits names its rule.
 Must not own: rewriting that is right in exact arithmetic whatever NumPy's speed
 (`passes.py`).
 Read next: `blocks.py`.
 
-Measured on NumPy 2.4 and its OpenBLAS: a sum along an axis is a product with ones, in a
-third to a tenth of the time; a sum of products is one dot product; `np.maximum` of an
-array and a number isn't vectorised, of two arrays it is; the maximum of each row is
-found faster by its place; BLAS computes contractions many times faster than NumPy's
-loops.
+Measured on NumPy 2.4 and its OpenBLAS: a sum along an axis takes a third to a tenth of
+the time as a product with ones. A sum of products is one dot product. `np.maximum` is
+vectorised for two arrays, but not for an array and a number. `np.argmax` finds the
+maximum of each row faster than `np.max`. BLAS computes contractions many times faster
+than NumPy's loops.
 
-Three of these add up in another order, so their results differ from the eager ones by
-rounding: sums that become products with ones or dot products, `@` between matrices,
-which `np.dot` may hand to another routine of the same BLAS, and contractions
-(`../contraction.py`), to which eager calls go as well. Everything else is equal to the
-last bit.
+Three of these add in another order, so their results differ from the eager ones by
+rounding: sums that become products with ones or dot products; `@` between matrices,
+which `np.dot` may hand to another routine of the same BLAS; and contractions
+(`../contraction.py`), although eager calls use those too. Everything else is equal to
+the last bit.
 """
 
 from __future__ import annotations
@@ -34,19 +33,20 @@ from microgradnd.compiler import choices, matrices
 from microgradnd.compiler.program import Constant, Program, Step, Value, filled, values_in
 from microgradnd.compiler.traits import traits
 
-FULL = 2**16  # elements up to which a constant is spread out to an array of its own
-FACTORS = (np.multiply, np.divide, np.negative)  # which a sum may be taken out of
+FULL = 2**16  # constants of up to this many elements are spread out to an array
+FACTORS = (np.multiply, np.divide, np.negative)  # that may be taken out of a sum
 DEFAULTS = {"dtype": None, "out": None, "ddof": 0, "where": True}  # of means and variances
 KNOWN = {*DEFAULTS, "axis", "keepdims"}
-ROWS = 2**14  # elements from which the maximum of each row is found by its place
+ROWS = 2**14  # from this many elements, `argmax` finds the maximum of each row
 
 Made = dict[Value, Step]
 Rule = Callable[[Step, Made, dict[Value, int]], list[Step] | None]
 
 
 def spell(program: Program, rules: Mapping[str, Rule] | None = None, own: Sequence[Value] = ()) -> Program:
-    """Write each step in the fastest way that is known for it, or that some rules know;
-    it may write over its own.
+    """Write each step in the fastest way that the rules know.
+
+    Steps may write over the values in `own`.
     """
     rules = SPELLINGS if rules is None else rules
     uses, made = program.uses(), {out: step for step in program.steps for out in step.outs()}
@@ -63,13 +63,13 @@ def spell(program: Program, rules: Mapping[str, Rule] | None = None, own: Sequen
 def call(
     function: Callable[..., Any], *args: Any, like: Step, shape: tuple[int, ...], dtype: Any = None, **kwargs: Any
 ) -> Step:
-    """Return a step that computes a new value, for the line of code of another step."""
+    """Return a step that computes a new value, for another step's line of code."""
     assert isinstance(like.out, Value)
     return Step(function, args, kwargs, Value(shape, like.out.dtype if dtype is None else dtype), like.where)
 
 
 def ending(steps: list[Step], like: Step) -> list[Step]:
-    """Return steps of which the last computes what another step did, in its shape."""
+    """Return steps whose last computes what another step did, in its shape."""
     out = like.out
     assert isinstance(out, Value)
     last = steps[-1]
@@ -79,9 +79,7 @@ def ending(steps: list[Step], like: Step) -> list[Step]:
 
 
 def square(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
-    """Multiply by itself, unless that is another dtype: the square of a boolean is an
-    integer.
-    """
+    """Multiply x by itself, unless the square has another dtype, as for booleans."""
     x = step.args[0]
     plain = not step.kwargs and isinstance(x, Value) and x.dtype == step.out.dtype  # type: ignore[union-attr]
     return [replace(step, function=np.multiply, args=(x, x))] if plain else None
@@ -103,8 +101,9 @@ def power(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
 
 
 def multiplied(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
-    """Write (a / s + b / s) * e, as derivatives do, as (a + b) * p, where p = e / s is
-    known; halve, if that is all.
+    """Write (a / s + b / s) * e as (a + b) * p if p = e / s is known, for derivatives.
+
+    Otherwise only halve.
     """
     out = step.out
     for terms, e in (step.args, step.args[::-1]) if step.where is None and not step.kwargs else ():
@@ -131,7 +130,7 @@ def divided(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None
 
 
 def halved(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
-    """Find the larger of h and 0 in the half of h + abs(h)."""
+    """Write the half of h + abs(h) as the larger of h and 0."""
     part = choices.positive_part(step, made)
     return None if part is None else maximum(part, made, uses) or [part]
 
@@ -145,7 +144,7 @@ def matmul(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
 
 
 def contraction(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
-    """Multiply matrices, where that takes less time than NumPy's loops."""
+    """Multiply matrices where that takes less time than NumPy's loops."""
     if step.function is np.dot and (new := matmul(step, made, uses)):
         return new
     found = contractions.contraction(step.function, step.args, step.kwargs, (Value, np.ndarray))
@@ -161,7 +160,7 @@ def contraction(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | 
 
 
 def maximum(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
-    """Spread a number out."""
+    """Spread a zero out to an array."""
     for place, x in enumerate(step.args):
         if choices.is_zero(step.args[1 - place]) and is_real(x) and x.shape == step.out.shape and 0 < x.size <= FULL:  # type: ignore[union-attr]
             args = (x, filled(x.shape, 0, x.dtype))
@@ -170,8 +169,9 @@ def maximum(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None
 
 
 def added_at(x: Any, index: Any, values: Any) -> Any:
-    """Return an array with values added at an index that names no element twice;
-    programs do it in place.
+    """Return an array with values added at an index that names no element twice.
+
+    Programs add in place.
     """
     out = np.array(x)
     out[index] += values
@@ -179,7 +179,7 @@ def added_at(x: Any, index: Any, values: Any) -> Any:
 
 
 def scattered(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
-    """Add what is scattered into zeros to another such array instead, in place."""
+    """Add in place to scattered values instead of scattering others into zeros."""
     x, y = step.args
     if not isinstance(x, Value) or not isinstance(y, Value):
         return None
@@ -200,9 +200,7 @@ def added(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
 
 
 def axes_of(step: Step) -> tuple[int, ...] | None:
-    """Return the axes of a reduction, if it has no other arguments than these and
-    keepdims.
-    """
+    """Return a reduction's axes if it has no other arguments but keepdims."""
     x = step.args[0]
     if len(step.args) > 2 or set(step.kwargs) - {"axis", "keepdims"} or not isinstance(x, Value):
         return None
@@ -212,7 +210,7 @@ def axes_of(step: Step) -> tuple[int, ...] | None:
 
 
 def reduced(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
-    """Call the ufunc's own reduction: the same with less overhead."""
+    """Call the ufunc's own reduction: the same result with less overhead."""
     if len(step.args) > 2 or set(step.kwargs) - {"axis", "keepdims"}:
         return None
     kwargs = {"axis": step.args[1] if len(step.args) == 2 else None, **step.kwargs}
@@ -220,9 +218,7 @@ def reduced(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None
 
 
 def taken_out(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
-    """Take signs, and factors that are the same along the summed axes, out of a sum
-    that a derivative rule writes.
-    """
+    """Take a sign, or a factor that is equal along the axes, out of a rule's sum."""
     x, axes = step.args[0], axes_of(step)
     if step.where is not None or axes is None or not is_real(x) or uses[x] != 1:
         return None
@@ -240,13 +236,13 @@ def taken_out(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | No
 
 
 def summed(x: Value, axes: tuple[int, ...], like: Step) -> Step:
-    """Return the sum along some axes, which stay with length 1."""
+    """Return the sum along some axes, which remain with length 1."""
     shape = tuple(1 if i in axes else n for i, n in enumerate(x.shape))
     return call(np.sum, x, like=like, shape=shape, axis=axes, keepdims=True)
 
 
 def is_same_along(factor: Any, axes: tuple[int, ...], x: Value) -> bool:
-    """Return whether a factor of x is a number, or the same along some axes."""
+    """Return whether a factor of x is a number, or equal along some axes."""
     if not isinstance(factor, Value):
         return type(factor) in (int, float)
     shape = (1,) * (len(x.shape) - len(factor.shape)) + factor.shape
@@ -254,7 +250,7 @@ def is_same_along(factor: Any, axes: tuple[int, ...], x: Value) -> bool:
 
 
 def sums(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
-    """Add up by a product, where the axes are the first or the last ones."""
+    """Write a sum along the first or the last axes as a product."""
     if (new := taken_out(step, made, uses)) is not None:
         return new
     x, axes = step.args[0], axes_of(step)
@@ -286,9 +282,7 @@ def sums(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
 
 
 def plain_axes(step: Step) -> tuple[int, ...] | None:
-    """Return the axes of a mean or variance of all elements along them, which changes
-    no dtype.
-    """
+    """Return the axes of a plain mean or variance, which keeps the dtype."""
     names = ("axis", "dtype", "out", "ddof", "keepdims")
     given = dict(zip(names, step.args[1:], strict=False)) | dict(step.kwargs)
     plain = all(given.get(key, value) in (value,) for key, value in DEFAULTS.items()) and not set(given) - KNOWN
@@ -299,9 +293,7 @@ def plain_axes(step: Step) -> tuple[int, ...] | None:
 
 
 def averaged(x: Value, axes: tuple[int, ...], like: Step, made: Made, uses: dict[Value, int]) -> list[Step]:
-    """Return the steps for a mean, as NumPy computes it: the sum, divided by the number
-    of elements.
-    """
+    """Return the steps of a mean as NumPy computes it: the sum, then divided."""
     total = summed(x, axes, like)
     steps = sums(total, made, uses) or [total]
     shape, n = total.out.shape, math.prod(x.shape[a] for a in axes)  # type: ignore[union-attr]
@@ -328,7 +320,7 @@ def variance(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | Non
 
 
 def maxima(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
-    """Find the maximum of each row by its place."""
+    """Find the maximum of each row by `argmax`."""
     x, axes = step.args[0], axes_of(step)
     if axes is None or axes != (len(x.shape) - 1,) or not is_real(x) or x.size < ROWS or x.shape[-1] < 8:
         return reduced(step, made, uses)
@@ -343,7 +335,7 @@ def maxima(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
 
 
 def is_real(x: Any) -> bool:
-    """Return whether an argument is an array of the numbers that BLAS knows."""
+    """Return whether an argument is an array of a dtype that BLAS knows."""
     return isinstance(x, Value) and x.dtype in (np.float32, np.float64) and x.shape != ()
 
 
@@ -370,4 +362,4 @@ SPELLINGS: dict[str, Rule] = {
 }
 OF_LOOPS = {
     name: SPELLINGS[name] for name in ("power", "contraction", "matmul", "solve", "cholesky")
-}  # which loops gain by too
+}  # those that make loops faster too

@@ -1,13 +1,12 @@
-"""Rolled loops as source for numba: the turns, and in each of them the loops over
-elements.
+"""Rolled loops as source for numba: turns, and within each turn loops over elements.
 
 Owns: how a `Loop` is printed as one compiled function.
 Must not own: the loops of a straight line (`loops.py`), or how a loop is found
 (`rolling.py`).
 Read next: `loops.py`.
 
-What a turn reads or keeps in a row of an array is that array with one more index. What
-is carried is a local variable, if it is a number, or an array that is written over.
+A value that a turn reads from or keeps in a row of an array is that array with one more
+index. A carried number is a local variable; a carried array is written over.
 """
 
 from __future__ import annotations
@@ -28,11 +27,11 @@ from microgradnd.compiler.rolling import Loop as Rolled
 from microgradnd.compiler.rolling import Row, is_free
 from microgradnd.compiler.source import Names, Writer
 
-Index = list[tuple[bool, str]]  # for each axis: whether one place is taken, and which, or from where on
+Index = list[tuple[bool, str]]  # for each axis: whether one place is taken, and which place, or the start
 
 
 class UnfitError(Exception):
-    """What of a loop can't be machine code."""
+    """A part of a loop that can't be machine code."""
 
 
 class Turns(Part):
@@ -41,7 +40,7 @@ class Turns(Part):
     Attributes
     ----------
     given : list of (Value or array)
-        What its parameters are, in the program that takes it.
+            What its parameters are in the program that calls it.
     """
 
     def __init__(self, step: Step, name: str) -> None:
@@ -82,7 +81,7 @@ class Turns(Part):
         return (tuple(base.shape[i] for i in self.kept[base]) or (1,)) if base in self.scratch else base.shape
 
     def turns(self, step: Step, depth: int) -> None:
-        """Print a loop; its operands and results have names by now."""
+        """Print a loop whose operands and results already have names."""
         loop = step.function
         assert isinstance(loop, Rolled)
         counter, outer = self.names.new("t"), self.writer.counter
@@ -166,7 +165,7 @@ class Turns(Part):
         return base not in self.bound and (not base.shape or super().is_scalar(base))
 
     def place(self, base: Value, axes: Sequence[str]) -> str:
-        """Return an element of an array, or of a row of one."""
+        """Return an element of an array, or of one row of it."""
         axes = list(axes)
         while base in self.bound:
             base, index = self.bound[base]
@@ -182,7 +181,7 @@ class Turns(Part):
         if self.is_scalar(base):
             return self.names.value(base)
         if access.flat:
-            raise UnfitError("its elements are taken in a row")
+            raise UnfitError("it is read as a flat array")
         axes = [self.axis(op, access.axes[n]) for n in self.kept[base]]
         if base in self.scratch and not axes:
             axes = ["0"]
@@ -201,29 +200,29 @@ class Turns(Part):
     def whole(self, value: Any) -> Value:
         """Return an array, unless it is a view of one."""
         if not isinstance(value, Value) or self.layout.base.get(value, value) is not value:
-            raise UnfitError("a view or a constant is carried into it")
+            raise UnfitError("it carries in a view or a constant")
         return value
 
 
 class InPlace:
-    """The body of a loop as a program that writes over what it carries, and into rows.
+    """The body of a loop as a program that writes over carried values, and into rows.
 
     Attributes
     ----------
     program : Program
     carried, following : list
-        The numbers that are carried, each with what it begins as, and what they are in
-        the next turn.
+            The numbers that are carried, each with its initial value, and their values
+            in the next turn.
     arrays : list
-        The arrays that are carried, and what they begin as.
+            The arrays that are carried, with their initial values.
     ends : list of (str, Value)
-        The numbers that are kept, and where.
+            The numbers that are kept, and where.
     results : list of (Value, Value)
         The numbers that outlive the loop, inside and outside.
     firsts : list of (str, Value)
-        The first numbers of those that are kept, and where.
+            The initial numbers of those that are kept, and where.
     numbers : set of Value
-        What must be known by name at the end of a turn.
+            The values that need a name at the end of a turn.
     """
 
     def __init__(self, turns: Turns, loop: Rolled, step: Step, counter: str) -> None:
@@ -234,7 +233,7 @@ class InPlace:
         self.arrays: list[tuple[Value, Any]] = []
         self.ends: list[tuple[str, Value]] = []
         self.firsts: list[tuple[str, Any]] = []
-        self.late: dict[Value, Step] = {}  # sums that are taken in a row
+        self.late: dict[Value, Step] = {}  # sums that run over a flat array
         self.results: list[tuple[Value, Value]] = []
         self.inputs: list[Value] = []
         self.updates: dict[Value, Value] = {}
@@ -255,9 +254,7 @@ class InPlace:
         copies: list[Step] = []
 
         def settled(value: Value) -> Value:
-            """Return a value that is computed in the turn, and isn't part of what may
-            be written over.
-            """
+            """Return a value that the turn computes and nothing writes over."""
             if value in fixed and value in made:
                 return value
             copies.append(Step(np.copy, (value,), {}, Value(value.shape, value.dtype)))
@@ -317,7 +314,7 @@ class InPlace:
         self.program = Program(tuple(self.inputs), tuple(self.steps), outputs, self.updates)
 
     def added(self, carried: Value, following: Value, uses: dict[Value, int], made: dict[Value, Step]) -> bool:
-        """Add to a row of what is carried, if that is all that happens to it."""
+        """Add in place to a row of a carried array, if nothing else happens to it."""
         step = made.get(following)
         if step is None or step.function is not np.add or uses[following] != 1 or uses[carried] != 1:
             return False
@@ -352,11 +349,11 @@ class InPlace:
             elif isinstance(part, slice) and part.step is None and isinstance(part.start, int) and part.start >= 0:
                 parts.append((False, f"{self.turns.writer.text(part.start)} + "))
             else:
-                raise UnfitError("such an index moves")
+                raise UnfitError("it has a moving index of this kind")
         return parts
 
     def take(self, step: Step) -> None:
-        """Take a step over, with what moves as inputs."""
+        """Take a step over, with its moving parts as inputs."""
         if not self.skipped.isdisjoint(step.outs()):
             self.steps += [self.late[out] for out in step.outs() if out in self.late]
             return
@@ -369,7 +366,7 @@ class InPlace:
             self.inputs.append(out)
             return
         if not isinstance(step.function, np.ufunc):
-            raise UnfitError("an argument moves")
+            raise UnfitError("one of its arguments moves")
         args = list(step.args)
         for i, arg in enumerate(args):
             if isinstance(arg, Turn | Listed):
