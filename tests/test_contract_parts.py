@@ -892,7 +892,7 @@ def test_what_changes_in_each_call_is_named():
         alike(compiled(X), X * i)
     settings["rate"] = 8.0
     with pytest.raises(
-        RuntimeError, match=r"'settings', which it takes from around it, had changed in 8 calls in a row"
+        RuntimeError, match=r"the captured 'settings' had changed in 8 calls in a row"
     ):
         compiled(X)
     settings["rate"] = 9.0

@@ -886,7 +886,7 @@ def test_the_names_of_what_changed_are_those_of_the_user():
         settings.inner.rate = float(i)
         np.testing.assert_array_equal(compiled(X), X * i)
     settings.inner.rate = 8.0
-    with pytest.raises(RuntimeError, match=r"'settings.inner.rate', which it takes from around it, had changed in 8"):
+    with pytest.raises(RuntimeError, match=r"the captured 'settings.inner.rate' had changed in 8"):
         compiled(X)
 
 

@@ -1,5 +1,4 @@
-"""The arguments of a compiled function: taken apart into what a program is given and
-what it is written for.
+"""The arguments of a compiled function: inputs of a program, and parts of it.
 
 Owns: which leaves of the arguments are inputs of a program and which are part of it,
 their names, and the signature.
@@ -8,9 +7,9 @@ Must not own: tracing (`trace.py`), or which program belongs to a signature
 Read next: `trace.py`.
 
 Arrays, floats and Tensors are inputs. Everything else is part of the program: numbers
-and texts by type and value, objects (a Module, an optimizer, a function) by what they
-are: each has programs of its own, which know its variables as they know those that the
-function captures.
+and texts by type and value, objects (a Module, an optimizer, a function) by identity.
+Each object has programs of its own, which know its variables as they know captured
+ones.
 """
 
 from __future__ import annotations
@@ -42,12 +41,12 @@ class Static:
 
 
 def static(value: Any) -> Static:
-    """Mark an argument of a compiled function as a part of the program, which is
-    written anew for each value of it.
+    """Make an argument of a compiled function part of the program, as a constant.
 
-    Floats and arrays are inputs of a program, which must serve all values of them: the
-    function can't look at them. An argument that it looks at (with `if`, in a format,
-    as a Python index) is given as `mg.static(value)`. The function receives the value.
+    Each value of it gets a program of its own. Floats and arrays are inputs of a
+    program that must serve all their values, so the function can't look at them. Pass
+    an argument that it looks at (with `if`, in a format, as a Python index) as
+    `mg.static(value)`. The function receives the value.
 
     Parameters
     ----------
@@ -62,18 +61,20 @@ def static(value: Any) -> Static:
     Raises
     ------
     TypeError
-        If the value isn't hashable: two programs could not be told apart by it.
+            If the value isn't hashable: programs could not be told apart by it.
 
     See Also
     --------
-    compile : what it is for.
+    compile : compiles the function that gets the argument.
 
     Examples
     --------
     >>> import numpy as np
     >>> import microgradnd as mg
-    >>> f = mg.compile(lambda x, p: np.sum(np.abs(x)) if p == 1.0 else np.sum(np.abs(x) ** p) ** (1 / p))
-    >>> float(f(np.array([3.0, -4.0]), mg.static(1.0))), float(f(np.array([3.0, -4.0]), mg.static(2.0)))
+    >>> def norm(x, p):
+    ...     return np.sum(np.abs(x)) if p == 1.0 else np.sum(np.abs(x) ** p) ** (1 / p)
+    >>> f, x = mg.compile(norm), np.array([3.0, -4.0])
+    >>> float(f(x, mg.static(1.0))), float(f(x, mg.static(2.0)))
     (7.0, 5.0)
     >>> f.cache_info().currsize
     2
@@ -83,7 +84,7 @@ def static(value: Any) -> Static:
     except TypeError as error:
         shape = f" of shape {value.shape}" if hasattr(value, "shape") else ""
         raise TypeError(
-            f"mg.static needs something hashable, which tells programs apart, got a {type(value).__name__}{shape}; "
+            f"mg.static: value must be hashable, to tell programs apart, got a {type(value).__name__}{shape}; "
             f"pass tuple(array.tolist()) for a vector, or the array itself as an input of the program"
         ) from error
     return Static(value, key_of(value))
@@ -95,15 +96,13 @@ class Arguments:
     Attributes
     ----------
     leaves : list
-        Everything that isn't a container. A Module is a leaf.
-    inputs : list of int
-        Which of the leaves are inputs of the program. A Tensor that occurs twice is one
-        input.
+        Everything that isn't a container. A Module is a leaf. The numbers of the leaves
+        that are inputs of the program. A Tensor that occurs twice is one input. input.
     shapes : tuple of tuple
-        Those of the leaves that are arrays, () for others.
+            The shapes of the leaves that are arrays, () for others.
     signature : hashable
-        Equal for calls that the same program may serve, if their shapes are equal too,
-        or open.
+            Equal for calls that the same program may serve, if their shapes are also
+            equal or open.
     """
 
     def __init__(self, args: Sequence[Any], kwargs: dict[str, Any]) -> None:
@@ -116,26 +115,20 @@ class Arguments:
         self.signature = self.form.key(), tuple(map(signature, self.leaves)), tuple(self.first)
 
     def objects(self) -> list[tuple[int, Any]]:
-        """Return what isn't an input, with its number: objects, which may hold
-        anything.
-        """
+        """Return the leaves that aren't inputs, with their numbers."""
         for array in filter(is_foreign, map(plain, self.leaves)):
             raise refusals.compiled_elsewhere(array)
         leaves = [(i, x) for i, x in enumerate(self.leaves) if not is_input(x)]
         return [(i, x.value if isinstance(x, Static) else x) for i, x in leaves]
 
     def rebuilt(self, instead: dict[int, Any]) -> tuple[Sequence[Any], dict[str, Any]]:
-        """Return the arguments with others in the place of some leaves, and static ones
-        as the function knows them.
-        """
+        """Return the arguments with some leaves replaced, and static ones unwrapped."""
         leaves = [leaf.value if isinstance(leaf, Static) else leaf for leaf in self.leaves]
         args, *kwargs = self.form.rebuild([instead.get(i, leaf) for i, leaf in zip(self.first, leaves, strict=True)])
         return args, kwargs[0] if kwargs else {}
 
     def names(self, function: Callable[..., Any]) -> list[str]:
-        """Return names for the leaves: that of the parameter of the function, or of the
-        path inside of it.
-        """
+        """Return names for the leaves: a parameter's name, or a path inside it."""
         parameters = [p.name for p in parameters_of.__wrapped__(function)]
         parameters += [f"x{i}" for i in range(len(parameters), len(self.args))]
         given = [*zip(parameters, self.args, strict=False), *self.kwargs.items()]
@@ -143,7 +136,7 @@ class Arguments:
 
 
 def value_of(leaf: Any, numbers: dict[type, Any]) -> Any:
-    """Return what a program is given for a leaf."""
+    """Return the value that a program gets for a leaf."""
     value = plain(leaf)
     if type(value) in numbers:
         return numbers[type(value)](value)
@@ -151,14 +144,13 @@ def value_of(leaf: Any, numbers: dict[type, Any]) -> Any:
 
 
 def is_input(leaf: Any) -> bool:
-    """Return whether a leaf is an input of the program; integers, texts and the like
-    are part of it.
-    """
+    """Return whether a leaf is an input, and not part of the program like an
+    integer."""
     return isinstance(leaf, np.ndarray | np.generic | Tensor) or type(leaf) in (float, complex)
 
 
 def signature(leaf: Any) -> Any:
-    """Return what of a leaf a program depends on."""
+    """Return the part of a leaf that a program depends on."""
     if isinstance(leaf, Tensor):
         hooks = leaf._node.hooks if type(leaf._node) is Leaf else None
         return Tensor, leaf._array.shape, leaf._array.dtype, leaf.requires_grad, tuple(map(id, (hooks or {}).values()))
@@ -168,7 +160,7 @@ def signature(leaf: Any) -> Any:
             what += f" of dtype {leaf.dtype}"
             raise TypeError(
                 f"a compiled function got {what}, but its programs compute with plain arrays of numbers; pass one made "
-                f"by np.asarray(..., dtype=float), or for a masked array by .filled(0)"
+                f"by np.asarray(..., dtype=float), or by .filled(0) from a masked array"
             )
         return isinstance(leaf, np.generic), leaf.ndim, leaf.dtype
     if isinstance(leaf, Static):
@@ -179,19 +171,17 @@ def signature(leaf: Any) -> Any:
 
 
 def is_by_value(leaf: Any) -> bool:
-    """Return whether a program may be known by the value of a leaf, which nobody can
-    change.
-    """
+    """Return whether an immutable leaf's value identifies it in a signature."""
     if type(leaf) in (tuple, frozenset):
         return all(map(is_by_value, leaf))
     return type(leaf) in BY_VALUE or isinstance(leaf, np.dtype | enum.Enum | type | np.generic)
 
 
 def precision(dtypes: set[Any]) -> dict[type, Any] | None:
-    """Return the dtypes that Python numbers take on with arrays of these dtypes, None
-    if that depends on the array.
+    """Return the dtypes that Python numbers get next to arrays of these dtypes.
 
-    NumPy gives a Python number the precision of the array that it meets.
+    NumPy gives a Python number the precision of the array that it meets; if it depends
+    on the array, return None.
     """
     reals = {np.zeros(0, dtype).real.dtype.type for dtype in dtypes if dtype.kind in "fc"}
     if not reals <= {np.float64}:

@@ -1,17 +1,17 @@
 """Steps over large arrays, run block by block.
 
-Owns: which steps go together, which axis of each value they take rows of, and how many
-rows are a block.
+Owns: which steps form a chain, along which axis of each value it takes rows, and how
+many rows are a block.
 Must not own: where the values live (`buffers.py`), or how the loop is written
 (`fast.py`).
 Read next: `buffers.py`.
 
-A step over an array that doesn't fit into the processor's cache takes as long as it
-takes to read and write memory. A chain of steps that is taken for a few rows at a time
-reads and writes memory once, and what is in between never leaves the cache. Elementwise
-steps give the same to the last bit. Where there are thousands of rows, products of rows
-with a small matrix go along, and so do sums over the rows, which are added up block by
-block: a whole training step reads its data once.
+A step over an array that doesn't fit into the processor's cache takes as long as
+reading and writing memory. A chain of steps over a few rows at a time reads and writes
+memory once, and the values in between never leave the cache. Elementwise steps give the
+same result to the last bit. Where an array has thousands of rows, products of rows with
+a small matrix join the chain, and so do sums over the rows, added block by block: a
+whole training step reads its data once.
 """
 
 from __future__ import annotations
@@ -28,27 +28,27 @@ from microgradnd.compiler.program import Constant, Program, Step, Value
 from microgradnd.compiler.traits import traits
 
 LARGE = 2**17  # elements from which an array is taken in blocks
-BLOCK = 2**16  # bytes of an array that are taken at a time
-TALL = 2**13  # rows from which products and sums go along
-SMALL = 2**14  # elements of a matrix that rows may be multiplied with, and of a sum over rows
-CACHE = 2**21  # bytes of all arrays that are taken at a time, with products, as if each had its own memory
-SUM = -1  # instead of an axis: a value that is added up over the blocks
+BLOCK = 2**16  # bytes of an array that a block takes at a time
+TALL = 2**13  # rows from which products and sums join a chain
+SMALL = 2**14  # largest size of a matrix that rows are multiplied with, and of a sum over rows
+CACHE = 2**21  # bytes of all arrays in a block with products, as if each had its own memory
+SUM = -1  # instead of an axis: a value that is summed over the blocks
 
 
 @dataclass(frozen=True, eq=False)
 class Chain:
-    """Steps that are taken together; called, it takes them one by one.
+    """Steps that run together, block by block; calling it interprets them.
 
     Attributes
     ----------
     program : Program
-        From the operands to those values that other steps use.
+            From the operands to the values that other steps use.
     axes : mapping of Value to int
-        The axis along which a block takes rows of an operand or of a value that is
-        computed; SUM for a sum over all blocks; no entry for an operand that every
-        block takes whole.
+            The axis along which a block takes rows of an operand or of a computed
+            value; SUM for a sum over all blocks. Operands that every block takes whole
+            have none.
     count, rows : int
-        How many rows there are, and how many are taken at a time.
+            The number of rows, and the number of rows in a block.
     """
 
     program: Program
@@ -66,13 +66,11 @@ class Chain:
 
     @functools.cached_property
     def views(self) -> dict[Value, Step]:
-        """The transposes that each block makes, by what they are."""
+        """The transposes that each block makes, by value."""
         return {out: step for step in self.program.steps if is_view(step) for out in step.outs()}
 
     def last_use(self, value: Value) -> int:
-        """Return the number of the last step that reads a value, or a view of it; -1 if
-        none does.
-        """
+        """Return the number of the last step that reads a value or its view, or -1."""
         seen = {value, *(out for out, step in self.views.items() if value in step.operands())}
         return max((i for i, s in enumerate(self.program.steps) if not seen.isdisjoint(s.operands())), default=-1)
 
@@ -81,9 +79,7 @@ class Chain:
         return next(i for i, step in enumerate(self.program.steps) if step.out is out)
 
     def may_cover(self, new: Value, old: Value) -> bool:
-        """Return whether a value may be written over one, block by block, that nothing
-        else reads.
-        """
+        """Return whether blocks of a value may overwrite an otherwise unread one."""
         i, last = self.index(new), self.last_use(old)
         if self.axes[new] != 0 or (last >= 0 and self.axes.get(old) != 0):
             return False
@@ -91,16 +87,16 @@ class Chain:
 
 
 class Group:
-    """Steps that are to be a chain, while the program is gone through.
+    """Steps collected for a chain while the program is traversed.
 
     Attributes
     ----------
     steps : list of Step
     axes : dict of Value to int or None
-        As in a chain; None for operands that are taken whole.
+            As in a chain; None for operands that are taken whole.
     later : list of Step
-        Those that need one of these steps, but aren't taken row by row; they come after
-        the chain.
+            Steps that need one of these, but can't be taken row by row; they come after
+            the chain.
     """
 
     def __init__(self) -> None:
@@ -109,19 +105,19 @@ class Group:
         self.later: list[Step] = []
         self.made: set[Value] = set()
         self.made_later: dict[Value, Step] = {}
-        self.used: dict[Value, int] = {}  # how often steps that were taken in use a value
+        self.used: dict[Value, int] = {}  # how often the steps of the group use a value
         self.count = 0
 
     def needs(self, step: Step) -> bool:
-        """Return whether a step uses what this group computes."""
+        """Return whether a step uses a value that this group computes."""
         return any(v in self.made or v in self.made_later for v in step.operands())
 
     def take(self, step: Step) -> bool:
-        """Take a step in, if it goes row by row like the others."""
+        """Take a step into the group if it goes row by row like the others."""
         views = {v: self.made_later[v] for v in step.operands() if v in self.made_later}
         if not all(is_view(view) and view.args[0] in self.made for view in views.values()):
             return False
-        mine = {v: Value(v.shape, v.dtype, v.name) for v in views}  # the view may be needed after the chain as well
+        mine = {v: Value(v.shape, v.dtype, v.name) for v in views}  # the view may be needed after the chain too
         count = self.count or step.out.shape[0]  # type: ignore[union-attr]
         turned = {mine[v]: 1 - (self.axes[view.args[0]] or 0) for v, view in views.items()}
         taken = step.substitute(mine)
@@ -136,17 +132,17 @@ class Group:
         return True
 
     def postpone(self, step: Step) -> None:
-        """Put a step off until the chain is done."""
+        """Put a step off until after the chain."""
         self.later.append(step)
         self.made_later.update((out, step) for out in step.outs())
 
     def note(self, step: Step) -> None:
-        """Count what a step uses that is no longer outside."""
+        """Count a step's uses of values inside the group."""
         for value in step.operands():
             self.used[value] = self.used.get(value, 0) + 1
 
     def closed(self, uses: Mapping[Value, int]) -> list[Step]:
-        """Return the steps, as a chain if that gains anything."""
+        """Return the steps, as a chain if that is faster."""
         for view in [step for step in self.later if is_view(step) and self.used.get(step.out) == uses[step.out]]:  # type: ignore[arg-type,index]
             self.later.remove(view)  # each block makes its own
             self.note(view)
@@ -164,9 +160,7 @@ class Group:
         return Step(chain, tuple(inputs), {}, outputs, self.steps[-1].where)
 
     def rows(self, axes: Mapping[Value, int]) -> int:
-        """Return how many rows are a block; they divide the number of rows if a number
-        nearby does.
-        """
+        """Return the rows of a block, a nearby divisor of the number of rows if any."""
         widths = [v.size // self.count * v.dtype.itemsize for v, axis in axes.items() if axis != SUM]
         plain = all(traits(step.function).is_elementwise for step in self.steps)
         wanted = max(1, BLOCK // max(widths) if plain else min(CACHE // sum(widths), BLOCK // max(widths) * 4))
@@ -175,7 +169,7 @@ class Group:
 
 
 def blocks(program: Program) -> Program:
-    """Put steps over large arrays together, as far as the others let them."""
+    """Form chains of steps over large arrays, as far as other steps let them."""
     uses = program.uses()
     steps: list[Step] = []
     group = Group()
@@ -190,7 +184,7 @@ def blocks(program: Program) -> Program:
         if group.needs(step):
             group.postpone(step)
         else:
-            steps.append(step)  # before the chain, which it doesn't need
+            steps.append(step)  # it comes before the chain, as it needs nothing from it
     return replace(program, steps=(*steps, *group.closed(uses)))
 
 
@@ -203,9 +197,7 @@ def starts(step: Step) -> bool:
 
 
 def axes_of(step: Step, count: int, known: Mapping[Value, int | None]) -> dict[Value, int | None] | None:
-    """Return the axes along which a step takes rows of its operands and its result,
-    None if it can't be taken so.
-    """
+    """Return the axes along which a step takes rows of its values, or None."""
     out, function = step.out, step.function
     if not isinstance(out, Value):
         return None
@@ -226,16 +218,14 @@ def axes_of(step: Step, count: int, known: Mapping[Value, int | None]) -> dict[V
     found: dict[Value, int | None] = {}
     for value, axis in zip((*step.args, out), wanted, strict=True):
         if isinstance(value, Value) and {**known, **found}.setdefault(value, axis) != axis:
-            return None  # it is taken otherwise by another step, or is a sum that is not complete yet
+            return None  # another step takes it differently, or it is an incomplete sum
         if isinstance(value, Value):
             found[value] = axis
     return found
 
 
 def elementwise(args: Any, out: Value, count: int) -> list[int | None] | None:
-    """Return the axes for an elementwise step, of whose operands one at least has all
-    rows.
-    """
+    """Return the axes for an elementwise step; at least one operand has all rows."""
     width = math.prod(out.shape[1:])
     if out.shape[:1] != (count,) or (out.size < LARGE and count < TALL) or width * out.dtype.itemsize > 4 * BLOCK:
         return None
@@ -251,9 +241,7 @@ def elementwise(args: Any, out: Value, count: int) -> list[int | None] | None:
 
 
 def product(args: Any, out: Value, count: int, known: Mapping[Value, int | None]) -> list[int | None] | None:
-    """Return the axes for a product: of rows with a small matrix, or a sum over
-    rows.
-    """
+    """Return the axes for a product of rows with a matrix, or for a sum over rows."""
     a, b = args
     if not all(isinstance(x, Value | Constant) and x.shape for x in args):
         return None
@@ -272,28 +260,20 @@ def is_tall(x: Any, count: int) -> bool:
 
 
 def is_filled(x: Any) -> bool:
-    """Return whether an operand is an array of zeros or ones, any rows of which are the
-    same.
-    """
+    """Return whether an operand is all zeros or ones, so that all rows are equal."""
     return isinstance(x, Constant) and x.text.startswith(("np.zeros(", "np.ones("))
 
 
 def is_choice(step: Step) -> bool:
-    """Return whether a step is `np.where(condition, x, y)`, which a block copies into
-    its place.
-    """
+    """Return whether a step is `np.where(condition, x, y)`; blocks copy in place."""
     return step.function is np.where and len(step.args) == 3
 
 
 def is_view(step: Step) -> bool:
-    """Return whether a step is the transpose of a matrix, which is made anew for each
-    block.
-    """
+    """Return whether a step transposes a matrix, which each block does again."""
     return step.function is np.transpose and len(step.args) == 1 and not step.kwargs and len(step.args[0].shape) == 2
 
 
 def is_slow(step: Step) -> bool:
-    """Return whether a step alone gains by blocks: the maximum with a number, see
-    `spelling.py`.
-    """
+    """Return whether a maximum with a number gains by blocks (see `spelling.py`)."""
     return step.function is np.maximum and any(type(a) in (int, float) and a == 0 for a in step.args)

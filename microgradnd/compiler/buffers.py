@@ -4,12 +4,12 @@ Owns: the plan of a program's buffers.
 Must not own: rewriting (`passes.py`) or printing (`source.py`).
 Read next: `source.py`.
 
-A value that no result needs is written into a buffer that was allocated once, by the
-`out=` of its step. When nothing will read a buffer any more, the next value of its size
-and dtype takes it; a ufunc may write over its own operand. A view of a buffer is made
-once, with the buffer, and keeps it alive. What is joined to one vector is computed in
-its place there. The new value of an input that is to be updated is written over the old
-one, if nothing reads that any more. What the caller gets is never a buffer.
+A value that isn't returned is written by its step's `out=` into a buffer that is
+allocated once. When nothing will read a buffer any more, the next value of its size and
+dtype takes it; a ufunc may write over its own operand. A view of a buffer is made once,
+with the buffer, and keeps it in use. The parts of a joined vector are computed in their
+places in it. The new value of an updated input is written over the old one if nothing
+reads that any more. The caller never gets a buffer.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from microgradnd.compiler.rolling import Loop, Row
 from microgradnd.compiler.spelling import added_at
 from microgradnd.compiler.traits import is_reducer, traits
 
-LENT = 2**14  # bytes of a vector of which the caller may hold parts: whoever keeps one keeps all of it
+LENT = 2**14  # largest vector, in bytes, of which the caller may hold parts: each part keeps all of it
 
 
 @dataclass
@@ -39,21 +39,21 @@ class Plan:
     buffers : list of (shape, dtype)
         The buffers to allocate.
     buffer_of : dict of Value to int
-        The number of its buffer, for each value that has one for itself.
+            The number of the buffer of each value that has its own.
     block_of : dict of Value to int
-        The same for the values inside of chains, of which there is a block at a time.
+            The same for values inside chains, which have one block at a time.
     term_of : dict of Value to int
-        The same for what each block of a chain adds to a sum.
+            The same for the terms that each block of a chain adds to a sum.
     part_of : dict of Value to (Value, int, int)
-        The vector that a value is a part of, and from where to where.
+            The vector that a value is a part of, and where it starts and stops.
     over : dict of Value to Value
         The input that a new value is written over.
     views : list of Step
-        The views of buffers, which are made with them.
+            The views of buffers, which are made with them.
     joined : set of Value
-        The vectors whose parts are computed in their places.
+            The vectors whose parts are computed in place.
     lent : list of Value
-        Those of them of which the caller gets parts.
+            Those of them whose parts the caller gets.
     """
 
     buffers: list[tuple[tuple[int, ...], Any]] = field(default_factory=list)
@@ -75,9 +75,7 @@ def may_share(step: Step) -> bool:
 
 
 def takes_out(step: Step) -> bool:
-    """Return whether a step can write its result, an array, into one that it is
-    given.
-    """
+    """Return whether a step can write its result into an existing array."""
     if isinstance(step.out, tuple) or not step.out.shape or step.out.size == 0:
         return False
     if traits(step.function).is_product:
@@ -99,7 +97,7 @@ class Planner:
         self.made = {out: i for i, step in enumerate(program.steps) for out in step.outs()}
         self.plan = Plan()
         self.exact: dict[Value, Step] = {}  # values that are certainly views of another, if that is contiguous
-        self.owners: dict[Value, set[Value]] = {}  # of a value that may be a view: the values whose memory it may share
+        self.owners: dict[Value, set[Value]] = {}  # of a value that may be a view: those whose memory it may share
         for step in program.steps:
             self.look_at(step)
         outputs = set(values_in(program.outputs))
@@ -108,12 +106,12 @@ class Planner:
         for step in program.steps:
             if step.function is primitives.concatenate:
                 self.join(step)
-        self.last: dict[Value, int] = {}  # the last step that reads the memory of an owner
+        self.last: dict[Value, int] = {}  # the last step that reads an owner's memory
         for i, step in enumerate(program.steps):
             for value in step.operands():
                 for owner in self.owners_of(value):
                     self.last[owner] = i
-        for value in program.updates.values():  # copied in the end, if they aren't written over the old ones
+        for value in program.updates.values():  # copied at the end unless written over the old ones
             for owner in self.owners_of(value):
                 self.last[owner] = len(program.steps)
         self.place_updates()
@@ -123,7 +121,7 @@ class Planner:
         return self.owners.get(value, {value})
 
     def look_at(self, step: Step) -> None:
-        """Find out whether a step makes a view, and of what."""
+        """Find out whether a step makes a view, and of which value."""
         operands = list(values_in(step.args[:1] if step.function is added_at else step.args))
         out, function = step.out, step.function
         view = traits(function).is_view or (function is primitives.getitem and primitives.is_basic(step.args[1]))
@@ -135,7 +133,7 @@ class Planner:
             self.owners[value] = shared or {value}
 
     def stays_view(self, base: Value, step: Step) -> bool:
-        """Return whether a view of what is in a buffer is one in fact: try it."""
+        """Return whether a view of a buffer's value really is one: try it."""
         root = self.root(base)
         array: Any = np.empty(root.shape, root.dtype)
         for inner in self.chain(base):
@@ -144,7 +142,7 @@ class Planner:
         return array.size > 0 and np.may_share_memory(array, view)
 
     def chain(self, value: Value) -> list[Step]:
-        """Return the views that lead to a value from an array that is computed."""
+        """Return the views between a computed array and a value."""
         steps: list[Step] = []
         while value in self.exact:
             steps.append(self.exact[value])
@@ -152,15 +150,15 @@ class Planner:
         return steps[::-1]
 
     def root(self, value: Value) -> Value:
-        """Return what a value is a view of."""
+        """Return the value that a value is a view of."""
         return next((step.args[0] for step in self.chain(value)), value)
 
     def join(self, step: Step) -> None:
-        """Let the parts of a vector be computed in their places, if they can be.
+        """Compute the parts of a vector in their places, where possible.
 
-        The caller may get parts of a small one: it is used again when nobody holds any
-        of them (`unheld` in source.py). A part is returned as a new view. Of one that
-        another result may be a view of, NumPy may return the part itself.
+        The caller may get parts of a small vector, which is reused when nobody holds
+        any of them (`unheld` in source.py). A part is returned as a new view. If
+        another result may be a view of it, NumPy may return the part itself.
         """
         out = step.out
         assert isinstance(out, Value)
@@ -197,10 +195,8 @@ class Planner:
                 self.plan.over[new] = old
 
     def may_cover(self, step: Step, new: Value, old: Value) -> bool:
-        """Return whether a step may write a value over one that it reads, and that
-        nothing reads later.
-        """
-        if isinstance(old, Row):  # which nobody reads
+        """Return whether a step may overwrite a value that nothing reads later."""
+        if isinstance(old, Row):  # nobody reads it
             return takes_out(step)
         if not isinstance(step.function, Chain):
             return traits(step.function).is_elementwise and not step.kwargs and takes_out(step)
@@ -209,9 +205,7 @@ class Planner:
         return not seen_otherwise and chain.may_cover(new, old)
 
     def place_buffers(self) -> None:
-        """Give the other values buffers, in the order of the steps, and take these back
-        after the last use.
-        """
+        """Give the other values buffers, step by step; reuse them when unused."""
         plan, free = self.plan, dict[Any, list[int]]()
         ends: dict[int, list[Value]] = {}
         for owner, i in self.last.items():
@@ -243,9 +237,7 @@ class Planner:
                     free.setdefault((math.prod(shape), dtype), []).append(plan.buffer_of[owner])
 
     def place_blocks(self, chain: Chain, free: dict[Any, list[int]]) -> None:
-        """Give the values inside of a chain buffers of a block's size, for the time of
-        the chain.
-        """
+        """Give the values inside a chain buffers of a block's size while it runs."""
         used: list[int] = []
         idle: dict[Any, list[int]] = {}
 
@@ -263,7 +255,7 @@ class Planner:
             assert isinstance(out, Value)
             read = {v.args[0] for v in map(chain.views.get, step.operands()) if v} | set(step.operands())
             ending = [self.plan.block_of[v] for v in read if v in self.plan.block_of and chain.last_use(v) == i]
-            if traits(step.function).is_elementwise:  # which may write over its operand
+            if traits(step.function).is_elementwise:  # it may write over its operand
                 for number in ending:
                     give_back(number)
             if chain.axes[out] == SUM and out.shape:
@@ -283,7 +275,7 @@ class Planner:
         return vector in self.plan.buffer_of
 
     def block(self, shape: tuple[int, ...], dtype: Any, free: dict[Any, list[int]]) -> int:
-        """Return a buffer of just this shape that is free, or a new one."""
+        """Return a free buffer of exactly this shape, or a new one."""
         numbers = free.get((math.prod(shape), dtype), [])
         for number in numbers:
             if self.plan.buffers[number][0] == shape:
@@ -292,7 +284,7 @@ class Planner:
         return self.buffer(shape, dtype, {})
 
     def buffer(self, shape: tuple[int, ...], dtype: Any, free: dict[Any, list[int]]) -> int:
-        """Return a buffer that is free, or a new one."""
+        """Return a free buffer, or a new one."""
         if free.get((math.prod(shape), dtype)):
             return free[math.prod(shape), dtype].pop()
         self.plan.buffers.append((shape, dtype))

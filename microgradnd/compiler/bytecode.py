@@ -1,7 +1,7 @@
-"""What the code of functions says: the names in it, and what its lines do.
+"""The names in the code of functions, and what its lines do.
 
 Owns: reading bytecode.
-Must not own: what is concluded from it (`watch.py`, `draws.py`).
+Must not own: the conclusions drawn from it (`watch.py`, `draws.py`).
 Read next: `watch.py`.
 """
 
@@ -15,9 +15,7 @@ Line = tuple[str, int]  # file and number
 
 
 def names_in(code: CodeType | None) -> Iterator[str]:
-    """Yield the names and texts in code: globals, attributes, and those of the
-    functions defined in it.
-    """
+    """Yield the names and texts in code and in the functions defined in it."""
     for part in all_codes([code] if code is not None else []):
         yield from part.co_names
         todo = list(part.co_consts)
@@ -39,8 +37,7 @@ def all_codes(codes: Iterable[CodeType]) -> Iterator[CodeType]:
 
 
 def lines_of(codes: Iterable[CodeType]) -> Iterator[tuple[Line, set[str]]]:
-    """Yield each line of code with its words: instructions, names, and instructions
-    with the name they are about.
+    """Yield each line of code with its words: instructions, names, and their pairs.
 
     An augmented assignment, whatever its operator, is the instruction `BINARY_OP=`.
     """

@@ -1,19 +1,18 @@
-"""Sums that are 0 whatever the numbers are: the derivative by a maximum that is
-subtracted before an exponential.
+"""Sums that are always 0, as in the derivative of a stable softmax.
 
-Owns: the algebra that tells so, and leaving out what is added up to 0.
+Owns: the algebra that finds such sums, and removing them.
 Must not own: the derivative of a maximum (`../rules/reductions.py`), other spellings
 (`spelling.py`).
 Read next: `spelling.py`.
 
 In `e = np.exp(x - np.max(x, axis=-1, keepdims=True)); p = e / np.sum(e, axis=-1,
-keepdims=True)`, the cotangent of the maximum is minus the sum of that of `x - max`.
-With s for the sum of e, and g for the cotangent of p, that one is `(g / s - sum(g * p /
-s)) * e`. Multiplied out, and with everything that is the same along the axis taken out
-of sums, its sum is `sum(g * e) / s - sum(g * e) / s / s * s`, which is 0. What is
-multiplied out are the steps of the derivative themselves, not those of the function. So
-nothing is assumed of what is detached or hooked on the way, or of cotangents that come
-from outside: they lead to other sums.
+keepdims=True)`, the cotangent of the maximum is minus the sum of the cotangent of `x -
+max`. With s for the sum of e, and g for the cotangent of p, the latter is `(g / s -
+sum(g * p / s)) * e`. Multiplied out, and with factors that are equal along the axis
+taken out of sums, its sum is `sum(g * e) / s - sum(g * e) / s / s * s`, which is 0.
+This file multiplies out the steps of the derivative, not those of the function. So it
+assumes nothing about cotangents from outside or about values detached or hooked on the
+way: they lead to other sums.
 """
 
 from __future__ import annotations
@@ -29,15 +28,15 @@ import numpy as np
 from microgradnd import primitives
 from microgradnd.compiler.program import Constant, Program, Step, Value, rename
 
-TERMS, FACTORS = 8, 16  # of more, nothing is known
+TERMS, FACTORS = 8, 16  # beyond these numbers the algebra gives up
 EXTREMES = (np.max, np.min)
 
 
 class Factor(NamedTuple):
-    """What is multiplied, and its shape.
+    """A factor of a product, and its shape.
 
-    It is a value; or the dtype and the bytes of a constant; or an axis, counted from
-    the last, and what is multiplied and then added up along it.
+    It is a value; or the dtype and bytes of a constant; or an axis, counted from the
+    last, and the factors that are multiplied and then summed along it.
     """
 
     what: Any
@@ -45,7 +44,7 @@ class Factor(NamedTuple):
 
 
 def factor(what: Any, shape: Sequence[int]) -> Factor:
-    """Return a factor; axes of length 1 in front say nothing, and are left out."""
+    """Return a factor without leading axes of length 1, which don't matter."""
     first = next((i for i, n in enumerate(shape) if n != 1), len(shape))
     return Factor(what, tuple(shape[first:]))
 
@@ -61,7 +60,7 @@ def added(x: Terms, y: Terms, sign: int = 1) -> Terms:
 
 
 def multiplied(x: Terms, y: Terms, sign: int = 1) -> Terms:
-    """Return a product; the quotient by a single term, where the sign is -1."""
+    """Return a product, or with sign -1 the quotient by a single term."""
     total: Terms = {}
     for (left, a), (right, b) in product(x.items(), y.items()):
         powers = Counter(dict(left))
@@ -81,18 +80,18 @@ ARITHMETIC: dict[Any, Callable[[Terms, Terms], Terms]] = {
 
 
 def length(shape: tuple[int, ...], axis: int) -> int:
-    """Return the length along an axis, which is counted from the last."""
+    """Return the length along an axis that is counted from the last."""
     return shape[axis] if -axis <= len(shape) else 1
 
 
 def summed(x: Terms, shape: tuple[int, ...], axis: int) -> Terms:
-    """Return the sum along an axis, which stays with length 1."""
+    """Return the sum along an axis, which remains with length 1."""
     total: Terms = {}
     for powers, count in x.items():
         along = frozenset(power for power in powers if length(power[0].shape, axis) != 1)
         rest: Terms = {powers - along: count * (1 if along else length(shape, axis))}
         [(what, lengths), power] = next(iter(along)) if len(along) == 1 else (Factor(None, ()), 0)
-        if power == 1 and isinstance(what, tuple) and isinstance(what[0], str):  # so are their sums
+        if power == 1 and isinstance(what, tuple) and isinstance(what[0], str):  # its sums are too
             array = np.frombuffer(what[1], what[0]).reshape(lengths)
             rest = multiplied(rest, terms_of(np.sum(array, axis=axis, keepdims=True), {}))
         elif along:
@@ -104,9 +103,7 @@ def summed(x: Terms, shape: tuple[int, ...], axis: int) -> Terms:
 
 
 def moved(x: Terms, old: tuple[int, ...], new: tuple[int, ...]) -> Terms | None:
-    """Return the terms of an array in a shape that differs from the old one by axes of
-    length 1.
-    """
+    """Return an array's terms in a shape that differs only by axes of length 1."""
     if [n for n in old if n != 1] != [n for n in new if n != 1]:
         return None
 
@@ -126,7 +123,7 @@ def terms_of(x: Any, known: Mapping[Value, Terms]) -> Terms:
         return known[x]
     sign, array = 1, np.asarray(x) if isinstance(x, np.ndarray | np.generic | Constant) else x
     if isinstance(array, np.ndarray) and array.size and array.dtype.kind in "biuf":
-        sign = -1 if array.flat[np.argmax(array != 0)] < 0 else 1  # negatives of constants are computed while tracing
+        sign = -1 if array.flat[np.argmax(array != 0)] < 0 else 1  # negated constants are computed while tracing
         array = array * sign + 0
         x = (array.dtype.str, array.tobytes())
     what = x if isinstance(x, Value | tuple) else id(x)
@@ -134,7 +131,7 @@ def terms_of(x: Any, known: Mapping[Value, Terms]) -> Terms:
 
 
 def result(step: Step, known: Mapping[Value, Terms]) -> Terms | None:
-    """Return the terms of what a step computes, None where it is no sum of products."""
+    """Return the terms of a step's result, None if it isn't a sum of products."""
     function, out, x = step.function, step.out, step.args[0] if step.args else None
     if not isinstance(out, Value) or out.dtype.kind != "f":
         return None
@@ -161,9 +158,7 @@ def result(step: Step, known: Mapping[Value, Terms]) -> Terms | None:
 
 
 def keeps_order(step: Step) -> bool:
-    """Return whether a step only adds axes of length 1, or takes them away, if the
-    other lengths are the same.
-    """
+    """Return whether a step only adds or removes axes of length 1."""
     if step.function not in (primitives.getitem, primitives.scatter):
         return step.function is np.reshape
     index = step.args[1] if isinstance(step.args[1], tuple) else (step.args[1],)
@@ -171,15 +166,13 @@ def keeps_order(step: Step) -> bool:
 
 
 def axes_of(axis: Any, rank: int) -> list[int]:
-    """Return axes, counted from the last, the last one first."""
+    """Return axes counted from the last, the last one first."""
     axes = range(rank) if axis is None or not rank else axis if isinstance(axis, tuple) else (axis,)
     return sorted((a % rank - rank for a in axes), reverse=True)
 
 
 def without_zeros(program: Program) -> Program:
-    """Return a program that doesn't add what derivatives add up to 0, where there are
-    extremes to have such ones.
-    """
+    """Remove sums that are 0 from the derivatives of programs with extremes."""
     if not any(step.function in EXTREMES for step in program.steps):
         return program
     known: dict[Value, Terms] = {}
@@ -196,7 +189,7 @@ def without_zeros(program: Program) -> Program:
                 continue
             if (x.shape, x.dtype) != (step.out.shape, step.out.dtype):  # type: ignore[union-attr]
                 continue
-            # beside a NaN all are NaN, and so is the exponential
+            # next to a NaN all are NaN, and so is the exponential
             if known.get(y) == {} and any(f.what in exponentials for powers in known.get(x, ()) for f, _ in powers):
                 replacements[step.out] = rename(replacements.get(x, x), step.out)  # type: ignore[index, arg-type]
     return program.substitute(replacements)

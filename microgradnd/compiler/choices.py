@@ -1,13 +1,12 @@
-"""Choices between elements, faster than `np.where` makes them: functions that programs
-call.
+"""Functions that choose between elements faster than `np.where`, for programs.
 
-Owns: those functions, each of which uses nothing but NumPy, and when they are called.
+Owns: those functions, which use nothing but NumPy, and the rules for calling them.
 Must not own: other spellings (`spelling.py`).
 Read next: `spelling.py`.
 
-`np.where` isn't vectorised: it takes three to six times as long as a product; `np.sign`
-isn't either. The results are equal to the last bit, except for `(h + abs(h)) / 2`,
-whose sum may overflow, and whose derivative may be -0.0.
+`np.where` isn't vectorised and takes three to six times as long as a product; nor is
+`np.sign`. The results are equal to the last bit, except for `(h + abs(h)) / 2`, whose
+sum may overflow and whose derivative may be -0.0.
 """
 
 from __future__ import annotations
@@ -20,13 +19,11 @@ import numpy as np
 
 from microgradnd.compiler.program import Step, Value
 
-LARGE = 2**12  # elements from which these functions take less time, their own calls included
+LARGE = 2**12  # elements from which these functions are faster, including the calls
 
 
 def kept(mask: Any, x: Any, inside: bool, out: Any = None) -> Any:
-    """Return x where a mask is true, or false if not `inside`, and 0 elsewhere: the
-    bits of x, or none.
-    """
+    """Return x where a mask is true (false if not `inside`), and 0 elsewhere."""
     out = np.empty(x.shape, x.dtype) if out is None else out
     bits, ones = f"i{x.itemsize}", mask.view(np.int8)
     np.bitwise_and(x.view(bits), np.negative(ones) if inside else np.subtract(ones, 1), out.view(bits))
@@ -34,9 +31,7 @@ def kept(mask: Any, x: Any, inside: bool, out: Any = None) -> Any:
 
 
 def larger_share(g: Any, x: Any, y: Any, out: Any = None) -> Any:
-    """Return what of g belongs to x in max(x, y): all or nothing, half of it where they
-    tie, NaN beside NaN.
-    """
+    """Return x's share of g in max(x, y): all, none, half for ties, or NaN for NaN."""
     wins, decided = np.greater(x, y), np.less(x, y)
     np.logical_or(wins, decided, decided)
     if decided.all():
@@ -46,9 +41,7 @@ def larger_share(g: Any, x: Any, y: Any, out: Any = None) -> Any:
 
 
 def step_of(x: Any, made: Mapping[Value, Step], function: Any) -> tuple[Any, ...]:
-    """Return the arguments of the step that computes a value, if it calls a function,
-    or as many as none.
-    """
+    """Return the arguments of a value's step if it calls a function, else ()."""
     step = made.get(x) if isinstance(x, Value) else None
     return step.args if step is not None and step.function is function else ()
 
@@ -64,7 +57,7 @@ def is_nan(x: Any) -> bool:
 
 
 def where(step: Step, made: Mapping[Value, Step], uses: Mapping[Value, int]) -> list[Step] | None:
-    """Choose by bits, or by one look at whether there are ties and NaN at all."""
+    """Choose by bits, or test once whether there are any ties or NaN."""
     out: Any = step.out
     if step.kwargs or len(step.args) != 3 or out.size < LARGE or out.dtype not in (np.float32, np.float64):
         return None
@@ -91,7 +84,7 @@ def positive_part(step: Step, made: Mapping[Value, Step]) -> Step | None:
 
 
 def half_share(step: Step, made: Mapping[Value, Step]) -> list[Step] | None:
-    """Write g / 2 + g / 2 * sign(h), as the derivative of that is, as a share of g."""
+    """Write g / 2 + g / 2 * sign(h), the derivative of that, as a share of g."""
     for half, signed in (step.args, step.args[::-1]) if step.where is None else ():
         factors = step_of(signed, made, np.multiply)
         signs = [step_of(a, made, np.sign) for a in factors if a is not half]
@@ -102,24 +95,20 @@ def half_share(step: Step, made: Mapping[Value, Step]) -> list[Step] | None:
 
 
 def halved(step: Step | None) -> Any:
-    """Return what a step divides by 2."""
+    """Return the value that a step divides by 2."""
     function, args = (step.function, step.args) if step is not None and not step.kwargs else (None, ())
     pairs = [args] if function is np.divide else [args, args[::-1]] if function is np.multiply else []
     return next((x for x, c in pairs if type(c) in (int, float) and c == (2 if function is np.divide else 0.5)), None)
 
 
 def alike(x: Any, step: Step) -> bool:
-    """Return whether a value is of the numbers, and has the shape, of the result of a
-    step.
-    """
+    """Return whether a value has the floating-point dtype and shape of a result."""
     out: Any = step.out
     return isinstance(x, Value) and x.shape == out.shape and x.dtype == out.dtype in (np.float32, np.float64)
 
 
 def share_of(mask: Any, chosen: Any, made: Mapping[Value, Step]) -> tuple[Any, Any, Any] | None:
-    """Return g, x and y where a choice is what the rule of np.maximum or np.minimum
-    writes for x.
-    """
+    """Return g, x and y if a choice is the rule of np.maximum or np.minimum for x."""
     inner, results = step_of(chosen, made, np.where), step_of(mask, made, np.isnan)
     if len(inner) != 3 or not results:
         return None

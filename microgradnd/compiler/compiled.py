@@ -4,9 +4,9 @@ Owns: `compile`, the programs of a function, and which of them a call needs.
 Must not own: tracing (`trace.py`), or how a program is made and called (`programs.py`).
 Read next: `trace.py`.
 
-A signature may have several programs, for different states of what is around the
-function: a layer that trains or doesn't, a setting that goes back and forth. A call
-takes the latest that fits.
+A signature may have several programs for different states of its captures: a layer that
+trains or doesn't, a setting that goes back and forth. A call takes the latest program
+that fits.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ Backend = Literal["numpy", "numba", "auto"]
 OpenSizes = Literal["auto", "fixed"]
 SYMBOLS = "nmklpqrsuvw"  # for open lengths
 
-LONG = 3.0  # seconds of tracing from which on a note says how long the rest takes
+LONG = 3.0  # seconds of tracing, after which a note says how long the rest takes
 RETRACES = 8  # calls in a row that find the same thing changed, after which it is an error
-TRACING = threading.RLock()  # a trace lets captured variables stand for other values, which no other trace may see
+TRACING = threading.RLock()  # in a trace, captured variables have other values; no other trace may see them
 
 
 class CacheInfo(NamedTuple):
-    """How often programs were found, and made."""
+    """How often programs were found, and how often made."""
 
     hits: int
     misses: int
@@ -56,9 +56,7 @@ class CacheInfo(NamedTuple):
 
 
 class Compiled(Generic[P, R]):
-    """A function that runs as NumPy programs, one for each signature of its arguments;
-    made by `compile`.
-    """
+    """A function that runs as NumPy programs, one per signature; made by `compile`."""
 
     def __init__(
         self,
@@ -92,7 +90,7 @@ class Compiled(Generic[P, R]):
         return self if instance is None else types.MethodType(self, instance)
 
     def __reduce__(self) -> Any:
-        """Pickle it as its function is: by its name, or as what it was made of."""
+        """Pickle it like its function: by its name, or by what it was made from."""
         found: Any = sys.modules.get(getattr(self, "__module__", ""))
         for name in getattr(self, "__qualname__", "").split("."):
             found = getattr(found, name, None)
@@ -101,7 +99,7 @@ class Compiled(Generic[P, R]):
         return Compiled, (self.function, self.optimize, self.maxsize, self.backend, self.sizes)
 
     def _find(self, args: Any, kwargs: dict[str, Any]) -> Any:
-        """Find the program for a call, or trace it, and run it."""
+        """Find the program for a call, or trace the function, and run the program."""
         arguments = Arguments(args, kwargs)
         mode = current()
         if mode.trace is not None or mode.is_transformed or LEVELS.get():  # another function or transform records it
@@ -133,10 +131,10 @@ class Compiled(Generic[P, R]):
                 places = {} if is_fixed else to_open(arguments, [entry.traced for entry in related])
                 start = time.perf_counter()
                 found = traced(self.function, arguments, places)
-                if (seconds := time.perf_counter() - start) > LONG:  # what follows takes about as long
+                if (seconds := time.perf_counter() - start) > LONG:  # the rest takes about as long
                     what = f"{name}, {len(found.program.steps)} steps"
                     print(f"microgradnd: compiling {what}, takes about {seconds:.0f} s ...", file=sys.stderr)
-                if found.sizes is None and related:  # what an earlier trace has pinned stays so
+                if found.sizes is None and related:  # lengths that an earlier trace has pinned stay pinned
                     found = found._replace(sizes=related[-1].traced.sizes)
             else:
                 found = before.traced
@@ -152,17 +150,17 @@ class Compiled(Generic[P, R]):
         return entry
 
     def _check_streak(self, changes: list[str]) -> None:
-        """Raise if the same thing had changed in many calls in a row."""
+        """Raise if the same capture has changed in many calls in a row."""
         hits, streak = self._streak
         self._streak = self._hits, {name: (streak.get(name, 0) if hits == self._hits else 0) + 1 for name in changes}
         often = [name for name, times in self._streak[1].items() if times >= RETRACES]
         if often:
             self._streak = self._hits, {}
             raise RuntimeError(
-                f"{identifier_of(self.function)} is compiled, and {often[0]!r}, which it takes from around it, had "
-                f"changed in {RETRACES} calls in a row, so that it was traced anew in each; pass it as an argument (a "
-                f"float or an array), keep it in a Tensor (mg.tensor) and assign to that, or for what a function gives "
-                f"in each call write mg.anew(function, shape)"
+                f"{identifier_of(self.function)} is compiled, and the captured {often[0]!r} had changed in {RETRACES} "
+                f"calls in a row, so each of them traced it again; pass {often[0]!r} as an argument (a float or an "
+                f"array), keep it in a Tensor (mg.tensor) and assign to that, or write mg.anew(function, shape) for "
+                f"a value that a function returns anew in each call"
             )
 
     @property
@@ -172,30 +170,24 @@ class Compiled(Generic[P, R]):
 
     @property
     def compile_seconds(self) -> float:
-        """How many seconds compiling the loops of the latest program took, tracing not
-        included.
-        """
+        """The seconds spent on compiling the latest program's loops, not on tracing."""
         return 0.0 if self._latest is None else self._latest.seconds
 
     def report(self) -> str:
-        """Return which parts of the program that ran last are loops, which are calls of
-        NumPy, and why.
-        """
+        """Return which parts of the latest program are loops or NumPy calls and why."""
         return self._ran("read .report()").report
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the program that ran last to a Python file, which runs with NumPy
-        alone.
+        """Write the program that ran last to a Python file that runs with NumPy alone.
 
-        Its function takes the arrays among the arguments. It is for the shapes and
-        dtypes of that call. Arrays that the compiled function took from around it, such
-        as the parameters of a model, are saved in a file of the same name that ends in
-        `.npz`.
+        Its function takes the arrays among the arguments, with the shapes and dtypes of
+        that call. Arrays that the compiled function captured, such as the parameters of
+        a model, are saved in a file of the same name with the suffix `.npz`.
 
         Parameters
         ----------
         path : str or path
-            Ends in `.py`.
+                The file's name; it ends in `.py`.
 
         Raises
         ------
@@ -218,7 +210,7 @@ class Compiled(Generic[P, R]):
         """
         path = Path(path)
         if path.suffix != ".py":
-            raise ValueError(f"a program is saved as a Python file; write the name as '{path.name}.py'")
+            raise ValueError(f"save: path must end in .py, got {path.name!r}; write '{path.name}.py'")
         entry = self._ran("save it")
         write(path, entry.written, entry.captured())
 
@@ -228,7 +220,7 @@ class Compiled(Generic[P, R]):
         return self._latest
 
     def cache_info(self) -> CacheInfo:
-        """Return hits, misses, and the largest and present number of programs."""
+        """Return hits, misses, and the largest and current numbers of programs."""
         return CacheInfo(self._hits, self._misses, self.maxsize, len(self._entries))
 
     def cache_clear(self) -> None:
@@ -241,21 +233,18 @@ class Compiled(Generic[P, R]):
 
 
 def may_open(entry: Entry, arguments: Arguments) -> bool:
-    """Return whether a program for some lengths may become one for any, among them
-    those of some arguments.
-    """
+    """Return whether a program for fixed lengths may become one for all lengths."""
     sizes = entry.traced.sizes if entry.sizes is None and entry.traced.general is not None else None
     fits = sizes is not None and sizes.open and sizes.serves(arguments.shapes) and entry.is_for(arguments)
     return bool(fits) and not entry.changes()
 
 
 def to_open(arguments: Arguments, before: Sequence[Traced]) -> dict[str, list[tuple[int, int]]]:
-    """Return the axes of arguments that have had other lengths before, by the symbols
-    that these get.
+    """Return the axes of arguments that have had several lengths, by their new symbols.
 
-    Axes that have always been equally long share one. An axis whose length a trace has
-    pinned stays closed. In the first call, arrays that are equally long are taken for a
-    batch, whose length will be another sooner or later.
+    Axes that have always had equal lengths share a symbol. An axis whose length a trace
+    has pinned stays closed. In the first call, arrays of equal length are assumed to be
+    a batch, whose length will change sooner or later.
     """
     shapes: Sequence[Any] = arguments.shapes
     if not before:
@@ -280,8 +269,8 @@ def to_open(arguments: Arguments, before: Sequence[Traced]) -> dict[str, list[tu
 
 @contextmanager
 def uncollected() -> Iterator[None]:
-    """Keep the garbage collector from going through what is made, again and again: all
-    of it is in use, or freed.
+    """Pause the garbage collector: it would walk through objects in use again and
+    again.
     """
     was_on = gc.isenabled()
     gc.disable()
@@ -319,27 +308,27 @@ def compile(
     backend: Backend = "numpy",
     sizes: OpenSizes = "auto",
 ) -> Any:
-    """Turn a function of arrays into NumPy programs that do what it does, without this
-    library in the loop.
+    """Turn a function of arrays into NumPy programs that do without this library.
 
     Parameters
     ----------
     function : callable
-        Takes and returns arrays, numbers, or tuples, lists and dicts of them. Without
-        it, with options alone, what is returned takes the function: a decorator.
+            Takes and returns arrays, numbers, or tuples, lists and dicts of them. With
+            only options, `compile` returns a decorator.
     optimize : bool
-        Whether to write into planned buffers; otherwise the source is what a person
-        would write.
+            Whether to write into planned buffers; otherwise the source reads as if
+            written by hand.
     maxsize : int
-        How many programs, one for each signature of the arguments and state of what is
-        around, are kept.
+            How many programs to keep; each signature of the arguments and state of the
+            captures has its own.
     backend : {"numpy", "numba", "auto"}
-        Whether the program is calls of NumPy, or loops that numba compiles, with calls
-        of NumPy where there are none; "auto" times both on the first arguments of each
-        signature, and keeps the faster. `.report()` tells.
+            "numpy" calls NumPy; "numba" compiles loops, and calls NumPy where it can't;
+            "auto" times both on the first arguments of each signature, and keeps the
+            faster. `.report()` says which.
     sizes : {"auto", "fixed"}
-        Whether an axis of an array that turns out to have several lengths is left open,
-        so that one program serves all of them, or each length has a program of its own.
+            "auto" leaves an axis open if it turns out to have several lengths, so that
+            one program serves all of them; with "fixed", each length has a program of
+            its own.
 
     Returns
     -------
@@ -349,14 +338,14 @@ def compile(
     Raises
     ------
     TypeError
-        If it isn't given a function; when called, for what a program can't do.
+            If `function` isn't callable; when called, for what a program can't do.
     ValueError
-        If `maxsize` isn't a positive integer, or `backend` is none of these.
+            If `maxsize` isn't a positive integer, or an option isn't listed above.
 
     See Also
     --------
     static : an argument that is part of the program.
-    anew : what is another in each call.
+    anew : a value that is computed anew in each call.
 
     Examples
     --------
@@ -376,13 +365,11 @@ def compile(
     if backend not in ("numpy", "numba", "auto"):
         raise ValueError(f"mg.compile: backend must be 'numpy', 'numba' or 'auto', got {backend!r}")
     if sizes not in ("auto", "fixed"):
-        raise ValueError(
-            f"mg.compile: sizes must be 'auto' or 'fixed', got {sizes!r}: they say whether lengths may stay open"
-        )
+        raise ValueError(f"mg.compile: sizes must be 'auto' or 'fixed', got {sizes!r}: 'auto' lets lengths stay open")
     if function is None:
         return lambda function: compile(function, optimize=optimize, maxsize=maxsize, backend=backend, sizes=sizes)
     if not callable(function):
         raise TypeError(
-            f"mg.compile takes a function of arrays, got {function!r}; write a def or a lambda, and compile that"
+            f"mg.compile: function must be callable, got {function!r}; write a def or a lambda, and compile that"
         )
     return Compiled(function, optimize, maxsize, backend, sizes)

@@ -4,10 +4,10 @@ Owns: noticing draws that would happen only once, while a function is traced.
 Must not own: draws that a program repeats (`../anew.py`).
 Read next: `watch.py`.
 
-A draw shows in the state of a generator, which doesn't tell whose draw it was. If other
-threads are running, the code of the function must name a function that draws; if it
-doesn't, the function is traced a second time, and a difference between the two programs
-shows that it drew.
+A draw changes the state of a generator, but the state doesn't show who drew. If other
+threads are running, the function's code must name a function that draws. If it doesn't,
+the function is traced a second time, and a difference between the two programs shows
+that it drew.
 """
 
 from __future__ import annotations
@@ -32,21 +32,19 @@ from microgradnd.tape import current
 bit_generator: Any = np.random.bit_generator  # whose `randbits` gives entropy to generators without a seed
 KINDS = (np.random.Generator, np.random.RandomState, random.Random)
 METHODS = {name for kind in KINDS for name in dir(kind) if not name.startswith("_")}
-# What draws from the generators that everybody shares, less what other functions are
-# called too
+# The names of methods that draw from the generators that everybody shares, without
+# those that other functions have too.
 SHARED = METHODS - {"power", "beta", "gamma", "f", "bytes", "seed", "get_state", "set_state", "getstate", "setstate"}
-DRAW = "draw them with mg.anew(function, shape) or a function that takes rng=, or outside, and pass them as an argument"
+DRAW = "draw them with mg.anew(function, shape) or a function that takes rng=, or pass them as an argument"
 
 
 class Draws:
-    """The generators that a function can come by, and their states when they were
-    found.
-    """
+    """The generators that a function can reach, and their states when found."""
 
     def __init__(self, recorder: Recorder) -> None:
         self.recorder = recorder
         self.found: dict[int, tuple[str, Callable[[], Any], bytes]] = {}
-        self.entropy: Any = None  # asked for by an unseeded generator that was made: the error that says so
+        self.entropy: Any = None  # the error for a generator that was made without a seed and asked for entropy
         self.is_doubtful = False
         self.is_alone = threading.active_count() == 1  # then nobody else can have drawn
         self.add("np.random", functools.partial(np.random.get_state, legacy=False))
@@ -71,7 +69,7 @@ class Draws:
 
     @contextmanager
     def noticing_entropy(self) -> Iterator[None]:
-        """Notice that a generator without a seed is made."""
+        """Notice when a generator is made without a seed."""
         seed = random.Random.seed
 
         def seeded(generator: Any, a: Any = None, version: int = 2) -> None:
@@ -96,9 +94,7 @@ class Draws:
         return call
 
     def check(self, codes: dict[CodeType, None], names: set[str]) -> None:
-        """Raise if the function has drawn random numbers; note where it is doubtful
-        whether it was the function.
-        """
+        """Raise if the function has drawn random numbers; note if that is doubtful."""
         for i, (name, read, before) in self.found.items():
             if pickle.dumps(read()) == before:
                 continue
@@ -119,5 +115,5 @@ def drawn(source: str, where: tuple[str, int] | None) -> TraceError:
 
 
 def children(generator: Any) -> int:
-    """Return how many generators were spawned from one."""
+    """Return how many generators a generator has spawned."""
     return getattr(getattr(generator, "seed_seq", None), "n_children_spawned", 0)

@@ -1,17 +1,16 @@
-"""exp, log, sin, cos and tanh as plain arithmetic, which a compiler turns into vector
-instructions.
+"""exp, log, sin, cos and tanh as arithmetic that a compiler can vectorise.
 
-Owns: these functions of one number, whose text goes into the loops that use them.
-Must not own: anything of loops or programs (`loops.py`).
+Owns: these functions of one number; loops contain their text.
+Must not own: anything about loops or programs (`loops.py`).
 Read next: `loops.py`.
 
-The C library's functions take one number at a time, some 10 ns each; NumPy's sin and
-cos of float64 do as well. With neither a branch nor a call, eight numbers take the time
-of one. Each reduces its argument to a small one in exact or nearly exact steps and sums
-a series there; the results are within 3 units in the last place, NaN, infinities,
-signed zeros, subnormal numbers and huge arguments included. Adding and subtracting 1.5
-* 2**52 rounds to an integer, which is then in the low bits. Everything is computed in
-float64, but exp, log and tanh of a float32.
+The C library's functions take one number at a time, at some 10 ns each, and so do
+NumPy's sin and cos of float64. Without branches or calls, eight numbers take the time
+of one. Each function reduces its argument to a small one in exact or nearly exact steps
+and sums a series there. The results are within 3 units in the last place, including for
+NaN, infinities, signed zeros, subnormal numbers and huge arguments. Adding and
+subtracting 1.5 * 2**52 rounds to an integer, which is then in the low bits. All
+computation is in float64, except exp, log and tanh of a float32.
 """
 
 import math
@@ -20,35 +19,31 @@ from typing import Any
 import numpy as np
 
 ROUND, ROUND32 = 6755399441055744.0, np.float32(12582912.0)  # 1.5 * 2**52, 1.5 * 2**23
-QUARTERS: Any = None  # what `quarters` returns, where it is needed
+QUARTERS: Any = None  # the result of `quarters`, where it is needed
 
 
 def add(total: Any, x: Any) -> Any:
-    """Return a sum with one more number; numbers may be added in any order, so that
-    several are at the same time.
-    """
+    """Return a sum with one more number; additions may be reordered to vectorise."""
     return total + x
 
 
 def multiply(total: Any, x: Any) -> Any:
-    """Return a product with one more number, taken in any order."""
+    """Return a product with one more number, in any order."""
     return total * x
 
 
 def add_product(total: Any, x: Any, y: Any) -> Any:
-    """Return a sum with one more product, in any order, and without rounding the
-    product.
-    """
+    """Return a sum with one more product, unrounded, in any order."""
     return total + x * y
 
 
 def maximum(x: Any, y: Any) -> Any:
-    """Return the larger number, NaN if one of them is."""
+    """Return the larger number, NaN if either is NaN."""
     return x if x > y or x != x else y
 
 
 def minimum(x: Any, y: Any) -> Any:
-    """Return the smaller number, NaN if one of them is."""
+    """Return the smaller number, NaN if either is NaN."""
     return x if x < y or x != x else y
 
 
@@ -58,8 +53,9 @@ def where(condition: Any, x: Any, y: Any) -> Any:
 
 
 def clip(x: Any, low: Any, high: Any) -> Any:
-    """Return x, or the bound that it passes, NaN if one of them is; what is equal to a
-    bound keeps its sign.
+    """Return x or the bound that it exceeds, NaN if any of them is NaN.
+
+    An x equal to a bound keeps its sign.
     """
     x = x if x >= low or x != x else low
     return x if x <= high or x != x else high
@@ -91,7 +87,7 @@ def exp(x: Any) -> Any:
     p = 1 / 720 + r * (1 / 5040 + r * p)
     p = 1 / 24 + r * (1 / 120 + r * p)
     p = 1.0 + r * (1.0 + r * (1 / 2 + r * (1 / 6 + r * p)))
-    half = n >> 1  # in two factors, so that neither overflows before the result does
+    half = n >> 1  # two factors, so that neither overflows before the result does
     return p * np.int64((half + 1023) << 52).view(np.float64) * np.int64((n - half + 1023) << 52).view(np.float64)
 
 
@@ -111,8 +107,9 @@ def exp32(x: Any) -> Any:
 
 
 def log(x: Any) -> Any:
-    """Return log(x) = n log(2) + log(1 + f) with 1 + f between the roots of 1/2 and 2,
-    by 2 artanh(f / (2 + f)).
+    """Return log(x) = n log(2) + log(1 + f), with 1 + f between the roots of 1/2 and 2.
+
+    log(1 + f) is 2 artanh(f / (2 + f)).
     """
     tiny = x < 2.2250738585072014e-308
     bits = np.float64(x * 18014398509481984.0 if tiny else x).view(np.int64)  # 2**54
@@ -150,9 +147,7 @@ def log32(x: Any) -> Any:
 
 
 def tanh(x: Any) -> Any:
-    """Return tanh(x) = y / (y + 2) with y = e**(2 |x|) - 1, without cancellation near
-    0.
-    """
+    """Return tanh(x) = y / (y + 2), y = e**(2 |x|) - 1, without cancellation near 0."""
     a = abs(x)
     a = 40.0 if a > 20.0 else 2.0 * a
     shifted = a * 1.4426950408889634 + ROUND
@@ -171,7 +166,7 @@ def tanh(x: Any) -> Any:
 
 
 def tanh32(x: Any) -> Any:
-    """Return tanh(x) of a float32; it is 1 from 9.01 on."""
+    """Return tanh(x) of a float32; from 9.01 on it is 1."""
     a = abs(x)
     a = np.float32(20.0) if a > np.float32(10.0) else a + a
     shifted = np.float32(a * np.float32(1.4426950408889634) + ROUND32)
@@ -190,7 +185,7 @@ def tanh32(x: Any) -> Any:
 
 
 def two_sum(x: Any, y: Any) -> Any:
-    """Return x + y and what rounding took from it."""
+    """Return x + y and its rounding error."""
     total = x + y
     z = total - x
     return total, (x - (total - z)) + (y - z)
@@ -202,13 +197,12 @@ def modulo_4(x: Any) -> Any:
 
 
 def quarter_turns(x: Any) -> Any:
-    """Return how often pi/2 goes into x, modulo 4 in the low bits, and the rest in
-    radians.
+    """Return how often pi/2 fits into x, modulo 4 in the low bits, and the rest.
 
-    x is m * 2**e with a whole m of 53 bits if x is large, and 2**e * 2/pi is in a
-    table, without multiples of 4, in pieces of 25 bits: their products with either half
-    of m are exact. There are enough of them for the double that comes closest to a
-    multiple of pi/2.
+    The rest is in radians. A large x is m * 2**e with an integer m of 53 bits. A table
+    holds 2**e * 2/pi, without multiples of 4, in pieces of 25 bits: their products with
+    either half of m are exact. The pieces suffice for the double that comes closest to
+    a multiple of pi/2.
     """
     exponent = ((np.float64(x).view(np.int64) >> 52) & 2047) - 1023
     e = 0 if exponent < 0 else exponent
@@ -244,7 +238,7 @@ def wave(n: Any, y: Any) -> Any:
 def sin(x: Any) -> Any:
     """Return sin(x)."""
     n, y = quarter_turns(x)
-    value = wave(n, y)  # in any case, so that the compiler sees what sin(x) and cos(x) have in common
+    value = wave(n, y)  # always computed, so that the compiler sees what sin(x) and cos(x) share
     return x if abs(x) < 1e-8 else value
 
 
@@ -255,8 +249,9 @@ def cos(x: Any) -> Any:
 
 
 def quarters() -> Any:
-    """Return 2**(e - 52) * 2/pi modulo 4, e = 0, 1, ..., 1024, as sums of five numbers
-    of 25 bits and the rest.
+    """Return 2**(e - 52) * 2/pi modulo 4, e = 0, 1, ..., 1024, in pieces.
+
+    Each is the sum of five numbers of 25 bits and the rest.
     """
     digits = 1300
 

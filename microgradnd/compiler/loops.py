@@ -2,13 +2,13 @@
 
 Owns: where values are kept, and how loops are printed.
 Must not own: what a step does element by element, and which loops are fused
-(`fusion.py`); what is around the loops (`driver.py`).
+(`fusion.py`); the function that calls the loops (`driver.py`).
 Read next: `driver.py`.
 
-What can be loops becomes one function, or several with calls of NumPy between them. A
-value that only one loop needs is a local variable there, or a row if inner loops share
-it; what outlives the loops is an array: a result, which is the caller's own, or a
-buffer from a pool, so that threads can't meet.
+Steps that can be loops become one function, or several with calls of NumPy between
+them. A value that only one loop needs is a local variable there, or a row if inner
+loops share it. A value that outlives the loops is an array: a result, which belongs to
+the caller, or a buffer from a pool, so that threads can't collide.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from microgradnd.compiler.ownership import lenders
 from microgradnd.compiler.program import Program, Value, values_in
 from microgradnd.compiler.source import Names
 
-WIDE = 2**17  # elements from which on two threads are faster than one
-LONG = 1024  # from so many numbers on, the error of a sum in float32 is worth avoiding
+WIDE = 2**17  # elements from which two threads are faster than one
+LONG = 1024  # from this many numbers, a float32 sum's error is worth avoiding
 RANKS = {"+": 5, "-": 5, "*": 6, "/": 6, "&": 4, "|": 2, "^": 3}  # of operators; comparisons have 1
 COMPARISON, NEGATIVE, ATOM = 1, 7, 10
 LETTERS = "ijklmnopqrstuvwxyz"
@@ -35,15 +35,14 @@ TAKEN = {"start", "stop", "in_threads", "largest", "smallest", *vars(elementary)
 
 
 class Layout:
-    """Where each array of a program is: which are parameters of which part, what is
-    written over what.
+    """Where the arrays of a program are: parameters of parts, and overwritten inputs.
 
     Attributes
     ----------
     parts : list of (list of Loop, or Op)
-        Loops that are compiled together, or a call of NumPy.
+            Loops that are compiled together, or a call of NumPy.
     arrays : set of Value
-        What is an array outside of the loops.
+            The values that are arrays outside the loops.
     over : dict of Value to Value
         The input that a new value is written over.
     """
@@ -65,7 +64,7 @@ class Layout:
                 last.append(group)
             else:
                 self.parts.append([group])
-        self.order: dict[Op, tuple[int, int]] = {}  # the part in which it is, and when it is taken
+        self.order: dict[Op, tuple[int, int]] = {}  # an operation's part, and its place in the order
         self.touching: dict[Value, list[tuple[Op, Access]]] = {}
         for number, part in enumerate(self.parts):
             for op in [part] if isinstance(part, Op) else in_order(part):
@@ -80,9 +79,7 @@ class Layout:
         return [op for op, access in self.touching.get(value, ()) if access is op.out]
 
     def goes_over(self, old: Value, new: Value) -> bool:
-        """Return whether a new value can be written straight over the old one: nothing
-        reads that any more.
-        """
+        """Return whether nothing reads an old value once the new one is written."""
         updates = list(self.program.updates.values())
         wanted = self.results | {self.base[v] for v in updates if v is not new}
         if self.base[new] is not new or {old, new} & wanted or updates.count(new) > 1 or not old.shape:
@@ -102,9 +99,7 @@ class Layout:
         return True
 
     def kept_axes(self, base: Value) -> list[int]:
-        """Return the axes of an array that are in memory: not those that all of its
-        loops take one by one together.
-        """
+        """Return the axes of an array in memory; its loops all share the other axes."""
         if base in self.arrays:
             return list(range(len(base.shape)))
         touching, gone = self.touching[base], set[int]()
@@ -117,16 +112,16 @@ class Layout:
 
 
 def in_order(loops: Sequence[Loop]) -> Iterator[Op]:
-    """Yield the operations as they are taken."""
+    """Yield the operations in the order in which they run."""
     for loop in loops:
         yield from loop.ops if loop.extent is None else in_order(loop.body)
 
 
 def is_wide(loop: Loop) -> bool:
-    """Return whether threads can share a loop, which is long enough for that.
+    """Return whether a loop is long enough for threads, and they can share it.
 
-    The bounds of each thread's share are unsigned, or numba would look at each index
-    for a minus; so an index can't be more than the variable.
+    The bounds of each thread's part are unsigned: otherwise numba would check each
+    index for a negative number. So an index can only be the variable itself.
     """
     if loop.extent is None or max(math.prod(op.extents.values()) for op in loop.ops) < WIDE:
         return False
@@ -146,7 +141,7 @@ class Part:
         self.parameters: dict[Value, str] = {}
         self.flat: dict[Value, str] = {}
         self.variable: dict[Loop, str] = {}
-        self.texts: dict[str, tuple[str, int]] = {}  # what stands for an element: a local variable, or an expression
+        self.texts: dict[str, tuple[str, int]] = {}  # the text for an element: a local variable, or an expression
         self.kept: dict[Value, list[int]] = {}
         self.readers: dict[Value, list[Op]] = {}
         for op in self.ops:
@@ -165,7 +160,7 @@ class Part:
         self.text = "\n".join([head, define, *flat, *self.lines, ""])
 
     def parameter(self, base: Value) -> None:
-        """Make an array a parameter, if it isn't a local variable."""
+        """Make an array a parameter unless it is a local variable."""
         if base in self.kept:
             return
         self.kept[base] = self.layout.kept_axes(base)
@@ -181,9 +176,7 @@ class Part:
         return base not in self.layout.arrays and not self.kept[base]
 
     def type_of(self, base: Value) -> str:
-        """Return numba's name for the type of a parameter; a single number that is
-        computed goes into an array.
-        """
+        """Return numba's type for a parameter; a computed number is in an array."""
         axes = len(self.kept[base]) or (1 if self.layout.writers(base) else 0)
         return f"{base.dtype.name}[{':, ' * (axes - 1)}::1]" if axes else base.dtype.name
 
@@ -191,7 +184,7 @@ class Part:
         self.lines.append("    " * depth + text)
 
     def emit(self, loops: Sequence[Loop], depth: int) -> None:
-        """Print loops, one after the other."""
+        """Print loops one after another."""
         for loop in loops:
             if loop.extent is None:
                 for op in loop.ops:
@@ -210,7 +203,7 @@ class Part:
                 self.end(op, depth)
 
     def begin(self, op: Op, depth: int) -> None:
-        """Print how a sum starts: in a local variable, or in memory."""
+        """Print the start of a sum, in a local variable or in memory."""
         base, outside = op.out.base, {dim for _, dim in op.path[: turn(op)]}
         start = literal(START[op.fold](op.dtype), np.dtype(float) if is_long(op) else op.dtype)[0]
         if is_local(op):
@@ -226,7 +219,7 @@ class Part:
             self.line(depth, f"{self.names.value(base)}[{', '.join(axes)}] = {start}")
 
     def accumulator(self, op: Op) -> str:
-        """Return where a sum is taken."""
+        """Return the place where a sum accumulates."""
         if not is_local(op) or self.is_scalar(op.out.base):
             return self.reference(op, op.out)
         if op not in self.names.of:
@@ -234,7 +227,7 @@ class Part:
         return self.names.of[op]
 
     def end(self, op: Op, depth: int) -> None:
-        """Print where a sum goes that was taken in a local variable."""
+        """Print the end of a sum that accumulated in a local variable."""
         if is_local(op):
             name, target = self.accumulator(op), self.reference(op, op.out)
             if is_long(op):
@@ -248,7 +241,7 @@ class Part:
         text, rank = self.expression(op)
         if op.kind == "add" or (op.fold == "add" and not is_local(op)):
             target = self.reference(op, op.out)
-            self.texts.pop(target, None)  # it isn't what was written there before
+            self.texts.pop(target, None)  # earlier text for it is out of date
             self.line(depth, f"{target} += {text}")
         elif op.kind == "fold":
             helper = op.fold if op.dtype.kind == "f" else ON_INTEGERS.get(op.fold, op.fold)
@@ -271,9 +264,7 @@ class Part:
                 self.line(depth, f"{target} = {text}")
 
     def may_inline(self, op: Op, reader: Op, text: str) -> bool:
-        """Return whether an expression is better read inside of the one that uses
-        it.
-        """
+        """Return whether an expression reads better inside the one that uses it."""
         places = [i for i, o in enumerate(reader.operands) if isinstance(o.what, Access) and o.what.base is op.out.base]
         once = len(places) == 1 and reader.text.count(f"{{{places[0]}}}") == 1
         changing = {*self.layout.over.values(), *self.layout.over}
@@ -281,7 +272,7 @@ class Part:
         return once and steady and op.out.base.name is None and len(text) <= 60
 
     def reference(self, op: Op, access: Access) -> str:
-        """Return an element as it is written."""
+        """Return the text of an element."""
         base, name = access.base, self.names.value(access.base)
         if self.is_scalar(base) or (not base.shape and not self.layout.writers(base)):
             return name
@@ -314,10 +305,10 @@ class Part:
         return self.texts.get(text, (text, ATOM))
 
     def expression(self, op: Op) -> tuple[str, int]:
-        """Return what an operation computes, with the rank of its outermost operator.
+        """Return an operation's expression, with the rank of its outermost operator.
 
-        It is converted where numba would compute in another dtype than NumPy: in small
-        integers.
+        Small integers are converted, as numba would compute in another dtype than
+        NumPy.
         """
         parts = [self.read(op, operand) for operand in op.operands]
         if op.text == "{0}":
@@ -339,25 +330,24 @@ START: dict[str, Any] = {
 
 
 def wrapped(text: str) -> list[str]:
-    """Return a list of arguments in lines that can be read."""
+    """Return a list of arguments in readable lines."""
     return re.findall(r".{1,110}(?<=, )|.+$", text) if len(text) > 110 else [text]
 
 
 def turn(op: Op) -> int:
-    """Return at which of its loops an operation begins to sum."""
+    """Return the first of its loops over which an operation sums."""
     return next(i for i, (_, dim) in enumerate(op.path) if dim in op.summed)
 
 
 def is_local(op: Op) -> bool:
-    """Return whether a sum is taken in a local variable: every loop from there on is
-    summed over.
-    """
+    """Return whether a sum uses a local variable: all loops inside are summed."""
     return op.kind == "fold" and all(dim in op.summed for _, dim in op.path[turn(op) :])
 
 
 def is_long(op: Op) -> bool:
-    """Return whether so many float32 are added that it is done in float64; NumPy adds
-    them in pairs of pairs.
+    """Return whether a float32 sum is long enough to be added in float64.
+
+    NumPy's pairwise sums are more accurate than a plain loop.
     """
     long = math.prod(op.extents[dim] for dim in op.summed) > LONG
     return long and op.fold == "add" and op.dtype == np.float32 and is_local(op)
@@ -372,7 +362,7 @@ def rank_of(template: str) -> int:
 
 
 def literal(number: Any, dtype: np.dtype[Any]) -> tuple[str, int]:
-    """Return a number as numba reads it, in its dtype."""
+    """Return a number in its dtype, as numba reads it."""
     if dtype.kind == "f":
         text = repr(float(number)).replace("inf", "np.inf").replace("nan", "np.nan")
     else:

@@ -1,6 +1,6 @@
 """Loops as machine code: what numba compiles, and how it is kept and run.
 
-Owns: the text of the module that numba compiles, where it is kept, the choice between
+Owns: the text of the module that numba compiles, its cache, the choice between
 programs, and threads.
 Must not own: how loops are printed (`loops.py`).
 Read next: `elementary.py`.
@@ -38,11 +38,11 @@ from microgradnd.compiler.source import loaded
 
 RACE_SECONDS = 0.02
 COMPILING = threading.Lock()
-LOOPS, SEAL = "loops.py", "seal"  # the files of an entry of the cache, besides numba's own
-RATE = "rate"  # a file of the cache: what the last compilation took, for its size
-GROWTH = 1.6  # the power of the lines of a program with which numba's time grows, as measured
+LOOPS, SEAL = "loops.py", "seal"  # the files of a cache entry, in addition to numba's own
+RATE = "rate"  # a file of the cache: the last compilation's time per unit of work
+GROWTH = 1.6  # numba's time grows with this power of a program's lines, as measured
 OURS = {name: thing for name, thing in vars(elementary).items() if inspect.isfunction(thing)}
-FREEDOM = {  # what rounding may be left out or moved in our own functions; everywhere else the program is kept to
+FREEDOM = {  # roundings that our own functions may omit or reorder; other code is compiled literally
     **{name: {"reassoc"} for name in ("add", "multiply")},
     "add_product": {"reassoc", "contract"},
     **{name: {"contract"} for name in ("exp", "exp32", "log", "log32", "tanh", "tanh32", "wave")},
@@ -50,7 +50,7 @@ FREEDOM = {  # what rounding may be left out or moved in our own functions; ever
 INTRINSICS = {"largest": "maximum", "smallest": "minimum"}
 INTRINSIC = '''@intrinsic
 def {name}(context, x, y):
-    """Return LLVM's {llvm}, which it can vectorise in a reduction; NaN if one of them is."""
+    """Return LLVM's {llvm}, which it can vectorise in a reduction; NaN if either is NaN."""
 
     def code(context, builder, signature, args):
         number = args[0].type
@@ -67,13 +67,13 @@ class Loops:
     Attributes
     ----------
     source : str
-        The loops, and the function that calls them.
+            The loops, and the function that calls them.
     function : callable
         That function.
     report : str
-        What became loops, and what NumPy still does, and why.
+            Which parts are loops, which are left to NumPy, and why.
     seconds : float
-        What compiling took; next to nothing where it was found on disk.
+            The time spent on compiling; next to nothing if the disk had the result.
     """
 
     def __init__(self, programs: Sequence[Program], name: str, general: Callable[..., Any] | None = None) -> None:
@@ -105,9 +105,7 @@ class Loops:
 
 
 def with_lengths(driver: Driver, parts: Sequence[str], text: str, lengths: str) -> tuple[list[str], str]:
-    """Return the loops of a program and the text that calls them, with the open lengths
-    as arguments.
-    """
+    """Return a program's loops and the text that calls them, with open lengths."""
     types = "int64, " * (lengths.count(",") + 1)
     found = []
     for part, loops in zip(driver.parts, parts, strict=True):
@@ -121,7 +119,7 @@ def with_lengths(driver: Driver, parts: Sequence[str], text: str, lengths: str) 
 
 
 def report(driver: Driver) -> str:
-    """Return what became loops, and what is left to NumPy, and why."""
+    """Return which parts became loops, which are left to NumPy, and why."""
     lines = []
     parts = iter(driver.parts)
     for part in driver.layout.parts:
@@ -179,17 +177,17 @@ def called(text: str) -> set[str]:
 def compiled(platform: str, text: str, name: str) -> types.ModuleType:
     """Return a module whose functions numba has compiled, now or in an earlier process.
 
-    The text is kept with its machine code in a folder: `MICROGRADND_CACHE` names where,
-    or else it is in `microgradnd` in the user's cache. One that was made elsewhere has
-    another name; one that isn't whole any more is made anew. After a second, a note
-    says what takes so long, and by the rate of the time before, how long.
+    The text and its machine code are kept in a folder: `MICROGRADND_CACHE`, or else
+    `microgradnd` in the user's cache. A folder from another machine has another name; a
+    damaged one is made again. After a second, a note says what takes so long and, by
+    the rate of the last compilation, how long.
     """
     work = len(text.splitlines()) ** GROWTH
     what = f"{text.count('@njit')} functions, {len(text.splitlines())} lines"
     home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     cache = Path(os.environ.get("MICROGRADND_CACHE") or Path(home, "microgradnd"))
     entry = cache / hashlib.sha256(f"{platform} {text}".encode()).hexdigest()[:24]
-    said = f"microgradnd: numba is compiling {name}, {what} ... (Ctrl-C: go on with calls of NumPy)"
+    said = f"microgradnd: numba is compiling {name}, {what} ... (Ctrl-C: continue with NumPy calls)"
     if (rate := rate_of(cache)) is not None:
         said = said.replace(" ...", f", which takes about {math.ceil(rate * work)} s ...")
     note = threading.Timer(1.0, lambda: print(said, file=sys.stderr))
@@ -209,9 +207,7 @@ def compiled(platform: str, text: str, name: str) -> types.ModuleType:
 
 
 def rate_of(cache: Path) -> float | None:
-    """Return the seconds that numba took for a unit of work the last time, None if that
-    isn't known.
-    """
+    """Return the seconds per unit of work of the last compilation, if known."""
     try:
         return float((cache / RATE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -219,9 +215,7 @@ def rate_of(cache: Path) -> float | None:
 
 
 def kept(text: str, entry: Path) -> types.ModuleType | None:
-    """Return the module of a folder of the cache, None where that isn't as it was
-    written.
-    """
+    """Return the module of a cache folder, None if its files have changed."""
     try:
         return executed(text, entry) if (entry / SEAL).read_text(encoding="utf-8") == seal(entry) else None
     except Exception:  # numba trusts the files that it finds, and may raise anything
@@ -229,7 +223,7 @@ def kept(text: str, entry: Path) -> types.ModuleType | None:
 
 
 def made(text: str, entry: Path) -> types.ModuleType:
-    """Return a module that is compiled now, and keep it in a folder of the cache."""
+    """Return a newly compiled module, and keep it in a folder of the cache."""
     try:
         entry.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=entry.parent, ignore_cleanup_errors=True) as scratch:
@@ -243,12 +237,12 @@ def made(text: str, entry: Path) -> types.ModuleType:
                     entry.rename(Path(scratch, "old"))
                 folder.rename(entry)
             return module
-    except OSError:  # nowhere to keep it: it is compiled in each process
+    except OSError:  # no place to keep it: each process compiles it
         return executed(text.replace(", cache=True", ""), entry)
 
 
 def executed(text: str, folder: Path) -> types.ModuleType:
-    """Run the text of a module in a folder, where numba keeps the machine code too."""
+    """Run the text of a module in a folder where numba also keeps the machine code."""
     module = types.ModuleType(f"microgradnd_loops_{folder.name}")
     sys.modules[module.__name__] = module  # numba looks for it there
     try:
@@ -259,9 +253,7 @@ def executed(text: str, folder: Path) -> types.ModuleType:
 
 
 def seal(folder: Path) -> str:
-    """Return a digest of the files in a folder: it tells whether they are as they were
-    written.
-    """
+    """Return a digest of the files in a folder, which shows whether they changed."""
     digest = hashlib.sha256(folder.name.encode())
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path.name != SEAL:
@@ -270,9 +262,8 @@ def seal(folder: Path) -> str:
 
 
 def platform() -> str:
-    """Return what machine code depends on apart from its source: versions, and the
-    processor.
-    """
+    """Return what machine code depends on besides its source: versions and
+    processor."""
     from llvmlite import binding
 
     versions = sys.version, np.__version__, load_numba().__version__, binding.llvm_version_info
@@ -281,13 +272,14 @@ def platform() -> str:
 
 
 def race(programs: Sequence[Callable[..., Any]], arrays: Sequence[Any]) -> list[float]:
-    """Return the time in microseconds that each program takes on copies of some arrays:
-    the best of a few calls.
+    """Return the microseconds that each program takes on copies of some arrays.
+
+    Each time is the best of a few calls.
     """
     times = []
     for program in programs:
         copies = [np.array(a) if isinstance(a, np.ndarray) else a for a in arrays]
-        with np.errstate(all="ignore"):  # updates that are repeated may well overflow
+        with np.errstate(all="ignore"):  # repeated updates may well overflow
             program(*copies)
             end, best = time.perf_counter() + RACE_SECONDS, math.inf
             while best == math.inf or time.perf_counter() < end:
@@ -299,9 +291,7 @@ def race(programs: Sequence[Callable[..., Any]], arrays: Sequence[Any]) -> list[
 
 
 def in_threads(loops: Callable[..., None], extent: int, *args: Any) -> None:
-    """Run a loop from 0 to `extent`, divided among as many threads as numba and OpenMP
-    may use.
-    """
+    """Run a loop from 0 to `extent` in as many threads as numba and OpenMP allow."""
     limit = load_numba().config.NUMBA_NUM_THREADS
     count = max(1, min(limit, int(os.environ.get("OMP_NUM_THREADS", "").split(",")[0] or limit), extent))
     bounds = [extent * i // count for i in range(count + 1)]
@@ -314,7 +304,7 @@ def in_threads(loops: Callable[..., None], extent: int, *args: Any) -> None:
 
 
 def load_numba() -> Any:
-    """Return numba, or say how to get it."""
+    """Return numba, or say how to install it."""
     try:
         import numba
     except ImportError as error:

@@ -1,5 +1,4 @@
-"""The surroundings of a traced function: which of them it reads and changes while it
-runs.
+"""What a traced function reads and changes outside itself while it runs.
 
 Owns: finding everything that the function can reach, and noting the attributes that it
 reads and sets.
@@ -7,15 +6,15 @@ Must not own: how a place is read and compared (`places.py`), arguments
 (`arguments.py`), random numbers (`draws.py`).
 Read next: `draws.py`.
 
-A program is written once, so a setting that the function reads is in it with its value
-at that time. Before each later call, everything that was read must be compared. This
-file finds it: the globals and closures of the function and of the functions that it can
-call, the contents of containers, and the attributes of objects. Reads of attributes are
-observed rather than guessed: while the function runs, the classes of all objects that
-it can reach report them, so it makes no difference who reads an attribute, or how.
-Built-in classes can't report, so their objects are watched whole. Setting an attribute
-is noted too, and undone after the trace: the program does it in each call, or it is an
-error.
+A program is written once, so it contains the settings that the function reads, with
+their values at that time. Everything that was read must be compared before each later
+call. This file finds it: globals and closures of the function and of the functions that
+it can call, the contents of containers, and the attributes of objects. Reads of
+attributes are observed, not guessed: while the function runs, the classes of all
+objects that it can reach report them, so it doesn't matter who reads an attribute, or
+how. Built-in classes can't report, so their objects are watched whole. Setting an
+attribute is noted too, and undone after the trace: either the program does it in each
+call, or it is an error.
 """
 
 from __future__ import annotations
@@ -65,10 +64,10 @@ from microgradnd.tape import Leaf, current
 from microgradnd.tensor import Tensor
 
 BLIND = {"eval", "exec", "globals"}
-LARGE = 2**20  # bytes: arrays of more, which the program is given anyway, are not compared in each call
+LARGE = 2**20  # bytes: larger arrays that the program gets anyway are not compared in each call
 INSTALLED = installed()
-FUNCTIONS = (np.ufunc, type(np.sum))  # of NumPy, which stay as they are
-STATES: tuple[tuple[Any, Callable[[Any], Any]], ...] = (  # how to tell whether such an object has changed
+FUNCTIONS = (np.ufunc, type(np.sum))  # NumPy's functions, which never change
+STATES: tuple[tuple[Any, Callable[[Any], Any]], ...] = (  # how to read the state of objects that can't report
     (ContextVar, lambda variable: variable.get(MISSING)),
     (weakref.ref, lambda reference: reference()),
     (threading.local, vars),
@@ -77,7 +76,7 @@ STATES: tuple[tuple[Any, Callable[[Any], Any]], ...] = (  # how to tell whether 
     (np.flatiter, lambda iterator: (iterator.base, iterator.index)),
     (Iterator, state_of),
 )
-# What holds functions, and the attributes that it has them in
+# The attributes in which such an object holds functions.
 WRAPPERS: dict[Any, tuple[str, ...]] = {
     property: ("fget", "fset"),
     classmethod: ("__func__",),
@@ -92,27 +91,26 @@ WRAPPERS: dict[Any, tuple[str, ...]] = {
 }
 HOOKS = ("__getattribute__", "__setattr__", "__delattr__")
 HEAP, IMMUTABLE = 1 << 9, 1 << 8  # flags of classes
-# What a line says that writes to an array, and what it says that changes a container or
-# an object
+# Words of a line that writes to an array, and of one that changes a container or an
+# object.
 WRITES = {"STORE_SUBSCR", "DELETE_SUBSCR", "STORE_SLICE", "BINARY_OP=", "fill", "sort", "put", "copyto", "out", "place"}
 WRITES |= {"putmask", "at", "partition", "resize", "shuffle", "flat", "put_along_axis", "fill_diagonal", "setfield"}
 CHANGES = {"STORE_SUBSCR", "DELETE_SUBSCR", "STORE_SLICE", "BINARY_OP=", "STORE_ATTR", "CALL"}
 
 
 class Watch:
-    """What a function reads from around it, during one trace and before each later
-    call.
+    """What a function reads outside itself, in one trace and before each later call.
 
     Attributes
     ----------
     places : dict of key to Place
     arrays : dict of int to (name, array, copy or sample)
     codes : dict of code
-        Of the functions that it can call, except for those of installed packages.
+            The code of the functions that it can call, except in installed packages.
     names : set of str
         The names and texts in that code.
     buffers : dict of (int, str) to Tensor
-        What stands for the buffers of modules.
+            The stand-ins for buffers of modules.
     written : dict of (int, str) to (owner, name, value before, line)
         The attributes that were set.
     """
@@ -124,23 +122,23 @@ class Watch:
         self.draws = Draws(recorder)
         self.codes: dict[CodeType, None] = {}
         self.names: set[str] = set()
-        self.known: dict[int, tuple[str, Any]] = {}  # which keeps alive what was visited, so that no id is used twice
+        self.known: dict[int, tuple[str, Any]] = {}  # keeps what was visited alive, so that no id is used twice
         self.classes: dict[type, str] = {}
-        self.caches: list[tuple[str, Any]] = []  # of `functools.lru_cache`, which the trace itself may fill
-        self.handed_on: set[type] = set()  # which are watched whole, as their own attributes are read unseen
+        self.caches: list[tuple[str, Any]] = []  # `functools.lru_cache`s, which the trace itself may fill
+        self.handed_on: set[type] = set()  # watched whole: nobody sees when their own attributes are read
         self.looked: set[tuple[type, str]] = set()
         self.tensors: list[Tensor] = []
         self.buffers: dict[tuple[int, str], Tensor] = {}
         self.written: dict[tuple[int, str], tuple[Any, str, Any, Any]] = {}
         self.hooked: list[type] = []
-        self.undo = ExitStack()  # what gives the classes back what they had
+        self.undo = ExitStack()  # gives the classes their methods back
         self.todo: list[tuple[str, Any]] = []
         self.is_looking = False
 
     # Finding
 
     def visit(self, name: str, thing: Any) -> None:
-        """Look at a thing, and at everything that a function can come by through it."""
+        """Look at a thing, and at everything that a function can reach through it."""
         self.todo.append((name, thing))
         with self.looking():
             self.look_at_all()
@@ -180,12 +178,12 @@ class Watch:
 
     def look_at_tensor(self, name: str, tensor: Tensor) -> None:
         if tensor._node is None:
-            tensor._node = Leaf(np.asarray(tensor._array), False)  # so that what is assigned to it is seen
+            tensor._node = Leaf(np.asarray(tensor._array), False)  # shows later assignments to it
             tensor._node.position = 0
         self.tensors.append(tensor)
         self.attribute(name, tensor, "_node")
         _, node, _ = self.recorder.assigned.get(id(tensor), (tensor, tensor._node, None))
-        self.places[id(tensor), "_node"].value = node  # the function may have assigned to it before it was found
+        self.places[id(tensor), "_node"].value = node  # the function may have assigned to it earlier
         if isinstance(node, Leaf):
             self.attribute(f"{name}.requires_grad", node, "requires_grad")
             self.attribute(f"the hooks of {name}", node, "hooks")
@@ -193,9 +191,7 @@ class Watch:
                 self.todo.append((f"the hooks of {name}", node.hooks))
 
     def look_at_function(self, name: str, function: FunctionType) -> None:
-        """Look up the names in the code of a function: globals, and variables of the
-        functions around it.
-        """
+        """Look up the names in a function's code: globals and closed-over variables."""
         code = function.__code__
         theirs = not is_users(code)
         for variable, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
@@ -225,9 +221,7 @@ class Watch:
                 self.todo.append((key, value))
 
     def look_at_module(self, name: str, module: ModuleType) -> None:
-        """Watch the attributes of a module that are read, unless it is one that is
-        installed.
-        """
+        """Watch the attributes read from a module that isn't installed."""
         if not is_installed(module) and type(module) is ModuleType:
             watched = type("module", (ModuleType,), {})
             module.__class__ = watched
@@ -235,9 +229,7 @@ class Watch:
             self.hook(watched)
 
     def look_at_object(self, name: str, thing: Any) -> None:
-        """Watch an object: the attributes that are read, or all of it, and what is in
-        it.
-        """
+        """Watch an object: the attributes that are read or all, and its contents."""
         kind = type(thing)
         if isinstance(thing, CONTAINERS):
             self.whole(name, thing)
@@ -249,7 +241,7 @@ class Watch:
         if kinds:  # a module's, whose class counts its changes
             self.place((id(kinds), ""), Place(name, functools.partial(contents, kinds), thing))
         for key, what in kinds.items():
-            if what != "buffer":  # a part of a module, which the library may read by another way
+            if what != "buffer":  # a part of a module, which the library may read in another way
                 self.note(thing, key, attributes(thing).get(key, MISSING))
         if is_changeable(kind) and not isinstance(thing, enum.Enum):
             self.add_class(kind.__name__, kind)
@@ -266,9 +258,7 @@ class Watch:
             self.classes.setdefault(type(cls), type(cls).__name__)
 
     def look_into_classes(self) -> None:
-        """Look up in the classes that were found what the code names, and what Python
-        calls by itself.
-        """
+        """Look up in the classes the names in the code, and special methods."""
         for cls, name in list(self.classes.items()):
             for base in cls.__mro__:
                 if base.__module__ in ("builtins", "abc") or is_installed_class(base):
@@ -281,7 +271,7 @@ class Watch:
                         self.in_class(name, cls, key)
 
     def in_class(self, name: str, cls: type, key: str) -> None:
-        """Watch an attribute of a class, wherever in its bases it is."""
+        """Watch an attribute of a class, whichever of its bases has it."""
         value = lookup(cls, key)
         read = functools.partial(lookup, cls, key)
         direct = isinstance(value, FunctionType) or not hasattr(type(value), "__get__")
@@ -300,7 +290,7 @@ class Watch:
             self.places[id(owner), key] = Place(name, read, owner, key)
 
     def gradient(self, leaf: Leaf) -> None:
-        """Watch whether a variable has a gradient, which the function has looked at."""
+        """Watch whether a variable whose gradient the function has read has one."""
         name = f"the gradient of {leaf.name or 'a tensor'}"
         if leaf.grad is None:
             self.attribute(name, leaf, "grad")
@@ -315,9 +305,7 @@ class Watch:
     # While the function runs
 
     def hook(self, cls: type) -> bool:
-        """Have a class tell which attributes of its objects are read and set; return
-        whether that can be done.
-        """
+        """Make a class report reads and writes of attributes; return if it can."""
         if any(known is cls for known in self.hooked):
             return True
         before = {name: vars(cls)[name] for name in HOOKS if name in vars(cls)}
@@ -350,7 +338,7 @@ class Watch:
         return True
 
     def reads(self, thing: Any, name: str, read: Callable[[Any, str], Any]) -> Any:
-        """Read an attribute, and note that it was."""
+        """Read an attribute, and note the read."""
         value: Any = MISSING
         try:
             value = read(thing, name)
@@ -362,7 +350,7 @@ class Watch:
 
     @contextmanager
     def looking(self) -> Iterator[None]:
-        """Read what isn't to be noted."""
+        """Read without taking notes."""
         before, self.is_looking = self.is_looking, True
         try:
             yield
@@ -370,7 +358,7 @@ class Watch:
             self.is_looking = before
 
     def noted(self, thing: Any, name: str, value: Any, ours: bool) -> Any:
-        """Note that an attribute was read, and return what the function gets."""
+        """Note that an attribute was read, and return its value for the function."""
         owner = original(thing)
         if id(owner) not in self.known or self.known[id(owner)][1] is not owner:
             return value  # an object that the function has made
@@ -403,7 +391,7 @@ class Watch:
             self.todo.append((path, value))
 
     def buffer(self, owner: Any, name: str, array: Any) -> Tensor:
-        """Return what stands for a buffer of a module."""
+        """Return the stand-in for a buffer of a module."""
         key = id(owner), name
         if key not in self.buffers:
             self.buffers[key] = self.recorder.stand_in(Buffer(owner, name), array)
@@ -411,12 +399,12 @@ class Watch:
         return self.buffers[key]
 
     def writes(self, thing: Any, name: str) -> None:
-        """Note what an attribute was before it is set."""
+        """Note the value of an attribute before it is set."""
         ours = is_ours()
         with self.looking():
             owner = original(thing)
             if isinstance(lookup(type(owner), name), property):
-                return  # whose setter sets something else, which is noted then
+                return  # its setter sets something else, and that is noted
             if id(owner) in self.known and (id(owner), name) not in self.written and not (name[0] == "_" and ours):
                 before = attributes(owner).get(name, MISSING)
                 if before is MISSING and isinstance(lookup(type(owner), name), types.MemberDescriptorType):
@@ -426,8 +414,9 @@ class Watch:
     # Afterwards
 
     def put_back(self) -> tuple[list[tuple[Any, str, Any]], TraceError | None]:
-        """Put back what the function has set: return the buffers among it with their
-        new values, and what is wrong.
+        """Restore what the function has set.
+
+        Return the buffers among it with their new values, and the error for the rest.
         """
         buffers, wrong = [], None
         for key, (owner, name, before, where) in self.written.items():
@@ -443,7 +432,7 @@ class Watch:
             else:
                 object.__setattr__(owner, name, before)
             if now is self.buffers.get(key):
-                continue  # which was changed in place, as `buffer *= 2` ends
+                continue  # changed in place: `buffer *= 2` also ends in an assignment
             is_left = is_buffer(owner, name) or (hasattr(type(owner), "__changes__") and key not in self.places)
             if isinstance(now, Tensor) and is_left and (now.shape == np.shape(before) or not is_buffer(owner, name)):
                 buffers.append((owner, name, now))
@@ -453,7 +442,7 @@ class Watch:
         return buffers, wrong
 
     def check(self) -> None:
-        """Raise if something has changed while the function ran."""
+        """Raise if something changed while the function ran."""
         for place in self.places.values():
             if place.changed():
                 put_back_container(place)
@@ -471,7 +460,7 @@ class Watch:
         if not self.names.isdisjoint(BLIND):
             for line, words in lines_of(self.codes):
                 if found := next((name for name in BLIND if f"LOAD_GLOBAL {name}" in words), None):
-                    raise self.side_effect(f"{found}() is called, which reads what can't be seen; name it", line)
+                    raise self.side_effect(f"{found}() is called, which hides what it reads; use names instead", line)
         self.draws.check(self.codes, self.names)
 
     def side_effect(self, what: str, where: tuple[str, int] | None) -> TraceError:
@@ -483,9 +472,7 @@ class Watch:
         return error
 
     def line_of(self, name: str, changes: set[str]) -> tuple[str, int] | None:
-        """Return the line that most likely changed what is called by a name, None if
-        none changes anything.
-        """
+        """Return the line that most likely changed a name, or None."""
         name = name.rpartition(".")[2]
         stores = {f"STORE_{kind} {name}" for kind in ("GLOBAL", "DEREF", "ATTR")}
         lines = [(line, words) for line, words in lines_of(self.codes) if words & (changes | stores)]
@@ -493,11 +480,11 @@ class Watch:
         return next(iter([*likely, *(line for line, _ in lines)]), None)
 
     def surroundings(self, given: Callable[[Any], bool], must: list[Any], without: set[Any]) -> Surroundings:
-        """Return what is to be looked at before each call.
+        """Return what to compare before each call.
 
-        An array is compared in whole unless the program is given it, a large one, in
-        each call; what `must` be compared are arrays whose values decided what the
-        program does. The places in `without` are the program's own.
+        A large array that the program gets in each call anyway is not compared element
+        by element; others are, and so are the arrays in `must`, whose values decided
+        what the program does. The places in `without` are the program's own.
         """
         places = [place for key, place in self.places.items() if key not in without]
         places += [Place(name, functools.partial(times_missed, cache)) for name, cache in self.caches]
@@ -512,9 +499,7 @@ class Watch:
 
 
 def put_back_container(place: Place) -> None:
-    """Give a dict or list back what it held, if it holds values of a trace now, which
-    exist in no call.
-    """
+    """Restore a dict or list that holds traced values, which exist in no call."""
     owner, held = place.owner, place.value
     is_container = type(owner) in (list, dict) and place.key is None
     if is_container and any(type(part) is TracedTensor for part in contents(owner)):
@@ -535,29 +520,23 @@ def is_changeable(cls: Any) -> bool:
 
 
 def original(thing: Any) -> Any:
-    """Return the module that a view of it stands for; other objects as they are."""
+    """Return the module that a view of it stands for; other objects unchanged."""
     find = getattr(type(thing), "__original__", None)
     return thing if find is None else find(thing)
 
 
 def is_buffer(owner: Any, name: str) -> bool:
-    """Return whether an attribute of a module is a buffer, which is a variable of the
-    program.
-    """
+    """Return whether a module's attribute is a buffer, a variable of the program."""
     return attributes(owner).get("_kinds", {}).get(name) == "buffer"
 
 
 def is_ours() -> bool:
-    """Return whether this library reads or sets an attribute, and not the code of the
-    user.
-    """
+    """Return whether this library, not the user's code, accesses an attribute."""
     return sys._getframe(3).f_code.co_filename.startswith(INSTALLED[-2:])
 
 
 def is_installed(module: ModuleType) -> bool:
-    """Return whether a module is NumPy, this library, a part of Python or of an
-    installed package.
-    """
+    """Return whether a module is Python's, NumPy's, ours, or an installed package's."""
     file = getattr(module, "__file__", None)
     return file.startswith(INSTALLED) if file else module.__name__.split(".")[0] in sys.stdlib_module_names
 
