@@ -637,7 +637,7 @@ LIBRARY = {
     "t.numel()": Row(lambda: t.numel(), AttributeError, "numel|t.size"),
     "t.zero_()": Row(lambda: t.zero_(), AttributeError, "zero_|t.grad = None"),
     "t.require_grad": Row(lambda: t.require_grad, AttributeError, "require_grad|t.requires_grad"),
-    "t.foo": Row(lambda: t.foo, AttributeError, "foo|there is|backward"),
+    "t.foo": Row(lambda: t.foo, AttributeError, "foo|it has|backward"),
     "mg.sin": Row(lambda: mg.sin(t), AttributeError, "microgradnd|sin|np.sin(...)"),
     "mg.inv": Row(lambda: mg.inv(t), AttributeError, "inv|np.linalg.inv(...)"),
     "mg.pi": Row(lambda: mg.pi, AttributeError, "pi|np.pi"),
@@ -647,7 +647,7 @@ LIBRARY = {
     "mg.draw": Row(lambda: mg.draw, AttributeError, "draw|viz.draw"),
     "mg.jit": Row(lambda: mg.jit, AttributeError, "jit|mg.compile"),
     "mg.gradd": Row(lambda: mg.gradd, AttributeError, "gradd|mg.grad"),
-    "mg.foo": Row(lambda: mg.foo, AttributeError, "foo|there is|value_and_grad"),
+    "mg.foo": Row(lambda: mg.foo, AttributeError, "foo|it has|value_and_grad"),
     "nn.Conv2D": Row(lambda: nn.Conv2D, AttributeError, "Conv2D|nn.Conv2d"),
     "nn.relu": Row(lambda: nn.relu, AttributeError, "relu|nn.functional.relu"),
     "nn.Dropout(2)": Row(lambda: nn.Dropout(2), ValueError, "Dropout|p must be|2"),
@@ -741,7 +741,7 @@ LIBRARY = {
     "np.interp of a Dask array": Row(
         lambda: np.interp(mg.tensor(da.ones(4), requires_grad=True), np.arange(2.0), np.arange(2.0)),
         NotImplementedError,
-        "interp|dask Array|(4,)|the numbers in all of the array|mg.distributed.value_and_grad",
+        "interp|dask Array|(4,)|all the numbers of the array|mg.distributed.value_and_grad",
     ),
     # Shapes and operands of NumPy's functions
     "t + shape": Row(lambda: named_tensor() + np.ones(4), ValueError, "np.add|'w' (shape (3,), float64)|(4,)|reshape"),
@@ -1405,7 +1405,7 @@ ENGINE = {
     # Transforms
     "grad of a vector": Row(lambda: mg.grad(np.sin)(np.ones(3)), TypeError, "one real number|(3,)|mg.jacobian"),
     "grad of an integer": Row(lambda: mg.grad(np.sin)(1), TypeError, "int64|float"),
-    "grad(argnums=)": Row(lambda: mg.grad(np.sin, 1)(1.0), ValueError, "argnums=1|sin|called with 1"),
+    "grad(argnums=)": Row(lambda: mg.grad(np.sin, 1)(1.0), ValueError, "argnums|got 1|sin|called with 1"),
     "value_and_grad(has_aux=)": Row(
         lambda: mg.value_and_grad(np.sin, has_aux=True)(1.0), TypeError, "has_aux=True|(value, aux)"
     ),
@@ -1427,7 +1427,7 @@ ENGINE = {
     "vmap of a number": Row(lambda: mg.vmap(np.sin)(1.0), ValueError, "vmap(sin)|in_axes|shape ()|no axis 0|None"),
     "vmap of a list of numbers": Row(lambda: mg.vmap(np.sin)([1.0]), ValueError, "vmap(sin)|in_axes|shape ()|None"),
     "vmap without examples": Row(
-        lambda: mg.vmap(np.sin, None)(np.ones(2)), ValueError, "vmap(sin)|in_axes|no axis|at least one argument"
+        lambda: mg.vmap(np.sin, None)(np.ones(2)), ValueError, "vmap(sin)|in_axes|no axis|give an argument"
     ),
     "vmap of an empty batch": Row(
         lambda: mg.vmap(np.sin)(np.ones((0, 2))), ValueError, "vmap(sin)|at least 1|0 along axis 0 of shape (0, 2)"
@@ -1847,7 +1847,7 @@ TRAINING: dict[str, Row] = {
     ),
     "save what contains itself": Row(in_folder(lambda path: mg.save(path, endless())), ValueError, "save|itself|parts"),
     "save in no folder": Row(
-        in_folder(lambda path: mg.save(path / "a.npz", 1)), FileNotFoundError, "no folder|mkdir(parents=True)"
+        in_folder(lambda path: mg.save(path / "a.npz", 1)), FileNotFoundError, "save: the folder|mkdir(parents=True)"
     ),
     "load of a text file": Row(
         in_folder(lambda path: (path.write_text("epoch,loss"), mg.load(path))), ValueError, "load|isn't a whole|file"
@@ -1973,7 +1973,7 @@ TRAINING: dict[str, Row] = {
     ),
     # ONNX
     "export complex numbers": Row(
-        exported(lambda x: np.abs(x * 1j)), NotImplementedError, "onnx.export|ONNX has no such network"
+        exported(lambda x: np.abs(x * 1j)), NotImplementedError, "onnx.export|ONNX can't represent this network"
     ),
     "export a function": Row(lambda: mg.onnx.export(np.sin, X, "file"), TypeError, "onnx.export|module|sin"),  # type: ignore[arg-type]
     "export without a row": Row(exported(np.sort), NotImplementedError, "onnx.export|sort has no row|Called"),
