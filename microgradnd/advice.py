@@ -654,7 +654,7 @@ def of_rule(function: Callable[..., Any], position: int, mode: str, error: Excep
     >>> from microgradnd.advice import of_rule
     >>> error = TypeError("'NoneType' object has no attribute 'shape'")
     >>> of_rule(np.sin, 0, "vjp", error)
-    'the VJP rule of np.sin for argument 0 returned None; it must return the cotangent...'
+    'the VJP rule of np.sin for argument 0 returned None; it must return the...'
     """
     table, word, first = (JVPS, "JVP", "t") if mode == "jvp" else (VJPS, "VJP", "g")
     what = f"the {word} rule of {display(function)}" + (f" for argument {position}" if position >= 0 else "")

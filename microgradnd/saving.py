@@ -225,9 +225,8 @@ def described(tree: Tree, name: str, arrays: dict[str, Any]) -> Any:
         kind = "list" if isinstance(tree, list) else "tuple"
         return {kind: [described(part, child(name, i), arrays) for i, part in enumerate(tree)]}
     kind = "array" if isinstance(tree, np.ndarray | Tensor) else "scalar"
-    array = np.asarray(
-        tree.data if isinstance(tree, Tensor) else tree, order="C"
-    )  # safetensors garbles any other order
+    # safetensors garbles any other order
+    array = np.asarray(tree.data if isinstance(tree, Tensor) else tree, order="C")
     if array.dtype.hasobject or isinstance(tree, np.ma.MaskedArray):
         raise TypeError(
             f"save: {name or 'the tree'} is {tree!r:.60} of type {type(tree).__name__}, which can't be saved; pass "
