@@ -175,7 +175,7 @@ share = number_check("a number from 0 to 1", lambda x: 0 <= x <= 1)
 probability = number_check("a probability, from 0 to 1", lambda x: 0 <= x <= 1)
 count = check_of("a positive integer", as_integer, lambda n: n >= 1)
 integer = check_of("an integer", as_integer)
-switch = check_of("True or False", lambda value: bool(value) if isinstance(value, bool | np.bool_) else None)
+switch = check_of("either True or False", lambda value: bool(value) if isinstance(value, bool | np.bool_) else None)
 
 
 def pair(name: str, value: Any) -> tuple[int | float, int | float]:
