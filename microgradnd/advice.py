@@ -274,6 +274,7 @@ def missing_attribute(owner: str, name: str, candidates: Iterable[str] = ()) -> 
 
 def missing_member(value: object, name: str) -> AttributeError:
     """Return the error for a missing attribute, with the attribute that was meant.
+
     Examples
     --------
     >>> from microgradnd import nn
@@ -329,6 +330,7 @@ def failed_call(
     function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], error: Exception
 ) -> Exception | None:
     """Return a better error for a failed call, or add a note to its error.
+
     Parameters
     ----------
     function : callable
@@ -491,6 +493,7 @@ def _is_axis(axis: Any) -> bool:
 
 def wrong_keyword(name: str, keyword: str, known: list[inspect.Parameter]) -> str:
     """Return the message for an unknown keyword, with the keyword that was meant.
+
     Examples
     --------
     >>> import inspect
@@ -602,6 +605,7 @@ def by_blocks(function: Any, args: Iterable[Any], error: Exception) -> Exception
 
 def failed_rule(node: Operation, position: int, mode: str, error: Exception) -> Exception | None:
     """Return a better error for a failed derivative rule, or add a note to its error.
+
     Parameters
     ----------
     node : Operation
@@ -638,6 +642,7 @@ def _walk(node: Operation, mode: str) -> str:
 
 def of_rule(function: Callable[..., Any], position: int, mode: str, error: Exception) -> str | None:
     """Return the message for a rule with a wrong result or wrong parameters.
+
     Parameters
     ----------
     function, position, mode, error

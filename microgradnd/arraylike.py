@@ -48,7 +48,7 @@ def _comparison(function: Any, run: Callable[[Any, Any], Any]) -> Callable[[Like
 
 
 class ArrayLike:
-    """What a Tensor shares with an array: it holds one, and forwards its methods."""
+    """What a Tensor shares with an array: it holds one, and passes its methods on."""
 
     __slots__ = ()
     _array: Any
@@ -88,7 +88,7 @@ class ArrayLike:
         return self._known("item()").item()
 
     def tolist(self) -> Any:
-        """Return the elements as nested lists of Python numbers."""
+        """Return the elements as Python numbers, in nested lists."""
         return self._known("tolist()").tolist()
 
     def __float__(self) -> float:

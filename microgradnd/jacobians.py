@@ -38,8 +38,8 @@ def jacobian(f: Function, argnums: int | Sequence[int] = 0, mode: Literal["rev",
         tuple.
     mode : {"rev", "fwd"}, optional
         By rows (backward, one per output element) or by columns (forward, one per input
-        element); by default the fewer. They take one walk over the tape, or several if
-        one would need too much memory.
+        element); by default the fewer. They take one walk over the tape, or several to
+        save memory.
 
     Returns
     -------

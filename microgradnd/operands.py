@@ -1,11 +1,12 @@
 """What may enter an operation, and how its operands stay unchanged.
 
-Owns: the gate for operands (arrays of other libraries enter unchanged if they support
-NumPy's protocols, and are refused with a replacement if they don't), assignments to a
-variable, and the protection of plain arrays between their use and the walk: copies of
-small arrays, samples of large ones.
+Owns: the gate for operands, assignments to a variable, and the protection of plain
+arrays between their use and the walk: copies of small arrays, samples of large ones.
 Must not own: recording (`tensor.py`), or the ages of Tensors (`tape.py`).
 Read next: `tensor.py`.
+
+An array of another library enters unchanged if it supports NumPy's protocols. If not,
+the error says what to pass instead.
 
 A plain array belongs to the user, who may fill it again for the next step. A rule that
 used it afterwards would see another array. So a small array that a rule reads is

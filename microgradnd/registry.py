@@ -88,8 +88,8 @@ class Placed(tuple[Rule, ...]):
     """The rules of a function that reads only some places of its first argument.
 
     The cotangent is zero elsewhere. `add(total, g, *args)` adds it in place to an array
-    of the walk's own, and returns whether it could. A backward pass over n parts of an
-    array then takes the time of one array, not n.
+    of the walk's own, and returns whether it could. A backward pass through n parts of
+    an array then takes the time of one array, not n.
     """
 
     add: Callable[..., bool]

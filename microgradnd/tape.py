@@ -46,8 +46,8 @@ WORK: Any = 10_000  # the effort to rule out an overlap of interleaved views
 class Leaf:
     """A variable: an array that was not computed on the tape, and its gradient.
 
-    `aliases` are weak references to the nodes whose arrays share this one's memory,
-    itself included; None if no view of it was ever taken.
+    `aliases` are weak references to the nodes whose arrays share its memory, itself
+    included; None if no view of it was ever taken.
     """
 
     __slots__ = ("__weakref__", "aliases", "data", "grad", "hooks", "name", "position", "requires_grad")

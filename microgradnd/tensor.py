@@ -83,6 +83,7 @@ def tensor(
     data: Any, requires_grad: bool = False, dtype: npt.DTypeLike | None = None, name: str | None = None
 ) -> Tensor:
     """Make a Tensor from anything that `np.array` takes, with a copy of the data.
+
     Parameters
     ----------
     data : array_like
@@ -427,6 +428,7 @@ class Tensor(Operators, Generic[Numbers]):
         self, gradient: Any = None, retain_graph: bool = False, create_graph: bool = False, **wrong: Never
     ) -> None:
         """Add d(self)/d(leaf) to the `.grad` of every leaf behind this tensor.
+
         Parameters
         ----------
         gradient : array_like, optional

@@ -268,6 +268,7 @@ def grad(f: Callable[P, Any], argnums: int | Sequence[int] = 0, has_aux: bool = 
 
 def vjp(f: Callable[..., R], *primals: Tree) -> tuple[R, Callable[[Tree], tuple[Tree, ...]]]:
     """Call a function, and return its value and its pullback.
+
     Parameters
     ----------
     f : callable
@@ -309,6 +310,7 @@ def vjp(f: Callable[..., R], *primals: Tree) -> tuple[R, Callable[[Tree], tuple[
 
 def jvp(f: Callable[..., R], primals: Sequence[Tree], tangents: Sequence[Tree]) -> tuple[R, R]:
     """Call a function, and return its value and the Jacobian times a vector.
+
     Parameters
     ----------
     f : callable
@@ -350,6 +352,7 @@ def jvp(f: Callable[..., R], primals: Sequence[Tree], tangents: Sequence[Tree]) 
 
 def hvp(f: Function) -> Function:
     """Return a function of `(x, v)`: the Hessian of `f` at x times v, never formed.
+
     Parameters
     ----------
     f : callable

@@ -14,7 +14,7 @@ import numpy as np
 from microgradnd.primitives import array, getitem
 from microgradnd.registry import LOOKING, composite, defjvp, defvjp, linear, primitive
 from microgradnd.rules.axes import axes_of
-from microgradnd.rules.values import in_dtype, instead, of_floats, on_arrays, surely
+from microgradnd.rules.values import holds, in_dtype, instead, of_floats, on_arrays
 
 # Differences
 
@@ -133,7 +133,7 @@ def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period
     x, xp = in_dtype(x, np.float64), in_dtype(xp, np.float64)  # as NumPy does
     fp = in_dtype(fp, np.complex128 if fp.dtype.kind == "c" else np.float64)
     if period is not None:
-        if surely(np.any(np.equal(period, 0))):
+        if holds(np.any(np.equal(period, 0))):
             raise ValueError("interp: period must not be 0; it is the length after which the function repeats")
         period, left, right = np.abs(period), None, None
         x, xp = np.remainder(x, period), np.remainder(xp, period)
@@ -186,11 +186,11 @@ numpys_correlate = on_arrays(np.correlate)
 def correlate(a: Any, v: Any, mode: Any = "valid") -> Any:
     """Compute np.correlate: convolution with the reversed conjugate of v."""
     n, m = np.size(a), np.size(v)
-    backwards = np.conj(np.ravel(v))[::-1]
+    reversed_v = np.conj(np.ravel(v))[::-1]
     if mode == "same" and n < m:  # reversed, an even number of elements has another middle
-        spelled = np.convolve(a, backwards)[n // 2 : n // 2 + m]
+        spelled = np.convolve(a, reversed_v)[n // 2 : n // 2 + m]
     else:
-        spelled = np.convolve(a, backwards, mode)
+        spelled = np.convolve(a, reversed_v, mode)
     return instead(numpys_correlate(a, v, mode), spelled)
 
 
@@ -259,7 +259,7 @@ def logspace(
 def geomspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, dtype: Any = None, axis: int = 0) -> Any:
     """Compute np.geomspace: the start times powers of a ratio, up to the stop."""
     start, stop = array(start), array(stop)
-    if surely(np.any(np.equal(start, 0))) or surely(np.any(np.equal(stop, 0))):
+    if holds(np.any(np.equal(start, 0))) or holds(np.any(np.equal(stop, 0))):
         raise ValueError("geomspace: start and stop must not be 0, because no factor leads to or from 0")
     inner = np.result_type(start.dtype, stop.dtype, float(num), np.zeros((), dtype).dtype)
     start, stop = in_dtype(start, inner), in_dtype(stop, inner)

@@ -22,7 +22,7 @@ from numpy.lib import NumpyVersion
 from microgradnd import primitives
 from microgradnd.powers import power
 from microgradnd.registry import LOOKING, Results, composite, defjvp, defvjp, elementwise, linear, plain, primitive
-from microgradnd.rules.values import in_dtype, is_recorded, of_floats, ratio, surely
+from microgradnd.rules.values import holds, in_dtype, is_recorded, of_floats, ratio
 
 LOG2, LOG10 = float(np.log(2.0)), float(np.log(10.0))
 
@@ -172,7 +172,7 @@ elementwise(np.degrees, lambda g, out, x: g * (180 / np.pi))
 
 def share(g: Any, out: Any, tie: Any, wins: Any) -> Any:
     """Return g where an argument wins, half of it in a tie, NaN where the result is."""
-    if surely(~(np.any(tie) | np.any(np.isnan(out)))):
+    if holds(~(np.any(tie) | np.any(np.isnan(out)))):
         return g * wins
     return np.where(np.isnan(out), np.nan, np.where(tie, 0.5 * g, g * wins))
 

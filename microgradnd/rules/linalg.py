@@ -39,6 +39,7 @@ from microgradnd.rules.axes import axes_of, count
 from microgradnd.rules.matrices import adjoint, column, mT, row, vector
 from microgradnd.rules.values import (
     conj,
+    holds,
     in_dtype,
     instead,
     is_recorded,
@@ -46,7 +47,6 @@ from microgradnd.rules.values import (
     on_arrays,
     ratio,
     real,
-    surely,
     total,
 )
 
@@ -179,9 +179,9 @@ def lstsq(a: Any, b: Any, rcond: float | None = None) -> Any:
     x = np.linalg.pinv(a, rcond) @ b
     rest = columns(b - a @ x, b)
     residuals = np.zeros(0, s.dtype)
-    if n < m and not surely(rank != n):
+    if n < m and not holds(rank != n):
         residuals = real(np.sum(conj(rest) * rest, axis=0))
-        residuals = residuals if surely(rank == n) else np.where(rank == n, residuals, np.nan)
+        residuals = residuals if holds(rank == n) else np.where(rank == n, residuals, np.nan)
     values = numpys_lstsq(a, b, rcond)
     if not is_recorded(rank):
         residuals = instead(values[1], residuals) if residuals.size else residuals
@@ -279,9 +279,9 @@ def cofactors(det: Any, a: Any) -> Any:
     regular = (size >= limits.tiny) & (size > float(limits.eps) ** 0.5 * bound)
     singular = np.expand_dims(~regular, (-2, -1))
     det = np.expand_dims(det, (-2, -1))
-    if surely(~np.any(singular)):
+    if holds(~np.any(singular)):
         return det * mT(np.linalg.inv(a))
-    if surely(np.all(singular)):
+    if holds(np.all(singular)):
         return minors(a)
     return np.where(singular, minors(a), det * mT(np.linalg.inv(regular_part(a, singular))))
 
@@ -296,7 +296,7 @@ def log_slope(sign: Any, a: Any) -> Any:
     It is NaN for a singular matrix, whose log det is -inf.
     """
     singular = np.expand_dims(sign == 0, (-2, -1))
-    if surely(~np.any(singular)):
+    if holds(~np.any(singular)):
         return mT(np.linalg.inv(a))
     return np.where(singular, np.nan, mT(np.linalg.inv(regular_part(a, singular))))
 
@@ -630,7 +630,7 @@ def direction(x: Any, length: Any, axes: Any) -> Any:
     and all count equally.
     """
     infinite = np.isinf(length)
-    if not surely(~np.any(infinite)):
+    if not holds(~np.any(infinite)):
         far = np.where(np.isinf(x), np.sign(x), 0)
         x, length = (
             np.where(infinite, far, x),
@@ -773,11 +773,11 @@ composite(np.linalg.matrix_transpose)(np.matrix_transpose)
 
 @composite(np.linalg.diagonal)
 def matrix_diagonal(x: Any, *, offset: int = 0) -> Any:
-    """Compute np.linalg.diagonal: that of the last two axes."""
+    """Compute np.linalg.diagonal, along the last two axes."""
     return np.diagonal(x, offset, -2, -1)
 
 
 @composite(np.linalg.trace)
 def matrix_trace(x: Any, *, offset: int = 0, dtype: Any = None) -> Any:
-    """Compute np.linalg.trace: that of the last two axes."""
+    """Compute np.linalg.trace, along the last two axes."""
     return np.trace(x, offset, -2, -1, dtype)

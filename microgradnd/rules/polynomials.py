@@ -15,7 +15,7 @@ import numpy as np
 
 from microgradnd.primitives import array
 from microgradnd.registry import LOOKING, composite, defjvp, defvjp, primitive
-from microgradnd.rules.values import in_dtype, of_floats, surely
+from microgradnd.rules.values import holds, in_dtype, of_floats
 
 
 @composite(np.polyval)
@@ -160,7 +160,7 @@ def polyfit(
     coefficients = (solution.T / scale).T
     if full:
         return coefficients, residuals, rank, values, rcond
-    if surely(rank != order):
+    if holds(rank != order):
         warnings.warn("Polyfit may be poorly conditioned", np.exceptions.RankWarning, stacklevel=3)
     if not cov:
         return coefficients

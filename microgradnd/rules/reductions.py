@@ -244,12 +244,16 @@ def previous(x: Any, start: float) -> Any:
     return np.concatenate([np.full((1, *x.shape[1:]), start, x.dtype), x])[:-1]
 
 
-def backwards(a: Any, g: Any) -> Any:
+def reversed_recurrence(a: Any, g: Any) -> Any:
     """Return the transpose of `recurrence` by b: h[i] = a[i + 1] * h[i + 1] + g[i]."""
     return recurrence(previous(a[::-1], 0), g[::-1])[::-1]
 
 
-defvjp(recurrence, lambda g, out, a, b: backwards(a, g) * previous(out, 0), lambda g, out, a, b: backwards(a, g))
+defvjp(
+    recurrence,
+    lambda g, out, a, b: reversed_recurrence(a, g) * previous(out, 0),
+    lambda g, out, a, b: reversed_recurrence(a, g),
+)
 defjvp(recurrence, lambda t, out, a, b: recurrence(a, t * previous(out, 0)), lambda t, out, a, b: recurrence(a, t))
 
 
@@ -267,7 +271,7 @@ def cumprod_vjp(g: Any, out: Any, x: Any, axis: int | None = None, dtype: Any = 
     """Return each factor's cotangent: the product before it, times its effect after."""
     axis = axis if x.ndim else None
     g, out = (y if axis is None else np.moveaxis(y, axis, 0) for y in (g, out))
-    return back_in_place(backwards(along_first(x, axis), g) * previous(out, 1), x.shape, axis)
+    return back_in_place(reversed_recurrence(along_first(x, axis), g) * previous(out, 1), x.shape, axis)
 
 
 def cumprod_jvp(t: Any, out: Any, x: Any, axis: int | None = None, dtype: Any = None, to: Any = None) -> Any:

@@ -19,7 +19,7 @@ import numpy as np
 from microgradnd.primitives import array
 from microgradnd.registry import Function, composite, defjvp, defvjp, elementwise, plain, primitive
 from microgradnd.rules.axes import axes_of, count, numbered
-from microgradnd.rules.values import in_dtype, instead, is_recorded, of_floats, on_arrays, surely
+from microgradnd.rules.values import holds, in_dtype, instead, is_recorded, of_floats, on_arrays
 
 plain((np.argsort, np.argpartition, np.lexsort, np.searchsorted, np.digitize))
 
@@ -102,7 +102,7 @@ def back(values: Any, columns: Any, x: Any, axis: Any, keepdims: bool, skip_nan:
 def middle(a: Any, axis: Any, keepdims: bool, skip_nan: bool) -> Any:
     """Return the mean of the two middle elements; for an odd number they are one."""
     columns = in_columns(a, axis)
-    if skip_nan and surely(np.any(np.all(np.isnan(columns), axis=0))):
+    if skip_nan and holds(np.any(np.all(np.isnan(columns), axis=0))):
         warnings.warn("All-NaN slice encountered", RuntimeWarning, stacklevel=2)
     end = last(columns, skip_nan)
     return back((at(columns, end // 2) + at(columns, (end + 1) // 2)) / 2, columns, a, axis, keepdims, skip_nan)

@@ -17,7 +17,7 @@ import numpy as np
 from microgradnd.primitives import array
 from microgradnd.registry import composite, linear, plain, primitive
 from microgradnd.rules.axes import axes_of
-from microgradnd.rules.values import in_dtype, instead, of_floats, on_arrays, surely
+from microgradnd.rules.values import holds, in_dtype, instead, of_floats, on_arrays
 
 
 @composite(np.average)
@@ -29,11 +29,11 @@ def average(a: Any, axis: Any = None, weights: Any = None, returned: bool = Fals
         mean = np.mean(a, axis=axes, keepdims=keepdims)
         total: Any = np.full(mean.shape, a.size // max(mean.size, 1), mean.dtype)
     else:
-        weights = beside(array(weights), a, axis)
+        weights = shaped_like(array(weights), a, axis)
         dtype = np.result_type(a.dtype, weights.dtype, *([] if a.dtype.kind in "fc" else [np.float64]))
         weights = in_dtype(weights, dtype)
         total = np.sum(weights, axis=axes, keepdims=keepdims)
-        if surely(np.any(total == 0)):
+        if holds(np.any(total == 0)):
             raise ZeroDivisionError(
                 f"average: weights along axis {axis} must not add up to 0; a mean divides by their sum"
             )
@@ -41,7 +41,7 @@ def average(a: Any, axis: Any = None, weights: Any = None, returned: bool = Fals
     return (mean, np.broadcast_to(total, mean.shape)) if returned else mean
 
 
-def beside(weights: Any, a: Any, axis: Any) -> Any:
+def shaped_like(weights: Any, a: Any, axis: Any) -> Any:
     """Return the weights in the shape of `a`, from that or its averaged axes."""
     if weights.shape == a.shape:
         return weights

@@ -27,7 +27,7 @@ def is_recorded(x: Any) -> bool:
     return hasattr(x, "__primitive__")
 
 
-def surely(condition: Any) -> bool:
+def holds(condition: Any) -> bool:
     """Return whether a condition is known to hold now.
 
     It isn't if its value is known only when a compiled program runs, or Dask computes.

@@ -34,7 +34,7 @@ import numpy as np
 
 from microgradnd.primitives import array, expand
 from microgradnd.registry import defjvp, defvjp, elementwise, primitive
-from microgradnd.rules.values import in_dtype, ratio, real, surely, total
+from microgradnd.rules.values import holds, in_dtype, ratio, real, total
 from microgradnd.scipy import missing, scipys
 
 sp = scipys("special")
@@ -246,7 +246,7 @@ def terms(out: Any, a: Any, axis: Any, b: Any, keepdims: bool) -> Any:
     """
     shape = np.broadcast_shapes(a.shape, np.shape(b))
     whole = expand(out, shape, axis, keepdims)
-    if surely(np.all(np.isfinite(out))):
+    if holds(np.all(np.isfinite(out))):
         return np.exp(a - whole)
     ties = np.isinf(whole) & (a == whole)
     share = in_dtype((real(whole) > 0) / np.maximum(np.sum(ties, axis=axis, keepdims=True), 1), whole.dtype)
