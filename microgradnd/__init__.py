@@ -1,8 +1,8 @@
 """microgradnd: reverse-mode automatic differentiation in pure Python over NumPy.
 
-Owns: the public names and the version; what a first program rarely needs is loaded when
-it is named.
-Must not own: what the names stand for.
+Owns: the public names and the version. Modules that a first program rarely needs are
+loaded when a name from them is used.
+Must not own: the objects behind the names.
 Read next: `tensor.py`.
 """
 
@@ -28,7 +28,7 @@ from microgradnd.vectorizing import vmap
 
 __version__ = "0.1.0"
 
-Tensor.outdated = Outdated  # here, since each of the two files would need the other
+Tensor.outdated = Outdated  # here, because the two files would import each other
 
 __all__ = [
     "Tensor",
@@ -72,14 +72,14 @@ __all__ = [
     "vmap",
 ]
 
-if TYPE_CHECKING:  # a type checker sees names, and no __getattr__, which would allow any other
+if TYPE_CHECKING:  # type checkers see names, not __getattr__, which would allow any name
     from microgradnd import data, distributed, onnx, testing, viz
     from microgradnd.compiler import compile, static
     from microgradnd.reasons import explain
     from microgradnd.saving import load, save
 else:
     for made in (tensor, primitive, grad, value_and_grad, vjp, jvp, jacobian, hessian, hvp, elementwise_grad, vmap):
-        globals()[made.__name__] = explained(made)  # here, since calls from within have the right arguments
+        globals()[made.__name__] = explained(made)  # here: internal calls have the right arguments
         globals()[made.__name__].__module__ = __name__  # where pickle finds it
     del made
     LATER = {

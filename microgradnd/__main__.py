@@ -1,8 +1,7 @@
-"""From the shell: `python -m microgradnd draw train.py -o graph.svg` runs a program and
-draws what it computed.
+"""The command line: `python -m microgradnd draw train.py -o graph.svg` draws a program.
 
 Owns: the command line.
-Must not own: what is drawn, or how (`viz/render.py`).
+Must not own: drawing (`viz/render.py`).
 Read next: `viz/render.py`.
 """
 
@@ -26,22 +25,24 @@ from microgradnd.tape import Leaf, Mode, Operation
 from microgradnd.tensor import Tensor, wrap
 
 EPILOG = """\
-FILE.py:name draws what the function of that name returns, called without arguments, or the Tensor
-of that name. The file is imported: what stands under `if __name__ == "__main__"` isn't run.
+FILE.py:name draws the Tensor of that name, or the Tensor that the function of that name returns
+when called without arguments. The file is imported, so code under `if __name__ == "__main__"`
+doesn't run.
 
-FILE.py alone is run as a program. Drawn is its variable `loss`, if that is a Tensor, else the
-Tensor among its variables that was computed last, else, of what its functions have computed, the
-last single number: in most programs the loss of the last step.
+FILE.py alone is run as a program, and one of its Tensors is drawn: the variable `loss`, otherwise
+the variable computed last, otherwise the last single number that its functions computed. In most
+programs that is the loss of the last step.
 
-Of a program that fails, what it had computed is drawn, with the operation that failed in red.
+If the program fails, you get a picture of everything before the error, with the failed operation
+in red.
 
-The end of the output's name says what is written: .svg, .png, .pdf, .dot (Graphviz),
+The ending of the output's name chooses the format: .svg, .png, .pdf, .dot (Graphviz),
 .mmd (Mermaid), .json, or .html, a page to step through the computation in a browser.
 """
 
 
 class Refused(Exception):
-    """What was asked for can't be drawn, and why."""
+    """A request that can't be drawn, and why."""
 
 
 class Failed(Refused):
@@ -49,17 +50,17 @@ class Failed(Refused):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Do what the command line says, and return the exit status.
+    """Run the command line, and return the exit status.
 
     Parameters
     ----------
     argv : sequence of str, optional
-        The arguments; by default those of the process.
+        The arguments; by default the process's own.
 
     Returns
     -------
     int
-        0, or 1 where there is nothing to draw or the program failed.
+        0, or 1 if there is nothing to draw or the program failed.
 
     Examples
     --------
@@ -67,14 +68,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     >>> from microgradnd.__main__ import main
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     program = pathlib.Path(folder, "square.py")
-    ...     lines = ["import microgradnd as mg", "x = mg.tensor(3.0, requires_grad=True)", "loss = x**2"]
+    ...     lines = [
+    ...         "import microgradnd as mg",
+    ...         "x = mg.tensor(3.0, requires_grad=True)",
+    ...         "loss = x**2",
+    ...     ]
     ...     written = program.write_text("\\n".join(lines))
     ...     main(["draw", str(program), "-o", folder + "/graph.mmd"])
     wrote .../graph.mmd
     0
     """
     parser = argparse.ArgumentParser(
-        prog="python -m microgradnd", description="Automatic differentiation that one can look into."
+        prog="python -m microgradnd", description="Automatic differentiation that you can look into."
     )
     commands = parser.add_subparsers(metavar="command", required=True)
     draw = commands.add_parser(
@@ -84,13 +89,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    draw.add_argument("program", metavar="FILE.py[:name]", help="the program, and what in it to draw")
-    draw.add_argument("-o", "--output", type=Path, help="the file to write; without it, a table is printed")
-    draw.add_argument("--backward", action="store_true", help="show the gradients, and how they come about")
+    draw.add_argument("program", metavar="FILE.py[:name]", help="the program, and the name in it to draw")
+    draw.add_argument("-o", "--output", type=Path, help="the file to write; by default, a table is printed")
+    draw.add_argument("--backward", action="store_true", help="show the gradients, and how they are computed")
     draw.add_argument("--view", choices=("forward", "backward", "both"), help="what to draw; forward by default")
-    draw.add_argument("--depth", type=int, help="how deep scopes are unfolded")
-    draw.add_argument("--max-nodes", type=int, help="how many nodes to draw at most; scopes fold until it fits")
-    draw.add_argument("--rankdir", choices=("TB", "LR", "BT", "RL"), help="which way the computation runs")
+    draw.add_argument("--depth", type=int, help="the depth to which scopes are unfolded")
+    draw.add_argument("--max-nodes", type=int, help="the most nodes to draw; scopes are folded until they fit")
+    draw.add_argument("--rankdir", choices=("TB", "LR", "BT", "RL"), help="the direction of the computation")
     given = parser.parse_args(argv)
     options = {name: getattr(given, name) for name in ("view", "depth", "max_nodes", "rankdir")}
     try:
@@ -102,27 +107,27 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def write(program: str, output: Path | None, backward: bool, options: dict[str, Any]) -> None:
-    """Run a program and draw what it computed, to a file or as a table on the
-    terminal.
-    """
+    """Run a program and draw what it computed, to a file or as a printed table."""
     from microgradnd import viz
     from microgradnd.viz.render import format_of
 
     if output is None and (wrong := {"view", "rankdir"} & set(options)):
-        raise Refused(f"--{min(wrong)} is for pictures: say where to, with -o graph.svg")
+        raise Refused(f"--{min(wrong)} is for pictures: name an output file with -o graph.svg")
     try:
         if output is not None:
-            format_of(output)  # a typing error is better found before the program runs
+            format_of(output)  # find a typing error before the program runs
         try:
             t = result(program)
         except Failed as failure:
             if output is None:
-                raise Refused(f"{failure}; give -o graph.svg for a picture of what led to the error") from failure
+                raise Refused(
+                    f"{failure}; give -o graph.svg for a picture of the computation up to the error"
+                ) from failure
             raise Refused(f"{failure}{drawn_until(failure, output)}") from failure
         if output is None:
             print(viz.table(t, **options))
             return
-        if backward and format_of(output) != "html":  # the page has both directions anyway
+        if backward and format_of(output) != "html":  # the page always has both directions
             options.setdefault("view", "both")
         print(f"wrote {viz.save(t, output, **options)}")
     except (ImportError, OSError, RuntimeError, TypeError, ValueError) as error:
@@ -130,21 +135,19 @@ def write(program: str, output: Path | None, backward: bool, options: dict[str, 
 
 
 def drawn_until(failure: Failed, output: Path) -> str:
-    """Draw what a program had computed before it failed, and say where; nothing if it
-    had computed nothing.
-    """
+    """Draw what a program computed before it failed, and return where it is drawn."""
     from microgradnd import viz
     from microgradnd.viz.render import FORMATS, format_of
 
     path = output if format_of(output) in (*FORMATS, "dot") else output.with_suffix(".svg")
     try:
-        return f"; wrote {viz.save(failure.__cause__, path)}, which shows what led to the error"
-    except ValueError:  # no Tensor was there
+        return f"; wrote {viz.save(failure.__cause__, path)}, which shows the computation up to the error"
+    except ValueError:  # there was no Tensor
         return ", so there is nothing to draw"
 
 
 def result(program: str) -> Tensor:
-    """Return the Tensor that is meant by `FILE.py` or `FILE.py:name`."""
+    """Return the Tensor that `FILE.py` or `FILE.py:name` means."""
     file, colon, name = program.rpartition(":")
     if not colon or not name.isidentifier():
         file, name = program, ""
@@ -160,15 +163,13 @@ def result(program: str) -> Tensor:
 
 
 class Kept(Operation):
-    """An operation that keeps its arrays, though `backward()` frees them: the last ones
-    of a program are drawn.
-    """
+    """An operation that keeps the arrays that `backward()` frees, for the picture."""
 
     __slots__ = ("kept_args", "kept_out")
 
     @property
     def args(self) -> tuple[Any, ...] | None:
-        """The arguments, not to be taken away."""
+        """The arguments, which can't be freed."""
         return self.kept_args
 
     @args.setter
@@ -178,7 +179,7 @@ class Kept(Operation):
 
     @property
     def out(self) -> Any:
-        """The result, not to be replaced by its shape and dtype, or by nothing."""
+        """The result, which can't be freed or replaced by its shape and dtype."""
         return self.kept_out
 
     @out.setter
@@ -188,9 +189,7 @@ class Kept(Operation):
 
 
 def as_it_was(last: Operation) -> None:
-    """Give a computation the variables as they were when it was made: an optimizer has
-    changed them since.
-    """
+    """Restore the variables of a computation: an optimizer has changed them since."""
     todo, seen, before = [last], {last}, dict[Leaf, Leaf]()
     while todo:
         node = todo.pop()
@@ -206,10 +205,9 @@ def as_it_was(last: Operation) -> None:
 
 
 class Noting(Recording):
-    """Notes for each operation which line of the program it comes from, and which was
-    the last to make one number.
+    """Notes each operation's line of the program, and the last that made one number.
 
-    Each operation keeps its arrays, with copies of those that an optimizer may change.
+    Each operation keeps its arrays, with copies of arrays that an optimizer may change.
     """
 
     last: Operation | None = None
@@ -232,11 +230,10 @@ class Noting(Recording):
 
 @contextmanager
 def running(path: Path, name: str) -> Iterator[dict[str, Any]]:
-    """Run a file as the module of a name and give its variables; its folder is the
-    first where imports are looked for.
+    """Run a file as the module of a name, and yield its variables.
 
-    What fails meanwhile, in the file or in what is called of it, is shown as the
-    program alone would show it.
+    Its folder comes first in the search for imports. An error in the file, or in a
+    function of it, is shown as the program alone would show it.
     """
     module = types.ModuleType(name)
     module.__file__ = str(path)
@@ -256,10 +253,10 @@ def running(path: Path, name: str) -> Iterator[dict[str, Any]]:
     except Exception as error:
         shown = error.__traceback__
         while shown is not None and shown.tb_frame.f_code.co_filename != str(path):
-            shown = shown.tb_next  # the frames before are ours
+            shown = shown.tb_next  # the earlier frames are ours
         if shown is None and not isinstance(error, SyntaxError):
             raise
-        chain = not hasattr(error, "_failed_call")  # whose cause lies inside of the library
+        chain = not hasattr(error, "_failed_call")  # its cause lies inside the library
         traceback.print_exception(type(error), error, shown, chain=chain)
         raise Failed(f"{path} failed") from error
     finally:
@@ -271,18 +268,16 @@ def running(path: Path, name: str) -> Iterator[dict[str, Any]]:
 
 
 def named(variables: dict[str, Any], name: str, file: str) -> Tensor:
-    """Return the Tensor of a name, or the one that the function of this name
-    returns.
-    """
+    """Return the Tensor of a name, or the result of the function of that name."""
     if name not in variables:
         possible = [key for key, value in variables.items() if isinstance(value, Tensor) or inspect.isfunction(value)]
-        advice = f"there are {', '.join(possible)}" if possible else "assign the result to it"
+        advice = f"it has {', '.join(possible)}" if possible else "assign the result to it"
         raise Refused(f"{file} has no variable {name!r}; {advice}")
     value, what = variables[name], f"{file}:{name}"
     if not isinstance(value, Tensor) and callable(value):
         if not _takes_nothing(value):
             raise Refused(f"{what} takes arguments; name a function that needs none and returns the Tensor to draw")
-        value, what = value(), f"what {what} returned"
+        value, what = value(), f"the result of {what}"
     if not isinstance(value, Tensor):
         raise Refused(f"{what} must be a Tensor, got a {type(value).__name__}")
     return value
@@ -292,16 +287,14 @@ def _takes_nothing(value: Any) -> bool:
     """Return whether a value can be called without arguments."""
     try:
         parameters = inspect.signature(value).parameters.values()
-    except (TypeError, ValueError):  # it can't be called, or nobody knows how
+    except (TypeError, ValueError):  # not callable, or without a signature
         return False
     optional = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     return all(p.default is not inspect.Parameter.empty or p.kind in optional for p in parameters)
 
 
 def last(variables: dict[str, Any], noting: Noting, file: str) -> Tensor:
-    """Return the Tensor `loss`, or the one that was computed last, or the last
-    number.
-    """
+    """Return the Tensor `loss`, else the last Tensor computed, else the last number."""
     loss = variables.get("loss")
     if isinstance(loss, Tensor):
         return loss
@@ -313,7 +306,7 @@ def last(variables: dict[str, Any], noting: Noting, file: str) -> Tensor:
     if computed:
         return computed[max(computed)]
     if noting.last is None:
-        raise Refused(f"{file} computed no number from a Tensor that requires a gradient; there is nothing to draw")
+        raise Refused(f"{file} computed no number from a Tensor that requires a gradient, so there is nothing to draw")
     return wrap(noting.last.out, noting.last)
 
 

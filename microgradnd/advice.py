@@ -1,16 +1,15 @@
-"""What an error tells the user to do: the knowledge behind messages, loaded when
-something has gone wrong.
+"""Advice for errors: the knowledge behind messages, loaded when something went wrong.
 
-Owns: which name or keyword of other libraries is which here, and what NumPy's messages
-mean for the caller.
-Must not own: the decision that something is an error (each operation checks what it is
-given itself).
+Owns: what names and keywords of other libraries are called here, and what NumPy's
+messages mean for the caller.
+Must not own: the decision that something is an error; each operation checks its own
+arguments.
 Read next: `registry.py`, `lines.py`.
 
-NumPy's messages say what is wrong with a call, but neither which one nor with what to
-replace it. Here they get the operation, its operands, the line of the user's code and
-the remedy; those that only speak of the inside of a function ("_sum() got an unexpected
-keyword argument") are said anew.
+NumPy's messages say what is wrong, but not with which call, nor how to fix it. This
+file adds the operation, its operands, the line of the user's code and the remedy. It
+rewrites messages about the inside of a function ("_sum() got an unexpected keyword
+argument").
 """
 
 from __future__ import annotations
@@ -34,17 +33,16 @@ from microgradnd.registry import JVPS, VJPS, name_of
 from microgradnd.tape import Operation, current, describe
 
 NUMPY = np.__file__.rpartition("__init__")[0]
-PLACES = ("nn.functional", "nn", "optim", "viz")  # where the public names are, apart from `mg` itself
+PLACES = ("nn.functional", "nn", "optim", "viz")  # the modules of public names, apart from `mg` itself
 NUMPY_PLACES = (("np", np), ("np.linalg", np.linalg), ("np.fft", np.fft))
-parameters = parameters_of.__wrapped__  # of callable objects too, which can't be hashed
+parameters = parameters_of.__wrapped__  # also for callable objects, which may be unhashable
 IN_PLACE = "under mg.no_grad(), or write t = ... for a new Tensor"
 
-# What users of PyTorch, JAX and NumPy type, and what it is here; "t" stands for the
-# Tensor
+# What users of PyTorch, JAX and NumPy type, and its name here; "t" is the Tensor
 SIGNS = {"add": "+", "div": "/", "mul": "*", "sub": "-", "bmm": "@", "mm": "@", "mv": "@"}
 SIGNS |= {"eq": "==", "ge": ">=", "gt": ">", "le": "<=", "lt": "<", "ne": "!="}
 DTYPES = {"byte": "uint8", "double": "float64", "float": "float32", "half": "float16", "int": "int32", "long": "int64"}
-IN_MEMORY = "leave it out: every Tensor is in main memory, and computed on the CPU"
+IN_MEMORY = "leave it out: every Tensor is in main memory, on the CPU"
 OF_TENSOR = {
     **{name: f"t {sign} other" for name, sign in SIGNS.items()},
     **{f"{name}_": f"t {SIGNS[name]}= other {IN_PLACE}" for name in ("add", "div", "mul", "sub")},
@@ -69,7 +67,7 @@ OF_TENSOR = {
     "expand_as": "np.broadcast_to(t, other.shape)",
     "flat": "t.ravel()",
     "gather": "np.take_along_axis(t, index, axis)",
-    "grad_fn": "mg.viz.draw(t) to see what t was computed from; t.is_leaf says whether it was computed",
+    "grad_fn": "mg.viz.draw(t) to see how t was computed; t.is_leaf is False if it was",
     "index_select": "np.take(t, index, axis)",
     "itemsize": "t.dtype.itemsize",
     "masked_fill": "np.where(mask, value, t)",
@@ -87,7 +85,7 @@ OF_TENSOR = {
     "size": "t.shape, or t.shape[0] for the length of the first axis; t.size is the number of elements",
     "sort": "np.sort(t)",
     "t": "t.T",
-    "to": "t.astype(dtype); every Tensor is in main memory, and computed on the CPU",
+    "to": "t.astype(dtype); every Tensor is in main memory, on the CPU",
     "topk": "np.sort(t)[..., -k:]",
     "tobytes": "t.data.tobytes()",
     "type": "t.astype(dtype)",
@@ -116,13 +114,13 @@ OF_MODULE = {
     "jacrev": 'mg.jacobian(f, mode="rev")',
     "jit": "mg.compile(f)",
     "linearize": "mg.jvp(f, primals, tangents)",
-    "load": "np.load(path), and module.load_state_dict() with what it gives",
+    "load": "np.load(path), and module.load_state_dict() with its result",
     "make_jaxpr": "mg.compile(f), and its .source()",
     "manual_seed": "rng = np.random.default_rng(seed), and pass rng= to the layers",
     "ModuleList": "nn.Sequential(*modules), and loop over it in forward()",
     "ModuleDict": "an attribute for each module",
     "normal": "np.random.default_rng().normal(mean, deviation, shape)",
-    "numpy": "import numpy as np, whose own functions work on Tensors",
+    "numpy": "import numpy as np, whose functions work on Tensors",
     "permute": "np.transpose(t, axes)",
     "plot": "viz.draw(t), or viz.plot_history(losses)",
     "rand": "np.random.default_rng().random(shape)",
@@ -136,7 +134,7 @@ OF_MODULE = {
     "stop_gradient": "t.detach()",
     "unsqueeze": "np.expand_dims(t, axis)",
 }
-# What others call a parameter; the first that a function has is meant
+# Other libraries' names for a parameter; the first that the function has is meant
 KEYWORDS = {
     **dict.fromkeys(("beta1", "beta2", "beta_1", "beta_2"), ("betas",)),
     **dict.fromkeys(("correction", "unbiased"), ("ddof",)),
@@ -162,15 +160,15 @@ KEYWORDS = {
     "use_bias": ("bias",),
 }
 
-# What NumPy says, and what to do then
+# What NumPy says, and the remedy
 REMEDIES = (
     (
         r"not aligned|core dimension|shape-mismatch for sum|incompatible dimensions for cross",
-        "the axes that are multiplied must have the same length; transpose (.T) or reshape an operand",
+        "the multiplied axes must have the same length; transpose (.T) or reshape an operand",
     ),
     (
         r"does not have enough dimensions",
-        "the operands must be vectors or matrices; use * to multiply by a number, or add an axis with x[None]",
+        "the operands must be vectors or matrices; use * for multiplication by a number, or add an axis with x[None]",
     ),
     (
         r"subscripts|remapped shapes \[original->remapped\]: .*newaxis",
@@ -179,12 +177,12 @@ REMEDIES = (
     (r"requested shape|broadcast_to", "an axis can be repeated only if its length is 1; add one with x[:, None]"),
     (
         r"boolean index did not match",
-        "a boolean index must have the shape of the axes that it picks from",
+        "a boolean index must have the shape of the axes that it selects from",
     ),
-    (r"indexing arrays could not be broadcast", "index arrays must broadcast; np.ix_(rows, columns) picks a block"),
+    (r"indexing arrays could not be broadcast", "index arrays must broadcast; np.ix_(rows, columns) selects a block"),
     (
         r"could not be broadcast|shape mismatch",
-        "shapes must agree from the last axis on, or be 1 there; reshape one operand, add an axis (x[:, None]), or "
+        "lengths must be equal or 1, axis by axis from the last; reshape one operand, add an axis (x[:, None]), or "
         "transpose it (.T)",
     ),
     (
@@ -192,28 +190,28 @@ REMEDIES = (
         "np.stack joins along a new axis; give a smaller array the missing axis with x[None], or reshape it",
     ),
     (r"concatenation axis must match", "choose another axis=, or cut or transpose the arrays to the same lengths"),
-    (r"cannot reshape", "the new shape must have as many elements; -1 for one length fits that length to the rest"),
-    (r"one unknown dimension", "only one length can be -1, which is then worked out from the others"),
+    (r"cannot reshape", "the new shape must hold as many elements; a length of -1 is worked out from the others"),
+    (r"one unknown dimension", "give -1 for one length only; it is worked out from the others"),
     (r"too many indices", "give at most one index per axis (.shape shows them), or add an axis with [..., None]"),
-    (r"only integers, slices", "index with integers, slices, ..., None, or arrays of integers or booleans"),
-    (r"index \S+ is out of bounds", "indices run from 0 to the length less 1, or from -1 downwards from the end"),
+    (r"only integers, slices", "use integers, slices, ..., None, or arrays of integers or booleans"),
+    (r"index \S+ is out of bounds", "indices run from 0 to length - 1, or from -1 down to -length"),
     (
         r"[Ss]ingular matrix",
         "this matrix has no inverse; use np.linalg.lstsq or pinv, or add a small multiple of np.eye",
     ),
-    (r"must be square|square matri", "pass matrices with as many rows as columns, or use np.linalg.pinv or lstsq"),
-    (r"at least two-dimensional", "pass a matrix: reshape the vector, or give it an axis with x[:, None]"),
+    (r"must be square|square matri", "pass square matrices, or use np.linalg.pinv or lstsq"),
+    (r"at least two-dimensional", "pass a matrix; x[:, None] makes one of a vector"),
     (
         r"positive definite",
-        "pass a symmetric matrix whose eigenvalues are positive, perhaps with a small multiple of np.eye added",
+        "pass a symmetric matrix whose eigenvalues are positive, perhaps after adding a small multiple of np.eye",
     ),
     (r"did not converge", "look for NaN, Inf or very large numbers in the matrix"),
-    (r"axis\d?:? .*out of bounds|axis \S+ is out of bounds", "axes run from 0 to ndim - 1, or from -1 downwards"),
+    (r"axis\d?:? .*out of bounds|axis \S+ is out of bounds", "axes run from 0 to ndim - 1, or from -1 down to -ndim"),
     (r"duplicate value|repeated axis|axes don't match", "name each axis of the array once"),
-    (r"to squeeze", "only axes of length 1 can be taken away; use indexing or reshape for the others"),
-    (r"equal division", "np.array_split makes parts of nearly the same length"),
-    (r"no identity|empty sequence|zero-size", "there must be an element: check that the array isn't empty"),
-    (r"negative integer powers", "convert the base or the exponent to float first, as with 2.0 ** x"),
+    (r"to squeeze", "only axes of length 1 can be removed; use indexing or reshape for the others"),
+    (r"equal division", "np.array_split makes parts of nearly equal length"),
+    (r"no identity|empty sequence|zero-size", "at least one element is needed; check why the array is empty"),
+    (r"negative integer powers", "convert the base or the exponent to float first (2.0 ** x)"),
     (r"data type .* not understood|not a valid dtype", "pass a NumPy dtype, such as np.float32"),
 )
 NO_ARRAY = re.compile(
@@ -230,17 +228,17 @@ COUNT = re.compile(
 
 
 def missing_attribute(owner: str, name: str, candidates: Iterable[str] = ()) -> str:
-    """Return the message for a name that isn't there, with the one that was meant.
+    """Return the message for a missing name, with the name that was meant.
 
     Parameters
     ----------
     owner : str
-        Where it was looked for: "Tensor", "microgradnd", "nn", "nn.functional",
-        "optim", "viz".
+        Where the user looked: "Tensor", "microgradnd", "nn", "nn.functional", "optim",
+        "viz".
     name : str
-        What was looked for.
+        The missing name.
     candidates : iterable of str
-        What there is.
+        The names that exist there.
 
     Returns
     -------
@@ -250,16 +248,16 @@ def missing_attribute(owner: str, name: str, candidates: Iterable[str] = ()) -> 
     --------
     >>> from microgradnd.advice import missing_attribute
     >>> missing_attribute("Tensor", "clone")
-    "a Tensor has no 'clone', since its methods are those of NumPy's arrays; write t.copy()"
+    "a Tensor has no 'clone': its methods are those of NumPy arrays; write t.copy()"
     >>> missing_attribute("microgradnd", "sin")
-    "the module microgradnd has no 'sin'; write np.sin(...), for NumPy's own functions work on Tensors"
+    "the module microgradnd has no 'sin'; write np.sin(...): NumPy's own functions..."
     """
-    if name.startswith("__"):  # some library asks what this object can do
+    if name.startswith("__"):  # a library that asks for a protocol
         return f"{owner} has no {name}"
     known = sorted(c for c in candidates if not c.startswith("_"))
     if owner == "Tensor":
         meant = OF_TENSOR.get(name) or _elsewhere(name, "t")
-        text = f"a Tensor has no {name!r}, since its methods are those of NumPy's arrays"
+        text = f"a Tensor has no {name!r}: its methods are those of NumPy arrays"
     else:
         of_class = _loosely(owner, name, known) if owner == "nn" and name[0].isupper() else None
         meant = OF_MODULE.get(name) or of_class or _elsewhere(name, "...") or _loosely(owner, name, known)
@@ -270,13 +268,12 @@ def missing_attribute(owner: str, name: str, candidates: Iterable[str] = ()) -> 
     if meant:
         return f"{text}; {meant if meant.startswith('leave it out') else 'write ' + meant}"
     if owner in ("nn", "nn.functional"):
-        return f"{text}; write it in NumPy, as a function or as an nn.Module with a forward(): there is {_all(known)}"
-    return f"{text}; there is {_all(known)}"
+        return f"{text}; write a function, or an nn.Module with a forward(); this module has {_all(known)}"
+    return f"{text}; it has {_all(known)}"
 
 
 def missing_member(value: object, name: str) -> AttributeError:
-    """Return the error for an attribute that an object hasn't, with the one that was
-    meant.
+    """Return the error for a missing attribute, with the attribute that was meant.
 
     Examples
     --------
@@ -288,14 +285,12 @@ def missing_member(value: object, name: str) -> AttributeError:
     owner, known = type(value).__name__, [c for c in dir(value) if not c.startswith("_")]
     near = _near(name, known)
     return AttributeError(
-        f"{owner} has neither attribute nor method {name!r}; {f'write .{near}' if near else f'there is {_all(known)}'}"
+        f"{owner} has neither attribute nor method {name!r}; {f'write .{near}' if near else f'it has {_all(known)}'}"
     )
 
 
 def _near(name: str, known: list[str]) -> str | None:
-    """Return the name that was meant, if one is as good as certain: a misspelling, or a
-    part of it.
-    """
+    """Return the name that was almost certainly meant: misspelled, or part of it."""
     near = difflib.get_close_matches(name, known, 1, 0.8)
     longer = [c for c in known if len(name) > 2 and name.lower() in c.lower()]
     return near[0] if near else longer[0] if len(longer) == 1 else None
@@ -310,13 +305,13 @@ def _all(names: list[str]) -> str:
 
 
 def _loosely(owner: str, name: str, known: Iterable[str]) -> str | None:
-    """Return the name there that differs in capitals and underscores only."""
+    """Return the known name that differs only in capitals and underscores."""
     wanted = name.replace("_", "").lower()
     return next((f"{_short(owner)}.{c}" for c in known if c.replace("_", "").lower() == wanted), None)
 
 
 def _elsewhere(name: str, operand: str) -> str | None:
-    """Return where a name is: in another part of the library, or in NumPy."""
+    """Return where else a name exists: elsewhere in the library, or in NumPy."""
     there = {place: getattr(sys.modules.get(f"microgradnd.{place}"), "__all__", ()) for place in PLACES}
     for place, names in there.items():
         if name in names:
@@ -327,37 +322,37 @@ def _elsewhere(name: str, operand: str) -> str | None:
             return f"{place}.{name}"
         if value is not None:
             given = f"{operand}, ..." if getattr(value, "nin", 1) > 1 and operand != "..." else operand
-            return f"{place}.{name}({given}), for NumPy's own functions work on Tensors"
+            return f"{place}.{name}({given}): NumPy's own functions work on Tensors"
     return next((found for place, names in there.items() if (found := _loosely(place, name, names))), None)
 
 
 def failed_call(
     function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], error: Exception
 ) -> Exception | None:
-    """Return the error to raise instead of the one that a call raised, or add a note to
-    that and return None.
+    """Return a better error for a failed call, or add a note to its error.
 
     Parameters
     ----------
     function : callable
-        A function of NumPy, one of the library, or a primitive of the user's.
+        A NumPy function, a function of the library, or a user's primitive.
     args, kwargs
-        What it was given: Tensors, arrays, anything.
+        Its arguments: Tensors, arrays, anything.
     error : Exception
-        What it raised.
+        The error that it raised.
 
     Returns
     -------
     Exception or None
-        An error of the same class, to be raised `from error`. None for what isn't about
-        the call (a warning that is an error, say), what the library has raised with a
-        message of its own, and what a user's function raised.
+        An error of the same class, to raise `from error`. None if the error isn't about
+        the call (a warning turned into an error, say), if the library raised it with a
+        message of its own, or if a user's function raised it.
 
     Examples
     --------
     >>> import numpy as np
     >>> from microgradnd.advice import failed_call
-    >>> print(failed_call(np.dot, (np.ones(3), 2), {"dim": 0}, TypeError("got an unexpected keyword argument 'dim'")))
+    >>> error = TypeError("got an unexpected keyword argument 'dim'")
+    >>> print(failed_call(np.dot, (np.ones(3), 2), {"dim": 0}, error))
     np.dot takes no keyword 'dim'... (..., line 1: print(failed_call(...
     """
     if (trace := current().trace) is not None:
@@ -382,7 +377,7 @@ def failed_call(
 
 
 def _explained(name: str, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], error: Exception) -> str:
-    """Return what went wrong with a call and what to do."""
+    """Return what went wrong with a call, and the remedy."""
     said = " ".join(str(error).split()).rstrip(".")
     call = _called(function, args, kwargs)
     if found := KEYWORD.search(said):
@@ -397,12 +392,12 @@ def _explained(name: str, function: Any, args: tuple[Any, ...], kwargs: dict[str
         if re.search(pattern, said):
             return f"{call}: {said}; {remedy}"
     if OBSCURE.search(said) or NO_ARRAY.search(said) or len(said) < 4:
-        return f"{call}: NumPy can't compute this with arguments of these types and shapes; its documentation has more"
+        return f"{call}: NumPy can't compute this with arguments of these types and shapes; see its documentation"
     return f"{call}: {said}"
 
 
 def display(function: Any) -> str:
-    """Return the name by which the user calls a function."""
+    """Return the name by which users call a function."""
     shown = {
         primitives.getitem: "t[index]",
         primitives.astype: "t.astype",
@@ -413,7 +408,7 @@ def display(function: Any) -> str:
     try:
         if function in shown:
             return shown[function]
-    except TypeError:  # unhashable: a callable object of the user's
+    except TypeError:  # a user's callable object that can't be hashed
         pass
     name, module = name_of(function), getattr(function, "__module__", None) or ""
     if "." in (path := getattr(function, "__qualname__", name)) and "<locals>" not in path:
@@ -426,13 +421,11 @@ def display(function: Any) -> str:
         if module == "microgradnd.nn.init":
             return f"nn.init.{name}"
         return f"nn.{name}" if module.endswith((".fit", ".summaries")) else f"F.{name}"
-    return "a function that has no name" if name == "<lambda>" else name
+    return "a function without a name" if name == "<lambda>" else name
 
 
 def _called(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
-    """Return an operation with its operands: np.dot of 'w' (shape (3,), float64) and a
-    number.
-    """
+    """Return a call in words: np.dot of 'w' (shape (3,), float64) and 2."""
     given = [described(arg) for arg in args[:6]]
     if len(args) > 6:
         given.append(f"{len(args) - 6} more")
@@ -443,14 +436,12 @@ def _called(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str
 
 
 def array_of(value: Any) -> Any:
-    """Return the array of a Tensor, and anything else as it is."""
+    """Return the array of a Tensor; anything else is returned unchanged."""
     return value._array if hasattr(type(value), "__primitive__") else value
 
 
 def described(value: Any) -> str:
-    """Return an operand as messages put it: its name, if it has one, its shape and
-    dtype.
-    """
+    """Return an operand in words: its name, if it has one, shape and dtype."""
     array = array_of(value)
     if array is not value or isinstance(value, np.ndarray):
         node = getattr(value, "_node", None)
@@ -470,18 +461,16 @@ def _short_repr(value: Any) -> str:
 
 
 def _no_arrays(values: Iterable[Any]) -> Iterator[str]:
-    """Yield what is wrong with each value that isn't an array of numbers, and what to
-    do.
-    """
+    """Yield what is wrong with each value that isn't an array of numbers."""
     for i, value in enumerate(values):
         array = array_of(value)
         place = f"operand {i}"
         if array is None:
-            yield f"{place} is None; did a function forget to return, or has backward() not run yet for a .grad?"
+            yield f"{place} is None; did a function forget to return, or is it a .grad before backward()?"
         elif isinstance(array, str | bytes):
-            yield f"{place} is text; convert it to a number first, as with float({_short_repr(array)})"
+            yield f"{place} is text; convert it to a number first: float({_short_repr(array)})"
         elif isinstance(array, np.ndarray) and array.dtype.kind not in "biufc":
-            yield f"{place} is an array of dtype {array.dtype}; convert it to numbers first, as with .astype(float)"
+            yield f"{place} is an array of dtype {array.dtype}; convert it to numbers first with .astype(float)"
         elif isinstance(array, list | tuple):
             try:
                 inside = np.asarray([array_of(v) for v in array])
@@ -489,7 +478,7 @@ def _no_arrays(values: Iterable[Any]) -> Iterator[str]:
                 yield f"{place} is a list whose parts have different lengths; make them equally long, or loop over it"
             else:
                 if inside.dtype.kind not in "biufc":
-                    yield f"{place} is a list that holds more than numbers ({_short_repr(array)}); convert its parts"
+                    yield f"{place} is a list that doesn't hold numbers alone ({_short_repr(array)}); convert its parts"
         elif not isinstance(array, np.ndarray | np.generic | int | float | complex):
             yield (
                 f"{place} is of type {type(value).__name__}, which isn't an array of numbers; "
@@ -503,15 +492,15 @@ def _is_axis(axis: Any) -> bool:
 
 
 def wrong_keyword(name: str, keyword: str, known: list[inspect.Parameter]) -> str:
-    """Return the message for a keyword that a function doesn't take, with the one that
-    was meant.
+    """Return the message for an unknown keyword, with the keyword that was meant.
 
     Examples
     --------
     >>> import inspect
     >>> import numpy as np
     >>> from microgradnd.advice import wrong_keyword
-    >>> wrong_keyword("np.sum", "keepdim", list(inspect.signature(np.sum).parameters.values()))
+    >>> known = list(inspect.signature(np.sum).parameters.values())
+    >>> wrong_keyword("np.sum", "keepdim", known)
     "np.sum takes no keyword 'keepdim'; write keepdims= instead"
     """
     names = [p.name for p in known if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name != "self"]
@@ -522,15 +511,13 @@ def wrong_keyword(name: str, keyword: str, known: list[inspect.Parameter]) -> st
 
 
 def instead_of(keyword: str, names: list[str]) -> str:
-    """Return what to do instead of giving a keyword that isn't among the names of the
-    parameters, if that is known.
-    """
+    """Return what to do instead of passing an unknown keyword, or an empty string."""
     why = {
         "device": "arrays are in main memory",
         "out": "use its result",
         "inplace": "it always returns a result",
-        "padding_mode": "what is padded with are zeros; for other numbers call np.pad(x, ..., mode=...) before",
-        "proj_size": "give the result to nn.Linear",
+        "padding_mode": "the padding is zeros; for others call np.pad(x, ..., mode=...) first",
+        "proj_size": "pass the result to nn.Linear",
         "max_norm": "scale the rows yourself, under mg.no_grad()",
     }
     if keyword in why:
@@ -553,7 +540,7 @@ def _wrong_count(name: str, function: Any, args: tuple[Any, ...]) -> str:
     if isinstance(function, np.ufunc):
         return f"{text}, but it takes {function.nin}; pass the others by keyword, or leave them out"
     if not known:
-        return f"{text}, which are too many or too few; its documentation lists its parameters"
+        return f"{text}, too many or too few; its documentation lists its parameters"
     if len(args) < len(needed):
         return f"{text}; it also needs {', '.join(needed[len(args) :])} (its parameters: {_signature(known)})"
     if getattr(function, "__name__", "") == "__init__" and any(hasattr(arg, "dtype") for arg in args):
@@ -573,15 +560,13 @@ def _frames(traceback: TracebackType | None) -> Iterator[tuple[FrameType, int]]:
 
 
 def _through_others(traceback: TracebackType | None) -> bool:
-    """Return whether an error passed through a function of the user's: a primitive's
-    body, a callback.
-    """
+    """Return whether an error passed through a user's function, such as a callback."""
     files = [frame.f_code.co_filename for frame, _ in _frames(traceback)]
     return any(not file.startswith((PACKAGE, NUMPY, "<__array_function__")) for file in files)
 
 
 def _deliberate(traceback: TracebackType | None) -> bool:
-    """Return whether the library raised an error itself, with a message of its own."""
+    """Return whether the library raised an error on purpose, with its own message."""
     last = list(_frames(traceback))[-1:]
     return any(
         frame.f_code.co_filename.startswith(PACKAGE) and dis.opname[frame.f_code.co_code[at]] == "RAISE_VARARGS"
@@ -590,9 +575,7 @@ def _deliberate(traceback: TracebackType | None) -> bool:
 
 
 def _public_class(error: Exception) -> type[Exception]:
-    """Return the nearest class of an error that takes a message: NumPy's own take parts
-    of one.
-    """
+    """Return the nearest class of an error whose constructor takes just a message."""
     public = (
         TypeError,
         ValueError,
@@ -607,8 +590,9 @@ def _public_class(error: Exception) -> type[Exception]:
 
 
 def by_blocks(function: Any, args: Iterable[Any], error: Exception) -> Exception | None:
-    """Return the error for what can't be done with another library's array as a whole;
-    None for NumPy's arrays.
+    """Return the error for an operation on another library's array, or None.
+
+    None is for NumPy's arrays.
     """
     if type(error) is refusals.ByBlocks:
         return error
@@ -620,25 +604,24 @@ def by_blocks(function: Any, args: Iterable[Any], error: Exception) -> Exception
 
 
 def failed_rule(node: Operation, position: int, mode: str, error: Exception) -> Exception | None:
-    """Return the error to raise instead of the one that a derivative rule caused, or
-    add a note and return None.
+    """Return a better error for a failed derivative rule, or add a note to its error.
 
     Parameters
     ----------
     node : Operation
-        At which the walk over the tape was.
+        Where the walk over the tape was.
     position : int
-        Of the argument that the rule belongs to; negative if that isn't known.
+        The position of the rule's argument; negative if unknown.
     mode : {"vjp", "jvp"}
         Which rule.
     error : Exception
-        What the rule, or the use of its result, raised.
+        The error that the rule raised, or that using its result raised.
 
     Returns
     -------
     Exception or None
-        An error to be raised `from error` where the rule returned no derivative, or has
-        the wrong parameters.
+        An error to raise `from error`, if the rule returned no derivative or has the
+        wrong parameters.
     """
     is_users = _through_others(error.__traceback__)
     if not is_users and isinstance(error, TypeError | AttributeError | ValueError):
@@ -658,13 +641,12 @@ def _walk(node: Operation, mode: str) -> str:
 
 
 def of_rule(function: Callable[..., Any], position: int, mode: str, error: Exception) -> str | None:
-    """Return the message for a rule that returned something else than a derivative or
-    has the wrong parameters.
+    """Return the message for a rule with a wrong result or wrong parameters.
 
     Parameters
     ----------
     function, position, mode, error
-        As for `failed_rule`; the function is that whose rule it is.
+        As for `failed_rule`; the rule belongs to this function.
 
     Returns
     -------
@@ -675,8 +657,9 @@ def of_rule(function: Callable[..., Any], position: int, mode: str, error: Excep
     --------
     >>> import numpy as np
     >>> from microgradnd.advice import of_rule
-    >>> of_rule(np.sin, 0, "vjp", TypeError("'NoneType' object has no attribute 'shape'"))
-    'the VJP rule of np.sin for argument 0 returned None; it must return the cotangent of that argument, an array...'
+    >>> error = TypeError("'NoneType' object has no attribute 'shape'")
+    >>> of_rule(np.sin, 0, "vjp", error)
+    'the VJP rule of np.sin for argument 0 returned None; it must return the...'
     """
     table, word, first = (JVPS, "JVP", "t") if mode == "jvp" else (VJPS, "VJP", "g")
     what = f"the {word} rule of {display(function)}" + (f" for argument {position}" if position >= 0 else "")
@@ -689,15 +672,15 @@ def of_rule(function: Callable[..., Any], position: int, mode: str, error: Excep
     if found := re.search(r"'(\w+)' object (has no attribute '(shape|dtype|size|ndim)'|is not subscript)", said):
         came = "None" if found[1] == "NoneType" else f"a {found[1]}"
         return (
-            f"{what} returned {came}; it must return {wanted} (np.full makes one of a number); an argument without a "
-            f"derivative has None in the place of its rule"
+            f"{what} returned {came}; it must return {wanted} (np.full makes one from a number); for an argument "
+            f"without a derivative, pass None in place of a rule"
         )
     if COUNT.search(said):
         rules: Any = table.get(function, ())
         known = position >= 0 and isinstance(rules, tuple) and position < len(rules)
         own = f" ({_signature(parameters(rules[position]))})" if known else " other parameters"
         expected = ", ".join([first, "out", *(p.name for p in parameters(function))])
-        return f"{what} takes{own}, but is called with ({expected}): {first}, the result, and every argument"
+        return f"{what} takes{own}, but is called with ({expected}): {first}, the result, then every argument"
     if said.startswith("the rule gave"):
         return f"{what} gave {said[len('the rule gave ') :]}; it must return {wanted}"
     return None

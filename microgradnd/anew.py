@@ -1,7 +1,7 @@
 """Values that differ from call to call: random numbers, data, the time.
 
-Owns: `anew`, a call of a function that a compiled program repeats; what `rng=` may be.
-Must not own: noticing what is not repeated (`compiler/draws.py`).
+Owns: `anew`, a call that a compiled program repeats; the type of `rng=`.
+Must not own: noticing calls that are not repeated (`compiler/draws.py`).
 Read next: `compiler/draws.py`.
 """
 
@@ -18,42 +18,38 @@ import numpy.typing as npt
 from microgradnd.tape import current
 from microgradnd.tensor import wrap
 
-Rng: TypeAlias = "np.random.Generator | None"  # what `rng=` may be; a text, as naming the class takes long to load
+Rng: TypeAlias = "np.random.Generator | None"  # the type of `rng=`; a string, because the class is slow to load
 
 
 class Anew:
-    """A function that is called anew in each run of a program; two of them are never
-    the same step.
-    """
+    """A function that each run of a program calls anew; no two are the same step."""
 
     def __init__(self, function: Callable[..., Any], shape: tuple[int, ...] | None, dtype: Any) -> None:
         self.function, self.shape, self.dtype = function, shape, np.dtype(dtype)
         self.__name__ = getattr(function, "__name__", "function")
         self.held = held(function)
 
-    def __repr__(self) -> str:  # without an address, by which a function that is traced twice would seem to differ
+    def __repr__(self) -> str:  # without an address, which would differ between two traces of a function
         return f"<{self.__name__}, called anew>"
 
     def rebound(self) -> list[str]:
-        """Return the names of a closure that have got another object since the call was
-        made.
-        """
+        """Return the names of a closure that were assigned again since the call."""
         now = held(self.function)
         return [name for name, thing in self.held.items() if name not in now or now[name] is not thing]
 
     def __call__(self, *given: tuple[int, ...]) -> Any:
-        made = np.array(self.function(*given))  # the function may keep what it gives
+        made = np.array(self.function(*given))  # the function may keep its result
         shape = self.shape if self.shape is not None else given[0]
         if made.shape != shape or made.dtype != self.dtype:
             raise ValueError(
-                f"mg.anew: {self.__name__} gave an array of shape {made.shape} and dtype {made.dtype}, where shape "
-                f"{shape} and dtype {self.dtype} were announced; say what it gives, or convert it"
+                f"mg.anew: {self.__name__} must return shape {shape} and dtype {self.dtype}, as announced, got "
+                f"shape {made.shape} and dtype {made.dtype}; announce its own, or convert it"
             )
         return made
 
 
 def held(function: Any) -> dict[str, Any]:
-    """Return what a function takes from the functions around it, by name."""
+    """Return the variables that a function takes from enclosing functions, by name."""
     names = function.__code__.co_freevars if isinstance(function, FunctionType) else ()
     found = {}
     for name, cell in zip(names, getattr(function, "__closure__", None) or (), strict=True):
@@ -63,37 +59,36 @@ def held(function: Any) -> dict[str, Any]:
 
 
 def anew(function: Callable[[], npt.ArrayLike], shape: int | tuple[int, ...] = (), dtype: npt.DTypeLike = float) -> Any:
-    """Call a function, which a compiled function calls again in each call: for random
-    numbers, data, the time.
+    """Call a function that a compiled function is to call again each time it runs.
 
-    A program is written once, so a random number drawn by a compiled function would be
-    the same in all calls. The result of this function is new in each call. No
-    derivative passes through it.
+    Use it for random numbers, data and the time. A program is written once, so a random
+    number drawn by a compiled function would be the same in all calls. The result of
+    `anew` is new in each call. No derivative passes through it.
 
     Parameters
     ----------
     function : callable
-        Takes nothing, and returns an array or a number.
+        Takes no arguments, and returns an array or a number.
     shape : int or tuple of int
-        Of what it returns.
+        The shape of its result.
     dtype : dtype
-        Of what it returns.
+        The dtype of its result.
 
     Returns
     -------
     array
-        What the function returned; in a compiled function a Tensor that stands for it.
+        The result of the function; in a compiled function, a Tensor that stands for it.
 
     Raises
     ------
     ValueError
-        If what it returned has another shape or dtype.
+        If the result has another shape or dtype.
     TypeError
-        If it isn't given a function.
+        If `function` isn't callable.
 
     See Also
     --------
-    compile : what calls it anew.
+    compile : makes programs, which call it anew.
 
     Examples
     --------
@@ -106,22 +101,18 @@ def anew(function: Callable[[], npt.ArrayLike], shape: int | tuple[int, ...] = (
     False
     """
     if not callable(function):
-        raise TypeError(
-            f"mg.anew takes a function without arguments, got {function!r}; write lambda: rng.normal(size=3)"
-        )
+        raise TypeError(f"mg.anew: function must take no arguments, got {function!r}; write lambda: rng.normal(size=3)")
     call = Anew(function, (shape,) if isinstance(shape, int) else tuple(shape), dtype)
     return drawn(call, call.shape or (), ())
 
 
 def anew_like(x: Any, function: Callable[[tuple[int, ...]], Any]) -> Any:
-    """Call a function of the shape of an array as `anew` does; it returns an array of
-    this shape and dtype.
-    """
+    """Call a function of an array's shape as `anew` does, for a like array."""
     return drawn(Anew(function, None, x.dtype), getattr(x, "_array", x).shape, (x.shape,))
 
 
 def drawn(call: Anew, shape: tuple[int, ...], args: tuple[Any, ...]) -> Any:
-    """Make a call, or record it, as the program alone makes it."""
+    """Make a call, or record it, as the program would."""
     trace = current().trace
     if trace is None:
         return call(*args)
@@ -135,13 +126,13 @@ def generator(rng: Rng) -> np.random.Generator:
     Raises
     ------
     TypeError
-        For a seed: each call that is given the same seed would draw the same numbers.
+        For a seed: each call with the same seed would draw the same numbers.
     """
     if rng is None:
         return np.random.default_rng()
     if not isinstance(rng, np.random.Generator):
         raise TypeError(
-            f"rng is a numpy.random.Generator, not {type(rng).__name__}; make one with np.random.default_rng(seed) and "
-            f"pass the same one everywhere"
+            f"rng must be a numpy.random.Generator, got {type(rng).__name__}; make one with "
+            f"np.random.default_rng(seed) and pass the same one everywhere"
         )
     return rng

@@ -1,14 +1,14 @@
-"""What type checkers know of the library beyond its signatures.
+"""What type checkers know about the library beyond its signatures.
 
-Owns: type variables, and the types of methods and calls that are made by functions.
-Must not own: anything that runs, or options of one function (their `Literal`s stand
+Owns: type variables, and the types of methods and calls that functions make.
+Must not own: anything that runs, or the options of one function (their `Literal`s stand
 next to it).
 Read next: `arraylike.py`, whose methods have these types.
 
-To a type checker a Tensor holds `Numbers` of an unknown kind. NumPy's own stubs decide
-what its functions return, and for an array of floats they say that `np.mean(t)` is a
-`np.floating`, which has no `backward()`. Where they can't tell the kind, they leave the
-type open, so that the result may be used as the Tensor that it is.
+To a type checker, a Tensor holds `Numbers` of an unknown kind. NumPy's stubs decide
+what NumPy's functions return. For an array of floats they say that `np.mean(t)` is a
+`np.floating`, which has no `backward()`. For an unknown kind they leave the type open,
+so you can use the result as the Tensor that it is.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Like = TypeVar("Like")  # a Tensor, or a class that it inherits from
 
 
 class Method(Protocol):
-    """A method that is NumPy's function: it gives another Tensor."""
+    """A method that calls a NumPy function: it returns another Tensor."""
 
     def __get__(self, tensor: Like, owner: Any = None) -> Callable[..., Like]: ...
     def __call__(self, tensor: Like, *args: Any, **kwargs: Any) -> Like: ...
@@ -43,7 +43,7 @@ class Forward(Protocol[P, R_co]):
 
 
 class Call:
-    """The call of a module, which takes and returns what its forward() does."""
+    """The call of a module, with the parameters and the result of its forward()."""
 
     def __get__(self, module: Forward[P, R_co], owner: Any = None) -> Callable[P, R_co]:
         raise NotImplementedError

@@ -1,10 +1,9 @@
-"""Finding the first NaN or Inf, and every change of an array behind the tape's back;
-slow, for debugging.
+"""Finding the first NaN or Inf, and every array changed behind the tape's back.
 
-Owns: `detect_anomaly`.
-Must not own: what the other modes share (`modes.py`), or how a change is noticed
+Owns: `detect_anomaly`, which is slow, for debugging.
+Must not own: the parts that modes share (`modes.py`), or noticing a change
 (`operands.py`).
-Read next: `reasons.py`, which looks back from a gradient that is wrong.
+Read next: `reasons.py`, which looks back from a wrong gradient.
 """
 
 from __future__ import annotations
@@ -24,22 +23,21 @@ from microgradnd.tape import Mode, Operation, current, describe
 
 
 class detect_anomaly(Recording):
-    """Find the first NaN or Inf, in this thread, while it is entered; slow, for
-    debugging.
+    """Find the first NaN or Inf in this thread; slow, for debugging.
 
-    Every recorded result and every cotangent is checked, and the arrays on the tape are
-    locked until the context is left, so that writing to one behind the tape's back
-    raises NumPy's "read-only" error. Each operation also notes which line of the user's
-    code it comes from, for messages and pictures.
+    While it is entered, it checks every recorded result and every cotangent. It locks
+    the arrays on the tape, so writing to one behind the tape's back raises NumPy's
+    "read-only" error. Each operation also notes its line in the user's code, for
+    messages and pictures.
 
     Raises
     ------
     FloatingPointError
-        By the operation that made the value, naming it.
+        By the operation that made the value; the message names it.
 
     See Also
     --------
-    explain : why a gradient is zero, missing or NaN, afterwards.
+    explain : says afterwards why a gradient is zero, missing or NaN.
 
     Examples
     --------
@@ -49,7 +47,7 @@ class detect_anomaly(Recording):
     >>> with mg.detect_anomaly(), np.errstate(divide="ignore"):
     ...     np.log(x)
     Traceback (most recent call last):
-    FloatingPointError: log made a NaN or Inf of shape (2,) from finite arguments (..., line 2: np.log(x))
+    FloatingPointError: log made a NaN or Inf of shape (2,) from finite arguments...
     """
 
     def __init__(self, *wrong: Any) -> None:
@@ -71,9 +69,7 @@ class detect_anomaly(Recording):
         parents: tuple[Any, ...],
         out: Any,
     ) -> Operation:
-        """Record a call as without this context, check its result, and lock and
-        remember all arrays that it used.
-        """
+        """Record a call, check its result, and lock the arrays that it used."""
         node = record(function, args, kwargs, parents, out)
         note = node.annotate()
         note.line = note.line or user_line()
@@ -105,15 +101,13 @@ class detect_anomaly(Recording):
         super().__exit__(*details)
         arrays = [array for reference in self.locked if (array := reference()) is not None]
         self.locked.clear()
-        for array in sorted(arrays, key=lambda array: array.base is not None):  # a view after what it is a view of
+        for array in sorted(arrays, key=lambda array: array.base is not None):  # a view after its base
             array.flags.writeable = True
             operands.LOCKED.pop(id(array), None)
 
 
 def in_scope(marks: tuple[tuple[int, Any, str], ...]) -> str:
-    """Return the name of the innermost scope that an operation is in, as messages put
-    it; nothing if there is none.
-    """
+    """Return an operation's innermost scope, as messages put it; '' without one."""
     names = [name for _, module, name in marks if module is None]
     return f", in {names[-1]!r}" if names else ""
 

@@ -1,10 +1,9 @@
-"""What a Tensor has in common with an array: attributes, conversions, comparisons and
-NumPy's methods.
+"""The array's side of a Tensor: attributes, conversions, comparisons, NumPy's methods.
 
 Owns: the first of the four files of one class (then `assignment.py`, `operators.py`,
-`tensor.py`): what it has in common with an array. Nothing here knows of derivatives.
-Must not own: operators or recording (`tensor.py`); each method hands its NumPy function
-on to be recorded there.
+`tensor.py`): everything that it shares with an array. Nothing here knows derivatives.
+Must not own: operators or recording (`tensor.py`); each method passes its NumPy
+function on to be recorded there.
 Read next: `tensor.py`.
 """
 
@@ -28,11 +27,11 @@ def _method(function: Any) -> Method:
     def method(self: Any, *args: Any, **kwargs: Any) -> Any:
         return self.__array_function__(function, (), (self, *args), kwargs)
 
-    method.__doc__ = f"Return np.{function.__name__}(self, ...): NumPy's method of this name."
-    return method  # type: ignore[return-value]  # of the Tensor that it is called on
+    method.__doc__ = f"Return np.{function.__name__}(self, ...), as the array's own method does."
+    return method  # type: ignore[return-value]  # for the Tensor that it is called on
 
 
-_plain: Callable[[Any], Callable[..., npt.NDArray[Any]]] = _method  # for what gives arrays
+_plain: Callable[[Any], Callable[..., npt.NDArray[Any]]] = _method  # for methods that return arrays
 
 
 def _comparison(function: Any, run: Callable[[Any, Any], Any]) -> Callable[[Like, Any], npt.NDArray[Any]]:
@@ -49,16 +48,14 @@ def _comparison(function: Any, run: Callable[[Any, Any], Any]) -> Callable[[Like
 
 
 class ArrayLike:
-    """What a Tensor has in common with an array: it holds one in `_array`, and hands
-    functions on to be recorded.
-    """
+    """What a Tensor shares with an array: it holds one, and passes its methods on."""
 
     __slots__ = ()
     _array: Any
     _node: Any
     name: Any
 
-    __array_function__: Any  # where calls are recorded: `tensor.py` has it
+    __array_function__: Any  # `tensor.py` defines it: calls are recorded there
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -81,19 +78,17 @@ class ArrayLike:
         return self._array.dtype
 
     def _known(self, what: str) -> Any:
-        """Return the array, to be looked at; raise where it is only an example, because
-        a call is being traced.
-        """
+        """Return the array, or raise during a trace, when its numbers are unknown."""
         if (trace := current().trace) is not None and self._node is not None:
             raise trace.refusal(what)
         return self._array
 
     def item(self) -> Any:
-        """Return the one element as a Python number."""
+        """Return the only element as a Python number."""
         return self._known("item()").item()
 
     def tolist(self) -> Any:
-        """Return the elements as nested lists of Python numbers."""
+        """Return the elements as Python numbers, in nested lists."""
         return self._known("tolist()").tolist()
 
     def __float__(self) -> float:
@@ -125,7 +120,7 @@ class ArrayLike:
 
     def __iter__(self) -> Iterator[Self]:
         if not self.ndim:
-            raise TypeError("iteration over a 0-d tensor, which holds one number; use it as it is, or t.reshape(-1)")
+            raise TypeError("iteration over a 0-d tensor, which holds one number; use it directly, or t.reshape(-1)")
         return (self[i] for i in range(len(self)))
 
     def __contains__(self, value: Any) -> bool:
@@ -149,12 +144,12 @@ class ArrayLike:
     __gt__, __ge__ = _comparison(np.greater, operator.gt), _comparison(np.greater_equal, operator.ge)
     __eq__ = _comparison(np.equal, operator.eq)  # type: ignore[assignment]  # Python's gives a bool
     __ne__ = _comparison(np.not_equal, operator.ne)  # type: ignore[assignment]
-    __hash__ = object.__hash__  # a variable is itself, whatever its value
+    __hash__ = object.__hash__  # a variable is itself, not its value
 
     __getitem__ = _method(primitives.getitem)
 
     def astype(self, dtype: npt.DTypeLike) -> Self:
-        """Return it in another dtype, recorded; the gradient comes back in this one."""
+        """Return a copy in another dtype; the gradient comes back in this one."""
         return _astype(self, np.dtype(dtype))
 
     def reshape(self, *shape: Any, **kwargs: Any) -> Self:

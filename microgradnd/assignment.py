@@ -1,13 +1,13 @@
 """Changing a Tensor: `t[i] = v`, `t += v`, and the update of a leaf in place.
 
 Owns: the second of the four files of the class `Tensor`.
-Must not own: when an assignment may write to the array itself (`inplace.py`), which
-Tensors see the same memory (`views.py`), or recording (`tensor.py`).
+Must not own: whether an assignment may write to the array itself (`inplace.py`), which
+Tensors share memory (`views.py`), or recording (`tensor.py`).
 Read next: `views.py`.
 
-A Tensor is a variable, a recorded operation is a value. So an assignment records a new
-value, and lets the variable stand for it. Only a leaf that requires a gradient is
-itself changed, under `no_grad()`, as optimizers do it.
+A Tensor is a variable, and a recorded operation is a value. An assignment therefore
+records a new value, which the variable stands for from then on. Only a leaf that
+requires a gradient changes itself, under `no_grad()`, as in an optimizer's step.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from microgradnd.tape import Leaf, Node, current, traceable
 
 
 def _in_place(function: Any, run: Callable[[Any, Any], Any]) -> Any:
-    """Make the method of an augmented assignment: a new value for the same variable."""
+    """Make an augmented assignment's method: a new value for the same variable."""
 
     def method(self: Assignable, other: Any) -> Assignable:
         node = self._node
         mode = current()
         if type(node) is Leaf and mode.record is None and node.requires_grad and mode.anomaly is None:
-            try:  # what optimizers written out do
+            try:  # as hand-written optimizers do
                 run(node.data, other if type(other) is np.ndarray else entering(function, other))
             except ValueError as error:
                 if node.data.flags.writeable:
@@ -58,9 +58,7 @@ def _in_place(function: Any, run: Callable[[Any, Any], Any]) -> Any:
 
 
 def fitting(tensor: Assignable, function: Any, other: Any) -> Assignable:
-    """Return the new value of an augmented assignment, or raise if it doesn't fit in
-    the variable.
-    """
+    """Return the new value of an augmented assignment, or raise if it doesn't fit."""
     result = tensor.__array_function__(function, (), (tensor, other), {})
     if result.shape != tensor.shape or not np.can_cast(result.dtype, tensor.dtype, "same_kind"):
         raise refusals.unfit_result(name_of(function), result, tensor)
@@ -68,7 +66,7 @@ def fitting(tensor: Assignable, function: Any, other: Any) -> Assignable:
 
 
 class Assignable(ArrayLike):
-    """An array-like variable: it may stand for another value later."""
+    """An array-like variable: later it may stand for another value."""
 
     __slots__ = ("_array", "_node")
     _node: Node | None
@@ -94,7 +92,7 @@ class Assignable(ArrayLike):
 
     @traceable
     def _one_argument(self, index: Any) -> Any:
-        """Return an index of several parts as one argument."""
+        """Return an index of several parts as a single argument."""
         return plain_index(index)
 
     def __copy__(self) -> Self:
@@ -103,7 +101,7 @@ class Assignable(ArrayLike):
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         node = self._node
         if node is not None and node.requires_grad and current().is_transformed:
-            return self.__array_function__(np.copy, (), (self,), {})  # a leaf of its own would lose the derivative
+            return self.__array_function__(np.copy, (), (self,), {})  # a new leaf would lose the derivative
         if node is not None and not isinstance(node, Leaf):
             raise refusals.not_a_variable()
         return variable(
@@ -126,8 +124,9 @@ class Assignable(ArrayLike):
 
     @traceable
     def updating(self) -> Update:
-        """Return a context that gives a leaf's array, to be changed in place, and makes
-        the tensor newer than its uses.
+        """Return a context that yields a leaf's array, for a change in place.
+
+        Afterwards the tensor counts as newer than its uses.
 
         Returns
         -------
@@ -157,8 +156,9 @@ class Assignable(ArrayLike):
 
 
 def entering(function: Any, value: Any) -> Any:
-    """Return the array or number of what an array is changed by; an array of another
-    kind would take it over.
+    """Return the array or number of an operand of an in-place change.
+
+    An array of another library would otherwise take the operation over.
     """
     if type(value) is np.ndarray or type(value) is float:
         return value
@@ -166,7 +166,7 @@ def entering(function: Any, value: Any) -> Any:
 
 
 def variable(cls: type[Any], array: Any, requires_grad: bool, name: str | None) -> Any:
-    """Make a variable over an array as it is; a leaf if it needs one."""
+    """Make a variable over an array, without copying it; a leaf if it needs one."""
     made = object.__new__(cls)
     made._array = array
     made._node = Leaf(array, requires_grad, name) if requires_grad or name else None
@@ -174,27 +174,23 @@ def variable(cls: type[Any], array: Any, requires_grad: bool, name: str | None) 
 
 
 def become(tensor: Any, value: Assignable, index: Any) -> None:
-    """Let a variable stand for a new value, which differs from the old one at an
-    index.
-    """
+    """Let a variable stand for a new value, which differs from the old at an index."""
     old, name = tensor._node, tensor.name
     array = value._array
-    array = np.asarray(array) if isinstance(array, np.generic) else array  # of which views can be taken
+    array = np.asarray(array) if isinstance(array, np.generic) else array  # which can have views
     moved, outdated = views.replace(tensor, array, index)
     for other in outdated:
         other.__class__ = tensor.outdated
     tensor._node = value._node
     views.regroup(tensor, moved)
-    if type(old) is Leaf and tensor._node is None:  # a variable that is frozen stays one
+    if type(old) is Leaf and tensor._node is None:  # a frozen variable stays a variable
         views.make_leaf(tensor, False, name).grad = old.grad
     elif name is not None:
         tensor.name = name
 
 
 def plain_index(index: Any) -> Any:
-    """Return an index with the arrays of the Tensors in it: an index is data, not
-    something to differentiate.
-    """
+    """Return an index with plain arrays for Tensors: an index isn't differentiated."""
     if type(index) is tuple:
         return index if primitives.is_basic(index) else tuple(map(plain_index, index))
     if isinstance(index, list) and any(isinstance(part, ArrayLike) for part in index):

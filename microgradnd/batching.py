@@ -1,23 +1,22 @@
-"""A batch that looks like one of its examples: what `vmap` and `jacobian` call
-functions with.
+"""A batch that looks like a single example: `vmap` and `jacobian` call functions on it.
 
-Owns: the class `Batched`, the table that says how a function is called once for a whole
-batch, the loop over the examples for functions without a row, and the levels of the
-maps that are running.
-Must not own: the rows of the table (`rules/batches.py`), `Tensor`, or how a function's
-arguments are taken apart (`vectorizing.py`).
+Owns: the class `Batched`, the table of how to call a function once for a whole batch,
+the loop over the examples for functions without a row, and the levels of the running
+maps.
+Must not own: the rows of the table (`rules/batches.py`), `Tensor`, or taking a
+function's arguments apart (`vectorizing.py`).
 Read next: `rules/batches.py`.
 
 A `Batched` holds an array whose first axis counts the examples. Its shape is that of
-one example, and so is all that a function computes from the shape. Each call of a NumPy
-function on it becomes a call on the whole array. That array may be a Tensor, so
-everything is recorded as the operations on whole batches that a person would have
-written: the tape and the compiler never meet a `Batched`. Only a cotangent may be one,
-on a tape of whole arrays: then one walk carries the rows of a Jacobian.
+one example, and so is everything that a function computes from the shape. Each call of
+a NumPy function on it becomes a call on the whole array. That array may be a Tensor, so
+the operations on the tape are those on whole batches that you would write by hand. The
+tape and the compiler never meet a `Batched`. Only a cotangent may be one, on a tape of
+whole arrays: then one walk carries the rows of a Jacobian.
 
-Maps within maps have levels, counted in the order in which they were entered. A value
-that depends on several is a `Batched` of the highest level that holds a `Batched` of a
-lower one.
+Nested maps have levels, counted in the order in which they were entered. A value that
+depends on several maps is a `Batched` of the highest level, around one of a lower
+level.
 """
 
 from __future__ import annotations
@@ -40,28 +39,29 @@ from microgradnd.registry import COMPOSITES, Function, check_recordable, name_of
 from microgradnd.trees import flatten
 
 Rule = Callable[..., Any]
-RULES: dict[Function, Rule] = {}  # how a function is called for a whole batch: see `defvmap`
+RULES: dict[Function, Rule] = {}  # how to call a function for a whole batch: see `defvmap`
 OF_SHAPES = {np.shape, np.ndim, np.size, np.result_type, np.can_cast, np.iscomplexobj, np.isrealobj, np.common_type}
 CHANGING = {np.copyto, np.put, np.putmask, np.place, np.put_along_axis, np.add.at, np.subtract.at, np.fill_diagonal}
 UNITS: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()  # identity matrices, by id()
-LOOPED: ContextVar[set[str] | None] = ContextVar("looped", default=None)  # names of what was called example by example
+LOOPED: ContextVar[set[str] | None] = ContextVar("looped", default=None)  # functions called for each example
 
 
 class Level(NamedTuple):
-    """A map that is running, and how many examples it has."""
+    """A running map, and its number of examples."""
 
     number: int
     size: int
 
 
-LEVELS: ContextVar[tuple[Level, ...]] = ContextVar("levels", default=())  # from the outermost to the innermost
+LEVELS: ContextVar[tuple[Level, ...]] = ContextVar("levels", default=())  # from outermost to innermost
 UNCHANGED = nullcontext()
 next_number = itertools.count(1).__next__
 
 
 def defvmap(function: Function, rule: Rule | str) -> None:
-    """Enter how `vmap` calls a function once for a whole batch; without an entry it is
-    called for each example.
+    """Define how `vmap` calls a function once for a whole batch.
+
+    Without a definition, it calls the function for each example.
 
     Parameters
     ----------
@@ -69,11 +69,11 @@ def defvmap(function: Function, rule: Rule | str) -> None:
         A NumPy function, or one made by `primitive`.
     rule : callable or "elementwise"
         `rule(is_batched, *args, **kwargs)` returns the results of all examples, along
-        the first axis. `is_batched` has a bool for each positional argument: those with
-        True have all examples along their first axis, the others are the same for every
-        example. If it returns NotImplemented, the function is called for each example.
-        "elementwise" stands for a function of arrays that broadcast together, and of
-        numbers.
+        the first axis. `is_batched` has a bool for each positional argument: a True
+        argument has all examples along its first axis, a False one is the same for
+        every example. If the rule returns NotImplemented, the function is called for
+        each example. "elementwise" suits a function of numbers and arrays that
+        broadcast together.
 
     See Also
     --------
@@ -104,9 +104,7 @@ def _refusing(what: str) -> Any:
 
 
 def _pair(function: Any) -> tuple[Any, Any]:
-    """Make the methods of a binary operator: the mixin's, and `call`, take a longer
-    way.
-    """
+    """Make the methods of a binary operator; the mixin's own and `call` are slower."""
 
     def forward(self: Any, other: Any) -> Any:
         if (y := as_aligned(self, other)) is None:
@@ -122,9 +120,7 @@ def _pair(function: Any) -> tuple[Any, Any]:
 
 
 def as_aligned(batch: Batched, other: Any) -> Any:
-    """Return what broadcasts with a whole batch as `other` does with an example; None
-    where that isn't plain.
-    """
+    """Return `other` so that it broadcasts with a batch as with an example, or None."""
     kind = type(other)
     if kind is Batched:
         return other._batch if other.level == batch.level and other._batch.ndim == batch._batch.ndim else None
@@ -134,9 +130,7 @@ def as_aligned(batch: Batched, other: Any) -> Any:
 
 
 class Batched(NDArrayOperatorsMixin):
-    """A batch of arrays that looks like one of them: to NumPy's functions, operators
-    and methods.
-    """
+    """A batch of arrays that looks like one of them to NumPy's functions."""
 
     __slots__ = ("_batch", "level")
     __hash__ = object.__hash__
@@ -200,17 +194,17 @@ class Batched(NDArrayOperatorsMixin):
         raise refusals.batched_value("a change of a Tensor that all examples share")
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):  # of NumPy's and Python's protocols
+        if name.startswith("_"):  # a protocol of NumPy or Python
             raise AttributeError(name)
         raise AttributeError(
-            f"inside vmap a value has the attributes of an array, and no {name!r}; derivatives of examples are "
-            f"mg.vmap(mg.grad(f)), and backward() belongs to what the mapped function returns"
+            f"inside vmap a value has the attributes of an array, and no {name!r}; for derivatives of examples use "
+            f"mg.vmap(mg.grad(f)), and call backward() on the result of the mapped function"
         )
 
     def __len__(self) -> int:
         if not self.ndim:
             raise TypeError(
-                "len() of an example that is one number: x.shape is (); in_axes says which axis is the batch"
+                "len() of an example that is one number: x.shape is (); in_axes names the axis of the batch"
             )
         return self.shape[0]
 
@@ -226,8 +220,9 @@ class Batched(NDArrayOperatorsMixin):
 
 
 def full(x: Any, levels: tuple[Level, ...]) -> Any:
-    """Return a value as a whole array: with an axis in front for each of some levels,
-    that of the outermost first.
+    """Return a value as a whole array, with one axis in front per level.
+
+    The axis of the outermost level comes first.
     """
     for level in levels[::-1]:
         x = without(x, level)
@@ -235,9 +230,7 @@ def full(x: Any, levels: tuple[Level, ...]) -> Any:
 
 
 def without(x: Any, level: Level) -> Any:
-    """Return a value with the axis of a level in front of it, repeated along that axis
-    if it doesn't depend on it.
-    """
+    """Return a value with a level's axis in front, repeated if it lacks one."""
     if type(x) is Batched:
         if x.level == level.number:
             return x._batch
@@ -254,9 +247,7 @@ def per_example(x: Any, levels: tuple[Level, ...]) -> Any:
 
 
 def batched(x: Any, number: int) -> Any:
-    """Return an array as the batch of a level, whose examples are along its first
-    axis.
-    """
+    """Return an array as the batch of a level, with examples along its first axis."""
     if type(x) is Batched and x.level > number:
         return Batched(batched(np.swapaxes(x._batch, 0, 1), number), x.level)
     return Batched(x, number)
@@ -264,7 +255,7 @@ def batched(x: Any, number: int) -> Any:
 
 @contextmanager
 def running(levels: Iterable[Level]) -> Iterator[None]:
-    """Let these be the maps that transforms know of."""
+    """Let transforms see these as the running maps."""
     token = LEVELS.set(tuple(levels))
     try:
         yield
@@ -274,9 +265,7 @@ def running(levels: Iterable[Level]) -> Iterator[None]:
 
 @contextmanager
 def looped() -> Iterator[set[str]]:
-    """Give a set that takes the names of the functions that are called for each
-    example.
-    """
+    """Yield a set that collects the names of functions called for each example."""
     names: set[str] = set()
     token = LOOPED.set(names)
     try:
@@ -286,17 +275,16 @@ def looped() -> Iterator[set[str]]:
 
 
 def above(levels: Sequence[Level]) -> AbstractContextManager[None]:
-    """Let transforms know of the maps that were entered since some others: on a tape of
-    whole batches of those.
+    """Let transforms see only the maps entered since `levels`.
+
+    They then run on a tape of whole batches of those levels.
     """
     return running(level for level in LEVELS.get() if level not in levels) if levels else UNCHANGED
 
 
 @functools.lru_cache(maxsize=8)
 def identity(n: int, dtype: np.dtype[Any]) -> Any:
-    """Return an identity matrix that nobody may write to, and that products know by
-    `UNITS`.
-    """
+    """Return a read-only identity matrix, which products recognise by `UNITS`."""
     array = np.eye(n, dtype=dtype)
     array.flags.writeable = False
     UNITS[id(array)] = array
@@ -304,7 +292,7 @@ def identity(n: int, dtype: np.dtype[Any]) -> Any:
 
 
 def innermost(x: Any) -> Any:
-    """Return the array in a batch, which may be a Tensor; other values as they are."""
+    """Return the array in a batch, which may be a Tensor; other values unchanged."""
     while type(x) is Batched:
         x = x._batch
     return x
@@ -314,9 +302,7 @@ def innermost(x: Any) -> Any:
 
 
 def highest(values: Iterable[Any]) -> Batched | None:
-    """Return the value that belongs to the innermost map, also in lists and tuples;
-    None if there is none.
-    """
+    """Return the value of the innermost map, also in lists and tuples, or None."""
     found: Batched | None = None
     for x in values:
         if type(x) in (tuple, list):
@@ -327,9 +313,7 @@ def highest(values: Iterable[Any]) -> Batched | None:
 
 
 def call(function: Function, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
-    """Call a function on whole batches, by its row in the table, or else for each
-    example.
-    """
+    """Call a function on whole batches, by its row in the table or for each example."""
     if function in OF_SHAPES:
         return function(*[like(x) for x in args], **kwargs)
     rule = RULES.get(function)
@@ -339,7 +323,7 @@ def call(function: Function, args: Sequence[Any], kwargs: dict[str, Any]) -> Any
         args = by_position(function, tuple(args), kwargs)
         try:
             return COMPOSITES[function](*args, **kwargs)
-        except refusals.OneExampleError:  # a spelling that looks at values
+        except refusals.OneExampleError:  # a rule that looks at values
             if function in CHANGING:
                 raise
     batch = highest((*args, *kwargs.values()) if kwargs else args)
@@ -364,16 +348,12 @@ def call(function: Function, args: Sequence[Any], kwargs: dict[str, Any]) -> Any
 
 
 def like(x: Any) -> Any:
-    """Return a plain array, of zeros, with the shape and dtype of an example; other
-    values as they are.
-    """
+    """Return zeros with the shape and dtype of an example; other values unchanged."""
     return np.broadcast_to(np.zeros((), x.dtype), x.shape) if type(x) is Batched else x
 
 
 def is_batched(x: Any, level: int) -> Any:
-    """Return whether a value belongs to a level; for a list or tuple that has such
-    values, that of each part.
-    """
+    """Return whether a value belongs to a level; for a list or tuple, of each part."""
     if type(x) in (tuple, list):
         flags = [is_batched(part, level) for part in x]
         return flags if any(flags) else False
@@ -381,9 +361,7 @@ def is_batched(x: Any, level: int) -> Any:
 
 
 def whole(x: Any, level: int) -> Any:
-    """Return the array of a batch; of a list or tuple that holds some, one with their
-    arrays.
-    """
+    """Return the array of a batch; of a list or tuple, one with its parts' arrays."""
     if type(x) in (tuple, list):
         return type(x)(whole(part, level) for part in x)
     return x._batch if type(x) is Batched and x.level == level else x
@@ -407,7 +385,7 @@ def loop(function: Function, batch: Batched, args: Sequence[Any], kwargs: dict[s
 
 
 def example(x: Any, level: int, i: int) -> Any:
-    """Return what a value is for one example."""
+    """Return the part of a value that belongs to one example."""
     if type(x) in (tuple, list):
         return type(x)(example(part, level, i) for part in x)
     if type(x) is dict:
@@ -419,23 +397,19 @@ def example(x: Any, level: int, i: int) -> Any:
 
 
 def ndim_of(x: Any, flag: Any) -> int:
-    """Return how many axes one example has."""
+    """Return the number of axes of one example."""
     return (x.ndim if hasattr(x, "ndim") else np.ndim(x) if type(x) is list else 0) - bool(flag)
 
 
 def aligned(x: Any, flag: Any, ndim: int) -> Any:
-    """Return a batch with axes of length 1 behind the first, so that each example has
-    `ndim`; others as they are.
-    """
+    """Return a batch with axes inserted so that each example has `ndim`."""
     if flag and x.ndim - 1 < ndim:
         return np.reshape(x, (x.shape[0], *(1,) * (ndim + 1 - x.ndim), *x.shape[1:]))
     return x
 
 
 def elementwise(function: Function, first: int = 0) -> Rule:
-    """Return the row of a function of arrays that broadcast together; those before the
-    argument `first` do not.
-    """
+    """Return the row of a function of arrays that broadcast, from argument `first`."""
 
     def rule(flags: list[Any], *args: Any, **kwargs: Any) -> Any:
         ndim = max([ndim_of(x, flag) for x, flag in zip(args[first:], flags[first:], strict=True)])
@@ -445,10 +419,10 @@ def elementwise(function: Function, first: int = 0) -> Rule:
 
 
 def stacked(function: Function, *cores: int) -> Rule:
-    """Return the row of a function of matrices and vectors that takes stacks of them;
-    `cores` are the axes of one.
+    """Return the row of a function of stacks of matrices and vectors.
 
-    By default they are those that a ufunc's signature says.
+    `cores` are the numbers of axes of one matrix or vector per argument, by default
+    from a ufunc's signature.
     """
     if not cores:
         inputs = function.signature.partition("->")[0]  # type: ignore[attr-defined]
@@ -467,6 +441,6 @@ def stacked(function: Function, *cores: int) -> Rule:
     return rule
 
 
-for name, shared in vars(ArrayLike).items():  # what hands its function on, in a Tensor as here
+for name, shared in vars(ArrayLike).items():  # methods that forward their function, as a Tensor's do
     if name == "__iter__" or not (name.startswith("_") or hasattr(Batched, name)):
         setattr(Batched, name, shared)

@@ -1,6 +1,6 @@
-"""Cotangents and tangents in the shapes and dtypes that they belong to.
+"""Giving cotangents and tangents the shapes and dtypes of their values.
 
-Owns: undoing broadcasting, here and nowhere else, and casts.
+Owns: undoing broadcasting, which happens nowhere else, and casts.
 Must not own: the walks (`tape.py`).
 Read next: `tape.py`.
 """
@@ -16,15 +16,14 @@ add, ndarray = np.add.reduce, np.ndarray
 
 
 def fit(g: Any, like: Any) -> Any:
-    """Give a cotangent the shape and dtype of its argument: this undoes broadcasting,
-    here and nowhere else.
+    """Give a cotangent the shape and dtype of its argument: this undoes broadcasting.
 
     An argument that was broadcast was used several times, so its cotangent is the sum
-    over the copies.
+    over the copies. This happens nowhere else.
     """
     if g.shape != like.shape:
-        wide = g.astype(np.float32) if g.dtype.char == "e" else g  # whose sums stop growing at 2048
-        total = add if type(wide) is ndarray else np.sum  # which Dask knows, and takes longer
+        wide = g.astype(np.float32) if g.dtype.char == "e" else g  # float16 sums stop growing at 2048
+        total = add if type(wide) is ndarray else np.sum  # slower, but Dask supports it
         g = total(wide, axis=copied_axes(g.shape, like.shape), keepdims=True)
         if g.shape != like.shape:
             g = g.reshape(like.shape)
@@ -33,9 +32,7 @@ def fit(g: Any, like: Any) -> Any:
 
 @functools.lru_cache(maxsize=4096)
 def copied_axes(shape: tuple[int, ...], original: tuple[int, ...]) -> tuple[int, ...]:
-    """Return the axes along which broadcasting an array of shape `original` to `shape`
-    copied it.
-    """
+    """Return the axes along which broadcasting `original` to `shape` made copies."""
     extra = len(shape) - len(original)
     if extra < 0 or any(n not in (1, m) for m, n in zip(shape[extra:], original, strict=True)):
         raise ValueError(f"the rule gave a cotangent of shape {shape} for an argument of shape {original}")
@@ -43,9 +40,7 @@ def copied_axes(shape: tuple[int, ...], original: tuple[int, ...]) -> tuple[int,
 
 
 def spread(t: Any, shape: tuple[int, ...]) -> Any:
-    """Give a tangent the shape of the result: an argument that was broadcast has its
-    tangent broadcast too.
-    """
+    """Give a tangent the shape of the result, broadcasting it as its argument was."""
     if t.shape == shape:
         return t
     if len(t.shape) > len(shape) or any(n not in (1, m) for n, m in zip(t.shape[::-1], shape[::-1], strict=False)):
@@ -54,9 +49,7 @@ def spread(t: Any, shape: tuple[int, ...]) -> Any:
 
 
 def cast(g: Any, dtype: np.dtype[Any]) -> Any:
-    """Give a cotangent or tangent a dtype; in a real one an imaginary part has nowhere
-    to go.
-    """
+    """Give a cotangent or tangent a dtype; a real dtype drops the imaginary part."""
     if g.dtype == dtype:
         return g
     return (np.real(g) if g.dtype.kind == "c" != dtype.kind else g).astype(dtype)

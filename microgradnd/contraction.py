@@ -1,19 +1,19 @@
-"""Sums of products of arrays, as the matrix products that they are.
+"""Sums of products of arrays, computed as the matrix products that they are.
 
-Owns: the subscripts of `np.einsum`, and the plan by which a contraction becomes a few
+Owns: the subscripts of `np.einsum`, and the plan that turns a contraction into a few
 calls of BLAS.
 Must not own: derivatives of products (`rules/products.py`).
 Read next: `rules/products.py`.
 
 NumPy computes `np.einsum`, and `np.dot` and `np.inner` of more than two dimensions, in
-loops of its own, which take ten to a hundred times as long as BLAS. All of them are one
-thing: a sum of products over the indices that the result doesn't have. A plan brings
-the operands into matrices, multiplies those and gives the product its axes back. It
-depends on shapes only, so it is made once for each; `np.einsum` is called as it is
-where there is no better plan.
+its own loops, which take ten to a hundred times as long as BLAS. All three do the same
+thing: they sum products over the indices that the result doesn't have. A plan arranges
+the operands as matrices, multiplies those and gives the product its axes back. A plan
+depends only on shapes, so it is made once for each. Where there is no better plan,
+`np.einsum` is called unchanged.
 
-The results differ from NumPy's own by rounding, as the terms are added in another
-order. Contractions of fewer than `SMALL` products are NumPy's to the last bit.
+The results differ from NumPy's by rounding, because the terms are added in another
+order. Contractions of fewer than `SMALL` products equal NumPy's to the last bit.
 """
 
 from __future__ import annotations
@@ -31,21 +31,19 @@ from numpy.lib.array_utils import normalize_axis_tuple
 from microgradnd.primitives import ARRAYS
 from microgradnd.registry import BODIES, Function
 
-SMALL = 2**12  # products from which a plan takes less time than NumPy's loops
-LONG = 2**14  # products from which the same holds for an inner product of all elements
-MATRIX = 2**10  # products in each matrix of a stack, if they are in a row or a column, or not beside each other
-LARGE = 2**22  # elements that the product of some of three or more operands may have, where none of them has as many
+SMALL = 2**12  # products from which a plan is faster than NumPy's loops
+LONG = 2**14  # the same for an inner product of all elements
+MATRIX = 2**10  # the same per matrix of a stack, if it is a row, a column, or not contiguous
+LARGE = 2**22  # elements allowed in an intermediate product that is larger than every operand
 BLAS = "fdFD"  # dtypes that BLAS multiplies
-LETTERS = string.ascii_uppercase + string.ascii_lowercase  # of the integers of np.einsum's other form: 26 is a
+LETTERS = string.ascii_uppercase + string.ascii_lowercase  # for the integers of np.einsum's other form: 26 is a
 
 Shape = tuple[int, ...]
-ndarray, numpy_dot = np.ndarray, np.dot  # found sooner than as attributes
+ndarray, numpy_dot = np.ndarray, np.dot  # faster to look up than attributes
 
 
 class Place(int):
-    """Where a call of a plan finds an argument: the operands come first, then the
-    results of the calls before.
-    """
+    """An argument's place in a plan: first the operands, then the earlier results."""
 
 
 class Call(NamedTuple):
@@ -57,7 +55,7 @@ class Call(NamedTuple):
 
 
 class Term(NamedTuple):
-    """A value of a plan, and the index that each of its axes has."""
+    """A value of a plan, and the index of each of its axes."""
 
     place: Place
     word: str
@@ -74,8 +72,8 @@ class Term(NamedTuple):
 def subscripts_of(args: tuple[Any, ...]) -> tuple[str, tuple[Any, ...]]:
     """Return the subscripts of a call of np.einsum as a string, and its operands.
 
-    In the other form of the call lists of integers stand behind the operands: 0 is A,
-    26 is a, as in NumPy.
+    In the other form of the call, lists of integers follow the operands: 0 is A, 26 is
+    a, as in NumPy.
     """
     if isinstance(args[0], str):
         return args[0].replace(" ", "") if "- >" not in args[0] else args[0], args[1:]
@@ -86,7 +84,7 @@ def subscripts_of(args: tuple[Any, ...]) -> tuple[str, tuple[Any, ...]]:
 
 
 def letter(label: Any) -> str:
-    """Return the letter of an integer, or raise any error where NumPy complains."""
+    """Return the letter of an integer, or raise any error if NumPy complains."""
     if label is Ellipsis:
         return "..."
     is_label = operator.index(label) >= 0 and not isinstance(label, bool)
@@ -94,12 +92,10 @@ def letter(label: Any) -> str:
 
 
 def explicit(subscripts: str, ndims: Sequence[int]) -> tuple[list[str], str]:
-    """Return the indices of each operand and those of the result, with letters in the
-    place of dots.
-    """
+    """Return the indices of each operand and of the result, with dots spelled out."""
     left, arrow, result = subscripts.partition("->")
     words = left.split(",")
-    if not arrow:  # implicit: what occurs once, in alphabetical order
+    if not arrow:  # implicit: letters that occur once, in alphabetical order
         result = "..." * ("..." in left) + "".join(c for c in sorted({*left} - {*",."}) if left.count(c) == 1)
     stacked = [n - len(w.replace("...", "")) for w, n in zip(words, ndims, strict=True)]
     dots = unused(subscripts)[: max(stacked)]
@@ -108,15 +104,14 @@ def explicit(subscripts: str, ndims: Sequence[int]) -> tuple[list[str], str]:
 
 
 def unused(subscripts: str) -> str:
-    """Return the letters that don't occur."""
+    """Return the letters that don't occur in some subscripts."""
     return "".join(c for c in string.ascii_letters if c not in subscripts)
 
 
 def of_dot(x: Shape, y: Shape) -> str | None:
-    """Return the subscripts of np.dot, which sums over the last axis of x and the last
-    but one of y.
+    """Return the subscripts of np.dot: the last axis of x with y's last but one.
 
-    None for matrices, vectors and numbers, which NumPy gives to BLAS itself.
+    None for matrices, vectors and numbers, which NumPy passes to BLAS itself.
     """
     along = max(len(y) - 2, 0)
     if max(len(x), len(y)) < 3 or not x or not y or x[-1] != y[along]:
@@ -125,9 +120,7 @@ def of_dot(x: Shape, y: Shape) -> str | None:
 
 
 def of_inner(x: Shape, y: Shape) -> str | None:
-    """Return the subscripts of np.inner, which sums over the last axes; None as for
-    np.dot.
-    """
+    """Return the subscripts of np.inner, over the last axes; None as for np.dot."""
     if max(len(x), len(y)) < 3 or not x or not y or x[-1] != y[-1]:
         return None
     return of_axes(len(x), len(y), (len(x) - 1,), (len(y) - 1,))
@@ -150,9 +143,7 @@ def summed_axes(axes: Any, x_ndim: int, y_ndim: int) -> tuple[list[int], list[in
 
 @functools.lru_cache(maxsize=4096)
 def of_axes(n: int, m: int, of_x: tuple[int, ...], of_y: tuple[int, ...]) -> str:
-    """Return the subscripts of a sum over pairs of axes of two arrays with n and m
-    dimensions.
-    """
+    """Return the subscripts of a sum over pairs of axes of n-d and m-d arrays."""
     x, y = list(LETTERS[:n]), list(LETTERS[n : n + m])
     for i, j in zip(of_x, of_y, strict=True):
         y[j] = x[i]
@@ -164,12 +155,12 @@ def of_axes(n: int, m: int, of_x: tuple[int, ...], of_y: tuple[int, ...]) -> str
 
 
 class Plan:
-    """The calls that compute a contraction, as they are put together.
+    """The calls that compute a contraction, collected one by one.
 
     Attributes
     ----------
     operands : int
-        How many operands there are.
+        The number of operands.
     calls : list of Call
     """
 
@@ -183,7 +174,7 @@ class Plan:
         return Term(Place(self.operands + len(self.calls) - 1), word, shape)
 
     def arranged(self, x: Term, word: str, shape: Shape) -> Term:
-        """Return a term with its axes in another order, and then in another shape."""
+        """Return a term with its axes in another order, then in another shape."""
         if x.word != word:
             axes = tuple(x.word.index(c) for c in word)
             args = (x.place,) if axes == (1, 0) else (x.place, axes)
@@ -191,9 +182,7 @@ class Plan:
         return x if x.shape == shape else self.add(np.reshape, (x.place, shape), word, shape)
 
     def reduced(self, x: Term, word: str, summed: str) -> Term:
-        """Return a term without the axes of length 1 that aren't in a word, and summed
-        over some indices.
-        """
+        """Return a term summed over some indices, without stray axes of length 1."""
         x = self.arranged(x, x.word, x.sizes(word))._replace(word=word)
         if not summed:
             return x
@@ -201,13 +190,11 @@ class Plan:
         return self.add(np.sum, (x.place, tuple(word.index(c) for c in summed)), kept, x.sizes(kept))
 
     def product(self, x: Term, y: Term, result: str) -> Term | None:
-        """Return the contraction of two terms by a product of matrices, or None where
-        there is no such thing in it.
-        """
+        """Return the contraction of two terms as a matrix product, or None."""
         last = result[-1:]
         free = {*result} & {*y.word} - {*x.word}
         if last in x.word and last not in y.word and (free or x.word[-1] == last):
-            x, y = y, x  # for the result to have its axes in order
+            x, y = y, x  # so that the result has its axes in order
         of_x, of_y = broadcast(x, y), broadcast(y, x)
         shared = "".join(
             c for c in (of_x if math.prod(x.shape) >= math.prod(y.shape) else of_y) if c in of_x and c in of_y
@@ -219,7 +206,7 @@ class Plan:
         diagonal = len({*x.word}) < len(x.word) or len({*y.word}) < len(y.word)
         if diagonal or (k == 1 if m * n > 1 else bool(batch) or k < LONG):
             return None
-        scattered = of_x[-1] in batch and of_y[-1] in batch  # NumPy's loops go along the stack, where it is innermost
+        scattered = of_x[-1] in batch and of_y[-1] in batch  # NumPy loops along the stack if it is innermost
         if batch and (scattered or min(m, n) == 1) and m * k * n < MATRIX:
             return None
         x, y = (
@@ -235,7 +222,7 @@ class Plan:
         return self.arranged(out, result, out.sizes(result))
 
     def chain(self, terms: list[Term], result: str) -> None:
-        """Contract three terms or more in the order that NumPy finds best."""
+        """Contract three or more terms in the order that NumPy finds best."""
         arrays = [np.broadcast_to(0.0, term.shape) for term in terms]
         most = max(LARGE, *(array.size for array in arrays))
         subscripts = f"{','.join(term.word for term in terms)}->{result}"
@@ -255,16 +242,15 @@ class Plan:
 
 
 def broadcast(x: Term, y: Term) -> str:
-    """Return the indices of a term except for those along which its axis of length 1
-    meets a longer one of another.
-    """
+    """Return a term's indices, except where its axis of length 1 broadcasts."""
     return "".join(c for c, n in zip(x.word, x.shape, strict=True) if n != 1 or c not in y.word or y.sizes(c) == (1,))
 
 
 @functools.lru_cache(maxsize=4096)
 def plan(subscripts: str, shapes: tuple[Shape, ...]) -> list[Call]:
-    """Return the calls that compute a contraction; none where NumPy's own loops are
-    quicker, or have to complain.
+    """Return the calls that compute a contraction.
+
+    None where NumPy's own loops are faster, or have to raise.
     """
     left, arrow, result = subscripts.partition("->")
     if left.count(",") != len(shapes) - 1 or len(shapes) < 2 or (arrow and "..." in left and "..." not in result):
@@ -307,21 +293,20 @@ PAIRS: dict[Function, Any] = {np.dot: of_dot, np.inner: of_inner, np.tensordot: 
 def contraction(
     function: Function, args: tuple[Any, ...], kwargs: Mapping[str, Any], kinds: Any = ARRAYS
 ) -> tuple[str, tuple[Any, ...]] | None:
-    """Return the subscripts and the operands of a call that a plan may compute, None
-    for any other call.
+    """Return the subscripts and operands of a call that a plan may compute, or None.
 
-    Operands belong to `kinds`: those of other libraries are left to NumPy's functions,
-    which they answer themselves.
+    The operands must belong to `kinds`: arrays of other libraries are left to NumPy's
+    functions, which pass the call to the library.
     """
     pair = PAIRS.get(function)
     if kwargs.keys() - {"axes" if pair else "optimize"}:
         return None
     if pair is None:
-        if type(kwargs.get("optimize", False)) not in (bool, str):  # an order of contraction
+        if type(kwargs.get("optimize", False)) not in (bool, str):  # the user's order of contraction
             return None
         try:
             subscripts, operands = subscripts_of(args)
-        except (IndexError, TypeError):  # NumPy will say what is wrong
+        except (IndexError, TypeError):  # NumPy's error says what is wrong
             return None
     else:
         subscripts, operands = "", args[:2]
@@ -340,7 +325,7 @@ def contraction(
 
 
 def planned(function: Function, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-    """Call a NumPy function, or carry out the plan of the call if there is one."""
+    """Call a NumPy function, or run the plan of the call if it has one."""
     if (found := contraction(function, args, kwargs)) is not None:
         subscripts, operands = found
         if calls := plan(subscripts, tuple([x.shape for x in operands])):
@@ -373,7 +358,7 @@ BODIES.update({np.dot: dot, np.inner: inner, np.einsum: einsum})  # for the arra
 
 
 def rows(x: Any) -> Any:
-    """Return an array of vectors as one matrix, with a vector in each row."""
+    """Return an array of vectors as one matrix, one vector per row."""
     return x if x.ndim == 2 else np.reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))
 
 

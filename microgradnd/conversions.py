@@ -1,8 +1,8 @@
 """Numbers that leave the tape: `float(t)`, `math.sin(t)`, `array[i] = t`.
 
-Owns: what a conversion to a Python number says of the derivative that the number
-doesn't have: under a transform it is an error, elsewhere a warning. The deliberate ways
-out, `t.item()`, `t.data` and `t.detach()`, say nothing.
+Owns: the error under a transform, and the warning elsewhere, when a conversion to a
+Python number loses the derivative. The deliberate ways out, `t.item()`, `t.data` and
+`t.detach()`, say nothing.
 Must not own: the conversions themselves (`arraylike.py`).
 Read next: `arraylike.py`.
 """
@@ -18,24 +18,24 @@ from microgradnd.tape import Operation, current
 
 
 def is_being_stored(frame: Any) -> bool:
-    """Return whether a caller is at `array[i] = value`: there NumPy asks for a float,
-    and would drop the gradient.
+    """Return whether a caller runs `array[i] = value`, which would drop the gradient.
+
+    NumPy asks for a float there.
     """
     code = frame.f_code
     return dis.opname[code.co_code[frame.f_lasti]] == "STORE_SUBSCR" or "__setitem__" in code.co_names
 
 
 def raise_through(frame: Any, error: Exception) -> NoReturn:
-    """Raise an error in a conversion, so that it also reaches the frame that asked for
-    it.
+    """Raise an error in a conversion, and in the frame that asked for it.
 
-    NumPy puts an error of its own in the place of ours, and says of whatever can't be
-    an element that it is a sequence. A trace function sees that one arrive in the
-    frame, and may replace it.
+    NumPy replaces our error by its own, which calls everything that can't be an element
+    a sequence. A trace function sees NumPy's error arrive in the frame, and may replace
+    it.
     """
 
     def event(at: Any, kind: str, arg: Any) -> None:
-        if at is not frame:  # of a generator, which is closed on the way
+        if at is not frame:  # a generator's frame, closed on the way
             return
         sys.settrace(None)
         frame.f_trace = None
@@ -49,8 +49,9 @@ def raise_through(frame: Any, error: Exception) -> NoReturn:
 
 
 class Count(int):
-    """The number of elements, which in PyTorch is a method. NumPy would take it for an
-    array of int64.
+    """The number of elements, which is a method in PyTorch.
+
+    NumPy would take this class for an array of int64.
     """
 
     def __call__(self, *_: Any) -> NoReturn:
@@ -64,9 +65,7 @@ class Count(int):
 
 
 def number_of(tensor: Any, what: str) -> Any:
-    """Return the array of a Tensor for a conversion to a Python number, which the
-    derivative doesn't follow.
-    """
+    """Return a Tensor's array for a conversion that loses the derivative, or raise."""
     array, node = tensor._known(what), tensor._node
     if node is None or not node.requires_grad or current().record is None:
         return array
@@ -75,35 +74,33 @@ def number_of(tensor: Any, what: str) -> Any:
         error = TypeError(
             "an element of a plain array was assigned a Tensor that requires a gradient, which the array would "
             "lose: write np.stack([...]) for an array of Tensors, assign to a Tensor (t[i] = value), or write "
-            "t.data to go on without a gradient"
+            "t.data to continue without a gradient"
         )
         raise_through(frame, error)
     if current().is_transformed:
         error = TypeError(
-            f"{what} of a Tensor inside a function that is being differentiated: the number would leave the tape, "
-            f"and its derivative be lost; compute with the Tensor itself and NumPy's functions (np.sin(t), not "
-            f"math.sin(t)), or say that no derivative is wanted with t.item()"
+            f"{what} of a Tensor inside a function that is being differentiated: the number would leave the tape and "
+            f"lose its derivative; compute with the Tensor itself and NumPy's functions (np.sin(t), not math.sin(t)), "
+            f"or write t.item() to give up the derivative"
         )
         raise_through(frame, error)
     is_over = type(node) is Operation and (node.args is None or (node.note is not None and node.note.is_walked))
     if not is_over:
         warnings.warn(
-            f"{what} of a Tensor that requires a gradient gives a number without one; write t.item() if that is "
-            f"meant, or compute with the Tensor itself",
+            f"{what} of a Tensor that requires a gradient returns a number without one; write t.item() if you mean "
+            f"that, or compute with the Tensor itself",
             stacklevel=3,
         )
     return array
 
 
 def copy_of(tensor: Any, what: str) -> Any:
-    """Return the array of a Tensor for a variable of its own, which a derivative
-    doesn't follow either.
-    """
+    """Return a Tensor's array for a variable without its derivative, or raise."""
     array = tensor._known(what)
     if tensor._node is not None and tensor._node.requires_grad and current().is_transformed and current().record:
         raise TypeError(
-            f"{what} of a Tensor inside a function that is being differentiated: the copy would be a variable of its "
-            f"own, and the derivative be lost; go on with the Tensor itself (t.copy() is recorded), or say that no "
-            f"derivative is wanted with t.detach()"
+            f"{what} of a Tensor inside a function that is being differentiated: the copy would be a new variable and "
+            f"lose the derivative; use the Tensor itself (t.copy() is recorded), or write t.detach() to give up the "
+            f"derivative"
         )
     return array

@@ -1,13 +1,13 @@
 """Data for training: batches, parts, and features on one scale.
 
-Owns: `batches`, `split`, `standardise`, and how little of a memory-mapped array they
-read.
+Owns: `batches`, `split`, `standardise`, and reading as little as possible of a
+memory-mapped array.
 Must not own: the training itself (`nn/fit.py`).
 Read next: `nn/fit.py`.
 
 A memory-mapped array (`np.load(path, mmap_mode="r")`, `np.memmap`) may be larger than
-memory: only the rows of a batch are read, and only their numbers are shuffled. Its
-batches are copies in memory.
+memory: only the rows of a batch are read, and shuffling permutes only the row numbers.
+Batches are copies in memory.
 """
 
 from __future__ import annotations
@@ -28,8 +28,7 @@ BLOCK = 2**24  # bytes that standardise reads at a time
 
 
 class Rows:
-    """Some rows of a memory-mapped array, in some order, which are read when they are
-    indexed.
+    """Some rows of a memory-mapped array, in some order, read when you index them.
 
     Attributes
     ----------
@@ -56,9 +55,7 @@ class Rows:
 
 
 def columns(taker: str, arrays: Sequence[Any]) -> list[Any]:
-    """Return arrays that have the same number of rows, at least one, or raise and say
-    which don't.
-    """
+    """Return arrays that have the same number of rows, at least one, or raise."""
     if not arrays:
         raise TypeError(f"{taker} must be given at least one array, got none; pass inputs and targets")
     found = []
@@ -74,7 +71,9 @@ def columns(taker: str, arrays: Sequence[Any]) -> list[Any]:
     if len({len(value) for value in found}) > 1:
         raise ValueError(f"{taker}: all arrays must have the same number of rows, got shapes {shapes}")
     if not len(found[0]):
-        raise ValueError(f"{taker}: arrays must have at least one row, got shapes {shapes}; check how you select them")
+        raise ValueError(
+            f"{taker}: arrays must have at least one row, got shapes {shapes}; check how the rows are selected"
+        )
     return found
 
 
@@ -82,35 +81,35 @@ def columns(taker: str, arrays: Sequence[Any]) -> list[Any]:
 def batches(
     *arrays: Any, size: int, shuffle: bool = False, rng: Rng = None, drop_last: bool = False
 ) -> Iterator[tuple[Any, ...]]:
-    """Go once through the rows of arrays, so many at a time.
+    """Iterate once over the rows of arrays, in batches of `size` rows.
 
     Parameters
     ----------
     *arrays : array_like, each of shape (n, ...)
-        Such as inputs and targets. Memory-mapped arrays are read batch by batch.
+        Inputs and targets, for example. Memory-mapped arrays are read batch by batch.
     size : int
-        Rows in a batch, at least 1.
+        The number of rows in a batch, at least 1.
     shuffle : bool
-        Whether to take the rows in random order, a new one in each call. The order
+        Whether to take the rows in random order, a new order in each call. The order
         takes 8 bytes a row.
     rng : numpy.random.Generator, optional
-        What shuffles; by default one with fresh entropy.
+        The generator for shuffling; by default one with fresh entropy.
     drop_last : bool
         Whether to leave out a last batch of less than `size` rows. A compiled function
-        has a program of its own for each shape of its arguments, so with
-        `drop_last=True` one is enough.
+        has one program for each shape of its arguments, so `drop_last=True` saves a
+        second one.
 
     Returns
     -------
     iterator of tuple
-        In each tuple the same rows of all arrays: views where nothing is shuffled, else
+        Each tuple holds the same rows of all arrays: views without shuffling, otherwise
         copies.
 
     Raises
     ------
     ValueError
         If the arrays differ in their numbers of rows, or have none; if `size` isn't
-        positive; if nothing is left.
+        positive; if no batch is left.
     TypeError
         If an array holds no numbers.
 
@@ -130,15 +129,14 @@ def batches(
     [2. 3.] [0 1]
     [4.] [0]
     >>> rng = np.random.default_rng(0)
-    >>> [inputs for (inputs,) in data.batches(x, size=2, shuffle=True, rng=rng, drop_last=True)]
+    >>> shuffled = data.batches(x, size=2, shuffle=True, rng=rng, drop_last=True)
+    >>> [inputs for (inputs,) in shuffled]
     [array([2., 4.]), array([3., 0.])]
     """
     found = columns("batches", arrays)
     size, n = count("batches: size", size), len(found[0])
     if drop_last and n < size:
-        raise ValueError(
-            f"batches: drop_last=True leaves nothing of {n} rows in batches of {size}; choose a size of at most {n}"
-        )
+        raise ValueError(f"batches: drop_last=True leaves no batch of {size} of {n} rows; choose a size of at most {n}")
     order = generator(rng).permutation(n) if shuffle else None
     starts = range(0, n - size + 1 if drop_last else n, size)
     places = (slice(start, min(start + size, n)) for start in starts)
@@ -146,7 +144,7 @@ def batches(
 
 
 def read(array: Any, place: slice, order: npt.NDArray[Any] | None) -> Any:
-    """Return some rows, in memory."""
+    """Return some rows as arrays in memory."""
     part = array[place if order is None else order[place]]
     if isinstance(part, np.memmap):
         return np.array(part) if order is None else np.asarray(part)
@@ -155,7 +153,7 @@ def read(array: Any, place: slice, order: npt.NDArray[Any] | None) -> Any:
 
 @explained
 def split(*arrays: Any, sizes: Sequence[float], shuffle: bool = True, rng: Rng = None) -> list[tuple[Any, ...]]:
-    """Divide the rows of arrays into parts, as for training and validation.
+    """Divide the rows of arrays into parts, such as training and validation data.
 
     Parameters
     ----------
@@ -163,16 +161,16 @@ def split(*arrays: Any, sizes: Sequence[float], shuffle: bool = True, rng: Rng =
     sizes : sequence of float or int
         The parts: fractions with the sum 1, or numbers of rows with the sum n.
     shuffle : bool
-        Whether the parts are drawn at random; else each is a view of the rows as they
-        come.
+        Whether the parts are drawn at random; otherwise each part is a view of
+        consecutive rows.
     rng : numpy.random.Generator, optional
-        What draws; by default one with fresh entropy.
+        The generator for drawing; by default one with fresh entropy.
 
     Returns
     -------
     list of tuple
-        For each part its rows of all arrays. Of a memory-mapped array nothing is read:
-        a shuffled part is an object that reads rows when they are indexed, as `batches`
+        For each part, its rows of all arrays. A memory-mapped array isn't read: a
+        shuffled part of it is an object that reads rows when you index it, as `batches`
         and `nn.fit` do.
 
     Raises
@@ -185,14 +183,15 @@ def split(*arrays: Any, sizes: Sequence[float], shuffle: bool = True, rng: Rng =
 
     See Also
     --------
-    batches : walks over a part.
+    batches : iterates over a part.
 
     Examples
     --------
     >>> import numpy as np
     >>> from microgradnd import data
     >>> x, y = np.arange(5.0), np.arange(5) % 2
-    >>> training, validation = data.split(x, y, sizes=(0.8, 0.2), rng=np.random.default_rng(0))
+    >>> rng = np.random.default_rng(0)
+    >>> training, validation = data.split(x, y, sizes=(0.8, 0.2), rng=rng)
     >>> training
     (array([2., 4., 3., 0.]), array([0, 0, 1, 0]))
     >>> data.split(x, sizes=(3, 2), shuffle=False)
@@ -218,7 +217,7 @@ def split(*arrays: Any, sizes: Sequence[float], shuffle: bool = True, rng: Rng =
 
 
 def part(array: Any, place: slice, order: npt.NDArray[Any] | None) -> Any:
-    """Return some rows; those of a memory-mapped array are read later."""
+    """Return some rows; rows of a memory-mapped array are read later."""
     if order is None and not isinstance(array, Rows):
         return array[place]
     rows = np.arange(place.start, place.stop) if order is None else order[place]
@@ -228,12 +227,12 @@ def part(array: Any, place: slice, order: npt.NDArray[Any] | None) -> Any:
 
 
 class Scale(NamedTuple):
-    """A change of scale, and its inverse; what `standardise` returns.
+    """A change of scale and its inverse: the result of `standardise`.
 
     Attributes
     ----------
     mean, std : array
-        What is subtracted, and then divided by.
+        Subtracted first, and then the divisor.
     """
 
     mean: Any
@@ -250,23 +249,22 @@ class Scale(NamedTuple):
 
 @explained
 def standardise(x: Any) -> Scale:
-    """Return the change of scale that gives features the mean 0 and the standard
-    deviation 1.
+    """Return the scaling that gives features mean 0 and standard deviation 1.
 
-    Measure it on the training data, then apply it to all data, so that nothing is
-    learned from the validation data.
+    Measure it on the training data, then apply it to all data; otherwise the model
+    learns from the validation data.
 
     Parameters
     ----------
     x : array_like, shape (n, ...)
-        It may be a memory-mapped array, which is read twice, block by block.
+        It may be a memory-mapped array; then it is read twice, block by block.
 
     Returns
     -------
     Scale
-        A function: `scale(x)` is (x - mean) / std, and `scale.inverse` goes back. `std`
-        is the standard deviation over n, or 1 for a feature that is constant. Both have
-        the dtype of x if that is floating-point, else float64.
+        A function: `scale(x)` is (x - mean) / std, and `scale.inverse` undoes it. `std`
+        is the standard deviation over n, or 1 for a constant feature. Both have the
+        dtype of x if that is floating-point, otherwise float64.
 
     Raises
     ------
@@ -277,7 +275,7 @@ def standardise(x: Any) -> Scale:
 
     See Also
     --------
-    batches : what it scales.
+    batches : takes the scaled data.
 
     Examples
     --------
@@ -296,16 +294,16 @@ def standardise(x: Any) -> Scale:
     blocks = [slice(start, start + step) for start in range(0, len(x), step)]
     if x.dtype.kind == "c":
         raise ValueError(f"standardise: x must be real numbers, got {x.dtype}; pass np.abs(x), or both parts")
-    with np.errstate(over="ignore", invalid="ignore"):  # said below
+    with np.errstate(over="ignore", invalid="ignore"):  # reported below
         mean = sum(np.sum(x[rows], axis=0, dtype=np.float64) for rows in blocks) / len(x)
         std = np.sqrt(sum(np.sum(np.square(x[rows] - mean), axis=0) for rows in blocks) / len(x))
     if not np.all(np.isfinite(std)):
         raise ValueError(
             f"standardise: x must be finite, and {np.sum(~np.isfinite(std))} of its {np.size(std)} features hold NaN, "
-            f"infinities or numbers whose squares are infinite; leave out rows, as with x[np.isfinite(x).all(axis=1)]"
+            f"infinities or numbers whose squares overflow; leave out rows, such as x[np.isfinite(x).all(axis=1)]"
         )
     std = np.where(
         std <= len(x) * np.finfo(np.float64).eps * np.abs(mean), 1.0, std
-    )  # what rounding makes of a constant
+    )  # for a constant feature, up to rounding
     dtype = x.dtype if x.dtype.kind == "f" else np.float64
     return Scale(np.asarray(mean, dtype), np.asarray(std, dtype))

@@ -1,7 +1,7 @@
 """A context as a decorator of any kind of function.
 
-Owns: how a function, a generator or a coroutine runs in a context: each of its steps by
-itself, so that a suspended one doesn't leave the context to whoever goes on meanwhile.
+Owns: running a function, a generator or a coroutine in a context. Each step runs by
+itself, so a suspended one doesn't leave its context to other code.
 Must not own: any context (`modes.py`).
 Read next: `modes.py`.
 """
@@ -74,8 +74,9 @@ def stepwise(context: Any, steps: Any) -> Generator[Any, Any, Any]:
 
 
 def step(context: Any, resume: Callable[..., Any], *value: Any) -> Any:
-    """Run one step in a context, which is entered here as in a generator it would be
-    taken to outlast the step.
+    """Run one step in a context, entered here rather than in the generator.
+
+    There it would seem to outlast the step.
     """
     with context:
         return resume(*value)

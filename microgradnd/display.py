@@ -1,4 +1,4 @@
-"""How a Tensor shows itself: `print(t)` at the prompt, a page in a notebook.
+"""How a Tensor is displayed: text at the prompt, a page in a notebook.
 
 Owns: the text of a Tensor.
 Must not own: the page (`viz/explore.py`), which is loaded on use.
@@ -29,14 +29,13 @@ def text_of(tensor: Any) -> str:
 
 
 def page_of(tensor: Any) -> str | None:
-    """Return HTML for a notebook: the text, and the page to step through the
-    computation.
+    """Return HTML for a notebook: the text, and a page to step through.
 
     Returns
     -------
     str or None
-        None for what wasn't computed, or by too many operations: the notebook shows the
-        text then.
+        None for a value that wasn't computed, or took too many operations: then the
+        notebook shows the text.
     """
     html: str | None = importlib.import_module("microgradnd.viz.explore").in_notebook(tensor)
     return html

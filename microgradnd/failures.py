@@ -1,9 +1,8 @@
 """From an error to its advice.
 
-Owns: where an error gets its advice: of calls that don't fit a signature, of missing
+Owns: attaching advice to errors: of calls that don't fit a signature, of missing
 attributes, of operations, of derivative rules.
-Must not own: the text of the advice (`advice.py`, which is loaded when something has
-failed).
+Must not own: the text of the advice (`advice.py`, loaded when something has failed).
 Read next: `advice.py`.
 """
 
@@ -17,8 +16,7 @@ from microgradnd.annotations import P, R
 
 
 def explained(function: Callable[P, R]) -> Callable[P, R]:
-    """Have a call with a wrong keyword or a wrong number of arguments raise an error
-    that names the right ones.
+    """Make wrong keywords and numbers of arguments raise an error with the right ones.
 
     Examples
     --------
@@ -36,7 +34,7 @@ def explained(function: Callable[P, R]) -> Callable[P, R]:
         try:
             return function(*args, **kwargs)
         except TypeError as error:
-            if error.__traceback__ is None or error.__traceback__.tb_next is not None:  # from inside of the function
+            if error.__traceback__ is None or error.__traceback__.tb_next is not None:  # from inside the function
                 raise
             fail(function, args, kwargs, error)
 
@@ -44,24 +42,20 @@ def explained(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def fail(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], error: Exception) -> NoReturn:
-    """Raise the error of a call again, with the operands, the line, and what to do
-    about it.
-    """
+    """Raise the error of a call again, with its operands, its line and the remedy."""
     from microgradnd.advice import by_blocks, failed_call
 
     better = by_blocks(function, args, error) or failed_call(function, args, kwargs, error)
     try:
         if better is None:
             raise error
-        raise better from None  # it says what NumPy's said
+        raise better from None  # it includes NumPy's message
     finally:
         del better, error  # or they would hold this frame, and it them
 
 
 def fail_rule(node: Any, position: int, mode: str, error: Exception) -> NoReturn:
-    """Raise the error of a derivative rule again, with what the rule must take and
-    return.
-    """
+    """Raise the error of a derivative rule again, with what the rule must return."""
     from microgradnd.advice import by_blocks, failed_rule
 
     better = by_blocks(node.function, node.args or (), error) or failed_rule(node, position, mode, error)
@@ -74,12 +68,13 @@ def fail_rule(node: Any, position: int, mode: str, error: Exception) -> NoReturn
 
 
 def fail_member(thing: Any, name: str) -> Any:
-    """Raise the error of an attribute that an object hasn't, with the one that was
-    meant: its `__getattr__`.
+    """Raise the error of a missing attribute, with the one that was meant.
+
+    A class uses it as its `__getattr__`.
     """
-    if hasattr(type(thing), name):  # a property, whose own error it is
+    if hasattr(type(thing), name):  # a property that raised it
         return object.__getattribute__(thing, name)
-    if name.startswith("_"):  # Python and NumPy probe for their protocols
+    if name.startswith("_"):  # Python and NumPy look for their protocols
         raise AttributeError(name)
     from microgradnd.advice import missing_member
 

@@ -1,12 +1,11 @@
-"""The forms in which NumPy takes arguments: by position, by keyword, with a place for
-the result.
+"""The forms of a NumPy call: arguments by position, by keyword, with an `out=`.
 
-Owns: bringing a call into the form that the rules know.
+Owns: bringing a call into the form that the rules expect.
 Must not own: what may be an operand (`operands.py`), or any rule.
 Read next: `operands.py`.
 
-A derivative belongs to a position. A Tensor passed by keyword would lose its gradient
-without a word.
+A derivative belongs to a position. A Tensor passed by keyword would silently lose its
+gradient.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from microgradnd.registry import Function, name_of
 
 @functools.lru_cache(1024)
 def parameters_of(function: Function) -> list[inspect.Parameter]:
-    """Return the parameters of a function, none if it doesn't tell."""
+    """Return the parameters of a function; empty if it has no signature."""
     try:
         return list(inspect.signature(function).parameters.values())
     except (TypeError, ValueError):
@@ -32,57 +31,51 @@ def parameters_of(function: Function) -> list[inspect.Parameter]:
 def positional(
     function: Function, args: tuple[Any, ...], kwargs: dict[str, Any], names: Iterable[str]
 ) -> tuple[Any, ...]:
-    """Move the keyword arguments up to the last of `names` to their positions; `kwargs`
-    keeps the rest.
+    """Move the keyword arguments up to the last of `names` to their positions.
 
-    A derivative belongs to a position. A Tensor passed by keyword would lose its
-    gradient without a word.
+    `kwargs` keeps the rest. A derivative belongs to a position; a Tensor passed by
+    keyword would silently lose its gradient.
     """
     parameters = parameters_of(function)
     slots = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     missing = [name for name in names if name not in slots[len(args) :]]
     if missing:
         raise TypeError(
-            f"{name_of(function)} was given a Tensor by the keyword {missing[0]}=, which has no position to "
-            f"differentiate; pass it by position, or as a plain array ({missing[0]}=t.data)"
+            f"{name_of(function)} got a Tensor for the keyword {missing[0]}=, which has no position to differentiate; "
+            f"pass it by position, or as a plain array ({missing[0]}=t.data)"
         )
     last = max(slots.index(name) for name in names)
     return (*args, *(kwargs.pop(p.name, p.default) for p in parameters[len(args) : last + 1]))
 
 
 def by_position(function: Function, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, ...]:
-    """Move keyword arguments that have no default to their positions: a spelling may
-    give them other names.
+    """Move keyword arguments without a default to their positions.
+
+    The function that stands in for another may name them differently.
     """
     needed = [p.name for p in parameters_of(function)[len(args) :] if p.default is p.empty and p.name in kwargs]
     return positional(function, args, kwargs, needed) if needed else args
 
 
-OUT_SLOTS: dict[Function, int] = {}  # what out_slot has found: each call of several arguments asks
+OUT_SLOTS: dict[Function, int] = {}  # cached for every call with several arguments
 
 
 def out_slot(function: Function) -> int:
-    """Return the position at which a function takes an array for its result; a large
-    number if at none.
-    """
+    """Return the position of a function's `out`; a large number if it has none."""
     names = [p.name for p in parameters_of(function) if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     OUT_SLOTS[function] = slot = names.index("out") if "out" in names else 2**31
     return slot
 
 
 def without_out(function: Function, args: tuple[Any, ...], slot: int) -> tuple[Any, ...]:
-    """Leave out an `out` of None that comes last, as rules don't take it, or raise if
-    it is an array.
-    """
+    """Leave out a final `out` of None, which rules don't take; raise for an array."""
     if args[slot] is not None:
         raise refusals.fills_out(name_of(function))
     return args[:slot] if len(args) == slot + 1 else args
 
 
 def with_options(ufunc: Any, inputs: tuple[Any, ...], options: dict[str, Any]) -> Any:
-    """Call a ufunc with the keywords that all ufuncs take, spelled so that its own rule
-    need not know them.
-    """
+    """Call a ufunc with the options of all ufuncs, which its rule needn't know."""
     refuse_out(ufunc, options)
     dtype, mask = options.pop("dtype", None), options.pop("where", True)
     if options:
@@ -94,7 +87,7 @@ def with_options(ufunc: Any, inputs: tuple[Any, ...], options: dict[str, Any]) -
 
 
 def refuse_out(function: Any, keywords: dict[str, Any]) -> None:
-    """Raise if a result is to be written into an array, behind the tape's back."""
+    """Raise if `out=` would write a result into an array, behind the tape's back."""
     out = keywords.pop("out", None)
     if any(array is not None for array in (out if isinstance(out, tuple) else (out,))):
         raise refusals.fills_out(name_of(function))

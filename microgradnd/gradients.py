@@ -1,8 +1,7 @@
-"""Gradients at both ends of a backward pass: the first cotangent, what hooks make of
-it, what is left in `.grad`.
+"""Gradients at both ends of a backward pass: the seed, hooks, and `.grad`.
 
-Owns: what `backward()` does around the walk: what it starts from, hooks, `retain_grad`,
-and adding up at leaves.
+Owns: everything that `backward()` does around the walk: the first cotangent, hooks,
+`retain_grad`, and adding up at leaves.
 Must not own: the walk (`tape.py`), or any rule.
 Read next: `tensor.py`, whose methods call this.
 """
@@ -26,24 +25,22 @@ ACCUMULATING = threading.Lock()
 
 
 def seed(tensor: Any, gradient: Any) -> Any:
-    """Return the cotangent that `tensor.backward(gradient)` starts from: an array, a
-    number or a Tensor.
-    """
+    """Return the cotangent that `tensor.backward(gradient)` starts from."""
     if gradient is None:
         out = tensor._array
         if out.size != 1 or out.dtype.kind == "c":
             dtype = f" and dtype {tensor.dtype}" if tensor.dtype.kind == "c" else ""
             raise RuntimeError(
                 f"backward() on a tensor of shape {tensor.shape}{dtype} needs gradient=, of that shape; or reduce it "
-                f"to one real number, as with .sum(), .real or abs()"
+                f"to one real number, with .sum(), .real or abs()"
             )
         return one(out)
     if not isinstance(gradient, ArrayLike):
         gradient = as_array(operand("backward(gradient=)", gradient))
     if gradient.shape != tensor.shape:
         raise ValueError(
-            f"backward(gradient=) of shape {gradient.shape} for a tensor of shape {tensor.shape}; "
-            f"the two must be the same"
+            f"backward(gradient=): the gradient must have the shape of the tensor, {tensor.shape}, got "
+            f"shape {gradient.shape}"
         )
     return cast(gradient, tensor.dtype)
 
@@ -51,8 +48,7 @@ def seed(tensor: Any, gradient: Any) -> Any:
 def backward(
     seeds: Iterable[tuple[Node, Any]], retain: bool = False, lift: Lift | None = None, path: Path | None = None
 ) -> dict[Node, Any]:
-    """Walk the tape backwards as `backward()` does it: with the users' hooks, and
-    checks for anomalies.
+    """Walk the tape backward as `backward()` does: with users' hooks and checks.
 
     The parameters and the result are those of `walk`.
     """
@@ -79,9 +75,7 @@ def backward(
 
 
 def unknown(g: Any, trace: Any, lift: Lift) -> Any:
-    """Return a cotangent as the result of a step, so that rules compute nothing before
-    all lengths are known.
-    """
+    """Return a cotangent as a step's result: rules wait until all lengths are known."""
     if getattr(g, "_node", None) is not None:
         return g
     array = getattr(g, "_array", g)
@@ -89,9 +83,7 @@ def unknown(g: Any, trace: Any, lift: Lift) -> Any:
 
 
 def run_note(node: Operation, g: Any) -> Any:
-    """Run the hooks of an operation, and keep its gradient if that is wanted; return
-    what to go on with.
-    """
+    """Run an operation's hooks, keep its gradient if asked, and return it."""
     note = node.note
     if note is None or not (note.hooks or note.retain_grad):
         return g
@@ -104,16 +96,12 @@ def run_note(node: Operation, g: Any) -> Any:
 
 
 def conjugate(g: Any) -> Any:
-    """Turn a cotangent, unconjugated on the tape, into a direction to step against, or
-    that back into a cotangent.
-    """
+    """Turn a cotangent, unconjugated on the tape, into a descent direction, or back."""
     return np.conj(g) if g.dtype is not None and g.dtype.kind == "c" else g
 
 
 def run_hooks(node: Node, hooks: dict[int, Callable[[Any], Any]], g: Any) -> Any:
-    """Return a gradient as the user's hooks, in the order of their registration, leave
-    it; each gets its own array.
-    """
+    """Return a gradient after the user's hooks, in order; each gets its own array."""
     for hook in list(hooks.values()):
         given = g.copy() if isinstance(g, np.ndarray) else g
         changed = hook(given)
@@ -132,15 +120,16 @@ def run_hooks(node: Node, hooks: dict[int, Callable[[Any], Any]], g: Any) -> Any
 
 
 def accumulate(ends: dict[Any, Any]) -> None:
-    """Add what has arrived at leaves to their gradients; `ends` is emptied, so that
-    they may keep its arrays.
+    """Add the cotangents at leaves to their `.grad`; `ends` is emptied.
+
+    So leaves may keep its arrays.
     """
     for leaf, g in ends.items():
         if g.dtype.kind == "c" or leaf.hooks:
             g = conjugate(g)
             ends[leaf] = run_hooks(leaf, leaf.hooks, g) if leaf.hooks else g
         del g
-    with ACCUMULATING:  # all, or none after an error in a hook; and each of several threads its own
+    with ACCUMULATING:  # all or none, if a hook raises; and one thread at a time
         while ends:
             leaf, g = ends.popitem()
             if leaf.grad is not None:
@@ -148,21 +137,19 @@ def accumulate(ends: dict[Any, Any]) -> None:
             if type(g) is not ndarray:
                 g = another(g) if isinstance(g, ArrayLike) else new_array(g)
             elif not views.is_alone(g):
-                g = g.copy()  # a view, or held by something else too: .grad must be the leaf's own
+                g = g.copy()  # a view, or shared: .grad must be the leaf's own
             leaf.grad = g
 
 
 def another(tensor: Any) -> Any:
-    """Return another Tensor of the same value."""
+    """Return another Tensor with the same value."""
     result = object.__new__(type(tensor))
     result._array, result._node = tensor._array, tensor._node
     return result
 
 
 def check_gradient(value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-    """Raise unless a value may be assigned to the `.grad` of a variable of this shape
-    and dtype.
-    """
+    """Raise unless a value may be assigned to the `.grad` of such a variable."""
     given = getattr(value, "shape", None), getattr(value, "dtype", None)
     if value is not None and given != (shape, dtype):
         came = f"a {type(value).__name__}" if given[0] is None else f"one of shape {given[0]} and dtype {given[1]}"
@@ -172,7 +159,7 @@ def check_gradient(value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> 
 
 
 class Handle:
-    """What `Tensor.register_hook` returns."""
+    """A registered hook: the result of `Tensor.register_hook`."""
 
     def __init__(self, node: Node, hook: Callable[[Any], Any]) -> None:
         if not callable(hook):
@@ -184,5 +171,5 @@ class Handle:
         self._hooks[self._key] = hook
 
     def remove(self) -> None:
-        """Take the hook off again."""
+        """Remove the hook."""
         self._hooks.pop(self._key, None)

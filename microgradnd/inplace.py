@@ -1,16 +1,15 @@
-"""Writing to the array itself: the update of a leaf, and assignments that nobody could
-tell from a new value.
+"""Writing to an array itself: updates of leaves, and assignments nobody can notice.
 
-Owns: whether an assignment may write to the array of a variable, and what must be noted
-then.
-Must not own: what an assignment means (`assignment.py`), or which Tensors see the same
+Owns: whether an assignment may write to a variable's array, and the bookkeeping that
+follows.
+Must not own: the meaning of an assignment (`assignment.py`), or which Tensors share
 memory (`views.py`).
 Read next: `assignment.py`.
 
-An assignment records a new value, which takes a copy of the array. There are two cases
-without one: a leaf that requires a gradient is updated under `no_grad()`, as optimizers
-do it; and an array that nothing but its variable can see may be written to, so that a
-loop of assignments costs what it assigns.
+An assignment records a new value, which usually takes a copy of the array. Two cases
+need no copy. A leaf that requires a gradient is updated under `no_grad()`, as
+optimizers do. And an array that only its variable can see may be written to, so a loop
+of assignments costs only the elements that it assigns.
 """
 
 from __future__ import annotations
@@ -25,12 +24,13 @@ from microgradnd.arraylike import ArrayLike
 from microgradnd.operands import LOCKED, protected
 from microgradnd.tape import Leaf, Operation, current
 
-COPIED = 256  # elements: arrays that are smaller are copied by each assignment, which costs next to nothing
+COPIED = 256  # elements: copying a smaller array at each assignment costs next to nothing
 
 
 class Update:
-    """Gives a leaf's array to be changed in place, and makes the leaf newer than
-    everything that used the old value.
+    """Yields a leaf's array for a change in place, and marks the leaf as changed.
+
+    Later, operations that used the old value can tell.
     """
 
     __slots__ = ("leaf", "locked")
@@ -46,7 +46,7 @@ class Update:
             self.locked = array
             if LOCKED.get(id(array), self) is not array:
                 raise protected(self.leaf)
-            array.flags.writeable = True  # of detect_anomaly, which catches changes that the tape isn't told of
+            array.flags.writeable = True  # locked by detect_anomaly against unrecorded changes
         return array
 
     def __exit__(self, *_: object) -> None:
@@ -56,8 +56,9 @@ class Update:
 
 
 def leaf_to_update(tensor: ArrayLike) -> Leaf | None:
-    """Return the leaf that an assignment is to update in place, None if it makes a new
-    value, or raise.
+    """Return the leaf that an assignment updates in place, or None, or raise.
+
+    None if the assignment makes a new value.
     """
     node = tensor._node
     if node is None or not node.requires_grad:
@@ -67,7 +68,7 @@ def leaf_to_update(tensor: ArrayLike) -> Leaf | None:
             return node
         raise RuntimeError(
             f"{tape.describe(node)} requires a gradient, and changing it in place would lose it; update it under "
-            f"mg.no_grad(), or go on with a new value (w = w + ..., or w = w.copy() to assign to)"
+            f"mg.no_grad(), or make a new value (w = w + ..., or w = w.copy() to assign to)"
         )
     if current().record is not None:
         return None
@@ -78,12 +79,11 @@ def leaf_to_update(tensor: ArrayLike) -> Leaf | None:
 
 
 def assign_in_place(tensor: ArrayLike, index: Any, value: Any) -> bool:
-    """Write to the array itself, if nothing else can see it: not an operation, not a
-    view, not the user.
+    """Write to the array itself, if no operation, view or user can see it.
 
-    This makes a loop of assignments cost what they assign, not a copy of the array
-    each. The operation recorded needs no old elements: its rules, and those of the
-    assignment before, use the shape and dtype only.
+    A loop of assignments then costs only the elements that it assigns, not a copy of
+    the array each time. The recorded operation needs no old elements: its rules, and
+    those of the assignment before, use only the shape and dtype.
     """
     array, node = tensor._array, tensor._node
     after = type(node) is Operation and node.function is primitives.setitem and node.out is array
@@ -105,10 +105,10 @@ def assign_in_place(tensor: ArrayLike, index: Any, value: Any) -> bool:
 
 
 def let_go(number: Any) -> None:
-    """Keep no array that a number was picked from: the rule needs its shape and dtype
-    only.
+    """Release the array that a number was picked from.
 
-    So a loop that reads numbers of the array that it assigns to need not copy it.
+    The rule needs only its shape and dtype. So a loop that reads numbers of the array
+    that it assigns to needs no copies.
     """
     node = number._node
     if type(node) is Operation and node.args is not None and node.args[0].size >= COPIED:
@@ -125,4 +125,6 @@ class Holder:
 
 _alone = Holder()
 _alone._array = np.zeros(1)
-UNSEEN = sys.getrefcount(_alone._array)  # references to an array that a Tensor alone holds, as assign_in_place counts
+UNSEEN = sys.getrefcount(
+    _alone._array
+)  # references to an array that only a Tensor holds, counted as in assign_in_place

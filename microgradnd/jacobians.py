@@ -1,8 +1,8 @@
 """Whole matrices of derivatives, and derivatives element by element.
 
-Owns: `jacobian`, `hessian` and `elementwise_grad`, and how rows and columns of complex
-numbers are put together.
-Must not own: how a function is traced and walked through (`transforms.py`).
+Owns: `jacobian`, `hessian` and `elementwise_grad`, and combining the rows and columns
+of complex numbers.
+Must not own: tracing and walking through a function (`transforms.py`).
 Read next: `transforms.py`.
 """
 
@@ -23,24 +23,23 @@ from microgradnd.transforms import Function, Trace, grad, on_trace
 from microgradnd.trees import Tree
 from microgradnd.vectorizing import entered
 
-MOST = 2**24  # elements of the largest array that a walk may carry: as many rows as fit go at once
+MOST = 2**24  # elements of the largest array in one walk, which takes as many rows as fit
 
 
 def jacobian(f: Function, argnums: int | Sequence[int] = 0, mode: Literal["rev", "fwd"] | None = None) -> Function:
-    """Return a function that returns the Jacobian of `f`: the derivative of every
-    output by every input.
+    """Return the Jacobian of `f` as a function: every output by every input.
 
     Parameters
     ----------
     f : callable
         Takes and returns arrays, numbers, or tuples, lists and dicts of them.
     argnums : int or sequence of int
-        The positions of the arguments to differentiate; for a sequence the result is a
+        The positions of the arguments to differentiate; for a sequence, the result is a
         tuple.
     mode : {"rev", "fwd"}, optional
-        By rows (backwards, one for each output element) or by columns (forwards, one
-        for each input element); by default whichever are fewer. They go through the
-        tape in one walk, or in several where they would take too much memory.
+        By rows (backward, one per output element) or by columns (forward, one per input
+        element); by default the fewer. They take one walk over the tape, or several to
+        save memory.
 
     Returns
     -------
@@ -62,7 +61,7 @@ def jacobian(f: Function, argnums: int | Sequence[int] = 0, mode: Literal["rev",
            [0., 4.]])
     """
     if mode not in (None, "rev", "fwd"):
-        raise ValueError(f"jacobian: mode is 'rev', 'fwd' or None, not {mode!r}")
+        raise ValueError(f"jacobian: mode must be 'rev', 'fwd' or None, got {mode!r}")
 
     def body(trace: Trace) -> Tree:
         check_numbers(f, trace.outputs)
@@ -88,8 +87,9 @@ def jacobian(f: Function, argnums: int | Sequence[int] = 0, mode: Literal["rev",
 
 
 def hessian(f: Callable[P, Any], argnums: int = 0) -> Callable[P, Any]:
-    """Return a function that returns the Hessian of `f`: forward mode over reverse
-    mode, in one walk for all columns.
+    """Return the Hessian of `f` as a function, by forward mode over reverse mode.
+
+    One walk computes all columns.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ def hessian(f: Callable[P, Any], argnums: int = 0) -> Callable[P, Any]:
 
     See Also
     --------
-    hvp : its product with a vector, without the matrix.
+    hvp : its product with a vector, without forming it.
     jacobian : first derivatives.
 
     Examples
@@ -120,14 +120,13 @@ def hessian(f: Callable[P, Any], argnums: int = 0) -> Callable[P, Any]:
 
 
 def elementwise_grad(f: Function) -> Function:
-    """Return a function that returns, element by element, the derivative of an
-    elementwise `f` by its first argument.
+    """Return the derivative of an elementwise `f` by its first argument.
 
     Parameters
     ----------
     f : callable
         Each element of its result depends on one element of its first argument. (For
-        other functions this is the gradient of the sum of the result.)
+        other functions, you get the gradient of the sum of the result.)
 
     Returns
     -------
@@ -161,9 +160,7 @@ def elementwise_grad(f: Function) -> Function:
 
 
 def fix_lengths(trace: Trace) -> None:
-    """Let no length stay open in a compiled function: there is one walk for each
-    element.
-    """
+    """Fix every open length of a compiled function: each element takes a walk."""
     for x in (*trace.inputs, *trace.outputs):
         for n in np.shape(x):
             int(n)
@@ -172,7 +169,7 @@ def fix_lengths(trace: Trace) -> None:
 def row(trace: Trace, basis: list[Any], out: Any) -> list[Any]:
     """Return the derivatives of one element of a result by all inputs.
 
-    What arrives at a real input is a real part; the cotangent -i gives the imaginary
+    The cotangent at a real input is a real part; the cotangent -i gives the imaginary
     part of a complex element.
     """
     row = trace.pull(basis)
@@ -185,8 +182,8 @@ def row(trace: Trace, basis: list[Any], out: Any) -> list[Any]:
 def column(trace: Trace, basis: list[Any], x: Any) -> list[Any]:
     """Return the derivatives of all results by one element of an input.
 
-    By a complex one it is d/dx - i d/dy of the real part, which is what arrives there
-    backwards, and for holomorphic functions the derivative.
+    By a complex element it is d/dx - i d/dy of the real part. That is the cotangent
+    that a backward pass gives, and the derivative if the function is holomorphic.
     """
     column = trace.push(basis)
     if x.dtype.kind != "c":
@@ -196,12 +193,11 @@ def column(trace: Trace, basis: list[Any], x: Any) -> list[Any]:
 
 
 def every(trace: Trace, derive: Callable[..., list[Any]], arrays: Sequence[Any], k: int) -> list[Any]:
-    """Return the derivatives of, or by, all elements of one of the arrays, each along a
-    first axis.
+    """Return the derivatives of, or by, every element of one array, along a first axis.
 
-    One walk carries as many elements as memory allows. An operation may have no way to
-    do that, such as a rule of the user's that needs a NumPy array, and a hook is to see
-    one cotangent: then there is a walk for each element.
+    One walk carries as many elements as memory allows. Some operations can't do that,
+    such as a user's rule that needs a NumPy array, and a hook must see one cotangent at
+    a time. Then each element takes a walk.
     """
     n = arrays[k].size
     widest = max([math.prod(node.shape or ()) for node in trace.path.operations], default=1)
@@ -216,7 +212,7 @@ def every(trace: Trace, derive: Callable[..., list[Any]], arrays: Sequence[Any],
             try:
                 parts.append(in_one_walk(trace, derive, arrays, k, units))
                 continue
-            except Exception:  # a rule may raise anything; its own error comes again below
+            except Exception:  # a rule may raise anything; its error comes again below
                 some, units = 1, units[:1]
         made = derive(trace, [units[0] if i == k else None for i in range(len(arrays))], arrays[k])
         parts.append([np.expand_dims(x, 0) for x in made])
@@ -224,9 +220,7 @@ def every(trace: Trace, derive: Callable[..., list[Any]], arrays: Sequence[Any],
 
 
 def in_one_walk(trace: Trace, derive: Callable[..., list[Any]], arrays: Sequence[Any], k: int, units: Any) -> list[Any]:
-    """Return what `derive` gives for several unit vectors of one of the arrays, along a
-    first axis.
-    """
+    """Return the results of `derive` for several unit vectors, along a first axis."""
     with entered(len(units)) as level:
         basis = [Batched(units, level.number) if i == k else None for i in range(len(arrays))]
         made = [without(x, level) for x in derive(trace, basis, arrays[k])]
@@ -234,17 +228,13 @@ def in_one_walk(trace: Trace, derive: Callable[..., list[Any]], arrays: Sequence
 
 
 def is_watched(trace: Trace) -> bool:
-    """Return whether something looks at the cotangents on the way: a hook,
-    `retain_grad`, `detect_anomaly`.
-    """
+    """Return whether hooks, `retain_grad` or `detect_anomaly` look at cotangents."""
     notes = [node.note for node in trace.path.operations if node.note is not None]
     return current().anomaly is not None or any(note.hooks or note.retain_grad for note in notes)
 
 
 def unit_vectors(array: Any, first: int, count: int) -> Any:
-    """Return some arrays of the shape of another, in one, which are 1 at one element
-    and 0 elsewhere.
-    """
+    """Return unit vectors of an array's shape, stacked: 1 at one element each."""
     dtype = array.dtype if array.dtype.kind in "fc" else np.float64
     if count == array.size <= 2**8 and array.ndim == 1:
         return identity(count, np.dtype(dtype))

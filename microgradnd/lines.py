@@ -1,7 +1,7 @@
 """Where in the user's code something happens.
 
 Owns: which code is the user's, and the walk up the stack to its first line.
-Must not own: what is done with it (`modes.py`, `advice.py`, `compiler/trace.py`).
+Must not own: the use of that line (`modes.py`, `advice.py`, `compiler/trace.py`).
 Read next: `modes.py`.
 """
 
@@ -18,10 +18,11 @@ PACKAGE = os.path.join(os.path.dirname(__file__), "")
 
 @functools.cache
 def installed() -> tuple[str, ...]:
-    """Return the folders, each with a separator at its end, whose code isn't the
-    user's: Python's, packages', ours.
+    """Return the folders of code that isn't the user's: Python's, packages', ours.
+
+    Each ends in a separator.
     """
-    import sysconfig  # which takes a while, and only messages need it
+    import sysconfig  # slow to import, and only messages need it
 
     paths = sysconfig.get_paths()
     theirs = {os.path.join(paths[key], "") for key in ("stdlib", "platstdlib", "purelib", "platlib")}
@@ -39,8 +40,9 @@ def is_users_file(filename: str) -> bool:
 
 
 def user_line() -> tuple[str, int] | None:
-    """Return file and line of the user's code that is being executed; None in a
-    backward pass, which nobody wrote.
+    """Return the file and line of the user's code that is running.
+
+    It is None in a backward pass, which has no line of its own.
 
     Examples
     --------
@@ -60,5 +62,5 @@ def user_line() -> tuple[str, int] | None:
 
 
 def quoted_line(where: tuple[str, int] | None) -> str:
-    """Return a line of code as messages put it, in parentheses; nothing for None."""
+    """Return a line of code as messages put it, in parentheses; '' for None."""
     return f" ({where[0]}, line {where[1]}: {linecache.getline(*where).strip()})" if where else ""

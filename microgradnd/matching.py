@@ -1,9 +1,8 @@
-"""What a transformed function is given and gives: numbers, and vectors that belong to
-them.
+"""Arguments and results of transformed functions: numbers, and vectors to match.
 
 Owns: the checks that results are numbers and that cotangents and tangents have their
-shapes, and how a derivative is handed out.
-Must not own: the walks, or how a function is called (`transforms.py`).
+shapes; the form in which a derivative is returned.
+Must not own: the walks, or calling a function (`transforms.py`).
 Read next: `transforms.py`.
 """
 
@@ -25,7 +24,7 @@ COMPUTED = Tensor, Batched
 
 
 def plain(value: Any) -> Any:
-    """Return a value without its Tensor, a number where NumPy gave one."""
+    """Return the value of a Tensor; a number where NumPy returned one."""
     return value._array if isinstance(value, Tensor) else value
 
 
@@ -34,9 +33,7 @@ def name_of_function(function: Function) -> str:
 
 
 def own(g: Any, like: Any) -> Any:
-    """Return a derivative as the caller knows its variable: a number for a number, else
-    an array of its own.
-    """
+    """Return a derivative in its variable's form: a number, or an array of its own."""
     if isinstance(g, COMPUTED):
         return g
     if isinstance(like, float | complex | np.generic):
@@ -45,9 +42,7 @@ def own(g: Any, like: Any) -> Any:
 
 
 def alone(value: Any) -> Any:
-    """Return an array that shares no memory with any other; what isn't NumPy's as it
-    is.
-    """
+    """Return an array that shares no memory; another library's array unchanged."""
     return value if not isinstance(value, np.ndarray) or views.is_alone(value) else np.array(value)
 
 
@@ -59,9 +54,7 @@ def check_numbers(function: Function, outputs: Sequence[Any]) -> None:
 
 
 def one_for(function: Function, outputs: Sequence[Any]) -> Any:
-    """Return the cotangent of a function's only result, or raise unless that is one
-    real number.
-    """
+    """Return the seed of a function's only result, or raise unless it is one number."""
     check_numbers(function, outputs)
     arrays = [primitives.array(plain(out)) for out in outputs]
     if len(arrays) != 1 or arrays[0].size != 1 or arrays[0].dtype.kind == "c":
@@ -70,9 +63,7 @@ def one_for(function: Function, outputs: Sequence[Any]) -> Any:
 
 
 def matching(leaves: Sequence[Any], given: Form, values: Sequence[Any], form: Form, what: str) -> list[Any]:
-    """Return the cotangents or tangents in a tree in the dtypes of their values, or
-    raise if they don't fit.
-    """
+    """Return cotangents or tangents in the dtypes of their values, or raise."""
     vectors = [v if isinstance(v, COMPUTED) else operands.as_array(operands.operand(what, v)) for v in leaves]
     shapes = [v.shape for v in vectors]
     expected = [v.shape if isinstance(v, COMPUTED) else np.shape(v) for v in values]

@@ -1,7 +1,7 @@
-"""How calls are recorded: not at all, or again.
+"""Modes of recording: turned off, or on again.
 
-Owns: `no_grad`, `enable_grad`, and what all modes share: contexts that change the mode
-and restore it.
+Owns: `no_grad`, `enable_grad`, and the parts that all modes share: contexts that change
+the mode and restore it.
 Must not own: the recording itself (`tape.py`, `tensor.py`), or the checks of
 `detect_anomaly` (`anomaly.py`).
 Read next: `tensor.py`.
@@ -20,12 +20,11 @@ from microgradnd.tape import Mode, Operation
 
 
 class Recording:
-    """A context that changes the mode, of this thread or asyncio task, and restores it;
-    also a decorator.
+    """A context, or decorator, that changes the mode of this thread or asyncio task.
 
     In a generator or coroutine, decorated or around a `yield` of its body, it holds for
-    the steps of that generator and not while it is suspended (`suspended.py`). One
-    object may be entered recursively, and by several threads.
+    the steps of that generator, not while it is suspended (`suspended.py`). You may
+    enter one object recursively, and in several threads.
     """
 
     def __init__(self, *wrong: Any) -> None:
@@ -33,16 +32,16 @@ class Recording:
             raise refusals.takes_nothing(type(self).__name__, wrong[0])
 
     def changed(self, mode: Mode) -> Mode:
-        """Return the mode within, given that around it."""
+        """Return the mode within, given the mode outside."""
         return mode
 
     @property
     def key(self) -> Any:
-        """What it is known by among the contexts that are entered."""
+        """The key by which an entered context is found again."""
         return self
 
     def within(self, mode: Mode) -> Mode:
-        """Return the mode within, which remembers that around it."""
+        """Return the mode within, which remembers the mode outside."""
         record, anomaly, trace, is_transformed, entered = self.changed(mode)
         return Mode(record, anomaly, trace, is_transformed, (*entered, (self.key, mode)))
 
@@ -57,8 +56,9 @@ class Recording:
 
 
 class no_grad(Recording):
-    """Record nothing, in this thread, while it is entered; under it, `w -= lr * w.grad`
-    updates a leaf in place.
+    """Record nothing in this thread while it is entered.
+
+    Under it, `w -= lr * w.grad` updates a leaf in place.
 
     See Also
     --------
@@ -74,7 +74,7 @@ class no_grad(Recording):
     """
 
     key: Any = None  # set below: all contexts of this kind are equal
-    latest: tuple[Any, Any] = (None, None)  # a mode, and that within it, as every step of a training needs them
+    latest: tuple[Any, Any] = (None, None)  # cached for every step of a training: a mode, and the mode within it
 
     def changed(self, mode: Mode) -> Mode:
         return mode._replace(record=None if mode.trace is None else mode.trace.record_constant)
@@ -91,7 +91,7 @@ no_grad.key = no_grad()
 
 
 class enable_grad(Recording):
-    """Record again, in this thread, within a `no_grad`.
+    """Record again, in this thread, inside a `no_grad`.
 
     See Also
     --------
@@ -110,13 +110,11 @@ class enable_grad(Recording):
         if mode.trace is not None:
             return mode._replace(record=mode.trace.record)
         outer = (before.record for _, before in reversed(mode.entered) if before.record is not None)
-        return mode._replace(record=mode.record or next(outer, Operation))  # as it was: checked, if it was checked
+        return mode._replace(record=mode.record or next(outer, Operation))  # as before: with checks, if it had checks
 
 
 class transformed(enable_grad):
-    """Record a function that is being transformed, in which a number that leaves the
-    tape loses its derivative.
-    """
+    """Record a function for a transform: a number that leaves the tape is an error."""
 
     def changed(self, mode: Mode) -> Mode:
         return super().changed(mode)._replace(is_transformed=True)

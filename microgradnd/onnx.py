@@ -1,14 +1,14 @@
 """Networks as ONNX files, which other programs run.
 
-Owns: `export`, and the table of how a NumPy function or a primitive is spelled in ONNX.
+Owns: `export`, and the table of ONNX translations of NumPy functions and primitives.
 Must not own: recording a call (`compiler/trace.py`), or what the functions compute.
 Read next: `compiler/translation.py`.
 
-A network is called twice, with different numbers of rows, and what was recorded is
-translated step by step. A size that differs between the two calls grows with the batch,
-so it is computed in the file; one that doesn't is a constant. So no batch size is
-frozen by a reshape. A primitive that has a row in the table is translated as it is, any
-other by the NumPy functions in its body.
+The network is called twice, with different numbers of rows, and the recorded steps are
+translated one by one. A size that differs between the two calls grows with the batch,
+so the file computes it; any other size is a constant. A reshape therefore never freezes
+the batch size. A primitive with a row in the table is translated directly, any other by
+the NumPy functions in its body.
 """
 
 from __future__ import annotations
@@ -44,23 +44,21 @@ from microgradnd.rules import choice, reductions
 from microgradnd.saving import replacing
 from microgradnd.trees import flatten
 
-END = 2**63 - 1  # of an axis, in a slice
+END = 2**63 - 1  # the end of an axis, in a slice
 INSTALL = 'pip install "microgradnd[onnx]"'
-OPSET, IR = 17, 8  # versions of the operators, and of the format, that runtimes have known since 2022
+OPSET, IR = 17, 8  # operator and format versions that runtimes have known since 2022
 
 
 @dataclasses.dataclass(frozen=True)
 class Size:
-    """A size that is so many times the number of rows in the batch."""
+    """A size that is a multiple of the number of rows in the batch."""
 
     factor: Fraction
 
 
 @dataclasses.dataclass(frozen=True)
 class Known:
-    """A tensor of the file: its name, its shape, where a size may be a `Size`, and its
-    dtype.
-    """
+    """A tensor of the file: its name, dtype and shape, where a size may be a `Size`."""
 
     name: str
     shape: tuple[Any, ...]
@@ -73,12 +71,11 @@ class Known:
 
 
 class Refused(Exception):
-    """What a row can't translate."""
+    """The reason why a row can't translate a step."""
 
 
 class Graph:
-    """An ONNX graph that is being put together from two programs, for different numbers
-    of rows.
+    """An ONNX graph, built from two programs for different numbers of rows.
 
     Attributes
     ----------
@@ -87,9 +84,9 @@ class Graph:
     batch : str
         The input whose first axis is the batch.
     known : dict of Value to Known
-        What has been translated, by the values of the first program.
+        The translated values, by the values of the first program.
     nodes, constants : list
-        Of ONNX.
+        ONNX nodes and initializers.
     """
 
     def __init__(self, helper: Any, numpy_helper: Any, rows: tuple[int, int], batch: str) -> None:
@@ -100,9 +97,7 @@ class Graph:
         self.used: set[str] = set()
 
     def merged(self, a: Any, b: Any) -> Any:
-        """Return one argument for the two that the programs have; a size that grows
-        with the batch is a `Size`.
-        """
+        """Return one argument for those of the two programs; it may become a `Size`."""
         if isinstance(a, Value):
             return self.known[a]
         if isinstance(a, tuple | list) and type(a) is type(b) and len(a) == len(b):
@@ -122,12 +117,10 @@ class Graph:
             return a
         elif isinstance(a, int) and isinstance(b, int) and a * self.rows[1] == b * self.rows[0]:
             return Size(Fraction(a, self.rows[0]))
-        raise Refused(f"was given {a!r:.60} for {self.rows[0]} rows, and {b!r:.60} for {self.rows[1]}")
+        raise Refused(f"got {a!r:.60} for {self.rows[0]} rows, but {b!r:.60} for {self.rows[1]}")
 
     def capture(self, value: Value, *things: Any) -> None:
-        """Add a parameter, a buffer or an array that the network holds: what both
-        programs take for a value.
-        """
+        """Add an array that the network holds: the value of both programs."""
         try:
             array = self.merged(
                 *(thing if isinstance(thing, np.ndarray) else np.asarray(thing.data) for thing in things)
@@ -141,7 +134,7 @@ class Graph:
         self.known[value] = array
 
     def add(self, step: Step, twin: Step, layer: str | None) -> None:
-        """Translate a step, or raise and say where it is."""
+        """Translate a step, or raise and name its place."""
         try:
             outs = [
                 Known("", self.merged(a.shape, b.shape), a.dtype) for a, b in zip(step.outs(), twin.outs(), strict=True)
@@ -154,13 +147,13 @@ class Graph:
         except (Refused, TypeError) as error:
             raise NotImplementedError(
                 f"onnx.export: {name_of(step.function)} {error}, in {layer or 'the network'}{quoted_line(step.where)}; "
-                f"write it with functions that have one, or enter one there"
+                f"write it with functions that have a row, or add a row there"
             ) from error
         for value, out, name in zip(step.outs(), outs, [made] if isinstance(made, str) else made, strict=True):
             self.known[value] = dataclasses.replace(out, name=name)
 
     def described(self, tensors: list[Known]) -> list[Any]:
-        """Return what ONNX is told of inputs and outputs."""
+        """Return the ONNX description of inputs or outputs."""
         return [
             self.helper.make_tensor_value_info(
                 name,
@@ -171,7 +164,7 @@ class Graph:
         ]
 
     def free(self, name: str) -> str:
-        """Return a name that nothing has yet, as like a given one as possible."""
+        """Return an unused name, as like the given one as possible."""
         while name in self.used:
             name += "_"
         self.used.add(name)
@@ -190,7 +183,7 @@ class Graph:
         return name
 
     def ints(self, *numbers: int) -> str:
-        """Add integers, as axes and shapes are given."""
+        """Add integers, in the form of axes and shapes."""
         return self.constant(np.array(numbers, np.int64))
 
     def cast(self, thing: Any, dtype: Any) -> str:
@@ -206,9 +199,7 @@ class Graph:
         return self.op("Cast", thing.name, to=self.helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
 
     def shape(self, sizes: tuple[Any, ...]) -> str:
-        """Return the name of a shape, which is computed from the number of rows where
-        it has to be.
-        """
+        """Return the name of a shape, computed from the number of rows if necessary."""
         if not any(isinstance(size, Size) for size in sizes):
             return self.ints(*sizes)
         rows = self.op("Gather", self.op("Shape", self.batch), self.ints(0))
@@ -222,9 +213,7 @@ class Graph:
         return self.op("Concat", *parts, axis=0)
 
     def reshape(self, name: str, sizes: tuple[Any, ...]) -> str:
-        """Add a reshape; a single size that grows with the batch is left to ONNX to
-        find.
-        """
+        """Add a reshape; ONNX works out a single size that grows with the batch."""
         growing = [isinstance(size, Size) for size in sizes]
         if sum(growing) == 1 and 0 not in sizes:
             return self.op("Reshape", name, self.ints(*[-1 if isinstance(size, Size) else size for size in sizes]))
@@ -232,15 +221,15 @@ class Graph:
 
 
 # The table: a row takes the graph, the result, and the arguments of the function; it
-# returns the name of the result. Arguments are `Known` where the program computes them,
-# else as they were.
+# returns the name of the result. Arguments that the program computes are `Known`, the
+# others are unchanged.
 
 Row = Callable[..., str]
 ROWS: dict[Any, Row] = {}
 
 
 def row(*functions: Any) -> Callable[[Row], Row]:
-    """Enter a row for functions."""
+    """Add a row for some functions."""
 
     def enter(made: Row) -> Row:
         ROWS.update(dict.fromkeys(functions, made))
@@ -255,9 +244,7 @@ def arithmetic(kind: str) -> Row:
 
 
 def comparison(kind: str) -> Row:
-    """Return the row of a function of arguments of one dtype whose result is a truth
-    value.
-    """
+    """Return the row of a comparison, whose arguments have one dtype."""
 
     def compare(g: Graph, out: Known, *args: Any) -> str:
         dtype = np.result_type(*[arg.dtype if isinstance(arg, Known) else arg for arg in args])
@@ -339,7 +326,7 @@ def clip(g: Graph, out: Known, x: Any, low: Any = None, high: Any = None) -> str
     return name
 
 
-@row(primitives.astype, primitives.identity, in_range)  # a file checks no range
+@row(primitives.astype, primitives.identity, in_range)  # the file checks no range
 def astype(g: Graph, out: Known, x: Any, *_: Any) -> str:
     return g.cast(x, out.dtype)
 
@@ -375,7 +362,7 @@ def reduction(kind: str) -> Row:
         name = g.cast(x, out.dtype)
         if not axes:
             return name
-        if kind == "ReduceSum":  # whose axes are an input, where those of the others are an attribute
+        if kind == "ReduceSum":  # its axes are an input, those of the others an attribute
             return g.op(kind, name, g.ints(*axes), keepdims=int(keepdims))
         return g.op(kind, name, axes=list(axes), keepdims=int(keepdims))
 
@@ -486,8 +473,8 @@ def flip(g: Graph, out: Known, x: Known, axis: int) -> str:
 
 
 def laid(stride: Any, padding: Any, dilation: Any) -> dict[str, list[int]]:
-    """Return how windows lie, as ONNX is told."""
-    pads = [before for before, _ in padding] + [max(after, 0) for _, after in padding]  # less: unread
+    """Return the layout of windows as ONNX attributes."""
+    pads = [before for before, _ in padding] + [max(after, 0) for _, after in padding]  # a negative one is unread
     return {"strides": list(stride), "pads": pads, "dilations": list(dilation)}
 
 
@@ -518,14 +505,14 @@ def max_pool_row(g: Graph, out: Known, x: Known, *, kernel: Any, **how: Any) -> 
 @row(picked)
 def sum_pool(g: Graph, out: Known, x: Known, winner: None, *, kernel: Any, **how: Any) -> str:
     places = laid(**how)
-    del places["dilations"]  # averages are taken of windows without gaps
+    del places["dilations"]  # averages are over windows without gaps
     mean = g.op("AveragePool", x.name, kernel_shape=list(kernel), count_include_pad=1, **places)
     return g.op("Mul", mean, g.cast(math.prod(kernel), out.dtype))
 
 
 @primitive
 def unrolled(mode: str, inputs: Any, initial: Any, weight: Any, bias: Any = None) -> Any:
-    """Return what `recurrent` returns, in NumPy's functions."""
+    """Return the result of `recurrent`, computed by NumPy functions."""
     states = [initial]
     for x in by_gate(inputs, weight.shape[1]):
         hidden = np.dot(states[-1][0], weight.T)
@@ -534,13 +521,11 @@ def unrolled(mode: str, inputs: Any, initial: Any, weight: Any, bias: Any = None
     return np.stack(states)
 
 
-SPELLINGS = {recurrent: unrolled}  # of primitives whose bodies write to arrays
+SPELLINGS = {recurrent: unrolled}  # for primitives whose bodies write to arrays
 
 
 class Whole(Translation):
-    """A translation that leaves primitives whole that have a row, and knows in which
-    layer each step is.
-    """
+    """A translation that keeps primitives with a row, and notes each step's layer."""
 
     def __init__(self, *args: Any) -> None:
         self.layers: dict[Step, str] = {}
@@ -556,7 +541,7 @@ class Whole(Translation):
 
 
 def traced(model: Module, inputs: list[Any]) -> tuple[Whole, Program]:
-    """Call a network, and return the translation of what it did."""
+    """Call a network, and return the translation of its steps."""
     arguments = Arguments(tuple(inputs), {})
     with no_grad(), scoped(model):
         recording = Recording(lambda *args: model(*args), arguments, list(arguments.inputs), {})
@@ -566,32 +551,31 @@ def traced(model: Module, inputs: list[Any]) -> tuple[Whole, Program]:
 
 @explained
 def export(module: Module, example: Any, path: str | os.PathLike[str]) -> None:
-    """Write what a network computes to an ONNX file, which other programs run with any
-    number of rows.
+    """Write a network to an ONNX file, which other programs run on any number of rows.
 
-    The network is translated as it is in evaluation mode. The file has operator set 17;
-    its numbers have the dtypes of the parameters. Some programs have some operators in
-    float32 only, onnxruntime convolutions among them.
+    The network is translated in evaluation mode. The file uses operator set 17, and its
+    numbers have the dtypes of the parameters. Some programs support some operators only
+    in float32; onnxruntime does for convolutions.
 
     Parameters
     ----------
     module : Module
     example : array_like or tuple of array_like, each of shape (n, ...)
-        Inputs such as the network is called with. Their first axis is the batch, and
-        may be of any length later.
+        Example inputs of the network. Their first axis is the batch, and may later have
+        any length.
     path : path
-        Usually ends in `.onnx`. The file is complete or as it was before.
+        Usually ends in `.onnx`. The file is complete or unchanged.
 
     Raises
     ------
     NotImplementedError
-        If the network calls a function that has no row in the table: says which, and in
-        which layer.
+        If the network calls a function that has no row in the table; the message names
+        the function and the layer.
     ValueError
-        If what the network does depends on the number of rows in any other way than by
-        the sizes of arrays.
+        If the network depends on the number of rows other than through the sizes of
+        arrays.
     TypeError
-        If it isn't given a module, or an example holds no numbers.
+        If `module` isn't a module, or an example holds no numbers.
     ImportError
         If the package onnx isn't installed.
 
@@ -606,7 +590,7 @@ def export(module: Module, example: Any, path: str | os.PathLike[str]) -> None:
     ...     mg.onnx.export(model, np.ones((1, 3)), f"{folder}/model.onnx")
     """
     if not isinstance(module, Module):
-        raise TypeError(f"onnx.export must be given a module, an example and a path, got {module!r:.60} for the module")
+        raise TypeError(f"onnx.export(module, example, path): module must be an nn.Module, got {module!r:.60}")
     try:
         import onnx
     except ImportError as error:
@@ -622,7 +606,7 @@ def export(module: Module, example: Any, path: str | os.PathLike[str]) -> None:
             other, second = traced(module, [np.take(x, np.arange(rows[1]) % n, axis=0) for x in inputs])
         except Exception as error:
             raise ValueError(
-                f"onnx.export: the network fails for {rows[1]} rows, but takes {rows[0]}: {error}; write len(x) or "
+                f"onnx.export: the network fails for {rows[1]} rows, but works for {rows[0]}: {error}; write len(x) or "
                 f"-1 for the number of rows"
             ) from error
     finally:
@@ -630,8 +614,8 @@ def export(module: Module, example: Any, path: str | os.PathLike[str]) -> None:
             part.training = mode
     if [step.function for step in first.steps] != [step.function for step in second.steps]:
         raise ValueError(
-            f"onnx.export: the network calls other functions for {rows[1]} rows than for {rows[0]}; write it so that "
-            f"nothing but the sizes of arrays depends on the number of rows"
+            f"onnx.export: the network calls other functions for {rows[1]} rows than for {rows[0]}; let only the sizes "
+            f"of arrays depend on the number of rows"
         )
     own = inspect.signature(module.forward).parameters.values()
     names = [parameter.name for parameter in own if parameter.kind is not parameter.VAR_POSITIONAL][:count]
@@ -660,6 +644,6 @@ def export(module: Module, example: Any, path: str | os.PathLike[str]) -> None:
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise NotImplementedError(f"onnx.export: ONNX has no such network: {error}") from error
+        raise NotImplementedError(f"onnx.export: ONNX can't represent this network: {error}") from error
     with replacing(path) as written:
         written.write_bytes(model.SerializeToString())

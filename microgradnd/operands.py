@@ -1,16 +1,17 @@
-"""What may enter an operation, and how what has entered stays what it was.
+"""What may enter an operation, and how its operands stay unchanged.
 
-Owns: the gate (arrays of other libraries, which stay what they are if they speak
-NumPy's protocols, and are refused with what to pass instead if they don't), what may be
-assigned to a variable, and what protects plain arrays between their use and the walk:
-copies of small ones, samples of large ones.
+Owns: the gate for operands, assignments to a variable, and the protection of plain
+arrays between their use and the walk: copies of small arrays, samples of large ones.
 Must not own: recording (`tensor.py`), or the ages of Tensors (`tape.py`).
 Read next: `tensor.py`.
 
+An array of another library enters unchanged if it supports NumPy's protocols. If not,
+the error says what to pass instead.
+
 A plain array belongs to the user, who may fill it again for the next step. A rule that
-used it then would see another array. So what a rule reads is copied if it is small. Of
-a large array some elements are noted, and compared before the rule is called: a change
-of an element between them is missed. `detect_anomaly` compares them all.
+used it afterwards would see another array. So a small array that a rule reads is
+copied. Of a large array some elements are noted, and compared before the rule is
+called; a change of other elements is missed. `detect_anomaly` compares them all.
 """
 
 from __future__ import annotations
@@ -30,13 +31,13 @@ from microgradnd.registry import LOOKING, Function, name_of
 from microgradnd.tape import Leaf, Operation, current, describe
 
 ndarray = np.ndarray
-COPIED = 2**15  # bytes: a copy of so little takes less time than the operation
-SAMPLED = 1024  # elements of a larger array that are compared, about
-SCALARS = {bool, np.float64, np.float32, np.int64, np.bool_}  # go into an operator as they are
-LAZY: set[type] = set()  # classes of arrays that are computed on demand, as far as any were met
-KEPT = {np.ndarray, list, tuple, dict}  # what the user may change
-OPTIONS = {tuple, list, dict, slice, str, bool, int, float, type(None), type, types.FunctionType}  # no arrays
-INSTEAD = {  # by package: what to pass
+COPIED = 2**15  # bytes: copying up to this takes less time than the operation
+SAMPLED = 1024  # elements to compare of a larger array, about
+SCALARS = {bool, np.float64, np.float32, np.int64, np.bool_}  # may enter an operator unchanged
+LAZY: set[type] = set()  # classes of arrays that are computed on demand, of those met so far
+KEPT = {np.ndarray, list, tuple, dict}  # types that the user may change
+OPTIONS = {tuple, list, dict, slice, str, bool, int, float, type(None), type, types.FunctionType}  # not arrays
+INSTEAD = {  # what to pass instead, by package
     "scipy": "pass x.toarray() of a sparse array",
     "torch": "pass x.detach().numpy()",
     "jax": "pass np.asarray(x)",
@@ -46,7 +47,7 @@ INSTEAD = {  # by package: what to pass
     "polars": "pass x.to_numpy()",
     "xarray": "pass x.to_numpy()",
     "numpy.ma": "pass x.filled(0), and multiply by a weight that is 0 where the mask is set: ~np.ma.getmaskarray(x)",
-    "numpy": "pass np.asarray(x); products of a np.matrix are matrix products, which would be recorded as others",
+    "numpy": "pass np.asarray(x); a np.matrix multiplies as a matrix, but would be recorded elementwise",
 }
 KINDS = {
     "O": "an array of objects; convert it to numbers with np.asarray(x, dtype=float), or put Tensors together with "
@@ -55,15 +56,13 @@ KINDS = {
     "m": "an array of times; divide it by a unit first: x / np.timedelta64(1, 's')",
     "U": "text; convert it to numbers with np.asarray(x, dtype=float)",
     "S": "text; convert it to numbers with np.asarray(x, dtype=float)",
-    "V": "an array of records; take the fields out first: x['name']",
+    "V": "an array of records; pass its fields one by one: x['name']",
 }
 
 
 def refused(taker: Function | str, what: str) -> TypeError:
-    """Return the error for an operand that can't be computed with; `taker` is the
-    operation or its name.
-    """
-    return TypeError(f"{taker if isinstance(taker, str) else name_of(taker)} was given {what}")
+    """Return the error for an operand that an operation can't compute with."""
+    return TypeError(f"{taker if isinstance(taker, str) else name_of(taker)} got {what}")
 
 
 def check_kind(taker: Function | str, array: Any) -> None:
@@ -73,12 +72,11 @@ def check_kind(taker: Function | str, array: Any) -> None:
 
 
 def admitted(taker: Function | str, value: Any) -> Any:
-    """Return an argument that is no Tensor as it may enter an operation, or raise and
-    say what to pass instead.
+    """Return an argument that isn't a Tensor as it enters an operation, or raise.
 
-    Plain arrays and numbers, and arrays that speak NumPy's protocols, go in as they
-    are; what offers its memory as an array goes in as one; what is no array at all (an
-    axis, a text, a function) isn't looked at.
+    Plain arrays and numbers, and arrays that support NumPy's protocols, enter
+    unchanged. An object that offers its memory as an array enters as one. Anything else
+    (an axis, a string, a function) isn't looked at.
     """
     kind = type(value)
     if kind in OPTIONS:
@@ -97,7 +95,7 @@ def admitted(taker: Function | str, value: Any) -> Any:
             check_kind(taker, value)
         return value
     if isinstance(value, int):
-        return value if kind is bool else int(value)  # NumPy takes a subclass for an array of int64
+        return value if kind is bool else int(value)  # NumPy would make a subclass an array of int64
     if hasattr(kind, "__array_ufunc__") or hasattr(kind, "__array_function__"):
         if hasattr(kind, "compute"):
             LAZY.add(kind)
@@ -108,50 +106,43 @@ def admitted(taker: Function | str, value: Any) -> Any:
 
 
 def is_foreign(value: Any) -> bool:
-    """Return whether a value is an array of another library that speaks NumPy's
-    protocols, as Dask's does.
-    """
+    """Return whether a value is another library's array with NumPy's protocols."""
     kind = type(value)
     own = isinstance(value, np.ndarray) or hasattr(kind, "__primitive__")
     return not own and hasattr(kind, "__array_function__") and hasattr(value, "shape")
 
 
 def check_lazy(function: Function, values: Iterable[Any], out: Any = None) -> None:
-    """Raise if a function computes an array that its library computes on demand: it
-    looks into it, or gives NumPy's.
+    """Raise if a function computes all of an array that its library computes on demand.
+
+    It does if it looks at the numbers, or returns a NumPy array.
     """
     first = out[0] if isinstance(out, list | tuple) and out else out
     computes = function in LOOKING or isinstance(first, np.ndarray | np.generic)
     if computes and (whole := [v for v in values if type(v) in LAZY]):
-        raise refusals.ByBlocks(name_of(function), whole[0], "it needs the numbers in all of the array")
+        raise refusals.ByBlocks(name_of(function), whole[0], "it needs all the numbers of the array")
 
 
 def as_array(value: Any) -> Any:
-    """Return a value as an array: np.asarray(value), but one of another library as it
-    is.
-    """
+    """Return np.asarray(value); another library's array unchanged."""
     return value if is_foreign(value) else np.asarray(value)
 
 
 def new_array(value: Any, dtype: npt.DTypeLike | None = None) -> Any:
-    """Return a value as a new array: np.array(value, dtype), but one of another library
-    as its own copy.
-    """
+    """Return np.array(value, dtype); a copy of another library's array."""
     if is_foreign(value):
         return value.astype(value.dtype if dtype is None else dtype, copy=True)
     return np.array(value, dtype=dtype)
 
 
 def one(like: Any) -> Any:
-    """Return the cotangent of a number with respect to itself, in its shape and dtype,
-    from its array's library.
-    """
+    """Return the derivative of a number by itself: 1, like the number's array."""
     is_number = isinstance(like, np.generic) or not (like.shape or is_foreign(like))
     return like.dtype.type(1) if is_number else np.ones_like(like)
 
 
 def operand(taker: Function | str, value: Any) -> Any:
-    """Return what stands where an array must stand, as an array or number, or raise."""
+    """Return an operand as an array or number, or raise if it can't be one."""
     if isinstance(value, list | tuple | range):
         try:
             value = np.asarray(value)
@@ -167,28 +158,28 @@ def operand(taker: Function | str, value: Any) -> Any:
         return value
     if hasattr(type(value), "__array_ufunc__") and hasattr(value, "shape"):
         return value
-    as_number = f", as float({value!r})" if isinstance(value, str) else ""
+    as_number = f", such as float({value!r})" if isinstance(value, str) else ""
     raise refused(taker, f"{value!r} of type {type(value).__name__}; pass a number, an array or a Tensor{as_number}")
 
 
 def refuse_nested(function: Any, arg: Any) -> None:
-    """Raise if a list holds a Tensor that the table does not know how to reach."""
+    """Raise if a list holds a Tensor that the table can't reach."""
     for item in arg:
         if hasattr(type(item), "__primitive__"):
             item._known(f"a list or tuple that holds a Tensor, as an argument of {name_of(function)},")
             raise TypeError(
-                f"{name_of(function)} was given a list that holds a Tensor, which can't be recorded there; "
-                f"join them first with np.stack or np.concatenate, or pass each as an argument of its own"
+                f"{name_of(function)} got a list that holds a Tensor, which can't be recorded there; "
+                f"join them first with np.stack or np.concatenate, or pass each as its own argument"
             )
         if type(item) in (list, tuple):
             refuse_nested(function, item)
 
 
-# What a variable is given
+# Values for a variable
 
 
 def check_differentiable(dtype: np.dtype[Any]) -> None:
-    """Raise unless a derivative with respect to numbers of this dtype makes sense."""
+    """Raise unless numbers of this dtype can have derivatives."""
     if dtype.kind not in "fc":
         raise TypeError(
             f"only floating-point and complex tensors can require a gradient, not dtype {dtype}; "
@@ -197,18 +188,14 @@ def check_differentiable(dtype: np.dtype[Any]) -> None:
 
 
 def new_data(value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
-    """Return a copy of what is assigned to `.data`, in the dtype of the variable, or
-    raise if it doesn't fit.
-    """
+    """Return a copy of an array for `.data`, in the variable's dtype, or raise."""
     array = new_array(operand(".data =", value))
     if array.shape != shape:
-        raise ValueError(
-            f".data of shape {shape} was assigned an array of shape {array.shape}; make a new tensor instead"
-        )
+        raise ValueError(f".data: the array must have shape {shape}, got {array.shape}; make a new tensor instead")
     if not np.can_cast(array.dtype, dtype, "same_kind"):
         raise TypeError(
-            f".data of dtype {dtype} was assigned an array of dtype {array.dtype}, which can't be cast to it; convert "
-            f"it first, with .astype({dtype})"
+            f".data: the array must have dtype {dtype}, got {array.dtype}, which can't be cast to it; convert it first "
+            f"with .astype({dtype})"
         )
     return array if array.dtype == dtype else array.astype(dtype)
 
@@ -216,28 +203,26 @@ def new_data(value: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
 def protected(leaf: Leaf) -> ValueError:
     """Return the error for an update of an array that is read-only."""
     return ValueError(
-        f"{describe(leaf)} can't be updated in place, its array is read-only: an argument of a transform is a "
-        f"value (go on with w = w - ...), and an array that you protected needs .data = array.copy() first"
+        f"{describe(leaf)} can't be updated in place, because its array is read-only. An argument of a transform is a "
+        f"value: write w = w - ...; for an array that you protected, assign .data = array.copy() first"
     )
 
 
 # Between use and walk
 
-LOCKED: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()  # arrays that detect_anomaly protects
-recent: dict[int, tuple[Any, ...]] = {}  # by id(): contents and form of arrays that were copied lately, and the copies
+LOCKED: weakref.WeakValueDictionary[int, Any] = weakref.WeakValueDictionary()  # arrays that detect_anomaly locked
+recent: dict[int, tuple[Any, ...]] = {}  # by id(): the content and form of recently copied arrays, and the copies
 NOT_RECENT = (None,) * 5
 MOST_RECENT = 128
 
 
 def is_small(value: Any) -> bool:
-    """Return whether an argument is an array of the user's, and a small one."""
+    """Return whether an argument is a small array of the user's."""
     return type(value) is ndarray and value.nbytes <= COPIED
 
 
 def copied(array: Any) -> Any:
-    """Return a copy of a small array; for the same contents in the same array, the copy
-    that was made before.
-    """
+    """Return a copy of a small array, the earlier copy if the content is the same."""
     contents, key = array.tobytes("A"), id(array)
     before, shape, dtype, strides, copy = recent.get(key, NOT_RECENT)
     if before == contents and shape == array.shape and dtype is array.dtype and strides == array.strides:
@@ -263,11 +248,9 @@ def record_kept(
     parents: tuple[Any, ...],
     out: Any,
 ) -> Operation:
-    """Record a call that was given plain arrays, which may change until the tape is
-    walked.
-    """
+    """Record a call with plain arrays, which may change before the tape is walked."""
     if record is not Operation and current().anomaly is not None:
-        return record(function, tuple(values), kwargs, parents, out)  # all is watched there
+        return record(function, tuple(values), kwargs, parents, out)  # everything is watched there
     watched: list[Any] = []
     held = list(values)
     for i, value in enumerate(held):
@@ -281,10 +264,9 @@ def record_kept(
 
 
 def keep(value: Any, watched: list[Any]) -> Any:
-    """Return an argument as the tape is to hold it: a copy of a small array, also in a
-    list, a tuple or a dict.
+    """Return an argument as the tape keeps it: small arrays copied, even in a list.
 
-    `watched` takes the arrays that are too large to be copied.
+    `watched` takes the arrays that are too large to copy.
     """
     if type(value) is np.ndarray:
         if value.nbytes <= COPIED:
@@ -307,21 +289,19 @@ def arrays_in(tree: Any) -> Iterator[Any]:
 
 
 def watch(node: Operation, arrays: list[Any], look: Callable[[Any], bytes]) -> None:
-    """Note what arrays of an operation look like now, for its rules to be called only
-    if they still do.
-    """
+    """Note an operation's arrays: its rules are called only if they haven't changed."""
     note = node.annotate()
     note.line = note.line or user_line()
     note.check = functools.partial(check_unchanged, [(array, look(array)) for array in arrays], look)
 
 
 def check_unchanged(seen: list[tuple[Any, bytes]], look: Callable[[Any], bytes], node: Operation) -> None:
-    """Raise if an array isn't what it was when an operation used it."""
+    """Raise if an array has changed since an operation used it."""
     for array, before in seen:
         if look(array) != before:
             line = quoted_line(node.note.line if node.note else None)
             raise RuntimeError(
                 f"an array of shape {array.shape} and dtype {array.dtype} was changed after {name_of(node.function)} "
-                f"had used it{line}, so this gradient would be wrong; give the operation a copy (x.copy()), or change "
+                f"had used it{line}, so this gradient would be wrong; pass the operation a copy (x.copy()), or change "
                 f"the array after the backward pass"
             )

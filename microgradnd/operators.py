@@ -1,15 +1,12 @@
-"""The operators of a Tensor, and NumPy's ufuncs on it: the shortest way from an
-expression to the tape.
+"""The operators of a Tensor, and NumPy's ufuncs on it: the fast path to the tape.
 
 Owns: the third of the four files of the class `Tensor`: `+`, `@`, `**` and the rest,
 and `__array_ufunc__`.
-Must not own: calls of other functions (`tensor.py`), which are recorded by the general
-way.
+Must not own: calls of other functions (`tensor.py`), which take the general path.
 Read next: `tensor.py`.
 
-Half of the time of a small network goes into operators, so theirs is the one path that
-is written for speed: it does what `tensor.apply` does, for one or two operands without
-keywords.
+A small network spends half of its time in operators, so theirs is the only path written
+for speed. It does what `tensor.apply` does, for one or two operands without keywords.
 """
 
 from __future__ import annotations
@@ -49,13 +46,11 @@ new_object = object.__new__
 ndarray, maximum = np.ndarray, np.maximum
 NO_KEYWORDS: dict[str, Any] = {}
 SEQUENCES = (list, tuple)
-TAKEN = (np.ndarray, np.generic, numbers.Number, *SEQUENCES, str, bytes)  # or refused here: they have no say in it
+TAKEN = (np.ndarray, np.generic, numbers.Number, *SEQUENCES, str, bytes)  # or refused here: they don't decide
 
 
 def in_mode(result: Any, record: Any, function: Any, values: tuple[Any, ...], parents: tuple[Any, ...]) -> Any:
-    """Return the result of an operator where recording isn't the usual: left out, with
-    marks or checks, in a trace.
-    """
+    """Return an operator's result in an unusual mode: off, with checks, in a trace."""
     if (trace := current().trace) is not None:
         return trace.variable._computed(function, values, NO_KEYWORDS, parents, result._array)
     result._node = record and record(function, values, NO_KEYWORDS, parents, result._array)
@@ -65,11 +60,11 @@ def in_mode(result: Any, record: Any, function: Any, values: tuple[Any, ...], pa
 def _binary(function: Any, run: Callable[[Any, Any], Any], swap: bool = False) -> Callable[[Like, Any], Like]:
     """Make the method of a binary operator.
 
-    `run` is Python's operator, which on NumPy scalars takes a tenth of the time of the
-    ufunc.
+    `run` is Python's operator, which takes a tenth of the ufunc's time on NumPy
+    scalars.
     """
-    reflected = "" if swap else f"__r{run.__name__.strip('_')}__"  # what the other operand may want to do itself
-    reads = function not in (np.add, np.subtract)  # whether a rule reads what is in the operands
+    reflected = "" if swap else f"__r{run.__name__.strip('_')}__"  # which the other operand may define
+    reads = function not in (np.add, np.subtract)  # whether a rule reads the operands' elements
 
     def method(self: Any, other: Any) -> Any:
         kind = type(other)
@@ -84,17 +79,17 @@ def _binary(function: Any, run: Callable[[Any, Any], Any], swap: bool = False) -
         elif kind is Count:
             y, other_node = int(other), None
         elif kind is complex:
-            # Python would multiply it with a np.float64 itself, and give a number of
-            # its own
+            # Python would multiply it with a np.float64 itself, and return its own
+            # number
             return self.__array_function__(function, (), (other, self) if swap else (self, other), NO_KEYWORDS)
-        elif isinstance(other, Operators):  # an outdated one, or to an outdated one
+        elif isinstance(other, Operators):  # either is outdated
             y, other_node = other._array, other._node
         elif isinstance(other, TAKEN) or not hasattr(kind, reflected) or is_foreign(other):
             if isinstance(other, SEQUENCES):
                 refuse_nested(function, other)
             y, other_node = operand(function, other), None
         else:
-            admitted(function, other)  # or refused, before it is asked for its own operator
+            admitted(function, other)  # raises before the other operand's operator is tried
             return NotImplemented
         x, node = self._array, self._node
         if swap:
@@ -129,14 +124,12 @@ def _binary(function: Any, run: Callable[[Any, Any], Any], swap: bool = False) -
 
 
 def _pair(function: Any, run: Callable[[Any, Any], Any]) -> tuple[Callable[[Like, Any], Like], ...]:
-    """Make the methods of a binary operator, the second for a Tensor at the right."""
+    """Make the methods of a binary operator; the second has the Tensor on the right."""
     return _binary(function, run), _binary(function, run, swap=True)
 
 
 def _unary(function: Any, run: Callable[[Any], Any] | None = None) -> Callable[[Like], Like]:
-    """Make the method of a unary operator; `run` does what the function does,
-    sooner.
-    """
+    """Make the method of a unary operator; `run` is a faster equivalent."""
     run = run or function
 
     def method(self: Any) -> Any:
@@ -159,22 +152,20 @@ def _unary(function: Any, run: Callable[[Any], Any] | None = None) -> Callable[[
 
 @functools.lru_cache(16)
 def zeros(shape: tuple[int, ...], dtype: Any) -> Any:
-    """Return an array of zeros that nobody may write to."""
+    """Return a read-only array of zeros."""
     array = np.zeros(shape, dtype)
     array.flags.writeable = False
     return array
 
 
 def positive_part(x: Any) -> Any:
-    """Return `np.maximum(x, 0)`: NumPy's loop for two arrays is vectorised, that for an
-    array and a number isn't.
-    """
+    """Return `np.maximum(x, 0)`, by the loop for two arrays: it is vectorised."""
     small = type(x) is ndarray and 64 <= x.size <= 2**14 and x.dtype.kind == "f"
     return maximum(x, zeros(x.shape, x.dtype) if small else 0)
 
 
 class Operators(Assignable):
-    """A variable that computes."""
+    """A variable with operators."""
 
     __slots__ = ()
 
@@ -201,7 +192,7 @@ class Operators(Assignable):
         return self.__array_ufunc__(np.divmod, "__call__", other, self)
 
     def __pow__(self, exponent: Any) -> Self:
-        """Return np.power(self, exponent), the square for an exponent of 2."""
+        """Return np.power(self, exponent); for an exponent of 2, the square."""
         if type(exponent) in (int, float) and exponent == 2:
             return self._square()
         return self._power(exponent)
@@ -213,8 +204,9 @@ class Operators(Assignable):
     relu = _unary(primitives.relu, positive_part)
 
     def sum(self, *args: Any, **kwargs: Any) -> Self:
-        """Return np.sum(self, ...): NumPy's method of this name. (Nearly every loss
-        ends in the sum of all.)
+        """Return np.sum(self, ...), as the array's own method does.
+
+        Nearly every loss ends in a sum of everything.
         """
         return self.__array_function__(np.sum, (), (self, *args), kwargs) if args or kwargs else self._total()
 
@@ -246,7 +238,7 @@ class Operators(Assignable):
 
     @traceable
     def _call_plain(self, function: Any, inputs: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Call a function without derivative on the arrays."""
+        """Call a function without a derivative on the arrays."""
         return function(*map(plain_index, inputs), **kwargs)
 
 

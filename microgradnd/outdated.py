@@ -1,8 +1,7 @@
-"""Tensors that an assignment to another one has left behind, since the two share
-memory.
+"""Tensors left behind by an assignment to another Tensor that shares their memory.
 
-Owns: the class of such a Tensor: every use of it is an error, except for one assignment
-that makes it usable again.
+Owns: the class of such a Tensor. Every use of it is an error, except for one
+assignment, which makes it usable again.
 Must not own: which Tensors an assignment outdates (`views.py`).
 Read next: `views.py`.
 """
@@ -18,31 +17,29 @@ from microgradnd.views import picked, where
 
 
 def refuse_outdated(tensor: Any) -> Any:
-    """Raise: the value of this tensor isn't what it would be in NumPy."""
+    """Raise: this tensor's value differs from its value in NumPy."""
     error = RuntimeError(
         "this tensor is outdated: it shares memory with another (one is a view of the other: a slice, .T, reshape, "
-        "detach) that was assigned to since; in NumPy that changes both, but it is recorded for that one only. Take "
-        "views after the assignment, or assign to a copy (t.copy())"
+        "detach) that was assigned to since. In NumPy that changes both, but only the other records it; take views "
+        "after the assignment, or assign to a copy (t.copy())"
     )
     if (trace := current().trace) is not None:
         trace.failed(error)
     try:
         raise error
     finally:
-        del error  # which holds this frame, and so would hold itself
+        del error  # it holds this frame, which would hold it
 
 
 class Outdated(Tensor):
-    """A Tensor whose elements were assigned to through another that shares its memory;
-    see `assignment.py`.
-    """
+    """A Tensor changed through another that shares its memory; see `assignment.py`."""
 
     __slots__ = ()
     _array = _node = property(refuse_outdated)
 
     def __setitem__(self, index: Any, value: Any) -> None:
         self.__class__ = Tensor  # type: ignore[assignment]
-        if not resume(self, index, value):  # t[i] += v ends here: it is view = t[i]; view += v; t[i] = view
+        if not resume(self, index, value):  # t[i] += v ends here, as view = t[i]; view += v; t[i] = view
             self.__class__ = Outdated
             refuse_outdated(self)
         self[index] = value
@@ -52,9 +49,7 @@ class Outdated(Tensor):
 
 
 def resume(tensor: Any, index: Any, value: Any) -> bool:
-    """Make an outdated Tensor usable again if it is about to be assigned all that
-    outdated it, where that belongs.
-    """
+    """Make an outdated Tensor usable again if the assignment completes its value."""
     family, cause, seen = tensor._family
     if (
         cause is None

@@ -1,15 +1,15 @@
-"""Whole powers as repeated products.
+"""Integer powers as repeated products.
 
-Owns: which powers are computed so, and in which order.
+Owns: which powers are computed this way, and in which order.
 Must not own: derivatives (`rules/elementwise.py`).
 Read next: `rules/elementwise.py`.
 
-`np.power` takes ten to eighty times as long as a product. The third to eighth power of
-an array of float32 or float64 numbers is therefore computed by squaring: `x**3` is `(x
-* x) * x`, `x**6` is `(x * x) * ((x * x) * (x * x))`. Each product rounds once, so the
-result is within n/2 units in the last place of the exact power; NumPy's is within one.
-It overflows where NumPy's does, and is 0, infinite or NaN where NumPy's is. Compiled
-programs compute the same numbers.
+`np.power` takes ten to eighty times as long as a product. So the third to eighth powers
+of float32 or float64 arrays are computed by squaring: `x**3` is `(x * x) * x`, and
+`x**6` is `(x * x) * ((x * x) * (x * x))`. Each product rounds once, so the result is
+within n/2 units in the last place of the exact power; NumPy's is within one. It
+overflows, and is 0, infinite or NaN, exactly where NumPy's does. Compiled programs
+compute the same numbers.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ import numpy as np
 
 from microgradnd.registry import BODIES
 
-SMALL = 128  # elements up to which a power is NumPy's, to the last bit
-LARGEST = 8  # the exponent up to which the error stays small, and three or four products take less time
+SMALL = 128  # elements up to which a power is NumPy's own
+LARGEST = 8  # up to this exponent the error is small, and products are faster
 
 
 def is_product(dtype: np.dtype[Any], shape: tuple[int, ...], exponent: Any) -> bool:
@@ -34,9 +34,7 @@ def is_product(dtype: np.dtype[Any], shape: tuple[int, ...], exponent: Any) -> b
 
 
 def products(x: Any, exponent: float, multiply: Callable[[Any, Any], Any] = np.multiply) -> Any:
-    """Return a whole power of x: the product of those of its squares that the exponent
-    is the sum of.
-    """
+    """Return an integer power of x: a product of its repeated squares."""
     n, out, square = int(exponent), None, x
     while True:
         if n % 2:

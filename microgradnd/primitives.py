@@ -1,9 +1,8 @@
-"""The few operations that NumPy has no differentiable spelling for.
+"""The few operations that NumPy has no differentiable function for.
 
-Owns: functions of arrays that rules and Tensors need beside NumPy's own, each recorded
-as one operation.
-Must not own: derivatives (`rules/` holds those of these functions too), or any
-knowledge of `Tensor`.
+Owns: functions of arrays that rules and Tensors need in addition to NumPy's, each
+recorded as one operation.
+Must not own: derivatives (`rules/` holds theirs too), or any knowledge of `Tensor`.
 Read next: `rules/indexing.py`.
 """
 
@@ -35,23 +34,19 @@ def astype(x: Any, dtype: Any) -> Any:
 
 @primitive
 def relu(x: Any) -> Any:
-    """Return max(x, 0): an operation of its own, for its derivative at 0 is 0, where
-    `np.maximum` shares a tie.
-    """
+    """Return max(x, 0), with derivative 0 at 0, where `np.maximum` shares a tie."""
     return np.maximum(x, 0)
 
 
 @primitive
 def select(results: Any, index: int) -> Any:
-    """Return one of the results of a function that has several."""
+    """Return one of a function's several results."""
     return results[index]
 
 
 @primitive
 def masked(ufunc: Any, mask: Any, *inputs: Any) -> Any:
-    """Return `ufunc(*inputs)` where the mask is true, 0 elsewhere: a ufunc's `where=`
-    without `out=`.
-    """
+    """Return `ufunc(*inputs)` where the mask is true, 0 elsewhere: its `where=`."""
     shape = np.broadcast_shapes(np.shape(mask), *(np.shape(x) for x in inputs))
     dtype = np.result_type(ufunc(*(np.ones((), getattr(x, "dtype", type(x))) for x in inputs)))
     return ufunc(*inputs, out=np.zeros(shape, dtype), where=mask)
@@ -59,8 +54,9 @@ def masked(ufunc: Any, mask: Any, *inputs: Any) -> Any:
 
 @primitive
 def concatenate(axis: int, ends: list[int], *arrays: Any) -> Any:
-    """Return `np.concatenate(arrays, axis)`, taking the arrays as arguments of their
-    own, which end at `ends`.
+    """Return `np.concatenate(arrays, axis)`, with arrays as separate arguments.
+
+    They end at `ends` along the axis.
     """
     return np.concatenate(arrays, axis=axis)
 
@@ -73,15 +69,13 @@ def getitem(x: Any, index: Any) -> Any:
 
 @primitive
 def scatter(values: Any, index: Any, shape: tuple[int, ...]) -> Any:
-    """Return zeros of a shape with `values` added at an index: the transpose of
-    `getitem`.
-    """
+    """Return zeros with `values` added at an index: the transpose of `getitem`."""
     if not isinstance(values, ARRAYS):
         return scatter_in_rounds(values, index, shape)
     out = np.zeros(shape, values.dtype)
     index = np.array(index, int if index == [] else None) if type(index) is list else index
     if is_basic(index) or (type(index) is np.ndarray and index.dtype == bool):
-        out[index] = values  # no element is named twice
+        out[index] = values  # no element occurs twice
         return out
     if values.size > 256 and len(shape) > 1 and (type(index) is np.ndarray or out.size <= 4 * values.size):
         # np.add.at is ten times faster along a single axis
@@ -92,9 +86,7 @@ def scatter(values: Any, index: Any, shape: tuple[int, ...]) -> Any:
 
 
 def places(index: Any, shape: tuple[int, ...]) -> Any:
-    """Return which elements of an array of a shape an index names, counted along the
-    rows.
-    """
+    """Return the flat positions, by rows, of the elements that an index picks."""
     if type(index) is np.ndarray and index.dtype.kind in "iu":
         width = math.prod(shape[1:])
         return index.astype(np.intp)[..., None] * width + np.arange(width)
@@ -102,15 +94,13 @@ def places(index: Any, shape: tuple[int, ...]) -> Any:
 
 
 def scatter_in_rounds(values: Any, index: Any, shape: tuple[int, ...]) -> Any:
-    """Scatter an array that can't be written to (one of Dask's): gather, once for each
-    time that a place is named.
-    """
+    """Scatter into a read-only array (Dask's): gather once per repeat of a place."""
     size, named = math.prod(shape), places(index, shape).reshape(-1)
     pool = np.concatenate([np.reshape(values, (-1,)), np.zeros_like(values, shape=(1,))])
     total = np.zeros_like(values, shape=shape)
     left = np.arange(named.size)
     while left.size:
-        source = np.full(size, named.size)  # where nothing comes from: the zero at the end of the pool
+        source = np.full(size, named.size)  # by default the zero at the end of the pool
         source[named[left]] = left
         total = total + np.reshape(pool[source], shape)
         left = left[source[named[left]] != left]
@@ -126,9 +116,7 @@ def setitem(x: Any, index: Any, value: Any) -> Any:
 
 
 def assign(x: Any, index: Any, value: Any) -> None:
-    """Do `x[index] = value`, or raise if the value's shape or kind of number doesn't
-    fit.
-    """
+    """Do `x[index] = value`, or raise if the value's shape or dtype doesn't fit."""
     if type(value) is not float or x.dtype.kind not in "fc":
         value = np.asarray(value) if isinstance(value, list | tuple) else value
         kind = np.result_type(x.dtype, value) if isinstance(value, int | float | complex) else value.dtype
@@ -141,9 +129,7 @@ def assign(x: Any, index: Any, value: Any) -> None:
 
 
 def array(x: Any) -> Any:
-    """Return an array or Tensor as it is, anything else as an array, Tensors in nested
-    lists stacked.
-    """
+    """Return an array or Tensor unchanged, lists as an array, with Tensors stacked."""
     if hasattr(x, "dtype"):
         return x
     nested = isinstance(x, list | tuple) and any(type(part) not in ORDINARY for part in x)
@@ -151,18 +137,15 @@ def array(x: Any) -> Any:
 
 
 def is_basic(index: Any) -> bool:
-    """Return whether an index is made of integers, slices, None and ... only, so that
-    it can't repeat an element.
-    """
+    """Return whether an index has only integers, slices, None and ...: no repeats."""
     return {type(part) for part in (index if type(index) is tuple else (index,))} <= BASIC
 
 
 @primitive
 def expand(g: Any, shape: tuple[int, ...], axis: Any = None, keepdims: bool = False) -> Any:
-    """Return `g`, the result of a reduction over `axis`, repeated along that axis to
-    the shape before the reduction.
+    """Return `g`, the result of a reduction over `axis`, in the shape before it.
 
-    For an array it is a read-only view with strides of 0, which takes no memory and a
+    For an array, it is a read-only view with strides of 0, which takes no memory and a
     tenth of the time of `np.broadcast_to`.
     """
     if axis is None and g.ndim == 0 and isinstance(g, ARRAYS):

@@ -1,4 +1,4 @@
-"""Why a gradient is None, zero or not a number: in sentences.
+"""Why a gradient is None, zero or not a number, in sentences.
 
 Owns: `explain`.
 Must not own: the backward pass that it looks at (`viz/record.py`), or pictures.
@@ -22,7 +22,7 @@ from microgradnd.tensor import Tensor
 from microgradnd.viz.monitor import Monitor
 from microgradnd.viz.record import Part, Record, tree
 
-MOST_NAMED = 5  # variables of which the same is said
+MOST_NAMED = 5  # variables in one sentence
 BEFORE = "before backward(), or after backward(retain_graph=True)"
 
 
@@ -33,30 +33,29 @@ def explain(t: Any, result: Tensor | None = None) -> list[str]:
     Parameters
     ----------
     t : Tensor, Module or viz.Monitor
-        A variable, a value that was computed, or a module: all of its parameters. Of a
-        monitor it is said which layers are saturated or dead and which weights change
-        too fast or hardly at all, and since which step. For a result (a loss) it is
-        said what is wrong with any of the variables that it was computed from.
+        A variable, a computed value, a result (a loss), or a module, which stands for
+        all its parameters. For a result, the sentences are about every variable that it
+        was computed from. For a monitor, they name layers that are saturated or dead
+        and weights that change too fast or hardly at all, and since which step.
     result : Tensor, optional
-        What was or shall be differentiated. Without it, it can't be known how far a
-        variable is from having a gradient.
+        The value that you differentiate. Without it, `explain` can't know why a
+        variable has no gradient.
 
     Returns
     -------
     list of str
-        Sentences, what comes first in the computation first. They say most before
-        `backward()`, or after `backward(retain_graph=True)`, when the arrays are still
-        there.
+        Sentences, in the order of the computation. They say most before `backward()`,
+        or after `backward(retain_graph=True)`, while the arrays still exist.
 
     Raises
     ------
     TypeError
-        If `t` is neither, or `result` isn't a Tensor.
+        If `t` is none of these, or `result` isn't a Tensor.
 
     See Also
     --------
-    viz.draw : a picture of the same computation.
-    detect_anomaly : raises where the first NaN is made.
+    viz.draw : draw the same computation.
+    detect_anomaly : raise where the first NaN is made.
 
     Examples
     --------
@@ -69,7 +68,7 @@ def explain(t: Any, result: Tensor | None = None) -> list[str]:
     >>> for sentence in mg.explain(loss):
     ...     print(sentence)
     The first value that isn't finite: log made 1 Inf of finite arguments.
-    'w' has a gradient of which not all is finite (1 Inf of 2).
+    'w' has a gradient that isn't all finite (1 Inf of 2).
     >>> mg.explain(unused, np.sum(w))
     ["'unused' has no gradient: the result wasn't computed from it."]
     """
@@ -97,7 +96,7 @@ def explain(t: Any, result: Tensor | None = None) -> list[str]:
 
 
 def _requires_none(t: Tensor) -> str:
-    """Say why nothing flows to a tensor that requires no gradient."""
+    """Say why a tensor that requires no gradient has none."""
     what = f"{t.name!r} of shape {t.shape}" if t.name else f"this tensor of shape {t.shape}"
     if t.dtype.kind not in "fc":
         return (
@@ -111,37 +110,31 @@ def _requires_none(t: Tensor) -> str:
 
 
 def _of_variable(t: Any) -> list[str]:
-    """Say what can be said of a variable when it isn't known what was computed from
-    it.
-    """
+    """Say what is known of a variable without knowing the result."""
     node = t._node
     if node is None or not node.requires_grad:
         return [_requires_none(t)]
     if node.grad is None:
         return [
             f"{describe(node)} has no gradient: no backward() has reached it since it was made or zero_grad() was "
-            f"called. Pass the result too, explain(t, loss), to hear why."
+            f"called. Pass the result too, explain(t, loss), to learn why."
         ]
     state = _state(node.grad)
     return [f"{describe(node)} has a gradient {state or 'that is finite and not zero'}."] + (
-        ["Pass the result too, explain(t, loss), to hear why."] if state else []
+        ["Pass the result too, explain(t, loss), to learn why."] if state else []
     )
 
 
 def _state(g: Any) -> str:
-    """Return what is remarkable about a gradient: that it isn't finite, or zero;
-    nothing if nothing is.
-    """
+    """Return what is wrong with a gradient: not finite, or zero; otherwise ''."""
     g = np.asarray(g.data if isinstance(g, Tensor) else g)
     if said := _bad(g):
-        return f"of which not all is finite ({said} of {g.size})"
+        return f"that isn't all finite ({said} of {g.size})"
     return "that is zero everywhere" if g.size and not g.any() else ""
 
 
 def _arrays(value: Any) -> tuple[Any, ...]:
-    """Return the arrays of a value or a cotangent: several, if the function has several
-    results.
-    """
+    """Return the arrays of a value or a cotangent, one for each result."""
     return tuple(part for part in value if part is not None) if isinstance(value, Results) else (value,)
 
 
@@ -150,9 +143,7 @@ def _is_zero(value: Any) -> bool:
 
 
 def _bad(array: Any) -> str:
-    """Return how many numbers aren't finite; nothing where all are, or it isn't there
-    any more.
-    """
+    """Return how many numbers aren't finite; '' if all are, or it is freed."""
     parts = [
         p for p in _arrays(array) if getattr(getattr(p, "dtype", None), "kind", "-") in "fc" and hasattr(p, "shape")
     ]
@@ -165,9 +156,7 @@ def _called(leaf: Leaf) -> str:
 
 
 def is_of(arg: Any, leaf: Leaf) -> bool:
-    """Return whether an array that an operation used is a variable's, or the copy that
-    was made of it.
-    """
+    """Return whether an array that an operation used is a variable's, or its copy."""
     if not isinstance(arg, np.ndarray):
         return False
     is_copy = arg.dtype == leaf.dtype and np.array_equal(arg, leaf.data) and np.ptp(arg) > 0
@@ -175,16 +164,14 @@ def is_of(arg: Any, leaf: Leaf) -> bool:
 
 
 class _Story:
-    """What happens between the variables and a result, forwards and backwards.
+    """The path from the variables to a result and back.
 
     Attributes
     ----------
-    arrived, sent : dict
-        What arrives at an operation, and what its rules make of that for each argument,
-        where the arrays are there.
-    broken : bool
-        Whether arrays have been let go of, so that the walk back isn't possible any
-        more.
+    ends : dict
+        The cotangent that arrives at each variable, if the arrays still exist.
+    is_over : bool
+        Whether `backward()` has freed the arrays, so that no walk back is possible.
     """
 
     def __init__(self, result: Tensor) -> None:
@@ -193,9 +180,9 @@ class _Story:
         self.record = Record(result._node)
         self.is_over = self.record.is_over
         self.ends: dict[Node, Any] = {}
-        self.first_bad: tuple[Operation, str] | None = None  # in the walk back
-        self.stops: list[Operation] = []  # where something arrives, but nothing goes on
-        self.given_none: dict[Node, Operation] = {}  # variables, and where something arrives, but nothing for them
+        self.first_bad: tuple[Operation, str] | None = None  # on the way back
+        self.stops: list[Operation] = []  # a cotangent arrives, but none leaves
+        self.given_none: dict[Node, Operation] = {}  # a cotangent arrives, but none for them
         if self.record.can_flow():
             self.ends = self.record.flow(self.look_at)
         root = tree(self.record)
@@ -204,7 +191,7 @@ class _Story:
             self.scopes.update((child, part) for child in part.children if isinstance(child, int))
 
     def look_at(self, node: Operation, g: Any, parts: list[tuple[int, Any]]) -> None:
-        """Note what is remarkable about one step back."""
+        """Note what is wrong with one step back."""
         if self.first_bad is None and not _bad(g):
             said = next(filter(None, (_bad(part) for _, part in parts)), "")
             self.first_bad = (node, said) if said else None
@@ -218,9 +205,7 @@ class _Story:
                 self.given_none[parent] = node
 
     def where(self, node: Operation) -> str:
-        """Return an operation's name, scope and line of code, as a sentence puts
-        them.
-        """
+        """Return an operation's name, scope and line of code."""
         scope = self.scopes.get(self.record.index[node])
         name = f"{name_of(node.function)} ({node.name!r})" if node.name else name_of(node.function)
         inside = ""
@@ -234,7 +219,9 @@ class _Story:
         sentences = [*self.of_values(), *self.of_rectifiers()]
         if not self.is_over and (changed := self.record.changed()):
             said = ", ".join(map(_called, changed[:MOST_NAMED])) + (" and others" if len(changed) > MOST_NAMED else "")
-            sentences.append(f"{said} changed after the result was computed; explain() before the optimizer's step.")
+            sentences.append(
+                f"{said} changed after the result was computed; call explain() before the optimizer's step."
+            )
         kinds: dict[str, list[str]] = {}
         for leaf in leaves:
             if why := self.of_leaf(leaf):
@@ -250,7 +237,7 @@ class _Story:
         return sentences
 
     def of_values(self) -> Iterator[str]:
-        """Say where the first value that isn't finite comes from."""
+        """Say where the first value that isn't finite came from."""
         bad = [(leaf, said) for leaf in self.record.leaf_ids if (said := _bad(leaf.data))]
         for leaf, said in bad[:MOST_NAMED]:
             yield f"{describe(leaf)} isn't finite itself: {said} of {leaf.data.size}."
@@ -260,7 +247,7 @@ class _Story:
             if not (said := _bad(node.out)):
                 continue
             if any(map(_bad, node.args or ())):
-                yield f"{self.where(node)} was given an array that isn't finite, and made {said}."
+                yield f"{self.where(node)} got an array that isn't finite, and made {said}."
             else:
                 of = " of finite arguments" if node.args is not None else ""
                 yield f"The first value that isn't finite: {self.where(node)} made {said}{of}."
@@ -270,7 +257,7 @@ class _Story:
             yield f"The first gradient that isn't finite: the derivative of {self.where(node)} made {said}."
 
     def of_rectifiers(self) -> Iterator[str]:
-        """Say which ReLUs let nothing through, for any of the observations."""
+        """Say which ReLUs are 0 for every observation."""
         told, more = 0, 0
         for node in self.record.operations:
             if node.function is not primitives.relu or not isinstance(node.out, np.ndarray) or not node.out.size:
@@ -291,16 +278,14 @@ class _Story:
             yield f"{more} more calls of relu have dead units."
 
     def of_leaf(self, leaf: Leaf) -> str:
-        """Return what is wrong with a variable's gradient and why, as the end of a
-        sentence; nothing if nothing is.
-        """
+        """Return the end of a sentence about a variable's gradient, or ''."""
         if not leaf.requires_grad:
             return "no gradient: requires_grad is False."
         if leaf not in self.record.leaf_ids:
             return f"no gradient: the result wasn't computed from it{self.cut(leaf)}."
         if leaf.grad is None and self.is_over:
             return "no gradient any more: it was set to None (as by zero_grad()) after backward()."
-        g = self.ends.get(leaf) if self.ends else leaf.grad  # `.grad` may be of another computation, or of several
+        g = self.ends.get(leaf) if self.ends else leaf.grad  # `.grad` may come from other computations too
         if g is None:
             return "no gradient: nothing arrives at it."
         state = _state(g)
@@ -311,40 +296,34 @@ class _Story:
         return f"a gradient {state}{self.why_zero(leaf)}"
 
     def why_zero(self, leaf: Leaf) -> str:
-        """Return where the gradient of a variable got lost, as the end of a
-        sentence.
-        """
+        """Return where a variable's gradient got lost, as the end of a sentence."""
         if self.is_over:
-            return f"; to hear where it got lost, call explain() {BEFORE}."
+            return f"; to learn where it got lost, call explain() {BEFORE}."
         if node := self.given_none.get(leaf):
             others = [a for a, p in zip(node.args or (), node.parents, strict=False) if p is not leaf]
             is_zero = any(isinstance(a, np.ndarray) and a.size and not a.any() for a in others)
-            why = "what it goes together with there is 0 everywhere" if is_zero else "whose derivative is 0 there"
-            return f": it gets none from {self.where(node)}{': ' if is_zero else ', '}{why}."
+            why = "it is multiplied by 0 everywhere there" if is_zero else "whose derivative is 0 there"
+            return f": nothing comes back from {self.where(node)}{': ' if is_zero else ', '}{why}."
         after = {self.record.operations[i] for i in self.record.between(leaf)}
         lost = [node for node in self.stops if node in after]
         if lost:
             what = f"{self.where(lost[0])}, whose derivative is 0 there"
             return f": it stops at {what}" + (f", and at {len(lost) - 1} more." if len(lost) > 1 else ".")
-        return ": nothing of it is left on the way back, by products of small factors or terms that cancel."
+        return ": it vanishes on the way back, in products of small factors or terms that cancel."
 
     def cut(self, leaf: Leaf) -> str:
-        """Return where a variable's array goes into the computation as a constant, as
-        the end of a sentence.
-        """
+        """Return where a variable entered as a constant, as the end of a sentence."""
         for node in self.record.operations:
             for arg, parent in zip(node.args or (), node.parents, strict=False):
                 if (parent is None or not parent.requires_grad) and is_of(arg, leaf):
                     return (
-                        f", though {self.where(node)} used its array: without its history, which .data, detach() or "
-                        f"no_grad() cuts off"
+                        f", though {self.where(node)} used its array: .data, detach() or no_grad() cut "
+                        f"it off from its history"
                     )
         return ""
 
     def of_value(self, t: Tensor) -> list[str]:
-        """Say what is wrong with the gradient of a value that was computed on the way
-        to the result.
-        """
+        """Say what is wrong with the gradient of an intermediate value."""
         node: Node | None = t._node
         assert isinstance(node, Operation)
         if node not in self.record.index:

@@ -1,7 +1,7 @@
 """Recompute instead of remember: less memory, for a second forward pass.
 
 Owns: `checkpoint`.
-Must not own: the walks (`tape.py`), or how a call is traced (`transforms.py`).
+Must not own: the walks (`tape.py`), or tracing a call (`transforms.py`).
 Read next: `transforms.py`.
 """
 
@@ -24,21 +24,17 @@ from microgradnd.trees import flatten, is_module
 
 
 class Call:
-    """A function of the tracked arrays in its arguments and of variables around it, to
-    be called again.
-    """
+    """A function to call again, of tracked arguments and variables around it."""
 
     def __init__(self, function: Callable[..., Any], outside: list[Node], exact: bool = True) -> None:
         self.function = function
         self.outside = outside
-        self.exact = exact  # whether it must give the same to the bit
+        self.exact = exact  # whether the results must be equal to the bit
         self.name = f"checkpoint: {name_of_function(function)}" if exact else name_of_function(function)
-        self.memo: tuple[Any, dict[int, Any]] | None = None  # what the last cotangent gave, until it is all handed out
+        self.memo: tuple[Any, dict[int, Any]] | None = None  # results for the last cotangent, until each is used
 
     def again(self, inputs: tuple[Any, ...], out: Any) -> tuple[Trace, list[Node], Path]:
-        """Call it on arrays or Tensors; return the trace, the nodes of its inputs and
-        what leads from them.
-        """
+        """Call it again; return the trace, the nodes of its inputs, and the path."""
         given = inputs[: len(inputs) - len(self.outside)]
         trace = Trace(self.function, given, {}, range(len(given)))
         nodes = [*trace.nodes, *self.outside]
@@ -47,34 +43,28 @@ class Call:
         is_same = len(out) == len(trace.outputs) and not path.outside
         if not is_same or not all(same(a, b, self.exact) for a, b in zip(trace.outputs, out, strict=True)):
             raise RuntimeError(
-                f"{self.name} gave another result when it was called again for the "
-                f"walk over the tape, so this derivative would be wrong: something that it captures has changed, or it "
-                f"draws random numbers; pass what changes as an argument"
+                f"{self.name} returned another result when it was called again for the walk over the tape, so this "
+                f"derivative would be wrong: something that it captures has changed, or it draws random numbers; pass "
+                f"everything that changes as an argument"
             )
         return trace, nodes, path
 
 
 def same(a: Any, b: Any, exact: bool) -> bool:
-    """Return whether two results are equal to the bit, or at least of the same shape
-    and dtype.
-    """
+    """Return whether results are equal to the bit, or at least in shape and dtype."""
     a, b = plain(a), plain(b)
     return a.shape == b.shape and a.dtype == b.dtype and (not exact or a.tobytes() == b.tobytes())
 
 
 @primitive
 def recompute(call: Call, *inputs: Any) -> Any:
-    """Call a function of arrays; recorded as one operation, which remembers the inputs
-    alone.
-    """
+    """Call a function of arrays; the recorded operation keeps only its inputs."""
     with no_grad():
         return Results(plain(out) for out in flatten(call.function(*inputs))[0])
 
 
 def recompute_cotangent(position: int, g: Any, out: Any, call: Call, *inputs: Any) -> Any:
-    """Return the cotangent of one input: call the function again, then walk back
-    through that call.
-    """
+    """Return an input's cotangent: call the function again, and walk back."""
     if call.memo is None or call.memo[0] is not g:
         recorded = any(isinstance(part, Tensor) for part in (*g, *inputs))
         trace, nodes, path = call.again(inputs, out)
@@ -89,13 +79,11 @@ def recompute_cotangent(position: int, g: Any, out: Any, call: Call, *inputs: An
 
 
 def recompute_tangent(tangents: list[Any], out: Any, call: Call, *inputs: Any) -> Any:
-    """Return the tangents of the results: call the function again, and walk forwards
-    through that call.
-    """
+    """Return the results' tangents: call the function again, and walk forward."""
     recorded = any(isinstance(part, Tensor) for part in (*tangents, *inputs))
     trace, nodes, _ = call.again(inputs, out)
     moving = {node: t for node, t in zip(nodes, tangents[1:], strict=True) if t is not None}
-    path = Path([o._node for o in trace.outputs], moving, trace.start)  # the other inputs don't move
+    path = Path([o._node for o in trace.outputs], moving, trace.start)  # the other inputs have no tangents
     with enable_grad() if recorded else no_grad():
         moved = tape.forward(path, moving, lift if recorded else None)
     return Results(moved.get(o._node, 0 * plain(o)) for o in trace.outputs)
@@ -106,26 +94,25 @@ VJPS[recompute], JVPS[recompute] = Variadic(recompute_cotangent), Joint(recomput
 
 @explained
 def checkpoint(f: Callable[P, R]) -> Callable[P, R]:
-    """Return a function that computes what `f` does, remembers only its inputs, and
-    computes again to walk back.
+    """Return a function like `f` that keeps only its inputs, and recomputes the rest.
 
     Parameters
     ----------
     f : callable
-        Takes and returns arrays, Tensors, or tuples, lists and dicts of them. It is
-        called once more for each walk through it, and must then do the same: no random
-        numbers, no side effects.
+        Takes and returns arrays, Tensors, or tuples, lists and dicts of them. Each walk
+        through it calls it once more. The second call must do the same as the first: no
+        random numbers, no side effects.
 
     Returns
     -------
     callable
-        The same function. On the tape a call of it is one operation, which holds its
-        inputs, not what is between them and its results. Variables that `f` uses
-        without being given them are seen too.
+        The same function. On the tape, a call of it is one operation, which holds its
+        inputs but no intermediate values. Variables that `f` uses without taking them
+        as arguments get gradients too.
 
     See Also
     --------
-    compile : plans its buffers by itself.
+    compile : plans its own buffers.
 
     Notes
     -----
@@ -139,15 +126,16 @@ def checkpoint(f: Callable[P, R]) -> Callable[P, R]:
     >>> block = mg.checkpoint(lambda v: np.tanh(np.sin(v) * 3))
     >>> loss = block(block(x)).sum()
     >>> loss.backward()
-    >>> bool(np.allclose(x.grad, mg.grad(lambda v: np.sum(np.tanh(np.sin(np.tanh(np.sin(v) * 3)) * 3)))(x.data)))
+    >>> step = lambda v: np.tanh(np.sin(v) * 3)
+    >>> bool(np.allclose(x.grad, mg.grad(lambda v: step(step(v)).sum())(x.data)))
     True
     """
 
     @functools.wraps(f)
     def checkpointed(*args: P.args, **kwargs: P.kwargs) -> Any:
-        if current().record is None or current().trace is not None:  # a compiled program remembers what it needs
+        if current().record is None or current().trace is not None:  # a compiled program keeps what it needs
             return f(*args, **kwargs)
-        leaves, form = flatten(args, is_module)  # whose parameters are variables around the function
+        leaves, form = flatten(args, is_module)  # a module's parameters are variables around the function
         tracked = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor) and leaf.requires_grad]
         inputs = [leaves[i] for i in tracked]
 

@@ -1,14 +1,13 @@
-"""What the engine refuses, in words: one function for each mistake, which returns the
-error to raise.
+"""The wording of refusals: one function per mistake, which returns the error to raise.
 
-Owns: the wording of errors that say in more than a line what happened, and what to do
-instead.
-Must not own: when something is refused, or advice about errors that NumPy or Python
-raised (`advice.py`).
+Owns: the wording of errors that need more than a line to say what happened and what to
+do instead.
+Must not own: the decision to refuse, or advice about errors that NumPy or Python raised
+(`advice.py`).
 Read next: `registry.py`.
 
-The functions take names and shapes, or an array of another library, so that this file
-need not know any other.
+The functions take names, shapes, or arrays of other libraries, so this file imports
+nothing from the package.
 """
 
 from __future__ import annotations
@@ -30,19 +29,15 @@ def not_recorded(word: str, function: str) -> TypeError:
 
 
 def constant_argument(function: str, position: int, word: str) -> NotImplementedError:
-    """Return the error for a derivative with respect to an argument that has no
-    rule.
-    """
+    """Return the error for a derivative by an argument that has no rule."""
     return NotImplementedError(
         f"{function} has no derivative with respect to its argument {position}; pass that argument as a plain array "
-        f"(t.data), or enter a rule with mg.{word}({function}, ...)"
+        f"(t.data), or define a rule with mg.{word}({function}, ...)"
     )
 
 
 def fills_out(function: str) -> TypeError:
-    """Return the error for a result that is to be written into an array, behind the
-    tape's back.
-    """
+    """Return the error for `out=`, which would write behind the tape's back."""
     return TypeError(f"{function}: out= can't be recorded; use the result, or `t[...] = result`")
 
 
@@ -51,8 +46,8 @@ def without_derivative(function: str, reason: str | None) -> NotImplementedError
     if reason is not None:
         return NotImplementedError(f"{function} cannot be differentiated: {reason}; pass t.data to call it anyway")
     return NotImplementedError(
-        f"{function} has no derivative rule here; pass t.data to call it without a gradient, spell it in functions "
-        f"that have one, or enter its rule with mg.defvjp({function}, ...)"
+        f"{function} has no derivative rule here; pass t.data to call it without a gradient, write it with functions "
+        f"that have one, or define its rule with mg.defvjp({function}, ...)"
     )
 
 
@@ -60,40 +55,34 @@ def without_derivative(function: str, reason: str | None) -> NotImplementedError
 
 
 def library_of(array: Any) -> str:
-    """Return the name of an array's library, and of its class."""
+    """Return the names of an array's library and of its class."""
     return f"{type(array).__module__.partition('.')[0]} {type(array).__name__}"
 
 
 class ByBlocks(NotImplementedError):
-    """An operation that can't be done with another library's array as a whole, as
-    Dask's are too large to be.
-    """
+    """An operation that needs all of an array at once; a Dask array is too large."""
 
     def __init__(self, function: str, array: Any, reason: str) -> None:
         super().__init__(
             f"{function} of a {library_of(array)} of shape {array.shape}: {reason}; differentiate a function of one "
-            f"block after the other with mg.distributed.value_and_grad, or compute the array first, if it fits into "
+            f"block at a time with mg.distributed.value_and_grad, or compute the array first, if it fits into "
             f"memory"
         )
 
 
 def compiled_elsewhere(array: Any) -> TypeError:
-    """Return the error for a compiled function that is given another library's
-    array.
-    """
+    """Return the error for a compiled function called with another library's array."""
     return TypeError(
-        f"a compiled function was given a {library_of(array)} of shape {array.shape}, and takes NumPy's arrays; call "
-        f"the function itself, or compile what is done with a block: mg.distributed.value_and_grad(loss, compile=True)"
+        f"a compiled function takes NumPy arrays, got a {library_of(array)} of shape {array.shape}; call the function "
+        f"itself, or compile the loss of one block: mg.distributed.value_and_grad(loss, compile=True)"
     )
 
 
 def gradient_elsewhere(parameter: str, gradient: Any) -> TypeError:
-    """Return the error for a step with a gradient in another library's memory, or not
-    computed yet.
-    """
+    """Return the error for a gradient that another library holds."""
     return TypeError(
-        f"step(): the gradient of {parameter} is a {library_of(gradient)} of shape {gradient.shape}; make NumPy's "
-        f"arrays of all gradients together (of Dask's by dask.compute), and assign each to its .grad"
+        f"step(): the gradient of {parameter} is a {library_of(gradient)} of shape {gradient.shape}; convert all "
+        f"gradients to NumPy arrays together (Dask's with dask.compute), and assign each to its .grad"
     )
 
 
@@ -101,24 +90,24 @@ def gradient_elsewhere(parameter: str, gradient: Any) -> TypeError:
 
 
 def freed(node: str) -> RuntimeError:
-    """Return the error for a second walk over an operation."""
+    """Return the error for a second backward pass through an operation."""
     return RuntimeError(
-        f"backward() has already run through {node}, and freed its arrays; call it the first time with "
-        f"backward(retain_graph=True), or compute the value again"
+        f"backward() has already run through {node}, and freed its arrays; call backward(retain_graph=True) the first "
+        f"time, or compute the value again"
     )
 
 
 def changed(node: str, function: str) -> RuntimeError:
-    """Return the error for an operand that is newer than its result."""
+    """Return the error for an operand that was changed after its use."""
     return RuntimeError(
-        f"{node} was changed (by an optimizer step, an in-place update or an assignment to .data, of "
-        f"it or of a tensor that shares its memory) after {function} had used it, so this "
-        f"gradient would be wrong; compute the result again before backward(), or change the tensor after it"
+        f"{node} was changed after {function} had used it, so this gradient would be wrong. An optimizer step, an "
+        f"in-place update or an assignment to .data changed it, or a tensor that shares its memory; compute the "
+        f"result again before backward(), or change the tensor after it"
     )
 
 
 def takes_nothing(mode: str, given: Any) -> TypeError:
-    """Return the error for an argument of a mode."""
+    """Return the error for an argument given to a mode."""
     return TypeError(
         f"mg.{mode}() takes no arguments, got {given!r}; write `with mg.{mode}():`, or @mg.{mode}() with "
         f"parentheses above a function"
@@ -129,16 +118,16 @@ def takes_nothing(mode: str, given: Any) -> TypeError:
 
 
 def plain_array() -> TypeError:
-    """Return the error for a Tensor that NumPy wants as an array."""
+    """Return the error for a Tensor where NumPy wants an array."""
     return TypeError(
         "this Tensor requires a gradient, which a plain array would lose: write np.stack([...]) for an array "
-        "of Tensors, `t[i] = value` on a Tensor for assignment, x.filled(0) with a weight for a masked array, "
-        "or t.data to go on without a gradient"
+        "of Tensors, `t[i] = value` on a Tensor for assignment, x.filled(0) and a weight for a masked array, "
+        "or t.data to continue without a gradient"
     )
 
 
 def no_integer(shape: Shape, dtype: Any) -> TypeError:
-    """Return the error for a Tensor that Python wants as an index."""
+    """Return the error for a Tensor where Python wants an index."""
     return TypeError(
         f"a Python index or range() needs an integer, got a Tensor of shape {shape} and dtype {dtype}; write "
         f"int(t.item())"
@@ -151,7 +140,7 @@ def frozen(node: str) -> RuntimeError:
 
 
 def nothing_to_differentiate() -> RuntimeError:
-    """Return the error for `backward()` on a value that depends on no variable."""
+    """Return the error for `backward()` on a value that no variable leads to."""
     return RuntimeError(
         "backward() on a tensor that requires no gradient: nothing it was computed from has "
         "requires_grad=True, or it was computed under no_grad()"
@@ -160,28 +149,26 @@ def nothing_to_differentiate() -> RuntimeError:
 
 def nothing_to_hook() -> RuntimeError:
     """Return the error for a hook on a value that never has a gradient."""
-    return RuntimeError("register_hook() on a tensor that requires no gradient: there is nothing to call it with")
+    return RuntimeError("register_hook() on a tensor that requires no gradient: the hook would never be called")
 
 
 def not_a_variable() -> RuntimeError:
     """Return the error for `copy.copy` of a computed value."""
     return RuntimeError(
-        "only a leaf can be copied as a variable of its own; write t.copy() to record a copy, or detach() it first"
+        "copy.copy(t): only a leaf can be copied as a new variable; write t.copy() to record a copy, or detach() it"
     )
 
 
 def unfit_result(function: str, result: Any, tensor: Any) -> Exception:
-    """Return the error for an augmented assignment that would change the shape or the
-    kind of numbers.
-    """
+    """Return the error for an augmented assignment that changes the shape or dtype."""
     return (ValueError if result.shape != tensor.shape else TypeError)(
         f"{function}: the result of shape {result.shape} and dtype {result.dtype} doesn't fit in a "
-        f"tensor of shape {tensor.shape} and dtype {tensor.dtype}; go on with a new value (t = t + ...)"
+        f"tensor of shape {tensor.shape} and dtype {tensor.dtype}; make a new value instead (t = t + ...)"
     )
 
 
 def unfit_part(kind: type[Exception], given: Shape, picked: Shape, whole: Shape) -> Exception:
-    """Return the error for an assignment to a part of another shape."""
+    """Return the error for assigning a value of the wrong shape to a part."""
     return kind(
         f"t[index] = value: a value of shape {given} doesn't fit in the shape {picked} that the "
         f"index picks from a tensor of shape {whole}"
@@ -192,9 +179,7 @@ def unfit_part(kind: type[Exception], given: Shape, picked: Shape, whole: Shape)
 
 
 def changed_argument(function: str, shape: Shape) -> RuntimeError:
-    """Return the error for an array that was changed between a call and the walk
-    back.
-    """
+    """Return the error for an array changed between a call and its backward pass."""
     return RuntimeError(
         f"an argument of {function}, of shape {shape}, was changed after the "
         f"function had used it, so this derivative would be wrong; pass a copy of it (x.copy())"
@@ -202,38 +187,36 @@ def changed_argument(function: str, shape: Shape) -> RuntimeError:
 
 
 def no_numbers(function: str, out: Any) -> TypeError:
-    """Return the error for a function that returns something else than numbers."""
+    """Return the error for a function that returns something other than numbers."""
     asked = "; did you forget to return?" if out is None else "."
     return TypeError(
-        f"{function} returned {out!r}{asked} To be differentiated it must return numbers or "
-        f"arrays; pass anything else on as aux, with has_aux=True"
+        f"{function} returned {out!r}{asked} A function to differentiate must return numbers or "
+        f"arrays; return anything else as aux, with has_aux=True"
     )
 
 
 def not_one_number(function: str, arrays: Sequence[Any]) -> TypeError:
-    """Return the error for a gradient of several numbers, or of a complex one."""
+    """Return the error for a gradient of several numbers, or of a complex number."""
     found = ", ".join(f"shape {a.shape} and dtype {a.dtype}" for a in arrays) or "nothing"
     return TypeError(
         f"a gradient needs a function that returns one real number, got {found} from {function}; "
-        f"reduce the result, as with np.sum or np.abs, or use mg.jacobian, mg.vjp or mg.elementwise_grad"
+        f"reduce the result with np.sum or np.abs, or use mg.jacobian, mg.vjp or mg.elementwise_grad"
     )
 
 
 def no_positions(function: str, argnums: Any, count: int) -> Exception:
-    """Return the error for `argnums` that no argument belongs to."""
+    """Return the error for `argnums` that match no argument."""
     return (TypeError if isinstance(argnums, str | float | None) else ValueError)(
-        f"argnums={argnums!r}: must be a position, or a tuple of positions, of arguments of "
-        f"{function}, which was called with {count} by position"
+        f"argnums must be a position, or a tuple of positions, of arguments of {function}, got {argnums!r}; "
+        f"it was called with {count} by position"
     )
 
 
 def other_structure(what: str, expected: tuple[Any, Any], given: tuple[Any, Any]) -> ValueError:
-    """Return the error for a cotangent or tangent that isn't a tree like its value, by
-    shapes and keys.
-    """
-    message = f"{what} must have the structure and shapes of its value, {expected[0]}, not {given[0]}"
+    """Return the error for a cotangent or tangent whose structure isn't its value's."""
+    message = f"{what} must have the structure and shapes of its value, {expected[0]}, got {given[0]}"
     if expected[1] != given[1]:
-        message += f"; dicts must have the keys {expected[1]}, in this order, not {given[1]}"
+        message += f"; dicts must have the keys {expected[1]}, in this order, got {given[1]}"
     return ValueError(message)
 
 
@@ -241,41 +224,35 @@ def other_structure(what: str, expected: tuple[Any, Any], given: tuple[Any, Any]
 
 
 class OneExampleError(TypeError):
-    """A value that has one number for each example, where a single one is needed."""
+    """A value that has one number per example, where a single number is needed."""
 
 
 def batched_value(what: str) -> OneExampleError:
-    """Return the error for a value that has one number for each example, where a single
-    one is needed.
-    """
+    """Return the error for a batch of numbers where a single number is needed."""
     return OneExampleError(
         f"{what} needs the value of one example, but inside vmap a value stands for all examples; choose between "
-        f"arrays with np.where, put arrays together with np.stack, fill an array made by np.zeros_like(x), and pick "
-        f"from a plain array with mg.tensor(array)[index]"
+        f"arrays with np.where, join arrays with np.stack, fill an array made by np.zeros_like(x), and index a plain "
+        f"array as mg.tensor(array)[index]"
     )
 
 
 def unequal_examples(function: str, shapes: Sequence[Shape]) -> ValueError:
-    """Return the error for a function whose results have other shapes in other
-    examples.
-    """
+    """Return the error for results whose shapes differ between examples."""
     return ValueError(
-        f"{function} gave results of shapes {', '.join(map(str, shapes))} for the examples of one batch, which must "
-        f"be equal; keep all elements and choose among them with np.where"
+        f"{function} returned results of shapes {', '.join(map(str, shapes))} for the examples of one batch; they "
+        f"must be equal, so keep all elements and choose among them with np.where"
     )
 
 
 def batch_sizes(function: str, sizes: Sequence[tuple[int, Shape, int]]) -> ValueError:
-    """Return the error for arguments that don't have one number of examples, which must
-    be positive.
-    """
+    """Return the error for unequal numbers of examples, or none."""
     if not sizes:
         return ValueError(
-            f"vmap({function}): in_axes names no axis of an array, so there are no examples; at least one argument "
-            f"must be an array with an axis for them"
+            f"vmap({function}): in_axes names no axis of an array, so there are no examples; give an argument "
+            f"an axis for them"
         )
     came = ", ".join(f"{size} along axis {axis} of shape {shape}" for size, shape, axis in sizes)
     return ValueError(
-        f"vmap({function}): all arguments must have the same number of examples, at least 1, got {came}; in_axes says "
-        f"along which axes they are"
+        f"vmap({function}): all arguments must have the same number of examples, at least 1, got {came}; in_axes "
+        f"names their axes"
     )

@@ -1,18 +1,18 @@
-"""Which derivative rule belongs to which function: the one global table.
+"""The one global table of derivative rules, by function.
 
-Owns: the table, and the few words in which rules are entered.
+Owns: the table, and the few functions that define rules.
 Must not own: any rule (those live in `rules/`), and any knowledge of `Tensor`.
-Read next: `rules/elementwise.py` for what the entries look like, then `tape.py`, which
-uses them.
+Read next: `rules/elementwise.py` for examples of rules, then `tape.py`, which uses
+them.
 
 A rule is plain NumPy. The VJP (vector-Jacobian product) rule of one argument takes the
-cotangent `g` of the output, the output itself, and the arguments of the call, and
+cotangent `g` of the output, the output itself, and the arguments of the call. It
 returns the cotangent of that argument:
 
     defvjp(np.multiply, lambda g, out, x, y: g * y, lambda g, out, x, y: g * x)
 
-The JVP (Jacobian-vector product) rule is the same with a tangent `t` of the argument
-going in and the tangent of the output coming out.
+The JVP (Jacobian-vector product) rule is similar: a tangent `t` of the argument goes
+in, and the tangent of the output comes out.
 """
 
 from __future__ import annotations
@@ -30,23 +30,21 @@ from microgradnd.failures import fail
 Function = Callable[..., Any]
 Rule = Callable[..., Any]
 
-Rules = Any  # what the table holds for a function: something with one rule per position, a tuple or a Variadic
+Rules = Any  # a function's entry in the table: a tuple or a Variadic, with one rule per position
 
 VJPS: dict[Function, Rules] = {}
 JVPS: dict[Function, Rules] = {}
-COMPOSITES: dict[Function, Function] = {}  # spelled in functions that have rules
-PLAIN: set[Function] = set()  # integer or boolean results: plain arrays, nothing to differentiate
-CONSTANT: set[Function] = set()  # results that depend on nothing but shapes and dtypes
-LOOKING: set[Function] = set()  # functions that go by the numbers in an array, which Dask would have to compute
-BODIES: dict[Function, Function] = {}  # what to call on arrays for a function, where that is quicker than itself
+COMPOSITES: dict[Function, Function] = {}  # functions written with other functions that have rules
+PLAIN: set[Function] = set()  # integer or boolean results: plain arrays without derivatives
+CONSTANT: set[Function] = set()  # results that depend only on shapes and dtypes
+LOOKING: set[Function] = set()  # functions that look at an array's numbers, which Dask would have to compute
+BODIES: dict[Function, Function] = {}  # a faster function to call on arrays instead
 ORDINARY = {np.ndarray, np.float64, np.float32, float, int, bool, type(None), tuple}  # types that can't be Tensors
 EXCLUDED: dict[Function, str] = {}  # why a function has no derivative here
 
 
 class Results(tuple[Any, ...]):
-    """The results of a function that has several, or their cotangents or tangents,
-    where None stands for zero.
-    """
+    """A function's several results, their cotangents or tangents; None is a zero."""
 
     shape = dtype = base = None
 
@@ -54,13 +52,14 @@ class Results(tuple[Any, ...]):
         return Results(b if a is None else a if b is None else a + b for a, b in zip(self, other, strict=True))
 
     def filled(self, out: Results) -> Results:
-        """Replace each None by zeros shaped like the result."""
+        """Replace each None with zeros of the result's shape."""
         return Results(np.zeros_like(o) if part is None else part for part, o in zip(self, out, strict=True))
 
 
 class Variadic:
-    """One rule for every position, told which one as its first argument (for
-    `np.einsum` and its like).
+    """One rule for every position, which it takes as its first argument.
+
+    For `np.einsum` and similar functions.
     """
 
     def __init__(self, rule: Rule) -> None:
@@ -74,42 +73,40 @@ class Variadic:
 
 
 class Joint(Variadic):
-    """One rule for all positions, called once: what takes n arrays would else take n
-    calls with n arguments each.
+    """One rule for all positions, called once: n arrays would otherwise take n calls.
 
-    The VJP rule returns a sequence with the cotangent of each argument, None for one
-    without; the JVP rule is given a list with the tangent of each argument, None for
-    one without.
+    The VJP rule returns a sequence with the cotangent of each argument, None for an
+    argument without one. The JVP rule takes a list with the tangent of each argument,
+    None for an argument without one.
     """
 
     def __getitem__(self, position: int, /) -> Rule:
-        return lambda *call, **kwargs: self.rule(*call, **kwargs)[position]  # for pictures, which ask for one
+        return lambda *call, **kwargs: self.rule(*call, **kwargs)[position]  # for pictures, which ask for one position
 
 
 class Placed(tuple[Rule, ...]):
-    """The rules of a function that reads only some places of its first argument, whose
-    cotangent is zero elsewhere.
+    """The rules of a function that reads only some places of its first argument.
 
-    `add(total, g, *args)` adds that in place to an array of the walk's own, and returns
-    whether it could. So a loop over n parts of an array goes backwards in the time of
-    one array instead of n.
+    The cotangent is zero elsewhere. `add(total, g, *args)` adds it in place to an array
+    of the walk's own, and returns whether it could. A backward pass through n parts of
+    an array then takes the time of one array, not n.
     """
 
     add: Callable[..., bool]
 
 
 def defvjp(function: Function, *rules: Rule | None) -> None:
-    """Enter the reverse-mode rules of a function, one for each positional argument.
+    """Define the reverse-mode rules of a function, one per positional argument.
 
     Parameters
     ----------
     function : callable
         A NumPy function, or one made by `primitive`.
     *rules : callable or None
-        `rule(g, out, *args, **kwargs)` returns the cotangent of its argument, with the
-        argument's shape or with the shape that it was broadcast to. None for an
-        argument without derivative. For an argument that is a list of arrays, the rule
-        returns a list of cotangents.
+        `rule(g, out, *args, **kwargs)` returns the cotangent of its argument, in the
+        argument's shape or in the shape that it was broadcast to. Pass None for an
+        argument without a derivative. For an argument that is a list of arrays, the
+        rule returns a list of cotangents.
 
     See Also
     --------
@@ -136,16 +133,16 @@ def defvjp(function: Function, *rules: Rule | None) -> None:
 
 
 def defjvp(function: Function, *rules: Rule | None) -> None:
-    """Enter the forward-mode rules of a function, one for each positional argument.
+    """Define the forward-mode rules of a function, one per positional argument.
 
     Parameters
     ----------
     function : callable
         A NumPy function, or one made by `primitive`.
     *rules : callable or None
-        `rule(t, out, *args, **kwargs)` returns the tangent of the output that a tangent
-        `t` of its argument causes; the contributions of all arguments are added. None
-        for an argument without derivative.
+        `rule(t, out, *args, **kwargs)` returns the output's tangent for a tangent `t`
+        of its argument; the contributions of all arguments are added. Pass None for an
+        argument without a derivative.
 
     See Also
     --------
@@ -172,26 +169,23 @@ def defjvp(function: Function, *rules: Rule | None) -> None:
 
 
 def check_recordable(word: str, function: Any) -> None:
-    """Raise unless calls of a function reach the tape: a NumPy function, a ufunc, or
-    one made by `primitive`.
-    """
-    owner = getattr(function, "__self__", function)  # np.add, for np.add.reduce
+    """Raise unless calls of a function reach the tape, as a NumPy function's do."""
+    owner = getattr(function, "__self__", function)  # np.add for np.add.reduce
     of_numpy = (getattr(function, "__module__", None) or "").partition(".")[0] == "numpy"
     if not callable(function) or not (isinstance(owner, np.ufunc) or of_numpy or hasattr(function, "body")):
         raise refusals.not_recorded(word, name_of(function))
 
 
 def elementwise(function: Function, *rules: Rule | None) -> None:
-    """Enter rules that serve both modes: an elementwise Jacobian is diagonal, so it is
-    its own transpose.
-    """
+    """Define rules for both modes: a diagonal Jacobian is its own transpose."""
     defvjp(function, *rules)
     defjvp(function, *rules)
 
 
 def linear(function: Function, *rules: Rule | None) -> None:
-    """Enter the VJP rules of a function linear in each argument that has one: its JVP
-    is the function itself.
+    """Define VJP rules of a linear function: its JVP is the function itself.
+
+    It must be linear in each argument that has a rule.
     """
 
     def apply_to_tangent(position: int) -> Rule:
@@ -205,21 +199,17 @@ def linear(function: Function, *rules: Rule | None) -> None:
 
 
 def variadic(function: Function, vjp: Rule, jvp: Rule | None = None) -> None:
-    """Enter rules that serve every position, which they are told as their first
-    argument.
-    """
+    """Define rules that serve every position, which is their first argument."""
     VJPS[function] = Variadic(vjp)
     if jvp is not None:
         JVPS[function] = Variadic(jvp)
 
 
 def composite(function: Function) -> Callable[[Function], Function]:
-    """Spell a NumPy function in other NumPy functions, where that is simpler than a
-    rule of its own.
-    """
+    """Define a NumPy function by others, where that is simpler than a rule."""
 
     def enter(spelling: Function) -> Function:
-        # inspect.signature would take a fifth of the time of the import
+        # inspect.signature would take a fifth of the import's time
         code = getattr(getattr(spelling, "__wrapped__", spelling), "__code__", None)
         names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount] if code else ()
         COMPOSITES[function] = _without_out(function, spelling, names.index("out")) if "out" in names else spelling
@@ -229,8 +219,9 @@ def composite(function: Function) -> Callable[[Function], Function]:
 
 
 def _without_out(function: Function, spelling: Function, slot: int) -> Function:
-    """Refuse the `out` that a spelling takes, so that its other parameters have NumPy's
-    positions, but cannot fill.
+    """Refuse the `out` parameter of a definition.
+
+    It is there only so that the other parameters have NumPy's positions.
     """
 
     @functools.wraps(spelling)
@@ -243,45 +234,35 @@ def _without_out(function: Function, spelling: Function, slot: int) -> Function:
 
 
 def plain(functions: Iterable[Any]) -> None:
-    """Enter functions whose results are integers or booleans: they are called on the
-    arrays and give arrays.
-    """
+    """Define functions with integer or boolean results: plain arrays come out."""
     PLAIN.update(functions)
 
 
 def constant(functions: Iterable[Any]) -> None:
-    """Enter functions whose results depend on shapes and dtypes only: Tensors without
-    history, to be assigned to.
-    """
+    """Define functions of shapes and dtypes: they return Tensors without history."""
     CONSTANT.update(functions)
 
 
 def exclude(reason: str, functions: Iterable[Any]) -> None:
-    """Enter functions that have no derivative here, with the reason that a user will
-    read.
-    """
+    """Define functions without a derivative here, with the reason for the message."""
     EXCLUDED.update(dict.fromkeys(functions, reason))
 
 
 def name_of(function: Function) -> str:
-    """Return the name under which a function is known, for messages and pictures."""
+    """Return a function's name for messages and pictures."""
     owner = getattr(function, "__self__", None)
     name = getattr(function, "__name__", None) or repr(function)
     return f"{owner.__name__}.{name}" if isinstance(owner, np.ufunc) else name
 
 
 def rule_for(table: dict[Function, Rules], function: Function, position: int) -> Rule:
-    """Return one rule from a table; where there is none, one that raises and says
-    so.
-    """
+    """Return a rule from a table; if there is none, one that raises."""
     rules = table.get(function, ())
     return rules[position] if position < len(rules) else _no_rule(table, function, position)
 
 
 def has_rule(function: Function, position: int) -> bool:
-    """Return whether an argument can be differentiated: then it is an array, not an
-    option.
-    """
+    """Return whether an argument has a derivative, so it is an array, not an option."""
     rules = VJPS.get(function, ())
     return isinstance(rules, tuple) and position < len(rules) and rules[position].__name__ != "missing"
 
@@ -294,23 +275,22 @@ def _no_rule(table: dict[Function, Rules], function: Function, position: int) ->
 
 
 def primitive(function: Callable[P, R]) -> Callable[P, R]:
-    """Make a function of arrays an operation of its own, to be recorded as one step and
-    given a rule.
+    """Make a function of arrays an operation: recorded as one step, with its own rule.
 
     Parameters
     ----------
     function : callable
-        Plain NumPy: it is called on the arrays of the Tensors that it is given. Array
-        arguments are positional.
+        Plain NumPy: it is called on the arrays behind its Tensors. Array arguments are
+        positional.
 
     Returns
     -------
     callable
-        The same function, which records itself when an argument is a Tensor.
+        The same function, which is recorded when an argument is a Tensor.
 
     See Also
     --------
-    defvjp, defjvp : enter its rules.
+    defvjp, defjvp : define its rules.
 
     Examples
     --------
@@ -334,5 +314,5 @@ def primitive(function: Callable[P, R]) -> Callable[P, R]:
         except TypeError as error:
             fail(call, args, kwargs, error)
 
-    call.body = function  # type: ignore[attr-defined]  # for the compiler, which looks inside
+    call.body = function  # type: ignore[attr-defined]  # for the compiler, which traces it
     return call

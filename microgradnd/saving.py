@@ -1,15 +1,15 @@
 """Checkpoints: models, optimizers, generators and nested arrays in a file, and back.
 
-Owns: `save`, `load`, the two formats, and taking over states so that nothing is changed
+Owns: `save`, `load`, the two formats, and restoring states so that nothing changes
 unless everything fits.
 Must not own: what a state is (`nn/module.py`, `optim/optimizer.py`), or compiled
 programs (`compiler/saving.py`).
 Read next: `nn/fit.py`.
 
-A file holds named arrays, and a text in JSON that says how they were nested and what
-was not an array. PyTorch and others can read the arrays of a safetensors file; what
-they wrote has no such text, and is a dict of arrays. Nothing in a file is ever
-executed: there is no pickle.
+A file holds named arrays and a JSON text, which describes how they were nested and the
+values that aren't arrays. PyTorch and other libraries can read the arrays of a
+safetensors file. Their files have no such text, and load as a dict of arrays. Nothing
+in a file is ever executed: no pickle is involved.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from microgradnd.tensor import Tensor
 from microgradnd.trees import Tree, flatten
 
 INSTALL = 'pip install "microgradnd[safetensors]"'
-TEXT = "microgradnd"  # under which a file holds the text
-RESERVED = {"", TEXT, "__metadata__"}  # no names of arrays: the last can be written to safetensors, but not read
+TEXT = "microgradnd"  # the text's name in a file
+RESERVED = {"", TEXT, "__metadata__"}  # not for arrays: safetensors can write the last, but not read it
 SAFE = {"bool", "float16", "float32", "float64"} | {f"{kind}{8 * n}" for kind in ("int", "uint") for n in (1, 2, 4, 8)}
 
 
 def has_state(value: Any) -> bool:
-    """Return whether a value is saved by its state, which it can take over in place."""
+    """Return whether a value is saved by its state, which it can load in place."""
     own = hasattr(type(value), "state_dict") and hasattr(type(value), "load_state_dict")
     return own or isinstance(value, np.random.Generator)
 
@@ -46,7 +46,7 @@ def state_of(value: Any) -> Any:
 
 
 def take_over(value: Any, state: Any) -> None:
-    """Have a value take over a state in place, or raise."""
+    """Load a state into a value in place, or raise."""
     if isinstance(value, np.random.Generator):
         value.bit_generator.state = state
     else:
@@ -54,16 +54,16 @@ def take_over(value: Any, state: Any) -> None:
 
 
 def states(tree: Tree) -> Tree:
-    """Return a tree with copies of the states in the place of what has one."""
+    """Return a tree with copies of the states in place of the objects that have one."""
     leaves, form = flatten(tree, has_state)
     return form.rebuild([state_of(leaf) if has_state(leaf) else leaf for leaf in leaves])
 
 
 def restore(tree: Tree, saved: Tree, where: str) -> Tree:
-    """Have everything in a tree that has a state take it over from another tree: all,
-    or, if one doesn't fit, none.
+    """Load states from a saved tree into the objects of another: into all, or none.
 
-    Returns the other tree, with these objects in the place of their states.
+    If one doesn't fit, no object changes. Returns the saved tree, with the objects in
+    place of their states.
     """
     found: list[tuple[str, Any, Any]] = []
     new = matched(tree, saved, "", where, found)
@@ -74,14 +74,15 @@ def restore(tree: Tree, saved: Tree, where: str) -> Tree:
         except Exception as error:
             for other, old in before:
                 take_over(other, old)
-            what = f"{where}: {name or 'it'} doesn't fit what was saved, and nothing was changed"
+            what = f"{where}: {name or 'it'} doesn't fit the saved state, and nothing was changed"
             raise ValueError(f"{what}: {error}") from error
     return new
 
 
 def matched(tree: Tree, saved: Tree, name: str, where: str, found: list[tuple[str, Any, Any]]) -> Tree:
-    """Return what was saved, with the objects of a tree that have a state in its place;
-    list them in `found`.
+    """Return a saved tree with a tree's objects in place of states; list those.
+
+    The list `found` takes their names, the objects and their states.
     """
     if has_state(tree):
         found.append((name, tree, saved))
@@ -90,7 +91,7 @@ def matched(tree: Tree, saved: Tree, name: str, where: str, found: list[tuple[st
         return saved
     parts = dict(tree if isinstance(tree, Mapping) else enumerate(tree))
     others = dict(enumerate(saved)) if isinstance(saved, list | tuple) else saved
-    is_part = isinstance(tree, Mapping)  # of a dict some keys may be asked for
+    is_part = isinstance(tree, Mapping)  # a dict may ask for some of the keys
     if not isinstance(others, dict) or not parts.keys() <= others.keys() or not (is_part or len(parts) == len(others)):
         got = f"{'only ' * is_part}{list(others)}" if isinstance(others, dict) else f"{saved!r:.60}"
         raise ValueError(f"{where}: {name or 'it'} must hold {list(parts)}, got {got}; nothing was changed")
@@ -107,21 +108,20 @@ def child(name: str, key: Any) -> str:
 def save(path: str | os.PathLike[str], tree: Tree) -> None:
     """Save models, optimizers, schedules, generators and nested arrays in a file.
 
-    The file is complete or as it was before: it is written under another name first,
-    and then replaced.
+    The file is complete or unchanged: `save` writes to another name first, and then
+    replaces the file.
 
     Parameters
     ----------
     path : path
-        A name that ends in `.safetensors` or `.npz` says the format. Under any other
-        name it is safetensors if that package is installed and knows the dtypes, else
+        The format follows the ending, `.safetensors` or `.npz`. Under any other name it
+        is safetensors if that package is installed and knows the dtypes, otherwise
         `.npz`; `load` finds out.
     tree : tree
-        Dicts, lists and tuples, at any depth, of: whatever has `state_dict()` and
-        `load_state_dict()`, such as modules, optimizers and schedules; NumPy's
-        Generators; arrays and Tensors, of any dtype except for objects; numbers,
-        strings and None. Of a class derived from dict, list or tuple only the contents
-        are saved.
+        Dicts, lists and tuples, at any depth. They may hold objects with `state_dict()`
+        and `load_state_dict()`, such as modules, optimizers and schedules; NumPy
+        Generators; arrays and Tensors of any dtype except object; numbers, strings and
+        None. For a class derived from dict, list or tuple, only the contents are saved.
 
     Raises
     ------
@@ -135,7 +135,7 @@ def save(path: str | os.PathLike[str], tree: Tree) -> None:
 
     See Also
     --------
-    load : and back.
+    load : the way back.
 
     Examples
     --------
@@ -146,7 +146,8 @@ def save(path: str | os.PathLike[str], tree: Tree) -> None:
     >>> model = nn.Linear(2, 1)
     >>> optimizer = optim.Adam(model.parameters())
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     mg.save(f"{folder}/checkpoint", {"model": model, "optimizer": optimizer, "epoch": 3})
+    ...     tree = {"model": model, "optimizer": optimizer, "epoch": 3}
+    ...     mg.save(f"{folder}/checkpoint", tree)
     ...     saved = mg.load(f"{folder}/checkpoint")
     >>> saved["epoch"], sorted(saved["model"])
     (3, ['bias', 'weight'])
@@ -154,7 +155,7 @@ def save(path: str | os.PathLike[str], tree: Tree) -> None:
     Mismatch(missing_keys=[], unexpected_keys=[])
     """
     if not isinstance(path, str | os.PathLike):
-        raise TypeError(f"save must be given a path and then what to save, got {path!r:.60} for the path")
+        raise TypeError(f"save(path, tree): path must be a string or a Path, got {path!r:.60}")
     arrays: dict[str, Any] = {}
     try:
         text = json.dumps(described(tree, "", arrays))
@@ -164,7 +165,7 @@ def save(path: str | os.PathLike[str], tree: Tree) -> None:
     dtypes = {array.dtype for array in arrays.values()}
     unsafe = [str(dtype) for dtype in dtypes if dtype.name not in SAFE or not dtype.isnative]
     if unsafe and path.suffix == ".safetensors":
-        raise TypeError(f"save: safetensors can't hold the dtype {', '.join(unsafe)}; choose a name that ends in .npz")
+        raise TypeError(f"save: safetensors can't hold the dtype {', '.join(unsafe)}; choose a path that ends in .npz")
     library = None if unsafe or path.suffix == ".npz" else safetensors(is_needed=path.suffix == ".safetensors")
     with replacing(path) as written:
         if library is not None:
@@ -179,16 +180,18 @@ def save(path: str | os.PathLike[str], tree: Tree) -> None:
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a path to write to; what is there in the end takes the place of a file at
-    once, or not at all.
-    """
+    """Yield a path to write to; its file then replaces the old one at once, or not."""
     path = Path(os.path.realpath(path))
     if not path.parent.is_dir():
-        raise FileNotFoundError(f"there is no folder {path.parent} to save in; make it with Path.mkdir(parents=True)")
-    written = path.with_name(f".{path.name}.{os.urandom(4).hex()}")  # in the same folder, or it can't be moved at once
+        raise FileNotFoundError(
+            f"save: the folder of the path must exist, and {path.parent} doesn't; make it with Path.mkdir(parents=True)"
+        )
+    written = path.with_name(
+        f".{path.name}.{os.urandom(4).hex()}"
+    )  # in the same folder: only there is replacing it atomic
     try:
         written.touch()
-        mode = written.stat().st_mode  # as for any new file; safetensors makes files that nobody else can read
+        mode = written.stat().st_mode  # as for any new file; safetensors makes files private
         yield written
         written.chmod(mode)
         with written.open("rb+") as file:
@@ -199,20 +202,18 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def safetensors(is_needed: bool) -> Any:
-    """Return the package safetensors; where it is missing, None or an error."""
+    """Return the package safetensors, or None if it is missing and not needed."""
     try:
         import safetensors.numpy
     except ImportError as error:
         if is_needed:
-            raise ImportError(f"files in this format need the package safetensors: {INSTALL}") from error
+            raise ImportError(f"this file format needs the package safetensors: {INSTALL}") from error
         return None
     return safetensors
 
 
 def described(tree: Tree, name: str, arrays: dict[str, Any]) -> Any:
-    """Return a tree in JSON's terms; its arrays go into a dict, under the names by
-    which the text refers to them.
-    """
+    """Return a tree as JSON; its arrays go into a dict, which the JSON refers to."""
     if has_state(tree):
         return described(state_of(tree), name, arrays)
     if tree is None or (isinstance(tree, bool | int | float | str) and not isinstance(tree, np.generic)):
@@ -224,11 +225,12 @@ def described(tree: Tree, name: str, arrays: dict[str, Any]) -> Any:
         kind = "list" if isinstance(tree, list) else "tuple"
         return {kind: [described(part, child(name, i), arrays) for i, part in enumerate(tree)]}
     kind = "array" if isinstance(tree, np.ndarray | Tensor) else "scalar"
-    array = np.asarray(tree.data if isinstance(tree, Tensor) else tree, order="C")  # safetensors shuffles any other
+    # safetensors garbles any other order
+    array = np.asarray(tree.data if isinstance(tree, Tensor) else tree, order="C")
     if array.dtype.hasobject or isinstance(tree, np.ma.MaskedArray):
         raise TypeError(
             f"save: {name or 'the tree'} is {tree!r:.60} of type {type(tree).__name__}, which can't be saved; pass "
-            f"arrays, numbers, strings, None, what has state_dict(), or dicts, lists and tuples of them"
+            f"arrays, numbers, strings, None, objects with state_dict(), or dicts, lists and tuples of these"
         )
     name = "".join(c if c.isprintable() else "_" for c in name)
     while name in RESERVED or name in arrays:
@@ -239,36 +241,35 @@ def described(tree: Tree, name: str, arrays: dict[str, Any]) -> Any:
 
 @explained
 def load(path: str | os.PathLike[str], into: Tree = None) -> Tree:
-    """Return what a file holds that `save`, PyTorch or NumPy has written; nothing in it
-    is executed.
+    """Load a file that `save`, PyTorch or NumPy wrote, without executing anything.
 
     Parameters
     ----------
     path : path
     into : tree, optional
-        A tree like the one that was saved, or some of its keys. Modules, optimizers,
-        schedules and Generators in it take over the states that were saved of them:
-        all, or, if one doesn't fit, none.
+        A tree like the saved one, or with some of its keys. Its modules, optimizers,
+        schedules and Generators load their saved states: all of them, or, if one
+        doesn't fit, none.
 
     Returns
     -------
     tree
-        Dicts, lists, tuples, arrays, numbers, strings and None. In the place of a
-        module, an optimizer or a schedule is its state, for `load_state_dict`; in that
-        of a Generator a dict for `rng.bit_generator.state`. With `into`, the objects of
-        that tree are in the place of their states.
+        Dicts, lists, tuples, arrays, numbers, strings and None. A module, an optimizer
+        or a schedule is replaced by its state, for `load_state_dict`; a Generator by a
+        dict for `rng.bit_generator.state`. With `into`, the objects of that tree are in
+        the place of their states.
 
     Raises
     ------
     ValueError
-        If it isn't such a file, or is damaged; if it doesn't fit `into`, of which
-        nothing is changed then.
+        If the file isn't of such a format, or is damaged; if it doesn't fit `into`,
+        which then stays unchanged.
     ImportError
         If it is a safetensors file, and that package isn't installed.
 
     See Also
     --------
-    save : where the files come from.
+    save : writes such files.
 
     Examples
     --------
@@ -301,7 +302,7 @@ def read_npz(path: Any) -> tuple[str | None, dict[str, Any]]:
     arrays = {}
     with zipfile.ZipFile(path) as archive:
         if sum(entry.file_size for entry in archive.infolist()) > os.path.getsize(path):
-            raise ValueError("it is compressed, and might unpack to any size; write it with np.savez")
+            raise ValueError("it is compressed, and could unpack to any size; write it with np.savez")
         names = archive.namelist()
         for entry in [name for name in names if name != TEXT]:
             with archive.open(entry) as file:
@@ -312,9 +313,9 @@ def read_npz(path: Any) -> tuple[str | None, dict[str, Any]]:
 def read_safetensors(path: Any, library: Any) -> tuple[str | None, dict[str, Any]]:
     """Return the text and the arrays of a file."""
     with library.safe_open(path, framework="numpy") as file:
-        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 -- it is no dict
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 -- it isn't a dict
         if foreign := [f"{name} ({a.dtype})" for name, a in arrays.items() if a.dtype.kind not in "biufc"]:
-            raise ValueError(f"NumPy has no such numbers as {', '.join(foreign)}; save them as float32")
+            raise ValueError(f"NumPy has no dtype for {', '.join(foreign)}; save them as float32")
         return (file.metadata() or {}).get(TEXT), arrays
 
 

@@ -1,7 +1,7 @@
-"""A loop that is said: `scan`.
+"""`scan`: a loop as a function call.
 
-Owns: `scan`, which carries a value from turn to turn and stacks what each turn returns.
-Must not own: how a compiled function takes it (`compiler/scanning.py`).
+Owns: `scan`, which carries a value from turn to turn and stacks the result of each.
+Must not own: compiling it (`compiler/scanning.py`).
 Read next: `transforms.py`.
 """
 
@@ -23,50 +23,50 @@ def shape_and_dtype(leaf: Any) -> tuple[tuple[int, ...], Any]:
 
 @explained
 def scan(f: Callable[[Any, Any], tuple[Any, Any]], init: Any, xs: Any = None, length: int | None = None) -> Any:
-    """Call a function turn by turn, each time with what the turn before returned, and
-    stack its other results.
+    """Call a function turn by turn with a carried value, and stack its other results.
 
     `carry, y = f(carry, x)` is called for each `x` along the first axis of `xs`. It is
     a loop, and is differentiated like one. In a compiled function it is a loop of the
-    program, and `f` is called once for all turns where it can be.
+    program, and if possible `f` is called only once, for all turns.
 
     Parameters
     ----------
     f : callable
-        Takes what is carried and one element of `xs`; returns what is carried next, of
-        the same structure, shapes and dtypes, and a result, or None.
+        Takes the carried value and one element of `xs`. Returns the value to carry on,
+        of the same structure, shapes and dtypes, and a result, or None.
     init : tree of arrays
-        What is carried into the first turn.
+        The carried value of the first turn.
     xs : tree of arrays, optional
-        Arrays of the same length, shape (length, ...). Without them `f` is given None.
+        Arrays of the same length, shape (length, ...). Without them, `f` gets None.
     length : int, optional
-        How many turns there are, where `xs` doesn't tell.
+        The number of turns, if there is no `xs`.
 
     Returns
     -------
     carry : tree of arrays
-        What the last turn returned to be carried on.
+        The carried value after the last turn.
     ys : tree of arrays
         The results of all turns, shape (length, ...).
 
     Raises
     ------
     TypeError
-        If `f` doesn't return a pair, or what it carries on differs in structure, shape
-        or dtype.
+        If `f` doesn't return a pair, or if the carried value changes its structure,
+        shape or dtype.
     ValueError
-        If the lengths of `xs` differ from each other or from `length`, or there are no
-        turns.
+        If the lengths of `xs` differ from each other or from `length`, or if there are
+        no turns.
 
     See Also
     --------
-    compile : a function as a program, whose loops stay loops.
+    compile : makes a program of a function; loops stay loops.
 
     Examples
     --------
     >>> import numpy as np
     >>> import microgradnd as mg
-    >>> mg.scan(lambda total, x: (total + x, total * x), 0.0, np.array([1.0, 2.0, 3.0]))
+    >>> step = lambda total, x: (total + x, total * x)
+    >>> mg.scan(step, 0.0, np.array([1.0, 2.0, 3.0]))
     (np.float64(6.0), array([0., 2., 9.]))
     """
     leaves, form = flatten(xs)
@@ -76,11 +76,11 @@ def scan(f: Callable[[Any, Any], tuple[Any, Any]], init: Any, xs: Any = None, le
     if len(lengths) != 1 or None in lengths:
         shapes = ", ".join(str(np.shape(x)) for x in leaves if x is not None)
         raise ValueError(
-            f"scan: the arrays in xs must have one length, that of their first axis, got shapes [{shapes}] and "
+            f"scan: the arrays in xs must have the same length along the first axis, got shapes [{shapes}] and "
             f"length={length}; pass arrays of shape (length, ...), or length= without xs"
         )
     (turns,) = lengths
-    turns = int(turns) if turns is not None and hasattr(turns, "__index__") else turns  # a loop is for one length
+    turns = int(turns) if turns is not None and hasattr(turns, "__index__") else turns  # a loop has a fixed length
     if not isinstance(turns, int) or turns < 1:
         raise ValueError(f"scan: there must be at least one turn, got {turns!r}; check the first axis of xs")
     recorder: Any = current().trace
@@ -97,7 +97,7 @@ def scan(f: Callable[[Any, Any], tuple[Any, Any]], init: Any, xs: Any = None, le
         carry = result[0]
         row, form_of_y = flatten(result[1])
         if form_of_ys is not None and form_of_y != form_of_ys:
-            raise TypeError(f"scan: f must return results of one structure, got {form_of_ys} and then {form_of_y}")
+            raise TypeError(f"scan: f must return results of the same structure, got {form_of_ys} and then {form_of_y}")
         form_of_ys = form_of_y
         rows.append(row)
     assert form_of_ys is not None
@@ -106,16 +106,16 @@ def scan(f: Callable[[Any, Any], tuple[Any, Any]], init: Any, xs: Any = None, le
 
 
 def check_carry(before: Any, after: Any) -> None:
-    """Raise if what a turn carries on isn't like what it was given."""
+    """Raise if a turn's carried value isn't like the one before."""
     (old, old_form), (new, new_form) = flatten(before), flatten(after)
     if old_form != new_form:
-        raise TypeError(f"scan: f must carry on what it was given, {old_form}, got {new_form}")
+        raise TypeError(f"scan: f must return a carry of the structure of the one before, {old_form}, got {new_form}")
     for a, b in zip(old, new, strict=True):
         if a is None or b is None:
             continue
         (shape, dtype), (new_shape, new_dtype) = shape_and_dtype(a), shape_and_dtype(b)
         if shape != new_shape or (dtype != new_dtype and hasattr(a, "dtype")):
             raise TypeError(
-                f"scan: f must carry on what it was given, shape {shape} and dtype {dtype}, got shape {new_shape} and "
+                f"scan: f must return a carry of shape {shape} and dtype {dtype}, as before, got shape {new_shape} and "
                 f"dtype {new_dtype}; start from an array of that shape and dtype, or cast with .astype()"
             )

@@ -1,11 +1,11 @@
 """Names for parts of a computation, for pictures and tables.
 
 Owns: `scope`.
-Must not own: how scopes are drawn (`microgradnd.viz`), or the scopes of modules
+Must not own: drawing scopes (`microgradnd.viz`), or the scopes of modules
 (`nn/module.py` marks their calls).
-Read next: `modes.py`, whose contexts this one is like.
+Read next: `modes.py`, whose contexts are similar.
 
-Outside of any scope nothing is recorded for them: entering one exchanges the function
+Without a scope, nothing is recorded for scopes: entering one exchanges the function
 that records.
 """
 
@@ -21,16 +21,15 @@ from microgradnd.tape import Mode, Operation, next_position
 
 
 class scope(Recording):
-    """Give what is computed while it is entered a name, under which pictures and tables
-    show it together.
+    """Name the operations recorded while it is entered, for pictures and tables.
 
     Parameters
     ----------
     name : str
-        What it is called. Scopes may lie in one another, and in the calls of modules.
+        The name. Scopes can be nested, also inside calls of modules.
     lines : bool
-        Whether to note for each operation which line of the user's code it comes from,
-        at about 1 us each.
+        Whether to note the line of the user's code for each operation, which takes
+        about 1 us each.
 
     Raises
     ------
@@ -39,8 +38,8 @@ class scope(Recording):
 
     See Also
     --------
-    viz.draw : what shows scopes.
-    viz.profile : the time of each.
+    viz.draw : shows scopes.
+    viz.profile : shows the time of each scope.
 
     Examples
     --------
@@ -50,14 +49,15 @@ class scope(Recording):
     >>> w = mg.tensor([1.0, 2.0], requires_grad=True, name="w")
     >>> with mg.scope("energy"):
     ...     energy = np.sum(w**2)
-    >>> [(node.text, node.scope) for node in graph(energy).nodes if node.kind == "operation"]
+    >>> nodes = [node for node in graph(energy).nodes if node.kind == "operation"]
+    >>> [(node.text, node.scope) for node in nodes]
     [('x²', ('energy',)), ('Σ', ('energy',))]
     """
 
     @explained
     def __init__(self, name: str, lines: bool = False) -> None:
         if not isinstance(name, str):
-            raise TypeError(f"mg.scope: name must be a str, which names a part of the computation, got {name!r}")
+            raise TypeError(f"mg.scope: name must be a string, the name of a part of the computation, got {name!r}")
         self.name = name
         self.lines = lines
 
@@ -68,8 +68,9 @@ class scope(Recording):
 
 
 class Marking:
-    """Records as another does, and marks each operation; of scopes in one another the
-    innermost does it for all.
+    """Records as another function does, and marks each operation.
+
+    In nested scopes, the innermost adds the marks of all.
     """
 
     __slots__ = ("lines", "marks", "record")

@@ -1,16 +1,15 @@
-"""Settings of layers, optimizers and schedules: what each must be, and tables of them
-in the bodies of classes.
+"""Settings of layers, optimizers and schedules: checks, and tables in class bodies.
 
-Owns: the checks of single settings and the messages when they fail; `setting`, and what
-it makes of a class.
-Must not own: which layer or optimizer has which setting, or where an optimizer keeps
-them (`optim/groups.py`).
+Owns: the checks of single settings and their messages; `setting`, and the table that a
+class makes of it.
+Must not own: which layer or optimizer has which setting, or where an optimizer stores
+its settings (`optim/groups.py`).
 Read next: `optim/groups.py`.
 
-A check takes a name for its message and a value, and returns the value to keep.
-Optimizers and schedules list their settings as a dataclass lists its fields: `lr: float
-= setting(not_negative, default=1e-3)`. The signature of the class follows from the
-table, for people and for type checkers, and so do the checks.
+A check takes a name for its message and a value, and returns the value to store.
+Optimizers and schedules list their settings as a dataclass lists its fields, as in
+`lr: float = setting(not_negative, default=1e-3)`. The table determines the checks and
+the signature of the class, for people and type checkers.
 """
 
 from __future__ import annotations
@@ -26,14 +25,12 @@ import numpy as np
 from microgradnd.signatures import check_call
 from microgradnd.tensor import Tensor
 
-Check = Callable[[str, Any], Any]  # (name, value) -> the value to keep, or an error
+Check = Callable[[str, Any], Any]  # (name, value) -> the value to store, or an error
 NEEDED = inspect.Parameter.empty
 
 
 class Setting(property):
-    """A setting as an attribute: what is set is checked by the object, which knows
-    where it is kept.
-    """
+    """A setting as an attribute; its object checks and stores an assigned value."""
 
     def __init__(self, check: Check, default: Any, kw_only: bool) -> None:
         self.check, self.default = check, default
@@ -44,9 +41,7 @@ class Setting(property):
 
 
 def setting(check: Check, *, default: Any = NEEDED, kw_only: bool = False) -> Any:
-    """Return a row in the table of settings: its check, and its default unless it must
-    be given.
-    """
+    """Return a row in the table of settings: its check, and its default if any."""
     return Setting(check, default, kw_only)
 
 
@@ -59,7 +54,7 @@ class Configured:
     subject : str
         The name of the argument before the settings.
     table : dict of str to Setting
-        The settings, in the order in which they are given and shown.
+        The settings, in the order in which they are passed and shown.
     """
 
     subject: ClassVar[str]
@@ -75,9 +70,7 @@ class Configured:
 
     @classmethod
     def given(cls, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what an object is made with, defaults included, or raise and say what
-        doesn't fit.
-        """
+        """Return a call's arguments with defaults, or raise if they don't fit."""
         check_call(cls, tuple(args), dict(kwargs), signature=cls.__signature__)
         bound = cls.__signature__.bind(*args, **kwargs)
         bound.apply_defaults()
@@ -92,22 +85,18 @@ class Configured:
 
     @classmethod
     def checked(cls, settings: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
-        """Return settings as they are kept, or raise if one of them is wrong, or
-        doesn't go with the others.
-        """
+        """Return settings as they are stored, or raise if one is wrong or conflicts."""
         found = {name: cls.row(name).check(f"{cls.__name__}: {name}", value) for name, value in settings.items()}
         cls.check_together({**others, **found})
         return found
 
     @classmethod
     def check_together(cls, settings: Mapping[str, Any]) -> None:
-        """Raise if settings that are right one by one don't go together."""
+        """Raise if settings that are valid one by one conflict."""
 
 
 def as_number(value: Any) -> int | float | None:
-    """Return a number, or an array or Tensor of one number, as Python's; None if it
-    isn't a number.
-    """
+    """Return a number, or an array or Tensor of one, as a Python number, or None."""
     if isinstance(value, Tensor | np.ndarray | np.generic):
         value = value.item() if value.size == 1 and not is_variable(value) else None
     if isinstance(value, bool):
@@ -118,26 +107,27 @@ def as_number(value: Any) -> int | float | None:
 
 
 def as_integer(value: Any) -> int | None:
-    """Return an integer as Python's; None if it isn't one."""
+    """Return an integer as a Python int; None if it isn't one."""
     number = as_number(value)
     return number if isinstance(number, int) else None
 
 
 def is_variable(value: Any) -> bool:
-    """Return whether a value is a Tensor whose gradient a number would lose."""
+    """Return whether a value is a Tensor that would lose its gradient as a number."""
     return isinstance(value, Tensor) and value.requires_grad
 
 
 def shown(value: Any) -> str:
-    """Return what came, in a few words."""
+    """Return a value in a few words, for a message."""
     if is_variable(value):
         return "a Tensor that requires a gradient; pass t.item()"
     return f"{type(value).__name__} of shape {value.shape}" if getattr(value, "ndim", 0) else repr(value)
 
 
 def check_of(expected: str, read: Callable[[Any], Any], fits: Callable[[Any], bool] = lambda value: True) -> Check:
-    """Return a check, given how a value is read (None for one of a wrong kind), and
-    which of them fit.
+    """Return a check, from a function that reads a value and one that tests it.
+
+    The first returns None for a value of a wrong type.
     """
 
     def checked(name: str, value: Any) -> Any:
@@ -150,7 +140,7 @@ def check_of(expected: str, read: Callable[[Any], Any], fits: Callable[[Any], bo
 
 
 def number_check(expected: str, fits: Callable[[int | float], bool]) -> Check:
-    """Return the check of a number, which a message calls what is expected."""
+    """Return the check of a number; a message says what is expected."""
     return check_of(expected, as_number, fits)
 
 
@@ -161,9 +151,7 @@ def one_of(*names: str) -> Check:
 
 
 def integers(expected: str, least: float = -math.inf) -> Check:
-    """Return the check of an integer, or of a tuple of them, in which None stands for
-    "as it is".
-    """
+    """Return the check of an integer or a tuple of them; None is "unchanged"."""
 
     def listed(value: Any) -> list[Any]:
         return [n for n in (value if isinstance(value, tuple | list) else [value]) if n is not None]
@@ -175,7 +163,7 @@ def integers(expected: str, least: float = -math.inf) -> Check:
 
 
 def optional(checked: Check) -> Check:
-    """Return a check that takes None too."""
+    """Return a check that also accepts None."""
     return lambda name, value: None if value is None else checked(name, value)
 
 
@@ -187,7 +175,7 @@ share = number_check("a number from 0 to 1", lambda x: 0 <= x <= 1)
 probability = number_check("a probability, from 0 to 1", lambda x: 0 <= x <= 1)
 count = check_of("a positive integer", as_integer, lambda n: n >= 1)
 integer = check_of("an integer", as_integer)
-switch = check_of("one of True and False", lambda value: bool(value) if isinstance(value, bool | np.bool_) else None)
+switch = check_of("either True or False", lambda value: bool(value) if isinstance(value, bool | np.bool_) else None)
 
 
 def pair(name: str, value: Any) -> tuple[int | float, int | float]:

@@ -1,4 +1,4 @@
-"""Whether the arguments of a call fit, told in the words of the class that is made.
+"""The check that the arguments of a class fit, in the user's words.
 
 Owns: the message for arguments that a class doesn't take.
 Must not own: what the arguments must be (each class checks its own).
@@ -12,7 +12,7 @@ from typing import Any
 
 
 def signature_of(cls: type[Any]) -> inspect.Signature:
-    """Return what a class is made with."""
+    """Return the signature of a class."""
     signature = inspect.signature(cls.__init__)
     return signature.replace(
         parameters=[
@@ -29,23 +29,23 @@ def check_call(
     advice: str = "",
     signature: inspect.Signature | None = None,
 ) -> None:
-    """Raise unless a class can be made with these arguments.
+    """Raise unless a class accepts these arguments.
 
     Parameters
     ----------
     cls : type
         The class.
     args, kwargs : tuple, dict
-        What it was called with.
+        The arguments of the call.
     advice : str
-        What to do instead, for the message.
+        The remedy, for the message.
     signature : inspect.Signature, optional
-        What it takes, by default what its `__init__` takes.
+        The signature, by default that of its `__init__`.
 
     Raises
     ------
     TypeError
-        If they don't fit.
+        If the arguments don't fit.
     """
     signature = signature or signature_of(cls)
     try:
@@ -54,7 +54,7 @@ def check_call(
         own = signature.parameters
         stray = {name: f"{name}={value!r}" for name, value in kwargs.items() if name not in own}
         if stray:
-            from microgradnd.advice import instead_of  # it isn't needed until something is wrong
+            from microgradnd.advice import instead_of  # needed only when something is wrong
 
             remedy = instead_of(next(iter(stray)), list(own))
             what = f"got {', '.join(stray.values())}{remedy and f'; {remedy}'}"

@@ -1,19 +1,18 @@
-"""The recorded program: what was computed, in order, and its two walks.
+"""The recorded program: the operations in order, and the two walks over them.
 
 Owns: the nodes of the computation graph (`Leaf`, `Operation`), their positions, the
-walks over them (backwards with VJP rules, forwards with JVP rules), and the mode in
-which calls are recorded.
-Must not own: `Tensor` (a walk that must itself be recorded is handed a function that
-makes Tensors), or any rule.
+walks over them (backward with VJP rules, forward with JVP rules), and the mode in which
+calls are recorded.
+Must not own: `Tensor` (a walk that is itself recorded receives a function that makes
+Tensors), or any rule.
 Read next: `tensor.py`, which records; `registry.py`, where the rules are looked up.
 
-The tape is held together by references from each operation to its operands, so it is
-freed as soon as nothing can reach it. Every node takes the next number when it is made:
-its position. An operand is always older than its result, so "newest first" is a valid
-order for backpropagation, and a heap of positions is all the sorting that it needs. A
-variable that is updated in place takes a new position, and so does every node that
-shares its memory: an operation that is older than its operand used another value, which
-both walks refuse.
+Each operation refers to its operands, and only these references keep the tape alive, so
+it is freed as soon as nothing can reach it. Every new node takes the next number: its
+position. An operand is always older than its result, so "newest first" is a valid order
+for backpropagation, and a heap of positions does all the sorting. A variable that is
+updated in place takes a new position, and so does every node that shares its memory. An
+operation that is older than its operand used another value; both walks refuse it.
 """
 
 from __future__ import annotations
@@ -35,20 +34,20 @@ from microgradnd.broadcasting import cast, fit, spread
 from microgradnd.failures import fail_rule
 from microgradnd.registry import JVPS, VJPS, Function, Joint, Placed, Results, name_of, rule_for
 
-ndarray, float64 = np.ndarray, np.float64  # NumPy's names are looked up by a function of its own, which takes time
+ndarray, float64 = np.ndarray, np.float64  # NumPy looks its names up by a function, which takes time
 next_position = itertools.count(1).__next__
 
-Lift = Callable[[Any, "Node"], Any]  # (array, node) -> something that records what is done with it
+Lift = Callable[[Any, "Node"], Any]  # (array, node) -> an object that records its use
 KEPT_SIZE = 8  # outputs this small are kept for pictures; their shape alone would take as much memory
-WORK: Any = 10_000  # how hard to look for an overlap of interleaved views before one is assumed
+WORK: Any = 10_000  # the effort to rule out an overlap of interleaved views
 
 
 @final
 class Leaf:
     """A variable: an array that was not computed on the tape, and its gradient.
 
-    `aliases` are weak references to the nodes whose arrays share memory with this
-    one's, itself included; None where no view of it was ever taken.
+    `aliases` are weak references to the nodes whose arrays share its memory, itself
+    included; None if no view of it was ever taken.
     """
 
     __slots__ = ("__weakref__", "aliases", "data", "grad", "hooks", "name", "position", "requires_grad")
@@ -74,10 +73,10 @@ class Leaf:
 class Note:
     """Extra data about an operation. Few operations have any, so it shares one slot.
 
-    A mark is (position, module, name). That of a `mg.scope` has no module, and is on
-    each operation that was recorded in it. That of a module's call, a weak reference to
-    the module and its class's name, is on what the call returned: within it lies what
-    leads there and is newer than the position.
+    A mark is (position, module, name). A `mg.scope` marks each operation recorded in
+    it, without a module. A module's call marks its results, with a weak reference to
+    the module and its class's name; the call includes everything behind its results
+    that is newer than the position.
     """
 
     name: str | None = None
@@ -85,17 +84,17 @@ class Note:
     retain_grad = False
     hooks: dict[int, Callable[[Any], Any]] | None = None
     marks: tuple[tuple[int, Any, str], ...] = ()
-    line: tuple[str, int] | None = None  # of the user's code, where somebody asked for it
-    recorded: int | None = None  # the position it was recorded at, where a change of its memory gave it a newer one
-    check: Callable[[Operation], None] | None = None  # raises if an array that it used was changed
+    line: tuple[str, int] | None = None  # of the user's code, if asked for
+    recorded: int | None = None  # its first position, if a change of its memory gave it a newer one
+    check: Callable[[Operation], None] | None = None  # raises if an array that it used has changed
     is_walked = False  # whether backward() was called on it
 
 
 class Operation:
     """A value: one recorded call `out = function(*args, **kwargs)` on arrays.
 
-    `parents` mirrors `args`: the node of each argument, None for a constant. After
-    `backward()` has let go of the arrays, `args` is None and `out` is (shape, dtype),
+    `parents` mirrors `args`: the node of each argument, None for a constant. Once
+    `backward()` has freed the arrays, `args` is None, and `out` is (shape, dtype)
     unless it was small.
     """
 
@@ -115,12 +114,12 @@ class Operation:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape of the output; None if it is several results."""
+        """The shape of the output; None for several results."""
         return self.out[0] if type(self.out) is tuple else self.out.shape
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The dtype of the output; None if it is several results."""
+        """The dtype of the output; None for several results."""
         return self.out[1] if type(self.out) is tuple else self.out.dtype
 
     @property
@@ -129,11 +128,11 @@ class Operation:
 
     @property
     def recorded(self) -> int:
-        """The position at which it was recorded: the order of the program."""
+        """Its position when it was recorded: the order of the program."""
         return self.position if self.note is None or self.note.recorded is None else self.note.recorded
 
     def annotate(self) -> Note:
-        """Return the note of this operation, a new one if it had none."""
+        """Return the note of this operation, a new one if it has none."""
         if self.note is None:
             self.note = Note()
         return self.note
@@ -143,11 +142,10 @@ Node = Leaf | Operation
 
 
 def touch(leaf: Leaf) -> None:
-    """Note that a variable's array was changed in place: it and all that shares memory
-    with it are new values.
+    """Note a change of a variable in place: all that shares its memory is new.
 
-    A view that was recorded becomes older than the variable that it was taken from, so
-    that no walk passes it any more.
+    A recorded view becomes older than the variable that it was taken from, so no walk
+    passes it any more.
     """
     for reference in leaf.aliases or ():
         node = reference()
@@ -162,69 +160,64 @@ def touch(leaf: Leaf) -> None:
 
 
 class Tracer(Protocol):
-    """What the engine asks of whoever has a call traced, to write it down as a program
-    (`compiler/`).
+    """The engine's interface to a tracer, which writes a call down as a program.
 
-    In a trace everything is recorded, also calls that no derivative passes, and nothing
-    may look at a value, as the program is for all values. What a Tensor does otherwise
-    there is written in the class `variable`.
+    A trace records everything, also calls without a derivative. Nothing may look at a
+    value, because the program is for all values. The class `variable` holds everything
+    that a Tensor does differently in a trace. See `compiler/`.
     """
 
     @property
     def variable(self) -> Any:
-        """The subclass of Tensor that computed values belong to; its methods take
-        variables from outside as well.
-        """
+        """The subclass of Tensor for computed values; its methods take any Tensor."""
 
     def record(self, function: Any, args: Any, kwargs: Any, parents: Any, out: Any) -> Operation:
         """Return the node of a call, as `Operation` does."""
 
     def record_constant(self, function: Any, args: Any, kwargs: Any, parents: Any, out: Any) -> Operation:
-        """Return the node of a call that no derivative passes, as under `no_grad`."""
+        """Return the node of a call without a derivative, as under `no_grad`."""
 
     def arrived(self, node: Node, g: Any, is_last: bool) -> None:
         """Note that a cotangent is complete: `g`, a Tensor, belongs to this node.
 
-        `is_last` tells of an operation that no other walk may pass, and of a leaf that
-        g will be added to its gradient.
+        If `is_last`, no other walk can pass the operation, or g will be added to the
+        leaf's gradient.
         """
 
     def is_value(self, function: Any, result: Any) -> bool:
-        """Return whether the program computes the result of a function without
-        derivative; if not, it is known now.
+        """Return whether the program computes a result that has no derivative.
+
+        If not, the result is known now.
         """
 
     def failed(self, error: Exception) -> None:
-        """Note what a call has raised: nothing may catch it, for whether it is raised
-        depends on values.
-        """
+        """Note an exception: nothing may catch it, for it depends on values."""
 
     def assign(self, variable: Any, value: Any, index: Any = ...) -> None:
-        """Let a variable stand for a new value, which differs at an index, for the rest
-        of the trace.
+        """Let a variable stand for a new value, which differs from the old at an index.
+
+        This holds for the rest of the trace.
         """
 
     def depends(self, thing: Any) -> None:
-        """Note that the program depends on what an object's `__form__` returns."""
+        """Note that the program depends on the result of an object's `__form__`."""
 
     def array(self, tensor: Any) -> Any:
-        """Return the array of a Tensor for an argument that is plain, by which the
-        Tensor will be known again.
-        """
+        """Return a Tensor's array for a plain argument, recognisable as the Tensor."""
 
     def refusal(self, what: str, advice: str = "") -> Exception:
-        """Return the error for something that would look at a value."""
+        """Return the error for an operation that would look at a value."""
 
 
 class Mode(NamedTuple):
     """How calls are recorded.
 
-    `record` makes the node of a call; it is None where nothing is recorded. `anomaly`
-    is called with each cotangent and the operation whose rule made it; it is None
-    unless `detect_anomaly` is on. `trace` is None unless a call is being traced.
+    `record` makes the node of a call; it is None if nothing is recorded. `anomaly` is
+    called with each cotangent and the operation whose rule made it; it is None unless
+    `detect_anomaly` is on. `trace` is None unless a call is being traced.
     `is_transformed` says whether a function runs under a transform, where a number that
-    leaves the tape loses its derivative. `entered` are the contexts that led here, each
-    with the mode before it.
+    leaves the tape loses its derivative. `entered` are the contexts that led to this
+    mode, each with the mode before it.
     """
 
     record: Callable[..., Operation] | None = Operation
@@ -239,9 +232,9 @@ current = MODE.get  # the mode of this thread or asyncio task
 
 
 def traceable(method: Callable[Concatenate[Any, P], R]) -> Callable[Concatenate[Any, P], R]:
-    """Have the tracer's class of Tensor do what a method does, while a call is traced.
+    """Let the tracer's class of Tensor take a method over while a call is traced.
 
-    Values of the trace belong to that class anyway: this is for variables from outside.
+    Values of the trace belong to that class anyway; this is for variables from outside.
     """
     name = method.__name__
 
@@ -269,33 +262,30 @@ def arrays_of(node: Operation) -> tuple[Any, ...]:
 
 
 def check_ages(node: Operation) -> None:
-    """Raise if an operand is newer than its result: its array isn't the one that was
-    used.
-    """
+    """Raise if an operand is newer than its result, which used another array."""
     for parent in node.parents:
         if parent is not None and parent.position >= node.position:
             raise refusals.changed(describe(parent), name_of(node.function))
 
 
 def lifted(node: Operation, args: Sequence[Any], lift: Lift) -> list[Any]:
-    """Return the arguments of an operation as Tensors on the tape, constants as they
-    are.
-    """
+    """Return the arguments of an operation as Tensors on the tape; not constants."""
     return [arg if parent is None else lift(arg, parent) for arg, parent in zip(args, node.parents, strict=True)]
 
 
 class Path:
-    """The part of the tape that leads from some inputs to some outputs.
+    """The part of the tape between some inputs and some outputs.
 
     Attributes
     ----------
     inputs : set of nodes
-        Where it starts.
+        The start.
     outside : list of Node
-        What else the outputs depend on, of the surrounding program: leaves, and what is
-        older than `start`.
+        Other nodes that the outputs depend on, from the surrounding program: leaves,
+        and nodes older than `start`.
     reached : set of nodes
-        All that the outputs depend on as far as the inputs and `outside`, these
+        All nodes that the outputs depend on, back to the inputs and `outside`,
+        inclusive, and None.
         included, and None.
     """
 
@@ -316,9 +306,7 @@ class Path:
 
     @functools.cached_property
     def nodes(self) -> set[Node]:
-        """The inputs, and every operation that depends on them and is needed for the
-        outputs.
-        """
+        """The inputs, and every operation between them and the outputs."""
         return self.inputs.union(self.operations)
 
     @functools.cached_property
@@ -341,38 +329,38 @@ def walk(
     arrive: Callable[[Operation, Any], Any] | None = None,
     done: Callable[[Operation, Any, list[tuple[int, Any]]], None] | None = None,
 ) -> dict[Node, Any]:
-    """Walk the tape backwards from the seeds, newest operation first, by the VJP rules.
+    """Walk the tape backward from the seeds, newest operation first, by VJP rules.
 
     Parameters
     ----------
     seeds : iterable of (node, cotangent)
-        Where to start, with cotangents of the nodes' shapes and dtypes.
+        The start, with cotangents of the nodes' shapes and dtypes.
     retain : bool
-        Keep the arrays of each operation for another walk, rather than free them once
-        they are used.
+        Keep the arrays of each operation for another walk. By default they are freed
+        once they are used.
     lift : callable or None
-        `lift(array, node)` makes what the rules are called with, to record the walk; by
-        default they get the arrays.
+        `lift(array, node)` makes the arguments of the rules, to record the walk; by
+        default they are the arrays.
     path : Path or None
         Walk only along this path, to its inputs; by default walk everywhere, to the
         leaves.
     arrive : callable or None
         `arrive(node, g)` is called at operations with hooks or a gradient to keep, and
-        at all if the walk is recorded; it returns the cotangent to go on with.
+        at every operation if the walk is recorded. It returns the cotangent to use.
     done : callable or None
-        `done(node, g, parts)` is called after each operation, with what its rules made
-        of g for the argument at each position that has a derivative, as a list of
-        (position, cotangent).
+        `done(node, g, parts)` is called after each operation. `parts` is a list of
+        (position, cotangent): the results of its rules for g, by the position of each
+        argument with a derivative.
 
     Returns
     -------
     dict of node to cotangent
-        What arrived where the walk ended.
+        The cotangents where the walk ended.
     """
     ends: dict[Node, Any] = {}
     cotangents: dict[Node, Any] = {}
-    owned: set[Node] = set()  # where an array has arrived that only this walk has
-    heap: list[tuple[int, Node]] = []  # of (-position, node): the newest comes out first
+    owned: set[Node] = set()  # nodes whose cotangent is an array of this walk only
+    heap: list[tuple[int, Node]] = []  # of (-position, node): the newest comes first
     for node, g in seeds:
         if node in cotangents:
             cotangents[node] = cotangents[node] + g
@@ -402,13 +390,13 @@ def walk(
         try:
             parents = node.parents
             if type(rules) is not tuple:
-                check_ages(node)  # of all operands, as one rule may be for all
+                check_ages(node)  # of all operands: one rule may serve them all
                 if type(rules) is Placed and lift is None and done is None:
                     parent = parents[0]
                     arrived = ends if type(parent) is Leaf else cotangents
                     if parent in owned and rules.add(arrived.get(parent), g, *args):
                         parents = ()
-                    owned.add(parent)  # what arrives there now is new: zeros with g at some places, or a sum
+                    owned.add(parent)  # its cotangent is now new: zeros with g at some places, or a sum
                 elif type(rules) is Joint:
                     made = rules.rule(g, out, *values, **kwargs)
                     rules, values, kwargs = [lambda g, out, part=part: part for part in made], (), {}
@@ -450,7 +438,7 @@ def walk(
 
 
 def forward(path: Path, tangents: dict[Node, Any], lift: Lift | None = None) -> dict[Node, Any]:
-    """Walk the tape forwards along a path, oldest operation first, by the JVP rules.
+    """Walk the tape forward along a path, oldest operation first, by JVP rules.
 
     Parameters
     ----------
@@ -493,6 +481,6 @@ def forward(path: Path, tangents: dict[Node, Any], lift: Lift | None = None) -> 
                 total = part if total is None else total + part
         except Exception as error:
             fail_rule(node, -1, "jvp", error)
-        if total is not None:  # it depends on inputs that have no tangent alone
+        if total is not None:  # it depends only on inputs without a tangent
             tangents[node] = total
     return tangents

@@ -1,21 +1,20 @@
-"""Tensor: a variable over a NumPy array that speaks NumPy's protocols and records what
-is computed with it.
+"""Tensor: a variable over a NumPy array that records what is computed from it.
 
-Owns: what makes a variable (data, gradient, name, `backward()`, hooks), and `apply`,
+Owns: the variable's own parts (data, gradient, name, `backward()`, hooks), and `apply`,
 where calls are recorded.
-Must not own: any derivative (the table in `registry.py` knows them), or what `Tensor`
+Must not own: any derivative (the table in `registry.py` holds them), or what `Tensor`
 inherits: its operators (`operators.py`), assignments (`assignment.py`) and the methods
 that it shares with an array (`arraylike.py`).
 Read next: `transforms.py` for `grad` and its family, or `rules/elementwise.py` for the
 derivatives.
 
-A Tensor holds an array and a node of the tape. The node is what was computed, once and
-for all; the Tensor is a name for it that may later stand for another value.
+A Tensor holds an array and a node of the tape. The node is a computed value, which
+never changes; the Tensor is a name for it that may later stand for another value.
 
-It is one class in four files, each of which inherits from the one before:
-`arraylike.py`, `assignment.py`, `operators.py`, and this one. Other files of the
-library read two things of a Tensor, its internal protocol: `_array`, the array, and
-`_node`, a `Leaf`, an `Operation`, or None for a value without history.
+It is one class in four files, each inheriting from the one before: `arraylike.py`,
+`assignment.py`, `operators.py`, and this one. Other files of the library read two
+attributes of a Tensor, its internal protocol: `_array`, the array, and `_node`, a
+`Leaf`, an `Operation`, or None for a value without history.
 """
 
 from __future__ import annotations
@@ -75,16 +74,15 @@ def _array_method(name: str) -> Callable[..., Any]:
 ndarray = np.ndarray
 ARRAYS = {np.ndarray, np.float64, np.float32}  # the usual results
 
-# An array's own method does the same without NumPy's Python wrapper, which takes half
-# the time of a small sum
+# An array's own method skips NumPy's Python wrapper, which takes half the time of a
+# small sum
 BODIES.update({getattr(np, name): _array_method(name) for name in ("sum", "prod", "mean", "max", "min")})
 
 
 def tensor(
     data: Any, requires_grad: bool = False, dtype: npt.DTypeLike | None = None, name: str | None = None
 ) -> Tensor:
-    """Make a Tensor from anything that `np.array` takes; the data is copied, so that
-    updates never touch the caller's.
+    """Make a Tensor from anything that `np.array` takes, with a copy of the data.
 
     Parameters
     ----------
@@ -94,9 +92,9 @@ def tensor(
         Whether operations on it are recorded, and `backward()` leaves a gradient in
         `.grad`.
     dtype : dtype, optional
-        By default that of the data.
+        By default, the data's own.
     name : str, optional
-        What pictures, compiled source and error messages call it.
+        Its name in pictures, compiled source and error messages.
 
     Returns
     -------
@@ -106,12 +104,12 @@ def tensor(
     Raises
     ------
     TypeError
-        If a gradient is asked for data that aren't floating-point or complex numbers.
+        If `requires_grad` is true for data other than floating-point or complex.
 
     See Also
     --------
-    Tensor : its class.
-    no_grad : to compute without recording.
+    Tensor : The class.
+    no_grad : compute without recording.
 
     Examples
     --------
@@ -130,7 +128,7 @@ def tensor(
 
 
 def wrap(data: Any, node: Node | None = None) -> Tensor:
-    """Make a Tensor around an array as it is."""
+    """Make a Tensor around an array, without copying it."""
     result = new_object(Tensor)
     result._array = data
     result._node = node
@@ -138,9 +136,7 @@ def wrap(data: Any, node: Node | None = None) -> Tensor:
 
 
 def lift(data: Any, node: Node) -> Any:
-    """Make a Tensor, or the tuple of Tensors of a function with several results, from a
-    node and its array.
-    """
+    """Make a Tensor from an array and its node, or a tuple for several results."""
     if type(data) is Results:
         parts = (wrap(data, node),)
         return Results(apply(primitives.select, (*parts, i), NO_KEYWORDS) for i in range(len(data)))
@@ -148,11 +144,10 @@ def lift(data: Any, node: Node) -> Any:
 
 
 def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Call a function on the arrays of the Tensors among its arguments, and record the
-    call.
+    """Call a function on the arrays behind its arguments, and record the call.
 
-    Everything that is computed with a Tensor comes through here, except for the binary
-    operators, whose shorter way is in `operators.py`.
+    Every computation with a Tensor comes through here, except for the binary operators,
+    which take a shorter way in `operators.py`.
     """
     if function not in VJPS:
         if function in COMPOSITES:
@@ -188,8 +183,8 @@ def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             args = positional(function, args, kwargs, named)
     values: list[Any] = []
     parents: list[Node | None] = []
-    tracked = constant = False  # whether a variable is among them that requires a gradient, and one that doesn't
-    plain, place = 0, 0  # how many are the user's arrays, and where the last of these is
+    tracked = constant = False  # is there a variable that requires a gradient, and one that doesn't?
+    plain, place = 0, 0  # the number of the user's arrays, and the place of the last
     if len(args) > 1 and len(args) > (slot := OUT_SLOTS.get(function) or out_slot(function)):
         args = without_out(function, args, slot)
     for arg in args:
@@ -216,14 +211,14 @@ def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
                 return Batched.__primitive__(function, args, kwargs)
             if kind in SEQUENCES:
                 refuse_nested(function, arg)
-            if isinstance(arg, Tensor):  # of a trace; an outdated one raises
+            if isinstance(arg, Tensor):  # a tracer; an outdated one raises
                 values.append(arg._array)
                 parents.append(arg._node)
                 constant = True
                 continue
             is_array = isinstance(function, np.ufunc) or (kind is list and has_rule(function, len(values)))
             arg = operand(function, arg) if is_array else admitted(function, arg)
-            plain += 2  # which are not all of them arrays
+            plain += 2  # not all of them arrays
         values.append(arg)
         parents.append(None)
     body = BODIES.get(function, function)
@@ -251,7 +246,7 @@ def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             result._node = record(function, tuple(values), kwargs, tuple(parents), out)
     else:
         if tracked:
-            check_kind(function, out)  # objects come of None, and of numbers that are neither Python's nor NumPy's
+            check_kind(function, out)  # objects come from None, and from foreign number types
         result._node = None
     if type(out) is ndarray and (out.base is not None or out is values[0]):
         views.share(result, args)
@@ -259,9 +254,7 @@ def apply(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
 
 
 def named_argument(function: Any, value: Any) -> Any:
-    """Return a keyword argument: a Tensor that requires a gradient as it is, other
-    arrays as they may enter.
-    """
+    """Return a keyword argument, unwrapped unless it is a Tensor that is tracked."""
     if isinstance(value, Tensor):
         return value if value.requires_grad else plain_index(value)
     return admitted(function, value)
@@ -270,9 +263,7 @@ def named_argument(function: Any, value: Any) -> Any:
 def several(
     function: Any, values: tuple[Any, ...], kwargs: dict[str, Any], parents: tuple[Any, ...], out: Any, record: Any
 ) -> Any:
-    """Return the results of a function that has several, each a Tensor, in the
-    container that NumPy gave them in.
-    """
+    """Return several results as Tensors, in the container that NumPy returned."""
     if record is not None:
         results = Results(out)
         parts = lift(results, record(function, values, kwargs, parents, results))
@@ -282,17 +273,15 @@ def several(
 
 
 class Tensor(Operators, Generic[Numbers]):
-    """A variable over a NumPy array; made by `mg.tensor`, and by every operation on
-    one.
+    """A variable over a NumPy array; `mg.tensor` and every operation on one make it.
 
-    NumPy's functions, operators and methods work on it and are recorded when it
-    requires a gradient; `backward()` then leaves d(result)/d(leaf) in the `.grad` of
-    each leaf.
+    NumPy's functions, operators and methods work on it, and are recorded if it requires
+    a gradient. `backward()` then leaves d(result)/d(leaf) in the `.grad` of each leaf.
 
     See Also
     --------
-    tensor : makes one.
-    grad : derivatives of functions, without Tensors of your own.
+    tensor : make one.
+    grad : differentiate functions, without Tensors of your own.
 
     Examples
     --------
@@ -311,7 +300,7 @@ class Tensor(Operators, Generic[Numbers]):
     def __new__(cls, *wrong: Any, **options: Any) -> Self:
         raise TypeError("mg.Tensor is the class; make a tensor with mg.tensor(data, requires_grad=True)")
 
-    # What NumPy asks for
+    # NumPy's protocols
 
     def __array_function__(self, function: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return apply(function, args, kwargs)
@@ -324,22 +313,20 @@ class Tensor(Operators, Generic[Numbers]):
             raise refusals.plain_array()
         return np.array(self.data, dtype=dtype, copy=copy)
 
-    if not TYPE_CHECKING:  # to which it would say that there is any attribute
+    if not TYPE_CHECKING:  # which would accept any attribute
 
         def __getattr__(self, name):
-            if name.startswith("_"):  # of NumPy's and Python's protocols
+            if name.startswith("_"):  # a protocol of NumPy or Python
                 raise AttributeError(name)
             from microgradnd.advice import missing_attribute
 
             raise AttributeError(missing_attribute("Tensor", name, dir(Tensor)))
 
-    # What it holds
+    # Data and properties
 
     @property
     def data(self) -> npt.NDArray[Any]:
-        """The array itself, not a copy; what is assigned to it is copied, and makes the
-        tensor newer.
-        """
+        """The array itself, not a copy; an array that you assign is copied."""
         if isinstance(self._known(".data"), np.generic):
             self._array = np.asarray(self._array)
         return self._array
@@ -356,7 +343,7 @@ class Tensor(Operators, Generic[Numbers]):
         if node is not None and current().is_transformed and not node.data.flags.writeable:
             raise protected(node)
         given = copy_of(value, "an assignment to .data") if isinstance(value, Tensor) else value
-        # t.data += v assigns the array itself, changed in place
+        # t.data += v assigns this same array, changed in place
         self._array = array = value if value is self._array else new_data(given, self.shape, self.dtype)
         if isinstance(node, Leaf):
             if node.data is array:
@@ -365,9 +352,7 @@ class Tensor(Operators, Generic[Numbers]):
 
     @property
     def grad(self) -> npt.NDArray[Any] | Any:
-        """The gradient that `backward()` left here: an array of this shape and dtype,
-        or None.
-        """
+        """The gradient that `backward()` left, of this shape and dtype, or None."""
         node = self._node
         if type(node) is Leaf:
             return node.grad
@@ -388,7 +373,7 @@ class Tensor(Operators, Generic[Numbers]):
 
     @property
     def name(self) -> str | None:
-        """What pictures, compiled source and messages call it."""
+        """The name in pictures, compiled source and messages."""
         return self._node.name if self._node is not None else None
 
     @name.setter
@@ -402,7 +387,7 @@ class Tensor(Operators, Generic[Numbers]):
 
     @property
     def requires_grad(self) -> bool:
-        """Whether operations on it are recorded; can be set on a leaf."""
+        """Whether operations on it are recorded; you can set it on a leaf."""
         return self._node is not None and self._node.requires_grad
 
     @requires_grad.setter
@@ -418,12 +403,13 @@ class Tensor(Operators, Generic[Numbers]):
 
     @property
     def is_leaf(self) -> bool:
-        """Whether it was made by the user rather than recorded."""
+        """Whether you made it, rather than an operation."""
         return self._node is None or isinstance(self._node, Leaf)
 
     def numpy(self) -> npt.NDArray[Any]:
-        """Return the array; raises where it would lose a gradient (then write `t.data`,
-        or `t.detach().numpy()`).
+        """Return the array, or raise if that would lose a gradient.
+
+        Then write `t.data` or `t.detach().numpy()`.
         """
         return self.__array__()
 
@@ -441,14 +427,13 @@ class Tensor(Operators, Generic[Numbers]):
     def backward(
         self, gradient: Any = None, retain_graph: bool = False, create_graph: bool = False, **wrong: Never
     ) -> None:
-        """Add d(self)/d(leaf) to the `.grad` of every leaf that this tensor was
-        computed from.
+        """Add d(self)/d(leaf) to the `.grad` of every leaf behind this tensor.
 
         Parameters
         ----------
         gradient : array_like, optional
-            The cotangent to start from, of this tensor's shape. May be left out for a
-            single element, where it is 1.
+            The cotangent to start from, of this tensor's shape. By default 1, for a
+            tensor of a single element.
         retain_graph : bool
             Keep the arrays of the recorded operations, so that `backward()` can be
             called again.
@@ -459,9 +444,8 @@ class Tensor(Operators, Generic[Numbers]):
         Raises
         ------
         RuntimeError
-            If the tensor requires no gradient or isn't a scalar, if the arrays have
-            been let go of by an earlier call, or if a tensor was changed after it had
-            been used.
+            If the tensor requires no gradient or isn't a scalar, if an earlier call
+            freed the arrays, or if a tensor was changed after it had been used.
         ValueError
             If `gradient` doesn't have this tensor's shape.
 
@@ -483,37 +467,37 @@ class Tensor(Operators, Generic[Numbers]):
         if create_graph or current().trace is not None:
             with enable_grad():
                 seed = g if isinstance(g, Tensor) else wrap(g)
-                # at leaves, without a path
+                # only leaves, without a path
                 ends = gradients.backward([(node, seed)], create_graph or retain_graph, lift)
         else:
             g = g.data if gradient is not None and isinstance(g, Tensor) else g
             ends = gradients.backward([(node, g)], retain_graph)
-            del g  # so that a leaf may take it over
+            del g  # so that a leaf may keep it without a copy
         if retain_graph and type(node) is Operation:
             node.annotate().is_walked = True
         gradients.accumulate(ends)
 
     def register_hook(self, hook: Callable[[Any], Any]) -> Handle:
-        """Call `hook(gradient)` whenever the gradient of this tensor is known.
+        """Call `hook(gradient)` whenever this tensor's gradient is known.
 
         Parameters
         ----------
         hook : callable
-            Is given the gradient, an array of this tensor's shape; what it returns
-            takes its place, unless it is None.
+            Receives the gradient, an array of this tensor's shape. Its return value
+            replaces the gradient, unless it is None.
 
         Returns
         -------
         Handle
-            Its `remove()` takes the hook off again.
+            Call its `remove()` to remove the hook.
         """
         if self._node is None or not self._node.requires_grad:
             raise refusals.nothing_to_hook()
         return Handle(self._node, hook)
 
     def retain_grad(self) -> None:
-        """Keep the gradient of this tensor in `.grad`, as leaves do anyway."""
+        """Keep the gradient of this tensor in `.grad`, as leaves always do."""
         if self._node is None or not self._node.requires_grad:
-            raise RuntimeError("retain_grad() on a tensor that requires no gradient")
+            raise RuntimeError("retain_grad() on a tensor that requires no gradient, so there is none to keep")
         if not isinstance(self._node, Leaf):
             self._node.annotate().retain_grad = True

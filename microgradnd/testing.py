@@ -1,12 +1,12 @@
-"""Checks of derivatives, and Hypothesis strategies for arrays to check them on.
+"""Checks of derivatives, and Hypothesis strategies for the arrays to check them on.
 
 Owns: `check_grads`, which compares any function's derivatives with finite differences,
-and strategies for shapes, values and memory layouts. For our own rules and for users'
-functions alike.
+and strategies for shapes, values and memory layouts; for our own rules and for users'
+functions.
 Must not own: the rows of our own tests (`tests/`).
 Read next: `docs/adding-a-rule.md`.
 
-Hypothesis is loaded when a strategy is asked for; `check_grads` needs NumPy only.
+Hypothesis is loaded when you ask for a strategy; `check_grads` needs only NumPy.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from microgradnd.transforms import jvp, vjp
 from microgradnd.trees import flatten
 
 STEP = float(np.finfo(np.float64).eps ** (1 / 3))  # balances truncation, ~step**2, against rounding, ~eps/step
-TOLERANCE = {np.dtype(np.float64): 1e-6, np.dtype(np.complex128): 1e-6}  # of finite differences in float64
-COARSE = 1e-3  # for derivatives that were computed in float32 or less
-MOST_ELEMENTS = 64  # of each argument, at random if it has more, are compared one by one
+TOLERANCE = {np.dtype(np.float64): 1e-6, np.dtype(np.complex128): 1e-6}  # for finite differences in float64
+COARSE = 1e-3  # for derivatives computed in float32 or lower precision
+MOST_ELEMENTS = 64  # compared per argument; chosen at random if it has more
 
 
 class GradientError(AssertionError):
@@ -41,8 +41,7 @@ def check_grads(
     tolerance: float | None = None,
     rng: np.random.Generator | None = None,
 ) -> None:
-    """Compare the derivatives of a function, up to an order and in both modes, with
-    central finite differences.
+    """Compare the derivatives of a function with central finite differences.
 
     Parameters
     ----------
@@ -50,39 +49,41 @@ def check_grads(
         Takes the arguments as arrays; returns an array or a tuple, list or dict of
         them.
     *args : array_like
-        Where to compare: floating-point or complex, of any shape. Lower precisions are
-        compared with differences taken in float64.
+        The point of comparison: floating-point or complex, of any shape. Lower
+        precisions are compared with differences taken in float64.
     order : int
-        The highest order of derivatives that is checked.
+        The highest order of derivatives to check.
     modes : sequence of {"rev", "fwd"}
-        Which rules to check: VJPs, JVPs. For higher orders every combination of them.
+        The rules to check: VJPs, JVPs. For higher orders, every combination of them.
     tolerance : float, optional
-        The difference allowed, relative to 1 + |finite difference|; by default 1e-6 for
+        The allowed difference, relative to 1 + |finite difference|; by default 1e-6 for
         float64 and 1e-3 for float32.
     rng : numpy.random.Generator, optional
-        Chooses the vectors that are multiplied with the Jacobian; by default the same
-        in every call.
+        Draws the vectors that multiply the Jacobian; by default the same ones in every
+        call.
 
     Raises
     ------
     GradientError
-        Naming the worst element, both values, and a snippet that shows it again.
+        Names the worst element, both values, and a snippet that reproduces it.
 
     See Also
     --------
     arrays, broadcastable_arrays : Hypothesis draws the points.
-    defvjp : enters a rule.
+    defvjp : defines a rule.
 
     Notes
     -----
-    The derivative in direction `v` is approximated by (f(x + hv) - f(x - hv)) / 2h, whose error is of order h**2.
-    Choose arguments that are further than h (about 1e-5) from any kink.
+    The derivative in direction `v` is approximated by (f(x + hv) - f(x - hv)) / 2h,
+    whose error is of order h**2. Choose arguments further than h (about 1e-5) from any
+    kink.
 
     Examples
     --------
     >>> import numpy as np
     >>> import microgradnd as mg
-    >>> mg.testing.check_grads(lambda x, y: np.sin(x) * y, np.array([0.3, 1.0]), 2.0)
+    >>> x, y = np.array([0.3, 1.0]), 2.0
+    >>> mg.testing.check_grads(lambda x, y: np.sin(x) * y, x, y)
     """
     unknown = set(modes) - {"rev", "fwd"}
     if unknown or order < 1:
@@ -91,36 +92,30 @@ def check_grads(
     for i, array in enumerate(arrays):
         if array.dtype.kind not in "fc":
             raise TypeError(
-                f"check_grads: argument {i} has dtype {array.dtype}; derivatives need floats: pass float data"
+                f"check_grads: argument {i} has dtype {array.dtype}; only floats have derivatives: pass float data"
             )
     check = _Check(f, arrays, tolerance, np.random.default_rng(0) if rng is None else rng)
     check.run(f, order, tuple(modes), ())
 
 
 class _Check:
-    """One call of `check_grads`: what was asked for, for the messages, and where the
-    derivatives are taken.
-    """
+    """One call of `check_grads`: its options, for the messages, and the point."""
 
     def __init__(self, f: Any, args: list[Any], tolerance: float | None, rng: np.random.Generator) -> None:
         self.f, self.args, self.tolerance, self.rng = f, args, tolerance, rng
-        # Finite differences are taken in double precision, whatever the derivatives
-        # were computed in
+        # Finite differences are taken in double precision, whatever precision the
+        # derivatives have
         self.exact = [a.astype(np.complex128 if a.dtype.kind == "c" else np.float64) for a in args]
 
     def run(self, f: Callable[..., Any], order: int, modes: tuple[str, ...], path: tuple[str, ...]) -> None:
-        """Check the first derivatives of `f` in each mode, then the derivatives of
-        those.
-        """
+        """Check the first derivatives of `f` in each mode, then their derivatives."""
         for mode in modes:
             derivative = self.reverse(f, (*path, mode)) if mode == "rev" else self.forward(f, (*path, mode))
             if order > 1:
                 self.run(derivative, order - 1, modes, (*path, mode))
 
     def reverse(self, f: Callable[..., Any], path: tuple[str, ...]) -> Callable[..., Any]:
-        """Compare a VJP, element by element; return the VJP as a function of the
-        arguments.
-        """
+        """Compare a VJP, element by element; return the VJP as a function."""
         value, pullback = vjp(f, *self.args)
         leaves, form = flatten(value)
         cotangents = [self.vector(np.asarray(plain(leaf))) for leaf in leaves]
@@ -137,7 +132,7 @@ class _Check:
                 for unit in (1.0, 1j) if array.dtype.kind == "c" else (1.0,):
                     direction: list[Any] = [np.zeros_like(a) for a in self.exact]
                     direction[i][index] = unit
-                    # cotangents are unconjugated: Re(g * df) = Re(gradient * dx)
+                    # cotangents are not conjugated: Re(g * df) = Re(gradient * dx)
                     found.append(np.real(unit * complex(plain(gradient)[index])))
                     expected.append(product(direction))
             per = 2 if array.dtype.kind == "c" else 1
@@ -151,9 +146,7 @@ class _Check:
         return gradients_of
 
     def forward(self, f: Callable[..., Any], path: tuple[str, ...]) -> Callable[..., Any]:
-        """Compare a JVP, element by element; return the JVP as a function of the
-        arguments.
-        """
+        """Compare a JVP, element by element; return the JVP as a function."""
         tangents = [self.vector(a) for a in self.exact]
         value, tangent = jvp(f, self.args, [in_dtype_of(a, t) for a, t in zip(self.args, tangents, strict=True)])
         values, moved = flatten(value)[0], flatten(tangent)[0]
@@ -184,12 +177,12 @@ class _Check:
         return indices
 
     def where(self, path: tuple[str, ...]) -> str:
-        """Say which derivative of which function is being compared."""
+        """Return which derivative of which function is being compared."""
         words = {"rev": "reverse mode", "fwd": "forward mode"}
         return f"check_grads({name_of_function(self.f)}): " + " over ".join(words[mode] for mode in reversed(path))
 
     def compare(self, found: Any, expected: Any, indices: Any, what: str, path: tuple[str, ...], dtype: Any) -> None:
-        """Raise, naming the worst element, unless two lists of numbers agree."""
+        """Raise, naming the worst element, if two lists of numbers disagree."""
         if not indices:
             return
         got, want = np.array(found), np.array(expected)
@@ -207,14 +200,14 @@ class _Check:
             f"{self.where(path)} disagrees with finite differences at {np.sum(excess > 1)} of {len(got)} elements\n"
             f"worst for {what}, index {index}: the rule gives {got[worst]}, finite differences {want[worst]} "
             f"(off by {abs(got[worst] - want[worst]):.3g}, allowed {allowed[worst]:.3g})\n"
-            f"to see it again:\n"
+            f"to reproduce it:\n"
             f"    mg.testing.check_grads({name_of_function(self.f)}, {given}, order={len(path)}, "
             f"modes={tuple(dict.fromkeys(path))})"
         )
 
 
 def in_dtype_of(like: Any, vector: Any) -> Any:
-    """Return a vector in the dtype of the value that it goes with."""
+    """Return a vector in the dtype of a value."""
     return cast(vector, np.asarray(plain(like)).dtype)
 
 
@@ -239,15 +232,14 @@ LAYOUTS: dict[str, Callable[[Any], Any]] = {
 
 
 def shapes(max_dims: int = 3, max_side: int = 4, min_dims: int = 0, min_side: int = 0) -> Any:
-    """Return a Hypothesis strategy for shapes: 0-d and empty ones included, unless the
-    arguments exclude them.
+    """Return a Hypothesis strategy for shapes, by default also 0-d and empty ones.
 
     Parameters
     ----------
     max_dims, min_dims : int
         Bounds on the number of axes.
     max_side, min_side : int
-        Bounds on the length of each.
+        Bounds on the length of each axis.
 
     Returns
     -------
@@ -279,24 +271,23 @@ def arrays(
     dtype: Any = np.float64,
     distinct: bool = False,
 ) -> Any:
-    """Return a Hypothesis strategy for arrays in every memory layout, with values at a
-    distance from kinks.
+    """Return a Hypothesis strategy for arrays in every memory layout, far from kinks.
 
     Parameters
     ----------
     shape : tuple of int or strategy, optional
-        By default anything that `shapes()` gives.
+        By default, any shape from `shapes()`.
     low, high : float
         Bounds on the values (on the real and imaginary parts of complex ones).
     avoid : sequence of float
-        Kinks and poles: no value comes nearer to one than `margin`.
+        Kinks and poles: every value is at least `margin` away from each.
     margin : float
-        That distance, and half of that between any two values if `distinct`.
+        That distance; with `distinct`, any two values are at least half of it apart.
     dtype : dtype
         A floating-point or complex one.
     distinct : bool
-        Whether all values differ, as functions that sort or compare need it to be
-        differentiable.
+        Whether all values differ. Functions that sort or compare are differentiable
+        only then.
 
     Returns
     -------
@@ -304,7 +295,7 @@ def arrays(
 
     See Also
     --------
-    broadcastable_arrays : several, whose shapes go together.
+    broadcastable_arrays : several, whose shapes broadcast.
     shapes : shapes alone.
 
     Examples
@@ -353,17 +344,16 @@ def arrays(
 
 
 def broadcastable_arrays(count: int, *, max_dims: int = 3, max_side: int = 3, **options: Any) -> Any:
-    """Return a Hypothesis strategy for tuples of arrays whose shapes broadcast
-    together.
+    """Return a Hypothesis strategy for tuples of arrays that broadcast together.
 
     Parameters
     ----------
     count : int
-        How many arrays.
+        The number of arrays.
     max_dims, max_side : int
-        Bounds on their number of axes and on the length of each.
+        Bounds on their number of axes and on the length of each axis.
     **options
-        As for `arrays`; a list of `count` values gives each array its own.
+        As for `arrays`; a list of `count` values gives each array its own value.
 
     Returns
     -------

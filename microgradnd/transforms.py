@@ -1,11 +1,11 @@
 """Functions of functions: gradients and products with Jacobians, of any order.
 
-Owns: `grad` and its family, and how their arguments are taken apart (tuples, lists,
-dicts) and put together again.
+Owns: `grad` and its family, and taking their arguments (tuples, lists, dicts) apart and
+putting them together again.
 Must not own: the walks over the tape (`tape.py`).
-Read next: `testing.py`, which checks what these return.
+Read next: `testing.py`, which checks these derivatives.
 
-Each transform gives its inputs fresh identities on the tape: a derivative is taken with
+Each transform gives its inputs fresh identities on the tape. A derivative is taken with
 respect to this use of a variable in this call, so an inner derivative never mistakes an
 outer variable for its own.
 """
@@ -36,17 +36,16 @@ class Trace:
     Attributes
     ----------
     inputs : list of Tensor
-        The fresh identities of the arrays in the arguments that are differentiated.
+        The fresh identities of the arrays in the differentiated arguments.
     outputs : list
         The arrays, Tensors and numbers in the result.
     path : Path
-        What leads from the ones to the others.
+        The path from the inputs to the outputs.
     lift : callable or None
-        What the walks are recorded with; None where nothing outside of this call would
-        need that.
+        Records the walks; None where nothing outside this call needs them recorded.
     levels : tuple of Level
-        The maps that are running. Under one, each of the inputs, outputs and vectors is
-        that of an example, but `self.ends`, and what is on the tape, are whole batches.
+        The running `vmap` calls. Under one, each input, output and vector is that of
+        one example, but `self.ends` and the values on the tape are whole batches.
     """
 
     def __init__(self, function: Function, args: Sequence[Tree], kwargs: dict[str, Any], which: Sequence[int]) -> None:
@@ -54,7 +53,7 @@ class Trace:
         self.levels = LEVELS.get()
         self.originals, self.form = flatten(tuple(args[i] for i in which))
         recording = current().record is not None
-        self.start = tape.next_position()  # what is older belongs to the program around it
+        self.start = tape.next_position()  # older nodes belong to the program around it
         self.watched: list[Any] = []
         with transformed():
             try:
@@ -75,9 +74,7 @@ class Trace:
         self.lift = lift if recording and self.outside else None
 
     def value(self) -> Tree:
-        """Return the result of the call, of arrays of its own unless something outside
-        depends on it.
-        """
+        """Return the result of the call; copied unless something depends on it."""
         return self.form_of_outputs.rebuild(
             self.results([out if self.lift else alone(plain(out)) for out in self.ends])
         )
@@ -89,16 +86,12 @@ class Trace:
                 raise refusals.changed_argument(name_of_function(self.function), array.shape)
 
     def arguments(self, leaves: Sequence[Any], single: bool) -> Any:
-        """Return what belongs to each input in the structure of the arguments: a tuple
-        of them, or the only one.
-        """
+        """Return one value per input, in the structure of the arguments."""
         trees = self.form.rebuild(leaves)
         return trees[0] if single else trees
 
     def pull(self, cotangents: Sequence[Any], retain: bool = True) -> list[Any]:
-        """Return the cotangents of the inputs for cotangents of the outputs, None for a
-        zero.
-        """
+        """Return the inputs' cotangents for those of the outputs; None for zero."""
         pairs = [(o, g) for o, g in zip(self.ends, cotangents, strict=True) if g is not None and isinstance(o, Tensor)]
         path = self.path if self.outside else None
         nodes: set[Node] = path.nodes if path else self.path.reached
@@ -124,22 +117,18 @@ class Trace:
         )
 
     def examples(self, values: Iterable[Any]) -> list[Any]:
-        """Return whole batches as the examples that the function knows."""
+        """Return whole batches as the examples that the function sees."""
         return [per_example(value, self.levels) for value in values] if self.levels else list(values)
 
     def results(self, values: Iterable[Any]) -> list[Any]:
-        """Return what belongs to the outputs as that of examples, unless an output is
-        the same for all.
-        """
+        """Return one value per output as examples, where outputs differ by example."""
         if not self.levels:
             return list(values)
         pairs = zip(values, self.outputs, strict=True)
         return [per_example(v, self.levels) if isinstance(out, COMPUTED) else v for v, out in pairs]
 
     def recording(self, vectors: Sequence[Any]) -> enable_grad | no_grad:
-        """Return the mode for a walk: recorded where something outside depends on its
-        result.
-        """
+        """Return the mode for a walk: recorded if something outside depends on it."""
         needed = self.lift or any(isinstance(v, Tensor) and v.requires_grad for v in map(innermost, vectors))
         return enable_grad() if needed else no_grad()
 
@@ -147,8 +136,8 @@ class Trace:
 def fresh_input(leaf: Any, watched: list[Any]) -> Tensor:
     """Return a Tensor with the value of an argument and an identity of its own.
 
-    Its array can't be written to: a small one is a copy, a large one a view of the
-    caller's, which `watched` takes.
+    Its array is read-only: a copy of a small one, or a view of a large one, which is
+    also added to `watched`.
     """
     if isinstance(leaf, Tensor) and (leaf.requires_grad or (current().trace is not None and leaf.dtype.kind in "fc")):
         return primitives.identity(leaf)
@@ -165,9 +154,7 @@ def fresh_input(leaf: Any, watched: list[Any]) -> Tensor:
 
 
 def on_trace(f: Callable[P, Any], argnums: int | Sequence[int], body: Callable[[Trace], R]) -> Callable[P, R]:
-    """Return a function with the signature of `f` that calls it under a trace and
-    returns what `body` makes of that.
-    """
+    """Return a function like `f` that traces it and returns `body` of the trace."""
 
     @functools.wraps(f, assigned=("__module__", "__name__", "__qualname__", "__doc__"))
     def differentiated(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -175,7 +162,7 @@ def on_trace(f: Callable[P, Any], argnums: int | Sequence[int], body: Callable[[
         if not wanted or not all(isinstance(i, int | np.integer) and -len(args) <= i < len(args) for i in wanted):
             raise refusals.no_positions(name_of_function(f), argnums, len(args))
         if len({i % len(args) for i in wanted}) < len(wanted):
-            raise ValueError(f"argnums must name each argument once, got {argnums!r}")
+            raise ValueError(f"argnums must name each argument once, got {argnums!r}; leave out the repetition")
         return body(Trace(f, args, kwargs, [i % len(args) for i in wanted]))
 
     return differentiated
@@ -188,14 +175,13 @@ def value_and_grad(
 
     Parameters
     ----------
-    f : callable
-        Takes arrays, numbers, or tuples, lists and dicts of them; returns one real
-        number.
+    Takes arrays, numbers, or tuples, lists and dicts of them; returns one real
+    number.
     argnums : int or sequence of int
-        The positions of the arguments to differentiate; for a sequence the gradient is
+        The positions of the arguments to differentiate; for a sequence, the gradient is
         a tuple.
     has_aux : bool
-        Whether `f` returns `(value, aux)`, where `aux` is passed on undifferentiated.
+        Whether `f` returns `(value, aux)`; `aux` is returned undifferentiated.
 
     Returns
     -------
@@ -206,7 +192,7 @@ def value_and_grad(
     Raises
     ------
     TypeError
-        When called: if `f` doesn't return one real number, or an argument to
+        When called: if `f` doesn't return one real number, or if an argument to
         differentiate holds integers.
 
     See Also
@@ -217,7 +203,8 @@ def value_and_grad(
     --------
     >>> import numpy as np
     >>> import microgradnd as mg
-    >>> value, gradient = mg.value_and_grad(lambda w: np.sum(w**2))(np.array([1.0, 2.0]))
+    >>> loss = lambda w: np.sum(w**2)
+    >>> value, gradient = mg.value_and_grad(loss)(np.array([1.0, 2.0]))
     >>> float(value), gradient
     (5.0, array([2., 4.]))
     """
@@ -242,7 +229,7 @@ def grad(f: Callable[P, Any], argnums: int | Sequence[int] = 0, has_aux: bool = 
         Takes arrays, numbers, or tuples, lists and dicts of them; returns one real
         number.
     argnums : int or sequence of int
-        The positions of the arguments to differentiate; for a sequence the gradient is
+        The positions of the arguments to differentiate; for a sequence, the gradient is
         a tuple.
     has_aux : bool
         Whether `f` returns `(value, aux)`; the result is then `(gradient, aux)`.
@@ -280,33 +267,34 @@ def grad(f: Callable[P, Any], argnums: int | Sequence[int] = 0, has_aux: bool = 
 
 
 def vjp(f: Callable[..., R], *primals: Tree) -> tuple[R, Callable[[Tree], tuple[Tree, ...]]]:
-    """Call a function, and return with its value a function for products of vectors
-    with its Jacobian.
+    """Call a function, and return its value and its pullback.
 
     Parameters
     ----------
     f : callable
         Takes and returns arrays, numbers, or tuples, lists and dicts of them.
     *primals : array_like
-        The arguments at which to call it; all are differentiated.
+        The arguments of the call; all are differentiated.
 
     Returns
     -------
     value : as `f` returns it
     pullback : callable
-        Takes a cotangent with the structure and shapes of the value and returns a
-        tuple, one gradient per primal. May be called again.
+        Multiplies a vector by the Jacobian: it takes a cotangent with the structure and
+        shapes of the value, and returns a tuple with one gradient per primal. You may
+        call it again.
 
     See Also
     --------
     jvp : forward mode.
-    jacobian : with every cotangent at once.
+    jacobian : all cotangents at once.
 
     Examples
     --------
     >>> import numpy as np
     >>> import microgradnd as mg
-    >>> value, pullback = mg.vjp(np.multiply, np.array([1.0, 2.0]), np.array([3.0, 4.0]))
+    >>> x, y = np.array([1.0, 2.0]), np.array([3.0, 4.0])
+    >>> value, pullback = mg.vjp(np.multiply, x, y)
     >>> pullback(np.array([1.0, 10.0]))
     (array([ 3., 40.]), array([ 1., 20.]))
     """
@@ -321,17 +309,16 @@ def vjp(f: Callable[..., R], *primals: Tree) -> tuple[R, Callable[[Tree], tuple[
 
 
 def jvp(f: Callable[..., R], primals: Sequence[Tree], tangents: Sequence[Tree]) -> tuple[R, R]:
-    """Call a function, and return with its value the product of its Jacobian with a
-    vector.
+    """Call a function, and return its value and the Jacobian times a vector.
 
     Parameters
     ----------
     f : callable
         Takes and returns arrays, numbers, or tuples, lists and dicts of them.
     primals : sequence
-        The arguments at which to call it.
+        The arguments of the call.
     tangents : sequence
-        The directions in which to move them, with their structure and shapes.
+        The directions in which they move, with their structure and shapes.
 
     Returns
     -------
@@ -347,7 +334,8 @@ def jvp(f: Callable[..., R], primals: Sequence[Tree], tangents: Sequence[Tree]) 
     --------
     >>> import numpy as np
     >>> import microgradnd as mg
-    >>> value, tangent = mg.jvp(np.square, (np.array([1.0, 2.0]),), (np.array([1.0, 10.0]),))
+    >>> x, direction = np.array([1.0, 2.0]), np.array([1.0, 10.0])
+    >>> value, tangent = mg.jvp(np.square, (x,), (direction,))
     >>> tangent
     array([ 2., 40.])
     """
@@ -355,7 +343,7 @@ def jvp(f: Callable[..., R], primals: Sequence[Tree], tangents: Sequence[Tree]) 
         if not isinstance(given, tuple | list):
             raise TypeError(f"jvp: {what} must be a tuple with one entry for each argument, got {type(given).__name__}")
     if len(primals) != len(tangents):
-        raise ValueError(f"jvp was given {len(primals)} primals and {len(tangents)} tangents; each needs one")
+        raise ValueError(f"jvp: each primal needs one tangent, got {len(primals)} primals and {len(tangents)} tangents")
     trace = Trace(f, primals, {}, range(len(primals)))
     check_numbers(f, trace.outputs)
     out = trace.push(matching(*flatten(tuple(tangents)), trace.examples(trace.inputs), trace.form, "jvp: a tangent"))
@@ -363,8 +351,7 @@ def jvp(f: Callable[..., R], primals: Sequence[Tree], tangents: Sequence[Tree]) 
 
 
 def hvp(f: Function) -> Function:
-    """Return a function of `(x, v)` that returns the Hessian of `f` at x times v,
-    without forming the Hessian.
+    """Return a function of `(x, v)`: the Hessian of `f` at x times v, never formed.
 
     Parameters
     ----------
@@ -374,8 +361,8 @@ def hvp(f: Function) -> Function:
     Returns
     -------
     callable
-        Takes x and v, with the structure and shapes of x; returns the product in the
-        same form.
+        Takes x and v, with the structure and shapes of x; returns the product in that
+        structure.
 
     See Also
     --------

@@ -1,9 +1,8 @@
-"""Nested arguments and results: tuples, lists, dicts, dataclasses, modules and a user's
-own classes, of arrays.
+"""Nested arguments and results of arrays: containers, modules and a user's classes.
 
-Owns: taking them apart, what two of the same form have in common, putting them together
-from other leaves, and names for the leaves.
-Must not own: what a leaf may be (`operands.py`), or how a module is taken apart
+Owns: taking them apart, comparing the forms of two, putting them together with other
+leaves, and names for the leaves. Containers are tuples, lists, dicts and dataclasses.
+Must not own: what a leaf may be (`operands.py`), or taking a module apart
 (`nn/module.py`).
 Read next: `transforms.py`.
 """
@@ -32,8 +31,8 @@ class Kind(NamedTuple):
     join : callable
         Takes a class, `aux` and children; returns a tree.
     names : callable
-        Takes a tree, the name that it has itself, and how many children; returns a name
-        for each.
+        Takes a tree, its own name, and the number of its children; returns a name for
+        each child.
     """
 
     split: Callable[[Any], tuple[Sequence[Any], Any]]
@@ -42,19 +41,18 @@ class Kind(NamedTuple):
 
 
 class Form:
-    """The form of a tree: everything about it except for its leaves.
+    """The form of a tree: everything about it except its leaves.
 
     Forms are equal if their trees have the same structure and classes, and the same
-    keys in the same order, by type and value. Of a module only its class and its number
-    of leaves count. A form can be hashed and compared if everything in a tree that
-    isn't a leaf can be hashed.
+    keys in the same order, by type and value. For a module, only its class and its
+    number of leaves count. A form can be hashed and compared if everything in the tree
+    except the leaves can be hashed.
 
     Attributes
     ----------
     steps : list
-        How a tree is put together, in the order in which a stack machine does it: None
-        takes the next leaf, and `(join, class, aux, count)` replaces the last trees, so
-        many of them, by one that holds them.
+        How a stack machine puts a tree together: None takes the next leaf, and `(join,
+        class, aux, count)` replaces the last `count` trees with one that holds them.
     """
 
     __slots__ = ("_key", "steps")
@@ -94,7 +92,7 @@ class Form:
                     name = step[1].__name__ if step else ""
                     raise TypeError(
                         f"the form of a {name} can't be compared with others: besides its leaves it holds something "
-                        f"that can't be hashed, {step and step[2]!r:.80}; hold tuples instead of lists there"
+                        f"that can't be hashed, {step and step[2]!r:.80}; use tuples instead of lists there"
                     ) from error
             self._key = key
         return self._key
@@ -111,8 +109,9 @@ class Form:
 
 
 def flatten(tree: Tree, is_leaf: Callable[[Any], bool] | None = None) -> tuple[list[Any], Form]:
-    """Take a tree apart: return its leaves and its form. Where `is_leaf` returns true,
-    a subtree is a leaf itself.
+    """Take a tree apart: return its leaves and its form.
+
+    A subtree for which `is_leaf` returns true is a leaf itself.
     """
     leaves: list[Any] = []
     form = Form([])
@@ -120,13 +119,13 @@ def flatten(tree: Tree, is_leaf: Callable[[Any], bool] | None = None) -> tuple[l
         take_apart(tree, leaves, form.steps, is_leaf)
     except RecursionError as error:
         raise RecursionError(
-            "a container of arrays holds itself, or is nested too deeply; pass each array once, in fewer levels"
+            "a container of arrays contains itself, or is nested too deeply; pass each array once, in fewer levels"
         ) from error
     return leaves, form
 
 
 def take_apart(tree: Tree, leaves: list[Any], steps: list[Any], is_leaf: Callable[[Any], bool] | None) -> None:
-    """Append the leaves of a tree and the steps that put it together to lists."""
+    """Append a tree's leaves, and the steps that put it together, to lists."""
     cls: Any = type(tree)
     kind = kind_of(cls)
     if kind is None or (is_leaf is not None and is_leaf(tree)):
@@ -145,15 +144,15 @@ def take_apart(tree: Tree, leaves: list[Any], steps: list[Any], is_leaf: Callabl
 
 
 def is_module(tree: Tree) -> bool:
-    """Return whether a tree takes itself apart, by a method `__flatten__`, as a module
-    does.
-    """
+    """Return whether a tree takes itself apart by `__flatten__`, as a module does."""
     return hasattr(type(tree), "__flatten__")
 
 
 def paths(tree: Tree, name: str, is_leaf: Callable[[Any], bool] | None = None) -> list[str]:
-    """Return a name for each leaf of a tree: its own, or the innermost key, field or
-    attribute, or `name_0` in a list.
+    """Return a name for each leaf of a tree.
+
+    It is the leaf's own name, or the innermost key, field or attribute, or `name_0` in
+    a list.
 
     Examples
     --------
@@ -180,8 +179,9 @@ def name_leaves(tree: Tree, name: str, is_leaf: Callable[[Any], bool] | None, fo
 
 
 def typed(aux: Any) -> Any:
-    """Return something that is equal for equal parts of a form: 1, 1.0 and True are
-    three, and NaN is itself.
+    """Return a key for a part of a form that tells 1, 1.0 and True apart.
+
+    NaN equals itself.
     """
     if type(aux) is str or aux is None:
         return aux
@@ -194,10 +194,8 @@ def typed(aux: Any) -> Any:
 
 
 def attributes(tree: Any) -> dict[str, Any]:
-    """Return the attributes of an object, in its dict and its slots, except for those
-    that are cached properties.
-    """
-    state = object.__getstate__(tree)  # not of a class's own __getstate__
+    """Return an object's attributes, in its dict and slots; not cached properties."""
+    state = object.__getstate__(tree)  # not the class's own __getstate__
     own, slots = state if isinstance(state, tuple) else (state, None)
     cls = type(tree)
     found = {**(own or {}), **(slots or {})}
@@ -205,9 +203,7 @@ def attributes(tree: Any) -> dict[str, Any]:
 
 
 def with_attributes(tree: Any, items: Iterable[tuple[str, Any]]) -> Any:
-    """Set attributes of a new object, even of one that refuses to be changed, and
-    return the object.
-    """
+    """Set attributes of a new object, even of a frozen one, and return the object."""
     for name, value in items:
         object.__setattr__(tree, name, value)
     return tree
@@ -244,7 +240,7 @@ def join_mapping(cls: Any, aux: Any, children: list[Any]) -> Any:
     new = cls.__new__(cls)
     base: Any = OrderedDict if issubclass(cls, OrderedDict) else dict
     for key, child in zip(keys, children, strict=True):
-        base.__setitem__(new, key, child)  # a class's own may do more
+        base.__setitem__(new, key, child)  # the class's own may do more
     return with_attributes(new, state)
 
 
@@ -253,8 +249,9 @@ def key_names(tree: Any, name: str, count: int) -> list[str]:
 
 
 def split_dataclass(tree: Any) -> tuple[Sequence[Any], Any]:
-    """Take a dataclass apart into the fields that are set, except for those whose
-    metadata says `static`.
+    """Take a dataclass apart into its fields that are set, except `static` ones.
+
+    The metadata of a field says `static`.
     """
     rest = attributes(tree)
     children = {}
@@ -275,7 +272,7 @@ def split_namespace(tree: Any) -> tuple[Sequence[Any], Any]:
 
 
 def parameter_names(tree: Any, name: str, count: int) -> list[str]:
-    return [name] * count  # unless a parameter has one itself
+    return [name] * count  # unless a parameter has its own
 
 
 LIST = Kind(split_sequence, join_list, numbered)
@@ -286,7 +283,7 @@ DATACLASS = Kind(split_dataclass, join_attributes, lambda tree, name, count: spl
 NAMESPACE = Kind(split_namespace, join_attributes, lambda tree, name, count: tuple(vars(tree)))
 MODULE = Kind(lambda tree: (tree.__flatten__()[0], None), lambda cls, aux, children: None, parameter_names)
 
-# By the class itself, not by its bases: subclasses of these may hold more than they do
+# By the class itself, not its bases: subclasses of these may hold more
 KINDS: dict[type, Kind] = {
     list: Kind(lambda tree: (tree, None), lambda cls, aux, children: children, numbered),
     tuple: Kind(lambda tree: (tree, None), lambda cls, aux, children: tuple(children), numbered),
@@ -300,13 +297,13 @@ KINDS: dict[type, Kind] = {
 
 @functools.lru_cache(maxsize=256)
 def kind_of(cls: type) -> Kind | None:
-    """Return how a class is taken apart, or None for leaves."""
+    """Return how to take a class apart, or None for leaves."""
     if cls in KINDS:
         return KINDS[cls]
     if hasattr(cls, "__flatten__"):
         return MODULE
     if issubclass(cls, tuple):
-        if hasattr(cls, "n_sequence_fields"):  # as os.stat returns, which only its own module can make
+        if hasattr(cls, "n_sequence_fields"):  # like os.stat_result, which only its own module can make
             return None
         return NAMEDTUPLE if hasattr(cls, "_fields") else TUPLE
     for base, kind in ((list, LIST), (dict, DICT), (SimpleNamespace, NAMESPACE)):
@@ -320,28 +317,27 @@ def register_tree(
     flatten: Callable[[Any], tuple[Iterable[Any], Any]],
     unflatten: Callable[[Any, tuple[Any, ...]], Any],
 ) -> None:
-    """Have objects of a class taken apart into their arrays, wherever a function takes
-    tuples, lists and dicts of them.
+    """Register a class as a tree, so that its objects are taken apart into arrays.
 
-    Dataclasses, namedtuples and modules need no registration. Subclasses need one of
-    their own.
+    This happens wherever a function takes tuples, lists and dicts. Dataclasses,
+    namedtuples and modules need no registration. Subclasses need their own.
 
     Parameters
     ----------
     cls : type
         The class.
     flatten : callable
-        Takes an object; returns `(children, aux)`: what is differentiated, an iterable
-        of arrays or containers of them, and everything else about the object, something
-        hashable.
+        Takes an object; returns `(children, aux)`. The children are an iterable of
+        arrays or containers of them, to be differentiated. `aux` is everything else
+        about the object, and must be hashable.
     unflatten : callable
-        Takes `aux` and a tuple of children; returns an object. The children may be
-        arrays, gradients, or anything else in their place: it mustn't check them.
+        Takes `aux` and a tuple of children; returns an object. It mustn't check the
+        children: they may be arrays, gradients, or anything else.
 
     Raises
     ------
     TypeError
-        If `cls` isn't a class, or is a module, or the others can't be called.
+        If `cls` isn't a class, or is a module, or if the others aren't callable.
     ValueError
         If the class is registered already.
 
@@ -356,20 +352,22 @@ def register_tree(
     >>> class Line:
     ...     def __init__(self, slope, unit):
     ...         self.slope, self.unit = slope, unit
-    >>> mg.register_tree(Line, lambda line: ((line.slope,), line.unit), lambda unit, slopes: Line(*slopes, unit))
-    >>> gradient = mg.grad(lambda line: np.sum(line.slope**2))(Line(np.array([1.0, 2.0]), "m"))
+    >>> split = lambda line: ((line.slope,), line.unit)
+    >>> mg.register_tree(Line, split, lambda unit, slopes: Line(*slopes, unit))
+    >>> line = Line(np.array([1.0, 2.0]), "m")
+    >>> gradient = mg.grad(lambda line: np.sum(line.slope**2))(line)
     >>> gradient.slope, gradient.unit
     (array([2., 4.]), 'm')
     """
     if not isinstance(cls, type):
         raise TypeError(f"register_tree: cls must be a class, got {cls!r}, a {type(cls).__name__}")
     if hasattr(cls, "__flatten__"):
-        raise TypeError(f"register_tree: {cls.__name__} is a module, and is taken apart into its parameters already")
+        raise TypeError(f"register_tree: {cls.__name__} is a module, which needs no registration")
     for what, given in (("flatten", flatten), ("unflatten", unflatten)):
         if not callable(given):
             raise TypeError(f"register_tree: {what} must be a function, got {given!r}, a {type(given).__name__}")
     if cls in KINDS:
-        raise ValueError(f"register_tree: {cls.__name__} is registered already; a class is registered once")
+        raise ValueError(f"register_tree: {cls.__name__} is already registered; register a class only once")
 
     def split(tree: Any) -> tuple[Sequence[Any], Any]:
         parts = flatten(tree)

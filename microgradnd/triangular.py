@@ -1,17 +1,17 @@
-"""Triangular systems, and Cholesky's factors, by the routines that are made for them.
+"""Triangular systems and Cholesky factors, by the routines made for them.
 
-Owns: which of these takes the least time, and finding out whether a matrix is
+Owns: choosing the fastest of these routines, and finding out whether a matrix is
 triangular.
 Must not own: derivatives (`rules/linalg.py`).
 Read next: `rules/linalg.py`.
 
-`np.linalg.solve` treats a triangular matrix as any other, which takes twenty to a
+`np.linalg.solve` treats a triangular matrix like any other, which takes twenty to a
 hundred and fifty times as long at 500 rows. SciPy has the routines of BLAS and LAPACK
-that know better. It is loaded when the first matrix of `SMALL` rows or more comes
-along; where it isn't installed, the system is solved block by block in NumPy.
+for triangular matrices. It is loaded with the first matrix of `SMALL` rows or more;
+where it isn't installed, NumPy solves the system block by block.
 
-The results differ from those of `np.linalg` by rounding. Matrices of fewer than `SMALL`
-rows are NumPy's to the last bit.
+The results differ from those of `np.linalg` by rounding. Results for matrices of fewer
+than `SMALL` rows equal NumPy's to the last bit.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ import numpy as np
 
 from microgradnd.registry import BODIES, Function
 
-SMALL = 16  # rows from which SciPy's routines take less time than those of np.linalg
-STACKED = 64  # rows from which they do so for each matrix of a stack
-BLOCK = 64  # rows up to which a system is solved as any other is, without SciPy
-TWO_SIDED = 128  # rows from which one routine for both sides takes less time than two systems
-PREFIXES = {"f": "s", "d": "d", "F": "c", "D": "z"}  # of the names of BLAS and LAPACK, by dtype
+SMALL = 16  # rows from which SciPy's routines are faster than np.linalg's
+STACKED = 64  # the same for each matrix of a stack
+BLOCK = 64  # rows up to which np.linalg.solve is used, without SciPy
+TWO_SIDED = 128  # rows from which one routine for both sides is faster than two systems
+PREFIXES = {"f": "s", "d": "d", "F": "c", "D": "z"}  # of BLAS and LAPACK names, by dtype
 
 
 @functools.cache
@@ -42,9 +42,7 @@ def scipys() -> Any:
 
 
 def routine(name: str, dtype: np.dtype[Any], rows: int) -> Any:
-    """Return SciPy's routine for numbers of a dtype, or None if NumPy's own does as
-    well or is the only one.
-    """
+    """Return SciPy's routine for a dtype, or None if NumPy's is as good or alone."""
     if rows < SMALL or dtype.char not in PREFIXES or (linalg := scipys()) is None:
         return None
     name = PREFIXES[dtype.char] + name
@@ -52,23 +50,20 @@ def routine(name: str, dtype: np.dtype[Any], rows: int) -> Any:
 
 
 def for_fortran(a: Any, lower: bool) -> tuple[Any, bool, int]:
-    """Return a matrix so that Fortran takes it without a copy, which triangle it has
-    then, and if it is transposed.
+    """Return a matrix that Fortran takes without a copy.
+
+    Returns also which triangle it then has, and whether it is transposed.
     """
     return (a.T, not lower, 1) if a.flags.c_contiguous else (a, lower, 0)
 
 
 def is_singular(a: Any) -> bool:
-    """Return whether a triangular matrix has no inverse: what to do then is NumPy's to
-    say.
-    """
+    """Return whether a triangular matrix has no inverse; then NumPy raises."""
     return not np.all(np.diagonal(a, axis1=-2, axis2=-1))
 
 
 def in_numpy(plain: Function) -> Callable[[Function], Function]:
-    """Note how a function is written in NumPy alone, for programs that are saved to a
-    file.
-    """
+    """Attach a function's pure NumPy version, for programs saved to a file."""
 
     def enter(function: Function) -> Function:
         function.in_numpy = plain  # type: ignore[attr-defined]
@@ -87,9 +82,7 @@ def solve_in_numpy(a: Any, b: Any, lower: bool) -> Any:
 
 @in_numpy(solve_in_numpy)
 def solve_triangular(a: Any, b: Any, lower: bool) -> Any:
-    """Solve a x = b for triangular matrices a, with the shapes and errors of
-    np.linalg.solve.
-    """
+    """Solve a x = b for triangular a, with np.linalg.solve's shapes and errors."""
     n, dtype = a.shape[-1], np.result_type(a, b)
     fits = a.shape[-2:] == (n, n) and b.shape[-2:][:1] == (n,)
     if n < SMALL or dtype.char not in PREFIXES or not fits or not b.size or is_singular(a):
@@ -121,9 +114,7 @@ def solve_one(a: Any, b: Any, lower: bool, dtype: Any) -> Any:
 
 
 def solve_in_blocks(a: Any, b: Any, lower: bool) -> Any:
-    """Solve systems by those of both halves of the matrix: one, and the other less what
-    the first puts into it.
-    """
+    """Solve systems by halves of the matrix: first one, then the other."""
     n = a.shape[-1]
     if n <= BLOCK:
         return np.linalg.solve(a, b)
@@ -136,15 +127,14 @@ def solve_in_blocks(a: Any, b: Any, lower: bool) -> Any:
 
 @functools.lru_cache(maxsize=8)
 def above(n: int) -> Any:
-    """Return where a matrix of n rows is above its diagonal."""
+    """Return a mask of the elements above the diagonal, for n rows."""
     return ~np.tri(n, dtype=bool)
 
 
 def triangle_of(a: Any) -> bool | None:
-    """Return whether matrices are lower triangular, False if they are upper triangular,
-    None if neither.
+    """Return True for lower triangular matrices, False for upper, None for neither.
 
-    A matrix that is neither is mostly known by its first row and column.
+    The first row and column mostly rule a general matrix out.
     """
     n = a.shape[-1] if a.ndim > 1 else 0
     if n < SMALL or a.shape[-2] != n or a.dtype.char not in PREFIXES:
@@ -156,9 +146,7 @@ def triangle_of(a: Any) -> bool | None:
 
 
 def solve(a: Any, b: Any) -> Any:
-    """Return np.linalg.solve(a, b), by substitution where the matrices are
-    triangular.
-    """
+    """Return np.linalg.solve(a, b), by substitution for triangular matrices."""
     lower = triangle_of(a) if isinstance(a, np.ndarray) and isinstance(b, np.ndarray) else None
     return np.linalg.solve(a, b) if lower is None else solve_triangular(a, b, lower)
 
@@ -185,9 +173,7 @@ def multiply_triangular(a: Any, b: Any, lower: bool) -> Any:
 
 
 def unscale_in_numpy(a: Any, s: Any, lower: bool) -> Any:
-    """Return inv(a) @ s @ inv(a)* for a triangular matrix a and a Hermitian matrix
-    s.
-    """
+    """Return inv(a) @ s @ inv(a)* for triangular a and Hermitian s."""
     return np.linalg.solve(a, np.conj(np.linalg.solve(a, s)).mT)
 
 
@@ -195,7 +181,7 @@ def unscale_in_numpy(a: Any, s: Any, lower: bool) -> Any:
 def unscale(a: Any, s: Any, lower: bool) -> Any:
     """Return inv(a) @ s @ inv(a)* for triangular matrices a and Hermitian matrices s.
 
-    LAPACK has one routine for that, of a lower triangular matrix; an upper one is lower
+    LAPACK has one routine for it, for a lower triangular matrix; an upper one is lower
     with its axes reversed.
     """
     n, dtype = a.shape[-1], np.result_type(a, s)
@@ -212,9 +198,7 @@ def unscale(a: Any, s: Any, lower: bool) -> Any:
 
 @functools.lru_cache(maxsize=8)
 def half_mask(n: int, dtype: Any, lower: bool) -> Any:
-    """Return the matrix whose product with another, element by element, is one triangle
-    with half the diagonal.
-    """
+    """Return the mask that selects one triangle, with half the diagonal."""
     mask = (np.tri(n) if lower else np.tri(n).T.copy()) - np.eye(n) / 2
     mask = mask.astype(dtype)
     mask.flags.writeable = False
@@ -225,17 +209,16 @@ def half_mask(n: int, dtype: Any, lower: bool) -> Any:
 
 
 def factored_in_numpy(a: Any) -> Any:
-    """Return a matrix, and nothing else that could be used again."""
+    """Return a matrix, and nothing to use again."""
     return a, np.zeros(0, np.int32)
 
 
 @in_numpy(factored_in_numpy)
 def factored(a: Any) -> Any:
-    """Return triangular factors of the transpose of a general matrix, in one array, and
-    the exchanges of its rows.
+    """Return triangular factors of a matrix's transpose, and row exchanges.
 
-    Of a singular matrix, and without SciPy, it is the matrix itself and no exchanges:
-    what needs factors computes them.
+    The factors share one array. For a singular matrix, and without SciPy, it returns
+    the matrix itself and no exchanges; functions that need factors then compute them.
     """
     getrf = routine("getrf", a.dtype, len(a))
     if getrf is not None:
@@ -252,7 +235,7 @@ def solve_factored_in_numpy(a: Any, factors: Any, exchanges: Any, b: Any, transp
 
 @in_numpy(solve_factored_in_numpy)
 def solve_factored(a: Any, factors: Any, exchanges: Any, b: Any, transposed: bool) -> Any:
-    """Solve a x = b, or a' x = b, for a matrix whose factors are known."""
+    """Solve a x = b, or a' x = b, for a matrix with known factors."""
     if not exchanges.size or b.shape[:1] != (len(a),) or b.ndim > 2 or not b.size:
         return np.linalg.solve(a.T if transposed else a, b)
     getrs = routine("getrs", a.dtype, len(a))
@@ -266,16 +249,14 @@ def inverse_in_numpy(a: Any, factors: Any, exchanges: Any) -> Any:
 
 @in_numpy(inverse_in_numpy)
 def inverse(a: Any, factors: Any, exchanges: Any) -> Any:
-    """Return np.linalg.inv(a) of a matrix whose factors are known; of another one, if
-    the matrix is singular.
-    """
+    """Return np.linalg.inv(a) from the factors; by NumPy if the matrix is singular."""
     if not exchanges.size:
         return np.linalg.inv(a)
     return routine("getri", a.dtype, len(a))(factors, exchanges, lwork=BLOCK * len(a))[0].T
 
 
 def slogdet(a: Any, factors: Any, exchanges: Any) -> Any:
-    """Return np.linalg.slogdet(a) of a matrix whose factors are known."""
+    """Return np.linalg.slogdet(a) from the factors."""
     if not exchanges.size or a.dtype.kind == "c":
         return np.linalg.slogdet(a)
     diagonal = np.diagonal(factors)
@@ -283,7 +264,7 @@ def slogdet(a: Any, factors: Any, exchanges: Any) -> Any:
     return a.dtype.type(-1 if swaps % 2 else 1), np.sum(np.log(np.abs(diagonal)))
 
 
-# Cholesky's factors
+# Cholesky factors
 
 
 def factor_in_numpy(a: Any, *, upper: bool = False) -> Any:
@@ -293,9 +274,7 @@ def factor_in_numpy(a: Any, *, upper: bool = False) -> Any:
 
 @in_numpy(factor_in_numpy)
 def cholesky(a: Any, /, *, upper: bool = False) -> Any:
-    """Return np.linalg.cholesky(a), by LAPACK without copies of the matrix in another
-    order.
-    """
+    """Return np.linalg.cholesky(a), by LAPACK, without reordered copies of a."""
     array = isinstance(a, np.ndarray) and a.ndim == 2 and a.shape[0] == a.shape[1] and not upper
     potrf = routine("potrf", a.dtype, len(a)) if array else None
     if potrf is not None:

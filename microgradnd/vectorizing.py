@@ -1,7 +1,7 @@
 """One call for a whole batch: `vmap`.
 
 Owns: which axes of the arguments and results count the examples.
-Must not own: how a NumPy function is called for a whole batch (`batching.py`,
+Must not own: calling a NumPy function for a whole batch (`batching.py`,
 `rules/batches.py`).
 Read next: `batching.py`.
 """
@@ -20,12 +20,12 @@ from microgradnd.batching import LEVELS, Batched, Level, batched, next_number, w
 from microgradnd.matching import name_of_function
 from microgradnd.trees import Tree, flatten, kind_of
 
-Axes = Any  # an integer or None, or a tree of them that is the beginning of another tree
+Axes = Any  # an integer or None, or a tree of them: the upper part of another tree
 
 
 @contextmanager
 def entered(size: int) -> Iterator[Level]:
-    """Run a map over so many examples, on the level that this gives."""
+    """Run a map over `size` examples, on the level that this yields."""
     level = Level(next_number(), size)
     token = LEVELS.set((*LEVELS.get(), level))
     try:
@@ -35,34 +35,32 @@ def entered(size: int) -> Iterator[Level]:
 
 
 def vmap(f: Callable[..., Any], in_axes: Axes = 0, out_axes: Axes = 0) -> Callable[..., Any]:
-    """Return a function that calls `f` for every example of a batch at once, without a
-    loop.
+    """Return a function that calls `f` once for all examples of a batch.
 
-    Inside of `f` an array has the shape of one example. NumPy's functions on it are
-    called once, on the whole batch. Functions that have no such way are called for each
-    example. The result is differentiated, compiled and mapped again like any other
-    function.
+    Inside `f`, an array has the shape of one example. NumPy's functions on it are
+    called once, on the whole batch; the few that can't be are called for each example.
+    You can differentiate, compile and map the result like any other function.
 
     Parameters
     ----------
     f : callable
         Takes and returns arrays, numbers, or tuples, lists and dicts of them. It can't
-        decide by an element's value (`if x > 0`); write np.where. What it draws at
-        random is drawn once, the same for all examples.
+        branch on an element's value (`if x > 0`); write np.where. A random number that
+        it draws is the same for all examples.
     in_axes : int, None, or a tuple with one for each positional argument
-        The axis along which an argument has its examples; None for one that is the same
-        for all. For an argument that is a tree (a dict, say) it may be a tree too.
-        Keyword arguments have their examples along the first axis. Arguments that
+        The axis of the examples in an argument; None for an argument that is the same
+        for all examples. For an argument that is a tree (a dict, say), it may be a tree
+        too. Keyword arguments have their examples along the first axis. Arguments that
         aren't arrays or numbers are passed on.
     out_axes : int, None, or a tree of them
-        The axis along which each result gets its examples; None for a result that
-        doesn't depend on the example.
+        The axis of the examples in each result; None for a result that doesn't depend
+        on the example.
 
     Returns
     -------
     callable
-        Takes what `f` takes, with the additional axis; all arguments must have as many
-        examples, at least one.
+        Takes what `f` takes, with the additional axis. All arguments must have the same
+        number of examples, at least one.
 
     Raises
     ------
@@ -74,8 +72,8 @@ def vmap(f: Callable[..., Any], in_axes: Axes = 0, out_axes: Axes = 0) -> Callab
 
     See Also
     --------
-    defvmap : how a function of your own is called for a whole batch.
-    jacobian, hessian : they walk the tape once in the same way.
+    defvmap : calls a function of your own for a whole batch.
+    jacobian, hessian : walk the tape once in the same way.
 
     Examples
     --------
@@ -87,7 +85,8 @@ def vmap(f: Callable[..., Any], in_axes: Axes = 0, out_axes: Axes = 0) -> Callab
     Gradients of a loss, one for each observation:
 
     >>> loss = lambda w, x: np.sum(w * x) ** 2
-    >>> mg.vmap(mg.grad(loss), in_axes=(None, 0))(np.array([1.0, 1.0]), np.array([[1.0, 0.0], [1.0, 2.0]]))
+    >>> w, examples = np.array([1.0, 1.0]), np.array([[1.0, 0.0], [1.0, 2.0]])
+    >>> mg.vmap(mg.grad(loss), in_axes=(None, 0))(w, examples)
     array([[ 2.,  0.],
            [ 6., 12.]])
     """
@@ -116,7 +115,7 @@ def vmap(f: Callable[..., Any], in_axes: Axes = 0, out_axes: Axes = 0) -> Callab
             raise refusals.batch_sizes(name, sizes)
         with entered(sizes[0][0]) as level:
             for i, (leaves, form, axes) in enumerate(parts):
-                if any(axis is not None for axis in axes):  # else it is passed as it is: a module stays itself
+                if any(axis is not None for axis in axes):  # otherwise it is passed on: a module stays itself
                     pairs = zip(leaves, axes, strict=True)
                     trees[i] = form.rebuild(
                         [x if a is None else batched(np.moveaxis(x, a, 0), level.number) for x, a in pairs]
@@ -131,8 +130,10 @@ def vmap(f: Callable[..., Any], in_axes: Axes = 0, out_axes: Axes = 0) -> Callab
 
 
 def spread(axes: Axes, tree: Tree, what: str, found: list[Any]) -> list[Any]:
-    """Return the axis of each leaf of a tree, where `axes` is one for all leaves or
-    branches like the tree.
+    """Return the axis of each leaf of a tree.
+
+    `axes` is one axis for all leaves, or a tree of axes like the upper part of the
+    tree.
     """
     cls: Any = type(tree)
     kind = kind_of(cls)
@@ -144,8 +145,8 @@ def spread(axes: Axes, tree: Tree, what: str, found: list[Any]) -> list[Any]:
         parts = [axes[key] for key in tree]
     elif isinstance(axes, dict) or not isinstance(axes, tuple | list) or len(axes) != len(children):
         raise ValueError(
-            f"{what} must be an integer, None, or a tree of them like the {type(tree).__name__} of {len(children)} "
-            f"that it is for, got {axes!r}"
+            f"{what} must be an integer, None, or a tree of them like its {type(tree).__name__} of {len(children)}, "
+            f"got {axes!r}"
         )
     for part, child in zip(parts, children, strict=True):
         spread(part, child, what, found)
@@ -153,15 +154,13 @@ def spread(axes: Axes, tree: Tree, what: str, found: list[Any]) -> list[Any]:
 
 
 def axis_of(axis: Any, x: Any, what: str) -> int | None:
-    """Return an axis of an argument, which must be there; None if the argument is the
-    same for all examples.
-    """
+    """Return an existing axis of an argument, or None if it is for all examples."""
     if axis is None or not (hasattr(x, "ndim") or isinstance(x, int | float | complex)):
         return None
     shape = getattr(x, "shape", ())
     if not isinstance(axis, int | np.integer) or not -len(shape) <= axis < len(shape):
         raise ValueError(
-            f"{what}: an array of shape {shape} has no axis {axis!r} for its examples; None is for an argument "
+            f"{what}: an array of shape {shape} has no axis {axis!r} for its examples; pass None for an argument "
             f"that is the same for all examples"
         )
     return int(axis)
@@ -179,22 +178,20 @@ def put_back(x: Any, axis: Any, level: Level, what: str) -> Any:
     if axis is None:
         if depends(x, level):
             raise ValueError(
-                f"{what} is None for a result of shape {x.shape} that depends on the example; give an axis"
+                f"{what} must name an axis for a result of shape {x.shape} that depends on the example, got None"
             )
         return x
     array = without(x, level)
     if not isinstance(axis, int | np.integer) or not -array.ndim <= axis < array.ndim:
         raise ValueError(
-            f"{what}: results of shape {array.shape[1:]} have no place for their examples at axis {axis!r}; it must be "
-            f"an integer from {-array.ndim} to {array.ndim - 1}"
+            f"{what}: results of shape {array.shape[1:]} can't have their examples along axis {axis!r}; it must be an "
+            f"integer from {-array.ndim} to {array.ndim - 1}"
         )
     return np.moveaxis(array, 0, axis) if axis % array.ndim else array
 
 
 def own(results: list[Any]) -> list[Any]:
-    """Return results, of which those that share memory with an argument or with another
-    are copied.
-    """
+    """Return results, with copies of those that share memory."""
     seen: set[int] = set()
     for i, x in enumerate(results):
         if isinstance(x, np.ndarray):

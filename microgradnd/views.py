@@ -1,15 +1,14 @@
-"""Which Tensors see the same memory, as NumPy's views do, and what an assignment to one
-of them does to the others.
+"""Which Tensors share memory, as NumPy's views do, and which an assignment outdates.
 
-Owns: the weak record of Tensors that are views of one another, and which of them an
-assignment leaves behind; whether an array is seen by anything else.
+Owns: the weak record of Tensors that are views of one another, and of the Tensors that
+an assignment leaves behind; whether anything else refers to an array.
 Must not own: what is recorded (`tensor.py`).
 Read next: `tensor.py`.
 
-Assigning to an array changes every view of these elements. Assigning to a Tensor
-records a new value for that Tensor alone, in an array of its own. The two agree as long
-as no other Tensor sees the elements; one that does is outdated, and using it is an
-error. (A plain array taken with `t.data` isn't recorded here: it keeps the old value.)
+Assigning to an array changes every view of the same elements. Assigning to a Tensor
+records a new value for that Tensor alone, in an array of its own. The two agree unless
+another Tensor sees the elements. Such a Tensor is outdated, and using it is an error.
+(A plain array taken with `t.data` isn't recorded here: it keeps the old value.)
 """
 
 from __future__ import annotations
@@ -24,19 +23,18 @@ from microgradnd.primitives import is_basic
 from microgradnd.tape import WORK, Leaf, Node, current
 
 ndarray = np.ndarray
-HELD = 3  # references to an array that only its user has: a variable, the parameter here, and that of getrefcount
+HELD = 3  # references to an unshared array: a variable, the parameter here, and getrefcount's
 
 
 def is_alone(array: Any) -> bool:
-    """Return whether nothing but one variable of the caller refers to an array, or to
-    its memory.
-    """
+    """Return whether only one variable of the caller refers to an array's memory."""
     return type(array) is ndarray and array.base is None and array.flags.writeable and sys.getrefcount(array) <= HELD
 
 
 class Family:
-    """Tensors that share memory, and their nodes, which may outlive them; weakly, so
-    that none is kept alive.
+    """Tensors that share memory, and their nodes, which may outlive them.
+
+    The references are weak, so none is kept alive.
     """
 
     limit = 16
@@ -46,9 +44,7 @@ class Family:
         self.nodes: list[ref[Node]] = []
 
     def join(self, tensor: Any) -> None:
-        """Take in a Tensor; one without a node gets one where others have, for a change
-        of the memory to reach it.
-        """
+        """Add a Tensor; it gets a node if others have one, so that changes reach it."""
         tensor._family = self
         self.tensors.append(ref(tensor))
         if tensor._node is None and self.nodes and current().trace is None:
@@ -64,9 +60,7 @@ class Family:
 
 
 def share(view: Any, args: tuple[Any, ...]) -> None:
-    """Record of which of the Tensors that a new one was made from it is a view, if of
-    any.
-    """
+    """Record which of the arguments a new Tensor is a view of, if any."""
     array = view._array
     base = array.base
     for arg in args:
@@ -83,9 +77,7 @@ def share(view: Any, args: tuple[Any, ...]) -> None:
 
 
 def make_leaf(tensor: Any, requires_grad: bool, name: str | None = None) -> Leaf:
-    """Give a Tensor that was neither made a variable nor recorded the node of a
-    variable.
-    """
+    """Give a Tensor without a node the node of a variable."""
     tensor._node = leaf = Leaf(np.asarray(tensor._array), requires_grad, name)
     family = getattr(tensor, "_family", None)
     if type(family) is Family:
@@ -99,7 +91,7 @@ def replace(tensor: Any, array: Any, index: Any) -> tuple[list[Any], list[Any]]:
     Returns
     -------
     moved, outdated : list of Tensor
-        Those that are views of the new array now, and those that this outdates.
+        The views of the new array, and the Tensors that this outdates.
     """
     old, family = tensor._array, getattr(tensor, "_family", None)
     sharing = []
@@ -107,7 +99,7 @@ def replace(tensor: Any, array: Any, index: Any) -> tuple[list[Any], list[Any]]:
         if other is None or other is tensor:
             continue
         if type(other._family) is tuple:
-            other._family = family, None, None  # outdated before, and now by more than one assignment
+            other._family = family, None, None  # now outdated by several assignments
         elif overlap(old, other._array):
             sharing.append(other)
     tensor._array = array
@@ -115,7 +107,7 @@ def replace(tensor: Any, array: Any, index: Any) -> tuple[list[Any], list[Any]]:
     movable = old.base is None and array.strides == old.strides
     moved, outdated = [], []
     for other in sharing:
-        if movable and not overlap(changed, other._array):  # its elements stay, but go on being those of this one
+        if movable and not overlap(changed, other._array):  # unchanged, so it stays a view of this one
             move(other, old, array)
             moved.append(other)
         else:
@@ -125,9 +117,7 @@ def replace(tensor: Any, array: Any, index: Any) -> tuple[list[Any], list[Any]]:
 
 
 def regroup(tensor: Any, moved: list[Any]) -> None:
-    """Let a Tensor with a new array and node leave its family, together with the views
-    that it has taken along.
-    """
+    """Move a Tensor with a new array and node, and its views, to a new family."""
     if getattr(tensor, "_family", None) is not None:
         tensor._family = None
         family = Family()
@@ -136,27 +126,23 @@ def regroup(tensor: Any, moved: list[Any]) -> None:
 
 
 def picked(array: Any, index: Any) -> Any:
-    """Return `array[index]` for a basic index as a view, even where it picks one
-    element.
-    """
+    """Return `array[index]` for a basic index as a view, even for one element."""
     index = index if type(index) is tuple else (index,)
     return array[index if ... in index else (*index, ...)]
 
 
 def where(array: Any) -> tuple[Any, ...]:
-    """Return the place in memory that an array shows."""
+    """Return the place in memory of an array's elements."""
     return array.__array_interface__["data"][0], array.shape, array.strides
 
 
 def overlap(x: Any, y: Any) -> bool:
-    """Return whether two arrays have an element in common; assume so if it is hard to
-    tell.
-    """
+    """Return whether two arrays share an element; True if that is hard to find out."""
     return np.may_share_memory(x, y, WORK)
 
 
 def move(view: Any, old: Any, new: Any) -> None:
-    """Make a view of an array the same view of another of the same layout."""
+    """Turn a view of an array into the same view of another of the same layout."""
     array = view._array
     offset = where(array)[0] - where(old)[0]
     view._array = np.ndarray(array.shape, array.dtype, new.ravel("K"), offset, array.strides)

@@ -611,7 +611,7 @@ def test_functions_that_change_their_argument_return_nothing():
         np.copyto(t.astype(np.float32), t, "safe")
     with pytest.raises(IndexError):
         np.put(t, 3, 1.0)
-    with pytest.raises(ValueError, match="mode= must be one of 'raise', 'wrap' and 'clip', got 'skip'"):
+    with pytest.raises(ValueError, match="mode must be 'raise', 'wrap' or 'clip', got 'skip'"):
         np.put(t, 3, 1.0, mode="skip")
 
 

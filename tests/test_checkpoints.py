@@ -150,7 +150,7 @@ def test_a_state_that_does_not_fit_changes_nothing(tmp_path):
     other = trained(1)
     other["optimizer"] = optim.SGD(other["model"].parameters(), lr=0.1, momentum=0.9)
     before = saving.states(other)
-    with pytest.raises(ValueError, match="optimizer doesn't fit what was saved, and nothing was changed"):
+    with pytest.raises(ValueError, match="optimizer doesn't fit the saved state, and nothing was changed"):
         mg.load(tmp_path / "a", into=other)
     assert same(before, saving.states(other))
     for into in ({"modell": other["model"]}, [other["model"]], {"model": [other["model"]]}, {"rng": other["model"]}):

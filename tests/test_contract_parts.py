@@ -372,9 +372,9 @@ def test_what_is_given_anew_must_be_as_announced(given, dtype):
         lambda x: mg.anew(lambda: given, 3, dtype) * x,
         mg.compile(lambda x: mg.anew(lambda: given, 3, dtype) * x),
     ):
-        with pytest.raises(ValueError, match=r"mg.anew: <lambda> gave an array of shape .* announced"):
+        with pytest.raises(ValueError, match=r"mg.anew: <lambda> must return shape .* announced"):
             f(X)
-    with pytest.raises(TypeError, match=r"mg.anew takes a function without arguments, got (array|1.0)"):
+    with pytest.raises(TypeError, match=r"mg.anew: function must take no arguments, got (array|1.0)"):
         mg.anew(given, 3)
 
 

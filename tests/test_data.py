@@ -34,7 +34,7 @@ def test_each_row_comes_once_and_rows_stay_together(n, size, shuffle, seed):
 @given(n=SIZES, size=SIZES, seed=SEEDS)
 def test_drop_last_leaves_full_batches_of_the_same_order(n, size, seed):
     if n < size:
-        with pytest.raises(ValueError, match="drop_last=True leaves nothing"):
+        with pytest.raises(ValueError, match="drop_last=True leaves no batch"):
             data.batches(np.arange(n), size=size, drop_last=True)
         return
     kept, every = (

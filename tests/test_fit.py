@@ -231,7 +231,7 @@ def test_a_checkpoint_of_another_model_changes_nothing(tmp_path):
     train(checkpoint=tmp_path / "checkpoint")
     model = nn.Sequential(nn.Linear(2, 1), nn.Dropout())
     before = model.state_dict()
-    with pytest.raises(ValueError, match=r"changing\.model doesn't fit what was saved, and nothing was changed"):
+    with pytest.raises(ValueError, match=r"changing\.model doesn't fit the saved state, and nothing was changed"):
         train(model, checkpoint=tmp_path / "checkpoint", resume=True)
     assert all(np.array_equal(array, model.state_dict()[name]) for name, array in before.items())
 

@@ -70,7 +70,7 @@ def test_einsum_path_is_plain():
 @pytest.mark.parametrize("function", [np.matmul, np.vecdot], ids=lambda f: f.__name__)
 def test_axes_of_a_product_are_refused(function):
     axes = [(0, 1), (0, 1), (0, 1)] if function is np.matmul else [0, 0, ()]
-    with pytest.raises(NotImplementedError, match=r"bring the axes to the end with np\.moveaxis"):
+    with pytest.raises(NotImplementedError, match=r"move the axes to the end with np\.moveaxis"):
         mg.grad(lambda x: np.sum(function(x, np.ones((2, 2)), axes=axes)))(np.ones((2, 2)))
 
 
@@ -239,17 +239,17 @@ def test_qr_modes_without_derivative(mode, shape):
 
 
 def test_messages_of_what_does_not_fit():
-    with pytest.raises(ValueError, match="ind=0 must be positive"):
+    with pytest.raises(ValueError, match="must be positive, got 0"):
         LA.tensorinv(leaf(np.eye(2)), ind=0)
-    with pytest.raises(LA.LinAlgError, match=r"a of shape \(2, 3\) is no square matrix for b of shape \(2,\)"):
+    with pytest.raises(LA.LinAlgError, match=r"a must be a square matrix for b of shape \(2,\), got \(2, 3\)"):
         LA.tensorsolve(leaf(np.ones((2, 3))), np.ones(2))
     with pytest.raises(ValueError, match="give one length for each axis"):
         np.fft.fft2(leaf(np.eye(2)), s=(2,))
-    with pytest.raises(ValueError, match="multiplies two arrays or more, not 1"):
+    with pytest.raises(ValueError, match="at least two arrays, got 1"):
         LA.multi_dot([leaf(np.eye(2))])
-    with pytest.raises(LA.LinAlgError, match=r"square matrices, not an array of shape \(2, 3\)"):
+    with pytest.raises(LA.LinAlgError, match=r"matrices must be square, got shape \(2, 3\)"):
         LA.matrix_power(leaf(np.ones((2, 3))), 2)
-    with pytest.raises(LA.LinAlgError, match=r"not defined for a matrix without elements, of shape \(0, 2\)"):
+    with pytest.raises(LA.LinAlgError, match=r"at least one element, got shape \(0, 2\)"):
         LA.cond(leaf(np.ones((3, 0, 2))))
     with pytest.raises(TypeError, match="integer"):
         LA.matrix_power(leaf(np.eye(2)), 0.5)

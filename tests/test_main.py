@@ -103,7 +103,7 @@ def test_a_table_without_an_output(run: Run) -> None:
     assert [line.split()[-1] for line in lines[1:]] == ["4.472", "1.414", "1", "4.472"]
     status, out, err = run("train.py:late", "--view", "backward")
     assert (status, out) == (1, "")
-    assert err == "python -m microgradnd draw: --view is for pictures: say where to, with -o graph.svg\n"
+    assert err == "python -m microgradnd draw: --view is for pictures: name an output file with -o graph.svg\n"
 
 
 def test_backward_and_the_options_of_draw(run: Run) -> None:
@@ -159,10 +159,10 @@ def test_programs_may_leave(run: Run) -> None:
     [
         (["nowhere.py"], "there is no file nowhere.py"),
         (["nowhere.py:build"], "there is no file nowhere.py"),
-        (["train.py:missing"], "train.py has no variable 'missing'; there are w, early, late, build, needs"),
+        (["train.py:missing"], "train.py has no variable 'missing'; it has w, early, late, build, needs"),
         (["train.py:needs"], "train.py:needs takes arguments; name a function that needs none"),
         (["train.py:number"], "train.py:number must be a Tensor, got a float"),
-        (["train.py:returns_a_float"], "what train.py:returns_a_float returned must be a Tensor, got a float"),
+        (["train.py:returns_a_float"], "the result of train.py:returns_a_float must be a Tensor, got a float"),
         (["train.py:nn"], "train.py:nn must be a Tensor, got a module"),
         (["train.py:late", "-o", "graph.gif"], "must end in one of"),
         (["train.py:late", "--max-nodes", "0", "-o", "graph.json"], "for all nodes, got 0"),
@@ -214,7 +214,7 @@ def test_a_program_without_tensors(run: Run) -> None:
     for program in ("x = 3", "import microgradnd as mg\nx = mg.tensor(3.0, requires_grad=True)"):
         status, _, err = run("train.py", program=program)
         assert status == 1
-        assert "train.py computed no number from a Tensor that requires a gradient; there is nothing to draw" in err
+        assert "train.py computed no number from a Tensor that requires a gradient, so there is nothing to draw" in err
 
 
 def test_failures_are_shown_as_the_program_would_show_them(run: Run) -> None:
@@ -223,7 +223,7 @@ def test_failures_are_shown_as_the_program_would_show_them(run: Run) -> None:
     lines = err.splitlines()
     assert lines[0] == "Traceback (most recent call last):"
     assert '"train.py", line' in lines[1]
-    drawn = "wrote a.svg, which shows what led to the error"  # an error has no graph that JSON could hold
+    drawn = "wrote a.svg, which shows the computation up to the error"  # an error has no graph that JSON could hold
     assert lines[-1] == f"python -m microgradnd draw: train.py failed; {drawn}"
     assert "✗ np.matmul" in html.unescape(Path("a.svg").read_text(encoding="utf-8"))
     status, _, err = run("train.py", program="x = (\n")
@@ -246,7 +246,7 @@ def test_help(capsys: pytest.CaptureFixture[Any]) -> None:
     with pytest.raises(SystemExit):
         main(["draw", "--help"])
     out = capsys.readouterr().out
-    assert "FILE.py:name draws what the function of that name returns" in out
+    assert "FILE.py:name draws the Tensor of that name" in out
     assert ".mmd (Mermaid)" in out
 
 

@@ -73,7 +73,7 @@ def test_a_compiled_function_may_have_scopes() -> None:
 
 
 def test_a_scope_has_a_name() -> None:
-    with pytest.raises(TypeError, match="name must be a str, which names a part of the computation, got 3"):
+    with pytest.raises(TypeError, match="name must be a string, the name of a part of the computation, got 3"):
         mg.scope(3)  # type: ignore[arg-type]
 
 

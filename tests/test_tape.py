@@ -58,7 +58,7 @@ def test_the_gradient_given_is_not_kept(x):
 def test_messages_of_backward(x):
     with pytest.raises(RuntimeError, match=r"shape \(3,\) needs gradient="):
         (x * 2).backward()
-    with pytest.raises(ValueError, match=r"gradient=\) of shape \(2,\) for a tensor of shape \(3,\)"):
+    with pytest.raises(ValueError, match=r"gradient=\): .* shape of the tensor, \(3,\), got shape \(2,\)"):
         (x * 2).backward(np.ones(2))
     with pytest.raises(RuntimeError, match="requires no gradient"):
         mg.tensor(1.0).backward()
@@ -204,7 +204,7 @@ def test_a_stale_value_deep_in_the_graph_is_named(x):
     loss = (y * y).sum()
     with mg.no_grad():
         x -= 0.1
-    with pytest.raises(RuntimeError, match=r"'x' of shape \(3,\) was changed .* after sin had used it"):
+    with pytest.raises(RuntimeError, match=r"'x' of shape \(3,\) was changed after sin had used it"):
         loss.backward()
 
 

@@ -54,7 +54,7 @@ def test_argnums():
     assert mg.grad(f, 1)(2.0, 3.0) == 12.0
     assert mg.grad(f, -1)(2.0, 3.0) == 12.0
     assert mg.grad(f, (1, 0))(2.0, 3.0) == (12.0, 9.0)
-    with pytest.raises(ValueError, match="argnums=2"):
+    with pytest.raises(ValueError, match=r"argnums .* got 2"):
         mg.grad(f, 2)(2.0, 3.0)
     with pytest.raises(ValueError, match="argnums"):
         mg.grad(f, ())(2.0, 3.0)

@@ -285,7 +285,7 @@ def test_wide_and_deep_trees():
 def test_a_tree_that_holds_itself():
     tree: list[Any] = [1.0]
     tree.append(tree)
-    with pytest.raises(RecursionError, match="a container of arrays holds itself"):
+    with pytest.raises(RecursionError, match="a container of arrays contains itself"):
         flatten(tree)
 
 
@@ -334,7 +334,7 @@ def test_registration_errors():
     with pytest.raises(TypeError, match="Linear is a module"):
         mg.register_tree(nn.Linear, one, one)
     for cls in (Circle, dict):
-        with pytest.raises(ValueError, match=f"{cls.__name__} is registered already"):
+        with pytest.raises(ValueError, match=f"{cls.__name__} is already registered"):
             mg.register_tree(cls, one, one)
     assert flatten(Other())[0] != []  # a leaf, until
     mg.register_tree(Other, lambda tree: [1.0], one)
@@ -474,7 +474,7 @@ def test_cotangents_in_another_order_are_refused():
     x = np.array([1.0, 2.0])
     _, pullback = mg.vjp(lambda x: {"a": x, "b": 2 * x}, x)
     np.testing.assert_array_equal(pullback({"a": np.ones(2), "b": np.zeros(2)})[0], [1.0, 1.0])
-    with pytest.raises(ValueError, match=r"keys \[\('a', 'b'\)\], in this order, not \[\('b', 'a'\)\]"):
+    with pytest.raises(ValueError, match=r"keys \[\('a', 'b'\)\], in this order, got \[\('b', 'a'\)\]"):
         pullback({"b": np.zeros(2), "a": np.ones(2)})
     with pytest.raises(ValueError, match=r"in this order"):
         mg.jvp(lambda p: p["a"] * p["b"], ({"a": x, "b": x},), ({"b": x, "a": x},))

@@ -1,8 +1,7 @@
 """The derivative table, in plain NumPy: importing this package fills it.
 
 Owns: the rules, one module for each family of functions.
-Must not own: `Tensor`; a rule that calls NumPy's functions works on Tensors without
-knowing them.
+Must not own: `Tensor`; rules call NumPy's functions, which work on Tensors too.
 Read next: `elementwise.py`, which reads like the last page of a calculus book.
 """
 
@@ -23,7 +22,7 @@ from microgradnd.rules import (
     ufuncs,
 )
 
-from microgradnd.rules import exclusions  # isort: skip -- last: it excludes what no other module has entered
+from microgradnd.rules import exclusions  # isort: skip -- last: it excludes functions that no other module has rules for
 from microgradnd.rules import batches  # isort: skip -- after the functions that it has rows for
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Axes as NumPy's functions take them: an integer, several, or None for all.
+"""Axes as NumPy's functions take them: one integer, several, or None for all.
 
 Owns: reading `axis=`, counting and indexing along one axis.
 Must not own: any rule.
@@ -20,9 +20,7 @@ WHOLE = slice(None)
 
 
 def axes_of(axis: Any, ndim: int) -> tuple[int, ...]:
-    """Return the axes that an integer, a tuple, a list or None names, counted from the
-    front.
-    """
+    """Return the axes that `axis=` names, counted from the front."""
     if axis is None:
         return tuple(range(ndim))
     if isinstance(axis, tuple | list):
@@ -31,15 +29,13 @@ def axes_of(axis: Any, ndim: int) -> tuple[int, ...]:
 
 
 def count(shape: tuple[int, ...], axis: Any) -> int:
-    """Return how many elements a reduction over `axis` puts into one."""
+    """Return the number of elements that a reduction over `axis` combines into one."""
     return math.prod([shape[a] for a in axes_of(axis, len(shape))]) if shape else 1
 
 
 @primitive
 def numbered(x: Any, axis: int = 0) -> Any:
-    """Return the numbers 0, 1, ... along an axis of `x`, in a shape that broadcasts
-    with it.
-    """
+    """Return 0, 1, ... along an axis of `x`, in a shape that broadcasts with it."""
     return np.arange(x.shape[axis]).reshape((-1,) + (1,) * (x.ndim - 1 - axis))
 
 
@@ -47,7 +43,5 @@ plain([numbered])
 
 
 def at_axis(index: Any, axis: int) -> tuple[Any, ...]:
-    """Return the index that picks `index` along one axis and everything along those
-    before it.
-    """
+    """Return the index for `index` along one axis, and everything before it."""
     return (WHOLE,) * axis + (index,)

@@ -1,14 +1,14 @@
-"""How NumPy's functions are called once for a whole batch, whose examples are along the
-first axis.
+"""The rows that call NumPy's functions once for a whole batch.
 
-Owns: the rows of the table in `batching.py`, one for each function that has a quicker
-way than a loop.
+Owns: the rows of the table in `batching.py`, one for each function that can do better
+than a loop.
 Must not own: derivatives: a call on a whole batch is recorded, and has those of its
 function.
 Read next: `vectorizing.py`.
 
-In a row, `flags` says which arguments are batches. Functions that are spelled in others
-need no row, and ufuncs have theirs from their signatures.
+The examples are along the first axis. In a row, `flags` says which arguments are
+batches. Functions written with other functions need no row, and ufuncs get theirs from
+their signatures.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from microgradnd.rules import elementwise as table
 
 Rule = Callable[..., Any]
 WHOLE = slice(None)
-function: Any  # of the loops below
+function: Any  # the variable of the loops below
 
 
 def rows(*functions: Function) -> Callable[[Rule], Rule]:
-    """Enter one row for several functions."""
+    """Add one row for several functions."""
 
     def enter(rule: Rule) -> Rule:
         RULES.update(dict.fromkeys(functions, rule))
@@ -42,7 +42,7 @@ def rows(*functions: Function) -> Callable[[Rule], Rule]:
     return enter
 
 
-# Functions of one element, and functions of nothing but shapes
+# Functions of one element, and functions of shapes alone
 
 for function in (
     *(np.fix, np.round, np.around, np.sinc, np.i0, np.real, np.imag, np.copy, np.nan_to_num, np.isclose, np.iscomplex),
@@ -56,9 +56,7 @@ RULES[primitives.masked] = elementwise(primitives.masked, 1)
 
 @rows(np.where)
 def where(flags: list[Any], *args: Any) -> Any:
-    """Choose; with a condition alone it counts, and the counts of the examples
-    differ.
-    """
+    """Choose; a condition alone has no row, because examples differ in their counts."""
     return elementwise(np.where)(flags, *args) if len(args) == 3 else NotImplemented
 
 
@@ -79,10 +77,10 @@ def shifted(axis: Any, ndim: int) -> Any:
 
 
 def along(*functions: Function, names: tuple[str, ...] = ("axis",), of_all: str = "several") -> None:
-    """Enter the row of functions of their first argument along axes.
+    """Add the row of functions of their first argument along axes.
 
-    `of_all` says what an axis of None is: all axes of an example as "several" axes, or
-    as one that is "flat".
+    `of_all` is the meaning of an axis of None: all axes of an example as "several"
+    axes, or as one axis that is "flat".
     """
     for function in functions:
         parameters = parameters_of(function)[1:]
@@ -125,13 +123,13 @@ def expand(flags: list[Any], g: Any, shape: tuple[int, ...], axis: Any = None, k
 
 @rows(reductions.recurrence)
 def recurrence(flags: list[Any], a: Any, b: Any) -> Any:
-    """Go along the first axis of each example."""
+    """Run along the first axis of each example."""
     a, b = (np.swapaxes(x, 0, 1) if flag else np.expand_dims(x, 1) for x, flag in zip((a, b), flags, strict=True))
     a, b = np.broadcast_arrays(a, b)
     return np.swapaxes(reductions.recurrence(a, b), 0, 1)
 
 
-# The same elements in another shape or place
+# The same elements in another shape or order
 
 
 @rows(np.reshape)
@@ -163,21 +161,21 @@ def expand_dims(flags: list[Any], x: Any, axis: Any) -> Any:
 
 @rows(np.squeeze)
 def squeeze(flags: list[Any], x: Any, axis: Any = None) -> Any:
-    """Leave the first axis, even if its length is 1."""
+    """Keep the first axis, even if its length is 1."""
     ones = tuple(i for i in range(1, x.ndim) if x.shape[i] == 1)
     return np.squeeze(x, ones if axis is None else shifted(axis, x.ndim - 1))
 
 
 @rows(np.broadcast_to)
 def broadcast_to(flags: list[Any], x: Any, shape: Any, subok: bool = False) -> Any:
-    """Add axes behind the first."""
+    """Add axes after the first."""
     shape = (shape,) if isinstance(shape, int | np.integer) else tuple(shape)
     return np.broadcast_to(aligned(x, True, len(shape)), (x.shape[0], *shape))
 
 
 @rows(np.roll)
 def roll(flags: list[Any], x: Any, shift: Any, axis: Any = None) -> Any:
-    """Roll each example, as one row if there is no axis."""
+    """Roll each example, as one row if no axis is given."""
     if any(flags[1:]):
         return NotImplemented
     if axis is not None:
@@ -206,9 +204,7 @@ def concatenate(flags: list[Any], axis: int, ends: list[int], *arrays: Any) -> A
 
 @rows(np.matmul, np.linalg.matmul)
 def matmul(flags: list[Any], x: Any, y: Any, **options: Any) -> Any:
-    """Multiply all rows at once where one factor is the same for all examples, else
-    matrix by matrix.
-    """
+    """Multiply all rows at once if one factor is the same for all examples."""
     x, y = primitives.array(x), primitives.array(y)
     nx, ny = ndim_of(x, flags[0]), ndim_of(y, flags[1])
     if options or not nx or not ny:
@@ -216,7 +212,7 @@ def matmul(flags: list[Any], x: Any, y: Any, **options: Any) -> Any:
     if not flags[1] and ny <= 2:
         return y if UNITS.get(id(x)) is x else np.dot(x, y) if ny == 1 else on_rows(x, y)
     if not flags[0] and ny == 1:
-        if UNITS.get(id(y)) is y and nx <= 2:  # where a Jacobian begins
+        if UNITS.get(id(y)) is y and nx <= 2:  # where a Jacobian starts
             return x.T
         return np.dot(y, x) if nx == 1 else on_rows(y, x.T) if nx == 2 else NotImplemented
     x = np.expand_dims(x, -2) if nx == 1 else x
@@ -229,9 +225,7 @@ def matmul(flags: list[Any], x: Any, y: Any, **options: Any) -> Any:
 
 @rows(np.dot)
 def dot(flags: list[Any], x: Any, y: Any) -> Any:
-    """Multiply numbers, vectors and matrices; arrays with more axes by their sum over
-    axes.
-    """
+    """Multiply numbers, vectors and matrices; larger arrays as sums over axes."""
     x, y = primitives.array(x), primitives.array(y)
     nx, ny = ndim_of(x, flags[0]), ndim_of(y, flags[1])
     if not nx or not ny:
@@ -249,7 +243,7 @@ def inner(flags: list[Any], x: Any, y: Any) -> Any:
 
 @rows(np.tensordot, np.linalg.tensordot)
 def tensordot(flags: list[Any], x: Any, y: Any, axes: Any = 2) -> Any:
-    """Sum over pairs of axes, as np.einsum does it."""
+    """Sum over pairs of axes, as np.einsum does."""
     x, y = primitives.array(x), primitives.array(y)
     nx, ny = ndim_of(x, flags[0]), ndim_of(y, flags[1])
     axes = axes if isinstance(axes, int | np.integer) else [(a,) if np.ndim(a) == 0 else a for a in axes]
@@ -259,7 +253,7 @@ def tensordot(flags: list[Any], x: Any, y: Any, axes: Any = 2) -> Any:
 
 @rows(np.einsum)
 def sums_of_products(flags: list[Any], *args: Any, **options: Any) -> Any:
-    """Give the batches, and the result, one index more."""
+    """Give the batches and the result one more index."""
     subscripts, operands = subscripts_of(args)
     flags = flags[1:] if isinstance(args[0], str) else flags[: len(operands) * 2 : 2]
     words, result = explicit(subscripts, [ndim_of(x, flag) for x, flag in zip(operands, flags, strict=True)])
@@ -270,7 +264,7 @@ def sums_of_products(flags: list[Any], *args: Any, **options: Any) -> Any:
 
 @rows(np.outer, np.linalg.outer)
 def outer(flags: list[Any], x: Any, y: Any) -> Any:
-    """Multiply each element of an example by each of another."""
+    """Multiply each element of one example by each element of the other."""
     x, y = (np.reshape(v, (v.shape[0], -1) if flag else (1, -1)) for v, flag in zip((x, y), flags, strict=True))
     return np.expand_dims(x, 2) * np.expand_dims(y, 1)
 
@@ -288,7 +282,7 @@ def cross(flags: list[Any], x: Any, y: Any, *axes: Any, **options: Any) -> Any:
     return NotImplemented if axes or options else elementwise(np.cross)(flags, x, y)
 
 
-# Linear algebra, which NumPy does in stacks
+# Linear algebra, which NumPy computes in stacks
 
 for function in (
     *(np.linalg.inv, np.linalg.pinv, np.linalg.det, np.linalg.slogdet, np.linalg.cholesky, np.linalg.eigh),
@@ -299,9 +293,7 @@ for function in (
 
 @rows(np.linalg.solve)
 def solve(flags: list[Any], a: Any, b: Any) -> Any:
-    """Take a vector for a matrix of one column, as it is one axis short only in an
-    example.
-    """
+    """Treat a vector as a one-column matrix: it lacks an axis only per example."""
     if ndim_of(b, flags[1]) != 1:
         return stacked(np.linalg.solve, 2, 2)(flags, a, b)
     return np.squeeze(stacked(np.linalg.solve, 2, 2)(flags, a, np.expand_dims(b, -1)), -1)
@@ -309,8 +301,9 @@ def solve(flags: list[Any], a: Any, b: Any) -> Any:
 
 @rows(np.linalg.norm)
 def norm(flags: list[Any], x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
-    """Take the norm of a vector or matrix along axes, of all elements if there is
-    neither axis nor order.
+    """Take the norm of vectors or matrices along axes, or of all elements.
+
+    It is of all elements if neither an axis nor an order is given.
     """
     if axis is None and ord is None and not keepdims:
         return np.linalg.norm(np.reshape(x, (x.shape[0], -1)), axis=1)
@@ -322,11 +315,10 @@ def norm(flags: list[Any], x: Any, ord: Any = None, axis: Any = None, keepdims: 
 
 
 def of_batch(flags: Any, index: Any, shape: tuple[int, ...], size: int) -> tuple[tuple[Any, ...], int, int] | None:
-    """Return an index of examples as one of a batch of them, and where it puts the axes
-    of its arrays.
+    """Return an index of examples as an index of their batch, and where its axes go.
 
-    The result is (index, to, count): `count` axes are to be moved from 1 to `to`. None
-    stands for an index that isn't known to have an equal of that kind.
+    The result is (index, to, count): `count` axes must move from 1 to `to`. None means
+    that no such index is known.
     """
     parts, flags = (index, flags) if type(index) is tuple else ((index,), [flags])
     flags = flags if isinstance(flags, list) else [False] * len(parts)
@@ -351,7 +343,7 @@ def of_batch(flags: Any, index: Any, shape: tuple[int, ...], size: int) -> tuple
 
 
 def axes_taken(part: Any, flag: Any) -> int:
-    """Return how many axes of an example a part of an index takes."""
+    """Return the number of an example's axes that a part of an index takes."""
     if part is None:
         return 0
     return ndim_of(part, flag) if getattr(part, "dtype", None) is np.dtype(bool) else 1
@@ -359,7 +351,7 @@ def axes_taken(part: Any, flag: Any) -> int:
 
 @rows(primitives.getitem)
 def getitem(flags: list[Any], x: Any, index: Any) -> Any:
-    """Index each example, by numbers of its own where the index is a batch."""
+    """Index each example, with its own numbers if the index is a batch."""
     if not flags[0]:
         size = size_of(flags[1], index)
         x = np.broadcast_to(x, (size, *x.shape))
@@ -371,7 +363,7 @@ def getitem(flags: list[Any], x: Any, index: Any) -> Any:
 
 
 def size_of(flags: Any, index: Any) -> int:
-    """Return how many examples an index has, some part of which is a batch."""
+    """Return the number of examples of an index, some part of which is a batch."""
     parts = zip(flags, index, strict=True) if isinstance(flags, list) else [(flags, index)]
     return int(next(part.shape[0] for flag, part in parts if flag))
 
@@ -390,13 +382,13 @@ def scatter(flags: list[Any], x: Any, index: Any, shape: tuple[int, ...]) -> Any
 
 @rows(primitives.setitem)
 def setitem(flags: list[Any], x: Any, index: Any, value: Any) -> Any:
-    """Assign to each example, where its index puts no axis elsewhere."""
+    """Assign to each example, unless its index moves axes."""
     size = x.shape[0] if flags[0] else value.shape[0] if flags[2] else size_of(flags[1], index)
     x = x if flags[0] else np.broadcast_to(x, (size, *x.shape))
     found = of_batch(flags[1], index, x.shape[1:], size)
     if found is None or found[1]:
         return NotImplemented
     picked = x[found[0]].ndim - 1
-    if flags[2] and value.ndim - 1 > picked:  # the axes that are too many have length 1
+    if flags[2] and value.ndim - 1 > picked:  # the extra axes have length 1
         value = np.reshape(value, (size, *value.shape[value.ndim - picked :]))
     return primitives.setitem(x, found[0], aligned(value, flags[2], picked))

@@ -1,7 +1,6 @@
-"""Derivatives of discrete calculus: differences, integrals, interpolation and
-convolution of sampled functions.
+"""Derivatives of discrete calculus: differences, integrals, interpolation, convolution.
 
-Owns: what slides along an axis, and grids between two ends.
+Owns: functions of neighbours along an axis, and grids between two ends.
 Must not own: cumulative sums (`reductions.py`), polynomials (`polynomials.py`).
 Read next: `polynomials.py`.
 """
@@ -15,7 +14,7 @@ import numpy as np
 from microgradnd.primitives import array, getitem
 from microgradnd.registry import LOOKING, composite, defjvp, defvjp, linear, primitive
 from microgradnd.rules.axes import axes_of
-from microgradnd.rules.values import in_dtype, instead, of_floats, on_arrays, surely
+from microgradnd.rules.values import holds, in_dtype, instead, of_floats, on_arrays
 
 # Differences
 
@@ -27,10 +26,10 @@ def part(x: Any, axis: int, start: int | None, stop: int | None) -> Any:
 
 @of_floats(np.diff)
 def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = None) -> Any:
-    """Spell np.diff: each element less the one before, n times."""
+    """Compute np.diff: each element minus the one before, n times."""
     a = array(a)
     if n < 0:
-        raise ValueError(f"diff: n={n}; differences are taken 0 or more times")
+        raise ValueError(f"diff: n, the number of differences, must be 0 or more, got {n}")
     if n == 0:
         return a
     edge = tuple(1 if i == axis % a.ndim else size for i, size in enumerate(a.shape))
@@ -44,9 +43,7 @@ def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = 
 
 @of_floats(np.ediff1d)
 def ediff1d(ary: Any, to_end: Any = None, to_begin: Any = None) -> Any:
-    """Spell np.ediff1d: the differences of all elements in a row, between given
-    ends.
-    """
+    """Compute np.ediff1d: differences of all elements in a row, between given ends."""
     parts = [np.ravel(x) for x in (to_begin, np.diff(np.ravel(ary)), to_end) if x is not None]
     return in_dtype(np.concatenate(parts), ary.dtype)
 
@@ -56,25 +53,25 @@ numpys_gradient = on_arrays(np.gradient)
 
 @composite(np.gradient)
 def gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int = 1) -> Any:
-    """Spell np.gradient: second-order differences, one array for each axis.
+    """Compute np.gradient: second-order differences, one array per axis.
 
-    Inside it is the mean of the slopes before and after, each weighted by the step of
-    the other; at the edges the nearest slope (`edge_order` 1), or the line through the
-    two nearest slopes, taken on (2).
+    Inside, it is the mean of the slopes before and after, each weighted by the step of
+    the other. At the edges, it is the nearest slope (`edge_order` 1), or an
+    extrapolation of the two nearest slopes (2).
     """
     f = array(f)
     if f.dtype.kind == "b":
-        raise TypeError("gradient of booleans, which NumPy doesn't subtract; pass f.astype(float)")
+        raise TypeError("gradient: f must be numbers, got booleans, which NumPy can't subtract; pass f.astype(float)")
     f = f if f.dtype.kind in "fc" else in_dtype(f, np.float64)
     axes, spacings = axes_of(axis, f.ndim), varargs or (1.0,)
     if len(spacings) == 1 and np.ndim(spacings[0]) == 0:
         spacings = spacings * len(axes)
     if len(spacings) != len(axes):
         raise TypeError(
-            f"gradient was given {len(varargs)} spacings for {len(axes)} axes; it needs one for each, or one"
+            f"gradient: there must be one spacing, or one per axis, got {len(varargs)} for {len(axes)} axes"
         )
     if edge_order not in (1, 2):
-        raise ValueError(f"gradient: edge_order={edge_order}; the edges are taken to order 1 or 2")
+        raise ValueError(f"gradient: edge_order, the order at the edges, must be 1 or 2, got {edge_order}")
     results = tuple(gradient_along(f, i, h, edge_order) for i, h in zip(axes, spacings, strict=True))
     values = numpys_gradient(f, *varargs, axis=axes, edge_order=edge_order)
     if len(results) == 1:
@@ -83,20 +80,18 @@ def gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int = 1) -> An
 
 
 def gradient_along(f: Any, axis: int, spacing: Any, edge_order: int) -> Any:
-    """Return the derivative along one axis, from the distance of the elements or from
-    their coordinates.
-    """
+    """Return the derivative along one axis, from distances or coordinates."""
     f, size = np.moveaxis(f, axis, -1), f.shape[axis]
     if size < edge_order + 1:
-        raise ValueError(f"gradient: axis {axis} of length {size} is too short; it needs edge_order + 1 elements")
+        raise ValueError(f"gradient: axis {axis} must have at least edge_order + 1 elements, got {size}")
     if np.ndim(spacing) == 0:
         steps = spacing * np.ones(size - 1, np.finfo(f.dtype).dtype)
     elif np.shape(spacing) == (size,):
         steps = np.diff(array(spacing))
     else:
         raise ValueError(
-            f"gradient: spacing of shape {np.shape(spacing)} for axis {axis} of length {size}; it is a number, or the "
-            f"coordinate of each element"
+            f"gradient: spacing along axis {axis} must be a number, or the coordinates of its {size} elements, got "
+            f"shape {np.shape(spacing)}"
         )
     slopes = np.diff(f) / steps
     if edge_order == 1:
@@ -114,7 +109,7 @@ def gradient_along(f: Any, axis: int, spacing: Any, edge_order: int) -> Any:
 
 @of_floats(np.trapezoid)
 def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Any:
-    """Spell np.trapezoid: the mean of neighbours times their distance, added up."""
+    """Compute np.trapezoid: the sum of the means of neighbours times their distance."""
     y, width = array(y), dx
     if x is not None:
         width = np.diff(x) if np.ndim(x) == 1 else np.diff(x, axis=axis)
@@ -125,23 +120,21 @@ def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Any:
 
 @composite(np.interp)
 def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period: Any = None) -> Any:
-    """Spell np.interp: straight lines between points.
+    """Compute np.interp: straight lines between points.
 
-    At a point its derivative is the slope of the line to the right, at the last point
-    of that to the left.
+    The derivative at a point is the slope of the line to its right; at the last point,
+    of the line to its left.
     """
     x, xp, fp = array(x), array(xp), array(fp)
     if xp.ndim != 1 or xp.shape != fp.shape or not xp.size:
-        raise ValueError(
-            f"interp: points xp of shape {xp.shape} and fp of shape {fp.shape}; they are vectors of a length"
-        )
+        raise ValueError(f"interp: xp and fp must be vectors of equal length, got shapes {xp.shape} and {fp.shape}")
     if "c" in (x.dtype.kind, xp.dtype.kind):
         raise TypeError(f"interp: x and xp must be real, got {x.dtype} and {xp.dtype}; pass np.real(x) and np.real(xp)")
     x, xp = in_dtype(x, np.float64), in_dtype(xp, np.float64)  # as NumPy does
     fp = in_dtype(fp, np.complex128 if fp.dtype.kind == "c" else np.float64)
     if period is not None:
-        if surely(np.any(np.equal(period, 0))):
-            raise ValueError("interp: period=0; it is the distance after which the function repeats itself")
+        if holds(np.any(np.equal(period, 0))):
+            raise ValueError("interp: period must not be 0; it is the length after which the function repeats")
         period, left, right = np.abs(period), None, None
         x, xp = np.remainder(x, period), np.remainder(xp, period)
         order = np.argsort(xp)
@@ -153,7 +146,7 @@ def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period
     j = np.minimum(i + 1, last)
     x_i, x_j, f_i, f_j = getitem(xp, i), getitem(xp, j), getitem(fp, i), getitem(fp, j)
     width = x_j - x_i
-    inside = np.clip(x, xp[0], xp[-1])  # so that infinity stays out of the products
+    inside = np.clip(x, xp[0], xp[-1])  # keeps infinity out of the products
     line = f_i + (f_j - f_i) / np.where(width == 0, 1, width) * (inside - x_i)
     result = np.where(width == 0, f_j, line)
     result = np.where(x < xp[0], fp[0] if left is None else left, result)
@@ -165,8 +158,9 @@ def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period
 
 
 def uncropped(g: Any, n: int, m: int, mode: str) -> Any:
-    """Return g with the zeros around it that it has in the full convolution of n with m
-    elements.
+    """Return g with the zeros around it that the full convolution has.
+
+    The convolution is of n elements with m.
     """
     if mode == "full":
         return g
@@ -190,29 +184,27 @@ numpys_correlate = on_arrays(np.correlate)
 
 @of_floats(np.correlate)
 def correlate(a: Any, v: Any, mode: Any = "valid") -> Any:
-    """Spell np.correlate: the convolution with the conjugate of v, backwards."""
+    """Compute np.correlate: convolution with the reversed conjugate of v."""
     n, m = np.size(a), np.size(v)
-    backwards = np.conj(np.ravel(v))[::-1]
-    if mode == "same" and n < m:  # the middle of an even number of elements is the other one, seen backwards
-        spelled = np.convolve(a, backwards)[n // 2 : n // 2 + m]
+    reversed_v = np.conj(np.ravel(v))[::-1]
+    if mode == "same" and n < m:  # reversed, an even number of elements has another middle
+        spelled = np.convolve(a, reversed_v)[n // 2 : n // 2 + m]
     else:
-        spelled = np.convolve(a, backwards, mode)
+        spelled = np.convolve(a, reversed_v, mode)
     return instead(numpys_correlate(a, v, mode), spelled)
 
 
-# Grids between two ends, both of which move the points
+# Grids between two ends, which both move the points
 
 
 @primitive
 def between(start: Any, stop: Any, num: int, endpoint: bool) -> Any:
-    """Return np.linspace(start, stop, num, endpoint), the points in front of the axes
-    of the ends.
-    """
+    """Return np.linspace(start, stop, num, endpoint), with the points along axis 0."""
     return np.linspace(start, stop, num, endpoint)
 
 
 def way(out: Any, num: int, endpoint: bool) -> Any:
-    """Return how far along each point is, from 0 to 1."""
+    """Return each point's position from start to stop, as a number from 0 to 1."""
     steps = np.linspace(0.0, 1.0, num, endpoint=endpoint, dtype=np.finfo(out.dtype).dtype)
     return np.reshape(steps, (-1,) + (1,) * (out.ndim - 1))
 
@@ -241,7 +233,7 @@ def linspace(
     *,
     device: str | None = None,
 ) -> Any:
-    """Spell np.linspace: points that both ends move."""
+    """Compute np.linspace: points that both ends move."""
     start, stop = (array(end) if isinstance(end, list | tuple) else end for end in (start, stop))
     points = np.moveaxis(between(start, stop, num, endpoint), 0, axis)
     if dtype is not None:
@@ -254,7 +246,7 @@ def linspace(
 def logspace(
     start: Any, stop: Any, num: int = 50, endpoint: bool = True, base: Any = 10.0, dtype: Any = None, axis: int = 0
 ) -> Any:
-    """Spell np.logspace: powers of the base."""
+    """Compute np.logspace: powers of the base."""
     if np.ndim(base):
         axes = max(np.ndim(start), np.ndim(stop), np.ndim(base))
         start, stop, base = (np.reshape(x, (1,) * (axes - np.ndim(x)) + np.shape(x)) for x in (start, stop, base))
@@ -265,16 +257,16 @@ def logspace(
 
 @of_floats(np.geomspace)
 def geomspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, dtype: Any = None, axis: int = 0) -> Any:
-    """Spell np.geomspace: from the start, a power of the ratio to the stop."""
+    """Compute np.geomspace: the start times powers of a ratio, up to the stop."""
     start, stop = array(start), array(stop)
-    if surely(np.any(np.equal(start, 0))) or surely(np.any(np.equal(stop, 0))):
-        raise ValueError("geomspace: start and stop must not be 0, which no factor leads to or from")
+    if holds(np.any(np.equal(start, 0))) or holds(np.any(np.equal(stop, 0))):
+        raise ValueError("geomspace: start and stop must not be 0, because no factor leads to or from 0")
     inner = np.result_type(start.dtype, stop.dtype, float(num), np.zeros((), dtype).dtype)
     start, stop = in_dtype(start, inner), in_dtype(stop, inner)
     sign = np.sign(start)
     start, stop = start / sign, stop / sign
     points = np.logspace(np.log10(start), np.log10(stop), num, endpoint)
-    if num > 0:  # the ends as they are, not by their logarithms
+    if num > 0:  # the exact ends, not via their logarithms
         first, last = (np.broadcast_to(end, points.shape[1:])[None] for end in (start, stop))
         points = np.concatenate([first, points[1:-1], last] if endpoint and num > 1 else [first, points[1:]])
     points = np.moveaxis(points * sign, 0, axis)

@@ -1,10 +1,10 @@
 """Derivatives of the functions that choose among arrays, element by element.
 
-Owns: `np.where` and what can be spelled with it, and `np.clip`.
+Owns: `np.where`, the functions written with it, and `np.clip`.
 Must not own: maximum and minimum (`elementwise.py`), indexing (`indexing.py`).
 Read next: `reductions.py`.
 
-What was not chosen gets the gradient 0, and a condition or an index has none.
+Elements that were not chosen get gradient 0; a condition or an index has no gradient.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ elementwise(
     lambda g, out, c, x, y: np.where(c, 0, g),
 )
 
-# Clipping. On a bound the gradient goes to the value, as in PyTorch; where the bounds
-# cross, the upper one is taken.
+# Clipping. At a bound the gradient goes to the value, as in PyTorch; if the bounds
+# cross, the upper one wins.
 
 clip = primitive(np.clip)
 
 
 def between(x: Any, low: Any, high: Any) -> Any:
-    """Return where low <= x <= high; a bound that is None bounds nothing."""
+    """Return where low <= x <= high; a bound of None is no bound."""
     above = True if low is None else np.greater_equal(x, low)
     return above if high is None else above & np.less_equal(x, high)
 
 
 def unless_nan(out: Any, g: Any) -> Any:
-    """Return a gradient, NaN where the result is NaN: none of the three was chosen."""
+    """Return a gradient; NaN where the result is NaN, because nothing was chosen."""
     return np.where(np.isnan(out), np.nan, g)
 
 
@@ -53,23 +53,21 @@ elementwise(
 def clip_between(
     a: Any, a_min: Any = None, a_max: Any = None, out: None = None, *, min: Any = None, max: Any = None
 ) -> Any:
-    """Spell np.clip with its bounds at positions of their own, whichever of their names
-    they came by.
-    """
+    """Compute np.clip with its bounds by position, under whichever names they came."""
     if (min is not None or max is not None) and (a_min is not None or a_max is not None):
-        raise TypeError("clip was given both min= or max= and a_min or a_max; pass each bound once, as min= and max=")
+        raise TypeError("clip: bounds must be min= and max=, or a_min and a_max, not both; pass each bound once")
     return clip(a, a_min if min is None else min, a_max if max is None else max)
 
 
-# Choices, spelled in np.where
+# Choices, written with np.where
 
 
 @composite(np.select)
 def select(condlist: Sequence[Any], choicelist: Sequence[Any], default: Any = 0) -> Any:
-    """Spell np.select: the first condition that holds chooses."""
+    """Compute np.select: the first condition that holds decides."""
     if len(condlist) != len(choicelist):
         raise ValueError(
-            f"select was given {len(condlist)} conditions and {len(choicelist)} choices; it needs one choice for each"
+            f"select: each condition needs one choice, got {len(condlist)} conditions and {len(choicelist)} choices"
         )
     result = default
     for condition, choice in zip(reversed(condlist), reversed(choicelist), strict=True):
@@ -79,16 +77,14 @@ def select(condlist: Sequence[Any], choicelist: Sequence[Any], default: Any = 0)
 
 @composite(np.choose)
 def choose(a: Any, choices: Sequence[Any], out: None = None, mode: str = "raise") -> Any:
-    """Spell np.choose: each index chooses an array; the choices have gradients, the
-    indices none.
-    """
+    """Compute np.choose: each index chooses an array; indices have no gradient."""
     count = len(choices)
     if mode == "wrap":
         a = np.remainder(a, count)
     elif mode == "clip":
         a = np.clip(a, 0, count - 1)
     elif np.any(np.less(a, 0)) or np.any(np.greater_equal(a, count)):
-        raise ValueError(f"choose was given an index that is not among its {count} choices; see mode='wrap' or 'clip'")
+        raise ValueError(f"choose: each index must be one of its {count} choices, from 0; see mode='wrap' or 'clip'")
     result = choices[-1]
     for i in reversed(range(count)):
         result = np.where(np.equal(a, i), choices[i], result)
@@ -97,9 +93,7 @@ def choose(a: Any, choices: Sequence[Any], out: None = None, mode: str = "raise"
 
 @composite(np.piecewise)
 def piecewise(x: Any, condlist: Any, funclist: Sequence[Any], *args: Any, **kw: Any) -> Any:
-    """Spell np.piecewise: each function is called on the elements that its condition
-    holds for, and on no others.
-    """
+    """Compute np.piecewise: each function sees only the elements of its condition."""
     x = x if hasattr(x, "shape") else np.asarray(x)
     single = np.ndim(condlist) == 0 or (x.ndim > 0 and not isinstance(condlist[0], list | np.ndarray))
     conditions = [np.asarray(c, bool) for c in ([condlist] if single else condlist)]
@@ -107,8 +101,8 @@ def piecewise(x: Any, condlist: Any, funclist: Sequence[Any], *args: Any, **kw: 
         conditions.append(~np.any(conditions, axis=0))
     if len(funclist) != len(conditions):
         raise ValueError(
-            f"piecewise was given {len(conditions)} conditions and {len(funclist)} functions; "
-            f"it needs one function for each, and may have one more for the rest"
+            f"piecewise: each condition needs one function, and one more is allowed for the rest, "
+            f"got {len(conditions)} conditions and {len(funclist)} functions"
         )
     result = np.zeros(x.shape, x.dtype)
     for condition, function in zip(conditions, funclist, strict=True):

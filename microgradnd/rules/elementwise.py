@@ -1,14 +1,14 @@
 """Derivatives of the elementwise functions.
 
-Owns: one line per NumPy ufunc (and its elementwise relatives): the partial derivative
-for each argument, times `g`.
+Owns: one line per NumPy ufunc (and related elementwise functions): the partial
+derivative by each argument, times `g`.
 Must not own: broadcasting, which the tape undoes for all of them; choosing among arrays
 (`choice.py`).
 Read next: `choice.py`.
 
 `g` is the cotangent of the result, `out` the result. An elementwise Jacobian is
-diagonal, so each line is the JVP rule too. At a kink the line says which value it
-takes; NumPy's warnings at poles (1/0, log 0) come through.
+diagonal, so each line is the JVP rule too. At a kink, the line says which value it
+takes. NumPy's warnings at poles (1/0, log 0) are kept.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from numpy.lib import NumpyVersion
 from microgradnd import primitives
 from microgradnd.powers import power
 from microgradnd.registry import LOOKING, Results, composite, defjvp, defvjp, elementwise, linear, plain, primitive
-from microgradnd.rules.values import in_dtype, is_recorded, of_floats, ratio, surely
+from microgradnd.rules.values import holds, in_dtype, is_recorded, of_floats, ratio
 
 LOG2, LOG10 = float(np.log(2.0)), float(np.log(10.0))
 
@@ -49,25 +49,22 @@ composite(np.divmod)(lambda x, y, /: (np.floor_divide(x, y), np.remainder(x, y))
 
 
 def power_base(g: Any, out: Any, x: Any, y: Any) -> Any:
-    """Return g * y * x**(y - 1), which for y = 0 is 0, also for x = 0; from the result
-    where that saves a power.
-    """
+    """Return g * y * x**(y - 1), 0 for y = 0; from the result if that saves a power."""
     if type(y) in (int, float):
         if y == 0.5:
             return g * (0.5 / out)
         return g * (y * (out / x if y < 0 else power(x, y - 1))) if y else 0 * g
     constant = y == 0
-    if is_recorded(y):  # a variable: the derivative by y, at 0 too, is that of the formula
+    if is_recorded(y):  # a variable: its derivative, at 0 too, is the formula's
         constant = constant & (x == 0)
     return g * (y * x ** np.where(constant, 1.0, y - 1))
 
 
 def power_exponent(g: Any, out: Any, x: Any, y: Any) -> Any:
-    """Return g * log(x) * x**y, which for x = 0 and y >= 0 is 0: the limit, except at y
-    = 0.
+    """Return g * log(x) * x**y, which is 0 for x = 0 and y >= 0.
 
-    The logarithm is that of a complex number where the power is one: a negative base
-    has it too.
+    That is the limit, except at y = 0. The logarithm is complex if the power is: then a
+    negative base has a logarithm too.
     """
     return g * (np.log(in_dtype(np.where((x == 0) & (np.real(y) >= 0), 1.0, x), out.dtype)) * out)
 
@@ -88,11 +85,10 @@ elementwise(np.log1p, lambda g, out, x: g / (x + 1))
 
 @primitive
 def share_of(x: Any, y: Any, unit: float) -> Any:
-    """Return 1 / (1 + exp(unit * (y - x))), the share that exp(unit * x) has in
-    exp(unit * x) + exp(unit * y).
+    """Return 1 / (1 + exp(unit * (y - x))): a share of exp(unit * x) + exp(unit * y).
 
-    It comes from the difference of the two, not from their sum, which is rounded.
-    Infinities that are equal share equally, but nothing is the share of -inf.
+    The share of x comes from the difference of the two, not from their sum, which is
+    rounded. Equal infinities share equally, but -inf has no share.
     """
     with np.errstate(invalid="ignore"):
         d = np.where(x == y, 0, np.subtract(x, y))
@@ -128,10 +124,9 @@ elementwise(
 
 @primitive
 def leg(x: Any, y: Any) -> Any:
-    """Return x / hypot(x, y), the sine of the angle that x is opposite to; 0 where both
-    are 0.
+    """Return x / hypot(x, y), the sine of the angle opposite x; 0 where both are 0.
 
-    An infinite leg has all of the hypotenuse, two have equal parts: the angle between
+    An infinite leg has all of the hypotenuse. Two have equal parts: the angle between
     them is that of np.arctan2.
     """
     x, y = 0.5 * x, 0.5 * y  # so that the hypotenuse of finite legs is finite
@@ -151,10 +146,8 @@ elementwise(
 
 
 def turn(x: Any, y: Any) -> Any:
-    """Return x / (x * x + y * y), by which np.arctan2 turns when y changes; 0 where
-    both are 0.
-    """
-    length = np.hypot(0.5 * x, 0.5 * y)  # half of it, which doesn't overflow
+    """Return x / (x * x + y * y), the turn of np.arctan2 by y; 0 where both are 0."""
+    length = np.hypot(0.5 * x, 0.5 * y)  # half of it, which can't overflow
     return ratio(0.5 * leg(x, y), length, length == 0)
 
 
@@ -173,15 +166,13 @@ elementwise(np.radians, lambda g, out, x: g * (np.pi / 180))
 elementwise(np.rad2deg, lambda g, out, x: g * (180 / np.pi))
 elementwise(np.degrees, lambda g, out, x: g * (180 / np.pi))
 
-# Kinks: abs'(0) = 0, relu'(0) = 0; where two arguments tie for the maximum or minimum
-# they share the gradient. A result that is NaN hands on NaN.
+# Kinks: abs'(0) = 0, relu'(0) = 0; arguments that tie for the maximum or minimum share
+# the gradient. A NaN result passes NaN on.
 
 
 def share(g: Any, out: Any, tie: Any, wins: Any) -> Any:
-    """Return g where an argument wins over the other, half of it where they tie, NaN
-    where the result is.
-    """
-    if surely(~(np.any(tie) | np.any(np.isnan(out)))):
+    """Return g where an argument wins, half of it in a tie, NaN where the result is."""
+    if holds(~(np.any(tie) | np.any(np.isnan(out)))):
         return g * wins
     return np.where(np.isnan(out), np.nan, np.where(tie, 0.5 * g, g * wins))
 
@@ -221,8 +212,9 @@ for rounding in (np.round, np.around):
 
 
 def sign_tangent(t: Any, out: Any, x: Any) -> Any:
-    """Return what of t turns the direction of a complex number: 0 / 0 has none; a real
-    number has none to turn.
+    """Return the part of t that turns a complex direction; 0 / 0 has none.
+
+    A real number has no direction to turn.
     """
     return (t - out * np.real(np.conj(out) * t)) / length_of(x) if x.dtype.kind == "c" else 0 * t
 
@@ -233,9 +225,7 @@ def sign_cotangent(g: Any, out: Any, x: Any) -> Any:
 
 
 def length_of(x: Any) -> Any:
-    """Return |x| of complex numbers, NaN for 0: how a direction changes there has no
-    value.
-    """
+    """Return |x| of complex numbers, NaN for 0: there is no direction to turn."""
     length = np.abs(x)
     return np.where(length == 0, np.nan, length)
 
@@ -248,10 +238,10 @@ defjvp(np.sign, sign_tangent)
 
 @primitive
 def sinc_derivative(x: Any, order: int) -> Any:
-    """Return a derivative of sinc(x) = sin(pi x) / (pi x): of the Taylor series near 0,
-    by recursion elsewhere.
+    """Return a derivative of sinc(x) = sin(pi x) / (pi x).
 
-    Differentiating x sinc(x) = sin(pi x) / pi n times gives x f_n + n f_(n-1) =
+    Near 0 it is that of the Taylor series, elsewhere it comes by recursion:
+    differentiating x sinc(x) = sin(pi x) / pi n times gives x f_n + n f_(n-1) =
     pi**(n-1) sin(pi x + n pi / 2), which loses all digits near 0.
     """
     near = np.abs(x) < 1
@@ -268,11 +258,11 @@ def sinc_derivative(x: Any, order: int) -> Any:
 
 @primitive
 def i0_derivative(x: Any, order: int) -> Any:
-    """Return a derivative of I0, the modified Bessel function: the mean of c**order *
-    exp(x c) over c = cos(angle).
+    """Return a derivative of I0, the modified Bessel function.
 
-    The mean is taken over 128 angles (Gauss-Chebyshev quadrature), which is exact to
-    rounding as far as I0 is finite; c and -c are taken together.
+    It is the mean of c**order * exp(x c) over c = cos(angle), taken over 128 angles
+    (Gauss-Chebyshev quadrature). This is exact up to rounding wherever I0 is finite; c
+    and -c are combined.
     """
     cosines = np.cos(math.pi * (np.arange(64) + 0.5) / 128).tolist()
     part = np.sinh if order % 2 else np.cosh
@@ -284,7 +274,7 @@ elementwise(sinc_derivative, lambda g, out, x, order: g * sinc_derivative(x, ord
 elementwise(np.i0, lambda g, out, x: g * i0_derivative(x, 1))
 elementwise(i0_derivative, lambda g, out, x, order: g * i0_derivative(x, order + 1))
 
-# Complex numbers: cotangents are unconjugated, so holomorphic functions need nothing
+# Complex numbers: cotangents are not conjugated, so holomorphic functions need nothing
 # special
 
 linear(np.real, lambda g, out, x: g)
@@ -294,23 +284,21 @@ linear(np.conjugate, lambda g, out, x: np.conj(g))
 
 @of_floats(np.angle)
 def angle(z: Any, deg: bool = False) -> Any:
-    """Spell np.angle; its derivative is 0 at 0."""
+    """Compute np.angle; its derivative is 0 at 0."""
     radians = np.arctan2(np.imag(z), np.real(z))
     return radians * (180 / math.pi) if deg else radians
 
 
 @composite(np.real_if_close)
 def real_if_close(a: Any, tol: float = 100) -> Any:
-    """Spell np.real_if_close: the real part, where no imaginary part is larger than
-    rounding errors are.
-    """
+    """Compute np.real_if_close: the real part, if the imaginary is mere rounding."""
     if a.dtype.kind != "c":
         return a
     allowed = tol * np.finfo(a.dtype).eps if tol > 1 else tol
     return np.real(a) if np.all(np.abs(np.imag(a)) < allowed) else a
 
 
-# The same value in another guise
+# The same value in another form
 
 elementwise(primitives.identity, lambda g, out, x: g)
 elementwise(primitives.astype, lambda g, out, x, dtype: g)  # the tape casts it back
@@ -321,8 +309,9 @@ elementwise(np.unwrap, lambda g, out, p, *_, **__: g)  # it adds whole periods
 
 
 def where_finite(g: Any, out: Any, x: Any, *_: Any, **__: Any) -> Any:
-    """Return g where x is finite: what np.nan_to_num replaces is constant, in each part
-    of a complex number.
+    """Return g where x is finite; values that np.nan_to_num replaces are constant.
+
+    Each part of a complex number counts by itself.
     """
     if x.dtype.kind == "c":
         return np.real(g) * np.isfinite(np.real(x)) + 1j * (np.imag(g) * np.isfinite(np.imag(x)))

@@ -1,13 +1,12 @@
-"""What has no derivative, and why: the rest of NumPy.
+"""Functions without a derivative, and why: the rest of NumPy.
 
-Owns: the reasons that a user reads, and the functions that are simply called on the
-arrays.
+Owns: the reasons that users read, and the functions that are simply called on arrays.
 Must not own: rules.
 Read next: `../registry.py`.
 
-A function whose results are integers, booleans or text is called on the arrays and
-gives plain results. Any other function without a rule raises its reason. Names are
-looked up, because not every NumPy has all of them.
+A function whose results are integers, booleans or text is called on the arrays, and
+returns plain results. Any other function without a rule raises its reason. Functions
+are looked up by name, because not every NumPy has all of them.
 """
 
 from __future__ import annotations
@@ -20,9 +19,7 @@ from microgradnd.registry import COMPOSITES, PLAIN, VJPS, exclude, plain
 
 
 def functions(names: str, *modules: Any) -> list[Any]:
-    """Return the functions of some names that this NumPy has and that nothing better is
-    known about.
-    """
+    """Return the functions of these names that this NumPy has and no rule covers."""
     found = [getattr(module, name) for module in modules or (np,) for name in names.split() if hasattr(module, name)]
     return [f for f in found if f not in VJPS and f not in COMPOSITES and f not in PLAIN]
 
@@ -64,7 +61,7 @@ exclude("NumPy is about to remove it; write np.vstack", functions("row_stack"))
 exclude("NumPy is about to remove it; write np.trunc", functions("fix"))
 exclude("it runs NumPy's own tests", functions("test", np, np.linalg, np.fft))
 exclude(
-    "it makes or drives Python functions; call the function on the Tensor, or make it an operation with mg.primitive",
+    "it makes or runs Python functions; call the function on the Tensor, or make it an operation with mg.primitive",
     functions("frompyfunc nested_iters"),
 )
 exclude(

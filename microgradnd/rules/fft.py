@@ -4,11 +4,10 @@ Owns: `np.fft`.
 Must not own: anything else.
 Read next: `linalg.py`.
 
-A transform is linear: out = W x, with a matrix of roots of unity that equals its own
-transpose, so the VJP of `fft` is `fft` again and that of `ifft` is `ifft`, in the same
-normalisation. With `n=` the input is cropped or padded by zeros, so the cotangent is
-padded or cropped. The transforms of several axes are those of one, axis after axis, as
-in NumPy.
+A transform is linear: out = W x, with a symmetric matrix of roots of unity. So the VJP
+of `fft` is `fft` again, and that of `ifft` is `ifft`, in the same normalisation. With
+`n=`, the input is cropped or padded with zeros, so the cotangent is padded or cropped.
+Transforms of several axes go axis by axis, as in NumPy.
 """
 
 from __future__ import annotations
@@ -22,9 +21,7 @@ from microgradnd.registry import composite, linear
 
 
 def resized(g: Any, like: Any, axis: int) -> Any:
-    """Return a cotangent cropped or padded by zeros along an axis to the length that
-    the argument has there.
-    """
+    """Return a cotangent cropped or zero-padded to the argument's length on an axis."""
     n, wanted = g.shape[axis], like.shape[axis]
     if n == wanted:
         return g
@@ -41,13 +38,14 @@ for function in (np.fft.fft, np.fft.ifft):
     )
 
 
-# The transforms of real arrays keep half of the frequencies: each but the first and,
-# for even n, the last counts twice
+# Transforms of real arrays keep half of the frequencies. Each counts twice, except the
+# first and, for even n, the last
 
 
 def twice(half: Any, n: int, axis: int) -> Any:
-    """Return how often the whole spectrum holds each frequency of half of it: 1, 2, 2,
-    ..., 2 and, for even n, 1.
+    """Return how often a spectrum holds each frequency of its half: 1, 2, ..., 2.
+
+    For even n, the last one counts 1.
     """
     shape = [1] * half.ndim
     shape[axis] = half.shape[axis]
@@ -71,7 +69,7 @@ def ihfft_cotangent(g: Any, out: Any, a: Any, n: int | None = None, axis: int = 
 
 
 def irfft_cotangent(g: Any, out: Any, a: Any, n: int | None = None, axis: int = -1, norm: Any = None) -> Any:
-    """Return the cotangent of half a spectrum: that of the whole one, folded."""
+    """Return the cotangent of half a spectrum: that of the whole, folded."""
     half = np.fft.ihfft(g, None, axis, norm)
     return resized(half * twice(half, g.shape[axis], axis), a, axis)
 
@@ -94,28 +92,26 @@ linear(np.fft.ifftshift, lambda g, out, x, axes=None: np.fft.fftshift(g, axes))
 
 
 def lengths_and_axes(a: Any, s: Any, axes: Any) -> tuple[list[int | None], list[int]]:
-    """Return the length and the number of each axis to transform; a length of None is
-    the one that it has.
-    """
+    """Return the length and the axis of each transform; None keeps the length."""
     if s is None:
         axes = range(-a.ndim, 0) if axes is None else axes
         return [None] * len(axes), list(axes)
     if axes is None:
         axes = range(-len(s), 0)
     if len(s) != len(axes):
-        raise ValueError(f"s={s} and axes={axes} have different lengths; give one length for each axis")
+        raise ValueError(f"s and axes must have equal lengths, got {s} and {axes}; give one length for each axis")
     return [a.shape[axis] if n == -1 else n for n, axis in zip(s, axes, strict=True)], list(axes)
 
 
 def over_axes(a: Any, s: Sequence[int | None], axes: Sequence[int], transform: Any, norm: Any) -> Any:
-    """Return `a` transformed along one axis after the other, the last one first."""
+    """Return `a` transformed along one axis after another, the last axis first."""
     for n, axis in reversed(list(zip(s, axes, strict=True))):
         a = transform(a, n, axis, norm)
     return a
 
 
 def of_all_axes(transform: Any, default: Any) -> Callable[..., Any]:
-    """Spell a complex transform of several axes."""
+    """Define a complex transform of several axes."""
 
     def spelled(a: Any, s: Any = None, axes: Any = default, norm: Any = None) -> Any:
         return over_axes(a, *lengths_and_axes(a, s, axes), transform, norm)
@@ -124,7 +120,7 @@ def of_all_axes(transform: Any, default: Any) -> Callable[..., Any]:
 
 
 def of_real_arrays(default: Any) -> Callable[..., Any]:
-    """Spell np.fft.rfftn: rfft along the last axis, then fft along the others."""
+    """Define np.fft.rfftn: rfft along the last axis, then fft along the others."""
 
     def spelled(a: Any, s: Any = None, axes: Any = default, norm: Any = None) -> Any:
         lengths, axes = lengths_and_axes(a, s, axes)
@@ -134,13 +130,11 @@ def of_real_arrays(default: Any) -> Callable[..., Any]:
 
 
 def to_real_arrays(default: Any) -> Callable[..., Any]:
-    """Spell np.fft.irfftn: ifft along all axes but the last, then irfft along that
-    one.
-    """
+    """Define np.fft.irfftn: ifft along all axes but the last, then irfft along it."""
 
     def spelled(a: Any, s: Any = None, axes: Any = default, norm: Any = None) -> Any:
         lengths, axes = lengths_and_axes(a, s, axes)
-        inner = over_axes(a, lengths[-2::-1], axes[-2::-1], np.fft.ifft, norm)  # here NumPy takes the first one first
+        inner = over_axes(a, lengths[-2::-1], axes[-2::-1], np.fft.ifft, norm)  # here NumPy starts with the first
         return np.fft.irfft(inner, lengths[-1], axes[-1], norm)
 
     return spelled

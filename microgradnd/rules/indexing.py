@@ -1,11 +1,11 @@
 """Derivatives of indexing.
 
-Owns: `x[index]`, `x[index] = value`, and what is spelled with them.
+Owns: `x[index]`, `x[index] = value`, and the functions written with them.
 Must not own: the operations themselves (`primitives.py`).
 Read next: `linalg.py`.
 
-Picking and scattering are transposes of each other: the cotangent of what was picked
-goes back to where it came from.
+Picking and scattering are transposes of each other: the cotangent of a picked element
+goes back to its place.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ linear(getitem, lambda g, out, x, index: scatter(g, index, x.shape))
 
 
 def add_picked(total: Any, g: Any, x: Any, index: Any) -> bool:
-    """Add the cotangent of `x[index]` to that of x, if no element is named twice."""
+    """Add the cotangent of `x[index]` to that of x, if no element occurs twice."""
     can = type(total) is np.ndarray and isinstance(g, ARRAYS) and is_basic(index)
     if can:
         total[index] += g
@@ -36,13 +36,11 @@ linear(scatter, lambda g, out, values, index, shape: g[index])
 defvjp(select, lambda g, out, results, index: Results(g if i == index else None for i in range(len(results))))
 defjvp(select, lambda t, out, results, index: t[index])
 
-# x[index] = value: what was overwritten gets no gradient
+# x[index] = value: overwritten elements get no gradient
 
 
 def remaining(index: Any, shape: tuple[int, ...]) -> Any:
-    """Return which of the elements put at an index are still there: of several put at
-    one place, the last.
-    """
+    """Return which elements put at an index are still there: the last at each place."""
     if is_basic(index):
         return None
     places = np.zeros(shape, int)
@@ -53,7 +51,7 @@ def remaining(index: Any, shape: tuple[int, ...]) -> Any:
 
 
 def put_cotangent(g: Any, out: Any, x: Any, index: Any, value: Any) -> Any:
-    """Return the cotangent of the value: what arrives where it was put."""
+    """Return the cotangent of the value: that of the places where it was put."""
     picked, left = g[index], remaining(index, x.shape)
     picked = picked if left is None else np.where(left, picked, 0)
     return np.reshape(picked, (1,) * (value.ndim - picked.ndim) + picked.shape)  # the tape undoes broadcasting
@@ -70,47 +68,43 @@ defjvp(
 
 @composite(np.full_like)
 def full_like(a: Any, fill_value: Any, dtype: Any = None, **options: Any) -> Any:
-    """Spell np.full_like: a new array, filled."""
+    """Compute np.full_like: a new array, filled."""
     return setitem(np.zeros_like(a, dtype=dtype, **options), ..., fill_value)
 
 
-# Picking by number
+# Picking by position
 
 
 def numbers(index: Any, n: int, mode: str) -> Any:
-    """Return the numbers of elements along an axis of length n, where `mode` says what
-    to do beyond its ends.
-    """
+    """Return positions along an axis of length n; `mode` treats those outside."""
     index = array(index)
     if mode not in ("raise", "wrap", "clip"):
-        raise ValueError(f"mode= must be one of 'raise', 'wrap' and 'clip', got {mode!r}")
+        raise ValueError(f"mode must be 'raise', 'wrap' or 'clip', got {mode!r}")
     if index.dtype.kind not in "iu" and index.size:
-        raise TypeError(f"an index must hold integers, the numbers of elements, got dtype {index.dtype}")
+        raise TypeError(f"an index must hold integers, the positions of elements, got dtype {index.dtype}")
     index = index.astype(int)
     return index if mode == "raise" else index % n if mode == "wrap" else np.clip(index, 0, n - 1)
 
 
 @composite(np.take)
 def take(a: Any, indices: Any, axis: int | None = None, out: None = None, mode: str = "raise") -> Any:
-    """Spell np.take: index along one axis."""
+    """Compute np.take: index along one axis."""
     a, axis = (
         (np.ravel(a), 0)
         if axis is None or (not a.ndim and axis in (0, -1))
         else (a, normalize_axis_index(axis, a.ndim))
     )
     taken = a[at_axis(numbers(indices, a.shape[axis], mode), axis)]
-    return taken if axis == 0 else np.copy(taken, order="C")  # in NumPy's layout, on which views of it depend
+    return taken if axis == 0 else np.copy(taken, order="C")  # in NumPy's memory layout, which views of it depend on
 
 
 def along(indices: Any, shape: tuple[int, ...], axis: int) -> tuple[Any, ...]:
-    """Return the index with which np.take_along_axis picks: one number for each line
-    along an axis.
-    """
+    """Return np.take_along_axis's index: one position for each line along an axis."""
     indices = array(indices)
     if indices.ndim != len(shape) or indices.dtype.kind not in "iu":
         raise ValueError(
-            f"indices of shape {indices.shape} and dtype {indices.dtype} were given for an array of shape {shape}; "
-            f"they must be integers with as many axes"
+            f"indices must be integers with as many axes as the array of shape {shape}, got shape {indices.shape} and "
+            f"dtype {indices.dtype}"
         )
     index: list[Any] = list(np.ogrid[tuple(slice(n) for n in shape)])
     index[normalize_axis_index(axis, len(shape))] = indices
@@ -119,32 +113,32 @@ def along(indices: Any, shape: tuple[int, ...], axis: int) -> tuple[Any, ...]:
 
 @composite(np.take_along_axis)
 def take_along_axis(arr: Any, indices: Any, axis: int | None = -1) -> Any:
-    """Spell np.take_along_axis: index each line along an axis by numbers of its own."""
+    """Compute np.take_along_axis: index each line along an axis by itself."""
     arr, axis = (np.ravel(arr), 0) if axis is None else (arr, axis)
     return arr[along(indices, arr.shape, axis)]
 
 
 @composite(np.compress)
 def compress(condition: Any, a: Any, axis: int | None = None, out: None = None) -> Any:
-    """Spell np.compress: take what a condition, which may end early, is true for."""
+    """Compute np.compress: take elements where a condition, maybe short, is true."""
     return np.take(a, np.flatnonzero(condition), axis)
 
 
 @composite(np.extract)
 def extract(condition: Any, arr: Any) -> Any:
-    """Spell np.extract: take the elements that a condition is true for."""
+    """Compute np.extract: take the elements where a condition is true."""
     return np.take(arr, np.flatnonzero(condition))
 
 
 plain([np.ix_, np.flatnonzero, np.argwhere])
 
-# Functions that change their first argument: they assign to it, which for a Tensor is
-# recorded
+# Functions that change their first argument: they assign to it, which is recorded for a
+# Tensor
 
 
 @composite(np.copyto)
 def copyto(dst: Any, src: Any, casting: Any = "same_kind", where: Any = True) -> None:
-    """Spell np.copyto: assign where a condition is true."""
+    """Run np.copyto: assign where a condition is true."""
     if casting != "same_kind":
         src = array(src)
         if not np.can_cast(src.dtype, dst.dtype, casting):
@@ -154,17 +148,13 @@ def copyto(dst: Any, src: Any, casting: Any = "same_kind", where: Any = True) ->
 
 
 def unravelled(places: Any, shape: tuple[int, ...]) -> Any:
-    """Return the index of some places counted along the rows, from the end if they are
-    negative.
-    """
+    """Return an index from flat positions, by rows; negative: from the end."""
     return np.unravel_index(np.arange(int(np.prod(shape)))[places], shape)
 
 
 @composite(np.put)
 def put(a: Any, ind: Any, v: Any, mode: str = "raise") -> None:
-    """Spell np.put: assign by places counted along the rows, repeating the values as
-    often as it takes.
-    """
+    """Run np.put: assign to flat positions, by rows, repeating the values as needed."""
     places = np.ravel(numbers(ind, a.size, mode))
     if places.size:
         a[unravelled(places, a.shape)] = np.resize(array(v), places.shape)
@@ -172,26 +162,20 @@ def put(a: Any, ind: Any, v: Any, mode: str = "raise") -> None:
 
 @composite(np.putmask)
 def putmask(a: Any, /, mask: Any, values: Any) -> None:
-    """Spell np.putmask: assign where a mask is true, repeating the values over the
-    whole array.
-    """
+    """Run np.putmask: assign where a mask is true; values repeat over the array."""
     a[...] = np.where(np.not_equal(mask, 0), np.resize(array(values), a.shape), a)
 
 
 @composite(np.place)
 def place(arr: Any, mask: Any, vals: Any) -> None:
-    """Spell np.place: assign where a mask is true, repeating the values as often as it
-    takes.
-    """
+    """Run np.place: assign where a mask is true, repeating the values as needed."""
     mask = np.not_equal(mask, 0)
     arr[mask] = np.resize(array(vals), int(np.count_nonzero(mask)))
 
 
 @composite(np.put_along_axis)
 def put_along_axis(arr: Any, indices: Any, values: Any, axis: int | None = -1) -> None:
-    """Spell np.put_along_axis: assign to each line along an axis by numbers of its
-    own.
-    """
+    """Run np.put_along_axis: assign to each line along an axis by its own positions."""
     if axis is None:
         arr[unravelled(numbers(indices, arr.size, "raise"), arr.shape)] = values
     else:
@@ -199,15 +183,11 @@ def put_along_axis(arr: Any, indices: Any, values: Any, axis: int | None = -1) -
 
 
 def accumulating(ufunc: Any) -> Any:
-    """Make an operation of np.add.at or np.subtract.at on a copy, linear in the array
-    and in what is added to it.
-    """
+    """Make np.add.at or np.subtract.at a linear operation, on a copy."""
 
     @primitive
     def at(x: Any, index: Any, b: Any) -> Any:
-        """Return a copy of x to which b is added at an index, or subtracted, as often
-        as it names an element.
-        """
+        """Return a copy of x, with b added or subtracted at an index."""
         out = np.array(x)
         ufunc.at(out, index, b)
         return out
@@ -232,23 +212,19 @@ added_at, subtracted_at = accumulating(np.add), accumulating(np.subtract)
 
 @composite(np.add.at)
 def add_at(a: Any, indices: Any, b: Any, /) -> None:
-    """Spell np.add.at: add, also to elements that the index names several times."""
+    """Run np.add.at: add, repeatedly to elements that the index repeats."""
     a[...] = added_at(a, indices, b)
 
 
 @composite(np.subtract.at)
 def subtract_at(a: Any, indices: Any, b: Any, /) -> None:
-    """Spell np.subtract.at: subtract, also from elements that the index names several
-    times.
-    """
+    """Run np.subtract.at: subtract, repeatedly from elements that the index repeats."""
     a[...] = subtracted_at(a, indices, b)
 
 
 @composite(np.fill_diagonal)
 def fill_diagonal(a: Any, val: Any, wrap: bool = False) -> None:
-    """Spell np.fill_diagonal: assign to the places that it fills in an array of their
-    numbers.
-    """
+    """Run np.fill_diagonal, at the places that it fills in an array of positions."""
     marks = np.zeros(a.shape, bool)
     np.fill_diagonal(marks, True, wrap)
     places = np.nonzero(marks)

@@ -1,11 +1,11 @@
-"""Derivatives of the functions that put arrays together, or something around one.
+"""Derivatives of the functions that join arrays, or pad one.
 
 Owns: concatenating, stacking, blocks, inserting and deleting, padding.
 Must not own: taking arrays apart (`shape.py`).
 Read next: `indexing.py`.
 
-A list of arrays is no argument of an operation: what holds one is spelled in
-`primitives.concatenate`, which takes the arrays as arguments of their own.
+A list of arrays can't be an argument of an operation. Functions that take one are
+written with `primitives.concatenate`, which takes the arrays as separate arguments.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def concatenated_parts(g: Any, out: Any, axis: int, ends: list[int], *arrays: An
 
 
 def concatenated_tangent(tangents: list[Any], out: Any, axis: int, ends: list[int], *arrays: Any) -> Any:
-    """Return the tangent of the joined array: zeros for a part that has none."""
+    """Return the tangent of the joined array: zeros for a part without one."""
     parts = zip(tangents[2:], arrays, strict=True)
     return primitives.concatenate(axis, ends, *(np.zeros_like(a) if t is None else t for t, a in parts))
 
@@ -41,9 +41,7 @@ VJPS[primitives.concatenate], JVPS[primitives.concatenate] = Joint(concatenated_
 def concatenate(
     arrays: Any, /, axis: int | None = 0, out: None = None, *, dtype: Any = None, casting: Any = "same_kind"
 ) -> Any:
-    """Spell np.concatenate with its arrays as arguments of their own, where the tape
-    sees them.
-    """
+    """Compute np.concatenate with separate arguments, which the tape can see."""
     parts = [np.ravel(array(a)) if axis is None else array(a) for a in arrays]
     if dtype is not None:
         for part in parts:
@@ -51,7 +49,7 @@ def concatenate(
                 raise TypeError(f"concatenate: {part.dtype} can't be cast to {np.dtype(dtype)} by the rule {casting!r}")
         parts = [primitives.astype(part, np.dtype(dtype)) for part in parts]
     if not parts or not all(part.ndim for part in parts):
-        raise ValueError("concatenate needs arrays of one axis or more; np.stack joins numbers and 0-d tensors")
+        raise ValueError("concatenate: arrays must have at least one axis; np.stack joins numbers and 0-d tensors")
     axis = normalize_axis_index(axis or 0, parts[0].ndim)
     ends = [0, *accumulate(part.shape[axis] if axis < part.ndim else 0 for part in parts)]
     return primitives.concatenate(axis, ends, *parts)
@@ -59,43 +57,44 @@ def concatenate(
 
 @composite(np.stack)
 def stack(arrays: Any, axis: int = 0, out: None = None, **options: Any) -> Any:
-    """Spell np.stack: concatenate along a new axis."""
+    """Compute np.stack: concatenate along a new axis."""
     parts = [array(a) for a in arrays]
     shapes = sorted({part.shape for part in parts})
     if len(shapes) > 1:
-        raise ValueError(f"stack: all arrays must have the same shape, not {', '.join(map(str, shapes))}")
+        raise ValueError(f"stack: all arrays must have the same shape, got {', '.join(map(str, shapes))}")
     return np.concatenate([np.expand_dims(part, axis) for part in parts], axis=axis, **options)
 
 
 @composite(np.vstack)
 def vstack(tup: Any, **options: Any) -> Any:
-    """Spell np.vstack: vectors are rows."""
+    """Compute np.vstack: vectors are rows."""
     return np.concatenate([np.atleast_2d(a) for a in tup], axis=0, **options)
 
 
 @composite(np.hstack)
 def hstack(tup: Any, **options: Any) -> Any:
-    """Spell np.hstack: along the second axis, but vectors along their only one."""
+    """Compute np.hstack: join along the second axis; vectors along their only axis."""
     parts = [np.atleast_1d(a) for a in tup]
     return np.concatenate(parts, axis=0 if parts and parts[0].ndim == 1 else 1, **options)
 
 
 @composite(np.dstack)
 def dstack(tup: Any) -> Any:
-    """Spell np.dstack: along the third axis."""
+    """Compute np.dstack: join along the third axis."""
     return np.concatenate([np.atleast_3d(a) for a in tup], 2)
 
 
 @composite(np.column_stack)
 def column_stack(tup: Any) -> Any:
-    """Spell np.column_stack: vectors are columns."""
+    """Compute np.column_stack: vectors are columns."""
     return np.concatenate([a if np.ndim(a) > 1 else np.reshape(a, (-1, 1)) for a in tup], 1)
 
 
 @composite(np.block)
 def block(arrays: Any) -> Any:
-    """Spell np.block: the innermost lists are joined along the last axis, those around
-    them along the one before.
+    """Compute np.block: join the innermost lists along the last axis.
+
+    The lists around them are joined along the axis before, and so on.
     """
     nested = depth(arrays)
     ndim = max(nested, *map(np.ndim, leaves(arrays)), 0)
@@ -103,7 +102,7 @@ def block(arrays: Any) -> Any:
 
 
 def depth(tree: Any) -> int:
-    """Return how deep lists are nested in one another, the same everywhere."""
+    """Return how deep lists are nested, which must be the same everywhere."""
     if not isinstance(tree, list):
         return 0
     depths = {depth(branch) for branch in tree}
@@ -113,14 +112,12 @@ def depth(tree: Any) -> int:
 
 
 def leaves(tree: Any) -> list[Any]:
-    """Return what is in nested lists, in a row."""
+    """Return the elements of nested lists, in a row."""
     return [leaf for branch in tree for leaf in leaves(branch)] if isinstance(tree, list) else [tree]
 
 
 def join(tree: Any, axis: int, ndim: int) -> Any:
-    """Join what is in nested lists along `axis`, what is in inner lists along the axes
-    after it.
-    """
+    """Join nested lists along `axis`, inner lists along the axes after it."""
     if not isinstance(tree, list):
         return np.reshape(tree, (1,) * (ndim - np.ndim(tree)) + np.shape(tree))
     return np.concatenate([join(branch, axis + 1, ndim) for branch in tree], axis)
@@ -128,22 +125,18 @@ def join(tree: Any, axis: int, ndim: int) -> Any:
 
 @composite(np.append)
 def append(arr: Any, values: Any, axis: int | None = None) -> Any:
-    """Spell np.append: concatenate, flat unless there is an axis."""
+    """Compute np.append: concatenate, flattened unless an axis is given."""
     return np.concatenate((arr, values), axis)
 
 
 def untracked(obj: Any) -> Any:
-    """Return where to insert or delete as NumPy takes it: a Tensor of numbers as its
-    array.
-    """
+    """Return where to insert or delete, as NumPy takes it: the array of a Tensor."""
     return np.asarray(obj) if hasattr(obj, "dtype") else obj
 
 
 @composite(np.insert)
 def insert(arr: Any, obj: Any, values: Any, axis: int | None = None) -> Any:
-    """Spell np.insert: it is called with the places of the elements, and the elements
-    follow.
-    """
+    """Compute np.insert on positions, and move the elements accordingly."""
     arr, values = np.ravel(arr) if axis is None else array(arr), array(values)
     places = np.arange(arr.size).reshape(arr.shape)
     new = np.arange(arr.size, arr.size + values.size).reshape(values.shape)
@@ -153,13 +146,12 @@ def insert(arr: Any, obj: Any, values: Any, axis: int | None = None) -> Any:
 
 @composite(np.delete)
 def delete(arr: Any, obj: Any, axis: int | None = None) -> Any:
-    """Spell np.delete: pick what is kept."""
+    """Compute np.delete: pick the elements that are kept."""
     arr, axis = (np.ravel(arr), 0) if axis is None else (arr, normalize_axis_index(axis, arr.ndim))
     return arr[at_axis(np.delete(np.arange(arr.shape[axis]), untracked(obj)), axis)]
 
 
-# Padding: along one axis after the other, each treating what the former have made as
-# given
+# Padding: one axis after another, each of which sees the result of those before
 
 STATISTICS: dict[str, Function] = {"maximum": np.max, "minimum": np.min, "mean": np.mean, "median": np.median}
 
@@ -169,15 +161,16 @@ numpys_pad = on_arrays(np.pad)
 
 @of_floats(np.pad)
 def pad(x: Any, pad_width: Any, mode: Any = "constant", **options: Any) -> Any:
-    """Spell np.pad, each mode in its own way; callable modes write into their arrays,
-    which can't be recorded.
+    """Compute np.pad, each mode in its own way.
+
+    A callable mode writes into its array, which can't be recorded.
     """
     if callable(mode):
         raise NotImplementedError("pad: a callable mode writes into its array; join the parts with np.concatenate")
-    np.pad(np.zeros((1,) * x.ndim), 0, mode, **options)  # raises for a mode or an option that there isn't
+    np.pad(np.zeros((1,) * x.ndim), 0, mode, **options)  # raises for an unknown mode or option
     widths = pairs(pad_width, x.ndim)
     if any(not isinstance(w, int) or w < 0 for pair in widths for w in pair):
-        raise ValueError(f"pad: pad_width={pad_width!r} must be made of integers that aren't negative")
+        raise ValueError(f"pad: pad_width must hold integers of 0 or more, got {pad_width!r}")
     own = {name: pairs(value, x.ndim) for name, value in options.items() if name != "reflect_type"}
     padded = x
     for axis, width in enumerate(widths):
@@ -190,7 +183,7 @@ def pad(x: Any, pad_width: Any, mode: Any = "constant", **options: Any) -> Any:
 
 
 def pairs(value: Any, ndim: int) -> list[tuple[Any, Any]]:
-    """Return a (before, after) for each axis, as np.pad reads its options."""
+    """Return (before, after) for each axis, as np.pad reads its options."""
     if value is None:
         return [(None, None)] * ndim
     if isinstance(value, dict):
@@ -216,7 +209,7 @@ def pad_axis(x: Any, axis: int, width: tuple[int, int], mode: Any, own: dict[str
         return np.concatenate([np.repeat(sides[0], width[0], axis), x, np.repeat(sides[1], width[1], axis)], axis)
     if mode != "linear_ramp" and reflect_type == "even":
         return x[at_axis(np.pad(np.arange(n), width, mode), axis)]
-    # The rest is linear: its matrix is what becomes of the columns of the identity
+    # The rest is linear: its matrix is the padded identity
     how: Any = {"end_values": 0} if mode == "linear_ramp" else {"reflect_type": "odd"}
     matrix = np.pad(np.eye(n, dtype=x.dtype), (width, (0, 0)), mode, **how)
     padded = np.moveaxis(np.tensordot(matrix, x, (1, axis)), 0, axis)

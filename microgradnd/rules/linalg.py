@@ -4,25 +4,25 @@ Owns: `np.linalg`, except for its products of matrices and vectors.
 Must not own: products (`products.py`).
 Read next: `../tape.py`, which uses all of these.
 
-The formulas follow M. Giles, "Collected matrix derivative results for forward and
-reverse mode algorithmic differentiation" (2008), where no other source is named; they
-are extended here to stacks and to complex numbers. A function that isn't holomorphic is
-easier to derive with the conjugate G = conj(g) of its cotangent, for which Re sum(g *
-d) is the inner product <G, d>, so that the transpose of d -> U d V is G -> U* G V* with
+Unless another source is named, the formulas follow M. Giles, "Collected matrix
+derivative results for forward and reverse mode algorithmic differentiation" (2008),
+extended here to stacks and to complex numbers. A function that isn't holomorphic is
+easier to derive with the conjugate G = conj(g) of its cotangent. For G, Re sum(g * d)
+is the inner product <G, d>, so the transpose of d -> U d V is G -> U* G V* with
 adjoints U*, V*.
 
 Conventions
 - `cholesky`, `eigh`, `eigvalsh`, and `svd` and `pinv` with hermitian=True, read one
   triangle of a matrix that they take for Hermitian. Their derivatives are those of f((a
-  + a*) / 2), so that gradients are Hermitian too, as in PyTorch and JAX.
-- Eigenvectors and singular vectors are defined up to a sign or phase, and where values
-  repeat up to a rotation. Their derivatives are those of vectors that don't turn within
-  that freedom: they are meant for functions that don't depend on it. Where values
-  repeat exactly, what depends on the vectors has no such derivative: it is infinite or
-  NaN, and NumPy warns of the division by zero. What depends on the values alone has its
-  derivative there as elsewhere.
+  + a*) / 2), so gradients are Hermitian too, as in PyTorch and JAX.
+- Eigenvectors and singular vectors are defined up to a sign or phase, and up to a
+  rotation for repeated values. Their derivatives are those of vectors that don't turn
+  within that freedom: use them for functions that don't depend on it. For values that
+  repeat exactly, a function of the vectors has no such derivative: it is infinite or
+  NaN, and NumPy warns of the division by zero. A function of the values alone has its
+  usual derivative there.
 - norm'(0) = 0; entries that tie for a maximum or minimum share the gradient; singular
-  values have derivative 0 where they are 0, as |x| has.
+  values have derivative 0 where they are 0, like |x|.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from microgradnd.rules.axes import axes_of, count
 from microgradnd.rules.matrices import adjoint, column, mT, row, vector
 from microgradnd.rules.values import (
     conj,
+    holds,
     in_dtype,
     instead,
     is_recorded,
@@ -46,11 +47,10 @@ from microgradnd.rules.values import (
     on_arrays,
     ratio,
     real,
-    surely,
     total,
 )
 
-# Words in which the rules are written; each takes stacks of matrices
+# Vocabulary of the rules; each function takes stacks of matrices
 
 
 def hermitian_part(a: Any) -> Any:
@@ -74,7 +74,7 @@ def as_diagonal(d: Any) -> Any:
 
 
 def over(a: Any, b: Any) -> Any:
-    """Return a / b, where 0 / 0 is 0: there b doesn't matter."""
+    """Return a / b, where 0 / 0 is 0, because b doesn't matter there."""
     return a / (b + ((a == 0) & (b == 0)))
 
 
@@ -95,9 +95,7 @@ defjvp(np.linalg.inv, lambda t, out, a: -(out @ t @ out))
 
 
 def columns(x: Any, b: Any) -> Any:
-    """Return what np.linalg.solve takes and gives as matrices: where b is one vector,
-    it is a matrix of one column.
-    """
+    """Return np.linalg.solve's operand or result as a matrix; a vector is a column."""
     return column(x) if b.ndim == 1 else x
 
 
@@ -107,9 +105,7 @@ def like_right(x: Any, b: Any) -> Any:
 
 
 def solve(a: Any, b: Any) -> Any:
-    """Return np.linalg.solve(a, b): of arrays, by substitution where a is
-    triangular.
-    """
+    """Return np.linalg.solve(a, b); by substitution for arrays with triangular a."""
     return np.linalg.solve(a, b) if is_recorded(a) or is_recorded(b) else triangular.solve(a, b)
 
 
@@ -149,8 +145,7 @@ def pinv_cotangent(g: Any, out: Any, a: Any, rcond: Any = None, hermitian: bool 
 
 
 def pinv_tangent(t: Any, out: Any, a: Any, rcond: Any = None, hermitian: bool = False, **_: Any) -> Any:
-    """Return dP = P P* dA* (I - A P) + (I - P A) dA* P* P - P dA P, for a rank that
-    stays.
+    """Return dP = P P* dA* (I - A P) + (I - P A) dA* P* P - P dA P, for constant rank.
 
     Golub & Pereyra, "The differentiation of pseudo-inverses and nonlinear least squares
     problems whose variables separate" (1973).
@@ -169,10 +164,10 @@ numpys_lstsq, numpys_qr = on_arrays(np.linalg.lstsq), on_arrays(np.linalg.qr)
 
 @of_floats(np.linalg.lstsq)
 def lstsq(a: Any, b: Any, rcond: float | None = None) -> Any:
-    """Spell np.linalg.lstsq by the pseudo-inverse; the rank is a plain integer.
+    """Compute np.linalg.lstsq by the pseudo-inverse; the rank is a plain integer.
 
-    A compiled program can't leave the residuals out where the rank isn't full: there
-    they are NaN.
+    A compiled program can't leave the residuals out if the rank isn't full; then they
+    are NaN.
     """
     a, b = array(a), array(b)
     m, n = a.shape
@@ -184,9 +179,9 @@ def lstsq(a: Any, b: Any, rcond: float | None = None) -> Any:
     x = np.linalg.pinv(a, rcond) @ b
     rest = columns(b - a @ x, b)
     residuals = np.zeros(0, s.dtype)
-    if n < m and not surely(rank != n):
+    if n < m and not holds(rank != n):
         residuals = real(np.sum(conj(rest) * rest, axis=0))
-        residuals = residuals if surely(rank == n) else np.where(rank == n, residuals, np.nan)
+        residuals = residuals if holds(rank == n) else np.where(rank == n, residuals, np.nan)
     values = numpys_lstsq(a, b, rcond)
     if not is_recorded(rank):
         residuals = instead(values[1], residuals) if residuals.size else residuals
@@ -195,9 +190,9 @@ def lstsq(a: Any, b: Any, rcond: float | None = None) -> Any:
 
 @composite(np.linalg.tensorinv)
 def tensorinv(a: Any, ind: int = 2) -> Any:
-    """Spell np.linalg.tensorinv: the first `ind` axes are the rows of a matrix."""
+    """Compute np.linalg.tensorinv: the first `ind` axes are the rows of a matrix."""
     if ind <= 0:
-        raise ValueError(f"tensorinv: ind={ind} must be positive, the number of axes that count as rows")
+        raise ValueError(f"tensorinv: ind, the number of axes that are rows, must be positive, got {ind}")
     rows, cols = a.shape[:ind], a.shape[ind:]
     size = int(np.prod(cols, dtype=int))
     return np.reshape(np.linalg.inv(np.reshape(a, (-1, size))), cols + rows)
@@ -205,8 +200,9 @@ def tensorinv(a: Any, ind: int = 2) -> Any:
 
 @composite(np.linalg.tensorsolve)
 def tensorsolve(a: Any, b: Any, axes: Any = None) -> Any:
-    """Spell np.linalg.tensorsolve: the last axes of `a`, after moving `axes` there, are
-    the columns of a matrix.
+    """Compute np.linalg.tensorsolve: the last axes of `a` are columns of a matrix.
+
+    The axes `axes` are moved there first.
     """
     a, b = array(a), array(b)
     order = [axis for axis in range(a.ndim) if axis not in (axes or ())]
@@ -214,7 +210,7 @@ def tensorsolve(a: Any, b: Any, axes: Any = None) -> Any:
     shape = a.shape[b.ndim :]
     size = int(np.prod(shape, dtype=int))
     if a.size != size**2:
-        raise np.linalg.LinAlgError(f"tensorsolve: a of shape {a.shape} is no square matrix for b of shape {b.shape}")
+        raise np.linalg.LinAlgError(f"tensorsolve: a must be a square matrix for b of shape {b.shape}, got {a.shape}")
     return np.reshape(np.linalg.solve(np.reshape(a, (size, size)), np.ravel(b)), shape)
 
 
@@ -222,8 +218,9 @@ def tensorsolve(a: Any, b: Any, axes: Any = None) -> Any:
 
 
 def others(values: Any) -> Any:
-    """Return, for each singular value, the product of all others; by logarithms, so
-    that none overflows on the way.
+    """Return, for each singular value, the product of the others.
+
+    It is computed by logarithms, so that no product overflows on the way.
     """
     with np.errstate(divide="ignore"):
         logs = np.log(values.astype(np.float64))
@@ -233,12 +230,11 @@ def others(values: Any) -> Any:
 
 @primitive
 def minors(a: Any) -> Any:
-    """Return the derivative of the determinant by each element, its cofactor, by
-    singular values, of any matrix.
+    """Return the cofactors of any matrix: the determinant's derivatives by element.
 
-    For A = U S V* it is det(U) det(V*) conj(U) P V', where P is diagonal and holds for
-    each singular value the product of the others: no inverse is needed, and nothing is
-    lost where the matrix is singular.
+    For A = U S V* they are det(U) det(V*) conj(U) P V'. P is diagonal, and holds for
+    each singular value the product of the others. No inverse is needed, and nothing is
+    lost if the matrix is singular.
     """
     u, s, vh = np.linalg.svd(a)
     unit = np.expand_dims(np.linalg.det(u) * np.linalg.det(vh), (-2, -1))
@@ -246,12 +242,11 @@ def minors(a: Any) -> Any:
 
 
 def minors_moved(t: Any, a: Any) -> Any:
-    """Return how the cofactors change with a matrix: they are linear in any two of its
-    rows and columns.
+    """Return how the cofactors change: they are linear in any two rows and columns.
 
-    Between the singular vectors, where T is t, it is on the diagonal sum over j of q[i,
-    j] T[j, j], and off it -q[i, j] T[j, i], where q[i, j] is the product of all
-    singular values but those two.
+    Between the singular vectors, where T is t, the change is sum over j of q[i, j] T[j,
+    j] on the diagonal, and -q[i, j] T[j, i] off it. Here q[i, j] is the product of all
+    singular values except those two.
     """
     u, s, vh = np.linalg.svd(a)
     unit = np.expand_dims(np.linalg.det(u) * np.linalg.det(vh), (-2, -1))
@@ -266,27 +261,27 @@ elementwise(minors, lambda g, out, a: minors_moved(g, a))
 
 
 def regular_part(a: Any, singular: Any) -> Any:
-    """Return matrices with the identity for those that are singular."""
+    """Return matrices, with the identity in place of singular ones."""
     return np.where(singular, np.eye(a.shape[-1], dtype=a.dtype), a)
 
 
 def cofactors(det: Any, a: Any) -> Any:
     """Return the derivative of the determinant by each element: det inv(a)'.
 
-    Where the matrix is close to a singular one, or the determinant beyond the range of
-    its dtype, it comes from the singular values. Close is a determinant far below the
-    product of the lengths of the rows, its bound by Hadamard: the inverse would lose
-    digits, in a second derivative twice as many. The bound of one that overflows is
-    infinite.
+    It comes from the singular values if the matrix is nearly singular, or if the
+    determinant is beyond the range of its dtype. Nearly singular means a determinant
+    far below its bound by Hadamard, the product of the lengths of the rows: the inverse
+    would lose digits, and a second derivative twice as many. If the determinant
+    overflows, its bound is infinite.
     """
     size, limits = np.abs(det), np.finfo(a.dtype)
     bound = np.prod(np.linalg.norm(a, axis=-1), axis=-1)
     regular = (size >= limits.tiny) & (size > float(limits.eps) ** 0.5 * bound)
     singular = np.expand_dims(~regular, (-2, -1))
     det = np.expand_dims(det, (-2, -1))
-    if surely(~np.any(singular)):
+    if holds(~np.any(singular)):
         return det * mT(np.linalg.inv(a))
-    if surely(np.all(singular)):
+    if holds(np.all(singular)):
         return minors(a)
     return np.where(singular, minors(a), det * mT(np.linalg.inv(regular_part(a, singular))))
 
@@ -296,11 +291,12 @@ defjvp(np.linalg.det, lambda t, out, a: np.sum(cofactors(out, a) * t, axis=(-2, 
 
 
 def log_slope(sign: Any, a: Any) -> Any:
-    """Return the derivative of log det(a) by each element, inv(a)'; NaN for a singular
-    matrix, where it is -inf.
+    """Return the derivative of log det(a) by each element, inv(a)'.
+
+    It is NaN for a singular matrix, whose log det is -inf.
     """
     singular = np.expand_dims(sign == 0, (-2, -1))
-    if surely(~np.any(singular)):
+    if holds(~np.any(singular)):
         return mT(np.linalg.inv(a))
     return np.where(singular, np.nan, mT(np.linalg.inv(regular_part(a, singular))))
 
@@ -312,9 +308,7 @@ def slogdet_cotangent(g: Any, out: Any, a: Any) -> Any:
 
 
 def slogdet_tangent(t: Any, out: Any, a: Any) -> Any:
-    """Return d sign = i sign Im(r), d logabsdet = Re(r) with r = d log det = tr(inv(a)
-    t).
-    """
+    """Return d sign = i sign Im(r) and d logabsdet = Re(r), where r = tr(inv(a) t)."""
     rate = np.sum(log_slope(out[0], a) * t, axis=(-2, -1))
     return Results((out[0] * np.imag(rate) * 1j if a.dtype.kind == "c" else 0 * out[0], real(rate)))
 
@@ -353,8 +347,9 @@ def cholesky_cotangent(g: Any, out: Any, a: Any, *, upper: bool = False) -> Any:
 
 
 def cholesky_tangent(t: Any, out: Any, a: Any, *, upper: bool = False) -> Any:
-    """Return dL = L Phi(inv(L) dA inv(L)*), where Phi takes the lower triangle and half
-    of the diagonal.
+    """Return dL = L Phi(inv(L) dA inv(L)*).
+
+    Phi takes the lower triangle and half of the diagonal.
     """
     lower = adjoint(out) if upper else out
     tangent = multiply_triangular(lower, lower_half(unscale(lower, hermitian_part(t), True)), True)
@@ -367,15 +362,14 @@ defjvp(np.linalg.cholesky, cholesky_tangent)
 
 @primitive
 def tall_qr(a: Any) -> Any:
-    """Return `np.linalg.qr(a)`, for no fewer rows than columns: the case that others
-    are spelled in.
-    """
+    """Return `np.linalg.qr(a)` for at least as many rows as columns: the basic case."""
     return np.linalg.qr(a)
 
 
 def qr_cotangent(g: Any, out: Any, a: Any) -> Any:
-    """Return the transpose of `qr_tangent`: (G_Q + Q K) inv(R)*, K Hermitian with the
-    upper half of R G_R* - Q* G_Q.
+    """Return the transpose of `qr_tangent`: (G_Q + Q K) inv(R)*.
+
+    K is Hermitian, with the upper half of R G_R* - Q* G_Q.
     """
     (q, r), (g_q, g_r) = out, (conj(part) for part in g)
     half = adjoint(lower_half(adjoint(g_r @ adjoint(r) - adjoint(q) @ g_q)))
@@ -383,12 +377,11 @@ def qr_cotangent(g: Any, out: Any, a: Any) -> Any:
 
 
 def qr_tangent(t: Any, out: Any, a: Any) -> Any:
-    """Return dR = (C - W) R and dQ = Q W + (dA inv(R) - Q C), where C = Q* dA inv(R)
-    and W is its skew-Hermitian part that leaves C - W upper triangular with a real
-    diagonal.
+    """Return dR = (C - W) R and dQ = Q W + (dA inv(R) - Q C), with C = Q* dA inv(R).
 
-    Walter & Lehmann, "Algorithmic differentiation of linear algebra functions with
-    application in optimum experimental design" (2010), section 3.
+    W is the skew-Hermitian matrix that makes C - W upper triangular with a real
+    diagonal. Walter & Lehmann, "Algorithmic differentiation of linear algebra functions
+    with application in optimum experimental design" (2010), section 3.
     """
     q, r = out
     moved = t @ np.linalg.inv(r)
@@ -404,15 +397,13 @@ defjvp(tall_qr, qr_tangent)
 
 @composite(np.linalg.qr)
 def qr(a: Any, mode: str = "reduced") -> Any:
-    """Spell np.linalg.qr: for a wide matrix A = [A1, A2], Q and R1 are those of A1, and
-    R = [R1, Q* A2].
-    """
+    """Compute np.linalg.qr; a wide A = [A1, A2] has A1's Q and R = [R1, Q* A2]."""
     m, n = a.shape[-2:]
     if mode not in ("reduced", "r") and not (mode == "complete" and m <= n):
         raise NotImplementedError(
-            f"np.linalg.qr(mode={mode!r}) of a matrix of shape {(m, n)} cannot be differentiated: only mode='reduced' "
-            f"and 'r', and 'complete' where there are no more rows than columns; the projection on the rest of the "
-            f"space is I - Q Q* with the Q of mode='reduced'"
+            f"np.linalg.qr(mode={mode!r}) of a matrix of shape {(m, n)} cannot be differentiated. Use mode='reduced' "
+            f"or 'r', or 'complete' with at least as many columns as rows; the projection on the rest of the space is "
+            f"I - Q Q* with the Q of mode='reduced'"
         )
     result = tall_qr(a if m >= n else a[..., :m])
     if m < n:
@@ -430,8 +421,9 @@ def eigh_cotangent(g: Any, out: Any, a: Any, UPLO: Any = "L") -> Any:
 
 
 def eigh_tangent(t: Any, out: Any, a: Any, UPLO: Any = "L") -> Any:
-    """Return dw = diag(P) and dV = V (F * P), where P = V* dA V and F[i, j] = 1 / (w[j]
-    - w[i]) off the diagonal.
+    """Return dw = diag(P) and dV = V (F * P), where P = V* dA V.
+
+    Off the diagonal, F[i, j] = 1 / (w[j] - w[i]).
     """
     w, v = out
     inner = adjoint(v) @ hermitian_part(t) @ v
@@ -439,7 +431,7 @@ def eigh_tangent(t: Any, out: Any, a: Any, UPLO: Any = "L") -> Any:
 
 
 def eigvalsh_cotangent(g: Any, out: Any, a: Any, UPLO: Any = "L") -> Any:
-    """Return V diag(g) V*, without its transpose."""
+    """Return V diag(g) V*, which needs no transpose."""
     _, v = np.linalg.eigh(a, UPLO)
     return conj(times_diagonal(v, g) @ adjoint(v))
 
@@ -465,8 +457,9 @@ def eig_cotangent(g: Any, out: Any, a: Any) -> Any:
 
 
 def eig_tangent(t: Any, out: Any, a: Any) -> Any:
-    """Return dw and dV as in `eigh_tangent`, with P = inv(V) dA V, and columns of V
-    that keep their length 1.
+    """Return dw and dV as in `eigh_tangent`, with P = inv(V) dA V.
+
+    The columns of V keep their length 1.
     """
     w, v = out
     inner = np.linalg.solve(v, t @ v)
@@ -476,7 +469,7 @@ def eig_tangent(t: Any, out: Any, a: Any) -> Any:
 
 defvjp(np.linalg.eig, eig_cotangent)
 defjvp(np.linalg.eig, eig_tangent)
-composite(np.linalg.eigvals)(lambda a: np.linalg.eig(a)[0])  # whose order might differ from that of NumPy's eigvals
+composite(np.linalg.eigvals)(lambda a: np.linalg.eig(a)[0])  # NumPy's eigvals may order them differently
 
 
 def square_differences(s: Any) -> Any:
@@ -485,26 +478,21 @@ def square_differences(s: Any) -> Any:
 
 
 def positive(s: Any) -> Any:
-    """Return 1 for a positive singular value and 0 for 0, where it has a kink as |x|
-    has.
-    """
+    """Return 1 for a positive singular value, 0 at 0: it has a kink there, like |x|."""
     return ratio(s, s, s == 0)
 
 
 def outside(g: Any, u: Any, s: Any) -> Any:
-    """Return (I - U U*) g diag(1 / s): what leads out of the space that the columns of
-    U span.
-    """
+    """Return (I - U U*) g diag(1 / s): the part outside the span of U's columns."""
     scaled = over(g, row(s))
     return scaled - u @ (adjoint(u) @ scaled)
 
 
 def onto_first(u: Any, g: Any, k: int) -> tuple[Any, Any]:
-    """Return the first k columns of a unitary matrix U, and a cotangent of them that
-    stands for that of U.
+    """Return the first k columns of a unitary U, and a cotangent of U for theirs.
 
-    The columns that complete U, U2, only turn to stay orthogonal to the first, U1: dU2
-    = -U1 dU1* U2.
+    The other columns, U2, only turn to stay orthogonal to the first, U1: dU2 = -U1 dU1*
+    U2.
     """
     if u.shape[-1] == k:
         return u, g
@@ -547,13 +535,14 @@ def svd_cotangent(
 def svd_tangent(
     t: Any, out: Any, a: Any, full_matrices: bool = True, compute_uv: bool = True, hermitian: bool = False
 ) -> Any:
-    """Return dS = Re diag(P), dU = U (F * (P S + S P*)) + (I - U U*) dA V inv(S), and
-    dV, where P and S change places.
+    """Return dS, dU and dV of a singular value decomposition.
 
-    P = U* dA V and F[i, j] = 1 / (s[j]**2 - s[i]**2) off the diagonal. J. Townsend,
-    "Differentiating the singular value decomposition" (2016); for complex matrices Wan
-    & Zhang, "Automatic differentiation for complex valued SVD" (2019): of the phase
-    that the two vectors of a pair share, all goes to U.
+    With P = U* dA V, dS = Re diag(P) and dU = U (F * (P S + S P*)) + (I - U U*) dA V
+    inv(S); for dV, P and S change places. Off the diagonal, F[i, j] = 1 / (s[j]**2 -
+    s[i]**2). The phase that the two vectors of a pair share goes to U.
+
+    J. Townsend, "Differentiating the singular value decomposition" (2016); for complex
+    matrices, Wan & Zhang, "Automatic differentiation for complex valued SVD" (2019).
     """
     t = hermitian_part(t) if hermitian else t
     if not compute_uv:
@@ -589,14 +578,12 @@ def is_euclidean(ord: Any, axes: tuple[int, ...]) -> bool:
 
 
 def norm_slope(out: Any, x: Any, ord: Any, axes: tuple[int, ...]) -> Any:
-    """Return the derivative of any other norm, whose axes are kept, by each element of
-    x.
-    """
+    """Return the derivative of any other norm by each element; its axes are kept."""
     if len(axes) == 2 and ord in (2, -2, "nuc"):
         return np.moveaxis(singular_slope(np.moveaxis(x, axes, (-2, -1)), ord), (-2, -1), axes)
     size = np.abs(x)
     direction = np.conj(np.sign(x)) if x.dtype.kind == "c" else np.sign(x)
-    if len(axes) == 2:  # the largest or smallest sum of the columns or rows
+    if len(axes) == 2:  # the largest or smallest column or row sum
         summed, compared = axes if abs(ord) == 1 else axes[::-1]
         sums = np.sum(size, axis=summed, keepdims=True)
         return direction * extreme_share(sums, ord, compared)
@@ -611,10 +598,9 @@ def norm_slope(out: Any, x: Any, ord: Any, axes: tuple[int, ...]) -> Any:
 
 
 def extreme_share(values: Any, ord: Any, axis: int) -> Any:
-    """Return the share that each value has in the maximum, or for a negative `ord` in
-    the minimum, along an axis.
+    """Return each value's share of the maximum along an axis; minimum for `ord` < 0.
 
-    No number is equal to NaN, which leaves 0 / 0.
+    NaN equals no number, which leaves 0 / 0.
     """
     chosen = values == (np.max if ord > 0 else np.min)(values, axis=axis, keepdims=True)
     ties = np.sum(chosen, axis=axis, keepdims=True, dtype=np.result_type(values.dtype, np.float32))
@@ -622,11 +608,10 @@ def extreme_share(values: Any, ord: Any, axis: int) -> Any:
 
 
 def singular_slope(x: Any, ord: Any) -> Any:
-    """Return the derivative of the sum, the largest or the smallest of the singular
-    values of matrices.
+    """Return the derivative of a sum, maximum or minimum of singular values.
 
-    In the sum, a singular value counts as 0 where `np.linalg.matrix_rank` would count
-    it so: its vectors are arbitrary.
+    In the sum, a singular value counts as 0 if `np.linalg.matrix_rank` counts it as 0,
+    because its vectors are arbitrary.
     """
     u, s, vh = np.linalg.svd(x, full_matrices=False)
     if ord == "nuc":
@@ -639,13 +624,13 @@ def singular_slope(x: Any, ord: Any) -> Any:
 
 @primitive
 def direction(x: Any, length: Any, axes: Any) -> Any:
-    """Return x / length, the direction of vectors along some axes, which `length`
-    keeps; 0 for a vector of length 0.
+    """Return x / length, the direction of vectors along some axes; 0 for length 0.
 
-    Of an infinite vector only the infinite elements count, all alike.
+    `length` keeps these axes. In an infinite vector only the infinite elements count,
+    and all count equally.
     """
     infinite = np.isinf(length)
-    if not surely(~np.any(infinite)):
+    if not holds(~np.any(infinite)):
         far = np.where(np.isinf(x), np.sign(x), 0)
         x, length = (
             np.where(infinite, far, x),
@@ -667,16 +652,12 @@ defjvp(
 
 
 def unless_zero(length: Any) -> Any:
-    """Return a length, NaN for 0: how the direction of a vector changes there has no
-    value.
-    """
+    """Return a length; NaN for 0, where the direction has no derivative."""
     return np.where(length == 0, np.nan, length)
 
 
 def norm_cotangent(g: Any, out: Any, x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
-    """Return the derivatives by each element, times the cotangent of their norm: for
-    the Euclidean norm g x / out.
-    """
+    """Return the norm's derivatives times its cotangent; if Euclidean, g x / out."""
     axes = axes_of(axis, x.ndim)
     if not keepdims:
         g, out = np.expand_dims(g, axes), np.expand_dims(out, axes)
@@ -699,7 +680,7 @@ defjvp(np.linalg.norm, norm_tangent)
 
 @composite(np.linalg.vector_norm)
 def vector_norm(x: Any, *, axis: Any = None, keepdims: bool = False, ord: Any = 2) -> Any:
-    """Spell np.linalg.vector_norm: several axes are joined to one."""
+    """Compute np.linalg.vector_norm: several axes are joined into one."""
     axes = axes_of(axis, x.ndim)
     if len(axes) == 1:
         return np.linalg.norm(x, ord, axes[0], keepdims)
@@ -711,17 +692,15 @@ def vector_norm(x: Any, *, axis: Any = None, keepdims: bool = False, ord: Any = 
 
 @composite(np.linalg.matrix_norm)
 def matrix_norm(x: Any, *, keepdims: bool = False, ord: Any = "fro") -> Any:
-    """Spell np.linalg.matrix_norm: the norm over the last two axes."""
+    """Compute np.linalg.matrix_norm: the norm over the last two axes."""
     return np.linalg.norm(x, ord, (-2, -1), keepdims)
 
 
 @of_floats(np.linalg.cond)
 def cond(x: Any, p: Any = None) -> Any:
-    """Spell np.linalg.cond; for a singular matrix it is infinite, and so is its
-    derivative.
-    """
+    """Compute np.linalg.cond; it and its derivative are infinite if x is singular."""
     if 0 in x.shape[-2:]:
-        raise np.linalg.LinAlgError(f"cond is not defined for a matrix without elements, of shape {x.shape[-2:]}")
+        raise np.linalg.LinAlgError(f"cond: matrices must have at least one element, got shape {x.shape[-2:]}")
     if p in (None, 2, -2):
         s = np.linalg.svdvals(x)
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -736,15 +715,14 @@ def cond(x: Any, p: Any = None) -> Any:
 
 @primitive
 def chain_product(*matrices: Any) -> Any:
-    """Return `np.linalg.multi_dot(matrices)`, taking the matrices as arguments of their
-    own.
-    """
+    """Return `np.linalg.multi_dot(matrices)`, with separate arguments."""
     return np.linalg.multi_dot(matrices)
 
 
 def chain_cotangent(position: int, g: Any, out: Any, *matrices: Any) -> Any:
-    """Return the cotangent of one factor: the others transposed, around g, multiplied
-    in the best order again.
+    """Return the cotangent of one factor: g between the others, transposed.
+
+    They are again multiplied in the best order.
     """
     before, after = ([mT(m) for m in reversed(part)] for part in (matrices[:position], matrices[position + 1 :]))
     return chain_product(*before, g, *after)
@@ -760,11 +738,9 @@ variadic(chain_product, chain_cotangent, chain_tangent)
 
 @composite(np.linalg.multi_dot)
 def multi_dot(arrays: Any) -> Any:
-    """Spell np.linalg.multi_dot with its factors as arguments of their own; the first
-    and the last may be vectors.
-    """
+    """Compute np.linalg.multi_dot of separate arguments; the ends may be vectors."""
     if len(arrays) < 2:
-        raise ValueError(f"multi_dot multiplies two arrays or more, not {len(arrays)}; pass them as one list")
+        raise ValueError(f"multi_dot: there must be at least two arrays, got {len(arrays)}; pass them as one list")
     first, *middle, last = (array(a) for a in arrays)
     if not middle:
         return np.dot(first, last)
@@ -774,12 +750,12 @@ def multi_dot(arrays: Any) -> Any:
 
 @composite(np.linalg.matrix_power)
 def matrix_power(a: Any, n: int) -> Any:
-    """Spell np.linalg.matrix_power by squaring; the derivative of the power 0 is 0."""
+    """Compute np.linalg.matrix_power by squaring; the power 0 has derivative 0."""
     if not isinstance(n, int | np.integer):
-        raise TypeError(f"matrix_power: the power must be an integer, got {n!r}; powers between need np.linalg.eigh")
+        raise TypeError(f"matrix_power: the power must be an integer, got {n!r}; for others use np.linalg.eigh")
     power = operator.index(n)
     if a.ndim < 2 or a.shape[-1] != a.shape[-2]:
-        raise np.linalg.LinAlgError(f"matrix_power needs square matrices, not an array of shape {a.shape}")
+        raise np.linalg.LinAlgError(f"matrix_power: matrices must be square, got shape {a.shape}")
     if power == 0:
         return np.where(False, a, np.eye(a.shape[-1], dtype=a.dtype))
     square, out = (a if power > 0 else np.linalg.inv(a)), None
@@ -789,7 +765,7 @@ def matrix_power(a: Any, n: int) -> Any:
         square = square if i == 0 else square @ square
         if bit == "1":
             out = square if out is None else out @ square
-    return primitives.identity(a) if out is a else out  # NumPy gives the array itself: the same memory, a new value
+    return primitives.identity(a) if out is a else out  # NumPy returns the array itself: the same memory, a new value
 
 
 composite(np.linalg.matrix_transpose)(np.matrix_transpose)
@@ -797,11 +773,11 @@ composite(np.linalg.matrix_transpose)(np.matrix_transpose)
 
 @composite(np.linalg.diagonal)
 def matrix_diagonal(x: Any, *, offset: int = 0) -> Any:
-    """Spell np.linalg.diagonal: that of the last two axes."""
+    """Compute np.linalg.diagonal, along the last two axes."""
     return np.diagonal(x, offset, -2, -1)
 
 
 @composite(np.linalg.trace)
 def matrix_trace(x: Any, *, offset: int = 0, dtype: Any = None) -> Any:
-    """Spell np.linalg.trace: that of the last two axes."""
+    """Compute np.linalg.trace, along the last two axes."""
     return np.trace(x, offset, -2, -1, dtype)

@@ -1,7 +1,6 @@
-"""Stacks of vectors and matrices: the words in which the rules of products and of
-linear algebra are written.
+"""Stacks of vectors and matrices, in the vocabulary of the rules.
 
-Owns: transposing, and vectors as rows and columns.
+Owns: transposing, and vectors as rows and columns, for products and linear algebra.
 Must not own: any rule.
 Read next: `products.py`.
 """
@@ -31,7 +30,7 @@ def vector(x: Any) -> Any:
 
 
 def mT(a: Any) -> Any:
-    """Return a.mT, also of Dask's arrays, which have no such attribute."""
+    """Return a.mT, also for Dask's arrays, which have no such attribute."""
     return a.mT if hasattr(a, "mT") else np.swapaxes(a, -1, -2)
 
 

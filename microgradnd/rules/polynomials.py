@@ -1,7 +1,7 @@
-"""Derivatives of NumPy's functions of polynomials, as vectors of coefficients, the
-highest power first.
+"""Derivatives of NumPy's polynomial functions, on vectors of coefficients.
 
-Owns: `np.polyval` and its relatives; all are spelled in other functions.
+Owns: `np.polyval` and its relatives; all are written with other functions. The highest
+power comes first.
 Must not own: convolution (`calculus.py`), eigenvalues and least squares (`linalg.py`).
 Read next: `shape.py`.
 """
@@ -15,12 +15,12 @@ import numpy as np
 
 from microgradnd.primitives import array
 from microgradnd.registry import LOOKING, composite, defjvp, defvjp, primitive
-from microgradnd.rules.values import in_dtype, of_floats, surely
+from microgradnd.rules.values import holds, in_dtype, of_floats
 
 
 @composite(np.polyval)
 def polyval(p: Any, x: Any) -> Any:
-    """Spell np.polyval: Horner's rule."""
+    """Compute np.polyval by Horner's rule."""
     p, x = array(p), array(x)
     y: Any = np.zeros(x.shape, x.dtype)
     for coefficient in p:
@@ -29,7 +29,7 @@ def polyval(p: Any, x: Any) -> Any:
 
 
 def added(a1: Any, a2: Any) -> Any:
-    """Return the sum of two polynomials, the shorter one beginning with zeros."""
+    """Return the sum of two polynomials, with leading zeros for the shorter one."""
     a1, a2 = np.ravel(a1), np.ravel(a2)
     length = max(a1.size, a2.size)
     a1, a2 = (np.concatenate([np.zeros(length - a.size, a.dtype), a]) for a in (a1, a2))
@@ -42,18 +42,16 @@ composite(np.polymul)(lambda a1, a2: np.convolve(without_leading_zeros(a1), with
 
 
 def without_leading_zeros(p: Any) -> Any:
-    """Return a polynomial from its first coefficient that isn't 0 on; of only zeros,
-    the last one.
-    """
+    """Return a polynomial without leading zeros, but at least one coefficient."""
     p = np.ravel(p)
     return p[np.append(np.flatnonzero(p), p.size - 1)[0] :]
 
 
 @composite(np.polyder)
 def polyder(p: Any, m: int = 1) -> Any:
-    """Spell np.polyder: each coefficient times its power, m times."""
+    """Compute np.polyder: each coefficient times its power, m times."""
     if m < 0:
-        raise ValueError(f"polyder: m={m}; the derivative is taken 0 or more times, see np.polyint")
+        raise ValueError(f"polyder: m, the number of derivatives, must be 0 or more, got {m}; see np.polyint")
     p = array(p)
     for _ in range(m):
         p = p[:-1] * np.arange(p.size - 1, 0, -1)
@@ -62,14 +60,12 @@ def polyder(p: Any, m: int = 1) -> Any:
 
 @composite(np.polyint)
 def polyint(p: Any, m: int = 1, k: Any = None) -> Any:
-    """Spell np.polyint: each coefficient over its new power, m times, with constants of
-    integration.
-    """
+    """Compute np.polyint: each coefficient over its new power, m times."""
     if m < 0:
-        raise ValueError(f"polyint: m={m}; the integral is taken 0 or more times, see np.polyder")
+        raise ValueError(f"polyint: m, the number of integrals, must be 0 or more, got {m}; see np.polyder")
     p, constants = array(p), np.ravel(0.0 if k is None else k)
     if constants.size not in (1, m) and constants.size < m:
-        raise ValueError(f"polyint: {constants.size} constants k for m={m} integrals; give one, or one for each")
+        raise ValueError(f"polyint: k must be one constant, or one per integral, got {constants.size} for m={m}")
     for i in range(m):
         j = 0 if constants.size == 1 else i
         p = np.concatenate([p / np.arange(p.size, 0, -1), constants[j : j + 1]])
@@ -78,7 +74,7 @@ def polyint(p: Any, m: int = 1, k: Any = None) -> Any:
 
 @composite(np.polydiv)
 def polydiv(u: Any, v: Any) -> tuple[Any, Any]:
-    """Spell np.polydiv: long division."""
+    """Compute np.polydiv: long division."""
     u, v = np.ravel(u) + 0.0, np.ravel(v) + 0.0
     excess, scale = u.size - v.size, 1.0 / v[0]
     remainder, quotient = u + 0 * v[0], []
@@ -93,15 +89,14 @@ def polydiv(u: Any, v: Any) -> tuple[Any, Any]:
 
 @primitive
 def powers(x: Any, n: int) -> Any:
-    """Return np.vander(x, n, increasing=True): 1, x, x**2, ... of each element in a
-    row.
-    """
+    """Return np.vander(x, n, increasing=True): rows of 1, x, x**2, ..."""
     return np.vander(x, n, increasing=True)
 
 
 def slopes(out: Any) -> Any:
-    """Return the derivatives of increasing powers by their base: each power times the
-    next exponent, after a 0.
+    """Return the derivatives of increasing powers: each times the next exponent.
+
+    A 0 comes first.
     """
     return np.concatenate([np.zeros_like(out[:, :1]), out[:, :-1] * np.arange(1, out.shape[1])], axis=1)
 
@@ -112,16 +107,14 @@ defjvp(powers, lambda t, out, x, n: np.expand_dims(t, 1) * slopes(out) if n else
 
 @composite(np.vander)
 def vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:
-    """Spell np.vander: the powers of each element in a row."""
+    """Compute np.vander: the powers of each element in a row."""
     found = powers(x, x.size if N is None else N)
     return found if increasing else found[:, ::-1]
 
 
 @of_floats(np.poly)
 def poly(seq_of_zeros: Any) -> Any:
-    """Spell np.poly: the product of x - root over the roots, or over the eigenvalues of
-    a matrix.
-    """
+    """Compute np.poly: the product of x - root; a matrix gives its eigenvalues."""
     roots = np.linalg.eigvals(seq_of_zeros) if np.ndim(seq_of_zeros) == 2 else np.ravel(seq_of_zeros)
     roots = in_dtype(roots, np.float64) if roots.dtype == np.float16 else roots  # as NumPy does
     product: Any = np.ones(1, roots.dtype)
@@ -133,9 +126,7 @@ def poly(seq_of_zeros: Any) -> Any:
 
 @composite(np.roots)
 def roots(p: Any) -> Any:
-    """Spell np.roots: the eigenvalues of the companion matrix, and 0 for each 0 at the
-    end.
-    """
+    """Compute np.roots: eigenvalues of the companion matrix, and a 0 per trailing 0."""
     p = np.ravel(p)
     places = np.flatnonzero(p)
     if not places.size:
@@ -147,7 +138,7 @@ def roots(p: Any) -> Any:
     first = np.expand_dims(-p[1:] / p[0], 0)
     found = np.linalg.eigvals(np.concatenate([first, np.eye(p.size - 2, p.size - 1, dtype=p.dtype)]))
     if found.dtype.kind == "c" != p.dtype.kind and np.all(np.imag(found) == 0):
-        found = np.real(found)  # as np.roots does where eigenvalues are complex in any case, since NumPy 2.5
+        found = np.real(found)  # as np.roots does since NumPy 2.5, whose eigenvalues are always complex
     return np.concatenate([found, np.zeros(at_zero, found.dtype)])
 
 
@@ -155,7 +146,7 @@ def roots(p: Any) -> Any:
 def polyfit(
     x: Any, y: Any, deg: int, rcond: float | None = None, full: bool = False, w: Any = None, cov: Any = False
 ) -> Any:
-    """Spell np.polyfit: least squares with the powers of x, each scaled to length 1."""
+    """Compute np.polyfit: least squares with powers of x, each scaled to length 1."""
     x, y = array(x) + 0.0, array(y) + 0.0
     order = int(deg) + 1
     left, right = np.vander(x, order), y
@@ -169,7 +160,7 @@ def polyfit(
     coefficients = (solution.T / scale).T
     if full:
         return coefficients, residuals, rank, values, rcond
-    if surely(rank != order):
+    if holds(rank != order):
         warnings.warn("Polyfit may be poorly conditioned", np.exceptions.RankWarning, stacklevel=3)
     if not cov:
         return coefficients
@@ -177,7 +168,7 @@ def polyfit(
     if not (isinstance(cov, str) and cov == "unscaled"):
         if x.size <= order:
             raise ValueError(
-                f"polyfit: {x.size} points for {order} coefficients; there must be more to scale the covariance"
+                f"polyfit: scaling the covariance needs more points than coefficients, got {x.size} and {order}"
             )
         factor = residuals / (x.size - order)
         covariance = covariance * factor if y.ndim == 1 else np.expand_dims(covariance, 2) * factor

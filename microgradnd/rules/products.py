@@ -2,13 +2,13 @@
 
 Owns: `np.matmul`, `np.dot` and their relatives, `np.einsum`, and the same functions in
 `np.linalg`.
-Must not own: elementwise products (`elementwise.py`), linear algebra (`linalg.py`), how
-products are computed (`contraction.py`).
+Must not own: elementwise products (`elementwise.py`), linear algebra (`linalg.py`),
+computing products (`contraction.py`).
 Read next: `linalg.py`.
 
-A product is linear in each argument, so its JVP is the product itself with one argument
-replaced by its tangent. Its VJP is again a product: of the cotangent with everything
-else, over the axes that the argument doesn't have.
+A product is linear in each argument, so its JVP is the product itself, with one
+argument replaced by its tangent. Its VJP is a product too: of the cotangent with
+everything else, over the axes that the argument doesn't have.
 """
 
 from __future__ import annotations
@@ -38,16 +38,14 @@ from microgradnd.rules.values import conj
 def refuse_axes(axes: Any) -> None:
     """Raise if the axes of a product aren't the last ones."""
     if axes is not None:
-        raise NotImplementedError("axes= has no derivative rule; bring the axes to the end with np.moveaxis instead")
+        raise NotImplementedError("axes= has no derivative rule; move the axes to the end with np.moveaxis instead")
 
 
 # Matrices and vectors, in stacks of any shape
 
 
 def matmul_left(g: Any, out: Any, x: Any, y: Any, *, axes: Any = None, **_: Any) -> Any:
-    """Return the cotangent of x in x @ y: g @ y', a vector being a matrix with one
-    row.
-    """
+    """Return the cotangent of x in x @ y: g @ y'; a vector is a one-row matrix."""
     if x.ndim == 2 == getattr(y, "ndim", 0) and axes is None:
         return np.dot(g, y.T)  # np.dot is several times faster than @ where one dimension is 1
     refuse_axes(axes)
@@ -56,16 +54,14 @@ def matmul_left(g: Any, out: Any, x: Any, y: Any, *, axes: Any = None, **_: Any)
         return column(g) * y
     if x.ndim == 1:
         return np.dot(y, g) if y.ndim == 2 else vector(y @ column(g))
-    if x.ndim == 2:  # used in each matrix of the stack: the sum over them is part of the product
+    if x.ndim == 2:  # used in every matrix of the stack: the product includes the sum over them
         summed = (*range(g.ndim - 2), -1)
         return np.tensordot(g, y, (summed, summed))
     return g @ mT(y)
 
 
 def matmul_right(g: Any, out: Any, x: Any, y: Any, *, axes: Any = None, **_: Any) -> Any:
-    """Return the cotangent of y in x @ y: x' @ g, a vector being a matrix with one
-    column.
-    """
+    """Return the cotangent of y in x @ y: x' @ g; a vector is a one-column matrix."""
     if y.ndim == 2 == getattr(x, "ndim", 0) and axes is None:
         return np.dot(x.T, g)
     refuse_axes(axes)
@@ -89,23 +85,20 @@ def matvec_right(g: Any, out: Any, x: Any, y: Any, **_: Any) -> Any:
 
 
 def vecmat_left(g: Any, out: Any, x: Any, y: Any, *, axes: Any = None, **_: Any) -> Any:
-    """Return the cotangent of the vector in np.vecmat(x, y), which is conjugated there:
-    conj(y g).
-    """
+    """Return the cotangent of the vector, conjugated in np.vecmat(x, y): conj(y g)."""
     refuse_axes(axes)
     return conj(np.matvec(y, g))
 
 
 def vecmat_right(g: Any, out: Any, x: Any, y: Any, **_: Any) -> Any:
-    """Return the cotangent of the matrix in np.vecmat(x, y): the outer product conj(x)
-    g'.
-    """
+    """Return the cotangent of the matrix in np.vecmat(x, y): the outer conj(x) g'."""
     return column(conj(array(x))) * row(g)
 
 
 def vecdot_other(g: Any, x: Any, y: Any, axis: int, keepdims: bool) -> Any:
-    """Return g * y with the axis that was summed at its place in x, counted from the
-    end so that stacks broadcast.
+    """Return g * y with the summed axis at its place in x.
+
+    It is counted from the end, so that stacks broadcast.
     """
     spread = column(np.squeeze(g, axis) if keepdims else g)
     return np.moveaxis(spread * np.moveaxis(array(y), axis, -1), -1, axis % x.ndim - x.ndim)
@@ -191,9 +184,7 @@ def dot_right(g: Any, out: Any, x: Any, y: Any) -> Any:
 
 
 def inner_left(g: Any, out: Any, x: Any, y: Any) -> Any:
-    """Return the cotangent of x in np.inner(x, y), which is np.dot(x, y') over the last
-    axes.
-    """
+    """Return the cotangent of x in np.inner(x, y): np.dot(x, y') over the last axes."""
     y = array(y)
     return dot_left(g, out, x, y) if x.ndim == 0 or y.ndim == 0 else tensordot_left(g, out, x, y, (-1, -1))
 
@@ -229,7 +220,7 @@ linear(np.linalg.outer, outer_left, outer_right)
 
 @composite(np.kron)
 def kron(a: Any, b: Any) -> Any:
-    """Spell np.kron: an outer product whose axes are joined in pairs."""
+    """Compute np.kron: an outer product whose axes are joined in pairs."""
     a, b = array(a), array(b)
     ndim = max(a.ndim, b.ndim)
     a, b = (np.reshape(x, (1,) * (ndim - x.ndim) + x.shape) for x in (a, b))
@@ -238,10 +229,10 @@ def kron(a: Any, b: Any) -> Any:
 
 
 def cross_axes(x: Any, y: Any, axes: tuple[int, int, int], axis: int | None) -> tuple[int, int, int]:
-    """Return the axes of the vectors in x, y and their cross product, or raise if the
-    vectors aren't of three elements.
+    """Return the axes of the vectors in x, y and their cross product.
 
-    Those of x and y are counted from the end, so that stacks broadcast.
+    Raises unless the vectors have three elements. The axes of x and y are counted from
+    the end, so that stacks broadcast.
     """
     of_x, of_y, of_out = axes if axis is None else (axis,) * 3
     if 2 in (x.shape[of_x], y.shape[of_y]):
@@ -279,19 +270,18 @@ linear(np.linalg.cross, cross_left, cross_right)
 
 @functools.lru_cache(maxsize=4096)
 def einsum_plan(subscripts: str, shapes: tuple[tuple[int, ...], ...], which: int) -> tuple[str, list[int], list[int]]:
-    """Return the subscripts of the cotangent of one operand, and the sizes of the
-    arrays that it needs beside the rest.
+    """Return the subscripts of one operand's cotangent, and the sizes of extra arrays.
 
-    The cotangent of an operand is the contraction of the cotangent of the result with
-    all other operands, to the operand's own indices. An index of its own that occurs in
-    none of them was summed: it takes a vector of ones. An index that it repeats took a
+    The cotangent of an operand is the contraction of the result's cotangent with all
+    other operands, to the operand's own indices. An index that occurs in none of them
+    was summed: it takes a vector of ones. An index that the operand repeats took a
     diagonal: each repetition takes an identity matrix.
     """
     words, result = explicit(subscripts, [len(shape) for shape in shapes])
     fresh = iter(unused(subscripts + "".join(words)))
 
     others = [i for i in range(len(words)) if i != which]
-    lengths = {c for i in others for c, n in zip(words[i], shapes[i], strict=True) if n != 1}  # 1 may be a broadcast
+    lengths = {c for i in others for c, n in zip(words[i], shapes[i], strict=True) if n != 1}  # a 1 may broadcast
     target, lone, repeated = "", {}, {}
     for c, n in zip(words[which], shapes[which], strict=True):
         if c in target:
@@ -305,15 +295,13 @@ def einsum_plan(subscripts: str, shapes: tuple[tuple[int, ...], ...], which: int
 
 
 def einsum_cotangent(position: int, g: Any, out: Any, *args: Any, optimize: Any = False, **_: Any) -> Any:
-    """Return the cotangent of one operand of np.einsum, itself an einsum: see
-    `einsum_plan`.
-    """
+    """Return the cotangent of one operand of np.einsum, an einsum by `einsum_plan`."""
     subscripts, operands = subscripts_of(args)
     which = position - 1 if isinstance(args[0], str) else position // 2
     plan, ones, eyes = einsum_plan(subscripts, tuple([np.shape(x) for x in operands]), which)
     masks = [np.ones(n, out.dtype) for n in ones] + [np.eye(n, dtype=out.dtype) for n in eyes]
     others = operands[:which] + operands[which + 1 :]
-    # a contraction order that was given for the product is none for its derivative
+    # the contraction order of the product doesn't suit its derivative
     optimize = optimize if isinstance(optimize, bool | str) else "greedy"
     return einsum(plan, g, *others, *masks, optimize=optimize)
 

@@ -1,14 +1,13 @@
 """Derivatives of the functions that reduce along axes.
 
-Owns: sums, means, products, variances, extremes, their cumulative forms and those that
-skip NaN.
-Must not own: what sorts (`sorting.py`), statistics of several arrays (`statistics.py`),
+Owns: sums, means, products, variances, extremes, their cumulative forms, and the forms
+that skip NaN.
+Must not own: sorting (`sorting.py`), statistics of several arrays (`statistics.py`),
 linear algebra (`linalg.py`).
 Read next: `sorting.py`.
 
-A cotangent of the result is spread over the elements that were reduced by
-`primitives.expand`. A rule's parameters are NumPy's, except for `to`, which stands
-where NumPy has `out`.
+`primitives.expand` spreads a result's cotangent over the elements that were reduced. A
+rule's parameters are NumPy's, except for `to`, which stands for NumPy's `out`.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from microgradnd.rules.values import in_dtype, instead, of_floats, on_arrays, ra
 
 
 def share(x: Any, axis: Any, keepdims: Any, where: Any, ddof: float = 0) -> Any:
-    """Return 1 / (n - ddof) for each result of n elements, 0 where they are too few."""
+    """Return 1 / (n - ddof) for each result of n elements, 0 if they are too few."""
     if where is True:
         n = count(x.shape, axis) - ddof
         return 1 / n if n > 0 else 0
@@ -40,19 +39,16 @@ def only(x: Any, where: Any) -> Any:
 
 
 def masked(where: Any) -> dict[str, Any]:
-    """Return the keywords for a mask of NumPy's: none for no mask, as Dask's functions
-    don't take one.
-    """
+    """Return the keywords for a NumPy mask: none without one, as Dask requires."""
     return {} if where is True else {"where": where}
 
 
 def reduction(function: Any, factors: Any) -> None:
-    """Enter both rules of a reduction, whose derivative by an element is a factor of
-    the result times another.
+    """Define both rules of a reduction, whose derivative is a product of factors.
 
-    `factors` takes the result and NumPy's own parameters. It returns the factor of each
-    result (or None for 1), that of each element (or None for 1), and the `axis` and
-    `keepdims` of the call.
+    `factors` takes the result and NumPy's own parameters. It returns a factor for each
+    result (or None for 1), a factor for each element (or None for 1), and the `axis`
+    and `keepdims` of the call.
     """
 
     def vjp(g: Any, out: Any, x: Any, *args: Any, **kwargs: Any) -> Any:
@@ -79,7 +75,7 @@ def sum_factors(
     initial: Any = 0,
     where: Any = True,
 ) -> Any:
-    """Return the factors of a sum: all are 1, except for elements that are left out."""
+    """Return the factors of a sum: 1, except for elements that are left out."""
     return None, None if where is True else where, axis, keepdims
 
 
@@ -101,9 +97,7 @@ def sum_cotangent(
     initial: Any = 0,
     where: Any = True,
 ) -> Any:
-    """Return g for each element of its sum: what `reduction` makes of the factors, by a
-    shorter way for every loss.
-    """
+    """Return g for each element of its sum: faster than `reduction`, for every loss."""
     spread = expand(g, x.shape, axis, keepdims)
     return spread if where is True else spread * where
 
@@ -113,7 +107,7 @@ defvjp(np.sum, sum_cotangent)
 reduction(np.mean, mean_factors)
 
 # Variances: the mean of |d|**2 over the deviations d from the mean. The deviations add
-# up to 0, so how the mean itself moves has no part in the derivative.
+# up to 0, so the change of the mean itself cancels in the derivative.
 
 var, std = primitive(np.var), primitive(np.std)
 
@@ -131,11 +125,10 @@ def var_factors(
 def std_factors(
     out: Any, x: Any, axis: Any = None, dtype: Any = None, ddof: float = 0, keepdims: Any = False, where: Any = True
 ) -> Any:
-    """Return the factors of a standard deviation: conj(d) / ((n - ddof) std); 0 where
-    all elements are equal.
+    """Return a standard deviation's factors: conj(d) / ((n - ddof) std).
 
-    A mean is rounded, so the standard deviation of equal elements is at times as small
-    as a rounding error and not 0.
+    They are 0 where all elements are equal. Because the mean is rounded, the standard
+    deviation of equal elements can be a rounding error instead of 0.
     """
     of_result, of_element, *rest = var_factors(out, x, axis, dtype, ddof, keepdims, where)
     rounding = np.finfo(out.dtype).eps * np.abs(np.mean(x, axis=axis, keepdims=keepdims, **masked(where)))
@@ -147,9 +140,7 @@ reduction(std, std_factors)
 
 
 def var_about(mean: Any, x: Any, axis: Any, dtype: Any, ddof: float, keepdims: Any, where: Any) -> Any:
-    """Spell np.var with a mean that the caller has, which may depend on other
-    variables.
-    """
+    """Compute np.var with the caller's mean, which may depend on other variables."""
     deviation = only(x - mean, where)
     squares = np.square(np.real(deviation))
     if deviation.dtype.kind == "c":
@@ -162,17 +153,13 @@ def var_about(mean: Any, x: Any, axis: Any, dtype: Any, ddof: float, keepdims: A
 
 
 def std_about(*args: Any) -> Any:
-    """Spell np.std with a mean that the caller has; its derivative is 0 where it is
-    0.
-    """
+    """Compute np.std with the caller's mean; its derivative is 0 where it is 0."""
     return root(var_about(*args))
 
 
 @primitive
 def root(x: Any) -> Any:
-    """Return the square root, an operation of its own because its derivative at 0 is 0
-    here.
-    """
+    """Return the square root, as an operation with derivative 0 at 0."""
     return np.sqrt(x)
 
 
@@ -180,9 +167,7 @@ elementwise(root, lambda g, out, x: g * ratio(0.5, out, out == 0))
 
 
 def deviating(function: Any, about: Any) -> Any:
-    """Return the spelling of np.var or np.std: the function with a rule, unless it is
-    given the mean.
-    """
+    """Return a definition of np.var or np.std: with a rule, unless given a mean."""
 
     def spelled(
         a: Any,
@@ -207,15 +192,13 @@ def deviating(function: Any, about: Any) -> Any:
 of_floats(np.var)(deviating(var, var_about))
 of_floats(np.std)(deviating(std, std_about))
 
-# Extremes: elements that tie share the gradient equally, the initial value among them
+# Extremes: elements that tie share the gradient equally, including the initial value
 
 
 def extreme_factors(
     out: Any, x: Any, axis: Any = None, to: Any = None, keepdims: Any = False, initial: Any = None, where: Any = True
 ) -> Any:
-    """Return the factors of a maximum or minimum: 1 / ties for the elements that are
-    equal to it.
-    """
+    """Return the factors of a maximum or minimum: 1 / ties for equal elements."""
     chosen = x == expand(out, x.shape, axis, keepdims)
     chosen = in_dtype(chosen if where is True else chosen & where, np.result_type(out.dtype, np.float32))
     ties = np.sum(chosen, axis=axis, keepdims=keepdims)
@@ -225,7 +208,7 @@ def extreme_factors(
         chosen,
         axis,
         keepdims,
-    )  # NaN is not equal to itself: nothing is chosen, and the gradient is NaN
+    )  # NaN doesn't equal itself: no element is chosen, and the gradient is NaN
 
 
 reduction(np.max, extreme_factors)
@@ -236,19 +219,19 @@ composite(np.amin)(lambda *args, **kwargs: np.min(*args, **kwargs))
 
 @composite(np.ptp)
 def ptp(a: Any, axis: Any = None, out: None = None, keepdims: bool = False) -> Any:
-    """Spell np.ptp: from the minimum to the maximum."""
+    """Compute np.ptp: the maximum minus the minimum."""
     return np.max(a, axis=axis, keepdims=keepdims) - np.min(a, axis=axis, keepdims=keepdims)
 
 
-# Products, without dividing by an element, which may be 0
+# Products, without dividing by an element that may be 0
 
 
 @primitive
 def recurrence(a: Any, b: Any) -> Any:
     """Return s with s[i] = a[i] * s[i - 1] + b[i] along the first axis, from s[-1] = 0.
 
-    Cumulative products need it for their derivative, and it needs only itself for its
-    own.
+    The derivative of cumulative products needs it, and its own derivative needs only
+    itself.
     """
     steps: list[Any] = []
     for a_i, b_i in zip(a, b, strict=True):
@@ -257,27 +240,25 @@ def recurrence(a: Any, b: Any) -> Any:
 
 
 def previous(x: Any, start: float) -> Any:
-    """Return what comes before each element along the first axis: `start` before the
-    first.
-    """
+    """Return the element before each along the first axis; `start` before the first."""
     return np.concatenate([np.full((1, *x.shape[1:]), start, x.dtype), x])[:-1]
 
 
-def backwards(a: Any, g: Any) -> Any:
-    """Return the transpose of `recurrence` by b: h with h[i] = a[i + 1] * h[i + 1] +
-    g[i].
-    """
+def reversed_recurrence(a: Any, g: Any) -> Any:
+    """Return the transpose of `recurrence` by b: h[i] = a[i + 1] * h[i + 1] + g[i]."""
     return recurrence(previous(a[::-1], 0), g[::-1])[::-1]
 
 
-defvjp(recurrence, lambda g, out, a, b: backwards(a, g) * previous(out, 0), lambda g, out, a, b: backwards(a, g))
+defvjp(
+    recurrence,
+    lambda g, out, a, b: reversed_recurrence(a, g) * previous(out, 0),
+    lambda g, out, a, b: reversed_recurrence(a, g),
+)
 defjvp(recurrence, lambda t, out, a, b: recurrence(a, t * previous(out, 0)), lambda t, out, a, b: recurrence(a, t))
 
 
 def along_first(x: Any, axis: int | None) -> Any:
-    """Return x with the axis of a cumulative function in front; None is all axes, as
-    one.
-    """
+    """Return x with a cumulative function's axis in front; None joins all axes."""
     return np.ravel(x) if axis is None else np.moveaxis(x, axis, 0)
 
 
@@ -287,16 +268,14 @@ def back_in_place(x: Any, shape: tuple[int, ...], axis: int | None) -> Any:
 
 
 def cumprod_vjp(g: Any, out: Any, x: Any, axis: int | None = None, dtype: Any = None, to: Any = None) -> Any:
-    """Return the cotangent of each factor: the product before it, times what follows
-    from it.
-    """
+    """Return each factor's cotangent: the product before it, times its effect after."""
     axis = axis if x.ndim else None
     g, out = (y if axis is None else np.moveaxis(y, axis, 0) for y in (g, out))
-    return back_in_place(backwards(along_first(x, axis), g) * previous(out, 1), x.shape, axis)
+    return back_in_place(reversed_recurrence(along_first(x, axis), g) * previous(out, 1), x.shape, axis)
 
 
 def cumprod_jvp(t: Any, out: Any, x: Any, axis: int | None = None, dtype: Any = None, to: Any = None) -> Any:
-    """Return the tangent of each product: by the product rule, from the one before."""
+    """Return the tangent of each product from the one before, by the product rule."""
     axis = axis if x.ndim else None
     before = previous(out if axis is None else np.moveaxis(out, axis, 0), 1)
     moved = recurrence(along_first(x, axis), along_first(t, axis) * before)
@@ -318,10 +297,8 @@ defjvp(np.cumsum, lambda t, out, x, axis=None, dtype=None, to=None: np.cumsum(t,
 
 
 def others(x: Any, axis: Any) -> Any:
-    """Return, for each element, the product of all the others that a reduction
-    multiplies with it.
-    """
-    if not x.ndim:  # which NumPy reduces along axis 0 or -1 all the same
+    """Return, for each element, the product of the others in its reduction."""
+    if not x.ndim:  # NumPy still reduces it along axis 0 or -1
         return np.ones_like(x)
     reduced = axes_of(axis, x.ndim)
     first = tuple(range(len(reduced)))
@@ -342,7 +319,7 @@ def prod_factors(
     initial: Any = 1,
     where: Any = True,
 ) -> Any:
-    """Return the factors of a product: what all the other elements give."""
+    """Return the factors of a product: the product of all other elements."""
     rest = others(x if where is True else np.where(where, x, 1), axis)
     return None if initial == 1 else initial, only(rest, where), axis, keepdims
 
@@ -351,8 +328,9 @@ reduction(np.prod, prod_factors)
 
 
 def cumulative(function: Any, start: float) -> Any:
-    """Return the spelling of np.cumulative_sum or np.cumulative_prod, which may include
-    what it starts from.
+    """Return a definition of np.cumulative_sum or np.cumulative_prod.
+
+    It may include the initial value.
     """
 
     def spelled(
@@ -382,7 +360,7 @@ def number_where(x: Any, where: Any) -> Any:
 
 
 def skipping(function: Any, neutral: float) -> Any:
-    """Return the spelling of a function that takes NaN for a neutral element."""
+    """Return a definition of a function that replaces NaN by a neutral element."""
     return lambda a, *args, **kwargs: function(np.where(np.isnan(a), neutral, a), *args, **kwargs)
 
 
@@ -399,7 +377,7 @@ for skips_nan, function, neutral in (
 def nanmean(
     a: Any, axis: Any = None, dtype: Any = None, out: None = None, keepdims: bool = False, *, where: Any = True
 ) -> Any:
-    """Spell np.nanmean: the mean of the others."""
+    """Compute np.nanmean: the mean of the other elements."""
     return np.mean(a, axis=axis, dtype=dtype, keepdims=keepdims, where=number_where(a, where))
 
 
@@ -408,22 +386,20 @@ numpys_nanvar, numpys_nanstd = on_arrays(np.nanvar), on_arrays(np.nanstd)
 
 @composite(np.nanvar)
 def nanvar(a: Any, *args: Any, where: Any = True, **kwargs: Any) -> Any:
-    """Spell np.nanvar: the variance of the others."""
+    """Compute np.nanvar: the variance of the other elements."""
     found = np.var(a, *args, where=number_where(a, where), **kwargs)
     return instead(numpys_nanvar(a, *args, where=where, **kwargs), found)
 
 
 @composite(np.nanstd)
 def nanstd(a: Any, *args: Any, where: Any = True, **kwargs: Any) -> Any:
-    """Spell np.nanstd: the standard deviation of the others."""
+    """Compute np.nanstd: the standard deviation of the other elements."""
     found = np.std(a, *args, where=number_where(a, where), **kwargs)
     return instead(numpys_nanstd(a, *args, where=where, **kwargs), found)
 
 
 def nan_extreme(function: Any, least: float) -> Any:
-    """Return the spelling of np.nanmax or np.nanmin: the extreme of the others, and NaN
-    where there are none.
-    """
+    """Return a definition of np.nanmax or np.nanmin; NaN if all elements are NaN."""
 
     def spelled(
         a: Any, axis: Any = None, out: None = None, keepdims: bool = False, initial: Any = None, where: Any = True

@@ -1,4 +1,4 @@
-"""Derivatives of the functions that only move elements about.
+"""Derivatives of the functions that only move elements.
 
 Owns: reshaping, permuting, repeating and taking apart. Each is linear, and its VJP
 moves the elements back.
@@ -22,24 +22,23 @@ from microgradnd.rules.matrices import mT
 
 
 def reshaped(a: Any, shape: Any, order: Any = "C", **copy: Any) -> Any:
-    """Return np.reshape(a, shape): the method of Dask's arrays takes a number as a
-    shape, the function doesn't.
+    """Return np.reshape(a, shape), which also takes a number for Dask's arrays.
+
+    Their own method doesn't.
     """
     return a.reshape(shape) if order == "C" and not copy else np.reshape(a, shape, order, **copy)
 
 
 def copied(a: Any, *args: Any, **kwargs: Any) -> Any:
-    """Return np.copy(a, ...), which would compute Dask's array."""
+    """Return np.copy(a, ...), which would compute a Dask array."""
     return np.copy(a, *args, **kwargs) if isinstance(a, np.ndarray | np.generic) else a.copy()
 
 
 def fixed(order: Any) -> Any:
-    """Return the keyword for an order of elements, or raise if that depends on how the
-    array lies in memory.
-    """
+    """Return the keyword for an element order; raise if it depends on memory layout."""
     if order not in ("C", "F"):
         raise NotImplementedError(f"order={order!r} depends on the memory layout; use order='C' or 'F'")
-    return {} if order == "C" else {"order": order}  # C's order is every array's, and not all arrays take the keyword
+    return {} if order == "C" else {"order": order}  # every array has C's order, but not all take the keyword
 
 
 # The same elements in another shape
@@ -52,13 +51,14 @@ defjvp(np.reshape, lambda t, out, x, shape, order="C", **_: np.reshape(t, out.sh
 
 @composite(np.ravel)
 def ravel(a: Any, order: Any = "C") -> Any:
-    """Spell np.ravel: one axis, of any length."""
+    """Compute np.ravel: one axis, of any length."""
     return np.reshape(a, -1, **fixed(order))
 
 
 def at_least(ndim: int, place: Callable[[int], tuple[int, ...]]) -> Callable[..., Any]:
-    """Return one of np.atleast_1d and its like, which put new axes where `place` says
-    for an array of so many axes.
+    """Return a definition of np.atleast_1d or a relative.
+
+    `place` says where an array of that many axes gets new ones.
     """
 
     def widen(*arys: Any) -> Any:
@@ -90,12 +90,12 @@ linear(np.moveaxis, lambda g, out, x, source, destination: np.moveaxis(g, destin
 
 @composite(np.rollaxis)
 def rollaxis(a: Any, axis: int, start: int = 0) -> Any:
-    """Spell np.rollaxis: move an axis to before another."""
+    """Compute np.rollaxis: move an axis before another."""
     axis, start = axis % a.ndim, start + a.ndim if start < 0 else start
     return np.moveaxis(a, axis, start - (start > axis))
 
 
-# The same elements in another order: what undoes it is the opposite move
+# The same elements in another order: the opposite move undoes it
 
 linear(np.flip, lambda g, out, x, axis=None: np.flip(g, axis))
 linear(np.fliplr, lambda g, out, x: np.fliplr(g))
@@ -107,15 +107,14 @@ linear(np.roll, lambda g, out, x, shift, axis=None: np.roll(g, np.negative(shift
 
 
 def placed(g: Any, places: Any, x: Any) -> Any:
-    """Return each element of a cotangent where it came from in `x`, by its place there,
-    counted along the rows.
-    """
+    """Return each element of a cotangent at its flat place in `x`, by rows."""
     return np.reshape(scatter(np.ravel(g), np.ravel(places), (x.size,)), x.shape)
 
 
 def back_to_places(function: Any) -> Rule:
-    """Return the VJP rule of any function that only moves elements: where to, its
-    result for their places shows.
+    """Return the VJP rule of any function that only moves elements.
+
+    Its result for their places shows where they go.
     """
 
     def rule(g: Any, out: Any, x: Any, *args: Any, **kwargs: Any) -> Any:
@@ -125,16 +124,12 @@ def back_to_places(function: Any) -> Rule:
 
 
 def diag_cotangent(g: Any, out: Any, v: Any, k: int = 0) -> Any:
-    """Return the cotangent of v in np.diag(v, k), which makes a matrix of a vector and
-    a vector of a matrix.
-    """
+    """Return the cotangent of v in np.diag(v, k), whether v is a vector or a matrix."""
     return np.diagonal(g, k) if v.ndim == 1 else back_to_places(np.diag)(g, out, v, k)
 
 
 def tile_cotangent(g: Any, out: Any, x: Any, reps: Any) -> Any:
-    """Return the sum over the tiles: (r0 * n0, ...) seen as (r0, n0, ...), summed over
-    the r.
-    """
+    """Return the sum over the tiles: (r0 * n0, ...) as (r0, n0, ...), over r."""
     reps = (reps,) if np.ndim(reps) == 0 else tuple(reps)
     ndim = max(x.ndim, len(reps))
     lengths = (1,) * (ndim - x.ndim) + x.shape
@@ -143,9 +138,7 @@ def tile_cotangent(g: Any, out: Any, x: Any, reps: Any) -> Any:
 
 
 def repeat_cotangent(g: Any, out: Any, x: Any, repeats: Any, axis: Any = None) -> Any:
-    """Return the sum over the copies of each element: (n * r) seen as (n, r), if each
-    has as many.
-    """
+    """Return the sum over each element's copies: (n * r) as (n, r), if all have r."""
     if np.size(repeats) != 1:
         return back_to_places(np.repeat)(g, out, x, repeats, axis)
     shape, axis = ((x.size,), 0) if axis is None or not x.ndim else (x.shape, normalize_axis_index(axis, x.ndim))
@@ -166,23 +159,23 @@ linear(sliding_window_view, back_to_places(sliding_window_view))
 
 @composite(np.diagflat)
 def diagflat(v: Any, k: int = 0) -> Any:
-    """Spell np.diagflat: the elements, in a row, as a diagonal."""
+    """Compute np.diagflat: the elements, in a row, as a diagonal."""
     return np.diag(np.ravel(v), k)
 
 
 @composite(np.trace)
 def trace(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None, out: None = None) -> Any:
-    """Spell np.trace: the sum of the diagonal."""
+    """Compute np.trace: the sum of the diagonal."""
     return np.sum(np.diagonal(a, offset, axis1, axis2), axis=-1, dtype=dtype)
 
 
 @composite(np.resize)
 def resize(a: Any, new_shape: Any) -> Any:
-    """Spell np.resize: the elements, in a row, as often as it takes."""
+    """Compute np.resize: the elements in a row, repeated as needed."""
     shape = (new_shape,) if np.ndim(new_shape) == 0 else tuple(new_shape)
     size = int(np.prod(shape))
     if size < 0 or any(n < 0 for n in shape):
-        raise ValueError(f"resize: all lengths of the new shape {shape} must be non-negative")
+        raise ValueError(f"resize: all lengths of the new shape must be 0 or more, got {shape}")
     if not a.size:
         return np.zeros_like(a, shape=shape)
     return np.reshape(np.tile(np.ravel(a), -(-size // a.size))[:size], shape)
@@ -190,14 +183,14 @@ def resize(a: Any, new_shape: Any) -> Any:
 
 @composite(np.broadcast_arrays)
 def broadcast_arrays(*args: Any, subok: bool = False) -> Any:
-    """Spell np.broadcast_arrays: each to the shape that all have in common."""
+    """Compute np.broadcast_arrays: each in the shape common to all."""
     shape = np.broadcast_shapes(*map(np.shape, args))
     return tuple(np.broadcast_to(a, shape) for a in args)
 
 
 @composite(np.meshgrid)
 def meshgrid(*xi: Any, copy: bool = True, sparse: bool = False, indexing: str = "xy") -> Any:
-    """Spell np.meshgrid: each vector along an axis of its own."""
+    """Compute np.meshgrid: each vector along its own axis."""
     if indexing not in ("xy", "ij"):
         raise ValueError(f"meshgrid: indexing must be 'xy' or 'ij', got {indexing!r}")
     axes = list(range(len(xi)))
@@ -211,9 +204,7 @@ def meshgrid(*xi: Any, copy: bool = True, sparse: bool = False, indexing: str = 
 
 @composite(np.trim_zeros)
 def trim_zeros(filt: Any, trim: str = "fb", axis: Any = None) -> Any:
-    """Spell np.trim_zeros: the slices that reach from the first to the last element
-    that isn't 0.
-    """
+    """Compute np.trim_zeros: the slices from the first to the last nonzero element."""
     if set(trim.lower()) - {"f", "b"}:
         raise ValueError(f"trim_zeros: trim must be made of 'f' and 'b', got {trim!r}")
     kept = [(n.min(), n.max() + 1) if n.size else (0, 0) for n in np.nonzero(filt)]
@@ -221,7 +212,7 @@ def trim_zeros(filt: Any, trim: str = "fb", axis: Any = None) -> Any:
     index = [WHOLE] * filt.ndim
     for a in axes:
         first, end = kept[a]
-        if not end:  # nothing but zeros: all of them are trimmed
+        if not end:  # only zeros: all are trimmed
             first, end = (filt.shape[a], None) if "f" in trim.lower() else (0, 0)
         index[a] = slice(first if "f" in trim.lower() else None, end if "b" in trim.lower() else None)
     return filt[tuple(index)]
@@ -231,9 +222,7 @@ def trim_zeros(filt: Any, trim: str = "fb", axis: Any = None) -> Any:
 
 
 def split_by(function: Any) -> Callable[..., Any]:
-    """Return np.split or np.array_split spelled in slices: which, the function's result
-    for the places shows.
-    """
+    """Return np.split or np.array_split as slices, from its result for the places."""
 
     def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> list[Any]:
         axis = normalize_axis_index(axis, ary.ndim)
@@ -248,14 +237,12 @@ composite(np.array_split)(split_by(np.array_split))
 
 
 def splitting(function: Any, axis: int, ndim: int) -> None:
-    """Spell one of np.vsplit and its like: np.split along a fixed axis of an array of
-    at least so many.
-    """
+    """Define np.vsplit or a relative: np.split along a fixed axis."""
 
     @composite(function)
     def split(ary: Any, indices_or_sections: Any) -> Any:
         if ary.ndim < ndim:
-            raise ValueError(f"{function.__name__} needs an array of {ndim} or more axes, not of shape {ary.shape}")
+            raise ValueError(f"{function.__name__}: the array must have {ndim} or more axes, got shape {ary.shape}")
         return np.split(ary, indices_or_sections, axis=0 if ary.ndim == 1 else axis)
 
 
@@ -265,7 +252,7 @@ splitting(np.dsplit, 2, 3)
 
 
 def unstack(x: Any, /, *, axis: int = 0) -> tuple[Any, ...]:
-    """Spell np.unstack: the slices along an axis."""
+    """Compute np.unstack: the slices along an axis."""
     return tuple(np.moveaxis(x, axis, 0))
 
 
@@ -277,12 +264,10 @@ if hasattr(np, "unstack"):  # since NumPy 2.1
 
 @composite(np.apply_along_axis)
 def apply_along_axis(func1d: Any, axis: int, arr: Any, *args: Any, **kwargs: Any) -> Any:
-    """Spell np.apply_along_axis: a function of one line, called for each, its results
-    along that axis.
-    """
+    """Compute np.apply_along_axis: call a function on each line along an axis."""
     moved = np.moveaxis(arr, axis, -1)
     if not moved.size:
-        raise ValueError(f"apply_along_axis: there is no line along axis {axis} of an array of shape {arr.shape}")
+        raise ValueError(f"apply_along_axis: the array must have a line along axis {axis}, got shape {arr.shape}")
     lines = np.reshape(moved, (-1, moved.shape[-1]))
     results = np.stack([func1d(line, *args, **kwargs) for line in lines])
     out = np.reshape(results, moved.shape[:-1] + results.shape[1:])
@@ -292,21 +277,19 @@ def apply_along_axis(func1d: Any, axis: int, arr: Any, *args: Any, **kwargs: Any
 
 @composite(np.apply_over_axes)
 def apply_over_axes(func: Any, a: Any, axes: Any) -> Any:
-    """Spell np.apply_over_axes: a function of an array and an axis, over one axis after
-    the other.
-    """
+    """Compute np.apply_over_axes: a function over one axis after another."""
     for axis in (axes,) if np.ndim(axes) == 0 else axes:
         axis = normalize_axis_index(axis, a.ndim)
         result = func(a, axis)
         if result.ndim not in (a.ndim, a.ndim - 1):
             raise ValueError(
-                f"apply_over_axes: the function made an array of shape {result.shape} of one of shape {a.shape}"
+                f"apply_over_axes: the result must have the axes of shape {a.shape}, or one less, got {result.shape}"
             )
         a = result if result.ndim == a.ndim else np.expand_dims(result, axis)
     return a
 
 
-# New arrays of a Tensor's shape, to be filled by assignment
+# New arrays of a Tensor's shape, to fill by assignment
 
 constant([np.zeros_like, np.ones_like, np.empty_like])
 

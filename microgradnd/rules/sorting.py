@@ -1,12 +1,12 @@
 """Derivatives of the functions that put elements in order.
 
-Owns: sorting, and what interpolates between sorted elements: medians and quantiles.
+Owns: sorting, and interpolating between sorted elements: medians and quantiles.
 Must not own: maximum and minimum (`reductions.py`).
 Read next: `statistics.py`.
 
-A sorted array is a permutation of the original: each place hands its gradient to the
-element that came to stand there. Equal elements keep their order, so that each has one
-place. Indices (`np.argsort`) have no derivative.
+A sorted array is a permutation of the original: each place passes its gradient to the
+element that moved there. Equal elements keep their order, so each has one place.
+Indices (`np.argsort`) have no derivative.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 from microgradnd.primitives import array
 from microgradnd.registry import Function, composite, defjvp, defvjp, elementwise, plain, primitive
 from microgradnd.rules.axes import axes_of, count, numbered
-from microgradnd.rules.values import in_dtype, instead, is_recorded, of_floats, on_arrays, surely
+from microgradnd.rules.values import holds, in_dtype, instead, is_recorded, of_floats, on_arrays
 
 plain((np.argsort, np.argpartition, np.lexsort, np.searchsorted, np.digitize))
 
@@ -32,14 +32,14 @@ def along(order: Any, axis: int) -> tuple[Any, ...]:
 
 
 def sort_jvp(t: Any, out: Any, x: Any, axis: int | None = -1, *_: Any, **__: Any) -> Any:
-    """Return the tangent in the order of the elements."""
+    """Return the tangent in the order of the sorted elements."""
     if axis is None:
         return np.ravel(t)[np.argsort(x, axis=None, kind="stable")]
     return t[along(np.argsort(x, axis=axis, kind="stable"), axis)]
 
 
 def sort_vjp(g: Any, out: Any, x: Any, axis: int | None = -1, *_: Any, **__: Any) -> Any:
-    """Return the cotangent in the order that the elements had."""
+    """Return the cotangent in the elements' original order."""
     places = np.argsort(np.argsort(x, axis=axis, kind="stable"), axis=axis)  # the inverse of a permutation
     return np.reshape(g[places], x.shape) if axis is None else g[along(places, axis)]
 
@@ -50,20 +50,20 @@ defjvp(np.sort, sort_jvp)
 
 @composite(np.partition)
 def partition(a: Any, kth: Any, axis: int | None = -1, kind: Any = "introselect", order: None = None) -> Any:
-    """Spell np.partition by the indices of np.argpartition."""
+    """Compute np.partition by the indices of np.argpartition."""
     places = np.argpartition(a, kth, axis=axis, kind=kind)
     return np.ravel(a)[places] if axis is None else a[along(places, axis)]
 
 
 @of_floats(np.sort_complex)
 def sort_complex(a: Any) -> Any:
-    """Spell np.sort_complex: sort, and make it complex."""
+    """Compute np.sort_complex: sort, and convert to complex."""
     return in_dtype(np.sort(a), a.dtype if a.dtype.kind == "c" else np.complex128)
 
 
-# Medians and quantiles: between neighbours in the sorted array, so there is no
-# derivative by any other element. The elements of each result are sorted along the
-# first axis, the "columns" below; NaN come last.
+# Medians and quantiles lie between neighbours in the sorted array, so no other element
+# has a derivative. Below, the "columns" are the elements of each result, sorted along
+# the first axis; NaN come last.
 
 
 def in_columns(x: Any, axis: Any) -> Any:
@@ -72,32 +72,26 @@ def in_columns(x: Any, axis: Any) -> Any:
     kept = [a for a in range(x.ndim) if a not in reduced]
     columns = np.reshape(np.transpose(x, reduced + kept), (count(x.shape, axis), *(x.shape[a] for a in kept)))
     if not columns.shape[0]:
-        raise ValueError(f"a median or quantile of no elements: axis={axis} of shape {x.shape} is empty")
+        raise ValueError(f"a median or quantile needs at least one element, got axis={axis} of shape {x.shape}")
     return np.sort(columns, axis=0)
 
 
 def last(columns: Any, skip_nan: bool) -> Any:
-    """Return the index of the last element of each column, or of the last that is not
-    NaN.
-    """
+    """Return the index of each column's last element, or the last that isn't NaN."""
     if not skip_nan:
         return columns.shape[0] - 1
     return np.maximum(np.sum(~np.isnan(columns), axis=0), 1) - 1
 
 
 def at(columns: Any, places: Any) -> Any:
-    """Return the elements of the columns at some places; the last axes of `places` are
-    those of the columns.
-    """
+    """Return the columns' elements at `places`, which ends in the columns' axes."""
     return columns[(places, *np.indices(columns.shape[1:], sparse=True))]
 
 
 def back(values: Any, columns: Any, x: Any, axis: Any, keepdims: bool, skip_nan: bool) -> Any:
-    """Return results in their shape; NaN where an element is, unless those were left
-    out.
-    """
+    """Return results in their shape; NaN where an element is NaN, unless skipped."""
     if not skip_nan:
-        values = values * in_dtype(np.where(np.isnan(columns[-1]), np.nan, 1), values.dtype)  # and the derivative too
+        values = values * in_dtype(np.where(np.isnan(columns[-1]), np.nan, 1), values.dtype)  # and so is the derivative
     if not keepdims:
         return values
     reduced = axes_of(axis, x.ndim)
@@ -106,11 +100,9 @@ def back(values: Any, columns: Any, x: Any, axis: Any, keepdims: bool, skip_nan:
 
 
 def middle(a: Any, axis: Any, keepdims: bool, skip_nan: bool) -> Any:
-    """Return the mean of the two elements in the middle, which are one if their number
-    is odd.
-    """
+    """Return the mean of the two middle elements; for an odd number they are one."""
     columns = in_columns(a, axis)
-    if skip_nan and surely(np.any(np.all(np.isnan(columns), axis=0))):
+    if skip_nan and holds(np.any(np.all(np.isnan(columns), axis=0))):
         warnings.warn("All-NaN slice encountered", RuntimeWarning, stacklevel=2)
     end = last(columns, skip_nan)
     return back((at(columns, end // 2) + at(columns, (end + 1) // 2)) / 2, columns, a, axis, keepdims, skip_nan)
@@ -118,27 +110,27 @@ def middle(a: Any, axis: Any, keepdims: bool, skip_nan: bool) -> Any:
 
 @of_floats(np.median)
 def median(a: Any, axis: Any = None, out: None = None, overwrite_input: bool = False, keepdims: bool = False) -> Any:
-    """Spell np.median."""
+    """Compute np.median."""
     return middle(a, axis, keepdims, False)
 
 
 @of_floats(np.nanmedian)
 def nanmedian(a: Any, axis: Any = None, out: None = None, overwrite_input: bool = False, keepdims: bool = False) -> Any:
-    """Spell np.nanmedian: the median of the others."""
+    """Compute np.nanmedian: the median of the other elements."""
     return middle(a, axis, keepdims, True)
 
 
 @primitive
 def place(q: Any, n: int, method: Any) -> Any:
-    """Return where the quantile `q` of n sorted elements is: between the elements
-    floor(place) and floor(place) + 1.
+    """Return the place of the quantile `q` among n sorted elements.
 
-    NumPy knows: the elements of 0, 1, ..., n - 1 are their own places.
+    It lies between the elements floor(place) and floor(place) + 1. NumPy computes it:
+    the elements of 0, 1, ..., n - 1 are their own places.
     """
     return np.quantile(np.arange(n, dtype=np.float64), q, method=method)
 
 
-# By how much more than n the place moves from q = 0 to q = 1; methods that aren't named
+# How much more than n the place moves from q = 0 to q = 1; methods not named here
 # choose an element
 STRETCH = {
     "linear": -1.0,
@@ -151,9 +143,7 @@ STRETCH = {
 
 
 def place_slope(g: Any, out: Any, q: Any, n: int, method: Any) -> Any:
-    """Return g times the derivative of the place by `q`, which is 0 before the first
-    element and after the last.
-    """
+    """Return g times the derivative of the place by `q`; 0 beyond the end elements."""
     return g * ((out > 0) & (out < n - 1)) * (n + STRETCH.get(method, -n))
 
 
@@ -161,9 +151,7 @@ elementwise(place, place_slope)
 
 
 def interpolated(a: Any, q: Any, axis: Any, method: Any, keepdims: bool, weights: Any, skip_nan: bool) -> Any:
-    """Return quantiles: of the two elements next to their place, weighted by their
-    nearness.
-    """
+    """Return quantiles: the two elements next to their place, weighted by nearness."""
     if weights is not None:
         raise NotImplementedError(
             "quantiles with weights= have no derivative here; sort the elements and their weights (np.argsort, "
@@ -174,7 +162,7 @@ def interpolated(a: Any, q: Any, axis: Any, method: Any, keepdims: bool, weights
     behind = tuple(range(-(columns.ndim - 1), 0))
     where: Any = np.zeros(())
     ends = range(columns.shape[0]) if is_recorded(end) else np.unique(end).tolist()
-    for end_n in ends:  # the place depends on the number of elements, which NaN make differ
+    for end_n in ends:  # the place depends on the number of elements, which differs with NaN
         place_n = np.expand_dims(place(q, end_n + 1, method), behind)
         where = np.where(end == end_n, place_n, where) if skip_nan else place_n
     before = np.floor(where).astype(int)
@@ -185,9 +173,7 @@ def interpolated(a: Any, q: Any, axis: Any, method: Any, keepdims: bool, weights
 
 
 def quantiles(function: Function, highest: float, skip_nan: bool) -> None:
-    """Spell np.quantile or one of its relatives, whose quantiles go from 0 to
-    `highest`.
-    """
+    """Define np.quantile or a relative, whose quantiles go from 0 to `highest`."""
     numpys = on_arrays(function)
 
     @of_floats(function)

@@ -1,11 +1,11 @@
-"""Derivatives of statistics that take weights, or several variables.
+"""Derivatives of statistics with weights, or of several variables.
 
 Owns: weighted averages, covariances, correlations, and counts with weights.
 Must not own: means, variances (`reductions.py`), medians and quantiles (`sorting.py`).
 Read next: `calculus.py`.
 
-Counting has no derivative by what is counted: which bin a number falls into jumps. By
-the weights it has.
+A count has no derivative by the counted numbers: the bin of a number jumps. It has one
+by their weights.
 """
 
 from __future__ import annotations
@@ -17,39 +17,39 @@ import numpy as np
 from microgradnd.primitives import array
 from microgradnd.registry import composite, linear, plain, primitive
 from microgradnd.rules.axes import axes_of
-from microgradnd.rules.values import in_dtype, instead, of_floats, on_arrays, surely
+from microgradnd.rules.values import holds, in_dtype, instead, of_floats, on_arrays
 
 
 @composite(np.average)
 def average(a: Any, axis: Any = None, weights: Any = None, returned: bool = False, *, keepdims: bool = False) -> Any:
-    """Spell np.average: the weighted mean, and on request the sum of the weights."""
+    """Compute np.average: the weighted mean, and on request the sum of the weights."""
     a = array(a)
     axes = None if axis is None else axes_of(axis, a.ndim)
     if weights is None:
         mean = np.mean(a, axis=axes, keepdims=keepdims)
         total: Any = np.full(mean.shape, a.size // max(mean.size, 1), mean.dtype)
     else:
-        weights = beside(array(weights), a, axis)
+        weights = shaped_like(array(weights), a, axis)
         dtype = np.result_type(a.dtype, weights.dtype, *([] if a.dtype.kind in "fc" else [np.float64]))
         weights = in_dtype(weights, dtype)
         total = np.sum(weights, axis=axes, keepdims=keepdims)
-        if surely(np.any(total == 0)):
-            raise ZeroDivisionError(f"average: the weights add up to 0 along axis {axis}, so that there is no mean")
+        if holds(np.any(total == 0)):
+            raise ZeroDivisionError(
+                f"average: weights along axis {axis} must not add up to 0; a mean divides by their sum"
+            )
         mean = np.sum(a * weights, axis=axes, keepdims=keepdims) / total
     return (mean, np.broadcast_to(total, mean.shape)) if returned else mean
 
 
-def beside(weights: Any, a: Any, axis: Any) -> Any:
-    """Return the weights of the elements: they have the shape of `a`, or of the axes
-    that are averaged over.
-    """
+def shaped_like(weights: Any, a: Any, axis: Any) -> Any:
+    """Return the weights in the shape of `a`, from that or its averaged axes."""
     if weights.shape == a.shape:
         return weights
     axes = () if axis is None else axes_of(axis, a.ndim)
     if weights.shape != tuple(a.shape[i] for i in axes):
         raise ValueError(
-            f"average: weights of shape {weights.shape} for an array of shape {a.shape} and axis={axis}; they need "
-            f"the shape of the array, or of the axes that are averaged over"
+            f"average: weights must have the shape of the array, {a.shape}, or of its axes axis={axis}, got shape "
+            f"{weights.shape}"
         )
     shape = [n if i in axes else 1 for i, n in enumerate(a.shape)]
     return np.reshape(np.transpose(weights, np.argsort(axes)), shape)
@@ -67,11 +67,10 @@ def covariance(
     *,
     dtype: Any = None,
 ) -> Any:
-    """Spell np.cov: products of deviations from the mean, weighted, over the degrees of
-    freedom.
+    """Compute np.cov: weighted products of deviations, over the degrees of freedom.
 
-    With frequencies f and weights a, w = f a and V = sum(w): the sum of w d d' over V -
-    ddof sum(w a) / V, as NumPy documents it.
+    With frequencies f and weights a, let w = f a and V = sum(w). It is the sum of w d
+    d' over V - ddof sum(w a) / V, as NumPy documents it.
     """
     x = variables(m, rowvar)
     if y is not None:
@@ -97,10 +96,10 @@ def covariance(
 
 
 def variables(m: Any, rowvar: bool) -> Any:
-    """Return observations with one variable in each row."""
+    """Return observations with one variable per row."""
     m = array(m)
     if m.ndim > 2:
-        raise ValueError(f"cov and corrcoef take a vector or a matrix of observations, not shape {m.shape}")
+        raise ValueError(f"cov and corrcoef: observations must be a vector or a matrix, got shape {m.shape}")
     if m.ndim < 2:
         return np.reshape(m, (1, -1))
     return m if rowvar else m.T
@@ -108,7 +107,7 @@ def variables(m: Any, rowvar: bool) -> Any:
 
 @composite(np.corrcoef)
 def correlations(x: Any, y: Any = None, rowvar: bool = True, *, dtype: Any = None) -> Any:
-    """Spell np.corrcoef: covariances over standard deviations, clipped to [-1, 1]."""
+    """Compute np.corrcoef: covariances over standard deviations, clipped to [-1, 1]."""
     c = np.cov(x, y, rowvar, dtype=dtype)
     if c.ndim == 0:
         return c / c
@@ -128,11 +127,11 @@ linear(count_into, None, lambda g, out, x, weights, minlength=0: g[x])
 
 @composite(np.bincount)
 def bincount(x: Any, /, weights: Any = None, minlength: int = 0) -> Any:
-    """Spell np.bincount: without weights it counts, with weights it adds them up."""
+    """Compute np.bincount: count, or add up the weights."""
     return count_into(x, weights, minlength)
 
 
-plain((np.histogram_bin_edges,))  # they are read off the data, as indices are
+plain((np.histogram_bin_edges,))  # constants read off the data, like indices
 
 
 numpys_histogram = on_arrays(np.histogram)
@@ -142,14 +141,12 @@ numpys_histogram = on_arrays(np.histogram)
 def histogram(
     a: Any, bins: Any = 10, range: Any = None, density: bool | None = None, weights: Any = None
 ) -> tuple[Any, Any]:
-    """Spell np.histogram: the bins are constant, and what falls into each is added
-    up.
-    """
+    """Compute np.histogram: the bins are constant; each adds up its weights."""
     weights = None if weights is None else array(weights)
     edges = np.histogram_bin_edges(a, bins, range)
     bin_of = np.searchsorted(edges, np.ravel(a), side="right") - 1
     bin_of = np.where(np.ravel(a) == edges[-1], len(edges) - 2, bin_of)  # the last bin includes its end
-    bin_of = np.where((bin_of >= 0) & (bin_of < len(edges) - 1), bin_of, len(edges) - 1)  # what is outside: left out
+    bin_of = np.where((bin_of >= 0) & (bin_of < len(edges) - 1), bin_of, len(edges) - 1)  # numbers outside are left out
     sums: Any = np.bincount(bin_of, None if weights is None else np.ravel(weights), len(edges))[:-1]
     if density:
         sums = sums / np.diff(edges) / np.sum(sums)

@@ -1,7 +1,7 @@
-"""Derivatives of the methods of ufuncs (`np.add.reduce`, `np.maximum.accumulate`) and
-of calls with `where=`.
+"""Derivatives of ufunc methods (`np.add.reduce`), and of calls with `where=`.
 
-Owns: the methods that are spelled in other functions, and running maxima and minima.
+Owns: the methods written with other functions, and running maxima and minima
+(`np.maximum.accumulate`).
 Must not own: the ufuncs themselves (`elementwise.py`).
 Read next: `exclusions.py`.
 """
@@ -19,14 +19,12 @@ from microgradnd.rules.values import in_dtype
 
 
 def with_default_axis(function: Any) -> Any:
-    """Return a reduction as the method of a ufunc does it: over the first axis, if none
-    is named.
-    """
+    """Return a reduction as a ufunc's method: over the first axis by default."""
 
     def reduce(x: Any, axis: Any = 0, dtype: Any = None, out: Any = None, **options: Any) -> Any:
         if dtype is not None:
             options["dtype"] = dtype
-        if "where" in options and not hasattr(x, "__primitive__"):  # NumPy's own function would ask us again
+        if "where" in options and not hasattr(x, "__primitive__"):  # NumPy's own function would call us again
             options["where"] = np.asarray(options["where"])
         return function(x, axis=axis, **options)
 
@@ -41,9 +39,7 @@ for ufunc, accumulation in ((np.add, np.cumsum), (np.multiply, np.cumprod)):
 
 @primitive
 def shares(x: Any, axis: Any) -> Any:
-    """Return the share that the exponential of each element has in their sum; nothing
-    of -inf, all of inf.
-    """
+    """Return each exponential's share of their sum: 0 for -inf, all for inf."""
     highest = np.max(x, axis=axis, keepdims=True)
     with np.errstate(invalid="ignore"):
         e = np.exp(np.where(x == highest, 0, x - highest))
@@ -51,9 +47,7 @@ def shares(x: Any, axis: Any) -> Any:
 
 
 def shares_moved(t: Any, out: Any, x: Any, axis: Any) -> Any:
-    """Return how the shares change, as those of a softmax do; the change is its own
-    transpose.
-    """
+    """Return the change of the shares, like a softmax's; it is its own transpose."""
     return out * (t - np.sum(out * t, axis=axis, keepdims=True))
 
 
@@ -68,7 +62,7 @@ def log_sum_exp_cotangent(g: Any, out: Any, x: Any, axis: Any = 0, keepdims: boo
 
 
 def log_sum_exp_tangent(t: Any, out: Any, x: Any, axis: Any = 0, keepdims: bool = False) -> Any:
-    """Return the mean of the tangents by the shares of the elements."""
+    """Return the mean of the tangents, weighted by the shares of the elements."""
     return np.sum(t * shares(x, axis), axis=axis, keepdims=keepdims)
 
 
@@ -78,15 +72,13 @@ defjvp(log_sum_exp, log_sum_exp_tangent)
 
 @composite(np.logaddexp.reduce)
 def reduce_logaddexp(x: Any, axis: Any = 0, dtype: Any = None, out: Any = None, keepdims: bool = False) -> Any:
-    """Spell np.logaddexp.reduce: log(sum(exp(x))), and nothing overflows."""
+    """Compute np.logaddexp.reduce: log(sum(exp(x))) without overflow."""
     result = log_sum_exp(x, axis=axis, keepdims=keepdims)
     return result if dtype is None else in_dtype(result, dtype)
 
 
 def winners(out: Any, x: Any, axis: int) -> Any:
-    """Return which element each running extreme comes from: the first one to reach it,
-    counted along the rows.
-    """
+    """Return the flat position, by rows, of each running extreme's first element."""
     axis %= x.ndim
     places = np.arange(x.shape[axis]).reshape([-1 if i == axis else 1 for i in range(x.ndim)])
     rest, before = ((slice(None),) * axis + (s,) for s in (slice(1, None), slice(None, -1)))
@@ -102,7 +94,7 @@ def first(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
 
 
 def extreme_cotangent(g: Any, out: Any, x: Any, axis: int = 0) -> Any:
-    """Return the cotangents where the extremes came from, added up."""
+    """Return the cotangents at the elements that the extremes came from, added up."""
     return np.reshape(scatter(np.ravel(g), np.ravel(winners(out, x, axis)), (x.size,)), x.shape)
 
 
@@ -112,10 +104,8 @@ for function in (np.maximum.accumulate, np.minimum.accumulate):
 
 
 def masked_part(position: int, g: Any, out: Any, ufunc: Any, mask: Any, *inputs: Any) -> Any:
-    """Return what the ufunc's own rule gives where the mask lets it through, 0
-    elsewhere.
-    """
-    safe, *safe_inputs = (np.where(mask, x, 1) for x in (out, *inputs))  # what is masked out may be a pole of the rule
+    """Return the ufunc's own rule where the mask is true, 0 elsewhere."""
+    safe, *safe_inputs = (np.where(mask, x, 1) for x in (out, *inputs))  # masked elements may be poles of the rule
     return np.where(mask, VJPS[ufunc][position - 2](g, safe, *safe_inputs), 0)
 
 

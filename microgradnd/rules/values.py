@@ -1,8 +1,7 @@
-"""Numbers as the rules of every family treat them: conjugates, dtypes, quotients at a
-kink, values not known yet.
+"""Numbers in the rules of every family: conjugates, dtypes, quotients at a kink.
 
-Owns: what a rule needs to know of a value, the quotient that is 0 by convention, and
-NumPy's value in place of a spelling's.
+Owns: what a rule must know of a value, the quotient that is 0 by convention, values
+that aren't known yet, and NumPy's value in place of a formula's.
 Must not own: any rule of a NumPy function.
 Read next: `elementwise.py`.
 """
@@ -20,18 +19,18 @@ from microgradnd.registry import JVPS, VJPS, Function, composite, elementwise, p
 
 
 def is_recorded(x: Any) -> bool:
-    """Return whether what is computed from a value is recorded, so that it may be
-    differentiated or compiled.
+    """Return whether computations with a value are recorded.
 
-    It holds for Tensors, and for every value of a function that is being compiled,
+    They are for Tensors, and for every value of a function that is being compiled,
     whose numbers aren't known.
     """
     return hasattr(x, "__primitive__")
 
 
-def surely(condition: Any) -> bool:
-    """Return whether a condition holds; no, where it is known only when a compiled
-    program runs, or Dask computes.
+def holds(condition: Any) -> bool:
+    """Return whether a condition is known to hold now.
+
+    It isn't if its value is known only when a compiled program runs, or Dask computes.
     """
     return isinstance(condition, bool | np.bool_ | np.ndarray) and bool(condition)
 
@@ -42,18 +41,19 @@ def in_dtype(x: Any, dtype: Any) -> Any:
 
 
 def conj(x: Any) -> Any:
-    """Return the complex conjugate; real numbers as they are, without a copy."""
+    """Return the complex conjugate; real numbers unchanged, without a copy."""
     return x if hasattr(x, "dtype") and x.dtype.kind != "c" else np.conj(x)
 
 
 def real(x: Any) -> Any:
-    """Return the real part; real numbers as they are."""
+    """Return the real part; real numbers unchanged."""
     return np.real(x) if x.dtype.kind == "c" else x
 
 
 def total(x: Any, axis: Any = None, keepdims: Any = False) -> Any:
-    """Return np.sum(x, axis), of half-precision numbers in single precision: they
-    overflow at 65,504 ones.
+    """Return np.sum(x, axis); half precision is summed in single precision.
+
+    Otherwise 65,504 ones overflow.
     """
     if x.dtype == np.float16:
         return np.sum(x, axis=axis, keepdims=keepdims, dtype=np.float32)
@@ -62,11 +62,10 @@ def total(x: Any, axis: Any = None, keepdims: Any = False) -> Any:
 
 @primitive
 def ratio(x: Any, y: Any, undefined: Any) -> Any:
-    """Return x / y, and 0 where the quotient is `undefined`: the value that a
-    derivative takes at a kink.
+    """Return x / y, and 0 where it is `undefined`: a derivative's value at a kink.
 
-    How it changes there isn't known, so its own derivative is NaN: a second derivative
-    at a kink is never a number that only the convention made.
+    Its change there isn't known, so its own derivative is NaN. A second derivative at a
+    kink is never a number that only the convention made.
     """
     return np.where(undefined, 0, x / np.where(undefined, 1, y))
 
@@ -80,11 +79,10 @@ elementwise(
 
 
 def of_floats(function: Function) -> Callable[[Function], Function]:
-    """Enter a spelling, as `composite` does, for floating-point and complex numbers
-    only.
+    """Define a function, as `composite` does, for floating-point and complex numbers.
 
     NumPy's own function takes Tensors of integers and booleans, which have no
-    derivative and whose sums and differences wrap around.
+    derivative, and whose sums and differences wrap around.
     """
     numpys = primitive(function)
     VJPS[numpys] = JVPS[numpys] = ()
@@ -102,9 +100,7 @@ def of_floats(function: Function) -> Callable[[Function], Function]:
 
 
 def on_arrays(function: Function) -> Function:
-    """Return a NumPy function as one that is called on the arrays of Tensors and gives
-    plain results.
-    """
+    """Return a NumPy function that is called on the arrays, with plain results."""
     own = primitive(function)
     plain([own])
     return own
@@ -112,9 +108,7 @@ def on_arrays(function: Function) -> Function:
 
 @primitive
 def instead(value: Any, x: Any) -> Any:
-    """Return `value`, NumPy's own, in place of x, which is the same but for rounding,
-    and has the derivative.
-    """
+    """Return NumPy's `value` for x, which differs by rounding and has a derivative."""
     return np.positive(value)
 
 

@@ -1,22 +1,23 @@
 """Derivatives of `scipy.linalg`.
 
-Owns: the rules of its functions that NumPy has no counterpart of.
-Must not own: what `np.linalg` has (`../rules/linalg.py`).
+Owns: the rules of its functions that NumPy has no counterpart for.
+Must not own: functions of `np.linalg` (`../rules/linalg.py`).
 Read next: `../rules/linalg.py`.
 
-All but `toeplitz` and `block_diag` take stacks of matrices where SciPy does, from 1.16
-on. `overwrite_a` and `overwrite_b` are SciPy's permission to use the memory of an
-argument: it is never used.
+All functions except `toeplitz` and `block_diag` take stacks of matrices where SciPy
+does, since 1.16. `overwrite_a` and `overwrite_b` allow SciPy to use an argument's
+memory; here it never does.
 
 Conventions
 - `solve_triangular` reads one triangle of its matrix, and so does its derivative: the
-  other triangle has gradient 0, as has the diagonal with `unit_diagonal`.
+  other triangle has gradient 0, and so has the diagonal with `unit_diagonal`.
 - `cho_factor` takes its matrix for Hermitian: its derivative is that of f((a + a*) /
-  2), as that of `np.linalg.cholesky` is. The triangle of its result that SciPy says
-  holds random data has no derivative, and `cho_solve` doesn't read it.
-- A function f of a matrix has its derivative in a direction e as the corner of f([[a,
-  e], [0, a]]) (N. Higham, "Functions of Matrices", 2008, theorem 3.6). `sqrtm` and
-  `logm` have one where no eigenvalue is 0 or negative.
+  2), like the derivative of `np.linalg.cholesky`. According to SciPy, the other
+  triangle of its result holds random data: it has no derivative, and `cho_solve`
+  doesn't read it.
+- The derivative of a matrix function f in a direction e is the corner of f([[a, e], [0,
+  a]]) (N. Higham, "Functions of Matrices", 2008, theorem 3.6). `sqrtm` and `logm` have
+  one if no eigenvalue is 0 or negative.
 """
 
 from __future__ import annotations
@@ -67,13 +68,13 @@ def solve_triangular(
         Whether the matrix of the system is a, its transpose, or its conjugate
         transpose.
     lower : bool
-        Which triangle of a is read: the upper one by default.
+        Whether to read the lower triangle of a; by default the upper one.
     unit_diagonal : bool
-        Whether the diagonal is taken to be 1, and not read.
+        Whether to take the diagonal to be 1, without reading it.
     overwrite_b : bool
-        Without effect: b stays what it is.
+        Without effect: b is never changed.
     check_finite : bool
-        Whether NaN and infinities in a or b, in either triangle, are an error.
+        Whether to raise for NaN and infinities in a or b, in either triangle.
 
     Returns
     -------
@@ -86,7 +87,7 @@ def solve_triangular(
 
     See Also
     --------
-    cho_solve : for a matrix whose Cholesky factor is known.
+    cho_solve : for a matrix with a known Cholesky factor.
 
     Examples
     --------
@@ -104,9 +105,7 @@ def solve_triangular(
 
 
 def triangle(x: Any, lower: bool, unit_diagonal: bool = False) -> Any:
-    """Return one triangle of matrices, without the diagonal if that is taken to be
-    1.
-    """
+    """Return one triangle of matrices, without the diagonal if that is unit."""
     return np.tril(x, -int(unit_diagonal)) if lower else np.triu(x, int(unit_diagonal))
 
 
@@ -116,7 +115,7 @@ def system(a: Any, trans: int | str) -> Any:
 
 
 def solve_transposed(g: Any, a: Any, trans: int | str, lower: bool, unit_diagonal: bool) -> Any:
-    """Solve the system with its matrix transposed, that of the cotangent of b."""
+    """Solve the transposed system, for the cotangent of b."""
     if trans in (2, "C"):
         return conj(solve_triangular(a, conj(g), 0, lower, unit_diagonal, check_finite=False))
     return solve_triangular(a, g, 1 if trans in (0, "N") else 0, lower, unit_diagonal, check_finite=False)
@@ -133,9 +132,7 @@ def triangular_right(
 def triangular_left(
     g: Any, out: Any, a: Any, b: Any, trans: Any = 0, lower: Any = False, unit_diagonal: Any = False, *_: Any, **__: Any
 ) -> Any:
-    """Return the cotangent of a: -(the cotangent of b) out', in the triangle that was
-    read.
-    """
+    """Return the cotangent of a: -(the cotangent of b) out', in the triangle read."""
     b = array(b)
     of_system = -(solve_transposed(columns(g, b), a, trans, lower, unit_diagonal) @ mT(columns(out, b)))
     return triangle(system(of_system, trans), lower, unit_diagonal)
@@ -158,34 +155,33 @@ defjvp(
 )
 
 
-# Cholesky's factors
+# Cholesky factors
 
 
 def cho_factor(a: Any, lower: bool = False, overwrite_a: bool = False, check_finite: bool = True) -> tuple[Any, bool]:
-    """Return the Cholesky factor of a Hermitian, positive definite matrix, for
-    `cho_solve`.
+    """Return the Cholesky factor of a Hermitian, positive definite matrix.
 
     Parameters
     ----------
     a : array_like of shape (..., n, n)
     lower : bool
-        Whether the lower triangle of a is read and the factor is lower triangular;
-        upper by default.
+        Whether to read the lower triangle of a and return a lower triangular factor; by
+        default upper.
     overwrite_a : bool
-        Without effect: a stays what it is.
+        Without effect: a is never changed.
     check_finite : bool
-        Whether NaN and infinities in a are an error.
+        Whether to raise for NaN and infinities in a.
 
     Returns
     -------
     c : array or Tensor of the shape of a
-        The factor. Its other triangle is no part of it: it isn't zero, and has no
+        The factor. Its other triangle isn't part of it: it isn't zero, and has no
         derivative.
     lower : bool
 
     See Also
     --------
-    cho_solve : what it is for.
+    cho_solve : solves a system with the factor.
     numpy.linalg.cholesky : the factor with zeros in the other triangle.
 
     Examples
@@ -202,7 +198,7 @@ def cho_factor(a: Any, lower: bool = False, overwrite_a: bool = False, check_fin
 
 @primitive
 def factor(a: Any, lower: bool, check_finite: bool) -> Any:
-    """Return what scipy.linalg.cho_factor returns, without `lower`."""
+    """Return the result of scipy.linalg.cho_factor without `lower`."""
     return sp.cho_factor(a, lower, check_finite=check_finite)[0]
 
 
@@ -221,17 +217,17 @@ defjvp(
 
 
 def cho_solve(c_and_lower: tuple[Any, bool], b: Any, overwrite_b: bool = False, check_finite: bool = True) -> Any:
-    """Solve a x = b for the matrix a of which `cho_factor` gave the Cholesky factor.
+    """Solve a x = b for a matrix a whose Cholesky factor `cho_factor` returned.
 
     Parameters
     ----------
     c_and_lower : tuple of (array_like, bool)
-        What `cho_factor` returned.
+        The result of `cho_factor`.
     b : array_like of shape (n,) or (..., n, k)
     overwrite_b : bool
-        Without effect: b stays what it is.
+        Without effect: b is never changed.
     check_finite : bool
-        Whether NaN and infinities in c or b are an error.
+        Whether to raise for NaN and infinities in c or b.
 
     Returns
     -------
@@ -239,7 +235,7 @@ def cho_solve(c_and_lower: tuple[Any, bool], b: Any, overwrite_b: bool = False, 
 
     See Also
     --------
-    cho_factor : the factor.
+    cho_factor : returns the factor.
 
     Examples
     --------
@@ -259,7 +255,7 @@ def cho_solve(c_and_lower: tuple[Any, bool], b: Any, overwrite_b: bool = False, 
 
 @primitive
 def solve_factored(c: Any, b: Any, lower: bool, check_finite: bool) -> Any:
-    """Return what scipy.linalg.cho_solve returns."""
+    """Return the result of scipy.linalg.cho_solve."""
     return sp.cho_solve((c, lower), b, check_finite=check_finite)
 
 
@@ -269,9 +265,7 @@ def lower_factor(c: Any, lower: bool) -> Any:
 
 
 def factored_left(g: Any, out: Any, c: Any, b: Any, lower: bool, check_finite: bool) -> Any:
-    """Return the cotangent of c: through that of a = L L*, which is -(the cotangent of
-    b) out'.
-    """
+    """Return c's cotangent, through that of a = L L*: -(the cotangent of b) out'."""
     b, low = array(b), lower_factor(c, lower)
     of_a = -(columns(factored_right(g, out, c, b, lower, check_finite), b) @ mT(columns(out, b)))
     of_factor = of_a @ conj(low) + conj(mT(of_a) @ low)
@@ -279,9 +273,7 @@ def factored_left(g: Any, out: Any, c: Any, b: Any, lower: bool, check_finite: b
 
 
 def factored_right(g: Any, out: Any, c: Any, b: Any, lower: bool, check_finite: bool) -> Any:
-    """Return the cotangent of b: the solution x of a' x = g, where a' is the conjugate
-    of a.
-    """
+    """Return the cotangent of b: the solution x of conj(a) x = g."""
     b = array(b)
     return like_right(conj(solve_factored(c, conj(columns(g, b)), lower, False)), b)
 
@@ -305,9 +297,7 @@ defjvp(
 
 
 def of_matrices(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Make an operation of a function of square matrices, with the rules of one that
-    has a power series.
-    """
+    """Make a function of square matrices an operation, with rules for power series."""
 
     @functools.wraps(function)
     def checked(A: Any) -> Any:
@@ -355,7 +345,8 @@ def expm(A: Any) -> Any:
     >>> import numpy as np
     >>> import microgradnd as mg
     >>> from microgradnd.scipy import linalg
-    >>> mg.grad(lambda t: linalg.expm(t * np.array([[0.0, 1.0], [0.0, 0.0]])).sum())(2.0)
+    >>> nilpotent = np.array([[0.0, 1.0], [0.0, 0.0]])
+    >>> mg.grad(lambda t: linalg.expm(t * nilpotent).sum())(2.0)
     np.float64(1.0)
     """
     return sp.expm(A)
@@ -388,11 +379,12 @@ def logm(A: Any) -> Any:
     >>> import numpy as np
     >>> import microgradnd as mg
     >>> from microgradnd.scipy import linalg
-    >>> mg.grad(lambda a: np.trace(linalg.logm(a)))(np.array([[2.0, 0.0], [0.0, 4.0]])).round(12)
+    >>> a = np.array([[2.0, 0.0], [0.0, 4.0]])
+    >>> mg.grad(lambda a: np.trace(linalg.logm(a)))(a).round(12)
     array([[0.5 , 0.  ],
            [0.  , 0.25]])
     """
-    state = np.random.get_state()  # noqa: NPY002 -- from which SciPy draws, to estimate norms
+    state = np.random.get_state()  # noqa: NPY002 -- SciPy draws from it to estimate norms
     try:
         return sp.logm(A)
     finally:
@@ -426,26 +418,26 @@ def sqrtm(A: Any) -> Any:
     >>> import numpy as np
     >>> import microgradnd as mg
     >>> from microgradnd.scipy import linalg
-    >>> mg.grad(lambda a: np.trace(linalg.sqrtm(a)))(np.array([[4.0, 0.0], [0.0, 1.0]])).round(12)
+    >>> a = np.array([[4.0, 0.0], [0.0, 1.0]])
+    >>> mg.grad(lambda a: np.trace(linalg.sqrtm(a)))(a).round(12)
     array([[0.25, 0.  ],
            [0.  , 0.5 ]])
     """
     return sp.sqrtm(A)
 
 
-# Matrices made of other things
+# Matrices made of other arrays
 
 
 def toeplitz(c: Any, r: Any = None) -> Any:
-    """Return the matrix with the first column c and the first row r, and constant
-    diagonals.
+    """Return the matrix of constant diagonals with first column c and first row r.
 
     Parameters
     ----------
     c : array_like of shape (..., m)
     r : array_like of shape (..., n), optional
-        By default the conjugate of c. Its first element isn't read: that of c is on the
-        diagonal.
+        By default the conjugate of c. Its first element isn't read: the diagonal is
+        that of c.
 
     Returns
     -------
@@ -477,7 +469,7 @@ def toeplitz(c: Any, r: Any = None) -> Any:
 
 
 def block_diag(*arrs: Any) -> Any:
-    """Return the matrix with some matrices along its diagonal, and zeros elsewhere.
+    """Return a matrix with the given matrices along its diagonal, and zeros elsewhere.
 
     Parameters
     ----------
@@ -515,15 +507,11 @@ def block_diag(*arrs: Any) -> Any:
 
 
 def at_least(x: Any, ndim: int) -> Any:
-    """Return an array or Tensor with axes of length 1 in front, if it has fewer axes
-    than needed.
-    """
+    """Return an array or Tensor with at least `ndim` axes; new ones come first."""
     x = array(x)
     return x if x.ndim >= ndim else np.reshape(x, (1,) * (ndim - x.ndim) + x.shape)
 
 
 def stacked(x: Any, shape: tuple[int, ...]) -> Any:
-    """Return an array or Tensor of a shape, repeated along the axes in front if it
-    hasn't that shape.
-    """
+    """Return an array or Tensor repeated along the front axes to a shape."""
     return x if x.shape == shape else np.broadcast_to(x, shape)

@@ -1,28 +1,28 @@
 """Derivatives of `scipy.special`.
 
 Owns: the rules of its functions.
-Must not own: functions that SciPy hasn't.
+Must not own: functions that SciPy doesn't have.
 Read next: `linalg.py`.
 
-Most of these functions are ufuncs: here they are SciPy's own objects, so
-`scipy.special.erf(t)` works on a Tensor as well once this module is imported. The
+Most of these functions are ufuncs. Here they are SciPy's own objects, so
+`scipy.special.erf(t)` works on a Tensor too once this module is imported. The
 derivatives are those of the NIST Digital Library of Mathematical Functions
 (https://dlmf.nist.gov): error functions 7.2 and 7.10, gamma functions 5.2 and 5.15,
 Bessel functions 10.6 and 10.29.
 
 Conventions
-- The order of a Bessel function or polygamma function, and the first argument of
-  `polygamma`, have no derivative.
+- The order of a Bessel function or polygamma function has no derivative; that includes
+  the first argument of `polygamma`.
 - `xlogy(x, y)` at x = y = 0, and `xlog1py(x, y)` at x = 0, y = -1, have derivative 0 in
-  both arguments, and NaN as the derivative of that.
+  both arguments, and second derivative NaN.
 - `logit` at 0 and 1, `erfinv` at -1 and 1, and `ndtri` at 0 and 1 have infinite
-  derivatives. Outside of its domain, and at a pole, the derivative of a function is NaN
-  or infinite as the function is.
+  derivatives. Outside its domain, and at a pole, the derivative of a function is NaN or
+  infinite, like the function.
 - `logsumexp` has derivative 0 where all elements are -inf; elements that are inf share
-  the gradient equally. So it is with `np.logaddexp`.
-- In the tails the derivatives of `log_ndtr`, `log_expit`, `erfc` and `expit` are as
+  the gradient equally. `np.logaddexp` does the same.
+- In the tails, the derivatives of `log_ndtr`, `log_expit`, `erfc` and `expit` are as
   exact as elsewhere. The second derivative of `log_ndtr` loses twice as many digits as
-  its argument has before the point.
+  its argument has before the decimal point.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ import numpy as np
 
 from microgradnd.primitives import array, expand
 from microgradnd.registry import defjvp, defvjp, elementwise, primitive
-from microgradnd.rules.values import in_dtype, ratio, real, surely, total
+from microgradnd.rules.values import holds, in_dtype, ratio, real, total
 from microgradnd.scipy import missing, scipys
 
 sp = scipys("special")
@@ -119,7 +119,7 @@ def polygamma(n: Any, x: Any) -> Any:
     Parameters
     ----------
     n : int or array_like of int
-        The order, 0 for the digamma function itself; without derivative.
+        The order, 0 for the digamma function itself; it has no derivative.
     x : array_like
         Real numbers, of a shape that broadcasts with n.
 
@@ -139,7 +139,7 @@ def polygamma(n: Any, x: Any) -> Any:
     np.True_
     """
     order = array(n) + 1.0
-    others = (-1.0) ** order * sp.gamma(order) * sp.zeta(order, x)  # as SciPy does it, in ufuncs, which Dask knows
+    others = (-1.0) ** order * sp.gamma(order) * sp.zeta(order, x)  # SciPy's formula, in ufuncs, which Dask supports
     return np.where(order == 1, sp.psi(x), others)
 
 
@@ -202,11 +202,11 @@ def logsumexp(a: Any, axis: Any = None, b: Any = None, keepdims: bool = False, r
     ----------
     a : array_like
     axis : int or tuple of int, optional
-        The axes to sum over, by default all.
+        The axes to sum over; by default all.
     b : array_like, optional
-        Weights, of a shape that broadcasts with a; 1 by default.
+        Weights, of a shape that broadcasts with a; by default 1.
     keepdims : bool
-        Whether the axes stay, with length 1.
+        Whether to keep the axes, with length 1.
     return_sign : bool
         Must be False: a second result has no derivative here.
 
@@ -217,7 +217,7 @@ def logsumexp(a: Any, axis: Any = None, b: Any = None, keepdims: bool = False, r
     Raises
     ------
     NotImplementedError
-        If the sign is asked for.
+        If `return_sign` is true.
 
     See Also
     --------
@@ -240,12 +240,13 @@ def logsumexp(a: Any, axis: Any = None, b: Any = None, keepdims: bool = False, r
 
 
 def terms(out: Any, a: Any, axis: Any, b: Any, keepdims: bool) -> Any:
-    """Return exp(a - out), a sum's terms to the sum; where both are inf, equal shares
-    of 1, where both are -inf, 0.
+    """Return exp(a - out), the terms of a sum over their sum.
+
+    Where both are inf, the terms share 1 equally; where both are -inf, they are 0.
     """
     shape = np.broadcast_shapes(a.shape, np.shape(b))
     whole = expand(out, shape, axis, keepdims)
-    if surely(np.all(np.isfinite(out))):
+    if holds(np.all(np.isfinite(out))):
         return np.exp(a - whole)
     ties = np.isinf(whole) & (a == whole)
     share = in_dtype((real(whole) > 0) / np.maximum(np.sum(ties, axis=axis, keepdims=True), 1), whole.dtype)
@@ -253,7 +254,7 @@ def terms(out: Any, a: Any, axis: Any, b: Any, keepdims: bool) -> Any:
 
 
 def weighted_terms(out: Any, a: Any, axis: Any, b: Any, keepdims: bool) -> Any:
-    """Return b * exp(a - out); an element with the weight 0 isn't there."""
+    """Return b * exp(a - out); an element with weight 0 doesn't count."""
     return (
         terms(out, a, axis, None, keepdims)
         if b is None
@@ -262,7 +263,7 @@ def weighted_terms(out: Any, a: Any, axis: Any, b: Any, keepdims: bool) -> Any:
 
 
 def spread_out(g: Any, a: Any, axis: Any, b: Any, keepdims: bool) -> Any:
-    """Return what came of a sum, for each of its terms."""
+    """Return the value for a sum, repeated for each of its terms."""
     return expand(g, np.broadcast_shapes(np.shape(a), np.shape(b)), axis, keepdims)
 
 
@@ -296,7 +297,7 @@ def softmax(x: Any, axis: Any = None) -> Any:
     ----------
     x : array_like
     axis : int or tuple of int, optional
-        The axes to sum over, by default all.
+        The axes to sum over; by default all.
 
     Returns
     -------
@@ -304,7 +305,7 @@ def softmax(x: Any, axis: Any = None) -> Any:
 
     See Also
     --------
-    microgradnd.nn.functional.softmax : over the last axis by default.
+    microgradnd.nn.functional.softmax : by default over the last axis.
 
     Examples
     --------
@@ -320,13 +321,13 @@ def softmax(x: Any, axis: Any = None) -> Any:
 
 @primitive
 def log_softmax(x: Any, axis: Any = None) -> Any:
-    """Return log(softmax(x)), exact where softmax is 0 or 1 by rounding.
+    """Return log(softmax(x)), exact even where softmax rounds to 0 or 1.
 
     Parameters
     ----------
     x : array_like
     axis : int or tuple of int, optional
-        The axes to sum over, by default all.
+        The axes to sum over; by default all.
 
     Returns
     -------
@@ -334,7 +335,7 @@ def log_softmax(x: Any, axis: Any = None) -> Any:
 
     See Also
     --------
-    microgradnd.nn.functional.log_softmax : over the last axis by default.
+    microgradnd.nn.functional.log_softmax : by default over the last axis.
 
     Examples
     --------

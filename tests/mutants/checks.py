@@ -85,12 +85,12 @@ FAULTS: list[tuple[str, ...]] = [
             ("sys.argv, sys.path = before[1:]", "sys.argv, _ = before[1:]"),
             ("[str(path.resolve().parent), *sys.path]", "list(sys.path)"),
             ("shown = shown.tb_next", "break"),
-            ("format_of(output)  # a typing error", "pass  # a typing error"),
+            ("format_of(output)  # find a typing error", "pass  # find a typing error"),
             ('path.stem if name else "__main__"', "path.stem"),
             ("if not _takes_nothing(value):", "if False:"),
             ("p.default is not inspect.Parameter.empty or", "False or"),
             ("return 1\n    return 0", "return 0\n    return 0"),
-            ('value, what = value(), f"what {what} returned"', "value = value()"),
+            ('value, what = value(), f"the result of {what}"', "value = value()"),
         )
     ),
     (

@@ -19,7 +19,7 @@ FAULTS: list[tuple[str, ...]] = [
         DATA,
     ),
     ("microgradnd/data.py", "np.square(x[rows] - mean)", "np.square(x[rows])", DATA),
-    ("microgradnd/saving.py", 'order="C")  # safetensors', 'order="K")  # safetensors', SAVING),
+    ("microgradnd/saving.py", 'else tree, order="C")', 'else tree, order="K")', SAVING),
     (
         "microgradnd/saving.py",
         "            for other, old in before:\n                take_over(other, old)\n",
