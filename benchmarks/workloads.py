@@ -42,7 +42,7 @@ class Work:
         `loss(words, *start, *data)`, a number.
     learning : ("loop", "sgd" or "adam", float), optional
         How the parameters follow from the gradients, and the learning rate; "loop" is
-        gradient descent without an optimizer, written out as in the seed document.
+        gradient descent without an optimizer, written out.
         None: the gradient is the result.
     layers : callable, optional
         The network as modules, given the library's `nn` and dtype; `start` is in their
@@ -78,7 +78,7 @@ def w1(n: int = 100, lr: float = 1e-4) -> Work:
     def loss(words: Words, w1: Any, b1: Any, w2: Any, b2: Any, x: Any, y: Any) -> Any:
         return words.sum((words.relu(x @ w1 + b1) @ w2 + b2 - y) ** 2)
 
-    title = f"the seed network's step: n = {n:,}, 3-32-1, SSE, SGD, float64"
+    title = f"a step of a two-layer network: n = {n:,}, 3-32-1, SSE, SGD, float64"
     return Work(title, start, (x, y), loss, ("loop", lr))
 
 
