@@ -1,15 +1,13 @@
-"""The workloads in NumPy by hand: as one writes it, and with `out=` everywhere, as an
-expert does.
+"""The workloads in NumPy by hand: as most people write it, and with `out=` everywhere.
 
 Owns: the programs "numpy" and "numpy out=".
 Must not own: the data (`workloads.py`).
 Read next: `ours.py`.
 
-`idiomatic` is what every ratio is taken to. `planned` allocates every array once,
-before the first step, keeps all parameters in one flat array (and their gradients, and
-Adam's moments, in others of the same layout) so that the update is a few calls, and
-picks the quicker spelling of each step as measured. Its results are overwritten by the
-next step.
+Every ratio is to `idiomatic`. `planned` allocates every array once, before the first
+step. It keeps all parameters in one flat array (and their gradients, and Adam's
+moments, in others of the same layout), so the update is a few calls, and it uses the
+fastest measured spelling of each step. The next step overwrites its results.
 """
 
 from __future__ import annotations
@@ -25,13 +23,12 @@ BETA1, BETA2, EPS = 0.9, 0.999, 1e-8
 
 
 def idiomatic(name: str, work: Work) -> Candidate:
-    """Return the program that a person would write."""
+    """Return the program as most people write it."""
     return learned(work, IDIOMATIC[name])
 
 
 def learned(work: Work, gradients: Any) -> Candidate:
-    """Return the workload with gradients from anywhere and, if there are parameters,
-    their update in plain NumPy.
+    """Return the workload with given gradients, and the update in plain NumPy.
 
     `gradients(*start, *data)` returns the loss and a sequence of gradients, or just
     what the workload asks for.
@@ -175,9 +172,7 @@ def w9(q: Array, k: Array, v: Array, y: Array) -> Any:
 
 
 def w10(k1: Array, b1: Array, k2: Array, b2: Array, w3: Array, b3: Array, x: Array, y: Array) -> Any:
-    """Return the loss and gradients, windows as the rows of a matrix; the channels are
-    the last axis of images.
-    """
+    """Return the loss and gradients, with windows as the rows of a matrix."""
     f1, f2 = (k.transpose(2, 3, 1, 0).reshape(-1, len(k)) for k in (k1, k2))
     rows1 = window_rows(x.transpose(0, 2, 3, 1))
     h1 = (rows1 @ f1 + b1).reshape(64, 8, 8, 16)
@@ -211,9 +206,7 @@ def w10(k1: Array, b1: Array, k2: Array, b2: Array, w3: Array, b3: Array, x: Arr
 
 
 def window_rows(x: Array) -> Array:
-    """Return the 3 x 3 windows of images with a border of zeros, each as a row of a
-    matrix.
-    """
+    """Return the 3 x 3 windows of images with a border of zeros, each as a row."""
     padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))
     return windows.transpose(0, 1, 2, 4, 5, 3).reshape(-1, 9 * x.shape[-1])
@@ -229,9 +222,7 @@ def pooled(x: Array) -> Array:
 
 
 def unpooled(g: Array, largest: Array, x: Array) -> Array:
-    """Return a gradient at the largest elements: if there are several, they are 0 and
-    `relu` ends it.
-    """
+    """Return a gradient at the largest elements; where several tie, `relu` ends it."""
     out = np.empty_like(x)
     for corner in CORNERS:
         out[corner] = np.where(x[corner] == largest, g, 0)
@@ -283,9 +274,7 @@ def cross_entropy(logits: Array, y: Array) -> tuple[Any, Array]:
 
 
 def w12(*args: Array) -> Any:
-    """Return the loss and gradients; each position is a row of a matrix, except in the
-    attention weights.
-    """
+    """Return the loss and gradients; outside attention, a position is a matrix row."""
     *params, x, y = args
     symbols, places, norm, shift, w, b = *params[:2], *params[-4:]
     h = (symbols[x] + places).reshape(-1, 64)
@@ -382,7 +371,7 @@ def slope(y: Array, p: Array) -> Array:
 
 
 def slope_gradients(g: Array, y: Array, p: Array) -> tuple[Array, Array]:
-    """Return how a cotangent of the slope comes back to where it was taken, and to the
+    """Return the gradients of a cotangent of the slope: of the state and the
     parameters.
     """
     both = y[0] * y[1]
@@ -457,9 +446,7 @@ def flat(arrays: list[Array]) -> tuple[Array, list[Array]]:
 
 
 def planned(name: str, work: Work) -> Candidate:
-    """Return the program that writes every result into an array that was allocated
-    before.
-    """
+    """Return the program that writes every result into a preallocated array."""
     if work.learning is None:
         return Candidate(PLANNED[name](*work.start, *work.data))
     rule, lr = work.learning
@@ -642,7 +629,7 @@ def planned_w4(w1: Any, w2: Any, w3: Any, x: Any, y: Any, gw1: Any, gw2: Any, gw
 
 
 def planned_w5(x: Any) -> Any:
-    block = 8192  # elements that fit in the cache with what is computed from them
+    block = 8192  # elements that fit in the cache, together with their results
     a, b, out = np.empty(block), np.empty(block), np.empty_like(x)
     one, two = np.array(1.0), np.array(2.0)
 
@@ -733,9 +720,7 @@ def planned_w10(
     k1: Any, b1: Any, k2: Any, b2: Any, w3: Any, b3: Any, x: Any, y: Any,
     gk1: Any, gb1: Any, gk2: Any, gb2: Any, gw3: Any, gb3: Any,
 ) -> Any:  # fmt: skip
-    """Return a function that keeps images as (channels, height, width, batch) and
-    windows as columns.
-    """
+    """Return a program on (channels, height, width, batch), with windows as columns."""
 
     def zeros(*shape: int) -> Array:
         return np.zeros(shape, np.float32)
@@ -832,9 +817,7 @@ def planned_w10(
 
 
 def planned_w15(w1: Any, b1: Any, w2: Any, b2: Any, x: Any, y: Any, gw1: Any, gb1: Any, gw2: Any, gb2: Any) -> Any:
-    """Return a function that takes 500 rows at a time, so that what is in between stays
-    in the cache.
-    """
+    """Return a program that takes 500 rows at a time, which stay in the cache."""
     parts = [np.empty_like(g) for g in (gw1, gb1, gw2, gb2)]
     steps = [planned_w1(w1, b1, w2, b2, x[i : i + 500], y[i : i + 500], *parts) for i in range(0, len(x), 500)]
 
@@ -852,9 +835,7 @@ def planned_w15(w1: Any, b1: Any, w2: Any, b2: Any, x: Any, y: Any, gw1: Any, gb
 
 
 def planned_w14(log: Array, squares: Array, eye: Array, y: Array) -> Any:
-    """Use SciPy's LAPACK: a factor, a solution and an inverse from one
-    factorisation.
-    """
+    """Use SciPy's LAPACK: factor, solution and inverse from one factorisation."""
     from scipy.linalg import lapack
 
     near, weights = np.empty_like(squares), np.empty_like(squares)

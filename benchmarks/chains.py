@@ -1,5 +1,4 @@
-"""Chains of scalar operations: what an operation costs beside its arithmetic, in time
-and in memory.
+"""Chains of scalar operations: time and memory per operation, besides arithmetic.
 
 Owns: the programs of W6 (a chain of 2,000) and W7 (from 1,000 to 1,000,000).
 Must not own: timing of W6 and the report (`run.py`).
@@ -7,10 +6,10 @@ Read next: `run.py`.
 
     python benchmarks/chains.py torch 100000     # one measurement of W7, as JSON
 
-W7 is measured in a process of its own for each library and length, as memory that was
-used once stays with a process: bytes an operation are the growth of the resident set
-from before the chain to its end, when everything recorded is alive, and at the peak of
-the backward pass.
+W7 runs each library and length in a process of its own, because a process keeps memory
+that it used once. Bytes per operation are the growth of the resident set: from before
+the chain to its end, when everything recorded is alive, and to the peak of the backward
+pass.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ QUICK = 10  # seconds of a chain that is measured again with the garbage collect
 
 
 def chain(x: Any, operations: int) -> Any:
-    """Return the end of a chain of so many operations, four to a turn."""
+    """Return the end of a chain with this number of operations, four to a turn."""
     y = x
     for _ in range(operations // 4):
         y = y * 1.0001 + x
@@ -135,15 +134,13 @@ def candidate(library: str) -> Candidate:
 
 
 def resident(which: str = "VmRSS") -> int:
-    """Return the bytes of memory that this process has now; "VmHWM": has had at most
-    (Linux).
-    """
+    """Return the resident bytes of this process, now or ("VmHWM") at most (Linux)."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(which))
 
 
 def measure(library: str, operations: int) -> dict[str, float]:
-    """Return seconds and bytes an operation, forward and backward, of one chain."""
+    """Return the seconds and bytes per operation of one chain, forward and backward."""
     one_program = TRANSFORMS.get(library)
     if one_program is None:
         leaf, backward, numbers = BACKWARD[library]()
@@ -180,9 +177,7 @@ def measure(library: str, operations: int) -> dict[str, float]:
 
 
 def depths(libraries: list[str]) -> dict[str, dict[str, Any]]:
-    """Return what `measure` finds for each library and length, or how it failed;
-    nothing without Linux's /proc.
-    """
+    """Return the result of `measure`, or its failure, by library and length."""
     found: dict[str, dict[str, Any]] = {}
     if not Path("/proc/self/status").exists():
         return found

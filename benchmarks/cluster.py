@@ -1,8 +1,7 @@
-"""What a step on a cluster costs: measured with one and two workers, and simulated for
-a hundred.
+"""The cost of a step on a cluster: one and two workers measured, a hundred simulated.
 
-Owns: the overhead of a step besides its arithmetic, a model of it that is fitted to the
-measurements and compared with them, and what the model says of clusters that we don't
+Owns: the overhead of a step besides its arithmetic, a model that is fitted to the
+measurements and compared with them, and the model's figures for clusters that we don't
 have.
 Must not own: data larger than memory (`out_of_core.py`).
 Read next: `../docs/how-to/scale.md`.
@@ -11,11 +10,10 @@ Read next: `../docs/how-to/scale.md`.
     python benchmarks/cluster.py --simulate # simulate with the figures below
 
 In the model, a step has these parts. The scheduler hands out one task after the other,
-`task` seconds for each. The parameters go from worker to worker, so their way takes
-log2(workers) transfers. A task reads its rows and computes; how long it takes varies as
-a lognormal does. A worker fails after an exponential time: its task is lost, and it is
-back after `restart` seconds. Parts are added in groups of eight, a level after the
-other.
+`task` seconds for each. The parameters go from worker to worker, which takes
+log2(workers) transfers. A task reads its rows and computes; its time is lognormal. A
+worker fails after an exponential time: its task is lost, and it is back after `restart`
+seconds. Parts are added in groups of eight, level by level.
 """
 
 from __future__ import annotations
@@ -41,7 +39,7 @@ BLOCKS = 16
 
 
 class Costs(NamedTuple):
-    """The costs of a step that don't depend on what is computed.
+    """The costs of a step that don't depend on its computation.
 
     Attributes
     ----------
@@ -55,7 +53,7 @@ class Costs(NamedTuple):
 
 
 class Cluster(NamedTuple):
-    """What is assumed of a cluster.
+    """The assumptions about a cluster.
 
     Attributes
     ----------
@@ -132,7 +130,7 @@ def nothing(params: Any, block: Any) -> Any:
 
 
 def work(params: Any, block: int, rounds: int) -> Any:
-    """Return a loss that takes some time, for numbers that stay in the cache."""
+    """Return a loss that takes some time, on numbers that stay in the cache."""
     x = np.full(20_000, 0.5 + block)
     for _ in range(rounds):
         np.tanh(x, out=x)
@@ -140,7 +138,7 @@ def work(params: Any, block: int, rounds: int) -> Any:
 
 
 def median_of(f: Any, repeat: int) -> float:
-    """Return the median of a step's seconds, after one that isn't counted."""
+    """Return the median seconds of a step; a first step doesn't count."""
     f()
     found = []
     for _ in range(repeat):
@@ -151,9 +149,7 @@ def median_of(f: Any, repeat: int) -> float:
 
 
 def measure_overhead(client: Client, repeat: int) -> tuple[Costs, list[tuple[int, float, float]]]:
-    """Return the costs that fit best, and (tasks, megabytes, seconds) of steps that
-    compute nothing.
-    """
+    """Return the costs that fit best, and steps that compute nothing."""
     f = mg.distributed.value_and_grad(nothing, client)
     points = []
     for tasks, megabytes in ((1, 0), (8, 0), (32, 0), (128, 0), (8, 1), (8, 8), (8, 32)):
@@ -167,8 +163,8 @@ def measure_overhead(client: Client, repeat: int) -> tuple[Costs, list[tuple[int
 
 
 def measure_work(clients: list[Client], repeat: int) -> list[list[float]]:
-    """Return the seconds of steps with different amounts of arithmetic: here alone,
-    then on each cluster in turns.
+    """Return the seconds of steps with more and less arithmetic, here and on each
+    cluster.
     """
     found = []
     for rounds in (30, 300, 3000):
@@ -218,7 +214,7 @@ HUNDRED = Cluster(100, read=500.0, network=1000.0, row=20e-9, spread=0.2, failur
 
 
 def tell(costs: Costs) -> None:
-    """Print what the model says of 100 workers and 1e12 rows."""
+    """Print the model's figures for 100 workers and 1e12 rows."""
     rng = np.random.default_rng(0)
     print(
         f"\n{ROWS:.0e} rows of {ROW_BYTES:.0f} bytes on {HUNDRED.workers} workers; each reads {HUNDRED.read:.0f} MB/s,"

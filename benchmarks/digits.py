@@ -1,4 +1,4 @@
-"""Times a whole training run, that of `examples/digits.py`, beside PyTorch's.
+"""Times a whole training run, that of `examples/digits.py`, against PyTorch's.
 
 Owns: the run in this library, eager and compiled, and in PyTorch.
 Must not own: the method (`run.py`) beyond the number of rounds.
@@ -69,9 +69,7 @@ def ours(transform: Any) -> list[float]:
 
 
 def theirs() -> list[float]:
-    """Return the losses of a run with PyTorch, whose arrays are made before it
-    begins.
-    """
+    """Return the losses of a run with PyTorch; its arrays are made beforehand."""
     torch.set_num_threads(1)
     model = network(torch.nn)
     model.load_state_dict({name: torch.tensor(array) for name, array in WEIGHTS.items()})

@@ -1,13 +1,12 @@
-"""Does anything stay behind? Scenarios and a long training, with the garbage collector
-off.
+"""Does anything stay behind? Scenarios and training with the garbage collector off.
 
 Owns: the scenarios, and how what is left after each is counted.
 Must not own: times (`run.py`), or the memory that a step needs (`memory.py`).
 Read next: `../tests/test_leaks.py`, which runs each scenario a few times.
 
-With the collector off, a reference cycle is a leak: so the objects that the collector
-finds afterwards are counted, and the bytes that are still held then, NumPy's arrays
-included. What a scenario keeps once (caches, imports) doesn't count.
+With the collector off, a reference cycle is a leak. So the scenarios count the objects
+that the collector finds afterwards, and the bytes that are still held then, NumPy's
+arrays included. Memory that a scenario keeps only once (caches, imports) doesn't count.
 """
 
 import argparse
@@ -32,7 +31,7 @@ from microgradnd import nn, operands, optim, viz
 from microgradnd.nn import functional as F
 
 N = 70
-X = np.random.default_rng(0).normal(size=(N, N))  # 39 kB: to leave one behind is seen
+X = np.random.default_rng(0).normal(size=(N, N))  # 39 kB: one left behind is visible
 FREE = 20_000  # bytes that a series of runs may hold: noise from Python's own tables
 SCENARIOS: dict[str, Callable[[], Any]] = {}
 
@@ -522,10 +521,10 @@ def printing() -> None:
 
 @contextlib.contextmanager
 def without_collector() -> Any:
-    """Switch the garbage collector off, and memory's book-keeping on."""
+    """Switch off the garbage collector, and start tracking memory."""
     traced = tracemalloc.is_tracing()
     gc.collect()
-    gc.freeze()  # what was there before need not be looked at again
+    gc.freeze()  # objects from before need no second look
     gc.disable()
     if not traced:
         tracemalloc.start()
@@ -539,13 +538,12 @@ def without_collector() -> Any:
 
 
 def left_by(run: Callable[[], Any], runs: int, warm: int = 3) -> tuple[float, float]:
-    """Return what a run leaves behind: objects that only the collector frees, and bytes
-    that not even it does.
+    """Return what a run leaves: objects in cycles, and bytes that stay for good.
 
-    The memory is looked at after a collection, since Python keeps freed tuples and
-    frames for later until then, and without the copies of small arrays that are kept
-    for the next call, of which there are at most 128. What grows once (Python's tables,
-    other bounded caches) shows in one of two series of runs, a leak in both.
+    Memory is measured after a collection, since Python keeps freed tuples and frames
+    until then, and without the at most 128 copies of small arrays that are kept for the
+    next call. Memory that grows once (Python's tables, other bounded caches) shows in
+    one of two series of runs, a leak in both.
     """
     with without_collector():
         for _ in range(warm):
@@ -565,12 +563,12 @@ def left_by(run: Callable[[], Any], runs: int, warm: int = 3) -> tuple[float, fl
 
 
 def leaks(found: tuple[float, float], runs: int) -> bool:
-    """Return whether what each of some runs leaves is a leak."""
+    """Return whether the remains of some runs are a leak."""
     return found[0] >= 0.5 or found[1] * runs > FREE
 
 
 def training(steps: int) -> tuple[float, float]:
-    """Return what a step of a small network's training leaves behind."""
+    """Return the remains of a training step of a small network."""
     model = network()
     optimizer = optim.Adam(model.parameters(), lr=1e-3)
 

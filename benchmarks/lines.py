@@ -1,4 +1,4 @@
-"""Tells which lines of a compiled workload cost most.
+"""Shows the most expensive lines of a compiled workload.
 
 Owns: timing of the lines of a program's source.
 Must not own: the workloads (`workloads.py`), the comparison with others (`run.py`).
@@ -6,8 +6,8 @@ Read next: `run.py`.
 
     python benchmarks/lines.py W2 [--top 12]
 
-A program is Python source, so Python's own tracing of lines is a profile of it. Each
-line's share is of the sum; what the tracing costs has been taken off.
+A program is Python source, so Python's own tracing of lines profiles it. Each share is
+a share of the sum, after subtracting the cost of the tracing.
 """
 
 import argparse
@@ -62,9 +62,7 @@ def overhead() -> float:
 
 
 def profile(name: str) -> list[tuple[float, str]]:
-    """Return the lines of a compiled workload with their shares of its time, the
-    largest first.
-    """
+    """Return the lines of a compiled workload with their shares, the largest first."""
     candidate = ours.compiled(name, workloads.WORKLOADS[name]())
     candidate.step()
     start = time.perf_counter()

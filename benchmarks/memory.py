@@ -4,11 +4,11 @@ Owns: that measurement.
 Must not own: the programs (`by_hand.py`, `ours.py`, `peers.py`).
 Read next: `run.py`, which starts this file in a process of its own.
 
-NumPy reports its arrays to `tracemalloc`, so all that a program allocates is counted,
-planned buffers included: what it holds between two steps (`steady`), and the most that
-it holds within one (`peak`). Data and starting values, which all programs share, are
-not counted; a program's own copy of the parameters is. OpenBLAS's work space isn't
-seen, and is the same for all.
+NumPy reports its arrays to `tracemalloc`, which therefore counts everything that a
+program allocates, planned buffers included: the bytes between two steps (`steady`), and
+the most within one (`peak`). Data and starting values, which all programs share, don't
+count; a program's own copy of the parameters does. OpenBLAS's work space doesn't show,
+but is the same for all.
 """
 
 import gc
@@ -35,7 +35,7 @@ PROGRAMS = {  # those that keep their arrays in NumPy
 
 
 def measure(make: Any, work: Any) -> dict[str, int]:
-    """Return the bytes that a program holds between steps, and at most within one."""
+    """Return the bytes that a program holds between steps, and its peak in a step."""
     gc.collect()
     before, _ = tracemalloc.get_traced_memory()
     candidate = make("W4", work)
@@ -56,7 +56,7 @@ def main() -> None:
     for program, (module, make) in PROGRAMS.items():
         known = program != "numba" or "backend" in inspect.signature(ours.mg.compile).parameters
         if importlib.util.find_spec(module) and known:
-            measure(make, work)  # what is imported and cached for good is no part of a step
+            measure(make, work)  # imports and permanent caches are no part of a step
             found[program] = measure(make, work)
     print(json.dumps(found))
 

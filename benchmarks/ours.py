@@ -67,17 +67,15 @@ def eager(name: str, work: Work) -> Candidate:
 
 
 def eager_nn(name: str, work: Work) -> Candidate:
-    """Return W1 with `nn.Sequential` and `optim.SGD`, where "eager" is the loop written
-    out.
-    """
+    """Return W1 with `nn.Sequential` and `optim.SGD`; "eager" writes the loop out."""
     candidate = eager(name, w1_of_layers())
     arrays = [p.T if p.ndim == 2 else p[None] for p in candidate.state()]
     return replace(candidate, state=lambda: arrays)
 
 
 def training(work: Work) -> tuple[Any, Any, Any]:
-    """Return the network (a list of parameters if it has no layers), the optimizer, and
-    the step that trains it.
+    """Return the network (or a list of parameters), the optimizer and the training
+    step.
     """
     rule, lr = work.learning or ("", 0.0)
     if work.layers is None:
@@ -111,7 +109,7 @@ def parameters(model: Any) -> list[Any]:
 
 
 def derivative(work: Work, transform: Any = lambda f: f) -> tuple[Any, Any]:
-    """Return a function that computes what the workload asks for, and its arguments."""
+    """Return the function that computes the workload's result, and its arguments."""
 
     loss = functools.partial(work.loss, WORDS)
     if work.result == "hvp":
@@ -131,9 +129,7 @@ def derivative(work: Work, transform: Any = lambda f: f) -> tuple[Any, Any]:
 
 
 def compiled(name: str, work: Work, **options: Any) -> Candidate:
-    """Return the program that `mg.compile` makes of the whole step, the update of the
-    parameters included.
-    """
+    """Return the program that `mg.compile` makes of the whole step, with the update."""
 
     def transform(f: Any) -> Any:
         return mg.compile(f, **options)

@@ -41,9 +41,7 @@ MIB = 2**20
 
 
 def generate(path: Path, rows: int) -> Any:
-    """Write rows of features and y to a file, block by block; return the solution of
-    the normal equations.
-    """
+    """Write rows of features and y to a file; return the normal equations' solution."""
     rng = np.random.default_rng(1)
     directions, _ = np.linalg.qr(rng.normal(size=(4, 4)))
     mix = directions * np.sqrt([0.75, 0.9, 1.1, 1.25]) @ directions.T  # so that the features are correlated
@@ -71,7 +69,7 @@ def loss(beta: Any, block: Any) -> Any:
 
 
 class Memory(threading.Thread):
-    """The resident memory of processes, looked at ten times a second.
+    """The resident memory of processes, measured ten times a second.
 
     Attributes
     ----------

@@ -1,5 +1,4 @@
-"""Times what a compiled function adds to its program in each call: checks of arguments
-and of what it has read.
+"""Times the checks that a compiled function adds to its program in each call.
 
 Owns: functions that read many things of one kind, and how the cost of each is found.
 Must not own: times of programs (`run.py`).
@@ -31,16 +30,14 @@ X = np.ones(4)
 
 
 class Setting:
-    """An object of which a function reads an attribute."""
+    """An object with an attribute that a function reads."""
 
     def __init__(self, value: Any) -> None:
         self.value = value
 
 
 def functions(n: int) -> Callable[[Any], Any]:
-    """Call helpers by their global names: two watched objects each, the name and the
-    function.
-    """
+    """Call helpers by global name: two watched objects each, name and function."""
     scope: dict[str, Any] = {}
     exec("".join(f"def h{i}(x): return x\n" for i in range(n)), scope)
     exec(f"def f(x): return {''.join(f'h{i}(' for i in range(n))}x{')' * n} + 1", scope)
@@ -55,7 +52,7 @@ def tensors(n: int) -> Callable[[Any], Any]:
 
 
 def modules(n: int) -> Callable[[Any], Any]:
-    """Call layers without parameters, of a `Sequential`."""
+    """Call the parameterless layers of a `Sequential`."""
     model = nn.Sequential(*(nn.Identity() for _ in range(n)))
     return lambda x: model(x) + 1
 
@@ -102,7 +99,7 @@ KINDS = (functions, tensors, modules, objects, settings, namespace, elements, en
 
 
 def overhead(function: Callable[[Any], Any], rounds: int) -> float:
-    """Return by how many microseconds a call takes longer than its program."""
+    """Return the microseconds by which a call takes longer than its program."""
     compiled = mg.compile(function)
     for _ in range(3):
         compiled(X)

@@ -1,4 +1,4 @@
-"""The workloads in other libraries, each as its own users write it when speed matters.
+"""The workloads in other libraries, as their own users write them for speed.
 
 Owns: the programs "torch", "torch.compile", "jax", "autograd", "mygrad", "advect" and
 "advect staged".
@@ -123,9 +123,7 @@ def torch_eager(name: str, work: Work) -> Candidate:
 
 
 def torch_derivative(work: Work, words: Words, params: list[Any], data: list[Any]) -> Any:
-    """Return what the workload asks for by PyTorch's tape; a Hessian-vector product is
-    backward twice.
-    """
+    """Return the result by PyTorch's tape; an HVP is backward twice."""
     import torch
 
     if work.result == "hvp":
@@ -142,9 +140,7 @@ def torch_derivative(work: Work, words: Words, params: list[Any], data: list[Any
 
 
 def torch_compiled(name: str, work: Work) -> Candidate:
-    """`torch.compile` of the whole step, the update included, in PyTorch's functional
-    form.
-    """
+    """`torch.compile` of the whole step with its update, in functional form."""
     import torch
 
     words = torch_words()
@@ -247,9 +243,7 @@ def jax_words() -> Words:
 
 
 def jax_jit(name: str, work: Work) -> Candidate:
-    """JAX: one jitted function for the whole step, the old parameters' memory given
-    back to it.
-    """
+    """JAX: one jitted function for the whole step, which reuses its parameters."""
     import jax
 
     words = jax_words()
@@ -317,9 +311,7 @@ def jax_jit(name: str, work: Work) -> Candidate:
 
 
 def numpy_words(xp: Any, logsumexp: Any = None) -> Words:
-    """Return the words of a library that offers NumPy's functions and no neural
-    network's.
-    """
+    """Return the words of a library with NumPy's functions and no neural network's."""
 
     def softmax(x: Any) -> Any:
         e = xp.exp(x - xp.max(x, axis=-1, keepdims=True))
@@ -405,9 +397,7 @@ def mygrad_(name: str, work: Work) -> Candidate:
 
 
 def cross_entropy_of_advect(logits: Any, labels: Any) -> Any:
-    """Return the cross-entropy, the labels' logits taken in the way that can be
-    staged.
-    """
+    """Return the cross-entropy, in a form that advect can stage."""
     shifted = logits - np.max(logits, axis=1, keepdims=True)
     picked = np.take_along_axis(shifted, labels[:, None], 1)[:, 0]
     return np.mean(np.log(np.sum(np.exp(shifted), axis=1)) - picked)
@@ -418,7 +408,7 @@ def advect(name: str, work: Work, staged: bool = False) -> Candidate:
     import advect as ad
 
     words = numpy_words(np)
-    words.swapped, words.cross_entropy = np.matrix_transpose, cross_entropy_of_advect  # as its staging wants them
+    words.swapped, words.cross_entropy = np.matrix_transpose, cross_entropy_of_advect  # so it can be staged
     places = tuple(range(len(work.start)))
 
     def loss_of(*args: Any) -> Any:

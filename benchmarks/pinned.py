@@ -1,5 +1,4 @@
-"""Starts a program again with its threads and cores bounded, as libraries read their
-settings when they are loaded.
+"""Starts a program again with bounded threads and cores, before libraries load.
 
 Owns: the number of threads, and the environment that libraries see.
 Must not own: anything that imports NumPy.
@@ -13,11 +12,10 @@ VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMB
 
 
 def pin(threads: int, kernels: str = "") -> None:
-    """Restart this process with so many threads, on so many cores, unless that has been
-    done.
+    """Restart this process with this number of threads and cores, if needed.
 
-    OpenBLAS chooses its kernels by the processor, unless `kernels` names others: what
-    the environment happens to say isn't what users have.
+    OpenBLAS chooses its kernels by the processor, unless `kernels` names others. A
+    setting in the environment is removed, because users don't have it.
     """
     wanted = dict.fromkeys(VARIABLES, str(threads))
     # XLA would run a matrix product on threads of its own
@@ -27,6 +25,6 @@ def pin(threads: int, kernels: str = "") -> None:
     others = {name: value for name, value in os.environ.items() if not name.startswith("OPENBLAS_")}
     if others | wanted == dict(os.environ):
         return
-    if hasattr(os, "sched_setaffinity"):  # Linux; a library that starts threads all the same has them share these cores
+    if hasattr(os, "sched_setaffinity"):  # Linux; a library that starts threads anyway has them share these cores
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[-threads:])
     os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], others | wanted)

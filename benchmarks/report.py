@@ -1,5 +1,4 @@
-"""Writes the tables of docs/performance.md, and its picture, from what `run.py` has
-measured.
+"""Writes the tables and the picture of docs/performance.md from measurements.
 
 Owns: how results are shown.
 Must not own: measuring (`run.py`).
@@ -10,8 +9,8 @@ Read next: `../docs/performance.md`.
 
 Several files are joined: a program that the first file doesn't have is taken from a
 later one of the same threads and the same BLAS kernels, and other threads or kernels
-get a table of their own. What stands in the page between `<!-- name -->` and `<!-- end
--->` is replaced by the table of that name.
+get a table of their own. The table called `name` replaces the text in the page between
+`<!-- name -->` and `<!-- end -->`.
 """
 
 from __future__ import annotations
@@ -67,9 +66,7 @@ def table(head: list[str], rows: list[list[str]]) -> str:
 
 
 def joined(files: list[dict[str, Any]], section: str) -> dict[str, dict[str, Any]]:
-    """Return the rows of several files, each program from the first file that has
-    it.
-    """
+    """Return the rows of several files; the first file that has a program counts."""
     whole: dict[str, dict[str, Any]] = {}
     for file in files:
         for name, programs in file.get(section, {}).items():
@@ -79,7 +76,7 @@ def joined(files: list[dict[str, Any]], section: str) -> dict[str, dict[str, Any
 
 
 def setting(file: dict[str, Any]) -> tuple[int, str]:
-    """Return what tables can't be joined across."""
+    """Return the settings that must agree for tables to be joined."""
     return file["environment"]["threads"], file["environment"]["kernels"]
 
 
@@ -106,7 +103,7 @@ def absent(files: list[dict[str, Any]]) -> str:
 
 
 def titles(files: list[dict[str, Any]]) -> str:
-    """Return what each workload is."""
+    """Return the description of each workload."""
     found: dict[str, str] = {}
     for file in files:
         found = {**file["titles"], **found}
@@ -124,9 +121,7 @@ def of_torch(files: list[dict[str, Any]]) -> str:
 
 
 def depths(files: list[dict[str, Any]]) -> str:
-    """Return W7: memory and time of an operation against the length of the chain, time
-    as a share of PyTorch's.
-    """
+    """Return W7: memory and time of an operation by the length of the chain."""
     found: dict[str, dict[str, Any]] = {}
     for file in files:
         unit = file.get("depths", {}).get("numpy", {}).get("1000", {}).get("seconds")
@@ -153,9 +148,7 @@ def depths(files: list[dict[str, Any]]) -> str:
 
 
 def collector(files: list[dict[str, Any]]) -> str:
-    """Return how much of W7's growth is Python's garbage collector: the time at each
-    length, of that at the first.
-    """
+    """Return W7's growth with and without the collector, as ratios to the start."""
     measured = files[0].get("depths", {}).get("eager", {})
     if not measured:
         return "Not measured."
@@ -179,7 +172,7 @@ def memory(files: list[dict[str, Any]]) -> str:
 
 
 def profiles(files: list[dict[str, Any]]) -> str:
-    """Return the lines of compiled programs that cost most."""
+    """Return the most expensive lines of compiled programs."""
     found = next((file["lines"] for file in files if "lines" in file), {})
     parts = []
     for name, lines in found.items():
@@ -215,7 +208,7 @@ def settings(files: list[dict[str, Any]]) -> str:
 
 
 def versions(files: list[dict[str, Any]]) -> str:
-    """Return what the figures were measured with."""
+    """Return the environments of the measurements."""
     lines = []
     for file in files:
         found = file["environment"]
@@ -242,13 +235,11 @@ TABLES = {
     "settings": settings,
     "versions": versions,
 }
-ACROSS = ("settings", "versions")  # these show all files, the others those of the first one's setting
+ACROSS = ("settings", "versions")  # these show all files, the others only files whose settings match the first
 
 
 def plot(files: list[dict[str, Any]], path: Path) -> None:
-    """Draw the ratios: a panel for each workload, programs in order, those left of the
-    line faster than by hand.
-    """
+    """Draw the ratios: a panel for each workload, faster than by hand on the left."""
     import matplotlib
 
     matplotlib.use("Agg")

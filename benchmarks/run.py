@@ -1,5 +1,4 @@
-"""Times the workloads side by side and writes each program's time as a ratio to NumPy
-by hand.
+"""Times the workloads side by side, as ratios to NumPy by hand.
 
 Owns: the method (one process, one thread, interleaved rounds, medians), checking, and
 the JSON.
@@ -13,8 +12,8 @@ Read next: `workloads.py`.
 Every program's numbers are compared with those of NumPy by hand, step by step, before
 its time counts. Within a round the programs take turns, in an order that changes, so
 that a busy machine slows all of them; the ratio is taken within each round, and its
-median over the rounds is reported. A library that isn't installed is left out, and
-named.
+median over the rounds is reported. Libraries that
+aren't installed are left out and listed.
 """
 
 import argparse
@@ -25,7 +24,7 @@ from pinned import pin
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", help="workloads, by default all")
-    parser.add_argument("--only", nargs="+", help="programs beside NumPy by hand, by default all that can run")
+    parser.add_argument("--only", nargs="+", help="programs besides NumPy by hand, by default all that can run")
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--threads", type=int, default=1, help="threads and cores that are used")
     parser.add_argument("--kernels", default="", help="OpenBLAS's kernels, such as Haswell; by default its own choice")
@@ -64,7 +63,7 @@ from workloads import WORKLOADS, Candidate
 
 CHECKED_STEPS = 3
 ROUND_SECONDS = 0.05
-SLICES = 5  # of a round, of whose times the median counts: another process may have had the core during one
+SLICES = 5  # of a round; their median counts, as another process may have had the core during one
 PROGRAMS: dict[str, tuple[str, Callable[..., Candidate]]] = {  # what must be installed, and what makes the program
     "numpy": ("numpy", by_hand.idiomatic),
     "numpy out=": ("numpy", by_hand.planned),
@@ -111,12 +110,12 @@ def arrays(tree: Any) -> Iterator[Any]:
 
 
 def results(candidate: Candidate) -> list[Any]:
-    """Do a step and return copies of all that it gave and changed."""
+    """Do a step and return copies of everything that it returned and changed."""
     return [a.copy() for a in arrays([candidate.step(), list(candidate.state())])]
 
 
 def agree(program: str, found: list[Any], expected: list[Any], tolerance: float) -> None:
-    """Raise unless a step's numbers are those of NumPy by hand."""
+    """Raise unless a step's numbers equal those of NumPy by hand."""
     if len(found) != len(expected):
         raise AssertionError(f"{program} gives {len(found)} arrays where NumPy gives {len(expected)}")
     for i, (a, b) in enumerate(zip(found, expected, strict=True)):
@@ -128,9 +127,7 @@ def agree(program: str, found: list[Any], expected: list[Any], tolerance: float)
 
 
 def check(make: dict[str, Callable[[], Candidate]], tolerance: float) -> tuple[dict[str, Candidate], dict[str, str]]:
-    """Return the programs whose first steps give NumPy's numbers, and why the others
-    don't count.
-    """
+    """Return the programs that agree with NumPy, and why the others don't count."""
     candidates = {"numpy": make["numpy"]()}
     expected = [results(candidates["numpy"]) for _ in range(CHECKED_STEPS)]
     failed = {}
@@ -142,15 +139,13 @@ def check(make: dict[str, Callable[[], Candidate]], tolerance: float) -> tuple[d
             for want in expected:
                 agree(program, results(candidate), want, tolerance)
             candidates[program] = candidate
-        except Exception as error:  # whatever a library raises: it is reported, and the others are measured
+        except Exception as error:  # a library may raise anything: report it, and measure the others
             failed[program] = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
     return candidates, failed
 
 
 def seconds(step: Callable[[], Any], repeats: int) -> tuple[float, float]:
-    """Return the time of one step, measured over several, and how many cores were
-    busy.
-    """
+    """Return the seconds of one step, measured over several, and the busy cores."""
     cpu, start = time.process_time(), time.perf_counter()
     for _ in range(repeats):
         step()
@@ -159,11 +154,9 @@ def seconds(step: Callable[[], Any], repeats: int) -> tuple[float, float]:
 
 
 def compare(candidates: dict[str, Candidate], rounds: int) -> dict[str, dict[str, float]]:
-    """Return, for each program, the median and quartiles of its ratio to NumPy, its
-    time, and its cores.
-    """
+    """Return each program's ratio to NumPy (with quartiles), time and cores."""
     gc.collect()
-    gc.freeze()  # what the other libraries hold is no work for the collector while one of them runs
+    gc.freeze()  # so that the collector doesn't walk the other libraries' objects while one of them runs
     steps = {program: candidate.step for program, candidate in candidates.items()}
     repeats = {}
     for program, step in steps.items():
@@ -178,7 +171,7 @@ def compare(candidates: dict[str, Candidate], rounds: int) -> dict[str, dict[str
         for program in order:
             step = steps[program]
             candidates[program].restart()
-            step()  # a first one, to have its arrays in the cache
+            step()  # a first step brings its arrays into the cache
             slices = max(1, min(SLICES, round(repeats[program])))
             measured = [seconds(step, max(1, round(repeats[program] / slices))) for _ in range(slices)]
             times[program].append(statistics.median(time_ for time_, _ in measured))
@@ -199,8 +192,8 @@ def compare(candidates: dict[str, Candidate], rounds: int) -> dict[str, dict[str
 
 
 def makers(name: str, only: list[str] | None) -> tuple[dict[str, Callable[[], Candidate]], dict[str, str], float]:
-    """Return what makes each program of a workload, why others are left out, and the
-    tolerance of the check.
+    """Return the makers of a workload's programs, why others are missing, the
+    tolerance.
     """
     make: dict[str, Callable[[], Candidate]] = {}
     left_out: dict[str, str] = {}
@@ -227,13 +220,13 @@ def wanted(program: str, module: str, only: list[str] | None) -> bool:
 
 
 def memory() -> dict[str, Any]:
-    """Return what a step of W4 needs, measured in a process of its own."""
+    """Return the memory of a step of W4, measured in a process of its own."""
     command = [sys.executable, str(Path(__file__).with_name("memory.py"))]
     return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
 def environment(options: argparse.Namespace) -> dict[str, Any]:
-    """Return what the ratios depend on."""
+    """Return the environment that the ratios depend on."""
     found = {"python": platform.python_version(), "system": platform.system(), "machine": platform.machine()}
     found |= {
         "threads": options.threads,

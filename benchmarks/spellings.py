@@ -1,5 +1,4 @@
-"""Times the ways in which NumPy can spell one step of a program: what the compiler's
-choices rest on.
+"""Times NumPy's ways to spell one step: the basis of the compiler's choices.
 
 Owns: those comparisons.
 Must not own: whole workloads (`workloads.py`).
@@ -65,7 +64,7 @@ GROUPS = {
 
 
 def arrays(shape: tuple[int, int], dtype: Any) -> dict[str, Any]:
-    """Return what the spellings are written in."""
+    """Return the arrays that the spellings use."""
     rng = np.random.default_rng(0)
     rows, columns = shape
     return {
@@ -88,16 +87,14 @@ def arrays(shape: tuple[int, int], dtype: Any) -> dict[str, Any]:
 
 
 def result(spelling: str, names: dict[str, Any]) -> Any:
-    """Return what a spelling computes."""
+    """Return the value of a spelling."""
     exec(spelling, names)
     target = "down" if "out=down" in spelling else "across" if "out=across" in spelling else "o"
     return names[target].copy()
 
 
 def compare(spellings: tuple[str, ...], names: dict[str, Any]) -> list[float]:
-    """Return the median time of each spelling as a ratio to the first's, after checking
-    that all agree.
-    """
+    """Return each spelling's median time as a ratio to the first; all must agree."""
     expected = result(spellings[0], names)
     for spelling in spellings:
         np.testing.assert_allclose(result(spelling, names), expected, rtol=1e-4, atol=1e-4, err_msg=spelling)
@@ -111,9 +108,7 @@ def compare(spellings: tuple[str, ...], names: dict[str, Any]) -> list[float]:
 
 
 def measure() -> dict[str, Any]:
-    """Return the shapes, and each group's spellings with their ratios, one for each
-    shape.
-    """
+    """Return the shapes, and the ratios of each group's spellings for each shape."""
     found = []
     for title, spellings in GROUPS.items():
         columns = [compare(spellings, arrays(*shape)) for shape in SHAPES]

@@ -1,5 +1,4 @@
-"""Times the user's own words against the library's: the same mathematics, however it is
-spelled.
+"""Times the user's own words against the library's, for the same mathematics.
 
 Owns: those comparisons, of a function's value and gradient, or of a whole training
 step.
@@ -171,8 +170,8 @@ def seconds(call: Callable[[], Any], repeats: int) -> float:
 
 
 def compare(calls: list[Callable[[], Any]], rounds: int) -> list[float]:
-    """Return the median of each call's time, as a ratio to the first's, in rounds in
-    which they take turns.
+    """Return the median time of each call as a ratio to the first, in alternating
+    rounds.
     """
     repeats = [max(1, int(ROUND_SECONDS / min(seconds(call, 1) for _ in range(3)))) for call in calls]
     times = [[seconds(call, n) for call, n in zip(calls, repeats, strict=True)] for _ in range(rounds)]
@@ -180,9 +179,7 @@ def compare(calls: list[Callable[[], Any]], rounds: int) -> list[float]:
 
 
 def derivatives(args: tuple[Any, ...], spellings: dict[str, Callable[..., Any]]) -> list[Callable[..., Any]]:
-    """Return functions that compute a weighted sum of what each spelling gives, and its
-    gradients.
-    """
+    """Return functions that compute a weighted sum of each spelling and gradients."""
 
     def weighted(f: Callable[..., Any]) -> Callable[..., Any]:
         weight = np.random.default_rng(1).normal(size=np.shape(f(*args))).astype(np.float32)
@@ -197,9 +194,7 @@ def bound(f: Callable[..., Any], args: tuple[Any, ...]) -> Callable[[], Any]:
 
 
 def steps_of_w3(backend: str) -> dict[str, Callable[[], Any]]:
-    """Return training steps of W3 with Adam: by `optim`, and with lists of arrays that
-    each call makes anew.
-    """
+    """Return Adam steps of W3: by `optim`, and with new lists in each call."""
     work = WORKLOADS["W3"]()
     both = mg.value_and_grad(functools.partial(work.loss, ours.WORDS), tuple(range(len(work.start))))
     _, lr = work.learning or ("", 0.0)
@@ -229,9 +224,7 @@ def steps_of_w3(backend: str) -> dict[str, Callable[[], Any]]:
 
 
 def measure(groups: list[str], rounds: int, backends: list[str]) -> None:
-    """Print each group's spellings, with their ratios: eager, and compiled by each
-    backend.
-    """
+    """Print each group's spellings with their ratios: eager, and by each backend."""
     for title in groups or [*GROUPS, "W3"]:
         print(title)
         if title == "W3":

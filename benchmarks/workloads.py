@@ -1,14 +1,13 @@
-"""The workloads: data, starting values, and the function that is differentiated, once
-for all libraries.
+"""The workloads: data, starting values and functions, once for all libraries.
 
 Owns: what W1-W5 and W8-W17 compute, and the words in which they say it.
 Must not own: any library's program (`by_hand.py`, `ours.py`, `peers.py`), timing and
 checking (`run.py`).
 Read next: `by_hand.py`.
 
-A loss is written in the few words of a `Words`, which each library spells in its own
-best way: `words.linear(x, w, b)` is PyTorch's fused operation in PyTorch, and a product
-and a sum where there is nothing better.
+A loss uses only the few words of a `Words`, which each library spells in its own best
+way: `words.linear(x, w, b)` is the fused operation in PyTorch, and a product and a sum
+in libraries without one.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ class Work:
         `loss(words, *start, *data)`, a number.
     learning : ("loop", "sgd" or "adam", float), optional
         How the parameters follow from the gradients, and the learning rate; "loop" is
-        gradient descent without an optimizer, written out as in the seed document.
+        gradient descent without an optimizer, written out.
         None: the gradient is the result.
     layers : callable, optional
         The network as modules, given the library's `nn` and dtype; `start` is in their
@@ -78,13 +77,13 @@ def w1(n: int = 100, lr: float = 1e-4) -> Work:
     def loss(words: Words, w1: Any, b1: Any, w2: Any, b2: Any, x: Any, y: Any) -> Any:
         return words.sum((words.relu(x @ w1 + b1) @ w2 + b2 - y) ** 2)
 
-    title = f"the seed network's step: n = {n:,}, 3-32-1, SSE, SGD, float64"
+    title = f"a step of a two-layer network: n = {n:,}, 3-32-1, SSE, SGD, float64"
     return Work(title, start, (x, y), loss, ("loop", lr))
 
 
 def w1_of_layers() -> Work:
-    """Return W1 with modules and an optimizer; a layer keeps its weights as (outputs,
-    inputs), its bias as a vector.
+    """Return W1 with modules and an optimizer; a weight has the shape (outputs,
+    inputs).
     """
     work = w1()
     start = [p.T.copy() if p.shape[0] > 1 else p.reshape(-1) for p in work.start]
@@ -203,7 +202,7 @@ def w10() -> Work:
 
 
 def by_modules(words: Words, *args: Any) -> Any:
-    """Stand for the loss of a network that is only written with modules."""
+    """Stand in for the loss of a network that exists only as modules."""
     raise NotImplementedError("this network is only written with modules")
 
 
@@ -239,8 +238,8 @@ def w12() -> Work:
     x = rng.integers(0, 65, size=(8, 64))
     y = rng.integers(0, 65, size=8 * 64)
     shapes = [(65, 64), (64, 64), *BLOCK, *BLOCK, (64,), (64,), (65, 64), (65,)]
-    # of vectors too: a gradient that is 0, as that of the keys' bias, is rounding, of
-    # which Adam makes steps
+    # of vectors too: where a gradient should be 0, as for the bias of keys, it is
+    # rounding noise, which Adam turns into steps
     start = [(rng.normal(size=shape) / np.sqrt(shape[-1])).astype(np.float32) for shape in shapes]
 
     def layers(nn: Any, dtype: Any) -> Any:
@@ -280,14 +279,12 @@ STEP = 0.02
 
 
 def slope(words: Words, y: Any, p: Any) -> Any:
-    """Return how prey and predators grow, after Lotka and Volterra."""
+    """Return the growth of prey and predators, after Lotka and Volterra."""
     return words.stack([p[0] * y[0] - p[1] * y[0] * y[1], p[2] * y[0] * y[1] - p[3] * y[1]])
 
 
 def orbit(words: Words, y: Any, p: Any) -> Iterator[Any]:
-    """Yield what a method of Runge and Kutta of the fourth order finds after each
-    step.
-    """
+    """Yield the result of each step of a Runge-Kutta method of fourth order."""
     for _ in range(TURNS):
         k1 = slope(words, y, p)
         k2 = slope(words, y + STEP / 2 * k1, p)

@@ -222,6 +222,17 @@ def test_every_part_of_the_house_has_its_place() -> None:
     assert {house(name) for name in LIBRARY} - {""} == set(MAY_IMPORT)
 
 
+def test_the_guide_names_every_file() -> None:
+    guide = (ROOT / "docs" / "architecture.md").read_text()
+    together = {"rules", "scipy", "plots"}  # folders that the guide names as one
+    unnamed = [
+        name
+        for name, path in LIBRARY.items()
+        if f"`{path.name}`" not in guide and path.name != "__init__.py" and path.parent.name not in together
+    ]
+    assert unnamed == []
+
+
 def test_imports_run_one_way() -> None:
     found = {name: wrong_imports(name, path.read_text()) for name, path in LIBRARY.items() if house(name)}
     assert {name: wrong for name, wrong in found.items() if wrong} == {}

@@ -1,8 +1,7 @@
-"""What the site has besides the pages: computed tables, notebooks, pictures, and the
-files that pages link to.
+"""MkDocs' hooks: add computed tables, notebooks, pictures and linked files to the site.
 
-Owns: MkDocs' hooks; links; formulas as MathML; the check of all links.
-Must not own: what a notebook or a table holds.
+Owns: the hooks; links; formulas as MathML; the check of all links.
+Must not own: the contents of a notebook or a table.
 Read next: `notebooks.py`, then `reference.py`.
 """
 
@@ -23,14 +22,12 @@ from docs.site import notebooks, reference
 
 ROOT = Path(__file__).parents[2]
 CHAPTERS = "learn/"
-SOURCE = "source/"  # where files from outside of docs/ are shown
+SOURCE = "source/"  # the folder of pages that show files from outside docs/
 LINK = re.compile(r"(?<=\]\()([^)#\s:]+)")
 
 
 def on_files(files: Any, config: Any) -> Any:
-    """Add the notebooks and pictures of the chapters, and the files outside of docs/
-    that pages link to.
-    """
+    """Add chapters' notebooks and pictures, and linked files from outside docs/."""
     chapters = {f.src_uri: f.content_string for f in files.documentation_pages() if is_chapter(f.src_uri)}
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         for uri, notebook, pictures in pool.map(notebooks.executed, chapters.keys(), chapters.values()):
@@ -52,12 +49,12 @@ def is_chapter(uri: str) -> bool:
 
 
 def prose(path: Path) -> str:
-    """Return a page without its code, where brackets are no links."""
+    """Return a page without its code, whose brackets aren't links."""
     return re.sub(r"^(`{3,}).*?^\1$|`[^`\n]*`", "", path.read_text(), flags=re.M | re.S)
 
 
 def outside(page: Path, link: str) -> Path | None:
-    """Return the file outside of docs/ that a link on a page leads to."""
+    """Return the file outside docs/ that a link on a page leads to, if any."""
     target = (page.parent / link).resolve()
     leaves = target.is_relative_to(ROOT) and not target.is_relative_to(ROOT / "docs")
     return target if leaves and target.exists() else None
@@ -78,9 +75,7 @@ def source_page(path: Path) -> str:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
-    """Lead links out of docs/ to the pages that show those files; fill in tables; offer
-    the notebook of a chapter.
-    """
+    """Redirect links out of docs/, fill in tables, and link a chapter's notebook."""
     uri = page.file.src_uri
     at = ROOT / uri.removeprefix(SOURCE) if uri.startswith(SOURCE) else ROOT / "docs" / uri
 
@@ -101,7 +96,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
 
 
 def on_page_content(html: str, page: Any, config: Any, files: Any) -> str:
-    """Write formulas in MathML, which browsers draw by themselves."""
+    """Write formulas in MathML, which browsers draw without a script."""
 
     def formula(match: re.Match[str]) -> str:
         display = "block" if match[1] == "div" else "inline"
@@ -114,9 +109,7 @@ def on_page_content(html: str, page: Any, config: Any, files: Any) -> str:
 
 
 def on_post_build(config: Any) -> None:
-    """Check that each link of each page leads somewhere, and that nothing is loaded
-    from elsewhere.
-    """
+    """Check that every link leads somewhere, and that no page loads from elsewhere."""
     site = Path(config.site_dir)
     pages = {
         path: path.read_text() for path in site.rglob("*.html") if path.name != "404.html"

@@ -1,6 +1,6 @@
 """A chapter as a notebook, executed.
 
-Owns: what becomes a cell, and where pictures go.
+Owns: the division into cells, and the attached pictures.
 Must not own: where the site puts notebooks (`hooks.py`).
 Read next: `reference.py`.
 """
@@ -17,15 +17,13 @@ from typing import Any
 import nbformat
 from nbclient import NotebookClient
 
-FENCE = re.compile(r"^```python\n(>>>.*?)^```$", flags=re.M | re.S)  # any other code is to be read only
+FENCE = re.compile(r"^```python\n(>>>.*?)^```$", flags=re.M | re.S)  # any other code doesn't run
 PICTURE = re.compile(r"!\[(.*?)\]\(([\w-]+\.(?:svg|png|gif))\)")
 MEDIA = {"svg": "image/svg+xml", "png": "image/png", "gif": "image/gif"}
 
 
 def notebook_of(text: str) -> Any:
-    """Return a chapter as a notebook: prose between code, a cell for each output,
-    prompts and outputs left out.
-    """
+    """Return a chapter as a notebook: prose, and a cell per output, without outputs."""
     text = re.sub(r"(\]\(\d[\w-]*)\.md", r"\1.ipynb", text)  # the other chapters are notebooks too
     text = re.sub(r"(\]\(\.\./[\w/-]+)\.md", r"\1.html", text)
     cells = []
@@ -39,7 +37,7 @@ def notebook_of(text: str) -> Any:
 
 
 def code_cells(code: str) -> list[Any]:
-    """Return the cells of a block of doctests: a cell ends where there is an output."""
+    """Return the cells of a block of doctests: a cell ends at each output."""
     examples = doctest.DocTestParser().get_examples(code)
     cells, source = [], ""
     for example in examples:
@@ -52,12 +50,10 @@ def code_cells(code: str) -> list[Any]:
 
 
 def executed(name: str, text: str) -> tuple[str, str, dict[str, bytes]]:
-    """Return the name of a chapter, its notebook with outputs, and the pictures that
-    its code has written.
-    """
+    """Return a chapter's name, its executed notebook and the pictures it wrote."""
     notebook = notebook_of(text)
     with tempfile.TemporaryDirectory() as folder:
-        quiet = ["--log-level=40"]  # a kernel warns that it listens without encryption, to this machine alone
+        quiet = ["--log-level=40"]  # or kernels warn that they listen without encryption, on this machine
         place = {"metadata": {"path": folder}}
         NotebookClient(notebook, kernel_name="python3", timeout=120, extra_arguments=quiet, resources=place).execute()
         files = {path.name: path.read_bytes() for path in Path(folder).iterdir() if path.suffix[1:] in MEDIA}

@@ -1,13 +1,12 @@
-"""The reference: pages made from docstrings, and the table of derivatives from the
-registry.
+"""The reference: pages made from docstrings, derivative tables from the registry.
 
 Owns: how a docstring looks on a page, and the links between names.
 Must not own: which page a name is on: pages list their names in comments, `<!-- names
 microgradnd.nn: Linear ReLU -->`.
 Read next: `../../microgradnd/registry.py`.
 
-Signatures are those of the running program: many are made from tables of settings,
-which no parser of files sees.
+Signatures come from the running program. Many are made from tables of settings, which
+a parser of files doesn't see.
 """
 
 from __future__ import annotations
@@ -37,9 +36,7 @@ SECTIONS = "Parameters|Returns|Yields|Raises|Attributes|See Also|Notes|Reference
 
 
 def filled(markdown: str, uri: str) -> str:
-    """Return a page with what its comments ask for: the entries of names, or the table
-    of derivatives.
-    """
+    """Return a page with its comments replaced by entries of names, or by tables."""
     markdown = NAMES.sub(lambda match: "\n".join(entry(match[1], n, uri) for n in match[2].split()), markdown)
     for comment, make in (("derivatives", derivatives), ("scipy", scipy_derivatives), ("command line", command_line)):
         if f"<!-- {comment} -->" in markdown:
@@ -59,7 +56,7 @@ def places() -> dict[str, tuple[str, str]]:
             for name in names.split():
                 place = f"reference/{path.name}", f"{module}.{name}"
                 found.setdefault(name, place)
-                found[f"reference/{path.name}#{name}"] = place  # a page means its own names first
+                found[f"reference/{path.name}#{name}"] = place  # on a page, its own names come first
                 for i in range(module.count(".") + 1):  # nn.Linear and microgradnd.nn.Linear
                     found[f"{module.split('.', i)[-1]}.{name}"] = place
                 found[f"mg.{name}" if module == "microgradnd" else f"F.{name}"] = place
@@ -67,9 +64,7 @@ def places() -> dict[str, tuple[str, str]]:
 
 
 def entry(module: str, name: str, uri: str) -> str:
-    """Return the heading, signature and docstring of a public name, and those of a
-    class's own methods.
-    """
+    """Return a public name's heading, signature and docstring, and its own methods."""
     value = getattr(importlib.import_module(module), name)
     parts = [
         f"### {name} {{ #{module}.{name} }}\n",
@@ -84,9 +79,7 @@ def entry(module: str, name: str, uri: str) -> str:
 
 
 def twins(module: str, name: str) -> list[tuple[str, str]]:
-    """Return the function that a layer calls, or the layer that calls a function:
-    nn.ReLU and F.relu.
-    """
+    """Return a layer's function, or a function's layer: nn.ReLU and F.relu."""
     others = {
         "microgradnd.nn": ("as a function", "F", nn.functional),
         "microgradnd.nn.functional": ("as a layer", "nn", nn),
@@ -117,9 +110,7 @@ def described(value: Any, name: str, uri: str) -> str:
 
 
 def signature(value: Any) -> str:
-    """Return the parameters and defaults of a function or class, without
-    annotations.
-    """
+    """Return a function's or class's parameters and defaults, without annotations."""
     if isinstance(value, property) or (inspect.isclass(value) and issubclass(value, Exception)):
         return ""
     found = inspect.signature(value)
@@ -130,9 +121,7 @@ def signature(value: Any) -> str:
 
 
 def prose(text: str, uri: str) -> str:
-    """Return text of a docstring in Markdown: doctests fenced, signs that mean
-    something there escaped.
-    """
+    """Return docstring text in Markdown: doctests fenced, special signs escaped."""
     blocks = re.split(r"(^>>>.*?(?:\n\n(?!>>>)|\Z))", text.strip() + "\n\n", flags=re.M | re.S)
     return "".join(f"```pycon\n{b.rstrip()}\n```\n\n" if b.startswith(">>>") else inline(b, uri) for b in blocks)
 
@@ -149,13 +138,13 @@ def inline(text: str, uri: str) -> str:
 
 
 def linked(name: str, uri: str) -> str:
-    """Return a name as code, which leads to its entry if it has one."""
+    """Return a name as code, linked to its entry if it has one."""
     page, anchor = places().get(f"{uri}#{name}") or places().get(name, ("", ""))
     return f"[`{name}`]({posixpath.relpath(page, posixpath.dirname(uri))}#{anchor})" if page else f"`{name}`"
 
 
 def see_also(body: str, uri: str) -> list[str]:
-    """Return the lines of a section See Also, the names in them linked."""
+    """Return the lines of a See Also section, with linked names."""
     found = []
     for line in re.sub(r"\n\s+", " ", body.strip()).split("\n"):
         names, _, why = line.partition(" : ")
@@ -181,9 +170,7 @@ def definitions(body: str, uri: str) -> str:
 
 
 def derivatives() -> str:
-    """Return the tables of NumPy: functions with rules, those spelled in others, those
-    that are refused.
-    """
+    """Return NumPy's tables: functions with rules, spelled in others, and excluded."""
     names: dict[Any, list[str]] = {}  # a function may have several
     for module in (np, np.linalg, np.fft):
         for name in dir(module):
@@ -203,13 +190,13 @@ def derivatives() -> str:
 {RULES_HEAD}
 {chr(10).join(sorted(ruled))}
 
-## Functions spelled in others
+## Functions computed by others
 
-Their derivatives follow from those of the functions that they call: {", ".join(sorted(spelled))}.
+These functions call other functions of the table, whose rules give the derivative: {", ".join(sorted(spelled))}.
 
-## Functions called on the arrays
+## Functions without a gradient
 
-Their results are integers or booleans, or depend on shapes alone: {", ".join(sorted(plain))}.
+These results are integers or booleans, or depend only on shapes: {", ".join(sorted(plain))}.
 
 ## Excluded functions
 
@@ -230,7 +217,7 @@ def scipy_derivatives() -> str:
 
 
 def command_line() -> str:
-    """Return what `--help` prints."""
+    """Return the output of `--help`."""
     text = io.StringIO()
     with contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
         __main__.main(["draw", "--help"])
@@ -239,7 +226,7 @@ def command_line() -> str:
 
 @functools.cache
 def kinks() -> dict[Any, list[str]]:
-    """Return what the rows of the tests promise at kinks, by function."""
+    """Return the gradients at kinks that the rows of the tests state, by function."""
     tests = importlib.import_module("tests.rows")
     found: dict[Any, list[str]] = {}
     for module in pkgutil.iter_modules(tests.__path__):
@@ -251,23 +238,19 @@ def kinks() -> dict[Any, list[str]]:
 
 
 def rule_row(entry: str, function: Any) -> str:
-    """Return a row of a table: a function, the gradient of each argument, and its
-    kinks.
-    """
-    texts = rule_texts(function) if function in registry.VJPS else ["spelled in other functions"]
+    """Return a table row: a function, the gradient of each argument, its kinks."""
+    texts = rule_texts(function) if function in registry.VJPS else ["computed by other functions"]
     return f"| {entry} | {'<br>'.join(texts)} | {'<br>'.join(dict.fromkeys(kinks().get(function, ())))} |"
 
 
 def shown(values: Any) -> str:
-    """Return the numbers of some arguments, or gradients, in short."""
+    """Return the numbers of some arguments, or gradients, as short text."""
     texts = [np.array2string(np.asarray(v), precision=3, separator=", ").replace("\n", "") for v in values]
     return f"`{', '.join(texts)}`"
 
 
 def rule_texts(function: Any) -> list[str]:
-    """Return the rule of each argument as the table has it; of one that is no formula,
-    a sentence about it.
-    """
+    """Return each argument's rule: its formula, or else a sentence about it."""
     table, name = registry.VJPS[function], registry.name_of(function)
     if isinstance(table, registry.Variadic):
         return [rules.TEXTS.get(name) or sentence(table.rule)]
@@ -276,18 +259,16 @@ def rule_texts(function: Any) -> list[str]:
 
 
 def written(rule: Any) -> str:
-    """Return a rule that is a formula as it stands in its file, and else what its
-    docstring says.
-    """
+    """Return the source of a rule that is a formula, else its docstring's summary."""
     if rule.__name__ == "missing":
-        return "None: it is constant"
+        return "None: no gradient flows to this argument"
     if rule.__name__ != "<lambda>":
         return sentence(rule)
     return ast.unparse(rules._source_of(rule.__code__).body).replace(" ** ", "**")
 
 
 def sentence(rule: Any) -> str:
-    """Return the first line of a rule's docstring, or else where the rule is."""
+    """Return the first line of a rule's docstring, or else its place in the code."""
     rule = getattr(rule, "func", rule)  # of a functools.partial
     if rule.__doc__:
         text = rule.__doc__.split("\n")[0].removeprefix("Return ").rstrip(".")

@@ -167,7 +167,7 @@ def step(t, by):
 
 def script(p: Program, verdict: Verdict, names: dict[str, Any] | None = None) -> str:
     """Return a program to paste: it needs NumPy and this library, and prints our
-    numbers beside the other's.
+    numbers next to the other's.
     """
     text = QUESTIONS[p.question].ours(p)
     lines = ["import numpy as np", "import microgradnd as mg", ""]

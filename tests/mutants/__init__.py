@@ -1,14 +1,13 @@
-"""Planted faults: small wrong edits of the library, each with the tests that must fail
-because of it.
+"""Planted faults: small wrong edits of the library, and the tests that must fail.
 
-Owns: `Fault`, and the whole table `FAULTS`, put together of the tables of the packages.
+Owns: `Fault`, and the whole table `FAULTS`, which joins the tables of the packages.
 Must not own: how faults are planted and tests are run (`__main__.py`).
 Read next: `__main__.py`.
 
-A fault is a short piece of text that occurs exactly once in its file, and what takes
-its place. So the table survives edits elsewhere in the file; where the piece itself has
-changed, the entry is stale, and `tests/test_mutants.py` says so. An edit that changes
-nothing that anyone can observe doesn't belong here.
+A fault is a short piece of text that occurs exactly once in its file, and its
+replacement. So the table survives edits elsewhere in the file. Where the piece itself
+has changed, the entry is stale, and `tests/test_mutants.py` says so. An edit without
+an observable effect doesn't belong here.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ class Fault(NamedTuple):
     file : str
         The path in the repository.
     old, new : str
-        A piece of text that occurs once in that file, and what takes its place.
+        A piece of text that occurs once in that file, and its replacement.
     tests : str
         Test files or test ids, separated by spaces: at least one test among them must
         fail.

@@ -1,13 +1,12 @@
-"""Plant faults one by one, run the tests that must notice each, and print the
-survivors: `make mutants`.
+"""Plant faults, run the tests that must notice each, print survivors: `make mutants`.
 
 Owns: the copies of the tree, planting, running, and the report.
 Must not own: the table (`__init__.py`).
 Read next: `compiler.py`, one of the tables.
 
 The tests run against a copy of the tree, never against the tree itself. Each process
-has a copy of its own. Before a fault is planted, the tests are run once without any: a
-test that fails anyway notices nothing.
+has its own copy. First the tests run once without a fault, because a test that fails
+anyway notices nothing.
 """
 
 from __future__ import annotations
@@ -33,8 +32,8 @@ from tests.mutants import FAULTS, Fault
 ROOT = Path(__file__).parents[2]
 LEFT_OUT = (".git", ".venv*", ".hypothesis", ".*_cache", "__pycache__", "out", "dist", "build", "*.egg-info", "shared")
 LEAST = 0.95  # of the faults must be noticed
-SECONDS = 300  # after which the tests of one fault are taken to hang, which is noticed too
-PASSED, FAILED, INTERRUPTED, NOTHING = 0, 1, 2, 5  # exit statuses of pytest; of the others, no test has run
+SECONDS = 300  # after which the tests of one fault count as hanging, so the fault is noticed
+PASSED, FAILED, INTERRUPTED, NOTHING = 0, 1, 2, 5  # exit statuses of pytest; with any other, no test has run
 
 
 class Tree:
@@ -45,22 +44,18 @@ class Tree:
         self.edits = 0
         shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(*LEFT_OUT))
         # an installed package finds microgradnd.viz in its folder; in the repository it
-        # lies beside it
+        # lies next to it
         (folder / "microgradnd" / "viz").symlink_to(folder / "viz", target_is_directory=True)
 
     def write(self, path: Path, text: str) -> None:
-        """Change a file, so that Python sees that it is another one: it compares whole
-        seconds and sizes.
-        """
+        """Change a file and its time stamp: Python compares whole seconds and sizes."""
         path.write_text(text, encoding="utf-8")
         self.edits += 1
         stamp = time.time() + 10 * self.edits
         os.utime(path, (stamp, stamp))
 
     def run(self, tests: Sequence[str]) -> tuple[int | None, str]:
-        """Run tests; return pytest's exit status, None if they hang, and what they
-        print.
-        """
+        """Run tests; return pytest's exit status (None if they hang) and output."""
         env = os.environ | {"PYTHONPATH": str(self.folder), "HYPOTHESIS_PROFILE": "unshrunk"}
         command = [sys.executable, "-m", "pytest", "-x", "-q", "--tb=line", "-p", "no:cacheprovider", *tests]
         process = subprocess.Popen(
@@ -80,9 +75,7 @@ class Tree:
         return process.returncode, output
 
     def outcome(self, fault: Fault) -> tuple[str, str]:
-        """Plant a fault, run its tests, and take it back; return what came of it, and
-        what the tests print.
-        """
+        """Plant a fault, run its tests, and undo it; return outcome and output."""
         path = self.folder / fault.file
         text = path.read_text(encoding="utf-8")
         if text.count(fault.old) != 1:
@@ -107,9 +100,7 @@ def is_there(name: str) -> bool:
 
 
 def chosen(given: argparse.Namespace) -> list[Fault]:
-    """Return the faults to plant: those whose files or tests match, of these a
-    sample.
-    """
+    """Return the faults to plant: those that match, or a sample of them."""
     faults = [f for f in FAULTS if any(part in f"{f.file} {f.tests} {f.old}" for part in given.match or [""])]
     faults = faults[given.start :]
     missing = [fault for fault in faults if not is_there(fault.needs)]
@@ -126,12 +117,12 @@ def chosen(given: argparse.Namespace) -> list[Fault]:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=str(__doc__).partition("\n")[0])
     parser.add_argument("match", nargs="*", help="plant only faults whose file, tests or text contain one of these")
-    parser.add_argument("--sample", type=int, help="plant only so many, drawn at random")
-    parser.add_argument("--seed", type=int, help="draw the sample that an earlier run has drawn")
-    parser.add_argument("--start", type=int, default=0, help="leave out the first so many")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="how many at a time")
+    parser.add_argument("--sample", type=int, help="plant only this many, drawn at random")
+    parser.add_argument("--seed", type=int, help="repeat the sample of an earlier run")
+    parser.add_argument("--start", type=int, default=0, help="leave out this many at the start")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="faults planted at a time")
     parser.add_argument(
-        "--verbose", action="store_true", help="print how long each takes, and what the tests of survivors print"
+        "--verbose", action="store_true", help="print the time of each fault, and the output of survivors' tests"
     )
     given = parser.parse_args()
     faults = chosen(given)

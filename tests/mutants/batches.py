@@ -1,5 +1,4 @@
-"""Faults in calls for a whole batch: the class, the rows, the axes, the walk that
-carries all rows of a Jacobian.
+"""Faults in calls for a whole batch: class, rows, axes, the walk of a Jacobian.
 
 Owns: the entries for `batching.py`, `vectorizing.py`, `jacobians.py` and
 `rules/batches.py`.

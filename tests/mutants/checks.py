@@ -1,5 +1,4 @@
-"""Faults in what checks and explains: the gradient checker, checkpoints, `explain`,
-scopes, the command line.
+"""Faults in the gradient checker, checkpoints, `explain`, scopes, the command line.
 
 Owns: the entries for `testing.py`, `recompute.py`, `reasons.py`, `scopes.py` and
 `__main__.py`.

@@ -1,5 +1,4 @@
-"""Faults in the compiler: passes, spellings, buffers, blocks, printing, dispatch, what
-is watched, loops, machine code.
+"""Faults in the compiler, from passes and buffers to guards, loops and machine code.
 
 Owns: the entries for `microgradnd/compiler/` and `anew.py`.
 Must not own: the form of an entry (`__init__.py`).
@@ -889,7 +888,7 @@ ENTRIES: list[tuple[str, ...]] = [
     ("elementary.py", "if i < -n or i >= n:", "if i < -n or i > n:", NUMBA, "numba"),
     ("elementary.py", "k = np.float64(n) - (54.0 if tiny else 0.0)", "k = np.float64(n)", NUMBA, "numba"),
     ("elementary.py", "return math.copysign(y / (y + 2.0), x)", "return y / (y + 2.0)", LOOPS + " " + NUMBA, "numba"),
-    # names, and whose the results are
+    # names, and the ownership of results
     ("source.py", 'unicodedata.normalize("NFKC", wish)', "wish", IDENTIFIERS),
     ("source.py", 'return f"{name}_" if name in RESERVED else name', "return name", NAMES + " " + IDENTIFIERS),
     ("source.py", "self.taken.add(unique)", "pass", NAMES),
@@ -994,7 +993,7 @@ ENTRIES: list[tuple[str, ...]] = [
     ("machine.py", 'np.errstate(all="ignore")', "np.errstate()", NUMBA + "::test_the_race_warns_of_nothing", "numba"),
 ]
 ENTRIES += [
-    # rolling.py and what prints its loops
+    # rolling.py, and the printing of its loops
     ("rolling.py", "while self.end - self.first >= FEWEST and not self.begin():", "while False:", ROLLING),
     ("rolling.py", "agree &= ~(inside & (strides == 0)) | (turns > made)", "pass", ROLLING),
     ("rolling.py", "instead[begin] = outs[-1], 0", "instead[begin] = outs[-1], 1", ROLLING),
@@ -1007,7 +1006,7 @@ ENTRIES += [
     ("rolling.py", "return Turn(first, second - first)", "return Turn(first, 1)", ROLLING),
     ("rolling.py", "agree[:, rows] |= codes[:, rows] == other.beginning(evenly[:, rows])", "pass", ROLLING),
     ("rolling.py", "Turn(place + int(turns[0]) - step, step)", "Turn(place + int(turns[0]), step)", ROLLING),
-    # scanning.py, and the loops that translation.py makes of it
+    # scanning.py, and its loops in translation.py
     ("scanning.py", "column[::-1] if reverse else column", "column", SCANNING),
     ("scanning.py", "x[::-1] if reverse and i >= len(following) else x", "x", SCANNING),
     ("scanning.py", "total + found[node] if node in found else total", "found.get(node, total)", SCANNING),

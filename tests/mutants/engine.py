@@ -1,5 +1,4 @@
-"""Faults in the engine: the tape and its walks, variables, assignment, views, modes,
-transforms.
+"""Faults in the engine: tape, variables, assignment, views, modes, transforms.
 
 Owns: the entries for the files that a recorded operation passes through.
 Must not own: the form of an entry (`__init__.py`).

@@ -1,5 +1,4 @@
-"""Faults in films, pictures of errors, comparisons, histograms over training, neurons
-and flame graphs.
+"""Faults in films, error pictures, comparisons, monitors, neurons and flame graphs.
 
 Owns: the entries for these files of `viz/`.
 Must not own: the form of an entry (`__init__.py`), or the faults of the other pictures

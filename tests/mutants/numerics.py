@@ -1,5 +1,4 @@
-"""Faults planted where numbers are huge, tiny, NaN or tied, in the derivative rules and
-in `nn.functional`.
+"""Faults in rules and `nn.functional` for numbers that are huge, tiny, NaN or tied.
 
 Owns: their table.
 Must not own: how they are planted (`__main__.py`).

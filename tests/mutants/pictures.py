@@ -1,5 +1,4 @@
-"""Faults in the pictures: the graph, its words and numbers, folding, DOT, Mermaid,
-JSON, the page, the plots.
+"""Faults in the pictures: graph, labels, folding, DOT, Mermaid, JSON, page, plots.
 
 Owns: the entries for `viz/`.
 Must not own: the form of an entry (`__init__.py`).

@@ -1,4 +1,4 @@
-"""Faults in what the site makes of docstrings, of the table of rules and of chapters.
+"""Faults in the site's reference, its table of derivatives and its notebooks.
 
 Owns: the entries for `docs/site/`.
 Must not own: the form of an entry (`__init__.py`).
