@@ -906,3 +906,30 @@ def test_too_large_a_graph_is_told_in_part(open_page: Open) -> None:
     page = open_page(np.sum(y), max_nodes=100)
     assert "3,001 operations" in page.panel
     page.press(Keys.END, Keys.HOME)
+
+
+def test_no_line_leads_back_whatever_is_put_together(open_page: Open) -> None:
+    w = mg.tensor(np.ones((3, 3)), requires_grad=True, name="w")
+    h: Any = mg.tensor(np.ones((2, 3)), name="h")
+    for i in range(4):
+        with mg.scope(f"step {i}"):
+            h = np.tanh(h @ w) * mg.tensor(np.full((2, 3), 2.0), name=f"gate {i}")
+    page = open_page(np.sum(np.sqrt(h**2 + 1)))
+    code = """return [...document.querySelectorAll('.line .stroke')].every((line) =>
+        line.getPointAtLength(0).y < line.getPointAtLength(line.getTotalLength()).y)"""
+    for height in (844, 700, 600):
+        metrics = {"width": 390, "height": height, "deviceScaleFactor": 1, "mobile": True}
+        page.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+        page.driver.refresh()
+        page.wait(lambda: page.script("return document.body.dataset.ready") == "true")
+        assert page.all(".box.fold")
+        assert page.script(code), height
+
+
+def test_the_title_of_a_frame_stays_within_it(open_page: Open) -> None:
+    with mg.scope("W" * 300):
+        loss = np.sum(mg.tensor([1.0, 2.0], requires_grad=True) ** 2)
+    page = open_page(loss)
+    code = """const [title, frame] = [...arguments].map((part) => part.getBoundingClientRect().right);
+        return title < frame"""
+    assert page.script(code, page.find(".frame .head text"), page.find(".frame .outline"))

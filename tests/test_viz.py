@@ -23,6 +23,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 import microgradnd as mg
 from microgradnd import nn, viz
+from microgradnd.nn import functional as F
 from microgradnd.primitives import relu
 from microgradnd.tape import Operation
 from microgradnd.viz import dot, render, signs
@@ -960,3 +961,30 @@ def test_what_is_not_finite_draws_without_a_warning() -> None:
             assert viz.draw(loss, view).source  # type: ignore[arg-type]
         assert viz.table(loss)
         assert mg.explain(loss)
+
+
+def test_what_a_layer_computes_for_itself_is_no_constant() -> None:
+    rng = np.random.default_rng(0)
+    model = nn.Sequential(nn.Linear(3, 4, rng=rng), nn.LayerNorm(4), nn.BatchNorm1d(4))
+    loss = F.cross_entropy(model(mg.tensor(rng.normal(size=(5, 3)), name="x")), np.array([0, 1, 2, 3, 0]))
+    assert [node.dtype for node in graph(loss).nodes if node.kind == "constant"] == ["int64"]  # the classes
+    loss.backward()
+    assert [node for node in graph(loss).nodes if node.kind == "constant"] == []
+
+
+def test_a_slide_has_no_statistics_of_a_fold_and_its_notes_can_be_read() -> None:
+    rng = np.random.default_rng(0)
+    model = nn.Sequential(*(nn.Sequential(nn.Linear(3, 3, rng=rng), nn.Tanh()) for _ in range(12)))
+    source = viz.draw(np.sum(model(np.ones((2, 3)))), "both", style="slide", depth=1).source
+    assert "box3d" in source
+    assert "‖grad‖" not in source
+    assert "fontsize=16" in source.splitlines()[1]  # of the sentences below the picture
+
+
+def test_the_label_of_an_alarm_says_part_only_where_there_are_several() -> None:
+    w = mg.tensor([1.0, -2.0, 0.5, 1.0, 2.0], requires_grad=True, name="w")
+    with np.errstate(all="ignore"):
+        source = viz.draw(np.sum(np.sqrt(w)), "both").source
+        assert "part" not in source
+        assert "grad 1 NaN of 5" in source
+        assert "part 1 NaN of 5" in viz.draw(np.sum(np.sqrt(w) + w), "both").source

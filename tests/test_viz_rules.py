@@ -211,7 +211,7 @@ def test_names_that_are_no_words_stand_in_quotes() -> None:
     x, y = named("a - b", 2), named("encoder.0.weight", 2)
     found = texts(np.sum(x * y))
     assert found["multiply", 0][0] == "g * weight"
-    assert found["multiply", 1][0] == "g * ('a - b')"
+    assert found["multiply", 1][0] == "g * 'a - b'"
 
 
 def test_single_numbers_are_put_in() -> None:

@@ -41,6 +41,7 @@ from microgradnd.viz.labels import (
     node_rows,
     scope_text,
     shape_text,
+    text_of,
 )
 from microgradnd.viz.model import DIRECTIONS, VIEWS, Direction, Edge, Graph, Node, Scope, View, nested
 
@@ -125,7 +126,7 @@ SIDES = {
     "RL": ("ne", "se"),
 }  # where x and y in x - y arrive
 SMALL = 9
-AWAY = "&#160;&#160;"  # around the label of an edge, so that it doesn't touch it
+AWAY = "&#160;" * 4  # around the label of an edge, so that it doesn't touch it
 WIDEST, NARROWEST, FADING = 3.6, 0.7, 0.6  # points: of a line, and how much less for each power of ten
 ROLES: dict[Role, dict[str, Any]] = {
     "name": {"bold": True},
@@ -140,6 +141,7 @@ ROLES: dict[Role, dict[str, Any]] = {
 }
 REACH, LEAF_REACH = 40, 12  # rows: a residual connection is worth seeing, the tenth use of a weight is not
 LONGEST_ID = 80
+LONGEST_ROW = 32  # characters of a label on a slide, which is wide
 LINE_WIDTH = 100  # characters of the sentences below a picture
 
 
@@ -362,9 +364,19 @@ def body(graph: Graph, look: Look) -> Iterator[str]:
     if look.style == "page":
         yield from _body(graph, labels, look)
         return
-    flat = [[[word for row in rows for word in row]] if rows else [] for rows in labels]
-    for line in _body(graph, flat, look):
+    for line in _body(graph, [joined(rows) for rows in labels], look):
         yield TYPE.sub(lambda found: f'{found[1]}="{LARGER[found[2]]}"', line)
+
+
+def joined(rows: list[Row]) -> list[Row]:
+    """Return the rows of a label with as many of them in one as a slide has room for."""
+    found: list[Row] = []
+    for row in rows:
+        if found and len(text_of(found[-1])) + len(text_of(row)) < LONGEST_ROW:
+            found[-1] = [*found[-1], *row]
+        else:
+            found.append(row)
+    return found
 
 
 def _body(graph: Graph, labels: list[list[Row]], look: Look) -> Iterator[str]:
@@ -437,7 +449,7 @@ def defaults(rankdir: Direction = "TB", style: Style = "page") -> tuple[Attribut
     graph = GRAPH | {"rankdir": rankdir}
     if style == "slide":
         large = {"fontsize": LARGER[NODE["fontsize"]]}
-        return graph | SLIDE, NODE | large, EDGE | large | {"penwidth": "1.5"}
+        return graph | large | SLIDE, NODE | large, EDGE | large | {"penwidth": "1.5"}
     return graph, NODE, EDGE
 
 

@@ -28,7 +28,7 @@ DETAILS: tuple[Detail, ...] = get_args(Detail)
 SHOWN: tuple[Detail, ...] = ("shapes", "values", "gradients", "rules")
 NEXT = "next"  # on a line that leads to the next copy of a repeated scope
 ALARM_SIGN = "✗ "
-LONGEST_RULE, SHORT_RULE = 56, 32  # characters; up to so many with its numbers, a rule is on one row
+LONGEST_RULE, SHORT_RULE = 56, 18  # characters; up to so many with its numbers, a rule is on one row
 LONGEST = 40  # characters of a name that are shown
 
 
@@ -263,7 +263,7 @@ def _forward_rows(node: Node, show: Collection[str]) -> Iterator[Row]:
         if node.values is not None:
             role: Role = "result" if node.kind == "result" and node.values.elements is not None else "values"
             enough = show if title else {*show, "values"}  # a box isn't empty
-            yield from _numbers(values_text(node.values), node.values, role, enough, "values", not node.shape)
+            yield from _numbers(values_text(node.values), node.values, role, enough, "values", node.shape == ())
     yield from _grad_rows(node, show)
 
 
@@ -290,10 +290,10 @@ def _grad_rows(node: Node, show: Collection[str], is_title_grad: bool = False) -
     if node.grad is not None:
         text = grad_text(node.grad, node.last_norm)
         text = text.removeprefix("grad ").replace("‖grad‖", "‖g‖") if is_title_grad else text
-        yield from _numbers(text, node.grad, "grad", show, "gradients", not node.shape)
+        yield from _numbers(text, node.grad, "grad", show, "gradients", node.shape == ())
     if node.accumulated is not None:
         text = grad_text(node.accumulated).replace("grad", "accumulated")
-        yield from _numbers(text, node.accumulated, "note", show, "gradients", not node.shape)
+        yield from _numbers(text, node.accumulated, "note", show, "gradients", node.shape == ())
 
 
 def value_rows(source: Node, show: Collection[str] = SHOWN) -> list[Row]:
@@ -308,7 +308,7 @@ def value_rows(source: Node, show: Collection[str] = SHOWN) -> list[Row]:
         text = values_text(values) if values.elements is not None or alarm_text(values) else ""
         if not text and source.function == "relu":
             text = active_text(values)
-        numbers = _numbers(text, values, "values", show, "values", not source.shape) if text else []
+        numbers = _numbers(text, values, "values", show, "values", source.shape == ()) if text else []
     equals = "=" if name and not shape and numbers else ""
     row = words((name, "name"), (shape, "shape"), (equals, "shape"), *(numbers[0] if numbers else ()))
     return row + list(_grad_rows(source, show))
@@ -333,8 +333,8 @@ def rule_rows(edge: Edge, several: bool, show: Collection[str] = SHOWN) -> list[
         rows += words((text, "rule"), (numbers if is_short else "", "rule"))
         rows += words(("" if is_short else numbers, "rule"))
     rows += words((summed_text(edge.summed), "grad"))
-    if edge.grad is not None and (several or alarm_text(edge.grad)) and not (edge.numbers and rows):
-        text = grad_text(edge.grad).replace("grad", "part" if edge.grad.elements is not None else "·")
+    if edge.grad is not None and several and not (edge.numbers and rows):
+        text = grad_text(edge.grad).replace("‖grad‖", "‖·‖").replace("grad", "part")
         rows += _numbers(text, edge.grad, "grad", show, "gradients", edge.grad.size == 1)
     return rows
 

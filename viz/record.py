@@ -67,8 +67,8 @@ class Record:
         if node.args is None:  # what `backward()` has let go of goes by a number that no id() can be
             return [p or (-node.position if signs.was_operand(node, k) else None) for k, p in enumerate(node.parents)]
         return [
-            parent if parent is not None else id(arg) if signs.is_array(arg) else None
-            for parent, arg in zip(node.parents, node.args, strict=True)
+            parent if parent is not None else id(node.args[k]) if signs.is_constant(node, k) else None
+            for k, parent in enumerate(node.parents)
         ]
 
     def changed(self) -> list[Leaf]:

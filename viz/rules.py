@@ -158,7 +158,7 @@ class Template:
             name = names.get(found[i], found[i])
             is_argument = self.pieces[i - 1].endswith(("(", ", ")) and self.pieces[i + 1].startswith((")", ", "))
             is_alone = self.pieces[i - 1] == self.pieces[i + 1] == "" and len(found) == 3
-            is_one = is_argument or is_alone or re.fullmatch(r"[^\W\d][\w.]*(\(.*\))?|\d[\w.+]*", name)
+            is_one = is_argument or is_alone or re.fullmatch(r"[^\W\d][\w.]*(\(.*\))?|\d[\w.+]*|'.*'", name)
             found[i] = name if is_one else f"({name})"
         return "".join(found)
 

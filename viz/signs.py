@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 
 from microgradnd import primitives
+from microgradnd.nn.losses import softmax_cross_entropy
+from microgradnd.nn.normalization import normalized
 from microgradnd.registry import VJPS, Variadic, name_of
 from microgradnd.tape import Operation
 
@@ -41,6 +43,8 @@ ALONE = {
 }
 IN_ORDER = {"subtract", "divide", "matmul", "dot", "power", "remainder", "floor_divide"}  # x − y is not y − x
 UNNAMED = {primitives.getitem, primitives.select}  # whose names nobody outside of the library knows
+# Positions of arrays that a layer computes from the other operands, to save time
+COMPUTED_INSIDE = {softmax_cross_entropy: {2}, normalized: {3, 4}}
 SUPERSCRIPT = str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻")
 FORGOTTEN = "const"  # a constant that `backward()` has let go of
 SAID_BY_THE_EDGES = {"shape", "newshape", "keepdims", "ends", "call"}
@@ -51,6 +55,13 @@ def is_array(arg: Any) -> bool:
     single element.
     """
     return isinstance(arg, np.ndarray) and arg.size != 1
+
+
+def is_constant(node: Operation, i: int) -> bool:
+    """Return whether an argument of an operation is a constant array that the caller
+    passed in, and so a node of its own.
+    """
+    return is_array(node.args[i]) and i not in COMPUTED_INSIDE.get(node.function, ())
 
 
 def was_operand(node: Operation, i: int) -> bool:

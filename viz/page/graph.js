@@ -48,10 +48,25 @@ function treeOf(data, crowd = CROWD) {
   }
   const all = [root, ...scopes];
   for (const scope of [root, ...scopes]) {
+    putDataFirst(scope);
     gatherStretches(scope, all, scope.kind === "repeat" ? Math.min(crowd, TURNS) : crowd);
   }
   measure(root);
   return { root, count: rank, scopes: new Map(all.map((scope) => [scope.id, scope])), nodes, edges };
+}
+
+/** Put data right before the part of a scope that uses it first, so that what is put together makes no circle. */
+function putDataFirst(scope) {
+  const places = new Map(scope.children.map((child, i) => [child, i]));
+  const placeOf = (item) => {
+    while (item && !places.has(item)) item = item.parent;
+    return places.get(item) ?? Infinity;
+  };
+  const firstUse = (item) => item.outputs.reduce((first, edge) => Math.min(first, placeOf(edge.target)), Infinity) - 0.5;
+  for (const child of scope.children) {
+    if (isData(child) && child.kind !== "result") places.set(child, Math.min(firstUse(child), places.get(child)));
+  }
+  scope.children.sort((a, b) => places.get(a) - places.get(b));
 }
 
 /** What a scope holds: its operations, numbers that are trained, memory, and which operation is its last. */

@@ -36,6 +36,13 @@ export function shorten(text, longest = 26) {
     : text;
 }
 
+/** As much of the title of a frame as there is room for. */
+function fitting(title, room) {
+  let longest = Math.max(Math.floor(room / 4), 6);
+  while (longest > 6 && widthOf(shorten(title, longest), 11, 600) > room) longest -= 1;
+  return shorten(title, longest);
+}
+
 /** The words in a box: a title, what goes with it, its value, and its gradient. */
 function wordsOf(box) {
   if (box.isScope || box.kind === "fold") {
@@ -234,7 +241,7 @@ export class Picture {
   frame({ frame, x, y, width, height }) {
     const { title, path } = scopeWords(frame);
     const isNamed = path && path !== title && frame.kind !== "stretch";
-    const words = `▾ ${shorten(isNamed ? `${path}  ${title}` : title, Math.max(Math.floor(width / 7), 6))}`;
+    const words = `▾ ${fitting(isNamed ? `${path}  ${title}` : title, width - 34)}`;
     const head = makeSvg(
       "g",
       { class: "head", role: "button", tabindex: -1, "aria-expanded": "true", "aria-label": `Fold ${title}` },
