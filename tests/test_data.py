@@ -1,7 +1,7 @@
 """Batches, parts, and features on one scale.
 
-Owns: that each row comes once, that rows stay together, and how much of a memory-mapped
-array is in memory.
+Owns: each row comes once, rows stay together, and little of a memory-mapped array is
+in memory.
 Must not own: training (`test_fit.py`).
 Read next: `test_fit.py`.
 """
@@ -64,14 +64,14 @@ def test_batches_in_order_are_views_and_tensors_stay_tensors():
 
 @pytest.fixture
 def large(tmp_path):
-    """Return a memory-mapped array of 1 GiB, most of which is a hole in its file."""
+    """Return a memory-mapped array of 1 GiB, whose file is mostly a hole."""
     array = np.memmap(tmp_path / "large", np.float64, "w+", shape=(2**17, 1024))
     array[0], array[-1] = 1.0, 2.0
     return array
 
 
 @pytest.mark.parametrize("shuffle", [False, True])
-def test_of_a_memory_mapped_array_only_the_batch_is_in_memory(large, shuffle):
+def test_only_the_batch_of_a_memory_mapped_array_is_in_memory(large, shuffle):
     rng = np.random.default_rng(0)
     tracemalloc.start()
     training, validation = data.split(large, sizes=(0.75, 0.25), shuffle=shuffle, rng=rng)
@@ -86,7 +86,7 @@ def test_of_a_memory_mapped_array_only_the_batch_is_in_memory(large, shuffle):
 
 
 @pytest.mark.parametrize("shuffle", [False, True])
-def test_parts_of_a_memory_mapped_array_are_those_of_the_array(tmp_path, shuffle):
+def test_parts_of_a_memory_mapped_array_match_the_array(tmp_path, shuffle):
     x = np.random.default_rng(0).normal(size=(20, 3))
     np.save(tmp_path / "x.npy", x)
     mapped = np.load(tmp_path / "x.npy", mmap_mode="r")

@@ -25,7 +25,7 @@ from tests import rows
 
 MODULES = [importlib.import_module(f"tests.rows.{module.name}") for module in pkgutil.iter_modules(rows.__path__)]
 ROWS = [row for module in MODULES for row in module.ROWS]
-# Checked through what is made of them; labels have no derivative
+# Checked through the functions that use them; labels have no derivative
 INTERNAL = {primitives.select, recompute.recompute, losses.onehot, values.instead, scanning.scanned}
 every_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 
@@ -49,7 +49,7 @@ def test_every_rule_has_a_row():
 
 
 def is_a_users(function):
-    """Functions of other test modules and doctests enter the table too."""
+    """Return whether a function is no part of the library: tests define rules too."""
     module = getattr(function, "__module__", None) or "numpy"
     return not module.startswith(("numpy", "microgradnd"))
 
@@ -68,7 +68,7 @@ def test_a_tensor_computes_what_numpy_computes(row):
     @given(row.inputs)
     def law(arrays):
         for dtypes in ((np.float64, np.complex128), (np.float32, np.complex64)):
-            copies = [a.astype(dtypes[a.dtype.kind == "c"]) for a in arrays]  # in the layout that mg.tensor makes
+            copies = [a.astype(dtypes[a.dtype.kind == "c"]) for a in arrays]  # in mg.tensor's memory layout
             expected = numbers(row.call(*copies))
             recorded = row.call(*(mg.tensor(a, requires_grad=True) for a in copies))
             for got, want in zip(numbers(recorded), expected, strict=True):
@@ -126,7 +126,7 @@ def test_single_precision_stays_single(row):
     [(row, point, gradients) for row in ROWS for point, gradients in row.kinks],
     ids=lambda value: getattr(value, "name", None),
 )
-def test_kinks_have_the_value_promised(row, point, promised):
+def test_kinks_have_the_promised_value(row, point, promised):
     with np.errstate(invalid="ignore"):
         gradients = mg.grad(lambda *args: np.sum(row.call(*args)), tuple(range(len(point))))(*point)
     for got, want in zip(gradients, promised, strict=True):

@@ -1,7 +1,7 @@
-"""Products, linear algebra and Fourier transforms beyond their rows: any subscripts,
-freedoms, corners, messages.
+"""Products, linear algebra and Fourier transforms beyond their rows.
 
-Owns: what one call of `check_grads` on one row doesn't show.
+Owns: properties that `check_grads` on one row doesn't show: any subscripts, signs and
+rotations of vectors, corner cases, messages.
 Must not own: rows (`tests/rows/`), comparisons with PyTorch
 (`tests/test_torch_linalg.py`).
 Read next: `tests/rows/linalg.py`.
@@ -30,9 +30,7 @@ def leaf(data):
 
 @st.composite
 def contractions(draw):
-    """Return subscripts for np.einsum and operands that fit: repeated, lone and
-    broadcast indices, ellipses.
-    """
+    """Return operands and subscripts: repeated, lone, broadcast indices, ellipses."""
     sizes = {c: draw(st.integers(1, 3)) for c in "abcd"}
     dots = tuple(draw(st.lists(st.integers(1, 2), max_size=2)))
     words, operands = [], []
@@ -76,7 +74,7 @@ def test_axes_of_a_product_are_refused(function):
 
 def test_cross_of_two_elements_is_refused():
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of NumPy before 2.5; since, it raises itself
+        warnings.simplefilter("ignore", DeprecationWarning)  # NumPy before 2.5 warns; later it raises
         with pytest.raises((NotImplementedError, ValueError), match=r"x\[..., 0\] \* y\[..., 1\]|3-dimensional"):
             mg.grad(lambda x: np.cross(x, np.array([1.0, 2.0])))(np.ones(2))
 
@@ -153,7 +151,7 @@ def test_gradients_of_a_symmetric_matrix_are_symmetric(seed):
         np.testing.assert_allclose(g, g.T, atol=1e-14)
 
 
-def test_repeated_values_do_not_disturb_what_depends_on_values_alone():
+def test_repeated_values_do_not_disturb_functions_of_the_values():
     np.testing.assert_allclose(mg.grad(lambda a: np.sum(LA.eigh(a)[0] ** 2))(np.eye(3)), 2 * np.eye(3))
     np.testing.assert_allclose(mg.grad(lambda a: np.sum(LA.eigvalsh(a) ** 2))(np.eye(3)), 2 * np.eye(3))
     np.testing.assert_allclose(mg.grad(lambda a: np.sum(LA.svd(a)[1] ** 2))(np.eye(3)), 2 * np.eye(3))
@@ -161,16 +159,14 @@ def test_repeated_values_do_not_disturb_what_depends_on_values_alone():
     np.testing.assert_allclose(mg.jvp(lambda a: np.sum(LA.eigvalsh(a)), (np.eye(3),), (SYMMETRIC,))[1], 16.0)
 
 
-def test_repeated_values_are_loud_for_what_depends_on_the_vectors():
+def test_repeated_values_warn_in_functions_of_the_vectors():
     with np.errstate(invalid="ignore"), pytest.warns(RuntimeWarning, match="divide by zero"):
         g = mg.grad(lambda a: np.sum(LA.eigh(a)[1][0]))(np.eye(3))
     assert not np.all(np.isfinite(g))
 
 
 def test_singular_vectors_of_full_matrices():
-    """What completes the singular vectors turns with them: the projection on it has the
-    derivative of I - U U'.
-    """
+    """The other vectors turn too: their projection has the derivative of I - U U'."""
     rng = np.random.default_rng(0)
     a, w = rng.normal(size=(4, 2)), rng.normal(size=(4, 4))
 
@@ -222,7 +218,7 @@ def test_the_rank_is_a_plain_number():
 
 
 @given(st.sampled_from([(4, 2), (2, 4), (3, 3)]), st.sampled_from([None, -1, 1e-3]), st.booleans(), st.booleans())
-def test_lstsq_gives_what_numpy_gives(shape, rcond, deficient, vector):
+def test_lstsq_agrees_with_numpy(shape, rcond, deficient, vector):
     rng = np.random.default_rng(0)
     a, b = rng.normal(size=shape), rng.normal(size=shape[:1] if vector else (shape[0], 2))
     if deficient:
@@ -238,7 +234,7 @@ def test_qr_modes_without_derivative(mode, shape):
         LA.qr(leaf(np.ones(shape)), mode=mode)
 
 
-def test_messages_of_what_does_not_fit():
+def test_messages_for_wrong_shapes():
     with pytest.raises(ValueError, match="must be positive, got 0"):
         LA.tensorinv(leaf(np.eye(2)), ind=0)
     with pytest.raises(LA.LinAlgError, match=r"a must be a square matrix for b of shape \(2,\), got \(2, 3\)"):
@@ -292,7 +288,7 @@ def test_any_transform_of_several_axes(name, axes, count):
 
 
 @given(st.sampled_from(["fft2", "fftn", "ifft2", "ifftn", "rfft2", "rfftn", "irfft2", "irfftn"]), st.data())
-def test_transforms_of_several_axes_give_what_numpy_gives(name, data):
+def test_transforms_of_several_axes_agree_with_numpy(name, data):
     x = np.random.default_rng(0).normal(size=(4, 3, 5))
     axes = data.draw(st.sampled_from([None, (0, 2), (-1, 0), (1, 2)]))
     options = {} if axes is None else {"axes": axes}
@@ -315,9 +311,7 @@ def minors_of(a):
 
 @given(st.integers(2, 5), st.integers(0, 3), st.integers(0, 2**32 - 1), st.booleans())
 def test_det_of_any_rank(n, missing, seed, is_complex):
-    """A matrix of rank n - `missing`, in a stack with a regular one, in both modes and
-    to second order.
-    """
+    """Check a matrix of rank n - `missing`, stacked with a regular one, to order 2."""
     rng = np.random.default_rng(seed)
     rank = max(n - missing, 0)
     a = rng.normal(size=(n, rank)) @ rng.normal(size=(rank, n))
@@ -339,9 +333,7 @@ def test_det_of_any_rank(n, missing, seed, is_complex):
 
 @given(st.floats(0, 20), st.integers(0, 2**32 - 1))
 def test_det_of_nearly_singular_matrices(digits, seed):
-    """The minors of a 3 by 3 matrix are quadratic, so that their central difference is
-    exact for any step.
-    """
+    """The minors of a 3 by 3 matrix are quadratic: central differences are exact."""
     rng = np.random.default_rng(seed)
     u, v = (LA.qr(rng.normal(size=(3, 3)))[0] for _ in range(2))
     a, t = u @ np.diag([1, 0.5, 10**-digits]) @ v, rng.normal(size=(3, 3))
@@ -360,7 +352,7 @@ def test_det_beyond_the_range_of_its_dtype():
 
 
 def test_slogdet_of_a_stack_with_a_singular_matrix():
-    """The logarithm of 0 has no slope; the other matrix has its own."""
+    """The logarithm of 0 has no derivative; the other matrix keeps its own."""
     stack = np.stack([np.eye(2) * 2, np.ones((2, 2))])
     gradient = mg.grad(lambda a: np.sum(LA.slogdet(a)[1]))(stack)
     np.testing.assert_allclose(gradient[0], np.eye(2) / 2)
@@ -373,7 +365,7 @@ def test_slogdet_of_a_stack_with_a_singular_matrix():
 
 @given(st.integers(0, 2**32 - 1))
 def test_tangents_that_are_not_symmetric(seed):
-    """What reads one triangle of a matrix is a function of its symmetric part."""
+    """A function that reads one triangle is a function of the symmetric part."""
     rng = np.random.default_rng(seed)
     t = rng.normal(size=(3, 3))
     for f in (
@@ -388,8 +380,8 @@ def test_tangents_that_are_not_symmetric(seed):
         np.testing.assert_allclose(moved, symmetric, rtol=1e-10, atol=1e-12)
 
 
-# Second derivatives where a length is 0: that of its square is finite, which can't be
-# known from the length
+# Second derivatives where a length is 0: the square of the length has a finite one, but
+# the length doesn't show that
 
 
 @pytest.mark.parametrize(

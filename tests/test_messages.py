@@ -1,10 +1,9 @@
-"""Every message that the library raises for a user's mistake: one table, and a test
-that the table is complete.
+"""Every message for a user's mistake: one table, and a test that it is complete.
 
-A row is a name, a call, the class of its error and words that the message must hold.
-All messages are judged by the same rules: they say what to do, and none comes from
-inside of Python or NumPy. Every `raise` of the library is reached by a row, or its
-place is in `UNREACHED` with the reason.
+A row is a name, a call, the class of its error, and words that the message must hold.
+The same rules hold for all messages: they say what to do, and none comes from inside
+Python or NumPy. Every `raise` in the library is reached by a row, or `UNREACHED` gives
+the reason why not.
 """
 
 from __future__ import annotations
@@ -54,7 +53,7 @@ INSIDE = re.compile(
     r"|truth value|not supported between|_NoValueType|unhashable type|could not convert|must be a real number, not None"
     r"|is none$|got an unexpected|same number of elements|<lambda>\(\)|not a proper array|\b_\w+\(\)"
 )
-SHORTEST = 46  # characters in which an error can say what happened and what to do
+SHORTEST = 46  # characters that it takes to say what happened and what to do
 
 
 class Row(NamedTuple):
@@ -125,9 +124,7 @@ def assigned(thing: Any, name: str, value: Any) -> Callable[[], None]:
 
 
 def stepped(gradient: Any, make: Any = optim.SGD) -> Callable[[], None]:
-    """Return a step of an optimizer after a hook, or somebody else, has changed the
-    gradient.
-    """
+    """Return an optimizer's step after a hook or the user has changed the gradient."""
     w = P(1, 2)
     w._node.grad = gradient  # type: ignore[union-attr]
     return make([w], lr=0.1).step  # type: ignore[no-any-return]
@@ -207,7 +204,7 @@ def plane(**options: Any) -> Any:
 
 
 def without(module: str, call: Callable[[], Any]) -> Callable[[], Any]:
-    """Return a call where a package isn't installed."""
+    """Return a call that runs as if a package weren't installed."""
 
     def run() -> Any:
         names = [name for name in sys.modules if name.partition(".")[0] == module]
@@ -225,7 +222,7 @@ def without(module: str, call: Callable[[], Any]) -> Callable[[], Any]:
 
 
 def film(call: Callable[[str], Any], name: str = "film.gif") -> Callable[[], Any]:
-    """Return a call with the path of a film in a folder of its own."""
+    """Return a call with the path of a film in a temporary folder."""
 
     def run() -> None:
         with tempfile.TemporaryDirectory() as folder:
@@ -235,7 +232,7 @@ def film(call: Callable[[str], Any], name: str = "film.gif") -> Callable[[], Any
 
 
 def training_film(path: str, **changes: Any) -> None:
-    """Make a film of a training of no steps."""
+    """Make a film of a training without steps."""
     model = nn.Linear(1, 1)
     given: dict[str, Any] = {"model": model, "x": np.zeros((3, 1)), "y": np.zeros(3)}
     states = [nn.Linear(*given["model"].weight.shape[::-1]).state_dict()] if "states" not in changes else []
@@ -252,7 +249,7 @@ def without_ffmpeg() -> Any:
 
 
 def failing_ffmpeg() -> None:
-    """Write an MP4 with an ffmpeg that can't."""
+    """Write an MP4 with an ffmpeg that fails."""
     failed = mock.Mock(returncode=1, stderr=b"no such codec")
     with mock.patch("subprocess.run", return_value=failed):
         frames.write_film(Path("film.mp4"), [b""], [1.0], [""])
@@ -268,7 +265,7 @@ def changed_since() -> None:
 
 
 class Taller(nn.Module):
-    """A module that returns a row more than it was given."""
+    """A module that returns one more row than it takes."""
 
     def __init__(self) -> None:
         self.weight = nn.Parameter(np.ones(1))
@@ -283,7 +280,7 @@ def without_graphviz() -> Any:
 
 
 def drawn(text: str, name: str = "", output: Path | None = None, **options: Any) -> Callable[[], Any]:
-    """Return what `python -m microgradnd draw` does with a program."""
+    """Return a call of `python -m microgradnd draw` for a program."""
 
     def draw() -> None:
         with tempfile.TemporaryDirectory() as folder:
@@ -331,7 +328,7 @@ def without_workers() -> Any:
 
 
 def in_folder(call: Callable[[Path], Any]) -> Callable[[], Any]:
-    """Return a call that is given the path of a file in a folder of its own."""
+    """Return a call with the path of a file in a temporary folder."""
 
     def run() -> Any:
         with tempfile.TemporaryDirectory() as folder:
@@ -351,7 +348,7 @@ def saved_and_loaded(tree: Any, into: Any, suffix: str = ".npz") -> Callable[[],
 
 
 def bfloat16_loaded(path: Path) -> Any:
-    """Load numbers that NumPy knows only from a package that onnx brings."""
+    """Load numbers whose dtype NumPy has only through a dependency of onnx."""
     importlib.import_module("ml_dtypes")
     head = b'{"a":{"dtype":"BF16","shape":[1],"data_offsets":[0,2]}}'
     path.write_bytes(len(head).to_bytes(8, "little") + head + bytes(2))
@@ -546,7 +543,7 @@ def loaded_otherwise(optimizer: Any, **changed: Any) -> None:
 
 
 def retyped() -> None:
-    """Take a step with a model that has another dtype since."""
+    """Take a step with a model whose dtype has changed."""
     model = nn.Linear(2, 1)
     optimizer = optim.Adam(model.parameters())
     model.to(np.float32)
@@ -599,7 +596,7 @@ OFFSET = [1.0]
 
 
 class Foreign:
-    """What a tensor of another library looks like from outside."""
+    """An imitation of another library's tensor."""
 
     __module__ = "torch"
     shape = (3,)
@@ -607,9 +604,7 @@ class Foreign:
 
 @mg.primitive
 def shifted(x: Any) -> Any:
-    """Return x + 1: a primitive that looks at its argument, and uses something around
-    it.
-    """
+    """Return x + 1: a primitive that looks at its argument, and captures a value."""
     return x + captured_elsewhere() if float(np.sum(x)) > 0 else x
 
 
@@ -1397,7 +1392,7 @@ ENGINE = {
     "iteration over a number": Row(lambda: list(t[0]), TypeError, "0-d|iter"),
     "NaN under detect_anomaly": Row(lambda: anomaly(), FloatingPointError, "log|NaN or Inf|(2,)"),
     "NaN in a derivative": Row(lambda: anomaly(backward=True), FloatingPointError, "sqrt|NaN or Inf|derivative"),
-    # Rules of the user's
+    # Users' rules
     "a rule that returns None": Row(lambda: mg.grad(with_rule(lambda g, out, x: None))(1.0), TypeError, "own|None"),
     "a rule that returns a number": Row(
         lambda: mg.grad(with_rule(lambda g, out, x: 2.0))(np.ones(2)), TypeError, "own|float|shape"
@@ -1425,7 +1420,7 @@ ENGINE = {
     "jvp of shapes": Row(lambda: mg.jvp(np.sin, (1.0,), (np.ones(2),)), ValueError, "jvp|tangent|(2,)"),
     "vjp of shapes": Row(lambda: mg.vjp(np.sin, np.ones(3))[1](np.ones(2)), ValueError, "cotangent|(3,)|(2,)"),
     "jacobian(mode=)": Row(lambda: mg.jacobian(np.sin, mode="back"), ValueError, "mode|'rev'|'back'"),
-    # Maps
+    # vmap
     "vmap of a value": Row(lambda: mg.vmap(1.0), TypeError, "vmap|f must be a function|float|vmap(f)"),
     "vmap(in_axes=) of another length": Row(
         lambda: mg.vmap(np.sin, (0, 0))(np.ones(2)), ValueError, "vmap(sin)|in_axes|one entry for each of the 1|(0, 0)"
@@ -1511,7 +1506,7 @@ MORE = {
     "a form that can't be hashed": Row(
         lambda: hash(flatten(Noted([1.0]))[1]), TypeError, "Noted|can't be hashed|['a note']|tuples instead of lists"
     ),
-    # What is missing
+    # Missing parts
     "no matplotlib": Row(without("matplotlib", lambda: viz.plot_history([1.0])), ImportError, "matplotlib|pip install"),
     "no graphviz": Row(without("graphviz", picture), ImportError, "graphviz|pip install|graph.dot"),
     "no Graphviz": Row(without_graphviz, ImportError, "Graphviz|pip install|https://graphviz.org"),
@@ -1547,7 +1542,7 @@ MORE = {
     ),
     "compiled updating()": Row(compiled(updated_by_hand, np.ones(2)), TraceError, "updating()|t[...] = value"),
     "saved with a function": Row(saved(lambda x: shifted(x), np.ones(2)), TypeError, "shifted|np and its arguments"),
-    # What changed
+    # Changed values
     "a constant that changed": Row(lambda: constant_changed(100_000), RuntimeError, "(100000,)|multiply|x.copy()"),
     "an argument that changed": Row(argument_changed, RuntimeError, "(100000,)|changed|x.copy()"),
     "a function that isn't the same again": Row(recomputed_otherwise, RuntimeError, "checkpoint|random numbers"),
@@ -1557,7 +1552,7 @@ MORE = {
     "an update of a protected array": Row(read_only, ValueError, "read-only|copy"),
     "updating() of a result": Row(lambda: (t * 2).updating(), RuntimeError, "multiply|leaf|in place"),
     "copy of a result": Row(lambda: copy.copy(t * 2), RuntimeError, "leaf|t.copy()|detach()"),
-    # What isn't an array here, or isn't one any more
+    # Values that aren't arrays, or not any more
     "t.size()": Row(lambda: t.size(0), TypeError, "t.size|t.shape[axis]"),
     "mg.Tensor(list)": Row(lambda: mg.Tensor([1.0]), TypeError, "mg.Tensor|mg.tensor(data"),
     "no_grad without parentheses": Row(lambda: mg.no_grad(lambda x: x), TypeError, "mg.no_grad()|parentheses"),
@@ -1780,9 +1775,7 @@ def message(error: BaseException) -> str:
 
 
 def raises() -> dict[tuple[str, int], str]:
-    """Return the place of every `raise` of the library that makes an error: file, line
-    and what it says.
-    """
+    """Return the file, line and text of every `raise` of the library."""
     found = {}
     for path in sorted(file for folder in FOLDERS for file in folder.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -1793,9 +1786,7 @@ def raises() -> dict[tuple[str, int], str]:
 
 
 def places(error: BaseException | None) -> Iterator[tuple[str, int]]:
-    """Yield where an error, and those that it was raised from, came by: file and
-    line.
-    """
+    """Yield the files and lines of an error's traceback, and of its causes'."""
     while error is not None:
         for frame, line in traceback.walk_tb(error.__traceback__):
             yield frame.f_code.co_filename, line
@@ -1803,7 +1794,7 @@ def places(error: BaseException | None) -> Iterator[tuple[str, int]]:
 
 
 def judged(row: Row, reached: set[tuple[str, int]] | None = None) -> list[str]:
-    """Return what is wrong with the message of a row; note where its error came by."""
+    """Return what is wrong with a row's message; note the lines of its error."""
     try:
         value = row.call()
     except Exception as error:
@@ -2024,9 +2015,9 @@ def test_a_message_says_what_to_do(name: str) -> None:
     assert judged(ROWS[name]) == []
 
 
-UNREACHED = {  # what `raise` makes, and why no call of a user's gets there
-    "UnfitError": "what can't be taken apart or compiled stays a loop of NumPy's calls",
-    "AttributeError(name)": "names with an underscore: protocols of Python and NumPy, which ask whether there is one",
+UNREACHED = {  # the start of a `raise`, and why no user's call reaches it
+    "UnfitError": "a step that can't be unrolled or compiled stays a sequence of NumPy calls",
+    "AttributeError(name)": "names with an underscore: protocols that Python and NumPy look for",
     'GradientError(f"{self.where(path)}: the gradient of argument {i}': "the walk over the tape makes the shape fit",
     'GradientError(f"{self.where(path)}: the tangent of result {k}': "the walk over the tape makes the shape fit",
     "drawn('', None)": "it takes another thread that draws at the same time",

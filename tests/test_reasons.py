@@ -1,6 +1,4 @@
-"""`mg.explain`: each way to lose a gradient has its sentence. `viz.table`: the same as
-text.
-"""
+"""`mg.explain`, a sentence for each way to lose a gradient, and `viz.table`."""
 
 from __future__ import annotations
 
@@ -51,12 +49,12 @@ def test_detached(cut: Any) -> None:
 
 @pytest.mark.parametrize("cut", [lambda w: w.detach(), lambda w: w.data, lambda w: w.detach()[1:]])
 def test_a_large_array_is_known_by_its_memory(cut: Any) -> None:
-    """No copy is made of it; its numbers, all equal, say nothing."""
+    """It isn't copied, and its numbers are all equal, so they identify nothing."""
     w, v = variable(np.zeros(5000), "w"), variable(1.0, "v")
     assert "though multiply used its array: .data, detach() or no_grad()" in told(w, (cut(w) * v).sum())
 
 
-def test_of_what_was_computed_under_no_grad() -> None:
+def test_a_value_computed_under_no_grad() -> None:
     w = variable([1.0, 2.0], "w")
     with mg.no_grad():
         loss = (w * w).sum()
@@ -84,7 +82,7 @@ def test_a_value_keeps_its_gradient_on_demand() -> None:
     h = w * 2
     loss = (h**2).sum()
     assert "call its retain_grad() before backward()" in told(h, loss)
-    h.register_hook(lambda g: g)  # a note of its own
+    h.register_hook(lambda g: g)  # its own note
     assert "call its retain_grad() before backward()" in told(h, loss)
     h.retain_grad()
     assert "no gradient yet" in told(h, loss)
@@ -146,10 +144,10 @@ def test_where_it_stops_is_named() -> None:
     sentence = told(loss)
     assert (
         "it stops at ceil in rounding, whose derivative is 0 there, and at 1 more." in sentence
-    )  # back from the result
+    )  # seen from the result
 
 
-def test_a_gradient_and_the_numbers_in_it() -> None:
+def test_numbers_that_are_not_finite_are_counted() -> None:
     w = variable([1.0, 2.0, 3.0, 4.0], "w")
     (w * np.array([np.nan, np.inf, -np.inf, 0.0])).sum().backward(retain_graph=True)
     assert "that isn't all finite (1 NaN, 2 Inf of 4)" in told(w)
@@ -212,14 +210,14 @@ def test_the_first_gradient_that_is_not_finite() -> None:
     assert "The first gradient that isn't finite: the derivative of sqrt made 1 Inf." in told(loss)
 
 
-def test_what_was_not_finite_from_the_start() -> None:
+def test_variables_that_are_not_finite_themselves() -> None:
     w = variable([np.nan, 2.0], "w")
     sentences = told((w * 2).sum())
     assert "'w' of shape (2,) isn't finite itself: 1 NaN of 2." in sentences
     assert "multiply got an array that isn't finite, and made 1 NaN." in sentences
 
 
-# All else
+# Everything else
 
 
 def test_many_variables_of_one_kind_are_counted() -> None:
@@ -227,7 +225,7 @@ def test_many_variables_of_one_kind_are_counted() -> None:
     assert "'w0', 'w1', 'w2', 'w3', 'w4' and 4 more have no gradient yet" in told(np.concatenate(parts).sum())
 
 
-def test_a_step_since_then_is_told() -> None:
+def test_a_step_since_the_result_is_reported() -> None:
     w = variable([1.0, 2.0], "w")
     loss = (w * w).sum()
     with mg.no_grad():
@@ -248,7 +246,7 @@ def test_explaining_changes_nothing() -> None:
     assert w.grad.tolist() == [8.0, 16.0]
 
 
-def test_what_cannot_be_explained() -> None:
+def test_explain_refuses_other_arguments() -> None:
     with pytest.raises(TypeError, match=r"explain\(\) takes a Tensor, a Module or a viz\.Monitor, got a float"):
         mg.explain(3.0)
     with pytest.raises(TypeError, match="result must be a Tensor, got a float"):
@@ -330,7 +328,7 @@ def test_functions_with_several_results(function: Any) -> None:
     assert any("'w'" in sentence for sentence in mg.explain(function(w)))
 
 
-def test_what_has_accumulated_is_not_of_this_computation() -> None:
+def test_accumulated_gradients_of_other_computations() -> None:
     w = mg.tensor([1.0, 2.0], requires_grad=True, name="w")
     np.sum(w**2).backward()
     dead = np.sum(nn.functional.relu(w - 100.0))

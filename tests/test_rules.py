@@ -1,4 +1,4 @@
-"""What the derivative table says to bad input, and what finite differences cannot see.
+"""The derivative table's messages, and properties that finite differences can't see.
 
 Owns: messages of the rules and their warnings, the parameters of composites,
 derivatives at special points.
@@ -20,15 +20,14 @@ from microgradnd.rules.elementwise import i0_derivative, sinc_derivative
 from microgradnd.rules.values import ratio
 from microgradnd.testing import arrays, check_grads
 
-# Composites have NumPy's parameters: a name or a place that NumPy takes must not mean
-# anything else here
+# Composites have NumPy's parameters: no name or position may mean anything else here
 
 POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 LEFT_OUT = {"out", "bias", "interpolation"}  # `out` can't be recorded; the others are deprecated, and gone in NumPy 2.4
 
 
 def with_signatures():
-    """Return the composites of Python functions whose parameters NumPy tells."""
+    """Return the composites of functions whose signatures NumPy knows."""
     found = []
     for function, spelling in COMPOSITES.items():
         if isinstance(function, np.ufunc) or isinstance(getattr(function, "__self__", None), np.ufunc):
@@ -105,13 +104,13 @@ if hasattr(np, "cumulative_sum"):
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_bad_input_is_told_what_to_do(name):
+def test_errors_say_what_to_do(name):
     call, error, message = WRONG[name]
     with pytest.raises(error, match=message):
         call(mg.tensor(X, requires_grad=True))
 
 
-def test_warnings_are_those_of_numpy():
+def test_warnings_are_numpys():
     x = mg.tensor([[np.nan, 1.0], [np.nan, 2.0]], requires_grad=True)
     with pytest.warns(RuntimeWarning, match="All-NaN slice"):
         medians = np.nanmedian(x, axis=0)
@@ -120,7 +119,7 @@ def test_warnings_are_those_of_numpy():
         np.polyfit(np.ones(3), mg.tensor(X, requires_grad=True), 1)
 
 
-# What is integer or boolean is plain; what is a step has gradient 0
+# Integer and boolean results are plain arrays; step functions have gradient 0
 
 
 @pytest.mark.parametrize(
@@ -157,9 +156,7 @@ def test_a_weighted_histogram_counts_as_numpy_does(values):
 
 @given(st.floats(-30.0, 30.0))
 def test_derivatives_of_sinc_near_and_far(x):
-    """Beside 0, where the formula of each order loses digits, and on either side of
-    where it takes over.
-    """
+    """Near 0, where the recursion loses digits, and on both sides of its start."""
     step = 1e-5
     for order in range(4):
         slope = (sinc_derivative(np.array(x + step), order) - sinc_derivative(np.array(x - step), order)) / (2 * step)
@@ -167,9 +164,7 @@ def test_derivatives_of_sinc_near_and_far(x):
 
 
 def test_derivatives_of_i0_are_the_bessel_functions():
-    """I0' = I1 and I0'' = I0 - I1 / x; their values are those of Abramowitz and Stegun,
-    table 9.8.
-    """
+    """I0' = I1 and I0'' = I0 - I1 / x; values: Abramowitz and Stegun, table 9.8."""
     x = np.array([0.2, 1.0, 5.0])
     np.testing.assert_allclose(
         i0_derivative(x, 1), [0.10050083402813, 0.565159103992485, 24.335642142450528], rtol=1e-13
@@ -266,7 +261,7 @@ def test_modes_agree_where_elements_tie(name):
 
 @given(st.lists(st.sampled_from([0.0, 1.0]), min_size=1, max_size=100), st.integers(1, 9))
 def test_equal_elements_keep_their_order(values, times):
-    """Few numbers are sorted by insertion, which keeps their order anyway."""
+    """A short array is sorted by insertion, which keeps their order anyway."""
     x = np.tile(values, times)
     g = np.arange(1.0, x.size + 1)
     right = np.empty(x.size)
@@ -275,7 +270,7 @@ def test_equal_elements_keep_their_order(values, times):
     np.testing.assert_array_equal(mg.vjp(lambda v: np.sort(v.reshape(-1, 1), axis=0)[:, 0], x)[1](g)[0], right)
 
 
-# NaN: a result that is NaN hands on NaN
+# NaN: a NaN result passes NaN on
 
 
 @pytest.mark.parametrize(
@@ -296,7 +291,7 @@ def test_equal_elements_keep_their_order(values, times):
         np.logaddexp.reduce,
     ],
 )
-def test_nan_is_handed_on(f):
+def test_nan_is_passed_on(f):
     x = np.array([np.nan, 1.0])
     with np.errstate(invalid="ignore"):
         assert np.isnan(f(x))
@@ -346,7 +341,7 @@ def test_remainders_of_negative_numbers():
 
 
 @pytest.mark.parametrize("function", [np.fmax, np.fmin])
-def test_the_one_of_two_that_is_a_number_gets_the_gradient(function):
+def test_the_operand_that_is_not_nan_gets_the_gradient(function):
     x, y = np.array([np.nan, 1.0, 2.0, 2.0]), np.array([1.0, np.nan, 3.0, 2.0])
     gradients = mg.grad(lambda x, y: np.sum(function(x, y)), (0, 1))(x, y)
     larger = function is np.fmin
@@ -362,7 +357,7 @@ def test_interpolation_beyond_all_points():
         np.testing.assert_array_equal(by_fp, weights)
 
 
-def test_eigh_goes_forwards_along_the_symmetric_part_of_a_tangent():
+def test_eigh_uses_the_symmetric_part_of_a_tangent():
     rng = np.random.default_rng(0)
     a, t = rng.normal(size=(3, 3)), rng.normal(size=(3, 3))
     a = a + a.T
@@ -374,7 +369,7 @@ def test_eigh_goes_forwards_along_the_symmetric_part_of_a_tangent():
     assert w.shape == (3,)
 
 
-def test_rows_of_three_axes_that_are_picked_often():
+def test_rows_of_three_axes_picked_repeatedly():
     rng = np.random.default_rng(0)
     x, index, c = rng.normal(size=(10, 3, 4)), rng.integers(0, 10, 60), rng.normal(size=(60, 3, 4))
     expected = np.zeros_like(x)

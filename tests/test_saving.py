@@ -62,7 +62,7 @@ def test_a_model_is_deployed(model, tmp_path, optimize):
     module = loaded(tmp_path / "predict.py")
     np.testing.assert_array_equal(module.predict(x), want)
     with mg.no_grad():
-        model[0].weight *= 2  # the file has the values of before
+        model[0].weight *= 2  # the file keeps the earlier values
     np.testing.assert_array_equal(module.predict(x), want)
     assert "microgradnd" not in (tmp_path / "predict.py").read_text().split('"""', 2)[2]
     assert run(tmp_path / "predict.py").count("[") == 1 + len(x)  # it shows an example
@@ -126,7 +126,7 @@ def test_functions_of_the_user(tmp_path):
         compiled.save(tmp_path / "looked_up.py")
 
 
-def test_what_cannot_be_saved(tmp_path):
+def test_programs_that_cannot_be_saved(tmp_path):
     compiled = mg.compile(lambda x: x + 1)
     with pytest.raises(RuntimeError, match="call the compiled function once"):
         compiled.save(tmp_path / "a.py")

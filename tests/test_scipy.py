@@ -1,7 +1,7 @@
-"""SciPy's functions beyond their rows: tails, kinks, what isn't read, options,
-programs, pictures, messages.
+"""SciPy's functions beyond their rows.
 
-Owns: what one call of a law on one row doesn't show.
+Owns: properties that a law on one row doesn't show: tails, kinks, unread triangles,
+options, programs, pictures, messages.
 Must not own: rows (`rows/special.py`, `rows/scipy_linalg.py`), comparisons with PyTorch
 (`test_torch_scipy.py`).
 Read next: `rows/special.py`.
@@ -46,9 +46,7 @@ def test_ufuncs_are_scipys_own_and_work_there_too():
 
 
 def test_log_ndtr_in_the_tail():
-    """The derivative has a series in 1/x there, where the quotient of density and
-    probability is 0 / 0.
-    """
+    """There density over probability is 0 / 0; the derivative is a series in 1/x."""
     x = np.array([-1e3, -1e4, -1e8, -1e75])
     np.testing.assert_allclose(gradient(special.log_ndtr, x), -x - 1 / x + 2 / x**3 - 10 / x / x**4, rtol=1e-14)
     np.testing.assert_allclose(
@@ -81,9 +79,7 @@ def test_edges_of_domains_are_infinite_or_nan():
 
 
 def test_xlogy_at_0():
-    """0 log 0 is 0 with derivative 0, as in an entropy; the second derivative there is
-    no number.
-    """
+    """0 log 0 is 0 with derivative 0, as in an entropy, and second derivative NaN."""
     p = np.array([0.0, 1.0])
     np.testing.assert_array_equal(gradient(lambda p: special.xlogy(p, p), p), [0.0, 1.0])
     with np.errstate(invalid="ignore"):
@@ -105,9 +101,7 @@ def test_logsumexp_is_numpys_logaddexp():
 
 
 def test_logsumexp_of_a_sum_that_is_0():
-    """Without an element that counts, the sum is 0: its logarithm's derivative in a
-    weight is infinite.
-    """
+    """If no element counts, the sum is 0, and the derivative by a weight infinite."""
     a, b = np.array([0.0, 1.0]), np.zeros(2)
     with np.errstate(all="ignore"):
         assert mg.grad(lambda b: special.logsumexp(a, b=b))(b).tolist() == [np.inf, np.inf]
@@ -131,7 +125,7 @@ def test_options_of_ufuncs():
 @pytest.mark.parametrize("lower", [False, True])
 @pytest.mark.parametrize("trans", [0, 1, 2])
 @pytest.mark.parametrize("unit", [False, True])
-def test_the_other_triangle_is_neither_read_nor_given_a_gradient(lower, trans, unit):
+def test_the_other_triangle_is_not_read_and_has_no_gradient(lower, trans, unit):
     a = UPPER.T.copy() if lower else UPPER.copy()
     other = np.triu(np.ones((3, 3), bool), not unit) if lower else np.tril(np.ones((3, 3), bool), -(not unit))
     spoilt = np.where(other, np.nan, a)
@@ -234,7 +228,7 @@ def test_matrices_must_be_square(f, shape):
         f(leaf(np.ones(shape)))
 
 
-# Matrices made of other things
+# Matrices made of other arrays
 
 
 @pytest.mark.parametrize(
@@ -311,7 +305,7 @@ def test_rules_as_pictures_show_them():
 
 
 @pytest.mark.parametrize(("module", "name"), [(special, "erfx"), (linalg, "solve_triangle")])
-def test_a_name_that_is_not_there(module, name):
+def test_a_missing_name(module, name):
     with pytest.raises(AttributeError, match=rf"{module.__name__.removeprefix('microgradnd.')}.*{name}"):
         getattr(module, name)
 

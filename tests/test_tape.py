@@ -1,5 +1,4 @@
-"""The tape: walking back once, twice, through a million operations, and leaving nothing
-behind.
+"""The tape: walking back once, twice, and through a million operations, without leaks.
 
 Owns: `backward()` and its options, hooks, stale values, memory, anomalies.
 Must not own: derivatives of functions (`test_laws.py`).
@@ -48,7 +47,7 @@ def test_a_leaf_is_its_own_result(x):
     assert x.grad.tolist() == [1.0, 0.0, 2.0]
 
 
-def test_the_gradient_given_is_not_kept(x):
+def test_the_passed_gradient_is_not_kept(x):
     g = np.ones(3)
     x.backward(g)
     x.grad += 1
@@ -80,7 +79,7 @@ def test_a_second_backward_says_what_to_do(x):
     assert x.grad.tolist() == [4.0, 8.0, 12.0]
 
 
-def test_arrays_are_let_go_of_and_the_structure_stays():
+def test_arrays_are_freed_and_the_structure_stays():
     x = mg.tensor(np.ones((50, 50)), requires_grad=True)
     y = np.exp(x)
     alive = weakref.ref(y.data)
@@ -130,7 +129,7 @@ def test_create_graph_differentiates_gradients(x):
     np.testing.assert_allclose(x.grad, 6 * x.data)
 
 
-def test_gradients_of_two_leaves_are_variables_of_their_own():
+def test_gradients_of_two_leaves_are_separate_variables():
     a, b = mg.tensor(1.0, requires_grad=True), mg.tensor(2.0, requires_grad=True)
     (a + b).backward(create_graph=True)
     a.grad += 1
@@ -230,7 +229,7 @@ def test_gradients_keep_shape_and_dtype():
     assert z.grad.shape == ()
 
 
-def test_a_gradient_that_nothing_else_holds_is_not_copied():
+def test_an_unshared_gradient_is_not_copied():
     x = mg.tensor(np.ones(1000), requires_grad=True)
     seen = []
 
@@ -287,7 +286,7 @@ def test_detect_anomaly_looks_into_transforms():
     assert mg.grad(np.sqrt)(4.0) == 0.25
 
 
-def test_detect_anomaly_records_only_where_recording_is_on():
+def test_detect_anomaly_records_only_if_recording_is_on():
     w = mg.tensor([1.0, 2.0], requires_grad=True)
     with mg.no_grad(), mg.detect_anomaly():
         assert not (w * 2).requires_grad
@@ -313,7 +312,7 @@ def test_detect_anomaly_locks_arrays():
 
 
 def test_a_hook_may_write_to_its_gradient():
-    """It is a copy: what the hook returns goes on, or the gradient as it was."""
+    """It is a copy: only the hook's return value replaces the gradient."""
 
     def clear(g):
         g[...] = 0.0
@@ -327,7 +326,7 @@ def test_a_hook_may_write_to_its_gradient():
     np.testing.assert_array_equal(x.grad, [6.0, 10.0])
 
 
-def test_retained_gradients_add_up_in_arrays_of_their_own():
+def test_retained_gradients_add_up_in_their_own_arrays():
     x = mg.tensor([1.0, 2.0], requires_grad=True)
     y = x + 0
     z = y + 0
@@ -359,7 +358,7 @@ def test_the_hook_of_a_computed_complex_number_sees_what_grad_would_hold():
 
 
 @pytest.mark.parametrize("rows", [2000, 5000, 60_000])
-def test_copies_in_half_precision_are_all_counted(rows):
+def test_all_copies_count_in_half_precision(rows):
     """In half precision 2048 + 1 is 2048."""
     x = mg.tensor(np.ones((1, 2), np.float16), requires_grad=True)
     y = x + np.zeros((rows, 2), np.float16)
@@ -380,14 +379,14 @@ def test_modes_end_in_any_order():
     assert records()
 
 
-def test_a_gradient_that_is_a_tensor_is_left_as_an_array():
+def test_a_gradient_tensor_is_left_as_an_array():
     x = mg.tensor([1.0, 2.0], requires_grad=True)
     (x * 3).backward(gradient=mg.tensor([1.0, 10.0]))
     assert type(x.grad) is np.ndarray
     assert x.grad.tolist() == [3.0, 30.0]
 
 
-def test_the_gradient_of_a_number_in_single_precision_is_one_too():
+def test_the_gradient_of_a_single_precision_number_has_single_precision():
     x = mg.tensor(np.float32(2), requires_grad=True)
     (x * np.float64(3)).backward()
     assert (x.grad.dtype, x.grad.tolist()) == (np.float32, 3.0)

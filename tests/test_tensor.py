@@ -1,4 +1,4 @@
-"""Tensor's face: what NumPy does with it, what it refuses, and what it says then.
+"""Tensor's interface: NumPy on a Tensor, refusals, and their messages.
 
 Owns: protocols, operators, attributes, in-place updates, messages.
 Must not own: derivatives (`test_laws.py`), the walks (`test_tape.py`).
@@ -59,7 +59,7 @@ RECORDED = {
 
 
 @pytest.mark.parametrize("call", RECORDED.values(), ids=RECORDED)
-def test_every_way_of_speaking_numpy_records(t, call):
+def test_every_way_of_calling_numpy_records(t, call):
     out = call(t)
     assert isinstance(out, mg.Tensor)
     assert out.requires_grad
@@ -88,7 +88,7 @@ DROPPED = {
 
 
 @pytest.mark.parametrize("call", DROPPED.values(), ids=DROPPED)
-def test_what_would_drop_the_gradient_raises_with_advice(t, call):
+def test_calls_that_would_drop_the_gradient_raise_with_advice(t, call):
     with pytest.raises((TypeError, ValueError)) as caught:
         call(t)
     chain = f"{caught.value} {caught.value.__cause__}"
@@ -96,7 +96,7 @@ def test_what_would_drop_the_gradient_raises_with_advice(t, call):
     assert "t.data" in chain
 
 
-def test_without_a_gradient_it_is_its_array():
+def test_without_a_gradient_a_tensor_acts_as_its_array():
     t = mg.tensor([1.0, 2.0])
     assert np.asarray(t) is t.data
     assert np.array([t, t]).shape == (2, 2)
@@ -149,7 +149,7 @@ def test_comparisons_give_plain_booleans(t):
     assert type(np.argmax(t)) is not mg.Tensor
 
 
-def test_a_copy_is_taken_from_the_caller_but_data_is_the_array():
+def test_callers_arrays_are_copied_but_data_is_the_array():
     mine = np.ones(3)
     t = mg.tensor(mine, requires_grad=True)
     assert not np.shares_memory(t.data, mine)

@@ -1,4 +1,4 @@
-"""The transforms: structures, nesting, and what they say about bad input.
+"""The transforms: structures, nesting, and messages for bad input.
 
 Owns: `grad` and its family on functions whose derivatives are known.
 Must not own: derivatives of single functions (`test_laws.py`).
@@ -33,9 +33,8 @@ def test_numbers_give_numbers_and_arrays_arrays():
 
 @given(number, number)
 def test_nested_derivatives_are_not_confused(x, y):
-    """Siskind & Pearlmutter (2005), "Perturbation confusion and referential
-    transparency".
-    """
+    # Siskind & Pearlmutter (2005), "Perturbation confusion and referential
+    # transparency"
     assert mg.grad(lambda x: x * mg.grad(lambda y: x * y)(y))(x) == pytest.approx(2 * x)
     assert mg.grad(lambda x: x * mg.grad(lambda y: x + y)(y))(x) == 1.0
     assert mg.grad(lambda x: mg.grad(lambda y: x * x * y)(x) * y)(x) == pytest.approx(2 * x * y, abs=1e-12)
@@ -44,7 +43,7 @@ def test_nested_derivatives_are_not_confused(x, y):
     assert mg.jvp(lambda x: x * mg.grad(lambda y: x * y)(y), (x,), (1.0,))[1] == pytest.approx(2 * x)
 
 
-def test_the_example_of_the_design():
+def test_a_gradient_inside_a_gradient():
     assert mg.grad(lambda x: x * mg.grad(lambda y: x * y)(x))(3.0) == 6.0
 
 
@@ -215,8 +214,8 @@ def test_the_hessian_by_another_argument():
 
 
 @given(st.lists(st.floats(-3, 3), min_size=5, max_size=5), st.booleans())
-def test_results_that_are_the_same_add_their_cotangents(g, outside):
-    """Also those that are an argument, which other results depend on."""
+def test_equal_results_add_their_cotangents(g, outside):
+    """Even if one is an argument that other results depend on."""
     w = mg.tensor(2.0, requires_grad=outside)
 
     def f(x):

@@ -1,8 +1,7 @@
-"""Values are NumPy's, in eager mode and in every backend: dtypes, integers that wrap
-around, signed zeros, infinities.
+"""Values are NumPy's at the edges of each dtype, eagerly and in every backend.
 
-Owns: what functions give at the edges of each dtype: small integers and booleans,
-special numbers, numbers of NumPy beside arrays of another dtype, arrays without axes.
+Owns: results for small integers that wrap around, booleans, signed zeros, infinities,
+NumPy scalars next to arrays of another dtype, and arrays without axes.
 Must not own: derivatives (`test_laws.py`), or compiled functions on ordinary numbers
 (`test_compiled_laws.py`).
 Read next: `test_passes.py`.
@@ -37,7 +36,7 @@ def _quiet():
 
 
 def special(dtype):
-    """Return the numbers of a dtype at which functions of it behave otherwise."""
+    """Return the special numbers of a dtype, where functions behave differently."""
     dtype = np.dtype(dtype)
     if dtype.kind in "biu":
         return INTEGERS.astype(dtype)
@@ -51,9 +50,7 @@ def special(dtype):
 
 
 def check_bits(got, want):
-    """Check that results are the same to the last bit: the signs of zeros count, those
-    of NaN don't.
-    """
+    """Check that results are equal to the last bit, except for the signs of NaN."""
     got, want = np.asarray(got), np.asarray(want)
     np.testing.assert_array_equal(got, want, strict=True)
     for part in (np.real, np.imag):
@@ -63,7 +60,7 @@ def check_bits(got, want):
 
 
 def forms(function, backends=(), optimized=(True, False)):
-    """Return a function as it is on Tensors, and compiled."""
+    """Return a function for Tensors in all its forms: eager and compiled."""
 
     def call(*args):
         return function(*args)
@@ -77,7 +74,7 @@ def forms(function, backends=(), optimized=(True, False)):
 
 
 def check(function, *args, **chosen):
-    """Check every form of a function on arrays, if NumPy takes these."""
+    """Check every form of a function on arrays, if NumPy accepts them."""
     try:
         want = function(*(np.array(x) for x in args))
     except (TypeError, ValueError, OverflowError):
@@ -97,7 +94,7 @@ def as_integers(array, dtype):
     return np.round(array * 40).astype(np.int64).astype(dtype)  # so that sums of two wrap around
 
 
-GROUPS = [ROWS[i : i + 8] for i in range(0, len(ROWS), 8)]  # what Hypothesis does around a test takes longer than a row
+GROUPS = [ROWS[i : i + 8] for i in range(0, len(ROWS), 8)]  # Hypothesis's work around a test takes longer than a row
 
 
 @pytest.mark.parametrize("rows", GROUPS, ids=lambda rows: rows[0].name)
@@ -106,7 +103,7 @@ def test_the_table_on_small_integers(rows):
     @given(st.tuples(*(row.inputs for row in rows)))
     def law(drawn):
         for i, (row, arrays) in enumerate(zip(rows, drawn, strict=True)):
-            note(f"row {row.name}")  # the last one that is printed is the one that fails
+            note(f"row {row.name}")  # the last note printed names the row that fails
             for dtype, optimize in (("uint8", i % 2 == 0), ("bool", i % 2 == 1)):
                 check_row(row, [as_integers(a, dtype) for a in arrays], optimize)
 
@@ -114,7 +111,7 @@ def test_the_table_on_small_integers(rows):
 
 
 def check_row(row, args, optimize):
-    """Check a row on arrays, eager and compiled, if NumPy takes these."""
+    """Check a row on arrays, eager and compiled, if NumPy accepts them."""
 
     def call(*args):
         return row.call(*args)
@@ -149,7 +146,7 @@ def test_the_negative_of_an_integer_wraps_around_before_it_is_multiplied(dtype):
 
 
 @pytest.mark.parametrize("compare", [np.less, np.less_equal, np.greater, np.greater_equal, np.equal, np.not_equal])
-def test_comparisons_with_numbers_that_a_dtype_does_not_have(compare):
+def test_comparisons_with_numbers_outside_the_dtype(compare):
     for number in (-1, 300):
         check(lambda x: compare(x, number), np.array([0, 200], np.uint8))  # noqa: B023
         check(lambda x: compare(number, x), np.array([0, 100], np.int8))  # noqa: B023
@@ -276,7 +273,7 @@ def test_rewritings_at_special_numbers(f, dtype):
         lambda x: np.float_power(0.1, x),
     ],
 )
-def test_a_double_beside_single_precision(f, backend):
+def test_a_double_with_a_single_precision_array(f, backend):
     if backend == "numba":
         pytest.importorskip("numba")
     x = np.array([0.1, 1.0, -3.0], np.float32)

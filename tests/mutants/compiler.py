@@ -117,20 +117,20 @@ ENTRIES: list[tuple[str, ...]] = [
         "passes.py",
         "if number is not None and loop_of(step, args) ==",
         "if number is not None or loop_of(step, args) ==",
-        PASSES + " " + f"{VALUES}a_double_beside_single_precision",
+        PASSES + " " + f"{VALUES}a_double_with_a_single_precision_array",
     ),
     (
         "passes.py",
         "and loop_of(step, args) == loop_of(step, [*args[:i], number, *args[i + 1 :]]):",
         ":",
-        f"{PASSES} {VALUES}a_double_beside_single_precision",
+        f"{PASSES} {VALUES}a_double_with_a_single_precision_array",
     ),
     ("passes.py", "(other.shape != step.out.shape and not isinstance(arg, np.generic))", "False", PASSES),
     (
         "passes.py",
         "np.iinfo(dtype).min <= number <= np.iinfo(dtype).max",
         "True",
-        f"{VALUES}comparisons_with_numbers_that_a_dtype_does_not_have",
+        f"{VALUES}comparisons_with_numbers_outside_the_dtype",
     ),
     (
         "passes.py",

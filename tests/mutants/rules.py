@@ -34,7 +34,7 @@ ENTRIES: list[tuple[str, ...]] = [
         "elementwise.py",
         "np.where((x == 0) & (np.real(y) >= 0), 1.0, x)",
         "x",
-        laws("power") + " tests/test_laws.py::test_kinks_have_the_value_promised",
+        laws("power") + " tests/test_laws.py::test_kinks_have_the_promised_value",
     ),
     ("elementwise.py", "constant = constant & (x == 0)", "pass", laws("power", "power-exponents", "power-to-0")),
     ("elementwise.py", "g / (np.sqrt(x - 1) * np.sqrt(x + 1))", "g / np.sqrt(x * x - 1)", laws("arccosh-complex")),
@@ -43,7 +43,7 @@ ENTRIES: list[tuple[str, ...]] = [
         "elementwise.py",
         "np.where(tie, 0.5 * g, g * wins)",
         "np.where(tie, g, g * wins)",
-        laws("fmax") + " tests/test_laws.py::test_kinks_have_the_value_promised",
+        laws("fmax") + " tests/test_laws.py::test_kinks_have_the_promised_value",
     ),
     ("elementwise.py", "np.conj(np.sign(x)) if x.dtype", "np.sign(x) if x.dtype", laws("absolute-complex")),
     (
@@ -123,7 +123,7 @@ ENTRIES: list[tuple[str, ...]] = [
         "choice.py",
         "np.less_equal(x, high)",
         "np.less(x, high)",
-        laws("clip-numbers") + " tests/test_laws.py::test_kinks_have_the_value_promised",
+        laws("clip-numbers") + " tests/test_laws.py::test_kinks_have_the_promised_value",
     ),
     (
         "indexing.py",

@@ -1,13 +1,12 @@
-"""One row for each derivative rule: where to check it, and what it promises at its
-kinks.
+"""One row for each derivative rule: its domain, and its values at kinks.
 
 Owns: the rows, in modules that mirror `microgradnd/rules/`.
-Must not own: the laws that are checked on them (`tests/test_laws.py`).
+Must not own: the laws that hold for every row (`tests/test_laws.py`).
 Read next: `elementwise.py`.
 
-A row is made by one of the functions below. Most say only the domain of each argument:
-Hypothesis draws shapes that broadcast, memory layouts, 0-d and empty arrays and values
-from it.
+The functions below make the rows. Most take only the domain of each argument, from
+which Hypothesis draws values, shapes that broadcast, memory layouts, and 0-d and empty
+arrays.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from microgradnd.testing import arrays, broadcastable_arrays, shapes
 
 @dataclass(frozen=True)
 class Domain:
-    """Where the values of an argument are drawn from, and what they keep away from."""
+    """The range of an argument's values, and the points that they avoid."""
 
     low: float = -3.0
     high: float = 3.0
@@ -52,12 +51,12 @@ class Row:
     function : callable
         The function whose rule is checked.
     call : callable
-        Takes the arrays that are differentiated and calls it.
+        Takes the differentiated arrays, and calls the function.
     inputs : strategy of tuple of arrays
     name : str
     kinks : sequence of (arrays, gradients)
-        Points where the derivative jumps or is infinite, and the gradients of the sum
-        of the result promised there.
+        Points where the derivative jumps or is infinite, and the promised gradients
+        of the sum of the result.
     order : int
         The highest order of derivatives that finite differences can check.
     """
@@ -71,9 +70,7 @@ class Row:
 
 
 def ufunc(function: Any, *domains: Domain, kinks: Any = (), order: int = 2, complex_too: bool = False) -> list[Row]:
-    """Return the rows of a ufunc: one argument per domain, shapes that broadcast
-    together.
-    """
+    """Return the rows of a ufunc: one argument per domain, in shapes that broadcast."""
 
     def inputs(dtype: Any) -> Any:
         options = [d.options() | {"dtype": dtype} for d in domains]
@@ -86,8 +83,9 @@ def ufunc(function: Any, *domains: Domain, kinks: Any = (), order: int = 2, comp
 
 
 def case(function: Any, name: str, call: Callable[..., Any], *specs: Any, kinks: Any = (), order: int = 2) -> Row:
-    """Return one row for a particular call. Each spec is a shape, a strategy of shapes,
-    or (shape, domain[, dtype]).
+    """Return one row for a particular call.
+
+    Each spec is a shape, a strategy of shapes, or (shape, domain[, dtype]).
     """
     inputs = []
     for spec in specs:
@@ -98,9 +96,7 @@ def case(function: Any, name: str, call: Callable[..., Any], *specs: Any, kinks:
 
 
 def reduction(function: Any, domain: Domain = ANY, kinks: Any = (), order: int = 2, min_side: int = 0) -> list[Row]:
-    """Return the rows of a reduction: over everything, an axis, a negative axis,
-    several, with and without keepdims.
-    """
+    """Return the rows of a reduction: over all axes, one, several; with keepdims."""
     full = (3, 2, 4)
     calls: list[tuple[str, Callable[..., Any], Any]] = [
         ("all", lambda x: function(x), shapes(max_side=3, min_side=min_side)),

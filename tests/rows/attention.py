@@ -19,7 +19,7 @@ SHAPES = {  # of query, key and value
     "no-query": ((0, 2), (3, 2), (3, 2)),
     "empty-batch": ((0, 2, 2), (0, 3, 2), (0, 3, 2)),
 }
-HIDDEN = np.array([[True, False, True, False], [False, False, False, False]])  # a row that sees nothing
+HIDDEN = np.array([[True, False, True, False], [False, False, False, False]])  # the second row sees nothing
 ONES = (np.ones((2, 3)), np.ones((4, 3)), np.ones((4, 2)))
 KEPT = np.array([[2.0, 0.0, 2.0, 2.0], [0.0, 0.0, 2.0, 2.0]])  # by dropout
 

@@ -1,6 +1,6 @@
 """Rows of discrete calculus: see `microgradnd/rules/calculus.py`.
 
-Owns: the ways of calling them, and what is promised where pieces meet.
+Owns: the ways of calling them, and the promised values where pieces meet.
 Must not own: anything else.
 Read next: `polynomials.py`.
 """
@@ -13,7 +13,7 @@ from tests.rows import ANY, POSITIVE, Domain, Row, case
 COMPLEX = ((4,), ANY, np.complex128)
 XP, FP = np.array([0.0, 1.0, 3.0]), np.array([2.0, 5.0, 1.0])
 POINTS = Domain(-1.0, 4.0, avoid=(0.0, 1.0, 3.0))
-UP = np.arange(4.0)  # to be added to coordinates that move by less than 1
+UP = np.arange(4.0)  # added to coordinates that move by less than 1
 SMALL = Domain(0.0, 0.9)
 START, STOP = Domain(0.5, 1.0), Domain(2.0, 3.0)
 
@@ -57,7 +57,7 @@ ROWS: list[Row] = [
     case(np.trapezoid, "x-axis", lambda y, x: np.trapezoid(y, x, axis=-2), (3, 2), (3,)),
     case(np.trapezoid, "x-matrix", lambda y, x: np.trapezoid(y, x, 1.0, 1), (2, 3), (2, 3)),
     case(np.trapezoid, "list", lambda y: np.trapezoid(y, [0.0, 1.0, 3.0]), (3,)),
-    # At a point the slope to the right, at the last one to the left
+    # At a point, the slope to its right; at the last point, to its left
     case(
         np.interp,
         "x",

@@ -21,8 +21,8 @@ ROWS: list[Row] = [
     case(np.where, "number-first", lambda x: np.where(x > 0, 1.0, x), ((2, 3), NONZERO)),
     case(np.where, "condition", lambda c, x: np.where(c, x, 2 * x), ((2, 3), Domain(0.1, 1.0)), (2, 1)),
     case(np.where, "complex", lambda x, y: np.where(MASK, x, y), ((2, 3), ANY, np.complex128), (3,)),
-    # On a bound the gradient goes to the value; where the bounds cross, all of it to
-    # the upper one
+    # At a bound the gradient goes to the value; where the bounds cross, to the upper
+    # bound
     *ufunc(clip, UNIT, LOW, HIGH),
     *ufunc(clip, LOW, UNIT, HIGH),
     *ufunc(

@@ -1,5 +1,4 @@
-"""Rows of convolution and pooling: see `microgradnd/nn/convolution.py` and
-`pooling.py`.
+"""Rows of convolution and pooling: see `nn/convolution.py` and `nn/pooling.py`.
 
 Owns: their shapes, settings and ties.
 Must not own: what their values should be (`tests/test_convolution.py`).
@@ -67,7 +66,7 @@ ROWS: list[Row] = [
         "ties",
         functools.partial(F.max_pool1d, kernel_size=2),
         ((1, 1, 4), DISTINCT),
-        kinks=[  # the first of equal elements gets the gradient, and of several NaN
+        kinks=[  # the first of several equal elements, or NaN, gets the gradient
             ((np.array([[[1.0, 1.0, 2.0, 3.0]]]),), (np.array([[[1.0, 0.0, 0.0, 1.0]]]),)),
             ((np.array([[[-np.inf, -np.inf, np.nan, np.nan]]]),), (np.array([[[1.0, 0.0, 1.0, 0.0]]]),)),
         ],

@@ -15,7 +15,7 @@ from tests.rows import ANY, NONZERO, POSITIVE, UNIT, Domain, Row, case, ufunc
 INTEGERS = (-3.0, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
 SMOOTH_STEPS = Domain(avoid=INTEGERS)
 HALVES = Domain(avoid=(-2.5, -1.5, -0.5, 0.5, 1.5, 2.5))
-# nothing of -inf, not even if both are; all of inf, which two share
+# -inf gets nothing, even if both are -inf; inf gets all, and two share it
 LOGADDEXP_ENDS = [
     ((-np.inf, 1.0), (0.0, 1.0)),
     ((-np.inf, -np.inf), (0.0, 0.0)),
@@ -24,7 +24,7 @@ LOGADDEXP_ENDS = [
     ((np.inf, np.inf), (0.5, 0.5)),
     ((np.nan, 1.0), (np.nan, np.nan)),
 ]
-# an infinite leg is all of the hypotenuse, two have equal parts
+# an infinite leg is all of the hypotenuse; two have equal parts
 HALF = np.sqrt(0.5)
 HYPOT_ENDS = [
     ((0.0, 0.0), (0.0, 0.0)),
@@ -41,7 +41,7 @@ ARCTAN2_ENDS = [
     ((1.0, -np.inf), (0.0, 0.0)),
     ((np.nan, 1.0), (np.nan, np.nan)),
 ]
-# the number where the other is NaN; NaN where the result is
+# the number if the other is NaN; NaN if the result is NaN
 FMAX_ENDS = [
     ((1.0, 1.0), (0.5, 0.5)),
     ((1.0, np.nan), (1.0, 0.0)),
@@ -74,7 +74,7 @@ ROWS: list[Row] = [
     *ufunc(np.divmod, Domain(0.1, 0.9), Domain(1.0, 3.0)),
     case(np.divmod, "operator", lambda x: np.divmod(x, 1.0)[1], ((2, 3), Domain(0.1, 0.9))),
     case(np.ldexp, "exponents", lambda x: np.ldexp(x, np.array([2, 0, -1])), (2, 3)),
-    # the mantissa jumps, and the exponent with it, where x is a power of 2
+    # the mantissa and the exponent jump where x is a power of 2
     case(np.frexp, "both", np.frexp, ((2, 3), Domain(0.55, 0.95))),
     case(np.frexp, "mantissa", lambda x: np.frexp(x)[0] ** 2, ((2, 3), Domain(2.1, 3.9))),
     *ufunc(np.modf, SMOOTH_STEPS),
@@ -89,7 +89,7 @@ ROWS: list[Row] = [
             ((0.0, 1.0), (1.0, 0.0)),
             ((0.0, 2.0), (0.0, 0.0)),
             ((2.0, 0.0), (0.0, np.log(2.0))),
-            ((-2.0, 0.0), (0.0, np.nan)),  # defined at whole exponents only
+            ((-2.0, 0.0), (0.0, np.nan)),  # defined at integer exponents only
         ],
     ),
     case(np.power, "to-1", lambda x: x**1, (2, 3), kinks=[((0.0,), (1.0,))]),
@@ -206,7 +206,7 @@ ROWS: list[Row] = [
     case(np.real_if_close, "complex", np.real_if_close, ((2, 3), POSITIVE, np.complex128)),
     case(np.real_if_close, "close", lambda x: np.real_if_close(x + 1e-15j), (2, 3)),
     case(np.real_if_close, "tolerance", lambda x: np.real_if_close(x + 0.01j, tol=0.1), (2, 3)),
-    # The same value in another guise
+    # The same value in another form
     *ufunc(primitives.identity, ANY),
     case(primitives.astype, "complex", lambda x: primitives.astype(x, np.dtype(np.complex128)), (2, 3)),
     *([case(np.astype, "complex", lambda x: np.astype(x, complex), (2, 3))] if hasattr(np, "astype") else []),

@@ -31,9 +31,7 @@ SEVERAL_AXES = {
 
 
 def rows(function, calls, dtype):
-    """Return one row for each call; the derivative of a linear function is itself, so
-    one has its second checked.
-    """
+    """Return one row per call; the first checks second derivatives too."""
     return [
         case(function, name, lambda x, kwargs=kwargs: function(x, **kwargs), (shape, ANY, dtype), order=1 + (i == 0))
         for i, (name, (shape, kwargs)) in enumerate(calls.items())

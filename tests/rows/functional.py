@@ -1,5 +1,4 @@
-"""Rows of the operations of `nn`: see `microgradnd/nn/activations.py`, `losses.py` and
-`linear.py`.
+"""Rows of the operations of `nn`: see its `activations.py`, `losses.py`, `linear.py`.
 
 Owns: their shapes and labels.
 Must not own: what their values should be (`tests/test_functional.py`).
@@ -30,7 +29,7 @@ SHAPES = {"scalar": (), "column": (4, 1), "stack": (2, 1, 3), "empty": (0, 2)}
 AXES = {"last": -1, "first": 0, "both": (0, 1)}
 LABELS = np.array([2, 0, 2, 1])
 WIDE = Domain(-30.0, 30.0)
-# Axes of the mean, whether it is subtracted, and the shapes of x and of weight and bias
+# Axes of the mean, whether to subtract it, and the shapes of x and of weight and bias
 NORMALIZED = {
     "channels": ((-2,), True, (4, 3), (3,)),
     "images": ((-4, -2, -1), True, (2, 3, 2, 2), (3, 1, 1)),

@@ -17,7 +17,7 @@ INDICES = {
     "negative": -1,
     "number": (2, 3),
     "slice": slice(None, None, 2),
-    "backwards": slice(None, None, -1),
+    "reversed": slice(None, None, -1),
     "out-of-range": slice(2, 9),
     "no-elements": slice(1, 1),
     "newaxis": (None, 0),
@@ -40,7 +40,7 @@ INDICES = {
     "arrays": (np.array([[0], [2]]), np.array([1, 1])),
     "open-mesh": np.ix_([0, 2], [3, 1, 1]),
     "mixed": (slice(None), np.array([0, 0, 3])),
-    "mixed-backwards": (slice(None, None, -2), [3, 3]),
+    "mixed-reversed": (slice(None, None, -2), [3, 3]),
     "array-and-number": (np.array([2, 2]), 1),
     "array-and-newaxis": (None, np.array([2, 2])),
     "apart": (np.array([0, 0]), None, np.array([1, 1])),
@@ -51,7 +51,7 @@ INDICES = {
     "empty-list": [],
 }
 SMALL_INDICES = {name: INDICES[name] for name in ("array", "nested-list", "mixed", "full-mask", "apart", "slice")}
-# what is assigned: as it is picked, or broadcast
+# the assigned value, in the shape of the index or broadcast
 VALUES = {"whole": lambda shape: shape, "number": lambda shape: (), "ones": lambda shape: (1,) * len(shape)}
 PICKED = {name: np.zeros((3, 4))[index].shape for name, index in INDICES.items()}
 
@@ -106,7 +106,7 @@ ROWS: list[Row] = [
         (2,),
     ),
     case(np.full_like, "both", lambda x, v: np.full_like(x, v, shape=(2, 2)) * x[0], (3,), ()),
-    # Picking by number
+    # Picking by position
     case(np.take, "flat", lambda x: np.take(x, [0, 5, 5, -1]), (2, 3)),
     case(np.take, "number", lambda x: np.take(x, 1, axis=0), (2, 3)),
     case(np.take, "axis", lambda x: np.take(x, np.array([[0, 2], [1, 1]]), axis=-1), (2, 3)),

@@ -13,16 +13,14 @@ from tests.rows import ANY, Domain, Row, case
 
 SMALL = Domain(-0.4, 0.4)
 AWAY = Domain(0.5, 3.0)
-OFF_ZERO = Domain(-3.1, 2.3, distinct=True, avoid=(0.0,))  # no two of the same size either
+OFF_ZERO = Domain(-3.1, 2.3, distinct=True, avoid=(0.0,))  # and no two of the same absolute value
 COMPLEX = np.complex128
 LA = np.linalg
 SQUARE, STACK = (3, 3), (2, 2, 2)
 
 
 def base(shape):
-    """Return matrices to which SMALL ones can be added: eigenvalues and singular values
-    stay apart, no element is 0.
-    """
+    """Return matrices whose eigenvalues and elements stay apart when SMALL is added."""
     m, n = shape[-2:]
     return np.broadcast_to(np.eye(m, n) * (3.0 * np.arange(1, n + 1) - 0.5) + 0.5, shape)
 
@@ -48,7 +46,7 @@ def forms(function, call, *shapes, complex_shape=None):
     return rows + [small(function, "complex", call, complex_shape or shapes[0], COMPLEX)]
 
 
-# Results made independent of the freedom that the vectors have
+# Results that don't depend on the freedom of the vectors
 
 
 def eigh_form(a, UPLO="L"):
@@ -68,25 +66,21 @@ def svd_form(a, **options):
 
 
 def qr_form(a):
-    """Return Q and R with a positive diagonal: LAPACK may change its sign abruptly, for
-    complex matrices.
-    """
+    """Return Q and R with a positive diagonal; LAPACK may change its sign abruptly."""
     q, r = LA.qr(a)
     signs = np.sign(np.real(np.einsum("...ii->...i", r[..., : q.shape[-1]])))
     return q * np.expand_dims(signs, -2), r * np.expand_dims(signs, -1)
 
 
 def complements(a):
-    """Return the projections on what the singular vectors of a matrix that isn't square
-    leave out.
-    """
+    """Return the projections on the rest of the space beyond the singular vectors."""
     u, s, vh = LA.svd(a)
     k = s.shape[-1]
     return u[..., k:] @ np.conj(u[..., k:]).mT + 0, np.conj(vh[..., k:, :]).mT @ vh[..., k:, :]
 
 
 def lstsq(a, b):
-    """Return the results of np.linalg.lstsq but for the rank, an integer."""
+    """Return the results of np.linalg.lstsq without the rank, an integer."""
     x, residuals, _, s = LA.lstsq(a + base(a.shape).astype(a.dtype), b)
     return x, residuals, s
 
@@ -100,9 +94,7 @@ def norm(ord, **options):
 
 
 def at(*points):
-    """Return kinks of a function that is called near `base`, from pairs of (matrix,
-    gradient).
-    """
+    """Return kinks of a function called near `base`, from (matrix, gradient) pairs."""
     return [((matrix - base(matrix.shape),), (gradient,)) for matrix, gradient in points]
 
 

@@ -13,7 +13,7 @@ POSITIVE = Domain(0.1, 0.9)  # so that no state of a ReLU is at 0
 
 
 def of_cell(mode: str, size: str, bias: bool = True) -> Row:
-    """Return the row of one pass over a sequence."""
+    """Return the row of one run along a sequence."""
     time, batch, features = SIZES[size]
     gates, parts, domain = CELLS[mode].gates, CELLS[mode].parts, POSITIVE if mode == "RNN_RELU" else UNIT
     length = gates * features

@@ -13,16 +13,14 @@ from tests.rows import ANY, DISTINCT, POSITIVE, Domain, Row, case, reduction
 TIE = np.array([1.0, 3.0, 3.0])
 NAN = np.array([1.0, np.nan, 3.0])
 MASK = np.array([[True, False, True], [True, True, True]])
-HOLES = np.array([[0.0, np.nan, 0.0], [0.0, 0.0, np.nan]])  # to be added, so that the tests see NaN there
-ZEROS = np.array([[0.0, 1.0, 1.0], [0.0, 0.0, 1.0], [1.0, 1.0, 1.0]])  # to be multiplied with: one 0, two, none
+HOLES = np.array([[0.0, np.nan, 0.0], [0.0, 0.0, np.nan]])  # added, so that the tests see NaN there
+ZEROS = np.array([[0.0, 1.0, 1.0], [0.0, 0.0, 1.0], [1.0, 1.0, 1.0]])  # factors: rows with one 0, two, none
 COMPLEX = ((2, 3), ANY, np.complex128)
 NEAR_1 = Domain(0.5, 1.5)
 
 
 def options(function, domain=ANY, mask=MASK, **initial):
-    """Return the rows of the other parameters of a reduction: positions, `where` and
-    `initial`.
-    """
+    """Return the rows of a reduction's other parameters, `where` and `initial`."""
     return [
         case(function, "where", lambda x: function(x, where=mask, **initial), ((2, 3), domain)),
         case(function, "where-axis", lambda x: function(x, 1, where=mask[:, :1], **initial), ((2, 3), domain)),
@@ -89,7 +87,7 @@ ROWS: list[Row] = [
     case(np.var, "complex-mean", lambda x, m: np.var(x, mean=m), COMPLEX, ((1, 1), ANY, np.complex128)),
     case(np.var, "method", lambda x: x.var(axis=-1, ddof=1), (2, 3)),
     case(var, "primitive", lambda x: var(x, axis=0), (3, 2)),
-    # 0 where all elements are equal, also where their mean is rounded
+    # 0 where all elements are equal, even if their mean is rounded
     *reduction(np.std, DISTINCT, min_side=2)[1:4],
     *options(np.std, DISTINCT),
     case(

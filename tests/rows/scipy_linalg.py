@@ -30,16 +30,14 @@ def positive(a):
 
 
 def spectrum(a):
-    """Return a matrix whose eigenvalues are apart, and far from 0 and the negative
-    numbers.
-    """
+    """Return a matrix with distinct eigenvalues, far from 0 and negative numbers."""
     return a + np.array(np.diag([2.0, 3.0, 4.0]), a.dtype)
 
 
 def logm(a):
     """Return the logarithm, without SciPy's warning."""
     with warnings.catch_warnings():
-        # Of single precision SciPy expects the accuracy of double precision
+        # SciPy expects the accuracy of double precision even from single precision
         warnings.filterwarnings("ignore", "logm result may be inaccurate")
         return linalg.logm(a)
 

@@ -1,4 +1,4 @@
-"""Rows of the functions that move elements about: see `microgradnd/rules/shape.py`.
+"""Rows of the functions that only move elements: see `microgradnd/rules/shape.py`.
 
 Owns: the ways of calling them.
 Must not own: anything else.
@@ -22,7 +22,7 @@ def lists(function, *args, **kwargs):
 
 
 def product(x, axis=None):
-    """A function of lines that isn't linear: so that second derivatives aren't 0."""
+    """Return a nonlinear function of a line, whose second derivative isn't 0."""
     return np.sum(x * x, axis=axis)
 
 

@@ -1,6 +1,6 @@
 """Rows of the functions that put elements in order: see `microgradnd/rules/sorting.py`.
 
-Owns: the ways of calling them, and what is promised where elements are equal.
+Owns: the ways of calling them, and the promised values for equal elements.
 Must not own: anything else.
 Read next: `statistics.py`.
 """
@@ -78,7 +78,7 @@ ROWS: list[Row] = [
     case(np.nanquantile, "several", lambda x: np.nanquantile(x + HOLES, Q, 0, method="weibull", keepdims=True), MATRIX),
     case(np.nanquantile, "of-q", lambda x, q: np.nanquantile(x + HOLES, q, axis=0), MATRIX, ((2,), Domain(0.6, 0.9))),
     case(np.nanpercentile, "holes", lambda x: np.nanpercentile(x + HOLES, 30), MATRIX),
-    # 0 outside of the elements
+    # 0 beyond the elements
     case(
         place,
         "hazen",

@@ -1,5 +1,4 @@
-"""Rows of the statistics with weights or several variables: see
-`microgradnd/rules/statistics.py`.
+"""Rows of weighted and joint statistics: see `microgradnd/rules/statistics.py`.
 
 Owns: the ways of calling them.
 Must not own: anything else.
