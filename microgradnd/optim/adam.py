@@ -1,4 +1,4 @@
-"""Adam and its relatives: a mean of the gradients, scaled by that of their squares.
+"""Adam and its relatives: a mean of gradients, scaled by a mean of their squares.
 
 Owns: the formulas of Adam, AdamW and NAdam.
 Must not own: the parameters and their layout (`flat.py`).
@@ -17,9 +17,7 @@ from microgradnd.settings import not_negative, pair, setting, switch
 
 
 def moments(s: Any, g: Any, t: Any) -> tuple[Any, Any]:
-    """Move both moments towards a gradient; return the mean, and the root of the
-    unbiased mean square.
-    """
+    """Update both moments; return the mean and the root of the mean square."""
     beta1, beta2 = s.betas
     s.exp_avg = s.exp_avg + (1 - beta1) * (g - s.exp_avg)
     s.exp_avg_sq = beta2 * s.exp_avg_sq + (1 - beta2) * g * g
@@ -34,28 +32,29 @@ class Adam(Optimizer):
 
     With gradient g (plus `weight_decay` times the parameter), step t is
     m <- m + (1 - beta1) (g - m), v <- beta2 v + (1 - beta2) g^2,
-    w <- w - lr / (1 - beta1^t) m / (sqrt(v / (1 - beta2^t)) + eps), from m = v = 0.
+    w <- w - lr / (1 - beta1^t) m / (sqrt(v / (1 - beta2^t)) + eps),
+    starting from m = v = 0.
 
     Parameters
     ----------
     params : iterable of Tensor, or of dict
         Leaves, such as `model.parameters()`; or groups of them, each a dict of "params"
-        and settings of its own. A parameter whose `.grad` is None is left as it is, its
-        step count too.
+        and settings of its own. A parameter whose `.grad` is None stays unchanged, as
+        does its step count.
     lr : float
-        The learning rate, at least 0; the attribute `lr` can be changed between steps,
-        as can every setting.
+        The learning rate, at least 0. You can change the attribute `lr` between steps,
+        and every other setting too.
     betas : (float, float)
-        How much of the mean gradient and of the mean squared gradient is kept each
-        step, from 0 to below 1.
+        The shares of the mean gradient and of the mean squared gradient that each step
+        keeps, from 0 to below 1.
     eps : float
-        Added to the root, which may be 0; at least 0.
+        Added to the root, so that nothing is divided by 0; at least 0.
     weight_decay : float
         The factor of the L2 penalty, at least 0.
     amsgrad : bool
-        Whether the largest v so far takes the place of v.
+        Whether to divide by the root of the largest v so far, instead of the latest.
     maximize : bool
-        Whether the loss is to grow.
+        Whether to maximise the loss rather than minimise it.
 
     Raises
     ------
@@ -67,8 +66,8 @@ class Adam(Optimizer):
 
     See Also
     --------
-    AdamW : with weight decay that isn't scaled.
-    NAdam : with Nesterov's momentum.
+    AdamW : weight decay that isn't scaled.
+    NAdam : Nesterov's momentum.
 
     References
     ----------
@@ -102,17 +101,17 @@ class Adam(Optimizer):
 
 
 class AdamW(Adam):
-    """Adam with weight decay apart from the gradient, so that it isn't scaled with it.
+    """Adam with weight decay that is separate from the gradient, and so not scaled.
 
-    Each step is that of `Adam` without decay, and then w <- w - lr weight_decay w, with
-    w as it was before the step.
+    Each step is a step of `Adam` without decay, then w <- w - lr weight_decay w, with w
+    as it was before the step.
 
     Parameters
     ----------
     params, lr, betas, eps, amsgrad, maximize
         As in `Adam`.
     weight_decay : float
-        How much of a parameter is taken off in each step, times lr; at least 0.
+        The share of a parameter subtracted in each step, times lr; at least 0.
 
     Raises
     ------
@@ -121,7 +120,7 @@ class AdamW(Adam):
 
     See Also
     --------
-    Adam : with the decay in the gradient.
+    Adam : adds the decay to the gradient.
 
     References
     ----------
@@ -151,9 +150,10 @@ class AdamW(Adam):
 class NAdam(Optimizer):
     """Adam with Nesterov's momentum, which grows over the steps.
 
-    With mu(t) = beta1 (1 - 0.96^(momentum_decay t) / 2), the product P of mu up to step
-    t, and g, m, v as in `Adam`, step t is w <- w - lr ((1 - mu(t)) / (1 - P) g + mu(t +
-    1) / (1 - P mu(t + 1)) m) / (sqrt(v / (1 - beta2^t)) + eps).
+    Let mu(t) = beta1 (1 - 0.96^(momentum_decay t) / 2), and P the product of mu up to
+    step t. With g, m and v as in `Adam`, step t is
+    w <- w - lr ((1 - mu(t)) / (1 - P) g + mu(t + 1) / (1 - P mu(t + 1)) m)
+    / (sqrt(v / (1 - beta2^t)) + eps).
 
     Parameters
     ----------
@@ -162,12 +162,12 @@ class NAdam(Optimizer):
     lr : float
         The learning rate, at least 0.
     weight_decay : float
-        The factor of the L2 penalty, or with `decoupled_weight_decay` as in `AdamW`; at
-        least 0.
+        The factor of the L2 penalty, at least 0; with `decoupled_weight_decay`, as in
+        `AdamW`.
     momentum_decay : float
         How quickly the momentum grows, at least 0.
     decoupled_weight_decay : bool
-        Whether weight decay is kept apart from the gradient.
+        Whether weight decay is separate from the gradient.
 
     Raises
     ------
@@ -176,7 +176,7 @@ class NAdam(Optimizer):
 
     See Also
     --------
-    Adam : with plain momentum.
+    Adam : plain momentum.
 
     References
     ----------
