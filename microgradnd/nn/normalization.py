@@ -537,7 +537,7 @@ class LayerNorm(Module):
         Whether there is a weight, and a bias with `bias`.
     bias : bool
     dtype : dtype
-        Of the parameters, by default float64.
+        The dtype of the parameters, by default float64.
 
     Attributes
     ----------
@@ -659,7 +659,7 @@ class GroupNorm(Module):
     affine : bool
         Whether there are a weight and a bias.
     dtype : dtype
-        Of the parameters, by default float64.
+        The dtype of the parameters, by default float64.
 
     Attributes
     ----------

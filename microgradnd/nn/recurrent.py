@@ -371,7 +371,7 @@ class RNN(Recurrent):
     bidirectional : bool
         Whether each layer also goes through the sequence backwards.
     dtype : dtype
-        Of the parameters, by default float64.
+        The dtype of the parameters, by default float64.
     rng : numpy.random.Generator, optional
         For the initial values, uniform on +-1/sqrt(hidden_size) as in PyTorch, and for
         dropout.
