@@ -74,7 +74,7 @@ def operand(function: str, x: Any, name: str = "x", kinds: str = "biufc") -> Any
 
 
 def array_like(x: Any) -> Any:
-    """Return a Tensor, or another value that runs primitives, as it is; else an array."""
+    """Return x if its type runs primitives, as a Tensor does; else as an array."""
     return x if hasattr(type(x), "__primitive__") else np.asarray(x)
 
 

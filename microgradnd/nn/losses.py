@@ -626,8 +626,8 @@ def check_labels(loss: str, logits: Any, labels: Any) -> None:
         raise TypeError(f"{loss}: logits must be floating-point numbers, got {logits.dtype}; convert them to float")
     if labels.dtype.kind not in "iu":
         raise TypeError(
-            f"{loss}: labels must be integers from 0, got {labels.dtype}; convert them with labels.astype(int), or pass "
-            f"probabilities as floats of the shape of the logits, {logits.shape}"
+            f"{loss}: labels must be integers from 0, got {labels.dtype}; convert them with labels.astype(int), or "
+            f"pass probabilities as floats of the shape of the logits, {logits.shape}"
         )
     if not logits.ndim or labels.shape != logits.shape[:1] * (logits.ndim > 1) + logits.shape[2:]:
         raise ValueError(
@@ -913,8 +913,9 @@ plain([lacking])
 def gaussian_nll_loss(
     mean: Any, y: Any, var: Any, reduction: Reduction = "mean", *, full: bool = False, eps: float = 1e-6
 ) -> Any:
-    """Return the negative log-likelihood (log(var) + (mean - y)^2 / var) / 2 of a
-    normal distribution.
+    """Return the negative log-likelihood of a normal distribution.
+
+    It is (log(var) + (mean - y)^2 / var) / 2.
 
     Parameters
     ----------
@@ -1138,7 +1139,8 @@ class CrossEntropyLoss(Loss, function=cross_entropy):
     --------
     >>> import numpy as np
     >>> from microgradnd import nn
-    >>> round(float(nn.CrossEntropyLoss()(np.zeros((4, 10)), np.arange(4))), 3)  # log(10)
+    >>> loss = nn.CrossEntropyLoss()(np.zeros((4, 10)), np.arange(4))
+    >>> round(float(loss), 3)  # log(10)
     2.303
     """
 
