@@ -274,8 +274,8 @@ MISTAKES = {
     ),
     "dropout_p": (lambda: attend(Q, Q, Q, dropout_p=2), ValueError, "must be a probability|2"),
     "inputs": (lambda: M(X, X, X[..., :7]), ValueError, "MultiheadAttention|8, 8 and 8|(3, 5, 7)"),
-    "lengths": (lambda: M(X, X, X[:, :4]), ValueError, "the same|(3, 4, 8)"),
-    "batches": (lambda: M(X, X[:2], X[:2]), ValueError, "same batch|(2, 5, 8)"),
+    "lengths": (lambda: M(X, X, X[:, :4]), ValueError, "equal positions|(3, 4, 8)"),
+    "batches": (lambda: M(X, X[:2], X[:2]), ValueError, "equal batch sizes|(2, 5, 8)"),
     "axes": (lambda: M(X, X[0], X[0]), ValueError, "(batch, positions, features)|(5, 8)"),
     "no axes": (lambda: M(*[np.ones(8)] * 3), ValueError, "MultiheadAttention|(8,)"),
     "attn_mask": (lambda: M(X, X, X, attn_mask=np.ones((4, 5), bool)), ValueError, "attn_mask must have|(5, 5)|(4, 5)"),
@@ -283,7 +283,7 @@ MISTAKES = {
     "padding": (
         lambda: M(X, X, X, key_padding_mask=np.ones((5, 3), bool)),
         ValueError,
-        "MultiheadAttention|key_padding_mask must have the shape (3, 5), got (5, 3)",
+        "MultiheadAttention|key_padding_mask must have shape (3, 5), got (5, 3)",
     ),
     "padding of numbers": (
         lambda: M(X, X, X, key_padding_mask=np.ones((3, 5), int)),

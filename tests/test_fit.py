@@ -180,7 +180,7 @@ def test_a_checkpoint_of_other_measurements_changes_nothing(tmp_path):
     train(checkpoint=path)
     for options in ({"validation": VALIDATION}, {"metrics": MAE}):
         model = network(3)
-        with pytest.raises(ValueError, match=r"fit: checkpoint holds loss, and loss, .* are measured now"):
+        with pytest.raises(ValueError, match=r"fit: checkpoint must have a history of loss, .*, got one of loss;"):
             train(model, checkpoint=path, resume=True, **options)
         assert equal(model, network(3))
     with pytest.raises(ValueError, match=r"changing\.generators must hold"):

@@ -314,9 +314,9 @@ def test_a_program_refuses_labels_and_indices_out_of_range():
     rows = mg.compile(lambda weight, indices: np.sum(F.embedding(indices, weight)))
     loss(x, np.array([0, 299]))
     rows(weight, np.array([0, 299]))
-    with pytest.raises(ValueError, match=r"labels must be from 0 to 299, got some from -100 to 0; .*ignore_index="):
+    with pytest.raises(ValueError, match=r"labels must be from 0 to 299, got values from -100 to 0; .*ignore_index="):
         loss(x, np.array([0, -100]))
-    with pytest.raises(ValueError, match="embedding: indices must be from 0 to 299, got some from -1 to 0"):
+    with pytest.raises(ValueError, match="embedding: indices must be from 0 to 299, got values from -1 to 0"):
         rows(weight, np.array([0, -1]))
 
 

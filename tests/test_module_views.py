@@ -275,7 +275,9 @@ def test_a_layer_that_is_made_inside_a_transform_is_refused(made):
         m.late = made()
         return run(m)
 
-    with pytest.raises(RuntimeError, match=r"Norm\.late was assigned a \w+ inside a transform.*make it in __init__ or"):
+    with pytest.raises(
+        RuntimeError, match=r"Norm\.late can't be assigned a \w+ inside a transform.*make it in __init__ or"
+    ):
         mg.grad(loss)(model)
     assert not hasattr(model, "late")
 

@@ -417,16 +417,19 @@ def entry(**changed):
     [
         (
             lambda: stepped((2,), (), kind=optim.Adam),
-            "isn't the state of this SGD: .* with dampening, .*; got .*amsgrad",
+            "SGD.load_state_dict: the state must be of .* with dampening, .*, got .*amsgrad",
         ),
-        (lambda: stepped((2,)), "it must be of 2 parameters with .*; got 1 parameters with dampening"),
-        (lambda: stepped((1,), (1,), momentum=0.9), r"momentum_buffer of parameter 0 has shape \(1,\), and must have"),
-        (lambda: entry(exp_avg=1.0), "the state of SGD for a parameter has step, momentum_buffer, got {'step'"),
-        (lambda: entry(step=[3]), r"step of parameter 0 has shape \(1,\), and must have \(\)"),
-        (lambda: {"lr": 0.1}, "it must be of 2 parameters with .*; got {'lr': 0.1}"),
-        (lambda: fitting() | {"param_groups": "ab"}, "it must be of 2 parameters with .*; got {'state'"),
-        (lambda: fitting() | {"state": [1.0]}, "it must be of 2 parameters with .*; got {'state'"),
-        (lambda: fitting() | {"state": {0: [1.0]}}, r"for a parameter has .*, got \[1.0\]"),
+        (lambda: stepped((2,)), "must be of 2 parameters with .*, got 1 parameters with dampening"),
+        (
+            lambda: stepped((1,), (1,), momentum=0.9),
+            r"momentum_buffer of parameter 0 must have shape \(2,\), got \(1,\)",
+        ),
+        (lambda: entry(exp_avg=1.0), "the state of a parameter must be a dict with step, momentum_buffer, got {'step'"),
+        (lambda: entry(step=[3]), r"step of parameter 0 must have shape \(\), got \(1,\)"),
+        (lambda: {"lr": 0.1}, "must be of 2 parameters with .*, got {'lr': 0.1}"),
+        (lambda: fitting() | {"param_groups": "ab"}, "must be of 2 parameters with .*, got {'state'"),
+        (lambda: fitting() | {"state": [1.0]}, "must be of 2 parameters with .*, got {'state'"),
+        (lambda: fitting() | {"state": {0: [1.0]}}, r"of a parameter must be a dict with .*, got \[1.0\]"),
         (lambda: fitting(lr=-1), "SGD: lr must be a finite number, 0 or more, got -1"),
         (lambda: fitting(lr=9.0, momentum=0.0, nesterov=True), "nesterov=True needs a momentum"),
     ],
@@ -466,14 +469,22 @@ def exhausted():
 @pytest.mark.parametrize(
     ("params", "error", "message"),
     [
-        (list, ValueError, r"given no parameters: .*can be used once: call it again, or keep list\(model"),
-        (exhausted, ValueError, "given no parameters: the list is empty, or a generator that has been used up"),
-        (lambda: [W * 2], TypeError, r"parameter 0, of shape \(2,\), was computed .* only a leaf can be updated"),
-        (lambda: [W, np.ones(2)], TypeError, r"parameter 1 is a ndarray, not a Tensor; pass model\.parameters\(\)"),
-        (lambda: nn.Linear(1, 1).named_parameters(), TypeError, r"parameter 0 is a tuple, not a Tensor; pass model"),
-        (lambda: W, TypeError, r"takes a list of parameters, not one Tensor; put it into a list: \[w\]"),
-        (lambda: nn.Linear(1, 1), TypeError, r"takes a list of parameters, not a Linear; pass model\.parameters\(\)"),
-        (lambda: {"w": W}, TypeError, "takes a list of parameters, not a dict; pass"),
+        (list, ValueError, r"at least one parameter, got .*each generator works once, or keep list\(model"),
+        (exhausted, ValueError, "at least one parameter, got an empty list or a generator that is used up"),
+        (lambda: [W * 2], TypeError, r"parameter 0, of shape \(2,\), must be a leaf, but was computed"),
+        (
+            lambda: [W, np.ones(2)],
+            TypeError,
+            r"parameter 1 must be a Tensor, got a ndarray; pass model\.parameters\(\)",
+        ),
+        (
+            lambda: nn.Linear(1, 1).named_parameters(),
+            TypeError,
+            r"parameter 0 must be a Tensor, got a tuple; pass model",
+        ),
+        (lambda: W, TypeError, r"must be a list of parameters, got one Tensor; put it into a list: \[w\]"),
+        (lambda: nn.Linear(1, 1), TypeError, r"must be a list of parameters, got a Linear; pass model\.parameters\(\)"),
+        (lambda: {"w": W}, TypeError, "must be a list of parameters, got a dict; pass"),
         (lambda: [W, W], ValueError, r"'w', of shape \(2,\), is in the list twice"),
         (lambda: [mg.tensor([1.0])], ValueError, "none of the 1 parameters requires a gradient"),
     ],
@@ -614,8 +625,8 @@ def test_stray_arguments_are_explained(make, message):
 @pytest.mark.parametrize(
     ("state", "error", "message"),
     [
-        (None, TypeError, r"SGD\.load_state_dict must be given the dict that state_dict\(\) returned, got None; read"),
-        ("run.pkl", TypeError, "must be given the dict that .* got 'run.pkl'; read a file first"),
+        (None, TypeError, r"SGD\.load_state_dict: state_dict must be a dict from state_dict\(\), got None; read"),
+        ("run.pkl", TypeError, "must be a dict from .* got 'run.pkl'; read a file with mg.load first"),
         (entry(step=1.5), TypeError, "step must hold numbers of dtype int64, got float64"),
         (entry(momentum_buffer=np.array(["a", "b"])), TypeError, "momentum_buffer must hold numbers"),
         (entry(momentum_buffer=np.array([1j, 0])), TypeError, "dtype float64, got complex128"),
@@ -732,7 +743,7 @@ def test_a_gradient_that_was_reshaped_is_refused(make):
     w = mg.tensor([1.0, 2.0], requires_grad=True, name="w")
     w.grad = np.array([1.0, 2.0])
     w.grad.resize((1, 2), refcheck=False)
-    message = r"the gradient of 'w' has shape \(1, 2\) and dtype float64, where the parameter has \(2,\) and float64"
+    message = r"the gradient of 'w' must have the parameter's shape \(2,\) and dtype float64, got \(1, 2\) and float64"
     with pytest.raises(ValueError, match=message):
         make([w]).step()
     assert w.data.tolist() == [1.0, 2.0]
@@ -774,7 +785,7 @@ def test_a_group_is_read_and_set_like_a_dict():
     assert (first["lr"], second["lr"], second["betas"]) == (0.1, 0.5, (0.5, 0.6))
     with pytest.raises(ValueError, match="Adam: lr must be a finite number, 0 or more, got -1"):
         second["lr"] = -1
-    with pytest.raises(KeyError, match="Adam has no setting 'momentum'; it has lr, betas"):
+    with pytest.raises(KeyError, match="Adam has no setting 'momentum'; use one of lr, betas"):
         second["momentum"] = 0.5
     assert second["lr"] == 0.5
 
@@ -842,7 +853,7 @@ def test_nothing_is_changed_if_a_gradient_of_any_group_is_wrong():
     w, v, adam = grouped()
     w.grad, v.grad = np.ones(2), np.ones(2)
     v.grad.resize((1, 2), refcheck=False)
-    with pytest.raises(ValueError, match="the gradient of parameter 0 has shape"):
+    with pytest.raises(ValueError, match="the gradient of parameter 0 must have"):
         adam.step()
     assert w.data.tolist() == [1.0, 2.0]
     v.grad = np.ones(2)

@@ -96,10 +96,7 @@ class Numbered(Module, Generic[Item]):
         except TypeError:
             raise TypeError(f"{kind}: an index must be an integer or a slice, got {index!r}") from None
         except IndexError:
-            raise IndexError(
-                f"{kind}: index must be from {-len(names)} to {len(names) - 1} for {len(names)} {self._kind}s, got "
-                f"{index}"
-            ) from None
+            raise IndexError(f"{kind}: index {index} is out of range for {len(names)} {self._kind}s") from None
 
     def _checked(self, name: str, item: Any) -> Item:
         """Return an item, or raise if it isn't a module."""

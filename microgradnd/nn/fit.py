@@ -79,7 +79,7 @@ class History(dict[str, list[float]]):
         """Plot entries, by default the losses, as a figure; see `viz.plot_history`."""
         shown = names or [name for name in self if name.endswith("loss")]
         if unknown := [name for name in shown if name not in self]:
-            raise ValueError(f"History.plot: {unknown[0]!r} was not measured; pass some of {', '.join(self)}")
+            raise ValueError(f"History.plot: names must be among {', '.join(self)}, got {unknown[0]!r}")
         viz = importlib.import_module("microgradnd.viz")  # on use, since viz imports nn
         return viz.plot_history({name: self[name] for name in shown}, **options)
 
@@ -233,7 +233,7 @@ def fit(
         ("callbacks", callbacks, calls, "a list of functions"),
         ("scheduler", scheduler, schedules, "a schedule instance"),
         ("scheduler_step", scheduler_step, scheduler_step in ("epoch", "batch"), "'epoch' or 'batch'"),
-        ("checkpoint", checkpoint, has_place, "the path of a file in an existing folder, also for resume=True"),
+        ("checkpoint", checkpoint, has_place, "the path of a file in an existing folder (resume=True needs one)"),
     ):
         if not is_right:
             raise TypeError(f"fit: {name} must be {expected}, got {value!r:.60}")

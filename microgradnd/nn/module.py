@@ -442,9 +442,9 @@ class Module:
         if param is None:
             setattr(self, name, None)
         elif not isinstance(param, Tensor) or not param.is_leaf:
+            found = "a Tensor that was computed" if isinstance(param, Tensor) else type(param).__name__
             raise TypeError(
-                f"register_parameter: {name!r} must be a leaf Tensor, got {type(param).__name__}; make one with "
-                f"nn.Parameter(data)"
+                f"register_parameter: {name!r} must be a leaf Tensor, got {found}; make one with nn.Parameter(data)"
             )
         else:
             if self._role != "module":
