@@ -380,7 +380,7 @@ def binary_cross_entropy(p: Any, y: Any, reduction: Reduction = "mean", *, weigh
     --------
     >>> import numpy as np
     >>> from microgradnd.nn import functional as F
-    >>> F.binary_cross_entropy(np.array([0.5, 0.9]), np.array([1.0, 1.0]), "none").round(3)
+    >>> F.binary_cross_entropy(np.array([0.5, 0.9]), np.ones(2), "none").round(3)
     array([0.693, 0.105])
     """
     check_alike("binary_cross_entropy", p, y)

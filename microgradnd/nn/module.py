@@ -370,7 +370,7 @@ class Module:
         return Module._changes
 
     def _others(self) -> list[Module]:
-        """Return the other modules that share this one's attributes."""
+        """Return the other modules that share attributes with this module."""
         root = self._root()
         family = [root, *(view for reference in root._views if (view := reference()) is not None)]
         return [module for module in family if module is not self]
