@@ -1,6 +1,6 @@
-"""Containers of modules and parameters, and what is done to a network as a whole.
+"""Containers of modules and parameters, and changes of a whole network.
 
-Owns: `Sequential`'s changes of place, `ModuleList`, `ModuleDict`, `ParameterList`;
+Owns: renumbering in `Sequential`, `ModuleList`, `ModuleDict`, `ParameterList`;
 `apply`, `requires_grad_`, `to`, forward hooks, the path of a layer in a message, and
 `summary`.
 Must not own: registration itself (`test_nn.py`), or a message's wording
@@ -224,12 +224,12 @@ def test_a_message_of_ours_names_the_layer(run):
         run(model[0])(np.ones((5, 3)))
 
 
-def test_a_message_of_the_user_stays_as_it_is():
+def test_the_message_of_a_users_error_does_not_change():
     with pytest.raises(ValueError, match=r"^a user's own$"):
         nn.Sequential(nn.Sequential(Broken()))(X)
 
 
-def test_a_summary_names_each_call_and_leaves_the_network_as_it_was():
+def test_a_summary_names_each_call_and_does_not_change_the_network():
     class Twice(nn.Module):
         def __init__(self):
             self.shared = nn.Linear(2, 2, dtype=np.float32)
@@ -259,7 +259,7 @@ def test_a_summary_names_each_call_and_leaves_the_network_as_it_was():
     assert not model.shared.forward_hooks
 
 
-def test_a_summary_goes_up_to_the_layer_that_failed():
+def test_a_summary_ends_with_the_layer_that_failed():
     model = nn.Sequential(nn.Linear(2, 3), nn.Sequential(nn.Tanh(), nn.Linear(4, 1)), nn.Tanh())
     text = repr(nn.summary(model, X)).splitlines()
     assert [line.split("  ")[0].strip() or line.split()[0] for line in text[2:7]] == [

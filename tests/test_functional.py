@@ -1,7 +1,6 @@
-"""The functions of `nn.functional`: values, gradients in closed form, stability in the
-tails, and messages.
+"""`nn.functional`: values, gradients in closed form, stable tails, and messages.
 
-Owns: what is particular to each function.
+Owns: the peculiarities of each function.
 Must not own: the laws that all rules obey (`test_laws.py`, with the rows in
 `rows/functional.py`).
 Read next: `test_optim.py`.
@@ -63,7 +62,7 @@ def test_squared_errors(pair):
 
 @often
 @given(classified())
-def test_the_gradient_of_cross_entropy_is_softmax_less_onehot(batch):
+def test_the_gradient_of_cross_entropy_is_softmax_minus_onehot(batch):
     logits, labels = batch
     n, classes = logits.shape
     expected = probabilities(logits) - np.eye(classes)[labels.astype(int)]
@@ -118,7 +117,7 @@ def test_sigmoid(x):
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("shape", [(MANY_ROWS, 5), (2, MANY_ROWS, 3), (MANY_ROWS - 1, 4)])
-def test_many_rows_take_a_shorter_way_to_the_same(shape, dtype):
+def test_many_rows_take_a_faster_path_to_the_same_values(shape, dtype):
     rng = np.random.default_rng(0)
     x = rng.normal(size=shape).astype(dtype) * 50
     x[..., 0, :] = np.nan
@@ -130,7 +129,7 @@ def test_many_rows_take_a_shorter_way_to_the_same(shape, dtype):
         out, pullback = mg.vjp(function, x)
         (grad,) = pullback(g)
         assert out.dtype == grad.dtype == dtype
-        for i in np.ndindex(shape[:-1]):  # a row alone, with its axis in a tuple, takes the other way
+        for i in np.ndindex(shape[:-1]):  # a single row, with its axis in a tuple, takes the other path
             row, pullback_row = mg.vjp(lambda row, f=function: f(row, axis=(0,)), x[i])
             np.testing.assert_allclose(out[i], row, rtol=close, atol=close)
             np.testing.assert_allclose(grad[i], pullback_row(g[i])[0], rtol=close, atol=close * 10)
@@ -148,9 +147,7 @@ def test_softmax_and_its_logarithm(x, axis):
 @pytest.mark.parametrize("axis", [0, 1, 2, -1, -2, -3])
 @pytest.mark.parametrize("function", [F.softmax, F.log_softmax], ids=["softmax", "log_softmax"])
 def test_softmax_of_many_rows_along_any_axis(function, axis):
-    """200 rows, from which on another way leads to the largest element: value, VJP and
-    JVP against the definition.
-    """
+    """Value, VJP and JVP for 200 rows, whose maxima are found in another way."""
     rng = np.random.default_rng(0)
     x, g, t = (rng.normal(size=(200, 3, 4)) for _ in range(3))
     e = np.exp(x)
@@ -185,7 +182,7 @@ def test_softmax_of_many_rows_along_any_axis(function, axis):
         (nn.Tanh(), "tanh: x"),
     ],
 )
-def test_what_is_no_array_of_numbers_is_named(function, name, wrong):
+def test_a_value_that_is_no_array_of_numbers_is_named(function, name, wrong):
     with pytest.raises(TypeError, match=rf"^({name}) must be an array or Tensor of (real )?numbers, got .*np.asarray"):
         function(wrong)
 
@@ -205,7 +202,7 @@ def test_linear(x, weight, bias):
     np.testing.assert_allclose(F.linear(x[0], weight), weight @ x[0], rtol=1e-13, atol=1e-13)
 
 
-def test_relu_and_tanh_are_what_they_are_called():
+def test_relu_and_tanh_compute_what_their_names_say():
     x = mg.tensor([-1.0, 0.0, 2.0], requires_grad=True)
     y = F.relu(x)
     y.sum().backward()
@@ -231,9 +228,7 @@ def test_no_overflow_and_no_warning_in_the_tails():
 
 
 def test_a_common_offset_costs_no_precision():
-    """Differences of large logits are exact, so nothing is lost, even in single
-    precision.
-    """
+    """Differences of large logits are exact, even in single precision."""
     x = np.array([[0.0, 1.0, 2.0]], np.float32)
     shifted = x + np.float32(2**20)
     loss, gradient = mg.value_and_grad(lambda x: F.cross_entropy(x, np.array([0])))(x)
@@ -282,7 +277,7 @@ def test_nan_is_never_hidden(f):
 
 
 def test_linear_multiplies_matrices_only(monkeypatch):
-    """NumPy computes np.dot of more dimensions without BLAS, several times slower."""
+    """NumPy computes np.dot of more axes without BLAS, several times slower."""
     products, dot = [], np.dot
     monkeypatch.setattr(np, "dot", lambda x, y: products.append((np.ndim(x), np.ndim(y))) or dot(x, y))
     x, weight = mg.tensor(np.ones((2, 4, 3)), requires_grad=True), mg.tensor(np.ones((5, 3)), requires_grad=True)
@@ -431,7 +426,7 @@ def test_softmax_along_any_axis_of_many_rows(shape, axis):
 
 @pytest.mark.parametrize(("dtype", "far"), [(np.float32, 1e7), (np.float64, 1e15), (np.float16, 1000.0)])
 def test_cross_entropy_of_logits_far_from_0(dtype, far):
-    """The top two differ by 1, whatever the label's logit is."""
+    """The top two differ by 1 for any logit of the label."""
     x = np.array([[far, far + 1, 0.0], [0.0, -far, 0.0]], dtype)
     p = 1 / (1 + np.exp(-1.0))
     gradient = mg.grad(lambda x: F.cross_entropy(x, np.array([2, 1]), "sum"))(x)

@@ -1,5 +1,4 @@
-"""Modules: registration, paths and names, state, layers, and modules as arguments of
-the transforms.
+"""Modules: registration, paths and names, state, layers, and use in transforms.
 
 Owns: the behaviour of the modules of `microgradnd/nn` and `init.py`, and their error
 messages.
@@ -113,7 +112,7 @@ def test_a_frozen_parameter_stays_registered(rng):
     assert "0.weight" in model.state_dict()
 
 
-def test_none_and_del_take_a_parameter_or_module_out():
+def test_none_and_del_remove_a_parameter_or_module():
     layer = nn.Linear(2, 1)
     layer.bias = None
     assert [path for path, _ in layer.named_parameters()] == ["weight"]
@@ -123,7 +122,7 @@ def test_none_and_del_take_a_parameter_or_module_out():
     assert layer.bias is None
 
 
-def test_a_parameter_may_take_the_place_of_another():
+def test_a_parameter_may_replace_another():
     layer = nn.Linear(2, 1)
     layer.weight = nn.Parameter(np.ones((1, 2)))
     assert layer(np.ones(2)).shape == (1,)
@@ -145,7 +144,7 @@ def test_a_parameter_may_take_the_place_of_another():
         (lambda m: setattr(m, "mean", m.bias * 2), r"'mean' is a buffer of Linear .* assign the array, t\.data"),
     ],
 )
-def test_what_is_registered_is_not_replaced_by_something_else(assign, message):
+def test_a_registered_attribute_is_not_replaced_by_another_type(assign, message):
     layer = nn.Linear(2, 1)
     layer.child = nn.ReLU()
     layer.register_buffer("mean", [0.0])
@@ -197,7 +196,7 @@ def test_a_container_of_modules_or_parameters_is_refused(outer, inner, item):
             use()
 
 
-def test_a_container_that_holds_itself_or_only_numbers_is_no_trouble():
+def test_a_container_that_holds_itself_or_only_numbers_is_accepted():
     model = nn.Module()
     model.history = [1.0] * 1000
     model.cycle = [2.0]
@@ -205,7 +204,7 @@ def test_a_container_that_holds_itself_or_only_numbers_is_no_trouble():
     assert not list(model.parameters())
 
 
-def test_a_tensor_that_comes_to_require_a_gradient_is_found():
+def test_a_tensor_that_requires_a_gradient_later_is_found():
     model = nn.Module()
     model.w = mg.tensor([1.0])
     assert not list(model.parameters())
@@ -391,7 +390,7 @@ def test_slots_and_values_compared_by_the_user():
     assert [path for path, _ in nn.Sequential(Equal(), Equal(), nn.Linear(1, 1)).named_modules()] == ["", "0", "1", "2"]
 
 
-# Done to all of it
+# Changes of the whole network
 
 
 def test_zero_grad_sets_gradients_to_none(rng):
@@ -440,7 +439,7 @@ def test_loading_takes_parameters_of_another_module(rng):
     assert two[0].weight.data is not one[0].weight.data
 
 
-def test_loading_does_not_write_to_protected_arrays():
+def test_loading_does_not_write_to_read_only_arrays():
     layer = nn.Linear(2, 1)
     weight, mean = np.ones((1, 2)), np.zeros(2)
     weight.flags.writeable = mean.flags.writeable = False
@@ -468,7 +467,7 @@ def test_loading_does_not_write_to_protected_arrays():
         ({"weight": [[1j, 0]], "bias": [0.0]}, "weight must hold numbers .* got complex128; convert it with .astype"),
     ],
 )
-def test_what_is_no_state_changes_nothing(state, message):
+def test_a_value_that_is_no_state_changes_nothing(state, message):
     layer = nn.Linear(2, 1)
     before = layer.state_dict()
     with pytest.raises(TypeError, match=message):
@@ -501,7 +500,7 @@ def test_a_state_that_does_not_fit_changes_nothing(state, message):
         np.testing.assert_array_equal(array, before[path])
 
 
-def test_loading_may_pass_over_what_does_not_match():
+def test_loading_may_ignore_keys_that_do_not_match():
     layer = nn.Linear(2, 1)
     found = layer.load_state_dict({"weight": np.ones((1, 2)), "extra": 1.0}, strict=False)
     assert found.missing_keys == ["bias"]
@@ -563,7 +562,7 @@ def test_a_module_taken_out_after_compiling_is_out():
             np.testing.assert_allclose(captured(x).data, want)
 
 
-def test_a_walk_that_zero_grad_keeps_sees_every_change():
+def test_zero_grad_notices_every_change_of_the_network():
     model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 1))
     for change in (
         lambda: None,
@@ -685,7 +684,7 @@ def test_layers_of_a_sequential_are_replaced_and_deleted(rng):
         (lambda m: nn.Sequential({"forward": nn.ReLU()}), ValueError, "'forward' can't be the name of a module"),
     ],
 )
-def test_bad_places_in_a_sequential_are_explained(use, error, message, rng):
+def test_bad_indices_of_a_sequential_are_explained(use, error, message, rng):
     with pytest.raises(error, match=message):
         use(network(rng))
 
@@ -789,9 +788,7 @@ def test_jvp_and_vjp_of_a_module(problem):
 
 
 def test_derivatives_of_derivatives_of_a_module(problem):
-    """Hessian times gradient, by nested transforms, by jvp over grad, and by
-    differences.
-    """
+    """Hessian times gradient: by nested transforms, jvp over grad, and differences."""
     model, x, y = problem
     gradient = mg.grad(loss_of)(model, x, y)
 
@@ -812,9 +809,7 @@ def test_derivatives_of_derivatives_of_a_module(problem):
 
 
 def test_nothing_survives_a_transform(rng):
-    """Without the garbage collector: no reference cycle holds the module that the
-    function was given.
-    """
+    """No reference cycle keeps the module that the function got."""
     seen = []
 
     def loss(inner, x, y):
@@ -829,7 +824,7 @@ def test_nothing_survives_a_transform(rng):
         gc.enable()
 
 
-def test_a_module_beside_other_arguments_and_within_trees(rng):
+def test_a_module_next_to_other_arguments_and_in_trees(rng):
     model, x = network(rng), np.ones((2, 3))
     gradient, gx = mg.grad(lambda tree, x: np.sum(tree["model"](x) * tree["scale"]), argnums=(0, 1))(
         {"model": model, "scale": 2.0}, x
@@ -875,7 +870,7 @@ FANS = {(4, 6): (6, 4), (4, 6, 3, 2): (36, 24)}  # shape: (fan_in, fan_out)
         (lambda t, rng: nn.init.kaiming_normal_(t, mode="fan_out", nonlinearity="tanh", rng=rng), 5 / math.sqrt(2700)),
     ],
 )
-def test_random_initial_values_have_the_spread_promised(fill, std, rng):
+def test_random_initial_values_have_the_documented_spread(fill, std, rng):
     tensor = nn.Parameter(np.zeros((300, 200), np.float32))
     assert fill(tensor, rng) is tensor
     assert tensor.dtype == np.float32
