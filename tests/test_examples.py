@@ -105,7 +105,7 @@ def rows(printed: str, columns: int) -> list[list[float]]:
 
 @pytest.fixture(scope="module")
 def printed(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> str:
-    """Run the example that a test asks for, check its figures, and return its output."""
+    """Run the example that a test asks for, check its figures; return its output."""
     folder = tmp_path_factory.mktemp(request.param)
     text = run(request.param, folder)
     out = folder / "out"

@@ -1,4 +1,4 @@
-"""Every layer, activation and loss: eager, transformed, compiled, drawn, half precision.
+"""Every layer, activation and loss: eager, transformed, compiled, drawn.
 
 Owns: the walk over the rows of `layers.py`, and the peculiarities of single layers.
 Must not own: values and derivatives, which PyTorch checks (`test_torch_nn.py`); the

@@ -23,7 +23,7 @@ X = np.array([[1.0, 2.0], [3.0, 6.0], [2.0, 1.0]])
 
 
 class Norm(nn.Module):
-    """A batch norm that counts calls, with running means as buffer and frozen Tensor."""
+    """A batch norm with a count, and running means as buffer and frozen Tensor."""
 
     def __init__(self):
         self.scale = nn.Parameter([2.0, 3.0])
