@@ -484,7 +484,7 @@ def test_dropout() -> None:
             F.dropout(x, wrong)
         with pytest.raises(ValueError, match="p must be a probability"):
             nn.Dropout(wrong)
-    with pytest.raises(TypeError, match=r"numpy.random.Generator, not int"):
+    with pytest.raises(TypeError, match=r"rng must be a numpy.random.Generator, got int"):
         F.dropout(x, rng=0)
 
 
