@@ -47,7 +47,7 @@ SETTINGS: dict[str | tuple[str, str], check.Check] = {
     **dict.fromkeys(("input_size", "hidden_size", "num_layers", "embed_dim", "num_heads", "kdim", "vdim"), check.count),
     **dict.fromkeys(("kernel_size", "dilation"), SIZES),
     **dict.fromkeys(("stride", "output_size"), check.optional(SIZES)),
-    "padding": check.integers("an integer that isn't negative, or a tuple of them", 0),
+    "padding": check.integers("a non-negative integer, or a tuple of them", 0),
     "axis": check.integers("an integer or a tuple of them"),
     **dict.fromkeys(("ignore_index", "start_dim", "end_dim"), check.integer),
     "val": check.check_of(
