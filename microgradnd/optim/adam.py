@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from microgradnd.optim.optimizer import Optimizer
-from microgradnd.optim.sgd import ascending, penalised
+from microgradnd.optim.sgd import ascending, decayed, penalised
 from microgradnd.settings import not_negative, pair, setting, switch
 
 
@@ -25,6 +25,12 @@ def moments(s: Any, g: Any, t: Any) -> tuple[Any, Any]:
     if getattr(s, "amsgrad", False):
         square = s.max_exp_avg_sq = np.maximum(s.max_exp_avg_sq, square)
     return s.exp_avg, np.sqrt(square) / np.sqrt(1 - beta2**t) + s.eps
+
+
+def adam_step(s: Any, g: Any, t: Any) -> Any:
+    """Return a step of Adam without weight decay."""
+    mean, root = moments(s, g, t)
+    return s.lr / (1 - s.betas[0] ** t) * mean / root
 
 
 class Adam(Optimizer):
@@ -96,8 +102,7 @@ class Adam(Optimizer):
 
     @staticmethod
     def formula(s: Any, w: Any, g: Any, t: Any) -> Any:
-        mean, root = moments(s, penalised(s, w, g), t)
-        return s.lr / (1 - s.betas[0] ** t) * mean / root
+        return adam_step(s, penalised(s, w, g), t)
 
 
 class AdamW(Adam):
@@ -142,9 +147,7 @@ class AdamW(Adam):
 
     @staticmethod
     def formula(s: Any, w: Any, g: Any, t: Any) -> Any:
-        mean, root = moments(s, ascending(s, g), t)
-        step = s.lr / (1 - s.betas[0] ** t) * mean / root
-        return step + s.lr * s.weight_decay * w if s.weight_decay else step
+        return decayed(s, w, adam_step(s, ascending(s, g), t))
 
 
 class NAdam(Optimizer):
@@ -211,4 +214,4 @@ class NAdam(Optimizer):
         mean, root = moments(s, g, t)
         ahead = s.lr * (1 - mu) * g / (1 - s.mu_product) + s.lr * mu_next * mean / (1 - mu_next * s.mu_product)
         step = ahead / root
-        return step + s.lr * s.weight_decay * w if s.decoupled_weight_decay and s.weight_decay else step
+        return decayed(s, w, step) if s.decoupled_weight_decay else step

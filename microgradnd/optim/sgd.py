@@ -1,6 +1,6 @@
 """Gradient descent with momentum, and Lion, which uses only the sign of a momentum.
 
-Owns: the formulas of SGD and Lion, and the term that weight decay adds to a gradient.
+Owns: the formulas of SGD and Lion, and both forms of weight decay.
 Must not own: the parameters and their layout (`flat.py`).
 Read next: `adam.py`.
 """
@@ -25,6 +25,11 @@ def penalised(s: Any, w: Any, g: Any) -> Any:
     """Return the gradient to descend, plus that of weight_decay / 2 |w|^2."""
     g = ascending(s, g)
     return s.weight_decay * w + g if s.weight_decay else g
+
+
+def decayed(s: Any, w: Any, step: Any) -> Any:
+    """Return a step with weight decay that is separate from the gradient."""
+    return step + s.lr * s.weight_decay * w if s.weight_decay else step
 
 
 class SGD(Optimizer):
@@ -167,4 +172,4 @@ class Lion(Optimizer):
         beta1, beta2 = s.betas
         step = s.lr * np.sign(beta1 * s.exp_avg + (1 - beta1) * g)
         s.exp_avg = beta2 * s.exp_avg + (1 - beta2) * g
-        return step + s.lr * s.weight_decay * w if s.weight_decay else step
+        return decayed(s, w, step)
