@@ -1,9 +1,9 @@
 """A recurrent network learns to write help pages, one character at a time.
 
-A GRU (Cho et al., 2014) reads Python's help topics character by character. It keeps
-what it has read in 128 numbers, from which a dense layer predicts the next character.
-Training makes it less surprised by the characters that follow. To write, it gets a
-beginning, and each character that it draws becomes its next input.
+A GRU (Cho et al., 2014) reads Python's help topics character by character. It remembers
+the text so far as 128 numbers, from which a dense layer predicts the next character.
+Training improves these predictions. To write, the network gets a beginning, and each
+character that it draws becomes its next input.
 """
 
 import numpy as np
@@ -18,8 +18,9 @@ STEPS, BATCH, LENGTH, WIDTH = 600, 32, 48, 128
 
 
 class Writer(nn.Module):
-    """Characters (batch, time) to scores of the next ones (batch, time, characters),
-    and the state to go on from.
+    """A network that scores the next character at each time, and returns its state.
+
+    Its input has the shape (batch, time), and the scores (batch, time, characters).
     """
 
     def __init__(self, characters, rng):
@@ -33,9 +34,7 @@ class Writer(nn.Module):
 
 
 def train(model, numbers, rng, steps):
-    """Train the network, and return the loss of each step, in nats for each
-    character.
-    """
+    """Train the network, and return the loss of each step, in nats per character."""
     optimizer = optim.Adam(model.parameters(), lr=4e-3)
     losses = []
     for _ in steps:
@@ -51,7 +50,7 @@ def train(model, numbers, rng, steps):
 
 
 def written(model, beginning, count, rng):
-    """Return what the network writes after a beginning (time,), as numbers."""
+    """Return the network's continuation of a beginning (time,), as numbers."""
     numbers = list(beginning)
     with mg.no_grad():
         logits, state = model(np.array([numbers]))

@@ -11,9 +11,7 @@ import numpy as np
 
 
 def load():
-    """Return the characters that occur, and the text as their numbers (n,): plain
-    ASCII, topic after topic.
-    """
+    """Return the ASCII characters that occur, and the text as their numbers (n,)."""
     text = "\n".join(text for _, text in sorted(topics.items()))
     text = "".join(
         character for character in text if character.isascii() and (character.isprintable() or character == "\n")
@@ -24,16 +22,12 @@ def load():
 
 
 def windows(numbers, count, length, rng):
-    """Return random windows of the text (count, length), and for each character the one
-    that follows it.
-    """
+    """Return random windows of the text (count, length), and their next characters."""
     starts = rng.integers(0, len(numbers) - length - 1, count)
     both = np.lib.stride_tricks.sliding_window_view(numbers, length + 1)[starts]
     return both[:, :-1], both[:, 1:]
 
 
 def sampled(logits, rng):
-    """Return the number of a character, drawn with the probabilities that its logits
-    give.
-    """
+    """Return the number of a character, drawn by the probabilities of the logits."""
     return int(np.argmax(logits + rng.gumbel(size=logits.shape)))

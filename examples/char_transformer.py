@@ -1,10 +1,10 @@
 """A small transformer learns to write help pages, one character at a time.
 
-The GRU of `char_gru.py` must carry what it has read in one vector. In a transformer
-(Vaswani et al., 2017) each character looks back at all that came before it, and takes
-what it needs: two blocks of attention with four heads, each followed by a small dense
-network. A mask hides what comes later, so that all characters of a window are guessed
-at once.
+The GRU of `char_gru.py` must remember the text so far in one vector. In a transformer
+(Vaswani et al., 2017) each character looks back at all characters before it, and
+chooses those that matter. This one has two blocks: attention with four heads, followed
+by a small dense network. A mask hides later characters, so that all characters of a
+window are predicted at once.
 """
 
 import numpy as np
@@ -19,14 +19,17 @@ STEPS, BATCH, LENGTH, WIDTH, HEADS, BLOCKS = 600, 16, 64, 64, 4, 2
 
 
 class Writer(nn.Module):
-    """Characters (batch, time) to scores of the next ones (batch, time, characters)."""
+    """A network that scores the next character at each time.
+
+    Its input has the shape (batch, time), and the scores (batch, time, characters).
+    """
 
     def __init__(self, characters, rng):
         options = {"rng": rng, "dtype": np.float32}
         self.embedding = nn.Embedding(characters, WIDTH, **options)
         self.places = nn.Embedding(LENGTH, WIDTH, **options)
         for embedding in (self.embedding, self.places):
-            nn.init.normal_(embedding.weight, std=0.1, rng=rng)  # small: what attention finds counts from the start
+            nn.init.normal_(embedding.weight, std=0.1, rng=rng)  # small, so that attention matters from the start
         self.blocks = nn.ModuleList(
             nn.TransformerEncoderLayer(
                 WIDTH, HEADS, 4 * WIDTH, dropout=0.0, activation="gelu", batch_first=True, norm_first=True, **options
@@ -46,9 +49,7 @@ class Writer(nn.Module):
 
 
 def train(model, numbers, rng, steps):
-    """Train the network, and return the loss of each step, in nats for each
-    character.
-    """
+    """Train the network, and return the loss of each step, in nats per character."""
     optimizer = optim.AdamW(model.parameters(), lr=5e-3)
     schedule = optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
     losses = []
@@ -65,7 +66,7 @@ def train(model, numbers, rng, steps):
 
 
 def written(model, beginning, count, rng):
-    """Return what the network writes after a beginning (time,), as numbers."""
+    """Return the network's continuation of a beginning (time,), as numbers."""
     numbers = list(beginning)
     with mg.no_grad():
         for _ in range(count):

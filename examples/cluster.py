@@ -1,17 +1,17 @@
-"""A network trained on a cluster: on this machine as it is, or on the cluster whose
-address is given.
+"""A network trained on a cluster: on this machine, or at an address that you give.
 
     python examples/cluster.py                         # two worker processes, here
     python examples/cluster.py tcp://10.0.0.5:8786     # the scheduler of a cluster
 
-The digits are read by the network of digits.py. Each step takes two batches, whose
-gradients the workers compute at the same time; they are added in an order that depends
-on the number of batches alone. So two workers give the losses of one, to the last bit,
-and a worker that is lost in the middle of a step changes nothing: its batches are
-computed again by another.
+The network of digits.py reads the digits. Each step takes two batches, whose gradients
+the workers compute in parallel. The gradients are added in an order that depends only
+on the number of batches. So two workers give the same losses as one, to the last bit.
+If a worker is lost in the middle of a step, another computes its batches again, and the
+result doesn't change.
 
-Is this worth it? Not for digits: a step takes a millisecond here, and to hand out tasks
-takes longer. It is once a step is a second's work, or the data are larger than memory.
+Is this worth it? Not for digits: a step takes a millisecond here, less than it takes to
+distribute its tasks. It is worth it if a step takes a second, or if the data are larger
+than memory.
 """
 
 import logging
@@ -31,8 +31,9 @@ EPOCHS, BATCH, TOGETHER = 5, 64, 2
 
 
 class Uninterrupted(WorkerPlugin):
-    """Has the workers ignore Ctrl-C, which a terminal sends to all processes: the
-    training ends, its workers don't.
+    """Makes the workers ignore Ctrl-C, which a terminal sends to all processes.
+
+    So Ctrl-C ends the training, but not the workers.
     """
 
     def setup(self, worker):
@@ -40,9 +41,7 @@ class Uninterrupted(WorkerPlugin):
 
 
 def train(client):
-    """Train a network on a cluster, or here without one; return the losses of the
-    epochs and the test accuracy.
-    """
+    """Train a network, locally if there is no client; return losses and accuracy."""
     rng = np.random.default_rng(0)
     images, digits, test_images, test_digits = load(rng)
     model = nn.Sequential(nn.Linear(64, 128, rng=rng), nn.ReLU(), nn.Linear(128, 10, rng=rng))
@@ -68,14 +67,14 @@ def squares(beta, block):
 
 
 def load_block(number):
-    """Return a block of rows; a worker calls this, so the rows are never here."""
+    """Return a block of rows; a worker calls this, so the rows stay there."""
     rng = np.random.default_rng(number)
     x = rng.normal(size=(50_000, 3))
     return x, x @ [2.0, -1.3, 0.8] + rng.normal(size=len(x))
 
 
 def regress(client):
-    """Fit a linear model to a million rows that are made, or read, on the workers."""
+    """Fit a linear model to a million rows that the workers make, or read."""
     blocks = [lambda number=number: load_block(number) for number in range(20)]
     f = mg.distributed.value_and_grad(squares, client, blocks_per_task=5)
     beta = np.zeros(3)
@@ -86,7 +85,7 @@ def regress(client):
 
 
 def run(client):
-    """Show both programs on a cluster."""
+    """Run both programs on a cluster, and print the results."""
     print(f"dashboard: {client.dashboard_link}")
     start = time.perf_counter()
     losses, accuracy = train(client)

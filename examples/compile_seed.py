@@ -1,15 +1,15 @@
-"""The backward pass that was derived by hand, found by the tape.
+"""The tape finds the backward pass that was derived by hand.
 
-`two_layer_by_hand.py` derives the gradients of a two-layer network on paper, and writes
-them down in NumPy. Here only the loss is written. `mg.compile` calls it once, follows
-the chain rule along the tape, and prints what comes out as the NumPy program that a
-person would have written: `.source`. Each line is shown beside the one by hand.
+`two_layer_by_hand.py` has the gradients of a two-layer network in NumPy, derived on
+paper. Here you write only the loss. `mg.compile` calls it once, follows the chain rule
+along the tape, and prints the result as a NumPy program that a person could have
+written: `.source`. Each of its lines is printed next to the line derived by hand.
 
-The two differ in three spellings only. `np.dot(a, b)` of two matrices is `a @ b`; the
-error of the predictions, which the hand computes twice, is a variable; and where the
-hand's `np.where` picks gradients or zeros by the mask `h > 0`, the program multiplies
-by it. The losses are equal at every epoch. The program, which needs NumPy alone, goes
-to a file.
+The two differ in only three ways. `np.dot(a, b)` of two matrices is `a @ b`. The error
+of the predictions, which the hand-written code computes twice, is a variable. And where
+`np.where` chooses gradients or zeros by the mask `h > 0`, the program multiplies by the
+mask. The losses are equal in every epoch. The program, which needs only NumPy, is
+written to a file.
 """
 
 import inspect

@@ -1,9 +1,9 @@
 """Handwritten digits, read by a network of dense layers.
 
-1,797 images of 8 by 8 pixels, from scikit-learn: three quarters to learn from, the rest
-to be examined with. Each image is a row of 64 numbers; a network with one hidden layer
-turns it into ten scores, one for each digit. Cross-entropy compares them with the
-label, and Adam walks down its gradient, 64 images at a time.
+scikit-learn has 1,797 images of 8 by 8 pixels. Three quarters are for training, the
+rest for testing. Each image is a row of 64 numbers, from which a network with one
+hidden layer computes ten scores, one for each digit. Cross-entropy compares them with
+the label, and Adam follows its gradient, 64 images at a time.
 """
 
 import matplotlib.pyplot as plt
@@ -19,9 +19,7 @@ EPOCHS, BATCH = 30, 64
 
 
 def load(rng):
-    """Return images (n, 64) from 0 to 1 and their digits: training images and digits,
-    then those for the test.
-    """
+    """Return images (n, 64) from 0 to 1 and digits, for training, then for testing."""
     data = load_digits()
     images, digits = data.data / 16, data.target
     order = rng.permutation(len(images))
@@ -54,9 +52,7 @@ def train(model, images, digits, rng, epochs):
 
 
 def draw_mistakes(images, digits, guessed):
-    """Return a figure of the images that were read wrongly, with what was read and what
-    is right.
-    """
+    """Return a figure of misread images, titled with the wrong and the right digit."""
     wrong = np.flatnonzero(digits != guessed)[:10]
     figure, axes = plt.subplots(2, 5, figsize=(8, 4), layout="constrained")
     for ax in axes.flat:

@@ -1,10 +1,10 @@
 """Handwritten digits, read by a convolutional network.
 
-The dense network of `digits.py` sees 64 numbers in no order. Here each layer looks at 3
-by 3 neighbours with the same weights everywhere, so that a stroke is the same stroke
-wherever it stands. Two such layers, each followed by a batch normalisation and a
-pooling that halves the image, and a dense layer at the end misread half as many digits.
-`nn.fit` runs the loop, and keeps the weights of the epoch that was best on images held
+The dense network of `digits.py` sees 64 numbers in no particular order. Here each layer
+looks at 3 by 3 neighbours, with the same weights everywhere, so it recognises a stroke
+wherever it is. Two such layers, each followed by batch normalisation and a pooling that
+halves the image, and a dense layer at the end misread half as many digits. `nn.fit`
+runs the loop. It keeps the weights of the best epoch, judged on images that were held
 back from training.
 """
 
@@ -21,7 +21,7 @@ EPOCHS, BATCH = 25, 64
 
 
 def make_network(rng):
-    """Return a network of images (n, 1, 8, 8) to scores (n, 10)."""
+    """Return a network that takes images (n, 1, 8, 8) and returns scores (n, 10)."""
     return nn.Sequential(
         nn.Conv2d(1, 16, 3, padding=1, rng=rng, dtype=np.float32),
         nn.BatchNorm2d(16, dtype=np.float32),
@@ -38,14 +38,12 @@ def make_network(rng):
 
 
 def as_images(rows):
-    """Return rows of 64 pixels as images (n, 1, 8, 8) of single precision."""
+    """Return rows of 64 pixels as images (n, 1, 8, 8) in single precision."""
     return rows.reshape(-1, 1, 8, 8).astype(np.float32)
 
 
 def moved(images, rng):
-    """Return images, each moved by up to one pixel in both directions: more handwriting
-    from the same.
-    """
+    """Return images, each moved by up to one pixel in both directions."""
     padded = np.pad(images, ((0, 0), (0, 0), (1, 1), (1, 1)))
     windows = np.lib.stride_tricks.sliding_window_view(padded, (8, 8), axis=(2, 3))
     down, right = rng.integers(0, 3, (2, len(images)))
@@ -53,17 +51,17 @@ def moved(images, rng):
 
 
 def accuracy(model, images, digits):
-    """Return the share of images that are read rightly, in evaluation."""
+    """Return the share of images that are read correctly, in evaluation mode."""
     with mg.no_grad():
         return np.mean(np.argmax(model.eval()(images).data, axis=1) == digits)
 
 
 def draw(history, model, images, digits):
-    """Return a figure: the losses of the epochs, and the weights of the first layer, 16
-    pictures of 3 by 3.
-    """
+    """Return a figure of the losses, and of the first layer's 16 filters of 3 by 3."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
-    history.plot(log=True, ax=left, title=f"{accuracy(model, images, digits):.1%} of the test digits are read rightly")
+    history.plot(
+        log=True, ax=left, title=f"{accuracy(model, images, digits):.1%} of the test digits are read correctly"
+    )
     filters = model[0].weight.data.reshape(4, 4, 3, 3)
     filters = np.pad(filters, ((0, 0), (0, 0), (0, 1), (0, 1)), constant_values=np.nan)
     right.imshow(filters.swapaxes(1, 2).reshape(16, 16), cmap="RdBu_r", vmin=-1, vmax=1)

@@ -1,12 +1,11 @@
-"""Every kind of picture that the library draws, in `out/gallery/`, with a page to leaf
-through: `index.html`.
+"""Every kind of picture that the library draws, on one page: `out/gallery/index.html`.
 
-There are pictures of computations: of the network of `two_layer.py` forwards and
-backwards, also as a film, of transformers and of a recurrent network with 20,000
-operations, which fold until they can be read, and of networks in which something goes
-wrong; two computations side by side; a network as neurons and lines; where time and
-memory go. And there are pictures of training: losses, fits, the surface of a loss, the
-norms of gradients, histograms, films.
+Some pictures show computations: the forward and backward pass of the network of
+`two_layer.py`, also as a film; transformers and a recurrent network of 20,000
+operations, folded until they are readable; networks in which something goes wrong; two
+computations side by side; a network as neurons and lines; and where time and memory go.
+Others show training: losses, fits, the surface of a loss, the norms of gradients,
+histograms, films.
 """
 
 import copy
@@ -47,7 +46,7 @@ PAGE = """<!doctype html>
   code {{ overflow-wrap: anywhere; }}
 </style>
 <h1>Every kind of picture</h1>
-<p>Each is made by the line of code below it, which leads to it whole.</p>
+<p>The line of code below a picture makes it, and links to its file.</p>
 <main>
 {figures}
 </main>
@@ -56,21 +55,21 @@ PAGE = """<!doctype html>
 
 
 class Gallery:
-    """Writes pictures to a folder, and at the end a page that shows them."""
+    """Writes pictures to a folder, and finally a page that shows them."""
 
     def __init__(self):
         GALLERY.mkdir(parents=True, exist_ok=True)
         self.figures = []
 
     def heading(self, text):
-        """Begin a new part of the page."""
+        """Start a new section of the page."""
         self.figures.append(f"<h2>{html.escape(text)}</h2>")
 
     def add(self, name, code, caption, picture, **options):
-        """Write a picture in the format that the name ends in: of a Tensor, a drawing,
-        an error, a figure, or a text.
+        """Write a picture in the format of its name's ending.
 
-        A film has written itself: it is the path.
+        The picture is a Tensor, a drawing, an error, a figure or a text, or the path of
+        a film, which is already written.
         """
         path = GALLERY / name
         if isinstance(picture, Path):
@@ -115,9 +114,7 @@ def seed_network(rng):
 
 
 class Block(nn.Module):
-    """A block of a transformer: each position looks at the others, then a small network
-    sees each by itself.
-    """
+    """A transformer block: attention, then a small network for each position."""
 
     def __init__(self, d, rng):
         self.qkv = nn.Linear(d, 3 * d, rng=rng)
@@ -133,9 +130,7 @@ class Block(nn.Module):
 
 
 def transformer(rng, blocks=6, d=8):
-    """Return a stack of blocks, and its loss for a batch of 2 sequences of 5
-    positions.
-    """
+    """Return a stack of blocks, and its loss for 2 sequences of 5 positions."""
     model = nn.Sequential(*(Block(d, rng) for _ in range(blocks)), nn.Linear(d, 3, rng=rng))
     x, labels = rng.normal(size=(2, 5, d)), rng.integers(3, size=(2, 5))
     loss = F.cross_entropy(model(mg.tensor(x, name="x")).reshape(-1, 3), labels.reshape(-1))
@@ -144,9 +139,7 @@ def transformer(rng, blocks=6, d=8):
 
 
 def recurrent(rng, steps=4_000, d=8):
-    """Return the loss of a recurrent network after so many steps, of 5 operations
-    each.
-    """
+    """Return the loss of a recurrent network, whose steps are 5 operations each."""
     w, u, b = (
         mg.tensor(rng.normal(size=shape) / 4, requires_grad=True, name=name)
         for name, shape in (("w", (d, d)), ("u", (2, d)), ("b", (d,)))
@@ -158,7 +151,7 @@ def recurrent(rng, steps=4_000, d=8):
 
 
 def too_narrow():
-    """Return the error of a network whose second layer doesn't fit its first one."""
+    """Return the error of a network whose second layer doesn't fit its first."""
     model = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(4, 1))
     try:
         model(mg.tensor(np.ones((5, 3)), name="x"))
@@ -167,9 +160,7 @@ def too_narrow():
 
 
 def one_step(rng):
-    """Return the losses of a small network before a step of its optimizer, and after
-    it.
-    """
+    """Return the losses of a small network before and after a step of its optimizer."""
     model = nn.Sequential(nn.Linear(2, 4, rng=rng), nn.Tanh(), nn.Linear(4, 1, rng=rng))
     optimizer = optim.SGD(model.parameters(), lr=0.1)
     x, y = rng.normal(size=(8, 2)), rng.normal(size=(8, 1))
@@ -181,9 +172,7 @@ def one_step(rng):
 
 
 def gone_wrong():
-    """Return a loss that is NaN: the logarithm of what ReLU has turned to 0, times
-    0.
-    """
+    """Return a loss that is NaN: ReLU's zeros times their logarithms."""
     w = mg.tensor([[0.5, -2.0, 1.0], [1.0, -1.0, 0.2]], requires_grad=True, name="w")
     with np.errstate(all="ignore"):
         scores = F.relu(mg.tensor([[1.0, 2.0], [0.5, 1.0]], name="x") @ w)
@@ -199,26 +188,33 @@ def draw_computations(gallery, rng):
     gallery.heading("A network with a hidden layer")
     loss, w1 = seed_network(rng)
     add("forward.svg", "viz.draw(loss)", "The computation of the loss.", loss)
-    add("both.svg", 'viz.draw(loss, "both")', "Forwards and backwards in one picture.", loss, view="both")
+    add("both.svg", 'viz.draw(loss, "both")', "The forward and backward pass in one picture.", loss, view="both")
     add("path.svg", 'viz.path(loss, w1, "backward")', "The way back to one weight.", viz.path(loss, w1, "backward"))
-    add("graph.mmd", "viz.mermaid(loss)", "In Mermaid, which a README shows as a picture.", loss)
+    add("graph.mmd", "viz.mermaid(loss)", "In Mermaid, which GitHub shows as a picture.", loss)
     add("graph.dot", 'viz.save(loss, "graph.dot")', "In the language of Graphviz.", loss)
     add("graph.json", "viz.to_json(loss, indent=1)", "For other programs.", loss, indent=1)
-    add("explore.html", 'viz.explore(loss, "explore.html")', "A page to walk through it, step by step.", loss)
+    add("explore.html", 'viz.explore(loss, "explore.html")', "A page to step through the computation.", loss)
     film = viz.animate(loss, GALLERY / "backprop.gif")
-    add("backprop.gif", 'viz.animate(loss, "backprop.gif")', "Forwards, then backwards, step by step.", film)
+    add(
+        "backprop.gif",
+        'viz.animate(loss, "backprop.gif")',
+        "The forward pass, then the backward pass, step by step.",
+        film,
+    )
     film = viz.animate(loss, GALLERY / "backprop.html")
-    add("backprop.html", 'viz.animate(loss, "backprop.html")', "The same to leaf through.", film)
+    add("backprop.html", 'viz.animate(loss, "backprop.html")', "The same film as a page.", film)
     loss.backward(retain_graph=True)
     add("backward.svg", 'viz.draw(loss, "backward")', "What backward() does, rule by rule.", loss, view="backward")
     add("trained.png", 'viz.draw(loss, rankdir="LR")', "After backward(), from left to right.", loss, rankdir="LR")
-    add("trained.pdf", 'viz.save(loss, "trained.pdf")', "On paper.", loss)
+    add("trained.pdf", 'viz.save(loss, "trained.pdf")', "As a PDF, for printing.", loss)
     add("table.txt", "viz.table(loss)", "For a terminal.", str(viz.table(loss)))
 
-    gallery.heading("Networks that are too large to draw whole")
-    _model, loss = transformer(rng)  # its parts are named by their paths as long as there is a model
-    add("transformer.svg", "viz.draw(loss)", "Six blocks that are alike are drawn once.", loss)
-    add("transformer_depth.svg", "viz.draw(loss, depth=3)", "The same, deeper parts folded.", loss, depth=3)
+    gallery.heading("Networks that are too large to draw in full")
+    _model, loss = transformer(rng)  # layers are named by their paths while the model exists
+    add("transformer.svg", "viz.draw(loss)", "Six equal blocks are drawn once.", loss)
+    add(
+        "transformer_depth.svg", "viz.draw(loss, depth=3)", "The same network, with deeper parts folded.", loss, depth=3
+    )
     add("transformer.html", 'viz.explore(loss, "transformer.html")', "Fold and unfold it as you like.", loss)
     blocks, x = nn.Sequential(*(Block(16, rng) for _ in range(3))), rng.normal(size=(8, 32, 16))
     profiled = viz.profile(lambda: np.sum(blocks(x) ** 2))
@@ -228,20 +224,28 @@ def draw_computations(gallery, rng):
 
     gallery.heading("A network in which something goes wrong")
     loss = gone_wrong()
-    add("gone_wrong.svg", "viz.draw(loss)", "What isn't finite is red.", loss)
-    add("explain.txt", "mg.explain(loss)", "Why, in words.", "\n".join(mg.explain(loss)))
-    add("failed.svg", "viz.draw(error)", "What led to an error, and the shapes that don't fit.", too_narrow())
+    add("gone_wrong.svg", "viz.draw(loss)", "Values that aren't finite are red.", loss)
+    add("explain.txt", "mg.explain(loss)", "The reason, in words.", "\n".join(mg.explain(loss)))
+    add(
+        "failed.svg",
+        "viz.draw(error)",
+        "The computation that led to an error, and the shapes that don't fit.",
+        too_narrow(),
+    )
     drawing = viz.compare(*one_step(rng), ("before the step", "after it"), rankdir="TB")
-    add("compared.svg", 'viz.compare(before, after, ("before the step", "after it"))', "What differs.", drawing)
+    add(
+        "compared.svg",
+        'viz.compare(before, after, ("before the step", "after it"))',
+        "The differences of two computations.",
+        drawing,
+    )
 
 
 # Training
 
 
 def train(rng, epochs=100):
-    """Return the network and the data of `sine_adam.py`, and losses, norms of gradients
-    and states on the way.
-    """
+    """Return the network and data of `sine_adam.py`, losses, gradient norms, states."""
     x, y = sine_linear.make_data(rng)
     model = nn.Sequential(nn.Linear(1, 64, rng=rng), nn.ReLU(), nn.Linear(64, 1, rng=rng))
     optimizer = optim.Adam(model.parameters(), lr=sine_adam.LEARNING_RATE)
@@ -258,9 +262,7 @@ def train(rng, epochs=100):
 
 
 def descend(loss, start, learning_rate, steps=60):
-    """Return the weights before gradient descent and after each step, and the losses
-    before each step.
-    """
+    """Return the path of the weights in gradient descent, and the loss of each step."""
     path, losses = [start], []
     with np.errstate(all="ignore"):
         for _ in range(steps):
@@ -271,9 +273,7 @@ def descend(loss, start, learning_rate, steps=60):
 
 
 def vanishing_norms(rng, steps=60, layers=8):
-    """Return the norms of the gradients in a network so deep that its first layers
-    hardly learn.
-    """
+    """Return gradient norms in a network so deep that its first layers hardly learn."""
     hidden = (part for _ in range(layers) for part in (nn.Linear(16, 16, rng=rng), nn.Sigmoid()))
     model = nn.Sequential(*hidden, nn.Linear(16, 1, rng=rng))
     optimizer = optim.SGD(model.parameters(), lr=0.01)
@@ -288,9 +288,7 @@ def vanishing_norms(rng, steps=60, layers=8):
 
 
 def saturating(rng, steps=120, layers=3):
-    """Return a monitor of a network whose learning rate is so large that its tanhs
-    saturate.
-    """
+    """Return a monitor of a network whose tanhs saturate: the steps are too large."""
     hidden = (part for _ in range(layers) for part in (nn.Linear(16, 16, rng=rng), nn.Tanh()))
     model = nn.Sequential(*hidden, nn.Linear(16, 1, rng=rng))
     optimizer = optim.Adam(model.parameters(), lr=0.05)
@@ -314,9 +312,7 @@ def reads_digits(rng, epochs=3):
 
 
 def moons(rng, epochs=60):
-    """Return a network that learns to tell the classes of `two_moons.py` apart, the
-    data, and the states on the way.
-    """
+    """Return a network trained on the two moons, the data, its states and losses."""
     x, y = two_moons.make_moons(200, rng)
     model = nn.Sequential(nn.Linear(2, 12, rng=rng), nn.Tanh(), nn.Linear(12, 2, rng=rng))
     optimizer = optim.Adam(model.parameters(), lr=0.05)
@@ -340,13 +336,13 @@ def draw_training(gallery, rng):
     add(
         "fit.png",
         "viz.plot_fit(x, y, model, truth=truth)",
-        "What was learned, and from what.",
+        "The learned function, and the data.",
         viz.plot_fit(x, y, model, truth=sine_linear.truth),
     )
     add(
         "surface.png",
         "viz.plot_surface(loss, states, at=model)",
-        "The surface of the loss, in the plane of the path that training took.",
+        "The surface of the loss, in the plane of the path of training.",
         viz.plot_surface(lambda model: F.mse_loss(model(x), y), states, at=model, log=True),
     )
     add("gradients.png", "viz.plot_gradients(norms)", "Norms of the gradients.", viz.plot_gradients(norms))
@@ -365,18 +361,28 @@ def draw_training(gallery, rng):
     path, losses = descend(sse, start, 2e-3)
     surface = viz.plot_surface(sse, path, xlabel="intercept", ylabel="slope")
     add(
-        "two_weights.png", "viz.plot_surface(loss, path)", "A straight line has two weights: it is seen whole.", surface
+        "two_weights.png",
+        "viz.plot_surface(loss, path)",
+        "A straight line has two weights, so you see the whole surface.",
+        surface,
     )
     histories = {"learning rate 0.002": losses, "learning rate 0.01": descend(sse, start, 1e-2)[1]}
     too_fast = viz.plot_history(histories, log=True)
-    add("too_fast.png", "viz.plot_history(histories, log=True)", "Losses that are no numbers are marked.", too_fast)
+    add(
+        "too_fast.png", "viz.plot_history(histories, log=True)", "Losses that are NaN or infinite are marked.", too_fast
+    )
     vanishing = viz.plot_gradients(vanishing_norms(rng))
-    add("vanishing.png", "viz.plot_gradients(norms)", "Of many layers: the gradient fades on its way back.", vanishing)
+    add(
+        "vanishing.png",
+        "viz.plot_gradients(norms)",
+        "In a deep network, the gradient fades on its way back.",
+        vanishing,
+    )
 
     monitor = saturating(rng)
     for what, caption in (
         ("activations", "Histograms of each layer over training: the tanhs saturate."),
-        ("updates", "How much weights change in a step."),
+        ("updates", "How much the weights change in a step."),
         ("saturated", "The share of outputs without a slope."),
     ):
         add(f"{what}.png", f'viz.plot_monitor(monitor, "{what}")', caption, viz.plot_monitor(monitor, what))
@@ -387,10 +393,18 @@ def draw_training(gallery, rng):
     film = viz.animate_training(states, GALLERY / "boundary.gif", model, x, y, losses=losses)
     add("boundary.gif", 'viz.animate_training(states, "boundary.gif", model, x, y)', "Classes over the epochs.", film)
     add(
-        "network.png", "viz.draw_network(model, x[0])", "What it computes for one point.", viz.draw_network(model, x[0])
+        "network.png",
+        "viz.draw_network(model, x[0])",
+        "The network's values for one point.",
+        viz.draw_network(model, x[0]),
     )
     reader = reads_digits(rng)
-    add("weights.png", "viz.draw_weights(model)", "A first layer that reads digits.", viz.draw_weights(reader))
+    add(
+        "weights.png",
+        "viz.draw_weights(model)",
+        "The first layer of a network that reads digits.",
+        viz.draw_weights(reader),
+    )
 
 
 def main():

@@ -1,10 +1,10 @@
 """A Gaussian process finds out by itself how smooth the data are.
 
 A Gaussian process puts a normal distribution on functions (Rasmussen and Williams,
-2006): values at near inputs are alike, by a covariance that has three hyperparameters:
-how far the functions go up and down, over which length, and how large the errors of the
-observations are. Their likelihood is a formula of matrices, a Cholesky factor, a solve
-and a determinant, and has a gradient like any other: `optim.minimize` follows it to the
+2006): values at nearby inputs are similar. Their covariance has three hyperparameters:
+how far the functions go up and down, over what length, and how large the errors of the
+observations are. The likelihood is a formula with a Cholesky factor, a solve and a
+determinant, and has a gradient like any other. `optim.minimize` follows it to the
 values that make the data most likely.
 """
 
@@ -23,9 +23,7 @@ def covariance(a, b, log_scale, log_length):
 
 
 def negative_log_likelihood(log, x, y):
-    """Return minus the logarithm of the likelihood of the observations, given the
-    logarithms of the hyperparameters.
-    """
+    """Return minus the log-likelihood of the data, from the log-hyperparameters."""
     k = covariance(x, x, log["scale"], log["length"]) + np.exp(2 * log["noise"]) * np.eye(len(x))
     factor = np.linalg.cholesky(k)
     half = np.linalg.solve(factor, y)
@@ -33,9 +31,7 @@ def negative_log_likelihood(log, x, y):
 
 
 def predict(log, x, y, new):
-    """Return the mean and the standard deviation of the function at new inputs (m,),
-    given the observations.
-    """
+    """Return the function's mean and standard deviation at new inputs (m,)."""
     k = covariance(x, x, log["scale"], log["length"]) + np.exp(2 * log["noise"]) * np.eye(len(x))
     across = covariance(new, x, log["scale"], log["length"])
     mean = across @ np.linalg.solve(k, y)
@@ -44,9 +40,7 @@ def predict(log, x, y, new):
 
 
 def draw(ax, log, x, y, truth, title):
-    """Draw the observations, the truth, and what the process with these hyperparameters
-    says of it.
-    """
+    """Draw the observations, the truth, and the prediction by these parameters."""
     new = np.linspace(-1, 11, 300)
     mean, deviation = predict(log, x, y, new)
     ax.fill_between(new, mean - 2 * deviation, mean + 2 * deviation, alpha=0.3, label="two standard deviations")
@@ -71,8 +65,8 @@ def main():
         print(f"{name:15s} {np.exp(start[name]):8.3f} {np.exp(found.x[name]):8.3f}")
     print(f"minus log-likelihood {negative_log_likelihood(start, x, y):.3f} -> {found.fun:.3f}, {found.nit} steps")
     figure, axes = plt.subplots(1, 2, figsize=(11, 4), sharey=True, layout="constrained")
-    draw(axes[0], start, x, y, truth, "before: too smooth, too unsure")
-    draw(axes[1], found.x, x, y, truth, "with the hyperparameters that were found")
+    draw(axes[0], start, x, y, truth, "before: too smooth, too uncertain")
+    draw(axes[1], found.x, x, y, truth, "with the optimal hyperparameters")
     axes[0].legend(loc="lower left", fontsize=8)
     write(figure, "gaussian_process.png")
 

@@ -1,11 +1,11 @@
-"""Logistic regression, and its coefficients beside scikit-learn's.
+"""Logistic regression, with coefficients compared to scikit-learn's.
 
-569 tumours are described by 30 measurements each, and are malignant or benign. The
-log-odds of one being benign are a weighted sum of the standardised measurements. The
-weights minimise the sum of the cross-entropies and of a penalty, half the sum of the
-squared weights, which scikit-learn has as well. That sum is convex, with one minimum:
-Newton's method finds it in a few steps, with the exact gradient and the exact Hessian,
-and the weights agree with scikit-learn's to as many places as both were asked for.
+Each of 569 tumours has 30 measurements, and is malignant or benign. The log-odds of
+being benign are a weighted sum of the standardised measurements. The weights minimise
+the sum of the cross-entropies plus a penalty, half the sum of the squared weights,
+which scikit-learn uses too. This loss is convex and has one minimum. Newton's method
+finds it in a few steps, with the exact gradient and the exact Hessian. The weights
+agree with scikit-learn's to the precision that both were asked for.
 """
 
 import matplotlib.pyplot as plt
@@ -20,26 +20,20 @@ TOLERANCE = 1e-10
 
 
 def load():
-    """Return the standardised measurements (n, 30), the labels (n,), 1 for benign, and
-    the names of the former.
-    """
+    """Return standardised measurements (n, 30), labels (1 for benign), and names."""
     data = load_breast_cancer()
     x = data.data
     return (x - x.mean(axis=0)) / x.std(axis=0), data.target, data.feature_names
 
 
 def loss(weights, x, y):
-    """Return the sum of cross-entropies and the penalty. The last weight is the
-    intercept, which has no penalty.
-    """
+    """Return the loss; the last weight is the intercept, which has no penalty."""
     log_odds = x @ weights[:-1] + weights[-1]
     return np.sum(np.logaddexp(0, log_odds) - y * log_odds) + np.sum(weights[:-1] ** 2) / 2
 
 
 def newton(x, y):
-    """Return the weights at the minimum, and the norm of the gradient before each
-    step.
-    """
+    """Return the weights at the minimum, and the gradient's norm before each step."""
     gradient, hessian = mg.grad(loss), mg.hessian(loss)
     weights, norms = np.zeros(x.shape[1] + 1), []
     while not norms or norms[-1] > TOLERANCE:
@@ -50,14 +44,12 @@ def newton(x, y):
 
 
 def draw(weights, theirs, names):
-    """Return a figure of the weights, by size, with scikit-learn's as rings around
-    them.
-    """
+    """Return a figure of the weights as bars, with scikit-learn's as rings."""
     order = np.argsort(weights[:-1])
     figure, ax = plt.subplots(figsize=(7, 7), layout="constrained")
     ax.barh(names[order], weights[:-1][order], color="tab:blue", label="Newton's method")
     ax.plot(theirs[order], range(len(order)), "o", color="black", markerfacecolor="none", label="scikit-learn")
-    ax.set(title="What speaks for a benign tumour (right) and against it (left)", xlabel="weight")
+    ax.set(title="Evidence for a benign tumour (right) and against it (left)", xlabel="weight")
     ax.legend()
     return figure
 

@@ -1,11 +1,10 @@
-"""Foxes and hares: four rates of a differential equation, fitted to what was counted.
+"""Foxes and hares: four rates of a differential equation, fitted to counts.
 
-Hares multiply and are eaten, foxes starve and eat. Lotka and Volterra wrote this as two
-differential equations with four rates. Given counts with errors, which rates are behind
-them? The equations are solved in 200 steps of Runge and Kutta's method, written in
-plain NumPy; the sum of squared errors of that solution is differentiated through the
-solver, and Gauss and Newton's method, with the Jacobian of all residuals, walks to the
-rates that fit best.
+Hares multiply and are eaten; foxes starve and eat. Lotka and Volterra wrote this as two
+differential equations with four rates. Which rates explain counts that have errors? The
+equations are solved by 200 steps of the Runge-Kutta method, in plain NumPy. The
+residuals are differentiated through this solver, and the Gauss-Newton method uses their
+Jacobian to find the rates that fit best.
 """
 
 import matplotlib.pyplot as plt
@@ -27,9 +26,7 @@ def change(animals, rates):
 
 
 def solve(rates):
-    """Return both numbers at all times (STEPS + 1, 2), by Runge and Kutta's method of
-    fourth order.
-    """
+    """Return both numbers at all times (STEPS + 1, 2), by fourth-order Runge-Kutta."""
     animals = [START]
     for _ in range(STEPS):
         now = animals[-1]
@@ -42,17 +39,13 @@ def solve(rates):
 
 
 def residuals(log_rates, counts):
-    """Return by how much the logarithms of the solution and of the counts differ, every
-    tenth step.
-    """
+    """Return log-solution minus log-counts, at every tenth step."""
     return (np.log(solve(np.exp(log_rates))[::10]) - np.log(counts)).reshape(-1)
 
 
 def fit(counts, log_rates, steps=12):
-    """Return the logarithms of the rates that fit best, and those before each step, by
-    damped Gauss-Newton steps.
-    """
-    jacobian = mg.jacobian(residuals, mode="fwd")  # four columns: one forward walk each
+    """Return the log-rates after each damped Gauss-Newton step to the best fit."""
+    jacobian = mg.jacobian(residuals, mode="fwd")  # four columns: one forward pass each
     path, damping = [log_rates], 1.0
     for _ in range(steps):
         r, j = residuals(path[-1], counts), jacobian(path[-1], counts)
@@ -66,9 +59,7 @@ def fit(counts, log_rates, steps=12):
 
 
 def draw(counts, path):
-    """Return a figure of the counts, of the solution before the fit, and of the one
-    that fits.
-    """
+    """Return a figure of the counts, and of the solution before and after the fit."""
     time = STEP * np.arange(STEPS + 1)
     figure, axes = plt.subplots(2, 1, figsize=(8, 5), sharex=True, layout="constrained")
     before, after = solve(np.exp(path[0])), solve(np.exp(path[-1]))
@@ -79,7 +70,7 @@ def draw(counts, path):
         ax.set_ylabel(f"{name} (thousands)")
     axes[0].legend(ncols=3, loc="lower right", bbox_to_anchor=(1, 1))
     axes[1].set_xlabel("years")
-    figure.suptitle("Lotka and Volterra's equations, fitted through their solver")
+    figure.suptitle("The Lotka-Volterra equations, fitted through their solver")
     return figure
 
 

@@ -1,16 +1,15 @@
-"""Linear regression by gradient descent: by the formula, and by automatic
-differentiation.
+"""Linear regression by gradient descent, with a formula and with autodiff.
 
-Regression looks for coefficients beta with which X beta comes as close as possible to
-y: with the smallest sum of squared errors. Setting its derivative to zero gives the
-normal equations, X'X beta = X'y, which can be solved at once. A network has no such
-shortcut, so here we take the long way, which works for both. From any guess, go a small
-step against the gradient, and again, and again:
+Regression looks for coefficients beta that bring X beta as close to y as possible, with
+the smallest sum of squared errors. Setting its derivative to zero gives the normal
+equations, X'X beta = X'y, which can be solved at once. A network has no such shortcut,
+so here we take the long way, which works for both. Start from any guess, and take small
+steps against the gradient, again and again:
 
-    beta <- beta - learning_rate * gradient,    where the gradient is    2 X' (X beta - y)
+    beta <- beta - learning_rate * gradient, with the gradient 2 X' (X beta - y)
 
 The gradient is computed twice: by this formula, and by `mg.grad` from the loss alone.
-Both walks go side by side, and both arrive where the normal equations point.
+Both descents arrive at the solution of the normal equations.
 """
 
 import numpy as np
@@ -19,7 +18,7 @@ from matplotlib.figure import Figure
 import microgradnd as mg
 from showing import progress, write
 
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00")  # of Okabe and Ito, which the colour-blind can tell apart
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00")  # by Okabe and Ito, for the colour-blind too
 
 
 def loss(X, y, beta):

@@ -1,7 +1,7 @@
-"""How the examples show what they do: a progress bar, and figures in `out/`.
+"""How the examples show their results: a progress bar, and figures in `out/`.
 
-Owns: what every example needs and none is about.
-Must not own: anything that a reader must know to follow an example.
+Owns: code that every example needs, but that isn't its topic.
+Must not own: code that you must know to follow an example.
 Read next: `ols_gradient_descent.py`, the first example.
 """
 
@@ -19,9 +19,7 @@ OUT = Path("out")
 
 
 def progress(count: int, unit: str = "epochs") -> tqdm[int]:
-    """Return the numbers 1, 2, ... behind a bar if the output is a terminal; `write`
-    prints a line above it.
-    """
+    """Return the numbers 1, 2, ... with a progress bar, if the output is a terminal."""
     return tqdm(range(1, count + 1), unit=f" {unit}", disable=None, leave=False)
 
 

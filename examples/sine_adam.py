@@ -1,10 +1,10 @@
-"""A network that bends: the sine on which the straight line failed.
+"""A network that can bend follows the sine on which the straight line failed.
 
-Between two linear layers there is now a ReLU, so that the network can put 64 kinks
-where it needs them; and in the place of plain gradient descent comes Adam, which adapts
-the length of its steps to each parameter. After 100 epochs the network follows the
-sine. That this is no luck of one start is shown with 10 samples of data and 10 starts,
-each beside the best that any straight line could do.
+A ReLU between two linear layers lets the network put 64 kinks where it needs them. Adam
+replaces plain gradient descent, and adapts the length of its steps to each parameter.
+After 100 epochs the network follows the sine. To show that this isn't luck, it is
+repeated with 10 samples of data and 10 starts, each compared with the best straight
+line.
 """
 
 import numpy as np
@@ -40,9 +40,7 @@ def predict(model, x):
 
 
 def compare_seeds():
-    """Print the mean squared error of the trained network and of the best straight
-    line, for 10 seeds.
-    """
+    """Print the mean squared errors of network and best straight line, for 10 seeds."""
     print("mean squared error after training\n seed   network   best line")
     for seed in (bar := progress(10, "seeds")):
         rng = np.random.default_rng(seed)

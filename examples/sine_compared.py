@@ -1,9 +1,9 @@
 """The sine again: ten activations and nine optimizers, side by side.
 
-The network is the one of `sine_adam.py`: 20 observations, one hidden layer of 64 units,
-100 epochs. First its activation changes and Adam stays, then the optimizer changes and
-ReLU stays. What an activation does is seen between the points: ReLU makes kinks, tanh
-waves. What an optimizer does is seen in the losses.
+The network is that of `sine_adam.py`, with one hidden layer of 64 units, trained on 20
+observations for 100 epochs: first with different activations and Adam, then with ReLU
+and different optimizers. You see the effect of an activation between the points: ReLU
+makes kinks, and tanh waves. You see the effect of an optimizer in the losses.
 """
 
 import matplotlib.pyplot as plt
@@ -34,9 +34,7 @@ OPTIMIZERS = {
 
 
 def train(activation, make_optimizer, x, y):
-    """Return a network trained with an activation and an optimizer, and the loss of
-    each epoch before its update.
-    """
+    """Return a trained network, and the loss of each epoch before its update."""
     rng = np.random.default_rng(SEED)  # the same start for all
     model = nn.Sequential(nn.Linear(1, 64, rng=rng), activation(), nn.Linear(64, 1, rng=rng))
     optimizer = make_optimizer(model.parameters())
@@ -51,9 +49,7 @@ def train(activation, make_optimizer, x, y):
 
 
 def draw(fits, losses, x, y):
-    """Return a figure: above the fit with each activation, below the losses with each
-    optimizer.
-    """
+    """Return a figure of the fits by activation, and of the losses by optimizer."""
     inputs = np.linspace(x.min(), x.max(), 400)
     figure = plt.figure(figsize=(11, 8), layout="constrained")
     above, below = figure.subfigures(2, 1, height_ratios=(3, 2))

@@ -1,8 +1,8 @@
-"""The same straight line where it must fail: on a sine.
+"""The same straight line on a sine, where it must fail.
 
 The observations now follow 4 sin(x), with noise. The layer and the training loop of
-`single_layer.py` do what they can, but no straight line comes near. What is needed is a
-network that can bend: see `sine_adam.py`.
+`single_layer.py` do what they can, but no straight line comes close. You need a network
+that can bend: see `sine_adam.py`.
 """
 
 import numpy as np
@@ -15,14 +15,12 @@ EPOCHS, LEARNING_RATE = 200, 1e-4
 
 
 def truth(x):
-    """Return what the observations scatter around."""
+    """Return the true values, around which the observations scatter."""
     return 4 * np.sin(x)
 
 
 def make_data(rng):
-    """Return 20 of 100 places between -5 and 5, and an observation at each: the truth
-    and standard normal noise.
-    """
+    """Return 20 of 100 points from -5 to 5, and at each the truth plus normal noise."""
     x = np.linspace(-5, 5, 100)
     y = rng.normal(truth(x), 1.0)
     sample = rng.choice(len(x), size=20, replace=False)
@@ -30,7 +28,7 @@ def make_data(rng):
 
 
 def mean_squared_error(weights, x, y):
-    """Return how far, squared, the line misses the observations on average."""
+    """Return the mean squared distance of the line from the observations."""
     return np.mean((with_intercept(x) @ weights - y) ** 2)
 
 

@@ -1,10 +1,10 @@
-"""One layer, one straight line: the smallest network, with nothing hidden.
+"""One layer, one straight line: the smallest network.
 
-A layer multiplies its inputs by weights and puts the result through an activation
-function. With a single input, a column of ones beside it for the intercept, and the
-identity for an activation, it is a straight line. This program builds it from four
-small functions, checks the one that takes calculus (`network_gradient`) against
-automatic differentiation, and trains it.
+A layer multiplies its inputs by weights and applies an activation function to the
+result. With a single input, a column of ones for the intercept, and the identity as
+activation, it is a straight line. This program builds the layer from four small
+functions, checks the one that takes calculus (`network_gradient`) by autodiff, and
+trains it.
 """
 
 import numpy as np
@@ -25,26 +25,22 @@ def loss(prediction, y):
 
 
 def gradient_step(learning_rate, weights, gradient):
-    """Return the weights a small step further down the slope of the loss."""
+    """Return the weights after a small step down the slope of the loss."""
     return weights - learning_rate * gradient
 
 
 def network_gradient(x, y, weights):
-    """Return the derivative of the loss with respect to the weights, by the formula -2
-    x' (y - x w).
-    """
+    """Return the gradient of the loss by the formula -2 x' (y - x w)."""
     return -2 * x.T @ (y - x @ weights)
 
 
 def identity(z):
-    """Return z: the activation of a layer that shall stay linear."""
+    """Return z: the activation of a linear layer."""
     return z
 
 
 def with_intercept(x):
-    """Return the inputs (n,) as a matrix (n, 2), with a column of ones for the
-    intercept.
-    """
+    """Return inputs (n,) as a matrix (n, 2) with a column of ones for the intercept."""
     return np.column_stack([np.ones(len(x)), x])
 
 
@@ -54,17 +50,13 @@ def standardise(x):
 
 
 def make_data(rng):
-    """Return 100 noisy observations of the line 2 x + 3; the standard deviation of the
-    noise is 2.
-    """
+    """Return 100 observations of 2 x + 3, with noise of standard deviation 2."""
     x = np.linspace(-10, 10, 100)
     return x, rng.normal(2 * x + 3, 2.0)
 
 
 def training_loop(x, y, weights, epochs, learning_rate):
-    """Return the weights before the first epoch and after each, (epochs + 1, 2), and
-    the loss of each epoch.
-    """
+    """Return the path of the weights (epochs + 1, 2), and the loss of each epoch."""
     inputs = with_intercept(x)
     path, losses = [weights], []
     for _ in progress(epochs):
@@ -75,9 +67,7 @@ def training_loop(x, y, weights, epochs, learning_rate):
 
 
 def check_gradient(rng):
-    """Print the gradient for one random observation, by the formula and by automatic
-    differentiation.
-    """
+    """Print the gradient for one random observation, by formula and by autodiff."""
     x, y, weights = rng.normal(size=(1, 2)), rng.normal(size=1), rng.normal(size=2)
     by_formula = network_gradient(x, y, weights)
     by_autodiff = mg.grad(lambda w: loss(layer(x, w, identity), y))(weights)
@@ -114,7 +104,7 @@ def main():
 
     lines = {"before training": line(start), "after 500 epochs": line(path[-1])}
     labels = {"xlabel": "x, standardised", "ylabel": "y, standardised"}
-    write(viz.plot_fit(x, y, lines, title="The line that was learned", **labels), "single_layer_fit.png")
+    write(viz.plot_fit(x, y, lines, title="The learned line", **labels), "single_layer_fit.png")
 
 
 if __name__ == "__main__":

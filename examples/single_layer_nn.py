@@ -1,13 +1,12 @@
-"""The straight line of `single_layer.py` as a layer of a network, held against a table
-that was printed long ago.
+"""The straight line of `single_layer.py` as a layer, compared with a published table.
 
-`nn.Linear(1, 1)` has the weight and the bias that were handled by hand there, and the
-gradient comes from `backward()`. Jonny Law trained this model in "Neural Networks in R"
-(2021) and printed 20 of its losses, but neither the data nor the start. They can't be
-known, but they needn't be: on standardised data all that the losses depend on is the
-number of observations, the correlation, and where the line starts, and these can be
-found from the table. In `data/printed_table.json` are 50 observations and a start that
-fit, and the table, which our training must reproduce.
+`nn.Linear(1, 1)` has the weight and bias that the other program handled by hand, and
+the gradient comes from `backward()`. Jonny Law trained this model in "Neural Networks
+in R" (2021) and printed 20 of its losses, but neither the data nor the start. We don't
+need them: on standardised data, the losses depend only on the number of observations,
+the correlation, and the line at the start, and these can be found from the table.
+`data/printed_table.json` has the table, and 50 observations and a start that fit it.
+Our training must reproduce the table.
 """
 
 import json
@@ -55,7 +54,7 @@ def main():
     assert difference < 1e-6
 
     both = {"ours": losses, "printed": dict(zip(data["epochs"], printed, strict=True))}
-    history = viz.plot_history(both, title="The printed losses, and ours", ylabel="sum of squared errors")
+    history = viz.plot_history(both, title="The published losses, and ours", ylabel="sum of squared errors")
     write(history, "single_layer_nn_loss.png")
     labels = {"title": "What nn.Linear(1, 1) learned", "xlabel": "x, standardised", "ylabel": "y, standardised"}
     write(viz.plot_fit(x, y, {"after 200 epochs": model}, **labels), "single_layer_nn_fit.png")

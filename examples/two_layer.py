@@ -1,12 +1,12 @@
-"""The network of `two_layer_by_hand.py` on Tensors: the same forward pass, and no
-backward pass.
+"""The network of `two_layer_by_hand.py` on Tensors, without the backward pass.
 
-The four parameters are Tensors that require a gradient. What is computed from them is
-recorded, and `loss.backward()` walks the record back and leaves in each parameter's
-`.grad` what the other program derived by hand. From the same data and the same start,
-both must take the same steps: the losses of all 200 epochs are compared.
+The four parameters are Tensors that require a gradient. The operations on them are
+recorded, and `loss.backward()` goes back through the record. In each parameter's
+`.grad` it leaves the gradient that the other program derived by hand. From the same
+data and the same start, both must take the same steps: the losses of all 200 epochs are
+compared.
 
-At the end the computation is drawn, with the gradients: the backward pass that nobody
+At the end the computation is drawn with its gradients: the backward pass that nobody
 had to write.
 """
 
@@ -28,13 +28,13 @@ def compute_loss(x, y, w1, b1, w2, b2):
 
 
 def train(x, y, parameters, losses_by_hand):
-    """Return the loss of each epoch, and print it beside the one by hand."""
+    """Return the loss of each epoch, and print it next to the loss by hand."""
     losses = []
     print("epoch         loss      by hand")
     for epoch in (bar := progress(EPOCHS)):
         loss = compute_loss(x, y, *parameters)
         loss.backward()
-        with mg.no_grad():  # an update is no part of the computation
+        with mg.no_grad():  # the update isn't part of the computation
             for parameter in parameters:
                 parameter -= LEARNING_RATE * parameter.grad
                 parameter.grad = None

@@ -1,15 +1,15 @@
 """A network of two layers in plain NumPy, its backward pass derived by hand.
 
 Linear regression multiplies the observations by one vector of weights. This network
-does more: a hidden layer of 32 units, each with weights and a bias of its own, then the
-activation ReLU, which turns negative values to 0, then an output layer that makes one
-prediction of the 32 activations. Without ReLU the two layers would only be a clumsy
-spelling of one.
+does more. It has a hidden layer of 32 units, each with its own weights and bias; then
+the activation ReLU, which turns negative values to 0; then an output layer that makes
+one prediction from the 32 activations. Without ReLU, the two layers would be equivalent
+to one.
 
-Learning is what it was for regression: predict, measure the loss, find its gradient, go
+Learning works as in regression: predict, measure the loss, find its gradient, and take
 a step against it. But the gradient has further to go, from the loss back through every
-step of the prediction: that is the chain rule, and each line of the backward pass below
-undoes one line of the forward pass, last line first.
+step of the prediction. That is the chain rule: each line of the backward pass below
+belongs to one line of the forward pass, last line first.
 
 `two_layer.py` is the same network without the hand-made half.
 """
@@ -24,27 +24,21 @@ EPOCHS, LEARNING_RATE = 200, 1e-4
 
 
 def make_data(rng):
-    """Return 100 observations of 3 features, and a target that depends on them
-    linearly, with noise.
-    """
+    """Return 100 observations of 3 features, and targets linear in them, with noise."""
     x = rng.normal(size=(N, D_IN))
     y = x @ np.array([[0.2], [-1.3], [-0.5]]) + rng.normal(size=(N, D_OUT))  # (100, 1), as the predictions will be
     return x, y
 
 
 def make_weights(rng):
-    """Return where the learning starts: weights from the standard normal distribution,
-    biases of 0.
-    """
+    """Return the initial parameters: standard normal weights, and biases of 0."""
     w1, b1 = rng.normal(size=(D_IN, D_HIDDEN)), np.zeros((1, D_HIDDEN))
     w2, b2 = rng.normal(size=(D_HIDDEN, D_OUT)), np.zeros((1, D_OUT))
     return w1, b1, w2, b2
 
 
 def train(x, y, w1, b1, w2, b2, epochs):
-    """Return the loss of each epoch, before its update, and the weights after the
-    last.
-    """
+    """Return the loss of each epoch before its update, and the last weights."""
     losses = []
     for _ in epochs:
         # Forward: from the observations to the predictions
@@ -53,8 +47,8 @@ def train(x, y, w1, b1, w2, b2, epochs):
         y_pred = h_relu @ w2 + b2  # (100, 1)
         losses.append(np.sum((y_pred - y) ** 2))
 
-        # Backward: from the loss to the weights. What was broadcast on the way forward
-        # is summed on the way back.
+        # Backward: from the loss to the weights. Axes that were broadcast on the way
+        # forward are summed on the way back.
         grad_y_pred = 2 * (y_pred - y)  # (100, 1)
         grad_w2 = h_relu.T @ grad_y_pred  # (32, 1)
         grad_b2 = np.sum(grad_y_pred, axis=0, keepdims=True)  # (1, 1): one for each output

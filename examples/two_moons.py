@@ -1,5 +1,4 @@
-"""Two moons: a network draws a curved border between two classes that no straight line
-separates.
+"""Two moons: a network finds a curved border where no straight line works.
 
 The points of each class lie on a half circle, and the two interlock. Logistic
 regression, the best straight border, leaves about one point in seven on the wrong side.
@@ -18,9 +17,7 @@ STEPS, LEARNING_RATE = 400, 0.02
 
 
 def make_moons(n, rng):
-    """Return n points (n, 2) on two half circles, with noise, and the number of their
-    moon, 0 or 1.
-    """
+    """Return n noisy points (n, 2) on two half circles, and their moon, 0 or 1."""
     labels = np.arange(n) % 2
     angle = rng.uniform(0, np.pi, n)
     upper = np.column_stack([np.cos(angle), np.sin(angle)])
@@ -30,9 +27,7 @@ def make_moons(n, rng):
 
 
 def train(model, x, labels, steps):
-    """Train a model on all points at once, and return the loss of each step before its
-    update.
-    """
+    """Train a model on all points at once, and return the loss before each update."""
     optimizer = optim.Adam(model.parameters(), lr=LEARNING_RATE)
     losses = []
     for _ in steps:
@@ -51,14 +46,12 @@ def probability(model, x):
 
 
 def accuracy(model, x, labels):
-    """Return the share of points that a model puts on the right moon."""
+    """Return the share of points that a model assigns to the right moon."""
     return np.mean((probability(model, x) > 0.5) == labels)
 
 
 def draw_border(ax, model, x, labels, title):
-    """Draw the probability of moon 1 as colour, the border where it is one half, and
-    the points.
-    """
+    """Draw the probability of moon 1 as colour, the border at one half, and points."""
     across, up = np.meshgrid(np.linspace(-1.6, 2.6, 200), np.linspace(-1.2, 1.7, 200))
     grid = probability(model, np.column_stack([across.ravel(), up.ravel()])).reshape(across.shape)
     ax.contourf(across, up, grid, levels=np.linspace(0, 1, 11), cmap="RdBu_r", alpha=0.7)

@@ -1,11 +1,11 @@
 """A variational autoencoder draws digits of its own.
 
-An encoder turns an image into a normal distribution over two numbers, a decoder turns
-two numbers back into an image (Kingma and Welling, 2014). The loss is a bound on the
-likelihood of the images: how badly they are restored, plus how far the distributions
-are from the standard normal one. A sample is the mean plus the spread times noise, so
-that gradients flow to both. After training, the plane of the two numbers is a map of
-handwriting: each point of it is a digit.
+An encoder turns an image into a normal distribution over two numbers, and a decoder
+turns two numbers back into an image (Kingma and Welling, 2014). The loss is a bound on
+the images' negative log-likelihood: the error of the restored images, plus the
+divergence of the distributions from the standard normal one. A sample is the mean plus
+noise times the standard deviation, so that gradients reach both. After training, the
+plane of the two numbers is a map of handwriting: each point is a digit.
 """
 
 import matplotlib.pyplot as plt
@@ -21,8 +21,9 @@ EPOCHS, BATCH, HIDDEN = 60, 64, 128
 
 
 class Autoencoder(nn.Module):
-    """An encoder of images (n, 64) to means and log-variances (n, 2) each, and a
-    decoder back to logits (n, 64).
+    """An encoder of images (n, 64) to means and log-variances, and a decoder to logits.
+
+    Means and log-variances have the shape (n, 2), and logits the shape of the images.
     """
 
     def __init__(self, rng):
@@ -37,9 +38,7 @@ class Autoencoder(nn.Module):
 
 
 def losses_of(model, images, noise):
-    """Return what restoring costs, and the divergence from the standard normal
-    distribution, summed over images.
-    """
+    """Return the restoring loss and the divergence, both summed over the images."""
     logits, mean, log_variance = model(images, noise)
     restoring = F.binary_cross_entropy_with_logits(logits, images, reduction="sum")
     divergence = np.sum(mean**2 + np.exp(log_variance) - log_variance - 1) / 2
@@ -47,9 +46,7 @@ def losses_of(model, images, noise):
 
 
 def train(model, images, rng, epochs):
-    """Train the autoencoder, and return both losses for each image and epoch (epochs,
-    2).
-    """
+    """Train the autoencoder; return both losses per image, of shape (epochs, 2)."""
     optimizer = optim.Adam(model.parameters(), lr=2e-3)
     history = []
     for _ in epochs:
@@ -66,9 +63,7 @@ def train(model, images, rng, epochs):
 
 
 def draw(model, images, digits):
-    """Return a figure: where the encoder puts the images, and what the decoder draws
-    all over that plane.
-    """
+    """Return a figure of the encoder's plane, and of the decoder's images on it."""
     with mg.no_grad():
         means = model.encoder(images).data[:, :2]
         steps = np.linspace(-2, 2, 11)
@@ -77,10 +72,10 @@ def draw(model, images, digits):
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 5), layout="constrained")
     points = left.scatter(*means.T, c=digits, s=8, cmap="tab10")
     figure.colorbar(points, ax=left, label="digit", ticks=range(10))
-    left.set(title="Where each image is on the plane", xlabel="first number", ylabel="second number")
+    left.set(title="The place of each image on the plane", xlabel="first number", ylabel="second number")
     tiles = np.pad(drawn, ((0, 0), (0, 0), (1, 1), (1, 1))).swapaxes(1, 2).reshape(110, 110)
     right.imshow(tiles, cmap="gray_r", extent=(-2.2, 2.2, -2.2, 2.2))
-    right.set(title="What is drawn at each point of it", xlabel="first number", ylabel="second number")
+    right.set(title="The image drawn at each point", xlabel="first number", ylabel="second number")
     return figure
 
 

@@ -80,7 +80,7 @@ class Configured:
     def row(cls, name: str) -> Setting:
         """Return a setting's row in the table, or raise."""
         if name not in cls.table:
-            raise KeyError(f"{cls.__name__} has no setting {name!r}; it has {', '.join(cls.table)}")
+            raise KeyError(f"{cls.__name__} has no setting {name!r}; use one of {', '.join(cls.table)}")
         return cls.table[name]
 
     @classmethod

@@ -1,13 +1,12 @@
-"""One row for each layer, activation and loss: how it is made, and what it is called
-with.
+"""One row for each layer, activation and loss: its settings and its inputs.
 
 Owns: the rows.
-Must not own: what is checked on them (`test_layers.py`, `test_torch_nn.py`).
+Must not own: the checks of the rows (`test_layers.py`, `test_torch_nn.py`).
 Read next: `test_layers.py`.
 
-A row holds the settings to choose from, under PyTorch's names, and a function that
-draws the inputs: it is given a generator, the length of the batch and the settings.
-Values keep away from kinks, as drawn numbers do.
+A row has the settings to choose from, under PyTorch's names, and a function that draws
+the inputs from a generator, the length of the batch and the settings. Drawn numbers
+never hit a kink.
 """
 
 from __future__ import annotations
@@ -30,9 +29,7 @@ class Row(NamedTuple):
     settings: Mapping[str, tuple[Any, ...]] = MappingProxyType({})
 
     def made(self, module: Any, settings: dict[str, Any], arrays: Callable[[Any], Any] = np.asarray) -> Any:
-        """Return the layer of a module: of `nn`, or of `torch.nn`, which says dim for
-        axis.
-        """
+        """Return the layer from `nn`, or from `torch.nn`, which says dim for axis."""
         given = {k: arrays(v) if isinstance(v, np.ndarray) else v for k, v in settings.items()}
         if module.__name__ == "torch.nn":
             given = {{"axis": "dim"}.get(k, k): v for k, v in given.items()}
@@ -40,7 +37,7 @@ class Row(NamedTuple):
 
 
 def of_shape(*tail: Any) -> Inputs:
-    """Return what draws an array with a batch of vectors or images."""
+    """Return a function that draws a batch of vectors or images."""
     return lambda rng, n, settings: (2 * rng.normal(size=(n, *tail)),)
 
 
@@ -62,9 +59,7 @@ def logits_and_probabilities(rng: np.random.Generator, n: int, settings: dict[st
 
 
 def classified(rng: np.random.Generator, n: int, settings: dict[str, Any]) -> tuple[Any, ...]:
-    """Draw logits and labels, some of them to be ignored, for rows, images or a single
-    row.
-    """
+    """Draw logits and labels, some ignored, for rows, images or a single row."""
     kind = rng.integers(3)
     shape, axis = [((n, 4), 1), ((n, 4, 2), 1), ((4,), 0)][kind]
     labels = rng.integers(0, 4, [(n,), (n, 2), ()][kind])

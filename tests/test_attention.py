@@ -1,5 +1,4 @@
-"""Attention: what it computes, its masks, its layers in every mode, and what they
-refuse.
+"""Attention: its values, its masks, its layers in every mode, and its messages.
 
 Owns: `scaled_dot_product_attention`, `MultiheadAttention`, `TransformerEncoderLayer`.
 Must not own: derivatives (`test_laws.py`, with the rows in `rows/attention.py`);
@@ -27,7 +26,7 @@ X = RNG.normal(size=(3, 5, 8))
 
 
 def by_hand(query, key, value, seen, added, scale):
-    """Return attention of matrices, one query and one key at a time."""
+    """Return attention of matrices, computed one query and one key at a time."""
     out = np.zeros((len(query), value.shape[1]))
     for i, q in enumerate(query):
         keys = [j for j in range(len(key)) if seen[i, j]]
@@ -78,7 +77,7 @@ def test_logits_of_any_size():
         assert np.all(np.isnan(attend(x * np.nan, x, x)))
 
 
-def test_nothing_of_the_weights_stays_on_the_tape():
+def test_no_weights_stay_on_the_tape():
     query, key, value = (mg.tensor(RNG.normal(size=(64, 2)), requires_grad=True) for _ in range(3))
     node = attend(query, key, value, is_causal=True)._node
     assert type(node) is Operation
@@ -176,7 +175,7 @@ def test_the_gradient_of_a_mask():
 
 
 class Small(nn.Module):
-    """Two blocks for sequences of symbols, of which each predicts the next."""
+    """Two blocks that predict the next symbol at each position of a sequence."""
 
     def __init__(self, rng):
         self.embedding = nn.Embedding(7, 8, rng=rng)
@@ -274,8 +273,8 @@ MISTAKES = {
     ),
     "dropout_p": (lambda: attend(Q, Q, Q, dropout_p=2), ValueError, "must be a probability|2"),
     "inputs": (lambda: M(X, X, X[..., :7]), ValueError, "MultiheadAttention|8, 8 and 8|(3, 5, 7)"),
-    "lengths": (lambda: M(X, X, X[:, :4]), ValueError, "the same|(3, 4, 8)"),
-    "batches": (lambda: M(X, X[:2], X[:2]), ValueError, "same batch|(2, 5, 8)"),
+    "lengths": (lambda: M(X, X, X[:, :4]), ValueError, "equal positions|(3, 4, 8)"),
+    "batches": (lambda: M(X, X[:2], X[:2]), ValueError, "equal batch sizes|(2, 5, 8)"),
     "axes": (lambda: M(X, X[0], X[0]), ValueError, "(batch, positions, features)|(5, 8)"),
     "no axes": (lambda: M(*[np.ones(8)] * 3), ValueError, "MultiheadAttention|(8,)"),
     "attn_mask": (lambda: M(X, X, X, attn_mask=np.ones((4, 5), bool)), ValueError, "attn_mask must have|(5, 5)|(4, 5)"),
@@ -283,7 +282,7 @@ MISTAKES = {
     "padding": (
         lambda: M(X, X, X, key_padding_mask=np.ones((5, 3), bool)),
         ValueError,
-        "MultiheadAttention|key_padding_mask must have the shape (3, 5), got (5, 3)",
+        "MultiheadAttention|key_padding_mask must have shape (3, 5), got (5, 3)",
     ),
     "padding of numbers": (
         lambda: M(X, X, X, key_padding_mask=np.ones((3, 5), int)),

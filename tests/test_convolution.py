@@ -1,7 +1,6 @@
-"""Convolution and pooling: their values by the definition, conventions, layouts, and
-the modes that they run in.
+"""Convolution and pooling: values by definition, conventions, layouts, and modes.
 
-Owns: what `nn/convolution.py`, `nn/pooling.py` and `nn/windows.py` promise, checked
+Owns: the promises of `nn/convolution.py`, `nn/pooling.py` and `nn/windows.py`, checked
 without another library.
 Must not own: derivatives (`test_laws.py` with `rows/convolution.py`), PyTorch
 (`test_torch_convolution.py`).
@@ -27,7 +26,7 @@ B = RNG.normal(size=6)
 
 
 def by_definition(x, weight, bias, stride, padding, dilation, groups):
-    """Return a convolution of images element by element."""
+    """Return a convolution of images, computed element by element."""
     x = np.pad(x, ((0, 0), (0, 0), (padding[0],) * 2, (padding[1],) * 2))
     size = [
         (n - d * (k - 1) - 1) // s + 1
@@ -48,7 +47,7 @@ def by_definition(x, weight, bias, stride, padding, dilation, groups):
 @pytest.mark.parametrize(
     ("stride", "padding", "dilation"), [((1, 1), (0, 0), (1, 1)), ((2, 1), (1, 2), (1, 1)), ((1, 3), (2, 1), (3, 2))]
 )
-def test_convolution_is_what_its_definition_says(monkeypatch, block, stride, padding, dilation):
+def test_convolution_follows_its_definition(monkeypatch, block, stride, padding, dilation):
     monkeypatch.setattr(convolution, "BLOCK", block)
     out = F.conv2d(X, W, B, stride, padding, dilation, groups=2)
     np.testing.assert_allclose(out, by_definition(X, W, B, stride, padding, dilation, 2), rtol=1e-12, atol=1e-12)
@@ -220,7 +219,7 @@ def test_a_subclass_may_fix_the_settings():
     assert Halves()(X).shape == (3, 4, 3, 2)
 
 
-def test_flatten_joins_the_axes_that_it_is_told():
+def test_flatten_joins_the_given_axes():
     x = np.ones((2, 3, 4, 5))
     assert nn.Flatten()(x).shape == (2, 60)
     assert nn.Flatten(0, 1)(x).shape == (6, 4, 5)

@@ -1,6 +1,4 @@
-"""Every example runs by itself, without a display or a warning, writes its figures, and
-shows what it promises.
-"""
+"""Every example runs alone, without display or warning, and keeps its promises."""
 
 from __future__ import annotations
 
@@ -89,9 +87,7 @@ NUMBER = r"(-?\d+\.?\d*(?:e[-+]\d+)?)"
 
 
 def run(example: str, folder: Path) -> str:
-    """Run an example in a folder and return what it prints, with its output piped and
-    warnings as errors.
-    """
+    """Run an example in a folder, with warnings as errors, and return its output."""
     environment = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "MPLBACKEND")}
     environment["OPENBLAS_NUM_THREADS"] = "1"  # other tests need the cores, and threads that wait for one are slow
     command = [sys.executable, "-W", "error", str(EXAMPLES / f"{example}.py")]
@@ -102,16 +98,14 @@ def run(example: str, folder: Path) -> str:
 
 
 def rows(printed: str, columns: int) -> list[list[float]]:
-    """Return the lines that are so many numbers."""
+    """Return the lines that consist of this many numbers."""
     found = re.findall(r"^\s*" + r"\s+".join([NUMBER] * columns) + r"\s*$", printed, flags=re.M)
     return [[float(number) for number in row] for row in found]
 
 
 @pytest.fixture(scope="module")
 def printed(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> str:
-    """Run the example that a test asks for, check its figures, and return what it
-    prints.
-    """
+    """Run the example that a test asks for, check its figures; return its output."""
     folder = tmp_path_factory.mktemp(request.param)
     text = run(request.param, folder)
     out = folder / "out"
@@ -136,7 +130,7 @@ def test_every_example_is_tested() -> None:
 
 
 @pytest.mark.parametrize("missing", ["matplotlib", "tqdm"])
-def test_what_to_install_is_said(missing: str) -> None:
+def test_a_missing_package_is_named_with_its_installation(missing: str) -> None:
     program = f"import sys; sys.modules[{missing!r}] = None; import showing"
     done = subprocess.run([sys.executable, "-c", program], cwd=EXAMPLES, capture_output=True, text=True)
     assert done.returncode == 1
@@ -171,7 +165,7 @@ def test_the_network_on_tensors_takes_the_same_steps(printed: str) -> None:
 
 
 @of("compile_seed")
-def test_the_compiled_step_is_the_one_by_hand(printed: str) -> None:
+def test_the_compiled_step_matches_the_derivation_by_hand(printed: str) -> None:
     lines = [line for line in printed.splitlines() if " = " in line]
     pairs = [(line[:52].strip(), line[52:].strip()) for line in lines]
     assert [ours for hand, ours in pairs if not hand] == ["t = y_pred - y", "loss = np.sum(t ** 2)"]
@@ -230,7 +224,7 @@ def test_the_network_follows_the_sine_with_every_seed(printed: str) -> None:
 
 
 def accuracies(printed: str) -> list[float]:
-    """Return what is printed as test accuracy, in percent."""
+    """Return the printed test accuracies, in percent."""
     return [float(share) for share in re.findall(rf"test accuracy: {NUMBER}%", printed)]
 
 
@@ -283,7 +277,7 @@ def test_the_dense_network_reads_digits(printed: str) -> None:
 
 
 @of("digits_conv")
-def test_the_convolutional_network_reads_more(printed: str) -> None:
+def test_the_convolutional_network_reads_digits_better(printed: str) -> None:
     assert accuracies(printed)[0] >= 98.5
 
 

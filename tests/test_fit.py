@@ -1,7 +1,7 @@
 """`nn.fit`: the loop that everyone writes.
 
-Owns: that it takes the steps of a loop by hand, resumes to the same numbers, stops as
-it says, and finds NaN.
+Owns: that it takes the steps of a hand-written loop, resumes to the same numbers, stops
+when it should, and finds NaN.
 Must not own: batches (`test_data.py`), files (`test_checkpoints.py`), optimizers
 (`test_optim.py`).
 Read next: `test_data.py`.
@@ -38,7 +38,7 @@ def network(seed=0, p=0.2, dtype=np.float64):
 
 
 class Halving:
-    """A schedule: the learning rate is halved at each step."""
+    """A schedule that halves the learning rate at each step."""
 
     def __init__(self, optimizer):
         self.optimizer, self.steps = optimizer, 0
@@ -55,7 +55,7 @@ class Halving:
 
 
 class Plateau(Halving):
-    """A schedule that is given what was measured."""
+    """A schedule that gets the loss."""
 
     seen = ()
 
@@ -74,7 +74,7 @@ def train(model=None, arrays=TRAINING, loss=F.mse_loss, make=optim.Adam, lr=0.02
 
 
 def equal(a, b):
-    """Return whether two modules are equal to the bit."""
+    """Return whether two modules are equal to the last bit."""
     pairs = zip(a.state_dict().items(), b.state_dict().items(), strict=True)
     return all(m == n and np.array_equal(x, y) for (m, x), (n, y) in pairs)
 
@@ -175,12 +175,12 @@ def test_parameters_that_the_optimizer_does_not_have_change_no_step(tmp_path, co
     assert equal(run(epochs=5, checkpoint=path, resume=True), run(epochs=5))
 
 
-def test_a_checkpoint_of_other_measurements_changes_nothing(tmp_path):
+def test_a_checkpoint_of_other_metrics_changes_nothing(tmp_path):
     path = tmp_path / "checkpoint"
     train(checkpoint=path)
     for options in ({"validation": VALIDATION}, {"metrics": MAE}):
         model = network(3)
-        with pytest.raises(ValueError, match=r"fit: checkpoint holds loss, and loss, .* are measured now"):
+        with pytest.raises(ValueError, match=r"fit: checkpoint must have a history of loss, .*, got one of loss;"):
             train(model, checkpoint=path, resume=True, **options)
         assert equal(model, network(3))
     with pytest.raises(ValueError, match=r"changing\.generators must hold"):
@@ -198,7 +198,7 @@ def test_a_metric_may_remember_something():
 
 
 class Weighted(nn.Module):
-    """A loss with a parameter, and a generator of its own."""
+    """A loss with a parameter and its own generator."""
 
     def __init__(self):
         self.weight = nn.Parameter(1.0)
@@ -222,7 +222,7 @@ def test_the_state_of_a_loss_belongs_to_the_checkpoint(tmp_path):
     assert all(equal(a, b) for a, b in zip(resumed, whole, strict=True))
 
 
-def test_resume_without_a_file_starts_anew(tmp_path):
+def test_resume_without_a_file_starts_from_the_beginning(tmp_path):
     history, _ = train(checkpoint=tmp_path / "checkpoint", resume=True)
     assert history == train()[0]
 
@@ -272,7 +272,7 @@ def test_a_schedule_is_called_by_epoch_or_by_step():
 
 
 @pytest.mark.parametrize(("options", "name"), [({}, "loss"), ({"validation": VALIDATION}, "validation_loss")])
-def test_a_schedule_that_takes_metrics_is_given_the_loss_it_judges_by(options, name):
+def test_a_schedule_that_takes_metrics_gets_the_loss(options, name):
     schedules = []
 
     def schedule(optimizer):
@@ -298,7 +298,7 @@ def test_gradients_are_clipped(compile):
     assert moved(max_norm=1e3) == pytest.approx(moved())
 
 
-def test_ctrl_c_ends_it_after_a_step_and_keeps_what_was_learned():
+def test_ctrl_c_ends_the_training_after_a_step_and_keeps_the_weights():
     calls = []
 
     def interrupting(prediction, target):
@@ -334,7 +334,7 @@ def test_a_second_ctrl_c_interrupts_at_once():
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_it_trains_in_other_threads():
+def test_fit_works_in_other_threads():
     results = []
     thread = threading.Thread(target=lambda: results.append(train()))
     thread.start()
@@ -367,7 +367,7 @@ def test_nan_in_the_data_is_named_by_its_row_and_layer():
 
 
 @pytest.mark.parametrize("compile", [False, True])
-def test_nan_that_a_derivative_makes_is_named_by_its_layer(compile):
+def test_nan_in_a_derivative_is_named_by_its_layer(compile):
     x = X.copy()
     x[20] = 0
     model = nn.Sequential(nn.Linear(2, 8, bias=False), nn.Sequential(nn.Tanh(), Root()), nn.Linear(8, 1))
@@ -402,7 +402,7 @@ def test_repeated_steps_are_the_same(monkeypatch, repeated, options):
     assert len(seen) > len(set(seen)) == 30
 
 
-def test_nan_that_does_not_come_again_is_said_so():
+def test_nan_that_does_not_recur_is_reported_as_such():
     calls = []
 
     def fickle(prediction, target):
@@ -422,7 +422,7 @@ def test_the_last_step_is_checked_too():
 
 
 class Terminal(io.StringIO):
-    """What looks like a terminal."""
+    """A stream that claims to be a terminal."""
 
     def isatty(self):
         return True
@@ -432,7 +432,7 @@ class Terminal(io.StringIO):
     ("stream", "progress", "is_shown"),
     [(Terminal, None, True), (Terminal, False, False), (io.StringIO, None, False), (io.StringIO, True, True)],
 )
-def test_a_bar_is_shown_where_somebody_sees_it(monkeypatch, stream, progress, is_shown):
+def test_a_bar_is_shown_on_a_terminal_or_on_request(monkeypatch, stream, progress, is_shown):
     pytest.importorskip("tqdm", reason="tqdm isn't installed")
     errors, output = stream(), io.StringIO()
     monkeypatch.setattr(sys, "stderr", errors)
@@ -442,7 +442,7 @@ def test_a_bar_is_shown_where_somebody_sees_it(monkeypatch, stream, progress, is
     assert ("16/16" in errors.getvalue()) == is_shown
 
 
-def test_a_missing_tqdm_matters_only_to_who_asks_for_it(monkeypatch):
+def test_a_missing_tqdm_matters_only_if_you_ask_for_a_bar(monkeypatch):
     monkeypatch.setitem(sys.modules, "tqdm", None)
     monkeypatch.setitem(sys.modules, "tqdm.auto", None)
     monkeypatch.setattr(sys, "stderr", Terminal())

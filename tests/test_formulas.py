@@ -1,4 +1,4 @@
-"""The analytic gradients of the documents' models, formula by formula, for any shape.
+"""The analytic gradients of simple models, formula by formula, for any shape.
 
 Owns: the formulas, written by hand in NumPy, and their comparison with ours.
 Must not own: runs over many epochs (`test_oracle_runs.py`), rules of single functions
@@ -26,9 +26,7 @@ def close(got, want):
 
 @st.composite
 def regressions(draw):
-    """Draw X of shape (n, p), y and weights of shape (p, q) or, for a single target,
-    (p,).
-    """
+    """Draw X (n, p), y, and weights (p, q), or (p,) for a single target."""
     n, p, q = draw(st.integers(0, 7)), draw(sizes), draw(sizes)
     columns = draw(st.sampled_from([(), (1,), (q,)]))
     return draw(arrays((n, p))), draw(arrays((n, *columns))), draw(arrays((p, *columns)))
@@ -37,7 +35,7 @@ def regressions(draw):
 @often
 @given(regressions())
 def test_gradient_of_least_squares(problem):
-    """(2.4): the gradient of sum((X b - y)^2) is 2 X'(X b - y)."""
+    """The gradient of sum((X b - y)^2) is 2 X'(X b - y)."""
     x, y, b = problem
     b = mg.tensor(b, requires_grad=True)
     np.sum((x @ b - y) ** 2).backward()
@@ -56,7 +54,7 @@ def test_gradient_of_the_single_layer(problem):
 @often
 @given(regressions())
 def test_hessian_of_least_squares(problem):
-    """The Hessian of sum((X b - y)^2) times v is 2 X'X v, whatever b and y are."""
+    """The Hessian of sum((X b - y)^2) times v is 2 X'X v, for any b and y."""
     x, y, b = problem
     v = np.cos(np.arange(b.size)).reshape(b.shape)
     close(mg.hvp(lambda b: np.sum((x @ b - y) ** 2))(b, v), 2 * x.T @ (x @ v))
@@ -65,9 +63,7 @@ def test_hessian_of_least_squares(problem):
 @often
 @given(regressions(), st.floats(1e-6, 1e-3))
 def test_a_small_step_against_the_gradient_lowers_the_loss_by_its_square(problem, rate):
-    """(2.5): f(b - rate f') = f(b) - rate |f'|^2 + rate^2 f' X'X f', exactly, for a
-    quadratic.
-    """
+    """For a quadratic, f(b - rate f') = f(b) - rate |f'|^2 + rate^2 f' X'X f'."""
     x, y, b = problem
 
     def loss(b):
@@ -94,9 +90,7 @@ def two_layers_by_hand(x, y, w1, b1, w2, b2):
 
 @st.composite
 def two_layer_networks(draw, dead_row=None):
-    """Draw data and weights of any sizes; a dead row of zeros, with zero biases, has
-    pre-activations of exactly 0.
-    """
+    """Draw data and weights; a row of zeros may make pre-activations exactly 0."""
     n, d_in, d_hidden, d_out = (draw(sizes) for _ in range(4))
     x, y = draw(arrays((n, d_in))), draw(arrays((n, d_out)))
     w1, w2 = draw(arrays((d_in, d_hidden))), draw(arrays((d_hidden, d_out)))
@@ -107,7 +101,7 @@ def two_layer_networks(draw, dead_row=None):
     return x, y, w1, b1, w2, b2
 
 
-# The activation in the words of NumPy or of nn: a tie of np.maximum would share its
+# The activation in NumPy's or nn's terms: a tie of np.maximum would share its
 # gradient, so where decides.
 ACTIVATIONS = {
     "relu": mg.nn.functional.relu,
@@ -148,7 +142,7 @@ def test_a_pre_activation_of_zero_passes_no_gradient(network):
 @often
 @given(two_layer_networks())
 def test_the_gradient_with_respect_to_the_data(network):
-    """The chain rule's last factor, which the documents stop short of: grad_h w1'."""
+    """The chain rule's last factor: grad_h w1'."""
     x, y, w1, b1, w2, b2 = network
     h = x @ w1 + b1
     grad_h = np.where(h > 0, 2 * (np.maximum(h, 0) @ w2 + b2 - y) @ w2.T, 0)

@@ -1,7 +1,6 @@
-"""The functions of `nn.functional`: values, gradients in closed form, stability in the
-tails, and messages.
+"""`nn.functional`: values, gradients in closed form, stable tails, and messages.
 
-Owns: what is particular to each function.
+Owns: the peculiarities of each function.
 Must not own: the laws that all rules obey (`test_laws.py`, with the rows in
 `rows/functional.py`).
 Read next: `test_optim.py`.
@@ -63,7 +62,7 @@ def test_squared_errors(pair):
 
 @often
 @given(classified())
-def test_the_gradient_of_cross_entropy_is_softmax_less_onehot(batch):
+def test_the_gradient_of_cross_entropy_is_softmax_minus_onehot(batch):
     logits, labels = batch
     n, classes = logits.shape
     expected = probabilities(logits) - np.eye(classes)[labels.astype(int)]
@@ -118,7 +117,7 @@ def test_sigmoid(x):
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("shape", [(MANY_ROWS, 5), (2, MANY_ROWS, 3), (MANY_ROWS - 1, 4)])
-def test_many_rows_take_a_shorter_way_to_the_same(shape, dtype):
+def test_many_rows_take_a_faster_path_to_the_same_values(shape, dtype):
     rng = np.random.default_rng(0)
     x = rng.normal(size=shape).astype(dtype) * 50
     x[..., 0, :] = np.nan
@@ -130,7 +129,7 @@ def test_many_rows_take_a_shorter_way_to_the_same(shape, dtype):
         out, pullback = mg.vjp(function, x)
         (grad,) = pullback(g)
         assert out.dtype == grad.dtype == dtype
-        for i in np.ndindex(shape[:-1]):  # a row alone, with its axis in a tuple, takes the other way
+        for i in np.ndindex(shape[:-1]):  # a single row, with its axis in a tuple, takes the other path
             row, pullback_row = mg.vjp(lambda row, f=function: f(row, axis=(0,)), x[i])
             np.testing.assert_allclose(out[i], row, rtol=close, atol=close)
             np.testing.assert_allclose(grad[i], pullback_row(g[i])[0], rtol=close, atol=close * 10)
@@ -148,9 +147,7 @@ def test_softmax_and_its_logarithm(x, axis):
 @pytest.mark.parametrize("axis", [0, 1, 2, -1, -2, -3])
 @pytest.mark.parametrize("function", [F.softmax, F.log_softmax], ids=["softmax", "log_softmax"])
 def test_softmax_of_many_rows_along_any_axis(function, axis):
-    """200 rows, from which on another way leads to the largest element: value, VJP and
-    JVP against the definition.
-    """
+    """Value, VJP and JVP for 200 rows, whose maxima are found in another way."""
     rng = np.random.default_rng(0)
     x, g, t = (rng.normal(size=(200, 3, 4)) for _ in range(3))
     e = np.exp(x)
@@ -185,7 +182,7 @@ def test_softmax_of_many_rows_along_any_axis(function, axis):
         (nn.Tanh(), "tanh: x"),
     ],
 )
-def test_what_is_no_array_of_numbers_is_named(function, name, wrong):
+def test_a_value_that_is_no_array_of_numbers_is_named(function, name, wrong):
     with pytest.raises(TypeError, match=rf"^({name}) must be an array or Tensor of (real )?numbers, got .*np.asarray"):
         function(wrong)
 
@@ -205,7 +202,7 @@ def test_linear(x, weight, bias):
     np.testing.assert_allclose(F.linear(x[0], weight), weight @ x[0], rtol=1e-13, atol=1e-13)
 
 
-def test_relu_and_tanh_are_what_they_are_called():
+def test_relu_and_tanh_compute_what_their_names_say():
     x = mg.tensor([-1.0, 0.0, 2.0], requires_grad=True)
     y = F.relu(x)
     y.sum().backward()
@@ -231,9 +228,7 @@ def test_no_overflow_and_no_warning_in_the_tails():
 
 
 def test_a_common_offset_costs_no_precision():
-    """Differences of large logits are exact, so nothing is lost, even in single
-    precision.
-    """
+    """Differences of large logits are exact, even in single precision."""
     x = np.array([[0.0, 1.0, 2.0]], np.float32)
     shifted = x + np.float32(2**20)
     loss, gradient = mg.value_and_grad(lambda x: F.cross_entropy(x, np.array([0])))(x)
@@ -282,7 +277,7 @@ def test_nan_is_never_hidden(f):
 
 
 def test_linear_multiplies_matrices_only(monkeypatch):
-    """NumPy computes np.dot of more dimensions without BLAS, several times slower."""
+    """NumPy computes np.dot of more axes without BLAS, several times slower."""
     products, dot = [], np.dot
     monkeypatch.setattr(np, "dot", lambda x, y: products.append((np.ndim(x), np.ndim(y))) or dot(x, y))
     x, weight = mg.tensor(np.ones((2, 4, 3)), requires_grad=True), mg.tensor(np.ones((5, 3)), requires_grad=True)
@@ -352,7 +347,8 @@ def test_a_loss_refuses_shapes_that_only_broadcast(loss, a, b, advice, kind):
     with pytest.raises(ValueError, match="a loss compares them one to one") as caught:
         loss(kind(a), np.zeros(b))
     message = str(caught.value)
-    assert message.startswith(f"{loss.__name__}: the prediction has shape {a} and the target {b};")
+    assert message.startswith(f"{loss.__name__}: prediction and target must have the same shape,")
+    assert f"got {a} and {b}" in message
     assert (f"y.reshape({a})" in message) == advice
 
 
@@ -362,31 +358,43 @@ LOGITS = np.zeros((4, 3))
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: F.cross_entropy(LOGITS, np.zeros(4)), TypeError, r"labels are integers from 0, not float64; .*astype"),
-        (lambda: F.cross_entropy(LOGITS, np.zeros(4, bool)), TypeError, "labels are integers from 0, not bool"),
-        (lambda: F.cross_entropy(LOGITS, LOGITS > 0), TypeError, r"probabilities to float, of the shape .* \(4, 3\)"),
-        (lambda: F.cross_entropy(LOGITS.astype(int), np.zeros(4, int)), TypeError, "floating-point numbers, not int64"),
+        (
+            lambda: F.cross_entropy(LOGITS, np.zeros(4)),
+            TypeError,
+            r"labels must be integers from 0, got float64; .*astype",
+        ),
+        (lambda: F.cross_entropy(LOGITS, np.zeros(4, bool)), TypeError, "labels must be integers from 0, got bool"),
+        (lambda: F.cross_entropy(LOGITS, LOGITS > 0), TypeError, r"probabilities as floats of the shape .* \(4, 3\)"),
+        (
+            lambda: F.cross_entropy(LOGITS.astype(int), np.zeros(4, int)),
+            TypeError,
+            "must be floating-point numbers, got int64",
+        ),
         (
             lambda: F.cross_entropy(LOGITS, np.zeros((4, 1), int)),
             ValueError,
-            r"\(4, 3\) and the labels \(4, 1\); .*ravel",
+            r"labels \(4, 1\) and logits \(4, 3\); .*ravel",
         ),
-        (lambda: F.cross_entropy(LOGITS, np.zeros(3, int)), ValueError, r"\(4, 3\) and the labels \(3,\)"),
+        (lambda: F.cross_entropy(LOGITS, np.zeros(3, int)), ValueError, r"labels \(3,\) and logits \(4, 3\)"),
         (lambda: F.cross_entropy(LOGITS[None], np.zeros((1, 4), int)), ValueError, r"logits\.reshape\(-1, classes\)"),
-        (lambda: F.cross_entropy(np.array(0.0), np.array(0)), ValueError, r"the logits have shape \(\)"),
-        (lambda: F.cross_entropy(LOGITS, [0, 1, 2, 3]), ValueError, "labels must be from 0 to 2, got some from 0 to 3"),
+        (lambda: F.cross_entropy(np.array(0.0), np.array(0)), ValueError, r"labels \(\) and logits \(\)"),
+        (
+            lambda: F.cross_entropy(LOGITS, [0, 1, 2, 3]),
+            ValueError,
+            "labels must be from 0 to 2, got values from 0 to 3",
+        ),
         (
             lambda: F.cross_entropy(LOGITS, [0, 1, 2, -1]),
             ValueError,
-            "labels must be from 0 to 2, got some from -1 to 2",
+            "labels must be from 0 to 2, got values from -1 to 2",
         ),
         (lambda: F.cross_entropy(LOGITS, [0, 1, 2, 0], "avg"), ValueError, "'mean', 'sum' or 'none', got 'avg'"),
         (lambda: F.cross_entropy(LOGITS[0], 0, "avg"), ValueError, "'mean', 'sum' or 'none', got 'avg'"),
         (lambda: F.mse_loss(LOGITS, LOGITS, "avg"), ValueError, "mse_loss: reduction must be 'mean', 'sum' or 'none'"),
-        (lambda: F.sse_loss(np.ones(2, int), np.ones(2, int)), TypeError, "floating-point numbers, not int64"),
-        (lambda: F.linear(np.ones((2, 4)), np.ones((5, 3))), ValueError, r"x, of shape \(2, 4\), .* shape \(5, 3\)"),
-        (lambda: F.linear(np.array(1.0), np.ones((5, 3))), ValueError, r"x, of shape \(\)"),
-        (lambda: F.linear(np.ones(3), np.ones(3)), ValueError, r"weight is \(out_features, in_features\)"),
+        (lambda: F.sse_loss(np.ones(2, int), np.ones(2, int)), TypeError, "must be floating-point numbers, got int64"),
+        (lambda: F.linear(np.ones((2, 4)), np.ones((5, 3))), ValueError, r"got \(2, 4\) and \(5, 3\)"),
+        (lambda: F.linear(np.array(1.0), np.ones((5, 3))), ValueError, r"got \(\) and \(5, 3\)"),
+        (lambda: F.linear(np.ones(3), np.ones(3)), ValueError, r"weight \(out_features, in_features\), got"),
         (lambda: F.linear(np.ones(3), np.ones((5, 3)), np.ones((1, 5))), ValueError, r"bias must have shape \(5,\)"),
     ],
 )
@@ -396,7 +404,7 @@ def test_bad_input_is_explained(call, error, message):
 
 
 def test_a_layer_names_the_shapes_that_do_not_fit():
-    with pytest.raises(ValueError, match=r"linear: the last axis of x, of shape \(5, 2\)"):
+    with pytest.raises(ValueError, match=r"linear: x must have shape .* got \(5, 2\)"):
         mg.nn.Linear(3, 1)(np.ones((5, 2)))
 
 
@@ -418,7 +426,7 @@ def test_softmax_along_any_axis_of_many_rows(shape, axis):
 
 @pytest.mark.parametrize(("dtype", "far"), [(np.float32, 1e7), (np.float64, 1e15), (np.float16, 1000.0)])
 def test_cross_entropy_of_logits_far_from_0(dtype, far):
-    """The top two differ by 1, whatever the label's logit is."""
+    """The top two differ by 1 for any logit of the label."""
     x = np.array([[far, far + 1, 0.0], [0.0, -far, 0.0]], dtype)
     p = 1 / (1 + np.exp(-1.0))
     gradient = mg.grad(lambda x: F.cross_entropy(x, np.array([2, 1]), "sum"))(x)
@@ -476,7 +484,7 @@ def test_dropout() -> None:
             F.dropout(x, wrong)
         with pytest.raises(ValueError, match="p must be a probability"):
             nn.Dropout(wrong)
-    with pytest.raises(TypeError, match=r"numpy.random.Generator, not int"):
+    with pytest.raises(TypeError, match=r"rng must be a numpy.random.Generator, got int"):
         F.dropout(x, rng=0)
 
 

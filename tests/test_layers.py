@@ -1,8 +1,7 @@
-"""Every layer, activation and loss in every mode: eager, transforms, compiled, drawn,
-and in other precisions.
+"""Every layer, activation and loss: eager, transformed, compiled, drawn.
 
-Owns: the walk over the rows of `layers.py`, and what is particular to one layer.
-Must not own: values and derivatives, which PyTorch knows (`test_torch_nn.py`); the
+Owns: the walk over the rows of `layers.py`, and the peculiarities of single layers.
+Must not own: values and derivatives, which PyTorch checks (`test_torch_nn.py`); the
 functions (`test_functional.py`).
 Read next: `layers.py`.
 """
@@ -28,7 +27,7 @@ every_row = pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.name}-{'
 
 
 def choices(row):
-    """Return the first choice of all settings, and the last."""
+    """Return the first choice of every setting, and the last."""
     return [{name: values[i] for name, values in row.settings.items()} for i in (0, -1)]
 
 
@@ -83,16 +82,12 @@ def test_forward_mode_is_the_transpose(row):
 
 
 def compilable(settings):
-    """Return settings with another number for rows that are ignored: a program takes
-    -100 for an error.
-    """
+    """Return settings with another ignore_index: in a program, -100 is an error."""
     return settings | {"ignore_index": -1} if settings.get("ignore_index") == -100 else settings
 
 
 def check_compiled(rows, backend, i):
-    """Compile the sum of the losses of some rows, with the gradients, and compare three
-    calls with the eager ones.
-    """
+    """Compile the losses of some rows with gradients, and compare three calls."""
     settings = [compilable(choices(row)[i]) for row in rows]
     eager, given = ([row.made(nn, s) for row, s in zip(rows, settings, strict=True)] for _ in range(2))
     for one, two in zip(eager, given, strict=True):
@@ -127,7 +122,7 @@ def test_compiled(row, i):
 
 @pytest.mark.parametrize("start", range(0, len(ROWS), 9))
 def test_compiled_by_numba(start, capsys):
-    """Several rows in one program, as numba takes seconds for each."""
+    """Several rows in one program, since numba takes seconds for each program."""
     pytest.importorskip("numba", reason="the loops are compiled by numba")
     check_compiled(ROWS[start : start + 9], "numba", 0)
 
@@ -300,7 +295,7 @@ def test_losses_are_exact_in_the_tails():
     np.testing.assert_array_equal(certain, [0.0, 0.0, 100.0])
 
 
-def test_a_row_that_is_ignored_has_no_part_whatever_its_logits_are():
+def test_an_ignored_row_has_no_effect_for_any_logits():
     x = np.array([[1.0, 2.0], [-np.inf, 0.0]])
     value, gradient = mg.value_and_grad(lambda x: F.cross_entropy(x, np.array([0, -100])))(x)
     np.testing.assert_allclose(value, F.cross_entropy(x[:1], np.array([0])))
@@ -308,15 +303,15 @@ def test_a_row_that_is_ignored_has_no_part_whatever_its_logits_are():
 
 
 def test_a_program_refuses_labels_and_indices_out_of_range():
-    """NumPy would take a negative one for one that is counted from the end."""
+    """NumPy would count a negative one from the end."""
     x, weight = np.zeros((2, 300)), np.ones((300, 2))
     loss = mg.compile(lambda x, labels: F.cross_entropy(x, labels))
     rows = mg.compile(lambda weight, indices: np.sum(F.embedding(indices, weight)))
     loss(x, np.array([0, 299]))
     rows(weight, np.array([0, 299]))
-    with pytest.raises(ValueError, match=r"labels must be from 0 to 299, got some from -100 to 0; .*ignore_index="):
+    with pytest.raises(ValueError, match=r"labels must be from 0 to 299, got values from -100 to 0; .*ignore_index="):
         loss(x, np.array([0, -100]))
-    with pytest.raises(ValueError, match="embedding: indices must be from 0 to 299, got some from -1 to 0"):
+    with pytest.raises(ValueError, match="embedding: indices must be from 0 to 299, got values from -1 to 0"):
         rows(weight, np.array([0, -1]))
 
 
@@ -359,13 +354,13 @@ def test_settings_are_checked_when_a_row_is_made():
         nn.ELU(np.ones(3))
 
 
-def test_a_row_passes_on_what_it_is_called_with_by_name():
+def test_a_row_passes_keyword_arguments_on():
     y_pred, y = np.array([1.0, 2.0]), np.array([0.0, 4.0])
     assert nn.MSELoss("sum")(y_pred=y_pred, y=y) == nn.MSELoss("sum")(y_pred, y) == 5
 
 
 @pytest.mark.parametrize("loss", [F.cross_entropy, F.nll_loss])
-def test_labels_of_a_program_find_weights_that_it_was_not_given(loss):
+def test_labels_of_a_program_index_captured_weights(loss):
     x, labels, weight = np.random.default_rng(0).normal(size=(4, 3)), np.array([0, 2, 1, 2]), np.array([0.5, 1.0, 2.0])
     want = loss(x, labels, weight=weight)
     got = mg.compile(lambda x, labels: loss(x, labels, weight=weight))(x, labels)

@@ -1,5 +1,4 @@
-"""Schedules: their formulas, their state, and what they do between the calls of a
-compiled step.
+"""Schedules: their formulas, their state, and changes between compiled steps.
 
 Owns: the behaviour of `microgradnd/optim/lr_scheduler.py`.
 Must not own: comparisons with PyTorch (`test_torch_optim.py`), messages
@@ -17,7 +16,7 @@ import microgradnd as mg
 from microgradnd import nn, optim
 from microgradnd.optim import lr_scheduler as s
 
-# Each with the learning rate in epoch t, where it is 0.5 before any schedule
+# Each with the learning rate in epoch t, for a learning rate of 0.5 before
 SCHEDULES = {
     "step": (lambda o: s.StepLR(o, 3, gamma=0.5), lambda t: 0.5 * 0.5 ** (t // 3)),
     "multi-step": (lambda o: s.MultiStepLR(o, [2, 2, 5]), lambda t: 0.5 * 0.1 ** (2 * (t >= 2) + (t >= 5))),
@@ -90,7 +89,7 @@ def test_each_epoch_has_its_learning_rate(make, rate):
 
 
 @every_schedule
-def test_it_goes_on_where_its_state_was_taken(make, rate):
+def test_a_schedule_continues_from_its_state(make, rate):
     optimizer = made()
     schedule = make(optimizer)
     for _ in range(4):
@@ -108,10 +107,8 @@ def test_it_goes_on_where_its_state_was_taken(make, rate):
 
 
 @every_schedule
-def test_a_compiled_step_follows_it(make, rate):
-    """Settings that vary are variables from the first change on; the program is not
-    written again for each.
-    """
+def test_a_compiled_step_follows_the_schedule(make, rate):
+    """From the first change on a setting is a variable, with a single program."""
 
     def train(optimizer, x):
         optimizer.zero_grad()
@@ -130,7 +127,7 @@ def test_a_compiled_step_follows_it(make, rate):
     assert compiled.cache_info().misses <= 2
 
 
-def test_groups_keep_their_ratio_and_one_that_is_added_takes_part():
+def test_groups_keep_their_ratio_and_an_added_one_takes_part():
     w, v, u = (nn.Parameter([1.0]) for _ in range(3))
     optimizer = optim.SGD([{"params": [w]}, {"params": [v], "lr": 0.1}], lr=1.0)
     schedule = s.ExponentialLR(optimizer, 0.5)
@@ -141,7 +138,7 @@ def test_groups_keep_their_ratio_and_one_that_is_added_takes_part():
     assert schedule.get_last_lr() == [0.25, 0.025, 4.0]
 
 
-def test_a_learning_rate_of_your_own_goes_on_from_there():
+def test_a_schedule_continues_from_a_learning_rate_that_you_set():
     optimizer = made()
     schedule = s.ExponentialLR(optimizer, 0.5)
     schedule.step()
@@ -177,7 +174,7 @@ def test_one_cycle_moves_the_first_of_the_betas(kind):
     np.testing.assert_allclose([seen[0][0], seen[4][0], seen[10][0]], [0.95, 0.85, 0.95])
 
 
-def test_a_plateau_forgives_the_better_and_counts_the_rest():
+def test_a_plateau_counts_epochs_without_improvement():
     optimizer = made()
     schedule = s.ReduceLROnPlateau(optimizer, mode="max", factor=0.5, patience=0, cooldown=1, threshold=0.1)
     rates = []

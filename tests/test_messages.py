@@ -936,7 +936,9 @@ LIBRARY = {
     "a forgotten forward": Row(lambda: Empty()(1.0), NotImplementedError, "Empty|forward()"),
     "a name with a dot": Row(lambda: setattr(Empty(), "a.b", nn.Parameter(1.0)), ValueError, "a.b|dot"),
     "a name of the class": Row(
-        lambda: Empty().register_buffer("forward", np.ones(1)), ValueError, "forward|Empty|attribute of that name"
+        lambda: Empty().register_buffer("forward", np.ones(1)),
+        ValueError,
+        "forward|Empty|the class has such an attribute",
     ),
     "a parameter that is an array": Row(
         lambda: Empty().register_parameter("w", np.ones(1)), TypeError, "'w'|leaf Tensor|nn.Parameter"
@@ -947,7 +949,9 @@ LIBRARY = {
     "a parameter replaced": Row(assigned(nn.Linear(3, 2), "weight", t * 1.0), TypeError, "weight|parameter|.data = "),
     # Convolution and pooling
     "conv2d of channels": Row(
-        lambda: F.conv2d(IMAGES, np.ones((4, 2, 3, 3))), ValueError, "conv2d|3 channels|must have 2|(4, 2, 3, 3)|groups"
+        lambda: F.conv2d(IMAGES, np.ones((4, 2, 3, 3))),
+        ValueError,
+        "conv2d|must have shape (batch, 2, ...)|(2, 3, 5, 5)|(4, 2, 3, 3)|groups",
     ),
     "conv2d of axes": Row(lambda: F.conv2d(np.ones((5, 5)), KERNELS), ValueError, "conv2d|channels|(5, 5)|x[None]"),
     "conv2d of a weight": Row(lambda: F.conv2d(IMAGES, KERNELS[0]), ValueError, "conv2d|weight|4 axes|(3, 3, 3)"),
@@ -964,7 +968,7 @@ LIBRARY = {
     ),
     "conv2d of a bias": Row(lambda: F.conv2d(IMAGES, KERNELS, np.ones(3)), ValueError, "conv2d|bias|(4,)|(3,)"),
     "conv2d of a large kernel": Row(
-        lambda: F.conv2d(IMAGES, KERNELS, dilation=3), ValueError, "conv2d|(7, 7)|(5, 5)|(2, 3, 5, 5)|padding"
+        lambda: F.conv2d(IMAGES, KERNELS, dilation=3), ValueError, "conv2d|(7, 7)|(2, 3, 5, 5)|padding"
     ),
     "conv_transpose2d(output_padding=)": Row(
         lambda: F.conv_transpose2d(IMAGES, KERNELS[:3], output_padding=1), ValueError, "output_padding|stride|1"
@@ -980,14 +984,14 @@ LIBRARY = {
     "MaxPool2d(-1)": Row(lambda: nn.MaxPool2d(-1), ValueError, "MaxPool2d|kernel_size|positive|-1"),
     "MaxPool2d(x)": Row(lambda: nn.MaxPool2d(IMAGES), TypeError, "MaxPool2d|kernel_size|ndarray|call it"),
     "adaptive_avg_pool1d of nothing": Row(
-        lambda: F.adaptive_avg_pool1d(np.ones((3, 0)), 1), ValueError, "adaptive_avg_pool1d|(1, 3, 0)|mean"
+        lambda: F.adaptive_avg_pool1d(np.ones((3, 0)), 1), ValueError, "adaptive_avg_pool1d|(1, 3, 0)|average"
     ),
     "Flatten of a vector": Row(lambda: nn.Flatten()(np.ones(3)), ValueError, "Flatten|(3,)|start_dim"),
     "Flatten(1.5)": Row(lambda: nn.Flatten(1.5), TypeError, "Flatten|start_dim|integer|1.5"),
     # Optimizers
     "SGD(t)": Row(lambda: optim.SGD(t, lr=0.1), TypeError, "SGD|[w]"),
     "SGD(3)": Row(lambda: optim.SGD(3, lr=0.1), TypeError, "SGD|model.parameters()"),
-    "SGD([])": Row(lambda: optim.SGD([], lr=0.1), ValueError, "SGD|no parameters"),
+    "SGD([])": Row(lambda: optim.SGD([], lr=0.1), ValueError, "SGD|at least one parameter|empty"),
     "SGD of arrays": Row(lambda: optim.SGD([np.ones(3)], lr=0.1), TypeError, "SGD|parameter 0|ndarray|nn.Parameter"),
     "SGD of a result": Row(lambda: optim.SGD([t * 2], lr=0.1), TypeError, "SGD|(3,)|leaf"),
     "SGD of constants": Row(lambda: optim.SGD([mg.tensor(1.0)], lr=0.1), ValueError, "SGD|requires_grad"),
@@ -1036,7 +1040,7 @@ LIBRARY = {
         lambda: own_formula(lambda s, w, g, t: s.lr).step(), TypeError, "formula|step|the gradient"
     ),
     "a formula with a choice": Row(
-        lambda: own_formula(lambda s, w, g, t: g if t > 1 else w).step(), TypeError, "formula|choose|setting"
+        lambda: own_formula(lambda s, w, g, t: g if t > 1 else w).step(), TypeError, "formula|branch|setting"
     ),
     "StepLR(model)": Row(lambda: lr_scheduler.StepLR(m, 3), TypeError, "StepLR|an optimizer|Linear"),
     "StepLR(step_size=0)": Row(
@@ -1073,7 +1077,7 @@ LIBRARY = {
     "clip_grad_norm_(max_norm=0)": Row(lambda: optim.clip_grad_norm_([t], 0), ValueError, "max_norm|greater than 0|0"),
     "minimize(method=)": Row(lambda: optim.minimize(np.sum, t, method="GD"), ValueError, "method|'L-BFGS-B'|'GD'"),
     "minimize of integers": Row(
-        lambda: optim.minimize(np.sum, {"n": np.arange(3)}), TypeError, "minimize: n|floating point|int64|args"
+        lambda: optim.minimize(np.sum, {"n": np.arange(3)}), TypeError, "minimize: n|floating-point|int64|args"
     ),
     "minimize by a parameter twice": Row(
         lambda: optim.minimize(np.sum, {"a": t, "b": [t]}), ValueError, "minimize|twice|once"
@@ -1092,7 +1096,7 @@ LIBRARY = {
     "a formula with a norm": Row(
         lambda: own_formula(lambda s, w, g, t: g / np.linalg.norm(g)).step(), TypeError, "formula|element by element"
     ),
-    "minimize of nothing": Row(lambda: optim.minimize(np.sum, []), ValueError, "minimize|no parameters|[]"),
+    "minimize of nothing": Row(lambda: optim.minimize(np.sum, []), ValueError, "minimize|at least one array|[]"),
     # Pictures
     "draw(array)": Row(lambda: viz.draw(np.ones(3)), TypeError, "Tensor|an array of shape (3,)|requires_grad"),
     "draw(view=)": Row(lambda: picture(view="up"), ValueError, "view|forward, backward, both|'up'"),
@@ -1630,12 +1634,12 @@ MORE = {
     "an optimizer's load_state_dict of names": Row(
         lambda: optim.Adam([t]).load_state_dict(optim.Adam([t]).state_dict() | {"state": {"0": {}}}),
         ValueError,
-        "Adam.load_state_dict|numbered|[0]|['0']",
+        "Adam.load_state_dict|number of its own|[0]|['0']",
     ),
     "an optimizer's load_state_dict of negative steps": Row(
         lambda: loaded_otherwise(optim.Adam([P(1)]), step=-1), ValueError, "Adam.load_state_dict|step|0 or more|-1"
     ),
-    "an optimizer of parameters in another dtype": Row(retyped, ValueError, "'weight'|float64|float32|anew"),
+    "an optimizer of parameters in another dtype": Row(retyped, ValueError, "'weight'|float64|float32|new optimizer"),
     "a schedule's state of text": Row(
         lambda: optim.lr_scheduler.StepLR(WITH_SHARED, 1).load_state_dict(
             {"step_size": 1, "gamma": 0.1, "last_epoch": "x", "base_lrs": [0.1]}
@@ -1670,10 +1674,10 @@ MORE = {
     "GELU(approximate=)": Row(lambda: nn.GELU(True), TypeError, "GELU|approximate|'tanh'|True"),
     "Softplus(beta=0)": Row(lambda: nn.Softplus(0), ValueError, "Softplus|beta|positive|0"),
     "Softmax(dim=)": Row(lambda: nn.Softmax(dim=1), TypeError, "Softmax|dim=1|axis="),
-    "softmax along no axis": Row(lambda: F.softmax(np.ones((2, 3)), 2), ValueError, "softmax|axis 2|(2, 3)"),
+    "softmax along no axis": Row(lambda: F.softmax(np.ones((2, 3)), 2), ValueError, "softmax|axis=2|(2, 3)"),
     "softmax along a text": Row(lambda: F.softmax(np.ones(2), "a"), TypeError, "softmax|axis|integer|'a'"),
     "cosine_similarity along no axis": Row(
-        lambda: F.cosine_similarity(np.ones(2), np.ones(2)), ValueError, "cosine_similarity|axis 1|(2,)"
+        lambda: F.cosine_similarity(np.ones(2), np.ones(2)), ValueError, "cosine_similarity|axis=1|(2,)"
     ),
     "dropout of integers": Row(lambda: F.dropout(np.ones(3, int)), TypeError, "dropout|int64|dtype=float"),
     "dropout of a text": Row(lambda: nn.Dropout()("a"), TypeError, "dropout|<U1|dtype=float"),
@@ -1873,7 +1877,7 @@ TRAINING: dict[str, Row] = {
         without("safetensors", saved_and_loaded(1, None, ".safetensors")), ImportError, "safetensors|pip install"
     ),
     # fit
-    "fit a class": Row(trained(model=nn.ReLU), TypeError, "fit: model|made already|ReLU"),
+    "fit a class": Row(trained(model=nn.ReLU), TypeError, "fit: model|a Module instance|ReLU"),
     "sums over blocks without Dask": Row(
         without("distributed", lambda: summed(client=3)()), ImportError, 'Dask|pip install "microgradnd[cluster]"'
     ),
@@ -1929,14 +1933,16 @@ TRAINING: dict[str, Row] = {
     "fit with a step of text": Row(trained(scheduler_step="often"), TypeError, "fit: scheduler_step|'batch'|'often'"),
     "fit without a place to resume from": Row(trained(resume=True), TypeError, "fit: checkpoint|path|None"),
     "fit with a checkpoint in no folder": Row(
-        trained(checkpoint="nowhere/run.ckpt"), TypeError, "fit: checkpoint|folder that exists|nowhere"
+        trained(checkpoint="nowhere/run.ckpt"), TypeError, "fit: checkpoint|existing folder|nowhere"
     ),
     "fit with a checkpoint that is a folder": Row(
         in_folder(lambda path: trained(checkpoint=path.parent)()), TypeError, "fit: checkpoint|path of a file"
     ),
     "fit with a number for a checkpoint": Row(trained(checkpoint=3), TypeError, "fit: checkpoint|path|3"),
     "fit with a metric by name": Row(trained(metrics={"a": "mae"}), TypeError, "fit: metrics|functions|'mae'"),
-    "fit with a metric named loss": Row(trained(metrics={"loss": np.mean}), TypeError, "fit: metrics|not of 'loss'"),
+    "fit with a metric named loss": Row(
+        trained(metrics={"loss": np.mean}), TypeError, "fit: metrics|without the key 'loss'"
+    ),
     "fit with a metric for each row": Row(
         trained(metrics={"error": np.subtract}), TypeError, "fit: metrics|'error'|one number|np.mean"
     ),
@@ -1944,7 +1950,9 @@ TRAINING: dict[str, Row] = {
         trained(metrics={"error": lambda p, t: None}), TypeError, "fit: metrics|'error'|one number|None"
     ),
     "fit with callbacks by name": Row(trained(callbacks=["stop"]), TypeError, "fit: callbacks|functions|'stop'"),
-    "fit with a schedule by name": Row(trained(scheduler="cosine"), TypeError, "fit: scheduler|made already|'cosine'"),
+    "fit with a schedule by name": Row(
+        trained(scheduler="cosine"), TypeError, "fit: scheduler|a schedule instance|'cosine'"
+    ),
     "fit with another optimizer's schedule": Row(
         trained(scheduler=optim.lr_scheduler.StepLR(optim.SGD([P(1)], lr=0.1), 2)),
         ValueError,
@@ -1961,7 +1969,7 @@ TRAINING: dict[str, Row] = {
     "fit with another checkpoint": Row(
         in_folder(lambda path: [trained(checkpoint=path, resume=True, metrics=m)() for m in ({}, {"mae": max})]),
         ValueError,
-        "fit: checkpoint|holds loss|loss, mae",
+        "fit: checkpoint|history of loss, mae|one of loss",
     ),
     "fit no rows": Row(trained(data=(X[:0], Y[:0])), ValueError, "fit|at least one row|(0, 2), (0, 1)"),
     "fit NaN": Row(

@@ -1,5 +1,4 @@
-"""Minimisation by SciPy's methods: every method, every kind of parameters, and
-derivatives that are exact.
+"""Minimisation by SciPy's methods: all methods, all parameters, exact derivatives.
 
 Owns: the behaviour of `microgradnd/optim/minimizing.py`.
 Must not own: messages (`test_messages.py`).
@@ -35,8 +34,8 @@ def test_every_method_finds_the_minimum(method):
     assert start["a"].tolist() == [-1.0, 2.0]
 
 
-def test_derivatives_are_given_to_scipy():
-    """By differences a gradient would cost a call for each parameter."""
+def test_scipy_gets_exact_derivatives():
+    """A gradient by finite differences would cost a call for each parameter."""
     calls = []
 
     def loss(x):
@@ -52,7 +51,7 @@ def test_derivatives_are_given_to_scipy():
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("method", ["LBFGS", "trust-ncg", "trf"])
-def test_a_module_is_left_at_the_minimum(dtype, method):
+def test_a_module_ends_at_the_minimum(dtype, method):
     rng = np.random.default_rng(0)
     model = nn.Sequential(nn.Linear(2, 3, rng=rng, dtype=dtype), nn.Linear(3, 1, rng=rng, dtype=dtype))
     model[0].bias.requires_grad = False

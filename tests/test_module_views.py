@@ -1,8 +1,7 @@
-"""Modules that are passed to a transform: what the function sets on them reaches the
-module, and nothing else does.
+"""Modules that are passed to a transform, whose function sets attributes on them.
 
 Owns: attributes, buffers, lists and frozen Tensors that `forward` changes, under every
-transform; what is left of a tape on a module; nesting, sharing, threads, errors.
+transform; Tensors that stay on a module; nesting, sharing, threads, errors.
 Must not own: gradients with respect to modules (`test_nn.py`).
 Read next: `test_nn.py`.
 """
@@ -24,9 +23,7 @@ X = np.array([[1.0, 2.0], [3.0, 6.0], [2.0, 1.0]])
 
 
 class Norm(nn.Module):
-    """A batch norm, which counts, and keeps running means as a buffer and as a frozen
-    Tensor.
-    """
+    """A batch norm with a count, and running means as buffer and frozen Tensor."""
 
     def __init__(self):
         self.scale = nn.Parameter([2.0, 3.0])
@@ -89,7 +86,7 @@ ONCE = {
 
 
 @pytest.mark.parametrize("how", ONCE)
-def test_what_forward_sets_reaches_the_module(how):
+def test_attributes_that_forward_sets_reach_the_module(how):
     expected, module = Norm(), Norm()
     for _ in range(3):
         expected(X)
@@ -103,7 +100,7 @@ def test_what_forward_sets_reaches_the_module(how):
     assert list(module.state_dict()) == ["scale", "frozen", "mean"]
 
 
-def test_a_checkpointed_module_is_called_again_and_so_is_what_it_sets():
+def test_a_checkpointed_module_is_called_again_and_sets_attributes_again():
     module = Keeps()
     module.count = 0
 
@@ -124,7 +121,7 @@ def test_a_checkpointed_module_is_called_again_and_so_is_what_it_sets():
     assert module.count == 6
 
 
-def test_what_a_function_itself_sets_on_a_module_reaches_it():
+def test_attributes_that_a_function_sets_reach_the_module():
     model = nn.Sequential(nn.Linear(2, 3), nn.Sequential(nn.Linear(3, 1)))
 
     def loss(m):
@@ -146,7 +143,7 @@ def test_what_a_function_itself_sets_on_a_module_reaches_it():
     assert model.note == "seen"
 
 
-def test_a_view_sees_what_is_set_on_the_module_meanwhile():
+def test_a_view_sees_attributes_set_on_the_module_meanwhile():
     model = Norm()
 
     def loss(m, other):
@@ -164,9 +161,7 @@ def test_a_view_sees_what_is_set_on_the_module_meanwhile():
 
 
 def test_a_module_that_is_captured_is_a_constant():
-    """Although it is the same that is differentiated: no perturbation is confused with
-    another.
-    """
+    """Even if the same module is differentiated: perturbations aren't confused."""
     model = nn.Linear(2, 1, bias=False)
     gradient = mg.grad(lambda m: np.sum(m(X) * model(X).data))(model)
     also = mg.grad(lambda m: np.sum(m(X) * model(X)))(model)
@@ -175,7 +170,7 @@ def test_a_module_that_is_captured_is_a_constant():
 
 
 class Keeps(nn.Module):
-    """Stores what it computes."""
+    """Stores its result as an attribute."""
 
     def __init__(self):
         self.w = nn.Parameter([1.0, 2.0])
@@ -226,8 +221,8 @@ def test_no_tensor_that_is_stored_stays_on_the_tape_of_a_transform(transform):
         np.testing.assert_allclose(pullback(1.0)[0].w, right)
 
 
-def test_what_is_stored_has_its_gradient_during_the_call():
-    """As an auxiliary loss that a layer leaves for the function around it."""
+def test_a_stored_tensor_has_its_gradient_during_the_call():
+    """A layer may leave an auxiliary loss for the function around it, for example."""
     module = Keeps()
 
     def loss(m):
@@ -241,7 +236,7 @@ def test_what_is_stored_has_its_gradient_during_the_call():
     np.testing.assert_allclose(pullback((0.0, np.ones(2)))[0].w, 1 - h**2)
 
 
-def test_what_was_stored_by_backward_style_code_keeps_its_tape():
+def test_a_tensor_stored_outside_transforms_keeps_its_tape():
     module = Keeps()
     module(1.0)
     live = module.hidden
@@ -251,7 +246,7 @@ def test_what_was_stored_by_backward_style_code_keeps_its_tape():
     assert module.w.grad is not None
 
 
-def test_an_error_leaves_the_module_in_order():
+def test_an_error_leaves_the_module_usable():
     module = Keeps()
     w = module.w
 
@@ -268,14 +263,16 @@ def test_an_error_leaves_the_module_in_order():
 
 
 @pytest.mark.parametrize("made", [lambda: nn.Linear(2, 1), lambda: nn.Parameter([1.0])], ids=["module", "parameter"])
-def test_a_layer_that_is_made_inside_a_transform_is_refused(made):
+def test_a_layer_made_inside_a_transform_is_refused(made):
     model = Norm()
 
     def loss(m):
         m.late = made()
         return run(m)
 
-    with pytest.raises(RuntimeError, match=r"Norm\.late was assigned a \w+ inside a transform.*make it in __init__ or"):
+    with pytest.raises(
+        RuntimeError, match=r"Norm\.late can't be assigned a \w+ inside a transform.*make it in __init__ or"
+    ):
         mg.grad(loss)(model)
     assert not hasattr(model, "late")
 
@@ -296,7 +293,7 @@ def test_threads_count_together():
     assert "_views" not in vars(module)
 
 
-def test_a_copy_that_is_made_inside_a_transform_is_on_its_own():
+def test_a_copy_made_inside_a_transform_is_independent():
     model, found = nn.Sequential(nn.Linear(2, 1)), []
 
     def loss(m):
@@ -327,7 +324,7 @@ def test_a_buffer_takes_arrays_and_tensors_without_a_gradient():
         norm.mean = norm.scale * 2
 
 
-# In compiled functions, where a program would not set anything again
+# In compiled functions, where a program can't repeat an assignment
 
 
 class Compiled(nn.Module):
@@ -377,7 +374,7 @@ def test_a_frozen_tensor_is_updated_by_programs(optimize):
         ),
     ],
 )
-def test_a_program_that_would_not_set_something_again_is_refused(change, message):
+def test_a_program_that_would_not_repeat_an_assignment_is_refused(change, message):
     module = Norm()
 
     def f(m):

@@ -1,5 +1,4 @@
-"""Optimizers: their formulas for any shape and number of steps, what they skip, their
-state, and their messages.
+"""Optimizers: formulas for any shape and number of steps, state, messages.
 
 Owns: the behaviour of `microgradnd/optim/`.
 Must not own: runs of whole networks (`test_oracle_runs.py`), comparisons with PyTorch
@@ -125,8 +124,9 @@ def adadelta_by_hand(lr=1.0, rho=0.9, eps=1e-6, weight_decay=0):
 
 
 def lion_by_hand(lr=1e-4, betas=(0.9, 0.99), weight_decay=0):
-    """Return step(w, g), by algorithm 2 of Chen et al. (2023): theta <- theta - eta
-    (sign(c) + lambda theta).
+    """Return step(w, g), by algorithm 2 of Chen et al. (2023).
+
+    theta <- theta - eta (sign(c) + lambda theta)
     """
     m = 0.0
 
@@ -166,9 +166,7 @@ every_optimizer = pytest.mark.parametrize(
 
 @st.composite
 def problems(draw):
-    """Draw parameters of any shapes and the gradients of some steps; None where a
-    parameter has none in a step.
-    """
+    """Draw parameters of any shapes, and the gradients of some steps, possibly None."""
     values = draw(st.lists(shapes().flatmap(arrays), min_size=1, max_size=4))
     steps = draw(st.integers(1, 5))
     here = st.booleans() if draw(st.booleans()) else st.just(True)
@@ -257,7 +255,7 @@ def test_updates_are_in_place_and_leave_gradients_alone(optimizer, by_hand, opti
 
 
 @every_optimizer
-def test_a_parameter_without_a_gradient_is_left_as_it_is(optimizer, by_hand, options):
+def test_a_parameter_without_a_gradient_does_not_change(optimizer, by_hand, options):
     used, unused = (mg.tensor([1.0, 2.0], requires_grad=True) for _ in range(2))
     ours = optimizer([used, unused], **options)
     used.grad = np.ones(2)
@@ -269,7 +267,7 @@ def test_a_parameter_without_a_gradient_is_left_as_it_is(optimizer, by_hand, opt
 
 
 @every_optimizer
-def test_a_gradient_that_is_a_tensor_is_taken(optimizer, by_hand, options):
+def test_a_gradient_may_be_a_tensor(optimizer, by_hand, options):
     w, v = (mg.tensor([1.0, 2.0], requires_grad=True) for _ in range(2))
     np.sum(w**2).backward(create_graph=True)
     np.sum(v**2).backward()
@@ -326,7 +324,7 @@ def trained(optimizer, options, model, steps, seed):
 
 
 @every_optimizer
-def test_a_run_goes_on_where_its_state_was_taken(optimizer, by_hand, options):
+def test_a_run_continues_from_its_saved_state(optimizer, by_hand, options):
     model = nn.Sequential(nn.Linear(3, 2, rng=np.random.default_rng(1)), nn.Tanh(), nn.Linear(2, 1))
     ours = optimizer(model.parameters(), **options)
     trained(ours, options, model, 3, seed=2)
@@ -364,10 +362,8 @@ def test_state_is_listed_in_the_order_of_the_parameters():
     np.testing.assert_allclose(second["exp_avg_sq"], 0.004)
 
 
-def test_a_state_that_is_not_there_is_none():
-    """As in PyTorch: of an optimizer that keeps nothing, or that has taken no step;
-    loading it starts anew.
-    """
+def test_an_optimizer_without_state_saves_none():
+    """As in PyTorch, without momentum or before a step; loading it resets the state."""
     w = mg.tensor([1.0, 2.0], requires_grad=True)
     fresh = optim.Adam([w], lr=0.1).state_dict()
     assert fresh["state"] == {}
@@ -387,9 +383,7 @@ def test_a_state_that_is_not_there_is_none():
 
 
 def stepped(*shapes, kind=optim.SGD, **options):
-    """Return the state of an optimizer of parameters of some shapes that has taken a
-    step.
-    """
+    """Return the state of an optimizer after a step, for parameters of some shapes."""
     parameters = [nn.Parameter(np.ones(shape)) for shape in shapes]
     optimizer = kind(parameters, **{"lr": 0.1} | options)
     for parameter in parameters:
@@ -417,16 +411,19 @@ def entry(**changed):
     [
         (
             lambda: stepped((2,), (), kind=optim.Adam),
-            "isn't the state of this SGD: .* with dampening, .*; got .*amsgrad",
+            "SGD.load_state_dict: the state must be of .* with dampening, .*, got .*amsgrad",
         ),
-        (lambda: stepped((2,)), "it must be of 2 parameters with .*; got 1 parameters with dampening"),
-        (lambda: stepped((1,), (1,), momentum=0.9), r"momentum_buffer of parameter 0 has shape \(1,\), and must have"),
-        (lambda: entry(exp_avg=1.0), "the state of SGD for a parameter has step, momentum_buffer, got {'step'"),
-        (lambda: entry(step=[3]), r"step of parameter 0 has shape \(1,\), and must have \(\)"),
-        (lambda: {"lr": 0.1}, "it must be of 2 parameters with .*; got {'lr': 0.1}"),
-        (lambda: fitting() | {"param_groups": "ab"}, "it must be of 2 parameters with .*; got {'state'"),
-        (lambda: fitting() | {"state": [1.0]}, "it must be of 2 parameters with .*; got {'state'"),
-        (lambda: fitting() | {"state": {0: [1.0]}}, r"for a parameter has .*, got \[1.0\]"),
+        (lambda: stepped((2,)), "must be of 2 parameters with .*, got 1 parameters with dampening"),
+        (
+            lambda: stepped((1,), (1,), momentum=0.9),
+            r"momentum_buffer of parameter 0 must have shape \(2,\), got \(1,\)",
+        ),
+        (lambda: entry(exp_avg=1.0), "the state of a parameter must be a dict with step, momentum_buffer, got {'step'"),
+        (lambda: entry(step=[3]), r"step of parameter 0 must have shape \(\), got \(1,\)"),
+        (lambda: {"lr": 0.1}, "must be of 2 parameters with .*, got {'lr': 0.1}"),
+        (lambda: fitting() | {"param_groups": "ab"}, "must be of 2 parameters with .*, got {'state'"),
+        (lambda: fitting() | {"state": [1.0]}, "must be of 2 parameters with .*, got {'state'"),
+        (lambda: fitting() | {"state": {0: [1.0]}}, r"of a parameter must be a dict with .*, got \[1.0\]"),
         (lambda: fitting(lr=-1), "SGD: lr must be a finite number, 0 or more, got -1"),
         (lambda: fitting(lr=9.0, momentum=0.0, nesterov=True), "nesterov=True needs a momentum"),
     ],
@@ -442,7 +439,7 @@ def test_a_state_that_does_not_fit_is_refused(state, message):
     assert repr(sgd.state_dict()) == repr(before)
 
 
-def test_repr_says_what_it_is_set_to():
+def test_repr_shows_the_settings():
     adam = optim.Adam(nn.Linear(2, 1).parameters(), lr=0.1)
     settings = "lr=0.1, betas=(0.9, 0.999), eps=1e-08, weight_decay=0, amsgrad=False, maximize=False"
     assert repr(adam) == f"Adam(2 parameters, {settings})"
@@ -466,14 +463,22 @@ def exhausted():
 @pytest.mark.parametrize(
     ("params", "error", "message"),
     [
-        (list, ValueError, r"given no parameters: .*can be used once: call it again, or keep list\(model"),
-        (exhausted, ValueError, "given no parameters: the list is empty, or a generator that has been used up"),
-        (lambda: [W * 2], TypeError, r"parameter 0, of shape \(2,\), was computed .* only a leaf can be updated"),
-        (lambda: [W, np.ones(2)], TypeError, r"parameter 1 is a ndarray, not a Tensor; pass model\.parameters\(\)"),
-        (lambda: nn.Linear(1, 1).named_parameters(), TypeError, r"parameter 0 is a tuple, not a Tensor; pass model"),
-        (lambda: W, TypeError, r"takes a list of parameters, not one Tensor; put it into a list: \[w\]"),
-        (lambda: nn.Linear(1, 1), TypeError, r"takes a list of parameters, not a Linear; pass model\.parameters\(\)"),
-        (lambda: {"w": W}, TypeError, "takes a list of parameters, not a dict; pass"),
+        (list, ValueError, r"at least one parameter, got .*each generator works once, or keep list\(model"),
+        (exhausted, ValueError, "at least one parameter, got an empty list or a generator that is used up"),
+        (lambda: [W * 2], TypeError, r"parameter 0, of shape \(2,\), must be a leaf, but was computed"),
+        (
+            lambda: [W, np.ones(2)],
+            TypeError,
+            r"parameter 1 must be a Tensor, got a ndarray; pass model\.parameters\(\)",
+        ),
+        (
+            lambda: nn.Linear(1, 1).named_parameters(),
+            TypeError,
+            r"parameter 0 must be a Tensor, got a tuple; pass model",
+        ),
+        (lambda: W, TypeError, r"must be a list of parameters, got one Tensor; put it into a list: \[w\]"),
+        (lambda: nn.Linear(1, 1), TypeError, r"must be a list of parameters, got a Linear; pass model\.parameters\(\)"),
+        (lambda: {"w": W}, TypeError, "must be a list of parameters, got a dict; pass"),
         (lambda: [W, W], ValueError, r"'w', of shape \(2,\), is in the list twice"),
         (lambda: [mg.tensor([1.0])], ValueError, "none of the 1 parameters requires a gradient"),
     ],
@@ -539,9 +544,7 @@ def made(kind, **changed):
     ids=str,
 )
 def test_a_setting_is_checked_whenever_it_is_set(kind, name, wrong):
-    """In the constructor, as an attribute, and from a state; what was set before
-    stays.
-    """
+    """In the constructor, as an attribute, and from a state; the old value stays."""
     message = rf"^{kind}: {name}(\[[01]\])? must be .*, got "
     with pytest.raises((TypeError, ValueError), match=message):
         made(kind, **{name: wrong})
@@ -567,7 +570,7 @@ def test_a_setting_is_a_number_of_any_kind(number):
             made(kind).load_state_dict(optimizer.state_dict())
 
 
-def test_a_learning_rate_of_a_variable_is_refused():
+def test_a_learning_rate_that_requires_a_gradient_is_refused():
     with pytest.raises(
         TypeError,
         match=r"SGD: lr must be a finite number, 0 or more, got a Tensor that requires a gradient; pass t\.item",
@@ -575,7 +578,7 @@ def test_a_learning_rate_of_a_variable_is_refused():
         made("SGD").lr = mg.tensor(0.1, requires_grad=True)
 
 
-def test_settings_that_do_not_go_together_are_refused_one_by_one_too():
+def test_conflicting_settings_are_refused_even_one_by_one():
     sgd = made("SGD")
     with pytest.raises(ValueError, match="nesterov=True needs a momentum"):
         sgd.momentum = 0
@@ -614,14 +617,14 @@ def test_stray_arguments_are_explained(make, message):
 @pytest.mark.parametrize(
     ("state", "error", "message"),
     [
-        (None, TypeError, r"SGD\.load_state_dict must be given the dict that state_dict\(\) returned, got None; read"),
-        ("run.pkl", TypeError, "must be given the dict that .* got 'run.pkl'; read a file first"),
+        (None, TypeError, r"SGD\.load_state_dict: state_dict must be a dict from state_dict\(\), got None; read"),
+        ("run.pkl", TypeError, "must be a dict from .* got 'run.pkl'; read a file with mg.load first"),
         (entry(step=1.5), TypeError, "step must hold numbers of dtype int64, got float64"),
         (entry(momentum_buffer=np.array(["a", "b"])), TypeError, "momentum_buffer must hold numbers"),
         (entry(momentum_buffer=np.array([1j, 0])), TypeError, "dtype float64, got complex128"),
     ],
 )
-def test_what_is_no_state_changes_nothing(state, error, message):
+def test_a_value_that_is_no_state_changes_nothing(state, error, message):
     w, b = nn.Parameter([1.0, 2.0]), nn.Parameter(1.0)
     sgd = optim.SGD([w, b], 0.5, momentum=0.9)
     w.grad = np.ones(2)
@@ -632,14 +635,12 @@ def test_what_is_no_state_changes_nothing(state, error, message):
     assert repr(sgd.state_dict()) == repr(before)
 
 
-# Half precision, and arrays that are protected
+# Half precision, and read-only arrays
 
 
 @every_optimizer
 def test_half_precision_computes_in_single(optimizer, by_hand, options):
-    """As far as half precision can hold the parameter; small gradients and eps don't
-    vanish.
-    """
+    """Small gradients and eps don't vanish, unlike in half precision."""
     values, rng = np.array([1.0, -0.5, 2.0], np.float16), np.random.default_rng(0)
     w, exact = mg.tensor(values, requires_grad=True), values.astype(np.float64)
     ours, formula = optimizer([w], **options), by_hand(**options)
@@ -664,7 +665,7 @@ def test_a_zero_gradient_moves_nothing(optimizer, by_hand, options):
 
 
 @every_optimizer
-def test_a_protected_array_is_not_written_to(optimizer, by_hand, options):
+def test_a_read_only_array_is_not_written_to(optimizer, by_hand, options):
     array = np.array([1.0, 2.0])
     array.flags.writeable = False
     w = mg.tensor([0.0, 0.0], requires_grad=True)
@@ -688,9 +689,7 @@ def test_a_protected_array_is_not_written_to(optimizer, by_hand, options):
 
 @pytest.mark.parametrize("kind", SETTINGS)
 def test_a_shallow_copy_has_settings_of_its_own(kind):
-    """Compiled too, where the learning rate is an array; the parameters and their state
-    are shared, as in PyTorch.
-    """
+    """Compiled too. Parameters and state are shared, as in PyTorch."""
     one = made(kind)
     two = copy.copy(one)
     assert two.params == one.params
@@ -715,7 +714,7 @@ def test_a_shallow_copy_has_settings_of_its_own(kind):
 
 @pytest.mark.parametrize("make", [lambda p: optim.SGD(p, 0.1), optim.Adam], ids=["SGD", "Adam"])
 @pytest.mark.parametrize("change", [lambda g: g[:1], lambda g: g.astype(np.float32)], ids=["shape", "dtype"])
-def test_a_gradient_that_a_hook_has_spoilt_is_refused(make, change):
+def test_a_gradient_that_a_hook_spoiled_is_refused(make, change):
     w = mg.tensor([1.0, 2.0], requires_grad=True, name="w")
     optimizer = make([w])
     w.register_hook(change)
@@ -732,13 +731,13 @@ def test_a_gradient_that_was_reshaped_is_refused(make):
     w = mg.tensor([1.0, 2.0], requires_grad=True, name="w")
     w.grad = np.array([1.0, 2.0])
     w.grad.resize((1, 2), refcheck=False)
-    message = r"the gradient of 'w' has shape \(1, 2\) and dtype float64, where the parameter has \(2,\) and float64"
+    message = r"the gradient of 'w' must have the parameter's shape \(2,\) and dtype float64, got \(1, 2\) and float64"
     with pytest.raises(ValueError, match=message):
         make([w]).step()
     assert w.data.tolist() == [1.0, 2.0]
 
 
-def test_each_parameter_comes_back_to_its_own_number_of_steps():
+def test_each_parameter_keeps_its_own_step_count():
     first, second = mg.tensor([1.0, 2.0], requires_grad=True), mg.tensor([3.0], requires_grad=True)
     optimizer = optim.Adam([first, second], lr=0.1)
     for loss in (lambda: (first**2).sum(), lambda: (first**2).sum() + (second**2).sum()):
@@ -756,7 +755,7 @@ def test_each_parameter_comes_back_to_its_own_number_of_steps():
 
 
 def grouped(kind=optim.Adam, **options):
-    """Return two parameters, and an optimizer that has them in groups of their own."""
+    """Return two parameters, and an optimizer with a group for each."""
     w, v = nn.Parameter([1.0, 2.0]), nn.Parameter([1.0, 2.0])
     return w, v, kind([{"params": [w]}, {"params": [v], **options}], lr=0.1)
 
@@ -774,12 +773,12 @@ def test_a_group_is_read_and_set_like_a_dict():
     assert (first["lr"], second["lr"], second["betas"]) == (0.1, 0.5, (0.5, 0.6))
     with pytest.raises(ValueError, match="Adam: lr must be a finite number, 0 or more, got -1"):
         second["lr"] = -1
-    with pytest.raises(KeyError, match="Adam has no setting 'momentum'; it has lr, betas"):
+    with pytest.raises(KeyError, match="Adam has no setting 'momentum'; use one of lr, betas"):
         second["momentum"] = 0.5
     assert second["lr"] == 0.5
 
 
-def test_an_attribute_is_that_of_all_groups():
+def test_an_attribute_applies_to_all_groups():
     adam = grouped(eps=1e-3)[2]
     assert adam.lr == 0.1
     adam.lr = 0.2
@@ -795,7 +794,7 @@ def test_an_attribute_is_that_of_all_groups():
     assert repr(sgd) == before
 
 
-def test_groups_are_optimizers_of_their_own():
+def test_groups_step_like_separate_optimizers():
     w, v, both = grouped(lr=0.02, betas=(0.5, 0.6))
     one, two = nn.Parameter([1.0, 2.0]), nn.Parameter([1.0, 2.0])
     alone = optim.Adam([one], lr=0.1), optim.Adam([two], lr=0.02, betas=(0.5, 0.6))
@@ -810,7 +809,7 @@ def test_groups_are_optimizers_of_their_own():
     np.testing.assert_array_equal(v.data, two.data)
 
 
-def test_a_group_that_is_wrong_changes_nothing():
+def test_an_invalid_group_changes_nothing():
     _, v, adam = grouped()
     before = repr(adam), adam.params
     extra = nn.Parameter([1.0])
@@ -842,7 +841,7 @@ def test_nothing_is_changed_if_a_gradient_of_any_group_is_wrong():
     w, v, adam = grouped()
     w.grad, v.grad = np.ones(2), np.ones(2)
     v.grad.resize((1, 2), refcheck=False)
-    with pytest.raises(ValueError, match="the gradient of parameter 0 has shape"):
+    with pytest.raises(ValueError, match="the gradient of parameter 0 must have"):
         adam.step()
     assert w.data.tolist() == [1.0, 2.0]
     v.grad = np.ones(2)
@@ -874,9 +873,7 @@ def test_groups_are_copied_and_saved(copied):
 
 
 class Exchange(optim.Optimizer):
-    """A formula that asks the most of its evaluation: states that change places, and
-    are read after they changed.
-    """
+    """The hardest formula to evaluate: states swap, and are read after they changed."""
 
     rate: float = setting(not_negative, default=0.5)
     states: ClassVar = {"a": 1, "b": "rate"}
@@ -924,7 +921,7 @@ def test_a_formula_of_your_own(compiled, missing):
         np.testing.assert_allclose(v.data, values[1], rtol=1e-12)
 
 
-def test_lion_keeps_another_mean_than_it_steps_along():
+def test_lion_steps_along_another_mean_than_it_keeps():
     w, mean, seen = nn.Parameter([0.0]), 0.0, []
     lion = optim.Lion([w], lr=1.0, betas=(0.5, 0.8))
     for g in (1.0, -0.1, -0.3):
@@ -963,10 +960,8 @@ def test_nothing_is_left_in_reference_cycles(kind):
         gc.enable()
 
 
-def test_a_number_that_is_changed_becomes_a_variable():
-    """So that a program, or the printed step, is written once more at most however
-    often it changes.
-    """
+def test_a_changed_number_becomes_a_variable():
+    """So a program, or the printed step, is written again only for the first change."""
     w = nn.Parameter([1.0])
     adam = optim.Adam([w], lr=0.1)
     seen = set()
@@ -1024,7 +1019,7 @@ def test_the_learning_rate_of_a_group_is_set_inside():
     assert compiled.cache_info().misses == 1
 
 
-def test_a_group_that_is_added_is_seen_by_a_compiled_step():
+def test_a_compiled_step_sees_an_added_group():
     compiled, adam = mg.compile(descend), grouped()[2]
     compiled(adam, np.zeros(2))
     extra = nn.Parameter([1.0, 2.0])
@@ -1067,7 +1062,7 @@ def test_gradients_are_clipped_by_their_norm(dtype, order):
     np.testing.assert_allclose(after, 0.5, rtol=tolerance)
 
 
-def test_gradients_that_are_small_stay():
+def test_small_gradients_are_not_clipped():
     w = nn.Parameter([1.0, 2.0])
     w.grad = np.array([0.3, 0.4])
     assert optim.clip_grad_norm_(w, 1.0) == 0.5

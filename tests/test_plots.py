@@ -128,7 +128,7 @@ def test_pyplot_isnt_needed() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_to_install_is_said(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_named_with_its_installation(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     monkeypatch.setattr(canvas, "figure_class", canvas.figure_class.__wrapped__)
     with pytest.raises(ImportError, match=r'plots need the package matplotlib: pip install "microgradnd\[viz\]"'):

@@ -1,5 +1,4 @@
-"""Recurrent layers: what each computes, written out step by step, in every mode, and
-what they refuse.
+"""Recurrent layers: values step by step, every mode, and messages.
 
 Owns: `RNN`, `GRU`, `LSTM`.
 Must not own: derivatives of their operations (`test_laws.py`, with the rows in
@@ -31,9 +30,7 @@ def sigmoid(x):
 
 
 def after(layer, x, h, c, end):
-    """Return the state after one time step of one sequence, as the documents of each
-    layer write it.
-    """
+    """Return the state after one time step of one sequence, as documented."""
     w_ih, w_hh, b_ih, b_hh = (
         getattr(layer, f"{kind}{end}").data for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     )
@@ -50,9 +47,7 @@ def after(layer, x, h, c, end):
 
 
 def by_hand(layer, x):
-    """Return the outputs for one sequence (time, features), and the last states (h, c)
-    of each pass.
-    """
+    """Return the outputs for one sequence (time, features), and each pass's (h, c)."""
     last = []
     for i in range(layer.num_layers):
         directions = []
@@ -164,10 +159,10 @@ def test_single_precision_stays_single(kind):
 
 
 @every_layer
-def test_dropout_is_between_layers_and_in_training_alone(kind):
+def test_dropout_acts_between_layers_and_only_in_training(kind):
     layer = kind(3, 4, num_layers=2, dropout=1.0, rng=RNG)
     x, y = RNG.normal(size=(2, 5, 2, 3))
-    np.testing.assert_array_equal(layer(x)[0].data, layer(y)[0].data)  # all that the second layer sees is 0
+    np.testing.assert_array_equal(layer(x)[0].data, layer(y)[0].data)  # the second layer sees only zeros
     layer.eval()
     assert np.all(layer(x)[0].data != layer(y)[0].data)
     with pytest.warns(UserWarning, match="dropout acts between layers"):
@@ -178,7 +173,7 @@ def test_dropout_is_between_layers_and_in_training_alone(kind):
 
 
 def length(node):
-    """Return how many operations lead to a node."""
+    """Return the number of operations that lead to a node."""
     seen, todo = set(), [node]
     while todo:
         node = todo.pop()

@@ -42,7 +42,7 @@ def test_a_class_has_its_signature_its_sections_and_links() -> None:
     assert text.startswith(
         "### AdamW { #microgradnd.optim.AdamW }\n\n```python\nmg.optim.AdamW(\n    params,\n    lr=0.001,"
     )
-    assert "`weight_decay` : float\n:   How much" in text
+    assert "`weight_decay` : float\n:   The share" in text
     assert "**See also** [`Adam`](optim.md#microgradnd.optim.Adam)" in text
     assert "```pycon\n>>> import" in text
     assert "w &lt;- w" in text  # no tag

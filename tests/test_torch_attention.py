@@ -1,12 +1,11 @@
 """PyTorch as a second oracle of attention, in float64.
 
-Owns: agreement on random configurations, to second order, and state that goes both
-ways.
-Must not own: anything that can be checked without it.
+Owns: agreement on random configurations, to second order, and loading states both ways.
+Must not own: anything that can be checked without PyTorch.
 Read next: `test_torch_nn.py`.
 
-Where a query sees no key, PyTorch's layers give NaN and its function gives zeros, as
-ours do: only the function is compared there.
+Where a query sees no key, PyTorch's layers give NaN and its function gives zeros, like
+ours. So only the function is compared there.
 """
 
 import warnings
@@ -24,7 +23,7 @@ torch = pytest.importorskip("torch", reason='PyTorch is a second oracle: pip ins
 
 @pytest.fixture(scope="module", autouse=True)
 def twice_differentiable():
-    """Have PyTorch compute attention in steps: its kernel has no second derivative."""
+    """Let PyTorch compute attention in steps: its kernel has no second derivative."""
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
     with sdpa_kernel(SDPBackend.MATH):
@@ -35,9 +34,7 @@ often = settings(max_examples=max(25, settings.default.max_examples))  # there a
 
 
 def close(ours, theirs, rtol=1e-10):
-    """Check that lists of arrays are equal up to rounding, which an element has of the
-    terms that cancelled in it.
-    """
+    """Check that lists of arrays are equal up to the rounding of cancelled terms."""
     theirs = [array.detach().numpy() for array in theirs]
     largest = max(np.max(np.abs(array), initial=1) for array in theirs)
     for a, b in zip(ours, theirs, strict=True):

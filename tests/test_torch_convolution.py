@@ -1,9 +1,8 @@
-"""PyTorch as a second oracle: convolution and pooling on random configurations, in
-float64.
+"""PyTorch as a second oracle: random convolutions and pools, in float64.
 
 Owns: comparisons of `nn/convolution.py` and `nn/pooling.py` with PyTorch: values, first
 and second derivatives, states.
-Must not own: anything that can be checked without it (`test_convolution.py`).
+Must not own: anything that can be checked without PyTorch (`test_convolution.py`).
 Read next: `test_torch_nn.py`.
 """
 

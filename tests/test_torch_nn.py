@@ -1,7 +1,7 @@
 """PyTorch as a second oracle: layers, losses and initial values, in float64.
 
 Owns: comparisons of `nn` with PyTorch's.
-Must not own: anything that can be checked without it.
+Must not own: anything that can be checked without PyTorch.
 Read next: `test_torch_optim.py`.
 """
 
@@ -28,7 +28,7 @@ LAYERS = {
 
 
 def networks(layers):
-    """Return the same network, ours and PyTorch's, with PyTorch's start."""
+    """Return the same network, ours and PyTorch's, with PyTorch's initial values."""
     torch.manual_seed(0)
     theirs = torch.nn.Sequential(*layers(torch.nn)).double()
     ours = nn.Sequential(*layers(nn))
@@ -130,9 +130,7 @@ def is_float(array):
 @pytest.mark.parametrize("row", layers.ROWS, ids=lambda row: f"{row.name}-{'-'.join(row.settings)}")
 @given(st.data())
 def test_every_layer_to_second_order(row, data):
-    """Value, gradients and second derivatives for inputs and parameters, and the state,
-    which goes both ways.
-    """
+    """Value, first and second derivatives, and loading states both ways."""
     settings, inputs = drawn(row, data)
     theirs = row.made(torch.nn, settings, torch.tensor).double()
     ours = row.made(nn, settings)

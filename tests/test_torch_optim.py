@@ -1,7 +1,7 @@
 """PyTorch as a second oracle: optimizers, schedules and clipping, in float64.
 
 Owns: comparisons of `optim` with PyTorch's, step by step.
-Must not own: anything that can be checked without it.
+Must not own: anything that can be checked without PyTorch.
 Read next: `test_optim.py`.
 """
 
@@ -22,7 +22,7 @@ SHAPES = ((3, 4), (4,), (), (2, 1))
 
 @pytest.fixture(autouse=True)
 def in_double_precision():
-    """NAdam's product of momenta is in PyTorch's default precision."""
+    """NAdam's product of momenta has PyTorch's default precision."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     yield
@@ -75,9 +75,7 @@ def variables(dtype=float, seed=0):
 
 
 def gradients(seed=1, dtype=float):
-    """Yield the gradients of each step; now and then a parameter has none, and falls
-    behind the others.
-    """
+    """Yield the gradients of each step, now and then None for some parameter."""
     rng = np.random.default_rng(seed)
     for step in range(STEPS):
         drawn = [rng.normal(size=shape).astype(dtype) for shape in SHAPES]
@@ -103,7 +101,7 @@ def eagerly(parameters, optimizer, drawn):
 
 
 def train(parameters, optimizer, given, drawn):
-    """Take a step whose gradients are those that are given."""
+    """Take a step with given gradients."""
     optimizer.zero_grad()
     sum(np.sum(parameters[i] * g) for i, g in zip(given, drawn, strict=True)).backward()
     optimizer.step()
@@ -150,7 +148,7 @@ def test_a_hundred_compiled_steps(name, options, backend):
 
 
 @every_case
-def test_the_settings_and_their_defaults_are_those_of_pytorch(name, options):
+def test_settings_and_defaults_are_those_of_pytorch(name, options):
     ours, theirs = variables()
     one, two = getattr(optim, name)(ours, lr=0.01), getattr(torch.optim, name)(theirs, lr=0.01)
     assert {key: two.defaults[key] for key in one.defaults} == one.defaults
@@ -210,9 +208,7 @@ def test_other_dtypes(name, options, dtype):
 
 
 def test_plain_gradient_descent_is_equal_where_its_arithmetic_is():
-    """With a learning rate that is a power of two no product is rounded, fused or
-    not.
-    """
+    """If the learning rate is a power of two, no product is rounded, fused or not."""
     rng = np.random.default_rng(0)
     w = mg.tensor(rng.normal(size=50), requires_grad=True)
     v = torch.tensor(w.data, requires_grad=True)
@@ -226,10 +222,8 @@ def test_plain_gradient_descent_is_equal_where_its_arithmetic_is():
         np.testing.assert_array_equal(w.data, v.detach().numpy())
 
 
-def test_a_state_of_pytorch_is_taken_over():
-    """Its settings that say how PyTorch is to compute left out, and the step counts as
-    whole numbers.
-    """
+def test_a_state_of_pytorch_can_be_loaded():
+    """Without settings that only PyTorch has, and with step counts as integers."""
     ours, theirs = variables()
     one, two = optim.AdamW(ours, lr=0.1), torch.optim.AdamW(theirs, lr=0.3)
     for drawn in itertools.islice(gradients(), 7):
@@ -284,9 +278,7 @@ OPTIMIZERS = [("SGD", {"lr": 0.1, "momentum": 0.9}), ("AdamW", {"lr": 0.1})]
 @pytest.mark.parametrize(("name", "options"), OPTIMIZERS, ids=["SGD", "AdamW"])
 @pytest.mark.parametrize("make", SCHEDULES.values(), ids=SCHEDULES)
 def test_a_hundred_epochs_of_a_schedule(make, name, options, backend):
-    """Whatever changes between the calls of a compiled step, it is traced once more at
-    most.
-    """
+    """A compiled step is traced at most once more, for any changes between calls."""
     ours, theirs = variables()
     one, two = getattr(optim, name)(grouped(ours), **options), getattr(torch.optim, name)(grouped(theirs), **options)
     first, second = make(lr_scheduler, one), make(torch.optim.lr_scheduler, two)

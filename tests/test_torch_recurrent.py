@@ -1,8 +1,7 @@
 """PyTorch as a second oracle of the recurrent layers, in float64.
 
-Owns: their agreement on random configurations, to second order, and state that goes
-both ways.
-Must not own: anything that can be checked without it.
+Owns: agreement on random configurations, to second order, and loading states both ways.
+Must not own: anything that can be checked without PyTorch.
 Read next: `test_torch_attention.py`.
 """
 
@@ -19,9 +18,7 @@ often = settings(max_examples=max(25, settings.default.max_examples))  # there a
 
 
 def close(ours, theirs, rtol=1e-10):
-    """Check that lists of arrays are equal up to rounding, which an element has of the
-    terms that cancelled in it.
-    """
+    """Check that lists of arrays are equal up to the rounding of cancelled terms."""
     theirs = [array.detach().numpy() for array in theirs]
     largest = max(np.max(np.abs(array), initial=1) for array in theirs)
     for a, b in zip(ours, theirs, strict=True):
@@ -30,9 +27,7 @@ def close(ours, theirs, rtol=1e-10):
 
 @st.composite
 def configured(draw):
-    """Draw a layer in both libraries, with PyTorch's start, an input, and initial
-    states or none.
-    """
+    """Draw a layer in both libraries, an input, and initial states or none."""
     kind = draw(st.sampled_from(["RNN", "GRU", "LSTM"]))
     options = {
         "num_layers": draw(st.integers(1, 3)),
@@ -58,9 +53,7 @@ def configured(draw):
 
 
 def run(layer, given, xp):
-    """Return the outputs and the last states, as a list, and a number that depends on
-    all of them.
-    """
+    """Return outputs and last states as a list, and a number that depends on all."""
     x, *states = given
     output, last = layer(x, tuple(states) if len(states) > 1 else states[0] if states else None)
     parts = [output, *(last if isinstance(last, tuple) else (last,))]

@@ -70,8 +70,7 @@ from microgradnd.nn.recurrent import LSTM as LSTM
 from microgradnd.nn.recurrent import RNN as RNN
 from microgradnd.nn.summaries import summary as summary
 
-# The files stay out of the way: who writes nn.linear means nn.Linear or
-# functional.linear
+# Hide the files: someone who writes nn.linear means nn.Linear or functional.linear
 for _file in {name for name, value in globals().items() if isinstance(value, ModuleType)} - {"functional", "init"}:
     del globals()[_file]
 

@@ -4,10 +4,11 @@ Owns: the functions with their rules, and the modules that call them.
 Must not own: losses (`losses.py`).
 Read next: `losses.py`.
 
-A function of one NumPy call is that call. The others are operations of their own, with
-their rules right below them: faster, exact in the tails, and one node in a picture. The
-rules are plain NumPy as everywhere, so these functions work on arrays and Tensors, in
-both modes and to any order. Axes are NumPy's: `axis=`, the last by default.
+Some functions are a single NumPy call. The others are operations of their own, each
+with its rule right below it: so they are faster, exact in the tails, and one node in a
+picture. The rules are plain NumPy as everywhere, so these functions work on arrays and
+Tensors, in both modes and to any order. The axis is called `axis`, as in NumPy, and is
+the last by default.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from microgradnd.registry import defjvp, defvjp, elementwise, primitive
 from microgradnd.tensor import Tensor
 
 REAL = "biuf"  # kinds of numbers
-MANY_ROWS = 128  # from which on the way to the largest element of each by its place is the shorter one
+MANY_ROWS = 128  # from this many rows on, argmax and indexing find each row's maximum faster
 
 
 @of_one
@@ -56,8 +57,7 @@ def relu(x: Any) -> Any:
 
 @of_one
 def tanh(x: Any) -> Any:
-    """Return the hyperbolic tangent: `np.tanh`, under the name it has among
-    activations.
+    """Return the hyperbolic tangent of x, like `np.tanh`.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def tanh(x: Any) -> Any:
 @of_one
 @primitive
 def sigmoid(x: Any) -> Any:
-    """Return 1 / (1 + exp(-x)), without an overflow for any x.
+    """Return 1 / (1 + exp(-x)), which doesn't overflow for any x.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def sigmoid(x: Any) -> Any:
     array([0. , 0.5, 1. ])
     """
     x = operand("sigmoid", x)
-    with np.errstate(over="ignore"):  # exp(1000) is inf, and 1 / (1 + inf) is the 0 that is meant
+    with np.errstate(over="ignore"):  # exp(1000) is inf, and 1 / (1 + inf) is 0, as it should be
         return 1 / (1 + np.exp(np.negative(x)))
 
 
@@ -134,9 +134,7 @@ def silu(x: Any) -> Any:
 
 @primitive
 def leaky(x: Any, slope: Any) -> Any:
-    """Return x where it is positive, slope * x elsewhere; the derivative at 0 is the
-    slope.
-    """
+    """Return x where it is positive, slope * x elsewhere."""
     return np.where(x > 0, x, slope * x)
 
 
@@ -149,8 +147,9 @@ elementwise(
 
 @of_one
 def leaky_relu(x: Any, negative_slope: float = 0.01) -> Any:
-    """Return x where it is positive, negative_slope * x elsewhere; the derivative at 0
-    is negative_slope.
+    """Return x where it is positive, negative_slope * x elsewhere.
+
+    The derivative at 0 is negative_slope.
 
     Parameters
     ----------
@@ -175,8 +174,9 @@ def leaky_relu(x: Any, negative_slope: float = 0.01) -> Any:
 
 @of_several
 def prelu(x: Any, weight: Any) -> Any:
-    """Return x where it is positive, weight * x elsewhere, with a weight that is
-    learned; the derivative at 0 is it.
+    """Return x where it is positive, weight * x elsewhere, with a learned weight.
+
+    The derivative at 0 is the weight.
 
     Parameters
     ----------
@@ -190,7 +190,7 @@ def prelu(x: Any, weight: Any) -> Any:
     Raises
     ------
     ValueError
-        If the number of weights is neither 1 nor that of the channels.
+        If the number of weights is neither 1 nor the number of channels.
 
     Notes
     -----
@@ -207,7 +207,7 @@ def prelu(x: Any, weight: Any) -> Any:
     channels = x.shape[1] if x.ndim > 1 else 1
     if weight.shape not in ((1,), (channels,)):
         raise ValueError(
-            f"prelu: weight must have shape (1,) or that of the channels, ({channels},), for x of shape {x.shape}, got "
+            f"prelu: weight must have shape (1,) or ({channels},), one for each channel of x of shape {x.shape}, got "
             f"{weight.shape}"
         )
     return leaky(x, np.reshape(weight, (-1, *(1,) * (x.ndim - 2))) if x.ndim else weight[0])
@@ -216,14 +216,15 @@ def prelu(x: Any, weight: Any) -> Any:
 @of_one
 @primitive
 def elu(x: Any, alpha: float = 1.0) -> Any:
-    """Return x where it is positive, alpha * (exp(x) - 1) elsewhere; the derivative at
-    0 is alpha.
+    """Return x where it is positive, alpha * (exp(x) - 1) elsewhere.
+
+    The derivative at 0 is alpha.
 
     Parameters
     ----------
     x : array_like
     alpha : float
-        Minus the limit for large negative x.
+        The negative of the limit as x goes to minus infinity.
 
     Returns
     -------
@@ -245,13 +246,14 @@ def elu(x: Any, alpha: float = 1.0) -> Any:
     return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
 
 
-# out + alpha would be the same, but 0 for x < -37, and in single precision for x < -17
+# out + alpha is the same in theory, but rounds to 0 for x < -37, and for x < -17 in
+# single precision
 elementwise(elu, lambda g, out, x, alpha=1.0: g * np.where(x > 0, 1, alpha * np.exp(np.minimum(x, 0))), None)
 
 
 @primitive
 def log1p_exp(x: Any) -> Any:
-    """Return log(1 + exp(x)), without an overflow for any x."""
+    """Return log(1 + exp(x)), which doesn't overflow for any x."""
     return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
 
 
@@ -260,16 +262,15 @@ elementwise(log1p_exp, lambda g, out, x: g * sigmoid(x))
 
 @of_one
 def softplus(x: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
-    """Return log(1 + exp(beta * x)) / beta, a smooth relu, without an overflow for any
-    x.
+    """Return log(1 + exp(beta * x)) / beta, a smooth relu that doesn't overflow.
 
     Parameters
     ----------
     x : array_like
     beta : float
-        How sharp the bend is.
+        The sharpness of the bend.
     threshold : float
-        Where beta * x is larger, the result is x itself, as in PyTorch.
+        Where beta * x exceeds it, the result is x itself, as in PyTorch.
 
     Returns
     -------
@@ -292,8 +293,9 @@ def softplus(x: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
 @of_one
 @primitive
 def hardtanh(x: Any, min_val: float = -1.0, max_val: float = 1.0) -> Any:
-    """Return x where it is between two bounds, else the bound; the derivative on a
-    bound is 0.
+    """Return x where it is between two bounds, and the nearer bound elsewhere.
+
+    The derivative on a bound is 0.
 
     Parameters
     ----------
@@ -334,13 +336,13 @@ elementwise(
 
 @functools.cache
 def tail_coefficients(degree: int) -> list[float]:
-    """Return the coefficients of a polynomial in t = (z - 3) / (z + 3) that equals (z +
-    3) exp(z^2) erfc(z) for z >= 0.
+    """Return the coefficients of a polynomial for (z + 3) exp(z^2) erfc(z), z >= 0.
 
-    This function is smooth, at infinity too, so that its polynomials through
-    Chebyshev's points converge quickly: that of degree 22 is right to a few units in
-    the last place of float64, that of degree 10 of float32 (after Schonfelder (1978),
-    "Chebyshev expansions for the error and related functions").
+    The polynomial is in t = (z - 3) / (z + 3). The function is smooth, even at
+    infinity, so interpolation at Chebyshev points converges quickly. Degree 22 is
+    accurate to a few units in the last place of float64, and degree 10 to a few in that
+    of float32. After Schonfelder (1978), "Chebyshev expansions for the error and
+    related functions".
     """
     t = np.cos(np.pi * (np.arange(degree + 1) + 0.5) / (degree + 1))
     z = (3 * (1 + t) / (1 - t)).astype(np.float32).astype(np.float64)  # so that z * z isn't rounded
@@ -349,9 +351,7 @@ def tail_coefficients(degree: int) -> list[float]:
 
 
 def scaled_erfc(z: float) -> float:
-    """Return exp(z^2) erfc(z), by its asymptotic series where erfc(z) is close to the
-    smallest number.
-    """
+    """Return exp(z^2) erfc(z), by its asymptotic series where erfc(z) underflows."""
     if z < 25:
         return math.exp(z * z) * math.erfc(z)
     terms = itertools.accumulate(range(1, 10), lambda term, n: term * (1 - 2 * n) / (2 * z * z), initial=1.0)
@@ -360,8 +360,9 @@ def scaled_erfc(z: float) -> float:
 
 @primitive
 def normal_cdf(x: Any) -> Any:
-    """Return the standard normal distribution function (1 + erf(x / sqrt(2))) / 2,
-    without cancellation in a tail.
+    """Return the normal distribution function, accurate in the tails too.
+
+    It is (1 + erf(x / sqrt(2))) / 2.
     """
     wide = x.astype(np.float32) if x.dtype == np.float16 else x
     z = np.abs(wide) * math.sqrt(0.5)
@@ -371,7 +372,7 @@ def normal_cdf(x: Any) -> Any:
     p = first * t + second
     for coefficient in others:
         p = p * t + coefficient
-    with np.errstate(over="ignore"):  # of the square: the exponential is 0 then
+    with np.errstate(over="ignore"):  # where the square overflows, the exponential is 0
         tail = p * u * (0.5 * np.exp(-0.5 * (wide * wide)))
     return like(np.where(x < 0, tail, 1 - tail), x)
 
@@ -385,9 +386,7 @@ def normal_density(x: Any) -> Any:
 
 @primitive
 def logistic_cdf(x: Any) -> Any:
-    """Return (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2, which is close to
-    `normal_cdf`.
-    """
+    """Return (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2, close to `normal_cdf`."""
     with np.errstate(over="ignore"):
         return 1 / (1 + np.exp(x * (-BEND - BEND * CUBIC * (x * x))))
 
@@ -403,14 +402,16 @@ elementwise(  # beyond 100 the product is 0 anyway, and the square may overflow
 
 @of_one
 def gelu(x: Any, approximate: str = "none") -> Any:
-    """Return x times the probability that a standard normal number is less than x.
+    """Return x times the standard normal distribution function of x.
+
+    That is the probability that a standard normal number is less than x.
 
     Parameters
     ----------
     x : array_like
     approximate : {"none", "tanh"}
-        Whether to replace the probability by (1 + tanh(sqrt(2 / pi) (x + 0.044715
-        x^3))) / 2, which is faster.
+        "tanh" replaces the probability by the faster approximation
+        (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2.
 
     Returns
     -------
@@ -438,42 +439,38 @@ def gelu(x: Any, approximate: str = "none") -> Any:
 
 
 def largest(x: Any, axis: Any) -> Any:
-    """Return the largest element along an axis, which is kept."""
+    """Return the largest element along an axis, which keeps length 1."""
     if type(x) is np.ndarray and axis in (-1, x.ndim - 1) and x.size >= MANY_ROWS * x.shape[-1] > 0:
         flat = rows(x)
-        where = np.argmax(flat, axis=1)  # several times as quick as the maximum, NaN included
+        where = np.argmax(flat, axis=1)  # several times as fast as the maximum, and NaN counts as largest
         return flat[np.arange(len(flat)), where].reshape((*x.shape[:-1], 1))
     empty: Any = {} if x.size else {"initial": 0}
     return np.max(x, axis=axis, keepdims=True, **empty)
 
 
 def along(function: str, x: Any, axis: Any) -> Any:
-    """Return an array or Tensor of numbers, or raise unless it has an axis, or each of
-    several.
-    """
+    """Return an array or Tensor of numbers, or raise unless it has the axis or axes."""
     x = operand(function, x, kinds="iufc")
     if type(axis) is not int:
         check_settings(function, axis=axis)
     ends = max(x.ndim, 1)
     if not all(-ends <= a < ends for a in (axis if isinstance(axis, tuple) else (axis,))):
-        raise ValueError(f"{function}: x must have the axis {axis} to compute along it, got shape {x.shape}")
+        raise ValueError(f"{function}: axis must be an axis of x, got axis={axis} for x of shape {x.shape}")
     return x
 
 
 def shifted(x: Any, axis: Any) -> Any:
-    """Return x less its largest element along an axis: exponentials of that can't
-    overflow.
-    """
+    """Return x minus its maximum along an axis, whose exponential can't overflow."""
     return x - largest(x, axis)
 
 
 def total(x: Any, axis: Any) -> Any:
-    """Return the sum along an axis, which is kept."""
+    """Return the sum along an axis, which keeps length 1."""
     return summed(x, axis=axis, keepdims=True)
 
 
 def product_total(x: Any, y: Any, axis: Any) -> Any:
-    """Return the sum of x * y along an axis, which is kept."""
+    """Return the sum of x * y along an axis, which keeps length 1."""
     if type(x) is type(y) is np.ndarray and axis in (-1, x.ndim - 1) and x.dtype.kind == "f":
         return np.vecdot(x, y)[..., None]
     return total(x * y, axis)
@@ -487,7 +484,7 @@ def softmax(x: Any, axis: Any = -1) -> Any:
     Parameters
     ----------
     x : array_like
-        Logits of any size; an infinitely negative one gets probability 0.
+        Logits of any size; minus infinity gets probability 0.
     axis : int or tuple of int
         The axis or axes over which the probabilities sum to 1.
 
@@ -514,8 +511,9 @@ defjvp(softmax, lambda t, out, x, axis=-1: out * (t - product_total(t, out, axis
 @of_one
 @primitive
 def log_softmax(x: Any, axis: Any = -1) -> Any:
-    """Return the logarithm of `softmax`, exact where the probability itself would round
-    to 0 or 1.
+    """Return the logarithm of `softmax`.
+
+    It stays accurate where the probability itself would round to 0 or 1.
 
     Parameters
     ----------
@@ -545,7 +543,7 @@ defjvp(log_softmax, lambda t, out, x, axis=-1: t - total(np.exp(out) * t, axis))
 
 
 class Activation(Calls):
-    """A module of one array."""
+    """The base class of modules that take one array."""
 
     if TYPE_CHECKING:
 
@@ -602,8 +600,7 @@ class SiLU(Activation, function=silu):
 
 
 class LeakyReLU(Activation, function=leaky_relu):
-    """x where it is positive, negative_slope * x elsewhere; see
-    `functional.leaky_relu`.
+    """x if it is positive, else negative_slope * x; see `functional.leaky_relu`.
 
     Parameters
     ----------
@@ -621,7 +618,7 @@ class LeakyReLU(Activation, function=leaky_relu):
 
 
 class ELU(Activation, function=elu):
-    """x where it is positive, alpha * (exp(x) - 1) elsewhere; see `functional.elu`.
+    """x if it is positive, else alpha * (exp(x) - 1); see `functional.elu`.
 
     Parameters
     ----------
@@ -639,8 +636,7 @@ class ELU(Activation, function=elu):
 
 
 class GELU(Activation, function=gelu):
-    """x times the probability that a standard normal number is less than x; see
-    `functional.gelu`.
+    """x times the standard normal distribution function; see `functional.gelu`.
 
     Parameters
     ----------
@@ -663,9 +659,9 @@ class Softplus(Activation, function=softplus):
     Parameters
     ----------
     beta : float
-        How sharp the bend is.
+        The sharpness of the bend.
     threshold : float
-        Where beta * x is larger, the result is x itself.
+        Where beta * x exceeds it, the result is x itself.
 
     Examples
     --------
@@ -680,7 +676,7 @@ class Softplus(Activation, function=softplus):
 
 
 class Hardtanh(Activation, function=hardtanh):
-    """x where it is between two bounds, else the bound; see `functional.hardtanh`.
+    """x between two bounds, and the nearer bound elsewhere; see `functional.hardtanh`.
 
     Parameters
     ----------
@@ -738,17 +734,16 @@ class LogSoftmax(Activation, function=log_softmax):
 
 
 class PReLU(Module):
-    """x where it is positive, weight * x elsewhere, with a weight that is learned; see
-    `functional.prelu`.
+    """x if it is positive, else weight * x, with learned weights.
 
     Parameters
     ----------
     num_parameters : int
-        1, or the number of channels, which each have a weight of their own.
+        1, or the number of channels for a weight per channel.
     init : float
-        The first value of the weights.
+        The initial value of the weights.
     dtype : dtype
-        Of the weights, by default float64.
+        The dtype of the weights, by default float64.
 
     Attributes
     ----------
@@ -758,6 +753,10 @@ class PReLU(Module):
     ------
     ValueError
         If num_parameters isn't a positive integer.
+
+    See Also
+    --------
+    microgradnd.nn.functional.prelu : the function.
 
     Examples
     --------
@@ -776,7 +775,7 @@ class PReLU(Module):
         self.weight = Parameter(np.full(num_parameters, init), dtype)
 
     def forward(self, x: Any) -> Tensor:
-        """Return x, multiplied by the weight where it is negative."""
+        """Return x, with its negative elements multiplied by the weight."""
         return prelu(x, self.weight)
 
     def extra_repr(self) -> str:

@@ -1,7 +1,6 @@
-"""What the functions of `nn` share: types and checks of arguments, sums in half
-precision, JVP rules from VJP rules.
+"""Types and checks of arguments that the functions of `nn` share.
 
-Owns: those.
+Owns: these; sums of half-precision numbers; JVP rules made from VJP rules.
 Must not own: any function that a user calls.
 Read next: `activations.py`.
 """
@@ -28,9 +27,7 @@ Plain = npt.NDArray[Any] | Sequence[Any] | complex
 
 
 class OfOne(Protocol[P]):
-    """What type checkers know of a function of one array: it gives a Tensor for a
-    Tensor, else an array.
-    """
+    """The type of a function of one array, which returns a Tensor for a Tensor."""
 
     @overload
     def __call__(self, x: Tensor, /, *args: P.args, **kwargs: P.kwargs) -> Tensor: ...
@@ -39,9 +36,7 @@ class OfOne(Protocol[P]):
 
 
 class OfSeveral(Protocol[P]):
-    """What type checkers know of a function of several arrays: it gives a Tensor if the
-    first is one.
-    """
+    """The type of a function of several arrays: a Tensor in front gives a Tensor."""
 
     @overload
     def __call__(self, x: Tensor, /, *args: P.args, **kwargs: P.kwargs) -> Tensor: ...
@@ -50,22 +45,21 @@ class OfSeveral(Protocol[P]):
 
 
 def of_one(function: Callable[Concatenate[Any, P], Any]) -> OfOne[P]:
-    """Declare the types of an activation, and have wrong calls of it explained."""
-    typed: Any = function if hasattr(function, "body") else explained(function)  # as those of a primitive are
+    """Declare the types of an activation, and explain errors in calls of it."""
+    typed: Any = function if hasattr(function, "body") else explained(function)  # a primitive explains its own
     return typed
 
 
 def of_several(function: Callable[Concatenate[Any, P], Any]) -> OfSeveral[P]:
-    """Declare the types of a layer or a loss, and have wrong calls of it explained."""
+    """Declare the types of a layer or a loss, and explain errors in calls of it."""
     typed: Any = function if hasattr(function, "body") else explained(function)
     return typed
 
 
 def operand(function: str, x: Any, name: str = "x", kinds: str = "biufc") -> Any:
-    """Return an array or Tensor as it is, lists and numbers as an array; raise unless
-    they are numbers of these kinds.
+    """Return x as an array or Tensor, or raise unless it holds numbers of these kinds.
 
-    `function` and `name` say in the message what x is.
+    The message names x by `function` and `name`.
     """
     x = x if type(x) is np.ndarray else admitted(function, x)
     x = x if hasattr(x, "dtype") else np.asarray(x)
@@ -80,20 +74,18 @@ def operand(function: str, x: Any, name: str = "x", kinds: str = "biufc") -> Any
 
 
 def array_like(x: Any) -> Any:
-    """Return what speaks NumPy's protocols here, such as a Tensor, as it is; anything
-    else as an array.
-    """
+    """Return x if its type runs primitives, as a Tensor does; else as an array."""
     return x if hasattr(type(x), "__primitive__") else np.asarray(x)
 
 
 @primitive
 def in_range(x: Any, function: str, name: str, n: int, advice: str = "") -> Any:
-    """Return numbers of classes or symbols, or raise unless they are from 0 to n - 1,
-    also in a compiled program.
-    """
-    # As unsigned numbers negative ones are huge, so one comparison finds both ends
+    """Return indices, or raise unless all are from 0 to n - 1, even if compiled."""
+    # Cast to unsigned, negative numbers are huge: one comparison checks both ends
     if x.size and np.maximum.reduce(x.astype(np.uintp), axis=None) >= n:
-        raise ValueError(f"{function}: {name} must be from 0 to {n - 1}, got some from {x.min()} to {x.max()}{advice}")
+        raise ValueError(
+            f"{function}: {name} must be from 0 to {n - 1}, got values from {x.min()} to {x.max()}{advice}"
+        )
     return x
 
 
@@ -101,15 +93,16 @@ plain([in_range])
 
 
 def rows(x: Any) -> Any:
-    """Return an array of vectors as a matrix with a vector in each row."""
+    """Return an array of vectors as a matrix, one vector a row."""
     return x if x.ndim == 2 else np.reshape(x, (math.prod(x.shape[:-1]), x.shape[-1]))
 
 
 def summed(x: Any, **axes: Any) -> Any:
-    """Return the sum along axes, of half-precision numbers in single precision: they
-    stop growing at 2048 ones.
+    """Return the sum along axes; half-precision numbers are added in single precision.
+
+    In half precision a sum of ones stops growing at 2048.
     """
-    add = np.add.reduce if type(x) is np.ndarray else np.sum  # which Dask knows, and takes longer
+    add = np.add.reduce if type(x) is np.ndarray else np.sum  # Dask knows np.sum, which is slower
     return add(x, dtype=np.float32, **axes) if x.dtype.char == "e" else add(x, **axes)
 
 
@@ -120,17 +113,15 @@ def is_half(x: Any) -> bool:
 
 
 def like(x: Any, original: Any) -> Any:
-    """Return x in half precision if the argument that it was computed from is: its sums
-    are wider.
-    """
+    """Return x in half precision if `original`, which it was computed from, is."""
     return x.astype(np.float16) if is_half(original) and not is_half(x) else x
 
 
 def transposed(cotangents: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the JVP rule that follows from a VJP rule of all arguments, for `Joint`.
+    """Derive a JVP rule from a VJP rule of all arguments, for `Joint`.
 
-    A VJP rule is a linear map of g. Its transpose, applied to the tangents, gives the
-    tangent of the result.
+    A VJP rule is linear in g. Its transpose, applied to the tangents, gives the tangent
+    of the result.
     """
 
     def tangent(tangents: Any, out: Any, *args: Any) -> Any:

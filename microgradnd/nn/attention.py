@@ -1,17 +1,16 @@
-"""Attention: each position of a sequence takes a weighted mean of what other positions
-offer.
+"""Attention: each position of a sequence takes a weighted mean over other positions.
 
 Owns: `scaled_dot_product_attention` with its rules; `MultiheadAttention`,
 `TransformerEncoderLayer`.
 Must not own: normalisation (`normalization.py`), or the affine maps (`linear.py`).
 Read next: `embedding.py`.
 
-Attention is one operation: of the (queries, keys) matrix of weights nothing stays on
-the tape. Its rule computes the weights again, as they cost less than they take up.
+Attention is one operation: the (queries, keys) matrix of weights doesn't stay on the
+tape. The rule computes the weights again, which is cheaper than storing them.
 
-Masks come in three forms, which are PyTorch's. Inside, a mask is added to the scores: 0
-where a query sees a key, minus infinity where it doesn't. A query that sees no key at
-all gets zeros, and no gradient, where a softmax would give NaN.
+Masks come in PyTorch's three forms. Internally, a mask is added to the scores: 0 where
+a query sees a key, minus infinity where it doesn't. A query that sees no key at all
+gets zeros, and no gradient, where a softmax would give NaN.
 """
 
 from __future__ import annotations
@@ -43,13 +42,13 @@ ACTIVATIONS = {"relu": relu, "gelu": gelu}
 
 @primitive
 def attention_weights(query: Any, key: Any, mask: Any, scale: float) -> Any:
-    """Return softmax(scale query key' + mask), rows of zeros where the mask hides every
-    key.
-    """
+    """Return softmax(scale query key' + mask), or zeros where no key is visible."""
     scores = np.matmul(query * scale, mT(key))
     if mask is not None:
         scores += mask
-    scores -= np.maximum(largest(scores, -1), np.finfo(scores.dtype).min)  # not -inf, of which the difference is NaN
+    scores -= np.maximum(
+        largest(scores, -1), np.finfo(scores.dtype).min
+    )  # at least the minimum, since -inf - -inf is NaN
     e = np.exp(scores)
     sums = total(e, -1)
     e /= sums + (sums == 0)
@@ -57,7 +56,7 @@ def attention_weights(query: Any, key: Any, mask: Any, scale: float) -> Any:
 
 
 def scores_cotangents(of_scores: Any, query: Any, key: Any, scale: float) -> tuple[Any, Any, Any]:
-    """Return the cotangents of query, key and mask, given that of the scores."""
+    """Return the cotangents of query, key and mask from that of the scores."""
     return np.matmul(of_scores, key) * scale, np.matmul(mT(of_scores), query) * scale, of_scores
 
 
@@ -67,9 +66,7 @@ def weights_cotangents(g: Any, out: Any, query: Any, key: Any, mask: Any, scale:
 
 @primitive
 def attention(query: Any, key: Any, value: Any, mask: Any, kept: Any, scale: float) -> Any:
-    """Return weights @ value; `kept`, if it isn't None, is what dropout multiplies the
-    weights by.
-    """
+    """Return weights @ value; dropout multiplies the weights by `kept`, unless None."""
     weights = attention_weights(query, key, mask, scale)
     return np.matmul(weights if kept is None else weights * kept, value)
 
@@ -79,7 +76,7 @@ def attention_cotangents(g: Any, out: Any, query: Any, key: Any, value: Any, mas
     used, of_weights = weights, np.matmul(g, mT(value))
     if kept is not None:
         used, of_weights = weights * kept, of_weights * kept
-    # The sum of weights * of_weights over the keys is that of out * g over the
+    # The sum of weights * of_weights over the keys equals the sum of out * g over the
     # features, which are fewer
     of_query, of_key, of_mask = scores_cotangents(weights * (of_weights - product_total(out, g, -1)), query, key, scale)
     return of_query, of_key, np.matmul(mT(used), g), of_mask, None, None
@@ -91,7 +88,7 @@ for function, rule in ((attention_weights, weights_cotangents), (attention, atte
 
 @functools.lru_cache(maxsize=64)
 def causal_mask(queries: int, keys: int, dtype: np.dtype[Any]) -> Any:
-    """Return the mask by which a query sees the keys up to its own place."""
+    """Return the mask that lets a query see the keys up to its own position."""
     mask = np.where(np.tri(queries, keys, dtype=bool), 0, -np.inf).astype(dtype)
     mask.flags.writeable = False
     return mask
@@ -100,18 +97,19 @@ def causal_mask(queries: int, keys: int, dtype: np.dtype[Any]) -> Any:
 def added_mask(
     function: str, name: str, mask: Any, shape: tuple[int, ...], dtype: Any, *, shows: bool, broadcasts: bool = False
 ) -> Any:
-    """Return a mask as it is added to the scores, given whether True shows a query a
-    key or hides it; or raise.
+    """Return a mask in the form that is added to the scores, or raise.
+
+    `shows` says whether True lets a query see a key, or hides the key.
     """
     mask = operand(function, mask, name)
     if mask.dtype.kind not in "bf":
-        raise TypeError(f"{function}: {name} must be boolean or floating-point, got {mask.dtype}; write mask != 0")
+        raise TypeError(f"{function}: {name} must be boolean or floating-point, got {mask.dtype}; pass mask != 0")
     copied = broadcasts and mask.ndim <= len(shape)
     if mask.shape != shape and not (
         copied and all(n in (1, m) for n, m in zip(mask.shape[::-1], shape[::-1], strict=False))
     ):
         form = "broadcast to" if broadcasts else "have"
-        raise ValueError(f"{function}: {name} must {form} the shape {shape}, got {mask.shape}")
+        raise ValueError(f"{function}: {name} must {form} shape {shape}, got {mask.shape}")
     if mask.dtype.kind == "f":
         return mask
     zero, infinity = dtype.type(0), dtype.type(-np.inf)
@@ -130,32 +128,29 @@ def scaled_dot_product_attention(
     *,
     rng: Rng = None,
 ) -> Any:
-    """Return softmax(scale query key' + mask) value: for each query the mean of the
-    values, weighted by its keys.
+    """Return softmax(scale query key' + mask) value: a weighted mean for each query.
 
     Parameters
     ----------
     query : array_like of shape (..., queries, features)
     key : array_like of shape (..., keys, features)
     value : array_like of shape (..., keys, outputs)
-        The axes in front broadcast.
+        The leading axes broadcast.
     attn_mask : array_like that broadcasts to (..., queries, keys), optional
-        Booleans, true where a query sees a key; or numbers that are added to the
-        scores.
+        Booleans, true where a query sees a key; or numbers to add to the scores.
     dropout_p : float
         The probability with which a weight is set to 0. A layer passes 0 in evaluation.
     is_causal : bool
-        Whether the i-th query sees only the first i keys; together with `attn_mask`,
-        both hold.
+        Whether the i-th query sees only the first i keys. With `attn_mask`, both apply.
     scale : float, optional
-        By default 1/sqrt(features).
+        The factor of the scores, by default 1/sqrt(features).
     rng : numpy.random.Generator, optional
-        What draws for dropout; by default one with fresh entropy.
+        The generator for dropout; by default a new one with fresh entropy.
 
     Returns
     -------
     array or Tensor of shape (..., queries, outputs)
-        Zeros for a query that sees no key; so are its gradients.
+        Zeros for a query that sees no key, and its gradients are zeros too.
 
     Raises
     ------
@@ -170,8 +165,8 @@ def scaled_dot_product_attention(
 
     Notes
     -----
-    Vaswani et al. (2017), "Attention is all you need". For the derivative the weights are computed again, so that they
-    take up no memory in between.
+    Vaswani et al. (2017), "Attention is all you need". The backward pass computes the
+    weights again, so they take up no memory before it.
 
     Examples
     --------
@@ -193,7 +188,7 @@ def scaled_dot_product_attention(
         shape = (*np.broadcast_shapes(a[:-2], b[:-2], c[:-2]), a[-2], b[-2])
     except ValueError:
         raise ValueError(
-            f"{name}: query, key and value must have the shapes (..., queries, features), (..., keys, features) and "
+            f"{name}: query, key and value must have shapes (..., queries, features), (..., keys, features) and "
             f"(..., keys, outputs), got {a}, {b} and {c}"
         ) from None
     dtype = np.result_type(query.dtype, key.dtype, np.float16)
@@ -207,32 +202,33 @@ def scaled_dot_product_attention(
 
 
 class MultiheadAttention(Module):
-    """Attention in several heads side by side, each with projections of its own to
-    embed_dim / num_heads features.
+    """Attention in several parallel heads.
+
+    Each head has its own projections to embed_dim / num_heads features.
 
     Parameters
     ----------
     embed_dim, num_heads : int
-        The number of features, and of the heads among which they are divided.
+        The number of features, and the number of heads that share them.
     dropout : float
         The probability with which a weight is set to 0 in training.
     bias : bool
-        Whether the projections have one.
+        Whether the projections have a bias.
     kdim, vdim : int, optional
         The numbers of features of keys and values, by default embed_dim.
     batch_first : bool
         Whether input and output have the shape (batch, positions, features) rather than
         (positions, batch, features).
     dtype : dtype
-        Of the parameters, by default float64.
+        The dtype of the parameters, by default float64.
     rng : numpy.random.Generator, optional
-        For the initial values, those of PyTorch, and for dropout.
+        The generator for initial values, distributed as in PyTorch, and for dropout.
 
     Attributes
     ----------
     in_proj_weight : Tensor of shape (3 embed_dim, embed_dim), or None
-        The projections of query, key and value. With `kdim` or `vdim` they are three:
-        `q_proj_weight`, ...
+        The projections of query, key and value. With another `kdim` or `vdim` they are
+        separate: `q_proj_weight`, `k_proj_weight` and `v_proj_weight`.
     in_proj_bias : Tensor of shape (3 embed_dim,), or None
     out_proj : Linear
 
@@ -249,7 +245,7 @@ class MultiheadAttention(Module):
     --------
     >>> import numpy as np
     >>> from microgradnd import nn
-    >>> layer = nn.MultiheadAttention(8, 2, batch_first=True, rng=np.random.default_rng(0))
+    >>> layer = nn.MultiheadAttention(8, 2, batch_first=True)
     >>> x = np.ones((3, 5, 8))
     >>> output, weights = layer(x, x, x, is_causal=True)
     >>> output.shape, weights.shape
@@ -313,27 +309,28 @@ class MultiheadAttention(Module):
         average_attn_weights: bool = True,
         is_causal: bool = False,
     ) -> tuple[Any, Any]:
-        """Return the heads' results together, projected once more, and the weights.
+        """Return the projected results of all heads, and the weights.
 
         Parameters
         ----------
         query : array_like of shape (queries, batch, embed_dim)
             With `batch_first`, (batch, queries, embed_dim). A single sequence has no
-            axis for the batch.
+            batch axis.
         key : array_like of shape (keys, batch, kdim)
         value : array_like of shape (keys, batch, vdim)
         key_padding_mask : array_like of shape (batch, keys), optional
-            Booleans, true where a key is only padding, which nothing may see; or
-            numbers that are added to the scores.
+            Booleans, true where a key is padding, which no query may see; or numbers to
+            add to the scores.
         need_weights : bool
-            Whether the weights are returned, or None in their place, which takes less
-            memory and time.
-        attn_mask : array_like of shape (queries, keys) or (batch * num_heads, queries,
-        keys), optional
-            Booleans, true where a query may *not* see a key, as in PyTorch; or numbers
-            that are added to the scores.
+            Whether to return the weights. Without them, None is returned instead, which
+            saves memory and time.
+        attn_mask : array_like, optional
+            Of shape (queries, keys) or (batch * num_heads, queries, keys): booleans,
+            true where a query may *not* see a key, as in PyTorch; or numbers to add to
+            the scores.
         average_attn_weights : bool
-            Whether to return the mean of the weights over the heads, or those of each.
+            Whether to return the mean of the weights over the heads, or the weights of
+            each head.
         is_causal : bool
             Whether the i-th query sees only the first i keys; `attn_mask` may hide
             more.
@@ -342,8 +339,8 @@ class MultiheadAttention(Module):
         -------
         output : Tensor of the shape of the query
             A query that sees no key gets the bias of `out_proj` alone.
-        weights : Tensor of shape (batch, queries, keys) or (batch, num_heads, queries,
-        keys), or None
+        weights : Tensor of shape (batch, queries, keys), or None
+            With an axis for the heads after the batch, if they aren't averaged.
 
         Raises
         ------
@@ -363,8 +360,8 @@ class MultiheadAttention(Module):
         ):
             axes = "(batch, positions, features)" if self.batch_first else "(positions, batch, features)"
             raise ValueError(
-                f"{name}: query, key and value must have the shape {axes} with {sizes[0]}, {sizes[1]} and {sizes[2]} "
-                f"features, and the same batch, key and value also the same positions; got {given[0].shape}, "
+                f"{name}: query, key and value must have shape {axes} with {sizes[0]}, {sizes[1]} and {sizes[2]} "
+                f"features and equal batch sizes, key and value with equal positions, got {given[0].shape}, "
                 f"{given[1].shape} and {given[2].shape}"
             )
         n, queries, keys = q[0], q[1], k[1]
@@ -408,40 +405,40 @@ class MultiheadAttention(Module):
 
 
 class TransformerEncoderLayer(Module):
-    """Self-attention, then a network of two layers at each position; each is added to
-    what it was given.
+    """Self-attention, then a two-layer network at each position, with residuals.
+
+    The output of each of these two parts is added to its input.
 
     Parameters
     ----------
     d_model, nhead : int
-        The number of features, and of the heads of attention.
+        The number of features, and the number of attention heads.
     dim_feedforward : int
         The width of the network's hidden layer.
     dropout : float
         The probability with which elements are set to 0 in training: of the attention
-        weights, of the hidden layer, and of what is added.
+        weights, of the hidden layer, and of the output of each part.
     activation : {"relu", "gelu"} or callable
-        Of the hidden layer.
+        The activation of the hidden layer.
     layer_norm_eps : float
-        What `LayerNorm` adds to a variance.
+        The number that `LayerNorm` adds to a variance.
     batch_first : bool
         Whether input and output have the shape (batch, positions, features) rather than
         (positions, batch, features).
     norm_first : bool
-        Whether the two parts are given normalised features, instead of normalising each
-        sum.
+        Whether to normalise the input of each part, instead of each sum.
     bias : bool
-        Whether affine maps and normalisations have one.
+        Whether affine maps and normalisations have a bias.
     dtype : dtype
-        Of the parameters, by default float64.
+        The dtype of the parameters, by default float64.
     rng : numpy.random.Generator, optional
-        For the initial values and for dropout.
+        The generator for initial values and dropout.
 
     Raises
     ------
     ValueError
-        If a size isn't a positive integer, the heads don't divide the features, or
-        there is no such activation.
+        If a size isn't a positive integer, the heads don't divide the features, or the
+        activation is unknown.
 
     See Also
     --------
@@ -449,14 +446,14 @@ class TransformerEncoderLayer(Module):
 
     Notes
     -----
-    Vaswani et al. (2017), "Attention is all you need"; with `norm_first`, Xiong et al. (2020), "On layer normalization
-    in the Transformer architecture".
+    Vaswani et al. (2017), "Attention is all you need"; with `norm_first`, Xiong et al.
+    (2020), "On layer normalization in the Transformer architecture".
 
     Examples
     --------
     >>> import numpy as np
     >>> from microgradnd import nn
-    >>> layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True, rng=np.random.default_rng(0))
+    >>> layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
     >>> layer(np.ones((3, 5, 8)), is_causal=True).shape
     (3, 5, 8)
     """
@@ -495,9 +492,7 @@ class TransformerEncoderLayer(Module):
         self.norm_first = norm_first
 
     def forward(self, src: Any, src_mask: Any = None, src_key_padding_mask: Any = None, is_causal: bool = False) -> Any:
-        """Return new features for each position, of the shape of src; the masks are
-        those of `MultiheadAttention`.
-        """
+        """Return new features for each position; see `MultiheadAttention` for masks."""
 
         def attended(x: Any) -> Any:
             masks = {"attn_mask": src_mask, "key_padding_mask": src_key_padding_mask, "is_causal": is_causal}

@@ -1,16 +1,15 @@
-"""Modules that call one function with settings: an activation or a loss is a row, a
-class statement without code.
+"""Modules that call one function with settings: each is a row, a class without code.
 
-Owns: `Calls`, which makes such a class from its function and its settings; what each
-setting may be.
+Owns: `Calls`, which makes such a class from a function and its settings; the table of
+checks of settings.
 Must not own: any function, or any row (`activations.py`, `losses.py`).
 Read next: `activations.py`.
 
     class LeakyReLU(Activation, function=leaky_relu):
         negative_slope: float = 0.01
 
-The settings are what the class and its bases annotate, in PyTorch's order, under the
-names that the function has for them.
+The settings are the annotations of the class and its bases, in PyTorch's order. They
+have the names of the function's arguments.
 """
 
 from __future__ import annotations
@@ -33,8 +32,8 @@ ARRAYS = ("weight", "pos_weight")  # settings that are arrays, or None: they bec
 
 REDUCTIONS = ("mean", "sum", "none")
 SIZES = check.integers("a positive integer, or a tuple of them", 1)
-# By the name of a setting, or where a function has one of its own under that name, by
-# both names
+# The key is the name of a setting, or the names of a function and a setting where that
+# function differs from the others
 SETTINGS: dict[str | tuple[str, str], check.Check] = {
     **dict.fromkeys(
         ("negative_slope", "alpha", "threshold", "min_val", "max_val", "margin", "a", "b", "mean"), check.number
@@ -48,11 +47,11 @@ SETTINGS: dict[str | tuple[str, str], check.Check] = {
     **dict.fromkeys(("input_size", "hidden_size", "num_layers", "embed_dim", "num_heads", "kdim", "vdim"), check.count),
     **dict.fromkeys(("kernel_size", "dilation"), SIZES),
     **dict.fromkeys(("stride", "output_size"), check.optional(SIZES)),
-    "padding": check.integers("an integer that isn't negative, or a tuple of them", 0),
+    "padding": check.integers("a non-negative integer, or a tuple of them", 0),
     "axis": check.integers("an integer or a tuple of them"),
     **dict.fromkeys(("ignore_index", "start_dim", "end_dim"), check.integer),
     "val": check.check_of(
-        "a check.number, which all elements get", lambda value: value if isinstance(value, Number) else None
+        "a number, the value of all elements", lambda value: value if isinstance(value, Number) else None
     ),
     "param": check.optional(check.number),
     "approximate": check.one_of("none", "tanh"),
@@ -68,14 +67,14 @@ SETTINGS: dict[str | tuple[str, str], check.Check] = {
 
 
 def check_settings(function: str, **settings: Any) -> None:
-    """Raise unless each setting is what it must be."""
+    """Raise unless each setting is valid."""
     for name, value in settings.items():
         (SETTINGS.get((function, name)) or SETTINGS[name])(f"{function}: {name}", value)
 
 
-@dataclass_transform(eq_default=False)  # so type checkers know what such a class is made with
+@dataclass_transform(eq_default=False)  # so type checkers know the arguments of such a class
 class Calls(Module):
-    """A module that calls a function with its settings."""
+    """The base class of modules that call a function with their settings."""
 
     _function: ClassVar[Callable[..., Any]]
     _settings: ClassVar[tuple[str, ...]] = ()
@@ -97,7 +96,7 @@ class Calls(Module):
         __init__.__signature__ = inspect.Signature([inspect.Parameter("self", kind), *own])  # type: ignore[attr-defined]
         cls._function, cls._settings = staticmethod(function), names
         cls.__init__ = __init__  # type: ignore[assignment]
-        bare = function if hasattr(function, "body") else inspect.unwrap(function)  # which saves a call in small steps
+        bare = function if hasattr(function, "body") else inspect.unwrap(function)  # saves a call
         cls.forward = called if names else staticmethod(bare)  # type: ignore[assignment]
 
     def extra_repr(self) -> str:
@@ -107,7 +106,7 @@ class Calls(Module):
 
 
 def set_up(module: Calls, settings: dict[str, Any]) -> None:
-    """Check the settings of a module and set them."""
+    """Check the settings of a module, and set them."""
     kind = type(module).__name__
     for name, value in settings.items():
         if name in ARRAYS and value is not None:
@@ -115,8 +114,8 @@ def set_up(module: Calls, settings: dict[str, Any]) -> None:
             continue
         if isinstance(value, np.ndarray | Tensor):
             raise TypeError(
-                f"{kind}: {name} must be a setting of the module, got {type(value).__name__}; make it, then call it: "
-                f"nn.{kind}()(...)"
+                f"{kind}: {name} must be a setting of the module, got {type(value).__name__}; make the module, then "
+                f"call it: nn.{kind}()(...)"
             )
         if name not in ARRAYS:
             check_settings(kind, **{name: value})
@@ -124,5 +123,5 @@ def set_up(module: Calls, settings: dict[str, Any]) -> None:
 
 
 def called(self: Calls, *inputs: Any, **named: Any) -> Any:
-    """Return the function of inputs, with the settings."""
+    """Return the function of the inputs, with the settings."""
     return self._function(*inputs, **({name: getattr(self, name) for name in self._settings} | named))

@@ -1,7 +1,7 @@
 """Modules made of other modules.
 
-Owns: `Sequential`, and the lists and dicts that register what they hold.
-Must not own: what a layer computes.
+Owns: `Sequential`, and the lists and dicts that register their items.
+Must not own: the computations of layers.
 Read next: `linear.py`.
 """
 
@@ -18,11 +18,9 @@ Item = TypeVar("Item", Module, Tensor)
 
 
 class Numbered(Module, Generic[Item]):
-    """What `Sequential`, `ModuleList` and `ParameterList` share: items in an order,
-    found by their places.
-    """
+    """The base class of `Sequential`, `ModuleList` and `ParameterList`."""
 
-    _kind = "module"  # of what is held
+    _kind = "module"  # of the items
 
     def _named_items(self) -> list[tuple[str, Item]]:
         attributes = vars(self)
@@ -44,7 +42,7 @@ class Numbered(Module, Generic[Item]):
 
     def __setitem__(self, index: int, item: Item) -> None:
         if isinstance(index, slice):
-            raise TypeError(f"{type(self).__name__}: a slice can't be assigned to; assign the items one by one")
+            raise TypeError(f"{type(self).__name__}: can't assign to a slice; assign the items one by one")
         name = self._name(index)
         setattr(self, name, self._checked(name, item))
 
@@ -55,41 +53,42 @@ class Numbered(Module, Generic[Item]):
         self._number(self._named_items())
 
     def append(self, item: Item) -> Self:
-        """Put an item at the end, under the next number, and return this container."""
+        """Add an item at the end, under the next number, and return this container."""
         return self.extend([item])
 
     def extend(self, items: Iterable[Item]) -> Self:
-        """Put items at the end, under the next numbers, and return this container."""
+        """Add items at the end, under the next numbers, and return this container."""
         if not isinstance(items, Iterable):
             raise TypeError(
-                f"{type(self).__name__} takes a list of {self._kind}s, got {items!r}; write [...] around it"
+                f"{type(self).__name__}: items must be a list of {self._kind}s, got {items!r}; write [...] around it"
             )
         new = [(str(i), self._checked(str(i), item)) for i, item in enumerate(items, len(self))]
         for name, item in new:
             if name in self._kinds:
                 raise ValueError(
-                    f"{type(self).__name__}: the name {name!r} of the new item is taken; assign it under a name of its "
-                    f"own, as with setattr(model, name, item)"
+                    f"{type(self).__name__}: the name {name!r} of the new item is taken; assign the item under another "
+                    f"name, as with setattr(model, name, item)"
                 )
             setattr(self, name, item)
         return self
 
     def insert(self, index: int, item: Item) -> None:
-        """Put an item before the one at a place; numbers of those behind it grow by
-        one.
-        """
+        """Insert an item before a position; the items after it are renumbered."""
         items: list[tuple[str, Item]] = self._named_items()
         if not all(name.isdigit() for name, _ in items):
-            raise ValueError(f"{type(self).__name__}: insert() would number items that have names; build it anew")
+            raise ValueError(
+                f"{type(self).__name__}: insert() would number items that have names; make a new {type(self).__name__} "
+                f"with all the items"
+            )
         items.insert(operator.index(index), ("", self._checked(str(index), item)))
         self._number(items)
 
     def _like(self, items: list[tuple[str, Item]]) -> Numbered[Item]:
-        """Return a container of this kind with some of the items."""
+        """Return a container of this type with some of the items."""
         return type(self)([item for _, item in items])
 
     def _name(self, index: int) -> str:
-        """Return the name of the item at a place."""
+        """Return the name of the item at an index."""
         names = [name for name, _ in self._named_items()]
         kind = type(self).__name__
         try:
@@ -104,9 +103,7 @@ class Numbered(Module, Generic[Item]):
         return checked_module(type(self).__name__, name, item)  # type: ignore[return-value]
 
     def _number(self, items: list[tuple[str, Item]]) -> None:
-        """Close the gaps in the numbers of the items, which then say their places
-        again; names stay.
-        """
+        """Renumber the items by their positions, unless they have names."""
         if not all(name.isdigit() or not name for name, _ in items):
             return
         for name, _ in self._named_items():
@@ -125,7 +122,7 @@ def checked_module(container: str, name: str, item: Any) -> Module:
     if not isinstance(item, Module):
         what = getattr(item, "__name__", repr(item))
         raise TypeError(
-            f"{container}: item {name} is {what}, not a Module; pass instances such as nn.ReLU(), "
+            f"{container}: item {name} must be a Module, got {what}; pass instances such as nn.ReLU(), "
             f"{'unpack a list with *, ' if container == 'Sequential' else ''}and put a function into the forward() of "
             f"a Module"
         )
@@ -133,11 +130,11 @@ def checked_module(container: str, name: str, item: Any) -> Module:
 
 
 class Sequential(Numbered[Module]):
-    """Modules one after the other, each called with the result of the one before.
+    """A chain of modules: each is called with the result of the one before.
 
-    A sequence of them: `len`, iteration, `model[-1]`, `model[1:]` (which shares the
-    modules), `model[0] = module`, `del model[0]`, `append`, `extend` and `insert`,
-    after which the others are numbered anew.
+    It is a sequence: it has `len`, iteration, `model[-1]`, `model[1:]` (which shares
+    the modules), `model[0] = module`, `del model[0]`, `append`, `extend` and `insert`.
+    Deleting and inserting renumber the other modules.
 
     Parameters
     ----------
@@ -147,7 +144,7 @@ class Sequential(Numbered[Module]):
     Raises
     ------
     TypeError
-        If one isn't a module.
+        If an item isn't a module.
 
     Examples
     --------
@@ -164,7 +161,8 @@ class Sequential(Numbered[Module]):
     ['0.weight', '0.bias', '2.weight', '2.bias']
     >>> model[0].weight.name, len(model)
     ('0.weight', 3)
-    >>> nn.Sequential({"hidden": nn.Linear(2, 3), "out": nn.Linear(3, 1)})[-1].weight.name
+    >>> named = nn.Sequential({"hidden": nn.Linear(2, 3), "out": nn.Linear(3, 1)})
+    >>> named[-1].weight.name
     'out.weight'
     """
 
@@ -189,7 +187,7 @@ class Sequential(Numbered[Module]):
 
 
 class ModuleList(Numbered[Module]):
-    """A list of modules, which registers them; it isn't called itself.
+    """A list that registers its modules; it can't be called itself.
 
     Parameters
     ----------
@@ -199,7 +197,7 @@ class ModuleList(Numbered[Module]):
     Raises
     ------
     TypeError
-        If one isn't a module.
+        If an item isn't a module.
 
     See Also
     --------
@@ -220,7 +218,7 @@ class ModuleList(Numbered[Module]):
 
 
 class ParameterList(Numbered[Tensor]):
-    """A list of parameters, which registers them.
+    """A list that registers its parameters.
 
     Parameters
     ----------
@@ -243,14 +241,14 @@ class ParameterList(Numbered[Tensor]):
     def _checked(self, name: str, item: Any) -> Tensor:
         if isinstance(item, Tensor) and not is_parameter(item):
             raise TypeError(
-                f"ParameterList: item {name} is a Tensor that is computed or requires no gradient, not a parameter; "
-                f"make one with nn.Parameter(t.data)"
+                f"ParameterList: item {name} must be a parameter, got a Tensor that was computed or requires no "
+                f"gradient; make a parameter with nn.Parameter(t.data)"
             )
         return item if isinstance(item, Tensor) else Parameter(item)
 
 
 class ModuleDict(Module):
-    """A dict of modules, which registers them under their keys; it isn't called itself.
+    """A dict that registers its modules under their keys; it can't be called itself.
 
     Parameters
     ----------
@@ -259,9 +257,9 @@ class ModuleDict(Module):
     Raises
     ------
     TypeError
-        If one isn't a module, or the argument is neither.
+        If an item isn't a module, or the argument is neither a mapping nor pairs.
     ValueError
-        If a key has a dot, or names an attribute of the class.
+        If a key contains a dot, or is the name of an attribute of the class.
 
     Examples
     --------
@@ -285,32 +283,32 @@ class ModuleDict(Module):
 
     def __getitem__(self, key: str) -> Any:
         if key not in self:
-            there = ", ".join(map(repr, self)) or "nothing"
-            raise KeyError(f"ModuleDict: no module is registered under {key!r}; registered is {there}")
+            keys = ", ".join(map(repr, self)) or "none"
+            raise KeyError(f"ModuleDict: no module is registered under {key!r}; its keys are: {keys}")
         return getattr(self, key)
 
     def __setitem__(self, key: str, module: Module) -> None:
         if not isinstance(key, str):
-            raise TypeError(f"ModuleDict: a key must be text, the name of an attribute, got {key!r}; pass {str(key)!r}")
+            raise TypeError(f"ModuleDict: a key must be a str, got {key!r}; pass {str(key)!r}")
         setattr(self, key, checked_module("ModuleDict", repr(key), module))
 
     def __delitem__(self, key: str) -> None:
         self.pop(key)
 
     def pop(self, key: str) -> Module:
-        """Take a module out, and return it."""
+        """Remove a module, and return it."""
         module: Module = self[key]
         delattr(self, key)
         return module
 
     def update(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]]) -> None:
-        """Register the modules of a dict, in the place of those that have their
-        keys.
-        """
+        """Register the modules of a dict; they replace modules with the same keys."""
         try:
             items = dict(modules)
         except (TypeError, ValueError):
-            raise TypeError(f"ModuleDict takes a dict of modules, or a list of pairs, got {modules!r}") from None
+            raise TypeError(
+                f"ModuleDict: modules must be a dict of modules, or a list of pairs, got {modules!r}"
+            ) from None
         for key, module in items.items():
             self[key] = module
 
@@ -323,5 +321,5 @@ class ModuleDict(Module):
         return self.children()
 
     def items(self) -> Iterator[tuple[str, Module]]:
-        """Yield keys with their modules."""
+        """Yield the keys with their modules."""
         return self.named_children()

@@ -1,21 +1,21 @@
-"""Convolution (in truth correlation, as in all such libraries), its transpose, and the
-layers that have the weights.
+"""Convolution, its transpose, and their layers.
 
 Owns: `conv1d`, `conv2d`, `conv_transpose2d` with their rules; `Conv1d`, `Conv2d`,
 `ConvTranspose2d`.
 Must not own: how windows are counted (`windows.py`), pooling (`pooling.py`).
 Read next: `pooling.py`.
 
-There are three operations, for any number of axes, and each is a derivative of the
-others: sum(g * conv(x, w)) is linear in g, in x and in w, and its derivatives with
-respect to them are `conv(x, w)`, `conv_transpose(g, w)` and `conv_weight(x, g)`. So a
-line for each argument gives derivatives of every order.
+The kernel isn't flipped: strictly speaking this is correlation, as in other libraries.
+Three operations, for any number of axes, are derivatives of each other: sum(g * conv(x,
+w)) is linear in g, in x and in w, and its derivatives with respect to them are
+`conv(x, w)`, `conv_transpose(g, w)` and `conv_weight(x, g)`. So one line for each
+argument gives derivatives of every order.
 
-An array looks like (batch, channels, height, width), and what these operations return
-lies in memory as (channels, height, width, batch). A slice at one tap then has long
-runs, the windows become the columns of a matrix by one copy for each tap, and weights
-needn't be rearranged for the product. NumPy keeps this order in what follows. The
-matrix is made and used in blocks that fit into the cache.
+Arrays have the shape (batch, channels, height, width). In memory, the results of these
+operations are laid out as (channels, height, width, batch). A slice at one tap then has
+long contiguous runs, one copy for each tap turns the windows into the columns of a
+matrix, and weights needn't be rearranged for the product. NumPy keeps this layout in
+later operations. The matrix is made and used in blocks that fit into the cache.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from microgradnd.registry import defjvp, defvjp, linear, primitive
 from microgradnd.tensor import Tensor
 
 ALL = slice(None)
-BLOCK = 2**19  # bytes of the columns that are made at a time
+BLOCK = 2**19  # bytes of the columns made at a time
 
 
 def batch_last(x: Any) -> Any:
@@ -46,14 +46,12 @@ def batch_last(x: Any) -> Any:
 
 
 def batch_first(x: Any) -> Any:
-    """Return an array with its last axis in front, where users expect the batch."""
+    """Return an array with its last axis, the batch, in front."""
     return x.transpose(-1, *range(x.ndim - 1))
 
 
 def padded(x: Any, padding: Padding) -> Any:
-    """Return (batch, channels, *sizes) as a contiguous array (channels, *sizes, batch)
-    with zeros around it.
-    """
+    """Return x as a contiguous array (channels, *sizes, batch) with zeros around it."""
     x = batch_last(x)
     inside, wide = border(x.shape[1:-1], padding)
     if wide == x.shape[1:-1]:
@@ -64,9 +62,7 @@ def padded(x: Any, padding: Padding) -> Any:
 
 
 def blocks(x: Any, kernel: Sizes, sizes: Sizes, stride: Sizes, dilation: Sizes) -> Iterator[tuple[slice, list[Any]]]:
-    """Yield, for some rows of windows at a time, their columns in a matrix and what
-    they see of x at each tap.
-    """
+    """Yield blocks of windows: their columns in a matrix, their parts of x by tap."""
     width = math.prod(sizes[1:]) * x.shape[-1]
     number = math.ceil(x.shape[0] * math.prod(kernel) * sizes[0] * width * x.itemsize / BLOCK) or 1
     rows = math.ceil(sizes[0] / number)
@@ -96,8 +92,10 @@ def matrices(x: Any, groups: int) -> Any:
 def conv(
     x: Any, weight: Any, bias: Any = None, *, stride: Sizes, padding: Padding, dilation: Sizes, groups: int
 ) -> Any:
-    """Return the products of (outputs, channels of a group, *kernel) with all windows
-    of (batch, channels, *sizes).
+    """Return the products of the weight with all windows of x.
+
+    x has the shape (batch, channels, *sizes), and the weight
+    (outputs, channels of a group, *kernel).
     """
     kernel, dtype = weight.shape[2:], np.result_type(*(a for a in (x, weight, bias) if a is not None))
     sizes = windows(x.shape[2:], kernel, stride, padding, dilation)
@@ -114,8 +112,9 @@ def conv(
 def conv_transpose(
     g: Any, weight: Any, shape: Sizes, *, stride: Sizes, padding: Padding, dilation: Sizes, groups: int
 ) -> Any:
-    """Return the sum of each window's weights times its element of g, in (batch,
-    channels, *shape).
+    """Return, for each element of x, the sum of g times the weights that it met.
+
+    The result has the shape (batch, channels, *shape).
     """
     inside, wide = border(shape, padding)
     out = np.zeros((weight.shape[1] * groups, *wide, len(g)), np.result_type(g, weight))
@@ -129,9 +128,7 @@ def conv_transpose(
 
 @primitive
 def conv_weight(x: Any, g: Any, kernel: Sizes, *, stride: Sizes, padding: Padding, dilation: Sizes, groups: int) -> Any:
-    """Return the sum of all windows of x, each times its element of g: one kernel for
-    each channel of g.
-    """
+    """Return, for each channel of g, the sum of all windows of x times g: a kernel."""
     flat = matrices(padded(g, ((0, 0),) * len(kernel)), groups)
     found = blocks(padded(x, padding), kernel, g.shape[2:], stride, dilation)
     total = sum(np.matmul(columns(seen, groups), flat[..., place].mT) for place, seen in found)
@@ -165,39 +162,40 @@ linear(
 def checked(
     function: str, weight: Any, bias: Any, stride: Any, dilation: Any, groups: Any
 ) -> tuple[Any, Any, dict[str, Any]]:
-    """Return weight and bias of a convolution and its settings, except for the
-    padding.
-    """
+    """Return the checked weight, bias and settings, except for the padding."""
     weight, ndim = operand(function, weight, "weight"), axes_of(function) + 2
     bias = None if bias is None else operand(function, bias, "bias")
     if weight.ndim != ndim:
-        raise ValueError(f"{function}: weight must have {ndim} axes, two of channels first, got shape {weight.shape}")
+        raise ValueError(
+            f"{function}: weight must have {ndim} axes, the first two for channels, got shape {weight.shape}"
+        )
     (number,) = counts(function, "groups", groups, 1)
     if len(weight) % number:
-        raise ValueError(f"{function}: groups={number} must divide the first axis of weight, of shape {weight.shape}")
+        raise ValueError(
+            f"{function}: groups must divide the first axis of weight, got groups={number} for shape {weight.shape}"
+        )
     how = {"stride": counts(function, "stride", stride), "dilation": counts(function, "dilation", dilation)}
     return weight, bias, {**how, "groups": number}
 
 
 def check_channels(function: str, x: Any, weight: Any, bias: Any, groups: int, inputs: int, outputs: int) -> None:
-    """Raise unless x and bias have the channels that a weight takes and gives."""
+    """Raise unless x and bias have as many channels as the weight requires."""
     if x.shape[1] != inputs:
         raise ValueError(
-            f"{function}: x has {x.shape[1]} channels and must have {inputs}, for a weight of shape {weight.shape} and "
-            f"groups={groups}; x is (batch, channels, ...), here {x.shape}: if its channels are last, pass "
-            f"np.moveaxis(x, -1, 1)"
+            f"{function}: x must have shape (batch, {inputs}, ...), {inputs} channels for a weight of shape "
+            f"{weight.shape} and groups={groups}, got {x.shape}; if its channels are last, pass np.moveaxis(x, -1, 1)"
         )
     if bias is not None and bias.shape != (outputs,):
         raise ValueError(
-            f"{function}: bias must have shape ({outputs},), a number for each output channel, got {bias.shape}"
+            f"{function}: bias must have shape ({outputs},), one number for each output channel, got {bias.shape}"
         )
 
 
 def paddings(function: str, padding: Any, kernel: Sizes, stride: Sizes, dilation: Sizes) -> Padding:
-    """Return how many zeros are before and after each axis."""
+    """Return the numbers of zeros before and after each axis."""
     if isinstance(padding, str) and padding == "same":
         if set(stride) != {1}:
-            raise ValueError(f"{function}: padding='same' needs stride=1, got {stride}; pass the number of zeros")
+            raise ValueError(f"{function}: padding='same' needs stride=1, got stride={stride}; pass a number of zeros")
         totals = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
         return tuple((total // 2, total - total // 2) for total in totals)
     if isinstance(padding, str) and padding != "valid":
@@ -208,7 +206,7 @@ def paddings(function: str, padding: Any, kernel: Sizes, stride: Sizes, dilation
 def convolution(
     function: str, x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: Any
 ) -> Any:
-    """Return the convolution over as many axes as the function's name says."""
+    """Return the convolution over the number of axes that the function's name gives."""
     x, is_single = images(function, x)
     weight, bias, how = checked(function, weight, bias, stride, dilation, groups)
     check_channels(function, x, weight, bias, how["groups"], weight.shape[1] * how["groups"], len(weight))
@@ -223,7 +221,7 @@ def convolution(
 def conv1d(
     x: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
 ) -> Any:
-    """Return the sums of weights times elements in each window of a sequence.
+    """Return the sum of weights times elements in each window of a sequence.
 
     Parameters
     ----------
@@ -231,14 +229,14 @@ def conv1d(
     weight : array_like of shape (out_channels, in_channels / groups, kernel_size)
     bias : array_like of shape (out_channels,), optional
     stride : int
-        How far a window is from the next.
+        The distance from one window to the next.
     padding : int, "same" or "valid"
-        How many zeros are before and after x; "same" gives as many windows as x has
-        elements, "valid" is 0.
+        The number of zeros before and after x. "same" gives as many windows as x has
+        elements; "valid" means 0.
     dilation : int
-        How far the elements of a window are from each other.
+        The distance between neighbouring elements of a window.
     groups : int
-        Into how many groups the channels are divided; each group of outputs sees one of
+        The number of groups of channels; each group of outputs sees one group of
         inputs.
 
     Returns
@@ -252,7 +250,7 @@ def conv1d(
 
     See Also
     --------
-    conv2d : of images.
+    conv2d : for images.
 
     Examples
     --------
@@ -268,10 +266,10 @@ def conv1d(
 def conv2d(
     x: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1
 ) -> Any:
-    """Return the sums of weights times elements in each window of an image.
+    """Return the sum of weights times elements in each window of an image.
 
-    out[b, o, i, j] = bias[o] + sum over c, u, v of weight[o, c, u, v] x[b, c, i + u, j
-    + v], for the default settings.
+    With the default settings, out[b, o, i, j] = bias[o] + the sum over c, u, v of
+    weight[o, c, u, v] x[b, c, i + u, j + v].
 
     Parameters
     ----------
@@ -279,20 +277,20 @@ def conv2d(
     weight : array_like of shape (out_channels, in_channels / groups, *kernel_size)
     bias : array_like of shape (out_channels,), optional
     stride : int or tuple of two
-        How far a window is from the next.
+        The distance from one window to the next.
     padding : int or tuple of two, "same" or "valid"
-        How many zeros are around x; "same" gives an output of the size of x, "valid" is
-        0.
+        The number of zeros around x. "same" gives an output of the size of x; "valid"
+        means 0.
     dilation : int or tuple of two
-        How far the elements of a window are from each other.
+        The distance between neighbouring elements of a window.
     groups : int
-        Into how many groups the channels are divided; each group of outputs sees one of
+        The number of groups of channels; each group of outputs sees one group of
         inputs.
 
     Returns
     -------
     array or Tensor of shape (batch, out_channels, rows, columns), or without batch
-        In memory the batch is the last axis.
+        In memory, the batch is the last axis.
 
     Raises
     ------
@@ -325,8 +323,9 @@ def conv_transpose2d(
     groups: int = 1,
     dilation: Any = 1,
 ) -> Any:
-    """Return an image in which each element of x has added its multiple of the weights:
-    the transpose of `conv2d`.
+    """Return an image to which each element of x adds its multiple of the weights.
+
+    It is the transpose of `conv2d`.
 
     Parameters
     ----------
@@ -334,22 +333,22 @@ def conv_transpose2d(
     weight : array_like of shape (in_channels, out_channels / groups, *kernel_size)
     bias : array_like of shape (out_channels,), optional
     stride : int or tuple of two
-        How far the weights of one element are from those of the next.
+        The distance between the weights of one element and of the next.
     padding : int or tuple of two
-        How much of the result is cut off at each edge.
+        The number of elements to cut off the result at each edge.
     output_padding : int or tuple of two
-        How much the result is larger at one end, below stride or dilation: which size
-        `conv2d` had started from can't be told from its output.
+        The number of elements to add at one end, less than stride or dilation. It
+        chooses among the sizes for which `conv2d` gives an output of the size of x.
     groups : int
-        Into how many groups the channels are divided.
+        The number of groups of channels.
     dilation : int or tuple of two
-        How far the weights are from each other.
+        The distance between neighbouring weights.
 
     Returns
     -------
     array or Tensor of shape (batch, out_channels, rows, columns), or without batch
-        There are (height - 1) stride - 2 padding + dilation (kernel_size - 1) +
-        output_padding + 1 rows.
+        rows = (height - 1) stride - 2 padding + dilation (kernel_size - 1)
+        + output_padding + 1
 
     Raises
     ------
@@ -376,18 +375,23 @@ def conv_transpose2d(
     cut, more = (counts(function, *a, least=0) for a in (("padding", padding), ("output_padding", output_padding)))
     for n, k, s, d, p, m in zip(x.shape[2:], weight.shape[2:], how["stride"], how["dilation"], cut, more, strict=True):
         if m >= max(s, d):
-            raise ValueError(f"{function}: output_padding must be less than stride or dilation, got {output_padding!r}")
+            raise ValueError(
+                f"{function}: output_padding must be less than stride or dilation, got {output_padding!r} for "
+                f"stride={s} and dilation={d}"
+            )
         shape.append((n - 1) * s - 2 * p + d * (k - 1) + m + 1)
         pads.append((p, p - m))
     if min(shape) < 1:
-        raise ValueError(f"{function}: padding={padding!r} leaves nothing of x, of shape {x.shape}: pass a smaller one")
+        raise ValueError(
+            f"{function}: padding={padding!r} cuts off the whole result for x of shape {x.shape}; pass a smaller one"
+        )
     out = conv_transpose(x, weight, tuple(shape), **how, padding=tuple(pads))
     out = out if bias is None else out + np.reshape(bias, (-1, 1, 1))
     return out[0] if is_single else out
 
 
 class Convolution(Module):
-    """What the layers of convolutions have in common."""
+    """The base class of convolution layers."""
 
     is_transposed = False
     weight: Tensor
@@ -443,12 +447,13 @@ class Conv1d(Convolution):
     stride, padding, dilation, groups
         As in `functional.conv1d`.
     bias : bool
-        Whether each output channel has a number that is added.
+        Whether to add a number to each output channel.
     dtype : dtype
-        Of the parameters, by default float64.
+        The dtype of the parameters, by default float64.
     rng : numpy.random.Generator, optional
-        For the initial values, which are uniform on +-1/sqrt(in_channels / groups *
-        elements of the kernel), as in PyTorch; fresh entropy without one.
+        The generator for initial values, by default a new one with fresh entropy. They
+        are uniform on +-1/sqrt(in_channels / groups * elements of the kernel), as in
+        PyTorch.
 
     Attributes
     ----------
@@ -472,9 +477,7 @@ class Conv1d(Convolution):
     """
 
     def forward(self, x: Any) -> Tensor:
-        """Return the convolution of x, of shape (batch, in_channels, length) or without
-        batch.
-        """
+        """Return the convolution of x, ([batch,] in_channels, length)."""
         return conv1d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
 
@@ -488,12 +491,13 @@ class Conv2d(Convolution):
     stride, padding, dilation, groups
         As in `functional.conv2d`.
     bias : bool
-        Whether each output channel has a number that is added.
+        Whether to add a number to each output channel.
     dtype : dtype
-        Of the parameters, by default float64.
+        The dtype of the parameters, by default float64.
     rng : numpy.random.Generator, optional
-        For the initial values, which are uniform on +-1/sqrt(in_channels / groups *
-        elements of the kernel), as in PyTorch; fresh entropy without one.
+        The generator for initial values, by default a new one with fresh entropy. They
+        are uniform on +-1/sqrt(in_channels / groups * elements of the kernel), as in
+        PyTorch.
 
     Attributes
     ----------
@@ -517,14 +521,12 @@ class Conv2d(Convolution):
     """
 
     def forward(self, x: Any) -> Tensor:
-        """Return the convolution of x, of shape (batch, in_channels, height, width) or
-        without batch.
-        """
+        """Return the convolution of x, ([batch,] in_channels, height, width)."""
         return conv2d(x, self.weight, self.bias, self.stride, self.padding, self.dilation, self.groups)
 
 
 class ConvTranspose2d(Convolution):
-    """The transpose of a convolution over images, which makes them larger.
+    """The transpose of a convolution over images, which enlarges them.
 
     Parameters
     ----------
@@ -533,12 +535,13 @@ class ConvTranspose2d(Convolution):
     stride, padding, output_padding, groups, dilation
         As in `functional.conv_transpose2d`.
     bias : bool
-        Whether each output channel has a number that is added.
+        Whether to add a number to each output channel.
     dtype : dtype
-        Of the parameters, by default float64.
+        The dtype of the parameters, by default float64.
     rng : numpy.random.Generator, optional
-        For the initial values, which are uniform on +-1/sqrt(out_channels / groups *
-        elements of the kernel), as in PyTorch; fresh entropy without one.
+        The generator for initial values, by default a new one with fresh entropy. They
+        are uniform on +-1/sqrt(out_channels / groups * elements of the kernel), as in
+        PyTorch.
 
     Attributes
     ----------
@@ -586,8 +589,6 @@ class ConvTranspose2d(Convolution):
         self.output_padding = counts("ConvTranspose2d", "output_padding", output_padding, least=0)
 
     def forward(self, x: Any) -> Tensor:
-        """Return the transposed convolution of x, of shape (batch, in_channels, height,
-        width) or without batch.
-        """
+        """Return an image enlarged from x, ([batch,] in_channels, height, width)."""
         options = self.stride, self.padding, self.output_padding, self.groups, self.dilation
         return conv_transpose2d(x, self.weight, self.bias, *options)

@@ -21,21 +21,21 @@ from microgradnd.nn.module import Module
 
 @explained
 def dropout(x: Any, p: float = 0.5, training: bool = True, *, rng: Rng = None) -> Any:
-    """Set elements to 0 with probability p, and divide the others by 1 - p, so that the
-    expectation stays.
+    """Set elements to 0 with probability p, and divide the others by 1 - p.
 
-    In a compiled function the elements are chosen anew in each call.
+    So the expectation stays the same. A compiled function chooses other elements in
+    each call.
 
     Parameters
     ----------
     x : array_like or Tensor
-        Of any shape, of floating-point or complex numbers.
+        Floating-point or complex numbers, of any shape.
     p : float
-        The probability, from 0 to below 1; or 1, for zeros.
+        The probability, from 0 to 1; with 1 all elements become 0.
     training : bool
-        Without it x is returned as it is.
+        If False, x is returned unchanged.
     rng : numpy.random.Generator, optional
-        What draws; by default one with fresh entropy.
+        The random generator; by default a new one with fresh entropy.
 
     Returns
     -------
@@ -51,7 +51,8 @@ def dropout(x: Any, p: float = 0.5, training: bool = True, *, rng: Rng = None) -
 
     Notes
     -----
-    Srivastava et al. (2014), "Dropout: a simple way to prevent neural networks from overfitting".
+    Srivastava et al. (2014), "Dropout: a simple way to prevent neural networks from
+    overfitting".
 
     Examples
     --------
@@ -64,7 +65,7 @@ def dropout(x: Any, p: float = 0.5, training: bool = True, *, rng: Rng = None) -
     given = None if rng is None else generator(rng)
     if not training or p == 0:
         return x
-    x = operand("dropout", x, kinds="fc")  # integers have no room for elements that are divided by 1 - p
+    x = operand("dropout", x, kinds="fc")  # integers can't be divided by 1 - p
     scale = 1 / (1 - p) if p < 1 else 0.0
 
     dtype = x.dtype
@@ -76,15 +77,14 @@ def dropout(x: Any, p: float = 0.5, training: bool = True, *, rng: Rng = None) -
 
 
 class Dropout(Module):
-    """Sets elements to 0 with probability p while it trains, and leaves them as they
-    are in evaluation.
+    """Sets elements to 0 with probability p in training, and does nothing else.
 
     Parameters
     ----------
     p : float
         The probability, from 0 to 1.
     rng : numpy.random.Generator, optional
-        What draws; by default one with fresh entropy.
+        The random generator; by default a new one with fresh entropy.
 
     Raises
     ------
@@ -114,7 +114,7 @@ class Dropout(Module):
         self.rng = generator(rng)
 
     def forward(self, x: X) -> X:
-        """Return x with elements set to 0, or as it is."""
+        """Return x with elements set to 0 in training, or unchanged in evaluation."""
         return dropout(x, self.p, self.training, rng=self.rng)
 
     def extra_repr(self) -> str:

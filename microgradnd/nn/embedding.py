@@ -1,7 +1,7 @@
-"""Embedding: a vector for each of a number of symbols.
+"""Embedding: a learned vector for each symbol.
 
 Owns: `embedding` with its rules, and the layer.
-Must not own: how gradients of elements picked several times are added
+Must not own: adding the gradients of rows that are picked several times
 (`../primitives.py`).
 Read next: `linear.py`.
 """
@@ -27,12 +27,12 @@ from microgradnd.tensor import Tensor
 
 @primitive
 def looked_up(weight: Any, indices: Any, padding_idx: int | None) -> Any:
-    """Return the rows of a weight at some indices; `embedding` checks its arguments."""
+    """Return the rows of a weight at certain indices, without checks."""
     return weight[indices]
 
 
 def unpadded(g: Any, indices: Any, padding_idx: int | None) -> Any:
-    """Return cotangents or tangents of rows, with 0 for the rows of padding."""
+    """Return cotangents or tangents of rows, with 0 for padding."""
     return g if padding_idx is None else g * (indices != padding_idx).astype(g.dtype)[..., None]
 
 
@@ -53,7 +53,7 @@ def embedding(indices: Any, weight: Any, padding_idx: int | None = None) -> Any:
         Of any shape, from 0.
     weight : array_like of shape (num_embeddings, embedding_dim)
     padding_idx : int, optional
-        The index whose row gets no gradient; a negative one counts from the last.
+        The index whose row gets no gradient; a negative one counts from the end.
 
     Returns
     -------
@@ -64,7 +64,7 @@ def embedding(indices: Any, weight: Any, padding_idx: int | None = None) -> Any:
     TypeError
         If the indices aren't integers.
     ValueError
-        If one has no row, or the weight isn't a matrix.
+        If an index has no row, or the weight isn't a matrix.
 
     Examples
     --------
@@ -86,7 +86,7 @@ def embedding(indices: Any, weight: Any, padding_idx: int | None = None) -> Any:
 
 
 def padding_of(function: str, padding_idx: Any, n: int) -> int | None:
-    """Return the index of padding, counted from 0, or raise if it has no row."""
+    """Return the index of padding, counted from 0, or raise if there is no such row."""
     if padding_idx is None:
         return None
     if not isinstance(padding_idx, int | np.integer) or not -n <= padding_idx < n:
@@ -95,7 +95,7 @@ def padding_of(function: str, padding_idx: Any, n: int) -> int | None:
 
 
 class Embedding(Module):
-    """A vector for each of a number of symbols; see `functional.embedding`.
+    """A learned vector for each symbol; see `functional.embedding`.
 
     Parameters
     ----------
@@ -103,12 +103,12 @@ class Embedding(Module):
         The number of symbols, and the length of their vectors.
     padding_idx : int, optional
         The symbol whose vector starts as zeros and gets no gradient; a negative one
-        counts from the last.
+        counts from the end.
     dtype : dtype
-        Of the vectors, by default float64.
+        The dtype of the vectors, by default float64.
     rng : numpy.random.Generator, optional
-        For the initial values, which are standard normal, as in PyTorch; fresh entropy
-        without one.
+        The generator for initial values, by default a new one with fresh entropy. They
+        are standard normal, as in PyTorch.
 
     Attributes
     ----------
@@ -117,7 +117,7 @@ class Embedding(Module):
     Raises
     ------
     ValueError
-        If a size isn't a positive integer, or padding_idx isn't a symbol.
+        If a size isn't a positive integer, or padding_idx is no symbol.
     TypeError
         If `rng` isn't a Generator.
 

@@ -5,10 +5,10 @@ Must not own: batches (`../data.py`), files (`../saving.py`), one step of an opt
 (`../optim/`), plots (`viz/plots/`).
 Read next: `../data.py`.
 
-An epoch can be repeated exactly: at its beginning the states of everything that it
-changes, the generators of dropout and of the order of the rows among them, are kept. So
-a checkpoint can be resumed to the same numbers, and an epoch in which the loss became
-NaN is repeated with `detect_anomaly` to find out where.
+An epoch can be repeated exactly. At its start, `fit` copies the state of everything
+that the epoch changes, including the generators for dropout and for the order of the
+rows. So a resumed checkpoint leads to the same numbers. And when the loss becomes NaN,
+the epoch is repeated with `detect_anomaly` to find out where.
 """
 
 from __future__ import annotations
@@ -45,25 +45,29 @@ from microgradnd.trees import flatten, is_module
 Callback = Callable[[Module, "History"], Any]
 
 INSTALL = 'pip install "microgradnd[examples]"'
-REPEATED = 100  # steps that are repeated to find a NaN, or one epoch: to keep the state takes as long as some steps
+# Steps, or one epoch, that are repeated to find a NaN: copying the state takes as long
+# as several steps
+REPEATED = 100
 
 
 class History(dict[str, list[float]]):
-    """What was measured in each epoch of a training: a dict of lists.
+    """The losses and metrics of each epoch of a training: a dict of lists.
 
-    Its keys are "loss", the names of the metrics, and the same after "validation_".
+    Its keys are "loss" and the names of the metrics, and these names with
+    "validation_" in front.
 
     Attributes
     ----------
     stopped_by : {"epochs", "patience", "callback", "interrupt"}
         Why the training ended.
     best_epoch : int or None
-        With early stopping the epoch, counted from 1, whose weights the model has.
+        With early stopping, the epoch whose weights the model has, counted from 1.
 
     Examples
     --------
     >>> from microgradnd.nn.fit import History
-    >>> figure = History(loss=[2.0, 1.0], validation_loss=[3.0, 1.5], accuracy=[0.5, 0.9]).plot(log=True)
+    >>> history = History(loss=[2.0, 1.0], validation_loss=[3.0, 1.5])
+    >>> figure = history.plot(log=True)
     >>> [line.get_label() for line in figure.axes[0].lines]
     ['loss', 'validation_loss']
     """
@@ -72,13 +76,11 @@ class History(dict[str, list[float]]):
     best_epoch: int | None = None
 
     def plot(self, *names: str, **options: Any) -> Any:
-        """Plot what was measured, by default the losses, and return the figure; see
-        `viz.plot_history`.
-        """
+        """Plot entries, by default the losses, as a figure; see `viz.plot_history`."""
         shown = names or [name for name in self if name.endswith("loss")]
         if unknown := [name for name in shown if name not in self]:
-            raise ValueError(f"History.plot: {unknown[0]!r} was not measured; choose among {', '.join(self)}")
-        viz = importlib.import_module("microgradnd.viz")  # on use, as it knows networks in its turn
+            raise ValueError(f"History.plot: names must be among {', '.join(self)}, got {unknown[0]!r}")
+        viz = importlib.import_module("microgradnd.viz")  # on use, since viz imports nn
         return viz.plot_history({name: self[name] for name in shown}, **options)
 
 
@@ -108,67 +110,67 @@ def fit(
     rng: Rng = None,
     client: Any = None,
 ) -> History:
-    """Train a model, and return what was measured.
+    """Train a model, and return the losses and metrics of each epoch.
 
-    Ctrl-C ends the training after the step that it is in; the model keeps what it has
-    learned. Afterwards the model is in evaluation mode.
+    Ctrl-C ends the training after the current step, and the model keeps the weights
+    that it has learned. After the training, the model is in evaluation mode.
 
     Parameters
     ----------
     model : Module
         It is called with the inputs of a batch.
     data : tuple of array_like, each of shape (n, ...)
-        The inputs and, last, the target; a single array is both. Memory-mapped arrays
+        The inputs, then the target; a single array serves as both. Memory-mapped arrays
         are read batch by batch.
     loss : callable
-        Takes what the model returned and the target; returns their loss, one number,
-        such as `F.mse_loss`.
+        Takes the model's output and the target, and returns their loss, one number;
+        `F.mse_loss`, for example.
     optimizer : Optimizer
-        Of the parameters of the model.
+        The optimizer of the model's parameters.
     epochs : int
-        How many times to go through the data.
+        The number of passes through the data.
     batch_size : int
-        Rows in a batch; the last one may be smaller.
+        The number of rows in a batch; the last batch may be smaller.
     validation : tuple of array_like, optional
-        The loss and the metrics are measured on these arrays after each epoch.
+        The loss and the metrics are also computed on these arrays after each epoch.
     metrics : mapping of str to callable, optional
-        Each takes an array that the model returned and the target; returns a number. Of
-        the training data they are measured while it trains. The mean over the batches
-        is weighted by their rows.
+        Each takes the model's output as an array and the target, and returns a number.
+        On the training data they are computed during the training. They are means over
+        the batches, weighted by rows.
     scheduler : object with step(), optional
-        Called after each epoch, or after each step with `scheduler_step="batch"`; if
-        its `step` takes `metrics`, with the (validation) loss of the epoch, or the loss
-        of the batch.
+        Its `step` is called after each epoch, or with `scheduler_step="batch"` after
+        each step of the optimizer. If `step` takes `metrics`, it gets the (validation)
+        loss of the epoch, or the loss of the batch.
     max_norm : float, optional
-        To clip the norm of the gradients of all parameters of the optimizer together,
-        by `optim.clip_grad_norm_`.
+        The largest norm of all gradients together; `optim.clip_grad_norm_` clips them.
     accumulate : int
-        Batches whose gradients are averaged for one step, as if they were one batch.
+        The number of batches whose gradients are averaged for one step, as if they were
+        one batch.
     patience : int, optional
         Stop when the validation loss, or without validation the training loss, has had
-        no new minimum for so many epochs. However the training ends, the weights of the
-        best epoch are restored.
+        no new minimum for this number of epochs. Whenever `patience` is given, the
+        weights of the best epoch are restored at the end.
     callbacks : sequence of callable
-        Each is called with the model and the History after each epoch; the training
+        Each is called with the model and the History after each epoch. The training
         stops if one returns True.
     checkpoint : path, optional
-        A file that is replaced after each epoch, by `mg.save`.
+        A file that `mg.save` replaces after each epoch.
     resume : bool
-        Whether to go on from the checkpoint, if the file exists, to the same numbers as
-        without the interruption.
+        Whether to continue from the checkpoint, if the file exists. The numbers are the
+        same as without the interruption.
     progress : bool, optional
-        Whether to show a bar of tqdm; by default if it is installed, and a terminal or
-        notebook shows it.
+        Whether to show a progress bar by tqdm. By default it is shown if tqdm is
+        installed and the output is a terminal or a notebook.
     compile : bool
-        Whether to compile the steps, by `mg.compile`.
+        Whether to compile the steps with `mg.compile`.
     shuffle, drop_last : bool
         See `data.batches`.
     rng : numpy.random.Generator, optional
-        What shuffles; by default one with fresh entropy.
+        The generator for shuffling; by default a new one with fresh entropy.
     client : dask.distributed.Client, optional
-        The connection to a cluster, whose workers compute the batches of each step at
-        the same time: `accumulate` says how many. The arrays may be Dask arrays then:
-        each block of them is a batch, and blocks are shuffled, not rows.
+        The connection to a cluster. Its workers compute the batches of each step in
+        parallel, and `accumulate` is their number. The arrays may then be Dask arrays:
+        each block is a batch, and blocks are shuffled, not rows.
 
     Returns
     -------
@@ -177,20 +179,19 @@ def fit(
     Raises
     ------
     FloatingPointError
-        If the loss or a parameter becomes NaN or infinite: says in which step, layer
-        and operation. The model is then as it was before that step.
+        If the loss or a parameter becomes NaN or infinite. The message names the step,
+        layer and operation. The model has the weights from before that step.
     ValueError
-        If arrays don't fit, or an option is out of range; if the checkpoint doesn't
-        fit.
+        If arrays don't fit, an option is out of range, or the checkpoint doesn't fit.
     TypeError
-        If an argument is of the wrong type.
+        If an argument has the wrong type.
     ImportError
         For `progress=True` without tqdm, or `client` without Dask.
 
     See Also
     --------
-    microgradnd.data.split : training and validation data.
-    microgradnd.distributed.value_and_grad : what computes the batches on a cluster.
+    microgradnd.data.split : makes training and validation data.
+    microgradnd.distributed.value_and_grad : computes the batches on a cluster.
 
     Examples
     --------
@@ -200,9 +201,18 @@ def fit(
     >>> rng = np.random.default_rng(0)
     >>> x = np.linspace(-3, 3, 100)[:, None]
     >>> training, validation = data.split(x, np.sin(x), sizes=(0.8, 0.2), rng=rng)
-    >>> model = nn.Sequential(nn.Linear(1, 32, rng=rng), nn.Tanh(), nn.Linear(32, 1, rng=rng))
+    >>> hidden, output = nn.Linear(1, 32, rng=rng), nn.Linear(32, 1, rng=rng)
+    >>> model = nn.Sequential(hidden, nn.Tanh(), output)
     >>> optimizer = optim.Adam(model.parameters(), lr=0.01)
-    >>> history = nn.fit(model, training, F.mse_loss, optimizer, epochs=100, validation=validation, rng=rng)
+    >>> history = nn.fit(
+    ...     model,
+    ...     training,
+    ...     F.mse_loss,
+    ...     optimizer,
+    ...     epochs=100,
+    ...     validation=validation,
+    ...     rng=rng,
+    ... )
     >>> history["validation_loss"][-1] < 0.01
     True
     """
@@ -216,21 +226,21 @@ def fit(
     schedules = scheduler is None or (hasattr(scheduler, "step") and not isinstance(scheduler, type))
     calls = isinstance(callbacks, Sequence) and all(callable(callback) for callback in callbacks)
     for name, value, is_right, expected in (
-        ("model", model, isinstance(model, Module), "a module, made already"),
-        ("loss", loss, makes_loss, "a function of prediction and target; make a module first, as nn.MSELoss()"),
-        ("optimizer", optimizer, isinstance(optimizer, optim.Optimizer), "an optimizer, made already"),
-        ("metrics", metrics, measures and "loss" not in (metrics or ()), "a dict of functions by name, not of 'loss'"),
+        ("model", model, isinstance(model, Module), "a Module instance"),
+        ("loss", loss, makes_loss, "a function of prediction and target, or a module such as nn.MSELoss()"),
+        ("optimizer", optimizer, isinstance(optimizer, optim.Optimizer), "an Optimizer instance"),
+        ("metrics", metrics, measures and "loss" not in (metrics or ()), "a dict of functions without the key 'loss'"),
         ("callbacks", callbacks, calls, "a list of functions"),
-        ("scheduler", scheduler, schedules, "a schedule, made already"),
+        ("scheduler", scheduler, schedules, "a schedule instance"),
         ("scheduler_step", scheduler_step, scheduler_step in ("epoch", "batch"), "'epoch' or 'batch'"),
-        ("checkpoint", checkpoint, has_place, "the path of a file in a folder that exists; resume=True needs one"),
+        ("checkpoint", checkpoint, has_place, "the path of a file in an existing folder (resume=True needs one)"),
     ):
         if not is_right:
             raise TypeError(f"fit: {name} must be {expected}, got {value!r:.60}")
     if not {id(parameter) for parameter in optimizer.params} & {id(parameter) for parameter in model.parameters()}:
-        raise ValueError("fit: optimizer updates no parameter of this model; make it anew, with model.parameters()")
+        raise ValueError("fit: optimizer updates no parameter of this model; make one with model.parameters()")
     if getattr(scheduler, "optimizer", optimizer) is not optimizer:
-        raise ValueError("fit: scheduler belongs to another optimizer; make it anew, with the one that fit is given")
+        raise ValueError("fit: scheduler belongs to another optimizer; make one with the optimizer that fit is given")
     patience = None if patience is None else count("fit: patience", patience)
     steps_of: Any = Loop
     read = several
@@ -266,8 +276,9 @@ def fit(
         names += [] if held is None else [f"validation_{name}" for name in names]
         if isinstance(saved, dict) and isinstance(saved.get("history"), dict) and {*saved["history"]} != {*names}:
             raise ValueError(
-                f"fit: checkpoint holds {', '.join(map(str, saved['history']))}, and {', '.join(names)} are measured "
-                f"now; pass the same metrics and validation, or begin another checkpoint"
+                f"fit: checkpoint must have a history of {', '.join(names)}, got one of "
+                f"{', '.join(map(str, saved['history']))}; pass the same metrics and validation, or start another "
+                f"checkpoint"
             )
         into = {"changing": changing, "history": {}, "best": None}
         saved = saving.restore(into, saved, f"fit: {os.fspath(checkpoint)}")
@@ -287,7 +298,7 @@ def fit(
                 advance("epoch", judged[number - 1])
         raise FloatingPointError(
             f"fit: the loss or a parameter became NaN or infinite after {len(judged)} epochs, but not when the steps "
-            f"were repeated to find out where; pass rng= to whatever draws, and take no steps outside of fit"
+            f"were repeated to find out where; pass rng= to everything random, and take no steps outside fit"
         )
 
     model.train()
@@ -304,7 +315,7 @@ def fit(
             means: dict[str, float] = {}
             for i, value in enumerate(epoch(len(judged) + 1, means)):
                 if not math.isfinite(value):
-                    find_nan((len(judged) + 1, max(i - 1, 0)))  # NaN in a gradient shows in the next loss
+                    find_nan((len(judged) + 1, max(i - 1, 0)))  # a NaN gradient shows in the next loss
                 if shown is not None:
                     shown.update()
                 if interrupts:
@@ -350,11 +361,11 @@ class Loop:
     model, loss, optimizer, metrics, max_norm, accumulate : object
         See `fit`.
     size, rows : int
-        Of a full batch; of all batches of an epoch.
+        The numbers of rows in a full batch, and in all batches of an epoch.
     run_step, run_predict : callable
-        What batches are given to: `step` and `predict`, or the same, compiled.
+        `step` and `predict`, possibly compiled.
     after_step : callable
-        What is called after each step, with the loss of its last batch.
+        Called after each step, with the loss of its last batch.
     """
 
     model: Module
@@ -371,27 +382,26 @@ class Loop:
 
     def __post_init__(self) -> None:
         self.run_step, self.run_predict = self.step, self.predict
-        self.measures = bool(self.metrics)  # a compiled step depends on what it reads, and a metric may keep something
+        self.measures = bool(self.metrics)  # a compiled step must not read the metrics, which may change
 
     def predict(self, batch: tuple[Any, ...]) -> tuple[Any, Any]:
-        """Return the loss of a batch, and what the model returned if a metric needs
-        it.
-        """
+        """Return the loss of a batch, and the model's output if a metric needs it."""
         prediction = self.model(*batch[:-1] or batch)
         value = self.loss(prediction, batch[-1])
         if np.size(value) != 1:
-            raise ValueError(f"fit: loss must return one number, got shape {np.shape(value)}; average it with np.mean")
+            raise ValueError(f"fit: loss must return one number, got shape {np.shape(value)}; return its np.mean")
         return value, prediction if self.measures else None
 
     def step(self, batch: tuple[Any, ...], share: float, is_first: bool, is_last: bool) -> tuple[Any, Any]:
-        """Add the gradient of a batch to those of its group; after the last batch of
-        the group, take a step.
-        """
+        """Add a batch's gradient to its group's; after the last batch, take a step."""
         if is_first:
             self.optimizer.zero_grad()
         value, prediction = self.predict(batch)
         if not getattr(value, "requires_grad", False):
-            raise TypeError(f"fit: loss must be computed from parameters that require gradients, got {value!r:.60}")
+            raise TypeError(
+                f"fit: loss must be computed from parameters that require gradients, got {value!r:.60}; compute it "
+                f"from the model's output with NumPy functions"
+            )
         (value * share if self.accumulate > 1 else value).backward()
         if is_last:
             if self.max_norm is not None:
@@ -404,15 +414,16 @@ class Loop:
         return math.ceil(self.rows / self.size)
 
     def batches(self, arrays: list[Any], shuffle: bool, rng: Any, drop_last: bool) -> Iterator[Any]:
-        """Go once through the batches of arrays, each with the numbers of its rows."""
+        """Yield the batches of arrays, each with the numbers of its rows."""
         numbers = np.arange(len(arrays[0]))
         return batches(numbers, *arrays, size=self.size, shuffle=shuffle, rng=rng, drop_last=drop_last)
 
     def train(
         self, numbered: Iterator[Any], means: dict[str, float], epoch: int, suspect: tuple[float, int]
     ) -> Iterator[float]:
-        """Take the steps of an epoch, and yield the loss of each batch; from one
-        (epoch, step) on, look for NaN.
+        """Take the steps of an epoch, and yield the loss of each batch.
+
+        From the (epoch, step) `suspect` on, the steps look for NaN.
         """
         if not self.model.training:
             self.model.train()
@@ -433,7 +444,7 @@ class Loop:
             yield self.added(means, self.rows, batch, value, prediction)
 
     def evaluate(self, arrays: list[Any], epoch: int) -> dict[str, float]:
-        """Return the loss and the metrics of arrays."""
+        """Return the loss and the metrics on arrays."""
         self.model.eval()
         means: dict[str, float] = {}
         for numbers, *batch in self.batches(arrays, False, None, False):
@@ -445,7 +456,7 @@ class Loop:
         return means
 
     def added(self, means: dict[str, float], rows: int, batch: list[Any], value: Any, prediction: Any) -> float:
-        """Return the loss; add it and the metrics to the means over so many rows."""
+        """Return the loss; add it and the metrics to the means over all rows."""
         found = {"loss": value.item()}
         if self.metrics:
             leaves, form = flatten(prediction)
@@ -460,7 +471,7 @@ def measured(name: str, value: Any) -> float:
     """Return the value of a metric, or raise if it isn't one number."""
     value = value.data if isinstance(value, Tensor) else value
     if np.size(value) != 1 or np.asarray(value).dtype.kind not in "biuf":
-        raise TypeError(f"fit: metrics: {name!r} must return one number, got {value!r:.60}; average it with np.mean")
+        raise TypeError(f"fit: metrics[{name!r}] must return one number, got {value!r:.60}; return its np.mean")
     return float(np.asarray(value).item())
 
 
@@ -471,9 +482,7 @@ def several(taker: str, data: Any) -> list[Any]:
 
 @contextlib.contextmanager
 def watched(model: Module, when: str, numbers: Any, batch: list[Any]) -> Iterator[None]:
-    """Within it, the first operation of a model that makes a NaN or infinity raises an
-    error that says where.
-    """
+    """Raise a located error at the first operation that makes a NaN or an infinity."""
     try:
         with detect_anomaly(), scoped(model):
             yield
@@ -483,16 +492,14 @@ def watched(model: Module, when: str, numbers: Any, batch: list[Any]) -> Iterato
             rows = numbers[~np.isfinite(array).reshape(len(array), -1).all(axis=1)]
             data += f"; array {i} of the data is NaN or infinite in row {rows.min()}" if len(rows) else ""
         raise FloatingPointError(
-            f"fit: NaN or infinity in {when}: {error}{data}. The model is as it was before; clean the data, lower the "
-            f"learning rate, or clip gradients with max_norm="
+            f"fit: NaN or infinity in {when}: {error}{data}. The model has its earlier weights; clean the data, lower "
+            f"the learning rate, or clip gradients with max_norm="
         ) from error
 
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[list[int]]:
-    """Within it, the first Ctrl-C is only noted, in a list; the second one interrupts
-    as usual.
-    """
+    """Record the first Ctrl-C in a list; the second one interrupts as usual."""
     noted: list[int] = []
 
     def note(number: int, _: Any) -> None:
@@ -510,9 +517,7 @@ def interruptible() -> Iterator[list[int]]:
 
 
 def bar(progress: bool | None, total: int, done: int) -> Any:
-    """Return a bar of tqdm as a context, or one that gives None where none is to be
-    shown.
-    """
+    """Return a context manager: a tqdm bar, or one that yields None if it is hidden."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     is_seen = hasattr(shell, "kernel") or (sys.stderr is not None and sys.stderr.isatty())
     if not (is_seen if progress is None else progress):
@@ -522,5 +527,5 @@ def bar(progress: bool | None, total: int, done: int) -> Any:
     except ImportError as error:
         if progress is None:
             return contextlib.nullcontext()
-        raise ImportError(f"progress=True needs the package tqdm: {INSTALL}") from error
+        raise ImportError(f"fit: progress=True needs the package tqdm: {INSTALL}") from error
     return tqdm(total=total, initial=done, unit="step")

@@ -1,11 +1,11 @@
-"""Initial values for parameters, in place, under PyTorch's names.
+"""Initial values for parameters, set in place, under PyTorch's names.
 
-Owns: the distributions that weights start from.
-Must not own: which layer starts from which (`linear.py`, ...).
+Owns: the distributions of initial weights.
+Must not own: which layer uses which of them (`linear.py`, ...).
 Read next: `linear.py`.
 
-Whatever is random takes `rng=`, a `numpy.random.Generator`; without one, fresh entropy.
-Make one generator and pass it everywhere: that is what makes a run repeatable.
+Every random function takes `rng=`, a `numpy.random.Generator`; by default it makes one
+with fresh entropy. To make a run repeatable, make one generator and pass it everywhere.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from microgradnd.anew import Rng
-from microgradnd.anew import generator as generator  # for those who look for it here
+from microgradnd.anew import generator as generator  # for users who look for it here
 from microgradnd.failures import explained
 from microgradnd.nn.calls import check_settings
 from microgradnd.tensor import Tensor
@@ -30,7 +30,10 @@ Nonlinearity = Literal["linear", "sigmoid", "tanh", "relu", "leaky_relu", "selu"
 def fill(tensor: Tensor, values: Any) -> Tensor:
     """Set every element of a leaf in place."""
     if not isinstance(tensor, Tensor):
-        raise TypeError(f"nn.init fills a Tensor in place, not {type(tensor).__name__}; make one with nn.Parameter")
+        raise TypeError(
+            f"nn.init: tensor must be a Tensor, which is filled in place, got {type(tensor).__name__}; make one with "
+            f"nn.Parameter"
+        )
     with tensor.updating() as array:
         array[...] = values
     return tensor
@@ -51,7 +54,7 @@ def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, rng: Rng = None) ->
     Returns
     -------
     Tensor
-        The same one.
+        `tensor` itself.
 
     Examples
     --------
@@ -63,7 +66,7 @@ def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, rng: Rng = None) ->
     """
     check_settings("uniform_", a=a, b=b)
     if a > b:
-        raise ValueError(f"uniform_: a, the lower bound, must be at most b, got a={a} and b={b}")
+        raise ValueError(f"uniform_: the lower bound a must be at most b, got a={a} and b={b}")
     return fill(tensor, generator(rng).uniform(a, b, tensor.shape))
 
 
@@ -82,7 +85,7 @@ def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, rng: Rng = None
     Returns
     -------
     Tensor
-        The same one.
+        `tensor` itself.
 
     Examples
     --------
@@ -108,7 +111,7 @@ def constant_(tensor: Tensor, val: float) -> Tensor:
     Returns
     -------
     Tensor
-        The same one.
+        `tensor` itself.
 
     Examples
     --------
@@ -133,7 +136,7 @@ def zeros_(tensor: Tensor) -> Tensor:
     Returns
     -------
     Tensor
-        The same one.
+        `tensor` itself.
 
     Examples
     --------
@@ -157,7 +160,7 @@ def ones_(tensor: Tensor) -> Tensor:
     Returns
     -------
     Tensor
-        The same one.
+        `tensor` itself.
 
     Examples
     --------
@@ -171,8 +174,7 @@ def ones_(tensor: Tensor) -> Tensor:
 
 @explained
 def calculate_gain(nonlinearity: Nonlinearity, param: float | None = None) -> float:
-    """Return the factor by which weights must grow to make up for what a nonlinearity
-    takes away.
+    """Return the factor of weights that makes up for a nonlinearity's smaller outputs.
 
     Parameters
     ----------
@@ -187,7 +189,7 @@ def calculate_gain(nonlinearity: Nonlinearity, param: float | None = None) -> fl
     Raises
     ------
     ValueError
-        For another name.
+        For an unknown nonlinearity.
 
     Examples
     --------
@@ -199,27 +201,26 @@ def calculate_gain(nonlinearity: Nonlinearity, param: float | None = None) -> fl
         check_settings("calculate_gain", param=param)
         return math.sqrt(2 / (1 + (0.01 if param is None else param) ** 2))
     if nonlinearity not in GAINS:
-        raise ValueError(f"no gain is known for {nonlinearity!r}, only for {', '.join(GAINS)} and leaky_relu")
+        raise ValueError(
+            f"calculate_gain: nonlinearity must be one of {', '.join(GAINS)} and leaky_relu, got {nonlinearity!r}"
+        )
     return GAINS[nonlinearity]
 
 
 def fans(tensor: Tensor) -> tuple[int, int]:
-    """Return how many inputs each output of a weight has, and how many outputs each
-    input.
-    """
+    """Return fan-in and fan-out: inputs for each output, and outputs for each input."""
     if tensor.ndim < 2:
         raise ValueError(
-            f"a weight of shape {tensor.shape} has no fan-in and fan-out, which need axes (out_features, in_features); "
-            f"use nn.init.uniform_ or nn.init.normal_"
+            f"nn.init: tensor must have axes (out_features, in_features) for a fan-in and a fan-out, got shape "
+            f"{tensor.shape}; use nn.init.uniform_ or nn.init.normal_"
         )
-    field = math.prod(tensor.shape[2:])  # of a convolution: how many places of the input each output sees
+    field = math.prod(tensor.shape[2:])  # positions that each output of a convolution sees
     return tensor.shape[1] * field, tensor.shape[0] * field
 
 
 @explained
 def xavier_uniform_(tensor: Tensor, gain: float = 1.0, rng: Rng = None) -> Tensor:
-    """Draw from U(-a, a) with a = gain * sqrt(6 / (fan_in + fan_out)) (Glorot and
-    Bengio, 2010).
+    """Draw from U(-a, a) with a = gain * sqrt(6 / (fan_in + fan_out)).
 
     Parameters
     ----------
@@ -232,7 +233,7 @@ def xavier_uniform_(tensor: Tensor, gain: float = 1.0, rng: Rng = None) -> Tenso
     Returns
     -------
     Tensor
-        The same one.
+        `tensor` itself.
 
     Raises
     ------
@@ -243,7 +244,7 @@ def xavier_uniform_(tensor: Tensor, gain: float = 1.0, rng: Rng = None) -> Tenso
     --------
     >>> import numpy as np
     >>> from microgradnd import nn
-    >>> w = nn.init.xavier_uniform_(nn.Parameter(np.empty((2, 4))), rng=np.random.default_rng(0))
+    >>> w = nn.init.xavier_uniform_(nn.Parameter(np.empty((2, 4))))
     >>> bool(np.all(np.abs(w.data) <= 1.0))
     True
     """
@@ -253,8 +254,7 @@ def xavier_uniform_(tensor: Tensor, gain: float = 1.0, rng: Rng = None) -> Tenso
 
 @explained
 def xavier_normal_(tensor: Tensor, gain: float = 1.0, rng: Rng = None) -> Tensor:
-    """Draw from N(0, s^2) with s = gain * sqrt(2 / (fan_in + fan_out)) (Glorot and
-    Bengio, 2010).
+    """Draw from N(0, s^2) with s = gain * sqrt(2 / (fan_in + fan_out)).
 
     Parameters
     ----------
@@ -267,7 +267,7 @@ def xavier_normal_(tensor: Tensor, gain: float = 1.0, rng: Rng = None) -> Tensor
     Returns
     -------
     Tensor
-        The same one.
+        `tensor` itself.
 
     Raises
     ------
@@ -278,16 +278,14 @@ def xavier_normal_(tensor: Tensor, gain: float = 1.0, rng: Rng = None) -> Tensor
     --------
     >>> import numpy as np
     >>> from microgradnd import nn
-    >>> nn.init.xavier_normal_(nn.Parameter(np.empty((2, 4))), rng=np.random.default_rng(0)).shape
+    >>> nn.init.xavier_normal_(nn.Parameter(np.empty((2, 4)))).shape
     (2, 4)
     """
     return normal_(tensor, 0.0, gain * math.sqrt(2 / sum(fans(tensor))), rng)
 
 
 def kaiming_scale(tensor: Tensor, a: float, mode: Fan, nonlinearity: Nonlinearity) -> float:
-    """Return the standard deviation that keeps the variance of activations (or of
-    gradients) from layer to layer.
-    """
+    """Return the standard deviation that preserves variance from layer to layer."""
     check_settings("nn.init", mode=mode)
     return calculate_gain(nonlinearity, a) / math.sqrt(fans(tensor)[mode == "fan_out"])
 
@@ -305,15 +303,15 @@ def kaiming_uniform_(
     a : float
         The negative slope, for "leaky_relu".
     mode : {"fan_in", "fan_out"}
-        Whether to keep the variance of the activations or that of the gradients.
+        Whether to preserve the variance of activations or of gradients.
     nonlinearity : str
-        What follows the layer; see `calculate_gain`.
+        The activation after the layer; see `calculate_gain`.
     rng : numpy.random.Generator, optional
 
     Returns
     -------
     Tensor
-        The same one.
+        `tensor` itself.
 
     Raises
     ------
@@ -324,7 +322,7 @@ def kaiming_uniform_(
     --------
     >>> import numpy as np
     >>> from microgradnd import nn
-    >>> w = nn.init.kaiming_uniform_(nn.Parameter(np.empty((2, 6))), rng=np.random.default_rng(0))
+    >>> w = nn.init.kaiming_uniform_(nn.Parameter(np.empty((2, 6))))
     >>> bool(np.all(np.abs(w.data) <= 1.0))
     True
     """
@@ -345,15 +343,15 @@ def kaiming_normal_(
     a : float
         The negative slope, for "leaky_relu".
     mode : {"fan_in", "fan_out"}
-        Whether to keep the variance of the activations or that of the gradients.
+        Whether to preserve the variance of activations or of gradients.
     nonlinearity : str
-        What follows the layer; see `calculate_gain`.
+        The activation after the layer; see `calculate_gain`.
     rng : numpy.random.Generator, optional
 
     Returns
     -------
     Tensor
-        The same one.
+        `tensor` itself.
 
     Raises
     ------
@@ -364,7 +362,8 @@ def kaiming_normal_(
     --------
     >>> import numpy as np
     >>> from microgradnd import nn
-    >>> w = nn.init.kaiming_normal_(nn.Parameter(np.empty((2, 6))), nonlinearity="relu", rng=np.random.default_rng(0))
+    >>> w = nn.Parameter(np.empty((2, 6)))
+    >>> w = nn.init.kaiming_normal_(w, nonlinearity="relu")
     >>> w.shape
     (2, 6)
     """
@@ -375,14 +374,14 @@ def kaiming_normal_(
 def trunc_normal_(
     tensor: Tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0, rng: Rng = None
 ) -> Tensor:
-    """Draw from the normal distribution, anew where a number isn't between two bounds.
+    """Draw from the normal distribution, truncated to the interval from a to b.
 
     Parameters
     ----------
     tensor : Tensor
         A leaf, filled in place.
     mean, std : float
-        The mean and the standard deviation before it is truncated.
+        The mean and the standard deviation before truncation.
     a, b : float
         The bounds.
     rng : numpy.random.Generator, optional
@@ -390,18 +389,18 @@ def trunc_normal_(
     Returns
     -------
     Tensor
-        The same one.
+        `tensor` itself.
 
     Raises
     ------
     ValueError
-        If fewer than one number in a thousand would be between the bounds.
+        If fewer than one number in a thousand would lie between the bounds.
 
     Examples
     --------
     >>> import numpy as np
     >>> from microgradnd import nn
-    >>> w = nn.init.trunc_normal_(nn.Parameter(np.empty(100)), std=0.1, a=-0.2, b=0.2, rng=np.random.default_rng(0))
+    >>> w = nn.init.trunc_normal_(nn.Parameter(np.empty(100)), std=0.1, a=-0.2, b=0.2)
     >>> bool(np.all(np.abs(w.data) <= 0.2))
     True
     """
@@ -409,8 +408,8 @@ def trunc_normal_(
     low, high = (math.erfc((mean - bound) / (std * math.sqrt(2))) / 2 for bound in (a, b))
     if high - low < 1e-3:
         raise ValueError(
-            f"trunc_normal_: almost no number of mean {mean} and standard deviation {std} is between a={a} and b={b}; "
-            f"set other bounds"
+            f"trunc_normal_: almost no number drawn with mean={mean} and std={std} lies between a={a} and b={b}; pass "
+            f"other bounds"
         )
     rng = generator(rng)
     values = rng.normal(mean, std, tensor.shape)
@@ -421,13 +420,12 @@ def trunc_normal_(
 
 @explained
 def orthogonal_(tensor: Tensor, gain: float = 1.0, rng: Rng = None) -> Tensor:
-    """Draw a matrix with orthonormal rows or columns, whichever are fewer, times a gain
-    (Saxe et al., 2014).
+    """Draw a matrix with orthonormal rows or columns, whichever are fewer, times gain.
 
     Parameters
     ----------
     tensor : Tensor of shape (out_features, ...)
-        A leaf, filled in place; all axes after the first together are the columns.
+        A leaf, filled in place; all axes after the first count as columns.
     gain : float
         See `calculate_gain`.
     rng : numpy.random.Generator, optional
@@ -435,7 +433,7 @@ def orthogonal_(tensor: Tensor, gain: float = 1.0, rng: Rng = None) -> Tensor:
     Returns
     -------
     Tensor
-        The same one.
+        `tensor` itself.
 
     Raises
     ------
@@ -446,35 +444,35 @@ def orthogonal_(tensor: Tensor, gain: float = 1.0, rng: Rng = None) -> Tensor:
     --------
     >>> import numpy as np
     >>> from microgradnd import nn
-    >>> w = nn.init.orthogonal_(nn.Parameter(np.empty((2, 3))), rng=np.random.default_rng(0)).data
+    >>> w = nn.init.orthogonal_(nn.Parameter(np.empty((2, 3)))).data
     >>> bool(np.allclose(w @ w.T, np.eye(2)))
     True
     """
-    fans(tensor)  # which raises for a vector
+    fans(tensor)  # raises for a vector
     n, m = tensor.shape[0], math.prod(tensor.shape[1:])
     q, r = np.linalg.qr(generator(rng).normal(size=(max(n, m), min(n, m))))
-    q = q * np.where(np.diagonal(r) < 0, -1, 1)  # so that every such matrix is equally likely
+    q = q * np.where(np.diagonal(r) < 0, -1, 1)  # makes every orthogonal matrix equally likely
     return fill(tensor, gain * (q if n >= m else q.T).reshape(tensor.shape))
 
 
 @explained
 def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, rng: Rng = None) -> Tensor:
-    """Draw from N(0, std^2), and set a share of each column to 0 (Martens, 2010).
+    """Draw from N(0, std^2), and set a share of each column to 0.
 
     Parameters
     ----------
     tensor : Tensor of shape (out_features, in_features)
         A leaf, filled in place.
     sparsity : float
-        The share, from 0 to 1, rounded up to whole elements.
+        The share of zeros, from 0 to 1, rounded up to whole elements.
     std : float
-        The standard deviation of the others.
+        The standard deviation of the other elements.
     rng : numpy.random.Generator, optional
 
     Returns
     -------
     Tensor
-        The same one.
+        `tensor` itself.
 
     Raises
     ------
@@ -485,13 +483,14 @@ def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01, rng: Rng = None)
     --------
     >>> import numpy as np
     >>> from microgradnd import nn
-    >>> w = nn.init.sparse_(nn.Parameter(np.empty((4, 3))), 0.5, rng=np.random.default_rng(0))
+    >>> w = nn.init.sparse_(nn.Parameter(np.empty((4, 3))), 0.5)
     >>> np.count_nonzero(w.data == 0, axis=0)
     array([2, 2, 2])
     """
     if tensor.ndim != 2 or not 0 <= sparsity <= 1:
         raise ValueError(
-            f"sparse_: a matrix and a sparsity from 0 to 1 are needed, got {tensor.shape} and {sparsity!r}"
+            f"sparse_: tensor must be a matrix, and sparsity must be from 0 to 1, got shape {tensor.shape} and "
+            f"{sparsity!r}"
         )
     rng = generator(rng)
     values = rng.normal(0.0, std, tensor.shape)

@@ -1,4 +1,4 @@
-"""The affine map, and the layer that has its weights.
+"""The affine map and its layer; the bilinear map and its layer.
 
 Owns: `linear` with its rules, `bilinear`; `Linear`, `Bilinear`, `Identity`.
 Must not own: the order of layers (`containers.py`).
@@ -60,14 +60,14 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Any:
         and x.ndim == weight.ndim == 2
         and x.shape[1] == weight.shape[1]
         and bias.shape == weight.shape[:1]
-    ):  # the usual call, of which a small step has several
+    ):  # the usual call; a small training step makes several
         return x.dot(weight.T) + bias
     if not (type(x) is type(weight) is ndarray and x.dtype.kind == weight.dtype.kind == "f"):
         x, weight = operand("linear", x), operand("linear", weight, "weight")
     if weight.ndim != 2 or not x.ndim or x.shape[-1] != weight.shape[1]:
         raise ValueError(
-            f"linear: the last axis of x, of shape {x.shape}, must be as long as the second of weight, of shape "
-            f"{weight.shape}: weight is (out_features, in_features), x is (observations, in_features)"
+            f"linear: x must have shape (..., in_features) and weight (out_features, in_features), got {x.shape} and "
+            f"{weight.shape}; the last axes must have equal lengths"
         )
     if bias is None:
         return on_rows(x, weight.T)
@@ -75,7 +75,7 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Any:
         bias = operand("linear", bias, "bias")
     if bias.shape != weight.shape[:1]:
         raise ValueError(
-            f"linear: bias has shape {bias.shape} and weight {weight.shape}; bias must have shape {weight.shape[:1]}"
+            f"linear: bias must have shape {weight.shape[:1]} for weight of shape {weight.shape}, got {bias.shape}"
         )
     return on_rows(x, weight.T) + bias
 
@@ -102,12 +102,12 @@ class Linear(Module):
     in_features, out_features : int
         The lengths of the last axes of input and output.
     bias : bool
-        Whether there is a b.
+        Whether to add b.
     dtype : dtype
-        Of the parameters, by default float64.
+        The dtype of the parameters, by default float64.
     rng : numpy.random.Generator, optional
-        For the initial values, which are uniform on +-1/sqrt(in_features), as in
-        PyTorch; fresh entropy without one.
+        The generator for initial values, by default a new one with fresh entropy. They
+        are uniform on +-1/sqrt(in_features), as in PyTorch.
 
     Attributes
     ----------
@@ -150,7 +150,7 @@ class Linear(Module):
     def forward(self, x: Any) -> Tensor:
         """Return x W' + b, for x of shape (..., in_features)."""
         weight = self.weight
-        if type(weight) is Tensor:  # as linear does, once it has looked for a Tensor among its arguments
+        if type(weight) is Tensor:  # skips the search for a Tensor in linear
             return apply(linear, (x, weight, self.bias), NO_KEYWORDS)
         return linear(x, weight, self.bias)
 
@@ -161,7 +161,7 @@ class Linear(Module):
 
 @of_several
 def bilinear(x1: Any, x2: Any, weight: Any, bias: Any = None) -> Any:
-    """Return x1' W x2 + b of the last axes, for each matrix W of a stack.
+    """Return x1' W x2 + b over the last axes, for each matrix W of a stack.
 
     Parameters
     ----------
@@ -195,7 +195,7 @@ def bilinear(x1: Any, x2: Any, weight: Any, bias: Any = None) -> Any:
         )
     if bias is not None and np.shape(bias) != weight.shape[:1]:
         raise ValueError(
-            f"bilinear: bias must have one number per output, so shape {weight.shape[:1]}, got {np.shape(bias)}"
+            f"bilinear: bias must have shape {weight.shape[:1]}, one number for each output, got {np.shape(bias)}"
         )
     n_out, n_in, n_other = weight.shape
     by_x1 = np.dot(rows(x1), np.reshape(np.transpose(weight, (1, 0, 2)), (n_in, n_out * n_other)))
@@ -212,12 +212,12 @@ class Bilinear(Module):
     in1_features, in2_features, out_features : int
         The lengths of the last axes of both inputs and of the output.
     bias : bool
-        Whether there is a b.
+        Whether to add b.
     dtype : dtype
-        Of the parameters, by default float64.
+        The dtype of the parameters, by default float64.
     rng : numpy.random.Generator, optional
-        For the initial values, which are uniform on +-1/sqrt(in1_features), as in
-        PyTorch; fresh entropy without one.
+        The generator for initial values, by default a new one with fresh entropy. They
+        are uniform on +-1/sqrt(in1_features), as in PyTorch.
 
     Attributes
     ----------
@@ -261,9 +261,7 @@ class Bilinear(Module):
         self.bias = Parameter(rng.uniform(-bound, bound, out_features), dtype) if bias else None
 
     def forward(self, x1: Any, x2: Any) -> Tensor:
-        """Return x1' W x2 + b, for inputs of shape (..., in1_features) and (...,
-        in2_features).
-        """
+        """Return x1' W x2 + b for (..., in1_features) and (..., in2_features)."""
         return bilinear(x1, x2, self.weight, self.bias)
 
     def extra_repr(self) -> str:
@@ -272,7 +270,7 @@ class Bilinear(Module):
 
 
 class Identity(Module):
-    """x itself: a layer that does nothing, where one is expected.
+    """A layer that returns its input, for use where a layer is expected.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Losses: how far predictions are from what was observed.
+"""Losses: how far predictions are from observations.
 
 Owns: the functions with their rules, and the modules that call them.
 Must not own: activations (`activations.py`).
@@ -25,32 +25,30 @@ from microgradnd.tensor import Tensor
 
 Reduction = Literal["mean", "sum", "none"]
 IGNORED = (
-    "; a compiled function, or one under vmap, ignores rows only by another number than -100: mark them by it, and "
-    "pass ignore_index="
+    "; a function that is compiled or under vmap can't use the default ignore_index=-100: mark the rows with another "
+    "number, and pass it as ignore_index="
 )
 COMPLEX = REAL + "c"  # kinds of numbers
 KLReduction = Literal["mean", "sum", "none", "batchmean"]
 
 
 def check_alike(loss: str, y_pred: Any, y: Any, kinds: str = REAL) -> None:
-    """Raise if predictions and observations differ in shape, even where they would
-    broadcast.
-    """
+    """Raise if predictions and observations differ in shape, even if they broadcast."""
     a, b = operand(loss, y_pred, "the prediction", kinds).shape, operand(loss, y, "the target", kinds).shape
     if a != b:
         advice = f"; reshape the target with y.reshape({a})" if math.prod(a) == math.prod(b) else ""
         raise ValueError(
-            f"{loss}: the prediction has shape {a} and the target {b}; a loss compares them one to one, so the shapes "
-            f"must be the same{advice}"
+            f"{loss}: prediction and target must have the same shape, since a loss compares them one to one, got {a} "
+            f"and {b}{advice}"
         )
 
 
 def reduced(loss: str, losses: Any, reduction: Reduction) -> Any:
-    """Return the losses of the elements of a batch as one number, or as they are."""
+    """Return the losses of the elements of a batch as one number, or unchanged."""
     check_settings(loss, reduction=reduction)
     if reduction == "none":
         return losses
-    if reduction == "mean":  # in half precision NumPy adds up wider numbers for a mean, not for a sum
+    if reduction == "mean":  # for half precision np.mean adds in single precision; np.sum doesn't
         return np.mean(losses) if losses.dtype == np.float16 else np.sum(losses) / losses.size
     return np.sum(losses)
 
@@ -58,15 +56,16 @@ def reduced(loss: str, losses: Any, reduction: Reduction) -> Any:
 @of_several
 @primitive
 def sse_loss(y_pred: Any, y: Any, reduction: Reduction = "sum") -> Any:
-    """Return the sum of squared errors, sum((y_pred - y)^2), whose gradient is 2
-    (y_pred - y).
+    """Return the sum of squared errors, sum((y_pred - y)^2).
+
+    Its gradient is 2 (y_pred - y).
 
     Parameters
     ----------
     y_pred, y : array_like of the same shape
         Predictions and observations. NaN in either makes the loss NaN.
     reduction : {"mean", "sum", "none"}
-        Whether to average the squared errors, to add them up, or to return them.
+        Whether to return the mean, the sum or each of the squared errors.
 
     Returns
     -------
@@ -89,7 +88,7 @@ def sse_loss(y_pred: Any, y: Any, reduction: Reduction = "sum") -> Any:
     check_alike("sse_loss", y_pred, y, COMPLEX)
     error = np.subtract(y_pred, y)
     if error.dtype.kind not in "fc":
-        raise TypeError(f"sse_loss: predictions are floating-point numbers, not {error.dtype}; convert them to float")
+        raise TypeError(f"sse_loss: predictions must be floating-point numbers, got {error.dtype}; convert to float")
     if reduction == "sum":
         squares = error * error
         return np.add.reduce(squares, axis=None) if type(squares) is np.ndarray else np.sum(squares)
@@ -121,7 +120,7 @@ def mse_loss(y_pred: Any, y: Any, reduction: Reduction = "mean") -> Any:
     y_pred, y : array_like of the same shape
         Predictions and observations. NaN in either makes the loss NaN.
     reduction : {"mean", "sum", "none"}
-        Whether to average the squared errors, to add them up, or to return them.
+        Whether to return the mean, the sum or each of the squared errors.
 
     Returns
     -------
@@ -130,8 +129,8 @@ def mse_loss(y_pred: Any, y: Any, reduction: Reduction = "mean") -> Any:
     Raises
     ------
     ValueError
-        If the shapes differ, even where they would broadcast; if the reduction is none
-        of these.
+        If the shapes differ, even where they would broadcast, or the reduction is
+        unknown.
 
     Examples
     --------
@@ -142,7 +141,7 @@ def mse_loss(y_pred: Any, y: Any, reduction: Reduction = "mean") -> Any:
     """
     check_alike("mse_loss", y_pred, y, COMPLEX)
     if reduction == "mean":
-        if is_half(y_pred) and is_half(y):  # the sum overflows long before the mean does
+        if is_half(y_pred) and is_half(y):  # the sum would overflow long before the mean
             wide = (primitives.astype(primitives.array(v), np.dtype(np.float32)) for v in (y_pred, y))
             return primitives.astype(mse_loss(*wide), np.dtype(np.float16))
         return sse_loss(y_pred, y) / np.size(y)
@@ -153,7 +152,7 @@ def mse_loss(y_pred: Any, y: Any, reduction: Reduction = "mean") -> Any:
 
 @primitive
 def onehot(labels: Any, shape: tuple[int, ...], dtype: Any) -> Any:
-    """Return a matrix that is 1 at the label of each row and 0 elsewhere."""
+    """Return a matrix with 1 at each row's label and 0 elsewhere."""
     hot = np.zeros(shape, dtype)
     hot[np.arange(len(labels)), labels] = 1
     return hot
@@ -169,8 +168,9 @@ def picked(logits: Any, labels: Any) -> Any:
 
 @primitive
 def highest(logits: Any) -> Any:
-    """Return the largest logit of each row, as a plain column: what is shifted by it
-    doesn't depend on it.
+    """Return the largest logit of each row as a plain column.
+
+    It gets no gradient: the loss doesn't depend on the shift.
     """
     return largest(logits, 1)
 
@@ -181,15 +181,14 @@ plain([highest])
 @of_several
 @primitive
 def softmax_cross_entropy(logits: Any, labels: Any, highest: Any) -> Any:
-    """Return -log softmax(logits)[label] for each row; `cross_entropy` checks its
-    arguments and reduces its result.
+    """Return -log softmax(logits)[label] for each row, without checks.
 
     Parameters
     ----------
     logits : array_like of shape (n, classes)
     labels : array of int of shape (n,)
     highest : array of shape (n, 1)
-        The largest logit of each row, by which all are shifted, here and in the
+        The largest logit of each row, subtracted from all logits here and in the
         derivative.
 
     Returns
@@ -201,9 +200,7 @@ def softmax_cross_entropy(logits: Any, labels: Any, highest: Any) -> Any:
 
 
 def softmax_less_onehot(logits: Any, labels: Any, highest: Any) -> Any:
-    """Return softmax(logits) - onehot(labels), the gradient of each row's
-    cross-entropy.
-    """
+    """Return softmax(logits) - onehot(labels): the gradient of the cross-entropy."""
     e = np.exp(logits - highest)
     return e / total(e, 1) - onehot(labels, logits.shape, logits.dtype)
 
@@ -220,8 +217,9 @@ defjvp(
 
 @of_several
 def l1_loss(y_pred: Any, y: Any, reduction: Reduction = "mean") -> Any:
-    """Return the mean absolute error, mean(|y_pred - y|); its derivative where they are
-    equal is 0.
+    """Return the mean absolute error, mean(|y_pred - y|).
+
+    Where prediction and observation are equal, the derivative is 0.
 
     Parameters
     ----------
@@ -252,9 +250,7 @@ def l1_loss(y_pred: Any, y: Any, reduction: Reduction = "mean") -> Any:
 
 @primitive
 def bent(error: Any, delta: float) -> Any:
-    """Return error^2 / 2 up to delta, and from there on the straight line that
-    continues it.
-    """
+    """Return error^2 / 2 up to delta, and beyond it the line that continues this."""
     size = np.abs(error)
     return np.where(size < delta, 0.5 * (error * error), delta * (size - 0.5 * delta))
 
@@ -264,8 +260,7 @@ elementwise(bent, lambda g, out, error, delta: g * np.clip(error, -delta, delta)
 
 @of_several
 def huber_loss(y_pred: Any, y: Any, reduction: Reduction = "mean", delta: float = 1.0) -> Any:
-    """Return half the squared error where it is small, and a straight line in the
-    absolute error beyond delta.
+    """Return half the squared error, continued by a straight line beyond delta.
 
     Parameters
     ----------
@@ -273,7 +268,7 @@ def huber_loss(y_pred: Any, y: Any, reduction: Reduction = "mean", delta: float 
         Predictions and observations.
     reduction : {"mean", "sum", "none"}
     delta : float
-        Where the line begins.
+        The absolute error at which the line begins.
 
     Returns
     -------
@@ -303,8 +298,10 @@ def huber_loss(y_pred: Any, y: Any, reduction: Reduction = "mean", delta: float 
 
 @of_several
 def smooth_l1_loss(y_pred: Any, y: Any, reduction: Reduction = "mean", beta: float = 1.0) -> Any:
-    """Return the absolute error less beta / 2, and a parabola instead of the kink where
-    it is less than beta.
+    """Return the absolute error minus beta / 2, with a parabola in place of the kink.
+
+    This is `huber_loss` with delta = beta, divided by beta; for beta = 0 it is
+    `l1_loss`.
 
     Parameters
     ----------
@@ -312,8 +309,7 @@ def smooth_l1_loss(y_pred: Any, y: Any, reduction: Reduction = "mean", beta: flo
         Predictions and observations.
     reduction : {"mean", "sum", "none"}
     beta : float
-        Where the parabola ends. It is `huber_loss` with delta = beta, divided by beta;
-        for 0 it is `l1_loss`.
+        The absolute error at which the parabola ends.
 
     Returns
     -------
@@ -341,7 +337,7 @@ def smooth_l1_loss(y_pred: Any, y: Any, reduction: Reduction = "mean", beta: flo
 
 @primitive
 def binary_entropy(p: Any, y: Any) -> Any:
-    """Return -y log(p) - (1 - y) log(1 - p), with logarithms of at least -100."""
+    """Return -y log(p) - (1 - y) log(1 - p), where logarithms are at least -100."""
     with np.errstate(divide="ignore"):
         return -(y * np.maximum(np.log(p), -100) + (1 - y) * np.maximum(np.log1p(-p), -100))
 
@@ -355,14 +351,15 @@ elementwise(
 
 @of_several
 def binary_cross_entropy(p: Any, y: Any, reduction: Reduction = "mean", *, weight: Any = None) -> Any:
-    """Return the cross-entropy -y log(p) - (1 - y) log(1 - p) of probabilities, with
-    logarithms of at least -100.
+    """Return the cross-entropy -y log(p) - (1 - y) log(1 - p) of probabilities.
+
+    Logarithms below -100 count as -100.
 
     Parameters
     ----------
     p : array_like
-        Probabilities that the observation is 1. From logits
-        `binary_cross_entropy_with_logits` is exacter.
+        Probabilities that the observation is 1. If you have logits,
+        `binary_cross_entropy_with_logits` is more accurate.
     y : array_like of the shape of p
         Observations, from 0 to 1.
     reduction : {"mean", "sum", "none"}
@@ -376,21 +373,21 @@ def binary_cross_entropy(p: Any, y: Any, reduction: Reduction = "mean", *, weigh
     Raises
     ------
     ValueError
-        If the shapes don't fit, p has numbers that aren't probabilities, or the
-        reduction is none of these.
+        If the shapes don't fit, p holds numbers that aren't probabilities, or the
+        reduction is unknown.
 
     Examples
     --------
     >>> import numpy as np
     >>> from microgradnd.nn import functional as F
-    >>> float(F.binary_cross_entropy(np.array([0.5, 1.0]), np.array([1.0, 1.0]), "sum").round(3))
-    0.693
+    >>> F.binary_cross_entropy(np.array([0.5, 0.9]), np.ones(2), "none").round(3)
+    array([0.693, 0.105])
     """
     check_alike("binary_cross_entropy", p, y)
     p = array(p)
     if np.any((seen(p) < 0) | (seen(p) > 1)):
         raise ValueError(
-            f"binary_cross_entropy: probabilities must be from 0 to 1, got some from {np.min(seen(p))} to "
+            f"binary_cross_entropy: probabilities must be from 0 to 1, got values from {np.min(seen(p))} to "
             f"{np.max(seen(p))}; pass logits to binary_cross_entropy_with_logits"
         )
     losses = binary_entropy(p, in_dtype_of(p, shares("binary_cross_entropy", y)))
@@ -399,9 +396,7 @@ def binary_cross_entropy(p: Any, y: Any, reduction: Reduction = "mean", *, weigh
 
 @primitive
 def logistic_loss(x: Any, y: Any) -> Any:
-    """Return y log(1 + exp(-x)) + (1 - y) log(1 + exp(x)), a sum without
-    cancellation.
-    """
+    """Return y log(1 + exp(-x)) + (1 - y) log(1 + exp(x)), without cancellation."""
     return np.log1p(np.exp(-np.abs(x))) + np.abs(x) * np.where(x > 0, 1 - y, y)
 
 
@@ -412,8 +407,9 @@ elementwise(logistic_loss, lambda g, out, x, y: g * (sigmoid(x) - y), lambda g, 
 def binary_cross_entropy_with_logits(
     logits: Any, y: Any, reduction: Reduction = "mean", *, weight: Any = None, pos_weight: Any = None
 ) -> Any:
-    """Return the cross-entropy -y log(p) - (1 - y) log(1 - p) of p = sigmoid(logits),
-    without an overflow.
+    """Return the cross-entropy -y log(p) - (1 - y) log(1 - p) of p = sigmoid(logits).
+
+    It doesn't overflow for large logits.
 
     Parameters
     ----------
@@ -424,7 +420,7 @@ def binary_cross_entropy_with_logits(
     weight : array_like, optional
         A factor for each element, of a shape that broadcasts to that of the logits.
     pos_weight : array_like, optional
-        A factor for the first term alone, which counts ones.
+        A factor for the first term, that of observations of 1.
 
     Returns
     -------
@@ -440,8 +436,9 @@ def binary_cross_entropy_with_logits(
     --------
     >>> import numpy as np
     >>> from microgradnd.nn import functional as F
-    >>> F.binary_cross_entropy_with_logits(np.array([0.0, 1000.0]), np.array([1.0, 0.0]), "none").round(3)
-    array([6.93e-01, 1.00e+03])
+    >>> logits, y = np.array([-1.0, 1000.0]), np.array([1.0, 0.0])
+    >>> F.binary_cross_entropy_with_logits(logits, y, "none").round(3)
+    array([   1.313, 1000.   ])
     """
     name = "binary_cross_entropy_with_logits"
     check_alike(name, logits, y)
@@ -459,22 +456,20 @@ def shares(loss: str, y: Any) -> Any:
     y = array(y)
     if np.any((seen(y) < 0) | (seen(y) > 1)):
         raise ValueError(
-            f"{loss}: targets must be from 0 to 1, got some from {np.min(seen(y))} to {np.max(seen(y))}; for labels of "
+            f"{loss}: targets must be from 0 to 1, got values from {np.min(seen(y))} to {np.max(seen(y))}; for labels "
             f"-1 and 1 pass (y + 1) / 2, for more than two classes use cross_entropy"
         )
     return y
 
 
 def seen(x: Any) -> Any:
-    """Return the array of x; an empty one where it stands for many, in a compiled
-    function or under vmap.
-    """
+    """Return the array of x, or an empty one for a tracer: compiled or under vmap."""
     x = x.data if isinstance(x, Tensor) and current().trace is None else x
     return np.zeros(0) if hasattr(type(x), "__primitive__") else np.asarray(x)
 
 
 def times(loss: str, losses: Any, weight: Any, name: str = "weight") -> Any:
-    """Return losses multiplied by weights that are given."""
+    """Return losses multiplied by weights, if there are any."""
     if weight is None:
         return losses
     weight = operand(loss, weight, name, kinds=REAL)
@@ -485,9 +480,7 @@ def times(loss: str, losses: Any, weight: Any, name: str = "weight") -> Any:
 
 
 def in_dtype_of(x: Any, weight: Any) -> Any:
-    """Return weights in the dtype of what they are multiplied by, whose precision
-    stays.
-    """
+    """Return weights in the dtype of x, so that a product with x keeps this dtype."""
     return weight if weight.dtype == x.dtype else weight.astype(x.dtype)
 
 
@@ -509,19 +502,18 @@ def cross_entropy(
     Parameters
     ----------
     logits : array_like of shape (n, classes), (classes,) or (n, classes, ...)
-        Unnormalised log-probabilities: what comes before the softmax. NaN makes the
-        loss NaN.
-    labels : array_like of int of shape (n,), () or (n, ...); or of float of the shape
-    of the logits
-        The class of each row, from 0; or the probabilities of all classes.
+        Unnormalised log-probabilities: the inputs of a softmax. NaN makes the loss NaN.
+    labels : array_like of int of shape (n,), () or (n, ...), or of float
+        The class of each row, from 0; or, as floats of the shape of the logits, the
+        probabilities of all classes.
     reduction : {"mean", "sum", "none"}
-        Whether to average over the rows, to add them up, or to return the loss of each.
+        Whether to return the mean, the sum or each of the rows' losses.
     weight : array_like of shape (classes,), optional
-        A factor for each class; the mean is then the weighted one.
+        A factor for each class; the mean becomes a weighted mean.
     ignore_index : int
-        A label whose rows don't count.
+        A label whose rows are ignored.
     label_smoothing : float
-        From 0 to 1: the share of the probability that is spread over all classes.
+        The share of the probability, from 0 to 1, that is spread over all classes.
 
     Returns
     -------
@@ -544,7 +536,7 @@ def cross_entropy(
     >>> F.cross_entropy(logits, np.array([0, 1]), reduction="none").round(3)
     array([0.24, 0.  ])
     """
-    if label_smoothing or ignore_index != -100:  # else it would take a tenth of the time of a small batch
+    if label_smoothing or ignore_index != -100:  # skipped for the defaults: it takes a tenth of a small batch's time
         check_settings("cross_entropy", ignore_index=ignore_index, label_smoothing=label_smoothing)
     logits = array_like(logits)
     labels = array_like(labels)
@@ -562,7 +554,7 @@ def cross_entropy(
 
 
 def of_probabilities(logits: Any, p: Any, weight: Any, label_smoothing: float, reduction: Reduction) -> Any:
-    """Return the cross-entropy of probabilities of classes."""
+    """Return the cross-entropy where the targets are probabilities of classes."""
     axis = min(logits.ndim - 1, 1)
     classes = logits.shape[axis]
     if label_smoothing:
@@ -573,9 +565,7 @@ def of_probabilities(logits: Any, p: Any, weight: Any, label_smoothing: float, r
 
 
 def class_weights(loss: str, weight: Any, logits: Any) -> Any:
-    """Return the weights of classes in the dtype of the logits, or raise unless there
-    is one for each class.
-    """
+    """Return the weights of classes in the logits' dtype, or raise on a wrong shape."""
     if weight is None:
         return None
     weight = operand(loss, weight, "weight", kinds=REAL)
@@ -588,10 +578,9 @@ def class_weights(loss: str, weight: Any, logits: Any) -> Any:
 
 
 def classified(loss: str, logits: Any, labels: Any, ignore_index: int) -> tuple[Any, Any, Any, tuple[int, ...]]:
-    """Return logits as rows, the label of each, which rows count (None for all), and
-    the shape of the labels.
+    """Return the logits as rows, their labels, a mask, and the shape of the labels.
 
-    Rows that don't count get the label 0.
+    The mask says which rows count; None means all. Ignored rows get the label 0.
     """
     if isinstance(labels, Tensor) and current().trace is None:
         labels = labels.data
@@ -601,8 +590,8 @@ def classified(loss: str, logits: Any, labels: Any, ignore_index: int) -> tuple[
         logits = np.moveaxis(logits, 1, -1) if logits.ndim > 1 else logits
         logits, labels = np.reshape(logits, (labels.size, classes)), np.reshape(labels, (labels.size,))
     kept = None
-    # As unsigned numbers negative labels are huge, so one comparison finds both ends
-    if unknown := hasattr(type(labels), "__primitive__"):  # they stand for many, which only a call will tell
+    # Cast to unsigned, negative labels are huge: one comparison checks both ends
+    if unknown := hasattr(type(labels), "__primitive__"):  # a tracer, whose values are unknown
         kept = None if ignore_index == -100 else labels != ignore_index
     elif 0 <= ignore_index < classes or (labels.size and np.maximum.reduce(labels.astype(np.uintp)) >= classes):
         kept = labels != ignore_index
@@ -614,10 +603,8 @@ def classified(loss: str, logits: Any, labels: Any, ignore_index: int) -> tuple[
 
 
 def weighed(losses: Any, labels: Any, kept: Any, weight: Any) -> tuple[Any, Any]:
-    """Return losses times the weights of their classes, 0 for rows that don't count,
-    and what the sum is divided by.
-    """
-    share = None if weight is None else looked_up(weight, labels, None)  # labels of a program index no plain array
+    """Return losses times class weights, 0 for ignored rows, and a mean's divisor."""
+    share = None if weight is None else looked_up(weight, labels, None)  # a tracer can't index a plain array
     losses = losses if share is None else losses * share
     if kept is None:
         return losses, losses.size if share is None else np.sum(share)
@@ -626,7 +613,7 @@ def weighed(losses: Any, labels: Any, kept: Any, weight: Any) -> tuple[Any, Any]
 
 
 def averaged(loss: str, losses: Any, count: Any, shape: tuple[int, ...], reduction: Reduction) -> Any:
-    """Return weighted losses as one number, or each in its place."""
+    """Return weighted losses as one number, or in the shape of the labels."""
     if reduction == "none" or shape == ():
         losses = np.reshape(losses, shape)
     is_plain = reduction != "mean" or isinstance(count, int)
@@ -636,17 +623,17 @@ def averaged(loss: str, losses: Any, count: Any, shape: tuple[int, ...], reducti
 def check_labels(loss: str, logits: Any, labels: Any) -> None:
     """Raise unless the labels are integers, one for each row of logits."""
     if logits.dtype.kind != "f":
-        raise TypeError(f"{loss}: logits are floating-point numbers, not {logits.dtype}; convert them to float")
+        raise TypeError(f"{loss}: logits must be floating-point numbers, got {logits.dtype}; convert them to float")
     if labels.dtype.kind not in "iu":
         raise TypeError(
-            f"{loss}: labels are integers from 0, not {labels.dtype}; convert them with labels.astype(int) (and "
-            f"probabilities to float, of the shape of the logits, {logits.shape})"
+            f"{loss}: labels must be integers from 0, got {labels.dtype}; convert them with labels.astype(int), or "
+            f"pass probabilities as floats of the shape of the logits, {logits.shape}"
         )
     if not logits.ndim or labels.shape != logits.shape[:1] * (logits.ndim > 1) + logits.shape[2:]:
         raise ValueError(
-            f"{loss}: logits of shape (n, classes) need labels of shape (n,), and (n, classes, ...) need (n, ...), but "
-            f"the logits have shape {logits.shape} and the labels {labels.shape}; flatten the labels with "
-            f"labels.ravel(), and leading axes of the logits with logits.reshape(-1, classes)"
+            f"{loss}: labels must have shape (n,) for logits (n, classes), or (n, ...) for (n, classes, ...), got "
+            f"labels {labels.shape} and logits {logits.shape}; flatten the labels with labels.ravel(), and leading "
+            f"axes of the logits with logits.reshape(-1, classes)"
         )
 
 
@@ -654,8 +641,9 @@ def check_labels(loss: str, logits: Any, labels: Any) -> None:
 def nll_loss(
     log_p: Any, labels: Any, reduction: Reduction = "mean", *, weight: Any = None, ignore_index: int = -100
 ) -> Any:
-    """Return the negative log-likelihood -log_p[label]: after `log_softmax` it is the
-    cross-entropy.
+    """Return the negative log-likelihood -log_p[label].
+
+    With log_p from `log_softmax`, it is the cross-entropy.
 
     Parameters
     ----------
@@ -665,9 +653,9 @@ def nll_loss(
         The class of each row, from 0.
     reduction : {"mean", "sum", "none"}
     weight : array_like of shape (classes,), optional
-        A factor for each class; the mean is then the weighted one.
+        A factor for each class; the mean becomes a weighted mean.
     ignore_index : int
-        A label whose rows don't count.
+        A label whose rows are ignored.
 
     Returns
     -------
@@ -677,7 +665,7 @@ def nll_loss(
     ------
     ValueError
         If the shapes don't fit, a label isn't the number of a class, or the reduction
-        is none of these.
+        is unknown.
     TypeError
         If the labels aren't integers.
 
@@ -700,17 +688,17 @@ def nll_loss(
 
 @of_several
 def kl_div(log_q: Any, p: Any, reduction: KLReduction = "mean", *, log_target: bool = False) -> Any:
-    """Return the Kullback-Leibler divergence, p (log(p) - log_q), which for p = 0 is 0.
+    """Return the Kullback-Leibler divergence, p (log(p) - log_q), or 0 where p is 0.
 
     Parameters
     ----------
     log_q : array_like
-        Logarithms of the probabilities that are predicted.
+        Logarithms of the predicted probabilities.
     p : array_like of the shape of log_q
-        The probabilities, or with `log_target` their logarithms.
+        The true probabilities, or their logarithms with `log_target`.
     reduction : {"mean", "sum", "none", "batchmean"}
-        "batchmean" adds up and divides by the length of the first axis, which gives the
-        divergence itself.
+        "batchmean" is the sum divided by the length of the first axis: the divergence
+        itself.
     log_target : bool
 
     Returns
@@ -727,7 +715,8 @@ def kl_div(log_q: Any, p: Any, reduction: KLReduction = "mean", *, log_target: b
     --------
     >>> import numpy as np
     >>> from microgradnd.nn import functional as F
-    >>> float(F.kl_div(np.log([[0.5, 0.5]]), np.array([[0.0, 1.0]]), "batchmean").round(3))
+    >>> log_q, p = np.log([[0.5, 0.5]]), np.array([[0.0, 1.0]])
+    >>> float(F.kl_div(log_q, p, "batchmean").round(3))
     0.693
     """
     check_alike("kl_div", log_q, p)
@@ -735,8 +724,8 @@ def kl_div(log_q: Any, p: Any, reduction: KLReduction = "mean", *, log_target: b
     log_q, p = array(log_q), array(p)
     if not log_target and np.any(seen(p) < 0):
         raise ValueError(
-            f"kl_div: probabilities must not be negative, got {np.min(seen(p))} among them; pass log_target=True if "
-            f"they are logarithms"
+            f"kl_div: probabilities must not be negative, got {np.min(seen(p))} among them; if they are logarithms, "
+            f"pass log_target=True"
         )
     losses = np.exp(p) * (p - log_q) if log_target else p * np.log(np.where(p == 0, 1, p)) - p * log_q
     if reduction == "batchmean":
@@ -791,8 +780,9 @@ def hinge_embedding_loss(x: Any, y: Any, reduction: Reduction = "mean", *, margi
 
 @of_several
 def margin_ranking_loss(x1: Any, x2: Any, y: Any, reduction: Reduction = "mean", *, margin: float = 0.0) -> Any:
-    """Return max(0, margin - y (x1 - x2)): where y is 1, x1 should be larger by the
-    margin, where it is -1, x2.
+    """Return max(0, margin - y (x1 - x2)).
+
+    x1 should be larger by the margin where y is 1, and x2 where y is -1.
 
     Parameters
     ----------
@@ -816,7 +806,8 @@ def margin_ranking_loss(x1: Any, x2: Any, y: Any, reduction: Reduction = "mean",
     --------
     >>> import numpy as np
     >>> from microgradnd.nn import functional as F
-    >>> F.margin_ranking_loss(np.array([3.0, 3.0]), np.array([1.0, 1.0]), np.array([1, -1]), "none")
+    >>> x1, x2 = np.array([3.0, 3.0]), np.array([1.0, 1.0])
+    >>> F.margin_ranking_loss(x1, x2, np.array([1, -1]), "none")
     array([0., 2.])
     """
     check_alike("margin_ranking_loss", x1, x2)
@@ -829,15 +820,16 @@ def margin_ranking_loss(x1: Any, x2: Any, y: Any, reduction: Reduction = "mean",
 
 @of_several
 def cosine_similarity(x1: Any, x2: Any, axis: int = 1, eps: float = 1e-8) -> Any:
-    """Return the cosine of the angle between vectors along an axis, x1 . x2 /
-    (max(|x1|, eps) max(|x2|, eps)).
+    """Return the cosine of the angle between vectors along an axis.
+
+    It is x1 . x2 / (max(|x1|, eps) max(|x2|, eps)).
 
     Parameters
     ----------
     x1, x2 : array_like of the same shape
     axis : int
     eps : float
-        The least length that is divided by.
+        The least divisor.
 
     Returns
     -------
@@ -864,8 +856,9 @@ def cosine_similarity(x1: Any, x2: Any, axis: int = 1, eps: float = 1e-8) -> Any
 
 @of_several
 def cosine_embedding_loss(x1: Any, x2: Any, y: Any, reduction: Reduction = "mean", *, margin: float = 0.0) -> Any:
-    """Return 1 - cos where y is 1, and max(0, cos - margin) where y is -1, for the
-    angle between x1 and x2.
+    """Return 1 - cos where y is 1, and max(0, cos - margin) where y is -1.
+
+    cos is the cosine of the angle between x1 and x2.
 
     Parameters
     ----------
@@ -882,13 +875,14 @@ def cosine_embedding_loss(x1: Any, x2: Any, y: Any, reduction: Reduction = "mean
     Raises
     ------
     ValueError
-        If the shapes don't fit, or y holds other numbers.
+        If the shapes don't fit, or y holds numbers other than 1 and -1.
 
     Examples
     --------
     >>> import numpy as np
     >>> from microgradnd.nn import functional as F
-    >>> F.cosine_embedding_loss(np.eye(2), np.ones((2, 2)), np.array([1, -1]), "none").round(3)
+    >>> x1, x2, y = np.eye(2), np.ones((2, 2)), np.array([1, -1])
+    >>> F.cosine_embedding_loss(x1, x2, y, "none").round(3)
     array([0.293, 0.707])
     """
     name = "cosine_embedding_loss"
@@ -898,7 +892,8 @@ def cosine_embedding_loss(x1: Any, x2: Any, y: Any, reduction: Reduction = "mean
     y = signs(name, y, x1)
     if x1.ndim not in (1, 2) or y.shape != x1.shape[:-1]:
         raise ValueError(
-            f"{name}: vectors of shape (n, features) need targets of shape (n,), got {x1.shape} and {y.shape}"
+            f"{name}: targets must have shape (n,) for vectors (n, features), got targets {y.shape} and vectors "
+            f"{x1.shape}"
         )
     squares = [np.sum(x * x, axis=-1) + 1e-12 for x in (x1, x2)]
     cosine = np.sum(x1 * x2, axis=-1) / np.sqrt(squares[0] * squares[1])
@@ -907,9 +902,7 @@ def cosine_embedding_loss(x1: Any, x2: Any, y: Any, reduction: Reduction = "mean
 
 @primitive
 def lacking(x: Any, least: float) -> Any:
-    """Return what numbers lack to be `least`, as a plain array: a floor that gradients
-    don't notice.
-    """
+    """Return how far numbers are below `least`, as a plain array without gradients."""
     return np.maximum(least - x, 0)
 
 
@@ -920,8 +913,9 @@ plain([lacking])
 def gaussian_nll_loss(
     mean: Any, y: Any, var: Any, reduction: Reduction = "mean", *, full: bool = False, eps: float = 1e-6
 ) -> Any:
-    """Return the negative log-likelihood (log(var) + (mean - y)^2 / var) / 2 of a
-    normal distribution.
+    """Return the negative log-likelihood of a normal distribution.
+
+    It is (log(var) + (mean - y)^2 / var) / 2.
 
     Parameters
     ----------
@@ -933,7 +927,8 @@ def gaussian_nll_loss(
     full : bool
         Whether to add the constant log(2 pi) / 2.
     eps : float
-        The least variance; for gradients smaller ones are what they are.
+        The least variance. Smaller variances are raised to it, but get gradients as if
+        they weren't.
 
     Returns
     -------
@@ -946,7 +941,8 @@ def gaussian_nll_loss(
 
     Notes
     -----
-    Nix and Weigend (1994), "Estimating the mean and variance of the target probability distribution".
+    Nix and Weigend (1994), "Estimating the mean and variance of the target probability
+    distribution".
 
     Examples
     --------
@@ -972,7 +968,7 @@ def gaussian_nll_loss(
 
 
 class Loss(Calls):
-    """A module of predictions and observations."""
+    """The base class of losses that take predictions and observations."""
 
     if TYPE_CHECKING:
 
@@ -981,7 +977,7 @@ class Loss(Calls):
 
 
 class LossOfThree(Calls):
-    """A module of three arrays."""
+    """The base class of losses that take three arrays."""
 
     if TYPE_CHECKING:
 
@@ -1044,8 +1040,7 @@ class L1Loss(Loss, function=l1_loss):
 
 
 class HuberLoss(Loss, function=huber_loss):
-    """Half the squared error, a straight line beyond delta; see
-    `functional.huber_loss`.
+    """Half the squared error, or a line beyond delta; see `functional.huber_loss`.
 
     Parameters
     ----------
@@ -1065,8 +1060,7 @@ class HuberLoss(Loss, function=huber_loss):
 
 
 class SmoothL1Loss(Loss, function=smooth_l1_loss):
-    """The absolute error with a parabola instead of the kink; see
-    `functional.smooth_l1_loss`.
+    """The absolute error without the kink; see `functional.smooth_l1_loss`.
 
     Parameters
     ----------
@@ -1086,13 +1080,12 @@ class SmoothL1Loss(Loss, function=smooth_l1_loss):
 
 
 class BCELoss(Loss, function=binary_cross_entropy):
-    """The cross-entropy of probabilities of two classes; see
-    `functional.binary_cross_entropy`.
+    """Two classes' cross-entropy; see `functional.binary_cross_entropy`.
 
     Parameters
     ----------
     weight : array_like, optional
-        A buffer of that name.
+        Kept as a buffer of this name.
     reduction : {"mean", "sum", "none"}
 
     Examples
@@ -1108,16 +1101,15 @@ class BCELoss(Loss, function=binary_cross_entropy):
 
 
 class BCEWithLogitsLoss(Loss, function=binary_cross_entropy_with_logits):
-    """The cross-entropy of logits of two classes; see
-    `functional.binary_cross_entropy_with_logits`.
+    """Two classes' cross-entropy; see `functional.binary_cross_entropy_with_logits`.
 
     Parameters
     ----------
     weight : array_like, optional
-        A buffer of that name.
+        Kept as a buffer of this name.
     reduction : {"mean", "sum", "none"}
     pos_weight : array_like, optional
-        A buffer of that name.
+        Kept as a buffer of this name.
 
     Examples
     --------
@@ -1133,12 +1125,12 @@ class BCEWithLogitsLoss(Loss, function=binary_cross_entropy_with_logits):
 
 
 class CrossEntropyLoss(Loss, function=cross_entropy):
-    """The cross-entropy of labels; see `functional.cross_entropy`.
+    """The cross-entropy of logits and labels; see `functional.cross_entropy`.
 
     Parameters
     ----------
     weight : array_like, optional
-        A buffer of that name.
+        Kept as a buffer of this name.
     ignore_index : int
     reduction : {"mean", "sum", "none"}
     label_smoothing : float
@@ -1147,7 +1139,8 @@ class CrossEntropyLoss(Loss, function=cross_entropy):
     --------
     >>> import numpy as np
     >>> from microgradnd import nn
-    >>> round(float(nn.CrossEntropyLoss()(np.zeros((4, 10)), np.arange(4))), 3)  # log(10)
+    >>> loss = nn.CrossEntropyLoss()(np.zeros((4, 10)), np.arange(4))
+    >>> round(float(loss), 3)  # log(10)
     2.303
     """
 
@@ -1163,7 +1156,7 @@ class NLLLoss(Loss, function=nll_loss):
     Parameters
     ----------
     weight : array_like, optional
-        A buffer of that name.
+        Kept as a buffer of this name.
     ignore_index : int
     reduction : {"mean", "sum", "none"}
 
@@ -1192,7 +1185,8 @@ class KLDivLoss(Loss, function=kl_div):
     --------
     >>> import numpy as np
     >>> from microgradnd import nn
-    >>> float(nn.KLDivLoss("batchmean")(np.log([[0.5, 0.5]]), np.array([[0.0, 1.0]])).round(3))
+    >>> loss = nn.KLDivLoss("batchmean")
+    >>> float(loss(np.log([[0.5, 0.5]]), np.array([[0.0, 1.0]])).round(3))
     0.693
     """
 
@@ -1201,8 +1195,7 @@ class KLDivLoss(Loss, function=kl_div):
 
 
 class HingeEmbeddingLoss(Loss, function=hinge_embedding_loss):
-    """Distances, and what they lack to be the margin; see
-    `functional.hinge_embedding_loss`.
+    """Distances, to be small or beyond a margin; see `functional.hinge_embedding_loss`.
 
     Parameters
     ----------
@@ -1222,8 +1215,7 @@ class HingeEmbeddingLoss(Loss, function=hinge_embedding_loss):
 
 
 class MarginRankingLoss(LossOfThree, function=margin_ranking_loss):
-    """What the better of two lacks to be ahead by the margin; see
-    `functional.margin_ranking_loss`.
+    """A loss for wrong orders of two numbers; see `functional.margin_ranking_loss`.
 
     Parameters
     ----------
@@ -1243,8 +1235,7 @@ class MarginRankingLoss(LossOfThree, function=margin_ranking_loss):
 
 
 class CosineEmbeddingLoss(LossOfThree, function=cosine_embedding_loss):
-    """The angle between vectors that should be alike, or not; see
-    `functional.cosine_embedding_loss`.
+    """A loss for the angle of vectors; see `functional.cosine_embedding_loss`.
 
     Parameters
     ----------
@@ -1255,7 +1246,8 @@ class CosineEmbeddingLoss(LossOfThree, function=cosine_embedding_loss):
     --------
     >>> import numpy as np
     >>> from microgradnd import nn
-    >>> float(nn.CosineEmbeddingLoss()(np.ones((1, 2)), np.ones((1, 2)), np.array([-1])).round(3))
+    >>> x = np.ones((1, 2))
+    >>> float(nn.CosineEmbeddingLoss()(x, x, np.array([-1])).round(3))
     1.0
     """
 
@@ -1264,8 +1256,7 @@ class CosineEmbeddingLoss(LossOfThree, function=cosine_embedding_loss):
 
 
 class GaussianNLLLoss(LossOfThree, function=gaussian_nll_loss):
-    """The negative log-likelihood of a normal distribution; see
-    `functional.gaussian_nll_loss`.
+    """Normal negative log-likelihood; see `functional.gaussian_nll_loss`.
 
     Parameters
     ----------

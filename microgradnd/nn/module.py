@@ -1,19 +1,18 @@
-"""Module: an object that holds parameters and other modules, and knows them by their
-paths.
+"""Module: an object that holds parameters and other modules, and knows their paths.
 
-Owns: registration by attribute, the walks over what is registered, and the tree
-protocols that let `mg.grad` and `mg.compile` take a module for an argument.
-Must not own: any layer, or what one computes (`linear.py`, `activations.py`, ...).
+Owns: registration by attribute, the walks over registered parts, and the tree protocols
+that let `mg.grad` and `mg.compile` take a module as an argument.
+Must not own: any layer or its computation (`linear.py`, `activations.py`, ...).
 Read next: `linear.py`.
 
-What is registered is an ordinary attribute; a module only notes under its name what it
-is: a parameter, a buffer or a module. A path is the attribute names from the outermost
-module, joined by dots: `0.weight`.
+A registered part is an ordinary attribute; the module only records the attribute's
+kind: parameter, buffer or module. A path joins the attribute names from the outermost
+module with dots: `0.weight`.
 
 A transform calls the user's function with a *view* of a module: an object with fresh
-Tensors in the place of the trained parameters, and everything else in common with the
-module, whatever either sets later. The gradient is a *result*: a module of arrays, with
-nothing in common. A compiled function is called with the module itself.
+Tensors in place of the trained parameters. It shares everything else with the module,
+including attributes that either sets later. The gradient is a *result*: a module of
+arrays that shares nothing. A compiled function is called with the module itself.
 """
 
 from __future__ import annotations
@@ -42,15 +41,15 @@ from microgradnd.trees import flatten, is_module
 ndarray = np.ndarray
 CONTAINERS = (list, tuple, dict)
 LISTED = (Sequence, Set, ValuesView, deque)
-NUMBERS = (float, int, bool, complex, str, type(None))  # what long lists hold
+NUMBERS = (float, int, bool, complex, str, type(None))  # the types in long lists
 PLAIN = (int, float, str, np.generic, np.ndarray)
 INTERNAL = frozenset({"_kinds", "_walked", "_role", "_original", "_views", "_since", "_absent"})
 
-TIES = frozenset({"_walked", "_views", "_original"})  # what a copy of a module does without
+TIES = frozenset({"_walked", "_views", "_original"})  # left out of a copy of a module
 
 
 class Mismatch(NamedTuple):
-    """What `load_state_dict(strict=False)` ignored."""
+    """The keys that `load_state_dict(strict=False)` ignored."""
 
     missing_keys: list[str]
     unexpected_keys: list[str]
@@ -58,17 +57,18 @@ class Mismatch(NamedTuple):
 
 @explained
 def Parameter(data: Any, dtype: npt.DTypeLike | None = None, name: str | None = None) -> Tensor:
-    """Make a parameter: a leaf Tensor that requires a gradient, which a module
-    registers when it becomes an attribute.
+    """Make a parameter: a leaf Tensor that requires a gradient.
+
+    A module registers it when you assign it to an attribute.
 
     Parameters
     ----------
     data : array_like
-        Its first value, copied.
+        The initial value, which is copied.
     dtype : dtype, optional
-        By default that of the data.
+        By default the dtype of the data.
     name : str, optional
-        By default it is named by its path in the module that it is assigned to.
+        By default the path in the module to which it is assigned.
 
     Returns
     -------
@@ -84,35 +84,31 @@ def Parameter(data: Any, dtype: npt.DTypeLike | None = None, name: str | None = 
 
 
 def is_parameter(value: Any) -> bool:
-    """Return whether a value is registered when it is assigned to an attribute."""
+    """Return whether a value is registered as a parameter when it is assigned."""
     return isinstance(value, Tensor) and value.requires_grad and value.is_leaf
 
 
 def as_array(path: str, value: Any) -> npt.NDArray[Any]:
-    """Return a value of a state as an array, or raise if it has none."""
+    """Return a value of a state as an array, or raise if it can't be one."""
     if isinstance(value, Tensor):
         return np.asarray(copy_of(value, "load_state_dict()"))
     try:
         return np.asarray(value)
     except ValueError:
         raise ValueError(
-            f"this state can't be loaded: {path} holds lists of different lengths; give each the same length"
+            f"load_state_dict: {path} must be an array, got lists of different lengths; give each the same length"
         ) from None
 
 
 def as_value(parameter: Tensor) -> Tensor:
-    """Return a Tensor over the same array and with the same name that requires no
-    gradient.
-    """
+    """Return a Tensor with the same array and name that requires no gradient."""
     value = parameter.detach()
     value.name = parameter.name
     return value
 
 
 def is_variable(value: Any) -> bool:
-    """Return whether a value is a variable, as the inputs of a transform are, and not
-    what was computed from one.
-    """
+    """Return whether a value is a variable, like a transform's input, not a result."""
     node = value._node if isinstance(value, Tensor) else None
     return node is not None and (not isinstance(node, Operation) or node.function is primitives.identity)
 
@@ -130,7 +126,7 @@ def held(value: Any, path: str, seen: set[int]) -> Iterator[tuple[str, Any]]:
         parts = ((f"{path}.{key}", part) for key, part in getattr(value, "__dict__", {}).items())
     else:
         return
-    if id(value) in seen:  # it holds itself
+    if id(value) in seen:  # it contains itself
         return
     seen.add(id(value))
     for where, part in parts:
@@ -146,10 +142,9 @@ def is_record(value: Any) -> bool:
 
 
 def cut_off(value: Any, since: int) -> Any:
-    """Return a value in which the Tensors that were computed since a position have left
-    the tape.
+    """Return a value whose Tensors computed since a position are off the tape.
 
-    Lists, dicts and deques are changed in place: they are the user's own.
+    Lists, dicts and deques are changed in place, since they are the user's own.
     """
     if isinstance(value, Tensor):
         node = value._node
@@ -167,21 +162,21 @@ def cut_off(value: Any, since: int) -> Any:
 
 
 def named(name: str | None, value: Tensor) -> Tensor:
-    """Return a Tensor under a name."""
+    """Give a Tensor a name, and return it."""
     if name is not None:
         value.name = name
     return value
 
 
 class Handle:
-    """What takes a hook away.
+    """A handle on a hook, to remove it.
 
     Parameters
     ----------
     module : Module
-        What has it.
+        The module that has the hook.
     entry : tuple
-        As it is registered there.
+        The hook's entry in `forward_hooks`.
     """
 
     def __init__(self, module: Module, entry: tuple[str, Callable[..., Any]]) -> None:
@@ -189,22 +184,22 @@ class Handle:
         self.entry = entry
 
     def remove(self) -> None:
-        """Take the hook away; a second time does nothing."""
+        """Remove the hook; calling it again does nothing."""
         self.module.forward_hooks = tuple(entry for entry in self.module.forward_hooks if entry is not self.entry)
 
 
 class Module:
-    """A part of a network: subclass it, assign parameters and modules to attributes,
-    and write `forward`.
+    """The base class of layers and networks.
 
-    A leaf Tensor that requires a gradient is registered as a parameter, a Module as a
-    submodule. Unnamed parameters are named by their paths, so that pictures and errors
-    can name them.
+    Subclass it, assign parameters and modules to attributes, and write `forward`. A
+    leaf Tensor that requires a gradient is registered as a parameter, and a Module as a
+    submodule. Parameters without a name get their path as a name, for pictures and
+    errors.
 
     Attributes
     ----------
     training : bool
-        What `train()` and `eval()` set, for layers that behave differently in training.
+        Set by `train()` and `eval()`, for layers that behave differently in training.
 
     Examples
     --------
@@ -222,22 +217,23 @@ class Module:
     array([1., 3.])
     >>> model
     Line(slope=(), intercept=())  # 2 parameters
-    >>> mg.grad(lambda model, x: np.sum(model(x)))(model, np.array([0.0, 1.0])).slope
+    >>> gradient = mg.grad(lambda model, x: np.sum(model(x)))
+    >>> gradient(model, np.array([0.0, 1.0])).slope
     array(1.)
     """
 
     training = True
     _changes: ClassVar[int] = 0  # how often an attribute of any module was set
-    _walked: tuple[int, list[Tensor]] = (-1, [])  # the parameters, and how many changes there had been
-    _role: str = "module"  # or what a transform made of one: "view" or "result"
+    _walked: tuple[int, list[Tensor]] = (-1, [])  # the number of changes, and the parameters found then
+    _role: str = "module"  # or "view" or "result", if a transform made it
     _original: Module | None = None  # the module that this one is a view of
-    _views: tuple[ref[Module], ...] = ()  # of a module that has no original: its views, and those of its views
-    _since: int = 0  # of a view: what is newer was computed in the call that it was made for
-    _absent: frozenset[str] = frozenset()  # of a result: the parameters that it has no gradient of
-    forward_hooks: tuple[tuple[str, Callable[..., Any]], ...] = ()  # "before" or "after" forward(), and what is called
+    _views: tuple[ref[Module], ...] = ()  # of a module without an original: its views, and the views of these
+    _since: int = 0  # of a view: nodes after this position belong to the call that it was made for
+    _absent: frozenset[str] = frozenset()  # of a result: the parameters without a gradient
+    forward_hooks: tuple[tuple[str, Callable[..., Any]], ...] = ()  # "before" or "after" forward(), and the hook
     _kinds: dict[str, str]  # attribute name -> "parameter", "buffer" or "module", in the order of registration
 
-    if not TYPE_CHECKING:  # to which it would say that there is any attribute
+    if not TYPE_CHECKING:  # a type checker would accept any attribute
         __getattr__ = fail_member
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -245,17 +241,16 @@ class Module:
         own = vars(cls)
         if own.get("__slots__"):
             raise TypeError(
-                f"{cls.__name__} has __slots__, where no attribute can be registered; leave them out (and slots=True "
-                f"of a dataclass)"
+                f"{cls.__name__} must not have __slots__, in which no attribute can be registered; leave them out, and "
+                f"slots=True of a dataclass too"
             )
         if "__eq__" not in own and "__hash__" not in own:
-            # A module is equal to itself alone, also where @dataclass would compare
-            # fields. It leaves these two alone.
+            # A module is equal only to itself, even if @dataclass would compare fields;
+            # @dataclass doesn't replace these two methods
             cls.__eq__, cls.__hash__ = Module.__eq__, Module.__hash__  # type: ignore[method-assign]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        # Here and not in __init__, so that a subclass may do without
-        # super().__init__().
+        # Here and not in __init__, so that a subclass needn't call super().__init__()
         if args or kwargs:
             data = any(isinstance(arg, np.ndarray | Tensor) for arg in args)
             advice = f"; make the module first, then call it: {cls.__name__}(...)(x)" if data else ""
@@ -277,22 +272,20 @@ class Module:
     __hash__ = object.__hash__
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what a copy consists of: the attributes, without what ties this module
-        to a transform.
-        """
+        """Return the attributes for a copy, without those of a transform."""
         state = {name: value for name, value in vars(self).items() if name not in TIES}
         return state | ({"_role": "module"} if self._role == "view" else {})
 
     def __copy__(self) -> Self:
-        # Its own registrations; the parameters, buffers and modules themselves are
-        # shared, as in PyTorch.
+        # The copy has its own registrations, but shares the parameters, buffers and
+        # modules, as in PyTorch
         copy = object.__new__(type(self))
         vars(copy).update(Module.__getstate__(self), _kinds=dict(self._kinds))
         return copy
 
     def __del__(self) -> None:
-        # The call that a view was made for is over, and so is its tape: nothing of it
-        # stays behind on the module.
+        # The call that the view was made for is over: nothing on its tape may stay on
+        # the module
         if self._role == "view" and self._original is not None:
             self._root()._drop(self)
             if self._original._role == "module" and current().trace is None:
@@ -303,7 +296,7 @@ class Module:
     def __setattr__(self, name: str, value: Any) -> None:
         Module._changes += 1
         attributes = vars(self)
-        if attributes.get(name) is value and name in attributes:  # as `self.running *= 0.9` ends
+        if attributes.get(name) is value and name in attributes:  # the last part of `self.running *= 0.9`
             return
         if self._role != "module":
             self._check_inside(name, value)
@@ -319,27 +312,25 @@ class Module:
             self._tell(name)
 
     def _tell(self, name: str) -> None:
-        """Give an attribute to all that have their attributes in common with this
-        module.
-        """
+        """Set an attribute of this module on all modules that share its attributes."""
         attributes = vars(self)
-        if (self._original is not None or self._views) and name in attributes:  # else it is a property
+        if (self._original is not None or self._views) and name in attributes:  # otherwise it is a property
             for other in self._others():
                 vars(other)[name] = attributes[name]
 
     def _replace(self, name: str, kind: str, value: Any) -> None:
-        """Assign to what is registered: an array to a buffer, or raise."""
+        """Assign to a registered attribute: an array to a buffer, or raise."""
         if kind == "buffer" and not (isinstance(value, Tensor) and value.requires_grad):
-            if current().trace is None or not isinstance(value, Tensor):  # else the program assigns it in each call
+            if current().trace is None or not isinstance(value, Tensor):  # otherwise the program assigns it each call
                 value = np.array(value.data) if isinstance(value, Tensor) else np.asarray(value)
         elif kind != "parameter" or self._role != "result":
             what = f"a value of type {type(value).__name__}"
             if isinstance(value, Tensor):
-                what = "a Tensor that is computed or requires no gradient"
+                what = "a Tensor that was computed or requires no gradient"
             advice = {
                 "parameter": f"set its value with .{name}.data = array, or update it under mg.no_grad()",
                 "buffer": "assign the array, t.data",
-                "module": f"take it out first, with del module.{name}",
+                "module": f"remove it first, with del module.{name}",
             }[kind]
             raise TypeError(f"{name!r} is a {kind} of {type(self).__name__} and can't be replaced by {what}; {advice}")
         object.__setattr__(self, name, value)
@@ -350,8 +341,8 @@ class Module:
         what = "module" if isinstance(value, Module) else "parameter" if is_parameter(value) else None
         if self._role == "view" and what is not None:
             raise RuntimeError(
-                f"{type(self).__name__}.{name} was assigned a {what} inside a transform, whose gradient has no place "
-                f"for it; make it in __init__ or call the module once before, and store a value as t.data"
+                f"{type(self).__name__}.{name} can't be assigned a {what} inside a transform, whose gradient has no "
+                f"place for it; make it in __init__ or call the module once before, and store a value as t.data"
             )
 
     def __delattr__(self, name: str) -> None:
@@ -370,22 +361,16 @@ class Module:
         return module
 
     def __original__(self) -> Module:
-        """Return the module that has the attributes, for a compiler that watches
-        them.
-        """
+        """Return the module that has the attributes, for a compiler's guard."""
         return self._root()
 
     @staticmethod
     def __changes__() -> int:
-        """Return how often an attribute of any module was set, for a compiler that
-        watches them.
-        """
+        """Return how often an attribute of any module was set, for a guard."""
         return Module._changes
 
     def _others(self) -> list[Module]:
-        """Return the module that this one is a view of, or its views: all that have
-        their attributes in common.
-        """
+        """Return the other modules that share attributes with this module."""
         root = self._root()
         family = [root, *(view for reference in root._views if (view := reference()) is not None)]
         return [module for module in family if module is not self]
@@ -398,7 +383,7 @@ class Module:
             vars(self).pop("_views", None)
 
     def _leave_tape(self, since: int) -> None:
-        """Take the Tensors that a call under a transform has left here off its tape."""
+        """Detach the Tensors that a call under a transform has left here."""
         attributes = vars(self)
         for name, value in list(attributes.items()):
             if isinstance(value, Tensor | list | dict | tuple | deque) and name not in INTERNAL:
@@ -408,10 +393,14 @@ class Module:
 
     def _register(self, name: str, kind: str, value: Any) -> None:
         if not name or "." in name:
-            raise ValueError(f"{name!r} can't name a {kind}: a name isn't empty and has no dot, which separates paths")
+            raise ValueError(
+                f"{type(self).__name__}: the name of a {kind} must not be empty or contain a dot, which separates "
+                f"paths, got {name!r}"
+            )
         if getattr(type(self), name, None) is not None:
             raise ValueError(
-                f"{name!r} can't name a {kind} of {type(self).__name__}, whose class has an attribute of that name"
+                f"{type(self).__name__}: {name!r} can't be the name of a {kind}, since the class has such an "
+                f"attribute; choose another name"
             )
         Module._changes += 1
         self._kinds[name] = kind
@@ -421,27 +410,25 @@ class Module:
             value.name = name
         elif kind == "module":
             for path, parameter in value.named_parameters():
-                if (
-                    isinstance(parameter, Tensor) and parameter.name == path
-                ):  # its name so far is its path so far: the path has grown
+                if isinstance(parameter, Tensor) and parameter.name == path:  # named by its path, which has grown
                     parameter.name = f"{name}.{path}"
 
     def register_parameter(self, name: str, param: Tensor | None) -> None:
-        """Register a leaf Tensor as a parameter, also one that requires no gradient;
-        None for one that there isn't.
+        """Register a leaf Tensor as a parameter, even if it requires no gradient.
 
         Parameters
         ----------
         name : str
-            The attribute.
+            The attribute's name.
         param : Tensor or None
+            None sets the attribute to None: the module lacks this parameter.
 
         Raises
         ------
         TypeError
-            If it isn't a leaf Tensor.
+            If `param` isn't a leaf Tensor.
         ValueError
-            If the name has a dot, or the class has an attribute of that name.
+            If the name contains a dot, or the class has an attribute of that name.
 
         Examples
         --------
@@ -455,26 +442,28 @@ class Module:
         if param is None:
             setattr(self, name, None)
         elif not isinstance(param, Tensor) or not param.is_leaf:
-            raise TypeError(f"{name!r}: a parameter is a leaf Tensor; make one with nn.Parameter(data)")
+            found = "a Tensor that was computed" if isinstance(param, Tensor) else type(param).__name__
+            raise TypeError(
+                f"register_parameter: {name!r} must be a leaf Tensor, got {found}; make one with nn.Parameter(data)"
+            )
         else:
             if self._role != "module":
                 self._check_inside(name, param)
             self._register(name, "parameter", param)
 
     def register_buffer(self, name: str, array: npt.ArrayLike) -> None:
-        """Register an array that belongs to the state, and so to `state_dict()`, but
-        isn't a parameter.
+        """Register an array that is part of the state, but isn't a parameter.
 
         Parameters
         ----------
         name : str
-            The attribute, to which other arrays may be assigned later.
+            The attribute's name. You can assign other arrays to it later.
         array : array_like
 
         Raises
         ------
         ValueError
-            If the name has a dot, or the class has an attribute of that name.
+            If the name contains a dot, or the class has an attribute of that name.
 
         Examples
         --------
@@ -490,14 +479,13 @@ class Module:
     # Walks
 
     def named_modules(self) -> Iterator[tuple[str, Module]]:
-        """Yield each module with its path, this one first, under the path ""; a shared
-        one once.
+        """Yield each module once, with its path: this one first, under the path "".
 
         Raises
         ------
         TypeError
-            If a list, tuple, dict or set holds parameters or modules, where they would
-            be missed.
+            If a list, tuple, dict or set holds parameters or modules, which would be
+            missed there.
         """
         seen: set[int] = set()
         todo: list[tuple[str, Module]] = [("", self)]
@@ -511,7 +499,7 @@ class Module:
                 todo += [(dot + name, child) for name, child in reversed(list(module.named_children()))]
 
     def modules(self) -> Iterator[Module]:
-        """Yield this module and those within it, at any depth."""
+        """Yield this module and the modules within it, at any depth."""
         return (module for _, module in self.named_modules())
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
@@ -523,18 +511,18 @@ class Module:
         return (child for _, child in self.named_children())
 
     def named_parameters(self) -> Iterator[tuple[str, Tensor]]:
-        """Yield each parameter with its path; a shared one once, under its first path.
+        """Yield each parameter once, with its first path.
 
         Raises
         ------
         TypeError
-            If a list, tuple or dict holds parameters or modules, where they would be
-            missed.
+            If a list, tuple or dict holds parameters or modules, which would be missed
+            there.
         """
         return self._named("parameter")
 
     def parameters(self) -> Iterator[Tensor]:
-        """Yield the parameters, as optimizers take them; a shared one once."""
+        """Yield each parameter once, for an optimizer, for example."""
         return (parameter for _, parameter in self._named("parameter"))
 
     def named_buffers(self) -> Iterator[tuple[str, Any]]:
@@ -545,9 +533,7 @@ class Module:
         return ((path, value) for path, _, _, value in self._places(wanted))
 
     def _places(self, wanted: str) -> Iterator[tuple[str, Module, str, Any]]:
-        """Yield the path, module, attribute and value of each parameter or buffer, a
-        shared one once.
-        """
+        """Yield the path, module, attribute and value of each parameter or buffer."""
         seen: set[int] = set()
         for path, module in self.named_modules():
             dot = f"{path}." if path else ""
@@ -559,7 +545,7 @@ class Module:
                         yield dot + name, module, name, value
 
     def _refuse_hidden(self) -> None:
-        """Raise if parameters or modules are where no walk would find them."""
+        """Raise if parameters or modules are in places that no walk reaches."""
         for name, value in list(vars(self).items()):
             if type(value) in NUMBERS or name in INTERNAL or name in self._kinds:
                 continue
@@ -569,12 +555,12 @@ class Module:
             for where, part in held(value, f"{type(self).__name__}.{name}", set()):
                 kind = "module" if isinstance(part, Module) else "parameter"
                 raise TypeError(
-                    f"{where} is a {kind} in a container, where it can't be found: put modules into "
+                    f"{where} is a {kind} in a container, where it can't be found; put modules into "
                     f"nn.Sequential(*modules), nn.ModuleList or nn.ModuleDict, and parameters into nn.ParameterList or "
                     f"attributes of their own"
                 )
 
-    # What is done to all of it
+    # Changes of the whole network
 
     def zero_grad(self) -> None:
         """Set the gradients of all parameters to None."""
@@ -586,7 +572,7 @@ class Module:
             parameter.grad = None
 
     def train(self, mode: bool = True) -> Self:
-        """Set `training` of all modules, and return this one."""
+        """Set `training` of all modules, and return this module."""
         if not isinstance(mode, bool | np.bool_):
             raise TypeError(f"{type(self).__name__}.train: mode must be True or False, got {mode!r}")
         for module in self.modules():
@@ -594,12 +580,11 @@ class Module:
         return self
 
     def eval(self) -> Self:
-        """Set `training` of all modules to False, and return this one."""
+        """Set `training` of all modules to False, and return this module."""
         return self.train(False)
 
     def apply(self, fn: Callable[[Module], Any]) -> Self:
-        """Call a function with each module, the innermost first and this one last, and
-        return this one.
+        """Call a function with each module, innermost first, and return this module.
 
         Examples
         --------
@@ -629,25 +614,24 @@ class Module:
         return self
 
     def to(self, dtype: npt.DTypeLike) -> Self:
-        """Convert the parameters, their gradients and the buffers that are
-        floating-point numbers, in place.
+        """Convert parameters, gradients and buffers to another dtype, in place.
 
-        An optimizer that was made before must be made anew.
+        Only floating-point arrays are converted. Afterwards, make a new optimizer.
 
         Parameters
         ----------
         dtype : dtype
-            Of floating-point numbers.
+            A floating-point or complex dtype.
 
         Returns
         -------
         Module
-            This one.
+            This module.
 
         Raises
         ------
         TypeError
-            If the dtype is one of other numbers.
+            If the dtype isn't a floating-point or complex one.
         RuntimeError
             Inside a transform or a compiled function.
 
@@ -663,12 +647,14 @@ class Module:
             new = np.dtype(dtype)
         except TypeError:
             raise TypeError(
-                f"{kind}.to: {dtype!r} is no dtype; pass one such as np.float32: all is on the CPU"
+                f"{kind}.to: dtype must be a dtype such as np.float32, got {dtype!r}; everything is on the CPU"
             ) from None
         if new.kind not in "fc":
-            raise TypeError(f"{kind}.to: the dtype must be one of floating-point numbers, got {new}")
+            raise TypeError(f"{kind}.to: dtype must be a floating-point dtype such as np.float32, got {new}")
         if self._role != "module" or current().trace is not None:
-            raise RuntimeError(f"{kind}.to: a module can't be converted inside a transform or a compiled function")
+            raise RuntimeError(
+                f"{kind}.to: can't convert a module inside a transform or a compiled function; call it outside"
+            )
         converted = "f" if new.kind == "f" else "fc"  # complex numbers don't lose their imaginary parts
         for parameter in self.parameters():
             if parameter.dtype.kind in converted:
@@ -679,8 +665,7 @@ class Module:
         return self
 
     def state_dict(self) -> dict[str, npt.NDArray[Any]]:
-        """Return copies of the parameters' and buffers' arrays by path: what to save,
-        and to come back to.
+        """Return copies of the arrays of parameters and buffers, by path.
 
         Examples
         --------
@@ -691,15 +676,14 @@ class Module:
         return {path: np.array(array) for path, (_, _, array) in self._state().items()}
 
     def load_state_dict(self, state_dict: Mapping[str, npt.ArrayLike], strict: bool = True) -> Mismatch:
-        """Set parameters and buffers in place, to the values that `state_dict()`
-        returned.
+        """Set parameters and buffers in place, to values from `state_dict()`.
 
         Parameters
         ----------
         state_dict : mapping of str to array_like
             Arrays by path. They are converted to the dtype of the parameter.
         strict : bool
-            Whether the paths must be those of this module exactly.
+            Whether the paths must match those of this module exactly.
 
         Returns
         -------
@@ -709,8 +693,8 @@ class Module:
         Raises
         ------
         ValueError
-            If a path is missing or unexpected, or a shape differs; nothing is changed
-            then.
+            If a path is missing or unexpected, or a shape differs; then nothing
+            changes.
         TypeError
             If it isn't a dict of arrays of numbers, or complex values would lose their
             imaginary parts.
@@ -727,8 +711,8 @@ class Module:
         """
         if not isinstance(state_dict, Mapping):
             raise TypeError(
-                f"{type(self).__name__}.load_state_dict must be given a dict of arrays, as state_dict() returns it, "
-                f"got {state_dict!r}; read a file first, as with dict(np.load(path))"
+                f"{type(self).__name__}.load_state_dict: state_dict must be a dict of arrays from state_dict(), got "
+                f"{state_dict!r:.80}; read a file first, as with dict(np.load(path))"
             )
         own = self._state()
         missing = [path for path in own if path not in state_dict]
@@ -738,17 +722,19 @@ class Module:
         wrong = wrong if strict else []
         for path, array in new.items():
             if array.shape != (shape := own[path][2].shape):
-                wrong.append(f"{path} has shape {array.shape} and must have {shape}")
+                wrong.append(f"{path} must have shape {shape}, got {array.shape}")
         if wrong:
-            advice = "; strict=False ignores what is missing or unexpected" if strict and missing + unexpected else ""
+            advice = (
+                "; pass strict=False to ignore missing and unexpected keys" if strict and missing + unexpected else ""
+            )
             raise ValueError(
                 f"this state doesn't fit {type(self).__name__}, which is unchanged: {', '.join(wrong)}{advice}"
             )
         for path, array in new.items():
             if not np.can_cast(array.dtype, dtype := own[path][2].dtype, "same_kind"):
                 raise TypeError(
-                    f"this state doesn't fit {type(self).__name__}, which is unchanged: {path} holds numbers of dtype "
-                    f"{array.dtype}, which the dtype {dtype} has no room for; convert it with .astype"
+                    f"this state doesn't fit {type(self).__name__}, which is unchanged: {path} must hold numbers that "
+                    f"fit dtype {dtype}, got {array.dtype}; convert it with .astype"
                 )
         for path, array in new.items():
             module, name, old = own[path]
@@ -756,9 +742,7 @@ class Module:
         return Mismatch(missing, unexpected)
 
     def _state(self) -> dict[str, tuple[Module, str, Any]]:
-        """Return the module, the attribute and the array of each parameter and buffer,
-        by path.
-        """
+        """Return the module, attribute and array of parameters and buffers, by path."""
         places = [*self._places("parameter"), *self._places("buffer")]
         return {
             path: (module, name, value.data if isinstance(value, Tensor) else np.asarray(value))
@@ -768,20 +752,18 @@ class Module:
     # A call, and a tree of arrays
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Compute the output: what a subclass writes."""
-        raise NotImplementedError(f"{type(self).__name__} has no forward(); write one, which takes what a call takes")
+        """Compute the output; a subclass must define this method."""
+        raise NotImplementedError(f"{type(self).__name__} has no forward(); define one with the arguments of a call")
 
     def _call(self, *args: Any, **kwargs: Any) -> Any:
-        """Return forward(*args, **kwargs); what was recorded in it is marked as this
-        module's, for pictures.
-        """
+        """Return forward(*args, **kwargs), and mark its output as this module's."""
         start = next_position()
         try:
             out = self._hooked(args, kwargs) if self.forward_hooks else self.forward(*args, **kwargs)
         except Exception as error:
             name_layer(error, self)
             raise
-        if type(out) is Tensor:  # what _mark does, as the usual case
+        if type(out) is Tensor:  # _mark, inlined for the usual case
             node = out._node
             if type(node) is Operation and node.position > start:
                 if (note := node.note) is None:
@@ -798,13 +780,13 @@ class Module:
         __call__ = _call
 
     def _mark(self, node: Any, start: int) -> None:
-        """Note that this module made a value, if that was recorded since a position."""
+        """Mark a node as made by this module, if it was recorded since a position."""
         if isinstance(node, Operation) and node.position > start:
             note = node.note or node.annotate()
             note.marks += ((start, ref(self), type(self).__name__),)
 
     def _hooked(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """Return forward(*args, **kwargs) as the hooks have it."""
+        """Return forward(*args, **kwargs), with the hooks applied."""
         for hook in [hook for when, hook in self.forward_hooks if when == "before"]:
             changed = hook(self, args)
             if changed is not None:
@@ -817,35 +799,39 @@ class Module:
         return out
 
     def register_forward_pre_hook(self, hook: Callable[[Module, tuple[Any, ...]], Any]) -> Handle:
-        """Have `hook(module, args)` called before each forward(); what it returns, if
-        not None, replaces the arguments.
+        """Call `hook(module, args)` before each forward().
+
+        Unless the hook returns None, its result replaces the arguments.
 
         Returns
         -------
         Handle
-            Its `remove()` takes the hook away.
+            Its `remove()` removes the hook.
 
         See Also
         --------
-        register_forward_hook : has an example.
+        register_forward_hook : calls a hook after forward(); has an example.
         """
         return self._add_hook("before", hook)
 
     def register_forward_hook(self, hook: Callable[[Module, tuple[Any, ...], Any], Any]) -> Handle:
-        """Have `hook(module, args, output)` called after each forward(); what it
-        returns, if not None, is the output.
+        """Call `hook(module, args, output)` after each forward().
+
+        Unless the hook returns None, its result replaces the output.
 
         Returns
         -------
         Handle
-            Its `remove()` takes the hook away.
+            Its `remove()` removes the hook.
 
         Examples
         --------
         >>> import numpy as np
         >>> from microgradnd import nn
         >>> model = nn.Sequential(nn.Linear(2, 3), nn.Tanh())
-        >>> handle = model[0].register_forward_hook(lambda module, args, output: print(output.shape))
+        >>> def show(module, args, output):
+        ...     print(output.shape)
+        >>> handle = model[0].register_forward_hook(show)
         >>> out = model(np.ones((5, 2)))
         (5, 3)
         >>> handle.remove()
@@ -862,15 +848,14 @@ class Module:
         return Handle(self, entry)
 
     def __flatten__(self) -> tuple[list[Any], Callable[[Sequence[Any]], Module]]:
-        """Return the trained parameters, and a function that makes a module like this
-        one with others in their place.
+        """Return the trained parameters, and a function that replaces them in a copy.
 
-        The transforms call it. Of the Tensors that it is to compute with, the function
-        makes a view of this module, of gradients a result. Parameters that are frozen
-        (require no gradient) aren't differentiated: a view has them in common with the
-        module, as it has buffers and everything else, and a result has None there. Like
-        any argument of a transform the module is a value there: `backward()` on what
-        they return doesn't reach its parameters.
+        Transforms call it. Given Tensors to compute with, the function makes a view of
+        this module; given gradients, it makes a result. Frozen parameters, which
+        require no gradient, aren't differentiated: a view shares them with the module,
+        like buffers and everything else, and a result has None in their place. Like any
+        argument of a transform, the module is a value there: `backward()` on the
+        transform's result doesn't reach its parameters.
         """
         trained, frozen, first = [], {}, set()
         for _, module, name, p in self._places("parameter"):
@@ -912,10 +897,10 @@ class Module:
                     attributes[name] = value._rebuilt(new, done, role, first)
         return done[id(self)]
 
-    # How it is shown
+    # Text
 
     def extra_repr(self) -> str:
-        """Return what `repr` puts before the parameters: the settings of a layer."""
+        """Return the text in `repr` before the parameters: a layer's settings."""
         return ""
 
     def _described(self, indent: str) -> str:
@@ -943,34 +928,30 @@ class Module:
 
 
 def is_without_init(cls: type[Module]) -> bool:
-    """Return whether nothing takes the arguments of a class."""
+    """Return whether neither a class nor its bases have an __init__ with arguments."""
     return cls.__init__ is Module.__init__ and is_last(cls)
 
 
 def is_last(cls: type[Module]) -> bool:
-    """Return whether no other base class follows after Module."""
+    """Return whether Module is the last base class before object."""
     return cls.__mro__[cls.__mro__.index(Module) + 1] is object
 
 
 def refuse_in_class(cls: type[Module], name: str, value: Any) -> None:
-    """Raise if a class attribute is or holds a parameter, which no walk would find, and
-    all instances would share.
-    """
+    """Raise if a class attribute is or holds a parameter, which no walk would find."""
     path = f"{cls.__name__}.{name}"
     own = [(path, value)] if isinstance(value, Module) or is_parameter(value) else held(value, path, set())
     for where, part in own:
         if not isinstance(part, Module) or [*part.named_parameters(), *part.named_buffers()]:
             kind = "module with parameters" if isinstance(part, Module) else "parameter"
             raise TypeError(
-                f"{where} is a {kind} in the class, where it can't be found, and which all instances would share; make "
-                f"it in __init__, as self.{name} = ... (in a dataclass with field(default_factory=...))"
+                f"{where} is a {kind} in the class, where it can't be found and all instances would share it; make it "
+                f"in __init__, as self.{name} = ..., or in a dataclass with field(default_factory=...)"
             )
 
 
 def retype(parameter: Tensor, dtype: np.dtype[Any]) -> None:
-    """Give a leaf, and the gradient that it has, another dtype: its array is a new
-    one.
-    """
+    """Convert a leaf and its gradient to another dtype, in new arrays."""
     leaf = parameter._node
     parameter._array = array = parameter.data.astype(dtype)
     if isinstance(leaf, Leaf):
@@ -980,16 +961,14 @@ def retype(parameter: Tensor, dtype: np.dtype[Any]) -> None:
 
 
 def write(module: Module, name: str, array: Any) -> None:
-    """Set the value of a parameter or buffer: in place, or where the user has protected
-    its array, by another.
-    """
+    """Set the value of a parameter or buffer, in place if its array is writable."""
     value = getattr(module, name)
     if not isinstance(value, Tensor):
         if value.flags.writeable:
             value[...] = array
         else:
             setattr(module, name, array)
-    elif value.data.flags.writeable or current().anomaly is not None:  # which has locked it for all but updating()
+    elif value.data.flags.writeable or current().anomaly is not None:  # it locks arrays except in updating()
         with value.updating() as target:
             target[...] = array
     else:

@@ -1,14 +1,13 @@
-"""Normalization: subtract a mean, divide by a standard deviation, then scale and shift
-by parameters.
+"""Normalization: to mean 0 and variance 1, then scaled and shifted by parameters.
 
 Owns: `batch_norm`, `layer_norm`, `group_norm`, `rms_norm` with their rule, and the
 layers that call them.
 Must not own: how a module keeps its buffers (`module.py`).
 Read next: `module.py`.
 
-The four differ only in the axes over which the mean and the variance are taken. So
-there is one operation, `normalized`, with one rule. The mean and the variance are
-computed first, without a derivative: the rule knows how they depend on x.
+The four functions differ only in the axes of the mean and the variance. So one
+operation, `normalized`, with one rule serves all. Mean and variance are computed before
+it, as plain arrays: the rule takes into account how they depend on x.
 """
 
 from __future__ import annotations
@@ -27,49 +26,46 @@ from microgradnd.nn.module import Module, Parameter
 from microgradnd.registry import JVPS, VJPS, Joint, plain, primitive
 from microgradnd.tensor import Tensor
 
-Axes = tuple[int, ...]  # counted from the last, as -1: then they name the same axes of a weight
+Axes = tuple[int, ...]  # negative, so that they name the same axes of a weight
 
 
 def total_along(x: Any, axes: Axes, y: Any = None) -> Any:
-    """Return the sum of x, or of x * y, along axes, which are kept."""
+    """Return the sum of x, or of x * y, along axes, which keep length 1."""
     if type(x) is not np.ndarray or x.dtype.kind != "f" or x.dtype.char == "e":
         return summed(x if y is None else x * y, axis=axes, keepdims=True)
-    every = range(x.ndim)  # einsum takes a tenth to a half of the time of a product and np.add.reduce
+    every = range(x.ndim)  # einsum is 2 to 10 times as fast as a product and np.add.reduce
     kept = [axis for axis in every if axis - x.ndim not in axes]
     total = np.einsum(x, every, kept) if y is None else np.einsum(x, every, y, every, kept)
     return total.reshape([n if axis in kept else 1 for axis, n in enumerate(x.shape)])
 
 
 def count(x: Any, axes: Axes) -> int:
-    """Return how many elements there are along axes, and 1 for none: the mean of
-    nothing is 0 here.
-    """
+    """Return the number of elements along axes, at least 1: an empty mean is 0 here."""
     return max(math.prod(x.shape[axis] for axis in axes), 1)
 
 
 def mean_along(x: Any, axes: Axes, y: Any = None) -> Any:
-    """Return the mean of x, or of x * y, along axes, which are kept."""
+    """Return the mean of x, or of x * y, along axes, which keep length 1."""
     return total_along(x, axes, y) / count(x, axes)
 
 
 def variance_along(x: Any, mean: Any, axes: Axes) -> Any:
-    """Return the mean of (x - mean)^2 along axes, which are kept; a mean of None stands
-    for 0.
-    """
+    """Return the mean of (x - mean)^2 along axes, which keep length 1; None means 0."""
     x = x.astype(np.float32) if x.dtype == np.float16 else x
     difference = x if mean is None else x - mean
     return mean_along(difference, axes, difference)
 
 
-# The same as plain results: how they depend on x, the rule of `normalized` knows
+# Versions without gradients: the rule of `normalized` accounts for them
 mean_of, variance_of = primitive(mean_along), primitive(variance_along)
 plain([mean_of, variance_of])
 
 
 @primitive
 def normalized(x: Any, weight: Any, bias: Any, mean: Any, variance: Any, axes: Axes, eps: float) -> Any:
-    """Return (x - mean) / sqrt(variance + eps) * weight + bias, for the mean and
-    variance of x along axes.
+    """Return (x - mean) / sqrt(variance + eps) * weight + bias.
+
+    mean and variance are those of x along axes.
     """
     z = x if mean is None else x - mean
     scale = 1 / np.sqrt(variance + eps)
@@ -86,8 +82,9 @@ def varies(weight: Any, axes: Axes) -> bool:
 
 
 def standardized(x: Any, mean: Any, variance: Any, axes: Axes, eps: float) -> tuple[Any, Any]:
-    """Return (x - mean) / sqrt(variance + eps) and 1 / sqrt(variance + eps), as
-    functions of x where it is recorded.
+    """Return (x - mean) / sqrt(variance + eps) and 1 / sqrt(variance + eps).
+
+    If x is recorded, mean and variance are computed again as functions of x.
     """
     if hasattr(x, "__primitive__"):
         mean = None if mean is None else mean_along(x, axes)
@@ -97,9 +94,7 @@ def standardized(x: Any, mean: Any, variance: Any, axes: Axes, eps: float) -> tu
 
 
 def projected(v: Any, z: Any, mean: Any, axes: Axes) -> Any:
-    """Return v less its mean and less its share of z: neither changes what is
-    normalized.
-    """
+    """Return v minus its mean and its component along z, as neither affects z."""
     v = v - z * mean_along(v, axes, z)
     return v if mean is None else v - mean_along(v, axes)
 
@@ -117,9 +112,7 @@ def normalized_cotangents(
 
 
 def total_of_copies(g: Any, original: Any, y: Any = None) -> Any:
-    """Return the sum of g, or of g * y, along the axes along which an argument was
-    broadcast.
-    """
+    """Return the sum of g, or of g * y, along the axes that `original` lacked."""
     if original is None:
         return None
     total = total_along(g, tuple(a for a in range(-g.ndim, 0) if not varies(original, (a,))), y)
@@ -130,8 +123,9 @@ VJPS[normalized], JVPS[normalized] = Joint(normalized_cotangents), Joint(transpo
 
 
 def normalize(x: Any, weight: Any, bias: Any, axes: Axes, eps: float, centred: bool = True) -> tuple[Any, Any, Any]:
-    """Return x normalized along axes, and its mean (None if not centred) and variance,
-    which are plain arrays.
+    """Return x normalized along axes, with its mean and variance as plain arrays.
+
+    The mean is None if x isn't centred.
     """
     mean = mean_of(x, axes) if centred else None
     variance = variance_of(x, mean, axes)
@@ -139,18 +133,16 @@ def normalize(x: Any, weight: Any, bias: Any, axes: Axes, eps: float, centred: b
 
 
 def check_shapes(function: str, x: Any, expected: tuple[int, ...], **arrays: Any) -> None:
-    """Raise unless parameters and statistics that are given have a shape."""
+    """Raise unless all arrays that aren't None have the expected shape."""
     for name, array in arrays.items():
         if array is not None and np.shape(array) != expected:
             raise ValueError(
-                f"{function}: {name} has shape {np.shape(array)}; for x of shape {x.shape} it must have {expected}"
+                f"{function}: {name} must have shape {expected} for x of shape {x.shape}, got {np.shape(array)}"
             )
 
 
 def as_channels(array: Any, x: Any) -> Any:
-    """Return an array of one number per channel with axes of length 1 for the axes of x
-    that follow the channels.
-    """
+    """Return one number per channel in a shape that broadcasts against x."""
     return None if array is None else np.reshape(array, (-1, *(1,) * (x.ndim - 2)))
 
 
@@ -165,20 +157,21 @@ def batch_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Any:
-    """Normalize each channel over the batch: (x - mean) / sqrt(var + eps) * weight +
-    bias.
+    """Normalize each channel over the batch.
+
+    The result is (x - mean) / sqrt(var + eps) * weight + bias.
 
     Parameters
     ----------
     x : array_like of shape (batch, channels, ...)
     running_mean, running_var : array of shape (channels,), optional
-        In training they are updated in place, without it they take the place of the
+        In training they are updated in place. Otherwise they are used instead of the
         mean and variance of x.
     weight, bias : array_like of shape (channels,), optional
     training : bool
         Whether to use the mean and variance of x.
     momentum : float
-        The share of the new statistics in the running ones.
+        The weight of the new statistics in the running ones.
     eps : float
         Added to the variance.
 
@@ -189,13 +182,13 @@ def batch_norm(
     Raises
     ------
     ValueError
-        If shapes don't fit, if there is one number per channel in training, or if
+        If shapes don't fit, if a channel has only one number in training, or if
         running statistics are missing.
 
     Notes
     -----
-    Ioffe and Szegedy (2015), "Batch normalization". The variance of x is the biased one; the running variance takes
-    its share of the unbiased one.
+    Ioffe and Szegedy (2015), "Batch normalization". x is divided by the root of its
+    biased variance; the running variance is updated with the unbiased one.
 
     Examples
     --------
@@ -215,8 +208,8 @@ def batch_norm(
         n = x.size // max(x.shape[1], 1)
         if n == 1:
             raise ValueError(
-                f"batch_norm: x of shape {x.shape} has one number per channel, whose variance is 0; train with larger "
-                f"batches, or call eval() to use the running statistics"
+                f"batch_norm: x must have more than one number per channel in training, got shape {x.shape}; train "
+                f"with larger batches, or call eval() to use the running statistics"
             )
         out, *new = normalize(x, as_channels(weight, x), as_channels(bias, x), axes, eps)
         for running, statistic, factor in zip(statistics.values(), new, (1, n / max(n - 1, 1)), strict=True):
@@ -225,16 +218,14 @@ def batch_norm(
                 running[...] = ((1 - momentum) * running + share).astype(running.dtype)
         return out
     if running_mean is None or running_var is None:
-        raise ValueError("batch_norm: without training=True it needs running_mean and running_var")
+        raise ValueError("batch_norm: pass running_mean and running_var, or training=True to use the batch's own")
     scale = 1 / np.sqrt(running_var + eps)
     out = (x - as_channels(running_mean, x)) * as_channels(scale if weight is None else scale * weight, x)
     return like(out if bias is None else out + as_channels(bias, x), x)
 
 
 def trailing(function: str, x: Any, normalized_shape: Any) -> tuple[Any, tuple[int, ...], Axes]:
-    """Return x, the shape of its last axes, and these axes, or raise if it has
-    others.
-    """
+    """Return x, the shape of its last axes, and these axes, or raise if they differ."""
     x = operand(function, x, kinds="f")
     shape = shape_of(function, normalized_shape)
     if x.shape[-len(shape) :] != shape:
@@ -243,7 +234,7 @@ def trailing(function: str, x: Any, normalized_shape: Any) -> tuple[Any, tuple[i
 
 
 def shape_of(function: str, normalized_shape: Any) -> tuple[int, ...]:
-    """Return the shape of the axes that are normalized as a tuple."""
+    """Return the shape of the normalized axes as a tuple, or raise."""
     shape = normalized_shape if isinstance(normalized_shape, Sequence) else (normalized_shape,)
     if not shape or not all(isinstance(n, int | np.integer) and n > 0 for n in shape):
         raise ValueError(
@@ -262,7 +253,7 @@ def layer_norm(
     ----------
     x : array_like of shape (..., *normalized_shape)
     normalized_shape : int or sequence of int
-        The lengths of the axes that the mean and the variance are taken over.
+        The lengths of the axes to normalize over.
     weight, bias : array_like of shape normalized_shape, optional
     eps : float
         Added to the variance.
@@ -295,14 +286,15 @@ def layer_norm(
 
 @of_several
 def rms_norm(x: Any, normalized_shape: int | Sequence[int], weight: Any = None, eps: float | None = None) -> Any:
-    """Divide by the root of the mean square over the last axes: x / sqrt(mean(x^2) +
-    eps) * weight.
+    """Divide by the root mean square over the last axes.
+
+    The result is x / sqrt(mean(x^2) + eps) * weight.
 
     Parameters
     ----------
     x : array_like of shape (..., *normalized_shape)
     normalized_shape : int or sequence of int
-        The lengths of the axes that the mean is taken over.
+        The lengths of the axes to normalize over.
     weight : array_like of shape normalized_shape, optional
     eps : float, optional
         Added to the mean square; by default the machine epsilon of x.
@@ -334,11 +326,10 @@ def rms_norm(x: Any, normalized_shape: int | Sequence[int], weight: Any = None, 
 
 @of_several
 def group_norm(x: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Any:
-    """Normalize each group of channels of each observation: (x - mean) / sqrt(var +
-    eps) * weight + bias.
+    """Normalize each group of channels of each observation.
 
-    With one group it normalizes all channels together, with as many groups as channels
-    each channel by itself.
+    The result is (x - mean) / sqrt(var + eps) * weight + bias. One group normalizes all
+    channels together; as many groups as channels normalize each channel by itself.
 
     Parameters
     ----------
@@ -356,7 +347,7 @@ def group_norm(x: Any, num_groups: int, weight: Any = None, bias: Any = None, ep
     Raises
     ------
     ValueError
-        If the shapes don't fit, or the groups aren't equally large.
+        If the shapes don't fit, or the groups don't have equal sizes.
 
     Notes
     -----
@@ -380,7 +371,7 @@ def group_norm(x: Any, num_groups: int, weight: Any = None, bias: Any = None, ep
 
 
 def check_groups(function: str, num_groups: Any, num_channels: int) -> None:
-    """Raise unless channels can be split into groups of the same size."""
+    """Raise unless the channels can be split into groups of equal size."""
     check_settings(function, num_groups=num_groups)
     if num_channels % num_groups:
         raise ValueError(
@@ -390,24 +381,20 @@ def check_groups(function: str, num_groups: Any, num_channels: int) -> None:
 
 
 def set_affine(layer: Module, shape: int | tuple[int, ...], weight: bool, bias: bool, dtype: DTypeLike) -> None:
-    """Give a layer a weight of ones and a bias of zeros, or None in the place of
-    either.
-    """
+    """Give a layer a weight of ones and a bias of zeros, or None in place of either."""
     layer.weight = Parameter(np.ones(shape), dtype) if weight else None
     layer.bias = Parameter(np.zeros(shape), dtype) if bias else None
 
 
 class BatchNorm(Module):
-    """Batch norm for input of any number of axes: the base of `BatchNorm1d` and
-    `BatchNorm2d`.
-    """
+    """The base class of `BatchNorm1d` and `BatchNorm2d`."""
 
     weight: Tensor | None
     bias: Tensor | None
     running_mean: Any
     running_var: Any
     num_batches_tracked: Any
-    shapes: ClassVar[dict[int, str]]  # what x may be, by its number of axes
+    shapes: ClassVar[dict[int, str]]  # the allowed shapes of x, by its number of axes
 
     @explained
     def __init__(
@@ -431,14 +418,15 @@ class BatchNorm(Module):
             self.register_buffer("num_batches_tracked", np.array(0))
 
     def forward(self, x: Any) -> Any:
-        """Return x normalized, by its own statistics in training, else by the running
-        ones if there are any.
-        """
+        """Return x normalized, in training by its own statistics."""
         name = type(self).__name__
         x = operand(name, x, kinds="f")
         if x.ndim not in self.shapes or x.shape[1] != self.num_features:
             shapes = " or ".join(self.shapes.values())
-            raise ValueError(f"{name}: x must have shape {shapes} with {self.num_features} channels, got {x.shape}")
+            raise ValueError(
+                f"{name}: x must have shape {shapes} with {self.num_features} channels, got {x.shape}; reshape x, or "
+                f"pass another num_features"
+            )
         training = self.training or self.running_mean is None
         momentum: Any = self.momentum
         if training and self.num_batches_tracked is not None:
@@ -455,8 +443,8 @@ class BatchNorm(Module):
 class BatchNorm1d(BatchNorm):
     """Normalizes each channel over the batch; see `functional.batch_norm`.
 
-    In training it uses the mean and variance of the batch and keeps running ones, which
-    it uses in evaluation.
+    In training it uses the batch's mean and variance, and updates running ones. In
+    evaluation it uses the running ones.
 
     Parameters
     ----------
@@ -465,15 +453,15 @@ class BatchNorm1d(BatchNorm):
     eps : float
         Added to the variance.
     momentum : float or None
-        The share of each batch in the running statistics; None for the average over all
-        batches.
+        The weight of each batch in the running statistics; None for the average over
+        all batches.
     affine : bool
-        Whether there are a weight and a bias.
+        Whether to have a weight and a bias.
     track_running_stats : bool
-        Whether there are running statistics; without them evaluation uses those of the
-        batch too.
+        Whether to have running statistics. Without them, evaluation uses the batch's
+        statistics too.
     dtype : dtype
-        Of the parameters and buffers, by default float64.
+        The dtype of parameters and buffers, by default float64.
 
     Attributes
     ----------
@@ -484,8 +472,8 @@ class BatchNorm1d(BatchNorm):
     Raises
     ------
     ValueError
-        If num_features isn't a positive integer; when it is called, if the shape of x
-        doesn't fit, or there is one number per channel in training.
+        If num_features isn't a positive integer. In a call, if the shape of x doesn't
+        fit, or a channel has only one number in training.
 
     See Also
     --------
@@ -506,12 +494,12 @@ class BatchNorm1d(BatchNorm):
 
 
 class BatchNorm2d(BatchNorm):
-    """Normalizes each channel of images over the batch; the parameters are those of
-    `BatchNorm1d`.
+    """Normalizes each channel of images over the batch.
 
     See Also
     --------
-    BatchNorm1d, GroupNorm
+    BatchNorm1d : has the same parameters.
+    GroupNorm
 
     Examples
     --------
@@ -534,10 +522,11 @@ class LayerNorm(Module):
     eps : float
         Added to the variance.
     elementwise_affine : bool
-        Whether there is a weight, and a bias with `bias`.
+        Whether to have a weight and a bias.
     bias : bool
+        If False, there is only a weight.
     dtype : dtype
-        Of the parameters, by default float64.
+        The dtype of the parameters, by default float64.
 
     Attributes
     ----------
@@ -587,8 +576,7 @@ class LayerNorm(Module):
 
 
 class RMSNorm(Module):
-    """Divides by the root of the mean square over the last axes; see
-    `functional.rms_norm`.
+    """Divides by the root mean square over the last axes; see `functional.rms_norm`.
 
     Parameters
     ----------
@@ -597,9 +585,9 @@ class RMSNorm(Module):
     eps : float, optional
         Added to the mean square; by default the machine epsilon of x.
     elementwise_affine : bool
-        Whether there is a weight.
+        Whether to have a weight.
     dtype : dtype
-        Of the weight, by default float64.
+        The dtype of the weight, by default float64.
 
     Attributes
     ----------
@@ -638,7 +626,7 @@ class RMSNorm(Module):
         self.weight = Parameter(np.ones(self.normalized_shape), dtype) if elementwise_affine else None
 
     def forward(self, x: Any) -> Any:
-        """Return x over its root mean square."""
+        """Return x divided by its root mean square."""
         return rms_norm(x, self.normalized_shape, self.weight, self.eps)
 
     def extra_repr(self) -> str:
@@ -647,19 +635,19 @@ class RMSNorm(Module):
 
 
 class GroupNorm(Module):
-    """Normalizes each group of channels of each observation; see
-    `functional.group_norm`.
+    """Normalizes groups of channels; see `functional.group_norm`.
 
     Parameters
     ----------
     num_groups, num_channels : int
-        The number of groups, and the number of channels, which is a multiple of it.
+        The number of groups, and the number of channels, which must be a multiple of
+        it.
     eps : float
         Added to the variance.
     affine : bool
-        Whether there are a weight and a bias.
+        Whether to have a weight and a bias.
     dtype : dtype
-        Of the parameters, by default float64.
+        The dtype of the parameters, by default float64.
 
     Attributes
     ----------
@@ -668,7 +656,7 @@ class GroupNorm(Module):
     Raises
     ------
     ValueError
-        If the groups aren't equally large.
+        If the groups don't have equal sizes.
 
     See Also
     --------

@@ -1,7 +1,7 @@
-"""Which layer of a network an error comes from.
+"""The paths of layers in a network: in error messages, and as names of scopes.
 
-Owns: the path that a message of ours gets on its way up through the calls of modules;
-scopes that are named by paths.
+Owns: the path that is put before one of our messages on its way up through the calls of
+modules; scopes that are named by paths.
 Must not own: the messages.
 Read next: `module.py`.
 """
@@ -18,16 +18,15 @@ from microgradnd.scopes import scope
 if TYPE_CHECKING:
     from microgradnd.nn.module import Module
 
-NAMED = (TypeError, ValueError, IndexError)  # of our own errors: those about what a layer was given
+NAMED = (TypeError, ValueError, IndexError)  # our own errors about the arguments of a layer
 
 
 def name_layer(error: Exception, module: Module) -> None:
-    """Have the message of an error that passes through a module's call begin with the
-    layer's path in that module.
+    """Put a layer's path before the message of an error that leaves a module's call.
 
-    The innermost module notes itself on the error, and each one around it that knows
-    that layer puts a longer path before the message. What the user's own code raises
-    stays as it is.
+    The innermost module records itself on the error. Each module around it that
+    contains this layer then puts a longer path before the message. Errors raised by the
+    user's own code don't change.
     """
     found = vars(error).get("_layer")
     if found is None:
@@ -38,7 +37,7 @@ def name_layer(error: Exception, module: Module) -> None:
 
 
 def is_ours(error: Exception) -> bool:
-    """Return whether an error was raised in a library's code, not the user's."""
+    """Return whether an error was raised by a library, not by the user's code."""
     traceback = error.__traceback__
     while traceback is not None and traceback.tb_next is not None:
         traceback = traceback.tb_next
@@ -46,9 +45,7 @@ def is_ours(error: Exception) -> bool:
 
 
 def path_of(layer: Module, module: Module) -> str:
-    """Return the path of a layer in a module, "" if it isn't there, without a look at
-    anything but modules.
-    """
+    """Return the path of a layer in a module, "" if it isn't there."""
     todo, seen = [("", module)], {id(module)}
     while todo:
         path, parent = todo.pop()
@@ -64,9 +61,7 @@ def path_of(layer: Module, module: Module) -> str:
 
 @contextlib.contextmanager
 def scoped(model: Module) -> Iterator[None]:
-    """Within it, each call of a module in a network is a `scope` that has the module's
-    path for a name.
-    """
+    """Make each call of a module in a network a `scope` named by the module's path."""
     modules = [(path, module) for path, module in model.named_modules() if "forward" not in vars(module)]
     try:
         for path, module in modules:

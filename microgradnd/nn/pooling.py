@@ -1,17 +1,16 @@
-"""Pooling: the largest element of each window, or the mean; and `Flatten`, which comes
-after it.
+"""Pooling: the largest element or the mean of each window; and `Flatten`.
 
 Owns: the functions with their rules, and the layers that call them.
 Must not own: how windows are counted (`windows.py`).
 Read next: `windows.py`.
 
-Ties: the first of the largest elements of a window gets the whole gradient, as in
-PyTorch (`np.max` shares it). NaN: the result of a window with a NaN is NaN, and the
-first NaN gets the gradient.
+Ties: among equal largest elements of a window, the first gets the whole gradient, as in
+PyTorch (`np.max` shares it). NaN: a window with a NaN gives NaN, and its first NaN gets
+the gradient.
 
-Two operations give all derivatives: `picked` takes an element from each window or, told
-no taps, their sum; `returned` adds elements to where they came from. Each is the
-transpose of the other.
+Two operations give all derivatives: `picked` takes one element from each window, or
+without taps the window's sum; `returned` adds elements at the places they came from.
+Each is the transpose of the other.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from microgradnd.registry import defjvp, defvjp, linear, plain, primitive
 
 
 def seen(x: Any, kernel: Sizes, stride: Sizes, padding: Padding, dilation: Sizes, fill: float = 0) -> list[Any]:
-    """Return what the windows see at each tap of an array with a number around it."""
+    """Return the elements that the windows see at each tap of a padded array."""
     x = np.asarray(x)
     sizes = windows(x.shape[2:], kernel, stride, padding, dilation)
     inside, wide = border(x.shape[2:], padding)
@@ -53,9 +52,7 @@ def max_pool(x: Any, **how: Any) -> Any:
 
 @primitive
 def winners(x: Any, largest: Any, **how: Any) -> Any:
-    """Return the tap of the largest element of each window: of the first one, or of the
-    first NaN.
-    """
+    """Return the tap of each window's largest element: the first one, or first NaN."""
     largest, parts = np.asarray(largest), seen(x, **how, fill=np.nan)
     places = leading((part != largest for part in parts), np.min_scalar_type(len(parts)))
     nan = largest != largest
@@ -66,9 +63,7 @@ def winners(x: Any, largest: Any, **how: Any) -> Any:
 
 
 def leading(conditions: Iterator[Any], dtype: Any) -> Any:
-    """Return how many boolean arrays are true before the first that isn't, for each
-    element.
-    """
+    """Return, for each element, how many boolean arrays are true before a false one."""
     true = next(conditions)
     number = true.astype(dtype)
     for condition in conditions:
@@ -79,9 +74,7 @@ def leading(conditions: Iterator[Any], dtype: Any) -> Any:
 
 @primitive
 def picked(x: Any, winner: Any, **how: Any) -> Any:
-    """Return the element of each window at a tap, or the sum of all if there is
-    none.
-    """
+    """Return each window's element at a tap, or its sum if there is no tap."""
     parts = seen(x, **how)
     out = np.zeros_like(parts[0])
     for tap, part in enumerate(parts):
@@ -93,12 +86,10 @@ def picked(x: Any, winner: Any, **how: Any) -> Any:
 def returned(
     g: Any, winner: Any, shape: Sizes, *, kernel: Sizes, stride: Sizes, padding: Padding, dilation: Sizes
 ) -> Any:
-    """Return an array with each element of g added at a tap of its window, or at all of
-    them.
-    """
+    """Return an array with each element of g added at one tap of its window, or all."""
     g = np.asarray(g)
     like = g if winner is None else winner
-    laid = np.empty_like(like, g.dtype)  # in the order that x has in memory
+    laid = np.empty_like(like, g.dtype)  # in the memory order of x
     laid[...] = g
     inside, wide = border(shape, padding)
     out: Any = np.zeros_like(like, g.dtype, shape=(*g.shape[:2], *wide))
@@ -119,7 +110,7 @@ linear(returned, lambda g, out, z, winner, shape, **how: picked(g, winner, **how
 def settings(
     function: str, x: Any, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
 ) -> dict[str, Any]:
-    """Return how windows lie over the last axes of x, checked."""
+    """Return the checked settings of windows over the last axes of x."""
     kernel = counts(function, "kernel_size", kernel_size)
     steps = kernel if stride is None else counts(function, "stride", stride)
     spacing, edges = counts(function, "dilation", dilation), counts(function, "padding", padding, least=0)
@@ -127,9 +118,9 @@ def settings(
     for n, k, s, p, d in zip(x.shape[2:], kernel, steps, edges, spacing, strict=True):
         reach = d * (k - 1) + 1
         if p > reach // 2:
-            raise ValueError(f"{function}: padding must be at most half of kernel_size, {kernel}, got {padding!r}")
+            raise ValueError(f"{function}: padding must be at most half of kernel_size={kernel}, got {padding!r}")
         room = n + 2 * p - reach
-        last = (-(-room // s) if ceil_mode else room // s) * s  # where the last window begins, from the padding on
+        last = (-(-room // s) if ceil_mode else room // s) * s  # where the last window begins, counted from the padding
         last -= s * (last >= n + p)
         pads.append((p, last + reach - n - p))
     check_windows(function, x, kernel, steps, tuple(pads), spacing)
@@ -149,7 +140,7 @@ def avg_pooling(
     """Return the mean of each window."""
     x, is_single = images(function, x)
     how = settings(function, x, kernel_size, stride, padding, 1, ceil_mode)
-    counted = [low if count_include_pad else 0 for low, _ in how["padding"]]  # of the elements around x
+    counted = [low if count_include_pad else 0 for low, _ in how["padding"]]  # of the padding
     shape = [n + 2 * edge for n, edge in zip(x.shape[2:], counted, strict=True)]
     rest = tuple((low - edge, high - edge) for (low, high), edge in zip(how["padding"], counted, strict=True))
     ones = np.ones((1, 1, *shape), x.dtype if x.dtype.kind in "fc" else float)
@@ -158,15 +149,13 @@ def avg_pooling(
 
 
 def adaptive_avg_pooling(function: str, x: Any, output_size: Any) -> Any:
-    """Return the means of as many windows as wanted: along one axis, then along the
-    next.
-    """
+    """Return the means of a given number of windows, one axis after the other."""
     x, is_single = images(function, x)
     given = output_size if isinstance(output_size, tuple | list) else (output_size,) * (x.ndim - 2)
     if len(given) == x.ndim - 2:
         given = [n if size is None else size for n, size in zip(x.shape[2:], given, strict=True)]
     if 0 in x.shape[2:]:
-        raise ValueError(f"{function}: x has shape {x.shape}, and of no elements there is no mean; leave it out")
+        raise ValueError(f"{function}: x must have elements to average, got shape {x.shape}; leave such arrays out")
     for axis, m in enumerate(counts(function, "output_size", given), start=2):
         n, before = x.shape[axis], (slice(None),) * axis
         parts = [x[*before, i * n // m : -(-(i + 1) * n // m)] for i in range(m)]
@@ -180,21 +169,21 @@ def max_pool1d(
 ) -> Any:
     """Return the largest element of each window.
 
-    Of equal elements the first gets the gradient. A window with a NaN gives NaN, whose
-    gradient goes to the first NaN.
+    Among equal elements, the first gets the gradient. A window with a NaN gives NaN,
+    and the gradient goes to its first NaN.
 
     Parameters
     ----------
     x : array_like of shape (batch, channels, length), or without batch
     kernel_size : int
     stride : int, optional
-        How far a window is from the next, by default kernel_size.
+        The distance from one window to the next, by default kernel_size.
     padding : int
-        How far windows reach over the edges; what they see there is never the largest.
+        How far windows reach over the edges; the padding is never the largest element.
     dilation : int
-        How far the elements of a window are from each other.
+        The distance between neighbouring elements of a window.
     ceil_mode : bool
-        Whether a last window may reach over the end, so that no element is left out.
+        Whether the last window may reach over the end, so that no element is left out.
 
     Returns
     -------
@@ -207,7 +196,7 @@ def max_pool1d(
 
     See Also
     --------
-    avg_pool1d : the mean instead.
+    avg_pool1d : the mean.
 
     Examples
     --------
@@ -235,11 +224,11 @@ def avg_pool1d(
     x : array_like of shape (batch, channels, length), or without batch
     kernel_size : int
     stride : int, optional
-        How far a window is from the next, by default kernel_size.
+        The distance from one window to the next, by default kernel_size.
     padding : int
-        How many zeros are around x.
+        The number of zeros around x.
     ceil_mode : bool
-        Whether a last window may reach over the end, so that no element is left out.
+        Whether the last window may reach over the end, so that no element is left out.
     count_include_pad : bool
         Whether the zeros of the padding count in the mean.
 
@@ -254,7 +243,7 @@ def avg_pool1d(
 
     See Also
     --------
-    max_pool1d : the largest instead.
+    max_pool1d : the largest element.
 
     Examples
     --------
@@ -268,11 +257,10 @@ def avg_pool1d(
 
 @of_one
 def adaptive_avg_pool1d(x: Any, output_size: Any) -> Any:
-    """Return the means of as many windows as wanted, which share out the elements
-    evenly.
+    """Return the means of a given number of windows that divide the elements evenly.
 
-    Window i of m goes from element floor(i n / m) to before element ceil((i + 1) n / m)
-    of n.
+    Of n elements, window i of m has those from floor(i n / m) to before
+    ceil((i + 1) n / m).
 
     Parameters
     ----------
@@ -305,21 +293,21 @@ def max_pool2d(
 ) -> Any:
     """Return the largest element of each window.
 
-    Of equal elements the first gets the gradient. A window with a NaN gives NaN, whose
-    gradient goes to the first NaN.
+    Among equal elements, the first gets the gradient. A window with a NaN gives NaN,
+    and the gradient goes to its first NaN.
 
     Parameters
     ----------
     x : array_like of shape (batch, channels, height, width), or without batch
     kernel_size : int or tuple of two
     stride : int or tuple of two, optional
-        How far a window is from the next, by default kernel_size.
+        The distance from one window to the next, by default kernel_size.
     padding : int or tuple of two
-        How far windows reach over the edges; what they see there is never the largest.
+        How far windows reach over the edges; the padding is never the largest element.
     dilation : int or tuple of two
-        How far the elements of a window are from each other.
+        The distance between neighbouring elements of a window.
     ceil_mode : bool
-        Whether a last window may reach over the end, so that no element is left out.
+        Whether the last window may reach over the end, so that no element is left out.
 
     Returns
     -------
@@ -332,7 +320,7 @@ def max_pool2d(
 
     See Also
     --------
-    avg_pool2d : the mean instead.
+    avg_pool2d : the mean.
 
     Examples
     --------
@@ -361,11 +349,11 @@ def avg_pool2d(
     x : array_like of shape (batch, channels, height, width), or without batch
     kernel_size : int or tuple of two
     stride : int or tuple of two, optional
-        How far a window is from the next, by default kernel_size.
+        The distance from one window to the next, by default kernel_size.
     padding : int or tuple of two
-        How many zeros are around x.
+        The number of zeros around x.
     ceil_mode : bool
-        Whether a last window may reach over the end, so that no element is left out.
+        Whether the last window may reach over the end, so that no element is left out.
     count_include_pad : bool
         Whether the zeros of the padding count in the mean.
 
@@ -380,7 +368,7 @@ def avg_pool2d(
 
     See Also
     --------
-    max_pool2d : the largest instead.
+    max_pool2d : the largest element.
 
     Examples
     --------
@@ -395,17 +383,16 @@ def avg_pool2d(
 
 @of_one
 def adaptive_avg_pool2d(x: Any, output_size: Any) -> Any:
-    """Return the means of as many windows as wanted, which share out the elements
-    evenly.
+    """Return the means of a given number of windows that divide the elements evenly.
 
-    Window i of m goes from element floor(i n / m) to before element ceil((i + 1) n / m)
-    of n.
+    Of n elements, window i of m has those from floor(i n / m) to before
+    ceil((i + 1) n / m).
 
     Parameters
     ----------
     x : array_like of shape (batch, channels, height, width), or without batch
     output_size : int, or tuple of two int or None
-        The number of windows along each axis; None keeps the axis as it is.
+        The number of windows along each axis; None leaves the axis unchanged.
 
     Returns
     -------
@@ -427,7 +414,7 @@ def adaptive_avg_pool2d(x: Any, output_size: Any) -> Any:
 
 
 class Pool(Calls):
-    """A module that pools."""
+    """The base class of pooling modules."""
 
     if TYPE_CHECKING:
 
@@ -490,7 +477,7 @@ class AvgPool1d(AvgPool, function=avg_pool1d):
 
 
 class AdaptiveAvgPool1d(Pool, function=adaptive_avg_pool1d):
-    """The means of as many windows as wanted, whatever the size of the input.
+    """The means of a given number of windows, for inputs of any size.
 
     Parameters
     ----------
@@ -543,7 +530,7 @@ class AvgPool2d(AvgPool, function=avg_pool2d):
 
 
 class AdaptiveAvgPool2d(Pool, function=adaptive_avg_pool2d):
-    """The means of as many windows as wanted, whatever the size of the input.
+    """The means of a given number of windows, for inputs of any size.
 
     Parameters
     ----------
@@ -562,8 +549,7 @@ class AdaptiveAvgPool2d(Pool, function=adaptive_avg_pool2d):
 
 
 class Flatten(Module):
-    """Joins axes to one: by default all but the first, so that each element of a batch
-    becomes a vector.
+    """Joins axes to one, by default all but the first: each example becomes a vector.
 
     Parameters
     ----------
@@ -594,8 +580,8 @@ class Flatten(Module):
         start, end = (dim + x.ndim if dim < 0 else dim for dim in (self.start_dim, self.end_dim))
         if not 0 <= start <= end < x.ndim:
             raise ValueError(
-                f"Flatten: axes {self.start_dim} to {self.end_dim} must be axes of the input, got shape {x.shape}; put "
-                f"the batch first, or pass other start_dim and end_dim"
+                f"Flatten: x must have axes {self.start_dim} to {self.end_dim}, got shape {x.shape}; put the batch "
+                f"first, or pass other start_dim and end_dim"
             )
         return np.reshape(x, (*x.shape[:start], math.prod(x.shape[start : end + 1]), *x.shape[end + 1 :]))
 

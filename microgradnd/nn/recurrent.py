@@ -5,14 +5,14 @@ rules; `RNN`, `GRU`, `LSTM`.
 Must not own: attention (`attention.py`).
 Read next: `attention.py`.
 
-All time steps of the inputs are multiplied by their weights at once. The loop over time
-is one operation: in each step it multiplies a state by its weights. Given all states,
-all gates of all time steps can be computed again at once, and so can their slopes: how
-the next state changes with what goes into it. What remains of the derivative is a
-*linear* recurrence in these slopes, in time for tangents and against time for
-cotangents (backpropagation through time). Each of the two is one operation too, and its
-derivative leads back to both of them. So derivatives of all orders are a few short
-loops and a few large products.
+The inputs of all time steps are multiplied by their weights at once. The loop over time
+is one operation, which in each step multiplies a state by its weights. Once all states
+are known, the gates of all time steps can be computed again at once, and so can their
+slopes: how the next state changes with the gates' inputs. The rest of the derivative is
+a *linear* recurrence in these slopes, forward in time for tangents and backward for
+cotangents (backpropagation through time). Each of these two recurrences is one
+operation too, and their derivatives lead back to both of them. So derivatives of all
+orders take a few short loops and a few large products.
 
 Shapes, for T time steps of N sequences, H features, G gates and P parts of a state (two
 in an LSTM, else one): inputs (T, N, G H), states (1 + T, P, N, H) with the initial one
@@ -44,20 +44,20 @@ KINDS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
 class Cell(NamedTuple):
-    """One time step of a recurrent layer, for arrays of any number of axes in front:
-    one step, or all.
+    """One time step of a recurrent layer; with leading axes, many steps at once.
 
     Attributes
     ----------
     gates, parts : int
-        How many gates there are, and how many parts a state has.
+        The number of gates, and the number of parts of a state.
     step : callable
-        `step(inputs, hidden, *state)` returns the parts of the next state. What comes
-        from the inputs and what comes from the state have the shape (..., N, G, H).
+        `step(inputs, hidden, *state)` returns the parts of the next state. `inputs`
+        comes from the layer's inputs and `hidden` from the state, both (..., N, G, H).
     slopes : callable
-        `slopes(inputs, hidden, state, next_state)`, of states (..., P, N, H), returns
-        how the next state changes: with `inputs` and with `hidden`, both (..., P, N, G,
-        H), and directly with the last part of the state (..., P, N, H).
+        `slopes(inputs, hidden, state, next_state)`, for states (..., P, N, H), returns
+        the derivatives of the next state: with respect to `inputs` and to `hidden`,
+        both (..., P, N, G, H), and directly to the last part of the state,
+        (..., P, N, H).
     """
 
     gates: int
@@ -67,16 +67,12 @@ class Cell(NamedTuple):
 
 
 def sigmoid(x: Any) -> Any:
-    """Return 1 / (1 + exp(-x)) to the precision of a gate, in one call of a
-    transcendental function.
-    """
+    """Return 1 / (1 + exp(-x)) by a single tanh, accurate enough for a gate."""
     return 0.5 * np.tanh(0.5 * x) + 0.5
 
 
 def simple(activation: Callable[[Any], Any], slope: Callable[[Any], Any]) -> Cell:
-    """Return the cell h' = activation(inputs + hidden), for a slope that is a function
-    of h'.
-    """
+    """Return the cell h' = activation(inputs + hidden); slope is a function of h'."""
 
     def slopes(inputs: Any, hidden: Any, state: Any, new: Any) -> tuple[Any, Any, Any]:
         of_sum = slope(new)[..., None, :]
@@ -127,7 +123,7 @@ def lstm_slopes(inputs: Any, hidden: Any, state: Any, new: Any) -> tuple[Any, An
 
 CELLS = {
     "RNN_TANH": simple(np.tanh, lambda h: 1 - h * h),
-    "RNN_RELU": simple(lambda x: np.maximum(x, 0), np.sign),  # so that the slope at 0 is 0
+    "RNN_RELU": simple(lambda x: np.maximum(x, 0), np.sign),  # the slope at 0 is 0
     "GRU": Cell(3, 1, gru_step, gru_slopes),
     "LSTM": Cell(4, 2, lstm_step, lstm_slopes),
 }
@@ -144,7 +140,7 @@ def from_states(states: Any, weight: Any, bias: Any = None) -> Any:
 
 
 def to_gates(slopes: Any, back: Any) -> Any:
-    """Return the cotangents of the gates, given those of the states: (T, N, G H)."""
+    """Return the cotangents of the gates from those of the states: (T, N, G H)."""
     parts = slopes * back[1:, :, :, None]
     e = parts[:, 0] if parts.shape[1] == 1 else np.sum(parts, axis=1)
     return e.reshape((*e.shape[:2], e.shape[2] * e.shape[3]))
@@ -175,11 +171,11 @@ def recurrent_cotangents(g: Any, out: Any, mode: str, inputs: Any, initial: Any,
 
 @primitive
 def through_time(moved: Any, slopes: Any, carried: Any, weight: Any) -> Any:
-    """Return y with y[0] = moved[0], y[t+1] = moved[t+1] + slopes[t] (y[t] W'), summed
-    over gates, + carried[t] y[t].
+    """Return the states of a linear recurrence.
 
-    Of a state with two parts, the first is multiplied by the weights, and the second is
-    carried on.
+    y[0] = moved[0]; y[t + 1] = moved[t + 1] + slopes[t] (y[t] W') + carried[t] y[t],
+    with the middle term summed over the gates. If a state has two parts, the first is
+    multiplied by the weights, and the second is carried on.
     """
     out = np.empty(moved.shape, moved.dtype)
     out[...] = moved
@@ -191,9 +187,7 @@ def through_time(moved: Any, slopes: Any, carried: Any, weight: Any) -> Any:
 
 @primitive
 def back_through_time(g: Any, slopes: Any, carried: Any, weight: Any) -> Any:
-    """Return the transpose of the linear map `moved -> through_time(moved, ...)`,
-    applied to g.
-    """
+    """Apply the transpose of the linear map moved -> through_time(moved, ...) to g."""
     out = np.empty(g.shape, g.dtype)
     out[...] = g
     for t in reversed(range(len(slopes))):
@@ -204,8 +198,9 @@ def back_through_time(g: Any, slopes: Any, carried: Any, weight: Any) -> Any:
 
 
 def linear_cotangents(transpose: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the VJP rule of one of the two linear recurrences, given the other: their
-    coefficients have the same.
+    """Return the VJP rule of one linear recurrence, given the other, its transpose.
+
+    Both have the same cotangents of slopes, carried and weight.
     """
 
     def cotangents(g: Any, out: Any, first: Any, slopes: Any, carried: Any, weight: Any) -> Any:
@@ -227,9 +222,7 @@ for function, rule in (
 
 
 class Recurrent(Module):
-    """What `RNN`, `GRU` and `LSTM` have in common: all but the cell. Their parameters
-    are described there.
-    """
+    """The base class of `RNN`, `GRU` and `LSTM`, which only add their cells."""
 
     mode: str
     weight_hh_l0: Tensor
@@ -252,7 +245,7 @@ class Recurrent(Module):
         check_settings(name, input_size=input_size, hidden_size=hidden_size, num_layers=num_layers)
         check_settings(name, dropout=dropout)
         if dropout and num_layers == 1:
-            warnings.warn(f"{name}: dropout acts between layers, and num_layers=1 has nothing between", stacklevel=3)
+            warnings.warn(f"{name}: dropout acts between layers, so num_layers=1 has no dropout", stacklevel=3)
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.batch_first, self.dropout, self.bidirectional = batch_first, dropout, bidirectional
         self.rng = generator(rng)
@@ -267,28 +260,27 @@ class Recurrent(Module):
                     setattr(self, f"{kind}_l{layer}{direction}", None if values is None else Parameter(values, dtype))
 
     def forward(self, input: Any, hx: Any = None) -> tuple[Any, Any]:
-        """Return the last layer's states after each time step, and every layer's state
-        after the last one.
+        """Return the last layer's states at all times, and all layers' last states.
 
         Parameters
         ----------
         input : array_like of shape (time, batch, input_size)
-            With `batch_first`, (batch, time, input_size). A single sequence has no axis
-            for the batch.
+            With `batch_first`, (batch, time, input_size). A single sequence has no
+            batch axis.
         hx : array_like of shape (layers, batch, hidden_size), optional
-            The states before the first time step, by default 0; for an LSTM a pair (h,
-            c) of them. Each direction of a layer counts as one.
+            The states before the first time step, by default 0; for an LSTM, a pair
+            (h, c) of them. Each direction of a layer counts as a layer.
 
         Returns
         -------
         output : Tensor of shape (time, batch, directions * hidden_size)
-            With its axes in the order of the input's.
+            Its axes are in the order of the input's axes.
         last : Tensor of the shape of hx, or a pair of them
 
         Raises
         ------
         ValueError
-            If a shape doesn't fit, or if there is no time step.
+            If a shape doesn't fit, or there is no time step.
         TypeError
             If hx isn't a pair for an LSTM.
         """
@@ -299,7 +291,7 @@ class Recurrent(Module):
             axes = "(batch, time" if self.batch_first else "(time, batch"
             raise ValueError(
                 f"{name}: input must have shape {axes}, {self.input_size}), or (time, {self.input_size}) for a single "
-                f"sequence, with at least one time step; got {x.shape}"
+                f"sequence, with at least one time step, got {x.shape}"
             )
         x = np.swapaxes(x, 0, 1) if is_swapped else x[:, None] if is_single else x
         initial = self._initial(hx, x, is_single)
@@ -324,7 +316,7 @@ class Recurrent(Module):
         return np.swapaxes(x, 0, 1) if is_swapped else x, last[0] if len(last) == 1 else tuple(last)
 
     def _directions(self) -> tuple[str, ...]:
-        """Return how the names of the parameters of a layer's directions end."""
+        """Return the suffixes of parameter names, one for each direction."""
         return ("", "_reverse") if self.bidirectional else ("",)
 
     def _initial(self, hx: Any, x: Any, is_single: bool) -> Any:
@@ -335,14 +327,14 @@ class Recurrent(Module):
             dtype = np.result_type(x.dtype, self.weight_hh_l0.dtype)
             if isinstance(batch, int):
                 return np.zeros((layers, parts, batch, self.hidden_size), dtype)
-            # in a compiled function that leaves the length open
+            # the batch's size is open, in a compiled function
             return np.broadcast_to(np.zeros_like(x[0, :, :1], dtype), (layers, parts, batch, self.hidden_size))
         if parts > 1 and not (isinstance(hx, tuple | list) and len(hx) == parts):
             raise TypeError(f"{name}: hx must be a pair (h, c) of initial states, got {type(hx).__name__}")
         shape = (layers, self.hidden_size) if is_single else (layers, batch, self.hidden_size)
         given = [operand(name, part, "hx", "biuf") for part in (hx if parts > 1 else (hx,))]
         if wrong := [part.shape for part in given if part.shape != shape]:
-            raise ValueError(f"{name}: an initial state must have shape {shape}, got {wrong[0]}")
+            raise ValueError(f"{name}: hx, an initial state, must have shape {shape}, got {wrong[0]}")
         return np.stack([part[:, None] if is_single else part for part in given], axis=1)
 
     def extra_repr(self) -> str:
@@ -351,48 +343,50 @@ class Recurrent(Module):
 
 
 class RNN(Recurrent):
-    """tanh(x W_ih' + b_ih + h W_hh' + b_hh), or relu of that, from each time step to
-    the next: Elman's network.
+    """Elman's recurrent network.
+
+    Each time step computes h' = tanh(x W_ih' + b_ih + h W_hh' + b_hh), or relu instead
+    of tanh.
 
     Parameters
     ----------
     input_size, hidden_size : int
         The numbers of features of the input and of a state.
     num_layers : int
-        How many layers there are, each taking the states of the one before.
+        The number of layers; each takes the states of the one before.
     nonlinearity : {"tanh", "relu"}
     bias : bool
-        Whether there are biases.
+        Whether to have biases.
     batch_first : bool
         Whether input and output have the shape (batch, time, features) rather than
         (time, batch, features).
     dropout : float
         The probability with which elements between two layers are set to 0 in training.
     bidirectional : bool
-        Whether each layer also goes through the sequence backwards.
+        Whether each layer also goes through the sequence in reverse.
     dtype : dtype
-        Of the parameters, by default float64.
+        The dtype of the parameters, by default float64.
     rng : numpy.random.Generator, optional
-        For the initial values, uniform on +-1/sqrt(hidden_size) as in PyTorch, and for
-        dropout.
+        The generator for initial values, uniform on +-1/sqrt(hidden_size) as in
+        PyTorch, and for dropout.
 
     Attributes
     ----------
     weight_ih_l0 : Tensor of shape (hidden_size, input_size)
-        Of the first layer; `weight_ih_l1` of the next one, `weight_ih_l0_reverse` of
-        the other direction.
+        The weight of the first layer. The next layer has `weight_ih_l1`, and the other
+        direction `weight_ih_l0_reverse`.
     weight_hh_l0 : Tensor of shape (hidden_size, hidden_size)
     bias_ih_l0, bias_hh_l0 : Tensor of shape (hidden_size,), or None
 
     Raises
     ------
     ValueError
-        If a size isn't a positive integer, or `dropout` isn't a probability, or there
-        is no such nonlinearity.
+        If a size isn't a positive integer, `dropout` isn't a probability, or the
+        nonlinearity is unknown.
 
     See Also
     --------
-    GRU, LSTM : cells with gates, which remember for longer.
+    GRU, LSTM : have gates, and remember for longer.
 
     Examples
     --------
@@ -425,35 +419,35 @@ class RNN(Recurrent):
 
 
 class GRU(Recurrent):
-    """Gated recurrent units: a gate z says how much of a state stays, a gate r how much
-    of it the candidate n sees.
+    """Gated recurrent units.
 
-    r = sigmoid(W_ir x + b_ir + W_hr h + b_hr), z likewise, n = tanh(W_in x + b_in + r
-    (W_hn h + b_hn)), h' = (1 - z) n + z h.
+    The gate z decides how much of a state stays, and the gate r how much of it the
+    candidate n sees: r = sigmoid(W_ir x + b_ir + W_hr h + b_hr), z in the same way with
+    its own weights, n = tanh(W_in x + b_in + r (W_hn h + b_hn)), h' = (1 - z) n + z h.
 
     The parameters are those of `RNN` without `nonlinearity`.
 
     Attributes
     ----------
     weight_ih_l0 : Tensor of shape (3 hidden_size, input_size)
-        The rows of r, z and n, in this order.
+        The rows for r, z and n, in this order.
     weight_hh_l0 : Tensor of shape (3 hidden_size, hidden_size)
     bias_ih_l0, bias_hh_l0 : Tensor of shape (3 hidden_size,), or None
 
     See Also
     --------
-    RNN : its parameters.
+    RNN : describes the parameters.
 
     Notes
     -----
-    Cho et al. (2014), "Learning phrase representations using RNN encoder-decoder for statistical machine translation";
-    as in PyTorch, r multiplies W_hn h + b_hn, not h.
+    Cho et al. (2014), "Learning phrase representations using RNN encoder-decoder for
+    statistical machine translation". As in PyTorch, r multiplies W_hn h + b_hn, not h.
 
     Examples
     --------
     >>> import numpy as np
     >>> from microgradnd import nn
-    >>> layer = nn.GRU(3, 4, batch_first=True, bidirectional=True, rng=np.random.default_rng(0))
+    >>> layer = nn.GRU(3, 4, batch_first=True, bidirectional=True)
     >>> output, last = layer(np.ones((2, 5, 3)))
     >>> output.shape, last.shape
     ((2, 5, 8), (2, 2, 4))
@@ -463,28 +457,29 @@ class GRU(Recurrent):
 
 
 class LSTM(Recurrent):
-    """Long short-term memory: a cell c that a gate f keeps, a gate i writes to and a
-    gate o reads.
+    """Long short-term memory.
 
-    i = sigmoid(W_ii x + b_ii + W_hi h + b_hi), f and o likewise, g = tanh(W_ig x + b_ig
-    + W_hg h + b_hg), c' = f c + i g, h' = o tanh(c').
+    The gate f keeps the cell c, the gate i writes to it, and the gate o reads it:
+    i = sigmoid(W_ii x + b_ii + W_hi h + b_hi), f and o in the same way with their own
+    weights, g = tanh(W_ig x + b_ig + W_hg h + b_hg), c' = f c + i g, h' = o tanh(c').
 
     The parameters are those of `RNN` without `nonlinearity`. A state is a pair (h, c).
 
     Attributes
     ----------
     weight_ih_l0 : Tensor of shape (4 hidden_size, input_size)
-        The rows of i, f, g and o, in this order.
+        The rows for i, f, g and o, in this order.
     weight_hh_l0 : Tensor of shape (4 hidden_size, hidden_size)
     bias_ih_l0, bias_hh_l0 : Tensor of shape (4 hidden_size,), or None
 
     See Also
     --------
-    RNN : its parameters.
+    RNN : describes the parameters.
 
     Notes
     -----
-    Hochreiter & Schmidhuber (1997), "Long short-term memory"; the gate f is that of Gers et al. (2000).
+    Hochreiter & Schmidhuber (1997), "Long short-term memory", with the gate f of Gers
+    et al. (2000).
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""A table of a network's layers: what goes in and out of each, and what it takes.
+"""A table of a network's layers: their inputs, outputs, parameters and memory.
 
 Owns: `summary`.
 Must not own: the walk over a network's modules, and hooks (`module.py`).
@@ -28,17 +28,17 @@ class Row:
     Attributes
     ----------
     path : str
-        From the outermost module, which has "".
+        The layer's path from the outermost module, whose path is "".
     kind : str
-        The name of its class.
-    inputs, outputs : list of tuple of int
-        The shapes of its arrays; without outputs the call failed.
+        The name of the layer's class.
+    inputs, outputs : list of tuple of int, or None
+        The shapes of the arrays; outputs are None if the call failed.
     parameters : int
-        How many numbers its own parameters have, without those of the modules within
-        it.
+        The number of elements of the layer's own parameters, without those of the
+        modules within it.
     memory : int
-        The bytes of its own parameters and, where no other module is within it, of its
-        outputs.
+        The bytes of the layer's own parameters and, if there are no modules within it,
+        of its outputs.
     """
 
     path: str
@@ -51,14 +51,14 @@ class Row:
 
 @dataclass
 class Summary:
-    """What `summary` returns: its text is the table.
+    """The result of `summary`; its `repr` is the table.
 
     Attributes
     ----------
     rows : list of Row
-        In the order of the calls, a module before those within it.
+        The calls in their order, a module before the modules within it.
     error : Exception or None
-        What the layer in the last row failed with.
+        The exception by which the layer in the last row failed.
     """
 
     rows: list[Row] = field(default_factory=list)
@@ -77,23 +77,22 @@ class Summary:
 
 @explained
 def summary(model: Module, *args: Any, **kwargs: Any) -> Summary:
-    """Call a network, in evaluation and without recording, and return a table of its
-    layers.
+    """Call a network, and return a table of its layers.
 
-    If a layer fails, the table goes up to that layer, and says why. The network is
-    afterwards as it was.
+    The call is in evaluation mode and isn't recorded. If a layer fails, the table ends
+    with this layer and the reason. The network doesn't change.
 
     Parameters
     ----------
     model : Module
     *args, **kwargs
-        What it is called with.
+        The arguments of the call.
 
     Returns
     -------
     Summary
-        With the attributes `rows` and `error`; its text is the table, by layer: shapes,
-        the number of parameters, and the memory of parameters and outputs.
+        The attributes `rows` and `error`. Its `repr` is a table with, for each layer,
+        the shapes, the number of parameters, and the memory of parameters and outputs.
 
     Raises
     ------
@@ -104,7 +103,8 @@ def summary(model: Module, *args: Any, **kwargs: Any) -> Summary:
     --------
     >>> import numpy as np
     >>> from microgradnd import nn
-    >>> nn.summary(nn.Sequential(nn.Linear(2, 64), nn.ReLU(), nn.Linear(64, 1)), np.ones((100, 2)))
+    >>> model = nn.Sequential(nn.Linear(2, 64), nn.ReLU(), nn.Linear(64, 1))
+    >>> nn.summary(model, np.ones((100, 2)))
     layer        input      output     parameters    memory
     -------------------------------------------------------
     Sequential   (100, 2)   (100, 1)            0       0 B
@@ -115,7 +115,7 @@ def summary(model: Module, *args: Any, **kwargs: Any) -> Summary:
     total                                     257  105.3 kB
     """
     if not isinstance(model, Module):
-        raise TypeError(f"summary: the model must be a Module, got {type(model).__name__}; put it into a Module first")
+        raise TypeError(f"summary: model must be a Module, got {type(model).__name__}; put it into a Module first")
     result, called = Summary(), []
     paths = {id(module): path for path, module in model.named_modules()}
     counted: set[int] = set()
@@ -156,18 +156,18 @@ def summary(model: Module, *args: Any, **kwargs: Any) -> Summary:
 
 
 def arrays(value: Any) -> list[Any]:
-    """Return the arrays in what a layer takes or returns."""
+    """Return the arrays in a layer's arguments or result."""
     leaves = flatten(value, is_module)[0]
     return [leaf.data if isinstance(leaf, Tensor) else leaf for leaf in leaves if isinstance(leaf, Tensor | np.ndarray)]
 
 
 def shapes(value: Any) -> list[tuple[int, ...]]:
-    """Return the shapes of the arrays in what a layer takes or returns."""
+    """Return the shapes of the arrays in a layer's arguments or result."""
     return [array.shape for array in arrays(value)]
 
 
 def cells(row: Row) -> tuple[str, ...]:
-    """Return a row as texts."""
+    """Return the texts of a row."""
     depth = row.path.count(".") + 1 if row.path else 0
     name = f"{'  ' * depth}{row.path.rpartition('.')[2]}: {row.kind}" if row.path else row.kind
     outputs = "failed" if row.outputs is None else listed(row.outputs)
@@ -175,12 +175,12 @@ def cells(row: Row) -> tuple[str, ...]:
 
 
 def aligned(row: tuple[str, ...], widths: list[int]) -> list[str]:
-    """Return texts as wide as their columns, numbers on the right."""
+    """Return texts padded to the widths of their columns, numbers to the right."""
     return [text.ljust(w) if i < 3 else text.rjust(w) for i, (text, w) in enumerate(zip(row, widths, strict=True))]
 
 
 def listed(found: list[tuple[int, ...]]) -> str:
-    """Return shapes in a few words."""
+    """Return shapes as text."""
     return ", ".join(map(str, found)) or "-"
 
 

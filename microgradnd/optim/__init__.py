@@ -1,5 +1,4 @@
-"""Optimizers, schedules of their learning rates, clipping, and minimisation, under
-PyTorch's names.
+"""Optimizers, learning rate schedules, clipping and minimisation, as in PyTorch.
 
 Owns: the public names of `microgradnd.optim`.
 Must not own: any code.
@@ -16,7 +15,7 @@ from microgradnd.optim.minimizing import minimize
 from microgradnd.optim.optimizer import Optimizer
 from microgradnd.optim.sgd import SGD, Lion
 
-del adagrad, adam, sgd  # type: ignore[name-defined]  # noqa: F821  # modules: who writes optim.adam means optim.Adam
+del adagrad, adam, sgd  # type: ignore[name-defined]  # noqa: F821  # modules: someone who writes optim.adam means optim.Adam
 
 __all__ = [
     "SGD",

@@ -1,4 +1,4 @@
-"""Steps that are scaled by the squares of past gradients alone.
+"""Optimizers that scale steps by the squares of past gradients.
 
 Owns: the formulas of Adagrad, RMSprop and Adadelta.
 Must not own: the parameters and their layout (`flat.py`).
@@ -19,16 +19,16 @@ from microgradnd.settings import fraction, not_negative, setting, switch
 class Adagrad(Optimizer):
     """Steps divided by the root of the sum of all squared gradients.
 
-    With gradient g (plus `weight_decay` times the parameter), step t is v <- v + g^2, w
-    <- w - lr / (1 + (t - 1) lr_decay) g / (sqrt(v) + eps), from v =
-    initial_accumulator_value.
+    With gradient g (plus `weight_decay` times the parameter), step t is
+    v <- v + g^2, w <- w - lr / (1 + (t - 1) lr_decay) g / (sqrt(v) + eps),
+    starting from v = initial_accumulator_value.
 
     Parameters
     ----------
     params : iterable of Tensor, or of dict
         Leaves, such as `model.parameters()`; or groups of them, each a dict of "params"
-        and settings of its own. A parameter whose `.grad` is None is left as it is, its
-        step count too.
+        and settings of its own. A parameter whose `.grad` is None stays unchanged, as
+        does its step count.
     lr : float
         The learning rate, at least 0.
     lr_decay : float
@@ -36,11 +36,11 @@ class Adagrad(Optimizer):
     weight_decay : float
         The factor of the L2 penalty, at least 0.
     initial_accumulator_value : float
-        What the sum of squares starts with, at least 0.
+        The initial value of the sum of squares, at least 0.
     eps : float
-        Added to the root, which may be 0; at least 0.
+        Added to the root, so that nothing is divided by 0; at least 0.
     maximize : bool
-        Whether the loss is to grow.
+        Whether to maximise the loss rather than minimise it.
 
     Raises
     ------
@@ -56,7 +56,8 @@ class Adagrad(Optimizer):
 
     References
     ----------
-    Duchi, Hazan, Singer (2011), Adaptive subgradient methods for online learning and stochastic optimization.
+    Duchi, Hazan, Singer (2011), Adaptive subgradient methods for online learning and
+    stochastic optimization.
 
     Examples
     --------
@@ -86,12 +87,12 @@ class Adagrad(Optimizer):
 
 
 class RMSprop(Optimizer):
-    """Steps divided by the root of a mean of squared gradients.
+    """Steps divided by the root of a running mean of squared gradients.
 
-    With gradient g (plus `weight_decay` times the parameter), each step is v <- alpha v
-    + (1 - alpha) g^2, d = g / (sqrt(v) + eps), w <- w - lr d, from v = 0. With
-    `centered` the square of the mean gradient is taken off v under the root; with
-    `momentum` b <- momentum b + d takes the place of d.
+    With gradient g (plus `weight_decay` times the parameter), each step is
+    v <- alpha v + (1 - alpha) g^2, d = g / (sqrt(v) + eps), w <- w - lr d,
+    starting from v = 0. With `centered`, the square of the mean gradient is subtracted
+    from v under the root. With `momentum`, b <- momentum b + d takes the place of d.
 
     Parameters
     ----------
@@ -100,18 +101,18 @@ class RMSprop(Optimizer):
     lr : float
         The learning rate, at least 0.
     alpha : float
-        How much of the mean square is kept each step, from 0 to below 1.
+        The share of the mean square that each step keeps, from 0 to below 1.
     eps : float
-        Added to the root, which may be 0; at least 0.
+        Added to the root, so that nothing is divided by 0; at least 0.
     weight_decay : float
         The factor of the L2 penalty, at least 0.
     momentum : float
         At least 0; 0 for none.
     centered : bool
-        Whether steps are divided by a standard deviation, instead of a root of a mean
+        Whether to divide steps by a standard deviation, instead of the root of a mean
         square.
     maximize : bool
-        Whether the loss is to grow.
+        Whether to maximise the loss rather than minimise it.
 
     Raises
     ------
@@ -120,12 +121,12 @@ class RMSprop(Optimizer):
 
     See Also
     --------
-    Adam : with a mean of the gradients too.
+    Adam : uses a mean of the gradients too.
 
     References
     ----------
-    Hinton (2012), lecture 6e of Neural networks for machine learning; Graves (2013), Generating sequences with
-    recurrent neural networks, for `centered`.
+    Hinton (2012), lecture 6e of Neural networks for machine learning; Graves (2013),
+    Generating sequences with recurrent neural networks, for `centered`.
 
     Examples
     --------
@@ -162,27 +163,26 @@ class RMSprop(Optimizer):
 
 
 class Adadelta(Optimizer):
-    """Steps in the parameters' own units: scaled by past steps, and divided by past
-    gradients.
+    """Steps in the parameters' own units: past steps divided by past gradients.
 
-    With gradient g (plus `weight_decay` times the parameter), each step is v <- rho v +
-    (1 - rho) g^2, d = sqrt(u + eps) / sqrt(v + eps) g, u <- rho u + (1 - rho) d^2, w <-
-    w - lr d, from u = v = 0.
+    With gradient g (plus `weight_decay` times the parameter), each step is
+    v <- rho v + (1 - rho) g^2, d = sqrt(u + eps) / sqrt(v + eps) g,
+    u <- rho u + (1 - rho) d^2, w <- w - lr d, starting from u = v = 0.
 
     Parameters
     ----------
     params : iterable of Tensor, or of dict
         As in `Adagrad`.
     lr : float
-        A factor of the steps, at least 0.
+        The factor of the steps, at least 0.
     rho : float
-        How much of the mean squares is kept each step, from 0 to below 1.
+        The share of the mean squares that each step keeps, from 0 to below 1.
     eps : float
-        Added under the roots; at least 0.
+        Added under the roots, at least 0.
     weight_decay : float
         The factor of the L2 penalty, at least 0.
     maximize : bool
-        Whether the loss is to grow.
+        Whether to maximise the loss rather than minimise it.
 
     Raises
     ------
@@ -191,7 +191,7 @@ class Adadelta(Optimizer):
 
     See Also
     --------
-    RMSprop : with a learning rate.
+    RMSprop : needs a learning rate.
 
     References
     ----------

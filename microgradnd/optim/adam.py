@@ -1,4 +1,4 @@
-"""Adam and its relatives: a mean of the gradients, scaled by that of their squares.
+"""Adam and its relatives: a mean of gradients, scaled by a mean of their squares.
 
 Owns: the formulas of Adam, AdamW and NAdam.
 Must not own: the parameters and their layout (`flat.py`).
@@ -12,14 +12,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from microgradnd.optim.optimizer import Optimizer
-from microgradnd.optim.sgd import ascending, penalised
+from microgradnd.optim.sgd import ascending, decayed, penalised
 from microgradnd.settings import not_negative, pair, setting, switch
 
 
 def moments(s: Any, g: Any, t: Any) -> tuple[Any, Any]:
-    """Move both moments towards a gradient; return the mean, and the root of the
-    unbiased mean square.
-    """
+    """Update both moments; return the mean and the root of the mean square."""
     beta1, beta2 = s.betas
     s.exp_avg = s.exp_avg + (1 - beta1) * (g - s.exp_avg)
     s.exp_avg_sq = beta2 * s.exp_avg_sq + (1 - beta2) * g * g
@@ -29,33 +27,40 @@ def moments(s: Any, g: Any, t: Any) -> tuple[Any, Any]:
     return s.exp_avg, np.sqrt(square) / np.sqrt(1 - beta2**t) + s.eps
 
 
+def adam_step(s: Any, g: Any, t: Any) -> Any:
+    """Return a step of Adam without weight decay."""
+    mean, root = moments(s, g, t)
+    return s.lr / (1 - s.betas[0] ** t) * mean / root
+
+
 class Adam(Optimizer):
     """Adaptive moment estimation, in PyTorch's convention.
 
     With gradient g (plus `weight_decay` times the parameter), step t is
     m <- m + (1 - beta1) (g - m), v <- beta2 v + (1 - beta2) g^2,
-    w <- w - lr / (1 - beta1^t) m / (sqrt(v / (1 - beta2^t)) + eps), from m = v = 0.
+    w <- w - lr / (1 - beta1^t) m / (sqrt(v / (1 - beta2^t)) + eps),
+    starting from m = v = 0.
 
     Parameters
     ----------
     params : iterable of Tensor, or of dict
         Leaves, such as `model.parameters()`; or groups of them, each a dict of "params"
-        and settings of its own. A parameter whose `.grad` is None is left as it is, its
-        step count too.
+        and settings of its own. A parameter whose `.grad` is None stays unchanged, as
+        does its step count.
     lr : float
-        The learning rate, at least 0; the attribute `lr` can be changed between steps,
-        as can every setting.
+        The learning rate, at least 0. You can change the attribute `lr` between steps,
+        and every other setting too.
     betas : (float, float)
-        How much of the mean gradient and of the mean squared gradient is kept each
-        step, from 0 to below 1.
+        The shares of the mean gradient and of the mean squared gradient that each step
+        keeps, from 0 to below 1.
     eps : float
-        Added to the root, which may be 0; at least 0.
+        Added to the root, so that nothing is divided by 0; at least 0.
     weight_decay : float
         The factor of the L2 penalty, at least 0.
     amsgrad : bool
-        Whether the largest v so far takes the place of v.
+        Whether to divide by the root of the largest v so far, instead of the latest.
     maximize : bool
-        Whether the loss is to grow.
+        Whether to maximise the loss rather than minimise it.
 
     Raises
     ------
@@ -67,8 +72,8 @@ class Adam(Optimizer):
 
     See Also
     --------
-    AdamW : with weight decay that isn't scaled.
-    NAdam : with Nesterov's momentum.
+    AdamW : weight decay that isn't scaled.
+    NAdam : Nesterov's momentum.
 
     References
     ----------
@@ -97,22 +102,21 @@ class Adam(Optimizer):
 
     @staticmethod
     def formula(s: Any, w: Any, g: Any, t: Any) -> Any:
-        mean, root = moments(s, penalised(s, w, g), t)
-        return s.lr / (1 - s.betas[0] ** t) * mean / root
+        return adam_step(s, penalised(s, w, g), t)
 
 
 class AdamW(Adam):
-    """Adam with weight decay apart from the gradient, so that it isn't scaled with it.
+    """Adam with weight decay that is separate from the gradient, and so not scaled.
 
-    Each step is that of `Adam` without decay, and then w <- w - lr weight_decay w, with
-    w as it was before the step.
+    Each step is a step of `Adam` without decay, then w <- w - lr weight_decay w, with w
+    as it was before the step.
 
     Parameters
     ----------
     params, lr, betas, eps, amsgrad, maximize
         As in `Adam`.
     weight_decay : float
-        How much of a parameter is taken off in each step, times lr; at least 0.
+        The share of a parameter subtracted in each step, times lr; at least 0.
 
     Raises
     ------
@@ -121,7 +125,7 @@ class AdamW(Adam):
 
     See Also
     --------
-    Adam : with the decay in the gradient.
+    Adam : adds the decay to the gradient.
 
     References
     ----------
@@ -143,17 +147,16 @@ class AdamW(Adam):
 
     @staticmethod
     def formula(s: Any, w: Any, g: Any, t: Any) -> Any:
-        mean, root = moments(s, ascending(s, g), t)
-        step = s.lr / (1 - s.betas[0] ** t) * mean / root
-        return step + s.lr * s.weight_decay * w if s.weight_decay else step
+        return decayed(s, w, adam_step(s, ascending(s, g), t))
 
 
 class NAdam(Optimizer):
     """Adam with Nesterov's momentum, which grows over the steps.
 
-    With mu(t) = beta1 (1 - 0.96^(momentum_decay t) / 2), the product P of mu up to step
-    t, and g, m, v as in `Adam`, step t is w <- w - lr ((1 - mu(t)) / (1 - P) g + mu(t +
-    1) / (1 - P mu(t + 1)) m) / (sqrt(v / (1 - beta2^t)) + eps).
+    Let mu(t) = beta1 (1 - 0.96^(momentum_decay t) / 2), and P the product of mu up to
+    step t. With g, m and v as in `Adam`, step t is
+    w <- w - lr ((1 - mu(t)) / (1 - P) g + mu(t + 1) / (1 - P mu(t + 1)) m)
+    / (sqrt(v / (1 - beta2^t)) + eps).
 
     Parameters
     ----------
@@ -162,12 +165,12 @@ class NAdam(Optimizer):
     lr : float
         The learning rate, at least 0.
     weight_decay : float
-        The factor of the L2 penalty, or with `decoupled_weight_decay` as in `AdamW`; at
-        least 0.
+        The factor of the L2 penalty, at least 0; with `decoupled_weight_decay`, as in
+        `AdamW`.
     momentum_decay : float
         How quickly the momentum grows, at least 0.
     decoupled_weight_decay : bool
-        Whether weight decay is kept apart from the gradient.
+        Whether weight decay is separate from the gradient.
 
     Raises
     ------
@@ -176,7 +179,7 @@ class NAdam(Optimizer):
 
     See Also
     --------
-    Adam : with plain momentum.
+    Adam : plain momentum.
 
     References
     ----------
@@ -211,4 +214,4 @@ class NAdam(Optimizer):
         mean, root = moments(s, g, t)
         ahead = s.lr * (1 - mu) * g / (1 - s.mu_product) + s.lr * mu_next * mean / (1 - mu_next * s.mu_product)
         step = ahead / root
-        return step + s.lr * s.weight_decay * w if s.decoupled_weight_decay and s.weight_decay else step
+        return decayed(s, w, step) if s.decoupled_weight_decay else step

@@ -1,7 +1,7 @@
 """Clipping of gradients, between `backward()` and `step()`.
 
 Owns: clipping by the norm of all gradients, and element by element.
-Must not own: what a step makes of gradients (`sgd.py`, `adam.py`, `adagrad.py`).
+Must not own: how a step uses gradients (`sgd.py`, `adam.py`, `adagrad.py`).
 Read next: `minimizing.py`.
 """
 
@@ -19,29 +19,29 @@ norm_order = number_check("a number greater than 0, or inf", lambda x: x > 0)
 
 
 def with_gradients(name: str, parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
-    """Return those parameters that have a gradient."""
+    """Return the parameters that have a gradient."""
     given = [parameters] if isinstance(parameters, Tensor | str) or not isinstance(parameters, Iterable) else parameters
     listed = list(given)
     if not all(isinstance(p, Tensor) for p in listed):
-        raise TypeError(f"{name} takes parameters, got {parameters!r:.80}; pass model.parameters()")
+        raise TypeError(f"{name}: parameters must be Tensors, got {parameters!r:.80}; pass model.parameters()")
     return [p for p in listed if p.grad is not None]
 
 
 def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float, norm_type: float = 2.0) -> Any:
-    """Scale all gradients by one factor, so that their norm, as one vector, is at most
-    a given one.
+    """Scale all gradients by one factor, so that their norm is at most `max_norm`.
 
-    The factor is min(1, max_norm / (norm + 1e-6)), as in PyTorch. Each `.grad` is a new
-    array, also where none is needed, and NaN if the norm is.
+    The factor is min(1, max_norm / (norm + 1e-6)), as in PyTorch. The norm is that of
+    all gradients as one vector. Each `.grad` becomes a new array, even where nothing
+    changes, and NaN if the norm is NaN.
 
     Parameters
     ----------
     parameters : iterable of Tensor, or Tensor
-        Those whose `.grad` is None are left out.
+        Parameters whose `.grad` is None are skipped.
     max_norm : float
         The largest norm, greater than 0.
     norm_type : float
-        The order of the norm; `inf` for the largest absolute value.
+        The order of the norm; `inf` means the largest absolute value.
 
     Returns
     -------
@@ -50,7 +50,7 @@ def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float, norm
 
     See Also
     --------
-    clip_grad_value_ : element by element.
+    clip_grad_value_ : clips each element.
 
     Examples
     --------
@@ -78,19 +78,19 @@ def clip_grad_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float, norm
 
 
 def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:
-    """Bring each element of the gradients into an interval around 0.
+    """Clip each element of the gradients to an interval around 0.
 
     Parameters
     ----------
     parameters : iterable of Tensor, or Tensor
-        Those whose `.grad` is None are left out.
+        Parameters whose `.grad` is None are skipped.
     clip_value : float
-        The largest absolute value, greater than 0; of complex numbers that of the real
-        and the imaginary part.
+        The largest absolute value, greater than 0. For complex numbers it limits the
+        real and the imaginary part.
 
     See Also
     --------
-    clip_grad_norm_ : keeps the direction.
+    clip_grad_norm_ : keeps the gradient's direction.
 
     Examples
     --------

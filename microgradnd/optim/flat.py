@@ -6,10 +6,10 @@ Must not own: which formula turns gradients into steps (`formula.py`), or the se
 (`groups.py`).
 Read next: `groups.py`.
 
-A network has many small parameters, and a NumPy call on a small array costs its
-overhead. So the gradients of all parameters are copied into one vector, the formula
-turns that vector into steps with a few calls, in chunks that stay in the processor's
-cache, and the steps are subtracted from the parameters, each where it is.
+A network has many small parameters, and a NumPy call on a small array is mostly
+overhead. So the gradients of all parameters are copied into one vector. The formula
+turns this vector into steps with a few calls, in chunks that stay in the processor's
+cache. Then each step is subtracted from its parameter in place.
 """
 
 from __future__ import annotations
@@ -33,11 +33,10 @@ CHUNK = 2**15  # elements
 
 
 class Flat:
-    """The parameters of one dtype, with their gradients and the optimizer's state as
-    vectors.
+    """The parameters of one dtype; their gradients and states are vectors.
 
-    Complex numbers are pairs of real ones here, as in PyTorch. The vectors of
-    parameters in half precision are in single precision: squares of small gradients,
+    Complex numbers are pairs of real numbers here, as in PyTorch. For parameters in
+    half precision the vectors have single precision, since squares of small gradients,
     and an eps of 1e-8, would be 0 in half precision.
 
     Attributes
@@ -46,8 +45,8 @@ class Flat:
     counts : array of int
         How many steps each parameter has taken, if the formula counts them.
     vectors : dict of str to array
-        Copies of the parameters, "w", and of the gradients, "g", which become the
-        steps, and the states; each is made when it is needed first.
+        "w", copies of the parameters; "g", copies of the gradients, which become the
+        steps; and the states. Each is made when it is first needed.
     views : dict
         Views of the vectors, and Tensors that hold them.
     """
@@ -67,19 +66,17 @@ class Flat:
         self.views: dict[Any, Any] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what a copy needs; its views must be of its own arrays."""
+        """Return the attributes without the views, which a copy makes itself."""
         return {**vars(self), "views": {}}
 
     def vector(self, name: str, start: float = 0) -> Array:
-        """Return a vector, which is one value everywhere at first."""
+        """Return a vector, and fill it with `start` if it is new."""
         if name not in self.vectors:
             self.vectors[name] = np.full(self.size, start, self.real)
         return self.vectors[name]
 
     def parts(self, name: str) -> list[Array]:
-        """Return the part of each parameter in a vector, in its shape and in the
-        precision of the state.
-        """
+        """Return views of a vector, one in the shape of each parameter."""
         if name not in self.views:
             vector = self.vector(name).view(self.kept_dtype)
             places = [slice(place.start // self.width, place.stop // self.width) for place in self.places]
@@ -87,9 +84,7 @@ class Flat:
         return self.views[name]
 
     def chunks(self, formula: Formula, place: slice) -> list[list[Array]]:
-        """Return, for each chunk of a place, that part of the vectors of a formula, and
-        scratch arrays.
-        """
+        """Return the formula's vectors and scratch arrays for each chunk of a place."""
         vectors = [self.vector(name) for name in formula.vectors]
         scratch = [np.empty(min(self.size, CHUNK), self.real) for _ in range(formula.scratch)]
         starts = range(place.start, place.stop, CHUNK)
@@ -102,9 +97,7 @@ class Flat:
     # A step
 
     def gather(self, formula: Formula) -> list[int]:
-        """Copy what a formula needs into the vectors, and return which parameters have
-        a gradient.
-        """
+        """Fill a formula's vectors; return which parameters have a gradient."""
         live = []
         dtype = self.dtype
         for i, (parameter, view) in enumerate(zip(self.parameters, self.parts("g"), strict=True)):
@@ -120,12 +113,12 @@ class Flat:
             if g.shape != view.shape or (g.dtype is not dtype and g.dtype != dtype):
                 if parameter.dtype != dtype:
                     raise ValueError(
-                        f"{described(parameter, i)} had the dtype {dtype} when the optimizer was made, and has "
-                        f"{parameter.dtype} now; make the optimizer anew, after model.to()"
+                        f"{described(parameter, i)} had dtype {dtype} when the optimizer was made, and has dtype "
+                        f"{parameter.dtype} now; make a new optimizer after model.to()"
                     )
                 raise ValueError(
-                    f"the gradient of {described(parameter, i)} has shape {g.shape} and dtype {g.dtype}, where the "
-                    f"parameter has {view.shape} and {dtype}; give it both again"
+                    f"the gradient of {described(parameter, i)} must have the parameter's shape {view.shape} and dtype "
+                    f"{dtype}, got {g.shape} and {g.dtype}; set .grad to an array of that shape and dtype"
                 )
             view[...] = g
             live.append(i)
@@ -135,9 +128,7 @@ class Flat:
         return live
 
     def update(self, formula: Formula, numbers: Sequence[float], live: list[int]) -> None:
-        """Count a step, take the steps that a formula makes of the vectors, and
-        subtract them from the parameters.
-        """
+        """Count a step, compute the steps, and subtract them from the parameters."""
         everyone = len(live) == len(self.parameters)
         if formula.counts:
             self.counts[... if everyone else live] += 1
@@ -155,10 +146,10 @@ class Flat:
             if type(leaf) is Leaf and leaf.data.flags.writeable:  # updating(), without its overhead
                 subtract(leaf.data, step, leaf.data)
                 touch(leaf)
-            elif current().anomaly is not None:  # which has locked the array, and lets updating() write to it
+            elif current().anomaly is not None:  # it has locked the array, and lets updating() write to it
                 with parameter.updating() as array:
                     np.subtract(array, step, array)
-            else:  # the user has protected the array: the parameter gets another
+            else:  # the user has made the array read-only: the parameter gets another
                 parameter.data = np.subtract(parameter.data, step).astype(self.dtype)
 
     def agree(self) -> bool:
@@ -169,20 +160,16 @@ class Flat:
     # In a compiled function
 
     def variable(self, name: str, array: Array) -> Any:
-        """Return the variable that a compiled function updates for a state, or for the
-        counts of steps.
-        """
+        """Return the variable for a vector that a compiled function updates."""
         if (name, "variable") not in self.views:
             made = self.views[name, "variable"] = variable(Tensor, array, False, name)
-            made._node.position = 0  # older than the trace that may need it first
+            made._node.position = 0  # older than the trace in which it may be first needed
         return self.views[name, "variable"]
 
     def record(self, formula: Formula, numbers: Mapping[str, Any], trace: Any) -> None:
-        """Take a step in a function that is being compiled: the formula on Tensors, for
-        the same arrays.
-        """
+        """Record a step in a function that is being compiled."""
         is_live = np.array([parameter.grad is not None for parameter in self.parameters])
-        if not formula.counts and self.width == 1:  # no parameter needs a place in a vector
+        if not formula.counts and self.width == 1:  # no state: each parameter steps alone
             for parameter in [p for p in self.parameters if p.grad is not None]:
                 vectors = {"w": self.kept(parameter), "g": self.kept(parameter.grad)}
                 parameter -= formula.on_tensors({**numbers, **vectors}, self.real)["g"]
@@ -200,7 +187,7 @@ class Flat:
             for name, value in new.items():
                 value = value if is_live.all() else np.where(is_live[elements], value, states[name])
                 if any(call.function is np.positive for call in formula.calls):
-                    states[name][...] = value  # copied before the vector that it takes over changes
+                    states[name][...] = value  # copied before the vector it came from changes
                 else:
                     trace.assign(states[name], value)
             for parameter, place in zip(self.parameters, self.places, strict=True):
@@ -212,7 +199,7 @@ class Flat:
         return value if self.kept_dtype == self.dtype else value.astype(self.kept_dtype)
 
     def laid(self, values: Iterable[Any]) -> Any:
-        """Return a value for each parameter as a vector of real numbers."""
+        """Lay values, one a parameter, end to end as a vector of real numbers."""
         parts = [self.kept(x) for x in values]
         pairs = parts if self.width == 1 else [np.stack([np.real(x), np.imag(x)], -1) for x in parts]
         return np.concatenate([np.reshape(x, (-1,)) for x in pairs])
@@ -224,5 +211,5 @@ class Flat:
 
 
 def described(parameter: Tensor, i: int) -> str:
-    """Return a parameter's name, or its number in the list, for messages."""
+    """Return a parameter's name, or else its number in the list, for messages."""
     return f"'{parameter.name}'" if parameter.name else f"parameter {i}"

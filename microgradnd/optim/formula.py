@@ -1,15 +1,15 @@
-"""A formula that is written once: read as a list of NumPy calls, which run in place on
-vectors, or on Tensors.
+"""An optimizer's formula, written once: its NumPy calls, run in two ways.
 
-Owns: reading an optimizer's formula, and the two ways to evaluate it.
+Owns: reading an optimizer's formula, and evaluating it in place on vectors, or on
+Tensors.
 Must not own: any formula (`sgd.py`, `adam.py`, ...), or the vectors (`flat.py`).
 Read next: `flat.py`.
 
-A formula is read by calling it with symbols, which note each NumPy call. Evaluated as
-it stands it would make an array for each intermediate result. So the calls are printed
-as a function in which each result goes to an array that exists: the new state to the
-place of the old, the step to that of the gradient, and the rest to a few scratch
-arrays. In a compiled function the calls are made with Tensors.
+A formula is read by calling it with symbols, which record each NumPy call. Called on
+arrays, the formula would make a new array for each intermediate result. So the recorded
+calls are printed as a function that writes each result to an existing array: a new
+state replaces the old one, the step replaces the gradient, and the rest goes to a few
+scratch arrays. In a compiled function the calls are made on Tensors.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-# Python computes with single numbers more quickly than NumPy
+# Python is faster than NumPy at computing with single numbers
 SPELLED: dict[Any, str] = {
     np.add: "{} + {}",
     np.subtract: "{} - {}",
@@ -36,34 +36,32 @@ SPELLED: dict[Any, str] = {
 
 
 class Symbol(NDArrayOperatorsMixin):
-    """Stands for a vector or a number while a formula is read; the name is its variable
-    in the printed step.
+    """A placeholder for a vector or a number while a formula is read.
+
+    Its name is that of its variable in the printed step.
     """
 
     def __init__(self, calls: list[Call], name: str, is_vector: bool = False, is_setting: bool = False) -> None:
         self.calls, self.name, self.is_vector, self.is_setting = calls, name, is_vector, is_setting
 
     def __array__(self, *args: Any, **kwargs: Any) -> Any:
-        raise TypeError(
-            "a formula computes element by element: it takes NumPy's ufuncs, such as np.sqrt, and operators"
-        )
+        raise TypeError("a formula must compute element by element; use operators and NumPy's ufuncs, such as np.sqrt")
 
     def __array_ufunc__(self, function: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        # `out` comes with `+=`, which gives the variable another value here, as it does
-        # for numbers
+        # `+=` passes `out`; here it gives the variable a new value, as for numbers
         if method != "__call__" or function.nout != 1 or kwargs.keys() - {"out"}:
             self.__array__()
         is_vector = any(isinstance(x, Symbol) and x.is_vector for x in inputs)
         if function is np.power and not is_vector:
-            function = np.float_power  # which takes whole numbers too
+            function = np.float_power  # it takes integers too
         result = Symbol(self.calls, f"{'vector' if is_vector else 'number'}_{len(self.calls)}", is_vector)
         self.calls.append(Call(function, inputs, result))
         return result
 
     def __bool__(self) -> bool:
         if not self.is_setting:
-            raise TypeError(f"a formula can't choose by {self.name}, which differs between steps; choose by a setting")
-        return True  # it may be anything in another step
+            raise TypeError(f"a formula can't branch on {self.name}, which differs between steps; branch on a setting")
+        return True  # the setting may have any value in another step
 
 
 class Call(NamedTuple):
@@ -74,7 +72,7 @@ class Call(NamedTuple):
     result: Symbol
 
     def names(self) -> list[str]:
-        """Return its inputs as they are printed."""
+        """Return the inputs as printed code."""
         return [x.name if isinstance(x, Symbol) else f"({x!r})" if x < 0 else repr(x) for x in self.inputs]
 
 
@@ -85,29 +83,30 @@ class Formula:
     ----------
     function : callable
         `function(s, w, g, t)` returns the step, which is subtracted from the parameters
-        `w`. `g` is the gradient, `t` the number of the step, from 1; `s` has the
-        settings and the state as attributes, and takes the new state.
+        `w`. `g` is the gradient, and `t` the number of the step, from 1. `s` has the
+        settings and states as attributes; the function assigns the new states to it.
     settings : mapping
         The settings.
     varying : iterable of str
-        Those that may change between steps: numbers, or pairs of numbers.
+        The names of settings that may change between steps: numbers or pairs of
+        numbers.
     states : iterable of str
         The names of the vectors that are kept from one step to the next.
 
     Attributes
     ----------
     vectors : list of str
-        The vectors that it takes, in their order: maybe "w", "g", and the states that
-        it uses.
+        The vectors that the step takes, in this order: "w" if it is used, "g", and the
+        states that are used.
     states : list of str
-        Those states.
+        The states that are used.
     counts : bool
-        Whether the steps before matter.
+        Whether a step depends on the steps before it.
     scratch : int
-        How many scratch arrays a step needs.
+        The number of scratch arrays that a step needs.
     source : str
-        The step as Python: a function of chunks of the vectors (each with scratch
-        arrays), `t`, and what varies.
+        The step as Python code: a function of chunks of the vectors (each with scratch
+        arrays), `t`, and the varying settings.
     """
 
     def __init__(
@@ -119,11 +118,11 @@ class Formula:
         s = SimpleNamespace(**{**settings, **numbers, **vectors})
         step = function(s, vectors["w"], vectors["g"], Symbol(calls, "t"))
         if not isinstance(step, Symbol) or not step.is_vector:
-            raise TypeError(f"a formula must return the step, computed from the gradient, got {step!r}")
+            raise TypeError(f"a formula must return the step, an expression of the gradient g, got {step!r}")
         new = {name: x for name in states if (x := getattr(s, name)) is not vectors[name]} | {"g": step}
         self.new = {name: np.positive(x) if x.name in vectors else x for name, x in new.items()}
         self.calls = tuple(calls)
-        calls.clear()  # or the symbols would hold one another, and be freed late
+        calls.clear()  # or the symbols would form a reference cycle
         self.last = {name: i for i, call in enumerate(self.calls) for name in call.names()}
         self.states = [name for name in states if name in new or name in self.last]
         self.counts = bool(self.states) or "t" in self.last
@@ -133,14 +132,12 @@ class Formula:
         self.source = self.printed()
         scope = {"np": np, "math": math} | {call.function.__name__: call.function for call in self.calls}
         exec(self.source, scope)
-        self.run: Callable[..., None] = scope.pop("step")  # not to hold itself
+        self.run: Callable[..., None] = scope.pop("step")  # popped, or the function would refer to itself
 
     def printed(self) -> str:
-        """Return the step as a function whose vectors have places: each result where an
-        array is no longer needed.
-        """
+        """Return the step as code that reuses arrays that are no longer needed."""
         last = self.last | {x.name: len(self.calls) for x in self.new.values()}
-        home = {x.name: name for name, x in self.new.items()}  # where a result should be in the end
+        home = {x.name: name for name, x in self.new.items()}  # where a result belongs at the end
         place = {name: name for name in self.vectors}
         free = [name for name in self.vectors if name not in last]
         numbers, lines = [], []
@@ -156,7 +153,9 @@ class Formula:
             wanted = home.get(result.name)
             out = free.pop(free.index(wanted) if wanted in free else -1) if free else self.another()
             place[result.name] = out
-            keyword = "out=" if function in (np.maximum, np.minimum) else ""  # which take no third argument otherwise
+            keyword = (
+                "out=" if function in (np.maximum, np.minimum) else ""
+            )  # their third positional argument is deprecated
             lines.append(f"{known}({', '.join([place.get(name, name) for name in names])}, {keyword}{out})")
         lines += [f"np.copyto({name}, {place[x.name]})" for name, x in self.new.items() if place[x.name] != name]
         arrays = [*self.vectors, *(f"scratch_{i}" for i in range(self.scratch))]
@@ -170,21 +169,19 @@ class Formula:
         )
 
     def another(self) -> str:
-        """Return the name of one more scratch array."""
+        """Return the name of a new scratch array."""
         self.scratch += 1
         return f"scratch_{self.scratch - 1}"
 
     def on_tensors(self, values: Mapping[str, Any], dtype: np.dtype[Any]) -> dict[str, Any]:
-        """Return the step, as "g", and the new state, in a function that is being
-        compiled.
-        """
+        """Return the step, as "g", and the new states, computed on Tensors."""
         found = dict(values)
         for function, inputs, result in self.calls:
             operands = []
             for x in inputs:
                 value = found[x.name] if isinstance(x, Symbol) else x
-                # numbers are computed in double precision, and rounded where they meet
-                # a vector, as Python's are
+                # numbers have double precision until they meet a vector, as Python
+                # floats do; there they are rounded
                 is_rounded = isinstance(x, Symbol) and result.is_vector and not x.is_vector
                 operands.append(value.astype(dtype) if is_rounded else value)
             found[result.name] = function(*operands)
@@ -192,7 +189,7 @@ class Formula:
 
 
 def symbols(calls: list[Call], name: str, value: Any) -> Any:
-    """Return what stands for a setting that varies: a symbol, or a pair of them."""
+    """Return the symbol for a varying setting, or a pair of them."""
     if isinstance(value, tuple):
         return tuple([Symbol(calls, f"{name}_{i}", is_setting=True) for i in range(len(value))])
     return Symbol(calls, name, is_setting=True)

@@ -1,7 +1,7 @@
 """A group of parameters with settings of its own.
 
-Owns: where the settings are kept, which of them vary between steps, and what a compiled
-function sees of them.
+Owns: where the settings are kept, which of them vary between steps, and how a compiled
+function reads them.
 Must not own: the checks of settings (`settings.py`), or the parameters' vectors
 (`flat.py`).
 Read next: `optimizer.py`.
@@ -27,10 +27,9 @@ if TYPE_CHECKING:
 class Group(Mapping[str, Any]):
     """Parameters that share their settings: an entry of `param_groups`, as in PyTorch.
 
-    It is read like a dict, and its settings are set like those of one, but checked. The
-    learning rate, and every number that is changed after the optimizer was made, are
-    variables: a compiled function reads them in each call. The other settings are part
-    of its program.
+    Read and set it like a dict; values are checked. The learning rate, and every number
+    that you change after making the optimizer, are variables: a compiled function reads
+    them in each call. The other settings are constants of its program.
     """
 
     def __init__(self, kind: type[Optimizer], params: list[Tensor], settings: dict[str, Any]) -> None:
@@ -50,14 +49,12 @@ class Group(Mapping[str, Any]):
         self._note()
 
     def _note(self) -> None:
-        """Note what the settings are that aren't variables, and forget the formula for
-        others.
-        """
+        """Record the settings that aren't variables, and drop the old formula."""
         self._form = (*self._fixed.items(), *self._varying)
         self._formula: Formula | None = None
 
     def __copy__(self) -> Group:
-        # Settings of its own; the parameters and their state are shared, as in PyTorch
+        # The copy has its own settings, but shares parameters and state, as in PyTorch
         copy = Group(self._kind, self._params, self.settings())
         copy._flats, copy.initial_lr = self._flats, self.initial_lr
         return copy
@@ -68,7 +65,7 @@ class Group(Mapping[str, Any]):
     # Settings
 
     def settings(self) -> dict[str, Any]:
-        """Return the settings as they are now."""
+        """Return the current settings."""
         varying = {name: value._array.tolist() for name, value in self._varying.items()}
         found = {**self._fixed, **{name: tuple(x) if isinstance(x, list) else x for name, x in varying.items()}}
         return {name: found[name] for name in self._kind.table}
@@ -103,11 +100,11 @@ class Group(Mapping[str, Any]):
             raise trace.refusal(f"the setting {name!r} of {self._kind.__name__}", "Set it outside, between the calls")
 
     def checked(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """Return settings as they are kept, or raise."""
+        """Return checked settings, in the form in which they are kept, or raise."""
         return self._kind.checked(settings, self.settings())
 
     def take(self, settings: Mapping[str, Any]) -> None:
-        """Take checked settings over."""
+        """Set settings that were checked."""
         for name, value in settings.items():
             if name in self._varying:
                 self._varying[name].data[...] = value
@@ -120,9 +117,7 @@ class Group(Mapping[str, Any]):
     # Steps
 
     def formula(self) -> Formula:
-        """Return the formula for the settings as they are, for which every state has
-        its vectors.
-        """
+        """Return the formula for the current settings, and make its vectors."""
         if self._formula is None:
             self._formula = Formula(self._kind.formula, self.settings(), list(self._varying), self._kind.states)
             for name in self._formula.states:
@@ -131,12 +126,12 @@ class Group(Mapping[str, Any]):
         return self._formula
 
     def start(self, name: str) -> float:
-        """Return what a state is at first."""
+        """Return the initial value of a state."""
         start = self._kind.states[name]
         return float(self.settings()[start] if isinstance(start, str) else start)
 
     def numbers(self) -> list[float]:
-        """Return the settings that vary, as the formula takes them."""
+        """Return the varying settings, in the order in which the formula takes them."""
         found: list[float] = []
         for value in self._varying.values():
             number = value._array.tolist()
@@ -144,7 +139,7 @@ class Group(Mapping[str, Any]):
         return found
 
     def record(self, trace: Any) -> None:
-        """Take a step in a function that is being compiled."""
+        """Record a step in a function that is being compiled."""
         formula = self.formula()
         values = [part for value in self._varying.values() for part in (value if value.ndim else [value])]
         numbers = dict(zip(formula.numbers, values, strict=True))
@@ -152,7 +147,5 @@ class Group(Mapping[str, Any]):
             flat.record(formula, numbers, trace)
 
     def __form__(self) -> Any:
-        """Return what a compiled step depends on besides the values of variables,
-        hashable.
-        """
+        """Return everything but variables that a compiled step depends on, hashable."""
         return self._form, *[flat.agree() for flat in self._flats]

@@ -1,12 +1,12 @@
 """Schedules of the learning rate, under PyTorch's names.
 
-Owns: how learning rates follow from the number of the epoch, or from a metric.
+Owns: computing learning rates from the number of the epoch, or from a metric.
 Must not own: where a learning rate is kept (`groups.py`).
 Read next: `clipping.py`.
 
-A schedule changes a learning rate by the ratio of what it is to be in two epochs, as
-PyTorch's do. So several can be chained, and a learning rate that you set yourself goes
-on from there.
+A schedule multiplies the learning rate by the ratio of its values in two successive
+epochs, as in PyTorch. So several schedules can be chained, and a learning rate that you
+set yourself is the one that changes from then on.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ from microgradnd.tape import current
 
 
 def increasing(name: str, value: Any) -> list[int]:
-    """Return a list of increasing whole numbers."""
+    """Return a list of increasing integers, or raise."""
     listed = isinstance(value, Sequence) and all(type(x) is int for x in value)
     if not listed or list(value) != sorted(value):
-        raise ValueError(f"{name} must be a list of increasing whole numbers, got {value!r}")
+        raise ValueError(f"{name} must be a list of increasing integers, got {value!r}")
     return list(value)
 
 
 def function(name: str, value: Any) -> Any:
-    """Return a function."""
+    """Return a function, or raise."""
     if not callable(value):
         raise TypeError(f"{name} must be a function of the number of the epoch, got {value!r}")
     return value
@@ -72,7 +72,7 @@ class LRScheduler(Configured):
     base_lrs : list of float
         The learning rate of each group before any schedule.
     last_epoch : int
-        How often `step()` was called.
+        The number of calls of `step()`.
     """
 
     subject = "optimizer"
@@ -83,7 +83,7 @@ class LRScheduler(Configured):
         settings = self.given(args, kwargs)
         self.optimizer = settings.pop("optimizer")
         if not isinstance(self.optimizer, Optimizer):
-            raise TypeError(f"{type(self).__name__} must be given an optimizer, got {self.optimizer!r}")
+            raise TypeError(f"{type(self).__name__}: optimizer must be an Optimizer, got {self.optimizer!r}")
         self._settings = self.checked(settings, {})
         self.base_lrs: list[float] = []
         for group in self.optimizer.param_groups:
@@ -97,7 +97,7 @@ class LRScheduler(Configured):
         self.adjust()
 
     def restart(self) -> None:
-        """Set the learning rates of epoch 0, whatever they are now."""
+        """Reset the learning rates to those of epoch 0."""
         for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=False):
             group["lr"] = base
         self.start()
@@ -107,24 +107,32 @@ class LRScheduler(Configured):
         return self._settings[name]
 
     def configure(self, **settings: Any) -> None:
-        """Check settings, and take all of them over, or none."""
+        """Check settings, and set either all of them or none."""
         self._settings |= self.checked(settings, self._settings)
 
     def at(self, t: int, lr: float, base: float) -> float:
-        """Return the learning rate in epoch t, given that of the epoch before and that
-        before any schedule.
+        """Return the learning rate in epoch t.
+
+        Parameters
+        ----------
+        t : int
+            The number of the epoch.
+        lr : float
+            The current learning rate, that of the previous epoch.
+        base : float
+            The learning rate before any schedule.
         """
         raise NotImplementedError
 
     def adjust(self) -> None:
         """Set the learning rates of this epoch."""
         groups = self.optimizer.param_groups
-        self.base_lrs += [group["lr"] for group in groups[len(self.base_lrs) :]]  # of groups that were added
+        self.base_lrs += [group["lr"] for group in groups[len(self.base_lrs) :]]  # of groups added since
         for group, base in zip(groups, self.base_lrs, strict=True):
             group["lr"] = self.at(self.last_epoch, group["lr"], base)
 
     def step(self) -> None:
-        """Go on to the next epoch: call it after the steps of the optimizer."""
+        """Go on to the next epoch. Call it after the steps of the optimizer."""
         if (trace := current().trace) is not None:
             raise trace.refusal("a schedule's step()", "Call it outside, between the calls")
         self.last_epoch += 1
@@ -135,16 +143,15 @@ class LRScheduler(Configured):
         return [group["lr"] for group in self.optimizer.param_groups]
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the settings, except for functions, and how far it is; the learning
-        rate is the optimizer's.
+        """Return the settings, except for functions, and the progress.
+
+        The learning rates are part of the optimizer's state.
         """
         settings = {name: value for name, value in self._settings.items() if not callable(value)}
         return {**settings, **{name: getattr(self, name) for name in self.kept}}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take over what `state_dict()` returned; a ValueError leaves everything as it
-        was.
-        """
+        """Restore what `state_dict()` returned; a ValueError changes nothing."""
         own = self.state_dict()
         if not isinstance(state_dict, Mapping) or set(state_dict) != set(own):
             raise ValueError(f"a state of {type(self).__name__} must have {', '.join(own)}, got {state_dict!r:.200}")
@@ -152,7 +159,10 @@ class LRScheduler(Configured):
             numbers = state_dict[name] if name == "base_lrs" else [state_dict[name]]
             fits = isinstance(numbers, list | tuple) and len(numbers) <= len(self.optimizer.param_groups)
             if not fits or any(as_number(x) is None for x in numbers):
-                raise ValueError(f"a state of {type(self).__name__} has {own[name]!r} for {name}, got {numbers!r:.80}")
+                raise ValueError(
+                    f"a state of {type(self).__name__} must have numbers for {name}, such as {own[name]!r}, got "
+                    f"{numbers!r:.80}"
+                )
         self.configure(**{name: value for name, value in state_dict.items() if name in self._settings})
         for name in self.kept:
             setattr(self, name, state_dict[name])
@@ -165,13 +175,13 @@ class StepLR(LRScheduler):
     ----------
     optimizer : Optimizer
     step_size : int
-        After how many epochs, at least 1.
+        The number of epochs from one change to the next, at least 1.
     gamma : float
         The factor.
 
     See Also
     --------
-    MultiStepLR : in epochs of your choice.
+    MultiStepLR : changes it in epochs of your choice.
 
     Examples
     --------
@@ -179,7 +189,8 @@ class StepLR(LRScheduler):
     >>> from microgradnd import optim
     >>> from microgradnd.optim import lr_scheduler
     >>> optimizer = optim.SGD([mg.tensor([1.0], requires_grad=True)], lr=1.0)
-    >>> schedule, rates = lr_scheduler.StepLR(optimizer, step_size=2, gamma=0.5), []
+    >>> schedule = lr_scheduler.StepLR(optimizer, step_size=2, gamma=0.5)
+    >>> rates = []
     >>> for _ in range(5):
     ...     rates.append(optimizer.lr)
     ...     schedule.step()
@@ -195,7 +206,7 @@ class StepLR(LRScheduler):
 
 
 class MultiStepLR(LRScheduler):
-    """Multiply the learning rate by a factor in some epochs.
+    """Multiply the learning rate by a factor in certain epochs.
 
     Parameters
     ----------
@@ -207,7 +218,7 @@ class MultiStepLR(LRScheduler):
 
     See Also
     --------
-    StepLR : in equal distances.
+    StepLR : changes it at equal intervals.
 
     Examples
     --------
@@ -215,7 +226,8 @@ class MultiStepLR(LRScheduler):
     >>> from microgradnd import optim
     >>> from microgradnd.optim import lr_scheduler
     >>> optimizer = optim.SGD([mg.tensor([1.0], requires_grad=True)], lr=1.0)
-    >>> schedule, rates = lr_scheduler.MultiStepLR(optimizer, [1, 4], gamma=0.5), []
+    >>> schedule = lr_scheduler.MultiStepLR(optimizer, [1, 4], gamma=0.5)
+    >>> rates = []
     >>> for _ in range(5):
     ...     rates.append(optimizer.lr)
     ...     schedule.step()
@@ -249,7 +261,8 @@ class ExponentialLR(LRScheduler):
     >>> from microgradnd import optim
     >>> from microgradnd.optim import lr_scheduler
     >>> optimizer = optim.SGD([mg.tensor([1.0], requires_grad=True)], lr=1.0)
-    >>> schedule, rates = lr_scheduler.ExponentialLR(optimizer, gamma=0.5), []
+    >>> schedule = lr_scheduler.ExponentialLR(optimizer, gamma=0.5)
+    >>> rates = []
     >>> for _ in range(4):
     ...     rates.append(optimizer.lr)
     ...     schedule.step()
@@ -264,18 +277,18 @@ class ExponentialLR(LRScheduler):
 
 
 class LambdaLR(LRScheduler):
-    """Multiply the first learning rate by a function of the epoch.
+    """Multiply the initial learning rate by a function of the epoch.
 
     Parameters
     ----------
     optimizer : Optimizer
     lr_lambda : callable
-        Takes the number of the epoch, from 0, and returns the factor. It isn't part of
-        the state.
+        Takes the number of the epoch, from 0, and returns the factor. The function
+        isn't part of the state.
 
     See Also
     --------
-    LRScheduler : the base of schedules of your own, with a state.
+    LRScheduler : the base class for schedules of your own, with a state.
 
     Examples
     --------
@@ -283,7 +296,8 @@ class LambdaLR(LRScheduler):
     >>> from microgradnd import optim
     >>> from microgradnd.optim import lr_scheduler
     >>> optimizer = optim.SGD([mg.tensor([1.0], requires_grad=True)], lr=1.0)
-    >>> schedule, rates = lr_scheduler.LambdaLR(optimizer, lambda epoch: 1 / (1 + epoch)), []
+    >>> schedule = lr_scheduler.LambdaLR(optimizer, lambda epoch: 1 / (1 + epoch))
+    >>> rates = []
     >>> for _ in range(4):
     ...     rates.append(optimizer.lr)
     ...     schedule.step()
@@ -298,7 +312,7 @@ class LambdaLR(LRScheduler):
 
 
 class LinearLR(LRScheduler):
-    """Multiply the learning rate by a factor that goes along a straight line: warm-up.
+    """Multiply the learning rate by a factor that changes linearly: a warm-up.
 
     Parameters
     ----------
@@ -306,13 +320,13 @@ class LinearLR(LRScheduler):
     start_factor : float
         The factor in epoch 0, greater than 0.
     end_factor : float
-        The factor in epoch `total_iters` and later.
+        The factor from epoch `total_iters` on.
     total_iters : int
-        How many epochs it takes.
+        The number of epochs from `start_factor` to `end_factor`.
 
     See Also
     --------
-    SequentialLR : another schedule afterwards.
+    SequentialLR : continues with another schedule.
 
     Examples
     --------
@@ -320,7 +334,8 @@ class LinearLR(LRScheduler):
     >>> from microgradnd import optim
     >>> from microgradnd.optim import lr_scheduler
     >>> optimizer = optim.SGD([mg.tensor([1.0], requires_grad=True)], lr=1.0)
-    >>> schedule, rates = lr_scheduler.LinearLR(optimizer, start_factor=0.25, total_iters=3), []
+    >>> schedule = lr_scheduler.LinearLR(optimizer, start_factor=0.25, total_iters=3)
+    >>> rates = []
     >>> for _ in range(5):
     ...     rates.append(optimizer.lr)
     ...     schedule.step()
@@ -340,19 +355,19 @@ class LinearLR(LRScheduler):
 
 
 class PolynomialLR(LRScheduler):
-    """Let the learning rate fall to 0 like a power of the epochs that are left.
+    """Let the learning rate fall to 0 as a power of the number of epochs left.
 
     Parameters
     ----------
     optimizer : Optimizer
     total_iters : int
-        In which epoch it is 0.
+        The epoch in which it reaches 0.
     power : float
         The exponent; 1 for a straight line.
 
     See Also
     --------
-    CosineAnnealingLR : flat at both ends.
+    CosineAnnealingLR : is flat at both ends.
 
     Examples
     --------
@@ -360,7 +375,8 @@ class PolynomialLR(LRScheduler):
     >>> from microgradnd import optim
     >>> from microgradnd.optim import lr_scheduler
     >>> optimizer = optim.SGD([mg.tensor([1.0], requires_grad=True)], lr=1.0)
-    >>> schedule, rates = lr_scheduler.PolynomialLR(optimizer, total_iters=4), []
+    >>> schedule = lr_scheduler.PolynomialLR(optimizer, total_iters=4)
+    >>> rates = []
     >>> for _ in range(5):
     ...     rates.append(round(optimizer.lr, 6))
     ...     schedule.step()
@@ -377,7 +393,7 @@ class PolynomialLR(LRScheduler):
 
 
 class CosineAnnealingLR(LRScheduler):
-    """Let the learning rate fall along half a cosine, and rise again in as many epochs.
+    """Let the learning rate fall along half a cosine, and rise again along the other.
 
     In epoch t it is eta_min + (base - eta_min) (1 + cos(pi t / T_max)) / 2.
 
@@ -385,9 +401,9 @@ class CosineAnnealingLR(LRScheduler):
     ----------
     optimizer : Optimizer
     T_max : int
-        In which epoch it is least.
+        The epoch in which it is lowest.
     eta_min : float
-        What it is then.
+        The lowest learning rate.
 
     See Also
     --------
@@ -403,7 +419,8 @@ class CosineAnnealingLR(LRScheduler):
     >>> from microgradnd import optim
     >>> from microgradnd.optim import lr_scheduler
     >>> optimizer = optim.SGD([mg.tensor([1.0], requires_grad=True)], lr=1.0)
-    >>> schedule, rates = lr_scheduler.CosineAnnealingLR(optimizer, T_max=2), []
+    >>> schedule = lr_scheduler.CosineAnnealingLR(optimizer, T_max=2)
+    >>> rates = []
     >>> for _ in range(5):
     ...     rates.append(round(optimizer.lr, 6))
     ...     schedule.step()
@@ -417,28 +434,28 @@ class CosineAnnealingLR(LRScheduler):
     def at(self, t: int, lr: float, base: float) -> float:
         if t == 0:
             return lr
-        if (t - 1) % (2 * self.T_max) == self.T_max:  # it is eta_min now, from which no ratio leads on
+        if (t - 1) % (2 * self.T_max) == self.T_max:  # lr is eta_min now, so the ratio is undefined
             return lr + (base - self.eta_min) * (1 - math.cos(math.pi / self.T_max)) / 2
         new, old = (1 + math.cos(math.pi * n / self.T_max) for n in (t, t - 1))
         return new / old * (lr - self.eta_min) + self.eta_min
 
 
 class CosineAnnealingWarmRestarts(LRScheduler):
-    """Let the learning rate fall along half a cosine, again and again.
+    """Let the learning rate fall along half a cosine, again and again from the top.
 
     Parameters
     ----------
     optimizer : Optimizer
     T_0 : int
-        How many epochs the first fall takes.
+        The number of epochs that the first fall takes.
     T_mult : int
-        How many times as long each next one takes.
+        The ratio of the length of each fall to the one before.
     eta_min : float
-        What the learning rate falls to.
+        The lowest learning rate.
 
     See Also
     --------
-    CosineAnnealingLR : with a way back up.
+    CosineAnnealingLR : rises as smoothly as it falls.
 
     References
     ----------
@@ -450,7 +467,8 @@ class CosineAnnealingWarmRestarts(LRScheduler):
     >>> from microgradnd import optim
     >>> from microgradnd.optim import lr_scheduler
     >>> optimizer = optim.SGD([mg.tensor([1.0], requires_grad=True)], lr=1.0)
-    >>> schedule, rates = lr_scheduler.CosineAnnealingWarmRestarts(optimizer, T_0=2), []
+    >>> schedule = lr_scheduler.CosineAnnealingWarmRestarts(optimizer, T_0=2)
+    >>> rates = []
     >>> for _ in range(5):
     ...     rates.append(optimizer.lr)
     ...     schedule.step()
@@ -470,29 +488,32 @@ class CosineAnnealingWarmRestarts(LRScheduler):
 
 
 class OneCycleLR(LRScheduler):
-    """Let the learning rate rise and fall to nearly 0 in one cycle, and momentum fall
-    and rise; step after each batch.
+    """Let the learning rate rise, then fall to nearly 0, in one cycle.
+
+    The momentum falls while the learning rate rises, and the reverse. Call `step()`
+    after each batch.
 
     Parameters
     ----------
     optimizer : Optimizer
     max_lr : float
-        The learning rate at the top.
+        The highest learning rate.
     total_steps : int
-        How many steps the cycle has.
+        The number of steps in the cycle.
     pct_start : float
-        The part of them in which it rises, from 0 to below 1.
+        The share of the steps in which it rises, from 0 to below 1.
     anneal_strategy : {"cos", "linear"}
-        Along half a cosine, or a straight line.
+        Whether it follows half a cosine or a straight line.
     cycle_momentum : bool
-        Whether to set the momentum, or the first of the betas, as well.
+        Whether to set the momentum, or the first of the betas, too.
     base_momentum, max_momentum : float
-        The momentum at the top, and at both ends.
+        The momentum at the highest learning rate, and at both ends.
     div_factor, final_div_factor : float
-        `max_lr` by how much the first learning rate is, and that by how much the last.
+        The first learning rate is `max_lr / div_factor`; the last one is the first
+        divided by `final_div_factor`.
     three_phase : bool
-        Whether it falls as quickly as it rises, to the first learning rate, and then to
-        the last.
+        Whether it falls to the first learning rate as quickly as it rises, and only
+        then to the last.
 
     Raises
     ------
@@ -505,15 +526,18 @@ class OneCycleLR(LRScheduler):
 
     References
     ----------
-    Smith, Topin (2019), Super-convergence: very fast training of neural networks using large learning rates.
+    Smith, Topin (2019), Super-convergence: very fast training of neural networks using
+    large learning rates.
 
     Examples
     --------
     >>> import microgradnd as mg
     >>> from microgradnd import optim
     >>> from microgradnd.optim import lr_scheduler
-    >>> optimizer = optim.SGD([mg.tensor([1.0], requires_grad=True)], lr=1.0, momentum=0.9)
-    >>> schedule, rates = lr_scheduler.OneCycleLR(optimizer, max_lr=1.0, total_steps=5, pct_start=0.6), []
+    >>> w = mg.tensor([1.0], requires_grad=True)
+    >>> optimizer = optim.SGD([w], lr=1.0, momentum=0.9)
+    >>> schedule = lr_scheduler.OneCycleLR(optimizer, 1.0, total_steps=5, pct_start=0.6)
+    >>> rates = []
     >>> for _ in range(5):
     ...     rates.append((round(optimizer.lr, 3), round(optimizer.momentum, 2)))
     ...     schedule.step()
@@ -542,7 +566,9 @@ class OneCycleLR(LRScheduler):
         if self.cycle_momentum and not names:
             raise ValueError(f"OneCycleLR: {type(self.optimizer).__name__} has no momentum; pass cycle_momentum=False")
         if self.last_epoch > self.total_steps:
-            raise ValueError(f"OneCycleLR: total_steps={self.total_steps} steps were taken; start another schedule")
+            raise ValueError(
+                f"OneCycleLR: all of its total_steps={self.total_steps} steps are done; make another schedule"
+            )
         super().adjust()
         momentum = self.between(self.last_epoch, self.max_momentum, self.base_momentum, self.max_momentum)
         for group in self.optimizer.param_groups:
@@ -550,44 +576,45 @@ class OneCycleLR(LRScheduler):
                 group[name] = momentum if name == "momentum" else (momentum, group[name][1])
 
     def between(self, t: int, first: float, top: float, last: float) -> float:
-        """Return what goes from a first value to the top and to the last, in step t."""
+        """Return the value in step t of a curve from `first` to `top` to `last`."""
         peak, end = self.pct_start * self.total_steps - 1, self.total_steps - 1
         phases = [(0.0, peak, first, top), (peak, end, top, last)]
         if self.three_phase:
             phases[1:] = [(peak, 2 * peak, top, first), (2 * peak, end, first, last)]
         since, until, a, b = next((phase for phase in phases if t <= phase[1]), phases[-1])
-        # The last `step()` of a loop is one more than there are
+        # The last `step()` of a loop goes one beyond the end
         done = min((t - since) / (until - since), 1.0) if until > since else 1.0
         return a + (b - a) * (done if self.anneal_strategy == "linear" else (1 - math.cos(math.pi * done)) / 2)
 
 
 class ReduceLROnPlateau(LRScheduler):
-    """Multiply the learning rate by a factor when a metric no longer improves:
-    `step(metrics)`.
+    """Multiply the learning rate by a factor when a metric stops improving.
+
+    Pass the metric to `step(metrics)`.
 
     Parameters
     ----------
     optimizer : Optimizer
     mode : {"min", "max"}
-        Whether less or more is better.
+        Whether a lower or a higher metric is better.
     factor : float
         The factor, from 0 to below 1.
     patience : int
-        How many epochs without improvement are tolerated.
+        The number of epochs without improvement that are tolerated.
     threshold : float
-        By how much a metric must be better than the best so far.
+        The amount by which a metric must beat the best so far.
     threshold_mode : {"rel", "abs"}
-        Whether that is a part of the best metric, or a difference from it.
+        Whether the threshold is a share of the best metric, or a difference from it.
     cooldown : int
-        How many epochs after a reduction aren't counted.
+        The number of epochs after a reduction that aren't counted.
     min_lr : float
-        The least learning rate.
+        The lowest learning rate.
     eps : float
-        A smaller reduction isn't made.
+        Reductions smaller than this aren't made.
 
     See Also
     --------
-    StepLR : after a number of epochs.
+    StepLR : changes it after a number of epochs.
 
     Examples
     --------
@@ -595,7 +622,8 @@ class ReduceLROnPlateau(LRScheduler):
     >>> from microgradnd import optim
     >>> from microgradnd.optim import lr_scheduler
     >>> optimizer = optim.SGD([mg.tensor([1.0], requires_grad=True)], lr=1.0)
-    >>> schedule, rates = lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=1), []
+    >>> schedule = lr_scheduler.ReduceLROnPlateau(optimizer, factor=0.5, patience=1)
+    >>> rates = []
     >>> for loss in (3.0, 2.0, 2.0, 2.0, 2.0):
     ...     schedule.step(loss)
     ...     rates.append(optimizer.lr)
@@ -618,8 +646,8 @@ class ReduceLROnPlateau(LRScheduler):
         self.last_epoch = self.num_bad_epochs = self.cooldown_counter = 0
         self.best = math.inf if self.mode == "min" else -math.inf
 
-    def step(self, metrics: float) -> None:  # type: ignore[override]  # it must be given, as in PyTorch
-        """Go on to the next epoch, given the metric of this one: a number."""
+    def step(self, metrics: float) -> None:  # type: ignore[override]  # required, as in PyTorch
+        """Go on to the next epoch, given this epoch's metric: a number."""
         value = as_number(metrics)
         if value is None:
             raise TypeError(f"ReduceLROnPlateau: metrics must be a number, got {shown(metrics)}")
@@ -627,7 +655,7 @@ class ReduceLROnPlateau(LRScheduler):
         super().step()
 
     def adjust(self) -> None:
-        """Look at the metric, and maybe reduce the learning rates."""
+        """Compare the metric with the best, and reduce the rates if need be."""
         sign = 1 if self.mode == "min" else -1
         margin = sign * self.threshold
         limit = self.best * (1 - margin) if self.threshold_mode == "rel" else self.best - margin
@@ -646,7 +674,7 @@ class ReduceLROnPlateau(LRScheduler):
 
 
 class ChainedScheduler(LRScheduler):
-    """Several schedules at once: each multiplies the learning rate by its factor.
+    """Several schedules at once: each multiplies the learning rate by its own factor.
 
     Parameters
     ----------
@@ -655,7 +683,7 @@ class ChainedScheduler(LRScheduler):
 
     See Also
     --------
-    SequentialLR : one after the other.
+    SequentialLR : runs them one after the other.
 
     Examples
     --------
@@ -665,7 +693,8 @@ class ChainedScheduler(LRScheduler):
     >>> optimizer = optim.SGD([mg.tensor([1.0], requires_grad=True)], lr=1.0)
     >>> halves = lr_scheduler.ExponentialLR(optimizer, 0.5)
     >>> warmup = lr_scheduler.LinearLR(optimizer, 0.5, total_iters=1)
-    >>> schedule, rates = lr_scheduler.ChainedScheduler([halves, warmup]), []
+    >>> schedule = lr_scheduler.ChainedScheduler([halves, warmup])
+    >>> rates = []
     >>> for _ in range(4):
     ...     rates.append(optimizer.lr)
     ...     schedule.step()
@@ -679,7 +708,9 @@ class ChainedScheduler(LRScheduler):
         self.schedulers = list(schedulers) if isinstance(schedulers, Sequence) else []
         optimizers = {id(s.optimizer) if isinstance(s, LRScheduler) else None for s in self.schedulers}
         if len(optimizers) != 1 or None in optimizers:
-            raise ValueError(f"{type(self).__name__} takes a list of schedules of one optimizer, got {schedulers!r}")
+            raise ValueError(
+                f"{type(self).__name__}: schedulers must be a list of schedules of one optimizer, got {schedulers!r}"
+            )
         self.optimizer, self._settings = self.schedulers[0].optimizer, {}
         self.last_epoch, self.base_lrs = 0, self.schedulers[0].base_lrs
 
@@ -699,7 +730,7 @@ class ChainedScheduler(LRScheduler):
         return {**super().state_dict(), "schedulers": [schedule.state_dict() for schedule in self.schedulers]}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take over what `state_dict()` returned."""
+        """Restore what `state_dict()` returned."""
         super().load_state_dict(state_dict)
         for schedule, state in zip(self.schedulers, state_dict["schedulers"], strict=True):
             schedule.load_state_dict(state)
@@ -714,11 +745,12 @@ class SequentialLR(ChainedScheduler):
     schedulers : list of LRScheduler
         Schedules of the optimizer.
     milestones : list of int
-        In which epochs the second schedule and those after it take over, increasing.
+        The epochs in which the second schedule and each later one take over,
+        increasing.
 
     See Also
     --------
-    ChainedScheduler : at once.
+    ChainedScheduler : runs them at once.
 
     Examples
     --------
@@ -728,7 +760,8 @@ class SequentialLR(ChainedScheduler):
     >>> optimizer = optim.SGD([mg.tensor([1.0], requires_grad=True)], lr=1.0)
     >>> warmup = lr_scheduler.LinearLR(optimizer, 0.5, total_iters=2)
     >>> halves = lr_scheduler.ExponentialLR(optimizer, 0.5)
-    >>> schedule, rates = lr_scheduler.SequentialLR(optimizer, [warmup, halves], milestones=[2]), []
+    >>> schedule = lr_scheduler.SequentialLR(optimizer, [warmup, halves], [2])
+    >>> rates = []
     >>> for _ in range(5):
     ...     rates.append(optimizer.lr)
     ...     schedule.step()
@@ -743,7 +776,7 @@ class SequentialLR(ChainedScheduler):
         self.configure(milestones=milestones)
         if self.optimizer is not optimizer or len(self.milestones) != len(self.schedulers) - 1:
             raise ValueError(
-                f"SequentialLR needs schedules of its optimizer and a milestone between any two of them, got "
+                f"SequentialLR needs schedules of its own optimizer, and one milestone between each two of them, got "
                 f"{len(self.schedulers)} schedules and milestones {self.milestones}"
             )
         self.restart()

@@ -2,7 +2,7 @@
 
 Owns: `minimize`: nested parameters as one vector, and the derivatives that each method
 takes.
-Must not own: a method.
+Must not own: a method of minimisation.
 Read next: `../trees.py`.
 """
 
@@ -24,9 +24,9 @@ from microgradnd.transforms import hvp, value_and_grad, vjp
 from microgradnd.trees import flatten, is_module, paths
 
 Array = npt.NDArray[Any]
-# SciPy's methods by what they ask for
-GRADIENTS = ("L-BFGS-B", "LBFGS", "BFGS", "CG", "TNC", "SLSQP")  # the second is PyTorch's name of the first
-PRODUCTS = ("Newton-CG", "trust-ncg", "trust-krylov", "trust-constr")  # with the Hessian, besides gradients
+# SciPy's methods by the derivatives that they use
+GRADIENTS = ("L-BFGS-B", "LBFGS", "BFGS", "CG", "TNC", "SLSQP")  # LBFGS is PyTorch's name for L-BFGS-B
+PRODUCTS = ("Newton-CG", "trust-ncg", "trust-krylov", "trust-constr")  # gradients and products with the Hessian
 RESIDUALS = ("trf", "dogbox", "lm")
 method_name = one_of(*GRADIENTS, *PRODUCTS, *RESIDUALS)
 
@@ -34,45 +34,45 @@ method_name = one_of(*GRADIENTS, *PRODUCTS, *RESIDUALS)
 def minimize(
     loss: Callable[..., Any], params: Any, args: Sequence[Any] = (), method: str = "L-BFGS-B", **options: Any
 ) -> Any:
-    """Find the parameters at which a loss is least, by a method of SciPy's with exact
-    gradients and Hessian products.
+    """Minimise a loss by a method of SciPy, with exact gradients and Hessian products.
 
     Parameters
     ----------
     loss : callable
-        `loss(params, *args)` returns a real number; for the methods of least squares an
-        array of residuals, half the sum of whose squares is minimised.
+        `loss(params, *args)` returns a real number. For least squares it returns an
+        array of residuals; half the sum of their squares is minimised.
     params : Module, array, or tuples, lists, dicts and other containers of them
-        Where to start. Parameters of modules that require a gradient, and Tensors that
-        do, end up at the minimum. They stay as they are if the loss raises.
+        The starting point. Tensors and parameters of modules that require a gradient
+        are set to the minimum. They don't change if the loss raises an error.
     args : tuple
-        What else the loss takes; a single argument needs no tuple.
+        Further arguments of the loss; a single argument needs no tuple.
     method : str
-        Of `scipy.optimize.minimize` "L-BFGS-B" (or "LBFGS", its name in PyTorch),
-        "BFGS", "CG", "TNC" or "SLSQP", which use gradients, or "Newton-CG",
-        "trust-ncg", "trust-krylov" or "trust-constr", which use products with the
-        Hessian too; of `scipy.optimize.least_squares` "trf", "dogbox" or "lm".
+        With gradients: "L-BFGS-B" (or "LBFGS", its name in PyTorch), "BFGS", "CG",
+        "TNC" or "SLSQP". With Hessian products too: "Newton-CG", "trust-ncg",
+        "trust-krylov" or "trust-constr". These are methods of
+        `scipy.optimize.minimize`. Of `scipy.optimize.least_squares`: "trf", "dogbox" or
+        "lm".
     **options
-        What else SciPy's function takes, such as `tol` or `options`. `bounds` are of
-        one vector: all parameters, end to end.
+        Further arguments of SciPy's function, such as `tol` or `options`. `bounds`
+        apply to one vector: all parameters, end to end.
 
     Returns
     -------
     scipy.optimize.OptimizeResult
-        SciPy's result, in which `x` has the form of `params`.
+        SciPy's result; its `x` has the form of `params`.
 
     Raises
     ------
     ImportError
         If SciPy isn't installed.
     TypeError
-        If a parameter doesn't hold real numbers of floating point.
+        If a parameter doesn't hold real floating-point numbers.
     ValueError
         If there are no parameters, or no method of that name.
 
     See Also
     --------
-    Adam : for losses of random batches.
+    Adam : for losses on random batches.
 
     Examples
     --------
@@ -97,10 +97,14 @@ def minimize(
     leaves, form = flatten(params)
     tensors = [id(leaf) for leaf in leaves if isinstance(leaf, Tensor)]
     if len(set(tensors)) < len(tensors):
-        raise ValueError("minimize: a Tensor is among the parameters twice; pass each once, a module or its parameter")
+        raise ValueError(
+            "minimize: a Tensor is among the parameters twice; pass each once, either a module or its parameter"
+        )
     starts = [real_array(leaf, name) for leaf, name in zip(leaves, paths(params, "params"), strict=True)]
     if not starts:
-        raise ValueError(f"minimize was given no parameters, but {params!r:.80}; pass a model, or arrays to start from")
+        raise ValueError(
+            f"minimize: params must hold at least one array, got {params!r:.80}; pass a model, or arrays to start from"
+        )
     ends = np.cumsum([array.size for array in starts])[:-1]
 
     @functools.wraps(loss)
@@ -139,22 +143,18 @@ def minimize(
 
 
 def real_array(leaf: Any, name: str) -> Array:
-    """Return a parameter as an array, or raise if it can't be one of several real
-    numbers.
-    """
+    """Return a parameter as an array, or raise if it isn't real and floating-point."""
     array = np.asarray(plain(leaf))
     if array.dtype.kind != "f":
         raise TypeError(
-            f"minimize: {name} must hold real numbers of floating point, got {array.dtype}; pass what isn't to be "
-            f"found by args, and a complex number as two real ones"
+            f"minimize: {name} must hold real floating-point numbers, got {array.dtype}; pass constants by args, and "
+            f"a complex number as two real ones"
         )
     return array
 
 
 def left(params: Any, arrays: list[Array]) -> Any:
-    """Leave arrays in the variables among the parameters, and return parameters of the
-    same form.
-    """
+    """Write arrays to the variables among the parameters; return the same structure."""
     things, form = flatten(params, is_module)
     rest, new = iter(arrays), []
     for thing in things:

@@ -1,4 +1,4 @@
-"""What the optimizers share: groups of parameters, steps, and their state.
+"""The base class of the optimizers: groups of parameters, steps, and state.
 
 Owns: the class `Optimizer`, checks of the parameters, and the state as a dict.
 Must not own: an update formula (`sgd.py`, `adam.py`, `adagrad.py`), or how a step is
@@ -25,19 +25,16 @@ from microgradnd.tensor import Tensor
 if TYPE_CHECKING:
 
     class Parameters:
-        """What a type checker is to know of `params`: what is given, and what it
-        becomes.
-        """
+        """The type of `params` for type checkers: as assigned, and as read."""
 
         def __get__(self, optimizer: Any, kind: Any = None) -> list[Tensor]: ...
         def __set__(self, optimizer: Any, params: Iterable[Tensor] | Iterable[Mapping[str, Any]]) -> None: ...
 
 
 class Optimizer(Configured):
-    """The base of the optimizers: groups of parameters, `step()`, `zero_grad()` and the
-    state.
+    """The base class of the optimizers.
 
-    A class of your own has a table of settings, the names of its states, and a formula:
+    Your own optimizer has a table of settings, the names of its states, and a formula:
 
     >>> import microgradnd as mg
     >>> from microgradnd.optim.optimizer import Optimizer
@@ -62,15 +59,14 @@ class Optimizer(Configured):
     params : list of Tensor
         All parameters.
     param_groups : list of Group
-        The parameters with their settings; each is read, and its settings are set, like
-        a dict.
+        The parameters with their settings. Read and set each like a dict.
     states : dict of str to float or str
-        The names of the vectors that the formula keeps, with what they are at first: a
+        The names of the vectors that the formula keeps, with their initial values: a
         number, or a setting's name.
     formula : callable
         `formula(s, w, g, t)` returns the step, which is subtracted from the parameters
-        `w`. `g` is the gradient, `t` the number of the step, from 1; `s` has the
-        settings and states as attributes, and takes the new states.
+        `w`. `g` is the gradient, and `t` the number of the step, from 1. `s` has the
+        settings and states as attributes; the formula assigns the new states to it.
     """
 
     subject = "params"
@@ -92,15 +88,14 @@ class Optimizer(Configured):
         known: list[Tensor] = self.params
         if not any(parameter.requires_grad for parameter in known):
             raise ValueError(
-                f"{type(self).__name__}: none of the {len(known)} parameters requires a gradient; set requires_grad"
+                f"{type(self).__name__}: none of the {len(known)} parameters requires a gradient; set "
+                f"requires_grad=True on those to train"
             )
 
     @staticmethod
     def formula(s: Any, w: Any, g: Any, t: Any) -> Any:
-        """Return the step, given settings and states, the parameters, their gradient,
-        and the number of the step.
-        """
-        raise NotImplementedError("an optimizer needs a formula(s, w, g, t), which returns the step; see Optimizer")
+        """Return the step; see `Optimizer` for the arguments."""
+        raise NotImplementedError("an optimizer must have a formula(s, w, g, t) that returns the step; see Optimizer")
 
     def add_param_group(self, group: Mapping[str, Any]) -> None:
         """Add parameters with settings of their own.
@@ -108,13 +103,13 @@ class Optimizer(Configured):
         Parameters
         ----------
         group : dict
-            The parameters, as "params", and settings that differ from those of the
+            The parameters, as "params", and the settings that differ from those of the
             optimizer.
 
         Raises
         ------
         TypeError, ValueError, KeyError
-            If one of them is wrong; nothing is changed then.
+            If one of them is wrong; then nothing changes.
         """
         kind = type(self)
         if (trace := current().trace) is not None:
@@ -134,14 +129,14 @@ class Optimizer(Configured):
     # Settings
 
     def setting(self, name: str) -> Any:
-        """Return a setting that all groups share."""
+        """Return a setting that all groups share, or raise if it differs."""
         values = [group[name] for group in self.param_groups]
         if current().trace is None and any(value != values[0] for value in values):
             raise ValueError(f"{name} differs between the parameter groups; read param_groups[i][{name!r}]")
         return values[0]
 
     def configure(self, **settings: Any) -> None:
-        """Check settings, and set them in all groups, or in none."""
+        """Check settings, and set them either in all groups or in none."""
         if current().trace is None:
             for group, found in [(group, group.checked(settings)) for group in self.param_groups]:
                 group.take(found)
@@ -156,18 +151,14 @@ class Optimizer(Configured):
 
     @staticmethod
     def __changes__() -> int:
-        """Return how often an attribute of any optimizer was set, for a compiler that
-        watches them.
-        """
+        """Return how often an attribute of any optimizer was set, for a guard."""
         return Optimizer._changes
 
     def __form__(self) -> Any:
-        """Return what a compiled step depends on besides the values of variables,
-        hashable.
-        """
+        """Return everything but variables that a compiled step depends on, hashable."""
         return tuple([group.__form__() for group in self.param_groups])
 
-    if not TYPE_CHECKING:  # to which it would say that there is any attribute
+    if not TYPE_CHECKING:  # a type checker would accept any attribute
         __getattr__ = fail_member
 
     # Steps
@@ -201,14 +192,14 @@ class Optimizer(Configured):
     # State
 
     def state_dict(self) -> dict[str, Any]:
-        """Return copies of the settings and the state, as PyTorch lays them out.
+        """Return copies of the settings and the state, in PyTorch's layout.
 
         Returns
         -------
         dict
-            "state": for the number of each parameter that a step has changed the state
-            of a dict of it, with "step"; "param_groups": for each group a dict of its
-            settings, with the numbers of its parameters as "params".
+            "state" maps the number of each parameter whose state has changed to a dict
+            of that state, including "step". "param_groups" has a dict of settings for
+            each group, in which "params" holds the numbers of its parameters.
         """
         if (trace := current().trace) is not None:
             raise trace.refusal("state_dict()", "Save it outside, between the steps")
@@ -224,32 +215,33 @@ class Optimizer(Configured):
         return {"state": dict(sorted(state.items())), "param_groups": groups}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take over what `state_dict()` returned.
+        """Restore what `state_dict()` returned.
 
         Raises
         ------
         TypeError
-            If it isn't such a dict, or holds something that isn't a number.
+            If it isn't such a dict, or holds something other than numbers.
         ValueError
-            If the state belongs to another optimizer, or to other parameters; nothing
-            is changed then.
+            If the state belongs to another optimizer, or to other parameters; then
+            nothing changes.
         """
         kind, own = type(self), self.state_dict()
         if not isinstance(state_dict, Mapping):
             raise TypeError(
-                f"{kind.__name__}.load_state_dict must be given the dict that state_dict() returned, got "
-                f"{state_dict!r:.80}; read a file first, as with mg.load"
+                f"{kind.__name__}.load_state_dict: state_dict must be a dict from state_dict(), got "
+                f"{state_dict!r:.80}; read a file with mg.load first"
             )
         if layout(state_dict) != layout(own):
             raise ValueError(
-                f"this isn't the state of this {kind.__name__}: it must be of {layout(own)}; got {layout(state_dict)}"
+                f"{kind.__name__}.load_state_dict: the state must be of {layout(own)}, got {layout(state_dict)}; load "
+                f"the state of an optimizer of the same kind, made with the same groups"
             )
         groups, ids = state_dict["param_groups"], [i for given in state_dict["param_groups"] for i in given["params"]]
         given_for = state_dict["state"].keys()
         if not all(isinstance(i, int) for i in ids) or len(set(ids)) < len(ids) or not given_for <= set(ids):
             raise ValueError(
-                f"{kind.__name__}.load_state_dict: parameters must be numbered, each once, and the states are of some "
-                f"of these numbers; got the numbers {ids!r:.80}, and states of {list(given_for)!r:.80}"
+                f"{kind.__name__}.load_state_dict: each parameter must have a number of its own, and each state one of "
+                f"these numbers; got parameters {ids!r:.80} and states for {list(given_for)!r:.80}"
             )
         settings = [kind.checked({name: given[name] for name in kind.table}, {}) for given in groups]
         entries = {
@@ -267,18 +259,21 @@ class Optimizer(Configured):
                             part[...] = entry.get(name, part)
 
     def _entry(self, i: int, parameter: Tensor, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the state of a parameter as it is kept, or raise."""
+        """Return the checked state of a parameter, in the dtypes kept, or raise."""
         kind, names = type(self).__name__, ["step", *self.states]
         if not isinstance(given, Mapping) or not given.keys() <= set(names):
-            raise ValueError(f"the state of {kind} for a parameter has {', '.join(names)}, got {given!r:.80}")
+            raise ValueError(
+                f"{kind}.load_state_dict: the state of a parameter must be a dict with {', '.join(names)}, got "
+                f"{given!r:.80}"
+            )
         entry: dict[str, Any] = {}
         for name, value in given.items():
             array, shape = np.asarray(value), () if name == "step" else parameter.shape
             dtype = np.dtype(int) if name == "step" else Flat([parameter]).kept_dtype
             if array.shape != shape:
                 raise ValueError(
-                    f"this state of {kind} belongs to other parameters: {name} of {described(parameter, i)} has shape "
-                    f"{array.shape}, and must have {shape}"
+                    f"{kind}.load_state_dict: {name} of {described(parameter, i)} must have shape {shape}, got "
+                    f"{array.shape}; this state belongs to other parameters"
                 )
             if not np.can_cast(array.dtype, dtype, "same_kind"):
                 raise TypeError(f"{kind}.load_state_dict: {name} must hold numbers of dtype {dtype}, got {array.dtype}")
@@ -293,9 +288,7 @@ class Optimizer(Configured):
 
 
 def layout(state: Mapping[str, Any]) -> str:
-    """Return how many parameters and which settings the groups of a state have, or what
-    it is instead.
-    """
+    """Describe the groups of a state, or the value itself if it isn't a state."""
     groups: Any = state.get("param_groups")
     listed = isinstance(groups, Sequence) and all(
         isinstance(g, Mapping) and isinstance(g.get("params"), list | tuple) for g in groups
@@ -308,28 +301,28 @@ def layout(state: Mapping[str, Any]) -> str:
 def checked(optimizer: str, params: Any, known: Sequence[Tensor]) -> list[Tensor]:
     """Return parameters as a list, or raise and say what is wrong with them."""
     if isinstance(params, Tensor):
-        raise TypeError(f"{optimizer} takes a list of parameters, not one Tensor; put it into a list: [w]")
+        raise TypeError(f"{optimizer}: params must be a list of parameters, got one Tensor; put it into a list: [w]")
     if not isinstance(params, Iterable) or isinstance(params, Mapping):
         raise TypeError(
-            f"{optimizer} takes a list of parameters, not a {type(params).__name__}; pass model.parameters()"
+            f"{optimizer}: params must be a list of parameters, got a {type(params).__name__}; pass model.parameters()"
         )
     parameters = list(params)
     if not parameters:
         raise ValueError(
-            f"{optimizer} was given no parameters: the list is empty, or a generator that has been used up; "
-            f"model.parameters() is one, which can be used once: call it again, or keep list(model.parameters())"
+            f"{optimizer}: params must hold at least one parameter, got an empty list or a generator that is used up; "
+            f"call model.parameters() again, since each generator works once, or keep list(model.parameters())"
         )
     seen = set(map(id, known))
     for i, parameter in enumerate(parameters):
         if not isinstance(parameter, Tensor):
             raise TypeError(
-                f"{optimizer}: parameter {i} is a {type(parameter).__name__}, not a Tensor; pass model.parameters(), "
-                f"or tensors made by nn.Parameter or by mg.tensor(..., requires_grad=True)"
+                f"{optimizer}: parameter {i} must be a Tensor, got a {type(parameter).__name__}; pass "
+                f"model.parameters(), or tensors made by nn.Parameter or by mg.tensor(..., requires_grad=True)"
             )
         if not parameter.is_leaf:
             raise TypeError(
-                f"{optimizer}: {described(parameter, i)}, of shape {parameter.shape}, was computed from other tensors, "
-                f"and only a leaf can be updated; pass the tensors that it was computed from"
+                f"{optimizer}: {described(parameter, i)}, of shape {parameter.shape}, must be a leaf, but was computed "
+                f"from other tensors; pass the tensors that it was computed from"
             )
         if id(parameter) in seen:
             raise ValueError(

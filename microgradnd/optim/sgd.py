@@ -1,6 +1,6 @@
-"""Gradient descent with momentum, and with the signs of a momentum.
+"""Gradient descent with momentum, and Lion, which uses only the sign of a momentum.
 
-Owns: the formulas of SGD and Lion, and what weight decay adds to a gradient.
+Owns: the formulas of SGD and Lion, and both forms of weight decay.
 Must not own: the parameters and their layout (`flat.py`).
 Read next: `adam.py`.
 """
@@ -17,45 +17,46 @@ from microgradnd.settings import not_negative, pair, setting, switch
 
 
 def ascending(s: Any, g: Any) -> Any:
-    """Return the gradient of what is minimised: the opposite one where the loss is to
-    grow.
-    """
+    """Return the gradient to descend: its negative where the loss is maximised."""
     return -g if s.maximize else g
 
 
 def penalised(s: Any, w: Any, g: Any) -> Any:
-    """Return the gradient of what is minimised, with that of the L2 penalty
-    weight_decay / 2 |w|^2.
-    """
+    """Return the gradient to descend, plus that of weight_decay / 2 |w|^2."""
     g = ascending(s, g)
     return s.weight_decay * w + g if s.weight_decay else g
+
+
+def decayed(s: Any, w: Any, step: Any) -> Any:
+    """Return a step with weight decay that is separate from the gradient."""
+    return step + s.lr * s.weight_decay * w if s.weight_decay else step
 
 
 class SGD(Optimizer):
     """Gradient descent, with momentum in PyTorch's convention.
 
-    With gradient g (plus `weight_decay` times the parameter), each step is b <-
-    momentum b + (1 - dampening) g (but b <- g in the first), w <- w - lr d, where d is
-    b, or g + momentum b for Nesterov's form; without momentum d is g.
+    With gradient g (plus `weight_decay` times the parameter), each step is
+    b <- momentum b + (1 - dampening) g (in the first step b <- g), w <- w - lr d,
+    where d is b, or g + momentum b in Nesterov's form. Without momentum, d is g.
 
     Parameters
     ----------
     params : iterable of Tensor, or of dict
         Leaves, such as `model.parameters()`; or groups of them, each a dict of "params"
-        and settings of its own. A parameter whose `.grad` is None is left as it is.
+        and settings of its own. A parameter whose `.grad` is None stays unchanged.
     lr : float
-        The learning rate, at least 0; the attribute `lr` can be changed between steps,
-        as can every setting.
+        The learning rate, at least 0. You can change the attribute `lr` between steps,
+        and every other setting too.
     momentum : float
         At least 0; 0 for none.
     nesterov : bool
-        Whether to look ahead; needs a momentum, and no dampening.
+        Whether to look ahead, which needs a momentum and no dampening.
     weight_decay : float
         The factor of the L2 penalty, at least 0.
     dampening : float
-        How much less than 1 the gradient counts beside the momentum.
+        The gradient is multiplied by 1 - dampening before it joins the momentum.
     maximize : bool
-        Whether the loss is to grow.
+        Whether to maximise the loss rather than minimise it.
 
     Raises
     ------
@@ -71,7 +72,8 @@ class SGD(Optimizer):
 
     References
     ----------
-    Sutskever, Martens, Dahl, Hinton (2013), On the importance of initialization and momentum in deep learning.
+    Sutskever, Martens, Dahl, Hinton (2013), On the importance of initialization and
+    momentum in deep learning.
 
     Examples
     --------
@@ -105,29 +107,30 @@ class SGD(Optimizer):
     def check_together(cls, settings: Mapping[str, Any]) -> None:
         """Raise for Nesterov's form without a momentum, or with dampening."""
         if settings["nesterov"] and (not settings["momentum"] or settings["dampening"]):
-            raise ValueError("SGD: nesterov=True needs a momentum, such as momentum=0.9, and no dampening")
+            raise ValueError("SGD: nesterov=True needs a momentum and no dampening; pass momentum=0.9, for example")
 
 
 class Lion(Optimizer):
-    """Steps of one size, in the direction that the signs of a momentum say.
+    """Steps of equal size; the signs of a momentum give their direction.
 
-    With gradient g, each step is w <- w - lr (sign(beta1 m + (1 - beta1) g) +
-    weight_decay w), and then m <- beta2 m + (1 - beta2) g, from m = 0.
+    With gradient g, each step is
+    w <- w - lr (sign(beta1 m + (1 - beta1) g) + weight_decay w), then
+    m <- beta2 m + (1 - beta2) g, starting from m = 0.
 
     Parameters
     ----------
     params : iterable of Tensor, or of dict
         Leaves, such as `model.parameters()`; or groups of them, each a dict of "params"
-        and settings of its own. A parameter whose `.grad` is None is left as it is.
+        and settings of its own. A parameter whose `.grad` is None stays unchanged.
     lr : float
-        The learning rate, at least 0: three to ten times less than that of Adam.
+        The learning rate, at least 0. Use a third to a tenth of Adam's.
     betas : (float, float)
-        How much of the momentum counts in a step, and is kept for the next, from 0 to
-        below 1.
+        The weight of the momentum in a step, and the share of it kept for the next
+        step, from 0 to below 1.
     weight_decay : float
-        How much of a parameter is taken off in each step, times lr; at least 0.
+        The share of a parameter subtracted in each step, times lr; at least 0.
     maximize : bool
-        Whether the loss is to grow.
+        Whether to maximise the loss rather than minimise it.
 
     Raises
     ------
@@ -139,7 +142,7 @@ class Lion(Optimizer):
 
     See Also
     --------
-    AdamW : the optimizer that it competes with.
+    AdamW : scales steps by past gradients.
 
     References
     ----------
@@ -169,4 +172,4 @@ class Lion(Optimizer):
         beta1, beta2 = s.betas
         step = s.lr * np.sign(beta1 * s.exp_avg + (1 - beta1) * g)
         s.exp_avg = beta2 * s.exp_avg + (1 - beta2) * g
-        return step + s.lr * s.weight_decay * w if s.weight_decay else step
+        return decayed(s, w, step)

@@ -105,7 +105,7 @@ FAULTS: list[tuple[str, ...]] = [
                 "compile_seed",
                 "    w2 = w2 - RATE * grads[2]\n",
                 "    w2 = w2 - RATE * grads[3]\n",
-                "test_the_compiled_step_is_the_one_by_hand",
+                "test_the_compiled_step_matches_the_derivation_by_hand",
             ),
         )
     ),
