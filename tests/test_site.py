@@ -72,6 +72,7 @@ def test_the_table_has_every_function_of_numpy() -> None:
     assert "| `g * np.cos(x)` |" in rows["`np.sin`"]
     assert "| `g`<br>`-g` |" in rows["`np.subtract`"]
     assert "`1., 1.` → `0.5, 0.5`" in rows["`np.maximum`"]  # the kink, from the rows of the tests
+    assert "| `np.std` | `[0.1, 0.1, 0.1]` → `[0., 0., 0.]`" in table  # of a function without a rule of its own
     assert "it writes to a file" in table
 
 

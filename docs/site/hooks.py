@@ -23,6 +23,8 @@ from docs.site import notebooks, reference
 ROOT = Path(__file__).parents[2]
 CHAPTERS = "learn/"
 SOURCE = "source/"  # the folder of pages that show files from outside docs/
+FUNCTION = r"<mi>(?:sin|cos|tanh|log|exp)</mi>"
+THIN_SPACE = '<mspace width="0.17em"/>'
 LINK = re.compile(r"(?<=\]\()([^)#\s:]+)")
 
 
@@ -96,15 +98,19 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
 
 
 def on_page_content(html: str, page: Any, config: Any, files: Any) -> str:
-    """Write formulas in MathML, which browsers draw without a script."""
+    """Write formulas in MathML, which browsers draw without a script, and link
+    drawings to their files, so that they can be enlarged.
+    """
 
     def formula(match: re.Match[str]) -> str:
         display = "block" if match[1] == "div" else "inline"
         mathml = latex2mathml.converter.convert(unescape(match[2]).strip()[2:-2], display=display)
         if re.search(r">[&\\]\w*<", mathml):
             raise PluginError(f"{page.file.src_uri}: no MathML for {match[2]}")
-        return mathml
+        mathml = re.sub(rf"(</m[in]>)({FUNCTION})", rf"\1{THIN_SPACE}\2", mathml)
+        return re.sub(rf"({FUNCTION})(?!<mo|<mspace)", rf"\1{THIN_SPACE}", mathml)
 
+    html = re.sub(r'(<img [^>]*?src="([^"]+\.svg)"[^>]*>)', r'<a href="\2">\1</a>', html)
     return re.sub(r'<(span|div) class="arithmatex">(.*?)</\1>', formula, html, flags=re.S)
 
 

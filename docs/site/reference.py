@@ -179,7 +179,9 @@ def derivatives() -> str:
                 names.setdefault(function, []).append(f"`{module.__name__.replace('numpy', 'np')}.{name}`")
     entries = {function: ", ".join(found) for function, found in names.items()}
     ruled = [rule_row(entry, function) for function, entry in entries.items() if function in registry.VJPS]
-    spelled = [entry for function, entry in entries.items() if function in registry.COMPOSITES]
+    spelled = {function: entry for function, entry in entries.items() if function in registry.COMPOSITES}
+    listed = ", ".join(sorted(spelled.values()))
+    at_kinks = [f"| {entry} | {kink_texts(function)} |" for function, entry in spelled.items() if kinks().get(function)]
     plain = [entry for function, entry in entries.items() if function in registry.PLAIN | registry.CONSTANT]
     excluded: dict[str, list[str]] = {}
     for function in entries.keys() & registry.EXCLUDED.keys():
@@ -192,7 +194,11 @@ def derivatives() -> str:
 
 ## Functions computed by others
 
-These functions call other functions of the table, whose rules give the derivative: {", ".join(sorted(spelled))}.
+These functions call other functions of the table, whose rules give the derivative: {listed}.
+
+| function | at kinks and infinities |
+|---|---|
+{chr(10).join(sorted(at_kinks))}
 
 ## Functions without a gradient
 
@@ -240,7 +246,12 @@ def kinks() -> dict[Any, list[str]]:
 def rule_row(entry: str, function: Any) -> str:
     """Return a table row: a function, the gradient of each argument, its kinks."""
     texts = rule_texts(function) if function in registry.VJPS else ["computed by other functions"]
-    return f"| {entry} | {'<br>'.join(texts)} | {'<br>'.join(dict.fromkeys(kinks().get(function, ())))} |"
+    return f"| {entry} | {'<br>'.join(texts)} | {kink_texts(function)} |"
+
+
+def kink_texts(function: Any) -> str:
+    """Return a function's gradients at kinks, as the cell of a table."""
+    return "<br>".join(dict.fromkeys(kinks().get(function, ())))
 
 
 def shown(values: Any) -> str:

@@ -14,7 +14,8 @@ FAULTS: list[tuple[str, ...]] = [
             ('"&lt;" if match[0] == "<"', '"<" if match[0] == "<"'),
             ("for at, gradients in row.kinks", "for at, gradients in row.kinks[1:]"),
             ("for module in (np, np.linalg, np.fft):", "for module in (np, np.linalg):"),
-            ("if function in registry.COMPOSITES]", "if function in registry.VJPS]"),
+            ("if function in registry.COMPOSITES}", "if function in registry.VJPS}"),
+            ("for function, entry in spelled.items() if kinks", "for function, entry in () if kinks"),
             ('return [text if text[0].isupper() else f"`{text}`" for text in texts]', "return texts"),
         )
     ),
