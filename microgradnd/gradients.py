@@ -46,8 +46,8 @@ def seed(tensor: Any, gradient: Any) -> Any:
 
 
 def path_to(outputs: Iterable[Node], inputs: Iterable[Node], start: int) -> Path:
-    """Return the path from some inputs to some outputs that `Path` finds, in a trace
-    through as few operations as there may be.
+    """Return the path from inputs to outputs, in a trace through as few operations as
+    possible.
     """
     if (trace := current().trace) is not None:
         trace.fold()

@@ -177,9 +177,7 @@ class Tracer(Protocol):
         """Return the node of a call without a derivative, as under `no_grad`."""
 
     def fold(self) -> None:
-        """Make what has been recorded shorter, if it can be, as a walk through it
-        begins.
-        """
+        """Shorten what has been recorded, before a walk through it begins."""
 
     def arrived(self, node: Node, g: Any, is_last: bool) -> None:
         """Note that a cotangent is complete: `g`, a Tensor, belongs to this node.

@@ -1,17 +1,18 @@
-"""Long loops of the user's: one of their turns stands for all, before a derivative is
-taken.
+"""Long loops: the turns that were recorded become one operation before they are
+differentiated.
 
-Owns: how such a loop is found among recorded operations, and becomes the operation that
-`mg.scan` is.
-Must not own: what is done with that (`scanning.py`), or the loops that are found in a
-finished program (`rolling.py`).
+Owns: finding such a loop among the recorded operations, and recording it as `mg.scan`
+would be.
+Must not own: the derivatives of that operation (`scanning.py`), or loops that are found
+in a finished program (`rolling.py`).
 Read next: `scanning.py`.
 
-A backward pass through 5,000 turns takes long to record, and all of them would be
-rolled up again. So where the turns of a loop are equal in what they do, and hand on
-values from one to the next, they are taken together first. A loop stays as it was
-recorded if other values of a turn are used elsewhere; if one is later, when this can't
-be undone, the function is traced once more.
+Recording the backward pass of a loop takes several times as long as the loop itself,
+and all of it would be rolled up afterwards. If the turns of a long loop do the same, a
+single turn is kept instead, and its derivative is a loop from the start. This is
+possible if the code after the loop uses only what the last turn hands on, and values of
+all turns that are stacked. If a value of another turn is used later on, the function is
+traced again, without folding.
 """
 
 from __future__ import annotations
@@ -28,12 +29,13 @@ from microgradnd.registry import Results
 from microgradnd.tape import MODE, current
 from microgradnd.tensor import wrap
 
-LONG = 1_000  # operations from which on a loop is folded
+ARRAYS = (np.ndarray, np.generic)
+LONG = 1_000  # operations; a loop with fewer of them stays as it was recorded
 
 
 def fold(recorder: Any, start: int) -> None:
-    """Let one turn stand for all where the operations from `start` on are those of a
-    long loop.
+    """Replace the first long loop among the operations from `start` on, if there is
+    one.
     """
     if len(recorder.operations) - start < LONG:
         return
@@ -44,7 +46,7 @@ def fold(recorder: Any, start: int) -> None:
         for first, stop in repeated(tokens, period):
             if stop - first < LONG:
                 continue
-            for begin in (first, first + period):  # the first turn may be of another dtype or shape
+            for begin in (first, first + period):  # the first turn may have another dtype or shape
                 run = Run(recorder, start + begin, period, (stop - begin) // period)
                 if run.fits():
                     run.replace()
@@ -52,31 +54,34 @@ def fold(recorder: Any, start: int) -> None:
 
 
 def kind_of(node: Any) -> Any:
-    """Return what is equal for operations that do the same with what they are given."""
+    """Return a key that is equal for operations which differ in their operands only."""
     outs = node.out if type(node.out) is Results else (node.out,)
     options = key_of(node.kwargs) if node.kwargs else ()
     shapes = [(out.shape, out.dtype) for out in outs]
-    has_marks_alone = node.note is None or vars(node.note).keys() <= {"marks"}  # of modules, which pictures show
+    has_marks_alone = node.note is None or vars(node.note).keys() <= {"marks"}  # for pictures
     note = None if has_marks_alone else node.note
     return (node.function, node.where, note, options, len(node.args), *shapes)
 
 
 class Run:
-    """Turns of equal operations, one after another in what was recorded.
+    """Turns of equal operations, recorded one after another.
 
     Attributes
     ----------
     begins : dict of int to (array or number, node)
-        What a value begins as that a turn hands on, by its place in the turn.
-    rows : dict of int to tuple
-        Which parts of an array an operation takes in all turns: an index with a slice,
-        and the axis of that.
+        The initial values of what a turn hands on to the next, by the place in the turn
+        of the operation that computes it.
+    rows : dict of int to (index, int)
+        For each operation that picks another part of an array in each turn: the index
+        of all these parts, and the axis along which they lie.
     series : dict of (int, int) to array
-        What an argument is in all turns that the program isn't given, by the place of
-        its operation and its own.
+        The constants that differ between turns: by the place of the operation and that
+        of the argument, an array with a row for each turn.
     stacks : list of (int, node, int)
-        Where the values of all turns are joined: their place in a turn, the operation
-        that joins them, and how many others come before.
+        The values that are stacked after the loop: the place in the turn, the
+        concatenation, and the number of arrays that precede them in it.
+    expanded : set of node
+        The operations that give these values another axis, which become superfluous.
     """
 
     def __init__(self, recorder: Any, start: int, period: int, count: int) -> None:
@@ -87,7 +92,7 @@ class Run:
         self.rows: dict[int, tuple[Any, int]] = {}
         self.series: dict[tuple[int, int], Any] = {}
         self.stacks: list[tuple[int, Any, int]] = []
-        self.expanded: set[Any] = set()  # operations that nobody needs any more after that
+        self.expanded: set[Any] = set()
         self.others: dict[Any, int] = {}
 
     def turn(self, number: int) -> list[Any]:
@@ -96,8 +101,8 @@ class Run:
         return self.operations[first : first + self.period]
 
     def code(self, arg: Any, parent: Any) -> int:
-        """Return a number for what an operation is given: that of the operation which
-        computes it, or one that is equal for equal arguments.
+        """Return the number of the operation that computes an argument, or a negative
+        one, equal for equal arguments.
         """
         if parent in self.numbers:
             return self.numbers[parent]
@@ -105,15 +110,13 @@ class Run:
         return self.others.setdefault(id(arg) if key is None else key, ~len(self.others))
 
     def fits(self) -> bool:
-        """Return whether all turns do the same with what they are given, and nothing
-        else uses what is in them.
-        """
+        """Return whether the turns can be one operation."""
         count = self.count
         self.numbers = {node: i for i, node in enumerate(self.operations)}
         inside = self.operations[self.start : self.stop]
         codes = np.array([self.code(*leaf) for node in inside for leaf in zip(node.args, node.parents, strict=True)])
         flags = np.array([node.requires_grad for node in inside]).reshape(count, -1)
-        if (flags[1:] != flags[1]).any():  # the first turn may begin with what has no derivative
+        if (flags[1:] != flags[1]).any():  # initial values may have no derivative
             return False
         codes = codes.reshape(count, -1)
         strides = codes[2] - codes[1]
@@ -123,17 +126,20 @@ class Run:
         return all(self.argument(*column) for column in columns) and bool(self.begins) and self.is_closed()
 
     def argument(self, place: tuple[int, int], first: int, second: int, stride: int) -> bool:
-        """Return whether one argument of a turn is of a kind that loops have; note
-        where it begins.
+        """Return whether a loop can have an argument with these codes in the first two
+        turns; note how.
         """
-        (i, k), made = place, second - self.start - self.period  # in this turn, if that isn't negative
+        (i, k), made = place, second - self.start - self.period  # from 0 on, it is computed in the same turn
         node = self.operations[self.start + i]
         if stride == self.period and 0 <= made < self.period:
             return first == second - stride
         if stride == self.period and -self.period <= made < 0:
             source, begin = made + self.period, (node.args[k], node.parents[k])
             known, like = self.begins.setdefault(source, begin), self.operations[self.start + source].out
-            fits = np.shape(begin[0]) == like.shape and (type(begin[0]) in (int, float) or begin[0].dtype == like.dtype)
+            if type(begin[0]) in (int, float):
+                fits = like.shape == () and like.dtype.kind == "f"
+            else:
+                fits = isinstance(begin[0], ARRAYS) and (begin[0].shape, begin[0].dtype) == (like.shape, like.dtype)
             return fits and known[1] is begin[1] and (begin[1] is not None or key_of(known) == key_of(begin))
         if stride == 0 and first == second:
             return not self.start <= first < self.stop
@@ -150,8 +156,8 @@ class Run:
         return found is not None
 
     def is_closed(self) -> bool:
-        """Return whether what comes after uses nothing but what the last turn hands on,
-        and joined values of all turns.
+        """Return whether the operations after the loop use only what the last turn
+        hands on, and stacked values of all turns.
         """
         after = self.operations[self.stop :]
         for node in after:
@@ -163,7 +169,7 @@ class Run:
         return all(hidden.isdisjoint(sources(node, self.recorder)) for node in others)
 
     def note_stack(self, node: Any) -> None:
-        """Note which arguments of a concatenation are one value in all turns."""
+        """Note whether a concatenation contains one value of all turns."""
         parts = node.parents[2:]
         made = [self.numbers.get(p.parents[0], -1) if is_row_of_one(p) else -1 for p in parts]
         for at in range(len(made) - self.count + 1):
@@ -174,7 +180,7 @@ class Run:
                 return
 
     def replace(self) -> None:
-        """Record the loop as one operation instead."""
+        """Replace the turns by one operation."""
         recorder, before, members, last = self.recorder, self.turn(0), self.turn(1), self.turn(self.count - 1)
         recorder.has_scanned = True
         added: list[Any] = []
@@ -188,14 +194,15 @@ class Run:
                 arrays = []
                 for i, (index, axis) in self.rows.items():
                     whole: Any = wrap(members[i].args[0], members[i].parents[0])
-                    is_all = whole._array[index].shape == whole.shape and index[axis].step == 1
+                    full = slice(None), slice(0, whole.shape[axis], 1)
+                    is_all = len(index) > axis and index[axis] == full[1] and all(part in full for part in index)
                     part = whole if is_all else whole[index]
                     arrays.append(np.moveaxis(part, axis, 0) if axis else part)
                 rows = [wrap(members[i].out, members[i]) for i in self.rows]
                 for (i, k), array in self.series.items():
                     arrays.append(array)
                     row: Any = formal(array[0], False)
-                    row._node.position = 0  # it is older than what uses it
+                    row._node.position = 0  # older than the operation that uses it
                     rows.append(row)
                     node = members[i]
                     node.args = (*node.args[:k], row._array, *node.args[k + 1 :])
@@ -223,25 +230,27 @@ class Run:
 
 
 def is_row_of_one(node: Any) -> bool:
-    """Return whether an operation puts an axis before the others, as np.stack has
-    it.
-    """
+    """Return whether an operation adds a first axis, as np.stack does."""
     return getattr(node, "function", None) is np.expand_dims and node.args[1] in (0, (0,))
 
 
 def become(node: Any, other: Any) -> None:
-    """Let an operation be another from now on, with its own place in the program."""
+    """Turn an operation into another, at its own position."""
     node.function, node.args, node.kwargs, node.parents = other.function, other.args, other.kwargs, other.parents
 
 
 def moving(indices: list[Any]) -> tuple[Any, int] | None:
-    """Return an index with a slice for several, if one integer in them moves evenly,
-    and the axis of that.
+    """Return one index for several that differ in one integer, which changes by a
+    constant; and the axis that takes its place.
     """
+    if len({len(index) if type(index) is tuple else 0 for index in indices}) > 1:
+        return None
     table = [index if type(index) is tuple else (index,) for index in indices]
+    if any(type(part) not in (int, slice) for row in table for part in row):
+        return None
     columns = list(zip(*table, strict=True))
     moves = [k for k, column in enumerate(columns) if any(part != column[0] for part in column)]
-    if len(moves) != 1 or any(type(part) not in (int, slice) for row in table for part in row):
+    if len(moves) != 1:
         return None
     column, k = columns[moves[0]], moves[0]
     if any(type(part) is not int or part < 0 for part in column) or len({*np.diff(column).tolist()}) > 1:
@@ -253,8 +262,8 @@ def moving(indices: list[Any]) -> tuple[Any, int] | None:
 
 
 def numbers(values: list[Any], node: Any) -> Any:
-    """Return an array of numbers that an operation computes with as it does with each
-    of them, or None.
+    """Return Python numbers as an array, if the operation computes the same with its
+    elements; None otherwise.
     """
     others = {arg.dtype for arg in node.args if isinstance(arg, np.ndarray | np.generic)} | {node.out.dtype}
     alike = len(others) == 1 and node.out.dtype.kind == "f" and {type(value) for value in values} <= {int, float}
@@ -263,7 +272,9 @@ def numbers(values: list[Any], node: Any) -> Any:
 
 
 def rows_of(arrays: list[Any]) -> Any:
-    """Return the array whose rows are some parts of one, if they are evenly apart."""
+    """Return views of one array, at a constant distance, as the rows of another view;
+    None if they aren't.
+    """
     first, places = arrays[0], [x.__array_interface__["data"][0] for x in arrays]
     alike = all(
         (x.base is first.base, x.shape, x.strides, x.dtype) == (True, first.shape, first.strides, first.dtype)

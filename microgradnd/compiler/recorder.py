@@ -130,7 +130,7 @@ class Recorder:
         self.sizes = sizes  # the open lengths, if any
         self.scans = scans  # whether one turn of `scan` may stand for all
         self.has_scanned = False
-        self.passed = 0  # the operations before this one stay: paths may lead through them
+        self.passed = 0  # how many operations existed at the last walk, whose path may lead through them
         self.formals: set[Any] = set()  # leaves that stand for the arguments of a turn
         self.operations: list[TracedOperation] = []
         self.cotangents: list[tuple[Any, Node]] = []
@@ -214,8 +214,8 @@ class Recorder:
             raise self.refused from error
 
     def fold(self) -> None:
-        """Take the turns of a long loop together that has been recorded, as ways
-        through it will be looked for.
+        """Replace a long loop among the operations since the last walk by one
+        operation.
         """
         passed, self.passed = self.passed, len(self.operations)
         if self.scans and not self.has_scanned:
