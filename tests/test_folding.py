@@ -19,6 +19,7 @@ TURNS = 24
 RNG = np.random.default_rng(0)
 W, C = RNG.normal(size=(3, 3)) * 0.4, RNG.normal(size=3)
 SERIES = RNG.normal(size=(TURNS, 3))
+SQUARE = RNG.normal(size=(TURNS, TURNS))
 DATA, CUBE = RNG.normal(size=(TURNS, 3)), RNG.normal(size=(5, TURNS, 3))
 
 
@@ -60,6 +61,13 @@ def collected(join, turn=lambda w, h: np.tanh(h @ w + 1), first=lambda w: []):
         return np.sum(join(hs) ** 2 * 0.5)
 
     return loss
+
+
+def of_square(w):
+    x, h = w[0, 0] * SQUARE, np.zeros(TURNS)
+    for t in range(TURNS):
+        h = np.sin(h + w[0, 1] * x[t, ::-1])
+    return np.sum(h)
 
 
 def length(h):
@@ -137,6 +145,8 @@ FOLDED = {
         lambda w, h, t: np.stack([h[1] + w[0] * h[0], np.sin(h[0])]), lambda w: w[:2]
     ),
     "rows": of_rows,
+    "rows, each reversed": of_square,
+    "parts of a plain array": recurrence(lambda w, h, t: np.tanh(h @ w + CUBE[1, t, :3])),
     "columns": of_columns,
     "elements backwards": of_elements_backwards,
     "a sum that begins as a number": from_numbers,
@@ -266,6 +276,14 @@ def test_loops_around_derivatives(folded):
         return np.sum(w**2)
 
     check(mg.compile(mg.grad(f))(W), mg.grad(f)(W))
+    assert not folded
+
+
+def test_draws_stay_in_their_turns(folded):
+    rng = np.random.default_rng(0)
+    compiled = mg.compile(mg.grad(recurrence(lambda w, h, t: np.tanh(h @ w + mg.anew(lambda: rng.random(3), 3)))))
+    first = compiled(W)
+    assert not np.array_equal(compiled(W), first)
     assert not folded
 
 
