@@ -45,6 +45,15 @@ def seed(tensor: Any, gradient: Any) -> Any:
     return cast(gradient, tensor.dtype)
 
 
+def path_to(outputs: Iterable[Node], inputs: Iterable[Node], start: int) -> Path:
+    """Return the path from inputs to outputs, in a trace through as few operations as
+    possible.
+    """
+    if (trace := current().trace) is not None:
+        trace.fold()
+    return Path(outputs, inputs, start)
+
+
 def backward(
     seeds: Iterable[tuple[Node, Any]], retain: bool = False, lift: Lift | None = None, path: Path | None = None
 ) -> dict[Node, Any]:
@@ -53,6 +62,8 @@ def backward(
     The parameters and the result are those of `walk`.
     """
     anomaly, trace = (mode := current()).anomaly, mode.trace
+    if trace is not None and path is None:
+        trace.fold()
     if anomaly is None and (trace is None or lift is None):
         return walk(seeds, retain, lift, path, run_note)
 

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import operator
 from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
 from heapq import heappop, heappush
@@ -177,6 +176,9 @@ class Tracer(Protocol):
     def record_constant(self, function: Any, args: Any, kwargs: Any, parents: Any, out: Any) -> Operation:
         """Return the node of a call without a derivative, as under `no_grad`."""
 
+    def fold(self) -> None:
+        """Shorten what has been recorded, before a walk through it begins."""
+
     def arrived(self, node: Node, g: Any, is_last: bool) -> None:
         """Note that a cotangent is complete: `g`, a Tensor, belongs to this node.
 
@@ -314,7 +316,7 @@ class Path:
         """The operations among the nodes, oldest first."""
         nodes, found = set(self.inputs), self.reached.difference(self.inputs, self.outside, [None])
         operations = []
-        for node in sorted(found, key=operator.attrgetter("position")):
+        for node in sorted(found, key=lambda node: node.position):
             if not nodes.isdisjoint(node.parents):
                 nodes.add(node)
                 operations.append(node)

@@ -23,7 +23,7 @@ from microgradnd.annotations import P, R
 from microgradnd.batching import LEVELS, above, full, innermost, per_example
 from microgradnd.matching import COMPUTED, alone, check_numbers, matching, name_of_function, one_for, own, plain
 from microgradnd.modes import enable_grad, no_grad, transformed
-from microgradnd.tape import Leaf, Node, Path, current
+from microgradnd.tape import Leaf, Node, current
 from microgradnd.tensor import Tensor, lift, wrap
 from microgradnd.trees import Tree, flatten
 
@@ -69,7 +69,7 @@ class Trace:
         self.nodes = [t._node for t in self.inputs if t._node is not None]
         self.ends = [full(out, self.levels) if isinstance(out, COMPUTED) else out for out in self.outputs]
         ends = (t._node for t in self.ends if isinstance(t, Tensor) and t._node is not None)
-        self.path = Path(ends, self.nodes, self.start)
+        self.path = gradients.path_to(ends, self.nodes, self.start)
         self.outside = self.path.outside or current().trace or any(type(node) is not Leaf for node in self.nodes)
         self.lift = lift if recording and self.outside else None
 

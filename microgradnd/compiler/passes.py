@@ -93,7 +93,7 @@ def simplify(program: Program) -> Program:
     steps = []
     for old in program.steps:
         step = old.substitute(replacements)
-        step = spread_in_place(step, made)
+        step = spread_in_place(spread_once(step, made), made)
         made.update(dict.fromkeys(step.outs(), step))
         same = unchanged(step)
         if same is None or isinstance(step.out, tuple):
@@ -101,6 +101,21 @@ def simplify(program: Program) -> Program:
         else:
             replacements[step.out] = rename(same, step.out) if isinstance(same, Value) else same
     return replace(program, steps=tuple(steps)).substitute(replacements)
+
+
+def spread_once(step: Step, made: dict[Value, Step]) -> Step:
+    """Spread a single number out to where a view of it, or one spread out again, would
+    be.
+    """
+    inner = made.get(step.args[0]) if step.args and isinstance(step.args[0], Value) else None
+    if inner is None or inner.function is not primitives.expand or not isinstance(step.out, Value):
+        return step
+    basic = primitives.is_basic(step.args[1]) if step.function is primitives.getitem else traits(step.function).is_view
+    if not basic and step.function is not primitives.expand:
+        return step
+    number = inner.args[0]
+    is_single = isinstance(number, Value) and number.shape == () and number.dtype == step.out.dtype
+    return replace(step, function=primitives.expand, args=(number, step.out.shape), kwargs={}) if is_single else step
 
 
 def spread_in_place(step: Step, made: dict[Value, Step]) -> Step:
@@ -113,7 +128,7 @@ def spread_in_place(step: Step, made: dict[Value, Step]) -> Step:
     assert isinstance(step.out, Value)
     for i, arg in enumerate(args):
         other = args[1 - i]
-        if not isinstance(other, Value) or (other.shape != step.out.shape and not isinstance(arg, np.generic)):
+        if not hasattr(other, "shape") or (other.shape != step.out.shape and not isinstance(arg, np.generic)):
             continue
         number = arg.item() if isinstance(arg, np.generic) else None if function in POWERS else uniform(arg)
         if number is not None and loop_of(step, args) == loop_of(step, [*args[:i], number, *args[i + 1 :]]):

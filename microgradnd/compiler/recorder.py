@@ -24,6 +24,7 @@ from weakref import ref
 import numpy as np
 
 from microgradnd import primitives
+from microgradnd.compiler.folding import fold
 from microgradnd.compiler.scanning import UnscannedError, scan_once
 from microgradnd.compiler.traced import TracedTensor
 from microgradnd.compiler.traits import traits
@@ -129,6 +130,7 @@ class Recorder:
         self.sizes = sizes  # the open lengths, if any
         self.scans = scans  # whether one turn of `scan` may stand for all
         self.has_scanned = False
+        self.passed = 0  # how many operations existed at the last walk, whose path may lead through them
         self.formals: set[Any] = set()  # leaves that stand for the arguments of a turn
         self.operations: list[TracedOperation] = []
         self.cotangents: list[tuple[Any, Node]] = []
@@ -210,6 +212,14 @@ class Recorder:
         except Exception as error:
             self.refused = UnscannedError()  # nobody may catch this
             raise self.refused from error
+
+    def fold(self) -> None:
+        """Replace a long loop among the operations since the last walk by one
+        operation.
+        """
+        passed, self.passed = self.passed, len(self.operations)
+        if self.scans and not self.has_scanned:
+            fold(self, passed)
 
     # Variables
 

@@ -144,6 +144,37 @@ def hoisted(program: Program) -> Program:
     return replace(program, steps=tuple(steps))
 
 
+def settled(program: Program) -> Program:
+    """Give what a loop only hands on to its turns as what is the same in all of
+    them.
+    """
+    steps: list[Step] = []
+    known: dict[Value, Any] = {}
+    for step in program.steps:
+        step = step.substitute(known)
+        if isinstance(loop := step.function, Loop):
+            body, n = settled(loop.body), len(loop.rows)
+            nexts, *others = body.outputs
+            copies = {s.out: s.args[0] for s in body.steps if s.function is np.copy}
+            stays = [copies.get(nexts[i]) is body.inputs[i] and not loop.rows[i] for i in range(n)]
+            moving = [i for i in range(n) if not stays[i]]
+            begins = {body.inputs[i]: step.args[i] for i in range(n) if stays[i]}
+            known.update({out: arg for out, arg, same in zip(step.outs(), step.args, stays, strict=False) if same})
+            fixed = [v for v, begin in begins.items() if isinstance(begin, Value)]
+            inputs = (*[body.inputs[i] for i in moving], *body.inputs[n:], *fixed)
+            body = replace(body, inputs=inputs, outputs=(tuple(nexts[i] for i in moving), *others))
+            body = body.substitute({v: begin for v, begin in begins.items() if v not in fixed})
+            step = Step(
+                replace(loop, body=body, rows=tuple(loop.rows[i] for i in moving)),
+                (*[step.args[i] for i in moving], *step.args[n:], *[begins[v] for v in fixed]),
+                {},
+                (*[step.outs()[i] for i in moving], *step.outs()[n:]),
+                step.where,
+            )
+        steps.append(step)
+    return replace(program, steps=tuple(steps)).substitute(known)
+
+
 def function_key(function: Any) -> Any:
     return function.key() if isinstance(function, Loop) else function
 
@@ -190,6 +221,30 @@ def identity_of(array: Any) -> Any:
     """Return a key for an array: the number of a constant uniform one, or its id."""
     number = uniform(array)
     return (id(array),) if number is None else (repr(number), array.shape, array.dtype)
+
+
+def periods(tokens: Any) -> list[int]:
+    """Return the numbers of steps after which work may repeat, shortest first."""
+    found: set[int] = set()
+    for context in CONTEXTS:
+        if context > len(tokens):
+            break
+        grams = np.zeros(len(tokens) - context + 1, np.uint64)
+        for i in range(context):
+            grams = grams * np.uint64(0x9E3779B97F4A7C15) + tokens[i : i + len(grams)].astype(np.uint64)
+        order = np.argsort(grams, kind="stable")
+        distances = np.diff(order)[np.diff(grams[order]) == 0]
+        lengths, counts = np.unique(distances, return_counts=True)
+        found.update(int(n) for n in lengths[counts >= FEWEST - 1])
+    return sorted(found)
+
+
+def repeated(tokens: Any, period: int) -> list[tuple[int, int]]:
+    """Return where steps repeat often enough after a period: starts and ends."""
+    same = tokens[:-period] == tokens[period:]
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], same, [False]]).astype(np.int8)))
+    runs = [(int(start), int(stop) + period) for start, stop in zip(edges[::2], edges[1::2], strict=True)]
+    return [(start, stop) for start, stop in runs if stop - start >= FEWEST * period]
 
 
 class Search:
@@ -302,38 +357,16 @@ class Search:
             return self.steps[code // self.width].outs()[code % self.width]
         return float(code - 3 * FAR // 2) if code > 0 else self.things[code]
 
-    def periods(self) -> list[int]:
-        """Return the numbers of steps after which work may repeat, shortest first."""
-        found: set[int] = set()
-        for context in CONTEXTS:
-            if context > len(self.tokens):
-                break
-            grams = np.zeros(len(self.tokens) - context + 1, np.uint64)
-            for i in range(context):
-                grams = grams * np.uint64(0x9E3779B97F4A7C15) + self.tokens[i : i + len(grams)].astype(np.uint64)
-            order = np.argsort(grams, kind="stable")
-            distances = np.diff(order)[np.diff(grams[order]) == 0]
-            lengths, counts = np.unique(distances, return_counts=True)
-            found.update(int(n) for n in lengths[counts >= FEWEST - 1])
-        return sorted(found)
-
-    def repeated(self, period: int) -> list[tuple[int, int]]:
-        """Return where steps repeat often enough after a period: starts and ends."""
-        same = self.tokens[:-period] == self.tokens[period:]
-        edges = np.flatnonzero(np.diff(np.concatenate([[False], same, [False]]).astype(np.int8)))
-        runs = [(int(start), int(stop) + period) for start, stop in zip(edges[::2], edges[1::2], strict=True)]
-        return [(start, stop) for start, stop in runs if stop - start >= FEWEST * period]
-
     def runs(self) -> list[Run]:
         """Return the disjoint runs that can be loops, shortest periods first."""
-        periods, tried, found = self.periods(), set[int](), list[Run]()
-        while periods:
-            period = heapq.heappop(periods)
+        todo, tried, found = periods(self.tokens), set[int](), list[Run]()
+        while todo:
+            period = heapq.heappop(todo)
             if period in tried:
                 continue
             tried.add(period)
             free = 0
-            for start, stop in self.repeated(period):
+            for start, stop in repeated(self.tokens, period):
                 run = Run(self, max(start, free), stop, period)
                 if run.turns >= FEWEST and run.fits(found):
                     found.append(run)
@@ -341,8 +374,8 @@ class Search:
                     free = places.stop
                     self.tokens[places.start : free] = -1 - np.arange(places.start, free)
                 elif run.turns >= 2 * FEWEST:  # equal steps may differ in where their operands come from
-                    heapq.heappush(periods, 2 * period)
-                    heapq.heappush(periods, 3 * period)
+                    heapq.heappush(todo, 2 * period)
+                    heapq.heappush(todo, 3 * period)
         return found
 
 

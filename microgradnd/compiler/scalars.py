@@ -55,6 +55,11 @@ def on_numbers(program: Program) -> Program:
         if is_row and type(step.args[1]) is int:
             steps += row_of(columns[step.args[0]], step)
             continue
+        if is_row and type(step.args[1]) is slice and isinstance(step.out, Value):
+            wholes = columns[step.args[0]]
+            columns[step.out] = [Value(step.out.shape[:1], whole.dtype, whole.name) for whole in wholes]
+            pairs = zip(wholes, columns[step.out], strict=True)
+            steps += [Step(primitives.getitem, (whole, step.args[1]), {}, part) for whole, part in pairs]
         steps.append(step)
     return replace(program, steps=tuple(steps))
 

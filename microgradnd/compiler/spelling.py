@@ -35,6 +35,7 @@ from microgradnd.compiler.traits import traits
 
 FULL = 2**16  # constants of up to this many elements are spread out to an array
 FACTORS = (np.multiply, np.divide, np.negative)  # that may be taken out of a sum
+SUMS = (np.sum, np.add.reduce, np.dot)  # of a value, as they are written here: products are with ones
 DEFAULTS = {"dtype": None, "out": None, "ddof": 0, "where": True}  # of means and variances
 KNOWN = {*DEFAULTS, "axis", "keepdims"}
 ROWS = 2**14  # from this many elements, `argmax` finds the maximum of each row
@@ -118,7 +119,21 @@ def multiplied(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | N
         if s is other and is_real(s) and alone and p is not None and p.shape == terms.shape == out.shape:  # type: ignore[union-attr]
             total = replace(inner, args=(a, b), out=Value(terms.shape, terms.dtype))
             return [total, replace(step, args=(total.out, p))]
-    return halved(step, made, uses)
+    return quotient_of_rows(step, made, uses) or halved(step, made, uses)
+
+
+def quotient_of_rows(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
+    """Write (a / s) * x, as derivatives do, as a * (x / s), where x and s are
+    shorter.
+    """
+    out: Any = step.out
+    for quotient, x in (step.args, step.args[::-1]) if step.where is None and not step.kwargs else ():
+        a, s = choices.step_of(quotient, made, np.divide) or (None, None)
+        is_shorter = is_real(x) and is_real(s) and x.shape == s.shape and x.size < out.size
+        if is_shorter and uses[quotient] == 1 and quotient.shape == out.shape and x.dtype == s.dtype == out.dtype:
+            ratio = call(np.divide, x, s, like=step, shape=x.shape)
+            return [ratio, replace(step, args=(a, ratio.out))]
+    return None
 
 
 def divided(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
@@ -133,6 +148,22 @@ def halved(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
     """Write the half of h + abs(h) as the larger of h and 0."""
     part = choices.positive_part(step, made)
     return None if part is None else maximum(part, made, uses) or [part]
+
+
+def exponential(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
+    """Write exp(x - log(s)) as exp(x) / s, where exp(x) is known and s is a sum of
+    it.
+    """
+    out: Any = step.out
+    x, logarithm = choices.step_of(step.args[0], made, np.subtract) or (None, None)
+    for s in choices.step_of(logarithm, made, np.log):
+        total: Any = s
+        while (inner := choices.step_of(total, made, np.reshape)) and isinstance(inner[0], Value):
+            total = inner[0]
+        e = next((one.args[0] for one in [made.get(total)] if one and one.function in SUMS), None)
+        if choices.step_of(e, made, np.exp) == (x,) and (e.shape, e.dtype) == (out.shape, s.dtype):  # type: ignore[union-attr]
+            return [replace(step, function=np.divide, args=(e, s))]
+    return None
 
 
 def matmul(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
@@ -336,13 +367,14 @@ def maxima(step: Step, made: Made, uses: dict[Value, int]) -> list[Step] | None:
 
 def is_real(x: Any) -> bool:
     """Return whether an argument is an array of a dtype that BLAS knows."""
-    return isinstance(x, Value) and x.dtype in (np.float32, np.float64) and x.shape != ()
+    return isinstance(x, Value | np.ndarray) and x.dtype in (np.float32, np.float64) and x.shape != ()
 
 
 SPELLINGS: dict[str, Rule] = {
     rule.__name__: rule
     for rule in (
         square,
+        exponential,
         power,
         multiplied,
         divided,

@@ -226,6 +226,7 @@ ROWS: dict[Any, Row] = {
     # Other functions of one element
     **{f: of_floats(f"np.{f.__name__}") for f in (np.floor, np.ceil, np.trunc, np.rint)},
     **{f: of_floats(f.__name__, "elementary") for f in (np.exp, np.log, np.sin, np.cos, np.tanh)},
+    np.exp: of_floats("exp", "elementary") | {"spelling": "exponential"},
     **{
         f: of_floats(f"np.{f.__name__}", "C", f.nin)
         for f in (

@@ -366,7 +366,8 @@ def statement_names(operations: Sequence[TracedOperation]) -> dict[TracedOperati
                 runs[-1] = (node.where, node)
             else:
                 runs.append((node.where, node))
-    return {node: name for where, node in runs if (name := assigned_name(*where))}
+    names = {where: assigned_name(*where) for where in {where for where, _ in runs}}
+    return {node: name for where, node in runs if (name := names[where])}
 
 
 def assigned_name(filename: str, line: int) -> str | None:

@@ -9,6 +9,7 @@ HERE = "microgradnd/compiler/"
 PASSES = "tests/test_passes.py"
 ROLLING = "tests/test_rolling.py"
 SCANNING = "tests/test_scanning.py"
+FOLDING = "tests/test_folding.py"
 SPELLINGS = "tests/test_spellings.py"
 CANCELLING = "tests/test_cancelling.py"
 TRAITS = "tests/test_traits.py"
@@ -1006,6 +1007,23 @@ ENTRIES += [
     ("rolling.py", "return Turn(first, second - first)", "return Turn(first, 1)", ROLLING),
     ("rolling.py", "agree[:, rows] |= codes[:, rows] == other.beginning(evenly[:, rows])", "pass", ROLLING),
     ("rolling.py", "Turn(place + int(turns[0]) - step, step)", "Turn(place + int(turns[0]), step)", ROLLING),
+    # folding.py, and what the loops that it makes need
+    ("folding.py", "if (flags[1:] != flags[1]).any():", "if False:", FOLDING),
+    ("folding.py", "if any(type(node.function) is Anew for node in self.turn(0)):", "if False:", FOLDING),
+    ("folding.py", "return first == second - stride", "return True", FOLDING),
+    ("folding.py", "return not self.start <= first < self.stop", "return True", FOLDING),
+    ("folding.py", "slice(column[0], stop if stop >= 0 else None, step)", "slice(column[0], stop, step)", FOLDING),
+    ("folding.py", "and all(part in full for part in index)", "", FOLDING),
+    ("folding.py", "np.array(values, node.out.dtype) if alike", "np.array(values) if alike", FOLDING),
+    ("folding.py", "ends[: at + 1] + ends[at + self.count :]", "ends[:at] + ends[at + self.count :]", FOLDING),
+    (
+        "folding.py",
+        "return all(hidden.isdisjoint(sources(node, self.recorder)) for node in others)",
+        "return True",
+        FOLDING,
+    ),
+    ("recorder.py", "passed, self.passed = self.passed, len(self.operations)", "passed = 0", FOLDING),
+    ("rolling.py", "copies.get(nexts[i]) is body.inputs[i] and not loop.rows[i]", "False", FOLDING),
     # scanning.py, and its loops in translation.py
     ("scanning.py", "column[::-1] if reverse else column", "column", SCANNING),
     ("scanning.py", "x[::-1] if reverse and i >= len(following) else x", "x", SCANNING),
