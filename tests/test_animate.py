@@ -215,3 +215,18 @@ def test_it_leaves_no_trace(sources: list[str], tmp_path: Path) -> None:
     loss.backward()
     with pytest.raises(ValueError, match="retain_graph=True"):
         viz.animate(loss, tmp_path / "film.gif")
+
+
+@pytest.mark.parametrize(("suffix", "most"), [("gif", 2160), ("mp4", 2160)])
+def test_no_frame_is_larger_than_players_take(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, suffix: str, most: int
+) -> None:
+    found: list[bytes] = []
+    monkeypatch.setattr(animate_module, "write_film", lambda path, pictures, *rest: found.extend(pictures))
+    monkeypatch.setattr(animate_module, "film_path", lambda path, who: Path(path))
+    monkeypatch.setattr(animate_module.Steps, "captions", property(lambda steps: steps[0][:1]), raising=False)
+    x = mg.tensor(1.0, requires_grad=True)
+    viz.animate(sum(x * float(i) for i in range(35)), tmp_path / f"film.{suffix}", max_nodes=200)
+    sizes = [int.from_bytes(picture[at : at + 4], "big") for picture in found for at in (16, 20)]
+    assert len(sizes) == 2
+    assert max(sizes) <= most + 2

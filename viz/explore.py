@@ -374,7 +374,8 @@ def described(values: Values, array: Any, side: int, in_full: int, digits: int =
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "biuf" or values.lowest is None:
         return told
     if array.size <= in_full:
-        return told | {"elements": _finite(array.tolist(), digits)}
+        numbers = array if array.dtype.itemsize <= 8 else array.astype(np.float64)
+        return told | {"elements": _finite(numbers.tolist(), digits)}
     levels = _levels(array, values)
     matrix = levels.reshape(-1, array.shape[-1])
     small = _smaller(_smaller(matrix, side).T, side).T

@@ -20,6 +20,7 @@ import numpy as np
 
 from microgradnd.registry import Results, name_of
 from microgradnd.tape import Leaf, Operation
+from microgradnd.tape import Node as TapeNode
 from microgradnd.tensor import Tensor
 from microgradnd.viz import signs
 from microgradnd.viz.fold import fold, operations_of, shown
@@ -112,25 +113,30 @@ def graph(
     return _Builder(t, max_nodes, depth, backward, to, arrays).graph()
 
 
-def gradient(leaf: Leaf, record: Record, ends: dict[Any, Any] | None) -> tuple[Any, Any]:
-    """Return the gradient of a variable in this computation, and its `.grad` where that
-    is another, or may be.
+def gradient(node: TapeNode, record: Record, ends: dict[Any, Any] | None) -> tuple[Any, Any]:
+    """Return the gradient of a variable or a value in this computation, and its `.grad`
+    where that is another, or may be.
 
     Parameters
     ----------
-    leaf : Leaf
+    node : Leaf or Operation
     record : Record
     ends : dict or None
         What the walk back has found; None if it wasn't made. Without it, `.grad` is
-        trusted only if `backward()` has run through this computation.
+        trusted only if `backward()` has run from the result of this computation.
     """
-    kept, g = _plain(leaf.grad), None if ends is None else ends.get(leaf)
+    kept, g = kept_by(node), None if ends is None else ends.get(node)
     if ends is None:
-        return (kept, None) if record.is_over else (None, kept)
+        return (kept, None) if record.operations[-1].args is None else (None, kept)
     if g is not None and np.iscomplexobj(g):
         g = np.conj(g)  # as `.grad` is
     is_same = kept is None or (g is not None and np.array_equal(g, kept, equal_nan=True))
     return g, None if is_same else kept
+
+
+def kept_by(node: TapeNode) -> Any:
+    """Return the `.grad` of a variable, or of a value that retains its gradient."""
+    return _plain(node.grad if isinstance(node, Leaf) else node.note and node.note.grad)
 
 
 def _plain(g: Any) -> Any:
@@ -228,15 +234,18 @@ class _Builder:
         self.called = Names(self.record)
         self.texts: dict[int, tuple[str, str]] = {}
         self.locate()
+        keeping = [node for node in (*self.record.leaf_ids, *self.record.operations) if kept_by(node) is not None]
+        self.passed: dict[Any, Any] = dict.fromkeys(keeping)  # what arrives at values that retain their gradients
         if backward:
             self.let_flow()
-        elif any(leaf.grad is not None for leaf in self.record.leaf_ids) and self.record.can_flow():
-            self.ends = self.record.flow()
-        self.gradients = {leaf: gradient(leaf, self.record, self.ends) for leaf in self.record.leaf_ids}
+        elif keeping and self.record.can_flow():
+            self.ends = self.record.flow(self.look_at_kept)
+        ends = None if self.ends is None else self.passed | self.ends
+        self.gradients = {node: gradient(node, self.record, ends) for node in (*self.record.leaf_ids, *keeping)}
         if not backward and self.ends is not None:  # the gradients of this computation were not asked for
             self.gradients = {
-                leaf: (g if leaf.grad is not None and other is None else None, other)
-                for leaf, (g, other) in self.gradients.items()
+                node: (g if kept_by(node) is not None and other is None else None, other)
+                for node, (g, other) in self.gradients.items()
             }
 
     def node_of(self, to: Any) -> Any:
@@ -304,8 +313,14 @@ class _Builder:
             self.ends = record.flow(self.look_at)
             self.parts = {k: v if isinstance(v, Values | None) else values_of(v) for k, v in self.parts.items()}
 
+    def look_at_kept(self, node: Operation, g: Any, parts: Parts) -> None:
+        """Note what arrives at an operation that retains its gradient."""
+        if node in self.passed:
+            self.passed[node] = g
+
     def look_at(self, node: Operation, g: Any, parts: Parts) -> None:
         """Note what arrives at an operation that is drawn, and what goes on from it."""
+        self.look_at_kept(node, g, parts)
         q = self.record.index[node]
         target = self.stands_for[q]
         if self.arrays is not None and (q in self.drawn or q == len(self.stands_for) - 1):
@@ -577,7 +592,7 @@ class _Builder:
         text, detail = self.written(i)
         last = self.last_norms.get(i)
         if self.arrays is not None:
-            self.arrays.setdefault(self.record.ids[i], (_array(node.out), _plain(node.note and node.note.grad)))
+            self.arrays.setdefault(self.record.ids[i], (_array(node.out), self.gradients.get(node, (None, None))[0]))
         return Node(
             self.record.ids[i],
             "operation",
@@ -588,7 +603,7 @@ class _Builder:
             shape=node.shape,
             dtype=None if node.dtype is None else str(node.dtype),
             values=values_of(node.out),
-            grad=self.grad_of(i),
+            **self.grads_of(i),
             scope=self.scope_of(i),
             line=node.note.line if node.note else None,
             memory=_memory(node),
@@ -620,17 +635,17 @@ class _Builder:
         )
 
     def result_node(self) -> Node:
-        t, grad = self.t, self.grad_of(len(self.record.operations) - 1)
+        t, grads = self.t, self.grads_of(len(self.record.operations) - 1)
         if self.arrays is not None:
             self.arrays["result"] = t.data, self.arrays.get(self.record.ids[-1], (None, None))[1]
-        return Node("result", "result", t.name, shape=t.shape, dtype=str(t.dtype), values=values_of(t.data), grad=grad)
+        return Node("result", "result", t.name, shape=t.shape, dtype=str(t.dtype), values=values_of(t.data), **grads)
 
-    def grad_of(self, i: int) -> Values | None:
+    def grads_of(self, i: int) -> dict[str, Values | None]:
         """Return what arrived at an operation, in this walk or, if it retains its
-        gradient, in `backward()`.
+        gradient, in `backward()`; and what it retains of another computation.
         """
-        note = self.record.operations[i].note
-        return self.arrived.get(i) or values_of(note and note.grad)
+        g, other = self.gradients.get(self.record.operations[i], (None, None))
+        return {"grad": self.arrived.get(i) or values_of(g), "accumulated": values_of(other)}
 
     def said(self) -> list[str]:
         """Return what a reader of the picture should know."""

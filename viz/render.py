@@ -312,9 +312,12 @@ def render(source: str, format: str) -> bytes:
     RuntimeError
         If Graphviz can't make sense of the source.
     """
-    resolution = [f"-Gdpi={PIXELS_PER_INCH}", f"-Gsize={LONGEST},{LONGEST}"] if format == "png" else []
-    if resolution and dot.SLIDE["size"] in source[:500]:
-        resolution = ["-Gdpi=120"]  # 1920 by 1080 pixels
+    resolution = []
+    if format == "png":
+        defaults = source.partition("]")[0]
+        is_slide = dot.SLIDE["size"] in defaults
+        resolution = [f"-Gdpi={120 if is_slide else PIXELS_PER_INCH}"]  # of a slide 1920 by 1080 pixels
+        resolution += [] if " size=" in defaults else [f"-Gsize={LONGEST},{LONGEST}"]  # which would win over its own
     if program := shutil.which("dot"):
         return _adaptive(_run([program, f"-T{format}", *resolution], source), format)
     if importlib.util.find_spec("pygraphviz") is None:
@@ -333,7 +336,8 @@ def _adaptive(picture: bytes, format: str) -> bytes:
     rules = "".join(
         f'.{CLASS} [{part}="{c}"]{{{part}:{d}}}' for c, d in dot.DARK.items() for part in ("fill", "stroke")
     )
-    style = f"<style>@media screen and (prefers-color-scheme: dark){{{rules}}}</style>"
+    fitted = f".{CLASS}{{max-width:100%;max-height:100vh}}"  # else a large picture is cut at the edge of the paper
+    style = f"<style>@media screen and (prefers-color-scheme: dark){{{rules}}}@media print{{{fitted}}}</style>"
     start, tag, rest = picture.decode().partition("<svg ")
     inside, end, rest = rest.partition(">")
     return f'{start}{tag}class="{CLASS}" {inside}{end}\n{style}{rest}'.encode()
