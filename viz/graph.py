@@ -234,14 +234,17 @@ class _Builder:
         self.called = Names(self.record)
         self.texts: dict[int, tuple[str, str]] = {}
         self.locate()
-        keeping = [node for node in (*self.record.leaf_ids, *self.record.operations) if kept_by(node) is not None]
+        nodes: list[TapeNode] = [*self.record.leaf_ids, *self.record.operations]
+        keeping = [node for node in nodes if kept_by(node) is not None]
         self.passed: dict[Any, Any] = dict.fromkeys(keeping)  # what arrives at values that retain their gradients
         if backward:
             self.let_flow()
         elif keeping and self.record.can_flow():
             self.ends = self.record.flow(self.look_at_kept)
         ends = None if self.ends is None else self.passed | self.ends
-        self.gradients = {node: gradient(node, self.record, ends) for node in (*self.record.leaf_ids, *keeping)}
+        self.gradients = {
+            node: gradient(node, self.record, ends) for node in nodes if isinstance(node, Leaf) or node in self.passed
+        }
         if not backward and self.ends is not None:  # the gradients of this computation were not asked for
             self.gradients = {
                 node: (g if kept_by(node) is not None and other is None else None, other)
@@ -591,6 +594,7 @@ class _Builder:
         node = self.record.operations[i]
         text, detail = self.written(i)
         last = self.last_norms.get(i)
+        grad, accumulated = self.grads_of(i)
         if self.arrays is not None:
             self.arrays.setdefault(self.record.ids[i], (_array(node.out), self.gradients.get(node, (None, None))[0]))
         return Node(
@@ -603,7 +607,8 @@ class _Builder:
             shape=node.shape,
             dtype=None if node.dtype is None else str(node.dtype),
             values=values_of(node.out),
-            **self.grads_of(i),
+            grad=grad,
+            accumulated=accumulated,
             scope=self.scope_of(i),
             line=node.note.line if node.note else None,
             memory=_memory(node),
@@ -635,17 +640,19 @@ class _Builder:
         )
 
     def result_node(self) -> Node:
-        t, grads = self.t, self.grads_of(len(self.record.operations) - 1)
+        t, (grad, other) = self.t, self.grads_of(len(self.record.operations) - 1)
         if self.arrays is not None:
             self.arrays["result"] = t.data, self.arrays.get(self.record.ids[-1], (None, None))[1]
-        return Node("result", "result", t.name, shape=t.shape, dtype=str(t.dtype), values=values_of(t.data), **grads)
+        seen = values_of(t.data)
+        shape, dtype = t.shape, str(t.dtype)
+        return Node("result", "result", t.name, shape=shape, dtype=dtype, values=seen, grad=grad, accumulated=other)
 
-    def grads_of(self, i: int) -> dict[str, Values | None]:
+    def grads_of(self, i: int) -> tuple[Values | None, Values | None]:
         """Return what arrived at an operation, in this walk or, if it retains its
         gradient, in `backward()`; and what it retains of another computation.
         """
         g, other = self.gradients.get(self.record.operations[i], (None, None))
-        return {"grad": self.arrived.get(i) or values_of(g), "accumulated": values_of(other)}
+        return self.arrived.get(i) or values_of(g), values_of(other)
 
     def said(self) -> list[str]:
         """Return what a reader of the picture should know."""

@@ -61,6 +61,7 @@ def is_constant(node: Operation, i: int) -> bool:
     """Return whether an argument of an operation is a constant array that the caller
     passed in, and so a node of its own.
     """
+    assert node.args is not None
     return is_array(node.args[i]) and i not in COMPUTED_INSIDE.get(node.function, ())
 
 
